@@ -1,0 +1,63 @@
+# crawlbox: `make demo` runs the main job, `make test` passes the tests.
+# Both need root and Go, and install what else is missing with apt.
+
+GO       ?= go
+BIN      := bin/crawlbox
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/crawlbox/crawlbox/appliance/cli.Version=$(VERSION)
+LINT     := .cache/bin/golangci-lint
+LINTVER  := v2.15.0
+UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
+FUZZTIME ?= 60s
+
+.PHONY: build demo test unit lint e2e bench fuzz lab-clean deps clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+
+demo:
+	.ci/deps --docker-only
+	$(MAKE) build
+	.ci/with-docker $(BIN) demo
+
+test: deps lint unit e2e
+
+deps:
+	.ci/deps
+
+unit:
+	$(GO) test -race -shuffle=on -timeout 10m $(UNIT)
+
+# The hosts of the lab are real Docker Engines: one package after the other.
+e2e: build
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -shuffle=on -p 1 -timeout 20m ./appliance/lab/... ./appliance/e2e/...
+
+# One scenario, such as `make check-Walkthrough`.
+check-%: build
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -v -count=1 -timeout 20m -run 'Test$*' ./appliance/e2e/...
+
+lint: $(LINT)
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTVER)
+
+bench: build
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 60m ./...
+
+# Every fuzz test of the module, one after the other.
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+# What a killed test left behind.
+lab-clean:
+	$(GO) run ./appliance/lab/cmd/labclean
+
+clean:
+	rm -rf bin dist

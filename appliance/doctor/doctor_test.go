@@ -1,0 +1,91 @@
+package doctor
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestEngine(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		version     string
+		liveRestore bool
+		want        string // part of the error; empty: none
+	}{
+		{"20.10.24+dfsg1", false, ""},
+		{"29.1.0", false, ""},
+		{"library-import", false, ""},
+		{"19.03.15", false, "19.03.15 is too old"},
+		{"20.9.1", false, "needs 20.10"},
+		{"28.5.2", true, "live-restore"},
+	} {
+		err := Engine(tc.version, tc.liveRestore)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s, live-restore %v: got %v, want %q", tc.version, tc.liveRestore, err, tc.want)
+		}
+	}
+}
+
+func TestListen_NamesWhoHasThePort(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	err = Port(addr, "registry.port")
+	if err == nil {
+		t.Fatal("a port in use was called free")
+	}
+	for _, want := range []string{fmt.Sprintf("port %d", addr.Port()), fmt.Sprintf("pid %d", os.Getpid()), "registry.port"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+}
+
+func TestListen_ForeignAddress(t *testing.T) {
+	t.Parallel()
+	_, err := Listen(netip.MustParseAddrPort("192.0.2.1:0"), "node.port")
+	if err == nil || !strings.Contains(err.Error(), "not an address of this machine") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	one := Candidate{"eth0", netip.MustParseAddr("10.0.0.1")}
+	two := Candidate{"eth1", netip.MustParseAddr("10.1.0.1")}
+	if a, err := choose([]Candidate{one}); err != nil || a != one.Addr {
+		t.Errorf("one candidate: got %v, %v", a, err)
+	}
+	if _, err := choose(nil); err == nil {
+		t.Error("no candidate: no error")
+	}
+	_, err := choose([]Candidate{one, two})
+	if err == nil || !strings.Contains(err.Error(), "10.0.0.1 (eth0), 10.1.0.1 (eth1)") || !strings.Contains(err.Error(), "--advertise-addr") {
+		t.Errorf("two candidates: got %v", err)
+	}
+}
+
+func TestParseHexAddr(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"0100007F:1F43":                         "127.0.0.1:8003",
+		"00000000000000000000000001000000:1F43": "[::1]:8003",
+		"0000000000000000FFFF00000100007F:1F43": "127.0.0.1:8003",
+	} {
+		got, ok := parseHexAddr(in)
+		if !ok || got.String() != want {
+			t.Errorf("%s: got %v, %v; want %s", in, got, ok, want)
+		}
+	}
+	if _, ok := parseHexAddr("rubbish"); ok {
+		t.Error("rubbish was read")
+	}
+}

@@ -1,0 +1,36 @@
+// Package fleet holds the plain values in which crawlbox thinks of a cluster:
+// nodes, services, tasks, images, and the snapshot that binds them together.
+// It does no I/O. What observes fills these values, what decides reads them,
+// and the local API carries them to the command line as JSON.
+package fleet
+
+import "time"
+
+// Snapshot is the cluster as one observer saw it at one moment. Its parts are
+// read one after another, so a task may name a service that is already gone.
+type Snapshot struct {
+	Taken    time.Time `json:"taken"`
+	Nodes    []Node    `json:"nodes"`
+	Services []Service `json:"services"`
+	Tasks    []Task    `json:"tasks"`
+}
+
+// Service returns the service with the name or ID given.
+func (s Snapshot) Service(nameOrID string) (Service, bool) {
+	for _, svc := range s.Services {
+		if svc.Name == nameOrID || svc.ID == nameOrID {
+			return svc, true
+		}
+	}
+	return Service{}, false
+}
+
+// NodeName returns the display name of a node, or its ID where it is unknown.
+func (s Snapshot) NodeName(id string) string {
+	for _, n := range s.Nodes {
+		if n.ID == id {
+			return n.Display
+		}
+	}
+	return id
+}

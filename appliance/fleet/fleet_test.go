@@ -1,0 +1,54 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+)
+
+func TestNameNodes_TellsEqualNamesApart(t *testing.T) {
+	t.Parallel()
+	nodes := []Node{{ID: "abcdefg", Name: "h1"}, {ID: "hijklmn", Name: "h1"}, {ID: "opqrstu", Name: "h2"}}
+	NameNodes(nodes)
+	if nodes[0].Display != "h1-abcde" || nodes[1].Display != "h1-hijkl" || nodes[2].Display != "h2" {
+		t.Errorf("got %s, %s, %s", nodes[0].Display, nodes[1].Display, nodes[2].Display)
+	}
+}
+
+func TestTaskName(t *testing.T) {
+	t.Parallel()
+	if n := (Task{Service: "spider", Slot: 3}).Name(); n != "spider.3" {
+		t.Errorf("got %s", n)
+	}
+	if n := (Task{Service: "agent", Node: "h2"}).Name(); n != "agent.h2" {
+		t.Errorf("got %s", n)
+	}
+}
+
+func TestTally(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := Snapshot{
+		Nodes:    []Node{{ID: "n1"}, {ID: "n2"}},
+		Services: []Service{{ID: "a", Mode: ModeReplicated, Desired: 4}, {ID: "g", Mode: ModeGlobal}},
+		Tasks: []Task{
+			{ServiceID: "a", Slot: 1, NodeID: "n1", State: TaskRunning, Desired: TaskRunning, Created: now},
+			{ServiceID: "a", Slot: 2, NodeID: "n2", State: TaskComplete, Desired: TaskShutdown, Created: now},
+			{ServiceID: "a", Slot: 3, NodeID: "n2", State: "starting", Desired: TaskRunning, Created: now},
+			{ServiceID: "a", Slot: 3, NodeID: "n1", State: TaskFailed, Desired: TaskShutdown, Error: "exit 1", Created: now.Add(-time.Minute)},
+			{ServiceID: "a", Slot: 4, NodeID: "n2", State: TaskRunning, Desired: TaskShutdown, Created: now},
+			{ServiceID: "g", NodeID: "n1", State: TaskRunning, Desired: TaskRunning, Created: now},
+			{ServiceID: "g", NodeID: "n2", State: "preparing", Desired: TaskRunning, Created: now},
+		},
+	}
+	s.Tally()
+	a, g := s.Services[0], s.Services[1]
+	if a.Running != 1 || a.Complete != 1 || a.Failed != 1 || a.Settled() {
+		t.Errorf("replicated: %+v", a)
+	}
+	if g.Running != 1 || g.Desired != 2 || g.Settled() {
+		t.Errorf("global: %+v", g)
+	}
+	if s.Nodes[0].Running != 2 || s.Nodes[1].Running != 1 {
+		t.Errorf("nodes: %+v", s.Nodes)
+	}
+}

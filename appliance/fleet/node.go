@@ -1,0 +1,62 @@
+package fleet
+
+import "time"
+
+// Roles of a node, as Swarm names them.
+const (
+	RoleManager = "manager"
+	RoleWorker  = "worker"
+)
+
+// Availability of a node: whether the scheduler may use it.
+const (
+	AvailabilityActive = "active"
+	AvailabilityPause  = "pause"
+	AvailabilityDrain  = "drain"
+)
+
+// StateReady is the state of a node that Swarm hears from.
+const StateReady = "ready"
+
+// Node is one server of the cluster.
+type Node struct {
+	ID           string  `json:"id"`
+	Name         string  `json:"name"`         // host name; two nodes may have the same one
+	Display      string  `json:"display"`      // host name, made unique with the start of the ID where needed
+	Role         string  `json:"role"`         // RoleManager or RoleWorker
+	Leader       bool    `json:"leader"`       // the manager that leads
+	Availability string  `json:"availability"` // active, pause or drain
+	State        string  `json:"state"`        // ready, down, unknown or disconnected, as Swarm sees it
+	Addr         string  `json:"addr"`
+	Engine       string  `json:"engine"`  // version of its Docker Engine
+	CPUs         float64 `json:"cpus"`    // processors
+	Memory       int64   `json:"memory"`  // bytes
+	Self         bool    `json:"self"`    // the node that answers
+	Running      int     `json:"running"` // tasks that run there now
+	Agent        *Agent  `json:"agent,omitempty"`
+}
+
+// Agent is what gossip last heard of the crawlbox on a node: a hint, never an
+// authority. It is nil for a node on which crawlbox was never seen.
+type Agent struct {
+	State    string    `json:"state"` // alive, left or failed
+	Version  string    `json:"version"`
+	FreeDisk int64     `json:"free_disk"` // bytes free under the data folder
+	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped
+	Seen     time.Time `json:"seen"`
+}
+
+// NameNodes sets Display of each node: its host name, followed by the first
+// characters of its ID where several nodes share that name.
+func NameNodes(nodes []Node) {
+	count := map[string]int{}
+	for _, n := range nodes {
+		count[n.Name]++
+	}
+	for i, n := range nodes {
+		nodes[i].Display = n.Name
+		if count[n.Name] > 1 || n.Name == "" {
+			nodes[i].Display = n.Name + "-" + n.ID[:min(5, len(n.ID))]
+		}
+	}
+}

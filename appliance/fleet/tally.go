@@ -1,0 +1,104 @@
+package fleet
+
+import "sort"
+
+// Slot groups the tasks of one service that followed each other in one place:
+// the same slot number, or for a global service the same node. Newest first.
+type Slot []Task
+
+// Newest is the task that stands for the slot now.
+func (s Slot) Newest() Task { return s[0] }
+
+// Slots groups the tasks of one service, by slot number and then by node.
+func Slots(tasks []Task) []Slot {
+	type key struct {
+		n    int
+		node string
+	}
+	byKey := map[key]Slot{}
+	var keys []key
+	for _, t := range tasks {
+		k := key{n: t.Slot}
+		if t.Slot == 0 {
+			k.node = t.NodeID
+		}
+		if byKey[k] == nil {
+			keys = append(keys, k)
+		}
+		byKey[k] = append(byKey[k], t)
+	}
+	sort.Slice(keys, func(i, j int) bool {
+		if keys[i].n != keys[j].n {
+			return keys[i].n < keys[j].n
+		}
+		return keys[i].node < keys[j].node
+	})
+	slots := make([]Slot, 0, len(keys))
+	for _, k := range keys {
+		s := byKey[k]
+		sort.SliceStable(s, func(i, j int) bool { return newer(s[i], s[j]) })
+		slots = append(slots, s)
+	}
+	return slots
+}
+
+// newer orders the tasks of a slot: one that shall run stands before one that
+// shall not, since the clocks of two managers may differ.
+func newer(a, b Task) bool {
+	if aLive, bLive := a.Desired == TaskRunning, b.Desired == TaskRunning; aLive != bLive {
+		return aLive
+	}
+	return a.Created.After(b.Created)
+}
+
+// Tally counts into each service how its slots fare, and into each node the
+// tasks that run there.
+func (s *Snapshot) Tally() {
+	byService := map[string][]Task{}
+	onNode := map[string]int{}
+	for _, t := range s.Tasks {
+		byService[t.ServiceID] = append(byService[t.ServiceID], t)
+		if t.State == TaskRunning {
+			onNode[t.NodeID]++
+		}
+	}
+	for i := range s.Services {
+		s.Services[i].tally(byService[s.Services[i].ID])
+	}
+	for i := range s.Nodes {
+		s.Nodes[i].Running = onNode[s.Nodes[i].ID]
+	}
+}
+
+func (svc *Service) tally(tasks []Task) {
+	svc.Running, svc.Complete, svc.Failed = 0, 0, 0
+	live := 0
+	for _, slot := range Slots(tasks) {
+		switch t := slot.Newest(); {
+		case t.State == TaskRunning && t.Desired == TaskRunning:
+			svc.Running++
+			live++
+		case t.State == TaskComplete:
+			svc.Complete++
+			live++
+		case t.Desired == TaskShutdown || t.Desired == TaskRemove:
+			// scaled away
+			if t.State == TaskFailed || t.State == TaskRejected {
+				svc.Failed++
+			}
+		default:
+			live++
+			if len(slot) > 1 && slot[1].Error != "" {
+				svc.Failed++
+			}
+		}
+	}
+	if svc.Mode == ModeGlobal {
+		svc.Desired = live
+	}
+	// Slots that were scaled away keep their last task for a while.
+	svc.Complete = min(svc.Complete, max(0, svc.Desired-svc.Running))
+}
+
+// Settled says whether the service has all it shall have.
+func (svc Service) Settled() bool { return svc.Running+svc.Complete >= svc.Desired }

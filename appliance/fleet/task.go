@@ -1,0 +1,55 @@
+package fleet
+
+import (
+	"fmt"
+	"time"
+)
+
+// States of a task that crawlbox decides on; Swarm knows more.
+const (
+	TaskRunning  = "running"
+	TaskComplete = "complete"
+	TaskShutdown = "shutdown"
+	TaskFailed   = "failed"
+	TaskRejected = "rejected"
+	TaskOrphaned = "orphaned"
+	TaskRemove   = "remove"
+)
+
+// Task is one container of a service, past or present.
+type Task struct {
+	ID        string    `json:"id"`
+	ServiceID string    `json:"service_id"`
+	Service   string    `json:"service"` // name
+	Slot      int       `json:"slot"`    // 0 for global services
+	NodeID    string    `json:"node_id"`
+	Node      string    `json:"node"` // display name
+	Image     string    `json:"image"`
+	Digest    string    `json:"digest"`
+	State     string    `json:"state"`
+	Desired   string    `json:"desired"`
+	Error     string    `json:"error,omitempty"`
+	ExitCode  int       `json:"exit_code"`
+	Container string    `json:"container,omitempty"` // ID
+	Created   time.Time `json:"created"`
+	Since     time.Time `json:"since"`   // when it entered State
+	Version   uint64    `json:"version"` // of the service spec it runs
+}
+
+// Name is the name that Docker shows: service.slot, or service.node for a
+// global service.
+func (t Task) Name() string {
+	if t.Slot > 0 {
+		return fmt.Sprintf("%s.%d", t.Service, t.Slot)
+	}
+	return t.Service + "." + t.Node
+}
+
+// Ended says whether the task has stopped for good.
+func (t Task) Ended() bool {
+	switch t.State {
+	case TaskComplete, TaskShutdown, TaskFailed, TaskRejected, TaskOrphaned, TaskRemove:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,94 @@
+// Package image makes container images without a builder and brings them into
+// a registry. Later work builds images from folders here.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// FromBinary makes an image that holds one static binary, at /app, and runs it
+// with the arguments given. The image is for the platform of this process.
+func FromBinary(path string, args ...string) (v1.Image, error) {
+	packed, err := pack(path)
+	if err != nil {
+		return nil, fmt.Errorf("pack %s: %w", path, err)
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed)), nil }
+	layer, err := tarball.LayerFromOpener(open, tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, fmt.Errorf("make layer of %s: %w", path, err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, fmt.Errorf("make image of %s: %w", path, err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("make image of %s: %w", path, err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
+	cfg.Config.Entrypoint = append([]string{"/app"}, args...)
+	return mutate.ConfigFile(img, cfg)
+}
+
+// pack returns a compressed layer with the one file. Speed counts more than
+// size: it goes no further than the registry of this machine.
+func pack(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	zw, err := gzip.NewWriterLevel(&buf, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	tw := tar.NewWriter(zw)
+	if err := tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: st.Size(), Typeflag: tar.TypeReg}); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(tw, f); err != nil {
+		return nil, err
+	}
+	if err := tw.Close(); err != nil {
+		return nil, err
+	}
+	if err := zw.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// Push brings an image into the registry of ref, such as
+// localhost:8003/spider:0.01, and returns its digest.
+func Push(ctx context.Context, ref string, img v1.Image) (digest string, err error) {
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		return "", fmt.Errorf("%q is not an image name: %w", ref, err)
+	}
+	if err := remote.Write(tag, img, remote.WithContext(ctx)); err != nil {
+		return "", fmt.Errorf("push %s: %w", ref, err)
+	}
+	d, err := img.Digest()
+	return d.String(), err
+}

@@ -1,0 +1,133 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Goal is what a change of a service wants to see.
+type Goal struct {
+	Desired int    // replicas; negative: as many as the service asks for
+	Digest  string // of the image that they shall run; empty: whatever the service says
+
+	// Before holds the tasks that had ended when the change began: what
+	// completed before does not count as done by it.
+	Before map[string]bool
+}
+
+// Progress is how much of a change has come true.
+type Progress struct {
+	Running  int // replicas that run as wanted, or ended well
+	Desired  int
+	Stopping int    // containers that still have to go
+	Lost     int    // of them, on nodes that Swarm does not hear from
+	Failures int    // tasks that failed since the change began
+	LastErr  string // what the last of them said
+	LastNode string // and where
+	Done     bool
+}
+
+// Assess compares a service and all its tasks with a goal. A nil service is one
+// that was removed.
+func Assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) Progress {
+	var p Progress
+	away := unreachable(nodes)
+	wanted := 0 // slots that Swarm wants to run now
+	for _, slot := range fleet.Slots(tasks) {
+		if slot.Newest().Desired == fleet.TaskRunning {
+			wanted++
+		}
+		if svc != nil && fulfils(slot.Newest(), *svc, g) {
+			p.Running++
+		}
+		p.leaving(slot, away, svc == nil)
+	}
+	p.Desired = desired(svc, g, wanted)
+	p.failures(tasks, nodes, g)
+	// Swarm marks the tasks of a change a moment after it took the change:
+	// as long as it wants more than is desired, it has not begun.
+	p.Done = p.Running >= p.Desired && wanted <= p.Desired && p.Stopping == p.Lost && !updating(svc)
+	return p
+}
+
+func desired(svc *fleet.Service, g Goal, wanted int) int {
+	switch {
+	case g.Desired >= 0:
+		return g.Desired
+	case svc == nil:
+		return 0
+	case svc.Mode == fleet.ModeReplicated:
+		return svc.Desired
+	}
+	return wanted
+}
+
+// fulfils says whether a task is what the goal wants: it runs, or it ended well
+// where nothing starts it again.
+func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
+	if g.Digest != "" && t.Digest != g.Digest {
+		return false
+	}
+	if t.State == fleet.TaskRunning {
+		return t.Desired == fleet.TaskRunning
+	}
+	return t.State == fleet.TaskComplete && !svc.Restarts && t.Desired != fleet.TaskRemove && !g.Before[t.ID]
+}
+
+// leaving counts the containers of a slot that are on their way out.
+func (p *Progress) leaving(slot fleet.Slot, away map[string]bool, removed bool) {
+	for _, t := range slot {
+		if t.Ended() || t.NodeID == "" || t.Desired == fleet.TaskRunning && !removed {
+			continue
+		}
+		// A task that is held back until the one before it is gone.
+		if t.Desired == "ready" {
+			continue
+		}
+		p.Stopping++
+		if away[t.NodeID] {
+			p.Lost++
+		}
+	}
+}
+
+func (p *Progress) failures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
+	var last time.Time
+	for _, t := range tasks {
+		if g.Before[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
+			continue
+		}
+		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {
+			p.Failures++
+		}
+		if t.Since.After(last) {
+			last, p.LastErr = t.Since, t.Error
+			p.LastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
+		}
+	}
+}
+
+func unreachable(nodes []fleet.Node) map[string]bool {
+	away := map[string]bool{}
+	for _, n := range nodes {
+		away[n.ID] = n.State != fleet.StateReady
+	}
+	return away
+}
+
+// updating says whether Swarm still works on the service's last update.
+func updating(svc *fleet.Service) bool {
+	return svc != nil && (svc.Update == "updating" || svc.Update == "rollback_started")
+}
+
+// endedTasks are the tasks that a change starting now has nothing to do with.
+func endedTasks(tasks []fleet.Task) map[string]bool {
+	ended := map[string]bool{}
+	for _, t := range tasks {
+		if t.Ended() {
+			ended[t.ID] = true
+		}
+	}
+	return ended
+}

@@ -1,0 +1,8 @@
+// Package rollout changes services and says truthfully how far that is.
+//
+// What there is to do is decided purely: Plan compares the services of the
+// config file with a snapshot and answers steps; Assess looks at the tasks of
+// one service and answers how much of a change has come true. The Runner acts:
+// it makes the change in Swarm, which from then on belongs to Swarm, and
+// follows it until it is true, has failed, or nothing has moved for too long.
+package rollout

@@ -1,0 +1,190 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// Bounds of following a change. They say when nothing moves any more, not how
+// long a change may take.
+const (
+	stallFailing = 45 * time.Second // with tasks that fail
+	stallQuiet   = 5 * time.Minute  // without a word from Swarm
+)
+
+// ErrBusy is returned where a service is being updated already.
+var ErrBusy = errors.New("is being changed already")
+
+// Cluster is what the Runner asks of the swarm. *swarm.Engine is one.
+type Cluster interface {
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+	Service(ctx context.Context, idOrName string) (fleet.Service, error)
+	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
+	Scale(ctx context.Context, id string, replicas int) error
+	SetImage(ctx context.Context, id string, c swarm.ImageChange) error
+	StopForUpdate(ctx context.Context, id, pending string) error
+	Remove(ctx context.Context, id string) error
+	Digest(ctx context.Context, image string) (string, error)
+}
+
+// Emit hears of each step of a change. It must return soon.
+type Emit func(step string, p Progress)
+
+// Runner executes changes. It is safe for concurrent use; two updates of one
+// service at once are refused with ErrBusy.
+type Runner struct {
+	cluster Cluster
+	log     *slog.Logger
+	busy    sync.Map // service ID → struct{}
+}
+
+// NewRunner returns a runner on the cluster given.
+func NewRunner(c Cluster, log *slog.Logger) *Runner { return &Runner{cluster: c, log: log} }
+
+// Scale sets the replicas of a service and follows until they are true.
+func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit) (Summary, error) {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: replicas}
+	if svc.Desired != replicas {
+		g.Before = endedTasks(before)
+	}
+	begun := time.Now()
+	if err := r.cluster.Scale(ctx, svc.ID, replicas); err != nil {
+		return Summary{}, err
+	}
+	step := fmt.Sprintf("scale to %d", replicas)
+	if replicas == 0 {
+		step = "stop"
+	}
+	return r.follow(ctx, svc, g, step, before, begun, emit)
+}
+
+// Remove removes a service and follows until its containers are gone.
+func (r *Runner) Remove(ctx context.Context, svc fleet.Service, emit Emit) (Summary, error) {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	begun := time.Now()
+	if err := r.cluster.Remove(ctx, svc.ID); err != nil {
+		return Summary{}, err
+	}
+	return r.follow(ctx, svc, Goal{Desired: 0}, "remove", before, begun, emit)
+}
+
+// follow polls until the goal is true, the change has failed or stalls.
+func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
+	var last Progress
+	moved := time.Now()
+	for {
+		now, nodes, tasks, err := r.look(ctx, svc.ID)
+		if err != nil {
+			return Summary{}, err
+		}
+		p := Assess(now, nodes, tasks, g)
+		emit(step, p)
+		if err := rolledBack(svc, now, p); err != nil {
+			return Summary{}, err
+		}
+		if p.Done {
+			s := summarize(before, tasks, fleet.Snapshot{Nodes: nodes}.NodeName)
+			s.Took = time.Since(begun)
+			return s, nil
+		}
+		if p.Running != last.Running || p.Stopping != last.Stopping {
+			moved, last = time.Now(), p
+		}
+		if err := stalled(svc.Name, p, time.Since(moved)); err != nil {
+			return Summary{}, err
+		}
+		if err := pause(ctx, pollInterval(len(tasks))); err != nil {
+			return Summary{}, err
+		}
+	}
+}
+
+// look reads one service; nil is one that is gone.
+func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.Node, []fleet.Task, error) {
+	nodes, err := r.cluster.Nodes(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	tasks, err := r.cluster.Tasks(ctx, id)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	svc, err := r.cluster.Service(ctx, id)
+	if errors.Is(err, swarm.ErrNotFound) {
+		return nil, nodes, tasks, nil
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return &svc, nodes, tasks, nil
+}
+
+// rolledBack says whether Swarm gave up an update that began after was.
+func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
+	if now == nil || !now.UpdateStarted.After(was.UpdateStarted) {
+		return nil
+	}
+	cause := p.LastErr
+	if cause == "" {
+		cause = now.Message
+	}
+	switch now.Update {
+	case "paused", "rollback_paused":
+		return fmt.Errorf("%s: the update stopped halfway: %s%s; look with `crawlbox ps %s`", was.Name, cause, on(p.LastNode), was.Name)
+	case "rollback_completed":
+		return fmt.Errorf("%s: the update failed and the old version runs again: %s%s", was.Name, cause, on(p.LastNode))
+	}
+	return nil
+}
+
+func stalled(name string, p Progress, quiet time.Duration) error {
+	switch {
+	case quiet > stallFailing && p.Failures > 0:
+		return fmt.Errorf("%s: %d of %d running and no more for %s: %s%s; look with `crawlbox ps %s`",
+			name, p.Running, p.Desired, stallFailing, p.LastErr, on(p.LastNode), name)
+	case quiet > stallFailing && p.LastErr != "" && p.Running < p.Desired:
+		// Such as "no suitable node": nothing fails, nothing will start.
+		return fmt.Errorf("%s: %d of %d running and no more for %s: %s; Swarm goes on trying, look with `crawlbox ps %s`",
+			name, p.Running, p.Desired, stallFailing, p.LastErr, name)
+	case quiet > stallQuiet:
+		return fmt.Errorf("%s: %d of %d running, %d stopping, and nothing moved for %s; look with `crawlbox ps %s`",
+			name, p.Running, p.Desired, p.Stopping, stallQuiet, name)
+	}
+	return nil
+}
+
+func on(node string) string {
+	if node == "" {
+		return ""
+	}
+	return " (on " + node + ")"
+}
+
+// pollInterval keeps the manager's work for following a change small beside
+// the change itself.
+func pollInterval(tasks int) time.Duration {
+	return min(150*time.Millisecond+time.Duration(tasks)*time.Millisecond, time.Second)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

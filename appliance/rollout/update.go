@@ -1,0 +1,154 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// UpdateTimeout bounds what goes on after a client is gone: the second half of
+// an update that stopped all replicas first.
+const UpdateTimeout = 15 * time.Minute
+
+// Parallelism is how many of so many replicas are replaced at once: a quarter,
+// at least one, so that three quarters go on crawling.
+func Parallelism(replicas int) uint64 { return uint64(max(1, (replicas+3)/4)) }
+
+// Update brings a service to another image, a share of its replicas at a time,
+// and follows until all run it. Swarm goes on if the caller does not.
+func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
+	release, err := r.claim(svc)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer release()
+	pinned, digest, err := r.pin(ctx, image)
+	if err != nil {
+		return Summary{}, err
+	}
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	begun := time.Now()
+	change := swarm.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired)}
+	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: -1, Digest: digest, Before: endedTasks(before)}
+	if svc.Digest == digest {
+		g.Before = nil
+	}
+	return r.follow(ctx, svc, g, "update to "+image, before, begun, emit)
+}
+
+// UpdateStopped stops every replica, then starts as many with another image.
+// The way on is written into the service before the first one stops, so that
+// neither a lost client nor a manager that dies in between leaves it stopped:
+// see Resume.
+func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
+	release, err := r.claim(svc)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer release()
+	if svc.Mode != fleet.ModeReplicated {
+		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all", svc.Name, svc.Mode)
+	}
+	pinned, _, err := r.pin(ctx, image)
+	if err != nil {
+		return Summary{}, err
+	}
+	replicas := svc.Desired
+	if p, ok := parsePending(svc.Pending); ok {
+		replicas = p.replicas
+	}
+	if err := r.cluster.StopForUpdate(ctx, svc.ID, pending{replicas, pinned}.String()); err != nil {
+		return Summary{}, err
+	}
+	// From here on it is not the client's any more.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
+	defer cancel()
+	return r.finish(ctx, svc, pending{replicas, pinned}, emit)
+}
+
+// Resume takes up an update that was cut off after its replicas were stopped.
+// A service without one is left alone.
+func (r *Runner) Resume(ctx context.Context, svc fleet.Service) error {
+	p, ok := parsePending(svc.Pending)
+	if !ok {
+		return nil
+	}
+	release, err := r.claim(svc)
+	if err != nil {
+		return nil // it is under way in this very process
+	}
+	defer release()
+	r.log.Info("take up an update that was cut off", "service", svc.Name, "image", p.image, "replicas", p.replicas)
+	_, err = r.finish(ctx, svc, p, func(string, Progress) {})
+	return err
+}
+
+func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit Emit) (Summary, error) {
+	begun := time.Now()
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	stopped, err := r.follow(ctx, svc, Goal{Desired: 0}, "stop all", before, begun, emit)
+	if err != nil {
+		return Summary{}, err
+	}
+	change := swarm.ImageChange{Image: p.image, Parallelism: Parallelism(p.replicas), Replicas: &p.replicas}
+	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
+		return Summary{}, err
+	}
+	_, digest, _ := strings.Cut(p.image, "@")
+	g := Goal{Desired: p.replicas, Digest: digest, Before: endedTasks(before)}
+	s, err := r.follow(ctx, svc, g, "start "+p.tag(), before, begun, emit)
+	s.Stopped = max(s.Stopped, stopped.Stopped)
+	return s, err
+}
+
+// pin resolves an image to its digest once, for all nodes.
+func (r *Runner) pin(ctx context.Context, image string) (pinned, digest string, err error) {
+	if name, d, ok := strings.Cut(image, "@"); ok && name != "" {
+		return image, d, nil
+	}
+	digest, err = r.cluster.Digest(ctx, image)
+	if err != nil {
+		return "", "", err
+	}
+	return image + "@" + digest, digest, nil
+}
+
+func (r *Runner) claim(svc fleet.Service) (release func(), err error) {
+	if _, taken := r.busy.LoadOrStore(svc.ID, struct{}{}); taken {
+		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", svc.Name, ErrBusy, svc.Name)
+	}
+	return func() { r.busy.Delete(svc.ID) }, nil
+}
+
+// pending is the value of fleet.LabelPending.
+type pending struct {
+	replicas int
+	image    string // name:tag@digest
+}
+
+func (p pending) String() string { return strconv.Itoa(p.replicas) + " " + p.image }
+
+func (p pending) tag() string {
+	name, _, _ := strings.Cut(p.image, "@")
+	return name
+}
+
+func parsePending(s string) (pending, bool) {
+	n, image, ok := strings.Cut(s, " ")
+	replicas, err := strconv.Atoi(n)
+	return pending{replicas, image}, ok && err == nil && replicas >= 0 && image != ""
+}

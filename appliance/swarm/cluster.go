@@ -1,0 +1,197 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/swarm"
+)
+
+// Port is where swarm managers listen.
+const Port = 2377
+
+// States of the engine's own membership in a swarm.
+const (
+	StateInactive = string(swarm.LocalNodeStateInactive)
+	StatePending  = string(swarm.LocalNodeStatePending)
+	StateActive   = string(swarm.LocalNodeStateActive)
+	StateError    = string(swarm.LocalNodeStateError)
+	StateLocked   = string(swarm.LocalNodeStateLocked)
+)
+
+// Info is what the engine says of itself.
+type Info struct {
+	Name        string // host name
+	Version     string // of the engine
+	LiveRestore bool
+	State       string // of its swarm membership: StateInactive …
+	Error       string // why State is StateError
+	NodeID      string
+	NodeAddr    netip.Addr
+	Manager     bool      // it can be asked for the whole swarm
+	ClusterID   string    // on managers only
+	ClusterMade time.Time // on managers only
+	Managers    []netip.AddrPort
+}
+
+// Info asks the engine what it is.
+func (e *Engine) Info(ctx context.Context) (Info, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	v, err := e.cli.Info(ctx)
+	if err != nil {
+		return Info{}, e.explain(err)
+	}
+	info := Info{
+		Name: v.Name, Version: v.ServerVersion, LiveRestore: v.LiveRestoreEnabled,
+		State: string(v.Swarm.LocalNodeState), Error: v.Swarm.Error,
+		NodeID: v.Swarm.NodeID, Manager: v.Swarm.ControlAvailable,
+	}
+	info.NodeAddr, _ = netip.ParseAddr(v.Swarm.NodeAddr)
+	if v.Swarm.Cluster != nil {
+		info.ClusterID, info.ClusterMade = v.Swarm.Cluster.ID, v.Swarm.Cluster.CreatedAt
+	}
+	for _, m := range v.Swarm.RemoteManagers {
+		if ap, err := netip.ParseAddrPort(m.Addr); err == nil {
+			info.Managers = append(info.Managers, ap)
+		}
+	}
+	return info, nil
+}
+
+// Init makes a new swarm with this engine as its first manager.
+func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err := e.cli.SwarmInit(ctx, swarm.InitRequest{
+		ListenAddr:    fmt.Sprintf("0.0.0.0:%d", Port),
+		AdvertiseAddr: advertise.String(),
+	})
+	return e.explain(err)
+}
+
+// Join makes the engine a member of the swarm of the managers given and waits
+// until it is, or ctx ends. An engine that is joining already is waited for:
+// the engine answers after 20 s and goes on by itself.
+func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
+	info, err := e.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.State == StateError {
+		// A join that failed for good must be forgotten before the next.
+		if err := e.Leave(ctx, true); err != nil {
+			return fmt.Errorf("forget a failed join: %w", err)
+		}
+		info.State = StateInactive
+	}
+	if info.State == StateInactive {
+		if err := e.join(ctx, token, managers, advertise); err != nil {
+			return err
+		}
+	}
+	return e.awaitActive(ctx)
+}
+
+func (e *Engine) join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := e.cli.SwarmJoin(ctx, swarm.JoinRequest{
+		ListenAddr:    fmt.Sprintf("0.0.0.0:%d", Port),
+		AdvertiseAddr: advertise.String(),
+		RemoteAddrs:   managers,
+		JoinToken:     token,
+	})
+	if err != nil && strings.Contains(err.Error(), "Timeout was reached") {
+		return nil
+	}
+	return e.explain(err)
+}
+
+func (e *Engine) awaitActive(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		info, err := e.Info(ctx)
+		switch {
+		case err != nil:
+			return err
+		case info.State == StateActive:
+			return nil
+		case info.State == StateError:
+			return fmt.Errorf("join the swarm: %s", oneLine(info.Error))
+		case info.State == StateLocked:
+			return errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// Leave takes the engine out of its swarm. A manager leaves only with force.
+// An engine in no swarm is not an error.
+func (e *Engine) Leave(ctx context.Context, force bool) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := e.cli.SwarmLeave(ctx, force)
+	if err != nil && strings.Contains(err.Error(), "not part of a swarm") {
+		return nil
+	}
+	return e.explain(err)
+}
+
+// JoinToken returns Swarm's own token for a role, worker or manager.
+func (e *Engine) JoinToken(ctx context.Context, role string) (string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, err := e.cli.SwarmInspect(ctx)
+	if err != nil {
+		return "", e.explain(err)
+	}
+	if role == string(swarm.NodeRoleManager) {
+		return s.JoinTokens.Manager, nil
+	}
+	return s.JoinTokens.Worker, nil
+}
+
+// Settings are what `docker swarm update` sets. Nil fields are left alone.
+type Settings struct {
+	Heartbeat   *time.Duration // between the nodes and the managers
+	TaskHistory *int64         // ended tasks that are kept for each slot
+}
+
+// Configure brings the swarm to the settings given.
+func (e *Engine) Configure(ctx context.Context, want Settings) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, err := e.cli.SwarmInspect(ctx)
+	if err != nil {
+		return e.explain(err)
+	}
+	spec, changed := s.Spec, false
+	if want.Heartbeat != nil && spec.Dispatcher.HeartbeatPeriod != *want.Heartbeat {
+		spec.Dispatcher.HeartbeatPeriod, changed = *want.Heartbeat, true
+	}
+	if h := spec.Orchestration.TaskHistoryRetentionLimit; want.TaskHistory != nil && (h == nil || *h != *want.TaskHistory) {
+		spec.Orchestration.TaskHistoryRetentionLimit, changed = want.TaskHistory, true
+	}
+	if !changed {
+		return nil
+	}
+	return e.explain(e.cli.SwarmUpdate(ctx, s.Version, spec, swarm.UpdateFlags{}))
+}
+
+func isNotManager(err error) bool {
+	return cerrdefs.IsUnavailable(err) && (strings.Contains(err.Error(), "not a swarm manager") || strings.Contains(err.Error(), "Worker nodes can't"))
+}
+
+// oneLine folds an error text of the engine into one line.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

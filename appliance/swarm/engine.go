@@ -1,0 +1,142 @@
+// Package swarm is what crawlbox asks of the Docker Engine of its node: typed
+// operations on its swarm, and the snapshot of it as plain fleet values. No
+// other package but image and lab sees the Docker SDK.
+//
+// Two rules hold for every call. It is bounded: an engine that hangs costs the
+// caller's deadline or callTimeout, whichever is shorter. And it never wakes
+// an engine that an operator has stopped: on systems where docker.socket would
+// start Docker at any connection, the dialer asks systemd first and fails with
+// ErrStopped while docker.service is not active.
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+)
+
+// callTimeout bounds one request to the engine that has no nearer deadline.
+const callTimeout = 30 * time.Second
+
+var (
+	// ErrStopped is returned by every call while docker.service is stopped on
+	// a machine whose docker.socket would start it again.
+	ErrStopped = errors.New("docker is stopped on this machine; start it with `systemctl start docker`")
+	// ErrUnreachable is returned where no engine answers at its address.
+	ErrUnreachable = errors.New("no Docker Engine answers")
+	// ErrNotFound is wrapped where Swarm does not know what was named.
+	ErrNotFound = errors.New("not found")
+	// ErrNoImage is returned where a registry does not have an image.
+	ErrNoImage = errors.New("no image")
+	// ErrNotManager is returned by operations that only a swarm manager can do.
+	ErrNotManager = errors.New("this node is not a swarm manager")
+)
+
+// Engine is the Docker Engine of this node. It is safe for concurrent use.
+type Engine struct {
+	cli  *client.Client
+	host string
+}
+
+// Open finds the engine: host if it is given, else DOCKER_HOST, else the
+// current docker context, else the default socket. It does not connect.
+func Open(host string) (*Engine, error) {
+	ep, err := findEndpoint(host, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := ep.options()
+	if err != nil {
+		return nil, err
+	}
+	cli, err := client.NewClientWithOpts(append(opts, client.WithAPIVersionNegotiation())...)
+	if err != nil {
+		return nil, fmt.Errorf("use Docker Engine at %s: %w", ep.host, err)
+	}
+	return &Engine{cli: cli, host: ep.host}, nil
+}
+
+// Host is the engine's address, such as unix:///var/run/docker.sock.
+func (e *Engine) Host() string { return e.host }
+
+// Close ends idle connections to the engine.
+func (e *Engine) Close() error { return e.cli.Close() }
+
+// Ping says whether the engine answers now.
+func (e *Engine) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := e.cli.Ping(ctx)
+	return e.explain(err)
+}
+
+// Await blocks until the engine answers, calling note at the first failure and
+// whenever the reason changes. It polls each interval and ends with ctx.
+func (e *Engine) Await(ctx context.Context, interval time.Duration, note func(error)) error {
+	last := ""
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		err := e.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err.Error() != last {
+			last = err.Error()
+			note(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// explain gives connection failures and refusals of the engine the sentinel
+// errors of this package.
+func (e *Engine) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrStopped):
+		return ErrStopped
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrNoImage):
+		return err
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("no permission for the Docker Engine at %s; run as root (sudo)", e.host)
+	case client.IsErrConnectionFailed(err):
+		return fmt.Errorf("%w at %s; install Docker (apt-get install docker.io) or start it (systemctl start docker)", ErrUnreachable, e.host)
+	case isNotManager(err):
+		return ErrNotManager
+	case cerrdefs.IsNotFound(err):
+		return fmt.Errorf("%w: %s", ErrNotFound, oneLine(err.Error()))
+	}
+	return errors.New(oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: ")))
+}
+
+// dialer connects to a unix socket unless that would wake a stopped engine.
+func dialer(path string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if dormant(ctx, path) {
+			return nil, ErrStopped
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+}
+
+// bounded gives ctx a deadline if it has none nearer than callTimeout.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, callTimeout)
+}

@@ -1,0 +1,92 @@
+package swarm
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// SetRole makes a node, by ID, a manager or a worker.
+func (e *Engine) SetRole(ctx context.Context, id, role string) error {
+	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) { s.Role = swarm.NodeRole(role) })
+}
+
+// SetAvailability says whether the scheduler may use a node, by ID.
+func (e *Engine) SetAvailability(ctx context.Context, id, availability string) error {
+	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailability(availability) })
+}
+
+// changeNode changes a node's spec, again if somebody else changed it between
+// reading and writing.
+func (e *Engine) changeNode(ctx context.Context, id string, change func(*swarm.NodeSpec)) error {
+	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
+		n, _, err := e.cli.NodeInspectWithRaw(ctx, id)
+		if err != nil {
+			return err
+		}
+		before := n.Spec
+		change(&n.Spec)
+		if before.Role == n.Spec.Role && before.Availability == n.Spec.Availability {
+			return nil
+		}
+		return e.cli.NodeUpdate(ctx, id, n.Version, n.Spec)
+	})
+}
+
+// RemoveNode takes a node, by ID, out of the swarm. Swarm refuses one that it
+// still hears from unless force is given.
+func (e *Engine) RemoveNode(ctx context.Context, id string, force bool) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return e.explain(e.cli.NodeRemove(ctx, id, swarm.NodeRemoveOptions{Force: force}))
+}
+
+// Nodes returns all nodes, sorted by no rule, with their Display names set.
+func (e *Engine) Nodes(ctx context.Context) ([]fleet.Node, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	list, err := e.cli.NodeList(ctx, swarm.NodeListOptions{})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	nodes := make([]fleet.Node, 0, len(list))
+	for _, n := range list {
+		nodes = append(nodes, nodeOf(n))
+	}
+	fleet.NameNodes(nodes)
+	return nodes, nil
+}
+
+func nodeOf(n swarm.Node) fleet.Node {
+	node := fleet.Node{
+		ID: n.ID, Name: n.Description.Hostname, Role: string(n.Spec.Role),
+		Availability: string(n.Spec.Availability), State: string(n.Status.State), Addr: n.Status.Addr,
+		Engine: n.Description.Engine.EngineVersion,
+		CPUs:   float64(n.Description.Resources.NanoCPUs) / 1e9, Memory: n.Description.Resources.MemoryBytes,
+	}
+	if m := n.ManagerStatus; m != nil {
+		node.Leader = m.Leader
+		if m.Reachability == swarm.ReachabilityUnreachable {
+			node.State = "unreachable"
+		}
+		// The leader knows itself as 0.0.0.0 before its first heartbeat.
+		if host, _, ok := cutPort(m.Addr); ok {
+			node.Addr = host
+		}
+	}
+	return node
+}
+
+// NodeSpecJSON returns Docker's own description of a node.
+func (e *Engine) NodeSpecJSON(ctx context.Context, id string) ([]byte, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, raw, err := e.cli.NodeInspectWithRaw(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("inspect node %s: %w", id, e.explain(err))
+	}
+	return raw, nil
+}
