@@ -4,7 +4,7 @@
 GO       ?= go
 BIN      := bin/crawlbox
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  := -s -w -X github.com/crawlbox/crawlbox/appliance/cli.Version=$(VERSION)
+LDFLAGS  := -s -w -X github.com/crawlbox/crawlbox/appliance/cli.version=$(VERSION)
 LINT     := .cache/bin/golangci-lint
 LINTVER  := v2.15.0
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)

@@ -1,0 +1,154 @@
+// Package api is the local API of a node: HTTP and JSON over the unix socket
+// that the command line speaks to. It holds the wire types, the Client and the
+// Handler, which turns requests into calls of a Backend.
+//
+// Reads answer one JSON value. What takes time (scale, update, remove, logs)
+// answers a stream of JSON values, one a line, and an error after the first
+// value arrives as a value too: see Event. An error before it is an Error with
+// its HTTP status. The client may go away at any time; what it had started
+// goes on where Swarm has it already, and nothing is taken back.
+package api
+
+import (
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Status is the state of this node and its cluster in short.
+type Status struct {
+	Version  string    `json:"version"` // of crawlbox
+	Mode     string    `json:"mode"`    // manager or worker: how crawlbox was started
+	Node     string    `json:"node"`    // host name
+	Addr     string    `json:"addr"`    // advertised address
+	Started  time.Time `json:"started"`
+	Docker   Docker    `json:"docker"`
+	Manager  bool      `json:"manager"`  // its Docker Engine is a swarm manager now
+	Cluster  string    `json:"cluster"`  // ID of the swarm
+	Nodes    Count     `json:"nodes"`    // ready of all
+	Managers Count     `json:"managers"` // reachable of all
+	Services Count     `json:"services"` // with all replicas running or complete, of all
+	Tasks    Count     `json:"tasks"`    // running of desired
+	Registry Registry  `json:"registry"`
+	Queue    *Queue    `json:"queue,omitempty"` // nil: off
+	Problems []string  `json:"problems"`        // each a sentence: what, where, what to do
+}
+
+// Count is a part of a whole.
+type Count struct {
+	Have int `json:"have"`
+	Want int `json:"want"`
+}
+
+// Docker is the Docker Engine of this node.
+type Docker struct {
+	State   string `json:"state"` // running or stopped
+	Version string `json:"version"`
+	Host    string `json:"host"` // its address, such as unix:///var/run/docker.sock
+}
+
+// Registry is where images are pushed and pulled on this node.
+type Registry struct {
+	Local    string `json:"local"`            // localhost:8003
+	Public   string `json:"public,omitempty"` // ADDRESS:8003 on the manager that holds it
+	Dir      string `json:"dir"`
+	Free     int64  `json:"free"`   // bytes free under Dir
+	Images   int    `json:"images"` // tags; on a worker 0
+	Used     int64  `json:"used"`   // bytes that a worker's mirror keeps
+	ReadOnly bool   `json:"read_only"`
+}
+
+// Queue is the embedded Redis queue.
+type Queue struct {
+	Addr string `json:"addr"`
+	Keys int64  `json:"keys"`
+}
+
+// TaskQuery chooses tasks. Empty fields choose all.
+type TaskQuery struct {
+	Service string // name or ID
+	Node    string // name or ID
+	All     bool   // also those that have ended and were replaced
+}
+
+// LogQuery chooses log lines.
+type LogQuery struct {
+	Target string // a service, or one task: its name (spider.3) or ID
+	Follow bool
+	Tail   int       // last lines of each task; negative: all
+	Since  time.Time // zero: from the beginning
+}
+
+// LogLine is one line that a task wrote, or, where Task is empty, a word of
+// crawlbox about the stream itself.
+type LogLine struct {
+	Time   time.Time `json:"time"`
+	Task   string    `json:"task"`
+	TaskID string    `json:"task_id"`
+	Node   string    `json:"node"`
+	Stream string    `json:"stream"` // stdout or stderr
+	Text   string    `json:"text"`
+}
+
+// ScaleRequest asks for numbers of replicas, by service.
+type ScaleRequest struct {
+	Replicas map[string]int `json:"replicas"`
+}
+
+// UpdateRequest asks for another image.
+type UpdateRequest struct {
+	Service      string `json:"service"`
+	Image        string `json:"image"`
+	StopFirstAll bool   `json:"stop_first_all"` // stop every replica, then start the new version
+}
+
+// Event is one step of something that takes time. Exactly one of the pointers
+// is set on the last event of a service or of the whole.
+type Event struct {
+	Service  string   `json:"service"`
+	Step     string   `json:"step,omitempty"` // what is being done, such as "scale to 50"
+	Running  int      `json:"running"`        // replicas that run the wanted version now
+	Desired  int      `json:"desired"`
+	Stopping int      `json:"stopping"`       // containers that still have to go
+	Note     string   `json:"note,omitempty"` // what the user should know, such as the error of a failing task
+	Done     *Summary `json:"done,omitempty"`
+	Err      *Error   `json:"error,omitempty"`
+}
+
+// Summary says how a finished operation went.
+type Summary struct {
+	Took        time.Duration `json:"took_ns"`
+	Started     int           `json:"started"` // tasks that came to run during it
+	P50         time.Duration `json:"p50_ns"`  // from the request to running, median over these tasks
+	P95         time.Duration `json:"p95_ns"`
+	Slowest     string        `json:"slowest"` // node of the task that took longest
+	SlowestTook time.Duration `json:"slowest_ns"`
+	Stopped     int           `json:"stopped"` // tasks that ended during it
+}
+
+// Token is the line that joins a node.
+type Token struct {
+	Role    string `json:"role"`
+	Join    string `json:"join"`    // CBX1-…
+	Command string `json:"command"` // the whole line to paste
+}
+
+// GCReport says what a collection of unused images freed.
+type GCReport struct {
+	Manifests int   `json:"manifests"`
+	Blobs     int   `json:"blobs"`
+	Bytes     int64 `json:"bytes"`
+}
+
+// Items are entries of a queue, its head first.
+type Items struct {
+	Key   string   `json:"key"`
+	Len   int64    `json:"len"`
+	Items []string `json:"items,omitempty"`
+}
+
+// Inspect is a service in whole: crawlbox's view and Docker's own JSON.
+type Inspect struct {
+	fleet.Service
+	Spec any `json:"spec"`
+}

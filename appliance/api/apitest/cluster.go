@@ -1,0 +1,323 @@
+// Package apitest holds a cluster in memory that answers the local API as a
+// manager does, for tests of what speaks to that API. It has the four nodes,
+// the services, images and queues that New gives it, changes them as it is
+// told, and always does so in the same way: the same calls give the same
+// answers and the same events.
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Cluster is an api.Backend. It is safe for concurrent use.
+type Cluster struct {
+	now  time.Time
+	held chan string // receives what waits: "logs", or the service of a held change
+
+	mu       sync.Mutex
+	nodes    []fleet.Node
+	services []fleet.Service
+	tasks    []fleet.Task
+	images   []fleet.Image
+	queue    map[string][]string
+	hold     map[string]bool
+	worker   bool
+	left     bool
+}
+
+var _ api.Backend = (*Cluster)(nil)
+
+// New returns a cluster that lives at the moment given, for ever.
+func New(now time.Time) *Cluster {
+	c := &Cluster{now: now, held: make(chan string, 100), hold: map[string]bool{}}
+	c.nodes, c.images = someNodes(now), someImages(now)
+	c.services, c.tasks = someServices(now)
+	c.queue = map[string][]string{
+		"example:swarm:spider": {"https://a.example/", "https://b.example/", "https://c.example/"},
+		"robots":               {"r1"},
+	}
+	return c
+}
+
+// Hold makes changes of a service begin and never come true.
+func (c *Cluster) Hold(service string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hold[service] = true
+}
+
+// BeWorker makes the cluster answer as the crawlbox of a worker does.
+func (c *Cluster) BeWorker() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.worker = true
+}
+
+// AwaitHeld waits until a held change, or a follower of logs, has sent all
+// that it has and waits for its context to end. It returns the service of the
+// change, or "logs".
+func (c *Cluster) AwaitHeld(ctx context.Context) (string, error) {
+	select {
+	case what := <-c.held:
+		return what, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (c *Cluster) wait(ctx context.Context, what string) error {
+	select {
+	case c.held <- what:
+	default:
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// manager locks the cluster for a call that only managers answer. The caller
+// unlocks it where there is no error.
+func (c *Cluster) manager() error {
+	c.mu.Lock()
+	if !c.worker {
+		return nil
+	}
+	c.mu.Unlock()
+	return &api.Error{Code: api.CodeNotManager, Message: "this node is a worker; run this on a manager (10.77.0.11)"}
+}
+
+func fail(code, format string, args ...any) *api.Error {
+	return &api.Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func (c *Cluster) node(name string) (*fleet.Node, error) {
+	for i, n := range c.nodes {
+		if n.Display == name || n.ID == name {
+			return &c.nodes[i], nil
+		}
+	}
+	return nil, fail(api.CodeNotFound, "unknown node %q; `crawlbox nodes` lists them", name)
+}
+
+func (c *Cluster) service(name string) (*fleet.Service, error) {
+	for i, s := range c.services {
+		if s.Name == name || s.ID == name {
+			return &c.services[i], nil
+		}
+	}
+	for _, s := range c.services {
+		if len(name) >= 3 && strings.HasPrefix(s.Name, name[:3]) {
+			return nil, fail(api.CodeNotFound, "unknown service %q; did you mean %q?", name, s.Name)
+		}
+	}
+	return nil, fail(api.CodeNotFound, "unknown service %q; `crawlbox ls` lists them", name)
+}
+
+// Status implements api.Backend.
+func (c *Cluster) Status(context.Context) (api.Status, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := api.Status{
+		Version: "0.1.0", Mode: fleet.RoleManager, Node: "h1", Addr: "10.77.0.11", Started: c.now.Add(-3 * time.Hour),
+		Docker:   api.Docker{State: "running", Version: "20.10.24+dfsg1", Host: "unix:///var/run/docker.sock"},
+		Registry: api.Registry{Local: "localhost:8003", Dir: "/var/lib/crawlbox/registry", Free: 41_300_000_000},
+	}
+	if c.worker {
+		st.Mode, st.Node, st.Addr = fleet.RoleWorker, "h2", "10.77.0.12"
+		st.Registry.Used, st.Registry.ReadOnly = 83_000_000, true
+		return st, nil
+	}
+	st.Manager, st.Cluster = true, "q6sk1k9w2n7m4x0c8v5b3z1l0"
+	st.Nodes, st.Managers = api.Count{Have: 3, Want: 4}, api.Count{Have: 1, Want: 1}
+	for _, s := range c.services {
+		st.Services.Want++
+		st.Tasks.Have += s.Running
+		st.Tasks.Want += s.Desired - s.Complete
+		if s.Running+s.Complete >= s.Desired {
+			st.Services.Have++
+		}
+	}
+	st.Registry.Public, st.Registry.Images = "10.77.0.11:8003", len(c.images)
+	st.Queue = &api.Queue{Addr: "10.77.0.11:7891", Keys: int64(len(c.queue))}
+	st.Problems = []string{
+		"node slave-frankfurt-4 is down since 2 hours; bring it back, or remove it with `crawlbox node rm slave-frankfurt-4`",
+		"service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with `crawlbox update`",
+	}
+	return st, nil
+}
+
+// Config implements api.Backend.
+func (c *Cluster) Config(context.Context) (string, error) {
+	return "registry:\n  port: 8003\nqueue:\n  password: (hidden)\n", nil
+}
+
+// Token implements api.Backend.
+func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
+	if err := c.manager(); err != nil {
+		return api.Token{}, err
+	}
+	defer c.mu.Unlock()
+	join := "CBX1-" + role + "-10.77.0.11"
+	return api.Token{Role: role, Join: join, Command: "crawlbox " + role + " --join " + join}, nil
+}
+
+// Leave implements api.Backend.
+func (c *Cluster) Leave(_ context.Context, force bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !force && !c.worker {
+		return fail(api.CodeConflict, "this node is the last manager, the cluster ends with it; `crawlbox leave --force` ends it")
+	}
+	c.left = true
+	return nil
+}
+
+// Left says whether Leave has been done.
+func (c *Cluster) Left() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
+// Nodes implements api.Backend.
+func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.nodes), nil
+}
+
+// SetNode implements api.Backend.
+func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(node)
+	if err != nil {
+		return err
+	}
+	change := map[string]func(){
+		"promote":  func() { n.Role = fleet.RoleManager },
+		"demote":   func() { n.Role = fleet.RoleWorker },
+		"drain":    func() { n.Availability = fleet.AvailabilityDrain },
+		"pause":    func() { n.Availability = fleet.AvailabilityPause },
+		"activate": func() { n.Availability = fleet.AvailabilityActive },
+	}[verb]
+	if verb == "demote" && n.Leader {
+		return fail(api.CodeConflict, "%s is the last manager; promote another node first", n.Display)
+	}
+	change()
+	return nil
+}
+
+// RemoveNode implements api.Backend.
+func (c *Cluster) RemoveNode(_ context.Context, node string, force bool) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(node)
+	if err != nil {
+		return err
+	}
+	if n.State == fleet.StateReady && !force {
+		return fail(api.CodeConflict, "node %s is not down; run `crawlbox leave` on it, or use --force", n.Display)
+	}
+	id := n.ID
+	c.nodes = slices.DeleteFunc(c.nodes, func(n fleet.Node) bool { return n.ID == id })
+	return nil
+}
+
+// Images implements api.Backend.
+func (c *Cluster) Images(context.Context) ([]fleet.Image, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.images), nil
+}
+
+// RemoveImage implements api.Backend.
+func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	for i, img := range c.images {
+		if img.Repository+":"+img.Tag != ref {
+			continue
+		}
+		if len(img.Used) > 0 {
+			return fail(api.CodeConflict, "%s is used by service %s", ref, img.Used[0])
+		}
+		c.images = slices.Delete(c.images, i, i+1)
+		return nil
+	}
+	return fail(api.CodeNotFound, "unknown image %q; `crawlbox images` lists them", ref)
+}
+
+// CollectImages implements api.Backend.
+func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
+	if err := c.manager(); err != nil {
+		return api.GCReport{}, err
+	}
+	defer c.mu.Unlock()
+	return api.GCReport{Manifests: 2, Blobs: 7, Bytes: 128_000_000}, nil
+}
+
+// QueueLen implements api.Backend.
+func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if key != "" {
+		return []api.Items{{Key: key, Len: int64(len(c.queue[key]))}}, nil
+	}
+	var all []api.Items
+	for _, k := range slices.Sorted(maps.Keys(c.queue)) {
+		all = append(all, api.Items{Key: k, Len: int64(len(c.queue[k]))})
+	}
+	return all, nil
+}
+
+// QueuePeek implements api.Backend.
+func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	q := c.queue[key]
+	return api.Items{Key: key, Len: int64(len(q)), Items: slices.Clone(q[:min(n, len(q))])}, nil
+}
+
+// QueuePush implements api.Backend.
+func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	c.queue[key] = append(c.queue[key], items...)
+	return api.Items{Key: key, Len: int64(len(c.queue[key]))}, nil
+}
+
+// QueueClear implements api.Backend.
+func (c *Cluster) QueueClear(_ context.Context, key string) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	n := len(c.queue[key])
+	delete(c.queue, key)
+	return api.Items{Key: key, Len: int64(n)}, nil
+}

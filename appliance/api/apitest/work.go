@@ -1,0 +1,284 @@
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// taskTook is how long the first task of a change takes to start or stop; the
+// next ones take as much longer each.
+const taskTook = 100 * time.Millisecond
+
+// Services implements api.Backend.
+func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.services), nil
+}
+
+// Inspect implements api.Backend.
+func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error) {
+	if err := c.manager(); err != nil {
+		return api.Inspect{}, err
+	}
+	defer c.mu.Unlock()
+	s, err := c.service(service)
+	if err != nil {
+		return api.Inspect{}, err
+	}
+	return api.Inspect{Service: *s, Spec: map[string]any{"Name": s.Name}}, nil
+}
+
+// Tasks implements api.Backend.
+func (c *Cluster) Tasks(_ context.Context, q api.TaskQuery) ([]fleet.Task, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if q.Service != "" {
+		if _, err := c.service(q.Service); err != nil {
+			return nil, err
+		}
+	}
+	if q.Node != "" {
+		if _, err := c.node(q.Node); err != nil {
+			return nil, err
+		}
+	}
+	var tasks []fleet.Task
+	for _, t := range c.tasks {
+		replaced := t.Desired == fleet.TaskShutdown
+		if (q.Service == "" || t.Service == q.Service) && (q.Node == "" || t.Node == q.Node) && (q.All || !replaced) {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks, nil
+}
+
+// Logs implements api.Backend: each task of the target has written two lines,
+// the second to stderr. The logs of "broken" break off after the first line.
+func (c *Cluster) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	lines, err := c.lines(q)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if err := fn(l); err != nil {
+			return err
+		}
+		if strings.HasPrefix(l.Task, "broken.") {
+			return fail(api.CodeUnavailable, "node h2 went away; its logs come back with it")
+		}
+	}
+	if q.Follow {
+		return c.wait(ctx, "logs")
+	}
+	return nil
+}
+
+func (c *Cluster) lines(q api.LogQuery) ([]api.LogLine, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	service, _, _ := strings.Cut(q.Target, ".")
+	if _, err := c.service(service); err != nil {
+		return nil, err
+	}
+	var lines []api.LogLine
+	for _, t := range c.tasks {
+		if t.Service != service || t.Desired == fleet.TaskShutdown || (q.Target != service && q.Target != t.Name()) {
+			continue
+		}
+		own := []api.LogLine{
+			{Time: t.Since, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stdout", Text: "got: item of " + t.Name()},
+			{Time: c.now, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stderr", Text: "warning: slow answer"},
+		}
+		own = slices.DeleteFunc(own, func(l api.LogLine) bool { return l.Time.Before(q.Since) })
+		if q.Tail >= 0 {
+			own = own[max(0, len(own)-q.Tail):]
+		}
+		lines = append(lines, own...)
+	}
+	if service == "robot" {
+		lines = append(lines, api.LogLine{Time: c.now, Text: "node h3 does not answer; its lines are missing"})
+	}
+	return lines, nil
+}
+
+// Scale implements api.Backend. Services change one after another, by name. No
+// task of "broken" ever starts, so that it fails with one note.
+func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+	names := slices.Sorted(maps.Keys(req.Replicas))
+	for _, name := range names {
+		s, err := c.found(name)
+		if err != nil {
+			return err
+		}
+		if s.Mode == fleet.ModeGlobal {
+			return fail(api.CodeInvalid, "%s is a global service; it runs once on every node and cannot be scaled", name)
+		}
+	}
+	for _, name := range names {
+		if err := c.scale(ctx, name, req.Replicas[name], fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(api.Event) error) error {
+	s, err := c.found(name)
+	if err != nil {
+		return err
+	}
+	e := api.Event{Service: name, Step: fmt.Sprintf("scale to %d", n), Running: s.Running, Desired: n, Stopping: max(0, s.Running-n)}
+	if err := c.begin(ctx, e, fn); err != nil {
+		return err
+	}
+	if name == "broken" && n > 0 {
+		e.Note = "broken.1 on h2: No such image: localhost:8003/broken:9"
+		if err := fn(e); err != nil {
+			return err
+		}
+		return fail(api.CodeFailed, "broken: 0 of %d replicas run; see `crawlbox ps broken`", n)
+	}
+	done := api.Summary{}
+	for e.Running != n {
+		if e.Running < n {
+			e.Running++
+			done.Started++
+		} else {
+			e.Running--
+			e.Stopping--
+			done.Stopped++
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	c.resize(name, n)
+	e.Done = finish(done)
+	return fn(e)
+}
+
+// Update implements api.Backend.
+func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
+	s, err := c.found(req.Service)
+	if err != nil {
+		return err
+	}
+	_, repository, _ := strings.Cut(req.Image, "/")
+	known := slices.ContainsFunc(someImages(c.now), func(i fleet.Image) bool { return i.Repository+":"+i.Tag == repository })
+	if !known {
+		return fail(api.CodeNotFound, "no image %s in the registry; push it first", req.Image)
+	}
+	e := api.Event{Service: s.Name, Step: "update to " + req.Image, Desired: s.Desired}
+	if err := c.begin(ctx, e, fn); err != nil {
+		return err
+	}
+	for e.Running < e.Desired {
+		e.Running++
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	c.change(s.Name, func(s *fleet.Service) { s.Image, s.Update = req.Image, "completed" })
+	e.Done = finish(api.Summary{Started: s.Desired, Stopped: s.Running})
+	return fn(e)
+}
+
+// RemoveService implements api.Backend.
+func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(api.Event) error) error {
+	s, err := c.found(service)
+	if err != nil {
+		return err
+	}
+	e := api.Event{Service: s.Name, Step: "remove", Running: s.Running, Stopping: s.Running}
+	if err := c.begin(ctx, e, fn); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.services = slices.DeleteFunc(c.services, func(v fleet.Service) bool { return v.Name == s.Name })
+	c.tasks = slices.DeleteFunc(c.tasks, func(v fleet.Task) bool { return v.Service == s.Name })
+	c.mu.Unlock()
+	for e.Stopping > 0 {
+		e.Running--
+		e.Stopping--
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	e.Done = finish(api.Summary{Stopped: s.Running})
+	return fn(e)
+}
+
+// begin sends the first event, and waits for ever where the service is held.
+func (c *Cluster) begin(ctx context.Context, e api.Event, fn func(api.Event) error) error {
+	if err := fn(e); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	held := c.hold[e.Service]
+	c.mu.Unlock()
+	if held {
+		return c.wait(ctx, e.Service)
+	}
+	return nil
+}
+
+func (c *Cluster) found(service string) (fleet.Service, error) {
+	if err := c.manager(); err != nil {
+		return fleet.Service{}, err
+	}
+	defer c.mu.Unlock()
+	s, err := c.service(service)
+	if err != nil {
+		return fleet.Service{}, err
+	}
+	return *s, nil
+}
+
+// resize gives a service n running tasks: it keeps those of its first slots.
+func (c *Cluster) resize(service string, n int) {
+	c.change(service, func(s *fleet.Service) {
+		s.Desired, s.Running, s.Complete = n, n, 0
+		kept := map[int]bool{}
+		c.tasks = slices.DeleteFunc(c.tasks, func(t fleet.Task) bool {
+			keep := t.Service != s.Name || t.State == fleet.TaskRunning && t.Slot <= n
+			kept[t.Slot] = kept[t.Slot] || keep && t.Service == s.Name
+			return !keep
+		})
+		for slot := 1; slot <= n; slot++ {
+			if !kept[slot] {
+				c.tasks = append(c.tasks, someTask(*s, slot, slot%2+1, fleet.TaskRunning, c.now))
+			}
+		}
+	})
+}
+
+func (c *Cluster) change(service string, f func(*fleet.Service)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, err := c.service(service); err == nil {
+		f(s)
+	}
+}
+
+func finish(s api.Summary) *api.Summary {
+	s.Took = time.Duration(max(s.Started, s.Stopped)) * taskTook
+	if s.Started > 0 {
+		s.P50, s.P95 = s.Took/2, s.Took*19/20
+		s.Slowest, s.SlowestTook = "h2", s.Took
+	}
+	return &s
+}

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"context"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Backend answers the calls of the API. It has the methods of Client, with
+// the same meaning, so that a Client is a Backend too. All methods may be
+// called at the same time and end soon after their context does. The functions
+// given to Logs, Scale, Update and RemoveService are called by one goroutine at
+// a time, and not any more once the method has returned; a method stops when
+// they fail. An error that the user can do something about is an *Error.
+type Backend interface {
+	Status(ctx context.Context) (Status, error)
+	Config(ctx context.Context) (string, error)
+	Token(ctx context.Context, role string) (Token, error)
+	Leave(ctx context.Context, force bool) error
+
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+	SetNode(ctx context.Context, node, verb string) error
+	RemoveNode(ctx context.Context, node string, force bool) error
+
+	Services(ctx context.Context) ([]fleet.Service, error)
+	Inspect(ctx context.Context, service string) (Inspect, error)
+	Tasks(ctx context.Context, q TaskQuery) ([]fleet.Task, error)
+	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
+	Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error
+	Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error
+	RemoveService(ctx context.Context, service string, fn func(Event) error) error
+
+	Images(ctx context.Context) ([]fleet.Image, error)
+	RemoveImage(ctx context.Context, ref string) error
+	CollectImages(ctx context.Context) (GCReport, error)
+
+	QueueLen(ctx context.Context, key string) ([]Items, error)
+	QueuePeek(ctx context.Context, key string, n int) (Items, error)
+	QueuePush(ctx context.Context, key string, items []string) (Items, error)
+	QueueClear(ctx context.Context, key string) (Items, error)
+}
+
+var _ Backend = (*Client)(nil)

@@ -1,0 +1,45 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+)
+
+// Codes of an Error.
+const (
+	CodeInvalid     = "invalid"     // the request is wrong
+	CodeNotFound    = "not_found"   // what it names does not exist
+	CodeConflict    = "conflict"    // not in this state
+	CodeUnavailable = "unavailable" // Docker or the manager is away
+	CodeNotManager  = "not_manager" // ask a manager
+	CodeFailed      = "failed"      // it was tried and did not come true
+	CodeInternal    = "internal"
+)
+
+var statusOf = map[string]int{
+	CodeInvalid:     http.StatusBadRequest,
+	CodeNotFound:    http.StatusNotFound,
+	CodeConflict:    http.StatusConflict,
+	CodeUnavailable: http.StatusServiceUnavailable,
+	CodeNotManager:  http.StatusMisdirectedRequest,
+	CodeFailed:      http.StatusInternalServerError,
+	CodeInternal:    http.StatusInternalServerError,
+}
+
+// Error is what the API answers when it cannot do what was asked. Message is
+// one line: what, where, what to do.
+type Error struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// AsError returns the *Error in err's chain, or wraps err as an internal one.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Message: err.Error()}
+}

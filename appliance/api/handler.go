@@ -1,0 +1,123 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Handler serves the calls of Client from b. A call whose client has gone away
+// is cancelled. A panic in b becomes an internal error and a line in log.
+func Handler(b Backend, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	h := &handler{b: b, log: log}
+	for pattern, call := range h.values() {
+		mux.Handle(pattern, h.value(call))
+	}
+	mux.Handle("GET /v1/logs", streamed(h, h.logs))
+	mux.Handle("POST /v1/scale", streamed(h, h.scale))
+	mux.Handle("POST /v1/update", streamed(h, h.update))
+	mux.Handle("DELETE /v1/services/{service}", streamed(h, h.removeService))
+	mux.Handle("/", h.value(unknownCall))
+	return mux
+}
+
+type handler struct {
+	b   Backend
+	log *slog.Logger
+}
+
+// call answers one JSON value; a nil value without an error answers nothing.
+type call func(r *http.Request) (any, error)
+
+func (h *handler) values() map[string]call {
+	return map[string]call{
+		"GET /v1/status":               func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
+		"GET /v1/config":               func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
+		"GET /v1/token":                h.token,
+		"POST /v1/leave":               h.leave,
+		"GET /v1/nodes":                func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
+		"POST /v1/nodes/{node}/{verb}": h.setNode,
+		"DELETE /v1/nodes/{node}":      h.removeNode,
+		"GET /v1/services":             func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
+		"GET /v1/services/{service}":   h.inspect,
+		"GET /v1/tasks":                h.tasks,
+		"GET /v1/images":               func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
+		"DELETE /v1/images":            h.removeImage,
+		"POST /v1/images/gc":           func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
+		"GET /v1/queue":                h.queueLen,
+		"GET /v1/queue/items":          h.queuePeek,
+		"POST /v1/queue/items":         h.queuePush,
+		"DELETE /v1/queue/items":       h.queueClear,
+	}
+}
+
+// list answers an empty list as [], not as null.
+func list[T any](v []T, err error) (any, error) {
+	if v == nil {
+		v = []T{}
+	}
+	return v, err
+}
+
+func unknownCall(r *http.Request) (any, error) {
+	return nil, &Error{
+		Code:    CodeNotFound,
+		Message: "no such call: " + r.Method + " " + r.URL.Path + "; the crawlbox that runs here may be of another version than this command",
+	}
+}
+
+func (h *handler) token(r *http.Request) (any, error) {
+	role := r.URL.Query().Get("role")
+	if role != fleet.RoleWorker && role != fleet.RoleManager {
+		return nil, invalid("role is %q; it is worker or manager", role)
+	}
+	return h.b.Token(r.Context(), role)
+}
+
+func (h *handler) leave(r *http.Request) (any, error) {
+	force, err := flag(r, "force")
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.b.Leave(r.Context(), force)
+}
+
+func (h *handler) setNode(r *http.Request) (any, error) {
+	verb := r.PathValue("verb")
+	switch verb {
+	case "promote", "demote", "drain", "activate", "pause":
+		return nil, h.b.SetNode(r.Context(), r.PathValue("node"), verb)
+	}
+	return nil, invalid("cannot %q a node; it is promote, demote, drain, activate or pause", verb)
+}
+
+func (h *handler) removeNode(r *http.Request) (any, error) {
+	force, err := flag(r, "force")
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.b.RemoveNode(r.Context(), r.PathValue("node"), force)
+}
+
+func (h *handler) inspect(r *http.Request) (any, error) {
+	return h.b.Inspect(r.Context(), r.PathValue("service"))
+}
+
+func (h *handler) tasks(r *http.Request) (any, error) {
+	all, err := flag(r, "all")
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	return list(h.b.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all}))
+}
+
+func (h *handler) removeImage(r *http.Request) (any, error) {
+	ref, err := needed(r, "ref")
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.b.RemoveImage(r.Context(), ref)
+}

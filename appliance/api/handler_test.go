@@ -1,0 +1,159 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+)
+
+// call is one call of a Backend, all that it answers made comparable.
+type call struct {
+	name string
+	do   func(ctx context.Context, b api.Backend) (any, error)
+}
+
+func events(run func(func(api.Event) error) error) (any, error) {
+	var all []api.Event
+	err := run(func(e api.Event) error {
+		all = append(all, e)
+		return nil
+	})
+	// What a Backend returns as an error arrives as one more event.
+	all = slices.DeleteFunc(all, func(e api.Event) bool { return e.Err != nil })
+	return all, err
+}
+
+func logs(ctx context.Context, b api.Backend, q api.LogQuery) (any, error) {
+	var all []api.LogLine
+	err := b.Logs(ctx, q, func(l api.LogLine) error {
+		all = append(all, l)
+		return nil
+	})
+	return all, err
+}
+
+func done(err error) (any, error) { return nil, err }
+
+func scaleTo(replicas map[string]int) func(context.Context, api.Backend) (any, error) {
+	return func(ctx context.Context, b api.Backend) (any, error) {
+		return events(func(fn func(api.Event) error) error {
+			return b.Scale(ctx, api.ScaleRequest{Replicas: replicas}, fn)
+		})
+	}
+}
+
+func update(req api.UpdateRequest) func(context.Context, api.Backend) (any, error) {
+	return func(ctx context.Context, b api.Backend) (any, error) {
+		return events(func(fn func(api.Event) error) error { return b.Update(ctx, req, fn) })
+	}
+}
+
+func remove(service string) func(context.Context, api.Backend) (any, error) {
+	return func(ctx context.Context, b api.Backend) (any, error) {
+		return events(func(fn func(api.Event) error) error { return b.RemoveService(ctx, service, fn) })
+	}
+}
+
+var calls = []call{
+	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
+	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
+	{"token", func(ctx context.Context, b api.Backend) (any, error) { return b.Token(ctx, "manager") }},
+	{"nodes", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
+	{"drain", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
+	{"drained", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
+	{"drain an unknown node", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "a/b c?", "drain")) }},
+	{"demote the leader", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h1", "demote")) }},
+	{"remove a live node", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", false)) }},
+	{"remove it with force", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", true)) }},
+	{"services", func(ctx context.Context, b api.Backend) (any, error) { return b.Services(ctx) }},
+	{"inspect", func(ctx context.Context, b api.Backend) (any, error) { return b.Inspect(ctx, "spider") }},
+	{"inspect an unknown service", func(ctx context.Context, b api.Backend) (any, error) { return b.Inspect(ctx, "spidr") }},
+	{"tasks", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.Tasks(ctx, api.TaskQuery{Service: "spider", Node: "h1", All: true})
+	}},
+	{"no tasks", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.Tasks(ctx, api.TaskQuery{Service: "broken", Node: "h1"})
+	}},
+	{"logs", func(ctx context.Context, b api.Backend) (any, error) {
+		return logs(ctx, b, api.LogQuery{Target: "robot", Tail: 1, Since: now.Add(-1)})
+	}},
+	{"logs of an unknown service", func(ctx context.Context, b api.Backend) (any, error) {
+		return logs(ctx, b, api.LogQuery{Target: "nothing", Tail: -1})
+	}},
+	{"logs that break off", func(ctx context.Context, b api.Backend) (any, error) {
+		return logs(ctx, b, api.LogQuery{Target: "broken", Tail: -1})
+	}},
+	{"scale", scaleTo(map[string]int{"spider": 5, "batch": 0})},
+	{"scale an unknown service", scaleTo(map[string]int{"spidr": 5})},
+	{"scale what fails in the middle", scaleTo(map[string]int{"broken": 2})},
+	{"update", update(api.UpdateRequest{Service: "spider", Image: "localhost:8003/spider:0.02", StopFirstAll: true})},
+	{"update to an unknown image", update(api.UpdateRequest{Service: "spider", Image: "localhost:8003/spider:9"})},
+	{"remove", remove("spider")},
+	{"remove again", remove("spider")},
+	{"images", func(ctx context.Context, b api.Backend) (any, error) { return b.Images(ctx) }},
+	{"remove an image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.02")) }},
+	{"remove a used image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.01")) }},
+	{"collect images", func(ctx context.Context, b api.Backend) (any, error) { return b.CollectImages(ctx) }},
+	{"all queues", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueLen(ctx, "") }},
+	{"push", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.QueuePush(ctx, "k &?ü", []string{"a", "<b>", "\x00\n"})
+	}},
+	{"one queue", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueLen(ctx, "k &?ü") }},
+	{"peek", func(ctx context.Context, b api.Backend) (any, error) { return b.QueuePeek(ctx, "k &?ü", 2) }},
+	{"clear", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueClear(ctx, "k &?ü") }},
+	{"leave", func(ctx context.Context, b api.Backend) (any, error) { return done(b.Leave(ctx, false)) }},
+	{"leave with force", func(ctx context.Context, b api.Backend) (any, error) { return done(b.Leave(ctx, true)) }},
+}
+
+// TestClient_SaysWhatTheBackendSays asks two equal clusters the same things,
+// one over the socket and one directly, and expects the same answers.
+func TestClient_SaysWhatTheBackendSays(t *testing.T) {
+	for name, worker := range map[string]bool{"manager": false, "worker": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct, served := apitest.New(now), apitest.New(now)
+			if worker {
+				direct.BeWorker()
+				served.BeWorker()
+			}
+			client, _ := serve(t, served, testLog(t))
+			for _, c := range calls {
+				wantValue, wantErr := c.do(testContext(t), direct)
+				value, err := c.do(testContext(t), client)
+				if got, want := asJSON(t, value), asJSON(t, wantValue); got != want {
+					t.Errorf("%s: got %s, want %s", c.name, got, want)
+				}
+				compareErrors(t, c.name, err, wantErr)
+			}
+		})
+	}
+}
+
+func compareErrors(t *testing.T, call string, got, want error) {
+	t.Helper()
+	if got == nil && want == nil {
+		return
+	}
+	var g, w *api.Error
+	if !errors.As(got, &g) || !errors.As(want, &w) || !reflect.DeepEqual(g, w) {
+		t.Errorf("%s: got error %v, want %v", call, got, want)
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(b); s != "null" {
+		return s
+	}
+	return "[]" // an empty list has no nil on the wire
+}

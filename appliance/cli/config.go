@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+func configCmd(a *app) *cobra.Command {
+	return group(&cobra.Command{Use: "config", Short: "Check, show or make a config file"},
+		configCheckCmd(a), configShowCmd(a), configInitCmd(a))
+}
+
+// fileFlag adds --file, which says --config in a word of its own.
+func fileFlag(cmd *cobra.Command, usage string) *string {
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
+	return cmd.Flags().String("file", "", usage)
+}
+
+func configCheckCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say what is wrong with a config file, all of it",
+		Args:  noArgs,
+	}
+	file := fileFlag(cmd, "the `file` (default as --config)")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := configs.Load(a.configFile(*file))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(cfg.File); errors.Is(err, fs.ErrNotExist) {
+			return a.printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n", cfg.File)
+		}
+		return a.printf("%s: good, %s\n", cfg.File, count(len(cfg.Services), "service"))
+	}
+	return cmd
+}
+
+func configShowCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show the config in force here, or what a file means",
+		Long: `Show the config of the crawlbox that runs here with all defaults, or with --file
+what a file would mean. Passwords are hidden.`,
+		Args: noArgs,
+	}
+	file := fileFlag(cmd, "the `file` to show (default: what runs here)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		text, err := a.showConfig(cmd, *file)
+		if err != nil {
+			return err
+		}
+		return a.printf("%s", text)
+	}
+	return cmd
+}
+
+func (a *app) showConfig(cmd *cobra.Command, file string) (string, error) {
+	if file != "" {
+		cfg, err := configs.Load(file)
+		if err != nil {
+			return "", err
+		}
+		text, err := configs.Show(cfg)
+		return string(text), err
+	}
+	c, err := a.client()
+	if err != nil {
+		return "", err
+	}
+	return c.Config(cmd.Context())
+}
+
+func configInitCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Write a config file that explains every setting",
+		Args:  noArgs,
+	}
+	file := fileFlag(cmd, "the `file` to write, - for stdout (default as --config)")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if *file == "-" {
+			return a.printf("%s", configs.Annotated)
+		}
+		path := a.configFile(*file)
+		if path == "" {
+			path = configs.DefaultPath
+		}
+		if err := writeNew(path, configs.Annotated); err != nil {
+			return err
+		}
+		return a.printf("%s written\n", path)
+	}
+	return cmd
+}
+
+func (a *app) configFile(file string) string {
+	if file != "" {
+		return file
+	}
+	return a.config
+}
+
+// writeNew writes a file that is not there yet, for its owner only: it is where
+// a password may be put.
+func writeNew(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make the folder of the config: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already; move it away, or write elsewhere with --file", path)
+	}
+	if err != nil {
+		return fmt.Errorf("write config: %w", err)
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// usageError is a command line that crawlbox does not understand.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v; see '%s --help'", e.err, e.command)
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
+}
+
+// errInterrupted is the end of what the user broke off.
+var errInterrupted = errors.New("interrupted")
+
+// report prints err, one line for each error that is joined in it, and returns
+// the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	for _, e := range unjoin(err) {
+		if errors.Is(e, context.Canceled) {
+			e = errInterrupted
+		}
+		fmt.Fprintf(w, "crawlbox: %s\n", oneLine(e.Error()))
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// oneLine keeps text of others from breaking out of its line.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// argument says how many arguments a command takes, and what they are called.
+type argument struct {
+	min, max int // max < 0: no bound
+	name     string
+}
+
+func (a argument) check(cmd *cobra.Command, args []string) error {
+	self := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+	switch {
+	case len(args) < a.min:
+		return usagef(cmd, "%s needs %s", self, a.name)
+	case a.max == 0 && len(args) > 0:
+		return usagef(cmd, "%s takes no arguments, got %q", self, args[0])
+	case a.max >= 0 && len(args) > a.max:
+		return usagef(cmd, "%s takes only %s, got %q too", self, a.name, args[a.max])
+	}
+	return nil
+}
+
+func noArgs(cmd *cobra.Command, args []string) error { return argument{}.check(cmd, args) }
+
+func exactly(n int, name string) cobra.PositionalArgs { return argument{n, n, name}.check }
+
+func atMost(n int, name string) cobra.PositionalArgs { return argument{0, n, name}.check }
+
+func atLeast(n int, name string) cobra.PositionalArgs { return argument{n, -1, name}.check }

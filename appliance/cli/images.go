@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+func imagesCmd(a *app) *cobra.Command {
+	cmd := imagesLsCmd(a)
+	list := cmd.RunE
+	group(cmd, imagesLsCmd(a), imagesRmCmd(a), imagesGCCmd(a))
+	cmd.Use, cmd.RunE = "images", list
+	return cmd
+}
+
+func imagesLsCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the images of the cluster's registry",
+		Args:  noArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		images, err := c.Images(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return show(a, *asJSON, images, a.renderImages)
+	}
+	return cmd
+}
+
+func (a *app) renderImages(s screen, images []fleet.Image) {
+	t := table{columns: []column{
+		{head: "IMAGE", min: 16, atStart: true}, {head: "DIGEST"}, {head: "SIZE"}, {head: "PUSHED"}, {head: "USED BY", min: 8},
+	}}
+	for _, i := range images {
+		_, digest, _ := strings.Cut(i.Digest, ":")
+		t.add(cell{text: i.Repository + ":" + i.Tag}, cell{text: digest[:min(12, len(digest))]}, cell{text: size(i.Size)},
+			cell{text: a.since(i.Pushed)}, cell{text: orDash(strings.Join(i.Used, ","))})
+	}
+	t.write(s)
+}
+
+func imagesRmCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "rm IMAGE...",
+		Short:             "Remove images, such as spider:0.01",
+		Args:              atLeast(1, "an image"),
+		ValidArgsFunction: a.complete(imageNames),
+	}
+	cmd.RunE = func(cmd *cobra.Command, refs []string) error {
+		return a.each(cmd, refs, "removed", func(ctx context.Context, c *api.Client, ref string) error {
+			return c.RemoveImage(ctx, ref)
+		})
+	}
+	return cmd
+}
+
+func imagesGCCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "gc",
+		Short: "Free what no tag and no service needs",
+		Args:  noArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		r, err := c.CollectImages(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return a.printJSON(r)
+		}
+		return a.printf("freed %s: %s, %s\n", size(r.Bytes), count(r.Manifests, "manifest"), count(r.Blobs, "blob"))
+	}
+	return cmd
+}

@@ -1,0 +1,26 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+)
+
+// newLogger logs to w from level on: text where w is a terminal, else JSON.
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}
+
+func (a *app) startLog(cmd *cobra.Command, _ []string) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return usagef(cmd, "--log-level is %q; it is debug, info, warn or error", a.logLevel)
+	}
+	a.log = newLogger(a.env.Stderr, level)
+	return nil
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+// now is when all tests happen.
+var now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"crawlbox": crawlbox})
+}
+
+// crawlbox does what the program's main does, at a moment that stands still.
+func crawlbox() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: func() time.Time { return now }}
+	os.Exit(run(ctx, env, os.Args[1:]))
+}
+
+// TestScripts runs the command line against a cluster in memory, which is
+// served over a unix socket as a node serves its own.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup:               setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cluster": clusterCmd,
+			"exits":   exitsCmd,
+		},
+	})
+}
+
+type clusterKey struct{}
+
+func setup(env *testscript.Env) error {
+	cluster := apitest.New(now)
+	socket, stop, err := serve(cluster)
+	if err != nil {
+		return err
+	}
+	env.Defer(stop)
+	env.Values[clusterKey{}] = cluster
+	env.Setenv("CRAWLBOX_SOCKET", socket)
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at each exit
+	return nil
+}
+
+// serve answers for cluster on a unix socket, as a node does, until stop.
+func serve(cluster *apitest.Cluster) (socket string, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "cb") // t.TempDir can be too long for a socket
+	if err != nil {
+		return "", nil, err
+	}
+	socket = filepath.Join(dir, "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return "", nil, err
+	}
+	srv := &http.Server{Handler: api.Handler(cluster, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: time.Minute}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(l)
+	}()
+	return socket, func() {
+		_ = srv.Close()
+		<-served
+		_ = os.RemoveAll(dir)
+	}, nil
+}
+
+// clusterCmd changes the cluster of a script: cluster hold SERVICE, cluster
+// worker; or waits until it holds: cluster await WHAT.
+func clusterCmd(ts *testscript.TestScript, neg bool, args []string) {
+	cluster := ts.Value(clusterKey{}).(*apitest.Cluster)
+	switch {
+	case neg || len(args) == 0:
+		ts.Fatalf("usage: cluster hold SERVICE | worker | await WHAT")
+	case args[0] == "worker":
+		cluster.BeWorker()
+	case args[0] == "hold" && len(args) == 2:
+		cluster.Hold(args[1])
+	case args[0] == "await" && len(args) == 2:
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		what, err := cluster.AwaitHeld(ctx)
+		ts.Check(err)
+		if what != args[1] {
+			ts.Fatalf("cluster holds %s, not %s", what, args[1])
+		}
+	default:
+		ts.Fatalf("cluster: unknown %v", args)
+	}
+}
+
+// exitsCmd checks the exit code of a command, and that one which fails says so
+// in one line: exits CODE crawlbox …
+func exitsCmd(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := map[bool]string{true: "0", false: "1"}[err == nil]
+	if e, ok := err.(interface{ ExitCode() int }); ok {
+		code = map[int]string{1: "1", 2: "2"}[e.ExitCode()]
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+	said := ts.ReadFile("stderr")
+	if code != "0" && (!strings.HasPrefix(said, "crawlbox: ") || strings.Count(said, "\n") != 1) {
+		ts.Fatalf("want one line on stderr that begins with crawlbox:, got %q", said)
+	}
+}

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+)
+
+// openTerminal returns a terminal of the size given. shown closes it and
+// returns all that was written to it.
+func openTerminal(t *testing.T, columns, rows uint16) (tty *os.File, shown func() string) {
+	t.Helper()
+	ctrl, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(ctrl.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(&text, ctrl) // ends with EIO when the terminal closes
+	}()
+	return tty, func() string {
+		_ = tty.Close()
+		<-read
+		_ = ctrl.Close()
+		return strings.ReplaceAll(text.String(), "\r\n", "\n")
+	}
+}
+
+// onTerminal runs a command on a terminal of 60 columns.
+func onTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	socket, stop, err := serve(apitest.New(now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	tty, shown := openTerminal(t, 60, 24)
+	env := Env{Stdin: tty, Stdout: tty, Stderr: tty, Now: func() time.Time { return now }}
+	code := run(t.Context(), env, append(args, "--socket", socket))
+	text := shown()
+	if code != exitDone {
+		t.Errorf("%v: exit code %d: %s", args, code, text)
+	}
+	return text
+}
+
+func TestTerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm-256color")
+	t.Setenv("NO_COLOR", "")
+	t.Run("tables fit and have colours", func(t *testing.T) {
+		text := onTerminal(t, "nodes")
+		if !strings.Contains(text, "\x1b[31mdown\x1b[0m") || strings.Contains(text, "slave-frankfurt-4") {
+			t.Errorf("got %q", text)
+		}
+	})
+	t.Run("logs have the colours of their tasks", func(t *testing.T) {
+		want := "\x1b[" + screen{colors: 256}.colorOf("spider.1") + "mspider.1@h1 |\x1b[0m got: item of spider.1\n"
+		if text := onTerminal(t, "logs", "spider.1"); !strings.Contains(text, want) {
+			t.Errorf("got %q, want %q", text, want)
+		}
+	})
+	t.Run("progress is repainted", func(t *testing.T) {
+		text := onTerminal(t, "scale", "spider=5")
+		if !strings.Contains(text, "spider: [============>       ] 3/5 running  0.0s\n") {
+			t.Errorf("got %q", text)
+		}
+		want := "spider: 5 running in 0.2s (p50 0.1s, p95 0.2s, slowest node…"
+		if got := display(text); len(got) != 1 || got[0] != want {
+			t.Errorf("the terminal shows %q, want %q", got, want)
+		}
+	})
+	t.Run("a token comes with what to do", func(t *testing.T) {
+		if text := onTerminal(t, "token"); !strings.HasPrefix(text, "To join a worker, run this on it as root:\n\ncrawlbox worker") {
+			t.Errorf("got %q", text)
+		}
+	})
+	t.Run("no colours when asked", func(t *testing.T) {
+		if text := onTerminal(t, "nodes", "--no-color"); strings.Contains(text, "\x1b") {
+			t.Errorf("got %q", text)
+		}
+		t.Setenv("NO_COLOR", "1")
+		if text := onTerminal(t, "nodes"); strings.Contains(text, "\x1b") {
+			t.Errorf("got %q", text)
+		}
+	})
+	t.Run("no colours on a terminal that has none", func(t *testing.T) {
+		t.Setenv("TERM", "dumb")
+		for line := range strings.Lines(onTerminal(t, "status")) {
+			if n := utf8.RuneCountInString(line); n > 61 || strings.Contains(line, "\x1b") {
+				t.Errorf("%d columns: %q", n, line)
+			}
+		}
+	})
+	t.Run("the log is text", func(t *testing.T) {
+		tty, shown := openTerminal(t, 80, 24)
+		newLogger(tty, nil).Info("hello", "n", 1)
+		if text := shown(); !strings.Contains(text, "msg=hello n=1") {
+			t.Errorf("got %q", text)
+		}
+	})
+}

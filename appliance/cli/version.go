@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker: -X …/appliance/cli.version=0.1.0.
+var version string
+
+// Version is the version of this binary, "dev" where the build has none.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	return "dev"
+}
+
+type build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+func thisBuild() build {
+	b := build{Version: Version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			b.Commit = s.Value
+		}
+	}
+	return b
+}
+
+func versionCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of this binary",
+		Args:  noArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		b := thisBuild()
+		if *asJSON {
+			return a.printJSON(b)
+		}
+		line := "crawlbox " + b.Version + ", " + b.Go + ", " + b.OS + "/" + b.Arch
+		if b.Commit != "" {
+			line += ", commit " + b.Commit[:min(12, len(b.Commit))]
+		}
+		return a.printf("%s\n", line)
+	}
+	return cmd
+}

@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/node"
+)
+
+func workerCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run a node that joins a cluster, or has joined it",
+		Long: `Run a worker in the foreground, until a signal. The join string is needed only
+the first time; the manager prints it, and 'crawlbox token' prints it again.
+
+Killed at any moment and started again it goes on where it was, also while its
+manager or its Docker is away.`,
+		Example: "  crawlbox worker --join CBX1-…\n  crawlbox worker",
+		Args:    noArgs,
+	}
+	nodeFlags(cmd.Flags())
+	join := cmd.Flags().String("join", "", "join `string` of the cluster")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		opts, err := a.nodeOptions(cmd)
+		if err != nil {
+			return err
+		}
+		opts.Join = *join
+		return finish(cmd.Context(), node.RunWorker(cmd.Context(), fleet.RoleWorker, opts))
+	}
+	return cmd
+}

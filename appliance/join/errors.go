@@ -1,0 +1,80 @@
+package join
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// A manager refuses a join with one of these. Each says what to do.
+var (
+	ErrUnknownToken = errors.New("the manager does not know this join string: print a new one there with `crawlbox token`")
+	ErrBadSecret    = errors.New("the secret in the join string is wrong: print it again on the manager with `crawlbox token`")
+	ErrExpiredToken = errors.New("the join string has expired: print a new one on the manager with `crawlbox token`")
+	ErrWrongRole    = errors.New("the join string is for another role: print the right one on the manager with `crawlbox token worker` or `crawlbox token manager`")
+	ErrVersion      = errors.New("the manager speaks another version of the join exchange: run the same version of crawlbox on both")
+	ErrBadRequest   = errors.New("the manager does not understand the request: run the same version of crawlbox on both")
+	ErrUnavailable  = errors.New("the manager cannot let nodes in right now: look at its log, then run the same command again")
+	ErrNotAllowed   = errors.New("this node's certificate does not allow that")
+)
+
+// A node stops before or without a manager's answer with one of these.
+var (
+	// ErrImpostor: what answers does not have the CA that the join string names.
+	ErrImpostor = errors.New("it has another CA than the join string says, so nothing was sent: the string is of another cluster, or someone is in between")
+	// ErrClock: certificates are not valid by this machine's clock.
+	ErrClock = errors.New("clocks differ")
+	// ErrOtherCluster: this node belongs to another cluster.
+	ErrOtherCluster = errors.New("this machine is a node of another cluster: run `crawlbox leave` first, then the same command again")
+	// ErrOtherRole: this node is in the cluster already, as something else.
+	ErrOtherRole = errors.New("this machine is in this cluster already, with another role: use `crawlbox node promote` or `demote` on a manager")
+	// ErrNotJoined: there is no identity on disk.
+	ErrNotJoined = errors.New("this machine is not a node of a cluster: run `crawlbox worker --join STRING`")
+)
+
+// refusals gives each refusal its code on the wire and its HTTP status.
+var refusals = []struct {
+	err    error
+	code   string
+	status int
+}{
+	{ErrUnknownToken, "unknown-token", http.StatusForbidden},
+	{ErrBadSecret, "bad-secret", http.StatusForbidden},
+	{ErrExpiredToken, "expired", http.StatusForbidden},
+	{ErrWrongRole, "wrong-role", http.StatusForbidden},
+	{ErrNotAllowed, "not-allowed", http.StatusForbidden},
+	{ErrVersion, "version", http.StatusBadRequest},
+	{ErrBadRequest, "bad-request", http.StatusBadRequest},
+	{ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
+}
+
+// ManagersError says of each manager that was tried why the node could not join
+// through it.
+type ManagersError struct {
+	Tries []Try
+}
+
+// Try is one manager's address and what went wrong there.
+type Try struct {
+	Addr netip.AddrPort
+	Err  error
+}
+
+func (e *ManagersError) Error() string {
+	whys := make([]string, len(e.Tries))
+	for i, t := range e.Tries {
+		whys[i] = fmt.Sprintf("%s: %v", t.Addr, t.Err)
+	}
+	return "no manager could be used: " + strings.Join(whys, "; ")
+}
+
+// Unwrap gives the errors of all tries.
+func (e *ManagersError) Unwrap() []error {
+	errs := make([]error, len(e.Tries))
+	for i, t := range e.Tries {
+		errs[i] = t.Err
+	}
+	return errs
+}

@@ -1,0 +1,461 @@
+package join
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// fakeSwarm stands for Docker Swarm, which these tests have none of.
+type fakeSwarm struct{ err error }
+
+func (f fakeSwarm) SwarmJoinToken(_ context.Context, role string) (string, []string, error) {
+	return "SWMTKN-1-" + role, []string{"10.0.0.1:2377"}, f.err
+}
+
+// manager is a real one, as far as this package goes, on loopback.
+type manager struct {
+	Server
+	id   *Identity
+	addr netip.AddrPort
+}
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+func startManager(t *testing.T, swarmErr error) *manager {
+	t.Helper()
+	m := &manager{}
+	listener, addr := listen(t)
+	m.addr = addr
+	m.Server = Server{
+		CA:        newTestCA(t),
+		Tokens:    openTokens(t, t.TempDir()),
+		Swarm:     fakeSwarm{swarmErr},
+		GossipKey: []byte(strings.Repeat("k", gossipKeySize)),
+		Seeds:     func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} },
+		Managers:  func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} },
+		Log:       testLog(t),
+	}
+	var err error
+	m.id, err = ManagerIdentity(t.TempDir(), m.CA, Self{Name: "master", Addr: loopback}, Membership{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", Handler(m.Server))
+	mux.Handle("/who", RequireNode(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, _ := PeerFrom(r.Context())
+		fmt.Fprint(w, peer.ID)
+	}), fleet.RoleWorker))
+	serve(t, tls.NewListener(listener, m.id.ServerTLS()), mux)
+	return m
+}
+
+func listen(t *testing.T) (net.Listener, netip.AddrPort) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener, netip.MustParseAddrPort(listener.Addr().String())
+}
+
+func serve(t *testing.T, listener net.Listener, h http.Handler) {
+	t.Helper()
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(t.Output(), "", 0)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(listener)
+	}()
+	t.Cleanup(func() { srv.Close(); <-done })
+}
+
+func (m *manager) string(t *testing.T, role string) String {
+	t.Helper()
+	c, err := m.Tokens.Standing(role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return String{Role: role, Managers: []netip.AddrPort{m.addr}, CA: m.CA.Hash(), Token: c.ID, Secret: c.Secret}
+}
+
+var worker = Self{Name: "worker-1", Addr: netip.MustParseAddr("10.0.0.2"), Version: "1.0"}
+
+func TestJoin_GivesAnIdentity(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	dir := filepath.Join(t.TempDir(), "node")
+	id, err := Join(t.Context(), dir, m.string(t, fleet.RoleWorker), worker, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Membership{
+		Cluster:   m.CA.Hash().ClusterID(),
+		Managers:  []netip.AddrPort{m.addr, netip.MustParseAddrPort("10.0.0.1:7980")}, // the one that worked first
+		Swarm:     SwarmTicket{Token: "SWMTKN-1-worker", Managers: []string{"10.0.0.1:2377"}},
+		GossipKey: Key(m.GossipKey),
+		Seeds:     m.Seeds(),
+	}
+	loaded, err := LoadIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, id := range map[string]*Identity{"given": id, "loaded": loaded} {
+		if got := id.Membership(); !reflect.DeepEqual(got, want) || string(got.Swarm.Token) != "SWMTKN-1-worker" {
+			t.Errorf("%s: membership %+v, want %+v", name, got, want)
+		}
+		if id.Node.Role != fleet.RoleWorker || id.Self != worker || id.CA() != m.CA.Hash() {
+			t.Errorf("%s: identity %v of %+v", name, id, id.Self)
+		}
+	}
+	wantMode(t, dir, 0o700)
+	wantMode(t, filepath.Join(dir, keyFile), 0o600)
+	wantMode(t, filepath.Join(dir, identityFile), 0o600)
+}
+
+func TestJoin_AgainAsksNobody(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	dir, s := t.TempDir(), m.string(t, fleet.RoleWorker)
+	first, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, nobody := listen(t)
+	listener.Close()
+	s.Managers = []netip.AddrPort{nobody}
+	again, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil || again.Node != first.Node {
+		t.Errorf("second join: %v, %v", again, err)
+	}
+	s.Role = fleet.RoleManager
+	if _, err := Join(t.Context(), dir, s, worker, testLog(t)); !errors.Is(err, ErrOtherRole) {
+		t.Errorf("as manager: %v", err)
+	}
+	other := startManager(t, nil)
+	if _, err := Join(t.Context(), dir, other.string(t, fleet.RoleWorker), worker, testLog(t)); !errors.Is(err, ErrOtherCluster) {
+		t.Errorf("in another cluster: %v", err)
+	}
+	if err := Forget(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Join(t.Context(), dir, other.string(t, fleet.RoleWorker), worker, testLog(t)); err != nil {
+		t.Errorf("after leaving: %v", err)
+	}
+}
+
+func TestJoin_ReplacesAnExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	dir, s := t.TempDir(), m.string(t, fleet.RoleWorker)
+	id, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := request(id.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := checkRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := m.CA.issue(csr, grant{Role: fleet.RoleWorker, from: time.Now().Add(-time.Hour), until: time.Now().Add(-time.Minute)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(id.use(old.Raw), id.save()); err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Renew(t.Context()); err == nil {
+		t.Error("expired certificate was renewed")
+	}
+	again, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil || again.Expired(time.Now()) || again.Node != id.Node {
+		t.Errorf("joined again as %v, %v", again, err)
+	}
+}
+
+func TestJoin_CutOffKeepsItsID(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	dir, s := t.TempDir(), m.string(t, fleet.RoleWorker)
+	first, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, identityFile)); err != nil { // as if the power went before it was written
+		t.Fatal(err)
+	}
+	again, err := Join(t.Context(), dir, s, worker, testLog(t))
+	if err != nil || again.Node != first.Node {
+		t.Errorf("joined again as %v, first as %v, %v", again, first, err)
+	}
+}
+
+func TestJoin_Refusals(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	broken := startManager(t, errors.New("swarm has no leader"))
+	short, err := m.Tokens.Issue(fleet.RoleWorker, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Tokens.mu.Lock()
+	m.Tokens.list[0].Expires = time.Now().Add(-time.Minute)
+	m.Tokens.mu.Unlock()
+	for name, tt := range map[string]struct {
+		spoil func(*String, *Self)
+		want  error
+	}{
+		"secret":  {func(s *String, _ *Self) { s.Secret[0] ^= 1 }, ErrBadSecret},
+		"unknown": {func(s *String, _ *Self) { s.Token = "zzzzzzzz" }, ErrUnknownToken},
+		"role":    {func(s *String, _ *Self) { s.Role = fleet.RoleManager }, ErrWrongRole},
+		"expired": {func(s *String, _ *Self) { s.Token, s.Secret = short.ID, short.Secret }, ErrExpiredToken},
+		"CA hash": {func(s *String, _ *Self) { s.CA[0] ^= 1 }, ErrImpostor},
+		"swarm":   {func(s *String, _ *Self) { *s = broken.string(t, fleet.RoleWorker) }, ErrUnavailable},
+	} {
+		dir, s, self := t.TempDir(), m.string(t, fleet.RoleWorker), worker
+		tt.spoil(&s, &self)
+		_, err := Join(t.Context(), dir, s, self, testLog(t))
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+			continue
+		}
+		if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, s.Managers[0].String()) || strings.Contains(text, "leader") {
+			t.Errorf("%s: message is not one line that says where: %s", name, text)
+		}
+		if _, err := LoadIdentity(dir); !errors.Is(err, ErrNotJoined) {
+			t.Errorf("%s: something was kept: %v", name, err)
+		}
+	}
+	odd := worker
+	odd.Name = "-\x1b[2J"
+	if _, err := Join(t.Context(), t.TempDir(), m.string(t, fleet.RoleWorker), odd, testLog(t)); err == nil {
+		t.Error("joined with a host name of control characters")
+	}
+}
+
+func TestJoin_ImpostorLearnsNothing(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	mallory := startManager(t, nil) // has a CA of its own
+	copied := *mallory.id.Certificate()
+	// It can copy the true CA's certificate, which is public.
+	copied.Certificate = [][]byte{copied.Certificate[0], m.CA.cert.Raw}
+	peer, err := Join(t.Context(), t.TempDir(), m.string(t, fleet.RoleWorker), worker, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		cert *tls.Certificate
+		want string
+	}{
+		"own CA":          {mallory.id.Certificate(), ErrImpostor.Error()},
+		"true CA's copy":  {&copied, ErrImpostor.Error()},
+		"a worker's":      {peer.Certificate(), "worker"},
+		"leaf alone":      {&tls.Certificate{Certificate: m.id.Certificate().Certificate[:1], PrivateKey: m.id.key}, ErrImpostor.Error()},
+		"true certs only": {&tls.Certificate{Certificate: m.id.Certificate().Certificate, PrivateKey: mallory.id.key}, "TLS"},
+	} {
+		s := m.string(t, fleet.RoleWorker)
+		var received chan []byte
+		s.Managers[0], received = record(t, tt.cert)
+		_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := <-received; len(got) > 0 {
+			t.Errorf("%s: it received %q", name, got)
+		}
+	}
+}
+
+// record accepts one TLS connection with the certificate, and hands out what the
+// client sent inside it.
+func record(t *testing.T, cert *tls.Certificate) (netip.AddrPort, chan []byte) {
+	t.Helper()
+	listener, addr := listen(t)
+	received := make(chan []byte, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			received <- []byte(err.Error())
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		buf := make([]byte, 64<<10)
+		n, _ := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*cert}}).Read(buf)
+		received <- buf[:n]
+	}()
+	return addr, received
+}
+
+func TestJoin_SaysWhatIsAtTheAddress(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	plain, plainAddr := listen(t)
+	serve(t, plain, http.NotFoundHandler())
+	closed, closedAddr := listen(t)
+	closed.Close()
+	hangUp, hangUpAddr := listen(t)
+	go func() {
+		for {
+			conn, err := hangUp.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	_, silentAddr := listen(t) // the kernel accepts, nobody answers
+	stranger, strangerAddr := listen(t)
+	serve(t, tls.NewListener(stranger, m.id.ServerTLS()), http.NotFoundHandler())
+
+	for name, tt := range map[string]struct {
+		addr netip.AddrPort
+		want string
+	}{
+		"plain HTTP": {plainAddr, "does not speak TLS"},
+		"refused":    {closedAddr, "nothing listens there"},
+		"hangs up":   {hangUpAddr, "it hung up"},
+		"silent":     {silentAddr, "does not answer within 5s"},
+		"not ours":   {strangerAddr, "does not answer as a crawlbox manager"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := m.string(t, fleet.RoleWorker)
+			s.Managers = []netip.AddrPort{tt.addr}
+			_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.addr.String()) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("message: %v", err)
+			}
+		})
+	}
+	t.Run("next manager", func(t *testing.T) {
+		t.Parallel()
+		s := m.string(t, fleet.RoleWorker)
+		s.Managers = []netip.AddrPort{closedAddr, plainAddr, m.addr}
+		if _, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t)); err != nil {
+			t.Error(err)
+		}
+		s.Managers = s.Managers[:2]
+		_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
+		var failed *ManagersError
+		if !errors.As(err, &failed) || len(failed.Tries) != 2 {
+			t.Errorf("error does not tell of both: %v", err)
+		}
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Join(ctx, t.TempDir(), m.string(t, fleet.RoleWorker), worker, testLog(t)); !errors.Is(err, context.Canceled) {
+			t.Errorf("after cancel: %v", err)
+		}
+	})
+}
+
+// outOfDate gives a manager a certificate that was, or will be, valid.
+func outOfDate(t *testing.T, m *manager, from, until time.Duration) *tls.Certificate {
+	t.Helper()
+	der, err := request(m.id.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := checkRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := m.id.managerGrant()
+	g.from, g.until = time.Now().Add(from), time.Now().Add(until)
+	cert, err := m.CA.issue(csr, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw, m.CA.cert.Raw}, PrivateKey: m.id.key}
+}
+
+func TestJoin_NamesTheSkewOfClocks(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	for name, tt := range map[string]struct {
+		cert  *tls.Certificate
+		clock time.Duration // of the manager, relative to this machine's
+		want  string
+	}{
+		"behind":      {outOfDate(t, m, 3*time.Hour, 9*time.Hour), 4 * time.Hour, "clock is 4h0m0s behind"},
+		"ahead":       {outOfDate(t, m, -50*time.Minute, -10*time.Minute), -4 * time.Hour, "clock is 4h0m0s ahead"},
+		"out of date": {outOfDate(t, m, -50*time.Minute, -10*time.Minute), 0, "certificate is out of date"},
+	} {
+		listener, addr := listen(t)
+		var secrets atomic.Int32
+		conf := &tls.Config{Certificates: []tls.Certificate{*tt.cert}}
+		serve(t, tls.NewListener(listener, conf), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				secrets.Add(1)
+			}
+			told := time.Now().Add(tt.clock).Add(500 * time.Millisecond).Format(time.RFC3339)
+			fmt.Fprintf(w, `{"time":%q}`, told)
+		}))
+		s := m.string(t, fleet.RoleWorker)
+		s.Managers = []netip.AddrPort{addr}
+		_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
+		if err == nil || !strings.Contains(roundSkew(err.Error()), tt.want) || errors.Is(err, ErrClock) != (tt.clock != 0) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if secrets.Load() > 0 {
+			t.Errorf("%s: the secret was sent", name)
+		}
+	}
+}
+
+// roundSkew forgives the seconds that the test itself takes.
+func roundSkew(text string) string {
+	for _, s := range []string{"3h59m58s", "3h59m59s", "4h0m1s", "4h0m2s"} {
+		text = strings.ReplaceAll(text, s, "4h0m0s")
+	}
+	return text
+}
+
+func TestJoin_FiftyAtOnce(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	s := m.string(t, fleet.RoleWorker)
+	ids := make([]string, 50)
+	var joins sync.WaitGroup
+	for i := range ids {
+		dir := t.TempDir()
+		joins.Go(func() {
+			id, err := Join(t.Context(), dir, s, worker, testLog(t)) // all with one host name
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids[i] = id.Node.ID
+		})
+	}
+	joins.Wait()
+	slices.Sort(ids)
+	if unique := slices.Compact(ids); len(unique) != 50 {
+		t.Errorf("%d different nodes, want 50", len(unique))
+	}
+}

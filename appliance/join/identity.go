@@ -1,0 +1,225 @@
+package join
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Self is what a node says about itself when it joins.
+type Self struct {
+	Name    string     // host name
+	Addr    netip.Addr // where other nodes reach it
+	Version string     // of crawlbox
+}
+
+// Identity is who this node is: its key, its certificate, its cluster. Its
+// methods may be called at the same time.
+type Identity struct {
+	Node NodeInfo
+	Self Self
+
+	dir string
+	ca  *x509.Certificate
+	key *ecdsa.PrivateKey
+
+	mu     sync.RWMutex
+	cert   *tls.Certificate
+	member Membership
+}
+
+// Files in the node's folder. The key is there first, and stays the same when a
+// join is tried again.
+const (
+	keyFile      = "key.pem"
+	identityFile = "identity.json"
+)
+
+// storedIdentity is the content of identityFile.
+type storedIdentity struct {
+	Membership
+	Self        Self   `json:"self"`
+	Certificate []byte `json:"certificate"` // DER
+	CA          []byte `json:"ca"`          // DER
+}
+
+// LoadIdentity reads the identity kept in dir. The error is ErrNotJoined where
+// there is none.
+func LoadIdentity(dir string) (*Identity, error) {
+	path := filepath.Join(dir, identityFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotJoined
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load identity: %w", err)
+	}
+	id, err := parseIdentity(dir, data)
+	if err != nil {
+		return nil, fmt.Errorf("load identity: %w", damaged(path, err))
+	}
+	return id, nil
+}
+
+func parseIdentity(dir string, data []byte) (*Identity, error) {
+	var stored storedIdentity
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return nil, err
+	}
+	keyData, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if err != nil {
+		return nil, err
+	}
+	key, _, err := parseKey(keyData)
+	if err != nil {
+		return nil, fmt.Errorf("%s beside it: %w", keyFile, err)
+	}
+	id := &Identity{Self: stored.Self, dir: dir, key: key, member: stored.Membership}
+	if id.ca, err = x509.ParseCertificate(stored.CA); err != nil {
+		return nil, err
+	}
+	return id, id.use(stored.Certificate)
+}
+
+// use takes a certificate of the CA for this node's key into use.
+func (id *Identity) use(der []byte) error {
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	if !id.key.PublicKey.Equal(leaf.PublicKey) {
+		return errors.New("certificate is not for this node's key")
+	}
+	if err := leaf.CheckSignatureFrom(id.ca); err != nil {
+		return fmt.Errorf("certificate is not the cluster's: %w", err)
+	}
+	info, err := InfoFrom(leaf)
+	if err != nil {
+		return err
+	}
+	if id.Node == (NodeInfo{}) {
+		id.Node = info
+	}
+	if id.Node != info {
+		return fmt.Errorf("certificate is that of a %s, not of a %s", info.Role, id.Node.Role)
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw, id.ca.Raw}, PrivateKey: id.key, Leaf: leaf}
+	return nil
+}
+
+// save puts the identity on disk.
+func (id *Identity) save() error {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	data, err := json.MarshalIndent(storedIdentity{
+		Membership:  id.member,
+		Self:        id.Self,
+		Certificate: id.cert.Leaf.Raw,
+		CA:          id.ca.Raw,
+	}, "", "  ")
+	if err == nil {
+		err = replaceFile(filepath.Join(id.dir, identityFile), data, secretFile)
+	}
+	if err != nil {
+		return fmt.Errorf("save identity: %w", err)
+	}
+	return nil
+}
+
+// Certificate returns the node's certificate, followed by the CA's. It changes
+// when it is renewed; servers and clients made with ServerTLS and ClientTLS
+// follow by themselves.
+func (id *Identity) Certificate() *tls.Certificate {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return id.cert
+}
+
+// Membership returns what the node knows of its cluster.
+func (id *Identity) Membership() Membership {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return id.member
+}
+
+// CA returns the hash of the cluster's CA.
+func (id *Identity) CA() KeyHash { return hashOf(id.ca) }
+
+// CAPEM returns the certificate of the cluster's CA.
+func (id *Identity) CAPEM() []byte { return certPEM(id.ca.Raw) }
+
+// NeedsRenewal says whether the certificate is past half its life.
+func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.renewAt()) }
+
+// Expired says whether the certificate is of no use any more.
+func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
+
+func (id *Identity) renewAt() time.Time {
+	leaf := id.Certificate().Leaf
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+}
+
+// LogValue implements slog.LogValuer.
+func (id *Identity) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", id.Node.ID), slog.String("role", id.Node.Role))
+}
+
+// String shows who the node is, and no secret.
+func (id *Identity) String() string { return id.Node.Role + " " + id.Node.ID }
+
+// Format implements fmt.Formatter, for all verbs.
+func (id *Identity) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, id.String()) }
+
+// Forget removes the identity and the journal from dir, for a node that left.
+func Forget(dir string) error {
+	for _, name := range []string{identityFile, journalFile, keyFile} {
+		err := os.Remove(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget identity: %w", err)
+		}
+	}
+	return nil
+}
+
+// nodeKey returns the node's key and a certificate request for it.
+func nodeKey(dir string) (*ecdsa.PrivateKey, []byte, error) {
+	path := filepath.Join(dir, keyFile)
+	data, err := loadOrCreate(path, func() ([]byte, error) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return keyPEM(key)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open node key: %w", err)
+	}
+	key, _, err := parseKey(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open node key: %w", damaged(path, err))
+	}
+	csr, err := request(key)
+	return key, csr, err
+}
+
+func request(key *ecdsa.PrivateKey) ([]byte, error) {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate request: %w", err)
+	}
+	return csr, nil
+}

@@ -1,0 +1,50 @@
+package join
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// grant is what a certificate is to say.
+type grant struct {
+	Role  string
+	Names []string     // host names, beside localhost
+	Addrs []netip.Addr // addresses, beside loopback
+
+	from, until time.Time // zero: now, for nodeLife
+}
+
+// issue signs a certificate for the key in a request.
+func (ca *CA) issue(csr *x509.CertificateRequest, g grant) (*x509.Certificate, error) {
+	info := NodeInfo{ID: idOf(csr.RawSubjectPublicKeyInfo), Role: g.Role}
+	if now := time.Now(); g.from.IsZero() {
+		g.from, g.until = now.Add(-skewMargin), now.Add(nodeLife)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: newSerial(),
+		Subject:      pkix.Name{CommonName: info.ID, Organization: []string{g.Role}},
+		NotBefore:    g.from,
+		NotAfter:     g.until,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{info.uri()},
+		DNSNames:     append([]string{"localhost"}, g.Names...),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+
+		BasicConstraintsValid: true,
+	}
+	for _, addr := range g.Addrs {
+		tmpl.IPAddresses = append(tmpl.IPAddresses, addr.AsSlice())
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, csr.PublicKey, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}

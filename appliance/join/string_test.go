@@ -1,0 +1,192 @@
+package join
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+func testString() String {
+	return String{
+		Role:     fleet.RoleWorker,
+		Managers: []netip.AddrPort{netip.MustParseAddrPort("45.77.138.242:7980"), netip.MustParseAddrPort("[2001:db8::1]:7980")},
+		CA:       KeyHash(bytes.Repeat([]byte{0xab}, 32)),
+		Token:    "abcdefgh",
+		Secret:   Secret([]byte("secret-secret-16")),
+		Expires:  time.Unix(2_000_000_000, 0),
+	}
+}
+
+func reveal(t testing.TB, s String) string {
+	t.Helper()
+	text, err := s.Reveal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestString_RoundTrip(t *testing.T) {
+	t.Parallel()
+	forEver, manager := testString(), testString()
+	forEver.Expires = time.Time{}
+	manager.Role, manager.Managers = fleet.RoleManager, manager.Managers[:1]
+	many := testString()
+	many.Managers = slices.Repeat(many.Managers[1:], maxManagers)
+	for _, want := range []String{testString(), forEver, manager, many} {
+		text := reveal(t, want)
+		got, err := Parse(text)
+		if err != nil || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) || got.Secret != want.Secret || !got.Expires.Equal(want.Expires) {
+			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
+		}
+		if strings.Trim(text, crockfordAlphabet+"-") != "" {
+			t.Errorf("%s: a double click would not select it", text)
+		}
+	}
+}
+
+func TestParse_ForgivesTheTerminal(t *testing.T) {
+	t.Parallel()
+	text := reveal(t, testString())
+	for name, in := range map[string]string{
+		"line breaks":   text[:40] + "\r\n  " + text[40:80] + "\n" + text[80:] + "\n",
+		"small letters": strings.ToLower(text),
+		"quotes":        "'" + text + "'",
+		"lookalikes":    text[:5] + strings.NewReplacer("0", "o", "1", "l").Replace(text[5:]),
+		"no-break":      "\ufeff" + text[:9] + "\u00a0" + text[9:],
+	} {
+		if got, err := Parse(in); err != nil || got.Secret != testString().Secret {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParse_SaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	text := reveal(t, testString())
+	for name, tt := range map[string]struct {
+		in   string
+		want error
+	}{
+		"nothing":         {"", ErrNotJoinString},
+		"swarm's token":   {"SWMTKN-1-49nj1cmql0jkz5s954yi3oex3nedyz0fb0xx14ie39trti4wxv-8vxv8rssmk743ojnwacrr2e7c", ErrNotJoinString},
+		"without prefix":  {text[5:], ErrNotJoinString},
+		"prefix alone":    {"CBX1", ErrNotJoinString},
+		"version zero":    {"CBX0" + text[4:], ErrNotJoinString},
+		"newer":           {"CBX2-ABC", ErrNewer},
+		"cut after head":  {"CBX1-", ErrCut},
+		"cut in half":     {text[:len(text)/2], ErrCut},
+		"something after": {text + "AAAA", ErrTypo},
+		"no such letter":  {text[:20] + "U" + text[21:], ErrTypo},
+		"far too long":    {"CBX1-" + strings.Repeat("A", 1<<20), ErrTypo},
+	} {
+		_, err := Parse(tt.in)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), text[30:60])) {
+			t.Errorf("%s: message is not one line without the string: %v", name, err)
+		}
+	}
+}
+
+func TestParse_FindsEveryCutAndEveryTypo(t *testing.T) {
+	t.Parallel()
+	text := reveal(t, testString())
+	for n := len("CBX1-"); n < len(text); n++ {
+		if _, err := Parse(text[:n]); !errors.Is(err, ErrCut) {
+			t.Errorf("cut to %d characters: %v", n, err)
+		}
+	}
+	for i := len("CBX1-"); i < len(text); i++ {
+		for _, c := range crockfordAlphabet {
+			if text[i] == byte(c) {
+				continue
+			}
+			if _, err := Parse(text[:i] + string(c) + text[i+1:]); !errors.Is(err, ErrTypo) {
+				t.Errorf("character %d changed to %c: %v", i, c, err)
+			}
+		}
+	}
+	for i := len("CBX1-"); i < len(text)-1; i++ {
+		if text[i] == text[i+1] {
+			continue
+		}
+		swapped := text[:i] + text[i+1:i+2] + text[i:i+1] + text[i+2:]
+		if _, err := Parse(swapped); !errors.Is(err, ErrTypo) {
+			t.Errorf("characters %d and %d swapped: %v", i, i+1, err)
+		}
+	}
+}
+
+func TestReveal_RefusesWhatNobodyCouldUse(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*String){
+		"role":       func(s *String) { s.Role = "king" },
+		"no manager": func(s *String) { s.Managers = nil },
+		"no port":    func(s *String) { s.Managers = []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:0")} },
+		"zone":       func(s *String) { s.Managers = []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%eth0]:1")} },
+		"token":      func(s *String) { s.Token = "x" },
+		"too many":   func(s *String) { s.Managers = make([]netip.AddrPort, 17) },
+	} {
+		s := testString()
+		spoil(&s)
+		if text, err := s.Reveal(); err == nil {
+			t.Errorf("%s: made %s", name, text)
+		}
+	}
+}
+
+func TestSecrets_DoNotShow(t *testing.T) {
+	t.Parallel()
+	s := testString()
+	member := Membership{GossipKey: Key("secret-secret-16"), Swarm: SwarmTicket{Token: "secret-secret-16"}}
+	var out bytes.Buffer
+	for _, v := range []any{s, &s, s.Secret, Credential{Secret: s.Secret}, member, &member, member.Swarm, member.GossipKey} {
+		fmt.Fprintf(&out, "%v %+v %#v %s %x %q %d\n", v, v, v, v, v, v, v)
+		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+			slog.New(h).Info("test", "value", v)
+		}
+	}
+	if data, err := json.Marshal(s); err == nil {
+		out.Write(data)
+	}
+	for _, leak := range []string{"secret-secret", "7365637265742d", "115 101 99 114", "c2VjcmV0LXNlY3JldC0xNg", "0x73, 0x65"} {
+		if i := strings.Index(out.String(), leak); i >= 0 {
+			t.Errorf("shows the secret: %.200s", out.String()[max(0, i-100):])
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	text := reveal(f, testString())
+	f.Add(text)
+	f.Add(text[:50])
+	f.Add("CBX1-00000000")
+	f.Add("CBX99-")
+	f.Fuzz(func(t *testing.T, in string) {
+		s, err := Parse(in)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("message has two lines: %q", err)
+			}
+			return
+		}
+		again, err := s.Reveal()
+		if err != nil {
+			t.Fatalf("parsed but not made: %v", err)
+		}
+		if got, err := Parse(again); err != nil || got.Secret != s.Secret || got.String() != s.String() {
+			t.Fatalf("%v became %v, %v", s, got, err)
+		}
+	})
+}

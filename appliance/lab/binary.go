@@ -1,0 +1,79 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+)
+
+// Binary returns the path of the crawlbox program: $CRAWLBOX_BIN if that is set,
+// otherwise one built from this module, once in a process.
+func Binary(t TB) string {
+	t.Helper()
+	if path := os.Getenv("CRAWLBOX_BIN"); path != "" {
+		return path
+	}
+	path, err := buildOnce("crawlbox", ".")
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
+
+var builds sync.Map // program → func() (string, error)
+
+// buildOnce builds a program of this module from a folder below its root.
+func buildOnce(program, folder string) (string, error) {
+	build, _ := builds.LoadOrStore(program, sync.OnceValues(func() (string, error) {
+		path, err := build(program, folder)
+		if err != nil {
+			return "", fmt.Errorf("build %s: %w", program, err)
+		}
+		return path, nil
+	}))
+	return build.(func() (string, error))()
+}
+
+// build puts the program into the cache. go build leaves a file there that is up
+// to date alone, so it costs little when nothing has changed.
+func build(program, folder string) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lockFile(filepath.Join(dir, program+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	path := filepath.Join(dir, program)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./"+folder)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, output)
+	}
+	return path, nil
+}
+
+func moduleRoot() (string, error) {
+	output, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find module: %w", err)
+	}
+	file := string(bytes.TrimSpace(output))
+	if filepath.Base(file) != "go.mod" {
+		return "", fmt.Errorf("find module: no go.mod here or above")
+	}
+	return filepath.Dir(file), nil
+}

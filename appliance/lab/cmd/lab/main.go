@@ -1,0 +1,89 @@
+// Command lab is the lab by hand: lab up N holds N hosts until Ctrl-C, lab clean
+// removes what killed tests have left.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	args := os.Args[1:]
+	switch {
+	case len(args) == 1 && args[0] == "clean":
+		os.Exit(clean())
+	case len(args) == 2 && args[0] == "up":
+		os.Exit(up(ctx, args[1]))
+	}
+	fmt.Fprintln(os.Stderr, "usage: lab up N | lab clean")
+	os.Exit(2)
+}
+
+func clean() int {
+	removed, err := lab.Sweep()
+	for _, dir := range removed {
+		fmt.Println("removed", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	return 0
+}
+
+func up(ctx context.Context, count string) (code int) {
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 {
+		fmt.Fprintf(os.Stderr, "lab: %q is not a number of hosts\n", count)
+		return 2
+	}
+	t := &session{}
+	defer t.end(&code)
+	for _, h := range lab.New(t).AddHosts(n) {
+		fmt.Printf("%s  %s  nsenter --target %d --mount --uts --ipc --net --pid bash\n", h.Name(), h.IP(), h.PID())
+	}
+	fmt.Println("Ctrl-C ends them")
+	<-ctx.Done()
+	return 0
+}
+
+// session stands in for a test.
+type session struct {
+	cleanups []func()
+	failed   bool
+}
+
+// failure is what Fatalf unwinds the stack with.
+type failure struct{}
+
+func (*session) Helper()                      {}
+func (*session) Name() string                 { return "lab" }
+func (s *session) Failed() bool               { return s.failed }
+func (s *session) Cleanup(f func())           { s.cleanups = append(s.cleanups, f) }
+func (*session) Logf(format string, a ...any) { fmt.Fprintf(os.Stderr, format+"\n", a...) }
+
+func (s *session) Fatalf(format string, a ...any) {
+	s.Logf(format, a...)
+	s.failed = true
+	panic(failure{})
+}
+
+func (s *session) end(code *int) {
+	if cause := recover(); cause != nil {
+		*code = 1
+		if _, ok := cause.(failure); !ok {
+			defer panic(cause)
+		}
+	}
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		s.cleanups[i]()
+	}
+}

@@ -1,0 +1,67 @@
+package lab
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// DialContext connects from the host, as a program on it would. The address
+// must hold a number or localhost: names are not looked up on the host. A
+// connection made once lasts as any other, also when the cable is cut.
+//
+// A socket belongs to the network namespace of the thread that makes it, so
+// only the dialling has to be done there.
+func (h *Host) DialContext(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	err = inside(h.leader, []string{"net", "mnt"}, func() error {
+		dialer := net.Dialer{FallbackDelay: -1} // else two addresses are tried on other threads
+		conn, err = dialer.DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
+}
+
+// HTTPClient returns a client whose connections all go to a Unix socket on the
+// host, such as /run/docker.sock; with "" they are TCP connections from the
+// host, see DialContext.
+func (h *Host) HTTPClient(socket string) *http.Client {
+	transport := &http.Transport{DialContext: h.DialContext, IdleConnTimeout: 10 * time.Second}
+	if socket != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return h.DialContext(ctx, "unix", socket)
+		}
+	}
+	return &http.Client{Transport: transport}
+}
+
+// WriteFile writes a file on the host, mode 0644, and makes the folders above
+// it.
+func (h *Host) WriteFile(path, content string) {
+	h.lab.t.Helper()
+	err := inside(h.leader, files, func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(path, []byte(content), 0o644)
+	})
+	if err != nil {
+		h.lab.t.Fatalf("lab: host %s: write file: %v", h.name, err)
+	}
+}
+
+// ReadFile returns a file on the host.
+func (h *Host) ReadFile(path string) string {
+	h.lab.t.Helper()
+	var content []byte
+	err := inside(h.leader, files, func() (err error) {
+		content, err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		h.lab.t.Fatalf("lab: host %s: read file: %v", h.name, err)
+	}
+	return string(content)
+}

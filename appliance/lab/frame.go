@@ -1,0 +1,93 @@
+package lab
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// frame is a bash process in namespaces of its own that ends with this process:
+// see the package's doc comment. All that a host or the bridge consists of hangs
+// on one.
+type frame struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// hold is the end of every frame's script: it says that the frame is ready and
+// stays until the owner is gone. bash reaps the orphans meanwhile, as process 1
+// must.
+const hold = "\necho ready\nwhile read -r; do :; done\n"
+
+// startFrame runs script with $1… = args in new namespaces and returns when it
+// has come to its end. Files about the frame go to dir.
+func startFrame(dir string, flags uintptr, script string, args ...string) (*frame, error) {
+	log, err := os.Create(filepath.Join(dir, "boot.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+
+	cmd := exec.Command("bash", append([]string{"-ec", script + hold, "lab"}, args...)...)
+	cmd.Stderr = log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Setsid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("make namespaces: %w", err)
+	}
+	f := &frame{cmd: cmd, stdin: stdin}
+	if err := recordPID(dir, cmd.Process.Pid); err != nil {
+		f.stop()
+		return nil, err
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+		f.stop()
+		return nil, fmt.Errorf("%s", lastLine(log.Name(), "the script ended early"))
+	}
+	return f, nil
+}
+
+func (f *frame) pid() int { return f.cmd.Process.Pid }
+
+// stop kills all processes of the frame and returns when they are gone. A frame
+// that was never started needs no stop.
+func (f *frame) stop() error {
+	if f == nil {
+		return nil
+	}
+	f.stdin.Close()
+	if err := f.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	gone := make(chan struct{})
+	go func() { f.cmd.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("process %d and what runs below it did not end within 30 s of SIGKILL", f.pid())
+	}
+}
+
+func lastLine(path, otherwise string) string {
+	text, _ := os.ReadFile(path)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return otherwise
+}

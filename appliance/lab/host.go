@@ -1,0 +1,188 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+// Host is one server of a lab.
+type Host struct {
+	lab   *Lab
+	spec  hostSpec
+	name  string
+	ip    netip.Addr
+	cable string // the bridge's end of it
+	dir   string
+
+	frame  *frame // nil while the host is off
+	leader int    // the process whose namespaces are the host's
+
+	mu     sync.Mutex
+	procs  []*Proc
+	docker *Proc
+}
+
+type hostSpec struct {
+	hostname    string
+	rate        string
+	stateLimit  string
+	noDocker    bool
+	systemd     bool
+	dockerFlags []string
+	dockerEnv   []string
+}
+
+// HostOption changes what AddHost makes.
+type HostOption func(*hostSpec)
+
+// Hostname sets the host's own name for itself, which is otherwise its name in
+// the lab. Two hosts may have the same.
+func Hostname(name string) HostOption { return func(s *hostSpec) { s.hostname = name } }
+
+// Rate limits the network card in both directions, in the units of tc:
+// "100mbit" is a hundred million bits a second.
+func Rate(rate string) HostOption { return func(s *hostSpec) { s.rate = rate } }
+
+// StateLimit puts /var/lib/crawlbox on a file system of that size, such as
+// "64m", for a disk that fills up. What is on it is lost when the host is
+// switched off.
+func StateLimit(size string) HostOption { return func(s *hostSpec) { s.stateLimit = size } }
+
+// WithoutDocker makes a host on which dockerd is not started. StartDocker can
+// start it later.
+func WithoutDocker() HostOption { return func(s *hostSpec) { s.noDocker = true } }
+
+// DockerFlags adds flags to dockerd's, such as "--live-restore".
+func DockerFlags(flags ...string) HostOption {
+	return func(s *hostSpec) { s.dockerFlags = append(s.dockerFlags, flags...) }
+}
+
+// DockerEnv adds variables, NAME=VALUE, to dockerd's environment.
+func DockerEnv(vars ...string) HostOption {
+	return func(s *hostSpec) { s.dockerEnv = append(s.dockerEnv, vars...) }
+}
+
+// Systemd boots Debian with systemd as process 1 and Docker as its units
+// docker.service, docker.socket and containerd.service. The first use on a
+// machine takes a minute to fetch the packages.
+func Systemd() HostOption { return func(s *hostSpec) { s.systemd = true } }
+
+func newHost(l *Lab, number int, opts []HostOption) *Host {
+	h := &Host{
+		lab:   l,
+		name:  fmt.Sprintf("h%d", number),
+		ip:    address(number),
+		cable: fmt.Sprintf("v%d", number),
+	}
+	h.dir = filepath.Join(l.dir, h.name)
+	h.spec.hostname = h.name
+	for _, opt := range opts {
+		opt(&h.spec)
+	}
+	return h
+}
+
+// Name returns the host's name in the lab: h1, h2, …
+func (h *Host) Name() string { return h.name }
+
+// IP returns the address of the host's network card, the only one that others
+// can reach.
+func (h *Host) IP() netip.Addr { return h.ip }
+
+// PID returns the process, in the machine's numbers, whose namespaces are the
+// host's: nsenter --target PID --all enters it.
+func (h *Host) PID() int { return h.leader }
+
+// PowerOff ends everything on the host at once, as a power cut does. Its /etc
+// and /var/lib stay.
+func (h *Host) PowerOff() {
+	h.lab.t.Helper()
+	if err := h.powerOff(); err != nil {
+		h.lab.t.Fatalf("lab: host %s: power off: %v", h.name, err)
+	}
+}
+
+// PowerOn boots a host that PowerOff switched off. What was started on it by
+// hand must be started again; its Docker is.
+func (h *Host) PowerOn() {
+	h.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
+	defer cancel()
+	if err := h.powerOn(ctx); err != nil {
+		h.lab.t.Fatalf("lab: host %s: power on: %v", h.name, err)
+	}
+}
+
+func (h *Host) powerOff() error {
+	if h.frame == nil {
+		return nil
+	}
+	if err := h.frame.stop(); err != nil {
+		return err
+	}
+	h.frame = nil
+	return h.unplug()
+}
+
+func (h *Host) powerOn(ctx context.Context) error {
+	if err := os.MkdirAll(h.dir, 0o755); err != nil {
+		return err
+	}
+	if h.spec.systemd {
+		return h.bootSystemd(ctx)
+	}
+	if err := h.bootPlain(); err != nil {
+		return fmt.Errorf("boot: %w", err)
+	}
+	if !h.spec.noDocker {
+		if err := h.startDocker(ctx); err != nil {
+			return err
+		}
+	}
+	return h.awaitCable()
+}
+
+// hostNamespaces are what a host has of its own. IPC is among them because
+// containers may share their host's.
+const hostNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
+	syscall.CLONE_NEWPID | syscall.CLONE_NEWNET
+
+// plainScript furnishes a host. /etc is the machine's with the host's changes
+// over it. /var/lib lies on the real disk, because Docker's overlay2 can't lie
+// on an overlay.
+const plainScript = `
+dir=$1 hostname=$2 ip=$3 limit=$4
+mount --make-rprivate /
+mount -t proc proc /proc
+mkdir -p $dir/etc $dir/etc.work $dir/var-lib/home
+mount -t overlay -o lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/etc.work overlay /etc
+mount --bind $dir/var-lib /var/lib
+mount -t tmpfs tmpfs /run
+mkdir /run/lock
+if [ ! -e $dir/furnished ]; then
+	rm -rf /etc/docker /etc/crawlbox /etc/resolv.conf /etc/hosts
+	: >/etc/resolv.conf
+	printf '127.0.0.1 localhost\n%s %s\n' $ip $hostname >/etc/hosts
+	echo $hostname >/etc/hostname
+	touch $dir/furnished
+fi
+if [ -n "$limit" ]; then
+	mkdir -p -m 0700 /var/lib/crawlbox
+	mount -t tmpfs -o mode=0700,size=$limit tmpfs /var/lib/crawlbox
+fi
+echo $hostname >/proc/sys/kernel/hostname
+`
+
+func (h *Host) bootPlain() (err error) {
+	h.frame, err = startFrame(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit)
+	if err != nil {
+		return err
+	}
+	h.leader = h.frame.pid()
+	return h.plugIn()
+}

@@ -1,0 +1,127 @@
+package lab
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// PythonImage returns a tar file for docker import: Debian with Python, pip and
+// redis-py, on which pip install redis finds nothing left to do. It stands in
+// for python:3.6 where no public registry can be reached. The first use on a
+// machine takes half a minute.
+func PythonImage(t TB) string {
+	t.Helper()
+	path, err := debian(t, "python", ".tar",
+		"--include=python3,python3-pip,python3-redis",
+		// The marker forbids pip to install for all users.
+		`--customize-hook=rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED`)
+	if err != nil {
+		t.Fatalf("lab: python image: %v", err)
+	}
+	return path
+}
+
+// TinyImage returns a tar file for docker load with one image of the given
+// reference, such as "tiny:0.01": a static program that says the reference,
+// waits and ends at SIGTERM; see testdata/spiders/tiny. It takes about 2 MB, for
+// scenarios with hundreds of containers. padding bytes of noise, which don't
+// compress, make it as large as is wanted.
+func TinyImage(t TB, ref string, padding int64) string {
+	t.Helper()
+	path, err := tinyImage(t, ref, padding)
+	if err != nil {
+		t.Fatalf("lab: tiny image: %v", err)
+	}
+	return path
+}
+
+func tinyImage(t TB, ref string, padding int64) (string, error) {
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		return "", err
+	}
+	program, err := buildOnce("tiny", "testdata/spiders/tiny")
+	if err != nil {
+		return "", err
+	}
+	img, err := imageOf(program, ref, padding)
+	if err != nil {
+		return "", err
+	}
+	dir, err := scratch(t)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "image.tar")
+	return path, tarball.WriteToFile(path, tag, img)
+}
+
+// imageOf makes an image that runs one static program.
+func imageOf(program, ref string, padding int64) (v1.Image, error) {
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	layers := make([]v1.Layer, 0, 2)
+	layer, err := layerOf("tiny", 0o755, content)
+	if err != nil {
+		return nil, err
+	}
+	layers = append(layers, layer)
+	if padding > 0 {
+		noise := make([]byte, padding)
+		if _, err := io.ReadFull(rand.Reader, noise); err != nil {
+			return nil, err
+		}
+		if layer, err = layerOf("noise", 0o644, noise); err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return nil, err
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.Config.Entrypoint = []string{"/tiny"}
+	file.Config.Env = []string{"IMAGE=" + ref}
+	return mutate.ConfigFile(img, file)
+}
+
+func layerOf(name string, mode int64, content []byte) (v1.Layer, error) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make layer of %s: %w", name, err)
+	}
+	return layer, nil
+}

@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// prefix starts the name of every lab's folder and cgroups.
+const prefix = "crawlbox-lab-"
+
+func sweepLock() string { return filepath.Join(os.TempDir(), "crawlbox-lab.lock") }
+
+// newFolder makes and claims a folder, after a sweep. Until its owner file is
+// closed, no other sweep touches it.
+func newFolder(t TB) (dir string, owner *os.File, err error) {
+	unlock, err := lockFile(sweepLock())
+	if err != nil {
+		return "", nil, err
+	}
+	defer unlock()
+	if _, err := sweep(); err != nil {
+		t.Logf("lab: sweep: %v", err) // another's leftovers do not stop this test
+	}
+	if dir, err = os.MkdirTemp(os.TempDir(), prefix+"*"); err != nil {
+		return "", nil, fmt.Errorf("make lab folder: %w", err)
+	}
+	owner, err = claim(dir)
+	return dir, owner, err
+}
+
+// scratch returns a folder of the test's own that a sweep removes if the test is
+// killed.
+func scratch(t TB) (string, error) {
+	dir, owner, err := newFolder(t)
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() {
+		os.RemoveAll(dir)
+		owner.Close()
+	})
+	return dir, nil
+}
+
+// Sweep removes what labs have left whose owner is gone, and returns their
+// folders. Labs that are in use are left alone.
+func Sweep() ([]string, error) {
+	unlock, err := lockFile(sweepLock())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return sweep()
+}
+
+func sweep() (removed []string, err error) {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	for _, dir := range dirs {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		owner, err := claim(dir)
+		if errors.Is(err, errInUse) || errors.Is(err, fs.ErrNotExist) {
+			continue // the second: its owner has removed it just now
+		}
+		if err == nil {
+			err = removeLab(dir)
+			owner.Close()
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("remove %s: %w", dir, err))
+			continue
+		}
+		removed = append(removed, dir)
+	}
+	return removed, failed
+}
+
+var errInUse = errors.New("lab is in use")
+
+// claim makes this process the owner of a lab, until it closes the file or
+// ends. A lock can't outlive its process as a noted PID can; the PID in the file
+// is for people.
+func claim(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("claim lab: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		return nil, errInUse
+	}
+	if err := file.Truncate(0); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("claim lab: %w", err)
+	}
+	fmt.Fprintln(file, os.Getpid())
+	return file, nil
+}
+
+// removeLab ends the frames that still run, then removes the cgroups and the
+// folder. There is nothing to unmount: all mounts went with the frames.
+func removeLab(dir string) error {
+	records, err := filepath.Glob(filepath.Join(dir, "*", "pid"))
+	if err != nil {
+		return err
+	}
+	for _, record := range records {
+		if err := killRecorded(record); err != nil {
+			return err
+		}
+	}
+	if err := removeCgroups(filepath.Base(dir)); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// lockFile takes an exclusive lock and waits for it as long as another holds it.
+func lockFile(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	for {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) { // Go's own signals interrupt it
+			break
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { file.Close() }, nil
+}

@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// machineBin is where a Systemd host has the lab's programs. Not below /tmp,
+// which it empties when it boots.
+const machineBin = "/opt/lab/bin"
+
+// systemdScript boots a root file system that has the host's changes over the
+// cached one. systemd-nspawn would take the cgroup /payload for its own, so it
+// is given another one to start from; the names of the hierarchies differ with
+// the version of cgroups.
+const systemdScript = `
+dir=$1 root=$2 hostname=$3 ip=$4 limit=$5 cgroup=$6
+mount --make-rprivate /
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mkdir -p $dir/upper $dir/work $dir/root $dir/docker $dir/containerd
+mount -t overlay -o lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work overlay $dir/root
+if [ ! -e $dir/furnished ]; then
+	echo $hostname >$dir/root/etc/hostname
+	printf '127.0.0.1 localhost\n%s %s\n' $ip $hostname >$dir/root/etc/hosts
+	rm -f $dir/root/etc/resolv.conf
+	: >$dir/root/etc/resolv.conf
+	cp $dir/docker.env $dir/root/etc/default/docker
+	touch $dir/furnished
+fi
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+	[ -e $hierarchy/cgroup.procs ] || continue
+	mkdir -p $hierarchy$cgroup/init
+	echo $$ >$hierarchy$cgroup/init/cgroup.procs
+done
+# runc makes keyrings and device filters, which systemd-nspawn forbids unless told;
+# dockerd writes to /proc/sys/net; the rest of it is the machine's.
+SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory=$dir/root --boot --machine=$hostname \
+	--network-namespace-path=/proc/self/ns/net --capability=all \
+	--system-call-filter='@keyring bpf' --register=no --keep-unit --console=pipe --resolv-conf=off --timezone=off \
+	--bind=$dir/docker:/var/lib/docker --bind=$dir/containerd:/var/lib/containerd \
+	--bind-ro=$dir/../bin:` + machineBin + ` \
+	${limit:+--tmpfs=/var/lib/crawlbox:mode=0700,size=$limit} \
+	</dev/null >>$dir/console.log 2>&1 &
+`
+
+func (h *Host) bootSystemd(ctx context.Context) error {
+	if h.spec.noDocker {
+		return errors.New("a Systemd host always has Docker: stop docker.service and docker.socket instead")
+	}
+	if err := checkTools("systemd-nspawn"); err != nil {
+		return err
+	}
+	root, err := debian(h.lab.t, "systemd", "",
+		"--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates,docker.io,iptables,procps")
+	if err != nil {
+		return fmt.Errorf("make root file system: %w", err)
+	}
+	options := fmt.Sprintf("DOCKER_OPTS=%q\n%s\n",
+		strings.Join(append([]string{"--cgroup-parent=" + h.cgroup()}, h.spec.dockerFlags...), " "),
+		strings.Join(h.spec.dockerEnv, "\n"))
+	if err := os.WriteFile(filepath.Join(h.dir, "docker.env"), []byte(options), 0o644); err != nil {
+		return err
+	}
+	h.frame, err = startFrame(h.dir, hostNamespaces, systemdScript,
+		h.dir, root, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup())
+	if err != nil {
+		return fmt.Errorf("boot: %w", err)
+	}
+	if err := h.plugIn(); err != nil {
+		return err
+	}
+	return h.awaitSystemd(ctx)
+}
+
+// openCgroups makes the hierarchies of version 1 writable, as they are on a
+// server: systemd-nspawn mounts all but its own read-only, and runc needs them.
+const openCgroups = `for dir in /sys/fs/cgroup/*; do
+	if mountpoint -q $dir; then mount -o remount,bind,rw $dir || exit; fi
+done`
+
+// console is the file with what the host says while it boots.
+func (h *Host) console() string { return filepath.Join(h.dir, "console.log") }
+
+// awaitSystemd waits until the host has booted and Docker is active.
+func (h *Host) awaitSystemd(ctx context.Context) error {
+	var err error
+	for {
+		if h.leader, err = h.findLeader(); err == nil {
+			if err = h.Exec(ctx, "systemctl", "is-active", "docker.service").Err(); err == nil {
+				return h.Exec(ctx, "sh", "-c", openCgroups).Err()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for docker.service: %w (the console ends with: %s)", err, lastLine(h.console(), "nothing"))
+		case <-time.After(4 * pollInterval):
+		}
+	}
+}
+
+// findLeader returns the host's systemd: the grandchild of the frame that is
+// process 1 of its PID namespace.
+func (h *Host) findLeader() (int, error) {
+	for _, nspawn := range children(h.frame.pid()) {
+		for _, pid := range children(nspawn) {
+			if isInit(pid) {
+				return pid, nil
+			}
+		}
+	}
+	return 0, errors.New("systemd has not started")
+}
+
+func children(pid int) (pids []int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for field := range strings.FieldsSeq(string(text)) {
+		if child, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, child)
+		}
+	}
+	return pids
+}
+
+// isInit tells whether systemd runs already as process 1: before, the process
+// still furnishes its namespaces.
+func isInit(pid int) bool {
+	if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(name) != "systemd\n" {
+		return false
+	}
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(numbers)
+			return fields[len(fields)-1] == "1"
+		}
+	}
+	return false
+}

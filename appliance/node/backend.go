@@ -1,0 +1,179 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/registry"
+)
+
+// backend answers the local API of a node, manager or worker. What a worker
+// has not is nil.
+type backend struct {
+	cfg         configs.Config
+	mode        string // fleet.RoleManager or fleet.RoleWorker, as crawlbox was started
+	version     string
+	name        string // host name
+	addr        string // advertised address
+	started     time.Time
+	log         *slog.Logger
+	engine      *swarm.Engine
+	runner      *rollout.Runner
+	gossip      *gossip.Gossip
+	primaryHere bool          // registry, queue and tokens are on this node
+	primary     func() string // the node they are on, for people
+	registry    *registry.Registry
+	mirrorUsed  func() int64
+	queue       *redis.Client
+	token       func(ctx context.Context, role string) (api.Token, error)
+	leave       func(ctx context.Context, force bool) error
+	problems    func() []string // what the node's own parts have to say
+}
+
+func (b *backend) Config(context.Context) (string, error) {
+	out, err := configs.Show(b.cfg)
+	return string(out), b.explain(err)
+}
+
+func (b *backend) Token(ctx context.Context, role string) (api.Token, error) {
+	if b.token == nil {
+		return api.Token{}, b.onlyOn("the cluster's CA")
+	}
+	t, err := b.token(ctx, role)
+	return t, b.explain(err)
+}
+
+func (b *backend) Leave(ctx context.Context, force bool) error {
+	return b.explain(b.leave(ctx, force))
+}
+
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
+	st := api.Status{
+		Version: b.version, Mode: b.mode, Node: b.name, Addr: b.addr, Started: b.started,
+		Docker:   api.Docker{State: "running", Host: b.engine.Host()},
+		Problems: b.problems(),
+	}
+	b.storage(ctx, &st)
+	info, err := b.engine.Info(ctx)
+	if err != nil {
+		st.Docker.State = "stopped"
+		st.Problems = append(st.Problems, err.Error())
+		return st, nil
+	}
+	st.Docker.Version, st.Manager, st.Cluster = info.Version, info.Manager, info.ClusterID
+	if !info.Manager {
+		return st, nil
+	}
+	snap, err := b.engine.Snapshot(ctx)
+	if err != nil {
+		st.Problems = append(st.Problems, err.Error())
+		return st, nil
+	}
+	count(&st, snap)
+	st.Problems = append(st.Problems, troubles(snap)...)
+	return st, nil
+}
+
+// storage fills in registry and queue.
+func (b *backend) storage(ctx context.Context, st *api.Status) {
+	port := b.cfg.Registry.Port
+	st.Registry = api.Registry{Local: fmt.Sprintf("localhost:%d", port), ReadOnly: b.registry == nil, Dir: b.cfg.MirrorDir()}
+	if b.registry != nil {
+		st.Registry.Public, st.Registry.Dir = fmt.Sprintf("%s:%d", b.addr, port), b.cfg.RegistryDir()
+		images, err := b.registry.Images(ctx)
+		if err != nil {
+			st.Problems = append(st.Problems, err.Error())
+		}
+		st.Registry.Images = len(images)
+	}
+	if b.mirrorUsed != nil {
+		st.Registry.Used = b.mirrorUsed()
+	}
+	st.Registry.Free = freeDisk(st.Registry.Dir)
+	if b.queue != nil {
+		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}
+		st.Queue.Keys, _ = b.queue.DBSize(ctx).Result()
+	}
+}
+
+func count(st *api.Status, snap fleet.Snapshot) {
+	st.Nodes.Want, st.Services.Want = len(snap.Nodes), len(snap.Services)
+	for _, n := range snap.Nodes {
+		ready := n.State == fleet.StateReady
+		if ready {
+			st.Nodes.Have++
+		}
+		if n.Role == fleet.RoleManager {
+			st.Managers.Want++
+			if ready {
+				st.Managers.Have++
+			}
+		}
+	}
+	for _, s := range snap.Services {
+		st.Tasks.Have += s.Running
+		st.Tasks.Want += s.Desired - s.Complete
+		if s.Settled() {
+			st.Services.Have++
+		}
+	}
+}
+
+// troubles are sentences on what is not as it should be.
+func troubles(snap fleet.Snapshot) (list []string) {
+	managers := 0
+	for _, n := range snap.Nodes {
+		if n.Role == fleet.RoleManager {
+			managers++
+		}
+		if n.State != fleet.StateReady {
+			list = append(list, fmt.Sprintf("node %s (%s) is %s; look at it, or remove it with `crawlbox node rm %s`", n.Display, n.Addr, n.State, n.Display))
+		}
+	}
+	if managers == 2 {
+		list = append(list, "2 managers: if either fails, no change is possible; promote a third, or demote one")
+	}
+	for _, s := range snap.Services {
+		switch {
+		case s.Update == "paused" || s.Update == "rollback_paused":
+			list = append(list, fmt.Sprintf("service %s: its update stopped halfway; look with `crawlbox ps %s`", s.Name, s.Name))
+		case !s.Settled():
+			list = append(list, fmt.Sprintf("service %s: %d of %d running%s; look with `crawlbox ps %s`", s.Name, s.Running, s.Desired, lastError(snap, s.ID), s.Name))
+		}
+	}
+	return list
+}
+
+func lastError(snap fleet.Snapshot, serviceID string) string {
+	var last fleet.Task
+	for _, t := range snap.Tasks {
+		if t.ServiceID == serviceID && t.Error != "" && t.Since.After(last.Since) {
+			last = t
+		}
+	}
+	if last.Error == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (last error: %s)", last.Error)
+}
+
+// freeDisk returns the bytes that a process without privileges may still
+// write below dir, 0 where that can't be told.
+func freeDisk(dir string) int64 {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0
+	}
+	return int64(fs.Bavail) * fs.Bsize
+}

@@ -1,0 +1,108 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+)
+
+// maxLists bounds how many lists a look at the whole queue names.
+const maxLists = 1000
+
+func (b *backend) queueClient() (*redis.Client, error) {
+	if b.queue != nil {
+		return b.queue, nil
+	}
+	if !b.primaryHere {
+		return nil, b.onlyOn("the queue")
+	}
+	return nil, conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", b.cfg.File)
+}
+
+func (b *backend) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
+	c, err := b.queueClient()
+	if err != nil {
+		return nil, err
+	}
+	keys := []string{key}
+	if key == "" {
+		if keys, err = lists(ctx, c); err != nil {
+			return nil, queueError("list", "*", err)
+		}
+	}
+	items := make([]api.Items, 0, len(keys))
+	for _, k := range keys {
+		n, err := c.LLen(ctx, k).Result()
+		if err != nil {
+			return nil, queueError("read", k, err)
+		}
+		items = append(items, api.Items{Key: k, Len: n})
+	}
+	return items, nil
+}
+
+func lists(ctx context.Context, c *redis.Client) ([]string, error) {
+	var keys []string
+	it := c.ScanType(ctx, 0, "*", maxLists, "list").Iterator()
+	for it.Next(ctx) && len(keys) < maxLists {
+		keys = append(keys, it.Val())
+	}
+	slices.Sort(keys)
+	return keys, it.Err()
+}
+
+func (b *backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
+	c, err := b.queueClient()
+	if err != nil {
+		return api.Items{}, err
+	}
+	if n < 1 {
+		return api.Items{}, invalid("%d items can't be shown; ask for 1 or more", n)
+	}
+	length, err := c.LLen(ctx, key).Result()
+	if err != nil {
+		return api.Items{}, queueError("read", key, err)
+	}
+	items, err := c.LRange(ctx, key, 0, int64(n)-1).Result()
+	return api.Items{Key: key, Len: length, Items: items}, queueError("read", key, err)
+}
+
+func (b *backend) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
+	c, err := b.queueClient()
+	if err != nil {
+		return api.Items{}, err
+	}
+	if key == "" || len(items) == 0 {
+		return api.Items{}, invalid("nothing to push; name a key and items, or give items on standard input with -")
+	}
+	n, err := c.RPush(ctx, key, items).Result()
+	return api.Items{Key: key, Len: n}, queueError("write", key, err)
+}
+
+func (b *backend) QueueClear(ctx context.Context, key string) (api.Items, error) {
+	c, err := b.queueClient()
+	if err != nil {
+		return api.Items{}, err
+	}
+	n, err := c.LLen(ctx, key).Result()
+	if err != nil {
+		return api.Items{}, queueError("read", key, err)
+	}
+	return api.Items{Key: key, Len: n}, queueError("clear", key, c.Del(ctx, key).Err())
+}
+
+func queueError(verb, key string, err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return err
+	case strings.HasPrefix(err.Error(), "WRONGTYPE"):
+		return invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
+	}
+	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
+}

@@ -1,0 +1,195 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+)
+
+func (b *backend) Services(ctx context.Context) ([]fleet.Service, error) {
+	s, err := b.engine.Snapshot(ctx)
+	return s.Services, b.explain(err)
+}
+
+func (b *backend) Inspect(ctx context.Context, ref string) (api.Inspect, error) {
+	s, err := b.engine.Snapshot(ctx)
+	if err != nil {
+		return api.Inspect{}, b.explain(err)
+	}
+	svc, err := findService(s.Services, ref)
+	if err != nil {
+		return api.Inspect{}, err
+	}
+	raw, err := b.engine.ServiceJSON(ctx, svc.ID)
+	return api.Inspect{Service: svc, Spec: raw}, b.explain(err)
+}
+
+func (b *backend) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, error) {
+	s, err := b.engine.Snapshot(ctx)
+	if err != nil {
+		return nil, b.explain(err)
+	}
+	var service, node string
+	if q.Service != "" {
+		svc, err := findService(s.Services, q.Service)
+		if err != nil {
+			return nil, err
+		}
+		service = svc.ID
+	}
+	if q.Node != "" {
+		n, err := findNode(s.Nodes, q.Node)
+		if err != nil {
+			return nil, err
+		}
+		node = n.ID
+	}
+	return chooseTasks(s.Tasks, service, node, q.All), nil
+}
+
+// chooseTasks keeps, unless all are asked for, the newest task of each slot.
+// The tasks come sorted, the newest of a slot first.
+func chooseTasks(tasks []fleet.Task, service, node string, all bool) []fleet.Task {
+	chosen := []fleet.Task{}
+	seen := map[string]bool{}
+	for _, t := range tasks {
+		place := fmt.Sprintf("%s.%d.%s", t.ServiceID, t.Slot, globalNode(t))
+		newest := !seen[place]
+		seen[place] = true
+		if service != "" && t.ServiceID != service || node != "" && t.NodeID != node {
+			continue
+		}
+		if all || newest || t.State == fleet.TaskRunning {
+			chosen = append(chosen, t)
+		}
+	}
+	return chosen
+}
+
+func globalNode(t fleet.Task) string {
+	if t.Slot > 0 {
+		return ""
+	}
+	return t.NodeID
+}
+
+// Scale checks all that is asked before it changes anything.
+func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return b.explain(err)
+	}
+	todo := map[string]fleet.Service{}
+	for name, n := range req.Replicas {
+		svc, err := findService(services, name)
+		switch {
+		case err != nil:
+			return err
+		case n < 0:
+			return invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
+		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
+			return invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
+		}
+		todo[name] = svc
+	}
+	emit := serial(fn)
+	group, ctx := errgroup.WithContext(ctx)
+	for name, svc := range todo {
+		group.Go(func() error {
+			return b.report(svc.Name, emit, func(e rollout.Emit) (rollout.Summary, error) {
+				return b.runner.Scale(ctx, svc, req.Replicas[name], e)
+			})
+		})
+	}
+	return group.Wait()
+}
+
+func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
+	svc, err := b.engine.Service(ctx, req.Service)
+	if err != nil {
+		services, listErr := b.engine.Services(ctx)
+		if listErr != nil {
+			return b.explain(listErr)
+		}
+		if svc, err = findService(services, req.Service); err != nil {
+			return err
+		}
+	}
+	update := b.runner.Update
+	if req.StopFirstAll {
+		update = b.runner.UpdateStopped
+	}
+	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
+		return update(ctx, svc, req.Image, e)
+	})
+}
+
+func (b *backend) RemoveService(ctx context.Context, ref string, fn func(api.Event) error) error {
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return b.explain(err)
+	}
+	svc, err := findService(services, ref)
+	if err != nil {
+		return err
+	}
+	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
+		return b.runner.Remove(ctx, svc, e)
+	})
+}
+
+// report runs a change, sends its progress where it differs from what was sent
+// last, and ends with its summary.
+func (b *backend) report(service string, fn func(api.Event) error, change func(rollout.Emit) (rollout.Summary, error)) error {
+	var last api.Event
+	var gone error // the client's; the change goes on or ends by its own context
+	sum, err := change(func(step string, p rollout.Progress) {
+		e := event(service, step, p)
+		if e == last || gone != nil {
+			return
+		}
+		last, gone = e, fn(e)
+	})
+	if err != nil {
+		return b.explain(err)
+	}
+	if gone != nil {
+		return gone
+	}
+	last.Done = summary(sum)
+	return fn(last)
+}
+
+func event(service, step string, p rollout.Progress) api.Event {
+	e := api.Event{Service: service, Step: step, Running: p.Running, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
+	switch {
+	case p.LastErr != "" && p.LastNode != "":
+		e.Note = p.LastErr + " (on " + p.LastNode + ")"
+	case p.LastErr != "":
+		e.Note = p.LastErr
+	case p.Lost > 0:
+		e.Note = fmt.Sprintf("%d on nodes that are down are left to Swarm", p.Lost)
+	}
+	return e
+}
+
+func summary(s rollout.Summary) *api.Summary {
+	return &api.Summary{Took: s.Took, Started: s.Started, P50: s.P50, P95: s.P95,
+		Slowest: s.Slowest, SlowestTook: s.SlowestTook, Stopped: s.Stopped}
+}
+
+// serial lets several changes share one stream.
+func serial(fn func(api.Event) error) func(api.Event) error {
+	var mu sync.Mutex
+	return func(e api.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return fn(e)
+	}
+}

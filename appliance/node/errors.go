@@ -1,0 +1,47 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// explain gives what the layers below return the code and the words for the
+// API's clients.
+func (b *backend) explain(err error) error {
+	var e *api.Error
+	switch {
+	case err == nil, errors.As(err, &e):
+		return err
+	case errors.Is(err, swarm.ErrNotManager):
+		return b.notManager()
+	case errors.Is(err, swarm.ErrStopped), errors.Is(err, swarm.ErrUnreachable):
+		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
+	case errors.Is(err, swarm.ErrNotFound), errors.Is(err, swarm.ErrNoImage):
+		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
+	case errors.Is(err, rollout.ErrBusy):
+		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
+	}
+	return &api.Error{Code: api.CodeFailed, Message: err.Error()}
+}
+
+func (b *backend) notManager() error {
+	return &api.Error{Code: api.CodeNotManager,
+		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s", b.primary(), b.name)}
+}
+
+// onlyOn is the error of a call that needs a part which runs on another node.
+func (b *backend) onlyOn(what string) error {
+	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, b.primary())}
+}
+
+func invalid(format string, args ...any) error {
+	return &api.Error{Code: api.CodeInvalid, Message: fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,294 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/registry"
+)
+
+// Manager is the first node of a cluster.
+type Manager struct {
+	*ground
+	record   *record
+	ca       *join.CA
+	tokens   *join.Tokens
+	identity *join.Identity
+	registry *registry.Registry
+	queue    *queue.Server
+	redis    *redis.Client
+	gossip   *gossip.Gossip
+	runner   *rollout.Runner
+}
+
+// RunManager runs a manager until ctx ends, a part of it fails or it has left
+// the cluster, which is ErrLeft.
+func RunManager(ctx context.Context, opts Options) error {
+	g, err := prepare(opts)
+	if err != nil {
+		return err
+	}
+	m := &Manager{ground: g}
+	ctx, m.leaving = context.WithCancelCause(ctx)
+	defer m.leaving(nil)
+	if err := m.settle(ctx); err != nil {
+		m.close()
+		return err
+	}
+	defer m.close()
+	if err := m.build(ctx); err != nil {
+		return err
+	}
+	defer m.release()
+	token, err := m.token(ctx, fleet.RoleWorker)
+	if err != nil {
+		return err
+	}
+	return m.run(ctx, token, m.parts())
+}
+
+// settle finds out where this node stands, opens its ports and makes or takes
+// up its swarm.
+func (m *Manager) settle(ctx context.Context) (err error) {
+	if m.record, err = loadRecord(m.dir("cluster.json")); err != nil {
+		return err
+	}
+	info, err := m.askEngine(ctx)
+	if err != nil && m.record.Cluster != "" && (errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)) {
+		m.log.Warn("start without Docker and wait for it", "error", err)
+		m.addr = m.record.Addr
+		return m.open(true)
+	}
+	if err != nil {
+		return err
+	}
+	if info.State == swarm.StatePending || info.State == swarm.StateActive && info.Manager && info.ClusterID == "" {
+		if info, err = m.led(ctx); err != nil {
+			return err
+		}
+	}
+	what, err := judge(info, *m.record, m.opts.AdoptSwarm)
+	if err != nil {
+		return err
+	}
+	if m.addr, err = advertiseAddr(m.cfg.AdvertiseAddr, info, *m.record); err != nil {
+		return err
+	}
+	if err := m.open(true); err != nil {
+		return err
+	}
+	return m.ownSwarm(ctx, m.record, what)
+}
+
+// build opens what the manager keeps on disk and makes its parts.
+func (m *Manager) build(ctx context.Context) (err error) {
+	if err := m.credentials(); err != nil {
+		return err
+	}
+	m.registry, err = registry.Open(ctx, registry.Options{Dir: m.cfg.RegistryDir(), MinFree: int64(m.cfg.Registry.MinFree)}, m.log)
+	if err != nil {
+		return err
+	}
+	if err := m.buildQueue(); err != nil {
+		return errors.Join(err, m.registry.Close())
+	}
+	key, err := join.LoadOrCreateKey(m.dir("gossip.key"))
+	if err == nil {
+		m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Key: key, Self: m.self(), Seeds: m.seeds}, m.log)
+	}
+	if err != nil {
+		return errors.Join(err, m.registry.Close())
+	}
+	m.runner = rollout.NewRunner(m.engine, m.log)
+	return nil
+}
+
+// release closes what build opened, after the parts have stopped.
+func (m *Manager) release() {
+	if m.redis != nil {
+		m.redis.Close()
+	}
+	if err := m.registry.Close(); err != nil {
+		m.log.Warn("close the registry", "error", err)
+	}
+}
+
+func (m *Manager) credentials() (err error) {
+	if m.ca, err = join.LoadOrCreateCA(m.dir("ca")); err != nil {
+		return err
+	}
+	if m.tokens, err = join.OpenTokens(m.dir("ca")); err != nil {
+		return err
+	}
+	self := join.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
+	member := join.Membership{Managers: m.managers()}
+	if m.identity, err = join.ManagerIdentity(m.dir("node"), m.ca, self, member); err != nil {
+		return err
+	}
+	if m.addr.IsLoopback() {
+		return nil
+	}
+	return join.InstallCA(join.CertsDir, m.registryAddr(), m.ca.PEM())
+}
+
+func (m *Manager) registryAddr() string {
+	return netip.AddrPortFrom(m.addr, m.cfg.Registry.Port).String()
+}
+
+func (m *Manager) buildQueue() error {
+	if m.cfg.Queue == nil {
+		return nil
+	}
+	password, err := queuePassword(*m.cfg.Queue, m.dir("queue.password"))
+	if err != nil {
+		return err
+	}
+	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
+	if err := doctor.Port(addr, "queue.port"); err != nil {
+		return err
+	}
+	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir()}, m.log)
+	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true})
+	return err
+}
+
+func (m *Manager) parts() []lifecycle.Part {
+	images := m.registry.Handler()
+	parts := []lifecycle.Part{{Name: "registry", Component: serve(images, nil, m.log, m.local)}}
+	if m.ground.registry != nil {
+		parts = append(parts, lifecycle.Part{Name: "registry on the network",
+			Component: serve(registry.ReadOnly(images), m.identity.ServerTLS(), m.log, m.ground.registry)})
+	}
+	if m.queue != nil {
+		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
+	}
+	services := newReconciler(m.engine, m.runner, m.cfg, m.opts.Reload, m.log)
+	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, back: services.again, log: m.log}
+	return append(parts,
+		lifecycle.Part{Name: "gossip", Component: m.gossip},
+		lifecycle.Part{Name: "node port", Component: serve(m.nodeHandler(images), m.identity.ServerTLS(), m.log, m.node)},
+		lifecycle.Part{Name: "certificate", Component: m.renewal()},
+		lifecycle.Part{Name: "local API", Component: serve(api.Handler(m.backend(), m.log), nil, m.log, m.socket)},
+		lifecycle.Part{Name: "watch", Component: watch.component()},
+		lifecycle.Part{Name: "services", Component: services.component()},
+	)
+}
+
+func (m *Manager) renewal() lifecycle.Component {
+	return lifecycle.Func(func(ctx context.Context, ready func()) error {
+		ready()
+		renew := func(context.Context) error { return m.ca.Reissue(m.identity) }
+		return join.KeepRenewed(ctx, m.identity, renew, m.log)
+	})
+}
+
+// nodeHandler is what the nodes' TLS port serves: the join to strangers, images
+// and the rest to nodes.
+func (m *Manager) nodeHandler(images http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", join.RequireNode(registry.ReadOnly(images)))
+	mux.Handle("POST "+pathLeave, join.RequireNode(http.HandlerFunc(m.letGo)))
+	mux.Handle("/", join.Handler(join.Server{
+		CA: m.ca, Tokens: m.tokens, Swarm: m, GossipKey: m.gossipKey(), Seeds: m.seeds, Managers: m.managers, Log: m.log,
+	}))
+	return mux
+}
+
+func (m *Manager) gossipKey() []byte {
+	key, err := join.LoadOrCreateKey(m.dir("gossip.key"))
+	if err != nil {
+		m.log.Error("read the gossip key", "error", err)
+	}
+	return key
+}
+
+// SwarmJoinToken implements join.Swarm.
+func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
+	token, err = m.engine.JoinToken(ctx, role)
+	return token, []string{netip.AddrPortFrom(m.addr, swarm.Port).String()}, err
+}
+
+func (m *Manager) managers() []netip.AddrPort {
+	return []netip.AddrPort{netip.AddrPortFrom(m.addr, m.cfg.Node.Port)}
+}
+
+// seeds are where gossip looks for others: every node that Swarm knows. A
+// manager that lost all else finds its workers by this.
+func (m *Manager) seeds() []netip.AddrPort {
+	ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
+	defer cancel()
+	nodes, err := m.engine.Nodes(ctx)
+	if err != nil {
+		m.log.Debug("nodes for gossip are not known", "error", err)
+	}
+	seeds := []netip.AddrPort{netip.AddrPortFrom(m.addr, m.cfg.Gossip.Port)}
+	for _, n := range nodes {
+		if a, err := netip.ParseAddr(n.Addr); err == nil && a != m.addr && n.State == fleet.StateReady {
+			seeds = append(seeds, netip.AddrPortFrom(a, m.cfg.Gossip.Port))
+		}
+	}
+	return seeds
+}
+
+func (m *Manager) self() gossip.Node {
+	n := gossip.Node{ID: m.identity.Node.ID, Name: m.name, Role: fleet.RoleManager, Version: m.opts.Version,
+		Docker: dockerRunning, FreeDisk: freeDisk(m.cfg.DataDir)}
+	ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
+	defer cancel()
+	if info, err := m.engine.Info(ctx); err == nil {
+		n.Swarm = info.NodeID
+	}
+	return n
+}
+
+// token is the line that joins a node; it stays the same over restarts.
+func (m *Manager) token(_ context.Context, role string) (api.Token, error) {
+	c, err := m.tokens.Standing(role)
+	if err != nil {
+		return api.Token{}, err
+	}
+	line, err := join.String{Managers: m.managers(), CA: m.ca.Hash(), Role: role, Token: c.ID, Secret: c.Secret}.Reveal()
+	if err != nil {
+		return api.Token{}, fmt.Errorf("make the join string: %w", err)
+	}
+	return api.Token{Role: role, Join: line, Command: "crawlbox " + role + " --join " + line}, nil
+}
+
+func (m *Manager) backend() *backend {
+	return &backend{
+		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
+		log: m.log, engine: m.engine, runner: m.runner, gossip: m.gossip, primaryHere: true,
+		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
+		token: m.token, leave: m.leave, problems: func() []string { return nil },
+	}
+}
+
+// leave ends the cluster: without this node there is no registry, no queue and
+// no way to join.
+func (m *Manager) leave(ctx context.Context, force bool) error {
+	if !force {
+		return conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.name)
+	}
+	if err := m.engine.Leave(ctx, true); err != nil {
+		return err
+	}
+	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
+		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.key")), os.RemoveAll(m.record.path))
+	m.leaving(ErrLeft)
+	return err
+}

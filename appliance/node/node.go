@@ -1,0 +1,164 @@
+// Package node puts the parts of a node together: it is the only place that
+// knows all of them. A Manager has the registry, the queue, the cluster's CA
+// and the services of the config file; a Worker has the mirror of the registry.
+// Both have gossip, the nodes' TLS port and the local API.
+//
+// A start goes the same way each time, whatever a crash left:
+//
+//	check ──▶ open ports ──▶ take up or make the swarm ──▶ run the parts ──▶ ready
+//
+// Until the ports are open nothing on the machine is changed, so whatever can be
+// refused is refused before. What is made afterwards is on disk before it is
+// used, and found again by the next start: keys, tokens, the identity, and in
+// cluster.json the swarm.
+//
+// A node that was set up once starts without its Docker Engine too: its queue,
+// registry and gossip serve the others while Docker is away, and the rest
+// catches up when Docker is back.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Options say how a node is started.
+type Options struct {
+	Config  configs.Config
+	Reload  func() (configs.Config, error) // reads the config again, when its file changed
+	Version string                         // of crawlbox
+	Log     *slog.Logger
+
+	AdoptSwarm bool   // a manager takes over a swarm that it did not make
+	Join       string // the join string of a node that is not yet in the cluster
+
+	// Ready is called once the node serves. The token is the line that joins a
+	// worker; on a worker it is empty.
+	Ready func(api.Token)
+}
+
+// ErrLeft is returned by Run of a node that was told to leave the cluster, and
+// has.
+var ErrLeft = errors.New("this node has left the cluster")
+
+// ground is what a node stands on: its engine, its address, its open ports.
+type ground struct {
+	opts    Options
+	cfg     configs.Config
+	log     *slog.Logger
+	engine  *swarm.Engine
+	name    string
+	addr    netip.Addr // that others reach this node at
+	started time.Time
+	leaving context.CancelCauseFunc // ends Run with ErrLeft
+
+	local    net.Listener // the registry on loopback
+	node     net.Listener // mutual TLS between nodes
+	socket   net.Listener // the local API
+	registry net.Listener // the registry on the network; nil on workers
+}
+
+// prepare makes the checks that need no Docker, and the state folder.
+func prepare(opts Options) (*ground, error) {
+	if err := doctor.Root(); err != nil {
+		return nil, err
+	}
+	engine, err := swarm.Open(opts.Config.Docker.Host)
+	if err != nil {
+		return nil, err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find this machine's host name: %w", err)
+	}
+	if err := os.MkdirAll(opts.Config.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w; choose another with data_dir in the config", err)
+	}
+	return &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}, nil
+}
+
+// askEngine checks the engine of a node that cannot start without it.
+func (g *ground) askEngine(ctx context.Context) (swarm.Info, error) {
+	info, err := g.engine.Info(ctx)
+	if err != nil {
+		return info, err
+	}
+	return info, doctor.Engine(info.Version, info.LiveRestore)
+}
+
+// open opens all ports, or none.
+func (g *ground) open(network bool) (err error) {
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	if g.socket, err = listenSocket(g.cfg.Socket, g.cfg.SocketGroup); err != nil {
+		return err
+	}
+	bind := bindAddr(g.addr)
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if g.local, err = doctor.Listen(netip.AddrPortFrom(loopback, g.cfg.Registry.Port), "registry.port"); err != nil {
+		return err
+	}
+	if g.node, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Node.Port), "node.port"); err != nil {
+		return err
+	}
+	if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Gossip.Port), "gossip.port"); err != nil {
+		return err
+	}
+	// A cluster of one machine for itself has no network to serve.
+	if network && !bind.IsLoopback() {
+		g.registry, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Registry.Port), "registry.port")
+	}
+	return err
+}
+
+func (g *ground) close() {
+	for _, ln := range []net.Listener{g.local, g.node, g.socket, g.registry} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	g.engine.Close()
+}
+
+// bindAddr is the address to listen on for others: the advertised one, or,
+// where that is not this machine's own (behind NAT), the one of its default
+// route.
+func bindAddr(advertised netip.Addr) netip.Addr {
+	if doctor.IsLocal(advertised) {
+		return advertised
+	}
+	if a, err := doctor.AdvertiseAddr(); err == nil {
+		return a
+	}
+	return advertised
+}
+
+func (g *ground) dir(name string) string { return filepath.Join(g.cfg.DataDir, name) }
+
+// run runs the parts until ctx ends or the node leaves.
+func (g *ground) run(ctx context.Context, token api.Token, parts []lifecycle.Part) error {
+	err := lifecycle.Run(ctx, g.log, func() {
+		g.log.Debug("ready", "took", time.Since(g.started))
+		g.opts.Ready(token)
+	}, parts...)
+	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
+		return ErrLeft
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package node
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// queuePassword is the password that the config names, else the one in the file
+// at path, which is made at the first start.
+func queuePassword(q configs.Queue, path string) (string, error) {
+	if q.Password != "" {
+		return q.Password, nil
+	}
+	if q.PasswordFile != "" {
+		return readPassword(q.PasswordFile)
+	}
+	password, err := readPassword(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return password, err
+	}
+	password = rand.Text()
+	if err := renameio.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("save the queue's password: %w", err)
+	}
+	return password, nil
+}
+
+func readPassword(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read the queue's password: %w", err)
+	}
+	password := strings.TrimSpace(string(data))
+	if password == "" {
+		return "", fmt.Errorf("the file %s is empty; put the queue's password into it", path)
+	}
+	return password, nil
+}

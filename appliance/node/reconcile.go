@@ -1,0 +1,185 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// reconciler keeps the services of the swarm at those of the config file:
+// at the start, when the file changes, and when the engine comes back. What
+// failed is tried again after retryInterval.
+type reconciler struct {
+	engine *swarm.Engine
+	runner *rollout.Runner
+	load   func() (configs.Config, error)
+	file   string
+	log    *slog.Logger
+	kick   chan struct{}
+	cfg    configs.Config // the last one that was whole
+	told   map[string]string
+}
+
+const retryInterval = 15 * time.Second
+
+func newReconciler(e *swarm.Engine, r *rollout.Runner, cfg configs.Config, load func() (configs.Config, error), log *slog.Logger) *reconciler {
+	return &reconciler{engine: e, runner: r, cfg: cfg, load: load, file: cfg.File, log: log, kick: make(chan struct{}, 1), told: map[string]string{}}
+}
+
+// again asks for another round. It does not block.
+func (r *reconciler) again() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (r *reconciler) component() lifecycle.Component {
+	return lifecycle.Func(func(ctx context.Context, ready func()) error {
+		changes, err := configs.Watch(ctx, r.file, r.log)
+		if err != nil {
+			return err
+		}
+		retry := r.round(ctx)
+		ready()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changes:
+				if r.reload() {
+					retry = r.round(ctx)
+				}
+			case <-r.kick:
+				retry = r.round(ctx)
+			case <-after(retry):
+				retry = r.round(ctx)
+			}
+		}
+	})
+}
+
+func after(again bool) <-chan time.Time {
+	if !again {
+		return nil
+	}
+	return time.After(retryInterval)
+}
+
+// reload reads the file again. A broken one changes nothing.
+func (r *reconciler) reload() bool {
+	cfg, err := r.load()
+	if err != nil {
+		r.log.Error("the config file is broken; the state before it stays", "error", err)
+		return false
+	}
+	r.log.Info("the config file changed", "file", r.file, "services", len(cfg.Services))
+	r.cfg = cfg
+	return true
+}
+
+// round brings the cluster to the config and says whether to try again.
+func (r *reconciler) round(ctx context.Context) (retry bool) {
+	err := errors.Join(r.settings(ctx), r.resume(ctx), r.apply(ctx))
+	if err == nil || ctx.Err() != nil {
+		delete(r.told, "")
+		return false
+	}
+	r.tell("", slog.LevelError, "apply the config", "error", err)
+	return !errors.Is(err, swarm.ErrNotManager)
+}
+
+// tell logs what is said about a subject once, until it changes.
+func (r *reconciler) tell(subject string, level slog.Level, msg string, args ...any) {
+	text := fmt.Sprint(append([]any{msg}, args...)...)
+	if r.told[subject] == text {
+		return
+	}
+	r.told[subject] = text
+	r.log.Log(context.Background(), level, msg, args...)
+}
+
+// settings are those of `docker swarm update`.
+func (r *reconciler) settings(ctx context.Context) error {
+	var s swarm.Settings
+	if h := r.cfg.Swarm.Heartbeat; h > 0 {
+		s.Heartbeat = &h
+	}
+	if n := int64(r.cfg.Swarm.TaskHistory); n >= 0 {
+		s.TaskHistory = &n
+	}
+	if err := r.engine.Configure(ctx, s); err != nil {
+		return fmt.Errorf("set the swarm's heartbeat and task history: %w", err)
+	}
+	return nil
+}
+
+// resume takes up updates that a manager did not live to end.
+func (r *reconciler) resume(ctx context.Context) error {
+	services, err := r.engine.Services(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, svc := range services {
+		if svc.Pending != "" {
+			errs = append(errs, r.runner.Resume(ctx, svc))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reconciler) apply(ctx context.Context) error {
+	snap, err := r.engine.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	byName := map[string]configs.Service{}
+	defs := make([]rollout.Definition, 0, len(r.cfg.Services))
+	for _, s := range r.cfg.Services {
+		byName[s.Name] = s
+		defs = append(defs, rollout.Definition{Name: s.Name, Hash: s.Hash, Replicas: s.Replicas()})
+	}
+	var errs []error
+	for _, step := range rollout.Plan(snap, defs, r.cfg.Prune) {
+		errs = append(errs, r.do(ctx, step, byName[step.Service]))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Service) (err error) {
+	switch step.Action {
+	case rollout.Report, rollout.Refuse:
+		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
+		return nil
+	case rollout.Remove:
+		err = r.engine.Remove(ctx, step.ID)
+	default:
+		err = r.define(ctx, step, svc)
+	}
+	if err != nil {
+		return fmt.Errorf("%s service %s: %w", step.Action, step.Service, err)
+	}
+	delete(r.told, step.Service)
+	r.log.Info(string(step.Action)+" service "+step.Service, "why", step.Why)
+	return nil
+}
+
+func (r *reconciler) define(ctx context.Context, step rollout.Step, svc configs.Service) error {
+	spec, err := swarm.ServiceSpec(svc)
+	if err != nil {
+		return err
+	}
+	if step.Action == rollout.Create {
+		_, err = r.engine.Create(ctx, spec)
+		return err
+	}
+	return r.engine.Replace(ctx, step.ID, spec, step.KeepReplicas)
+}

@@ -1,0 +1,50 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// record is cluster.json: the swarm that this manager made or took over. It is
+// written before the swarm is made, with Begun alone, and after it, with its
+// ID: so that a swarm found on the machine is known as our own whenever the
+// crash came.
+type record struct {
+	Begun   time.Time  `json:"begun"`
+	Cluster string     `json:"cluster,omitempty"` // Swarm's ID
+	Addr    netip.Addr `json:"addr"`              // advertised
+	path    string
+}
+
+func loadRecord(path string) (*record, error) {
+	r := &record{path: path}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("load %s: %w; restore it from a backup, or remove it and start with --adopt-swarm", path, err)
+	}
+	return r, nil
+}
+
+func (r *record) save() error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", r.path, err)
+	}
+	if err := renameio.WriteFile(r.path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("save %s: %w", r.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+)
+
+// serve is a component that serves handler on the listeners until it is
+// stopped: requests under way then get a short time to end.
+func serve(handler http.Handler, conf *tls.Config, log *slog.Logger, listeners ...net.Listener) lifecycle.Component {
+	return lifecycle.Func(func(ctx context.Context, ready func()) error {
+		srv := &http.Server{
+			Handler:           handler,
+			TLSConfig:         conf,
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+			BaseContext:       func(net.Listener) context.Context { return ctx },
+		}
+		failed := make(chan error, len(listeners))
+		for _, ln := range listeners {
+			go func() {
+				if conf != nil {
+					failed <- srv.ServeTLS(ln, "", "")
+					return
+				}
+				failed <- srv.Serve(ln)
+			}()
+		}
+		ready()
+		var err error
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+		// The context of requests has ended with ctx: streams return by
+		// themselves, the rest has until the time-out.
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifecycle.StopTimeout/2)
+		defer cancel()
+		if srv.Shutdown(stop) != nil {
+			srv.Close()
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+}
+
+// listenSocket opens the unix socket of the local API, mode 0660 and owned by
+// root and group. A socket left by a crawlbox that was killed is replaced; one
+// that is served is not.
+func listenSocket(path, group string) (net.Listener, error) {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("a crawlbox runs here already (it serves %s); see `crawlbox status`, or stop it first", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace socket %s: %w", path, err)
+	}
+	// Nobody else may connect between the making of the socket and chmod.
+	old := syscall.Umask(0o177)
+	ln, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := ownSocket(path, group); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+func ownSocket(path, group string) error {
+	if group != "" {
+		gid, err := groupID(group)
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		}
+	}
+	return os.Chmod(path, 0o660)
+}
+
+func groupID(group string) (int, error) {
+	if gid, err := strconv.Atoi(group); err == nil {
+		return gid, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, fmt.Errorf("socket_group %q does not exist on this machine; create it with `groupadd %s` or name another", group, group)
+	}
+	return strconv.Atoi(g.Gid)
+}

@@ -1,0 +1,328 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/mirror"
+)
+
+// swarmJoinTimeout bounds how long Docker may take to become a member.
+const swarmJoinTimeout = 90 * time.Second
+
+// Worker is every node but the first: one that runs containers, or, where its
+// join string is for a manager, one that also manages the swarm.
+type Worker struct {
+	*ground
+	role     string
+	identity *join.Identity
+	mirror   *mirror.Mirror
+	gossip   *gossip.Gossip
+	client   *http.Client // to managers
+}
+
+// RunWorker runs a node with the role given until ctx ends, a part of it fails
+// or it has left the cluster, which is ErrLeft.
+func RunWorker(ctx context.Context, role string, opts Options) error {
+	g, err := prepare(opts)
+	if err != nil {
+		return err
+	}
+	w := &Worker{ground: g, role: role}
+	ctx, w.leaving = context.WithCancelCause(ctx)
+	defer w.leaving(nil)
+	defer w.close()
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
+	if err := w.build(); err != nil {
+		return err
+	}
+	defer w.mirror.Close()
+	defer w.client.CloseIdleConnections()
+	return w.run(ctx, api.Token{}, w.parts())
+}
+
+// settle makes this machine a node, or finds that it is one.
+func (w *Worker) settle(ctx context.Context) error {
+	id, err := join.LoadIdentity(w.dir("node"))
+	if err != nil && !errors.Is(err, join.ErrNotJoined) {
+		return err
+	}
+	if w.opts.Join == "" {
+		if err != nil {
+			return err
+		}
+		return w.resume(ctx, id)
+	}
+	s, err := join.Parse(w.opts.Join)
+	if err != nil {
+		return err
+	}
+	if s.Role != w.role {
+		return fmt.Errorf("this join string is for a %s; run `crawlbox %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, w.role)
+	}
+	return w.enter(ctx, s)
+}
+
+// resume starts a node that is in the cluster already, with or without Docker.
+func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
+	journal, err := join.OpenJournal(w.dir("node"), id.CA())
+	if err != nil {
+		return err
+	}
+	w.identity, w.addr = id, id.Self.Addr
+	if w.opts.Config.AdvertiseAddr.IsValid() && w.opts.Config.AdvertiseAddr != w.addr {
+		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and join again to change it", w.addr, w.opts.Config.AdvertiseAddr)
+	}
+	info, err := w.askEngine(ctx)
+	away := errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)
+	if err != nil && !(away && journal.Reached(join.PhaseDone)) {
+		return err
+	}
+	if err := w.open(false); err != nil {
+		return err
+	}
+	if away {
+		w.log.Warn("start without Docker and wait for it", "error", err)
+		return nil
+	}
+	if journal.Reached(join.PhaseDone) && info.State == swarm.StateInactive {
+		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
+	}
+	return w.complete(ctx, journal)
+}
+
+// enter joins the cluster of a join string, from wherever an earlier try got.
+func (w *Worker) enter(ctx context.Context, s join.String) error {
+	journal, err := join.OpenJournal(w.dir("node"), s.CA)
+	if err != nil {
+		return err
+	}
+	info, err := w.askEngine(ctx)
+	if err != nil {
+		return err
+	}
+	if err := foreign(info, s.Managers); err != nil {
+		return err
+	}
+	if w.addr, err = w.ownAddr(s.Managers); err != nil {
+		return err
+	}
+	if err := w.open(false); err != nil {
+		return err
+	}
+	if err := journal.Do(join.PhaseStarted, nil); err != nil {
+		return err
+	}
+	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
+	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
+		return err
+	}
+	if err := journal.Do(join.PhaseCertified, nil); err != nil {
+		return err
+	}
+	if journal.Reached(join.PhaseSwarmJoined) && info.State == swarm.StateInactive {
+		// Docker left by hand, and the user joins again.
+		if err := w.joinSwarm(ctx); err != nil {
+			return err
+		}
+	}
+	return w.complete(ctx, journal)
+}
+
+// complete does what the journal does not say is done.
+func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
+	if err := journal.Do(join.PhaseSwarmJoined, func() error { return w.joinSwarm(ctx) }); err != nil {
+		return err
+	}
+	return journal.Do(join.PhaseDone, func() error {
+		for _, registry := range w.registries() {
+			if err := join.InstallCA(join.CertsDir, registry, w.identity.CAPEM()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (w *Worker) joinSwarm(ctx context.Context) error {
+	ticket := w.identity.Membership().Swarm
+	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
+	defer cancel()
+	return w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr)
+}
+
+// foreign refuses a machine that is in a swarm none of whose managers is one of
+// the cluster's.
+func foreign(info swarm.Info, managers []netip.AddrPort) error {
+	if info.State != swarm.StateActive {
+		return nil
+	}
+	for _, m := range info.Managers {
+		if slices.ContainsFunc(managers, func(a netip.AddrPort) bool { return a.Addr() == m.Addr() }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("this machine is in another swarm, with the managers %v; leave that first with `docker swarm leave`", info.Managers)
+}
+
+// ownAddr is the address from which this machine reaches the managers.
+func (w *Worker) ownAddr(managers []netip.AddrPort) (netip.Addr, error) {
+	if w.cfg.AdvertiseAddr.IsValid() {
+		return w.cfg.AdvertiseAddr, nil
+	}
+	for _, m := range managers {
+		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
+			return a, nil
+		}
+	}
+	return doctor.AdvertiseAddr()
+}
+
+// registries are the names under which the managers' registry is pulled from.
+func (w *Worker) registries() []string {
+	var list []string
+	for _, m := range w.identity.Membership().Managers {
+		list = append(list, netip.AddrPortFrom(m.Addr(), w.cfg.Registry.Port).String())
+	}
+	return list
+}
+
+func (w *Worker) build() (err error) {
+	w.client = &http.Client{Transport: &http.Transport{
+		TLSClientConfig:       w.identity.ClientTLS(fleet.RoleManager),
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 15 * time.Second,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   8,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+	}}
+	w.mirror, err = mirror.Open(mirror.Options{
+		Dir: w.cfg.MirrorDir(), MaxBytes: int64(w.cfg.Mirror.MaxSize), Manager: w.primary,
+		Source: &mirror.HTTPSource{Client: w.client, Bases: w.bases},
+	}, w.log)
+	if err != nil {
+		return err
+	}
+	member := w.identity.Membership()
+	w.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(w.addr), Port: w.cfg.Gossip.Port, Key: member.GossipKey,
+		Self: w.self(), Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds }}, w.log)
+	if err != nil {
+		return errors.Join(err, w.mirror.Close())
+	}
+	return nil
+}
+
+func (w *Worker) self() gossip.Node {
+	return gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version,
+		Docker: dockerStopped, FreeDisk: freeDisk(w.cfg.DataDir)}
+}
+
+// bases are the managers' URLs.
+func (w *Worker) bases() []string {
+	var list []string
+	for _, m := range w.identity.Membership().Managers {
+		list = append(list, "https://"+m.String())
+	}
+	return list
+}
+
+// primary names the manager that has the registry, for people.
+func (w *Worker) primary() string {
+	managers := w.identity.Membership().Managers
+	if len(managers) == 0 {
+		return "of this cluster"
+	}
+	addr := managers[0].Addr()
+	for _, m := range w.gossip.Members() {
+		if m.Addr == addr {
+			return fmt.Sprintf("%s (%s)", m.Name, addr)
+		}
+	}
+	return addr.String()
+}
+
+func (w *Worker) parts() []lifecycle.Part {
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, back: func() {}, log: w.log}
+	return []lifecycle.Part{
+		{Name: "registry mirror", Component: serve(w.mirror.Handler(), nil, w.log, w.local)},
+		{Name: "gossip", Component: w.gossip},
+		{Name: "node port", Component: serve(http.NotFoundHandler(), w.identity.ServerTLS(), w.log, w.node)},
+		{Name: "certificate", Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
+			ready()
+			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
+		})},
+		{Name: "local API", Component: serve(api.Handler(w.backend(), w.log), nil, w.log, w.socket)},
+		{Name: "watch", Component: watch.component()},
+	}
+}
+
+func (w *Worker) backend() *backend {
+	return &backend{
+		cfg: w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
+		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, w.log), gossip: w.gossip, primary: w.primary,
+		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes },
+		leave:      w.leave, problems: w.problems,
+	}
+}
+
+// problems are those that only a worker has.
+func (w *Worker) problems() (list []string) {
+	addr := w.identity.Membership().Managers
+	for _, m := range w.gossip.Members() {
+		if len(addr) > 0 && m.Addr == addr[0].Addr() && m.State != gossip.Alive {
+			list = append(list, fmt.Sprintf("the manager %s does not answer since %s; look at it", w.primary(), m.Seen.Format(time.RFC3339)))
+		}
+	}
+	return list
+}
+
+// leave takes the node out of the cluster, here and on the manager.
+func (w *Worker) leave(ctx context.Context, force bool) error {
+	info, err := w.engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Manager {
+		return conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
+	}
+	if err := w.reachManager(ctx); err != nil && !force {
+		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
+	}
+	if err := w.engine.Leave(ctx, false); err != nil {
+		return err
+	}
+	if err := w.sayGoodbye(ctx, info.NodeID); err != nil {
+		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
+	}
+	if err := w.forget(); err != nil {
+		return err
+	}
+	w.leaving(ErrLeft)
+	return nil
+}
+
+// forget removes what the node kept of the cluster.
+func (w *Worker) forget() error {
+	var errs []error
+	for _, registry := range w.registries() {
+		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
+	}
+	return errors.Join(append(errs, join.Forget(w.dir("node")), os.RemoveAll(w.cfg.MirrorDir()))...)
+}

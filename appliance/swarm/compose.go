@@ -1,0 +1,127 @@
+package swarm
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/crawlbox/crawlbox/configs"
+	dockerswarm "github.com/docker/docker/api/types/swarm"
+)
+
+// Labels that a service made from the config file carries.
+const (
+	// LabelHash is the hash of the definition: while it is the same, crawlbox
+	// leaves the service alone.
+	LabelHash = configs.LabelPrefix + "service.hash"
+	// LabelReplicas is the number of replicas in the definition. A service that
+	// runs with another number was scaled by a person.
+	LabelReplicas = configs.LabelPrefix + "service.replicas"
+	// LabelManaged says who made the service; see ManagedByConfig.
+	LabelManaged = configs.LabelPrefix + "managed"
+)
+
+// ManagedByConfig is the value of LabelManaged for services from the config file.
+const ManagedByConfig = "config"
+
+// What a service gets unless its definition says otherwise. Swarm's own
+// defaults are for web servers, which never end and are updated one by one.
+const (
+	defaultGrace        = 10 * time.Second
+	defaultRestartDelay = 5 * time.Second
+	defaultMonitor      = 5 * time.Second
+	// updateShare of the replicas are updated at a time: four rounds.
+	updateShare = 4
+	// globalParallelism is for modes whose number of tasks is that of the nodes,
+	// which a definition does not know.
+	globalParallelism = 10
+)
+
+// defaultLog keeps a chatty spider from filling a node's disk.
+var defaultLog = map[string]string{"max-size": "10m", "max-file": "3"}
+
+// ServiceSpec maps a service of the config file to what Docker's API takes. The
+// image stays as it is written: pinning it to a digest is the roll-out's work.
+// Its error is a [*configs.Error] that names file and line.
+func ServiceSpec(svc configs.Service) (dockerswarm.ServiceSpec, error) {
+	if svc.Compose.Build != nil {
+		return dockerswarm.ServiceSpec{}, svc.Errorf("build",
+			"build is not supported yet: build and push the image, then name it with image:")
+	}
+	mounts, err := serviceMounts(svc)
+	if err != nil {
+		return dockerswarm.ServiceSpec{}, err
+	}
+	container := containerSpec(svc.Compose)
+	container.Mounts = mounts
+	deploy := deployOf(svc)
+	spec := dockerswarm.ServiceSpec{
+		Annotations: dockerswarm.Annotations{Name: svc.Name, Labels: serviceLabels(svc, deploy)},
+		TaskTemplate: dockerswarm.TaskSpec{
+			ContainerSpec: container,
+			Resources:     resources(deploy.Resources),
+			RestartPolicy: restartPolicy(deploy.RestartPolicy),
+			Placement:     placement(deploy.Placement),
+			Networks:      attachments(svc),
+			LogDriver:     logDriver(svc.Compose.Logging),
+		},
+		Mode: serviceMode(svc),
+	}
+	if deploy.EndpointMode != "" {
+		spec.EndpointSpec = &dockerswarm.EndpointSpec{Mode: dockerswarm.ResolutionMode(deploy.EndpointMode)}
+	}
+	if !svc.IsJob() { // A job runs again as a whole; Swarm refuses these.
+		spec.UpdateConfig = updateConfig(svc, deploy.UpdateConfig)
+		spec.RollbackConfig = rollbackConfig(spec.UpdateConfig, deploy.RollbackConfig)
+	}
+	return spec, nil
+}
+
+func deployOf(svc configs.Service) types.DeployConfig {
+	if svc.Compose.Deploy == nil {
+		return types.DeployConfig{}
+	}
+	return *svc.Compose.Deploy
+}
+
+func serviceLabels(svc configs.Service, deploy types.DeployConfig) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, deploy.Labels)
+	labels[LabelHash] = svc.Hash
+	labels[LabelReplicas] = strconv.Itoa(svc.Replicas())
+	labels[LabelManaged] = ManagedByConfig
+	return labels
+}
+
+// attachments are the networks of the tasks: the host's, unless others are named.
+func attachments(svc configs.Service) []dockerswarm.NetworkAttachmentConfig {
+	if len(svc.Compose.Networks) == 0 {
+		return []dockerswarm.NetworkAttachmentConfig{{Target: "host"}}
+	}
+	var list []dockerswarm.NetworkAttachmentConfig
+	for _, key := range slices.Sorted(maps.Keys(svc.Compose.Networks)) {
+		attachment := dockerswarm.NetworkAttachmentConfig{Target: svc.Networks[key].Name}
+		if network := svc.Compose.Networks[key]; network != nil {
+			attachment.Aliases = network.Aliases
+			attachment.DriverOpts = network.DriverOpts
+		}
+		list = append(list, attachment)
+	}
+	return list
+}
+
+func logDriver(logging *types.LoggingConfig) *dockerswarm.Driver {
+	driver := &dockerswarm.Driver{Name: "json-file", Options: map[string]string{}}
+	if logging != nil && logging.Driver != "" {
+		driver.Name = logging.Driver
+	}
+	if driver.Name == "json-file" {
+		maps.Copy(driver.Options, defaultLog)
+	}
+	if logging != nil {
+		maps.Copy(driver.Options, logging.Options)
+	}
+	return driver
+}

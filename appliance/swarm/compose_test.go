@@ -1,0 +1,120 @@
+package swarm
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+var updateGolden = flag.Bool("update-compose", false, "write the golden files of ServiceSpec anew")
+
+func composeServices(t *testing.T, text string) []configs.Service {
+	t.Helper()
+	cfg, err := configs.Parse("/etc/crawlbox/crawlbox.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Services
+}
+
+// Each file in testdata/compose has a golden file beside it, with the spec of
+// each of its services.
+func TestServiceSpec_Golden(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/compose/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no test data: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			specs := map[string]any{}
+			for _, svc := range composeServices(t, string(text)) {
+				spec, err := ServiceSpec(svc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if spec.Labels[LabelHash] != svc.Hash {
+					t.Errorf("%s: label %s is %q", svc.Name, LabelHash, spec.Labels[LabelHash])
+				}
+				spec.Labels[LabelHash] = "HASH" // configs has its own test of it.
+				specs[svc.Name] = spec
+			}
+			compareGolden(t, strings.TrimSuffix(file, ".yaml")+".json", specs)
+		})
+	}
+}
+
+func compareGolden(t *testing.T, file string, v any) {
+	t.Helper()
+	got, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *updateGolden {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s differs, got:\n%s", file, got)
+	}
+}
+
+func TestServiceSpec_Parallelism(t *testing.T) {
+	t.Parallel()
+	for deploy, want := range map[string]uint64{
+		"{replicas: 0}":   1,
+		"{replicas: 1}":   1,
+		"{replicas: 7}":   1,
+		"{replicas: 8}":   2,
+		"{replicas: 500}": 125,
+		"{mode: global}":  globalParallelism,
+		"{replicas: 8, update_config: {parallelism: 0}}":            0,
+		"{replicas: 8, update_config: {parallelism: 3, delay: 1s}}": 3,
+	} {
+		svc := composeServices(t, "services: {a: {image: i, deploy: "+deploy+"}}")[0]
+		spec, err := ServiceSpec(svc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := spec.UpdateConfig.Parallelism; got != want {
+			t.Errorf("%s: updates %d at a time, want %d", deploy, got, want)
+		}
+		if got := spec.RollbackConfig.Parallelism; got != want {
+			t.Errorf("%s: rolls back %d at a time, want %d", deploy, got, want)
+		}
+	}
+}
+
+func TestServiceSpec_Wrong(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"services:\n  a:\n    build: .\n": "/etc/crawlbox/crawlbox.yaml:3: services.a.build: " +
+			"build is not supported yet: build and push the image, then name it with image:",
+		"services:\n  a:\n    image: i\n    tmpfs: ['/a:uid=5']\n": "/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: " +
+			`the tmpfs option "uid" is not in Swarm: use size, mode, ro or rw`,
+		"services:\n  a:\n    image: i\n    tmpfs: run\n":         `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "run" is not an absolute path`,
+		"services:\n  a:\n    image: i\n    tmpfs: '/a:size=x'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "size=x" is not a size like size=64m`,
+		"services:\n  a:\n    image: i\n    tmpfs: '/a:mode=9'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "mode=9" is not a mode like mode=1777`,
+	} {
+		_, err := ServiceSpec(composeServices(t, text)[0])
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+// Package configs reads crawlbox.yaml into one plain struct.
+//
+// A value comes from the highest layer that sets it: flags, then the
+// environment (CRAWLBOX_ and the key in capitals, CRAWLBOX_NODE_PORT), then the
+// file, then [Default]. viper picks the layer, once, in [Load]; what Load
+// returns is a copy that goroutines may share for reading.
+//
+// `services:`, `networks:` and `volumes:` are Compose syntax. They go through
+// compose-go and not through viper, which folds the case of keys and would ruin
+// the names of environment variables. crawlbox reads them strictly: a key that
+// Swarm or crawlbox cannot honour is refused with its line and the reason,
+// because a key that is silently dropped shows only in production.
+//
+// The file is outside input. Its size, its depth and what its aliases expand to
+// are bounded before anything else looks at it.
+package configs
+
+import (
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+)
+
+// DefaultPath is where [Load] looks when it is given no path.
+const DefaultPath = "/etc/crawlbox/crawlbox.yaml"
+
+// Config is the effective configuration of one node.
+type Config struct {
+	// AdvertiseAddr is the address at which other nodes reach this one.
+	// The zero Addr, the default, means: found automatically.
+	AdvertiseAddr netip.Addr
+	// DataDir holds all state, mode 0700. Absolute; default /var/lib/crawlbox.
+	DataDir string
+	// Socket is the unix socket of the local API, mode 0660. Absolute;
+	// default /run/crawlbox.sock.
+	Socket string
+	// SocketGroup is the group, by name or number, that may use Socket besides
+	// root. Empty, the default: root's group.
+	SocketGroup string
+	// LogLevel is the least level that is logged; default info.
+	LogLevel slog.Level
+
+	Docker   Docker
+	Node     Node
+	Gossip   Gossip
+	Registry Registry
+	Mirror   Mirror
+	// Queue is nil, the default, when the embedded queue is off.
+	Queue *Queue
+	Swarm Swarm
+
+	// Prune removes services that crawlbox made from this file and that the
+	// file no longer has. Default false: they are reported and left running.
+	Prune bool
+	// Services is what the file defines, sorted by name.
+	Services []Service
+
+	// File is the absolute path that Load looked at, whether or not it exists.
+	File string
+}
+
+// Docker says how to reach the Docker Engine.
+type Docker struct {
+	// Host is an endpoint like unix:///run/docker.sock. Empty, the default:
+	// DOCKER_HOST, then the current docker context, then the usual socket.
+	Host string
+}
+
+// Node is the mutual TLS listener between nodes: join, API, image pieces.
+type Node struct {
+	Port uint16 // TCP; default 7980.
+}
+
+// Gossip is the membership protocol.
+type Gossip struct {
+	Port uint16 // TCP and UDP; default 7981.
+}
+
+// Registry is the registry that every node has on loopback.
+type Registry struct {
+	// Port is the TCP port; default 8003. It is part of every image name, so
+	// all nodes of a cluster use the same one.
+	Port uint16
+	// DataDir holds the images on the manager. Absolute or empty; see
+	// [Config.RegistryDir] for the default.
+	DataDir string
+	// MinFree is the room, in bytes, that a push leaves on the disk; default 256MB.
+	MinFree Bytes
+}
+
+// Mirror is a worker's cache of image data.
+type Mirror struct {
+	MaxSize Bytes // Bytes on disk before the oldest data goes; default 10GB.
+}
+
+// Queue is the embedded queue that speaks the Redis protocol.
+type Queue struct {
+	// Port is the TCP port; default 7891.
+	Port uint16
+	// Password that clients give. Empty, the default, and no PasswordFile: the
+	// manager makes one at its first start.
+	Password string
+	// PasswordFile holds the password, so that it need not stand here.
+	// Absolute or empty; excludes Password.
+	PasswordFile string
+	// DataDir holds what survives a restart. Absolute or empty; see
+	// [Config.QueueDir] for the default.
+	DataDir string
+}
+
+// Swarm holds the cluster settings that `docker swarm update` would change.
+type Swarm struct {
+	// Heartbeat is the time between two signs of life of a node, at least 1s.
+	// 0, the default: Swarm's value is left alone.
+	Heartbeat time.Duration
+	// TaskHistory is how many old tasks Swarm keeps per slot, at least 2.
+	// -1, the default: Swarm's value is left alone.
+	TaskHistory int
+}
+
+// Default returns the configuration of a node without a config file.
+func Default() Config {
+	return Config{
+		DataDir:  "/var/lib/crawlbox",
+		Socket:   "/run/crawlbox.sock",
+		LogLevel: slog.LevelInfo,
+		Node:     Node{Port: 7980},
+		Gossip:   Gossip{Port: 7981},
+		Registry: Registry{Port: 8003, MinFree: 256 * megabyte},
+		Mirror:   Mirror{MaxSize: 10 * gigabyte},
+		Swarm:    Swarm{TaskHistory: -1},
+	}
+}
+
+// DefaultQueue returns the queue as it is when the file says only `queue:`.
+func DefaultQueue() *Queue { return &Queue{Port: 7891} }
+
+// RegistryDir is where the manager keeps images: registry.data_dir, else
+// "registry" below the data folder.
+func (c Config) RegistryDir() string { return orBelow(c.Registry.DataDir, c.DataDir, "registry") }
+
+// MirrorDir is where a worker keeps its cache: "mirror" below the data folder.
+func (c Config) MirrorDir() string { return filepath.Join(c.DataDir, "mirror") }
+
+// QueueDir is where the queue keeps its items: queue.data_dir, else "queue"
+// below the data folder. It is empty when the queue is off.
+func (c Config) QueueDir() string {
+	if c.Queue == nil {
+		return ""
+	}
+	return orBelow(c.Queue.DataDir, c.DataDir, "queue")
+}
+
+func orBelow(dir, parent, name string) string {
+	if dir != "" {
+		return dir
+	}
+	return filepath.Join(parent, name)
+}

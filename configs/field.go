@@ -1,0 +1,115 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// field reads one setting from text, and writes it back.
+type field struct {
+	set  func(text string) error
+	text func() string
+}
+
+func bind[T any](p *T, parse func(string) (T, error), format func(T) string) field {
+	return field{
+		set: func(text string) (err error) {
+			v, err := parse(text)
+			if err != nil {
+				return err
+			}
+			*p = v
+			return nil
+		},
+		text: func() string { return format(*p) },
+	}
+}
+
+func text(p *string) field {
+	same := func(s string) string { return s }
+	return bind(p, func(s string) (string, error) { return s, nil }, same)
+}
+
+func address(p *netip.Addr) field {
+	return bind(p, parseAddress, func(a netip.Addr) string {
+		if !a.IsValid() {
+			return ""
+		}
+		return a.String()
+	})
+}
+
+func parseAddress(s string) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		return addr, fmt.Errorf("%q is not an IP address", s)
+	}
+	if addr.IsUnspecified() || addr.IsMulticast() {
+		return addr, fmt.Errorf("%s is not an address that other nodes can reach", addr)
+	}
+	return addr.Unmap(), nil
+}
+
+func port(p *uint16) field {
+	return bind(p, func(s string) (uint16, error) {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return 0, fmt.Errorf("%q is not a port: want a number from 1 to 65535", s)
+		}
+		return uint16(n), nil
+	}, func(n uint16) string { return strconv.Itoa(int(n)) })
+}
+
+func size(p *Bytes) field { return bind(p, ParseBytes, Bytes.String) }
+
+func duration(p *time.Duration) field {
+	return bind(p, func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a duration like 5s or 1m30s", s)
+		}
+		return d, nil
+	}, time.Duration.String)
+}
+
+func integer(p *int) field {
+	return bind(p, func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a whole number", s)
+		}
+		return n, nil
+	}, strconv.Itoa)
+}
+
+func boolean(p *bool) field { return bind(p, parseBool, strconv.FormatBool) }
+
+// parseBool takes only what YAML 1.2 takes: "yes" and "on" would be true to one
+// reader and text to the next.
+func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is not true or false", s)
+}
+
+func level(p *slog.Level) field {
+	return bind(p, func(s string) (slog.Level, error) {
+		var l slog.Level
+		if l.UnmarshalText([]byte(s)) != nil {
+			return 0, errors.New(strconv.Quote(s) + " is not a level: want debug, info, warn or error")
+		}
+		return l, nil
+	}, func(l slog.Level) string { return strings.ToLower(l.String()) })
+}

@@ -1,0 +1,307 @@
+package configs
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// file writes a config file and returns its path.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "crawlbox.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustLoad(t *testing.T, text string, opts ...Option) Config {
+	t.Helper()
+	cfg, err := Load(file(t, text), opts...)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return cfg
+}
+
+func sameAsDefault(t *testing.T, cfg Config) {
+	t.Helper()
+	cfg.File, cfg.Services = "", nil
+	if want := Default(); !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+}
+
+func TestAnnotated_IsDefault(t *testing.T) {
+	sameAsDefault(t, mustLoad(t, Annotated))
+}
+
+// uncommented is the annotated file with every key in force: keys follow the #
+// at once or after an indent, prose after one space.
+func uncommented() string {
+	return regexp.MustCompile(`(?m)^#((?:  )*[A-Za-z_]+:)`).ReplaceAllString(Annotated, "$1")
+}
+
+func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
+	p := &problems{file: "annotated"}
+	root := parseYAML([]byte(uncommented()), p)
+	if err := p.err(); err != nil {
+		t.Fatal(err)
+	}
+	lines := linesOf(root, 1)
+	for _, name := range append(Keys(), "services", "networks", "volumes") {
+		if _, ok := lines[name]; !ok {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	cfg := mustLoad(t, uncommented())
+	if want := DefaultQueue(); !reflect.DeepEqual(cfg.Queue, want) {
+		t.Errorf("queue: got %+v, want %+v", cfg.Queue, want)
+	}
+	if len(cfg.Services) != 1 || cfg.Services[0].Replicas() != 3 {
+		t.Errorf("the example of a service: got %+v", cfg.Services)
+	}
+	cfg.Queue = nil
+	sameAsDefault(t, cfg)
+}
+
+func TestKeys_CoverEveryField(t *testing.T) {
+	var count func(reflect.Type) int
+	count = func(typ reflect.Type) int {
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[netip.Addr]() {
+			return 1
+		}
+		n := 0
+		for i := range typ.NumField() {
+			n += count(typ.Field(i).Type)
+		}
+		return n
+	}
+	// Services and File are no settings.
+	if got, want := len(keys), count(reflect.TypeFor[Config]())-2; got != want {
+		t.Errorf("%d keys for %d fields", got, want)
+	}
+}
+
+func TestLoad_Values(t *testing.T) {
+	t.Parallel()
+	cfg := mustLoad(t, `
+advertise_addr: 10.0.0.1
+data_dir: state
+log_level: DEBUG
+docker: {host: "tcp://127.0.0.1:2375"}
+registry: {port: 8004, min_free: 1GiB, data_dir: /srv/images}
+queue: {password: 0123}
+swarm: {heartbeat: 2s, task_history: 5}
+prune: true
+`)
+	want := Default()
+	want.File = cfg.File
+	want.AdvertiseAddr = netip.MustParseAddr("10.0.0.1")
+	want.DataDir = filepath.Join(filepath.Dir(cfg.File), "state")
+	want.LogLevel = slog.LevelDebug
+	want.Docker.Host = "tcp://127.0.0.1:2375"
+	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images"}
+	want.Queue = &Queue{Port: 7891, Password: "0123"}
+	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
+	want.Prune = true
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+}
+
+func TestLoad_Queue(t *testing.T) {
+	t.Parallel()
+	for text, on := range map[string]bool{
+		"": false, "queue: false": false, "queue:": true, "queue: {}": true, "queue: true": true, "queue: {port: 7000}": true,
+	} {
+		if cfg := mustLoad(t, text); (cfg.Queue != nil) != on {
+			t.Errorf("%q: queue on is %v", text, !on)
+		}
+	}
+	if cfg := mustLoad(t, "queue: true", Set("queue.enabled", "false", "--queue")); cfg.Queue != nil {
+		t.Error("a flag does not turn the queue off")
+	}
+}
+
+func TestLoad_Layers(t *testing.T) {
+	const text = "node: {port: 1001}\ngossip: {port: 1002}\nregistry: {port: 1003}\n"
+	t.Setenv("CRAWLBOX_GOSSIP_PORT", "2002")
+	t.Setenv("CRAWLBOX_REGISTRY_PORT", "2003")
+	t.Setenv("CRAWLBOX_QUEUE", "true")
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.Int("registry-port", 1, "")
+	fs.Int("node-port", 1, "")
+	fs.String("config", "", "")
+	if err := fs.Parse([]string{"--registry-port=3003", "--config=x"}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := mustLoad(t, text, Flags(fs))
+	if got := [3]uint16{cfg.Node.Port, cfg.Gossip.Port, cfg.Registry.Port}; got != [3]uint16{1001, 2002, 3003} {
+		t.Errorf("ports from file, environment, flag: %v", got)
+	}
+	if cfg.Mirror.MaxSize != Default().Mirror.MaxSize || cfg.Queue == nil {
+		t.Errorf("default and CRAWLBOX_QUEUE: %v, %v", cfg.Mirror, cfg.Queue)
+	}
+
+	t.Setenv("CRAWLBOX_GOSSIP_PORT", "many")
+	_, err := Load(file(t, text), Set("registry.port", "0", "--registry-port"))
+	want := "--registry-port: registry.port: \"0\" is not a port: want a number from 1 to 65535\n" +
+		"CRAWLBOX_GOSSIP_PORT: gossip.port: \"many\" is not a port: want a number from 1 to 65535"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestLoad_MissingFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "none.yaml")
+	cfg, err := load(path, true, nil)
+	if err != nil {
+		t.Fatalf("the default path: %v", err)
+	}
+	if cfg.File != path {
+		t.Errorf("File is %q", cfg.File)
+	}
+	sameAsDefault(t, cfg)
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a named file that is missing: %v", err)
+	}
+	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("a folder: %v", err)
+	}
+}
+
+// wrong holds bad files, and the errors without the file's name.
+var wrong = []struct{ name, text, want string }{
+	{"typing error in a group", "regsitry:\n  port: 1\n", `1: unknown key "regsitry" (did you mean "registry"?)`},
+	{"typing error in a key", "\nregistry:\n  prot: 1\n", `3: unknown key "registry.prot" (did you mean "registry.port"?)`},
+	{"wrong case", "Prune: true\n", `1: unknown key "Prune" (did you mean "prune"?)`},
+	{"nothing near", "colour: red\n", `1: unknown key "colour"`},
+	{"dotted key", "registry.port: 1\n", `1: unknown key "registry.port" (write port: below registry:)`},
+	{"no mapping", "- a\n", "1: want a mapping of keys and values, like `data_dir: /var/lib/crawlbox`"},
+	{"value for a group", "node: 7980\n", `1: node: want a mapping with port`},
+	{"group for a value", "prune: {a: b}\n", `1: prune: want a single value`},
+	{"not a port", "node:\n  port: seven\n", `2: node.port: "seven" is not a port: want a number from 1 to 65535`},
+	{"port too high", "node: {port: 65536}\n", `1: node.port: "65536" is not a port: want a number from 1 to 65535`},
+	{"not an address", "advertise_addr: master\n", `1: advertise_addr: "master" is not an IP address`},
+	{"no one's address", "advertise_addr: 0.0.0.0\n", `1: advertise_addr: 0.0.0.0 is not an address that other nodes can reach`},
+	{"not a level", "log_level: loud\n", `1: log_level: "loud" is not a level: want debug, info, warn or error`},
+	{"not a size", "mirror: {max_size: big}\n", `1: mirror.max_size: "big" is not a size like 256MB or 10GiB`},
+	{"negative size", "mirror: {max_size: -1}\n", `1: mirror.max_size: "-1" is not a size like 256MB or 10GiB`},
+	{"not a boolean", "prune: yes\n", `1: prune: "yes" is not true or false`},
+	{"not a path", "data_dir: true\n", `1: data_dir: "true" is not a path: put it in quotes if it is one`},
+	{"empty path", "data_dir: \"\"\n", `1: data_dir: is empty: want a path`},
+	{"not a queue", "queue: on\n", `1: queue: want true, false, or a mapping with port, password, password_file, data_dir`},
+	{"two passwords", "queue:\n  password: a\n  password_file: /b\n", `3: queue.password_file: queue.password is set too: remove one of them`},
+	{"no unit", "swarm: {heartbeat: 5}\n", `1: swarm.heartbeat: "5" is not a duration like 5s or 1m30s`},
+	{"fast heartbeat", "swarm: {heartbeat: 500ms}\n", `1: swarm.heartbeat: 500ms is too short: never under 1s, a short heartbeat makes a busy machine look dead`},
+	{"no history", "swarm: {task_history: 1}\n", `1: swarm.task_history: 1 makes updates crawl: use 2 or more, or -1 to keep Swarm's own value`},
+	{"same port", "\nnode: {port: 8003}\n", `2: registry.port: 8003 is the port of node.port: choose another`},
+	{"docker's port", "gossip:\n  port: 7946\n", `2: gossip.port: 7946 is the port of Docker Swarm's gossip: choose another`},
+	{"duplicate key", "prune: true\ndata_dir: /a\nprune: false\n", `3: duplicate key "prune" (first in line 1)`},
+	{"key that is a list", "? [a]\n: b\n", `1: a key must be plain text`},
+	{"tabs", "node:\n\tport: 1\n", `2: found character that cannot start any token`},
+	{"unknown anchor", "a: 1\nb: *c\n", `2: unknown anchor 'c' referenced`},
+	{"anchor in itself", "x-a: &a\n  b: *a\n", `1: the anchor contains itself`},
+	{"second document", "prune: true\n---\nprune: false\n", `2: a second YAML document begins here: put everything into one`},
+	{"not UTF-8", "a: 1\nb: \xff\n", `2: the text is not UTF-8`},
+	{"control character", "prune: true\nb: \x01\n", `2: control characters are not allowed`},
+	{"two errors", "prune: 1\nfoo: 2\n", "1: prune: \"1\" is not true or false\n2: unknown key \"foo\""},
+	{"merge of text", "node:\n  <<: a\n", "2: `<<` merges mappings only"},
+	{"compose's version", "version: '3'\n", `1: version: it is obsolete in Compose too; remove it`},
+	{"x-crawlbox", "x-crawlbox:\n  a: b\n", `2: unknown key "x-crawlbox.a": crawlbox has no extensions of Compose`},
+}
+
+func TestLoad_Wrong(t *testing.T) {
+	t.Parallel()
+	for _, test := range wrong {
+		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })
+	}
+}
+
+// wantErrors compares lines without the name of the file.
+func wantErrors(t *testing.T, text, want string) {
+	t.Helper()
+	path := file(t, text)
+	_, err := Load(path)
+	if err == nil {
+		t.Fatalf("no error, want %s", want)
+	}
+	if got := strings.ReplaceAll(err.Error(), path+":", ""); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestLoad_Bombs(t *testing.T) {
+	t.Parallel()
+	var laughs strings.Builder
+	laughs.WriteString("x-0: &a0 [l, l, l, l, l, l, l, l, l, l]\n")
+	for i := 1; i < 10; i++ {
+		from, to := string(rune('0'+i-1)), string(rune('0'+i))
+		laughs.WriteString("x-" + to + ": &a" + to + " [" + strings.Repeat("*a"+from+", ", 9) + "*a" + from + "]\n")
+	}
+	long := "x-a: &a " + strings.Repeat("a", 1<<19) + "\nx-b: [" + strings.Repeat("*a, ", 100) + "]\n"
+	variables := "services: {a: {image: '" + strings.Repeat("${A:-", 100_000) + "'}}\n"
+	for name, test := range map[string]struct{ text, want string }{
+		"aliases":          {laughs.String(), "written out"},
+		"text":             {long, "written out"},
+		"depth":            {"x-a: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "nesting is too deep"},
+		"size":             {"# " + strings.Repeat("a", maxFile), "larger than 1 MiB"},
+		"nested variables": {variables, "${ has no }"},
+	} {
+		start := time.Now()
+		_, err := Load(file(t, test.text))
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %.200v", name, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s took %s", name, took)
+		}
+	}
+}
+
+func TestBytes_RoundTrip(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Bytes{"256MB": 256_000_000, "10GiB": 10 << 30, "1k": 1000, "123": 123, "1.5 GB": 1_500_000_000, "0": 0} {
+		got, err := ParseBytes(text)
+		if err != nil || got != want {
+			t.Errorf("%s: got %d, %v", text, got, err)
+		}
+		if again, err := ParseBytes(got.String()); err != nil || again != got {
+			t.Errorf("%s became %s, then %d", text, got, again)
+		}
+	}
+}
+
+func TestQueue_Secret(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "password")
+	if _, err := (Queue{PasswordFile: path}).Secret(); err == nil {
+		t.Error("a missing file gives no error")
+	}
+	for content, want := range map[string]string{" word\n": "word", "\n": "", strings.Repeat("a", 5000): ""} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Queue{PasswordFile: path}.Secret()
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%.10q: got %q, %v", content, got, err)
+		}
+	}
+	if got, err := (Queue{Password: "p"}).Secret(); got != "p" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -1,0 +1,355 @@
+package configs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/template"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+func TestServices_Read(t *testing.T) {
+	t.Setenv("TAG", "0.02")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"crawlbox.yaml": `
+x-base: &base
+  image: spider:${TAG}
+  working_dir: /app
+services:
+  zebra:
+    <<: *base
+    command: python3 spider.py --depth 3
+  ant:
+    <<: *base
+    image: ant:1
+    env_file: ant.env
+    environment:
+      Mixed_Case: "1"
+      DAY: 2024-01-01
+      PRICE: $$5
+    volumes: ["./data:/data:ro", "cache:/cache"]
+    networks: [back]
+    scale: 4
+    x-note: anything
+networks:
+  back: {external: true, name: backend}
+volumes:
+  cache: {driver_opts: {type: nfs}}
+`, "ant.env": "FROM_FILE=yes\nMixed_Case=0\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, err := Load(filepath.Join(dir, "crawlbox.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ant, zebra := cfg.Services[0], cfg.Services[1]
+	if ant.Name != "ant" || zebra.Name != "zebra" || ant.Line != 9 || ant.File != cfg.File {
+		t.Errorf("names and place: %s, %s, line %d of %s", ant.Name, zebra.Name, ant.Line, ant.File)
+	}
+	if zebra.Compose.Image != "spider:0.02" || ant.Compose.Image != "ant:1" || ant.Compose.WorkingDir != "/app" {
+		t.Errorf("merged: %q, %q in %q", zebra.Compose.Image, ant.Compose.Image, ant.Compose.WorkingDir)
+	}
+	if want := (types.ShellCommand{"python3", "spider.py", "--depth", "3"}); !reflect.DeepEqual(zebra.Compose.Command, want) {
+		t.Errorf("command: %q", zebra.Compose.Command)
+	}
+	env := map[string]string{}
+	for name, value := range ant.Compose.Environment {
+		env[name] = *value
+	}
+	if want := map[string]string{"Mixed_Case": "1", "DAY": "2024-01-01", "PRICE": "$5", "FROM_FILE": "yes"}; !reflect.DeepEqual(env, want) {
+		t.Errorf("environment: %v", env)
+	}
+	if ant.Replicas() != 4 || zebra.Replicas() != 1 {
+		t.Errorf("replicas: %d, %d", ant.Replicas(), zebra.Replicas())
+	}
+	if got := ant.Compose.Volumes[1].Source; got != filepath.Join(dir, "data") {
+		t.Errorf("bind from %s", got)
+	}
+	if ant.Networks["back"].Name != "backend" || ant.Volumes["cache"].DriverOpts["type"] != "nfs" {
+		t.Errorf("definitions: %+v, %+v", ant.Networks, ant.Volumes)
+	}
+	if want := []string{filepath.Join(dir, "ant.env")}; !slices.Equal(cfg.EnvFiles(), want) {
+		t.Errorf("env files: %v", cfg.EnvFiles())
+	}
+}
+
+// service indents a definition below services.a; its first line is line 3.
+func service(text string) string {
+	return "services:\n  a:\n    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
+}
+
+func TestServices_Wrong(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, text, want string }{
+		{"ports", service("image: i\nports: ['80:80']"), "4: services.a.ports: crawlbox services use the host's network; remove ports"},
+		{"depends_on", service("image: i\ndepends_on: [b]"), "4: services.a.depends_on: Swarm does not order services; let the program wait for what it needs"},
+		{"container_name", service("image: i\ncontainer_name: x"), "4: services.a.container_name: Swarm names tasks itself; remove it"},
+		{"restart", service("image: i\nrestart: always"), "4: services.a.restart: use deploy.restart_policy"},
+		{"extends", service("image: i\nextends: b"), "4: services.a.extends: crawlbox reads one file; use a YAML anchor and `<<`"},
+		{"two refused", service("privileged: true\nimage: i\nipc: host"), "3: services.a.privileged: Swarm runs no privileged containers; use cap_add\n5: services.a.ipc: Swarm gives each container its own; remove it"},
+		{"typing error", service("image: i\nenviroment: {A: b}"), `4: unknown key "services.a.enviroment" (did you mean "services.a.environment"?)`},
+		{"typing error below deploy", service("image: i\ndeploy:\n  replica: 3"), `5: unknown key "services.a.deploy.replica" (did you mean "services.a.deploy.replicas"?)`},
+		{"refused in a list", service("image: i\nvolumes:\n- /a:/a\n- type: bind\n  source: /b\n  target: /b\n  consistency: cached"), "9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
+		{"wrong type", service("image: i\ndeploy:\n  replicas: many"), `5: services.a.deploy.replicas: strconv.Atoi: parsing "many": invalid syntax`},
+		{"list for a mapping", service("image: i\ndeploy: []"), "4: services.a.deploy: must be a mapping or null"},
+		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:`"},
+		{"services is a list", "services: [a]\n", "1: services: want a mapping with a name for each of the services"},
+		{"no image", service("user: root"), "2: services.a: has no image: name one with `image:`"},
+		{"bad image", service("image: Spider:1"), `3: services.a.image: "Spider:1" does not name an image: invalid reference format: repository name (library/Spider) must be lowercase`},
+		{"bad name", "services:\n  a.b: {image: i}\n", `2: "a.b" cannot name a service: use at most 63 letters, digits, - and _`},
+		{"unset variable", service("image: i\nenvironment:\n  A: ${CRAWLBOX_TEST_UNSET}"), "5: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}"},
+		{"unset in a default", service("image: ${CRAWLBOX_TEST_UNSET:-$CRAWLBOX_TEST_OTHER}"), "3: the variable CRAWLBOX_TEST_OTHER is not set: set it, or write ${CRAWLBOX_TEST_OTHER:-DEFAULT}"},
+		{"lone dollar", service("image: i\ncommand: [echo, '$5']"), "4: $ begins no variable: write $$ for a dollar sign"},
+		{"missing env_file", service("image: i\nenv_file:\n- /nonexistent/a.env"), "5: services.a.env_file.0: read env_file: stat /nonexistent/a.env: no such file or directory"},
+		{"env_file is a device", service("image: i\nenv_file: /dev/zero"), "4: services.a.env_file.0: read env_file: read /dev/zero: is not a regular file"},
+		{"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n", "4: services.a.networks.n: " + createFirst},
+		{"network with a driver", service("image: i") + "networks:\n  n: {driver: overlay}\n", "5: networks.n.driver: " + createFirst},
+		{"undefined network", service("image: i\nnetworks: [n]"), `2: services.a: service "a" refers to undefined network n`},
+		{"undefined volume", service("image: i\nvolumes: ['vol:/v']"), `2: services.a: service "a" refers to undefined volume vol`},
+		{"other network mode", service("image: i\nnetwork_mode: bridge"), `4: services.a.network_mode: "bridge": only host is supported; name others below networks`},
+		{"reserved label", service("image: i\ndeploy:\n  labels:\n    crawlbox.managed: me"), "6: services.a.deploy.labels.crawlbox.managed: crawlbox keeps labels that begin with crawlbox. for itself"},
+		{"negative replicas", service("image: i\ndeploy:\n  replicas: -1"), "5: services.a.deploy.replicas: must be greater than or equal to 0"},
+		{"replicas of a global", service("image: i\nscale: 2\ndeploy:\n  mode: global"), "6: services.a.deploy.mode: global runs one task on each node; remove replicas and scale"},
+		{"unknown mode", service("image: i\ndeploy: {mode: some}"), `4: services.a.deploy.mode: "some" is none of replicated, global, replicated-job, global-job`},
+		{"constraint", service("image: i\ndeploy:\n  placement:\n    constraints:\n    - a==b\n    - node.role=worker"), `8: services.a.deploy.placement.constraints.1: "node.role=worker" is not a constraint like node.labels.disk==ssd`},
+		{"rollback of a rollback", service("image: i\ndeploy:\n  rollback_config:\n    failure_action: rollback"), `6: services.a.deploy.rollback_config.failure_action: "rollback" is none of pause, continue`},
+		{"not a number", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: NaN"), "2: services.a: json: unsupported value: NaN"},
+		{"ratio", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: 2"), "6: services.a.deploy.update_config.max_failure_ratio: is not between 0 and 1"},
+		{"YAML's not a number", service("image: i\nstop_grace_period: .nan"), "4: .nan is not a number that can be used here"},
+		{"SELinux", service("image: i\nvolumes: ['/a:/a:Z']"), "4: services.a.volumes.0: Swarm does not set SELinux labels; remove :z or :Z"},
+		{"x-crawlbox", service("image: i\nx-crawlbox:\n  cron: daily"), `5: unknown key "x-crawlbox.cron": crawlbox has no extensions of Compose`},
+		{"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n", "2: services.b: has no image: name one with `image:`\n3: services.a.links: Swarm has no links; use the service's name on a shared network"},
+		{"unused volume of a wrong type", service("image: i") + "volumes:\n  vol:\n    driver: [a]\n", "6: volumes.vol.driver must be a string"},
+		{"unused network of a wrong type", service("image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", "6: networks.n.name must be a string"},
+		{"include", "include: [other.yaml]\n", "1: include: crawlbox reads one file; copy the services into it"},
+	} {
+		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })
+	}
+}
+
+// However a service writes it, it gets the definition it names.
+func TestServices_References(t *testing.T) {
+	t.Setenv("WHICH", "two")
+	s := mustLoad(t, `
+services:
+  a:
+    image: i
+    volumes: ["one:/1", "${WHICH}:/2:ro", {type: volume, source: three, target: /3}, {type: volume, source: "${NONE:-four}", target: /4}]
+    networks: ["${WHICH}", one]
+  b: {image: i, networks: {one: {aliases: [x]}}}
+volumes: {one: {driver: d}, two: {driver: d}, three: {driver: d}, four: {driver: d}, unused: {}}
+networks: {one: {external: true}, two: {external: true}, unused: {external: true}}
+`).Services
+	for _, name := range []string{"one", "two", "three", "four"} {
+		if s[0].Volumes[name].Driver != "d" {
+			t.Errorf("volume %s: %+v", name, s[0].Volumes[name])
+		}
+	}
+	if len(s[0].Volumes) != 4 || len(s[0].Networks) != 2 || len(s[1].Networks) != 1 {
+		t.Errorf("%d volumes, %d and %d networks", len(s[0].Volumes), len(s[0].Networks), len(s[1].Networks))
+	}
+}
+
+// The time must not be the product of services and definitions.
+func TestServices_ManyOfBoth(t *testing.T) {
+	t.Parallel()
+	const many = 1000
+	var text strings.Builder
+	text.WriteString("services:\n")
+	for i := range many {
+		fmt.Fprintf(&text, "  s%d: {image: i, volumes: ['volume%d:/v']}\n", i, i)
+	}
+	text.WriteString("volumes:\n")
+	for i := range many {
+		fmt.Fprintf(&text, "  volume%d: {driver: local}\n", i)
+	}
+	start := time.Now()
+	cfg := mustLoad(t, text.String())
+	if len(cfg.Services) != many {
+		t.Errorf("%d services", len(cfg.Services))
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// yamlKeys are the keys of a struct of compose-go.
+func yamlKeys(typ reflect.Type) []string {
+	var names []string
+	for field := range fields(typ) {
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		switch {
+		case name == "" && field.Anonymous:
+			names = append(names, yamlKeys(field.Type)...)
+		case name != "" && name != "-" && !strings.HasPrefix(name, "#"):
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func fields(typ reflect.Type) func(func(reflect.StructField) bool) {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range typ.NumField() {
+			if !yield(typ.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+// A key that a later compose-go brings must be honoured or refused, not dropped.
+func TestRules_CoverCompose(t *testing.T) {
+	t.Parallel()
+	places := map[string]reflect.Type{
+		"deploy":                         reflect.TypeFor[types.DeployConfig](),
+		"deploy.placement":               reflect.TypeFor[types.Placement](),
+		"deploy.placement.preferences.*": reflect.TypeFor[types.PlacementPreferences](),
+		"deploy.resources":               reflect.TypeFor[types.Resources](),
+		"deploy.resources.limits":        reflect.TypeFor[types.Resource](),
+		"deploy.resources.reservations":  reflect.TypeFor[types.Resource](),
+		"deploy.restart_policy":          reflect.TypeFor[types.RestartPolicy](),
+		"deploy.update_config":           reflect.TypeFor[types.UpdateConfig](),
+		"deploy.rollback_config":         reflect.TypeFor[types.UpdateConfig](),
+		"env_file.*":                     reflect.TypeFor[types.EnvFile](),
+		"healthcheck":                    reflect.TypeFor[types.HealthCheckConfig](),
+		"logging":                        reflect.TypeFor[types.LoggingConfig](),
+		"networks.*":                     reflect.TypeFor[types.ServiceNetworkConfig](),
+		"ulimits.*":                      reflect.TypeFor[types.UlimitsConfig](),
+		"volumes.*":                      reflect.TypeFor[types.ServiceVolumeConfig](),
+		"volumes.*.bind":                 reflect.TypeFor[types.ServiceVolumeBind](),
+		"volumes.*.tmpfs":                reflect.TypeFor[types.ServiceVolumeTmpfs](),
+		"volumes.*.volume":               reflect.TypeFor[types.ServiceVolumeVolume](),
+	}
+	sameKeys(t, "services", serviceRules, reflect.TypeFor[types.ServiceConfig]())
+	sameKeys(t, "networks", networkRules, reflect.TypeFor[types.NetworkConfig]())
+	sameKeys(t, "volumes", volumeRules, reflect.TypeFor[types.VolumeConfig]())
+	for place, known := range nestedRules {
+		typ, ok := places[place]
+		if !ok {
+			t.Errorf("%s is not compared with compose-go", place)
+			continue
+		}
+		sameKeys(t, place, known, typ)
+	}
+}
+
+func sameKeys(t *testing.T, place string, known rules, typ reflect.Type) {
+	t.Helper()
+	theirs := yamlKeys(typ)
+	for _, name := range theirs {
+		if _, ok := known[name]; !ok {
+			t.Errorf("%s: compose-go has %s: honour it, or refuse it with a reason", place, name)
+		}
+	}
+	for name := range known {
+		if !slices.Contains(theirs, name) {
+			t.Errorf("%s: compose-go has no %s", place, name)
+		}
+	}
+}
+
+func hashOf(t *testing.T, text string) string {
+	t.Helper()
+	return mustLoad(t, text).Services[0].Hash
+}
+
+func TestHash_Stable(t *testing.T) {
+	t.Parallel()
+	base := hashOf(t, service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"))
+	for name, text := range map[string]string{
+		"order, comments, other syntax": "# c\n\n" + service("scale: 2\nenvironment:\n- Y=2 # why\n- X=1\ncap_add: [A, B]\nimage: \"i\""),
+		"an anchor":                     "x-e: &e {X: '1', Y: '2'}\n" + service("image: i\ncap_add: [A, B]\nenvironment: {<<: *e}\ndeploy: {replicas: 2}"),
+		"another service":               service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}") + "  b: {image: i}\n",
+		"an extension":                  service("x-a: b\nimage: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"),
+	} {
+		if got := hashOf(t, text); got != base {
+			t.Errorf("%s changes the hash", name)
+		}
+	}
+	for name, text := range map[string]string{
+		"a value": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '3'}\ndeploy: {replicas: 2}"),
+		"a name":  strings.Replace(service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"), "a:", "b:", 1),
+		"a key":   service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}"),
+	} {
+		if got := hashOf(t, text); got == base {
+			t.Errorf("%s does not change the hash", name)
+		}
+	}
+}
+
+// An upgrade of compose-go that changes this restarts every service of every
+// user once: that has to be wanted.
+func TestHash_Golden(t *testing.T) {
+	t.Parallel()
+	const want = "df974aa45fdf6f58b55df2ca2a2954246c983b52571d36cb57558006ddf023f5"
+	if got := hashOf(t, service("image: i\ncommand: [a]\nenvironment: {X: '1'}\ndeploy: {replicas: 2}")); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestHash_EnvFileContent(t *testing.T) {
+	t.Parallel()
+	path := file(t, service("image: i\nenv_file: a.env"))
+	env := filepath.Join(filepath.Dir(path), "a.env")
+	var hashes []string
+	for _, content := range []string{"A=1\n", "A=2\n", "A=1\n# c\n"} {
+		if err := os.WriteFile(env, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, cfg.Services[0].Hash)
+	}
+	if hashes[0] == hashes[1] || hashes[0] != hashes[2] {
+		t.Errorf("hashes: %q", hashes)
+	}
+}
+
+func TestBuild_IsKept(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, service("build: ./spider")).Services[0]
+	if s.Compose.Build == nil {
+		t.Fatal("build is lost")
+	}
+	if got, want := s.Errorf("build", "no").Error(), s.File+":3: services.a.build: no"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Where Compose has no opinion of its own, the result is the same as Compose's.
+func TestInterpolate_LikeCompose(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"A": "1", "EMPTY": "", "B": "x$Ay"}
+	find := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	for _, text := range []string{
+		"", "plain", "$A", "${A}", "a${A}b$A", "$$A", "$${A}", "${NO:-d}", "${NO-d}", "${EMPTY:-d}", "${EMPTY-d}", "${A:-d}",
+		"${NO:-${A}}", "${NO:-${NEIN:-deep}}x", "${A:+set}", "${NO:+set}", "${EMPTY:+set}", "${EMPTY+set}", "${NO+set}",
+		"${A:?must}", "${NO:-a:b}", "${NO:-a-b}", "$B", "${NO:-{}", "${NO:-}", "$A$A$A",
+	} {
+		want, err := template.Substitute(text, find)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got, err := interpolate(text, find); got != want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"${NO:?must}", "${EMPTY:?must}", "${NO?}", "$NO", "${NO}", "$", "$5", "${", "${}", "${A", "${A!}", "${1}"} {
+		if got, err := interpolate(text, find); err == nil {
+			t.Errorf("%s gave %q", text, got)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package configs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/viper"
+	"gopkg.in/yaml.v3"
+)
+
+// settings gathers the layers of everything but services.
+type settings struct {
+	*problems
+	viper *viper.Viper
+	// Where values come from, for errors.
+	lines   map[string]int
+	origins map[string]string
+}
+
+func newSettings(p *problems) *settings {
+	s := &settings{problems: p, viper: viper.New(), lines: map[string]int{}, origins: map[string]string{}}
+	defaults := Default()
+	defaults.Queue = DefaultQueue()
+	for _, k := range keys {
+		s.viper.SetDefault(k.name, k.field(&defaults).text())
+		_ = s.viper.BindEnv(k.name, k.env()) // Fails without a key only.
+	}
+	s.viper.SetDefault(queueEnabled, "")
+	_ = s.viper.BindEnv(queueEnabled, envName(queueEnabled))
+	return s
+}
+
+func (s *settings) override(name, value, origin string) {
+	if _, ok := lookupKey(name); !ok && name != queueEnabled {
+		s.add(&Error{File: origin, Reason: unknownKey(name, Keys())})
+		return
+	}
+	s.viper.Set(name, value)
+	s.origins[name] = origin
+}
+
+// readFile hands the settings of the file to viper, as text, and reports keys
+// that are neither settings nor Compose's.
+func (s *settings) readFile(root *yaml.Node) {
+	file := map[string]any{}
+	for _, e := range entries(root) {
+		switch {
+		case isExtension(e.name) || isComposeKey(e.name):
+		case e.name == reservedKey:
+			s.checkReserved(e)
+		case composeRefused[e.name] != "":
+			s.addf(e.line, "%s: %s", e.name, composeRefused[e.name])
+		case e.name == "queue":
+			s.readQueue(e, file)
+		case isGroup(e.name):
+			s.readGroup(e, file)
+		default:
+			s.readKey(e.name, e, file)
+		}
+	}
+	if err := s.viper.MergeConfigMap(file); err != nil {
+		s.addf(0, "read settings: %v", err)
+	}
+}
+
+// readQueue takes `queue:` with settings, with nothing, or with true or false.
+func (s *settings) readQueue(e entry, file map[string]any) {
+	on := "true"
+	if e.value.Kind == yaml.ScalarNode && !isNull(e.value) {
+		v, err := parseBool(e.value.Value)
+		if err != nil {
+			s.addf(e.line, "queue: want true, false, or a mapping with %s", groupKeys(e.name))
+			return
+		}
+		on = fmt.Sprint(v)
+		e.value = &yaml.Node{Kind: yaml.MappingNode}
+	}
+	s.lines[queueEnabled] = e.line
+	s.readGroup(e, file)
+	group, ok := file["queue"].(map[string]any)
+	if !ok {
+		group = map[string]any{}
+		file["queue"] = group
+	}
+	group["enabled"] = on
+}
+
+func (s *settings) readGroup(e entry, file map[string]any) {
+	if isNull(e.value) {
+		return
+	}
+	if e.value.Kind != yaml.MappingNode {
+		s.addf(e.line, "%s: want a mapping with %s", e.name, groupKeys(e.name))
+		return
+	}
+	group := map[string]any{}
+	file[e.name] = group
+	for _, child := range entries(e.value) {
+		s.readKey(e.name+"."+child.name, child, group)
+	}
+}
+
+// readKey takes one value as the text that stands in the file: how YAML would
+// read a password of digits does not matter.
+func (s *settings) readKey(name string, e entry, into map[string]any) {
+	k, known := lookupKey(name)
+	switch {
+	case !known:
+		s.addf(e.line, "%s", unknownKey(name, siblings(name)))
+	case strings.Contains(e.name, "."):
+		group, rest, _ := strings.Cut(name, ".")
+		s.addf(e.line, "unknown key %q (write %s: below %s:)", name, rest, group)
+	case isNull(e.value):
+	case e.value.Kind != yaml.ScalarNode:
+		s.addf(e.line, "%s: want a single value", name)
+	case k.path && e.value.ShortTag() != "!!str":
+		s.addf(e.line, "%s: %q is not a path: put it in quotes if it is one", name, e.value.Value)
+	default:
+		into[e.name] = e.value.Value
+		s.lines[name] = e.line
+	}
+}
+
+func groupKeys(group string) string {
+	var names []string
+	for _, k := range keys {
+		if rest, ok := strings.CutPrefix(k.name, group+"."); ok {
+			names = append(names, rest)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// config reads the winning text of every key into its field.
+func (s *settings) config() Config {
+	cfg := Default()
+	if s.queueOn() {
+		cfg.Queue = DefaultQueue()
+	}
+	for _, k := range keys {
+		if k.ofQueue() && cfg.Queue == nil {
+			continue
+		}
+		if err := k.field(&cfg).set(s.value(k)); err != nil {
+			s.complain(k.name, err.Error())
+		}
+	}
+	for _, problem := range cfg.check() {
+		s.complainOf(problem)
+	}
+	return cfg
+}
+
+// value is the winning text. A relative path counts from the folder of the file
+// that holds it, else from where crawlbox was started.
+func (s *settings) value(k key) string {
+	text := s.viper.GetString(k.name)
+	if !k.path || text == "" || filepath.IsAbs(text) {
+		return text
+	}
+	if s.place(k.name).Line > 0 {
+		return filepath.Join(filepath.Dir(s.file), text)
+	}
+	abs, err := filepath.Abs(text)
+	if err != nil {
+		return text
+	}
+	return abs
+}
+
+// queueOn says whether the queue runs: because it is said so, or because
+// something of it is set at all.
+func (s *settings) queueOn() bool {
+	if text := s.viper.GetString(queueEnabled); text != "" {
+		on, err := parseBool(text)
+		if err != nil {
+			s.complain(queueEnabled, err.Error())
+		}
+		return on
+	}
+	for _, k := range keys {
+		if k.ofQueue() && s.place(k.name).File != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *settings) complain(name, reason string) {
+	s.complainOf(keyProblem{key: name, reason: reason})
+}
+
+func (s *settings) complainOf(problem keyProblem) {
+	name, reason := problem.key, problem.reason
+	err := s.place(name)
+	if err.File == "" {
+		err = s.place(problem.other)
+	}
+	if name == queueEnabled {
+		name = "queue"
+	}
+	err.Reason = oneLine(name + ": " + reason)
+	s.add(&err)
+}
+
+// place is where the winning value of a key stands; empty for a default.
+func (s *settings) place(name string) Error {
+	if origin, ok := s.origins[name]; ok {
+		return Error{File: origin}
+	}
+	if os.Getenv(envName(name)) != "" {
+		return Error{File: envName(name)}
+	}
+	if line, ok := s.lines[name]; ok {
+		return Error{File: s.file, Line: line}
+	}
+	return Error{}
+}

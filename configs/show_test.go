@@ -1,0 +1,80 @@
+package configs
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func shown(t *testing.T, cfg Config) string {
+	t.Helper()
+	text, err := Show(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestShow_LoadsAsTheSame(t *testing.T) {
+	t.Parallel()
+	cfg := mustLoad(t, `
+advertise_addr: 10.0.0.1
+socket_group: "1000"
+queue: {port: 7000}
+mirror: {max_size: 1500MB}
+services:
+  a:
+    image: i
+    command: [sh, -c, 'echo $$HOME']
+    environment: {FORWARD: null, N: 1.5}
+    networks: [back]
+    volumes: ['vol:/v', './d:/d']
+    tmpfs: /run
+    stop_grace_period: 1m
+    ulimits: {nofile: 100, nproc: {soft: 1, hard: 2}}
+    extra_hosts: ['h:10.0.0.1', 'h6:::1']
+    healthcheck: {test: [CMD, x], interval: 1s}
+    deploy: {replicas: 0, resources: {limits: {cpus: 0.5, memory: 64m}}, restart_policy: {condition: any, delay: 1s}}
+  b: {image: i, entrypoint: []}
+networks: {back: {external: true}}
+volumes: {vol: {labels: {x: y}}}
+`)
+	again := mustLoad(t, shown(t, cfg))
+	if len(again.Services) != len(cfg.Services) {
+		t.Fatalf("%d services", len(again.Services))
+	}
+	for i := range cfg.Services {
+		if cfg.Services[i].Hash != again.Services[i].Hash {
+			t.Errorf("service %s is another now:\n%s", cfg.Services[i].Name, shown(t, cfg))
+		}
+	}
+	cfg.Services, again.Services, again.File = nil, nil, cfg.File
+	if !reflect.DeepEqual(cfg, again) {
+		t.Errorf("got  %+v\nwant %+v", again, cfg)
+	}
+}
+
+func TestShow_HidesSecrets(t *testing.T) {
+	t.Parallel()
+	cfg := mustLoad(t, `
+queue: {password: hush1}
+services:
+  a:
+    image: i
+    command: [spider, 'redis://u:hush2@host:1/0']
+    environment: {REDIS_PASSWORD: hush3, API_KEY: hush4, Auth_Token: hush5, URL: 'http://:hush6@h', KEEP: visible}
+    labels: {secret: hush7}
+`)
+	text := shown(t, cfg)
+	if strings.Contains(text, "hush") {
+		t.Errorf("a secret shows:\n%s", text)
+	}
+	for _, want := range []string{"password: \"" + hidden, "redis://u:" + hidden + "@host:1/0", "KEEP: visible"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing in:\n%s", want, text)
+		}
+	}
+	if len(cfg.Services[0].Compose.Environment) != 5 || *cfg.Services[0].Compose.Environment["API_KEY"] != "hush4" {
+		t.Error("Show has changed the configuration")
+	}
+}

@@ -1,0 +1,104 @@
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// keyProblem is a value that is well formed and makes no sense.
+//
+// other is the second key of a clash, for when key has its default.
+type keyProblem struct{ key, reason, other string }
+
+// Validate checks the settings against each other. [Load] has done so already;
+// it is for a Config that was put together otherwise. Each error is an [*Error]
+// without a place.
+func (c Config) Validate() error {
+	p := &problems{}
+	for _, problem := range c.check() {
+		p.addf(0, "%s: %s", problem.key, problem.reason)
+	}
+	return p.err()
+}
+
+func (c Config) check() []keyProblem {
+	found := append(c.checkPaths(), c.checkPorts()...)
+	if c.Registry.MinFree < 0 {
+		found = append(found, keyProblem{key: "registry.min_free", reason: "a size is not negative"})
+	}
+	if c.Mirror.MaxSize < 0 {
+		found = append(found, keyProblem{key: "mirror.max_size", reason: "a size is not negative"})
+	}
+	if c.Queue != nil && c.Queue.Password != "" && c.Queue.PasswordFile != "" {
+		found = append(found, keyProblem{key: "queue.password_file", reason: "queue.password is set too: remove one of them"})
+	}
+	return append(found, c.Swarm.check()...)
+}
+
+func (s Swarm) check() []keyProblem {
+	var found []keyProblem
+	if s.Heartbeat != 0 && s.Heartbeat < time.Second {
+		found = append(found, keyProblem{key: "swarm.heartbeat",
+			reason: fmt.Sprintf("%s is too short: never under 1s, a short heartbeat makes a busy machine look dead", s.Heartbeat)})
+	}
+	switch {
+	case s.TaskHistory == 0 || s.TaskHistory == 1:
+		found = append(found, keyProblem{key: "swarm.task_history",
+			reason: fmt.Sprintf("%d makes updates crawl: use 2 or more, or -1 to keep Swarm's own value", s.TaskHistory)})
+	case s.TaskHistory < -1:
+		found = append(found, keyProblem{key: "swarm.task_history",
+			reason: fmt.Sprintf("%d is negative: use 2 or more, or -1 to keep Swarm's own value", s.TaskHistory)})
+	}
+	return found
+}
+
+func (c Config) checkPaths() []keyProblem {
+	var found []keyProblem
+	for _, k := range keys {
+		if !k.path || k.ofQueue() && c.Queue == nil {
+			continue
+		}
+		path := k.field(&c).text()
+		required := k.name == "data_dir" || k.name == "socket"
+		switch {
+		case path == "" && required:
+			found = append(found, keyProblem{key: k.name, reason: "is empty: want a path"})
+		case path != "" && !filepath.IsAbs(path):
+			found = append(found, keyProblem{key: k.name, reason: fmt.Sprintf("%q is not an absolute path", path)})
+		}
+	}
+	return found
+}
+
+// dockerPorts are Swarm's own, on every node.
+var dockerPorts = map[uint16]string{2377: "Docker Swarm's management", 7946: "Docker Swarm's gossip", 4789: "Docker Swarm's overlay networks"}
+
+func (c Config) checkPorts() []keyProblem {
+	ports := []struct {
+		key  string
+		port uint16
+	}{{"node.port", c.Node.Port}, {"gossip.port", c.Gossip.Port}, {"registry.port", c.Registry.Port}}
+	if c.Queue != nil {
+		ports = append(ports, struct {
+			key  string
+			port uint16
+		}{"queue.port", c.Queue.Port})
+	}
+	var found []keyProblem
+	taken := map[uint16]string{}
+	for port, user := range dockerPorts {
+		taken[port] = user
+	}
+	for _, p := range ports {
+		switch user, ok := taken[p.port]; {
+		case p.port == 0:
+			found = append(found, keyProblem{key: p.key, reason: "0 is not a port: want a number from 1 to 65535"})
+		case ok:
+			found = append(found, keyProblem{key: p.key, reason: fmt.Sprintf("%d is the port of %s: choose another", p.port, user), other: user})
+		default:
+			taken[p.port] = p.key
+		}
+	}
+	return found
+}

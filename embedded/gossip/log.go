@@ -1,0 +1,77 @@
+package gossip
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// logWriter turns memberlist's lines into records. Strangers can provoke its
+// errors with a packet each, so none is an error of ours and warnings are
+// limited.
+type logWriter struct {
+	log   *slog.Logger
+	limit *rate.Limiter
+
+	mu         sync.Mutex
+	closed     bool
+	suppressed int64
+}
+
+func newLogWriter(to *slog.Logger) *logWriter {
+	return &logWriter{log: to, limit: rate.NewLimiter(rate.Every(10*time.Second), 5)}
+}
+
+// close drops what comes later: memberlist's goroutines end some time after its
+// Shutdown, and complain about closed sockets until then.
+func (w *logWriter) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
+
+// refuting is how memberlist says that it corrects others about itself, which
+// is what it should do after every restart.
+var refuting = []byte("Refuting")
+
+func (w *logWriter) Write(line []byte) (int, error) {
+	level, text := split(line)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || !w.log.Enabled(context.Background(), level) {
+		return len(line), nil
+	}
+	if level >= slog.LevelWarn && !w.limit.Allow() {
+		w.suppressed++
+		return len(line), nil
+	}
+	var attrs []slog.Attr
+	if w.suppressed > 0 {
+		attrs = append(attrs, slog.Int64("suppressed", w.suppressed))
+		w.suppressed = 0
+	}
+	w.log.LogAttrs(context.Background(), level, "gossip: "+string(text), attrs...)
+	return len(line), nil
+}
+
+// split separates memberlist's "[WARN] memberlist: " from the text.
+func split(line []byte) (slog.Level, []byte) {
+	line = bytes.TrimSpace(line)
+	level := slog.LevelDebug
+	mark, text, found := bytes.Cut(line, []byte("] "))
+	if !found {
+		return level, line
+	}
+	switch string(mark) {
+	case "[WARN", "[ERR", "[ERROR":
+		level = slog.LevelWarn
+	}
+	if bytes.Contains(text, refuting) {
+		level = slog.LevelDebug
+	}
+	return level, bytes.TrimPrefix(text, []byte("memberlist: "))
+}

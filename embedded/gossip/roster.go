@@ -1,0 +1,204 @@
+package gossip
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// State of a member.
+type State string
+
+// States a member can be in.
+const (
+	Alive  State = "alive"
+	Left   State = "left"   // said good-bye
+	Failed State = "failed" // stopped answering
+)
+
+// Member is a node and how it is.
+type Member struct {
+	Node
+	State State
+	// Seen is when the cluster last had a sign of life. Members probe each other
+	// every second, so for one that is alive it is now; for another, when it was
+	// given up.
+	Seen time.Time
+}
+
+// Members that are gone are forgotten after a day, or earlier when there are
+// absurdly many of them.
+const (
+	keepGone = 24 * time.Hour
+	maxGone  = 4096
+)
+
+// entry is a member with what only this package needs.
+type entry struct {
+	Member
+	port     uint16
+	boot     int64
+	farewell bool // said good-bye in this life
+}
+
+// roster remembers members beyond the half minute that memberlist keeps those
+// that are gone. memberlist calls it with its own lock held, so it calls
+// nothing of memberlist's.
+type roster struct {
+	self string
+	boot int64
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	closed  bool
+	entries map[string]*entry
+}
+
+func newRoster(self string, boot int64, log *slog.Logger) *roster {
+	return &roster{self: self, boot: boot, log: log, entries: map[string]*entry{}}
+}
+
+// close keeps the membership as it is: memberlist's timers fire on for a while
+// after its Shutdown.
+func (r *roster) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}
+
+// NotifyAlive implements memberlist.AliveDelegate: a node that does not describe
+// itself properly is no member.
+func (r *roster) NotifyAlive(n *memberlist.Node) error {
+	node, _, err := decodeMeta(n.Meta)
+	if err != nil {
+		return err
+	}
+	if node.ID != n.Name {
+		return fmt.Errorf("node %q calls itself %q", n.Name, node.ID)
+	}
+	return nil
+}
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (r *roster) NotifyJoin(n *memberlist.Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.put(n)
+	if e != nil && e.ID != r.self {
+		r.log.Info("node joined gossip", "node", e.Name, "id", e.ID, "addr", e.Addr)
+	}
+}
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (r *roster) NotifyUpdate(n *memberlist.Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(n)
+}
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (r *roster) NotifyLeave(n *memberlist.Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.entries[n.Name]
+	if !ok || r.closed || e.State != Alive {
+		return
+	}
+	e.State, e.Seen = Failed, time.Now()
+	if e.farewell {
+		e.State = Left
+	}
+	r.prune()
+	if e.ID != r.self {
+		r.log.Info("node is gone from gossip", "node", e.Name, "id", e.ID, "addr", e.Addr, "farewell", e.farewell)
+	}
+}
+
+func (r *roster) put(n *memberlist.Node) *entry {
+	node, boot, err := decodeMeta(n.Meta)
+	if err != nil || r.closed {
+		return nil
+	}
+	addr, _ := netip.AddrFromSlice(n.Addr)
+	node.Addr = addr.Unmap()
+	e := &entry{Member: Member{Node: node, State: Alive}, port: n.Port, boot: boot}
+	r.entries[node.ID] = e
+	return e
+}
+
+// farewell notes that a node says good-bye, and reports whether that is news.
+// The message and memberlist's own may come in either order, and one from an
+// earlier life of the node may come late.
+func (r *roster) farewell(id string, boot int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.entries[id]
+	if !ok || e.boot != boot || e.farewell || id == r.self {
+		return false
+	}
+	e.farewell = true
+	if e.State == Failed {
+		e.State = Left
+	}
+	return true
+}
+
+// alive counts the members that are there, this node included.
+func (r *roster) alive() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count(Alive)
+}
+
+func (r *roster) count(s State) (n int) {
+	for _, e := range r.entries {
+		if e.State == s {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *roster) members() []Member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prune()
+	now := time.Now()
+	list := make([]Member, 0, len(r.entries))
+	for _, e := range r.entries {
+		m := e.Member
+		if m.State == Alive {
+			m.Seen = now
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
+
+// prune forgets who is gone for too long.
+func (r *roster) prune() {
+	var oldest *entry
+	gone := 0
+	for id, e := range r.entries {
+		switch {
+		case e.State == Alive:
+		case time.Since(e.Seen) > keepGone:
+			delete(r.entries, id)
+		default:
+			gone++
+			if oldest == nil || e.Seen.Before(oldest.Seen) {
+				oldest = e
+			}
+		}
+	}
+	if gone > maxGone {
+		delete(r.entries, oldest.ID)
+	}
+}

@@ -1,0 +1,127 @@
+package mirror
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+var (
+	blobPath     = regexp.MustCompile(`^/v2/([a-z0-9._/-]+)/blobs/([^/]+)$`)
+	manifestPath = regexp.MustCompile(`^/v2/([a-z0-9._/-]+)/manifests/([^/]+)$`)
+)
+
+func (m *Mirror) serve(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		writeError(w, http.StatusForbidden, "DENIED",
+			"this node's registry is read-only; push on the manager "+m.opts.Manager())
+		return
+	}
+	path := req.URL.Path
+	if path == "/v2" || path == "/v2/" {
+		// Docker asks before each pull; what is in the cache must come with the
+		// manager away.
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, "{}")
+		return
+	}
+	if f := blobPath.FindStringSubmatch(path); f != nil {
+		m.withDigest(w, req, f[1], f[2], m.serveBlob)
+		return
+	}
+	f := manifestPath.FindStringSubmatch(path)
+	switch {
+	case f == nil:
+		m.relay(w, req) // lists
+	case strings.Contains(f[2], ":"):
+		m.withDigest(w, req, f[1], f[2], m.serveManifest)
+	default:
+		m.serveTag(w, req)
+	}
+}
+
+type digestHandler func(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest)
+
+func (m *Mirror) withDigest(w http.ResponseWriter, req *http.Request, repo, s string, h digestHandler) {
+	d, err := digest.Parse(s)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("%q is not a digest: %v", s, err))
+		return
+	}
+	h(w, req, repo, d)
+}
+
+// fail answers for a request that did not begin to answer yet.
+func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
+	var status *statusError
+	if errors.As(err, &status) {
+		copyHeader(w.Header(), status.header)
+		w.WriteHeader(status.status)
+		_, _ = w.Write(status.body)
+		return
+	}
+	if req.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	m.log.Warn("mirror cannot answer", "path", req.URL.Path, "err", err)
+	writeError(w, http.StatusServiceUnavailable, "UNAVAILABLE", fmt.Sprintf(
+		"cannot get this from the registry on %s: %v; see there that crawlbox runs and that this node reaches it",
+		m.opts.Manager(), err))
+}
+
+// passedOn are the headers of the upstream that a client gets.
+var passedOn = []string{
+	"Content-Type", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Retry-After", "Accept-Ranges", "Content-Range",
+}
+
+func copyHeader(to, from http.Header) {
+	for _, name := range passedOn {
+		if v := from.Values(name); len(v) > 0 {
+			to[http.CanonicalHeaderKey(name)] = v
+		}
+	}
+}
+
+// writeError answers with the error body of the registry API.
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	type apiError struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string][]apiError{"errors": {{code, message}}})
+}
+
+// ask sends a client's request to the upstream.
+func (m *Mirror) ask(req *http.Request) (*http.Response, error) {
+	header := make(http.Header)
+	for _, name := range []string{"Accept", "If-None-Match", "Range"} {
+		if v := req.Header.Values(name); len(v) > 0 {
+			header[name] = v
+		}
+	}
+	return m.up.do(req.Context(), req.Method, req.URL.RequestURI(), header)
+}
+
+// relay asks the upstream and passes its answer on.
+func (m *Mirror) relay(w http.ResponseWriter, req *http.Request) {
+	resp, err := m.ask(req)
+	if err != nil {
+		m.fail(w, req, err)
+		return
+	}
+	defer resp.Body.Close()
+	copyHeader(w.Header(), resp.Header)
+	w.WriteHeader(resp.StatusCode)
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}

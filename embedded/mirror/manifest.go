@@ -1,0 +1,162 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// manifest is small enough for memory. Its file is the media type, a line feed,
+// and the content.
+type manifest struct {
+	mediaType string
+	content   []byte
+}
+
+func (m *Mirror) serveManifest(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
+	if kept, ok := m.cache.manifest(d); ok {
+		m.count(func(s *Stats) { s.Hits++ })
+		writeManifest(w, req, kept, d)
+		return
+	}
+	if req.Method == http.MethodHead {
+		m.relay(w, req)
+		return
+	}
+	mf, err := m.fetchManifest(req.Context(), repo, d, req.Header.Values("Accept"))
+	if err != nil {
+		m.fail(w, req, err)
+		return
+	}
+	m.keep(d, mf)
+	writeManifest(w, req, mf, d)
+}
+
+func (m *Mirror) keep(d digest.Digest, mf manifest) {
+	if m.cache.has(key{manifests, d}) {
+		return
+	}
+	if err := m.cache.keepManifest(d, mf); err != nil {
+		m.log.Warn("mirror does not keep a manifest", "digest", d, "err", err)
+	}
+}
+
+func writeManifest(w http.ResponseWriter, req *http.Request, mf manifest, d digest.Digest) {
+	h := w.Header()
+	h.Set("Content-Type", mf.mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(mf.content)))
+	h.Set("Docker-Content-Digest", d.String())
+	h.Set("Etag", `"`+d.String()+`"`)
+	if req.Method != http.MethodHead {
+		_, _ = w.Write(mf.content)
+	}
+}
+
+// fetchManifest asks the upstream. Several at a time may ask for the same one:
+// it is a few kilobytes, and what they accept may differ.
+func (m *Mirror) fetchManifest(ctx context.Context, repo string, d digest.Digest, accept []string) (manifest, error) {
+	path := "/v2/" + repo + "/manifests/" + d.String()
+	resp, err := m.up.do(ctx, http.MethodGet, path, http.Header{"Accept": accept})
+	if err != nil {
+		return manifest{}, err
+	}
+	defer resp.Body.Close()
+	content, err := readManifest(resp.Body, d)
+	if errors.Is(err, errDigest) {
+		m.log.Error("mirror got a wrong manifest", "path", path)
+	}
+	return manifest{mediaType: resp.Header.Get("Content-Type"), content: content}, err
+}
+
+// serveTag asks the upstream what a tag is now. The content is kept under its
+// digest, for those who ask by that; the tag is not.
+func (m *Mirror) serveTag(w http.ResponseWriter, req *http.Request) {
+	resp, err := m.ask(req)
+	if err != nil {
+		m.fail(w, req, err)
+		return
+	}
+	defer resp.Body.Close()
+	var content []byte
+	if req.Method == http.MethodGet && resp.StatusCode == http.StatusOK {
+		d := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+		if content, err = readManifest(resp.Body, d); err != nil {
+			m.fail(w, req, err)
+			return
+		}
+		m.keep(digest.FromBytes(content), manifest{resp.Header.Get("Content-Type"), content})
+	}
+	copyHeader(w.Header(), resp.Header)
+	w.WriteHeader(resp.StatusCode)
+	_, _ = w.Write(content)
+}
+
+// readManifest reads a manifest and checks it, if d is not empty.
+func readManifest(body io.Reader, d digest.Digest) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(body, maxManifest+1))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if len(content) > maxManifest {
+		return nil, fmt.Errorf("the manifest has more than %d bytes", maxManifest)
+	}
+	if d == "" {
+		return content, nil
+	}
+	if d.Validate() != nil || !matches(d, content) {
+		return nil, errDigest
+	}
+	return content, nil
+}
+
+func matches(d digest.Digest, content []byte) bool {
+	return d.Algorithm().FromBytes(content) == d
+}
+
+// manifest reads a kept manifest and checks it.
+func (c *cache) manifest(d digest.Digest) (manifest, bool) {
+	f, ent, ok := c.open(key{manifests, d})
+	if !ok {
+		return manifest{}, false
+	}
+	defer c.release(ent)
+	defer f.Close()
+	raw, err := io.ReadAll(f)
+	mediaType, content, found := bytes.Cut(raw, []byte("\n"))
+	if err != nil || !found || !matches(d, content) {
+		c.drop(ent)
+		return manifest{}, false
+	}
+	return manifest{string(mediaType), content}, true
+}
+
+func (c *cache) keepManifest(d digest.Digest, m manifest) error {
+	raw := append([]byte(m.mediaType+"\n"), m.content...)
+	size := int64(len(raw))
+	if !c.reserve(size) {
+		return errNotKept
+	}
+	f, err := c.create()
+	if err != nil {
+		c.unreserve(size)
+		return err
+	}
+	defer f.Close()
+	if _, err = f.Write(raw); err == nil {
+		var ent *entry
+		if ent, err = c.commit(f, key{manifests, d}, size); err == nil {
+			c.release(ent)
+			return nil
+		}
+	}
+	os.Remove(f.Name())
+	c.unreserve(size)
+	return err
+}

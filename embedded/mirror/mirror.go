@@ -1,0 +1,132 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxBytes     = 10 << 30
+	DefaultMinFree      = 256 << 20
+	DefaultStallTimeout = 30 * time.Second
+	DefaultRetries      = 5
+	DefaultBackOff      = 200 * time.Millisecond
+	DefaultLinger       = 2 * time.Minute
+)
+
+// Options of a mirror. Zero values mean the defaults.
+type Options struct {
+	// Dir is the cache folder. It belongs to one mirror at a time.
+	Dir string
+	// MaxBytes limits the cache, downloads under way included. A negative
+	// number keeps nothing.
+	MaxBytes int64
+	// MinFree is how many bytes of the disk the cache leaves free; a negative
+	// number means none.
+	MinFree int64
+	// Source is where everything comes from.
+	Source Source
+	// Manager is the registry's name in error messages, such as
+	// 10.0.0.1:8003; "the manager" if nil.
+	Manager func() string
+	// StallTimeout is how long the upstream may send nothing.
+	StallTimeout time.Duration
+	// Retries is how often in a row the upstream may fail without getting
+	// anywhere.
+	Retries int
+	// BackOff is the wait after the first failure; it doubles up to 5 s.
+	BackOff time.Duration
+	// Linger is how long a download goes on that nobody reads.
+	Linger time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxBytes = max(cmp.Or(o.MaxBytes, DefaultMaxBytes), 0)
+	o.MinFree = max(cmp.Or(o.MinFree, DefaultMinFree), 0)
+	o.StallTimeout = cmp.Or(o.StallTimeout, DefaultStallTimeout)
+	o.Retries = cmp.Or(o.Retries, DefaultRetries)
+	o.BackOff = cmp.Or(o.BackOff, DefaultBackOff)
+	o.Linger = cmp.Or(o.Linger, DefaultLinger)
+	if o.Manager == nil {
+		o.Manager = func() string { return "the manager" }
+	}
+	return o
+}
+
+// Mirror is an open mirror. All methods may be called at the same time.
+type Mirror struct {
+	opts  Options
+	log   *slog.Logger
+	cache *cache
+	up    *upstream
+
+	ctx    context.Context // of the downloads, which outlive requests
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex
+	downloads map[key]*download
+	stats     Stats
+}
+
+// Stats are counters since Open, but for Bytes and Files, which are now.
+type Stats struct {
+	Bytes     int64 // kept on disk
+	Files     int   // kept on disk
+	Hits      int64 // requests by digest answered from disk
+	Shared    int64 // requests that joined a download under way
+	Downloads int64 // downloads begun
+	Streamed  int64 // requests passed through without keeping
+	Evicted   int64 // files removed to make room
+}
+
+// Open opens the cache in o.Dir, makes it if need be, and removes half-written
+// files. Close must be called.
+func Open(o Options, log *slog.Logger) (*Mirror, error) {
+	o = o.withDefaults()
+	if o.Source == nil {
+		return nil, fmt.Errorf("open mirror: no source")
+	}
+	c, err := openCache(o.Dir, o.MaxBytes, o.MinFree)
+	if err != nil {
+		return nil, fmt.Errorf("open mirror in %s: %w", o.Dir, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Mirror{
+		opts: o, log: log, cache: c,
+		up:  &upstream{source: o.Source, stall: o.StallTimeout},
+		ctx: ctx, cancel: cancel,
+		downloads: make(map[key]*download),
+	}, nil
+}
+
+// Handler serves the read half of the registry API under /v2/.
+func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }
+
+// Close stops the downloads and waits for them. Their readers fail.
+func (m *Mirror) Close() error {
+	m.cancel()
+	m.wg.Wait()
+	return nil
+}
+
+// Stats returns the counters.
+func (m *Mirror) Stats() Stats {
+	m.mu.Lock()
+	s := m.stats
+	m.mu.Unlock()
+	s.Bytes, s.Files, s.Evicted = m.cache.stats()
+	return s
+}
+
+func (m *Mirror) count(counter func(*Stats)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	counter(&m.stats)
+}

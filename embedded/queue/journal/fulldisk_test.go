@@ -1,0 +1,104 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// smallDisk is a file system of 256 KiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatalf("mount a small tmpfs: %v (run the tests as root)", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestJournal_FullDisk(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t)
+	dir := filepath.Join(disk, "queue")
+	want := write(t, dir, 0, 10)
+	j, _, err := open(t, dir, Options{SyncInterval: time.Millisecond, RewriteSize: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, j)
+	if err := os.WriteFile(filepath.Join(disk, "ballast"), make([]byte, 200<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	big := []Command{{Args: []string{"SET", "big", string(make([]byte, 100<<10))}}}
+	want = append(want, big)
+	if err := j.Append(big); err != nil {
+		t.Fatal(err)
+	}
+	awaitAdmit(t, j, func(err error) bool { return errors.Is(err, unix.ENOSPC) })
+
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, contents(t, crashed), want[:10])
+
+	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	awaitAdmit(t, j, func(err error) bool { return err == nil })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, contents(t, dir), want)
+}
+
+func awaitAdmit(t *testing.T, j *Journal, ok func(error) bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := j.Admit(context.Background())
+		if ok(err) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still %v after 10 s", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestJournal_NoRoomToRewrite keeps the old files when the new one does not fit.
+func TestJournal_NoRoomToRewrite(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(smallDisk(t), "queue")
+	write(t, dir, 0, 3)
+	j, _, err := open(t, dir, fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append([]Command{{Args: []string{"SET", "big", string(make([]byte, 150<<10))}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := running(t, j)(); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, dir)
+	_, err = writeSnapshot(t.Context(), &folder{dir: dir, segments: []uint64{1}}, 1, keepAll)
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("got %v, want that there is no space", err)
+	}
+	mustEqual(t, contents(t, dir), want)
+	if files, _ := filepath.Glob(filepath.Join(dir, "*snapshot*")); len(files) > 0 {
+		t.Errorf("%v is left over", files)
+	}
+}

@@ -1,0 +1,207 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Rewriter makes the snapshot that replaces a run of files. It calls load once
+// to have every batch of these files in order, then emit for each batch that
+// makes up the same state. It runs beside the live store and shares nothing
+// with it. Errors of load and emit are to be returned.
+type Rewriter func(load func(apply func([]Command) error) error, emit func([]Command) error) error
+
+// Options tune a journal. The zero value of a field means its default.
+type Options struct {
+	SyncInterval time.Duration // pause between two syncs; default 200 ms
+	MaxLag       time.Duration // age of the oldest unsynced record above which Admit waits; default 700 ms
+	RewriteSize  int64         // bytes of segments below which nothing is rewritten; default 16 MiB
+}
+
+func (o Options) withDefaults() Options {
+	if o.SyncInterval <= 0 {
+		o.SyncInterval = 200 * time.Millisecond
+	}
+	if o.MaxLag <= 0 {
+		o.MaxLag = 700 * time.Millisecond
+	}
+	if o.RewriteSize <= 0 {
+		o.RewriteSize = 16 << 20
+	}
+	return o
+}
+
+// admitTimeout bounds how long a writer waits for a disk that is behind.
+const admitTimeout = 5 * time.Second
+
+// Journal is an open folder. Append wants one caller at a time; Admit, Err
+// and Rewrite may be called by many. Nothing is written before Run.
+type Journal struct {
+	opts    Options
+	log     *slog.Logger
+	rewrite Rewriter
+	lock    *os.File
+	forced  chan struct{} // one waiting request for a rewrite
+
+	// Only Run touches these.
+	folder      *folder
+	segment     *segment
+	closedBytes int64  // bytes of the segments between the snapshot and the current one
+	snapBytes   int64  // bytes of the snapshot
+	inflight    []byte // taken from pending, not synced yet
+	retryAfter  time.Time
+
+	mu      sync.Mutex
+	pending []byte        // appended, not yet taken by the writer
+	oldest  time.Time     // when the oldest unsynced record was appended; zero: all synced
+	failure error         // why the last sync failed; nil when it did not
+	changed chan struct{} // closed and replaced after every sync
+}
+
+// Open locks dir, makes it if need be (mode 0700), and hands everything in it to
+// apply. A cut-off last record is dropped with a warning. It returns a
+// *CorruptError for other damage, and any error of apply with file and offset.
+func Open(dir string, opts Options, log *slog.Logger, rewrite Rewriter, apply func([]Command) error) (*Journal, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the queue's folder: %w", err)
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		opts: opts.withDefaults(), log: log, rewrite: rewrite, lock: lock,
+		forced: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+	if err := j.load(dir, apply); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return j, nil
+}
+
+func (j *Journal) load(dir string, apply func([]Command) error) error {
+	folder, err := scanFolder(dir)
+	if err != nil {
+		return err
+	}
+	end, err := folder.load(apply)
+	if err != nil {
+		return err
+	}
+	j.folder = folder
+	if folder.snapshot > 0 {
+		j.snapBytes = fileSize(folder.snapshotPath(folder.snapshot))
+	}
+	if len(folder.segments) == 0 {
+		return j.nextSegment(folder.snapshot + 1)
+	}
+	last := folder.segments[len(folder.segments)-1]
+	path := folder.segmentPath(last)
+	if torn := fileSize(path) - end; torn > 0 {
+		j.log.Warn("the queue's last record was cut off and is dropped", "file", path, "offset", end, "bytes", torn)
+	}
+	for _, n := range folder.segments[:len(folder.segments)-1] {
+		j.closedBytes += fileSize(folder.segmentPath(n))
+	}
+	j.segment, err = openSegment(path, last, end)
+	return err
+}
+
+func (j *Journal) nextSegment(n uint64) error {
+	next, err := createSegment(j.folder.segmentPath(n), n)
+	if err != nil {
+		return fmt.Errorf("start a new segment: %w", err)
+	}
+	if j.segment != nil {
+		j.closedBytes += j.segment.synced
+		j.segment.file.Close()
+	}
+	j.segment = next
+	if len(j.folder.segments) == 0 || j.folder.segments[len(j.folder.segments)-1] != n {
+		j.folder.segments = append(j.folder.segments, n)
+	}
+	return nil
+}
+
+// Append adds batch as one record: after a crash all of it is there or nothing.
+// It does not wait for the disk.
+func (j *Journal) Append(batch []Command) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	pending, err := appendRecord(j.pending, batch)
+	if err != nil {
+		return err
+	}
+	j.pending = pending
+	if j.oldest.IsZero() {
+		j.oldest = time.Now()
+	}
+	return nil
+}
+
+// Admit returns when a write may be made: at once as a rule, after the disk has
+// caught up when it is behind. It returns an error when the last sync failed,
+// when the disk stays behind for 5 seconds, or when ctx ends.
+func (j *Journal) Admit(ctx context.Context) error {
+	changed, err := j.admit()
+	if changed == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	for changed != nil {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.New("the disk is too slow to keep up")
+		}
+		changed, err = j.admit()
+	}
+	return err
+}
+
+// admit returns a channel to wait for when the disk is behind.
+func (j *Journal) admit() (<-chan struct{}, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failure != nil {
+		return nil, j.failure
+	}
+	if !j.oldest.IsZero() && time.Since(j.oldest) > j.opts.MaxLag {
+		return j.changed, nil
+	}
+	return nil, nil
+}
+
+// Err returns why the last sync failed, nil when it did not.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failure
+}
+
+// Rewrite asks for a rewrite as soon as none is under way.
+func (j *Journal) Rewrite() {
+	select {
+	case j.forced <- struct{}{}:
+	default:
+	}
+}
+
+// Close gives up a journal that Run was never called on.
+func (j *Journal) Close() error {
+	return errors.Join(j.segment.file.Close(), j.lock.Close())
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,226 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// rewritePause is the least time between a failed rewrite and the next try.
+const rewritePause = time.Minute
+
+// Run writes what is appended until ctx ends, then syncs the rest and closes
+// the folder. Appending has to end before ctx does. It returns the error of the
+// last sync, when records are lost.
+func (j *Journal) Run(ctx context.Context) error {
+	ticker := time.NewTicker(j.opts.SyncInterval)
+	defer ticker.Stop()
+	var rewriting chan rewritten // nil: none under way
+	forced := false
+	for {
+		select {
+		case <-ctx.Done():
+			if rewriting != nil {
+				j.finishRewrite(<-rewriting)
+			}
+			return errors.Join(j.sync(), j.Close())
+		case <-ticker.C:
+		case <-j.forced:
+			forced = true
+		case result := <-rewriting:
+			rewriting = nil
+			j.finishRewrite(result)
+		}
+		if err := j.sync(); err != nil || rewriting != nil || !(forced || j.outgrown()) {
+			continue
+		}
+		forced = false
+		rewriting = j.startRewrite(ctx)
+	}
+}
+
+// sync puts everything appended so far on disk. What it could not write stays
+// in memory for the next call.
+func (j *Journal) sync() error {
+	j.mu.Lock()
+	if len(j.inflight) == 0 {
+		j.inflight, j.pending = j.pending, j.inflight
+	} else {
+		j.inflight, j.pending = append(j.inflight, j.pending...), j.pending[:0]
+	}
+	taken := time.Now()
+	j.mu.Unlock()
+	if len(j.inflight) == 0 {
+		return nil
+	}
+
+	err := j.segment.append(j.inflight)
+	if err == nil {
+		j.inflight = recycle(j.inflight)
+	}
+	j.report(err, taken)
+	return err
+}
+
+// recycle keeps a buffer for the next batch, unless a burst has blown it up.
+func recycle(buf []byte) []byte {
+	if cap(buf) > 4<<20 {
+		return nil
+	}
+	return buf[:0]
+}
+
+func (j *Journal) report(err error, taken time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case err != nil && j.failure == nil:
+		j.log.Error("the queue cannot write to disk and refuses writes until it can", "file", j.segment.file.Name(), "error", err)
+	case err == nil && j.failure != nil:
+		j.log.Info("the queue writes to disk again", "file", j.segment.file.Name())
+	}
+	j.failure = err
+	if err == nil {
+		j.oldest = time.Time{}
+		if len(j.pending) > 0 {
+			j.oldest = taken
+		}
+	}
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+func (j *Journal) outgrown() bool {
+	written := j.closedBytes + j.segment.synced
+	return written >= max(j.opts.RewriteSize, j.snapBytes) && time.Now().After(j.retryAfter)
+}
+
+// rewritten is the outcome of a rewrite of everything up to segment upTo.
+type rewritten struct {
+	upTo  uint64
+	bytes int64
+	took  time.Duration
+	err   error
+}
+
+// startRewrite closes the current segment, so that the files to replace no
+// longer change, and rewrites them in a goroutine. It returns nil on failure.
+func (j *Journal) startRewrite(ctx context.Context) chan rewritten {
+	upTo := j.segment.number
+	if err := j.nextSegment(upTo + 1); err != nil {
+		j.finishRewrite(rewritten{upTo: upTo, err: err})
+		return nil
+	}
+	source := &folder{dir: j.folder.dir, snapshot: j.folder.snapshot}
+	for _, n := range j.folder.segments {
+		if n <= upTo {
+			source.segments = append(source.segments, n)
+		}
+	}
+	done := make(chan rewritten, 1)
+	go func() {
+		start := time.Now()
+		bytes, err := writeSnapshot(ctx, source, upTo, j.rewrite)
+		done <- rewritten{upTo: upTo, bytes: bytes, took: time.Since(start), err: err}
+	}()
+	return done
+}
+
+func (j *Journal) finishRewrite(r rewritten) {
+	if errors.Is(r.err, context.Canceled) {
+		return
+	}
+	if r.err != nil {
+		j.retryAfter = time.Now().Add(rewritePause)
+		j.log.Warn("could not rewrite the queue's journal; it stays as it is and grows", "retry_in", rewritePause, "error", r.err)
+		return
+	}
+	folder, err := scanFolder(j.folder.dir)
+	if err != nil {
+		j.log.Warn("could not delete old files of the queue", "error", err)
+	}
+	if folder == nil {
+		return
+	}
+	j.log.Debug("rewrote the queue's journal", "bytes", r.bytes, "took", r.took)
+	j.folder, j.snapBytes, j.closedBytes = folder, r.bytes, 0
+}
+
+// writeSnapshot writes the state of source to disk under its final name and
+// returns its size in bytes.
+func writeSnapshot(ctx context.Context, source *folder, upTo uint64, rewrite Rewriter) (int64, error) {
+	path := source.snapshotPath(upTo)
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(source.dir), renameio.WithPermissions(0o600))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Cleanup()
+
+	out := &snapshotWriter{ctx: ctx, file: file}
+	err = out.write([]byte(magic))
+	if err == nil {
+		err = rewrite(func(apply func([]Command) error) error { return source.replay(ctx, apply) }, out.emit)
+	}
+	if err == nil {
+		err = out.emit(nil)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return 0, err
+	}
+	return out.size, syncDir(source.dir)
+}
+
+// replay is load of files that are closed: they have no cut-off end.
+func (f *folder) replay(ctx context.Context, apply func([]Command) error) error {
+	end, err := f.load(func(batch []Command) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return apply(batch)
+	})
+	if err != nil || len(f.segments) == 0 {
+		return err
+	}
+	last := f.segmentPath(f.segments[len(f.segments)-1])
+	if size := fileSize(last); size != end {
+		return &CorruptError{File: last, Offset: end, Reason: "record is cut off in a closed segment"}
+	}
+	return nil
+}
+
+// snapshotWriter batches records into large writes.
+type snapshotWriter struct {
+	ctx  context.Context
+	file io.Writer
+	buf  []byte
+	size int64
+}
+
+func (w *snapshotWriter) emit(batch []Command) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	var err error
+	if w.buf, err = appendRecord(w.buf, batch); err != nil {
+		return err
+	}
+	if len(w.buf) < 256<<10 && len(batch) > 0 {
+		return nil
+	}
+	err = w.write(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+func (w *snapshotWriter) write(p []byte) error {
+	n, err := w.file.Write(p)
+	w.size += int64(n)
+	return err
+}

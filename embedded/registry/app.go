@@ -1,0 +1,64 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
+)
+
+const (
+	// driverName is how distribution's configuration asks for our driver.
+	driverName = "crawlbox"
+	// maxThreads bounds the file operations at a time, as distribution does.
+	maxThreads = 100
+	// maxListed bounds one page of the catalog and of a list of tags.
+	maxListed = 1000
+)
+
+func init() { factory.Register(driverName, driverFactory{}) }
+
+// driverFactory hands a driver that exists already through distribution's
+// configuration, which can only name drivers.
+type driverFactory struct{}
+
+func (driverFactory) Create(_ context.Context, parameters map[string]any) (storagedriver.StorageDriver, error) {
+	d, ok := parameters["driver"].(storagedriver.StorageDriver)
+	if !ok {
+		return nil, errors.New("the driver parameter is missing")
+	}
+	return d, nil
+}
+
+// newApp builds distribution's handlers. NewApp panics where its configuration
+// is wrong; that becomes an error.
+func newApp(secret string, d storagedriver.StorageDriver) (app *handlers.App, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("configure distribution: %v", p)
+		}
+	}()
+	return handlers.NewApp(context.Background(), config(secret, d)), nil
+}
+
+func config(secret string, d storagedriver.StorageDriver) *configuration.Configuration {
+	c := &configuration.Configuration{
+		Storage: configuration.Storage{
+			driverName: {"driver": d},
+			"delete":   {"enabled": true},
+			"redirect": {"disable": true},
+			// GC removes stale uploads itself.
+			"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
+		},
+	}
+	c.HTTP.Secret = secret
+	// The same registry answers under several names and ports.
+	c.HTTP.RelativeURLs = true
+	c.Catalog.MaxEntries = maxListed
+	c.Tags.MaxTags = maxListed
+	return c
+}

@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+)
+
+// disk watches the free space of the disk beneath the registry.
+type disk struct {
+	dir     string
+	minFree int64
+}
+
+// free returns the bytes that this process may still write.
+func (d disk) free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.dir, &st); err != nil {
+		return 0, fmt.Errorf("look up free space under %s: %w", d.dir, err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// check returns a *fullError unless size more bytes leave minFree bytes free.
+// Where the free space cannot be looked up, the write itself has to tell.
+func (d disk) check(size int64) error {
+	free, err := d.free()
+	if err != nil || free-max(size, 0) >= d.minFree {
+		return nil
+	}
+	return &fullError{disk: d, free: free, size: max(size, 0)}
+}
+
+// full describes the disk after a write failed for want of space.
+func (d disk) full() *fullError {
+	free, _ := d.free()
+	return &fullError{disk: d, free: free}
+}
+
+// fullError says that an upload does not fit.
+type fullError struct {
+	disk disk
+	free int64
+	size int64
+}
+
+func (e *fullError) Error() string {
+	msg := fmt.Sprintf("registry disk is full: %s free under %s", units.HumanSize(float64(e.free)), e.disk.dir)
+	if e.size > 0 {
+		msg += fmt.Sprintf(", the upload has %s", units.HumanSize(float64(e.size)))
+	}
+	if e.disk.minFree > 0 {
+		msg += fmt.Sprintf(", %s must stay free", units.HumanSize(float64(e.disk.minFree)))
+	}
+	return msg + "; free space or run `crawlbox images gc`"
+}
+
+// isFull reports whether err comes from a full disk or a used-up quota.
+func isFull(err error) bool {
+	var wrapped storagedriver.Error // has no Unwrap
+	if errors.As(err, &wrapped) {
+		err = wrapped.Detail
+	}
+	var full *fullError
+	return errors.As(err, &full) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}

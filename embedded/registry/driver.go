@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+)
+
+// checkEvery is how many bytes of an upload may pass between two looks at the
+// free space.
+const checkEvery = 1 << 20
+
+// driver is distribution's filesystem driver that also notes when a client was
+// last told about a file, and tells the request when the disk is full.
+type driver struct {
+	*filesystem.Driver
+	root  string
+	disk  disk
+	now   func() time.Time
+	touch *sync.RWMutex
+}
+
+// Stat is how distribution learns that a blob is there, so it touches it.
+func (d *driver) Stat(ctx context.Context, path string) (storagedriver.FileInfo, error) {
+	if !isBlob(path) {
+		return d.Driver.Stat(ctx, path)
+	}
+	d.touch.RLock()
+	defer d.touch.RUnlock()
+	fi, err := d.Driver.Stat(ctx, path)
+	if err == nil {
+		d.mark(path)
+	}
+	return fi, err
+}
+
+// GetContent touches the links through which a repository has a blob.
+func (d *driver) GetContent(ctx context.Context, path string) ([]byte, error) {
+	if !isMembership(path) {
+		return d.Driver.GetContent(ctx, path)
+	}
+	d.touch.RLock()
+	defer d.touch.RUnlock()
+	data, err := d.Driver.GetContent(ctx, path)
+	if err == nil {
+		d.mark(path)
+	}
+	return data, err
+}
+
+// PutContent replaces that of the filesystem driver, which leaves its temporary
+// file behind when the disk is full.
+func (d *driver) PutContent(ctx context.Context, path string, data []byte) error {
+	d.touch.RLock()
+	defer d.touch.RUnlock()
+	full := d.fullPath(path)
+	err := os.MkdirAll(filepath.Dir(full), 0o700)
+	if err == nil {
+		err = writeFile(full, data, 0o600)
+	}
+	if err == nil {
+		d.mark(path)
+		return nil
+	}
+	if err = noteFull(ctx, path, err); isFull(err) && strings.Contains(path, "/hashstates/") {
+		// The request fails by its note. With the error distribution would
+		// leave the file of the upload open.
+		return nil
+	}
+	return err
+}
+
+// Move puts a finished upload in its place.
+func (d *driver) Move(ctx context.Context, from, to string) error {
+	d.touch.RLock()
+	defer d.touch.RUnlock()
+	d.mark(from)
+	if err := d.Driver.Move(ctx, from, to); err != nil {
+		return noteFull(ctx, from, err)
+	}
+	return syncDir(filepath.Dir(d.fullPath(to)))
+}
+
+// Writer opens an upload.
+func (d *driver) Writer(ctx context.Context, path string, app bool) (storagedriver.FileWriter, error) {
+	d.touch.RLock()
+	defer d.touch.RUnlock()
+	w, err := d.Driver.Writer(ctx, path, app)
+	if err != nil {
+		return nil, noteFull(ctx, path, err)
+	}
+	return &writer{FileWriter: w, ctx: ctx, disk: d.disk, path: path}, nil
+}
+
+// mark sets the modification time of a file to now. A failure is let pass: a
+// read must go on where even that cannot be written, and pushes fail there.
+func (d *driver) mark(path string) {
+	now := d.now()
+	_ = os.Chtimes(d.fullPath(path), now, now)
+}
+
+func (d *driver) fullPath(path string) string { return filepath.Join(d.root, path) }
+
+func isBlob(path string) bool {
+	return strings.HasPrefix(path, blobsPrefix) && strings.HasSuffix(path, "/data")
+}
+
+// isMembership tells the links that say "this repository has this blob" from
+// those of tags, whose time says when the tag was pushed.
+func isMembership(path string) bool {
+	return strings.HasSuffix(path, "/link") &&
+		(strings.Contains(path, "/_layers/") || strings.Contains(path, "/_manifests/revisions/"))
+}
+
+// writer is an upload that looks at the free space as it grows.
+type writer struct {
+	storagedriver.FileWriter
+	ctx       context.Context // of the request; Write and Close get none
+	disk      disk
+	path      string
+	unchecked int
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.unchecked += len(p)
+	if w.unchecked >= checkEvery {
+		w.unchecked = 0
+		if err := w.disk.check(0); err != nil {
+			return 0, noteFull(w.ctx, w.path, err)
+		}
+	}
+	n, err := w.FileWriter.Write(p)
+	return n, noteFull(w.ctx, w.path, err)
+}
+
+func (w *writer) Commit(ctx context.Context) error {
+	return noteFull(w.ctx, w.path, w.FileWriter.Commit(ctx))
+}
+
+func (w *writer) Close() error {
+	return noteFull(w.ctx, w.path, w.FileWriter.Close())
+}

@@ -1,0 +1,388 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// blobCount counts the files of blobs.
+func (h *host) blobCount() int {
+	h.t.Helper()
+	n := 0
+	blobs, err := h.layout.blobs()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, d := range blobs {
+		if _, err := os.Stat(h.layout.blobFile(d)); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func TestGC_FreesWhatNoTagNeeds(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	h.push("spider:0.01", image(t, 2))
+	h.push("other/spider:1", image(t, 2))
+	if err := h.Remove(t.Context(), "spider:0.01"); err != nil {
+		t.Fatal(err)
+	}
+
+	if r := h.gc(); r != (Report{}) {
+		t.Errorf("within the grace: %+v", r)
+	}
+	c.Advance(2 * time.Hour)
+	r := h.gc()
+	if r.Manifests != 1 || r.Blobs != 3 || r.Bytes < 2*2048 {
+		t.Errorf("report = %+v", r)
+	}
+	if n := h.blobCount(); n != 4 {
+		t.Errorf("%d blobs are left, want those of other/spider:1", n)
+	}
+	h.mustPull("other/spider:1")
+	if _, err := os.Stat(h.layout.abs(repoDir("spider", ""))); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty repository is still there: %v", err)
+	}
+}
+
+func TestGC_KeepsSharedLayers(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	base := image(t, 2)
+	layer, err := random.Layer(1024, types.DockerLayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := mutate.AppendLayers(base, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.push("base:1", base)
+	h.push("spider:1", top)
+	if err := h.Remove(t.Context(), "base:1"); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+	if r := h.gc(); r.Manifests != 1 || r.Blobs != 1 {
+		t.Errorf("report = %+v; want base's manifest and config gone", r)
+	}
+	h.mustPull("spider:1")
+}
+
+func TestGC_KeepsWhatServicesRun(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	d := h.push("spider:latest", image(t, 2))
+	h.push("spider:latest", image(t, 2)) // the tag moves on
+	c.Advance(2 * time.Hour)
+	if r := h.gc(d); r != (Report{}) {
+		t.Errorf("report = %+v", r)
+	}
+	h.mustPull("spider@" + d.String())
+
+	c.Advance(2 * time.Hour)
+	if r := h.gc(); r.Manifests != 1 || r.Blobs != 3 {
+		t.Errorf("report = %+v", r)
+	}
+	h.mustPull("spider:latest")
+}
+
+func TestGC_KeepsIndex(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	idx, err := random.Index(512, 2, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(h.ref("multi:1"), idx, remote.WithTransport(noKeepAlive())); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+	if r := h.gc(); r != (Report{}) {
+		t.Errorf("report = %+v", r)
+	}
+	if err := h.Remove(t.Context(), "multi:1"); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.gc(); r.Manifests != 3 || r.Blobs != 6 {
+		t.Errorf("report = %+v", r)
+	}
+	if n := h.blobCount(); n != 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
+func TestGC_ManifestByDigestOnly(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	img := image(t, 2)
+	d, _ := img.Digest()
+	h.push("spider@"+d.String(), img)
+	c.Advance(50 * time.Minute)
+	// A client that finds the manifest there skips its layers.
+	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept", string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	c.Advance(50 * time.Minute)
+	if r := h.gc(); r != (Report{}) {
+		t.Errorf("report = %+v", r)
+	}
+	h.mustPull("spider@" + d.String())
+
+	c.Advance(2 * time.Hour)
+	if r := h.gc(); r.Manifests != 1 || r.Blobs != 3 {
+		t.Errorf("report = %+v", r)
+	}
+}
+
+func TestGC_CheckedBlobStays(t *testing.T) {
+	for _, how := range []string{"head", "mount"} {
+		t.Run(how, func(t *testing.T) {
+			c := newClock()
+			h := start(t, Options{Clock: c.Now})
+			img := image(t, 2)
+			h.push("spider:0.01", img)
+			if err := h.Remove(t.Context(), "spider:0.01"); err != nil {
+				t.Fatal(err)
+			}
+			c.Advance(50 * time.Minute)
+
+			repo := "spider"
+			for _, d := range blobsOf(t, img) {
+				if how == "head" {
+					if resp := h.do(http.MethodHead, "/v2/spider/blobs/"+d, nil); resp.StatusCode != http.StatusOK {
+						t.Fatal(resp.Status)
+					}
+					continue
+				}
+				repo = "copy"
+				if resp := h.do(http.MethodPost, "/v2/copy/blobs/uploads/?from=spider&mount="+d, nil); resp.StatusCode != http.StatusCreated {
+					t.Fatal(resp.Status)
+				}
+			}
+			c.Advance(50 * time.Minute)
+			if r := h.gc(); r.Blobs != 0 || r.Manifests != 1 {
+				t.Errorf("report = %+v", r)
+			}
+			h.putManifest(repo, "0.02", img)
+			h.mustPull(repo + ":0.02")
+		})
+	}
+}
+
+func blobsOf(t testing.TB, img v1.Image) []string {
+	t.Helper()
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := []string{m.Config.Digest.String()}
+	for _, l := range m.Layers {
+		found = append(found, l.Digest.String())
+	}
+	return found
+}
+
+func (h *host) putManifest(repo, tag string, img v1.Image) {
+	h.t.Helper()
+	raw, err := img.RawManifest()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	resp := h.do(http.MethodPut, "/v2/"+repo+"/manifests/"+tag, strings.NewReader(string(raw)),
+		"Content-Type", string(types.DockerManifestSchema2))
+	if resp.StatusCode != http.StatusCreated {
+		h.t.Fatalf("put manifest: %s", resp.Status)
+	}
+}
+
+// A client asks for an old manifest in the middle of a sweep and, as it is
+// there, will not push its layers again.
+func TestGC_RescuesWhatIsAskedForInMidSweep(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	img := image(t, 2)
+	d := h.push("spider:0.01", img)
+	if err := h.Remove(t.Context(), "spider:0.01"); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+
+	cutoff := h.barrier()
+	inv, err := h.layout.inventory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMarks(h.layout, h.log)
+	if err := m.roots(t.Context(), inv, nil, cutoff); err != nil {
+		t.Fatal(err)
+	}
+	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept", string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	s := &sweep{layout: h.layout, touch: h.touch, marks: m, inv: inv, cutoff: cutoff}
+	if err := s.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.report != (Report{}) {
+		t.Errorf("report = %+v", s.report)
+	}
+	h.mustPull("spider@" + d.String())
+}
+
+func TestGC_StaleUploads(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	at := h.do(http.MethodPost, "/v2/spider/blobs/uploads/", nil).Header.Get("Location")
+	if resp := h.do(http.MethodPatch, at, strings.NewReader("some bytes")); resp.StatusCode != http.StatusAccepted {
+		t.Fatal(resp.Status)
+	}
+	if r := h.gc(); r.Uploads != 0 {
+		t.Errorf("within the grace: %+v", r)
+	}
+	c.Advance(2 * time.Hour)
+	if r := h.gc(); r.Uploads != 1 || r.Bytes < 10 {
+		t.Errorf("report = %+v", r)
+	}
+}
+
+func TestGC_DamagedManifestStopsIt(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	d := h.push("spider:0.01", image(t, 1))
+	before := h.blobCount()
+	if err := os.WriteFile(h.layout.blobFile(d), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+	if _, err := h.GC(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "spider:0.01") {
+		t.Errorf("GC = %v; want an error that names the image", err)
+	}
+	if n := h.blobCount(); n != before {
+		t.Errorf("%d of %d blobs are left", n, before)
+	}
+}
+
+// Pushes of images that share layers run against collections without grace.
+// Pushes may fail; those that succeed must be whole.
+func TestGC_RaceWithPushes(t *testing.T) {
+	for _, grace := range []time.Duration{-1, 5 * time.Millisecond, 200 * time.Millisecond} {
+		t.Run(fmt.Sprint(grace), func(t *testing.T) { raceWithPushes(t, grace) })
+	}
+}
+
+func raceWithPushes(t *testing.T, grace time.Duration) {
+	// In memory, where syncing costs nothing: more pushes meet more collections.
+	h := start(t, Options{Dir: smallDisk(t, "size=64m"), Grace: grace})
+	base := image(t, 3)
+	ctx, stop := context.WithCancel(t.Context())
+	var collector sync.WaitGroup
+	runs := 0
+	collector.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := h.GC(ctx, nil); err != nil && ctx.Err() == nil {
+				t.Errorf("gc: %v", err)
+			}
+			runs++
+		}
+	})
+
+	const pushers, rounds = 4, 8
+	var pushed sync.Map
+	var wg sync.WaitGroup
+	for p := range pushers {
+		wg.Go(func() {
+			for round := range rounds {
+				ref := fmt.Sprintf("r%d:%d", p%2, p*rounds+round)
+				if pushOnto(t, h, base, ref) == nil {
+					pushed.Store(ref, true)
+					// Removing it makes the shared layers garbage again.
+					if round%3 == 0 && h.Remove(ctx, ref) == nil {
+						pushed.Delete(ref)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	stop()
+	collector.Wait()
+
+	n := 0
+	pushed.Range(func(ref, _ any) bool {
+		n++
+		h.mustPull(ref.(string))
+		return true
+	})
+	t.Logf("%d collections, %d of %d pushes are to be there", runs, n, pushers*rounds)
+	if grace > 100*time.Millisecond && n == 0 {
+		t.Error("no push succeeded")
+	}
+}
+
+func pushOnto(t *testing.T, h *host, base v1.Image, ref string) error {
+	layer, err := random.Layer(256, types.DockerLayer)
+	if err != nil {
+		return err
+	}
+	img, err := mutate.AppendLayers(base, layer)
+	if err != nil {
+		return err
+	}
+	return remote.Write(h.ref(ref), img,
+		remote.WithTransport(noKeepAlive()), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
+}
+
+func TestGC_CancelledContext(t *testing.T) {
+	h := start(t, Options{})
+	h.push("spider:0.01", image(t, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.GC(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("GC = %v", err)
+	}
+}
+
+func TestGC_KeepUnknownDigest(t *testing.T) {
+	h := start(t, Options{})
+	h.push("spider:0.01", image(t, 1))
+	h.gc(digest.FromString("gone")) // an image that was never here
+	if _, err := h.GC(t.Context(), []digest.Digest{"sha256:short"}); err == nil {
+		t.Error("GC accepted a digest that is none")
+	}
+	h.mustPull("spider:0.01")
+}
+
+func TestGC_OldTagHistory(t *testing.T) {
+	c := newClock()
+	h := start(t, Options{Clock: c.Now})
+	old := h.push("spider:latest", image(t, 1))
+	h.push("spider:latest", image(t, 1))
+	entry := filepath.Join(h.layout.abs(tagDir("spider", "latest")), "index/sha256", old.Encoded())
+	if _, err := os.Stat(entry); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(2 * time.Hour)
+	h.gc()
+	if _, err := os.Stat(entry); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the tag still has an entry for the old digest: %v", err)
+	}
+	h.mustPull("spider:latest")
+}

@@ -1,0 +1,153 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/distribution/reference"
+)
+
+// maxManifest is distribution's own limit for the body of a manifest PUT.
+const maxManifest = 4 << 20
+
+var (
+	manifestPath = regexp.MustCompile(`^/v2/.+/manifests/[^/]+$`)
+	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([0-9a-f-]{36})$`)
+)
+
+// ReadOnly lets only GET and HEAD through to h; all else gets the registry
+// API's error DENIED.
+func ReadOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodGet || req.Method == http.MethodHead {
+			h.ServeHTTP(w, req)
+			return
+		}
+		deny(w, errors.New("the registry is read-only at this address; push on the manager to localhost"))
+	})
+}
+
+func deny(w http.ResponseWriter, err error) {
+	w.Header().Del("Content-Length")
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeDenied.WithMessage(err.Error()))
+}
+
+func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+	switch req.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		r.serveWrite(w, req)
+	default:
+		r.app.ServeHTTP(w, req)
+	}
+}
+
+func (r *Registry) serveWrite(w http.ResponseWriter, req *http.Request) {
+	if err := r.disk.check(req.ContentLength); err != nil {
+		r.log.Warn("refuse push", "path", req.URL.Path, "err", err)
+		deny(w, err)
+		r.dropRefused(req.URL.Path)
+		return
+	}
+	ctx, f := withFault(req.Context())
+	fw := &faultWriter{ResponseWriter: w, fault: f, disk: r.disk}
+	if manifestPath.MatchString(req.URL.Path) {
+		r.servePut(fw, req.WithContext(ctx))
+	} else {
+		r.app.ServeHTTP(fw, req.WithContext(ctx))
+	}
+	if p := f.at(); p != "" {
+		r.log.Warn("push failed", "path", req.URL.Path, "err", r.disk.full())
+		r.dropHalf(p)
+	}
+}
+
+// servePut lets a manifest in. It reads the body first, so that a slow client
+// does not hold up a collection that waits at the barrier.
+func (r *Registry) servePut(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
+	if err != nil {
+		_ = errcode.ServeJSON(w, errcode.ErrorCodeManifestInvalid.WithDetail(err.Error()))
+		return
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	r.puts.RLock()
+	defer r.puts.RUnlock()
+	r.app.ServeHTTP(w, req)
+}
+
+// dropRefused removes the upload to which the path of a refused request belongs:
+// its client gives up.
+func (r *Registry) dropRefused(urlPath string) {
+	m := uploadPath.FindStringSubmatch(urlPath)
+	if m == nil {
+		return
+	}
+	if repo, err := reference.WithName(m[1]); err == nil {
+		r.dropHalf(path.Join(repoDir(repo.Name(), "_uploads"), m[2]))
+	}
+}
+
+// dropHalf removes what a push that found the disk full left behind; p is the
+// file that did not fit.
+func (r *Registry) dropHalf(p string) {
+	var err error
+	if upload, ok := ancestorIn(p, "/_uploads/"); ok {
+		err = r.layout.removeAll(upload)
+	} else if tag, ok := ancestorIn(p, "/_manifests/tags/"); ok {
+		r.puts.Lock()
+		defer r.puts.Unlock()
+		err = r.layout.dropDangling(tag)
+	}
+	if err != nil {
+		r.log.Warn("clean up after failed push", "path", p, "err", err)
+	}
+}
+
+// ancestorIn returns the prefix of p that ends with the element after dir.
+func ancestorIn(p, dir string) (string, bool) {
+	before, after, ok := strings.Cut(p, dir)
+	if !ok {
+		return "", false
+	}
+	name, _, _ := strings.Cut(after, "/")
+	return path.Join(before, dir, name), true
+}
+
+// faultWriter answers with DENIED, whatever distribution answers, once the disk
+// was found full. Not only errors: distribution overlooks a failed close.
+type faultWriter struct {
+	http.ResponseWriter
+	fault  *fault
+	disk   disk
+	wrote  bool
+	denied bool
+}
+
+func (w *faultWriter) WriteHeader(status int) {
+	if w.wrote {
+		return
+	}
+	w.wrote = true
+	if w.fault.at() == "" {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.denied = true
+	deny(w.ResponseWriter, w.disk.full())
+}
+
+func (w *faultWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.denied {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *faultWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

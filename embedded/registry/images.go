@@ -1,0 +1,184 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is a tag and what it points at.
+type Image struct {
+	Repository string
+	Tag        string
+	// Digest is that of the manifest or the index.
+	Digest digest.Digest
+	// Size is what config and layers have in bytes, compressed as they are
+	// pulled; of an index, those of all its children, each blob counted once.
+	Size int64
+	// Pushed is when the tag was last pushed.
+	Pushed time.Time
+	// Platforms are such as linux/amd64 and linux/arm/v7; none for what is not
+	// an image.
+	Platforms []string
+}
+
+// Name is REPOSITORY:TAG.
+func (i Image) Name() string { return i.Repository + ":" + i.Tag }
+
+// Images lists all tags by name. A tag whose manifest is gone is listed with
+// size 0.
+func (r *Registry) Images(ctx context.Context) ([]Image, error) {
+	repos, err := r.layout.repositories(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	var images []Image
+	for _, repo := range repos {
+		tags, err := r.layout.tags(repo)
+		if err != nil {
+			return nil, fmt.Errorf("list tags of %s: %w", repo, err)
+		}
+		for tag, d := range tags {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			img, err := r.layout.image(repo, tag, d)
+			if err != nil {
+				return nil, fmt.Errorf("look at %s:%s: %w", repo, tag, err)
+			}
+			images = append(images, img)
+		}
+	}
+	slices.SortFunc(images, func(a, b Image) int { return strings.Compare(a.Name(), b.Name()) })
+	return images, nil
+}
+
+// Digest returns that of the manifest that ref names: a tag, or a digest, which
+// is then known to be there. Errors: ErrBadName, ErrUnknownImage.
+func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error) {
+	n, err := parseName(ref)
+	if err != nil {
+		return "", err
+	}
+	dir := tagDir(n.repo, n.tag) + "/current"
+	if n.digest != "" {
+		dir = revisionDir(n.repo, n.digest)
+	}
+	d, err := r.layout.readLink(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", r.unknown(ctx, n)
+	}
+	if err != nil {
+		return "", fmt.Errorf("resolve %s: %w", n, err)
+	}
+	return d, nil
+}
+
+// Remove takes a tag away. The space comes back with the next GC after the
+// grace. Errors: ErrBadName, ErrUnknownImage.
+func (r *Registry) Remove(ctx context.Context, ref string) error {
+	n, err := parseName(ref)
+	if err != nil {
+		return err
+	}
+	if n.digest != "" {
+		return fmt.Errorf("%w with a tag: %q; remove the tags that point at it, then run `crawlbox images gc`", ErrBadName, ref)
+	}
+	r.puts.Lock()
+	defer r.puts.Unlock()
+	dir := tagDir(n.repo, n.tag)
+	if _, err := os.Stat(r.layout.abs(dir)); errors.Is(err, fs.ErrNotExist) {
+		return r.unknown(ctx, n)
+	}
+	if err := r.layout.removeAll(dir); err != nil {
+		return fmt.Errorf("remove %s: %w", n, err)
+	}
+	r.log.Info("image removed", "image", n.String())
+	return nil
+}
+
+func (r *Registry) unknown(ctx context.Context, n name) error {
+	images, err := r.Images(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s (no proposals: %w)", ErrUnknownImage, n, err)
+	}
+	known := make([]string, len(images))
+	for i, img := range images {
+		known[i] = img.Name()
+	}
+	return unknown(n, known)
+}
+
+func (l layout) image(repo, tag string, d digest.Digest) (Image, error) {
+	img := Image{Repository: repo, Tag: tag, Digest: d}
+	fi, err := os.Stat(l.abs(tagDir(repo, tag) + "/current/link"))
+	if err != nil {
+		return img, ignoreGone(err) // removed meanwhile
+	}
+	img.Pushed = fi.ModTime()
+	sizes := make(map[digest.Digest]int64)
+	if err := l.measure(d, sizes, &img.Platforms); err != nil {
+		return img, err
+	}
+	for _, size := range sizes {
+		img.Size += size
+	}
+	slices.Sort(img.Platforms)
+	img.Platforms = slices.Compact(img.Platforms)
+	return img, nil
+}
+
+// measure collects the blobs beneath a manifest and its platforms.
+func (l layout) measure(d digest.Digest, sizes map[digest.Digest]int64, platforms *[]string) error {
+	m, err := l.load(d)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errBadManifest) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, child := range m.Manifests {
+		if err := l.measure(child.Digest, sizes, platforms); err != nil {
+			return err
+		}
+	}
+	for _, blob := range m.blobs() {
+		sizes[blob.Digest] = blob.Size
+	}
+	if m.Config != nil {
+		*platforms = append(*platforms, l.platform(m.Config)...)
+	}
+	return nil
+}
+
+// maxConfig bounds what is read of an image's config.
+const maxConfig = 8 << 20
+
+// platform reads the platform from an image's config, none if it has none.
+func (l layout) platform(config *ocispec.Descriptor) []string {
+	if config.Size > maxConfig {
+		return nil
+	}
+	raw, err := l.readBlob(config.Digest)
+	if err != nil {
+		return nil
+	}
+	var p ocispec.Platform
+	if json.Unmarshal(raw, &p) != nil || p.OS == "" || p.Architecture == "" || p.OS == "unknown" {
+		return nil
+	}
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return []string{s}
+}

@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/sirupsen/logrus"
+)
+
+var (
+	logrusTarget   atomic.Pointer[slog.Logger]
+	logrusRedirect sync.Once
+)
+
+// redirectLogrus sends what distribution logs to log. See the package's doc for
+// why this is a thing of the whole process.
+func redirectLogrus(log *slog.Logger) {
+	logrusTarget.Store(log)
+	logrusRedirect.Do(func() {
+		std := logrus.StandardLogger()
+		std.SetOutput(io.Discard)
+		std.SetFormatter(noFormat{})
+		std.AddHook(slogHook{})
+	})
+}
+
+// noFormat saves the work for an output that is thrown away.
+type noFormat struct{}
+
+func (noFormat) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
+
+type slogHook struct{}
+
+func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (slogHook) Fire(e *logrus.Entry) error {
+	log, level := logrusTarget.Load(), levelOf(e)
+	if !log.Enabled(context.Background(), level) {
+		return nil
+	}
+	var attrs []slog.Attr
+	for _, key := range loggedFields {
+		if v, ok := e.Data[key]; ok {
+			attrs = append(attrs, slog.Any(key, v))
+		}
+	}
+	log.LogAttrs(context.Background(), level, e.Message, attrs...)
+	return nil
+}
+
+// loggedFields are the fields worth keeping of the dozens that distribution
+// attaches to each line.
+var loggedFields = []string{
+	"http.request.method", "http.request.uri", "http.request.remoteaddr",
+	"http.response.status", "err.code", "err.message", "err.detail", logrus.ErrorKey,
+}
+
+// expected are errors that belong to each push: "do you have this blob? no".
+var expected = []errcode.ErrorCode{
+	errcode.ErrorCodeBlobUnknown, errcode.ErrorCodeManifestUnknown, errcode.ErrorCodeNameUnknown,
+}
+
+func levelOf(e *logrus.Entry) slog.Level {
+	if e.Level > logrus.WarnLevel {
+		return slog.LevelDebug
+	}
+	if code, ok := e.Data["err.code"].(errcode.ErrorCode); ok && slices.Contains(expected, code) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}

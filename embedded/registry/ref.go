@@ -1,0 +1,128 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+var (
+	// ErrUnknownImage is returned by Digest and Remove for a name that the
+	// registry does not have. The text names what comes near.
+	ErrUnknownImage = errors.New("no such image in the registry")
+	// ErrBadName is returned by Digest and Remove for what is not an image name.
+	ErrBadName = errors.New("not an image name")
+)
+
+// tagError says that the file of a tag cannot be read.
+type tagError struct {
+	repo, tag string
+	err       error
+}
+
+func (e *tagError) Error() string {
+	return fmt.Sprintf("read tag %s:%s: %v; remove it with `crawlbox images rm %s:%s` and push it again",
+		e.repo, e.tag, e.err, e.repo, e.tag)
+}
+
+func (e *tagError) Unwrap() error { return e.err }
+
+// name is an image name without the registry's address.
+type name struct {
+	repo   string
+	tag    string
+	digest digest.Digest
+}
+
+// parseName reads spider, spider:0.01, localhost:8003/spider:0.01 and
+// spider@sha256:…. Whatever address stands in front is dropped: this registry
+// answers under several. Without tag and digest the tag is latest, as in Docker.
+func parseName(ref string) (name, error) {
+	local := ref
+	if host, rest, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		local = rest
+	}
+	// The address keeps reference from adding docker.io/library/.
+	named, err := reference.ParseNormalizedNamed("localhost/" + local)
+	if err != nil {
+		return name{}, fmt.Errorf("%w: %q: %w; it is written like spider:0.01", ErrBadName, ref, err)
+	}
+	n := name{repo: reference.Path(named)}
+	if d, ok := named.(reference.Digested); ok {
+		n.digest = d.Digest()
+	}
+	if t, ok := named.(reference.Tagged); ok {
+		n.tag = t.Tag()
+	} else if n.digest == "" {
+		n.tag = "latest"
+	}
+	return n, nil
+}
+
+func (n name) String() string {
+	if n.digest != "" {
+		return n.repo + "@" + n.digest.String()
+	}
+	return n.repo + ":" + n.tag
+}
+
+// unknown makes the error for n, given all names that there are.
+func unknown(n name, known []string) error {
+	near := nearest(n.String(), known)
+	if len(near) == 0 {
+		return fmt.Errorf("%w: %s; `crawlbox images` lists what there is", ErrUnknownImage, n)
+	}
+	return fmt.Errorf("%w: %s; near it are %s", ErrUnknownImage, n, strings.Join(near, ", "))
+}
+
+// maxNear is how many names an error proposes.
+const maxNear = 3
+
+// nearest returns the known names that a person may have meant, best first:
+// other tags of the same repository and names with a few letters changed.
+func nearest(want string, known []string) []string {
+	repo, _, _ := strings.Cut(want, ":")
+	cost := make(map[string]int)
+	for _, k := range known {
+		d := distance(want, k)
+		if strings.HasPrefix(k, repo+":") || d <= max(2, len(want)/3) {
+			cost[k] = d
+		}
+	}
+	near := make([]string, 0, len(cost))
+	for k := range cost {
+		near = append(near, k)
+	}
+	slices.SortFunc(near, func(a, b string) int {
+		if cost[a] != cost[b] {
+			return cost[a] - cost[b]
+		}
+		return strings.Compare(a, b)
+	})
+	return near[:min(len(near), maxNear)]
+}
+
+// distance is Levenshtein's: how many letters to change, add or drop.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,127 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+)
+
+// Defaults of Options.
+const (
+	DefaultMinFree = 256 << 20
+	DefaultGrace   = time.Hour
+)
+
+// Options say where a registry lives and how careful it is.
+type Options struct {
+	// Dir is the data folder; it is created with mode 0700.
+	Dir string
+	// MinFree is how many bytes of the disk an upload must leave free.
+	// 0 means DefaultMinFree; a negative number lets uploads fill the disk.
+	MinFree int64
+	// Grace is how long a collection leaves alone what a client was told is
+	// there. 0 means DefaultGrace; negative means none: a push that overlaps a
+	// collection may then fail, but one that succeeded is whole.
+	Grace time.Duration
+	// Clock tells the time; time.Now if nil.
+	Clock func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.MinFree == 0 {
+		o.MinFree = DefaultMinFree
+	}
+	o.MinFree = max(o.MinFree, 0)
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	o.Grace = max(o.Grace, 0)
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	return o
+}
+
+// Registry is an open registry. All methods may be called at the same time.
+type Registry struct {
+	layout layout
+	disk   disk
+	grace  time.Duration
+	now    func() time.Time
+	log    *slog.Logger
+
+	app    *handlers.App
+	unlock func() error
+
+	// puts is read-locked by each manifest PUT and locked by the barrier before
+	// a mark phase, and by whoever removes tags.
+	puts sync.RWMutex
+	// touch is read-locked while a file is looked at and touched, or written,
+	// and locked while a collection looks at one digest and deletes it.
+	touch *sync.RWMutex
+	// collecting lets one collection run at a time.
+	collecting chan struct{}
+}
+
+// Open opens the registry in o.Dir and makes it if it is not there. It mends
+// what a crash left behind. The folder is locked until Close; a second Open of
+// it fails with ErrInUse. The context bounds Open only.
+func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make registry folder: %w", err)
+	}
+	unlock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{
+		layout:     layout{root: o.Dir},
+		disk:       disk{dir: o.Dir, minFree: o.MinFree},
+		grace:      o.Grace,
+		now:        o.Clock,
+		log:        log,
+		unlock:     unlock,
+		touch:      new(sync.RWMutex),
+		collecting: make(chan struct{}, 1),
+	}
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open registry in %s: %w", o.Dir, err), unlock())
+	}
+	return r, nil
+}
+
+func (r *Registry) start(ctx context.Context) error {
+	if err := r.layout.repair(ctx); err != nil {
+		return err
+	}
+	secret, err := loadSecret(r.layout.root)
+	if err != nil {
+		return err
+	}
+	redirectLogrus(r.log)
+	r.app, err = newApp(secret, &driver{
+		Driver: filesystem.New(filesystem.DriverParameters{RootDirectory: r.layout.root, MaxThreads: maxThreads}),
+		root:   r.layout.root,
+		disk:   r.disk,
+		now:    r.now,
+		touch:  r.touch,
+	})
+	return err
+}
+
+// Handler serves the registry API under /v2/.
+func (r *Registry) Handler() http.Handler { return http.HandlerFunc(r.serve) }
+
+// Close releases the folder. Requests must have ended.
+func (r *Registry) Close() error {
+	return errors.Join(r.app.Shutdown(), r.unlock())
+}

@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// repair removes what a crash in the middle of a push left behind: temporary
+// files, and tags that do not point anywhere yet. Uploads stay, their clients
+// may go on with them. No request may run.
+func (l layout) repair(ctx context.Context) error {
+	if err := l.removeTemporary(ctx); err != nil {
+		return fmt.Errorf("remove temporary files: %w", err)
+	}
+	repos, err := l.repositories(ctx)
+	if err != nil {
+		return fmt.Errorf("list repositories: %w", err)
+	}
+	for _, repo := range repos {
+		tags, err := l.list(repoDir(repo, "_manifests/tags"))
+		if err != nil {
+			return fmt.Errorf("list tags of %s: %w", repo, err)
+		}
+		for _, tag := range tags {
+			if err := l.dropDangling(tagDir(repo, tag)); err != nil {
+				return fmt.Errorf("remove half-pushed tag %s:%s: %w", repo, tag, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (l layout) removeTemporary(ctx context.Context) error {
+	return filepath.WalkDir(l.root, func(p string, e fs.DirEntry, err error) error {
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return err
+		}
+		if strings.HasSuffix(p, tmpSuffix) && e.Type().IsRegular() {
+			return os.Remove(p)
+		}
+		return nil
+	})
+}
+
+// dropDangling removes a tag's folder if the tag points nowhere: distribution
+// would list the tag and not find it.
+func (l layout) dropDangling(tag string) error {
+	_, err := os.Stat(l.abs(tag + "/current/link"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.removeAll(tag)
+	}
+	return err
+}
+
+// pruneEmpty removes the folders beneath dir, and dir, that hold no file.
+func (l layout) pruneEmpty(dir string) error {
+	names, err := l.list(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		p := dir + "/" + name
+		if fi, err := os.Lstat(l.abs(p)); err != nil || !fi.IsDir() {
+			continue
+		}
+		if err := l.pruneEmpty(p); err != nil {
+			return err
+		}
+	}
+	_ = os.Remove(l.abs(dir)) // refused for a folder that is not empty
+	return nil
+}
