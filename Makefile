@@ -57,7 +57,7 @@ fuzz:
 
 # What a killed test left behind.
 lab-clean:
-	$(GO) run ./appliance/lab/cmd/labclean
+	$(GO) run ./appliance/lab/cmd/lab clean
 
 clean:
 	rm -rf bin dist

@@ -16,7 +16,7 @@ import (
 // A socket belongs to the network namespace of the thread that makes it, so
 // only the dialling has to be done there.
 func (h *Host) DialContext(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	err = inside(h.leader, []string{"net", "mnt"}, func() error {
+	err = inside(h.PID(), []string{"net", "mnt"}, func() error {
 		dialer := net.Dialer{FallbackDelay: -1} // else two addresses are tried on other threads
 		conn, err = dialer.DialContext(ctx, network, addr)
 		return err
@@ -41,7 +41,7 @@ func (h *Host) HTTPClient(socket string) *http.Client {
 // it.
 func (h *Host) WriteFile(path, content string) {
 	h.lab.t.Helper()
-	err := inside(h.leader, files, func() error {
+	err := inside(h.PID(), files, func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (h *Host) WriteFile(path, content string) {
 func (h *Host) ReadFile(path string) string {
 	h.lab.t.Helper()
 	var content []byte
-	err := inside(h.leader, files, func() (err error) {
+	err := inside(h.PID(), files, func() (err error) {
 		content, err = os.ReadFile(path)
 		return err
 	})

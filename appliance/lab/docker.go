@@ -66,7 +66,7 @@ func (h *Host) SignalDocker(s syscall.Signal) {
 // DockerSocket returns the path of the Docker Engine's socket as seen from the
 // machine. It holds until the host is switched off.
 func (h *Host) DockerSocket() string {
-	return filepath.Join("/proc", fmt.Sprint(h.leader), "root/run/docker.sock")
+	return filepath.Join("/proc", fmt.Sprint(h.PID()), "root/run/docker.sock")
 }
 
 func (h *Host) startDocker(ctx context.Context) error {

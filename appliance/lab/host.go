@@ -2,11 +2,13 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -19,8 +21,8 @@ type Host struct {
 	cable string // the bridge's end of it
 	dir   string
 
-	frame  *frame // nil while the host is off
-	leader int    // the process whose namespaces are the host's
+	frame  *frame       // nil while the host is off
+	leader atomic.Int64 // the process whose namespaces are the host's; 0 while it is off
 
 	mu     sync.Mutex
 	procs  []*Proc
@@ -96,7 +98,7 @@ func (h *Host) IP() netip.Addr { return h.ip }
 
 // PID returns the process, in the machine's numbers, whose namespaces are the
 // host's: nsenter --target PID --all enters it.
-func (h *Host) PID() int { return h.leader }
+func (h *Host) PID() int { return int(h.leader.Load()) }
 
 // PowerOff ends everything on the host at once, as a power cut does. Its /etc
 // and /var/lib stay.
@@ -122,6 +124,7 @@ func (h *Host) powerOff() error {
 	if h.frame == nil {
 		return nil
 	}
+	h.leader.Store(0) // first: its number may soon be another process's
 	if err := h.frame.stop(); err != nil {
 		return err
 	}
@@ -130,6 +133,9 @@ func (h *Host) powerOff() error {
 }
 
 func (h *Host) powerOn(ctx context.Context) error {
+	if h.frame != nil {
+		return errors.New("power on: it is on already")
+	}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return err
 	}
@@ -183,6 +189,6 @@ func (h *Host) bootPlain() (err error) {
 	if err != nil {
 		return err
 	}
-	h.leader = h.frame.pid()
+	h.leader.Store(int64(h.frame.pid()))
 	return h.plugIn()
 }

@@ -8,7 +8,8 @@ import (
 
 // Spider returns a folder with the walkthrough's spider.py and Dockerfile, ready
 // for docker build: the queue's host and password are filled in, all else is as
-// a reader of the walkthrough types it. Hosts see the folder under the same path.
+// a reader of the walkthrough types it. All hosts but Systemd ones see the folder
+// under the same path.
 func Spider(t TB, queueHost, password string) string {
 	t.Helper()
 	dir, err := spider(t, queueHost, password)

@@ -90,9 +90,10 @@ func (h *Host) console() string { return filepath.Join(h.dir, "console.log") }
 
 // awaitSystemd waits until the host has booted and Docker is active.
 func (h *Host) awaitSystemd(ctx context.Context) error {
-	var err error
 	for {
-		if h.leader, err = h.findLeader(); err == nil {
+		leader, err := h.findLeader()
+		if err == nil {
+			h.leader.Store(int64(leader))
 			if err = h.Exec(ctx, "systemctl", "is-active", "docker.service").Err(); err == nil {
 				return h.Exec(ctx, "sh", "-c", openCgroups).Err()
 			}

@@ -159,6 +159,8 @@ func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Serv
 	case rollout.Report, rollout.Refuse:
 		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
 		return nil
+	case rollout.Wait:
+		return fmt.Errorf("service %s: %s", step.Service, step.Why)
 	case rollout.Remove:
 		err = r.engine.Remove(ctx, step.ID)
 	default:

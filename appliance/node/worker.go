@@ -139,7 +139,7 @@ func (w *Worker) enter(ctx context.Context, s join.String) error {
 	}
 	if journal.Reached(join.PhaseSwarmJoined) && info.State == swarm.StateInactive {
 		// Docker left by hand, and the user joins again.
-		if err := w.joinSwarm(ctx); err != nil {
+		if err := errors.Join(w.joinSwarm(ctx), w.identity.DropTicket()); err != nil {
 			return err
 		}
 	}
@@ -157,11 +157,16 @@ func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
 				return err
 			}
 		}
-		return nil
+		return w.identity.DropTicket()
 	})
 }
 
 func (w *Worker) joinSwarm(ctx context.Context) error {
+	if w.identity.Membership().Swarm.Token == "" {
+		if err := w.identity.RenewTicket(ctx); err != nil {
+			return fmt.Errorf("get a new ticket into the swarm: %w", err)
+		}
+	}
 	ticket := w.identity.Membership().Swarm
 	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
 	defer cancel()

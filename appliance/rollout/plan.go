@@ -22,6 +22,7 @@ const (
 	Replace Action = "replace"
 	Remove  Action = "remove"
 	Report  Action = "report" // left the file and is kept
+	Wait    Action = "wait"   // an update of it is under way
 	Refuse  Action = "refuse" // has the name of a service that somebody else made
 )
 
@@ -65,6 +66,8 @@ func stepFor(d Definition, svc fleet.Service, there bool) (Step, bool) {
 	case !svc.Managed:
 		return Step{Action: Refuse, Service: d.Name, ID: svc.ID,
 			Why: fmt.Sprintf("a service of this name exists that is not from the config; remove it with `crawlbox rm %s` or rename the one in the config", d.Name)}, true
+	case svc.Hash != d.Hash && svc.Pending != "":
+		return Step{Action: Wait, Service: d.Name, ID: svc.ID, Why: "its definition changed while an update is under way"}, true
 	case svc.Hash != d.Hash:
 		return Step{Action: Replace, Service: d.Name, ID: svc.ID, KeepReplicas: svc.Replicas == d.Replicas, Why: "its definition changed"}, true
 	}

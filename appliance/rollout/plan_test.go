@@ -18,10 +18,12 @@ func TestPlan(t *testing.T) {
 		prune bool
 		want  []Step // Why is not compared
 	}{
-		"new":                          {nil, []Definition{spider}, false, []Step{{Action: Create, Service: "spider"}}},
-		"unchanged":                    {[]fleet.Service{ours("h1", 3)}, []Definition{spider}, false, nil},
-		"changed, replicas as before":  {[]fleet.Service{ours("h0", 3)}, []Definition{spider}, false, []Step{{Action: Replace, Service: "spider", ID: "id", KeepReplicas: true}}},
-		"changed, other replicas":      {[]fleet.Service{ours("h0", 5)}, []Definition{spider}, false, []Step{{Action: Replace, Service: "spider", ID: "id"}}},
+		"new":                         {nil, []Definition{spider}, false, []Step{{Action: Create, Service: "spider"}}},
+		"unchanged":                   {[]fleet.Service{ours("h1", 3)}, []Definition{spider}, false, nil},
+		"changed, replicas as before": {[]fleet.Service{ours("h0", 3)}, []Definition{spider}, false, []Step{{Action: Replace, Service: "spider", ID: "id", KeepReplicas: true}}},
+		"changed, other replicas":     {[]fleet.Service{ours("h0", 5)}, []Definition{spider}, false, []Step{{Action: Replace, Service: "spider", ID: "id"}}},
+		"changed during an update": {[]fleet.Service{{ID: "id", Name: "spider", Managed: true, Hash: "h0", Pending: "3 image"}}, []Definition{spider}, false,
+			[]Step{{Action: Wait, Service: "spider", ID: "id"}}},
 		"left the file":                {[]fleet.Service{ours("h1", 3)}, nil, false, []Step{{Action: Report, Service: "spider", ID: "id"}}},
 		"left the file with prune":     {[]fleet.Service{ours("h1", 3)}, nil, true, []Step{{Action: Remove, Service: "spider", ID: "id"}}},
 		"made by hand and not defined": {[]fleet.Service{{ID: "id", Name: "spider"}}, nil, true, nil},

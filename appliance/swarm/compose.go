@@ -7,24 +7,14 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/crawlbox/crawlbox/configs"
 	dockerswarm "github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Labels that a service made from the config file carries.
-const (
-	// LabelHash is the hash of the definition: while it is the same, crawlbox
-	// leaves the service alone.
-	LabelHash = configs.LabelPrefix + "service.hash"
-	// LabelReplicas is the number of replicas in the definition. A service that
-	// runs with another number was scaled by a person.
-	LabelReplicas = configs.LabelPrefix + "service.replicas"
-	// LabelManaged says who made the service; see ManagedByConfig.
-	LabelManaged = configs.LabelPrefix + "managed"
-)
-
-// ManagedByConfig is the value of LabelManaged for services from the config file.
-const ManagedByConfig = "config"
+// managedByConfig is the value of fleet.LabelManaged.
+const managedByConfig = "config"
 
 // What a service gets unless its definition says otherwise. Swarm's own
 // defaults are for web servers, which never end and are updated one by one.
@@ -89,9 +79,9 @@ func deployOf(svc configs.Service) types.DeployConfig {
 func serviceLabels(svc configs.Service, deploy types.DeployConfig) map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, deploy.Labels)
-	labels[LabelHash] = svc.Hash
-	labels[LabelReplicas] = strconv.Itoa(svc.Replicas())
-	labels[LabelManaged] = ManagedByConfig
+	labels[fleet.LabelHash] = svc.Hash
+	labels[fleet.LabelReplicas] = strconv.Itoa(svc.Replicas())
+	labels[fleet.LabelManaged] = managedByConfig
 	return labels
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -43,10 +44,10 @@ func TestServiceSpec_Golden(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if spec.Labels[LabelHash] != svc.Hash {
-					t.Errorf("%s: label %s is %q", svc.Name, LabelHash, spec.Labels[LabelHash])
+				if spec.Labels[fleet.LabelHash] != svc.Hash {
+					t.Errorf("%s: label %s is %q", svc.Name, fleet.LabelHash, spec.Labels[fleet.LabelHash])
 				}
-				spec.Labels[LabelHash] = "HASH" // configs has its own test of it.
+				spec.Labels[fleet.LabelHash] = "HASH" // configs has its own test of it.
 				specs[svc.Name] = spec
 			}
 			compareGolden(t, strings.TrimSuffix(file, ".yaml")+".json", specs)

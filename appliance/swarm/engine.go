@@ -120,9 +120,14 @@ func (e *Engine) explain(err error) error {
 	case isNotManager(err):
 		return ErrNotManager
 	case cerrdefs.IsNotFound(err):
-		return fmt.Errorf("%w: %s", ErrNotFound, oneLine(err.Error()))
+		return fmt.Errorf("%w: %s", ErrNotFound, said(err))
 	}
-	return errors.New(oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: ")))
+	return errors.New(said(err))
+}
+
+// said is the engine's own word in one line, without what the SDK puts before.
+func said(err error) string {
+	return oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }
 
 // dialer connects to a unix socket unless that would wake a stopped engine.

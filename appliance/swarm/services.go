@@ -155,6 +155,7 @@ func (e *Engine) SetImage(ctx context.Context, id string, c ImageChange) error {
 			return fmt.Errorf("service %s runs no container", s.Name)
 		}
 		s.TaskTemplate.ContainerSpec.Image = c.Image
+		withInit(s.TaskTemplate.ContainerSpec)
 		s.UpdateConfig = withParallelism(s.UpdateConfig, c.Parallelism)
 		setPending(s, c.Pending)
 		return setReplicas(s, c.Replicas)
@@ -169,6 +170,16 @@ func (e *Engine) StopForUpdate(ctx context.Context, id, pending string) error {
 		setPending(s, pending)
 		return setReplicas(s, &zero)
 	})
+}
+
+// withInit gives a container an init process unless its author decided. A shell
+// as process 1, from CMD python3 spider.py, ignores SIGTERM and would let each
+// stop take the whole grace time.
+func withInit(c *swarm.ContainerSpec) {
+	if c.Init == nil {
+		yes := true
+		c.Init = &yes
+	}
 }
 
 func setReplicas(s *swarm.ServiceSpec, replicas *int) error {

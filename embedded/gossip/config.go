@@ -29,6 +29,10 @@ func (g *Gossip) config(ctx context.Context) (*memberlist.Config, error) {
 	conf.Logger = logger
 	conf.Delegate, conf.Events, conf.Alive = g, g.roster, g.roster
 
+	// Spiders keep processors busy for hours, and a busy node is not a dead one.
+	// Swarm itself takes 20 s to call a node down, so there is time.
+	conf.ProbeInterval, conf.ProbeTimeout = 2*time.Second, time.Second
+	conf.SuspicionMult = 5
 	conf.TCPTimeout = 3 * time.Second
 	// Messages are small; compressing each costs more than it saves.
 	conf.EnableCompression = false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type logWriter struct {
 }
 
 func newLogWriter(to *slog.Logger) *logWriter {
-	return &logWriter{log: to, limit: rate.NewLimiter(rate.Every(10*time.Second), 5)}
+	return &logWriter{log: to, limit: rate.NewLimiter(rate.Every(30*time.Second), 5)}
 }
 
 // close drops what comes later: memberlist's goroutines end some time after its
@@ -34,9 +35,10 @@ func (w *logWriter) close() {
 	w.closed = true
 }
 
-// refuting is how memberlist says that it corrects others about itself, which
-// is what it should do after every restart.
-var refuting = []byte("Refuting")
+// usual are lines that memberlist takes for warnings, but which say that it works:
+// it corrects others about itself after every restart, and it tries TCP where a
+// node does not answer. When a node is given up, the roster says so.
+var usual = [][]byte{[]byte("Refuting"), []byte("Failed fallback TCP ping")}
 
 func (w *logWriter) Write(line []byte) (int, error) {
 	level, text := split(line)
@@ -70,7 +72,7 @@ func split(line []byte) (slog.Level, []byte) {
 	case "[WARN", "[ERR", "[ERROR":
 		level = slog.LevelWarn
 	}
-	if bytes.Contains(text, refuting) {
+	if slices.ContainsFunc(usual, func(u []byte) bool { return bytes.Contains(text, u) }) {
 		level = slog.LevelDebug
 	}
 	return level, bytes.TrimPrefix(text, []byte("memberlist: "))

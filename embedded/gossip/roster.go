@@ -27,7 +27,7 @@ type Member struct {
 	Node
 	State State
 	// Seen is when the cluster last had a sign of life. Members probe each other
-	// every second, so for one that is alive it is now; for another, when it was
+	// every few seconds, so for one alive it is now; for another, when it was
 	// given up.
 	Seen time.Time
 }

@@ -34,6 +34,12 @@ func BenchmarkWrite(b *testing.B) {
 			return c.ZAdd(b.Context(), "k", redis.Z{Score: float64(i), Member: value(items + i)}).Err()
 		}},
 		{"set-ttl", "keys", func(c *redis.Client, i int) error { return c.Set(b.Context(), value(i), "y", time.Hour).Err() }},
+		{"rpush-rewriting", "list", func(c *redis.Client, i int) error {
+			if i%100 == 0 { // one rewrite after the other
+				c.Do(b.Context(), "BGREWRITEAOF")
+			}
+			return c.RPush(b.Context(), "k", value(i)).Err()
+		}},
 		{"spop", "set", func(c *redis.Client, i int) error { return c.SPop(b.Context(), "k").Err() }},
 		{"zpopmin", "zset", func(c *redis.Client, i int) error { return c.ZPopMin(b.Context(), "k").Err() }},
 	} {

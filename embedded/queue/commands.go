@@ -125,7 +125,7 @@ var keyCommands = map[string]*command{
 var stringCommands = map[string]*command{
 	"APPEND":      {arity: 3, write: true},
 	"BITCOUNT":    {arity: -2},
-	"BITOP":       {arity: -4, keys: allKeys, write: true},
+	"BITOP":       {arity: -4, keys: allKeys, write: true, run: (*store).bitOp},
 	"BITPOS":      {arity: -3},
 	"DECR":        {arity: 2, write: true},
 	"DECRBY":      {arity: 3, write: true},

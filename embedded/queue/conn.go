@@ -103,10 +103,7 @@ func (c *conn) answer(ctx context.Context, requests <-chan []string) {
 		}
 		reply, wait := c.session.handle(ctx, args)
 		if wait != nil {
-			if err := c.out.Flush(); err != nil {
-				c.session.giveUp(wait)
-				return
-			}
+			c.out.Flush() // an error comes back with the reply
 			reply = c.await(ctx, wait)
 		}
 		if err := c.reply(reply, len(requests) == 0); err != nil || c.session.quit {
@@ -118,6 +115,7 @@ func (c *conn) answer(ctx context.Context, requests <-chan []string) {
 
 // await waits for the item that a blocking command wants.
 func (c *conn) await(ctx context.Context, w *waiter) string {
+	defer c.session.server.blocked.Add(-1)
 	var expired <-chan time.Time
 	if w.timeout > 0 {
 		timer := time.NewTimer(w.timeout)

@@ -1,3 +1,113 @@
 package queue
 
-func runChild() {}
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const childDir = "CRAWLBOX_QUEUE_TEST_DIR"
+
+// runChild turns the test binary into a queue, to be killed.
+func runChild() {
+	dir := os.Getenv(childDir)
+	if dir == "" {
+		return
+	}
+	opts := Options{Addr: "127.0.0.1:0", Password: testPassword, Dir: dir, RewriteSize: 64 << 10}
+	srv, err := New(opts, slog.New(slog.DiscardHandler))
+	if err == nil {
+		go func() {
+			<-srv.Ready()
+			fmt.Println(srv.Addr())
+		}()
+		err = srv.Run(context.Background())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func startChild(t *testing.T, dir string) (*exec.Cmd, *redis.Client) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the child did not start: %v", err)
+	}
+	c := redis.NewClient(&redis.Options{Addr: strings.TrimSpace(addr), Password: testPassword, MaxRetries: -1})
+	t.Cleanup(func() { c.Close() })
+	return cmd, c
+}
+
+// TestServer_Killed kills a queue in the middle of writes, several times over
+// the same folder. What was acknowledged more than a second before is there, and
+// nothing is out of order.
+func TestServer_Killed(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	dir := t.TempDir()
+	next := 0 // the number of the next item
+	for round := range 4 {
+		child, c := startChild(t, dir)
+		var acked []time.Time
+		first := next
+		kill := time.AfterFunc(time.Duration(900+round*333)*time.Millisecond, func() { child.Process.Signal(syscall.SIGKILL) })
+		for {
+			_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+				p.RPush(ctx, "jobs", next)
+				p.Set(ctx, "last", next, 0)
+				return nil
+			})
+			if err != nil {
+				break
+			}
+			acked = append(acked, time.Now())
+			next++
+		}
+		killed := time.Now()
+		kill.Stop()
+		child.Wait()
+
+		again, c := startChild(t, dir)
+		items := c.LRange(ctx, "jobs", 0, -1).Val()
+		for i, item := range items {
+			if item != fmt.Sprint(i) {
+				t.Fatalf("round %d: item %d is %q", round, i, item)
+			}
+		}
+		if last := c.Get(ctx, "last").Val(); last != fmt.Sprint(len(items)-1) {
+			t.Fatalf("round %d: half a transaction: last is %s of %d items", round, last, len(items))
+		}
+		if len(items) > next+1 {
+			t.Fatalf("round %d: %d items, sent were %d", round, len(items), next+1)
+		}
+		if lost := len(items) - first; lost < len(acked) {
+			if age := killed.Sub(acked[lost]); age > time.Second {
+				t.Errorf("round %d: a write acknowledged %v before the kill is lost", round, age)
+			}
+		}
+		t.Logf("round %d: %d acknowledged, %d kept", round, next, len(items))
+		next = len(items)
+		again.Process.Signal(syscall.SIGKILL)
+		again.Wait()
+	}
+}

@@ -54,6 +54,15 @@ func (s *store) replace(k dbKey, add string, items []string) {
 	}
 }
 
+// bitOp clears the target's deadline, which miniredis keeps.
+func (s *store) bitOp(c call) string {
+	reply := s.pass(c)
+	if !isError(reply) && len(c.args) > 2 {
+		s.pass(call{db: c.db, args: []string{"PERSIST", c.args[2]}})
+	}
+	return reply
+}
+
 // streamAdd notes the id that miniredis chose. The id is checked here because
 // miniredis makes the stream before it does.
 func (s *store) streamAdd(c call) string {

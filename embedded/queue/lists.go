@@ -79,6 +79,7 @@ func (l *lists) pop(k dbKey, left bool, count int) []string {
 	n := min(count, len(head))
 	items := slices.Clone(head[len(head)-n:])
 	slices.Reverse(items)
+	clear(head[len(head)-n:]) // the array stays, the items need not
 	l.setHead(k, head[:len(head)-n])
 	if n < count {
 		items = append(items, l.popTail(k, "LPOP", count-n)...)
@@ -110,6 +111,7 @@ func (l *lists) fillTail(k dbKey, count int) {
 	}
 	move := min(len(head), count+refill)
 	l.ask(k.db, append([]string{"LPUSH", k.key}, head[:move]...)...)
+	clear(head[:move])
 	l.setHead(k, head[move:])
 }
 
@@ -118,7 +120,6 @@ func (l *lists) setHead(k dbKey, head []string) {
 		delete(l.heads, k)
 		return
 	}
-	clear(head[len(head):cap(head)][:min(cap(head)-len(head), 1)]) // let go of the item just popped
 	l.heads[k] = head
 }
 

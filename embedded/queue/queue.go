@@ -64,6 +64,7 @@ type Server struct {
 	once    sync.Once
 	addr    atomic.Pointer[net.TCPAddr]
 	open    atomic.Int64 // connected clients
+	blocked atomic.Int64 // clients that wait for an item
 	clients atomic.Int64 // clients so far, for their ids
 }
 

@@ -185,7 +185,7 @@ func (w writer) command() []any {
 }
 
 // better are the commands whose faults in miniredis are mended here.
-var better = []string{"SDIFFSTORE", "SINTERSTORE", "SUNIONSTORE", "ZINTERSTORE", "ZUNIONSTORE"}
+var better = []string{"BITOP", "SDIFFSTORE", "SINTERSTORE", "SUNIONSTORE", "ZINTERSTORE", "ZUNIONSTORE"}
 
 // TestCommands_ReplyAsMiniredisDoes runs the same commands on a plain miniredis
 // and compares replies and, at the end, data.

@@ -102,6 +102,7 @@ func (s *session) block(cmd *command, c call) (reply string, wait *waiter) {
 		}
 		wait = &waiter{request: r, reply: make(chan string, 1)}
 		s.core.waiters.add(wait)
+		s.server.blocked.Add(1)
 		return ""
 	})
 	return reply, wait

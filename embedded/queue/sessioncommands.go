@@ -160,7 +160,7 @@ func (s *session) info([]string) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\ntcp_port:%d\r\n", redisVersion, s.server.addr.Load().Port)
-	fmt.Fprintf(&b, "# Clients\r\nconnected_clients:%d\r\n", s.server.open.Load())
+	fmt.Fprintf(&b, "# Clients\r\nconnected_clients:%d\r\nblocked_clients:%d\r\n", s.server.open.Load(), s.server.blocked.Load())
 	fmt.Fprintf(&b, "# Persistence\r\nloading:0\r\naof_enabled:1\r\naof_last_write_status:%s\r\n", persistence)
 	fmt.Fprint(&b, "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n# Keyspace\r\n")
 	for db := range databases {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -26,6 +27,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		fmt.Fprintln(os.Stderr, serveForEver(dir))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m,
 		// One for each NewApp; distribution has no way to stop it.
 		goleak.IgnoreTopFunction("github.com/docker/go-events.(*Broadcaster).run"))

@@ -70,6 +70,9 @@ func Open(dir string, opts Options, log *slog.Logger, rewrite Rewriter, apply fu
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("keep others out of the queue's folder: %w", err)
+	}
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,94 @@
+package apitest
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Images implements api.Backend.
+func (c *Cluster) Images(context.Context) ([]fleet.Image, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.images), nil
+}
+
+// RemoveImage implements api.Backend.
+func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	for i, img := range c.images {
+		if img.Repository+":"+img.Tag != ref {
+			continue
+		}
+		if len(img.Used) > 0 {
+			return fail(api.CodeConflict, "%s is used by service %s", ref, img.Used[0])
+		}
+		c.images = slices.Delete(c.images, i, i+1)
+		return nil
+	}
+	return fail(api.CodeNotFound, "unknown image %q; `crawlbox images` lists them", ref)
+}
+
+// CollectImages implements api.Backend.
+func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
+	if err := c.manager(); err != nil {
+		return api.GCReport{}, err
+	}
+	defer c.mu.Unlock()
+	return api.GCReport{Manifests: 2, Blobs: 7, Bytes: 128_000_000}, nil
+}
+
+// QueueLen implements api.Backend.
+func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if key != "" {
+		return []api.Items{{Key: key, Len: int64(len(c.queue[key]))}}, nil
+	}
+	var all []api.Items
+	for _, k := range slices.Sorted(maps.Keys(c.queue)) {
+		all = append(all, api.Items{Key: k, Len: int64(len(c.queue[k]))})
+	}
+	return all, nil
+}
+
+// QueuePeek implements api.Backend.
+func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	q := c.queue[key]
+	return api.Items{Key: key, Len: int64(len(q)), Items: slices.Clone(q[:min(n, len(q))])}, nil
+}
+
+// QueuePush implements api.Backend.
+func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	c.queue[key] = append(c.queue[key], items...)
+	return api.Items{Key: key, Len: int64(len(c.queue[key]))}, nil
+}
+
+// QueueClear implements api.Backend.
+func (c *Cluster) QueueClear(_ context.Context, key string) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	n := len(c.queue[key])
+	delete(c.queue, key)
+	return api.Items{Key: key, Len: int64(n)}, nil
+}

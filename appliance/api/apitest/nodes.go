@@ -1,0 +1,60 @@
+package apitest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Nodes implements api.Backend.
+func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.nodes), nil
+}
+
+// SetNode implements api.Backend.
+func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(node)
+	if err != nil {
+		return err
+	}
+	change := map[string]func(){
+		"promote":  func() { n.Role = fleet.RoleManager },
+		"demote":   func() { n.Role = fleet.RoleWorker },
+		"drain":    func() { n.Availability = fleet.AvailabilityDrain },
+		"pause":    func() { n.Availability = fleet.AvailabilityPause },
+		"activate": func() { n.Availability = fleet.AvailabilityActive },
+	}[verb]
+	if verb == "demote" && n.Leader {
+		return fail(api.CodeConflict, "%s is the last manager; promote another node first", n.Display)
+	}
+	change()
+	return nil
+}
+
+// RemoveNode implements api.Backend.
+func (c *Cluster) RemoveNode(_ context.Context, node string, force bool) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(node)
+	if err != nil {
+		return err
+	}
+	if n.State == fleet.StateReady && !force {
+		return fail(api.CodeConflict, "node %s is not down; run `crawlbox leave` on it, or use --force", n.Display)
+	}
+	id := n.ID
+	c.nodes = slices.DeleteFunc(c.nodes, func(n fleet.Node) bool { return n.ID == id })
+	return nil
+}

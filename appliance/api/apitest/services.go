@@ -1,0 +1,109 @@
+package apitest
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Services implements api.Backend.
+func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return slices.Clone(c.services), nil
+}
+
+// Inspect implements api.Backend.
+func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error) {
+	if err := c.manager(); err != nil {
+		return api.Inspect{}, err
+	}
+	defer c.mu.Unlock()
+	s, err := c.service(service)
+	if err != nil {
+		return api.Inspect{}, err
+	}
+	return api.Inspect{Service: *s, Spec: map[string]any{"Name": s.Name}}, nil
+}
+
+// Tasks implements api.Backend.
+func (c *Cluster) Tasks(_ context.Context, q api.TaskQuery) ([]fleet.Task, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if q.Service != "" {
+		if _, err := c.service(q.Service); err != nil {
+			return nil, err
+		}
+	}
+	if q.Node != "" {
+		if _, err := c.node(q.Node); err != nil {
+			return nil, err
+		}
+	}
+	var tasks []fleet.Task
+	for _, t := range c.tasks {
+		replaced := t.Desired == fleet.TaskShutdown
+		if (q.Service == "" || t.Service == q.Service) && (q.Node == "" || t.Node == q.Node) && (q.All || !replaced) {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks, nil
+}
+
+// Logs implements api.Backend: each task of the target has written two lines,
+// the second to stderr. The logs of "broken" break off after the first line.
+func (c *Cluster) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	lines, err := c.lines(q)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if err := fn(l); err != nil {
+			return err
+		}
+		if strings.HasPrefix(l.Task, "broken.") {
+			return fail(api.CodeUnavailable, "node h2 went away; its logs come back with it")
+		}
+	}
+	if q.Follow {
+		return c.wait(ctx, "logs")
+	}
+	return nil
+}
+
+func (c *Cluster) lines(q api.LogQuery) ([]api.LogLine, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	service, _, _ := strings.Cut(q.Target, ".")
+	if _, err := c.service(service); err != nil {
+		return nil, err
+	}
+	var lines []api.LogLine
+	for _, t := range c.tasks {
+		if t.Service != service || t.Desired == fleet.TaskShutdown || (q.Target != service && q.Target != t.Name()) {
+			continue
+		}
+		own := []api.LogLine{
+			{Time: t.Since, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stdout", Text: "got: item of " + t.Name()},
+			{Time: c.now, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stderr", Text: "warning: slow answer"},
+		}
+		own = slices.DeleteFunc(own, func(l api.LogLine) bool { return l.Time.Before(q.Since) })
+		if q.Tail >= 0 {
+			own = own[max(0, len(own)-q.Tail):]
+		}
+		lines = append(lines, own...)
+	}
+	if service == "robot" {
+		lines = append(lines, api.LogLine{Time: c.now, Text: "node h3 does not answer; its lines are missing"})
+	}
+	return lines, nil
+}

@@ -1,0 +1,69 @@
+package swarm
+
+import (
+	"context"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+)
+
+// BridgeNetwork is the network that Docker makes for a swarm, and leaves behind
+// when it leaves the swarm.
+const BridgeNetwork = "docker_gwbridge"
+
+// HasNetwork says whether this engine has a network of that name.
+func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err := e.cli.NetworkInspect(ctx, name, network.InspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, e.explain(err)
+}
+
+// RemoveNetwork removes a network of this engine. One that is not there is no
+// error.
+func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := e.cli.NetworkRemove(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	return e.explain(err)
+}
+
+// RemoveContainers removes the containers of a service from this engine: when
+// it leaves its swarm, Docker forgets those that have ended.
+func (e *Engine) RemoveContainers(ctx context.Context, service string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	label := filters.NewArgs(filters.Arg("label", "com.docker.swarm.service.name="+service))
+	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: label})
+	if err != nil {
+		return e.explain(err)
+	}
+	for _, c := range list {
+		err := e.cli.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return e.explain(err)
+		}
+	}
+	return nil
+}
+
+// RemoveImage removes an image from this engine, whatever names it has. One
+// that is not there is no error.
+func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{Force: true, PruneChildren: true})
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	return e.explain(err)
+}
