@@ -27,6 +27,13 @@ func (s Service) Mode() string {
 // IsJob tells whether the tasks run once and are done.
 func (s Service) IsJob() bool { return strings.HasSuffix(s.Mode(), "-job") }
 
+// SaysFailureAction tells whether the definition itself decides what becomes of
+// an update whose tasks end.
+func (s Service) SaysFailureAction() bool {
+	d := s.Compose.Deploy
+	return d != nil && d.UpdateConfig != nil && d.UpdateConfig.FailureAction != ""
+}
+
 func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal) }
 
 func (s *Service) checkDeploy() *Error {

@@ -64,6 +64,13 @@ type Queue struct {
 	Keys int64  `json:"keys"`
 }
 
+// QueueAddress is what a program needs to speak to the queue.
+type QueueAddress struct {
+	URL      string `json:"url"` // redis://default:PASSWORD@ADDRESS:PORT
+	Addr     string `json:"addr"`
+	Password string `json:"password"`
+}
+
 // TaskQuery chooses tasks. Empty fields choose all.
 type TaskQuery struct {
 	Service string // name or ID

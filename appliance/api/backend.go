@@ -34,6 +34,7 @@ type Backend interface {
 	RemoveImage(ctx context.Context, ref string) error
 	CollectImages(ctx context.Context) (GCReport, error)
 
+	QueueAddress(ctx context.Context) (QueueAddress, error)
 	QueueLen(ctx context.Context, key string) ([]Items, error)
 	QueuePeek(ctx context.Context, key string, n int) (Items, error)
 	QueuePush(ctx context.Context, key string, items []string) (Items, error)

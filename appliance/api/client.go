@@ -123,6 +123,11 @@ func (c *Client) CollectImages(ctx context.Context) (v GCReport, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/images/gc", nil, &v)
 }
 
+// QueueAddress returns where programs find the queue, with its password.
+func (c *Client) QueueAddress(ctx context.Context) (v QueueAddress, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/queue/address", nil, &v)
+}
+
 // QueueLen returns the length of the list key, or of every list where key is
 // empty.
 func (c *Client) QueueLen(ctx context.Context, key string) (v []Items, err error) {

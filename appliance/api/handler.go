@@ -47,6 +47,7 @@ func (h *handler) values() map[string]call {
 		"DELETE /v1/images":            h.removeImage,
 		"POST /v1/images/gc":           func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
 		"GET /v1/queue":                h.queueLen,
+		"GET /v1/queue/address":        func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
 		"GET /v1/queue/items":          h.queuePeek,
 		"POST /v1/queue/items":         h.queuePush,
 		"DELETE /v1/queue/items":       h.queueClear,

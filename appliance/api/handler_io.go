@@ -99,7 +99,7 @@ func (h *handler) guard(r *http.Request, run func() error) (err error) {
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler {
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares what is recovered the same way
 			panic(p)
 		}
 		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack", string(debug.Stack()))

@@ -100,6 +100,7 @@ var calls = []call{
 	{"remove an image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.02")) }},
 	{"remove a used image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.01")) }},
 	{"collect images", func(ctx context.Context, b api.Backend) (any, error) { return b.CollectImages(ctx) }},
+	{"queue address", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueAddress(ctx) }},
 	{"all queues", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueLen(ctx, "") }},
 	{"push", func(ctx context.Context, b api.Backend) (any, error) {
 		return b.QueuePush(ctx, "k &?ü", []string{"a", "<b>", "\x00\n"})

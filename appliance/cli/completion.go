@@ -23,7 +23,7 @@ func completionCmd() *cobra.Command {
   crawlbox completion bash > /etc/bash_completion.d/crawlbox
   crawlbox completion zsh > "${fpath[1]}/_crawlbox"
   crawlbox completion fish > ~/.config/fish/completions/crawlbox.fish`,
-		Args:      exactly(1, "one of bash, zsh and fish"),
+		Args:      exactlyOne("one of bash, zsh and fish"),
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()

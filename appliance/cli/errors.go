@@ -79,7 +79,7 @@ func (a argument) check(cmd *cobra.Command, args []string) error {
 
 func noArgs(cmd *cobra.Command, args []string) error { return argument{}.check(cmd, args) }
 
-func exactly(n int, name string) cobra.PositionalArgs { return argument{n, n, name}.check }
+func exactlyOne(name string) cobra.PositionalArgs { return argument{1, 1, name}.check }
 
 func atMost(n int, name string) cobra.PositionalArgs { return argument{0, n, name}.check }
 

@@ -6,7 +6,7 @@ func inspectCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "inspect SERVICE",
 		Short:             "Show all of a service as JSON, with Docker's own description",
-		Args:              exactly(1, "one service"),
+		Args:              exactlyOne("one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
 	jsonFlag(cmd) // accepted like everywhere; there is no other form

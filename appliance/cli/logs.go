@@ -22,7 +22,7 @@ func logsCmd(a *app) *cobra.Command {
 
 Each line begins with its task and node. What a task wrote to its standard error
 goes to standard error here too.`,
-		Args:              exactly(1, "one service or task"),
+		Args:              exactlyOne("one service or task"),
 		ValidArgsFunction: a.completeOne(taskNames),
 	}
 	asJSON := jsonFlag(cmd)

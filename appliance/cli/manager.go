@@ -3,7 +3,6 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
 )
 
@@ -31,9 +30,6 @@ Killed at any moment and started again it goes on where it was.`,
 			return err
 		}
 		opts.AdoptSwarm, opts.Join = *adopt, *join
-		if *join != "" {
-			return finish(cmd.Context(), node.RunWorker(cmd.Context(), fleet.RoleManager, opts))
-		}
 		return finish(cmd.Context(), node.RunManager(cmd.Context(), opts))
 	}
 	return cmd

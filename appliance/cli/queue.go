@@ -14,7 +14,30 @@ import (
 
 func queueCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "queue", Short: "Look into the embedded queue, and fill it"},
-		queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a))
+		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a))
+}
+
+func queueURLCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "url",
+		Short: "Print the queue's URL with its password, as Redis clients take it",
+		Example: "  docker service create --env REDIS_URL=$(crawlbox queue url) ...\n" +
+			"  redis-cli -u $(crawlbox queue url) ping",
+		Args: noArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		addr, err := c.QueueAddress(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return show(a, *asJSON, addr, func(s screen, v api.QueueAddress) { fmt.Fprintln(s.w, v.URL) })
+	}
+	return cmd
 }
 
 func queueLenCmd(a *app) *cobra.Command {
@@ -54,7 +77,7 @@ func queuePeekCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "peek KEY",
 		Short:             "Show the next items of a list, one a line, without taking them",
-		Args:              exactly(1, "one key"),
+		Args:              exactlyOne("one key"),
 		ValidArgsFunction: a.completeOne(queueKeys),
 	}
 	asJSON := jsonFlag(cmd)
@@ -84,7 +107,7 @@ func queueClearCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "clear KEY",
 		Short:             "Delete a list",
-		Args:              exactly(1, "one key"),
+		Args:              exactlyOne("one key"),
 		ValidArgsFunction: a.completeOne(queueKeys),
 	}
 	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")

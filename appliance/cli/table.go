@@ -99,5 +99,5 @@ func (t *table) writeRow(s screen, cells []cell, widths []int) {
 		b.WriteString(strings.Repeat(" ", pad))
 		left = max(0, left-widths[i]-len(gap))
 	}
-	io.WriteString(s.w, strings.TrimRight(b.String(), " ")+"\n")
+	_, _ = io.WriteString(s.w, strings.TrimRight(b.String(), " ")+"\n")
 }

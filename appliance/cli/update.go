@@ -15,7 +15,7 @@ func updateCmd(a *app) *cobra.Command {
 		Long: `Bring a service to another image, a share of its replicas at a time, and follow
 until all run it. With --stop-first-all no two versions run at the same time.`,
 		Example:           "  crawlbox update spider --image localhost:8003/spider:0.02",
-		Args:              exactly(1, "one service"),
+		Args:              exactlyOne("one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
 	flags := addChangeFlags(cmd)

@@ -107,7 +107,7 @@ func (d *demo) gaveUp(ctx context.Context) error {
 	if d.Terminal {
 		fmt.Fprintln(d.Out)
 	}
-	if context.Cause(ctx) != context.DeadlineExceeded {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return ctx.Err()
 	}
 	tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)

@@ -25,6 +25,16 @@ func (s Snapshot) Service(nameOrID string) (Service, bool) {
 	return Service{}, false
 }
 
+// TasksOf returns the tasks of a service, by ID.
+func (s Snapshot) TasksOf(serviceID string) (tasks []Task) {
+	for _, t := range s.Tasks {
+		if t.ServiceID == serviceID {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks
+}
+
 // NodeName returns the display name of a node, or its ID where it is unknown.
 func (s Snapshot) NodeName(id string) string {
 	for _, n := range s.Nodes {

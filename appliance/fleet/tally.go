@@ -1,6 +1,9 @@
 package fleet
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // Slot groups the tasks of one service that followed each other in one place:
 // the same slot number, or for a global service the same node. Newest first.
@@ -40,6 +43,12 @@ func Slots(tasks []Task) []Slot {
 		slots = append(slots, s)
 	}
 	return slots
+}
+
+// Finishes says whether a task ended with exit code 0 by itself: the program is
+// one that comes to an end, as a spider does when its queue is empty.
+func Finishes(tasks []Task) bool {
+	return slices.ContainsFunc(tasks, func(t Task) bool { return t.State == TaskComplete })
 }
 
 // newer orders the tasks of a slot: one that shall run stands before one that

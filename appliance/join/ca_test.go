@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"go.uber.org/goleak"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

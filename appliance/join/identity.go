@@ -184,9 +184,18 @@ func (id *Identity) String() string { return id.Node.Role + " " + id.Node.ID }
 // Format implements fmt.Formatter, for all verbs.
 func (id *Identity) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, id.String()) }
 
+// HasIdentity says whether there is an identity in dir, or something that can't
+// be looked at.
+func HasIdentity(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, identityFile))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Forget removes the identity and the journal from dir, for a node that left.
+// Cut off between two files, it can be run again, and what is left of it does
+// not stand in the way of another join.
 func Forget(dir string) error {
-	for _, name := range []string{identityFile, journalFile, keyFile} {
+	for _, name := range []string{journalFile, identityFile, keyFile} {
 		err := os.Remove(filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("forget identity: %w", err)

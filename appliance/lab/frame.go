@@ -51,11 +51,11 @@ func startFrame(dir string, flags uintptr, script string, args ...string) (*fram
 	}
 	f := &frame{cmd: cmd, stdin: stdin}
 	if err := recordPID(dir, cmd.Process.Pid); err != nil {
-		f.stop()
+		_ = f.stop()
 		return nil, err
 	}
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
-		f.stop()
+		_ = f.stop()
 		return nil, fmt.Errorf("%s", lastLine(log.Name(), "the script ended early"))
 	}
 	return f, nil
@@ -74,7 +74,7 @@ func (f *frame) stop() error {
 		return err
 	}
 	gone := make(chan struct{})
-	go func() { f.cmd.Wait(); close(gone) }()
+	go func() { _ = f.cmd.Wait(); close(gone) }()
 	select {
 	case <-gone:
 		return nil

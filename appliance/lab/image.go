@@ -26,7 +26,10 @@ func PythonImage(t TB) string {
 	path, err := debian(t, "python", ".tar",
 		"--include=python3,python3-pip,python3-redis",
 		// The marker forbids pip to install for all users.
-		`--customize-hook=rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED`)
+		`--customize-hook=rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED`,
+		// Python 3.6 takes PYTHONUNBUFFERED=0, as the walkthrough has it, for
+		// yes; later ones take it for no.
+		`--customize-hook=echo 'import os, sys; "PYTHONUNBUFFERED" in os.environ and sys.stdout.reconfigure(line_buffering=True)' >"$1"/usr/lib/python3/dist-packages/unbuffered.pth`)
 	if err != nil {
 		t.Fatalf("lab: python image: %v", err)
 	}

@@ -157,7 +157,7 @@ func (l *Lab) close() {
 	l.reportLogs()
 	hosts := l.Hosts()
 	err := each(hosts, (*Host).powerOff)
-	l.bridge.stop()
+	_ = l.bridge.stop()
 	if err == nil {
 		err = removeLab(l.dir)
 	}

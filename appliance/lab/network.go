@@ -66,7 +66,7 @@ func (h *Host) plugIn() error {
 // is switched on again has the same name.
 func (h *Host) unplug() error {
 	return poll(10*time.Second, func() error {
-		batch(h.lab.bridge.pid(), "ip", "link del "+h.cable) // it may be gone already; the look below tells
+		_ = batch(h.lab.bridge.pid(), "ip", "link del "+h.cable) // it may be gone already; the look below tells
 		return inside(h.lab.bridge.pid(), network, func() error {
 			if _, err := net.InterfaceByName(h.cable); err == nil {
 				return fmt.Errorf("cable %s can't be unplugged", h.cable)

@@ -52,7 +52,7 @@ func (h *Host) startProc(name string, args []string) (*Proc, error) {
 	}
 	go func() {
 		defer close(p.done)
-		p.cmd.Wait()
+		_ = p.cmd.Wait()
 	}()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,13 +68,13 @@ func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
 // Kill ends the process with SIGKILL and waits until it is gone.
 func (p *Proc) Kill() {
-	p.cmd.Process.Kill() // fails only for one that has ended
+	_ = p.cmd.Process.Kill() // fails only for one that has ended
 	<-p.done
 }
 
 // Stop sends SIGTERM, waits, and returns the exit code.
 func (p *Proc) Stop(ctx context.Context) (int, error) {
-	p.Signal(syscall.SIGTERM) // fails only for one that has ended
+	_ = p.Signal(syscall.SIGTERM) // fails only for one that has ended
 	return p.Wait(ctx)
 }
 

@@ -34,7 +34,7 @@ func killRecorded(path string) error {
 		if now, err := startTime(pid); err != nil || now != start {
 			return nil
 		}
-		unix.Kill(pid, unix.SIGKILL)
+		_ = unix.Kill(pid, unix.SIGKILL)
 		return fmt.Errorf("process %d does not end", pid)
 	})
 }

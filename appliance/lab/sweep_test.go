@@ -108,7 +108,7 @@ func leftovers(dir string) error {
 	}
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(dir))
 	if err != nil || len(groups) > 0 {
-		return fmt.Errorf("cgroups are there: %v, %v", groups, err)
+		return fmt.Errorf("cgroups are there: %v, %w", groups, err)
 	}
 	return processesIn(dir)
 }

@@ -148,6 +148,8 @@ func troubles(snap fleet.Snapshot) (list []string) {
 		switch {
 		case s.Update == "paused" || s.Update == "rollback_paused":
 			list = append(list, fmt.Sprintf("service %s: its update stopped halfway; look with `crawlbox ps %s`", s.Name, s.Name))
+		case s.Update == "rollback_completed":
+			list = append(list, fmt.Sprintf("service %s: its last update failed and the version before it runs again (%s); look with `crawlbox ps --all %s`", s.Name, s.Message, s.Name))
 		case !s.Settled():
 			list = append(list, fmt.Sprintf("service %s: %d of %d running%s; look with `crawlbox ps %s`", s.Name, s.Running, s.Desired, lastError(snap, s.ID), s.Name))
 		}

@@ -56,10 +56,21 @@ func (b *backend) SetNode(ctx context.Context, ref, verb string) error {
 	default:
 		return invalid("unknown change %q of a node; use promote, demote, drain, activate or pause", verb)
 	}
-	if err != nil && strings.Contains(err.Error(), "last manager") {
+	return b.explain(lonely(n, err))
+}
+
+// lonely says what to do where Swarm would be left with no manager, or with too
+// few that agree.
+func lonely(n fleet.Node, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "last manager"):
 		return conflict("%s is the last manager and can't be demoted; promote another node first", n.Display)
+	case strings.Contains(err.Error(), "loss of quorum"):
+		return conflict("%s can't be demoted: the managers that answer would be too few; see `crawlbox nodes`, start the others or promote another node first", n.Display)
 	}
-	return b.explain(err)
+	return err
 }
 
 func (b *backend) RemoveNode(ctx context.Context, ref string, force bool) error {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +26,17 @@ func (b *backend) queueClient() (*redis.Client, error) {
 		return nil, b.onlyOn("the queue")
 	}
 	return nil, conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", b.cfg.File)
+}
+
+func (b *backend) QueueAddress(context.Context) (api.QueueAddress, error) {
+	c, err := b.queueClient()
+	if err != nil {
+		return api.QueueAddress{}, err
+	}
+	v := api.QueueAddress{Addr: net.JoinHostPort(b.addr, strconv.Itoa(int(b.cfg.Queue.Port))), Password: c.Options().Password}
+	// redis-cli takes an empty user for one of that name, so it is spelt out.
+	v.URL = (&url.URL{Scheme: "redis", User: url.UserPassword("default", v.Password), Host: v.Addr}).String()
+	return v, nil
 }
 
 func (b *backend) QueueLen(ctx context.Context, key string) ([]api.Items, error) {

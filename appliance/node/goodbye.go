@@ -37,7 +37,9 @@ func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, n := range nodes {
-		if n.ID != bye.Node {
+		// What a node was before it joined again is down, and goes with it.
+		former := n.State != fleet.StateReady && n.Role == fleet.RoleWorker && sameHost(r.RemoteAddr, n.Addr)
+		if n.ID != bye.Node && !former {
 			continue
 		}
 		if n.Role != fleet.RoleWorker || !sameHost(r.RemoteAddr, n.Addr) {

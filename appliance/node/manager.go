@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 
 	"github.com/redis/go-redis/v9"
 
@@ -37,8 +36,12 @@ type Manager struct {
 }
 
 // RunManager runs a manager until ctx ends, a part of it fails or it has left
-// the cluster, which is ErrLeft.
+// the cluster, which is ErrLeft. One that joins a cluster, or did so before, is
+// a Worker with the role of a manager.
 func RunManager(ctx context.Context, opts Options) error {
+	if opts.Join != "" || stateOf(opts.Config.DataDir) == stateJoined {
+		return RunWorker(ctx, fleet.RoleManager, opts)
+	}
 	g, err := prepare(opts)
 	if err != nil {
 		return err
@@ -65,7 +68,7 @@ func RunManager(ctx context.Context, opts Options) error {
 // settle finds out where this node stands, opens its ports and makes or takes
 // up its swarm.
 func (m *Manager) settle(ctx context.Context) (err error) {
-	if m.record, err = loadRecord(m.dir("cluster.json")); err != nil {
+	if m.record, err = loadRecord(m.dir(recordFile)); err != nil {
 		return err
 	}
 	info, err := m.askEngine(ctx)
@@ -169,7 +172,8 @@ func (m *Manager) buildQueue() error {
 
 func (m *Manager) parts() []lifecycle.Part {
 	images := m.registry.Handler()
-	parts := []lifecycle.Part{{Name: "registry", Component: serve(images, nil, m.log, m.local)}}
+	services := newReconciler(m.engine, m.runner, m.cfg, m.opts.Reload, m.log)
+	parts := []lifecycle.Part{{Name: "registry", Component: serve(services.afterPush(images), nil, m.log, m.local)}}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
 			Component: serve(registry.ReadOnly(images), m.identity.ServerTLS(), m.log, m.ground.registry)})
@@ -177,13 +181,12 @@ func (m *Manager) parts() []lifecycle.Part {
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
 	}
-	services := newReconciler(m.engine, m.runner, m.cfg, m.opts.Reload, m.log)
 	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, back: services.again, log: m.log}
 	return append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Part{Name: "node port", Component: serve(m.nodeHandler(images), m.identity.ServerTLS(), m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
-		lifecycle.Part{Name: "local API", Component: serve(api.Handler(m.backend(), m.log), nil, m.log, m.socket)},
+		lifecycle.Part{Name: "local API", Component: serve(api.Handler(m.backend(services.problems), m.log), nil, m.log, m.socket)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
 	)
@@ -269,26 +272,11 @@ func (m *Manager) token(_ context.Context, role string) (api.Token, error) {
 	return api.Token{Role: role, Join: line, Command: "crawlbox " + role + " --join " + line}, nil
 }
 
-func (m *Manager) backend() *backend {
+func (m *Manager) backend(problems func() []string) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
-		token: m.token, leave: m.leave, problems: func() []string { return nil },
+		token: m.token, leave: m.leave, problems: problems,
 	}
-}
-
-// leave ends the cluster: without this node there is no registry, no queue and
-// no way to join.
-func (m *Manager) leave(ctx context.Context, force bool) error {
-	if !force {
-		return conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.name)
-	}
-	if err := m.engine.Leave(ctx, true); err != nil {
-		return err
-	}
-	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
-		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.key")), os.RemoveAll(m.record.path))
-	m.leaving(ErrLeft)
-	return err
 }

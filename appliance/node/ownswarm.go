@@ -27,7 +27,7 @@ const (
 func judge(info swarm.Info, r record, adopt bool) (found, error) {
 	switch {
 	case info.State == swarm.StateInactive && r.Cluster != "":
-		return 0, fmt.Errorf("Docker has left the swarm that crawlbox made on this machine; to make a new one, remove %s and join the other nodes again", r.path)
+		return 0, fmt.Errorf("Docker has left the swarm that crawlbox made on this machine; end it here too with `crawlbox leave --force`, then start it anew")
 	case info.State == swarm.StateInactive:
 		return swarmMissing, nil
 	case info.State == swarm.StateLocked:

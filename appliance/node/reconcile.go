@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -25,6 +29,9 @@ type reconciler struct {
 	kick   chan struct{}
 	cfg    configs.Config // the last one that was whole
 	told   map[string]string
+
+	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
+	unready atomic.Pointer[string] // why the last round did not come to its end
 }
 
 const retryInterval = 15 * time.Second
@@ -78,8 +85,10 @@ func (r *reconciler) reload() bool {
 	cfg, err := r.load()
 	if err != nil {
 		r.log.Error("the config file is broken; the state before it stays", "error", err)
+		r.broken.Store(line("the config file is broken and the state before it stays: ", err))
 		return false
 	}
+	r.broken.Store(nil)
 	r.log.Info("the config file changed", "file", r.file, "services", len(cfg.Services))
 	r.cfg = cfg
 	return true
@@ -90,10 +99,41 @@ func (r *reconciler) round(ctx context.Context) (retry bool) {
 	err := errors.Join(r.settings(ctx), r.resume(ctx), r.apply(ctx))
 	if err == nil || ctx.Err() != nil {
 		delete(r.told, "")
+		r.unready.Store(nil)
 		return false
+	}
+	if !errors.Is(err, swarm.ErrUnreachable) && !errors.Is(err, swarm.ErrStopped) { // the status says so anyway
+		r.unready.Store(line("", err))
 	}
 	r.tell("", slog.LevelError, "apply the config", "error", err)
 	return !errors.Is(err, swarm.ErrNotManager)
+}
+
+func line(before string, err error) *string {
+	text := before + strings.ReplaceAll(err.Error(), "\n", "; ")
+	return &text
+}
+
+// problems are what the user shall know of the config. It may be called from
+// any goroutine.
+func (r *reconciler) problems() (list []string) {
+	for _, p := range []*atomic.Pointer[string]{&r.broken, &r.unready} {
+		if text := p.Load(); text != nil {
+			list = append(list, *text)
+		}
+	}
+	return list
+}
+
+// afterPush lets h serve and asks for another round when an image was pushed: a
+// service may wait for it.
+func (r *reconciler) afterPush(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		h.ServeHTTP(w, req)
+		if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/manifests/") {
+			r.again()
+		}
+	})
 }
 
 // tell logs what is said about a subject once, until it changes.
@@ -149,12 +189,13 @@ func (r *reconciler) apply(ctx context.Context) error {
 	}
 	var errs []error
 	for _, step := range rollout.Plan(snap, defs, r.cfg.Prune) {
-		errs = append(errs, r.do(ctx, step, byName[step.Service]))
+		errs = append(errs, r.do(ctx, step, byName[step.Service], fleet.Finishes(snap.TasksOf(step.ID))))
 	}
 	return errors.Join(errs...)
 }
 
-func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Service) (err error) {
+// do takes one step; finishes is about the service as it runs now.
+func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Service, finishes bool) (err error) {
 	switch step.Action {
 	case rollout.Report, rollout.Refuse:
 		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
@@ -164,7 +205,7 @@ func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Serv
 	case rollout.Remove:
 		err = r.engine.Remove(ctx, step.ID)
 	default:
-		err = r.define(ctx, step, svc)
+		err = r.define(ctx, step, svc, finishes)
 	}
 	if err != nil {
 		return fmt.Errorf("%s service %s: %w", step.Action, step.Service, err)
@@ -174,10 +215,18 @@ func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Serv
 	return nil
 }
 
-func (r *reconciler) define(ctx context.Context, step rollout.Step, svc configs.Service) error {
+func (r *reconciler) define(ctx context.Context, step rollout.Step, svc configs.Service, finishes bool) error {
 	spec, err := swarm.ServiceSpec(svc)
 	if err != nil {
 		return err
+	}
+	// A service with an image that nobody pushed would start later, by its tag,
+	// with whatever each node finds under it then.
+	if _, err := r.engine.Digest(ctx, svc.Compose.Image); errors.Is(err, swarm.ErrNoImage) {
+		return fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)
+	}
+	if finishes && !svc.SaysFailureAction() {
+		swarm.TolerateEnd(&spec)
 	}
 	if step.Action == rollout.Create {
 		_, err = r.engine.Create(ctx, spec)

@@ -12,6 +12,9 @@ import (
 	"github.com/google/renameio/v2"
 )
 
+// recordFile is where a record is kept, in the data folder.
+const recordFile = "cluster.json"
+
 // record is cluster.json: the swarm that this manager made or took over. It is
 // written before the swarm is made, with Begun alone, and after it, with its
 // ID: so that a swarm found on the machine is known as our own whenever the

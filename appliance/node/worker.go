@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -67,6 +66,9 @@ func (w *Worker) settle(ctx context.Context) error {
 	if w.opts.Join == "" {
 		if err != nil {
 			return err
+		}
+		if id.Node.Role != w.role {
+			return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with `crawlbox leave`", id.Node.Role, id.Node.Role)
 		}
 		return w.resume(ctx, id)
 	}
@@ -210,14 +212,7 @@ func (w *Worker) registries() []string {
 }
 
 func (w *Worker) build() (err error) {
-	w.client = &http.Client{Transport: &http.Transport{
-		TLSClientConfig:       w.identity.ClientTLS(fleet.RoleManager),
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 15 * time.Second,
-		IdleConnTimeout:       time.Minute,
-		MaxIdleConnsPerHost:   8,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-	}}
+	w.client = managerClient(w.identity)
 	w.mirror, err = mirror.Open(mirror.Options{
 		Dir: w.cfg.MirrorDir(), MaxBytes: int64(w.cfg.Mirror.MaxSize), Manager: w.primary,
 		Source: &mirror.HTTPSource{Client: w.client, Bases: w.bases},
@@ -232,6 +227,18 @@ func (w *Worker) build() (err error) {
 		return errors.Join(err, w.mirror.Close())
 	}
 	return nil
+}
+
+// managerClient speaks to the managers of a node's cluster, and to nobody else.
+func managerClient(id *join.Identity) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:       id.ClientTLS(fleet.RoleManager),
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 15 * time.Second,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   8,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+	}}
 }
 
 func (w *Worker) self() gossip.Node {
@@ -255,6 +262,9 @@ func (w *Worker) primary() string {
 		return "of this cluster"
 	}
 	addr := managers[0].Addr()
+	if w.gossip == nil { // crawlbox does not run
+		return addr.String()
+	}
 	for _, m := range w.gossip.Members() {
 		if m.Addr == addr {
 			return fmt.Sprintf("%s (%s)", m.Name, addr)
@@ -296,38 +306,4 @@ func (w *Worker) problems() (list []string) {
 		}
 	}
 	return list
-}
-
-// leave takes the node out of the cluster, here and on the manager.
-func (w *Worker) leave(ctx context.Context, force bool) error {
-	info, err := w.engine.Info(ctx)
-	if err != nil {
-		return err
-	}
-	if info.Manager {
-		return conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
-	}
-	if err := w.reachManager(ctx); err != nil && !force {
-		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
-	}
-	if err := w.engine.Leave(ctx, false); err != nil {
-		return err
-	}
-	if err := w.sayGoodbye(ctx, info.NodeID); err != nil {
-		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
-	}
-	if err := w.forget(); err != nil {
-		return err
-	}
-	w.leaving(ErrLeft)
-	return nil
-}
-
-// forget removes what the node kept of the cluster.
-func (w *Worker) forget() error {
-	var errs []error
-	for _, registry := range w.registries() {
-		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
-	}
-	return errors.Join(append(errs, join.Forget(w.dir("node")), os.RemoveAll(w.cfg.MirrorDir()))...)
 }

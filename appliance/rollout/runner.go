@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,24 +114,26 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 	}
 }
 
-// look reads one service; nil is one that is gone.
+// look reads one service; nil is one that is gone, whose tasks remain until
+// their containers are gone too.
 func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.Node, []fleet.Task, error) {
 	nodes, err := r.cluster.Nodes(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	tasks, err := r.cluster.Tasks(ctx, id)
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	svc, err := r.cluster.Service(ctx, id)
-	if errors.Is(err, swarm.ErrNotFound) {
-		return nil, nodes, tasks, nil
-	}
-	if err != nil {
+	if err == nil {
+		tasks, err := r.cluster.Tasks(ctx, id)
+		if !errors.Is(err, swarm.ErrNotFound) {
+			return &svc, nodes, tasks, err
+		}
+	} else if !errors.Is(err, swarm.ErrNotFound) {
 		return nil, nil, nil, err
 	}
-	return &svc, nodes, tasks, nil
+	// Swarm does not list the tasks of a service that it does not know.
+	tasks, err := r.cluster.Tasks(ctx, "")
+	tasks = slices.DeleteFunc(tasks, func(t fleet.Task) bool { return t.ServiceID != id })
+	return nil, nodes, tasks, err
 }
 
 // rolledBack says whether Swarm gave up an update that began after was.
@@ -141,6 +144,9 @@ func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
 	cause := p.LastErr
 	if cause == "" {
 		cause = now.Message
+	}
+	if p.Failures == 0 {
+		cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
 	switch now.Update {
 	case "paused", "rollback_paused":

@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/crawlbox/crawlbox/configs"
 	dockerswarm "github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 func serviceMode(svc configs.Service) dockerswarm.ServiceMode {

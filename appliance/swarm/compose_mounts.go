@@ -8,9 +8,10 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/crawlbox/crawlbox/configs"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/go-units"
+
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // serviceMounts are the volumes and the tmpfs of a service. Swarm makes named

@@ -140,11 +140,12 @@ func (e *Engine) Scale(ctx context.Context, id string, replicas int) error {
 	})
 }
 
-// Image is what SetImage changes beside the image itself.
+// ImageChange is what SetImage changes beside the image itself.
 type ImageChange struct {
 	Image       string // name:tag, pinned by digest on the way if a registry knows it
 	Parallelism uint64 // replicas that are replaced at once; 0: all
 	Replicas    *int   // also set the number of replicas
+	Finishes    bool   // see TolerateEnd
 	Pending     string // the journal label; see fleet.LabelPending
 }
 
@@ -157,6 +158,9 @@ func (e *Engine) SetImage(ctx context.Context, id string, c ImageChange) error {
 		s.TaskTemplate.ContainerSpec.Image = c.Image
 		withInit(s.TaskTemplate.ContainerSpec)
 		s.UpdateConfig = withParallelism(s.UpdateConfig, c.Parallelism)
+		if c.Finishes {
+			TolerateEnd(s)
+		}
 		setPending(s, c.Pending)
 		return setReplicas(s, c.Replicas)
 	})
@@ -214,6 +218,18 @@ func withParallelism(u *swarm.UpdateConfig, n uint64) *swarm.UpdateConfig {
 	c := *u
 	c.Parallelism = n
 	return &c
+}
+
+// TolerateEnd lets an update of a service whose tasks come to an end go through.
+// Swarm takes every task that ends while an update watches it for a failure,
+// also one with exit code 0, and would stop or roll back a good update of
+// spiders whose queue is empty. It cannot be told the difference, neither by
+// max_failure_ratio nor by a short monitor time, so the update goes on whatever
+// ends, and a bad image is for its user to see.
+func TolerateEnd(s *swarm.ServiceSpec) {
+	if s.UpdateConfig != nil {
+		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionContinue
+	}
 }
 
 // Remove removes a service, by ID. Its containers go after it.

@@ -6,7 +6,6 @@ import (
 	"sort"
 	"time"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
@@ -80,18 +79,13 @@ func (e *Engine) Tasks(ctx context.Context, serviceID string) ([]fleet.Task, err
 		args.Add("service", serviceID)
 	}
 	list, err := e.cli.TaskList(ctx, swarm.TaskListOptions{Filters: args})
-	if cerrdefs.IsNotFound(err) {
-		// The filter does not know a service that was removed; its tasks are
-		// there until their containers are gone.
-		list, err = e.cli.TaskList(ctx, swarm.TaskListOptions{})
-	}
 	if err != nil {
 		return nil, e.explain(err)
 	}
 	tasks := make([]fleet.Task, 0, len(list))
 	for _, t := range list {
 		// Tasks of networks and the like have no container.
-		if t.Spec.ContainerSpec != nil && (serviceID == "" || t.ServiceID == serviceID) {
+		if t.Spec.ContainerSpec != nil {
 			tasks = append(tasks, taskOf(t))
 		}
 	}

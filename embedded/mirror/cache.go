@@ -241,7 +241,7 @@ func (c *cache) diskHas(size int64) bool {
 	if size == 0 || unix.Statfs(c.dir, &st) != nil {
 		return true
 	}
-	return int64(st.Bavail)*int64(st.Bsize)-size >= c.minFree
+	return int64(st.Bavail)*st.Bsize-size >= c.minFree
 }
 
 // create makes a file to be committed or removed.

@@ -41,7 +41,7 @@ func (r *reader) Seek(offset int64, whence int) (int64, error) {
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.read(p)
 	r.offset += int64(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		r.err = err
 	}
 	return n, err

@@ -75,7 +75,7 @@ func (r *resumer) Read(p []byte) (int, error) {
 
 // reopen goes on after the body broke off.
 func (r *resumer) reopen(broke error) error {
-	if broke == io.EOF {
+	if errors.Is(broke, io.EOF) {
 		broke = io.ErrUnexpectedEOF
 	}
 	r.body.Close()
@@ -133,10 +133,10 @@ func (v *verified) Read(p []byte) (int, error) {
 		return 0, v.end()
 	}
 	n, err := v.Reader.Read(p)
-	v.verifier.Write(p[:n]) // never fails
+	_, _ = v.verifier.Write(p[:n]) // never fails
 	v.left -= int64(n)
 	if v.left == 0 {
-		if end := v.end(); end != io.EOF {
+		if end := v.end(); !errors.Is(end, io.EOF) {
 			return 0, end
 		}
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ func BenchmarkWrite(b *testing.B) {
 
 // popAgain fails when the list ran dry: the number would mean nothing.
 func popAgain(cmd *redis.StringCmd, c *redis.Client, b *testing.B) error {
-	if cmd.Err() == redis.Nil {
+	if errors.Is(cmd.Err(), redis.Nil) {
 		return fmt.Errorf("the list is empty: run with -benchtime below 100000x")
 	}
 	return cmd.Err()

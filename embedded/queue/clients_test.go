@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -109,7 +110,7 @@ func TestClients_GoRedis(t *testing.T) {
 		if got, err := c.ZRangeWithScores(ctx, "z", 0, -1).Result(); err != nil || len(got) != 1 || got[0].Score != 2 {
 			t.Errorf("protocol %d: ZRANGE: %v %v", proto, got, err)
 		}
-		if err := c.BLPop(ctx, time.Second, "nothing").Err(); err != redis.Nil {
+		if err := c.BLPop(ctx, time.Second, "nothing").Err(); !errors.Is(err, redis.Nil) {
 			t.Errorf("protocol %d: BLPOP of nothing: %v", proto, err)
 		}
 		c.HSet(ctx, "h", "f", "v")

@@ -98,7 +98,7 @@ func (c *conn) read(ctx context.Context, requests chan<- []string) {
 func (c *conn) answer(ctx context.Context, requests <-chan []string) {
 	for args := range requests {
 		if args == nil {
-			c.refuse(errProtocol)
+			_ = c.refuse(errProtocol)
 			return
 		}
 		reply, wait := c.session.handle(ctx, args)
@@ -146,7 +146,7 @@ func (c *conn) reply(reply string, last bool) error {
 
 func (c *conn) refuse(err error) error {
 	if errors.Is(err, errProtocol) || errors.Is(err, errTooLarge) {
-		c.reply(replyError(err.Error()), true)
+		_ = c.reply(replyError(err.Error()), true)
 	}
 	return err
 }

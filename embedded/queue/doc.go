@@ -37,8 +37,8 @@
 //
 // # Limits
 //
-// After kill -9 or a power cut at most the last second of acknowledged writes is
-// missing, after a clean stop nothing. When the disk is full or too slow to keep
+// After kill -9 or a power cut at most one second of acknowledged writes, the
+// last, is missing; after a clean stop nothing. When the disk is full or too slow to keep
 // that promise, writes get a MISCONF error and reads go on.
 //
 // Everything has to fit into memory, twice while the journal is rewritten, and

@@ -169,8 +169,8 @@ func (l *lists) fold(k dbKey) {
 		db := l.redis.DB(k.db)
 		tail, _ := db.List(k.key)
 		db.Del(k.key)
-		db.Push(k.key, head...)
-		db.Push(k.key, tail...)
+		_, _ = db.Push(k.key, head...)
+		_, _ = db.Push(k.key, tail...)
 	}
 	if at, _ := parseInt(deadline); at > 0 {
 		l.ask(k.db, "PEXPIREAT", k.key, strconv.FormatInt(at, 10))

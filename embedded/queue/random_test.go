@@ -239,10 +239,10 @@ func TestData_SurvivesRestartAndRewrite(t *testing.T) {
 			for round := range 4 {
 				q := startQueue(t, testOptions(dir))
 				c := q.client(t)
-				randomWrites(t, ctx, c, w, 400)
+				randomWrites(ctx, t, c, w, 400)
 				before := dumpAll(t, c, databases, true)
 				if round%2 == 1 {
-					forceRewrite(t, ctx, c, dir)
+					forceRewrite(ctx, t, c, dir)
 				}
 				if err := q.stop(); err != nil {
 					t.Fatal(err)
@@ -258,7 +258,7 @@ func TestData_SurvivesRestartAndRewrite(t *testing.T) {
 }
 
 // randomWrites mixes single commands, transactions, scripts and databases.
-func randomWrites(t *testing.T, ctx context.Context, c *redis.Client, w writer, n int) {
+func randomWrites(ctx context.Context, t *testing.T, c *redis.Client, w writer, n int) {
 	t.Helper()
 	conn := c.Conn()
 	defer conn.Close()
@@ -299,7 +299,7 @@ func isReplyError(err error) bool {
 	return errors.As(err, &reply)
 }
 
-func forceRewrite(t *testing.T, ctx context.Context, c *redis.Client, dir string) {
+func forceRewrite(ctx context.Context, t *testing.T, c *redis.Client, dir string) {
 	t.Helper()
 	before, _ := filepath.Glob(filepath.Join(dir, "snapshot-*"))
 	if err := c.Do(ctx, "BGREWRITEAOF").Err(); err != nil {

@@ -51,8 +51,13 @@ func (s *store) dump(k dbKey, emit func([]journal.Command) error) error {
 		value, _ := db.Get(k.key)
 		send("SET", k.key, value)
 	case "list":
-		items, _ := s.slice(k, 0, -1)
-		sendChunks(send, "RPUSH", k.key, items, chunk)
+		for from := 0; ; from += chunk {
+			items, _ := s.slice(k, from, from+chunk-1)
+			if len(items) == 0 {
+				break
+			}
+			send(append([]string{"RPUSH", k.key}, items...)...)
+		}
 	case "set":
 		members, _ := db.Members(k.key)
 		sendChunks(send, "SADD", k.key, members, chunk)

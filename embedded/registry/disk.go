@@ -21,7 +21,7 @@ func (d disk) free() (int64, error) {
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return 0, fmt.Errorf("look up free space under %s: %w", d.dir, err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // check returns a *fullError unless size more bytes leave minFree bytes free.

@@ -46,6 +46,15 @@ func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
 	return api.GCReport{Manifests: 2, Blobs: 7, Bytes: 128_000_000}, nil
 }
 
+// QueueAddress implements api.Backend.
+func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
+	if err := c.manager(); err != nil {
+		return api.QueueAddress{}, err
+	}
+	defer c.mu.Unlock()
+	return api.QueueAddress{URL: "redis://default:s%2Fecret@10.77.0.11:7891", Addr: "10.77.0.11:7891", Password: "s/ecret"}, nil
+}
+
 // QueueLen implements api.Backend.
 func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	if err := c.manager(); err != nil {

@@ -153,7 +153,7 @@ func loadFile(path string, apply func([]Command) error) (int64, error) {
 	for {
 		start := r.offset
 		batch, err := r.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r.offset, nil
 		}
 		if err != nil {

@@ -3,11 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // rewritePause is the least time between a failed rewrite and the next try.
@@ -148,79 +144,4 @@ func (j *Journal) finishRewrite(r rewritten) {
 	}
 	j.log.Debug("rewrote the queue's journal", "bytes", r.bytes, "took", r.took)
 	j.folder, j.snapBytes, j.closedBytes = folder, r.bytes, 0
-}
-
-// writeSnapshot writes the state of source to disk under its final name and
-// returns its size in bytes.
-func writeSnapshot(ctx context.Context, source *folder, upTo uint64, rewrite Rewriter) (int64, error) {
-	path := source.snapshotPath(upTo)
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(source.dir), renameio.WithPermissions(0o600))
-	if err != nil {
-		return 0, err
-	}
-	defer file.Cleanup()
-
-	out := &snapshotWriter{ctx: ctx, file: file}
-	err = out.write([]byte(magic))
-	if err == nil {
-		err = rewrite(func(apply func([]Command) error) error { return source.replay(ctx, apply) }, out.emit)
-	}
-	if err == nil {
-		err = out.emit(nil)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return 0, err
-	}
-	return out.size, syncDir(source.dir)
-}
-
-// replay is load of files that are closed: they have no cut-off end.
-func (f *folder) replay(ctx context.Context, apply func([]Command) error) error {
-	end, err := f.load(func(batch []Command) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return apply(batch)
-	})
-	if err != nil || len(f.segments) == 0 {
-		return err
-	}
-	last := f.segmentPath(f.segments[len(f.segments)-1])
-	if size := fileSize(last); size != end {
-		return &CorruptError{File: last, Offset: end, Reason: "record is cut off in a closed segment"}
-	}
-	return nil
-}
-
-// snapshotWriter batches records into large writes.
-type snapshotWriter struct {
-	ctx  context.Context
-	file io.Writer
-	buf  []byte
-	size int64
-}
-
-func (w *snapshotWriter) emit(batch []Command) error {
-	if err := w.ctx.Err(); err != nil {
-		return err
-	}
-	var err error
-	if w.buf, err = appendRecord(w.buf, batch); err != nil {
-		return err
-	}
-	if len(w.buf) < 256<<10 && len(batch) > 0 {
-		return nil
-	}
-	err = w.write(w.buf)
-	w.buf = w.buf[:0]
-	return err
-}
-
-func (w *snapshotWriter) write(p []byte) error {
-	n, err := w.file.Write(p)
-	w.size += int64(n)
-	return err
 }

@@ -1,0 +1,172 @@
+// Package appliance_test holds the architecture of the whole tree.
+package appliance_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestMain runs the tests in the module's folder.
+func TestMain(m *testing.M) {
+	if err := os.Chdir(".."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+const module = "github.com/crawlbox/crawlbox/"
+
+// bans say which imports a part of the tree must not have, and why. The most
+// specific part of an exception wins.
+var bans = []struct {
+	in     string // folder, with all below it
+	except []string
+	ban    string // import path, with all below it
+	why    string
+}{
+	{"", []string{"appliance/swarm", "appliance/image", "appliance/lab"}, "github.com/docker/docker", "only these speak to the Docker Engine"},
+	{"", []string{"embedded/gossip"}, "github.com/hashicorp/memberlist", "membership is gossip's business"},
+	{"", []string{"embedded/registry"}, "github.com/distribution/distribution", "the registry is one package's business"},
+	{"", []string{"embedded/queue"}, "github.com/alicebob/miniredis", "the queue is one package's business"},
+	{"", []string{"appliance/cli"}, "github.com/spf13/cobra", "flags end at the command line"},
+	{"embedded", nil, module + "appliance", "what is embedded stands alone and gets options"},
+	{"embedded", nil, module + "configs", "what is embedded stands alone and gets options"},
+	{"embedded/queue", nil, module + "embedded/registry", "no embedded server knows another"},
+	{"embedded/queue", nil, module + "embedded/mirror", "no embedded server knows another"},
+	{"embedded/queue", nil, module + "embedded/gossip", "no embedded server knows another"},
+	{"embedded/registry", nil, module + "embedded/queue", "no embedded server knows another"},
+	{"embedded/registry", nil, module + "embedded/mirror", "no embedded server knows another"},
+	{"embedded/registry", nil, module + "embedded/gossip", "no embedded server knows another"},
+	{"embedded/mirror", nil, module + "embedded/queue", "no embedded server knows another"},
+	{"embedded/mirror", nil, module + "embedded/registry", "no embedded server knows another"},
+	{"embedded/mirror", nil, module + "embedded/gossip", "no embedded server knows another"},
+	{"embedded/gossip", nil, module + "embedded/queue", "no embedded server knows another"},
+	{"embedded/gossip", nil, module + "embedded/registry", "no embedded server knows another"},
+	{"embedded/gossip", nil, module + "embedded/mirror", "no embedded server knows another"},
+	{"configs", nil, module + "appliance", "the config knows nothing of who reads it"},
+	{"configs", nil, module + "embedded", "the config knows nothing of who reads it"},
+	{"appliance/fleet", nil, module, "plain values know nobody"},
+	{"appliance/lifecycle", nil, module, "it runs whatever it is given"},
+	{"appliance/rollout", nil, module + "appliance/api", "who decides does not know who reports"},
+	{"appliance/swarm", nil, module + "appliance/api", "who acts does not know who reports"},
+	{"appliance/swarm", nil, module + "appliance/rollout", "who acts does not know who decides"},
+	{"appliance/join", nil, module + "appliance/node", "only the command line and the demo know the whole node"},
+	{"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node", "only the command line and the demo know the whole node"},
+	{"appliance", []string{"appliance/cli"}, module + "appliance/cli", "nothing stands on the command line"},
+	{"appliance", []string{"appliance/e2e", "appliance/lab"}, module + "appliance/lab", "the lab is for tests"},
+}
+
+// TestImports holds the one-way imports of the tree, in the code that is built
+// into the binary; tests may look further.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	eachFile(t, func(path string) {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checked++
+			for _, b := range bans {
+				if applies(filepath.Dir(path), b.in, b.except) && below(imported, b.ban) && !self(path, imported) {
+					t.Errorf("%s imports %s: %s", path, imported, b.why)
+				}
+			}
+		}
+	})
+	if checked == 0 {
+		t.Fatal("no imports found")
+	}
+}
+
+// TestPackageDocs wants one doc comment for each package.
+func TestPackageDocs(t *testing.T) {
+	t.Parallel()
+	docs := map[string]int{}
+	eachFile(t, func(path string) {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Dir(path)
+		docs[dir] += 0
+		if file.Doc != nil {
+			docs[dir]++
+		}
+	})
+	for dir, n := range docs {
+		if n != 1 {
+			t.Errorf("%s has %d package comments, want one", dir, n)
+		}
+	}
+}
+
+// TestTopLevel holds the tree's top level.
+func TestTopLevel(t *testing.T) {
+	t.Parallel()
+	allowed := " main.go appliance embedded configs systemd testdata go.mod go.sum README.md LICENSE SECURITY.md Makefile .ci .github .golangci.yml .gitignore CHANGELOG.md "
+	ignored := " .git .cache bin dist "
+	entries, err := filepath.Glob("*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden, err := filepath.Glob(".[a-z]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range append(entries, hidden...) {
+		if !strings.Contains(allowed+ignored, " "+e+" ") {
+			t.Errorf("%s does not belong at the top level", e)
+		}
+	}
+}
+
+func eachFile(t *testing.T, fn func(path string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache" || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			fn(path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func applies(dir, in string, except []string) bool {
+	for _, e := range except {
+		if below(dir, e) {
+			return false
+		}
+	}
+	return in == "" || below(dir, in)
+}
+
+func below(path, parent string) bool {
+	parent = strings.TrimSuffix(parent, "/")
+	return path == parent || strings.HasPrefix(path, parent+"/")
+}
+
+// self says whether a file imports from below its own folder.
+func self(path, imported string) bool {
+	return below(imported, module+filepath.ToSlash(filepath.Dir(path)))
+}

@@ -1,0 +1,136 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+)
+
+// ErrNoNode is returned by LeaveOffline where this machine is not a node.
+var ErrNoNode = errors.New("this machine is not a node of a cluster")
+
+// state is what the data folder says this machine is.
+type state int
+
+const (
+	stateNone   state = iota
+	stateMade         // it made its cluster, or took it over
+	stateJoined       // it joined one
+)
+
+// stateOf reads only whether files are there; one that can't be looked at is.
+func stateOf(dataDir string) state {
+	_, err := os.Stat(filepath.Join(dataDir, recordFile))
+	switch {
+	case !errors.Is(err, os.ErrNotExist):
+		return stateMade
+	case join.HasIdentity(filepath.Join(dataDir, "node")):
+		return stateJoined
+	}
+	return stateNone
+}
+
+// LeaveOffline takes this machine out of its cluster as the local API does, for
+// a node on which no crawlbox runs; none can be started meanwhile.
+func LeaveOffline(ctx context.Context, opts Options, force bool) error {
+	state := stateOf(opts.Config.DataDir)
+	if state == stateNone {
+		return ErrNoNode
+	}
+	g, err := prepare(opts)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	if g.socket, err = listenSocket(g.cfg.Socket, g.cfg.SocketGroup); err != nil {
+		return err
+	}
+	g.leaving = func(error) {}
+	if state == stateMade {
+		return g.leaveMade(ctx, force)
+	}
+	return g.leaveJoined(ctx, force)
+}
+
+func (g *ground) leaveMade(ctx context.Context, force bool) error {
+	r, err := loadRecord(g.dir(recordFile))
+	if err != nil {
+		return err
+	}
+	g.addr = r.Addr
+	m := &Manager{ground: g, record: r}
+	return m.leave(ctx, force)
+}
+
+func (g *ground) leaveJoined(ctx context.Context, force bool) error {
+	id, err := join.LoadIdentity(g.dir("node"))
+	if err != nil {
+		return err
+	}
+	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: managerClient(id)}
+	defer w.client.CloseIdleConnections()
+	return w.leave(ctx, force)
+}
+
+// leave ends the cluster: without this node there is no registry, no queue and
+// no way to join. The images and the queue stay on disk.
+func (m *Manager) leave(ctx context.Context, force bool) error {
+	if !force {
+		return conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.name)
+	}
+	if err := m.engine.Leave(ctx, true); err != nil {
+		return err
+	}
+	// The record goes last: until it is gone, a leave that was cut off can be
+	// run again.
+	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
+		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.key")))
+	if err == nil {
+		err = os.RemoveAll(m.record.path)
+	}
+	m.leaving(ErrLeft)
+	return err
+}
+
+// leave takes the node out of the cluster, here and on the manager.
+func (w *Worker) leave(ctx context.Context, force bool) error {
+	info, err := w.engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Manager && !force {
+		return conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
+	}
+	if err := w.reachManager(ctx); err != nil && !force {
+		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
+	}
+	if err := w.engine.Leave(ctx, force); err != nil {
+		return err
+	}
+	if err := w.sayGoodbye(ctx, info.NodeID); err != nil {
+		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
+	}
+	if err := w.forget(); err != nil {
+		return err
+	}
+	w.leaving(ErrLeft)
+	return nil
+}
+
+// forget removes what the node kept of the cluster. The identity goes last:
+// until it is gone, a leave that was cut off can be run again.
+func (w *Worker) forget() error {
+	var errs []error
+	for _, registry := range w.registries() {
+		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
+	}
+	errs = append(errs, os.RemoveAll(w.cfg.MirrorDir()))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("forget the cluster: %w", err)
+	}
+	return join.Forget(w.dir("node"))
+}
