@@ -1,0 +1,76 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+func TestFindNode(t *testing.T) {
+	t.Parallel()
+	nodes := []fleet.Node{
+		{ID: "aaaaaaaa", Name: "h1", Addr: "10.0.0.1"},
+		{ID: "bbbbbbbb", Name: "twin", Addr: "10.0.0.2"},
+		{ID: "cccccccc", Name: "twin", Addr: "10.0.0.3"},
+	}
+	fleet.NameNodes(nodes)
+	for ref, id := range map[string]string{
+		"h1": "aaaaaaaa", "10.0.0.2": "bbbbbbbb", "cccc": "cccccccc", "twin-ccccc": "cccccccc",
+	} {
+		if n, err := findNode(nodes, ref); err != nil || n.ID != id {
+			t.Errorf("%s: got %s, %v; want %s", ref, n.ID, err, id)
+		}
+	}
+	for ref, want := range map[string]string{
+		"twin": "twin-bbbbb, twin-ccccc",
+		"h11":  `did you mean "h1"?`,
+		"zzzz": "`crawlbox nodes` lists them",
+	} {
+		if _, err := findNode(nodes, ref); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q in it", ref, err, want)
+		}
+	}
+}
+
+func TestLogTarget(t *testing.T) {
+	t.Parallel()
+	s := fleet.Snapshot{
+		Services: []fleet.Service{{ID: "s1", Name: "spider"}},
+		Tasks:    []fleet.Task{{ID: "t2", Service: "spider", Slot: 1}, {ID: "t1", Service: "spider", Slot: 1}},
+	}
+	for ref, want := range map[string]string{"spider": "s1", "spider.1": "t2", "t1": "t1"} {
+		id, isTask, err := logTarget(s, ref)
+		if err != nil || id != want || isTask != (want != "s1") {
+			t.Errorf("%s: got %s, %v, %v", ref, id, isTask, err)
+		}
+	}
+	if _, _, err := logTarget(s, "spidr"); err == nil || !strings.Contains(err.Error(), `did you mean "spider"?`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChooseTasks_NewestOfEachSlot(t *testing.T) {
+	t.Parallel()
+	tasks := []fleet.Task{ // sorted as a snapshot is
+		{ID: "a2", ServiceID: "a", Slot: 1, NodeID: "n1", State: fleet.TaskRunning},
+		{ID: "a1", ServiceID: "a", Slot: 1, NodeID: "n2", State: fleet.TaskFailed},
+		{ID: "b1", ServiceID: "b", Slot: 1, NodeID: "n2", State: fleet.TaskComplete},
+		{ID: "g1", ServiceID: "g", NodeID: "n1", State: fleet.TaskRunning},
+		{ID: "g2", ServiceID: "g", NodeID: "n2", State: fleet.TaskRunning},
+	}
+	for want, got := range map[string][]fleet.Task{
+		"a2 b1 g1 g2":    chooseTasks(tasks, "", "", false),
+		"a2 a1 b1 g1 g2": chooseTasks(tasks, "", "", true),
+		"a2":             chooseTasks(tasks, "a", "", false),
+		"b1 g2":          chooseTasks(tasks, "", "n2", false),
+	} {
+		ids := make([]string, len(got))
+		for i, task := range got {
+			ids[i] = task.ID
+		}
+		if s := strings.Join(ids, " "); s != want {
+			t.Errorf("got %s, want %s", s, want)
+		}
+	}
+}
