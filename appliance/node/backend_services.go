@@ -53,15 +53,17 @@ func (b *backend) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, err
 	return chooseTasks(s.Tasks, service, node, q.All), nil
 }
 
-// chooseTasks keeps, unless all are asked for, the newest task of each slot.
-// The tasks come sorted, the newest of a slot first.
+// chooseTasks keeps, unless all are asked for, the newest task of each slot,
+// and the one before it if that failed and the newest does not run yet: it says
+// why. The tasks come sorted, the newest of a slot first.
 func chooseTasks(tasks []fleet.Task, service, node string, all bool) []fleet.Task {
 	chosen := []fleet.Task{}
-	seen := map[string]bool{}
+	first := map[string]fleet.Task{}
 	for _, t := range tasks {
 		place := fmt.Sprintf("%s.%d.%s", t.ServiceID, t.Slot, globalNode(t))
-		newest := !seen[place]
-		seen[place] = true
+		successor, known := first[place]
+		newest := !known || t.Error != "" && !successor.Ended() && successor.State != fleet.TaskRunning
+		first[place] = t
 		if service != "" && t.ServiceID != service || node != "" && t.NodeID != node {
 			continue
 		}

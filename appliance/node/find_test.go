@@ -55,15 +55,18 @@ func TestChooseTasks_NewestOfEachSlot(t *testing.T) {
 	tasks := []fleet.Task{ // sorted as a snapshot is
 		{ID: "a2", ServiceID: "a", Slot: 1, NodeID: "n1", State: fleet.TaskRunning},
 		{ID: "a1", ServiceID: "a", Slot: 1, NodeID: "n2", State: fleet.TaskFailed},
+		{ID: "c3", ServiceID: "c", Slot: 1, NodeID: "n1", State: "ready"},
+		{ID: "c2", ServiceID: "c", Slot: 1, NodeID: "n1", State: fleet.TaskFailed, Error: "exit 1"},
+		{ID: "c1", ServiceID: "c", Slot: 1, NodeID: "n1", State: fleet.TaskFailed, Error: "exit 1"},
 		{ID: "b1", ServiceID: "b", Slot: 1, NodeID: "n2", State: fleet.TaskComplete},
 		{ID: "g1", ServiceID: "g", NodeID: "n1", State: fleet.TaskRunning},
 		{ID: "g2", ServiceID: "g", NodeID: "n2", State: fleet.TaskRunning},
 	}
 	for want, got := range map[string][]fleet.Task{
-		"a2 b1 g1 g2":    chooseTasks(tasks, "", "", false),
-		"a2 a1 b1 g1 g2": chooseTasks(tasks, "", "", true),
-		"a2":             chooseTasks(tasks, "a", "", false),
-		"b1 g2":          chooseTasks(tasks, "", "n2", false),
+		"a2 c3 c2 b1 g1 g2":       chooseTasks(tasks, "", "", false),
+		"a2 a1 c3 c2 c1 b1 g1 g2": chooseTasks(tasks, "", "", true),
+		"a2":                      chooseTasks(tasks, "a", "", false),
+		"b1 g2":                   chooseTasks(tasks, "", "n2", false),
 	} {
 		ids := make([]string, len(got))
 		for i, task := range got {

@@ -11,8 +11,9 @@ type Goal struct {
 	Desired int    // replicas; negative: as many as the service asks for
 	Digest  string // of the image that they shall run; empty: whatever the service says
 
-	// Before holds the tasks that had ended when the change began: what
-	// completed before does not count as done by it.
+	// Before holds the tasks that had ended when the change began: their
+	// failures are not its own. What had completed counts as done: Swarm leaves
+	// such a slot as it is when the number of replicas changes.
 	Before map[string]bool
 }
 
@@ -72,7 +73,7 @@ func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 	if t.State == fleet.TaskRunning {
 		return t.Desired == fleet.TaskRunning
 	}
-	return t.State == fleet.TaskComplete && !svc.Restarts && t.Desired != fleet.TaskRemove && !g.Before[t.ID]
+	return t.State == fleet.TaskComplete && !svc.Restarts && t.Desired != fleet.TaskRemove
 }
 
 // leaving counts the containers of a slot that are on their way out.

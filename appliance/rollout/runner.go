@@ -55,10 +55,7 @@ func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emi
 	if err != nil {
 		return Summary{}, err
 	}
-	g := Goal{Desired: replicas}
-	if svc.Desired != replicas {
-		g.Before = endedTasks(before)
-	}
+	g := Goal{Desired: replicas, Before: endedTasks(before)}
 	begun := time.Now()
 	if err := r.cluster.Scale(ctx, svc.ID, replicas); err != nil {
 		return Summary{}, err

@@ -41,9 +41,6 @@ func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, em
 		return Summary{}, err
 	}
 	g := Goal{Desired: -1, Digest: digest, Before: endedTasks(before)}
-	if svc.Digest == digest {
-		g.Before = nil
-	}
 	return r.follow(ctx, svc, g, "update to "+image, before, begun, emit)
 }
 
