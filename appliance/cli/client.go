@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -55,6 +56,24 @@ func (a *app) printJSON(v any) error {
 func (a *app) printf(format string, args ...any) error {
 	_, err := fmt.Fprintf(a.env.Stdout, format, args...)
 	return err
+}
+
+// reads makes cmd a command that asks the API once and shows the answer, as
+// JSON with --json.
+func reads[T any](a *app, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error), render func(screen, T)) *cobra.Command {
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		v, err := ask(cmd.Context(), c, args)
+		if err != nil {
+			return err
+		}
+		return show(a, *asJSON, v, render)
+	}
+	return cmd
 }
 
 // show prints v as JSON, or as render does.

@@ -48,11 +48,14 @@ func report(w io.Writer, err error) int {
 	return exitFailed
 }
 
+// unjoin takes apart what errors.Join made. Other errors with several causes
+// have words of their own around them.
 func unjoin(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return []error{err}
 	}
-	return []error{err}
+	return joined.Unwrap()
 }
 
 // oneLine keeps text of others from breaking out of its line.

@@ -24,19 +24,9 @@ func imagesLsCmd(a *app) *cobra.Command {
 		Short: "List the images of the cluster's registry",
 		Args:  noArgs,
 	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		images, err := c.Images(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, images, a.renderImages)
-	}
-	return cmd
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Image, error) {
+		return c.Images(ctx)
+	}, a.renderImages)
 }
 
 func (a *app) renderImages(s screen, images []fleet.Image) {

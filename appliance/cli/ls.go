@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -14,19 +16,9 @@ func lsCmd(a *app) *cobra.Command {
 		Short: "List the services",
 		Args:  noArgs,
 	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		services, err := c.Services(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, services, a.renderServices)
-	}
-	return cmd
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Service, error) {
+		return c.Services(ctx)
+	}, a.renderServices)
 }
 
 func (a *app) renderServices(s screen, services []fleet.Service) {

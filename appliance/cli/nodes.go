@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -19,19 +21,9 @@ ready node that gets no new tasks. DISK is what is free for images and logs.
 CRAWLBOX is the version that runs there, or left or failed where it went away.`,
 		Args: noArgs,
 	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		nodes, err := c.Nodes(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, nodes, renderNodes)
-	}
-	return cmd
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Node, error) {
+		return c.Nodes(ctx)
+	}, renderNodes)
 }
 
 func renderNodes(s screen, nodes []fleet.Node) {

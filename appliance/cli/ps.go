@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -14,26 +16,16 @@ func psCmd(a *app) *cobra.Command {
 		Args:              atMost(1, "one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
-	asJSON := jsonFlag(cmd)
 	var q api.TaskQuery
 	cmd.Flags().StringVar(&q.Node, "node", "", "only tasks on this `node`")
 	cmd.Flags().BoolVarP(&q.All, "all", "a", false, "also tasks that were replaced")
 	_ = cmd.RegisterFlagCompletionFunc("node", a.complete(nodeNames))
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]fleet.Task, error) {
 		if len(args) > 0 {
 			q.Service = args[0]
 		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		tasks, err := c.Tasks(cmd.Context(), q)
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, tasks, a.renderTasks)
-	}
-	return cmd
+		return c.Tasks(ctx, q)
+	}, a.renderTasks)
 }
 
 func (a *app) renderTasks(s screen, tasks []fleet.Task) {

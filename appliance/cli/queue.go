@@ -25,19 +25,9 @@ func queueURLCmd(a *app) *cobra.Command {
 			"  redis-cli -u $(crawlbox queue url) ping",
 		Args: noArgs,
 	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		addr, err := c.QueueAddress(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, addr, func(s screen, v api.QueueAddress) { fmt.Fprintln(s.w, v.URL) })
-	}
-	return cmd
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (api.QueueAddress, error) {
+		return c.QueueAddress(ctx)
+	}, func(s screen, v api.QueueAddress) { fmt.Fprintln(s.w, v.URL) })
 }
 
 func queueLenCmd(a *app) *cobra.Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -16,19 +17,9 @@ func statusCmd(a *app) *cobra.Command {
 		Short: "Show this node, its cluster and what is wrong with them",
 		Args:  noArgs,
 	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		st, err := c.Status(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return show(a, *asJSON, st, a.renderStatus)
-	}
-	return cmd
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (api.Status, error) {
+		return c.Status(ctx)
+	}, a.renderStatus)
 }
 
 func (a *app) renderStatus(s screen, st api.Status) {
