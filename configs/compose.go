@@ -69,9 +69,13 @@ func (r *serviceReader) options(o *loader.Options) {
 // composePlace finds the place that a message of compose-go is about.
 var composePlace = regexp.MustCompile(`services\.[^\s:,]+`)
 
+// goNumber is how Go says that a text is no number.
+var goNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): (invalid syntax|value out of range)`)
+
 // composeText leaves out what only makes sense for compose-go itself.
 func composeText(err error, file string) string {
 	text := strings.TrimPrefix(oneLine(err.Error()), "validating "+file+": ")
+	text = goNumber.ReplaceAllString(text, "$1 is not a number of the right kind")
 	for _, noise := range []string{": invalid compose project", "error while interpolating ", "failed to cast to expected type: "} {
 		text = strings.ReplaceAll(text, noise, "")
 	}

@@ -55,7 +55,10 @@ func load(path string, optional bool, opts []Option) (Config, error) {
 		return Config{}, fmt.Errorf("find config file: %w", err)
 	}
 	data, err := readBounded(file)
-	if err != nil && !(optional && errors.Is(err, fs.ErrNotExist)) {
+	if errors.Is(err, fs.ErrNotExist) && !optional {
+		return Config{}, fmt.Errorf("config file %s does not exist; make one with `crawlbox config init`, or name another with --config: %w", file, fs.ErrNotExist)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("read config file: %w", err)
 	}
 	return Parse(file, data, opts...)

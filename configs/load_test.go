@@ -213,7 +213,7 @@ var wrong = []struct{ name, text, want string }{
 	{"docker's port", "gossip:\n  port: 7946\n", `2: gossip.port: 7946 is the port of Docker Swarm's gossip: choose another`},
 	{"duplicate key", "prune: true\ndata_dir: /a\nprune: false\n", `3: duplicate key "prune" (first in line 1)`},
 	{"key that is a list", "? [a]\n: b\n", `1: a key must be plain text`},
-	{"tabs", "node:\n\tport: 1\n", `2: found character that cannot start any token`},
+	{"tabs", "node:\n\tport: 1\n", `2: not YAML: found character that cannot start any token`},
 	{"unknown anchor", "a: 1\nb: *c\n", `2: unknown anchor 'c' referenced`},
 	{"anchor in itself", "x-a: &a\n  b: *a\n", `1: the anchor contains itself`},
 	{"second document", "prune: true\n---\nprune: false\n", `2: a second YAML document begins here: put everything into one`},

@@ -100,7 +100,7 @@ func TestServices_Wrong(t *testing.T) {
 		{"typing error", service("image: i\nenviroment: {A: b}"), `4: unknown key "services.a.enviroment" (did you mean "services.a.environment"?)`},
 		{"typing error below deploy", service("image: i\ndeploy:\n  replica: 3"), `5: unknown key "services.a.deploy.replica" (did you mean "services.a.deploy.replicas"?)`},
 		{"refused in a list", service("image: i\nvolumes:\n- /a:/a\n- type: bind\n  source: /b\n  target: /b\n  consistency: cached"), "9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
-		{"wrong type", service("image: i\ndeploy:\n  replicas: many"), `5: services.a.deploy.replicas: strconv.Atoi: parsing "many": invalid syntax`},
+		{"wrong type", service("image: i\ndeploy:\n  replicas: many"), `5: services.a.deploy.replicas: "many" is not a number of the right kind`},
 		{"list for a mapping", service("image: i\ndeploy: []"), "4: services.a.deploy: must be a mapping or null"},
 		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:`"},
 		{"services is a list", "services: [a]\n", "1: services: want a mapping with a name for each of the services"},

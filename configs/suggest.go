@@ -9,8 +9,16 @@ import (
 // unknownKey words the error for a key that is not among known.
 // Both are full names like "registry.port".
 func unknownKey(key string, known []string) string {
-	if near := Nearest(key, known); near != "" {
-		return fmt.Sprintf("unknown key %q (did you mean %q?)", key, near)
+	// Only the last part counts: a long way to it would make all of them near.
+	parent := key[:strings.LastIndex(key, ".")+1]
+	var beside []string
+	for _, k := range known {
+		if rest, ok := strings.CutPrefix(k, parent); ok {
+			beside = append(beside, rest)
+		}
+	}
+	if near := Nearest(key[len(parent):], beside); near != "" {
+		return fmt.Sprintf("unknown key %q (did you mean %q?)", key, parent+near)
 	}
 	return fmt.Sprintf("unknown key %q", key)
 }
@@ -18,7 +26,11 @@ func unknownKey(key string, known []string) string {
 // Nearest returns the known name that a typing error most likely stood for, or
 // nothing: a wild guess misleads more than it helps.
 func Nearest(key string, known []string) string {
-	best, limit := "", max(1, len(key)/3)+1
+	edits := max(1, len(key)/3)
+	if len(key) == 4 || len(key) == 5 {
+		edits = 2 // two letters that changed places
+	}
+	best, limit := "", edits+1
 	sorted := slices.Sorted(slices.Values(known))
 	for _, candidate := range sorted {
 		if d := distance(strings.ToLower(key), candidate, limit); d < limit {

@@ -71,7 +71,7 @@ func (p *problems) addSyntax(data []byte, err error) {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := yamlLine.FindStringSubmatch(reason); m != nil {
 		line, _ := strconv.Atoi(m[1])
-		p.addf(line, "%s", reason[len(m[0]):])
+		p.addf(line, "not YAML: %s", reason[len(m[0]):])
 		return
 	}
 	var line int

@@ -145,6 +145,11 @@ type GCReport struct {
 	Manifests int   `json:"manifests"`
 	Blobs     int   `json:"blobs"`
 	Bytes     int64 `json:"bytes"`
+
+	// Held is the size in bytes of what nothing needs but a push under way may
+	// count on; it can be freed from HeldUntil on.
+	Held      int64     `json:"held"`
+	HeldUntil time.Time `json:"held_until,omitzero"`
 }
 
 // Items are entries of a queue, its head first.

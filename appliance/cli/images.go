@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,15 @@ func imagesRmCmd(a *app) *cobra.Command {
 	return cmd
 }
 
+// collected says what a collection did, and why it did not do more.
+func collected(r api.GCReport) string {
+	text := fmt.Sprintf("freed %s: %s, %s", size(r.Bytes), count(r.Manifests, "manifest"), count(r.Blobs, "blob"))
+	if r.Held > 0 {
+		text += fmt.Sprintf("; %s more can go from %s on: a push that is under way may count on it", size(r.Held), r.HeldUntil.Local().Format("15:04:05"))
+	}
+	return text
+}
+
 func imagesGCCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
@@ -75,7 +85,7 @@ func imagesGCCmd(a *app) *cobra.Command {
 		if *asJSON {
 			return a.printJSON(r)
 		}
-		return a.printf("freed %s: %s, %s\n", size(r.Bytes), count(r.Manifests, "manifest"), count(r.Blobs, "blob"))
+		return a.printf("%s\n", collected(r))
 	}
 	return cmd
 }

@@ -2,18 +2,44 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path"
 	"testing"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
-// moments is at how many points of a first start or a join a kill comes.
-const moments = 10
+// moment is when a crawlbox that starts is killed: after so long, or as soon as
+// the file is there.
+type moment struct {
+	after time.Duration
+	file  string
+}
 
-// TestManagerKilledAtFirstStart kills a manager twice at moments spread over
-// its very first start, each time on a machine that never had one. The start
-// after that must end in one swarm, that everything else works with.
+func (m moment) String() string {
+	if m.file != "" {
+		return "at " + path.Base(m.file)
+	}
+	return "after " + m.after.String()
+}
+
+// moments are some that are spread over how long a start takes on this machine
+// now, and those at which the files appear.
+func moments(whole time.Duration, files ...string) (list []moment) {
+	const spread = 6
+	for i := range spread {
+		list = append(list, moment{after: whole * time.Duration(i) / spread})
+	}
+	for _, file := range files {
+		list = append(list, moment{after: patience, file: "/var/lib/crawlbox/" + file})
+	}
+	return list
+}
+
+// TestManagerKilledAtFirstStart kills a manager twice at some moment of its very
+// first start, each time on a machine that never had one. The start after that
+// must end in one swarm that everything else works with.
 func TestManagerKilledAtFirstStart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, queueConfig, 1)
@@ -25,18 +51,17 @@ func TestManagerKilledAtFirstStart(t *testing.T) {
 	c.startManager()
 	whole := time.Since(begun)
 	c.join(worker)
-	for i, after := range killMoments(whole) {
-		t.Run(fmt.Sprintf("%d of %d", i, moments), func(t *testing.T) {
+	for _, m := range moments(whole, "ca/ca.pem", "node/key.pem", "gossip.key") {
+		t.Run(m.String(), func(t *testing.T) {
 			c := c.sub(t)
 			c.reset(worker)
 			c.reset(c.manager)
-			c.startAndKill(c.manager, after, "manager")
+			c.startAndKill(c.manager, m, "manager")
 			swarm := c.swarmID()
-			t.Logf("after %s swarm %q %s", after, swarm, c.manager.Exec(t.Context(), "ls", "-R", "/var/lib/crawlbox").Stdout)
-			c.startAndKill(c.manager, after, "manager")
+			c.startAndKill(c.manager, m, "manager")
 			c.startManager()
 			if now := c.swarmID(); swarm != "" && now != swarm {
-				t.Errorf("killed after %s: the swarm was %s and is %s", after, swarm, now)
+				t.Errorf("the swarm was %s and is %s", swarm, now)
 			}
 			c.join(worker)
 			c.awaitReady(2)
@@ -56,40 +81,43 @@ func TestWorkerKilledWhileJoining(t *testing.T) {
 	c.reset(worker)
 	begun := time.Now()
 	c.startWorker(worker, "--join", join)
-	for i, after := range killMoments(time.Since(begun)) {
-		t.Run(fmt.Sprintf("%d of %d", i, moments), func(t *testing.T) {
+	for _, m := range moments(time.Since(begun), "node/key.pem", "node/identity.json", "mirror") {
+		t.Run(m.String(), func(t *testing.T) {
 			c := c.sub(t)
 			c.reset(worker)
-			c.startAndKill(worker, after, "worker", "--join", join)
-			c.startAndKill(worker, after, "worker", "--join", join)
+			c.startAndKill(worker, m, "worker", "--join", join)
+			c.startAndKill(worker, m, "worker", "--join", join)
 			c.startWorker(worker, "--join", join)
 			c.awaitReady(2)
 			if n := len(c.nodes()); n != 2 {
-				t.Errorf("killed after %s: it joined %d times", after, n-1)
+				t.Errorf("it joined %d times", n-1)
 			}
 			c.awaitAgents("alive")
 		})
 	}
 }
 
-// killMoments are spread over how long the whole takes on this machine now.
-func killMoments(whole time.Duration) (list []time.Duration) {
-	for i := range moments {
-		list = append(list, whole*time.Duration(i)/moments)
-	}
-	return list
-}
-
-// startAndKill starts a crawlbox and kills it after so long, if it has not ended
-// before.
-func (c *cluster) startAndKill(h *lab.Host, after time.Duration, args ...string) {
+// startAndKill starts a crawlbox and kills it at the moment given.
+func (c *cluster) startAndKill(h *lab.Host, m moment, args ...string) {
 	c.Helper()
 	agent := h.Start("crawlbox", append([]string{"crawlbox"}, args...)...)
-	select {
-	case <-agent.Done():
-		c.Errorf("crawlbox ended by itself:\n%s", agent.Logs())
-	case <-time.After(after):
-		agent.Kill()
+	defer agent.Kill()
+	deadline, tick := time.After(m.after), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-agent.Done():
+			c.Fatalf("crawlbox ended by itself:\n%s", agent.Logs())
+		case <-deadline:
+			if m.file != "" {
+				c.Errorf("%s was not made", m.file)
+			}
+			return
+		case <-tick.C:
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", h.PID(), m.file)); m.file != "" && err == nil {
+				return
+			}
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // docker's own among them.
 func TestLeave(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "", 1)
+	c := newCluster(t, "swarm:\n  heartbeat: 2s\n", 1) // a node that left is down sooner
 	h2 := c.hosts[1]
 	c.push("localhost:8003/s:1")
 

@@ -23,7 +23,7 @@ var (
 // A node stops before or without a manager's answer with one of these.
 var (
 	// ErrImpostor: what answers does not have the CA that the join string names.
-	ErrImpostor = errors.New("it has another CA than the join string says, so nothing was sent: the string is of another cluster, or someone is in between")
+	ErrImpostor = errors.New("it has another CA than the join string says, so nothing was sent: the string is of another cluster, or someone is in between; print it again on the manager with `crawlbox token`")
 	// ErrClock: certificates are not valid by this machine's clock.
 	ErrClock = errors.New("clocks differ")
 	// ErrOtherCluster: this node belongs to another cluster.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -133,6 +136,7 @@ func count(st *api.Status, snap fleet.Snapshot) {
 // troubles are sentences on what is not as it should be.
 func troubles(snap fleet.Snapshot) (list []string) {
 	managers := 0
+	list = namesakes(snap.Nodes)
 	for _, n := range snap.Nodes {
 		if n.Role == fleet.RoleManager {
 			managers++
@@ -152,6 +156,24 @@ func troubles(snap fleet.Snapshot) (list []string) {
 			list = append(list, fmt.Sprintf("service %s: its last update failed and the version before it runs again (%s); look with `crawlbox ps --all %s`", s.Name, s.Message, s.Name))
 		case !s.Settled():
 			list = append(list, fmt.Sprintf("service %s: %d of %d running%s; look with `crawlbox ps %s`", s.Name, s.Running, s.Desired, lastError(snap, s.ID), s.Name))
+		}
+	}
+	return list
+}
+
+// namesakes are machines with one host name. A node that is down may be what one
+// of them was before it joined again.
+func namesakes(nodes []fleet.Node) (list []string) {
+	addrs := map[string][]string{}
+	for _, n := range nodes {
+		if n.State == fleet.StateReady {
+			addrs[n.Name] = append(addrs[n.Name], n.Addr)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(addrs)) {
+		if a := addrs[name]; len(a) > 1 {
+			list = append(list, fmt.Sprintf("%d nodes have the host name %s (%s); give each a name of its own with `hostnamectl set-hostname NAME` and restart its Docker and crawlbox",
+				len(a), name, strings.Join(a, ", ")))
 		}
 	}
 	return list

@@ -61,7 +61,7 @@ func (b *backend) CollectImages(ctx context.Context) (api.GCReport, error) {
 		keep = append(keep, digest.Digest(d))
 	}
 	r, err := b.registry.GC(ctx, keep)
-	return api.GCReport{Manifests: r.Manifests, Blobs: r.Blobs, Bytes: r.Bytes}, b.explain(err)
+	return api.GCReport{Manifests: r.Manifests, Blobs: r.Blobs, Bytes: r.Bytes, Held: r.Held, HeldUntil: r.HeldUntil}, b.explain(err)
 }
 
 // imagesInUse returns the services by the digest that they ask for, or that a

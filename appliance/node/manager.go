@@ -27,6 +27,7 @@ type Manager struct {
 	record   *record
 	ca       *join.CA
 	tokens   *join.Tokens
+	key      []byte // of gossip
 	identity *join.Identity
 	registry *registry.Registry
 	queue    *queue.Server
@@ -72,7 +73,7 @@ func (m *Manager) settle(ctx context.Context) (err error) {
 		return err
 	}
 	info, err := m.askEngine(ctx)
-	if err != nil && m.record.Cluster != "" && (errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)) {
+	if away(err) && m.record.Cluster != "" {
 		m.log.Warn("start without Docker and wait for it", "error", err)
 		m.addr = m.record.Addr
 		return m.open(true)
@@ -88,6 +89,11 @@ func (m *Manager) settle(ctx context.Context) (err error) {
 	what, err := judge(info, *m.record, m.opts.AdoptSwarm)
 	if err != nil {
 		return err
+	}
+	if m.record.Cluster == "" { // later, a full disk shall not keep images from being pulled
+		if err := doctor.Disk(m.cfg.DataDir); err != nil {
+			return err
+		}
 	}
 	if m.addr, err = advertiseAddr(m.cfg.AdvertiseAddr, info, *m.record); err != nil {
 		return err
@@ -110,10 +116,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.buildQueue(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
-	key, err := join.LoadOrCreateKey(m.dir("gossip.key"))
-	if err == nil {
-		m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Key: key, Self: m.self(), Seeds: m.seeds}, m.log)
-	}
+	m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Key: m.key, Self: m.self(), Seeds: m.seeds}, m.log)
 	if err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
@@ -136,6 +139,9 @@ func (m *Manager) credentials() (err error) {
 		return err
 	}
 	if m.tokens, err = join.OpenTokens(m.dir("ca")); err != nil {
+		return err
+	}
+	if m.key, err = join.LoadOrCreateKey(m.dir("gossip.key")); err != nil {
 		return err
 	}
 	self := join.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
@@ -162,9 +168,6 @@ func (m *Manager) buildQueue() error {
 		return err
 	}
 	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
-	if err := doctor.Port(addr, "queue.port"); err != nil {
-		return err
-	}
 	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir()}, m.log)
 	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true})
 	return err
@@ -207,17 +210,9 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux.Handle("/v2/", join.RequireNode(registry.ReadOnly(images)))
 	mux.Handle("POST "+pathLeave, join.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", join.Handler(join.Server{
-		CA: m.ca, Tokens: m.tokens, Swarm: m, GossipKey: m.gossipKey(), Seeds: m.seeds, Managers: m.managers, Log: m.log,
+		CA: m.ca, Tokens: m.tokens, Swarm: m, GossipKey: m.key, Seeds: m.seeds, Managers: m.managers, Log: m.log,
 	}))
 	return mux
-}
-
-func (m *Manager) gossipKey() []byte {
-	key, err := join.LoadOrCreateKey(m.dir("gossip.key"))
-	if err != nil {
-		m.log.Error("read the gossip key", "error", err)
-	}
-	return key
 }
 
 // SwarmJoinToken implements join.Swarm.

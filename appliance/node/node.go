@@ -99,6 +99,12 @@ func (g *ground) askEngine(ctx context.Context) (swarm.Info, error) {
 	return info, doctor.Engine(info.Version, info.LiveRestore)
 }
 
+// away says whether an error means that there is no engine to ask now, but that
+// there will be one again.
+func away(err error) bool {
+	return errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)
+}
+
 // open opens all ports, or none.
 func (g *ground) open(network bool) (err error) {
 	defer func() {
@@ -119,6 +125,11 @@ func (g *ground) open(network bool) (err error) {
 	}
 	if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Gossip.Port), "gossip.port"); err != nil {
 		return err
+	}
+	if network && g.cfg.Queue != nil {
+		if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Queue.Port), "queue.port"); err != nil {
+			return err
+		}
 	}
 	// A cluster of one machine for itself has no network to serve.
 	if network && !bind.IsLoopback() {

@@ -93,12 +93,12 @@ func (g *ground) ownSwarm(ctx context.Context, r *record, what found) error {
 
 // led waits until the swarm has a leader and can be asked.
 func (g *ground) led(ctx context.Context) (swarm.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, electionTimeout)
+	elected, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		info, err := g.engine.Info(ctx)
+		info, err := g.engine.Info(elected)
 		if err == nil && info.Manager && info.ClusterID != "" {
 			return info, nil
 		}
@@ -107,6 +107,8 @@ func (g *ground) led(ctx context.Context) (swarm.Info, error) {
 		}
 		select {
 		case <-ctx.Done():
+			return info, ctx.Err()
+		case <-elected.Done():
 			return info, fmt.Errorf("the swarm of this machine has no leader after %s; see `docker node ls` and start its other managers", electionTimeout)
 		case <-tick.C:
 		}

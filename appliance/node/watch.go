@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type watcher struct {
 	back   func() // called when the engine answers after it did not
 	log    *slog.Logger
 	docker atomic.Value // string
+	twin   string       // the last node that was found to have this one's name
 }
 
 func (w *watcher) component() lifecycle.Component {
@@ -58,6 +60,7 @@ func (w *watcher) look(ctx context.Context) {
 	if err != nil {
 		now = dockerStopped
 	}
+	w.log.Debug("looked at the Docker Engine", "state", now)
 	if was := w.docker.Swap(now); was != now {
 		w.changed(now, err)
 	}
@@ -66,9 +69,25 @@ func (w *watcher) look(ctx context.Context) {
 			w.self.Swarm = info.NodeID
 		}
 	}
+	w.namesake(w.gossip.Members())
 	w.self.Docker, w.self.FreeDisk = now, freeDisk(w.dir)
 	if err := w.gossip.Update(w.self); err != nil {
 		w.log.Warn("tell the others about this node", "error", err)
+	}
+}
+
+// namesake warns of another machine with the same host name.
+func (w *watcher) namesake(members []gossip.Member) {
+	self := slices.IndexFunc(members, func(m gossip.Member) bool { return m.ID == w.self.ID })
+	for _, m := range members {
+		// What this machine was before it joined again has its address.
+		other := self >= 0 && m.Addr != members[self].Addr
+		if !other || m.State != gossip.Alive || m.Name != w.self.Name || m.Addr.String() == w.twin {
+			continue
+		}
+		w.twin = m.Addr.String()
+		w.log.Warn("another node has this machine's host name; give one of them a name of its own with `hostnamectl set-hostname NAME` and restart its Docker and crawlbox",
+			"name", m.Name, "other", m.Addr)
 	}
 }
 

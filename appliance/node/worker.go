@@ -79,7 +79,7 @@ func (w *Worker) settle(ctx context.Context) error {
 	if s.Role != w.role {
 		return fmt.Errorf("this join string is for a %s; run `crawlbox %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, w.role)
 	}
-	return w.enter(ctx, s)
+	return w.enter(ctx, s, id)
 }
 
 // resume starts a node that is in the cluster already, with or without Docker.
@@ -93,14 +93,13 @@ func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
 		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and join again to change it", w.addr, w.opts.Config.AdvertiseAddr)
 	}
 	info, err := w.askEngine(ctx)
-	away := errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)
-	if err != nil && !(away && journal.Reached(join.PhaseDone)) {
+	if err != nil && !(away(err) && journal.Reached(join.PhaseDone)) {
 		return err
 	}
 	if err := w.open(false); err != nil {
 		return err
 	}
-	if away {
+	if err != nil {
 		w.log.Warn("start without Docker and wait for it", "error", err)
 		return nil
 	}
@@ -110,13 +109,20 @@ func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
 	return w.complete(ctx, journal)
 }
 
-// enter joins the cluster of a join string, from wherever an earlier try got.
-func (w *Worker) enter(ctx context.Context, s join.String) error {
+// enter joins the cluster of a join string, from wherever an earlier try got. id
+// is nil where this machine is no node yet.
+func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) error {
 	journal, err := join.OpenJournal(w.dir("node"), s.CA)
 	if err != nil {
 		return err
 	}
+	if stateOf(w.cfg.DataDir) == stateMade {
+		return errors.New("this machine is the manager of a cluster of its own; end that first with `crawlbox leave --force`")
+	}
 	info, err := w.askEngine(ctx)
+	if id != nil && away(err) && journal.Reached(join.PhaseDone) {
+		return w.resume(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
@@ -126,6 +132,11 @@ func (w *Worker) enter(ctx context.Context, s join.String) error {
 	if w.addr, err = w.ownAddr(s.Managers); err != nil {
 		return err
 	}
+	if !journal.Reached(join.PhaseCertified) {
+		if err := doctor.Disk(w.cfg.DataDir); err != nil {
+			return err
+		}
+	}
 	if err := w.open(false); err != nil {
 		return err
 	}
@@ -134,6 +145,7 @@ func (w *Worker) enter(ctx context.Context, s join.String) error {
 	}
 	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
 	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
+		w.withdraw(journal)
 		return err
 	}
 	if err := journal.Do(join.PhaseCertified, nil); err != nil {
@@ -146,6 +158,16 @@ func (w *Worker) enter(ctx context.Context, s join.String) error {
 		}
 	}
 	return w.complete(ctx, journal)
+}
+
+// withdraw removes what a join has written that came to nothing.
+func (w *Worker) withdraw(journal *join.Journal) {
+	if journal.Reached(join.PhaseCertified) {
+		return
+	}
+	if err := join.Forget(w.dir("node")); err != nil {
+		w.log.Warn("clean up after the join", "error", err)
+	}
 }
 
 // complete does what the journal does not say is done.

@@ -12,7 +12,11 @@ import (
 
 // dormant says whether connecting to the socket at path would start an engine
 // that is stopped now: systemd listens there for docker.service, and the
-// service is not active. Where systemd cannot be asked the answer is no.
+// service does not run. Where systemd cannot be asked the answer is no.
+//
+// A stop may begin between the answer and the connection. That is rare, because
+// connections are kept: a new one is needed only when the engine has closed the
+// last, and before it does so systemd says that it stops.
 func dormant(ctx context.Context, path string) bool {
 	if !util.IsRunningSystemd() || !isDockerSocket(path) {
 		return false
@@ -24,9 +28,12 @@ func dormant(ctx context.Context, path string) bool {
 		return false
 	}
 	defer conn.Close()
-	return activeState(ctx, conn, "docker.socket") == "active" &&
-		activeState(ctx, conn, "docker.service") != "active"
+	return activeState(ctx, conn, "docker.socket") == "active" && !runs(activeState(ctx, conn, "docker.service"))
 }
+
+// runs says whether a service in that state answers. One that starts or stops
+// is left alone: a connection that it does not take any more would start it.
+func runs(state string) bool { return state == "active" || state == "reloading" }
 
 func activeState(ctx context.Context, conn *dbus.Conn, unit string) string {
 	p, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveState")

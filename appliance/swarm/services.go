@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -286,5 +287,8 @@ func (e *Engine) Digest(ctx context.Context, image string) (string, error) {
 	if cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "manifest unknown") || strings.Contains(err.Error(), "not found") {
 		return "", fmt.Errorf("%w %s; `crawlbox images` lists what was pushed", ErrNoImage, image)
 	}
-	return "", e.explain(err)
+	if errors.Is(e.explain(err), ErrUnreachable) {
+		return "", e.explain(err)
+	}
+	return "", fmt.Errorf("look up image %s: %w; check its name, and that its registry is up", image, e.explain(err))
 }

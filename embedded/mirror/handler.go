@@ -71,7 +71,9 @@ func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
 		return // nobody is there to read it
 	}
 	m.log.Warn("mirror cannot answer", "path", req.URL.Path, "err", err)
-	writeError(w, http.StatusServiceUnavailable, "UNAVAILABLE", fmt.Sprintf(
+	// Not 503: Docker shows people the message of a 4xx only. The code makes it
+	// try again all the same.
+	writeError(w, http.StatusFailedDependency, "UNAVAILABLE", fmt.Sprintf(
 		"cannot get this from the registry on %s: %v; see there that crawlbox runs and that this node reaches it",
 		m.opts.Manager(), err))
 }

@@ -43,7 +43,7 @@ func TestManagerAway(t *testing.T) {
 	}
 	resp, body := n.get("/v2/team/spider/manifests/0.01")
 	code, msg := errorOf(t, body)
-	if resp.StatusCode != http.StatusServiceUnavailable || code != "UNAVAILABLE" ||
+	if resp.StatusCode != http.StatusFailedDependency || code != "UNAVAILABLE" ||
 		!strings.Contains(msg, "10.0.0.1:8003") || strings.Contains(msg, "\n") {
 		t.Errorf("tag: %s %s %s", resp.Status, code, msg)
 	}
@@ -56,7 +56,7 @@ func TestManagerAway(t *testing.T) {
 	if err := pull(n.addr, "team/spider@"+d.String()); err != nil {
 		t.Errorf("pull by digest after a restart: %v", err)
 	}
-	if resp, _ := n.get("/v2/team/spider/manifests/0.01"); resp.StatusCode != http.StatusServiceUnavailable {
+	if resp, _ := n.get("/v2/team/spider/manifests/0.01"); resp.StatusCode != http.StatusFailedDependency {
 		t.Errorf("tag after a restart: %s", resp.Status)
 	}
 }

@@ -29,6 +29,12 @@
 // present may skip that manifest's layers; if it does so in mid-sweep, the
 // manifest is found touched and all beneath it is kept.
 //
+// The grace would also keep what a user has just removed to make room. So an
+// image whose tag was removed loses it at the next collection, but for the blobs
+// that a push under way was told of. A push is taken for ended when it named a
+// tag, or asked for nothing for longer than Docker rests between two tries. A
+// report says how much the grace keeps, and until when.
+//
 // The blob descriptor cache of distribution is off: it would go on answering
 // for blobs that are gone.
 //

@@ -18,11 +18,17 @@ type Report struct {
 	Manifests int
 	// Uploads counts those that were begun and left.
 	Uploads int
+	// Held is the size in bytes of what nothing needs and the grace still keeps,
+	// since a push may be under way that counts on it. By HeldUntil all of it
+	// may go.
+	Held      int64
+	HeldUntil time.Time
 }
 
 // GC deletes what no tag needs and no digest in keep: images that services run,
 // in whatever repository they are. What clients were told about within the grace
-// stays. It runs beside pushes and pulls; a second call waits for the first.
+// stays, but of what [Registry.Remove] took the tag from only what a push under
+// way counts on. It runs beside pushes and pulls; a second call waits for the first.
 // The report is right also beside an error.
 func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (Report, error) {
 	select {
@@ -31,6 +37,7 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (Report, error)
 	case <-ctx.Done():
 		return Report{}, ctx.Err()
 	}
+	r.ageRemoved()
 	cutoff := r.barrier()
 	m := newMarks(r.layout, r.log)
 	inv, err := r.layout.inventory(ctx)
@@ -40,9 +47,12 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (Report, error)
 	if err := m.roots(ctx, inv, keep, cutoff); err != nil {
 		return Report{}, fmt.Errorf("find images in use: %w", err)
 	}
-	s := &sweep{layout: r.layout, touch: r.touch, marks: m, inv: inv, cutoff: cutoff}
+	s := &sweep{layout: r.layout, touch: r.touch, marks: m, inv: inv, cutoff: cutoff, grace: r.grace}
 	if err := s.run(ctx); err != nil {
 		return s.report, fmt.Errorf("remove unused images: %w", err)
+	}
+	if err := r.held(ctx, inv, keep, &s.report); err != nil {
+		return s.report, fmt.Errorf("find what is kept for now: %w", err)
 	}
 	r.log.Info("images collected", "bytes", s.report.Bytes, "blobs", s.report.Blobs,
 		"manifests", s.report.Manifests, "uploads", s.report.Uploads)

@@ -39,6 +39,11 @@ func deny(w http.ResponseWriter, err error) {
 }
 
 func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+	if ended := r.pushes.watch(req, r.now); ended != nil {
+		answer := &statusWriter{ResponseWriter: w}
+		defer func() { ended(answer.status) }()
+		w = answer
+	}
 	switch req.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		r.serveWrite(w, req)

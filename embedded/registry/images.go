@@ -83,8 +83,9 @@ func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error
 	return d, nil
 }
 
-// Remove takes a tag away. The space comes back with the next GC after the
-// grace. Errors: ErrBadName, ErrUnknownImage.
+// Remove takes a tag away. The space comes back with the next GC, but for what a
+// push under way counts on; after a restart, with one after the grace. Errors:
+// ErrBadName, ErrUnknownImage.
 func (r *Registry) Remove(ctx context.Context, ref string) error {
 	n, err := parseName(ref)
 	if err != nil {
@@ -99,8 +100,12 @@ func (r *Registry) Remove(ctx context.Context, ref string) error {
 	if _, err := os.Stat(r.layout.abs(dir)); errors.Is(err, fs.ErrNotExist) {
 		return r.unknown(ctx, n)
 	}
+	d, linkErr := r.layout.readLink(dir + "/current")
 	if err := r.layout.removeAll(dir); err != nil {
 		return fmt.Errorf("remove %s: %w", n, err)
+	}
+	if linkErr == nil {
+		r.noteRemoved(n.repo, d)
 	}
 	r.log.Info("image removed", "image", n.String())
 	return nil

@@ -66,7 +66,8 @@ type Registry struct {
 	puts sync.RWMutex
 	// touch is read-locked while a file is looked at and touched, or written,
 	// and locked while a collection looks at one digest and deletes it.
-	touch *sync.RWMutex
+	touch  *sync.RWMutex
+	pushes pushes
 	// collecting lets one collection run at a time.
 	collecting chan struct{}
 }
@@ -91,6 +92,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 		log:        log,
 		unlock:     unlock,
 		touch:      new(sync.RWMutex),
+		pushes:     pushes{repos: map[string]*pushState{}},
 		collecting: make(chan struct{}, 1),
 	}
 	if err := r.start(ctx); err != nil {

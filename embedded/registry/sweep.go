@@ -22,6 +22,7 @@ type sweep struct {
 	marks  *marks
 	inv    *inventory
 	cutoff time.Time
+	grace  time.Duration
 	report Report
 }
 
@@ -145,7 +146,7 @@ func (s *sweep) upload(dir string) error {
 	s.touch.Lock()
 	defer s.touch.Unlock()
 	var size int64
-	fresh := false
+	var last time.Time
 	err := filepath.WalkDir(s.layout.abs(dir), func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return ignoreGone(err)
@@ -156,12 +157,16 @@ func (s *sweep) upload(dir string) error {
 		}
 		if !fi.IsDir() {
 			size += fi.Size()
-			fresh = fresh || !fi.ModTime().Before(s.cutoff)
+			last = latest(last, fi.ModTime())
 		}
 		return nil
 	})
-	if err != nil || fresh {
+	if err != nil {
 		return err
+	}
+	if !last.IsZero() && !last.Before(s.cutoff) {
+		s.report.hold(size, last.Add(s.grace))
+		return nil
 	}
 	if err := s.layout.removeAll(dir); err != nil {
 		return err
@@ -169,6 +174,13 @@ func (s *sweep) upload(dir string) error {
 	s.report.Uploads++
 	s.report.Bytes += size
 	return nil
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // prune removes the empty folders of a repository, so that one without content

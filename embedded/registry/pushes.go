@@ -1,0 +1,129 @@
+package registry
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// pushPause is how long a push may rest between two of its requests. Docker
+// retries for less.
+const pushPause = 2 * time.Minute
+
+var contentPath = regexp.MustCompile(`^/v2/(.+)/(blobs|manifests)/([^/]+)`)
+
+// pushes knows which blobs a push that may be under way counts on: it was told
+// that they are there, and has not named them in a tagged manifest yet. It also
+// knows the images that were removed on purpose. Both last as long as the
+// process.
+type pushes struct {
+	mu      sync.Mutex
+	repos   map[string]*pushState
+	removed []removal
+}
+
+// pushState is what is known of the pushes to one repository.
+type pushState struct {
+	requests int // that run now
+	last     time.Time
+	told     map[digest.Digest]bool
+}
+
+// removal is what an image consisted of whose tag was taken away.
+type removal struct {
+	repo    string
+	digests []digest.Digest
+	at      time.Time
+}
+
+// watch counts a request that belongs to a push: one that writes, or asks for a
+// blob's presence, as pulls do not. ended takes the status of the answer; it is
+// nil for other requests.
+func (p *pushes) watch(req *http.Request, now func() time.Time) (ended func(status int)) {
+	f := contentPath.FindStringSubmatch(req.URL.Path)
+	switch {
+	case f == nil, req.Method == http.MethodGet, req.Method == http.MethodHead && f[2] == "manifests":
+		return nil
+	}
+	query := req.URL.Query()
+	s := p.begin(f[1], now(), f[3], query.Get("mount"), query.Get("digest"))
+	named := req.Method == http.MethodPut && f[2] == "manifests" && !strings.Contains(f[3], ":")
+	return func(status int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		s.requests--
+		s.last = now()
+		if named && status == http.StatusCreated {
+			clear(s.told)
+		}
+	}
+}
+
+func (p *pushes) begin(repo string, now time.Time, blobs ...string) *pushState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.repos[repo]
+	if s == nil {
+		s = &pushState{told: map[digest.Digest]bool{}}
+		p.repos[repo] = s
+	}
+	s.requests++
+	s.last = now
+	for _, b := range blobs {
+		if d := digest.Digest(b); d.Validate() == nil {
+			s.told[d] = true
+		}
+	}
+	return s
+}
+
+// needed returns what the pushes that may be under way count on.
+func (p *pushes) needed(now time.Time) map[digest.Digest]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[digest.Digest]bool{}
+	for repo, s := range p.repos {
+		if s.requests == 0 && now.Sub(s.last) > pushPause {
+			delete(p.repos, repo)
+			continue
+		}
+		for d := range s.told {
+			all[d] = true
+		}
+	}
+	return all
+}
+
+func (p *pushes) remove(image removal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.removed = append(p.removed, image)
+}
+
+// takeRemoved returns the images that were removed since the last call.
+func (p *pushes) takeRemoved() []removal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.removed
+	p.removed = nil
+	return list
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
