@@ -128,7 +128,8 @@ type task struct {
 }
 
 // await waits until there are so many tasks and all run, and returns when the
-// last of them came to do so. It asks seldom: an answer has a megabyte.
+// last of them came to do so. Tasks that failed and were replaced don't count. It
+// asks seldom: an answer has a megabyte.
 func (s *scaling) await(n int) (last time.Time) {
 	s.b.Helper()
 	tick := time.NewTicker(time.Second)
@@ -136,7 +137,7 @@ func (s *scaling) await(n int) (last time.Time) {
 	lab.WaitFor(s.b, scalePatience, "tasks of the service", func() error {
 		<-tick.C
 		var tasks []task
-		s.get("/tasks?filters="+url.QueryEscape(`{"service":["s"]}`), &tasks)
+		s.get("/tasks?filters="+url.QueryEscape(`{"service":["s"],"desired-state":["running"]}`), &tasks)
 		running := slices.DeleteFunc(slices.Clone(tasks), func(t task) bool { return t.Status.State != "running" })
 		if len(tasks) != n || len(running) != n {
 			return fmt.Errorf("%d of %d tasks run, want %d", len(running), len(tasks), n)

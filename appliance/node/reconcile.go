@@ -54,8 +54,9 @@ func (r *reconciler) component() lifecycle.Component {
 		if err != nil {
 			return err
 		}
-		retry := r.round(ctx)
+		// A round may take as long as the update that it resumes.
 		ready()
+		retry := r.round(ctx)
 		for {
 			select {
 			case <-ctx.Done():

@@ -7,16 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 )
@@ -55,173 +52,6 @@ func RunWorker(ctx context.Context, role string, opts Options) error {
 	defer w.mirror.Close()
 	defer w.client.CloseIdleConnections()
 	return w.run(ctx, api.Token{}, w.parts())
-}
-
-// settle makes this machine a node, or finds that it is one.
-func (w *Worker) settle(ctx context.Context) error {
-	id, err := join.LoadIdentity(w.dir("node"))
-	if err != nil && !errors.Is(err, join.ErrNotJoined) {
-		return err
-	}
-	if w.opts.Join == "" {
-		if err != nil {
-			return err
-		}
-		if id.Node.Role != w.role {
-			return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with `crawlbox leave`", id.Node.Role, id.Node.Role)
-		}
-		return w.resume(ctx, id)
-	}
-	s, err := join.Parse(w.opts.Join)
-	if err != nil {
-		return err
-	}
-	if s.Role != w.role {
-		return fmt.Errorf("this join string is for a %s; run `crawlbox %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, w.role)
-	}
-	return w.enter(ctx, s, id)
-}
-
-// resume starts a node that is in the cluster already, with or without Docker.
-func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
-	journal, err := join.OpenJournal(w.dir("node"), id.CA())
-	if err != nil {
-		return err
-	}
-	w.identity, w.addr = id, id.Self.Addr
-	if w.opts.Config.AdvertiseAddr.IsValid() && w.opts.Config.AdvertiseAddr != w.addr {
-		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and join again to change it", w.addr, w.opts.Config.AdvertiseAddr)
-	}
-	info, err := w.askEngine(ctx)
-	if err != nil && !(away(err) && journal.Reached(join.PhaseDone)) {
-		return err
-	}
-	if err := w.open(false); err != nil {
-		return err
-	}
-	if err != nil {
-		w.log.Warn("start without Docker and wait for it", "error", err)
-		return nil
-	}
-	if journal.Reached(join.PhaseDone) && info.State == swarm.StateInactive {
-		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
-	}
-	return w.complete(ctx, journal)
-}
-
-// enter joins the cluster of a join string, from wherever an earlier try got. id
-// is nil where this machine is no node yet.
-func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) error {
-	journal, err := join.OpenJournal(w.dir("node"), s.CA)
-	if err != nil {
-		return err
-	}
-	if stateOf(w.cfg.DataDir) == stateMade {
-		return errors.New("this machine is the manager of a cluster of its own; end that first with `crawlbox leave --force`")
-	}
-	info, err := w.askEngine(ctx)
-	if id != nil && away(err) && journal.Reached(join.PhaseDone) {
-		return w.resume(ctx, id)
-	}
-	if err != nil {
-		return err
-	}
-	if err := foreign(info, s.Managers); err != nil {
-		return err
-	}
-	if w.addr, err = w.ownAddr(s.Managers); err != nil {
-		return err
-	}
-	if !journal.Reached(join.PhaseCertified) {
-		if err := doctor.Disk(w.cfg.DataDir); err != nil {
-			return err
-		}
-	}
-	if err := w.open(false); err != nil {
-		return err
-	}
-	if err := journal.Do(join.PhaseStarted, nil); err != nil {
-		return err
-	}
-	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
-	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
-		w.withdraw(journal)
-		return err
-	}
-	if err := journal.Do(join.PhaseCertified, nil); err != nil {
-		return err
-	}
-	if journal.Reached(join.PhaseSwarmJoined) && info.State == swarm.StateInactive {
-		// Docker left by hand, and the user joins again.
-		if err := errors.Join(w.joinSwarm(ctx), w.identity.DropTicket()); err != nil {
-			return err
-		}
-	}
-	return w.complete(ctx, journal)
-}
-
-// withdraw removes what a join has written that came to nothing.
-func (w *Worker) withdraw(journal *join.Journal) {
-	if journal.Reached(join.PhaseCertified) {
-		return
-	}
-	if err := join.Forget(w.dir("node")); err != nil {
-		w.log.Warn("clean up after the join", "error", err)
-	}
-}
-
-// complete does what the journal does not say is done.
-func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
-	if err := journal.Do(join.PhaseSwarmJoined, func() error { return w.joinSwarm(ctx) }); err != nil {
-		return err
-	}
-	return journal.Do(join.PhaseDone, func() error {
-		for _, registry := range w.registries() {
-			if err := join.InstallCA(join.CertsDir, registry, w.identity.CAPEM()); err != nil {
-				return err
-			}
-		}
-		return w.identity.DropTicket()
-	})
-}
-
-func (w *Worker) joinSwarm(ctx context.Context) error {
-	if w.identity.Membership().Swarm.Token == "" {
-		if err := w.identity.RenewTicket(ctx); err != nil {
-			return fmt.Errorf("get a new ticket into the swarm: %w", err)
-		}
-	}
-	ticket := w.identity.Membership().Swarm
-	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
-	defer cancel()
-	return w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr)
-}
-
-// foreign refuses a machine that is in a swarm none of whose managers is one of
-// the cluster's.
-func foreign(info swarm.Info, managers []netip.AddrPort) error {
-	if info.State != swarm.StateActive {
-		return nil
-	}
-	for _, m := range info.Managers {
-		if slices.ContainsFunc(managers, func(a netip.AddrPort) bool { return a.Addr() == m.Addr() }) {
-			return nil
-		}
-	}
-	return fmt.Errorf("this machine is in another swarm, with the managers %v; leave that first with `docker swarm leave`", info.Managers)
-}
-
-// ownAddr is the address from which this machine reaches the managers.
-func (w *Worker) ownAddr(managers []netip.AddrPort) (netip.Addr, error) {
-	if w.cfg.AdvertiseAddr.IsValid() {
-		return w.cfg.AdvertiseAddr, nil
-	}
-	for _, m := range managers {
-		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
-			return a, nil
-		}
-	}
-	return doctor.AdvertiseAddr()
 }
 
 // registries are the names under which the managers' registry is pulled from.
