@@ -151,7 +151,7 @@ func (d *demo) startManager(ctx context.Context) (stop func() error, err error) 
 	stop = func() error { cancel(); return <-ended }
 	select {
 	case <-ready:
-		d.step("manager is ready: registry localhost:%d, queue %s", d.cfg.Registry.Port, d.queueAddr())
+		d.step("manager is ready: registry localhost:%d, queue on port %d", d.cfg.Registry.Port, d.cfg.Queue.Port)
 		return stop, nil
 	case err := <-ended:
 		cancel()
@@ -161,32 +161,25 @@ func (d *demo) startManager(ctx context.Context) (stop func() error, err error) 
 	}
 }
 
-func (d *demo) queueAddr() string {
-	addr := "127.0.0.1"
-	if d.before.NodeAddr.IsValid() && d.before.State == swarm.StateActive {
-		addr = d.before.NodeAddr.String()
-	}
-	return fmt.Sprintf("%s:%d", addr, d.cfg.Queue.Port)
-}
-
 // crawl pushes the image, fills the queue, starts the replicas and watches.
 func (d *demo) crawl(ctx context.Context) error {
-	password, err := os.ReadFile(filepath.Join(d.cfg.DataDir, "queue.password"))
-	if err != nil {
-		return fmt.Errorf("read the queue's password: %w", err)
-	}
-	secret := string(trimLine(password))
-	d.queue = redis.NewClient(&redis.Options{Addr: d.queueAddr(), Password: secret, DisableIdentity: true})
-	defer d.queue.Close()
 	ctx, cancel := context.WithTimeout(ctx, crawlTimeout)
 	defer cancel()
+	queue, err := api.NewClient(d.cfg.Socket).QueueAddress(ctx)
+	if err != nil {
+		return err
+	}
+	if d.queue, err = openQueue(queue.URL); err != nil {
+		return err
+	}
+	defer d.queue.Close()
 	if err := d.pushImage(ctx); err != nil {
 		return err
 	}
 	if err := d.fill(ctx); err != nil {
 		return err
 	}
-	if err := d.startSpider(ctx, secret); err != nil {
+	if err := d.startSpider(ctx, queue.URL); err != nil {
 		return err
 	}
 	return d.watch(ctx)
@@ -209,15 +202,19 @@ func (d *demo) pushImage(ctx context.Context) error {
 }
 
 // startSpider makes the service as the config file would.
-func (d *demo) startSpider(ctx context.Context, password string) error {
+func (d *demo) startSpider(ctx context.Context, queueURL string) error {
+	info, err := d.engine.Info(ctx)
+	if err != nil {
+		return err
+	}
 	definition := fmt.Sprintf(`services:
   %s:
     image: %s
-    environment: {%s: %q, %s: %q, %s: "{{.Task.Slot}}"}
+    environment: {%s: %q, %s: "{{.Task.Slot}}"}
     deploy:
       replicas: %d
       placement: {constraints: ["node.id==%s"]}
-`, service, d.image, envQueue, d.queueAddr(), envPassword, password, envSlot, replicas, d.nodeID(ctx))
+`, service, d.image, envQueue, queueURL, envSlot, replicas, info.NodeID)
 	cfg, err := configs.Parse(d.cfg.File, []byte(definition))
 	if err != nil {
 		return err
@@ -233,14 +230,6 @@ func (d *demo) startSpider(ctx context.Context, password string) error {
 	}
 	d.step("service is created: %d replicas of %s", replicas, service)
 	return nil
-}
-
-func (d *demo) nodeID(ctx context.Context) string {
-	info, err := d.engine.Info(ctx)
-	if err != nil {
-		return ""
-	}
-	return info.NodeID
 }
 
 // tidy takes back what the demo made, under a bound of its own: the demo's
@@ -275,11 +264,4 @@ func (d *demo) tidy() error {
 // step prints what was done, and when.
 func (d *demo) step(format string, args ...any) {
 	fmt.Fprintf(d.Out, "%6.1fs  %s\n", time.Since(d.begun).Seconds(), fmt.Sprintf(format, args...))
-}
-
-func trimLine(b []byte) []byte {
-	for len(b) > 0 && b[len(b)-1] == '\n' {
-		b = b[:len(b)-1]
-	}
-	return b
 }

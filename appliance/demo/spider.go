@@ -16,9 +16,8 @@ const SpiderCommand = "demo-spider"
 
 // The spider's environment.
 const (
-	envQueue    = "DEMO_QUEUE"
-	envPassword = "DEMO_PASSWORD"
-	envSlot     = "DEMO_SLOT"
+	envQueue = "DEMO_QUEUE" // the URL
+	envSlot  = "DEMO_SLOT"
 )
 
 // itemTime is how long the spider pretends to crawl one item.
@@ -26,11 +25,14 @@ const itemTime = 500 * time.Millisecond
 
 // Spider takes items from the queue until it is empty, which is its good end.
 func Spider(ctx context.Context, out io.Writer) error {
-	addr := os.Getenv(envQueue)
-	if addr == "" {
+	url := os.Getenv(envQueue)
+	if url == "" {
 		return fmt.Errorf("%s is not set: %s is run by `crawlbox demo`, not by hand", envQueue, SpiderCommand)
 	}
-	q := redis.NewClient(&redis.Options{Addr: addr, Password: os.Getenv(envPassword), DisableIdentity: true})
+	q, err := openQueue(url)
+	if err != nil {
+		return err
+	}
 	defer q.Close()
 	for {
 		item, err := q.LPop(ctx, keyItems).Result()
@@ -53,4 +55,15 @@ func Spider(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("write a result: %w", err)
 		}
 	}
+}
+
+// openQueue returns a client of the queue at url, as crawlbox queue url prints it.
+func openQueue(url string) (*redis.Client, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		// The error itself would repeat the password.
+		return nil, errors.New("the queue's URL cannot be read")
+	}
+	o.DisableIdentity = true
+	return redis.NewClient(o), nil
 }

@@ -77,32 +77,6 @@ func (e *Engine) Ping(ctx context.Context) error {
 	return e.explain(err)
 }
 
-// Await blocks until the engine answers, calling note at the first failure and
-// whenever the reason changes. It polls each interval and ends with ctx.
-func (e *Engine) Await(ctx context.Context, interval time.Duration, note func(error)) error {
-	last := ""
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		err := e.Ping(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err.Error() != last {
-			last = err.Error()
-			note(err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
 // explain gives connection failures and refusals of the engine the sentinel
 // errors of this package.
 func (e *Engine) explain(err error) error {

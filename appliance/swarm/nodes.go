@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -78,15 +77,4 @@ func nodeOf(n swarm.Node) fleet.Node {
 		}
 	}
 	return node
-}
-
-// NodeSpecJSON returns Docker's own description of a node.
-func (e *Engine) NodeSpecJSON(ctx context.Context, id string) ([]byte, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	_, raw, err := e.cli.NodeInspectWithRaw(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("inspect node %s: %w", id, e.explain(err))
-	}
-	return raw, nil
 }

@@ -14,16 +14,7 @@ import (
 
 // Snapshot reads the whole swarm, counted and sorted: managers before workers,
 // then by name; services by name; tasks by service, slot and age.
-func (e *Engine) Snapshot(ctx context.Context) (fleet.Snapshot, error) {
-	return e.snapshot(ctx, "")
-}
-
-// SnapshotOf is Snapshot with the tasks of one service, by ID.
-func (e *Engine) SnapshotOf(ctx context.Context, serviceID string) (fleet.Snapshot, error) {
-	return e.snapshot(ctx, serviceID)
-}
-
-func (e *Engine) snapshot(ctx context.Context, serviceID string) (s fleet.Snapshot, err error) {
+func (e *Engine) Snapshot(ctx context.Context) (s fleet.Snapshot, err error) {
 	s.Taken = time.Now()
 	if s.Nodes, err = e.Nodes(ctx); err != nil {
 		return s, err
@@ -31,7 +22,7 @@ func (e *Engine) snapshot(ctx context.Context, serviceID string) (s fleet.Snapsh
 	if s.Services, err = e.Services(ctx); err != nil {
 		return s, err
 	}
-	if s.Tasks, err = e.Tasks(ctx, serviceID); err != nil {
+	if s.Tasks, err = e.Tasks(ctx, ""); err != nil {
 		return s, err
 	}
 	names := map[string]string{}
