@@ -12,7 +12,8 @@ import (
 )
 
 func main() {
+	args := cli.Args()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	os.Exit(cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(cli.Run(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 }

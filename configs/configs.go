@@ -38,6 +38,9 @@ type Config struct {
 	// SocketGroup is the group, by name or number, that may use Socket besides
 	// root. Empty, the default: root's group.
 	SocketGroup string
+	// JoinFile holds the join string of a node that is not yet in a cluster.
+	// Absolute or empty, the default: it comes from elsewhere, or not at all.
+	JoinFile string
 	// LogLevel is the least level that is logged; default info.
 	LogLevel slog.Level
 
@@ -104,6 +107,8 @@ type Queue struct {
 	// PasswordFile holds the password, so that it need not stand here.
 	// Absolute or empty; excludes Password.
 	PasswordFile string
+	// TLS makes the port speak TLS, with the node's certificate. Default false.
+	TLS bool
 	// DataDir holds what survives a restart. Absolute or empty; see
 	// [Config.QueueDir] for the default.
 	DataDir string

@@ -103,7 +103,8 @@ data_dir: state
 log_level: DEBUG
 docker: {host: "tcp://127.0.0.1:2375"}
 registry: {port: 8004, min_free: 1GiB, data_dir: /srv/images}
-queue: {password: 0123}
+queue: {password: 0123, tls: true}
+join_file: join
 swarm: {heartbeat: 2s, task_history: 5}
 prune: true
 `)
@@ -111,10 +112,11 @@ prune: true
 	want.File = cfg.File
 	want.AdvertiseAddr = netip.MustParseAddr("10.0.0.1")
 	want.DataDir = filepath.Join(filepath.Dir(cfg.File), "state")
+	want.JoinFile = filepath.Join(filepath.Dir(cfg.File), "join")
 	want.LogLevel = slog.LevelDebug
 	want.Docker.Host = "tcp://127.0.0.1:2375"
 	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images"}
-	want.Queue = &Queue{Port: 7891, Password: "0123"}
+	want.Queue = &Queue{Port: 7891, Password: "0123", TLS: true}
 	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
 	want.Prune = true
 	if !reflect.DeepEqual(cfg, want) {
@@ -204,7 +206,7 @@ var wrong = []struct{ name, text, want string }{
 	{"not a boolean", "prune: yes\n", `1: prune: "yes" is not true or false`},
 	{"not a path", "data_dir: true\n", `1: data_dir: "true" is not a path: put it in quotes if it is one`},
 	{"empty path", "data_dir: \"\"\n", `1: data_dir: is empty: want a path`},
-	{"not a queue", "queue: on\n", `1: queue: want true, false, or a mapping with port, password, password_file, data_dir`},
+	{"not a queue", "queue: on\n", `1: queue: want true, false, or a mapping with port, password, password_file, tls, data_dir`},
 	{"two passwords", "queue:\n  password: a\n  password_file: /b\n", `3: queue.password_file: queue.password is set too: remove one of them`},
 	{"no unit", "swarm: {heartbeat: 5}\n", `1: swarm.heartbeat: "5" is not a duration like 5s or 1m30s`},
 	{"fast heartbeat", "swarm: {heartbeat: 500ms}\n", `1: swarm.heartbeat: 500ms is too short: never under 1s, a short heartbeat makes a busy machine look dead`},

@@ -2,17 +2,11 @@ package configs
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 )
-
-// hidden stands where a secret would.
-const hidden = "********"
 
 // Show writes the configuration as YAML that [Load] reads back as the same,
 // except that secrets are replaced by ********: the queue's password, values of
@@ -83,56 +77,10 @@ func showServices(c Config, root *yaml.Node) error {
 		var value yaml.Node
 		if plain, err := toPlain(section.values); err != nil {
 			return err
-		} else if err := value.Encode(masked("", plain)); err != nil {
+		} else if err := value.Encode(mask{dollars: true}.value("", plain)); err != nil {
 			return err
 		}
 		put(root, section.name, &value)
 	}
 	return nil
-}
-
-// toPlain goes through JSON, for which compose-go's types have their canonical form.
-func toPlain(v any) (any, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var plain any
-	return plain, json.Unmarshal(text, &plain)
-}
-
-// secretName matches names such as REDIS_PASSWORD, api-key and AUTH_TOKEN.
-var secretName = regexp.MustCompile(`(?i)pass(word|wd|phrase)?|secret|token|credential|api_?-?key|private_?-?key|access_?-?key|auth`)
-
-// urlPassword matches the password in scheme://user:password@host.
-var urlPassword = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/]+@`)
-
-// masked hides secrets, and doubles dollar signs, which Load would take for
-// variables. A command that the image keeps is null in JSON, and left out.
-func masked(name string, v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for key, child := range v {
-			if child == nil && (key == "command" || key == "entrypoint") {
-				delete(v, key)
-				continue
-			}
-			v[key] = masked(key, child)
-		}
-	case []any:
-		return slices.Collect(func(yield func(any) bool) {
-			for _, item := range v {
-				if !yield(masked("", item)) {
-					return
-				}
-			}
-		})
-	case string:
-		if v != "" && secretName.MatchString(name) {
-			return hidden
-		}
-		v = urlPassword.ReplaceAllString(v, "${1}"+hidden+"@")
-		return strings.ReplaceAll(v, "$", "$$")
-	}
-	return v
 }

@@ -20,7 +20,8 @@ func TestShow_LoadsAsTheSame(t *testing.T) {
 	cfg := mustLoad(t, `
 advertise_addr: 10.0.0.1
 socket_group: "1000"
-queue: {port: 7000}
+queue: {port: 7000, tls: true}
+join_file: j
 mirror: {max_size: 1500MB}
 services:
   a:
@@ -61,7 +62,7 @@ queue: {password: hush1}
 services:
   a:
     image: i
-    command: [spider, 'redis://u:hush2@host:1/0']
+    command: [spider, 'redis://u:hush2@host:1/0', --api-key=hush8, --password, hush9, --verbose, seen]
     environment: {REDIS_PASSWORD: hush3, API_KEY: hush4, Auth_Token: hush5, URL: 'http://:hush6@h', KEEP: visible}
     labels: {secret: hush7}
 `)
@@ -69,12 +70,41 @@ services:
 	if strings.Contains(text, "hush") {
 		t.Errorf("a secret shows:\n%s", text)
 	}
-	for _, want := range []string{"password: \"" + hidden, "redis://u:" + hidden + "@host:1/0", "KEEP: visible"} {
+	for _, want := range []string{"password: \"" + hidden, "redis://u:" + hidden + "@host:1/0", "KEEP: visible", "--api-key=" + hidden, "- seen"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in:\n%s", want, text)
 		}
 	}
 	if len(cfg.Services[0].Compose.Environment) != 5 || *cfg.Services[0].Compose.Environment["API_KEY"] != "hush4" {
 		t.Error("Show has changed the configuration")
+	}
+}
+
+func TestHideSecrets(t *testing.T) {
+	t.Parallel()
+	type container struct {
+		Env    []string
+		Labels map[string]string
+		Args   []string
+	}
+	spec := container{
+		Env:    []string{"REDIS_URL=redis://default:hush@h:1", "API_KEY=hu\nsh", "KEEP=$visible", "TOKEN="},
+		Labels: map[string]string{"password": "hush", "tier": "1"},
+		Args:   []string{"-token", "hush", "plain"},
+	}
+	got, err := HideSecrets(map[string]any{"Spec": spec, "N": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"N": 1.0, "Spec": map[string]any{
+		"Env":    []any{"REDIS_URL=redis://default:" + hidden + "@h:1", "API_KEY=" + hidden, "KEEP=$visible", "TOKEN="},
+		"Labels": map[string]any{"password": hidden, "tier": "1"},
+		"Args":   []any{"-token", hidden, "plain"},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if _, err := HideSecrets(func() {}); err == nil {
+		t.Error("what is no JSON is hidden")
 	}
 }

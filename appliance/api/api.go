@@ -66,7 +66,7 @@ type Queue struct {
 
 // QueueAddress is what a program needs to speak to the queue.
 type QueueAddress struct {
-	URL      string `json:"url"` // redis://default:PASSWORD@ADDRESS:PORT
+	URL      string `json:"url"` // redis://default:PASSWORD@ADDRESS:PORT; rediss:// with queue.tls
 	Addr     string `json:"addr"`
 	Password string `json:"password"`
 }
@@ -133,13 +133,6 @@ type Summary struct {
 	Stopped     int           `json:"stopped"` // tasks that ended during it
 }
 
-// Token is the line that joins a node.
-type Token struct {
-	Role    string `json:"role"`
-	Join    string `json:"join"`    // CBX1-…
-	Command string `json:"command"` // the whole line to paste
-}
-
 // GCReport says what a collection of unused images freed.
 type GCReport struct {
 	Manifests int   `json:"manifests"`
@@ -159,7 +152,8 @@ type Items struct {
 	Items []string `json:"items,omitempty"`
 }
 
-// Inspect is a service in whole: crawlbox's view and Docker's own JSON.
+// Inspect is a service in whole: crawlbox's view and Docker's own JSON, with
+// secrets hidden.
 type Inspect struct {
 	fleet.Service
 	Spec any `json:"spec"`

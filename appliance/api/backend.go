@@ -15,8 +15,17 @@ import (
 type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Config(ctx context.Context) (string, error)
-	Token(ctx context.Context, role string) (Token, error)
 	Leave(ctx context.Context, force bool) error
+
+	Token(ctx context.Context, role string) (Token, error)
+	NewToken(ctx context.Context, req TokenRequest) (Token, error)
+	Tokens(ctx context.Context) ([]TokenInfo, error)
+	RevokeToken(ctx context.Context, id string) error
+	RotateTokens(ctx context.Context, role string) ([]Token, error)
+	RegistryLogin(ctx context.Context, name string) (RegistryLogin, error)
+	RegistryAccounts(ctx context.Context) ([]RegistryAccount, error)
+	RegistryLogout(ctx context.Context, name string) error
+	CA(ctx context.Context) (string, error)
 
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	SetNode(ctx context.Context, node, verb string) error

@@ -98,11 +98,6 @@ func (c *Client) RemoveService(ctx context.Context, service string, fn func(Even
 	return stream(ctx, c, http.MethodDelete, "/v1/services/"+url.PathEscape(service), nil, failing(fn))
 }
 
-// Token returns the line that joins a node with the role given.
-func (c *Client) Token(ctx context.Context, role string) (v Token, err error) {
-	return v, c.call(ctx, http.MethodGet, "/v1/token?role="+url.QueryEscape(role), nil, &v)
-}
-
 // Leave takes this node out of the cluster and ends its crawlbox.
 func (c *Client) Leave(ctx context.Context, force bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/leave?force="+strconv.FormatBool(force), nil, nil)

@@ -35,6 +35,14 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// status is the HTTP status of an answer that is e.
+func (e *Error) status() int {
+	if status, ok := statusOf[e.Code]; ok {
+		return status
+	}
+	return http.StatusInternalServerError
+}
+
 // AsError returns the *Error in err's chain, or wraps err as an internal one.
 func AsError(err error) *Error {
 	var e *Error

@@ -4,14 +4,18 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // Handler serves the calls of Client from b. A call whose client has gone away
 // is cancelled. A panic in b becomes an internal error and a line in log.
-func Handler(b Backend, log *slog.Logger) http.Handler {
+//
+// Each call that changes something or hands out a secret is given to audit,
+// which may be nil, when it is done: with who called, as far as the server uses
+// ConnContext, and without any secret.
+func Handler(b Backend, audit func(event string, attrs ...slog.Attr), log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	h := &handler{b: b, log: log}
+	h := &handler{b: b, audit: audit, log: log}
 	for pattern, call := range h.values() {
 		mux.Handle(pattern, h.value(call))
 	}
@@ -24,8 +28,9 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 }
 
 type handler struct {
-	b   Backend
-	log *slog.Logger
+	b     Backend
+	audit func(event string, attrs ...slog.Attr)
+	log   *slog.Logger
 }
 
 // call answers one JSON value; a nil value without an error answers nothing.
@@ -33,24 +38,32 @@ type call func(r *http.Request) (any, error)
 
 func (h *handler) values() map[string]call {
 	return map[string]call{
-		"GET /v1/status":               func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
-		"GET /v1/config":               func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
-		"GET /v1/token":                h.token,
-		"POST /v1/leave":               h.leave,
-		"GET /v1/nodes":                func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
-		"POST /v1/nodes/{node}/{verb}": h.setNode,
-		"DELETE /v1/nodes/{node}":      h.removeNode,
-		"GET /v1/services":             func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
-		"GET /v1/services/{service}":   h.inspect,
-		"GET /v1/tasks":                h.tasks,
-		"GET /v1/images":               func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
-		"DELETE /v1/images":            h.removeImage,
-		"POST /v1/images/gc":           func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
-		"GET /v1/queue":                h.queueLen,
-		"GET /v1/queue/address":        func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
-		"GET /v1/queue/items":          h.queuePeek,
-		"POST /v1/queue/items":         h.queuePush,
-		"DELETE /v1/queue/items":       h.queueClear,
+		"GET /v1/status":                      func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
+		"GET /v1/config":                      func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
+		"GET /v1/ca":                          func(r *http.Request) (any, error) { return h.b.CA(r.Context()) },
+		"GET /v1/token":                       h.token,
+		"GET /v1/tokens":                      func(r *http.Request) (any, error) { return list(h.b.Tokens(r.Context())) },
+		"POST /v1/tokens":                     h.newToken,
+		"DELETE /v1/tokens/{id}":              h.revokeToken,
+		"POST /v1/tokens/rotate":              h.rotateTokens,
+		"GET /v1/registry/accounts":           func(r *http.Request) (any, error) { return list(h.b.RegistryAccounts(r.Context())) },
+		"POST /v1/registry/accounts/{name}":   h.registryLogin,
+		"DELETE /v1/registry/accounts/{name}": h.registryLogout,
+		"POST /v1/leave":                      h.leave,
+		"GET /v1/nodes":                       func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
+		"POST /v1/nodes/{node}/{verb}":        h.setNode,
+		"DELETE /v1/nodes/{node}":             h.removeNode,
+		"GET /v1/services":                    func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
+		"GET /v1/services/{service}":          h.inspect,
+		"GET /v1/tasks":                       h.tasks,
+		"GET /v1/images":                      func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
+		"DELETE /v1/images":                   h.removeImage,
+		"POST /v1/images/gc":                  func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
+		"GET /v1/queue":                       h.queueLen,
+		"GET /v1/queue/address":               func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
+		"GET /v1/queue/items":                 h.queuePeek,
+		"POST /v1/queue/items":                h.queuePush,
+		"DELETE /v1/queue/items":              h.queueClear,
 	}
 }
 
@@ -67,14 +80,6 @@ func unknownCall(r *http.Request) (any, error) {
 		Code:    CodeNotFound,
 		Message: "no such call: " + r.Method + " " + r.URL.Path + "; the crawlbox that runs here may be of another version than this command",
 	}
-}
-
-func (h *handler) token(r *http.Request) (any, error) {
-	role := r.URL.Query().Get("role")
-	if role != fleet.RoleWorker && role != fleet.RoleManager {
-		return nil, invalid("role is %q; it is worker or manager", role)
-	}
-	return h.b.Token(r.Context(), role)
 }
 
 func (h *handler) leave(r *http.Request) (any, error) {
@@ -102,8 +107,15 @@ func (h *handler) removeNode(r *http.Request) (any, error) {
 	return nil, h.b.RemoveNode(r.Context(), r.PathValue("node"), force)
 }
 
+// inspect hides what services are given as secrets: who reads the answer, or
+// stores it as a record, asked for none.
 func (h *handler) inspect(r *http.Request) (any, error) {
-	return h.b.Inspect(r.Context(), r.PathValue("service"))
+	v, err := h.b.Inspect(r.Context(), r.PathValue("service"))
+	if err != nil {
+		return nil, err
+	}
+	v.Spec, err = configs.HideSecrets(v.Spec)
+	return v, err
 }
 
 func (h *handler) tasks(r *http.Request) (any, error) {

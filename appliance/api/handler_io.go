@@ -73,11 +73,13 @@ func number(r *http.Request, key string, unset int) (int, error) {
 
 func (h *handler) value(c call) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, done := h.recorded(r)
 		var v any
 		err := h.guard(r, func() (err error) {
 			v, err = c(r)
 			return err
 		})
+		done(err)
 		switch {
 		case r.Context().Err() != nil:
 			return
@@ -113,11 +115,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Code == CodeInternal {
 		h.log.Warn("a call of the API failed", "call", r.Method+" "+r.URL.Path, "err", err)
 	}
-	status, ok := statusOf[e.Code]
-	if !ok {
-		status = http.StatusInternalServerError
-	}
-	h.answer(w, r, status, e)
+	h.answer(w, r, e.status(), e)
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, status int, v any) {

@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"log/slog"
+	"net/http"
+)
 
 func (h *handler) queueLen(r *http.Request) (any, error) {
 	return list(h.b.QueueLen(r.Context(), r.URL.Query().Get("key")))
@@ -26,6 +29,7 @@ func (h *handler) queuePush(r *http.Request) (any, error) {
 	if err := body(r, &in); err != nil {
 		return nil, err
 	}
+	note(r, slog.String("key", in.Key), slog.Int("items", len(in.Items)))
 	if in.Key == "" || len(in.Items) == 0 {
 		return nil, invalid("a push needs a key and items")
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"time"
 )
@@ -43,6 +44,7 @@ func (h *handler) scale(r *http.Request, out *lines[Event]) error {
 	if err := body(r, &req); err != nil {
 		return err
 	}
+	note(r, slog.Any("replicas", req.Replicas))
 	if len(req.Replicas) == 0 {
 		return invalid("scale needs at least one service")
 	}
@@ -59,6 +61,7 @@ func (h *handler) update(r *http.Request, out *lines[Event]) error {
 	if err := body(r, &req); err != nil {
 		return err
 	}
+	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	if req.Service == "" || req.Image == "" {
 		return invalid("update needs a service and an image")
 	}
@@ -107,8 +110,10 @@ func (l *lines[T]) fail(e *Error) {
 // HTTP status, a later one ends the stream.
 func streamed[T any](h *handler, run func(*http.Request, *lines[T]) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, done := h.recorded(r)
 		out := &lines[T]{w: w}
 		err := h.guard(r, func() error { return run(r, out) })
+		done(err)
 		switch {
 		case r.Context().Err() != nil:
 			return

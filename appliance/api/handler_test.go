@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
@@ -64,6 +65,20 @@ var calls = []call{
 	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
 	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
 	{"token", func(ctx context.Context, b api.Backend) (any, error) { return b.Token(ctx, "manager") }},
+	{"tokens", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},
+	{"a new token", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.NewToken(ctx, api.TokenRequest{Role: "worker", TTL: time.Hour, Uses: 5})
+	}},
+	{"revoke a token", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RevokeToken(ctx, "ffff")) }},
+	{"revoke an unknown token", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RevokeToken(ctx, "a/b ?%")) }},
+	{"rotate", func(ctx context.Context, b api.Backend) (any, error) { return b.RotateTokens(ctx, "manager") }},
+	{"rotate both", func(ctx context.Context, b api.Backend) (any, error) { return b.RotateTokens(ctx, "") }},
+	{"rotated", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},
+	{"registry login", func(ctx context.Context, b api.Backend) (any, error) { return b.RegistryLogin(ctx, "a.b-c_1") }},
+	{"registry accounts", func(ctx context.Context, b api.Backend) (any, error) { return b.RegistryAccounts(ctx) }},
+	{"registry logout", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
+	{"registry logout again", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
+	{"ca", func(ctx context.Context, b api.Backend) (any, error) { return b.CA(ctx) }},
 	{"nodes", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
 	{"drain", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
 	{"drained", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
@@ -72,7 +87,10 @@ var calls = []call{
 	{"remove a live node", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", false)) }},
 	{"remove it with force", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", true)) }},
 	{"services", func(ctx context.Context, b api.Backend) (any, error) { return b.Services(ctx) }},
-	{"inspect", func(ctx context.Context, b api.Backend) (any, error) { return b.Inspect(ctx, "spider") }},
+	{"inspect", func(ctx context.Context, b api.Backend) (any, error) {
+		v, err := b.Inspect(ctx, "spider")
+		return v.Service, err // TestHandler_HidesSecretsOfServices has the rest
+	}},
 	{"inspect an unknown service", func(ctx context.Context, b api.Backend) (any, error) { return b.Inspect(ctx, "spidr") }},
 	{"tasks", func(ctx context.Context, b api.Backend) (any, error) {
 		return b.Tasks(ctx, api.TaskQuery{Service: "spider", Node: "h1", All: true})

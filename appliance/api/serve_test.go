@@ -22,6 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve returns a client of b over a unix socket of its own, and the socket.
 func serve(t *testing.T, b api.Backend, log *slog.Logger) (*api.Client, string) {
 	t.Helper()
+	return serveHandler(t, api.Handler(b, nil, log))
+}
+
+func serveHandler(t *testing.T, h http.Handler) (*api.Client, string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "cb") // t.TempDir can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +36,7 @@ func serve(t *testing.T, b api.Backend, log *slog.Logger) (*api.Client, string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: api.Handler(b, log), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: h, ConnContext: api.ConnContext, ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

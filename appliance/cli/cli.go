@@ -24,7 +24,7 @@ type Env struct {
 	Now            func() time.Time // for ages; nil: time.Now
 }
 
-// Run executes crawlbox with args, without the program's name, and returns its
+// Run executes crawlbox with args, which are those of Args, and returns its
 // exit code: 0 done, 1 failed, 2 wrong usage. When ctx ends, commands stop at
 // the next safe moment.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {

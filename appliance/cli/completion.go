@@ -144,6 +144,27 @@ func pullNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return found, err
 }
 
+// tokenIDs are the tokens that can still be revoked.
+func tokenIDs(ctx context.Context, c *api.Client) ([]string, error) {
+	tokens, err := c.Tokens(ctx)
+	var found []string
+	for _, t := range tokens {
+		if t.State == api.TokenGood {
+			found = append(found, t.ID)
+		}
+	}
+	return found, err
+}
+
+func accountNames(ctx context.Context, c *api.Client) ([]string, error) {
+	accounts, err := c.RegistryAccounts(ctx)
+	var found []string
+	for _, account := range accounts {
+		found = append(found, account.Name)
+	}
+	return found, err
+}
+
 func queueKeys(ctx context.Context, c *api.Client) ([]string, error) {
 	lists, err := c.QueueLen(ctx, "")
 	var found []string

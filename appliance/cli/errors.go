@@ -30,7 +30,8 @@ func usagef(cmd *cobra.Command, format string, args ...any) error {
 var errInterrupted = errors.New("interrupted")
 
 // report prints err, one line for each error that is joined in it, and returns
-// the exit code.
+// the exit code. A wrong command line is quoted in its error, and may have a
+// join string in the wrong place.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone
@@ -39,7 +40,7 @@ func report(w io.Writer, err error) int {
 		if errors.Is(e, context.Canceled) {
 			e = errInterrupted
 		}
-		fmt.Fprintf(w, "crawlbox: %s\n", oneLine(e.Error()))
+		fmt.Fprintf(w, "crawlbox: %s\n", withoutJoin(oneLine(e.Error())))
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {
@@ -84,6 +85,6 @@ func noArgs(cmd *cobra.Command, args []string) error { return argument{}.check(c
 
 func exactlyOne(name string) cobra.PositionalArgs { return argument{1, 1, name}.check }
 
-func atMost(n int, name string) cobra.PositionalArgs { return argument{0, n, name}.check }
+func atMostOne(name string) cobra.PositionalArgs { return argument{0, 1, name}.check }
 
 func atLeast(n int, name string) cobra.PositionalArgs { return argument{n, -1, name}.check }

@@ -70,6 +70,10 @@ func setup(env *testscript.Env) error {
 
 // serve answers for cluster on a unix socket, as a node does, until stop.
 func serve(cluster *apitest.Cluster) (socket string, stop func(), err error) {
+	return serveHandler(api.Handler(cluster, nil, slog.New(slog.DiscardHandler)))
+}
+
+func serveHandler(h http.Handler) (socket string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "cb") // t.TempDir can be too long for a socket
 	if err != nil {
 		return "", nil, err
@@ -79,7 +83,7 @@ func serve(cluster *apitest.Cluster) (socket string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	srv := &http.Server{Handler: api.Handler(cluster, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

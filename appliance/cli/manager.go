@@ -23,13 +23,16 @@ Killed at any moment and started again it goes on where it was.`,
 	cmd.Flags().Bool("queue", false, "serve the queue")
 	cmd.Flags().Uint16("queue-port", 7891, "`port` of the queue")
 	adopt := cmd.Flags().Bool("adopt-swarm", false, "take over the swarm this machine manages")
-	join := cmd.Flags().String("join", "", "join as a further manager with this `string`")
+	joinFlags(cmd, "join as a further manager with this `string`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := a.nodeOptions(cmd)
 		if err != nil {
 			return err
 		}
-		opts.AdoptSwarm, opts.Join = *adopt, *join
+		opts.AdoptSwarm = *adopt
+		if err := a.setJoin(cmd, &opts); err != nil {
+			return err
+		}
 		return finish(cmd.Context(), node.RunManager(cmd.Context(), opts))
 	}
 	return cmd

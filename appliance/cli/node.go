@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -48,9 +49,13 @@ On a node that still runs use crawlbox leave instead: it does both halves.`,
 	}
 	force := cmd.Flags().Bool("force", false, "remove a node although Swarm still hears from it")
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		return a.each(cmd, nodes, "removed", func(ctx context.Context, c *api.Client, node string) error {
+		err := a.each(cmd, nodes, "removed", func(ctx context.Context, c *api.Client, node string) error {
 			return c.RemoveNode(ctx, node, *force)
 		})
+		if err == nil {
+			fmt.Fprintln(a.env.Stderr, "If a server may be in other hands, run `crawlbox token rotate` too: the old join strings let it in again.")
+		}
+		return err
 	}
 	return cmd
 }

@@ -13,7 +13,7 @@ func psCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "ps [SERVICE]",
 		Short:             "List the tasks of a service, or of all",
-		Args:              atMost(1, "one service"),
+		Args:              atMostOne("one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
 	var q api.TaskQuery

@@ -34,7 +34,7 @@ func queueLenCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "len [KEY]",
 		Short:             "Show how long a list is, or all lists",
-		Args:              atMost(1, "one key"),
+		Args:              atMostOne("one key"),
 		ValidArgsFunction: a.completeOne(queueKeys),
 	}
 	asJSON := jsonFlag(cmd)

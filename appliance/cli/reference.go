@@ -18,12 +18,15 @@ func Reference(root *cobra.Command) string {
 	return b.String()
 }
 
+// doesMore are the commands with others below them that do something alone.
+var doesMore = map[string]bool{"images": true, "token": true}
+
 func writeCommands(b *strings.Builder, parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
 		if cmd.Hidden || cmd.Name() == "help" {
 			continue
 		}
-		if cmd.Args != nil && !cmd.HasSubCommands() || cmd.Name() == "images" {
+		if !cmd.HasSubCommands() || doesMore[cmd.Name()] {
 			use := strings.TrimSuffix(cmd.UseLine(), " [flags]")
 			fmt.Fprintf(b, "| `%s` | %s | %s |\n", escapeCell(use), escapeCell(cmd.Short), flagList(cmd.LocalNonPersistentFlags()))
 		}

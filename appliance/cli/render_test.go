@@ -27,7 +27,10 @@ func views(t *testing.T) map[string]func(screen) {
 	status, nodes, services := must(c.Status(ctx))(t), must(c.Nodes(ctx))(t), must(c.Services(ctx))(t)
 	tasks := must(c.Tasks(ctx, api.TaskQuery{All: true}))(t)
 	images, lists, workerStatus := must(c.Images(ctx))(t), must(c.QueueLen(ctx, ""))(t), must(worker.Status(ctx))(t)
+	tokens, accounts := must(c.Tokens(ctx))(t), must(c.RegistryAccounts(ctx))(t)
 	return map[string]func(screen){
+		"tokens":        func(s screen) { a.renderTokens(s, tokens) },
+		"accounts":      func(s screen) { a.renderAccounts(s, accounts) },
 		"status":        func(s screen) { a.renderStatus(s, status) },
 		"status-worker": func(s screen) { a.renderStatus(s, workerStatus) },
 		"nodes":         func(s screen) { renderNodes(s, nodes) },

@@ -37,10 +37,15 @@ func (a *app) nodeOptions(cmd *cobra.Command) (node.Options, error) {
 	return node.Options{Config: cfg, Reload: load, Version: Version(), Log: newLogger(a.env.Stderr, &level), Ready: a.ready}, nil
 }
 
-// ready tells a person, on standard output, what comes next.
+// ready tells a person, on standard output, what comes next. What is no terminal
+// is a log, as a rule, and a log holds no secret.
 func (a *app) ready(t api.Token) {
-	if t.Command == "" {
+	switch {
+	case t.Command == "":
 		_ = a.printf("worker is ready\n")
+		return
+	case !isTerminal(a.env.Stdout):
+		_ = a.printf("manager is ready; `crawlbox token` prints the line to run on each further server\n")
 		return
 	}
 	_ = a.printf("manager is ready; on each further server run\n\n    %s\n\n", t.Command)

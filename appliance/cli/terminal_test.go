@@ -100,6 +100,18 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 	})
+	t.Run("a new token comes with how long and how often it is good", func(t *testing.T) {
+		expires := now.Add(24 * time.Hour).Local().Format(time.DateTime)
+		want := "To join a manager, run this on it as root, until " + expires + ", for 2 nodes:\n\ncrawlbox manager"
+		if text := onTerminal(t, "token", "manager", "--ttl", "1d", "--uses", "2"); !strings.HasPrefix(text, want) {
+			t.Errorf("got %q", text)
+		}
+	})
+	t.Run("a login comes with what to do", func(t *testing.T) {
+		if text := onTerminal(t, "registry", "login"); !strings.HasPrefix(text, "Paste this on the machine that pushes to 10.77.0.11:8003:\n\n sudo mkdir") {
+			t.Errorf("got %q", text)
+		}
+	})
 	t.Run("no colours when asked", func(t *testing.T) {
 		if text := onTerminal(t, "nodes", "--no-color"); strings.Contains(text, "\x1b") {
 			t.Errorf("got %q", text)

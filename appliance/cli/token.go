@@ -1,44 +1,183 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 func tokenCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:       "token [worker|manager]",
-		Short:     "Print the line that joins a node",
-		Args:      atMost(1, "one role"),
+	cmd := group(&cobra.Command{
+		Use:   "token [worker|manager]",
+		Short: "Print the line that joins a node",
+		Long: `Print the line that joins a node: the standing one, which stays the same until
+'crawlbox token rotate', or with --ttl or --uses a new one.`,
+		Example:   "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses 1",
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
-	}
+	}, tokenLsCmd(a), tokenRevokeCmd(a), tokenRotateCmd(a))
+	cmd.Args = atMostOne("one role")
 	asJSON := jsonFlag(cmd)
+	var ttl span
+	cmd.Flags().Var(&ttl, "ttl", "make one that expires after this `time`, such as 24h or 7d")
+	uses := cmd.Flags().Int("uses", 0, "make one that is good for `n` nodes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		role := fleet.RoleWorker
-		if len(args) > 0 {
-			role = args[0]
+		role, err := roleOf(cmd, args, fleet.RoleWorker)
+		if err != nil {
+			return err
 		}
-		if role != fleet.RoleWorker && role != fleet.RoleManager {
-			return usagef(cmd, "unknown role %q; it is worker or manager", role)
+		if cmd.Flags().Changed("uses") && *uses < 1 {
+			return usagef(cmd, "--uses is %d; it must be 1 or more", *uses)
 		}
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
-		token, err := c.Token(cmd.Context(), role)
+		token, err := getToken(cmd.Context(), c, api.TokenRequest{Role: role, TTL: time.Duration(ttl), Uses: *uses})
 		if err != nil {
 			return err
 		}
 		if *asJSON {
 			return a.printJSON(token)
 		}
-		if isTerminal(a.env.Stdout) {
-			fmt.Fprintf(a.env.Stderr, "To join a %s, run this on it as root:\n\n", role)
+		return a.printToken(token)
+	}
+	return cmd
+}
+
+// roleOf is the role that args name, or else.
+func roleOf(cmd *cobra.Command, args []string, otherwise string) (string, error) {
+	if len(args) == 0 {
+		return otherwise, nil
+	}
+	if role := args[0]; role == fleet.RoleWorker || role == fleet.RoleManager {
+		return role, nil
+	}
+	return "", usagef(cmd, "unknown role %q; it is worker or manager", args[0])
+}
+
+func getToken(ctx context.Context, c *api.Client, req api.TokenRequest) (api.Token, error) {
+	if req.TTL == 0 && req.Uses == 0 {
+		return c.Token(ctx, req.Role)
+	}
+	return c.NewToken(ctx, req)
+}
+
+func (a *app) printToken(t api.Token) error {
+	if isTerminal(a.env.Stdout) {
+		fmt.Fprintf(a.env.Stderr, "To join a %s, run this on it as root%s:\n\n", t.Role, limits(t))
+	}
+	return a.printf("%s\n", t.Command)
+}
+
+// limits says for how long and for how many nodes a token is good.
+func limits(t api.Token) string {
+	text := ""
+	if !t.Expires.IsZero() {
+		text += ", until " + t.Expires.Local().Format(time.DateTime)
+	}
+	if t.Uses > 0 {
+		text += ", for " + count(t.Uses, "node")
+	}
+	return text
+}
+
+func tokenLsCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the tokens that join nodes, without their secrets",
+		Long: `List the tokens that join nodes, without their secrets.
+
+The standing ones, which 'crawlbox token' prints, are marked with *. USES is how
+many nodes a token has joined, of how many it may; - is any number.`,
+		Args: noArgs,
+	}
+	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]api.TokenInfo, error) {
+		return c.Tokens(ctx)
+	}, a.renderTokens)
+}
+
+func (a *app) renderTokens(s screen, tokens []api.TokenInfo) {
+	t := table{columns: []column{{head: "ID"}, {head: "ROLE"}, {head: "STATE"}, {head: "EXPIRES"}, {head: "USES"}, {head: "CREATED"}}}
+	for _, k := range tokens {
+		t.add(tokenName(k), cell{text: k.Role}, tokenState(k), cell{text: a.until(k.Expires)},
+			cell{text: tokenUses(k)}, cell{text: a.since(k.Created)})
+	}
+	t.write(s)
+}
+
+func tokenName(t api.TokenInfo) cell {
+	if t.Standing {
+		return cell{t.ID + " *", bold}
+	}
+	return cell{text: t.ID}
+}
+
+func tokenState(t api.TokenInfo) cell {
+	if t.State == api.TokenGood {
+		return cell{t.State, green}
+	}
+	return cell{t.State, dim}
+}
+
+func tokenUses(t api.TokenInfo) string {
+	if t.Uses == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", t.Used, t.Uses)
+}
+
+func tokenRevokeCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "revoke ID...",
+		Short:             "Make tokens useless; nodes they have joined stay",
+		Args:              atLeast(1, "the ID of a token"),
+		ValidArgsFunction: a.complete(tokenIDs),
+	}
+	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
+		return a.each(cmd, ids, "revoked", func(ctx context.Context, c *api.Client, id string) error {
+			return c.RevokeToken(ctx, id)
+		})
+	}
+	return cmd
+}
+
+func tokenRotateCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rotate [worker|manager]",
+		Short: "Replace the standing tokens of a role, or of both",
+		Long: `Replace the standing tokens of a role, or of both, and print the new lines. Join
+strings printed before are of no use any more; nodes they have joined stay.`,
+		Args:      atMostOne("one role"),
+		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		role, err := roleOf(cmd, args, "")
+		if err != nil {
+			return err
 		}
-		return a.printf("%s\n", token.Command)
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		tokens, err := c.RotateTokens(cmd.Context(), role)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return a.printJSON(tokens)
+		}
+		for _, t := range tokens {
+			if err := a.printToken(t); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return cmd
 }

@@ -12,21 +12,24 @@ func workerCmd(a *app) *cobra.Command {
 		Use:   "worker",
 		Short: "Run a node that joins a cluster, or has joined it",
 		Long: `Run a worker in the foreground, until a signal. The join string is needed only
-the first time; the manager prints it, and 'crawlbox token' prints it again.
+the first time; the manager prints it, and 'crawlbox token' prints it again. It
+can also stand in a file, in CRAWLBOX_JOIN, or in the config (join_file).
 
 Killed at any moment and started again it goes on where it was, also while its
 manager or its Docker is away.`,
-		Example: "  crawlbox worker --join CBX1-…\n  crawlbox worker",
+		Example: "  crawlbox worker --join CBX1-…\n  ssh root@manager crawlbox token --uses 1 | crawlbox worker --join-file -\n  crawlbox worker",
 		Args:    noArgs,
 	}
 	nodeFlags(cmd.Flags())
-	join := cmd.Flags().String("join", "", "join `string` of the cluster")
+	joinFlags(cmd, "join `string` of the cluster")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := a.nodeOptions(cmd)
 		if err != nil {
 			return err
 		}
-		opts.Join = *join
+		if err := a.setJoin(cmd, &opts); err != nil {
+			return err
+		}
 		return finish(cmd.Context(), node.RunWorker(cmd.Context(), fleet.RoleWorker, opts))
 	}
 	return cmd

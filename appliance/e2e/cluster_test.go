@@ -36,8 +36,14 @@ type cluster struct {
 // joined it.
 func newCluster(t *testing.T, config string, workers int) *cluster {
 	t.Helper()
+	return newClusterOf(t, lab.Binary(t), config, workers)
+}
+
+// newClusterOf does the same with another crawlbox program.
+func newClusterOf(t *testing.T, binary, config string, workers int) *cluster {
+	t.Helper()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(binary)
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(1 + workers), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	c.manager.WriteFile("/etc/crawlbox/crawlbox.yaml", config)

@@ -51,7 +51,7 @@ func TestManagerKilledAtFirstStart(t *testing.T) {
 	c.startManager()
 	whole := time.Since(begun)
 	c.join(worker)
-	for _, m := range moments(whole, "ca/ca.pem", "node/key.pem", "gossip.key") {
+	for _, m := range moments(whole, "ca/ca.pem", "node/key.pem", "gossip.json") {
 		t.Run(m.String(), func(t *testing.T) {
 			c := c.sub(t)
 			c.reset(worker)

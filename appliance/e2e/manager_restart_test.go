@@ -125,7 +125,7 @@ func (c *cluster) identity() string {
 		c.manager.Docker("info", "--format", "swarm {{.Swarm.Cluster.ID}}"),
 		c.manager.Docker("node", "ls", "--format", "node {{.ID}} {{.Hostname}}"),
 		c.token("worker"), c.token("manager"),
-		c.manager.MustExec("sha256sum", "/var/lib/crawlbox/ca/ca.pem", "/var/lib/crawlbox/gossip.key", "/var/lib/crawlbox/node/key.pem"),
+		c.manager.MustExec("sha256sum", "/var/lib/crawlbox/ca/ca.pem", "/var/lib/crawlbox/gossip.json", "/var/lib/crawlbox/node/key.pem"),
 	}, "\n")
 }
 

@@ -6,21 +6,24 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"path/filepath"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
 const (
-	caLife   = 20 * 365 * 24 * time.Hour
-	nodeLife = 90 * 24 * time.Hour
+	caLife = 20 * 365 * 24 * time.Hour
 	// skewMargin is how far a node's clock may be behind the manager's.
 	skewMargin = time.Hour
 )
+
+// nodeLife is how long the certificate of a node is good.
+func nodeLife() time.Duration { return failpoint.CertLife(90 * 24 * time.Hour) }
 
 // CA signs the certificates of the cluster's nodes. Its methods may be called at
 // the same time.
@@ -99,27 +102,6 @@ func parseCA(data []byte) (*CA, error) {
 		return nil, err
 	}
 	return &CA{cert: cert, key: key}, nil
-}
-
-// LoadOrCreateKey returns the 32 bytes of the file at path, base64 in it, which
-// it fills at random at first. As with the CA, a damaged file is an error.
-func LoadOrCreateKey(path string) ([]byte, error) {
-	data, err := loadOrCreate(path, func() ([]byte, error) {
-		key := make([]byte, gossipKeySize)
-		_, err := rand.Read(key)
-		return base64.StdEncoding.AppendEncode(nil, key), err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open key: %w", err)
-	}
-	key, err := base64.StdEncoding.DecodeString(string(data))
-	if err == nil && len(key) != gossipKeySize {
-		err = fmt.Errorf("key has %d bytes, want %d", len(key), gossipKeySize)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open key: %w", damaged(path, err))
-	}
-	return key, nil
 }
 
 func newSerial() *big.Int {

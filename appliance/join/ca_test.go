@@ -26,7 +26,7 @@ func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-func newTestCA(t *testing.T) *CA {
+func newTestCA(t testing.TB) *CA {
 	t.Helper()
 	ca, err := LoadOrCreateCA(t.TempDir())
 	if err != nil {
@@ -137,7 +137,7 @@ func TestManagerIdentity_StaysAndFollows(t *testing.T) {
 	dir, ca := t.TempDir(), newTestCA(t)
 	self := Self{Name: "master", Addr: netip.MustParseAddr("10.1.2.3")}
 	make := func(ca *CA, self Self) (*Identity, error) {
-		return ManagerIdentity(dir, ca, self, Membership{GossipKey: Key("k")})
+		return ManagerIdentity(dir, ca, self, Membership{GossipKeys: Keyring{Key("k")}})
 	}
 	first, err := make(ca, self)
 	if err != nil {
@@ -157,24 +157,4 @@ func TestManagerIdentity_StaysAndFollows(t *testing.T) {
 	}
 	wantMode(t, filepath.Join(dir, keyFile), 0o600)
 	wantMode(t, filepath.Join(dir, identityFile), 0o600)
-}
-
-func TestLoadOrCreateKey(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "secrets", "gossip.key")
-	key, err := LoadOrCreateKey(path)
-	if err != nil || len(key) != gossipKeySize {
-		t.Fatalf("key %d bytes, %v", len(key), err)
-	}
-	again, err := LoadOrCreateKey(path)
-	if err != nil || !bytes.Equal(key, again) {
-		t.Errorf("key changed, %v", err)
-	}
-	wantMode(t, path, 0o600)
-	if err := os.WriteFile(path, []byte("abc"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadOrCreateKey(path); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("damaged key: %v", err)
-	}
 }

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
 // Join makes this machine a node of the string's cluster and keeps its identity
@@ -50,9 +52,10 @@ func enroll(ctx context.Context, dir string, s String, self Self, log *slog.Logg
 	if err := req.check(); err != nil {
 		return nil, fmt.Errorf("join as %q at %s: %w", self.Name, self.Addr, err)
 	}
+	failpoint.Hit(failpoint.JoinKey)
 	failed := &ManagersError{}
 	for _, addr := range s.Managers {
-		answer, err := ask(ctx, addr, s.CA, req, log)
+		answer, sent, err := ask(ctx, addr, s.CA, req, log)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("join through manager %s: %w", addr, ctx.Err())
 		}
@@ -61,6 +64,7 @@ func enroll(ctx context.Context, dir string, s String, self Self, log *slog.Logg
 		}
 		if err != nil {
 			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
+			failed.Unheard = failed.Unheard || sent && !isRefusal(err) && !errors.Is(err, errStranger)
 			continue
 		}
 		return accept(dir, key, self, addr, answer)
@@ -70,13 +74,13 @@ func enroll(ctx context.Context, dir string, s String, self Self, log *slog.Logg
 
 // isFinal says whether other managers would answer the same.
 func isFinal(err error) bool {
-	final := []error{ErrBadSecret, ErrExpiredToken, ErrWrongRole, ErrVersion, ErrBadRequest, ErrClock}
+	final := []error{ErrBadSecret, ErrExpiredToken, ErrRevoked, ErrUsedUp, ErrWrongRole, ErrTooMany, ErrRemoved, ErrVersion, ErrBadRequest, ErrClock}
 	return slices.ContainsFunc(final, func(e error) bool { return errors.Is(err, e) })
 }
 
 // ask runs the exchange with one manager. The secret is sent only after pin has
-// found the right CA and the certificate is good.
-func ask(ctx context.Context, addr netip.AddrPort, hash KeyHash, req joinRequest, log *slog.Logger) (*joinAnswer, error) {
+// found the right CA and the certificate is good; sent says whether it was.
+func ask(ctx context.Context, addr netip.AddrPort, hash KeyHash, req joinRequest, log *slog.Logger) (answer *joinAnswer, sent bool, err error) {
 	p := &pin{hash: hash}
 	conn, err := dial(ctx, addr, &tls.Config{
 		MinVersion:         tls.VersionTLS13,
@@ -84,7 +88,7 @@ func ask(ctx context.Context, addr netip.AddrPort, hash KeyHash, req joinRequest
 		VerifyConnection:   p.verify,
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer conn.Close()
 	client := connHTTP(conn)
@@ -93,19 +97,19 @@ func ask(ctx context.Context, addr netip.AddrPort, hash KeyHash, req joinRequest
 	if p.expired != nil {
 		told, err := get(ctx, client, base+pathTime)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		return nil, explainClock(told, time.Now(), p.expired)
+		return nil, false, explainClock(told, time.Now(), p.expired)
 	}
-	var answer joinAnswer
-	told, err := post(ctx, client, base+pathJoin, req, &answer)
+	answer = &joinAnswer{}
+	told, err := post(ctx, client, base+pathJoin, req, answer)
 	if err != nil {
-		return nil, err
+		return nil, true, err
 	}
 	if skew := time.Until(told); skew.Abs() > maxSkew {
 		log.Warn("this machine's clock is "+skewText(skew.Round(time.Second))+" the manager's: set it", "manager", addr)
 	}
-	return &answer, answer.check(p.ca, req.Role, told)
+	return answer, true, answer.check(p.ca, req.Role, told)
 }
 
 // check looks at what the manager gave before anything is kept.
@@ -118,7 +122,7 @@ func (a *joinAnswer) check(ca *x509.Certificate, role string, told time.Time) er
 		return explainClock(told, now, errors.New("the certificate it gave is not valid now"))
 	}
 	info, err := InfoFrom(leaf)
-	if err != nil || info.Role != role || len(a.GossipKey) != gossipKeySize || !slices.Equal(a.CA, ca.Raw) {
+	if err != nil || info.Role != role || !a.GossipKeys.good() || !slices.Equal(a.CA, ca.Raw) {
 		return errStranger
 	}
 	return nil
@@ -136,9 +140,11 @@ func accept(dir string, key *ecdsa.PrivateKey, self Self, addr netip.AddrPort, a
 	if err := id.use(a.Certificate); err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)
 	}
+	failpoint.Hit(failpoint.JoinAnswered)
 	if err := id.save(); err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.JoinIdentity)
 	return id, nil
 }
 

@@ -122,7 +122,7 @@ func call(ctx context.Context, client *http.Client, method, url string, body io.
 		return time.Time{}, explainCall(ctx, err)
 	}
 	var no refusal
-	if json.Unmarshal(data, &no) != nil {
+	if json.Unmarshal(data, &no) != nil || no.Time.IsZero() {
 		return time.Time{}, errStranger
 	}
 	if resp.StatusCode == http.StatusOK && out != nil {
@@ -134,6 +134,16 @@ func call(ctx context.Context, client *http.Client, method, url string, body io.
 		return no.Time, no.err()
 	}
 	return no.Time, nil
+}
+
+// Refused returns the refusal that the body of a manager's answer stands for, nil
+// where it is none.
+func Refused(body []byte) error {
+	var no refusal
+	if json.Unmarshal(body, &no) != nil || no.Code == "" {
+		return nil
+	}
+	return no.err()
 }
 
 func (r refusal) err() error {

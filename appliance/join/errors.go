@@ -13,10 +13,14 @@ var (
 	ErrUnknownToken = errors.New("the manager does not know this join string: print a new one there with `crawlbox token`")
 	ErrBadSecret    = errors.New("the secret in the join string is wrong: print it again on the manager with `crawlbox token`")
 	ErrExpiredToken = errors.New("the join string has expired: print a new one on the manager with `crawlbox token`")
+	ErrRevoked      = errors.New("the join string was revoked: print a new one on the manager with `crawlbox token`")
+	ErrUsedUp       = errors.New("the join string has let in as many nodes as it may: print a new one on the manager with `crawlbox token`")
+	ErrTooMany      = errors.New("the manager was asked with wrong join strings too often from this address: wait a minute, then run the command again with the right one")
 	ErrWrongRole    = errors.New("the join string is for another role: print the right one on the manager with `crawlbox token worker` or `crawlbox token manager`")
 	ErrVersion      = errors.New("the manager speaks another version of the join exchange: run the same version of crawlbox on both")
 	ErrBadRequest   = errors.New("the manager does not understand the request: run the same version of crawlbox on both")
 	ErrUnavailable  = errors.New("the manager cannot let nodes in right now: look at its log, then run the same command again")
+	ErrRemoved      = errors.New("this node was removed from the cluster: run `crawlbox leave` on it, and join again with `crawlbox worker --join STRING` if it shall come back")
 	ErrNotAllowed   = errors.New("this node's certificate does not allow that")
 )
 
@@ -34,16 +38,23 @@ var (
 	ErrNotJoined = errors.New("this machine is not a node of a cluster: run `crawlbox worker --join STRING`")
 )
 
-// refusals gives each refusal its code on the wire and its HTTP status.
-var refusals = []struct {
+// refusalOf is how an error looks on the wire.
+type refusalOf struct {
 	err    error
 	code   string
 	status int
-}{
+}
+
+// refusals gives each refusal its code on the wire and its HTTP status.
+var refusals = []refusalOf{
 	{ErrUnknownToken, "unknown-token", http.StatusForbidden},
 	{ErrBadSecret, "bad-secret", http.StatusForbidden},
 	{ErrExpiredToken, "expired", http.StatusForbidden},
+	{ErrRevoked, "revoked", http.StatusForbidden},
+	{ErrUsedUp, "used-up", http.StatusForbidden},
 	{ErrWrongRole, "wrong-role", http.StatusForbidden},
+	{ErrTooMany, "too-many", http.StatusTooManyRequests},
+	{ErrRemoved, "removed", http.StatusForbidden},
 	{ErrNotAllowed, "not-allowed", http.StatusForbidden},
 	{ErrVersion, "version", http.StatusBadRequest},
 	{ErrBadRequest, "bad-request", http.StatusBadRequest},
@@ -54,6 +65,8 @@ var refusals = []struct {
 // through it.
 type ManagersError struct {
 	Tries []Try
+	// Unheard is set where one of them got the request, and may have granted it.
+	Unheard bool
 }
 
 // Try is one manager's address and what went wrong there.

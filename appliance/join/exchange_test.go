@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,9 +32,47 @@ func (f fakeSwarm) SwarmJoinToken(_ context.Context, role string) (string, []str
 
 // manager is a real one, as far as this package goes, on loopback.
 type manager struct {
-	Server
+	*Server
 	id   *Identity
 	addr netip.AddrPort
+
+	trail trail
+}
+
+// trail keeps the lines of audit.
+type trail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (a *trail) record(event string, attrs ...slog.Attr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lines = append(a.lines, event+" "+fmt.Sprint(attrs))
+}
+
+func (a *trail) all() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.lines)
+}
+
+func openMembers(t testing.TB, dir string) *Members {
+	t.Helper()
+	m, err := OpenMembers(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func openKeys(t testing.TB, dir string) *Keys {
+	t.Helper()
+	k, err := OpenKeys(filepath.Join(dir, "gossip.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -43,23 +82,31 @@ func startManager(t *testing.T, swarmErr error) *manager {
 	m := &manager{}
 	listener, addr := listen(t)
 	m.addr = addr
-	m.Server = Server{
-		CA:        newTestCA(t),
-		Tokens:    openTokens(t, t.TempDir()),
-		Swarm:     fakeSwarm{swarmErr},
-		GossipKey: []byte(strings.Repeat("k", gossipKeySize)),
-		Seeds:     func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} },
-		Managers:  func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} },
-		Log:       testLog(t),
-	}
+	ca, dir := newTestCA(t), t.TempDir()
 	var err error
-	m.id, err = ManagerIdentity(t.TempDir(), m.CA, Self{Name: "master", Addr: loopback}, Membership{})
+	m.id, err = ManagerIdentity(t.TempDir(), ca, Self{Name: "master", Addr: loopback}, Membership{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Server, err = NewServer(Options{
+		CA:       ca,
+		Tokens:   openTokens(t, dir),
+		Members:  openMembers(t, dir),
+		Keys:     openKeys(t, dir),
+		Identity: m.id,
+		Swarm:    fakeSwarm{swarmErr},
+		Seeds:    func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} },
+		Managers: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} },
+		Changed:  func(Membership) {},
+		Audit:    m.trail.record,
+		Log:      testLog(t),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", Handler(m.Server))
-	mux.Handle("/who", RequireNode(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("/", m.Handler())
+	mux.Handle("/who", m.id.RequireNode(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := PeerFrom(r.Context())
 		fmt.Fprint(w, peer.ID)
 	}), fleet.RoleWorker))
@@ -108,11 +155,12 @@ func TestJoin_GivesAnIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Membership{
-		Cluster:   m.CA.Hash().ClusterID(),
-		Managers:  []netip.AddrPort{m.addr, netip.MustParseAddrPort("10.0.0.1:7980")}, // the one that worked first
-		Swarm:     SwarmTicket{Token: "SWMTKN-1-worker", Managers: []string{"10.0.0.1:2377"}},
-		GossipKey: Key(m.GossipKey),
-		Seeds:     m.Seeds(),
+		Cluster:    m.CA.Hash().ClusterID(),
+		Managers:   []netip.AddrPort{m.addr, netip.MustParseAddrPort("10.0.0.1:7980")}, // the one that worked first
+		Swarm:      SwarmTicket{Token: "SWMTKN-1-worker", Managers: []string{"10.0.0.1:2377"}},
+		GossipKeys: m.Keys.All(),
+		Seeds:      m.Seeds(),
+		Removed:    []string{},
 	}
 	loaded, err := LoadIdentity(dir)
 	if err != nil {
@@ -215,7 +263,7 @@ func TestJoin_Refusals(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	broken := startManager(t, errors.New("swarm has no leader"))
-	short, err := m.Tokens.Issue(fleet.RoleWorker, time.Second)
+	short, err := m.Tokens.Issue(fleet.RoleWorker, time.Second, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 func isTimeout(err error) bool {
@@ -65,8 +67,22 @@ func explainCall(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("it hung up before it answered (%w): look at its log", err)
 	}
-	return fmt.Errorf("%w (%w)", errStranger, err)
+	return fmt.Errorf("%w (%s)", errStranger, printable(err.Error()))
 }
+
+// printable is for words that came from the other end, which may be many and
+// steer a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text[:min(len(text), maxWords)])
+}
+
+// maxWords bounds the words of the other end in a message, in bytes.
+const maxWords = 300
 
 func unwrapSyscall(err error) error {
 	var errno syscall.Errno

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -24,16 +26,50 @@ type Swarm interface {
 	SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error)
 }
 
-// Server lets nodes into the cluster. All fields are required. The functions are
-// called at each request.
+// Options are what a Server stands on. All are required. The functions are called
+// at the same time by many requests.
+type Options struct {
+	CA       *CA
+	Tokens   *Tokens
+	Members  *Members
+	Keys     *Keys
+	Identity *Identity // of this manager
+	Swarm    Swarm
+	Seeds    func() []netip.AddrPort // of gossip
+	Managers func() []netip.AddrPort // where managers speak mutual TLS
+	// Changed is called with what is new of the cluster, before other nodes hear
+	// of it.
+	Changed func(Membership)
+	// Audit gets a line for every try to join and everything that was granted.
+	Audit func(event string, attrs ...slog.Attr)
+	Log   *slog.Logger
+}
+
+// Server lets nodes into the cluster, tells them what is new of it, and puts them
+// out. Its methods may be called at the same time.
 type Server struct {
-	CA        *CA
-	Tokens    *Tokens
-	Swarm     Swarm
-	GossipKey []byte
-	Seeds     func() []netip.AddrPort // of gossip
-	Managers  func() []netip.AddrPort // where managers speak mutual TLS
-	Log       *slog.Logger
+	Options
+	tries  *limiter
+	rotate chan struct{} // holds one token when the keys of gossip are to change
+	heard  chan struct{} // holds one token when a node has said what it knows
+
+	mu      sync.Mutex
+	news    chan struct{}  // closed when there is something new
+	version string         // of what is new
+	known   map[string]ack // what nodes know, by ID
+}
+
+// NewServer returns a server, and tells Changed how things are.
+func NewServer(o Options) (*Server, error) {
+	s := &Server{
+		Options: o,
+		tries:   newLimiter(),
+		rotate:  make(chan struct{}, 1),
+		heard:   make(chan struct{}, 1),
+		news:    make(chan struct{}),
+		known:   map[string]ack{},
+	}
+	return s, s.publish()
 }
 
 // requestTimeout bounds each request, from its header to its answer.
@@ -42,22 +78,22 @@ const requestTimeout = 10 * time.Second
 // Handler returns the manager's side of the exchange. It is to be served over
 // TLS with the config of Identity.ServerTLS; the server must bound the time for
 // headers, the handler bounds what follows.
-func Handler(s Server) http.Handler {
+func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST "+pathJoin, s.endpoint(s.join))
-	mux.Handle("POST "+pathRenew, RequireNode(s.endpoint(s.renew)))
+	mux.Handle("POST "+pathJoin, s.endpoint(requestTimeout, s.join))
+	mux.Handle("POST "+pathRenew, s.Identity.RequireNode(s.endpoint(requestTimeout, s.renew)))
+	mux.Handle("POST "+pathFollow, s.Identity.RequireNode(s.endpoint(requestTimeout+followHold, s.follow)))
 	mux.HandleFunc("GET "+pathTime, func(w http.ResponseWriter, _ *http.Request) { refuse(w, nil) })
 	return mux
 }
 
 // endpoint reads a bounded body in bounded time, and writes the answer.
-func (s Server) endpoint(answer func(*http.Request, []byte) (*joinAnswer, error)) http.Handler {
+func (s *Server) endpoint(bound time.Duration, answer func(*http.Request, []byte) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), bound)
 		defer cancel()
-		deadline, _ := ctx.Deadline()
 		// Test recorders have no connection to set a deadline on; servers do.
-		_ = http.NewResponseController(w).SetReadDeadline(deadline)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout))
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		if err != nil {
 			refuse(w, fmt.Errorf("%w: it is too long or was cut", ErrBadRequest))
@@ -65,42 +101,83 @@ func (s Server) endpoint(answer func(*http.Request, []byte) (*joinAnswer, error)
 		}
 		a, err := answer(r.WithContext(ctx), body)
 		if err != nil {
-			s.Log.Warn("refuse node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
+			if !isRefusal(err) {
+				s.Log.Warn("answer a node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
+			}
 			refuse(w, err)
 			return
 		}
-		a.Time = time.Now()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a)
 	})
 }
 
-func (s Server) join(r *http.Request, body []byte) (*joinAnswer, error) {
-	req, err := decodeJoin(body)
+// join answers one try, and has a line of audit for it whatever comes of it.
+func (s *Server) join(r *http.Request, body []byte) (any, error) {
+	remote := remoteAddr(r)
+	var req joinRequest
+	var answer *joinAnswer
+	err := ErrTooMany
+	if s.tries.allow(remote) {
+		if req, err = decodeJoin(body); err == nil {
+			answer, err = s.admit(r, req)
+		}
+		if isRefusal(err) {
+			s.tries.failed(remote)
+		}
+	}
+	line := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("token", req.Token), slog.String("role", req.Role),
+		slog.String("name", req.Name), slog.String("addr", req.Addr.String()), slog.String("version", req.Crawlbox)}
 	if err != nil {
+		s.Audit("join refused", append(line, slog.String("reason", reason(err)))...)
 		return nil, err
 	}
-	if err := s.Tokens.Check(req.Token, Secret(req.Secret), req.Role); err != nil {
+	s.Audit("join", append(line, slog.String("node", answer.node))...)
+	return answer, nil
+}
+
+// admit lets a node in whose token is good. A use of the token is counted last,
+// so that nothing but a broken disk can come after it.
+func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
+	if err := s.Tokens.check(req.Token, Secret(req.Secret), req.Role); err != nil {
 		return nil, err
 	}
 	csr, err := checkRequest(req.CSR)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
+	node := idOf(csr.RawSubjectPublicKeyInfo)
+	if s.Members.removed(node) {
+		return nil, ErrRemoved
+	}
 	ticket, err := s.ticket(r.Context(), req.Role)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := s.CA.issue(csr, s.grant(r, req.Role, req.Name, req.Addr))
+	if err := s.Tokens.Redeem(req.Token, Secret(req.Secret), req.Role, node); err != nil {
+		return nil, err
+	}
+	failpoint.Hit(failpoint.GrantUsed)
+	member := Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r)}
+	return s.grantTo(member, csr, s.grant(r, req.Role, req.Name, req.Addr), ticket)
+}
+
+// grantTo signs a node's certificate, puts the node on the list and makes the
+// answer.
+func (s *Server) grantTo(member Member, csr *x509.CertificateRequest, g grant, ticket SwarmTicket) (*joinAnswer, error) {
+	cert, err := s.CA.issue(csr, g)
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("node joins", "id", cert.Subject.CommonName, "name", req.Name, "role", req.Role,
-		"addr", req.Addr, "remote", r.RemoteAddr, "token", req.Token, "version", req.Crawlbox)
+	member.Until = cert.NotAfter
+	if err := s.Members.put(member); err != nil {
+		return nil, err
+	}
+	failpoint.Hit(failpoint.GrantSigned)
 	return s.answer(cert, ticket), nil
 }
 
-func (s Server) ticket(ctx context.Context, role string) (SwarmTicket, error) {
+func (s *Server) ticket(ctx context.Context, role string) (SwarmTicket, error) {
 	token, managers, err := s.Swarm.SwarmJoinToken(ctx, role)
 	if err != nil {
 		return SwarmTicket{}, fmt.Errorf("%w: get Swarm's join token: %w", ErrUnavailable, err)
@@ -108,7 +185,7 @@ func (s Server) ticket(ctx context.Context, role string) (SwarmTicket, error) {
 	return SwarmTicket{Token: SwarmToken(token), Managers: managers}, nil
 }
 
-func (s Server) renew(r *http.Request, body []byte) (*joinAnswer, error) {
+func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	req, err := decodeRequest[renewRequest](body)
 	if err != nil {
 		return nil, err
@@ -132,18 +209,18 @@ func (s Server) renew(r *http.Request, body []byte) (*joinAnswer, error) {
 	}
 	g := s.grant(r, peer.Role, "", req.Addr)
 	g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" })
-	cert, err := s.CA.issue(csr, g)
+	a, err := s.grantTo(Member{ID: peer.ID, Role: peer.Role, Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, ticket)
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("renewed certificate", "id", peer.ID, "role", peer.Role, "until", cert.NotAfter)
-	return s.answer(cert, ticket), nil
+	s.Audit("renewal", slog.String("node", peer.ID), slog.String("role", peer.Role), slog.String("remote", r.RemoteAddr))
+	return a, nil
 }
 
 // grant decides for what a node's certificate is good. A manager has the word of
 // whoever holds a manager's token. A worker gets its address only where the
 // request came from it, and never that of a manager.
-func (s Server) grant(r *http.Request, role, name string, addr netip.Addr) grant {
+func (s *Server) grant(r *http.Request, role, name string, addr netip.Addr) grant {
 	g := grant{Role: role}
 	if role == fleet.RoleManager {
 		g.Addrs = []netip.Addr{addr.Unmap()}
@@ -152,26 +229,40 @@ func (s Server) grant(r *http.Request, role, name string, addr netip.Addr) grant
 		}
 		return g
 	}
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	remote := remoteAddr(r)
 	isManager := slices.ContainsFunc(s.Managers(), func(m netip.AddrPort) bool { return m.Addr().Unmap() == addr.Unmap() })
-	if err == nil && remote.Addr().Unmap() == addr.Unmap() && !isManager {
+	if remote == addr.Unmap() && !isManager {
 		g.Addrs = []netip.Addr{addr.Unmap()}
 	}
 	return g
 }
 
-func (s Server) answer(cert *x509.Certificate, ticket SwarmTicket) *joinAnswer {
-	return &joinAnswer{
-		Membership: Membership{
-			Cluster:   s.CA.Hash().ClusterID(),
-			Managers:  s.Managers(),
-			Swarm:     ticket,
-			GossipKey: s.GossipKey,
-			Seeds:     s.Seeds(),
-		},
-		Certificate: cert.Raw,
-		CA:          s.CA.cert.Raw,
+func (s *Server) answer(cert *x509.Certificate, ticket SwarmTicket) *joinAnswer {
+	member := s.membership()
+	member.Swarm, member.Seeds = ticket, s.Seeds()
+	return &joinAnswer{Membership: member, Certificate: cert.Raw, CA: s.CA.cert.Raw, Time: time.Now(), node: cert.Subject.CommonName}
+}
+
+// remoteAddr is where a request came from.
+func remoteAddr(r *http.Request) netip.Addr {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return remote.Addr().Unmap()
+}
+
+// isRefusal says whether an error is the other end's fault, and told to it.
+func isRefusal(err error) bool {
+	refuses := func(r refusalOf) bool { return errors.Is(err, r.err) }
+	return !errors.Is(err, ErrUnavailable) && slices.ContainsFunc(refusals, refuses)
+}
+
+// reason is the refusal's code, or what went wrong here.
+func reason(err error) string {
+	for _, known := range refusals {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
 	}
+	return err.Error()
 }
 
 // refuse writes why not. A nil error only tells the time. An error that is not

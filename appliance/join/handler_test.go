@@ -105,6 +105,45 @@ func TestRequireNode(t *testing.T) {
 	}
 }
 
+// TestRequireNode_EndsOldConnections asks on connections whose certificates have
+// a tenth of their life left, or none.
+func TestRequireNode_EndsOldConnections(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	w := joined(t, m, fleet.RoleWorker, worker)
+	csr, err := request(w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := checkRequest(csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := m.id.RequireNode(http.NotFoundHandler())
+	for _, tt := range []struct {
+		left  time.Duration // of 10 hours
+		close string
+		code  int
+	}{
+		{5 * time.Hour, "", http.StatusNotFound},
+		{time.Hour - time.Minute, "close", http.StatusNotFound},
+		{-time.Minute, "close", http.StatusForbidden},
+	} {
+		until := time.Now().Add(tt.left)
+		leaf, err := m.CA.issue(req, grant{Role: fleet.RoleWorker, from: until.Add(-10 * time.Hour), until: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		if rec.Code != tt.code || rec.Header().Get("Connection") != tt.close {
+			t.Errorf("%s left: %d, Connection: %q", tt.left, rec.Code, rec.Header().Get("Connection"))
+		}
+	}
+}
+
 func TestRenew_WithoutDroppedConnection(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
@@ -231,7 +270,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	good := goodRequest(t, m)
-	h := Handler(m.Server)
+	h, hosts := m.Handler(), 0
 	change := func(key string, value any) string {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(good), &fields); err != nil {
@@ -263,8 +302,10 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 		"no CSR":         {change("csr", ""), http.StatusBadRequest, "bad-request"},
 		"CSR is garbage": {change("csr", "AAAA"), http.StatusBadRequest, "bad-request"},
 	} {
-		rec := httptest.NewRecorder()
-		h.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, pathJoin, strings.NewReader(tt.body)))
+		rec, req := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, pathJoin, strings.NewReader(tt.body))
+		hosts++ // one alone would soon be told to wait
+		req.RemoteAddr = fmt.Sprintf("10.1.0.%d:5000", hosts)
+		h.ServeHTTP(rec, req)
 		if rec.Code != tt.code || !strings.Contains(rec.Body.String(), tt.want) {
 			t.Errorf("%s: %d %s", name, rec.Code, rec.Body)
 		}

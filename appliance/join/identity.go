@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -154,6 +155,33 @@ func (id *Identity) Membership() Membership {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
 	return id.member
+}
+
+// refuses says whether a node was removed from the cluster.
+func (id *Identity) refuses(node string) bool {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return slices.Contains(id.member.Removed, node)
+}
+
+// adopt takes over, and saves, what a manager says of the cluster. What it does
+// not say stays: the ticket until there is another, the seeds, and the order of
+// managers, in which the one that worked comes first.
+func (id *Identity) adopt(m Membership) error {
+	id.mu.Lock()
+	have := id.member
+	if m.Swarm.Token == "" {
+		m.Swarm = have.Swarm
+	}
+	if len(m.Seeds) == 0 {
+		m.Seeds = have.Seeds
+	}
+	if len(m.GossipKeys) == 0 {
+		m.GossipKeys = have.GossipKeys
+	}
+	id.member = m
+	id.mu.Unlock()
+	return id.save()
 }
 
 // CA returns the hash of the cluster's CA.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
 // Phase is how far a join has come.
@@ -105,5 +107,6 @@ func (j *Journal) Do(to Phase, step func() error) error {
 		return fmt.Errorf("write join journal: %w", err)
 	}
 	j.entry = entry
+	failpoint.Hit(failpoint.Point("join-" + to))
 	return nil
 }

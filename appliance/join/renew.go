@@ -11,8 +11,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// renewRetry is the pause after a renewal that failed. Half the life of a
-// certificate, 45 days, is left for tries.
+// renewRetry is the longest pause after a renewal that failed. Half the life of
+// a certificate, 45 days, is left for tries.
 const renewRetry = time.Hour
 
 // Renew gets a new certificate for the node's key from one of the managers it
@@ -49,25 +49,9 @@ func (id *Identity) refresh(ctx context.Context, ticket bool) error {
 		if err := id.use(answer.Certificate); err != nil {
 			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
 		}
-		id.update(addr, answer.Membership)
-		return id.save()
+		return id.learn(addr, answer.Membership)
 	}
 	return fmt.Errorf("renew certificate: %w", failed)
-}
-
-// update takes over what a manager says of the cluster. A ticket that is there
-// stays until there is another.
-func (id *Identity) update(addr netip.AddrPort, m Membership) {
-	id.mu.Lock()
-	defer id.mu.Unlock()
-	m.Managers = first(addr, m.Managers)
-	if m.Swarm.Token == "" {
-		m.Swarm = id.member.Swarm
-	}
-	if len(m.GossipKey) != gossipKeySize {
-		m.GossipKey = id.member.GossipKey
-	}
-	id.member = m
 }
 
 func (id *Identity) askRenewal(ctx context.Context, addr netip.AddrPort, req renewRequest) (answer joinAnswer, err error) {
@@ -89,13 +73,14 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 	for {
 		// Spread over an hour, so that nodes which joined together do not all come
 		// at once.
-		pause := max(0, time.Until(id.renewAt())) + rand.N(time.Hour)
+		spread := min(renewRetry, nodeLife()/20)
+		pause := max(0, time.Until(id.renewAt())) + rand.N(spread)
 		if !sleep(ctx, pause) {
 			return nil
 		}
 		for err := renew(ctx); err != nil; err = renew(ctx) {
 			log.Warn("renew certificate", "error", err, "until", id.Certificate().Leaf.NotAfter)
-			if !sleep(ctx, renewRetry) {
+			if !sleep(ctx, spread) {
 				return nil
 			}
 		}

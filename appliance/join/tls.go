@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/guard"
 )
 
 // ServerTLS returns the config for servers of this node: TLS 1.3, with the
@@ -38,6 +40,9 @@ func (id *Identity) ClientTLS(roles ...string) *tls.Config {
 			info, err := verifyServer(state, id.pool(), time.Now())
 			if err != nil {
 				return err
+			}
+			if id.refuses(info.ID) {
+				return errors.New("node " + info.ID + " was removed from the cluster")
 			}
 			if len(roles) > 0 && !slices.Contains(roles, info.Role) {
 				return errors.New("node " + info.ID + " is a " + info.Role)
@@ -75,22 +80,53 @@ func PeerFrom(ctx context.Context) (NodeInfo, bool) {
 	return info, ok
 }
 
+// Peer returns the node whose certificate came with a request. The error is
+// ErrNotAllowed where there is none that is good now, and ErrRemoved for one of
+// a node that was removed, also on a connection that it had before.
+func (id *Identity) Peer(r *http.Request) (NodeInfo, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return NodeInfo{}, ErrNotAllowed
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	info, err := InfoFrom(leaf)
+	switch {
+	// The handshake may be long ago on a connection that lives.
+	case err != nil, time.Now().After(leaf.NotAfter):
+		return NodeInfo{}, ErrNotAllowed
+	case id.refuses(info.ID):
+		return NodeInfo{}, ErrRemoved
+	}
+	return info, nil
+}
+
 // RequireNode lets only nodes of the cluster through to next and, where roles
 // are given, only those with one of them.
-func RequireNode(next http.Handler, roles ...string) http.Handler {
+func (id *Identity) RequireNode(next http.Handler, roles ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-			refuse(w, ErrNotAllowed)
+		info, err := id.Peer(r)
+		if err == nil && len(roles) > 0 && !slices.Contains(roles, info.Role) {
+			err = ErrNotAllowed
+		}
+		if outlived(r) {
+			w.Header().Set("Connection", "close")
+		}
+		if err != nil {
+			refuse(w, err)
 			return
 		}
-		leaf := r.TLS.VerifiedChains[0][0]
-		info, err := InfoFrom(leaf)
-		// The handshake may be long ago on a connection that lives.
-		expired := time.Now().After(leaf.NotAfter)
-		if err != nil || expired || len(roles) > 0 && !slices.Contains(roles, info.Role) {
-			refuse(w, ErrNotAllowed)
-			return
-		}
+		guard.AdmitRequest(r.Context(), info.ID)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, info)))
 	})
+}
+
+// outlived says whether the certificate that a connection began with is near its
+// end, or past it. Its holder has had another for long, and shows that when it
+// connects anew: one that asks all the time would keep the connection else, and
+// be refused on it for ever.
+func outlived(r *http.Request) bool {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return false
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	return time.Until(leaf.NotAfter) < leaf.NotAfter.Sub(leaf.NotBefore)/10
 }

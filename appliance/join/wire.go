@@ -16,17 +16,17 @@ import (
 
 // Paths of the exchange.
 const (
-	pathJoin  = "/v1/join"
-	pathRenew = "/v1/renew"
-	pathTime  = "/v1/time"
+	pathJoin   = "/v1/join"
+	pathRenew  = "/v1/renew"
+	pathFollow = "/v1/follow"
+	pathTime   = "/v1/time"
 )
 
 const (
-	wireVersion   = 1
-	maxRequest    = 16 << 10 // bytes
-	maxAnswer     = 256 << 10
-	maxNodeName   = 64 // Linux allows no longer host names
-	gossipKeySize = 32
+	wireVersion = 1
+	maxRequest  = 16 << 10 // bytes
+	maxAnswer   = 256 << 10
+	maxNodeName = 64 // Linux allows no longer host names
 )
 
 // joinRequest is the body of POST /v1/join.
@@ -49,13 +49,29 @@ type renewRequest struct {
 	Ticket  bool       `json:"ticket,omitempty"` // asks for a SwarmTicket too
 }
 
-// Membership is what a node gets to know when it has joined.
+// followRequest is the body of POST /v1/follow.
+type followRequest struct {
+	Version int    `json:"version"`
+	Have    string `json:"have"`  // version of what the node knows
+	Swarm   string `json:"swarm"` // its ID in the swarm, empty where it does not know
+}
+
+// followAnswer is what is new; without a version, nothing is.
+type followAnswer struct {
+	Membership
+	News string    `json:"news,omitempty"` // version
+	Time time.Time `json:"time"`
+}
+
+// Membership is what a node knows of its cluster. It gets it when it joins, and
+// by Identity.Follow whenever something changes.
 type Membership struct {
-	Cluster   string           `json:"cluster"`
-	Managers  []netip.AddrPort `json:"managers"` // where they speak mutual TLS
-	Swarm     SwarmTicket      `json:"swarm"`
-	GossipKey Key              `json:"gossip_key"`
-	Seeds     []netip.AddrPort `json:"seeds"` // of gossip
+	Cluster    string           `json:"cluster"`
+	Managers   []netip.AddrPort `json:"managers"` // where they speak mutual TLS
+	Swarm      SwarmTicket      `json:"swarm"`
+	GossipKeys Keyring          `json:"gossip_keys"` // the first encrypts, all decrypt
+	Seeds      []netip.AddrPort `json:"seeds"`       // of gossip
+	Removed    []string         `json:"removed"`     // IDs of nodes that are no longer of the cluster
 }
 
 // SwarmTicket lets a node into the swarm.
@@ -77,6 +93,12 @@ type Key []byte
 // Format implements fmt.Formatter, for all verbs.
 func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
+// Keyring is some keys. It does not show when printed.
+type Keyring []Key
+
+// Format implements fmt.Formatter, for all verbs.
+func (Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
 // LogValue implements slog.LogValuer: a JSON log would not ask Format.
 func (m Membership) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("cluster", m.Cluster), slog.Any("managers", m.Managers))
@@ -89,6 +111,9 @@ func (SwarmTicket) LogValue() slog.Value { return slog.StringValue(redacted) }
 func (SwarmToken) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // LogValue implements slog.LogValuer.
+func (Keyring) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// LogValue implements slog.LogValuer.
 func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // joinAnswer is the body of a success.
@@ -97,6 +122,8 @@ type joinAnswer struct {
 	Certificate []byte    `json:"certificate"` // DER
 	CA          []byte    `json:"ca"`          // DER
 	Time        time.Time `json:"time"`
+
+	node string // who got it, for the audit
 }
 
 // refusal is the body of every other answer.

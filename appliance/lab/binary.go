@@ -23,12 +23,24 @@ func Binary(t TB) string {
 	return path
 }
 
+// BinaryWithFailpoints returns the path of a crawlbox program that can end itself
+// where package failpoint says, and is the same otherwise. It is built once in a
+// process.
+func BinaryWithFailpoints(t TB) string {
+	t.Helper()
+	path, err := buildOnce("failpoints/crawlbox", ".", "-tags=failpoints")
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
+
 var builds sync.Map // program → func() (string, error)
 
 // buildOnce builds a program of this module from a folder below its root.
-func buildOnce(program, folder string) (string, error) {
+func buildOnce(program, folder string, flags ...string) (string, error) {
 	build, _ := builds.LoadOrStore(program, sync.OnceValues(func() (string, error) {
-		path, err := build(program, folder)
+		path, err := build(program, folder, flags)
 		if err != nil {
 			return "", fmt.Errorf("build %s: %w", program, err)
 		}
@@ -39,7 +51,7 @@ func buildOnce(program, folder string) (string, error) {
 
 // build puts the program into the cache. go build leaves a file there that is up
 // to date alone, so it costs little when nothing has changed.
-func build(program, folder string) (string, error) {
+func build(program, folder string, flags []string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
@@ -48,16 +60,17 @@ func build(program, folder string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	path := filepath.Join(dir, program)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lockFile(filepath.Join(dir, program+".lock"))
+	unlock, err := lockFile(path + ".lock")
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	path := filepath.Join(dir, program)
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./"+folder)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, "./"+folder)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {

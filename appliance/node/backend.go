@@ -40,6 +40,8 @@ type backend struct {
 	mirrorUsed  func() int64
 	queue       *redis.Client
 	token       func(ctx context.Context, role string) (api.Token, error)
+	access      permits
+	remove      func(ctx context.Context, n fleet.Node, force bool) error // takes a node out of the cluster; nil where the CA is not
 	leave       func(ctx context.Context, force bool) error
 	problems    func() []string // what the node's own parts have to say
 }

@@ -83,7 +83,10 @@ func (b *backend) RemoveNode(ctx context.Context, ref string, force bool) error 
 	case n.State == fleet.StateReady && !force:
 		return conflict("%s is up; run `crawlbox leave` on it, or remove it all the same with --force", n.Display)
 	}
-	return b.explain(b.engine.RemoveNode(ctx, n.ID, force))
+	if b.remove == nil {
+		return b.onlyOn("the cluster's CA")
+	}
+	return b.explain(b.remove(ctx, n, force))
 }
 
 func (b *backend) node(ctx context.Context, ref string) (fleet.Node, error) {

@@ -34,8 +34,12 @@ func (b *backend) QueueAddress(context.Context) (api.QueueAddress, error) {
 		return api.QueueAddress{}, err
 	}
 	v := api.QueueAddress{Addr: net.JoinHostPort(b.addr, strconv.Itoa(int(b.cfg.Queue.Port))), Password: c.Options().Password}
+	scheme := "redis"
+	if b.cfg.Queue.TLS {
+		scheme = "rediss"
+	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	v.URL = (&url.URL{Scheme: "redis", User: url.UserPassword("default", v.Password), Host: v.Addr}).String()
+	v.URL = (&url.URL{Scheme: scheme, User: url.UserPassword("default", v.Password), Host: v.Addr}).String()
 	return v, nil
 }
 

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -81,6 +83,11 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if err != nil {
 		return err
 	}
+	if id != nil && w.wasRemoved(ctx, id) {
+		if journal, info, err = w.startOver(ctx, s.CA); err != nil {
+			return err
+		}
+	}
 	if err := foreign(info, s.Managers); err != nil {
 		return err
 	}
@@ -100,7 +107,7 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	}
 	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
 	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
-		w.withdraw(journal)
+		w.withdraw(journal, err)
 		return err
 	}
 	if err := journal.Do(join.PhaseCertified, nil); err != nil {
@@ -115,9 +122,38 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	return w.complete(ctx, journal)
 }
 
-// withdraw removes what a join has written that came to nothing.
-func (w *Worker) withdraw(journal *join.Journal) {
-	if journal.Reached(join.PhaseCertified) {
+// wasRemoved says whether a manager that answers at once says that this node is no
+// longer one of the cluster.
+func (w *Worker) wasRemoved(ctx context.Context, id *join.Identity) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	return errors.Is(id.Check(ctx), join.ErrRemoved)
+}
+
+// startOver makes a node that was removed a machine that never was one. It joins
+// with another key: certificates for the old one are refused for good.
+func (w *Worker) startOver(ctx context.Context, ca join.KeyHash) (*join.Journal, swarm.Info, error) {
+	w.log.Info("this node was removed from the cluster; it joins as a new one")
+	if err := w.engine.Leave(ctx, true); err != nil {
+		return nil, swarm.Info{}, err
+	}
+	if err := join.Forget(w.dir("node")); err != nil {
+		return nil, swarm.Info{}, err
+	}
+	journal, err := join.OpenJournal(w.dir("node"), ca)
+	if err != nil {
+		return nil, swarm.Info{}, err
+	}
+	info, err := w.askEngine(ctx)
+	return journal, info, err
+}
+
+// withdraw removes what a join has written that came to nothing. Where a manager
+// may have said yes and was not heard, the key stays, so that the same command
+// again is the same node, and no other use of the join string.
+func (w *Worker) withdraw(journal *join.Journal, err error) {
+	var failed *join.ManagersError
+	if journal.Reached(join.PhaseCertified) || errors.As(err, &failed) && failed.Unheard {
 		return
 	}
 	if err := join.Forget(w.dir("node")); err != nil {
@@ -136,20 +172,44 @@ func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
 				return err
 			}
 		}
+		failpoint.Hit(failpoint.JoinTrust)
 		return w.identity.DropTicket()
 	})
 }
 
+// joinSwarm lets Docker join the swarm. The ticket may be of no use any more,
+// since Swarm's token changes when a node is removed: then there is a new one.
 func (w *Worker) joinSwarm(ctx context.Context) error {
-	if w.identity.Membership().Swarm.Token == "" {
-		if err := w.identity.RenewTicket(ctx); err != nil {
-			return fmt.Errorf("get a new ticket into the swarm: %w", err)
-		}
+	had := w.identity.Membership().Swarm.Token
+	if had == "" {
+		return w.joinWithNewTicket(ctx)
 	}
+	err := w.useTicket(ctx)
+	if err == nil || ctx.Err() != nil || errors.Is(err, swarm.ErrUnreachable) {
+		return err
+	}
+	if w.identity.RenewTicket(ctx) != nil || w.identity.Membership().Swarm.Token == had {
+		return err
+	}
+	return w.useTicket(ctx)
+}
+
+func (w *Worker) joinWithNewTicket(ctx context.Context) error {
+	if err := w.identity.RenewTicket(ctx); err != nil {
+		return fmt.Errorf("get a new ticket into the swarm: %w", err)
+	}
+	return w.useTicket(ctx)
+}
+
+func (w *Worker) useTicket(ctx context.Context) error {
 	ticket := w.identity.Membership().Swarm
 	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
 	defer cancel()
-	return w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr)
+	if err := w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.JoinDocker)
+	return nil
 }
 
 // foreign refuses a machine that is in a swarm none of whose managers is one of

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
 )
 
 // pathLeave is where a node that left tells a manager so.
@@ -23,36 +26,45 @@ type goodbye struct {
 	Node string `json:"node"` // Swarm's ID
 }
 
-// letGo takes a node that left off Swarm's list. Only the machine at the node's
-// own address can say so, and only for a worker.
+// letGo ends the access of a node that left, and takes it off Swarm's list. Only
+// the node itself can say so.
 func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 	var bye goodbye
 	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&bye); err != nil {
 		http.Error(w, "not a goodbye", http.StatusBadRequest)
 		return
 	}
-	nodes, err := m.engine.Nodes(r.Context())
+	peer, ok := join.PeerFrom(r.Context())
+	if !ok {
+		http.Error(w, "only a node itself can take leave", http.StatusForbidden)
+		return
+	}
+	// Its access ends in any case; what is left on Swarm's list can be removed later.
+	err := errors.Join(m.takeOff(r, bye.Node, m.members.Swarm(peer.ID)), m.cutOff(r.Context(), peer.Role, peer.ID))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// takeOff takes a node off Swarm's list that has one of the IDs and the address
+// of the request, and what it was there before it joined again.
+func (m *Manager) takeOff(r *http.Request, ids ...string) error {
+	nodes, err := m.engine.Nodes(r.Context())
+	if err != nil {
+		return err
+	}
 	for _, n := range nodes {
-		// What a node was before it joined again is down, and goes with it.
-		former := n.State != fleet.StateReady && n.Role == fleet.RoleWorker && sameHost(r.RemoteAddr, n.Addr)
-		if n.ID != bye.Node && !former {
+		if n.Role != fleet.RoleWorker || !sameHost(r.RemoteAddr, n.Addr) || n.State == fleet.StateReady && !slices.Contains(ids, n.ID) {
 			continue
 		}
-		if n.Role != fleet.RoleWorker || !sameHost(r.RemoteAddr, n.Addr) {
-			http.Error(w, "only a worker itself can take leave", http.StatusForbidden)
-			return
-		}
 		if err := m.engine.RemoveNode(r.Context(), n.ID, true); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+			return err
 		}
 		m.log.Info("node left", "name", n.Name, "addr", n.Addr)
 	}
-	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 func sameHost(remote, addr string) bool {
@@ -71,7 +83,11 @@ func (w *Worker) sayGoodbye(ctx context.Context, swarmID string) error {
 	if err != nil {
 		return err
 	}
-	return w.askManager(ctx, http.MethodPost, pathLeave, body)
+	err = w.askManager(ctx, http.MethodPost, pathLeave, body)
+	if errors.Is(err, join.ErrRemoved) {
+		return nil // there is nothing left to take leave of
+	}
+	return err
 }
 
 func (w *Worker) askManager(ctx context.Context, method, path string, body []byte) error {
@@ -98,6 +114,9 @@ func (w *Worker) askOne(ctx context.Context, method, url string, body []byte) er
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		if err := join.Refused(text); err != nil {
+			return err
+		}
 		return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
 	}
 	return nil

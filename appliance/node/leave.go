@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 )
 
@@ -71,7 +73,7 @@ func (g *ground) leaveJoined(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: managerClient(id)}
+	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: nodeClient(id, fleet.RoleManager)}
 	defer w.client.CloseIdleConnections()
 	return w.leave(ctx, force)
 }
@@ -88,7 +90,7 @@ func (m *Manager) leave(ctx context.Context, force bool) error {
 	// The record goes last: until it is gone, a leave that was cut off can be
 	// run again.
 	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
-		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.key")))
+		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.json")))
 	if err == nil {
 		err = os.RemoveAll(m.record.path)
 	}
@@ -111,9 +113,11 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 	if err := w.engine.Leave(ctx, force); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.LeaveDocker)
 	if err := w.sayGoodbye(ctx, info.NodeID); err != nil {
 		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
 	}
+	failpoint.Hit(failpoint.LeaveGoodbye)
 	if err := w.forget(); err != nil {
 		return err
 	}

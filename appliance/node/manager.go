@@ -2,16 +2,19 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
@@ -19,6 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/registry"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
 // Manager is the first node of a cluster.
@@ -27,8 +31,13 @@ type Manager struct {
 	record   *record
 	ca       *join.CA
 	tokens   *join.Tokens
-	key      []byte // of gossip
+	members  *join.Members
+	keys     *join.Keys // of gossip
 	identity *join.Identity
+	joins    *join.Server
+	nodes    *http.Client // to other nodes
+	audit    *audit.Log
+	accounts *access.Accounts
 	registry *registry.Registry
 	queue    *queue.Server
 	redis    *redis.Client
@@ -116,12 +125,25 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.buildQueue(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
-	m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Key: m.key, Self: m.self(), Seeds: m.seeds}, m.log)
-	if err != nil {
+	if err := m.buildMembership(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
 	m.runner = rollout.NewRunner(m.engine, m.log)
 	return nil
+}
+
+// buildMembership makes what lets nodes in, tells them the news and puts them out.
+func (m *Manager) buildMembership() (err error) {
+	m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(), Seeds: m.seeds}, m.log)
+	if err != nil {
+		return err
+	}
+	m.nodes = nodeClient(m.identity)
+	m.joins, err = join.NewServer(join.Options{
+		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Managers: m.managers,
+		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
+	})
+	return err
 }
 
 // release closes what build opened, after the parts have stopped.
@@ -129,6 +151,8 @@ func (m *Manager) release() {
 	if m.redis != nil {
 		m.redis.Close()
 	}
+	m.nodes.CloseIdleConnections()
+	m.audit.Close()
 	if err := m.registry.Close(); err != nil {
 		m.log.Warn("close the registry", "error", err)
 	}
@@ -141,7 +165,16 @@ func (m *Manager) credentials() (err error) {
 	if m.tokens, err = join.OpenTokens(m.dir("ca")); err != nil {
 		return err
 	}
-	if m.key, err = join.LoadOrCreateKey(m.dir("gossip.key")); err != nil {
+	if m.members, err = join.OpenMembers(m.dir("ca")); err != nil {
+		return err
+	}
+	if m.keys, err = join.OpenKeys(m.dir("gossip.json")); err != nil {
+		return err
+	}
+	if m.accounts, err = access.OpenAccounts(filepath.Join(m.dir("ca"), "accounts.json")); err != nil {
+		return err
+	}
+	if m.audit, err = audit.Open(m.dir("audit.log"), m.log); err != nil {
 		return err
 	}
 	self := join.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
@@ -168,36 +201,61 @@ func (m *Manager) buildQueue() error {
 		return err
 	}
 	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
-	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir()}, m.log)
-	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true})
+	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir(), Listen: m.listenQueue}, m.log)
+	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true, TLSConfig: m.queueTLS()})
 	return err
+}
+
+// listenQueue bounds what strangers can take of the queue, and speaks TLS where
+// the config says so. Clients show no certificate; they have the password.
+func (m *Manager) listenQueue(addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	guarded := guard.New(ln, guard.Limits{})
+	if !m.cfg.Queue.TLS {
+		return guarded, nil
+	}
+	conf := m.identity.ServerTLS()
+	conf.ClientAuth = tls.NoClientCert
+	return tls.NewListener(guarded, conf), nil
+}
+
+// queueTLS is how this node speaks to its own queue; nil without TLS.
+func (m *Manager) queueTLS() *tls.Config {
+	if !m.cfg.Queue.TLS {
+		return nil
+	}
+	return m.identity.ClientTLS(fleet.RoleManager)
 }
 
 func (m *Manager) parts() []lifecycle.Part {
 	images := m.registry.Handler()
 	services := newReconciler(m.engine, m.runner, m.cfg, m.opts.Reload, m.log)
-	parts := []lifecycle.Part{{Name: "registry", Component: serve(services.afterPush(images), nil, m.log, m.local)}}
+	written := services.afterPush(images)
+	parts := []lifecycle.Part{{Name: "registry", Component: m.serveLocal(written)}}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
-			Component: serve(registry.ReadOnly(images), m.identity.ServerTLS(), m.log, m.ground.registry)})
+			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS()}, m.log, m.ground.registry)})
 	}
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
 	}
-	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, back: services.again, log: m.log}
+	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, log: m.log}
 	return append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
-		lifecycle.Part{Name: "node port", Component: serve(m.nodeHandler(images), m.identity.ServerTLS(), m.log, m.node)},
+		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
-		lifecycle.Part{Name: "local API", Component: serve(api.Handler(m.backend(services.problems), m.log), nil, m.log, m.socket)},
+		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
+		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services.problems), m.audit.Record)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
 	)
 }
 
 func (m *Manager) renewal() lifecycle.Component {
-	return lifecycle.Func(func(ctx context.Context, ready func()) error {
-		ready()
+	return background(func(ctx context.Context) error {
 		renew := func(context.Context) error { return m.ca.Reissue(m.identity) }
 		return join.KeepRenewed(ctx, m.identity, renew, m.log)
 	})
@@ -207,11 +265,9 @@ func (m *Manager) renewal() lifecycle.Component {
 // and the rest to nodes.
 func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/v2/", join.RequireNode(registry.ReadOnly(images)))
-	mux.Handle("POST "+pathLeave, join.RequireNode(http.HandlerFunc(m.letGo)))
-	mux.Handle("/", join.Handler(join.Server{
-		CA: m.ca, Tokens: m.tokens, Swarm: m, GossipKey: m.key, Seeds: m.seeds, Managers: m.managers, Log: m.log,
-	}))
+	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
+	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
+	mux.Handle("/", m.joins.Handler())
 	return mux
 }
 
@@ -254,24 +310,11 @@ func (m *Manager) self() gossip.Node {
 	return n
 }
 
-// token is the line that joins a node; it stays the same over restarts.
-func (m *Manager) token(_ context.Context, role string) (api.Token, error) {
-	c, err := m.tokens.Standing(role)
-	if err != nil {
-		return api.Token{}, err
-	}
-	line, err := join.String{Managers: m.managers(), CA: m.ca.Hash(), Role: role, Token: c.ID, Secret: c.Secret}.Reveal()
-	if err != nil {
-		return api.Token{}, fmt.Errorf("make the join string: %w", err)
-	}
-	return api.Token{Role: role, Join: line, Command: "crawlbox " + role + " --join " + line}, nil
-}
-
 func (m *Manager) backend(problems func() []string) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
-		token: m.token, leave: m.leave, problems: problems,
+		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: problems,
 	}
 }

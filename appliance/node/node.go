@@ -26,10 +26,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
@@ -65,11 +68,16 @@ type ground struct {
 	started time.Time
 	leaving context.CancelCauseFunc // ends Run with ErrLeft
 
-	local    net.Listener // the registry on loopback
-	node     net.Listener // mutual TLS between nodes
-	socket   net.Listener // the local API
-	registry net.Listener // the registry on the network; nil on workers
+	local    *guard.Listener // the registry on loopback
+	node     *guard.Listener // mutual TLS between nodes
+	socket   net.Listener    // the local API
+	registry *guard.Listener // the registry on the network; nil on workers
+
+	swarmID atomic.Value // string: this node's ID in the swarm, once it is known
 }
+
+// neighbours are the limits on loopback, where all have one address.
+var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096}
 
 // prepare makes the checks that need no Docker, and the state folder.
 func prepare(opts Options) (*ground, error) {
@@ -117,10 +125,10 @@ func (g *ground) open(network bool) (err error) {
 	}
 	bind := bindAddr(g.addr)
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if g.local, err = doctor.Listen(netip.AddrPortFrom(loopback, g.cfg.Registry.Port), "registry.port"); err != nil {
+	if g.local, err = listen(netip.AddrPortFrom(loopback, g.cfg.Registry.Port), "registry.port", neighbours); err != nil {
 		return err
 	}
-	if g.node, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Node.Port), "node.port"); err != nil {
+	if g.node, err = listen(netip.AddrPortFrom(bind, g.cfg.Node.Port), "node.port", guard.Limits{}); err != nil {
 		return err
 	}
 	if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Gossip.Port), "gossip.port"); err != nil {
@@ -133,18 +141,35 @@ func (g *ground) open(network bool) (err error) {
 	}
 	// A cluster of one machine for itself has no network to serve.
 	if network && !bind.IsLoopback() {
-		g.registry, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Registry.Port), "registry.port")
+		g.registry, err = listen(netip.AddrPortFrom(bind, g.cfg.Registry.Port), "registry.port", guard.Limits{})
 	}
 	return err
 }
 
+// listen opens a port and bounds what strangers can take of it.
+func listen(addr netip.AddrPort, key string, limits guard.Limits) (*guard.Listener, error) {
+	ln, err := doctor.Listen(addr, key)
+	if err != nil {
+		return nil, err
+	}
+	return guard.New(ln, limits), nil
+}
+
 func (g *ground) close() {
-	for _, ln := range []net.Listener{g.local, g.node, g.socket, g.registry} {
-		if ln != nil {
-			ln.Close()
-		}
+	for _, ln := range g.guarded() {
+		ln.Close()
+	}
+	if g.socket != nil {
+		g.socket.Close()
 	}
 	g.engine.Close()
+}
+
+// guarded are the listeners that are open and can be reached from other machines
+// or containers.
+func (g *ground) guarded() []*guard.Listener {
+	all := []*guard.Listener{g.local, g.node, g.registry}
+	return slices.DeleteFunc(all, func(ln *guard.Listener) bool { return ln == nil })
 }
 
 // bindAddr is the address to listen on for others: the advertised one, or,

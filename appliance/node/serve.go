@@ -14,32 +14,32 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
-// serve is a component that serves handler on the listeners until it is
-// stopped: requests under way then get a short time to end.
-func serve(handler http.Handler, conf *tls.Config, log *slog.Logger, listeners ...net.Listener) lifecycle.Component {
+// site is what a server serves, and to whom.
+type site struct {
+	handler http.Handler
+	tls     *tls.Config                                           // nil: none
+	conn    func(ctx context.Context, c net.Conn) context.Context // nil: guard.ConnContext
+}
+
+// serve is a component that serves a site on the listener until it is stopped:
+// requests under way then get a short time to end.
+func serve(s site, log *slog.Logger, ln net.Listener) lifecycle.Component {
 	return lifecycle.Func(func(ctx context.Context, ready func()) error {
-		srv := &http.Server{
-			Handler:           handler,
-			TLSConfig:         conf,
-			ReadHeaderTimeout: 10 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    64 << 10,
-			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-			BaseContext:       func(net.Listener) context.Context { return ctx },
-		}
-		failed := make(chan error, len(listeners))
-		for _, ln := range listeners {
-			go func() {
-				if conf != nil {
-					failed <- srv.ServeTLS(ln, "", "")
-					return
-				}
-				failed <- srv.Serve(ln)
-			}()
-		}
+		srv := s.server(ctx, log)
+		failed := make(chan error, 1)
+		go func() {
+			if s.tls != nil {
+				failed <- srv.ServeTLS(ln, "", "")
+				return
+			}
+			failed <- srv.Serve(ln)
+		}()
 		ready()
 		var err error
 		select {
@@ -58,6 +58,38 @@ func serve(handler http.Handler, conf *tls.Config, log *slog.Logger, listeners .
 		}
 		return err
 	})
+}
+
+func (s site) server(ctx context.Context, log *slog.Logger) *http.Server {
+	srv := &http.Server{
+		Handler:           s.handler,
+		TLSConfig:         s.tls,
+		ReadHeaderTimeout: 10 * time.Second, // of the TLS handshake too
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       guard.ConnContext,
+		// HTTP/2 would be one more thing that strangers can play with.
+		Protocols: new(http.Protocols),
+		// What strangers get is for the handler to say.
+		DisableGeneralOptionsHandler: true,
+	}
+	srv.Protocols.SetHTTP1(true)
+	if s.conn != nil {
+		srv.ConnContext = s.conn
+	}
+	return srv
+}
+
+// serveLocal serves images on loopback, to this machine's Docker Engine.
+func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
+	return serve(site{handler: access.Local(images, g.loopbackName, g.dockerOnly), conn: provable}, g.log, g.local)
+}
+
+// serveAPI serves the local API.
+func (g *ground) serveAPI(b *backend, audit func(event string, attrs ...slog.Attr)) lifecycle.Component {
+	return serve(site{handler: api.Handler(b, audit, g.log), conn: api.ConnContext}, g.log, g.socket)
 }
 
 // listenSocket opens the unix socket of the local API, mode 0660 and owned by

@@ -27,8 +27,9 @@ type watcher struct {
 	engine *swarm.Engine
 	gossip *gossip.Gossip
 	self   gossip.Node
-	dir    string // whose disk is looked at
-	back   func() // called when the engine answers after it did not
+	dir    string        // whose disk is looked at
+	known  *atomic.Value // gets the node's ID in the swarm
+	back   func()        // called when the engine answers after it did not
 	log    *slog.Logger
 	docker atomic.Value // string
 	twin   string       // the last node that was found to have this one's name
@@ -67,6 +68,7 @@ func (w *watcher) look(ctx context.Context) {
 	if w.self.Swarm == "" && now == dockerRunning {
 		if info, err := w.engine.Info(ctx); err == nil {
 			w.self.Swarm = info.NodeID
+			w.known.Store(info.NodeID)
 		}
 	}
 	w.namesake(w.gossip.Members())

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
@@ -30,6 +32,8 @@ type Worker struct {
 	mirror   *mirror.Mirror
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
+	removed  atomic.Bool  // a manager said that this node is not of the cluster any more
+	audit    *audit.Log
 }
 
 // RunWorker runs a node with the role given until ctx ends, a part of it fails
@@ -46,10 +50,12 @@ func RunWorker(ctx context.Context, role string, opts Options) error {
 	if err := w.settle(ctx); err != nil {
 		return err
 	}
+	w.learnSwarmID(ctx)
 	if err := w.build(); err != nil {
 		return err
 	}
 	defer w.mirror.Close()
+	defer w.audit.Close()
 	defer w.client.CloseIdleConnections()
 	return w.run(ctx, api.Token{}, w.parts())
 }
@@ -64,7 +70,10 @@ func (w *Worker) registries() []string {
 }
 
 func (w *Worker) build() (err error) {
-	w.client = managerClient(w.identity)
+	w.client = nodeClient(w.identity, fleet.RoleManager)
+	if w.audit, err = audit.Open(w.dir("audit.log"), w.log); err != nil {
+		return err
+	}
 	w.mirror, err = mirror.Open(mirror.Options{
 		Dir: w.cfg.MirrorDir(), MaxBytes: int64(w.cfg.Mirror.MaxSize), Manager: w.primary,
 		Source: &mirror.HTTPSource{Client: w.client, Bases: w.bases},
@@ -73,7 +82,7 @@ func (w *Worker) build() (err error) {
 		return err
 	}
 	member := w.identity.Membership()
-	w.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(w.addr), Port: w.cfg.Gossip.Port, Key: member.GossipKey,
+	w.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(w.addr), Port: w.cfg.Gossip.Port, Keys: rawKeys(member.GossipKeys),
 		Self: w.self(), Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds }}, w.log)
 	if err != nil {
 		return errors.Join(err, w.mirror.Close())
@@ -81,10 +90,11 @@ func (w *Worker) build() (err error) {
 	return nil
 }
 
-// managerClient speaks to the managers of a node's cluster, and to nobody else.
-func managerClient(id *join.Identity) *http.Client {
+// nodeClient speaks to nodes of the cluster with one of the roles, of any where
+// none is given, and to nobody else.
+func nodeClient(id *join.Identity, roles ...string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig:       id.ClientTLS(fleet.RoleManager),
+		TLSClientConfig:       id.ClientTLS(roles...),
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: 15 * time.Second,
 		IdleConnTimeout:       time.Minute,
@@ -126,19 +136,43 @@ func (w *Worker) primary() string {
 }
 
 func (w *Worker) parts() []lifecycle.Part {
-	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, back: func() {}, log: w.log}
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, log: w.log}
 	return []lifecycle.Part{
-		{Name: "registry mirror", Component: serve(w.mirror.Handler(), nil, w.log, w.local)},
+		{Name: "registry mirror", Component: w.serveLocal(w.mirror.Handler())},
 		{Name: "gossip", Component: w.gossip},
-		{Name: "node port", Component: serve(http.NotFoundHandler(), w.identity.ServerTLS(), w.log, w.node)},
-		{Name: "certificate", Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
-			ready()
+		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
+		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
 		})},
-		{Name: "local API", Component: serve(api.Handler(w.backend(), w.log), nil, w.log, w.socket)},
+		{Name: "news", Component: background(func(ctx context.Context) error {
+			return w.identity.Follow(ctx, w.ownSwarmID, w.hear, w.log)
+		})},
+		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "watch", Component: watch.component()},
 	}
 }
+
+// nodeHandler is what the nodes' TLS port serves.
+func (w *Worker) nodeHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
+	return mux
+}
+
+// hear takes up what a manager says is new of the cluster.
+func (w *Worker) hear(member join.Membership, err error) {
+	if err != nil {
+		if !w.removed.Swap(true) {
+			w.log.Warn(removedText)
+		}
+		return
+	}
+	w.removed.Store(false)
+	w.learn(w.gossip, member)
+}
+
+// removedText says what to do on a node that is not of the cluster any more.
+const removedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
 
 func (w *Worker) backend() *backend {
 	return &backend{
@@ -151,6 +185,9 @@ func (w *Worker) backend() *backend {
 
 // problems are those that only a worker has.
 func (w *Worker) problems() (list []string) {
+	if w.removed.Load() {
+		return []string{removedText}
+	}
 	addr := w.identity.Membership().Managers
 	for _, m := range w.gossip.Members() {
 		if len(addr) > 0 && m.Addr == addr[0].Addr() && m.State != gossip.Alive {

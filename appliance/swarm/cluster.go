@@ -162,6 +162,20 @@ func (e *Engine) JoinToken(ctx context.Context, role string) (string, error) {
 	return s.JoinTokens.Worker, nil
 }
 
+// RotateJoinToken gives Swarm a new token for a role, worker or manager. Who
+// has the old one can't join with it any more; members stay.
+func (e *Engine) RotateJoinToken(ctx context.Context, role string) error {
+	manager := role == string(swarm.NodeRoleManager)
+	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
+		s, err := e.cli.SwarmInspect(ctx)
+		if err != nil {
+			return err
+		}
+		flags := swarm.UpdateFlags{RotateManagerToken: manager, RotateWorkerToken: !manager}
+		return e.cli.SwarmUpdate(ctx, s.Version, s.Spec, flags)
+	})
+}
+
 // Settings are what `docker swarm update` sets. Nil fields are left alone.
 type Settings struct {
 	Heartbeat   *time.Duration // between the nodes and the managers

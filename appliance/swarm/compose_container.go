@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -32,13 +33,27 @@ func containerSpec(c types.ServiceConfig) *dockerswarm.ContainerSpec {
 		Hosts:           hosts(c.ExtraHosts),
 		Sysctls:         c.Sysctls,
 		CapabilityAdd:   c.CapAdd,
-		CapabilityDrop:  c.CapDrop,
+		CapabilityDrop:  dropped(c),
 		Ulimits:         ulimits(c.Ulimits),
 	}
 	if len(c.DNS)+len(c.DNSSearch)+len(c.DNSOpts) > 0 {
 		spec.DNSConfig = &dockerswarm.DNSConfig{Nameservers: c.DNS, Search: c.DNSSearch, Options: c.DNSOpts}
 	}
 	return spec
+}
+
+// dropped are the capabilities that a container does not get. With NET_RAW, which
+// Docker gives to all, one on the host's network could listen to whatever goes
+// over the host's cards and loopback, such as images on their way to Docker.
+func dropped(c types.ServiceConfig) []string {
+	said := func(name string) bool {
+		name = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+		return name == "NET_RAW" || name == "ALL"
+	}
+	if slices.ContainsFunc(slices.Concat(c.CapAdd, c.CapDrop), said) {
+		return c.CapDrop
+	}
+	return append(slices.Clone(c.CapDrop), "CAP_NET_RAW")
 }
 
 // initProcess is on by default: a shell as process 1, which a Dockerfile's

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -116,6 +118,24 @@ func TestServiceSpec_Wrong(t *testing.T) {
 		_, err := ServiceSpec(composeServices(t, text)[0])
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestServiceSpec_DropsRawSockets(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ add, drop, want string }{
+		{"", "", "CAP_NET_RAW"},
+		{"", "NET_ADMIN", "NET_ADMIN CAP_NET_RAW"},
+		{"", "ALL", "ALL"},
+		{"cap_net_raw", "", ""},
+		{"SYS_PTRACE", "", "CAP_NET_RAW"},
+		{"NET_RAW", "NET_ADMIN", "NET_ADMIN"},
+	} {
+		var c types.ServiceConfig
+		c.CapAdd, c.CapDrop = strings.Fields(tt.add), strings.Fields(tt.drop)
+		if got := strings.Join(dropped(c), " "); got != tt.want {
+			t.Errorf("added %q, dropped %q: drops %q, want %q", tt.add, tt.drop, got, tt.want)
 		}
 	}
 }

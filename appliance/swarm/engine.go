@@ -89,7 +89,7 @@ func (e *Engine) explain(err error) error {
 		return err
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("no permission for the Docker Engine at %s; run as root (sudo)", e.host)
-	case client.IsErrConnectionFailed(err):
+	case client.IsErrConnectionFailed(err), isDial(err):
 		if e.host != client.DefaultDockerHost {
 			return fmt.Errorf("%w at %s; start it, or see what DOCKER_HOST, docker.host in the config and `docker context ls` say", ErrUnreachable, e.host)
 		}

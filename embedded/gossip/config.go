@@ -25,7 +25,7 @@ func (g *Gossip) config(ctx context.Context) (*memberlist.Config, error) {
 	conf.Transport = tr
 	conf.BindAddr, conf.BindPort = g.opts.Addr.String(), int(tr.local().Port())
 	conf.AdvertiseAddr, conf.AdvertisePort = conf.BindAddr, conf.BindPort
-	conf.SecretKey = g.opts.Key
+	conf.Keyring = g.ring
 	conf.Logger = logger
 	conf.Delegate, conf.Events, conf.Alive = g, g.roster, g.roster
 

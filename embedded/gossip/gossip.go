@@ -5,6 +5,11 @@
 // What it knows is a hint for people and for choosing whom to ask first. It is
 // never an authority: whoever holds the key can say anything about anybody.
 //
+// Who has no key learns nothing and holds nobody up: packets it sends are dropped,
+// and streams, of which memberlist reads some before it can tell, are bounded so
+// that one address cannot take those of others. Keys are changed while nodes talk
+// (SetKeys), which is what shuts out a node that was removed.
+//
 // A node starts alone and dials its seeds until they are members. It goes on
 // looking at them for as long as it runs, so a manager that lost all memory is
 // found again by its workers, and the halves of a split network find together
@@ -25,9 +30,6 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// KeySize is the length of Options.Key in bytes; it makes the cipher AES-256.
-const KeySize = 32
-
 // DefaultPort is the TCP and UDP port. memberlist's usual 7946 belongs to
 // Docker Swarm on the same hosts.
 const DefaultPort = 7981
@@ -41,8 +43,9 @@ type Options struct {
 	Addr netip.Addr
 	// Port is used for TCP and UDP. 0 takes any free one.
 	Port uint16
-	// Key encrypts everything; KeySize bytes, the same on all nodes.
-	Key []byte
+	// Keys of KeySize bytes: the first encrypts everything, all decrypt. SetKeys
+	// changes them.
+	Keys [][]byte
 	// Self is what others learn about this node. Its ID is unique in the cluster.
 	Self Node
 	// Seeds returns addresses where other nodes may be found. It is asked again
@@ -66,6 +69,9 @@ type Gossip struct {
 	ready  chan struct{}
 	change chan struct{} // holds one token when self has news
 
+	keysMu sync.Mutex // for one who changes them at a time
+	ring   *memberlist.Keyring
+
 	mu    sync.Mutex
 	self  Node   // as last given to Update
 	meta  []byte // as the others know it
@@ -74,9 +80,11 @@ type Gossip struct {
 
 // New checks the options. It opens nothing yet.
 func New(opts Options, log *slog.Logger) (*Gossip, error) {
-	if len(opts.Key) != KeySize {
-		return nil, fmt.Errorf("gossip key has %d bytes, want %d", len(opts.Key), KeySize)
+	ring, err := newRing(opts.Keys)
+	if err != nil {
+		return nil, err
 	}
+	opts.Keys = nil // they change
 	if !opts.Addr.IsValid() || opts.Addr.IsUnspecified() {
 		return nil, fmt.Errorf("gossip needs one address of this node to listen on, not %q", opts.Addr)
 	}
@@ -97,6 +105,7 @@ func New(opts Options, log *slog.Logger) (*Gossip, error) {
 		lines:  newLogWriter(log),
 		ready:  make(chan struct{}),
 		change: make(chan struct{}, 1),
+		ring:   ring,
 		self:   opts.Self,
 		meta:   meta,
 	}
@@ -142,6 +151,11 @@ func (g *Gossip) LocalAddr() netip.AddrPort {
 // Members returns all nodes known, this one too, sorted by ID: those alive, and
 // those that left or failed within the last day.
 func (g *Gossip) Members() []Member { return g.roster.members() }
+
+// Forget drops a node that was removed from the cluster, for good: its ID is not
+// taken in again, whatever the others still say about it. What keeps it from
+// listening are keys that it does not have. This node does not forget itself.
+func (g *Gossip) Forget(id string) { g.roster.forget(id) }
 
 // Update says what is new about this node. Others hear of it only where it
 // matters: see material. The ID cannot change. It does not block; an error

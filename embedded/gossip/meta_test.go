@@ -150,24 +150,3 @@ func TestLog_MapsLevelsAndLimits(t *testing.T) {
 		t.Errorf("%d lines: %s", lines, &out)
 	}
 }
-
-func FuzzMeta(f *testing.F) {
-	full, _ := encodeMeta(fullNode, 1)
-	f.Add(full)
-	f.Add([]byte("\x01\x01\x01a"))
-	f.Add(encodeFarewell("a", 1))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		_, _, _ = decodeFarewell(in)
-		n, boot, err := decodeMeta(in)
-		if err != nil {
-			return
-		}
-		again, err := encodeMeta(n, boot)
-		if err != nil {
-			t.Fatalf("decoded but not encoded: %v", err)
-		}
-		if m, b, err := decodeMeta(again); err != nil || m != n || b != boot {
-			t.Fatalf("%+v became %+v, %v", n, m, err)
-		}
-	})
-}

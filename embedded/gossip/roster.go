@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -39,6 +40,10 @@ const (
 	maxGone  = 4096
 )
 
+// maxForgotten bounds how many removed nodes are kept out; the oldest go first.
+// Long before that nobody knows them any more.
+const maxForgotten = 4096
+
 // entry is a member with what only this package needs.
 type entry struct {
 	Member
@@ -46,6 +51,8 @@ type entry struct {
 	boot     int64
 	farewell bool // said good-bye in this life
 }
+
+var errRemoved = errors.New("node was removed from the cluster")
 
 // roster remembers members beyond the half minute that memberlist keeps those
 // that are gone. memberlist calls it with its own lock held, so it calls
@@ -55,9 +62,10 @@ type roster struct {
 	boot int64
 	log  *slog.Logger
 
-	mu      sync.Mutex
-	closed  bool
-	entries map[string]*entry
+	mu        sync.Mutex
+	closed    bool
+	entries   map[string]*entry
+	forgotten []string // IDs of removed nodes, the oldest first
 }
 
 func newRoster(self string, boot int64, log *slog.Logger) *roster {
@@ -72,8 +80,25 @@ func (r *roster) close() {
 	r.closed = true
 }
 
+// forget drops a node and keeps it out.
+func (r *roster) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id == r.self || r.isForgotten(id) {
+		return
+	}
+	delete(r.entries, id)
+	r.forgotten = append(r.forgotten, id)
+	if len(r.forgotten) > maxForgotten {
+		r.forgotten = slices.Delete(r.forgotten, 0, 1)
+	}
+}
+
+func (r *roster) isForgotten(id string) bool { return slices.Contains(r.forgotten, id) }
+
 // NotifyAlive implements memberlist.AliveDelegate: a node that does not describe
-// itself properly is no member.
+// itself properly is no member, nor is one that was removed. memberlist may have
+// that one already; it then no longer hears that it lives.
 func (r *roster) NotifyAlive(n *memberlist.Node) error {
 	node, _, err := decodeMeta(n.Meta)
 	if err != nil {
@@ -81,6 +106,11 @@ func (r *roster) NotifyAlive(n *memberlist.Node) error {
 	}
 	if node.ID != n.Name {
 		return fmt.Errorf("node %q calls itself %q", n.Name, node.ID)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isForgotten(node.ID) {
+		return errRemoved
 	}
 	return nil
 }
@@ -122,7 +152,7 @@ func (r *roster) NotifyLeave(n *memberlist.Node) {
 
 func (r *roster) put(n *memberlist.Node) *entry {
 	node, boot, err := decodeMeta(n.Meta)
-	if err != nil || r.closed {
+	if err != nil || r.closed || r.isForgotten(node.ID) {
 		return nil
 	}
 	addr, _ := netip.AddrFromSlice(n.Addr)

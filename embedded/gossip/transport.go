@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"context"
-	"io"
 	"log"
 	"net"
 	"net/netip"
@@ -12,28 +11,19 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// What strangers may occupy: memberlist reads a stream before it can tell
-// whether the key is right. 4 MiB hold the membership of some thousand nodes.
-const (
-	maxStreams     = 64
-	maxStreamBytes = 4 << 20
-)
-
-// transport is memberlist's own, with three things added: dials end with the
-// context and come from the node's address, and inbound streams are bounded in
-// number and size.
+// transport is memberlist's own, with some things added: dials end with the
+// context and come from the node's address, inbound streams are bounded in number
+// and size, and what memberlist cannot stand is kept from it.
 type transport struct {
 	*memberlist.NetTransport
 	ctx     context.Context // of Run; memberlist's interface has none to pass
 	addr    netip.Addr
+	packets chan *memberlist.Packet
 	streams chan net.Conn
-	slots   chan struct{}
+	open    streams
 	stopped chan struct{}
 	pump    sync.WaitGroup
 	once    sync.Once
-
-	mu   sync.Mutex
-	open map[net.Conn]struct{} // nil once shut down
 }
 
 func newTransport(ctx context.Context, addr netip.Addr, port uint16, logger *log.Logger) (*transport, error) {
@@ -49,18 +39,21 @@ func newTransport(ctx context.Context, addr netip.Addr, port uint16, logger *log
 		NetTransport: inner,
 		ctx:          ctx,
 		addr:         addr,
+		packets:      make(chan *memberlist.Packet),
 		streams:      make(chan net.Conn),
-		slots:        make(chan struct{}, maxStreams),
 		stopped:      make(chan struct{}),
-		open:         map[net.Conn]struct{}{},
 	}
-	t.pump.Go(t.admit)
+	t.pump.Go(t.admitStreams)
+	t.pump.Go(t.admitPackets)
 	return t, nil
 }
 
 func (t *transport) local() netip.AddrPort {
 	return netip.AddrPortFrom(t.addr, uint16(t.GetAutoBindPort()))
 }
+
+// PacketCh gives memberlist the packets that were admitted.
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
 // StreamCh gives memberlist the streams that were admitted.
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
@@ -78,22 +71,33 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 
 // Shutdown closes the listeners and every inbound stream.
 func (t *transport) Shutdown() error {
-	// The pump runs on until the listeners are gone: they hand over what they
+	// The pumps run on until the listeners are gone: they hand over what they
 	// have just accepted before they end.
 	err := t.NetTransport.Shutdown()
 	t.once.Do(func() { close(t.stopped) })
 	t.pump.Wait()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for conn := range t.open {
-		_ = conn.Close()
-	}
-	t.open = nil
+	t.open.close()
 	return err
 }
 
-// admit passes streams on while there are slots for them, and closes others.
-func (t *transport) admit() {
+func (t *transport) admitPackets() {
+	for {
+		select {
+		case <-t.stopped:
+			return
+		case packet := <-t.NetTransport.PacketCh():
+			if checkPacket(packet.Buf) != nil {
+				continue
+			}
+			select {
+			case t.packets <- packet:
+			case <-t.stopped:
+			}
+		}
+	}
+}
+
+func (t *transport) admitStreams() {
 	for {
 		select {
 		case <-t.stopped:
@@ -105,39 +109,10 @@ func (t *transport) admit() {
 }
 
 func (t *transport) pass(conn net.Conn) {
-	select {
-	case t.slots <- struct{}{}:
-	default:
-		_ = conn.Close()
-		return
-	}
-	s := &stream{Conn: conn, r: io.LimitReader(conn, maxStreamBytes)}
-	s.release = sync.OnceFunc(func() {
-		<-t.slots
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.open, conn)
-	})
-	t.mu.Lock()
-	t.open[conn] = struct{}{}
-	t.mu.Unlock()
+	s := t.open.add(conn)
 	select {
 	case t.streams <- s:
 	case <-t.stopped:
 		_ = s.Close()
 	}
-}
-
-// stream is an inbound connection that ends after maxStreamBytes.
-type stream struct {
-	net.Conn
-	r       io.Reader
-	release func()
-}
-
-func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
-
-func (s *stream) Close() error {
-	defer s.release()
-	return s.Conn.Close()
 }

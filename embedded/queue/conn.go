@@ -3,7 +3,6 @@ package queue
 import (
 	"bufio"
 	"context"
-	"errors"
 	"net"
 	"time"
 )
@@ -18,8 +17,10 @@ const (
 type conn struct {
 	net     net.Conn
 	session *session
+	welcome func() // called once, when the password came
 	in      *bufio.Reader
 	out     *bufio.Writer
+	loginBy time.Time // for a stranger, when everything has to be over
 }
 
 // serve answers requests until the client leaves or ctx ends.
@@ -28,7 +29,7 @@ func (c *conn) serve(ctx context.Context) {
 	defer c.net.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { c.net.Close() })()
+	defer context.AfterFunc(ctx, func() { innermost(c.net).Close() })()
 	if err := c.login(ctx); err != nil {
 		return
 	}
@@ -44,9 +45,13 @@ func (c *conn) serve(ctx context.Context) {
 	<-ended
 }
 
-// login reads one command at a time, and small ones, until the password came.
+// login reads one command at a time, and small ones, until the password came. A
+// TLS handshake happens at the first of them and has to be quick as well.
 func (c *conn) login(ctx context.Context) error {
-	if err := c.net.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
+	c.loginBy = time.Now().Add(loginTimeout)
+	ctx, cancel := context.WithDeadline(ctx, c.loginBy)
+	defer cancel()
+	if err := c.net.SetDeadline(c.loginBy); err != nil {
 		return err
 	}
 	for !c.session.authed {
@@ -68,6 +73,9 @@ func (c *conn) login(ctx context.Context) error {
 	if err := c.out.Flush(); err != nil {
 		return err
 	}
+	c.welcome()
+	admit(c.net)
+	c.loginBy = time.Time{}
 	return c.net.SetDeadline(time.Time{})
 }
 
@@ -77,7 +85,7 @@ func (c *conn) read(ctx context.Context, requests chan<- []string) {
 	defer close(requests)
 	for {
 		args, err := readRequest(c.in, clientLimits)
-		if errors.Is(err, errProtocol) || errors.Is(err, errTooLarge) {
+		if isBreach(err) {
 			args = nil // tells answer to refuse and hang up
 		} else if err != nil {
 			return
@@ -132,8 +140,10 @@ func (c *conn) await(ctx context.Context, w *waiter) string {
 }
 
 func (c *conn) reply(reply string, last bool) error {
-	if err := c.net.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
+	if c.loginBy.IsZero() {
+		if err := c.net.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
 	}
 	if _, err := c.out.WriteString(reply); err != nil {
 		return err
@@ -145,7 +155,7 @@ func (c *conn) reply(reply string, last bool) error {
 }
 
 func (c *conn) refuse(err error) error {
-	if errors.Is(err, errProtocol) || errors.Is(err, errTooLarge) {
+	if isBreach(err) {
 		_ = c.reply(replyError(err.Error()), true)
 	}
 	return err

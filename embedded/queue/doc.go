@@ -8,6 +8,8 @@
 // miniredis holds the data and knows the commands; it was written for tests, so
 // the rest is here. A command passes through these layers:
 //
+//	strangers who connects and does not log in makes room for who comes next
+//	attempts  how often an address may try a password
 //	conn      one client: protocol with limits, password, pipelining
 //	session   MULTI, WATCH, SELECT, blocking
 //	core      one mutex, one command after the other, as in Redis
@@ -34,6 +36,16 @@
 // fsync happen beside it, every 200 ms by default. A client that blocks holds
 // nothing; it is served by the command that brings the item, first come first
 // served.
+//
+// # Strangers
+//
+// Without the password a client can send HELLO, AUTH and QUIT, small, for ten
+// seconds. The thousandth-and-first such connection ends the oldest. A wrong
+// password costs its address a token of ten that come back one a second; without
+// one, attempts stand in line and are not looked at before their turn, and where
+// the line is long they are refused and told for how long. So an address guesses
+// once a second at most, while a client with the right password, which costs
+// nothing, gets in at its turn. Three wrong ones end a connection.
 //
 // # Limits
 //

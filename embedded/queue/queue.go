@@ -3,6 +3,7 @@ package queue
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,12 @@ type Options struct {
 	Password string // of the user "default". Required
 	Dir      string // data folder, made with mode 0700. Required
 
+	// Listen opens the TCP listener, again after damage in memory; nil means
+	// net.Listen. Its connections may speak TLS, whose handshake is left to the
+	// first Read. If one of them, or what its method NetConn returns, has a method
+	// Admit(who string), that is called with "queue" once the client has logged in.
+	Listen func(addr string) (net.Listener, error)
+
 	SyncInterval time.Duration // pause between two syncs of the journal, at most 500 ms; default 200 ms
 	RewriteSize  int64         // bytes of journal below which it is not rewritten; default 16 MiB
 }
@@ -58,8 +65,12 @@ func (o Options) journal() journal.Options {
 
 // Server is a queue.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
+	opts      Options
+	log       *slog.Logger
+	password  [sha256.Size]byte // its hash, to compare in constant time
+	attempts  *attempts
+	strangers strangers
+
 	ready   chan struct{}
 	once    sync.Once
 	addr    atomic.Pointer[net.TCPAddr]
@@ -73,7 +84,13 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return &Server{opts: opts, log: log, ready: make(chan struct{})}, nil
+	if opts.Listen == nil {
+		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+	}
+	return &Server{
+		opts: opts, log: log, ready: make(chan struct{}),
+		password: sha256.Sum256([]byte(opts.Password)), attempts: newAttempts(log),
+	}, nil
 }
 
 // Ready is closed once clients are served.
@@ -109,11 +126,10 @@ func (s *Server) serve(ctx context.Context, addr string) error {
 		return fmt.Errorf("open the queue: %w", err)
 	}
 	defer core.store.close()
-	listener, err := net.Listen("tcp", addr)
+	listener, err := s.listen(addr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("queue: %w", err), core.journal.Close())
 	}
-	s.addr.Store(listener.Addr().(*net.TCPAddr))
 
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
@@ -126,6 +142,20 @@ func (s *Server) serve(ctx context.Context, addr string) error {
 	return errors.Join(err, <-written)
 }
 
+func (s *Server) listen(addr string) (net.Listener, error) {
+	listener, err := s.opts.Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	at, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		listener.Close()
+		return nil, fmt.Errorf("listen on %s: %s is not an address of TCP", addr, listener.Addr())
+	}
+	s.addr.Store(at)
+	return listener, nil
+}
+
 // serveClients returns when all clients and everything else that could change
 // data are gone: nil when ctx ended, errBroken when the core did.
 func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *core) error {
@@ -136,6 +166,7 @@ func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *
 	var group sync.WaitGroup
 	group.Go(func() { s.accept(ctx, listener, core, &group) })
 	group.Go(func() { s.expire(ctx, core) })
+	group.Go(func() { s.attempts.tidy(ctx) })
 
 	var err error
 	select {
@@ -165,20 +196,26 @@ func (s *Server) accept(ctx context.Context, listener net.Listener, core *core, 
 			}
 			continue
 		}
-		group.Go(func() { s.serveClient(ctx, client, core) })
+		ctx, end := context.WithCancel(ctx)
+		leave := s.strangers.enter(end)
+		group.Go(func() {
+			defer end()
+			defer leave()
+			s.open.Add(1)
+			defer s.open.Add(-1)
+			s.newConn(client, core, leave).serve(ctx)
+		})
 	}
 }
 
-func (s *Server) serveClient(ctx context.Context, client net.Conn, core *core) {
-	s.open.Add(1)
-	defer s.open.Add(-1)
-	c := &conn{
+func (s *Server) newConn(client net.Conn, core *core, welcome func()) *conn {
+	return &conn{
 		net:     client,
-		session: &session{server: s, core: core, id: s.clients.Add(1)},
+		welcome: welcome,
+		session: &session{server: s, core: core, id: s.clients.Add(1), from: source(client)},
 		in:      bufio.NewReader(client),
 		out:     bufio.NewWriter(client),
 	}
-	c.serve(ctx)
 }
 
 // expire deletes keys whose time has come, so that they take no memory and

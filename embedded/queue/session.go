@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,10 @@ type session struct {
 	name   string
 	id     int64
 
+	from     netip.Prefix // where the client is
+	guesses  int          // wrong passwords so far
+	refusals int          // attempts that came too early
+
 	multi   bool
 	aborted bool // a command of the transaction was refused when it was queued
 	queued  []call
@@ -35,7 +40,7 @@ func (s *session) handle(ctx context.Context, args []string) (reply string, wait
 	name := strings.ToUpper(args[0])
 	args = append([]string{name}, args[1:]...)
 	if own, ok := sessionCommands[name]; ok {
-		return s.handleOwn(own, args), nil
+		return s.handleOwn(ctx, own, args), nil
 	}
 	if !s.authed {
 		return errNoAuth, nil
@@ -67,7 +72,7 @@ func (s *session) handle(ctx context.Context, args []string) (reply string, wait
 	return s.core.do(func(st *store) string { return st.exec(c) }), nil
 }
 
-func (s *session) handleOwn(own sessionCommand, args []string) string {
+func (s *session) handleOwn(ctx context.Context, own sessionCommand, args []string) string {
 	if !s.authed && !own.anyone {
 		return errNoAuth
 	}
@@ -75,7 +80,7 @@ func (s *session) handleOwn(own sessionCommand, args []string) string {
 		s.aborted = s.multi
 		return errWrongArgs(args[0])
 	}
-	return own.run(s, args)
+	return own.run(ctx, s, args)
 }
 
 func (s *session) enqueue(c call) string {

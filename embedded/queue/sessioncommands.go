@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,51 +17,68 @@ const errNoAuth = "-NOAUTH Authentication required.\r\n"
 type sessionCommand struct {
 	least, most int  // arguments with the name; most 0: no limit
 	anyone      bool // allowed without a password
-	run         func(s *session, args []string) string
+	run         func(ctx context.Context, s *session, args []string) string
+}
+
+// atOnce is a command that waits for nothing.
+func atOnce(run func(s *session, args []string) string) func(context.Context, *session, []string) string {
+	return func(_ context.Context, s *session, args []string) string { return run(s, args) }
 }
 
 var sessionCommands map[string]sessionCommand
 
 func init() {
 	sessionCommands = map[string]sessionCommand{
-		"AUTH":         {least: 2, most: 3, anyone: true, run: (*session).auth},
-		"BGREWRITEAOF": {least: 1, most: 1, run: (*session).rewrite},
-		"CLIENT":       {least: 2, run: (*session).client},
-		"COMMAND":      {least: 1, run: func(*session, []string) string { return replyArrayLen(0) }},
-		"CONFIG":       {least: 2, run: (*session).config},
-		"DISCARD":      {least: 1, most: 1, run: func(s *session, _ []string) string { return s.discard() }},
-		"HELLO":        {least: 1, anyone: true, run: (*session).hello},
-		"INFO":         {least: 1, run: (*session).info},
-		"MULTI":        {least: 1, most: 1, run: func(s *session, _ []string) string { return s.begin() }},
-		"QUIT":         {least: 1, anyone: true, run: func(s *session, _ []string) string { s.quit = true; return replyOK }},
-		"RESET":        {least: 1, most: 1, anyone: true, run: (*session).resetAll},
-		"SELECT":       {least: 2, most: 2, run: (*session).selectDB},
-		"UNWATCH":      {least: 1, most: 1, run: func(s *session, _ []string) string { s.unwatch(); return replyOK }},
-		"WAIT":         {least: 3, most: 3, run: func(*session, []string) string { return replyInt(0) }},
-		"WATCH":        {least: 2, run: func(s *session, args []string) string { return s.watch(args[1:]) }},
+		"AUTH":         {least: 2, most: 3, anyone: true, run: auth},
+		"BGREWRITEAOF": {least: 1, most: 1, run: atOnce((*session).rewrite)},
+		"CLIENT":       {least: 2, run: atOnce((*session).client)},
+		"COMMAND":      {least: 1, run: atOnce(func(*session, []string) string { return replyArrayLen(0) })},
+		"CONFIG":       {least: 2, run: atOnce((*session).config)},
+		"DISCARD":      {least: 1, most: 1, run: atOnce(func(s *session, _ []string) string { return s.discard() })},
+		"HELLO":        {least: 1, anyone: true, run: hello},
+		"INFO":         {least: 1, run: atOnce((*session).info)},
+		"MULTI":        {least: 1, most: 1, run: atOnce(func(s *session, _ []string) string { return s.begin() })},
+		"QUIT":         {least: 1, anyone: true, run: atOnce(func(s *session, _ []string) string { s.quit = true; return replyOK })},
+		"RESET":        {least: 1, most: 1, run: atOnce((*session).resetAll)},
+		"SELECT":       {least: 2, most: 2, run: atOnce((*session).selectDB)},
+		"UNWATCH":      {least: 1, most: 1, run: atOnce(func(s *session, _ []string) string { s.unwatch(); return replyOK })},
+		"WAIT":         {least: 3, most: 3, run: atOnce(func(*session, []string) string { return replyInt(0) })},
+		"WATCH":        {least: 2, run: atOnce(func(s *session, args []string) string { return s.watch(args[1:]) })},
 	}
 }
 
 // auth is AUTH [user] password.
-func (s *session) auth(args []string) string {
+func auth(ctx context.Context, s *session, args []string) string {
 	user, password := "default", args[len(args)-1]
 	if len(args) == 3 {
 		user = args[1]
 	}
-	return s.login(user, password)
+	return s.login(ctx, user, password)
 }
 
-func (s *session) login(user, password string) string {
-	got, want := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(s.server.opts.Password))
-	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || user != "default" {
-		return replyError("WRONGPASS invalid username-password pair or user is disabled.")
+// login checks a password when the address may try one. The connection ends when
+// it may not for now, and after maxGuesses.
+func (s *session) login(ctx context.Context, user, password string) string {
+	got := sha256.Sum256([]byte(password))
+	err := s.server.attempts.try(ctx, s.from, func() bool {
+		return subtle.ConstantTimeCompare(got[:], s.server.password[:]) == 1 && user == "default"
+	})
+	if err == nil {
+		s.authed = true
+		return replyOK
 	}
-	s.authed = true
-	return replyOK
+	if !errors.Is(err, errWrongPassword) {
+		s.refusals++
+		s.quit = true
+		return replyError("ERR " + err.Error())
+	}
+	s.guesses++
+	s.quit = s.guesses >= maxGuesses
+	return replyError("WRONGPASS invalid username-password pair or user is disabled.")
 }
 
 // hello is HELLO [version [AUTH user password] [SETNAME name]].
-func (s *session) hello(args []string) string {
+func hello(ctx context.Context, s *session, args []string) string {
 	version := "2"
 	if s.resp3 {
 		version = "3"
@@ -74,7 +93,9 @@ func (s *session) hello(args []string) string {
 	for i := 2; i < len(args); {
 		switch option := strings.ToUpper(args[i]); {
 		case option == "AUTH" && i+2 < len(args):
-			if reply := s.login(args[i+1], args[i+2]); isError(reply) {
+			if reply := s.login(ctx, args[i+1], args[i+2]); isError(reply) {
+				// Clients take an error here for one of HELLO, try AUTH, and show that one's.
+				s.quit = s.quit && s.refusals != 1
 				return reply
 			}
 			i += 3
@@ -82,7 +103,7 @@ func (s *session) hello(args []string) string {
 			name = args[i+1]
 			i += 2
 		default:
-			return replyError("ERR Syntax error in HELLO option '" + args[i] + "'")
+			return replyError("ERR Syntax error in HELLO option '" + args[i][:min(len(args[i]), 64)] + "'")
 		}
 	}
 	if !s.authed {

@@ -1,6 +1,6 @@
 // Package apitest holds a cluster in memory that answers the local API as a
 // manager does, for tests of what speaks to that API. It has the four nodes,
-// the services, images and queues that New gives it, changes them as it is
+// the services, images, queues and tokens that New gives it, changes them as it is
 // told, and always does so in the same way: the same calls give the same
 // answers and the same events.
 package apitest
@@ -27,6 +27,8 @@ type Cluster struct {
 	tasks    []fleet.Task
 	images   []fleet.Image
 	queue    map[string][]string
+	tokens   []api.TokenInfo
+	accounts []api.RegistryAccount
 	hold     map[string]bool
 	worker   bool
 	left     bool
@@ -39,6 +41,7 @@ func New(now time.Time) *Cluster {
 	c := &Cluster{now: now, held: make(chan string, 100), hold: map[string]bool{}}
 	c.nodes, c.images = someNodes(now), someImages(now)
 	c.services, c.tasks = someServices(now)
+	c.tokens, c.accounts = someTokens(now), someAccounts(now)
 	c.queue = map[string][]string{
 		"example:swarm:spider": {"https://a.example/", "https://b.example/", "https://c.example/"},
 		"robots":               {"r1"},
@@ -155,16 +158,6 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 // Config implements api.Backend.
 func (c *Cluster) Config(context.Context) (string, error) {
 	return "registry:\n  port: 8003\nqueue:\n  password: (hidden)\n", nil
-}
-
-// Token implements api.Backend.
-func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
-	if err := c.manager(); err != nil {
-		return api.Token{}, err
-	}
-	defer c.mu.Unlock()
-	join := "CBX1-" + role + "-10.77.0.11"
-	return api.Token{Role: role, Join: join, Command: "crawlbox " + role + " --join " + join}, nil
 }
 
 // Leave implements api.Backend.

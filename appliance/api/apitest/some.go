@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -43,6 +44,22 @@ func someImages(now time.Time) []fleet.Image {
 		image("spider", "0.02", 251_400_000, 4*time.Minute),
 		image("teams/research/very-long-name-of-a-crawler-image", "2024-11-22-nightly", 1_300_000_000, 90*24*time.Hour),
 	}
+}
+
+func someTokens(now time.Time) []api.TokenInfo {
+	day := 24 * time.Hour
+	return []api.TokenInfo{
+		{ID: "aaaa", Role: fleet.RoleWorker, State: api.TokenGood, Created: now.Add(-30 * day), Used: 3, Standing: true},
+		{ID: "bbbb", Role: fleet.RoleManager, State: api.TokenGood, Created: now.Add(-30 * day), Standing: true},
+		{ID: "cccc", Role: fleet.RoleWorker, State: api.TokenExpired, Created: now.Add(-3 * day), Expires: now.Add(-2 * day)},
+		{ID: "dddd", Role: fleet.RoleWorker, State: api.TokenUsedUp, Created: now.Add(-5 * time.Hour), Expires: now.Add(19 * time.Hour), Uses: 5, Used: 5},
+		{ID: "eeee", Role: fleet.RoleManager, State: api.TokenRevoked, Created: now.Add(-time.Hour), Uses: 1},
+		{ID: "ffff", Role: fleet.RoleWorker, State: api.TokenGood, Created: now.Add(-time.Minute), Expires: now.Add(7 * day), Uses: 5, Used: 2},
+	}
+}
+
+func someAccounts(now time.Time) []api.RegistryAccount {
+	return []api.RegistryAccount{{Name: "ci", Created: now.Add(-26 * time.Hour)}, {Name: "laptop", Created: now.Add(-time.Minute)}}
 }
 
 func digest(of string) string {

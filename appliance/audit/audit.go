@@ -1,0 +1,122 @@
+// Package audit keeps a record of who did what to a node: one JSON object a
+// line, with time, event and what belongs to it. Events are tries to join, calls
+// of the local API that change something or hand out a secret, and logins at
+// the registry.
+//
+// Part of what is recorded comes from strangers. A value is cut, and cannot
+// break out of its line or steer the terminal that shows it. Whoever records
+// makes sure that it holds no secret.
+//
+// A record is in the file, though not forced to the disk, when Record returns.
+// Where the disk hangs, Record gives up after a moment: a node whose audit log
+// cannot be written goes on, and its normal log, which gets every record too,
+// says so.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	maxSize  = 10 << 20 // bytes, of each file
+	keep     = 4        // files besides the one that is written
+	patience = 250 * time.Millisecond
+	backlog  = 256 // records that wait for the disk
+)
+
+// Log is an audit log. Its methods may be called at the same time.
+type Log struct {
+	log     *slog.Logger
+	entries chan entry
+	closing chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+}
+
+// entry is one line on its way to the file.
+type entry struct {
+	line    []byte
+	written chan struct{}
+}
+
+// Open opens the file at path for appending, mode 0600, and makes its folder,
+// mode 0700, where there is none. The file is renamed to path.1 once it has 10
+// MB, and path.4 is the oldest that is kept. Only one process may have it open.
+func Open(path string, log *slog.Logger) (*Log, error) {
+	f, err := openFile(path, maxSize, keep)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	return start(f, log), nil
+}
+
+func start(f *file, log *slog.Logger) *Log {
+	l := &Log{log: log, entries: make(chan entry, backlog), closing: make(chan struct{}), closed: make(chan struct{})}
+	go l.run(f)
+	return l
+}
+
+// Record writes one line: the event, such as "join", and what belongs to it. It
+// never fails, and takes no longer than a quarter of a second.
+func (l *Log) Record(event string, attrs ...slog.Attr) {
+	event, attrs = clean(event, attrs)
+	l.log.LogAttrs(context.Background(), slog.LevelInfo, event, attrs...)
+	e := entry{line: encode(time.Now(), event, attrs), written: make(chan struct{})}
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case l.entries <- e:
+	case <-l.closed:
+		return
+	case <-timeout.C:
+		l.log.Warn("an audit record is only here: the disk of the audit log hangs", "event", event)
+		return
+	}
+	select {
+	case <-e.written:
+	case <-l.closed:
+	case <-timeout.C:
+	}
+}
+
+// Close writes what waits and closes the file. What is recorded later goes to
+// the normal log alone. It waits no longer than a moment for a disk that hangs.
+func (l *Log) Close() error {
+	l.once.Do(func() { close(l.closing) })
+	select {
+	case <-l.closed:
+		return nil
+	case <-time.After(4 * patience):
+		return fmt.Errorf("close audit log: its disk does not answer")
+	}
+}
+
+// run is the only user of the file.
+func (l *Log) run(f *file) {
+	defer close(l.closed)
+	defer f.close()
+	failing := false
+	write := func(e entry) {
+		err := f.write(e.line)
+		if err != nil && !failing {
+			l.log.Warn("the audit log cannot be written; its records are only here until it can", "error", err)
+		}
+		failing = err != nil
+		close(e.written)
+	}
+	for {
+		select {
+		case e := <-l.entries:
+			write(e)
+		case <-l.closing:
+			for len(l.entries) > 0 {
+				write(<-l.entries)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"unsafe"
+)
+
+// joinText matches a join string in other text, as it was given or quoted. It
+// takes too much rather than too little.
+var joinText = regexp.MustCompile(`(?i)CBX[0-9]*-[0-9A-Z\s\\]{8,}`)
+
+// withoutJoin is text in which no join string can be read.
+func withoutJoin(text string) string { return joinText.ReplaceAllString(text, "CBX1-…") }
+
+// Args returns the arguments of this process, without the program's name, and
+// blanks the join string among them where `ps` and /proc/PID/cmdline read it: in
+// the memory that the kernel gave the process for its arguments, at which the
+// strings of os.Args point on Linux. It is to be called once, before all else:
+// os.Args is changed. Between the start of the process and this call the string
+// can be seen; --join-file has no such moment.
+func Args() []string {
+	args := make([]string, 0, len(os.Args))
+	for i, arg := range os.Args[1:] {
+		args = append(args, strings.Clone(arg))
+		if from := secretFrom(os.Args[i], arg); from >= 0 {
+			clear(unsafe.Slice(unsafe.StringData(arg), len(arg))[from:])
+		}
+	}
+	return args
+}
+
+// secretFrom is where in arg, which follows before, a join string begins; -1:
+// nowhere. What --join is given is one even if it is damaged.
+func secretFrom(before, arg string) int {
+	const flag = "--join="
+	switch {
+	case arg == "":
+		return -1
+	case before == "--join":
+		return 0
+	case strings.HasPrefix(arg, flag):
+		return len(flag)
+	}
+	if found := joinText.FindStringIndex(arg); found != nil {
+		return found[0]
+	}
+	return -1
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/node"
+)
+
+const (
+	joinEnv = "CRAWLBOX_JOIN"
+	// maxJoinFile bounds what is read as a join string, in bytes.
+	maxJoinFile = 4096
+)
+
+// joinFlags adds what says where the join string is. --join-file is a key of the
+// config too.
+func joinFlags(cmd *cobra.Command, usage string) {
+	cmd.Flags().String("join", "", usage)
+	cmd.Flags().String("join-file", "", "`file` with the join string, - for stdin")
+	_ = cmd.MarkFlagFilename("join-file")
+}
+
+// setJoin takes the join string from the one place that has it, if any.
+func (a *app) setJoin(cmd *cobra.Command, opts *node.Options) (err error) {
+	flag, _ := cmd.Flags().GetString("join")
+	env, file := os.Getenv(joinEnv), opts.Config.JoinFile
+	var given []string
+	for _, place := range []struct{ name, value string }{{"--join", flag}, {joinEnv, env}, {"join_file or --join-file", file}} {
+		if place.value != "" {
+			given = append(given, place.name)
+		}
+	}
+	if len(given) > 1 {
+		return usagef(cmd, "the join string is given by %s; keep one of them", strings.Join(given, " and by "))
+	}
+	opts.Join = cmp.Or(flag, env)
+	if file == "" {
+		return nil
+	}
+	named, _ := cmd.Flags().GetString("join-file")
+	if named == "-" {
+		opts.Config.JoinFile = ""
+		opts.Join, err = a.joinFromStdin(cmd.Context())
+		return err
+	}
+	opts.Join, err = joinFromFile(file, opts.Log)
+	if named == "" && errors.Is(err, fs.ErrNotExist) {
+		opts.Log.Warn("the join file is gone; a node that has joined does not need it", "join_file", file)
+		return nil
+	}
+	return err
+}
+
+func joinFromFile(path string, log *slog.Logger) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the join string: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		log.Warn("the join file is open to others than its owner; close it with `chmod 600`", "join_file", path, "mode", info.Mode().Perm().String())
+	}
+	return readJoin(f, path)
+}
+
+// readJoin takes a join string, or the whole line that `crawlbox token` prints.
+// It never says what it has read.
+func readJoin(r io.Reader, from string) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxJoinFile+1))
+	join := strings.TrimSpace(string(text))
+	if _, after, whole := strings.Cut(join, "--join "); whole {
+		join = after
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read the join string: %w", err)
+	case len(text) > maxJoinFile:
+		return "", fmt.Errorf("read the join string: %s has more than %d bytes; it should have nothing else", from, maxJoinFile)
+	case join == "":
+		return "", fmt.Errorf("read the join string: %s is empty; print one on the manager with `crawlbox token`", from)
+	}
+	return join, nil
+}
+
+// joinFromStdin reads a line from a terminal, and all of anything else. A read
+// does not end with ctx, but the process does.
+func (a *app) joinFromStdin(ctx context.Context) (string, error) {
+	if isTerminal(a.env.Stdin) {
+		fmt.Fprint(a.env.Stderr, "Join string: ")
+		return ask(ctx, a.env)
+	}
+	type result struct {
+		join string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		join, err := readJoin(a.env.Stdin, "standard input")
+		read <- result{join, err}
+	}()
+	select {
+	case r := <-read:
+		return r.join, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

@@ -1,0 +1,56 @@
+// Package failpoint names the moments at which a power cut would hurt most, so
+// that a test can cut the power there: with the build tag failpoints, a process
+// whose environment has CRAWLBOX_FAILPOINT=NAME kills itself at the point of
+// that name. In every other build, which is all that users have, a point is
+// nothing.
+package failpoint
+
+// Point is one such moment.
+type Point string
+
+// Points of a node that joins, in the order it passes them.
+const (
+	JoinStarted     Point = "join-started"      // the journal says so, no manager was asked
+	JoinKey         Point = "join-key"          // the node has its key
+	JoinAnswered    Point = "join-answered"     // a manager gave a certificate, which is not on disk
+	JoinIdentity    Point = "join-identity"     // it is on disk, the journal does not say so
+	JoinCertified   Point = "join-certified"    // the journal says so
+	JoinDocker      Point = "join-docker"       // Docker is in the swarm, the journal does not say so
+	JoinSwarmJoined Point = "join-swarm-joined" // the journal says so
+	JoinTrust       Point = "join-trust"        // Docker trusts the registry
+	JoinDone        Point = "join-done"         // the journal says so
+)
+
+// Points of the manager that lets it in.
+const (
+	GrantUsed   Point = "grant-used"   // the token has one use less, there is no certificate
+	GrantSigned Point = "grant-signed" // the certificate is on the list, the node did not hear of it
+)
+
+// Points of the manager that removes a node and changes the key of gossip.
+const (
+	RemoveRefused Point = "remove-refused" // its certificate is refused, Swarm still has it
+	KeysAdded     Point = "keys-added"     // the new key is known, the old one in use
+	KeysUsed      Point = "keys-used"      // the new key is in use, the old one still good
+)
+
+// Points of a node that leaves.
+const (
+	LeaveDocker  Point = "leave-docker"  // Docker has left the swarm
+	LeaveGoodbye Point = "leave-goodbye" // the manager knows
+)
+
+// Join, Grant, Remove and Leave are the points by who passes them.
+var (
+	Join   = []Point{JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust, JoinDone}
+	Grant  = []Point{GrantUsed, GrantSigned}
+	Remove = []Point{RemoveRefused, KeysAdded, KeysUsed}
+	Leave  = []Point{LeaveDocker, LeaveGoodbye}
+)
+
+// Env names the point at which to end, and EnvCertLife how long certificates of
+// nodes are good, as Go writes durations. Both count with the build tag only.
+const (
+	Env         = "CRAWLBOX_FAILPOINT"
+	EnvCertLife = "CRAWLBOX_CERT_LIFE"
+)

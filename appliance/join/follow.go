@@ -1,0 +1,106 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+const (
+	// followRetry is the pause after no manager answered.
+	followRetry = 2 * time.Second
+	// removedRetry is the pause after a manager said that this node was removed.
+	removedRetry = time.Minute
+)
+
+// Follow keeps what the node knows of its cluster up to date, until ctx ends: it
+// asks a manager, which answers as soon as there is something new, and keeps the
+// answer. changed is called after each answer with news, and with ErrRemoved
+// when the node hears that it was removed; swarmID returns the node's ID in the
+// swarm, empty where it is not known. It returns nil.
+func (id *Identity) Follow(ctx context.Context, swarmID func() string, changed func(Membership, error), log *slog.Logger) error {
+	client := id.followClient()
+	defer client.CloseIdleConnections()
+	have := ""
+	for ctx.Err() == nil {
+		news, err := id.askNews(ctx, client, followRequest{Version: wireVersion, Have: have, Swarm: swarmID()})
+		pause := followRetry
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil && news == "":
+			continue
+		case err == nil:
+			have = news
+			changed(id.Membership(), nil)
+			continue
+		case errors.Is(err, ErrRemoved):
+			changed(id.Membership(), ErrRemoved)
+			pause = removedRetry
+		}
+		log.Debug("ask for news of the cluster", "error", err)
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Check asks once whether the node is still one of the cluster, and keeps what
+// is new. The error is ErrRemoved where it is not.
+func (id *Identity) Check(ctx context.Context) error {
+	client := id.followClient()
+	defer client.CloseIdleConnections()
+	_, err := id.askNews(ctx, client, followRequest{Version: wireVersion})
+	return err
+}
+
+func (id *Identity) followClient() *http.Client {
+	return &http.Client{
+		Timeout: followHold + requestTimeout,
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     id.ClientTLS(fleet.RoleManager),
+			TLSHandshakeTimeout: dialTimeout,
+			IdleConnTimeout:     time.Minute,
+		},
+	}
+}
+
+// askNews asks the managers in turn, and keeps the first answer. The version is
+// empty where there is no news.
+func (id *Identity) askNews(ctx context.Context, client *http.Client, req followRequest) (version string, err error) {
+	failed := &ManagersError{}
+	for _, addr := range id.Membership().Managers {
+		var answer followAnswer
+		_, err := post(ctx, client, "https://"+addr.String()+pathFollow, req, &answer)
+		if errors.Is(err, ErrRemoved) {
+			return "", err
+		}
+		if err != nil {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
+			continue
+		}
+		if answer.News == "" {
+			return "", nil
+		}
+		if !answer.GossipKeys.good() {
+			return "", fmt.Errorf("ask manager %s for news: %w", addr, errStranger)
+		}
+		return answer.News, id.learn(addr, answer.Membership)
+	}
+	return "", failed
+}
+
+// learn keeps what the manager at addr says.
+func (id *Identity) learn(addr netip.AddrPort, m Membership) error {
+	m.Managers = first(addr, m.Managers)
+	return id.adopt(m)
+}

@@ -1,0 +1,60 @@
+package join
+
+import (
+	"net/netip"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// limitBurst is how many tries may fail at once: enough for mistakes with
+	// several machines behind one address.
+	limitBurst = 10
+	// limitPause is after what time one more may.
+	limitPause = 5 * time.Second
+	// limitAddrs bounds the addresses that are known to have failed. The one that
+	// was quiet for longest is forgotten for another.
+	limitAddrs = 4096
+)
+
+// limiter bounds the tries to join that fail, per address. Those that succeed
+// are free, so a whole rack may join through one NAT. Its methods may be called
+// at the same time.
+type limiter struct {
+	failures *lru.Cache[netip.Prefix, *rate.Limiter]
+}
+
+func newLimiter() *limiter {
+	failures, _ := lru.New[netip.Prefix, *rate.Limiter](limitAddrs) // fails only for a size below 1
+	return &limiter{failures: failures}
+}
+
+// allow says whether an address may try. If not, it may in limitPause.
+func (l *limiter) allow(addr netip.Addr) bool {
+	failures, known := l.failures.Get(network(addr))
+	return !known || failures.Tokens() >= 1
+}
+
+// failed counts a try that was refused.
+func (l *limiter) failed(addr netip.Addr) {
+	fresh := rate.NewLimiter(rate.Every(limitPause), limitBurst)
+	failures, known, _ := l.failures.PeekOrAdd(network(addr), fresh)
+	if !known {
+		failures = fresh
+	}
+	failures.Allow()
+}
+
+// network is what counts as one address. Whoever has an IPv6 address has the
+// other 2⁶⁴ of its network too.
+func network(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	prefix, _ := addr.Prefix(bits) // fails only for bits out of range, and drops the zone
+	return prefix
+}

@@ -1,0 +1,141 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
+)
+
+// pathOwner is where a manager asks a node whose a connection is that came from
+// the node's address: of its Docker Engine, which may read images, or of any
+// other program there, such as a spider, which may not. Docker itself can't
+// prove it: it pulls for a service without credentials, and the containerd
+// image store has trouble with client certificates.
+const pathOwner = "/v1/owner"
+
+// ownerQuestion names a connection by its ends as the node sees them: its own,
+// and the manager's, which may have several addresses.
+type ownerQuestion struct {
+	Local  netip.AddrPort   `json:"local"`
+	Remote []netip.AddrPort `json:"remote"` // at most maxRemotes
+}
+
+const maxRemotes = 4
+
+// errOtherProgram is for programs on nodes that ask the registry on the network
+// by themselves.
+var errOtherProgram = errors.New("what asks is not the Docker Engine of its node")
+
+type ownerAnswer struct {
+	Docker bool `json:"docker"`
+}
+
+// answerOwner answers a manager.
+func (w *Worker) answerOwner(rw http.ResponseWriter, r *http.Request) {
+	var q ownerQuestion
+	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Remote) > maxRemotes {
+		http.Error(rw, "not a question about a connection", http.StatusBadRequest)
+		return
+	}
+	var answer ownerAnswer
+	for _, remote := range q.Remote {
+		own, err := owns(r.Context(), w.engine, q.Local, remote)
+		if err != nil {
+			w.log.Debug("find out who asks the manager's registry", "local", q.Local, "remote", remote, "error", err)
+			continue
+		}
+		answer.Docker = answer.Docker || own
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(answer)
+}
+
+// registryPeer says what a program may do with the registry on the network by
+// its being where it is, without credentials.
+func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
+	if _, err := m.identity.Peer(r); err == nil {
+		return access.Read, nil
+	}
+	server, client, err := ends(r)
+	if err != nil {
+		return access.None, err
+	}
+	if doctor.IsLocal(client.Addr().Unmap()) {
+		return m.ownDocker(r.Context(), client, server)
+	}
+	nodes := m.members.At(client.Addr())
+	if len(nodes) == 0 {
+		return access.None, fmt.Errorf("no node of the cluster is at %s", client.Addr().Unmap())
+	}
+	docker, err := m.askOwner(r.Context(), nodes, client, server)
+	switch {
+	case err != nil:
+		return access.None, fmt.Errorf("ask the node at %s who wants images: %w", client.Addr().Unmap(), err)
+	case !docker:
+		return access.None, errOtherProgram
+	}
+	return access.Read, nil
+}
+
+func (m *Manager) ownDocker(ctx context.Context, client, server netip.AddrPort) (access.Right, error) {
+	ok, err := owns(ctx, m.engine, client, server)
+	switch {
+	case err != nil:
+		return access.None, fmt.Errorf("find out who asks the registry: %w", err)
+	case !ok:
+		return access.None, errOtherProgram
+	}
+	return access.Write, nil
+}
+
+// askOwner asks the node at the client's address, which must be one of nodes.
+func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, server netip.AddrPort) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	remotes := []netip.AddrPort{server, netip.AddrPortFrom(m.addr, server.Port())}
+	body, err := json.Marshal(ownerQuestion{Local: client, Remote: remotes})
+	if err != nil {
+		return false, err
+	}
+	url := "https://" + netip.AddrPortFrom(client.Addr().Unmap(), m.cfg.Node.Port).String() + pathOwner
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	resp, err := m.nodes.Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if !isOneOf(nodes, resp) {
+		return false, fmt.Errorf("another node answers there")
+	}
+	var answer ownerAnswer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("it answers %s", resp.Status)
+	}
+	return answer.Docker, nil
+}
+
+// isOneOf says whether a response comes from one of the nodes.
+func isOneOf(nodes []join.Member, resp *http.Response) bool {
+	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	info, err := join.InfoFrom(resp.TLS.PeerCertificates[0])
+	for _, n := range nodes {
+		if err == nil && n.ID == info.ID {
+			return true
+		}
+	}
+	return false
+}

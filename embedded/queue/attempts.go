@@ -1,0 +1,216 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// What an address may guess.
+const (
+	guessBurst = 10          // wrong passwords that cost no time
+	guessPause = time.Second // for each one after those
+
+	longestTurn   = 5 * time.Second // who would wait longer for a turn is refused
+	maxGuesses    = 3               // wrong passwords on one connection
+	maxGuessers   = 4096            // addresses remembered
+	guessInterval = time.Minute     // between two lines of the log about one address
+)
+
+var errWrongPassword = errors.New("wrong password")
+
+// tooManyGuesses refuses an attempt without looking at the password.
+type tooManyGuesses struct{ wait time.Duration }
+
+func (e *tooManyGuesses) Error() string {
+	return fmt.Sprintf("too many wrong passwords from your address: try again in %d s", int(math.Ceil(e.wait.Seconds())))
+}
+
+// attempts bounds how fast passwords can be guessed. Each wrong one costs its
+// address a token, and an address without tokens gets one a second: until then
+// its attempts stand in line and nobody looks at them. To look first and answer
+// late would stop no one: who guesses hangs up and tries again. The right
+// password costs nothing, so clients at an address that never fails never wait.
+type attempts struct {
+	log *slog.Logger
+
+	mu       sync.Mutex
+	guessers map[netip.Prefix]*guesser // that failed lately
+}
+
+// guesser is an address that failed.
+type guesser struct {
+	tokens  *rate.Limiter
+	line    chan struct{} // has room for the one whose turn is next; others queue, first come first served
+	waiting int           // how many that are
+
+	unreported int
+	reported   time.Time
+}
+
+func newAttempts(log *slog.Logger) *attempts {
+	return &attempts{log: log, guessers: map[netip.Prefix]*guesser{}}
+}
+
+// try makes an attempt from an address when its turn has come. check looks at
+// the password; it must be quick. The error is errWrongPassword, a
+// *tooManyGuesses at once if the turn would come after ctx's deadline or
+// longestTurn, or that of ctx.
+func (a *attempts) try(ctx context.Context, from netip.Prefix, check func() bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	g := a.guessers[from]
+	if g == nil || g.waiting == 0 && g.wait(now) == 0 {
+		return a.look(now, from, check)
+	}
+	if wait := g.wait(now); wait > patience(ctx, now) {
+		return &tooManyGuesses{wait}
+	}
+	g.waiting++
+	defer func() { g.waiting-- }()
+	if err := a.await(ctx, g); err != nil {
+		return err
+	}
+	defer func() { <-g.line }()
+	return a.look(time.Now(), from, check)
+}
+
+// await waits for the turn without mu, which the caller holds.
+func (a *attempts) await(ctx context.Context, g *guesser) error {
+	a.mu.Unlock()
+	defer a.mu.Lock()
+	return g.turn(ctx)
+}
+
+// patience is how long an attempt may wait.
+func patience(ctx context.Context, now time.Time) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(longestTurn, deadline.Sub(now))
+	}
+	return longestTurn
+}
+
+// wait is the time until one more attempt has its turn, if all before it fail.
+func (g *guesser) wait(now time.Time) time.Duration {
+	missing := float64(g.waiting+1) - g.tokens.TokensAt(now)
+	return max(0, time.Duration(math.Ceil(missing*float64(guessPause))))
+}
+
+// turn waits in line, and then for a token, which it leaves there.
+func (g *guesser) turn(ctx context.Context) error {
+	select {
+	case g.line <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		missing := 1 - g.tokens.TokensAt(time.Now())
+		if missing <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(time.Duration(math.Ceil(missing * float64(guessPause))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			<-g.line
+			return ctx.Err()
+		}
+	}
+}
+
+// look evaluates an attempt. The caller holds mu, so that attempts made at the
+// same time cannot share a token.
+func (a *attempts) look(now time.Time, from netip.Prefix, check func() bool) error {
+	if check() {
+		return nil
+	}
+	g := a.guessers[from]
+	if g == nil {
+		g = a.remember(now, from)
+	}
+	g.tokens.ReserveN(now, 1)
+	g.unreported++
+	a.report(now, from, g)
+	return errWrongPassword
+}
+
+func (a *attempts) remember(now time.Time, from netip.Prefix) *guesser {
+	if len(a.guessers) >= maxGuessers {
+		a.forgetOne(now)
+	}
+	g := &guesser{tokens: rate.NewLimiter(rate.Every(guessPause), guessBurst), line: make(chan struct{}, 1)}
+	a.guessers[from] = g
+	return g
+}
+
+// forgetOne makes room: it forgets the address that owes least.
+func (a *attempts) forgetOne(now time.Time) {
+	var least netip.Prefix
+	most := math.Inf(-1)
+	for from, g := range a.guessers {
+		if tokens := g.tokens.TokensAt(now); g.waiting == 0 && tokens > most {
+			least, most = from, tokens
+		}
+	}
+	delete(a.guessers, least)
+}
+
+func (a *attempts) report(now time.Time, from netip.Prefix, g *guesser) {
+	if g.unreported == 0 || now.Sub(g.reported) < guessInterval {
+		return
+	}
+	a.log.Warn("wrong password for the queue", "from", from, "times", g.unreported)
+	g.unreported, g.reported = 0, now
+}
+
+// tidy reports what was not reported yet, and forgets who owes nothing, every
+// minute until ctx ends.
+func (a *attempts) tidy(ctx context.Context) {
+	ticker := time.NewTicker(guessInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			a.sweep(now)
+		}
+	}
+}
+
+func (a *attempts) sweep(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for from, g := range a.guessers {
+		a.report(now, from, g)
+		idle := g.waiting == 0 && now.Sub(g.reported) >= guessInterval
+		if idle && g.tokens.TokensAt(now) >= guessBurst {
+			delete(a.guessers, from)
+		}
+	}
+}
+
+// source is the address whose guesses are counted together: one of IPv4, a /64
+// of IPv6, which is what one host usually has.
+func source(conn net.Conn) netip.Prefix {
+	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := addr.Addr().Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 32
+	}
+	return netip.PrefixFrom(ip, bits).Masked()
+}

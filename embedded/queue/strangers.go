@@ -1,0 +1,64 @@
+package queue
+
+import (
+	"container/list"
+	"net"
+	"sync"
+)
+
+// maxStrangers bounds the connections that have not logged in.
+const maxStrangers = 1000
+
+// strangers are the clients that have not logged in, the oldest first.
+type strangers struct {
+	mu   sync.Mutex
+	list list.List // of func(), which ends the connection
+}
+
+// enter takes one more stranger in and ends the oldest if that is one too many:
+// a client logs in at once, and who holds connections without it comes first.
+// leave may be called more than once.
+func (s *strangers) enter(end func()) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.list.PushBack(end)
+	if s.list.Len() > maxStrangers {
+		s.list.Remove(s.list.Front()).(func())()
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.list.Remove(e)
+	}
+}
+
+// admitter is a connection of a listener that bounds strangers too, and wants to
+// hear who is none.
+type admitter interface{ Admit(who string) }
+
+// admit tells such a connection, however it is wrapped, that the client logged in.
+func admit(conn net.Conn) {
+	for conn != nil {
+		if a, ok := conn.(admitter); ok {
+			a.Admit("queue")
+			return
+		}
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		conn = wrapped.NetConn()
+	}
+}
+
+// innermost is the connection that its wrappers use. Closing it never waits,
+// while TLS tells the peer, who may not read.
+func innermost(conn net.Conn) net.Conn {
+	for {
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = wrapped.NetConn()
+	}
+}
