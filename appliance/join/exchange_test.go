@@ -104,6 +104,7 @@ func startManager(t *testing.T, swarmErr error) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.gathered = time.Now()
 	mux := http.NewServeMux()
 	mux.Handle("/", m.Handler())
 	mux.Handle("/who", m.id.RequireNode(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

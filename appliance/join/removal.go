@@ -16,6 +16,9 @@ const (
 	// lastWords is how long packets with the old key may still be under way when
 	// all nodes use the new one.
 	lastWords = time.Second
+	// gathering is how long after the start all nodes that are up have asked for
+	// news again.
+	gathering = 2*followRetry + time.Second
 	// changeRetry is the pause after a change of keys that failed.
 	changeRetry = 10 * time.Second
 )
@@ -87,6 +90,9 @@ func (s *Server) changeKeys(ctx context.Context) error {
 // awaitNodes waits until all nodes in touch know what is new, for ackTimeout at
 // the most, and reports whether ctx still runs.
 func (s *Server) awaitNodes(ctx context.Context) bool {
+	if !sleep(ctx, time.Until(s.gathered)) {
+		return false
+	}
 	bound := time.NewTimer(ackTimeout)
 	defer bound.Stop()
 	for {

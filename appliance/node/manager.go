@@ -2,19 +2,15 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
@@ -158,76 +154,8 @@ func (m *Manager) release() {
 	}
 }
 
-func (m *Manager) credentials() (err error) {
-	if m.ca, err = join.LoadOrCreateCA(m.dir("ca")); err != nil {
-		return err
-	}
-	if m.tokens, err = join.OpenTokens(m.dir("ca")); err != nil {
-		return err
-	}
-	if m.members, err = join.OpenMembers(m.dir("ca")); err != nil {
-		return err
-	}
-	if m.keys, err = join.OpenKeys(m.dir("gossip.json")); err != nil {
-		return err
-	}
-	if m.accounts, err = access.OpenAccounts(filepath.Join(m.dir("ca"), "accounts.json")); err != nil {
-		return err
-	}
-	if m.audit, err = audit.Open(m.dir("audit.log"), m.log); err != nil {
-		return err
-	}
-	self := join.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
-	member := join.Membership{Managers: m.managers()}
-	if m.identity, err = join.ManagerIdentity(m.dir("node"), m.ca, self, member); err != nil {
-		return err
-	}
-	if m.addr.IsLoopback() {
-		return nil
-	}
-	return join.InstallCA(join.CertsDir, m.registryAddr(), m.ca.PEM())
-}
-
 func (m *Manager) registryAddr() string {
 	return netip.AddrPortFrom(m.addr, m.cfg.Registry.Port).String()
-}
-
-func (m *Manager) buildQueue() error {
-	if m.cfg.Queue == nil {
-		return nil
-	}
-	password, err := queuePassword(*m.cfg.Queue, m.dir("queue.password"))
-	if err != nil {
-		return err
-	}
-	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
-	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir(), Listen: m.listenQueue}, m.log)
-	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true, TLSConfig: m.queueTLS()})
-	return err
-}
-
-// listenQueue bounds what strangers can take of the queue, and speaks TLS where
-// the config says so. Clients show no certificate; they have the password.
-func (m *Manager) listenQueue(addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	guarded := guard.New(ln, guard.Limits{})
-	if !m.cfg.Queue.TLS {
-		return guarded, nil
-	}
-	conf := m.identity.ServerTLS()
-	conf.ClientAuth = tls.NoClientCert
-	return tls.NewListener(guarded, conf), nil
-}
-
-// queueTLS is how this node speaks to its own queue; nil without TLS.
-func (m *Manager) queueTLS() *tls.Config {
-	if !m.cfg.Queue.TLS {
-		return nil
-	}
-	return m.identity.ClientTLS(fleet.RoleManager)
 }
 
 func (m *Manager) parts() []lifecycle.Part {

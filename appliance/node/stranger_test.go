@@ -1,0 +1,82 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+)
+
+// FuzzNodePort has a stranger send anything to the port between nodes, of a
+// manager and of a worker: he gets no further than the exchange of a join, and
+// hears nothing but refusals and the time.
+func FuzzNodePort(f *testing.F) {
+	manager := nodePortOfManager(f)
+	worker := (&Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: manager.identity}).nodeHandler()
+	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
+	handlers := []http.Handler{manager.nodeHandler(inside), worker}
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
+			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
+		}
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, h := range handlers {
+			r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+			if err != nil {
+				return
+			}
+			r.RemoteAddr = "10.9.9.9:999"
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+			if rec.Code == http.StatusOK && r.URL.Path != "/v1/time" || rec.Body.Len() > 4<<10 {
+				t.Errorf("%s %s: %d, %d bytes", r.Method, r.URL.Path, rec.Code, rec.Body.Len())
+			}
+		}
+	})
+}
+
+// nodePortOfManager is as much of a manager as its port between nodes needs.
+func nodePortOfManager(f *testing.F) *Manager {
+	f.Helper()
+	log := slog.New(slog.DiscardHandler)
+	dir := f.TempDir()
+	m := &Manager{ground: &ground{log: log}}
+	var errs [5]error
+	m.ca, errs[0] = join.LoadOrCreateCA(dir)
+	m.tokens, errs[1] = join.OpenTokens(dir)
+	m.members, errs[2] = join.OpenMembers(dir)
+	m.keys, errs[3] = join.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.identity, errs[4] = join.ManagerIdentity(dir, m.ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	if err := errors.Join(errs[:]...); err != nil {
+		f.Fatal(err)
+	}
+	var err error
+	m.joins, err = join.NewServer(join.Options{
+		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: noSwarm{},
+		Seeds:    func() []netip.AddrPort { return nil },
+		Managers: func() []netip.AddrPort { return nil },
+		Changed:  func(join.Membership) {},
+		Audit:    func(string, ...slog.Attr) {},
+		Log:      log,
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return m
+}
+
+// noSwarm fails whoever gets as far as Swarm's token.
+type noSwarm struct{}
+
+func (noSwarm) SwarmJoinToken(context.Context, string) (string, []string, error) {
+	panic("a stranger got Swarm's token")
+}
