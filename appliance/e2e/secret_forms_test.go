@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,9 +23,8 @@ type secrets struct {
 
 func newSecrets() *secrets { return &secrets{forms: map[string]string{}, known: map[string]string{}} }
 
-// fragment is the length of the pieces that are looked for: a secret that was cut
-// or broken into lines is still found. Pieces of half of a secret's length are
-// looked for where that is less.
+// fragment is the length of the pieces that are looked for, in characters. A
+// secret that was cut or broken into lines is still found by one.
 const fragment = 24
 
 var crockfordBase32 = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
@@ -35,7 +38,7 @@ func (s *secrets) add(name string, secret []byte) {
 	for _, form := range []string{
 		string(secret),
 		strings.Trim(fmt.Sprintf("%q", secret), `"`),
-		strings.Trim(fmt.Sprint(secret), "[]"),
+		strings.Trim(fmt.Sprintf("%d", secret), "[]"),
 		hex.EncodeToString(secret),
 		base64.RawStdEncoding.EncodeToString(secret),
 		base64.RawURLEncoding.EncodeToString(secret),
@@ -46,8 +49,24 @@ func (s *secrets) add(name string, secret []byte) {
 	}
 }
 
-// middle is a piece from the middle of a text, so that neither a common beginning
-// nor a cut end hides it.
+// addKey adds a private key in PEM, whole and as the number that it is.
+func (s *secrets) addKey(text string) error {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return errors.New("there is no key")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return err
+	}
+	number, err := key.(*ecdsa.PrivateKey).Bytes()
+	s.add("a private key", block.Bytes)
+	s.add("the number of a private key", number)
+	return err
+}
+
+// middle is a piece from the middle of a text, which is its own: many secrets of
+// one sort begin alike.
 func middle(form string) string {
 	size := min(fragment, (len(form)*3+3)/4)
 	from := (len(form) - size) / 2
