@@ -85,17 +85,14 @@ func (j *joining) byHand() {
 // end takes all workers out of the swarm, whichever way they came.
 func (j *joining) end() {
 	j.b.Helper()
-	for _, h := range j.workers {
-		if len(j.agents) > 0 {
-			h.MustExec("crawlbox", "leave", "--force")
-			h.MustExec("rm", "-r", "/var/lib/crawlbox")
-			continue
-		}
-		h.Docker("swarm", "leave", "--force")
+	leave := "docker swarm leave --force"
+	if len(j.agents) > 0 {
+		leave = "crawlbox leave --force && rm -r /var/lib/crawlbox"
 	}
 	j.agents = nil
-	for _, id := range strings.Fields(j.manager.Docker("node", "ls", "--quiet", "--filter", "role=worker")) {
-		j.manager.Docker("node", "rm", "--force", id)
+	j.onAll(j.workers, "sh", "-c", leave)
+	if gone := strings.Fields(j.manager.Docker("node", "ls", "--quiet", "--filter", "role=worker")); len(gone) > 0 {
+		j.manager.Docker(append([]string{"node", "rm", "--force"}, gone...)...)
 	}
 	lab.WaitFor(j.b, scalePatience, "an empty swarm", func() error { return want(len(j.ready()), 1) })
 }

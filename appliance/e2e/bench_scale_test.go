@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -77,31 +76,10 @@ func (s *scaling) begin(hosts []*lab.Host) {
 		h.Start("crawlbox", line...)
 	}
 	lab.WaitFor(b, scalePatience, "all nodes", func() error { return want(len(s.ready()), len(hosts)) })
-	s.pull(hosts, "localhost:8003/tiny:1")
+	s.onAll(hosts, "docker", "pull", "--quiet", "localhost:8003/tiny:1")
 	s.manager.Docker("service", "create", "--detach", "--name", "s", "--replicas", strconv.Itoa(scaleFrom), "--network", "host",
 		"--stop-grace-period", "1s", "localhost:8003/tiny:1")
 	s.await(scaleFrom)
-}
-
-// pull brings an image to all hosts, a few at a time.
-func (s *scaling) pull(hosts []*lab.Host, ref string) {
-	s.b.Helper()
-	errs := make([]error, len(hosts))
-	few := make(chan struct{}, 4)
-	var wg sync.WaitGroup
-	for i, h := range hosts {
-		wg.Go(func() {
-			few <- struct{}{}
-			defer func() { <-few }()
-			errs[i] = h.Exec(s.b.Context(), "docker", "pull", "--quiet", ref).Err()
-		})
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			s.b.Fatalf("pull %s on %s: %v", ref, hosts[i].Name(), err)
-		}
-	}
 }
 
 // round scales up with the command and down again, and returns how long it took

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,6 +199,27 @@ func (o observer) get(path string, v any) {
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
 		o.b.Fatalf("docker answers %s to %s: %v", resp.Status, path, err)
+	}
+}
+
+// onAll runs a command on all hosts, a few at a time.
+func (o observer) onAll(hosts []*lab.Host, command ...string) {
+	o.b.Helper()
+	errs := make([]error, len(hosts))
+	few := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for i, h := range hosts {
+		wg.Go(func() {
+			few <- struct{}{}
+			defer func() { <-few }()
+			errs[i] = h.Exec(o.b.Context(), command...).Err()
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			o.b.Fatalf("%v on %s: %v", command, hosts[i].Name(), err)
+		}
 	}
 }
 

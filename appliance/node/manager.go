@@ -39,6 +39,7 @@ type Manager struct {
 	redis    *redis.Client
 	gossip   *gossip.Gossip
 	runner   *rollout.Runner
+	around   around
 }
 
 // RunManager runs a manager until ctx ends, a part of it fails or it has left
@@ -207,24 +208,6 @@ func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string
 
 func (m *Manager) managers() []netip.AddrPort {
 	return []netip.AddrPort{netip.AddrPortFrom(m.addr, m.cfg.Node.Port)}
-}
-
-// seeds are where gossip looks for others: every node that Swarm knows. A
-// manager that lost all else finds its workers by this.
-func (m *Manager) seeds() []netip.AddrPort {
-	ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
-	defer cancel()
-	nodes, err := m.engine.Nodes(ctx)
-	if err != nil {
-		m.log.Debug("nodes for gossip are not known", "error", err)
-	}
-	seeds := []netip.AddrPort{netip.AddrPortFrom(m.addr, m.cfg.Gossip.Port)}
-	for _, n := range nodes {
-		if a, err := netip.ParseAddr(n.Addr); err == nil && a != m.addr && n.State == fleet.StateReady {
-			seeds = append(seeds, netip.AddrPortFrom(a, m.cfg.Gossip.Port))
-		}
-	}
-	return seeds
 }
 
 func (m *Manager) self() gossip.Node {

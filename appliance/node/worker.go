@@ -104,7 +104,7 @@ func nodeClient(id *join.Identity, roles ...string) *http.Client {
 }
 
 func (w *Worker) self() gossip.Node {
-	return gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version,
+	return gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version, Swarm: w.ownSwarmID(),
 		Docker: dockerStopped, FreeDisk: freeDisk(w.cfg.DataDir)}
 }
 

@@ -76,23 +76,23 @@ func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 }
 
 // Join makes the engine a member of the swarm of the managers given and waits
-// until it is, or ctx ends. An engine that is joining already is waited for:
-// the engine answers after 20 s and goes on by itself.
-func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
+// until it is, or ctx ends; it returns how the engine is then. One that is
+// joining already is waited for: it answers after 20 s and goes on by itself.
+func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) (Info, error) {
 	info, err := e.Info(ctx)
 	if err != nil {
-		return err
+		return info, err
 	}
 	if info.State == StateError {
 		// A join that failed for good must be forgotten before the next.
 		if err := e.Leave(ctx, true); err != nil {
-			return fmt.Errorf("forget a failed join: %w", err)
+			return info, fmt.Errorf("forget a failed join: %w", err)
 		}
 		info.State = StateInactive
 	}
 	if info.State == StateInactive {
 		if err := e.join(ctx, token, managers, advertise); err != nil {
-			return err
+			return info, err
 		}
 	}
 	return e.awaitActive(ctx)
@@ -113,24 +113,24 @@ func (e *Engine) join(ctx context.Context, token string, managers []string, adve
 	return e.explain(err)
 }
 
-func (e *Engine) awaitActive(ctx context.Context) error {
+func (e *Engine) awaitActive(ctx context.Context) (Info, error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		info, err := e.Info(ctx)
 		switch {
 		case err != nil:
-			return err
+			return info, err
 		case info.State == StateActive:
-			return nil
+			return info, nil
 		case info.State == StateError:
-			return fmt.Errorf("join the swarm: %s", oneLine(info.Error))
+			return info, fmt.Errorf("join the swarm: %s", oneLine(info.Error))
 		case info.State == StateLocked:
-			return errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
+			return info, errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
+			return info, fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
 		case <-tick.C:
 		}
 	}

@@ -27,7 +27,8 @@ func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist) {
 			continue
 		}
 		for _, addr := range missing {
-			if g.dial(ctx, list, addr) {
+			// One that answered may have brought the others with it.
+			if g.roster.states()[addr] != Alive && g.dial(ctx, list, addr) {
 				answered[addr] = time.Now()
 			}
 		}
