@@ -103,9 +103,15 @@ func nodeClient(id *join.Identity, roles ...string) *http.Client {
 	}}
 }
 
+// self is what the others hear first. That Docker runs is known where it has just
+// told the node's ID; each correction later would be news for the whole cluster.
 func (w *Worker) self() gossip.Node {
-	return gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version, Swarm: w.ownSwarmID(),
+	n := gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version, Swarm: w.ownSwarmID(),
 		Docker: dockerStopped, FreeDisk: freeDisk(w.cfg.DataDir)}
+	if n.Swarm != "" {
+		n.Docker = dockerRunning
+	}
+	return n
 }
 
 // bases are the managers' URLs.
