@@ -29,6 +29,8 @@ func (m Member) at(addr netip.Addr) bool {
 	return addr.IsValid() && (m.Addr.Unmap() == addr.Unmap() || m.Remote.Unmap() == addr.Unmap())
 }
 
+func byID(a, b Member) int { return strings.Compare(a.ID, b.ID) }
+
 // Members is the manager's list of all nodes with certificates, kept in a file.
 // It is what decides whether a certificate that is good by itself is accepted.
 // Its methods may be called at the same time, but only one process may have the
@@ -62,7 +64,7 @@ func (m *Members) List() []Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := slices.DeleteFunc(slices.Collect(maps.Values(m.list)), func(n Member) bool { return !n.Removed.IsZero() })
-	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, byID)
 	return list
 }
 
@@ -173,7 +175,7 @@ func (m *Members) change(id string, fn func(*Member) error) error {
 	next := maps.Clone(m.list)
 	next[id] = n
 	maps.DeleteFunc(next, func(_ string, n Member) bool { return time.Since(n.Until) > skewMargin })
-	data, err := json.MarshalIndent(slices.SortedFunc(maps.Values(next), func(a, b Member) int { return strings.Compare(a.ID, b.ID) }), "", "  ")
+	data, err := json.MarshalIndent(slices.SortedFunc(maps.Values(next), byID), "", "  ")
 	if err == nil {
 		err = replaceFile(m.path, append(data, '\n'), secretFile)
 	}

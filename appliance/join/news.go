@@ -67,9 +67,6 @@ func (s *Server) publish() error {
 	return nil
 }
 
-// Refresh is to be called when what Managers returns has changed.
-func (s *Server) Refresh() error { return s.publish() }
-
 // follow answers a node when there is something that it does not know yet, or
 // after followHold.
 func (s *Server) follow(r *http.Request, body []byte) (any, error) {

@@ -54,17 +54,26 @@ func (g *ground) dockerOnly(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ok, err := owns(r.Context(), g.engine, client, server)
-	if err != nil {
-		return fmt.Errorf("find out who asks the registry: %w", err)
-	}
-	if !ok {
-		return errNotDocker
+	if err := g.ownDocker(r.Context(), client, server, errNotDocker); err != nil {
+		return err
 	}
 	if proof != nil {
 		proof.Store(true)
 	}
 	admit(r, "docker")
+	return nil
+}
+
+// ownDocker returns nil if it is this machine's Docker Engine that asks the
+// registry, and other if it is another program here.
+func (g *ground) ownDocker(ctx context.Context, client, server netip.AddrPort, other error) error {
+	ok, err := owns(ctx, g.engine, client, server)
+	switch {
+	case err != nil:
+		return fmt.Errorf("find out who asks the registry: %w", err)
+	case !ok:
+		return other
+	}
 	return nil
 }
 

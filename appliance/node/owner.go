@@ -70,7 +70,10 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 		return access.None, err
 	}
 	if doctor.IsLocal(client.Addr().Unmap()) {
-		return m.ownDocker(r.Context(), client, server)
+		if err := m.ownDocker(r.Context(), client, server, errOtherProgram); err != nil {
+			return access.None, err
+		}
+		return access.Write, nil
 	}
 	nodes := m.members.At(client.Addr())
 	if len(nodes) == 0 {
@@ -84,17 +87,6 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 		return access.None, errOtherProgram
 	}
 	return access.Read, nil
-}
-
-func (m *Manager) ownDocker(ctx context.Context, client, server netip.AddrPort) (access.Right, error) {
-	ok, err := owns(ctx, m.engine, client, server)
-	switch {
-	case err != nil:
-		return access.None, fmt.Errorf("find out who asks the registry: %w", err)
-	case !ok:
-		return access.None, errOtherProgram
-	}
-	return access.Write, nil
 }
 
 // askOwner asks the node at the client's address, which must be one of nodes.
