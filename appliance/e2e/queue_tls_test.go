@@ -80,8 +80,10 @@ except redis.ConnectionError as e:
 func (c *cluster) guesses(guesser, client *lab.Host, addr api.QueueAddress) {
 	c.Helper()
 	const lasts = 5 * time.Second
-	ctx, cancel := context.WithTimeout(c.Context(), lasts)
+	// Without a deadline: a dialer's own timer may end a try before ctx is done.
+	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
+	defer time.AfterFunc(lasts, cancel).Stop()
 	var looked, put atomic.Int64
 	var guessing sync.WaitGroup
 	for range 10 { // more than may stand in line

@@ -135,7 +135,7 @@ func accept(dir string, key *ecdsa.PrivateKey, self Self, addr netip.AddrPort, a
 	if err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)
 	}
-	id := &Identity{Self: self, dir: dir, key: key, ca: ca, member: a.Membership}
+	id := &Identity{Self: self, dir: dir, key: key, ca: ca, member: a.Membership, Settle: min(max(a.Settle, 0), 2*crowdWait)}
 	id.member.Managers = first(addr, a.Managers)
 	if err := id.use(a.Certificate); err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)

@@ -490,6 +490,7 @@ func TestJoin_FiftyAtOnce(t *testing.T) {
 	m := startManager(t, nil)
 	s := m.string(t, fleet.RoleWorker)
 	ids := make([]string, 50)
+	var atOnce, later atomic.Int64
 	var joins sync.WaitGroup
 	for i := range ids {
 		dir := t.TempDir()
@@ -500,9 +501,21 @@ func TestJoin_FiftyAtOnce(t *testing.T) {
 				return
 			}
 			ids[i] = id.Node.ID
+			switch wait := id.Settle; {
+			case wait == 0:
+				atOnce.Add(1)
+			case wait >= crowdWait && wait < 2*crowdWait:
+				later.Add(1)
+			default:
+				t.Errorf("a node of a crowd waits %s", wait)
+			}
 		})
 	}
 	joins.Wait()
+	// While they join, a moment for one more may pass.
+	if n := atOnce.Load(); n < crowdSize || later.Load() < 50-2*crowdSize {
+		t.Errorf("%d nodes begin at once and %d later", n, later.Load())
+	}
 	slices.Sort(ids)
 	if unique := slices.Compact(ids); len(unique) != 50 {
 		t.Errorf("%d different nodes, want 50", len(unique))

@@ -35,7 +35,11 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 	}
 	failpoint.Hit(failpoint.GrantUsed)
 	member := Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r)}
-	return s.grantTo(member, csr, s.grant(r, req.Role, req.Name, req.Addr), ticket)
+	a, err := s.grantTo(member, csr, s.grant(r, req.Role, req.Name, req.Addr), ticket)
+	if err == nil {
+		a.Settle = s.settle()
+	}
+	return a, err
 }
 
 // grantTo signs a node's certificate, puts the node on the list and makes the

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Swarm is what the exchange needs of Docker Swarm. It is called at the same
@@ -47,6 +49,7 @@ type Options struct {
 type Server struct {
 	Options
 	tries *limiter
+	crowd *rate.Limiter
 	// gathered is when all nodes that are up have got in touch after the start.
 	gathered time.Time
 
@@ -64,6 +67,7 @@ func NewServer(o Options) (*Server, error) {
 	s := &Server{
 		Options: o,
 		tries:   newLimiter(),
+		crowd:   newCrowd(),
 
 		gathered: time.Now().Add(gathering),
 		rotate:   make(chan struct{}, 1),

@@ -31,6 +31,9 @@ type Self struct {
 type Identity struct {
 	Node NodeInfo
 	Self Self
+	// Settle is how long this node, which has just joined, is to wait once it is in
+	// the swarm, before it begins what tasks do not need. 0 after a restart.
+	Settle time.Duration
 
 	dir string
 	ca  *x509.Certificate

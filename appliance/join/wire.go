@@ -123,6 +123,8 @@ type joinAnswer struct {
 	CA          []byte    `json:"ca"`          // DER
 	Time        time.Time `json:"time"`
 
+	Settle time.Duration `json:"settle_ns,omitempty"` // see Identity.Settle
+
 	node string // who got it, for the audit
 }
 

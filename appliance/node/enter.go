@@ -205,11 +205,9 @@ func (w *Worker) useTicket(ctx context.Context) error {
 	ticket := w.identity.Membership().Swarm
 	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
 	defer cancel()
-	info, err := w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr)
-	if err != nil {
+	if err := w.engine.Join(ctx, string(ticket.Token), ticket.Managers, w.addr); err != nil {
 		return err
 	}
-	w.swarmID.Store(info.NodeID)
 	failpoint.Hit(failpoint.JoinDocker)
 	return nil
 }

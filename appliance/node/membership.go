@@ -40,12 +40,8 @@ func rawKeys(keys join.Keyring) [][]byte {
 }
 
 // learnSwarmID asks Docker, before a manager is asked for news and told the ID. A
-// node that starts without Docker learns it later, from its watcher; one that has
-// just joined knows it. An engine's Info is dear: it starts other programs.
+// node that starts without Docker learns it later, from its watcher.
 func (g *ground) learnSwarmID(ctx context.Context) {
-	if g.ownSwarmID() != "" {
-		return
-	}
 	if info, err := g.engine.Info(ctx); err == nil && info.NodeID != "" {
 		g.swarmID.Store(info.NodeID)
 	}

@@ -50,7 +50,6 @@ func RunWorker(ctx context.Context, role string, opts Options) error {
 	if err := w.settle(ctx); err != nil {
 		return err
 	}
-	w.learnSwarmID(ctx)
 	if err := w.build(); err != nil {
 		return err
 	}
@@ -142,18 +141,25 @@ func (w *Worker) primary() string {
 }
 
 func (w *Worker) parts() []lifecycle.Part {
-	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, log: w.log}
 	return []lifecycle.Part{
 		{Name: "registry mirror", Component: w.serveLocal(w.mirror.Handler())},
-		{Name: "gossip", Component: w.gossip},
 		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
 		})},
+		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
+		{Name: "cluster", Component: w.settled(w.clusterParts)},
+	}
+}
+
+// clusterParts are those by which nodes know of each other.
+func (w *Worker) clusterParts() []lifecycle.Part {
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, log: w.log}
+	return []lifecycle.Part{
+		{Name: "gossip", Component: w.gossip},
 		{Name: "news", Component: background(func(ctx context.Context) error {
 			return w.identity.Follow(ctx, w.ownSwarmID, w.hear, w.log)
 		})},
-		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "watch", Component: watch.component()},
 	}
 }

@@ -15,6 +15,10 @@ import (
 // Port is where swarm managers listen.
 const Port = 2377
 
+// leaveTimeout bounds a leave. The engine stops its tasks first, and one that has
+// just joined makes its networks before it takes them away.
+const leaveTimeout = 2 * time.Minute
+
 // States of the engine's own membership in a swarm.
 const (
 	StateInactive = string(swarm.LocalNodeStateInactive)
@@ -76,70 +80,73 @@ func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 }
 
 // Join makes the engine a member of the swarm of the managers given and waits
-// until it is, or ctx ends; it returns how the engine is then. One that is
-// joining already is waited for: it answers after 20 s and goes on by itself.
-func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) (Info, error) {
-	info, err := e.Info(ctx)
-	if err != nil {
-		return info, err
-	}
-	if info.State == StateError {
-		// A join that failed for good must be forgotten before the next.
-		if err := e.Leave(ctx, true); err != nil {
-			return info, fmt.Errorf("forget a failed join: %w", err)
-		}
-		info.State = StateInactive
-	}
-	if info.State == StateInactive {
-		if err := e.join(ctx, token, managers, advertise); err != nil {
-			return info, err
-		}
-	}
-	return e.awaitActive(ctx)
-}
-
-func (e *Engine) join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	err := e.cli.SwarmJoin(ctx, swarm.JoinRequest{
+// until it is, or ctx ends. One that is joining already, or is a member, is waited
+// for: an engine answers after 20 s and goes on by itself. The engine's answer is
+// believed, since its Info is dear and many machines may join at once.
+func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
+	req := swarm.JoinRequest{
 		ListenAddr:    fmt.Sprintf("0.0.0.0:%d", Port),
 		AdvertiseAddr: advertise.String(),
 		RemoteAddrs:   managers,
 		JoinToken:     token,
-	})
+	}
+	err := e.join(ctx, req)
+	if isMember(err) {
+		info, infoErr := e.Info(ctx)
+		if infoErr != nil || info.State != StateError {
+			return errors.Join(infoErr, e.awaitActive(ctx))
+		}
+		// A join that failed for good must be forgotten before the next.
+		if err := e.Leave(ctx, true); err != nil {
+			return fmt.Errorf("forget a failed join: %w", err)
+		}
+		err = e.join(ctx, req)
+	}
 	if err != nil && strings.Contains(err.Error(), "Timeout was reached") {
-		return nil
+		return e.awaitActive(ctx)
 	}
 	return e.explain(err)
 }
 
-func (e *Engine) awaitActive(ctx context.Context) (Info, error) {
+func (e *Engine) join(ctx context.Context, req swarm.JoinRequest) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return e.cli.SwarmJoin(ctx, req)
+}
+
+// isMember says whether an engine refused to join because it is in a swarm, or on
+// its way into one.
+func isMember(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "already part of a swarm")
+}
+
+func (e *Engine) awaitActive(ctx context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		info, err := e.Info(ctx)
 		switch {
 		case err != nil:
-			return info, err
+			return err
 		case info.State == StateActive:
-			return info, nil
+			return nil
 		case info.State == StateError:
-			return info, fmt.Errorf("join the swarm: %s", oneLine(info.Error))
+			return fmt.Errorf("join the swarm: %s", oneLine(info.Error))
 		case info.State == StateLocked:
-			return info, errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
+			return errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
 		}
 		select {
 		case <-ctx.Done():
-			return info, fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
+			return fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
 		case <-tick.C:
 		}
 	}
 }
 
 // Leave takes the engine out of its swarm. A manager leaves only with force.
-// An engine in no swarm is not an error.
+// An engine in no swarm is not an error. It takes up to leaveTimeout.
 func (e *Engine) Leave(ctx context.Context, force bool) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	err := e.cli.SwarmLeave(ctx, force)
 	if err != nil && strings.Contains(err.Error(), "not part of a swarm") {

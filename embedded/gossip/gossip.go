@@ -122,6 +122,10 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for gossip on %s: %w", netip.AddrPortFrom(g.opts.Addr, g.opts.Port), err)
 	}
+	select {
+	case <-g.change: // it is what the others hear first
+	default:
+	}
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start gossip: %w", err), conf.Transport.Shutdown())
