@@ -57,6 +57,7 @@ var bans = []struct {
 	{"appliance/lifecycle", nil, module, "it runs whatever it is given"},
 	{"appliance/guard", nil, module, "it guards whatever it is given"},
 	{"appliance/audit", nil, module, "it writes down whatever it is told"},
+	{"appliance/history", nil, module, "it keeps what it is told"},
 	{"appliance/sockowner", nil, module, "it knows the kernel and nobody else"},
 	{"appliance/failpoint", nil, module, "everybody may call it"},
 	{"appliance/rollout", nil, module + "appliance/api", "who decides does not know who reports"},

@@ -116,8 +116,9 @@ type Event struct {
 	Step     string   `json:"step,omitempty"` // what is being done, such as "scale to 50"
 	Running  int      `json:"running"`        // replicas that run the wanted version now
 	Desired  int      `json:"desired"`
-	Stopping int      `json:"stopping"`       // containers that still have to go
-	Note     string   `json:"note,omitempty"` // what the user should know, such as the error of a failing task
+	Stopping int      `json:"stopping"`        // containers that still have to go
+	Staged   Staged   `json:"staged,omitzero"` // in the stage "stage" of a deploy
+	Note     string   `json:"note,omitempty"`  // what the user should know, such as the error of a failing task
 	Done     *Summary `json:"done,omitempty"`
 	Err      *Error   `json:"error,omitempty"`
 }

@@ -22,6 +22,9 @@ func Handler(b Backend, audit func(event string, attrs ...slog.Attr), log *slog.
 	mux.Handle("GET /v1/logs", streamed(h, h.logs))
 	mux.Handle("POST /v1/scale", streamed(h, h.scale))
 	mux.Handle("POST /v1/update", streamed(h, h.update))
+	mux.Handle("POST /v1/deploy", streamed(h, h.deploy))
+	mux.Handle("POST /v1/build", streamed(h, h.build))
+	mux.Handle("POST /v1/rollback", streamed(h, h.rollback))
 	mux.Handle("DELETE /v1/services/{service}", streamed(h, h.removeService))
 	mux.Handle("/", h.value(unknownCall))
 	return mux
@@ -56,6 +59,8 @@ func (h *handler) values() map[string]call {
 		"GET /v1/services":                    func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
 		"GET /v1/services/{service}":          h.inspect,
 		"GET /v1/tasks":                       h.tasks,
+		"POST /v1/deploy/plan":                h.deployPlan,
+		"GET /v1/history/{service}":           func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
 		"GET /v1/images":                      func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
 		"DELETE /v1/images":                   h.removeImage,
 		"POST /v1/images/gc":                  func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },

@@ -41,6 +41,20 @@ func peerOf(c net.Conn) (peer *unix.Ucred) {
 	return peer
 }
 
+// PeerUser is who has connected, as people know him: the name of the user, or his
+// number where there is no name; empty where that is not known.
+func PeerUser(ctx context.Context) string {
+	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
+	if !ok {
+		return ""
+	}
+	id := strconv.FormatUint(uint64(p.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
+}
+
 // peerAttrs are who has connected, as the audit log shows it.
 func peerAttrs(ctx context.Context) []slog.Attr {
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)

@@ -17,6 +17,8 @@ type change struct {
 	services []string
 	run      func(context.Context, *api.Client, func(api.Event) error) error
 	done     func(api.Event) string // the last line of a service
+
+	brokenOff func() string // what Ctrl-C leaves behind; nil: the change goes on
 }
 
 // changeFlags are the flags that all changes have.
@@ -29,6 +31,12 @@ func addChangeFlags(cmd *cobra.Command) changeFlags {
 		json:   jsonFlag(cmd),
 		detach: cmd.Flags().BoolP("detach", "d", false, "return when the change is accepted, not when it is true"),
 	}
+}
+
+// followFlags are those of a change that ends with its client while it has only
+// begun, so that nobody can detach from it.
+func followFlags(cmd *cobra.Command) changeFlags {
+	return changeFlags{json: jsonFlag(cmd), detach: new(bool)}
 }
 
 // errDetached ends a stream of which enough was seen.
@@ -49,9 +57,16 @@ func (a *app) follow(cmd *cobra.Command, flags changeFlags, ch change) error {
 	case errors.Is(err, errDetached):
 		return nil
 	case cmd.Context().Err() != nil:
-		return fmt.Errorf("%w; the change goes on, watch it with `crawlbox ps %s`", errInterrupted, ch.services[0])
+		return fmt.Errorf("%w; %s", errInterrupted, ch.whatRemains())
 	}
 	return err
+}
+
+func (ch change) whatRemains() string {
+	if ch.brokenOff != nil {
+		return ch.brokenOff()
+	}
+	return fmt.Sprintf("the change goes on, watch it with `crawlbox ps %s`", ch.services[0])
 }
 
 // watcher returns what sees the events, and what is to be called at the end.

@@ -35,11 +35,16 @@ func (a *app) renderImages(s screen, images []fleet.Image) {
 		{head: "IMAGE", min: 16, atStart: true}, {head: "DIGEST"}, {head: "SIZE"}, {head: "PUSHED"}, {head: "USED BY", min: 8},
 	}}
 	for _, i := range images {
-		_, digest, _ := strings.Cut(i.Digest, ":")
-		t.add(cell{text: i.Repository + ":" + i.Tag}, cell{text: digest[:min(12, len(digest))]}, cell{text: size(i.Size)},
+		t.add(cell{text: i.Repository + ":" + i.Tag}, cell{text: short(i.Digest)}, cell{text: size(i.Size)},
 			cell{text: a.since(i.Pushed)}, cell{text: orDash(strings.Join(i.Used, ","))})
 	}
 	t.write(s)
+}
+
+// short is the beginning of a digest, as docker shows it.
+func short(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(12, len(hex))]
 }
 
 func imagesRmCmd(a *app) *cobra.Command {

@@ -27,6 +27,7 @@ type progress struct {
 	mu    sync.Mutex
 	lines []*progressLine
 	notes []string // not yet printed
+	ended []string // what is over of a change that has parts, not yet printed
 	drawn int      // lines that stand above the cursor and are painted over
 	err   error    // of the first write that failed
 }
@@ -89,6 +90,9 @@ func (p *progress) see(e api.Event) error {
 	if l == nil || e.Err != nil {
 		return p.err // a word on the whole: the command ends with it
 	}
+	if l.event.Staged.Nodes > 0 && e.Staged.Nodes == 0 {
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, staged(l.event.Staged), took(p.now().Sub(p.begun))))
+	}
 	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
 	if e.Note != "" && e.Note != l.note {
 		l.note = e.Note
@@ -115,10 +119,10 @@ func (p *progress) show() {
 		p.paint()
 		return
 	}
-	for _, n := range p.notes {
+	for _, n := range append(p.ended, p.notes...) {
 		p.write(n + "\n")
 	}
-	p.notes = nil
+	p.ended, p.notes = nil, nil
 	for _, l := range p.lines {
 		p.print(l)
 	}
@@ -140,10 +144,13 @@ func (p *progress) paint() {
 	if p.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn)
 	}
+	for _, n := range p.ended {
+		b.WriteString(p.out.fit(n) + "\n")
+	}
 	for _, n := range p.notes {
 		b.WriteString(p.out.styled(red, p.out.fit("! "+n)) + "\n")
 	}
-	p.notes, p.drawn = nil, 0
+	p.ended, p.notes, p.drawn = nil, nil, 0
 	for _, l := range p.lines {
 		if l.seen {
 			b.WriteString(p.drawing(l) + "\n")
@@ -176,6 +183,8 @@ func (l *progressLine) text() string {
 	switch {
 	case l.ended != "":
 		return l.ended
+	case e.Staged.Nodes > 0:
+		return staged(e.Staged)
 	case e.Desired == 0:
 		return count(e.Stopping, "container") + " to go"
 	case e.Stopping > 0:
@@ -184,10 +193,21 @@ func (l *progressLine) text() string {
 	return fmt.Sprintf("%d/%d running", e.Running, e.Desired)
 }
 
+// staged is "47/50 nodes have it, waiting for h7, h9".
+func staged(s api.Staged) string {
+	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
+	if s.Late != "" && s.Have < s.Nodes {
+		text += ", waiting for " + s.Late
+	}
+	return text
+}
+
 // part is how much of the change is true, from 0 to 1.
 func (l *progressLine) part() float64 {
 	e := l.event
 	switch {
+	case e.Staged.Nodes > 0:
+		return float64(e.Staged.Have) / float64(e.Staged.Nodes)
 	case e.Desired > 0:
 		return min(1, float64(e.Running)/float64(e.Desired))
 	case l.most > 0:

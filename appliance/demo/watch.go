@@ -134,7 +134,7 @@ func (d *demo) removeService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = rollout.NewRunner(d.engine, d.Log).Remove(ctx, svc, func(string, rollout.Progress) {})
+	_, err = rollout.NewRunner(d.engine, nil, d.Log).Remove(ctx, svc, func(string, rollout.Progress) {})
 	if err == nil {
 		d.step("service is removed")
 	}

@@ -34,6 +34,12 @@ type Node struct {
 	Self         bool    `json:"self"`    // the node that answers
 	Running      int     `json:"running"` // tasks that run there now
 	Agent        *Agent  `json:"agent,omitempty"`
+
+	// What a service may choose its nodes by; see Eligible.
+	Labels       map[string]string `json:"labels,omitempty"`        // set with docker node update
+	EngineLabels map[string]string `json:"engine_labels,omitempty"` // set in the Docker Engine's config
+	OS           string            `json:"os,omitempty"`            // such as linux
+	Arch         string            `json:"arch,omitempty"`          // as the kernel names it, such as x86_64
 }
 
 // Agent is what gossip last heard of the crawlbox on a node: a hint, never an

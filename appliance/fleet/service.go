@@ -27,6 +27,8 @@ type Service struct {
 	Pending       string    `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
 	Restarts      bool      `json:"restarts"`          // a replica that ended with exit code 0 is started again
 	UpdateStarted time.Time `json:"update_started"`
+	Constraints   []string  `json:"constraints,omitempty"` // on the nodes that its tasks may run on
+	Tolerates     bool      `json:"tolerates"`             // Swarm goes on with an update of it whatever fails
 	Created       time.Time `json:"created"`
 	Updated       time.Time `json:"updated"`
 }

@@ -1,5 +1,5 @@
-// Package image makes container images without a builder and brings them into
-// a registry. Later work builds images from folders here.
+// Package image makes container images, of one program without a builder or of
+// a build context by the Docker Engine, and brings them into a registry.
 package image
 
 import (

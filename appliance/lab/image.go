@@ -50,6 +50,16 @@ func TinyImage(t TB, ref string, padding int64) string {
 	return path
 }
 
+// TinyProgram returns the static program that TinyImage has.
+func TinyProgram(t TB) string {
+	t.Helper()
+	path, err := buildOnce("tiny", "testdata/spiders/tiny")
+	if err != nil {
+		t.Fatalf("lab: tiny program: %v", err)
+	}
+	return path
+}
+
 func tinyImage(t TB, ref string, padding int64) (string, error) {
 	tag, err := name.NewTag(ref)
 	if err != nil {

@@ -33,6 +33,7 @@ type backend struct {
 	log         *slog.Logger
 	engine      *swarm.Engine
 	runner      *rollout.Runner
+	deploys     *deploys // nil where the cluster was not made
 	gossip      *gossip.Gossip
 	primaryHere bool          // registry, queue and tokens are on this node
 	primary     func() string // the node they are on, for people

@@ -60,6 +60,9 @@ func (b *backend) CollectImages(ctx context.Context) (api.GCReport, error) {
 	for d := range used {
 		keep = append(keep, digest.Digest(d))
 	}
+	for _, d := range b.deploys.kept() {
+		keep = append(keep, digest.Digest(d))
+	}
 	r, err := b.registry.GC(ctx, keep)
 	return api.GCReport{Manifests: r.Manifests, Blobs: r.Blobs, Bytes: r.Bytes, Held: r.Held, HeldUntil: r.HeldUntil}, b.explain(err)
 }

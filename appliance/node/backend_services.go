@@ -9,6 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
@@ -124,8 +125,11 @@ func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 		}
 	}
 	update := b.runner.Update
-	if req.StopFirstAll {
+	switch {
+	case req.StopFirstAll:
 		update = b.runner.UpdateStopped
+	case b.deploys != nil:
+		return b.deployAs(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, history.Entry{Kind: history.KindUpdate}, fn)
 	}
 	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
 		return update(ctx, svc, req.Image, e)
@@ -170,6 +174,9 @@ func (b *backend) report(service string, fn func(api.Event) error, change func(r
 
 func event(service, step string, p rollout.Progress) api.Event {
 	e := api.Event{Service: service, Step: step, Running: p.Running, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
+	if p.Nodes > 0 {
+		e.Staged = api.Staged{Have: p.Have, Nodes: p.Nodes, Late: p.Late, Bytes: p.Bytes, Total: p.Total}
+	}
 	switch {
 	case p.LastErr != "" && p.LastNode != "":
 		e.Note = p.LastErr + " (on " + p.LastNode + ")"

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
@@ -39,6 +40,7 @@ type Manager struct {
 	redis    *redis.Client
 	gossip   *gossip.Gossip
 	runner   *rollout.Runner
+	deploys  *deploys
 	around   around
 }
 
@@ -115,6 +117,10 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.credentials(); err != nil {
 		return err
 	}
+	past, err := history.Open(m.dir("deploys"))
+	if err != nil {
+		return err
+	}
 	m.registry, err = registry.Open(ctx, registry.Options{Dir: m.cfg.RegistryDir(), MinFree: int64(m.cfg.Registry.MinFree)}, m.log)
 	if err != nil {
 		return err
@@ -125,7 +131,8 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.buildMembership(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
-	m.runner = rollout.NewRunner(m.engine, m.log)
+	m.runner = rollout.NewRunner(m.engine, m, m.log)
+	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, log: m.log}
 	return nil
 }
 
@@ -179,6 +186,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
 		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services.problems), m.audit.Record)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
+		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
 	)
 }
@@ -224,7 +232,7 @@ func (m *Manager) self() gossip.Node {
 func (m *Manager) backend(problems func() []string) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
-		log: m.log, engine: m.engine, runner: m.runner, gossip: m.gossip, primaryHere: true,
+		log: m.log, engine: m.engine, runner: m.runner, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
 		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: problems,
 	}

@@ -167,6 +167,8 @@ func (w *Worker) clusterParts() []lifecycle.Part {
 // nodeHandler is what the nodes' TLS port serves.
 func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
+	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }
@@ -189,7 +191,7 @@ const removedText = "this node was removed from its cluster; run `crawlbox leave
 func (w *Worker) backend() *backend {
 	return &backend{
 		cfg: w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
-		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, w.log), gossip: w.gossip, primary: w.primary,
+		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes },
 		leave:      w.leave, problems: w.problems,
 	}

@@ -15,6 +15,11 @@ type Goal struct {
 	// failures are not its own. What had completed counts as done: Swarm leaves
 	// such a slot as it is when the number of replicas changes.
 	Before map[string]bool
+
+	Hold     time.Duration // for how long all must be as wanted before it counts
+	Limit    int           // so many failed tasks end the change; 0: any number may fail
+	Replaced bool          // Swarm replaces tasks, a moment after it took the change
+	Back     bool          // it is the way back to an older version
 }
 
 // Progress is how much of a change has come true.
@@ -26,7 +31,13 @@ type Progress struct {
 	Failures int    // tasks that failed since the change began
 	LastErr  string // what the last of them said
 	LastNode string // and where
+	LastTask string // its ID
 	Done     bool
+
+	// While an image is brought onto the nodes:
+	Nodes, Have  int    // that may run it, and of them that have it
+	Late         string // names of some that have not
+	Bytes, Total int64  // of what is on its way
 }
 
 // Assess compares a service and all its tasks with a goal. A nil service is one
@@ -103,7 +114,7 @@ func (p *Progress) failures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 			p.Failures++
 		}
 		if t.Since.After(last) {
-			last, p.LastErr = t.Since, t.Error
+			last, p.LastErr, p.LastTask = t.Since, t.Error, t.ID
 			p.LastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 const (
 	stallFailing = 45 * time.Second // with tasks that fail
 	stallQuiet   = 5 * time.Minute  // without a word from Swarm
+	updateBegins = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
 )
 
 // ErrBusy is returned where a service is being updated already.
@@ -32,6 +33,9 @@ type Cluster interface {
 	SetImage(ctx context.Context, id string, c swarm.ImageChange) error
 	StopForUpdate(ctx context.Context, id, pending string) error
 	Remove(ctx context.Context, id string) error
+	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
+	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
+	RollBack(ctx context.Context, id string) error
 	Digest(ctx context.Context, image string) (string, error)
 }
 
@@ -42,12 +46,16 @@ type Emit func(step string, p Progress)
 // service at once are refused with ErrBusy.
 type Runner struct {
 	cluster Cluster
+	stager  Stager
 	log     *slog.Logger
-	busy    sync.Map // service ID → struct{}
+	busy    sync.Map // name of the service → struct{}
 }
 
-// NewRunner returns a runner on the cluster given.
-func NewRunner(c Cluster, log *slog.Logger) *Runner { return &Runner{cluster: c, log: log} }
+// NewRunner returns a runner on the cluster given. A nil stager is for nodes where
+// nothing is deployed from.
+func NewRunner(c Cluster, stager Stager, log *slog.Logger) *Runner {
+	return &Runner{cluster: c, stager: stager, log: log}
+}
 
 // Scale sets the replicas of a service and follows until they are true.
 func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit) (Summary, error) {
@@ -83,18 +91,30 @@ func (r *Runner) Remove(ctx context.Context, svc fleet.Service, emit Emit) (Summ
 // follow polls until the goal is true, the change has failed or stalls.
 func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
 	var last Progress
-	moved := time.Now()
+	moved, followed := time.Now(), time.Now()
+	var good time.Time // since when all is as wanted
 	for {
 		now, nodes, tasks, err := r.look(ctx, svc.ID)
 		if err != nil {
 			return Summary{}, err
 		}
 		p := Assess(now, nodes, tasks, g)
+		if g.Replaced && !begins(svc, now) && time.Since(followed) < updateBegins {
+			p.Done = false // what looks done is the version before
+		}
 		emit(step, p)
-		if err := rolledBack(svc, now, p); err != nil {
+		if err := rolledBack(svc, now, p, g.Back); err != nil {
 			return Summary{}, err
 		}
-		if p.Done {
+		if g.Limit > 0 && p.Failures >= g.Limit {
+			return Summary{}, &failingError{failureOf(svc.Name, p)}
+		}
+		if !p.Done {
+			good = time.Time{}
+		} else if good.IsZero() {
+			good = time.Now()
+		}
+		if p.Done && time.Since(good) >= g.Hold {
 			s := summarize(before, tasks, fleet.Snapshot{Nodes: nodes}.NodeName)
 			s.Took = time.Since(begun)
 			return s, nil
@@ -133,23 +153,28 @@ func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.N
 	return nil, nodes, tasks, err
 }
 
+// begins says whether Swarm has begun an update after was.
+func begins(was fleet.Service, now *fleet.Service) bool {
+	return now == nil || now.UpdateStarted.After(was.UpdateStarted)
+}
+
 // rolledBack says whether Swarm gave up an update that began after was.
-func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
-	if now == nil || !now.UpdateStarted.After(was.UpdateStarted) {
+func rolledBack(was fleet.Service, now *fleet.Service, p Progress, back bool) error {
+	if now == nil || !begins(was, now) {
 		return nil
 	}
-	cause := p.LastErr
-	if cause == "" {
-		cause = now.Message
+	f := failureOf(was.Name, p)
+	if f.cause == "" {
+		f.cause = now.Message
 	}
 	if p.Failures == 0 {
-		cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
+		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
-	switch now.Update {
-	case "paused", "rollback_paused":
-		return fmt.Errorf("%s: the update stopped halfway: %s%s; look with `crawlbox ps %s`", was.Name, cause, on(p.LastNode), was.Name)
-	case "rollback_completed":
-		return fmt.Errorf("%s: the update failed and the old version runs again: %s%s", was.Name, cause, on(p.LastNode))
+	switch {
+	case now.Update == "paused", now.Update == "rollback_paused":
+		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
+	case now.Update == "rollback_completed" && !back:
+		return &RolledBackError{f}
 	}
 	return nil
 }

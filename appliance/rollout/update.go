@@ -17,12 +17,12 @@ const UpdateTimeout = 15 * time.Minute
 
 // Parallelism is how many of so many replicas are replaced at once: a quarter,
 // at least one, so that three quarters go on crawling.
-func Parallelism(replicas int) uint64 { return uint64(max(1, (replicas+3)/4)) }
+func Parallelism(replicas int) uint64 { return Share{percent: 25}.Of(replicas) }
 
 // Update brings a service to another image, a share of its replicas at a time,
 // and follows until all run it. Swarm goes on if the caller does not.
 func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
-	release, err := r.claim(svc)
+	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -49,7 +49,7 @@ func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, em
 // neither a lost client nor a manager that dies in between leaves it stopped:
 // see Resume.
 func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
-	release, err := r.claim(svc)
+	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -81,7 +81,7 @@ func (r *Runner) Resume(ctx context.Context, svc fleet.Service) error {
 	if !ok {
 		return nil
 	}
-	release, err := r.claim(svc)
+	release, err := r.claim(svc.Name)
 	if err != nil {
 		return nil // it is under way in this very process
 	}
@@ -105,8 +105,7 @@ func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit 
 	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
 		return Summary{}, err
 	}
-	_, digest, _ := strings.Cut(p.image, "@")
-	g := Goal{Desired: p.replicas, Digest: digest, Before: endedTasks(before)}
+	g := Goal{Desired: p.replicas, Digest: digestOf(p.image), Before: endedTasks(before)}
 	s, err := r.follow(ctx, svc, g, "start "+p.tag(), before, begun, emit)
 	s.Stopped = max(s.Stopped, stopped.Stopped)
 	return s, err
@@ -124,11 +123,17 @@ func (r *Runner) pin(ctx context.Context, image string) (pinned, digest string, 
 	return image + "@" + digest, digest, nil
 }
 
-func (r *Runner) claim(svc fleet.Service) (release func(), err error) {
-	if _, taken := r.busy.LoadOrStore(svc.ID, struct{}{}); taken {
-		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", svc.Name, ErrBusy, svc.Name)
+func (r *Runner) claim(service string) (release func(), err error) {
+	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {
+		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", service, ErrBusy, service)
 	}
-	return func() { r.busy.Delete(svc.ID) }, nil
+	return func() { r.busy.Delete(service) }, nil
+}
+
+// digestOf is the digest of a pinned image.
+func digestOf(image string) string {
+	_, digest, _ := strings.Cut(image, "@")
+	return digest
 }
 
 // pending is the value of fleet.LabelPending.

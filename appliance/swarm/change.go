@@ -64,7 +64,7 @@ type ImageChange struct {
 func (e *Engine) SetImage(ctx context.Context, id string, c ImageChange) error {
 	return e.changeService(ctx, id, true, func(s *swarm.ServiceSpec) error {
 		if s.TaskTemplate.ContainerSpec == nil {
-			return fmt.Errorf("service %s runs no container", s.Name)
+			return errNoContainer(s.Name)
 		}
 		s.TaskTemplate.ContainerSpec.Image = c.Image
 		withInit(s.TaskTemplate.ContainerSpec)
@@ -75,6 +75,10 @@ func (e *Engine) SetImage(ctx context.Context, id string, c ImageChange) error {
 		setPending(s, c.Pending)
 		return setReplicas(s, c.Replicas)
 	})
+}
+
+func errNoContainer(service string) error {
+	return fmt.Errorf("service %s runs no container", service)
 }
 
 // StopForUpdate scales a service to 0 and writes in the same change, into its

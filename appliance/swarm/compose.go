@@ -21,13 +21,15 @@ const managedByConfig = "config"
 const (
 	defaultGrace        = 10 * time.Second
 	defaultRestartDelay = 5 * time.Second
-	defaultMonitor      = 5 * time.Second
 	// updateShare of the replicas are updated at a time: four rounds.
 	updateShare = 4
 	// globalParallelism is for modes whose number of tasks is that of the nodes,
 	// which a definition does not know.
 	globalParallelism = 10
 )
+
+// DefaultMonitor is for how long a new task is watched where nobody says.
+const DefaultMonitor = 5 * time.Second
 
 // defaultLog keeps a chatty spider from filling a node's disk.
 var defaultLog = map[string]string{"max-size": "10m", "max-file": "3"}

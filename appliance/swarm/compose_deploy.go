@@ -34,7 +34,7 @@ func updateConfig(svc configs.Service, wanted *types.UpdateConfig) *dockerswarm.
 	return merge(wanted, dockerswarm.UpdateConfig{
 		Parallelism:   parallelism,
 		FailureAction: dockerswarm.UpdateFailureActionRollback,
-		Monitor:       defaultMonitor,
+		Monitor:       DefaultMonitor,
 		Order:         dockerswarm.UpdateOrderStopFirst,
 	})
 }
@@ -45,7 +45,7 @@ func rollbackConfig(update *dockerswarm.UpdateConfig, wanted *types.UpdateConfig
 	return merge(wanted, dockerswarm.UpdateConfig{
 		Parallelism:   update.Parallelism,
 		FailureAction: dockerswarm.UpdateFailureActionPause,
-		Monitor:       defaultMonitor,
+		Monitor:       DefaultMonitor,
 		Order:         dockerswarm.UpdateOrderStopFirst,
 	})
 }

@@ -66,6 +66,9 @@ func Open(host string) (*Engine, error) {
 // Host is the engine's address, such as unix:///var/run/docker.sock.
 func (e *Engine) Host() string { return e.host }
 
+// Client is the SDK's client of the engine, for image, which builds with it.
+func (e *Engine) Client() *client.Client { return e.cli }
+
 // Close ends idle connections to the engine.
 func (e *Engine) Close() error { return e.cli.Close() }
 

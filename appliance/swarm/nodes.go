@@ -65,6 +65,8 @@ func nodeOf(n swarm.Node) fleet.Node {
 		Availability: string(n.Spec.Availability), State: string(n.Status.State), Addr: n.Status.Addr,
 		Engine: n.Description.Engine.EngineVersion,
 		CPUs:   float64(n.Description.Resources.NanoCPUs) / 1e9, Memory: n.Description.Resources.MemoryBytes,
+		Labels: n.Spec.Labels, EngineLabels: n.Description.Engine.Labels,
+		OS: n.Description.Platform.OS, Arch: n.Description.Platform.Architecture,
 	}
 	if m := n.ManagerStatus; m != nil {
 		node.Leader = m.Leader

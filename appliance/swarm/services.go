@@ -63,6 +63,12 @@ func serviceOf(s swarm.Service) fleet.Service {
 	if c := s.Spec.TaskTemplate.ContainerSpec; c != nil {
 		svc.Image, svc.Digest = splitDigest(c.Image)
 	}
+	if p := s.Spec.TaskTemplate.Placement; p != nil {
+		svc.Constraints = p.Constraints
+	}
+	if u := s.Spec.UpdateConfig; u != nil {
+		svc.Tolerates = u.FailureAction == swarm.UpdateFailureActionContinue
+	}
 	svc.Mode, svc.Desired = modeOf(s.Spec.Mode)
 	if u := s.UpdateStatus; u != nil {
 		svc.Update, svc.Message = string(u.State), u.Message

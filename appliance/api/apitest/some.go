@@ -7,6 +7,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
 )
 
 func someNodes(now time.Time) []fleet.Node {
@@ -110,4 +111,17 @@ func someTask(of fleet.Service, slot, node int, state string, since time.Time) f
 		Image: of.Image, Digest: of.Digest, State: state, Desired: fleet.TaskRunning,
 		Container: "c" + id, Created: since, Since: since, Version: 1,
 	}
+}
+
+func someHistory(service string, now time.Time) []history.Entry {
+	entry := func(version int, age, took time.Duration, kind string, result history.Result) history.Entry {
+		tag := fmt.Sprintf("0.%02d", version)
+		return history.Entry{Version: version, Image: "localhost:8003/" + service + ":" + tag, Digest: digest(service + tag), At: now.Add(-age),
+			By: "root", Kind: kind, Stage: history.StageWatch, Result: result, Took: took}
+	}
+	bad := entry(2, 2*time.Hour, 21*time.Second, history.KindDeploy, history.RolledBack)
+	bad.Why = service + ": the update failed and the old version runs again: task: non-zero exit (1) (on h2)"
+	back := entry(3, time.Hour, 9*time.Second, history.KindRollback, history.Done)
+	back.Image, back.Digest, back.From = "localhost:8003/"+service+":0.01", digest(service+"0.01"), 1
+	return []history.Entry{back, bad, entry(1, 26*time.Hour, 12300*time.Millisecond, history.KindDeploy, history.Done)}
 }

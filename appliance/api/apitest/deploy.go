@@ -1,0 +1,83 @@
+package apitest
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/image"
+)
+
+// Build implements api.Backend. It reads all files, and fails where the Dockerfile is
+// called broken.
+func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	c.mu.Unlock()
+	if _, err := io.Copy(io.Discard, files); err != nil {
+		return err
+	}
+	name := "localhost:8003/" + q.Repository + ":" + cmp.Or(q.Tag, "0.03")
+	for _, e := range []api.BuildEvent{{Line: "Step 1/1 : FROM scratch"}, {Push: &image.PushProgress{Layers: 2, Existing: 1, Done: 1, Total: 10e6}}} {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	if q.Dockerfile == "broken" {
+		return fail(api.CodeFailed, "build failed at step 1/1: FROM scratch: no such thing")
+	}
+	return fn(api.BuildEvent{Image: name + "@" + digest(name)})
+}
+
+// Deploy implements api.Backend. Of three nodes, h2 gets the image last.
+func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
+	if err := c.manager(); err != nil {
+		return err
+	}
+	c.mu.Unlock()
+	e := api.Event{Service: req.Service, Step: "stage"}
+	for have := range 4 {
+		e.Staged = api.Staged{Have: have, Nodes: 3, Bytes: int64(have) * 10e6, Total: 30e6}
+		if have == 2 {
+			e.Staged.Late = "h2"
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	if err := c.begin(ctx, api.Event{Service: req.Service, Step: "watch", Desired: 3}, fn); err != nil {
+		return err
+	}
+	c.change(req.Service, func(s *fleet.Service) { s.Image, _, _ = strings.Cut(req.Image, "@") })
+	return fn(api.Event{Service: req.Service, Step: "watch", Running: 3, Desired: 3, Done: finish(api.Summary{Started: 3, Stopped: 3})})
+}
+
+// DeployPlan implements api.Backend.
+func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan, error) {
+	if err := c.manager(); err != nil {
+		return api.Plan{}, err
+	}
+	c.mu.Unlock()
+	return api.Plan{Steps: []string{"stage: bring " + req.Image + " onto 3 nodes", "flip: service " + req.Service}}, nil
+}
+
+// Rollback implements api.Backend.
+func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
+	if _, err := c.found(req.Service); err != nil {
+		return err
+	}
+	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: "localhost:8003/" + req.Service + ":0.01"}, fn)
+}
+
+// History implements api.Backend.
+func (c *Cluster) History(_ context.Context, service string) ([]history.Entry, error) {
+	if _, err := c.found(service); err != nil {
+		return nil, err
+	}
+	return someHistory(service, c.now), nil
+}

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/history"
+)
+
+// DeployRequest asks for a version of a service, which is made where there is
+// none. What is zero stays as it is, or is the default of a new one.
+type DeployRequest struct {
+	Service      string            `json:"service"`
+	Image        string            `json:"image"`
+	Replicas     *int              `json:"replicas,omitempty"`
+	Env          map[string]string `json:"env,omitempty"` // replaces values of the same name
+	CPUs         float64           `json:"cpus,omitempty"`
+	Memory       int64             `json:"memory,omitempty"` // bytes
+	MaxPerNode   uint64            `json:"max_per_node,omitempty"`
+	Constraints  []string          `json:"constraints,omitempty"` // replace those there are
+	Parallelism  string            `json:"parallelism,omitempty"` // 25%, 5 or all; default 25%
+	Delay        time.Duration     `json:"delay_ns,omitempty"`
+	Monitor      time.Duration     `json:"monitor_ns,omitempty"`    // default 5s
+	FailureRatio float64           `json:"failure_ratio,omitempty"` // 0 to 1
+	StartFirst   bool              `json:"start_first,omitempty"`
+	StageQuorum  string            `json:"stage_quorum,omitempty"`     // of the nodes; default 100%
+	StageTimeout time.Duration     `json:"stage_timeout_ns,omitempty"` // default 5m
+}
+
+// RollbackRequest asks for a version that a service ran before.
+type RollbackRequest struct {
+	Service string `json:"service"`
+	Version int    `json:"version,omitempty"` // 0: the last good one with another image
+}
+
+// Plan is what a deploy would do, a line each.
+type Plan struct {
+	Steps []string `json:"steps"`
+}
+
+// Staged is how many nodes have an image that is brought to them.
+type Staged struct {
+	Have  int    `json:"have"`
+	Nodes int    `json:"nodes"`          // that may run it, and are up
+	Late  string `json:"late,omitempty"` // names of some that have not
+	Bytes int64  `json:"bytes"`          // of what is on its way
+	Total int64  `json:"total"`
+}
+
+// Deploy brings a service to a version and calls fn with each step, as Scale does.
+// When ctx ends before the service is changed nothing has happened; after that the
+// deploy goes on.
+func (c *Client) Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/deploy", req, failing(fn))
+}
+
+// DeployPlan says what Deploy would do.
+func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/deploy/plan", req, &v)
+}
+
+// Rollback brings a service back to a version that it ran before, as Deploy does.
+func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/rollback", req, failing(fn))
+}
+
+// History returns what was deployed of a service, newest first.
+func (c *Client) History(ctx context.Context, service string) (v []history.Entry, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/history/"+url.PathEscape(service), nil, &v)
+}
+
+func (h *handler) deploy(r *http.Request, out *lines[Event]) error {
+	req, err := deployRequest(r)
+	if err != nil {
+		return err
+	}
+	return h.b.Deploy(r.Context(), req, out.write)
+}
+
+func (h *handler) deployPlan(r *http.Request) (any, error) {
+	req, err := deployRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.b.DeployPlan(r.Context(), req)
+}
+
+func deployRequest(r *http.Request) (req DeployRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
+	switch {
+	case req.Service == "" || req.Image == "":
+		return req, invalid("deploy needs a service and an image")
+	case req.Replicas != nil && *req.Replicas < 0:
+		return req, invalid("the number of replicas can't be negative")
+	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0:
+		return req, invalid("limits and times can't be negative")
+	case req.FailureRatio < 0 || req.FailureRatio > 1:
+		return req, invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
+	}
+	return req, nil
+}
+
+func (h *handler) rollback(r *http.Request, out *lines[Event]) error {
+	var req RollbackRequest
+	if err := body(r, &req); err != nil {
+		return err
+	}
+	note(r, slog.String("service", req.Service), slog.Int("version", req.Version))
+	if req.Service == "" || req.Version < 0 {
+		return invalid("rollback needs a service, and maybe a version of it")
+	}
+	return h.b.Rollback(r.Context(), req, out.write)
+}

@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+)
+
+// deployFlags are those of deploy, as they were given.
+type deployFlags struct {
+	changeFlags
+	build  buildFlags
+	req    api.DeployRequest
+	dryRun bool
+
+	replicas  int
+	envs      []string
+	envFiles  []string
+	memory    string
+	tag, name string
+}
+
+func deployCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "deploy PATH|IMAGE",
+		Short: "Bring a version onto every node, then run it",
+		Long: `Deploy a folder, a static program or an image as a service, in stages:
+
+  build   the folder becomes an image and goes into the cluster's registry
+  stage   every node that may run it gets the image; nothing has changed yet
+  flip    the service is made, or changed a share of its replicas at a time
+  watch   until all have run for the monitor time
+
+A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
+package or a Go module, for which one is made. When the new version fails the
+old one comes back. Ctrl-C before the flip changes nothing; after it the deploy
+goes on.`,
+		Example: `  crawlbox deploy .
+  crawlbox deploy ./spider --name spider --replicas 50
+  crawlbox deploy localhost:8003/spider:0.02`,
+		Args: exactlyOne("a folder, a static program or an image"),
+	}
+	var f deployFlags
+	f.changeFlags = followFlags(cmd)
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, &f, args[0]) }
+	return cmd
+}
+
+func (f *deployFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "name", "", "`name` of the service (default: of the folder)")
+	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are)")
+	flags.StringArrayVarP(&f.envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
+	flags.StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables")
+	flags.Float64Var(&f.req.CPUs, "limit-cpu", 0, "`processors` for a replica, such as 0.5")
+	flags.StringVar(&f.memory, "limit-memory", "", "memory for a replica, a `size` such as 256MB")
+	flags.Uint64Var(&f.req.MaxPerNode, "max-per-node", 0, "`number` of replicas on one node at most")
+	flags.StringArrayVar(&f.req.Constraints, "constraint", nil, "`rule` for nodes: node.labels.zone==eu")
+	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image (default: 0.01, 0.02 ...)")
+	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
+	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
+	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
+	flags.Float64Var(&f.req.FailureRatio, "failure-ratio", 0, "`share` that may fail, from 0 to 1 (default 0)")
+	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
+	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")
+	flags.DurationVar(&f.req.StageTimeout, "stage-timeout", 0, "`time` for all to get the image (default 5m)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, change nothing")
+	f.build.add(cmd)
+}
+
+func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {
+	if err := f.request(cmd); err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	f.req.Image = what
+	if _, err := os.Stat(what); err == nil {
+		done, err := a.buildFrom(cmd, c, f, what)
+		if err != nil || done {
+			return err
+		}
+	} else if isPath(what) {
+		return fmt.Errorf("%w; name a folder, a static program, or an image such as localhost:8003/spider:0.02", err)
+	}
+	if f.req.Service = f.name; f.name == "" && f.req.Service == "" {
+		f.req.Service = nameOfImage(f.req.Image)
+	}
+	if f.dryRun {
+		return a.showPlan(cmd, c, f)
+	}
+	return a.follow(cmd, f.changeFlags, deployChange(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		return c.Deploy(ctx, f.req, see)
+	}))
+}
+
+// deployChange is a deploy as it is followed. Broken off before the service is
+// changed, it has done nothing.
+func deployChange(service, image string, run func(context.Context, *api.Client, func(api.Event) error) error) change {
+	staging := true
+	image, _, _ = strings.Cut(image, "@")
+	return change{
+		services: []string{service},
+		done:     func(e api.Event) string { return image + ", " + summary(e) },
+		run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			return run(ctx, c, func(e api.Event) error {
+				staging = e.Step == "stage"
+				return see(e)
+			})
+		},
+		brokenOff: func() string {
+			if staging {
+				return "nothing was changed; the nodes keep what they have of the image, and the same command goes on from there"
+			}
+			return fmt.Sprintf("the deploy goes on, watch it with `crawlbox ps %s`, see its end with `crawlbox history %s`, or undo it with `crawlbox rollback %s`", service, service, service)
+		},
+	}
+}
+
+// request takes over what flags say that have to be understood first.
+func (f *deployFlags) request(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("replicas") {
+		if f.replicas < 0 {
+			return usagef(cmd, "--replicas can't be negative")
+		}
+		f.req.Replicas = &f.replicas
+	}
+	if f.memory != "" {
+		bytes, err := units.RAMInBytes(f.memory)
+		if err != nil || bytes <= 0 {
+			return usagef(cmd, "--limit-memory %q is not a size such as 256MB", f.memory)
+		}
+		f.req.Memory = bytes
+	}
+	env, err := readEnv(f.envFiles, f.envs)
+	if err != nil {
+		return usagef(cmd, "%w", err)
+	}
+	f.req.Env = env
+	return nil
+}
+
+func (a *app) showPlan(cmd *cobra.Command, c *api.Client, f *deployFlags) error {
+	plan, err := c.DeployPlan(cmd.Context(), f.req)
+	if err != nil {
+		return err
+	}
+	return show(a, *f.json, plan, func(s screen, p api.Plan) {
+		for _, step := range p.Steps {
+			fmt.Fprintln(s.w, step)
+		}
+	})
+}
+
+// isPath says whether a word is meant as a path, though nothing is there.
+func isPath(what string) bool {
+	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
+}
+
+// nameOfImage is the last part of an image's name: spider of localhost:8003/spider:0.02.
+func nameOfImage(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// readEnv reads files of variables and then those given, which win.
+func readEnv(files, given []string) (map[string]string, error) {
+	env := map[string]string{}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read --env-file: %w", err)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if err := setEnv(env, line); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
+			}
+		}
+	}
+	for _, text := range given {
+		if err := setEnv(env, text); err != nil {
+			return nil, fmt.Errorf("--env %q: %w", text, err)
+		}
+	}
+	return env, nil
+}
+
+// setEnv takes a variable without a value from the environment here, as docker
+// does; one that is not there is left out.
+func setEnv(env map[string]string, text string) error {
+	name, value, given := strings.Cut(text, "=")
+	if name == "" || strings.ContainsAny(name, " \t") {
+		return errors.New("want NAME=VALUE")
+	}
+	if !given {
+		if value, given = os.LookupEnv(name); !given {
+			return nil
+		}
+	}
+	env[name] = value
+	return nil
+}

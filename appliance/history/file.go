@@ -1,0 +1,108 @@
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+const extension = ".json"
+
+// prepare makes the folder. Specs in it may hold what others must not read.
+func prepare(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// loadAll reads all files of services, and removes what a power cut left of
+// files that were being written. Other names are left alone, such as that of a
+// damaged file that an operator moved out of the way.
+func loadAll(dir string) (map[string][]Entry, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the deployment history: %w", err)
+	}
+	all := map[string][]Entry{}
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name())
+		if unfinished(f) {
+			_ = os.Remove(path)
+		}
+		service, ok := strings.CutSuffix(f.Name(), extension)
+		if !ok || !serviceName.MatchString(service) {
+			continue
+		}
+		if all[service], err = load(path); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// unfinished says whether a file is one of renameio's, before it got its name.
+func unfinished(f fs.DirEntry) bool {
+	return f.Type().IsRegular() && strings.HasPrefix(f.Name(), ".") && strings.Contains(f.Name(), extension)
+}
+
+func load(path string) ([]Entry, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the deployment history: %w", err)
+	}
+	var entries []Entry
+	if err = json.Unmarshal(data, &entries); err == nil {
+		err = ordered(entries)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): move it away and start again; only the record of earlier deployments is lost with it", path, err)
+	}
+	return entries, nil
+}
+
+// ordered checks what the rest of the package relies on.
+func ordered(entries []Entry) error {
+	last := 0
+	for _, e := range entries {
+		if e.Version <= last {
+			return fmt.Errorf("version %d comes after version %d", e.Version, last)
+		}
+		last = e.Version
+	}
+	return nil
+}
+
+// save puts the entries in the place of a service's file, such that a power cut
+// leaves the old file or the new one, and the new one once it has returned.
+func save(dir, service string, entries []Entry) error {
+	data, err := json.Marshal(entries)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, service+extension)
+	// WithTempDir keeps it out of TMPDIR, where renameio would try first.
+	err = renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a folder survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,71 @@
+package history
+
+import (
+	"maps"
+	"slices"
+)
+
+// List returns the entries of a service, newest first.
+func (s *Store) List(service string) []Entry {
+	entries := slices.Clone(s.of(service))
+	slices.Reverse(entries)
+	return entries
+}
+
+// Services returns the names of all services that have a history, sorted.
+func (s *Store) Services() []string { return slices.Sorted(maps.Keys(s.all())) }
+
+// Unfinished returns the newest change of each service that has not ended. A
+// manager that starts again takes it up or marks it as interrupted.
+func (s *Store) Unfinished() map[string]Entry {
+	unfinished := map[string]Entry{}
+	for service, entries := range s.all() {
+		if e, ok := newest(entries, func(e Entry) bool { return e.Result == Running }); ok {
+			unfinished[service] = e
+		}
+	}
+	return unfinished
+}
+
+// Kept returns the entries of a service whose images must not be removed, newest
+// first: the n newest images that were deployed with success, at least one, and
+// beyond that number those of changes under way, since such a change may yet
+// fail and go back. Of several entries with one image the newest stands for it.
+func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service), n) }
+
+// Find returns one version of a service.
+func (s *Store) Find(service string, version int) (Entry, bool) {
+	return newest(s.of(service), func(e Entry) bool { return e.Version == version })
+}
+
+// Previous returns the last good version before: the newest one that was
+// deployed with success and has another digest than the one given.
+func (s *Store) Previous(service, digest string) (Entry, bool) {
+	return newest(s.of(service), func(e Entry) bool { return e.Result == Done && e.Digest != "" && e.Digest != digest })
+}
+
+func newest(entries []Entry, is func(Entry) bool) (Entry, bool) {
+	for _, e := range slices.Backward(entries) {
+		if is(e) {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+func kept(entries []Entry, n int) []Entry {
+	var keep []Entry
+	seen, good := map[string]bool{}, 0
+	for _, e := range slices.Backward(entries) {
+		image := e.artifact()
+		if image == "" || seen[image] || e.Result != Running && (e.Result != Done || good >= max(1, n)) {
+			continue
+		}
+		if e.Result == Done {
+			good++
+		}
+		seen[image] = true
+		keep = append(keep, e)
+	}
+	return keep
+}

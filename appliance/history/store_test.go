@@ -1,0 +1,199 @@
+package history
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func begin(t *testing.T, s *Store, service string, e Entry) int {
+	t.Helper()
+	version, err := s.Begin(service, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+func TestStore_SurvivesARestart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "history")
+	s := open(t, dir)
+	full := Entry{
+		Image: "spider:0.01", Digest: "sha256:aa", At: time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC), By: "root",
+		Kind: KindRollback, From: 3, Stage: StageFlip, Why: "it's <slow>", Took: 3 * time.Second, Spec: json.RawMessage(`{"Name":"spider"}`),
+	}
+	if v := begin(t, s, "spider", full); v != 1 {
+		t.Fatalf("got version %d", v)
+	}
+	err := s.Update("spider", 1, func(e *Entry) { e.Result, e.Stage, e.Version = Done, StageWatch, 99 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, s, "other.one", Entry{Kind: KindDeploy})
+
+	again := open(t, dir)
+	full.Version, full.Result, full.Stage = 1, Done, StageWatch
+	if got := again.List("spider"); !reflect.DeepEqual(got, []Entry{full}) {
+		t.Errorf("got  %+v\nwant %+v", got, full)
+	}
+	if got := again.Services(); !reflect.DeepEqual(got, []string{"other.one", "spider"}) {
+		t.Errorf("got %v", got)
+	}
+	if v := begin(t, again, "spider", Entry{}); v != 2 {
+		t.Errorf("got version %d", v)
+	}
+	if got := versions(again.List("spider")); got != "2 1" {
+		t.Errorf("got %s", got)
+	}
+	e, ok := again.Find("spider", 2)
+	if !ok || e.Result != Running || time.Since(e.At) > time.Minute {
+		t.Errorf("got %+v", e)
+	}
+	if _, ok := again.Find("spider", 3); ok {
+		t.Error("found what is not there")
+	}
+}
+
+func TestStore_OnlyForTheOwner(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "history")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	begin(t, open(t, dir), "spider", Entry{})
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "spider.json"): 0o600} {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+}
+
+func TestStore_Names(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	for name, good := range map[string]bool{
+		"spider": true, "9": true, "a.b-c_D": true, strings.Repeat("a", 63): true,
+		"": false, ".": false, "..": false, ".spider": false, "-spider": false, "../spider": false, "a/b": false, "a\\b": false, "a\x00b": false,
+		"a b": false, "spider\n": false, "spïder": false, strings.Repeat("a", 64): false,
+	} {
+		if _, err := s.Begin(name, Entry{}); (err == nil) != good {
+			t.Errorf("%q: got %v", name, err)
+		}
+	}
+}
+
+func TestStore_KeepsFifty(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	for range maxEntries + 3 {
+		begin(t, s, "spider", Entry{Result: Failed})
+	}
+	got := open(t, dir).List("spider")
+	if len(got) != maxEntries || got[0].Version != maxEntries+3 || got[maxEntries-1].Version != 4 {
+		t.Errorf("got %s", versions(got))
+	}
+	if err := s.Update("spider", 3, func(*Entry) {}); err == nil || !strings.Contains(err.Error(), "no version 3") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStore_UnchangedWhereTheDiskFails(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "history")
+	s := open(t, dir)
+	begin(t, s, "spider", Entry{Spec: json.RawMessage(`{}`)})
+	if _, err := s.Begin("spider", Entry{Spec: json.RawMessage(`{`)}); err == nil {
+		t.Error("a spec that is no JSON was taken")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Update("spider", 1, func(e *Entry) { e.Result = Done })
+	if err == nil || !strings.Contains(err.Error(), "service spider") {
+		t.Errorf("got %v", err)
+	}
+	if got := s.List("spider"); len(got) != 1 || got[0].Result != Running {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestOpen_Damaged(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{
+		"empty": "", "torn": `[{"version":1`, "other": `{"a":1}`, "twice": `[{"version":1},{"version":1}]`, "no version": `[{}]`, "more": `[] []`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "spider.json")
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(filepath.Dir(path))
+			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestOpen_OtherFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, stays := range map[string]bool{"spider.json.bad": true, "note.txt": true, ".spider.json123": false} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("?"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, dir).Services(); len(got) != 0 {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStore_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 5 {
+				version, err := s.Begin("spider", Entry{Digest: fmt.Sprint(i)})
+				if err == nil {
+					err = s.Update("spider", version, func(e *Entry) { e.Result = Done })
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				s.List("spider")
+				s.Kept("spider", 2)
+				s.Unfinished()
+			}
+		})
+	}
+	wg.Wait()
+	got := open(t, dir)
+	if len(got.List("spider")) != 20 || len(got.Unfinished()) != 0 || len(got.Kept("spider", 9)) != 4 {
+		t.Errorf("got %+v", got.List("spider"))
+	}
+}

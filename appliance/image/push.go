@@ -1,0 +1,118 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	images "github.com/docker/docker/api/types/image"
+)
+
+// noAuth is {} in base64. The engine wants the header of credentials even for
+// a registry that asks for none.
+const noAuth = "e30="
+
+// PushProgress is how far a push is. Layers grows while the engine finds them.
+type PushProgress struct {
+	Layers   int   // known so far
+	Existing int   // of them, those that the registry had already
+	Done     int   // of them, those that are there now: existing, mounted or pushed
+	Bytes    int64 // sent of the layers that had to be
+	Total    int64 // of those, as the engine counts them
+}
+
+// Push brings an image that the engine has into the registry of its name, such
+// as localhost:8003/spider:0.01, and returns its digest. It calls see whenever
+// something moved, which can be many times a second.
+func (b *Builder) Push(ctx context.Context, ref string, see func(PushProgress)) (digest string, err error) {
+	body, err := b.engine.ImagePush(ctx, ref, images.PushOptions{RegistryAuth: noAuth})
+	if err == nil {
+		defer body.Close()
+		digest, err = readPush(body, see)
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return "", fmt.Errorf("push %s: %w", ref, err)
+	}
+	return digest, nil
+}
+
+// auxOf returns what the engine says beside the text: the id of an image that
+// was built, the digest of one that was pushed.
+func auxOf(m message) (aux struct{ ID, Digest string }) {
+	_ = json.Unmarshal(m.Aux, &aux) // other kinds of aux have neither
+	return aux
+}
+
+// digestLine is the last status of a push. Engines that keep images in
+// containerd say the digest nowhere else.
+var digestLine = regexp.MustCompile(`digest: (sha256:[0-9a-f]{64}) size: \d+`)
+
+// readPush follows a push to its end.
+func readPush(r io.Reader, see func(PushProgress)) (digest string, err error) {
+	layers := map[string]layer{}
+	var last PushProgress
+	err = decode(r, func(m message) {
+		if d := auxOf(m).Digest; d != "" {
+			digest = d
+		}
+		if found := digestLine.FindStringSubmatch(m.Status); found != nil {
+			digest = found[1]
+		}
+		if m.ID == "" {
+			return
+		}
+		layers[m.ID] = layers[m.ID].after(m)
+		if now := total(layers); now != last {
+			last = now
+			see(now)
+		}
+	})
+	if err == nil && digest == "" {
+		err = errors.New("the engine ended without a digest")
+	}
+	return digest, err
+}
+
+// layer is one layer of a push.
+type layer struct {
+	existing, done bool
+	sent, size     int64
+}
+
+// after returns the layer as a message says it is.
+func (l layer) after(m message) layer {
+	switch {
+	case m.Status == "Layer already exists":
+		return layer{existing: true, done: true}
+	case strings.HasPrefix(m.Status, "Mounted from"):
+		return layer{done: true}
+	case m.Status == "Pushed":
+		l.done, l.sent = true, l.size
+	case m.Status == "Pushing":
+		l.size = max(l.size, m.Progress.Total)
+		l.sent = min(m.Progress.Current, l.size) // the tar around the files is not in the size
+	}
+	return l
+}
+
+func total(layers map[string]layer) (p PushProgress) {
+	for _, l := range layers {
+		p.Layers++
+		if l.existing {
+			p.Existing++
+		}
+		if l.done {
+			p.Done++
+		}
+		p.Bytes += l.sent
+		p.Total += l.size
+	}
+	return p
+}

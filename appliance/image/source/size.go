@@ -1,0 +1,84 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/docker/go-units"
+)
+
+// MaxContext is how many bytes a build context may have unless Options say
+// otherwise. Code is far smaller; more is data that was forgotten there.
+const MaxContext int64 = 512 << 20
+
+func limitOf(o Options) int64 {
+	if o.MaxContext == 0 {
+		return MaxContext
+	}
+	return o.MaxContext
+}
+
+// Size returns how many files the context has, and their bytes.
+func (s *Source) Size() (files int, bytes int64, err error) {
+	found, err := s.list()
+	if err != nil {
+		return 0, 0, err
+	}
+	files, bytes = sum(found)
+	return files, bytes, nil
+}
+
+// Check returns an error if the context is larger than it may be. Tar does so
+// too, before it writes anything.
+func (s *Source) Check() error {
+	found, err := s.list()
+	if err != nil {
+		return err
+	}
+	return s.check(found)
+}
+
+func (s *Source) check(found []entry) error {
+	files, bytes := sum(found)
+	if s.limit < 0 || bytes <= s.limit {
+		return nil
+	}
+	if s.Kind == Binary {
+		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it", s.file, size(bytes), size(s.limit))
+	}
+	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; largest are %s: list what the image does not need in %s",
+		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found), " and "), filepath.Join(s.Dir, ignoreName))
+}
+
+func sum(found []entry) (files int, bytes int64) {
+	for _, e := range found {
+		if !e.mode.IsDir() {
+			files++
+		}
+		bytes += e.size
+	}
+	return files, bytes
+}
+
+// largest names the two top entries with the most bytes.
+func largest(found []entry) (out []string) {
+	bytes := map[string]int64{}
+	var tops []string
+	for _, e := range found {
+		top, _, _ := strings.Cut(e.name, "/")
+		if _, seen := bytes[top]; !seen {
+			tops = append(tops, top)
+		}
+		bytes[top] += e.size
+	}
+	slices.SortStableFunc(tops, func(a, b string) int { return cmp.Compare(bytes[b], bytes[a]) })
+	for _, top := range tops[:min(2, len(tops))] {
+		out = append(out, fmt.Sprintf("%s (%s)", top, size(bytes[top])))
+	}
+	return out
+}
+
+func size(bytes int64) string { return units.BytesSize(float64(bytes)) }

@@ -1,0 +1,100 @@
+// Package source reads what a user wants to deploy: a folder with a Dockerfile,
+// a folder that crawlbox can write one for, or one static program. It knows
+// neither Docker nor the cluster; what comes out is a build context as a tar.
+package source
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Kind is what a source was found to be.
+type Kind string
+
+// The kinds, in the order in which they are looked for in a folder. Binary is
+// for a path that is one file.
+const (
+	Dockerfile Kind = "Dockerfile"
+	Scrapy     Kind = "Scrapy"
+	Node       Kind = "Node"
+	Go         Kind = "Go"
+	Python     Kind = "Python"
+	Binary     Kind = "Binary"
+)
+
+// Options are what a user may say about a source beside its path. The zero
+// value finds out everything.
+type Options struct {
+	Dockerfile string // path of another Dockerfile, relative to the folder or absolute
+	Spider     string // which spider of a Scrapy project without a Dockerfile to run
+	Base       string // image that a generated Dockerfile starts from, in place of the usual one
+	MaxContext int64  // bytes that the context may have; 0 is MaxContext, negative is no limit
+}
+
+// Source is a folder or program that can become an image. It does not change
+// after Open; the files are read again by each method.
+type Source struct {
+	Dir        string // folder of the context, absolute and without symlinks
+	Kind       Kind
+	Name       string // default name of a service: [a-z0-9-], at most 63
+	Dockerfile string // text
+	Generated  bool   // the Dockerfile is crawlbox's
+
+	file           string // the program of a Binary
+	dockerfileName string
+	sent           bool   // the Dockerfile is not among the files of Dir
+	ignore         string // text of the .dockerignore
+	limit          int64
+}
+
+// Open finds out what is at path. Errors are for the user: one line that says
+// what was wrong and what to do.
+func Open(path string, o Options) (*Source, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return nil, err
+	}
+	st, err := os.Stat(real)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{Dir: real, Name: serviceName(filepath.Base(abs)), limit: limitOf(o)}
+	if st.IsDir() {
+		err = s.openFolder(o)
+	} else {
+		s.Dir, s.file = filepath.Dir(real), real
+		err = s.openBinary(o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Spider != "" && s.Kind != Scrapy {
+		return nil, fmt.Errorf("a spider can be chosen in a Scrapy project without a Dockerfile, and %s is of kind %s; say in its CMD what to run", s.Dir, s.Kind)
+	}
+	return s, nil
+}
+
+// DockerfileName is the name of the Dockerfile in the context.
+func (s *Source) DockerfileName() string { return s.dockerfileName }
+
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+
+// serviceName makes a name that Swarm accepts, and DNS too, since services
+// find each other by it.
+func serviceName(base string) string {
+	n := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(base), "-"), "-")
+	if len(n) > 63 {
+		n = strings.Trim(n[:63], "-")
+	}
+	if n == "" {
+		return "crawler"
+	}
+	return n
+}

@@ -1,0 +1,179 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// What a deploy does unless the user says otherwise.
+const (
+	defaultShare        = "25%"
+	defaultQuorum       = "100%"
+	defaultStageTimeout = 5 * time.Minute
+)
+
+// serviceName is what Swarm takes as the name of a service.
+var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
+
+func (b *backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
+	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy}, fn)
+}
+
+func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
+	if b.deploys == nil {
+		return b.onlyOn("the history of deploys")
+	}
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return b.explain(err)
+	}
+	svc, err := findService(services, req.Service)
+	if err != nil {
+		return err
+	}
+	to, err := b.deploys.target(svc, req.Version)
+	if err != nil {
+		return err
+	}
+	again := api.DeployRequest{Service: svc.Name, Image: to.Image + "@" + to.Digest}
+	return b.deployAs(ctx, again, history.Entry{Kind: history.KindRollback, From: original(to), Spec: to.Spec}, fn)
+}
+
+func (b *backend) History(_ context.Context, service string) ([]history.Entry, error) {
+	if b.deploys == nil {
+		return nil, b.onlyOn("the history of deploys")
+	}
+	list := b.deploys.List(service)
+	if len(list) == 0 {
+		return nil, unknown("service", service, b.deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
+	}
+	for i := range list {
+		list[i].Spec = nil // it may hold passwords, and nobody asked for them
+	}
+	return list, nil
+}
+
+func (b *backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {
+	svc, d, err := b.deployment(ctx, req)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	steps, err := b.runner.PlanDeploy(ctx, svc, d)
+	return api.Plan{Steps: steps}, b.explain(err)
+}
+
+// deployAs deploys, writes down how that goes, and says what a task wrote that
+// failed.
+func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history.Entry, fn func(api.Event) error) error {
+	if b.deploys == nil {
+		return b.onlyOn("the history of deploys")
+	}
+	svc, d, err := b.deployment(ctx, req)
+	if err != nil {
+		return err
+	}
+	e.Image, e.Digest, _ = strings.Cut(d.Change.Image, "@")
+	e.By = api.PeerUser(ctx)
+	d.Change.Spec = e.Spec
+	rec := b.deploys.begin(d.Service, e)
+	d.At = rec.at
+	see := serial(fn)
+	return b.report(d.Service, see, func(emit rollout.Emit) (rollout.Summary, error) {
+		sum, err := b.runner.Deploy(ctx, svc, d, emit)
+		b.lastWords(ctx, d.Service, err, see)
+		rec.end(ctx, err)
+		if err == nil {
+			b.deploys.tidy(ctx, d.Service)
+		}
+		return sum, err
+	})
+}
+
+// deployment is what a request asks for, with what it leaves open, and the service
+// that there is, or nil.
+func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, rollout.Deploy, error) {
+	if !serviceName.MatchString(req.Service) {
+		return nil, rollout.Deploy{}, invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
+	}
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return nil, rollout.Deploy{}, b.explain(err)
+	}
+	var svc *fleet.Service
+	for _, s := range services {
+		if s.Name == req.Service || s.ID == req.Service {
+			svc = &s
+		}
+	}
+	d := rollout.Deploy{Service: req.Service, Stage: rollout.StagePolicy{Timeout: cmp.Or(req.StageTimeout, defaultStageTimeout)}}
+	if svc != nil {
+		d.Service = svc.Name
+	}
+	if d.Share, err = rollout.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
+		return nil, d, invalid("parallelism: %s", err)
+	}
+	if d.Stage.Quorum, err = rollout.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
+		return nil, d, invalid("stage quorum: %s", err)
+	}
+	if svc != nil && svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal {
+		return nil, d, invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` and deploy it anew", svc.Name, svc.Mode, svc.Name)
+	}
+	d.Change, err = b.change(ctx, req)
+	return svc, d, b.explain(err)
+}
+
+func (b *backend) change(ctx context.Context, req api.DeployRequest) (swarm.Deployment, error) {
+	c := swarm.Deployment{Image: req.Image, Replicas: req.Replicas, Env: req.Env, Constraints: req.Constraints,
+		Update: swarm.UpdatePolicy{Delay: req.Delay, Monitor: req.Monitor,
+			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst}}
+	if req.CPUs > 0 {
+		nano := int64(req.CPUs * 1e9)
+		c.CPUs = &nano
+	}
+	if req.Memory > 0 {
+		c.Memory = &req.Memory
+	}
+	if req.MaxPerNode > 0 {
+		c.MaxPerNode = &req.MaxPerNode
+	}
+	for _, text := range req.Constraints {
+		if _, err := fleet.ParseConstraint(text); err != nil {
+			return c, invalid("%s", err)
+		}
+	}
+	if strings.Contains(req.Image, "@sha256:") {
+		return c, nil
+	}
+	digest, err := b.engine.Digest(ctx, req.Image)
+	c.Image += "@" + digest
+	return c, err
+}
+
+// lastWordsLines is how much of what a failed task wrote is shown.
+const lastWordsLines = 5
+
+// lastWords shows what the task wrote last by which a version was found bad.
+func (b *backend) lastWords(ctx context.Context, service string, failed error, fn func(api.Event) error) {
+	task := rollout.FailedTask(failed)
+	if task == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := b.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
+		return fn(api.Event{Service: service, Step: rollout.StageWatch, Note: "log: " + l.Text})
+	})
+	if err != nil {
+		b.log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
+	}
+}

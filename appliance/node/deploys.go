@@ -1,0 +1,208 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// deploys is the manager's record of what was deployed.
+type deploys struct {
+	*history.Store
+	engine *swarm.Engine
+	runner *rollout.Runner
+	forget func(ctx context.Context, images []string) // takes images from all nodes that don't use them
+	log    *slog.Logger
+}
+
+// target is the version of a service to go back to.
+func (d *deploys) target(svc fleet.Service, version int) (history.Entry, error) {
+	if version == 0 {
+		e, ok := previous(d.List(svc.Name))
+		if !ok {
+			return e, conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", svc.Name, svc.Name)
+		}
+		return e, nil
+	}
+	e, ok := d.Find(svc.Name, version)
+	switch {
+	case !ok:
+		return e, &api.Error{Code: api.CodeNotFound, Message: "service " + svc.Name + " has no such version; see `crawlbox history " + svc.Name + "`"}
+	case e.Digest == "":
+		return e, conflict("version %d of %s never had an image", version, svc.Name)
+	}
+	return e, nil
+}
+
+// original is the version whose image and settings an entry has: its own, or the one
+// that it went back to.
+func original(e history.Entry) int { return cmp.Or(e.From, e.Version) }
+
+// previous is the newest good version before the one that runs, which was not the
+// same. The entries come newest first.
+func previous(entries []history.Entry) (history.Entry, bool) {
+	good := slices.DeleteFunc(entries, func(e history.Entry) bool { return e.Result != history.Done })
+	for _, e := range good {
+		if original(e) != original(good[0]) {
+			return e, true
+		}
+	}
+	return history.Entry{}, false
+}
+
+// record is one deploy on its way into the history.
+type deployRecord struct {
+	deploys *deploys
+	service string
+	entry   history.Entry // Version is 0 until it is on disk
+}
+
+func (d *deploys) begin(service string, e history.Entry) *deployRecord {
+	return &deployRecord{deploys: d, service: service, entry: e}
+}
+
+// at writes down that a stage begins. Nothing is written of a deploy that is
+// refused before its first one.
+func (r *deployRecord) at(stage string) (err error) {
+	r.entry.Stage = stage
+	if r.entry.Version == 0 {
+		r.entry.At, r.entry.Result = time.Now(), history.Running
+		r.entry.Version, err = r.deploys.Begin(r.service, r.entry)
+		return err
+	}
+	return r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Stage = stage })
+}
+
+// end writes down how it went, and of a good version all that it takes to go back
+// to it.
+func (r *deployRecord) end(ctx context.Context, failed error) {
+	if r.entry.Version == 0 {
+		return
+	}
+	var spec json.RawMessage
+	if failed == nil {
+		var err error
+		if spec, err = r.deploys.engine.Spec(context.WithoutCancel(ctx), r.service); err != nil {
+			r.deploys.log.Warn("keep what service "+r.service+" is asked to be", "error", err)
+		}
+	}
+	err := r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) {
+		e.Took, e.Result, e.Spec = time.Since(e.At), resultOf(failed), spec
+		if failed != nil {
+			e.Why = failed.Error()
+		}
+	})
+	if err != nil {
+		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
+	}
+}
+
+func resultOf(err error) history.Result {
+	switch {
+	case err == nil:
+		return history.Done
+	case rollout.WasRolledBack(err):
+		return history.RolledBack
+	case errors.Is(err, context.Canceled):
+		return history.Interrupted
+	}
+	return history.Failed
+}
+
+// keptVersions is how many versions of a service can be gone back to at once: their
+// images stay in the registry and on the nodes.
+const keptVersions = 5
+
+// tidy takes the images of older versions from the nodes, so that disks don't fill
+// up.
+func (d *deploys) tidy(ctx context.Context, service string) {
+	kept := map[string]bool{}
+	for _, digest := range d.kept() {
+		kept[digest] = true
+	}
+	var old []string
+	for _, e := range d.List(service) {
+		if e.Digest != "" && !kept[e.Digest] {
+			kept[e.Digest] = true // once is enough
+			old = append(old, e.Image+"@"+e.Digest)
+		}
+	}
+	if len(old) > 0 {
+		d.forget(ctx, old)
+	}
+}
+
+// kept are the digests that services may go back to.
+func (d *deploys) kept() (digests []string) {
+	for _, service := range d.Services() {
+		for _, e := range d.Kept(service, keptVersions) {
+			digests = append(digests, e.Digest)
+		}
+	}
+	return digests
+}
+
+// component takes up what a manager did not live to see the end of.
+func (d *deploys) component() lifecycle.Component {
+	return background(func(ctx context.Context) error {
+		for service, e := range d.Unfinished() {
+			go d.resume(ctx, service, e)
+		}
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// resume finds out how a deploy ended that was cut off. Before the service was
+// changed nothing has happened; after that Swarm went on by itself.
+func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
+	rec := &deployRecord{deploys: d, service: service, entry: e}
+	if e.Stage != history.StageFlip && e.Stage != history.StageWatch {
+		rec.interrupted("the manager stopped before anything was changed; deploy again")
+		return
+	}
+	d.log.Info("take up a deploy that was cut off", "service", service, "version", e.Version, "stage", e.Stage)
+	for {
+		svc, err := d.engine.Service(ctx, service)
+		switch {
+		case err == nil && svc.Digest != e.Digest && svc.Update != "rollback_completed" && svc.Update != "rollback_started":
+			rec.interrupted("the manager stopped before the service was changed; deploy again")
+			return
+		case err == nil:
+			_, err = d.runner.Rewatch(ctx, svc, e.Digest)
+		case errors.Is(err, swarm.ErrNotFound):
+			rec.interrupted("the service is not there any more")
+			return
+		}
+		if ctx.Err() != nil {
+			return // the next start takes it up
+		}
+		if !away(err) {
+			rec.end(ctx, err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryInterval):
+		}
+	}
+}
+
+func (r *deployRecord) interrupted(why string) {
+	err := r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why })
+	if err != nil {
+		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
+	}
+}

@@ -1,0 +1,149 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// pathStage is where a manager has a node fetch an image before tasks want it.
+const pathStage = "/v1/stage"
+
+const (
+	// stageNews is how often a node says how far it is, also where nothing moved.
+	stageNews = time.Second
+	// stageQuiet is after what time without a word the manager gives up.
+	stageQuiet = 10 * time.Second
+)
+
+type stageRequest struct {
+	Image string `json:"image"` // with its digest
+}
+
+// stageAnswer is one line of the answer. The last has Done or an error.
+type stageAnswer struct {
+	swarm.Pulled
+	Done    bool   `json:"done,omitempty"`
+	Error   string `json:"error,omitempty"`
+	NoImage bool   `json:"no_image,omitempty"` // the registry has none of that name
+}
+
+// answerStage lets this node's Docker pull an image, and tells the manager how far
+// that is.
+func (w *Worker) answerStage(rw http.ResponseWriter, r *http.Request) {
+	var req stageRequest
+	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&req); err != nil || !strings.Contains(req.Image, "@sha256:") {
+		http.Error(rw, "not an image with its digest", http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	var mu sync.Mutex
+	var now swarm.Pulled
+	pulled := make(chan error, 1)
+	go func() {
+		pulled <- w.engine.Pull(ctx, req.Image, func(p swarm.Pulled) {
+			mu.Lock()
+			defer mu.Unlock()
+			now = p
+		})
+	}()
+	say := func(a stageAnswer) bool {
+		mu.Lock()
+		a.Pulled = now
+		mu.Unlock()
+		return json.NewEncoder(rw).Encode(a) == nil && http.NewResponseController(rw).Flush() == nil
+	}
+	tick := time.NewTicker(stageNews)
+	defer tick.Stop()
+	for say(stageAnswer{}) {
+		select {
+		case <-tick.C:
+		case err := <-pulled:
+			say(stageEnd(err))
+			return
+		}
+	}
+}
+
+func stageEnd(err error) stageAnswer {
+	if err == nil {
+		return stageAnswer{Done: true}
+	}
+	return stageAnswer{Error: err.Error(), NoImage: errors.Is(err, swarm.ErrNoImage)}
+}
+
+// Stage implements rollout.Stager.
+func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
+	if n.Addr == m.addr.String() {
+		return m.engine.Pull(ctx, image, see)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quiet := time.AfterFunc(stageQuiet, cancel)
+	defer quiet.Stop()
+	body, err := m.tellNode(ctx, n, pathStage, stageRequest{Image: image})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return readStage(body, func(p swarm.Pulled) { quiet.Reset(stageQuiet); see(p) })
+}
+
+// tellNode asks the crawlbox on a node for something and returns its answer.
+func (m *Manager) tellNode(ctx context.Context, n fleet.Node, path string, what any) (io.ReadCloser, error) {
+	addr, err := netip.ParseAddr(n.Addr)
+	if err != nil || len(m.members.At(addr)) == 0 {
+		return nil, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, rollout.ErrNotStageable)
+	}
+	body, err := json.Marshal(what)
+	if err != nil {
+		return nil, err
+	}
+	url := "https://" + netip.AddrPortFrom(addr.Unmap(), m.cfg.Node.Port).String() + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := m.nodes.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("crawlbox does not answer there: %w", err)
+	}
+	if !isOneOf(m.members.At(addr), resp) || resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("crawlbox there answers %s", resp.Status)
+	}
+	return resp.Body, nil
+}
+
+// readStage reads what a node says, to its last line.
+func readStage(body io.Reader, see func(swarm.Pulled)) error {
+	dec := json.NewDecoder(body)
+	for {
+		var a stageAnswer
+		if err := dec.Decode(&a); err != nil {
+			return fmt.Errorf("the node went silent: %w", err)
+		}
+		see(a.Pulled)
+		switch {
+		case a.Done:
+			return nil
+		case a.NoImage:
+			return fmt.Errorf("%w: %s", swarm.ErrNoImage, a.Error)
+		case a.Error != "":
+			return errors.New(a.Error)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// The stages of a deploy, as they are told and written down.
+const (
+	StageStage = "stage" // the image goes onto every node that may run it
+	StageFlip  = "flip"  // the service is changed
+	StageWatch = "watch" // its tasks are watched
+)
+
+// Deploy is what a deploy is to do.
+type Deploy struct {
+	Service string // name
+	Change  swarm.Deployment
+	Share   Share // of the replicas that are replaced at once
+	Stage   StagePolicy
+	// At hears of each stage before it begins. What it returns ends the deploy.
+	At func(stage string) error
+}
+
+// digest is that of the image.
+func (d Deploy) digest() string { return digestOf(d.Change.Image) }
+
+// Deploy brings a service to another version, or makes it: first the image goes
+// onto every node that may run it, then the service is changed, and watched until
+// all its replicas have run through the monitor time. svc is nil for a new one.
+//
+// Until the service is changed, an end of ctx ends the deploy and nothing has
+// happened. After that it is followed to its end whatever comes of the caller. An
+// error of a service that there was before says that its old version runs again,
+// or what is in the way.
+func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) (Summary, error) {
+	release, err := r.claim(d.Service)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer release()
+	begun := time.Now()
+	nodes, err := r.mayRun(ctx, svc, d)
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := d.At(StageStage); err != nil {
+		return Summary{}, err
+	}
+	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
+		return Summary{}, fmt.Errorf("%s: %w", d.Service, err)
+	}
+	if err := d.At(StageFlip); err != nil {
+		return Summary{}, err
+	}
+	// From here on it is not the client's any more.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
+	defer cancel()
+	if svc == nil {
+		return r.create(ctx, d, begun, emit)
+	}
+	return r.flip(ctx, *svc, d, begun, emit)
+}
+
+// mayRun are the nodes that are to have the image before anything changes.
+func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
+	nodes, err := r.cluster.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	constraints := d.Change.Constraints
+	if constraints == nil && svc != nil {
+		constraints = svc.Constraints
+	}
+	e := fleet.Eligible(nodes, constraints, nil)
+	if len(e.May) == 0 {
+		return nil, fmt.Errorf("%s: %s", d.Service, e.Explain())
+	}
+	return e.May, nil
+}
+
+func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	id, err := r.cluster.CreateDeployed(ctx, d.Service, d.Change)
+	if err != nil {
+		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
+	}
+	if err := d.At(StageWatch); err != nil {
+		return Summary{}, err
+	}
+	svc, err := r.cluster.Service(ctx, id)
+	if err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: -1, Digest: d.digest(), Hold: cmp.Or(d.Change.Update.Monitor, swarm.DefaultMonitor), Limit: d.limit(svc)}
+	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, emit)
+	if failing := (*failingError)(nil); errors.As(err, &failing) {
+		return s, &NoOlderError{failing.failure}
+	}
+	return s, err
+}
+
+func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	d.Change.Watched = fleet.Finishes(before)
+	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
+	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
+	if err != nil {
+		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
+	}
+	if err := d.At(StageWatch); err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: -1, Digest: d.digest(), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
+	if d.Change.Watched {
+		g.Limit = d.limit(svc)
+	}
+	s, err := r.follow(ctx, svc, g, StageWatch, before, begun, emit)
+	if failing := (*failingError)(nil); errors.As(err, &failing) {
+		return s, r.rollBack(ctx, svc, failing, emit)
+	}
+	return s, err
+}
+
+// rollBack brings the old version back where Swarm does not by itself.
+func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, why *failingError, emit Emit) error {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return err
+	}
+	if err := r.cluster.RollBack(ctx, svc.ID); err != nil {
+		return fmt.Errorf("%w, and the old version could not be brought back: %w; see `crawlbox ps %s`", why, err, svc.Name)
+	}
+	g := Goal{Desired: -1, Digest: svc.Digest, Before: endedTasks(before), Replaced: true, Back: true}
+	if _, err := r.follow(ctx, svc, g, "roll back", before, time.Now(), emit); err != nil {
+		return fmt.Errorf("%w, and the old version does not run in full again: %w", why, err)
+	}
+	return &RolledBackError{why.failure}
+}
+
+func (d Deploy) replicas(svc fleet.Service) int {
+	if d.Change.Replicas != nil {
+		return *d.Change.Replicas
+	}
+	return svc.Desired
+}
+
+// limit is how many failed tasks make a version a bad one.
+func (d Deploy) limit(svc fleet.Service) int {
+	return 1 + int(d.Change.Update.FailureRatio*float32(d.replicas(svc)))
+}
+
+// Rewatch follows a deploy to the image with the digest whose beginning another
+// process saw. Its errors are those of Deploy.
+func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string) (Summary, error) {
+	release, err := r.claim(svc.Name)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, UpdateTimeout)
+	defer cancel()
+	g := Goal{Desired: -1, Digest: digest}
+	if svc.Tolerates {
+		g.Limit = 1
+	}
+	begun := svc.UpdateStarted
+	svc.UpdateStarted = time.Time{} // whatever came of it counts
+	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, func(string, Progress) {})
+	if failing := (*failingError)(nil); errors.As(err, &failing) {
+		svc.Digest = ""
+		return s, r.rollBack(ctx, svc, failing, func(string, Progress) {})
+	}
+	return s, err
+}
+
+// PlanDeploy says what Deploy would do, a step a line.
+func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy) ([]string, error) {
+	nodes, err := r.mayRun(ctx, svc, d)
+	if err != nil {
+		return nil, err
+	}
+	p := d.Change.Update
+	steps := []string{fmt.Sprintf("stage: bring %s onto %d nodes; go on when %s have it, or after %s", d.Change.Image, len(nodes), d.Stage.Quorum, d.Stage.Timeout)}
+	if svc == nil {
+		n := 1
+		if d.Change.Replicas != nil {
+			n = *d.Change.Replicas
+		}
+		return append(steps, fmt.Sprintf("flip: create service %s with %d replicas", d.Service, n),
+			fmt.Sprintf("watch: until all have run for %s", p.Monitor)), nil
+	}
+	n := d.replicas(*svc)
+	flip := fmt.Sprintf("flip: service %s from %s to the new image, %s of %d replicas at a time", svc.Name, svc.Image, d.Share, n)
+	if n != svc.Desired {
+		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
+	}
+	return append(steps, flip, fmt.Sprintf("watch: until all have run for %s; back to %s if more than %.0f%% fail", p.Monitor, svc.Image, 100*p.FailureRatio)), nil
+}

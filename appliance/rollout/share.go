@@ -1,0 +1,63 @@
+package rollout
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Share is the part of a service's replicas that is replaced at once: so many
+// percent, a number, or all. The zero Share is one replica.
+type Share struct {
+	percent int
+	count   int
+	all     bool
+}
+
+// ParseShare reads "25%", "5" or "all".
+func ParseShare(s string) (Share, error) {
+	if s == "all" {
+		return Share{all: true}, nil
+	}
+	digits, isPercent := strings.CutSuffix(s, "%")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	switch {
+	// Not even 0, which means all of them to Swarm and none to a reader.
+	case err != nil || n == 0 || isPercent && n > 100:
+		return Share{}, fmt.Errorf("%q is no share of the replicas: write a percentage from 1%% to 100%%, a number from 1, or all", s)
+	case isPercent:
+		return Share{percent: int(n)}, nil
+	}
+	return Share{count: int(n)}, nil
+}
+
+// Of is how many of so many replicas that is, at least one, in Swarm's terms: 0
+// is all at once. A percentage is rounded up.
+func (s Share) Of(replicas int) uint64 {
+	switch {
+	case s.all:
+		return 0
+	case s.percent > 0:
+		return uint64(max(1, (replicas*s.percent+99)/100))
+	}
+	return uint64(max(1, s.count))
+}
+
+// Least is how many of n are enough: all of them, or the share.
+func (s Share) Least(n int) int {
+	if s.all {
+		return n
+	}
+	return min(n, int(s.Of(n)))
+}
+
+// String writes the share as ParseShare reads it.
+func (s Share) String() string {
+	switch {
+	case s.all:
+		return "all"
+	case s.percent > 0:
+		return strconv.Itoa(s.percent) + "%"
+	}
+	return strconv.Itoa(max(1, s.count))
+}

@@ -1,0 +1,207 @@
+package swarm
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// UpdatePolicy is how a service is brought to another version. What is zero, but
+// Parallelism, stays as the service has it.
+type UpdatePolicy struct {
+	Parallelism  uint64        // replicas that are replaced at once; 0: all
+	Delay        time.Duration // between two lots of them
+	Monitor      time.Duration // for how long a new task is watched; 5 s where nobody says
+	FailureRatio float32       // of tasks that may fail; beyond it, the old version comes back
+	StartFirst   bool          // the new task runs before the old one is stopped
+}
+
+// Deployment is what a deploy changes of a service. What is nil or empty stays as
+// it is.
+type Deployment struct {
+	Image       string // pinned by digest
+	Replicas    *int
+	Env         map[string]string // a value replaces that of the same name
+	CPUs        *int64            // limit, in billionths of a processor
+	Memory      *int64            // limit, in bytes
+	MaxPerNode  *uint64
+	Constraints []string // replace those there are
+	Update      UpdatePolicy
+	// Spec is the whole service as it was once, to go back to; nil: only what is said
+	// above changes. The number of replicas stays in any case.
+	Spec json.RawMessage
+	// Watched says that the caller itself goes back to the old version: Swarm takes
+	// a task that ends well for one that failed. See TolerateEnd.
+	Watched bool
+}
+
+// CreateDeployed makes a service of a deployment, with what services of the config
+// file get that say nothing else.
+func (e *Engine) CreateDeployed(ctx context.Context, name string, d Deployment) (id string, err error) {
+	definition := types.ServiceConfig{Name: name}
+	definition.Image = d.Image
+	spec, err := ServiceSpec(configs.Service{Name: name, Compose: definition})
+	if err != nil {
+		return "", err
+	}
+	spec.Labels = nil // they say that it is the config file's
+	if err := d.apply(&spec); err != nil {
+		return "", err
+	}
+	return e.Create(ctx, spec)
+}
+
+// Deploy brings a service, by ID, to another version in one change. It says whether
+// that makes its tasks others, so that Swarm replaces them.
+func (e *Engine) Deploy(ctx context.Context, id string, d Deployment) (replaced bool, err error) {
+	err = e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		before, err := json.Marshal(s.TaskTemplate)
+		if err != nil {
+			return err
+		}
+		if err := d.apply(s); err != nil {
+			return err
+		}
+		after, err := json.Marshal(s.TaskTemplate)
+		replaced = string(before) != string(after)
+		return err
+	})
+	return replaced, err
+}
+
+// RollBack brings a service, by ID, back to what it was before its last change.
+func (e *Engine) RollBack(ctx context.Context, id string) error {
+	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
+		s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+		if err != nil {
+			return err
+		}
+		_, err = e.cli.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"})
+		return err
+	})
+}
+
+func (d Deployment) apply(s *swarm.ServiceSpec) error {
+	if err := d.restore(s); err != nil {
+		return err
+	}
+	if s.TaskTemplate.ContainerSpec == nil {
+		return errNoContainer(s.Name)
+	}
+	c := s.TaskTemplate.ContainerSpec
+	c.Image = d.Image
+	c.Env = withEnv(c.Env, d.Env)
+	withInit(c)
+	d.limit(&s.TaskTemplate)
+	d.place(&s.TaskTemplate)
+	s.UpdateConfig = d.Update.over(s.UpdateConfig)
+	if s.UpdateConfig.FailureAction != swarm.UpdateFailureActionPause { // which is a choice of somebody
+		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionRollback
+	}
+	if d.Watched {
+		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionContinue
+	}
+	s.RollbackConfig = d.Update.over(s.RollbackConfig)
+	s.RollbackConfig.FailureAction = swarm.UpdateFailureActionPause
+	setPending(s, "")
+	return setReplicas(s, d.Replicas)
+}
+
+func (d Deployment) limit(t *swarm.TaskSpec) {
+	if d.CPUs == nil && d.Memory == nil {
+		return
+	}
+	r, l := swarm.ResourceRequirements{}, swarm.Limit{}
+	if t.Resources != nil {
+		r = *t.Resources
+	}
+	if r.Limits != nil {
+		l = *r.Limits
+	}
+	if d.CPUs != nil {
+		l.NanoCPUs = *d.CPUs
+	}
+	if d.Memory != nil {
+		l.MemoryBytes = *d.Memory
+	}
+	r.Limits, t.Resources = &l, &r
+}
+
+func (d Deployment) place(t *swarm.TaskSpec) {
+	if d.MaxPerNode == nil && d.Constraints == nil {
+		return
+	}
+	p := swarm.Placement{}
+	if t.Placement != nil {
+		p = *t.Placement
+	}
+	if d.MaxPerNode != nil {
+		p.MaxReplicas = *d.MaxPerNode
+	}
+	if d.Constraints != nil {
+		p.Constraints = d.Constraints
+	}
+	t.Placement = &p
+}
+
+// over is the policy laid over what a service has.
+func (p UpdatePolicy) over(have *swarm.UpdateConfig) *swarm.UpdateConfig {
+	c := swarm.UpdateConfig{Monitor: DefaultMonitor, Order: swarm.UpdateOrderStopFirst}
+	if have != nil {
+		c = *have
+	}
+	c.Parallelism = p.Parallelism
+	c.Delay = cmp.Or(p.Delay, c.Delay)
+	c.Monitor = cmp.Or(p.Monitor, c.Monitor)
+	c.MaxFailureRatio = cmp.Or(p.FailureRatio, c.MaxFailureRatio)
+	if p.StartFirst {
+		c.Order = swarm.UpdateOrderStartFirst
+	}
+	return &c
+}
+
+// restore puts a whole service back, with as many replicas as there are now.
+func (d Deployment) restore(s *swarm.ServiceSpec) error {
+	if d.Spec == nil {
+		return nil
+	}
+	var old swarm.ServiceSpec
+	if err := json.Unmarshal(d.Spec, &old); err != nil {
+		return fmt.Errorf("read the version of service %s that is to come back: %w", s.Name, err)
+	}
+	old.Name, old.Mode = s.Name, s.Mode
+	old.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
+	*s = old
+	return nil
+}
+
+// Spec returns what a service, by ID, is asked to be, for Deployment.Spec.
+func (e *Engine) Spec(ctx context.Context, id string) (json.RawMessage, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	return json.Marshal(s.Spec)
+}
+
+// withEnv replaces values by name and adds what is new, in the order of names.
+func withEnv(env []string, with map[string]string) []string {
+	name := func(e string) string { n, _, _ := strings.Cut(e, "="); return n }
+	env = slices.DeleteFunc(slices.Clone(env), func(e string) bool { _, replaced := with[name(e)]; return replaced })
+	for _, n := range slices.Sorted(maps.Keys(with)) {
+		env = append(env, n+"="+with[n])
+	}
+	return env
+}
