@@ -28,6 +28,7 @@ func views(t *testing.T) map[string]func(screen) {
 	tasks := must(c.Tasks(ctx, api.TaskQuery{All: true}))(t)
 	images, lists, workerStatus := must(c.Images(ctx))(t), must(c.QueueLen(ctx, ""))(t), must(worker.Status(ctx))(t)
 	tokens, accounts := must(c.Tokens(ctx))(t), must(c.RegistryAccounts(ctx))(t)
+	past := must(c.History(ctx, "spider"))(t)
 	return map[string]func(screen){
 		"tokens":        func(s screen) { a.renderTokens(s, tokens) },
 		"accounts":      func(s screen) { a.renderAccounts(s, accounts) },
@@ -37,6 +38,7 @@ func views(t *testing.T) map[string]func(screen) {
 		"ls":            func(s screen) { a.renderServices(s, services) },
 		"ps":            func(s screen) { a.renderTasks(s, tasks) },
 		"images":        func(s screen) { a.renderImages(s, images) },
+		"history":       func(s screen) { a.renderHistory(s, past) },
 		"queue":         func(s screen) { renderLists(s, lists) },
 	}
 }

@@ -69,7 +69,15 @@ func tinyImage(t TB, ref string, padding int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	img, err := imageOf(program, ref, padding)
+	var layers []v1.Layer
+	if padding > 0 {
+		noise, err := noiseLayer("noise", padding)
+		if err != nil {
+			return "", err
+		}
+		layers = append(layers, noise)
+	}
+	img, err := imageOf(program, ref, layers...)
 	if err != nil {
 		return "", err
 	}
@@ -81,29 +89,74 @@ func tinyImage(t TB, ref string, padding int64) (string, error) {
 	return path, tarball.WriteToFile(path, tag, img)
 }
 
-// imageOf makes an image that runs one static program.
-func imageOf(program, ref string, padding int64) (v1.Image, error) {
+// Versions returns tar files for docker load with one version each of the tiny
+// image, as large as a usual spider: 42 MB in four layers, of which the last, of
+// 10 MB, is another one in each version.
+func Versions(t TB, refs ...string) []string {
+	t.Helper()
+	paths, err := versions(t, refs)
+	if err != nil {
+		t.Fatalf("lab: versions of an image: %v", err)
+	}
+	return paths
+}
+
+func versions(t TB, refs []string) (paths []string, err error) {
+	program, err := buildOnce("tiny", "testdata/spiders/tiny")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := scratch(t)
+	if err != nil {
+		return nil, err
+	}
+	below := make([]v1.Layer, 2)
+	for i := range below {
+		if below[i], err = noiseLayer(fmt.Sprintf("below%d", i), 15e6); err != nil {
+			return nil, err
+		}
+	}
+	for i, ref := range refs {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			return nil, err
+		}
+		own, err := noiseLayer("own", 10e6)
+		if err != nil {
+			return nil, err
+		}
+		img, err := imageOf(program, ref, append(below[:len(below):len(below)], own)...)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, filepath.Join(dir, fmt.Sprintf("%d.tar", i)))
+		if err := tarball.WriteToFile(paths[i], tag, img); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+// noiseLayer is one file of noise, which does not compress.
+func noiseLayer(name string, size int64) (v1.Layer, error) {
+	noise := make([]byte, size)
+	if _, err := io.ReadFull(rand.Reader, noise); err != nil {
+		return nil, err
+	}
+	return layerOf(name, 0o644, noise)
+}
+
+// imageOf makes an image that runs one static program, with layers above it.
+func imageOf(program, ref string, above ...v1.Layer) (v1.Image, error) {
 	content, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
 	}
-	layers := make([]v1.Layer, 0, 2)
 	layer, err := layerOf("tiny", 0o755, content)
 	if err != nil {
 		return nil, err
 	}
-	layers = append(layers, layer)
-	if padding > 0 {
-		noise := make([]byte, padding)
-		if _, err := io.ReadFull(rand.Reader, noise); err != nil {
-			return nil, err
-		}
-		if layer, err = layerOf("noise", 0o644, noise); err != nil {
-			return nil, err
-		}
-		layers = append(layers, layer)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layers...)
+	img, err := mutate.AppendLayers(empty.Image, append([]v1.Layer{layer}, above...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+const (
+	deployHosts  = 20
+	deployRate   = "100mbit" // of each host's network card
+	deployRounds = 2         // of each way
+)
+
+// BenchmarkDeploy brings a new version of a 42 MB image, of which 10 MB are new, to
+// 20 servers that run one replica each, in turn with `crawlbox update` and with
+// the walkthrough's `docker service update`. Of each it gives the time until the
+// command says that all run it, and of crawlbox the least share of the replicas
+// that ran meanwhile.
+func BenchmarkDeploy(b *testing.B) {
+	l := newBenchLab(b)
+	hosts := make([]*lab.Host, deployHosts)
+	for i := range hosts {
+		hosts[i] = l.AddHost(lab.Rate(deployRate))
+	}
+	d := &deploying{observer: newObserver(b, hosts[0]), manager: hosts[0], next: 2}
+	d.begin(hosts)
+	var took [2][]time.Duration
+	least := deployHosts
+	for round := range deployRounds {
+		ways := []int{0, 1}
+		if round%2 == 1 {
+			slices.Reverse(ways)
+		}
+		for _, way := range ways {
+			t, ran := d.round(way == 0)
+			b.Logf("%s: updated after %v, at least %d of %d ran; load %s", []string{"crawlbox", "by hand"}[way], t, ran, deployHosts, load())
+			took[way] = append(took[way], t)
+			if way == 0 {
+				least = min(least, ran)
+			}
+		}
+	}
+	report(b, "s/update", took[0])
+	report(b, "s/update-by-hand", took[1])
+	b.ReportMetric(100*float64(least)/deployHosts, "%running-at-least")
+	b.ReportMetric(median(took[1]).Seconds()/median(took[0]).Seconds(), "x-faster")
+}
+
+// deploying is one service by hand and one of crawlbox, on the same servers.
+type deploying struct {
+	observer
+	manager *lab.Host
+	images  []string // by version, from 1 on
+	next    int      // version
+}
+
+func (d *deploying) begin(hosts []*lab.Host) {
+	d.b.Helper()
+	p := d.manager.Start("crawlbox", "crawlbox", "manager")
+	lab.WaitFor(d.b, patience, "the manager", func() error { return said(p, "manager is ready") })
+	for v := range 2 + 2*deployRounds {
+		d.images = append(d.images, fmt.Sprintf("localhost:8003/spider:%d", v))
+	}
+	for i, tar := range lab.Versions(d.b, d.images...) {
+		d.manager.Load(tar)
+		d.manager.Docker("push", "--quiet", d.images[i])
+	}
+	line := strings.Fields(d.manager.MustExec("crawlbox", "token"))
+	for _, h := range hosts[1:] {
+		h.Start("crawlbox", line...)
+	}
+	lab.WaitFor(d.b, scalePatience, "all nodes", func() error { return want(len(d.ready()), len(hosts)) })
+	d.must("crawlbox", "deploy", d.images[1], "--name", "box", "--replicas", fmt.Sprint(deployHosts), "--max-per-node", "1")
+	d.must("docker", "service", "create", "--quiet", "--name", "hand", "--replicas", fmt.Sprint(deployHosts), "--replicas-max-per-node", "1",
+		"--network", "host", d.byHand(d.images[1]))
+}
+
+// byHand is how the walkthrough names an image.
+func (d *deploying) byHand(image string) string {
+	return strings.Replace(image, "localhost", d.manager.IP().String(), 1)
+}
+
+func (d *deploying) must(command ...string) {
+	d.b.Helper()
+	if err := d.manager.Exec(d.b.Context(), command...).Err(); err != nil {
+		d.b.Fatalf("%v: %v", command, err)
+	}
+}
+
+// round updates one of the services to a version that no server has yet.
+func (d *deploying) round(crawlbox bool) (took time.Duration, least int) {
+	d.b.Helper()
+	calm(d.b)
+	image, service := d.images[d.next], "hand"
+	d.next++
+	command := []string{"docker", "service", "update", "--image", d.byHand(image), "hand"}
+	if crawlbox {
+		command, service = []string{"crawlbox", "update", "box", "--image", image}, "box"
+	}
+	begun := time.Now()
+	p := d.manager.Start("update", command...)
+	least = d.running(service)
+	for tick := time.Tick(200 * time.Millisecond); ; <-tick {
+		select {
+		case <-p.Done():
+			if code, err := p.Wait(d.b.Context()); code != 0 || err != nil {
+				d.b.Fatalf("%v ended with %d, %v: %s", command, code, err, p.Logs())
+			}
+			return time.Since(begun), least
+		default:
+			least = min(least, d.running(service))
+		}
+	}
+}
+
+// running is how many tasks of a service run, of whatever version.
+func (d *deploying) running(service string) (n int) {
+	d.b.Helper()
+	var tasks []struct{ Status struct{ State string } }
+	d.get("/tasks?filters="+url.QueryEscape(fmt.Sprintf(`{"service":[%q]}`, service)), &tasks)
+	for _, t := range tasks {
+		if t.Status.State == "running" {
+			n++
+		}
+	}
+	return n
+}

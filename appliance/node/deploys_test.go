@@ -1,0 +1,49 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+)
+
+func TestPrevious(t *testing.T) {
+	t.Parallel()
+	done := func(version, from int) history.Entry {
+		return history.Entry{Version: version, From: from, Result: history.Done}
+	}
+	bad := func(version int) history.Entry { return history.Entry{Version: version, Result: history.RolledBack} }
+	for name, tc := range map[string]struct {
+		newestFirst []history.Entry
+		want        int // version; 0: none
+	}{
+		"nothing":                   {nil, 0},
+		"the first":                 {[]history.Entry{done(1, 0)}, 0},
+		"the one before":            {[]history.Entry{done(2, 0), done(1, 0)}, 1},
+		"not a bad one":             {[]history.Entry{bad(4), done(3, 0), bad(2), done(1, 0)}, 1},
+		"again, and forth it is":    {[]history.Entry{done(3, 1), done(2, 0), done(1, 0)}, 2},
+		"and back":                  {[]history.Entry{done(4, 2), done(3, 1), done(2, 0), done(1, 0)}, 3},
+		"not what it was all along": {[]history.Entry{done(2, 1), done(1, 0)}, 0},
+	} {
+		if got, ok := previous(tc.newestFirst); got.Version != tc.want || ok != (tc.want > 0) {
+			t.Errorf("%s: got %d, %v", name, got.Version, ok)
+		}
+	}
+}
+
+func TestResultOf(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[history.Result]error{
+		history.Done:        nil,
+		history.RolledBack:  fmt.Errorf("x: %w", &rollout.RolledBackError{}),
+		history.Interrupted: fmt.Errorf("x: %w", context.Canceled),
+		history.Failed:      errors.New("x"),
+	} {
+		if got := resultOf(err); got != want {
+			t.Errorf("%v: got %s, want %s", err, got, want)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package swarm
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+)
+
+func serviceOfTwo() swarm.ServiceSpec {
+	two := uint64(2)
+	return swarm.ServiceSpec{
+		Annotations:  swarm.Annotations{Name: "spider", Labels: map[string]string{"a": "b"}},
+		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "old", Env: []string{"A=1", "B=2"}}, ForceUpdate: 3},
+		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &two}},
+	}
+}
+
+func TestDeployment_ChangesOnlyWhatItSays(t *testing.T) {
+	t.Parallel()
+	s := serviceOfTwo()
+	s.UpdateConfig = &swarm.UpdateConfig{Delay: time.Second, Monitor: time.Minute, Order: "start-first", FailureAction: "continue", MaxFailureRatio: 0.5}
+	five, half, memory := 5, int64(5e8), int64(1<<20)
+	d := Deployment{Image: "new@sha256:1", Replicas: &five, Env: map[string]string{"B": "3", "C": "4"}, CPUs: &half, Memory: &memory,
+		Constraints: []string{"node.role==worker"}, Update: UpdatePolicy{Parallelism: 2, Delay: 2 * time.Second}}
+	if err := d.apply(&s); err != nil {
+		t.Fatal(err)
+	}
+	c := s.TaskTemplate.ContainerSpec
+	if c.Image != "new@sha256:1" || strings.Join(c.Env, " ") != "A=1 B=3 C=4" || c.Init == nil || !*c.Init || *s.Mode.Replicated.Replicas != 5 {
+		t.Errorf("the service is %+v with %+v", s, c)
+	}
+	if l := s.TaskTemplate.Resources.Limits; l.NanoCPUs != half || l.MemoryBytes != memory {
+		t.Errorf("its limits are %+v", l)
+	}
+	// A service that somebody deployed while its tasks came to an end goes back again.
+	want := swarm.UpdateConfig{Parallelism: 2, Delay: 2 * time.Second, Monitor: time.Minute, Order: "start-first", FailureAction: "rollback", MaxFailureRatio: 0.5}
+	if *s.UpdateConfig != want {
+		t.Errorf("it is updated by %+v, want %+v", *s.UpdateConfig, want)
+	}
+	if r := s.RollbackConfig; r.Parallelism != 2 || r.FailureAction != "pause" || r.Monitor != DefaultMonitor {
+		t.Errorf("it goes back by %+v", r)
+	}
+	d.Watched = true
+	if err := d.apply(&s); err != nil || s.UpdateConfig.FailureAction != "continue" {
+		t.Errorf("with its caller watching it is updated by %+v, %v", s.UpdateConfig, err)
+	}
+	s.UpdateConfig.FailureAction, d.Watched = "pause", false
+	if err := d.apply(&s); err != nil || s.UpdateConfig.FailureAction != "pause" {
+		t.Errorf("a service that is to pause is updated by %+v, %v", s.UpdateConfig, err)
+	}
+}
+
+func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
+	t.Parallel()
+	old := serviceOfTwo()
+	old.TaskTemplate.ForceUpdate = 0
+	spec, err := json.Marshal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := serviceOfTwo()
+	seven := uint64(7)
+	now.Mode.Replicated.Replicas = &seven
+	now.TaskTemplate.ContainerSpec.Env = []string{"A=broken"}
+	now.Labels = nil
+	d := Deployment{Image: "old@sha256:1", Spec: spec}
+	if err := d.apply(&now); err != nil {
+		t.Fatal(err)
+	}
+	c := now.TaskTemplate.ContainerSpec
+	if c.Image != "old@sha256:1" || !reflect.DeepEqual(c.Env, []string{"A=1", "B=2"}) || now.Labels["a"] != "b" || *now.Mode.Replicated.Replicas != 7 || now.TaskTemplate.ForceUpdate != 3 {
+		t.Errorf("the service is %+v with %+v", now, c)
+	}
+	d.Spec = json.RawMessage("{")
+	if err := d.apply(&now); err == nil {
+		t.Error("half a spec was taken")
+	}
+}
+
+func TestReadPull(t *testing.T) {
+	t.Parallel()
+	var last Pulled
+	stream := `{"status":"Pulling from spider","id":"2"}{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}` +
+		`{"status":"Downloading","progressDetail":{"current":1,"total":4},"id":"b"}{"status":"Download complete","progressDetail":{},"id":"a"}`
+	if err := readPull(strings.NewReader(stream), func(p Pulled) { last = p }); err != nil || last != (Pulled{11, 14}) {
+		t.Errorf("got %+v, %v", last, err)
+	}
+	err := readPull(strings.NewReader(`{"error":"no space\n left"}`), func(Pulled) {})
+	if err == nil || err.Error() != "no space left" {
+		t.Errorf("got %v", err)
+	}
+	if err := readPull(strings.NewReader(`{"status":`), func(Pulled) {}); err == nil {
+		t.Error("a stream that was cut passed")
+	}
+}
+
+func TestWithoutTag(t *testing.T) {
+	t.Parallel()
+	for pinned, want := range map[string]string{
+		"localhost:8003/spider:0.02@sha256:1": "localhost:8003/spider@sha256:1",
+		"localhost:8003/spider@sha256:1":      "localhost:8003/spider@sha256:1",
+		"python:3.6@sha256:1":                 "python@sha256:1",
+	} {
+		if got := WithoutTag(pinned); got != want {
+			t.Errorf("%s: got %s, want %s", pinned, got, want)
+		}
+	}
+}
