@@ -11,7 +11,8 @@ import (
 // Backend answers the calls of the API. It has the methods of Client, with
 // the same meaning, so that a Client is a Backend too. All methods may be
 // called at the same time and end soon after their context does. The functions
-// given to Logs, Scale, Update, RemoveService, Build, Deploy and Rollback are called by one goroutine at
+// given to Logs, Scale, Update, RemoveService, Build, Deploy,
+// Rollback and Restart are called by one goroutine at
 // a time, and not any more once the method has returned; a method stops when
 // they fail. An error that the user can do something about is an *Error.
 type Backend interface {
@@ -44,6 +45,7 @@ type Backend interface {
 	Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error
 	DeployPlan(ctx context.Context, req DeployRequest) (Plan, error)
 	Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error
+	Restart(ctx context.Context, service string, fn func(Event) error) error
 	History(ctx context.Context, service string) ([]history.Entry, error)
 
 	Images(ctx context.Context) ([]fleet.Image, error)

@@ -67,6 +67,12 @@ func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Even
 	return stream(ctx, c, http.MethodPost, "/v1/rollback", req, failing(fn))
 }
 
+// Restart replaces the tasks of a service by new ones of the same version, as Deploy
+// does.
+func (c *Client) Restart(ctx context.Context, service string, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart", nil, failing(fn))
+}
+
 // History returns what was deployed of a service, newest first.
 func (c *Client) History(ctx context.Context, service string) (v []history.Entry, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/history/"+url.PathEscape(service), nil, &v)
@@ -104,6 +110,10 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 		return req, invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
 	}
 	return req, nil
+}
+
+func (h *handler) restart(r *http.Request, out *lines[Event]) error {
+	return h.b.Restart(r.Context(), r.PathValue("service"), out.write)
 }
 
 func (h *handler) rollback(r *http.Request, out *lines[Event]) error {

@@ -24,6 +24,7 @@ func Handler(b Backend, audit func(event string, attrs ...slog.Attr), log *slog.
 	mux.Handle("POST /v1/update", streamed(h, h.update))
 	mux.Handle("POST /v1/deploy", streamed(h, h.deploy))
 	mux.Handle("POST /v1/build", streamed(h, h.build))
+	mux.Handle("POST /v1/services/{service}/restart", streamed(h, h.restart))
 	mux.Handle("POST /v1/rollback", streamed(h, h.rollback))
 	mux.Handle("DELETE /v1/services/{service}", streamed(h, h.removeService))
 	mux.Handle("/", h.value(unknownCall))

@@ -34,7 +34,7 @@ func (a *app) renderServices(s screen, services []fleet.Service) {
 	t.write(s)
 }
 
-// serviceState says in a word or two how a service fares.
+// serviceState says in a few words how a service fares.
 func serviceState(s fleet.Service) cell {
 	switch s.Update {
 	case "updating", "rollback_started":
@@ -53,8 +53,10 @@ func serviceState(s fleet.Service) cell {
 		return cell{fmt.Sprintf("%d failing", s.Failed), red}
 	case !s.Settled():
 		return cell{"starting", yellow}
+	case s.Running == 0 && s.Took == 0:
+		return cell{"complete", green} // a job, or one that nobody saw begin
 	case s.Running == 0:
-		return cell{"complete", green}
+		return cell{"finished in " + took(s.Took), green}
 	case s.Update == "rollback_completed":
 		return cell{"rolled back", yellow}
 	}

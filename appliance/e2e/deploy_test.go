@@ -79,6 +79,38 @@ func TestDeploy(t *testing.T) {
 			t.Errorf("%d replicas after what was refused", n)
 		}
 	})
+	t.Run("restart", func(t *testing.T) {
+		c := c.sub(t)
+		before := map[string]bool{}
+		for _, task := range c.tasks("tiny") {
+			before[task.ID] = true
+		}
+		contains(t, c.run("restart", "tiny"), "tiny: restarted, 6 running")
+		for _, task := range c.tasks("tiny") {
+			if before[task.ID] {
+				t.Errorf("%s was not restarted", task.Name())
+			}
+		}
+	})
+	t.Run("one that ends", func(t *testing.T) {
+		c := c.sub(t)
+		c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0")
+		contains(t, c.run("ls"), "finished in ")
+		contains(t, c.run("ps", "ends"), "complete ")
+		// Swarm would take the end of the new tasks for a failure, or let bad ones be.
+		c.run("deploy", "localhost:8003/tiny:0.01", "--name", "ends")
+		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--env", "TINY_EXIT=6"), "ends: the update failed and the old version runs again: task: non-zero exit (6)")
+		c.awaitHistory("ends", "3 deploy rolled-back", "2 deploy done", "1 deploy done")
+	})
+	t.Run("the first is a bad one", func(t *testing.T) {
+		c := c.sub(t)
+		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env", "TINY_EXIT=5"), "task: non-zero exit (5)", "there is no older version")
+		c.wantHistory("bad", "1 deploy failed")
+		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
+			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "), "service bad: bad.1 fails again and again"), true)
+		})
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from")
+	})
 	t.Run("limits", func(t *testing.T) {
 		c := c.sub(t)
 		c.run("deploy", "localhost:8003/tiny:0.02", "--replicas", "2", "--limit-memory", "64MB", "--limit-cpu", "0.5", "--max-per-node", "1", "--constraint", "node.role==worker")

@@ -10,27 +10,28 @@ const (
 
 // Service is a Swarm service and how it fares.
 type Service struct {
-	ID            string    `json:"id"`
-	Name          string    `json:"name"`
-	Mode          string    `json:"mode"`              // replicated, global, replicated-job or global-job
-	Image         string    `json:"image"`             // as the user wrote it, without digest
-	Digest        string    `json:"digest"`            // sha256:…, or empty where the spec is not pinned
-	Desired       int       `json:"desired"`           // replicas asked for; for a global service the nodes it may run on
-	Running       int       `json:"running"`           // replicas that run now
-	Complete      int       `json:"complete"`          // replicas that ended by themselves with exit code 0
-	Failed        int       `json:"failed"`            // tasks that failed and whose slot does not run now
-	Update        string    `json:"update"`            // state of the last update: updating, completed, paused, rollback_…; empty: never updated
-	Message       string    `json:"message"`           // Swarm's word on that update
-	Managed       bool      `json:"managed"`           // comes from the config file
-	Hash          string    `json:"hash,omitempty"`    // of the definition it was made from
-	Replicas      int       `json:"replicas_defined"`  // replicas of that definition, -1 where there is none
-	Pending       string    `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
-	Restarts      bool      `json:"restarts"`          // a replica that ended with exit code 0 is started again
-	UpdateStarted time.Time `json:"update_started"`
-	Constraints   []string  `json:"constraints,omitempty"` // on the nodes that its tasks may run on
-	Tolerates     bool      `json:"tolerates"`             // Swarm goes on with an update of it whatever fails
-	Created       time.Time `json:"created"`
-	Updated       time.Time `json:"updated"`
+	ID            string        `json:"id"`
+	Name          string        `json:"name"`
+	Mode          string        `json:"mode"`              // replicated, global, replicated-job or global-job
+	Image         string        `json:"image"`             // as the user wrote it, without digest
+	Digest        string        `json:"digest"`            // sha256:…, or empty where the spec is not pinned
+	Desired       int           `json:"desired"`           // replicas asked for; for a global service the nodes it may run on
+	Running       int           `json:"running"`           // replicas that run now
+	Complete      int           `json:"complete"`          // replicas that ended by themselves with exit code 0
+	Failed        int           `json:"failed"`            // tasks that failed and whose slot does not run now
+	Update        string        `json:"update"`            // state of the last update: updating, completed, paused, rollback_…; empty: never updated
+	Message       string        `json:"message"`           // Swarm's word on that update
+	Managed       bool          `json:"managed"`           // comes from the config file
+	Hash          string        `json:"hash,omitempty"`    // of the definition it was made from
+	Replicas      int           `json:"replicas_defined"`  // replicas of that definition, -1 where there is none
+	Pending       string        `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
+	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
+	UpdateStarted time.Time     `json:"update_started"`
+	Took          time.Duration `json:"took_ns,omitempty"`     // of one whose replicas are all complete, from its first task to the end of its last
+	Constraints   []string      `json:"constraints,omitempty"` // on the nodes that its tasks may run on
+	Tolerates     bool          `json:"tolerates"`             // Swarm goes on with an update of it whatever fails
+	Created       time.Time     `json:"created"`
+	Updated       time.Time     `json:"updated"`
 }
 
 // Labels that crawlbox puts on the services it makes from the config file.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"slices"
 	"sort"
+	"time"
 )
 
 // Slot groups the tasks of one service that followed each other in one place:
@@ -80,8 +81,9 @@ func (s *Snapshot) Tally() {
 }
 
 func (svc *Service) tally(tasks []Task) {
-	svc.Running, svc.Complete, svc.Failed = 0, 0, 0
+	svc.Running, svc.Complete, svc.Failed, svc.Took = 0, 0, 0, 0
 	live := 0
+	var first, last time.Time // of the tasks that are complete
 	for _, slot := range Slots(tasks) {
 		switch t := slot.Newest(); {
 		case t.State == TaskRunning && t.Desired == TaskRunning:
@@ -90,6 +92,12 @@ func (svc *Service) tally(tasks []Task) {
 		case t.State == TaskComplete:
 			svc.Complete++
 			live++
+			if first.IsZero() || t.Created.Before(first) {
+				first = t.Created
+			}
+			if t.Since.After(last) {
+				last = t.Since
+			}
 		case t.Desired == TaskShutdown || t.Desired == TaskRemove:
 			// scaled away
 			if t.State == TaskFailed || t.State == TaskRejected {
@@ -107,6 +115,9 @@ func (svc *Service) tally(tasks []Task) {
 	}
 	// Slots that were scaled away keep their last task for a while.
 	svc.Complete = min(svc.Complete, max(0, svc.Desired-svc.Running))
+	if svc.Complete > 0 && svc.Complete == svc.Desired {
+		svc.Took = max(0, last.Sub(first))
+	}
 }
 
 // Settled says whether the service has all it shall have.

@@ -87,7 +87,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		return st, nil
 	}
 	count(&st, snap)
-	st.Problems = append(st.Problems, troubles(snap)...)
+	st.Problems = append(st.Problems, troubles(snap, b.lastLine(ctx))...)
 	return st, nil
 }
 
@@ -136,8 +136,28 @@ func count(st *api.Status, snap fleet.Snapshot) {
 	}
 }
 
+// lastLine asks for the line that a task wrote last, of a few tasks at most: the
+// status is to be quick.
+func (b *backend) lastLine(ctx context.Context) func(task string) string {
+	left := 3
+	return func(task string) (line string) {
+		if left--; left < 0 {
+			return ""
+		}
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		_ = b.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
+			if l.TaskID != "" {
+				line = fmt.Sprintf(" (it wrote %q)", l.Text)
+			}
+			return nil
+		})
+		return line
+	}
+}
+
 // troubles are sentences on what is not as it should be.
-func troubles(snap fleet.Snapshot) (list []string) {
+func troubles(snap fleet.Snapshot, wrote func(task string) string) (list []string) {
 	managers := 0
 	list = namesakes(snap.Nodes)
 	for _, n := range snap.Nodes {
@@ -152,7 +172,11 @@ func troubles(snap fleet.Snapshot) (list []string) {
 		list = append(list, "2 managers: if either fails, no change is possible; promote a third, or demote one")
 	}
 	for _, s := range snap.Services {
+		loop, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken)
 		switch {
+		case loops:
+			list = append(list, fmt.Sprintf("service %s: %s fails again and again, %d times in %s, on %s last: %s%s; look with `crawlbox logs %s`", s.Name, loop.Last.Name(),
+				loop.Failures, loop.Within.Round(time.Second), snap.NodeName(loop.Last.NodeID), loop.Last.Error, wrote(loop.Last.ID), s.Name))
 		case s.Update == "paused" || s.Update == "rollback_paused":
 			list = append(list, fmt.Sprintf("service %s: its update stopped halfway; look with `crawlbox ps %s`", s.Name, s.Name))
 		case s.Update == "rollback_completed":

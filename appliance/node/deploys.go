@@ -180,7 +180,7 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
 		case err == nil:
-			_, err = d.runner.Rewatch(ctx, svc, e.Digest)
+			_, err = d.runner.Rewatch(ctx, svc, e.Digest, d.lastGood(service))
 		case errors.Is(err, swarm.ErrNotFound):
 			rec.interrupted("the service is not there any more")
 			return
@@ -198,6 +198,16 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 		case <-time.After(retryInterval):
 		}
 	}
+}
+
+// lastGood is the newest version that ran as it should, nil where there is none.
+func (d *deploys) lastGood(service string) *swarm.Deployment {
+	for _, e := range d.List(service) {
+		if e.Result == history.Done && e.Spec != nil {
+			return &swarm.Deployment{Image: e.Image + "@" + e.Digest, Spec: e.Spec}
+		}
+	}
+	return nil
 }
 
 func (r *deployRecord) interrupted(why string) {

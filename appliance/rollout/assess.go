@@ -19,7 +19,6 @@ type Goal struct {
 	Hold     time.Duration // for how long all must be as wanted before it counts
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
 	Replaced bool          // Swarm replaces tasks, a moment after it took the change
-	Back     bool          // it is the way back to an older version
 }
 
 // Progress is how much of a change has come true.

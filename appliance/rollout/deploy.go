@@ -110,6 +110,10 @@ func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun ti
 	if err != nil {
 		return Summary{}, err
 	}
+	old, err := r.asItIs(ctx, svc)
+	if err != nil {
+		return Summary{}, err
+	}
 	d.Change.Watched = fleet.Finishes(before)
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
@@ -125,25 +129,48 @@ func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun ti
 	}
 	s, err := r.follow(ctx, svc, g, StageWatch, before, begun, emit)
 	if failing := (*failingError)(nil); errors.As(err, &failing) {
-		return s, r.rollBack(ctx, svc, failing, emit)
+		return s, r.rollBack(ctx, svc.ID, old, failing, emit)
 	}
 	return s, err
 }
 
-// rollBack brings the old version back where Swarm does not by itself.
-func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, why *failingError, emit Emit) error {
-	before, err := r.cluster.Tasks(ctx, svc.ID)
+// rollBack brings the old version back where Swarm does not by itself. It would
+// take the end of the old tasks, too, for a failure, so this is a deploy of its own.
+func (r *Runner) rollBack(ctx context.Context, id string, old swarm.Deployment, why *failingError, emit Emit) error {
+	svc, before, err := r.serviceAndTasks(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := r.cluster.RollBack(ctx, svc.ID); err != nil {
+	old.Watched = true
+	replaced, err := r.cluster.Deploy(ctx, id, old)
+	if err != nil {
 		return fmt.Errorf("%w, and the old version could not be brought back: %w; see `crawlbox ps %s`", why, err, svc.Name)
 	}
-	g := Goal{Desired: -1, Digest: svc.Digest, Before: endedTasks(before), Replaced: true, Back: true}
+	g := Goal{Desired: -1, Digest: digestOf(old.Image), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
 	if _, err := r.follow(ctx, svc, g, "roll back", before, time.Now(), emit); err != nil {
 		return fmt.Errorf("%w, and the old version does not run in full again: %w", why, err)
 	}
 	return &RolledBackError{why.failure}
+}
+
+func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Service, tasks []fleet.Task, err error) {
+	if svc, err = r.cluster.Service(ctx, id); err == nil {
+		tasks, err = r.cluster.Tasks(ctx, id)
+	}
+	return svc, tasks, err
+}
+
+// asItIs is what brings a service back to what it is now.
+func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (swarm.Deployment, error) {
+	spec, err := r.cluster.Spec(ctx, svc.ID)
+	old := swarm.Deployment{Image: svc.Image, Spec: spec, Update: swarm.UpdatePolicy{Parallelism: Parallelism(svc.Desired)}}
+	if svc.Digest != "" {
+		old.Image += "@" + svc.Digest
+	}
+	if svc.Mode == fleet.ModeReplicated {
+		old.Replicas = &svc.Desired
+	}
+	return old, err
 }
 
 func (d Deploy) replicas(svc fleet.Service) int {
@@ -159,8 +186,9 @@ func (d Deploy) limit(svc fleet.Service) int {
 }
 
 // Rewatch follows a deploy to the image with the digest whose beginning another
-// process saw. Its errors are those of Deploy.
-func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string) (Summary, error) {
+// process saw; old is the version to go back to, nil where none is known. Its
+// errors are those of Deploy.
+func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, old *swarm.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
@@ -169,15 +197,15 @@ func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string) 
 	ctx, cancel := context.WithTimeout(ctx, UpdateTimeout)
 	defer cancel()
 	g := Goal{Desired: -1, Digest: digest}
-	if svc.Tolerates {
+	if svc.Tolerates && old != nil {
 		g.Limit = 1
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts
 	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, func(string, Progress) {})
 	if failing := (*failingError)(nil); errors.As(err, &failing) {
-		svc.Digest = ""
-		return s, r.rollBack(ctx, svc, failing, func(string, Progress) {})
+		old.Update.Parallelism = Parallelism(svc.Desired)
+		return s, r.rollBack(ctx, svc.ID, *old, failing, func(string, Progress) {})
 	}
 	return s, err
 }

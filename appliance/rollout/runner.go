@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,7 +36,7 @@ type Cluster interface {
 	Remove(ctx context.Context, id string) error
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
-	RollBack(ctx context.Context, id string) error
+	Spec(ctx context.Context, id string) (json.RawMessage, error)
 	Digest(ctx context.Context, image string) (string, error)
 }
 
@@ -103,7 +104,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 			p.Done = false // what looks done is the version before
 		}
 		emit(step, p)
-		if err := rolledBack(svc, now, p, g.Back); err != nil {
+		if err := rolledBack(svc, now, p); err != nil {
 			return Summary{}, err
 		}
 		if g.Limit > 0 && p.Failures >= g.Limit {
@@ -159,7 +160,7 @@ func begins(was fleet.Service, now *fleet.Service) bool {
 }
 
 // rolledBack says whether Swarm gave up an update that began after was.
-func rolledBack(was fleet.Service, now *fleet.Service, p Progress, back bool) error {
+func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
 	if now == nil || !begins(was, now) {
 		return nil
 	}
@@ -170,10 +171,10 @@ func rolledBack(was fleet.Service, now *fleet.Service, p Progress, back bool) er
 	if p.Failures == 0 {
 		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
-	switch {
-	case now.Update == "paused", now.Update == "rollback_paused":
+	switch now.Update {
+	case "paused", "rollback_paused":
 		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
-	case now.Update == "rollback_completed" && !back:
+	case "rollback_completed":
 		return &RolledBackError{f}
 	}
 	return nil

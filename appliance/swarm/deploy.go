@@ -39,7 +39,8 @@ type Deployment struct {
 	Update      UpdatePolicy
 	// Spec is the whole service as it was once, to go back to; nil: only what is said
 	// above changes. The number of replicas stays in any case.
-	Spec json.RawMessage
+	Spec    json.RawMessage
+	Restart bool // replace the tasks even if nothing else changes
 	// Watched says that the caller itself goes back to the old version: Swarm takes
 	// a task that ends well for one that failed. See TolerateEnd.
 	Watched bool
@@ -79,18 +80,6 @@ func (e *Engine) Deploy(ctx context.Context, id string, d Deployment) (replaced 
 	return replaced, err
 }
 
-// RollBack brings a service, by ID, back to what it was before its last change.
-func (e *Engine) RollBack(ctx context.Context, id string) error {
-	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
-		s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
-		if err != nil {
-			return err
-		}
-		_, err = e.cli.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"})
-		return err
-	})
-}
-
 func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	if err := d.restore(s); err != nil {
 		return err
@@ -102,6 +91,9 @@ func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	c.Image = d.Image
 	c.Env = withEnv(c.Env, d.Env)
 	withInit(c)
+	if d.Restart {
+		s.TaskTemplate.ForceUpdate++
+	}
 	d.limit(&s.TaskTemplate)
 	d.place(&s.TaskTemplate)
 	s.UpdateConfig = d.Update.over(s.UpdateConfig)

@@ -74,6 +74,15 @@ func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: "localhost:8003/" + req.Service + ":0.01"}, fn)
 }
 
+// Restart implements api.Backend.
+func (c *Cluster) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
+	s, err := c.found(service)
+	if err != nil {
+		return err
+	}
+	return c.Deploy(ctx, api.DeployRequest{Service: s.Name, Image: s.Image}, fn)
+}
+
 // History implements api.Backend.
 func (c *Cluster) History(_ context.Context, service string) ([]history.Entry, error) {
 	if _, err := c.found(service); err != nil {

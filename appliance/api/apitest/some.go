@@ -81,7 +81,7 @@ func someServices(now time.Time) ([]fleet.Service, []fleet.Task) {
 		service("robot", fleet.ModeGlobal, "localhost:8003/robot:2", 2, 26*time.Hour),
 		service("spider", fleet.ModeReplicated, "localhost:8003/spider:0.01", 3, 3*time.Hour),
 	}
-	services[0].Complete, services[1].Failed = 2, 1
+	services[0].Complete, services[0].Took, services[1].Failed = 2, 9*time.Minute, 1
 	services[2].Running, services[3].Running = 2, 3
 	services[3].Managed, services[3].Replicas = true, 3
 
