@@ -156,8 +156,14 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	if d.Stage.Quorum, err = rollout.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
 		return nil, d, invalid("stage quorum: %s", err)
 	}
-	if svc != nil && svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal {
+	switch {
+	case svc == nil:
+	case svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal:
 		return nil, d, invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` and deploy it anew", svc.Name, svc.Mode, svc.Name)
+	case svc.Mode == fleet.ModeGlobal && req.Replicas != nil:
+		return nil, d, invalid("service %s is global: it runs once on every node, so it has no number of replicas", svc.Name)
+	case req.Image == svc.Name:
+		return nil, d, invalid("%s is a service; name a folder or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
 	}
 	d.Change, err = b.change(ctx, req)
 	return svc, d, b.explain(err)

@@ -94,28 +94,43 @@ func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, ser
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	remotes := []netip.AddrPort{server, netip.AddrPortFrom(m.addr, server.Port())}
-	body, err := json.Marshal(ownerQuestion{Local: client, Remote: remotes})
+	body, err := m.askNode(ctx, client.Addr(), nodes, pathOwner, ownerQuestion{Local: client, Remote: remotes})
 	if err != nil {
 		return false, err
 	}
-	url := "https://" + netip.AddrPortFrom(client.Addr().Unmap(), m.cfg.Node.Port).String() + pathOwner
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	resp, err := m.nodes.Do(req)
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	if !isOneOf(nodes, resp) {
-		return false, fmt.Errorf("another node answers there")
-	}
+	defer body.Close()
 	var answer ownerAnswer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		return false, fmt.Errorf("it answers %s", resp.Status)
+	if err := json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer); err != nil {
+		return false, fmt.Errorf("read its answer: %w", err)
 	}
 	return answer.Docker, nil
+}
+
+// askNode asks the node at an address, which must be one of nodes, and returns the
+// body of its answer.
+func (m *Manager) askNode(ctx context.Context, at netip.Addr, nodes []join.Member, path string, question any) (io.ReadCloser, error) {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	url := "https://" + netip.AddrPortFrom(at.Unmap(), m.cfg.Node.Port).String() + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := m.nodes.Do(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isOneOf(nodes, resp):
+		err = errors.New("another node answers there")
+	case resp.StatusCode != http.StatusOK:
+		err = fmt.Errorf("it answers %s", resp.Status)
+	default:
+		return resp.Body, nil
+	}
+	resp.Body.Close()
+	return nil, err
 }
 
 // isOneOf says whether a response comes from one of the nodes.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -105,27 +104,15 @@ func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see fun
 // tellNode asks the crawlbox on a node for something and returns its answer.
 func (m *Manager) tellNode(ctx context.Context, n fleet.Node, path string, what any) (io.ReadCloser, error) {
 	addr, err := netip.ParseAddr(n.Addr)
-	if err != nil || len(m.members.At(addr)) == 0 {
+	nodes := m.members.At(addr)
+	if err != nil || len(nodes) == 0 {
 		return nil, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, rollout.ErrNotStageable)
 	}
-	body, err := json.Marshal(what)
+	body, err := m.askNode(ctx, addr, nodes, path, what)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask the crawlbox there: %w", err)
 	}
-	url := "https://" + netip.AddrPortFrom(addr.Unmap(), m.cfg.Node.Port).String() + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := m.nodes.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("crawlbox does not answer there: %w", err)
-	}
-	if !isOneOf(m.members.At(addr), resp) || resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
-		return nil, fmt.Errorf("crawlbox there answers %s", resp.Status)
-	}
-	return resp.Body, nil
+	return body, nil
 }
 
 // readStage reads what a node says, to its last line.

@@ -60,7 +60,7 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 		return Summary{}, err
 	}
 	// From here on it is not the client's any more.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(svc))
 	defer cancel()
 	if svc == nil {
 		return r.create(ctx, d, begun, emit)
@@ -178,6 +178,23 @@ func (d Deploy) replicas(svc fleet.Service) int {
 		return *d.Change.Replicas
 	}
 	return svc.Desired
+}
+
+// lotTakes bounds how long it takes to replace one lot of replicas, beside the pause
+// before the next.
+const lotTakes = time.Minute
+
+// bound is how long a deploy is followed at most.
+func (d Deploy) bound(svc *fleet.Service) time.Duration {
+	if svc == nil {
+		return UpdateTimeout
+	}
+	n := d.replicas(*svc)
+	lots := 1
+	if at := int(d.Share.Of(n)); at > 0 {
+		lots = (n + at - 1) / at
+	}
+	return UpdateTimeout + time.Duration(lots)*(d.Change.Update.Delay+lotTakes)
 }
 
 // limit is how many failed tasks make a version a bad one.
