@@ -39,6 +39,7 @@ type Backend interface {
 	Tasks(ctx context.Context, q TaskQuery) ([]fleet.Task, error)
 	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
 	Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error
+	ScalePlan(ctx context.Context, req ScaleRequest) (Plan, error)
 	Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error
 	RemoveService(ctx context.Context, service string, fn func(Event) error) error
 	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error

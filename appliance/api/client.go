@@ -88,6 +88,11 @@ func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(Event) err
 	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
 }
 
+// ScalePlan says what Scale would do.
+func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
+}
+
 // Update brings a service to another image, as Scale does.
 func (c *Client) Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/update", req, failing(fn))

@@ -36,7 +36,7 @@ type RollbackRequest struct {
 	Version int    `json:"version,omitempty"` // 0: the last good one with another image
 }
 
-// Plan is what a deploy would do, a line each.
+// Plan is what a change would do, a line each.
 type Plan struct {
 	Steps []string `json:"steps"`
 }

@@ -61,6 +61,7 @@ func (h *handler) values() map[string]call {
 		"GET /v1/services/{service}":          h.inspect,
 		"GET /v1/tasks":                       h.tasks,
 		"POST /v1/deploy/plan":                h.deployPlan,
+		"POST /v1/scale/plan":                 h.scalePlan,
 		"GET /v1/history/{service}":           func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
 		"GET /v1/images":                      func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
 		"DELETE /v1/images":                   h.removeImage,

@@ -40,20 +40,35 @@ func logQuery(r *http.Request) (q LogQuery, err error) {
 }
 
 func (h *handler) scale(r *http.Request, out *lines[Event]) error {
-	var req ScaleRequest
-	if err := body(r, &req); err != nil {
+	req, err := scaleRequest(r)
+	if err != nil {
 		return err
+	}
+	return h.b.Scale(r.Context(), req, out.write)
+}
+
+func (h *handler) scalePlan(r *http.Request) (any, error) {
+	req, err := scaleRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.b.ScalePlan(r.Context(), req)
+}
+
+func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
 	}
 	note(r, slog.Any("replicas", req.Replicas))
 	if len(req.Replicas) == 0 {
-		return invalid("scale needs at least one service")
+		return req, invalid("scale needs at least one service")
 	}
 	for service, n := range req.Replicas {
 		if service == "" || n < 0 {
-			return invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
+			return req, invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
 		}
 	}
-	return h.b.Scale(r.Context(), req, out.write)
+	return req, nil
 }
 
 func (h *handler) update(r *http.Request, out *lines[Event]) error {

@@ -58,7 +58,7 @@ func (a *app) buildFrom(cmd *cobra.Command, c *api.Client, f *deployFlags, path 
 	if f.name == "" {
 		f.name = src.Name
 	}
-	if f.dryRun {
+	if *f.dryRun {
 		err := a.printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir, f.name)
 		return true, errors.Join(err, a.printf("then stage, flip and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
 	}

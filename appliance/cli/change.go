@@ -24,6 +24,7 @@ type change struct {
 // changeFlags are the flags that all changes have.
 type changeFlags struct {
 	json, detach *bool
+	dryRun       *bool // nil: it cannot be asked what would be done
 }
 
 func addChangeFlags(cmd *cobra.Command) changeFlags {
@@ -31,6 +32,29 @@ func addChangeFlags(cmd *cobra.Command) changeFlags {
 		json:   jsonFlag(cmd),
 		detach: cmd.Flags().BoolP("detach", "d", false, "return when the change is accepted, not when it is true"),
 	}
+}
+
+// planFlag adds --dry-run.
+func (f changeFlags) planFlag(cmd *cobra.Command) changeFlags {
+	f.dryRun = cmd.Flags().Bool("dry-run", false, "say what would be done, change nothing")
+	return f
+}
+
+// showPlan prints what would be done.
+func (a *app) showPlan(cmd *cobra.Command, asJSON bool, ask func(context.Context, *api.Client) (api.Plan, error)) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	plan, err := ask(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	return show(a, asJSON, plan, func(s screen, p api.Plan) {
+		for _, step := range p.Steps {
+			fmt.Fprintln(s.w, step)
+		}
+	})
 }
 
 // followFlags are those of a change that ends with its client while it has only

@@ -16,9 +16,8 @@ import (
 // deployFlags are those of deploy, as they were given.
 type deployFlags struct {
 	changeFlags
-	build  buildFlags
-	req    api.DeployRequest
-	dryRun bool
+	build buildFlags
+	req   api.DeployRequest
 
 	replicas  int
 	envs      []string
@@ -48,7 +47,7 @@ goes on.`,
 		Args: exactlyOne("a folder, a static program or an image"),
 	}
 	var f deployFlags
-	f.changeFlags = followFlags(cmd)
+	f.changeFlags = followFlags(cmd).planFlag(cmd)
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, &f, args[0]) }
 	return cmd
@@ -72,7 +71,6 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
 	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")
 	flags.DurationVar(&f.req.StageTimeout, "stage-timeout", 0, "`time` for all to get the image (default 5m)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, change nothing")
 	f.build.add(cmd)
 }
 
@@ -96,8 +94,8 @@ func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {
 	if f.req.Service = f.name; f.name == "" && f.req.Service == "" {
 		f.req.Service = nameOfImage(f.req.Image)
 	}
-	if f.dryRun {
-		return a.showPlan(cmd, c, f)
+	if *f.dryRun {
+		return a.showPlan(cmd, *f.json, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.DeployPlan(ctx, f.req) })
 	}
 	return a.follow(cmd, f.changeFlags, deployChange(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
 		return c.Deploy(ctx, f.req, see)
@@ -148,18 +146,6 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 	}
 	f.req.Env = env
 	return nil
-}
-
-func (a *app) showPlan(cmd *cobra.Command, c *api.Client, f *deployFlags) error {
-	plan, err := c.DeployPlan(cmd.Context(), f.req)
-	if err != nil {
-		return err
-	}
-	return show(a, *f.json, plan, func(s screen, p api.Plan) {
-		for _, step := range p.Steps {
-			fmt.Fprintln(s.w, step)
-		}
-	})
 }
 
 // isPath says whether a word is meant as a path, though nothing is there.

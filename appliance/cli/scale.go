@@ -23,7 +23,7 @@ Ctrl-C ends the following, not the change.`,
 		Args:              atLeast(1, "a service and a number, such as spider=50"),
 		ValidArgsFunction: a.completeScale,
 	}
-	flags := addChangeFlags(cmd)
+	flags := addChangeFlags(cmd).planFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		replicas, err := parseReplicas(cmd, args)
 		if err != nil {
@@ -35,6 +35,11 @@ Ctrl-C ends the following, not the change.`,
 }
 
 func (a *app) scale(cmd *cobra.Command, flags changeFlags, replicas map[string]int) error {
+	if *flags.dryRun {
+		return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) {
+			return c.ScalePlan(ctx, api.ScaleRequest{Replicas: replicas})
+		})
+	}
 	return a.follow(cmd, flags, change{
 		services: slices.Sorted(maps.Keys(replicas)),
 		done:     summary,

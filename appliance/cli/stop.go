@@ -9,7 +9,7 @@ func stopCmd(a *app) *cobra.Command {
 		Args:              atLeast(1, "a service"),
 		ValidArgsFunction: a.complete(serviceNames),
 	}
-	flags := addChangeFlags(cmd)
+	flags := addChangeFlags(cmd).planFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, services []string) error {
 		replicas := map[string]int{}
 		for _, service := range services {

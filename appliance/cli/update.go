@@ -18,7 +18,7 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 		Args:              exactlyOne("one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
-	flags := addChangeFlags(cmd)
+	flags := addChangeFlags(cmd).planFlag(cmd)
 	var req api.UpdateRequest
 	cmd.Flags().StringVar(&req.Image, "image", "", "the `image` to run")
 	cmd.Flags().BoolVar(&req.StopFirstAll, "stop-first-all", false, "stop all replicas before the first one starts anew")
@@ -28,6 +28,14 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 			return usagef(cmd, "update needs --image")
 		}
 		req.Service = args[0]
+		if *flags.dryRun {
+			return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) {
+				if _, err := c.Inspect(ctx, req.Service); err != nil {
+					return api.Plan{}, err
+				}
+				return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
+			})
+		}
 		return a.follow(cmd, flags, change{
 			services: args,
 			done: func(e api.Event) string {

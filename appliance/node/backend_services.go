@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -82,24 +84,41 @@ func globalNode(t fleet.Task) string {
 	return t.NodeID
 }
 
-// Scale checks all that is asked before it changes anything.
-func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+// toScale checks all that is asked before anything changes.
+func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]fleet.Service, error) {
 	services, err := b.engine.Services(ctx)
 	if err != nil {
-		return b.explain(err)
+		return nil, b.explain(err)
 	}
 	todo := map[string]fleet.Service{}
 	for name, n := range req.Replicas {
 		svc, err := findService(services, name)
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case n < 0:
-			return invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
+			return nil, invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
 		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
-			return invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
+			return nil, invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
 		}
 		todo[name] = svc
+	}
+	return todo, nil
+}
+
+// ScalePlan says what Scale would do.
+func (b *backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
+	todo, err := b.toScale(ctx, req)
+	for _, name := range slices.Sorted(maps.Keys(todo)) {
+		plan.Steps = append(plan.Steps, rollout.PlanScale(todo[name], req.Replicas[name]))
+	}
+	return plan, err
+}
+
+func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+	todo, err := b.toScale(ctx, req)
+	if err != nil {
+		return err
 	}
 	emit := serial(fn)
 	group, ctx := errgroup.WithContext(ctx)

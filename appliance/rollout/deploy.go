@@ -24,7 +24,8 @@ type Deploy struct {
 	Change  swarm.Deployment
 	Share   Share // of the replicas that are replaced at once
 	Stage   StagePolicy
-	// At hears of each stage before it begins. What it returns ends the deploy.
+	// At hears of each stage before it begins. What it returns ends the deploy, as
+	// long as nothing has changed.
 	At func(stage string) error
 }
 
@@ -65,7 +66,7 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 	if svc == nil {
 		return r.create(ctx, d, begun, emit)
 	}
-	return r.flip(ctx, *svc, d, begun, emit)
+	return r.flip(ctx, svc.ID, d, begun, emit)
 }
 
 // mayRun are the nodes that are to have the image before anything changes.
@@ -90,9 +91,7 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
 	}
-	if err := d.At(StageWatch); err != nil {
-		return Summary{}, err
-	}
+	r.watching(d)
 	svc, err := r.cluster.Service(ctx, id)
 	if err != nil {
 		return Summary{}, err
@@ -105,8 +104,9 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 	return s, err
 }
 
-func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun time.Time, emit Emit) (Summary, error) {
-	before, err := r.cluster.Tasks(ctx, svc.ID)
+// flip changes a service as it is now: the stage may have taken long.
+func (r *Runner) flip(ctx context.Context, id string, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	svc, before, err := r.serviceAndTasks(ctx, id)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -120,9 +120,7 @@ func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun ti
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
 	}
-	if err := d.At(StageWatch); err != nil {
-		return Summary{}, err
-	}
+	r.watching(d)
 	g := Goal{Desired: -1, Digest: d.digest(), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
 	if d.Change.Watched {
 		g.Limit = d.limit(svc)
@@ -132,6 +130,13 @@ func (r *Runner) flip(ctx context.Context, svc fleet.Service, d Deploy, begun ti
 		return s, r.rollBack(ctx, svc.ID, old, failing, emit)
 	}
 	return s, err
+}
+
+// watching tells that the service has changed. It is followed in any case.
+func (r *Runner) watching(d Deploy) {
+	if err := d.At(StageWatch); err != nil {
+		r.log.Error("write down that a service has changed", "service", d.Service, "error", err)
+	}
 }
 
 // rollBack brings the old version back where Swarm does not by itself. It would

@@ -74,6 +74,20 @@ func stepFor(d Definition, svc fleet.Service, there bool) (Step, bool) {
 	return Step{}, false
 }
 
+// PlanScale says what a change of a service's replicas would do.
+func PlanScale(svc fleet.Service, replicas int) string {
+	switch n := replicas - svc.Desired; {
+	case n == 0:
+		return fmt.Sprintf("service %s has %d replicas already: nothing to do", svc.Name, replicas)
+	case replicas == 0:
+		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
+	case n < 0:
+		return fmt.Sprintf("scale: service %s from %d to %d replicas, stop %d", svc.Name, svc.Desired, replicas, -n)
+	default:
+		return fmt.Sprintf("scale: service %s from %d to %d replicas, start %d", svc.Name, svc.Desired, replicas, n)
+	}
+}
+
 func departed(svc fleet.Service, prune bool) Step {
 	if prune {
 		return Step{Action: Remove, Service: svc.Name, ID: svc.ID, Why: "it left the config and prune is on"}

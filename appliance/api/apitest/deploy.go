@@ -3,7 +3,10 @@ package apitest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -64,6 +67,18 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan
 	}
 	c.mu.Unlock()
 	return api.Plan{Steps: []string{"stage: bring " + req.Image + " onto 3 nodes", "flip: service " + req.Service}}, nil
+}
+
+// ScalePlan implements api.Backend.
+func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
+	for _, name := range slices.Sorted(maps.Keys(req.Replicas)) {
+		s, err := c.found(name)
+		if err != nil {
+			return plan, err
+		}
+		plan.Steps = append(plan.Steps, fmt.Sprintf("scale: service %s from %d to %d replicas", s.Name, s.Desired, req.Replicas[name]))
+	}
+	return plan, nil
 }
 
 // Rollback implements api.Backend.
