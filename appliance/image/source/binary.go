@@ -11,6 +11,9 @@ import (
 // no certificates, and a crawler that knows none reaches no https site.
 const hostCerts = "/etc/ssl/certs/ca-certificates.crt"
 
+// makeTmp makes the folder for temporary files, which an image from scratch lacks.
+const makeTmp = "WORKDIR /tmp"
+
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
 // openBinary makes a source of one static program.
@@ -23,6 +26,9 @@ func (s *Source) openBinary(o Options) error {
 	}
 	s.Kind, s.Generated, s.sent, s.dockerfileName = Binary, true, true, "Dockerfile"
 	steps := []string{"FROM " + or(o.Base, "scratch")}
+	if o.Base == "" {
+		steps = append(steps, makeTmp)
+	}
 	if _, err := os.Stat(hostCerts); err == nil && o.Base == "" {
 		steps = append(steps, "COPY ca-certificates.crt /etc/ssl/certs/")
 	}

@@ -11,8 +11,11 @@ import (
 // Eject writes the Dockerfile that was made into the folder, and returns its path.
 // One that is there is not replaced.
 func (s *Source) Eject() (path string, err error) {
-	if !s.Generated || s.Kind == Binary {
-		return "", fmt.Errorf("for %s no Dockerfile was made, so there is none to write", s.Dir)
+	switch s.Kind {
+	case Dockerfile:
+		return "", fmt.Errorf("%s has a Dockerfile already, so none was made that could be written; move it away first", s.Dir)
+	case Binary:
+		return "", fmt.Errorf("%s is a program, and its Dockerfile is of no use but to crawlbox; see it with --print-dockerfile", s.file)
 	}
 	path = filepath.Join(s.Dir, "Dockerfile")
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

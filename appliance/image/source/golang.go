@@ -20,7 +20,9 @@ func (s *Source) golang(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	steps := []string{"FROM " + or(o.Base, "golang:1") + " AS build", "WORKDIR /src"}
+	// The official image forbids to fetch a newer Go, which a module may ask for
+	// that is younger than the image that this machine once pulled.
+	steps := []string{"FROM " + or(o.Base, "golang:1") + " AS build", "ENV CGO_ENABLED=0 GOTOOLCHAIN=auto", "WORKDIR /src"}
 	if !s.has("vendor") && !localReplace.MatchString(mod) {
 		sums := "go.mod"
 		if s.has("go.sum") {
@@ -30,8 +32,9 @@ func (s *Source) golang(o Options) (string, error) {
 	}
 	return lines(append(steps,
 		"COPY . .",
-		"RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -o /app "+pkg,
+		"RUN go build -buildvcs=false -trimpath -o /app "+pkg,
 		"FROM scratch",
+		makeTmp,
 		"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/",
 		"COPY --from=build /app /app",
 		`ENTRYPOINT ["/app"]`)...), nil

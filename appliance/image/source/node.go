@@ -16,6 +16,10 @@ type packageJSON struct {
 	Workspaces json.RawMessage
 }
 
+// nodeEnv also keeps npm from asking for a newer npm, which takes seconds where no
+// answer comes.
+const nodeEnv = "NODE_ENV=production NPM_CONFIG_UPDATE_NOTIFIER=false"
+
 func (s *Source) node(o Options) (string, error) {
 	text, err := s.read("package.json")
 	if err != nil {
@@ -29,7 +33,7 @@ func (s *Source) node(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := recipe{base: or(o.Base, "node:lts-slim"), env: "NODE_ENV=production", install: "npm install --omit=dev", cmd: cmd}
+	r := recipe{base: or(o.Base, "node:lts-slim"), env: nodeEnv, install: "npm install --omit=dev", cmd: cmd}
 	r.whole = p.Workspaces != nil || strings.Contains(text, `"file:`)
 	for _, f := range []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"} {
 		if s.has(f) {

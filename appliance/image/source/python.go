@@ -35,7 +35,7 @@ func (s *Source) python(o Options) (string, error) {
 		return "", err
 	}
 	r, err := s.pip(o)
-	r.cmd = []string{"python", script}
+	r.cmd = []string{"python3", script} // Debian and others have no other name of it
 	return r.dockerfile(), err
 }
 
@@ -55,6 +55,12 @@ func (s *Source) entry() (string, error) {
 	return "", fmt.Errorf("%s has %s, and none is main.py, spider.py or app.py; rename the one to run, or write a Dockerfile there", s.Dir, strings.Join(scripts, ", "))
 }
 
+// pipEnv are settings of pip, as variables because an old pip does not mind one
+// that it does not know. Debian's refuses to install where its own packages are,
+// root is right in a container, and the question for a newer pip takes seconds
+// where no answer comes.
+const pipEnv = " PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1"
+
 // pip is the recipe of a Python project but for its command. also are packages
 // that are needed whether or not the project says so.
 func (s *Source) pip(o Options, also ...string) (recipe, error) {
@@ -68,11 +74,13 @@ func (s *Source) pip(o Options, also ...string) (recipe, error) {
 		also = missing(strings.Split(req, "\n"), also)
 		r.manifests, r.whole = []string{"requirements.txt"}, namesFiles.MatchString(req)
 		r.install = strings.Join(append([]string{pip, "-r requirements.txt"}, also...), " ")
+		r.env += pipEnv
 		return r, nil
 	}
 	need, err := s.pyproject()
 	if need = append(need, missing(need, also)...); len(need) > 0 {
 		r.install = words(append(strings.Fields(pip), need...))
+		r.env += pipEnv
 	}
 	return r, err
 }

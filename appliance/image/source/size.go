@@ -49,8 +49,8 @@ func (s *Source) check(found []entry) error {
 	if s.Kind == Binary {
 		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it", s.file, size(bytes), size(s.limit))
 	}
-	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; largest are %s: list what the image does not need in %s",
-		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found), " and "), filepath.Join(s.Dir, ignoreName))
+	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; most is in %s: list what the image does not need in %s",
+		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found, bytes), " and "), filepath.Join(s.Dir, ignoreName))
 }
 
 func sum(found []entry) (files int, bytes int64) {
@@ -63,8 +63,9 @@ func sum(found []entry) (files int, bytes int64) {
 	return files, bytes
 }
 
-// largest names the two top entries with the most bytes.
-func largest(found []entry) (out []string) {
+// largest names the two top entries with the most bytes; the second only if it has
+// a tenth of all.
+func largest(found []entry, all int64) (out []string) {
 	bytes := map[string]int64{}
 	var tops []string
 	for _, e := range found {
@@ -75,8 +76,10 @@ func largest(found []entry) (out []string) {
 		bytes[top] += e.size
 	}
 	slices.SortStableFunc(tops, func(a, b string) int { return cmp.Compare(bytes[b], bytes[a]) })
-	for _, top := range tops[:min(2, len(tops))] {
-		out = append(out, fmt.Sprintf("%s (%s)", top, size(bytes[top])))
+	for i, top := range tops[:min(2, len(tops))] {
+		if i == 0 || bytes[top] >= all/10 {
+			out = append(out, fmt.Sprintf("%s (%s)", top, size(bytes[top])))
+		}
 	}
 	return out
 }

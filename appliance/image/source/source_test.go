@@ -31,9 +31,10 @@ const oneSpider = "class Quotes(Spider):\n    name = \"quotes\"\n"
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	python := "FROM python:3-slim\nENV PYTHONUNBUFFERED=1\nWORKDIR /app\n"
-	node := "FROM node:lts-slim\nENV NODE_ENV=production\nWORKDIR /app\n"
-	golang := "FROM golang:1 AS build\nWORKDIR /src\n"
-	ship := "FROM scratch\nCOPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\nCOPY --from=build /app /app\nENTRYPOINT [\"/app\"]\n"
+	pip := strings.Replace(python, "=1\n", "=1 PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1\n", 1)
+	node := "FROM node:lts-slim\nENV NODE_ENV=production NPM_CONFIG_UPDATE_NOTIFIER=false\nWORKDIR /app\n"
+	golang := "FROM golang:1 AS build\nENV CGO_ENABLED=0 GOTOOLCHAIN=auto\nWORKDIR /src\n"
+	ship := "FROM scratch\nWORKDIR /tmp\nCOPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\nCOPY --from=build /app /app\nENTRYPOINT [\"/app\"]\n"
 	type files = map[string]string
 	for name, c := range map[string]struct {
 		files      files
@@ -44,17 +45,17 @@ func TestOpen(t *testing.T) {
 		"Dockerfile wins":  {files{"Dockerfile": "FROM x", "scrapy.cfg": "", "package.json": "{}"}, Options{}, Dockerfile, "FROM x"},
 		"other Dockerfile": {files{"Dockerfile": "FROM x", "docker/prod": "FROM y"}, Options{Dockerfile: "docker/prod"}, Dockerfile, "FROM y"},
 		"scrapy": {files{"scrapy.cfg": "", "p/spiders/a.py": oneSpider}, Options{}, Scrapy,
-			python + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"scrapy\"]\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
+			pip + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"scrapy\"]\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
 		"scrapy with requirements": {files{"scrapy.cfg": "", "p/spiders/a.py": oneSpider, "requirements.txt": "Scrapy==2.13\nredis\n"}, Options{}, Scrapy,
-			python + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
+			pip + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
 		"scrapy not among requirements": {files{"scrapy.cfg": "", "p/spiders/a.py": oneSpider, "requirements.txt": "scrapy-redis"}, Options{Spider: "quotes"}, Scrapy,
-			python + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt scrapy\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
-		"one script":   {files{"fetch.py": "", "setup.py": ""}, Options{}, Python, python + "COPY . .\nCMD [\"python\",\"fetch.py\"]\n"},
-		"main of many": {files{"a.py": "", "spider.py": ""}, Options{Base: "local"}, Python, "FROM local\nENV PYTHONUNBUFFERED=1\nWORKDIR /app\nCOPY . .\nCMD [\"python\",\"spider.py\"]\n"},
+			pip + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt scrapy\nCOPY . .\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n"},
+		"one script":   {files{"fetch.py": "", "setup.py": ""}, Options{}, Python, python + "COPY . .\nCMD [\"python3\",\"fetch.py\"]\n"},
+		"main of many": {files{"a.py": "", "spider.py": ""}, Options{Base: "local"}, Python, "FROM local\nENV PYTHONUNBUFFERED=1\nWORKDIR /app\nCOPY . .\nCMD [\"python3\",\"spider.py\"]\n"},
 		"requirements that lead to files": {files{"main.py": "", "requirements.txt": "-r more.txt\n"}, Options{}, Python,
-			python + "COPY . .\nRUN pip install --no-cache-dir -r requirements.txt\nCMD [\"python\",\"main.py\"]\n"},
+			pip + "COPY . .\nRUN pip install --no-cache-dir -r requirements.txt\nCMD [\"python3\",\"main.py\"]\n"},
 		"pyproject": {files{"main.py": "", "pyproject.toml": "[project]\nname = 'x'\ndependencies = ['httpx>=0.27', 'lxml; python_version < \"4\"']\n"}, Options{}, Python,
-			python + `RUN ["pip","install","--no-cache-dir","httpx>=0.27","lxml; python_version < \"4\""]` + "\nCOPY . .\nCMD [\"python\",\"main.py\"]\n"},
+			pip + `RUN ["pip","install","--no-cache-dir","httpx>=0.27","lxml; python_version < \"4\""]` + "\nCOPY . .\nCMD [\"python3\",\"main.py\"]\n"},
 		"node with lock": {files{"package.json": `{"scripts":{"start":"node -r dotenv/config src/a.js"}}`, "package-lock.json": "{}", "src/a.js": ""}, Options{}, Node,
 			node + "COPY package.json package-lock.json ./\nRUN npm ci --omit=dev\nCOPY . .\nCMD [\"node\",\"-r\",\"dotenv/config\",\"src/a.js\"]\n"},
 		"node with main": {files{"package.json": `{"main":"lib"}`, "lib/index.js": ""}, Options{}, Node,
@@ -62,9 +63,9 @@ func TestOpen(t *testing.T) {
 		"node that needs a shell": {files{"package.json": `{"scripts":{"start":"A=1 tsx x.ts"}}`}, Options{}, Node,
 			node + "COPY package.json ./\nRUN npm install --omit=dev\nCOPY . .\nCMD [\"npm\",\"start\"]\n"},
 		"go": {files{"go.mod": "module x", "go.sum": "", "main.go": "package main"}, Options{}, Go,
-			golang + "COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\nRUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -o /app .\n" + ship},
+			golang + "COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\nRUN go build -buildvcs=false -trimpath -o /app .\n" + ship},
 		"go with cmd and a local module": {files{"go.mod": "module x\nreplace y => ./y", "lib.go": "package x", "cmd/bot/main.go": "package main"}, Options{}, Go,
-			golang + "COPY . .\nRUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -o /app ./cmd/bot\n" + ship},
+			golang + "COPY . .\nRUN go build -buildvcs=false -trimpath -o /app ./cmd/bot\n" + ship},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

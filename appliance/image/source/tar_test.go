@@ -112,9 +112,16 @@ func TestTar_TooLarge(t *testing.T) {
 	}
 	var b bytes.Buffer
 	err = s.Tar(t.Context(), &b)
-	want := dir + " has 5.866KiB in 5 files, more than the 4.883KiB that may be sent to Docker; largest are data (3.906KiB) and log (1.953KiB): list what the image does not need in " + dir + "/.dockerignore"
+	want := dir + " has 5.866KiB in 5 files, more than the 4.883KiB that may be sent to Docker; most is in data (3.906KiB) and log (1.953KiB): list what the image does not need in " + dir + "/.dockerignore"
 	if err == nil || err.Error() != want || b.Len() != 0 {
 		t.Errorf("got %v\nwant %s; %d bytes written", err, want, b.Len())
+	}
+	s.limit = 3000
+	if err := os.Remove(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "most is in data (3.906KiB): list") {
+		t.Errorf("got %v", err)
 	}
 	if s, err = Open(dir, Options{MaxContext: -1}); err != nil || s.Check() != nil {
 		t.Errorf("without a limit: %v, %v", err, s.Check())
