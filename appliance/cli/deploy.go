@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,9 +92,7 @@ func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {
 	} else if isPath(what) {
 		return fmt.Errorf("%w; name a folder, a static program, or an image such as localhost:8003/spider:0.02", err)
 	}
-	if f.req.Service = f.name; f.name == "" && f.req.Service == "" {
-		f.req.Service = nameOfImage(f.req.Image)
-	}
+	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	if *f.dryRun {
 		return a.showPlan(cmd, *f.json, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.DeployPlan(ctx, f.req) })
 	}
