@@ -92,9 +92,12 @@ type Registry struct {
 	MinFree Bytes
 }
 
-// Mirror is a worker's cache of image data.
+// Mirror is a worker's cache of image data, and how nodes exchange it.
 type Mirror struct {
 	MaxSize Bytes // Bytes on disk before the oldest data goes; default 10GB.
+	// UploadRate and DownloadRate limit the pieces of images that this node sends to
+	// others and gets from them, in bytes a second; default 0, which is no limit.
+	UploadRate, DownloadRate Bytes
 }
 
 // Queue is the embedded queue that speaks the Redis protocol.

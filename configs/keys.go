@@ -33,6 +33,8 @@ var keys = []key{
 	{name: "registry.data_dir", path: true, field: func(c *Config) field { return text(&c.Registry.DataDir) }},
 	{name: "registry.min_free", field: func(c *Config) field { return size(&c.Registry.MinFree) }},
 	{name: "mirror.max_size", field: func(c *Config) field { return size(&c.Mirror.MaxSize) }},
+	{name: "mirror.upload_rate", field: func(c *Config) field { return size(&c.Mirror.UploadRate) }},
+	{name: "mirror.download_rate", field: func(c *Config) field { return size(&c.Mirror.DownloadRate) }},
 	{name: "queue.port", field: func(c *Config) field { return port(&c.Queue.Port) }},
 	{name: "queue.password", secret: true, field: func(c *Config) field { return text(&c.Queue.Password) }},
 	{name: "queue.password_file", path: true, field: func(c *Config) field { return text(&c.Queue.PasswordFile) }},

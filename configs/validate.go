@@ -27,13 +27,23 @@ func (c Config) check() []keyProblem {
 	if c.Registry.MinFree < 0 {
 		found = append(found, keyProblem{key: "registry.min_free", reason: "a size is not negative"})
 	}
-	if c.Mirror.MaxSize < 0 {
-		found = append(found, keyProblem{key: "mirror.max_size", reason: "a size is not negative"})
-	}
+	found = append(found, c.Mirror.check()...)
 	if c.Queue != nil && c.Queue.Password != "" && c.Queue.PasswordFile != "" {
 		found = append(found, keyProblem{key: "queue.password_file", reason: "queue.password is set too: remove one of them"})
 	}
 	return append(found, c.Swarm.check()...)
+}
+
+func (m Mirror) check() (found []keyProblem) {
+	for _, k := range []struct {
+		name string
+		size Bytes
+	}{{"max_size", m.MaxSize}, {"upload_rate", m.UploadRate}, {"download_rate", m.DownloadRate}} {
+		if k.size < 0 {
+			found = append(found, keyProblem{key: "mirror." + k.name, reason: "a size is not negative"})
+		}
+	}
+	return found
 }
 
 func (s Swarm) check() []keyProblem {

@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -36,6 +37,7 @@ type Manager struct {
 	audit    *audit.Log
 	accounts *access.Accounts
 	registry *registry.Registry
+	pieces   *exchange.Exchange
 	queue    *queue.Server
 	redis    *redis.Client
 	gossip   *gossip.Gossip
@@ -143,6 +145,9 @@ func (m *Manager) buildMembership() (err error) {
 		return err
 	}
 	m.nodes = nodeClient(m.identity)
+	pieces := m.exchanging(m.nodes)
+	pieces.Store = pushed{m.registry}
+	m.pieces = exchange.New(pieces, m.log)
 	m.joins, err = join.NewServer(join.Options{
 		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Managers: m.managers,
 		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
@@ -203,6 +208,7 @@ func (m *Manager) renewal() lifecycle.Component {
 func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
+	mux.Handle(exchange.Path, m.identity.RequireNode(m.pieces.Handler(m.asker(m.gossip.Members))))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", m.joins.Handler())
 	return mux

@@ -18,6 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // swarmJoinTimeout bounds how long Docker may take to become a member.
@@ -32,6 +33,7 @@ type Worker struct {
 	mirror   *mirror.Mirror
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
+	nodes    *http.Client // to all
 	removed  atomic.Bool  // a manager said that this node is not of the cluster any more
 	audit    *audit.Log
 }
@@ -56,6 +58,7 @@ func RunWorker(ctx context.Context, role string, opts Options) error {
 	defer w.mirror.Close()
 	defer w.audit.Close()
 	defer w.client.CloseIdleConnections()
+	defer w.nodes.CloseIdleConnections()
 	return w.run(ctx, api.Token{}, w.parts())
 }
 
@@ -73,9 +76,13 @@ func (w *Worker) build() (err error) {
 	if w.audit, err = audit.Open(w.dir("audit.log"), w.log); err != nil {
 		return err
 	}
+	w.nodes = nodeClient(w.identity)
+	pieces := w.exchanging(w.nodes)
+	pieces.Trackers, pieces.Nodes = w.trackers, w.others
 	w.mirror, err = mirror.Open(mirror.Options{
 		Dir: w.cfg.MirrorDir(), MaxBytes: int64(w.cfg.Mirror.MaxSize), Manager: w.primary,
-		Source: &mirror.HTTPSource{Client: w.client, Bases: w.bases},
+		Source:   &mirror.HTTPSource{Client: w.client, Bases: w.bases, OthersClient: w.nodes, Others: w.otherBases},
+		Exchange: &pieces,
 	}, w.log)
 	if err != nil {
 		return err
@@ -111,6 +118,29 @@ func (w *Worker) self() gossip.Node {
 		n.Docker = dockerRunning
 	}
 	return n
+}
+
+// trackers are the managers as the exchange of pieces asks them.
+func (w *Worker) trackers() (list []string) {
+	for _, m := range w.identity.Membership().Managers {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+// others are the other nodes that are up.
+func (w *Worker) others() []string {
+	if w.gossip == nil { // not yet
+		return nil
+	}
+	return w.ground.others(w.gossip.Members())
+}
+
+func (w *Worker) otherBases() (list []string) {
+	for _, addr := range w.others() {
+		list = append(list, "https://"+addr)
+	}
+	return list
 }
 
 // bases are the managers' URLs.
@@ -169,6 +199,8 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
+	mux.Handle(exchange.Path, w.identity.RequireNode(w.mirror.Exchange().Handler(w.asker(w.gossip.Members))))
+	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }

@@ -3,10 +3,13 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 func (m *Mirror) serveBlob(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
@@ -105,9 +108,9 @@ func (m *Mirror) join(k key, repo string) *download {
 // run fills a download and takes it off the list. It is kept before it leaves
 // the list, so that nobody begins it again in between.
 func (m *Mirror) run(ctx context.Context, dl *download) {
-	err := dl.fill(m.resumer(ctx, dl.repo, dl.key.digest, 0), m.cache)
+	err := m.fill(ctx, dl)
 	switch {
-	case errors.Is(err, errDigest):
+	case errors.Is(err, errDigest), errors.Is(err, exchange.ErrDigest):
 		m.log.Error("mirror got a wrong blob", "repository", dl.repo, "digest", dl.key.digest, "err", err)
 	case errors.Is(err, errNotKept):
 		m.log.Warn("mirror does not keep a blob", "digest", dl.key.digest, "err", err)
@@ -118,6 +121,24 @@ func (m *Mirror) run(ctx context.Context, dl *download) {
 	}
 	m.mu.Unlock()
 	dl.end(err, m.cache)
+}
+
+// fill brings a blob in pieces from all who have them. What the manager does not
+// cut, as it is small, or cannot cut, as it is of another version, comes whole.
+func (m *Mirror) fill(ctx context.Context, dl *download) error {
+	into := &sink{d: dl, cache: m.cache}
+	defer into.undo()
+	if m.exchange != nil {
+		err := m.exchange.Fetch(ctx, dl.key.digest, into)
+		switch {
+		case errors.Is(err, exchange.ErrNoRoom):
+			return fmt.Errorf("%w: %w", errNotKept, err)
+		case err == nil, into.made(), errors.Is(err, errNotKept), ctx.Err() != nil:
+			return err
+		}
+		m.log.Debug("a blob does not come in pieces", "digest", dl.key.digest, "error", err)
+	}
+	return dl.stream(m.resumer(ctx, dl.repo, dl.key.digest, 0), into)
 }
 
 func (m *Mirror) resumer(ctx context.Context, repo string, d digest.Digest, offset int64) *resumer {

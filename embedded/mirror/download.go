@@ -18,7 +18,7 @@ const chunk = 128 << 10
 var errNotKept = errors.New("no room in the cache")
 
 // download is a blob on its way into the cache. It is filled by one goroutine
-// and read by any number. It knows nothing of HTTP.
+// and read by any number. It knows nothing of where the bytes come from.
 //
 //	begun ── size known ── bytes … ── digest right, kept
 //	   └───────────┴──────────┴────── failed
@@ -56,49 +56,32 @@ func (d *download) update(change func()) {
 	d.changed = make(chan struct{})
 }
 
-// fill runs the download until it is kept or failed.
-func (d *download) fill(src *resumer, c *cache) (err error) {
+// stream fills the download from one source, from start to end.
+func (d *download) stream(src *resumer, into *sink) error {
 	if err := src.start(); err != nil {
 		return err
 	}
 	defer src.Close()
-	if !c.reserve(src.size) {
-		d.update(func() { d.size = src.size })
-		return errNotKept
-	}
-	file, err := c.create()
+	file, err := into.Make(src.size)
 	if err != nil {
-		c.unreserve(src.size)
-		d.update(func() { d.size = src.size })
-		return fmt.Errorf("%w: %w", errNotKept, err)
+		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-			c.unreserve(src.size)
-		}
-	}()
-	d.update(func() { d.file, d.size = file, src.size })
 	if err := d.copy(file, &verified{Reader: src, verifier: d.key.digest.Verifier(), left: src.size}); err != nil {
 		return err
 	}
-	kept, err := c.commit(file, d.key, src.size)
-	if err != nil {
-		return fmt.Errorf("keep: %w: %w", errNotKept, err)
-	}
-	d.update(func() { d.kept = kept })
-	return nil
+	return into.Keep()
 }
 
-func (d *download) copy(file *os.File, src io.Reader) error {
+func (d *download) copy(file io.WriterAt, src io.Reader) error {
 	buf := make([]byte, chunk)
-	for {
+	for off := int64(0); ; {
 		n, err := src.Read(buf)
 		if n > 0 {
-			if _, werr := file.Write(buf[:n]); werr != nil {
+			if _, werr := file.WriteAt(buf[:n], off); werr != nil {
 				return fmt.Errorf("%w: %w", errNotKept, werr)
 			}
-			d.update(func() { d.avail += int64(n) })
+			off += int64(n)
+			d.grown(off)
 		}
 		if err == io.EOF {
 			return nil
@@ -108,6 +91,9 @@ func (d *download) copy(file *os.File, src io.Reader) error {
 		}
 	}
 }
+
+// grown says how much can be read.
+func (d *download) grown(readable int64) { d.update(func() { d.avail = readable }) }
 
 // end announces how it went. Readers may still read what there is.
 func (d *download) end(err error, c *cache) {

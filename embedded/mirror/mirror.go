@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // Defaults of Options.
@@ -30,8 +32,11 @@ type Options struct {
 	// MinFree is how many bytes of the disk the cache leaves free; a negative
 	// number means none.
 	MinFree int64
-	// Source is where everything comes from.
+	// Source is where everything comes from that does not come in pieces.
 	Source Source
+	// Exchange is what pieces come by; nil means that none do. Its Store is set by
+	// Open.
+	Exchange *exchange.Options
 	// Manager is the registry's name in error messages, such as
 	// 10.0.0.1:8003; "the manager" if nil.
 	Manager func() string
@@ -65,6 +70,8 @@ type Mirror struct {
 	log   *slog.Logger
 	cache *cache
 	up    *upstream
+	// exchange is nil where all comes from the Source.
+	exchange *exchange.Exchange
 
 	ctx    context.Context // of the downloads, which outlive requests
 	cancel context.CancelFunc
@@ -84,6 +91,9 @@ type Stats struct {
 	Downloads int64 // downloads begun
 	Streamed  int64 // requests passed through without keeping
 	Evicted   int64 // files removed to make room
+
+	// Pieces tells where the content came from.
+	Pieces exchange.Stats
 }
 
 // Open opens the cache in o.Dir, makes it if need be, and removes half-written
@@ -98,16 +108,25 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 		return nil, fmt.Errorf("open mirror in %s: %w", o.Dir, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Mirror{
+	m := &Mirror{
 		opts: o, log: log, cache: c,
 		up:  &upstream{source: o.Source, stall: o.StallTimeout},
 		ctx: ctx, cancel: cancel,
 		downloads: make(map[key]*download),
-	}, nil
+	}
+	if o.Exchange != nil {
+		with := *o.Exchange
+		with.Store = c
+		m.exchange = exchange.New(with, log)
+	}
+	return m, nil
 }
 
 // Handler serves the read half of the registry API under /v2/.
 func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }
+
+// Exchange is what other nodes get pieces from; nil where Options has none.
+func (m *Mirror) Exchange() *exchange.Exchange { return m.exchange }
 
 // Close stops the downloads and waits for them. Their readers fail.
 func (m *Mirror) Close() error {
@@ -122,6 +141,9 @@ func (m *Mirror) Stats() Stats {
 	s := m.stats
 	m.mu.Unlock()
 	s.Bytes, s.Files, s.Evicted = m.cache.stats()
+	if m.exchange != nil {
+		s.Pieces = m.exchange.Stats()
+	}
 	return s
 }
 

@@ -25,6 +25,11 @@ type HTTPSource struct {
 	// Bases returns URLs such as https://10.0.0.1:7980, asked in this order
 	// until one answers.
 	Bases func() []string
+	// Others returns URLs of nodes that may have something by its digest, which
+	// OthersClient reaches. They are asked where none of Bases answers; nil means
+	// that there are none.
+	Others       func() []string
+	OthersClient *http.Client
 }
 
 // errUnreachable begins the errors of HTTPSource.
@@ -34,23 +39,43 @@ var errUnreachable = errors.New("no manager is reachable")
 func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.Header) (*http.Response, error) {
 	failed := errUnreachable
 	for _, base := range s.Bases() {
-		req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
-		if err != nil {
-			return nil, fmt.Errorf("ask %s: %w", base, err)
-		}
-		req.Header = header.Clone()
-		resp, err := s.Client.Do(req)
+		resp, err := s.ask(ctx, s.Client, base, method, path, header)
 		if err == nil {
 			return resp, nil
 		}
-		var where *url.Error // its text repeats the whole URL
-		if errors.As(err, &where) {
-			err = where.Err
-		}
 		failed = fmt.Errorf("%w; %s: %w", failed, base, err)
 		if ctx.Err() != nil {
-			break
+			return nil, failed
+		}
+	}
+	if s.Others != nil && byDigest(path) {
+		for _, base := range s.Others() {
+			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil && resp.StatusCode < http.StatusMultipleChoices {
+				return resp, nil
+			} else if err == nil {
+				resp.Body.Close()
+			}
 		}
 	}
 	return nil, failed
+}
+
+// byDigest says whether a path names its content, so that it does not matter who
+// gives it.
+func byDigest(path string) bool {
+	return strings.Contains(path[strings.LastIndexByte(path, '/')+1:], ":")
+}
+
+func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method, path string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header.Clone()
+	resp, err := client.Do(req)
+	var where *url.Error // its text repeats the whole URL
+	if errors.As(err, &where) {
+		err = where.Err
+	}
+	return resp, err
 }

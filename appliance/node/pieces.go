@@ -1,0 +1,77 @@
+package node
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/registry"
+)
+
+// pushed is the manager's registry as the exchange of pieces sees it.
+type pushed struct{ *registry.Registry }
+
+// Open implements exchange.Store.
+func (p pushed) Open(d digest.Digest) (exchange.Blob, bool) {
+	b, err := p.OpenBlob(d)
+	if err != nil {
+		return nil, false
+	}
+	return b, true
+}
+
+// exchanging are the options of the exchange that a manager and a worker share.
+func (g *ground) exchanging(nodes *http.Client) exchange.Options {
+	return exchange.Options{
+		Network: exchange.HTTPNetwork{Client: nodes},
+		Self:    g.nodeAddr(g.addr),
+		Upload:  limiter(int64(g.cfg.Mirror.UploadRate)), Download: limiter(int64(g.cfg.Mirror.DownloadRate)),
+	}
+}
+
+// limiter limits to so many bytes a second; 0 means no limit.
+func limiter(rateLimit int64) *rate.Limiter {
+	if rateLimit == 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(rateLimit), 64<<10)
+}
+
+func (g *ground) nodeAddr(a netip.Addr) string {
+	return netip.AddrPortFrom(a, g.cfg.Node.Port).String()
+}
+
+// around are the addresses of the other nodes that are up.
+func (g *ground) others(members []gossip.Member) (list []string) {
+	for _, m := range members {
+		if m.State == gossip.Alive && m.Addr != g.addr {
+			list = append(list, g.nodeAddr(m.Addr))
+		}
+	}
+	return list
+}
+
+// asker names the node that sent a request as others reach it: by the address that
+// gossip has of it or, where it has none, by that from which it asks.
+func (g *ground) asker(members func() []gossip.Member) func(*http.Request) string {
+	return func(r *http.Request) string {
+		info, _ := join.PeerFrom(r.Context())
+		for _, m := range members() {
+			if m.ID == info.ID {
+				return g.nodeAddr(m.Addr)
+			}
+		}
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		addr, err := netip.ParseAddr(host)
+		if err != nil {
+			return ""
+		}
+		return g.nodeAddr(addr.Unmap())
+	}
+}

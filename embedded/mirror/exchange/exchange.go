@@ -1,0 +1,175 @@
+package exchange
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/time/rate"
+)
+
+// Store has the blobs that are here whole.
+type Store interface {
+	// Open opens a blob; ok is false if it is not here whole.
+	Open(d digest.Digest) (b Blob, ok bool)
+}
+
+// Blob is an open blob.
+type Blob interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64 // in bytes
+}
+
+// Options of an exchange. Zero values mean the defaults.
+type Options struct {
+	Store   Store
+	Network Network
+	// Self is this node's own address and port, which is never asked.
+	Self string
+	// Trackers are the nodes that have every blob and know who takes part; nil on
+	// such a node itself.
+	Trackers func() []string
+	// Nodes are all others. They are asked where no tracker answers.
+	Nodes func() []string
+	// Slots is how many pieces are sent at a time; 4.
+	Slots int
+	// Copies is how often a node gives out each piece of a blob of its own choice
+	// before it leaves that to others; 2.
+	Copies int
+	// Flights is how many pieces of a blob are under way at a time; 4.
+	Flights int
+	// Peers is with how many others a blob is exchanged at a time; 10.
+	Peers int
+	// Patience is how long a fetch goes on that gets nothing; 30 s.
+	Patience time.Duration
+	// Upload and Download limit the bytes a second; nil means no limit.
+	Upload, Download *rate.Limiter
+}
+
+func (o Options) withDefaults() Options {
+	o.Slots = cmp.Or(o.Slots, 4)
+	o.Copies = cmp.Or(o.Copies, 2)
+	o.Flights = cmp.Or(o.Flights, 4)
+	o.Peers = cmp.Or(o.Peers, 10)
+	o.Patience = cmp.Or(o.Patience, 30*time.Second)
+	if o.Trackers == nil {
+		o.Trackers = func() []string { return nil }
+	}
+	if o.Nodes == nil {
+		o.Nodes = func() []string { return nil }
+	}
+	return o
+}
+
+// Exchange gives pieces of blobs to other nodes and gets them from there. All
+// methods may be called at the same time.
+type Exchange struct {
+	o       Options
+	log     *slog.Logger
+	tables  *tables
+	tracker *tracker
+	slots   *slots
+	buffers *buffers
+	stats   counters
+
+	// Tests cut smaller.
+	minSize, slowRate int64
+	pieceSize         func(blob int64) int64
+
+	mu      sync.Mutex
+	fetches map[digest.Digest]*fetch
+	given   *lru.Cache[digest.Digest, *handout]
+}
+
+// remembered is of how many blobs an exchange remembers how they are cut and who
+// takes part.
+const remembered = 256
+
+// New makes an exchange. It does nothing by itself.
+func New(o Options, log *slog.Logger) *Exchange {
+	o = o.withDefaults()
+	given, _ := lru.New[digest.Digest, *handout](remembered) // fails for sizes below 1 only
+	return &Exchange{
+		o: o, log: log, tables: newTables(), tracker: newTracker(), slots: newSlots(o.Slots),
+		buffers: newBuffers(), fetches: map[digest.Digest]*fetch{}, given: given,
+		minSize: MinSize, slowRate: slowRate, pieceSize: pieceSize,
+	}
+}
+
+// Sink is where a fetched blob goes.
+type Sink interface {
+	// Make makes room for a blob of the size given, in bytes.
+	Make(size int64) (File, error)
+	// Grown says how much of it can be read from the start.
+	Grown(readable int64)
+	// Keep is called when all of it is there and right, before other nodes are told to
+	// look for it in the Store.
+	Keep() error
+}
+
+// Fetch brings a blob from wherever it is, and returns when it is whole and kept,
+// when ctx ends, or when nobody had a new piece of it for Options.Patience. It is
+// called once at a time for a blob. ErrUnknown means that a tracker does not have
+// the blob or does not cut it, nothing having been made.
+func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error {
+	table, from, err := x.findTable(ctx, d)
+	if err != nil {
+		return err
+	}
+	file, err := into.Make(table.Size)
+	if err != nil {
+		return err
+	}
+	sure := from != "" && x.isTracker(from)
+	f := newFetch(ctx, x, newPartial(d, table, sure, file, into.Grown))
+	x.enter(f)
+	defer x.depart(f)
+	defer f.end()
+	if err := f.run(); err != nil {
+		if from != "" && err == ErrDigest { //nolint:errorlint // it is ours
+			x.tables.forget(d)
+		}
+		return err
+	}
+	x.tables.keep(d, table)
+	return into.Keep()
+}
+
+func (x *Exchange) isTracker(node string) bool {
+	for _, t := range x.o.Trackers() {
+		if t == node {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *Exchange) enter(f *fetch) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fetches[f.part.digest] = f
+}
+
+func (x *Exchange) depart(f *fetch) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.fetches, f.part.digest)
+}
+
+func (x *Exchange) underWay(d digest.Digest) *fetch {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.fetches[d]
+}
+
+func shuffled(nodes []string) []string {
+	rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+	return nodes
+}

@@ -1,0 +1,253 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// wrong is a body whose bytes are not right.
+type wrong struct{ io.ReadCloser }
+
+func (w wrong) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	for i := range p[:n] {
+		p[i] ^= 1
+	}
+	return n, err
+}
+
+// hanging is a body that does not come.
+type hanging struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (h hanging) Read([]byte) (int, error) {
+	<-h.ctx.Done()
+	return 0, h.ctx.Err()
+}
+
+// A node that does not do as it should hardly holds up the others, and nothing
+// wrong is ever read.
+func TestBadNode(t *testing.T) {
+	for name, spoil := range map[string]func(n *simNode){
+		"sends wrong bytes": func(n *simNode) {
+			n.give = func(_ context.Context, body io.ReadCloser) (io.ReadCloser, error) { return wrong{body}, nil }
+		},
+		"hangs after the header": func(n *simNode) {
+			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) { return hanging{body, ctx}, nil }
+		},
+		"hangs before the header": func(n *simNode) {
+			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+				<-ctx.Done()
+				return nil, errors.Join(ctx.Err(), body.Close())
+			}
+		},
+		"breaks off": func(n *simNode) {
+			n.give = func(_ context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+				return struct {
+					io.Reader
+					io.Closer
+				}{io.LimitReader(body, simPiece/2), body}, nil
+			}
+		},
+		"is slow":            func(n *simNode) { n.up.rate = 10e3 / 8 },
+		"lies about the lot": func(n *simNode) { n.claim = func(b Bitmap) Bitmap { return fullBitmap(len(b) * 8) } },
+		"talks nonsense":     func(n *simNode) { n.claim = func(b Bitmap) Bitmap { return make(Bitmap, len(b)+3) } },
+		"dies": func(n *simNode) {
+			time.AfterFunc(time.Second, func() { n.set(func() { n.dead = true }) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 10, 100*mbit)
+				img := c.push(42)
+				bad := c.nodes[0]
+				spoil(bad)
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() { _ = bad.fetch(ctx, img.digest, img.data) }()
+				c.wants(img, c.nodes[1:]...)()
+				cancel()
+				if took := c.took() / img.oneCopy(100*mbit); took > 2 {
+					t.Errorf("it took %.2f × one copy", took)
+				}
+				if name == "sends wrong bytes" {
+					var found int64
+					for _, n := range c.nodes {
+						found += n.Stats().BadPieces
+					}
+					if found == 0 || found > 9*perPeer {
+						t.Errorf("%d wrong pieces were found", found)
+					}
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// heldByNodes counts the pieces that the nodes have together.
+func (c *cluster) heldByNodes(i image) int {
+	all := newBitmap(1 << 10)
+	for _, n := range c.nodes {
+		if f := n.underWay(i.digest); f != nil {
+			have, _, _ := f.part.state()
+			for k := range have {
+				all[k] |= have[k]
+			}
+		}
+	}
+	return all.count()
+}
+
+// The manager is not needed any more once the nodes have all pieces together.
+func TestManagerDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 100*mbit)
+		img := c.push(42)
+		wait := c.wants(img, c.nodes...)
+		for c.heldByNodes(img) < 42 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		sent := float64(c.manager.Stats().Sent) / float64(len(img.data))
+		c.manager.set(func() { c.manager.dead = true })
+		wait()
+		if took := c.took() / img.oneCopy(100*mbit); took > 2 || sent > 1.3 {
+			t.Errorf("it took %.2f × one copy; the manager had sent %.2f ×", took, sent)
+		}
+		late := c.addNode(100 * mbit) // it finds a table and all pieces at the others
+		c.wants(img, late)()
+	})
+}
+
+func TestManagerDies_WithPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, 100*mbit)
+		img := c.push(42)
+		time.AfterFunc(time.Second, func() { c.manager.set(func() { c.manager.dead = true }) })
+		err := c.nodes[0].fetch(t.Context(), img.digest, img.data)
+		if err == nil || !strings.Contains(err.Error(), "of 42 pieces") || !strings.Contains(err.Error(), "manager: no answer") {
+			t.Error(err)
+		}
+		if took := c.took(); took < 30 || took > 35 {
+			t.Errorf("it gave up after %.0f s", took)
+		}
+	})
+}
+
+func TestPartitionHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 100*mbit)
+		img := c.push(42)
+		wait := c.wants(img, c.nodes...)
+		time.Sleep(time.Second)
+		island := func(number int) {
+			for _, n := range c.nodes[5:] {
+				n.set(func() { n.island = number })
+			}
+		}
+		island(1)
+		time.Sleep(10 * time.Second)
+		island(0)
+		healed := time.Now()
+		wait()
+		if took := time.Since(healed); took > 10*time.Second {
+			t.Errorf("it took %v after the partition", took)
+		}
+	})
+}
+
+var errFull = errors.New("no space left on device")
+
+// fullFile is a disk that fills up.
+type fullFile struct {
+	*memFile
+	left int
+}
+
+func (f *fullFile) Make(size int64) (File, error) {
+	if _, err := f.memFile.Make(size); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *fullFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, errFull
+	}
+	return f.memFile.WriteAt(p, off)
+}
+
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 5, 100*mbit)
+		img := c.push(42)
+		wait := c.wants(img, c.nodes[1:]...)
+		full := &fullFile{&memFile{n: c.nodes[0], want: img.data, d: img.digest}, 10}
+		if err := c.nodes[0].Fetch(t.Context(), img.digest, full); !errors.Is(err, ErrNoRoom) || !errors.Is(err, errFull) {
+			t.Error(err)
+		}
+		wait()
+	})
+}
+
+// A table from a node that is not a tracker is not trusted before the digest is
+// right.
+func TestWrongTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, 100*mbit)
+		img := c.push(42)
+		c.manager.set(func() { c.manager.dead = true })
+		lie := append([]byte(nil), img.data...)
+		lie[5000] ^= 1
+		c.nodes[1].set(func() { c.nodes[1].blobs[img.digest] = lie })
+		f := &memFile{n: c.nodes[0], want: img.data, d: img.digest}
+		if err := c.nodes[0].Fetch(t.Context(), img.digest, f); !errors.Is(err, ErrDigest) {
+			t.Error(err)
+		}
+		if f.readable > 0 || f.wrong != nil {
+			t.Errorf("%d bytes could be read, %v", f.readable, f.wrong)
+		}
+	})
+}
+
+// Who ends a fetch leaves nothing behind.
+func TestFetchIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, 1*mbit)
+		img := c.push(42)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := c.nodes[0].fetch(ctx, img.digest, img.data); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if c.took() > 3.1 {
+			t.Errorf("after %.1f s", c.took())
+		}
+	})
+}
+
+func TestTable_Decode(t *testing.T) {
+	table, err := makeTable(strings.NewReader("hello"), 5, pieceSize(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := table.encode()
+	if got, err := decodeTable(good); err != nil || got.Size != 5 || got.Sums[0] != table.Sums[0] {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, bad := range map[string][]byte{
+		"empty": nil, "short": good[:len(good)-1], "no sums": good[:16],
+		"two sums": append(append([]byte(nil), good...), good[16:]...), "no size": append(make([]byte, 8), good[8:]...),
+	} {
+		if got, err := decodeTable(bad); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// reviewEvery is how often a fetch looks whether something is too slow, and asks
+	// again whom it let rest.
+	reviewEvery = 100 * time.Millisecond
+	// meetEvery is how often it asks a tracker for more nodes.
+	meetEvery = 2 * time.Second
+)
+
+// fetch brings one blob. All its state but part belongs to the goroutine of run;
+// others hand it what they want done.
+type fetch struct {
+	x      *Exchange
+	part   *partial
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	do     chan func()
+
+	peers    map[string]*peer
+	known    map[string]struct{} // nodes that are no peers now
+	flights  map[*flight]struct{}
+	met      time.Time     // when trackers were asked last
+	typical  time.Duration // that a piece takes
+	gained   time.Time     // when the last bytes came
+	alone    time.Time     // since when nobody but a tracker has what is missing; zero: somebody does
+	fatal    error
+	lastFail error // of a node, for the message
+}
+
+func newFetch(ctx context.Context, x *Exchange, part *partial) *fetch {
+	ctx, cancel := context.WithCancel(ctx)
+	return &fetch{
+		x: x, part: part, ctx: ctx, cancel: cancel, do: make(chan func()),
+		peers: map[string]*peer{}, known: map[string]struct{}{}, flights: map[*flight]struct{}{}, gained: time.Now(),
+	}
+}
+
+// end stops all that run has begun, and waits for it.
+func (f *fetch) end() {
+	f.cancel()
+	f.wg.Wait()
+}
+
+// later hands do to the goroutine of run. It does not wait for it to be done.
+func (f *fetch) later(do func()) {
+	select {
+	case f.do <- do:
+	case <-f.ctx.Done():
+	}
+}
+
+// introduce tells a fetch of a node that takes part. It may be called by anyone.
+func (f *fetch) introduce(node string) { f.later(func() { f.meet(node, true) }) }
+
+func (f *fetch) run() error {
+	for _, t := range f.x.o.Trackers() {
+		f.peers[t] = &peer{addr: t, tracker: true, have: fullBitmap(f.part.table.pieces())}
+	}
+	f.discover()
+	review := time.NewTicker(reviewEvery)
+	defer review.Stop()
+	for {
+		_, missing, _ := f.part.state()
+		if missing == 0 {
+			return f.fatal
+		}
+		f.assign()
+		select {
+		case do := <-f.do:
+			do()
+		case <-review.C:
+			f.review()
+		case <-f.ctx.Done():
+			return f.ctx.Err()
+		}
+		if f.fatal != nil {
+			return f.fatal
+		}
+	}
+}
+
+// review looks after what does not move by itself.
+func (f *fetch) review() {
+	now := time.Now()
+	f.reviewFlights(now)
+	f.refresh(now)
+	if now.Sub(f.met) > meetEvery {
+		f.discover()
+	}
+	if now.Sub(f.gained) > f.x.o.Patience {
+		have, missing, _ := f.part.state()
+		failed := f.lastFail
+		if failed == nil {
+			failed = errors.New("no node that has them is known")
+		}
+		f.fatal = fmt.Errorf("nobody gives the missing %d of %d pieces: %w", missing, have.count()+missing, failed)
+	}
+}
+
+// discover asks who else takes part: a tracker or, where none answers, all nodes.
+func (f *fetch) discover() {
+	f.met = time.Now()
+	f.wg.Go(func() {
+		nodes := f.participants()
+		f.later(func() {
+			for _, n := range nodes {
+				f.meet(n, false)
+			}
+		})
+	})
+}
+
+func (f *fetch) participants() []string {
+	ctx, cancel := context.WithTimeout(f.ctx, meetEvery)
+	defer cancel()
+	for _, t := range f.x.o.Trackers() {
+		if nodes, err := f.x.o.Network.Join(ctx, t, f.part.digest); err == nil {
+			return nodes
+		}
+	}
+	return shuffled(f.x.o.Nodes())
+}

@@ -1,0 +1,205 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// slowAfter is after what time without progress a piece is asked for elsewhere
+	// too, and slowRate what counts as progress, in bytes a second.
+	slowAfter = time.Second
+	slowRate  = 32 << 10
+	// stalledAfter is after what time without a byte a node is given up.
+	stalledAfter = 5 * time.Second
+	// chunk is how much is read at a time.
+	chunk = 64 << 10
+)
+
+// flight is a piece on its way from a peer.
+type flight struct {
+	peer   *peer
+	ask    Ask
+	piece  int // -1 until a tracker has chosen
+	began  time.Time
+	cancel context.CancelFunc
+	got    atomic.Int64 // bytes
+
+	// What review found.
+	seen   int64
+	seenAt time.Time // of the last look
+	moved  time.Time // when bytes came last
+	rate   float64   // bytes a second
+	crawls bool      // below slowRate
+	slow   bool      // and much slower than the others
+}
+
+// measure takes the rate of a flight once in slowAfter, and reports whether bytes
+// came since.
+func (fl *flight) measure(now time.Time, slowRate int64) (moved bool) {
+	since := now.Sub(fl.seenAt)
+	if since < slowAfter {
+		return false
+	}
+	got := fl.got.Load()
+	if moved = got > fl.seen; moved {
+		fl.moved = now
+	}
+	fl.rate = float64(got-fl.seen) / since.Seconds()
+	fl.crawls = fl.rate < float64(slowRate)
+	fl.seen, fl.seenAt = got, now
+	return moved
+}
+
+// reviewFlights finds out which flights are slow, and ends those that stand still.
+// Where all crawl it is this node's own line, and asking others would only make it
+// worse.
+func (f *fetch) reviewFlights(now time.Time) {
+	var sum float64
+	for fl := range f.flights {
+		if fl.measure(now, f.x.slowRate) {
+			f.gained = now
+		}
+		sum += fl.rate
+	}
+	mean := sum / float64(max(len(f.flights), 1))
+	for fl := range f.flights {
+		fl.slow = fl.crawls && (fl.rate == 0 || 4*fl.rate < mean)
+		fl.peer.slow = fl.peer.slow || fl.slow
+		if fl.stalled(now) {
+			fl.cancel()
+		}
+	}
+}
+
+// launch asks a peer for a piece.
+func (f *fetch) launch(p *peer, ask Ask) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	now := time.Now()
+	fl := &flight{peer: p, ask: ask, piece: ask.Piece, began: now, cancel: cancel, seenAt: now, moved: now}
+	f.flights[fl] = struct{}{}
+	p.flights++
+	f.wg.Go(func() {
+		defer cancel()
+		fresh, err := f.fly(ctx, fl)
+		f.later(func() { f.land(fl, fresh, err) })
+	})
+}
+
+// fly brings a piece and puts it in its place.
+func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
+	buf, err := f.x.buffers.take(ctx, f.part.table.Piece)
+	if err != nil {
+		return false, err
+	}
+	defer f.x.buffers.give(buf)
+	piece, body, err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.digest, fl.ask)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	if piece < 0 || piece >= f.part.table.pieces() || fl.ask.Piece >= 0 && piece != fl.ask.Piece {
+		return false, fmt.Errorf("it sends piece %d", piece)
+	}
+	if fl.ask.Piece < 0 {
+		f.later(func() { f.chosen(fl, piece) })
+	}
+	_, length := f.part.table.span(piece)
+	data := buf[:length]
+	if err := read(limited(ctx, body, f.x.o.Download), data, &fl.got); err != nil {
+		return false, err
+	}
+	if fl.peer.tracker {
+		f.x.stats.fromTrackers.Add(length)
+	} else {
+		f.x.stats.fromPeers.Add(length)
+	}
+	if fresh, err = f.part.put(piece, data); err != nil || !fresh {
+		return false, err
+	}
+	return true, f.part.advance()
+}
+
+func read(r io.Reader, data []byte, got *atomic.Int64) error {
+	for n := 0; n < len(data); {
+		m, err := r.Read(data[n:min(n+chunk, len(data))])
+		n += m
+		got.Add(int64(m))
+		switch {
+		case n == len(data):
+			return nil
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// chosen takes up what piece a tracker sends. If it comes from elsewhere already,
+// this one is not needed.
+func (f *fetch) chosen(fl *flight, piece int) {
+	if _, flying := f.flights[fl]; !flying {
+		return
+	}
+	needed := !f.part.has(piece)
+	for other := range f.flights {
+		needed = needed && (other.piece != piece || other.slow)
+	}
+	fl.piece = piece
+	if !needed {
+		fl.cancel()
+	}
+}
+
+// land takes up how a flight ended.
+func (f *fetch) land(fl *flight, fresh bool, err error) {
+	now := time.Now()
+	p := fl.peer
+	delete(f.flights, fl)
+	p.flights--
+	switch {
+	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrDigest):
+		f.fatal = err
+	case fresh:
+		f.gained = now
+		f.typical += (now.Sub(fl.began) - f.typical) / 4
+		p.strikes, p.slow = 0, fl.slow
+		f.callOff(fl.piece)
+	case err == nil: // another was quicker
+	case errors.Is(err, ErrBusy):
+		p.pauseFor(now, busyRest)
+	case errors.Is(err, ErrEnough):
+		p.pauseFor(now, enoughRest)
+	case errors.Is(err, context.Canceled) && !fl.stalled(now):
+	case errors.Is(err, errPiece):
+		f.x.log.Warn("a node sends wrong bytes", "node", p.addr, "digest", f.part.digest, "piece", fl.piece)
+		f.x.stats.badPieces.Add(1)
+		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
+		p.banned = !p.tracker
+		p.strike(now)
+	default:
+		f.x.stats.retries.Add(1)
+		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
+		if errors.Is(err, ErrUnknown) && fl.piece >= 0 && fl.piece < f.part.table.pieces() && !p.tracker {
+			p.have.unset(fl.piece)
+		}
+		p.strike(now)
+	}
+}
+
+func (fl *flight) stalled(now time.Time) bool { return now.Sub(fl.moved) > stalledAfter }
+
+// callOff ends the flights of a piece that is there.
+func (f *fetch) callOff(piece int) {
+	for fl := range f.flights {
+		if fl.piece == piece {
+			fl.cancel()
+		}
+	}
+}

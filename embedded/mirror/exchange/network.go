@@ -1,0 +1,48 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Network reaches other nodes, which are named by address and port. Its methods
+// are called at the same time. Errors other than those below mean that the node
+// does not answer as it should.
+type Network interface {
+	// Table asks how a blob is cut.
+	Table(ctx context.Context, node string, d digest.Digest) (*Table, error)
+	// Join tells a tracker that this node takes part in the exchange of a blob, and
+	// returns some others that do.
+	Join(ctx context.Context, tracker string, d digest.Digest) (nodes []string, err error)
+	// Follow calls see with what a node has of a blob, at once and whenever there is
+	// more, until it has the whole or gives the blob up, which is no error.
+	Follow(ctx context.Context, node string, d digest.Digest, see func(News)) error
+	// Take asks for a piece. The body has exactly that and is to be closed.
+	Take(ctx context.Context, node string, d digest.Digest, ask Ask) (piece int, body io.ReadCloser, err error)
+}
+
+var (
+	// ErrUnknown: the node has nothing of the blob, or not this piece.
+	ErrUnknown = errors.New("the node does not have it")
+	// ErrBusy: the node sends to as many others as it will at a time.
+	ErrBusy = errors.New("the node is busy")
+	// ErrEnough: the node has given each of the pieces out often enough for others to
+	// have them.
+	ErrEnough = errors.New("the node leaves this to others")
+)
+
+// News is what a node has of a blob.
+type News struct {
+	Have  Bitmap   `json:"have"`
+	Nodes []string `json:"nodes,omitempty"` // others that take part
+}
+
+// Ask names one piece or, to a node that has all, those of which any will do.
+type Ask struct {
+	Piece  int    `json:"piece"` // if Want is empty
+	Want   Bitmap `json:"want,omitempty"`
+	Urgent bool   `json:"urgent,omitempty"` // nobody else is known to have one of them
+}

@@ -1,0 +1,197 @@
+package exchange
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// perPeer is how many pieces are asked of one node at a time: the next is on its
+	// way while one is checked.
+	perPeer = 2
+	// busyRest is for how long a node is let alone that is busy, and enoughRest one
+	// that leaves a piece to others.
+	busyRest   = 30 * time.Millisecond
+	enoughRest = 250 * time.Millisecond
+	// strikeRest is for how long a node is let alone that failed; it doubles with each
+	// failure in a row. After strikesOut of them another takes its place.
+	strikeRest = 500 * time.Millisecond
+	strikesOut = 5
+	// strangersMost bounds those that come by themselves, beyond Options.Peers.
+	strangersMost = 10
+	// uselessFor is for how long a peer may have nothing to give before another takes
+	// its place, and knownMost bounds those that wait for one.
+	uselessFor = 300 * time.Millisecond
+	knownMost  = 200
+)
+
+// peer is another node as a fetch sees it.
+type peer struct {
+	addr      string
+	tracker   bool // has all, and chooses itself what it gives
+	have      Bitmap
+	following bool
+	unfollow  context.CancelFunc
+	useful    time.Time // when it had something to give last
+	flights   int
+	rest      time.Time // until when it is not asked
+	strikes   int       // in a row
+	slow      bool      // did not send what it should lately
+	banned    bool      // sent wrong bytes
+}
+
+// free says whether a peer can be asked for a piece.
+func (p *peer) free(now time.Time) bool {
+	most := perPeer
+	if p.slow {
+		most = 1
+	}
+	return !p.banned && p.flights < most && !now.Before(p.rest)
+}
+
+// strike lets a peer rest after a failure.
+func (p *peer) strike(now time.Time) {
+	p.rest = now.Add(strikeRest << min(p.strikes, 6))
+	p.strikes++
+}
+
+// pauseFor lets a peer rest for about so long: many who were told the same shall not
+// come back at the same moment.
+func (p *peer) pauseFor(now time.Time, d time.Duration) {
+	p.rest = now.Add(d/2 + rand.N(d))
+}
+
+// meet remembers a node that takes part, and begins the exchange with it if there
+// is room. One that came by itself finds more room.
+func (f *fetch) meet(node string, came bool) {
+	if node == "" || node == f.x.o.Self {
+		return
+	}
+	p := f.peers[node]
+	if p == nil {
+		most := f.x.o.Peers
+		if came {
+			most += strangersMost
+		}
+		if len(f.peers) >= most {
+			if len(f.known) < knownMost {
+				f.known[node] = struct{}{}
+			}
+			return
+		}
+		p = &peer{addr: node, have: newBitmap(f.part.table.pieces()), useful: time.Now()}
+		f.peers[node] = p
+		delete(f.known, node)
+	}
+	f.resume(p)
+}
+
+// resume follows a peer, unless it is followed or there is no use in it.
+func (f *fetch) resume(p *peer) {
+	if p.tracker || p.banned || p.following || time.Now().Before(p.rest) || p.have.count() == f.part.table.pieces() {
+		return
+	}
+	p.following = true
+	ctx, cancel := context.WithCancel(f.ctx)
+	p.unfollow = cancel
+	f.wg.Go(func() { defer cancel(); f.follow(ctx, p) })
+}
+
+// refresh puts others in the place of peers that had nothing to give for a while.
+func (f *fetch) refresh(now time.Time) {
+	open, _ := f.open(now)
+	for _, p := range f.peers {
+		if p.tracker {
+			continue
+		}
+		f.resume(p)
+		if p.flights > 0 || p.offers(open) {
+			p.useful = now
+		}
+		if len(f.known) > 0 && now.Sub(p.useful) > uselessFor {
+			f.drop(p)
+		}
+	}
+	for node := range f.known {
+		if len(f.peers) >= f.x.o.Peers {
+			break
+		}
+		f.meet(node, false)
+	}
+}
+
+// offers says whether a peer has one of the pieces.
+func (p *peer) offers(pieces Bitmap) bool {
+	for i := range pieces {
+		if pieces[i]&p.have[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// follow takes up what a peer has for as long as it says so.
+func (f *fetch) follow(ctx context.Context, p *peer) {
+	err := f.x.o.Network.Follow(ctx, p.addr, f.part.digest, func(n News) {
+		f.later(func() {
+			f.hear(p, n)
+		})
+	})
+	f.later(func() {
+		p.following = false
+		switch {
+		case err == nil, errors.Is(err, context.Canceled):
+		case errors.Is(err, ErrUnknown): // it may have it later
+			p.pauseFor(time.Now(), 2*meetEvery)
+			f.drop(p)
+		default:
+			f.lastFail = err
+			p.strike(time.Now())
+			if p.strikes > strikesOut {
+				f.drop(p)
+			}
+		}
+	})
+}
+
+// hear takes up news of a peer.
+func (f *fetch) hear(p *peer, n News) {
+	if len(n.Have) == len(p.have) {
+		p.have = n.Have
+	}
+	for _, node := range n.Nodes {
+		f.meet(node, false)
+	}
+}
+
+// drop makes room for another peer, unless pieces of this one are under way.
+func (f *fetch) drop(p *peer) {
+	if p.flights > 0 || p.banned {
+		return
+	}
+	if p.unfollow != nil {
+		p.unfollow()
+	}
+	if p.strikes == 0 {
+		f.known[p.addr] = struct{}{}
+	}
+	delete(f.peers, p.addr)
+}
+
+// least orders peers by how likely they are to be quick.
+func least(a, b *peer) int {
+	if a.slow != b.slow {
+		return cmp.Compare(btoi(a.slow), btoi(b.slow))
+	}
+	return cmp.Compare(a.flights, b.flights)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,206 @@
+package exchange
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// randomFirst is of how many pieces the first ones are taken at random, so that
+	// those who begin together soon have something for each other.
+	randomFirst = 2
+	// aloneFor is after what time without anybody else who has a piece a tracker is
+	// asked urgently.
+	aloneFor = 500 * time.Millisecond
+	// endFor is after what time, at least, the last pieces are asked for twice.
+	endFor = 250 * time.Millisecond
+)
+
+// assign asks for pieces as long as there is whom to ask and what for.
+func (f *fetch) assign() {
+	now := time.Now()
+	open, late := f.open(now)
+	for f.hasRoom() {
+		p, piece := f.pick(now, open)
+		if p == nil {
+			p, piece = f.pick(now, late)
+		}
+		if p == nil {
+			break
+		}
+		open.unset(piece)
+		late.unset(piece)
+		f.launch(p, Ask{Piece: piece})
+	}
+	f.askTrackers(now, open, late)
+}
+
+// open returns the pieces that nobody is asked for and, of the others, those that
+// take too long and that only one is asked for. Once nobody is asked for nothing any
+// more, what takes longer than it should counts as such: the end shall not hang on
+// one node.
+func (f *fetch) open(now time.Time) (open, late Bitmap) {
+	have, _, _ := f.part.state()
+	n := f.part.table.pieces()
+	open, late = newBitmap(n), newBitmap(n)
+	asked := make([]int, n)
+	for fl := range f.flights {
+		if fl.piece >= 0 {
+			asked[fl.piece]++
+		}
+	}
+	for i := range n {
+		if !have.Has(i) && asked[i] == 0 {
+			open.set(i)
+		}
+	}
+	end := open.count() == 0
+	for fl := range f.flights {
+		if i := fl.piece; i >= 0 && asked[i] == 1 && !have.Has(i) && (fl.slow || end && now.Sub(fl.began) > f.patient()) {
+			late.set(i)
+		}
+	}
+	return open, late
+}
+
+// patient is how long a piece may take at the end.
+func (f *fetch) patient() time.Duration { return max(endFor, 2*f.typical) }
+
+// hasRoom says whether a peer can be asked for one more piece. Slow ones leave room
+// for others, and where all crawl there is room to find out whether one does not.
+func (f *fetch) hasRoom() bool {
+	all, slow, crawl := 0, 0, 0
+	for fl := range f.flights {
+		if fl.peer.tracker {
+			continue
+		}
+		all++
+		if fl.slow {
+			slow++
+		}
+		if fl.crawls {
+			crawl++
+		}
+	}
+	most := f.x.o.Flights
+	if crawl == all && all == most {
+		most++
+	}
+	return all-slow < most && all < 2*f.x.o.Flights
+}
+
+// pick chooses the rarest of the pieces that a free peer has, and of these peers
+// the one that is likely to be quick.
+func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
+	n := f.part.table.pieces()
+	have, offered := make([]int, n), make([]bool, n)
+	for _, p := range f.peers {
+		free := p.free(now) && !p.tracker
+		for i := range n {
+			if p.have.Has(i) && !p.tracker {
+				have[i]++
+				offered[i] = offered[i] || free && of.Has(i) && !f.asks(p, i)
+			}
+		}
+	}
+	best, ties := -1, 0
+	mine, _, _ := f.part.state()
+	random := mine.count() < randomFirst
+	for i := range n {
+		switch {
+		case !offered[i]:
+		case best < 0 || !random && have[i] < have[best]:
+			best, ties = i, 1
+		case random || have[i] == have[best]:
+			if ties++; rand.N(ties) == 0 {
+				best = i
+			}
+		}
+	}
+	if best < 0 {
+		return nil, 0
+	}
+	var of1 *peer
+	ties = 0
+	for _, p := range f.peers {
+		if p.tracker || !p.free(now) || !p.have.Has(best) || f.asks(p, best) {
+			continue
+		}
+		switch c := 0; {
+		case of1 == nil:
+			of1, ties = p, 1
+		default:
+			if c = least(p, of1); c < 0 {
+				of1, ties = p, 1
+			} else if c == 0 {
+				if ties++; rand.N(ties) == 0 {
+					of1 = p
+				}
+			}
+		}
+	}
+	return of1, best
+}
+
+// asks says whether a piece is under way from a peer.
+func (f *fetch) asks(p *peer, piece int) bool {
+	for fl := range f.flights {
+		if fl.peer == p && fl.piece == piece {
+			return true
+		}
+	}
+	return false
+}
+
+// askTrackers asks a tracker for any piece that nobody else is asked for.
+func (f *fetch) askTrackers(now time.Time, open, late Bitmap) {
+	want := open
+	if want.count() == 0 {
+		want = late
+	}
+	if want.count() == 0 {
+		return
+	}
+	urgent := f.urgent(now, want)
+	for _, p := range f.peers {
+		if p.tracker && p.free(now) && f.choosing(p) == 0 {
+			f.launch(p, Ask{Piece: -1, Want: want, Urgent: urgent})
+			return
+		}
+	}
+}
+
+// choosing counts the questions to a tracker of which it is not known yet what
+// piece they bring.
+func (f *fetch) choosing(p *peer) (n int) {
+	for fl := range f.flights {
+		if fl.peer == p && fl.piece < 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// urgent says whether one of the wanted pieces was for some time with nobody but
+// trackers.
+func (f *fetch) urgent(now time.Time, want Bitmap) bool {
+	offered := newBitmap(f.part.table.pieces())
+	for _, p := range f.peers {
+		if p.tracker || p.banned || p.slow || p.strikes > 0 {
+			continue
+		}
+		for i := range p.have {
+			offered[i] |= p.have[i]
+		}
+	}
+	for i := range want {
+		if want[i]&^offered[i] != 0 {
+			if f.alone.IsZero() {
+				f.alone = now
+			}
+			return now.Sub(f.alone) > aloneFor
+		}
+	}
+	f.alone = time.Time{}
+	return false
+}

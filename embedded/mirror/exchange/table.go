@@ -1,0 +1,87 @@
+package exchange
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// MinSize is the size from which a blob is cut; a smaller one is fetched whole,
+	// which costs less than asking who has it.
+	MinSize = 256 << 10
+	// maxPieces bounds a table that another node sends.
+	maxPieces = 1 << 16
+	sumSize   = sha256.Size
+)
+
+// pieceSize is that of the pieces of a blob: small enough that a piece is soon
+// passed on, large enough that a large blob has few.
+func pieceSize(size int64) int64 {
+	switch {
+	case size <= 256<<20:
+		return 1 << 20
+	case size <= 1<<30:
+		return 2 << 20
+	default:
+		return 4 << 20
+	}
+}
+
+// Table is how a blob is cut, with the SHA-256 of each piece.
+type Table struct {
+	Size  int64 // of the blob, in bytes
+	Piece int64 // size of all pieces but the last, in bytes
+	Sums  [][sumSize]byte
+}
+
+// makeTable reads a blob of the size given.
+func makeTable(r io.Reader, size, piece int64) (*Table, error) {
+	t := &Table{Size: size, Piece: piece}
+	h := sha256.New()
+	for left := size; left > 0; left -= t.Piece {
+		h.Reset()
+		if _, err := io.CopyN(h, r, min(left, t.Piece)); err != nil {
+			return nil, fmt.Errorf("cut a blob: %w", err)
+		}
+		t.Sums = append(t.Sums, [sumSize]byte(h.Sum(nil)))
+	}
+	return t, nil
+}
+
+func (t *Table) pieces() int { return len(t.Sums) }
+
+// span is where a piece lies, in bytes.
+func (t *Table) span(i int) (offset, length int64) {
+	offset = int64(i) * t.Piece
+	return offset, min(t.Piece, t.Size-offset)
+}
+
+// encode gives size and piece size, 8 bytes each and big-endian, then the sums.
+func (t *Table) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(t.Size))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Piece))
+	for _, s := range t.Sums {
+		b = append(b, s[:]...)
+	}
+	return b
+}
+
+var errTable = errors.New("not a table of pieces")
+
+func decodeTable(b []byte) (*Table, error) {
+	if len(b) < 16 || (len(b)-16)%sumSize != 0 {
+		return nil, errTable
+	}
+	t := &Table{Size: int64(binary.BigEndian.Uint64(b)), Piece: int64(binary.BigEndian.Uint64(b[8:]))}
+	n := int64(len(b)-16) / sumSize
+	if t.Size <= 0 || t.Piece != pieceSize(t.Size) || (t.Size-1)/t.Piece+1 != n || n > maxPieces {
+		return nil, errTable
+	}
+	for b = b[16:]; len(b) > 0; b = b[sumSize:] {
+		t.Sums = append(t.Sums, [sumSize]byte(b))
+	}
+	return t, nil
+}

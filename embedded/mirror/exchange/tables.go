@@ -1,0 +1,102 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// tables are those of the blobs that are here whole, made when first asked for.
+type tables struct {
+	mu    sync.Mutex
+	known *lru.Cache[digest.Digest, func() (*Table, error)]
+}
+
+func newTables() *tables {
+	c, _ := lru.New[digest.Digest, func() (*Table, error)](remembered)
+	return &tables{known: c}
+}
+
+// of returns the table of a blob; several who ask wait for the same reading.
+func (t *tables) of(d digest.Digest, b Blob, piece int64) (*Table, error) {
+	t.mu.Lock()
+	get, ok := t.known.Get(d)
+	if !ok {
+		get = sync.OnceValues(func() (*Table, error) { return makeTable(io.NewSectionReader(b, 0, b.Size()), b.Size(), piece) })
+		t.known.Add(d, get)
+	}
+	t.mu.Unlock()
+	table, err := get()
+	if err != nil {
+		t.forget(d)
+	}
+	return table, err
+}
+
+func (t *tables) keep(d digest.Digest, table *Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known.Add(d, func() (*Table, error) { return table, nil })
+}
+
+func (t *tables) forget(d digest.Digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known.Remove(d)
+}
+
+const (
+	tableTimeout = 5 * time.Second
+	// tableAsked is how many nodes are asked for a table at a time.
+	tableAsked = 8
+)
+
+// findTable asks the trackers how a blob is cut and, where none answers, the other
+// nodes. It says whom it has it from.
+func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *Table, from string, err error) {
+	ask := func(ctx context.Context, node string) (*Table, error) {
+		ctx, cancel := context.WithTimeout(ctx, tableTimeout)
+		defer cancel()
+		t, err := x.o.Network.Table(ctx, node, d)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", node, err)
+		}
+		return t, nil
+	}
+	failed := errors.New("no node is known")
+	for _, node := range x.o.Trackers() {
+		t, err := ask(ctx, node)
+		if err == nil || errors.Is(err, ErrUnknown) {
+			return t, node, err
+		}
+		failed = err
+	}
+	found := errors.New("found")
+	var once sync.Once
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(tableAsked)
+	for _, node := range shuffled(x.o.Nodes()) {
+		group.Go(func() error {
+			t, err := ask(gctx, node)
+			if err != nil {
+				return nil
+			}
+			once.Do(func() { table, from = t, node })
+			return found
+		})
+	}
+	if group.Wait() != nil {
+		return table, from, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	return nil, "", fmt.Errorf("%w, and no other node has it", failed)
+}

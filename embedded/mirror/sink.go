@@ -1,0 +1,90 @@
+package mirror
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+)
+
+// sink brings a download into the cache. It implements exchange.Sink.
+type sink struct {
+	d     *download
+	cache *cache
+	file  *os.File // nil: not made, or kept
+}
+
+// Make implements exchange.Sink.
+func (s *sink) Make(size int64) (exchange.File, error) {
+	d := s.d
+	if !s.cache.reserve(size) {
+		d.update(func() { d.size = size })
+		return nil, errNotKept
+	}
+	file, err := s.cache.create()
+	if err != nil {
+		s.cache.unreserve(size)
+		d.update(func() { d.size = size })
+		return nil, fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	s.file = file
+	d.update(func() { d.file, d.size = file, size })
+	return growing{file}, nil
+}
+
+// Grown implements exchange.Sink.
+func (s *sink) Grown(readable int64) { s.d.grown(readable) }
+
+// Keep implements exchange.Sink.
+func (s *sink) Keep() error {
+	kept, err := s.cache.commit(s.file, s.d.key, s.d.size)
+	if err != nil {
+		return fmt.Errorf("keep: %w: %w", errNotKept, err)
+	}
+	s.file = nil
+	s.d.update(func() { s.d.kept = kept })
+	return nil
+}
+
+// made says whether there is a file, which a failed download leaves behind.
+func (s *sink) made() bool { return s.file != nil }
+
+// undo takes back what Make made, if it is not kept.
+func (s *sink) undo() {
+	if s.file == nil {
+		return
+	}
+	_ = os.Remove(s.file.Name())
+	s.cache.unreserve(s.d.size)
+}
+
+// growing is the file of a download, for the exchange.
+type growing struct{ *os.File }
+
+// Open implements exchange.File.
+func (g growing) Open() (exchange.ReadAtCloser, error) { return os.Open(g.Name()) }
+
+// held is a kept blob, for the exchange.
+type held struct {
+	*os.File
+	cache *cache
+	entry *entry
+}
+
+func (h held) Size() int64 { return h.entry.size }
+
+func (h held) Close() error {
+	h.cache.release(h.entry)
+	return h.File.Close()
+}
+
+// Open implements exchange.Store.
+func (c *cache) Open(d digest.Digest) (exchange.Blob, bool) {
+	f, ent, ok := c.open(key{blobs, d})
+	if !ok {
+		return nil, false
+	}
+	return held{f, c, ent}, true
+}
