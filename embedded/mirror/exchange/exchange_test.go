@@ -1,3 +1,5 @@
+//go:build !race
+
 package exchange
 
 import (
@@ -8,10 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const mbit = 1e6
 
