@@ -55,7 +55,7 @@ func TestBuild_LinesAndID(t *testing.T) {
 	t.Parallel()
 	e := &engine{stream: built}
 	var got []string
-	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true}, func(l string) { got = append(got, l) })
+	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true, Builder: Classic}, func(p Progress) { got = append(got, p.Line) })
 	if err != nil || id != "sha256:final" {
 		t.Fatalf("id %q, %v", id, err)
 	}
@@ -92,7 +92,7 @@ func TestBuild_Errors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil, BuildOptions{}, func(string) {})
+			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil, BuildOptions{Builder: Classic}, func(Progress) {})
 			var failed *BuildError
 			if !errors.As(err, &failed) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("got %v\nwant %s", err, c.want)
