@@ -182,6 +182,7 @@ func TestBuildKit_Steps(t *testing.T) {
 		vertexes(vertex("[internal] load remote build context", 0, 1, ""), vertex("copy /context /", 1, 1, ""), vertex("[1/3] FROM x", 1, -1, ""), vertex(run, -1, -1, "")),
 		{Statuses: []*controlapi.VertexStatus{{ID: "a", Vertex: "[1/3] FROM x", Current: 5, Total: 9}, {ID: "b", Vertex: "[1/3] FROM x", Current: 1, Total: 1}}},
 		vertexes(vertex("[1/3] FROM x", 1, 2, ""), vertex(run, 2, -1, "")),
+		{Statuses: []*controlapi.VertexStatus{{ID: "a", Vertex: "[1/3] FROM x", Current: 9, Total: 9}}}, // too late
 		logged(run, "Collecting"), logged(run, " redis\n 10%\r 100%\r\nno end of line"),
 		vertexes(vertex(run, 2, 5, "")), vertexes(vertex(run, 2, 5, ""), cached),
 	}

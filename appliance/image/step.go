@@ -132,7 +132,7 @@ func stateOf(v *controlapi.Vertex) StepState {
 // load adds up the downloads of a step.
 func (t *tracker) load(news *controlapi.VertexStatus) {
 	s := t.steps[news.Vertex]
-	if s == nil || news.Total == 0 {
+	if s == nil || news.Total == 0 || s.State != StepRunning {
 		return
 	}
 	s.loads[news.ID] = [2]int64{news.Current, news.Total}
