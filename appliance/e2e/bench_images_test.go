@@ -124,10 +124,17 @@ func (d *distributing) round(image string) time.Duration {
 // sent is how many bytes have left the manager's network card.
 func (d *distributing) sent() float64 {
 	d.b.Helper()
-	text := d.manager.MustExec("cat", "/proc/net/dev")
-	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	if err != nil {
-		d.b.Fatal(err)
+	for line := range strings.Lines(d.manager.MustExec("cat", "/proc/net/dev")) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[0] != "eth0:" {
+			continue
+		}
+		n, err := strconv.ParseFloat(f[9], 64)
+		if err != nil {
+			d.b.Fatal(err)
+		}
+		return n
 	}
-	return n
+	d.b.Fatal("the manager has no eth0")
+	return 0
 }
