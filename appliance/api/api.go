@@ -56,6 +56,19 @@ type Registry struct {
 	Images   int    `json:"images"` // tags; on a worker 0
 	Used     int64  `json:"used"`   // bytes that a worker's mirror keeps
 	ReadOnly bool   `json:"read_only"`
+
+	Traffic Traffic `json:"traffic"`
+}
+
+// Traffic is what images moved since crawlbox was started, in bytes. Of a manager it
+// has what was sent to other nodes, nothing else.
+type Traffic struct {
+	FromManager int64 `json:"from_manager"`
+	FromNodes   int64 `json:"from_nodes"` // other than managers
+	FromCache   int64 `json:"from_cache"` // of this node, to its Docker
+	Sent        int64 `json:"sent"`       // to other nodes, in pieces
+	BadPieces   int64 `json:"bad_pieces"` // that did not match their checksum
+	Retries     int64 `json:"retries"`    // pieces that a node did not give as it should
 }
 
 // Queue is the embedded Redis queue.

@@ -49,7 +49,7 @@ type Backend interface {
 	Restart(ctx context.Context, service string, fn func(Event) error) error
 	History(ctx context.Context, service string) ([]history.Entry, error)
 
-	Images(ctx context.Context) ([]fleet.Image, error)
+	Images(ctx context.Context, nodes bool) ([]fleet.Image, error)
 	RemoveImage(ctx context.Context, ref string) error
 	CollectImages(ctx context.Context) (GCReport, error)
 

@@ -108,9 +108,10 @@ func (c *Client) Leave(ctx context.Context, force bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/leave?force="+strconv.FormatBool(force), nil, nil)
 }
 
-// Images returns the tags of the registry.
-func (c *Client) Images(ctx context.Context) (v []fleet.Image, err error) {
-	return v, c.call(ctx, http.MethodGet, "/v1/images", nil, &v)
+// Images returns the tags of the registry, and where nodes is set also on how many
+// nodes each is, for which all of them are asked.
+func (c *Client) Images(ctx context.Context, nodes bool) (v []fleet.Image, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/images?nodes="+strconv.FormatBool(nodes), nil, &v)
 }
 
 // RemoveImage removes a tag, such as spider:0.01.

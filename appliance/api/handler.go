@@ -63,7 +63,7 @@ func (h *handler) values() map[string]call {
 		"POST /v1/deploy/plan":                h.deployPlan,
 		"POST /v1/scale/plan":                 h.scalePlan,
 		"GET /v1/history/{service}":           func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
-		"GET /v1/images":                      func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
+		"GET /v1/images":                      h.images,
 		"DELETE /v1/images":                   h.removeImage,
 		"POST /v1/images/gc":                  func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
 		"GET /v1/queue":                       h.queueLen,
@@ -132,6 +132,14 @@ func (h *handler) tasks(r *http.Request) (any, error) {
 	}
 	q := r.URL.Query()
 	return list(h.b.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all}))
+}
+
+func (h *handler) images(r *http.Request) (any, error) {
+	nodes, err := flag(r, "nodes")
+	if err != nil {
+		return nil, err
+	}
+	return list(h.b.Images(r.Context(), nodes))
 }
 
 func (h *handler) removeImage(r *http.Request) (any, error) {

@@ -39,6 +39,8 @@ type backend struct {
 	primary     func() string // the node they are on, for people
 	registry    *registry.Registry
 	mirrorUsed  func() int64
+	traffic     func() api.Traffic
+	holders     func(context.Context) (holders, error)
 	queue       *redis.Client
 	token       func(ctx context.Context, role string) (api.Token, error)
 	access      permits
@@ -106,6 +108,7 @@ func (b *backend) storage(ctx context.Context, st *api.Status) {
 	if b.mirrorUsed != nil {
 		st.Registry.Used = b.mirrorUsed()
 	}
+	st.Registry.Traffic = b.traffic()
 	st.Registry.Free = freeDisk(st.Registry.Dir)
 	if b.queue != nil {
 		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}

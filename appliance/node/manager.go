@@ -239,7 +239,7 @@ func (m *Manager) backend(problems func() []string) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
-		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
+		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
 		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: problems,
 	}
 }

@@ -23,13 +23,15 @@ type unstageRequest struct {
 	Images []string `json:"images"` // with their digests
 }
 
-// answerUnstage removes the images that nothing on this node uses.
+// answerUnstage removes the images that nothing on this node uses, and all of them
+// from its mirror.
 func (w *Worker) answerUnstage(rw http.ResponseWriter, r *http.Request) {
 	var req unstageRequest
 	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&req); err != nil {
 		http.Error(rw, "not a list of images", http.StatusBadRequest)
 		return
 	}
+	w.unpin(req.Images...)
 	removeUnused(r.Context(), w.ground, req.Images)
 }
 

@@ -199,6 +199,7 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
+	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))
 	mux.Handle(exchange.Path, w.identity.RequireNode(w.mirror.Exchange().Handler(w.asker(w.gossip.Members))))
 	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
@@ -224,8 +225,8 @@ func (w *Worker) backend() *backend {
 	return &backend{
 		cfg: w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
-		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes },
-		leave:      w.leave, problems: w.problems,
+		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
+		leave: w.leave, problems: w.problems,
 	}
 }
 
