@@ -110,5 +110,5 @@ func (c *cluster) wantTraffic(worker *lab.Host) {
 	}
 	contains(c.T, c.run("status"), "of images to other nodes")
 	contains(c.T, worker.MustExec("crawlbox", "status"), "Pulled:    0B from the manager, 0B from nodes, 0B from the cache")
-	contains(c.T, c.hosts[2].MustExec("crawlbox", "status"), "Pulled:    ", "MB from the manager")
+	contains(c.T, c.hosts[2].MustExec("crawlbox", "status"), "Pulled:    ", "kB from the manager, ")
 }
