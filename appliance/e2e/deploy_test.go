@@ -94,7 +94,7 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("one that ends", func(t *testing.T) {
 		c := c.sub(t)
-		c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0")
+		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
 		contains(t, c.run("ls"), "finished in ")
 		contains(t, c.run("ps", "ends"), "complete ")
 		// Swarm would take the end of the new tasks for a failure, or let bad ones be.

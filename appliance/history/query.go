@@ -38,12 +38,6 @@ func (s *Store) Find(service string, version int) (Entry, bool) {
 	return newest(s.of(service), func(e Entry) bool { return e.Version == version })
 }
 
-// Previous returns the last good version before: the newest one that was
-// deployed with success and has another digest than the one given.
-func (s *Store) Previous(service, digest string) (Entry, bool) {
-	return newest(s.of(service), func(e Entry) bool { return e.Result == Done && e.Digest != "" && e.Digest != digest })
-}
-
 func newest(entries []Entry, is func(Entry) bool) (Entry, bool) {
 	for _, e := range slices.Backward(entries) {
 		if is(e) {

@@ -24,6 +24,7 @@ type Goal struct {
 // Progress is how much of a change has come true.
 type Progress struct {
 	Running  int // replicas that run as wanted, or ended well
+	Complete int // of them, those that ended well
 	Desired  int
 	Stopping int    // containers that still have to go
 	Lost     int    // of them, on nodes that Swarm does not hear from
@@ -51,6 +52,9 @@ func Assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 		}
 		if svc != nil && fulfils(slot.Newest(), *svc, g) {
 			p.Running++
+			if slot.Newest().State == fleet.TaskComplete {
+				p.Complete++
+			}
 		}
 		p.leaving(slot, away, svc == nil)
 	}
