@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // DeployRequest asks for a version of a service, which is made where there is
@@ -15,6 +16,7 @@ import (
 type DeployRequest struct {
 	Service      string            `json:"service"`
 	Image        string            `json:"image"`
+	Defined      bool              `json:"defined,omitempty"` // as the config file has it; Image is then what was built for it, or empty
 	Replicas     *int              `json:"replicas,omitempty"`
 	Env          map[string]string `json:"env,omitempty"` // replaces values of the same name
 	CPUs         float64           `json:"cpus,omitempty"`
@@ -36,9 +38,20 @@ type RollbackRequest struct {
 	Version int    `json:"version,omitempty"` // 0: the last good one with another image
 }
 
-// Plan is what a change would do, a line each.
+// Definition is a service of the config file.
+type Definition struct {
+	Name  string         `json:"name"`
+	Image string         `json:"image,omitempty"`
+	Build *configs.Build `json:"build,omitempty"` // nil: its image is there
+	File  string         `json:"file"`
+}
+
+// Plan is what a change of a service would do.
 type Plan struct {
-	Steps []string `json:"steps"`
+	Service string   `json:"service,omitempty"`
+	Action  string   `json:"action,omitempty"`  // create, replace or unchanged
+	Changes []string `json:"changes,omitempty"` // keys as in the config file, such as environment.QUEUE
+	Steps   []string `json:"steps"`             // for people
 }
 
 // Staged is how many nodes have an image that is brought to them.
@@ -62,6 +75,11 @@ func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v Plan, err
 	return v, c.call(ctx, http.MethodPost, "/v1/deploy/plan", req, &v)
 }
 
+// Definitions returns the services of the config file, which it reads for that.
+func (c *Client) Definitions(ctx context.Context) (v []Definition, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/definitions", nil, &v)
+}
+
 // Rollback brings a service back to a version that it ran before, as Deploy does.
 func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/rollback", req, failing(fn))
@@ -71,6 +89,11 @@ func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Even
 // does.
 func (c *Client) Restart(ctx context.Context, service string, fn func(Event) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart", nil, failing(fn))
+}
+
+// RestartPlan says what Restart would do.
+func (c *Client) RestartPlan(ctx context.Context, service string) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart/plan", nil, &v)
 }
 
 // History returns what was deployed of a service, newest first.
@@ -100,7 +123,7 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	}
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	switch {
-	case req.Service == "" || req.Image == "":
+	case req.Service == "" || req.Image == "" && !req.Defined:
 		return req, invalid("deploy needs a service and an image")
 	case req.Replicas != nil && *req.Replicas < 0:
 		return req, invalid("the number of replicas can't be negative")

@@ -29,9 +29,10 @@ type deployFlags struct {
 
 func deployCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "deploy PATH|IMAGE",
+		Use:   "deploy [PATH|IMAGE|SERVICE...]",
 		Short: "Bring a version onto every node, then run it",
-		Long: `Deploy a folder, a static program or an image as a service, in stages:
+		Long: `Deploy the services of crawlbox.yaml, or those named, or a folder, a static
+program or an image as a service. It goes in stages:
 
   build   the folder becomes an image and goes into the cluster's registry
   stage   every node that may run it gets the image; nothing has changed yet
@@ -41,16 +42,22 @@ func deployCmd(a *app) *cobra.Command {
 A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
 package or a Go module, for which one is made. When the new version fails the
 old one comes back. Ctrl-C before the flip changes nothing; after it the deploy
-goes on.`,
-		Example: `  crawlbox deploy .
+goes on.
+
+A word with a slash or a dot in front is a path. A name is a service of
+crawlbox.yaml, else a folder or program here, else a service that runs, which is
+deployed again from what it was made of, else an image.`,
+		Example: `  crawlbox deploy
+  crawlbox deploy .
   crawlbox deploy ./spider --name spider --replicas 50
   crawlbox deploy localhost:8003/spider:0.02`,
-		Args: exactlyOne("a folder, a static program or an image"),
+		Args:              atLeast(0, "folders, images or services"),
+		ValidArgsFunction: a.complete(serviceNames),
 	}
 	var f deployFlags
 	f.changeFlags = followFlags(cmd).planFlag(cmd)
 	f.add(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, &f, args[0]) }
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deployWhat(cmd, &f, args) }
 	return cmd
 }
 

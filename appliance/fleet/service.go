@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Modes of a service.
 const (
@@ -33,6 +36,9 @@ type Service struct {
 	Created       time.Time     `json:"created"`
 	Updated       time.Time     `json:"updated"`
 }
+
+// IsJob says whether the tasks of the service run once and are done.
+func (svc Service) IsJob() bool { return strings.HasSuffix(svc.Mode, "-job") }
 
 // Labels that crawlbox puts on the services it makes from the config file.
 const (

@@ -57,6 +57,8 @@ type Entry struct {
 	Why     string          `json:"why"`            // in one line
 	Took    time.Duration   `json:"took"`           // nanoseconds
 	Spec    json.RawMessage `json:"spec,omitempty"` // of the service; its bytes are never changed
+
+	Definition string `json:"definition,omitempty"` // hash of the one in the config file that it brings; empty: none of there
 }
 
 // artifact names the image of an entry, or is empty for one without.

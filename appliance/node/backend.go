@@ -33,7 +33,8 @@ type backend struct {
 	log         *slog.Logger
 	engine      *swarm.Engine
 	runner      *rollout.Runner
-	deploys     *deploys // nil where the cluster was not made
+	deploys     *deploys    // nil where the cluster was not made
+	defined     *reconciler // of the services of the config file; nil there too
 	gossip      *gossip.Gossip
 	primaryHere bool          // registry, queue and tokens are on this node
 	primary     func() string // the node they are on, for people

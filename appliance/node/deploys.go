@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -24,6 +25,7 @@ type deploys struct {
 	runner *rollout.Runner
 	forget func(ctx context.Context, images []string) // takes images from all nodes that don't use them
 	log    *slog.Logger
+	ended  func() // is called when a deploy has come to its end
 }
 
 // target is the version of a service to go back to.
@@ -66,10 +68,30 @@ type deployRecord struct {
 	deploys *deploys
 	service string
 	entry   history.Entry // Version is 0 until it is on disk
+	again   int           // the version of a try that this one takes the place of, or 0
 }
 
 func (d *deploys) begin(service string, e history.Entry) *deployRecord {
-	return &deployRecord{deploys: d, service: service, entry: e}
+	rec := &deployRecord{deploys: d, service: service, entry: e}
+	if last, ok := d.newest(service); ok && sameTry(last, e) {
+		rec.again = last.Version
+	}
+	return rec
+}
+
+// newest is the last entry of a service.
+func (d *deploys) newest(service string) (e history.Entry, ok bool) {
+	if list := d.List(service); len(list) > 0 {
+		return list[0], true
+	}
+	return e, false
+}
+
+// sameTry says whether a change of the config file is one that came to nothing
+// before, and is tried again. It is told once.
+func sameTry(last, e history.Entry) bool {
+	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition && last.Digest == e.Digest &&
+		last.Stage == history.StageStage && (last.Result == history.Failed || last.Result == history.Interrupted)
 }
 
 // at writes down that a stage begins. Nothing is written of a deploy that is
@@ -78,10 +100,27 @@ func (r *deployRecord) at(stage string) (err error) {
 	r.entry.Stage = stage
 	if r.entry.Version == 0 {
 		r.entry.At, r.entry.Result = time.Now(), history.Running
+		if r.again > 0 {
+			r.entry.Version = r.again
+			return r.deploys.Update(r.service, r.again, func(e *history.Entry) { *e = r.entry })
+		}
 		r.entry.Version, err = r.deploys.Begin(r.service, r.entry)
 		return err
 	}
 	return r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Stage = stage })
+}
+
+// run deploys and writes down how that goes.
+func (d *deploys) run(ctx context.Context, e history.Entry, dep rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error) {
+	e.Image, e.Digest, _ = strings.Cut(dep.Change.Image, "@")
+	rec := d.begin(dep.Service, e)
+	dep.At = rec.at
+	sum, err := deploy(dep)
+	rec.end(ctx, err)
+	if err == nil {
+		d.tidy(ctx, dep.Service)
+	}
+	return sum, err
 }
 
 // end writes down how it went, and of a good version all that it takes to go back
@@ -103,8 +142,16 @@ func (r *deployRecord) end(ctx context.Context, failed error) {
 			e.Why = failed.Error()
 		}
 	})
+	r.written(err)
+}
+
+// written is called when an entry has its end.
+func (r *deployRecord) written(err error) {
 	if err != nil {
 		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
+	}
+	if r.deploys.ended != nil {
+		r.deploys.ended()
 	}
 }
 
@@ -176,7 +223,9 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 	for {
 		svc, err := d.engine.Service(ctx, service)
 		switch {
-		case err == nil && svc.Digest != e.Digest && svc.Update != "rollback_completed" && svc.Update != "rollback_started":
+		case err == nil && svc.Pending != "": // which the reconciler takes up
+			err = errUnderWay
+		case err == nil && !isThere(svc, e) && svc.Update != "rollback_completed" && svc.Update != "rollback_started":
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
 		case err == nil:
@@ -188,7 +237,7 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 		if ctx.Err() != nil {
 			return // the next start takes it up
 		}
-		if !away(err) {
+		if !away(err) && !errors.Is(err, errUnderWay) {
 			rec.end(ctx, err)
 			return
 		}
@@ -198,6 +247,15 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 		case <-time.After(retryInterval):
 		}
 	}
+}
+
+// errUnderWay is of an update that stops all replicas first and has yet to start
+// them again.
+var errUnderWay = errors.New("the replicas are to start again")
+
+// isThere says whether a service is, or is becoming, what an entry brings.
+func isThere(svc fleet.Service, e history.Entry) bool {
+	return svc.Digest == e.Digest && (e.Definition == "" || svc.Hash == e.Definition)
 }
 
 // lastGood is the newest version that ran as it should, nil where there is none.
@@ -211,8 +269,5 @@ func (d *deploys) lastGood(service string) *swarm.Deployment {
 }
 
 func (r *deployRecord) interrupted(why string) {
-	err := r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why })
-	if err != nil {
-		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
-	}
+	r.written(r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why }))
 }

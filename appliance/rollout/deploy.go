@@ -9,6 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // The stages of a deploy, as they are told and written down.
@@ -47,17 +48,7 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 	}
 	defer release()
 	begun := time.Now()
-	nodes, err := r.mayRun(ctx, svc, d)
-	if err != nil {
-		return Summary{}, err
-	}
-	if err := d.At(StageStage); err != nil {
-		return Summary{}, err
-	}
-	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
-		return Summary{}, fmt.Errorf("%s: %w", d.Service, err)
-	}
-	if err := d.At(StageFlip); err != nil {
+	if err := r.prepare(ctx, svc, d, emit); err != nil {
 		return Summary{}, err
 	}
 	// From here on it is not the client's any more.
@@ -67,6 +58,22 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 		return r.create(ctx, d, begun, emit)
 	}
 	return r.flip(ctx, svc.ID, d, begun, emit)
+}
+
+// prepare brings the image onto the nodes. When it returns without an error the flip
+// is about to begin.
+func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) error {
+	nodes, err := r.mayRun(ctx, svc, d)
+	if err != nil {
+		return err
+	}
+	if err := d.At(StageStage); err != nil {
+		return err
+	}
+	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
+		return fmt.Errorf("%s: %w", d.Service, err)
+	}
+	return d.At(StageFlip)
 }
 
 // mayRun are the nodes that are to have the image before anything changes.
@@ -87,14 +94,15 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 }
 
 func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	d.Change.Update.Parallelism = d.Share.Of(d.replicas(fleet.Service{Desired: 1}))
 	id, err := r.cluster.CreateDeployed(ctx, d.Service, d.Change)
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
 	}
 	r.watching(d)
 	svc, err := r.cluster.Service(ctx, id)
-	if err != nil {
-		return Summary{}, err
+	if err != nil || svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, err
 	}
 	g := Goal{Desired: -1, Digest: d.digest(), Hold: cmp.Or(d.Change.Update.Monitor, swarm.DefaultMonitor), Limit: d.limit(svc)}
 	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, emit)
@@ -114,13 +122,16 @@ func (r *Runner) flip(ctx context.Context, id string, d Deploy, begun time.Time,
 	if err != nil {
 		return Summary{}, err
 	}
-	d.Change.Watched = fleet.Finishes(before)
+	d.Change.Watched = fleet.Finishes(before) && !d.saysFailureAction()
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
 	}
 	r.watching(d)
+	if svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, nil
+	}
 	g := Goal{Desired: -1, Digest: d.digest(), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
 	if d.Change.Watched {
 		g.Limit = d.limit(svc)
@@ -179,10 +190,19 @@ func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (swarm.Deploymen
 }
 
 func (d Deploy) replicas(svc fleet.Service) int {
-	if d.Change.Replicas != nil {
-		return *d.Change.Replicas
+	switch c := d.Change; {
+	case c.Replicas != nil:
+		return *c.Replicas
+	case c.Definition != nil && c.Definition.Mode() == configs.ModeReplicated && !(c.KeepReplicas && svc.ID != ""):
+		return c.Definition.Replicas()
 	}
 	return svc.Desired
+}
+
+// saysFailureAction says whether the definition itself decides what becomes of a
+// version whose tasks end.
+func (d Deploy) saysFailureAction() bool {
+	return d.Change.Definition != nil && d.Change.Definition.SaysFailureAction()
 }
 
 // lotTakes bounds how long it takes to replace one lot of replicas, beside the pause
@@ -230,28 +250,4 @@ func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, 
 		return s, r.rollBack(ctx, svc.ID, *old, failing, func(string, Progress) {})
 	}
 	return s, err
-}
-
-// PlanDeploy says what Deploy would do, a step a line.
-func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy) ([]string, error) {
-	nodes, err := r.mayRun(ctx, svc, d)
-	if err != nil {
-		return nil, err
-	}
-	p := d.Change.Update
-	steps := []string{fmt.Sprintf("stage: bring %s onto %d nodes; go on when %s have it, or after %s", d.Change.Image, len(nodes), d.Stage.Quorum, d.Stage.Timeout)}
-	if svc == nil {
-		n := 1
-		if d.Change.Replicas != nil {
-			n = *d.Change.Replicas
-		}
-		return append(steps, fmt.Sprintf("flip: create service %s with %d replicas", d.Service, n),
-			fmt.Sprintf("watch: until all have run for %s", p.Monitor)), nil
-	}
-	n := d.replicas(*svc)
-	flip := fmt.Sprintf("flip: service %s from %s to the new image, %s of %d replicas at a time", svc.Name, svc.Image, d.Share, n)
-	if n != svc.Desired {
-		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
-	}
-	return append(steps, flip, fmt.Sprintf("watch: until all have run for %s; back to %s if more than %.0f%% fail", p.Monitor, svc.Image, 100*p.FailureRatio)), nil
 }

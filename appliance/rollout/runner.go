@@ -37,6 +37,7 @@ type Cluster interface {
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
+	Changes(ctx context.Context, id string, d swarm.Deployment) (keys []string, err error)
 	Digest(ctx context.Context, image string) (string, error)
 }
 

@@ -23,18 +23,6 @@ func (e *Engine) Create(ctx context.Context, spec swarm.ServiceSpec) (id string,
 	return resp.ID, nil
 }
 
-// Replace gives a service a new spec. The number of replicas it runs with is
-// kept where keepReplicas is given.
-func (e *Engine) Replace(ctx context.Context, id string, spec swarm.ServiceSpec, keepReplicas bool) error {
-	return e.changeService(ctx, id, true, func(now *swarm.ServiceSpec) error {
-		if keepReplicas && now.Mode.Replicated != nil && spec.Mode.Replicated != nil {
-			spec.Mode.Replicated.Replicas = now.Mode.Replicated.Replicas
-		}
-		*now = spec
-		return nil
-	})
-}
-
 // Scale sets the number of replicas of a service, by ID.
 func (e *Engine) Scale(ctx context.Context, id string, replicas int) error {
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
