@@ -100,6 +100,7 @@ type LogLine struct {
 // ScaleRequest asks for numbers of replicas, by service.
 type ScaleRequest struct {
 	Replicas map[string]int `json:"replicas"`
+	Now      bool           `json:"now,omitempty"` // kill the containers, without their grace time; all Replicas are 0
 }
 
 // UpdateRequest asks for another image.

@@ -67,6 +67,9 @@ func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
 		if service == "" || n < 0 {
 			return req, invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
 		}
+		if req.Now && n > 0 {
+			return req, invalid("cannot scale %q to %d now; only what stops is killed", service, n)
+		}
 	}
 	return req, nil
 }

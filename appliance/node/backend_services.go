@@ -86,6 +86,9 @@ func globalNode(t fleet.Task) string {
 
 // toScale checks all that is asked before anything changes.
 func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]fleet.Service, error) {
+	if req.Now && b.deploys == nil {
+		return nil, b.onlyOn("what reaches the containers of other nodes")
+	}
 	services, err := b.engine.Services(ctx)
 	if err != nil {
 		return nil, b.explain(err)
@@ -110,7 +113,11 @@ func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 func (b *backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
 	todo, err := b.toScale(ctx, req)
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
-		plan.Steps = append(plan.Steps, rollout.PlanScale(todo[name], req.Replicas[name]))
+		step := rollout.PlanScale(todo[name], req.Replicas[name])
+		if req.Now {
+			step += "; killed, without their grace time"
+		}
+		plan.Steps = append(plan.Steps, step)
 	}
 	return plan, err
 }
@@ -125,6 +132,9 @@ func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.E
 	for name, svc := range todo {
 		group.Go(func() error {
 			return b.report(svc.Name, emit, func(e rollout.Emit) (rollout.Summary, error) {
+				if req.Now {
+					return b.runner.StopNow(ctx, svc, e)
+				}
 				return b.runner.Scale(ctx, svc, req.Replicas[name], e)
 			})
 		})

@@ -61,6 +61,11 @@ func NewRunner(c Cluster, stager Stager, log *slog.Logger) *Runner {
 
 // Scale sets the replicas of a service and follows until they are true.
 func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit) (Summary, error) {
+	return r.scale(ctx, svc, replicas, emit, nil)
+}
+
+// scale lets beside run, where there is one, while it follows.
+func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit, beside func()) (Summary, error) {
 	before, err := r.cluster.Tasks(ctx, svc.ID)
 	if err != nil {
 		return Summary{}, err
@@ -73,6 +78,9 @@ func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emi
 	step := fmt.Sprintf("scale to %d", replicas)
 	if replicas == 0 {
 		step = "stop"
+	}
+	if beside != nil {
+		go beside()
 	}
 	return r.follow(ctx, svc, g, step, before, begun, emit)
 }

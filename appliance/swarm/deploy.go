@@ -40,7 +40,7 @@ type Deployment struct {
 	Update      UpdatePolicy
 	// Spec is the whole service as it was once, to go back to; nil: only what is said
 	// above changes. The number of replicas stays in any case.
-	Spec    json.RawMessage
+	Spec json.RawMessage
 	// Definition is the whole service as the config file has it; of what is said above
 	// only Image, Replicas and the parallelism then count. KeepReplicas leaves the
 	// number of replicas as it is.
