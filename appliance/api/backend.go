@@ -46,6 +46,7 @@ type Backend interface {
 	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error
 	Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error
 	DeployPlan(ctx context.Context, req DeployRequest) (Plan, error)
+	Source(ctx context.Context, service string) (history.Source, error)
 	Definitions(ctx context.Context) ([]Definition, error)
 	Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error
 	Restart(ctx context.Context, service string, fn func(Event) error) error

@@ -16,6 +16,7 @@ import (
 type DeployRequest struct {
 	Service      string            `json:"service"`
 	Image        string            `json:"image"`
+	Source       *history.Source   `json:"source,omitempty"`  // what the image was built of, to be kept for the next time
 	Defined      bool              `json:"defined,omitempty"` // as the config file has it; Image is then what was built for it, or empty
 	Replicas     *int              `json:"replicas,omitempty"`
 	Env          map[string]string `json:"env,omitempty"` // replaces values of the same name
@@ -78,6 +79,12 @@ func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v Plan, err
 // Definitions returns the services of the config file, which it reads for that.
 func (c *Client) Definitions(ctx context.Context) (v []Definition, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/definitions", nil, &v)
+}
+
+// Source returns what a service was built of the last time; without a path it is
+// not known.
+func (c *Client) Source(ctx context.Context, service string) (v history.Source, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/source", nil, &v)
 }
 
 // Rollback brings a service back to a version that it ran before, as Deploy does.

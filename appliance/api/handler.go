@@ -62,6 +62,7 @@ func (h *handler) values() map[string]call {
 		"GET /v1/tasks":                            h.tasks,
 		"POST /v1/deploy/plan":                     h.deployPlan,
 		"POST /v1/scale/plan":                      h.scalePlan,
+		"GET /v1/services/{service}/source":        func(r *http.Request) (any, error) { return h.b.Source(r.Context(), r.PathValue("service")) },
 		"POST /v1/update/plan":                     h.updatePlan,
 		"POST /v1/services/{service}/restart/plan": func(r *http.Request) (any, error) { return h.b.RestartPlan(r.Context(), r.PathValue("service")) },
 		"GET /v1/definitions":                      func(r *http.Request) (any, error) { return list(h.b.Definitions(r.Context())) },

@@ -65,6 +65,7 @@ func (a *app) buildFrom(cmd *cobra.Command, c *api.Client, f *deployFlags, path 
 	if err := a.showGenerated(f, src, path); err != nil {
 		return false, err
 	}
+	f.req.Source = f.source(cmd, path)
 	f.req.Image, err = a.build(cmd.Context(), c, f, src)
 	return false, err
 }

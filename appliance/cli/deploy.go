@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 )
@@ -17,8 +18,9 @@ import (
 // deployFlags are those of deploy, as they were given.
 type deployFlags struct {
 	changeFlags
-	build buildFlags
-	req   api.DeployRequest
+	build   buildFlags
+	ofBuild []string // names of the flags of the build
+	req     api.DeployRequest
 
 	replicas  int
 	envs      []string
@@ -79,7 +81,14 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
 	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")
 	flags.DurationVar(&f.req.StageTimeout, "stage-timeout", 0, "`time` for all to get the image (default 5m)")
+	before := map[string]bool{}
+	flags.VisitAll(func(flag *pflag.Flag) { before[flag.Name] = true })
 	f.build.add(cmd)
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if !before[flag.Name] {
+			f.ofBuild = append(f.ofBuild, flag.Name)
+		}
+	})
 }
 
 func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {

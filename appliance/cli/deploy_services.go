@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/image/source"
 )
 
 // forServices are the flags that mean something where services are deployed. What
@@ -22,7 +20,7 @@ var forServices = []string{"dry-run", "json", "no-cache", "pull", "stage-quorum"
 
 // deployServices builds what is to be built, one after the other, and deploys all
 // at the same time.
-func (a *app) deployServices(cmd *cobra.Command, c *api.Client, f *deployFlags, list []api.Definition) error {
+func (a *app) deployServices(cmd *cobra.Command, c *api.Client, f *deployFlags, list []target) error {
 	if err := f.onlyForServices(cmd); err != nil {
 		return err
 	}
@@ -37,8 +35,8 @@ func (a *app) deployServices(cmd *cobra.Command, c *api.Client, f *deployFlags, 
 	images := map[string]string{}
 	for _, d := range list {
 		req := f.requestFor(d)
-		if d.Build != nil {
-			image, err := a.buildDefined(cmd.Context(), c, f, d)
+		if d.Build != nil || d.of.Path != "" {
+			image, err := a.buildAgain(cmd.Context(), c, f, d)
 			if cmd.Context().Err() != nil {
 				return err
 			}
@@ -47,6 +45,9 @@ func (a *app) deployServices(cmd *cobra.Command, c *api.Client, f *deployFlags, 
 				continue
 			}
 			req.Image = image
+		}
+		if d.of.Path != "" {
+			req.Source = &d.of
 		}
 		images[d.Name] = imageName(req.Image, d.Image)
 		ready = append(ready, req)
@@ -68,7 +69,7 @@ func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
 
 // requestFor asks for a service as the config file has it, or, where it is not from
 // there, for its image again.
-func (f *deployFlags) requestFor(d api.Definition) api.DeployRequest {
+func (f *deployFlags) requestFor(d target) api.DeployRequest {
 	req := api.DeployRequest{Service: d.Name, Defined: d.File != "", StageQuorum: f.req.StageQuorum, StageTimeout: f.req.StageTimeout}
 	if !req.Defined {
 		req.Image = d.Image
@@ -77,10 +78,15 @@ func (f *deployFlags) requestFor(d api.Definition) api.DeployRequest {
 }
 
 // planServices prints what would be done with each service.
-func (a *app) planServices(ctx context.Context, c *api.Client, f *deployFlags, list []api.Definition) error {
+func (a *app) planServices(ctx context.Context, c *api.Client, f *deployFlags, list []target) error {
 	plans := []api.Plan{}
 	var failed []error
 	for _, d := range list {
+		if d.of.Path != "" {
+			plans = append(plans, api.Plan{Service: d.Name, Action: "replace", Changes: []string{"image"}, Steps: []string{
+				fmt.Sprintf("build: %s as %s, and push it to the cluster's registry", d.of.Path, d.Name), "then stage, flip and watch"}})
+			continue
+		}
 		plan, err := c.DeployPlan(ctx, f.requestFor(d))
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", d.Name, err))
@@ -106,32 +112,6 @@ func renderPlans(s screen, plans []api.Plan) {
 			fmt.Fprintf(s.w, "  %s\n", step)
 		}
 	}
-}
-
-// buildDefined makes the image of a service as its definition says.
-func (a *app) buildDefined(ctx context.Context, c *api.Client, f *deployFlags, d api.Definition) (image string, err error) {
-	b := d.Build
-	if len(b.Secrets) > 0 {
-		return "", errors.New("build.secrets: builds are not given secrets yet; remove them from crawlbox.yaml")
-	}
-	own := deployFlags{changeFlags: f.changeFlags, name: b.Repository, tag: b.Tag, build: buildFlags{
-		from: source.Options{Dockerfile: b.Dockerfile}, target: b.Target, platform: b.Platform,
-		noCache: b.NoCache || f.build.noCache, pull: b.Pull || f.build.pull,
-	}}
-	for _, name := range slices.Sorted(maps.Keys(b.Args)) {
-		own.build.args = append(own.build.args, name+"="+b.Args[name])
-	}
-	src, err := source.Open(b.Context, own.build.from)
-	if err != nil {
-		return "", err
-	}
-	if err := src.Check(); err != nil {
-		return "", err
-	}
-	if err := a.showGenerated(f, src, b.Context); err != nil {
-		return "", err
-	}
-	return a.build(ctx, c, &own, src)
 }
 
 // deployAll deploys services at the same time, whatever comes of the others.

@@ -13,7 +13,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/history"
 )
+
+// target is a service that is to be deployed: one of the config file, or one that
+// runs and has no File.
+type target struct {
+	api.Definition
+	of history.Source // what it was built of; without a path it was not, or nobody knows
+}
 
 // serviceWord is what can be the name of a service and is no path and no image with
 // a tag.
@@ -38,7 +46,7 @@ func (a *app) deployWhat(cmd *cobra.Command, f *deployFlags, args []string) erro
 	case err != nil:
 		return err
 	case len(args) == 0:
-		return a.deployServices(cmd, c, f, defs)
+		return a.deployServices(cmd, c, f, targets(defs))
 	}
 	chosen, err := a.choose(cmd, c, args, defs)
 	switch {
@@ -59,7 +67,7 @@ func (a *app) deployWhat(cmd *cobra.Command, f *deployFlags, args []string) erro
 }
 
 // choose returns the services that all arguments name, nil where one is none.
-func (a *app) choose(cmd *cobra.Command, c *api.Client, args []string, defs []api.Definition) (chosen []api.Definition, err error) {
+func (a *app) choose(cmd *cobra.Command, c *api.Client, args []string, defs []api.Definition) (chosen []target, err error) {
 	for _, arg := range args {
 		d, err := a.serviceNamed(cmd.Context(), c, arg, defs)
 		if err != nil {
@@ -68,7 +76,7 @@ func (a *app) choose(cmd *cobra.Command, c *api.Client, args []string, defs []ap
 		if d.Name == "" {
 			return nil, nil
 		}
-		if slices.ContainsFunc(chosen, func(other api.Definition) bool { return other.Name == d.Name }) {
+		if slices.ContainsFunc(chosen, func(other target) bool { return other.Name == d.Name }) {
 			return nil, usagef(cmd, "service %q is there twice", d.Name)
 		}
 		chosen = append(chosen, d)
@@ -78,26 +86,37 @@ func (a *app) choose(cmd *cobra.Command, c *api.Client, args []string, defs []ap
 
 // serviceNamed finds a service of the config file, or one that runs and has not the
 // name of a folder or program here. Without a name it is none.
-func (a *app) serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.Definition) (api.Definition, error) {
+func (a *app) serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
 	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == name })
 	switch {
 	case !serviceWord.MatchString(name):
-		return api.Definition{}, nil
+		return target{}, nil
 	case i >= 0:
-		return defs[i], nil
+		return target{Definition: defs[i]}, nil
 	case exists(name):
-		return api.Definition{}, nil
+		return target{}, nil
 	}
 	in, err := c.Inspect(ctx, name)
 	if e := (*api.Error)(nil); errors.As(err, &e) && e.Code == api.CodeNotFound {
-		return api.Definition{}, nil // an image, maybe
+		return target{}, nil // an image, maybe
 	}
-	return api.Definition{Name: in.Service.Name, Image: in.Service.Image}, err
+	if err != nil {
+		return target{}, err
+	}
+	of, err := c.Source(ctx, in.Service.Name)
+	return target{Definition: api.Definition{Name: in.Service.Name, Image: in.Service.Image}, of: of}, err
+}
+
+func targets(defs []api.Definition) (list []target) {
+	for _, d := range defs {
+		list = append(list, target{Definition: d})
+	}
+	return list
 }
 
 // sayTaken tells of services that are taken though there are folders or programs of
 // their names here, out of the way of what is printed for programs.
-func (a *app) sayTaken(list []api.Definition) (err error) {
+func (a *app) sayTaken(list []target) (err error) {
 	for _, d := range list {
 		if err == nil && d.File != "" && exists(d.Name) {
 			_, err = fmt.Fprintf(a.env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n", d.Name, d.File, d.Name)

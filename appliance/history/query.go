@@ -12,6 +12,13 @@ func (s *Store) List(service string) []Entry {
 	return entries
 }
 
+// Source returns what the good version of a service was built of that was deployed
+// last, nil where that is not known.
+func (s *Store) Source(service string) *Source {
+	e, _ := newest(s.of(service), func(e Entry) bool { return e.Result == Done && e.Kind == KindDeploy })
+	return e.Source
+}
+
 // Services returns the names of all services that have a history, sorted.
 func (s *Store) Services() []string { return slices.Sorted(maps.Keys(s.all())) }
 

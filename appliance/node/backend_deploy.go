@@ -29,7 +29,7 @@ func (b *backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api
 	if req.Defined {
 		return b.deployDefined(ctx, req, fn)
 	}
-	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy}, fn)
+	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy, Source: req.Source}, fn)
 }
 
 func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
@@ -102,9 +102,25 @@ func (b *backend) History(_ context.Context, service string) ([]history.Entry, e
 		return nil, unknown("service", service, b.deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
-		list[i].Spec = nil // it may hold passwords, and nobody asked for them
+		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
 	}
 	return list, nil
+}
+
+// Source is what a service was built of that runs.
+func (b *backend) Source(ctx context.Context, service string) (history.Source, error) {
+	if b.deploys == nil {
+		return history.Source{}, b.onlyOn("the history of deploys")
+	}
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return history.Source{}, b.explain(err)
+	}
+	svc, err := findService(services, service)
+	if source := b.deploys.Source(svc.Name); source != nil && err == nil {
+		return *source, nil
+	}
+	return history.Source{}, err
 }
 
 func (b *backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {

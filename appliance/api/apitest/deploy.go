@@ -95,6 +95,15 @@ func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	}, nil
 }
 
+// Source implements api.Backend. Only of batch it is known what it was built of.
+func (c *Cluster) Source(_ context.Context, service string) (history.Source, error) {
+	s, err := c.found(service)
+	if s.Name == "batch" {
+		return history.Source{Path: "robot", Flags: []string{"build-arg=A=b", "no-cache=true"}}, err
+	}
+	return history.Source{}, err
+}
+
 // UpdatePlan implements api.Backend.
 func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
 	if _, err := c.found(req.Service); err != nil {
