@@ -149,10 +149,10 @@ func summary(e api.Event) string {
 // fare is "3 running", "3 complete", or "1 running, 2 complete".
 func fare(e api.Event) string {
 	complete := fmt.Sprintf("%d complete", e.Complete)
-	switch {
-	case e.Complete == 0:
+	switch e.Complete {
+	case 0:
 		return fmt.Sprintf("%d running", e.Running)
-	case e.Complete == e.Running:
+	case e.Running:
 		return complete
 	}
 	return fmt.Sprintf("%d running, %s", e.Running-e.Complete, complete)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
@@ -60,7 +61,12 @@ func TestWalkthrough(t *testing.T) {
 	})
 	t.Run("stopped and removed", func(t *testing.T) {
 		c := c.sub(t)
+		// A shell as process 1 would let each of them take the grace time of 10 s.
+		begun := time.Now()
 		contains(t, c.run("stop", "spider"), "stopped")
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
 		if n := len(c.tasks("spider")); n != 0 {
 			t.Errorf("%d replicas still run", n)
 		}

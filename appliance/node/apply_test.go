@@ -114,7 +114,8 @@ func TestReconciler_Notes(t *testing.T) {
 	if got := strings.Join(r.problems(), "|"); got != "service robot: more|service spider: bad; news" {
 		t.Errorf("got %s", got)
 	}
-	if r.takeUp(configs.Config{Services: []configs.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}}); len(r.problems()) != 1 || !r.fresh["robot"] {
+	r.takeUp(configs.Config{Services: []configs.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
+	if len(r.problems()) != 1 || !r.fresh["robot"] {
 		t.Errorf("after a change of robot: %q", r.problems())
 	}
 	if r.settled("spider"); len(r.problems()) != 0 {

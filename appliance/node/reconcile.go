@@ -73,6 +73,7 @@ func (r *reconciler) component() lifecycle.Component {
 				return nil
 			case <-changes:
 				if r.reload() == nil {
+					r.log.Info("the config file changed", "file", r.file, "services", len(r.config().Services))
 					retry = r.round(ctx)
 				}
 			case <-r.kick:
@@ -103,21 +104,19 @@ func (r *reconciler) reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.told, r.file)
-	if r.takeUp(cfg) {
-		r.log.Info("the config file changed", "file", r.file, "services", len(cfg.Services))
-	}
+	r.takeUp(cfg)
 	return nil
 }
 
-// takeUp makes a config the one in force and says whether its services are others.
-func (r *reconciler) takeUp(cfg configs.Config) (changed bool) {
+// takeUp makes a config the one in force.
+func (r *reconciler) takeUp(cfg configs.Config) {
 	before := map[string]string{}
 	for _, s := range r.cfg.Services {
 		before[s.Name] = s.Hash
 	}
 	for _, s := range cfg.Services {
 		if before[s.Name] != s.Hash {
-			r.fresh[s.Name], changed = true, true
+			r.fresh[s.Name] = true
 			delete(r.notes, s.Name)
 		}
 		delete(before, s.Name)
@@ -126,7 +125,6 @@ func (r *reconciler) takeUp(cfg configs.Config) (changed bool) {
 		delete(r.notes, gone)
 	}
 	r.cfg = cfg
-	return changed || len(before) > 0
 }
 
 func (r *reconciler) config() configs.Config {
