@@ -33,6 +33,7 @@ var bans = []struct {
 	why    string
 }{
 	{"", []string{"appliance/swarm", "appliance/image", "appliance/lab"}, "github.com/docker/docker", "only these speak to the Docker Engine"},
+	{"", []string{"appliance/image"}, "github.com/moby/buildkit", "builds are one package's business"},
 	{"", []string{"embedded/gossip"}, "github.com/hashicorp/memberlist", "membership is gossip's business"},
 	{"", []string{"embedded/registry"}, "github.com/distribution/distribution", "the registry is one package's business"},
 	{"", []string{"embedded/queue"}, "github.com/alicebob/miniredis", "the queue is one package's business"},

@@ -1,13 +1,16 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
@@ -15,61 +18,84 @@ import (
 // BuildRequest says what is to be built of the files that come with it, and under
 // what name it goes into the cluster's registry.
 type BuildRequest struct {
-	Repository string             // such as spider
-	Tag        string             // empty: the next of those there are, from 0.01 on
-	Dockerfile string             // its name among the files
-	Args       map[string]*string // of ARG
-	Target     string             // stage to stop at
-	Platform   string             // such as linux/arm64
-	NoCache    bool
-	Pull       bool
+	Repository string            `json:"repository"`    // such as spider
+	Tag        string            `json:"tag,omitempty"` // empty: the next of those there are, from 0.01 on
+	Dockerfile string            `json:"dockerfile,omitempty"`
+	Args       map[string]string `json:"args,omitempty"` // of ARG
+	Secrets    Secrets           `json:"secrets,omitempty"`
+	Target     string            `json:"target,omitempty"`   // stage to stop at
+	Platform   string            `json:"platform,omitempty"` // such as linux/arm64
+	Builder    string            `json:"builder,omitempty"`  // image.BuildKit, image.Classic or image.Auto
+	NoCache    bool              `json:"no_cache,omitempty"`
+	Pull       bool              `json:"pull,omitempty"`
 }
+
+// Secrets are files that the steps of one build may read, by id. They print as
+// their number.
+type Secrets map[string][]byte
+
+// String hides the secrets.
+func (s Secrets) String() string { return fmt.Sprintf("%d hidden", len(s)) }
+
+// GoString hides the secrets.
+func (s Secrets) GoString() string { return s.String() }
+
+// LogValue hides the secrets.
+func (s Secrets) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // BuildEvent is one step of a build. Exactly one field is set.
 type BuildEvent struct {
-	Line  string              `json:"line,omitempty"`  // what the builder says
+	Line  string              `json:"line,omitempty"`  // what the classic builder says
+	Step  *image.Step         `json:"step,omitempty"`  // what BuildKit says of one of its steps
 	Push  *image.PushProgress `json:"push,omitempty"`  // how much of the image is in the registry
 	Image string              `json:"image,omitempty"` // the end: the image with tag and digest
 }
 
 // Build builds an image of a build context, which is a tar, and pushes it into the
 // registry of the cluster. It calls fn with each step.
+//
+// The request goes before the tar, as one line of JSON: in the address it would get
+// into logs, and a secret can be larger than what headers may have.
 func (c *Client) Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error {
-	return stream(ctx, c, http.MethodPost, "/v1/build?"+req.values().Encode(), files, fn)
-}
-
-func (q BuildRequest) values() url.Values {
-	v := url.Values{"repository": {q.Repository}, "tag": {q.Tag}, "dockerfile": {q.Dockerfile}, "target": {q.Target}, "platform": {q.Platform},
-		"no_cache": {strconv.FormatBool(q.NoCache)}, "pull": {strconv.FormatBool(q.Pull)}}
-	for name, value := range q.Args {
-		if value != nil {
-			name += "=" + *value
-		}
-		v.Add("arg", name)
+	line, err := json.Marshal(req)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
 	}
-	return v
+	body := io.MultiReader(bytes.NewReader(append(line, '\n')), files)
+	return stream(ctx, c, http.MethodPost, "/v1/build", body, fn)
 }
 
-func (h *handler) build(r *http.Request, out *lines[BuildEvent]) (err error) {
-	v := r.URL.Query()
-	q := BuildRequest{Repository: v.Get("repository"), Tag: v.Get("tag"), Dockerfile: v.Get("dockerfile"), Target: v.Get("target"), Platform: v.Get("platform"),
-		Args: map[string]*string{}}
+func (h *handler) build(r *http.Request, out *lines[BuildEvent]) error {
+	q, files, err := readBuild(r.Body)
+	if err != nil {
+		return err
+	}
 	note(r, slog.String("repository", q.Repository), slog.String("tag", q.Tag))
 	if q.Repository == "" {
 		return invalid("a build needs the name of its repository")
 	}
-	if q.NoCache, err = flag(r, "no_cache"); err != nil {
-		return err
+	if q.Builder != image.Auto && q.Builder != image.BuildKit && q.Builder != image.Classic {
+		return invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)
 	}
-	if q.Pull, err = flag(r, "pull"); err != nil {
-		return err
+	return h.b.Build(r.Context(), q, files, out.write)
+}
+
+// readBuild takes the request from the head of a body. The rest are the files.
+func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
+	head := &io.LimitedReader{R: body, N: MaxBody}
+	in := bufio.NewReader(head)
+	line, err := in.ReadBytes('\n')
+	switch {
+	case head.N == 0:
+		return q, nil, invalid("the request has more than %d bytes before its files", MaxBody)
+	case err != nil && !errors.Is(err, io.EOF):
+		return q, nil, invalid("cannot read the request: %v", err)
 	}
-	for _, arg := range v["arg"] {
-		name, value, given := strings.Cut(arg, "=")
-		q.Args[name] = nil
-		if given {
-			q.Args[name] = &value
-		}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&q); err != nil {
+		return q, nil, invalid("cannot read the request: %v", err)
 	}
-	return h.b.Build(r.Context(), q, r.Body, out.write)
+	head.N = math.MaxInt64
+	return q, in, nil
 }

@@ -60,6 +60,7 @@ func TestHandler_Audit(t *testing.T) {
 		{"POST", "/v1/scale", `{"replicas":{"broken":2}}`, "path=/v1/scale replicas=map[broken:2]" + who + " status=500 error=broken: 0 of 2 replicas run; see `crawlbox ps broken`"},
 		{"POST", "/v1/scale", `{`, "path=/v1/scale" + who + " status=400 error=cannot read the request: unexpected EOF"},
 		{"POST", "/v1/queue/items", `{"key":"k","items":["hush"]}`, "path=/v1/queue/items key=k items=1" + who + " status=200"},
+		{"POST", "/v1/build", `{"repository":"r","tag":"1","args":{"A":"hush"},"secrets":{"a":"aHVzaA=="}}` + "\n", "path=/v1/build repository=r tag=1" + who + " status=200"},
 		{"DELETE", "/v1/images?ref=spider:0.02", "", "path=/v1/images?ref=spider%3A0.02" + who + " status=200"},
 		{"GET", "/v1/status", "", ""},
 		{"GET", "/v1/tokens", "", ""},

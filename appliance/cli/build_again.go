@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -34,6 +33,9 @@ func (a *app) buildAgain(ctx context.Context, c *api.Client, f *deployFlags, d t
 			return "", fmt.Errorf("build it as before with --%s: %w", flag, err)
 		}
 	}
+	if err := then.build.request(); err != nil {
+		return "", err
+	}
 	_, err = a.buildFrom(cmd, c, then, d.of.Path)
 	return then.req.Image, err
 }
@@ -64,15 +66,19 @@ func (f *deployFlags) source(cmd *cobra.Command, path string) *history.Source {
 // buildDefined makes the image of a service as its definition says.
 func (a *app) buildDefined(ctx context.Context, c *api.Client, f *deployFlags, d target) (image string, err error) {
 	b := d.Build
-	if len(b.Secrets) > 0 {
-		return "", errors.New("build.secrets: builds are not given secrets yet; remove them from crawlbox.yaml")
-	}
 	own := deployFlags{changeFlags: f.changeFlags, name: b.Repository, tag: b.Tag, build: buildFlags{
-		from: source.Options{Dockerfile: b.Dockerfile}, target: b.Target, platform: b.Platform,
+		from: source.Options{Dockerfile: b.Dockerfile}, target: b.Target, platform: b.Platform, builder: f.build.builder, secretFlags: b.Secrets,
 		noCache: b.NoCache || f.build.noCache, pull: b.Pull || f.build.pull,
 	}}
 	for _, name := range slices.Sorted(maps.Keys(b.Args)) {
 		own.build.args = append(own.build.args, name+"="+b.Args[name])
+	}
+	if err := own.build.request(); err != nil {
+		return "", err
+	}
+	secrets, err := own.build.readSecrets()
+	if err != nil {
+		return "", err
 	}
 	src, err := source.Open(b.Context, own.build.from)
 	if err != nil {
@@ -84,5 +90,5 @@ func (a *app) buildDefined(ctx context.Context, c *api.Client, f *deployFlags, d
 	if err := a.showGenerated(f, src, b.Context); err != nil {
 		return "", err
 	}
-	return a.build(ctx, c, &own, src)
+	return a.build(ctx, c, &own, src, secrets)
 }

@@ -42,16 +42,24 @@ program or an image as a service. It goes in stages:
   watch   until all have run for the monitor time
 
 A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
-package or a Go module, for which one is made. When the new version fails the
-old one comes back. Ctrl-C before the flip changes nothing; after it the deploy
-goes on.
+package or a Go module, for which one is made. Images are tagged 0.01, 0.02 and
+so on; --tag git takes the short name of the folder's commit, with -dirty where
+files have changed since, and needs the program git.
+
+Docker's BuildKit builds where the engine has it, its classic builder otherwise,
+or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
+that RUN --mount=type=secret,id=ID may read, and that is in no image.
+
+When the new version fails the old one comes back. Ctrl-C before the flip
+changes nothing; after it the deploy goes on.
 
 A word with a slash or a dot in front is a path. A name is a service of
 crawlbox.yaml, else a folder or program here, else a service that runs, which is
 deployed again from what it was made of, else an image.`,
 		Example: `  crawlbox deploy
   crawlbox deploy .
-  crawlbox deploy ./spider --name spider --replicas 50
+  crawlbox deploy ./spider --name spider --replicas 50 --tag git
+  crawlbox deploy . --secret id=pip,src=$HOME/.config/pip/pip.conf
   crawlbox deploy localhost:8003/spider:0.02`,
 		Args:              atLeast(0, "folders, images or services"),
 		ValidArgsFunction: a.complete(serviceNames),
@@ -73,7 +81,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.memory, "limit-memory", "", "memory for a replica, a `size` such as 256MB")
 	flags.Uint64Var(&f.req.MaxPerNode, "max-per-node", 0, "`number` of replicas on one node at most")
 	flags.StringArrayVar(&f.req.Constraints, "constraint", nil, "`rule` for nodes: node.labels.zone==eu")
-	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image (default: 0.01, 0.02 ...)")
+	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its folder's commit")
 	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
 	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
 	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
@@ -154,6 +162,9 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 			return usagef(cmd, "--limit-memory %q is not a size such as 256MB", f.memory)
 		}
 		f.req.Memory = bytes
+	}
+	if err := f.build.request(); err != nil {
+		return usagef(cmd, "%w", err)
 	}
 	env, err := readEnv(f.envFiles, f.envs)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // forServices are the flags that mean something where services are deployed. What
 // such a service is given stands in its definition, or stays as it is.
-var forServices = []string{"dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout"}
+var forServices = []string{"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout"}
 
 // deployServices builds what is to be built, one after the other, and deploys all
 // at the same time.

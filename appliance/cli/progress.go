@@ -60,6 +60,12 @@ func (p *progress) start() (end func()) {
 	if p.painted {
 		every = repaint
 	}
+	return repeat(every, &p.mu, p.show)
+}
+
+// repeat calls show once in a time, with the lock held, until the function
+// that it returns is called.
+func repeat(every time.Duration, mu *sync.Mutex, show func()) (end func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -68,9 +74,9 @@ func (p *progress) start() (end func()) {
 		for {
 			select {
 			case <-tick.C:
-				p.mu.Lock()
-				p.show()
-				p.mu.Unlock()
+				mu.Lock()
+				show()
+				mu.Unlock()
 			case <-stop:
 				return
 			}

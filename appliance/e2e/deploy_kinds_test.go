@@ -42,7 +42,8 @@ func folderKinds(t *testing.T, queueHost string) []folderKind {
 
 // TestDeployKinds deploys folders without a Dockerfile: of the walkthrough's
 // spider.py, a Scrapy project, a Node package and a Go module. The base images are
-// on the host already, and hold what the spiders need.
+// on the host already, and hold what the spiders need. The Docker Engine's BuildKit
+// builds; the rest of it, and the classic builder, come after.
 func TestDeployKinds(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, queueConfig, 0)
@@ -61,6 +62,10 @@ func TestDeployKinds(t *testing.T) {
 			contains(t, c.run("ps", service), "complete")
 		}
 	})
+	t.Run("nothing left", func(t *testing.T) { c.sub(t).noStages() })
+	t.Run("secret", func(t *testing.T) { c.sub(t).buildSecret() })
+	t.Run("classic", func(t *testing.T) { c.sub(t).classicBuilder() })
+	t.Run("git", func(t *testing.T) { c.sub(t).tagOfGit() })
 	t.Run("ejected", func(t *testing.T) { c.sub(t).ejected(spiderFolder(t, "node")) })
 	t.Run("refused", func(t *testing.T) { c.sub(t).refusedFolders() })
 }
@@ -72,6 +77,7 @@ func (c *cluster) deployKind(k folderKind) {
 	dockerfile := c.run(append(command, "--print-dockerfile")...)
 	contains(c.T, dockerfile, k.steps...)
 	out := c.run(command...)
+	contains(c.T, out, "  #1 [internal] load metadata for ", "  #2 [", "] FROM ", " DONE 0.")
 	contains(c.T, out, k.folder+" has no Dockerfile; as a "+k.name+" spider it gets this one",
 		"\n  "+strings.ReplaceAll(dockerfile, "\n", "\n  ")+"\n", "built localhost:8003/"+service+":0.01")
 	c.awaitOutput(service, k.says...)
@@ -107,8 +113,9 @@ func (c *cluster) refusedFolders() {
 	contains(c.T, deploy(nil), "has no Dockerfile, scrapy.cfg, ", "write a Dockerfile there")
 	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nRUN echo fine && false\n"}),
 		"build failed at step 2/2: RUN echo fine && false: returned a non-zero code: 1")
-	contains(c.T, deploy(map[string]string{"main.py": ""}, "--base", "nowhere:1"), "build failed at step 1/5: FROM nowhere:1: ", "docker load")
-	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step 5/", "RUN go mod download")
+	contains(c.T, deploy(map[string]string{"main.py": ""}, "--base", "nowhere:1"), "build failed at FROM nowhere:1: ", "docker load")
+	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nCOPY nothing ./\n"}), "build failed at step 2/2: COPY nothing ./: nothing is not among the files; ")
+	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step build ", "RUN go mod download")
 
 	folder := filesIn(c.T, map[string]string{"main.py": "", "seen.db": ""})
 	if err := os.Truncate(filepath.Join(folder, "seen.db"), 600<<20); err != nil {

@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strings"
+	"net"
 
-	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/build"
 	images "github.com/docker/docker/api/types/image"
 )
 
 // Engine is what a Builder needs of the Docker Engine; *client.Client has it.
 type Engine interface {
+	Ping(ctx context.Context) (types.Ping, error)
+	DialHijack(ctx context.Context, path, proto string, meta map[string][]string) (net.Conn, error)
 	ImageBuild(ctx context.Context, files io.Reader, o build.ImageBuildOptions) (build.ImageBuildResponse, error)
 	ImagePush(ctx context.Context, ref string, o images.PushOptions) (io.ReadCloser, error)
 }
@@ -26,86 +27,76 @@ type Builder struct{ engine Engine }
 // NewBuilder makes a Builder.
 func NewBuilder(e Engine) *Builder { return &Builder{e} }
 
+// The builders of the Docker Engine, by the names that BuildOptions takes.
+const (
+	Auto     = ""         // BuildKit, unless the engine has none or its daemon.json turns it off
+	BuildKit = "buildkit" // or fail
+	Classic  = "classic"  // one step after the other, in each engine
+)
+
 // BuildOptions say how to build. The zero value builds an image without a name
 // of the file Dockerfile.
+//
+// A build has the network of its host, as crawlers have: name servers on
+// 127.0.0.1, routes and the mirror of the node are those of the host, and it
+// works where Docker's bridge does not.
 type BuildOptions struct {
-	Tag        string             // name of the image
-	Dockerfile string             // name in the context
-	Args       map[string]*string // of ARG; nil takes the value from the engine's environment
-	Target     string             // stage to stop at
-	Platform   string             // such as linux/arm64; the engine's own if empty
-	NoCache    bool               // run each step again
-	Pull       bool               // ask the registry for a newer base image
+	Tag        string            // name of the image
+	Dockerfile string            // name in the context
+	Args       map[string]string // of ARG
+	Secrets    map[string][]byte // of RUN --mount=type=secret, by id; BuildKit only
+	Target     string            // stage to stop at
+	Platform   string            // such as linux/arm64; the engine's own if empty
+	NoCache    bool              // run each step again
+	Pull       bool              // ask the registry for a newer base image
+	Builder    string            // Auto, BuildKit or Classic
 }
 
+// Progress is one word of a build. One field is set.
+type Progress struct {
+	Line string // of the classic builder
+	Step *Step  // of BuildKit
+}
+
+// ErrNoBuildKit is wrapped by Build where a build needs BuildKit, and the engine
+// has none or was told not to use it.
+var ErrNoBuildKit = errors.New("BuildKit, which is not to be had here")
+
 // Build builds an image of a build context, which is a tar. It calls see for
-// each line of output, and returns the image's id. A build that failed is a
-// *BuildError.
-func (b *Builder) Build(ctx context.Context, files io.Reader, o BuildOptions, see func(line string)) (id string, err error) {
-	resp, err := b.engine.ImageBuild(ctx, files, o.docker())
-	if cerrdefs.IsInvalidArgument(err) {
-		return "", &BuildError{Message: oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
+// each word of the builder, from one goroutine, and first after the context has been
+// read. It returns the image's id. A build that failed is a *BuildError.
+func (b *Builder) Build(ctx context.Context, files io.Reader, o BuildOptions, see func(Progress)) (id string, err error) {
+	k, err := b.choose(ctx, o)
+	switch {
+	case err != nil:
+		return "", err
+	case k == nil:
+		id, err = b.classic(ctx, files, o, func(line string) { see(Progress{Line: line}) })
+	default:
+		defer k.close()
+		id, err = k.build(ctx, files, o, see)
 	}
-	if err != nil {
-		return "", fmt.Errorf("build: %w", err)
-	}
-	defer resp.Body.Close()
-	id, err = readBuild(resp.Body, see)
 	if ctx.Err() != nil {
 		return "", fmt.Errorf("build: %w", ctx.Err())
 	}
 	return id, err
 }
 
-// docker gives the options to the classic builder: it is in each engine, while
-// BuildKit wants a session that the client keeps up.
-//
-// A build has the network of its host, as crawlers have: name servers on
-// 127.0.0.1, routes and the mirror of the node are those of the host, and it
-// works where Docker's bridge does not.
-func (o BuildOptions) docker() build.ImageBuildOptions {
-	d := build.ImageBuildOptions{
-		Version: build.BuilderV1, NetworkMode: "host", Remove: true, ForceRemove: true,
-		Dockerfile: o.Dockerfile, BuildArgs: o.Args, Target: o.Target, Platform: o.Platform, NoCache: o.NoCache, PullParent: o.Pull,
-	}
-	if o.Tag != "" {
-		d.Tags = []string{o.Tag}
-	}
-	return d
-}
-
-var stepLine = regexp.MustCompile(`^Step (\d+/\d+) : (.*)`)
-
-// readBuild follows a build to its end.
-func readBuild(r io.Reader, see func(string)) (id string, err error) {
-	var failed BuildError
-	out := lineWriter{see: func(line string) {
-		if m := stepLine.FindStringSubmatch(line); m != nil {
-			failed.Step, failed.Command = m[1], m[2]
+// choose returns BuildKit, or nil for the classic builder.
+func (b *Builder) choose(ctx context.Context, o BuildOptions) (*kit, error) {
+	why := "the classic builder was asked for"
+	if o.Builder != Classic {
+		k, err := b.openKit(ctx, o.Builder == BuildKit)
+		if err == nil {
+			return k, nil
 		}
-		failed.keep(line)
-		see(line)
-	}}
-	err = decode(r, func(m message) {
-		switch {
-		case m.Aux != nil: // each stage says its own, the last one that of the image
-			id = auxOf(m).ID
-		case m.Status == "":
-			out.write(m.Stream)
-		case m.ID == "" || strings.HasPrefix(m.Status, "Pulling from"): // not each state of each layer
-			out.write(strings.TrimPrefix(m.ID+": "+m.Status, ": ") + "\n")
-		}
-	})
-	out.flush()
-	var said errSaid
+		why = err.Error()
+	}
 	switch {
-	case errors.As(err, &said):
-		failed.Message = string(said)
-		return "", &failed
-	case err != nil:
-		return "", fmt.Errorf("build: %w", err)
-	case id == "":
-		return "", errors.New("build: the engine ended without an image")
+	case len(o.Secrets) > 0:
+		return nil, fmt.Errorf("build secrets need %w: %s", ErrNoBuildKit, why)
+	case o.Builder == BuildKit:
+		return nil, fmt.Errorf("the build wants %w: %s", ErrNoBuildKit, why)
 	}
-	return id, nil
+	return nil, nil
 }

@@ -12,41 +12,52 @@ const tailLines = 20
 
 // BuildError is a build that the engine refused or that a step of it failed.
 type BuildError struct {
-	Step    string   // such as 5/9; empty before the first
+	Step    string   // such as 5/9, or build 2/3 of a stage; empty before the first
 	Command string   // of that step
 	Message string   // what the engine said, in one line
 	Output  []string // the last lines of output, with those of the step
 }
 
-func (e *BuildError) keep(line string) {
-	e.Output = append(e.Output, line)
-	if len(e.Output) > tailLines {
-		e.Output = e.Output[1:]
-	}
-}
+func (e *BuildError) keep(line string) { e.Output = lastLines(append(e.Output, line)) }
+
+func lastLines(lines []string) []string { return lines[max(0, len(lines)-tailLines):] }
 
 // Error is one line: the step, and what was wrong with it.
 func (e *BuildError) Error() string {
-	if e.Step == "" {
-		return "build failed: " + e.Message
+	switch {
+	case e.Command == "":
+		return "build failed: " + e.reason()
+	case e.Step == "":
+		return fmt.Sprintf("build failed at %s: %s", short(e.Command), e.reason())
 	}
 	return fmt.Sprintf("build failed at step %s: %s: %s", e.Step, short(e.Command), e.reason())
 }
 
 var (
-	exitCode   = regexp.MustCompile(`^The command '.*' (returned a non-zero code: \d+)`)
-	notThere   = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
-	noRegistry = regexp.MustCompile(`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
+	exitCode      = regexp.MustCompile(`^The command '.*' returned a non-zero code: (\d+)|^(?:executor failed running|process) .* exit code: (\d+)`)
+	notCopied     = regexp.MustCompile(`"/([^"]+)":? not found`)
+	noHostNetwork = regexp.MustCompile(`network\.host is not allowed`)
+	noSecret      = regexp.MustCompile(`^secret (\S+?):? not found`)
+	notThere      = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
+	noRegistry    = regexp.MustCompile(`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
 )
 
 // reason is the message without the command, which the error names already,
 // and for a base image what to do.
 func (e *BuildError) reason() string {
 	words := strings.Fields(e.Command)
-	fromImage := len(words) > 1 && strings.EqualFold(words[0], "FROM")
+	is := func(instruction string) bool { return len(words) > 1 && strings.EqualFold(words[0], instruction) }
+	fromImage := is("FROM")
 	switch m := exitCode.FindStringSubmatch(e.Message); {
 	case m != nil:
-		return m[1]
+		return "returned a non-zero code: " + m[1] + m[2]
+	case (is("COPY") || is("ADD")) && notCopied.MatchString(e.Message):
+		return notCopied.FindStringSubmatch(e.Message)[1] + " is not among the files; see that the folder has it, and that .dockerignore does not list it"
+	case noHostNetwork.MatchString(e.Message):
+		return "the Docker Engine lets no build into the host's network; allow network-host in builder.entitlements of its daemon.json, or give --builder classic"
+	case noSecret.MatchString(e.Message):
+		id := noSecret.FindStringSubmatch(e.Message)[1]
+		return "there is no build secret " + id + "; give it with --secret id=" + id + ",src=FILE"
 	case fromImage && notThere.MatchString(e.Message):
 		return "there is no such base image (" + e.Message + "); correct its name or tag in the Dockerfile, or, if it is private, docker pull it on this machine first"
 	case fromImage && noRegistry.MatchString(e.Message):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strings"
@@ -34,11 +33,8 @@ func (b *Builder) Push(ctx context.Context, ref string, see func(PushProgress)) 
 		defer body.Close()
 		digest, err = readPush(body, see)
 	}
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
 	if err != nil {
-		return "", fmt.Errorf("push %s: %w", ref, err)
+		return "", pushFailed(ctx, ref, err)
 	}
 	return digest, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func TestBuild_LinesAndID(t *testing.T) {
 	t.Parallel()
 	e := &engine{stream: built}
 	var got []string
-	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true}, func(l string) { got = append(got, l) })
+	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true, Builder: Classic}, func(p Progress) { got = append(got, p.Line) })
 	if err != nil || id != "sha256:final" {
 		t.Fatalf("id %q, %v", id, err)
 	}
@@ -91,7 +92,7 @@ func TestBuild_Errors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil, BuildOptions{}, func(string) {})
+			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil, BuildOptions{Builder: Classic}, func(Progress) {})
 			var failed *BuildError
 			if !errors.As(err, &failed) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("got %v\nwant %s", err, c.want)
@@ -155,15 +156,27 @@ func TestPush_Progress(t *testing.T) {
 	}
 }
 
+// TestPush_Errors has the words of Docker 20.10.24, whose registry answered so.
 func TestPush_Errors(t *testing.T) {
 	t.Parallel()
-	for stream, want := range map[string]string{
-		`{"errorDetail":{"message":"dial tcp 127.0.0.1:8003: connection refused"},"error":"dial tcp 127.0.0.1:8003: connection refused"}`: "push r: dial tcp 127.0.0.1:8003: connection refused",
-		`{"status":"Pushed","id":"a"}`: "push r: the engine ended without a digest",
+	for said, want := range map[string]string{
+		"dial tcp 127.0.0.1:8003: connect: connection refused":                                     "connection refused; nothing serves it there now; see with `crawlbox status`",
+		"denied: requested access to the resource is denied":                                       "is denied; the registry wants other rights",
+		"unauthorized: authentication required":                                                    "authentication required; the registry wants other rights",
+		"unsupported: The operation is unsupported.":                                               "the registry takes no pushes; see in `crawlbox config`",
+		"toomanyrequests: slow down":                                                               "slow down; the registry has too much to do; try again",
+		"received unexpected HTTP status: 507 Insufficient Storage":                                "507 Insufficient Storage; the registry could not keep it; look for free space",
+		"received unexpected HTTP status: 500 Internal Server Error":                               "500 Internal Server Error; the registry could not keep it; look for free space",
+		"denied: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`": "push r: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`",
 	} {
+		stream := fmt.Sprintf(`{"status":"Preparing","id":"a"}{"errorDetail":{"message":%q},"error":%q}`, said, said+"\n")
 		_, err := NewBuilder(&engine{stream: stream}).Push(t.Context(), "r", func(PushProgress) {})
-		if err == nil || err.Error() != want {
+		if err == nil || !strings.HasPrefix(err.Error(), "push r: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+	_, err := NewBuilder(&engine{stream: `{"status":"Pushed","id":"a"}`}).Push(t.Context(), "r", func(PushProgress) {})
+	if err == nil || err.Error() != "push r: the engine ended without a digest" {
+		t.Errorf("got %v", err)
 	}
 }

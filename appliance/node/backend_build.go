@@ -39,12 +39,15 @@ func (b *backend) Build(ctx context.Context, q api.BuildRequest, files io.Reader
 	name := fmt.Sprintf("localhost:%d/%s:%s", b.cfg.Registry.Port, q.Repository, tag)
 	builder := image.NewBuilder(b.engine.Client())
 	var gone error // the client's
-	_, err = builder.Build(ctx, files, image.BuildOptions{Tag: name, Dockerfile: q.Dockerfile, Args: q.Args, Target: q.Target,
-		Platform: q.Platform, NoCache: q.NoCache, Pull: q.Pull}, func(line string) {
+	_, err = builder.Build(ctx, files, image.BuildOptions{Tag: name, Dockerfile: q.Dockerfile, Args: q.Args, Secrets: q.Secrets, Target: q.Target,
+		Platform: q.Platform, NoCache: q.NoCache, Pull: q.Pull, Builder: q.Builder}, func(p image.Progress) {
 		if gone == nil {
-			gone = fn(api.BuildEvent{Line: line})
+			gone = fn(api.BuildEvent{Line: p.Line, Step: p.Step})
 		}
 	})
+	if errors.Is(err, image.ErrNoBuildKit) {
+		return invalid("%v", err)
+	}
 	if err != nil {
 		return b.explain(err)
 	}

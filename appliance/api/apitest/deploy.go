@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -16,8 +17,8 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Build implements api.Backend. It reads all files, and fails where the Dockerfile is
-// called broken.
+// Build implements api.Backend. It reads all files, speaks as the builder that was
+// asked for, and fails where the Dockerfile is called broken.
 func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -27,7 +28,14 @@ func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, 
 		return err
 	}
 	name := "localhost:8003/" + q.Repository + ":" + cmp.Or(q.Tag, "0.03")
-	for _, e := range []api.BuildEvent{{Line: "Step 1/1 : FROM scratch"}, {Push: &image.PushProgress{Layers: 2, Existing: 1, Done: 1, Total: 10e6}}} {
+	said := api.BuildEvent{Step: &image.Step{N: 1, Name: "[1/1] FROM scratch", State: image.StepDone, Took: 200 * time.Millisecond}}
+	switch {
+	case q.Builder == image.Classic && len(q.Secrets) > 0:
+		return fail(api.CodeInvalid, "build secrets need BuildKit")
+	case q.Builder == image.Classic:
+		said = api.BuildEvent{Line: "Step 1/1 : FROM scratch"}
+	}
+	for _, e := range []api.BuildEvent{said, {Push: &image.PushProgress{Layers: 2, Existing: 1, Done: 1, Total: 10e6}}} {
 		if err := fn(e); err != nil {
 			return err
 		}

@@ -22,7 +22,8 @@ func (s *Source) golang(o Options) (string, error) {
 	}
 	// The official image forbids to fetch a newer Go, which a module may ask for
 	// that is younger than the image that this machine once pulled.
-	steps := []string{"FROM " + or(o.Base, "golang:1") + " AS build", "ENV CGO_ENABLED=0 GOTOOLCHAIN=auto", "WORKDIR /src"}
+	steps := append([]string{"FROM " + or(o.Base, "golang:1") + " AS build"}, declare(o.Args)...)
+	steps = append(steps, "ENV CGO_ENABLED=0 GOTOOLCHAIN=auto", "WORKDIR /src")
 	if !s.has("vendor") && !localReplace.MatchString(mod) {
 		sums := "go.mod"
 		if s.has("go.sum") {
@@ -33,6 +34,8 @@ func (s *Source) golang(o Options) (string, error) {
 	return lines(append(steps,
 		"COPY . .",
 		"RUN go build -buildvcs=false -trimpath -o /app "+pkg,
+		"# Files that the program reads while it runs are not in the image: embed them",
+		"# (go:embed), or keep this Dockerfile with --eject and COPY them here.",
 		"FROM scratch",
 		makeTmp,
 		"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/",

@@ -33,7 +33,7 @@ func (s *Source) node(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := recipe{base: or(o.Base, "node:lts-slim"), env: nodeEnv, install: "npm install --omit=dev", cmd: cmd}
+	r := recipe{base: or(o.Base, "node:lts-slim"), args: o.Args, env: nodeEnv, install: "npm install --omit=dev", cmd: cmd}
 	r.whole = p.Workspaces != nil || strings.Contains(text, `"file:`)
 	for _, f := range []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"} {
 		if s.has(f) {

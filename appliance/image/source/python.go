@@ -64,7 +64,7 @@ const pipEnv = " PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DIS
 // pip is the recipe of a Python project but for its command. also are packages
 // that are needed whether or not the project says so.
 func (s *Source) pip(o Options, also ...string) (recipe, error) {
-	r := recipe{base: or(o.Base, "python:3-slim"), env: "PYTHONUNBUFFERED=1"}
+	r := recipe{base: or(o.Base, "python:3-slim"), args: o.Args, env: "PYTHONUNBUFFERED=1"}
 	const pip = "pip install --no-cache-dir"
 	if s.has("requirements.txt") {
 		req, err := s.read("requirements.txt")

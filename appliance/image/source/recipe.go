@@ -3,14 +3,16 @@ package source
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 )
 
 // recipe is a Dockerfile that installs what code needs in a layer below the
 // code, so that an update of three lines pushes a tiny layer. Nothing in it
-// needs BuildKit.
+// needs BuildKit: the engine may have none.
 type recipe struct {
 	base      string
+	args      []string // of the build
 	env       string
 	manifests []string // files that say what to install
 	install   string   // empty if there is nothing to
@@ -20,7 +22,8 @@ type recipe struct {
 
 // dockerfile writes the recipe down.
 func (r recipe) dockerfile() string {
-	steps := []string{"FROM " + r.base, "ENV " + r.env, "WORKDIR /app"}
+	steps := append([]string{"FROM " + r.base}, declare(r.args)...)
+	steps = append(steps, "ENV "+r.env, "WORKDIR /app")
 	copied := "COPY . ."
 	switch {
 	case r.install == "":
@@ -33,6 +36,20 @@ func (r recipe) dockerfile() string {
 		steps = append(steps, "COPY "+strings.Join(r.manifests, " ")+" ./", "RUN "+r.install, copied)
 	}
 	return lines(append(steps, "CMD "+words(r.cmd))...)
+}
+
+// predefined matches build arguments that the builder knows without an ARG. Declared,
+// proxies would become part of what is cached, and show in the image's history.
+var predefined = regexp.MustCompile(`^(?i:https?_proxy|ftp_proxy|no_proxy|all_proxy)$|^BUILDKIT_|^SOURCE_DATE_EPOCH$`)
+
+// declare makes build arguments known to the steps of a stage.
+func declare(args []string) (steps []string) {
+	for _, a := range args {
+		if !predefined.MatchString(a) {
+			steps = append(steps, "ARG "+a)
+		}
+	}
+	return steps
 }
 
 func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }

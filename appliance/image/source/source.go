@@ -28,10 +28,11 @@ const (
 // Options are what a user may say about a source beside its path. The zero
 // value finds out everything.
 type Options struct {
-	Dockerfile string // path of another Dockerfile, relative to the folder or absolute
-	Spider     string // which spider of a Scrapy project without a Dockerfile to run
-	Base       string // image that a generated Dockerfile starts from, in place of the usual one
-	MaxContext int64  // bytes that the context may have; 0 is MaxContext, negative is no limit
+	Dockerfile string   // path of another Dockerfile, relative to the folder or absolute
+	Spider     string   // which spider of a Scrapy project without a Dockerfile to run
+	Base       string   // image that a generated Dockerfile starts from, in place of the usual one
+	Args       []string // names of build arguments, which a generated Dockerfile declares
+	MaxContext int64    // bytes that the context may have; 0 is MaxContext, negative is no limit
 }
 
 // Source is a folder or program that can become an image. It does not change

@@ -34,7 +34,7 @@ func TestOpen(t *testing.T) {
 	pip := strings.Replace(python, "=1\n", "=1 PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1\n", 1)
 	node := "FROM node:lts-slim\nENV NODE_ENV=production NPM_CONFIG_UPDATE_NOTIFIER=false\nWORKDIR /app\n"
 	golang := "FROM golang:1 AS build\nENV CGO_ENABLED=0 GOTOOLCHAIN=auto\nWORKDIR /src\n"
-	ship := "FROM scratch\nWORKDIR /tmp\nCOPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\nCOPY --from=build /app /app\nENTRYPOINT [\"/app\"]\n"
+	ship := "# Files that the program reads while it runs are not in the image: embed them\n# (go:embed), or keep this Dockerfile with --eject and COPY them here.\nFROM scratch\nWORKDIR /tmp\nCOPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\nCOPY --from=build /app /app\nENTRYPOINT [\"/app\"]\n"
 	type files = map[string]string
 	for name, c := range map[string]struct {
 		files      files
@@ -64,6 +64,12 @@ func TestOpen(t *testing.T) {
 			node + "COPY package.json ./\nRUN npm install --omit=dev\nCOPY . .\nCMD [\"npm\",\"start\"]\n"},
 		"go": {files{"go.mod": "module x", "go.sum": "", "main.go": "package main"}, Options{}, Go,
 			golang + "COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\nRUN go build -buildvcs=false -trimpath -o /app .\n" + ship},
+		"python with build args": {files{"main.py": "", "requirements.txt": "x"}, Options{Args: []string{"BUILDKIT_INLINE_CACHE", "HTTP_PROXY", "INDEX", "MODE", "no_proxy"}}, Python,
+			strings.Replace(pip, "\n", "\nARG INDEX\nARG MODE\n", 1) + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nCMD [\"python3\",\"main.py\"]\n"},
+		"node with build args": {files{"package.json": `{}`, "index.js": ""}, Options{Args: []string{"A"}}, Node,
+			strings.Replace(node, "\n", "\nARG A\n", 1) + "COPY package.json ./\nRUN npm install --omit=dev\nCOPY . .\nCMD [\"node\",\"index.js\"]\n"},
+		"go with build args": {files{"go.mod": "module x", "go.sum": "", "main.go": "package main"}, Options{Args: []string{"A"}}, Go,
+			strings.Replace(golang, "\n", "\nARG A\n", 1) + "COPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\nRUN go build -buildvcs=false -trimpath -o /app .\n" + ship},
 		"go with cmd and a local module": {files{"go.mod": "module x\nreplace y => ./y", "lib.go": "package x", "cmd/bot/main.go": "package main"}, Options{}, Go,
 			golang + "COPY . .\nRUN go build -buildvcs=false -trimpath -o /app ./cmd/bot\n" + ship},
 	} {
