@@ -117,15 +117,14 @@ func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 	e.By = api.PeerUser(ctx)
 	d.Change.Spec = e.Spec
 	rec := b.deploys.begin(d.Service, e)
+	d.Change.Mark = rec.mark()
 	d.At = rec.at
 	see := serial(fn)
 	return b.report(d.Service, see, func(emit rollout.Emit) (rollout.Summary, error) {
 		sum, err := b.runner.Deploy(ctx, svc, d, emit)
 		b.lastWords(ctx, d.Service, err, see)
 		rec.end(ctx, err)
-		if err == nil {
-			b.deploys.tidy(ctx, d.Service)
-		}
+		b.deploys.tidySoon()
 		return sum, err
 	})
 }
@@ -146,7 +145,7 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 			svc = &s
 		}
 	}
-	d := rollout.Deploy{Service: req.Service, Stage: rollout.StagePolicy{Timeout: cmp.Or(req.StageTimeout, defaultStageTimeout)}}
+	d := rollout.Deploy{Service: req.Service, StartTimeout: req.StartTimeout, Stage: rollout.StagePolicy{Timeout: cmp.Or(req.StageTimeout, defaultStageTimeout)}}
 	if svc != nil {
 		d.Service = svc.Name
 	}

@@ -169,6 +169,7 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
+	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }

@@ -41,6 +41,27 @@ type failingError struct{ failure }
 
 func (e *failingError) Error() string { return e.service + ": its tasks fail: " + e.where() }
 
+// stalledError ends a change that has come to a standstill.
+type stalledError struct {
+	failure
+	text string
+}
+
+func (e *stalledError) Error() string { return e.service + ": " + e.text }
+
+// badBy says by what the version of a change is found bad that is to go back.
+func badBy(err error) (failure, bool) {
+	var failing *failingError
+	var stalled *stalledError
+	switch {
+	case errors.As(err, &failing):
+		return failing.failure, true
+	case errors.As(err, &stalled):
+		return stalled.failure, true
+	}
+	return failure{}, false
+}
+
 // FailedTask is the ID of the task by which a version was found bad, empty where
 // an error says none.
 func FailedTask(err error) string {

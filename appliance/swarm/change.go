@@ -118,10 +118,14 @@ func setPending(s *swarm.ServiceSpec, pending string) {
 		delete(s.Labels, fleet.LabelPending)
 		return
 	}
+	setLabel(s, fleet.LabelPending, pending)
+}
+
+func setLabel(s *swarm.ServiceSpec, name, value string) {
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
-	s.Labels[fleet.LabelPending] = pending
+	s.Labels[name] = value
 }
 
 // withParallelism keeps what the service's author chose and fills in
