@@ -61,7 +61,14 @@ func TestDeployBad(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--name", "sick", "--env", "TINY_SICK=no queue"),
 			`sick: its tasks fail: never became healthy: its health check failed, last with "no queue"`, "there is no older version")
 		c.wantHistory("sick", "1 deploy failed")
-		c.run("rm", "sick")
+		delay := func() string { return c.manager.Docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.RestartPolicy.Delay}}", "sick") }
+		if got := delay(); got != "30s" {
+			t.Errorf("it is tried again after %s", got)
+		}
+		c.run("deploy", image, "--name", "sick", "--env", "TINY_SICK=", "--monitor", "1s")
+		if got := delay(); got != "5s" {
+			t.Errorf("the good one is tried again after %s", got)
+		}
 	})
 }
 

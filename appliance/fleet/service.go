@@ -28,7 +28,7 @@ type Service struct {
 	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
 	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
 	UpdateStarted time.Time     `json:"update_started"`
-	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"` // after which Swarm starts a failed replica again
+	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"`  // after which Swarm starts a failed replica again
 	Took          time.Duration `json:"took_ns,omitempty"`           // of one whose replicas are all complete, from its first task to the end of its last
 	Constraints   []string      `json:"constraints,omitempty"`       // on the nodes that its tasks may run on
 	Tolerates     bool          `json:"tolerates"`                   // Swarm goes on with an update of it whatever fails
@@ -54,4 +54,9 @@ const (
 	// the same change: a manager that finds a deploy cut off knows whether it came
 	// that far, also where the image stayed the same.
 	LabelDeploy = "crawlbox.deploy"
+
+	// LabelRestartDelay keeps the delay between the failure of a replica and the next
+	// start, as Go writes it, of a service whose delay was made longer since it never
+	// worked. The next deploy brings it back.
+	LabelRestartDelay = "crawlbox.restart.delay"
 )

@@ -36,6 +36,7 @@ type Cluster interface {
 	Remove(ctx context.Context, id string) error
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
+	SlowDown(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
 	Digest(ctx context.Context, image string) (string, error)
 	Platforms(ctx context.Context, image string) []fleet.Platform

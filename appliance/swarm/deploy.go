@@ -91,6 +91,9 @@ func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	if s.TaskTemplate.ContainerSpec == nil {
 		return errNoContainer(s.Name)
 	}
+	if d.Spec == nil { // otherwise it is as it was
+		speedUp(s)
+	}
 	c := s.TaskTemplate.ContainerSpec
 	if c.Image != d.Image {
 		setPlatforms(&s.TaskTemplate, d.Platforms)
