@@ -55,6 +55,10 @@ const (
 	// that far, also where the image stayed the same.
 	LabelDeploy = "crawlbox.deploy"
 
+	// LabelNudged is when Swarm was last made to begin an update anew that waited for
+	// tasks on lost nodes.
+	LabelNudged = "crawlbox.update.nudged"
+
 	// LabelRestartDelay keeps the delay between the failure of a replica and the next
 	// start, as Go writes it, of a service whose delay was made longer since it never
 	// worked. The next deploy brings it back.

@@ -88,6 +88,9 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	}
 	count(&st, snap)
 	st.Problems = append(st.Problems, troubles(snap, b.lastWord(ctx, snap))...)
+	if b.deploys != nil {
+		st.Problems = append(st.Problems, b.deploys.failed(snap)...)
+	}
 	return st, nil
 }
 

@@ -63,6 +63,21 @@ func previous(entries []history.Entry) (history.Entry, bool) {
 	return history.Entry{}, false
 }
 
+// failed are sentences on services whose last deploy failed and left them as they
+// are. Swarm may take such a one for finished; of a crash loop it is told elsewhere.
+func (d *deploys) failed(snap fleet.Snapshot) (list []string) {
+	for _, s := range snap.Services {
+		entries := d.List(s.Name)
+		if len(entries) == 0 || entries[0].Result != history.Failed || s.Desired == 0 || s.Deploy != markOf(entries[0]) {
+			continue
+		}
+		if _, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken); !loops {
+			list = append(list, "the last deploy of service "+entries[0].Why)
+		}
+	}
+	return list
+}
+
 // record is one deploy on its way into the history.
 type deployRecord struct {
 	deploys *deploys

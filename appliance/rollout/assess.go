@@ -18,6 +18,7 @@ type Goal struct {
 
 	Hold     time.Duration // for how long all must be as wanted before it counts
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
+	BySwarm  bool          // Swarm counts them, and goes back by itself
 	Replaced bool          // Swarm replaces tasks, a moment after it took the change
 
 	Start    time.Duration // a task may take until it is healthy; 0: any

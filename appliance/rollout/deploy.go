@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -163,9 +164,7 @@ func (r *Runner) flip(ctx context.Context, id string, d Deploy, begun time.Time,
 	r.watching(d)
 	g := d.goal(svc)
 	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
-	if d.Change.Watched {
-		g.Limit = d.limit(svc)
-	}
+	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
 	s, err := r.follow(ctx, svc, g, StageWatch, before, begun, emit)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		err = &stalledError{failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))}, "it did not end"}
@@ -201,6 +200,7 @@ func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old swarm.Depl
 	}
 	g := d.goal(svc)
 	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	g.Limit = math.MaxInt // there is nothing more to go back to
 	if _, err := r.follow(ctx, svc, g, "roll back", before, time.Now(), emit); err != nil {
 		return fmt.Errorf("%s: the update failed: %s, and the old version does not run in full again: %w", svc.Name, why.where(), err)
 	}
@@ -275,8 +275,9 @@ func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, 
 	}
 	g := d.goal(svc)
 	g.Before = endedTasks(slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
-	if svc.Tolerates || svc.UpdateStarted.IsZero() { // then Swarm does not judge it
-		g.Limit, g.Hold = 1, cmp.Or(svc.UpdateMonitor, swarm.DefaultMonitor)
+	g.Limit, g.BySwarm = 1, true
+	if svc.Tolerates || svc.UpdateStarted.IsZero() {
+		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, swarm.DefaultMonitor)
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts

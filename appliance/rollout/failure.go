@@ -32,7 +32,7 @@ func (e *RolledBackError) Error() string {
 type NoOlderError struct{ failure }
 
 func (e *NoOlderError) Error() string {
-	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so Swarm goes on trying: deploy a better one, or remove it with `crawlbox rm %s`",
+	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it stays: deploy a better one, or remove it with `crawlbox rm %s`",
 		e.service, e.where(), e.service)
 }
 

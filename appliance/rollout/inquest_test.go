@@ -93,9 +93,9 @@ func TestInquest(t *testing.T) {
 	})
 }
 
-// stuck is a cluster whose service never comes to what is wanted of it, until its
+// standstill is a cluster whose service never comes to what is wanted of it, until its
 // old version is deployed again.
-type stuck struct {
+type standstill struct {
 	nodesOnly
 	task     fleet.Task
 	service  fleet.Service
@@ -103,17 +103,17 @@ type stuck struct {
 	away     int // so many calls fail from now on
 }
 
-func (c *stuck) Service(context.Context, string) (fleet.Service, error) {
+func (c *standstill) Service(context.Context, string) (fleet.Service, error) {
 	if c.away > 0 {
 		c.away--
 		return c.service, swarm.ErrUnreachable
 	}
 	return c.service, nil
 }
-func (c *stuck) Tasks(context.Context, string) ([]fleet.Task, error) {
+func (c *standstill) Tasks(context.Context, string) ([]fleet.Task, error) {
 	return []fleet.Task{c.task}, nil
 }
-func (c *stuck) Deploy(_ context.Context, _ string, d swarm.Deployment) (bool, error) {
+func (c *standstill) Deploy(_ context.Context, _ string, d swarm.Deployment) (bool, error) {
 	c.deployed = append(c.deployed, d)
 	if len(c.deployed) == 2 {
 		c.task = task("b", 1, fleet.TaskRunning, fleet.TaskRunning)
@@ -122,10 +122,10 @@ func (c *stuck) Deploy(_ context.Context, _ string, d swarm.Deployment) (bool, e
 	}
 	return true, nil
 }
-func (*stuck) Spec(context.Context, string) (json.RawMessage, error) {
+func (*standstill) Spec(context.Context, string) (json.RawMessage, error) {
 	return json.RawMessage("{}"), nil
 }
-func (*stuck) Platforms(context.Context, string) []fleet.Platform { return nil }
+func (*standstill) Platforms(context.Context, string) []fleet.Platform { return nil }
 
 func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 	t.Parallel()
@@ -143,7 +143,7 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c := &stuck{service: *replicated(1)}
+				c := &standstill{service: *replicated(1)}
 				c.nodes = up
 				c.service.Digest = "sha256:old"
 				c.service.Image = "x:1"

@@ -37,6 +37,7 @@ type Cluster interface {
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
 	SlowDown(ctx context.Context, id string) error
+	Nudge(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
 	Digest(ctx context.Context, image string) (string, error)
 	Platforms(ctx context.Context, image string) []fleet.Platform
@@ -97,6 +98,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 	moved, followed, seen := time.Now(), time.Now(), time.Now()
 	var good time.Time // since when all is as wanted
 	causes := newInquest(r.agents, g.Start)
+	var nudged []string // tasks that Swarm does not wait for any more
 	for {
 		now, nodes, tasks, err := r.look(ctx, svc.ID)
 		if err != nil {
@@ -119,8 +121,18 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 			return Summary{}, err
 		}
 		// Swarm waits for late ones without a bound, whatever it is told.
-		if g.Limit > 0 && p.Failures >= g.Limit || causes.late > 0 {
+		if g.Limit > 0 && !g.BySwarm && p.Failures >= g.Limit || causes.late > 0 {
 			return Summary{}, &failingError{failureOf(svc.Name, p)}
+		}
+		if fresh := missing(nudged, stuck(nodes, tasks, g)); g.Limit > 0 && updating(now) && len(fresh) > 0 {
+			if now.Update != "updating" { // it is on its way back already
+				return Summary{}, &failingError{failureOf(svc.Name, p)}
+			}
+			r.log.Info("have Swarm go on with an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", fresh)
+			if err := r.cluster.Nudge(ctx, svc.ID); err != nil {
+				return Summary{}, err
+			}
+			nudged, g.BySwarm = append(nudged, fresh...), false
 		}
 		if !p.Done {
 			good = time.Time{}

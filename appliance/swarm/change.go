@@ -121,6 +121,19 @@ func setPending(s *swarm.ServiceSpec, pending string) {
 	setLabel(s, fleet.LabelPending, pending)
 }
 
+// Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
+// already is left as it is. The version before is forgotten, so that Swarm can't go
+// back by itself any more, and is told not to.
+func (e *Engine) Nudge(ctx context.Context, id string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		setLabel(s, fleet.LabelNudged, time.Now().UTC().Format(time.RFC3339Nano))
+		if s.UpdateConfig != nil && s.UpdateConfig.FailureAction == swarm.UpdateFailureActionRollback {
+			TolerateEnd(s)
+		}
+		return nil
+	})
+}
+
 func setLabel(s *swarm.ServiceSpec, name, value string) {
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
