@@ -26,8 +26,9 @@ type DeployRequest struct {
 	Constraints  []string          `json:"constraints,omitempty"` // replace those there are
 	Parallelism  string            `json:"parallelism,omitempty"` // 25%, 5 or all; default 25%
 	Delay        time.Duration     `json:"delay_ns,omitempty"`
-	Monitor      time.Duration     `json:"monitor_ns,omitempty"`    // default 5s
-	FailureRatio float64           `json:"failure_ratio,omitempty"` // 0 to 1
+	Monitor      time.Duration     `json:"monitor_ns,omitempty"`       // default 5s
+	StartTimeout time.Duration     `json:"start_timeout_ns,omitempty"` // until a replica is healthy; default 10m
+	FailureRatio float64           `json:"failure_ratio,omitempty"`    // 0 to 1
 	StartFirst   bool              `json:"start_first,omitempty"`
 	StageQuorum  string            `json:"stage_quorum,omitempty"`     // of the nodes; default 100%
 	StageTimeout time.Duration     `json:"stage_timeout_ns,omitempty"` // default 5m
@@ -134,7 +135,7 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 		return req, invalid("deploy needs a service and an image")
 	case req.Replicas != nil && *req.Replicas < 0:
 		return req, invalid("the number of replicas can't be negative")
-	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0:
+	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 || req.StartTimeout < 0:
 		return req, invalid("limits and times can't be negative")
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
 		return req, invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)

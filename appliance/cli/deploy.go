@@ -85,6 +85,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
 	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
 	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
+	flags.DurationVar(&f.req.StartTimeout, "start-timeout", 0, "`time` until a replica is healthy (default 10m)")
 	flags.Float64Var(&f.req.FailureRatio, "failure-ratio", 0, "`share` that may fail, from 0 to 1 (default 0)")
 	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
 	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")

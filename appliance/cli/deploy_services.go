@@ -16,7 +16,7 @@ import (
 
 // forServices are the flags that mean something where services are deployed. What
 // such a service is given stands in its definition, or stays as it is.
-var forServices = []string{"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout"}
+var forServices = []string{"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout"}
 
 // deployServices builds what is to be built, one after the other, and deploys all
 // at the same time.
@@ -70,7 +70,7 @@ func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
 // requestFor asks for a service as the config file has it, or, where it is not from
 // there, for its image again.
 func (f *deployFlags) requestFor(d target) api.DeployRequest {
-	req := api.DeployRequest{Service: d.Name, Defined: d.File != "", StageQuorum: f.req.StageQuorum, StageTimeout: f.req.StageTimeout}
+	req := api.DeployRequest{Service: d.Name, Defined: d.File != "", StageQuorum: f.req.StageQuorum, StageTimeout: f.req.StageTimeout, StartTimeout: f.req.StartTimeout}
 	if !req.Defined {
 		req.Image = d.Image
 	}

@@ -109,7 +109,7 @@ func TestDeploy(t *testing.T) {
 		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
 			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "), "service bad: bad.1 fails again and again"), true)
 		})
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from", "Swarm starts it again 30s after each")
 	})
 	t.Run("limits", func(t *testing.T) {
 		c := c.sub(t)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -90,17 +89,6 @@ func TestSameTry(t *testing.T) {
 	}
 	if list := r.past.List("spider"); len(list) != 1 || list[0].Result != history.Running || list[0].Stage != history.StageFlip {
 		t.Errorf("the history is %+v", list)
-	}
-}
-
-// What has the digest of a change of the definition is not that change.
-func TestIsThere(t *testing.T) {
-	t.Parallel()
-	svc := fleet.Service{Digest: "d", Hash: "a"}
-	for definition, want := range map[string]bool{"": true, "a": true, "b": false} {
-		if got := isThere(svc, history.Entry{Digest: "d", Definition: definition}); got != want {
-			t.Errorf("definition %q: got %v", definition, got)
-		}
 	}
 }
 

@@ -154,6 +154,7 @@ func (r *reconciler) asked(ctx context.Context, svc configs.Service, req api.Dep
 	}
 	dep := definedDeploy(svc, image)
 	dep.Change.KeepReplicas = now != nil && now.Desired > 0 && rollout.KeepReplicas(*now, svc.Replicas())
+	dep.StartTimeout = req.StartTimeout
 	dep.Stage, err = stagePolicy(req)
 	return now, dep, err
 }

@@ -131,7 +131,7 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 			svc = &s
 		}
 	}
-	d := rollout.Deploy{Service: req.Service}
+	d := rollout.Deploy{Service: req.Service, StartTimeout: req.StartTimeout}
 	if svc != nil {
 		d.Service = svc.Name
 	}

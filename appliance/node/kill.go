@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 // pathKill is where a manager ends containers that Swarm is stopping already, without
@@ -18,8 +17,6 @@ const pathKill = "/v1/kill"
 type killRequest struct {
 	Tasks []string `json:"tasks"` // IDs
 }
-
-var _ rollout.Killer = (*Manager)(nil)
 
 // answerKill answers when the containers of the tasks are gone.
 func (w *Worker) answerKill(rw http.ResponseWriter, r *http.Request) {
@@ -33,7 +30,7 @@ func (w *Worker) answerKill(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Kill implements rollout.Killer.
+// Kill implements rollout.Agents.
 func (m *Manager) Kill(ctx context.Context, n fleet.Node, tasks []string) error {
 	if n.Addr == m.addr.String() {
 		return m.engine.KillTasks(ctx, tasks)

@@ -132,7 +132,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 		return errors.Join(err, m.registry.Close())
 	}
 	m.runner = rollout.NewRunner(m.engine, m, m.log)
-	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, log: m.log}
+	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
 	return nil
 }
 

@@ -170,6 +170,7 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
+	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }

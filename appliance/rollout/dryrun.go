@@ -23,6 +23,9 @@ type Forecast struct {
 // PlanDeploy says what Deploy would do. built is what is done before, in a line,
 // where the image is not made yet, so that its digest is not known.
 func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, built string) (Forecast, error) {
+	if built == "" {
+		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	}
 	nodes, err := r.mayRun(ctx, svc, d)
 	if err != nil {
 		return Forecast{}, err
@@ -91,6 +94,7 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 
 // PlanUpdateStopped says what UpdateStopped would do.
 func (r *Runner) PlanUpdateStopped(ctx context.Context, svc fleet.Service, d Deploy) (Forecast, error) {
+	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	nodes, err := r.mayRun(ctx, &svc, d)
 	n := stoppedReplicas(svc)
 	return Forecast{Action: Replace, Changes: []string{"image"}, Steps: []string{

@@ -32,13 +32,16 @@ type Cluster interface {
 	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
 	Scale(ctx context.Context, id string, replicas int) error
 	SetImage(ctx context.Context, id string, c swarm.ImageChange) error
-	StopForUpdate(ctx context.Context, id, pending string) error
+	StopForUpdate(ctx context.Context, id, pending, mark string) error
 	Remove(ctx context.Context, id string) error
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
+	SlowDown(ctx context.Context, id string) error
+	Nudge(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
 	Changes(ctx context.Context, id string, d swarm.Deployment) (keys []string, err error)
 	Digest(ctx context.Context, image string) (string, error)
+	Platforms(ctx context.Context, image string) []fleet.Platform
 }
 
 // Emit hears of each step of a change. It must return soon.
@@ -48,15 +51,15 @@ type Emit func(step string, p Progress)
 // service at once are refused with ErrBusy.
 type Runner struct {
 	cluster Cluster
-	stager  Stager
+	agents  Agents
 	log     *slog.Logger
 	busy    sync.Map // name of the service → struct{}
 }
 
-// NewRunner returns a runner on the cluster given. A nil stager is for nodes where
+// NewRunner returns a runner on the cluster given. Nil agents are for nodes where
 // nothing is deployed from.
-func NewRunner(c Cluster, stager Stager, log *slog.Logger) *Runner {
-	return &Runner{cluster: c, stager: stager, log: log}
+func NewRunner(c Cluster, agents Agents, log *slog.Logger) *Runner {
+	return &Runner{cluster: c, agents: agents, log: log}
 }
 
 // Scale sets the replicas of a service and follows until they are true.
@@ -101,13 +104,23 @@ func (r *Runner) Remove(ctx context.Context, svc fleet.Service, emit Emit) (Summ
 // follow polls until the goal is true, the change has failed or stalls.
 func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
 	var last Progress
-	moved, followed := time.Now(), time.Now()
+	moved, followed, seen := time.Now(), time.Now(), time.Now()
 	var good time.Time // since when all is as wanted
+	causes := newInquest(r.agents, g.Start)
+	var nudged []string // tasks that Swarm does not wait for any more
 	for {
 		now, nodes, tasks, err := r.look(ctx, svc.ID)
 		if err != nil {
-			return Summary{}, err
+			if ctx.Err() != nil || time.Since(seen) >= g.Patience {
+				return Summary{}, err
+			}
+			if err := pause(ctx, time.Second); err != nil {
+				return Summary{}, err
+			}
+			continue
 		}
+		seen = time.Now()
+		tasks = causes.look(ctx, nodes, tasks, g)
 		p := Assess(now, nodes, tasks, g)
 		if g.Replaced && !begins(svc, now) && time.Since(followed) < updateBegins {
 			p.Done = false // what looks done is the version before
@@ -116,8 +129,19 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 		if err := rolledBack(svc, now, p); err != nil {
 			return Summary{}, err
 		}
-		if g.Limit > 0 && p.Failures >= g.Limit {
+		// Swarm waits for late ones without a bound, whatever it is told.
+		if g.Limit > 0 && !g.BySwarm && p.Failures >= g.Limit || causes.late > 0 {
 			return Summary{}, &failingError{failureOf(svc.Name, p)}
+		}
+		if fresh := missing(nudged, stuck(nodes, tasks, g)); g.Limit > 0 && updating(now) && len(fresh) > 0 {
+			if now.Update != "updating" { // it is on its way back already
+				return Summary{}, &failingError{failureOf(svc.Name, p)}
+			}
+			r.log.Info("have Swarm go on with an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", fresh)
+			if err := r.cluster.Nudge(ctx, svc.ID); err != nil {
+				return Summary{}, err
+			}
+			nudged, g.BySwarm = append(nudged, fresh...), false
 		}
 		if !p.Done {
 			good = time.Time{}
@@ -132,7 +156,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 		if p.Running != last.Running || p.Stopping != last.Stopping {
 			moved, last = time.Now(), p
 		}
-		if err := stalled(svc.Name, p, time.Since(moved)); err != nil {
+		if err := stalled(svc.Name, p, time.Since(moved), max(stallQuiet, g.Quiet)); err != nil {
 			return Summary{}, err
 		}
 		if err := pause(ctx, pollInterval(len(tasks))); err != nil {
@@ -181,28 +205,36 @@ func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
 		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
 	switch now.Update {
-	case "paused", "rollback_paused":
+	case "paused":
 		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
+	case "rollback_paused":
+		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(), was.Name)}
 	case "rollback_completed":
 		return &RolledBackError{f}
 	}
 	return nil
 }
 
-func stalled(name string, p Progress, quiet time.Duration) error {
+// stalled says that a change has come to nothing.
+func stalled(name string, p Progress, quiet, allowed time.Duration) error {
+	bound, why := allowed, ""
 	switch {
-	case quiet > stallFailing && p.Failures > 0:
-		return fmt.Errorf("%s: %d of %d running and no more for %s: %s%s; look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, stallFailing, p.LastErr, on(p.LastNode), name)
-	case quiet > stallFailing && p.LastErr != "" && p.Running < p.Desired:
+	case quiet > stallFailing && p.Starting == 0 && p.Failures > 0:
+		bound, why = stallFailing, p.LastErr+on(p.LastNode)
+	case quiet > stallFailing && p.Starting == 0 && p.LastErr != "" && p.Running < p.Desired:
 		// Such as "no suitable node": nothing fails, nothing will start.
-		return fmt.Errorf("%s: %d of %d running and no more for %s: %s; Swarm goes on trying, look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, stallFailing, p.LastErr, name)
-	case quiet > stallQuiet:
-		return fmt.Errorf("%s: %d of %d running, %d stopping, and nothing moved for %s; look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, p.Stopping, stallQuiet, name)
+		bound, why = stallFailing, p.LastErr
+	case quiet > allowed && p.Stopping > 0:
+		why = fmt.Sprintf("%d still stop", p.Stopping)
+	case quiet > allowed:
+		why = "nothing moves"
+	default:
+		return nil
 	}
-	return nil
+	f := failureOf(name, p)
+	f.cause = fmt.Sprintf("%d of %d running and no more for %s: %s", p.Running, p.Desired, bound, why)
+	f.node = "" // it is in the cause
+	return &stalledError{f, fmt.Sprintf("%s; Swarm goes on trying, look with `crawlbox ps %s`", f.cause, name)}
 }
 
 func on(node string) string {

@@ -9,13 +9,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Killer ends the containers of tasks on a node with SIGKILL. Tasks that have none
-// there are no error. It is called for many nodes at the same time. A Stager that
-// is a Killer too lets a Runner stop services at once.
-type Killer interface {
-	Kill(ctx context.Context, node fleet.Node, tasks []string) error
-}
-
 const (
 	// killAgain is how often the containers are killed that are still there: one may
 	// have been about to start.
@@ -48,15 +41,14 @@ func (r *Runner) StopNow(ctx context.Context, svc fleet.Service, emit Emit) (Sum
 
 // kill kills those of the tasks that Swarm wants to stop, until all are gone.
 func (r *Runner) kill(ctx context.Context, service string, doomed map[string]bool) {
-	killer, ok := r.stager.(Killer)
-	for ok {
+	for {
 		_, nodes, tasks, err := r.look(ctx, service)
 		if err == nil {
 			tasks = slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !doomed[t.ID] || t.Ended() })
 			if len(tasks) == 0 {
 				return
 			}
-			r.killOn(ctx, killer, nodes, stopping(tasks))
+			r.killOn(ctx, nodes, stopping(tasks))
 		}
 		if pause(ctx, killAgain) != nil {
 			return
@@ -64,14 +56,14 @@ func (r *Runner) kill(ctx context.Context, service string, doomed map[string]boo
 	}
 }
 
-func (r *Runner) killOn(ctx context.Context, killer Killer, nodes []fleet.Node, stopping map[string][]string) {
+func (r *Runner) killOn(ctx context.Context, nodes []fleet.Node, stopping map[string][]string) {
 	var all sync.WaitGroup
 	for _, n := range nodes {
 		if len(stopping[n.ID]) == 0 || n.State != fleet.StateReady {
 			continue
 		}
 		all.Go(func() {
-			if err := killer.Kill(ctx, n, stopping[n.ID]); err != nil && ctx.Err() == nil {
+			if err := r.agents.Kill(ctx, n, stopping[n.ID]); err != nil && ctx.Err() == nil {
 				r.log.Warn("kill containers; they end when their grace time is over", "node", n.Display, "error", err)
 			}
 		})

@@ -17,7 +17,7 @@ import (
 // them a moment after it was told to.
 type stoppable struct {
 	Cluster
-	Stager
+	Agents
 	mu     sync.Mutex
 	tasks  []fleet.Task
 	marked time.Time // when Swarm begins to stop them; zero: never

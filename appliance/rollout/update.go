@@ -57,14 +57,14 @@ func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, d Deploy,
 		return Summary{}, err
 	}
 	defer release()
-	if err := r.prepare(ctx, &svc, d, emit); err != nil {
+	if err := r.prepare(ctx, &svc, &d, emit); err != nil {
 		return Summary{}, err
 	}
 	if svc, err = r.cluster.Service(ctx, svc.ID); err != nil { // the stage may have taken long
 		return Summary{}, err
 	}
 	p := pending{stoppedReplicas(svc), d.Change.Image}
-	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String()); err != nil {
+	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String(), d.Change.Mark); err != nil {
 		return Summary{}, err
 	}
 	r.watching(d)

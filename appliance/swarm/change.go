@@ -71,10 +71,13 @@ func errNoContainer(service string) error {
 
 // StopForUpdate scales a service to 0 and writes in the same change, into its
 // label, how it is to go on.
-func (e *Engine) StopForUpdate(ctx context.Context, id, pending string) error {
+func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) error {
 	zero := 0
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
 		setPending(s, pending)
+		if mark != "" {
+			setLabel(s, fleet.LabelDeploy, mark)
+		}
 		return setReplicas(s, &zero)
 	})
 }
@@ -106,10 +109,27 @@ func setPending(s *swarm.ServiceSpec, pending string) {
 		delete(s.Labels, fleet.LabelPending)
 		return
 	}
+	setLabel(s, fleet.LabelPending, pending)
+}
+
+// Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
+// already is left as it is. The version before is forgotten, so that Swarm can't go
+// back by itself any more, and is told not to.
+func (e *Engine) Nudge(ctx context.Context, id string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		setLabel(s, fleet.LabelNudged, time.Now().UTC().Format(time.RFC3339Nano))
+		if s.UpdateConfig != nil && s.UpdateConfig.FailureAction == swarm.UpdateFailureActionRollback {
+			TolerateEnd(s)
+		}
+		return nil
+	})
+}
+
+func setLabel(s *swarm.ServiceSpec, name, value string) {
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
-	s.Labels[fleet.LabelPending] = pending
+	s.Labels[name] = value
 }
 
 // withParallelism keeps what the service's author chose and fills in

@@ -7,6 +7,7 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -15,6 +16,11 @@ func (d Deployment) define(s *swarm.ServiceSpec) error {
 	spec, err := ServiceSpec(*d.Definition)
 	if err != nil {
 		return err
+	}
+	if c := s.TaskTemplate.ContainerSpec; c == nil || c.Image != d.Image {
+		setPlatforms(&spec.TaskTemplate, d.Platforms)
+	} else if p := s.TaskTemplate.Placement; p != nil {
+		keepPlatforms(&spec.TaskTemplate, p.Platforms)
 	}
 	spec.TaskTemplate.ContainerSpec.Image = d.Image
 	spec.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
@@ -34,7 +40,22 @@ func (d Deployment) define(s *swarm.ServiceSpec) error {
 		spec.Mode = s.Mode
 	}
 	*s = spec
+	if d.Mark != "" {
+		setLabel(s, fleet.LabelDeploy, d.Mark)
+	}
 	return setReplicas(s, d.Replicas)
+}
+
+func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
+	if len(platforms) == 0 {
+		return
+	}
+	p := swarm.Placement{}
+	if t.Placement != nil {
+		p = *t.Placement
+	}
+	p.Platforms = platforms
+	t.Placement = &p
 }
 
 // DefinedPolicy is how a service of the config file is brought to another version.

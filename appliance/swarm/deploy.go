@@ -14,6 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -36,8 +37,11 @@ type Deployment struct {
 	CPUs        *int64            // limit, in billionths of a processor
 	Memory      *int64            // limit, in bytes
 	MaxPerNode  *uint64
-	Constraints []string // replace those there are
-	Update      UpdatePolicy
+	Constraints []string         // replace those there are
+	Platforms   []fleet.Platform // that the image was made for; none: any
+	// Mark is kept in the service's label fleet.LabelDeploy.
+	Mark   string
+	Update UpdatePolicy
 	// Spec is the whole service as it was once, to go back to; nil: only what is said
 	// above changes. The number of replicas stays in any case.
 	Spec json.RawMessage
@@ -100,7 +104,13 @@ func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	if s.TaskTemplate.ContainerSpec == nil {
 		return errNoContainer(s.Name)
 	}
+	if d.Spec == nil { // otherwise it is as it was
+		speedUp(s)
+	}
 	c := s.TaskTemplate.ContainerSpec
+	if c.Image != d.Image {
+		setPlatforms(&s.TaskTemplate, d.Platforms)
+	}
 	c.Image = d.Image
 	c.Env = withEnv(c.Env, d.Env)
 	withInit(c)
@@ -119,6 +129,9 @@ func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	s.RollbackConfig = d.Update.over(s.RollbackConfig)
 	s.RollbackConfig.FailureAction = swarm.UpdateFailureActionPause
 	setPending(s, "")
+	if d.Mark != "" {
+		setLabel(s, fleet.LabelDeploy, d.Mark)
+	}
 	return setReplicas(s, d.Replicas)
 }
 
