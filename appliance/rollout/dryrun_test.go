@@ -26,6 +26,8 @@ func (c planned) Changes(context.Context, string, swarm.Deployment) ([]string, e
 	return c.changes, nil
 }
 
+func (planned) Platforms(context.Context, string) []fleet.Platform { return nil }
+
 func TestPlanDeploy(t *testing.T) {
 	t.Parallel()
 	definition := configs.Service{Name: "spider"}
