@@ -37,8 +37,8 @@ func TestDeployConfig(t *testing.T) {
 	t.Run("nothing is built at the start", func(t *testing.T) {
 		c := c.sub(t)
 		c.configure(definedServices(folder, "1"))
-		c.awaitRunning("taken", 3)
 		c.awaitServices("taken")
+		c.awaitRunning("taken", 3)
 		c.awaitHistory("taken", "1 config done")
 		c.awaitLog("service built: not deployed yet: run `crawlbox deploy built`")
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "service built: not deployed yet: run `crawlbox deploy built`")
