@@ -100,8 +100,14 @@ func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.S
 	dep.Change.KeepReplicas = step.KeepReplicas
 	go func() {
 		sum, err := r.run(ctx, svc, now, dep, history.Entry{Kind: history.KindConfig, By: byConfig}, j.emit)
+		r.tellEnd(ctx, step, err)
 		r.end(svc.Name, j, sum, err)
-		r.ended(ctx, step, err)
+		if err == nil {
+			r.again()
+			return
+		}
+		// What did not come to change anything is tried again.
+		time.AfterFunc(retryInterval, r.again)
 	}()
 	return nil
 }
@@ -141,20 +147,17 @@ func (r *reconciler) run(ctx context.Context, svc configs.Service, now *fleet.Se
 	})
 }
 
-// ended is called when a change that the reconciler began is done.
-func (r *reconciler) ended(ctx context.Context, step rollout.Step, err error) {
-	if ctx.Err() != nil {
-		return // the next start sees to it
-	}
+// tellEnd says how a change went that the reconciler began. It is called before the
+// job ends: the next round is to know that the definition was tried.
+func (r *reconciler) tellEnd(ctx context.Context, step rollout.Step, err error) {
 	r.settled(step.Service)
-	if err == nil {
+	switch {
+	case ctx.Err() != nil: // the next start sees to it
+	case err == nil:
 		r.log.Info(string(step.Action)+" service "+step.Service, "why", step.Why)
-		r.again()
-		return
+	default:
+		r.note(step.Service, fmt.Sprintf("%s it as crawlbox.yaml says: %s", step.Action, err))
 	}
-	r.note(step.Service, fmt.Sprintf("%s it as crawlbox.yaml says: %s", step.Action, err))
-	// What did not come to change anything is tried again.
-	time.AfterFunc(retryInterval, r.again)
 }
 
 // note keeps what the user shall know of a service, and logs it once.

@@ -52,6 +52,7 @@ func (b *backend) deployDefined(ctx context.Context, req api.DeployRequest, fn f
 			if mine {
 				sum, err := b.deployNow(ctx, svc, req, func(step string, p rollout.Progress) { emit(step, p); j.emit(step, p) })
 				b.defined.end(svc.Name, j, sum, err)
+				b.defined.again() // to say what came of it
 				b.lastWords(ctx, svc.Name, err, see)
 				return sum, err
 			}
@@ -80,9 +81,7 @@ func (b *backend) deployNow(ctx context.Context, svc configs.Service, req api.De
 		}
 	}
 	sum, err := b.defined.run(ctx, svc, now, dep, history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx)}, emit)
-	if err == nil {
-		b.defined.settled(svc.Name)
-	}
+	b.defined.settled(svc.Name) // it was tried
 	return sum, err
 }
 
