@@ -52,7 +52,6 @@ func TestDeployConfig(t *testing.T) {
 		contains(t, out, "built localhost:8003/built:0.01 in ", "built: 2/2 nodes have it", "built: localhost:8003/built:0.01, 2 running in ", "taken: unchanged, 3 running")
 		c.wantHistory("built", "1 deploy done")
 		c.wantHistory("taken", "1 config done")
-		contains(t, c.run("deploy", "built"), "built: localhost:8003/built:0.02, 2 running")
 		if plan := c.run("deploy", "taken", "--dry-run"); plan != "unchanged taken" {
 			t.Errorf("the plan is %q", plan)
 		}
@@ -72,7 +71,7 @@ func TestDeployConfig(t *testing.T) {
 		if by := c.past("taken")[0].By; by != "crawlbox.yaml" {
 			t.Errorf("it was changed by %q", by)
 		}
-		c.wantHistory("built", "2 deploy done")
+		c.wantHistory("built", "1 deploy done")
 	})
 	t.Run("for the worse", func(t *testing.T) {
 		c := c.sub(t)
@@ -116,7 +115,9 @@ func TestDeployConfig(t *testing.T) {
 		}
 		before := c.spec("built")
 		begun := time.Now()
-		contains(t, c.run("stop", "built", "--now"), "stopped, 2 containers gone in ")
+		said := c.run("stop", "built", "--now")
+		contains(t, said, "stopped, 2 containers gone in ")
+		t.Log(said)
 		if took := time.Since(begun); took > 5*time.Second {
 			t.Errorf("it took %s, and the grace time is 10s", took)
 		}
@@ -128,7 +129,7 @@ func TestDeployConfig(t *testing.T) {
 		for _, d := range differences("built", at(before, "TaskTemplate"), at(c.spec("built"), "TaskTemplate")) {
 			t.Error(d)
 		}
-		contains(t, c.run("deploy", "built"), "built: localhost:8003/built:0.03, 2 running") // what was stopped starts again
+		contains(t, c.run("deploy", "built"), "built: localhost:8003/built:0.02, 2 running") // what was stopped starts again
 	})
 }
 
