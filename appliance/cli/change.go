@@ -51,6 +51,10 @@ func (a *app) showPlan(cmd *cobra.Command, asJSON bool, ask func(context.Context
 		return err
 	}
 	return show(a, asJSON, plan, func(s screen, p api.Plan) {
+		if p.Action != "" {
+			renderPlans(s, []api.Plan{p})
+			return
+		}
 		for _, step := range p.Steps {
 			fmt.Fprintln(s.w, step)
 		}

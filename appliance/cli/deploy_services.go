@@ -84,7 +84,7 @@ func (a *app) planServices(ctx context.Context, c *api.Client, f *deployFlags, l
 	for _, d := range list {
 		if d.of.Path != "" {
 			plans = append(plans, api.Plan{Service: d.Name, Action: "replace", Changes: []string{"image"}, Steps: []string{
-				fmt.Sprintf("build: %s as %s, and push it to the cluster's registry", d.of.Path, d.Name), "then stage, flip and watch"}})
+				fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then stage, flip and watch"}})
 			continue
 		}
 		plan, err := c.DeployPlan(ctx, f.requestFor(d))
@@ -162,7 +162,7 @@ func (d *deployed) brokenOff() string {
 	defer d.mu.Unlock()
 	var on []string
 	for service, step := range d.steps {
-		if step != "" && step != "stage" {
+		if step != "" && step != "stage" && step != "wait" {
 			on = append(on, service)
 		}
 	}

@@ -71,7 +71,7 @@ func TestDeploy(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--parallelism", "half"), "half")
 		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no such version")
 		contains(t, c.fails(c.hosts[1], 1, "deploy", image), "run the command")
-		if plan := c.run("deploy", image, "--replicas", "9", "--dry-run"); strings.Count(plan, "\n") != 2 {
+		if plan := c.run("deploy", image, "--replicas", "9", "--dry-run"); strings.Count(plan, "\n") != 3 {
 			t.Errorf("the plan is %q", plan)
 		}
 		c.wantHistory("tiny", "5 rollback done", "4 rollback done")

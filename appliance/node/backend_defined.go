@@ -17,6 +17,9 @@ import (
 // stepUnchanged is the step of a deploy that finds nothing to do.
 const stepUnchanged = "unchanged"
 
+// stepWait is the step of a deploy while somebody else changes the service.
+const stepWait = "wait"
+
 // Definitions reads the config file anew: who has just written it means what it says
 // now.
 func (b *backend) Definitions(context.Context) ([]api.Definition, error) {
@@ -56,9 +59,16 @@ func (b *backend) deployDefined(ctx context.Context, req api.DeployRequest, fn f
 				b.lastWords(ctx, svc.Name, err, see)
 				return sum, err
 			}
-			sum, err := j.follow(ctx, emit)
-			if ctx.Err() != nil || j.hash == svc.Hash && req.Image == "" && !errors.Is(err, context.Canceled) {
-				return sum, err
+			if same := j.hash == svc.Hash && req.Image == ""; same {
+				sum, err := j.follow(ctx, emit)
+				if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+					return sum, err
+				}
+				continue
+			}
+			emit(stepWait, rollout.Progress{Desired: svc.Replicas(), LastErr: "waits for another change of it that is under way"})
+			if _, err := j.follow(ctx, func(string, rollout.Progress) {}); ctx.Err() != nil {
+				return rollout.Summary{}, err
 			}
 		}
 	})
@@ -98,7 +108,7 @@ func (b *backend) planDefined(ctx context.Context, req api.DeployRequest) (api.P
 			return api.Plan{}, err
 		}
 		req.Image = fmt.Sprintf("localhost:%d/%s:%s", b.cfg.Registry.Port, build.Repository, tag)
-		built = fmt.Sprintf("build: %s as %s, and push it to the cluster's registry", build.Context, req.Image)
+		built = fmt.Sprintf("build: %s as %s, and push it", build.Context, req.Image)
 	}
 	now, dep, err := b.defined.asked(ctx, svc, req)
 	if err != nil {

@@ -46,5 +46,6 @@ func (b *backend) RestartPlan(ctx context.Context, service string) (api.Plan, er
 	if err != nil {
 		return api.Plan{}, err
 	}
-	return b.forecast(svc.Name)(b.runner.PlanDeploy(ctx, svc, d, ""))
+	f, err := b.runner.PlanDeploy(ctx, svc, d, "")
+	return api.Plan{Service: svc.Name, Steps: f.Steps}, b.explain(err)
 }

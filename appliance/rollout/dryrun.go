@@ -43,7 +43,7 @@ func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, b
 	if built != "" {
 		f.Steps = append(f.Steps, built)
 	}
-	f.Steps = append(f.Steps, d.stageStep(len(nodes)), d.flipStep(svc, f.Changes))
+	f.Steps = append(f.Steps, d.stageStep(len(nodes)), d.flipStep(svc))
 	if svc == nil || !svc.IsJob() {
 		f.Steps = append(f.Steps, d.watchStep(svc))
 	}
@@ -60,11 +60,18 @@ func shortImage(pinned string) string {
 }
 
 func (d Deploy) stageStep(nodes int) string {
-	return fmt.Sprintf("stage: bring %s onto %s; go on when %s have it, or after %s",
-		shortImage(d.Change.Image), many(nodes, "node"), d.Stage.Quorum, d.Stage.Timeout)
+	stage := fmt.Sprintf("stage: bring %s onto %s", shortImage(d.Change.Image), many(nodes, "node"))
+	within := strings.TrimSuffix(d.Stage.Timeout.String(), "m0s") // 5, of 5m0s
+	if within != d.Stage.Timeout.String() {
+		within += "m"
+	}
+	if d.Stage.Quorum.Least(100) == 100 {
+		return stage + " within " + within
+	}
+	return fmt.Sprintf("%s, %s of them within %s", stage, d.Stage.Quorum, within)
 }
 
-func (d Deploy) flipStep(svc *fleet.Service, changes []string) string {
+func (d Deploy) flipStep(svc *fleet.Service) string {
 	if svc == nil {
 		n := d.replicas(fleet.Service{Desired: 1})
 		return fmt.Sprintf("flip: create service %s with %s", d.Service, many(n, "replica"))
@@ -73,7 +80,7 @@ func (d Deploy) flipStep(svc *fleet.Service, changes []string) string {
 	if d.Change.Restart {
 		return fmt.Sprintf("flip: replace the replicas of service %s, %s of %d at a time", svc.Name, d.Share, n)
 	}
-	flip := fmt.Sprintf("flip: change %s of service %s, %s of %s at a time", strings.Join(changes, ", "), svc.Name, d.Share, many(n, "replica"))
+	flip := fmt.Sprintf("flip: change service %s, %s of %s at a time", svc.Name, d.Share, many(n, "replica"))
 	if n != svc.Desired {
 		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
 	}

@@ -36,7 +36,7 @@ func TestPlanDeploy(t *testing.T) {
 		c.Image = image
 		return Deploy{Service: "spider", Change: c, Share: DefaultShare, Stage: StagePolicy{Share{percent: 100}, time.Minute}}
 	}
-	stage := "stage: bring localhost:8003/spider:0.02 (0123456789ab) onto 2 nodes; go on when 100% have it, or after 1m0s"
+	stage := "stage: bring localhost:8003/spider:0.02 (0123456789ab) onto 2 nodes within 1m"
 	six := &fleet.Service{ID: "id", Name: "spider", Mode: fleet.ModeReplicated, Image: "localhost:8003/spider:0.01", Desired: 6}
 	nine := 9
 	for name, tc := range map[string]struct {
@@ -51,15 +51,15 @@ func TestPlanDeploy(t *testing.T) {
 		"of a file":   {nil, nil, deploy(swarm.Deployment{Definition: &definition}), "", Create, []string{stage, "flip: create service spider with 1 replica", "watch: until all have run for 5s"}},
 		"nothing new": {six, nil, deploy(swarm.Deployment{}), "", Unchanged, []string{"service spider is so already: nothing to do"}},
 		"another": {six, []string{"environment.A", "image"}, deploy(swarm.Deployment{}), "", Replace,
-			[]string{stage, "flip: change environment.A, image of service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
+			[]string{stage, "flip: change service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
 		"more of them, some may fail": {six, []string{"image"}, deploy(swarm.Deployment{Replicas: &nine, Update: swarm.UpdatePolicy{FailureRatio: 0.5, Monitor: time.Second}}), "", Replace,
-			[]string{stage, "flip: change image of service spider, 25% of 9 replicas at a time, from 6 to 9 replicas", "watch: until all have run for 1s; back to localhost:8003/spider:0.01 if more than 50% fail"}},
+			[]string{stage, "flip: change service spider, 25% of 9 replicas at a time, from 6 to 9 replicas", "watch: until all have run for 1s; back to localhost:8003/spider:0.01 if more than 50% fail"}},
 		"built before": {six, []string{"image"}, deploy(swarm.Deployment{KeepReplicas: true, Definition: &definition}), "build: x", Replace,
-			[]string{"build: x", stage, "flip: change image of service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
+			[]string{"build: x", stage, "flip: change service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
 		"a restart": {six, []string{"the restart"}, deploy(swarm.Deployment{Restart: true}), "", Replace,
 			[]string{stage, "flip: replace the replicas of service spider, 25% of 6 at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
 		"a job": {&fleet.Service{ID: "id", Name: "spider", Mode: "replicated-job", Desired: 2}, []string{"image"}, deploy(swarm.Deployment{}), "", Replace,
-			[]string{stage, "flip: change image of service spider, 25% of 2 replicas at a time"}},
+			[]string{stage, "flip: change service spider, 25% of 2 replicas at a time"}},
 	} {
 		f, err := NewRunner(planned{changes: tc.changes}, nil, slog.New(slog.DiscardHandler)).PlanDeploy(t.Context(), tc.svc, tc.d, tc.built)
 		if err != nil || f.Action != tc.action || strings.Join(f.Steps, "\n") != strings.Join(tc.steps, "\n") {
@@ -73,7 +73,7 @@ func TestPlanUpdateStopped(t *testing.T) {
 	svc := fleet.Service{Name: "spider", Mode: fleet.ModeReplicated, Desired: 6}
 	d := Deploy{Service: "spider", Change: swarm.Deployment{Image: "spider:2@sha256:1"}, Stage: StagePolicy{Share{all: true}, time.Minute}}
 	f, err := NewRunner(planned{}, nil, slog.New(slog.DiscardHandler)).PlanUpdateStopped(t.Context(), svc, d)
-	want := "stage: bring spider:2 onto 2 nodes; go on when all have it, or after 1m0s\nstop: service spider, all 6 replicas\nstart: 6 replicas of spider:2"
+	want := "stage: bring spider:2 onto 2 nodes within 1m\nstop: service spider, all 6 replicas\nstart: 6 replicas of spider:2"
 	if got := strings.Join(f.Steps, "\n"); got != want || err != nil {
 		t.Errorf("got %v\n%s", err, got)
 	}

@@ -83,6 +83,9 @@ func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emi
 		step = "stop"
 	}
 	if beside != nil {
+		for _, t := range before { // what it does to them is no failure
+			g.Before[t.ID] = true
+		}
 		go beside()
 	}
 	return r.follow(ctx, svc, g, step, before, begun, emit)

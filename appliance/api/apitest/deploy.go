@@ -123,7 +123,7 @@ func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Pl
 // RestartPlan implements api.Backend.
 func (c *Cluster) RestartPlan(_ context.Context, service string) (api.Plan, error) {
 	s, err := c.found(service)
-	return api.Plan{Service: s.Name, Action: "replace", Steps: []string{"flip: replace the replicas of service " + s.Name}}, err
+	return api.Plan{Service: s.Name, Steps: []string{"flip: replace the replicas of service " + s.Name}}, err
 }
 
 // ScalePlan implements api.Backend.
