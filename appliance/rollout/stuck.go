@@ -1,8 +1,6 @@
 package rollout
 
 import (
-	"slices"
-
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -19,9 +17,4 @@ func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
 		}
 	}
 	return ids
-}
-
-// missing are those of b that are not in a.
-func missing(a, b []string) []string {
-	return slices.DeleteFunc(b, func(id string) bool { return slices.Contains(a, id) })
 }
