@@ -115,7 +115,7 @@ func (c *cluster) refusedFolders() {
 		"build failed at step 2/2: RUN echo fine && false: returned a non-zero code: 1")
 	contains(c.T, deploy(map[string]string{"main.py": ""}, "--base", "nowhere:1"), "build failed at FROM nowhere:1: ", "docker load")
 	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nCOPY nothing ./\n"}), "build failed at step 2/2: COPY nothing ./: nothing is not among the files; ")
-	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step build ", "RUN go mod download")
+	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step ", " of build: RUN go mod download")
 
 	folder := filesIn(c.T, map[string]string{"main.py": "", "seen.db": ""})
 	if err := os.Truncate(filepath.Join(folder, "seen.db"), 600<<20); err != nil {

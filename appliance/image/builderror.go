@@ -12,7 +12,7 @@ const tailLines = 20
 
 // BuildError is a build that the engine refused or that a step of it failed.
 type BuildError struct {
-	Step    string   // such as 5/9, or build 2/3 of a stage; empty before the first
+	Step    string   // such as 5/9, or 2/3 of build where stages have names; empty before the first
 	Command string   // of that step
 	Message string   // what the engine said, in one line
 	Output  []string // the last lines of output, with those of the step

@@ -214,7 +214,7 @@ func TestBuildKit_Errors(t *testing.T) {
 		"a step": {"[2/3] RUN pip install nosuch", "executor failed running [/bin/sh -c pip install nosuch]: exit code: 7", "",
 			"build failed at step 2/3: RUN pip install nosuch: returned a non-zero code: 7"},
 		"a step of a stage": {"[build 2/3] RUN make", `process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
-			"build failed at step build 2/3: RUN make: returned a non-zero code: 2"},
+			"build failed at step 2/3 of build: RUN make: returned a non-zero code: 2"},
 		"a step of the last stage": {"[stage-1 2/3] RUN make", `process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
 			"build failed at step 2/3: RUN make: returned a non-zero code: 2"},
 		"no base image": {"[internal] load metadata for docker.io/library/python:99", "docker.io/library/python:99: not found", "",

@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	stepName = regexp.MustCompile(`^\[(?:stage-\d+ )?((?:\S+ )?\d+/\d+)\] (.*)`)
+	stepName = regexp.MustCompile(`^\[(?:stage-\d+ |(\S+) )?(\d+/\d+)\] (.*)`)
 	metadata = regexp.MustCompile(`^\[internal\] load metadata for (\S+)`)
 	// solving matches what BuildKit's layers put before the cause of a failure.
 	solving = regexp.MustCompile(`^((rpc error: code = \w+ desc =|failed to solve( with frontend \S+)?:|failed to (build LLB|create LLB definition|prepare context|read dockerfile):) )+`)
@@ -21,7 +21,10 @@ func (t *tracker) failure(said string) *BuildError {
 	if s := t.failed; s != nil {
 		e.Message, e.Command, e.Output = oneLine(s.err), s.Name, s.output
 		if m := stepName.FindStringSubmatch(s.Name); m != nil {
-			e.Step, e.Command = m[1], m[2]
+			e.Step, e.Command = m[2], m[3]
+			if m[1] != "" {
+				e.Step += " of " + m[1]
+			}
 		}
 		if m := metadata.FindStringSubmatch(s.Name); m != nil {
 			e.Command = "FROM " + familiar(m[1])
