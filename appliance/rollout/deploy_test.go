@@ -28,7 +28,7 @@ func TestPlanDeploy_StagesOnlyWhereTheImageRuns(t *testing.T) {
 	for want, platforms := range map[string][]fleet.Platform{
 		"onto 3 nodes": {amd64, arm64, {OS: "unknown", Arch: "unknown"}},
 		"onto 2 nodes": {amd64},
-		"onto 1 node within": {arm64},
+		"onto 1 node,": {arm64},
 		"spider: no node can run it: image for linux/s390x (nodes are linux/amd64, linux/arm64) excludes 3 of 3 nodes": {{OS: "linux", Arch: "s390x"}},
 	} {
 		c.platforms = platforms
