@@ -59,14 +59,21 @@ func TestWalkthrough(t *testing.T) {
 		c.manager.Docker("service", "update", "--image", master+":8003/spider:0.02", "--update-parallelism", "3", "spider")
 		c.awaitVersion("spider", master+":8003/spider:0.02", 3)
 	})
-	t.Run("stopped and removed", func(t *testing.T) {
+	t.Run("deployed, and stopped by its signal", func(t *testing.T) {
 		c := c.sub(t)
-		// A shell as process 1 would let each of them take the grace time of 10 s.
+		c.run("deploy", "localhost:8003/spider:0.02", "--name", "deployed")
+		// The shell of CMD would be process 1, deaf to it, and take the grace time of
+		// 10 s. Swarm takes some 3 s before it stops a container.
 		begun := time.Now()
-		contains(t, c.run("stop", "spider"), "stopped")
+		contains(t, c.run("stop", "deployed"), "stopped, 1 container gone in ")
 		if took := time.Since(begun); took > 8*time.Second {
 			t.Errorf("the stop took %s", took)
 		}
+		c.run("rm", "deployed")
+	})
+	t.Run("stopped and removed", func(t *testing.T) {
+		c := c.sub(t)
+		contains(t, c.run("stop", "spider"), "stopped")
 		if n := len(c.tasks("spider")); n != 0 {
 			t.Errorf("%d replicas still run", n)
 		}

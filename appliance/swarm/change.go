@@ -84,7 +84,8 @@ func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) er
 
 // withInit gives a container an init process unless its author decided. A shell
 // as process 1, from CMD python3 spider.py, ignores SIGTERM and would let each
-// stop take the whole grace time.
+// stop take the whole grace time. The docker command decides for its user: a service
+// that it made has none unless --init was given.
 func withInit(c *swarm.ContainerSpec) {
 	if c.Init == nil {
 		yes := true
