@@ -201,6 +201,8 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle(exchange.Path, w.identity.RequireNode(w.mirror.Exchange().Handler(w.asker(w.gossip.Members))))
 	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
+	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
+	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }
