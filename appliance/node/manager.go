@@ -145,7 +145,7 @@ func (m *Manager) buildMembership() (err error) {
 		return err
 	}
 	m.nodes = nodeClient(m.identity)
-	pieces := m.exchanging(m.nodes)
+	pieces := m.exchanging(exchange.HTTPNetwork{}) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.joins, err = join.NewServer(join.Options{
@@ -209,7 +209,7 @@ func (m *Manager) renewal() lifecycle.Component {
 func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
-	mux.Handle(exchange.Path, m.identity.RequireNode(m.pieces.Handler(m.asker(m.gossip.Members))))
+	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", m.joins.Handler())
 	return mux
