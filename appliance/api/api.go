@@ -113,6 +113,7 @@ type LogLine struct {
 // ScaleRequest asks for numbers of replicas, by service.
 type ScaleRequest struct {
 	Replicas map[string]int `json:"replicas"`
+	Now      bool           `json:"now,omitempty"` // kill the containers, without their grace time; all Replicas are 0
 }
 
 // UpdateRequest asks for another image.
@@ -126,8 +127,9 @@ type UpdateRequest struct {
 // is set on the last event of a service or of the whole.
 type Event struct {
 	Service  string   `json:"service"`
-	Step     string   `json:"step,omitempty"` // what is being done, such as "scale to 50"
-	Running  int      `json:"running"`        // replicas that run the wanted version now
+	Step     string   `json:"step,omitempty"`     // what is being done, such as "scale to 50"
+	Running  int      `json:"running"`            // replicas that run the wanted version now, or ended well
+	Complete int      `json:"complete,omitempty"` // of them, those that ended well
 	Desired  int      `json:"desired"`
 	Stopping int      `json:"stopping"`        // containers that still have to go
 	Staged   Staged   `json:"staged,omitzero"` // in the stage "stage" of a deploy

@@ -88,6 +88,11 @@ func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(Event) err
 	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
 }
 
+// UpdatePlan says what Update would do.
+func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/update/plan", req, &v)
+}
+
 // ScalePlan says what Scale would do.
 func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)

@@ -89,7 +89,7 @@ func stageEnd(err error) stageAnswer {
 	return stageAnswer{Error: err.Error(), NoImage: errors.Is(err, swarm.ErrNoImage)}
 }
 
-// Stage implements rollout.Stager.
+// Stage implements rollout.Agents.
 func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
 	if n.Addr == m.addr.String() {
 		return m.engine.Pull(ctx, image, see)
