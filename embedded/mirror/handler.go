@@ -110,7 +110,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 // ask sends a client's request to the upstream.
 func (m *Mirror) ask(req *http.Request) (*http.Response, error) {
 	header := make(http.Header)
-	for _, name := range []string{"Accept", "If-None-Match", "Range"} {
+	for _, name := range []string{"Accept", "If-None-Match", "If-Range", "Range"} {
 		if v := req.Header.Values(name); len(v) > 0 {
 			header[name] = v
 		}

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -51,6 +53,10 @@ func (m *Mirror) keep(d digest.Digest, mf manifest) {
 }
 
 func writeManifest(w http.ResponseWriter, req *http.Request, mf manifest, d digest.Digest) {
+	if slices.ContainsFunc(req.Header.Values("If-None-Match"), func(tag string) bool { return strings.Trim(tag, `"`) == d.String() }) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", mf.mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(mf.content)))
