@@ -59,12 +59,14 @@ func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
 func tracker(t testing.TB, m memory) (*exchange.Exchange, *exchange.Options) {
 	t.Helper()
 	x := exchange.New(exchange.Options{Store: m}, testLog(t))
-	srv := httptest.NewTLSServer(x.Handler(func(*http.Request) string { return "node:1" }))
+	srv := httptest.NewTLSServer(x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
 	t.Cleanup(srv.Close)
 	nodes := srv.Client()
 	t.Cleanup(nodes.CloseIdleConnections)
 	addr := srv.Listener.Addr().String()
-	return x, &exchange.Options{Network: exchange.HTTPNetwork{Client: nodes}, Self: "node:1", Trackers: func() []string { return []string{addr} }}
+	network := exchange.NewHTTPNetwork(nodes)
+	t.Cleanup(network.Close)
+	return x, &exchange.Options{Network: network, Self: "node:1", Trackers: func() []string { return []string{addr} }}
 }
 
 // The next version of an image has the layers of the one before, and one more: only
