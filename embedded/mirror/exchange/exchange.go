@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,29 +129,17 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 	if err != nil {
 		return err
 	}
-	sure := from != "" && x.isTracker(from)
+	sure := slices.Contains(x.o.Trackers(), from)
 	f := newFetch(ctx, x, newPartial(d, table, sure, file, into.Grown))
 	x.enter(f)
 	defer x.depart(f)
 	defer f.end()
 	if err := f.run(); err != nil {
-		if from != "" && err == ErrDigest { //nolint:errorlint // it is ours
-			x.tables.forget(d)
-		}
 		return err
 	}
 	x.tables.keep(d, table)
 	x.log.Debug("a blob came in pieces", "digest", d, "bytes", table.Size, "took", time.Since(begun).Round(time.Millisecond), "tally", f.tally)
 	return into.Keep()
-}
-
-func (x *Exchange) isTracker(node string) bool {
-	for _, t := range x.o.Trackers() {
-		if t == node {
-			return true
-		}
-	}
-	return false
 }
 
 func (x *Exchange) enter(f *fetch) {

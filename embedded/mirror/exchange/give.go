@@ -16,7 +16,7 @@ type holding struct {
 	table *Table
 	have  Bitmap
 	r     io.ReaderAt
-	close func() error
+	io.Closer
 }
 
 // hold opens what this node has of a blob, also while it is under way.
@@ -24,7 +24,7 @@ func (x *Exchange) hold(d digest.Digest) (*holding, error) {
 	if f := x.underWay(d); f != nil {
 		if file, err := f.part.file.Open(); err == nil {
 			have, _, _ := f.part.state()
-			return &holding{f.part.table, have, file, file.Close}, nil
+			return &holding{f.part.table, have, file, file}, nil
 		}
 	}
 	b, ok := x.o.Store.Open(d)
@@ -40,7 +40,7 @@ func (x *Exchange) hold(d digest.Digest) (*holding, error) {
 		b.Close()
 		return nil, err
 	}
-	return &holding{table, fullBitmap(table.pieces()), b, b.Close}, nil
+	return &holding{table, fullBitmap(table.pieces()), b, b}, nil
 }
 
 // Table returns how a blob is cut that is here, whole or in part. ErrUnknown means
@@ -50,7 +50,7 @@ func (x *Exchange) Table(d digest.Digest) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.table, h.close()
+	return h.table, h.Close()
 }
 
 // Join notes that a node takes part in the exchange of a blob, and names some
@@ -67,7 +67,7 @@ func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see
 		if err != nil {
 			return err
 		}
-		defer h.close()
+		defer h.Close()
 		return see(News{Have: h.have, Nodes: others})
 	}
 	f.introduce(from)
@@ -108,7 +108,7 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece in
 		return 0, 0, nil, err
 	}
 	if len(ask.Want) == 0 && !h.have.Has(ask.Piece) {
-		h.close()
+		h.Close()
 		return 0, 0, nil, ErrUnknown
 	}
 	wait := time.Duration(0)
@@ -117,21 +117,21 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece in
 	}
 	release, err := x.slots.take(ctx, wait)
 	if err != nil {
-		h.close()
+		h.Close()
 		return 0, 0, nil, err
 	}
 	piece = ask.Piece
 	if len(ask.Want) > 0 {
 		if piece, err = x.choose(d, h, ask); err != nil {
 			release()
-			h.close()
+			h.Close()
 			return 0, 0, nil, err
 		}
 	}
 	off, n := h.table.span(piece)
 	return piece, n, &sending{
 		Reader: limited(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload),
-		close:  func() error { release(); return h.close() },
+		close:  func() error { release(); return h.Close() },
 		sent:   &x.stats.sent,
 	}, nil
 }

@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"sync"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // Two nodes have one connection for all they ask each other, as a TLS handshake costs
@@ -26,89 +24,31 @@ const (
 	// after what silence it is tried whether it still stands.
 	muxIdle = 2 * time.Minute
 	muxPing = 10 * time.Second
-	// frame is how much is sent at a time.
+	// frame is how much is sent at a time, in bytes.
 	frame = 256 << 10
 )
 
-// serveMux upgrades a connection and answers on it until either side ends it.
-func serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	if r.Header.Get("Upgrade") != muxProtocol {
-		w.WriteHeader(http.StatusUpgradeRequired)
-		return
-	}
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(r.Context(), func() { conn.Close() })
-	defer stop()
-	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+muxProtocol+"\r\n\r\n"); err != nil {
-		return
-	}
-	srv := &http2.Server{MaxReadFrameSize: frame, IdleTimeout: 2 * muxIdle}
-	srv.ServeConn(conn, &http2.ServeConnOpts{Context: r.Context(), Handler: handler, BaseConfig: &http.Server{ErrorLog: log.New(io.Discard, "", 0)}})
+// http2Only has no other protocol, and no TLS: that is below.
+func http2Only() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
-// mux has the connections to other nodes.
-type mux struct {
-	client *http.Client
-	h2     http2.Transport
-
-	mu    sync.Mutex
-	nodes map[string]*muxNode
+// muxClient sends requests for http://NODE over the connections to nodes that client
+// reaches by HTTPS.
+func muxClient(client *http.Client) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		Protocols:          http2Only(),
+		HTTP2:              &http.HTTP2Config{MaxReadFrameSize: frame, SendPingTimeout: muxPing, PingTimeout: muxTimeout},
+		IdleConnTimeout:    muxIdle,
+		DisableCompression: true,
+		DialContext:        func(ctx context.Context, _, node string) (net.Conn, error) { return upgrade(ctx, client, node) },
+	}}
 }
 
-// muxNode is the connection to one node, if there is one. The lock is held while it
-// is made, so that all who want it wait for the same.
-type muxNode struct {
-	making chan struct{} // holds one token
-	conn   *http2.ClientConn
-}
-
-func newMux(client *http.Client) *mux {
-	return &mux{
-		client: client, nodes: map[string]*muxNode{},
-		h2: http2.Transport{
-			AllowHTTP: true, DisableCompression: true, MaxReadFrameSize: frame,
-			IdleConnTimeout: muxIdle, ReadIdleTimeout: muxPing, PingTimeout: muxTimeout,
-		},
-	}
-}
-
-// do sends a request over the connection to its host.
-func (m *mux) do(req *http.Request) (*http.Response, error) {
-	conn, err := m.conn(req.Context(), req.URL.Host)
-	if err != nil {
-		return nil, err
-	}
-	return conn.RoundTrip(req)
-}
-
-func (m *mux) conn(ctx context.Context, node string) (*http2.ClientConn, error) {
-	m.mu.Lock()
-	n := m.nodes[node]
-	if n == nil {
-		n = &muxNode{making: make(chan struct{}, 1)}
-		m.nodes[node] = n
-	}
-	m.mu.Unlock()
-	select {
-	case n.making <- struct{}{}:
-		defer func() { <-n.making }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if n.conn != nil && n.conn.CanTakeNewRequest() {
-		return n.conn, nil
-	}
-	conn, err := m.dial(ctx, node)
-	n.conn = conn
-	return conn, err
-}
-
-func (m *mux) dial(ctx context.Context, node string) (*http2.ClientConn, error) {
+// upgrade makes a connection to a node and asks it for HTTP/2.
+func upgrade(ctx context.Context, client *http.Client, node string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, muxTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+node+muxPath, nil)
@@ -117,7 +57,7 @@ func (m *mux) dial(ctx context.Context, node string) (*http2.ClientConn, error) 
 	}
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", muxProtocol)
-	resp, err := m.client.Do(req)
+	resp, err := client.Do(req)
 	var where *url.Error // its text repeats the whole URL
 	if errors.As(err, &where) {
 		return nil, where.Err
@@ -126,40 +66,85 @@ func (m *mux) dial(ctx context.Context, node string) (*http2.ClientConn, error) 
 		return nil, err
 	}
 	stream, ok := resp.Body.(io.ReadWriteCloser)
-	switch {
-	case resp.StatusCode == http.StatusNotFound:
-		resp.Body.Close()
+	if ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		return &upgraded{ReadWriteCloser: stream}, nil
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
 		return nil, ErrUnknown // of a version that exchanges nothing
-	case resp.StatusCode != http.StatusSwitchingProtocols || !ok:
-		resp.Body.Close()
-		return nil, fmt.Errorf("it answers %s", resp.Status)
 	}
-	conn, err := m.h2.NewClientConn(streamConn{stream})
+	return nil, fmt.Errorf("it answers %s", resp.Status)
+}
+
+// serveMux upgrades a connection and answers on it until either side ends it.
+func serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	if r.Header.Get("Upgrade") != muxProtocol {
+		w.WriteHeader(http.StatusUpgradeRequired)
+		return
+	}
+	hijacked, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, errors.Join(err, stream.Close())
+		w.WriteHeader(http.StatusInternalServerError)
+		return
 	}
-	return conn, nil
+	conn := &upgraded{ReadWriteCloser: hijacked, closed: make(chan struct{})}
+	defer conn.Close()
+	stop := context.AfterFunc(r.Context(), func() { conn.Close() })
+	defer stop()
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+muxProtocol+"\r\n\r\n"); err != nil {
+		return
+	}
+	srv := &http.Server{
+		Protocols:   http2Only(),
+		HTTP2:       &http.HTTP2Config{MaxReadFrameSize: frame},
+		IdleTimeout: 2 * muxIdle,
+		ErrorLog:    log.New(io.Discard, "", 0),
+		BaseContext: func(net.Listener) context.Context { return r.Context() },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, inner *http.Request) {
+			inner.TLS, inner.RemoteAddr = r.TLS, r.RemoteAddr
+			handler.ServeHTTP(w, inner)
+		}),
+	}
+	_ = srv.Serve(&single{conn: conn}) // always ends with the connection
 }
 
-// close ends all connections.
-func (m *mux) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, n := range m.nodes {
-		n.making <- struct{}{}
-		if n.conn != nil {
-			n.conn.Close()
+// upgraded is a connection as HTTP/2 uses it: without deadlines and addresses.
+type upgraded struct {
+	io.ReadWriteCloser
+	once   sync.Once
+	closed chan struct{} // nil: nobody waits for it
+}
+
+func (c *upgraded) Close() error {
+	err := net.ErrClosed
+	c.once.Do(func() {
+		if err = c.ReadWriteCloser.Close(); c.closed != nil {
+			close(c.closed)
 		}
-		<-n.making
-	}
+	})
+	return err
 }
 
-// streamConn is an upgraded connection as a net.Conn. HTTP/2 sets no deadlines as it
-// is used here, and asks for no addresses.
-type streamConn struct{ io.ReadWriteCloser }
+func (*upgraded) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*upgraded) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (*upgraded) SetDeadline(time.Time) error      { return nil }
+func (*upgraded) SetReadDeadline(time.Time) error  { return nil }
+func (*upgraded) SetWriteDeadline(time.Time) error { return nil }
 
-func (streamConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (streamConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (streamConn) SetDeadline(time.Time) error      { return nil }
-func (streamConn) SetReadDeadline(time.Time) error  { return nil }
-func (streamConn) SetWriteDeadline(time.Time) error { return nil }
+// single is a listener with one connection.
+type single struct {
+	conn  *upgraded
+	given bool
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if !s.given {
+		s.given = true
+		return s.conn, nil
+	}
+	<-s.conn.closed
+	return nil, net.ErrClosed
+}
+
+func (s *single) Close() error   { return s.conn.Close() }
+func (s *single) Addr() net.Addr { return s.conn.LocalAddr() }

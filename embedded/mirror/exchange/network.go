@@ -25,11 +25,11 @@ type Network interface {
 }
 
 var (
-	// ErrUnknown: the node has nothing of the blob, or not this piece.
+	// ErrUnknown says that the node has nothing of the blob, or not this piece.
 	ErrUnknown = errors.New("the node does not have it")
-	// ErrBusy: the node sends to as many others as it will at a time.
+	// ErrBusy says that the node sends to as many others as it will at a time.
 	ErrBusy = errors.New("the node is busy")
-	// ErrEnough: the node has given each of the pieces out often enough for others to
+	// ErrEnough says that the node has given each of the pieces out often enough for others to
 	// have them.
 	ErrEnough = errors.New("the node leaves this to others")
 )

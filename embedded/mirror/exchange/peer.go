@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -181,17 +180,10 @@ func (f *fetch) drop(p *peer) {
 	delete(f.peers, p.addr)
 }
 
-// least orders peers by how likely they are to be quick.
-func least(a, b *peer) int {
+// quicker says whether a is likely to give a piece sooner than b.
+func quicker(a, b *peer) bool {
 	if a.slow != b.slow {
-		return cmp.Compare(btoi(a.slow), btoi(b.slow))
+		return b.slow
 	}
-	return cmp.Compare(a.flights, b.flights)
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return a.flights < b.flights
 }

@@ -120,26 +120,23 @@ func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
 	if best < 0 {
 		return nil, 0
 	}
-	var of1 *peer
+	var quickest *peer
 	ties = 0
 	for _, p := range f.peers {
 		if p.tracker || !p.free(now) || !p.have.Has(best) || f.asks(p, best) {
 			continue
 		}
-		switch c := 0; {
-		case of1 == nil:
-			of1, ties = p, 1
-		default:
-			if c = least(p, of1); c < 0 {
-				of1, ties = p, 1
-			} else if c == 0 {
-				if ties++; rand.N(ties) == 0 {
-					of1 = p
-				}
+		switch {
+		case quickest != nil && quicker(quickest, p):
+		case quickest != nil && !quicker(p, quickest): // a tie
+			if ties++; rand.N(ties) == 0 {
+				quickest = p
 			}
+		default:
+			quickest, ties = p, 1
 		}
 	}
-	return of1, best
+	return quickest, best
 }
 
 // asks says whether a piece is under way from a peer.
