@@ -15,14 +15,23 @@ import (
 )
 
 // HTTPNetwork reaches the handlers of other nodes over HTTPS.
-type HTTPNetwork struct{ client *http.Client }
+type HTTPNetwork struct {
+	client *http.Client
+	end    context.CancelFunc // of the connections
+}
 
 // NewHTTPNetwork makes a network of a client that brings the TLS identity and has no
 // timeout for whole requests. Close must be called.
-func NewHTTPNetwork(client *http.Client) HTTPNetwork { return HTTPNetwork{muxClient(client)} }
+func NewHTTPNetwork(client *http.Client) HTTPNetwork {
+	ctx, end := context.WithCancel(context.Background())
+	return HTTPNetwork{muxClient(ctx, client), end}
+}
 
-// Close ends the connections to other nodes that are not in use.
-func (h HTTPNetwork) Close() { h.client.CloseIdleConnections() }
+// Close ends the connections to other nodes.
+func (h HTTPNetwork) Close() {
+	h.end()
+	h.client.CloseIdleConnections()
+}
 
 // maxTable bounds a table that another node sends, and maxNews one piece of news.
 const (

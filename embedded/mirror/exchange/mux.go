@@ -35,20 +35,27 @@ func http2Only() *http.Protocols {
 	return p
 }
 
-// muxClient sends requests for http://NODE over the connections to nodes that client
-// reaches by HTTPS.
-func muxClient(client *http.Client) *http.Client {
+// muxClient sends requests for http://NODE over connections to nodes that client
+// reaches by HTTPS, until ctx ends.
+func muxClient(ctx context.Context, client *http.Client) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Protocols:          http2Only(),
 		HTTP2:              &http.HTTP2Config{MaxReadFrameSize: frame, SendPingTimeout: muxPing, PingTimeout: muxTimeout},
 		IdleConnTimeout:    muxIdle,
 		DisableCompression: true,
-		DialContext:        func(ctx context.Context, _, node string) (net.Conn, error) { return upgrade(ctx, client, node) },
+		DialContext: func(dial context.Context, _, node string) (net.Conn, error) {
+			conn, err := upgrade(dial, client, node)
+			if err != nil {
+				return nil, err
+			}
+			context.AfterFunc(ctx, func() { conn.Close() })
+			return conn, nil
+		},
 	}}
 }
 
 // upgrade makes a connection to a node and asks it for HTTP/2.
-func upgrade(ctx context.Context, client *http.Client, node string) (net.Conn, error) {
+func upgrade(ctx context.Context, client *http.Client, node string) (*upgraded, error) {
 	ctx, cancel := context.WithTimeout(ctx, muxTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+node+muxPath, nil)
