@@ -20,7 +20,8 @@ func TestExchange(t *testing.T) {
 		pulls := image.pullOn(first, second, third)
 		each := image.await(pulls.hosts, len(image.starts))
 		c.agents[c.manager].Kill()
-		t.Logf("of %d pieces the workers had %v, and %d pulls were under way", len(image.starts), each, pulls.underWay())
+		t.Logf("of %d pieces the workers had %v", len(image.starts), each)
+		pulls.wantUnderWay("when the manager died")
 		pulls.endWell()
 
 		// One that has nothing of it gets it from the others alone.
@@ -39,7 +40,7 @@ func TestExchange(t *testing.T) {
 		pulls := image.pullOn(first, second, third)
 		image.await(pulls.hosts, 3)
 		c.join(joins)
-		t.Logf("when it had joined, %d pulls were under way", pulls.underWay())
+		pulls.wantUnderWay("when the host had joined")
 		late := image.pullOn(joins)
 		pulls.endWell()
 		late.endWell()
@@ -52,7 +53,9 @@ func TestExchange(t *testing.T) {
 		pulls := image.pullOn(small, first)
 		image.await(pulls.hosts[:1], 3)
 		empty := image.fill(stateOf(small) + "/filler")
+		pulls.wantUnderWay("when the disk was full")
 		pulls.endWell()
+		contains(t, c.agents[small].Logs(), "mirror does not keep a blob")
 		small.Docker("image", "rm", image.ref)
 		image.pullOn(small).endWell() // the disk is full from the start
 		empty()
@@ -65,9 +68,7 @@ func TestExchange(t *testing.T) {
 		image.await(pulls.hosts[:1], 3)
 		first.Cut()
 		c.awaitGossip(first, "its silence", func(a fleet.Agent) bool { return a.State != "alive" })
-		if pulls.underWay() == 0 {
-			t.Error("no pull was under way when the cable was cut")
-		}
+		pulls.wantUnderWay("while the cable was cut")
 		first.Heal()
 		pulls.endWell()
 	})

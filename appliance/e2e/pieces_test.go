@@ -145,6 +145,16 @@ func (a *pulls) underWay() (n int) {
 	return n
 }
 
+// wantUnderWay fails the test if there is nothing left that could go wrong.
+func (a *pulls) wantUnderWay(when string) {
+	a.Helper()
+	n := a.underWay()
+	if n == 0 {
+		a.Errorf("no pull was under way %s", when)
+	}
+	a.Logf("%d of %d pulls were under way %s", n, len(a.procs), when)
+}
+
 // endWell waits for all, each of which must have brought the image.
 func (a *pulls) endWell() {
 	a.Helper()

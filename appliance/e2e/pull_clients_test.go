@@ -39,7 +39,8 @@ func TestPullClients(t *testing.T) {
 	for name, suffix := range map[string]string{"tag": "spider:1", "digest": "spider@" + digest} {
 		public := c.public(suffix)
 		t.Run("docker by "+name, func(t *testing.T) {
-			c.sub(t).pull(worker, "localhost:8003/"+suffix)
+			run(t, "docker", "image", "prune", "--all", "--force")
+			run(t, "docker", "pull", "--quiet", "localhost:8003/"+suffix)
 			run(t, "docker", "image", "inspect", "localhost:8003/spider@"+digest)
 		})
 		t.Run("skopeo by "+name, func(t *testing.T) {
