@@ -32,6 +32,7 @@ func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project
 		"services": map[string]any{s.Name: r.plain(n)},
 		"networks": r.mentioned(r.networks, n, "networks"),
 		"volumes":  r.mentioned(r.volumes, n, "volumes"),
+		"secrets":  r.plain(r.secretsOf(n)),
 	}
 	if len(r.errs) > before {
 		return nil, r.errs[before]

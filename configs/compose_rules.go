@@ -16,6 +16,7 @@ const (
 	newEngine   = "Docker Engine 20.10, which crawlbox still supports, would silently ignore it"
 	noDevices   = "Swarm gives containers no devices; remove it"
 	noHooks     = "Swarm runs no hooks; do it in the entrypoint"
+	inBuild     = "crawlbox builds without it; do it in the Dockerfile"
 	noSecrets   = "crawlbox does not manage Swarm's secrets and configs; use env_file, or bind a file"
 	createFirst = "crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"
 )
@@ -25,14 +26,13 @@ var composeRefused = rules{
 	"version": "it is obsolete in Compose too; remove it",
 	"name":    "crawlbox has no projects, services have the names they are given; remove it",
 	"include": "crawlbox reads one file; copy the services into it",
-	"secrets": noSecrets,
 	"configs": noSecrets,
 	"models":  "crawlbox runs no models; remove it",
 	"jobs":    "write it as a service with `deploy: {mode: replicated-job}`",
 }
 
 func isComposeKey(name string) bool {
-	return name == "services" || name == "networks" || name == "volumes"
+	return name == "services" || name == "networks" || name == "volumes" || name == "secrets"
 }
 
 // serviceRules cover every key that compose-go knows of a service, which a test
@@ -116,6 +116,15 @@ var serviceRules = rules{
 // nestedRules cover what lies below the keys of a service; * stands for each
 // item. Places that are not listed are left to Compose's own schema.
 var nestedRules = map[string]rules{
+	"build": {
+		"args": "", "context": "", "dockerfile": "", "no_cache": "", "platforms": "", "pull": "", "secrets": "", "target": "",
+		"additional_contexts": inBuild, "cache_from": inBuild, "cache_to": inBuild, "entitlements": inBuild, "extra_hosts": inBuild,
+		"labels": inBuild, "network": inBuild, "no_cache_filter": inBuild, "privileged": inBuild, "provenance": inBuild, "sbom": inBuild,
+		"shm_size": inBuild, "ssh": inBuild, "ulimits": inBuild,
+		"dockerfile_inline": "write it to a file and name that with dockerfile", "isolation": windowsOnly,
+		"tags": "an image has one tag: the next one, or that of image:",
+	},
+	"build.secrets.*": {"source": "", "target": "", "gid": inBuild, "mode": inBuild, "uid": inBuild},
 	"deploy": {
 		"endpoint_mode": "", "labels": "", "mode": "", "placement": "", "replicas": "", "resources": "",
 		"restart_policy": "", "rollback_config": "", "update_config": "",
@@ -166,6 +175,13 @@ var networkRules = rules{
 	"external": "", "name": "",
 	"attachable": createFirst, "driver": createFirst, "driver_opts": createFirst, "enable_ipv4": createFirst,
 	"enable_ipv6": createFirst, "internal": createFirst, "ipam": createFirst, "labels": createFirst,
+}
+
+// secretRules are for the secrets of builds; services have none.
+var secretRules = rules{
+	"environment": "", "file": "", "name": noSecrets,
+	"driver": noSecrets, "driver_opts": noSecrets, "external": noSecrets, "labels": noSecrets, "template_driver": noSecrets,
+	"content": "name a file or an environment variable instead",
 }
 
 var volumeRules = rules{"driver": "", "driver_opts": "", "external": "", "labels": "", "name": ""}

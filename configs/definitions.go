@@ -7,7 +7,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// definitions checks `networks:` or `volumes:`, used or not.
+// definitions checks `networks:`, `volumes:` or `secrets:`, used or not.
 func (r *serviceReader) definitions(e entry, known rules) *yaml.Node {
 	section, before := r.section(e), len(r.errs)
 	for _, d := range entries(section) {
@@ -28,7 +28,7 @@ func (r *serviceReader) definitions(e entry, known rules) *yaml.Node {
 }
 
 // definitionPlace finds the place that a message of compose-go is about.
-var definitionPlace = regexp.MustCompile(`(?:networks|volumes)\.[^\s:,]+`)
+var definitionPlace = regexp.MustCompile(`(?:networks|volumes|secrets)\.[^\s:,]+`)
 
 // checkValues runs compose-go over all definitions at once: a service brings
 // only those that it mentions.
@@ -62,6 +62,14 @@ func (r *serviceReader) mentioned(section, service *yaml.Node, kind string) map[
 		}
 	}
 	return found
+}
+
+// secretsOf are the secrets, where a service has a build that may use them.
+func (r *serviceReader) secretsOf(service *yaml.Node) *yaml.Node {
+	if r.secrets == nil || !hasAny(service, "build") {
+		return &yaml.Node{Kind: yaml.MappingNode}
+	}
+	return r.secrets
 }
 
 // references are the names below `networks:` or `volumes:` of a service.

@@ -39,8 +39,9 @@ func (s *Service) canonicalize() {
 
 // hash covers the definition as it was understood, so that comments, the order
 // of keys and the way of writing do not count, and the content of env_files
-// does. Extensions do not count either.
+// does. Extensions do not count either, nor does the build.
 func hash(s Service) (string, error) {
+	s.Compose.Build = nil
 	canonical, err := json.Marshal(struct {
 		Name     string
 		Service  types.ServiceConfig

@@ -83,6 +83,7 @@ func parse(p *problems, data []byte, opts []Option) (Config, error) {
 	cfg := s.config()
 	cfg.File = p.file
 	cfg.Services = readServices(root, p)
+	checkDestinations(cfg, p)
 	if err := p.err(); err != nil {
 		return Config{}, err
 	}

@@ -58,7 +58,7 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := linesOf(root, 1)
-	for _, name := range append(Keys(), "services", "networks", "volumes") {
+	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets") {
 		if _, ok := lines[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}
@@ -67,8 +67,8 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 	if want := DefaultQueue(); !reflect.DeepEqual(cfg.Queue, want) {
 		t.Errorf("queue: got %+v, want %+v", cfg.Queue, want)
 	}
-	if len(cfg.Services) != 1 || cfg.Services[0].Replicas() != 3 {
-		t.Errorf("the example of a service: got %+v", cfg.Services)
+	if len(cfg.Services) != 2 || cfg.Services[0].Compose.Build == nil || cfg.Services[1].Replicas() != 3 {
+		t.Errorf("the examples of services: got %+v", cfg.Services)
 	}
 	cfg.Queue = nil
 	sameAsDefault(t, cfg)

@@ -19,7 +19,7 @@ const hostMode = "host"
 
 // check reports the first value that Compose takes and crawlbox cannot honour.
 func (s *Service) check() *Error {
-	for _, check := range []func() *Error{s.checkImage, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy, s.checkRest} {
+	for _, check := range []func() *Error{s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy, s.checkRest} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func (s *Service) check() *Error {
 func (s *Service) checkImage() *Error {
 	image := s.Compose.Image
 	if image == "" && s.Compose.Build == nil {
-		return s.problem("", "has no image: name one with `image:`")
+		return s.problem("", "has no image: name one with `image:`, or a folder with `build:`")
 	}
 	if image == "" {
 		return nil

@@ -18,12 +18,13 @@ import (
 type Service struct {
 	Name    string
 	Compose types.ServiceConfig
-	// Volumes and Networks are the definitions that the service refers to, by
-	// the key it uses for them. Each has its Name.
+	// Volumes, Networks and Secrets are the definitions that the service refers to, by
+	// the key it uses for them. Volumes and Networks have their Name.
 	Volumes  map[string]types.VolumeConfig
 	Networks map[string]types.NetworkConfig
-	// Hash changes when, and only when, what the service means changes. It is
-	// SHA-256 in hexadecimal.
+	Secrets  map[string]types.SecretConfig // of its build
+	// Hash changes when, and only when, what the service means changes, but for its
+	// build: that takes effect when it is deployed. It is SHA-256 in hexadecimal.
 	Hash string
 	// File and Line are where the definition begins.
 	File string
@@ -69,6 +70,8 @@ func readServices(root *yaml.Node, p *problems) []Service {
 			reader.networks = reader.definitions(e, networkRules)
 		case "volumes":
 			reader.volumes = reader.definitions(e, volumeRules)
+		case "secrets":
+			reader.secrets = reader.definitions(e, secretRules)
 		}
 	}
 	var list []Service
@@ -84,8 +87,8 @@ func readServices(root *yaml.Node, p *problems) []Service {
 // serviceReader holds what the services of one file share.
 type serviceReader struct {
 	*problems
-	env               types.Mapping
-	networks, volumes *yaml.Node
+	env                        types.Mapping
+	networks, volumes, secrets *yaml.Node
 }
 
 func environment() types.Mapping {
@@ -131,9 +134,9 @@ func (r *serviceReader) read(e entry) (Service, bool) {
 	case len(e.name) > maxName || !serviceName.MatchString(e.name):
 		r.addf(e.line, "%q cannot name a service: use at most %d letters, digits, - and _", e.name, maxName)
 	case e.value.Kind != yaml.MappingNode:
-		r.addf(e.line, "%s: want a mapping with at least `image:`", where)
+		r.addf(e.line, "%s: want a mapping with at least `image:` or `build:`", where)
 	case !hasAny(e.value, "image", "build"):
-		r.addf(e.line, "%s: has no image: name one with `image:`", where)
+		r.addf(e.line, "%s: has no image: name one with `image:`, or a folder with `build:`", where)
 	default:
 		r.checkService(e.value, where)
 		r.checkVariables(e.value, r.find)
@@ -163,6 +166,8 @@ func (r *serviceReader) load(s *Service, n *yaml.Node) *Error {
 		return err
 	}
 	s.Volumes, s.Networks = used(s.Compose, project)
+	s.Secrets = usedSecrets(s.Compose.Build, project)
+	s.fillArgs(r.find)
 	if err := s.check(); err != nil {
 		return err
 	}
@@ -192,6 +197,16 @@ func used(service types.ServiceConfig, project *types.Project) (map[string]types
 		networks[name] = definition
 	}
 	return volumes, networks
+}
+
+func usedSecrets(build *types.BuildConfig, project *types.Project) map[string]types.SecretConfig {
+	secrets := map[string]types.SecretConfig{}
+	if build != nil {
+		for _, use := range build.Secrets {
+			secrets[use.Source] = project.Secrets[use.Source]
+		}
+	}
+	return secrets
 }
 
 // EnvFiles are the files, besides File, whose content the configuration depends

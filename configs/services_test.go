@@ -102,9 +102,9 @@ func TestServices_Wrong(t *testing.T) {
 		{"refused in a list", service("image: i\nvolumes:\n- /a:/a\n- type: bind\n  source: /b\n  target: /b\n  consistency: cached"), "9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
 		{"wrong type", service("image: i\ndeploy:\n  replicas: many"), `5: services.a.deploy.replicas: "many" is not a number of the right kind`},
 		{"list for a mapping", service("image: i\ndeploy: []"), "4: services.a.deploy: must be a mapping or null"},
-		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:`"},
+		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:` or `build:`"},
 		{"services is a list", "services: [a]\n", "1: services: want a mapping with a name for each of the services"},
-		{"no image", service("user: root"), "2: services.a: has no image: name one with `image:`"},
+		{"no image", service("user: root"), "2: services.a: has no image: name one with `image:`, or a folder with `build:`"},
 		{"bad image", service("image: Spider:1"), `3: services.a.image: "Spider:1" does not name an image: invalid reference format: repository name (library/Spider) must be lowercase`},
 		{"bad name", "services:\n  a.b: {image: i}\n", `2: "a.b" cannot name a service: use at most 63 letters, digits, - and _`},
 		{"unset variable", service("image: i\nenvironment:\n  A: ${CRAWLBOX_TEST_UNSET}"), "5: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}"},
@@ -128,7 +128,7 @@ func TestServices_Wrong(t *testing.T) {
 		{"YAML's not a number", service("image: i\nstop_grace_period: .nan"), "4: .nan is not a number that can be used here"},
 		{"SELinux", service("image: i\nvolumes: ['/a:/a:Z']"), "4: services.a.volumes.0: Swarm does not set SELinux labels; remove :z or :Z"},
 		{"x-crawlbox", service("image: i\nx-crawlbox:\n  cron: daily"), `5: unknown key "x-crawlbox.cron": crawlbox has no extensions of Compose`},
-		{"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n", "2: services.b: has no image: name one with `image:`\n3: services.a.links: Swarm has no links; use the service's name on a shared network"},
+		{"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n", "2: services.b: has no image: name one with `image:`, or a folder with `build:`\n3: services.a.links: Swarm has no links; use the service's name on a shared network"},
 		{"unused volume of a wrong type", service("image: i") + "volumes:\n  vol:\n    driver: [a]\n", "6: volumes.vol.driver must be a string"},
 		{"unused network of a wrong type", service("image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", "6: networks.n.name must be a string"},
 		{"include", "include: [other.yaml]\n", "1: include: crawlbox reads one file; copy the services into it"},
@@ -212,6 +212,8 @@ func fields(typ reflect.Type) func(func(reflect.StructField) bool) {
 func TestRules_CoverCompose(t *testing.T) {
 	t.Parallel()
 	places := map[string]reflect.Type{
+		"build":                          reflect.TypeFor[types.BuildConfig](),
+		"build.secrets.*":                reflect.TypeFor[types.ServiceSecretConfig](),
 		"deploy":                         reflect.TypeFor[types.DeployConfig](),
 		"deploy.placement":               reflect.TypeFor[types.Placement](),
 		"deploy.placement.preferences.*": reflect.TypeFor[types.PlacementPreferences](),
@@ -234,6 +236,7 @@ func TestRules_CoverCompose(t *testing.T) {
 	sameKeys(t, "services", serviceRules, reflect.TypeFor[types.ServiceConfig]())
 	sameKeys(t, "networks", networkRules, reflect.TypeFor[types.NetworkConfig]())
 	sameKeys(t, "volumes", volumeRules, reflect.TypeFor[types.VolumeConfig]())
+	sameKeys(t, "secrets", secretRules, reflect.TypeFor[types.SecretConfig]())
 	for place, known := range nestedRules {
 		typ, ok := places[place]
 		if !ok {

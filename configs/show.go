@@ -57,7 +57,7 @@ func (k key) show(c *Config) *yaml.Node {
 }
 
 func showServices(c Config, root *yaml.Node) error {
-	services, networks, volumes := map[string]any{}, map[string]any{}, map[string]any{}
+	services, networks, volumes, secrets := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
 	for _, s := range c.Services {
 		services[s.Name] = s.Compose
 		for name, n := range s.Networks {
@@ -66,11 +66,14 @@ func showServices(c Config, root *yaml.Node) error {
 		for name, v := range s.Volumes {
 			volumes[name] = v
 		}
+		for name, secret := range s.Secrets {
+			secrets[name] = secret
+		}
 	}
 	for _, section := range []struct {
 		name   string
 		values map[string]any
-	}{{"services", services}, {"networks", networks}, {"volumes", volumes}} {
+	}{{"services", services}, {"networks", networks}, {"volumes", volumes}, {"secrets", secrets}} {
 		if len(section.values) == 0 {
 			continue
 		}

@@ -56,6 +56,19 @@ type Registry struct {
 	Images   int    `json:"images"` // tags; on a worker 0
 	Used     int64  `json:"used"`   // bytes that a worker's mirror keeps
 	ReadOnly bool   `json:"read_only"`
+
+	Traffic Traffic `json:"traffic"`
+}
+
+// Traffic is what images moved since crawlbox was started, in bytes. Of a manager it
+// has what was sent to other nodes, nothing else.
+type Traffic struct {
+	FromManager int64 `json:"from_manager"`
+	FromNodes   int64 `json:"from_nodes"` // other than managers
+	FromCache   int64 `json:"from_cache"` // of this node, to its Docker
+	Sent        int64 `json:"sent"`       // to other nodes, in pieces
+	BadPieces   int64 `json:"bad_pieces"` // that did not match their checksum
+	Retries     int64 `json:"retries"`    // pieces that a node did not give as it should
 }
 
 // Queue is the embedded Redis queue.
@@ -100,6 +113,7 @@ type LogLine struct {
 // ScaleRequest asks for numbers of replicas, by service.
 type ScaleRequest struct {
 	Replicas map[string]int `json:"replicas"`
+	Now      bool           `json:"now,omitempty"` // kill the containers, without their grace time; all Replicas are 0
 }
 
 // UpdateRequest asks for another image.
@@ -113,8 +127,9 @@ type UpdateRequest struct {
 // is set on the last event of a service or of the whole.
 type Event struct {
 	Service  string   `json:"service"`
-	Step     string   `json:"step,omitempty"` // what is being done, such as "scale to 50"
-	Running  int      `json:"running"`        // replicas that run the wanted version now
+	Step     string   `json:"step,omitempty"`     // what is being done, such as "scale to 50"
+	Running  int      `json:"running"`            // replicas that run the wanted version now, or ended well
+	Complete int      `json:"complete,omitempty"` // of them, those that ended well
 	Desired  int      `json:"desired"`
 	Stopping int      `json:"stopping"`        // containers that still have to go
 	Staged   Staged   `json:"staged,omitzero"` // in the stage "stage" of a deploy

@@ -41,15 +41,19 @@ type Backend interface {
 	Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error
 	ScalePlan(ctx context.Context, req ScaleRequest) (Plan, error)
 	Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error
+	UpdatePlan(ctx context.Context, req UpdateRequest) (Plan, error)
 	RemoveService(ctx context.Context, service string, fn func(Event) error) error
 	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error
 	Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error
 	DeployPlan(ctx context.Context, req DeployRequest) (Plan, error)
+	Source(ctx context.Context, service string) (history.Source, error)
+	Definitions(ctx context.Context) ([]Definition, error)
 	Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error
 	Restart(ctx context.Context, service string, fn func(Event) error) error
+	RestartPlan(ctx context.Context, service string) (Plan, error)
 	History(ctx context.Context, service string) ([]history.Entry, error)
 
-	Images(ctx context.Context) ([]fleet.Image, error)
+	Images(ctx context.Context, nodes bool) ([]fleet.Image, error)
 	RemoveImage(ctx context.Context, ref string) error
 	CollectImages(ctx context.Context) (GCReport, error)
 

@@ -88,6 +88,11 @@ func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(Event) err
 	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
 }
 
+// UpdatePlan says what Update would do.
+func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/update/plan", req, &v)
+}
+
 // ScalePlan says what Scale would do.
 func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
@@ -108,9 +113,10 @@ func (c *Client) Leave(ctx context.Context, force bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/leave?force="+strconv.FormatBool(force), nil, nil)
 }
 
-// Images returns the tags of the registry.
-func (c *Client) Images(ctx context.Context) (v []fleet.Image, err error) {
-	return v, c.call(ctx, http.MethodGet, "/v1/images", nil, &v)
+// Images returns the tags of the registry, and where nodes is set also on how many
+// nodes each is, for which all of them are asked.
+func (c *Client) Images(ctx context.Context, nodes bool) (v []fleet.Image, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/images?nodes="+strconv.FormatBool(nodes), nil, &v)
 }
 
 // RemoveImage removes a tag, such as spider:0.01.

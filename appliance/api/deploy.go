@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // DeployRequest asks for a version of a service, which is made where there is
@@ -15,6 +16,8 @@ import (
 type DeployRequest struct {
 	Service      string            `json:"service"`
 	Image        string            `json:"image"`
+	Source       *history.Source   `json:"source,omitempty"`  // what the image was built of, to be kept for the next time
+	Defined      bool              `json:"defined,omitempty"` // as the config file has it; Image is then what was built for it, or empty
 	Replicas     *int              `json:"replicas,omitempty"`
 	Env          map[string]string `json:"env,omitempty"` // replaces values of the same name
 	CPUs         float64           `json:"cpus,omitempty"`
@@ -23,8 +26,9 @@ type DeployRequest struct {
 	Constraints  []string          `json:"constraints,omitempty"` // replace those there are
 	Parallelism  string            `json:"parallelism,omitempty"` // 25%, 5 or all; default 25%
 	Delay        time.Duration     `json:"delay_ns,omitempty"`
-	Monitor      time.Duration     `json:"monitor_ns,omitempty"`    // default 5s
-	FailureRatio float64           `json:"failure_ratio,omitempty"` // 0 to 1
+	Monitor      time.Duration     `json:"monitor_ns,omitempty"`       // default 5s
+	StartTimeout time.Duration     `json:"start_timeout_ns,omitempty"` // until a replica is healthy; default 10m
+	FailureRatio float64           `json:"failure_ratio,omitempty"`    // 0 to 1
 	StartFirst   bool              `json:"start_first,omitempty"`
 	StageQuorum  string            `json:"stage_quorum,omitempty"`     // of the nodes; default 100%
 	StageTimeout time.Duration     `json:"stage_timeout_ns,omitempty"` // default 5m
@@ -36,9 +40,20 @@ type RollbackRequest struct {
 	Version int    `json:"version,omitempty"` // 0: the last good one with another image
 }
 
-// Plan is what a change would do, a line each.
+// Definition is a service of the config file.
+type Definition struct {
+	Name  string         `json:"name"`
+	Image string         `json:"image,omitempty"`
+	Build *configs.Build `json:"build,omitempty"` // nil: its image is there
+	File  string         `json:"file"`
+}
+
+// Plan is what a change of a service would do.
 type Plan struct {
-	Steps []string `json:"steps"`
+	Service string   `json:"service,omitempty"`
+	Action  string   `json:"action,omitempty"`  // create, replace or unchanged
+	Changes []string `json:"changes,omitempty"` // keys as in the config file, such as environment.QUEUE
+	Steps   []string `json:"steps"`             // for people
 }
 
 // Staged is how many nodes have an image that is brought to them.
@@ -62,6 +77,17 @@ func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v Plan, err
 	return v, c.call(ctx, http.MethodPost, "/v1/deploy/plan", req, &v)
 }
 
+// Definitions returns the services of the config file, which it reads for that.
+func (c *Client) Definitions(ctx context.Context) (v []Definition, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/definitions", nil, &v)
+}
+
+// Source returns what a service was built of the last time; without a path it is
+// not known.
+func (c *Client) Source(ctx context.Context, service string) (v history.Source, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/source", nil, &v)
+}
+
 // Rollback brings a service back to a version that it ran before, as Deploy does.
 func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/rollback", req, failing(fn))
@@ -71,6 +97,11 @@ func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Even
 // does.
 func (c *Client) Restart(ctx context.Context, service string, fn func(Event) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart", nil, failing(fn))
+}
+
+// RestartPlan says what Restart would do.
+func (c *Client) RestartPlan(ctx context.Context, service string) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart/plan", nil, &v)
 }
 
 // History returns what was deployed of a service, newest first.
@@ -100,11 +131,11 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	}
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	switch {
-	case req.Service == "" || req.Image == "":
+	case req.Service == "" || req.Image == "" && !req.Defined:
 		return req, invalid("deploy needs a service and an image")
 	case req.Replicas != nil && *req.Replicas < 0:
 		return req, invalid("the number of replicas can't be negative")
-	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0:
+	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 || req.StartTimeout < 0:
 		return req, invalid("limits and times can't be negative")
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
 		return req, invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)

@@ -42,35 +42,39 @@ type call func(r *http.Request) (any, error)
 
 func (h *handler) values() map[string]call {
 	return map[string]call{
-		"GET /v1/status":                      func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
-		"GET /v1/config":                      func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
-		"GET /v1/ca":                          func(r *http.Request) (any, error) { return h.b.CA(r.Context()) },
-		"GET /v1/token":                       h.token,
-		"GET /v1/tokens":                      func(r *http.Request) (any, error) { return list(h.b.Tokens(r.Context())) },
-		"POST /v1/tokens":                     h.newToken,
-		"DELETE /v1/tokens/{id}":              h.revokeToken,
-		"POST /v1/tokens/rotate":              h.rotateTokens,
-		"GET /v1/registry/accounts":           func(r *http.Request) (any, error) { return list(h.b.RegistryAccounts(r.Context())) },
-		"POST /v1/registry/accounts/{name}":   h.registryLogin,
-		"DELETE /v1/registry/accounts/{name}": h.registryLogout,
-		"POST /v1/leave":                      h.leave,
-		"GET /v1/nodes":                       func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
-		"POST /v1/nodes/{node}/{verb}":        h.setNode,
-		"DELETE /v1/nodes/{node}":             h.removeNode,
-		"GET /v1/services":                    func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
-		"GET /v1/services/{service}":          h.inspect,
-		"GET /v1/tasks":                       h.tasks,
-		"POST /v1/deploy/plan":                h.deployPlan,
-		"POST /v1/scale/plan":                 h.scalePlan,
-		"GET /v1/history/{service}":           func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
-		"GET /v1/images":                      func(r *http.Request) (any, error) { return list(h.b.Images(r.Context())) },
-		"DELETE /v1/images":                   h.removeImage,
-		"POST /v1/images/gc":                  func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
-		"GET /v1/queue":                       h.queueLen,
-		"GET /v1/queue/address":               func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
-		"GET /v1/queue/items":                 h.queuePeek,
-		"POST /v1/queue/items":                h.queuePush,
-		"DELETE /v1/queue/items":              h.queueClear,
+		"GET /v1/status":                           func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
+		"GET /v1/config":                           func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
+		"GET /v1/ca":                               func(r *http.Request) (any, error) { return h.b.CA(r.Context()) },
+		"GET /v1/token":                            h.token,
+		"GET /v1/tokens":                           func(r *http.Request) (any, error) { return list(h.b.Tokens(r.Context())) },
+		"POST /v1/tokens":                          h.newToken,
+		"DELETE /v1/tokens/{id}":                   h.revokeToken,
+		"POST /v1/tokens/rotate":                   h.rotateTokens,
+		"GET /v1/registry/accounts":                func(r *http.Request) (any, error) { return list(h.b.RegistryAccounts(r.Context())) },
+		"POST /v1/registry/accounts/{name}":        h.registryLogin,
+		"DELETE /v1/registry/accounts/{name}":      h.registryLogout,
+		"POST /v1/leave":                           h.leave,
+		"GET /v1/nodes":                            func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
+		"POST /v1/nodes/{node}/{verb}":             h.setNode,
+		"DELETE /v1/nodes/{node}":                  h.removeNode,
+		"GET /v1/services":                         func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
+		"GET /v1/services/{service}":               h.inspect,
+		"GET /v1/tasks":                            h.tasks,
+		"POST /v1/deploy/plan":                     h.deployPlan,
+		"POST /v1/scale/plan":                      h.scalePlan,
+		"GET /v1/services/{service}/source":        func(r *http.Request) (any, error) { return h.b.Source(r.Context(), r.PathValue("service")) },
+		"POST /v1/update/plan":                     h.updatePlan,
+		"POST /v1/services/{service}/restart/plan": func(r *http.Request) (any, error) { return h.b.RestartPlan(r.Context(), r.PathValue("service")) },
+		"GET /v1/definitions":                      func(r *http.Request) (any, error) { return list(h.b.Definitions(r.Context())) },
+		"GET /v1/history/{service}":                func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
+		"GET /v1/images":                           h.images,
+		"DELETE /v1/images":                        h.removeImage,
+		"POST /v1/images/gc":                       func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
+		"GET /v1/queue":                            h.queueLen,
+		"GET /v1/queue/address":                    func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
+		"GET /v1/queue/items":                      h.queuePeek,
+		"POST /v1/queue/items":                     h.queuePush,
+		"DELETE /v1/queue/items":                   h.queueClear,
 	}
 }
 
@@ -132,6 +136,14 @@ func (h *handler) tasks(r *http.Request) (any, error) {
 	}
 	q := r.URL.Query()
 	return list(h.b.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all}))
+}
+
+func (h *handler) images(r *http.Request) (any, error) {
+	nodes, err := flag(r, "nodes")
+	if err != nil {
+		return nil, err
+	}
+	return list(h.b.Images(r.Context(), nodes))
 }
 
 func (h *handler) removeImage(r *http.Request) (any, error) {

@@ -67,20 +67,38 @@ func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
 		if service == "" || n < 0 {
 			return req, invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
 		}
+		if req.Now && n > 0 {
+			return req, invalid("cannot scale %q to %d now; only what stops is killed", service, n)
+		}
 	}
 	return req, nil
 }
 
 func (h *handler) update(r *http.Request, out *lines[Event]) error {
-	var req UpdateRequest
-	if err := body(r, &req); err != nil {
+	req, err := updateRequest(r)
+	if err != nil {
 		return err
+	}
+	return h.b.Update(r.Context(), req, out.write)
+}
+
+func (h *handler) updatePlan(r *http.Request) (any, error) {
+	req, err := updateRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.b.UpdatePlan(r.Context(), req)
+}
+
+func updateRequest(r *http.Request) (req UpdateRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
 	}
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	if req.Service == "" || req.Image == "" {
-		return invalid("update needs a service and an image")
+		return req, invalid("update needs a service and an image")
 	}
-	return h.b.Update(r.Context(), req, out.write)
+	return req, nil
 }
 
 func (h *handler) removeService(r *http.Request, out *lines[Event]) error {

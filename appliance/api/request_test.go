@@ -27,6 +27,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 		{"cut off", "POST", "/v1/scale", `{"replicas":`, 400, "cannot read the request"},
 		{"two values", "POST", "/v1/scale", `{"replicas":{"spider":1}}{}`, 400, "more than one value"},
 		{"no services", "POST", "/v1/scale", `{}`, 400, "at least one service"},
+		{"start what is killed", "POST", "/v1/scale", `{"replicas":{"spider":1},"now":true}`, 400, "only what stops is killed"},
 		{"negative", "POST", "/v1/scale", `{"replicas":{"spider":-1}}`, 400, "0 or more"},
 		{"too large", "POST", "/v1/queue/items", `{"key":"` + strings.Repeat("x", api.MaxBody) + `"}`, 400, "larger than"},
 		{"no items", "POST", "/v1/queue/items", `{"key":"k"}`, 400, "needs a key and items"},

@@ -46,13 +46,19 @@ func (a *app) buildFrom(cmd *cobra.Command, c *api.Client, f *deployFlags, path 
 		err := a.printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir, strings.TrimSuffix(f.name+":"+f.tag, ":"))
 		return true, errors.Join(err, a.printf("then stage, flip and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
 	}
-	if src.Generated && src.Kind != source.Binary && !*f.json {
-		if err := a.printf("%s has no Dockerfile; as a %s spider it gets this one (--eject writes it):\n%s", path, src.Kind, indent(src.Dockerfile)); err != nil {
-			return false, err
-		}
+	if err := a.showGenerated(f, src, path); err != nil {
+		return false, err
 	}
+	f.req.Source = f.source(cmd, path)
 	f.req.Image, err = a.build(cmd.Context(), c, f, src, secrets)
 	return false, err
+}
+
+func (a *app) showGenerated(f *deployFlags, src *source.Source, path string) error {
+	if !src.Generated || src.Kind == source.Binary || *f.json {
+		return nil
+	}
+	return a.printf("%s has no Dockerfile; as a %s spider it gets this one (--eject writes it):\n%s", path, src.Kind, indent(src.Dockerfile))
 }
 
 func (a *app) build(ctx context.Context, c *api.Client, f *deployFlags, src *source.Source, secrets api.Secrets) (image string, err error) {

@@ -51,6 +51,10 @@ func (a *app) showPlan(cmd *cobra.Command, asJSON bool, ask func(context.Context
 		return err
 	}
 	return show(a, asJSON, plan, func(s screen, p api.Plan) {
+		if p.Action != "" {
+			renderPlans(s, []api.Plan{p})
+			return
+		}
 		for _, step := range p.Steps {
 			fmt.Fprintln(s.w, step)
 		}
@@ -129,13 +133,13 @@ func (a *app) untilAccepted(asJSON bool, ch change, see func(api.Event) error) f
 }
 
 // summary is "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
-// or "stopped, 50 containers gone in 3.2s".
+// "3 complete in 2.0s" of spiders whose queue is empty, or "stopped, 50 containers gone in 3.2s".
 func summary(e api.Event) string {
 	s := e.Done
 	if e.Desired == 0 {
 		return fmt.Sprintf("stopped, %s gone in %s", count(s.Stopped, "container"), took(s.Took))
 	}
-	text := fmt.Sprintf("%d running in %s", e.Running, took(s.Took))
+	text := fmt.Sprintf("%s in %s", fare(e), took(s.Took))
 	if s.Started == 0 {
 		return text
 	}
@@ -144,4 +148,16 @@ func summary(e api.Event) string {
 		text += fmt.Sprintf(", slowest node %s %s", s.Slowest, took(s.SlowestTook))
 	}
 	return text + ")"
+}
+
+// fare is "3 running", "3 complete", or "1 running, 2 complete".
+func fare(e api.Event) string {
+	complete := fmt.Sprintf("%d complete", e.Complete)
+	switch e.Complete {
+	case 0:
+		return fmt.Sprintf("%d running", e.Running)
+	case e.Running:
+		return complete
+	}
+	return fmt.Sprintf("%d running, %s", e.Running-e.Complete, complete)
 }

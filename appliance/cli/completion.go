@@ -123,7 +123,7 @@ func nodeNames(ctx context.Context, c *api.Client) ([]string, error) {
 }
 
 func imageNames(ctx context.Context, c *api.Client) ([]string, error) {
-	images, err := c.Images(ctx)
+	images, err := c.Images(ctx, false)
 	var found []string
 	for _, i := range images {
 		found = append(found, i.Repository+":"+i.Tag)

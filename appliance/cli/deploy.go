@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 )
@@ -17,8 +18,9 @@ import (
 // deployFlags are those of deploy, as they were given.
 type deployFlags struct {
 	changeFlags
-	build buildFlags
-	req   api.DeployRequest
+	build   buildFlags
+	ofBuild []string // names of the flags of the build
+	req     api.DeployRequest
 
 	replicas  int
 	envs      []string
@@ -29,9 +31,10 @@ type deployFlags struct {
 
 func deployCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "deploy PATH|IMAGE",
+		Use:   "deploy [PATH|IMAGE|SERVICE...]",
 		Short: "Bring a version onto every node, then run it",
-		Long: `Deploy a folder, a static program or an image as a service, in stages:
+		Long: `Deploy the services of crawlbox.yaml, or those named, or a folder, a static
+program or an image as a service. It goes in stages:
 
   build   the folder becomes an image and goes into the cluster's registry
   stage   every node that may run it gets the image; nothing has changed yet
@@ -48,17 +51,23 @@ or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
 that RUN --mount=type=secret,id=ID may read, and that is in no image.
 
 When the new version fails the old one comes back. Ctrl-C before the flip
-changes nothing; after it the deploy goes on.`,
-		Example: `  crawlbox deploy .
+changes nothing; after it the deploy goes on.
+
+A word with a slash or a dot in front is a path. A name is a service of
+crawlbox.yaml, else a folder or program here, else a service that runs, which is
+deployed again from what it was made of, else an image.`,
+		Example: `  crawlbox deploy
+  crawlbox deploy .
   crawlbox deploy ./spider --name spider --replicas 50 --tag git
   crawlbox deploy . --secret id=pip,src=$HOME/.config/pip/pip.conf
   crawlbox deploy localhost:8003/spider:0.02`,
-		Args: exactlyOne("a folder, a static program or an image"),
+		Args:              atLeast(0, "folders, images or services"),
+		ValidArgsFunction: a.complete(serviceNames),
 	}
 	var f deployFlags
 	f.changeFlags = followFlags(cmd).planFlag(cmd)
 	f.add(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, &f, args[0]) }
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.deployWhat(cmd, &f, args) }
 	return cmd
 }
 
@@ -76,11 +85,19 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
 	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
 	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
+	flags.DurationVar(&f.req.StartTimeout, "start-timeout", 0, "`time` until a replica is healthy (default 10m)")
 	flags.Float64Var(&f.req.FailureRatio, "failure-ratio", 0, "`share` that may fail, from 0 to 1 (default 0)")
 	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
 	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")
 	flags.DurationVar(&f.req.StageTimeout, "stage-timeout", 0, "`time` for all to get the image (default 5m)")
+	before := map[string]bool{}
+	flags.VisitAll(func(flag *pflag.Flag) { before[flag.Name] = true })
 	f.build.add(cmd)
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if !before[flag.Name] {
+			f.ofBuild = append(f.ofBuild, flag.Name)
+		}
+	})
 }
 
 func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {

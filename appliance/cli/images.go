@@ -26,19 +26,30 @@ func imagesLsCmd(a *app) *cobra.Command {
 		Args:  noArgs,
 	}
 	return reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Image, error) {
-		return c.Images(ctx)
+		return c.Images(ctx, true)
 	}, a.renderImages)
 }
 
 func (a *app) renderImages(s screen, images []fleet.Image) {
 	t := table{columns: []column{
-		{head: "IMAGE", min: 16, atStart: true}, {head: "DIGEST"}, {head: "SIZE"}, {head: "PUSHED"}, {head: "USED BY", min: 8},
+		{head: "IMAGE", min: 16, atStart: true}, {head: "DIGEST"}, {head: "SIZE"}, {head: "PUSHED"}, {head: "NODES"}, {head: "USED BY", min: 8},
 	}}
 	for _, i := range images {
 		t.add(cell{text: i.Repository + ":" + i.Tag}, cell{text: short(i.Digest)}, cell{text: size(i.Size)},
-			cell{text: a.since(i.Pushed)}, cell{text: orDash(strings.Join(i.Used, ","))})
+			cell{text: a.since(i.Pushed)}, holders(i.Nodes), cell{text: orDash(strings.Join(i.Used, ","))})
 	}
 	t.write(s)
+}
+
+// holders is on how many of all nodes an image is.
+func holders(h *fleet.Holders) cell {
+	switch {
+	case h == nil:
+		return cell{text: "-"}
+	case h.Unknown > 0:
+		return cell{text: fmt.Sprintf("%d/%d, %d unknown", h.Have, h.All, h.Unknown)}
+	}
+	return cell{text: fmt.Sprintf("%d/%d", h.Have, h.All)}
 }
 
 // short is the beginning of a digest, as docker shows it.

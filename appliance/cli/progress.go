@@ -193,10 +193,15 @@ func (l *progressLine) text() string {
 		return staged(e.Staged)
 	case e.Desired == 0:
 		return count(e.Stopping, "container") + " to go"
-	case e.Stopping > 0:
-		return fmt.Sprintf("%d/%d running, %d to stop", e.Running, e.Desired, e.Stopping)
 	}
-	return fmt.Sprintf("%d/%d running", e.Running, e.Desired)
+	text := fmt.Sprintf("%d/%d running", e.Running-e.Complete, e.Desired)
+	if e.Complete > 0 {
+		text += fmt.Sprintf(", %d complete", e.Complete)
+	}
+	if e.Stopping > 0 {
+		text += fmt.Sprintf(", %d to stop", e.Stopping)
+	}
+	return text
 }
 
 // staged is "47/50 nodes have it, waiting for h7, h9".

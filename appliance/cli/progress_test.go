@@ -110,10 +110,11 @@ func TestProgress_OutputGone(t *testing.T) {
 func TestProgress_Text(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]api.Event{
-		"3/5 running":            {Running: 3, Desired: 5},
-		"5/3 running, 2 to stop": {Running: 5, Desired: 3, Stopping: 2},
-		"27 containers to go":    {Running: 20, Stopping: 27},
-		"1 container to go":      {Stopping: 1},
+		"3/5 running":             {Running: 3, Desired: 5},
+		"5/3 running, 2 to stop":  {Running: 5, Desired: 3, Stopping: 2},
+		"1/5 running, 2 complete": {Running: 3, Complete: 2, Desired: 5},
+		"27 containers to go":     {Running: 20, Stopping: 27},
+		"1 container to go":       {Stopping: 1},
 	} {
 		if got := (&progressLine{event: e}).text(); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -141,6 +142,8 @@ func TestSummary(t *testing.T) {
 		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {Running: 50, Desired: 50, Done: &api.Summary{
 			Took: took, Started: 50, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}},
 		"3 running in 12.3s":                   {Running: 3, Desired: 3, Done: &api.Summary{Took: took, Stopped: 2}},
+		"3 complete in 12.3s":                  {Running: 3, Complete: 3, Desired: 3, Done: &api.Summary{Took: took}},
+		"1 running, 2 complete in 12.3s":       {Running: 3, Complete: 2, Desired: 3, Done: &api.Summary{Took: took}},
 		"stopped, 50 containers gone in 12.3s": {Done: &api.Summary{Took: took, Stopped: 50}},
 		"stopped, 1 container gone in 12.3s":   {Done: &api.Summary{Took: took, Stopped: 1}},
 	} {

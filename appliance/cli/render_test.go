@@ -26,7 +26,7 @@ func views(t *testing.T) map[string]func(screen) {
 	ctx := context.Background()
 	status, nodes, services := must(c.Status(ctx))(t), must(c.Nodes(ctx))(t), must(c.Services(ctx))(t)
 	tasks := must(c.Tasks(ctx, api.TaskQuery{All: true}))(t)
-	images, lists, workerStatus := must(c.Images(ctx))(t), must(c.QueueLen(ctx, ""))(t), must(worker.Status(ctx))(t)
+	images, lists, workerStatus := must(c.Images(ctx, true))(t), must(c.QueueLen(ctx, ""))(t), must(worker.Status(ctx))(t)
 	tokens, accounts := must(c.Tokens(ctx))(t), must(c.RegistryAccounts(ctx))(t)
 	past := must(c.History(ctx, "spider"))(t)
 	return map[string]func(screen){

@@ -17,8 +17,11 @@ them at a time, and follow until all run.`,
 		Args:              exactlyOne("one service"),
 		ValidArgsFunction: a.completeOne(serviceNames),
 	}
-	flags := followFlags(cmd)
+	flags := followFlags(cmd).planFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *flags.dryRun {
+			return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.RestartPlan(ctx, args[0]) })
+		}
 		return a.follow(cmd, flags, deployChange(args[0], "restarted", func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
 			return c.Restart(ctx, args[0], see)
 		}))

@@ -29,22 +29,22 @@ Ctrl-C ends the following, not the change.`,
 		if err != nil {
 			return err
 		}
-		return a.scale(cmd, flags, replicas)
+		return a.scale(cmd, flags, api.ScaleRequest{Replicas: replicas})
 	}
 	return cmd
 }
 
-func (a *app) scale(cmd *cobra.Command, flags changeFlags, replicas map[string]int) error {
+func (a *app) scale(cmd *cobra.Command, flags changeFlags, req api.ScaleRequest) error {
 	if *flags.dryRun {
 		return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) {
-			return c.ScalePlan(ctx, api.ScaleRequest{Replicas: replicas})
+			return c.ScalePlan(ctx, req)
 		})
 	}
 	return a.follow(cmd, flags, change{
-		services: slices.Sorted(maps.Keys(replicas)),
+		services: slices.Sorted(maps.Keys(req.Replicas)),
 		done:     summary,
 		run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
-			return c.Scale(ctx, api.ScaleRequest{Replicas: replicas}, see)
+			return c.Scale(ctx, req, see)
 		},
 	})
 }

@@ -37,6 +37,7 @@ func (a *app) renderStatus(s screen, st api.Status) {
 		field("Tasks", "%s running", of(st.Tasks))
 	}
 	field("Registry", "%s", registryState(st.Registry))
+	writeTraffic(field, st.Registry)
 	if st.Queue != nil {
 		field("Queue", "%s, %s", st.Queue.Addr, count(int(st.Queue.Keys), "key"))
 	}
@@ -46,6 +47,18 @@ func (a *app) renderStatus(s screen, st api.Status) {
 	fmt.Fprintln(s.w, "\nProblems:")
 	for _, p := range st.Problems {
 		writeProblem(s, oneLine(p))
+	}
+}
+
+// writeTraffic says where images came from and went to.
+func writeTraffic(field func(name, format string, args ...any), r api.Registry) {
+	t := r.Traffic
+	if r.ReadOnly {
+		field("Pulled", "%s from the manager, %s from nodes, %s from the cache", size(t.FromManager), size(t.FromNodes), size(t.FromCache))
+	}
+	field("Sent", "%s of images to other nodes", size(t.Sent))
+	if t.BadPieces > 0 || t.Retries > 0 {
+		field("Pieces", "%d bad, %d asked for again", t.BadPieces, t.Retries)
 	}
 }
 

@@ -29,12 +29,7 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 		}
 		req.Service = args[0]
 		if *flags.dryRun {
-			return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) {
-				if _, err := c.Inspect(ctx, req.Service); err != nil {
-					return api.Plan{}, err
-				}
-				return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
-			})
+			return a.showPlan(cmd, *flags.json, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.UpdatePlan(ctx, req) })
 		}
 		return a.follow(cmd, flags, change{
 			services: args,

@@ -166,9 +166,9 @@ func (c *cluster) awaitRunning(service string, replicas int) {
 }
 
 // push makes the tiny image known to the registry under localhost:8003.
-func (c *cluster) push(ref string) {
+func (c *cluster) push(ref string, options ...lab.ImageOption) {
 	c.Helper()
-	c.manager.Load(lab.TinyImage(c, ref, 0))
+	c.manager.Load(lab.TinyImage(c, ref, 0, options...))
 	c.manager.Docker("push", "--quiet", ref)
 }
 

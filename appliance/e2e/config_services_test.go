@@ -168,6 +168,9 @@ func (c *cluster) everyKey() {
 	c.awaitSpread("everywhere", 2)
 	c.awaitComplete("once", "localhost:8003/a:1", 2)
 	c.awaitComplete("once_everywhere", "localhost:8003/a:1", 2)
+	lab.WaitFor(c, patience, "a plan that finds nothing to do", func() error {
+		return want(c.run("deploy", "--dry-run"), "unchanged everywhere\nunchanged full\nunchanged networked\nunchanged once\nunchanged once_everywhere")
+	})
 	if text := fmt.Sprint(at(c.spec("networked"), "TaskTemplate", "Networks")); !strings.Contains(text, "Aliases:[spider]") {
 		c.Errorf("the networks of networked are %s", text)
 	}

@@ -71,7 +71,7 @@ func TestDeploy(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--parallelism", "half"), "half")
 		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no such version")
 		contains(t, c.fails(c.hosts[1], 1, "deploy", image), "run the command")
-		if plan := c.run("deploy", image, "--replicas", "9", "--dry-run"); strings.Count(plan, "\n") != 2 {
+		if plan := c.run("deploy", image, "--replicas", "9", "--dry-run"); strings.Count(plan, "\n") != 3 {
 			t.Errorf("the plan is %q", plan)
 		}
 		c.wantHistory("tiny", "5 rollback done", "4 rollback done")
@@ -94,7 +94,7 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("one that ends", func(t *testing.T) {
 		c := c.sub(t)
-		c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0")
+		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
 		contains(t, c.run("ls"), "finished in ")
 		contains(t, c.run("ps", "ends"), "complete ")
 		// Swarm would take the end of the new tasks for a failure, or let bad ones be.
@@ -109,7 +109,7 @@ func TestDeploy(t *testing.T) {
 		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
 			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "), "service bad: bad.1 fails again and again"), true)
 		})
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from", "Swarm starts it again 30s after each")
 	})
 	t.Run("limits", func(t *testing.T) {
 		c := c.sub(t)

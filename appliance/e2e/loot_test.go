@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
@@ -109,10 +111,16 @@ func (l loot) in(t *testing.T, from string, answer []byte, except ...string) {
 	}
 }
 
-// registryState is all that the registry holds.
+// registryState is all that the registry holds. How many nodes have an image is no
+// business of the registry.
 func (c *cluster) registryState() string {
 	c.Helper()
-	return c.run("images", "--json") + "\n" + c.manager.MustExec("sh", "-c", "find /var/lib/crawlbox/registry -printf '%p %s\n' | sort")
+	var images []fleet.Image
+	c.read(&images, "images")
+	for i := range images {
+		images[i].Nodes = nil
+	}
+	return fmt.Sprintf("%+v", images) + c.manager.MustExec("sh", "-c", "find /var/lib/crawlbox/registry -printf '%p %s\n' | sort")
 }
 
 func addrOf(host *lab.Host, port int) string {

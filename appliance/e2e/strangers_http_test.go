@@ -238,7 +238,7 @@ func (h *heist) knocks() (list []knock) {
 		v2 + "/manifests/" + h.image.tag, v2 + "/manifests/" + h.image.digest, v2 + "/blobs/" + h.image.blob, v2 + "/referrers/" + h.image.digest,
 		v2 + "/blobs/uploads/", "/v2/new/blobs/uploads/?from=" + h.image.name + "&mount=" + h.image.blob, "/v2/new/blobs/uploads/00000000-0000-4000-8000-000000000000", "/v2/new/manifests/1",
 		"/token", "/token?service=crawlbox&scope=repository:" + h.image.name + ":pull,push", "/token/../v2/_catalog",
-		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage",
+		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held",
 		"/v1/status", "/v1/nodes", "/v1/token", "/v1/images", "/v1/queue", "/metrics", "/debug/pprof/",
 	}
 	for _, path := range paths {
@@ -273,6 +273,8 @@ func (h *heist) bodies() map[string]string {
 		"/v1/leave":                                            `{"node":"` + h.loot["ID in the swarm of the worker"] + `"}`,
 		"/v1/stage":                                            fmt.Sprintf(`{"image":%q}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
 		"/v1/unstage":                                          fmt.Sprintf(`{"images":[%q]}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
+		"/v1/kill":                                             `{"tasks":["x"]}`,
+		"/v1/container":                                        `{"id":"0123456789ab"}`,
 		"/v1/owner":                                            fmt.Sprintf(`{"local":"%s:1","remote":["%s:8003"]}`, h.worker.IP(), h.manager.IP()),
 	}
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -14,17 +13,15 @@ import (
 func TestUpdateCutOff(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "", 1)
-	worker := c.hosts[1]
 	const oldImage, newImage = "localhost:8003/tiny:1", "localhost:8003/tiny:2"
 	c.push(oldImage)
 	c.push(newImage)
-	c.manager.Docker("service", "create", "--detach", "--name", "tiny", "--replicas", "4", "--network", "host", oldImage)
+	// Its replicas don't hear of the signal, so that stopping them takes long.
+	c.manager.Docker("service", "create", "--detach", "--name", "tiny", "--replicas", "4", "--network", "host",
+		"--stop-signal", "SIGWINCH", "--stop-grace-period", "15s", oldImage)
 	c.awaitRunning("tiny", 4)
 	c.awaitSpread("tiny", 2)
 
-	// With an engine that stands still the replicas on it don't stop, and the
-	// update waits for them.
-	worker.SignalDocker(syscall.SIGSTOP)
 	update := c.manager.Start("update", "crawlbox", "update", "tiny", "--image", newImage, "--stop-first-all")
 	pending := func() string {
 		return c.manager.Docker("service", "inspect", "--format", `{{index .Spec.Labels "`+fleet.LabelPending+`"}}`, "tiny")
@@ -41,8 +38,8 @@ func TestUpdateCutOff(t *testing.T) {
 	if pending() == "" {
 		t.Fatal("the update was over before crawlbox was killed")
 	}
-	worker.SignalDocker(syscall.SIGCONT)
 	c.startManager()
 	c.awaitVersion("tiny", newImage, 4)
 	lab.WaitFor(t, patience, "the journal to be gone", func() error { return want(pending(), "") })
+	c.awaitHistory("tiny", "1 update done")
 }

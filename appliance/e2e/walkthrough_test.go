@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
@@ -57,6 +58,18 @@ func TestWalkthrough(t *testing.T) {
 		c := c.sub(t)
 		c.manager.Docker("service", "update", "--image", master+":8003/spider:0.02", "--update-parallelism", "3", "spider")
 		c.awaitVersion("spider", master+":8003/spider:0.02", 3)
+	})
+	t.Run("deployed, and stopped by its signal", func(t *testing.T) {
+		c := c.sub(t)
+		c.run("deploy", "localhost:8003/spider:0.02", "--name", "deployed")
+		// The shell of CMD would be process 1, deaf to it, and take the grace time of
+		// 10 s. Swarm takes some 3 s before it stops a container.
+		begun := time.Now()
+		contains(t, c.run("stop", "deployed"), "stopped, 1 container gone in ")
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		c.run("rm", "deployed")
 	})
 	t.Run("stopped and removed", func(t *testing.T) {
 		c := c.sub(t)

@@ -40,12 +40,19 @@ const (
 	LeaveGoodbye Point = "leave-goodbye" // the manager knows
 )
 
-// Join, Grant, Remove and Leave are the points by who passes them.
+// Points of the manager that deploys.
+const (
+	DeployFlip    Point = "deploy-flip"    // written down that the service changes, it has not changed
+	DeployFlipped Point = "deploy-flipped" // it has changed, not written down
+)
+
+// Join, Grant, Remove, Leave and Deploy are the points by who passes them.
 var (
 	Join   = []Point{JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust, JoinDone}
 	Grant  = []Point{GrantUsed, GrantSigned}
 	Remove = []Point{RemoveRefused, KeysAdded, KeysUsed}
 	Leave  = []Point{LeaveDocker, LeaveGoodbye}
+	Deploy = []Point{DeployFlip, DeployFlipped}
 )
 
 // Env names the point at which to end, and EnvCertLife how long certificates of

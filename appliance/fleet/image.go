@@ -9,5 +9,13 @@ type Image struct {
 	Digest     string    `json:"digest"`
 	Size       int64     `json:"size"` // bytes of config and layers, compressed
 	Pushed     time.Time `json:"pushed"`
-	Used       []string  `json:"used,omitempty"` // services that run it
+	Used       []string  `json:"used,omitempty"`  // services that run it
+	Nodes      *Holders  `json:"nodes,omitempty"` // nil: nobody could be asked
+}
+
+// Holders are the nodes on which a task of an image starts without a pull.
+type Holders struct {
+	Have    int `json:"have"`
+	All     int `json:"all"`     // nodes of the cluster
+	Unknown int `json:"unknown"` // of these, those that are down or did not answer
 }

@@ -1,97 +1,10 @@
 package fleet
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
-	"regexp"
+	"slices"
 	"strings"
 )
-
-// Constraint is one placement constraint of a service, such as
-// node.labels.zone==eu. It is read as Swarm reads it (manager/constraint in
-// swarmkit): values and the names of attributes in any case, the names of
-// labels in theirs, and a label that a node lacks is an empty one.
-type Constraint struct {
-	text  string
-	equal bool
-	has   func(Node) bool // whether the node has the value, whatever the operator
-}
-
-// String writes the constraint without spaces around its operator.
-func (c Constraint) String() string { return c.text }
-
-// Allows says whether a node fulfils the constraint.
-func (c Constraint) Allows(n Node) bool { return c.has(n) == c.equal }
-
-// ParseConstraint reads KEY==VALUE or KEY!=VALUE. Swarm also takes keys that it
-// does not know and addresses that are none, and then finds no node for them:
-// those are errors here.
-func ParseConstraint(s string) (Constraint, error) {
-	c, err := parseConstraint(s)
-	if err != nil {
-		return c, fmt.Errorf("constraint %q: %w", s, err)
-	}
-	return c, nil
-}
-
-var constraintForm = regexp.MustCompile(`^([A-Za-z_][\w.-]+)\s*(==|!=)\s*([\w:.*()?+\[\]\\^$|/\s-]+)$`)
-
-func parseConstraint(s string) (Constraint, error) {
-	parts := constraintForm.FindStringSubmatch(strings.TrimSpace(s))
-	if parts == nil {
-		return Constraint{}, errors.New("it is not of the form KEY==VALUE or KEY!=VALUE")
-	}
-	key, operator, value := parts[1], parts[2], parts[3]
-	c := Constraint{text: key + operator + value, equal: operator == "=="}
-	if strings.EqualFold(key, "node.ip") {
-		network, err := parseNetwork(value)
-		c.has = func(n Node) bool { return within(network, n.Addr) }
-		return c, err
-	}
-	of, err := attribute(key)
-	c.has = func(n Node) bool { return strings.EqualFold(of(n), value) }
-	return c, err
-}
-
-// attribute finds what a key stands for. The architecture is compared as the
-// node names it: Swarm takes x86_64 and amd64 for the same only in an image.
-func attribute(key string) (func(Node) string, error) {
-	switch lower := strings.ToLower(key); {
-	case lower == "node.id":
-		return func(n Node) string { return n.ID }, nil
-	case lower == "node.hostname":
-		return func(n Node) string { return n.Name }, nil
-	case lower == "node.role":
-		return func(n Node) string { return n.Role }, nil
-	case lower == "node.platform.os":
-		return func(n Node) string { return n.OS }, nil
-	case lower == "node.platform.arch":
-		return func(n Node) string { return n.Arch }, nil
-	case strings.HasPrefix(lower, "node.labels.") && len(key) > len("node.labels."):
-		return func(n Node) string { return n.Labels[key[len("node.labels."):]] }, nil
-	case strings.HasPrefix(lower, "engine.labels.") && len(key) > len("engine.labels."):
-		return func(n Node) string { return n.EngineLabels[key[len("engine.labels."):]] }, nil
-	}
-	return nil, errors.New("its key is none of node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.NAME and engine.labels.NAME")
-}
-
-func parseNetwork(s string) (netip.Prefix, error) {
-	if network, err := netip.ParsePrefix(s); err == nil {
-		return network, nil
-	}
-	addr, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Prefix{}, errors.New("its value is neither an address nor a network such as 10.0.0.0/24")
-	}
-	addr = addr.Unmap()
-	return netip.PrefixFrom(addr, addr.BitLen()), nil
-}
-
-func within(network netip.Prefix, address string) bool {
-	addr, err := netip.ParseAddr(address)
-	return err == nil && network.Contains(addr.Unmap())
-}
 
 // Platform is one that an image was made for; what is empty may be anything.
 type Platform struct {
@@ -100,15 +13,15 @@ type Platform struct {
 }
 
 func (p Platform) String() string {
-	if p.OS == "" || p.OS == "linux" {
-		return p.Arch
-	}
-	return p.OS + "/" + p.Arch
+	return strings.Trim(p.OS+"/"+p.Arch, "/")
 }
 
 func (p Platform) fits(n Node) bool {
 	return (p.Arch == "" || goArch(p.Arch) == goArch(n.Arch)) && (p.OS == "" || p.OS == n.OS)
 }
+
+// Platform is the node's, in the words of images.
+func (n Node) Platform() Platform { return Platform{OS: n.OS, Arch: goArch(n.Arch)} }
 
 // goArch translates what a kernel calls its architecture to what images call it.
 func goArch(arch string) string {
@@ -165,7 +78,7 @@ func Eligible(nodes []Node, constraints []string, platforms []Platform) Eligibil
 		exclude(constraintRule(s))
 	}
 	if len(platforms) > 0 {
-		exclude(platformRule(platforms))
+		exclude(platformRule(platforms, nodes))
 	}
 	exclude(reasonDrained, func(n Node) bool { return n.Availability != AvailabilityDrain })
 	exclude(reasonPaused, func(n Node) bool { return n.Availability != AvailabilityPause })
@@ -186,22 +99,31 @@ func constraintRule(s string) (reason string, allows func(Node) bool) {
 	return "constraint " + c.String(), c.Allows
 }
 
-func platformRule(platforms []Platform) (reason string, allows func(Node) bool) {
-	var names []string
+func platformRule(platforms []Platform, nodes []Node) (reason string, allows func(Node) bool) {
+	allows = func(n Node) bool {
+		return slices.ContainsFunc(platforms, func(p Platform) bool { return p.fits(n) })
+	}
+	var wanted, others []Platform
 	for _, p := range platforms {
 		// The build's attestations stand beside the images, for no platform.
 		if p.OS != "unknown" {
-			names = append(names, p.String())
+			wanted = append(wanted, p)
 		}
 	}
-	return "platform " + strings.Join(names, ", "), func(n Node) bool {
-		for _, p := range platforms {
-			if p.fits(n) {
-				return true
-			}
+	for _, n := range nodes {
+		if !allows(n) && !slices.Contains(others, n.Platform()) {
+			others = append(others, n.Platform())
 		}
-		return false
 	}
+	return fmt.Sprintf("image for %s (nodes are %s)", names(wanted), names(others)), allows
+}
+
+func names(platforms []Platform) string {
+	list := make([]string, len(platforms))
+	for i, p := range platforms {
+		list[i] = p.String()
+	}
+	return strings.Join(list, ", ")
 }
 
 // Explain says in one line how many nodes can run the service and what

@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Modes of a service.
 const (
@@ -25,14 +28,21 @@ type Service struct {
 	Hash          string        `json:"hash,omitempty"`    // of the definition it was made from
 	Replicas      int           `json:"replicas_defined"`  // replicas of that definition, -1 where there is none
 	Pending       string        `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
+	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
 	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
 	UpdateStarted time.Time     `json:"update_started"`
-	Took          time.Duration `json:"took_ns,omitempty"`     // of one whose replicas are all complete, from its first task to the end of its last
-	Constraints   []string      `json:"constraints,omitempty"` // on the nodes that its tasks may run on
-	Tolerates     bool          `json:"tolerates"`             // Swarm goes on with an update of it whatever fails
+	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"`  // after which Swarm starts a failed replica again
+	Took          time.Duration `json:"took_ns,omitempty"`           // of one whose replicas are all complete, from its first task to the end of its last
+	Constraints   []string      `json:"constraints,omitempty"`       // on the nodes that its tasks may run on
+	Tolerates     bool          `json:"tolerates"`                   // Swarm goes on with an update of it whatever fails
+	UpdateDelay   time.Duration `json:"update_delay_ns,omitempty"`   // between two lots of replicas
+	UpdateMonitor time.Duration `json:"update_monitor_ns,omitempty"` // for how long a new replica is watched
 	Created       time.Time     `json:"created"`
 	Updated       time.Time     `json:"updated"`
 }
+
+// IsJob says whether the tasks of the service run once and are done.
+func (svc Service) IsJob() bool { return strings.HasSuffix(svc.Mode, "-job") }
 
 // Labels that crawlbox puts on the services it makes from the config file.
 const (
@@ -45,4 +55,18 @@ const (
 	// away in the one that starts the new version. A manager that finds it at
 	// its start goes on from there.
 	LabelPending = "crawlbox.update.pending"
+
+	// LabelDeploy tells the deploy that made the service what it is. It is written in
+	// the same change: a manager that finds a deploy cut off knows whether it came
+	// that far, also where the image stayed the same.
+	LabelDeploy = "crawlbox.deploy"
+
+	// LabelNudged is when Swarm was last made to begin an update anew that waited for
+	// tasks on lost nodes.
+	LabelNudged = "crawlbox.update.nudged"
+
+	// LabelRestartDelay keeps the delay between the failure of a replica and the next
+	// start, as Go writes it, of a service whose delay was made longer since it never
+	// worked. The next deploy brings it back.
+	LabelRestartDelay = "crawlbox.restart.delay"
 )

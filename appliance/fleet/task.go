@@ -7,6 +7,7 @@ import (
 
 // States of a task that crawlbox decides on; Swarm knows more.
 const (
+	TaskStarting = "starting" // its container is made, or runs and is not healthy yet
 	TaskRunning  = "running"
 	TaskComplete = "complete"
 	TaskShutdown = "shutdown"

@@ -57,6 +57,16 @@ type Entry struct {
 	Why     string          `json:"why"`            // in one line
 	Took    time.Duration   `json:"took"`           // nanoseconds
 	Spec    json.RawMessage `json:"spec,omitempty"` // of the service; its bytes are never changed
+
+	Source *Source `json:"source,omitempty"` // what the image was built of; nil: it was there
+
+	Definition string `json:"definition,omitempty"` // hash of the one in the config file that it brings; empty: none of there
+}
+
+// Source is a folder or program from which an image was built.
+type Source struct {
+	Path  string   `json:"path"`  // absolute, on the manager
+	Flags []string `json:"flags"` // of the build, each NAME=VALUE
 }
 
 // artifact names the image of an entry, or is empty for one without.

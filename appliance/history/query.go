@@ -12,6 +12,13 @@ func (s *Store) List(service string) []Entry {
 	return entries
 }
 
+// Source returns what the good version of a service was built of that was deployed
+// last, nil where that is not known.
+func (s *Store) Source(service string) *Source {
+	e, _ := newest(s.of(service), func(e Entry) bool { return e.Result == Done && e.Kind == KindDeploy })
+	return e.Source
+}
+
 // Services returns the names of all services that have a history, sorted.
 func (s *Store) Services() []string { return slices.Sorted(maps.Keys(s.all())) }
 
@@ -36,12 +43,6 @@ func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service),
 // Find returns one version of a service.
 func (s *Store) Find(service string, version int) (Entry, bool) {
 	return newest(s.of(service), func(e Entry) bool { return e.Version == version })
-}
-
-// Previous returns the last good version before: the newest one that was
-// deployed with success and has another digest than the one given.
-func (s *Store) Previous(service, digest string) (Entry, bool) {
-	return newest(s.of(service), func(e Entry) bool { return e.Result == Done && e.Digest != "" && e.Digest != digest })
 }
 
 func newest(entries []Entry, is func(Entry) bool) (Entry, bool) {

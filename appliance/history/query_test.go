@@ -62,27 +62,6 @@ func TestKept_ImageBeforeItsDigestIsKnown(t *testing.T) {
 	}
 }
 
-func TestPrevious(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		entries, digest string
-		want            int // version, 0: none
-	}{
-		"none":                 {"", "a", 0},
-		"only this one":        {"a:done a:done", "a", 0},
-		"the one before":       {"a:done b:done", "b", 1},
-		"not one that failed":  {"a:done b:failed c:rolled-back d:running e:done", "e", 1},
-		"not one without":      {"a:done :done b:done", "b", 1},
-		"after going back":     {"a:done b:done a:done", "a", 2},
-		"of one that is wrong": {"a:done b:done c:failed", "c", 2},
-	} {
-		e, ok := storeOf(tc.entries).Previous("spider", tc.digest)
-		if e.Version != tc.want || ok != (tc.want > 0) {
-			t.Errorf("%s: got %d, want %d", name, e.Version, tc.want)
-		}
-	}
-}
-
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
 	s := &Store{entries: map[string][]Entry{

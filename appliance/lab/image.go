@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -41,9 +42,9 @@ func PythonImage(t TB) string {
 // waits and ends at SIGTERM; see testdata/spiders/tiny. It takes about 2 MB, for
 // scenarios with hundreds of containers. padding bytes of noise, which don't
 // compress, make it as large as is wanted.
-func TinyImage(t TB, ref string, padding int64) string {
+func TinyImage(t TB, ref string, padding int64, options ...ImageOption) string {
 	t.Helper()
-	path, err := tinyImage(t, ref, padding)
+	path, err := tinyImage(t, ref, padding, options)
 	if err != nil {
 		t.Fatalf("lab: tiny image: %v", err)
 	}
@@ -60,7 +61,24 @@ func TinyProgram(t TB) string {
 	return path
 }
 
-func tinyImage(t TB, ref string, padding int64) (string, error) {
+// ImageOption changes what TinyImage makes.
+type ImageOption func(*v1.ConfigFile)
+
+// Architecture says what the image is for, as images name it. The program in it is
+// for this machine all the same.
+func Architecture(arch string) ImageOption {
+	return func(c *v1.ConfigFile) { c.Architecture = arch }
+}
+
+// HealthCheck lets the program check its own health that often; two failures in a
+// row are too many.
+func HealthCheck(interval time.Duration) ImageOption {
+	return func(c *v1.ConfigFile) {
+		c.Config.Healthcheck = &v1.HealthConfig{Test: []string{"CMD", "/tiny", "health"}, Interval: interval, Timeout: interval, Retries: 2}
+	}
+}
+
+func tinyImage(t TB, ref string, padding int64, options []ImageOption) (string, error) {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return "", err
@@ -77,7 +95,7 @@ func tinyImage(t TB, ref string, padding int64) (string, error) {
 		}
 		layers = append(layers, noise)
 	}
-	img, err := imageOf(program, ref, layers...)
+	img, err := imageOf(program, ref, options, layers...)
 	if err != nil {
 		return "", err
 	}
@@ -125,7 +143,7 @@ func versions(t TB, refs []string) (paths []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		img, err := imageOf(program, ref, append(below[:len(below):len(below)], own)...)
+		img, err := imageOf(program, ref, nil, append(below[:len(below):len(below)], own)...)
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +165,7 @@ func noiseLayer(name string, size int64) (v1.Layer, error) {
 }
 
 // imageOf makes an image that runs one static program, with layers above it.
-func imageOf(program, ref string, above ...v1.Layer) (v1.Image, error) {
+func imageOf(program, ref string, options []ImageOption, above ...v1.Layer) (v1.Image, error) {
 	content, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
@@ -168,6 +186,9 @@ func imageOf(program, ref string, above ...v1.Layer) (v1.Image, error) {
 	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config.Entrypoint = []string{"/tiny"}
 	file.Config.Env = []string{"IMAGE=" + ref}
+	for _, change := range options {
+		change(file)
+	}
 	return mutate.ConfigFile(img, file)
 }
 

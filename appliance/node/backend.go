@@ -33,12 +33,15 @@ type backend struct {
 	log         *slog.Logger
 	engine      *swarm.Engine
 	runner      *rollout.Runner
-	deploys     *deploys // nil where the cluster was not made
+	deploys     *deploys    // nil where the cluster was not made
+	defined     *reconciler // of the services of the config file; nil there too
 	gossip      *gossip.Gossip
 	primaryHere bool          // registry, queue and tokens are on this node
 	primary     func() string // the node they are on, for people
 	registry    *registry.Registry
 	mirrorUsed  func() int64
+	traffic     func() api.Traffic
+	holders     func(context.Context) (holders, error)
 	queue       *redis.Client
 	token       func(ctx context.Context, role string) (api.Token, error)
 	access      permits
@@ -87,7 +90,10 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		return st, nil
 	}
 	count(&st, snap)
-	st.Problems = append(st.Problems, troubles(snap, b.lastLine(ctx))...)
+	st.Problems = append(st.Problems, troubles(snap, b.lastWord(ctx, snap))...)
+	if b.deploys != nil {
+		st.Problems = append(st.Problems, b.deploys.failed(snap)...)
+	}
 	return st, nil
 }
 
@@ -106,6 +112,7 @@ func (b *backend) storage(ctx context.Context, st *api.Status) {
 	if b.mirrorUsed != nil {
 		st.Registry.Used = b.mirrorUsed()
 	}
+	st.Registry.Traffic = b.traffic()
 	st.Registry.Free = freeDisk(st.Registry.Dir)
 	if b.queue != nil {
 		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}
@@ -136,28 +143,30 @@ func count(st *api.Status, snap fleet.Snapshot) {
 	}
 }
 
-// lastLine asks for the line that a task wrote last, of a few tasks at most: the
-// status is to be quick.
-func (b *backend) lastLine(ctx context.Context) func(task string) string {
+// lastWord says what a task failed by, and the line that it wrote last; of a few
+// tasks at most, since the status is to be quick.
+func (b *backend) lastWord(ctx context.Context, snap fleet.Snapshot) func(fleet.Task) string {
 	left := 3
-	return func(task string) (line string) {
+	return func(t fleet.Task) string {
 		if left--; left < 0 {
-			return ""
+			return t.Error
 		}
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		_ = b.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
+		why := b.runner.Why(ctx, snap.Nodes, t)
+		line := ""
+		_ = b.engine.Logs(ctx, t.ID, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
 			if l.TaskID != "" {
 				line = fmt.Sprintf(" (it wrote %q)", l.Text)
 			}
 			return nil
 		})
-		return line
+		return why + line
 	}
 }
 
 // troubles are sentences on what is not as it should be.
-func troubles(snap fleet.Snapshot, wrote func(task string) string) (list []string) {
+func troubles(snap fleet.Snapshot, word func(fleet.Task) string) (list []string) {
 	managers := 0
 	list = namesakes(snap.Nodes)
 	for _, n := range snap.Nodes {
@@ -175,8 +184,8 @@ func troubles(snap fleet.Snapshot, wrote func(task string) string) (list []strin
 		loop, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken)
 		switch {
 		case loops:
-			list = append(list, fmt.Sprintf("service %s: %s fails again and again, %d times in %s, on %s last: %s%s; look with `crawlbox logs %s`", s.Name, loop.Last.Name(),
-				loop.Failures, loop.Within.Round(time.Second), snap.NodeName(loop.Last.NodeID), loop.Last.Error, wrote(loop.Last.ID), s.Name))
+			list = append(list, fmt.Sprintf("service %s: %s fails again and again, %d times in %s, on %s last: %s; Swarm starts it again %s after each; look with `crawlbox logs %s`", s.Name, loop.Last.Name(),
+				loop.Failures, loop.Within.Round(time.Second), snap.NodeName(loop.Last.NodeID), word(loop.Last), s.RestartDelay, s.Name))
 		case s.Update == "paused" || s.Update == "rollback_paused":
 			list = append(list, fmt.Sprintf("service %s: its update stopped halfway; look with `crawlbox ps %s`", s.Name, s.Name))
 		case s.Update == "rollback_completed":

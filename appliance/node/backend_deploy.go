@@ -26,7 +26,10 @@ const (
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
 func (b *backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
-	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy}, fn)
+	if req.Defined {
+		return b.deployDefined(ctx, req, fn)
+	}
+	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy, Source: req.Source}, fn)
 }
 
 func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
@@ -49,37 +52,6 @@ func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	return b.deployAs(ctx, again, history.Entry{Kind: history.KindRollback, From: original(to), Spec: to.Spec}, fn)
 }
 
-// Restart is a deploy of what runs, and nothing that a history would tell.
-func (b *backend) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
-	if b.deploys == nil {
-		return b.onlyOn("what brings images to the nodes")
-	}
-	services, err := b.engine.Services(ctx)
-	if err != nil {
-		return b.explain(err)
-	}
-	svc, err := findService(services, service)
-	if err != nil {
-		return err
-	}
-	image := svc.Image
-	if svc.Digest != "" {
-		image += "@" + svc.Digest
-	}
-	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: image})
-	if err != nil {
-		return err
-	}
-	d.Change.Restart = true
-	d.At = func(string) error { return nil }
-	see := serial(fn)
-	return b.report(svc.Name, see, func(emit rollout.Emit) (rollout.Summary, error) {
-		sum, err := b.runner.Deploy(ctx, &svc, d, emit)
-		b.lastWords(ctx, svc.Name, err, see)
-		return sum, err
-	})
-}
-
 func (b *backend) History(_ context.Context, service string) ([]history.Entry, error) {
 	if b.deploys == nil {
 		return nil, b.onlyOn("the history of deploys")
@@ -89,18 +61,36 @@ func (b *backend) History(_ context.Context, service string) ([]history.Entry, e
 		return nil, unknown("service", service, b.deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
-		list[i].Spec = nil // it may hold passwords, and nobody asked for them
+		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
 	}
 	return list, nil
 }
 
+// Source is what a service was built of that runs.
+func (b *backend) Source(ctx context.Context, service string) (history.Source, error) {
+	if b.deploys == nil {
+		return history.Source{}, b.onlyOn("the history of deploys")
+	}
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return history.Source{}, b.explain(err)
+	}
+	svc, err := findService(services, service)
+	if source := b.deploys.Source(svc.Name); source != nil && err == nil {
+		return *source, nil
+	}
+	return history.Source{}, err
+}
+
 func (b *backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {
+	if req.Defined {
+		return b.planDefined(ctx, req)
+	}
 	svc, d, err := b.deployment(ctx, req)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	steps, err := b.runner.PlanDeploy(ctx, svc, d)
-	return api.Plan{Steps: steps}, b.explain(err)
+	return b.forecast(d.Service)(b.runner.PlanDeploy(ctx, svc, d, ""))
 }
 
 // deployAs deploys, writes down how that goes, and says what a task wrote that
@@ -113,19 +103,14 @@ func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 	if err != nil {
 		return err
 	}
-	e.Image, e.Digest, _ = strings.Cut(d.Change.Image, "@")
 	e.By = api.PeerUser(ctx)
 	d.Change.Spec = e.Spec
-	rec := b.deploys.begin(d.Service, e)
-	d.At = rec.at
 	see := serial(fn)
 	return b.report(d.Service, see, func(emit rollout.Emit) (rollout.Summary, error) {
-		sum, err := b.runner.Deploy(ctx, svc, d, emit)
+		sum, err := b.deploys.run(ctx, e, d, func(d rollout.Deploy) (rollout.Summary, error) {
+			return b.runner.Deploy(ctx, svc, d, emit)
+		})
 		b.lastWords(ctx, d.Service, err, see)
-		rec.end(ctx, err)
-		if err == nil {
-			b.deploys.tidy(ctx, d.Service)
-		}
 		return sum, err
 	})
 }
@@ -146,15 +131,15 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 			svc = &s
 		}
 	}
-	d := rollout.Deploy{Service: req.Service, Stage: rollout.StagePolicy{Timeout: cmp.Or(req.StageTimeout, defaultStageTimeout)}}
+	d := rollout.Deploy{Service: req.Service, StartTimeout: req.StartTimeout}
 	if svc != nil {
 		d.Service = svc.Name
 	}
 	if d.Share, err = rollout.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
 		return nil, d, invalid("parallelism: %s", err)
 	}
-	if d.Stage.Quorum, err = rollout.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
-		return nil, d, invalid("stage quorum: %s", err)
+	if d.Stage, err = stagePolicy(req); err != nil {
+		return nil, d, err
 	}
 	switch {
 	case svc == nil:

@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-func (b *backend) Images(ctx context.Context) ([]fleet.Image, error) {
+func (b *backend) Images(ctx context.Context, nodes bool) ([]fleet.Image, error) {
 	if b.registry == nil {
 		return nil, b.onlyOn("the registry")
 	}
@@ -24,12 +24,27 @@ func (b *backend) Images(ctx context.Context) ([]fleet.Image, error) {
 		// The registry can be looked at also while Docker is away.
 		b.log.Debug("images in use are not known", "error", err)
 	}
+	var held *holders
+	if nodes {
+		held = b.held(ctx)
+	}
 	images := make([]fleet.Image, 0, len(list))
 	for _, i := range list {
 		images = append(images, fleet.Image{Repository: i.Repository, Tag: i.Tag, Digest: i.Digest.String(),
-			Size: i.Size, Pushed: i.Pushed, Used: used[i.Digest.String()]})
+			Size: i.Size, Pushed: i.Pushed, Used: used[i.Digest.String()],
+			Nodes: held.of(i.Digest.String())})
 	}
 	return images, nil
+}
+
+// held says which nodes have what; nil where nobody could be asked.
+func (b *backend) held(ctx context.Context) *holders {
+	h, err := b.holders(ctx)
+	if err != nil {
+		b.log.Debug("which nodes have which images is not known", "error", err)
+		return nil
+	}
+	return &h
 }
 
 func (b *backend) RemoveImage(ctx context.Context, ref string) error {

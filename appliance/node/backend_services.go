@@ -11,7 +11,6 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
@@ -86,6 +85,9 @@ func globalNode(t fleet.Task) string {
 
 // toScale checks all that is asked before anything changes.
 func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]fleet.Service, error) {
+	if req.Now && b.deploys == nil {
+		return nil, b.onlyOn("what reaches the containers of other nodes")
+	}
 	services, err := b.engine.Services(ctx)
 	if err != nil {
 		return nil, b.explain(err)
@@ -110,7 +112,11 @@ func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 func (b *backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
 	todo, err := b.toScale(ctx, req)
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
-		plan.Steps = append(plan.Steps, rollout.PlanScale(todo[name], req.Replicas[name]))
+		step := rollout.PlanScale(todo[name], req.Replicas[name])
+		if req.Now {
+			step += "; killed, without their grace time"
+		}
+		plan.Steps = append(plan.Steps, step)
 	}
 	return plan, err
 }
@@ -125,34 +131,14 @@ func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.E
 	for name, svc := range todo {
 		group.Go(func() error {
 			return b.report(svc.Name, emit, func(e rollout.Emit) (rollout.Summary, error) {
+				if req.Now {
+					return b.runner.StopNow(ctx, svc, e)
+				}
 				return b.runner.Scale(ctx, svc, req.Replicas[name], e)
 			})
 		})
 	}
 	return group.Wait()
-}
-
-func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
-	svc, err := b.engine.Service(ctx, req.Service)
-	if err != nil {
-		services, listErr := b.engine.Services(ctx)
-		if listErr != nil {
-			return b.explain(listErr)
-		}
-		if svc, err = findService(services, req.Service); err != nil {
-			return err
-		}
-	}
-	update := b.runner.Update
-	switch {
-	case req.StopFirstAll:
-		update = b.runner.UpdateStopped
-	case b.deploys != nil:
-		return b.deployAs(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, history.Entry{Kind: history.KindUpdate}, fn)
-	}
-	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
-		return update(ctx, svc, req.Image, e)
-	})
 }
 
 func (b *backend) RemoveService(ctx context.Context, ref string, fn func(api.Event) error) error {
@@ -192,7 +178,7 @@ func (b *backend) report(service string, fn func(api.Event) error, change func(r
 }
 
 func event(service, step string, p rollout.Progress) api.Event {
-	e := api.Event{Service: service, Step: step, Running: p.Running, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
+	e := api.Event{Service: service, Step: step, Running: p.Running, Complete: p.Complete, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
 	if p.Nodes > 0 {
 		e.Staged = api.Staged{Have: p.Have, Nodes: p.Nodes, Late: p.Late, Bytes: p.Bytes, Total: p.Total}
 	}

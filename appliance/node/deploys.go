@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -22,8 +23,10 @@ type deploys struct {
 	*history.Store
 	engine *swarm.Engine
 	runner *rollout.Runner
-	forget func(ctx context.Context, images []string) // takes images from all nodes that don't use them
+	forget func(ctx context.Context, images []string) (all bool) // takes images from all nodes that don't use them
+	untidy chan struct{}                                         // buffered; see tidySoon
 	log    *slog.Logger
+	ended  func() // is called when a deploy has come to its end
 }
 
 // target is the version of a service to go back to.
@@ -61,27 +64,83 @@ func previous(entries []history.Entry) (history.Entry, bool) {
 	return history.Entry{}, false
 }
 
+// failed are sentences on services whose last deploy failed and left them as they
+// are. Swarm may take such a one for finished; of a crash loop it is told elsewhere.
+func (d *deploys) failed(snap fleet.Snapshot) (list []string) {
+	for _, s := range snap.Services {
+		entries := d.List(s.Name)
+		if len(entries) == 0 || entries[0].Result != history.Failed || s.Desired == 0 || s.Deploy != markOf(entries[0]) {
+			continue
+		}
+		if _, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken); !loops {
+			list = append(list, "the last deploy of service "+entries[0].Why)
+		}
+	}
+	return list
+}
+
 // record is one deploy on its way into the history.
 type deployRecord struct {
 	deploys *deploys
 	service string
 	entry   history.Entry // Version is 0 until it is on disk
+	again   int           // the version of a try that this one takes the place of, or 0
 }
 
 func (d *deploys) begin(service string, e history.Entry) *deployRecord {
-	return &deployRecord{deploys: d, service: service, entry: e}
+	e.At = time.Now().UTC()
+	rec := &deployRecord{deploys: d, service: service, entry: e}
+	if last, ok := d.newest(service); ok && sameTry(last, e) {
+		rec.again = last.Version
+	}
+	return rec
 }
+
+// newest is the last entry of a service.
+func (d *deploys) newest(service string) (e history.Entry, ok bool) {
+	if list := d.List(service); len(list) > 0 {
+		return list[0], true
+	}
+	return e, false
+}
+
+// sameTry says whether a change of the config file is one that came to nothing
+// before, and is tried again. It is told once.
+func sameTry(last, e history.Entry) bool {
+	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition && last.Digest == e.Digest &&
+		last.Stage == history.StageStage && (last.Result == history.Failed || last.Result == history.Interrupted)
+}
+
+// mark tells the service whose change it was.
+func (r *deployRecord) mark() string { return markOf(r.entry) }
+
+func markOf(e history.Entry) string { return e.At.UTC().Format(time.RFC3339Nano) }
 
 // at writes down that a stage begins. Nothing is written of a deploy that is
 // refused before its first one.
 func (r *deployRecord) at(stage string) (err error) {
 	r.entry.Stage = stage
 	if r.entry.Version == 0 {
-		r.entry.At, r.entry.Result = time.Now(), history.Running
+		r.entry.Result = history.Running
+		if r.again > 0 {
+			r.entry.Version = r.again
+			return r.deploys.Update(r.service, r.again, func(e *history.Entry) { *e = r.entry })
+		}
 		r.entry.Version, err = r.deploys.Begin(r.service, r.entry)
 		return err
 	}
 	return r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Stage = stage })
+}
+
+// run deploys and writes down how that goes.
+func (d *deploys) run(ctx context.Context, e history.Entry, dep rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error) {
+	e.Image, e.Digest, _ = strings.Cut(dep.Change.Image, "@")
+	rec := d.begin(dep.Service, e)
+	dep.At, dep.Change.Mark = rec.at, rec.mark()
+	sum, err := deploy(dep)
+	rec.end(ctx, err)
+	d.tidySoon()
+	return sum, err
 }
 
 // end writes down how it went, and of a good version all that it takes to go back
@@ -103,8 +162,16 @@ func (r *deployRecord) end(ctx context.Context, failed error) {
 			e.Why = failed.Error()
 		}
 	})
+	r.written(err)
+}
+
+// written is called when an entry has its end.
+func (r *deployRecord) written(err error) {
 	if err != nil {
 		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
+	}
+	if r.deploys.ended != nil {
+		r.deploys.ended()
 	}
 }
 
@@ -112,7 +179,7 @@ func resultOf(err error) history.Result {
 	switch {
 	case err == nil:
 		return history.Done
-	case rollout.WasRolledBack(err):
+	case rollout.WasRolledBack(err), errors.Is(err, errWentBack):
 		return history.RolledBack
 	case errors.Is(err, context.Canceled):
 		return history.Interrupted
@@ -120,46 +187,14 @@ func resultOf(err error) history.Result {
 	return history.Failed
 }
 
-// keptVersions is how many versions of a service can be gone back to at once: their
-// images stay in the registry and on the nodes.
-const keptVersions = 5
-
-// tidy takes the images of older versions from the nodes, so that disks don't fill
-// up.
-func (d *deploys) tidy(ctx context.Context, service string) {
-	kept := map[string]bool{}
-	for _, digest := range d.kept() {
-		kept[digest] = true
-	}
-	var old []string
-	for _, e := range d.List(service) {
-		if e.Digest != "" && !kept[e.Digest] {
-			kept[e.Digest] = true // once is enough
-			old = append(old, e.Image+"@"+e.Digest)
-		}
-	}
-	if len(old) > 0 {
-		d.forget(ctx, old)
-	}
-}
-
-// kept are the digests that services may go back to.
-func (d *deploys) kept() (digests []string) {
-	for _, service := range d.Services() {
-		for _, e := range d.Kept(service, keptVersions) {
-			digests = append(digests, e.Digest)
-		}
-	}
-	return digests
-}
-
-// component takes up what a manager did not live to see the end of.
+// component takes up what a manager did not live to see the end of, and keeps the
+// nodes tidy.
 func (d *deploys) component() lifecycle.Component {
 	return background(func(ctx context.Context) error {
 		for service, e := range d.Unfinished() {
 			go d.resume(ctx, service, e)
 		}
-		<-ctx.Done()
+		d.keepTidy(ctx)
 		return nil
 	})
 }
@@ -176,20 +211,27 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 	for {
 		svc, err := d.engine.Service(ctx, service)
 		switch {
-		case err == nil && svc.Digest != e.Digest && svc.Update != "rollback_completed" && svc.Update != "rollback_started":
+		case errors.Is(err, swarm.ErrNotFound):
+			rec.interrupted("the service is not there")
+			return
+		case err != nil:
+		case svc.Pending != "": // which the reconciler takes up
+			err = errUnderWay
+		case changedBy(svc, e):
+			_, err = d.runner.Rewatch(ctx, svc, e.Digest, d.lastGood(service))
+		case e.Stage == history.StageFlip:
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
-		case err == nil:
-			_, err = d.runner.Rewatch(ctx, svc, e.Digest, d.lastGood(service))
-		case errors.Is(err, swarm.ErrNotFound):
-			rec.interrupted("the service is not there any more")
-			return
+		default:
+			_, err = d.runner.Rewatch(ctx, svc, svc.Digest, nil)
+			err = cmp.Or[error](err, errWentBack)
 		}
 		if ctx.Err() != nil {
 			return // the next start takes it up
 		}
-		if !away(err) {
+		if !away(err) && !errors.Is(err, errUnderWay) {
 			rec.end(ctx, err)
+			d.tidySoon()
 			return
 		}
 		select {
@@ -199,6 +241,20 @@ func (d *deploys) resume(ctx context.Context, service string, e history.Entry) {
 		}
 	}
 }
+
+// errUnderWay is of an update that stops all replicas first and has yet to start
+// them again.
+var errUnderWay = errors.New("the replicas are to start again")
+
+// changedBy says whether a deploy made the service what it is, or Swarm went back
+// from that.
+func changedBy(svc fleet.Service, e history.Entry) bool {
+	return svc.Deploy == markOf(e) || strings.HasPrefix(svc.Update, "rollback_") && svc.UpdateStarted.After(e.At)
+}
+
+// errWentBack is the end of a deploy whose manager stopped while it brought the old
+// version back.
+var errWentBack = errors.New("the manager stopped while it went back; another version runs")
 
 // lastGood is the newest version that ran as it should, nil where there is none.
 func (d *deploys) lastGood(service string) *swarm.Deployment {
@@ -211,8 +267,5 @@ func (d *deploys) lastGood(service string) *swarm.Deployment {
 }
 
 func (r *deployRecord) interrupted(why string) {
-	err := r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why })
-	if err != nil {
-		r.deploys.log.Error("write the history of deploys", "service", r.service, "error", err)
-	}
+	r.written(r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why }))
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
@@ -44,6 +46,26 @@ func TestResultOf(t *testing.T) {
 	} {
 		if got := resultOf(err); got != want {
 			t.Errorf("%v: got %s, want %s", err, got, want)
+		}
+	}
+}
+
+func TestChangedBy(t *testing.T) {
+	t.Parallel()
+	e := history.Entry{At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
+	const other = "2026-01-01T00:00:00Z"
+	for name, tc := range map[string]struct {
+		svc  fleet.Service
+		want bool
+	}{
+		"its own":             {fleet.Service{Deploy: markOf(e)}, true},
+		"another":             {fleet.Service{Deploy: other, Update: "completed", UpdateStarted: e.At.Add(time.Second)}, false},
+		"made by hand":        {fleet.Service{}, false},
+		"Swarm went back":     {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(time.Second)}, true},
+		"from the one before": {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(-time.Second)}, false},
+	} {
+		if got := changedBy(tc.svc, e); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 		return errors.Join(err, m.registry.Close())
 	}
 	m.runner = rollout.NewRunner(m.engine, m, m.log)
-	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, log: m.log}
+	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
 	return nil
 }
 
@@ -145,7 +145,7 @@ func (m *Manager) buildMembership() (err error) {
 		return err
 	}
 	m.nodes = nodeClient(m.identity)
-	pieces := m.exchanging(m.nodes)
+	pieces := m.exchanging(exchange.HTTPNetwork{}) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.joins, err = join.NewServer(join.Options{
@@ -173,7 +173,8 @@ func (m *Manager) registryAddr() string {
 
 func (m *Manager) parts() []lifecycle.Part {
 	images := m.registry.Handler()
-	services := newReconciler(m.engine, m.runner, m.cfg, m.opts.Reload, m.log)
+	services := newReconciler(m.deploys, m.cfg, m.opts.Reload)
+	m.deploys.ended = services.again
 	written := services.afterPush(images)
 	parts := []lifecycle.Part{{Name: "registry", Component: m.serveLocal(written)}}
 	if m.ground.registry != nil {
@@ -189,7 +190,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
-		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services.problems), m.audit.Record)},
+		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services), m.audit.Record)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
@@ -208,7 +209,7 @@ func (m *Manager) renewal() lifecycle.Component {
 func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
-	mux.Handle(exchange.Path, m.identity.RequireNode(m.pieces.Handler(m.asker(m.gossip.Members))))
+	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", m.joins.Handler())
 	return mux
@@ -235,11 +236,11 @@ func (m *Manager) self() gossip.Node {
 	return n
 }
 
-func (m *Manager) backend(problems func() []string) *backend {
+func (m *Manager) backend(services *reconciler) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
-		primary: func() string { return m.name }, registry: m.registry, queue: m.redis,
-		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: problems,
+		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
+		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: services.problems, defined: services,
 	}
 }

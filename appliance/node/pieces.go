@@ -27,9 +27,9 @@ func (p pushed) Open(d digest.Digest) (exchange.Blob, bool) {
 }
 
 // exchanging are the options of the exchange that a manager and a worker share.
-func (g *ground) exchanging(nodes *http.Client) exchange.Options {
+func (g *ground) exchanging(network exchange.HTTPNetwork) exchange.Options {
 	return exchange.Options{
-		Network: exchange.HTTPNetwork{Client: nodes},
+		Network: network,
 		Self:    g.nodeAddr(g.addr),
 		Upload:  limiter(int64(g.cfg.Mirror.UploadRate)), Download: limiter(int64(g.cfg.Mirror.DownloadRate)),
 	}
@@ -47,7 +47,7 @@ func (g *ground) nodeAddr(a netip.Addr) string {
 	return netip.AddrPortFrom(a, g.cfg.Node.Port).String()
 }
 
-// around are the addresses of the other nodes that are up.
+// others are the addresses of the other nodes that are up.
 func (g *ground) others(members []gossip.Member) (list []string) {
 	for _, m := range members {
 		if m.State == gossip.Alive && m.Addr != g.addr {
@@ -74,4 +74,9 @@ func (g *ground) asker(members func() []gossip.Member) func(*http.Request) strin
 		}
 		return g.nodeAddr(addr.Unmap())
 	}
+}
+
+// nodesOnly lets only nodes through to what exchanges pieces.
+func nodesOnly(id *join.Identity) func(http.Handler) http.Handler {
+	return func(h http.Handler) http.Handler { return id.RequireNode(h) }
 }

@@ -73,8 +73,10 @@ func (c *pullCluster) nodePort(images http.Handler, pieces func(exchange.Network
 	srv.StartTLS()
 	c.t.Cleanup(srv.Close)
 	addr := srv.Listener.Addr().String()
-	x := pieces(exchange.HTTPNetwork{Client: c.client(srv, addr)}, addr)
-	mux.Handle(exchange.Path, x.Handler(func(r *http.Request) string { return r.Header.Get("Node") }))
+	network := exchange.NewHTTPNetwork(c.client(srv, addr))
+	c.t.Cleanup(network.Close)
+	x := pieces(network, addr)
+	mux.Handle(exchange.Path, x.Handler(func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))
 	mux.Handle("/v2/", images)
 	return srv
 }

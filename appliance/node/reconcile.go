@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -18,26 +20,34 @@ import (
 )
 
 // reconciler keeps the services of the swarm at those of the config file:
-// at the start, when the file changes, and when the engine comes back. What
-// failed is tried again after retryInterval.
+// at the start, when the file changes, and when the engine comes back. What could
+// not begin is tried again after retryInterval; what was tried and went back is not,
+// until the file changes.
 type reconciler struct {
 	engine *swarm.Engine
 	runner *rollout.Runner
+	past   *deploys
 	load   func() (configs.Config, error)
 	file   string
 	log    *slog.Logger
 	kick   chan struct{}
-	cfg    configs.Config // the last one that was whole
-	told   map[string]string
 
 	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
 	unready atomic.Pointer[string] // why the last round did not come to its end
+
+	mu    sync.Mutex
+	cfg   configs.Config    // the last one that was whole
+	told  map[string]string // what was logged last of a subject
+	notes map[string]string // what the user shall know of a service
+	fresh map[string]bool   // services whose definition has changed since the start
+	jobs  map[string]*job   // changes under way, by service
 }
 
 const retryInterval = 15 * time.Second
 
-func newReconciler(e *swarm.Engine, r *rollout.Runner, cfg configs.Config, load func() (configs.Config, error), log *slog.Logger) *reconciler {
-	return &reconciler{engine: e, runner: r, cfg: cfg, load: load, file: cfg.File, log: log, kick: make(chan struct{}, 1), told: map[string]string{}}
+func newReconciler(past *deploys, cfg configs.Config, load func() (configs.Config, error)) *reconciler {
+	return &reconciler{engine: past.engine, runner: past.runner, past: past, cfg: cfg, load: load, file: cfg.File, log: past.log, kick: make(chan struct{}, 1),
+		told: map[string]string{}, notes: map[string]string{}, fresh: map[string]bool{}, jobs: map[string]*job{}}
 }
 
 // again asks for another round. It does not block.
@@ -62,7 +72,8 @@ func (r *reconciler) component() lifecycle.Component {
 			case <-ctx.Done():
 				return nil
 			case <-changes:
-				if r.reload() {
+				if r.reload() == nil {
+					r.log.Info("the config file changed", "file", r.file, "services", len(r.config().Services))
 					retry = r.round(ctx)
 				}
 			case <-r.kick:
@@ -82,24 +93,51 @@ func after(again bool) <-chan time.Time {
 }
 
 // reload reads the file again. A broken one changes nothing.
-func (r *reconciler) reload() bool {
+func (r *reconciler) reload() error {
 	cfg, err := r.load()
 	if err != nil {
-		r.log.Error("the config file is broken; the state before it stays", "error", err)
+		r.tell(r.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
 		r.broken.Store(line("the config file is broken and the state before it stays: ", err))
-		return false
+		return err
 	}
 	r.broken.Store(nil)
-	r.log.Info("the config file changed", "file", r.file, "services", len(cfg.Services))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.told, r.file)
+	r.takeUp(cfg)
+	return nil
+}
+
+// takeUp makes a config the one in force.
+func (r *reconciler) takeUp(cfg configs.Config) {
+	before := map[string]string{}
+	for _, s := range r.cfg.Services {
+		before[s.Name] = s.Hash
+	}
+	for _, s := range cfg.Services {
+		if before[s.Name] != s.Hash {
+			r.fresh[s.Name] = true
+			delete(r.notes, s.Name)
+		}
+		delete(before, s.Name)
+	}
+	for gone := range before {
+		delete(r.notes, gone)
+	}
 	r.cfg = cfg
-	return true
+}
+
+func (r *reconciler) config() configs.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cfg
 }
 
 // round brings the cluster to the config and says whether to try again.
 func (r *reconciler) round(ctx context.Context) (retry bool) {
 	err := errors.Join(r.settings(ctx), r.resume(ctx), r.apply(ctx))
 	if err == nil || ctx.Err() != nil {
-		delete(r.told, "")
+		r.forget("")
 		r.unready.Store(nil)
 		return false
 	}
@@ -123,6 +161,11 @@ func (r *reconciler) problems() (list []string) {
 			list = append(list, *text)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, service := range slices.Sorted(maps.Keys(r.notes)) {
+		list = append(list, "service "+service+": "+r.notes[service])
+	}
 	return list
 }
 
@@ -140,20 +183,31 @@ func (r *reconciler) afterPush(h http.Handler) http.Handler {
 // tell logs what is said about a subject once, until it changes.
 func (r *reconciler) tell(subject string, level slog.Level, msg string, args ...any) {
 	text := fmt.Sprint(append([]any{msg}, args...)...)
-	if r.told[subject] == text {
+	r.mu.Lock()
+	told := r.told[subject] == text
+	r.told[subject] = text
+	r.mu.Unlock()
+	if told {
 		return
 	}
-	r.told[subject] = text
 	r.log.Log(context.Background(), level, msg, args...)
+}
+
+// forget lets what was said about a subject be said again.
+func (r *reconciler) forget(subject string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.told, subject)
 }
 
 // settings are those of `docker swarm update`.
 func (r *reconciler) settings(ctx context.Context) error {
 	var s swarm.Settings
-	if h := r.cfg.Swarm.Heartbeat; h > 0 {
+	wanted := r.config().Swarm
+	if h := wanted.Heartbeat; h > 0 {
 		s.Heartbeat = &h
 	}
-	if n := int64(r.cfg.Swarm.TaskHistory); n >= 0 {
+	if n := int64(wanted.TaskHistory); n >= 0 {
 		s.TaskHistory = &n
 	}
 	if err := r.engine.Configure(ctx, s); err != nil {
@@ -175,63 +229,4 @@ func (r *reconciler) resume(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (r *reconciler) apply(ctx context.Context) error {
-	snap, err := r.engine.Snapshot(ctx)
-	if err != nil {
-		return err
-	}
-	byName := map[string]configs.Service{}
-	defs := make([]rollout.Definition, 0, len(r.cfg.Services))
-	for _, s := range r.cfg.Services {
-		byName[s.Name] = s
-		defs = append(defs, rollout.Definition{Name: s.Name, Hash: s.Hash, Replicas: s.Replicas()})
-	}
-	var errs []error
-	for _, step := range rollout.Plan(snap, defs, r.cfg.Prune) {
-		errs = append(errs, r.do(ctx, step, byName[step.Service], fleet.Finishes(snap.TasksOf(step.ID))))
-	}
-	return errors.Join(errs...)
-}
-
-// do takes one step; finishes is about the service as it runs now.
-func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Service, finishes bool) (err error) {
-	switch step.Action {
-	case rollout.Report, rollout.Refuse:
-		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
-		return nil
-	case rollout.Wait:
-		return fmt.Errorf("service %s: %s", step.Service, step.Why)
-	case rollout.Remove:
-		err = r.engine.Remove(ctx, step.ID)
-	default:
-		err = r.define(ctx, step, svc, finishes)
-	}
-	if err != nil {
-		return fmt.Errorf("%s service %s: %w", step.Action, step.Service, err)
-	}
-	delete(r.told, step.Service)
-	r.log.Info(string(step.Action)+" service "+step.Service, "why", step.Why)
-	return nil
-}
-
-func (r *reconciler) define(ctx context.Context, step rollout.Step, svc configs.Service, finishes bool) error {
-	spec, err := swarm.ServiceSpec(svc)
-	if err != nil {
-		return err
-	}
-	// A service with an image that nobody pushed would start later, by its tag,
-	// with whatever each node finds under it then.
-	if _, err := r.engine.Digest(ctx, svc.Compose.Image); errors.Is(err, swarm.ErrNoImage) {
-		return fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)
-	}
-	if finishes && !svc.SaysFailureAction() {
-		swarm.TolerateEnd(&spec)
-	}
-	if step.Action == rollout.Create {
-		_, err = r.engine.Create(ctx, spec)
-		return err
-	}
-	return r.engine.Replace(ctx, step.ID, spec, step.KeepReplicas)
 }

@@ -40,7 +40,8 @@ type stageAnswer struct {
 }
 
 // answerStage lets this node's Docker pull an image, and tells the manager how far
-// that is.
+// that is. The mirror keeps the image until the manager takes it back; what has come
+// of one whose pull fails is there for the next attempt.
 func (w *Worker) answerStage(rw http.ResponseWriter, r *http.Request) {
 	var req stageRequest
 	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&req); err != nil || !strings.Contains(req.Image, "@sha256:") {
@@ -49,6 +50,7 @@ func (w *Worker) answerStage(rw http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	added := w.pin(req.Image)
 	var mu sync.Mutex
 	var now swarm.Pulled
 	pulled := make(chan error, 1)
@@ -71,6 +73,9 @@ func (w *Worker) answerStage(rw http.ResponseWriter, r *http.Request) {
 		select {
 		case <-tick.C:
 		case err := <-pulled:
+			if added && errors.Is(err, swarm.ErrNoImage) {
+				w.unpin(req.Image)
+			}
 			say(stageEnd(err))
 			return
 		}
@@ -84,7 +89,7 @@ func stageEnd(err error) stageAnswer {
 	return stageAnswer{Error: err.Error(), NoImage: errors.Is(err, swarm.ErrNoImage)}
 }
 
-// Stage implements rollout.Stager.
+// Stage implements rollout.Agents.
 func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
 	if n.Addr == m.addr.String() {
 		return m.engine.Pull(ctx, image, see)

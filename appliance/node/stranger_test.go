@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/embedded/mirror"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // FuzzNodePort has a stranger send anything to the port between nodes, of a
@@ -20,11 +22,11 @@ import (
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
 	manager := nodePortOfManager(f)
-	worker := (&Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: manager.identity}).nodeHandler()
+	worker := workerOf(f, manager).nodeHandler()
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
 	handlers := []http.Handler{manager.nodeHandler(inside), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
+		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, pathKill, pathContainer, pathHeld, exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
 		}
 	}
@@ -42,6 +44,18 @@ func FuzzNodePort(f *testing.F) {
 			}
 		}
 	})
+}
+
+// workerOf is as much of a worker as its port between nodes needs.
+func workerOf(f *testing.F, m *Manager) *Worker {
+	f.Helper()
+	log := slog.New(slog.DiscardHandler)
+	mir, err := mirror.Open(mirror.Options{Dir: f.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, log)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = mir.Close() })
+	return &Worker{ground: &ground{log: log}, identity: m.identity, mirror: mir}
 }
 
 // nodePortOfManager is as much of a manager as its port between nodes needs.

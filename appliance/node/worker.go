@@ -34,7 +34,8 @@ type Worker struct {
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
 	nodes    *http.Client // to all
-	removed  atomic.Bool  // a manager said that this node is not of the cluster any more
+	network  exchange.HTTPNetwork
+	removed  atomic.Bool // a manager said that this node is not of the cluster any more
 	audit    *audit.Log
 }
 
@@ -59,6 +60,7 @@ func RunWorker(ctx context.Context, role string, opts Options) error {
 	defer w.audit.Close()
 	defer w.client.CloseIdleConnections()
 	defer w.nodes.CloseIdleConnections()
+	defer w.network.Close()
 	return w.run(ctx, api.Token{}, w.parts())
 }
 
@@ -77,7 +79,8 @@ func (w *Worker) build() (err error) {
 		return err
 	}
 	w.nodes = nodeClient(w.identity)
-	pieces := w.exchanging(w.nodes)
+	w.network = exchange.NewHTTPNetwork(w.nodes)
+	pieces := w.exchanging(w.network)
 	pieces.Trackers, pieces.Nodes = w.trackers, w.others
 	w.mirror, err = mirror.Open(mirror.Options{
 		Dir: w.cfg.MirrorDir(), MaxBytes: int64(w.cfg.Mirror.MaxSize), Manager: w.primary,
@@ -199,8 +202,11 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
-	mux.Handle(exchange.Path, w.identity.RequireNode(w.mirror.Exchange().Handler(w.asker(w.gossip.Members))))
+	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))
+	mux.Handle(exchange.Path, w.mirror.Exchange().Handler(nodesOnly(w.identity), w.asker(w.gossip.Members)))
 	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
+	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
+	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }
@@ -224,8 +230,8 @@ func (w *Worker) backend() *backend {
 	return &backend{
 		cfg: w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
-		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes },
-		leave:      w.leave, problems: w.problems,
+		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
+		leave: w.leave, problems: w.problems,
 	}
 }
 

@@ -18,13 +18,20 @@ type Goal struct {
 
 	Hold     time.Duration // for how long all must be as wanted before it counts
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
+	BySwarm  bool          // Swarm counts them, and goes back by itself
 	Replaced bool          // Swarm replaces tasks, a moment after it took the change
+
+	Start    time.Duration // a task may take until it is healthy; 0: any
+	Quiet    time.Duration // nothing may move for so long, beyond what is usual
+	Patience time.Duration // the engine may be away for so long
 }
 
 // Progress is how much of a change has come true.
 type Progress struct {
 	Running  int // replicas that run as wanted, or ended well
+	Complete int // of them, those that ended well
 	Desired  int
+	Starting int    // that are not healthy yet
 	Stopping int    // containers that still have to go
 	Lost     int    // of them, on nodes that Swarm does not hear from
 	Failures int    // tasks that failed since the change began
@@ -48,9 +55,15 @@ func Assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 	for _, slot := range fleet.Slots(tasks) {
 		if slot.Newest().Desired == fleet.TaskRunning {
 			wanted++
+			if slot.Newest().State == fleet.TaskStarting {
+				p.Starting++
+			}
 		}
 		if svc != nil && fulfils(slot.Newest(), *svc, g) {
 			p.Running++
+			if slot.Newest().State == fleet.TaskComplete {
+				p.Complete++
+			}
 		}
 		p.leaving(slot, away, svc == nil)
 	}

@@ -67,6 +67,15 @@ func TestAssess(t *testing.T) {
 	}
 }
 
+func TestAssess_TellsWhatIsComplete(t *testing.T) {
+	t.Parallel()
+	run, shut := fleet.TaskRunning, fleet.TaskShutdown
+	p := Assess(replicated(3), up, []fleet.Task{task("a", 1, run, run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
+	if p.Running != 2 || p.Complete != 1 {
+		t.Errorf("got %d that run or ended well and %d complete, want 2 and 1", p.Running, p.Complete)
+	}
+}
+
 func TestAssess_NamesTheLastFailure(t *testing.T) {
 	t.Parallel()
 	first, last := task("a", 1, fleet.TaskFailed, fleet.TaskShutdown), task("b", 1, fleet.TaskRejected, fleet.TaskShutdown)

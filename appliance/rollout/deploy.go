@@ -5,10 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // The stages of a deploy, as they are told and written down.
@@ -24,10 +28,22 @@ type Deploy struct {
 	Change  swarm.Deployment
 	Share   Share // of the replicas that are replaced at once
 	Stage   StagePolicy
+	// StartTimeout is how long a replica may take from its start until it is healthy;
+	// 0: DefaultStartTimeout. Docker itself ends one whose health check fails too
+	// often, so it bounds those whose check does not answer.
+	StartTimeout time.Duration
 	// At hears of each stage before it begins. What it returns ends the deploy, as
 	// long as nothing has changed.
 	At func(stage string) error
 }
+
+// DefaultStartTimeout is how long a replica may take until it is healthy where nobody
+// says.
+const DefaultStartTimeout = 10 * time.Minute
+
+// awayFor is how long the engine may be away while a deploy is watched: its restart
+// takes seconds, and Swarm goes on meanwhile.
+const awayFor = 2 * time.Minute
 
 // digest is that of the image.
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
@@ -47,19 +63,10 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 	}
 	defer release()
 	begun := time.Now()
-	nodes, err := r.mayRun(ctx, svc, d)
-	if err != nil {
+	if err := r.prepare(ctx, svc, &d, emit); err != nil {
 		return Summary{}, err
 	}
-	if err := d.At(StageStage); err != nil {
-		return Summary{}, err
-	}
-	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
-		return Summary{}, fmt.Errorf("%s: %w", d.Service, err)
-	}
-	if err := d.At(StageFlip); err != nil {
-		return Summary{}, err
-	}
+	failpoint.Hit(failpoint.DeployFlip)
 	// From here on it is not the client's any more.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(svc))
 	defer cancel()
@@ -67,6 +74,23 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 		return r.create(ctx, d, begun, emit)
 	}
 	return r.flip(ctx, svc.ID, d, begun, emit)
+}
+
+// prepare brings the image onto the nodes. When it returns without an error the flip
+// is about to begin.
+func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emit Emit) error {
+	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	nodes, err := r.mayRun(ctx, svc, *d)
+	if err != nil {
+		return err
+	}
+	if err := d.At(StageStage); err != nil {
+		return err
+	}
+	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
+		return fmt.Errorf("%s: %w", d.Service, err)
+	}
+	return d.At(StageFlip)
 }
 
 // mayRun are the nodes that are to have the image before anything changes.
@@ -79,7 +103,7 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 	if constraints == nil && svc != nil {
 		constraints = svc.Constraints
 	}
-	e := fleet.Eligible(nodes, constraints, nil)
+	e := fleet.Eligible(nodes, constraints, d.Change.Platforms)
 	if len(e.May) == 0 {
 		return nil, fmt.Errorf("%s: %s", d.Service, e.Explain())
 	}
@@ -87,21 +111,45 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 }
 
 func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	d.Change.Update.Parallelism = d.Share.Of(d.replicas(fleet.Service{Desired: 1}))
 	id, err := r.cluster.CreateDeployed(ctx, d.Service, d.Change)
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
 	}
+	failpoint.Hit(failpoint.DeployFlipped)
 	r.watching(d)
 	svc, err := r.cluster.Service(ctx, id)
-	if err != nil {
-		return Summary{}, err
+	if err != nil || svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, err
 	}
-	g := Goal{Desired: -1, Digest: d.digest(), Hold: cmp.Or(d.Change.Update.Monitor, swarm.DefaultMonitor), Limit: d.limit(svc)}
+	g := d.goal(svc)
+	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, swarm.DefaultMonitor), d.limit(svc)
 	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, emit)
-	if failing := (*failingError)(nil); errors.As(err, &failing) {
-		return s, &NoOlderError{failing.failure}
+	if bad, is := badBy(err); is {
+		r.slowDown(ctx, svc, g.Hold)
+		return s, &NoOlderError{bad}
 	}
 	return s, err
+}
+
+// slowDown has a service that never worked tried more rarely, unless one of its
+// replicas has run through the monitor time: it would be replaced.
+func (r *Runner) slowDown(ctx context.Context, svc fleet.Service, monitor time.Duration) {
+	tasks, err := r.cluster.Tasks(ctx, svc.ID)
+	good := func(t fleet.Task) bool { return t.State == fleet.TaskRunning && time.Since(t.Since) >= monitor }
+	if err == nil && !slices.ContainsFunc(tasks, good) {
+		err = r.cluster.SlowDown(ctx, svc.ID)
+	}
+	if err != nil {
+		r.log.Warn("have a service tried more rarely that fails", "service", svc.Name, "error", err)
+	}
+}
+
+// goal is what a deploy wants to see of a service.
+func (d Deploy) goal(svc fleet.Service) Goal {
+	start := cmp.Or(d.StartTimeout, DefaultStartTimeout)
+	pauses := cmp.Or(d.Change.Update.Delay, svc.UpdateDelay) + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor)
+	return Goal{Desired: -1, Digest: d.digest(), Start: start, Quiet: max(start, pauses) + lotTakes, Patience: awayFor}
 }
 
 // flip changes a service as it is now: the stage may have taken long.
@@ -114,20 +162,26 @@ func (r *Runner) flip(ctx context.Context, id string, d Deploy, begun time.Time,
 	if err != nil {
 		return Summary{}, err
 	}
-	d.Change.Watched = fleet.Finishes(before)
+	d.Change.Watched = fleet.Finishes(before) && !d.saysFailureAction()
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
 	if err != nil {
 		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
 	}
+	failpoint.Hit(failpoint.DeployFlipped)
 	r.watching(d)
-	g := Goal{Desired: -1, Digest: d.digest(), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
-	if d.Change.Watched {
-		g.Limit = d.limit(svc)
+	if svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, nil
 	}
+	g := d.goal(svc)
+	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
 	s, err := r.follow(ctx, svc, g, StageWatch, before, begun, emit)
-	if failing := (*failingError)(nil); errors.As(err, &failing) {
-		return s, r.rollBack(ctx, svc.ID, old, failing, emit)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		err = &stalledError{failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))}, "it did not end"}
+	}
+	if bad, is := badBy(err); is && !d.stays() {
+		return s, r.rollBack(ctx, svc, old, bad, emit)
 	}
 	return s, err
 }
@@ -140,22 +194,28 @@ func (r *Runner) watching(d Deploy) {
 }
 
 // rollBack brings the old version back where Swarm does not by itself. It would
-// take the end of the old tasks, too, for a failure, so this is a deploy of its own.
-func (r *Runner) rollBack(ctx context.Context, id string, old swarm.Deployment, why *failingError, emit Emit) error {
-	svc, before, err := r.serviceAndTasks(ctx, id)
+// take the end of the old tasks, too, for a failure, so this is a deploy of its own,
+// with a bound of its own.
+func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old swarm.Deployment, why failure, emit Emit) error {
+	d := Deploy{Service: svc.Name, Change: old}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(&svc))
+	defer cancel()
+	svc, before, err := r.serviceAndTasks(ctx, svc.ID)
 	if err != nil {
 		return err
 	}
 	old.Watched = true
-	replaced, err := r.cluster.Deploy(ctx, id, old)
+	replaced, err := r.cluster.Deploy(ctx, svc.ID, old)
 	if err != nil {
-		return fmt.Errorf("%w, and the old version could not be brought back: %w; see `crawlbox ps %s`", why, err, svc.Name)
+		return fmt.Errorf("%s: the update failed: %s, and the old version could not be brought back: %w; see `crawlbox ps %s`", svc.Name, why.where(), err, svc.Name)
 	}
-	g := Goal{Desired: -1, Digest: digestOf(old.Image), Before: endedTasks(before), Replaced: replaced && len(before) > 0}
+	g := d.goal(svc)
+	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	g.Limit = math.MaxInt // there is nothing more to go back to
 	if _, err := r.follow(ctx, svc, g, "roll back", before, time.Now(), emit); err != nil {
-		return fmt.Errorf("%w, and the old version does not run in full again: %w", why, err)
+		return fmt.Errorf("%s: the update failed: %s, and the old version does not run in full again: %w", svc.Name, why.where(), err)
 	}
-	return &RolledBackError{why.failure}
+	return &RolledBackError{why}
 }
 
 func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Service, tasks []fleet.Task, err error) {
@@ -179,10 +239,24 @@ func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (swarm.Deploymen
 }
 
 func (d Deploy) replicas(svc fleet.Service) int {
-	if d.Change.Replicas != nil {
-		return *d.Change.Replicas
+	switch c := d.Change; {
+	case c.Replicas != nil:
+		return *c.Replicas
+	case c.Definition != nil && c.Definition.Mode() == configs.ModeReplicated && !(c.KeepReplicas && svc.ID != ""):
+		return c.Definition.Replicas()
 	}
 	return svc.Desired
+}
+
+// stays says whether the definition has a bad version stay.
+func (d Deploy) stays() bool {
+	return d.saysFailureAction() && d.Change.Definition.Compose.Deploy.UpdateConfig.FailureAction != "rollback"
+}
+
+// saysFailureAction says whether the definition itself decides what becomes of a
+// version whose tasks end.
+func (d Deploy) saysFailureAction() bool {
+	return d.Change.Definition != nil && d.Change.Definition.SaysFailureAction()
 }
 
 // lotTakes bounds how long it takes to replace one lot of replicas, beside the pause
@@ -192,14 +266,15 @@ const lotTakes = time.Minute
 // bound is how long a deploy is followed at most.
 func (d Deploy) bound(svc *fleet.Service) time.Duration {
 	if svc == nil {
-		return UpdateTimeout
+		return UpdateTimeout + d.StartTimeout + d.Change.Update.Monitor
 	}
 	n := d.replicas(*svc)
 	lots := 1
 	if at := int(d.Share.Of(n)); at > 0 {
 		lots = (n + at - 1) / at
 	}
-	return UpdateTimeout + time.Duration(lots)*(d.Change.Update.Delay+lotTakes)
+	takes := max(lotTakes, cmp.Or(d.StartTimeout, DefaultStartTimeout)) + cmp.Or(d.Change.Update.Delay, svc.UpdateDelay)
+	return UpdateTimeout + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor) + time.Duration(lots)*takes
 }
 
 // limit is how many failed tasks make a version a bad one.
@@ -216,42 +291,29 @@ func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, 
 		return Summary{}, err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, UpdateTimeout)
+	d := Deploy{Service: svc.Name, Change: swarm.Deployment{Image: "@" + digest}}
+	ctx, cancel := context.WithTimeout(ctx, d.bound(&svc))
 	defer cancel()
-	g := Goal{Desired: -1, Digest: digest}
-	if svc.Tolerates && old != nil {
-		g.Limit = 1
+	tasks, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	g := d.goal(svc)
+	g.Before = endedTasks(slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
+	g.Limit, g.BySwarm = 1, true
+	if svc.Tolerates || svc.UpdateStarted.IsZero() {
+		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, swarm.DefaultMonitor)
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts
 	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, func(string, Progress) {})
-	if failing := (*failingError)(nil); errors.As(err, &failing) {
+	bad, is := badBy(err)
+	switch {
+	case is && old == nil:
+		return s, &NoOlderError{bad}
+	case is:
 		old.Update.Parallelism = Parallelism(svc.Desired)
-		return s, r.rollBack(ctx, svc.ID, *old, failing, func(string, Progress) {})
+		return s, r.rollBack(ctx, svc, *old, bad, func(string, Progress) {})
 	}
 	return s, err
-}
-
-// PlanDeploy says what Deploy would do, a step a line.
-func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy) ([]string, error) {
-	nodes, err := r.mayRun(ctx, svc, d)
-	if err != nil {
-		return nil, err
-	}
-	p := d.Change.Update
-	steps := []string{fmt.Sprintf("stage: bring %s onto %d nodes; go on when %s have it, or after %s", d.Change.Image, len(nodes), d.Stage.Quorum, d.Stage.Timeout)}
-	if svc == nil {
-		n := 1
-		if d.Change.Replicas != nil {
-			n = *d.Change.Replicas
-		}
-		return append(steps, fmt.Sprintf("flip: create service %s with %d replicas", d.Service, n),
-			fmt.Sprintf("watch: until all have run for %s", p.Monitor)), nil
-	}
-	n := d.replicas(*svc)
-	flip := fmt.Sprintf("flip: service %s from %s to the new image, %s of %d replicas at a time", svc.Name, svc.Image, d.Share, n)
-	if n != svc.Desired {
-		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
-	}
-	return append(steps, flip, fmt.Sprintf("watch: until all have run for %s; back to %s if more than %.0f%% fail", p.Monitor, svc.Image, 100*p.FailureRatio)), nil
 }

@@ -32,7 +32,7 @@ func (e *RolledBackError) Error() string {
 type NoOlderError struct{ failure }
 
 func (e *NoOlderError) Error() string {
-	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it goes on trying: deploy a better one, or remove it with `crawlbox rm %s`",
+	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it stays: deploy a better one, or remove it with `crawlbox rm %s`",
 		e.service, e.where(), e.service)
 }
 
@@ -40,6 +40,27 @@ func (e *NoOlderError) Error() string {
 type failingError struct{ failure }
 
 func (e *failingError) Error() string { return e.service + ": its tasks fail: " + e.where() }
+
+// stalledError ends a change that has come to a standstill.
+type stalledError struct {
+	failure
+	text string
+}
+
+func (e *stalledError) Error() string { return e.service + ": " + e.text }
+
+// badBy says by what the version of a change is found bad that is to go back.
+func badBy(err error) (failure, bool) {
+	var failing *failingError
+	var stalled *stalledError
+	switch {
+	case errors.As(err, &failing):
+		return failing.failure, true
+	case errors.As(err, &stalled):
+		return stalled.failure, true
+	}
+	return failure{}, false
+}
 
 // FailedTask is the ID of the task by which a version was found bad, empty where
 // an error says none.

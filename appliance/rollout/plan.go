@@ -69,24 +69,14 @@ func stepFor(d Definition, svc fleet.Service, there bool) (Step, bool) {
 	case svc.Hash != d.Hash && svc.Pending != "":
 		return Step{Action: Wait, Service: d.Name, ID: svc.ID, Why: "its definition changed while an update is under way"}, true
 	case svc.Hash != d.Hash:
-		return Step{Action: Replace, Service: d.Name, ID: svc.ID, KeepReplicas: svc.Replicas == d.Replicas, Why: "its definition changed"}, true
+		return Step{Action: Replace, Service: d.Name, ID: svc.ID, KeepReplicas: KeepReplicas(svc, d.Replicas), Why: "its definition changed"}, true
 	}
 	return Step{}, false
 }
 
-// PlanScale says what a change of a service's replicas would do.
-func PlanScale(svc fleet.Service, replicas int) string {
-	switch n := replicas - svc.Desired; {
-	case n == 0:
-		return fmt.Sprintf("service %s has %d replicas already: nothing to do", svc.Name, replicas)
-	case replicas == 0:
-		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
-	case n < 0:
-		return fmt.Sprintf("scale: service %s from %d to %d replicas, stop %d", svc.Name, svc.Desired, replicas, -n)
-	default:
-		return fmt.Sprintf("scale: service %s from %d to %d replicas, start %d", svc.Name, svc.Desired, replicas, n)
-	}
-}
+// KeepReplicas says whether a service keeps the number of replicas it was scaled to,
+// as it does unless its definition names another one than before.
+func KeepReplicas(svc fleet.Service, defined int) bool { return svc.Replicas == defined }
 
 func departed(svc fleet.Service, prune bool) Step {
 	if prune {

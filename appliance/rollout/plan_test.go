@@ -11,7 +11,7 @@ func TestPlanScale(t *testing.T) {
 	for replicas, want := range map[int]string{
 		3: "service s has 3 replicas already: nothing to do",
 		0: "stop: service s, all 3 replicas",
-		1: "scale: service s from 3 to 1 replicas, stop 2",
+		1: "scale: service s from 3 to 1 replica, stop 2",
 		5: "scale: service s from 3 to 5 replicas, start 2",
 	} {
 		if got := PlanScale(fleet.Service{Name: "s", Desired: 3}, replicas); got != want {

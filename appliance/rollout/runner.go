@@ -6,20 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
-)
-
-// Bounds of following a change. They say when nothing moves any more, not how
-// long a change may take.
-const (
-	stallFailing = 45 * time.Second // with tasks that fail
-	stallQuiet   = 5 * time.Minute  // without a word from Swarm
-	updateBegins = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
 )
 
 // ErrBusy is returned where a service is being updated already.
@@ -32,12 +23,16 @@ type Cluster interface {
 	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
 	Scale(ctx context.Context, id string, replicas int) error
 	SetImage(ctx context.Context, id string, c swarm.ImageChange) error
-	StopForUpdate(ctx context.Context, id, pending string) error
+	StopForUpdate(ctx context.Context, id, pending, mark string) error
 	Remove(ctx context.Context, id string) error
 	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
+	SlowDown(ctx context.Context, id string) error
+	Nudge(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
+	Changes(ctx context.Context, id string, d swarm.Deployment) (keys []string, err error)
 	Digest(ctx context.Context, image string) (string, error)
+	Platforms(ctx context.Context, image string) []fleet.Platform
 }
 
 // Emit hears of each step of a change. It must return soon.
@@ -47,19 +42,24 @@ type Emit func(step string, p Progress)
 // service at once are refused with ErrBusy.
 type Runner struct {
 	cluster Cluster
-	stager  Stager
+	agents  Agents
 	log     *slog.Logger
 	busy    sync.Map // name of the service → struct{}
 }
 
-// NewRunner returns a runner on the cluster given. A nil stager is for nodes where
+// NewRunner returns a runner on the cluster given. Nil agents are for nodes where
 // nothing is deployed from.
-func NewRunner(c Cluster, stager Stager, log *slog.Logger) *Runner {
-	return &Runner{cluster: c, stager: stager, log: log}
+func NewRunner(c Cluster, agents Agents, log *slog.Logger) *Runner {
+	return &Runner{cluster: c, agents: agents, log: log}
 }
 
 // Scale sets the replicas of a service and follows until they are true.
 func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit) (Summary, error) {
+	return r.scale(ctx, svc, replicas, emit, nil)
+}
+
+// scale lets beside run, where there is one, while it follows.
+func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit, beside func()) (Summary, error) {
 	before, err := r.cluster.Tasks(ctx, svc.ID)
 	if err != nil {
 		return Summary{}, err
@@ -72,6 +72,12 @@ func (r *Runner) Scale(ctx context.Context, svc fleet.Service, replicas int, emi
 	step := fmt.Sprintf("scale to %d", replicas)
 	if replicas == 0 {
 		step = "stop"
+	}
+	if beside != nil {
+		for _, t := range before { // what it does to them is no failure
+			g.Before[t.ID] = true
+		}
+		go beside()
 	}
 	return r.follow(ctx, svc, g, step, before, begun, emit)
 }
@@ -87,133 +93,4 @@ func (r *Runner) Remove(ctx context.Context, svc fleet.Service, emit Emit) (Summ
 		return Summary{}, err
 	}
 	return r.follow(ctx, svc, Goal{Desired: 0}, "remove", before, begun, emit)
-}
-
-// follow polls until the goal is true, the change has failed or stalls.
-func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
-	var last Progress
-	moved, followed := time.Now(), time.Now()
-	var good time.Time // since when all is as wanted
-	for {
-		now, nodes, tasks, err := r.look(ctx, svc.ID)
-		if err != nil {
-			return Summary{}, err
-		}
-		p := Assess(now, nodes, tasks, g)
-		if g.Replaced && !begins(svc, now) && time.Since(followed) < updateBegins {
-			p.Done = false // what looks done is the version before
-		}
-		emit(step, p)
-		if err := rolledBack(svc, now, p); err != nil {
-			return Summary{}, err
-		}
-		if g.Limit > 0 && p.Failures >= g.Limit {
-			return Summary{}, &failingError{failureOf(svc.Name, p)}
-		}
-		if !p.Done {
-			good = time.Time{}
-		} else if good.IsZero() {
-			good = time.Now()
-		}
-		if p.Done && time.Since(good) >= g.Hold {
-			s := summarize(before, tasks, fleet.Snapshot{Nodes: nodes}.NodeName)
-			s.Took = time.Since(begun)
-			return s, nil
-		}
-		if p.Running != last.Running || p.Stopping != last.Stopping {
-			moved, last = time.Now(), p
-		}
-		if err := stalled(svc.Name, p, time.Since(moved)); err != nil {
-			return Summary{}, err
-		}
-		if err := pause(ctx, pollInterval(len(tasks))); err != nil {
-			return Summary{}, err
-		}
-	}
-}
-
-// look reads one service; nil is one that is gone, whose tasks remain until
-// their containers are gone too.
-func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.Node, []fleet.Task, error) {
-	nodes, err := r.cluster.Nodes(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	svc, err := r.cluster.Service(ctx, id)
-	if err == nil {
-		tasks, err := r.cluster.Tasks(ctx, id)
-		if !errors.Is(err, swarm.ErrNotFound) {
-			return &svc, nodes, tasks, err
-		}
-	} else if !errors.Is(err, swarm.ErrNotFound) {
-		return nil, nil, nil, err
-	}
-	// Swarm does not list the tasks of a service that it does not know.
-	tasks, err := r.cluster.Tasks(ctx, "")
-	tasks = slices.DeleteFunc(tasks, func(t fleet.Task) bool { return t.ServiceID != id })
-	return nil, nodes, tasks, err
-}
-
-// begins says whether Swarm has begun an update after was.
-func begins(was fleet.Service, now *fleet.Service) bool {
-	return now == nil || now.UpdateStarted.After(was.UpdateStarted)
-}
-
-// rolledBack says whether Swarm gave up an update that began after was.
-func rolledBack(was fleet.Service, now *fleet.Service, p Progress) error {
-	if now == nil || !begins(was, now) {
-		return nil
-	}
-	f := failureOf(was.Name, p)
-	if f.cause == "" {
-		f.cause = now.Message
-	}
-	if p.Failures == 0 {
-		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
-	}
-	switch now.Update {
-	case "paused", "rollback_paused":
-		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
-	case "rollback_completed":
-		return &RolledBackError{f}
-	}
-	return nil
-}
-
-func stalled(name string, p Progress, quiet time.Duration) error {
-	switch {
-	case quiet > stallFailing && p.Failures > 0:
-		return fmt.Errorf("%s: %d of %d running and no more for %s: %s%s; look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, stallFailing, p.LastErr, on(p.LastNode), name)
-	case quiet > stallFailing && p.LastErr != "" && p.Running < p.Desired:
-		// Such as "no suitable node": nothing fails, nothing will start.
-		return fmt.Errorf("%s: %d of %d running and no more for %s: %s; Swarm goes on trying, look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, stallFailing, p.LastErr, name)
-	case quiet > stallQuiet:
-		return fmt.Errorf("%s: %d of %d running, %d stopping, and nothing moved for %s; look with `crawlbox ps %s`",
-			name, p.Running, p.Desired, p.Stopping, stallQuiet, name)
-	}
-	return nil
-}
-
-func on(node string) string {
-	if node == "" {
-		return ""
-	}
-	return " (on " + node + ")"
-}
-
-// pollInterval keeps the manager's work for following a change small beside
-// the change itself.
-func pollInterval(tasks int) time.Duration {
-	return min(150*time.Millisecond+time.Duration(tasks)*time.Millisecond, time.Second)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

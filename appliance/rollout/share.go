@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,10 @@ type Share struct {
 	count   int
 	all     bool
 }
+
+// DefaultShare is what is replaced at once unless somebody says otherwise, so that
+// three quarters of the replicas go on crawling.
+var DefaultShare = Share{percent: 25}
 
 // ParseShare reads "25%", "5" or "all".
 func ParseShare(s string) (Share, error) {
@@ -60,4 +65,12 @@ func (s Share) String() string {
 		return strconv.Itoa(s.percent) + "%"
 	}
 	return strconv.Itoa(max(1, s.count))
+}
+
+// ShareOf is the share of which Swarm speaks as so many at a time; 0 is all.
+func ShareOf(parallelism uint64) Share {
+	if parallelism == 0 {
+		return Share{all: true}
+	}
+	return Share{count: int(min(parallelism, math.MaxInt32))}
 }

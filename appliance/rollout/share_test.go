@@ -26,6 +26,27 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// Of a share of nodes, such as a quorum, no more than there are can be enough.
+func TestShare_Least(t *testing.T) {
+	t.Parallel()
+	for share, of := range map[string]map[int]int{
+		"25%":  {0: 0, 1: 1, 4: 1, 5: 2, 50: 13},
+		"100%": {0: 0, 1: 1, 7: 7},
+		"5":    {0: 0, 3: 3, 5: 5, 100: 5},
+		"all":  {0: 0, 7: 7},
+	} {
+		s, err := ParseShare(share)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, want := range of {
+			if got := s.Least(n); got != want {
+				t.Errorf("%s of %d: got %d, want %d", share, n, got, want)
+			}
+		}
+	}
+}
+
 func TestShare_Zero(t *testing.T) {
 	t.Parallel()
 	if s := (Share{}); s.Of(10) != 1 || s.String() != "1" {

@@ -21,10 +21,17 @@ const (
 	stageNamed = 3
 )
 
-// Stager brings an image, named with its digest, onto a node. It returns when the
-// node has it, and is called for many nodes at the same time.
-type Stager interface {
+// Agents are the crawlboxes on the nodes. Several of them are asked at the same time.
+type Agents interface {
+	// Stage brings an image, named with its digest, onto a node. It returns when the
+	// node has it.
 	Stage(ctx context.Context, node fleet.Node, image string, see func(swarm.Pulled)) error
+	// Container says what a node's engine knows of a task's container, by ID, within
+	// a few seconds.
+	Container(ctx context.Context, node fleet.Node, id string) (swarm.Container, error)
+	// Kill ends the containers of tasks on a node with SIGKILL. Tasks that have none
+	// there are no error.
+	Kill(ctx context.Context, node fleet.Node, tasks []string) error
 }
 
 // StagePolicy says when an image is on enough nodes to go on.
@@ -33,7 +40,7 @@ type StagePolicy struct {
 	Timeout time.Duration // after which the quorum will do; before it, all are waited for
 }
 
-// ErrNotStageable is wrapped by a Stager where a node can never be given an image,
+// ErrNotStageable is wrapped by Agents where a node can never be given an image,
 // such as one on which no crawlbox runs. Docker fetches it there when a task comes.
 var ErrNotStageable = errors.New("the image can't be brought there before the tasks")
 
@@ -100,7 +107,7 @@ func (r *Runner) stage(ctx context.Context, nodes []fleet.Node, image string, po
 // fails.
 func (r *Runner) stageOn(ctx context.Context, s *staging, i int, n fleet.Node, image string) {
 	for try := 1; ; try++ {
-		err := r.stager.Stage(ctx, n, image, func(p swarm.Pulled) { s.set(i, func(n *stagedNode) { n.Pulled = p }) })
+		err := r.agents.Stage(ctx, n, image, func(p swarm.Pulled) { s.set(i, func(n *stagedNode) { n.Pulled = p }) })
 		s.set(i, func(n *stagedNode) {
 			n.done, n.err = err == nil, err
 			n.gone = n.gone || errors.Is(err, ErrNotStageable)

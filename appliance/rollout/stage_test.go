@@ -42,6 +42,12 @@ func (f stagerFunc) Stage(ctx context.Context, n fleet.Node, _ string, see func(
 	return f(ctx, n.ID)
 }
 
+func (stagerFunc) Kill(context.Context, fleet.Node, []string) error { return nil }
+
+func (stagerFunc) Container(context.Context, fleet.Node, string) (c swarm.Container, err error) {
+	return c, swarm.ErrNotFound
+}
+
 // after takes some time for a node, and fails where there is an error.
 func after(ctx context.Context, d time.Duration, err error) error {
 	if waited := pause(ctx, d); waited != nil {

@@ -17,7 +17,7 @@ const UpdateTimeout = 15 * time.Minute
 
 // Parallelism is how many of so many replicas are replaced at once: a quarter,
 // at least one, so that three quarters go on crawling.
-func Parallelism(replicas int) uint64 { return Share{percent: 25}.Of(replicas) }
+func Parallelism(replicas int) uint64 { return DefaultShare.Of(replicas) }
 
 // Update brings a service to another image, a share of its replicas at a time,
 // and follows until all run it. Swarm goes on if the caller does not.
@@ -44,34 +44,42 @@ func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, em
 	return r.follow(ctx, svc, g, "update to "+image, before, begun, emit)
 }
 
-// UpdateStopped stops every replica, then starts as many with another image.
-// The way on is written into the service before the first one stops, so that
-// neither a lost client nor a manager that dies in between leaves it stopped:
-// see Resume.
-func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
+// UpdateStopped stops every replica, then starts as many with another image, which
+// all nodes that may run it have by then. The way on is written into the service
+// before the first one stops, so that neither a lost client nor a manager that dies
+// in between leaves it stopped: see Resume.
+func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, d Deploy, emit Emit) (Summary, error) {
+	if svc.Mode != fleet.ModeReplicated {
+		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all", svc.Name, svc.Mode)
+	}
 	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer release()
-	if svc.Mode != fleet.ModeReplicated {
-		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all", svc.Name, svc.Mode)
-	}
-	pinned, _, err := r.pin(ctx, image)
-	if err != nil {
+	if err := r.prepare(ctx, &svc, &d, emit); err != nil {
 		return Summary{}, err
 	}
-	replicas := svc.Desired
-	if p, ok := parsePending(svc.Pending); ok {
-		replicas = p.replicas
-	}
-	if err := r.cluster.StopForUpdate(ctx, svc.ID, pending{replicas, pinned}.String()); err != nil {
+	if svc, err = r.cluster.Service(ctx, svc.ID); err != nil { // the stage may have taken long
 		return Summary{}, err
 	}
+	p := pending{stoppedReplicas(svc), d.Change.Image}
+	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String(), d.Change.Mark); err != nil {
+		return Summary{}, err
+	}
+	r.watching(d)
 	// From here on it is not the client's any more.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
 	defer cancel()
-	return r.finish(ctx, svc, pending{replicas, pinned}, emit)
+	return r.finish(ctx, svc, p, emit)
+}
+
+// stoppedReplicas is how many replicas start again after an update that stops all.
+func stoppedReplicas(svc fleet.Service) int {
+	if p, ok := parsePending(svc.Pending); ok {
+		return p.replicas
+	}
+	return svc.Desired
 }
 
 // Resume takes up an update that was cut off after its replicas were stopped.

@@ -23,18 +23,6 @@ func (e *Engine) Create(ctx context.Context, spec swarm.ServiceSpec) (id string,
 	return resp.ID, nil
 }
 
-// Replace gives a service a new spec. The number of replicas it runs with is
-// kept where keepReplicas is given.
-func (e *Engine) Replace(ctx context.Context, id string, spec swarm.ServiceSpec, keepReplicas bool) error {
-	return e.changeService(ctx, id, true, func(now *swarm.ServiceSpec) error {
-		if keepReplicas && now.Mode.Replicated != nil && spec.Mode.Replicated != nil {
-			spec.Mode.Replicated.Replicas = now.Mode.Replicated.Replicas
-		}
-		*now = spec
-		return nil
-	})
-}
-
 // Scale sets the number of replicas of a service, by ID.
 func (e *Engine) Scale(ctx context.Context, id string, replicas int) error {
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
@@ -83,17 +71,21 @@ func errNoContainer(service string) error {
 
 // StopForUpdate scales a service to 0 and writes in the same change, into its
 // label, how it is to go on.
-func (e *Engine) StopForUpdate(ctx context.Context, id, pending string) error {
+func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) error {
 	zero := 0
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
 		setPending(s, pending)
+		if mark != "" {
+			setLabel(s, fleet.LabelDeploy, mark)
+		}
 		return setReplicas(s, &zero)
 	})
 }
 
 // withInit gives a container an init process unless its author decided. A shell
 // as process 1, from CMD python3 spider.py, ignores SIGTERM and would let each
-// stop take the whole grace time.
+// stop take the whole grace time. The docker command decides for its user: a service
+// that it made has none unless --init was given.
 func withInit(c *swarm.ContainerSpec) {
 	if c.Init == nil {
 		yes := true
@@ -118,10 +110,27 @@ func setPending(s *swarm.ServiceSpec, pending string) {
 		delete(s.Labels, fleet.LabelPending)
 		return
 	}
+	setLabel(s, fleet.LabelPending, pending)
+}
+
+// Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
+// already is left as it is. The version before is forgotten, so that Swarm can't go
+// back by itself any more, and is told not to.
+func (e *Engine) Nudge(ctx context.Context, id string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		setLabel(s, fleet.LabelNudged, time.Now().UTC().Format(time.RFC3339Nano))
+		if s.UpdateConfig != nil && s.UpdateConfig.FailureAction == swarm.UpdateFailureActionRollback {
+			TolerateEnd(s)
+		}
+		return nil
+	})
+}
+
+func setLabel(s *swarm.ServiceSpec, name, value string) {
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
-	s.Labels[fleet.LabelPending] = pending
+	s.Labels[name] = value
 }
 
 // withParallelism keeps what the service's author chose and fills in

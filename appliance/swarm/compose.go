@@ -35,13 +35,10 @@ const DefaultMonitor = 5 * time.Second
 var defaultLog = map[string]string{"max-size": "10m", "max-file": "3"}
 
 // ServiceSpec maps a service of the config file to what Docker's API takes. The
-// image stays as it is written: pinning it to a digest is the roll-out's work.
+// image stays as it is written, or empty where one is built: which it is, by its
+// digest, is the roll-out's work.
 // Its error is a [*configs.Error] that names file and line.
 func ServiceSpec(svc configs.Service) (dockerswarm.ServiceSpec, error) {
-	if svc.Compose.Build != nil {
-		return dockerswarm.ServiceSpec{}, svc.Errorf("build",
-			"build is not supported yet: build and push the image, then name it with image:")
-	}
 	mounts, err := serviceMounts(svc)
 	if err != nil {
 		return dockerswarm.ServiceSpec{}, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -35,12 +37,20 @@ type Deployment struct {
 	CPUs        *int64            // limit, in billionths of a processor
 	Memory      *int64            // limit, in bytes
 	MaxPerNode  *uint64
-	Constraints []string // replace those there are
-	Update      UpdatePolicy
+	Constraints []string         // replace those there are
+	Platforms   []fleet.Platform // that the image was made for; none: any
+	// Mark is kept in the service's label fleet.LabelDeploy.
+	Mark   string
+	Update UpdatePolicy
 	// Spec is the whole service as it was once, to go back to; nil: only what is said
 	// above changes. The number of replicas stays in any case.
-	Spec    json.RawMessage
-	Restart bool // replace the tasks even if nothing else changes
+	Spec json.RawMessage
+	// Definition is the whole service as the config file has it; of what is said above
+	// only Image, Replicas and the parallelism then count. KeepReplicas leaves the
+	// number of replicas as it is.
+	Definition   *configs.Service
+	KeepReplicas bool
+	Restart      bool // replace the tasks even if nothing else changes
 	// Watched says that the caller itself goes back to the old version: Swarm takes
 	// a task that ends well for one that failed. See TolerateEnd.
 	Watched bool
@@ -49,45 +59,58 @@ type Deployment struct {
 // CreateDeployed makes a service of a deployment, with what services of the config
 // file get that say nothing else.
 func (e *Engine) CreateDeployed(ctx context.Context, name string, d Deployment) (id string, err error) {
-	definition := types.ServiceConfig{Name: name}
-	definition.Image = d.Image
-	spec, err := ServiceSpec(configs.Service{Name: name, Compose: definition})
+	spec, err := newService(name)
 	if err != nil {
 		return "", err
 	}
-	spec.Labels = nil // they say that it is the config file's
 	if err := d.apply(&spec); err != nil {
 		return "", err
 	}
 	return e.Create(ctx, spec)
 }
 
+func newService(name string) (swarm.ServiceSpec, error) {
+	spec, err := ServiceSpec(configs.Service{Name: name, Compose: types.ServiceConfig{Name: name}})
+	spec.Labels = nil // they say that it is the config file's
+	return spec, err
+}
+
 // Deploy brings a service, by ID, to another version in one change. It says whether
 // that makes its tasks others, so that Swarm replaces them.
 func (e *Engine) Deploy(ctx context.Context, id string, d Deployment) (replaced bool, err error) {
 	err = e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
-		before, err := json.Marshal(s.TaskTemplate)
+		before, err := plainOf(*s)
 		if err != nil {
 			return err
 		}
 		if err := d.apply(s); err != nil {
 			return err
 		}
-		after, err := json.Marshal(s.TaskTemplate)
-		replaced = string(before) != string(after)
+		e.resolveNetworks(ctx, s)
+		after, err := plainOf(*s)
+		replaced = !reflect.DeepEqual(before["TaskTemplate"], after["TaskTemplate"])
 		return err
 	})
 	return replaced, err
 }
 
 func (d Deployment) apply(s *swarm.ServiceSpec) error {
+	if d.Definition != nil {
+		return d.define(s)
+	}
 	if err := d.restore(s); err != nil {
 		return err
 	}
 	if s.TaskTemplate.ContainerSpec == nil {
 		return errNoContainer(s.Name)
 	}
+	if d.Spec == nil { // otherwise it is as it was
+		speedUp(s)
+	}
 	c := s.TaskTemplate.ContainerSpec
+	if c.Image != d.Image {
+		setPlatforms(&s.TaskTemplate, d.Platforms)
+	}
 	c.Image = d.Image
 	c.Env = withEnv(c.Env, d.Env)
 	withInit(c)
@@ -106,6 +129,9 @@ func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	s.RollbackConfig = d.Update.over(s.RollbackConfig)
 	s.RollbackConfig.FailureAction = swarm.UpdateFailureActionPause
 	setPending(s, "")
+	if d.Mark != "" {
+		setLabel(s, fleet.LabelDeploy, d.Mark)
+	}
 	return setReplicas(s, d.Replicas)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -52,16 +53,31 @@ func (e *Engine) Pull(ctx context.Context, ref string, see func(Pulled)) error {
 	return nil
 }
 
-// RemoveUnused removes an image that nothing on this engine uses. One that is in
-// use, or not there, stays as it is and is no error.
-func (e *Engine) RemoveUnused(ctx context.Context, ref string) error {
+// RemoveUnused removes an image, named NAME:TAG@DIGEST, that nothing on this engine
+// uses, and the tag if it is still of that image. It says whether the image is gone;
+// one that a container holds, even one that has ended, stays and is no error.
+func (e *Engine) RemoveUnused(ctx context.Context, pinned string) (gone bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	_, err := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
-	if cerrdefs.IsNotFound(err) || cerrdefs.IsConflict(err) {
-		return nil
+	name := WithoutTag(pinned)
+	found, err := e.cli.ImageInspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return true, nil
 	}
-	return e.explain(err)
+	if err != nil {
+		return false, e.explain(err)
+	}
+	if tag, _, _ := strings.Cut(pinned, "@"); slices.Contains(found.RepoTags, tag) {
+		name = tag // the engine drops the digest with the last tag of the repository
+	}
+	_, err = e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
+	switch {
+	case err == nil, cerrdefs.IsNotFound(err):
+		return true, nil
+	case cerrdefs.IsConflict(err):
+		return false, nil
+	}
+	return false, e.explain(err)
 }
 
 // readPull reads what an engine says of a pull, to its end.

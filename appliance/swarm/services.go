@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -55,7 +56,8 @@ func serviceOf(s swarm.Service) fleet.Service {
 		ID: s.ID, Name: s.Spec.Name, Created: s.CreatedAt, Updated: s.UpdatedAt,
 		Managed: s.Spec.Labels[fleet.LabelManaged] != "", Hash: s.Spec.Labels[fleet.LabelHash],
 		Replicas: -1, Pending: s.Spec.Labels[fleet.LabelPending],
-		Restarts: restarts(s.Spec.TaskTemplate.RestartPolicy),
+		Deploy:   s.Spec.Labels[fleet.LabelDeploy],
+		Restarts: restarts(s.Spec.TaskTemplate.RestartPolicy), RestartDelay: swarmRestartDelay,
 	}
 	if n, err := strconv.Atoi(s.Spec.Labels[fleet.LabelReplicas]); err == nil {
 		svc.Replicas = n
@@ -63,11 +65,15 @@ func serviceOf(s swarm.Service) fleet.Service {
 	if c := s.Spec.TaskTemplate.ContainerSpec; c != nil {
 		svc.Image, svc.Digest = splitDigest(c.Image)
 	}
+	if p := s.Spec.TaskTemplate.RestartPolicy; p != nil && p.Delay != nil {
+		svc.RestartDelay = *p.Delay
+	}
 	if p := s.Spec.TaskTemplate.Placement; p != nil {
 		svc.Constraints = p.Constraints
 	}
 	if u := s.Spec.UpdateConfig; u != nil {
 		svc.Tolerates = u.FailureAction == swarm.UpdateFailureActionContinue
+		svc.UpdateDelay, svc.UpdateMonitor = u.Delay, u.Monitor
 	}
 	svc.Mode, svc.Desired = modeOf(s.Spec.Mode)
 	if u := s.UpdateStatus; u != nil {
@@ -78,6 +84,9 @@ func serviceOf(s swarm.Service) fleet.Service {
 	}
 	return svc
 }
+
+// swarmRestartDelay is Swarm's own, where a service says none.
+const swarmRestartDelay = 5 * time.Second
 
 // restarts says whether a task that ended with exit code 0 is started again.
 func restarts(p *swarm.RestartPolicy) bool {

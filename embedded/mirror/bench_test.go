@@ -47,8 +47,5 @@ func BenchmarkPull(b *testing.B) {
 // forget drops a blob from the cache.
 func (n *node) forget(d digest.Digest) {
 	n.settled()
-	if ent := n.cache.pin(key{blobs, d}); ent != nil {
-		n.cache.release(ent)
-		n.cache.drop(ent)
-	}
+	n.cache.forget(d)
 }

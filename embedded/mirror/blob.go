@@ -74,7 +74,7 @@ func (m *Mirror) serveKept(w http.ResponseWriter, req *http.Request, k key) bool
 	defer f.Close()
 	m.count(func(s *Stats) { s.Hits++ })
 	blobHeader(w.Header(), k.digest)
-	http.ServeContent(w, req, "", time.Time{}, f)
+	http.ServeContent(&counted{ResponseWriter: w, add: m.fromCache}, req, "", time.Time{}, f)
 	return true
 }
 

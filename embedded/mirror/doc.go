@@ -18,7 +18,13 @@
 // repository name: all workloads of one cluster trust each other, and everyone
 // who reaches the mirror may read everything on the manager.
 //
-// The parts, from below: cache (files and their limit), download (a growing
-// file; knows nothing of HTTP, its bytes come through a fetcher), upstream (the
-// fetcher that asks a Source), and the handler.
+// Over its limit the cache drops what was not used for the longest time. Images that
+// are pinned, with all that they consist of, go last: what a cluster may go back to
+// shall not have to travel again. Pins are an order, no promise; a pull never fails
+// for them. What was kept is read through after a start, slowly, and what the disk
+// has damaged is dropped.
+//
+// The parts, from below: cache (files and their limit), pins, scrub, download (a
+// growing file; knows nothing of HTTP, its bytes come through a fetcher), upstream
+// (the fetcher that asks a Source), and the handler.
 package mirror

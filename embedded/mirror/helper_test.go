@@ -53,6 +53,11 @@ type node struct {
 // start opens a mirror of the server at base.
 func start(t testing.TB, base string, o Options) *node {
 	t.Helper()
+	return startLogged(t, base, o, testLog(t))
+}
+
+func startLogged(t testing.TB, base string, o Options, log *slog.Logger) *node {
+	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
@@ -63,7 +68,7 @@ func start(t testing.TB, base string, o Options) *node {
 		o.BackOff = time.Millisecond
 	}
 	o.Source = &HTTPSource{Client: client(), Bases: func() []string { return []string{base} }}
-	m, err := Open(o, testLog(t))
+	m, err := Open(o, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,4 +270,13 @@ func waitFor(t testing.TB, check func() error) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+func readAll(t testing.TB, r io.Reader) []byte {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -21,7 +21,7 @@ func (m *Mirror) Kept() http.Handler {
 		} else if f := manifestPath.FindStringSubmatch(req.URL.Path); f != nil {
 			if d, err := digest.Parse(f[2]); err == nil {
 				if mf, ok := m.cache.manifest(d); ok {
-					writeManifest(w, req, mf, d)
+					writeManifest(&counted{ResponseWriter: w, add: m.fromCache}, req, mf, d)
 					return
 				}
 			}

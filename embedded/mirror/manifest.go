@@ -25,7 +25,7 @@ type manifest struct {
 func (m *Mirror) serveManifest(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
 	if kept, ok := m.cache.manifest(d); ok {
 		m.count(func(s *Stats) { s.Hits++ })
-		writeManifest(w, req, kept, d)
+		writeManifest(&counted{ResponseWriter: w, add: m.fromCache}, req, kept, d)
 		return
 	}
 	if req.Method == http.MethodHead {
@@ -47,7 +47,9 @@ func (m *Mirror) keep(d digest.Digest, mf manifest) {
 	}
 	if err := m.cache.keepManifest(d, mf); err != nil {
 		m.log.Warn("mirror does not keep a manifest", "digest", d, "err", err)
+		return
 	}
+	m.pins.learn(d)
 }
 
 func writeManifest(w http.ResponseWriter, req *http.Request, mf manifest, d digest.Digest) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
@@ -20,6 +22,7 @@ const (
 	DefaultRetries      = 5
 	DefaultBackOff      = 200 * time.Millisecond
 	DefaultLinger       = 2 * time.Minute
+	DefaultScrubRate    = 50 << 20
 )
 
 // Options of a mirror. Zero values mean the defaults.
@@ -49,6 +52,9 @@ type Options struct {
 	BackOff time.Duration
 	// Linger is how long a download goes on that nobody reads.
 	Linger time.Duration
+	// ScrubRate is how many bytes a second are read after Open to check what was
+	// kept before.
+	ScrubRate int64
 }
 
 func (o Options) withDefaults() Options {
@@ -58,6 +64,7 @@ func (o Options) withDefaults() Options {
 	o.Retries = cmp.Or(o.Retries, DefaultRetries)
 	o.BackOff = cmp.Or(o.BackOff, DefaultBackOff)
 	o.Linger = cmp.Or(o.Linger, DefaultLinger)
+	o.ScrubRate = cmp.Or(o.ScrubRate, DefaultScrubRate)
 	if o.Manager == nil {
 		o.Manager = func() string { return "the manager" }
 	}
@@ -69,6 +76,7 @@ type Mirror struct {
 	opts  Options
 	log   *slog.Logger
 	cache *cache
+	pins  *pins
 	up    *upstream
 	// exchange is nil where all comes from the Source.
 	exchange *exchange.Exchange
@@ -92,24 +100,29 @@ type Stats struct {
 	Streamed  int64 // requests passed through without keeping
 	Evicted   int64 // files removed to make room
 
-	// Pieces tells where the content came from.
+	FromCache  int64 // bytes sent from disk
+	FromSource int64 // bytes got from the Source
+	// Pieces tells what came in pieces, and from where.
 	Pieces exchange.Stats
 }
 
 // Open opens the cache in o.Dir, makes it if need be, and removes half-written
-// files. Close must be called.
+// files. What was kept is checked before its first use, and all of it in the
+// background. Close must be called.
 func Open(o Options, log *slog.Logger) (*Mirror, error) {
 	o = o.withDefaults()
 	if o.Source == nil {
 		return nil, fmt.Errorf("open mirror: no source")
 	}
-	c, err := openCache(o.Dir, o.MaxBytes, o.MinFree)
+	c, err := openCache(o.Dir, o.MaxBytes, o.MinFree, log)
 	if err != nil {
 		return nil, fmt.Errorf("open mirror in %s: %w", o.Dir, err)
 	}
+	pinned := openPins(c, log)
+	c.fit()
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mirror{
-		opts: o, log: log, cache: c,
+		opts: o, log: log, cache: c, pins: pinned,
 		up:  &upstream{source: o.Source, stall: o.StallTimeout},
 		ctx: ctx, cancel: cancel,
 		downloads: make(map[key]*download),
@@ -119,8 +132,18 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 		with.Store = c
 		m.exchange = exchange.New(with, log)
 	}
+	kept := c.files()
+	m.wg.Go(func() { c.scrub(ctx, kept, o.ScrubRate) })
 	return m, nil
 }
+
+// Pin keeps an image, named by the digest of its manifest, with all that it consists
+// of for as long as there is anything else to evict, whether it is here or comes
+// later. It says whether the image was not pinned before. Pins outlive the process.
+func (m *Mirror) Pin(image digest.Digest) (added bool) { return m.pins.add(image) }
+
+// Unpin ends what Pin began, and drops what of the image no pinned one needs.
+func (m *Mirror) Unpin(image digest.Digest) { m.pins.remove(image) }
 
 // Handler serves the read half of the registry API under /v2/.
 func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }
@@ -128,7 +151,7 @@ func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }
 // Exchange is what other nodes get pieces from; nil where Options has none.
 func (m *Mirror) Exchange() *exchange.Exchange { return m.exchange }
 
-// Close stops the downloads and waits for them. Their readers fail.
+// Close stops the downloads and the check of the cache, and waits for them. Their readers fail.
 func (m *Mirror) Close() error {
 	m.cancel()
 	m.wg.Wait()
@@ -141,6 +164,7 @@ func (m *Mirror) Stats() Stats {
 	s := m.stats
 	m.mu.Unlock()
 	s.Bytes, s.Files, s.Evicted = m.cache.stats()
+	s.FromSource = m.up.got.Load()
 	if m.exchange != nil {
 		s.Pieces = m.exchange.Stats()
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,7 @@ func (e *statusError) final() bool {
 type upstream struct {
 	source Source
 	stall  time.Duration
+	got    atomic.Int64 // bytes
 }
 
 // do sends a request. Statuses below 400 are success, the others a
@@ -54,7 +56,7 @@ func (u *upstream) do(ctx context.Context, method, path string, header http.Head
 		return nil, causeOf(ctx, err)
 	}
 	timer.Stop()
-	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, timer: timer, stall: u.stall, stop: stop}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, timer: timer, stall: u.stall, stop: stop, got: &u.got}
 	if resp.StatusCode < http.StatusBadRequest {
 		return resp, nil
 	}
@@ -81,6 +83,7 @@ type watchedBody struct {
 	timer *time.Timer
 	stall time.Duration
 	stop  func()
+	got   *atomic.Int64
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -88,6 +91,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.stall)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
+	b.got.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = causeOf(b.ctx, err)
 	}

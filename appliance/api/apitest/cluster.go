@@ -134,6 +134,7 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	if c.worker {
 		st.Mode, st.Node, st.Addr = fleet.RoleWorker, "h2", "10.77.0.12"
 		st.Registry.Used, st.Registry.ReadOnly = 83_000_000, true
+		st.Registry.Traffic = api.Traffic{FromManager: 12_600_000, FromNodes: 70_400_000, FromCache: 251_000_000, Sent: 31_000_000, BadPieces: 1, Retries: 4}
 		return st, nil
 	}
 	st.Manager, st.Cluster = true, "q6sk1k9w2n7m4x0c8v5b3z1l0"
@@ -146,6 +147,7 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 			st.Services.Have++
 		}
 	}
+	st.Registry.Traffic.Sent = 374_000_000
 	st.Registry.Public, st.Registry.Images = "10.77.0.11:8003", len(c.images)
 	st.Queue = &api.Queue{Addr: "10.77.0.11:7891", Keys: int64(len(c.queue))}
 	st.Problems = []string{

@@ -10,12 +10,18 @@ import (
 )
 
 // Images implements api.Backend.
-func (c *Cluster) Images(context.Context) ([]fleet.Image, error) {
+func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
 	}
 	defer c.mu.Unlock()
-	return slices.Clone(c.images), nil
+	images := slices.Clone(c.images)
+	for i := range images {
+		if !nodes {
+			images[i].Nodes = nil
+		}
+	}
+	return images, nil
 }
 
 // RemoveImage implements api.Backend.

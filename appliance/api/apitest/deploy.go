@@ -14,6 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/image"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // Build implements api.Backend. It reads all files, speaks as the builder that was
@@ -51,6 +52,9 @@ func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(api
 		return err
 	}
 	c.mu.Unlock()
+	if req.Defined && req.Service == "robot" {
+		return fn(api.Event{Service: req.Service, Step: "unchanged", Running: 2, Desired: 2, Done: &api.Summary{}})
+	}
 	e := api.Event{Service: req.Service, Step: "stage"}
 	for have := range 4 {
 		e.Staged = api.Staged{Have: have, Nodes: 3, Bytes: int64(have) * 10e6, Total: 30e6}
@@ -74,7 +78,52 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan
 		return api.Plan{}, err
 	}
 	c.mu.Unlock()
-	return api.Plan{Steps: []string{"stage: bring " + req.Image + " onto 3 nodes", "flip: service " + req.Service}}, nil
+	p := api.Plan{Service: req.Service, Action: "replace", Changes: []string{"image"}, Steps: []string{"stage: bring " + req.Image + " onto 3 nodes", "flip: service " + req.Service}}
+	switch {
+	case !req.Defined:
+	case req.Service == "robot":
+		return api.Plan{Service: req.Service, Action: "unchanged"}, nil
+	case req.Service == "site":
+		p.Action, p.Changes, p.Steps[0] = "create", nil, "build: site"
+	}
+	return p, nil
+}
+
+// Definitions implements api.Backend: the services of a config file, of which site
+// is built of the folder it is in, and robot is as it shall be.
+func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
+	const file = "/etc/crawlbox/crawlbox.yaml"
+	return []api.Definition{
+		{Name: "robot", Image: "localhost:8003/robot:1", File: file},
+		{Name: "site", Build: &configs.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}}, File: file},
+	}, nil
+}
+
+// Source implements api.Backend. Only of batch it is known what it was built of.
+func (c *Cluster) Source(_ context.Context, service string) (history.Source, error) {
+	s, err := c.found(service)
+	if s.Name == "batch" {
+		return history.Source{Path: "robot", Flags: []string{"build-arg=A=b", "no-cache=true"}}, err
+	}
+	return history.Source{}, err
+}
+
+// UpdatePlan implements api.Backend.
+func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
+	if _, err := c.found(req.Service); err != nil {
+		return api.Plan{}, err
+	}
+	return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
+}
+
+// RestartPlan implements api.Backend.
+func (c *Cluster) RestartPlan(_ context.Context, service string) (api.Plan, error) {
+	s, err := c.found(service)
+	return api.Plan{Service: s.Name, Steps: []string{"flip: replace the replicas of service " + s.Name}}, err
 }
 
 // ScalePlan implements api.Backend.

@@ -39,12 +39,16 @@ func someImages(now time.Time) []fleet.Image {
 		d := digest(repository + tag)
 		return fleet.Image{Repository: repository, Tag: tag, Digest: d, Size: size, Pushed: now.Add(-age), Used: used}
 	}
-	return []fleet.Image{
+	images := []fleet.Image{
 		image("robot", "2", 42_100_000, 26*time.Hour, "robot"),
 		image("spider", "0.01", 251_000_000, 3*time.Hour, "spider", "batch"),
 		image("spider", "0.02", 251_400_000, 4*time.Minute),
 		image("teams/research/very-long-name-of-a-crawler-image", "2024-11-22-nightly", 1_300_000_000, 90*24*time.Hour),
 	}
+	for i := range images[:3] {
+		images[i].Nodes = &fleet.Holders{Have: 3 - i, All: 4, Unknown: 1}
+	}
+	return images
 }
 
 func someTokens(now time.Time) []api.TokenInfo {

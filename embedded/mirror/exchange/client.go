@@ -8,17 +8,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // HTTPNetwork reaches the handlers of other nodes over HTTPS.
-type HTTPNetwork struct {
-	// Client brings the TLS identity. It must have no timeout for whole requests.
-	Client *http.Client
-}
+type HTTPNetwork struct{ mux *mux }
+
+// NewHTTPNetwork makes a network of a client that brings the TLS identity and has no
+// timeout for whole requests. Close must be called.
+func NewHTTPNetwork(client *http.Client) HTTPNetwork { return HTTPNetwork{newMux(client)} }
+
+// Close ends the connections to other nodes.
+func (h HTTPNetwork) Close() { h.mux.close() }
 
 // maxTable bounds a table that another node sends, and maxNews one piece of news.
 const (
@@ -98,12 +101,8 @@ func (h HTTPNetwork) do(ctx context.Context, method, node string, d digest.Diges
 	if err != nil {
 		return nil, err
 	}
-	resp, err := h.Client.Do(req)
+	resp, err := h.mux.do(req)
 	if err != nil {
-		var where *url.Error // its text repeats the whole URL
-		if errors.As(err, &where) {
-			err = where.Err
-		}
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {

@@ -119,6 +119,7 @@ type Sink interface {
 // called once at a time for a blob. ErrUnknown means that a tracker does not have
 // the blob or does not cut it, nothing having been made.
 func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error {
+	begun := time.Now()
 	table, from, err := x.findTable(ctx, d)
 	if err != nil {
 		return err
@@ -139,6 +140,7 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 		return err
 	}
 	x.tables.keep(d, table)
+	x.log.Debug("a blob came in pieces", "digest", d, "bytes", table.Size, "took", time.Since(begun).Round(time.Millisecond), "tally", f.tally)
 	return into.Keep()
 }
 

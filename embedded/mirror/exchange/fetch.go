@@ -34,6 +34,7 @@ type fetch struct {
 	gained   time.Time     // when the last bytes came
 	alone    time.Time     // since when nobody but a tracker has what is missing; zero: somebody does
 	fatal    error
+	tally    tally
 	lastFail error // of a node, for the message
 }
 
@@ -130,3 +131,6 @@ func (f *fetch) participants() []string {
 	}
 	return shuffled(f.x.o.Nodes())
 }
+
+// tally counts how the flights of a fetch ended, for the log.
+type tally struct{ Tracker, Peers, Twice, Busy, Enough, Failed, Slow int }

@@ -70,6 +70,9 @@ func (f *fetch) reviewFlights(now time.Time) {
 	for fl := range f.flights {
 		fl.slow = fl.crawls && (fl.rate == 0 || 4*fl.rate < mean)
 		fl.peer.slow = fl.peer.slow || fl.slow
+		if fl.slow {
+			f.tally.Slow++
+		}
 		if fl.stalled(now) {
 			fl.cancel()
 		}
@@ -167,14 +170,22 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrDigest):
 		f.fatal = err
 	case fresh:
+		if p.tracker {
+			f.tally.Tracker++
+		} else {
+			f.tally.Peers++
+		}
 		f.gained = now
 		f.typical += (now.Sub(fl.began) - f.typical) / 4
 		p.strikes, p.slow = 0, fl.slow
 		f.callOff(fl.piece)
 	case err == nil: // another was quicker
+		f.tally.Twice++
 	case errors.Is(err, ErrBusy):
+		f.tally.Busy++
 		p.pauseFor(now, busyRest)
 	case errors.Is(err, ErrEnough):
+		f.tally.Enough++
 		p.pauseFor(now, enoughRest)
 	case errors.Is(err, context.Canceled) && !fl.stalled(now):
 	case errors.Is(err, errPiece):
@@ -184,6 +195,7 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 		p.banned = !p.tracker
 		p.strike(now)
 	default:
+		f.tally.Failed++
 		f.x.stats.retries.Add(1)
 		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
 		if errors.Is(err, ErrUnknown) && fl.piece >= 0 && fl.piece < f.part.table.pieces() && !p.tracker {

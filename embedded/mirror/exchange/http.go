@@ -23,9 +23,22 @@ var exchangePath = regexp.MustCompile(`^` + Path + `(sha256:[0-9a-f]{64})(?:/(jo
 // maxAsk bounds the body of a question.
 const maxAsk = 64 << 10
 
-// Handler answers other nodes. from names the one that asks by its address and
-// port, for the others; who may ask at all is for the caller to see to.
-func (x *Exchange) Handler(from func(*http.Request) string) http.Handler {
+// Handler answers other nodes. admit lets only nodes through, and looks at each
+// request, also at those on a connection that stands for long. from names the one
+// that asks by its address and port, for the others.
+func (x *Exchange) Handler(admit func(http.Handler) http.Handler, from func(*http.Request) string) http.Handler {
+	return admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := x.answer(from(r))
+		if r.URL.Path == muxPath {
+			serveMux(w, r, admit(answer))
+			return
+		}
+		answer.ServeHTTP(w, r)
+	}))
+}
+
+// answer returns the handler for a node.
+func (x *Exchange) answer(from string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := exchangePath.FindStringSubmatch(r.URL.Path)
 		if f == nil {
@@ -37,9 +50,9 @@ func (x *Exchange) Handler(from func(*http.Request) string) http.Handler {
 		case [2]string{http.MethodGet, ""}:
 			x.serveTable(w, d)
 		case [2]string{http.MethodPost, "join"}:
-			_ = json.NewEncoder(w).Encode(News{Nodes: x.Join(from(r), d)})
+			_ = json.NewEncoder(w).Encode(News{Nodes: x.Join(from, d)})
 		case [2]string{http.MethodGet, "news"}:
-			x.serveNews(w, r, from(r), d)
+			x.serveNews(w, r, from, d)
 		case [2]string{http.MethodPost, "take"}:
 			x.servePiece(w, r, d)
 		default:

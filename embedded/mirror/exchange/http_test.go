@@ -64,20 +64,28 @@ func newSite(t testing.TB, o Options) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if before := s.before.Load(); before != nil && (*before)(w, r) {
-			return
-		}
-		s.Handler(func(r *http.Request) string { return r.Header.Get("Node") }).ServeHTTP(w, r)
+		s.Handler(s.admit, func(r *http.Request) string { return r.Header.Get("Node") }).ServeHTTP(w, r)
 	}))
 	s.srv.StartTLS()
 	t.Cleanup(s.srv.Close)
 	s.addr = s.srv.Listener.Addr().String()
 	client := &http.Client{Transport: named{s.srv.Client().Transport, s.addr}}
 	t.Cleanup(client.CloseIdleConnections)
-	o.Store, o.Self, o.Network = s, s.addr, HTTPNetwork{client}
+	network := NewHTTPNetwork(client)
+	t.Cleanup(network.Close)
+	o.Store, o.Self, o.Network = s, s.addr, network
 	s.Exchange = New(o, slog.New(slog.DiscardHandler))
 	s.minSize = 1 << 10
 	return s
+}
+
+// admit lets everybody in, and what is spoiled get in the way.
+func (s *site) admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if before := s.before.Load(); before == nil || !(*before)(w, r) {
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // named says who asks: all these nodes have one address.

@@ -1,6 +1,8 @@
 // Command tiny is a container that costs next to nothing: it says which image it
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
-// once, as a spider does that is done or that crashes.
+// once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
+// so many MiB of memory first. Called with the word health it is its own health
+// check, which fails where TINY_SICK says why.
 package main
 
 import (
@@ -12,18 +14,39 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "health" {
+		os.Exit(health())
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 	host, _ := os.Hostname()
 	fmt.Printf("tiny from %s on %s\n", os.Getenv("IMAGE"), host)
-	if text, ok := os.LookupEnv("TINY_EXIT"); ok {
-		code, err := strconv.Atoi(text)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "tiny: TINY_EXIT is no number:", text)
-			code = 2
-		}
-		os.Exit(code)
+	eaten := make([]byte, number("TINY_EAT")<<20)
+	for i := 0; i < len(eaten); i += os.Getpagesize() {
+		eaten[i] = 1
+	}
+	if _, ends := os.LookupEnv("TINY_EXIT"); ends {
+		os.Exit(number("TINY_EXIT"))
 	}
 	<-stop
 	fmt.Println("tiny: asked to stop")
+}
+
+func health() int {
+	if why := os.Getenv("TINY_SICK"); why != "" {
+		fmt.Println(why)
+		return 1
+	}
+	return 0
+}
+
+// number is what a variable says, 0 where it is not there.
+func number(name string) int {
+	text, there := os.LookupEnv(name)
+	n, err := strconv.Atoi(text)
+	if there && err != nil {
+		fmt.Fprintf(os.Stderr, "tiny: %s is no number: %s\n", name, text)
+		os.Exit(2)
+	}
+	return n
 }

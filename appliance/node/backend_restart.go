@@ -1,0 +1,51 @@
+package node
+
+import (
+	"context"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+)
+
+// Restart is a deploy of what runs, and nothing that a history would tell.
+func (b *backend) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
+	if b.deploys == nil {
+		return b.onlyOn("what brings images to the nodes")
+	}
+	svc, d, err := b.toRestart(ctx, service)
+	if err != nil {
+		return err
+	}
+	d.At = func(string) error { return nil }
+	see := serial(fn)
+	return b.report(svc.Name, see, func(emit rollout.Emit) (rollout.Summary, error) {
+		sum, err := b.runner.Deploy(ctx, svc, d, emit)
+		b.lastWords(ctx, svc.Name, err, see)
+		return sum, err
+	})
+}
+
+func (b *backend) toRestart(ctx context.Context, service string) (*fleet.Service, rollout.Deploy, error) {
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return nil, rollout.Deploy{}, b.explain(err)
+	}
+	svc, err := findService(services, service)
+	if err != nil {
+		return nil, rollout.Deploy{}, err
+	}
+	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
+	d.Change.Restart = true
+	return &svc, d, err
+}
+
+// RestartPlan says what Restart would do.
+func (b *backend) RestartPlan(ctx context.Context, service string) (api.Plan, error) {
+	svc, d, err := b.toRestart(ctx, service)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	f, err := b.runner.PlanDeploy(ctx, svc, d, "")
+	return api.Plan{Service: svc.Name, Steps: f.Steps}, b.explain(err)
+}

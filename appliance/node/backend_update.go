@@ -1,0 +1,60 @@
+package node
+
+import (
+	"context"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+)
+
+// Update is a deploy of another image, or stops all replicas first.
+func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
+	svc, err := b.toUpdate(ctx, req)
+	switch {
+	case err != nil:
+		return err
+	case b.deploys == nil && req.StopFirstAll:
+		return b.onlyOn("what brings images to the nodes")
+	case b.deploys == nil:
+		return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
+			return b.runner.Update(ctx, svc, req.Image, e)
+		})
+	case !req.StopFirstAll:
+		return b.deployAs(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, history.Entry{Kind: history.KindUpdate}, fn)
+	}
+	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
+	if err != nil {
+		return err
+	}
+	return b.report(svc.Name, serial(fn), func(emit rollout.Emit) (rollout.Summary, error) {
+		return b.deploys.run(ctx, history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}, d, func(d rollout.Deploy) (rollout.Summary, error) {
+			return b.runner.UpdateStopped(ctx, svc, d, emit)
+		})
+	})
+}
+
+// UpdatePlan says what Update would do.
+func (b *backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
+	svc, err := b.toUpdate(ctx, req)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
+	switch {
+	case err != nil:
+		return api.Plan{}, err
+	case req.StopFirstAll:
+		return b.forecast(svc.Name)(b.runner.PlanUpdateStopped(ctx, svc, d))
+	}
+	return b.forecast(svc.Name)(b.runner.PlanDeploy(ctx, &svc, d, ""))
+}
+
+func (b *backend) toUpdate(ctx context.Context, req api.UpdateRequest) (fleet.Service, error) {
+	services, err := b.engine.Services(ctx)
+	if err != nil {
+		return fleet.Service{}, b.explain(err)
+	}
+	return findService(services, req.Service)
+}

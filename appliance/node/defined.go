@@ -1,0 +1,62 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// errNotBuilt is of a service with `build:` that has no image yet: crawlbox builds
+// when it is told to, and not by itself when it starts.
+var errNotBuilt = errors.New("not deployed yet")
+
+// imageOf is the image that a service of the config file is to run, with its digest:
+// the one that its definition names, or the one that was built for it last.
+func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (string, error) {
+	if svc.Compose.Build == nil {
+		digest, err := r.engine.Digest(ctx, svc.Compose.Image)
+		// A service with an image that nobody pushed would start later, by its tag,
+		// with whatever each node finds under it then.
+		if errors.Is(err, swarm.ErrNoImage) {
+			return "", fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)
+		}
+		return svc.Compose.Image + "@" + digest, err
+	}
+	if now != nil && now.Managed && now.Digest != "" && r.builtFor(svc, now.Image) {
+		return now.Image + "@" + now.Digest, nil
+	}
+	if last := r.past.lastGood(svc.Name); last != nil && r.builtFor(svc, last.Image) {
+		return last.Image, nil
+	}
+	return "", fmt.Errorf("%w: run `crawlbox deploy %s`", errNotBuilt, svc.Name)
+}
+
+// builtFor says whether an image was built for a service.
+func (r *reconciler) builtFor(svc configs.Service, image string) bool {
+	b, _ := svc.Build()
+	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", r.config().Registry.Port, b.Repository))
+}
+
+// definedDeploy is the deploy that brings a service to its definition.
+func definedDeploy(svc configs.Service, image string) rollout.Deploy {
+	policy, said := swarm.DefinedPolicy(svc)
+	share := rollout.ShareOf(policy.Parallelism)
+	if svc.Mode() == configs.ModeReplicated && !said {
+		share = rollout.DefaultShare
+	}
+	constraints := []string{}
+	if d := svc.Compose.Deploy; d != nil {
+		constraints = append(constraints, d.Placement.Constraints...)
+	}
+	return rollout.Deploy{
+		Service: svc.Name, Share: share,
+		Stage:  rollout.StagePolicy{Quorum: rollout.ShareOf(0), Timeout: defaultStageTimeout},
+		Change: swarm.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
+	}
+}

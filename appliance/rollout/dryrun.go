@@ -1,0 +1,133 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// Unchanged is the action of a service that is as it shall be.
+const Unchanged Action = "unchanged"
+
+// Forecast is what a change of a service would do.
+type Forecast struct {
+	Action  Action
+	Changes []string // keys of the definition, such as environment.QUEUE
+	Steps   []string // for people, a line each
+}
+
+// PlanDeploy says what Deploy would do. built is what is done before, in a line,
+// where the image is not made yet, so that its digest is not known.
+func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, built string) (Forecast, error) {
+	if built == "" {
+		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	}
+	nodes, err := r.mayRun(ctx, svc, d)
+	if err != nil {
+		return Forecast{}, err
+	}
+	f := Forecast{Action: Create}
+	if svc != nil {
+		f.Action = Replace
+		if f.Changes, err = r.cluster.Changes(ctx, svc.ID, d.Change); err != nil {
+			return f, err
+		}
+		if len(f.Changes) == 0 && built == "" {
+			return Forecast{Action: Unchanged, Steps: []string{fmt.Sprintf("service %s is so already: nothing to do", svc.Name)}}, nil
+		}
+	}
+	if built != "" {
+		f.Steps = append(f.Steps, built)
+	}
+	f.Steps = append(f.Steps, d.stageStep(len(nodes)), d.flipStep(svc))
+	if svc == nil || !svc.IsJob() {
+		f.Steps = append(f.Steps, d.watchStep(svc))
+	}
+	return f, nil
+}
+
+// shortImage is an image with the beginning of its digest, as people compare it.
+func shortImage(pinned string) string {
+	name, digest, _ := strings.Cut(pinned, "@")
+	if hex := strings.TrimPrefix(digest, "sha256:"); len(hex) > 12 {
+		return name + " (" + hex[:12] + ")"
+	}
+	return name
+}
+
+func (d Deploy) stageStep(nodes int) string {
+	stage := fmt.Sprintf("stage: bring %s onto %s", shortImage(d.Change.Image), many(nodes, "node"))
+	within := strings.TrimSuffix(d.Stage.Timeout.String(), "m0s") // 5, of 5m0s
+	if within != d.Stage.Timeout.String() {
+		within += "m"
+	}
+	if d.Stage.Quorum.Least(100) == 100 {
+		return stage + " within " + within
+	}
+	return fmt.Sprintf("%s, %s of them within %s", stage, d.Stage.Quorum, within)
+}
+
+func (d Deploy) flipStep(svc *fleet.Service) string {
+	if svc == nil {
+		n := d.replicas(fleet.Service{Desired: 1})
+		return fmt.Sprintf("flip: create service %s with %s", d.Service, many(n, "replica"))
+	}
+	n := d.replicas(*svc)
+	if d.Change.Restart {
+		return fmt.Sprintf("flip: replace the replicas of service %s, %s of %d at a time", svc.Name, d.Share, n)
+	}
+	flip := fmt.Sprintf("flip: change service %s, %s of %s at a time", svc.Name, d.Share, many(n, "replica"))
+	if n != svc.Desired {
+		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
+	}
+	return flip
+}
+
+func (d Deploy) watchStep(svc *fleet.Service) string {
+	p := d.Change.Update
+	watch := fmt.Sprintf("watch: until all have run for %s", cmp.Or(p.Monitor, swarm.DefaultMonitor))
+	switch {
+	case svc == nil:
+		return watch
+	case p.FailureRatio > 0:
+		return watch + fmt.Sprintf("; back to %s if more than %.0f%% fail", svc.Image, 100*p.FailureRatio)
+	}
+	return watch + fmt.Sprintf("; back to %s if one fails", svc.Image)
+}
+
+// PlanUpdateStopped says what UpdateStopped would do.
+func (r *Runner) PlanUpdateStopped(ctx context.Context, svc fleet.Service, d Deploy) (Forecast, error) {
+	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	nodes, err := r.mayRun(ctx, &svc, d)
+	n := stoppedReplicas(svc)
+	return Forecast{Action: Replace, Changes: []string{"image"}, Steps: []string{
+		d.stageStep(len(nodes)),
+		fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired),
+		fmt.Sprintf("start: %s of %s", many(n, "replica"), shortImage(d.Change.Image)),
+	}}, err
+}
+
+// PlanScale says what a change of a service's replicas would do.
+func PlanScale(svc fleet.Service, replicas int) string {
+	switch n := replicas - svc.Desired; {
+	case n == 0:
+		return fmt.Sprintf("service %s has %s already: nothing to do", svc.Name, many(replicas, "replica"))
+	case replicas == 0:
+		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
+	case n < 0:
+		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired, many(replicas, "replica"), -n)
+	default:
+		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired, many(replicas, "replica"), n)
+	}
+}
+
+func many(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,170 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// Bounds of following a change. They say when nothing moves any more, not how
+// long a change may take.
+const (
+	stallFailing = 45 * time.Second // with tasks that fail
+	stallQuiet   = 5 * time.Minute  // without a word from Swarm
+	awayPoll     = time.Second      // between two tries to reach the engine
+	updateBegins = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
+)
+
+// pursuit is a change that is followed.
+type pursuit struct {
+	*Runner
+	svc    fleet.Service // as it was before
+	goal   Goal
+	causes *inquest
+	nudged []string // tasks that Swarm does not wait for any more
+
+	begun, seen time.Time // when it was first and last looked at
+	moved       time.Time // when something moved last
+	last        Progress  // what it was then
+	good        time.Time // since when all is as wanted; zero: it is not
+}
+
+// follow polls until the goal is true, the change has failed or stalls.
+func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
+	now := time.Now()
+	f := &pursuit{Runner: r, svc: svc, goal: g, causes: newInquest(r.agents, g.Start), begun: now, seen: now, moved: now}
+	for {
+		svc, nodes, tasks, err := r.look(ctx, svc.ID)
+		wait := pollInterval(len(tasks))
+		switch {
+		case err == nil:
+			tasks = f.causes.look(ctx, nodes, tasks, g)
+			p := f.assess(svc, nodes, tasks)
+			emit(step, p)
+			if err := f.judge(ctx, svc, nodes, tasks, p); err != nil {
+				return Summary{}, err
+			}
+			if f.reached(p) {
+				s := summarize(before, tasks, fleet.Snapshot{Nodes: nodes}.NodeName)
+				s.Took = time.Since(begun)
+				return s, nil
+			}
+		case ctx.Err() != nil || time.Since(f.seen) >= g.Patience:
+			return Summary{}, err
+		default:
+			wait = awayPoll
+		}
+		if err := pause(ctx, wait); err != nil {
+			return Summary{}, err
+		}
+	}
+}
+
+func (f *pursuit) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task) Progress {
+	f.seen = time.Now()
+	p := Assess(svc, nodes, tasks, f.goal)
+	if f.goal.Replaced && !begins(f.svc, svc) && time.Since(f.begun) < updateBegins {
+		p.Done = false // what looks done is the version before
+	}
+	if p.Running != f.last.Running || p.Stopping != f.last.Stopping {
+		f.moved, f.last = time.Now(), p
+	}
+	return p
+}
+
+// judge returns an error that ends the change.
+func (f *pursuit) judge(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p Progress) error {
+	if err := rolledBack(f.svc, svc, p); err != nil {
+		return err
+	}
+	g := f.goal
+	// Swarm waits for late ones without a bound, whatever it is told.
+	if g.Limit > 0 && !g.BySwarm && p.Failures >= g.Limit || f.causes.late > 0 {
+		return &failingError{failureOf(f.svc.Name, p)}
+	}
+	if g.Limit > 0 && updating(svc) {
+		if err := f.unstick(ctx, svc, stuck(nodes, tasks, g), p); err != nil {
+			return err
+		}
+	}
+	if p.Done {
+		return nil
+	}
+	return stalled(f.svc.Name, p, time.Since(f.moved), max(stallQuiet, g.Quiet))
+}
+
+// unstick has Swarm go on that waits for tasks on lost nodes.
+func (f *pursuit) unstick(ctx context.Context, svc *fleet.Service, tasks []string, p Progress) error {
+	tasks = slices.DeleteFunc(tasks, func(id string) bool { return slices.Contains(f.nudged, id) })
+	if len(tasks) == 0 {
+		return nil
+	}
+	if svc.Update != "updating" { // Swarm is on its way back, and would not come to an end either
+		bad := failureOf(svc.Name, p)
+		bad.cause = cmp.Or(bad.cause, svc.Message)
+		return &failingError{bad}
+	}
+	f.log.Info("have Swarm go on with an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", tasks)
+	f.nudged, f.goal.BySwarm = append(f.nudged, tasks...), false
+	return f.cluster.Nudge(ctx, svc.ID)
+}
+
+// reached says whether all has been as wanted for long enough.
+func (f *pursuit) reached(p Progress) bool {
+	switch {
+	case !p.Done:
+		f.good = time.Time{}
+	case f.good.IsZero():
+		f.good = time.Now()
+	}
+	return p.Done && time.Since(f.good) >= f.goal.Hold
+}
+
+// look reads one service; nil is one that is gone, whose tasks remain until
+// their containers are gone too.
+func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.Node, []fleet.Task, error) {
+	nodes, err := r.cluster.Nodes(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	svc, err := r.cluster.Service(ctx, id)
+	if err == nil {
+		tasks, err := r.cluster.Tasks(ctx, id)
+		if !errors.Is(err, swarm.ErrNotFound) {
+			return &svc, nodes, tasks, err
+		}
+	} else if !errors.Is(err, swarm.ErrNotFound) {
+		return nil, nil, nil, err
+	}
+	// Swarm does not list the tasks of a service that it does not know.
+	tasks, err := r.cluster.Tasks(ctx, "")
+	tasks = slices.DeleteFunc(tasks, func(t fleet.Task) bool { return t.ServiceID != id })
+	return nil, nodes, tasks, err
+}
+
+func on(node string) string {
+	if node == "" {
+		return ""
+	}
+	return " (on " + node + ")"
+}
+
+// pollInterval keeps the manager's work for following a change small beside
+// the change itself.
+func pollInterval(tasks int) time.Duration {
+	return min(150*time.Millisecond+time.Duration(tasks)*time.Millisecond, time.Second)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

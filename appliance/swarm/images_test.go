@@ -1,0 +1,24 @@
+package swarm
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/docker/docker/api/types/image"
+)
+
+func TestDigestsOf(t *testing.T) {
+	t.Parallel()
+	got := digestsOf([]image.Summary{
+		{RepoDigests: []string{"localhost:8003/spider@sha256:b", "10.0.0.1:8003/spider@sha256:b"}},
+		{RepoDigests: []string{"<none>@<none>"}},
+		{RepoTags: []string{"built:1"}},
+		{RepoDigests: []string{"python@sha256:a"}},
+	})
+	if want := []string{"sha256:a", "sha256:b"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := digestsOf(nil); got == nil || len(got) != 0 {
+		t.Errorf("an engine without images gives %#v", got)
+	}
+}

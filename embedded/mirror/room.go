@@ -1,0 +1,120 @@
+package mirror
+
+import (
+	"container/list"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reserve makes room for size bytes, or says that there is none.
+func (c *cache) reserve(size int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if size > c.limit || !c.makeRoom(size) {
+		return false
+	}
+	c.used += size
+	return true
+}
+
+func (c *cache) unreserve(size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used -= size
+}
+
+// fit evicts what is over the limit: it may be lower than last time.
+func (c *cache) fit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.makeRoom(0)
+}
+
+// makeRoom evicts until size more bytes fit the limit and the disk. It evicts
+// nothing where that would not be enough.
+func (c *cache) makeRoom(size int64) bool {
+	if free := c.evictable(); c.used-free+size > c.limit || !c.diskHas(size-free) {
+		return false
+	}
+	for c.used+size > c.limit || !c.diskHas(size) {
+		el := c.leastWanted()
+		if el == nil {
+			return false
+		}
+		c.evict(el)
+	}
+	return true
+}
+
+func (c *cache) evictable() (bytes int64) {
+	for _, el := range c.entries {
+		if ent := el.Value.(*entry); ent.readers == 0 {
+			bytes += ent.size
+		}
+	}
+	return bytes
+}
+
+// leastWanted is what goes first: of what no pinned image needs that which was used
+// longest ago, then the same of the oldest pinned image; nil if all is being read.
+func (c *cache) leastWanted() (least *list.Element) {
+	ranks, lowest := *c.ranks.Load(), math.MaxInt
+	for el := c.recent.Back(); el != nil && lowest > 0; el = el.Prev() {
+		ent := el.Value.(*entry)
+		if rank := ranks[ent.key.digest]; ent.readers == 0 && rank < lowest {
+			least, lowest = el, rank
+		}
+	}
+	return least
+}
+
+func (c *cache) evict(el *list.Element) {
+	ent := el.Value.(*entry)
+	if (*c.ranks.Load())[ent.key.digest] > 0 {
+		c.log.Warn("mirror drops a part of a pinned image, as nothing else is left to make room; raise mirror.max_size, or free the disk",
+			"digest", ent.key.digest, "bytes", ent.size)
+	}
+	c.remove(el)
+	c.evicted++
+}
+
+// diskHas reports whether size bytes fit. Where nobody can tell, writing will.
+func (c *cache) diskHas(size int64) bool {
+	var st unix.Statfs_t
+	if size <= 0 || unix.Statfs(c.dir, &st) != nil {
+		return true
+	}
+	return int64(st.Bavail)*st.Bsize-size >= c.minFree
+}
+
+// create makes a file to be committed or removed.
+func (c *cache) create() (*os.File, error) { return os.CreateTemp(c.tmpDir(), "") }
+
+// commit keeps a file from create, complete and checked, whose size was
+// reserved. The file must survive a power cut before its name says that it is
+// whole. The entry is held for the caller, who calls release.
+func (c *cache) commit(f *os.File, k key, size int64) (*entry, error) {
+	path := c.path(k)
+	now := time.Now() // the kernel's own times are coarser, open's would overtake them
+	_ = os.Chtimes(f.Name(), now, now)
+	if err := errors.Join(f.Sync(), os.MkdirAll(filepath.Dir(path), 0o700)); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.entries[k]; old != nil { // replaced by the rename
+		c.used -= c.recent.Remove(old).(*entry).size
+	}
+	ent := &entry{key: k, path: path, size: size, readers: 1}
+	ent.sound.Store(true)
+	c.entries[k] = c.recent.PushFront(ent)
+	return ent, nil
+}

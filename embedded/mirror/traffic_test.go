@@ -1,0 +1,104 @@
+package mirror
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+)
+
+// memory is an exchange.Store.
+type memory map[digest.Digest][]byte
+
+type memoryBlob struct {
+	*bytes.Reader
+}
+
+func (memoryBlob) Close() error { return nil }
+
+// Open implements exchange.Store.
+func (m memory) Open(d digest.Digest) (exchange.Blob, bool) {
+	content, ok := m[d]
+	return memoryBlob{bytes.NewReader(content)}, ok
+}
+
+// add makes the layers of an image known and returns the sizes of those that are
+// new.
+func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		d, err := l.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := readAll(t, r)
+		r.Close()
+		if m[digest.Digest(d.String())] == nil {
+			bytes += int64(len(content))
+		}
+		m[digest.Digest(d.String())] = content
+	}
+	return bytes
+}
+
+// tracker serves the pieces of what is in a store.
+func tracker(t testing.TB, m memory) (*exchange.Exchange, *exchange.Options) {
+	t.Helper()
+	x := exchange.New(exchange.Options{Store: m}, testLog(t))
+	srv := httptest.NewTLSServer(x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	t.Cleanup(srv.Close)
+	nodes := srv.Client()
+	t.Cleanup(nodes.CloseIdleConnections)
+	addr := srv.Listener.Addr().String()
+	network := exchange.NewHTTPNetwork(nodes)
+	t.Cleanup(network.Close)
+	return x, &exchange.Options{Network: network, Self: "node:1", Trackers: func() []string { return []string{addr} }}
+}
+
+// The next version of an image has the layers of the one before, and one more: only
+// that travels.
+func TestSharedLayers(t *testing.T) {
+	up := startManager(t)
+	first, err := random.Image(600_000, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, _ := above(t, first)
+	have := memory{}
+	sizeFirst, sizeMore := have.add(t, first), have.add(t, second)
+	x, with := tracker(t, have)
+	n := start(t, up.URL, Options{Exchange: with})
+
+	n.pulled(up, "spider:1", first)
+	got := n.Stats()
+	if got.Pieces.FromTrackers != sizeFirst || got.FromCache != 0 {
+		t.Errorf("of the first, %d of %d bytes came in pieces and %d from the cache", got.Pieces.FromTrackers, sizeFirst, got.FromCache)
+	}
+	n.stop() // the cache outlives it
+	n = start(t, up.URL, Options{Exchange: with, Dir: n.opts.Dir})
+	n.pulled(up, "spider:2", second)
+	got = n.Stats()
+	if got.Pieces.FromTrackers != sizeMore || got.FromCache != sizeFirst {
+		t.Errorf("of the second, %d of %d bytes came in pieces and %d of %d from the cache", got.Pieces.FromTrackers, sizeMore, got.FromCache, sizeFirst)
+	}
+	if got.FromSource > 10_000 { // manifest and config
+		t.Errorf("%d bytes came whole", got.FromSource)
+	}
+	if sent := x.Stats().Sent; sent != sizeFirst+sizeMore {
+		t.Errorf("the manager sent %d bytes, want %d", sent, sizeFirst+sizeMore)
+	}
+}
