@@ -33,7 +33,7 @@ unit:
 
 # The hosts of the lab are real Docker Engines: one package after the other.
 e2e: build
-	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -shuffle=on -p 1 -timeout 20m ./appliance/lab/... ./appliance/e2e/...
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -shuffle=on -p 1 -timeout 30m ./appliance/lab/... ./appliance/e2e/...
 
 # One scenario, such as `make check-Walkthrough`.
 check-%: build
