@@ -22,7 +22,7 @@ func TestPullClients(t *testing.T) {
 	run := func(t *testing.T, args ...string) string {
 		t.Helper()
 		if _, err := exec.LookPath(args[0]); err != nil {
-			t.Skipf("this machine lacks %s: .ci/deps installs it", args[0])
+			t.Fatalf("this machine lacks %s; .ci/deps installs it", args[0])
 		}
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 		var said strings.Builder
