@@ -239,6 +239,7 @@ func (h *heist) knocks() (list []knock) {
 		v2 + "/blobs/uploads/", "/v2/new/blobs/uploads/?from=" + h.image.name + "&mount=" + h.image.blob, "/v2/new/blobs/uploads/00000000-0000-4000-8000-000000000000", "/v2/new/manifests/1",
 		"/token", "/token?service=crawlbox&scope=repository:" + h.image.name + ":pull,push", "/token/../v2/_catalog",
 		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held",
+		"/v1/pieces/mux", "/v1/pieces/" + h.image.blob, "/v1/pieces/" + h.image.blob + "/join", "/v1/pieces/" + h.image.blob + "/news", "/v1/pieces/" + h.image.blob + "/take",
 		"/v1/status", "/v1/nodes", "/v1/token", "/v1/images", "/v1/queue", "/metrics", "/debug/pprof/",
 	}
 	for _, path := range paths {
