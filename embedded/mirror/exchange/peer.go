@@ -23,7 +23,7 @@ const (
 	strangersMost = 10
 	// uselessFor is for how long a peer may have nothing to give before another takes
 	// its place, and knownMost bounds those that wait for one.
-	uselessFor = 300 * time.Millisecond
+	uselessFor = 2 * time.Second
 	knownMost  = 200
 )
 
