@@ -112,12 +112,8 @@ func (h HTTPNetwork) do(ctx context.Context, method, node string, d digest.Diges
 		return nil, err
 	}
 	resp, err := h.client.Do(req)
-	var where *url.Error // its text repeats the whole URL
-	if errors.As(err, &where) {
-		return nil, where.Err
-	}
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
@@ -134,4 +130,13 @@ func (h HTTPNetwork) do(ctx context.Context, method, node string, d digest.Diges
 	default:
 		return nil, fmt.Errorf("it answers %s", resp.Status)
 	}
+}
+
+// withoutURL takes from an error of an http.Client what repeats the whole URL.
+func withoutURL(err error) error {
+	var where *url.Error
+	if errors.As(err, &where) {
+		return where.Err
+	}
+	return err
 }

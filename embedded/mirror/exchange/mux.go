@@ -2,13 +2,11 @@ package exchange
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 )
@@ -65,12 +63,8 @@ func upgrade(ctx context.Context, client *http.Client, node string) (*upgraded, 
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", muxProtocol)
 	resp, err := client.Do(req)
-	var where *url.Error // its text repeats the whole URL
-	if errors.As(err, &where) {
-		return nil, where.Err
-	}
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	stream, ok := resp.Body.(io.ReadWriteCloser)
 	if ok && resp.StatusCode == http.StatusSwitchingProtocols {

@@ -11,7 +11,7 @@ const (
 	randomFirst = 2
 	// aloneFor is after what time without anybody else who has a piece a tracker is
 	// asked urgently.
-	aloneFor = 2 * time.Second
+	aloneFor = 500 * time.Millisecond
 	// endFor is after what time, at least, the last pieces are asked for twice.
 	endFor = 250 * time.Millisecond
 )
