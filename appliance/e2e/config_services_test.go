@@ -236,7 +236,9 @@ func ending(image string) string {
 func (c *cluster) endingIsNoFailure() {
 	c.configure(twoServices("2", "2", 1) + ending("localhost:8003/a:1"))
 	c.awaitComplete("ending", "localhost:8003/a:1", 4)
-	c.version("ending") // waits for the end of the update
+	lab.WaitFor(c, patience, "the end of the change from the config", func() error {
+		return want(fmt.Sprint(c.past("ending")[0].Result), "done")
+	})
 	c.run("update", "ending", "--image", "localhost:8003/late:1")
 	c.awaitComplete("ending", "localhost:8003/late:1", 8) // those of before too
 	if image, _ := at(c.spec("ending"), "TaskTemplate", "ContainerSpec", "Image").(string); !strings.HasPrefix(image, "localhost:8003/late:1@sha256:") {
