@@ -56,7 +56,7 @@ func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
 }
 
 // tracker serves the pieces of what is in a store.
-func tracker(t testing.TB, m memory) (*exchange.Exchange, *exchange.Options) {
+func tracker(t testing.TB, m exchange.Store) (*exchange.Exchange, *exchange.Options) {
 	t.Helper()
 	x := exchange.New(exchange.Options{Store: m}, testLog(t))
 	srv := httptest.NewTLSServer(x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
