@@ -137,7 +137,7 @@ func BenchmarkCPU(b *testing.B) {
 			b.ReportMetric(used.Seconds()/float64(b.N)/size*1e9, "cpu-s/GB")
 		})
 	}
-	if got := n.Stats(); got.Pieces.FromTrackers < size || got.FromSource > 0 {
+	if got := n.Stats(); got.Pieces.FromTrackers < size || got.FromManager > 0 {
 		b.Errorf("the mirror got %+v, want pieces from the manager only", got)
 	}
 }
