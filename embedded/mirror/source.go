@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // Source reaches a registry. Open sends a GET or HEAD for a path such as
@@ -74,9 +75,8 @@ func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method,
 	}
 	req.Header = header.Clone()
 	resp, err := client.Do(req)
-	var where *url.Error // its text repeats the whole URL
-	if errors.As(err, &where) {
-		err = where.Err
+	if err != nil {
+		return nil, exchange.WithoutURL(err)
 	}
-	return resp, err
+	return resp, nil
 }
