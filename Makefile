@@ -9,6 +9,7 @@ LINT     := .cache/bin/golangci-lint
 LINTVER  := v2.15.0
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
 FUZZTIME ?= 60s
+BENCH    ?= .
 
 .PHONY: build demo test unit lint e2e bench fuzz lab-clean deps clean
 
@@ -47,8 +48,9 @@ lint: $(LINT)
 $(LINT):
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTVER)
 
+# All benchmarks, or some, such as `make bench BENCH=Images/20-hosts-20mbit`.
 bench: build
-	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 60m ./...
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -count 1 -timeout 60m ./...
 
 # Every fuzz test of the module, one after the other.
 fuzz:

@@ -21,6 +21,7 @@ import (
 //	ManagerStart   from the command on a fresh engine until the manager is ready
 //	WorkerJoin     from the command until Swarm lists the node as ready
 //	IdleMemory     of a manager with a queue and of a worker, settled
+//	MirrorMemory   of crawlbox while a layer of 1 GB is pulled
 //	Scale          50 to 500 containers on 50 hosts, see bench_scale_test.go
 //
 // Each time is the median of several rounds. The machine carries all hosts at
@@ -163,21 +164,25 @@ func settle(b *testing.B, p *lab.Proc) {
 // memory reads a line of a file of a process in /proc, in MB.
 func memory(b *testing.B, p *lab.Proc, file, key string) float64 {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID(), file))
+	mb, err := readMemory(p, file, key)
 	if err != nil {
 		b.Fatal(err)
 	}
+	return mb
+}
+
+func readMemory(p *lab.Proc, file, key string) (mb float64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID(), file))
+	if err != nil {
+		return 0, err
+	}
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, key+":"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return kib * 1024 / 1e6
+			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
+			return kib * 1024 / 1e6, err
 		}
 	}
-	b.Fatalf("no %s in %s", key, text)
-	return 0
+	return 0, fmt.Errorf("no %s in %s", key, text)
 }
 
 // observer sees the swarm in Docker's own API, past the commands measured.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
@@ -38,6 +39,7 @@ type Manager struct {
 	accounts *access.Accounts
 	registry *registry.Registry
 	pieces   *exchange.Exchange
+	cutter   *cutter
 	queue    *queue.Server
 	redis    *redis.Client
 	gossip   *gossip.Gossip
@@ -123,7 +125,10 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.registry, err = registry.Open(ctx, registry.Options{Dir: m.cfg.RegistryDir(), MinFree: int64(m.cfg.Registry.MinFree)}, m.log)
+	m.registry, err = registry.Open(ctx, registry.Options{
+		Dir: m.cfg.RegistryDir(), MinFree: int64(m.cfg.Registry.MinFree),
+		Uploaded: func(d digest.Digest) { m.cutter.add(d) },
+	}, m.log)
 	if err != nil {
 		return err
 	}
@@ -148,6 +153,7 @@ func (m *Manager) buildMembership() (err error) {
 	pieces := m.exchanging(exchange.HTTPNetwork{}) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
+	m.cutter = newCutter(m.pieces, m.log)
 	m.joins, err = join.NewServer(join.Options{
 		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Managers: m.managers,
 		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
@@ -176,7 +182,10 @@ func (m *Manager) parts() []lifecycle.Part {
 	services := newReconciler(m.deploys, m.cfg, m.opts.Reload)
 	m.deploys.ended = services.again
 	written := services.afterPush(images)
-	parts := []lifecycle.Part{{Name: "registry", Component: m.serveLocal(written)}}
+	parts := []lifecycle.Part{
+		{Name: "pieces", Component: background(m.cutter.run)},
+		{Name: "registry", Component: m.serveLocal(written)},
+	}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
 			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS()}, m.log, m.ground.registry)})

@@ -6,7 +6,7 @@ import "github.com/crawlbox/crawlbox/appliance/api"
 func (w *Worker) traffic() api.Traffic {
 	s := w.mirror.Stats()
 	return api.Traffic{
-		FromManager: s.FromSource + s.Pieces.FromTrackers, FromNodes: s.Pieces.FromPeers, FromCache: s.FromCache,
+		FromManager: s.FromManager + s.Pieces.FromTrackers, FromNodes: s.FromNodes + s.Pieces.FromPeers, FromCache: s.FromCache,
 		Sent: s.Pieces.Sent, BadPieces: s.Pieces.BadPieces, Retries: s.Pieces.Retries,
 	}
 }

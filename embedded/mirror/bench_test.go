@@ -1,11 +1,26 @@
 package mirror
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // BenchmarkPull compares one blob straight from the upstream, through a mirror
@@ -48,4 +63,110 @@ func BenchmarkPull(b *testing.B) {
 func (n *node) forget(d digest.Digest) {
 	n.settled()
 	n.cache.forget(d)
+}
+
+// BenchmarkCPU gives the processor time for a GB that a client gets and throws away:
+//
+//	file-server           from a plain file server
+//	file-server-TLS       the same over TLS
+//	file-server-TLS-kept  the same by a client that checks its digest and writes it to disk
+//	mirror                through a mirror, which has it from a manager over the nodes'
+//	                      TLS, checks pieces and blob, writes it to disk and gives it on
+//	mirror-again          from the mirror's disk
+//
+// Both ends and the client are in this process. Certificates are as those of nodes.
+func BenchmarkCPU(b *testing.B) {
+	const size = 512 << 20
+	have := folder(b.TempDir())
+	d := have.noise(b, size)
+	files := http.FileServer(http.Dir(string(have)))
+	plain, sealed := httptest.NewServer(files), serveTLS(b, files)
+	b.Cleanup(plain.Close)
+	b.Cleanup(http.DefaultClient.CloseIdleConnections)
+	x := exchange.New(exchange.Options{Store: have}, slog.New(slog.DiscardHandler))
+	manager := serveTLS(b, x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	network := exchange.NewHTTPNetwork(manager.Client())
+	b.Cleanup(network.Close)
+	n := startLogged(b, plain.URL, Options{Exchange: &exchange.Options{
+		Network: network, Self: "node:1", Trackers: func() []string { return []string{manager.Listener.Addr().String()} },
+	}}, slog.New(slog.DiscardHandler))
+	if _, err := x.Table(d); err != nil { // as when a blob was pushed
+		b.Fatal(err)
+	}
+	discard := func() io.Writer { return io.Discard }
+	kept := func() io.Writer {
+		file, err := os.Create(filepath.Join(b.TempDir(), "kept"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { file.Close() })
+		return io.MultiWriter(file, d.Verifier())
+	}
+	for _, way := range []struct {
+		name   string
+		client *http.Client
+		url    string
+		to     func() io.Writer
+		before func()
+	}{
+		{"file-server", http.DefaultClient, plain.URL + "/" + d.Encoded(), discard, func() {}},
+		{"file-server-TLS", sealed.Client(), sealed.URL + "/" + d.Encoded(), discard, func() {}},
+		{"file-server-TLS-kept", sealed.Client(), sealed.URL + "/" + d.Encoded(), kept, func() {}},
+		{"mirror", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() { n.forget(d) }},
+		{"mirror-again", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() { n.settled() }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			b.SetBytes(size)
+			var used time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				way.before()
+				begun := cpu(b)
+				b.StartTimer()
+				resp, err := way.client.Get(way.url)
+				if err != nil {
+					b.Fatal(err)
+				}
+				got, err := io.Copy(way.to(), resp.Body)
+				resp.Body.Close()
+				if err != nil || got != size {
+					b.Fatalf("%d bytes, %v", got, err)
+				}
+				used += cpu(b) - begun
+			}
+			b.ReportMetric(used.Seconds()/float64(b.N)/size*1e9, "cpu-s/GB")
+		})
+	}
+	if got := n.Stats(); got.Pieces.FromTrackers < size || got.FromManager > 0 {
+		b.Errorf("the mirror got %+v, want pieces from the manager only", got)
+	}
+}
+
+// serveTLS serves with a certificate as nodes have: ECDSA with P-256.
+func serveTLS(t testing.TB, h http.Handler) *httptest.Server {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(h)
+	srv.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	t.Cleanup(srv.Client().CloseIdleConnections)
+	return srv
+}
+
+// cpu is the processor time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -67,7 +67,9 @@ func startLogged(t testing.TB, base string, o Options, log *slog.Logger) *node {
 	if o.BackOff == 0 {
 		o.BackOff = time.Millisecond
 	}
-	o.Source = &HTTPSource{Client: client(), Bases: func() []string { return []string{base} }}
+	if o.Source == nil {
+		o.Source = &HTTPSource{Client: client(), Bases: func() []string { return []string{base} }}
+	}
 	m, err := Open(o, log)
 	if err != nil {
 		t.Fatal(err)

@@ -100,8 +100,9 @@ type Stats struct {
 	Streamed  int64 // requests passed through without keeping
 	Evicted   int64 // files removed to make room
 
-	FromCache  int64 // bytes sent from disk
-	FromSource int64 // bytes got from the Source
+	FromCache   int64 // bytes sent from disk
+	FromManager int64 // bytes got whole from the registry
+	FromNodes   int64 // bytes got whole from nodes that stood in for it
 	// Pieces tells what came in pieces, and from where.
 	Pieces exchange.Stats
 }
@@ -164,7 +165,7 @@ func (m *Mirror) Stats() Stats {
 	s := m.stats
 	m.mu.Unlock()
 	s.Bytes, s.Files, s.Evicted = m.cache.stats()
-	s.FromSource = m.up.got.Load()
+	s.FromManager, s.FromNodes = m.up.fromManager.Load(), m.up.fromNodes.Load()
 	if m.exchange != nil {
 		s.Pieces = m.exchange.Stats()
 	}

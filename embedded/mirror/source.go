@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // Source reaches a registry. Open sends a GET or HEAD for a path such as
 // /v2/spider/manifests/0.01, which may carry a query, and returns whatever
-// status comes; an error means that no registry answered. It may be called at
-// the same time. The context bounds the body too.
+// status comes; an error means that no registry answered. standIn is set where
+// another node answers in the registry's place. It may be called at the same time.
+// The context bounds the body too.
 type Source interface {
-	Open(ctx context.Context, method, path string, header http.Header) (*http.Response, error)
+	Open(ctx context.Context, method, path string, header http.Header) (resp *http.Response, standIn bool, err error)
 }
 
 // HTTPSource is a Source over HTTP.
@@ -36,28 +38,28 @@ type HTTPSource struct {
 var errUnreachable = errors.New("no manager is reachable")
 
 // Open asks one base URL after another.
-func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.Header) (*http.Response, error) {
+func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.Header) (resp *http.Response, standIn bool, err error) {
 	failed := errUnreachable
 	for _, base := range s.Bases() {
 		resp, err := s.ask(ctx, s.Client, base, method, path, header)
 		if err == nil {
-			return resp, nil
+			return resp, false, nil
 		}
 		failed = fmt.Errorf("%w; %s: %w", failed, base, err)
 		if ctx.Err() != nil {
-			return nil, failed
+			return nil, false, failed
 		}
 	}
 	if s.Others != nil && byDigest(path) {
 		for _, base := range s.Others() {
 			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil && resp.StatusCode < http.StatusMultipleChoices {
-				return resp, nil
+				return resp, true, nil
 			} else if err == nil {
 				resp.Body.Close()
 			}
 		}
 	}
-	return nil, failed
+	return nil, false, failed
 }
 
 // byDigest says whether a path names its content, so that it does not matter who
@@ -73,9 +75,8 @@ func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method,
 	}
 	req.Header = header.Clone()
 	resp, err := client.Do(req)
-	var where *url.Error // its text repeats the whole URL
-	if errors.As(err, &where) {
-		err = where.Err
+	if err != nil {
+		return nil, exchange.WithoutURL(err)
 	}
-	return resp, err
+	return resp, nil
 }

@@ -56,7 +56,7 @@ func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
 }
 
 // tracker serves the pieces of what is in a store.
-func tracker(t testing.TB, m memory) (*exchange.Exchange, *exchange.Options) {
+func tracker(t testing.TB, m exchange.Store) (*exchange.Exchange, *exchange.Options) {
 	t.Helper()
 	x := exchange.New(exchange.Options{Store: m}, testLog(t))
 	srv := httptest.NewTLSServer(x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
@@ -95,10 +95,39 @@ func TestSharedLayers(t *testing.T) {
 	if got.Pieces.FromTrackers != sizeMore || got.FromCache != sizeFirst {
 		t.Errorf("of the second, %d of %d bytes came in pieces and %d of %d from the cache", got.Pieces.FromTrackers, sizeMore, got.FromCache, sizeFirst)
 	}
-	if got.FromSource > 10_000 { // manifest and config
-		t.Errorf("%d bytes came whole", got.FromSource)
+	if got.FromManager == 0 || got.FromManager > 10_000 || got.FromNodes != 0 { // manifest and config
+		t.Errorf("%d bytes came whole from the manager, %d from nodes", got.FromManager, got.FromNodes)
 	}
 	if sent := x.Stats().Sent; sent != sizeFirst+sizeMore {
 		t.Errorf("the manager sent %d bytes, want %d", sent, sizeFirst+sizeMore)
+	}
+}
+
+// With the manager away another node stands in for it, and is not taken for it.
+func TestTraffic_StandIn(t *testing.T) {
+	up := startManager(t)
+	img, d := image(t)
+	up.push(t, "spider:1", img)
+	first := start(t, up.URL, Options{})
+	if err := pull(first.addr, "spider@"+d.String()); err != nil {
+		t.Fatal(err)
+	}
+	first.settled()
+	if got := first.Stats(); got.FromManager < 300_000 || got.FromNodes != 0 {
+		t.Errorf("the first got %d bytes from the manager and %d from nodes", got.FromManager, got.FromNodes)
+	}
+	kept := httptest.NewServer(first.Kept())
+	t.Cleanup(kept.Close)
+	up.away.Store(true)
+
+	second := start(t, up.URL, Options{Source: &HTTPSource{
+		Client: client(), Bases: func() []string { return []string{up.URL} },
+		OthersClient: client(), Others: func() []string { return []string{kept.URL} },
+	}})
+	if err := pull(second.addr, "spider@"+d.String()); err != nil {
+		t.Fatal(err)
+	}
+	if got := second.settled(); got.FromManager != 0 || got.FromNodes < 300_000 {
+		t.Errorf("the second got %d bytes from the manager and %d from nodes", got.FromManager, got.FromNodes)
 	}
 }

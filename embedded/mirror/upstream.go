@@ -41,7 +41,9 @@ func (e *statusError) final() bool {
 type upstream struct {
 	source Source
 	stall  time.Duration
-	got    atomic.Int64 // bytes
+
+	// Bytes got from the registry itself, and from nodes that stood in for it.
+	fromManager, fromNodes atomic.Int64
 }
 
 // do sends a request. Statuses below 400 are success, the others a
@@ -50,13 +52,17 @@ func (u *upstream) do(ctx context.Context, method, path string, header http.Head
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(u.stall, func() { cancel(errStalled) })
 	stop := func() { timer.Stop(); cancel(nil) }
-	resp, err := u.source.Open(ctx, method, path, header)
+	resp, standIn, err := u.source.Open(ctx, method, path, header)
 	if err != nil {
 		stop()
 		return nil, causeOf(ctx, err)
 	}
 	timer.Stop()
-	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, timer: timer, stall: u.stall, stop: stop, got: &u.got}
+	got := &u.fromManager
+	if standIn {
+		got = &u.fromNodes
+	}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, timer: timer, stall: u.stall, stop: stop, got: got}
 	if resp.StatusCode < http.StatusBadRequest {
 		return resp, nil
 	}

@@ -21,6 +21,8 @@ var contentPath = regexp.MustCompile(`^/v2/(.+)/(blobs|manifests)/([^/]+)`)
 // knows the images that were removed on purpose. Both last as long as the
 // process.
 type pushes struct {
+	uploaded func(digest.Digest) // is told of each blob that a push has brought
+
 	mu      sync.Mutex
 	repos   map[string]*pushState
 	removed []removal
@@ -51,8 +53,15 @@ func (p *pushes) watch(req *http.Request, now func() time.Time) (ended func(stat
 	}
 	query := req.URL.Query()
 	s := p.begin(f[1], now(), f[3], query.Get("mount"), query.Get("digest"))
+	brought := digest.Digest("")
+	if f[2] == "blobs" && f[3] == "uploads" {
+		brought = digest.Digest(query.Get("digest"))
+	}
 	named := req.Method == http.MethodPut && f[2] == "manifests" && !strings.Contains(f[3], ":")
 	return func(status int) {
+		if brought.Validate() == nil && status == http.StatusCreated {
+			p.uploaded(brought)
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		s.requests--

@@ -12,6 +12,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"github.com/opencontainers/go-digest"
 )
 
 // Defaults of Options.
@@ -31,6 +32,9 @@ type Options struct {
 	// there. 0 means DefaultGrace; negative means none: a push that overlaps a
 	// collection may then fail, but one that succeeded is whole.
 	Grace time.Duration
+	// Uploaded is told of each blob that a push has brought, once it can be opened,
+	// and before the push goes on: it must not wait. nil means that nobody is told.
+	Uploaded func(d digest.Digest)
 	// Clock tells the time; time.Now if nil.
 	Clock func() time.Time
 }
@@ -46,6 +50,9 @@ func (o Options) withDefaults() Options {
 	o.Grace = max(o.Grace, 0)
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Uploaded == nil {
+		o.Uploaded = func(digest.Digest) {}
 	}
 	return o
 }
@@ -92,7 +99,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 		log:        log,
 		unlock:     unlock,
 		touch:      new(sync.RWMutex),
-		pushes:     pushes{repos: map[string]*pushState{}},
+		pushes:     pushes{repos: map[string]*pushState{}, uploaded: o.Uploaded},
 		collecting: make(chan struct{}, 1),
 	}
 	if err := r.start(ctx); err != nil {

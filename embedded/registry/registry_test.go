@@ -437,6 +437,43 @@ func TestAPI(t *testing.T) {
 	}
 }
 
+// TestUploaded is told of each blob once, when it is there.
+func TestUploaded(t *testing.T) {
+	var mu sync.Mutex
+	var told []string
+	var h *host
+	h = start(t, Options{Uploaded: func(d digest.Digest) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, d.String())
+		if b, err := h.OpenBlob(d); err != nil {
+			t.Error(err)
+		} else {
+			b.Close()
+		}
+	}})
+	img := image(t, 2)
+	h.push("spider:0.01", img)
+	h.push("spider:0.02", img) // has all already
+	manifest, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{manifest.Config.Digest.String(), manifest.Layers[0].Digest.String(), manifest.Layers[1].Digest.String()}
+
+	upload := h.do(http.MethodPost, "/v2/spider/blobs/uploads/", nil).Header.Get("Location")
+	if resp := h.do(http.MethodPut, upload+"&digest="+digest.FromString("other").String(), strings.NewReader("blob")); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a wrong digest: %s", resp.Status)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(told)
+	slices.Sort(want)
+	if !slices.Equal(told, want) {
+		t.Errorf("told of %v, want %v", told, want)
+	}
+}
+
 func TestNewApp_BadConfigIsAnError(t *testing.T) {
 	if _, err := newApp("secret", nil); err == nil {
 		t.Error("newApp accepted a missing driver")

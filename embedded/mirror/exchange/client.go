@@ -113,7 +113,7 @@ func (h HTTPNetwork) do(ctx context.Context, method, node string, d digest.Diges
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, WithoutURL(err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
@@ -132,8 +132,8 @@ func (h HTTPNetwork) do(ctx context.Context, method, node string, d digest.Diges
 	}
 }
 
-// withoutURL takes from an error of an http.Client what repeats the whole URL.
-func withoutURL(err error) error {
+// WithoutURL takes from an error of an http.Client what repeats the whole URL.
+func WithoutURL(err error) error {
 	var where *url.Error
 	if errors.As(err, &where) {
 		return where.Err

@@ -64,7 +64,7 @@ func upgrade(ctx context.Context, client *http.Client, node string) (*upgraded, 
 	req.Header.Set("Upgrade", muxProtocol)
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, WithoutURL(err)
 	}
 	stream, ok := resp.Body.(io.ReadWriteCloser)
 	if ok && resp.StatusCode == http.StatusSwitchingProtocols {

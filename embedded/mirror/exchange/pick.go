@@ -95,11 +95,13 @@ func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
 	n := f.part.table.pieces()
 	have, offered := make([]int, n), make([]bool, n)
 	for _, p := range f.peers {
-		free := p.free(now) && !p.tracker
+		if p.tracker {
+			continue
+		}
 		for i := range n {
-			if p.have.Has(i) && !p.tracker {
+			if p.have.Has(i) {
 				have[i]++
-				offered[i] = offered[i] || free && of.Has(i) && !f.asks(p, i)
+				offered[i] = offered[i] || of.Has(i) && f.gives(p, i, now)
 			}
 		}
 	}
@@ -123,7 +125,7 @@ func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
 	var quickest *peer
 	ties = 0
 	for _, p := range f.peers {
-		if p.tracker || !p.free(now) || !p.have.Has(best) || f.asks(p, best) {
+		if !f.gives(p, best, now) {
 			continue
 		}
 		switch {
@@ -137,6 +139,11 @@ func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
 		}
 	}
 	return quickest, best
+}
+
+// gives says whether a peer that is no tracker can be asked for a piece.
+func (f *fetch) gives(p *peer, piece int, now time.Time) bool {
+	return !p.tracker && p.free(now) && p.have.Has(piece) && !f.asks(p, piece)
 }
 
 // asks says whether a piece is under way from a peer.

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// tables are those of the blobs that are here whole, made when first asked for.
+// tables are those of the blobs that are here whole, made when first asked for
+// and kept in memory.
 type tables struct {
 	mu    sync.Mutex
 	known *lru.Cache[digest.Digest, func() (*Table, error)]
