@@ -22,7 +22,7 @@ const (
 	wayCrawlbox = iota // `crawlbox update`
 	wayByHand          // the walkthrough's `docker service update`
 	wayFloor           // that with the image on all hosts already, and crawlbox's share at once
-	ways
+	deployWays
 )
 
 // BenchmarkDeploy brings a new version of a 42 MB image, of which 10 MB are new, to
@@ -39,7 +39,7 @@ func BenchmarkDeploy(b *testing.B) {
 	}
 	d := &deploying{observer: newObserver(b, hosts[0]), manager: hosts[0], next: 2}
 	d.begin(hosts)
-	var took [ways][]time.Duration
+	var took [deployWays][]time.Duration
 	least := deployHosts
 	for round := range deployRounds {
 		order := []int{wayCrawlbox, wayByHand, wayFloor}
@@ -74,7 +74,7 @@ func (d *deploying) begin(hosts []*lab.Host) {
 	d.b.Helper()
 	p := d.manager.Start("crawlbox", "crawlbox", "manager")
 	lab.WaitFor(d.b, patience, "the manager", func() error { return said(p, "manager is ready") })
-	for v := range 2 + ways*deployRounds {
+	for v := range 2 + deployWays*deployRounds {
 		d.images = append(d.images, fmt.Sprintf("localhost:8003/spider:%d", v))
 	}
 	for i, tar := range lab.Versions(d.b, d.images...) {
