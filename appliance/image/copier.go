@@ -18,8 +18,9 @@ import (
 const (
 	// findTime bounds the question what an image is now, where nothing answers.
 	findTime = 10 * time.Second
-	// copyTime bounds the copy of one image: of 10 GB at 20 Mbit/s, say.
-	copyTime = 70 * time.Minute
+	// copyTime bounds the copy of one image, which the registry's collection leaves
+	// alone for an hour. 7 GB come in it at 20 Mbit/s; the next try goes on from there.
+	copyTime = 50 * time.Minute
 	// copyIdle is how long a copy waits for the next byte.
 	copyIdle = time.Minute
 )
@@ -52,7 +53,8 @@ var (
 func (c *Copier) Find(ctx context.Context, image reference.Named) (digest.Digest, error) {
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	from, err := c.open(image)
+	// Who has no Internet shall hear of it at once.
+	from, err := c.open(image, remote.WithRetryPredicate(answered))
 	if err != nil {
 		return "", err
 	}
@@ -119,7 +121,7 @@ func (c *Copier) Copy(ctx context.Context, image reference.Named, d digest.Diges
 	idle := time.AfterFunc(copyIdle, func() { give(errIdle) })
 	defer idle.Stop()
 	t := &tally{see: func(now Copied) { idle.Reset(copyIdle); see(now) }}
-	if err = c.copy(ctx, from, d.String(), into, platforms, t); ctx.Err() != nil {
+	if err = c.copy(ctx, from, d.String(), into, platforms, t); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return refused(image, into.Context(), err)
@@ -151,7 +153,7 @@ type origin struct {
 	close  func()
 }
 
-func (c *Copier) open(image reference.Named) (origin, error) {
+func (c *Copier) open(image reference.Named, options ...remote.Option) (origin, error) {
 	ref, err := name.ParseReference(reference.TagNameOnly(image).String())
 	if err != nil {
 		return origin{}, err
@@ -160,8 +162,8 @@ func (c *Copier) open(image reference.Named) (origin, error) {
 	if err != nil {
 		return origin{}, refused(image, name.Repository{}, err)
 	}
-	puller, err := remote.NewPuller(remote.WithTransport(trusted), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+	puller, err := remote.NewPuller(append(options, remote.WithTransport(trusted), remote.WithAuthFromKeychain(authn.DefaultKeychain),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Steps: 3}),
-		remote.WithRetryStatusCodes(http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))
+		remote.WithRetryStatusCodes(http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))...)
 	return origin{ref, puller, trusted.CloseIdleConnections}, err
 }

@@ -44,11 +44,17 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("image %s: %s answers %s; %s", e.Image, e.Registry, e.Said, advice)
 }
 
-// unanswered says whether a registry gave no answer at all.
-func unanswered(err error) bool {
+// answered says whether an error is the answer of a registry.
+func answered(err error) bool {
 	var said *transport.Error
+	return errors.As(err, &said)
+}
+
+// unanswered says whether a registry gave no answer at all. What is neither is an answer
+// that was not understood.
+func unanswered(err error) bool {
 	var network *url.Error
-	return !errors.As(err, &said) && errors.As(err, &network)
+	return !answered(err) && errors.As(err, &network)
 }
 
 // refused gives an error of a copy its type. into is the cluster's registry, which
