@@ -90,6 +90,10 @@ type Registry struct {
 	DataDir string
 	// MinFree is the room, in bytes, that a push leaves on the disk; default 256MB.
 	MinFree Bytes
+	// Public has the manager copy images of other registries, such as Docker Hub, that
+	// services name, so that nodes get them as they get the cluster's own. Default
+	// true; where it is false each node pulls them itself.
+	Public bool
 }
 
 // Mirror is a worker's cache of image data, and how nodes exchange it.
@@ -135,7 +139,7 @@ func Default() Config {
 		LogLevel: slog.LevelInfo,
 		Node:     Node{Port: 7980},
 		Gossip:   Gossip{Port: 7981},
-		Registry: Registry{Port: 8003, MinFree: 256 * megabyte},
+		Registry: Registry{Port: 8003, MinFree: 256 * megabyte, Public: true},
 		Mirror:   Mirror{MaxSize: 10 * gigabyte},
 		Swarm:    Swarm{TaskHistory: -1},
 	}

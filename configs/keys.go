@@ -32,6 +32,7 @@ var keys = []key{
 	{name: "registry.port", field: func(c *Config) field { return port(&c.Registry.Port) }},
 	{name: "registry.data_dir", path: true, field: func(c *Config) field { return text(&c.Registry.DataDir) }},
 	{name: "registry.min_free", field: func(c *Config) field { return size(&c.Registry.MinFree) }},
+	{name: "registry.public", field: func(c *Config) field { return boolean(&c.Registry.Public) }},
 	{name: "mirror.max_size", field: func(c *Config) field { return size(&c.Mirror.MaxSize) }},
 	{name: "mirror.upload_rate", field: func(c *Config) field { return size(&c.Mirror.UploadRate) }},
 	{name: "mirror.download_rate", field: func(c *Config) field { return size(&c.Mirror.DownloadRate) }},

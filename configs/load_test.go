@@ -102,7 +102,7 @@ advertise_addr: 10.0.0.1
 data_dir: state
 log_level: DEBUG
 docker: {host: "tcp://127.0.0.1:2375"}
-registry: {port: 8004, min_free: 1GiB, data_dir: /srv/images}
+registry: {port: 8004, min_free: 1GiB, data_dir: /srv/images, public: false}
 queue: {password: 0123, tls: true}
 join_file: join
 swarm: {heartbeat: 2s, task_history: 5}

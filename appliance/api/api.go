@@ -132,6 +132,7 @@ type Event struct {
 	Complete int      `json:"complete,omitempty"` // of them, those that ended well
 	Desired  int      `json:"desired"`
 	Stopping int      `json:"stopping"`        // containers that still have to go
+	Copied   Copied   `json:"copied,omitzero"` // before it, in the step "copy", of an image of another registry
 	Staged   Staged   `json:"staged,omitzero"` // in the stage "stage" of a deploy
 	Note     string   `json:"note,omitempty"`  // what the user should know, such as the error of a failing task
 	Done     *Summary `json:"done,omitempty"`

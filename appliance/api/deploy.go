@@ -56,6 +56,13 @@ type Plan struct {
 	Steps   []string `json:"steps"`             // for people
 }
 
+// Copied is how much of an image has come from another registry into the cluster's.
+type Copied struct {
+	From  string `json:"from"` // such as docker.io
+	Bytes int64  `json:"bytes"`
+	Total int64  `json:"total"` // of what was not there
+}
+
 // Staged is how many nodes have an image that is brought to them.
 type Staged struct {
 	Have  int    `json:"have"`

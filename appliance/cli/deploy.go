@@ -130,13 +130,13 @@ func (a *app) deploy(cmd *cobra.Command, f *deployFlags, what string) error {
 // changed, it has done nothing.
 func deployChange(service, image string, run func(context.Context, *api.Client, func(api.Event) error) error) change {
 	staging := true
-	image, _, _ = strings.Cut(image, "@")
+	image = imageName(image, "")
 	return change{
 		services: []string{service},
 		done:     func(e api.Event) string { return image + ", " + summary(e) },
 		run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
 			return run(ctx, c, func(e api.Event) error {
-				staging = e.Step == "stage"
+				staging = e.Step == "stage" || e.Step == "copy"
 				return see(e)
 			})
 		},

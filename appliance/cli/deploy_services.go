@@ -162,7 +162,7 @@ func (d *deployed) brokenOff() string {
 	defer d.mu.Unlock()
 	var on []string
 	for service, step := range d.steps {
-		if step != "" && step != "stage" && step != "wait" {
+		if step != "" && step != "copy" && step != "stage" && step != "wait" {
 			on = append(on, service)
 		}
 	}

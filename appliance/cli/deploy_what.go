@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 )
 
@@ -133,5 +134,5 @@ func exists(path string) bool {
 // imageName is what a service runs, in a word.
 func imageName(image, otherwise string) string {
 	image, _, _ = strings.Cut(image, "@")
-	return cmp.Or(image, otherwise)
+	return fleet.FamiliarImage(cmp.Or(image, otherwise))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 )
 
@@ -26,7 +27,7 @@ func historyCmd(a *app) *cobra.Command {
 func (a *app) renderHistory(s screen, entries []history.Entry) {
 	t := table{columns: []column{{head: "VERSION"}, {head: "IMAGE", min: 16, atStart: true}, {head: "DIGEST"}, {head: "WHEN"}, {head: "BY", min: 6}, {head: "RESULT"}, {head: "TOOK"}}}
 	for _, e := range entries {
-		t.add(cell{text: strconv.Itoa(e.Version)}, cell{text: e.Image}, cell{text: short(e.Digest)}, cell{text: a.since(e.At) + " ago"},
+		t.add(cell{text: strconv.Itoa(e.Version)}, cell{text: fleet.FamiliarImage(e.Image)}, cell{text: short(e.Digest)}, cell{text: a.since(e.At) + " ago"},
 			cell{text: orDash(e.By)}, resultCell(e), cell{text: tookOrDash(e)})
 		if e.Why != "" {
 			t.note(e.Why)

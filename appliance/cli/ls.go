@@ -29,7 +29,7 @@ func (a *app) renderServices(s screen, services []fleet.Service) {
 	for _, svc := range services {
 		replicas := fmt.Sprintf("%d/%d", svc.Running, svc.Desired)
 		t.add(cell{text: svc.Name}, cell{text: svc.Mode}, cell{text: replicas},
-			cell{text: svc.Image}, serviceState(svc), cell{text: a.since(svc.Created)})
+			cell{text: fleet.FamiliarImage(svc.Image)}, serviceState(svc), cell{text: a.since(svc.Created)})
 	}
 	t.write(s)
 }

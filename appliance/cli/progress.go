@@ -96,6 +96,9 @@ func (p *progress) see(e api.Event) error {
 	if l == nil || e.Err != nil {
 		return p.err // a word on the whole: the command ends with it
 	}
+	if was := l.event.Copied; was.Total > 0 && e.Copied.From == "" {
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, copied(was), took(p.now().Sub(p.begun))))
+	}
 	if l.event.Staged.Nodes > 0 && e.Staged.Nodes == 0 {
 		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, staged(l.event.Staged), took(p.now().Sub(p.begun))))
 	}
@@ -189,6 +192,8 @@ func (l *progressLine) text() string {
 	switch {
 	case l.ended != "":
 		return l.ended
+	case e.Copied.From != "":
+		return copied(e.Copied)
 	case e.Staged.Nodes > 0:
 		return staged(e.Staged)
 	case e.Desired == 0:
@@ -204,6 +209,17 @@ func (l *progressLine) text() string {
 	return text
 }
 
+// copied is "12MB of 45MB copied from docker.io".
+func copied(c api.Copied) string {
+	switch c.Total {
+	case 0:
+		return "image of " + c.From
+	case c.Bytes:
+		return size(c.Total) + " copied from " + c.From
+	}
+	return fmt.Sprintf("%s of %s copied from %s", size(c.Bytes), size(c.Total), c.From)
+}
+
 // staged is "47/50 nodes have it, waiting for h7, h9".
 func staged(s api.Staged) string {
 	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
@@ -217,6 +233,8 @@ func staged(s api.Staged) string {
 func (l *progressLine) part() float64 {
 	e := l.event
 	switch {
+	case e.Copied.From != "":
+		return float64(e.Copied.Bytes) / float64(max(1, e.Copied.Total))
 	case e.Staged.Nodes > 0:
 		return float64(e.Staged.Have) / float64(e.Staged.Nodes)
 	case e.Desired > 0:

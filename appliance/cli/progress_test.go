@@ -110,11 +110,14 @@ func TestProgress_OutputGone(t *testing.T) {
 func TestProgress_Text(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]api.Event{
-		"3/5 running":             {Running: 3, Desired: 5},
-		"5/3 running, 2 to stop":  {Running: 5, Desired: 3, Stopping: 2},
-		"1/5 running, 2 complete": {Running: 3, Complete: 2, Desired: 5},
-		"27 containers to go":     {Running: 20, Stopping: 27},
-		"1 container to go":       {Stopping: 1},
+		"3/5 running":                        {Running: 3, Desired: 5},
+		"5/3 running, 2 to stop":             {Running: 5, Desired: 3, Stopping: 2},
+		"1/5 running, 2 complete":            {Running: 3, Complete: 2, Desired: 5},
+		"27 containers to go":                {Running: 20, Stopping: 27},
+		"image of docker.io":                 {Step: "copy", Copied: api.Copied{From: "docker.io"}},
+		"45MB copied from docker.io":         {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6}},
+		"12MB of 45MB copied from docker.io": {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6}},
+		"1 container to go":                  {Stopping: 1},
 	} {
 		if got := (&progressLine{event: e}).text(); got != want {
 			t.Errorf("got %s, want %s", got, want)

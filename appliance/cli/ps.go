@@ -40,7 +40,7 @@ func (a *app) renderTasks(s screen, tasks []fleet.Task) {
 			shown = ` \_ ` + name // an earlier one in the same slot, as docker shows it
 		}
 		last = name
-		t.add(cell{text: shown}, cell{text: orDash(task.Node)}, a.taskState(task), cell{text: task.Image})
+		t.add(cell{text: shown}, cell{text: orDash(task.Node)}, a.taskState(task), cell{text: fleet.FamiliarImage(task.Image)})
 		if task.Error != "" {
 			t.note(task.Error)
 		}

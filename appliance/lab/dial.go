@@ -24,6 +24,20 @@ func (h *Host) DialContext(ctx context.Context, network, addr string) (conn net.
 	return conn, err
 }
 
+// Listen listens on the host, as a program on it would, at an address that holds a
+// number. Whoever accepts is in the test.
+func (h *Host) Listen(addr string) (ln net.Listener) {
+	h.lab.t.Helper()
+	err := inside(h.PID(), []string{"net"}, func() (err error) {
+		ln, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		h.lab.t.Fatalf("lab: host %s: listen: %v", h.name, err)
+	}
+	return ln
+}
+
 // HTTPClient returns a client whose connections all go to a Unix socket on the
 // host, such as /run/docker.sock; with "" they are TCP connections from the
 // host, see DialContext.

@@ -84,7 +84,7 @@ func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.S
 		r.note(svc.Name, whyNotAgain(svc.Name, e))
 		return nil
 	}
-	image, err := r.imageOf(ctx, svc, now)
+	image, from, err := r.imageOf(ctx, svc, now)
 	if errors.Is(err, errNotBuilt) {
 		r.note(svc.Name, err.Error())
 		return nil
@@ -96,7 +96,10 @@ func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.S
 	if !mine {
 		return nil
 	}
-	dep := definedDeploy(svc, image)
+	if from != nil && from.Note != "" {
+		r.tell(svc.Name, slog.LevelWarn, "service "+svc.Name+": "+from.Note)
+	}
+	dep := definedDeploy(svc, image, from)
 	dep.Change.KeepReplicas = step.KeepReplicas
 	go func() {
 		sum, err := r.run(ctx, svc, now, dep, history.Entry{Kind: history.KindConfig, By: byConfig}, j.emit)

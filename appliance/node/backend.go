@@ -33,6 +33,7 @@ type backend struct {
 	log         *slog.Logger
 	engine      *swarm.Engine
 	runner      *rollout.Runner
+	sources     *sources
 	deploys     *deploys    // nil where the cluster was not made
 	defined     *reconciler // of the services of the config file; nil there too
 	gossip      *gossip.Gossip

@@ -86,6 +86,7 @@ func (b *backend) deployNow(ctx context.Context, svc configs.Service, req api.De
 			return rollout.Summary{}, err
 		}
 		if len(changes) == 0 {
+			dep.Source.Tell(emit)
 			emit(stepUnchanged, rollout.Progress{Running: now.Running + now.Complete, Complete: now.Complete, Desired: now.Desired, Done: true})
 			return rollout.Summary{}, nil
 		}
@@ -153,15 +154,16 @@ func (r *reconciler) asked(ctx context.Context, svc configs.Service, req api.Dep
 		return nil, rollout.Deploy{}, conflict("service %s is being updated; see `crawlbox ps %s`", svc.Name, svc.Name)
 	}
 	image := req.Image
+	var from *rollout.Source
 	if image == "" {
-		if image, err = r.imageOf(ctx, svc, now); errors.Is(err, errNotBuilt) {
+		if image, from, err = r.imageOf(ctx, svc, now); errors.Is(err, errNotBuilt) {
 			err = conflict("service %s: %s", svc.Name, err)
 		}
 		if err != nil {
 			return nil, rollout.Deploy{}, err
 		}
 	}
-	dep := definedDeploy(svc, image)
+	dep := definedDeploy(svc, image, from)
 	dep.Change.KeepReplicas = now != nil && now.Desired > 0 && rollout.KeepReplicas(*now, svc.Replicas())
 	dep.StartTimeout = req.StartTimeout
 	dep.Stage, err = stagePolicy(req)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -150,11 +149,17 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	case req.Image == svc.Name:
 		return nil, d, invalid("%s is a service; name a folder or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
 	}
-	d.Change, err = b.change(ctx, req)
+	if d.Change, err = changeOf(req); err != nil {
+		return nil, d, err
+	}
+	if svc == nil || req.Image != pinned(*svc) || svc.Digest == "" { // else it runs, and stays as it is
+		d.Change.Image, d.Source, err = b.sources.resolve(ctx, req.Image)
+	}
 	return svc, d, b.explain(err)
 }
 
-func (b *backend) change(ctx context.Context, req api.DeployRequest) (swarm.Deployment, error) {
+// changeOf is what a request says of the service.
+func changeOf(req api.DeployRequest) (swarm.Deployment, error) {
 	c := swarm.Deployment{Image: req.Image, Replicas: req.Replicas, Env: req.Env, Constraints: req.Constraints,
 		Update: swarm.UpdatePolicy{Delay: req.Delay, Monitor: req.Monitor,
 			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst}}
@@ -173,12 +178,7 @@ func (b *backend) change(ctx context.Context, req api.DeployRequest) (swarm.Depl
 			return c, invalid("%s", err)
 		}
 	}
-	if strings.Contains(req.Image, "@sha256:") {
-		return c, nil
-	}
-	digest, err := b.engine.Digest(ctx, req.Image)
-	c.Image += "@" + digest
-	return c, err
+	return c, nil
 }
 
 // lastWordsLines is how much of what a failed task wrote is shown.

@@ -179,6 +179,9 @@ func (b *backend) report(service string, fn func(api.Event) error, change func(r
 
 func event(service, step string, p rollout.Progress) api.Event {
 	e := api.Event{Service: service, Step: step, Running: p.Running, Complete: p.Complete, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
+	if p.From != "" {
+		e.Copied = api.Copied{From: p.From, Bytes: p.Bytes, Total: p.Total}
+	}
 	if p.Nodes > 0 {
 		e.Staged = api.Staged{Have: p.Have, Nodes: p.Nodes, Late: p.Late, Bytes: p.Bytes, Total: p.Total}
 	}

@@ -18,23 +18,23 @@ var errNotBuilt = errors.New("not deployed yet")
 
 // imageOf is the image that a service of the config file is to run, with its digest:
 // the one that its definition names, or the one that was built for it last.
-func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (string, error) {
+func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (image string, from *rollout.Source, err error) {
 	if svc.Compose.Build == nil {
-		digest, err := r.engine.Digest(ctx, svc.Compose.Image)
+		image, from, err := r.past.sources.resolve(ctx, svc.Compose.Image)
 		// A service with an image that nobody pushed would start later, by its tag,
 		// with whatever each node finds under it then.
 		if errors.Is(err, swarm.ErrNoImage) {
-			return "", fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)
+			return "", nil, fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)
 		}
-		return svc.Compose.Image + "@" + digest, err
+		return image, from, err
 	}
 	if now != nil && now.Managed && now.Digest != "" && r.builtFor(svc, now.Image) {
-		return now.Image + "@" + now.Digest, nil
+		return now.Image + "@" + now.Digest, nil, nil
 	}
 	if last := r.past.lastGood(svc.Name); last != nil && r.builtFor(svc, last.Image) {
-		return last.Image, nil
+		return last.Image, nil, nil
 	}
-	return "", fmt.Errorf("%w: run `crawlbox deploy %s`", errNotBuilt, svc.Name)
+	return "", nil, fmt.Errorf("%w: run `crawlbox deploy %s`", errNotBuilt, svc.Name)
 }
 
 // builtFor says whether an image was built for a service.
@@ -44,7 +44,7 @@ func (r *reconciler) builtFor(svc configs.Service, image string) bool {
 }
 
 // definedDeploy is the deploy that brings a service to its definition.
-func definedDeploy(svc configs.Service, image string) rollout.Deploy {
+func definedDeploy(svc configs.Service, image string, from *rollout.Source) rollout.Deploy {
 	policy, said := swarm.DefinedPolicy(svc)
 	share := rollout.ShareOf(policy.Parallelism)
 	if svc.Mode() == configs.ModeReplicated && !said {
@@ -55,7 +55,7 @@ func definedDeploy(svc configs.Service, image string) rollout.Deploy {
 		constraints = append(constraints, d.Placement.Constraints...)
 	}
 	return rollout.Deploy{
-		Service: svc.Name, Share: share,
+		Service: svc.Name, Share: share, Source: from,
 		Stage:  rollout.StagePolicy{Quorum: rollout.ShareOf(0), Timeout: defaultStageTimeout},
 		Change: swarm.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
 	}

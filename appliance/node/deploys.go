@@ -21,12 +21,13 @@ import (
 // deploys is the manager's record of what was deployed.
 type deploys struct {
 	*history.Store
-	engine *swarm.Engine
-	runner *rollout.Runner
-	forget func(ctx context.Context, images []string) (all bool) // takes images from all nodes that don't use them
-	untidy chan struct{}                                         // buffered; see tidySoon
-	log    *slog.Logger
-	ended  func() // is called when a deploy has come to its end
+	engine  *swarm.Engine
+	sources *sources
+	runner  *rollout.Runner
+	forget  func(ctx context.Context, images []string) (all bool) // takes images from all nodes that don't use them
+	untidy  chan struct{}                                         // buffered; see tidySoon
+	log     *slog.Logger
+	ended   func() // is called when a deploy has come to its end
 }
 
 // target is the version of a service to go back to.

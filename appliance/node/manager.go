@@ -139,7 +139,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 		return errors.Join(err, m.registry.Close())
 	}
 	m.runner = rollout.NewRunner(m.engine, m, m.log)
-	m.deploys = &deploys{Store: past, engine: m.engine, runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
+	m.deploys = &deploys{Store: past, engine: m.engine, sources: m.sources(), runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
 	return nil
 }
 
@@ -248,7 +248,7 @@ func (m *Manager) self() gossip.Node {
 func (m *Manager) backend(services *reconciler) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
-		log: m.log, engine: m.engine, runner: m.runner, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
+		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
 		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: services.problems, defined: services,
 	}

@@ -228,7 +228,8 @@ const removedText = "this node was removed from its cluster; run `crawlbox leave
 
 func (w *Worker) backend() *backend {
 	return &backend{
-		cfg: w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
+		sources: &sources{engine: w.engine},
+		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
 		leave: w.leave, problems: w.problems,

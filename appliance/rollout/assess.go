@@ -40,7 +40,9 @@ type Progress struct {
 	LastTask string // its ID
 	Done     bool
 
-	// While an image is brought onto the nodes:
+	From string // the registry from which an image is copied into the cluster's
+
+	// While an image is copied, or brought onto the nodes:
 	Nodes, Have  int    // that may run it, and of them that have it
 	Late         string // names of some that have not
 	Bytes, Total int64  // of what is on its way

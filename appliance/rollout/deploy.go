@@ -26,7 +26,8 @@ const (
 type Deploy struct {
 	Service string // name
 	Change  swarm.Deployment
-	Share   Share // of the replicas that are replaced at once
+	Source  *Source // of the image; nil: the cluster's registry, where it is
+	Share   Share   // of the replicas that are replaced at once
 	Stage   StagePolicy
 	// StartTimeout is how long a replica may take from its start until it is healthy;
 	// 0: DefaultStartTimeout. Docker itself ends one whose health check fails too
@@ -48,8 +49,8 @@ const awayFor = 2 * time.Minute
 // digest is that of the image.
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
 
-// Deploy brings a service to another version, or makes it: first the image goes
-// onto every node that may run it, then the service is changed, and watched until
+// Deploy brings a service to another version, or makes it: first the image goes into
+// the cluster's registry if it is another's, then onto every node that may run it, then the service is changed, and watched until
 // all its replicas have run through the monitor time. svc is nil for a new one.
 //
 // Until the service is changed, an end of ctx ends the deploy and nothing has
@@ -79,6 +80,9 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 // prepare brings the image onto the nodes. When it returns without an error the flip
 // is about to begin.
 func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emit Emit) error {
+	if err := d.Source.bring(ctx, emit); err != nil {
+		return fmt.Errorf("%s: %w", d.Service, err)
+	}
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	nodes, err := r.mayRun(ctx, svc, *d)
 	if err != nil {

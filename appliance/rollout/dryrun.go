@@ -23,7 +23,8 @@ type Forecast struct {
 // PlanDeploy says what Deploy would do. built is what is done before, in a line,
 // where the image is not made yet, so that its digest is not known.
 func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, built string) (Forecast, error) {
-	if built == "" {
+	isHere := built == "" && !d.Source.copies()
+	if isHere {
 		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	}
 	nodes, err := r.mayRun(ctx, svc, d)
@@ -36,13 +37,14 @@ func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, b
 		if f.Changes, err = r.cluster.Changes(ctx, svc.ID, d.Change); err != nil {
 			return f, err
 		}
-		if len(f.Changes) == 0 && built == "" {
+		if len(f.Changes) == 0 && isHere {
 			return Forecast{Action: Unchanged, Steps: []string{fmt.Sprintf("service %s is so already: nothing to do", svc.Name)}}, nil
 		}
 	}
 	if built != "" {
 		f.Steps = append(f.Steps, built)
 	}
+	f.Steps = append(f.Steps, d.Source.steps(d.Change.Image)...)
 	f.Steps = append(f.Steps, d.stageStep(len(nodes)), d.flipStep(svc))
 	if svc == nil || !svc.IsJob() {
 		f.Steps = append(f.Steps, d.watchStep(svc))
@@ -53,6 +55,7 @@ func (r *Runner) PlanDeploy(ctx context.Context, svc *fleet.Service, d Deploy, b
 // shortImage is an image with the beginning of its digest, as people compare it.
 func shortImage(pinned string) string {
 	name, digest, _ := strings.Cut(pinned, "@")
+	name = fleet.FamiliarImage(name)
 	if hex := strings.TrimPrefix(digest, "sha256:"); len(hex) > 12 {
 		return name + " (" + hex[:12] + ")"
 	}
@@ -94,9 +97,9 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 	case svc == nil:
 		return watch
 	case p.FailureRatio > 0:
-		return watch + fmt.Sprintf("; back to %s if more than %.0f%% fail", svc.Image, 100*p.FailureRatio)
+		return watch + fmt.Sprintf("; back to %s if more than %.0f%% fail", shortImage(svc.Image), 100*p.FailureRatio)
 	}
-	return watch + fmt.Sprintf("; back to %s if one fails", svc.Image)
+	return watch + fmt.Sprintf("; back to %s if one fails", shortImage(svc.Image))
 }
 
 // PlanUpdateStopped says what UpdateStopped would do.
@@ -104,11 +107,11 @@ func (r *Runner) PlanUpdateStopped(ctx context.Context, svc fleet.Service, d Dep
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	nodes, err := r.mayRun(ctx, &svc, d)
 	n := stoppedReplicas(svc)
-	return Forecast{Action: Replace, Changes: []string{"image"}, Steps: []string{
+	return Forecast{Action: Replace, Changes: []string{"image"}, Steps: append(d.Source.steps(d.Change.Image),
 		d.stageStep(len(nodes)),
 		fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired),
 		fmt.Sprintf("start: %s of %s", many(n, "replica"), shortImage(d.Change.Image)),
-	}}, err
+	)}, err
 }
 
 // PlanScale says what a change of a service's replicas would do.

@@ -34,15 +34,18 @@ func (driverFactory) Create(_ context.Context, parameters map[string]any) (stora
 	return d, nil
 }
 
-// newApp builds distribution's handlers. NewApp panics where its configuration
-// is wrong; that becomes an error.
-func newApp(secret string, d storagedriver.StorageDriver) (app *handlers.App, err error) {
+// newApp builds distribution's handlers, whole or sparse as to the indexes that they
+// take; see Registry.Sparse. NewApp panics where its configuration is wrong; that
+// becomes an error.
+func newApp(secret string, d storagedriver.StorageDriver, sparse bool) (app *handlers.App, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("configure distribution: %v", p)
 		}
 	}()
-	return handlers.NewApp(context.Background(), config(secret, d)), nil
+	c := config(secret, d)
+	c.Validation.Disabled = sparse
+	return handlers.NewApp(context.Background(), c), nil
 }
 
 func config(secret string, d storagedriver.StorageDriver) *configuration.Configuration {

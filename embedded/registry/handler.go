@@ -38,21 +38,24 @@ func deny(w http.ResponseWriter, err error) {
 	_ = errcode.ServeJSON(w, errcode.ErrorCodeDenied.WithMessage(err.Error()))
 }
 
-func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
-	if ended := r.pushes.watch(req, r.now); ended != nil {
-		answer := &statusWriter{ResponseWriter: w}
-		defer func() { ended(answer.status) }()
-		w = answer
-	}
-	switch req.Method {
-	case http.MethodPost, http.MethodPut, http.MethodPatch:
-		r.serveWrite(w, req)
-	default:
-		r.app.ServeHTTP(w, req)
-	}
+// serve puts before distribution's app what this package adds to it.
+func (r *Registry) serve(app http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if ended := r.pushes.watch(req, r.now); ended != nil {
+			answer := &statusWriter{ResponseWriter: w}
+			defer func() { ended(answer.status) }()
+			w = answer
+		}
+		switch req.Method {
+		case http.MethodPost, http.MethodPut, http.MethodPatch:
+			r.serveWrite(app, w, req)
+		default:
+			app.ServeHTTP(w, req)
+		}
+	})
 }
 
-func (r *Registry) serveWrite(w http.ResponseWriter, req *http.Request) {
+func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http.Request) {
 	if err := r.disk.check(req.ContentLength); err != nil {
 		r.log.Warn("refuse push", "path", req.URL.Path, "err", err)
 		deny(w, err)
@@ -62,9 +65,9 @@ func (r *Registry) serveWrite(w http.ResponseWriter, req *http.Request) {
 	ctx, f := withFault(req.Context())
 	fw := &faultWriter{ResponseWriter: w, fault: f, disk: r.disk}
 	if manifestPath.MatchString(req.URL.Path) {
-		r.servePut(fw, req.WithContext(ctx))
+		r.servePut(app, fw, req.WithContext(ctx))
 	} else {
-		r.app.ServeHTTP(fw, req.WithContext(ctx))
+		app.ServeHTTP(fw, req.WithContext(ctx))
 	}
 	if p := f.at(); p != "" {
 		r.log.Warn("push failed", "path", req.URL.Path, "err", r.disk.full())
@@ -74,7 +77,7 @@ func (r *Registry) serveWrite(w http.ResponseWriter, req *http.Request) {
 
 // servePut lets a manifest in. It reads the body first, so that a slow client
 // does not hold up a collection that waits at the barrier.
-func (r *Registry) servePut(w http.ResponseWriter, req *http.Request) {
+func (r *Registry) servePut(app http.Handler, w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
 	if err != nil {
 		_ = errcode.ServeJSON(w, errcode.ErrorCodeManifestInvalid.WithDetail(err.Error()))
@@ -83,7 +86,7 @@ func (r *Registry) servePut(w http.ResponseWriter, req *http.Request) {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	r.puts.RLock()
 	defer r.puts.RUnlock()
-	r.app.ServeHTTP(w, req)
+	app.ServeHTTP(w, req)
 }
 
 // dropRefused removes the upload to which the path of a refused request belongs:

@@ -69,19 +69,26 @@ func (m *marks) everywhere(inv *inventory, d digest.Digest) error {
 // manifest marks d and all beneath it. What is missing marks nothing. A manifest
 // that cannot be understood ends the collection: what it needs is unknown.
 func (m *marks) manifest(repo string, d digest.Digest) error {
-	if !m.add(repo, d) {
-		return nil
-	}
-	content, err := m.layout.load(d)
+	err := m.image(repo, d)
 	if errors.Is(err, fs.ErrNotExist) {
 		m.log.Warn("image without manifest", "repository", repo, "digest", d)
 		return nil
 	}
+	return err
+}
+
+// image does the same, and returns fs.ErrNotExist where d is missing. An index may be
+// sparse.
+func (m *marks) image(repo string, d digest.Digest) error {
+	if !m.add(repo, d) {
+		return nil
+	}
+	content, err := m.layout.load(d)
 	if err != nil {
 		return fmt.Errorf("read manifest %s: %w", d, err)
 	}
 	for _, child := range content.Manifests {
-		if err := m.manifest(repo, child.Digest); err != nil {
+		if err := m.image(repo, child.Digest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -66,6 +66,7 @@ type Registry struct {
 	log    *slog.Logger
 
 	app    *handlers.App
+	sparse *handlers.App // the same, for indexes that are not whole
 	unlock func() error
 
 	// puts is read-locked by each manifest PUT and locked by the barrier before
@@ -117,20 +118,29 @@ func (r *Registry) start(ctx context.Context) error {
 		return err
 	}
 	redirectLogrus(r.log)
-	r.app, err = newApp(secret, &driver{
+	d := &driver{
 		Driver: filesystem.New(filesystem.DriverParameters{RootDirectory: r.layout.root, MaxThreads: maxThreads}),
 		root:   r.layout.root,
 		disk:   r.disk,
 		now:    r.now,
 		touch:  r.touch,
-	})
+	}
+	if r.app, err = newApp(secret, d, false); err == nil {
+		r.sparse, err = newApp(secret, d, true)
+	}
 	return err
 }
 
 // Handler serves the registry API under /v2/.
-func (r *Registry) Handler() http.Handler { return http.HandlerFunc(r.serve) }
+func (r *Registry) Handler() http.Handler { return r.serve(r.app) }
+
+// Sparse is a Handler that also takes indexes of which some images are not there, and
+// layers that are to be had elsewhere only. It is for the copies of other registries'
+// images: of an index they need what the cluster's processors run, and the index is
+// to keep its digest. Whoever pushes an image of his own means it to be whole.
+func (r *Registry) Sparse() http.Handler { return r.serve(r.sparse) }
 
 // Close releases the folder. Requests must have ended.
 func (r *Registry) Close() error {
-	return errors.Join(r.app.Shutdown(), r.unlock())
+	return errors.Join(r.app.Shutdown(), r.sparse.Shutdown(), r.unlock())
 }

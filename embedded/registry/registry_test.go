@@ -475,7 +475,7 @@ func TestUploaded(t *testing.T) {
 }
 
 func TestNewApp_BadConfigIsAnError(t *testing.T) {
-	if _, err := newApp("secret", nil); err == nil {
+	if _, err := newApp("secret", nil, false); err == nil {
 		t.Error("newApp accepted a missing driver")
 	}
 }
