@@ -8,6 +8,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/crawlbox/crawlbox/systemd"
 )
 
 // Exit codes of crawlbox.
@@ -15,6 +17,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitLeft is that of a node whose systemd must not start it again.
+	exitLeft = systemd.ExitLeft
 )
 
 // Env is what a command has of its process.

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/systemd/journal"
 )
 
 // usageError is a command line that crawlbox does not understand.
@@ -36,11 +39,18 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone
 	}
+	if errors.Is(err, node.ErrLeft) {
+		return exitLeft
+	}
+	level := ""
+	if journal.Is(w) {
+		level = journal.ErrorPrefix
+	}
 	for _, e := range unjoin(err) {
 		if errors.Is(e, context.Canceled) {
 			e = errInterrupted
 		}
-		fmt.Fprintf(w, "crawlbox: %s\n", withoutJoin(oneLine(e.Error())))
+		fmt.Fprintf(w, "%scrawlbox: %s\n", level, withoutJoin(oneLine(e.Error())))
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {

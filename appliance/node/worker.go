@@ -174,7 +174,7 @@ func (w *Worker) primary() string {
 }
 
 func (w *Worker) parts() []lifecycle.Part {
-	return []lifecycle.Part{
+	parts := []lifecycle.Part{
 		{Name: "registry mirror", Component: w.serveLocal(w.mirror.Handler())},
 		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
@@ -183,11 +183,13 @@ func (w *Worker) parts() []lifecycle.Part {
 		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
 	}
+	locks := func() { w.gossip.Members(); w.mirror.Stats() }
+	return append(parts, w.watchdog(w.probes(w.mirror.Handler(), locks))...)
 }
 
 // clusterParts are those by which nodes know of each other.
 func (w *Worker) clusterParts() []lifecycle.Part {
-	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, log: w.log}
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, say: w.phase, log: w.log}
 	return []lifecycle.Part{
 		{Name: "gossip", Component: w.gossip},
 		{Name: "news", Component: background(func(ctx context.Context) error {
