@@ -24,23 +24,6 @@ func Quote(words ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// Role returns the role that a service unit of Files runs, empty if it is another
-// unit.
-func Role(unit string) string {
-	for line := range strings.Lines(unit) {
-		command, ok := strings.CutPrefix(line, "ExecStart=")
-		if !ok {
-			continue
-		}
-		for _, word := range strings.Fields(command) {
-			if word == "manager" || word == "worker" {
-				return word
-			}
-		}
-	}
-	return ""
-}
-
 // Differences lists the lines that a unit file loses, behind a minus, and gains,
 // behind a plus. Comments and the order do not count.
 func Differences(before, after string) (list []string) {

@@ -73,6 +73,20 @@ func TestOurs_NotWhenEdited(t *testing.T) {
 	}
 }
 
+func FuzzCommand(f *testing.F) {
+	f.Add("a b", `\"%$`)
+	f.Add("", "\n")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if strings.ContainsAny(a+b, "\r\x00") {
+			t.Skip("not in the arguments of a process, or not in a unit")
+		}
+		want := []string{"/x", a, b}
+		if got := Command("ExecStart=" + Quote(want...) + "\n"); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestQuote(t *testing.T) {
 	t.Parallel()
 	for want, words := range map[string][]string{
@@ -85,6 +99,23 @@ func TestQuote(t *testing.T) {
 		if got := Quote(words...); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", words, got, want)
 		}
+	}
+}
+
+func TestCommand_IsWhatWasQuoted(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		nil, {"--queue"}, {"", "a b", `"`, `\`, "100%", "$HOME $$", "a\nb\tc", "größe", "--data-dir", "/home/my crawl/x=true"},
+	} {
+		u := manager
+		u.Args = args
+		want := append([]string{u.Program, u.Role}, args...)
+		if got := Command(service(u)); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := Command("[Service]\nType=notify\n"); got != nil {
+		t.Errorf("got %q of a unit without a command", got)
 	}
 }
 

@@ -217,7 +217,7 @@ func (w *Worker) nodeHandler() http.Handler {
 func (w *Worker) hear(member join.Membership, err error) {
 	if err != nil {
 		if !w.removed.Swap(true) {
-			w.log.Warn(removedText)
+			w.log.Warn(RemovedText)
 		}
 		return
 	}
@@ -225,8 +225,9 @@ func (w *Worker) hear(member join.Membership, err error) {
 	w.learn(w.gossip, member)
 }
 
-// removedText says what to do on a node that is not of the cluster any more.
-const removedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
+// RemovedText is the problem, in the status, of a node that is not of the cluster any
+// more, and what to do there.
+const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
 
 func (w *Worker) backend() *backend {
 	return &backend{
@@ -240,7 +241,7 @@ func (w *Worker) backend() *backend {
 // problems are those that only a worker has.
 func (w *Worker) problems() (list []string) {
 	if w.removed.Load() {
-		return []string{removedText}
+		return []string{RemovedText}
 	}
 	addr := w.identity.Membership().Managers
 	for _, m := range w.gossip.Members() {
