@@ -10,6 +10,8 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
 )
 
 // argsOf is what `crawlbox install` with these arguments puts into the unit.
@@ -85,5 +87,31 @@ func TestLaidJoin_IsUsedOnce(t *testing.T) {
 	useUp(dir, opts.Log)
 	if _, err := os.Stat(joinLaid(dir)); !os.IsNotExist(err) {
 		t.Errorf("what is used up is still there: %v", err)
+	}
+}
+
+// TestInstalledConfig wants the config of a node that is uninstalled to be that
+// of its service.
+func TestInstalledConfig(t *testing.T) {
+	t.Parallel()
+	m := &install.Machine{Root: t.TempDir()}
+	unit := systemd.Unit{Role: "manager", Program: install.Program, Args: argsOf(t, "manager", "--data-dir", "/srv/my crawl", "--queue")}
+	path := filepath.Join(m.Root, systemd.Dir, systemd.Service)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(unit.Files()[0].Text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := (&app{}).installedConfig(m)
+	if err != nil || cfg.DataDir != "/srv/my crawl" || cfg.Queue == nil {
+		t.Errorf("got %q, queue %v, %v", cfg.DataDir, cfg.Queue, err)
+	}
+	if dirs := stateOf(cfg); !slices.Equal(dirs, []string{"/srv/my crawl"}) {
+		t.Errorf("its state is in %q", dirs)
+	}
+	cfg.Registry.DataDir = "/mnt/images"
+	if dirs := stateOf(cfg); !slices.Equal(dirs, []string{"/srv/my crawl", "/mnt/images"}) {
+		t.Errorf("its state is in %q", dirs)
 	}
 }

@@ -35,7 +35,7 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 		return p, err
 	}
 	if role := systemd.Role(unit); systemd.Ours(unit) && role != w.Unit.Role {
-		return p, fmt.Errorf("this machine is installed as a %s; end that first with `crawlbox leave`", role)
+		return p, fmt.Errorf("this machine is installed as a %s; take that away first with `crawlbox uninstall`", role)
 	}
 	restart := w.Join != ""
 	if !sameFile(w.Self, m.path(w.Unit.Program)) {
