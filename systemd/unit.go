@@ -16,9 +16,11 @@ const (
 	Dir     = "/etc/systemd/system"
 )
 
-// ExitLeft is the exit code by which a node says that it has left its cluster and
-// shall not be started again.
-const ExitLeft = 3
+// Exit codes of a node that shall not be started again.
+const (
+	ExitLeft  = 3 // it has left its cluster
+	ExitFinal = 4 // it fails again until a person does something
+)
 
 //go:embed crawlbox.service crawlbox.slice crawlbox.target
 var templates embed.FS
@@ -40,11 +42,11 @@ type File struct{ Name, Text string }
 func (u Unit) Files() []File {
 	data := struct {
 		Seal, Role, ExecStart string
-		Left                  int
+		Left, Final           int
 		PrivateTmp            bool
 		Writable              []string
 	}{
-		Seal: sealPlace, Role: u.Role, Left: ExitLeft,
+		Seal: sealPlace, Role: u.Role, Left: ExitLeft, Final: ExitFinal,
 		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
 		PrivateTmp: !anyBelow(u.Folders, temporary),
 	}

@@ -27,7 +27,7 @@ func TestUnit_Files(t *testing.T) {
 	}
 	text := service(manager)
 	for _, line := range []string{
-		"Type=notify", "Restart=always", "StartLimitIntervalSec=0", "RestartPreventExitStatus=3", "Slice=crawlbox.slice",
+		"Type=notify", "Restart=always", "StartLimitIntervalSec=0", "RestartPreventExitStatus=3 4", "Slice=crawlbox.slice",
 		"ExecStart=/usr/local/bin/crawlbox manager --queue", "PrivateTmp=yes", "After=network-online.target docker.service",
 	} {
 		if !slices.Contains(lines(text), line) {

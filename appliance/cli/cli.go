@@ -17,8 +17,9 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
-	// exitLeft is that of a node whose systemd must not start it again.
-	exitLeft = systemd.ExitLeft
+	// Those of a node that its systemd must not start again.
+	exitLeft  = systemd.ExitLeft
+	exitFinal = systemd.ExitFinal
 )
 
 // Env is what a command has of its process.

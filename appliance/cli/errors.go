@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/systemd/journal"
+	"github.com/crawlbox/crawlbox/systemd/notify"
 )
 
 // usageError is a command line that crawlbox does not understand.
@@ -53,8 +55,11 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintf(w, "%scrawlbox: %s\n", level, withoutJoin(oneLine(e.Error())))
 	}
 	var usage *usageError
-	if errors.As(err, &usage) {
+	switch {
+	case errors.As(err, &usage):
 		return exitUsage
+	case notify.Listening() && join.Final(err):
+		return exitFinal
 	}
 	return exitFailed
 }

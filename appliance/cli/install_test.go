@@ -48,8 +48,8 @@ func TestUnitArgs(t *testing.T) {
 
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
-	notes := notTaken([]string{"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_REGISTRY_PORT=8004"})
-	if len(notes) != 1 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") {
+	notes := notTaken([]string{"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_REGISTRY_PORT=8004", "DOCKER_HOST=unix:///x"})
+	if len(notes) != 2 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") || !strings.HasPrefix(notes[1], "DOCKER_HOST is set here") {
 		t.Errorf("got %q", notes)
 	}
 }
@@ -57,10 +57,11 @@ func TestNotTaken(t *testing.T) {
 // TestCheckJoin wants what cannot work to be refused before anything is changed.
 func TestCheckJoin(t *testing.T) {
 	t.Parallel()
-	if err := checkJoin("", "worker"); err != nil {
+	dir := t.TempDir()
+	if err := checkJoin("", "worker", dir); err != nil {
 		t.Errorf("no join string gives %v", err)
 	}
-	if err := checkJoin("CBX1-NOT", "worker"); err == nil || strings.Contains(err.Error(), "NOT") {
+	if err := checkJoin("CBX1-NOT", "worker", dir); err == nil || strings.Contains(err.Error(), "NOT") {
 		t.Errorf("a broken join string gives %v", err)
 	}
 }

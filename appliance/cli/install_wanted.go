@@ -31,7 +31,7 @@ func (a *app) wanted(cmd *cobra.Command) (w install.Wanted, cfg configs.Config, 
 		return w, cfg, err
 	}
 	cfg = opts.Config
-	if err := checkJoin(opts.Join, cmd.Name()); err != nil {
+	if err := checkJoin(opts.Join, cmd.Name(), cfg.DataDir); err != nil {
 		return w, cfg, err
 	}
 	self, err := os.Executable()
@@ -50,7 +50,7 @@ func (a *app) wanted(cmd *cobra.Command) (w install.Wanted, cfg configs.Config, 
 }
 
 // checkJoin refuses what cannot work before anything is changed.
-func checkJoin(text, role string) error {
+func checkJoin(text, role, dataDir string) error {
 	if text == "" {
 		return nil
 	}
@@ -61,7 +61,11 @@ func checkJoin(text, role string) error {
 	if s.Role != role {
 		return fmt.Errorf("this join string is for a %s; run `crawlbox install %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
 	}
-	return nil
+	id, err := join.LoadIdentity(filepath.Join(dataDir, "node"))
+	if err == nil && id.CA() != s.CA {
+		return join.ErrOtherCluster
+	}
+	return nil // what is wrong with an identity, the node says
 }
 
 // inCluster says whether a node serves here that needs no join string, because it has
@@ -105,7 +109,10 @@ func unitArgs(flags *pflag.FlagSet) (args []string) {
 func notTaken(environ []string) (notes []string) {
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "CRAWLBOX_") && name != joinEnv {
+		switch {
+		case name == "DOCKER_HOST" || name == "DOCKER_CONTEXT" || name == "DOCKER_CONFIG":
+			notes = append(notes, name+" is set here and not for the service; name the engine with --docker-host")
+		case strings.HasPrefix(name, "CRAWLBOX_") && name != joinEnv:
 			notes = append(notes, name+" is set here and not for the service; write it into the config, or give the flag")
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -68,9 +69,10 @@ func (s *servers) install() {
 	s.Helper()
 	contains(s.T, s.manager.MustExec("crawlbox", "install", "manager", "--queue"), "/etc/crawlbox/crawlbox.yaml", "manager is ready")
 	s.watchShort(s.manager)
+	s.refused()
 	join := s.token("worker")
 	s.worker.WriteFile("/root/join", join)
-	contains(s.T, s.worker.MustExec("sh", "-c", "crawlbox install worker --join-file - </root/join; rm /root/join"), "worker is ready")
+	contains(s.T, s.worker.MustExec("sh", "-c", "crawlbox install worker --join-file - </root/join && rm /root/join"), "worker is ready")
 	s.watchShort(s.worker)
 	s.awaitReady(2)
 	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log"); out.Code != 1 {
@@ -78,6 +80,20 @@ func (s *servers) install() {
 	}
 	if got := s.worker.MustExec("stat", "-c", "%a", "/etc/crawlbox/crawlbox.yaml"); got != "640" {
 		s.Errorf("the config has mode %s", got)
+	}
+}
+
+// refused installs a worker with a join string that is of no use any more: it is not
+// tried over and over again.
+func (s *servers) refused() {
+	s.Helper()
+	var token api.Token
+	s.read(&token, "token", "--ttl", "1h")
+	s.run("token", "revoke", token.ID)
+	said := s.worker.Exec(s.Context(), "crawlbox", "install", "worker", "--join", token.Join).Stderr
+	contains(s.T, said, "the service does not start", "the join string was revoked")
+	if now, tries := s.show(s.worker, "ActiveState"), s.show(s.worker, "NRestarts"); now != "failed" || tries != "0" {
+		s.Errorf("the service is %s after %s restarts", now, tries)
 	}
 }
 

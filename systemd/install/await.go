@@ -18,7 +18,7 @@ const (
 
 // Await waits until the service is ready, and calls say with what the node says it is
 // about, each once. It gives up when ctx ends, and when the service has failed
-// three times; systemd goes on trying all the same.
+// three times, or once for good.
 func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 	var last string
 	said, failures := map[string]bool{}, map[string]bool{}
@@ -27,20 +27,24 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		if s.status != "" {
+		// Before a job that waits has begun, all is of the run before.
+		begun := s.active == "activating" || !s.job
+		if s.status != "" && begun {
 			last = s.status
 		}
-		if s.status != "" && !said[s.status] {
-			said[s.status] = true
-			say(s.status)
+		if last != "" && !said[last] {
+			said[last] = true
+			say(last)
 		}
-		if s.active == "active" && !s.job {
-			return nil
-		}
-		if s.sub == "auto-restart" || s.active == "failed" {
+		if s.sub == "auto-restart" {
 			failures[s.restarts] = true
 		}
-		if len(failures) >= patientFor || s.active == "failed" {
+		switch {
+		case s.active == "active" && begun:
+			return nil
+		case s.active == "failed" && begun:
+			return fmt.Errorf("the service does not start: %s", orNothing(last))
+		case len(failures) >= patientFor:
 			return fmt.Errorf("the service does not start: %s; systemd goes on trying, `journalctl -u crawlbox` tells more", orNothing(last))
 		}
 		select {
@@ -53,9 +57,9 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 
 func orNothing(status string) string {
 	if status == "" {
-		return "it has said nothing"
+		return "it has said nothing; `journalctl -u crawlbox` tells more"
 	}
-	return status
+	return strings.TrimPrefix(status, "failed: ")
 }
 
 // state is how systemd says the service is.

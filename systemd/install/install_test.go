@@ -197,9 +197,10 @@ func TestAwait(t *testing.T) {
 		says, err string
 	}{
 		"ready":                   {[]string{"ActiveState=activating\nStatusText=joining", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
-		"about to restart":        {[]string{"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining", "ActiveState=active"}, "ready joining", ""},
+		"about to restart":        {[]string{"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining\nJob=12", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
+		"failed before":           {[]string{"ActiveState=failed\nStatusText=failed: revoked\nJob=12", "ActiveState=active\nStatusText=ready"}, "ready", ""},
 		"one failure passes":      {[]string{auto + "1", auto + "1", "ActiveState=active\nStatusText=ready"}, "failed: no manager ready", ""},
-		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "does not start: failed: no manager; systemd goes on trying"},
+		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "does not start: no manager; systemd goes on trying"},
 		"a unit that is no good":  {[]string{"ActiveState=failed"}, "", "does not start: it has said nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
