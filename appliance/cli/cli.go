@@ -8,6 +8,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/crawlbox/crawlbox/systemd"
 )
 
 // Exit codes of crawlbox.
@@ -15,6 +17,9 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// Those of a node that its systemd must not start again.
+	exitLeft  = systemd.ExitLeft
+	exitFinal = systemd.ExitFinal
 )
 
 // Env is what a command has of its process.

@@ -8,6 +8,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/systemd/journal"
+	"github.com/crawlbox/crawlbox/systemd/notify"
 )
 
 // usageError is a command line that crawlbox does not understand.
@@ -36,15 +41,25 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone
 	}
+	if errors.Is(err, node.ErrLeft) {
+		return exitLeft
+	}
+	level := ""
+	if journal.Is(w) {
+		level = journal.ErrorPrefix
+	}
 	for _, e := range unjoin(err) {
 		if errors.Is(e, context.Canceled) {
 			e = errInterrupted
 		}
-		fmt.Fprintf(w, "crawlbox: %s\n", withoutJoin(oneLine(e.Error())))
+		fmt.Fprintf(w, "%scrawlbox: %s\n", level, withoutJoin(oneLine(e.Error())))
 	}
 	var usage *usageError
-	if errors.As(err, &usage) {
+	switch {
+	case errors.As(err, &usage):
 		return exitUsage
+	case notify.Listening() && join.Final(err):
+		return exitFinal
 	}
 	return exitFailed
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,9 @@ func (a *app) setJoin(cmd *cobra.Command, opts *node.Options) (err error) {
 		return usagef(cmd, "the join string is given by %s; keep one of them", strings.Join(given, " and by "))
 	}
 	opts.Join = cmp.Or(flag, env)
+	if len(given) == 0 {
+		return laidJoin(opts)
+	}
 	if file == "" {
 		return nil
 	}
@@ -59,6 +63,27 @@ func (a *app) setJoin(cmd *cobra.Command, opts *node.Options) (err error) {
 		return nil
 	}
 	return err
+}
+
+// joinLaid is where `crawlbox install` lays the join string for the service that it
+// starts, so that it stands neither in the unit nor among the arguments of a process.
+func joinLaid(dataDir string) string { return filepath.Join(dataDir, "join") }
+
+// laidJoin takes the join string that was laid for this node, if any. Who may not
+// look hears why he may not run a node from others.
+func laidJoin(opts *node.Options) (err error) {
+	opts.Join, err = joinFromFile(joinLaid(opts.Config.DataDir), opts.Log)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// useUp deletes the join string that was laid for this node, once it has joined.
+func useUp(dataDir string, log *slog.Logger) {
+	if err := os.Remove(joinLaid(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("delete the join string that is used up", "error", err)
+	}
 }
 
 func joinFromFile(path string, log *slog.Logger) (string, error) {

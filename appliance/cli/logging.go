@@ -5,12 +5,18 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/systemd/journal"
 )
 
-// newLogger logs to w from level on: text where w is a terminal, else JSON.
+// newLogger logs to w from level on: text where w is a terminal, with levels and
+// fields where it is systemd's journal, else JSON.
 func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
-	if isTerminal(w) {
+	switch {
+	case journal.Is(w):
+		return slog.New(journal.New(level))
+	case isTerminal(w):
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))

@@ -33,7 +33,7 @@ Killed at any moment and started again it goes on where it was.`,
 		if err := a.setJoin(cmd, &opts); err != nil {
 			return err
 		}
-		return finish(cmd.Context(), node.RunManager(cmd.Context(), opts))
+		return runNode(cmd.Context(), node.RunManager, opts)
 	}
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd/notify"
 )
 
 // nodeFlags adds the flags of a command that runs a node. Each is a key of the
@@ -34,12 +35,24 @@ func (a *app) nodeOptions(cmd *cobra.Command) (node.Options, error) {
 	}
 	var level slog.LevelVar
 	level.Set(cfg.LogLevel)
-	return node.Options{Config: cfg, Reload: load, Version: Version(), Log: newLogger(a.env.Stderr, &level), Ready: a.ready}, nil
+	log := newLogger(a.env.Stderr, &level)
+	return node.Options{
+		Config: cfg, Reload: load, Version: Version(), Log: log,
+		Ready: func(t api.Token) {
+			useUp(cfg.DataDir, log)
+			a.ready(t)
+		},
+		Phase: notify.Phase,
+		Watchdog: func(ctx context.Context, check func(context.Context) error) {
+			notify.Watchdog(ctx, check, log)
+		},
+	}, nil
 }
 
 // ready tells a person, on standard output, what comes next. What is no terminal
 // is a log, as a rule, and a log holds no secret.
 func (a *app) ready(t api.Token) {
+	notify.Ready("ready")
 	switch {
 	case t.Command == "":
 		_ = a.printf("worker is ready\n")
@@ -51,10 +64,23 @@ func (a *app) ready(t api.Token) {
 	_ = a.printf("manager is ready; on each further server run\n\n    %s\n\n", t.Command)
 }
 
-// finish ends a command that ran a node: a signal and a leave are its good ends.
-func finish(ctx context.Context, err error) error {
-	if errors.Is(err, node.ErrLeft) || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+// runNode runs a node, tells systemd that it stops, and why if it fails. A signal
+// and a leave are good ends; a leave is told to systemd, which else would start the
+// node again.
+func runNode(ctx context.Context, run func(context.Context, node.Options) error, opts node.Options) error {
+	defer context.AfterFunc(ctx, notify.Stopping)()
+	err := run(ctx, opts)
+	switch {
+	case errors.Is(err, node.ErrLeft):
+		notify.Phase("this node has left the cluster")
+		if notify.Listening() {
+			return node.ErrLeft
+		}
 		return nil
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil
+	case err != nil:
+		notify.Phase("failed: " + withoutJoin(oneLine(err.Error())))
 	}
 	return err
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -30,7 +32,11 @@ manager or its Docker is away.`,
 		if err := a.setJoin(cmd, &opts); err != nil {
 			return err
 		}
-		return finish(cmd.Context(), node.RunWorker(cmd.Context(), fleet.RoleWorker, opts))
+		return runNode(cmd.Context(), runWorker, opts)
 	}
 	return cmd
+}
+
+func runWorker(ctx context.Context, opts node.Options) error {
+	return node.RunWorker(ctx, fleet.RoleWorker, opts)
 }

@@ -99,6 +99,8 @@ func (b *badInput) machine() {
 	b.refused(bare, manager(), "no Docker Engine answers at unix:///var/run/docker.sock", "apt-get install docker.io", "systemctl start docker")
 	b.refused(bare, worker(b.token("worker")), "no Docker Engine answers", "apt-get install docker.io")
 
+	b.refused(bare, []string{"install", "manager"}, "this machine is not run by systemd", "`crawlbox manager`")
+
 	old := oldEngine(b.T)
 	b.refused(bare, []string{"env", "DOCKER_HOST=" + old, "crawlbox", "manager"}, "Docker Engine 19.03.15 is too old", "20.10", "upgrade it")
 	b.refused(bare, manager("--docker-host", "tcp://127.0.0.1:1"), "no Docker Engine answers at tcp://127.0.0.1:1", "DOCKER_HOST")

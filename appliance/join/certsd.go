@@ -64,6 +64,24 @@ func RemoveCA(root, hostport string) error {
 	return nil
 }
 
+// RemoveAllCAs takes back all that InstallCA ever did in root, and root and the folder
+// that it is in if nothing else is in them.
+func RemoveAllCAs(root string) error {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if _, err := certsPath(root, e.Name()); err == nil { // others are not InstallCA's
+			errs = append(errs, RemoveCA(root, e.Name()))
+		}
+	}
+	_ = os.Remove(root) // fails where an operator has files there
+	_ = os.Remove(filepath.Dir(root))
+	return errors.Join(errs...)
+}
+
 func certsPath(root, hostport string) (string, error) {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil || host == "" || port == "" || strings.ContainsAny(hostport, "/\\\x00") {

@@ -84,3 +84,40 @@ func TestInstallCA_RemovesItsEmptyFolder(t *testing.T) {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
+
+func TestRemoveAllCAs(t *testing.T) {
+	t.Parallel()
+	docker := filepath.Join(t.TempDir(), "docker")
+	root := filepath.Join(docker, "certs.d")
+	install := func() {
+		t.Helper()
+		for _, host := range []string{"10.0.0.1:8003", "10.0.0.2:8003"} {
+			if err := InstallCA(root, host, newTestCA(t).PEM()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	install()
+	for range 2 {
+		if err := RemoveAllCAs(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(docker); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", docker, err)
+	}
+	install()
+	theirs := filepath.Join(root, "registry.example", "ca.crt")
+	if err := os.MkdirAll(filepath.Dir(theirs), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(theirs, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveAllCAs(root); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(root); err != nil || len(entries) != 1 || entries[0].Name() != "registry.example" {
+		t.Errorf("left are %v, %v", entries, err)
+	}
+}

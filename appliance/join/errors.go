@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -37,6 +38,16 @@ var (
 	// ErrNotJoined: there is no identity on disk.
 	ErrNotJoined = errors.New("this machine is not a node of a cluster: run `crawlbox worker --join STRING`")
 )
+
+// finals are the errors that time does not mend.
+var finals = []error{ErrUnknownToken, ErrBadSecret, ErrExpiredToken, ErrRevoked, ErrUsedUp, ErrWrongRole, ErrImpostor, ErrOtherCluster, ErrOtherRole, ErrNotJoined}
+
+// Final says whether a join fails again however often it is tried, until a person
+// does something. To try on would only use up the tries that a manager allows to the
+// whole network of this machine.
+func Final(err error) bool {
+	return slices.ContainsFunc(finals, func(final error) bool { return errors.Is(err, final) })
+}
 
 // refusalOf is how an error looks on the wire.
 type refusalOf struct {

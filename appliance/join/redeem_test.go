@@ -1,6 +1,7 @@
 package join
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,4 +197,25 @@ func benchmarkLimited(b *testing.B, nodes int) {
 		redeems.Wait()
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N*nodes)/1e3, "µs/node")
+}
+
+func TestFinal(t *testing.T) {
+	t.Parallel()
+	through := func(errs ...error) error {
+		e := &ManagersError{}
+		for _, err := range errs {
+			e.Tries = append(e.Tries, Try{Err: err})
+		}
+		return fmt.Errorf("join: %w", e)
+	}
+	for _, err := range []error{ErrNotJoined, through(ErrRevoked), through(ErrUnavailable, ErrBadSecret)} {
+		if !Final(err) {
+			t.Errorf("%v passes by itself", err)
+		}
+	}
+	for _, err := range []error{nil, context.DeadlineExceeded, ErrTooMany, ErrClock, through(ErrUnavailable, ErrVersion)} {
+		if Final(err) {
+			t.Errorf("%v is for good", err)
+		}
+	}
 }

@@ -30,6 +30,14 @@ func address(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 99, byte(number / 250), byte(number%250 + 1)})
 }
 
+// cardAddress is the hardware address of a host's network card. It is the same after
+// each boot, as that of a real card is: others would send to the old one until their
+// ARP tables forget it, half a minute later.
+func cardAddress(ip netip.Addr) string {
+	b := ip.As4()
+	return net.HardwareAddr{2, 0, b[0], b[1], b[2], b[3]}.String()
+}
+
 // plugIn gives the host its network card and puts the cable into the bridge.
 func (h *Host) plugIn() error {
 	bridge := h.lab.bridge.pid()
@@ -42,6 +50,7 @@ func (h *Host) plugIn() error {
 	}
 	err = batch(h.frame.pid(), "ip",
 		"link set lo up",
+		"link set eth0 address "+cardAddress(h.ip),
 		fmt.Sprintf("addr add %s/16 dev eth0", h.ip),
 		"link set eth0 up")
 	if err != nil {

@@ -105,6 +105,7 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if err := journal.Do(join.PhaseStarted, nil); err != nil {
 		return err
 	}
+	w.phase("asking the manager to let this machine in")
 	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
 	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
 		w.withdraw(journal, err)
@@ -163,7 +164,11 @@ func (w *Worker) withdraw(journal *join.Journal, err error) {
 
 // complete does what the journal does not say is done.
 func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
-	if err := journal.Do(join.PhaseSwarmJoined, func() error { return w.joinSwarm(ctx) }); err != nil {
+	joinSwarm := func() error {
+		w.phase("waiting for Docker to join the swarm")
+		return w.joinSwarm(ctx)
+	}
+	if err := journal.Do(join.PhaseSwarmJoined, joinSwarm); err != nil {
 		return err
 	}
 	return journal.Do(join.PhaseDone, func() error {

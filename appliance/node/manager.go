@@ -113,6 +113,7 @@ func (m *Manager) settle(ctx context.Context) (err error) {
 	if err := m.open(true); err != nil {
 		return err
 	}
+	m.phase("making or taking up the swarm")
 	return m.ownSwarm(ctx, m.record, what)
 }
 
@@ -193,8 +194,8 @@ func (m *Manager) parts() []lifecycle.Part {
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
 	}
-	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, log: m.log}
-	return append(parts,
+	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, say: m.phase, log: m.log}
+	parts = append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
@@ -204,6 +205,16 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
 	)
+	return append(parts, m.watchdog(m.managerProbes(images))...)
+}
+
+// managerProbes are those of every node, and the queue.
+func (m *Manager) managerProbes(images http.Handler) []probe {
+	list := m.probes(images, func() { m.gossip.Members() })
+	if m.redis != nil {
+		list = append(list, probe{"queue", func(ctx context.Context) error { return m.redis.Ping(ctx).Err() }})
+	}
+	return list
 }
 
 func (m *Manager) renewal() lifecycle.Component {

@@ -51,6 +51,14 @@ type Options struct {
 	// Ready is called once the node serves. The token is the line that joins a
 	// worker; on a worker it is empty.
 	Ready func(api.Token)
+
+	// Phase, if not nil, is told what the node is about, in a few words: before it
+	// is ready, and afterwards when that changes.
+	Phase func(text string)
+	// Watchdog, if not nil, runs while the node serves, until ctx ends. check asks
+	// the node's own parts whether they answer; it neither asks Docker nor other
+	// machines, and ends soon after its context does, unless a part hangs.
+	Watchdog func(ctx context.Context, check func(context.Context) error)
 }
 
 // ErrLeft is returned by Run of a node that was told to leave the cluster, and
@@ -95,7 +103,9 @@ func prepare(opts Options) (*ground, error) {
 	if err := os.MkdirAll(opts.Config.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w; choose another with data_dir in the config", err)
 	}
-	return &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}, nil
+	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}
+	g.phase("looking at this machine and its Docker")
+	return g, nil
 }
 
 // askEngine checks the engine of a node that cannot start without it.
@@ -192,7 +202,7 @@ func (g *ground) run(ctx context.Context, token api.Token, parts []lifecycle.Par
 	err := lifecycle.Run(ctx, g.log, func() {
 		g.log.Debug("ready", "took", time.Since(g.started))
 		g.opts.Ready(token)
-	}, parts...)
+	}, g.announced(parts)...)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
 		return ErrLeft
 	}

@@ -30,6 +30,7 @@ type watcher struct {
 	dir    string        // whose disk is looked at
 	known  *atomic.Value // gets the node's ID in the swarm
 	back   func()        // called when the engine answers after it did not
+	say    func(string)  // told what the node is about
 	log    *slog.Logger
 	docker atomic.Value // string
 	twin   string       // the last node that was found to have this one's name
@@ -96,9 +97,11 @@ func (w *watcher) namesake(members []gossip.Member) {
 func (w *watcher) changed(now string, err error) {
 	if now == dockerStopped {
 		w.log.Warn("the Docker Engine does not answer; waiting for it", "error", err)
+		w.say("ready; waiting for Docker, which does not answer")
 		return
 	}
 	w.log.Info("the Docker Engine answers again")
+	w.say("ready")
 	w.self.Swarm = "" // it may have joined anew
 	w.back()
 }

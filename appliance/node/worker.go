@@ -174,7 +174,7 @@ func (w *Worker) primary() string {
 }
 
 func (w *Worker) parts() []lifecycle.Part {
-	return []lifecycle.Part{
+	parts := []lifecycle.Part{
 		{Name: "registry mirror", Component: w.serveLocal(w.mirror.Handler())},
 		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
@@ -183,11 +183,13 @@ func (w *Worker) parts() []lifecycle.Part {
 		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
 	}
+	locks := func() { w.gossip.Members(); w.mirror.Stats() }
+	return append(parts, w.watchdog(w.probes(w.mirror.Handler(), locks))...)
 }
 
 // clusterParts are those by which nodes know of each other.
 func (w *Worker) clusterParts() []lifecycle.Part {
-	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, log: w.log}
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, say: w.phase, log: w.log}
 	return []lifecycle.Part{
 		{Name: "gossip", Component: w.gossip},
 		{Name: "news", Component: background(func(ctx context.Context) error {
@@ -215,7 +217,7 @@ func (w *Worker) nodeHandler() http.Handler {
 func (w *Worker) hear(member join.Membership, err error) {
 	if err != nil {
 		if !w.removed.Swap(true) {
-			w.log.Warn(removedText)
+			w.log.Warn(RemovedText)
 		}
 		return
 	}
@@ -223,8 +225,9 @@ func (w *Worker) hear(member join.Membership, err error) {
 	w.learn(w.gossip, member)
 }
 
-// removedText says what to do on a node that is not of the cluster any more.
-const removedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
+// RemovedText is the problem, in the status, of a node that is not of the cluster any
+// more, and what to do there.
+const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
 
 func (w *Worker) backend() *backend {
 	return &backend{
@@ -239,7 +242,7 @@ func (w *Worker) backend() *backend {
 // problems are those that only a worker has.
 func (w *Worker) problems() (list []string) {
 	if w.removed.Load() {
-		return []string{removedText}
+		return []string{RemovedText}
 	}
 	addr := w.identity.Membership().Managers
 	for _, m := range w.gossip.Members() {

@@ -42,10 +42,18 @@ func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 // RemoveContainers removes the containers of a service from this engine: when
 // it leaves its swarm, Docker forgets those that have ended.
 func (e *Engine) RemoveContainers(ctx context.Context, service string) error {
+	return e.removeLabelled(ctx, "com.docker.swarm.service.name="+service)
+}
+
+// RemoveTasks does the same for all services.
+func (e *Engine) RemoveTasks(ctx context.Context) error {
+	return e.removeLabelled(ctx, "com.docker.swarm.task.id")
+}
+
+func (e *Engine) removeLabelled(ctx context.Context, label string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	label := filters.NewArgs(filters.Arg("label", "com.docker.swarm.service.name="+service))
-	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: label})
+	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
 		return e.explain(err)
 	}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+func uninstallCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Leave the cluster and take crawlbox off this server",
+		Long: `Leave the cluster and take crawlbox off this server: its service, its program,
+what makes Docker trust the registry, the config file unless it was edited.
+Docker stays. State stays too, such as the registry's images and the queue, and
+the images that Docker has of it, unless --purge is given.
+
+On the manager that made the cluster this ends the cluster; while it has other
+nodes that takes --force.`,
+		Args: noArgs,
+	}
+	purge := cmd.Flags().Bool("purge", false, "remove state, config and the cluster's images too")
+	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := doctor.Root(); err != nil {
+			return err
+		}
+		return a.uninstall(cmd.Context(), install.This(), *purge, *force)
+	}
+	return cmd
+}
+
+func (a *app) uninstall(ctx context.Context, machine *install.Machine, purge, force bool) error {
+	cfg, err := a.installedConfig(machine)
+	if err != nil {
+		return err
+	}
+	registries := node.Registries(cfg)
+	if err := a.leaveForGood(ctx, machine, cfg, force); err != nil {
+		return err
+	}
+	plan, err := machine.Uninstall(install.Unwanted{
+		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: joinLaid(cfg.DataDir), State: stateOf(cfg), Purge: purge,
+	})
+	if err != nil {
+		return err
+	}
+	// Docker first: what removes the rest is removed last.
+	if err := node.Forget(ctx, cfg, registries, purge); err != nil && !force {
+		return err
+	} else if err != nil {
+		_ = a.printf("something stays: %s\n", oneLine(err.Error()))
+	}
+	if err := machine.Do(ctx, plan, a.sayStep); err != nil {
+		return err
+	}
+	for _, note := range plan.Notes {
+		_ = a.printf("%s\n", note)
+	}
+	return a.printf("crawlbox is uninstalled; Docker stays\n")
+}
+
+// installedConfig is the config that the service was started with: its flags stand in
+// its unit.
+func (a *app) installedConfig(machine *install.Machine) (configs.Config, error) {
+	unit, err := machine.Installed()
+	if err != nil {
+		return configs.Config{}, err
+	}
+	role := systemd.Role(unit)
+	if role == "" {
+		return configs.Load(a.config)
+	}
+	cmd, _, err := New(a.env).Find([]string{role})
+	if err == nil {
+		err = cmd.ParseFlags(systemd.Command(unit)[2:])
+	}
+	if err != nil {
+		return configs.Config{}, fmt.Errorf("read the unit %s: %w", systemd.Service, err)
+	}
+	file, _ := cmd.Flags().GetString("config")
+	return configs.Load(cmp.Or(a.config, file), configs.Flags(cmd.Flags()))
+}
+
+// leaveForGood takes the node out of its cluster and stops its service. Where it may
+// not leave nothing has changed, unless force makes the rest go on all the same.
+func (a *app) leaveForGood(ctx context.Context, machine *install.Machine, cfg configs.Config, force bool) error {
+	err := api.NewClient(cfg.Socket).Leave(ctx, force || a.alone(ctx, cfg))
+	if errors.Is(err, api.ErrNotRunning) {
+		if err := machine.Stop(ctx); err != nil { // it may be about to start
+			return err
+		}
+		err = node.LeaveOffline(ctx, node.Options{Config: cfg, Version: Version(), Log: a.log}, force)
+	}
+	switch {
+	case errors.Is(err, node.ErrNoNode):
+		return machine.Stop(ctx)
+	case err != nil && !force:
+		return err
+	case err != nil:
+		_ = a.printf("this node could not leave its cluster, and goes on with --force: %s\n", oneLine(err.Error()))
+	default:
+		_ = a.printf("this node has left the cluster\n")
+	}
+	return machine.Stop(ctx)
+}
+
+// alone says whether the node that runs here is all of its cluster: leaving it costs
+// nobody else anything.
+func (a *app) alone(ctx context.Context, cfg configs.Config) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	nodes, err := api.NewClient(cfg.Socket).Nodes(ctx)
+	others := slices.ContainsFunc(nodes, func(n fleet.Node) bool { return n.Addr != nodes[0].Addr })
+	return err == nil && len(nodes) > 0 && !others
+}
+
+// stateOf are the folders with a node's state, the outermost first.
+func stateOf(cfg configs.Config) []string {
+	list := []string{cfg.DataDir}
+	for _, dir := range []string{cfg.RegistryDir(), cfg.QueueDir()} {
+		if rel, err := filepath.Rel(cfg.DataDir, dir); dir != "" && (err != nil || !filepath.IsLocal(rel)) {
+			list = append(list, dir)
+		}
+	}
+	return list
+}

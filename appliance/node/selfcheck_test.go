@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+func TestCheckAll_NamesThePart(t *testing.T) {
+	t.Parallel()
+	well := func(context.Context) error { return nil }
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	if err := checkAll([]probe{{"queue", well}, {"registry", well}})(t.Context()); err != nil {
+		t.Errorf("all is well, and the check says %v", err)
+	}
+	err := checkAll([]probe{{"queue", func(context.Context) error { return errors.New("refused") }}, {"registry", hangs}})(t.Context())
+	if err == nil || err.Error() != "queue does not answer: refused" {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := checkAll([]probe{{"registry", hangs}})(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v of a part that hangs", err)
+	}
+}
+
+func TestAskHandler(t *testing.T) {
+	t.Parallel()
+	for code, well := range map[int]bool{0: true, http.StatusOK: true, http.StatusServiceUnavailable: false} {
+		err := askHandler(t.Context(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if code != 0 {
+				w.WriteHeader(code)
+			}
+			w.Write([]byte("{}"))
+		}))
+		if (err == nil) != well {
+			t.Errorf("%d gives %v", code, err)
+		}
+	}
+}
+
+// TestAskPort_DoesNotAskWho wants an answer without that anybody is asked who is at
+// the other end: that would be Docker.
+func TestAskPort_DoesNotAskWho(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &ground{cfg: configs.Default()}
+	g.cfg.Registry.Port = uint16(ln.Addr().(*net.TCPAddr).Port)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.loopbackName(r.Host) || !strings.Contains(r.Host, "self-check") {
+			t.Errorf("it asks as %q, which is let through", r.Host)
+		}
+		w.WriteHeader(http.StatusForbidden)
+	})}
+	go srv.Serve(ln)
+	if err := g.askPort(t.Context()); err != nil {
+		t.Errorf("the port answers, and the check says %v", err)
+	}
+	srv.Close()
+	if err := g.askPort(t.Context()); err == nil {
+		t.Error("nobody answers, and all is well")
+	}
+}

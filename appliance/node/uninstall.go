@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Registries are the names, HOST:PORT, under which this node's engine has images of
+// the cluster's registry. They are known until the node has left.
+func Registries(cfg configs.Config) []string {
+	names := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cfg.Registry.Port).String()}
+	names = append(names, "localhost"+names[0][len("127.0.0.1"):])
+	add := func(a netip.Addr) { names = append(names, netip.AddrPortFrom(a, cfg.Registry.Port).String()) }
+	if r, err := loadRecord(filepath.Join(cfg.DataDir, recordFile)); err == nil && r.Addr.IsValid() {
+		add(r.Addr)
+	}
+	if id, err := join.LoadIdentity(filepath.Join(cfg.DataDir, "node")); err == nil {
+		for _, m := range id.Membership().Managers {
+			add(m.Addr())
+		}
+	}
+	return names
+}
+
+// Forget takes from this machine what nodes leave outside of their data folder: the
+// trust of Docker in their registries, the local API's socket, containers of tasks
+// that ended before Docker left the swarm and, where images are given up too, the
+// images of those registries and the network of a swarm.
+func Forget(ctx context.Context, cfg configs.Config, registries []string, images bool) error {
+	errs := []error{join.RemoveAllCAs(join.CertsDir)}
+	if err := os.Remove(cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	engine, err := swarm.Open(cfg.Docker.Host)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer engine.Close()
+	info, err := engine.Info(ctx)
+	switch {
+	case away(err) && !images: // what is there then, is there of no node
+		err = nil
+	case err == nil:
+		err = forgetInDocker(ctx, engine, info.State == swarm.StateInactive, registries, images)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// forgetInDocker leaves to a swarm what is a swarm's, if Docker is in one still.
+func forgetInDocker(ctx context.Context, engine *swarm.Engine, alone bool, registries []string, images bool) error {
+	if alone {
+		if err := engine.RemoveTasks(ctx); err != nil {
+			return err
+		}
+	}
+	if !images {
+		return nil
+	}
+	list, err := engine.ImagesOf(ctx, registries)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, image := range list {
+		errs = append(errs, engine.RemoveImage(ctx, image))
+	}
+	if alone {
+		errs = append(errs, engine.RemoveNetwork(ctx, swarm.BridgeNetwork))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,140 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/crawlbox/crawlbox/systemd"
+)
+
+// Program is where crawlbox is installed.
+const Program = "/usr/local/bin/crawlbox"
+
+// Wanted is what shall be on a machine.
+type Wanted struct {
+	Unit systemd.Unit
+	// Self is the program that is copied to Unit.Program.
+	Self string
+	// Config is written to ConfigPath where there is no file.
+	Config, ConfigPath string
+	// Join is a secret, written to JoinPath for the service, which deletes it. Empty:
+	// the node needs none.
+	Join, JoinPath string
+}
+
+// Install plans what brings the machine to what is wanted. Nothing that is right
+// already is in the plan, and the service is restarted only for what it would not
+// take up otherwise.
+func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
+	unit, err := m.read(unitPath(systemd.Service))
+	if err != nil {
+		return p, err
+	}
+	if role := systemd.Role(unit); systemd.Ours(unit) && role != w.Unit.Role {
+		return p, fmt.Errorf("this machine is installed as a %s; take that away first with `crawlbox uninstall`", role)
+	}
+	restart := w.Join != ""
+	if !sameFile(w.Self, m.path(w.Unit.Program)) {
+		p.add(Copy{w.Self, w.Unit.Program})
+		restart = true
+	}
+	if !m.exists(w.ConfigPath) {
+		p.add(Write{w.ConfigPath, w.Config, 0o640})
+	}
+	for _, folder := range w.Unit.Folders {
+		if systemd.NeedsFolder(folder) && !m.exists(folder) {
+			p.add(Folder{folder})
+		}
+	}
+	if w.Join != "" {
+		p.add(Folder{filepath.Dir(w.JoinPath)}, Write{w.JoinPath, w.Join + "\n", 0o600})
+	}
+	changed, err := m.units(&p, w.Unit)
+	if err != nil {
+		return p, err
+	}
+	m.start(ctx, &p, restart || changed || m.stale(ctx))
+	return p, nil
+}
+
+// units plans the unit files, and says whether that of the service changes.
+func (m *Machine) units(p *Plan, u systemd.Unit) (changed bool, err error) {
+	reload := false
+	for _, f := range u.Files() {
+		path := unitPath(f.Name)
+		is, err := m.read(path)
+		switch {
+		case err != nil:
+			return false, err
+		case is == f.Text:
+			continue
+		case is != "" && !systemd.Ours(is):
+			p.notef("%s was edited by hand and stays as it is; move it away and install again to have it written anew, and put what is yours into a drop-in with `systemctl edit %s`", path, f.Name)
+			for _, line := range systemd.Differences(is, f.Text) {
+				p.notef("  it would have been: %s", line)
+			}
+			continue
+		case is != "":
+			p.notef("%s changes:", path)
+			for _, line := range systemd.Differences(is, f.Text) {
+				p.notef("  %s", line)
+			}
+		}
+		p.add(Write{path, f.Text, 0o644})
+		reload = true
+		changed = changed || f.Name == systemd.Service
+	}
+	if reload {
+		p.add(Run{"systemctl", "daemon-reload"})
+	}
+	return changed, nil
+}
+
+// start plans that the service runs, as it is now if it has to be restarted, and at
+// each boot. systemctl does not wait: how the start goes is looked at by Await.
+func (m *Machine) start(ctx context.Context, p *Plan, restart bool) {
+	for _, unit := range []string{systemd.Service, systemd.Target} {
+		if is, _ := m.systemctl(ctx, "is-enabled", unit); is != "enabled" {
+			p.add(Run{"systemctl", "enable", systemd.Service})
+			break
+		}
+	}
+	is, _ := m.systemctl(ctx, "is-active", systemd.Service)
+	switch {
+	case is != "active" && is != "activating":
+		p.add(Run{"systemctl", "start", "--no-block", systemd.Service})
+	case restart:
+		p.add(Run{"systemctl", "restart", "--no-block", systemd.Service})
+	}
+}
+
+// stale says whether the service runs a program that was replaced since.
+func (m *Machine) stale(ctx context.Context) bool {
+	pid, err := m.systemctl(ctx, "show", "--property=MainPID", "--value", systemd.Service)
+	if err != nil || pid == "" || pid == "0" {
+		return false
+	}
+	program, err := os.Readlink(m.path("/proc/" + pid + "/exe"))
+	return err == nil && strings.HasSuffix(program, " (deleted)")
+}
+
+func unitPath(name string) string { return filepath.Join(systemd.Dir, name) }
+
+// sameFile says whether both are there with the same content.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA != nil || errB != nil || infoB.Mode().Perm()&0o111 == 0 {
+		return false
+	}
+	if os.SameFile(infoA, infoB) {
+		return true
+	}
+	textA, errA := os.ReadFile(a)
+	textB, errB := os.ReadFile(b)
+	return errA == nil && errB == nil && bytes.Equal(textA, textB)
+}

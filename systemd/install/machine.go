@@ -1,0 +1,75 @@
+// Package install puts crawlbox onto a machine with systemd, and takes it away.
+//
+// It looks at the machine, makes a [Plan] of what differs from what is wanted, and
+// carries that out. A plan is a list of files and commands that prints itself, which
+// is all that a dry run does. An install that was cut off is mended by another one:
+// each step is whole or not there, and the plan is made anew.
+//
+// What a person has edited is kept: a unit that is not as crawlbox wrote it (see
+// systemd.Ours), a config file that is there, a drop-in.
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Machine is what is acted on.
+type Machine struct {
+	// Root stands in front of all paths; empty but in tests.
+	Root string
+	// Command runs a program and returns what it printed. Its error says which
+	// program failed, and why.
+	Command func(ctx context.Context, argv ...string) (string, error)
+}
+
+// This is the machine that the process runs on.
+func This() *Machine { return &Machine{Command: command} }
+
+// HasSystemd says whether systemd manages the machine, see sd_booted(3).
+func (m *Machine) HasSystemd() bool {
+	info, err := os.Lstat(m.path("/run/systemd/system"))
+	return err == nil && info.IsDir()
+}
+
+func (m *Machine) path(path string) string { return filepath.Join(m.Root, path) }
+
+// read returns the text of a file, empty where there is none.
+func (m *Machine) read(path string) (string, error) {
+	text, err := os.ReadFile(m.path(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(text), err
+}
+
+func (m *Machine) exists(path string) bool {
+	_, err := os.Lstat(m.path(path))
+	return err == nil
+}
+
+// systemctl runs it and returns what it printed, without the space around. Some of
+// its questions are answered by an exit code too; for them the error is of no use.
+func (m *Machine) systemctl(ctx context.Context, args ...string) (string, error) {
+	out, err := m.Command(ctx, append([]string{"systemctl"}, args...)...)
+	return strings.TrimSpace(out), err
+}
+
+func command(ctx context.Context, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	out, err := cmd.Output()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) && len(failed.Stderr) > 0 {
+		return string(out), fmt.Errorf("%s: %s", strings.Join(argv, " "), strings.TrimSpace(string(failed.Stderr)))
+	}
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+	}
+	return string(out), nil
+}

@@ -1,0 +1,135 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+)
+
+// Step is one change of a machine. Its text is what a dry run prints.
+type Step interface {
+	fmt.Stringer
+	do(ctx context.Context, m *Machine) error
+}
+
+// Write puts a file in its place as a whole.
+type Write struct {
+	Path, Text string
+	Mode       fs.FileMode
+}
+
+func (s Write) String() string { return fmt.Sprintf("write %s, mode %04o", s.Path, s.Mode) }
+
+func (s Write) do(_ context.Context, m *Machine) error {
+	path := m.path(s.Path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, []byte(s.Text), s.Mode, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(s.Mode))
+}
+
+// Copy puts a program in its place as a whole, also while the old one runs.
+type Copy struct{ From, To string }
+
+func (s Copy) String() string { return fmt.Sprintf("copy %s to %s, mode 0755", s.From, s.To) }
+
+func (s Copy) do(_ context.Context, m *Machine) error {
+	to := m.path(s.To)
+	program, err := os.ReadFile(s.From)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return readOnly(err, s.To)
+	}
+	return readOnly(renameio.WriteFile(to, program, 0o755, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(0o755)), s.To)
+}
+
+// readOnly says what to do about a file system that cannot be written.
+func readOnly(err error, path string) error {
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%s lies on a file system that is read-only; make it writable meanwhile (`mount -o remount,rw /usr`), or let a unit of your own run `crawlbox manager` or `crawlbox worker` from elsewhere", path)
+	}
+	return err
+}
+
+// Folder makes a folder that only root can look into.
+type Folder struct{ Path string }
+
+func (s Folder) String() string { return fmt.Sprintf("make %s, mode 0700", s.Path) }
+
+func (s Folder) do(_ context.Context, m *Machine) error { return os.MkdirAll(m.path(s.Path), 0o700) }
+
+// Remove removes a file or, if it is a folder, all that is in it.
+type Remove struct{ Path string }
+
+func (s Remove) String() string { return "remove " + s.Path }
+
+func (s Remove) do(_ context.Context, m *Machine) error { return os.RemoveAll(m.path(s.Path)) }
+
+// RemoveEmpty removes a folder if nothing is in it.
+type RemoveEmpty struct{ Path string }
+
+func (s RemoveEmpty) String() string { return fmt.Sprintf("remove %s if it is empty", s.Path) }
+
+func (s RemoveEmpty) do(_ context.Context, m *Machine) error {
+	err := os.Remove(m.path(s.Path))
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Run runs a command.
+type Run []string
+
+func (s Run) String() string { return strings.Join(s, " ") }
+
+func (s Run) do(ctx context.Context, m *Machine) error {
+	_, err := m.Command(ctx, s...)
+	return err
+}
+
+// Try runs a command whose failure says only that there was nothing to do.
+type Try []string
+
+func (s Try) String() string { return strings.Join(s, " ") }
+
+func (s Try) do(ctx context.Context, m *Machine) error {
+	_, _ = m.Command(ctx, s...)
+	return nil
+}
+
+// Plan is what has to be done, and what a person should know of it.
+type Plan struct {
+	Steps []Step
+	Notes []string
+}
+
+func (p *Plan) add(steps ...Step) { p.Steps = append(p.Steps, steps...) }
+
+func (p *Plan) notef(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+// Do carries the plan out up to the first error. It says each step before it is
+// taken.
+func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
+	for _, step := range p.Steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		say(step)
+		if err := step.do(ctx, m); err != nil {
+			return fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package install
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/crawlbox/crawlbox/systemd"
+)
+
+// Unwanted is what shall be taken from a machine.
+type Unwanted struct {
+	// Config is the text of a config file that nobody has edited: it goes, another one
+	// at ConfigPath stays unless Purge is set.
+	Config, ConfigPath string
+	// JoinPath may have a join string that was not used.
+	JoinPath string
+	// State are the folders that Purge removes.
+	State []string
+	Purge bool
+}
+
+// Installed returns the unit file of the service; empty if there is none.
+func (m *Machine) Installed() (unit string, err error) { return m.read(unitPath(systemd.Service)) }
+
+// Stop stops the service, if this machine has it, and returns when it has ended.
+func (m *Machine) Stop(ctx context.Context) error {
+	if !m.HasSystemd() || !m.exists(unitPath(systemd.Service)) {
+		return nil
+	}
+	_, err := m.systemctl(ctx, "stop", systemd.Service)
+	return err
+}
+
+// Uninstall plans what takes crawlbox from a machine whose node has left its cluster,
+// and which may be installed in part.
+func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
+	m.unitsAway(&p, u.Purge)
+	config, err := m.read(u.ConfigPath)
+	switch {
+	case err != nil:
+		return p, err
+	case config == "":
+	case config == u.Config || u.Purge:
+		p.add(Remove{u.ConfigPath})
+	default:
+		p.notef("%s stays, it was edited; --purge removes it too", u.ConfigPath)
+	}
+	if dir := filepath.Dir(u.ConfigPath); m.exists(dir) {
+		p.add(RemoveEmpty{dir})
+	}
+	if m.exists(u.JoinPath) {
+		p.add(Remove{u.JoinPath})
+	}
+	for _, folder := range u.State {
+		switch {
+		case !m.exists(folder):
+		case u.Purge:
+			p.add(Remove{folder})
+		default:
+			p.notef("%s stays; --purge removes it too", folder)
+		}
+	}
+	if m.exists(Program) {
+		p.add(Remove{Program})
+	}
+	return p, nil
+}
+
+// unitsAway plans the units' end. Drop-ins are a person's.
+func (m *Machine) unitsAway(p *Plan, purge bool) {
+	var files []Step
+	for _, name := range []string{systemd.Service, systemd.Target, systemd.Slice} {
+		path := unitPath(name)
+		if m.exists(path) {
+			files = append(files, Remove{path})
+		}
+		switch dropins := path + ".d"; {
+		case !m.exists(dropins):
+		case purge:
+			files = append(files, Remove{dropins})
+		default:
+			p.notef("%s stays; --purge removes it too", dropins)
+		}
+	}
+	if !m.exists(unitPath(systemd.Service)) {
+		p.add(files...)
+		return
+	}
+	if m.HasSystemd() {
+		p.add(Run{"systemctl", "disable", "--now", systemd.Service, systemd.Target})
+	}
+	p.add(files...)
+	if m.HasSystemd() {
+		// A slice runs on without its services, and a service that failed stays on the
+		// list without its unit.
+		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service})
+	}
+}

@@ -1,0 +1,90 @@
+package systemd
+
+import (
+	"embed"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// Names of the units, and the folder of those that an administrator installs.
+const (
+	Service = "crawlbox.service"
+	Slice   = "crawlbox.slice"
+	Target  = "crawlbox.target"
+	Dir     = "/etc/systemd/system"
+)
+
+// Exit codes of a node that shall not be started again.
+const (
+	ExitLeft  = 3 // it has left its cluster
+	ExitFinal = 4 // it fails again until a person does something
+)
+
+//go:embed crawlbox.service crawlbox.slice crawlbox.target
+var templates embed.FS
+
+// Unit is what the units of a node depend on.
+type Unit struct {
+	Role    string   // manager or worker, as the command is called
+	Program string   // absolute path of crawlbox
+	Args    []string // after the role
+	// Folders are where the node writes, absolute. Those in places that are else
+	// closed to it are opened.
+	Folders []string
+}
+
+// File is a unit file as it shall be.
+type File struct{ Name, Text string }
+
+// Files renders the units, the service first.
+func (u Unit) Files() []File {
+	data := struct {
+		Seal, Role, ExecStart string
+		Left, Final           int
+		PrivateTmp            bool
+		Writable              []string
+	}{
+		Seal: sealPlace, Role: u.Role, Left: ExitLeft, Final: ExitFinal,
+		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
+		PrivateTmp: !anyBelow(u.Folders, temporary),
+	}
+	for _, folder := range u.Folders {
+		if anyBelow([]string{folder}, closed) {
+			data.Writable = append(data.Writable, Quote(folder))
+		}
+	}
+	files := make([]File, 0, 3)
+	for _, name := range []string{Service, Slice, Target} {
+		var text strings.Builder
+		t := template.Must(template.ParseFS(templates, name))
+		if err := t.Execute(&text, data); err != nil {
+			panic(fmt.Sprintf("render %s: %v", name, err)) // of what is embedded: no input can do that
+		}
+		files = append(files, File{name, seal(text.String())})
+	}
+	return files
+}
+
+// NeedsFolder says whether a folder must be there before the service starts: it is
+// opened in a place that is else closed.
+func NeedsFolder(folder string) bool { return anyBelow([]string{folder}, closed) }
+
+var (
+	// closed are read-only by ProtectSystem=full and ProtectHome=read-only.
+	closed = []string{"/usr", "/boot", "/efi", "/etc", "/home", "/root", "/run/user"}
+	// temporary are others for a service with PrivateTmp.
+	temporary = []string{"/tmp", "/var/tmp"}
+)
+
+func anyBelow(paths, parents []string) bool {
+	for _, path := range paths {
+		for _, parent := range parents {
+			if rel, err := filepath.Rel(parent, path); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+				return true
+			}
+		}
+	}
+	return false
+}
