@@ -13,8 +13,9 @@ BENCH    ?= .
 
 .PHONY: build demo test unit lint e2e bench fuzz lab-clean deps clean
 
+# Without gRPC's tracing pages, which nothing serves, it is 0.3 MB smaller.
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $(BIN) .
 
 demo:
 	.ci/deps --docker-only

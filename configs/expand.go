@@ -3,7 +3,7 @@ package configs
 import (
 	"slices"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // What aliases may expand to. A config for hundreds of services stays far
