@@ -88,6 +88,7 @@ func (d *distributing) round(image string, bring func(ref string) time.Duration)
 	for way, from := range [len(ways)]string{"localhost", "localhost", d.manager.IP().String()} {
 		got := d.got()
 		calm(d.b)
+		warm(d.b, len(d.hosts)*4*imageSize) // the blobs in a mirror, in Docker's hands, unpacked, and some
 		sent := d.leftManager()
 		took := bring(from + ":8003/" + image)
 		d.onAll(d.hosts, "docker", "image", "prune", "--all", "--force")

@@ -46,7 +46,7 @@ type Options struct {
 	Copies int
 	// Flights is how many pieces of a blob are under way at a time; 4.
 	Flights int
-	// Peers is with how many others a blob is exchanged at a time; 10.
+	// Peers is with how many others a blob is exchanged at a time; 8.
 	Peers int
 	// Patience is how long a fetch goes on that gets nothing; 30 s.
 	Patience time.Duration
@@ -58,7 +58,7 @@ func (o Options) withDefaults() Options {
 	o.Slots = cmp.Or(o.Slots, 4)
 	o.Copies = cmp.Or(o.Copies, 2)
 	o.Flights = cmp.Or(o.Flights, 4)
-	o.Peers = cmp.Or(o.Peers, 10)
+	o.Peers = cmp.Or(o.Peers, 8)
 	o.Patience = cmp.Or(o.Patience, 30*time.Second)
 	if o.Trackers == nil {
 		o.Trackers = func() []string { return nil }
@@ -72,13 +72,15 @@ func (o Options) withDefaults() Options {
 // Exchange gives pieces of blobs to other nodes and gets them from there. All
 // methods may be called at the same time.
 type Exchange struct {
-	o       Options
-	log     *slog.Logger
-	tables  *tables
-	tracker *tracker
-	slots   *slots
-	buffers *buffers
-	stats   counters
+	o        Options
+	log      *slog.Logger
+	tables   *tables
+	tracker  *tracker
+	slots    *slots
+	buffers  *buffers
+	frames   sync.Pool // of *[frame]byte, for what is sent
+	stats    counters
+	familiar familiar
 
 	// Tests cut smaller.
 	minSize, slowRate int64
@@ -99,7 +101,7 @@ func New(o Options, log *slog.Logger) *Exchange {
 	given, _ := lru.New[digest.Digest, *handout](remembered) // fails for sizes below 1 only
 	return &Exchange{
 		o: o, log: log, tables: newTables(), tracker: newTracker(), slots: newSlots(o.Slots),
-		buffers: newBuffers(), fetches: map[digest.Digest]*fetch{}, given: given,
+		buffers: newBuffers(), frames: sync.Pool{New: func() any { return new([frame]byte) }}, fetches: map[digest.Digest]*fetch{}, given: given,
 		minSize: MinSize, slowRate: slowRate, pieceSize: pieceSize,
 	}
 }

@@ -172,7 +172,7 @@ func TestSlots(t *testing.T) {
 // BenchmarkManyNodes gives what 500 nodes with network cards of 100 Mbit/s take, in
 // simulated time and in copies of an image of 42 MiB.
 func BenchmarkManyNodes(b *testing.B) {
-	for _, nodes := range []int{19, 49, 500} {
+	for _, nodes := range []int{19, 49, 200, 500} {
 		b.Run(fmt.Sprintf("%d-nodes", nodes), func(b *testing.B) {
 			var took, sent float64
 			for b.Loop() {

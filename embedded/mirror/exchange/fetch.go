@@ -25,6 +25,7 @@ type fetch struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	do     chan func()
+	theirs sync.Map // what each peer has, a Bitmap by address, for those who give news
 
 	peers    map[string]*peer
 	known    map[string]struct{} // nodes that are no peers now
@@ -50,6 +51,11 @@ func newFetch(ctx context.Context, x *Exchange, part *partial) *fetch {
 func (f *fetch) end() {
 	f.cancel()
 	f.wg.Wait()
+	for _, p := range f.peers {
+		if !p.tracker {
+			f.x.familiar.remove(p.addr)
+		}
+	}
 }
 
 // later hands do to the goroutine of run. It does not wait for it to be done.
@@ -113,11 +119,7 @@ func (f *fetch) discover() {
 	f.met = time.Now()
 	f.wg.Go(func() {
 		nodes := f.participants()
-		f.later(func() {
-			for _, n := range nodes {
-				f.meet(n, false)
-			}
-		})
+		f.later(func() { f.meetAll(nodes) })
 	})
 }
 

@@ -124,7 +124,7 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 	if fresh, err = f.part.put(piece, data); err != nil || !fresh {
 		return false, err
 	}
-	return true, f.part.advance()
+	return true, f.part.advance(piece, data)
 }
 
 func read(r io.Reader, data []byte, got *atomic.Int64) error {

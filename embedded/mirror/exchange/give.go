@@ -71,12 +71,15 @@ func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see
 		return see(News{Have: h.have, Nodes: others})
 	}
 	f.introduce(from)
+	var told Bitmap
 	for {
 		have, missing, more := f.part.state()
-		if err := see(News{Have: have, Nodes: others}); err != nil || missing == 0 {
-			return err
+		if told == nil || missing == 0 || f.helps(from, have, told) {
+			if err := see(News{Have: have, Nodes: others}); err != nil || missing == 0 {
+				return err
+			}
+			others, told = nil, have
 		}
-		others = nil
 		select {
 		case <-more:
 		case <-ctx.Done():

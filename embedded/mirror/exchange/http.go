@@ -119,7 +119,9 @@ func (x *Exchange) servePiece(w http.ResponseWriter, r *http.Request, d digest.D
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 	w.Header().Set(pieceHeader, strconv.Itoa(piece))
-	if _, err := io.Copy(w, body); err != nil {
+	buf := x.frames.Get().(*[frame]byte)
+	defer x.frames.Put(buf)
+	if _, err := io.CopyBuffer(w, body, buf[:]); err != nil {
 		panic(http.ErrAbortHandler) // it must not be taken for whole
 	}
 }

@@ -200,6 +200,40 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// TestHTTP_OneConnection asks one node for several blobs at the same moment: a TLS
+// handshake costs as much processor time as a piece.
+func TestHTTP_OneConnection(t *testing.T) {
+	t.Parallel()
+	manager, sites := newSites(t, 3, Options{})
+	var upgrades atomic.Int32
+	count := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == muxPath {
+			upgrades.Add(1)
+		}
+		return false
+	}
+	manager.before.Store(&count)
+	blobs := map[digest.Digest][]byte{}
+	for range 4 {
+		data, d := manager.put(2 << 20)
+		blobs[d] = data
+	}
+	var wg sync.WaitGroup
+	for d, data := range blobs {
+		for _, s := range sites {
+			wg.Go(func() {
+				if err := s.get(t.Context(), d, data); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n := int(upgrades.Load()); n != len(sites) {
+		t.Errorf("%d nodes made %d connections to the manager, want one each", len(sites), n)
+	}
+}
+
 func TestHTTP_BadNodes(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{

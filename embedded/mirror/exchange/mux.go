@@ -22,8 +22,9 @@ const (
 	// after what silence it is tried whether it still stands.
 	muxIdle = 2 * time.Minute
 	muxPing = 10 * time.Second
-	// frame is how much is sent at a time, in bytes.
-	frame = 256 << 10
+	// frame is how much is sent at a time, in bytes: each frame costs some changes
+	// between goroutines.
+	frame = 128 << 10
 )
 
 // http2Only has no other protocol, and no TLS: that is below.
@@ -40,6 +41,7 @@ func muxClient(ctx context.Context, client *http.Client) *http.Client {
 		Protocols:          http2Only(),
 		HTTP2:              &http.HTTP2Config{MaxReadFrameSize: frame, SendPingTimeout: muxPing, PingTimeout: muxTimeout},
 		IdleConnTimeout:    muxIdle,
+		MaxConnsPerHost:    1,
 		DisableCompression: true,
 		DialContext: func(dial context.Context, _, node string) (net.Conn, error) {
 			conn, err := upgrade(dial, client, node)

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -82,14 +83,17 @@ func (p *partial) put(i int, data []byte) (fresh bool, err error) {
 	if sha256.Sum256(data) != p.table.Sums[i] {
 		return false, errPiece
 	}
+	if p.has(i) {
+		return false, nil
+	}
+	off, _ := p.table.span(i)
+	if _, err := p.file.WriteAt(data, off); err != nil { // the same bytes, should two write it
+		return false, fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.have.Has(i) {
 		return false, nil
-	}
-	off, _ := p.table.span(i)
-	if _, err := p.file.WriteAt(data, off); err != nil {
-		return false, fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	p.have.set(i)
 	p.missing--
@@ -99,13 +103,18 @@ func (p *partial) put(i int, data []byte) (fresh bool, err error) {
 }
 
 // advance hashes what has come together at the start of the blob, and says so. It
-// holds back the last bytes until the digest is right.
-func (p *partial) advance() error {
+// holds back the last bytes until the digest is right. data are those of the piece
+// that was put last, which need not be read again if it is the next.
+func (p *partial) advance(last int, data []byte) error {
 	p.order.Lock()
 	defer p.order.Unlock()
 	for p.hashed < p.table.pieces() && p.has(p.hashed) {
 		off, n := p.table.span(p.hashed)
-		if _, err := io.Copy(p.verifier, io.NewSectionReader(p.file, off, n)); err != nil {
+		var next io.Reader = io.NewSectionReader(p.file, off, n)
+		if p.hashed == last {
+			next = bytes.NewReader(data)
+		}
+		if _, err := io.Copy(p.verifier, next); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoRoom, err)
 		}
 		p.hashed++

@@ -3,7 +3,9 @@ package exchange
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -20,7 +22,7 @@ const (
 	strikeRest = 500 * time.Millisecond
 	strikesOut = 5
 	// strangersMost bounds those that come by themselves, beyond Options.Peers.
-	strangersMost = 10
+	strangersMost = 4
 	// uselessFor is for how long a peer may have nothing to give before another takes
 	// its place, and knownMost bounds those that wait for one.
 	uselessFor = 2 * time.Second
@@ -83,9 +85,18 @@ func (f *fetch) meet(node string, came bool) {
 		}
 		p = &peer{addr: node, have: newBitmap(f.part.table.pieces()), useful: time.Now()}
 		f.peers[node] = p
+		f.x.familiar.add(node)
 		delete(f.known, node)
 	}
 	f.resume(p)
+}
+
+// meetAll meets nodes, those first with which another blob is exchanged: there is a
+// connection to them.
+func (f *fetch) meetAll(nodes []string) {
+	for _, node := range f.x.familiar.first(nodes) {
+		f.meet(node, false)
+	}
 }
 
 // resume follows a peer, unless it is followed or there is no use in it.
@@ -114,11 +125,8 @@ func (f *fetch) refresh(now time.Time) {
 			f.drop(p)
 		}
 	}
-	for node := range f.known {
-		if len(f.peers) >= f.x.o.Peers {
-			break
-		}
-		f.meet(node, false)
+	if len(f.peers) < f.x.o.Peers {
+		f.meetAll(slices.Collect(maps.Keys(f.known)))
 	}
 }
 
@@ -160,10 +168,24 @@ func (f *fetch) follow(ctx context.Context, p *peer) {
 func (f *fetch) hear(p *peer, n News) {
 	if len(n.Have) == len(p.have) {
 		p.have = n.Have
+		f.theirs.Store(p.addr, n.Have.clone())
 	}
-	for _, node := range n.Nodes {
-		f.meet(node, false)
+	f.meetAll(n.Nodes)
+}
+
+// helps says whether a node has not all that is here beyond what it was told. What it
+// has itself it need not hear of: that is half of all news.
+func (f *fetch) helps(node string, have, told Bitmap) bool {
+	theirs, ok := f.theirs.Load(node)
+	if !ok {
+		return true
 	}
+	for i, its := range theirs.(Bitmap) {
+		if have[i]&^told[i]&^its != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // drop makes room for another peer, unless pieces of this one are under way.
@@ -178,6 +200,7 @@ func (f *fetch) drop(p *peer) {
 		f.known[p.addr] = struct{}{}
 	}
 	delete(f.peers, p.addr)
+	f.x.familiar.remove(p.addr)
 }
 
 // quicker says whether a is likely to give a piece sooner than b.
