@@ -34,6 +34,7 @@ func TestInstall(t *testing.T) {
 	s.awaitRunning("spider", 2)
 	t.Run("restarted", func(t *testing.T) { s.in(t).restarted() })
 	t.Run("killed", func(t *testing.T) { s.in(t).killed() })
+	t.Run("upgraded", func(t *testing.T) { s.in(t).upgraded() })
 	t.Run("docker away", func(t *testing.T) { s.in(t).dockerAway() })
 	s.awaitRunning("spider", 2)
 	t.Run("rebooted", func(t *testing.T) { s.in(t).rebooted() })
