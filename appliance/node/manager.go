@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
@@ -238,6 +239,9 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
 	mux.Handle("GET "+pathProgram+"{sum}", m.identity.RequireNode(http.HandlerFunc(m.offers.serve)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
+	mux.HandleFunc("GET "+bootstrap.PathCA, m.serveCA)
+	mux.Handle("GET "+bootstrap.PathScript, m.joins.RequireToken(m.serveScript, refuseBootstrap))
+	mux.Handle("GET "+bootstrap.PathProgram, m.joins.RequireToken(m.serveProgram, refuseBootstrap))
 	mux.Handle("/", m.joins.Handler())
 	return mux
 }

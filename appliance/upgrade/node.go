@@ -48,14 +48,14 @@ type Node struct {
 	failed string
 }
 
-// selfPath is the program of this process, whatever has become of its file.
-const selfPath = "/proc/self/exe"
+// SelfPath is the program of this process, whatever has become of its file.
+const SelfPath = "/proc/self/exe"
 
 // Init has to be called before all else.
 func (n *Node) Init() *Node {
 	n.offers = make(chan Offer, 1)
 	n.sum = sync.OnceValues(func() (string, error) {
-		sum, _, err := Sum(selfPath)
+		sum, _, err := Sum(SelfPath)
 		return sum, err
 	})
 	return n
@@ -148,7 +148,7 @@ func (n *Node) stage(ctx context.Context, o Offer) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(n.Folder.Keeper(), selfPath, sum); err != nil {
+	if err := replace(n.Folder.Keeper(), SelfPath, sum); err != nil {
 		return fmt.Errorf("keep the old program: %w", err)
 	}
 	from := Offer{Version: n.Version, Arch: runtime.GOARCH, SHA256: sum}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 // copyOfSelf is this program under another name, with a change.
 func copyOfSelf(t *testing.T, name string, change func([]byte)) string {
 	t.Helper()
-	self, err := os.ReadFile(selfPath)
+	self, err := os.ReadFile(SelfPath)
 	if err != nil {
 		t.Fatal(err)
 	}
