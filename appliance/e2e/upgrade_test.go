@@ -38,18 +38,17 @@ func (s *servers) upgraded() {
 }
 
 // takenBack upgrades to a program that does not come up, and kills what swaps the
-// programs in the middle.
+// programs at each step.
 func (s *servers) takenBack(broken string) {
 	s.Helper()
-	const unit = "crawlbox-upgrade.service"
-	dropin := "/run/systemd/system/" + unit + ".d"
-	s.worker.WriteFile(dropin+"/test.conf", fmt.Sprintf("[Service]\nEnvironment=%s=%s\n", failpoint.Env, failpoint.UpgradeReplaced))
-	s.worker.MustExec("systemctl", "daemon-reload")
+	s.killKeeperAt(failpoint.Upgrade[0])
 	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", broken)
-	lab.WaitFor(s, patience, "the keeper to be killed", func() error {
-		return want(s.worker.MustExec("systemctl", "show", "--property=NRestarts", "--value", unit) != "0", true)
-	})
-	s.worker.MustExec("rm", "-r", dropin)
+	s.awaitKills(1)
+	for _, point := range failpoint.Upgrade[1:] {
+		s.killKeeperAt(point)
+		s.awaitKills(2) // the first may be of the point before
+	}
+	s.worker.MustExec("rm", "-r", keeperDropins)
 	s.worker.MustExec("systemctl", "daemon-reload")
 	lab.WaitFor(s, patience, "the upgrade to end", func() error {
 		select {
@@ -61,6 +60,29 @@ func (s *servers) takenBack(broken string) {
 	})
 	contains(s.T, upgrade.Logs(), s.worker.Name()+": it runs "+newer+" again", "0.0.0-broken did not become ready", "left as they are")
 	contains(s.T, s.worker.MustExec("/usr/local/bin/crawlbox", "version"), newer)
+}
+
+const (
+	keeperUnit    = "crawlbox-upgrade.service"
+	keeperDropins = "/run/systemd/system/" + keeperUnit + ".d"
+)
+
+// killKeeperAt has the keeper on the worker kill itself at a point, again and again.
+func (s *servers) killKeeperAt(point failpoint.Point) {
+	s.Helper()
+	s.worker.WriteFile(keeperDropins+"/test.conf", fmt.Sprintf("[Service]\nEnvironment=%s=%s\nRestartSec=100ms\n", failpoint.Env, point))
+	s.worker.MustExec("systemctl", "daemon-reload")
+}
+
+// awaitKills waits until the keeper was killed and started so many times more.
+func (s *servers) awaitKills(more int) {
+	s.Helper()
+	restarts := func() (n int) {
+		_, _ = fmt.Sscan(s.worker.MustExec("systemctl", "show", "--property=NRestarts", "--value", keeperUnit), &n)
+		return n
+	}
+	begun := restarts()
+	lab.WaitFor(s, patience, "the keeper to be killed", func() error { return want(restarts() >= begun+more, true) })
 }
 
 // program puts a program onto the servers.

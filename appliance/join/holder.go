@@ -14,6 +14,10 @@ import (
 // refused, with one of the refusals.
 func (s *Server) RequireToken(next func(w http.ResponseWriter, r *http.Request, role string), refused func(http.ResponseWriter, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" { // not even a try
+			refused(w, ErrBadRequest)
+			return
+		}
 		held, err := s.holds(r)
 		line := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("path", r.URL.Path), slog.String("token", held.Token), slog.String("role", held.Role)}
 		if err != nil {
