@@ -3,6 +3,8 @@
 //	crawlbox.service   the node: told by the node itself how it is, see systemd/notify
 //	crawlbox.slice     its share of processors and disks, beside that of the containers
 //	crawlbox.target    at boot: the node, and the Docker Engine
+//	crawlbox-upgrade.service
+//	                   beside the node, while it is being upgraded
 //
 // The units are templates; [Unit.Files] renders them, and knows nothing of the
 // machine. Each begins with a seal, a checksum of all that follows, by which

@@ -13,6 +13,7 @@ const (
 	Service = "crawlbox.service"
 	Slice   = "crawlbox.slice"
 	Target  = "crawlbox.target"
+	Upgrade = "crawlbox-upgrade.service"
 	Dir     = "/etc/systemd/system"
 )
 
@@ -22,7 +23,7 @@ const (
 	ExitFinal = 4 // it fails again until a person does something
 )
 
-//go:embed crawlbox.service crawlbox.slice crawlbox.target
+//go:embed crawlbox.service crawlbox.slice crawlbox.target crawlbox-upgrade.service
 var templates embed.FS
 
 // Unit is what the units of a node depend on.
@@ -33,6 +34,9 @@ type Unit struct {
 	// Folders are where the node writes, absolute. Those in places that are else
 	// closed to it are opened.
 	Folders []string
+	// Keeper is the command that upgrades the node; its program, an absolute path, is
+	// there only while it has to.
+	Keeper []string
 }
 
 // File is a unit file as it shall be.
@@ -42,6 +46,7 @@ type File struct{ Name, Text string }
 func (u Unit) Files() []File {
 	data := struct {
 		Seal, Role, ExecStart string
+		Keeper, KeeperPath    string
 		Left, Final           int
 		PrivateTmp            bool
 		Writable              []string
@@ -49,14 +54,15 @@ func (u Unit) Files() []File {
 		Seal: sealPlace, Role: u.Role, Left: ExitLeft, Final: ExitFinal,
 		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
 		PrivateTmp: !anyBelow(u.Folders, temporary),
+		Keeper:     Quote(u.Keeper...), KeeperPath: strings.ReplaceAll(u.Keeper[0], "%", "%%"),
 	}
 	for _, folder := range u.Folders {
 		if anyBelow([]string{folder}, closed) {
 			data.Writable = append(data.Writable, Quote(folder))
 		}
 	}
-	files := make([]File, 0, 3)
-	for _, name := range []string{Service, Slice, Target} {
+	files := make([]File, 0, 4)
+	for _, name := range []string{Service, Slice, Target, Upgrade} {
 		var text strings.Builder
 		t := template.Must(template.ParseFS(templates, name))
 		if err := t.Execute(&text, data); err != nil {

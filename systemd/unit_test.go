@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-var manager = Unit{Role: "manager", Program: "/usr/local/bin/crawlbox", Args: []string{"--queue"}, Folders: []string{"/var/lib/crawlbox"}}
+var manager = Unit{Role: "manager", Program: "/usr/local/bin/crawlbox", Args: []string{"--queue"}, Folders: []string{"/var/lib/crawlbox"},
+	Keeper: []string{"/var/lib/100% crawl/keeper", "keep", "--data-dir", "/var/lib/100% crawl"}}
 
 func service(u Unit) string { return u.Files()[0].Text }
 
@@ -22,7 +23,7 @@ func TestUnit_Files(t *testing.T) {
 			t.Errorf("%s is badly rendered:\n%s", f.Name, f.Text)
 		}
 	}
-	if want := []string{Service, Slice, Target}; !slices.Equal(names, want) {
+	if want := []string{Service, Slice, Target, Upgrade}; !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}
 	text := service(manager)
@@ -37,6 +38,19 @@ func TestUnit_Files(t *testing.T) {
 	for _, bad := range []string{"Requires=", "ReadWritePaths=", "Wants=docker", "StartLimitBurst="} {
 		if slices.ContainsFunc(lines(text), func(l string) bool { return strings.HasPrefix(l, bad) }) {
 			t.Errorf("the service has a line %s", bad)
+		}
+	}
+}
+
+func TestUnit_Upgrade(t *testing.T) {
+	t.Parallel()
+	text := manager.Files()[3].Text
+	for _, line := range []string{
+		`ConditionPathExists=/var/lib/100%% crawl/keeper`,
+		`ExecStart="/var/lib/100%% crawl/keeper" keep --data-dir "/var/lib/100%% crawl"`, "Restart=on-failure", "WantedBy=crawlbox.target",
+	} {
+		if !slices.Contains(lines(text), line) {
+			t.Errorf("the unit has no line %q:\n%s", line, text)
 		}
 	}
 }

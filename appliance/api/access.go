@@ -10,6 +10,9 @@ type Token struct {
 	Command string    `json:"command"`          // the whole line to paste
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	Uses    int       `json:"uses,omitempty"`   // how many nodes it may join; 0: any number
+
+	// Bootstrap is the line for a machine that has no crawlbox yet.
+	Bootstrap string `json:"bootstrap,omitempty"`
 }
 
 // TokenRequest asks for a token of its own. One of TTL and Uses is set.

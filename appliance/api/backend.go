@@ -6,19 +6,26 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // Backend answers the calls of the API. It has the methods of Client, with
 // the same meaning, so that a Client is a Backend too. All methods may be
 // called at the same time and end soon after their context does. The functions
-// given to Logs, Scale, Update, RemoveService, Build, Deploy,
-// Rollback and Restart are called by one goroutine at
+// given to Logs, Scale, Update, RemoveService, Build, Deploy, Rollback, Restart and
+// UpgradeNodes are called by one goroutine at
 // a time, and not any more once the method has returned; a method stops when
 // they fail. An error that the user can do something about is an *Error.
 type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Config(ctx context.Context) (string, error)
 	Leave(ctx context.Context, force bool) error
+
+	UpgradeState(ctx context.Context) (upgrade.State, error)
+	OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)
+	UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error)
+	UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error
+	UpgradeSelf(ctx context.Context, o upgrade.Offer) error
 
 	Token(ctx context.Context, role string) (Token, error)
 	NewToken(ctx context.Context, req TokenRequest) (Token, error)

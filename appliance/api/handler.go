@@ -26,6 +26,7 @@ func Handler(b Backend, audit func(event string, attrs ...slog.Attr), log *slog.
 	mux.Handle("POST /v1/build", streamed(h, h.build))
 	mux.Handle("POST /v1/services/{service}/restart", streamed(h, h.restart))
 	mux.Handle("POST /v1/rollback", streamed(h, h.rollback))
+	mux.Handle("POST /v1/upgrade", streamed(h, h.upgradeNodes))
 	mux.Handle("DELETE /v1/services/{service}", streamed(h, h.removeService))
 	mux.Handle("/", h.value(unknownCall))
 	return mux
@@ -54,6 +55,10 @@ func (h *handler) values() map[string]call {
 		"POST /v1/registry/accounts/{name}":        h.registryLogin,
 		"DELETE /v1/registry/accounts/{name}":      h.registryLogout,
 		"POST /v1/leave":                           h.leave,
+		"GET /v1/upgrade":                          func(r *http.Request) (any, error) { return h.b.UpgradeState(r.Context()) },
+		"POST /v1/upgrade/program":                 h.offerProgram,
+		"POST /v1/upgrade/plan":                    h.upgradePlan,
+		"POST /v1/upgrade/self":                    h.upgradeSelf,
 		"GET /v1/nodes":                            func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
 		"POST /v1/nodes/{node}/{verb}":             h.setNode,
 		"DELETE /v1/nodes/{node}":                  h.removeNode,

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // call is one call of a Backend, all that it answers made comparable.
@@ -61,6 +64,8 @@ func remove(service string) func(context.Context, api.Backend) (any, error) {
 	}
 }
 
+var offer = upgrade.Offer{Version: "0.2.0", Arch: runtime.GOARCH, SHA256: strings.Repeat("ab", 32), Size: 7}
+
 var calls = []call{
 	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
 	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
@@ -79,6 +84,21 @@ var calls = []call{
 	{"registry logout", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
 	{"registry logout again", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
 	{"ca", func(ctx context.Context, b api.Backend) (any, error) { return b.CA(ctx) }},
+	{"state of upgrades", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradeState(ctx) }},
+	{"offer a program", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.OfferProgram(ctx, offer, strings.NewReader("program"))
+	}},
+	{"offer another program", func(ctx context.Context, b api.Backend) (any, error) {
+		return b.OfferProgram(ctx, offer, strings.NewReader("another program"))
+	}},
+	{"plan an upgrade", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradePlan(ctx, offer) }},
+	{"upgrade", func(ctx context.Context, b api.Backend) (any, error) {
+		var said []upgrade.Event
+		err := b.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { said = append(said, e); return nil })
+		return said, err
+	}},
+	{"upgrade the manager", func(ctx context.Context, b api.Backend) (any, error) { return done(b.UpgradeSelf(ctx, offer)) }},
+	{"state after it", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradeState(ctx) }},
 	{"nodes", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
 	{"drain", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
 	{"drained", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},

@@ -96,7 +96,7 @@ func TestLaidJoin_IsUsedOnce(t *testing.T) {
 func TestInstalledConfig(t *testing.T) {
 	t.Parallel()
 	m := &install.Machine{Root: t.TempDir()}
-	unit := systemd.Unit{Role: "manager", Program: install.Program, Args: argsOf(t, "manager", "--data-dir", "/srv/my crawl", "--queue")}
+	unit := systemd.Unit{Role: "manager", Program: install.Program, Args: argsOf(t, "manager", "--data-dir", "/srv/my crawl", "--queue"), Keeper: []string{"/k", "keep"}}
 	path := filepath.Join(m.Root, systemd.Dir, systemd.Service)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

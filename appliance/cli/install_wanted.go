@@ -39,7 +39,8 @@ func (a *app) wanted(cmd *cobra.Command) (w install.Wanted, cfg configs.Config, 
 		return w, cfg, fmt.Errorf("find this program: %w", err)
 	}
 	w = install.Wanted{
-		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Folders: foldersOf(cfg)},
+		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Folders: foldersOf(cfg),
+			Keeper: keeperOf(cfg)},
 		Self: self, Config: configs.Annotated, ConfigPath: cfg.File,
 		Join: opts.Join, JoinPath: joinLaid(cfg.DataDir),
 	}

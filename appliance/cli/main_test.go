@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"net"
@@ -56,6 +57,14 @@ func TestScripts(t *testing.T) {
 type clusterKey struct{}
 
 func setup(env *testscript.Env) error {
+	// A program to upgrade to.
+	self, err := os.Executable()
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "new"), 0o755), os.Symlink(self, filepath.Join(env.WorkDir, "new", "crawlbox")))
+	}
+	if err != nil {
+		return err
+	}
 	cluster := apitest.New(now)
 	socket, stop, err := serve(cluster)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd/install"
 	"github.com/crawlbox/crawlbox/systemd/notify"
 )
 
@@ -42,6 +43,7 @@ func (a *app) nodeOptions(cmd *cobra.Command) (node.Options, error) {
 			useUp(cfg.DataDir, log)
 			a.ready(t)
 		},
+		Keep:  keeping(install.This()),
 		Phase: notify.Phase,
 		Watchdog: func(ctx context.Context, check func(context.Context) error) {
 			notify.Watchdog(ctx, check, log)

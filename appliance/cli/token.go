@@ -16,12 +16,17 @@ func tokenCmd(a *app) *cobra.Command {
 		Use:   "token [worker|manager]",
 		Short: "Print the line that joins a node",
 		Long: `Print the line that joins a node: the standing one, which stays the same until
-'crawlbox token rotate', or with --ttl or --uses a new one.`,
-		Example:   "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses 1",
+'crawlbox token rotate', or with --ttl or --uses a new one.
+
+With --bootstrap it is a line for a machine that has curl and no crawlbox: it
+gets this manager's and installs that. It sends the join string only once the
+checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
+		Example:   "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses 1\n  crawlbox token --bootstrap --ttl 1h",
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
 	}, tokenLsCmd(a), tokenRevokeCmd(a), tokenRotateCmd(a))
 	cmd.Args = atMostOne("one role")
 	asJSON := jsonFlag(cmd)
+	bare := cmd.Flags().Bool("bootstrap", false, "print the line for a machine without crawlbox")
 	var ttl span
 	cmd.Flags().Var(&ttl, "ttl", "make one that expires after this `time`, such as 24h or 7d")
 	uses := cmd.Flags().Int("uses", 0, "make one that is good for `n` nodes")
@@ -43,6 +48,9 @@ func tokenCmd(a *app) *cobra.Command {
 		}
 		if *asJSON {
 			return a.printJSON(token)
+		}
+		if *bare {
+			token.Command = token.Bootstrap
 		}
 		return a.printToken(token)
 	}

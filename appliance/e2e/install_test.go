@@ -34,6 +34,7 @@ func TestInstall(t *testing.T) {
 	s.awaitRunning("spider", 2)
 	t.Run("restarted", func(t *testing.T) { s.in(t).restarted() })
 	t.Run("killed", func(t *testing.T) { s.in(t).killed() })
+	t.Run("upgraded", func(t *testing.T) { s.in(t).upgraded() })
 	t.Run("docker away", func(t *testing.T) { s.in(t).dockerAway() })
 	s.awaitRunning("spider", 2)
 	t.Run("rebooted", func(t *testing.T) { s.in(t).rebooted() })
@@ -70,12 +71,14 @@ func (s *servers) install() {
 	contains(s.T, s.manager.MustExec("crawlbox", "install", "manager", "--queue"), "/etc/crawlbox/crawlbox.yaml", "manager is ready")
 	s.watchShort(s.manager)
 	s.refused()
-	join := s.token("worker")
-	s.worker.WriteFile("/root/join", join)
-	contains(s.T, s.worker.MustExec("sh", "-c", "crawlbox install worker --join-file - </root/join && rm /root/join"), "worker is ready")
+	var token api.Token
+	s.read(&token, "token")
+	join := token.Join
+	// The worker gets its crawlbox from the manager.
+	contains(s.T, s.worker.MustExec("sh", "-c", token.Bootstrap), "ca.pem: OK", "fetching crawlbox", "worker is ready")
 	s.watchShort(s.worker)
 	s.awaitReady(2)
-	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log"); out.Code != 1 {
+	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log", "/tmp"); out.Code != 1 {
 		s.Errorf("the join string stands in %q", out.Stdout)
 	}
 	if got := s.worker.MustExec("stat", "-c", "%a", "/etc/crawlbox/crawlbox.yaml"); got != "640" {
@@ -92,6 +95,7 @@ func (s *servers) refused() {
 	s.run("token", "revoke", token.ID)
 	said := s.worker.Exec(s.Context(), "crawlbox", "install", "worker", "--join", token.Join).Stderr
 	contains(s.T, said, "the service does not start", "the join string was revoked")
+	contains(s.T, s.worker.Exec(s.Context(), "sh", "-c", token.Bootstrap).Stderr, "crawlbox: the join string was revoked")
 	if now, tries := s.show(s.worker, "ActiveState"), s.show(s.worker, "NRestarts"); now != "failed" || tries != "0" {
 		s.Errorf("the service is %s after %s restarts", now, tries)
 	}

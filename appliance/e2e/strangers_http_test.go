@@ -204,13 +204,14 @@ func (h *heist) refused(who disguise, host *lab.Host, d door, k knock, a answer)
 	h.Helper()
 	what := fmt.Sprintf("%s %s at %s of %s by %s from %s", k.method, k.path, d, host.Name(), who.name, who.from.Name())
 	h.loot.in(h.T, what, a.text())
-	tellsTime := host == h.manager && d.port == 7980 && k.path == "/v1/time" && (k.method == "GET" || k.method == "HEAD")
+	// Everybody may know the time, and the certificate that each handshake shows.
+	tells := host == h.manager && d.port == 7980 && (k.path == "/v1/time" || k.path == "/v1/ca") && (k.method == "GET" || k.method == "HEAD")
 	switch {
 	case a.err != nil:
 		if !hungUp(a.err) {
 			h.Errorf("%s: %v", what, a.err)
 		}
-	case tellsTime && a.status == http.StatusOK && who.scheme == "https":
+	case tells && a.status == http.StatusOK && who.scheme == "https":
 	case a.status == http.StatusTemporaryRedirect && a.header.Get("Location") == path.Clean(k.path): // which is tried too
 	case a.status < 400 || a.status > 503:
 		h.Errorf("%s: %d %s", what, a.status, a.body)
@@ -239,6 +240,7 @@ func (h *heist) knocks() (list []knock) {
 		v2 + "/blobs/uploads/", "/v2/new/blobs/uploads/?from=" + h.image.name + "&mount=" + h.image.blob, "/v2/new/blobs/uploads/00000000-0000-4000-8000-000000000000", "/v2/new/manifests/1",
 		"/token", "/token?service=crawlbox&scope=repository:" + h.image.name + ":pull,push", "/token/../v2/_catalog",
 		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held",
+		"/v1/upgrade", "/v1/upgrade/state", "/v1/program/" + strings.Repeat("0", 64), "/v1/ca", "/v1/bootstrap", "/v1/bootstrap/program",
 		"/v1/pieces/mux", "/v1/pieces/" + h.image.blob, "/v1/pieces/" + h.image.blob + "/join", "/v1/pieces/" + h.image.blob + "/news", "/v1/pieces/" + h.image.blob + "/take",
 		"/v1/status", "/v1/nodes", "/v1/token", "/v1/images", "/v1/queue", "/metrics", "/debug/pprof/",
 	}
@@ -255,7 +257,7 @@ func (h *heist) knocks() (list []knock) {
 		}
 	}
 	for _, auth := range []string{"Basic YWRtaW46YWRtaW4=", "Basic Og==", "Bearer", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJhY2Nlc3MiOltdfQ."} {
-		for _, path := range []string{"/v2/", "/v2/_catalog", "/token", v2 + "/manifests/" + h.image.tag, "/v1/follow"} {
+		for _, path := range []string{"/v2/", "/v2/_catalog", "/token", v2 + "/manifests/" + h.image.tag, "/v1/follow", "/v1/bootstrap/program"} {
 			list = append(list, knock{"GET", path, "", http.Header{"Authorization": {auth}}})
 		}
 	}
@@ -275,6 +277,7 @@ func (h *heist) bodies() map[string]string {
 		"/v1/stage":                                            fmt.Sprintf(`{"image":%q}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
 		"/v1/unstage":                                          fmt.Sprintf(`{"images":[%q]}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
 		"/v1/kill":                                             `{"tasks":["x"]}`,
+		"/v1/upgrade":                                          fmt.Sprintf(`{"version":"1","arch":"amd64","sha256":"%s","size":1}`, strings.Repeat("0", 64)),
 		"/v1/container":                                        `{"id":"0123456789ab"}`,
 		"/v1/owner":                                            fmt.Sprintf(`{"local":"%s:1","remote":["%s:8003"]}`, h.worker.IP(), h.manager.IP()),
 	}

@@ -46,13 +46,23 @@ const (
 	DeployFlipped Point = "deploy-flipped" // it has changed, not written down
 )
 
-// Join, Grant, Remove, Leave and Deploy are the points by who passes them.
+// Points of the keeper that upgrades a node.
+const (
+	UpgradeStaged    Point = "upgrade-staged"    // nothing is replaced
+	UpgradeReplaced  Point = "upgrade-replaced"  // the program is, the journal does not say so
+	UpgradeSwapped   Point = "upgrade-swapped"   // the journal says so, the node was not restarted
+	UpgradeReturning Point = "upgrade-returning" // written down that the old program goes back, it has not gone
+)
+
+// Join, Grant, Remove, Leave, Deploy and Upgrade are the points by who passes them.
 var (
 	Join   = []Point{JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust, JoinDone}
 	Grant  = []Point{GrantUsed, GrantSigned}
 	Remove = []Point{RemoveRefused, KeysAdded, KeysUsed}
 	Leave  = []Point{LeaveDocker, LeaveGoodbye}
 	Deploy = []Point{DeployFlip, DeployFlipped}
+
+	Upgrade = []Point{UpgradeStaged, UpgradeReplaced, UpgradeSwapped, UpgradeReturning}
 )
 
 // Env names the point at which to end, and EnvCertLife how long certificates of

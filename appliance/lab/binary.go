@@ -35,6 +35,28 @@ func BinaryWithFailpoints(t TB) string {
 	return path
 }
 
+// BinaryOfVersion returns the path of a crawlbox program, crawlbox-VERSION, that is as
+// BinaryWithFailpoints and says another version.
+func BinaryOfVersion(t TB, version string) string {
+	t.Helper()
+	path, err := buildOnce("crawlbox-"+version, ".", "-tags=failpoints", "-ldflags=-s -w -X github.com/crawlbox/crawlbox/appliance/cli.version="+version)
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
+
+// BrokenBinary returns the path of a program, broken, that passes for a crawlbox until
+// it is to run a node.
+func BrokenBinary(t TB) string {
+	t.Helper()
+	path, err := buildOnce("broken", "testdata/broken")
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
+
 var builds sync.Map // program → func() (string, error)
 
 // buildOnce builds a program of this module from a folder below its root.

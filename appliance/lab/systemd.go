@@ -58,7 +58,7 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 		return err
 	}
 	root, err := debian(h.lab.t, "systemd", "",
-		"--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates,docker.io,iptables,procps")
+		"--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,docker.io,iptables,procps")
 	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}

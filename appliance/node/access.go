@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -50,7 +51,10 @@ func (m *Manager) joinLine(c join.Credential) (api.Token, error) {
 	if err != nil {
 		return api.Token{}, fmt.Errorf("make the join string: %w", err)
 	}
-	return api.Token{ID: c.ID, Role: c.Role, Join: line, Command: "crawlbox " + c.Role + " --join " + line, Expires: c.Expires, Uses: c.Uses}, nil
+	return api.Token{
+		ID: c.ID, Role: c.Role, Join: line, Command: "crawlbox " + c.Role + " --join " + line, Expires: c.Expires, Uses: c.Uses,
+		Bootstrap: bootstrap.Line(m.nodeAddr(m.addr), m.ca.PEM(), line),
+	}, nil
 }
 
 func (m *Manager) listTokens(context.Context) ([]api.TokenInfo, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/registry"
@@ -49,6 +50,9 @@ type backend struct {
 	remove      func(ctx context.Context, n fleet.Node, force bool) error // takes a node out of the cluster; nil where the CA is not
 	leave       func(ctx context.Context, force bool) error
 	problems    func() []string // what the node's own parts have to say
+	upgradable  *upgrade.Node
+	offers      *offers // nil where the cluster was not made
+	upgradePlan func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
 }
 
 func (b *backend) Config(context.Context) (string, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
@@ -17,6 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/queue"
@@ -46,6 +48,8 @@ type Manager struct {
 	runner   *rollout.Runner
 	deploys  *deploys
 	around   around
+	offers   *offers // of other versions of crawlbox
+	upgrade  *upgrade.Node
 }
 
 // RunManager runs a manager until ctx ends, a part of it fails or it has left
@@ -139,6 +143,8 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.buildMembership(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
+	m.offers = openOffers(upgrade.In(m.cfg.DataDir), m)
+	m.upgrade = m.upgradable(m.offers.fetch)
 	m.runner = rollout.NewRunner(m.engine, m, m.log)
 	m.deploys = &deploys{Store: past, engine: m.engine, sources: m.sources(), runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
 	return nil
@@ -204,6 +210,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
+		upgradePart(m.upgrade),
 	)
 	return append(parts, m.watchdog(m.managerProbes(images))...)
 }
@@ -230,7 +237,11 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
 	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
+	mux.Handle("GET "+pathProgram+"{sum}", m.identity.RequireNode(http.HandlerFunc(m.offers.serve)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
+	mux.HandleFunc("GET "+bootstrap.PathCA, m.serveCA)
+	mux.Handle("GET "+bootstrap.PathScript, m.joins.RequireToken(m.serveScript, refuseBootstrap))
+	mux.Handle("GET "+bootstrap.PathProgram, m.joins.RequireToken(m.serveProgram, refuseBootstrap))
 	mux.Handle("/", m.joins.Handler())
 	return mux
 }
@@ -262,5 +273,6 @@ func (m *Manager) backend(services *reconciler) *backend {
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
 		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: services.problems, defined: services,
+		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
 	}
 }

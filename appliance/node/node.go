@@ -48,6 +48,10 @@ type Options struct {
 	AdoptSwarm bool   // a manager takes over a swarm that it did not make
 	Join       string // the join string of a node that is not yet in the cluster
 
+	// Keep, if not nil, starts the keeper of an upgrade of this node, and returns at
+	// once; see upgrade.Node.
+	Keep func(ctx context.Context) error
+
 	// Ready is called once the node serves. The token is the line that joins a
 	// worker; on a worker it is empty.
 	Ready func(api.Token)

@@ -125,12 +125,19 @@ func (m *Manager) askNode(ctx context.Context, at netip.Addr, nodes []join.Membe
 	case !isOneOf(nodes, resp):
 		err = errors.New("another node answers there")
 	case resp.StatusCode != http.StatusOK:
-		err = fmt.Errorf("it answers %s", resp.Status)
+		err = statusError(resp.StatusCode)
 	default:
 		return resp.Body, nil
 	}
 	resp.Body.Close()
 	return nil, err
+}
+
+// statusError is the HTTP status of a node that does not do what it was asked.
+type statusError int
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("it answers %d %s", int(e), http.StatusText(int(e)))
 }
 
 // isOneOf says whether a response comes from one of the nodes.

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
@@ -37,6 +38,7 @@ type Worker struct {
 	network  exchange.HTTPNetwork
 	removed  atomic.Bool // a manager said that this node is not of the cluster any more
 	audit    *audit.Log
+	upgrade  *upgrade.Node
 }
 
 // RunWorker runs a node with the role given until ctx ends, a part of it fails
@@ -90,6 +92,7 @@ func (w *Worker) build() (err error) {
 	if err != nil {
 		return err
 	}
+	w.upgrade = w.upgradable(w.fetchProgram)
 	member := w.identity.Membership()
 	w.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(w.addr), Port: w.cfg.Gossip.Port, Keys: rawKeys(member.GossipKeys),
 		Self: w.self(), Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds }}, w.log)
@@ -182,6 +185,7 @@ func (w *Worker) parts() []lifecycle.Part {
 		})},
 		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
+		upgradePart(w.upgrade),
 	}
 	locks := func() { w.gossip.Members(); w.mirror.Stats() }
 	return append(parts, w.watchdog(w.probes(w.mirror.Handler(), locks))...)
@@ -209,6 +213,8 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
 	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
 	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
+	mux.Handle("POST "+pathUpgradeState, w.identity.RequireNode(http.HandlerFunc(w.answerUpgradeState), fleet.RoleManager))
+	mux.Handle("POST "+pathUpgrade, w.identity.RequireNode(http.HandlerFunc(w.answerUpgrade), fleet.RoleManager))
 	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
 	return mux
 }
@@ -235,7 +241,7 @@ func (w *Worker) backend() *backend {
 		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
-		leave: w.leave, problems: w.problems,
+		leave: w.leave, problems: w.problems, upgradable: w.upgrade,
 	}
 }
 

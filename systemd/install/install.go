@@ -11,8 +11,12 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
-// Program is where crawlbox is installed.
-const Program = "/usr/local/bin/crawlbox"
+// Program is where crawlbox is installed, and OldProgram where an upgrade keeps the
+// version before.
+const (
+	Program    = "/usr/local/bin/crawlbox"
+	OldProgram = Program + ".old"
+)
 
 // Wanted is what shall be on a machine.
 type Wanted struct {
@@ -97,7 +101,7 @@ func (m *Machine) units(p *Plan, u systemd.Unit) (changed bool, err error) {
 // start plans that the service runs, as it is now if it has to be restarted, and at
 // each boot. systemctl does not wait: how the start goes is looked at by Await.
 func (m *Machine) start(ctx context.Context, p *Plan, restart bool) {
-	for _, unit := range []string{systemd.Service, systemd.Target} {
+	for _, unit := range []string{systemd.Service, systemd.Target, systemd.Upgrade} {
 		if is, _ := m.systemctl(ctx, "is-enabled", unit); is != "enabled" {
 			p.add(Run{"systemctl", "enable", systemd.Service})
 			break
@@ -114,11 +118,11 @@ func (m *Machine) start(ctx context.Context, p *Plan, restart bool) {
 
 // stale says whether the service runs a program that was replaced since.
 func (m *Machine) stale(ctx context.Context) bool {
-	pid, err := m.systemctl(ctx, "show", "--property=MainPID", "--value", systemd.Service)
-	if err != nil || pid == "" || pid == "0" {
+	running, err := m.Running(ctx)
+	if err != nil {
 		return false
 	}
-	program, err := os.Readlink(m.path("/proc/" + pid + "/exe"))
+	program, err := os.Readlink(running)
 	return err == nil && strings.HasSuffix(program, " (deleted)")
 }
 

@@ -62,7 +62,8 @@ func (b *box) put(path, text string, mode os.FileMode) {
 
 func (b *box) wanted(args ...string) Wanted {
 	return Wanted{
-		Unit: systemd.Unit{Role: "worker", Program: Program, Args: args, Folders: []string{"/var/lib/crawlbox"}},
+		Unit: systemd.Unit{Role: "worker", Program: Program, Args: args, Folders: []string{"/var/lib/crawlbox"},
+			Keeper: []string{"/var/lib/crawlbox/upgrade/keeper", "keep"}},
 		Self: b.path("/src/crawlbox"), Config: "# nothing\n", ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join",
 	}
 }

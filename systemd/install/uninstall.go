@@ -60,8 +60,10 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 			p.notef("%s stays; --purge removes it too", folder)
 		}
 	}
-	if m.exists(Program) {
-		p.add(Remove{Program})
+	for _, program := range []string{OldProgram, Program} {
+		if m.exists(program) {
+			p.add(Remove{program})
+		}
 	}
 	return p, nil
 }
@@ -69,7 +71,7 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 // unitsAway plans the units' end. Drop-ins are a person's.
 func (m *Machine) unitsAway(p *Plan, purge bool) {
 	var files []Step
-	for _, name := range []string{systemd.Service, systemd.Target, systemd.Slice} {
+	for _, name := range []string{systemd.Service, systemd.Upgrade, systemd.Target, systemd.Slice} {
 		path := unitPath(name)
 		if m.exists(path) {
 			files = append(files, Remove{path})
@@ -87,7 +89,7 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 		return
 	}
 	if m.HasSystemd() {
-		p.add(Run{"systemctl", "disable", "--now", systemd.Service, systemd.Target})
+		p.add(Run{"systemctl", "disable", "--now", systemd.Upgrade, systemd.Service, systemd.Target})
 	}
 	p.add(files...)
 	if m.HasSystemd() {

@@ -31,7 +31,8 @@ func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 // line is what joins a node with a token.
 func line(t api.TokenInfo) api.Token {
 	join := fmt.Sprintf("CBX1-%s-%s", t.Role, t.ID)
-	return api.Token{ID: t.ID, Role: t.Role, Join: join, Command: "crawlbox " + t.Role + " --join " + join, Expires: t.Expires, Uses: t.Uses}
+	return api.Token{ID: t.ID, Role: t.Role, Join: join, Command: "crawlbox " + t.Role + " --join " + join, Expires: t.Expires, Uses: t.Uses,
+		Bootstrap: "(curl " + join + ")"}
 }
 
 func (c *Cluster) add(t api.TokenInfo) api.TokenInfo {

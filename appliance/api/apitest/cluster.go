@@ -14,6 +14,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // Cluster is an api.Backend. It is safe for concurrent use.
@@ -32,6 +33,7 @@ type Cluster struct {
 	hold     map[string]bool
 	worker   bool
 	left     bool
+	upgraded upgrade.Offer // what the node that answers runs; zero: what it did at first
 }
 
 var _ api.Backend = (*Cluster)(nil)

@@ -1,0 +1,87 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// Phase is how far an upgrade of a node has come.
+type Phase string
+
+// Phases, each written down before what it says is begun.
+const (
+	Staged    Phase = "staged"    // the program is checked, the keeper is to be started
+	Swapped   Phase = "swapped"   // the new program is in its place, the node to be restarted
+	Done      Phase = "done"      // the node is ready, with the new one
+	Returning Phase = "returning" // the new one is no good: the old one goes back
+	Returned  Phase = "returned"  // the old one is in its place again
+)
+
+// Journal is what is known of the last upgrade of a node.
+type Journal struct {
+	Phase   Phase  `json:"phase"`
+	Program string `json:"program"` // the file that is replaced
+	From    Offer  `json:"from"`
+	To      Offer  `json:"to"`
+	Reason  string `json:"reason,omitempty"` // why the old one went back
+}
+
+// ended says whether the keeper has nothing left to do.
+func (j Journal) ended() bool { return j.Phase == "" || j.Phase == Done || j.Phase == Returned }
+
+// Folder is where a node keeps what it upgrades to, in its data folder.
+type Folder string
+
+// In returns the folder of a node.
+func In(dataDir string) Folder { return Folder(filepath.Join(dataDir, "upgrade")) }
+
+// Keeper is the program of the keeper. It is there as long as the keeper has to run.
+func (f Folder) Keeper() string { return filepath.Join(string(f), "keeper") }
+
+func (f Folder) staged() string  { return filepath.Join(string(f), "crawlbox") }
+func (f Folder) journal() string { return filepath.Join(string(f), "journal.json") }
+
+// Journal reads the journal; where there is none it is empty.
+func (f Folder) Journal() (j Journal, err error) {
+	data, err := os.ReadFile(f.journal())
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &j)
+	}
+	if err != nil {
+		return j, fmt.Errorf("read the journal of upgrades: %w", err)
+	}
+	return j, nil
+}
+
+func (f Folder) write(j Journal) error {
+	data, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(f.journal(), append(data, '\n'), 0o600, renameio.WithTempDir(string(f))); err != nil {
+		return fmt.Errorf("write the journal of upgrades: %w", err)
+	}
+	return nil
+}
+
+// clean removes the programs of an upgrade that has ended.
+func (f Folder) clean() error {
+	// The keeper goes last: with it, what is left would be cleaned the next time.
+	err := errors.Join(os.RemoveAll(f.staged()), os.RemoveAll(f.Keeper()))
+	if err != nil {
+		return fmt.Errorf("remove what was upgraded from: %w", err)
+	}
+	return nil
+}
+
+// forget undoes an upgrade of which nothing has begun.
+func (f Folder) forget() error { return errors.Join(os.RemoveAll(f.journal()), f.clean()) }

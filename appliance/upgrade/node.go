@@ -1,0 +1,171 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// fetchTimeout bounds how long a node may take to get a program.
+const fetchTimeout = 10 * time.Minute
+
+// ErrUnmanaged is why a node cannot be upgraded that nobody would restart.
+var ErrUnmanaged = errors.New("systemd does not run it; run `crawlbox install` of the new one there")
+
+// State is what a node says of its own program, and of its last upgrade.
+type State struct {
+	Version string  `json:"version"`
+	SHA256  string  `json:"sha256"`  // of the program that runs
+	Arch    string  `json:"arch"`    // as Go names it
+	Managed bool    `json:"managed"` // there is somebody to restart it
+	Busy    bool    `json:"busy"`    // it is fetching a program
+	Failed  string  `json:"failed"`  // why it could not be had, or handed to the keeper
+	Journal Journal `json:"journal"`
+}
+
+// Node is a node that may be upgraded.
+type Node struct {
+	Folder  Folder
+	Version string // of this process
+	// Fetch opens a program that was offered.
+	Fetch func(ctx context.Context, o Offer) (io.ReadCloser, error)
+	// Keep starts the keeper of this node and returns at once; the keeper outlives
+	// this process. It is nil where nobody would restart the node.
+	Keep func(ctx context.Context) error
+	Log  *slog.Logger
+
+	sum func() (string, error) // of the program that runs
+
+	mu     sync.Mutex
+	offers chan Offer
+	busy   bool
+	failed string
+}
+
+// SelfPath is the program of this process, whatever has become of its file.
+const SelfPath = "/proc/self/exe"
+
+// Init has to be called before all else.
+func (n *Node) Init() *Node {
+	n.offers = make(chan Offer, 1)
+	n.sum = sync.OnceValues(func() (string, error) {
+		sum, _, err := Sum(SelfPath)
+		return sum, err
+	})
+	return n
+}
+
+// State may be called by many at the same time.
+func (n *Node) State() (State, error) {
+	sum, err := n.sum()
+	if err != nil {
+		return State{}, err
+	}
+	j, err := n.Folder.Journal()
+	if err != nil {
+		return State{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return State{Version: n.Version, SHA256: sum, Arch: runtime.GOARCH, Managed: n.Keep != nil, Busy: n.busy, Failed: n.failed, Journal: j}, nil
+}
+
+// Take takes an offer up. What comes of it the state says.
+func (n *Node) Take(o Offer) error {
+	j, err := n.Folder.Journal()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case n.Keep == nil:
+		return ErrUnmanaged
+	case n.busy || !j.ended():
+		return errors.New("it is being upgraded already")
+	case o.Arch != runtime.GOARCH:
+		return fmt.Errorf("it is %s and the program is for %s", runtime.GOARCH, o.Arch)
+	case o.Size <= 0 || o.Size > MaxSize:
+		return fmt.Errorf("the program has %d bytes", o.Size)
+	}
+	n.busy, n.failed = true, ""
+	n.offers <- o // has room: nobody was busy
+	return nil
+}
+
+// Run works on what was taken until ctx ends. It first sees to it that a keeper that
+// did not come to its end goes on.
+func (n *Node) Run(ctx context.Context) error {
+	if j, err := n.Folder.Journal(); err == nil && !j.ended() && n.Keep != nil {
+		if err := n.Keep(ctx); err != nil {
+			n.Log.Warn("go on with the upgrade that was cut off", "error", err)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case o := <-n.offers:
+			n.note(n.stage(ctx, o))
+		}
+	}
+}
+
+func (n *Node) note(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy = false
+	if err != nil {
+		n.failed = err.Error()
+		n.Log.Warn("upgrade this node", "error", err)
+	}
+}
+
+// stage fetches and checks a program and hands it to the keeper.
+func (n *Node) stage(ctx context.Context, o Offer) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	if err := os.MkdirAll(string(n.Folder), 0o700); err != nil {
+		return err
+	}
+	if err := n.fetch(ctx, o); err != nil {
+		return fmt.Errorf("fetch the program: %w", err)
+	}
+	is, err := Inspect(ctx, n.Folder.staged())
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	sum, err := n.sum()
+	if err != nil {
+		return err
+	}
+	if err := replace(n.Folder.Keeper(), SelfPath, sum); err != nil {
+		return fmt.Errorf("keep the old program: %w", err)
+	}
+	from := Offer{Version: n.Version, Arch: runtime.GOARCH, SHA256: sum}
+	if err := n.Folder.write(Journal{Phase: Staged, Program: program, From: from, To: is}); err != nil {
+		return err
+	}
+	if err := n.Keep(ctx); err != nil {
+		return errors.Join(fmt.Errorf("start what swaps the programs: %w", err), n.Folder.forget())
+	}
+	return nil
+}
+
+func (n *Node) fetch(ctx context.Context, o Offer) error {
+	program, err := n.Fetch(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	return install(n.Folder.staged(), program, 0o700, o)
+}

@@ -1,0 +1,207 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// taking is a node that gets what is in a file.
+func taking(t *testing.T, file string, keep func(context.Context) error) *Node {
+	t.Helper()
+	n := (&Node{
+		Folder: In(t.TempDir()), Version: "1", Keep: keep, Log: slog.New(slog.DiscardHandler),
+		Fetch: func(context.Context, Offer) (io.ReadCloser, error) { return os.Open(file) },
+	}).Init()
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { defer close(done); _ = n.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return n
+}
+
+// settled waits until a node has done with what it took.
+func settled(t *testing.T, n *Node) State {
+	t.Helper()
+	for {
+		s, err := n.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Busy {
+			return s
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestNode(t *testing.T) {
+	t.Parallel()
+	path := copyOfSelf(t, "good", func([]byte) {})
+	offer, err := Inspect(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	n := taking(t, path, func(context.Context) error { kept++; return nil })
+	if err := n.Take(offer); err != nil {
+		t.Fatal(err)
+	}
+	s := settled(t, n)
+	if s.Failed != "" || s.Journal.Phase != Staged || s.Journal.To != offer || s.Journal.From.SHA256 != s.SHA256 || kept != 1 {
+		t.Errorf("got %+v, %d keepers", s, kept)
+	}
+	if sum, _, err := Sum(n.Folder.Keeper()); err != nil || sum != s.SHA256 {
+		t.Errorf("the keeper is not this program: %v", err)
+	}
+	if err := n.Take(offer); err == nil || !strings.Contains(err.Error(), "being upgraded already") {
+		t.Errorf("a second offer: %v", err)
+	}
+}
+
+func TestNode_Refuses(t *testing.T) {
+	t.Parallel()
+	path := copyOfSelf(t, "good", func([]byte) {})
+	offer, err := Inspect(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := func(context.Context) error { t.Error("a keeper was started"); return nil }
+	for name, c := range map[string]struct {
+		change func(*Offer)
+		keep   func(context.Context) error
+		says   string
+	}{
+		"nobody restarts it": {func(*Offer) {}, nil, "crawlbox install"},
+		"architecture":       {func(o *Offer) { o.Arch = "riscv64" }, never, "riscv64"},
+		"no size":            {func(o *Offer) { o.Size = 0 }, never, "0 bytes"},
+		"another size":       {func(o *Offer) { o.Size-- }, never, "another size"},
+		"longer":             {func(o *Offer) { o.Size++ }, never, "another size"},
+		"another checksum":   {func(o *Offer) { o.SHA256 = strings.Repeat("0", 64) }, never, "SHA-256"},
+		"no keeper":          {func(*Offer) {}, func(context.Context) error { return errors.New("no systemd") }, "no systemd"},
+	} {
+		n, o := taking(t, path, c.keep), offer
+		c.change(&o)
+		said := ""
+		if err := n.Take(o); err != nil {
+			said = err.Error()
+		} else {
+			said = settled(t, n).Failed
+		}
+		if !strings.Contains(said, c.says) {
+			t.Errorf("%s: it says %q", name, said)
+		}
+		if j, err := n.Folder.Journal(); err != nil || j.Phase != "" {
+			t.Errorf("%s: the journal is at %q (%v)", name, j.Phase, err)
+		}
+		if _, err := os.Stat(n.Folder.Keeper()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: there is a keeper", name)
+		}
+	}
+}
+
+// TestNode_GoesOn wants a node to start the keeper that was cut off before it began.
+func TestNode_GoesOn(t *testing.T) {
+	t.Parallel()
+	kept := make(chan struct{})
+	n := (&Node{Folder: In(t.TempDir()), Keep: func(context.Context) error { close(kept); return nil }, Log: slog.New(slog.DiscardHandler)}).Init()
+	if err := errors.Join(os.MkdirAll(string(n.Folder), 0o700), n.Folder.write(Journal{Phase: Staged})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = n.Run(ctx) }()
+	<-kept
+	cancel()
+	<-done
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	node := func(id, role string) fleet.Node { return fleet.Node{ID: id, Display: id, Role: role} }
+	answer := func(sum, arch string, managed bool) Answer {
+		return Answer{State: State{Version: "1", SHA256: sum, Arch: arch, Managed: managed}}
+	}
+	steps := Plan([]fleet.Node{
+		node("first", fleet.RoleManager), node("second", fleet.RoleManager), node("w3", fleet.RoleWorker), node("w2", fleet.RoleWorker),
+		node("has", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
+	}, "first", map[string]Answer{
+		"first": answer("a", "amd64", true), "second": answer("a", "amd64", true), "w3": answer("a", "amd64", true), "w2": answer("a", "amd64", true),
+		"has": answer("b", "amd64", true), "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
+	}, Offer{SHA256: "b", Arch: "amd64"})
+	var todo, left []string
+	for _, s := range steps {
+		if s.Leave == "" {
+			todo = append(todo, s.Node.ID)
+		} else {
+			left = append(left, s.Node.ID)
+		}
+	}
+	if want := []string{"w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
+		t.Errorf("the order is %q, want %q", todo, want)
+	}
+	if want := []string{"arm", "down", "hand", "has"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
+	}
+}
+
+// talk is a node that answers one after the other, the last for ever.
+type talk struct {
+	states  []State
+	errs    []error
+	offered int
+}
+
+func (k *talk) UpgradeState(context.Context, fleet.Node) (State, error) {
+	s, err := k.states[0], k.errs[0]
+	k.states, k.errs = k.states[min(1, len(k.states)-1):], k.errs[min(1, len(k.errs)-1):]
+	return s, err
+}
+
+func (k *talk) OfferUpgrade(context.Context, fleet.Node, Offer) error { k.offered++; return nil }
+
+func TestBring(t *testing.T) {
+	t.Parallel()
+	o, away := Offer{Version: "2", SHA256: "b"}, errors.New("connection refused")
+	at := func(p Phase) State {
+		return State{Journal: Journal{Phase: p, From: Offer{Version: "1"}, To: o, Reason: map[Phase]string{Returned: "it has crashed"}[p]}}
+	}
+	for name, c := range map[string]struct {
+		states  []State
+		errs    []error
+		said    string
+		err     string
+		offered int
+	}{
+		"all goes well": {[]State{{}, {Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
+		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "runs 2 (was 1)", "", 0},
+		"goes back":     {[]State{{}, at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
+		"fails":         {[]State{{}, {Failed: "no room"}}, []error{nil}, "", "no room", 1},
+		"forgotten":     {[]State{{}, {}}, []error{nil}, "", "forgotten the offer", 1},
+		"stays away":    {[]State{{}}, []error{nil, away}, "", "connection refused", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := &talk{c.states, c.errs, 0}
+				var said []string
+				err := Bring(t.Context(), k, fleet.Node{}, o, func(text string) error { said = append(said, text); return nil })
+				if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+					t.Errorf("got %v, want %q", err, c.err)
+				}
+				if got := strings.Join(said, "|"); got != c.said || k.offered != c.offered {
+					t.Errorf("it says %q and offers %d times", got, k.offered)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,59 @@
+package upgrade
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Step is what happens to one node.
+type Step struct {
+	Node  fleet.Node `json:"node"`
+	From  string     `json:"from,omitempty"`  // version that runs now; empty where that is not known
+	Leave string     `json:"leave,omitempty"` // why the node is left alone; empty: it is upgraded
+	Last  bool       `json:"last,omitempty"`  // the manager that makes the offer
+}
+
+// Answer is what a node has said, or why it has not.
+type Answer struct {
+	State State
+	Err   error
+}
+
+// TooOld is why a node is left alone whose crawlbox knows nothing of upgrades.
+const TooOld = "its crawlbox is too old to be upgraded from here; run `crawlbox install` of the new one there"
+
+// Plan says what is to be done to which node, in order: first the workers, then other
+// managers, and last the one that offers, whose node in the swarm is self.
+func Plan(nodes []fleet.Node, self string, answers map[string]Answer, o Offer) (steps []Step) {
+	for _, n := range nodes {
+		a := answers[n.ID]
+		s := Step{Node: n, From: a.State.Version, Last: n.ID == self}
+		switch {
+		case a.Err != nil:
+			s.Leave = a.Err.Error()
+		case a.State.SHA256 == o.SHA256:
+			s.Leave = "it has that version already"
+		case a.State.Arch != o.Arch:
+			s.Leave = "it is " + a.State.Arch + ", the program is for " + o.Arch + "; run `crawlbox install` of another one there"
+		case !a.State.Managed:
+			s.Leave = ErrUnmanaged.Error()
+		}
+		steps = append(steps, s)
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Node.Display, b.Node.Display))
+	})
+	return steps
+}
+
+func rank(s Step) int {
+	switch {
+	case s.Last:
+		return 2
+	case s.Node.Role == fleet.RoleManager:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,138 @@
+package upgrade
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// MaxSize bounds a program, in bytes.
+const MaxSize = 256 << 20
+
+// versionTimeout bounds how long a program may take to say its version.
+const versionTimeout = 10 * time.Second
+
+// ErrNotCrawlbox is returned by Inspect for what is no crawlbox of this machine's
+// kind.
+var ErrNotCrawlbox = errors.New("not a crawlbox for this machine")
+
+// Offer is a program as the manager offers it.
+type Offer struct {
+	Version string `json:"version"`
+	Arch    string `json:"arch"`   // as Go names it, such as amd64
+	SHA256  string `json:"sha256"` // in hex
+	Size    int64  `json:"size"`   // bytes
+}
+
+// machines are the numbers of processors in ELF headers, by Go's names.
+var machines = map[string]uint16{"amd64": 62, "arm64": 183}
+
+// Inspect finds out what the program at path is. It runs it, to hear its version,
+// once its header says that it is for this machine.
+func Inspect(ctx context.Context, path string) (Offer, error) {
+	if err := checkHeader(path); err != nil {
+		return Offer{}, fmt.Errorf("%s is %w: %w", path, ErrNotCrawlbox, err)
+	}
+	sum, size, err := Sum(path)
+	if err != nil {
+		return Offer{}, err
+	}
+	version, err := askVersion(ctx, path)
+	if err != nil {
+		return Offer{}, fmt.Errorf("%s is %w: %w", path, ErrNotCrawlbox, err)
+	}
+	return Offer{Version: version, Arch: runtime.GOARCH, SHA256: sum, Size: size}, nil
+}
+
+// checkHeader reads the head of an ELF file: its class is at 4, its byte order at 5,
+// its machine at 18. See elf(5).
+func checkHeader(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 20)
+	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte("\x7fELF\x02\x01")) {
+		return errors.New("it is not a program for 64-bit Linux")
+	}
+	machine := uint16(head[18]) | uint16(head[19])<<8
+	for arch, number := range machines {
+		if machine == number && arch != runtime.GOARCH {
+			return fmt.Errorf("it is for %s, this machine is %s", arch, runtime.GOARCH)
+		}
+	}
+	if machine != machines[runtime.GOARCH] {
+		return fmt.Errorf("it is for another processor than %s", runtime.GOARCH)
+	}
+	return nil
+}
+
+// askVersion runs `PROGRAM version --json`.
+func askVersion(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	out, err := output(ctx, path)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "", fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run", syscall.EACCES)
+	case err != nil:
+		return "", fmt.Errorf("it does not say its version: %w", err)
+	}
+	var said struct{ Version string }
+	if json.Unmarshal(out, &said) != nil || said.Version == "" || len(said.Version) > 64 || strings.ContainsFunc(said.Version, odd) {
+		return "", errors.New("it does not say its version as crawlbox does")
+	}
+	return said.Version, nil
+}
+
+func odd(r rune) bool { return r <= ' ' || r > '~' }
+
+// output tries again where the file counts as open for writing: for a moment, a
+// process that is just being started elsewhere here has all that was open.
+func output(ctx context.Context, path string) (out []byte, err error) {
+	for range 20 {
+		cmd := exec.CommandContext(ctx, path, "version", "--json")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // not systemd's socket
+		cmd.WaitDelay = time.Second
+		if out, err = cmd.Output(); !errors.Is(err, syscall.ETXTBSY) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return out, err
+}
+
+// Sum returns the SHA-256 of a file, in hex, and its size in bytes.
+func Sum(path string) (sum string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	if sum, size, err = copySum(io.Discard, f); err != nil {
+		return "", 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return sum, size, nil
+}
+
+func copySum(to io.Writer, from io.Reader) (sum string, size int64, err error) {
+	h := sha256.New()
+	size, err = io.Copy(io.MultiWriter(to, h), from)
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}

@@ -1,0 +1,99 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+const (
+	askInterval = 300 * time.Millisecond
+	// upTimeout bounds the whole of one node: to fetch, to start and, if need be, to
+	// start the old version again.
+	upTimeout = fetchTimeout + 2*ReadyTimeout
+)
+
+// Nodes is how the manager speaks to the nodes. Its methods may be called at the same
+// time.
+type Nodes interface {
+	UpgradeState(ctx context.Context, n fleet.Node) (State, error)
+	OfferUpgrade(ctx context.Context, n fleet.Node, o Offer) error
+}
+
+// Event is what an upgrade has come to on one node.
+type Event struct {
+	Node string `json:"node"`
+	Text string `json:"text"`
+}
+
+// Bring brings what was offered onto one node and returns when it runs there. The
+// error says why it does not; the node then has the version that it had. say is called
+// with each thing that happens, once.
+func Bring(ctx context.Context, nodes Nodes, n fleet.Node, o Offer, say func(string) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("waited %s", upTimeout))
+	defer cancel()
+	if err := offer(ctx, nodes, n, o); err != nil {
+		return err
+	}
+	return Follow(ctx, func(ctx context.Context) (State, error) { return nodes.UpgradeState(ctx, n) }, o, say)
+}
+
+// offer is no error where the node is at it already: an upgrade of it was broken off.
+func offer(ctx context.Context, nodes Nodes, n fleet.Node, o Offer) error {
+	if s, err := nodes.UpgradeState(ctx, n); err == nil && !s.Journal.ended() && s.Journal.To.SHA256 == o.SHA256 {
+		return nil
+	}
+	return nodes.OfferUpgrade(ctx, n, o)
+}
+
+// Follow looks at a node until what was offered to it runs there, or is known not to.
+// That it does not answer for a time is part of it.
+func Follow(ctx context.Context, look func(context.Context) (State, error), o Offer, say func(string) error) error {
+	var last string
+	for {
+		s, err := look(ctx)
+		text, over := "", false
+		if err == nil {
+			if text, over, err = s.progress(o); err != nil {
+				return err
+			}
+		}
+		if text != "" && text != last {
+			last = text
+			if err := say(text); err != nil {
+				return err
+			}
+		}
+		if over {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(askInterval):
+		}
+	}
+}
+
+// progress says how far the upgrade to what was offered is, and whether it is over.
+func (s State) progress(o Offer) (text string, over bool, err error) {
+	j := s.Journal
+	switch {
+	case s.Busy:
+		return "fetches " + o.Version, false, nil
+	case s.Failed != "":
+		return "", false, errors.New(s.Failed)
+	case j.To.SHA256 != o.SHA256:
+		return "", false, errors.New("it has forgotten the offer, as it was restarted meanwhile; run the same command again")
+	case j.Phase == Returned:
+		return "", false, fmt.Errorf("it runs %s again: %s", j.From.Version, j.Reason)
+	case j.Phase == Done:
+		return fmt.Sprintf("runs %s (was %s)", j.To.Version, j.From.Version), true, nil
+	case j.Phase == Returning:
+		return "goes back to " + j.From.Version + ": " + j.Reason, false, nil
+	}
+	return "restarts with " + o.Version, false, nil
+}
