@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 )
@@ -19,6 +20,7 @@ type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Config(ctx context.Context) (string, error)
 	Leave(ctx context.Context, force bool) error
+	Neighbours(ctx context.Context) ([]doctor.Neighbour, error)
 
 	Token(ctx context.Context, role string) (Token, error)
 	NewToken(ctx context.Context, req TokenRequest) (Token, error)

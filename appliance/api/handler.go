@@ -54,6 +54,7 @@ func (h *handler) values() map[string]call {
 		"POST /v1/registry/accounts/{name}":        h.registryLogin,
 		"DELETE /v1/registry/accounts/{name}":      h.registryLogout,
 		"POST /v1/leave":                           h.leave,
+		"GET /v1/neighbours":                       func(r *http.Request) (any, error) { return list(h.b.Neighbours(r.Context())) },
 		"GET /v1/nodes":                            func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
 		"POST /v1/nodes/{node}/{verb}":             h.setNode,
 		"DELETE /v1/nodes/{node}":                  h.removeNode,

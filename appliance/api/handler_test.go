@@ -63,6 +63,7 @@ func remove(service string) func(context.Context, api.Backend) (any, error) {
 
 var calls = []call{
 	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
+	{"neighbours", func(ctx context.Context, b api.Backend) (any, error) { return b.Neighbours(ctx) }},
 	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
 	{"token", func(ctx context.Context, b api.Backend) (any, error) { return b.Token(ctx, "manager") }},
 	{"tokens", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},

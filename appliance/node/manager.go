@@ -107,6 +107,11 @@ func (m *Manager) settle(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if what == swarmMissing {
+		if err := doctor.SwarmPorts(true); err != nil {
+			return err
+		}
+	}
 	if m.addr, err = advertiseAddr(m.cfg.AdvertiseAddr, info, *m.record); err != nil {
 		return err
 	}
@@ -230,6 +235,7 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
 	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
+	mux.Handle("POST "+pathReach, m.identity.RequireNode(m.answerReach(m.gossip.Members)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", m.joins.Handler())
 	return mux
@@ -261,6 +267,6 @@ func (m *Manager) backend(services *reconciler) *backend {
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
-		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: services.problems, defined: services,
+		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
 	}
 }
