@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/doctor/firewall"
 )
@@ -79,9 +80,18 @@ func SwarmPorts(manager bool) error {
 	return nil
 }
 
-// free says whether nobody has the port.
+// free says whether the port can be had. A port of Docker's own that Docker has is one
+// that it has not given up yet, just after it has left a swarm.
 func (n Need) free(bind netip.Addr) error {
 	addr := netip.AddrPortFrom(bind, n.Number)
+	err := n.listen(addr)
+	if err != nil && n.Key == "" && strings.HasPrefix(portOwner(addr, n.Proto), "dockerd ") {
+		return nil
+	}
+	return err
+}
+
+func (n Need) listen(addr netip.AddrPort) error {
 	if n.Proto == "tcp" {
 		return Port(addr, n.Key)
 	}
