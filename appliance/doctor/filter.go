@@ -14,7 +14,7 @@ import (
 // are those that are known; where there are none, the machine's network stands for
 // them, if it is a private one.
 func (s System) Firewall(ctx context.Context, needs []Need, card Card, peers []netip.Addr) (list []Finding) {
-	q := firewall.Question{Ports: portsOf(needs), Interface: card.Name}
+	q := firewall.Question{Ports: portsOf(needs), Interface: card.Name, IPv6: card.Net.Addr().Is6()}
 	q.From, q.Sources = sources(card, peers)
 	by, blocked, err := firewall.Look(ctx, s.Run, q)
 	if err != nil {

@@ -213,6 +213,7 @@ func TestFirewall(t *testing.T) {
 	lan := Card{"eth0", 1500, netip.MustParsePrefix("10.99.0.2/16")}
 	expect(t, s.Firewall(t.Context(), needs, lan, nil), "bad | other nodes are kept out of 2377/tcp, 4789/udp, 7891/tcp, 7946/tcp+udp, 7981/udp, 8003/tcp … "+
 		"ufw allow proto tcp from 10.99.0.0/16 to any port 2377,7891,7946,8003 && ufw allow proto udp from 10.99.0.0/16 to any port 4789,7946,7981")
+	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, true), lan, nil), "bad | other nodes are kept out of 2377/tcp, 4789/udp, 7946/tcp+udp, 7981/udp by")
 	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, false), lan, nil), "warning | other nodes are kept out of 4789/udp, 7946/tcp+udp, 7981/udp")
 
 	wan, peer := Card{"eth0", 1500, netip.MustParsePrefix("203.0.113.2/24")}, netip.MustParseAddr("198.51.100.7")

@@ -27,18 +27,20 @@ type Need struct {
 
 // Ports are those of crawlbox's own that can be chosen.
 type Ports struct {
-	Node, Gossip, Registry, Queue uint16 // Queue is 0 where there is none
+	Node, Gossip uint16
+	// Those of the manager that has the registry; 0 on others, and where there is no queue.
+	Registry, Queue uint16
 }
 
 // Needs lists what other nodes use of a manager or a worker.
 func Needs(p Ports, manager bool) []Need {
 	tcp, udp := func(n uint16) firewall.Port { return firewall.Port{Proto: "tcp", Number: n} }, func(n uint16) firewall.Port { return firewall.Port{Proto: "udp", Number: n} }
 	list := []Need{{tcp(p.Node), "node.port", true}, {tcp(p.Gossip), "gossip.port", false}, {udp(p.Gossip), "gossip.port", false}}
-	if manager {
+	if p.Registry != 0 {
 		list = append(list, Need{tcp(p.Registry), "registry.port", false})
-		if p.Queue != 0 {
-			list = append(list, Need{tcp(p.Queue), "queue.port", false})
-		}
+	}
+	if p.Queue != 0 {
+		list = append(list, Need{tcp(p.Queue), "queue.port", false})
 	}
 	return append(list, swarmNeeds(manager)...)
 }

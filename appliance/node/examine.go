@@ -81,7 +81,8 @@ func (x *examination) askDocker(ctx context.Context) error {
 }
 
 func (x *examination) findings(ctx context.Context) []doctor.Finding {
-	needs := needsOf(x.cfg, x.role == fleet.RoleManager)
+	first := x.role == fleet.RoleManager && x.opts.Join == "" && stateOf(x.cfg.DataDir) != stateJoined
+	needs := needsOf(x.cfg, x.role, first)
 	var list []doctor.Finding
 	if err := doctor.Root(); err != nil {
 		list = append(list, doctor.Failed("root", doctor.Bad, err))
@@ -235,12 +236,17 @@ func existing(dir string) string {
 	return dir
 }
 
-func needsOf(cfg configs.Config, manager bool) []doctor.Need {
-	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port, Registry: cfg.Registry.Port}
-	if cfg.Queue != nil {
+// needsOf are the ports of a node with a role. The first manager of a cluster has the
+// registry and the queue.
+func needsOf(cfg configs.Config, role string, first bool) []doctor.Need {
+	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port}
+	if first {
+		p.Registry = cfg.Registry.Port
+	}
+	if first && cfg.Queue != nil {
 		p.Queue = cfg.Queue.Port
 	}
-	return doctor.Needs(p, manager)
+	return doctor.Needs(p, role == fleet.RoleManager)
 }
 
 func engineOf(i swarm.Info) doctor.Engine {

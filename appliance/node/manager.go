@@ -235,7 +235,7 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
 	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
-	mux.Handle("POST "+pathReach, m.identity.RequireNode(m.answerReach(m.gossip.Members)))
+	mux.Handle("POST "+pathReach, m.identity.RequireNode(http.HandlerFunc(m.answerReach)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.Handle("/", m.joins.Handler())
 	return mux

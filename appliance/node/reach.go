@@ -39,42 +39,36 @@ type reachAnswer struct {
 	Tries []doctor.Try `json:"tries"`
 }
 
-// answerReach tries ports of the node that asks, at the address by which others
-// reach it and at no other.
-func (g *ground) answerReach(members func() []gossip.Member) http.HandlerFunc {
-	asker := g.asker(members)
-	return func(rw http.ResponseWriter, r *http.Request) {
-		var q reachQuestion
-		if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Ports) > maxReach {
-			http.Error(rw, "not a question about ports", http.StatusBadRequest)
-			return
-		}
-		at, err := netip.ParseAddrPort(asker(r))
-		if err != nil {
-			http.Error(rw, "the address of who asks is not known", http.StatusBadRequest)
-			return
-		}
-		answer := reachAnswer{Time: time.Now(), MTU: doctor.CardAt(bindAddr(g.addr), doctor.Cards()).MTU}
-		if seen, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-			answer.Seen = seen.Addr().Unmap()
-		}
-		answer.Tries = doctor.Dial(r.Context(), at.Addr(), q.Ports)
-		rw.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(rw).Encode(answer)
+// answerReach tries ports of the node that asks, at the address from which it asks
+// and at no other: a node that was broken into has no others scan for it.
+func (g *ground) answerReach(rw http.ResponseWriter, r *http.Request) {
+	var q reachQuestion
+	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Ports) > maxReach {
+		http.Error(rw, "not a question about ports", http.StatusBadRequest)
+		return
 	}
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		http.Error(rw, "the address of who asks is not known", http.StatusBadRequest)
+		return
+	}
+	seen := at.Addr().Unmap()
+	answer := reachAnswer{Time: time.Now(), Seen: seen, MTU: doctor.CardAt(bindAddr(g.addr), doctor.Cards()).MTU, Tries: doctor.Dial(r.Context(), seen, q.Ports)}
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(answer)
 }
 
-// tryEachOther has this node and others try each other's ports.
-func (g *ground) tryEachOther(ctx context.Context, client *http.Client, others []doctor.Neighbour, manager bool) []doctor.Neighbour {
-	own := doctor.Tried(needsOf(g.cfg, manager))
+// tryEachOther has this node and others try each other's ports. The number of those
+// that stand first among the others have the registry.
+func (g *ground) tryEachOther(ctx context.Context, client *http.Client, own []doctor.Need, others []doctor.Neighbour, first int) []doctor.Neighbour {
 	others = others[:min(len(others), maxNeighbours)]
 	var all sync.WaitGroup
 	for i := range others {
 		n := &others[i]
-		theirs := doctor.Needs(doctor.Ports{Node: g.cfg.Node.Port, Gossip: g.cfg.Gossip.Port, Registry: g.cfg.Registry.Port}, n.Role == fleet.RoleManager)
+		theirs := needsOf(g.cfg, n.Role, i < first)
 		all.Go(func() { n.There = doctor.Dial(ctx, n.Addr, doctor.Tried(theirs)) })
 		all.Go(func() {
-			if err := g.askReach(ctx, client, n, own); err != nil {
+			if err := g.askReach(ctx, client, n, doctor.Tried(own)); err != nil {
 				n.Error = err.Error()
 			}
 		})
@@ -119,7 +113,8 @@ func (g *ground) askReach(ctx context.Context, client *http.Client, n *doctor.Ne
 }
 
 func (m *Manager) neighbours(ctx context.Context) []doctor.Neighbour {
-	return m.tryEachOther(ctx, m.nodes, m.known(m.gossip.Members()), true)
+	own := needsOf(m.cfg, fleet.RoleManager, true)
+	return m.tryEachOther(ctx, m.nodes, own, m.known(m.gossip.Members()), 0)
 }
 
 func (w *Worker) neighbours(ctx context.Context) []doctor.Neighbour {
@@ -138,12 +133,13 @@ func (w *Worker) neighbours(ctx context.Context) []doctor.Neighbour {
 		}
 		asked[n.Addr] = true
 	}
+	first := len(list)
 	for _, n := range known {
 		if !asked[n.Addr] {
 			list = append(list, n)
 		}
 	}
-	return w.tryEachOther(ctx, w.nodes, list, w.role == fleet.RoleManager)
+	return w.tryEachOther(ctx, w.nodes, needsOf(w.cfg, w.role, false), list, first)
 }
 
 // known are the other nodes that have not left.

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/configs"
-	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 func TestAnswerReach(t *testing.T) {
@@ -27,7 +26,7 @@ func TestAnswerReach(t *testing.T) {
 		rec := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, pathReach, strings.NewReader(body))
 		r.RemoteAddr = "127.0.0.2:4711"
-		g.answerReach(func() []gossip.Member { return nil })(rec, r)
+		g.answerReach(rec, r)
 		var a reachAnswer
 		_ = json.Unmarshal(rec.Body.Bytes(), &a)
 		return rec, a

@@ -202,7 +202,7 @@ func (w *Worker) clusterParts() []lifecycle.Part {
 // nodeHandler is what the nodes' TLS port serves.
 func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST "+pathReach, w.identity.RequireNode(w.answerReach(w.gossip.Members)))
+	mux.Handle("POST "+pathReach, w.identity.RequireNode(http.HandlerFunc(w.answerReach)))
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))

@@ -67,9 +67,9 @@ func PlanDocker(b Bare) (p Plan, err error) {
 func (b Bare) distribution() string {
 	switch {
 	case len(b.Rivals) > 0:
-		return fmt.Sprintf("the packages of its own repository would push out %s, which is installed", strings.Join(b.Rivals, " and "))
+		return fmt.Sprintf("the packages of Docker's own repository would push out %s, which is installed", strings.Join(b.Rivals, " and "))
 	case b.Key == "" && !b.Listed:
-		return "its own repository can't be reached, or has nothing for this system"
+		return "Docker's own repository can't be reached, or has nothing for this system"
 	}
 	return ""
 }

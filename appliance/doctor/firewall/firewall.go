@@ -28,6 +28,7 @@ func (p Port) String() string { return fmt.Sprintf("%d/%s", p.Number, p.Proto) }
 // Question is what shall be let in.
 type Question struct {
 	Ports     []Port
+	IPv6      bool       // by which nodes reach each other, instead of IPv4
 	Interface string     // of the network card that it comes in by; empty: not known
 	From      netip.Addr // another node, by which rules are judged; not valid: any
 	// Sources are the other nodes, as the commands shall have it. None: from anywhere.
@@ -49,7 +50,7 @@ type Runner func(ctx context.Context, argv ...string) (string, error)
 // Look judges the ports by the rules of this machine. by names what was looked at,
 // empty if there is no packet filter.
 func Look(ctx context.Context, run Runner, q Question) (by string, blocked []Blocked, err error) {
-	sets, err := read(ctx, run)
+	sets, err := read(ctx, run, q.IPv6)
 	if err != nil {
 		return "", nil, err
 	}
@@ -74,7 +75,7 @@ func Look(ctx context.Context, run Runner, q Question) (by string, blocked []Blo
 func (s *ruleset) blocked(base *chain, q Question, who manager) (list []Blocked) {
 	byRule := map[string][]Port{}
 	for _, port := range q.Ports {
-		v := s.judge(base, packet{port, q.Interface, q.From})
+		v := s.judge(base, packet{port, q.Interface, q.From, q.IPv6})
 		if v.kind == drop {
 			byRule[v.by] = append(byRule[v.by], port)
 		}

@@ -93,6 +93,16 @@ func TestLook(t *testing.T) {
 			programs: map[string]string{iptablesCommand: "file both.iptables"},
 			ports:    []Port{{"tcp", 8003}}, from: peer, by: "iptables",
 		},
+		"IPv6": {
+			programs: map[string]string{nftCommand: "file both.nft", "ip6tables-save -t filter": "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 2001:db8::/32 -p tcp -m tcp --dport 7980 -j ACCEPT\nCOMMIT\n"},
+			ports:    []Port{{"tcp", 7980}, {"tcp", 2377}}, from: netip.MustParseAddr("2001:db8::7"), sources: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}, by: "ip6tables and nftables",
+			want: []string{
+				"2377/tcp | ip6tables (chain INPUT, by its policy) | ip6tables -I INPUT -p tcp -s 2001:db8::/64 -m multiport --dports 2377 -j ACCEPT",
+				// The rule for 2377 is one of IPv4.
+				"2377/tcp | nftables (chain input of table inet filter, by its policy) | nft insert rule inet filter input ip6 saddr 2001:db8::/64 tcp dport '{ 2377 }' accept",
+				"7980/tcp | nftables (chain input of table inet filter, rule 7) | nft insert rule inet filter input ip6 saddr 2001:db8::/64 tcp dport '{ 7980 }' accept",
+			},
+		},
 		"nft alone": {
 			programs: map[string]string{nftCommand: "file both.nft"},
 			ports:    []Port{{"udp", 7946}, {"udp", 4789}}, from: peer, by: "nftables", // by a set, which is not looked into
@@ -100,7 +110,7 @@ func TestLook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := Question{Ports: tt.ports, Interface: "eth0", From: tt.from, Sources: tt.sources}
+			q := Question{Ports: tt.ports, IPv6: tt.from.Is6(), Interface: "eth0", From: tt.from, Sources: tt.sources}
 			by, blocked, err := Look(t.Context(), recorded(t, tt.programs), q)
 			if err != nil || by != tt.by {
 				t.Errorf("looked at %q, %v; want %q", by, err, tt.by)
@@ -135,13 +145,13 @@ func FuzzRules(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
-		sets := []*ruleset{parseIptables(text)}
-		if s, err := parseNft(text, false); err == nil {
+		sets := []*ruleset{parseIptables(text, "iptables")}
+		if s, err := parseNft(text, false, false); err == nil {
 			sets = append(sets, s)
 		}
 		for _, s := range sets {
 			for _, base := range s.bases {
-				s.judge(base, packet{Port{"tcp", 7980}, "eth0", netip.MustParseAddr("10.0.0.1")})
+				s.judge(base, packet{Port{"tcp", 7980}, "eth0", netip.MustParseAddr("10.0.0.1"), false})
 			}
 		}
 	})

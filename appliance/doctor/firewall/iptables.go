@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// parseIptables reads the table filter of what iptables-save prints.
-func parseIptables(text string) *ruleset {
-	s := &ruleset{tool: "iptables", chains: map[string]*chain{}}
+// parseIptables reads the table filter of what iptables-save, or the same for IPv6,
+// prints.
+func parseIptables(text, tool string) *ruleset {
+	s := &ruleset{tool: tool, chains: map[string]*chain{}}
 	inFilter := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -88,7 +89,7 @@ func iptablesRule(c *chain, words []string, line string) rule {
 }
 
 // harmless are the extensions whose options are known here.
-var harmless = []string{"tcp", "udp", "multiport", "state", "conntrack", "comment", "addrtype", "icmp"}
+var harmless = []string{"icmp6", "tcp", "udp", "multiport", "state", "conntrack", "comment", "addrtype", "icmp"}
 
 func condition(negated bool, is func(packet) answer) func(packet) answer {
 	return func(p packet) answer {
@@ -123,7 +124,7 @@ func iptablesMatch(option, value string) func(packet) answer {
 		return func(packet) answer { return whether(slices.Contains(strings.Split(value, ","), "NEW")) }
 	case "--dst-type":
 		return func(packet) answer { return whether(value == "LOCAL") }
-	case "--icmp-type":
+	case "--icmp-type", "--icmpv6-type":
 		return func(packet) answer { return no }
 	}
 	return func(packet) answer { return maybe }

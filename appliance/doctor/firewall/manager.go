@@ -10,14 +10,18 @@ import (
 )
 
 // read asks each tool that is there.
-func read(ctx context.Context, run Runner) (sets []*ruleset, err error) {
-	tables, iptablesErr := run(ctx, "iptables-save", "-t", "filter")
+func read(ctx context.Context, run Runner, ipv6 bool) (sets []*ruleset, err error) {
+	iptables := "iptables"
+	if ipv6 {
+		iptables = "ip6tables"
+	}
+	tables, iptablesErr := run(ctx, iptables+"-save", "-t", "filter")
 	if iptablesErr == nil {
-		sets = append(sets, parseIptables(tables))
+		sets = append(sets, parseIptables(tables, iptables))
 	}
 	list, nftErr := run(ctx, "nft", "-j", "list", "ruleset")
 	if nftErr == nil {
-		s, err := parseNft(list, iptablesErr == nil)
+		s, err := parseNft(list, iptablesErr == nil, ipv6)
 		if err != nil {
 			return nil, err
 		}
@@ -27,7 +31,7 @@ func read(ctx context.Context, run Runner) (sets []*ruleset, err error) {
 	case len(sets) > 0:
 		return sets, nil
 	case errors.Is(nftErr, exec.ErrNotFound) && errors.Is(iptablesErr, exec.ErrNotFound):
-		return nil, errors.New("neither nft nor iptables-save is installed")
+		return nil, fmt.Errorf("neither nft nor %s-save is installed", iptables)
 	case errors.Is(nftErr, exec.ErrNotFound):
 		return nil, iptablesErr
 	}
@@ -69,7 +73,7 @@ func (m manager) commands(s *ruleset, base *chain, ports []Port, sources []netip
 		return append(list, "firewall-cmd --reload"), ""
 	case m.name == "ufw":
 		return list, ""
-	case s.tool == "iptables":
+	case s.tool != "nftables":
 		return list, "the rule is gone after a reboot unless `netfilter-persistent save` or what else brings your rules back keeps it"
 	}
 	return list, "the rule is gone after a reboot unless it also stands in /etc/nftables.conf"
@@ -99,14 +103,14 @@ func (m manager) open(s *ruleset, base *chain, proto string, ports []string, sou
 		return fmt.Sprintf("ufw allow proto %s from %s to any port %s", proto, text, strings.Join(ports, ","))
 	case m.name == "firewalld":
 		return firewalld(m.zone, proto, ports, text)
-	case s.tool == "iptables":
+	case s.tool != "nftables":
 		if text != "" {
 			text = " -s " + text
 		}
-		return fmt.Sprintf("iptables -I INPUT -p %s%s -m multiport --dports %s -j ACCEPT", proto, text, strings.Join(ports, ","))
+		return fmt.Sprintf("%s -I INPUT -p %s%s -m multiport --dports %s -j ACCEPT", s.tool, proto, text, strings.Join(ports, ","))
 	}
 	if text != "" {
-		text = " ip saddr " + text
+		text = fmt.Sprintf(" %s saddr %s", map[bool]string{false: "ip", true: "ip6"}[source.Addr().Is6()], text)
 	}
 	return fmt.Sprintf("nft insert rule %s %s%s %s dport '{ %s }' accept", base.table, base.name, text, proto, strings.Join(ports, ", "))
 }
@@ -120,7 +124,11 @@ func firewalld(zone, proto string, ports []string, source string) string {
 			fmt.Fprintf(&b, " --add-port=%s/%s", p, proto)
 			continue
 		}
-		fmt.Fprintf(&b, " --add-rich-rule='rule family=ipv4 source address=%s port port=%s protocol=%s accept'", source, p, proto)
+		family := "ipv4"
+		if strings.Contains(source, ":") {
+			family = "ipv6"
+		}
+		fmt.Fprintf(&b, " --add-rich-rule='rule family=%s source address=%s port port=%s protocol=%s accept'", family, source, p, proto)
 	}
 	return b.String()
 }

@@ -32,7 +32,11 @@ type nftMatch struct {
 }
 
 // parseNft reads rules but those that iptables has put there: it says them better.
-func parseNft(text string, iptables bool) (*ruleset, error) {
+func parseNft(text string, iptables, ipv6 bool) (*ruleset, error) {
+	family := "ip"
+	if ipv6 {
+		family = "ip6"
+	}
 	var list nftList
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return nil, fmt.Errorf("read what nft says: %w", err)
@@ -40,13 +44,13 @@ func parseNft(text string, iptables bool) (*ruleset, error) {
 	s := &ruleset{tool: "nftables", chains: map[string]*chain{}}
 	for _, e := range list.Nftables {
 		c := e.Chain
-		if c == nil || iptables && ofIptables(c.Family, c.Table) || !slices.Contains([]string{"inet", "ip", "ip6"}, c.Family) {
+		if c == nil || iptables && ofIptables(c.Family, c.Table) || c.Family != "inet" && c.Family != family {
 			continue
 		}
 		table := c.Family + " " + c.Table
 		made := &chain{name: c.Name, table: table, drops: c.Policy == "drop"}
 		s.chains[table+c.Name] = made
-		if c.Type == "filter" && c.Hook == "input" && c.Family != "ip6" {
+		if c.Type == "filter" && c.Hook == "input" {
 			s.bases = append(s.bases, made)
 		}
 	}
@@ -121,19 +125,21 @@ func (m nftMatch) is(p packet) answer {
 		return oneOf(m.Right, isPort(p.Number))
 	case field == "th dport":
 		return oneOf(m.Right, isPort(p.Number))
-	case field == "ip protocol" || left.Meta.Key == "l4proto":
+	case left.Payload.Protocol == "ip" && p.ipv6, left.Payload.Protocol == "ip6" && !p.ipv6:
+		return no
+	case field == "ip protocol", field == "ip6 nexthdr", left.Meta.Key == "l4proto":
 		return oneOf(m.Right, isText(p.Proto))
-	case field == "ip saddr":
+	case field == "ip saddr" || field == "ip6 saddr":
 		return oneOf(m.Right, isSource(p))
 	case left.Meta.Key == "nfproto":
-		return oneOf(m.Right, isText("ipv4"))
+		return oneOf(m.Right, isText(map[bool]string{false: "ipv4", true: "ipv6"}[p.ipv6]))
 	case left.Meta.Key == "iifname" || left.Meta.Key == "iif":
 		return isInterface(m.Right, p)
 	case left.CT.Key == "state":
 		return oneOf(m.Right, isText("new"))
 	case left.CT.Key == "status":
 		return oneOf(m.Right, isText("confirmed"))
-	case left.Payload.Protocol == "icmp", left.Payload.Protocol == "icmpv6", left.Payload.Protocol == "ip6":
+	case left.Payload.Protocol == "icmp", left.Payload.Protocol == "icmpv6":
 		return no
 	}
 	return maybe

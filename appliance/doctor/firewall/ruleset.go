@@ -11,6 +11,7 @@ type packet struct {
 	Port
 	iface string
 	from  netip.Addr
+	ipv6  bool
 }
 
 // answer says whether a condition holds for a packet.
@@ -50,7 +51,7 @@ type chain struct {
 
 // ruleset is what one tool knows.
 type ruleset struct {
-	tool   string // nftables or iptables
+	tool   string // nftables, iptables or ip6tables
 	chains map[string]*chain
 	bases  []*chain // where packets to this machine come in
 }
