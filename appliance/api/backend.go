@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -20,6 +21,7 @@ type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Config(ctx context.Context) (string, error)
 	Leave(ctx context.Context, force bool) error
+	Neighbours(ctx context.Context) ([]doctor.Neighbour, error)
 
 	UpgradeState(ctx context.Context) (upgrade.State, error)
 	OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -44,6 +45,12 @@ func NewClient(socket string) *Client {
 // Status returns the state of this node and its cluster.
 func (c *Client) Status(ctx context.Context) (v Status, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/status", nil, &v)
+}
+
+// Neighbours has this node and some others, the managers first, try each other's
+// ports. It takes a few seconds where firewalls drop what comes.
+func (c *Client) Neighbours(ctx context.Context) (v []doctor.Neighbour, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/neighbours", nil, &v)
 }
 
 // Nodes returns all nodes, managers first, then by name.

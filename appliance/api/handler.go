@@ -59,6 +59,7 @@ func (h *handler) values() map[string]call {
 		"POST /v1/upgrade/program":                 h.offerProgram,
 		"POST /v1/upgrade/plan":                    h.upgradePlan,
 		"POST /v1/upgrade/self":                    h.upgradeSelf,
+		"GET /v1/neighbours":                       func(r *http.Request) (any, error) { return list(h.b.Neighbours(r.Context())) },
 		"GET /v1/nodes":                            func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
 		"POST /v1/nodes/{node}/{verb}":             h.setNode,
 		"DELETE /v1/nodes/{node}":                  h.removeNode,

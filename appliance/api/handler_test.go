@@ -68,6 +68,7 @@ var offer = upgrade.Offer{Version: "0.2.0", Arch: runtime.GOARCH, SHA256: string
 
 var calls = []call{
 	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
+	{"neighbours", func(ctx context.Context, b api.Backend) (any, error) { return b.Neighbours(ctx) }},
 	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
 	{"token", func(ctx context.Context, b api.Backend) (any, error) { return b.Token(ctx, "manager") }},
 	{"tokens", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},

@@ -64,6 +64,9 @@ func (a *app) install(cmd *cobra.Command, dry bool) error {
 	if err != nil {
 		return err
 	}
+	if err := a.ensureDocker(cmd, cfg, dry); err != nil {
+		return err
+	}
 	plan, err := machine.Install(cmd.Context(), want)
 	if err != nil {
 		return err
@@ -85,16 +88,20 @@ func (a *app) install(cmd *cobra.Command, dry bool) error {
 }
 
 func (a *app) printPlan(p install.Plan) error {
+	a.printSteps(p)
+	return a.printf("nothing was changed\n")
+}
+
+func (a *app) printSteps(p install.Plan) {
 	for _, note := range p.Notes {
 		_ = a.printf("%s\n", note)
 	}
 	for _, step := range p.Steps {
 		_ = a.printf("%s\n", step)
-		if w, ok := step.(install.Write); ok && strings.HasPrefix(w.Path, systemd.Dir) {
+		if w, ok := step.(install.Write); ok && (strings.HasPrefix(w.Path, systemd.Dir) || strings.HasSuffix(w.Path, ".list")) {
 			_ = a.printf("    %s\n", strings.ReplaceAll(strings.TrimSpace(w.Text), "\n", "\n    "))
 		}
 	}
-	return a.printf("nothing was changed\n")
 }
 
 func (a *app) sayStep(s install.Step) { _ = a.printf("%s\n", s) }

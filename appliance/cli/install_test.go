@@ -35,7 +35,7 @@ func TestUnitArgs(t *testing.T) {
 	}
 	for _, c := range []struct{ args, want []string }{
 		{[]string{"manager"}, nil},
-		{[]string{"manager", "--queue", "--queue-port=7000", "--dry-run", "--no-color"}, []string{"--queue", "--queue-port", "7000"}},
+		{[]string{"manager", "--queue", "--queue-port=7000", "--dry-run", "--install-docker", "--no-color"}, []string{"--queue", "--queue-port", "7000"}},
 		{[]string{"manager", "--queue=false", "--adopt-swarm"}, []string{"--adopt-swarm", "--queue=false"}},
 		{[]string{"worker", "--join", "CBX1-SECRET", "--data-dir", "data=true", "--config", "/c"}, []string{"--config", "/c", "--data-dir", filepath.Join(here, "data=true")}},
 		{[]string{"worker", "--join-file", "-", "--log-level", "debug"}, []string{"--log-level", "debug"}},

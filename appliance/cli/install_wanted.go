@@ -79,7 +79,7 @@ func (a *app) inCluster(ctx context.Context, cfg configs.Config) bool {
 }
 
 // installOnly are flags that are no part of what the service runs.
-var installOnly = []string{"join", "join-file", "dry-run", "no-color"}
+var installOnly = []string{"join", "join-file", "dry-run", "install-docker", "no-color"}
 
 // unitArgs are the flags as they go into the unit. Paths count from where the user
 // is, which is not where the service runs.

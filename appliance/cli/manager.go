@@ -20,6 +20,7 @@ Killed at any moment and started again it goes on where it was.`,
 		Args:    noArgs,
 	}
 	nodeFlags(cmd.Flags())
+	dockerFlag(cmd)
 	cmd.Flags().Bool("queue", false, "serve the queue")
 	cmd.Flags().Uint16("queue-port", 7891, "`port` of the queue")
 	adopt := cmd.Flags().Bool("adopt-swarm", false, "take over the swarm this machine manages")
@@ -31,6 +32,9 @@ Killed at any moment and started again it goes on where it was.`,
 		}
 		opts.AdoptSwarm = *adopt
 		if err := a.setJoin(cmd, &opts); err != nil {
+			return err
+		}
+		if err := a.ensureDocker(cmd, opts.Config, false); err != nil {
 			return err
 		}
 		return runNode(cmd.Context(), node.RunManager, opts)

@@ -62,7 +62,7 @@ func New(env Env) *cobra.Command {
 }
 
 func (a *app) addCommands(root *cobra.Command) {
-	add(root, groupNode, "Run a node:", managerCmd(a), workerCmd(a), installCmd(a), uninstallCmd(a), demoCmd(a))
+	add(root, groupNode, "Run a node:", managerCmd(a), workerCmd(a), installCmd(a), uninstallCmd(a), doctorCmd(a), demoCmd(a))
 	add(root, groupCluster, "The cluster:", statusCmd(a), nodesCmd(a), nodeCmd(a), tokenCmd(a), caCmd(a), upgradeCmd(a), leaveCmd(a))
 	add(root, groupService, "Services:", lsCmd(a), psCmd(a), logsCmd(a), deployCmd(a), historyCmd(a), rollbackCmd(a), scaleCmd(a), stopCmd(a), restartCmd(a), updateCmd(a), rmCmd(a), inspectCmd(a))
 	add(root, groupData, "Images and queues:", imagesCmd(a), registryCmd(a), queueCmd(a))

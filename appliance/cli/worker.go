@@ -25,6 +25,7 @@ manager or its Docker is away.`,
 		Args:    noArgs,
 	}
 	nodeFlags(cmd.Flags())
+	dockerFlag(cmd)
 	joinFlags(cmd, "join `string` of the cluster")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := a.nodeOptions(cmd)
@@ -32,6 +33,9 @@ manager or its Docker is away.`,
 			return err
 		}
 		if err := a.setJoin(cmd, &opts); err != nil {
+			return err
+		}
+		if err := a.ensureDocker(cmd, opts.Config, false); err != nil {
 			return err
 		}
 		leaveRoom()

@@ -2,26 +2,57 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/docker/go-units"
-	"golang.org/x/sys/unix"
 )
 
-// MinDisk is how many bytes must be free under the data folder before a machine
-// is made a node: keys and journals need little, and have to be written.
-const MinDisk = 16 << 20
+const (
+	// MinDisk is how many bytes must be free under the data folder before a machine
+	// is made a node: keys and journals need little, and have to be written.
+	MinDisk = 16 << 20
+	// lowDisk is what images of a few versions take.
+	lowDisk = 5 * units.GB
+	// lowInodes is the share of them that should be free.
+	lowInodes = 0.02
+)
 
 // Disk checks that there is room under the data folder. Where the file system
 // can't be asked, writing will tell.
 func Disk(dir string) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
+	bytes, _, err := free(dir)
+	if err != nil || bytes >= MinDisk {
 		return nil
 	}
-	free := int64(fs.Bavail) * fs.Bsize
-	if free >= MinDisk {
-		return nil
-	}
+	return full(dir, bytes)
+}
+
+func full(dir string, bytes int64) error {
 	return fmt.Errorf("the disk is full: %s free under %s, crawlbox needs %s to start; free some, or choose another folder with data_dir in the config",
-		units.HumanSize(float64(free)), dir, units.HumanSize(MinDisk))
+		units.HumanSize(float64(bytes)), dir, units.HumanSize(MinDisk))
+}
+
+// Room looks at the disks below folders, the data folder first.
+func (s System) Room(dirs ...string) (list []Finding) {
+	var text string
+	for i, dir := range slices.Compact(dirs) {
+		bytes, inodes, err := s.Free(dir)
+		switch {
+		case err != nil:
+			continue
+		case i == 0 && bytes < MinDisk:
+			list = append(list, Failed("disk", Bad, full(dir, bytes)))
+		case bytes < lowDisk:
+			list = append(list, Finding{Check: "disk", Level: Warn, Text: fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
+				Remedy: "free some; what Docker has and no container uses goes with", Commands: []string{"docker system prune --all"}})
+		case inodes < lowInodes:
+			list = append(list, Finding{Check: "disk", Level: Warn, Text: fmt.Sprintf("only %.1f %% of the inodes are free under %s: no new files before long", 100*inodes, dir),
+				Remedy: "remove many small files, or make the file system anew with more inodes"})
+		}
+		if text != "" {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s free under %s", units.HumanSize(float64(bytes)), dir)
+	}
+	return orGood(list, "disk", text)
 }

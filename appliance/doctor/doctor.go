@@ -1,18 +1,72 @@
-// Package doctor holds the checks that are made before crawlbox changes
-// anything on a machine. Each answers an error of one line that says what is
-// wrong, where, and what to do, or nil.
+// Package doctor looks at a machine before and while it is a node. Each check says
+// what is so, and where that is not as it should be, what to do.
+//
+// The checks of a start, which must pass before crawlbox changes anything, return an
+// error of one line. They are few, and never wrong. `crawlbox doctor` makes all of
+// them, and others that may only warn: each turns what was seen into a [Finding].
+// What is seen of the machine comes through [System], so that the checks can be shown
+// other machines than this one.
 package doctor
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 )
 
-// MinEngine is the oldest Docker Engine that crawlbox works with.
-const MinEngine = "20.10"
+// Level says how bad a finding is.
+type Level string
+
+// Levels.
+const (
+	OK   Level = "ok"
+	Warn Level = "warning"
+	Bad  Level = "bad" // it would stop a join, or keep a node from being of use
+)
+
+// Finding is what one check has found.
+type Finding struct {
+	Check string `json:"check"`
+	Level Level  `json:"level"`
+	Text  string `json:"text"`
+	// Remedy and Commands are what to do about it, empty where it is ok. The commands
+	// are run on this machine, as root, in their order.
+	Remedy   string   `json:"remedy,omitempty"`
+	Commands []string `json:"commands,omitempty"`
+}
+
+// Report is the whole of an examination.
+type Report struct {
+	Node     string    `json:"node"` // host name
+	Role     string    `json:"role"` // that it was looked at for
+	OK       bool      `json:"ok"`   // nothing is bad
+	Findings []Finding `json:"findings"`
+}
+
+// NewReport makes a report of findings, in the order in which they were made.
+func NewReport(node, role string, findings []Finding) Report {
+	bad := slices.ContainsFunc(findings, func(f Finding) bool { return f.Level == Bad })
+	return Report{Node: node, Role: role, OK: !bad, Findings: findings}
+}
+
+// Failed makes a finding of an error of one line: what is wrong, and behind the first
+// semicolon what to do.
+func Failed(check string, level Level, err error) Finding {
+	text, remedy, _ := strings.Cut(strings.Join(strings.Fields(err.Error()), " "), "; ")
+	return Finding{Check: check, Level: level, Text: text, Remedy: remedy}
+}
+
+// good is a finding that all is well.
+func good(check, text string) Finding { return Finding{Check: check, Level: OK, Text: text} }
+
+// orGood are the findings or, where there are none, that all is well.
+func orGood(list []Finding, check, text string) []Finding {
+	if len(list) == 0 {
+		return []Finding{good(check, text)}
+	}
+	return list
+}
 
 // Root checks that the process may set up a machine.
 func Root() error {
@@ -20,41 +74,4 @@ func Root() error {
 		return nil
 	}
 	return errors.New("crawlbox sets up Docker and needs root; run it with sudo")
-}
-
-// Engine checks a Docker Engine's version and its live-restore setting.
-func Engine(version string, liveRestore bool) error {
-	if older(version, MinEngine) {
-		return fmt.Errorf("Docker Engine %s is too old, crawlbox needs %s or newer; upgrade it (apt-get install --only-upgrade docker.io)", version, MinEngine)
-	}
-	if liveRestore {
-		return errors.New("live-restore is on, which Swarm excludes; take \"live-restore\" out of /etc/docker/daemon.json and run `systemctl reload docker`")
-	}
-	return nil
-}
-
-// older compares versions such as 20.10.24+dfsg1 by their first two numbers.
-// A version without numbers, such as a development build, is not older.
-func older(version, min string) bool {
-	v, okV := numbers(version)
-	m, okM := numbers(min)
-	if !okV || !okM {
-		return false
-	}
-	return v[0] < m[0] || v[0] == m[0] && v[1] < m[1]
-}
-
-func numbers(version string) (n [2]int, ok bool) {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return n, false
-	}
-	for i := range n {
-		v, err := strconv.Atoi(parts[i])
-		if err != nil {
-			return n, false
-		}
-		n[i] = v
-	}
-	return n, true
 }

@@ -23,7 +23,7 @@ func TestEngine(t *testing.T) {
 		{"20.9.1", false, "needs 20.10"},
 		{"28.5.2", true, "live-restore"},
 	} {
-		err := Engine(tc.version, tc.liveRestore)
+		err := Engine{Version: tc.version, LiveRestore: tc.liveRestore}.Check()
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s, live-restore %v: got %v, want %q", tc.version, tc.liveRestore, err, tc.want)
 		}

@@ -20,7 +20,7 @@ import (
 func Listen(addr netip.AddrPort, key string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr.String())
 	if err != nil {
-		return nil, portError(err, addr, key)
+		return nil, portError(err, addr, key, "tcp")
 	}
 	return ln, nil
 }
@@ -34,12 +34,15 @@ func Port(addr netip.AddrPort, key string) error {
 	return ln.Close()
 }
 
-func portError(err error, addr netip.AddrPort, key string) error {
+func portError(err error, addr netip.AddrPort, key, proto string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		by := ""
-		if owner := portOwner(addr); owner != "" {
+		if owner := portOwner(addr, proto); owner != "" {
 			by = " by " + owner
+		}
+		if key == "" {
+			return fmt.Errorf("port %d/%s, which Docker Swarm needs, is in use%s; stop that process: Swarm can use no other", addr.Port(), proto, by)
 		}
 		return fmt.Errorf("port %d on %s is in use%s; stop that process, or choose another port with %s in the config", addr.Port(), addr.Addr(), by, key)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -48,10 +51,10 @@ func portError(err error, addr netip.AddrPort, key string) error {
 	return fmt.Errorf("listen on %s: %w", addr, err)
 }
 
-// portOwner names the process that listens on addr, such as "nginx (pid 12)",
+// portOwner names the process that has the port at addr, such as "nginx (pid 12)",
 // or returns "" where that can't be told.
-func portOwner(addr netip.AddrPort) string {
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+func portOwner(addr netip.AddrPort, proto string) string {
+	for _, table := range []string{"/proc/net/" + proto, "/proc/net/" + proto + "6"} {
 		for _, inode := range listeners(table, addr) {
 			if owner := socketOwner(inode); owner != "" {
 				return owner
@@ -61,10 +64,15 @@ func portOwner(addr netip.AddrPort) string {
 	return ""
 }
 
-// stateListen is TCP_LISTEN in /proc/net/tcp.
-const stateListen = "0A"
+// States of sockets that take what comes: TCP_LISTEN in /proc/net/tcp, and what stands
+// in its place in /proc/net/udp.
+const (
+	stateListen = "0A"
+	stateBound  = "07"
+)
 
-// listeners returns the socket inodes that listen on addr or on all addresses.
+// listeners returns the inodes of the sockets at addr, at all addresses or, where addr
+// is all of them, at any.
 func listeners(table string, addr netip.AddrPort) (inodes []string) {
 	f, err := os.Open(table)
 	if err != nil {
@@ -74,14 +82,14 @@ func listeners(table string, addr netip.AddrPort) (inodes []string) {
 	sc := bufio.NewScanner(f)
 	for sc.Scan() {
 		fields := strings.Fields(sc.Text())
-		if len(fields) < 10 || fields[3] != stateListen {
+		if len(fields) < 10 || fields[3] != stateListen && fields[3] != stateBound {
 			continue
 		}
 		local, ok := parseHexAddr(fields[1])
 		if !ok || local.Port() != addr.Port() {
 			continue
 		}
-		if local.Addr().IsUnspecified() || local.Addr() == addr.Addr() {
+		if local.Addr().IsUnspecified() || addr.Addr().IsUnspecified() || local.Addr() == addr.Addr() {
 			inodes = append(inodes, fields[9])
 		}
 	}

@@ -61,7 +61,10 @@ func (s *servers) badInput() {
 	said = h.Exec(s.Context(), "unshare", "--mount", "sh", "-c", "mount --bind /usr /usr && mount -o remount,bind,ro /usr && crawlbox install worker").Stderr
 	contains(s.T, said, "/usr/local/bin/crawlbox lies on a file system that is read-only")
 
-	planned := h.MustExec("crawlbox", "install", "manager", "--queue", "--dry-run")
+	planned := h.MustExec("crawlbox", "install", "manager", "--queue", "--install-docker", "--dry-run")
+	if strings.Contains(planned, "apt-get") {
+		s.Errorf("a Docker that works would be installed: %s", planned)
+	}
 	contains(s.T, planned, "to /usr/local/bin/crawlbox", "ExecStart=/usr/local/bin/crawlbox manager --queue", "systemctl enable crawlbox.service", "nothing was changed")
 }
 

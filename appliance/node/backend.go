@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -49,6 +50,7 @@ type backend struct {
 	access      permits
 	remove      func(ctx context.Context, n fleet.Node, force bool) error // takes a node out of the cluster; nil where the CA is not
 	leave       func(ctx context.Context, force bool) error
+	neighbours  func(ctx context.Context) []doctor.Neighbour
 	problems    func() []string // what the node's own parts have to say
 	upgradable  *upgrade.Node
 	offers      *offers // nil where the cluster was not made
@@ -70,6 +72,11 @@ func (b *backend) Token(ctx context.Context, role string) (api.Token, error) {
 
 func (b *backend) Leave(ctx context.Context, force bool) error {
 	return b.explain(b.leave(ctx, force))
+}
+
+// Neighbours implements api.Backend.
+func (b *backend) Neighbours(ctx context.Context) ([]doctor.Neighbour, error) {
+	return b.neighbours(ctx), nil
 }
 
 func (b *backend) Status(ctx context.Context) (api.Status, error) {

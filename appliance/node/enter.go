@@ -10,6 +10,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -91,11 +92,16 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if err := foreign(info, s.Managers); err != nil {
 		return err
 	}
-	if w.addr, err = w.ownAddr(s.Managers); err != nil {
+	if w.addr, err = ownAddr(w.cfg.AdvertiseAddr, s.Managers); err != nil {
 		return err
 	}
 	if !journal.Reached(join.PhaseCertified) {
 		if err := doctor.Disk(w.cfg.DataDir); err != nil {
+			return err
+		}
+	}
+	if info.State == swarm.StateInactive {
+		if err := doctor.SwarmPorts(w.role == fleet.RoleManager); err != nil {
 			return err
 		}
 	}
@@ -232,9 +238,9 @@ func foreign(info swarm.Info, managers []netip.AddrPort) error {
 }
 
 // ownAddr is the address from which this machine reaches the managers.
-func (w *Worker) ownAddr(managers []netip.AddrPort) (netip.Addr, error) {
-	if w.cfg.AdvertiseAddr.IsValid() {
-		return w.cfg.AdvertiseAddr, nil
+func ownAddr(configured netip.Addr, managers []netip.AddrPort) (netip.Addr, error) {
+	if configured.IsValid() {
+		return configured, nil
 	}
 	for _, m := range managers {
 		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {

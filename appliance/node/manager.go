@@ -111,6 +111,11 @@ func (m *Manager) settle(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if what == swarmMissing {
+		if err := doctor.SwarmPorts(true); err != nil {
+			return err
+		}
+	}
 	if m.addr, err = advertiseAddr(m.cfg.AdvertiseAddr, info, *m.record); err != nil {
 		return err
 	}
@@ -238,6 +243,7 @@ func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
 	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
 	mux.Handle("GET "+pathProgram+"{sum}", m.identity.RequireNode(http.HandlerFunc(m.offers.serve)))
+	mux.Handle("POST "+pathReach, m.identity.RequireNode(http.HandlerFunc(m.answerReach)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
 	mux.HandleFunc("GET "+bootstrap.PathCA, m.serveCA)
 	mux.Handle("GET "+bootstrap.PathScript, m.joins.RequireToken(m.serveScript, refuseBootstrap))
@@ -272,7 +278,7 @@ func (m *Manager) backend(services *reconciler) *backend {
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
-		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, problems: services.problems, defined: services,
+		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
 		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
 	}
 }

@@ -118,7 +118,7 @@ func (g *ground) askEngine(ctx context.Context) (swarm.Info, error) {
 	if err != nil {
 		return info, err
 	}
-	return info, doctor.Engine(info.Version, info.LiveRestore)
+	return info, engineOf(info).Check()
 }
 
 // away says whether an error means that there is no engine to ask now, but that

@@ -26,7 +26,7 @@ func FuzzNodePort(f *testing.F) {
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
 	handlers := []http.Handler{manager.nodeHandler(inside), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, pathKill, pathContainer, pathHeld, exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
+		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, pathKill, pathContainer, pathHeld, pathReach, exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
 		}
 	}

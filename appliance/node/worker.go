@@ -206,6 +206,7 @@ func (w *Worker) clusterParts() []lifecycle.Part {
 // nodeHandler is what the nodes' TLS port serves.
 func (w *Worker) nodeHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("POST "+pathReach, w.identity.RequireNode(http.HandlerFunc(w.answerReach)))
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))
@@ -241,7 +242,7 @@ func (w *Worker) backend() *backend {
 		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
-		leave: w.leave, problems: w.problems, upgradable: w.upgrade,
+		leave: w.leave, neighbours: w.neighbours, problems: w.problems, upgradable: w.upgrade,
 	}
 }
 

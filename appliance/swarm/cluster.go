@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,15 @@ type Info struct {
 	ClusterID   string    // on managers only
 	ClusterMade time.Time // on managers only
 	Managers    []netip.AddrPort
+
+	API           string // version that is spoken with it
+	Rootless      bool
+	Root          string // data folder
+	Storage       string // driver
+	NoDType       bool   // the file system below the driver does not tell types of entries
+	CgroupDriver  string
+	CgroupVersion string
+	NoMemoryLimit bool
 }
 
 // Info asks the engine what it is.
@@ -55,6 +65,10 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		Name: v.Name, Version: v.ServerVersion, LiveRestore: v.LiveRestoreEnabled,
 		State: string(v.Swarm.LocalNodeState), Error: v.Swarm.Error,
 		NodeID: v.Swarm.NodeID, Manager: v.Swarm.ControlAvailable,
+		API: e.cli.ClientVersion(), Root: v.DockerRootDir, Storage: v.Driver,
+		CgroupDriver: v.CgroupDriver, CgroupVersion: v.CgroupVersion, NoMemoryLimit: !v.MemoryLimit,
+		Rootless: slices.ContainsFunc(v.SecurityOptions, func(o string) bool { return strings.Contains(o, "rootless") }),
+		NoDType:  slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),
 	}
 	info.NodeAddr, _ = netip.ParseAddr(v.Swarm.NodeAddr)
 	if v.Swarm.Cluster != nil {

@@ -66,6 +66,9 @@ func Open(host string) (*Engine, error) {
 // Host is the engine's address, such as unix:///var/run/docker.sock.
 func (e *Engine) Host() string { return e.host }
 
+// Usual says whether it is where Docker has its engine on every machine.
+func (e *Engine) Usual() bool { return e.host == client.DefaultDockerHost }
+
 // Client is the SDK's client of the engine, for image, which builds with it.
 func (e *Engine) Client() *client.Client { return e.cli }
 

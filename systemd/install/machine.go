@@ -27,10 +27,12 @@ type Machine struct {
 	// Command runs a program and returns what it printed. Its error says which
 	// program failed, and why.
 	Command func(ctx context.Context, argv ...string) (string, error)
+	// Fetch gets a small file of the Internet; nil: there is none.
+	Fetch func(ctx context.Context, url string) (string, error)
 }
 
 // This is the machine that the process runs on.
-func This() *Machine { return &Machine{Command: command} }
+func This() *Machine { return &Machine{Command: command, Fetch: fetch} }
 
 // HasSystemd says whether systemd manages the machine, see sd_booted(3).
 func (m *Machine) HasSystemd() bool {

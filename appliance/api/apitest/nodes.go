@@ -2,9 +2,11 @@ package apitest
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -15,6 +17,14 @@ func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
 	}
 	defer c.mu.Unlock()
 	return slices.Clone(c.nodes), nil
+}
+
+// Neighbours implements api.Backend: all is well between this node and the last.
+func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[len(c.nodes)-1]
+	return []doctor.Neighbour{{Name: n.Display, Role: n.Role, Addr: netip.MustParseAddr(n.Addr), There: []doctor.Try{{Port: 7980}}, Here: []doctor.Try{{Port: 7980}}, MTU: 1500}}, nil
 }
 
 // SetNode implements api.Backend.

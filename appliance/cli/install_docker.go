@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+const (
+	// aptTimeout bounds the installation of Docker: apt may wait for another apt.
+	aptTimeout = 15 * time.Minute
+	// engineTimeout bounds how long a Docker that was just installed takes to answer.
+	engineTimeout = time.Minute
+)
+
+func dockerFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("install-docker", false, "install Docker with apt if there is none")
+}
+
+// ensureDocker installs Docker where there is none and the user wants it: by the flag
+// or, on a terminal, by the answer to a question. Otherwise it does nothing, and the
+// start says what is missing. dry only prints what would be done.
+func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) error {
+	wanted, _ := cmd.Flags().GetBool("install-docker")
+	asks := isTerminal(a.env.Stdin) && isTerminal(a.env.Stderr) && !dry
+	if !wanted && !asks {
+		return nil
+	}
+	engine, err := swarm.Open(cfg.Docker.Host)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	if err := engine.Ping(cmd.Context()); !errors.Is(err, swarm.ErrUnreachable) || !engine.Usual() {
+		return nil // it is there, or is another machine's
+	}
+	if err := doctor.Root(); err != nil && !dry {
+		return err
+	}
+	machine := install.This()
+	bare, err := machine.LookDocker(cmd.Context())
+	if err != nil {
+		return err
+	}
+	plan, err := install.PlanDocker(bare)
+	switch {
+	case err != nil && wanted:
+		return err
+	case err != nil:
+		return nil // the start says that there is no Docker
+	case !wanted && !a.agrees(cmd.Context(), plan):
+		return nil
+	case dry:
+		a.printSteps(plan)
+		return nil
+	}
+	return a.installDocker(cmd.Context(), machine, plan, engine)
+}
+
+// agrees asks whether Docker shall be installed.
+func (a *app) agrees(ctx context.Context, plan install.Plan) bool {
+	fmt.Fprintf(a.env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ", strings.Join(plan.Notes, ". "))
+	answer, err := ask(ctx, a.env)
+	answer = strings.ToLower(answer)
+	return err == nil && (answer == "y" || answer == "yes")
+}
+
+func (a *app) installDocker(ctx context.Context, machine *install.Machine, plan install.Plan, engine *swarm.Engine) error {
+	for _, note := range plan.Notes {
+		_ = a.printf("%s\n", note)
+	}
+	apt, cancel := context.WithTimeoutCause(ctx, aptTimeout, fmt.Errorf("apt took longer than %s", aptTimeout))
+	defer cancel()
+	if err := machine.Do(apt, plan, a.sayStep); err != nil {
+		return fmt.Errorf("install Docker: %w", err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := engine.Ping(ctx)
+		if err == nil {
+			return a.printf("Docker is installed and answers\n")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("Docker is installed and does not answer within %s; see why with `journalctl -u docker`, or start it as this system starts services: %w", engineTimeout, err)
+		case <-tick.C:
+		}
+	}
+}

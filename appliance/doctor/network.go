@@ -1,0 +1,94 @@
+package doctor
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+)
+
+// Card is a network interface with one of its addresses.
+type Card struct {
+	Name string
+	MTU  int
+	Net  netip.Prefix // its address, and how long its network's part is
+}
+
+// Cards lists those that are up.
+func Cards() (list []Card) {
+	ifs, _ := net.Interfaces()
+	for _, i := range ifs {
+		addrs, err := i.Addrs()
+		if err != nil || i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				list = append(list, Card{i.Name, i.MTU, netip.PrefixFrom(p.Addr().Unmap(), p.Bits())})
+			}
+		}
+	}
+	return list
+}
+
+// CardAt is the one that has an address; its zero value, if none has.
+func CardAt(addr netip.Addr, cards []Card) Card {
+	for _, c := range cards {
+		if c.Net.Addr() == addr {
+			return c
+		}
+	}
+	return Card{}
+}
+
+// Seen is where another node sees this one come from.
+type Seen struct {
+	Node string
+	At   netip.Addr
+}
+
+// Address looks at the address that others are told to use.
+func Address(addr netip.Addr, card Card, seen []Seen) (list []Finding) {
+	switch {
+	case addr.IsLoopback():
+		list = append(list, Finding{Check: "address", Level: Warn, Text: fmt.Sprintf("%s is good for a cluster of this machine alone", addr),
+			Remedy: "set advertise_addr to one that others reach"})
+	case card.Name == "":
+		list = append(list, Finding{Check: "address", Level: Warn, Text: fmt.Sprintf("%s is no address of this machine, so it is behind NAT: others reach it only as far as ports are forwarded", addr),
+			Remedy: "forward each port to this machine under the same number; overlay networks want 4789/udp, and that other nodes see it come from that address"})
+	}
+	for _, s := range seen {
+		if s.At != addr && !s.At.IsLoopback() && card.Name != "" {
+			list = append(list, Finding{Check: "address", Level: Warn, Text: fmt.Sprintf("%s sees this machine come from %s, while others are told %s: NAT, or a second network", s.Node, s.At, addr),
+				Remedy: fmt.Sprintf("if others can't reach %s, set advertise_addr; a node that has joined has to leave and join again for that", addr)})
+			break
+		}
+	}
+	return orGood(list, "address", fmt.Sprintf("%s on %s", addr, card.Name))
+}
+
+// Away is the MTU of another node's network card.
+type Away struct {
+	Node string
+	MTU  int
+}
+
+// MTU compares the largest packet of the network card with those of Docker's bridge
+// and of other nodes.
+func (s System) MTU(card Card, others []Away) (list []Finding) {
+	if card.MTU == 0 {
+		return nil
+	}
+	if bridge, err := strconv.Atoi(s.word("sys/class/net/docker0/mtu")); err == nil && bridge > card.MTU {
+		list = append(list, Finding{Check: "mtu", Level: Warn,
+			Text:   fmt.Sprintf("%s carries packets of %d bytes, Docker's bridge of %d: larger ones of containers get lost where nothing tells them", card.Name, card.MTU, bridge),
+			Remedy: fmt.Sprintf("put \"mtu\": %d into /etc/docker/daemon.json and restart Docker; overlay networks want `--opt com.docker.network.driver.mtu=%d`", card.MTU, card.MTU-50)})
+	}
+	for _, o := range others {
+		if o.MTU != 0 && o.MTU != card.MTU {
+			list = append(list, Finding{Check: "mtu", Level: Warn, Text: fmt.Sprintf("%s carries packets of %d bytes, the card of %s of %d: large ones may get lost between them", card.Name, card.MTU, o.Node, o.MTU),
+				Remedy: "set the same MTU on all nodes of a network", Commands: []string{fmt.Sprintf("ip link set %s mtu %d", card.Name, min(card.MTU, o.MTU))}})
+		}
+	}
+	return orGood(list, "mtu", fmt.Sprintf("%d on %s", card.MTU, card.Name))
+}

@@ -1,0 +1,255 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Role is the one that this machine has as a node, empty where it is none.
+func Role(cfg configs.Config) string {
+	switch stateOf(cfg.DataDir) {
+	case stateMade:
+		return fleet.RoleManager
+	case stateJoined:
+		if id, err := join.LoadIdentity(nodeDir(cfg)); err == nil {
+			return id.Node.Role
+		}
+	}
+	return ""
+}
+
+// examination is what is found out about a machine on the way.
+type examination struct {
+	opts    Options
+	cfg     configs.Config
+	role    string
+	system  doctor.System
+	info    swarm.Info
+	docker  error
+	near    []doctor.Neighbour // of the node that runs here
+	nearErr error
+	runs    bool
+	string  join.String // of a machine that is to join
+	findErr error       // why there is no address
+	addr    netip.Addr
+	card    doctor.Card
+}
+
+// Examine looks at this machine as a node with a role, or as one that is to become
+// it, and changes nothing. It takes a few seconds.
+func Examine(ctx context.Context, opts Options, role string) (doctor.Report, error) {
+	x := &examination{opts: opts, cfg: opts.Config, role: role, system: doctor.This()}
+	if opts.Join != "" {
+		var err error
+		if x.string, err = join.Parse(opts.Join); err != nil {
+			return doctor.Report{}, err
+		}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return doctor.Report{}, fmt.Errorf("find this machine's host name: %w", err)
+	}
+	if err := x.askDocker(ctx); err != nil {
+		return doctor.Report{}, err
+	}
+	x.near, x.nearErr = api.NewClient(x.cfg.Socket).Neighbours(ctx)
+	x.runs = !errors.Is(x.nearErr, api.ErrNotRunning)
+	x.findAddr()
+	return doctor.NewReport(name, role, x.findings(ctx)), nil
+}
+
+func (x *examination) askDocker(ctx context.Context) error {
+	engine, err := swarm.Open(x.cfg.Docker.Host)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	x.info, x.docker = engine.Info(ctx)
+	return ctx.Err()
+}
+
+func (x *examination) findings(ctx context.Context) []doctor.Finding {
+	first := x.role == fleet.RoleManager && x.opts.Join == "" && stateOf(x.cfg.DataDir) != stateJoined
+	needs := needsOf(x.cfg, x.role, first)
+	var list []doctor.Finding
+	if err := doctor.Root(); err != nil {
+		list = append(list, doctor.Failed("root", doctor.Bad, err))
+	}
+	dirs := []string{existing(x.cfg.DataDir)}
+	if x.docker != nil {
+		list = append(list, doctor.Failed("docker", doctor.Bad, x.docker))
+	} else {
+		list = append(list, engineOf(x.info).Findings()...)
+		list = append(list, x.swarm())
+		dirs = append(dirs, x.info.Root)
+	}
+	list = slices.Concat(list, x.system.Kernel(), x.system.Limits(), x.system.Room(dirs...))
+	if x.findErr != nil {
+		list = append(list, doctor.Failed("address", doctor.Bad, x.findErr))
+	} else {
+		list = append(list, doctor.Address(x.addr, x.card, x.seen())...)
+	}
+	list = slices.Concat(list, x.system.MTU(x.card, x.away()), x.system.Names(ctx))
+	skews, reached := x.others(ctx, needs)
+	list = append(list, x.system.Clock(skews)...)
+	if x.findErr == nil {
+		list = append(list, doctor.PortsHere(needs, bindAddr(x.addr), x.runs, x.info.State == swarm.StateActive)...)
+	}
+	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
+	return append(list, reached...)
+}
+
+// swarm says what a start would say of the swarm that Docker is in.
+func (x *examination) swarm() doctor.Finding {
+	var err error
+	switch {
+	case stateOf(x.cfg.DataDir) == stateJoined && x.info.State == swarm.StateInactive:
+		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
+	case stateOf(x.cfg.DataDir) == stateJoined:
+	case x.opts.Join != "":
+		err = foreign(x.info, x.string.Managers)
+	case x.role == fleet.RoleWorker && x.info.State == swarm.StateActive:
+		err = fmt.Errorf("this machine is in a swarm that is not crawlbox's, with the managers %v; leave that first with `docker swarm leave`", x.info.Managers)
+	case x.role == fleet.RoleManager:
+		r, loadErr := loadRecord(x.record())
+		if err = loadErr; err == nil {
+			_, err = judge(x.info, *r, false)
+		}
+	}
+	if err != nil {
+		return doctor.Failed("swarm", doctor.Bad, err)
+	}
+	text := "in none"
+	if x.info.State != swarm.StateInactive {
+		text = x.info.State + ", as a worker"
+	}
+	if x.info.Manager {
+		text = x.info.State + ", as a manager"
+	}
+	return doctor.Finding{Check: "swarm", Level: doctor.OK, Text: text}
+}
+
+// findAddr finds the address that this machine has, or would have, as a node.
+func (x *examination) findAddr() {
+	id, idErr := join.LoadIdentity(nodeDir(x.cfg))
+	r, recordErr := loadRecord(x.record())
+	switch {
+	case recordErr == nil && r.Addr.IsValid():
+		x.addr = r.Addr
+	case idErr == nil:
+		x.addr = id.Self.Addr
+	default:
+		x.addr, x.findErr = ownAddr(x.cfg.AdvertiseAddr, x.string.Managers)
+	}
+	x.card = doctor.CardAt(x.addr, doctor.Cards())
+}
+
+// others finds out how other nodes are reached, and their clocks.
+func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []doctor.Skew, list []doctor.Finding) {
+	for _, n := range x.near {
+		if n.Error == "" {
+			skews = append(skews, doctor.Skew{Node: n.Name, By: n.Skew})
+		}
+	}
+	switch {
+	case x.runs && x.nearErr != nil:
+		return nil, []doctor.Finding{doctor.Failed("ports there", doctor.Warn, fmt.Errorf("the crawlbox that runs here can't say: %w", x.nearErr))}
+	case x.runs && len(x.near) > 0:
+		return skews, doctor.Reach(x.near, needs, x.addr)
+	case x.runs:
+		return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "there is no other node that could try"}}
+	case len(x.string.Managers) > 0:
+		return x.managers(ctx)
+	}
+	return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "not tried: no crawlbox runs here, and no --join STRING says where the manager is"}}
+}
+
+// managers looks at those of a join string.
+func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list []doctor.Finding) {
+	for _, addr := range x.string.Managers {
+		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}
+		n.There = doctor.Dial(ctx, addr.Addr(), []uint16{addr.Port(), swarm.Port})
+		if first := &n.There[0]; first.Error == "" {
+			skew, err := join.Look(ctx, addr, x.string.CA)
+			if err != nil {
+				first.Error = err.Error()
+			} else {
+				skews = append(skews, doctor.Skew{Node: n.Name, By: skew})
+			}
+		}
+		list = append(list, doctor.Reach([]doctor.Neighbour{n}, nil, x.addr)...)
+	}
+	return skews, list
+}
+
+func (x *examination) record() string { return filepath.Join(x.cfg.DataDir, recordFile) }
+
+func (x *examination) seen() (list []doctor.Seen) {
+	for _, n := range x.near {
+		if n.Seen.IsValid() {
+			list = append(list, doctor.Seen{Node: n.Name, At: n.Seen})
+		}
+	}
+	return list
+}
+
+func (x *examination) away() (list []doctor.Away) {
+	for _, n := range x.near {
+		list = append(list, doctor.Away{Node: n.Name, MTU: n.MTU})
+	}
+	return list
+}
+
+// peers are the addresses of other nodes, as far as they are known here.
+func (x *examination) peers() (list []netip.Addr) {
+	for _, n := range x.near {
+		list = append(list, n.Addr)
+	}
+	for _, m := range x.string.Managers {
+		list = append(list, m.Addr())
+	}
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return a == x.addr })
+}
+
+func nodeDir(cfg configs.Config) string { return filepath.Join(cfg.DataDir, "node") }
+
+// existing is the folder or, where it is still to be made, the one that it comes into.
+func existing(dir string) string {
+	for dir != "/" && dir != "." {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+// needsOf are the ports of a node with a role. The first manager of a cluster has the
+// registry and the queue.
+func needsOf(cfg configs.Config, role string, first bool) []doctor.Need {
+	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port}
+	if first {
+		p.Registry = cfg.Registry.Port
+	}
+	if first && cfg.Queue != nil {
+		p.Queue = cfg.Queue.Port
+	}
+	return doctor.Needs(p, role == fleet.RoleManager)
+}
+
+func engineOf(i swarm.Info) doctor.Engine {
+	return doctor.Engine{Version: i.Version, API: i.API, LiveRestore: i.LiveRestore, Rootless: i.Rootless, Root: i.Root, Storage: i.Storage, NoDType: i.NoDType,
+		CgroupVersion: i.CgroupVersion, CgroupDriver: i.CgroupDriver, NoMemoryLimit: i.NoMemoryLimit}
+}
