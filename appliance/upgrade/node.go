@@ -67,20 +67,20 @@ func (n *Node) State() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	j, err := n.Folder.Journal()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	j, err := n.Folder.Journal() // not before it is known whether it is busy: the end of that is written down first
 	if err != nil {
 		return State{}, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	return State{Version: n.Version, SHA256: sum, Arch: runtime.GOARCH, Managed: n.Keep != nil, Busy: n.busy, Failed: n.failed, Journal: j}, nil
 }
 
 // Take takes an offer up. What comes of it the state says.
 func (n *Node) Take(o Offer) error {
-	j, err := n.Folder.Journal()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	j, err := n.Folder.Journal()
 	switch {
 	case err != nil:
 		return err
