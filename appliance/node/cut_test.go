@@ -43,11 +43,7 @@ func TestCutter(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	var c *cutter
-	reg, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), MinFree: -1, Uploaded: func(d digest.Digest) { c.add(d) }}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reg.Close()
+	reg := openRegistry(t, registry.Options{Uploaded: func(d digest.Digest) { c.add(d) }})
 	store := &readStore{Store: pushed{reg}}
 	x := exchange.New(exchange.Options{Store: store}, log)
 	c = newCutter(x, log)

@@ -39,17 +39,25 @@ type pullNode struct {
 	local *httptest.Server
 }
 
-func startPullCluster(t *testing.T) *pullCluster {
+// openRegistry opens an embedded registry in a folder of the test.
+func openRegistry(t *testing.T, o registry.Options) *registry.Registry {
 	t.Helper()
-	reg, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), MinFree: -1}, slog.New(slog.DiscardHandler))
+	o.Dir, o.MinFree = t.TempDir(), -1
+	r, err := registry.Open(t.Context(), o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := reg.Close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	return r
+}
+
+func startPullCluster(t *testing.T) *pullCluster {
+	t.Helper()
+	reg := openRegistry(t, registry.Options{})
 	c := &pullCluster{t: t, registry: reg, direct: httptest.NewServer(reg.Handler())}
 	t.Cleanup(c.direct.Close)
 	c.manager = c.nodePort(registry.ReadOnly(reg.Handler()), func(network exchange.Network, self string) *exchange.Exchange {

@@ -24,15 +24,7 @@ import (
 // testCopies are in a registry of their own.
 func testCopies(t *testing.T) *copies {
 	t.Helper()
-	r, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), MinFree: -1}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := openRegistry(t, registry.Options{})
 	return &copies{Copier: image.NewCopier(r.Sparse(), ""), registry: r, port: 8003, log: slog.New(slog.DiscardHandler), own: func(hostport string) bool {
 		return hostport == "localhost:8003" || hostport == "10.0.0.1:8003"
 	}}

@@ -87,15 +87,8 @@ func (m *Manager) UpgradeState(ctx context.Context, n fleet.Node) (s upgrade.Sta
 	if n.Addr == m.addr.String() {
 		return m.upgrade.State()
 	}
-	body, err := m.tellNode(ctx, n, pathUpgradeState, struct{}{})
-	if err != nil {
-		return s, tooOld(err)
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&s); err != nil {
-		return s, fmt.Errorf("read the answer of %s: %w", n.Display, err)
-	}
-	return s, nil
+	err = m.askUpgrade(ctx, n, pathUpgradeState, struct{}{}, &s)
+	return s, err
 }
 
 // OfferUpgrade implements upgrade.Nodes.
@@ -103,17 +96,25 @@ func (m *Manager) OfferUpgrade(ctx context.Context, n fleet.Node, o upgrade.Offe
 	if n.Addr == m.addr.String() {
 		return m.upgrade.Take(o)
 	}
-	body, err := m.tellNode(ctx, n, pathUpgrade, o)
+	var answer upgradeAnswer
+	if err := m.askUpgrade(ctx, n, pathUpgrade, o, &answer); err != nil {
+		return err
+	}
+	if answer.Error != "" {
+		return errors.New(answer.Error)
+	}
+	return nil
+}
+
+// askUpgrade asks another node and reads its answer.
+func (m *Manager) askUpgrade(ctx context.Context, n fleet.Node, path string, what, answer any) error {
+	body, err := m.tellNode(ctx, n, path, what)
 	if err != nil {
 		return tooOld(err)
 	}
 	defer body.Close()
-	var answer upgradeAnswer
-	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&answer); err != nil {
+	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(answer); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", n.Display, err)
-	}
-	if answer.Error != "" {
-		return errors.New(answer.Error)
 	}
 	return nil
 }
