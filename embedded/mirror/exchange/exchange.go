@@ -48,7 +48,8 @@ type Options struct {
 	Flights int
 	// Peers is with how many others a blob is exchanged at a time; 8.
 	Peers int
-	// Patience is how long a fetch goes on that gets nothing; 30 s.
+	// Patience is how long a fetch goes on that gets nothing; 30 s. Where others have
+	// what is missing and are busy, it is ten times longer.
 	Patience time.Duration
 	// Upload and Download limit the bytes a second; nil means no limit.
 	Upload, Download *rate.Limiter

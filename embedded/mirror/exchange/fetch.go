@@ -14,6 +14,9 @@ const (
 	reviewEvery = 100 * time.Millisecond
 	// meetEvery is how often it asks a tracker for more nodes.
 	meetEvery = 2 * time.Second
+	// busyPatience is how many times longer one waits for others that are busy than for
+	// those who do not answer.
+	busyPatience = 10
 )
 
 // fetch brings one blob. All its state but part belongs to the goroutine of run;
@@ -33,6 +36,7 @@ type fetch struct {
 	met      time.Time     // when trackers were asked last
 	typical  time.Duration // that a piece takes
 	gained   time.Time     // when the last bytes came
+	promised time.Time     // when somebody last had what is missing, and no time for it
 	alone    time.Time     // since when nobody but a tracker has what is missing; zero: somebody does
 	fatal    error
 	tally    tally
@@ -104,7 +108,7 @@ func (f *fetch) review() {
 	if now.Sub(f.met) > meetEvery {
 		f.discover()
 	}
-	if now.Sub(f.gained) > f.x.o.Patience {
+	if f.hopeless(now) {
 		have, missing, _ := f.part.state()
 		failed := f.lastFail
 		if failed == nil {
@@ -112,6 +116,13 @@ func (f *fetch) review() {
 		}
 		f.fatal = fmt.Errorf("nobody gives the missing %d of %d pieces: %w", missing, have.count()+missing, failed)
 	}
+}
+
+// hopeless says whether nobody gives anything any more. Who is busy makes others wait,
+// but not for ever.
+func (f *fetch) hopeless(now time.Time) bool {
+	patience, waits := f.x.o.Patience, now.Sub(f.gained)
+	return waits > patience && (now.Sub(f.promised) > patience || waits > busyPatience*patience)
 }
 
 // discover asks who else takes part: a tracker or, where none answers, all nodes.

@@ -183,9 +183,11 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 		f.tally.Twice++
 	case errors.Is(err, ErrBusy):
 		f.tally.Busy++
+		f.promised = now
 		p.pauseFor(now, busyRest)
 	case errors.Is(err, ErrEnough):
 		f.tally.Enough++
+		f.promised = now
 		p.pauseFor(now, enoughRest)
 	case errors.Is(err, context.Canceled) && !fl.stalled(now):
 	case errors.Is(err, errPiece):

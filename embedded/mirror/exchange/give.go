@@ -118,7 +118,7 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece in
 	if len(ask.Want) > 0 {
 		wait = slotWait
 	}
-	release, err := x.slots.take(ctx, wait)
+	slot, err := x.slots.take(ctx, wait)
 	if err != nil {
 		h.Close()
 		return 0, 0, nil, err
@@ -126,17 +126,14 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece in
 	piece = ask.Piece
 	if len(ask.Want) > 0 {
 		if piece, err = x.choose(d, h, ask); err != nil {
-			release()
+			slot.release()
 			h.Close()
 			return 0, 0, nil, err
 		}
 	}
 	off, n := h.table.span(piece)
-	return piece, n, &sending{
-		Reader: limited(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload),
-		close:  func() error { release(); return h.Close() },
-		sent:   &x.stats.sent,
-	}, nil
+	slot.size.Store(n)
+	return piece, n, &sending{limited(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload), h, slot}, nil
 }
 
 // choose picks the piece that was given out least of those that are wanted.

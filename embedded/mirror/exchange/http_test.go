@@ -60,12 +60,15 @@ func (s *site) Open(d digest.Digest) (Blob, bool) {
 	return diskBlob{f, fi.Size()}, true
 }
 
-func newSite(t testing.TB, o Options) *site {
+func newSite(t testing.TB, o Options, change ...func(*http.Server)) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.Handler(s.admit, func(r *http.Request) string { return r.Header.Get("Node") }).ServeHTTP(w, r)
 	}))
+	for _, c := range change {
+		c(s.srv.Config)
+	}
 	s.srv.StartTLS()
 	t.Cleanup(s.srv.Close)
 	s.addr = s.srv.Listener.Addr().String()
@@ -325,11 +328,11 @@ func TestHTTP_Statuses(t *testing.T) {
 		b.Close()
 	}
 	for range cap(manager.slots.free) {
-		release, err := manager.slots.take(t.Context(), time.Minute)
+		slot, err := manager.slots.take(t.Context(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer release()
+		defer slot.release()
 	}
 	if _, _, err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 0}); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the slots: %v", err)

@@ -90,6 +90,7 @@ func serveMux(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
+	holdBack(hijacked)
 	conn := &upgraded{ReadWriteCloser: hijacked, closed: make(chan struct{})}
 	defer conn.Close()
 	stop := context.AfterFunc(r.Context(), func() { conn.Close() })

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,19 +15,36 @@ const (
 	// slotWait is how long one waits for a free slot who will take any piece. Who wants
 	// a certain one is told at once to ask elsewhere: others have it, and are idle.
 	slotWait = 200 * time.Millisecond
-	// slotHeld is after what time one who is slow no longer keeps others from being
-	// served, and slotMost how many are served at the very most, in multiples of the
-	// slots.
+	// slotHeld is after what time a slot that is still held may be lent to another, and
+	// slotMost how many are served at the very most, in multiples of the slots.
 	slotHeld = 3 * time.Second
 	slotMost = 8
+	// slotAgain is when one that was not lent is looked at again.
+	slotAgain = time.Second
+	// peakHalf is after what time it counts half what a node was seen to send: lines
+	// change.
+	peakHalf = 10 * time.Minute
+	// slotShare is what part of a slot's share of the line makes its holder slow.
+	slotShare = 1. / 4
+	// slotFree is how many are lent whoever holds them.
+	slotFree = 2
 )
 
 // slots bound how many pieces are sent at a time: a few at full speed are passed
-// on sooner than many at a slow one.
+// on sooner than many at a slow one. Those who are slow by themselves shall not keep
+// others from being served, though: what they hold for long is lent. Slow is who gets
+// little of what this node can send, as far as it has seen; to see more, it lends some
+// in any case.
 type slots struct {
 	free chan struct{}
 	most int32
 	busy atomic.Int32
+	sent atomic.Int64 // bytes, of all pieces
+
+	mu     sync.Mutex
+	lent   int
+	peak   float64 // bytes a second, the most that went out lately
+	peakAt time.Time
 }
 
 func newSlots(n int) *slots {
@@ -34,7 +52,7 @@ func newSlots(n int) *slots {
 }
 
 // take takes a slot, if need be after a moment. ErrBusy says that there is none.
-func (s *slots) take(ctx context.Context, wait time.Duration) (release func(), err error) {
+func (s *slots) take(ctx context.Context, wait time.Duration) (*slot, error) {
 	if s.busy.Load() >= s.most {
 		return nil, ErrBusy
 	}
@@ -52,30 +70,98 @@ func (s *slots) take(ctx context.Context, wait time.Duration) (release func(), e
 		}
 	}
 	s.busy.Add(1)
-	var once sync.Once
-	vacate := func() { once.Do(func() { <-s.free }) }
-	slow := time.AfterFunc(slotHeld, vacate)
-	return func() {
-		slow.Stop()
-		vacate()
-		s.busy.Add(-1)
-	}, nil
+	h := &slot{slots: s, since: time.Now(), before: s.sent.Load()}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.timer = time.AfterFunc(slotHeld, h.overdue)
+	return h, nil
+}
+
+// slot is one that is held.
+type slot struct {
+	*slots
+	since  time.Time    // when it was taken
+	before int64        // bytes that all had sent by then
+	own    atomic.Int64 // bytes that went out through this one
+	size   atomic.Int64 // of the piece, in bytes
+
+	timer    *time.Timer // this and the others by mu
+	lends    bool
+	released bool
+}
+
+// note counts bytes that go out.
+func (h *slot) note(n int) {
+	h.own.Add(int64(n))
+	h.sent.Add(int64(n))
+}
+
+// rate is how many of some bytes a second went out since the slot was taken.
+func (h *slot) rate(bytes int64) float64 { return float64(bytes) / time.Since(h.since).Seconds() }
+
+// overdue lends the slot if its holder is slow, and looks again later if not.
+func (h *slot) overdue() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return
+	}
+	h.look()
+	share := h.peak / float64(cap(h.free))
+	if h.lent >= slotFree && h.rate(h.own.Load()) > slotShare*share {
+		h.timer.Reset(slotAgain)
+		return
+	}
+	h.lends = true
+	h.lent++
+	<-h.free
+}
+
+// look takes up how much went out while the slot was held.
+func (h *slot) look() {
+	now := time.Now()
+	h.peak *= math.Exp2(-float64(now.Sub(h.peakAt)) / float64(peakHalf))
+	h.peakAt = now
+	if 2*h.own.Load() > h.size.Load() || now.Sub(h.since) > slotAgain { // else the kernel may only keep it
+		h.peak = max(h.peak, h.rate(h.sent.Load()-h.before))
+	}
+}
+
+// release gives the slot back.
+func (h *slot) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return
+	}
+	h.released = true
+	h.timer.Stop()
+	h.look()
+	h.busy.Add(-1)
+	if h.lends {
+		h.lent--
+		return
+	}
+	<-h.free
 }
 
 // sending is a piece on its way out.
 type sending struct {
 	io.Reader
-	close func() error
-	sent  *atomic.Int64
+	held *holding
+	slot *slot
 }
 
 func (s *sending) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	s.sent.Add(int64(n))
+	s.slot.note(n)
 	return n, err
 }
 
-func (s *sending) Close() error { return s.close() }
+func (s *sending) Close() error {
+	s.slot.release()
+	return s.held.Close()
+}
 
 // limited reads no faster than the limiter lets it, if there is one.
 func limited(ctx context.Context, r io.Reader, l *rate.Limiter) io.Reader {

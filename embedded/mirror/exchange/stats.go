@@ -18,13 +18,13 @@ type Stats struct {
 }
 
 type counters struct {
-	fromTrackers, fromPeers, sent, badPieces, retries atomic.Int64
+	fromTrackers, fromPeers, badPieces, retries atomic.Int64
 }
 
 // Stats returns the counters.
 func (x *Exchange) Stats() Stats {
 	c := &x.stats
-	return Stats{c.fromTrackers.Load(), c.fromPeers.Load(), c.sent.Load(), c.badPieces.Load(), c.retries.Load()}
+	return Stats{c.fromTrackers.Load(), c.fromPeers.Load(), x.slots.sent.Load(), c.badPieces.Load(), c.retries.Load()}
 }
 
 // maxBuffered bounds the bytes of all pieces that are under way to this node.

@@ -1,0 +1,66 @@
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A piece is with the one who gives it until it is sent, however slow the line is: its
+// slot is taken, and it can be called off.
+func TestHTTP_Unsent(t *testing.T) {
+	t.Parallel()
+	const slow = 512 << 10 // bytes a second
+	manager := newSite(t, Options{}, func(srv *http.Server) {
+		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			pace(t, c, slow)
+			return ctx
+		}
+	})
+	_, d := manager.put(1 << 20)
+	asker := newSite(t, Options{})
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, body, err := asker.o.Network.Take(ctx, manager.addr, d, Ask{Piece: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	got, buf := 0, make([]byte, 16<<10)
+	for {
+		n, err := body.Read(buf)
+		got += n
+		if ahead := int(manager.Stats().Sent) - got; ahead > 6*unsent {
+			t.Fatalf("after %d bytes the one who gives has let go of %d more", got, ahead)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != 1<<20 {
+		t.Errorf("%d bytes have come", got)
+	}
+}
+
+// pace bounds what the kernel sends over a TLS connection, in bytes a second.
+func pace(t *testing.T, c net.Conn, rate int) {
+	raw, err := c.(*tls.Conn).NetConn().(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate) }); err != nil || failed != nil {
+		t.Error(err, failed)
+	}
+}
