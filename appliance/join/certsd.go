@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // CertsDir is where Docker looks, at each pull, for the CAs of registries.
@@ -38,7 +40,7 @@ func InstallCA(root, hostport string, caPEM []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("trust registry %s: %w", hostport, err)
 	}
-	if err := replaceFile(path, want, 0o644); err != nil {
+	if err := durable.WriteFile(path, want, 0o644); err != nil {
 		return fmt.Errorf("trust registry %s: %w", hostport, err)
 	}
 	return nil

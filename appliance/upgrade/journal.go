@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // Phase is how far an upgrade of a node has come.
@@ -67,21 +67,33 @@ func (f Folder) write(j Journal) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(f.journal(), append(data, '\n'), 0o600, renameio.WithTempDir(string(f))); err != nil {
+	if err := durable.WriteFile(f.journal(), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the journal of upgrades: %w", err)
 	}
 	return nil
 }
 
+// make makes the folder.
+func (f Folder) make() error { return durable.Mkdir(string(f), 0o700) }
+
 // clean removes the programs of an upgrade that has ended.
 func (f Folder) clean() error {
 	// The keeper goes last: with it, what is left would be cleaned the next time.
-	err := errors.Join(os.RemoveAll(f.staged()), os.RemoveAll(f.Keeper()))
-	if err != nil {
-		return fmt.Errorf("remove what was upgraded from: %w", err)
+	for _, path := range []string{f.staged(), f.Keeper()} {
+		if err := durable.Remove(path); err != nil {
+			return fmt.Errorf("remove what was upgraded from: %w", err)
+		}
 	}
 	return nil
 }
 
 // forget undoes an upgrade of which nothing has begun.
-func (f Folder) forget() error { return errors.Join(os.RemoveAll(f.journal()), f.clean()) }
+func (f Folder) forget() error { return errors.Join(durable.Remove(f.journal()), f.clean()) }
+
+// sweep removes what a power cut has left of files that were being written at paths.
+// What cannot be removed takes room and does no other harm.
+func sweep(paths ...string) {
+	for _, path := range paths {
+		_ = durable.Sweep(path)
+	}
+}

@@ -7,11 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
@@ -47,6 +45,9 @@ func (k Keeper) Run(ctx context.Context) error {
 	j, err := k.Folder.Journal()
 	if err != nil {
 		return err
+	}
+	if !j.ended() {
+		sweep(k.Folder.journal(), j.Program, Beside(j.Program))
 	}
 	for !j.ended() {
 		if err := ctx.Err(); err != nil {
@@ -179,7 +180,7 @@ func replace(to, from, sum string) error {
 
 // install writes a program as a whole, if it is what is wanted; a size of zero is any.
 func install(to string, from io.Reader, mode os.FileMode, want Offer) error {
-	file, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(mode))
+	file, err := durable.Create(to, mode)
 	if err != nil {
 		return err
 	}
@@ -197,5 +198,5 @@ func install(to string, from io.Reader, mode os.FileMode, want Offer) error {
 	case sum != want.SHA256:
 		return fmt.Errorf("its SHA-256 is %s, it should be %s", sum, want.SHA256)
 	}
-	return file.CloseAtomicallyReplace()
+	return file.Replace()
 }

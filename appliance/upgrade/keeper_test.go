@@ -18,7 +18,8 @@ import (
 // unless the text is bad.
 type site struct {
 	*testing.T
-	dir     string
+	dir     string // of the program
+	exe     string // the program that runs, whatever has become of its file
 	folder  Folder
 	running string // text of the program, empty: it does not run
 	starts  []string
@@ -42,7 +43,12 @@ func offerOf(version, text string) Offer {
 func newSite(t *testing.T, program string) *site {
 	t.Helper()
 	dir := t.TempDir()
-	s := &site{T: t, dir: dir, folder: In(dir), running: old}
+	return newSiteIn(t, dir, dir, program)
+}
+
+func newSiteIn(t *testing.T, state, dir, program string) *site {
+	t.Helper()
+	s := &site{T: t, dir: dir, exe: filepath.Join(t.TempDir(), "exe"), folder: In(state), running: old}
 	for path, text := range map[string]string{s.program(): old, s.folder.staged(): program, s.folder.Keeper(): old} {
 		s.put(path, text)
 	}
@@ -102,9 +108,8 @@ func (s *site) Program(ctx context.Context) (string, error) {
 	if err := s.passed(ctx); err != nil {
 		return "", err
 	}
-	path := filepath.Join(s.dir, "exe")
-	s.put(path, s.running)
-	return path, nil
+	s.put(s.exe, s.running)
+	return s.exe, nil
 }
 
 // keep runs the keeper until it ends or is cut off.

@@ -53,6 +53,7 @@ const SelfPath = "/proc/self/exe"
 
 // Init has to be called before all else.
 func (n *Node) Init() *Node {
+	sweep(n.Folder.staged(), n.Folder.Keeper(), n.Folder.Offered())
 	n.offers = make(chan Offer, 1)
 	n.sum = sync.OnceValues(func() (string, error) {
 		sum, _, err := Sum(SelfPath)
@@ -130,7 +131,7 @@ func (n *Node) note(err error) {
 func (n *Node) stage(ctx context.Context, o Offer) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	if err := os.MkdirAll(string(n.Folder), 0o700); err != nil {
+	if err := n.Folder.make(); err != nil {
 		return err
 	}
 	if err := n.fetch(ctx, o); err != nil {
