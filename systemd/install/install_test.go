@@ -201,7 +201,7 @@ func TestAwait(t *testing.T) {
 		"about to restart":        {[]string{"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining\nJob=12", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
 		"failed before":           {[]string{"ActiveState=failed\nStatusText=failed: revoked\nJob=12", "ActiveState=active\nStatusText=ready"}, "ready", ""},
 		"one failure passes":      {[]string{auto + "1", auto + "1", "ActiveState=active\nStatusText=ready"}, "failed: no manager ready", ""},
-		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "does not start: no manager; systemd goes on trying"},
+		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "fails at each start: no manager; `journalctl -u crawlbox` tells more"},
 		"a unit that is no good":  {[]string{"ActiveState=failed"}, "", "does not start: it has said nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
