@@ -86,6 +86,7 @@ type ground struct {
 	registry *guard.Listener // the registry on the network; nil on workers
 
 	swarmID atomic.Value // string: this node's ID in the swarm, once it is known
+	round   round        // of the loop that looks at Docker
 }
 
 // neighbours are the limits on loopback, where all have one address.
