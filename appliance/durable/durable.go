@@ -5,6 +5,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,6 +50,19 @@ func (f *File) Replace() error {
 		return err
 	}
 	return SyncDir(f.dir)
+}
+
+// Link puts another name of the file at from in the place of path.
+func Link(path, from string) error {
+	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s%d", filepath.Base(path), os.Getpid()))
+	if err := os.Link(from, temp); err != nil {
+		return err
+	}
+	defer os.Remove(temp) // does nothing once it has got its name
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
 }
 
 // Remove removes files and returns when they stay away. One that is not there is no

@@ -56,6 +56,13 @@ func TestPowerCut(t *testing.T) {
 			t.Errorf("its mode is %v, %v", info, err)
 		}
 	}
+	other := filepath.Join(dir, "other")
+	if err := errors.Join(durable.WriteFile(other, []byte("third"), 0o600), durable.Link(path, other)); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, filepath.Join(d.Cut().Dir, "dir", "file")); got != "third" {
+		t.Errorf("after a power cut the link is to %q", got)
+	}
 	if err := durable.Remove(path, filepath.Join(dir, "none")); err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func (k Keeper) start(ctx context.Context, j Journal) (Journal, error) {
 // does so whether the node then starts or not: it did before, and goes on trying.
 func (k Keeper) goBack(ctx context.Context, j Journal) (Journal, error) {
 	if sum, _, err := Sum(j.Program); err != nil || sum != j.From.SHA256 {
-		if err := replace(j.Program, k.Folder.Keeper(), j.From.SHA256); err != nil {
+		if err := k.putBack(j); err != nil {
 			return j, fmt.Errorf("put the old program back: %w", err)
 		}
 	}
@@ -138,6 +138,18 @@ func (k Keeper) goBack(ctx context.Context, j Journal) (Journal, error) {
 	}
 	j.Phase = Returned
 	return j, nil
+}
+
+// putBack takes the program that was kept beside if it is the old one, which takes no
+// room on the disk: that it is full may be why the new one does not start.
+func (k Keeper) putBack(j Journal) error {
+	beside := Beside(j.Program)
+	if sum, _, err := Sum(beside); err == nil && sum == j.From.SHA256 {
+		if err := durable.Link(j.Program, beside); err == nil {
+			return nil
+		}
+	}
+	return replace(j.Program, k.Folder.Keeper(), j.From.SHA256)
 }
 
 // restart has the node run a program, and waits until it is ready with it.

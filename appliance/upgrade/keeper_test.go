@@ -26,6 +26,7 @@ type site struct {
 	cut     int // the number of calls after which the keeper is cut off; 0: never
 	calls   int
 	stop    context.CancelFunc
+	started func() // at each start
 }
 
 const (
@@ -91,6 +92,9 @@ func (s *site) Restart(ctx context.Context) error {
 	}
 	s.running = s.text(s.program())
 	s.starts = append(s.starts, s.running)
+	if s.started != nil {
+		s.started()
+	}
 	return nil
 }
 

@@ -131,35 +131,42 @@ func (n *Node) note(err error) {
 func (n *Node) stage(ctx context.Context, o Offer) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	if err := n.Folder.make(); err != nil {
-		return err
-	}
-	if err := n.fetch(ctx, o); err != nil {
-		return fmt.Errorf("fetch the program: %w", err)
-	}
-	is, err := Inspect(ctx, n.Folder.staged())
+	j, err := n.prepare(ctx, o)
 	if err != nil {
-		return err
+		return errors.Join(err, n.Folder.clean())
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	sum, err := n.sum()
-	if err != nil {
-		return err
-	}
-	if err := replace(n.Folder.Keeper(), SelfPath, sum); err != nil {
-		return fmt.Errorf("keep the old program: %w", err)
-	}
-	from := Offer{Version: n.Version, Arch: runtime.GOARCH, SHA256: sum}
-	if err := n.Folder.write(Journal{Phase: Staged, Program: program, From: from, To: is}); err != nil {
-		return err
+	if err := n.Folder.write(j); err != nil {
+		return errors.Join(err, n.Folder.clean())
 	}
 	if err := n.Keep(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start what swaps the programs: %w", err), n.Folder.forget())
 	}
 	return nil
+}
+
+// prepare puts both programs into the folder.
+func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
+	j.Phase = Staged
+	if err := n.Folder.make(); err != nil {
+		return j, err
+	}
+	if err := n.fetch(ctx, o); err != nil {
+		return j, fmt.Errorf("fetch the program: %w", err)
+	}
+	if j.To, err = Inspect(ctx, n.Folder.staged()); err != nil {
+		return j, err
+	}
+	if j.Program, err = os.Executable(); err != nil {
+		return j, err
+	}
+	j.From = Offer{Version: n.Version, Arch: runtime.GOARCH}
+	if j.From.SHA256, err = n.sum(); err != nil {
+		return j, err
+	}
+	if err := replace(n.Folder.Keeper(), SelfPath, j.From.SHA256); err != nil {
+		return j, fmt.Errorf("keep the old program: %w", err)
+	}
+	return j, nil
 }
 
 func (n *Node) fetch(ctx context.Context, o Offer) error {

@@ -103,8 +103,8 @@ func TestNode_Refuses(t *testing.T) {
 		if j, err := n.Folder.Journal(); err != nil || j.Phase != "" {
 			t.Errorf("%s: the journal is at %q (%v)", name, j.Phase, err)
 		}
-		if _, err := os.Stat(n.Folder.Keeper()); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: there is a keeper", name)
+		if left, _ := os.ReadDir(string(n.Folder)); len(left) > 0 {
+			t.Errorf("%s: there is %v", name, left)
 		}
 	}
 }
@@ -203,5 +203,28 @@ func TestBring(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestState_Problem(t *testing.T) {
+	t.Parallel()
+	at := func(p Phase, sum string) State {
+		return State{SHA256: sum, Journal: Journal{Phase: p, From: Offer{Version: "1", SHA256: "a"}, To: Offer{Version: "2", SHA256: "b"}, Reason: "it has crashed"}}
+	}
+	for want, s := range map[string]State{
+		"":                                {},
+		"has failed: no room; run":        {Failed: "no room", Journal: at(Done, "").Journal},
+		"is being upgraded to 2; ":        at(Swapped, "b"),
+		"taken back: it has crashed; ":    at(Returned, "a"),
+		"is being upgraded to 2; `system": at(Staged, "a"),
+	} {
+		if got := s.Problem(); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for _, s := range []State{at(Done, "b"), at(Returned, "installed by hand since")} {
+		if got := s.Problem(); got != "" {
+			t.Errorf("got %q of an upgrade that is over", got)
+		}
 	}
 }

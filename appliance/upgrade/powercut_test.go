@@ -2,11 +2,13 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
@@ -62,6 +64,31 @@ func TestKeeper_LosesWhatWasNotSynced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeeper_GoesBackOnAFullDisk wants the old program back where there is no room for
+// it: that the disk is full may be why the new one does not start.
+func TestKeeper_GoesBackOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	s, _, bin := newSiteOnDisks(t, bad)
+	s.started = func() {
+		full := func(bytes int) bool {
+			for i := range 10_000 {
+				path := filepath.Join(bin.Dir, fmt.Sprintf("log%d.%d", bytes, i))
+				if err := os.WriteFile(path, make([]byte, bytes), 0o600); err != nil {
+					return errors.Is(err, syscall.ENOSPC)
+				}
+			}
+			return false
+		}
+		if !full(1<<20) || !full(1) {
+			t.Error("the disk is not full")
+		}
+	}
+	if err := s.keep(0); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(Returned, old)
 }
 
 // newSiteOnDisks is a node to which a program was handed, which is on the disks.

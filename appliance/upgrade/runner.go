@@ -97,3 +97,17 @@ func (s State) progress(o Offer) (text string, over bool, err error) {
 	}
 	return "restarts with " + o.Version, false, nil
 }
+
+// Problem is what a person should know of the last upgrade of a node; empty: nothing.
+func (s State) Problem() string {
+	j := s.Journal
+	switch {
+	case s.Failed != "":
+		return fmt.Sprintf("the upgrade of this node has failed: %s; run the same `crawlbox upgrade` again", s.Failed)
+	case !j.ended():
+		return fmt.Sprintf("this node is being upgraded to %s; `systemctl status crawlbox-upgrade` shows how far it is", j.To.Version)
+	case j.Phase == Returned && s.SHA256 == j.From.SHA256:
+		return fmt.Sprintf("the upgrade of this node to %s was taken back: %s; bring another version with `crawlbox upgrade --from FILE`", j.To.Version, j.Reason)
+	}
+	return ""
+}
