@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -39,6 +40,7 @@ func (s *servers) workerCutOff() {
 	contains(s.T, upgrade.Logs(), h.Name()+": it runs "+newer+" again", "left as they are")
 	s.awaitReady(2)
 	s.awaitVersions(newer + " " + newer)
+	contains(s.T, strings.Join(strings.Fields(h.MustExec("crawlbox", "status")), " "), "to 0.0.0-broken was taken back")
 	s.awaitRunning("spider", 2)
 }
 
@@ -65,13 +67,16 @@ func (s *servers) managerCutOff() {
 	s.awaitReady(2)
 	s.awaitVersions(version + " " + version)
 	contains(s.T, s.run("upgrade", "--from", released), "nothing has to be changed")
+	if status := s.run("status"); strings.Contains(status, "different versions") || strings.Contains(status, "upgraded") {
+		s.Errorf("an upgrade that is over is told as a problem: %s", status)
+	}
 	s.awaitRunning("spider", 2)
 }
 
 // mixed wants a worker of another version to be one like any other.
 func (s *servers) mixed(version string) {
-	s.Helper()
 	s.awaitVersions(newer + " " + version)
+	contains(s.T, strings.Join(strings.Fields(s.run("status")), " "), "different versions of crawlbox: ", newer+" on "+s.manager.Name(), version+" on "+s.worker.Name(), "is being upgraded to "+version)
 	s.run("deploy", "localhost:8003/spider:0.01", "--name", "mixed", "--replicas", "2", "--monitor", "1s")
 	s.awaitRunning("mixed", 2)
 	s.run("scale", "mixed=4")

@@ -1,0 +1,19 @@
+package cli
+
+import "testing"
+
+func TestOlder(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"1.2.3", "1.10.0", true}, {"v1.2.3", "1.2.4", true}, {"1.2.3-5-gabcdef0", "2.0.0-dirty", true},
+		{"1.2.3", "1.2.3", false}, {"1.2.3", "1.2.3-5-gabcdef0", false}, {"1.10.0", "1.2.3", false},
+		{"1234567", "9.9.9", false}, {"dev", "9.9.9", false}, {"1.2.3", "", false}, {"0.0.0", "c4a8430", false},
+	} {
+		if got := older(c.a, c.b); got != c.want {
+			t.Errorf("%s before %s: got %v", c.a, c.b, got)
+		}
+	}
+}
