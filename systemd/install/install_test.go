@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -113,6 +114,57 @@ func TestInstall_OnABareMachine(t *testing.T) {
 		if strings.Contains(step.String(), "SECRET") {
 			t.Errorf("a dry run would say %q", step)
 		}
+	}
+}
+
+// TestDo_PowerCut cuts the power when an install and when an uninstall has ended.
+func TestDo_PowerCut(t *testing.T) {
+	t.Parallel()
+	d := disktest.New(t, 8)
+	b := newBox(t)
+	b.Root = d.Dir
+	b.put("/run/systemd/system/x", "", 0o644)
+	b.put("/src/crawlbox", "program", 0o755)
+	w := b.wanted()
+	w.Join = "CBX1-SECRET"
+	b.install(w)
+	cut := func() *box { return &box{T: t, Machine: &Machine{Root: d.Cut().Dir}} }
+	if after := cut().files(); !slices.Equal(after, b.files()) {
+		t.Errorf("after a power cut there is\n%q, want\n%q", after, b.files())
+	}
+	p, err := b.Uninstall(Unwanted{ConfigPath: w.ConfigPath, JoinPath: w.JoinPath, Purge: true})
+	if err == nil {
+		err = b.Do(t.Context(), p, func(Step) {})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := cut().files(); !slices.Equal(after, b.files()) {
+		t.Errorf("after an uninstall and a power cut there is\n%q, want\n%q", after, b.files())
+	}
+}
+
+// TestInstall_SweepsWhatWasCutOff finds a program and a unit that were half written.
+func TestInstall_SweepsWhatWasCutOff(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	half, unit, other := "/usr/local/bin/.crawlbox123", systemd.Dir+"/.crawlbox.service45", "/usr/local/bin/.crawlboxrc"
+	for _, path := range []string{half, other} {
+		b.put(path, "", 0o600)
+	}
+	b.install(b.wanted())
+	if b.exists(half) || !b.exists(other) {
+		t.Errorf("an install leaves %q", b.files())
+	}
+	for _, path := range []string{half, unit, "/usr/local/bin/.crawlbox.old6"} {
+		b.put(path, "", 0o600)
+	}
+	p, err := b.Uninstall(Unwanted{ConfigPath: b.wanted().ConfigPath, Purge: true})
+	if err == nil {
+		err = b.Do(t.Context(), p, func(Step) {})
+	}
+	if want := []string{"/run/systemd/system/x", "/src/crawlbox", other}; err != nil || !slices.Equal(b.files(), want) {
+		t.Errorf("an uninstall leaves %q, %v; want %q", b.files(), err, want)
 	}
 }
 

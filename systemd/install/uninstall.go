@@ -3,6 +3,8 @@ package install
 import (
 	"context"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/systemd"
 )
@@ -22,13 +24,21 @@ type Unwanted struct {
 // Installed returns the unit file of the service; empty if there is none.
 func (m *Machine) Installed() (unit string, err error) { return m.read(unitPath(systemd.Service)) }
 
-// Stop stops the service, if this machine has it, and returns when it has ended.
+// Stop stops the service, if this machine has it, and returns when it has ended. What
+// upgrades it would start it again, and is stopped first.
 func (m *Machine) Stop(ctx context.Context) error {
-	if !m.HasSystemd() || !m.exists(unitPath(systemd.Service)) {
+	if !m.HasSystemd() {
 		return nil
 	}
-	_, err := m.systemctl(ctx, "stop", systemd.Service)
-	return err
+	for _, unit := range []string{systemd.Upgrade, systemd.Service} {
+		if !m.exists(unitPath(unit)) {
+			continue
+		}
+		if _, err := m.systemctl(ctx, "stop", unit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Uninstall plans what takes crawlbox from a machine whose node has left its cluster,
@@ -48,12 +58,14 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 	if dir := filepath.Dir(u.ConfigPath); m.exists(dir) {
 		p.add(RemoveEmpty{dir})
 	}
-	if m.exists(u.JoinPath) {
+	if u.JoinPath != "" && m.exists(u.JoinPath) {
 		p.add(Remove{u.JoinPath})
 	}
 	for _, folder := range u.State {
 		switch {
 		case !m.exists(folder):
+		case u.Purge && shared(folder):
+			p.notef("%s stays: others may have files there; remove those of crawlbox by hand", folder)
 		case u.Purge:
 			p.add(Remove{folder})
 		default:
@@ -61,6 +73,7 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 		}
 	}
 	for _, program := range []string{OldProgram, Program} {
+		p.add(m.leftovers(program)...)
 		if m.exists(program) {
 			p.add(Remove{program})
 		}
@@ -68,11 +81,19 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 	return p, nil
 }
 
+// shared says whether a folder is one of the system's own, such as /srv: whatever the
+// config says, it is not removed.
+func shared(folder string) bool {
+	folder = filepath.Clean(folder)
+	return strings.Count(folder, "/") < 2 || slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, folder)
+}
+
 // unitsAway plans the units' end. Drop-ins are a person's.
 func (m *Machine) unitsAway(p *Plan, purge bool) {
 	var files []Step
 	for _, name := range []string{systemd.Service, systemd.Upgrade, systemd.Target, systemd.Slice} {
 		path := unitPath(name)
+		files = append(files, m.leftovers(path)...)
 		if m.exists(path) {
 			files = append(files, Remove{path})
 		}

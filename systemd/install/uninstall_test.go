@@ -55,3 +55,20 @@ func (b *box) files() (list []string) {
 	}
 	return list
 }
+
+func TestUninstall_LeavesTheFoldersOfTheSystem(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	u := Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", Purge: true}
+	for _, folder := range []string{"/", "/srv", "/var/lib/", "/var/lib/crawlbox", "/srv/images"} {
+		b.put(filepath.Join(folder, "file"), "", 0o600)
+		u.State = append(u.State, folder)
+	}
+	p, err := b.Uninstall(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Step{Remove{"/var/lib/crawlbox"}, Remove{"/srv/images"}}; !slices.Equal(p.Steps, want) || len(p.Notes) != 3 {
+		t.Errorf("it removes %v and says %q", p.Steps, p.Notes)
+	}
+}
