@@ -108,6 +108,9 @@ func prepare(opts Options) (*ground, error) {
 	if err := os.MkdirAll(opts.Config.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w; choose another with data_dir in the config", err)
 	}
+	if err := doctor.Folder(opts.Config.DataDir); err != nil {
+		return nil, err
+	}
 	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}
 	g.phase("looking at this machine and its Docker")
 	return g, nil
