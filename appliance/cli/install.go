@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
@@ -62,6 +63,9 @@ func (a *app) install(cmd *cobra.Command, dry bool) error {
 	}
 	want, cfg, err := a.wanted(cmd)
 	if err != nil {
+		return err
+	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !dry {
 		return err
 	}
 	if err := a.ensureDocker(cmd, cfg, dry); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
@@ -47,6 +48,9 @@ nodes that takes --force.`,
 func (a *app) uninstall(ctx context.Context, machine *install.Machine, purge, force bool) error {
 	cfg, err := a.installedConfig(machine)
 	if err != nil {
+		return err
+	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !force {
 		return err
 	}
 	registries := node.Registries(cfg)

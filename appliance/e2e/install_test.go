@@ -123,11 +123,13 @@ func (s *servers) units() {
 	if said := s.manager.Exec(s.Context(), "systemd-analyze", "verify", "crawlbox.service", "crawlbox.slice", "crawlbox.target"); said.Code != 0 || said.Stdout+said.Stderr != "" {
 		s.Errorf("systemd-analyze verify says %s%s", said.Stdout, said.Stderr)
 	}
-	out := s.manager.Exec(s.Context(), "systemd-analyze", "security", "--no-pager", "--threshold=40", "crawlbox.service")
-	lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
-	s.Logf("systemd-analyze security: %s", lines[len(lines)-1])
-	if out.Code != 0 {
-		s.Errorf("the exposure is above 4.0")
+	for _, unit := range []string{"crawlbox.service", keeperUnit} {
+		out := s.manager.Exec(s.Context(), "systemd-analyze", "security", "--no-pager", "--threshold=40", unit)
+		lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
+		s.Logf("systemd-analyze security: %s", lines[len(lines)-1])
+		if out.Code != 0 {
+			s.Errorf("the exposure of %s is above 4.0", unit)
+		}
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
 }

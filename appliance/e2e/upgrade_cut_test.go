@@ -54,6 +54,8 @@ func (s *servers) managerCutOff() {
 	s.stopKeeperAt(h, failpoint.UpgradeStaged)
 	h.Start("upgrade", "crawlbox", "upgrade", "--from", released)
 	s.awaitKeeperStopped(h)
+	contains(s.T, s.fails(h, 1, "install", "manager"), "is being upgraded to "+version)
+	contains(s.T, s.fails(h, 1, "uninstall"), "is being upgraded to "+version)
 	s.Run("mixed versions", func(t *testing.T) { s.in(t).mixed(version) })
 	s.stopKeeperAt(h, failpoint.UpgradeSwapped)
 	h.MustExec("systemctl", "start", keeperUnit)

@@ -35,6 +35,16 @@ type Journal struct {
 // ended says whether the keeper has nothing left to do.
 func (j Journal) ended() bool { return j.Phase == "" || j.Phase == Done || j.Phase == Returned }
 
+// Underway says that the node whose folder it is is being upgraded: what installs or
+// removes crawlbox there would be undone, or come in between.
+func (f Folder) Underway() error {
+	j, err := f.Journal()
+	if err != nil || j.ended() {
+		return err
+	}
+	return fmt.Errorf("this node is being upgraded to %s; run this again when that is over, see `systemctl status crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
+}
+
 // Folder is where a node keeps what it upgrades to, in its data folder.
 type Folder string
 
@@ -57,7 +67,7 @@ func (f Folder) Journal() (j Journal, err error) {
 		err = json.Unmarshal(data, &j)
 	}
 	if err != nil {
-		return j, fmt.Errorf("read the journal of upgrades: %w", err)
+		return j, fmt.Errorf("read the journal of upgrades: %w; `rm -r %s` forgets the last one", err, f)
 	}
 	return j, nil
 }

@@ -228,3 +228,25 @@ func TestState_Problem(t *testing.T) {
 		}
 	}
 }
+
+func TestFolder_Underway(t *testing.T) {
+	t.Parallel()
+	f := In(t.TempDir())
+	if err := f.Underway(); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+	for phase, ended := range map[Phase]bool{Staged: false, Swapped: false, Done: true, Returning: false, Returned: true} {
+		if err := errors.Join(f.make(), f.write(Journal{Phase: phase, To: Offer{Version: "2"}})); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Underway(); (err == nil) != ended || err != nil && !strings.Contains(err.Error(), "being upgraded to 2; ") {
+			t.Errorf("%s: got %v", phase, err)
+		}
+	}
+	if err := os.WriteFile(f.journal(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Underway(); err == nil || !strings.Contains(err.Error(), "rm -r "+string(f)) {
+		t.Errorf("a journal that is damaged: got %v", err)
+	}
+}
