@@ -122,8 +122,7 @@ func (a *app) awaitNode(cmd *cobra.Command, machine *install.Machine, cfg config
 		return a.printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has logged\n")
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
-	switch {
-	case err != nil || !isTerminal(a.env.Stdout):
+	if err != nil || !isTerminal(a.env.Stdout) {
 		return a.printf("manager is ready; `crawlbox token` prints the join string, for `crawlbox install worker --join STRING` on each further server\n")
 	}
 	return a.printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n", token.Join)

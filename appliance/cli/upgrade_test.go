@@ -1,6 +1,12 @@
 package cli
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+)
 
 func TestOlder(t *testing.T) {
 	t.Parallel()
@@ -15,5 +21,16 @@ func TestOlder(t *testing.T) {
 		if got := older(c.a, c.b); got != c.want {
 			t.Errorf("%s before %s: got %v", c.a, c.b, got)
 		}
+	}
+}
+
+func TestRenderSteps_TellsTheWayBack(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	renderSteps(screen{w: &out}, []upgrade.Step{
+		{Node: fleet.Node{Display: "h1"}, From: "2.0.0"}, {Node: fleet.Node{Display: "h2"}, From: "1.0.0"},
+	}, upgrade.Offer{Version: "1.5.0"})
+	if lines := strings.Split(out.String(), "\n"); !strings.Contains(lines[1], "  back to 1.5.0") || !strings.Contains(lines[2], "  to 1.5.0") {
+		t.Errorf("it shows\n%s", out.String())
 	}
 }

@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// fetchTimeout bounds how long a node may take to get a program.
-const fetchTimeout = 10 * time.Minute
+const (
+	// fetchTimeout bounds how long a node may take to get a program.
+	fetchTimeout = 10 * time.Minute
+	// stallTimeout bounds how long nothing of it may come, as after a power cut of the
+	// manager.
+	stallTimeout = 30 * time.Second
+)
 
 // ErrUnmanaged is why a node cannot be upgraded that nobody would restart.
 var ErrUnmanaged = errors.New("systemd does not run it; run `crawlbox install` of the new one there")
@@ -170,10 +175,31 @@ func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
 }
 
 func (n *Node) fetch(ctx context.Context, o Offer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("nothing of it came for %s", stallTimeout)) })
+	defer stalled.Stop()
 	program, err := n.Fetch(ctx, o)
-	if err != nil {
-		return err
+	if err == nil {
+		defer program.Close()
+		err = install(n.Folder.staged(), flowing{program, stalled}, 0o700, o)
 	}
-	defer program.Close()
-	return install(n.Folder.staged(), program, 0o700, o)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// flowing puts a timer off whenever something comes.
+type flowing struct {
+	io.Reader
+	stalled *time.Timer
+}
+
+func (f flowing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if n > 0 {
+		f.stalled.Reset(stallTimeout)
+	}
+	return n, err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -107,6 +108,30 @@ func TestNode_Refuses(t *testing.T) {
 			t.Errorf("%s: there is %v", name, left)
 		}
 	}
+}
+
+// TestNode_Stalls gets the start of a program, slowly, and then nothing more.
+func TestNode_Stalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := (&Node{Folder: In(t.TempDir()), Log: slog.New(slog.DiscardHandler), Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() {
+				for range 5 {
+					time.Sleep(stallTimeout - time.Second)
+					_, _ = w.Write([]byte("part"))
+				}
+				<-ctx.Done()
+				w.CloseWithError(ctx.Err())
+			}()
+			return r, nil
+		}}).Init()
+		begun := time.Now()
+		err := n.stage(t.Context(), Offer{Size: 100})
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") || took != 5*(stallTimeout-time.Second)+stallTimeout {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
 }
 
 // TestNode_GoesOn wants a node to start the keeper that was cut off before it began.
