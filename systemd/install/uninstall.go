@@ -116,6 +116,6 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 	if m.HasSystemd() {
 		// A slice runs on without its services, and a service that failed stays on the
 		// list without its unit.
-		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service})
+		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service, systemd.Upgrade})
 	}
 }
