@@ -45,7 +45,7 @@ func (s *servers) workerCutOff() {
 }
 
 // managerCutOff goes back to the version that was installed, and cuts the power of the
-// manager when it is its turn. Meanwhile the worker has one version and the manager
+// manager before and after its programs are swapped. Meanwhile the worker has one version and the manager
 // the other.
 func (s *servers) managerCutOff() {
 	h := s.manager
@@ -58,12 +58,13 @@ func (s *servers) managerCutOff() {
 	contains(s.T, s.fails(h, 1, "uninstall"), "is being upgraded to "+version)
 	s.Run("mixed versions", func(t *testing.T) { s.in(t).mixed(version) })
 	s.stopKeeperAt(h, failpoint.UpgradeSwapped)
-	h.MustExec("systemctl", "start", keeperUnit)
+	h.PowerOff()
+	h.PowerOn() // the keeper goes on by itself
 	s.awaitKeeperStopped(h)
 	h.MustExec("rm", "-r", keeperDropins)
-
 	h.PowerOff()
 	h.PowerOn()
+
 	lab.WaitFor(s, patience, "crawlbox to be back", func() error { return want(s.show(h, "ActiveState"), "active") })
 	lab.WaitFor(s, patience, "the swarm to be led", func() error { return h.Exec(s.Context(), "crawlbox", "nodes").Err() })
 	s.awaitReady(2)
