@@ -120,9 +120,7 @@ func (s *servers) watchShort(h *lab.Host, env ...string) {
 }
 
 func (s *servers) units() {
-	if said := s.manager.Exec(s.Context(), "systemd-analyze", "verify", "crawlbox.service", "crawlbox.slice", "crawlbox.target"); said.Code != 0 || said.Stdout+said.Stderr != "" {
-		s.Errorf("systemd-analyze verify says %s%s", said.Stdout, said.Stderr)
-	}
+	s.verified("crawlbox.service", "crawlbox.slice", "crawlbox.target")
 	for _, unit := range []string{"crawlbox.service", keeperUnit} {
 		out := s.manager.Exec(s.Context(), "systemd-analyze", "security", "--no-pager", "--threshold=40", unit)
 		lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
@@ -132,6 +130,15 @@ func (s *servers) units() {
 		}
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
+}
+
+// verified wants systemd to have nothing to say of units of the manager.
+func (s *servers) verified(units ...string) {
+	s.Helper()
+	said := s.manager.Exec(s.Context(), append([]string{"systemd-analyze", "verify"}, units...)...)
+	if said.Code != 0 || said.Stdout+said.Stderr != "" {
+		s.Errorf("systemd-analyze verify says %s%s", said.Stdout, said.Stderr)
+	}
 }
 
 func (s *servers) again() {

@@ -59,6 +59,9 @@ const SelfPath = "/proc/self/exe"
 // Init has to be called before all else.
 func (n *Node) Init() *Node {
 	sweep(n.Folder.staged(), n.Folder.Keeper(), n.Folder.Offered())
+	if j, err := n.Folder.Journal(); err == nil && j.ended() {
+		_ = n.Folder.clean() // what was fetched and not handed over; it takes room and does no other harm
+	}
 	n.offers = make(chan Offer, 1)
 	n.sum = sync.OnceValues(func() (string, error) {
 		sum, _, err := Sum(SelfPath)

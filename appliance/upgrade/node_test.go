@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -132,6 +133,25 @@ func TestNode_Stalls(t *testing.T) {
 			t.Errorf("after %s: %v", took, err)
 		}
 	})
+}
+
+// TestNode_Tidies finds what a power cut has left of a program that was being fetched,
+// and of one that was not handed over.
+func TestNode_Tidies(t *testing.T) {
+	t.Parallel()
+	f := In(t.TempDir())
+	if err := f.make(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{f.staged(), filepath.Join(string(f), ".crawlbox123"), filepath.Join(string(f), ".offered4")} {
+		if err := os.WriteFile(path, nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	(&Node{Folder: f, Log: slog.New(slog.DiscardHandler)}).Init()
+	if left, _ := os.ReadDir(string(f)); len(left) > 0 {
+		t.Errorf("there is %v", left)
+	}
 }
 
 // TestNode_GoesOn wants a node to start the keeper that was cut off before it began.
