@@ -26,7 +26,7 @@ func keepCmd(a *app) *cobra.Command {
 	dir := cmd.Flags().String("data-dir", configs.Default().DataDir, "state `folder` of the node")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return upgrade.Keeper{
-			Folder: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Log: a.log,
+			Folder: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Steady: upgrade.SteadyTime, Log: a.log,
 		}.Run(cmd.Context())
 	}
 	return cmd

@@ -20,10 +20,10 @@ func upgradeCmd(a *app) *cobra.Command {
 		Short: "Bring another version of crawlbox onto all nodes",
 		Long: `Bring another version of crawlbox onto all nodes, one after the other: workers
 first, then this manager. No container is restarted. A node that is not ready
-with it within two minutes goes back to its old version, and the command ends
-there; the same command again goes on. The version before stays on each node as
-/usr/local/bin/crawlbox.old. An older version goes the same way, shown as
-"back to".
+with it within two minutes, or crashes right after, goes back to its old
+version, and the command ends there; the same command again goes on. The
+version before stays on each node as /usr/local/bin/crawlbox.old. An older
+version goes the same way, shown as "back to".
 
 A node that systemd does not run as 'crawlbox install' has it, or that is for
 other processors, is told and left as it is.`,

@@ -38,16 +38,14 @@ func (s *servers) upgraded() {
 }
 
 // takenBack upgrades to a program that does not come up, and kills what swaps the
-// programs at each step.
+// programs when it is about to start the one, and the other.
 func (s *servers) takenBack(broken string) {
 	s.Helper()
-	s.killKeeperAt(failpoint.Upgrade[0])
+	s.killKeeperAt(failpoint.UpgradeSwapped)
 	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", broken)
 	s.awaitKills(1)
-	for _, point := range failpoint.Upgrade[1:] {
-		s.killKeeperAt(point)
-		s.awaitKills(2) // the first may be of the point before
-	}
+	s.killKeeperAt(failpoint.UpgradeReturning)
+	s.awaitKills(2) // the first may be of the point before
 	s.worker.MustExec("rm", "-r", keeperDropins)
 	s.worker.MustExec("systemctl", "daemon-reload")
 	lab.WaitFor(s, patience, "the upgrade to end", func() error { return ended(upgrade) })

@@ -13,8 +13,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
-// ReadyTimeout bounds how long a node may take to be ready again.
-const ReadyTimeout = 2 * time.Minute
+const (
+	// ReadyTimeout bounds how long a node may take to be ready again.
+	ReadyTimeout = 2 * time.Minute
+	// SteadyTime is how long it then has to stay up: a version that crashes as soon as
+	// it works would else be brought onto all nodes.
+	SteadyTime = 3 * time.Second
+)
 
 // Service is a node as the keeper sees it.
 type Service interface {
@@ -24,7 +29,8 @@ type Service interface {
 	// become so, or ctx ends.
 	Await(ctx context.Context) error
 	// Program returns where the program of the running node can be read, also when
-	// its file was replaced. The error is that it does not run.
+	// its file was replaced; it is another place after each start. The error is that
+	// it does not run.
 	Program(ctx context.Context) (path string, err error)
 }
 
@@ -33,6 +39,7 @@ type Keeper struct {
 	Folder  Folder
 	Service Service
 	Timeout time.Duration // of each start, ReadyTimeout but in tests
+	Steady  time.Duration // of the new version, SteadyTime but in tests
 	Log     *slog.Logger
 }
 
@@ -111,14 +118,37 @@ func (k Keeper) keepOld(j Journal) error {
 // start restarts the node, unless the new program runs already.
 func (k Keeper) start(ctx context.Context, j Journal) (Journal, error) {
 	err := k.restart(ctx, j.To)
+	if err != nil {
+		err = fmt.Errorf("%s did not become ready: %w", j.To.Version, err)
+	} else if err = k.staysUp(ctx); err != nil {
+		err = fmt.Errorf("%s was ready and did not stay so for %s: %w", j.To.Version, k.Steady, err)
+	}
 	if ctx.Err() != nil {
 		return j, ctx.Err() // nothing is known of the program
 	}
 	j.Phase = Done
 	if err != nil {
-		j.Phase, j.Reason = Returning, fmt.Sprintf("%s did not become ready: %v", j.To.Version, err)
+		j.Phase, j.Reason = Returning, err.Error()
 	}
 	return j, nil
+}
+
+// staysUp waits, and wants the same process to run then.
+func (k Keeper) staysUp(ctx context.Context) error {
+	before, err := k.Service.Program(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(k.Steady):
+	}
+	now, err := k.Service.Program(ctx)
+	if err == nil && now != before {
+		err = errors.New("it has ended and was started again")
+	}
+	return err
 }
 
 // goBack ends with the old program in its place, of which the keeper's is a copy. It

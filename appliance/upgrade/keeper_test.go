@@ -23,6 +23,7 @@ type site struct {
 	folder  Folder
 	running string // text of the program, empty: it does not run
 	starts  []string
+	crashes int
 	cut     int // the number of calls after which the keeper is cut off; 0: never
 	calls   int
 	stop    context.CancelFunc
@@ -30,9 +31,10 @@ type site struct {
 }
 
 const (
-	old  = "old program"
-	good = "good program"
-	bad  = "bad program"
+	old   = "old program"
+	good  = "good program"
+	bad   = "bad program"   // is never ready
+	frail = "frail program" // is ready, and crashes then
 )
 
 func offerOf(version, text string) Offer {
@@ -112,8 +114,12 @@ func (s *site) Program(ctx context.Context) (string, error) {
 	if err := s.passed(ctx); err != nil {
 		return "", err
 	}
-	s.put(s.exe, s.running)
-	return s.exe, nil
+	if s.running == frail {
+		s.crashes++
+	}
+	path := fmt.Sprintf("%s.%d.%d", s.exe, len(s.starts), s.crashes)
+	s.put(path, s.running)
+	return path, nil
 }
 
 // keep runs the keeper until it ends or is cut off.
@@ -122,7 +128,7 @@ func (s *site) keep(cut int) error {
 	ctx, s.stop = context.WithCancel(s.Context())
 	defer s.stop()
 	s.cut, s.calls = cut, 0
-	return Keeper{Folder: s.folder, Service: s, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
+	return Keeper{Folder: s.folder, Service: s, Timeout: time.Minute, Steady: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
 }
 
 // ends checks what is there when all is over.
@@ -168,6 +174,18 @@ func TestKeeper_GoesBack(t *testing.T) {
 	}
 	s.ends(Returned, old)
 	if j, _ := s.folder.Journal(); j.Reason != "2 did not become ready: it has crashed" {
+		t.Errorf("the reason is %q", j.Reason)
+	}
+}
+
+func TestKeeper_GoesBackFromOneThatDoesNotStayUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, frail)
+	if err := s.keep(0); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(Returned, old)
+	if j, _ := s.folder.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was started again" {
 		t.Errorf("the reason is %q", j.Reason)
 	}
 }
