@@ -19,6 +19,7 @@ type box struct {
 	*testing.T
 	*Machine
 	enabled, active bool
+	packaged        bool // what dpkg is asked for
 	commands        []string
 	shows           []string // answers of systemctl show, the last one for ever
 }
@@ -33,6 +34,11 @@ func newBox(t *testing.T) *box {
 
 func (b *box) answer(_ context.Context, argv ...string) (string, error) {
 	switch argv[1] {
+	case "--search":
+		if !b.packaged {
+			return "", errors.New("no path found")
+		}
+		return "docker.io: " + argv[2], nil
 	case "is-enabled":
 		return map[bool]string{true: "enabled\n", false: "disabled\n"}[b.enabled], nil
 	case "is-active":
