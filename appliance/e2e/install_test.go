@@ -12,12 +12,13 @@ import (
 )
 
 // TestInstall takes two servers with systemd from nothing to nodes that run for good,
-// through what happens to servers, and back to nothing.
+// through what happens to servers, and back to nothing. One has an older Debian and
+// Docker, one a newer.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Install(lab.Binary(t))
-	hosts := l.AddHosts(2, lab.Systemd())
+	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("trixie"))}
 	s := &servers{cluster: &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}, worker: hosts[1]}
 	before := [][]string{s.files(s.manager), s.files(s.worker)}
 
@@ -116,14 +117,17 @@ func (s *servers) watchShort(h *lab.Host) {
 }
 
 func (s *servers) units() {
-	if said := s.manager.Exec(s.Context(), "systemd-analyze", "verify", "crawlbox.service", "crawlbox.slice", "crawlbox.target"); said.Code != 0 || said.Stdout+said.Stderr != "" {
-		s.Errorf("systemd-analyze verify says %s%s", said.Stdout, said.Stderr)
-	}
-	out := s.manager.Exec(s.Context(), "systemd-analyze", "security", "--no-pager", "--threshold=40", "crawlbox.service")
-	lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
-	s.Logf("systemd-analyze security: %s", lines[len(lines)-1])
-	if out.Code != 0 {
-		s.Errorf("the exposure is above 4.0")
+	for _, h := range s.hosts {
+		s.Logf("%s: %s, Docker %s", h.Name(), h.MustExec("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"), h.Docker("version", "--format", "{{.Server.Version}}"))
+		if said := h.Exec(s.Context(), "systemd-analyze", "verify", "crawlbox.service", "crawlbox.slice", "crawlbox.target", "crawlbox-upgrade.service"); said.Code != 0 || said.Stdout+said.Stderr != "" {
+			s.Errorf("systemd-analyze verify on %s says %s%s", h.Name(), said.Stdout, said.Stderr)
+		}
+		out := h.Exec(s.Context(), "systemd-analyze", "security", "--no-pager", "--threshold=40", "crawlbox.service")
+		lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
+		s.Logf("systemd-analyze security: %s", lines[len(lines)-1])
+		if out.Code != 0 {
+			s.Errorf("the exposure on %s is above 4.0", h.Name())
+		}
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
 }
