@@ -93,7 +93,7 @@ func newSystem(t TB, release string) (s system, err error) {
 		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", release, from.keyring, from.keyringPackage)
 	}
 	args := append([]string{
-		"--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",
+		"--include=apt,systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",
 		"--customize-hook=" + fetchDocker,
 	}, from.args...)
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n") + installDocker))
