@@ -71,6 +71,9 @@ func (a *app) install(cmd *cobra.Command, dry bool) error {
 	if err := a.ensureDocker(cmd, cfg, dry); err != nil {
 		return err
 	}
+	if err := a.missesDocker(cmd.Context(), machine, cfg); err != nil && !dry {
+		return err
+	}
 	plan, err := machine.Install(cmd.Context(), want)
 	if err != nil {
 		return err

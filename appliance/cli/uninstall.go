@@ -57,7 +57,7 @@ func (a *app) uninstall(ctx context.Context, machine *install.Machine, purge, fo
 	if err := a.leaveForGood(ctx, machine, cfg, force); err != nil {
 		return err
 	}
-	plan, err := machine.Uninstall(install.Unwanted{
+	plan, err := machine.Uninstall(ctx, install.Unwanted{
 		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: joinLaid(cfg.DataDir), State: stateOf(cfg), Purge: purge,
 	})
 	if err != nil {

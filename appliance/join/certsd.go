@@ -66,8 +66,8 @@ func RemoveCA(root, hostport string) error {
 	return nil
 }
 
-// RemoveAllCAs takes back all that InstallCA ever did in root, and root and the folder
-// that it is in if nothing else is in them.
+// RemoveAllCAs takes back all that InstallCA ever did in root, and root if nothing else
+// is in it.
 func RemoveAllCAs(root string) error {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,6 @@ func RemoveAllCAs(root string) error {
 		}
 	}
 	_ = os.Remove(root) // fails where an operator has files there
-	_ = os.Remove(filepath.Dir(root))
 	return errors.Join(errs...)
 }
 

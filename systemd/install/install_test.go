@@ -20,6 +20,7 @@ type box struct {
 	*testing.T
 	*Machine
 	enabled, active bool
+	packaged        bool // what dpkg is asked for
 	commands        []string
 	shows           []string // answers of systemctl show, the last one for ever
 }
@@ -34,6 +35,11 @@ func newBox(t *testing.T) *box {
 
 func (b *box) answer(_ context.Context, argv ...string) (string, error) {
 	switch argv[1] {
+	case "--search":
+		if !b.packaged {
+			return "", errors.New("no path found")
+		}
+		return "docker.io: " + argv[2], nil
 	case "is-enabled":
 		return map[bool]string{true: "enabled\n", false: "disabled\n"}[b.enabled], nil
 	case "is-active":
@@ -132,7 +138,7 @@ func TestDo_PowerCut(t *testing.T) {
 	if after := cut().files(); !slices.Equal(after, b.files()) {
 		t.Errorf("after a power cut there is\n%q, want\n%q", after, b.files())
 	}
-	p, err := b.Uninstall(Unwanted{ConfigPath: w.ConfigPath, JoinPath: w.JoinPath, Purge: true})
+	p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: w.ConfigPath, JoinPath: w.JoinPath, Purge: true})
 	if err == nil {
 		err = b.Do(t.Context(), p, func(Step) {})
 	}
@@ -159,7 +165,7 @@ func TestInstall_SweepsWhatWasCutOff(t *testing.T) {
 	for _, path := range []string{half, unit, "/usr/local/bin/.crawlbox.old6"} {
 		b.put(path, "", 0o600)
 	}
-	p, err := b.Uninstall(Unwanted{ConfigPath: b.wanted().ConfigPath, Purge: true})
+	p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: b.wanted().ConfigPath, Purge: true})
 	if err == nil {
 		err = b.Do(t.Context(), p, func(Step) {})
 	}

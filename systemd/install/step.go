@@ -130,8 +130,12 @@ func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
 			return err
 		}
 		say(step)
-		if err := step.do(ctx, m); err != nil {
-			return fmt.Errorf("%s: %w", step, err)
+		err := step.do(ctx, m)
+		if _, command := step.(Run); err != nil && !command { // a command's error names it
+			err = fmt.Errorf("%s: %w", step, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

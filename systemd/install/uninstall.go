@@ -9,6 +9,10 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
+// dockerConfig is where Docker looks for the CAs of registries. Some of its packages
+// bring the folder, and some of its versions make it; where neither does, the unit has.
+const dockerConfig = "/etc/docker"
+
 // Unwanted is what shall be taken from a machine.
 type Unwanted struct {
 	// Config is the text of a config file that nobody has edited: it goes, another one
@@ -43,8 +47,11 @@ func (m *Machine) Stop(ctx context.Context) error {
 
 // Uninstall plans what takes crawlbox from a machine whose node has left its cluster,
 // and which may be installed in part.
-func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
+func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error) {
 	m.unitsAway(&p, u.Purge)
+	if m.exists(dockerConfig) && !m.packaged(ctx, dockerConfig) {
+		p.add(RemoveEmpty{dockerConfig})
+	}
 	config, err := m.read(u.ConfigPath)
 	switch {
 	case err != nil:
@@ -118,4 +125,10 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 		// list without its unit.
 		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service, systemd.Upgrade})
 	}
+}
+
+// packaged says whether a file is a package's.
+func (m *Machine) packaged(ctx context.Context, path string) bool {
+	_, err := m.Command(ctx, "dpkg-query", "--search", path)
+	return err == nil
 }
