@@ -50,6 +50,7 @@ type Node struct {
 	mu     sync.Mutex
 	offers chan Offer
 	busy   bool
+	taken  string // checksum of the last offer
 	failed string
 }
 
@@ -85,7 +86,8 @@ func (n *Node) State() (State, error) {
 	return State{Version: n.Version, SHA256: sum, Arch: runtime.GOARCH, Managed: n.Keep != nil, Busy: n.busy, Failed: n.failed, Journal: j}, nil
 }
 
-// Take takes an offer up. What comes of it the state says.
+// Take takes an offer up, if the node is not at it already: the command that brought it
+// may have been broken off. What comes of it the state says.
 func (n *Node) Take(o Offer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -95,14 +97,16 @@ func (n *Node) Take(o Offer) error {
 		return err
 	case n.Keep == nil:
 		return ErrUnmanaged
+	case n.busy && n.taken == o.SHA256, !j.ended() && j.To.SHA256 == o.SHA256:
+		return nil
 	case n.busy || !j.ended():
-		return errors.New("it is being upgraded already")
+		return errors.New("it is being upgraded to another version")
 	case o.Arch != runtime.GOARCH:
 		return fmt.Errorf("it is %s and the program is for %s", runtime.GOARCH, o.Arch)
 	case o.Size <= 0 || o.Size > MaxSize:
 		return fmt.Errorf("the program has %d bytes", o.Size)
 	}
-	n.busy, n.failed = true, ""
+	n.busy, n.taken, n.failed = true, o.SHA256, ""
 	n.offers <- o // has room: nobody was busy
 	return nil
 }

@@ -65,8 +65,11 @@ func TestNode(t *testing.T) {
 	if sum, _, err := Sum(n.Folder.Keeper()); err != nil || sum != s.SHA256 {
 		t.Errorf("the keeper is not this program: %v", err)
 	}
-	if err := n.Take(offer); err == nil || !strings.Contains(err.Error(), "being upgraded already") {
-		t.Errorf("a second offer: %v", err)
+	if err := n.Take(offer); err != nil || settled(t, n).Journal.Phase != Staged || kept != 1 {
+		t.Errorf("the same offer again: %v", err)
+	}
+	if err := n.Take(Offer{Arch: offer.Arch, SHA256: "another", Size: 1}); err == nil || !strings.Contains(err.Error(), "being upgraded to another version") {
+		t.Errorf("another offer: %v", err)
 	}
 }
 
@@ -178,10 +181,10 @@ func TestPlan(t *testing.T) {
 	}
 	steps := Plan([]fleet.Node{
 		node("first", fleet.RoleManager), node("second", fleet.RoleManager), node("w3", fleet.RoleWorker), node("w2", fleet.RoleWorker),
-		node("has", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
+		node("has", fleet.RoleWorker), node("at it", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
 	}, "first", map[string]Answer{
 		"first": answer("a", "amd64", true), "second": answer("a", "amd64", true), "w3": answer("a", "amd64", true), "w2": answer("a", "amd64", true),
-		"has": answer("b", "amd64", true), "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
+		"has": answer("b", "amd64", true), "at it": {State: State{SHA256: "b", Arch: "amd64", Managed: true, Journal: Journal{Phase: Swapped}}}, "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
 	}, Offer{SHA256: "b", Arch: "amd64"})
 	var todo, left []string
 	for _, s := range steps {
@@ -191,7 +194,7 @@ func TestPlan(t *testing.T) {
 			left = append(left, s.Node.ID)
 		}
 	}
-	if want := []string{"w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
+	if want := []string{"at it", "w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
 		t.Errorf("the order is %q, want %q", todo, want)
 	}
 	if want := []string{"arm", "down", "hand", "has"}; !slices.Equal(left, want) {
@@ -227,12 +230,12 @@ func TestBring(t *testing.T) {
 		err     string
 		offered int
 	}{
-		"all goes well": {[]State{{}, {Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
-		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "runs 2 (was 1)", "", 0},
-		"goes back":     {[]State{{}, at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
-		"fails":         {[]State{{}, {Failed: "no room"}}, []error{nil}, "", "no room", 1},
-		"forgotten":     {[]State{{}, {}}, []error{nil}, "", "forgotten the offer", 1},
-		"stays away":    {[]State{{}}, []error{nil, away}, "", "connection refused", 1},
+		"all goes well": {[]State{{Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
+		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "restarts with 2|runs 2 (was 1)", "", 1},
+		"goes back":     {[]State{at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
+		"fails":         {[]State{{Failed: "no room"}}, []error{nil}, "", "no room", 1},
+		"forgotten":     {[]State{{}}, []error{nil}, "", "forgotten the offer", 1},
+		"stays away":    {[]State{{}}, []error{away}, "", "connection refused", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -35,18 +35,10 @@ type Event struct {
 func Bring(ctx context.Context, nodes Nodes, n fleet.Node, o Offer, say func(string) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("waited %s", upTimeout))
 	defer cancel()
-	if err := offer(ctx, nodes, n, o); err != nil {
+	if err := nodes.OfferUpgrade(ctx, n, o); err != nil {
 		return err
 	}
 	return Follow(ctx, func(ctx context.Context) (State, error) { return nodes.UpgradeState(ctx, n) }, o, say)
-}
-
-// offer is no error where the node is at it already: an upgrade of it was broken off.
-func offer(ctx context.Context, nodes Nodes, n fleet.Node, o Offer) error {
-	if s, err := nodes.UpgradeState(ctx, n); err == nil && !s.Journal.ended() && s.Journal.To.SHA256 == o.SHA256 {
-		return nil
-	}
-	return nodes.OfferUpgrade(ctx, n, o)
 }
 
 // Follow looks at a node until what was offered to it runs there, or is known not to.
