@@ -102,7 +102,7 @@ func (a *app) installDocker(ctx context.Context, machine *install.Machine, plan 
 	case err != nil && strings.Contains(err.Error(), "/usr/bin/dpkg returned an error"):
 		return fmt.Errorf("install Docker: %w; /var/log/apt/term.log tells more", err)
 	case err != nil:
-		return fmt.Errorf("install Docker: %w", err)
+		return fmt.Errorf("install Docker: %w; mend that and run this again", err)
 	}
 	ctx, cancel = context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
