@@ -67,6 +67,8 @@ var bans = []struct {
 	{"appliance/history", nil, module, "it keeps what it is told"},
 	{"appliance/sockowner", nil, module, "it knows the kernel and nobody else"},
 	{"appliance/failpoint", nil, module, "everybody may call it"},
+	{"appliance/durable", nil, module, "it knows the disk and nobody else"},
+	{"", []string{"appliance/durable/disktest"}, module + "appliance/durable/disktest", "it is for tests"},
 	{"appliance/bootstrap", nil, module, "a line and a script know nobody"},
 	{"", []string{"appliance/release"}, module + "appliance/release", "it is for those who build"},
 	{"appliance/upgrade", nil, module + "appliance/api", "who acts does not know who reports"},

@@ -23,7 +23,7 @@ const (
 	ExitFinal = 4 // it fails again until a person does something
 )
 
-//go:embed crawlbox.service crawlbox.slice crawlbox.target crawlbox-upgrade.service
+//go:embed crawlbox.service crawlbox.slice crawlbox.target crawlbox-upgrade.service hardening
 var templates embed.FS
 
 // Unit is what the units of a node depend on.
@@ -47,6 +47,7 @@ func (u Unit) Files() []File {
 	data := struct {
 		Seal, Role, ExecStart string
 		Keeper, KeeperPath    string
+		ProgramDir            string
 		Left, Final           int
 		PrivateTmp            bool
 		Writable              []string
@@ -55,6 +56,7 @@ func (u Unit) Files() []File {
 		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
 		PrivateTmp: !anyBelow(u.Folders, temporary),
 		Keeper:     Quote(u.Keeper...), KeeperPath: strings.ReplaceAll(u.Keeper[0], "%", "%%"),
+		ProgramDir: Quote(filepath.Dir(u.Program)),
 	}
 	for _, folder := range u.Folders {
 		if anyBelow([]string{folder}, closed) {
@@ -64,7 +66,7 @@ func (u Unit) Files() []File {
 	files := make([]File, 0, 4)
 	for _, name := range []string{Service, Slice, Target, Upgrade} {
 		var text strings.Builder
-		t := template.Must(template.ParseFS(templates, name))
+		t := template.Must(template.ParseFS(templates, name, "hardening"))
 		if err := t.Execute(&text, data); err != nil {
 			panic(fmt.Sprintf("render %s: %v", name, err)) // of what is embedded: no input can do that
 		}

@@ -47,7 +47,8 @@ func TestUnit_Upgrade(t *testing.T) {
 	text := manager.Files()[3].Text
 	for _, line := range []string{
 		`ConditionPathExists=/var/lib/100%% crawl/keeper`,
-		`ExecStart="/var/lib/100%% crawl/keeper" keep --data-dir "/var/lib/100%% crawl"`, "Restart=on-failure", "WantedBy=crawlbox.target",
+		`ExecStart=/usr/bin/nice -n 0 "/var/lib/100%% crawl/keeper" keep --data-dir "/var/lib/100%% crawl"`, "Restart=on-failure", "WantedBy=crawlbox.target",
+		"ReadWritePaths=/usr/local/bin", "NoNewPrivileges=yes", "After=network-online.target docker.service",
 	} {
 		if !slices.Contains(lines(text), line) {
 			t.Errorf("the unit has no line %q:\n%s", line, text)

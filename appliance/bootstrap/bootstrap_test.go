@@ -207,11 +207,21 @@ func TestLine_Refused(t *testing.T) {
 	s.untouched(true)
 }
 
+func TestLine_WhereNothingMayBeRun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	said, failed := s.paste(`mount -t tmpfs -o noexec tmp "$TMPDIR"; ` + s.line())
+	if !failed || !strings.Contains(said, "export TMPDIR=/root") {
+		t.Errorf("it says %s", said)
+	}
+	s.untouched(true)
+}
+
 func TestLine_WithoutSystemd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	said, failed := s.paste("rm -r /run/systemd; " + s.line())
-	if !failed || !strings.Contains(said, "crawlbox worker --join STRING") {
+	said, failed := s.paste("rm -r /run/systemd; " + s.line() + "; ls -l /usr/local/bin; false")
+	if !failed || !strings.Contains(said, "crawlbox worker --join STRING") || !strings.Contains(said, "-rwxr-xr-x") {
 		t.Errorf("it says %s", said)
 	}
 	s.untouched(true)

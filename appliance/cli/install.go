@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
@@ -64,7 +65,13 @@ func (a *app) install(cmd *cobra.Command, dry bool) error {
 	if err != nil {
 		return err
 	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !dry {
+		return err
+	}
 	if err := a.ensureDocker(cmd, cfg, dry); err != nil {
+		return err
+	}
+	if err := a.missesDocker(cmd.Context(), machine, cfg); err != nil && !dry {
 		return err
 	}
 	plan, err := machine.Install(cmd.Context(), want)
@@ -118,8 +125,7 @@ func (a *app) awaitNode(cmd *cobra.Command, machine *install.Machine, cfg config
 		return a.printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has logged\n")
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
-	switch {
-	case err != nil || !isTerminal(a.env.Stdout):
+	if err != nil || !isTerminal(a.env.Stdout) {
 		return a.printf("manager is ready; `crawlbox token` prints the join string, for `crawlbox install worker --join STRING` on each further server\n")
 	}
 	return a.printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n", token.Join)

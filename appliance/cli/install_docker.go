@@ -66,6 +66,24 @@ func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) err
 	return a.installDocker(cmd.Context(), machine, plan, engine)
 }
 
+// missesDocker says that there is no Docker on this machine: a node that is installed
+// would only fail again and again. One that is stopped will be started at boot, and
+// --docker-host may name another machine's.
+func (a *app) missesDocker(ctx context.Context, machine *install.Machine, cfg configs.Config) error {
+	if machine.TraceOfDocker() != "" {
+		return nil
+	}
+	engine, err := swarm.Open(cfg.Docker.Host)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	if err := engine.Ping(ctx); !errors.Is(err, swarm.ErrUnreachable) || !engine.Usual() {
+		return nil
+	}
+	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install docker.io), or run this again with --install-docker")
+}
+
 // agrees asks whether Docker shall be installed.
 func (a *app) agrees(ctx context.Context, plan install.Plan) bool {
 	fmt.Fprintf(a.env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ", strings.Join(plan.Notes, ". "))
@@ -80,8 +98,11 @@ func (a *app) installDocker(ctx context.Context, machine *install.Machine, plan 
 	}
 	apt, cancel := context.WithTimeoutCause(ctx, aptTimeout, fmt.Errorf("apt took longer than %s", aptTimeout))
 	defer cancel()
-	if err := machine.Do(apt, plan, a.sayStep); err != nil {
-		return fmt.Errorf("install Docker: %w", err)
+	switch err := machine.Do(apt, plan, a.sayStep); {
+	case err != nil && strings.Contains(err.Error(), "/usr/bin/dpkg returned an error"):
+		return fmt.Errorf("install Docker: %w; /var/log/apt/term.log tells more", err)
+	case err != nil:
+		return fmt.Errorf("install Docker: %w; mend that and run this again", err)
 	}
 	ctx, cancel = context.WithTimeout(ctx, engineTimeout)
 	defer cancel()

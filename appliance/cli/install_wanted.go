@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/configs"
@@ -31,6 +32,9 @@ func (a *app) wanted(cmd *cobra.Command) (w install.Wanted, cfg configs.Config, 
 		return w, cfg, err
 	}
 	cfg = opts.Config
+	if err := doctor.Folder(cfg.DataDir); err != nil {
+		return w, cfg, err
+	}
 	if err := checkJoin(opts.Join, cmd.Name(), cfg.DataDir); err != nil {
 		return w, cfg, err
 	}

@@ -26,7 +26,7 @@ func keepCmd(a *app) *cobra.Command {
 	dir := cmd.Flags().String("data-dir", configs.Default().DataDir, "state `folder` of the node")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return upgrade.Keeper{
-			Folder: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Log: a.log,
+			Folder: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Steady: upgrade.SteadyTime, Log: a.log,
 		}.Run(cmd.Context())
 	}
 	return cmd
@@ -45,10 +45,17 @@ func keeperOf(cfg configs.Config) []string {
 // run this process as `crawlbox install` would have it.
 func keeping(machine *install.Machine) func(context.Context) error {
 	self, err := os.Executable()
-	if err != nil || self != install.Program || !notify.Listening() || !machine.KeepsUpgrades() {
+	if err != nil || !isInstalled(self) || !notify.Listening() || !machine.KeepsUpgrades() {
 		return nil
 	}
 	return machine.Keep
+}
+
+// isInstalled says whether a program, without symbolic links in its path, is the one
+// that is installed. /usr/local may be a link.
+func isInstalled(self string) bool {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(install.Program))
+	return err == nil && self == filepath.Join(dir, filepath.Base(install.Program))
 }
 
 // service is crawlbox.service as the keeper sees it.

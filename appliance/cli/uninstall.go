@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
@@ -49,11 +50,14 @@ func (a *app) uninstall(ctx context.Context, machine *install.Machine, purge, fo
 	if err != nil {
 		return err
 	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !force {
+		return err
+	}
 	registries := node.Registries(cfg)
 	if err := a.leaveForGood(ctx, machine, cfg, force); err != nil {
 		return err
 	}
-	plan, err := machine.Uninstall(install.Unwanted{
+	plan, err := machine.Uninstall(ctx, install.Unwanted{
 		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: joinLaid(cfg.DataDir), State: stateOf(cfg), Purge: purge,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/semver"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -19,9 +20,10 @@ func upgradeCmd(a *app) *cobra.Command {
 		Short: "Bring another version of crawlbox onto all nodes",
 		Long: `Bring another version of crawlbox onto all nodes, one after the other: workers
 first, then this manager. No container is restarted. A node that is not ready
-with it within two minutes goes back to its old version, and the command ends
-there; the same command again goes on. The version before stays on each node as
-/usr/local/bin/crawlbox.old.
+with it within two minutes, or crashes right after, goes back to its old
+version, and the command ends there; the same command again goes on. The
+version before stays on each node as /usr/local/bin/crawlbox.old. An older
+version goes the same way, shown as "back to".
 
 A node that systemd does not run as 'crawlbox install' has it, or that is for
 other processors, is told and left as it is.`,
@@ -134,10 +136,28 @@ func renderSteps(s screen, steps []upgrade.Step, offer upgrade.Offer) {
 	t := table{columns: []column{{head: "NAME", min: 8}, {head: "ROLE"}, {head: "RUNS"}, {head: "UPGRADE", min: 8}}}
 	for _, step := range steps {
 		what := cell{"to " + offer.Version, green}
-		if step.Leave != "" {
+		switch {
+		case step.Leave != "":
 			what = cell{"left: " + oneLine(step.Leave), yellow}
+		case older(offer.Version, step.From):
+			what = cell{"back to " + offer.Version, yellow}
 		}
 		t.add(nodeName(step.Node), cell{text: step.Node.Role}, cell{text: orDash(step.From)}, what)
 	}
 	t.write(s)
+}
+
+// older says whether one version comes before another, as far as their names tell:
+// 1.2.3 or v1.2.3, with what `git describe` appends for the commits since.
+func older(a, b string) bool {
+	a, b = release(a), release(b)
+	return a != "" && b != "" && semver.Compare(a, b) < 0
+}
+
+func release(version string) string {
+	core, _, _ := strings.Cut("v"+strings.TrimPrefix(version, "v"), "-")
+	if strings.Count(core, ".") != 2 || !semver.IsValid(core) {
+		return "" // such as a commit
+	}
+	return core
 }

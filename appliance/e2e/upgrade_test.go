@@ -38,40 +38,37 @@ func (s *servers) upgraded() {
 }
 
 // takenBack upgrades to a program that does not come up, and kills what swaps the
-// programs at each step.
+// programs when it is about to start the one, and the other.
 func (s *servers) takenBack(broken string) {
 	s.Helper()
-	s.killKeeperAt(failpoint.Upgrade[0])
+	s.killKeeperAt(failpoint.UpgradeSwapped)
 	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", broken)
 	s.awaitKills(1)
-	for _, point := range failpoint.Upgrade[1:] {
-		s.killKeeperAt(point)
-		s.awaitKills(2) // the first may be of the point before
-	}
+	s.killKeeperAt(failpoint.UpgradeReturning)
+	s.awaitKills(2) // the first may be of the point before
 	s.worker.MustExec("rm", "-r", keeperDropins)
 	s.worker.MustExec("systemctl", "daemon-reload")
-	lab.WaitFor(s, patience, "the upgrade to end", func() error {
-		select {
-		case <-upgrade.Done():
-			return nil
-		default:
-			return fmt.Errorf("it goes on")
-		}
-	})
+	lab.WaitFor(s, patience, "the upgrade to end", func() error { return ended(upgrade) })
 	contains(s.T, upgrade.Logs(), s.worker.Name()+": it runs "+newer+" again", "0.0.0-broken did not become ready", "left as they are")
 	contains(s.T, s.worker.MustExec("/usr/local/bin/crawlbox", "version"), newer)
 }
 
 const (
 	keeperUnit    = "crawlbox-upgrade.service"
-	keeperDropins = "/run/systemd/system/" + keeperUnit + ".d"
+	keeperDropins = "/etc/systemd/system/" + keeperUnit + ".d"
 )
+
+// keeperWith has the keeper of a server kill itself at a point.
+func (s *servers) keeperWith(h *lab.Host, point failpoint.Point, service string) {
+	s.Helper()
+	h.WriteFile(keeperDropins+"/test.conf", fmt.Sprintf("[Service]\nEnvironment=%s=%s\n%s\n", failpoint.Env, point, service))
+	h.MustExec("systemctl", "daemon-reload")
+}
 
 // killKeeperAt has the keeper on the worker kill itself at a point, again and again.
 func (s *servers) killKeeperAt(point failpoint.Point) {
 	s.Helper()
-	s.worker.WriteFile(keeperDropins+"/test.conf", fmt.Sprintf("[Service]\nEnvironment=%s=%s\nRestartSec=100ms\n", failpoint.Env, point))
-	s.worker.MustExec("systemctl", "daemon-reload")
+	s.keeperWith(s.worker, point, "RestartSec=100ms")
 }
 
 // awaitKills waits until the keeper was killed and started so many times more.

@@ -1,8 +1,9 @@
 // Package failpoint names the moments at which a power cut would hurt most, so
 // that a test can cut the power there: with the build tag failpoints, a process
 // whose environment has CRAWLBOX_FAILPOINT=NAME kills itself at the point of
-// that name. In every other build, which is all that users have, a point is
-// nothing.
+// that name. At others a part of a node hangs, while the file that
+// CRAWLBOX_HANG=FILE names has the name of the point in it. In every other build,
+// which is all that users have, a point is nothing.
 package failpoint
 
 // Point is one such moment.
@@ -65,9 +66,20 @@ var (
 	Upgrade = []Point{UpgradeStaged, UpgradeReplaced, UpgradeSwapped, UpgradeReturning}
 )
 
-// Env names the point at which to end, and EnvCertLife how long certificates of
-// nodes are good, as Go writes durations. Both count with the build tag only.
+// Parts of a node that can hang.
+const (
+	HangAPI      Point = "hang-api"
+	HangQueue    Point = "hang-queue"
+	HangRegistry Point = "hang-registry"
+	HangWatch    Point = "hang-watch" // the loop that looks at Docker
+)
+
+// Env names the point at which to end, EnvHang the file with those at which to hang,
+// EnvCertLife how long certificates of nodes are good and EnvRound how long a loop may
+// take for a round, as Go writes durations. All count with the build tag only.
 const (
 	Env         = "CRAWLBOX_FAILPOINT"
+	EnvHang     = "CRAWLBOX_HANG"
 	EnvCertLife = "CRAWLBOX_CERT_LIFE"
+	EnvRound    = "CRAWLBOX_ROUND"
 )

@@ -19,9 +19,14 @@ func Hit(p Point) {
 }
 
 // CertLife returns what the environment says, else life.
-func CertLife(life time.Duration) time.Duration {
-	if d, err := time.ParseDuration(os.Getenv(EnvCertLife)); err == nil {
+func CertLife(life time.Duration) time.Duration { return duration(EnvCertLife, life) }
+
+// Round returns what the environment says, else limit.
+func Round(limit time.Duration) time.Duration { return duration(EnvRound, limit) }
+
+func duration(env string, otherwise time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(env)); err == nil {
 		return d
 	}
-	return life
+	return otherwise
 }

@@ -28,7 +28,9 @@ func pushFailed(ctx context.Context, ref string, err error) error {
 	}
 	var said errSaid
 	if errors.As(err, &said) && strings.Contains(err.Error(), "; ") {
-		return fmt.Errorf("push %s: %s", ref, strings.TrimPrefix(string(said), "denied: "))
+		text := strings.TrimPrefix(string(said), "denied: ")
+		text = strings.TrimPrefix(text, "error from registry: ") // of engines that keep images in containerd
+		return fmt.Errorf("push %s: %s", ref, text)
 	}
 	for _, a := range pushAdvice {
 		if a.said.MatchString(err.Error()) {

@@ -168,6 +168,7 @@ func TestPush_Errors(t *testing.T) {
 		"received unexpected HTTP status: 507 Insufficient Storage":                                "507 Insufficient Storage; the registry could not keep it; look for free space",
 		"received unexpected HTTP status: 500 Internal Server Error":                               "500 Internal Server Error; the registry could not keep it; look for free space",
 		"denied: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`": "push r: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`",
+		"error from registry: registry disk is full; free space":                                   "push r: registry disk is full; free space",
 	} {
 		stream := fmt.Sprintf(`{"status":"Preparing","id":"a"}{"errorDetail":{"message":%q},"error":%q}`, said, said+"\n")
 		_, err := NewBuilder(&engine{stream: stream}).Push(t.Context(), "r", func(PushProgress) {})

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // CertsDir is where Docker looks, at each pull, for the CAs of registries.
@@ -38,7 +40,7 @@ func InstallCA(root, hostport string, caPEM []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("trust registry %s: %w", hostport, err)
 	}
-	if err := replaceFile(path, want, 0o644); err != nil {
+	if err := durable.WriteFile(path, want, 0o644); err != nil {
 		return fmt.Errorf("trust registry %s: %w", hostport, err)
 	}
 	return nil
@@ -64,8 +66,8 @@ func RemoveCA(root, hostport string) error {
 	return nil
 }
 
-// RemoveAllCAs takes back all that InstallCA ever did in root, and root and the folder
-// that it is in if nothing else is in them.
+// RemoveAllCAs takes back all that InstallCA ever did in root, and root if nothing else
+// is in it.
 func RemoveAllCAs(root string) error {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +80,6 @@ func RemoveAllCAs(root string) error {
 		}
 	}
 	_ = os.Remove(root) // fails where an operator has files there
-	_ = os.Remove(filepath.Dir(root))
 	return errors.Join(errs...)
 }
 

@@ -87,8 +87,7 @@ func TestInstallCA_RemovesItsEmptyFolder(t *testing.T) {
 
 func TestRemoveAllCAs(t *testing.T) {
 	t.Parallel()
-	docker := filepath.Join(t.TempDir(), "docker")
-	root := filepath.Join(docker, "certs.d")
+	root := filepath.Join(t.TempDir(), "certs.d")
 	install := func() {
 		t.Helper()
 		for _, host := range []string{"10.0.0.1:8003", "10.0.0.2:8003"} {
@@ -103,8 +102,8 @@ func TestRemoveAllCAs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := os.Stat(docker); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", docker, err)
+	if _, err := os.Stat(root); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", root, err)
 	}
 	install()
 	theirs := filepath.Join(root, "registry.example", "ca.crt")

@@ -7,27 +7,14 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // secretFile is the mode of all files with secrets.
 const secretFile = 0o600
 
-// replaceFile puts data in the place of path, such that a power cut leaves the
-// old file or the new one, and the new one once it has returned.
-func replaceFile(path string, data []byte, perm fs.FileMode) error {
-	dir := filepath.Dir(path)
-	// WithTempDir keeps a secret out of TMPDIR, where renameio would try first.
-	err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(dir), renameio.WithStaticPermissions(perm))
-	if err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
 // createFile writes a file that must not be there yet; where it is, the error is
-// fs.ErrExist and the file is as it was. As with replaceFile, it is never there
-// in part.
+// fs.ErrExist and the file is as it was. It is never there in part.
 func createFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -46,7 +33,7 @@ func createFile(path string, data []byte) error {
 	if err := os.Link(temp.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // loadOrCreate returns the content of a file, which make provides when there is
@@ -67,15 +54,6 @@ func loadOrCreate(path string, make func() ([]byte, error)) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
-}
-
-// syncDir makes the names in a folder survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // damaged is the error for a file that is there but cannot be used. Nothing is

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // Self is what a node says about itself when it joins.
@@ -136,7 +138,7 @@ func (id *Identity) save() error {
 		CA:          id.ca.Raw,
 	}, "", "  ")
 	if err == nil {
-		err = replaceFile(filepath.Join(id.dir, identityFile), data, secretFile)
+		err = durable.WriteFile(filepath.Join(id.dir, identityFile), data, secretFile)
 	}
 	if err != nil {
 		return fmt.Errorf("save identity: %w", err)

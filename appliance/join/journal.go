@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
@@ -101,7 +102,7 @@ func (j *Journal) Do(to Phase, step func() error) error {
 		err = os.MkdirAll(filepath.Dir(j.path), 0o700)
 	}
 	if err == nil {
-		err = replaceFile(j.path, append(data, '\n'), secretFile)
+		err = durable.WriteFile(j.path, append(data, '\n'), secretFile)
 	}
 	if err != nil {
 		return fmt.Errorf("write join journal: %w", err)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 const gossipKeySize = 32 // bytes
@@ -81,7 +83,7 @@ func (k *Keys) step() error {
 	next := k.stored.after()
 	data, err := json.Marshal(next)
 	if err == nil {
-		err = replaceFile(k.path, data, secretFile)
+		err = durable.WriteFile(k.path, data, secretFile)
 	}
 	if err != nil {
 		return fmt.Errorf("save keys of gossip: %w", err)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // Member is a node that has a certificate of this cluster, or had.
@@ -177,7 +179,7 @@ func (m *Members) change(id string, fn func(*Member) error) error {
 	maps.DeleteFunc(next, func(_ string, n Member) bool { return time.Since(n.Until) > skewMargin })
 	data, err := json.MarshalIndent(slices.SortedFunc(maps.Values(next), byID), "", "  ")
 	if err == nil {
-		err = replaceFile(m.path, append(data, '\n'), secretFile)
+		err = durable.WriteFile(m.path, append(data, '\n'), secretFile)
 	}
 	if err != nil {
 		return fmt.Errorf("save list of nodes: %w", err)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // keepEnded is for how long a token that expired or was revoked is still called
@@ -126,5 +128,5 @@ func (t *Tokens) write(list []storedToken) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(t.path, append(data, '\n'), secretFile)
+	return durable.WriteFile(t.path, append(data, '\n'), secretFile)
 }

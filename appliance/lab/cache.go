@@ -56,24 +56,29 @@ func cached(name string, build func(path string) error) (string, error) {
 	return path, os.Rename(partial, path)
 }
 
-// debian makes a root file system of Debian 12 with some packages, as a tar file
-// or a folder, depending on ext (".tar" or ""). Other arguments make another
-// file.
-func debian(t TB, name, ext string, args ...string) (string, error) {
+// debian makes a root file system of Debian 12 with some packages, as a tar file.
+// Other arguments make another file.
+func debian(t TB, name string, args ...string) (string, error) {
+	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
+	return cached(fmt.Sprintf("%s-%x.tar", name, recipe[:4]), func(path string) error {
+		return bootstrap(t, defaultRelease, path, args)
+	})
+}
+
+// bootstrap makes a root file system of a release, as a tar file or a folder, depending
+// on the suffix of path. It needs the distribution's servers.
+func bootstrap(t TB, release, path string, args []string) error {
+	if err := checkTools("mmdebstrap"); err != nil {
+		return err
+	}
+	t.Logf("lab: fetching packages of %s into %s; this happens once", release, path)
 	args = append([]string{"--variant=minbase",
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*"}, args...)
-	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
-	return cached(fmt.Sprintf("%s-%x%s", name, recipe[:4], ext), func(path string) error {
-		if err := checkTools("mmdebstrap"); err != nil {
-			return err
-		}
-		t.Logf("lab: fetching Debian packages for %s; this happens once", name)
-		cmd := exec.Command("mmdebstrap", append(args, "bookworm", path)...)
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("mmdebstrap: %w\n%s", err, output)
-		}
-		return nil
-	})
+	cmd := exec.Command("mmdebstrap", append(args, release, path)...)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make release %s (its packages come from the distribution's servers): %w\n%s", release, err, output)
+	}
+	return nil
 }

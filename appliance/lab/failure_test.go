@@ -38,6 +38,14 @@ func TestAddHost_DockerThatDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestAddHost_UnknownRelease(t *testing.T) {
+	t.Parallel()
+	r := record(func(r *recorder) { lab.New(r).AddHost(lab.Release("potato")) })
+	if !strings.Contains(r.fatal, `the lab has no release "potato", only bookworm, `) {
+		t.Errorf("it fails with %q", r.fatal)
+	}
+}
+
 func TestHost_SwitchedOffIsNotEntered(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)

@@ -35,6 +35,7 @@ type hostSpec struct {
 	stateLimit  string
 	noDocker    bool
 	systemd     bool
+	release     string
 	dockerFlags []string
 	dockerEnv   []string
 }
@@ -56,7 +57,8 @@ func Rate(rate string) HostOption { return func(s *hostSpec) { s.rate = rate } }
 func StateLimit(size string) HostOption { return func(s *hostSpec) { s.stateLimit = size } }
 
 // WithoutDocker makes a host on which dockerd is not started. StartDocker can
-// start it later.
+// start it later. On a Systemd host Docker is not even installed, but apt finds its
+// packages.
 func WithoutDocker() HostOption { return func(s *hostSpec) { s.noDocker = true } }
 
 // DockerFlags adds flags to dockerd's, such as "--live-restore".
@@ -69,10 +71,16 @@ func DockerEnv(vars ...string) HostOption {
 	return func(s *hostSpec) { s.dockerEnv = append(s.dockerEnv, vars...) }
 }
 
-// Systemd boots Debian with systemd as process 1 and Docker as its units
+// Systemd boots Debian 12 with systemd as process 1 and Docker as its units
 // docker.service, docker.socket and containerd.service. The first use on a
 // machine takes a minute to fetch the packages.
-func Systemd() HostOption { return func(s *hostSpec) { s.systemd = true } }
+func Systemd() HostOption { return Release(defaultRelease) }
+
+// Release is Systemd with another release of Debian or Ubuntu, such as "trixie", and
+// Docker as that has it.
+func Release(name string) HostOption {
+	return func(s *hostSpec) { s.systemd, s.release = true, name }
+}
 
 func newHost(l *Lab, number int, opts []HostOption) *Host {
 	h := &Host{

@@ -24,7 +24,7 @@ import (
 // machine takes half a minute.
 func PythonImage(t TB) string {
 	t.Helper()
-	path, err := debian(t, "python", ".tar",
+	path, err := debian(t, "python",
 		"--include=python3,python3-pip,python3-redis",
 		// The marker forbids pip to install for all users.
 		`--customize-hook=rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED`,

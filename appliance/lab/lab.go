@@ -24,8 +24,10 @@
 // fails at once. The other folders, /tmp among them, are shared with the
 // machine, which is how a test hands a build context to a host.
 //
-// A host made with Systemd boots a whole Debian with systemd in the same frame,
-// and answers to the same verbs; it shares no folder with the machine.
+// A host made with Systemd or Release boots a whole Debian or Ubuntu with systemd
+// in the same frame, and answers to the same verbs; it shares no folder with the
+// machine. Its files lie in two layers in the cache, the bare system and what the
+// installation of Docker changes, below the host's own changes.
 //
 // # Rules of use
 //

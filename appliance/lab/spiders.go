@@ -24,7 +24,7 @@ func spidersImage(t TB) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return debian(t, "spiders", ".tar",
+	return debian(t, "spiders",
 		"--include=ca-certificates,python3,python3-pip,python3-redis,python3-scrapy,nodejs",
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", // otherwise a package does it, in 47 MB of Perl
 		"--customize-hook="+packedNPM,

@@ -16,16 +16,16 @@ import (
 const machineBin = "/opt/lab/bin"
 
 // systemdScript boots a root file system that has the host's changes over the
-// cached one. systemd-nspawn would take the cgroup /payload for its own, so it
+// cached ones. systemd-nspawn would take the cgroup /payload for its own, so it
 // is given another one to start from; the names of the hierarchies differ with
 // the version of cgroups.
 const systemdScript = `
-dir=$1 root=$2 hostname=$3 ip=$4 limit=$5 cgroup=$6
+dir=$1 layers=$2 hostname=$3 ip=$4 limit=$5 cgroup=$6
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mkdir -p $dir/upper $dir/work $dir/root $dir/docker $dir/containerd
-mount -t overlay -o lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work overlay $dir/root
+mount -t overlay -o lowerdir=$layers,upperdir=$dir/upper,workdir=$dir/work overlay $dir/root
 if [ ! -e $dir/furnished ]; then
 	echo $hostname >$dir/root/etc/hostname
 	printf '127.0.0.1 localhost\n%s %s\n' $ip $hostname >$dir/root/etc/hosts
@@ -51,16 +51,16 @@ SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory=$dir/
 `
 
 func (h *Host) bootSystemd(ctx context.Context) error {
-	if h.spec.noDocker {
-		return errors.New("a Systemd host always has Docker: stop docker.service and docker.socket instead")
-	}
 	if err := checkTools("systemd-nspawn"); err != nil {
 		return err
 	}
-	root, err := debian(h.lab.t, "systemd", "",
-		"--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,docker.io,iptables,procps")
+	files, err := newSystem(h.lab.t, h.spec.release)
 	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
+	}
+	layers := files.docker + ":" + files.bare
+	if h.spec.noDocker {
+		layers = files.bare
 	}
 	options := fmt.Sprintf("DOCKER_OPTS=%q\n%s\n",
 		strings.Join(append([]string{"--cgroup-parent=" + h.cgroup()}, h.spec.dockerFlags...), " "),
@@ -69,14 +69,18 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 		return err
 	}
 	h.frame, err = startFrame(h.dir, hostNamespaces, systemdScript,
-		h.dir, root, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup())
+		h.dir, layers, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup())
 	if err != nil {
 		return fmt.Errorf("boot: %w", err)
 	}
 	if err := h.plugIn(); err != nil {
 		return err
 	}
-	return h.awaitSystemd(ctx)
+	unit := "docker.service"
+	if h.spec.noDocker {
+		unit = "multi-user.target"
+	}
+	return h.awaitSystemd(ctx, unit)
 }
 
 // openCgroups makes the hierarchies of version 1 writable, as they are on a
@@ -88,19 +92,19 @@ done`
 // console is the file with what the host says while it boots.
 func (h *Host) console() string { return filepath.Join(h.dir, "console.log") }
 
-// awaitSystemd waits until the host has booted and Docker is active.
-func (h *Host) awaitSystemd(ctx context.Context) error {
+// awaitSystemd waits until the host has booted and a unit is active.
+func (h *Host) awaitSystemd(ctx context.Context, unit string) error {
 	for {
 		leader, err := h.findLeader()
 		if err == nil {
 			h.leader.Store(int64(leader))
-			if err = h.Exec(ctx, "systemctl", "is-active", "docker.service").Err(); err == nil {
+			if err = h.Exec(ctx, "systemctl", "is-active", unit).Err(); err == nil {
 				return h.Exec(ctx, "sh", "-c", openCgroups).Err()
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for docker.service: %w (the console ends with: %s)", err, lastLine(h.console(), "nothing"))
+			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err, lastLine(h.console(), "nothing"))
 		case <-time.After(4 * pollInterval):
 		}
 	}

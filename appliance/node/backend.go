@@ -85,6 +85,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Docker:   api.Docker{State: "running", Host: b.engine.Host()},
 		Problems: b.problems(),
 	}
+	st.Problems = append(st.Problems, b.upgrades()...)
 	b.storage(ctx, &st)
 	info, err := b.engine.Info(ctx)
 	if err != nil {

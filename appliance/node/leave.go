@@ -89,6 +89,9 @@ func (m *Manager) leave(ctx context.Context, force bool) error {
 	}
 	// The record goes last: until it is gone, a leave that was cut off can be
 	// run again.
+	if err := keepRegistries(m.cfg); err != nil {
+		return err
+	}
 	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
 		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.json")))
 	if err == nil {
@@ -128,7 +131,7 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 // forget removes what the node kept of the cluster. The identity goes last:
 // until it is gone, a leave that was cut off can be run again.
 func (w *Worker) forget() error {
-	var errs []error
+	errs := []error{keepRegistries(w.cfg)}
 	for _, registry := range w.registries() {
 		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
 	}

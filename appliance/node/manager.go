@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/join"
@@ -190,7 +191,7 @@ func (m *Manager) registryAddr() string {
 }
 
 func (m *Manager) parts() []lifecycle.Part {
-	images := m.registry.Handler()
+	images := failpoint.Handler(failpoint.HangRegistry, m.registry.Handler())
 	services := newReconciler(m.deploys, m.cfg, m.opts.Reload)
 	m.deploys.ended = services.again
 	written := services.afterPush(images)
@@ -205,7 +206,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
 	}
-	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, say: m.phase, log: m.log}
+	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, say: m.phase, round: &m.round, log: m.log}
 	parts = append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},

@@ -86,6 +86,7 @@ type ground struct {
 	registry *guard.Listener // the registry on the network; nil on workers
 
 	swarmID atomic.Value // string: this node's ID in the swarm, once it is known
+	round   round        // of the loop that looks at Docker
 }
 
 // neighbours are the limits on loopback, where all have one address.
@@ -106,6 +107,9 @@ func prepare(opts Options) (*ground, error) {
 	}
 	if err := os.MkdirAll(opts.Config.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w; choose another with data_dir in the config", err)
+	}
+	if err := doctor.Folder(opts.Config.DataDir); err != nil {
+		return nil, err
 	}
 	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}
 	g.phase("looking at this machine and its Docker")

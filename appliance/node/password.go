@@ -8,8 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -27,7 +26,7 @@ func queuePassword(q configs.Queue, path string) (string, error) {
 		return password, err
 	}
 	password = rand.Text()
-	if err := renameio.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("save the queue's password: %w", err)
 	}
 	return password, nil

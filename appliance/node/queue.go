@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/embedded/queue"
@@ -34,7 +35,7 @@ func (m *Manager) listenQueue(addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	guarded := guard.New(ln, guard.Limits{})
+	guarded := failpoint.Listener(failpoint.HangQueue, guard.New(ln, guard.Limits{}))
 	if !m.cfg.Queue.TLS {
 		return guarded, nil
 	}

@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // recordFile is where a record is kept, in the data folder.
@@ -46,7 +46,7 @@ func (r *record) save() error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", r.path, err)
 	}
-	if err := renameio.WriteFile(r.path, append(data, '\n'), 0o600); err != nil {
+	if err := durable.WriteFile(r.path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save %s: %w", r.path, err)
 	}
 	return nil

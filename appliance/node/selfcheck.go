@@ -7,10 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
 
@@ -21,13 +24,15 @@ type probe struct {
 	ask  func(ctx context.Context) error
 }
 
-// checkAll asks all at once, and returns the first error.
+// checkAll asks all at once, and returns the first error, at the latest when ctx ends:
+// a part that hangs is named. It may not be called again before.
 func checkAll(probes []probe) func(ctx context.Context) error {
+	questions := make([]question, len(probes))
 	return func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
-		for _, p := range probes {
+		for i, p := range probes {
 			group.Go(func() error {
-				if err := p.ask(ctx); err != nil {
+				if err := questions[i].ask(ctx, p); err != nil {
 					return fmt.Errorf("%s does not answer: %w", p.part, err)
 				}
 				return nil
@@ -37,15 +42,66 @@ func checkAll(probes []probe) func(ctx context.Context) error {
 	}
 }
 
+// question is what a part was asked last.
+type question struct {
+	back chan struct{} // closed when the part comes back; nil before the first time
+}
+
+var errStuck = errors.New("it has not come back since it was asked before")
+
+// ask asks a part, unless it has not come back since the last time.
+func (q *question) ask(ctx context.Context, p probe) error {
+	if q.back != nil {
+		select {
+		case <-q.back:
+		default:
+			return errStuck
+		}
+	}
+	back, answer := make(chan struct{}), make(chan error, 1)
+	q.back = back
+	go func() {
+		defer close(back)
+		answer <- p.ask(ctx)
+	}()
+	select {
+	case err := <-answer:
+		<-back
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// longestRound is how long a look at Docker may take before the loop counts as hung. Of
+// a Docker that hangs it is sure within 35 s: a ping and a question have their bounds.
+const longestRound = time.Minute
+
+// round is one of a loop's rounds. Its methods may be called at the same time.
+type round struct{ begun atomic.Pointer[time.Time] } // nil while the loop waits
+
+func (r *round) begin() { now := time.Now(); r.begun.Store(&now) }
+
+func (r *round) end() { r.begun.Store(nil) }
+
+// ask returns an error when the round takes longer than limit.
+func (r *round) ask(limit time.Duration) error {
+	if begun := r.begun.Load(); begun != nil && time.Since(*begun) > limit {
+		return fmt.Errorf("it has not come round for more than %s", limit)
+	}
+	return nil
+}
+
 // probes are those that every node has: the local API, which all commands go
-// through, the registry for Docker, and what others are locked out of while it
-// hangs: the list of the nodes and the cache.
+// through, the registry for Docker, the loop that looks at this machine, and what
+// others are locked out of while it hangs: the list of the nodes and the cache.
 func (g *ground) probes(images http.Handler, locks func()) []probe {
 	local := api.NewClient(g.cfg.Socket)
 	return []probe{
 		{"local API", func(ctx context.Context) error { _, err := local.Config(ctx); return err }},
 		{"registry's port", g.askPort},
 		{"registry", func(ctx context.Context) error { return askHandler(ctx, images) }},
+		{"watch", func(context.Context) error { return g.round.ask(failpoint.Round(longestRound)) }},
 		{"what is known of the cluster", func(context.Context) error { locks(); return nil }},
 	}
 }

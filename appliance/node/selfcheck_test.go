@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -27,6 +30,35 @@ func TestCheckAll_NamesThePart(t *testing.T) {
 	if err := checkAll([]probe{{"registry", hangs}})(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v of a part that hangs", err)
 	}
+}
+
+// TestCheckAll_PartThatIsDeaf does not heed its context.
+func TestCheckAll_PartThatIsDeaf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release, asked := make(chan struct{}), 0
+		check := checkAll([]probe{
+			{"queue", func(context.Context) error { return nil }},
+			{"registry", func(context.Context) error { asked++; <-release; return nil }},
+		})
+		says := func(want string) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if got := fmt.Sprint(check(ctx)); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			synctest.Wait()
+		}
+		says("registry does not answer: context deadline exceeded")
+		says("registry does not answer: it has not come back since it was asked before")
+		if asked != 1 {
+			t.Errorf("it was asked %d times", asked)
+		}
+		close(release)
+		synctest.Wait()
+		says("<nil>")
+	})
 }
 
 func TestAskHandler(t *testing.T) {
@@ -68,4 +100,26 @@ func TestAskPort_DoesNotAskWho(t *testing.T) {
 	if err := g.askPort(t.Context()); err == nil {
 		t.Error("nobody answers, and all is well")
 	}
+}
+
+func TestRound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r round
+		wait := func(d time.Duration, well bool, what string) {
+			t.Helper()
+			time.Sleep(d)
+			if err := r.ask(longestRound); (err == nil) != well {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+		wait(time.Hour, true, "before the first round")
+		r.begin()
+		wait(longestRound, true, "a round that is under way")
+		wait(time.Second, false, "a round that hangs")
+		r.end()
+		wait(time.Hour, true, "between two rounds")
+		r.begin()
+		wait(0, true, "a round that has just begun")
+	})
 }

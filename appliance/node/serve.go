@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -89,7 +90,7 @@ func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
 
 // serveAPI serves the local API.
 func (g *ground) serveAPI(b *backend, audit func(event string, attrs ...slog.Attr)) lifecycle.Component {
-	return serve(site{handler: api.Handler(b, audit, g.log), conn: api.ConnContext}, g.log, g.socket)
+	return serve(site{handler: failpoint.Handler(failpoint.HangAPI, api.Handler(b, audit, g.log)), conn: api.ConnContext}, g.log, g.socket)
 }
 
 // listenSocket opens the unix socket of the local API, mode 0660 and owned by

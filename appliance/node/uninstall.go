@@ -6,17 +6,29 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
+// leftFile has the registries of clusters that this machine has left, a name each line:
+// its Docker has their images still.
+const leftFile = "registries"
+
 // Registries are the names, HOST:PORT, under which this node's engine has images of
-// the cluster's registry. They are known until the node has left.
+// the cluster's registry, or of those of clusters that it has left.
 func Registries(cfg configs.Config) []string {
-	names := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cfg.Registry.Port).String()}
-	names = append(names, "localhost"+names[0][len("127.0.0.1"):])
+	port := strconv.Itoa(int(cfg.Registry.Port))
+	names := []string{"127.0.0.1:" + port, "localhost:" + port}
+	if left, err := os.ReadFile(filepath.Join(cfg.DataDir, leftFile)); err == nil {
+		names = append(names, strings.Fields(string(left))...)
+	}
 	add := func(a netip.Addr) { names = append(names, netip.AddrPortFrom(a, cfg.Registry.Port).String()) }
 	if r, err := loadRecord(filepath.Join(cfg.DataDir, recordFile)); err == nil && r.Addr.IsValid() {
 		add(r.Addr)
@@ -26,7 +38,14 @@ func Registries(cfg configs.Config) []string {
 			add(m.Addr())
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// keepRegistries writes down whose images Docker has, before the node forgets it.
+func keepRegistries(cfg configs.Config) error {
+	text := strings.Join(Registries(cfg), "\n") + "\n"
+	return renameio.WriteFile(filepath.Join(cfg.DataDir, leftFile), []byte(text), 0o600)
 }
 
 // Forget takes from this machine what nodes leave outside of their data folder: the

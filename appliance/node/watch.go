@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -31,6 +32,7 @@ type watcher struct {
 	known  *atomic.Value // gets the node's ID in the swarm
 	back   func()        // called when the engine answers after it did not
 	say    func(string)  // told what the node is about
+	round  *round        // that is under way
 	log    *slog.Logger
 	docker atomic.Value // string
 	twin   string       // the last node that was found to have this one's name
@@ -43,7 +45,9 @@ func (w *watcher) component() lifecycle.Component {
 		tick := time.NewTicker(watchInterval)
 		defer tick.Stop()
 		for {
+			w.round.begin()
 			w.look(ctx)
+			w.round.end()
 			select {
 			case <-ctx.Done():
 				return nil
@@ -54,6 +58,7 @@ func (w *watcher) component() lifecycle.Component {
 }
 
 func (w *watcher) look(ctx context.Context) {
+	failpoint.Hang(failpoint.HangWatch)
 	err := w.engine.Ping(ctx)
 	if ctx.Err() != nil {
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
@@ -177,8 +178,9 @@ func (w *Worker) primary() string {
 }
 
 func (w *Worker) parts() []lifecycle.Part {
+	images := failpoint.Handler(failpoint.HangRegistry, w.mirror.Handler())
 	parts := []lifecycle.Part{
-		{Name: "registry mirror", Component: w.serveLocal(w.mirror.Handler())},
+		{Name: "registry mirror", Component: w.serveLocal(images)},
 		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
@@ -188,12 +190,12 @@ func (w *Worker) parts() []lifecycle.Part {
 		upgradePart(w.upgrade),
 	}
 	locks := func() { w.gossip.Members(); w.mirror.Stats() }
-	return append(parts, w.watchdog(w.probes(w.mirror.Handler(), locks))...)
+	return append(parts, w.watchdog(w.probes(images, locks))...)
 }
 
 // clusterParts are those by which nodes know of each other.
 func (w *Worker) clusterParts() []lifecycle.Part {
-	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, say: w.phase, log: w.log}
+	watch := &watcher{engine: w.engine, gossip: w.gossip, self: w.self(), dir: w.cfg.DataDir, known: &w.swarmID, back: func() {}, say: w.phase, round: &w.round, log: w.log}
 	return []lifecycle.Part{
 		{Name: "gossip", Component: w.gossip},
 		{Name: "news", Component: background(func(ctx context.Context) error {

@@ -7,8 +7,9 @@
 // and hands it to its [Keeper]: a process of the old version beside the node, which
 // swaps the programs, restarts the node and goes back if it does not become ready.
 //
-// The keeper writes down each step before it takes it, see [Journal]. It is started
-// again, also at boot, until it has come to an end, and takes up what it finds:
+// The keeper writes down each step before it takes it, see [Journal], and goes on only
+// when that, and each program, would be there after a power cut. It is started again,
+// also at boot, until it has come to an end, and takes up what it finds:
 //
 //	staged ──▶ swapped ──▶ done
 //	              └─────▶ returning ──▶ returned

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/durable"
 )
 
 // Phase is how far an upgrade of a node has come.
@@ -35,6 +35,16 @@ type Journal struct {
 // ended says whether the keeper has nothing left to do.
 func (j Journal) ended() bool { return j.Phase == "" || j.Phase == Done || j.Phase == Returned }
 
+// Underway says that the node whose folder it is is being upgraded: what installs or
+// removes crawlbox there would be undone, or come in between.
+func (f Folder) Underway() error {
+	j, err := f.Journal()
+	if err != nil || j.ended() {
+		return err
+	}
+	return fmt.Errorf("this node is being upgraded to %s; run this again when that is over, see `systemctl status crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
+}
+
 // Folder is where a node keeps what it upgrades to, in its data folder.
 type Folder string
 
@@ -57,7 +67,7 @@ func (f Folder) Journal() (j Journal, err error) {
 		err = json.Unmarshal(data, &j)
 	}
 	if err != nil {
-		return j, fmt.Errorf("read the journal of upgrades: %w", err)
+		return j, fmt.Errorf("read the journal of upgrades: %w; `rm -r %s` forgets the last one", err, f)
 	}
 	return j, nil
 }
@@ -67,21 +77,33 @@ func (f Folder) write(j Journal) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(f.journal(), append(data, '\n'), 0o600, renameio.WithTempDir(string(f))); err != nil {
+	if err := durable.WriteFile(f.journal(), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the journal of upgrades: %w", err)
 	}
 	return nil
 }
 
+// make makes the folder.
+func (f Folder) make() error { return durable.Mkdir(string(f), 0o700) }
+
 // clean removes the programs of an upgrade that has ended.
 func (f Folder) clean() error {
 	// The keeper goes last: with it, what is left would be cleaned the next time.
-	err := errors.Join(os.RemoveAll(f.staged()), os.RemoveAll(f.Keeper()))
-	if err != nil {
-		return fmt.Errorf("remove what was upgraded from: %w", err)
+	for _, path := range []string{f.staged(), f.Keeper()} {
+		if err := durable.Remove(path); err != nil {
+			return fmt.Errorf("remove what was upgraded from: %w", err)
+		}
 	}
 	return nil
 }
 
 // forget undoes an upgrade of which nothing has begun.
-func (f Folder) forget() error { return errors.Join(os.RemoveAll(f.journal()), f.clean()) }
+func (f Folder) forget() error { return errors.Join(durable.Remove(f.journal()), f.clean()) }
+
+// sweep removes what a power cut has left of files that were being written at paths.
+// What cannot be removed takes room and does no other harm.
+func sweep(paths ...string) {
+	for _, path := range paths {
+		_ = durable.Sweep(path)
+	}
+}

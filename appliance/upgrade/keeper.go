@@ -7,16 +7,19 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
-// ReadyTimeout bounds how long a node may take to be ready again.
-const ReadyTimeout = 2 * time.Minute
+const (
+	// ReadyTimeout bounds how long a node may take to be ready again.
+	ReadyTimeout = 2 * time.Minute
+	// SteadyTime is how long it then has to stay up: a version that crashes as soon as
+	// it works would else be brought onto all nodes.
+	SteadyTime = 3 * time.Second
+)
 
 // Service is a node as the keeper sees it.
 type Service interface {
@@ -26,7 +29,8 @@ type Service interface {
 	// become so, or ctx ends.
 	Await(ctx context.Context) error
 	// Program returns where the program of the running node can be read, also when
-	// its file was replaced. The error is that it does not run.
+	// its file was replaced; it is another place after each start. The error is that
+	// it does not run.
 	Program(ctx context.Context) (path string, err error)
 }
 
@@ -35,6 +39,7 @@ type Keeper struct {
 	Folder  Folder
 	Service Service
 	Timeout time.Duration // of each start, ReadyTimeout but in tests
+	Steady  time.Duration // of the new version, SteadyTime but in tests
 	Log     *slog.Logger
 }
 
@@ -47,6 +52,9 @@ func (k Keeper) Run(ctx context.Context) error {
 	j, err := k.Folder.Journal()
 	if err != nil {
 		return err
+	}
+	if !j.ended() {
+		sweep(k.Folder.journal(), j.Program, Beside(j.Program))
 	}
 	for !j.ended() {
 		if err := ctx.Err(); err != nil {
@@ -110,21 +118,44 @@ func (k Keeper) keepOld(j Journal) error {
 // start restarts the node, unless the new program runs already.
 func (k Keeper) start(ctx context.Context, j Journal) (Journal, error) {
 	err := k.restart(ctx, j.To)
+	if err != nil {
+		err = fmt.Errorf("%s did not become ready: %w", j.To.Version, err)
+	} else if err = k.staysUp(ctx); err != nil {
+		err = fmt.Errorf("%s was ready and did not stay so for %s: %w", j.To.Version, k.Steady, err)
+	}
 	if ctx.Err() != nil {
 		return j, ctx.Err() // nothing is known of the program
 	}
 	j.Phase = Done
 	if err != nil {
-		j.Phase, j.Reason = Returning, fmt.Sprintf("%s did not become ready: %v", j.To.Version, err)
+		j.Phase, j.Reason = Returning, err.Error()
 	}
 	return j, nil
+}
+
+// staysUp waits, and wants the same process to run then.
+func (k Keeper) staysUp(ctx context.Context) error {
+	before, err := k.Service.Program(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(k.Steady):
+	}
+	now, err := k.Service.Program(ctx)
+	if err == nil && now != before {
+		err = errors.New("it has ended and was started again")
+	}
+	return err
 }
 
 // goBack ends with the old program in its place, of which the keeper's is a copy. It
 // does so whether the node then starts or not: it did before, and goes on trying.
 func (k Keeper) goBack(ctx context.Context, j Journal) (Journal, error) {
 	if sum, _, err := Sum(j.Program); err != nil || sum != j.From.SHA256 {
-		if err := replace(j.Program, k.Folder.Keeper(), j.From.SHA256); err != nil {
+		if err := k.putBack(j); err != nil {
 			return j, fmt.Errorf("put the old program back: %w", err)
 		}
 	}
@@ -137,6 +168,18 @@ func (k Keeper) goBack(ctx context.Context, j Journal) (Journal, error) {
 	}
 	j.Phase = Returned
 	return j, nil
+}
+
+// putBack takes the program that was kept beside if it is the old one, which takes no
+// room on the disk: that it is full may be why the new one does not start.
+func (k Keeper) putBack(j Journal) error {
+	beside := Beside(j.Program)
+	if sum, _, err := Sum(beside); err == nil && sum == j.From.SHA256 {
+		if err := durable.Link(j.Program, beside); err == nil {
+			return nil
+		}
+	}
+	return replace(j.Program, k.Folder.Keeper(), j.From.SHA256)
 }
 
 // restart has the node run a program, and waits until it is ready with it.
@@ -179,7 +222,7 @@ func replace(to, from, sum string) error {
 
 // install writes a program as a whole, if it is what is wanted; a size of zero is any.
 func install(to string, from io.Reader, mode os.FileMode, want Offer) error {
-	file, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(mode))
+	file, err := durable.Create(to, mode)
 	if err != nil {
 		return err
 	}
@@ -197,5 +240,5 @@ func install(to string, from io.Reader, mode os.FileMode, want Offer) error {
 	case sum != want.SHA256:
 		return fmt.Errorf("its SHA-256 is %s, it should be %s", sum, want.SHA256)
 	}
-	return file.CloseAtomicallyReplace()
+	return file.Replace()
 }

@@ -18,19 +18,23 @@ import (
 // unless the text is bad.
 type site struct {
 	*testing.T
-	dir     string
+	dir     string // of the program
+	exe     string // the program that runs, whatever has become of its file
 	folder  Folder
 	running string // text of the program, empty: it does not run
 	starts  []string
+	crashes int
 	cut     int // the number of calls after which the keeper is cut off; 0: never
 	calls   int
 	stop    context.CancelFunc
+	started func() // at each start
 }
 
 const (
-	old  = "old program"
-	good = "good program"
-	bad  = "bad program"
+	old   = "old program"
+	good  = "good program"
+	bad   = "bad program"   // is never ready
+	frail = "frail program" // is ready, and crashes then
 )
 
 func offerOf(version, text string) Offer {
@@ -42,7 +46,12 @@ func offerOf(version, text string) Offer {
 func newSite(t *testing.T, program string) *site {
 	t.Helper()
 	dir := t.TempDir()
-	s := &site{T: t, dir: dir, folder: In(dir), running: old}
+	return newSiteIn(t, dir, dir, program)
+}
+
+func newSiteIn(t *testing.T, state, dir, program string) *site {
+	t.Helper()
+	s := &site{T: t, dir: dir, exe: filepath.Join(t.TempDir(), "exe"), folder: In(state), running: old}
 	for path, text := range map[string]string{s.program(): old, s.folder.staged(): program, s.folder.Keeper(): old} {
 		s.put(path, text)
 	}
@@ -85,6 +94,9 @@ func (s *site) Restart(ctx context.Context) error {
 	}
 	s.running = s.text(s.program())
 	s.starts = append(s.starts, s.running)
+	if s.started != nil {
+		s.started()
+	}
 	return nil
 }
 
@@ -102,7 +114,10 @@ func (s *site) Program(ctx context.Context) (string, error) {
 	if err := s.passed(ctx); err != nil {
 		return "", err
 	}
-	path := filepath.Join(s.dir, "exe")
+	if s.running == frail {
+		s.crashes++
+	}
+	path := fmt.Sprintf("%s.%d.%d", s.exe, len(s.starts), s.crashes)
 	s.put(path, s.running)
 	return path, nil
 }
@@ -113,7 +128,7 @@ func (s *site) keep(cut int) error {
 	ctx, s.stop = context.WithCancel(s.Context())
 	defer s.stop()
 	s.cut, s.calls = cut, 0
-	return Keeper{Folder: s.folder, Service: s, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
+	return Keeper{Folder: s.folder, Service: s, Timeout: time.Minute, Steady: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
 }
 
 // ends checks what is there when all is over.
@@ -159,6 +174,18 @@ func TestKeeper_GoesBack(t *testing.T) {
 	}
 	s.ends(Returned, old)
 	if j, _ := s.folder.Journal(); j.Reason != "2 did not become ready: it has crashed" {
+		t.Errorf("the reason is %q", j.Reason)
+	}
+}
+
+func TestKeeper_GoesBackFromOneThatDoesNotStayUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, frail)
+	if err := s.keep(0); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(Returned, old)
+	if j, _ := s.folder.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was started again" {
 		t.Errorf("the reason is %q", j.Reason)
 	}
 }

@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// fetchTimeout bounds how long a node may take to get a program.
-const fetchTimeout = 10 * time.Minute
+const (
+	// fetchTimeout bounds how long a node may take to get a program.
+	fetchTimeout = 10 * time.Minute
+	// stallTimeout bounds how long nothing of it may come, as after a power cut of the
+	// manager.
+	stallTimeout = 30 * time.Second
+)
 
 // ErrUnmanaged is why a node cannot be upgraded that nobody would restart.
 var ErrUnmanaged = errors.New("systemd does not run it; run `crawlbox install` of the new one there")
@@ -45,6 +50,7 @@ type Node struct {
 	mu     sync.Mutex
 	offers chan Offer
 	busy   bool
+	taken  string // checksum of the last offer
 	failed string
 }
 
@@ -53,6 +59,10 @@ const SelfPath = "/proc/self/exe"
 
 // Init has to be called before all else.
 func (n *Node) Init() *Node {
+	sweep(n.Folder.staged(), n.Folder.Keeper(), n.Folder.Offered())
+	if j, err := n.Folder.Journal(); err == nil && j.ended() {
+		_ = n.Folder.clean() // what was fetched and not handed over; it takes room and does no other harm
+	}
 	n.offers = make(chan Offer, 1)
 	n.sum = sync.OnceValues(func() (string, error) {
 		sum, _, err := Sum(SelfPath)
@@ -76,7 +86,8 @@ func (n *Node) State() (State, error) {
 	return State{Version: n.Version, SHA256: sum, Arch: runtime.GOARCH, Managed: n.Keep != nil, Busy: n.busy, Failed: n.failed, Journal: j}, nil
 }
 
-// Take takes an offer up. What comes of it the state says.
+// Take takes an offer up, if the node is not at it already: the command that brought it
+// may have been broken off. What comes of it the state says.
 func (n *Node) Take(o Offer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -86,14 +97,16 @@ func (n *Node) Take(o Offer) error {
 		return err
 	case n.Keep == nil:
 		return ErrUnmanaged
+	case n.busy && n.taken == o.SHA256, !j.ended() && j.To.SHA256 == o.SHA256:
+		return nil
 	case n.busy || !j.ended():
-		return errors.New("it is being upgraded already")
+		return errors.New("it is being upgraded to another version")
 	case o.Arch != runtime.GOARCH:
 		return fmt.Errorf("it is %s and the program is for %s", runtime.GOARCH, o.Arch)
 	case o.Size <= 0 || o.Size > MaxSize:
 		return fmt.Errorf("the program has %d bytes", o.Size)
 	}
-	n.busy, n.failed = true, ""
+	n.busy, n.taken, n.failed = true, o.SHA256, ""
 	n.offers <- o // has room: nobody was busy
 	return nil
 }
@@ -130,30 +143,12 @@ func (n *Node) note(err error) {
 func (n *Node) stage(ctx context.Context, o Offer) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	if err := os.MkdirAll(string(n.Folder), 0o700); err != nil {
-		return err
-	}
-	if err := n.fetch(ctx, o); err != nil {
-		return fmt.Errorf("fetch the program: %w", err)
-	}
-	is, err := Inspect(ctx, n.Folder.staged())
+	j, err := n.prepare(ctx, o)
 	if err != nil {
-		return err
+		return errors.Join(err, n.Folder.clean())
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	sum, err := n.sum()
-	if err != nil {
-		return err
-	}
-	if err := replace(n.Folder.Keeper(), SelfPath, sum); err != nil {
-		return fmt.Errorf("keep the old program: %w", err)
-	}
-	from := Offer{Version: n.Version, Arch: runtime.GOARCH, SHA256: sum}
-	if err := n.Folder.write(Journal{Phase: Staged, Program: program, From: from, To: is}); err != nil {
-		return err
+	if err := n.Folder.write(j); err != nil {
+		return errors.Join(err, n.Folder.clean())
 	}
 	if err := n.Keep(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start what swaps the programs: %w", err), n.Folder.forget())
@@ -161,11 +156,57 @@ func (n *Node) stage(ctx context.Context, o Offer) error {
 	return nil
 }
 
-func (n *Node) fetch(ctx context.Context, o Offer) error {
-	program, err := n.Fetch(ctx, o)
-	if err != nil {
-		return err
+// prepare puts both programs into the folder.
+func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
+	j.Phase = Staged
+	if err := n.Folder.make(); err != nil {
+		return j, err
 	}
-	defer program.Close()
-	return install(n.Folder.staged(), program, 0o700, o)
+	if err := n.fetch(ctx, o); err != nil {
+		return j, fmt.Errorf("fetch the program: %w", err)
+	}
+	if j.To, err = Inspect(ctx, n.Folder.staged()); err != nil {
+		return j, err
+	}
+	if j.Program, err = os.Executable(); err != nil {
+		return j, err
+	}
+	j.From = Offer{Version: n.Version, Arch: runtime.GOARCH}
+	if j.From.SHA256, err = n.sum(); err != nil {
+		return j, err
+	}
+	if err := replace(n.Folder.Keeper(), SelfPath, j.From.SHA256); err != nil {
+		return j, fmt.Errorf("keep the old program: %w", err)
+	}
+	return j, nil
+}
+
+func (n *Node) fetch(ctx context.Context, o Offer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("nothing of it came for %s", stallTimeout)) })
+	defer stalled.Stop()
+	program, err := n.Fetch(ctx, o)
+	if err == nil {
+		defer program.Close()
+		err = install(n.Folder.staged(), flowing{program, stalled}, 0o700, o)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// flowing puts a timer off whenever something comes.
+type flowing struct {
+	io.Reader
+	stalled *time.Timer
+}
+
+func (f flowing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if n > 0 {
+		f.stalled.Reset(stallTimeout)
+	}
+	return n, err
 }

@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -63,8 +65,11 @@ func TestNode(t *testing.T) {
 	if sum, _, err := Sum(n.Folder.Keeper()); err != nil || sum != s.SHA256 {
 		t.Errorf("the keeper is not this program: %v", err)
 	}
-	if err := n.Take(offer); err == nil || !strings.Contains(err.Error(), "being upgraded already") {
-		t.Errorf("a second offer: %v", err)
+	if err := n.Take(offer); err != nil || settled(t, n).Journal.Phase != Staged || kept != 1 {
+		t.Errorf("the same offer again: %v", err)
+	}
+	if err := n.Take(Offer{Arch: offer.Arch, SHA256: "another", Size: 1}); err == nil || !strings.Contains(err.Error(), "being upgraded to another version") {
+		t.Errorf("another offer: %v", err)
 	}
 }
 
@@ -103,9 +108,52 @@ func TestNode_Refuses(t *testing.T) {
 		if j, err := n.Folder.Journal(); err != nil || j.Phase != "" {
 			t.Errorf("%s: the journal is at %q (%v)", name, j.Phase, err)
 		}
-		if _, err := os.Stat(n.Folder.Keeper()); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: there is a keeper", name)
+		if left, _ := os.ReadDir(string(n.Folder)); len(left) > 0 {
+			t.Errorf("%s: there is %v", name, left)
 		}
+	}
+}
+
+// TestNode_Stalls gets the start of a program, slowly, and then nothing more.
+func TestNode_Stalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := (&Node{Folder: In(t.TempDir()), Log: slog.New(slog.DiscardHandler), Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() {
+				for range 5 {
+					time.Sleep(stallTimeout - time.Second)
+					_, _ = w.Write([]byte("part"))
+				}
+				<-ctx.Done()
+				w.CloseWithError(ctx.Err())
+			}()
+			return r, nil
+		}}).Init()
+		begun := time.Now()
+		err := n.stage(t.Context(), Offer{Size: 100})
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") || took != 5*(stallTimeout-time.Second)+stallTimeout {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
+// TestNode_Tidies finds what a power cut has left of a program that was being fetched,
+// and of one that was not handed over.
+func TestNode_Tidies(t *testing.T) {
+	t.Parallel()
+	f := In(t.TempDir())
+	if err := f.make(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{f.staged(), filepath.Join(string(f), ".crawlbox123"), filepath.Join(string(f), ".offered4")} {
+		if err := os.WriteFile(path, nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	(&Node{Folder: f, Log: slog.New(slog.DiscardHandler)}).Init()
+	if left, _ := os.ReadDir(string(f)); len(left) > 0 {
+		t.Errorf("there is %v", left)
 	}
 }
 
@@ -133,10 +181,10 @@ func TestPlan(t *testing.T) {
 	}
 	steps := Plan([]fleet.Node{
 		node("first", fleet.RoleManager), node("second", fleet.RoleManager), node("w3", fleet.RoleWorker), node("w2", fleet.RoleWorker),
-		node("has", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
+		node("has", fleet.RoleWorker), node("at it", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
 	}, "first", map[string]Answer{
 		"first": answer("a", "amd64", true), "second": answer("a", "amd64", true), "w3": answer("a", "amd64", true), "w2": answer("a", "amd64", true),
-		"has": answer("b", "amd64", true), "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
+		"has": answer("b", "amd64", true), "at it": {State: State{SHA256: "b", Arch: "amd64", Managed: true, Journal: Journal{Phase: Swapped}}}, "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
 	}, Offer{SHA256: "b", Arch: "amd64"})
 	var todo, left []string
 	for _, s := range steps {
@@ -146,7 +194,7 @@ func TestPlan(t *testing.T) {
 			left = append(left, s.Node.ID)
 		}
 	}
-	if want := []string{"w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
+	if want := []string{"at it", "w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
 		t.Errorf("the order is %q, want %q", todo, want)
 	}
 	if want := []string{"arm", "down", "hand", "has"}; !slices.Equal(left, want) {
@@ -182,12 +230,12 @@ func TestBring(t *testing.T) {
 		err     string
 		offered int
 	}{
-		"all goes well": {[]State{{}, {Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
-		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "runs 2 (was 1)", "", 0},
-		"goes back":     {[]State{{}, at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
-		"fails":         {[]State{{}, {Failed: "no room"}}, []error{nil}, "", "no room", 1},
-		"forgotten":     {[]State{{}, {}}, []error{nil}, "", "forgotten the offer", 1},
-		"stays away":    {[]State{{}}, []error{nil, away}, "", "connection refused", 1},
+		"all goes well": {[]State{{Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
+		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "restarts with 2|runs 2 (was 1)", "", 1},
+		"goes back":     {[]State{at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
+		"fails":         {[]State{{Failed: "no room"}}, []error{nil}, "", "no room", 1},
+		"forgotten":     {[]State{{}}, []error{nil}, "", "forgotten the offer", 1},
+		"stays away":    {[]State{{}}, []error{away}, "", "connection refused", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,5 +251,50 @@ func TestBring(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestState_Problem(t *testing.T) {
+	t.Parallel()
+	at := func(p Phase, sum string) State {
+		return State{SHA256: sum, Journal: Journal{Phase: p, From: Offer{Version: "1", SHA256: "a"}, To: Offer{Version: "2", SHA256: "b"}, Reason: "it has crashed"}}
+	}
+	for want, s := range map[string]State{
+		"":                                {},
+		"has failed: no room; run":        {Failed: "no room", Journal: at(Done, "").Journal},
+		"is being upgraded to 2; ":        at(Swapped, "b"),
+		"taken back: it has crashed; ":    at(Returned, "a"),
+		"is being upgraded to 2; `system": at(Staged, "a"),
+	} {
+		if got := s.Problem(); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for _, s := range []State{at(Done, "b"), at(Returned, "installed by hand since")} {
+		if got := s.Problem(); got != "" {
+			t.Errorf("got %q of an upgrade that is over", got)
+		}
+	}
+}
+
+func TestFolder_Underway(t *testing.T) {
+	t.Parallel()
+	f := In(t.TempDir())
+	if err := f.Underway(); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+	for phase, ended := range map[Phase]bool{Staged: false, Swapped: false, Done: true, Returning: false, Returned: true} {
+		if err := errors.Join(f.make(), f.write(Journal{Phase: phase, To: Offer{Version: "2"}})); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Underway(); (err == nil) != ended || err != nil && !strings.Contains(err.Error(), "being upgraded to 2; ") {
+			t.Errorf("%s: got %v", phase, err)
+		}
+	}
+	if err := os.WriteFile(f.journal(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Underway(); err == nil || !strings.Contains(err.Error(), "rm -r "+string(f)) {
+		t.Errorf("a journal that is damaged: got %v", err)
 	}
 }

@@ -13,7 +13,7 @@ func (f Folder) Offered() string { return filepath.Join(string(f), "offered") }
 // Put keeps a program that is to be offered, if it has the size and the checksum, and
 // returns what it is. One that is no crawlbox for this machine is not kept.
 func (f Folder) Put(ctx context.Context, want Offer, program io.Reader) (Offer, error) {
-	if err := os.MkdirAll(string(f), 0o700); err != nil {
+	if err := f.make(); err != nil {
 		return want, err
 	}
 	if err := install(f.Offered(), program, 0o700, want); err != nil {

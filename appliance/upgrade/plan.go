@@ -33,7 +33,7 @@ func Plan(nodes []fleet.Node, self string, answers map[string]Answer, o Offer) (
 		switch {
 		case a.Err != nil:
 			s.Leave = a.Err.Error()
-		case a.State.SHA256 == o.SHA256:
+		case a.State.SHA256 == o.SHA256 && a.State.Journal.ended():
 			s.Leave = "it has that version already"
 		case a.State.Arch != o.Arch:
 			s.Leave = "it is " + a.State.Arch + ", the program is for " + o.Arch + "; run `crawlbox install` of another one there"

@@ -1,9 +1,9 @@
 package upgrade
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -35,11 +36,11 @@ type Offer struct {
 	Size    int64  `json:"size"`   // bytes
 }
 
-// machines are the numbers of processors in ELF headers, by Go's names.
-var machines = map[string]uint16{"amd64": 62, "arm64": 183}
+// machines are processors as ELF files name them, by Go's names.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
 // Inspect finds out what the program at path is. It runs it, to hear its version,
-// once its header says that it is for this machine.
+// once its headers say that it is for this machine, and whole.
 func Inspect(ctx context.Context, path string) (Offer, error) {
 	if err := checkHeader(path); err != nil {
 		return Offer{}, fmt.Errorf("%s is %w: %w", path, ErrNotCrawlbox, err)
@@ -55,26 +56,37 @@ func Inspect(ctx context.Context, path string) (Offer, error) {
 	return Offer{Version: version, Arch: runtime.GOARCH, SHA256: sum, Size: size}, nil
 }
 
-// checkHeader reads the head of an ELF file: its class is at 4, its byte order at 5,
-// its machine at 18. See elf(5).
+// checkHeader wants a program for this machine of which nothing is cut off.
 func checkHeader(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	head := make([]byte, 20)
-	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte("\x7fELF\x02\x01")) {
+	head := make([]byte, elf.EI_DATA+1)
+	if _, err := io.ReadFull(f, head); err != nil || string(head) != elf.ELFMAG+string([]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)}) {
 		return errors.New("it is not a program for 64-bit Linux")
 	}
-	machine := uint16(head[18]) | uint16(head[19])<<8
-	for arch, number := range machines {
-		if machine == number && arch != runtime.GOARCH {
+	program, err := elf.NewFile(f)
+	if err != nil {
+		return fmt.Errorf("it is cut off or damaged: %w", err)
+	}
+	for arch, machine := range machines {
+		if program.Machine == machine && arch != runtime.GOARCH {
 			return fmt.Errorf("it is for %s, this machine is %s", arch, runtime.GOARCH)
 		}
 	}
-	if machine != machines[runtime.GOARCH] {
+	if program.Machine != machines[runtime.GOARCH] {
 		return fmt.Errorf("it is for another processor than %s", runtime.GOARCH)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	for _, p := range program.Progs {
+		if end := p.Off + p.Filesz; end > uint64(info.Size()) {
+			return fmt.Errorf("it is cut off: of at least %d bytes there are %d", end, info.Size())
+		}
 	}
 	return nil
 }
@@ -83,6 +95,10 @@ func checkHeader(path string) error {
 func askVersion(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
+	path, err := filepath.Abs(path) // a bare name would be looked for in $PATH
+	if err != nil {
+		return "", err
+	}
 	out, err := output(ctx, path)
 	switch {
 	case errors.Is(err, os.ErrPermission):
@@ -125,10 +141,7 @@ func Sum(path string) (sum string, size int64, err error) {
 		return "", 0, err
 	}
 	defer f.Close()
-	if sum, size, err = copySum(io.Discard, f); err != nil {
-		return "", 0, fmt.Errorf("read %s: %w", path, err)
-	}
-	return sum, size, nil
+	return copySum(io.Discard, f)
 }
 
 func copySum(to io.Writer, from io.Reader) (sum string, size int64, err error) {

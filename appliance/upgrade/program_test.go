@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -36,6 +37,16 @@ func copyOfSelf(t *testing.T, name string, change func([]byte)) string {
 	return path
 }
 
+// cutOff is the start of this program.
+func cutOff(t *testing.T, size int64) string {
+	t.Helper()
+	path := copyOfSelf(t, "good", func([]byte) {})
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	same := func([]byte) {}
@@ -49,7 +60,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
 
-	other := map[string]uint16{"amd64": machines["arm64"], "arm64": machines["amd64"]}[runtime.GOARCH]
+	other := map[string]elf.Machine{"amd64": machines["arm64"], "arm64": machines["amd64"]}[runtime.GOARCH]
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho '{\"version\":\"1\"}'\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -63,7 +74,7 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ path, says string }{
-		"another architecture": {copyOfSelf(t, "good", func(b []byte) { binary.LittleEndian.PutUint16(b[18:], other) }), "this machine is " + runtime.GOARCH},
+		"another architecture": {copyOfSelf(t, "good", func(b []byte) { binary.LittleEndian.PutUint16(b[18:], uint16(other)) }), "this machine is " + runtime.GOARCH},
 		"an odd processor":     {copyOfSelf(t, "good", func(b []byte) { binary.LittleEndian.PutUint16(b[18:], 8) }), "another processor"},
 		"a script":             {script, "not a program for 64-bit Linux"},
 		"another program":      {tool, "does not say its version"},
@@ -71,10 +82,24 @@ func TestInspect(t *testing.T) {
 		"one that says nought": {copyOfSelf(t, "mute", same), "does not say its version as crawlbox does"},
 		"one that crashes":     {copyOfSelf(t, "crash", same), "exit status 3"},
 		"not executable":       {closed, "make it executable"},
-		"cut off":              {copyOfSelf(t, "good", func(b []byte) { clear(b[1:]) }), "not a program for 64-bit Linux"},
+		"emptied":              {copyOfSelf(t, "good", func(b []byte) { clear(b[1:]) }), "not a program for 64-bit Linux"},
+		"cut off early":        {cutOff(t, 64), "cut off or damaged"},
+		"cut off half":         {cutOff(t, size/2), "cut off"},
+		"cut off at the end":   {cutOff(t, size-1), "cut off"},
 	} {
 		if _, err := Inspect(t.Context(), c.path); !errors.Is(err, ErrNotCrawlbox) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.path) {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// TestInspect_BareName wants the program to be run that was looked at, and not another
+// one of the name.
+func TestInspect_BareName(t *testing.T) {
+	path := copyOfSelf(t, "good", func([]byte) {})
+	t.Chdir(filepath.Dir(path))
+	t.Setenv("PATH", "/nowhere")
+	if o, err := Inspect(t.Context(), "good"); err != nil || o.Version != "9.9.9" {
+		t.Errorf("got %+v, %v", o, err)
 	}
 }

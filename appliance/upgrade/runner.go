@@ -35,18 +35,10 @@ type Event struct {
 func Bring(ctx context.Context, nodes Nodes, n fleet.Node, o Offer, say func(string) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("waited %s", upTimeout))
 	defer cancel()
-	if err := offer(ctx, nodes, n, o); err != nil {
+	if err := nodes.OfferUpgrade(ctx, n, o); err != nil {
 		return err
 	}
 	return Follow(ctx, func(ctx context.Context) (State, error) { return nodes.UpgradeState(ctx, n) }, o, say)
-}
-
-// offer is no error where the node is at it already: an upgrade of it was broken off.
-func offer(ctx context.Context, nodes Nodes, n fleet.Node, o Offer) error {
-	if s, err := nodes.UpgradeState(ctx, n); err == nil && !s.Journal.ended() && s.Journal.To.SHA256 == o.SHA256 {
-		return nil
-	}
-	return nodes.OfferUpgrade(ctx, n, o)
 }
 
 // Follow looks at a node until what was offered to it runs there, or is known not to.
@@ -96,4 +88,18 @@ func (s State) progress(o Offer) (text string, over bool, err error) {
 		return "goes back to " + j.From.Version + ": " + j.Reason, false, nil
 	}
 	return "restarts with " + o.Version, false, nil
+}
+
+// Problem is what a person should know of the last upgrade of a node; empty: nothing.
+func (s State) Problem() string {
+	j := s.Journal
+	switch {
+	case s.Failed != "":
+		return fmt.Sprintf("the upgrade of this node has failed: %s; run the same `crawlbox upgrade` again", s.Failed)
+	case !j.ended():
+		return fmt.Sprintf("this node is being upgraded to %s; `systemctl status crawlbox-upgrade` shows how far it is", j.To.Version)
+	case j.Phase == Returned && s.SHA256 == j.From.SHA256:
+		return fmt.Sprintf("the upgrade of this node to %s was taken back: %s; bring another version with `crawlbox upgrade --from FILE`", j.To.Version, j.Reason)
+	}
+	return ""
 }

@@ -43,9 +43,9 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 		case s.active == "active" && begun:
 			return nil
 		case s.active == "failed" && begun:
-			return fmt.Errorf("the service does not start: %s", orNothing(last))
+			return fmt.Errorf("the service does not start: %s; `journalctl -u crawlbox` tells more", orNothing(last))
 		case len(failures) >= patientFor:
-			return fmt.Errorf("the service does not start: %s; systemd goes on trying, `journalctl -u crawlbox` tells more", orNothing(last))
+			return fmt.Errorf("the service fails at each start: %s; `journalctl -u crawlbox` tells more", orNothing(last))
 		}
 		select {
 		case <-ctx.Done():
@@ -57,7 +57,7 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 
 func orNothing(status string) string {
 	if status == "" {
-		return "it has said nothing; `journalctl -u crawlbox` tells more"
+		return "it has said nothing"
 	}
 	return strings.TrimPrefix(status, "failed: ")
 }

@@ -52,7 +52,7 @@ func PlanDocker(b Bare) (p Plan, err error) {
 	}
 	if why := b.distribution(); why != "" {
 		p.notef("Docker comes from %s: %s", b.name(), why)
-		p.add(apt("update"), apt("install", "docker.io", "ca-certificates"))
+		p.add(apt("update"), apt("install", b.packages()...))
 		return p, nil
 	}
 	p.notef("Docker comes from its own repository")
@@ -92,8 +92,20 @@ func (b Bare) source() string {
 	return fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s stable\n", b.Arch, dockerKey, repository(b.ID), b.Codename)
 }
 
-// apt is a command of apt-get that asks nothing and waits for others.
+// packages are those of the distribution. Where the docker command is a package of its
+// own, docker.io only recommends it, and servers may be set to do without such.
+func (b Bare) packages() []string {
+	list := []string{"docker.io", "ca-certificates"}
+	if version, _ := strconv.ParseFloat(b.Version, 64); b.ID == "debian" && version >= 13 {
+		list = append(list, "docker-cli")
+	}
+	return list
+}
+
+// apt is a command of apt-get that asks nothing, waits for others, and keeps what the
+// operator has written into config files.
 func apt(verb string, packages ...string) Run {
-	words := Run{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=" + lockWait, verb}
+	words := Run{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=" + lockWait,
+		"-o", "DPkg::Options::=--force-confold", verb}
 	return append(words, packages...)
 }

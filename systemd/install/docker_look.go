@@ -32,7 +32,7 @@ func (m *Machine) LookDocker(ctx context.Context) (b Bare, err error) {
 	}
 	os := osRelease(text)
 	b = Bare{ID: os["ID"], Version: os["VERSION_ID"], Codename: os["VERSION_CODENAME"], Name: os["PRETTY_NAME"]}
-	b.Docker = m.traceOfDocker()
+	b.Docker = m.TraceOfDocker()
 	if b.Docker != "" || !b.known() {
 		return b, nil
 	}
@@ -54,8 +54,9 @@ func (m *Machine) LookDocker(ctx context.Context) (b Bare, err error) {
 	return b, nil
 }
 
-// traceOfDocker is a sign that Docker was installed here, by whatever means.
-func (m *Machine) traceOfDocker() string {
+// TraceOfDocker is a sign that Docker was installed here, by whatever means, such as
+// /usr/bin/dockerd; empty: there is none.
+func (m *Machine) TraceOfDocker() string {
 	for _, path := range []string{
 		"/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/docker", "/opt/bin/dockerd",
 		"/lib/systemd/system/docker.service", "/etc/systemd/system/docker.service", "/var/run/docker.sock",

@@ -18,7 +18,7 @@ func lines(p Plan) (list []string) {
 	return list
 }
 
-const aptText = "env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "
+const aptText = "env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o DPkg::Options::=--force-confold "
 
 func TestPlanDocker(t *testing.T) {
 	t.Parallel()
@@ -34,6 +34,8 @@ func TestPlanDocker(t *testing.T) {
 		"its own repository": {func(*Bare) {}, written, "its own repository"},
 		"one that apt knows": {func(b *Bare) { b.Listed, b.Key = true, "" }, own, "its own repository"},
 		"no Internet":        {func(b *Bare) { b.Key = "" }, distribution, "can't be reached"},
+		"Debian 13 alone": {func(b *Bare) { b.Version, b.Codename, b.Key = "13", "trixie", "" },
+			[]string{aptText + "update", aptText + "install docker.io ca-certificates docker-cli"}, ""},
 		"containerd is here": {func(b *Bare) { b.Rivals = []string{"containerd", "runc"} }, distribution, "push out containerd and runc"},
 		"Debian 11":          {func(b *Bare) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
 		"Debian 13":          {func(b *Bare) { b.Version, b.Codename = "13", "trixie" }, written, ""},

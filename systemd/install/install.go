@@ -42,6 +42,7 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 		return p, fmt.Errorf("this machine is installed as a %s; take that away first with `crawlbox uninstall`", role)
 	}
 	restart := w.Join != ""
+	p.add(m.leftovers(w.Unit.Program)...)
 	if !sameFile(w.Self, m.path(w.Unit.Program)) {
 		p.add(Copy{w.Self, w.Unit.Program})
 		restart = true

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -19,6 +20,7 @@ type box struct {
 	*testing.T
 	*Machine
 	enabled, active bool
+	packaged        bool // what dpkg is asked for
 	commands        []string
 	shows           []string // answers of systemctl show, the last one for ever
 }
@@ -33,6 +35,11 @@ func newBox(t *testing.T) *box {
 
 func (b *box) answer(_ context.Context, argv ...string) (string, error) {
 	switch argv[1] {
+	case "--search":
+		if !b.packaged {
+			return "", errors.New("no path found")
+		}
+		return "docker.io: " + argv[2], nil
 	case "is-enabled":
 		return map[bool]string{true: "enabled\n", false: "disabled\n"}[b.enabled], nil
 	case "is-active":
@@ -113,6 +120,57 @@ func TestInstall_OnABareMachine(t *testing.T) {
 		if strings.Contains(step.String(), "SECRET") {
 			t.Errorf("a dry run would say %q", step)
 		}
+	}
+}
+
+// TestDo_PowerCut cuts the power when an install and when an uninstall has ended.
+func TestDo_PowerCut(t *testing.T) {
+	t.Parallel()
+	d := disktest.New(t, 8)
+	b := newBox(t)
+	b.Root = d.Dir
+	b.put("/run/systemd/system/x", "", 0o644)
+	b.put("/src/crawlbox", "program", 0o755)
+	w := b.wanted()
+	w.Join = "CBX1-SECRET"
+	b.install(w)
+	cut := func() *box { return &box{T: t, Machine: &Machine{Root: d.Cut().Dir}} }
+	if after := cut().files(); !slices.Equal(after, b.files()) {
+		t.Errorf("after a power cut there is\n%q, want\n%q", after, b.files())
+	}
+	p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: w.ConfigPath, JoinPath: w.JoinPath, Purge: true})
+	if err == nil {
+		err = b.Do(t.Context(), p, func(Step) {})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := cut().files(); !slices.Equal(after, b.files()) {
+		t.Errorf("after an uninstall and a power cut there is\n%q, want\n%q", after, b.files())
+	}
+}
+
+// TestInstall_SweepsWhatWasCutOff finds a program and a unit that were half written.
+func TestInstall_SweepsWhatWasCutOff(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	half, unit, other := "/usr/local/bin/.crawlbox123", systemd.Dir+"/.crawlbox.service45", "/usr/local/bin/.crawlboxrc"
+	for _, path := range []string{half, other} {
+		b.put(path, "", 0o600)
+	}
+	b.install(b.wanted())
+	if b.exists(half) || !b.exists(other) {
+		t.Errorf("an install leaves %q", b.files())
+	}
+	for _, path := range []string{half, unit, "/usr/local/bin/.crawlbox.old6"} {
+		b.put(path, "", 0o600)
+	}
+	p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: b.wanted().ConfigPath, Purge: true})
+	if err == nil {
+		err = b.Do(t.Context(), p, func(Step) {})
+	}
+	if want := []string{"/run/systemd/system/x", "/src/crawlbox", other}; err != nil || !slices.Equal(b.files(), want) {
+		t.Errorf("an uninstall leaves %q, %v; want %q", b.files(), err, want)
 	}
 }
 
@@ -201,7 +259,7 @@ func TestAwait(t *testing.T) {
 		"about to restart":        {[]string{"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining\nJob=12", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
 		"failed before":           {[]string{"ActiveState=failed\nStatusText=failed: revoked\nJob=12", "ActiveState=active\nStatusText=ready"}, "ready", ""},
 		"one failure passes":      {[]string{auto + "1", auto + "1", "ActiveState=active\nStatusText=ready"}, "failed: no manager ready", ""},
-		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "does not start: no manager; systemd goes on trying"},
+		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "fails at each start: no manager; `journalctl -u crawlbox` tells more"},
 		"a unit that is no good":  {[]string{"ActiveState=failed"}, "", "does not start: it has said nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -56,6 +56,20 @@ func (m *Machine) exists(path string) bool {
 	return err == nil
 }
 
+// leftovers are files that were to be at a path and were cut off while they were being
+// written. Their names are those that renameio gives them.
+func (m *Machine) leftovers(path string) (steps []Step) {
+	dir, base := filepath.Split(path)
+	files, _ := os.ReadDir(m.path(dir))
+	for _, f := range files {
+		number, ok := strings.CutPrefix(f.Name(), "."+base)
+		if ok && number != "" && strings.Trim(number, "0123456789") == "" && f.Type().IsRegular() {
+			steps = append(steps, Remove{dir + f.Name()})
+		}
+	}
+	return steps
+}
+
 // systemctl runs it and returns what it printed, without the space around. Some of
 // its questions are answered by an exit code too; for them the error is of no use.
 func (m *Machine) systemctl(ctx context.Context, args ...string) (string, error) {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/crawlbox/crawlbox/systemd"
 )
 
 // Step is one change of a machine. Its text is what a dry run prints.
@@ -120,16 +122,49 @@ func (p *Plan) notef(format string, args ...any) {
 }
 
 // Do carries the plan out up to the first error. It says each step before it is
-// taken.
+// taken. When it returns, a power cut undoes nothing of it.
 func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
+	defer m.settle(p)
 	for _, step := range p.Steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		say(step)
-		if err := step.do(ctx, m); err != nil {
-			return fmt.Errorf("%s: %w", step, err)
+		err := step.do(ctx, m)
+		if _, command := step.(Run); err != nil && !command { // a command's error names it
+			err = fmt.Errorf("%s: %w", step, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// settle writes the names to the disk that the steps have made and removed, and those
+// that systemctl has linked.
+func (m *Machine) settle(p Plan) {
+	folders := map[string]bool{}
+	for _, step := range p.Steps {
+		switch s := step.(type) {
+		case Write:
+			folders[filepath.Dir(s.Path)] = true
+		case Copy:
+			folders[filepath.Dir(s.To)] = true
+		case Remove:
+			folders[filepath.Dir(s.Path)] = true
+		case Run:
+			if s[0] == "systemctl" {
+				folders[systemd.Dir] = true
+				folders[filepath.Join(systemd.Dir, "multi-user.target.wants")] = true
+				folders[unitPath(systemd.Target)+".wants"] = true
+			}
+		}
+	}
+	for folder := range folders {
+		if f, err := os.Open(m.path(folder)); err == nil { // else there is nothing in it
+			_ = f.Sync() // it is on the disk a few seconds later anyway
+			f.Close()
+		}
+	}
 }

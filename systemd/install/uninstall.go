@@ -3,9 +3,15 @@ package install
 import (
 	"context"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/systemd"
 )
+
+// dockerConfig is where Docker looks for the CAs of registries. Some of its packages
+// bring the folder, and some of its versions make it; where neither does, the unit has.
+const dockerConfig = "/etc/docker"
 
 // Unwanted is what shall be taken from a machine.
 type Unwanted struct {
@@ -22,19 +28,30 @@ type Unwanted struct {
 // Installed returns the unit file of the service; empty if there is none.
 func (m *Machine) Installed() (unit string, err error) { return m.read(unitPath(systemd.Service)) }
 
-// Stop stops the service, if this machine has it, and returns when it has ended.
+// Stop stops the service, if this machine has it, and returns when it has ended. What
+// upgrades it would start it again, and is stopped first.
 func (m *Machine) Stop(ctx context.Context) error {
-	if !m.HasSystemd() || !m.exists(unitPath(systemd.Service)) {
+	if !m.HasSystemd() {
 		return nil
 	}
-	_, err := m.systemctl(ctx, "stop", systemd.Service)
-	return err
+	for _, unit := range []string{systemd.Upgrade, systemd.Service} {
+		if !m.exists(unitPath(unit)) {
+			continue
+		}
+		if _, err := m.systemctl(ctx, "stop", unit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Uninstall plans what takes crawlbox from a machine whose node has left its cluster,
 // and which may be installed in part.
-func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
+func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error) {
 	m.unitsAway(&p, u.Purge)
+	if m.exists(dockerConfig) && !m.packaged(ctx, dockerConfig) {
+		p.add(RemoveEmpty{dockerConfig})
+	}
 	config, err := m.read(u.ConfigPath)
 	switch {
 	case err != nil:
@@ -48,12 +65,14 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 	if dir := filepath.Dir(u.ConfigPath); m.exists(dir) {
 		p.add(RemoveEmpty{dir})
 	}
-	if m.exists(u.JoinPath) {
+	if u.JoinPath != "" && m.exists(u.JoinPath) {
 		p.add(Remove{u.JoinPath})
 	}
 	for _, folder := range u.State {
 		switch {
 		case !m.exists(folder):
+		case u.Purge && shared(folder):
+			p.notef("%s stays: others may have files there; remove those of crawlbox by hand", folder)
 		case u.Purge:
 			p.add(Remove{folder})
 		default:
@@ -61,6 +80,7 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 		}
 	}
 	for _, program := range []string{OldProgram, Program} {
+		p.add(m.leftovers(program)...)
 		if m.exists(program) {
 			p.add(Remove{program})
 		}
@@ -68,11 +88,19 @@ func (m *Machine) Uninstall(u Unwanted) (p Plan, err error) {
 	return p, nil
 }
 
+// shared says whether a folder is one of the system's own, such as /srv: whatever the
+// config says, it is not removed.
+func shared(folder string) bool {
+	folder = filepath.Clean(folder)
+	return strings.Count(folder, "/") < 2 || slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, folder)
+}
+
 // unitsAway plans the units' end. Drop-ins are a person's.
 func (m *Machine) unitsAway(p *Plan, purge bool) {
 	var files []Step
 	for _, name := range []string{systemd.Service, systemd.Upgrade, systemd.Target, systemd.Slice} {
 		path := unitPath(name)
+		files = append(files, m.leftovers(path)...)
 		if m.exists(path) {
 			files = append(files, Remove{path})
 		}
@@ -95,6 +123,12 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 	if m.HasSystemd() {
 		// A slice runs on without its services, and a service that failed stays on the
 		// list without its unit.
-		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service})
+		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service, systemd.Upgrade})
 	}
+}
+
+// packaged says whether a file is a package's.
+func (m *Machine) packaged(ctx context.Context, path string) bool {
+	_, err := m.Command(ctx, "dpkg-query", "--search", path)
+	return err == nil
 }

@@ -23,7 +23,7 @@ func TestUninstall(t *testing.T) {
 			before = append(before, w.ConfigPath, "/var/lib/crawlbox/registry/blob")
 			slices.Sort(before)
 		}
-		p, err := b.Uninstall(u)
+		p, err := b.Uninstall(b.Context(), u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestUninstall(t *testing.T) {
 		if stay := strings.Join(p.Notes, "\n"); strings.Contains(stay, "stays") == purge {
 			t.Errorf("purge %v: it says %q", purge, stay)
 		}
-		if again, err := b.Uninstall(u); err != nil || purge && len(again.Steps) > 0 {
+		if again, err := b.Uninstall(b.Context(), u); err != nil || purge && len(again.Steps) > 0 {
 			t.Errorf("purge %v: again gives %q, %v", purge, again.Steps, err)
 		}
 	}
@@ -54,4 +54,54 @@ func (b *box) files() (list []string) {
 		b.Fatal(err)
 	}
 	return list
+}
+
+func TestUninstall_LeavesTheFoldersOfTheSystem(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	u := Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", Purge: true}
+	for _, folder := range []string{"/", "/srv", "/var/lib/", "/var/lib/crawlbox", "/srv/images"} {
+		b.put(filepath.Join(folder, "file"), "", 0o600)
+		u.State = append(u.State, folder)
+	}
+	p, err := b.Uninstall(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Step{Remove{"/var/lib/crawlbox"}, Remove{"/srv/images"}}; !slices.Equal(p.Steps, want) || len(p.Notes) != 3 {
+		t.Errorf("it removes %v and says %q", p.Steps, p.Notes)
+	}
+}
+
+// TestUninstall_DockerFolder wants the folder that a package has to stay, and one that
+// the unit has made to go.
+func TestUninstall_DockerFolder(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ packaged, used, stays bool }{
+		"made by the unit":  {},
+		"a package's":       {packaged: true, stays: true},
+		"with Docker's key": {used: true, stays: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			b.packaged = tt.packaged
+			if err := os.MkdirAll(b.path(dockerConfig), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if tt.used {
+				b.put(dockerConfig+"/key.json", "{}", 0o600)
+			}
+			p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Do(t.Context(), p, func(Step) {}); err != nil {
+				t.Fatal(err)
+			}
+			if stays := b.exists(dockerConfig); stays != tt.stays {
+				t.Errorf("it stays: %v, want %v", stays, tt.stays)
+			}
+		})
+	}
 }

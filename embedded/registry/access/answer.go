@@ -50,7 +50,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(wait.seconds()))
 	case errors.As(err, &who):
 		code = errcode.ErrorCodeUnauthorized
-		w.Header().Set("WWW-Authenticate", challenge(r.Host, who.token))
+		w.Header().Set("WWW-Authenticate", challenge(r, who.token))
 	}
 	if errors.Is(err, errNoWrite) || who != nil && !who.token {
 		message += ": run `docker login " + r.Host + "` with the user and password that `crawlbox registry login` on the manager issues"
@@ -59,9 +59,13 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // challenge says where tokens are. It names no scope: a token has all rights of
-// its holder, and the scope would be text of a stranger in a header.
-func challenge(host string, invalid bool) string {
-	c := fmt.Sprintf(`Bearer realm=%q,service=%q`, "https://"+host+tokenPath, service)
+// its holder, and the scope would be text of a stranger in a header. Who asks for no
+// tokens is asked for user and password.
+func challenge(r *http.Request, invalid bool) string {
+	if asksNoTokens(r) {
+		return fmt.Sprintf(`Basic realm=%q`, service)
+	}
+	c := fmt.Sprintf(`Bearer realm=%q,service=%q`, "https://"+r.Host+tokenPath, service)
 	if invalid {
 		// At this containerd forgets the token and asks for another (RFC 6750).
 		c += `,error="invalid_token"`

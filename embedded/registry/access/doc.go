@@ -20,6 +20,12 @@
 // nothing at all and gives up ("no basic auth credentials"); to a Bearer one it
 // asks the realm anonymously, and there it can be recognized.
 //
+// A Docker Engine that keeps its images in containerd, as new ones do from version 29
+// on, cannot ask for tokens: it does so without the CA of certs.d
+// (https://github.com/moby/moby/issues/52361). One of the cluster is recognized at
+// each request, and one that has a login is asked for it by a Basic challenge. Such
+// engines are told by their User-Agent, which gives no right.
+//
 // A token carries all rights that its holder has, whatever scope was asked for.
 // A client that may only read and asks to push thus gets a token, and is refused
 // at the first write with an error DENIED, whose text Docker shows to the user.

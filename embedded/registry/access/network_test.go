@@ -363,3 +363,54 @@ func wantCode(t *testing.T, a answer, code string) {
 		t.Errorf("the answer is %s, want the error %s", a.body, code)
 	}
 }
+
+// asContainerd is how an engine that keeps its images in containerd asks.
+func asContainerd(r *http.Request) {
+	r.Header.Set("User-Agent", "docker/29.1.3 go/go1.24.4 os/linux arch/amd64 containerd-client/2.1.5+unknown storage-driver/overlayfs UpstreamClient(Docker-Client/29.1.3 \\(linux\\))")
+}
+
+// TestNetwork_EngineWithoutTokens wants an engine that asks for no tokens to get what
+// it may have by who it is, or by its login.
+func TestNetwork_EngineWithoutTokens(t *testing.T) {
+	t.Parallel()
+	right := func(right Right) func(*http.Request) (Right, error) {
+		return func(*http.Request) (Right, error) { return right, nil }
+	}
+	for name, tt := range map[string]struct {
+		peer        func(*http.Request) (Right, error)
+		read, write int // status
+	}{
+		"a node":     {right(Read), http.StatusOK, http.StatusUnauthorized},
+		"its own":    {right(Write), http.StatusOK, http.StatusAccepted},
+		"a stranger": {noPeer, http.StatusUnauthorized, http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, Options{Peer: tt.peer})
+			digest, _ := s.image()
+			password := issue(t, s.opts.Accounts, "ci")
+			for _, ask := range []struct {
+				method, path string
+				want         int
+			}{
+				{http.MethodHead, "/v2/spider/manifests/1", tt.read},
+				{http.MethodGet, "/v2/spider/manifests/" + digest, tt.read},
+				{http.MethodPost, "/v2/spider/blobs/uploads/", tt.write},
+			} {
+				a := s.do(ask.method, ask.path, asContainerd)
+				if a.status != ask.want {
+					t.Errorf("%s %s: %d, want %d", ask.method, ask.path, a.status, ask.want)
+				}
+				if got := a.header.Get("WWW-Authenticate"); a.status == http.StatusUnauthorized && got != `Basic realm="crawlbox"` {
+					t.Errorf("%s %s: challenge %q", ask.method, ask.path, got)
+				}
+				if a := s.do(ask.method, ask.path, func(r *http.Request) { asContainerd(r); r.SetBasicAuth("ci", password) }); a.status >= 300 {
+					t.Errorf("%s %s with a login: %d", ask.method, ask.path, a.status)
+				}
+			}
+			if a := s.do(http.MethodDelete, "/v2/spider/manifests/"+digest, asContainerd); a.status < 400 {
+				t.Errorf("a delete gives %d", a.status)
+			}
+		})
+	}
+}

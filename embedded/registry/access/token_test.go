@@ -38,7 +38,7 @@ func TestToken_Expires(t *testing.T) {
 			t.Errorf("%s: an expired token gives %d, want 401", name, a.status)
 		}
 		// containerd asks for another token at this, and only at this.
-		if want := challenge(hostName, true); a.header.Get("WWW-Authenticate") != want {
+		if want := challenge(&http.Request{Host: hostName}, true); a.header.Get("WWW-Authenticate") != want {
 			t.Errorf("%s: challenge %q, want %q", name, a.header.Get("WWW-Authenticate"), want)
 		}
 		clock.Advance(-tokenLife)

@@ -1,5 +1,6 @@
-// Command lab is the lab by hand: lab up N holds N hosts until Ctrl-C, lab clean
-// removes what killed tests have left.
+// Command lab is the lab by hand: lab up N holds N hosts until Ctrl-C, lab up N trixie
+// servers of that release with systemd and crawlbox, lab up N trixie bare the same
+// without Docker. lab clean removes what killed tests have left.
 package main
 
 import (
@@ -20,10 +21,12 @@ func main() {
 	switch {
 	case len(args) == 1 && args[0] == "clean":
 		os.Exit(clean())
-	case len(args) == 2 && args[0] == "up":
-		os.Exit(up(ctx, args[1]))
+	case len(args) >= 2 && len(args) <= 3 && args[0] == "up":
+		os.Exit(up(ctx, args[1], args[2:]))
+	case len(args) == 4 && args[0] == "up" && args[3] == "bare":
+		os.Exit(up(ctx, args[1], args[2:3], lab.WithoutDocker()))
 	}
-	fmt.Fprintln(os.Stderr, "usage: lab up N | lab clean")
+	fmt.Fprintln(os.Stderr, "usage: lab up N [RELEASE [bare]] | lab clean")
 	os.Exit(2)
 }
 
@@ -39,7 +42,7 @@ func clean() int {
 	return 0
 }
 
-func up(ctx context.Context, count string) (code int) {
+func up(ctx context.Context, count string, release []string, opts ...lab.HostOption) (code int) {
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 1 {
 		fmt.Fprintf(os.Stderr, "lab: %q is not a number of hosts\n", count)
@@ -47,7 +50,12 @@ func up(ctx context.Context, count string) (code int) {
 	}
 	t := &session{}
 	defer t.end(&code)
-	for _, h := range lab.New(t).AddHosts(n) {
+	l := lab.New(t)
+	for _, name := range release {
+		l.Install(lab.Binary(t))
+		opts = append(opts, lab.Release(name))
+	}
+	for _, h := range l.AddHosts(n, opts...) {
 		fmt.Printf("%s  %s  nsenter --target %d --mount --uts --ipc --net --pid bash\n", h.Name(), h.IP(), h.PID())
 	}
 	fmt.Println("Ctrl-C ends them")

@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// hangFile names the parts that hang on a server.
+const hangFile = "/run/crawlbox-hang"
+
+// hung wants systemd to start a node again of which one part hangs while all others
+// serve, and no container with it.
+func (s *servers) hung() {
+	if out := s.manager.Exec(s.Context(), "sh", "-c", "grep -qF "+failpoint.EnvHang+" $(command -v crawlbox)"); out.Code != 1 {
+		s.Errorf("a release can be made to hang: grep ends with %d", out.Code)
+	}
+	s.manager.MustExec("grep", "-qF", failpoint.EnvHang, "/usr/local/bin/crawlbox")
+	was := s.containers()
+	s.watchShort(s.manager, failpoint.EnvRound+"=1s")
+	s.hangs(part{s.manager, failpoint.HangQueue, "queue"}, part{s.worker, failpoint.HangRegistry, "registry"})
+	s.watchShort(s.manager)
+	s.hangs(part{s.manager, failpoint.HangWatch, "watch"}, part{s.worker, failpoint.HangAPI, "local API"})
+	s.awaitReady(2)
+	if now := s.containers(); now != was {
+		s.Errorf("the containers were %s and are %s", was, now)
+	}
+}
+
+type part struct {
+	host  *lab.Host
+	point failpoint.Point
+	name  string
+}
+
+// hangs lets parts hang, on one server each, until their processes are killed for it.
+func (s *servers) hangs(parts ...part) {
+	s.Helper()
+	was := map[*lab.Host]string{}
+	for _, p := range parts {
+		was[p.host] = s.show(p.host, "InvocationID")
+		p.host.WriteFile(hangFile, string(p.point))
+	}
+	for _, p := range parts {
+		lab.WaitFor(s, patience, p.name+" to be missed", func() error {
+			return want(s.show(p.host, "InvocationID") != was[p.host], true)
+		})
+		p.host.MustExec("rm", hangFile)
+		lab.WaitFor(s, patience, "crawlbox on "+p.host.Name()+" to be back", func() error { return want(s.show(p.host, "ActiveState"), "active") })
+		if out := p.host.Exec(s.Context(), "sh", "-c", "journalctl --unit=crawlbox --output=cat _SYSTEMD_INVOCATION_ID="+was[p.host]+
+			" | grep -q 'crawlbox does not answer itself.*"+p.name+" does not answer'"); out.Code != 0 {
+			s.Errorf("the journal of %s does not say that the %s hangs", p.host.Name(), p.name)
+		}
+	}
+}

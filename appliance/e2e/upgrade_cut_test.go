@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// workerCutOff cuts the power of the worker at each step of an upgrade to a program that
+// does not come up. At each boot the keeper goes on, and is cut off at the same point
+// again until the test lets it go further.
+func (s *servers) workerCutOff() {
+	h := s.worker
+	s.stopKeeperAt(h, failpoint.Upgrade[0])
+	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", s.program(lab.BrokenBinary(s)))
+	s.awaitKeeperStopped(h)
+	for i, point := range failpoint.Upgrade {
+		if i > 0 {
+			s.stopKeeperAt(h, point)
+			h.MustExec("systemctl", "start", keeperUnit)
+			s.awaitKeeperStopped(h)
+		}
+		last := i == len(failpoint.Upgrade)-1
+		if last {
+			h.MustExec("rm", "-r", keeperDropins)
+		}
+		h.PowerOff()
+		h.PowerOn()
+		contains(s.T, newer+" 0.0.0-broken", s.version(h, "/usr/local/bin/crawlbox"))
+		if !last {
+			s.awaitKeeperStopped(h)
+		}
+	}
+	lab.WaitFor(s, patience, "the upgrade to end", func() error { return ended(upgrade) })
+	contains(s.T, upgrade.Logs(), h.Name()+": it runs "+newer+" again", "left as they are")
+	s.awaitReady(2)
+	s.awaitVersions(newer + " " + newer)
+	contains(s.T, strings.Join(strings.Fields(h.MustExec("crawlbox", "status")), " "), "to 0.0.0-broken was taken back")
+	s.awaitRunning("spider", 2)
+}
+
+// managerCutOff goes back to the version that was installed, and cuts the power of the
+// manager before and after its programs are swapped. Meanwhile the worker has one version and the manager
+// the other.
+func (s *servers) managerCutOff() {
+	h := s.manager
+	released := h.MustExec("sh", "-c", "command -v crawlbox")
+	version := s.version(h, released)
+	s.stopKeeperAt(h, failpoint.UpgradeStaged)
+	h.Start("upgrade", "crawlbox", "upgrade", "--from", released)
+	s.awaitKeeperStopped(h)
+	contains(s.T, s.fails(h, 1, "install", "manager"), "is being upgraded to "+version)
+	contains(s.T, s.fails(h, 1, "uninstall"), "is being upgraded to "+version)
+	s.Run("mixed versions", func(t *testing.T) { s.in(t).mixed(version) })
+	s.stopKeeperAt(h, failpoint.UpgradeSwapped)
+	h.PowerOff()
+	h.PowerOn() // the keeper goes on by itself
+	s.awaitKeeperStopped(h)
+	h.MustExec("rm", "-r", keeperDropins)
+	h.PowerOff()
+	h.PowerOn()
+
+	lab.WaitFor(s, patience, "crawlbox to be back", func() error { return want(s.show(h, "ActiveState"), "active") })
+	lab.WaitFor(s, patience, "the swarm to be led", func() error { return h.Exec(s.Context(), "crawlbox", "nodes").Err() })
+	s.awaitReady(2)
+	s.awaitVersions(version + " " + version)
+	s.run("upgrade", "--from", released) // goes on with what the power cut has broken off
+	contains(s.T, s.run("upgrade", "--from", released), "nothing has to be changed")
+	if status := s.run("status"); strings.Contains(status, "different versions") || strings.Contains(status, "upgraded") {
+		s.Errorf("an upgrade that is over is told as a problem: %s", status)
+	}
+	s.awaitRunning("spider", 2)
+}
+
+// mixed wants a worker of another version to be one like any other.
+func (s *servers) mixed(version string) {
+	s.awaitVersions(newer + " " + version)
+	contains(s.T, strings.Join(strings.Fields(s.run("status")), " "), "different versions of crawlbox: ", newer+" on "+s.manager.Name(), version+" on "+s.worker.Name(), "is being upgraded to "+version)
+	s.run("deploy", "localhost:8003/spider:0.01", "--name", "mixed", "--replicas", "2", "--monitor", "1s")
+	s.awaitRunning("mixed", 2)
+	s.run("scale", "mixed=4")
+	s.awaitRunning("mixed", 4)
+
+	s.worker.MustExec("crawlbox", "leave")
+	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
+	contains(s.T, s.worker.MustExec("crawlbox", "install", "worker", "--join", s.token(fleet.RoleWorker)), "worker is ready")
+	s.awaitReady(2)
+	s.awaitVersions(newer + " " + version)
+	s.awaitRunning("spider", 2)
+	s.run("rm", "mixed")
+}
+
+// stopKeeperAt has the keeper of a server end at a point, for good, also after a boot.
+func (s *servers) stopKeeperAt(h *lab.Host, point failpoint.Point) {
+	s.Helper()
+	s.keeperWith(h, point, "Restart=no")
+}
+
+func (s *servers) awaitKeeperStopped(h *lab.Host) {
+	s.Helper()
+	lab.WaitFor(s, patience, "the keeper to be cut off", func() error {
+		return want(h.MustExec("systemctl", "show", "--property=Result", "--value", keeperUnit), "signal")
+	})
+}
+
+func ended(p *lab.Proc) error {
+	select {
+	case <-p.Done():
+		return nil
+	default:
+		return fmt.Errorf("it goes on")
+	}
+}
+
+// version is what a program on a server says of itself.
+func (s *servers) version(h *lab.Host, program string) string {
+	s.Helper()
+	var said struct{ Version string }
+	if err := json.Unmarshal([]byte(h.MustExec(program, "version", "--json")), &said); err != nil {
+		s.Fatal(err)
+	}
+	return said.Version
+}

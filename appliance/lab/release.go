@@ -1,0 +1,114 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// defaultRelease is what a host has where nothing else is said.
+const defaultRelease = "bookworm"
+
+// distribution is where a release comes from.
+type distribution struct {
+	keyring, keyringPackage string
+	args                    []string // of mmdebstrap
+}
+
+var (
+	debianDistribution = distribution{keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", keyringPackage: "debian-archive-keyring"}
+	ubuntuDistribution = distribution{keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg", keyringPackage: "ubuntu-keyring",
+		args: []string{"--components=main,universe"}}
+)
+
+// releases are what Release takes.
+var releases = map[string]distribution{
+	"bullseye": debianDistribution, "bookworm": debianDistribution, "trixie": debianDistribution,
+	"jammy": ubuntuDistribution, "noble": ubuntuDistribution, "resolute": ubuntuDistribution,
+}
+
+// system is a root file system in two layers, each a folder.
+type system struct {
+	bare   string // systemd and what a server has, and Docker's packages in packagesDir
+	docker string // what their installation changes
+}
+
+// packagesDir is where a Systemd host has an apt repository with Docker's packages. It
+// is the host's only one.
+const packagesDir = "/opt/lab/packages"
+
+// dockerPackages are those that the distribution has Docker in. Where the command is
+// a package of its own, docker.io recommends it.
+const dockerPackages = "docker.io docker-cli"
+
+// fetchDocker is a hook of mmdebstrap that fills packagesDir and lets apt know no other
+// repository: a host has no Internet.
+const fetchDocker = `set -e
+cd "$1"; mkdir -p .` + packagesDir + `
+export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+known=$(apt-cache --generate pkgnames | grep -Fx "$(printf '%s\n' ` + dockerPackages + `)")
+apt-get -q -y --download-only install $known
+mv var/cache/apt/archives/*.deb .` + packagesDir + `
+cd .` + packagesDir + `
+for deb in *.deb; do
+	dpkg-deb --field $deb
+	printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' $deb $(stat -c %s $deb) $(sha256sum $deb | cut -d' ' -f1)
+done >Packages
+rm -f "$1"/etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:` + packagesDir + ` ./' >"$1"/etc/apt/sources.list`
+
+// installDocker installs Docker over a bare system. Nothing is started.
+const installDocker = `
+dir=$1
+mount --make-rprivate /
+mkdir $dir/docker $dir/work $dir/root
+mount -t overlay -o lowerdir=$dir/bare,upperdir=$dir/docker,workdir=$dir/work overlay $dir/root
+mount --rbind /dev $dir/root/dev
+mount -t proc proc $dir/root/proc
+printf '#!/bin/sh\nexit 101\n' >$dir/root/usr/sbin/policy-rc.d
+chmod 755 $dir/root/usr/sbin/policy-rc.d
+exec >&2
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
+	chroot $dir/root sh -ec 'apt-get -q update; apt-get -q -y install docker.io; apt-get clean; rm -rf /var/lib/apt/lists/*'
+rm $dir/root/usr/sbin/policy-rc.d
+cd /
+umount $dir/root/proc
+umount --lazy $dir/root/dev $dir/root
+rm -rf $dir/work
+rmdir $dir/root
+`
+
+// newSystem returns the files of a release, which the first use on a machine fetches.
+func newSystem(t TB, release string) (s system, err error) {
+	from, ok := releases[release]
+	if !ok {
+		return s, fmt.Errorf("the lab has no release %q, only %s", release, strings.Join(slices.Sorted(maps.Keys(releases)), ", "))
+	}
+	if _, err := os.Stat(from.keyring); err != nil {
+		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", release, from.keyring, from.keyringPackage)
+	}
+	args := append([]string{
+		"--include=apt,systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",
+		"--customize-hook=" + fetchDocker,
+	}, from.args...)
+	recipe := sha256.Sum256([]byte(strings.Join(args, "\n") + installDocker))
+	dir, err := cached(fmt.Sprintf("system-%s-%x", release, recipe[:4]), func(path string) error {
+		if err := os.Mkdir(path, 0o755); err != nil {
+			return err
+		}
+		if err := bootstrap(t, release, filepath.Join(path, "bare"), args); err != nil {
+			return err
+		}
+		cmd := exec.Command("unshare", "--mount", "bash", "-ec", installDocker, "lab", path)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("install Docker: %w\n%s", err, output)
+		}
+		return nil
+	})
+	return system{bare: filepath.Join(dir, "bare"), docker: filepath.Join(dir, "docker")}, err
+}
