@@ -23,7 +23,7 @@ type Disk struct {
 func New(t *testing.T, mib int64) *Disk {
 	t.Helper()
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Skipf("this machine has no loop devices to make disks of: %v", err)
+		t.Fatalf("this machine has no loop devices, which the tests make disks of: %v", err)
 	}
 	d := &Disk{t: t, image: filepath.Join(t.TempDir(), "disk")}
 	f, err := os.Create(d.image)
