@@ -125,7 +125,7 @@ func (s *servers) watchShort(h *lab.Host, env ...string) {
 
 func (s *servers) units() {
 	for _, h := range s.hosts {
-		s.Logf("%s: %s, Docker %s", h.Name(), h.MustExec("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"), h.Docker("info", "--format", "{{.ServerVersion}} on {{.Driver}}"))
+		s.Logf("%s: %s, Docker %s", h.Name(), h.MustExec("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"), h.Docker("info", "--format", "{{.ServerVersion}}, {{.Driver}}, cgroup {{.CgroupVersion}}"))
 		said := h.Exec(s.Context(), "systemd-analyze", "verify", "crawlbox.service", "crawlbox.slice", "crawlbox.target", keeperUnit)
 		if said.Code != 0 || said.Stdout+said.Stderr != "" {
 			s.Errorf("systemd-analyze verify on %s says %s%s", h.Name(), said.Stdout, said.Stderr)

@@ -14,6 +14,14 @@ import (
 // defaultRelease is what a host has where nothing else is said.
 const defaultRelease = "bookworm"
 
+// release is what is special about one.
+type release struct {
+	*distribution
+	// unified gives the host cgroups of version 2 also where this machine has version 1,
+	// as most of today's servers have them. New versions of systemd know no other.
+	unified bool
+}
+
 // distribution is where a release comes from.
 type distribution struct {
 	keyring, keyringPackage string
@@ -21,15 +29,19 @@ type distribution struct {
 }
 
 var (
-	debianDistribution = distribution{keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", keyringPackage: "debian-archive-keyring"}
-	ubuntuDistribution = distribution{keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg", keyringPackage: "ubuntu-keyring",
+	debianServers = &distribution{keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", keyringPackage: "debian-archive-keyring"}
+	ubuntuServers = &distribution{keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg", keyringPackage: "ubuntu-keyring",
 		args: []string{"--components=main,universe"}}
 )
 
 // releases are what Release takes.
-var releases = map[string]distribution{
-	"bullseye": debianDistribution, "bookworm": debianDistribution, "trixie": debianDistribution,
-	"jammy": ubuntuDistribution, "noble": ubuntuDistribution, "resolute": ubuntuDistribution,
+var releases = map[string]release{
+	"bullseye": {distribution: debianServers},
+	"bookworm": {distribution: debianServers},
+	"trixie":   {distribution: debianServers, unified: true},
+	"jammy":    {distribution: ubuntuServers},
+	"noble":    {distribution: ubuntuServers},
+	"resolute": {distribution: ubuntuServers, unified: true},
 }
 
 // system is a root file system in two layers, each a folder.
@@ -84,24 +96,24 @@ rmdir $dir/root
 `
 
 // newSystem returns the files of a release, which the first use on a machine fetches.
-func newSystem(t TB, release string) (s system, err error) {
-	from, ok := releases[release]
+func newSystem(t TB, name string) (s system, err error) {
+	from, ok := releases[name]
 	if !ok {
-		return s, fmt.Errorf("the lab has no release %q, only %s", release, strings.Join(slices.Sorted(maps.Keys(releases)), ", "))
+		return s, fmt.Errorf("the lab has no release %q, only %s", name, strings.Join(slices.Sorted(maps.Keys(releases)), ", "))
 	}
 	if _, err := os.Stat(from.keyring); err != nil {
-		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", release, from.keyring, from.keyringPackage)
+		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", name, from.keyring, from.keyringPackage)
 	}
 	args := append([]string{
 		"--include=apt,systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",
 		"--customize-hook=" + fetchDocker,
 	}, from.args...)
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n") + installDocker))
-	dir, err := cached(fmt.Sprintf("system-%s-%x", release, recipe[:4]), func(path string) error {
+	dir, err := cached(fmt.Sprintf("system-%s-%x", name, recipe[:4]), func(path string) error {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
 		}
-		if err := bootstrap(t, release, filepath.Join(path, "bare"), args); err != nil {
+		if err := bootstrap(t, name, filepath.Join(path, "bare"), args); err != nil {
 			return err
 		}
 		cmd := exec.Command("unshare", "--mount", "bash", "-ec", installDocker, "lab", path)

@@ -20,7 +20,7 @@ const machineBin = "/opt/lab/bin"
 // is given another one to start from; the names of the hierarchies differ with
 // the version of cgroups.
 const systemdScript = `
-dir=$1 layers=$2 hostname=$3 ip=$4 limit=$5 cgroup=$6
+dir=$1 layers=$2 hostname=$3 ip=$4 limit=$5 cgroup=$6 unified=$7
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
@@ -39,6 +39,9 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; d
 	mkdir -p $hierarchy$cgroup/init
 	echo $$ >$hierarchy$cgroup/init/cgroup.procs
 done
+if [ -n "$unified" ]; then
+	export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+fi
 # runc makes keyrings and device filters, which systemd-nspawn forbids unless told;
 # dockerd writes to /proc/sys/net; the rest of it is the machine's.
 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory=$dir/root --boot --machine=$hostname \
@@ -58,18 +61,22 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}
+	unified, flags := "", []string{"--cgroup-parent=" + h.cgroup()}
+	if h.unified() { // the host's systemd makes the cgroups of containers
+		unified, flags = "yes", nil
+	}
 	layers := files.docker + ":" + files.bare
 	if h.spec.noDocker {
 		layers = files.bare
 	}
 	options := fmt.Sprintf("DOCKER_OPTS=%q\n%s\n",
-		strings.Join(append([]string{"--cgroup-parent=" + h.cgroup()}, h.spec.dockerFlags...), " "),
+		strings.Join(append(flags, h.spec.dockerFlags...), " "),
 		strings.Join(h.spec.dockerEnv, "\n"))
 	if err := os.WriteFile(filepath.Join(h.dir, "docker.env"), []byte(options), 0o644); err != nil {
 		return err
 	}
 	h.frame, err = startFrame(h.dir, hostNamespaces, systemdScript,
-		h.dir, layers, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup())
+		h.dir, layers, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup(), unified)
 	if err != nil {
 		return fmt.Errorf("boot: %w", err)
 	}
@@ -81,6 +88,12 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 		unit = "multi-user.target"
 	}
 	return h.awaitSystemd(ctx, unit)
+}
+
+// unified says whether the host has cgroups of version 2 alone.
+func (h *Host) unified() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil || releases[h.spec.release].unified
 }
 
 // openCgroups makes the hierarchies of version 1 writable, as they are on a
