@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -122,38 +121,7 @@ func (x *Exchange) servePiece(w http.ResponseWriter, r *http.Request, d digest.D
 	w.Header().Set(pieceHeader, strconv.Itoa(piece))
 	buf := x.frames.Get().(*[frame]byte)
 	defer x.frames.Put(buf)
-	if err := send(w, body, buf); err != nil {
+	if _, err := io.CopyBuffer(w, body, buf[:]); err != nil {
 		panic(http.ErrAbortHandler) // it must not be taken for whole
 	}
-}
-
-// send writes what body has in frames of a size that go out in about frameTime: who
-// waits for them sees nothing of a frame before its end.
-func send(w io.Writer, body io.Reader, buf *[frame]byte) error {
-	for size := minFrame; ; {
-		n, err := io.ReadFull(body, buf[:size])
-		if n == 0 {
-			return ended(err)
-		}
-		begun := time.Now()
-		if _, err := w.Write(buf[:n]); err != nil {
-			return err
-		}
-		switch took := time.Since(begun); {
-		case err != nil:
-			return ended(err)
-		case took > 2*frameTime:
-			size = max(size/2, minFrame)
-		case took < frameTime/2:
-			size = min(2*size, frame)
-		}
-	}
-}
-
-// ended is the error of io.ReadFull without that which says that all was read.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
 }

@@ -22,12 +22,9 @@ const (
 	// after what silence it is tried whether it still stands.
 	muxIdle = 2 * time.Minute
 	muxPing = 10 * time.Second
-	// frame is how much is sent at a time at the most, in bytes: each frame costs some
-	// changes between goroutines. On a slow line it is less, down to minFrame, so that
-	// one goes out in about frameTime.
-	frame     = 128 << 10
-	minFrame  = 16 << 10
-	frameTime = 50 * time.Millisecond
+	// frame is how much is sent at a time, in bytes: each frame costs some changes
+	// between goroutines.
+	frame = 128 << 10
 )
 
 // http2Only has no other protocol, and no TLS: that is below.
