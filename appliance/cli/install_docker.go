@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -31,8 +33,8 @@ func dockerFlag(cmd *cobra.Command) {
 // start says what is missing. dry only prints what would be done.
 func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) error {
 	wanted, _ := cmd.Flags().GetBool("install-docker")
-	asks := isTerminal(a.env.Stdin) && isTerminal(a.env.Stderr) && !dry
-	if !wanted && !asks {
+	person := a.person(cmd)
+	if !wanted && (person == nil || dry) {
 		return nil
 	}
 	engine, err := swarm.Open(cfg.Docker.Host)
@@ -57,7 +59,7 @@ func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) err
 		return err
 	case err != nil:
 		return nil // the start says that there is no Docker
-	case !wanted && !a.agrees(cmd.Context(), plan):
+	case !wanted && !a.agrees(cmd.Context(), person, plan):
 		return nil
 	case dry:
 		a.printSteps(plan)
@@ -84,10 +86,30 @@ func (a *app) missesDocker(ctx context.Context, machine *install.Machine, cfg co
 	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install docker.io), or run this again with --install-docker")
 }
 
+// person returns the terminal on which somebody can answer, nil if there is none: where
+// the join string comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
+// is the one that this was run on.
+func (a *app) person(cmd *cobra.Command) *os.File {
+	if !isTerminal(a.env.Stderr) {
+		return nil
+	}
+	if isTerminal(a.env.Stdin) {
+		return a.env.Stdin.(*os.File)
+	}
+	if file, _ := cmd.Flags().GetString("join-file"); file != "-" {
+		return nil
+	}
+	tty, err := os.Open("/dev/tty") // until the end of the process
+	if err != nil {
+		return nil
+	}
+	return tty
+}
+
 // agrees asks whether Docker shall be installed.
-func (a *app) agrees(ctx context.Context, plan install.Plan) bool {
+func (a *app) agrees(ctx context.Context, person io.Reader, plan install.Plan) bool {
 	fmt.Fprintf(a.env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ", strings.Join(plan.Notes, ". "))
-	answer, err := ask(ctx, a.env)
+	answer, err := ask(ctx, Env{Stdin: person, Stderr: a.env.Stderr})
 	answer = strings.ToLower(answer)
 	return err == nil && (answer == "y" || answer == "yes")
 }

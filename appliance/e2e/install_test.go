@@ -140,6 +140,7 @@ func (s *servers) units() {
 		}
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
+	contains(s.T, s.worker.Exec(s.Context(), "crawlbox", "doctor").Stdout, "free under /var/lib/containerd") // where Debian 13's Docker has images
 }
 
 func (s *servers) again() {

@@ -93,7 +93,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	} else {
 		list = append(list, engineOf(x.info).Findings()...)
 		list = append(list, x.swarm())
-		dirs = append(dirs, x.info.Root)
+		dirs = append(dirs, x.info.Root, x.info.Images)
 	}
 	list = slices.Concat(list, x.system.Kernel(), x.system.Limits(), x.system.Room(dirs...))
 	if x.findErr != nil {

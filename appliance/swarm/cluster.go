@@ -11,6 +11,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
+	"github.com/docker/docker/api/types/system"
 )
 
 // Port is where swarm managers listen.
@@ -46,11 +47,24 @@ type Info struct {
 	API           string // version that is spoken with it
 	Rootless      bool
 	Root          string // data folder
+	Images        string // folder that most of the disk goes to
 	Storage       string // driver
 	NoDType       bool   // the file system below the driver does not tell types of entries
 	CgroupDriver  string
 	CgroupVersion string
 	NoMemoryLimit bool
+}
+
+// containerdDir is where a containerd of the distributions or of Docker's packages has
+// what it keeps. The engine does not tell.
+const containerdDir = "/var/lib/containerd"
+
+// imagesDir is where an engine keeps its images: new ones leave that to containerd.
+func imagesDir(v system.Info) string {
+	if slices.Contains(v.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"}) {
+		return containerdDir
+	}
+	return v.DockerRootDir
 }
 
 // Info asks the engine what it is.
@@ -65,7 +79,7 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		Name: v.Name, Version: v.ServerVersion, LiveRestore: v.LiveRestoreEnabled,
 		State: string(v.Swarm.LocalNodeState), Error: v.Swarm.Error,
 		NodeID: v.Swarm.NodeID, Manager: v.Swarm.ControlAvailable,
-		API: e.cli.ClientVersion(), Root: v.DockerRootDir, Storage: v.Driver,
+		API: e.cli.ClientVersion(), Root: v.DockerRootDir, Images: imagesDir(v), Storage: v.Driver,
 		CgroupDriver: v.CgroupDriver, CgroupVersion: v.CgroupVersion, NoMemoryLimit: !v.MemoryLimit,
 		Rootless: slices.ContainsFunc(v.SecurityOptions, func(o string) bool { return strings.Contains(o, "rootless") }),
 		NoDType:  slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),

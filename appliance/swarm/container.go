@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
@@ -39,11 +40,20 @@ func (e *Engine) Container(ctx context.Context, id string) (Container, error) {
 	}
 	if h := found.State.Health; h != nil && h.Status != container.NoHealthcheck {
 		c.Health = h.Status
-		if n := len(h.Log); n > 0 {
-			c.Said = lastLineOf(h.Log[n-1].Output)
-		}
+		c.Said = lastSaid(h.Log)
 	}
 	return c, nil
+}
+
+// lastSaid is what a health check said last. The one that was under way when Docker
+// stopped the container has said nothing.
+func lastSaid(log []*container.HealthcheckResult) string {
+	for _, result := range slices.Backward(log) {
+		if said := lastLineOf(result.Output); said != "" {
+			return said
+		}
+	}
+	return ""
 }
 
 // maxSaid is how much of what a health check said is passed on, in bytes.
