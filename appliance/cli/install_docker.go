@@ -42,8 +42,8 @@ func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) err
 		return err
 	}
 	defer engine.Close()
-	if err := engine.Ping(cmd.Context()); !errors.Is(err, swarm.ErrUnreachable) || !engine.Usual() {
-		return nil // it is there, or is another machine's
+	if !absent(cmd.Context(), engine) {
+		return nil
 	}
 	if err := doctor.Root(); err != nil && !dry {
 		return err
@@ -68,6 +68,12 @@ func (a *app) ensureDocker(cmd *cobra.Command, cfg configs.Config, dry bool) err
 	return a.installDocker(cmd.Context(), machine, plan, engine)
 }
 
+// absent says whether an engine of this machine does not answer; one of another machine
+// is not its business.
+func absent(ctx context.Context, engine *swarm.Engine) bool {
+	return errors.Is(engine.Ping(ctx), swarm.ErrUnreachable) && engine.Usual()
+}
+
 // missesDocker says that there is no Docker on this machine: a node that is installed
 // would only fail again and again. One that is stopped will be started at boot, and
 // --docker-host may name another machine's.
@@ -80,7 +86,7 @@ func (a *app) missesDocker(ctx context.Context, machine *install.Machine, cfg co
 		return err
 	}
 	defer engine.Close()
-	if err := engine.Ping(ctx); !errors.Is(err, swarm.ErrUnreachable) || !engine.Usual() {
+	if !absent(ctx, engine) {
 		return nil
 	}
 	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install docker.io), or run this again with --install-docker")

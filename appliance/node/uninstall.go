@@ -10,8 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
@@ -45,7 +44,7 @@ func Registries(cfg configs.Config) []string {
 // keepRegistries writes down whose images Docker has, before the node forgets it.
 func keepRegistries(cfg configs.Config) error {
 	text := strings.Join(Registries(cfg), "\n") + "\n"
-	return renameio.WriteFile(filepath.Join(cfg.DataDir, leftFile), []byte(text), 0o600)
+	return durable.WriteFile(filepath.Join(cfg.DataDir, leftFile), []byte(text), 0o600)
 }
 
 // Forget takes from this machine what nodes leave outside of their data folder: the
