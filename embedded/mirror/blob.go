@@ -110,7 +110,7 @@ func (m *Mirror) join(k key, repo string) *download {
 func (m *Mirror) run(ctx context.Context, dl *download) {
 	err := m.fill(ctx, dl)
 	switch {
-	case errors.Is(err, errDigest), errors.Is(err, exchange.ErrDigest):
+	case errors.Is(err, errDigest):
 		m.log.Error("mirror got a wrong blob", "repository", dl.repo, "digest", dl.key.digest, "err", err)
 	case errors.Is(err, errNotKept):
 		m.log.Warn("mirror does not keep a blob", "digest", dl.key.digest, "err", err)

@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func (h HTTPNetwork) Close() {
 
 // maxTable bounds a table that another node sends, and maxNews one piece of news.
 const (
-	maxTable = 16 + maxPieces*sumSize
+	maxTable = 16 + maxPieces*sha256.Size
 	maxNews  = 64 << 10
 )
 

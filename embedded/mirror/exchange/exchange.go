@@ -123,6 +123,9 @@ type Sink interface {
 // called once at a time for a blob. ErrUnknown means that a tracker does not have
 // the blob or does not cut it, nothing having been made.
 func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error {
+	if d.Algorithm() != digest.SHA256 {
+		return ErrUnknown
+	}
 	begun := time.Now()
 	table, from, err := x.findTable(ctx, d)
 	if err != nil {

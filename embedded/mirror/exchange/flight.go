@@ -121,10 +121,11 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 	} else {
 		f.x.stats.fromPeers.Add(length)
 	}
-	if fresh, err = f.part.put(piece, data); err != nil || !fresh {
-		return false, err
+	fresh, err = f.part.put(piece, data)
+	if fresh {
+		f.part.advance()
 	}
-	return true, f.part.advance(piece, data)
+	return fresh, err
 }
 
 func read(r io.Reader, data []byte, got *atomic.Int64) error {
@@ -167,7 +168,7 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 	delete(f.flights, fl)
 	p.flights--
 	switch {
-	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrDigest):
+	case errors.Is(err, ErrNoRoom):
 		f.fatal = err
 	case fresh:
 		if p.tracker {

@@ -31,7 +31,7 @@ func (x *Exchange) hold(d digest.Digest) (*holding, error) {
 	if !ok {
 		return nil, ErrUnknown
 	}
-	if b.Size() < x.minSize {
+	if b.Size() < x.minSize || d.Algorithm() != digest.SHA256 {
 		b.Close()
 		return nil, ErrUnknown
 	}

@@ -4,7 +4,6 @@ package exchange
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -81,9 +80,6 @@ func persist(t *testing.T, n *simNode, img image) {
 		}
 		if err == nil || t.Context().Err() != nil {
 			return
-		}
-		if errors.Is(err, ErrDigest) {
-			t.Errorf("%s: %v", n.addr, err)
 		}
 		time.Sleep(5 * time.Second)
 	}

@@ -1,8 +1,6 @@
 package exchange
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +10,6 @@ import (
 )
 
 var (
-	// ErrDigest means that the pieces are right and the blob is not: who made the
-	// table lied.
-	ErrDigest = errors.New("the content does not match the digest")
 	// ErrNoRoom wraps what goes wrong with the file that a blob is written to.
 	ErrNoRoom = errors.New("the blob cannot be written")
 
@@ -23,7 +18,6 @@ var (
 
 // File is what a blob is written to, piece by piece and in any order.
 type File interface {
-	io.ReaderAt
 	io.WriterAt
 	// Open opens it for a reader that may outlast the fetch. It fails after Sink.Keep.
 	Open() (ReadAtCloser, error)
@@ -41,8 +35,8 @@ type partial struct {
 	digest digest.Digest
 	table  *Table
 	file   File
-	// sure is set where the table comes from who made it. What is written by another
-	// table can be read only once the digest of the whole is right.
+	// sure is set where the table comes from a tracker. What was checked by another one
+	// can be read only once it has all led to the digest.
 	sure  bool
 	grown func(readable int64)
 
@@ -51,15 +45,14 @@ type partial struct {
 	missing int
 	changed chan struct{} // closed and made anew with each piece
 
-	order    sync.Mutex // of the pieces that are hashed
-	verifier digest.Verifier
-	hashed   int // pieces
+	order    sync.Mutex // of what grown is told
+	together int        // pieces from the start on
 }
 
 func newPartial(d digest.Digest, t *Table, sure bool, file File, grown func(int64)) *partial {
 	return &partial{
 		digest: d, table: t, sure: sure, file: file, grown: grown,
-		have: newBitmap(t.pieces()), missing: t.pieces(), changed: make(chan struct{}), verifier: d.Verifier(),
+		have: newBitmap(t.pieces()), missing: t.pieces(), changed: make(chan struct{}),
 	}
 }
 
@@ -80,7 +73,7 @@ func (p *partial) has(i int) bool {
 // put takes a piece, checks it and writes it. A piece that is there already is
 // left as it is, and fresh is false.
 func (p *partial) put(i int, data []byte) (fresh bool, err error) {
-	if sha256.Sum256(data) != p.table.Sums[i] {
+	if !p.table.check(p.digest, i, data) {
 		return false, errPiece
 	}
 	if p.has(i) {
@@ -102,29 +95,15 @@ func (p *partial) put(i int, data []byte) (fresh bool, err error) {
 	return true, nil
 }
 
-// advance hashes what has come together at the start of the blob, and says so. It
-// holds back the last bytes until the digest is right. data are those of the piece
-// that was put last, which need not be read again if it is the next.
-func (p *partial) advance(last int, data []byte) error {
+// advance says how much has come together at the start of the blob.
+func (p *partial) advance() {
 	p.order.Lock()
 	defer p.order.Unlock()
-	for p.hashed < p.table.pieces() && p.has(p.hashed) {
-		off, n := p.table.span(p.hashed)
-		var next io.Reader = io.NewSectionReader(p.file, off, n)
-		if p.hashed == last {
-			next = bytes.NewReader(data)
-		}
-		if _, err := io.Copy(p.verifier, next); err != nil {
-			return fmt.Errorf("%w: %w", ErrNoRoom, err)
-		}
-		p.hashed++
-		whole := p.hashed == p.table.pieces()
-		if whole && !p.verifier.Verified() {
-			return ErrDigest
-		}
-		if whole || p.sure {
-			p.grown(off + n)
-		}
+	was := p.together
+	for p.together < p.table.pieces() && p.has(p.together) {
+		p.together++
 	}
-	return nil
+	if whole := p.together == p.table.pieces(); p.together > was && (whole || p.sure) {
+		p.grown(min(int64(p.together)*p.table.Piece, p.table.Size))
+	}
 }

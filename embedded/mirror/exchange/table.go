@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -14,7 +16,6 @@ const (
 	MinSize = 256 << 10
 	// maxPieces bounds a table that another node sends.
 	maxPieces = 1 << 16
-	sumSize   = sha256.Size
 )
 
 // pieceSize is that of the pieces of a blob: small enough that a piece is soon
@@ -30,28 +31,47 @@ func pieceSize(size int64) int64 {
 	}
 }
 
-// Table is how a blob is cut, with the SHA-256 of each piece.
+// Table is how a blob is cut, and what its pieces are checked with.
 type Table struct {
-	Size  int64 // of the blob, in bytes
-	Piece int64 // size of all pieces but the last, in bytes
-	Sums  [][sumSize]byte
+	Size   int64   // of the blob, in bytes
+	Piece  int64   // size of all pieces but the last, in bytes
+	chains []chain // after each piece but the last, after which there is the digest
 }
 
-// makeTable reads a blob of the size given.
-func makeTable(r io.Reader, size, piece int64) (*Table, error) {
+// makeTable reads a blob of the size given. It fails if that is another one.
+func makeTable(d digest.Digest, r io.Reader, size, piece int64) (*Table, error) {
 	t := &Table{Size: size, Piece: piece}
 	h := sha256.New()
 	for left := size; left > 0; left -= t.Piece {
-		h.Reset()
 		if _, err := io.CopyN(h, r, min(left, t.Piece)); err != nil {
 			return nil, fmt.Errorf("cut a blob: %w", err)
 		}
-		t.Sums = append(t.Sums, [sumSize]byte(h.Sum(nil)))
+		if left > t.Piece {
+			t.chains = append(t.chains, chainOf(h))
+		}
+	}
+	if digest.NewDigest(digest.SHA256, h) != d {
+		return nil, fmt.Errorf("cut a blob: the content does not match %s", d)
 	}
 	return t, nil
 }
 
-func (t *Table) pieces() int { return len(t.Sums) }
+// check reports whether data are piece i of the blob with the digest given, if those
+// before it are.
+func (t *Table) check(d digest.Digest, i int, data []byte) bool {
+	h := sha256.New()
+	if i > 0 {
+		offset, _ := t.span(i)
+		h = t.chains[i-1].resume(offset)
+	}
+	_, _ = h.Write(data) // never fails
+	if i < len(t.chains) {
+		return chainOf(h) == t.chains[i]
+	}
+	return digest.NewDigest(digest.SHA256, h) == d
+}
+
+func (t *Table) pieces() int { return len(t.chains) + 1 }
 
 // span is where a piece lies, in bytes.
 func (t *Table) span(i int) (offset, length int64) {
@@ -59,12 +79,12 @@ func (t *Table) span(i int) (offset, length int64) {
 	return offset, min(t.Piece, t.Size-offset)
 }
 
-// encode gives size and piece size, 8 bytes each and big-endian, then the sums.
+// encode gives size and piece size, 8 bytes each and big-endian, then the chains.
 func (t *Table) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(t.Size))
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Piece))
-	for _, s := range t.Sums {
-		b = append(b, s[:]...)
+	for _, c := range t.chains {
+		b = append(b, c[:]...)
 	}
 	return b
 }
@@ -72,16 +92,16 @@ func (t *Table) encode() []byte {
 var errTable = errors.New("not a table of pieces")
 
 func decodeTable(b []byte) (*Table, error) {
-	if len(b) < 16 || (len(b)-16)%sumSize != 0 {
+	if len(b) < 16 || (len(b)-16)%sha256.Size != 0 {
 		return nil, errTable
 	}
 	t := &Table{Size: int64(binary.BigEndian.Uint64(b)), Piece: int64(binary.BigEndian.Uint64(b[8:]))}
-	n := int64(len(b)-16) / sumSize
+	n := int64(len(b)-16)/sha256.Size + 1
 	if t.Size <= 0 || t.Piece != pieceSize(t.Size) || (t.Size-1)/t.Piece+1 != n || n > maxPieces {
 		return nil, errTable
 	}
-	for b = b[16:]; len(b) > 0; b = b[sumSize:] {
-		t.Sums = append(t.Sums, [sumSize]byte(b))
+	for b = b[16:]; len(b) > 0; b = b[sha256.Size:] {
+		t.chains = append(t.chains, chain(b))
 	}
 	return t, nil
 }

@@ -30,7 +30,7 @@ func (t *tables) of(d digest.Digest, b Blob, piece int64) (*Table, error) {
 	t.mu.Lock()
 	get, ok := t.known.Get(d)
 	if !ok {
-		get = sync.OnceValues(func() (*Table, error) { return makeTable(io.NewSectionReader(b, 0, b.Size()), b.Size(), piece) })
+		get = sync.OnceValues(func() (*Table, error) { return makeTable(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece) })
 		t.known.Add(d, get)
 	}
 	t.mu.Unlock()
