@@ -86,8 +86,15 @@ func (s *servers) crawlsFrom(hosts ...*lab.Host) {
 func (s *servers) awaitCrawl() {
 	s.Helper()
 	s.awaitRunning("spider", spiders)
-	lab.WaitFor(s, patience, "as many containers as there are spiders", func() error {
-		return want(len(strings.Split(strings.TrimSpace(s.containers()), "\n")), spiders)
+	lab.WaitFor(s, moveLimit, "as many containers as there are spiders", func() error {
+		var names []string
+		for _, h := range s.hosts {
+			names = append(names, strings.Fields(h.Docker("ps", "--format", h.Name()+":{{.Names}}"))...)
+		}
+		if len(names) != spiders {
+			return fmt.Errorf("they are %q, and Swarm says\n%s", names, s.manager.Docker("service", "ps", "spider"))
+		}
+		return nil
 	})
 	s.crawls()
 }
