@@ -28,12 +28,12 @@ func (s *servers) upgraded() {
 	}
 
 	contains(s.T, s.run("upgrade", "--from", next), s.worker.Name()+": runs "+newer, s.other.Name()+": runs "+newer, s.manager.Name()+": runs "+newer)
-	s.awaitVersions(newer, newer)
+	s.awaitVersions(newer, newer, newer)
 	contains(s.T, s.run("upgrade", "--from", next), "nothing has to be changed")
 	s.takenBack(broken)
 	s.awaitReady(3)
 	s.oncePerPage(begun)
-	s.awaitVersions(newer, newer)
+	s.awaitVersions(newer, newer, newer)
 	if now := s.containers(); now != was {
 		s.Errorf("the containers were %s and are %s", was, now)
 	}
@@ -103,8 +103,8 @@ func (s *servers) versions() string {
 	return strings.Join(list, " ")
 }
 
-func (s *servers) awaitVersions(manager, workers string) {
+func (s *servers) awaitVersions(each ...string) {
 	s.Helper()
-	versions := manager + strings.Repeat(" "+workers, len(s.hosts)-1)
+	versions := strings.Join(each, " ")
 	lab.WaitFor(s, patience, "the nodes to run "+versions, func() error { return want(s.versions(), versions) })
 }
