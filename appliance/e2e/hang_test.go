@@ -20,7 +20,8 @@ func (s *servers) hung() {
 	s.hangs(part{s.manager, failpoint.HangQueue, "queue"}, part{s.worker, failpoint.HangRegistry, "registry"})
 	s.watchShort(s.manager)
 	s.hangs(part{s.manager, failpoint.HangWatch, "watch"}, part{s.worker, failpoint.HangAPI, "local API"})
-	s.awaitReady(2)
+	s.awaitReady(3)
+	s.crawls()
 	if now := s.containers(); now != was {
 		s.Errorf("the containers were %s and are %s", was, now)
 	}

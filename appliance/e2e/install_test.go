@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -12,50 +11,58 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
-// TestInstall takes two servers with systemd from nothing to nodes that run for good,
-// through what happens to servers, and back to nothing. The manager has an older Debian
-// and Docker, the worker a newer, which keeps images in containerd.
+// TestInstall takes three servers with systemd from nothing to nodes that run for good,
+// through what happens to servers while they crawl a site, and back to nothing. The
+// manager and one worker have an older Debian and Docker, the first worker a newer,
+// which keeps images in containerd.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Install(lab.Binary(t))
-	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("trixie"))}
-	s := &servers{cluster: &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}, worker: hosts[1]}
+	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("trixie")), l.AddHost(lab.Release("bookworm"))}
+	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
+	s := &servers{cluster: c, worker: hosts[1], other: hosts[2], site: openSite(c, l.AddHost(lab.WithoutDocker()))}
 	// Engines from 29 on do so where nothing is said.
 	s.worker.WriteFile("/etc/docker/daemon.json", `{"features": {"containerd-snapshotter": true}}`+"\n")
 	s.worker.MustExec("systemctl", "restart", "docker")
-	before := [][]string{s.files(s.manager), s.files(s.worker)}
+	before := map[*lab.Host][]string{}
+	for _, h := range hosts {
+		before[h] = s.files(h)
+	}
 
 	t.Run("bad input", func(t *testing.T) { s.in(t).badInput() })
-	if after := s.files(s.worker); fmt.Sprint(after) != fmt.Sprint(before[1]) {
-		t.Errorf("what was refused has left %q", difference(after, before[1]))
+	if after := s.files(s.worker); fmt.Sprint(after) != fmt.Sprint(before[s.worker]) {
+		t.Errorf("what was refused has left %q", difference(after, before[s.worker]))
 	}
 	s.install()
 	t.Run("units", func(t *testing.T) { s.in(t).units() })
 	t.Run("again", func(t *testing.T) { s.in(t).again() })
 
-	s.push("localhost:8003/spider:0.01")
-	s.manager.Docker("service", "create", "--detach", "--name", "spider", "--network", "host", "--mode", "global", s.manager.IP().String()+":8003/spider:0.01")
-	s.awaitRunning("spider", 2)
+	t.Run("crawl", func(t *testing.T) { s.in(t).crawl() })
 	t.Run("restarted", func(t *testing.T) { s.in(t).restarted() })
 	t.Run("killed", func(t *testing.T) { s.in(t).killed() })
 	t.Run("upgraded", func(t *testing.T) { s.in(t).upgraded() })
 	t.Run("hung", func(t *testing.T) { s.in(t).hung() })
 	t.Run("docker away", func(t *testing.T) { s.in(t).dockerAway() })
-	s.awaitRunning("spider", 2)
+	t.Run("rebooted", func(t *testing.T) { s.in(t).rebooted() })
 	t.Run("worker cut off", func(t *testing.T) { s.in(t).workerCutOff() })
 	t.Run("manager cut off", func(t *testing.T) { s.in(t).managerCutOff() })
+	t.Run("crawled", func(t *testing.T) { s.in(t).crawled() })
 	t.Run("uninstalled", func(t *testing.T) { s.in(t).uninstalled(before) })
 }
 
-// servers are a manager and a worker that are run by systemd.
+// servers are a manager and two workers that are run by systemd, and a site that they
+// crawl. What happens to a worker happens to the first.
 type servers struct {
 	*cluster
-	worker *lab.Host
+	worker, other *lab.Host
+	site          *site
 }
 
 func (s *servers) in(t *testing.T) *servers {
-	return &servers{cluster: s.sub(t), worker: s.worker}
+	in := *s
+	in.cluster = s.sub(t)
+	return &in
 }
 
 func (s *servers) badInput() {
@@ -75,7 +82,8 @@ func (s *servers) badInput() {
 	contains(s.T, planned, "to /usr/local/bin/crawlbox", "ExecStart=/usr/local/bin/crawlbox manager --queue", "systemctl enable crawlbox.service", "nothing was changed")
 }
 
-// install makes both servers nodes.
+// install makes all servers nodes. The first worker gets its crawlbox from the manager,
+// the second has it.
 func (s *servers) install() {
 	s.Helper()
 	contains(s.T, s.manager.MustExec("crawlbox", "install", "manager", "--queue"), "/etc/crawlbox/crawlbox.yaml", "manager is ready")
@@ -84,10 +92,14 @@ func (s *servers) install() {
 	var token api.Token
 	s.read(&token, "token")
 	join := token.Join
-	// The worker gets its crawlbox from the manager.
+	other := s.other.Start("install", "crawlbox", "install", "worker", "--join", join)
+	s.manager.LoadPythonBase() // meanwhile
 	contains(s.T, s.worker.MustExec("sh", "-c", token.Bootstrap), "ca.pem: OK", "fetching crawlbox", "worker is ready")
 	s.watchShort(s.worker)
-	s.awaitReady(2)
+	if code, err := other.Wait(s.Context()); err != nil || code != 0 {
+		s.Fatalf("crawlbox install worker: exit code %d, %v\n%s", code, err, other.Logs())
+	}
+	s.awaitReady(3)
 	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log", "/tmp"); out.Code != 1 {
 		s.Errorf("the join string stands in %q", out.Stdout)
 	}
@@ -154,152 +166,4 @@ func (s *servers) again() {
 	contains(s.T, h.MustExec("crawlbox", "install", "worker", "--log-level", "debug"),
 		"- ExecStart=/usr/local/bin/crawlbox worker", "+ ExecStart=/usr/local/bin/crawlbox worker --log-level debug", "systemctl restart", "worker is ready")
 	contains(s.T, h.MustExec("journalctl", "--unit=crawlbox", "--priority=debug..debug", "CRAWLBOX_STATE=running"), "looked at the Docker Engine")
-}
-
-// restarted wants that no container is restarted with crawlbox.
-func (s *servers) restarted() {
-	was := s.containers()
-	for _, h := range s.hosts {
-		h.MustExec("systemctl", "restart", "crawlbox")
-	}
-	s.awaitReady(2)
-	if now := s.containers(); now != was {
-		s.Errorf("the containers were %s and are %s", was, now)
-	}
-}
-
-func (s *servers) killed() {
-	was := s.containers()
-	for _, h := range s.hosts {
-		if took := s.kill(h, "KILL"); took > 5*time.Second {
-			s.Errorf("crawlbox on %s was back after %s", h.Name(), took)
-		}
-	}
-	s.awaitReady(2)
-	if now := s.containers(); now != was {
-		s.Errorf("the containers were %s and are %s", was, now)
-	}
-}
-
-// dockerAway wants that a Docker which hangs is no reason for a restart, and that no
-// restart is a reason to start one that is stopped.
-func (s *servers) dockerAway() {
-	h := s.worker
-	h.SignalDocker(syscall.SIGSTOP)
-	was, fed := s.show(h, "InvocationID"), map[string]bool{}
-	lab.WaitFor(s, patience, "the watchdog to be fed", func() error {
-		fed[s.show(h, "WatchdogTimestampMonotonic")] = true
-		return want(len(fed) > 4, true) // more than one limit
-	})
-	if now := s.show(h, "InvocationID"); now != was {
-		s.Error("crawlbox was restarted because of Docker")
-	}
-	contains(s.T, s.show(h, "StatusText"), "waiting for Docker")
-	h.SignalDocker(syscall.SIGCONT)
-	h.StopDocker()
-	s.asleep(h)
-	s.kill(h, "KILL")
-	s.asleep(h)
-	s.kill(h, "STOP") // all that the process does hangs
-	contains(s.T, h.MustExec("journalctl", "--unit=crawlbox"), "Watchdog timeout")
-	s.asleep(h)
-
-	was = s.show(h, "InvocationID")
-	h.StartDocker()
-	s.awaitReady(2)
-	if now := s.show(h, "InvocationID"); now != was {
-		s.Error("crawlbox was restarted because Docker was")
-	}
-}
-
-func (s *servers) uninstalled(before [][]string) {
-	contains(s.T, s.fails(s.manager, 1, "uninstall"), "--force")
-	if now := s.show(s.manager, "ActiveState"); now != "active" {
-		s.Errorf("an uninstall that was refused has left the service %s", now)
-	}
-	// One that has left by hand is not started again.
-	s.worker.MustExec("crawlbox", "leave")
-	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
-	s.gone(s.worker, before[1], "crawlbox is uninstalled")
-	lab.WaitFor(s, patience, "the node to be off the list", func() error { return want(len(s.nodes()), 1) })
-
-	contains(s.T, s.manager.MustExec("crawlbox", "uninstall"), "this node has left the cluster", "/var/lib/crawlbox stays")
-	s.manager.MustExec("test", "-d", "/var/lib/crawlbox/registry")
-	s.gone(s.manager, before[0], "remove /var/lib/crawlbox")
-}
-
-// gone uninstalls with all state and wants the server to be as it was.
-func (s *servers) gone(h *lab.Host, before []string, says string) {
-	s.Helper()
-	h.Exec(s.Context(), "rm", "-rf", "/run/systemd/system/crawlbox.service.d")
-	contains(s.T, h.MustExec("crawlbox", "uninstall", "--purge"), says)
-	if after := s.files(h); fmt.Sprint(after) != fmt.Sprint(before) {
-		s.Errorf("%s differs from what it was by %q", h.Name(), difference(after, before))
-	}
-	if units := h.MustExec("systemctl", "list-units", "--all", "--plain", "--no-legend", "crawlbox*"); units != "" {
-		s.Errorf("systemd on %s still has %s", h.Name(), units)
-	}
-	if left := h.Docker("ps", "-aq") + h.Docker("image", "ls", "-q") + h.Docker("network", "ls", "-q", "--filter", "name=docker_gwbridge"); left != "" {
-		s.Errorf("Docker on %s still has %s", h.Name(), left)
-	}
-	h.MustExec("systemctl", "is-active", "docker")
-}
-
-// show returns a property of the service.
-func (s *servers) show(h *lab.Host, property string) string {
-	s.Helper()
-	return h.MustExec("systemctl", "show", "--property="+property, "--value", "crawlbox.service")
-}
-
-// kill sends a signal to crawlbox and returns how long it takes until another one
-// serves in its place.
-func (s *servers) kill(h *lab.Host, signal string) time.Duration {
-	s.Helper()
-	was, begun := s.show(h, "InvocationID"), time.Now()
-	h.MustExec("systemctl", "kill", "--kill-who=main", "--signal="+signal, "crawlbox.service")
-	lab.WaitFor(s, patience, "crawlbox on "+h.Name()+" to be back", func() error {
-		if s.show(h, "InvocationID") == was {
-			return fmt.Errorf("it has not been started again")
-		}
-		return want(s.show(h, "ActiveState"), "active")
-	})
-	return time.Since(begun)
-}
-
-// containers are those of both servers, with when they were started.
-func (s *servers) containers() (list string) {
-	s.Helper()
-	for _, h := range s.hosts {
-		list += h.MustExec("sh", "-c", "docker inspect --format '{{.Id}} {{.State.StartedAt}}' $(docker ps -q)") + "\n"
-	}
-	return list
-}
-
-// files are those of the server's own disk, without what Docker and systemd write
-// while they run.
-func (s *servers) files(h *lab.Host) []string {
-	s.Helper()
-	const script = `find / -xdev \( -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/docker -o -path /var/lib/containerd \) -prune -o -printf '%p %y %m %l\n' | sort`
-	return strings.Split(h.MustExec("sh", "-c", script), "\n")
-}
-
-// difference are the lines that only one of the lists has.
-func difference(a, b []string) (lines []string) {
-	count := map[string]int{}
-	for _, line := range a {
-		count["+ "+line]++
-	}
-	for _, line := range b {
-		if count["+ "+line] > 0 {
-			count["+ "+line]--
-			continue
-		}
-		lines = append(lines, "- "+line)
-	}
-	for line, n := range count {
-		if n > 0 {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

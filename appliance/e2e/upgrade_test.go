@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -13,9 +14,9 @@ import (
 // newer is the version that is upgraded to.
 const newer = "9.9.9"
 
-// upgraded brings another version onto both servers, and fails to bring a third.
+// upgraded brings another version onto all servers, and fails to bring a third.
 func (s *servers) upgraded() {
-	was := s.containers()
+	was, begun := s.containers(), time.Now()
 	next, broken := s.program(lab.BinaryOfVersion(s, newer)), s.program(lab.BrokenBinary(s))
 
 	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", "/etc/hostname"), "/etc/hostname is not a crawlbox", "nothing was changed")
@@ -26,12 +27,13 @@ func (s *servers) upgraded() {
 		s.Fatalf("a dry run has brought %s", now)
 	}
 
-	contains(s.T, s.run("upgrade", "--from", next), s.worker.Name()+": runs "+newer, s.manager.Name()+": runs "+newer)
-	s.awaitVersions(newer + " " + newer)
+	contains(s.T, s.run("upgrade", "--from", next), s.worker.Name()+": runs "+newer, s.other.Name()+": runs "+newer, s.manager.Name()+": runs "+newer)
+	s.awaitVersions(newer, newer, newer)
 	contains(s.T, s.run("upgrade", "--from", next), "nothing has to be changed")
 	s.takenBack(broken)
-	s.awaitReady(2)
-	s.awaitVersions(newer + " " + newer)
+	s.awaitReady(3)
+	s.oncePerPage(begun)
+	s.awaitVersions(newer, newer, newer)
 	if now := s.containers(); now != was {
 		s.Errorf("the containers were %s and are %s", was, now)
 	}
@@ -89,7 +91,7 @@ func (s *servers) program(path string) string {
 	return s.manager.MustExec("sh", "-c", "command -v "+filepath.Base(path))
 }
 
-// versions are those that run on the servers, as the manager hears.
+// versions are those that run on the servers, as the manager hears: its own first.
 func (s *servers) versions() string {
 	s.Helper()
 	var list []string
@@ -101,7 +103,8 @@ func (s *servers) versions() string {
 	return strings.Join(list, " ")
 }
 
-func (s *servers) awaitVersions(versions string) {
+func (s *servers) awaitVersions(each ...string) {
 	s.Helper()
+	versions := strings.Join(each, " ")
 	lab.WaitFor(s, patience, "the nodes to run "+versions, func() error { return want(s.versions(), versions) })
 }

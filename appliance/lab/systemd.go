@@ -90,6 +90,21 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 	return h.awaitSystemd(ctx, unit)
 }
 
+// ShutDown ends a Systemd host in good order, as systemctl poweroff does; PowerOn starts
+// it again.
+func (h *Host) ShutDown() {
+	h.lab.t.Helper()
+	leader := h.PID()
+	h.MustExec("systemctl", "poweroff")
+	WaitFor(h.lab.t, verbTimeout, h.name+" to shut down", func() error {
+		if isInit(leader) {
+			return errors.New("systemd runs on")
+		}
+		return nil
+	})
+	h.PowerOff()
+}
+
 // unified says whether the host has cgroups of version 2 alone.
 func (h *Host) unified() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")

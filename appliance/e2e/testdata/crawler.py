@@ -1,0 +1,45 @@
+"""Crawls a site from the queue, and loses no page: the page that a spider is at stays in
+a list of its slot, from which whoever comes after it in the slot goes on. When the
+queue or the site is away it tries again and again."""
+import os
+import time
+import urllib.request
+
+import redis
+
+PAUSE = 0.3  # seconds between two pages
+mine = "doing:" + os.environ["SLOT"]
+client = redis.Redis.from_url(os.environ["QUEUE"], socket_timeout=5, decode_responses=True)
+
+# Done, and what was found, are one step. A second time it is nothing.
+finish = client.register_script("""
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return end
+redis.call('RPUSH', 'done', ARGV[1])
+for i = 2, #ARGV do redis.call('RPUSH', 'todo', ARGV[i]) end
+""")
+
+
+def patiently(step):
+    while True:
+        try:
+            return step()
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            time.sleep(0.2)
+
+
+def take():
+    return client.lindex(mine, 0) or client.blmove("todo", mine, 1, "LEFT", "RIGHT")
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=5) as page:
+        return page.read().decode().split()
+
+
+while True:
+    url = patiently(take)
+    if url:
+        links = patiently(lambda: fetch(url))
+        patiently(lambda: finish(keys=[mine], args=[url, *links]))
+        print("got:", url)
+        time.sleep(PAUSE)
