@@ -58,7 +58,10 @@ func TestAddHost_EnvRelease(t *testing.T) {
 	if name := h.ReadFile("/usr/lib/os-release"); !strings.Contains(name, "VERSION_CODENAME=trixie") {
 		t.Errorf("the host has the programs of %s", name)
 	}
-	h.MustExec("dockerd", "--version")
+	if version := h.MustExec("dockerd", "--version") + h.Docker("--version"); strings.Count(version, "version 26.1") != 2 {
+		t.Errorf("its Docker is %s", version)
+	}
+	h.MustExec("git", "--version")
 }
 
 func TestHost_SwitchedOffIsNotEntered(t *testing.T) {

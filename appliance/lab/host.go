@@ -84,7 +84,7 @@ func Release(name string) HostOption {
 
 // EnvRelease is the environment variable that names a release for all hosts, whatever
 // Release says: scenarios then run on it that are written for another. A host without
-// systemd has that release's programs over the machine's, Docker among them.
+// systemd has the machine's /etc, but that release's programs, Docker among them.
 const EnvRelease = "CRAWLBOX_LAB_RELEASE"
 
 func newHost(l *Lab, number int, opts []HostOption) *Host {
@@ -175,8 +175,9 @@ const hostNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLON
 	syscall.CLONE_NEWPID | syscall.CLONE_NEWNET
 
 // plainScript furnishes a host. /etc is the machine's with the host's changes
-// over it, and so is /usr with those of another release, given by its layers. /var/lib
-// lies on the real disk, because Docker's overlay2 can't lie on an overlay.
+// over it. /usr may be that of another release, given by its layers; the machine's is
+// then elsewhere, for programs that the release lacks, such as git. /var/lib lies on the
+// real disk, because Docker's overlay2 can't lie on an overlay.
 const plainScript = `
 dir=$1 hostname=$2 ip=$3 limit=$4 layers=$5
 mount --make-rprivate /
@@ -199,7 +200,9 @@ if [ -n "$limit" ]; then
 fi
 echo $hostname >/proc/sys/kernel/hostname
 if [ -n "$layers" ]; then
-	mount -t overlay -o ro,lowerdir=$layers:/usr overlay /usr
+	mkdir -p $dir/usr
+	mount --bind /usr $dir/usr
+	mount -t overlay -o lowerdir=$layers overlay /usr
 fi
 `
 
