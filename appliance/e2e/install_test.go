@@ -143,8 +143,11 @@ func (s *servers) units() {
 		s.faultsShow(h)
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
-	doctor := s.worker.Exec(s.Context(), "crawlbox", "doctor").Stdout
-	contains(s.T, doctor, "free under "+s.imagesFolder(s.worker))
+	folder := "/var/lib/docker"
+	if s.inContainerd(s.worker) {
+		folder = "/var/lib/containerd"
+	}
+	contains(s.T, s.worker.Exec(s.Context(), "crawlbox", "doctor").Stdout, "free under "+folder)
 }
 
 // verify returns what systemd-analyze says of crawlbox' units. Of others, which a
@@ -184,15 +187,6 @@ func (s *servers) faultsShow(h *lab.Host) {
 	if exposure := s.exposure(h, unit); exposure <= 4 {
 		s.Errorf("a unit without any bound has the exposure %.1f on %s", exposure, h.Name())
 	}
-}
-
-// imagesFolder is where the host's Docker has images.
-func (s *servers) imagesFolder(h *lab.Host) string {
-	s.Helper()
-	if strings.Contains(h.Docker("info", "--format", "{{.DriverStatus}}"), "io.containerd.snapshotter") {
-		return "/var/lib/containerd"
-	}
-	return "/var/lib/docker"
 }
 
 func (s *servers) again() {
