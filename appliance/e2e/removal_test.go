@@ -146,7 +146,7 @@ func (r *removal) noImages() {
 		if said.Code == 0 {
 			r.Errorf("%s has pulled %s", r.removed.Name(), ref)
 		}
-		contains(r.T, said.Stderr, parts...)
+		r.saysRefused(r.removed, said.Stderr, parts...)
 		r.pull(r.stays, ref)
 	}
 }

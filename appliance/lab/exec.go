@@ -93,5 +93,5 @@ func (h *Host) environ() []string {
 	if h.spec.systemd {
 		return []string{"HOME=/root", "LANG=C.UTF-8", "PATH=" + machineBin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	}
-	return []string{"HOME=/var/lib/home", "LANG=C.UTF-8", "PATH=" + h.lab.dir + "/bin:" + os.Getenv("PATH")}
+	return []string{"HOME=/var/lib/home", "LANG=C.UTF-8", "PATH=" + h.lab.dir + "/bin:" + os.Getenv("PATH") + ":" + h.dir + "/usr/bin"}
 }

@@ -46,6 +46,24 @@ func TestAddHost_UnknownRelease(t *testing.T) {
 	}
 }
 
+// TestAddHost_EnvRelease wants the variable to have the last word.
+func TestAddHost_EnvRelease(t *testing.T) {
+	t.Setenv(lab.EnvRelease, "potato")
+	r := record(func(r *recorder) { lab.New(r).AddHost(lab.Release("bookworm")) })
+	if !strings.Contains(r.fatal, `the lab has no release "potato"`) {
+		t.Errorf("it fails with %q", r.fatal)
+	}
+	t.Setenv(lab.EnvRelease, "trixie")
+	h := lab.New(t).AddHost(lab.WithoutDocker())
+	if name := h.ReadFile("/usr/lib/os-release"); !strings.Contains(name, "VERSION_CODENAME=trixie") {
+		t.Errorf("the host has the programs of %s", name)
+	}
+	if version := h.MustExec("dockerd", "--version") + h.Docker("--version"); strings.Count(version, "version 26.1") != 2 {
+		t.Errorf("its Docker is %s", version)
+	}
+	h.MustExec("git", "--version")
+}
+
 func TestHost_SwitchedOffIsNotEntered(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)

@@ -82,6 +82,11 @@ func Release(name string) HostOption {
 	return func(s *hostSpec) { s.systemd, s.release = true, name }
 }
 
+// EnvRelease is the environment variable that names a release for all hosts, whatever
+// Release says: scenarios then run on it that are written for another. A host without
+// systemd has the machine's /etc, but that release's programs, Docker among them.
+const EnvRelease = "CRAWLBOX_LAB_RELEASE"
+
 func newHost(l *Lab, number int, opts []HostOption) *Host {
 	h := &Host{
 		lab:   l,
@@ -93,6 +98,9 @@ func newHost(l *Lab, number int, opts []HostOption) *Host {
 	h.spec.hostname = h.name
 	for _, opt := range opts {
 		opt(&h.spec)
+	}
+	if name := os.Getenv(EnvRelease); name != "" {
+		h.spec.release = name
 	}
 	return h
 }
@@ -167,10 +175,11 @@ const hostNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLON
 	syscall.CLONE_NEWPID | syscall.CLONE_NEWNET
 
 // plainScript furnishes a host. /etc is the machine's with the host's changes
-// over it. /var/lib lies on the real disk, because Docker's overlay2 can't lie
-// on an overlay.
+// over it. /usr may be that of another release, given by its layers; the machine's is
+// then elsewhere, for programs that the release lacks, such as git. /var/lib lies on the
+// real disk, because Docker's overlay2 can't lie on an overlay.
 const plainScript = `
-dir=$1 hostname=$2 ip=$3 limit=$4
+dir=$1 hostname=$2 ip=$3 limit=$4 layers=$5
 mount --make-rprivate /
 mount -t proc proc /proc
 mkdir -p $dir/etc $dir/etc.work $dir/var-lib/home
@@ -190,10 +199,23 @@ if [ -n "$limit" ]; then
 	mount -t tmpfs -o mode=0700,size=$limit tmpfs /var/lib/crawlbox
 fi
 echo $hostname >/proc/sys/kernel/hostname
+if [ -n "$layers" ]; then
+	mkdir -p $dir/usr
+	mount --bind /usr $dir/usr
+	mount -t overlay -o lowerdir=$layers overlay /usr
+fi
 `
 
 func (h *Host) bootPlain() (err error) {
-	h.frame, err = startFrame(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit)
+	var layers string
+	if h.spec.release != "" {
+		files, err := newSystem(h.lab.t, h.spec.release)
+		if err != nil {
+			return fmt.Errorf("make programs of another release: %w", err)
+		}
+		layers = files.docker + "/usr:" + files.bare + "/usr"
+	}
+	h.frame, err = startFrame(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit, layers)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ type release struct {
 	// unified gives the host cgroups of version 2 also where this machine has version 1,
 	// as most of today's servers have them. New versions of systemd know no other.
 	unified bool
+	// extra are more arguments of mmdebstrap.
+	extra []string
 }
 
 // distribution is where a release comes from.
@@ -39,6 +41,8 @@ var releases = map[string]release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
 	"trixie":   {distribution: debianServers, unified: true},
+	// dash of then fails without the folder of its page, which no host gets.
+	"focal":    {distribution: ubuntuServers, extra: []string{`--setup-hook=mkdir -p "$1"/usr/share/man/man1`}},
 	"jammy":    {distribution: ubuntuServers},
 	"noble":    {distribution: ubuntuServers},
 	"resolute": {distribution: ubuntuServers, unified: true},
@@ -104,10 +108,10 @@ func newSystem(t TB, name string) (s system, err error) {
 	if _, err := os.Stat(from.keyring); err != nil {
 		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", name, from.keyring, from.keyringPackage)
 	}
-	args := append([]string{
+	args := slices.Concat([]string{
 		"--include=apt,systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",
 		"--customize-hook=" + fetchDocker,
-	}, from.args...)
+	}, from.args, from.extra)
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n") + installDocker))
 	dir, err := cached(fmt.Sprintf("system-%s-%x", name, recipe[:4]), func(path string) error {
 		if err := os.Mkdir(path, 0o755); err != nil {
