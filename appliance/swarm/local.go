@@ -8,36 +8,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/api/types/network"
 	"golang.org/x/sync/errgroup"
 )
-
-// BridgeNetwork is the network that Docker makes for a swarm, and leaves behind
-// when it leaves the swarm.
-const BridgeNetwork = "docker_gwbridge"
-
-// HasNetwork says whether this engine has a network of that name.
-func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	_, err := e.cli.NetworkInspect(ctx, name, network.InspectOptions{})
-	if cerrdefs.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, e.explain(err)
-}
-
-// RemoveNetwork removes a network of this engine. One that is not there is no
-// error.
-func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	err := e.cli.NetworkRemove(ctx, name)
-	if cerrdefs.IsNotFound(err) {
-		return nil
-	}
-	return e.explain(err)
-}
 
 // RemoveContainers removes the containers of a service from this engine: when
 // it leaves its swarm, Docker forgets those that have ended.
