@@ -21,7 +21,8 @@ var crawler string
 const spiders = 6
 
 // crawl has spiders on all servers crawl a site. It is the walkthrough's image, with a
-// spider that does not give up when the queue is away for a moment.
+// spider that does not give up when the queue is away for a moment, and without a shell
+// that keeps SIGTERM from it.
 func (s *servers) crawl() {
 	s.Helper()
 	const folder = "/tmp/crawler"
@@ -29,7 +30,7 @@ func (s *servers) crawl() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.manager.WriteFile(folder+"/Dockerfile", string(dockerfile))
+	s.manager.WriteFile(folder+"/Dockerfile", strings.Replace(string(dockerfile), "CMD ", "CMD exec ", 1))
 	s.manager.WriteFile(folder+"/spider.py", crawler)
 	var queue api.QueueAddress
 	s.read(&queue, "queue", "url")

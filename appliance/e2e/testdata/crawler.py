@@ -1,14 +1,19 @@
 """Crawls a site from the queue, and loses no page: the page that a spider is at stays in
-a list of its slot, from which whoever comes after it in the slot goes on. When the
-queue or the site is away it tries again and again."""
+a list of its slot, from which whoever comes after it in the slot goes on. One that is
+stopped in good order ends its page: its slot may go. When the queue or the site is away
+it tries again and again."""
 import os
+import signal
+import sys
 import time
 import urllib.request
 
 import redis
 
-PAUSE = 0.3  # seconds between two pages
+WORK = 0.3  # seconds that a page takes: who is killed is at one
 mine = "doing:" + os.environ["SLOT"]
+stopping = []
+signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
 client = redis.Redis.from_url(os.environ["QUEUE"], socket_timeout=5, decode_responses=True)
 
 # Done, and what was found, are one step. A second time it is nothing.
@@ -36,10 +41,12 @@ def fetch(url):
         return page.read().decode().split()
 
 
-while True:
+while not stopping:
     url = patiently(take)
     if url:
         links = patiently(lambda: fetch(url))
+        time.sleep(WORK)
         patiently(lambda: finish(keys=[mine], args=[url, *links]))
         print("got:", url)
-        time.sleep(PAUSE)
+
+sys.exit(128 + signal.SIGTERM)  # with 0 it would be complete
