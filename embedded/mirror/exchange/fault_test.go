@@ -218,8 +218,12 @@ func TestWrongTable(t *testing.T) {
 		c.nodes[1].tables.keep(img.digest, table)
 		c.nodes[1].set(func() { c.nodes[1].blobs[img.digest] = lie })
 		f := &memFile{n: c.nodes[0], want: img.data, d: img.digest}
-		if err := c.nodes[0].Fetch(t.Context(), img.digest, f); err == nil {
+		err = c.nodes[0].Fetch(t.Context(), img.digest, f)
+		if err == nil || !strings.Contains(err.Error(), "nobody gives the missing") {
 			t.Error(err)
+		}
+		if bad := c.nodes[0].stats.badPieces.Load(); bad != 1 {
+			t.Errorf("%d pieces were wrong, want the last", bad)
 		}
 		if f.readable > 0 || f.wrong != nil {
 			t.Errorf("%d bytes could be read, %v", f.readable, f.wrong)
