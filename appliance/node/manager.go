@@ -163,7 +163,7 @@ func (m *Manager) buildMembership() (err error) {
 		return err
 	}
 	m.nodes = nodeClient(m.identity)
-	pieces := m.exchanging(exchange.HTTPNetwork{}) // a manager has all, and fetches nothing
+	pieces := m.exchanging(nil) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.cutter = newCutter(m.pieces, m.log)

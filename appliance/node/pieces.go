@@ -27,7 +27,7 @@ func (p pushed) Open(d digest.Digest) (exchange.Blob, bool) {
 }
 
 // exchanging are the options of the exchange that a manager and a worker share.
-func (g *ground) exchanging(network exchange.HTTPNetwork) exchange.Options {
+func (g *ground) exchanging(network exchange.Network) exchange.Options {
 	return exchange.Options{
 		Network: network,
 		Self:    g.nodeAddr(g.addr),

@@ -81,7 +81,7 @@ func (c *pullCluster) nodePort(images http.Handler, pieces func(exchange.Network
 	srv.StartTLS()
 	c.t.Cleanup(srv.Close)
 	addr := srv.Listener.Addr().String()
-	network := exchange.NewHTTPNetwork(c.client(srv, addr))
+	network := exchange.NewLinks(c.client(srv, addr))
 	c.t.Cleanup(network.Close)
 	x := pieces(network, addr)
 	mux.Handle(exchange.Path, x.Handler(func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))

@@ -36,7 +36,7 @@ type Worker struct {
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
 	nodes    *http.Client // to all
-	network  exchange.HTTPNetwork
+	network  *exchange.Links
 	removed  atomic.Bool // a manager said that this node is not of the cluster any more
 	audit    *audit.Log
 	upgrade  *upgrade.Node
@@ -82,7 +82,7 @@ func (w *Worker) build() (err error) {
 		return err
 	}
 	w.nodes = nodeClient(w.identity)
-	w.network = exchange.NewHTTPNetwork(w.nodes)
+	w.network = exchange.NewLinks(w.nodes)
 	pieces := w.exchanging(w.network)
 	pieces.Trackers, pieces.Nodes = w.trackers, w.others
 	w.mirror, err = mirror.Open(mirror.Options{

@@ -85,7 +85,7 @@ func BenchmarkCPU(b *testing.B) {
 	b.Cleanup(http.DefaultClient.CloseIdleConnections)
 	x := exchange.New(exchange.Options{Store: have}, slog.New(slog.DiscardHandler))
 	manager := serveTLS(b, x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
-	network := exchange.NewHTTPNetwork(manager.Client())
+	network := exchange.NewLinks(manager.Client())
 	b.Cleanup(network.Close)
 	n := startLogged(b, plain.URL, Options{Exchange: &exchange.Options{
 		Network: network, Self: "node:1", Trackers: func() []string { return []string{manager.Listener.Addr().String()} },

@@ -64,7 +64,7 @@ func tracker(t testing.TB, m exchange.Store) (*exchange.Exchange, *exchange.Opti
 	nodes := srv.Client()
 	t.Cleanup(nodes.CloseIdleConnections)
 	addr := srv.Listener.Addr().String()
-	network := exchange.NewHTTPNetwork(nodes)
+	network := exchange.NewLinks(nodes)
 	t.Cleanup(network.Close)
 	return x, &exchange.Options{Network: network, Self: "node:1", Trackers: func() []string { return []string{addr} }}
 }

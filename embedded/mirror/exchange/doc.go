@@ -5,6 +5,7 @@
 // The parts, from below: bitmap and table (how a blob is cut), partial (a blob that
 // fills in any order and is read from the start), slots and handout (what is given
 // to whom), tracker (who takes part), fetch with its peers and flights (what is
-// asked of whom), and Network, by which nodes reach each other: over HTTPS, or in
-// memory in tests.
+// asked of whom), and Network, by which nodes reach each other: in memory in tests, else
+// by Links (links to nodes that are asked, with a stream for each question, and answers to
+// those that ask, in frames over TLS).
 package exchange

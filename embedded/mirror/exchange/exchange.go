@@ -79,7 +79,7 @@ type Exchange struct {
 	tracker  *tracker
 	slots    *slots
 	buffers  *buffers
-	frames   sync.Pool // of *[frame]byte, for what is sent
+	frames   sync.Pool // of *[headroom + frame]byte, for what is sent
 	stats    counters
 	familiar familiar
 
@@ -102,7 +102,7 @@ func New(o Options, log *slog.Logger) *Exchange {
 	given, _ := lru.New[digest.Digest, *handout](remembered) // fails for sizes below 1 only
 	return &Exchange{
 		o: o, log: log, tables: newTables(), tracker: newTracker(), slots: newSlots(o.Slots),
-		buffers: newBuffers(), frames: sync.Pool{New: func() any { return new([frame]byte) }}, fetches: map[digest.Digest]*fetch{}, given: given,
+		buffers: newBuffers(), frames: sync.Pool{New: func() any { return new([headroom + frame]byte) }}, fetches: map[digest.Digest]*fetch{}, given: given,
 		minSize: MinSize, slowRate: slowRate, pieceSize: pieceSize,
 	}
 }

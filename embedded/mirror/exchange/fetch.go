@@ -11,7 +11,7 @@ import (
 const (
 	// reviewEvery is how often a fetch looks whether something is too slow, and asks
 	// again whom it let rest.
-	reviewEvery = 100 * time.Millisecond
+	reviewEvery = 200 * time.Millisecond
 	// meetEvery is how often it asks a tracker for more nodes.
 	meetEvery = 2 * time.Second
 	// busyPatience is how many times longer one waits for others that are busy than for
@@ -34,6 +34,7 @@ type fetch struct {
 	known    map[string]struct{} // nodes that are no peers now
 	flights  map[*flight]struct{}
 	met      time.Time     // when trackers were asked last
+	replaced time.Time     // when a peer that had nothing to give made room
 	typical  time.Duration // that a piece takes
 	gained   time.Time     // when the last bytes came
 	promised time.Time     // when somebody last had what is missing, and no time for it

@@ -16,8 +16,6 @@ const (
 	slowRate  = 32 << 10
 	// stalledAfter is after what time without a byte a node is given up.
 	stalledAfter = 5 * time.Second
-	// chunk is how much is read at a time.
-	chunk = 64 << 10
 )
 
 // flight is a piece on its way from a peer.
@@ -100,49 +98,53 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 		return false, err
 	}
 	defer f.x.buffers.give(buf)
-	piece, body, err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.digest, fl.ask)
-	if err != nil {
+	l := &landing{f: f, fl: fl, ctx: ctx, buf: buf, piece: noPiece}
+	if err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.digest, fl.ask, l); err != nil {
 		return false, err
 	}
-	defer body.Close()
-	if piece < 0 || piece >= f.part.table.pieces() || fl.ask.Piece >= 0 && piece != fl.ask.Piece {
-		return false, fmt.Errorf("it sends piece %d", piece)
-	}
-	if fl.ask.Piece < 0 {
-		f.later(func() { f.chosen(fl, piece) })
-	}
-	_, length := f.part.table.span(piece)
-	data := buf[:length]
-	if err := read(limited(ctx, body, f.x.o.Download), data, &fl.got); err != nil {
-		return false, err
+	if l.missing > 0 || l.piece == noPiece {
+		return false, io.ErrUnexpectedEOF
 	}
 	if fl.peer.tracker {
-		f.x.stats.fromTrackers.Add(length)
+		f.x.stats.fromTrackers.Add(int64(len(l.buf)))
 	} else {
-		f.x.stats.fromPeers.Add(length)
+		f.x.stats.fromPeers.Add(int64(len(l.buf)))
 	}
-	fresh, err = f.part.put(piece, data)
+	fresh, err = f.part.put(l.piece, l.buf)
 	if fresh {
 		f.part.advance()
 	}
 	return fresh, err
 }
 
-func read(r io.Reader, data []byte, got *atomic.Int64) error {
-	for n := 0; n < len(data); {
-		m, err := r.Read(data[n:min(n+chunk, len(data))])
-		n += m
-		got.Add(int64(m))
-		switch {
-		case n == len(data):
-			return nil
-		case errors.Is(err, io.EOF):
-			return io.ErrUnexpectedEOF
-		case err != nil:
-			return err
-		}
+// landing is where the piece of a flight comes in.
+type landing struct {
+	f       *fetch
+	fl      *flight
+	ctx     context.Context
+	buf     []byte
+	piece   int
+	missing int // bytes
+}
+
+// Begin implements Landing.
+func (l *landing) Begin(piece int) ([]byte, error) {
+	if piece < 0 || piece >= l.f.part.table.pieces() || l.fl.ask.Piece >= 0 && piece != l.fl.ask.Piece {
+		return nil, fmt.Errorf("it sends piece %d", piece)
 	}
-	return nil
+	if l.fl.ask.Piece < 0 {
+		l.f.later(func() { l.f.chosen(l.fl, piece) })
+	}
+	_, length := l.f.part.table.span(piece)
+	l.piece, l.buf, l.missing = piece, l.buf[:length], int(length)
+	return l.buf, nil
+}
+
+// Got implements Landing.
+func (l *landing) Got(n int) error {
+	l.missing -= n
+	l.fl.got.Add(int64(n))
+	return pace(l.ctx, l.f.x.o.Download, n)
 }
 
 // chosen takes up what piece a tracker sends. If it comes from elsewhere already,

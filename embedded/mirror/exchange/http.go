@@ -20,17 +20,14 @@ const pieceHeader = "Crawlbox-Piece"
 
 var exchangePath = regexp.MustCompile(`^` + Path + `(sha256:[0-9a-f]{64})(?:/(join|news|take))?$`)
 
-// maxAsk bounds the body of a question.
-const maxAsk = 64 << 10
-
 // Handler answers other nodes. admit lets only nodes through, and looks at each
 // request, also at those on a connection that stands for long. from names the one
 // that asks by its address and port, for the others.
 func (x *Exchange) Handler(admit func(http.Handler) http.Handler, from func(*http.Request) string) http.Handler {
 	return admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := x.answer(from(r))
-		if r.URL.Path == muxPath {
-			serveMux(w, r, admit(answer))
+		if r.URL.Path == framesPath {
+			x.serveFrames(w, r, admit(answer))
 			return
 		}
 		answer.ServeHTTP(w, r)
@@ -119,9 +116,7 @@ func (x *Exchange) servePiece(w http.ResponseWriter, r *http.Request, d digest.D
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 	w.Header().Set(pieceHeader, strconv.Itoa(piece))
-	buf := x.frames.Get().(*[frame]byte)
-	defer x.frames.Put(buf)
-	if _, err := io.CopyBuffer(w, body, buf[:]); err != nil {
+	if _, err := io.Copy(w, body); err != nil {
 		panic(http.ErrAbortHandler) // it must not be taken for whole
 	}
 }

@@ -74,7 +74,7 @@ func newSite(t testing.TB, o Options, change ...func(*http.Server)) *site {
 	s.addr = s.srv.Listener.Addr().String()
 	client := &http.Client{Transport: named{s.srv.Client().Transport, s.addr}}
 	t.Cleanup(client.CloseIdleConnections)
-	network := NewHTTPNetwork(client)
+	network := NewLinks(client)
 	t.Cleanup(network.Close)
 	o.Store, o.Self, o.Network = s, s.addr, network
 	s.Exchange = New(o, slog.New(slog.DiscardHandler))
@@ -210,7 +210,7 @@ func TestHTTP_OneConnection(t *testing.T) {
 	manager, sites := newSites(t, 3, Options{})
 	var upgrades atomic.Int32
 	count := func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path == muxPath {
+		if r.URL.Path == framesPath {
 			upgrades.Add(1)
 		}
 		return false
@@ -250,6 +250,7 @@ func TestHTTP_BadNodes(t *testing.T) {
 			_, _ = w.Write(make([]byte, 1000))
 			panic(http.ErrAbortHandler)
 		},
+		"fails":       func(http.ResponseWriter, *http.Request) { panic("for no reason") },
 		"no piece":    func(w http.ResponseWriter, r *http.Request) {},
 		"other piece": func(w http.ResponseWriter, r *http.Request) { w.Header().Set(pieceHeader, "-7") },
 		"error":       func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) },
@@ -308,24 +309,18 @@ func TestHTTP_Statuses(t *testing.T) {
 	if _, err := n.Table(t.Context(), manager.addr, small); !errors.Is(err, ErrUnknown) {
 		t.Errorf("table of a small blob: %v", err)
 	}
-	if _, _, err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 2}); !errors.Is(err, ErrUnknown) {
+	if err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 2}, &landed{}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a piece beyond the end: %v", err)
 	}
 	if err := n.Follow(t.Context(), manager.addr, none, func(News) { t.Error("news of nothing") }); !errors.Is(err, ErrUnknown) {
 		t.Errorf("news of nothing: %v", err)
 	}
-	var bodies []io.Closer
 	for i := range 3 { // one copy of two pieces
-		_, body, err := n.Take(t.Context(), manager.addr, d, Ask{Piece: -1, Want: fullBitmap(2)})
-		if (err == nil) != (i < 2) || i == 2 && !errors.Is(err, ErrEnough) {
-			t.Errorf("take %d: %v", i, err)
+		to := landed{room: make([]byte, 1<<20)}
+		err := n.Take(t.Context(), manager.addr, d, Ask{Piece: -1, Want: fullBitmap(2)}, &to)
+		if (err == nil) != (i < 2) || i == 2 && !errors.Is(err, ErrEnough) || err == nil && to.got != 1<<20 {
+			t.Errorf("take %d: %d bytes, %v", i, to.got, err)
 		}
-		if err == nil {
-			bodies = append(bodies, body)
-		}
-	}
-	for _, b := range bodies {
-		b.Close()
 	}
 	for range cap(manager.slots.free) {
 		slot, err := manager.slots.take(t.Context(), time.Minute)
@@ -334,7 +329,7 @@ func TestHTTP_Statuses(t *testing.T) {
 		}
 		defer slot.release()
 	}
-	if _, _, err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 0}); !errors.Is(err, ErrBusy) {
+	if err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 0}, &landed{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the slots: %v", err)
 	}
 	for path, want := range map[string]int{
@@ -350,6 +345,22 @@ func TestHTTP_Statuses(t *testing.T) {
 			t.Errorf("%s: %s, want %d", path, resp.Status, want)
 		}
 	}
+}
+
+// landed is where a piece comes in that nobody needs.
+type landed struct {
+	room []byte
+	got  int
+	more func(got int) error
+}
+
+func (l *landed) Begin(int) ([]byte, error) { return l.room, nil }
+
+func (l *landed) Got(n int) error {
+	if l.got += n; l.more != nil {
+		return l.more(l.got)
+	}
+	return nil
 }
 
 // The limits hold, give or take the burst.

@@ -3,7 +3,6 @@ package exchange
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -20,8 +19,18 @@ type Network interface {
 	// Follow calls see with what a node has of a blob, at once and whenever there is
 	// more, until it has the whole or gives the blob up, which is no error.
 	Follow(ctx context.Context, node string, d digest.Digest, see func(News)) error
-	// Take asks for a piece. The body has exactly that and is to be closed.
-	Take(ctx context.Context, node string, d digest.Digest, ask Ask) (piece int, body io.ReadCloser, err error)
+	// Take asks for a piece, and returns when it has come, or as much as does.
+	Take(ctx context.Context, node string, d digest.Digest, ask Ask, to Landing) error
+}
+
+// Landing is where a piece comes in. Its methods are called one after the other, and not
+// any more once Take has returned.
+type Landing interface {
+	// Begin is told which piece comes, and returns where to put it, which is as long as
+	// the piece.
+	Begin(piece int) (room []byte, err error)
+	// Got is told of so many more bytes. It returns when more may come.
+	Got(n int) error
 }
 
 var (

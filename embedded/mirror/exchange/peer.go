@@ -23,9 +23,11 @@ const (
 	strikesOut = 5
 	// strangersMost bounds those that come by themselves, beyond Options.Peers.
 	strangersMost = 4
-	// uselessFor is for how long a peer may have nothing to give before another takes
-	// its place, and knownMost bounds those that wait for one.
+	// uselessFor is for how long a peer may have nothing to give, at least, before another
+	// takes its place, and silentFor for how long it may say nothing: a connection takes
+	// its time where all are made at once. knownMost bounds those that wait for a place.
 	uselessFor = 2 * time.Second
+	silentFor  = 2 * dialTimeout
 	knownMost  = 200
 )
 
@@ -36,6 +38,7 @@ type peer struct {
 	have      Bitmap
 	following bool
 	unfollow  context.CancelFunc
+	heard     bool      // it has said what it has
 	useful    time.Time // when it had something to give last
 	flights   int
 	rest      time.Time // until when it is not asked
@@ -110,30 +113,48 @@ func (f *fetch) resume(p *peer) {
 	f.wg.Go(func() { defer cancel(); f.follow(ctx, p) })
 }
 
-// refresh puts others in the place of peers that had nothing to give for a while.
+// refresh puts another in the place of the peer that had nothing to give for longest, if
+// that is long. Where none has, the others will hardly have more.
 func (f *fetch) refresh(now time.Time) {
-	open, _ := f.open(now)
+	have, _, _ := f.part.state()
+	patience := max(uselessFor, 8*f.typical)
+	var worst *peer
+	useful := false
 	for _, p := range f.peers {
 		if p.tracker {
 			continue
 		}
 		f.resume(p)
-		if p.flights > 0 || p.offers(open) {
-			p.useful = now
+		if p.flights > 0 || p.has(have) {
+			p.useful, useful = now, true
 		}
-		if len(f.known) > 0 && now.Sub(p.useful) > uselessFor {
-			f.drop(p)
+		if p.idle(now) > patience && (worst == nil || p.useful.Before(worst.useful)) {
+			worst = p
 		}
+	}
+	if worst != nil && len(f.known) > 0 && (useful || now.Sub(f.replaced) > patience) {
+		f.replaced = now
+		f.drop(worst)
 	}
 	if len(f.peers) < f.x.o.Peers {
 		f.meetAll(slices.Collect(maps.Keys(f.known)))
 	}
 }
 
-// offers says whether a peer has one of the pieces.
-func (p *peer) offers(pieces Bitmap) bool {
-	for i := range pieces {
-		if pieces[i]&p.have[i] != 0 {
+// idle is for how long a peer had nothing to give that has said what it has, or that
+// should have by now.
+func (p *peer) idle(now time.Time) time.Duration {
+	since := now.Sub(p.useful)
+	if !p.heard && since < silentFor {
+		return 0
+	}
+	return since
+}
+
+// has says whether a peer has pieces beyond these.
+func (p *peer) has(beyond Bitmap) bool {
+	for i := range beyond {
+		if p.have[i]&^beyond[i] != 0 {
 			return true
 		}
 	}
@@ -166,6 +187,7 @@ func (f *fetch) follow(ctx context.Context, p *peer) {
 
 // hear takes up news of a peer.
 func (f *fetch) hear(p *peer, n News) {
+	p.heard = true
 	if len(n.Have) == len(p.have) {
 		p.have = n.Have
 		f.theirs.Store(p.addr, n.Have.clone())

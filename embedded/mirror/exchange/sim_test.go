@@ -181,24 +181,40 @@ func (s simNetwork) Follow(ctx context.Context, node string, d digest.Digest, se
 	})
 }
 
-func (s simNetwork) Take(ctx context.Context, node string, d digest.Digest, ask Ask) (int, io.ReadCloser, error) {
+func (s simNetwork) Take(ctx context.Context, node string, d digest.Digest, ask Ask, to Landing) error {
 	other, err := s.n.reach(ctx, node)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	piece, _, body, err := other.Exchange.Take(ctx, d, ask)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	var give func(context.Context, io.ReadCloser) (io.ReadCloser, error)
 	other.set(func() { other.now++; other.most, give = max(other.most, other.now), other.give })
 	wire := io.ReadCloser(&wire{ctx: ctx, from: other, to: s.n, ReadCloser: body})
 	if give != nil {
 		if wire, err = give(ctx, wire); err != nil {
-			return 0, nil, err
+			return err
 		}
 	}
-	return piece, wire, nil
+	defer wire.Close()
+	return land(wire, piece, to)
+}
+
+// land brings a piece to where it belongs.
+func land(body io.Reader, piece int, to Landing) error {
+	room, err := to.Begin(piece)
+	for err == nil && len(room) > 0 {
+		var n int
+		n, err = body.Read(room)
+		room = room[n:]
+		err = errors.Join(err, to.Got(n))
+	}
+	if len(room) == 0 || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // wire is a piece on its way from one card to another.

@@ -179,10 +179,20 @@ type limitedReader struct {
 
 func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(len(p), l.l.Burst())])
-	if n > 0 {
-		if werr := l.l.WaitN(l.ctx, n); werr != nil {
-			return n, werr
-		}
+	if perr := pace(l.ctx, l.l, n); perr != nil {
+		return n, perr
 	}
 	return n, err
+}
+
+// pace waits until n bytes may have come or gone, by the limiter if there is one.
+func pace(ctx context.Context, l *rate.Limiter, n int) error {
+	for l != nil && n > 0 {
+		some := min(n, l.Burst())
+		if err := l.WaitN(ctx, some); err != nil {
+			return err
+		}
+		n -= some
+	}
+	return nil
 }

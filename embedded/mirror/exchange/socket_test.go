@@ -3,7 +3,7 @@ package exchange
 import (
 	"context"
 	"crypto/tls"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"testing"
@@ -19,7 +19,7 @@ func TestHTTP_Unsent(t *testing.T) {
 	const slow = 512 << 10 // bytes a second
 	manager := newSite(t, Options{}, func(srv *http.Server) {
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-			pace(t, c, slow)
+			slowDown(t, c, slow)
 			return ctx
 		}
 	})
@@ -28,32 +28,22 @@ func TestHTTP_Unsent(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, body, err := asker.o.Network.Take(ctx, manager.addr, d, Ask{Piece: 0})
-	if err != nil {
+	to := landed{room: make([]byte, 1<<20), more: func(got int) error {
+		if ahead := int(manager.Stats().Sent) - got; ahead > 6*unsent {
+			return fmt.Errorf("after %d bytes the one who gives has let go of %d more", got, ahead)
+		}
+		return nil
+	}}
+	if err := asker.o.Network.Take(ctx, manager.addr, d, Ask{Piece: 0}, &to); err != nil {
 		t.Fatal(err)
 	}
-	defer body.Close()
-	got, buf := 0, make([]byte, 16<<10)
-	for {
-		n, err := body.Read(buf)
-		got += n
-		if ahead := int(manager.Stats().Sent) - got; ahead > 6*unsent {
-			t.Fatalf("after %d bytes the one who gives has let go of %d more", got, ahead)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got != 1<<20 {
-		t.Errorf("%d bytes have come", got)
+	if to.got != 1<<20 {
+		t.Errorf("%d bytes have come", to.got)
 	}
 }
 
-// pace bounds what the kernel sends over a TLS connection, in bytes a second.
-func pace(t *testing.T, c net.Conn, rate int) {
+// slowDown bounds what the kernel sends over a TLS connection, in bytes a second.
+func slowDown(t *testing.T, c net.Conn, rate int) {
 	raw, err := c.(*tls.Conn).NetConn().(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Error(err)

@@ -1,0 +1,136 @@
+package exchange
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxAsks bounds the questions that one node asks at a time.
+const maxAsks = 256
+
+// serveFrames upgrades a connection and has handler answer what is asked on it, until
+// either side ends it.
+func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	if r.Header.Get("Upgrade") != framesProtocol {
+		w.WriteHeader(http.StatusUpgradeRequired)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server
+	watch(conn)
+	holdBack(conn)
+	stop := context.AfterFunc(r.Context(), func() { conn.Close() })
+	defer stop()
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"); err != nil {
+		return
+	}
+	s := &answering{upgrade: r, handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{}}
+	s.run(buffered.Reader)
+}
+
+// answering is a connection on which another node asks.
+type answering struct {
+	upgrade *http.Request
+	handler http.Handler
+	out     frameWriter
+	buffers *sync.Pool
+	log     *slog.Logger
+
+	mu   sync.Mutex
+	asks map[uint32]context.CancelFunc
+}
+
+// run reads questions until the connection ends or something else comes.
+func (s *answering) run(r *bufio.Reader) {
+	ctx, cancel := context.WithCancel(s.upgrade.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for {
+		kind, id, n, err := readHead(r, maxAsk)
+		if err != nil {
+			return
+		}
+		text := make([]byte, n)
+		if _, err := io.ReadFull(r, text); err != nil {
+			return
+		}
+		switch kind {
+		case frameAsk:
+			ctx, leave := context.WithCancel(ctx)
+			if !s.enter(id, leave) {
+				leave()
+				return
+			}
+			wg.Go(func() {
+				defer s.depart(id)
+				s.answer(ctx, id, text)
+			})
+		case frameLeave:
+			s.leave(id)
+		default:
+			return
+		}
+	}
+}
+
+// enter notes a question. It is false for one number twice, and for too many at a time.
+func (s *answering) enter(id uint32, leave context.CancelFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, twice := s.asks[id]; twice || len(s.asks) >= maxAsks {
+		return false
+	}
+	s.asks[id] = leave
+	return true
+}
+
+func (s *answering) leave(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if leave, ok := s.asks[id]; ok {
+		leave()
+	}
+}
+
+func (s *answering) depart(id uint32) {
+	s.leave(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asks, id)
+}
+
+// answer has the handler answer a question.
+func (s *answering) answer(ctx context.Context, id uint32, text []byte) {
+	w := &answer{s: s, ctx: ctx, id: id, header: http.Header{}, status: http.StatusOK}
+	defer func() {
+		failed := recover()
+		w.finish(failed != nil)
+		if err, _ := failed.(error); failed != nil && !errors.Is(err, http.ErrAbortHandler) {
+			s.log.Error("an answer to another node failed", "error", fmt.Sprint(failed))
+		}
+	}()
+	line, body, _ := bytes.Cut(text, []byte("\n"))
+	method, path, _ := strings.Cut(string(line), " ")
+	r, err := http.NewRequestWithContext(ctx, method, path, bytes.NewReader(body))
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	r.TLS, r.RemoteAddr = s.upgrade.TLS, s.upgrade.RemoteAddr
+	s.handler.ServeHTTP(w, r)
+}

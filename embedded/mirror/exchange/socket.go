@@ -1,0 +1,58 @@
+package exchange
+
+import (
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// unsent is how much of what was written the kernel keeps before it is sent, in bytes.
+	// Left alone it takes some megabytes of each connection: pieces then wait there behind
+	// others, when their slots are free again long since, and what nobody wants any more is
+	// sent all the same.
+	unsent = 128 << 10
+	// deadAfter is after what time a connection ends whose other side takes nothing and
+	// says nothing.
+	deadAfter = 15 * time.Second
+)
+
+// holdBack has the kernel take little more of what is written to conn than it sends.
+func holdBack(conn net.Conn) { set(conn, unix.TCP_NOTSENT_LOWAT, unsent) }
+
+// watch has the kernel end conn when the other side is gone.
+func watch(conn net.Conn) {
+	tcp := underneath(conn)
+	if tcp == nil {
+		return
+	}
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: deadAfter - 5*time.Second, Interval: 5 * time.Second, Count: 1})
+	set(tcp, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
+}
+
+// set sets an option of the TCP connection below conn, if there is one.
+func set(conn net.Conn, option, value int) {
+	tcp := underneath(conn)
+	if tcp == nil {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, option, value) })
+}
+
+func underneath(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
