@@ -12,9 +12,9 @@ import (
 // as much processor time as a piece. What goes over it is frames: a kind, the number that
 // the asker gave the question, the length of what follows, and that.
 //
-// HTTP/2 does the same and more. Half of crawlbox's processor time was spent in it: on
-// changes between goroutines for each frame, and on windows that nobody needs here. Who
-// asks for a piece has room for all of it.
+// HTTP/2 does the same and more, and took half of crawlbox's processor time: for changes
+// between goroutines with each frame, and for windows that nobody needs here. Who asks
+// for a piece has room for all of it.
 type frameKind byte
 
 const (

@@ -175,6 +175,7 @@ func TestServeFrames_Nonsense(t *testing.T) {
 			}
 			go func() { _, _ = io.WriteString(here, text); here.Close() }()
 			s.run(bufio.NewReader(there)) // returns
+			s.wg.Wait()
 			if len(s.asks) > 0 {
 				t.Errorf("%d questions are left", len(s.asks))
 			}
@@ -210,10 +211,35 @@ func TestLinks_Watch(t *testing.T) {
 		_ = raw.Control(func(fd uintptr) {
 			got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
 			idle, ierr := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
-			if err := errors.Join(err, ierr); err != nil || time.Duration(got)*time.Millisecond != deadAfter || idle != 10 {
+			if err := errors.Join(err, ierr); err != nil || time.Duration(got)*time.Millisecond != deadAfter || idle != int(aliveIdle.Seconds()) {
 				t.Errorf("%s: it ends after %d ms, and is tried after %d s, %v", name, got, idle, err)
 			}
 		})
+	}
+}
+
+// A node that hangs up on everybody is not dialled for ever.
+func TestLinks_HangsUp(t *testing.T) {
+	t.Parallel()
+	var upgrades atomic.Int32
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		upgrades.Add(1)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"+string(head(nil, frameClose, 0, 0)))
+	}))
+	defer srv.Close()
+	network := NewLinks(srv.Client())
+	defer network.Close()
+	if _, err := network.Table(t.Context(), srv.Listener.Addr().String(), digest.FromString("x")); err == nil {
+		t.Error("a table of nobody")
+	}
+	if n := upgrades.Load(); n > 2 {
+		t.Errorf("it was dialled %d times for one question", n)
 	}
 }
 

@@ -106,15 +106,17 @@ func (k *Links) Take(ctx context.Context, node string, d digest.Digest, ask Ask,
 
 func (k *Links) ask(ctx context.Context, node, method string, d digest.Digest, what string, body []byte, into sink) error {
 	text := append([]byte(method+" "+Path+d.String()+what+"\n"), body...)
-	for {
-		l, err := k.link(ctx, node)
-		if err != nil {
+	var err error
+	for range 2 { // a link may end before it can be asked on
+		var l *link
+		if l, err = k.link(ctx, node); err != nil {
 			return err
 		}
-		if err := l.ask(ctx, text, into); !errors.Is(err, errNotAsked) {
+		if err = l.ask(ctx, text, into); !errors.Is(err, errNotAsked) {
 			return err
 		}
 	}
+	return err
 }
 
 // link returns the link to a node, and makes it if there is none.

@@ -29,7 +29,9 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler h
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	defer conn.Close()
+	s := &answering{upgrade: r, handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{}}
+	defer s.wg.Wait()
+	defer conn.Close()                // so that whoever writes to it ends
 	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server
 	watch(conn)
 	holdBack(conn)
@@ -38,7 +40,6 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler h
 	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"); err != nil {
 		return
 	}
-	s := &answering{upgrade: r, handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{}}
 	s.run(buffered.Reader)
 }
 
@@ -49,6 +50,7 @@ type answering struct {
 	out     frameWriter
 	buffers *sync.Pool
 	log     *slog.Logger
+	wg      sync.WaitGroup // of those who answer
 
 	mu   sync.Mutex
 	asks map[uint32]context.CancelFunc
@@ -57,8 +59,6 @@ type answering struct {
 // run reads questions until the connection ends or something else comes.
 func (s *answering) run(r *bufio.Reader) {
 	ctx, cancel := context.WithCancel(s.upgrade.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	defer cancel()
 	for {
 		kind, id, n, err := readHead(r, maxAsk)
@@ -76,7 +76,7 @@ func (s *answering) run(r *bufio.Reader) {
 				leave()
 				return
 			}
-			wg.Go(func() {
+			s.wg.Go(func() {
 				defer s.depart(id)
 				s.answer(ctx, id, text)
 			})

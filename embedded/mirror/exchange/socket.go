@@ -14,8 +14,10 @@ const (
 	// sent all the same.
 	unsent = 128 << 10
 	// deadAfter is after what time a connection ends whose other side takes nothing and
-	// says nothing.
-	deadAfter = 15 * time.Second
+	// says nothing. One that is silent is tried after aliveIdle, and again each aliveAgain.
+	deadAfter  = 15 * time.Second
+	aliveIdle  = 5 * time.Second
+	aliveAgain = 3 * time.Second
 )
 
 // holdBack has the kernel take little more of what is written to conn than it sends.
@@ -27,7 +29,7 @@ func watch(conn net.Conn) {
 	if tcp == nil {
 		return
 	}
-	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: deadAfter - 5*time.Second, Interval: 5 * time.Second, Count: 1})
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: aliveIdle, Interval: aliveAgain, Count: int(deadAfter / aliveAgain)})
 	set(tcp, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
 }
 
