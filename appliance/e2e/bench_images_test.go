@@ -29,11 +29,11 @@ const imageSize = 42e6
 //	star      MASTER:8003/IMAGE: every host pulls from the manager
 //
 // Before that each host has run a small image of the manager's: what Docker does the
-// first time only would else count for the way that comes first. Times are medians of the
-// rounds. one-copy is the size of the image by the rate of
-// the network cards. copies-sent is the most that left the manager's card in a round,
-// in images; of what the workers' mirrors got, %from-peers came from each other. One
-// case alone: make bench BENCH=Images/20-hosts-20mbit.
+// first time only would else count for the way that comes first. Times are medians of
+// the rounds. one-copy is the size of the image by the rate of the network cards.
+// copies-sent is the most that left the manager's card in a round, in images; of what
+// the workers' mirrors got, %from-peers came from each other. One case alone: make bench
+// BENCH=Images/20-hosts-20mbit.
 func BenchmarkImages(b *testing.B) {
 	for _, c := range []struct {
 		name          string
