@@ -76,21 +76,23 @@ func (l *link) depart(s *stream) {
 	l.mu.Lock()
 	delete(l.streams, s.id)
 	tell = tell && l.broken == nil
-	if len(l.streams) == 0 && l.broken == nil {
-		l.idle.Reset(l.patience())
-	}
+	l.wait()
 	l.mu.Unlock()
 	if tell {
 		_ = l.out.write(head(nil, frameLeave, s.id, 0))
 	}
 }
 
-// patience is for how long a link is kept that is not in use.
-func (l *link) patience() time.Duration {
-	if l.retired {
-		return 0
+// wait has a link end after a while on which nothing is under way, and at once if nothing
+// more is to be asked on it. It is called with mu held.
+func (l *link) wait() {
+	switch {
+	case len(l.streams) > 0 || l.broken != nil:
+	case l.retired:
+		l.idle.Reset(0)
+	default:
+		l.idle.Reset(linkIdle)
 	}
-	return linkIdle
 }
 
 // retire has a link end once all has come that was asked on it.
@@ -98,9 +100,7 @@ func (l *link) retire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retired = true
-	if len(l.streams) == 0 && l.broken == nil {
-		l.idle.Reset(0)
-	}
+	l.wait()
 }
 
 // takes says whether something can be asked on the link.
