@@ -11,7 +11,7 @@ import (
 const (
 	// reviewEvery is how often a fetch looks whether something is too slow, and asks
 	// again whom it let rest.
-	reviewEvery = 200 * time.Millisecond
+	reviewEvery = 100 * time.Millisecond
 	// meetEvery is how often it asks a tracker for more nodes.
 	meetEvery = 2 * time.Second
 	// busyPatience is how many times longer one waits for others that are busy than for
