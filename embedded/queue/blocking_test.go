@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,43 +71,58 @@ func TestBlocking(t *testing.T) {
 			t.Errorf("%d items are left, want 1", n)
 		}
 	})
-	t.Run("streams serve all", func(t *testing.T) {
-		got := make(chan string, 2)
-		for range 2 {
-			c := q.client(t)
-			go func() {
-				res, err := c.XRead(ctx, &redis.XReadArgs{Streams: []string{"news", "$"}, Block: 0}).Result()
-				if err != nil {
-					got <- err.Error()
-					return
-				}
-				got <- fmt.Sprint(res[0].Messages[0].Values["f"])
-			}()
+	t.Run("a key counts once, however often it is mentioned", func(t *testing.T) {
+		got := make(chan []string, 1)
+		c := q.client(t)
+		go func() { got <- c.BLPop(ctx, 0, "often", "often", "often", "often").Val() }()
+		await(t, func() error { return blocked(q, 1) })
+		producer.RPush(ctx, "often", 1, 2, 3, 4, 5)
+		if item := <-got; fmt.Sprint(item) != "[often 1]" {
+			t.Errorf("got %v", item)
 		}
-		await(t, func() error { return blocked(q, 2) })
-		producer.XAdd(ctx, &redis.XAddArgs{Stream: "news", Values: []string{"f", "v"}})
-		if a, b := <-got, <-got; a != "v" || b != "v" {
-			t.Errorf("got %s and %s", a, b)
+		if left := producer.LRange(ctx, "often", 0, -1).Val(); fmt.Sprint(left) != "[2 3 4 5]" {
+			t.Errorf("%v is left", left)
 		}
+		producer.Del(ctx, "often")
 	})
-	t.Run("a transaction and a script serve them too", func(t *testing.T) {
+	t.Run("a client that left with requests behind its wait gets nothing", func(t *testing.T) {
+		conn := dial(t, q)
+		fmt.Fprintf(conn, "*2\r\n$4\r\nAUTH\r\n$11\r\nopen sesame\r\nBLPOP behind 0\r\n%s", strings.Repeat("PING\r\n", 3000))
+		await(t, func() error { return blocked(q, 1) })
+		conn.Close()
+		await(t, func() error { return blocked(q, 0) })
+		producer.RPush(ctx, "behind", "x")
+		if n := producer.LLen(ctx, "behind").Val(); n != 1 {
+			t.Errorf("%d items are left, want 1", n)
+		}
+		producer.Del(ctx, "behind")
+	})
+	t.Run("a transaction serves several", func(t *testing.T) {
 		done := make(chan []string, 2)
 		for range 2 {
 			c := q.client(t)
 			go func() { done <- c.BRPop(ctx, 0, "tx").Val() }()
 		}
 		await(t, func() error { return blocked(q, 2) })
-		producer.TxPipelined(ctx, func(p redis.Pipeliner) error { p.LPush(ctx, "tx", "1"); return nil })
-		producer.Eval(ctx, "redis.call('LPUSH', 'tx', '2')", nil)
+		producer.TxPipelined(ctx, func(p redis.Pipeliner) error { p.LPush(ctx, "tx", "1", "2"); return nil })
 		if a, b := <-done, <-done; len(a) != 2 || len(b) != 2 {
 			t.Errorf("got %v and %v", a, b)
 		}
 	})
+	waiting := make(chan error, 1)
+	last := q.client(t)
+	go func() { waiting <- last.BLPop(ctx, 0, "never").Err() }()
+	await(t, func() error { return blocked(q, 1) })
 	if err := q.stop(); err != nil {
 		t.Fatal(err)
 	}
+	if err := <-waiting; err == nil || errors.Is(err, redis.Nil) {
+		t.Errorf("who waits when the queue stops gets %v, want that the connection ends", err)
+	}
 	again := startQueue(t, testOptions(dir)).client(t)
-	if keys := again.Keys(ctx, "*").Val(); strings.Join(keys, " ") != "gone news out" {
+	keys := again.Keys(ctx, "*").Val()
+	slices.Sort(keys)
+	if strings.Join(keys, " ") != "gone out" {
 		t.Errorf("after a restart: %v, want what nobody took", keys)
 	}
 }

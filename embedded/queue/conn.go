@@ -1,16 +1,17 @@
 package queue
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"net"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
 const (
 	loginTimeout = 10 * time.Second // from the connection to the right password
-	writeTimeout = 30 * time.Second // for a client that does not read
-	readAhead    = 64               // pipelined commands read before the first is done
+	quitTimeout  = 5 * time.Second  // for the last replies to go out
 )
 
 // conn is one client's connection.
@@ -18,145 +19,134 @@ type conn struct {
 	net     net.Conn
 	session *session
 	welcome func() // called once, when the password came
-	in      *bufio.Reader
-	out     *bufio.Writer
-	loginBy time.Time // for a stranger, when everything has to be over
+	in      *input
+	reader  *resp.Reader
+	out     *output
 }
 
-// serve answers requests until the client leaves or ctx ends.
+func newConn(client net.Conn, s *session, welcome func()) *conn {
+	c := &conn{net: client, session: s, welcome: welcome, out: s.out}
+	c.in = &input{conn: client, room: s.share, before: c.flush}
+	c.reader = resp.NewReader(c.in)
+	return c
+}
+
+// serve answers requests until the client leaves or ctx ends. What was sent
+// before the client closed its side is done.
 func (c *conn) serve(ctx context.Context) {
-	defer c.session.reset()
 	defer c.net.Close()
+	defer c.session.end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { innermost(c.net).Close() })()
-	if err := c.login(ctx); err != nil {
-		return
+	by := time.Now().Add(loginTimeout)
+	patience := quitTimeout
+	if c.login(ctx, by) {
+		c.answer(ctx)
+	} else {
+		patience = min(patience, time.Until(by))
 	}
-	requests := make(chan []string, readAhead)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		c.read(ctx, requests)
-		cancel() // ends a wait for an item that nobody would get
-	}()
-	c.answer(ctx, requests)
-	c.net.Close()
-	<-ended
+	if c.flush() == nil {
+		c.out.finish(patience)
+	}
 }
 
-// login reads one command at a time, and small ones, until the password came. A
-// TLS handshake happens at the first of them and has to be quick as well.
-func (c *conn) login(ctx context.Context) error {
-	c.loginBy = time.Now().Add(loginTimeout)
-	ctx, cancel := context.WithDeadline(ctx, c.loginBy)
+// login answers until the password came, and reports whether it did. A TLS
+// handshake happens at the first read and has to be quick as well.
+func (c *conn) login(ctx context.Context, by time.Time) bool {
+	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
-	if err := c.net.SetDeadline(c.loginBy); err != nil {
-		return err
+	if c.net.SetDeadline(by) != nil {
+		return false
 	}
 	for !c.session.authed {
-		args, err := readRequest(c.in, strangerLimits)
-		if err != nil {
-			return c.refuse(err)
-		}
-		if len(args) == 0 {
-			continue
-		}
-		reply, _ := c.session.handle(ctx, args)
-		if err := c.reply(reply, c.in.Buffered() == 0 || c.session.quit); err != nil {
-			return err
-		}
-		if c.session.quit {
-			return net.ErrClosed
+		if !c.next(ctx) {
+			return false
 		}
 	}
-	if err := c.out.Flush(); err != nil {
-		return err
+	if c.flush() != nil {
+		return false
 	}
+	c.reader.Trusted, c.reader.Room = true, c.session.take
 	c.welcome()
 	admit(c.net)
-	c.loginBy = time.Time{}
-	return c.net.SetDeadline(time.Time{})
+	return c.net.SetDeadline(time.Time{}) == nil
 }
 
-// read passes requests on until the connection fails. A request that breaks the
-// protocol ends it; the reply says why.
-func (c *conn) read(ctx context.Context, requests chan<- []string) {
-	defer close(requests)
-	for {
-		args, err := readRequest(c.in, clientLimits)
-		if isBreach(err) {
-			args = nil // tells answer to refuse and hang up
-		} else if err != nil {
-			return
-		} else if len(args) == 0 {
-			continue
-		}
-		select {
-		case requests <- args:
-		case <-ctx.Done():
-			return
-		}
-		if args == nil {
+func (c *conn) answer(ctx context.Context) {
+	for c.next(ctx) {
+		if len(c.session.c.Out.Buf) >= flushSize && c.flush() != nil {
 			return
 		}
 	}
 }
 
-func (c *conn) answer(ctx context.Context, requests <-chan []string) {
-	for args := range requests {
-		if args == nil {
-			_ = c.refuse(errProtocol)
-			return
-		}
-		reply, wait := c.session.handle(ctx, args)
-		if wait != nil {
-			c.out.Flush() // an error comes back with the reply
-			reply = c.await(ctx, wait)
-		}
-		if err := c.reply(reply, len(requests) == 0); err != nil || c.session.quit {
-			c.out.Flush()
-			return
-		}
+// next answers one request. It reports false when the connection has to end.
+func (c *conn) next(ctx context.Context) bool {
+	args, err := c.reader.Next()
+	if err != nil {
+		c.refuse(err)
+		return false
+	}
+	if len(args) == 0 {
+		return true
+	}
+	if w := c.session.handle(ctx, args); w != nil && !c.await(ctx, w) {
+		return false
+	}
+	c.session.slowDown(ctx)
+	return !c.session.quit
+}
+
+// refuse tells a client that broke the protocol why its connection ends.
+func (c *conn) refuse(err error) {
+	var broken resp.Error
+	switch {
+	case errors.As(err, &broken):
+		c.session.c.Out.Error("ERR Protocol error: " + broken.Error())
+	case errors.Is(err, errNoRoom):
+		c.session.c.Out.Error(err.Error())
 	}
 }
 
-// await waits for the item that a blocking command wants.
-func (c *conn) await(ctx context.Context, w *waiter) string {
-	defer c.session.server.blocked.Add(-1)
+// await waits for the item that a blocking command wants. It reports false when
+// the client is gone, which then gets no reply, or ctx ended.
+func (c *conn) await(ctx context.Context, w *waiter) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if c.flush() != nil {
+		cancel()
+	}
+	stop := c.in.readAhead(cancel)
+	defer stop()
 	var expired <-chan time.Time
-	if w.timeout > 0 {
-		timer := time.NewTimer(w.timeout)
+	if w.Timeout > 0 {
+		timer := time.NewTimer(w.Timeout)
 		defer timer.Stop()
 		expired = timer.C
 	}
+	var reply []byte
 	select {
-	case reply := <-w.reply:
-		return reply
+	case reply = <-w.reply:
 	case <-expired:
+		reply = c.session.giveUp(w, true)
 	case <-ctx.Done():
+		reply = c.session.giveUp(w, false)
 	}
-	return c.session.giveUp(w)
+	c.session.c.Out.Buf = append(c.session.c.Out.Buf, reply...)
+	return reply != nil
 }
 
-func (c *conn) reply(reply string, last bool) error {
-	if c.loginBy.IsZero() {
-		if err := c.net.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			return err
-		}
-	}
-	if _, err := c.out.WriteString(reply); err != nil {
-		return err
-	}
-	if !last {
+// flush sends the replies so far.
+func (c *conn) flush() error {
+	out := &c.session.c.Out
+	if len(out.Buf) == 0 {
 		return nil
 	}
-	return c.out.Flush()
-}
-
-func (c *conn) refuse(err error) error {
-	if isBreach(err) {
-		_ = c.reply(replyError(err.Error()), true)
+	err := c.out.write(out.Buf)
+	if cap(out.Buf) > 4*flushSize {
+		out.Buf = nil
 	}
+	out.Buf = out.Buf[:0]
 	return err
 }

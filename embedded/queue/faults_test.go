@@ -13,32 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestServer_SurvivesPanics(t *testing.T) {
-	t.Parallel()
-	ctx := within(t, 20*time.Second)
-	q := startQueue(t, testOptions(t.TempDir()))
-	c := q.client(t)
-	c.Set(ctx, "k", "v", 0)
-	for _, cmd := range [][]any{
-		{"XTRIM", "s", "MAXLEN", "~"},                              // over its arguments
-		{"EVAL", "return function() end", 0},                       // with the lock
-		{"EVAL", "return redis.call('XTRIM','s','MAXLEN','~')", 0}, // inside a script: loads again
-	} {
-		if err := c.Do(ctx, cmd...).Err(); err == nil {
-			t.Errorf("%v went through", cmd)
-		}
-		await(t, func() error {
-			if got, err := c.Get(ctx, "k").Result(); err != nil || got != "v" {
-				return fmt.Errorf("after %v: %q %w", cmd, got, err)
-			}
-			return c.Incr(ctx, "n").Err()
-		})
-	}
-	if got := c.Get(ctx, "n").Val(); got != "3" {
-		t.Errorf("n is %s, want 3", got)
-	}
-}
-
 func TestServer_FullDisk(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 30*time.Second)
@@ -107,7 +81,7 @@ func TestServer_RewriteUnderLoad(t *testing.T) {
 	}
 	group.Wait()
 	c := q.client(t)
-	before := dumpAll(t, c, 1, true)
+	before := dumpAll(t, c, 1)
 	if got := c.Get(ctx, "count").Val(); got != fmt.Sprint(clients*each) {
 		t.Errorf("count is %s", got)
 	}
@@ -120,5 +94,5 @@ func TestServer_RewriteUnderLoad(t *testing.T) {
 	if err := q.stop(); err != nil {
 		t.Fatal(err)
 	}
-	mustEqualData(t, dumpAll(t, startQueue(t, opts).client(t), 1, true), before)
+	mustEqualData(t, dumpAll(t, startQueue(t, opts).client(t), 1), before)
 }

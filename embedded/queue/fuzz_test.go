@@ -9,6 +9,8 @@ import (
 	"runtime/metrics"
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
 // FuzzStranger sends any bytes to a queue from someone who cannot know its
@@ -27,9 +29,14 @@ func FuzzStranger(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(func() { core.store.close(); core.journal.Close() })
+	f.Cleanup(func() { core.journal.Close() })
 	value := rand.Text()
-	core.do(func(st *store) string { return st.exec(call{args: []string{"SET", "secret", value}}) })
+	run := func(args ...string) string {
+		var c engine.Context
+		core.do(func() { core.engine.Run(&c, engine.Lookup(args[0]), 0, args) })
+		return string(c.Out.Buf)
+	}
+	run("SET", "secret", value)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var replies string
 		used := uint64(math.MaxUint64)
@@ -46,10 +53,7 @@ func FuzzStranger(f *testing.F) {
 		if strings.Contains(replies, value) || strings.Contains(replies, opts.Password) {
 			t.Errorf("it told %q", replies)
 		}
-		got := core.do(func(st *store) string {
-			return st.ask(0, "DBSIZE") + st.ask(0, "GET", "secret")
-		})
-		if got != replyInt(1)+replyBulk(value) {
+		if got := run("DBSIZE") + run("GET", "secret"); got != ":1\r\n$26\r\n"+value+"\r\n" {
 			t.Errorf("the data is now %q", got)
 		}
 	})
@@ -68,9 +72,14 @@ func overhear(t *testing.T, opts Options, core *core, data []byte) string {
 		_, _ = client.Write(data)
 	}()
 	var replies strings.Builder
-	c := srv.newConn(&tapped{server, &replies}, core, func() { t.Error("a stranger logged in") })
-	c.serve(t.Context())
+	serveConn(t, srv, core, &tapped{server, &replies})
 	return replies.String()
+}
+
+// serveConn serves a stranger, who must not get in.
+func serveConn(t *testing.T, srv *Server, core *core, conn net.Conn) {
+	t.Helper()
+	newConn(conn, srv.newSession(core, conn), func() { t.Error("a stranger logged in") }).serve(t.Context())
 }
 
 // tapped is a connection whose replies go elsewhere: a pipe would stop a stranger

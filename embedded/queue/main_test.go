@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 // queue is a running server of a test.
 type queue struct {
 	*Server
-	stop func() error // ends Run and returns its error; may be called twice
+	stop  func() error // ends Run and returns its error; may be called twice
+	ended func() error // waits until Run ends by itself, and returns its error
 }
 
 func testOptions(dir string) Options {
@@ -41,6 +42,11 @@ func startQueue(t testing.TB, opts Options) *queue {
 		cancel()
 		err := <-done
 		done <- err
+		return err
+	}
+	q.ended = func() error {
+		err := <-done
+		done <- nil
 		return err
 	}
 	t.Cleanup(func() {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,17 +14,10 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
-const (
-	// redisVersion is what clients are told: the one whose commands are closest.
-	redisVersion = "7.0.15"
+// redisVersion is what clients are told: the one whose replies are given.
+const redisVersion = "7.0.15"
 
-	expirePause = 100 * time.Millisecond // between two looks for keys whose time has come
-	expireBatch = 200                    // keys deleted at one look, which bounds the time it takes
-	acceptPause = 100 * time.Millisecond // after a failed accept, such as too many open files
-)
-
-// errBroken says that the data in memory may differ from the journal.
-var errBroken = errors.New("the data in memory can no longer be trusted")
+const acceptPause = 100 * time.Millisecond // after a failed accept, such as too many open files
 
 // Options say where the queue listens and what it keeps where.
 type Options struct {
@@ -33,8 +25,11 @@ type Options struct {
 	Password string // of the user "default". Required
 	Dir      string // data folder, made with mode 0700. Required
 
-	// Listen opens the TCP listener, again after damage in memory; nil means
-	// net.Listen. Its connections may speak TLS, whose handshake is left to the
+	// MaxMemory bounds what the process takes, in bytes; 0 is no bound. Three quarters
+	// are for data, an eighth for what clients leave waiting.
+	MaxMemory int64
+
+	// Listen opens the TCP listener; nil means net.Listen. Its connections may speak TLS, whose handshake is left to the
 	// first Read. If one of them, or what its method NetConn returns, has a method
 	// Admit(who string), that is called with "queue" once the client has logged in.
 	Listen func(addr string) (net.Listener, error)
@@ -59,6 +54,9 @@ func (o Options) validate() error {
 
 const maxSyncInterval = 500 * time.Millisecond
 
+// dataBound is how many bytes the data may take.
+func (o Options) dataBound() int64 { return o.MaxMemory / 4 * 3 }
+
 func (o Options) journal() journal.Options {
 	return journal.Options{SyncInterval: o.SyncInterval, RewriteSize: o.RewriteSize}
 }
@@ -71,8 +69,11 @@ type Server struct {
 	attempts  *attempts
 	strangers strangers
 
+	room *room
+
 	ready   chan struct{}
-	once    sync.Once
+	core    atomic.Pointer[core]
+	started time.Time
 	addr    atomic.Pointer[net.TCPAddr]
 	open    atomic.Int64 // connected clients
 	blocked atomic.Int64 // clients that wait for an item
@@ -88,7 +89,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	return &Server{
-		opts: opts, log: log, ready: make(chan struct{}),
+		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 8),
 		password: sha256.Sum256([]byte(opts.Password)), attempts: newAttempts(log),
 	}, nil
 }
@@ -104,29 +105,46 @@ func (s *Server) Addr() string {
 	return ""
 }
 
-// Run loads what is on disk and serves until ctx ends; then everything is on
-// disk. It returns a *journal.CorruptError when the data folder is damaged,
-// the error of listening when the port is taken, or what kept the last writes
-// from the disk. It may be called once.
-func (s *Server) Run(ctx context.Context) error {
-	addr := s.opts.Addr
-	for {
-		err := s.serve(ctx, addr)
-		if !errors.Is(err, errBroken) || ctx.Err() != nil {
-			return err
-		}
-		addr = s.Addr()
-	}
+// Progress is how the queue is doing.
+type Progress struct {
+	Commands uint64        // done so far
+	Busy     time.Duration // how long the command under way has taken; 0: there is none
+	Keys     int64
+	Memory   int64 // bytes of data, estimated
+	Clients  int64
 }
 
-// serve is Run until the data in memory can no longer be trusted.
-func (s *Server) serve(ctx context.Context, addr string) error {
+// Progress tells how the queue is doing, without waiting for anything.
+func (s *Server) Progress() Progress {
+	p := Progress{Clients: s.open.Load()}
+	if c := s.core.Load(); c != nil {
+		p.Commands, p.Keys, p.Memory = c.commands.Load(), c.keys.Load(), c.used.Load()
+		if began := c.began.Load(); began != 0 {
+			p.Busy = time.Since(time.Unix(0, began))
+		}
+	}
+	return p
+}
+
+// maxClients bounds the clients, as Redis does, by the memory that each takes.
+func (s *Server) maxClients() int {
+	const most, each = 10_000, 64 << 10
+	if s.opts.MaxMemory == 0 {
+		return most
+	}
+	return int(min(most, s.opts.MaxMemory/each))
+}
+
+// Run loads what is on disk and serves until ctx ends; then everything is on
+// disk. It returns a *journal.CorruptError when the data folder is damaged, the
+// error of listening when the port is taken, what kept the last writes from the
+// disk, or errBroken. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
 	core, err := openCore(s.opts, s.log)
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
-	defer core.store.close()
-	listener, err := s.listen(addr)
+	listener, err := s.listen(s.opts.Addr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("queue: %w", err), core.journal.Close())
 	}
@@ -136,7 +154,8 @@ func (s *Server) serve(ctx context.Context, addr string) error {
 	written := make(chan error, 1)
 	go func() { written <- core.journal.Run(writing) }()
 
-	s.once.Do(func() { close(s.ready) })
+	s.core.Store(core)
+	close(s.ready)
 	err = s.serveClients(ctx, listener, core)
 	stopWriting() // after the last client is gone
 	return errors.Join(err, <-written)
@@ -165,7 +184,7 @@ func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *
 
 	var group sync.WaitGroup
 	group.Go(func() { s.accept(ctx, listener, core, &group) })
-	group.Go(func() { s.expire(ctx, core) })
+	group.Go(func() { core.expire(ctx) })
 	group.Go(func() { s.attempts.tidy(ctx) })
 
 	var err error
@@ -196,41 +215,39 @@ func (s *Server) accept(ctx context.Context, listener net.Listener, core *core, 
 			}
 			continue
 		}
+		if int(s.open.Add(1)) > s.maxClients() {
+			s.open.Add(-1)
+			s.turnAway(client)
+			continue
+		}
 		ctx, end := context.WithCancel(ctx)
 		leave := s.strangers.enter(end)
 		group.Go(func() {
 			defer end()
 			defer leave()
-			s.open.Add(1)
 			defer s.open.Add(-1)
-			s.newConn(client, core, leave).serve(ctx)
+			newConn(client, s.newSession(core, client), leave).serve(ctx)
 		})
 	}
 }
 
-func (s *Server) newConn(client net.Conn, core *core, welcome func()) *conn {
-	return &conn{
-		net:     client,
-		welcome: welcome,
-		session: &session{server: s, core: core, id: s.clients.Add(1), from: source(client)},
-		in:      bufio.NewReader(client),
-		out:     bufio.NewWriter(client),
-	}
+// turnAway ends the connection of a client that is one too many.
+func (s *Server) turnAway(client net.Conn) {
+	_ = client.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	_, _ = client.Write([]byte("-ERR max number of clients reached\r\n"))
+	client.Close()
 }
 
-// expire deletes keys whose time has come, so that they take no memory and
-// waiting transactions learn of it though nobody asks for the key.
-func (s *Server) expire(ctx context.Context, core *core) {
-	ticker := time.NewTicker(expirePause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if core.journal.Err() == nil {
-				core.expire()
-			}
-		}
+func (s *Server) newSession(core *core, client net.Conn) *session {
+	now := time.Now()
+	n := &session{
+		server: s, core: core, id: s.clients.Add(1), from: source(client), addr: client.RemoteAddr().String(),
+		began: now, last: now,
 	}
+	n.share = s.room.enter(func() { innermost(client).Close() })
+	n.out = newOutput(client, n.share)
+	core.mu.Lock()
+	defer core.mu.Unlock()
+	core.sessions[n.id] = n
+	return n
 }

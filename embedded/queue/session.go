@@ -2,217 +2,343 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"net/netip"
-	"strconv"
 	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
+	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
-// maxQueued bounds the commands of one transaction.
-const maxQueued = 100_000
+// errNoRoom refuses what does not fit into the memory that clients share.
+var errNoRoom = errors.New("OOM the request does not fit into the queue's memory: raise queue.max_memory")
 
 // session is what the queue remembers of one client. Its connection alone uses
-// it, but for dirty.
+// it, but for what core.mu guards.
 type session struct {
 	server *Server
 	core   *core
-	resp3  bool
-	authed bool
-	quit   bool
-	db     int
-	name   string
+	out    *output
+	share  *share // of the memory for what waits
 	id     int64
+	addr   string
+	began  time.Time
+	from   netip.Prefix // where the client is
 
-	from     netip.Prefix // where the client is
-	guesses  int          // wrong passwords so far
-	refusals int          // attempts that came too early
+	c         engine.Context // its Out is what the client gets
+	authed    bool
+	quit      bool
+	guesses   int // wrong passwords so far
+	refusals  int // attempts that came too early
+	unserved  int // commands that are not served, one after the other
+	replyMode replyMode
+	inExec    bool // core.mu is held
 
 	multi   bool
 	aborted bool // a command of the transaction was refused when it was queued
-	queued  []call
+	queued  [][]string
+	taken   int // bytes of room for the request under way
+	held    int // and for the transaction
+	watched []engine.Key
 
-	watched []dbKey
-	dirty   bool // a watched key has changed; guarded by core.mu
+	// Guarded by core.mu.
+	db       int
+	name     string
+	last     time.Time
+	cmd      string
+	dirty    bool // a watched key has changed
+	waiting  *waiter
+	channels map[string]struct{}
+	patterns map[string]struct{}
 }
 
-// handle runs one command. wait, when not nil, is what a blocking command has to
-// wait for; its reply then comes later.
-func (s *session) handle(ctx context.Context, args []string) (reply string, wait *waiter) {
-	name := strings.ToUpper(args[0])
-	args = append([]string{name}, args[1:]...)
-	if own, ok := sessionCommands[name]; ok {
-		return s.handleOwn(ctx, own, args), nil
+// replyMode is what CLIENT REPLY sets.
+type replyMode int
+
+const (
+	replyOn replyMode = iota
+	replyOff
+	replySkip // the next one
+	replySkipped
+)
+
+// take asks for room for the request under way.
+func (s *session) take(n int) error {
+	if !s.share.take(n) {
+		return errNoRoom
 	}
-	if !s.authed {
-		return errNoAuth, nil
+	s.taken += n
+	return nil
+}
+
+// handle runs one command. The waiter, when not nil, is what a blocking command
+// has to wait for; its reply then comes later.
+func (s *session) handle(ctx context.Context, args []string) *waiter {
+	defer s.settle(len(s.c.Out.Buf))
+	asked, name := args[0], strings.ToUpper(args[0])
+	args[0] = name
+	own, data := ownCommands[name], engine.Lookup(name)
+	switch {
+	case own == nil && data == nil:
+		s.refuse(unknown(asked, args[1:]))
+		s.unserved++
+	case own != nil && !own.arityOK(len(args)) || data != nil && !data.ArityOK(len(args)):
+		s.refuse(abortedBy(name, engine.WrongArity(name)))
+	case !s.authed && (own == nil || !own.anyone):
+		s.c.Out.Error(abortedBy(name, "NOAUTH Authentication required."))
+	case !s.c.Out.V3 && s.subscriptions() > 0 && (own == nil || !own.subscribed):
+		if name == "CLIENT" || name == "CONFIG" || name == "COMMAND" || name == "PUBSUB" {
+			name = strings.Join(args[:min(2, len(args))], "|")
+		}
+		s.c.Out.Error("ERR Can't execute '" + strings.ToLower(name) +
+			"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
+	case s.multi && (own == nil || !own.atOnce):
+		s.enqueue(args, own != nil && own.alone)
+	case own != nil:
+		own.run(ctx, s, args)
+	default:
+		return s.runData(ctx, data, args)
 	}
+	return nil
+}
+
+// settle ends a request whose reply begins at a place in the output.
+func (s *session) settle(from int) {
+	s.share.give(s.taken)
+	s.taken = 0
+	switch s.replyMode {
+	case replySkipped:
+		s.replyMode = replyOn
+		s.c.Out.Buf = s.c.Out.Buf[:from]
+	case replySkip:
+		s.replyMode = replySkipped
+		s.c.Out.Buf = s.c.Out.Buf[:from]
+	case replyOff:
+		s.c.Out.Buf = s.c.Out.Buf[:from]
+	}
+}
+
+func (s *session) refuse(msg string) {
+	s.aborted = s.multi
+	s.c.Out.Error(msg)
+}
+
+// abortedBy is the error when a command is refused, which for EXEC says more.
+func abortedBy(name, msg string) string {
 	if name == "EXEC" {
-		return s.exec(ctx), nil
+		return "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(msg, "ERR ")
 	}
-	cmd, ok := commands[name]
-	if !ok {
-		s.aborted = s.multi
-		return refuse(name, args[1:]), nil
+	return msg
+}
+
+// unknown is the error for a command that is not served.
+func unknown(name string, args []string) string {
+	if msg := engine.Refusal(strings.ToUpper(name)); msg != "" {
+		return msg
 	}
-	if !cmd.arityOK(len(args)) {
-		s.aborted = s.multi
-		return errWrongArgs(name), nil
+	var b strings.Builder
+	for _, arg := range args {
+		if b.Len() >= 128 {
+			break
+		}
+		b.WriteString("'" + arg[:min(len(arg), 128-b.Len())] + "' ")
 	}
-	c := call{db: s.db, resp3: s.resp3, args: args}
-	if s.multi {
-		return s.enqueue(c), nil
+	return "ERR unknown command '" + name[:min(len(name), 128)] + "', with args beginning with: " + b.String()
+}
+
+// slowDown holds up a client that goes on asking for what is not served: some ask
+// again at once, for ever.
+func (s *session) slowDown(ctx context.Context) {
+	const patience, longest = 10, time.Second
+	if s.unserved <= patience {
+		return
 	}
-	if cmd.write {
+	timer := time.NewTimer(min(longest, time.Duration(s.unserved-patience)*10*time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (s *session) runData(ctx context.Context, cmd *engine.Command, args []string) (w *waiter) {
+	if cmd.Write {
 		if failed := s.core.admit(ctx); failed != "" {
-			return failed, nil
+			s.c.Out.Error(failed)
+			return nil
 		}
 	}
-	if cmd.block != nil {
-		return s.block(cmd, c)
-	}
-	return s.core.do(func(st *store) string { return st.exec(c) }), nil
-}
-
-func (s *session) handleOwn(ctx context.Context, own sessionCommand, args []string) string {
-	if !s.authed && !own.anyone {
-		return errNoAuth
-	}
-	if n := len(args); n < own.least || own.most > 0 && n > own.most {
-		s.aborted = s.multi
-		return errWrongArgs(args[0])
-	}
-	return own.run(ctx, s, args)
-}
-
-func (s *session) enqueue(c call) string {
-	if len(s.queued) >= maxQueued {
-		s.aborted = true
-		return replyError("ERR a transaction holds at most " + strconv.Itoa(maxQueued) + " commands")
-	}
-	s.queued = append(s.queued, c)
-	return replyQueued
-}
-
-func (s *session) block(cmd *command, c call) (reply string, wait *waiter) {
-	reply = s.core.do(func(st *store) string {
-		r, failed := cmd.block(st, c)
-		if failed != "" {
-			return failed
+	s.do(func() {
+		s.note(args)
+		s.c.Wait = true
+		s.core.engine.Run(&s.c, cmd, s.db, args)
+		if s.c.Block != nil {
+			w = &waiter{Block: s.c.Block, session: s, v3: s.c.Out.V3, reply: make(chan []byte, 1)}
+			s.waiting = w
+			s.core.wait(w)
+			s.server.blocked.Add(1)
 		}
-		reply, done := r.try(st)
-		switch {
-		case done:
-			return reply
-		case r.timeout < 0:
-			return r.empty
-		}
-		wait = &waiter{request: r, reply: make(chan string, 1)}
-		s.core.waiters.add(wait)
-		s.server.blocked.Add(1)
-		return ""
 	})
-	return reply, wait
+	return w
+}
+
+// do runs f under the core's lock. Without a core the connection ends.
+func (s *session) do(f func()) {
+	if !s.core.do(f) {
+		s.quit = true
+	}
+}
+
+// note remembers the last command, for CLIENT LIST.
+func (s *session) note(args []string) {
+	s.last, s.cmd = time.Now(), args[0]
 }
 
 // giveUp ends a wait. It returns the reply that came at the last moment, or the
-// one that says time is up.
-func (s *session) giveUp(w *waiter) string {
+// one that says time is up; none when the client is gone.
+func (s *session) giveUp(w *waiter, expired bool) []byte {
 	s.core.mu.Lock()
 	defer s.core.mu.Unlock()
-	s.core.waiters.remove(w)
+	s.core.leave(w)
 	select {
 	case reply := <-w.reply:
 		return reply
 	default:
-		return w.empty
 	}
+	if !expired {
+		return nil
+	}
+	out := resp.Writer{V3: w.v3}
+	out.NullArray()
+	return out.Buf
 }
 
-func (s *session) begin() string {
-	if s.multi {
-		return replyError("ERR MULTI calls can not be nested")
+// unblock ends another client's wait and reports whether it waits.
+func (s *session) unblock(msg string) bool {
+	w := s.waiting
+	if w == nil || len(w.reply) > 0 {
+		return false
 	}
-	s.multi = true
-	return replyOK
+	out := resp.Writer{V3: w.v3}
+	if msg != "" {
+		out.Error(msg)
+	} else {
+		out.NullArray()
+	}
+	s.core.leave(w)
+	w.reply <- out.Buf
+	return true
 }
 
-func (s *session) discard() string {
-	if !s.multi {
-		return replyError("ERR DISCARD without MULTI")
+func (s *session) enqueue(args []string, alone bool) {
+	size := 64
+	for _, arg := range args {
+		size += 40 + len(arg)
 	}
-	s.reset()
-	return replyOK
+	switch {
+	case alone:
+		s.refuse("ERR Command not allowed inside a transaction")
+	case !s.share.take(size):
+		s.refuse(errNoRoom.Error())
+		s.share.give(s.held) // it will not be run
+		s.queued, s.held = nil, 0
+	default:
+		s.held += size
+		s.queued = append(s.queued, args)
+		s.c.Out.Status("QUEUED")
+	}
 }
 
 // exec runs the transaction. Its effects are one record of the journal.
-func (s *session) exec(ctx context.Context) string {
+func (s *session) exec(ctx context.Context) {
 	if !s.multi {
-		return replyError("ERR EXEC without MULTI")
+		s.c.Out.Error("ERR EXEC without MULTI")
+		return
 	}
-	defer s.reset()
-	if s.aborted {
-		return replyError("EXECABORT Transaction discarded because of previous errors.")
+	queued, aborted := s.queued, s.aborted
+	defer s.discard()
+	if aborted {
+		s.c.Out.Error("EXECABORT Transaction discarded because of previous errors.")
+		return
 	}
-	for _, c := range s.queued {
-		if !commands[c.args[0]].write {
-			continue
+	for _, args := range queued {
+		if cmd := engine.Lookup(args[0]); cmd != nil && cmd.Write {
+			if failed := s.core.admit(ctx); failed != "" {
+				s.c.Out.Error(failed)
+				return
+			}
+			break
 		}
-		if failed := s.core.admit(ctx); failed != "" {
-			return failed
-		}
-		break
 	}
-	return s.core.do(func(st *store) string {
+	s.multi = false
+	s.do(func() {
+		for _, key := range s.watched { // one whose time has come has changed
+			s.core.engine.Tick()
+			s.core.engine.Alive(key)
+		}
+		s.core.commit()
 		if s.dirty {
-			return replyNullArray(s.resp3)
+			s.c.Out.NullArray()
+			return
 		}
-		var b strings.Builder
-		b.WriteString(replyArrayLen(len(s.queued)))
-		for _, c := range s.queued {
-			if commands[c.args[0]].block != nil {
-				b.WriteString(st.try(c))
+		s.c.Out.Array(len(queued))
+		s.c.Wait, s.inExec = false, true
+		defer func() { s.inExec = false }()
+		for _, args := range queued {
+			if cmd := engine.Lookup(args[0]); cmd != nil {
+				s.core.engine.Run(&s.c, cmd, s.db, args)
 				continue
 			}
-			b.WriteString(st.exec(c))
+			ownCommands[args[0]].run(ctx, s, args)
 		}
-		return b.String()
+		s.note([]string{"EXEC"})
 	})
 }
 
-// reset ends a transaction, whatever became of it.
-func (s *session) reset() {
-	s.multi, s.aborted, s.queued = false, false, nil
+// discard ends a transaction, whatever became of it.
+func (s *session) discard() {
+	s.share.give(s.held)
+	s.multi, s.aborted, s.queued, s.held = false, false, nil, 0
+	s.core.mu.Lock()
+	defer s.core.mu.Unlock()
 	s.unwatch()
 }
 
-func (s *session) watch(keys []string) string {
-	if s.multi {
-		return replyError("ERR WATCH inside MULTI is not allowed")
-	}
-	s.core.mu.Lock()
-	defer s.core.mu.Unlock()
-	now := s.core.store.unixMilli()
-	for _, k := range dbKeys(s.db, keys) {
-		s.core.store.expireKey(k, now) // or its end would count as a change
-		s.watched = append(s.watched, k)
-	}
-	s.core.commit()
-	for _, k := range dbKeys(s.db, keys) {
-		if s.core.watchers[k] == nil {
-			s.core.watchers[k] = map[*session]struct{}{}
+// watch remembers keys. core.mu is held.
+func (s *session) watch(keys []string) {
+	s.core.engine.Tick()
+	for _, name := range keys {
+		key := engine.Key{DB: s.db, Name: name}
+		s.core.engine.Alive(key) // or its end would count as a change
+		s.core.commit()
+		if s.core.watchers[key] == nil {
+			s.core.watchers[key] = map[*session]struct{}{}
 		}
-		s.core.watchers[k][s] = struct{}{}
+		if _, known := s.core.watchers[key][s]; !known {
+			s.core.watchers[key][s] = struct{}{}
+			s.watched = append(s.watched, key)
+		}
 	}
-	return replyOK
 }
 
+// unwatch forgets them. core.mu is held.
 func (s *session) unwatch() {
-	s.core.mu.Lock()
-	defer s.core.mu.Unlock()
-	for _, k := range s.watched {
-		delete(s.core.watchers[k], s)
-		if len(s.core.watchers[k]) == 0 {
-			delete(s.core.watchers, k)
+	for _, key := range s.watched {
+		delete(s.core.watchers[key], s)
+		if len(s.core.watchers[key]) == 0 {
+			delete(s.core.watchers, key)
 		}
 	}
 	s.watched, s.dirty = nil, false
+}
+
+// end lets go of everything when the client is gone.
+func (s *session) end() {
+	s.discard()
+	s.share.leave()
+	s.core.mu.Lock()
+	defer s.core.mu.Unlock()
+	s.core.hub.leave(s)
+	delete(s.core.sessions, s.id)
 }

@@ -25,10 +25,9 @@
 //
 // # Rewriting
 //
-// When the segments have outgrown the snapshot, Run starts a new segment and
-// hands the closed files to Rewriter, which replays them into a private copy and
-// writes that down. The live store is neither locked nor read meanwhile; the
-// price is a second copy of the data in memory while it lasts.
+// When the segments have outgrown the snapshot, Run asks Source for the state of
+// one moment, ends the current segment at that moment, and writes the state down
+// beside the store's work.
 //
 // # Reading
 //

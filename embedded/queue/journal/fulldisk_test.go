@@ -62,7 +62,7 @@ func TestJournal_FullDisk(t *testing.T) {
 	mustEqual(t, contents(t, dir), want)
 }
 
-func awaitAdmit(t *testing.T, j *Journal, ok func(error) bool) {
+func awaitAdmit(t *testing.T, j *recorder, ok func(error) bool) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -93,7 +93,7 @@ func TestJournal_NoRoomToRewrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := contents(t, dir)
-	_, err = writeSnapshot(t.Context(), &folder{dir: dir, segments: []uint64{1}}, 1, keepAll)
+	_, err = writeSnapshot(t.Context(), dir, 1, &recorder{begun: want})
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("got %v, want that there is no space", err)
 	}

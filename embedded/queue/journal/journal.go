@@ -10,16 +10,23 @@ import (
 	"time"
 )
 
-// Rewriter makes the snapshot that replaces a run of files. It calls load once
-// to have every batch of these files in order, then emit for each batch that
-// makes up the same state. It runs beside the live store and shares nothing
-// with it. Errors of load and emit are to be returned.
-type Rewriter func(load func(apply func([]Command) error) error, emit func([]Command) error) error
+// Source is the store whose commands the journal keeps. A rewrite asks it for
+// its state. What it does is done beside the store's work, one rewrite at a time.
+type Source interface {
+	// Begin calls cut while no Append can run, and keeps the state of that moment
+	// until End.
+	Begin(cut func())
+	// Each emits batches that make up that state. Errors of emit are returned.
+	Each(emit func([]Command) error) error
+	// End lets go of the state.
+	End()
+}
 
 // Options tune a journal. The zero value of a field means its default.
 type Options struct {
 	SyncInterval time.Duration // pause between two syncs; default 200 ms
 	MaxLag       time.Duration // age of the oldest unsynced record above which Admit waits; default 700 ms
+	MaxPending   int           // bytes of unsynced records above which Admit waits; default 64 MiB
 	RewriteSize  int64         // bytes of segments below which nothing is rewritten; default 16 MiB
 }
 
@@ -29,6 +36,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxLag <= 0 {
 		o.MaxLag = 700 * time.Millisecond
+	}
+	if o.MaxPending <= 0 {
+		o.MaxPending = 64 << 20
 	}
 	if o.RewriteSize <= 0 {
 		o.RewriteSize = 16 << 20
@@ -42,11 +52,11 @@ const admitTimeout = 5 * time.Second
 // Journal is an open folder. Append wants one caller at a time; Admit, Err
 // and Rewrite may be called by many. Nothing is written before Run.
 type Journal struct {
-	opts    Options
-	log     *slog.Logger
-	rewrite Rewriter
-	lock    *os.File
-	forced  chan struct{} // one waiting request for a rewrite
+	opts   Options
+	log    *slog.Logger
+	source Source
+	lock   *os.File
+	forced chan struct{} // one waiting request for a rewrite
 
 	// Only Run touches these.
 	folder      *folder
@@ -54,6 +64,7 @@ type Journal struct {
 	closedBytes int64  // bytes of the segments between the snapshot and the current one
 	snapBytes   int64  // bytes of the snapshot
 	inflight    []byte // taken from pending, not synced yet
+	taken       time.Time
 	retryAfter  time.Time
 
 	mu      sync.Mutex
@@ -66,7 +77,7 @@ type Journal struct {
 // Open locks dir, makes it if need be (mode 0700), and hands everything in it to
 // apply. A cut-off last record is dropped with a warning. It returns a
 // *CorruptError for other damage, and any error of apply with file and offset.
-func Open(dir string, opts Options, log *slog.Logger, rewrite Rewriter, apply func([]Command) error) (*Journal, error) {
+func Open(dir string, opts Options, log *slog.Logger, source Source, apply func([]Command) error) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
@@ -78,7 +89,7 @@ func Open(dir string, opts Options, log *slog.Logger, rewrite Rewriter, apply fu
 		return nil, err
 	}
 	j := &Journal{
-		opts: opts.withDefaults(), log: log, rewrite: rewrite, lock: lock,
+		opts: opts.withDefaults(), log: log, source: source, lock: lock,
 		forced: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if err := j.load(dir, apply); err != nil {
@@ -175,7 +186,7 @@ func (j *Journal) admit() (<-chan struct{}, error) {
 	if j.failure != nil {
 		return nil, j.failure
 	}
-	if !j.oldest.IsZero() && time.Since(j.oldest) > j.opts.MaxLag {
+	if !j.oldest.IsZero() && (time.Since(j.oldest) > j.opts.MaxLag || len(j.pending) > j.opts.MaxPending) {
 		return j.changed, nil
 	}
 	return nil, nil

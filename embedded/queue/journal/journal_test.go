@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,17 +27,14 @@ func batchOf(i int) []Command {
 	}[:1+i%2]
 }
 
-// keepAll is a Rewriter that keeps every batch.
-func keepAll(load func(func([]Command) error) error, emit func([]Command) error) error {
-	return load(func(batch []Command) error {
-		if len(batch) == 0 { // the mark of the snapshot before
-			return nil
-		}
-		return emit(batch)
-	})
+// recorder is a store that keeps every batch.
+type recorder struct {
+	*Journal
+	mu      sync.Mutex
+	batches [][]Command
+	begun   [][]Command // at the beginning of a rewrite
+	emitted func(n int) // called before each batch of a rewrite; may be nil
 }
-
-type recorder struct{ batches [][]Command }
 
 func (r *recorder) apply(batch []Command) error {
 	if len(batch) > 0 {
@@ -45,17 +43,46 @@ func (r *recorder) apply(batch []Command) error {
 	return nil
 }
 
+func (r *recorder) Append(batch []Command) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches = append(r.batches, batch)
+	return r.Journal.Append(batch)
+}
+
+func (r *recorder) Begin(cut func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = slices.Clone(r.batches)
+	cut()
+}
+
+func (r *recorder) Each(emit func([]Command) error) error {
+	for i, batch := range r.begun {
+		if r.emitted != nil {
+			r.emitted(i)
+		}
+		if err := emit(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recorder) End() { r.begun = nil }
+
 func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 var fast = Options{SyncInterval: time.Millisecond}
 
-func open(t *testing.T, dir string, opts Options) (*Journal, [][]Command, error) {
+func open(t *testing.T, dir string, opts Options) (*recorder, [][]Command, error) {
 	t.Helper()
 	var r recorder
-	j, err := Open(dir, opts, testLog(t), keepAll, r.apply)
-	return j, r.batches, err
+	var err error
+	r.Journal, err = Open(dir, opts, testLog(t), &r, r.apply)
+	return &r, slices.Clone(r.batches), err
 }
 
 // contents returns the batches in dir, as the next start would see them.
@@ -72,7 +99,7 @@ func contents(t *testing.T, dir string) [][]Command {
 }
 
 // running runs j until the returned function is called.
-func running(t *testing.T, j *Journal) (stop func() error) {
+func running(t *testing.T, j *recorder) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- j.Run(ctx) }()
@@ -263,19 +290,12 @@ func TestJournal_CrashDuringRewrite(t *testing.T) {
 	}
 	next.file.Close()
 	crash()
-	source := &folder{dir: dir, segments: []uint64{1}}
-	_, err = writeSnapshot(t.Context(), source, 1, func(load func(func([]Command) error) error, emit func([]Command) error) error {
-		emitted := 0
-		err := keepAll(load, func(batch []Command) error {
-			if emitted++; emitted == 10 {
-				crash()
-			}
-			return emit(batch)
-		})
-		crash()
-		return err
-	})
-	if err != nil {
+	source := &recorder{begun: want, emitted: func(n int) {
+		if n == 10 || n == len(want)-1 {
+			crash()
+		}
+	}}
+	if _, err = writeSnapshot(t.Context(), dir, 1, source); err != nil {
 		t.Fatal(err)
 	}
 	crash() // new name, old files still there

@@ -42,14 +42,23 @@ func (j *Journal) Run(ctx context.Context) error {
 // sync puts everything appended so far on disk. What it could not write stays
 // in memory for the next call.
 func (j *Journal) sync() error {
+	j.take()
+	return j.write()
+}
+
+// take makes everything appended so far what write writes.
+func (j *Journal) take() {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if len(j.inflight) == 0 {
 		j.inflight, j.pending = j.pending, j.inflight
 	} else {
 		j.inflight, j.pending = append(j.inflight, j.pending...), j.pending[:0]
 	}
-	taken := time.Now()
-	j.mu.Unlock()
+	j.taken = time.Now()
+}
+
+func (j *Journal) write() error {
 	if len(j.inflight) == 0 {
 		return nil
 	}
@@ -58,7 +67,7 @@ func (j *Journal) sync() error {
 	if err == nil {
 		j.inflight = recycle(j.inflight)
 	}
-	j.report(err, taken)
+	j.report(err)
 	return err
 }
 
@@ -70,7 +79,7 @@ func recycle(buf []byte) []byte {
 	return buf[:0]
 }
 
-func (j *Journal) report(err error, taken time.Time) {
+func (j *Journal) report(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
@@ -83,7 +92,7 @@ func (j *Journal) report(err error, taken time.Time) {
 	if err == nil {
 		j.oldest = time.Time{}
 		if len(j.pending) > 0 {
-			j.oldest = taken
+			j.oldest = j.taken
 		}
 	}
 	close(j.changed)
@@ -103,30 +112,30 @@ type rewritten struct {
 	err   error
 }
 
-// startRewrite closes the current segment, so that the files to replace no
-// longer change, and rewrites them in a goroutine. It returns nil on failure.
+// startRewrite puts everything up to one moment into the segments so far, and
+// writes the state of that moment down in a goroutine. It returns nil on failure.
 func (j *Journal) startRewrite(ctx context.Context) chan rewritten {
 	upTo := j.segment.number
-	if err := j.nextSegment(upTo + 1); err != nil {
+	j.source.Begin(j.take)
+	err := j.write()
+	if err == nil {
+		err = j.nextSegment(upTo + 1)
+	}
+	if err != nil {
 		j.finishRewrite(rewritten{upTo: upTo, err: err})
 		return nil
 	}
-	source := &folder{dir: j.folder.dir, snapshot: j.folder.snapshot}
-	for _, n := range j.folder.segments {
-		if n <= upTo {
-			source.segments = append(source.segments, n)
-		}
-	}
-	done := make(chan rewritten, 1)
+	dir, done := j.folder.dir, make(chan rewritten, 1)
 	go func() {
 		start := time.Now()
-		bytes, err := writeSnapshot(ctx, source, upTo, j.rewrite)
+		bytes, err := writeSnapshot(ctx, dir, upTo, j.source)
 		done <- rewritten{upTo: upTo, bytes: bytes, took: time.Since(start), err: err}
 	}()
 	return done
 }
 
 func (j *Journal) finishRewrite(r rewritten) {
+	j.source.End()
 	if errors.Is(r.err, context.Canceled) {
 		return
 	}

@@ -30,21 +30,20 @@ func (p *pacer) step() error {
 	return p.ctx.Err()
 }
 
-// writeSnapshot writes the state of source to disk under its final name and
-// returns its size in bytes.
-func writeSnapshot(ctx context.Context, source *folder, upTo uint64, rewrite Rewriter) (int64, error) {
-	path := source.snapshotPath(upTo)
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(source.dir), renameio.WithPermissions(0o600))
+// writeSnapshot writes the state that source keeps to disk, as that of all
+// segments up to a number, and returns its size in bytes.
+func writeSnapshot(ctx context.Context, dir string, upTo uint64, source Source) (int64, error) {
+	path := numbered(dir, snapshotPrefix, upTo)
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o600))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = file.Cleanup() }()
 
-	pace := &pacer{ctx: ctx}
-	out := &snapshotWriter{pace: pace, file: file}
+	out := &snapshotWriter{pace: &pacer{ctx: ctx}, file: file}
 	err = out.write([]byte(magic))
 	if err == nil {
-		err = rewrite(func(apply func([]Command) error) error { return source.replay(pace, apply) }, out.emit)
+		err = source.Each(out.emit)
 	}
 	if err == nil {
 		err = out.emit(nil)
@@ -55,25 +54,7 @@ func writeSnapshot(ctx context.Context, source *folder, upTo uint64, rewrite Rew
 	if err := file.CloseAtomicallyReplace(); err != nil {
 		return 0, err
 	}
-	return out.size, syncDir(source.dir)
-}
-
-// replay is load of files that are closed: they have no cut-off end.
-func (f *folder) replay(pace *pacer, apply func([]Command) error) error {
-	end, err := f.load(func(batch []Command) error {
-		if err := pace.step(); err != nil {
-			return err
-		}
-		return apply(batch)
-	})
-	if err != nil || len(f.segments) == 0 {
-		return err
-	}
-	last := f.segmentPath(f.segments[len(f.segments)-1])
-	if size := fileSize(last); size != end {
-		return &CorruptError{File: last, Offset: end, Reason: "record is cut off in a closed segment"}
-	}
-	return nil
+	return out.size, syncDir(dir)
 }
 
 // snapshotWriter batches records into large writes.

@@ -1,0 +1,247 @@
+package queue
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const errSyntax = "ERR syntax error"
+
+const errName = "ERR Client names cannot contain spaces, newlines or special characters."
+
+func lower(s string) string { return strings.ToLower(s) }
+
+func validName(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
+}
+
+// client is CLIENT.
+func (s *session) client(args []string) {
+	out := &s.c.Out
+	switch sub := lower(args[1]); {
+	case sub == "setname" && len(args) == 3:
+		if !validName(args[2]) {
+			out.Error(errName)
+			return
+		}
+		s.name = args[2]
+		out.OK()
+	case sub == "getname" && len(args) == 2:
+		if s.name == "" {
+			out.Null()
+			return
+		}
+		out.Bulk(s.name)
+	case sub == "id" && len(args) == 2:
+		out.Int64(s.id)
+	case sub == "info" && len(args) == 2:
+		out.Verbatim(s.describe() + "\n")
+	case sub == "list":
+		s.listClients(args[2:])
+	case sub == "setinfo" && len(args) == 4:
+		out.OK()
+	case (sub == "no-evict" || sub == "no-touch") && len(args) == 3:
+		if mode := lower(args[2]); mode != "on" && mode != "off" {
+			out.Error(errSyntax)
+			return
+		}
+		out.OK()
+	case sub == "reply" && len(args) == 3:
+		s.setReply(args[2])
+	case sub == "unblock" && (len(args) == 3 || len(args) == 4):
+		s.unblockClient(args[2:])
+	case sub == "kill" && len(args) > 2:
+		s.kill(args[2:])
+	case sub == "help" && len(args) == 2:
+		out.Bulks([]string{"CLIENT <subcommand>: GETNAME, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME, UNBLOCK; see Redis' documentation."})
+	default:
+		s.failSub(args, "setname", "getname", "id", "info", "setinfo", "no-evict", "no-touch", "reply", "unblock", "kill")
+	}
+}
+
+func (s *session) setReply(mode string) {
+	switch lower(mode) {
+	case "on":
+		s.replyMode = replyOn
+		s.c.Out.OK()
+	case "off":
+		s.replyMode = replyOff
+	case "skip":
+		if s.replyMode == replyOn {
+			s.replyMode = replySkip
+		}
+	default:
+		s.c.Out.Error(errSyntax)
+	}
+}
+
+// describe is the client's line of CLIENT LIST.
+func (s *session) describe() string {
+	flags, multi, version := "", -1, 2
+	if s.subscriptions() > 0 {
+		flags += "P"
+	}
+	if s.multi {
+		flags += "x"
+		multi = len(s.queued)
+	}
+	if s.waiting != nil {
+		flags += "b"
+	}
+	if s.c.Out.V3 {
+		version = 3
+	}
+	now := time.Now()
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
+		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
+		s.id, s.addr, s.server.Addr(), s.name, int(now.Sub(s.began).Seconds()), int(now.Sub(s.last).Seconds()), cmp.Or(flags, "N"),
+		s.db, len(s.channels), len(s.patterns), multi, s.held, lower(s.cmd), version)
+}
+
+func (s *session) listClients(args []string) {
+	wanted, kind := map[int64]bool{}, ""
+	switch {
+	case len(args) == 2 && lower(args[0]) == "type":
+		if !knownKind(args[1]) {
+			s.c.Out.Error("ERR Unknown client type '" + args[1] + "'")
+			return
+		}
+		kind = lower(args[1])
+	case len(args) > 1 && lower(args[0]) == "id":
+		for _, arg := range args[1:] {
+			id, err := strconv.ParseInt(arg, 10, 64)
+			if err != nil {
+				s.c.Out.Error("ERR Invalid client ID")
+				return
+			}
+			wanted[id] = true
+		}
+	case len(args) > 0:
+		s.c.Out.Error(errSyntax)
+		return
+	}
+	var b strings.Builder
+	for _, other := range s.others() {
+		if (len(wanted) == 0 || wanted[other.id]) && (kind == "" || kind == other.kind()) {
+			b.WriteString(other.describe() + "\n")
+		}
+	}
+	s.c.Out.Verbatim(b.String())
+}
+
+func knownKind(kind string) bool {
+	return slices.Contains([]string{"normal", "pubsub", "master", "replica", "slave"}, lower(kind))
+}
+
+// kind is the client's type.
+func (s *session) kind() string {
+	if s.subscriptions() > 0 {
+		return "pubsub"
+	}
+	return "normal"
+}
+
+// others are all clients, in the order they came.
+func (s *session) others() []*session {
+	var all []*session
+	for _, other := range s.core.sessions {
+		all = append(all, other)
+	}
+	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+func (s *session) unblockClient(args []string) {
+	id, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil {
+		s.c.Out.Error("ERR value is not an integer or out of range")
+		return
+	}
+	msg := ""
+	if len(args) == 2 {
+		switch lower(args[1]) {
+		case "timeout":
+		case "error":
+			msg = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+		default:
+			s.c.Out.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+			return
+		}
+	}
+	other := s.core.sessions[id]
+	s.c.Out.Flag(other != nil && other.unblock(msg))
+}
+
+// kill is CLIENT KILL addr, or CLIENT KILL ID id | ADDR addr | SKIPME yes|no ….
+func (s *session) kill(args []string) {
+	var match []func(*session) bool
+	skipMe := len(args) > 1
+	for i := 0; i < len(args); i += 2 {
+		if len(args) == 1 {
+			addr := args[0]
+			match = append(match, func(o *session) bool { return o.addr == addr })
+			break
+		}
+		if i+1 == len(args) {
+			s.c.Out.Error(errSyntax)
+			return
+		}
+		value := args[i+1]
+		switch lower(args[i]) {
+		case "id":
+			id, err := strconv.ParseInt(value, 10, 64)
+			if err != nil || id < 1 {
+				s.c.Out.Error("ERR client-id should be greater than 0")
+				return
+			}
+			match = append(match, func(o *session) bool { return o.id == id })
+		case "addr":
+			match = append(match, func(o *session) bool { return o.addr == value })
+		case "laddr":
+			match = append(match, func(o *session) bool { return s.server.Addr() == value })
+		case "user":
+			if value != "default" {
+				s.c.Out.Error("ERR No such user '" + value + "'")
+				return
+			}
+		case "type":
+			if !knownKind(value) {
+				s.c.Out.Error("ERR Unknown client type '" + value + "'")
+				return
+			}
+			match = append(match, func(o *session) bool { return o.kind() == lower(value) })
+		case "skipme":
+			if skipMe = lower(value) == "yes"; !skipMe && lower(value) != "no" {
+				s.c.Out.Error(errSyntax)
+				return
+			}
+		default:
+			s.c.Out.Error(errSyntax)
+			return
+		}
+	}
+	n := 0
+	for _, other := range s.others() {
+		if skipMe && other == s || slices.ContainsFunc(match, func(ok func(*session) bool) bool { return !ok(other) }) {
+			continue
+		}
+		n++
+		if other == s {
+			s.quit = true
+			continue
+		}
+		innermost(other.out.conn).Close()
+	}
+	switch {
+	case len(args) > 1:
+		s.c.Out.Int(n)
+	case n == 0:
+		s.c.Out.Error("ERR No such client")
+	default:
+		s.c.Out.OK()
+	}
+}

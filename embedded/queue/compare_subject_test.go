@@ -1,0 +1,28 @@
+package queue
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
+)
+
+// startCompareSubject starts the server that is compared with redis-server.
+func startCompareSubject(t testing.TB) redisServer {
+	t.Helper()
+	q := startQueue(t, testOptions(t.TempDir()))
+	return redisServer{addr: q.Addr(), password: testPassword}
+}
+
+// commandNames returns the commands that the queue serves, but for those of
+// scripts, of which it knows three.
+func commandNames() []string {
+	names := append(engine.Names(), slices.Collect(maps.Keys(ownCommands))...)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return strings.HasPrefix(name, "EVAL") || name == "SCRIPT"
+	})
+	slices.Sort(names)
+	return names
+}

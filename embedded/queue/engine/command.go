@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/resp"
+)
+
+// Command is a command of Redis that works on data.
+type Command struct {
+	Name  string
+	Arity int  // with the name; negative: at least
+	Write bool // may change data
+	Grows bool // may make the data larger: is refused when memory is full
+	run   func(*Context)
+}
+
+// ArityOK reports whether a command may have n arguments, its name included.
+func (c *Command) ArityOK(n int) bool {
+	if c.Arity < 0 {
+		return n >= -c.Arity
+	}
+	return n == c.Arity
+}
+
+// Block is what a command waits for that found nothing.
+type Block struct {
+	Keys    []Key
+	Timeout time.Duration // 0: for ever
+
+	kind  kind
+	serve func(c *Context, key string) bool // replies and reports true when key has something
+	none  func(*resp.Writer)                // replies that nothing has and nobody waits
+}
+
+// Context is one command of a client while it runs.
+type Context struct {
+	Out   resp.Writer
+	Block *Block // set by a command that found nothing and may wait
+	Wait  bool   // whether it may: not in a transaction
+
+	e       *Engine
+	db      int
+	args    []string // the name in upper case
+	failed  bool     // an error was replied; what is read after it counts for nothing
+	changed bool
+	noted   bool
+}
+
+func (c *Context) begin(db int, args []string) {
+	c.db, c.args, c.failed, c.changed, c.noted = db, args, false, false, false
+}
+
+// Run runs a command, args[0] its name in upper case. The reply is appended to
+// c.Out.
+func (e *Engine) Run(c *Context, cmd *Command, db int, args []string) {
+	c.e, c.Block = e, nil
+	if cmd.Grows && e.Full() {
+		c.fail(errOOM)
+		return
+	}
+	e.Tick()
+	c.begin(db, args)
+	e.reading = !cmd.Write
+	cmd.run(c)
+	e.reading = false
+	if c.changed && !c.noted {
+		e.note(db, args...)
+	}
+}
+
+// Serve gives a client that waits what now is at a key, and reports whether
+// there was something.
+func (e *Engine) Serve(c *Context, b *Block, key Key) bool {
+	ent := e.lookup(key.DB, key.Name)
+	if ent == nil || kindOf(ent.val) != b.kind {
+		return false
+	}
+	c.e = e
+	c.begin(key.DB, nil)
+	return b.serve(c, key.Name)
+}
+
+const (
+	errOOM       = "OOM command not allowed when used memory > 'maxmemory'."
+	errSyntax    = "ERR syntax error"
+	errNotInt    = "ERR value is not an integer or out of range"
+	errNotFloat  = "ERR value is not a valid float"
+	errRange     = "ERR value is out of range"
+	errPositive  = "ERR value is out of range, must be positive"
+	errWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	errOverflow  = "ERR increment or decrement would overflow"
+	errNumKeys   = "ERR numkeys should be greater than 0"
+	errCount     = "ERR count should be greater than 0"
+	errNegLimit  = "ERR LIMIT can't be negative"
+	errTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+)
+
+// fail replies an error, if it is the command's first one.
+func (c *Context) fail(msg string) {
+	if !c.failed {
+		c.failed = true
+		c.Out.Error(msg)
+	}
+}
+
+// failArity refuses the number of arguments.
+func (c *Context) failArity() { c.fail(WrongArity(c.args[0])) }
+
+// WrongArity is the error for a wrong number of arguments.
+func WrongArity(name string) string {
+	return "ERR wrong number of arguments for '" + strings.ToLower(name) + "' command"
+}
+
+// touch says that a command changed a key.
+func (c *Context) touch(key string) {
+	c.changed = true
+	c.e.touch(c.db, key)
+}
+
+// note says which commands make the change, in place of the command itself.
+func (c *Context) note(args ...string) {
+	c.noted = true
+	c.e.note(c.db, args...)
+}
+
+// fits reports whether n more bytes do, and refuses the command if not.
+func (c *Context) fits(n int64) bool {
+	if c.e.loading || c.e.max == 0 || n <= 0 || c.e.used+n <= c.e.max {
+		return true
+	}
+	c.fail(errOOM)
+	return false
+}
+
+// is reports whether an argument is a word, in any case.
+func is(arg, word string) bool { return strings.EqualFold(arg, word) }
+
+// kind is a type of value.
+type kind string
+
+const (
+	kindString kind = "string"
+	kindList   kind = "list"
+	kindSet    kind = "set"
+	kindHash   kind = "hash"
+	kindZset   kind = "zset"
+)
+
+func kindOf(v any) kind {
+	switch v.(type) {
+	case *list:
+		return kindList
+	case *set:
+		return kindSet
+	case *hash:
+		return kindHash
+	case *zset:
+		return kindZset
+	}
+	return kindString
+}
+
+// find returns the value of a key, nil when there is none. It fails when the key
+// holds something else.
+func find[T value](c *Context, key string) (v T) {
+	ent := c.e.lookup(c.db, key)
+	if ent == nil {
+		return v
+	}
+	v, ok := ent.val.(T)
+	if !ok {
+		c.fail(errWrongType)
+	}
+	return v
+}
+
+// edit is find for a value that will change.
+func edit[T value](c *Context, key string) T {
+	v := find[T](c, key)
+	if ent := c.e.dbs[c.db].keys.get(key); ent != nil && !c.failed {
+		c.e.keep(v)
+	}
+	return v
+}
+
+// counted is a value that knows how many items it has, none when it is nil.
+type counted interface {
+	value
+	count() int
+}
+
+// replyLen replies how many items the value of the first key has.
+func replyLen[T counted](c *Context) {
+	if v := find[T](c, c.args[1]); !c.failed {
+		c.Out.Int(v.count())
+	}
+}
+
+// add puts a new value under a key that has none.
+func add[T value](c *Context, key string, v T) T {
+	c.e.put(c.db, key, v)
+	return v
+}
+
+// settle ends the change of a value: without items its key goes.
+func (c *Context) settle(key string, items int) {
+	if items == 0 {
+		c.e.remove(c.db, key)
+	}
+	c.touch(key)
+}
+
+var commands = map[string]*Command{}
+
+// Lookup returns the command of a name in upper case, nil when it is not served.
+func Lookup(name string) *Command { return commands[name] }
+
+// Names are the names of all commands.
+func Names() []string {
+	names := make([]string, 0, len(commands))
+	for name := range commands {
+		names = append(names, name)
+	}
+	return names
+}
+
+type flag int
+
+const (
+	reads  flag = iota
+	writes      // never makes data larger by more than a few bytes
+	grows
+)
+
+func register(name string, arity int, f flag, run func(*Context)) {
+	commands[name] = &Command{Name: name, Arity: arity, Write: f != reads, Grows: f == grows, run: run}
+}

@@ -1,0 +1,236 @@
+// Package engine holds the queue's data and runs Redis' commands on it, one at a
+// time: strings, lists, sets, hashes, sorted sets and deadlines, with the
+// replies of Redis 7.0 to the byte.
+//
+// # Values
+//
+// Everything that can be scanned or picked from is a table, a map whose entries
+// stand in a row. A sorted set has an order beside it (tidwall/btree, which
+// counts, so that ranks are found at once), a list is a ring, a string is bytes
+// once it was changed in place. miniredis keeps what the fields of hashes hold;
+// of its other structures none can be asked for an order, an end or a random
+// entry without a walk over all, so they are not used, nor are its commands.
+//
+// # Effects
+//
+// A command notes what it changed as commands that make the same change whenever
+// they run: most note themselves, SPOP an SREM, EXPIRE a PEXPIREAT, a key that
+// expired a DEL. What was noted is the caller's to keep, see [Engine.Effects].
+//
+// # Memory
+//
+// What data takes is estimated when it changes. Commands that make data larger
+// are refused beyond the bound as Redis refuses them, and so is a single command
+// whose result would not fit.
+package engine
+
+import (
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/journal"
+)
+
+// Databases is how many numbered databases there are, as in Redis.
+const Databases = 16
+
+// Key is a key in a database.
+type Key struct {
+	DB   int
+	Name string
+}
+
+// Engine is the data. It is not safe for concurrent use.
+type Engine struct {
+	Flushing func(db int) // called before a database is emptied; may be nil
+
+	dbs       [Databases]keyspace
+	fields    *miniredis.RedisDB // of hashes
+	nextField uint64             // the name in fields of the next hash
+
+	now     func() time.Time
+	clock   int64 // Unix time in ms that the command under way goes by
+	loading bool  // effects are replayed: deadlines don't pass, nothing is noted
+	used    int64 // bytes, estimated
+	max     int64 // 0: no bound
+
+	effects []journal.Command
+	touched []Key
+
+	reading bool  // the command under way only reads
+	stats   Stats // since the start
+
+	epoch    uint32 // of the snapshot under way; 0: none
+	lastSnap uint32
+}
+
+// New returns an empty engine whose data may take max bytes; 0 is no bound.
+func New(max int64) *Engine {
+	return &Engine{fields: miniredis.NewMiniRedis().DB(0), now: time.Now, max: max}
+}
+
+// Used is how many bytes the data takes, estimated.
+func (e *Engine) Used() int64 { return e.used }
+
+// Stats are what Redis counts under these names.
+type Stats struct{ Hits, Misses, Expired int64 }
+
+// Stats are the figures since the start.
+func (e *Engine) Stats() Stats { return e.stats }
+
+// Keys is how many keys a database has, and how many of them have a deadline.
+func (e *Engine) Keys(db int) (keys, expiring int) {
+	return e.dbs[db].keys.len(), e.dbs[db].expiring
+}
+
+// Effects returns what was noted since the last time: commands to keep, and the
+// keys that changed. Both are valid until the next command.
+func (e *Engine) Effects() (effects []journal.Command, touched []Key) {
+	effects, touched = e.effects, e.touched
+	e.effects, e.touched = e.effects[:0], e.touched[:0]
+	return effects, touched
+}
+
+// Tick sets the time that the next commands go by.
+func (e *Engine) Tick() { e.clock = e.now().UnixMilli() }
+
+// Replay makes the change that noted effects stand for.
+func (e *Engine) Replay(batch []journal.Command) error {
+	e.loading = true
+	defer func() { e.loading = false }()
+	c := Context{e: e}
+	for _, cmd := range batch {
+		known := Lookup(cmd.Args[0])
+		if known == nil || !known.Write || !known.ArityOK(len(cmd.Args)) || cmd.DB >= Databases {
+			return &ReplayError{cmd.Args[0], "not a write command of this version"}
+		}
+		c.begin(cmd.DB, cmd.Args)
+		known.run(&c)
+		if len(c.Out.Buf) > 0 && c.Out.Buf[0] == '-' {
+			return &ReplayError{cmd.Args[0], string(c.Out.Buf[1 : len(c.Out.Buf)-2])}
+		}
+		c.Out.Buf = c.Out.Buf[:0]
+	}
+	e.touched = e.touched[:0]
+	return nil
+}
+
+// Full reports whether the data takes more than it may.
+func (e *Engine) Full() bool { return e.max > 0 && e.used > e.max }
+
+// ReplayError says which effect could not be made again.
+type ReplayError struct{ Name, Reason string }
+
+func (e *ReplayError) Error() string { return "command " + e.Name + ": " + e.Reason }
+
+// Alive reports whether there is a key, and takes away one whose time has come.
+func (e *Engine) Alive(k Key) bool { return e.lookup(k.DB, k.Name) != nil }
+
+// lookup returns the entry of a key, nil when there is none. One whose time has
+// come goes.
+func (e *Engine) lookup(db int, key string) *entry {
+	ent := e.dbs[db].keys.get(key)
+	switch {
+	case !e.reading:
+	case ent == nil:
+		e.stats.Misses++
+	default:
+		e.stats.Hits++
+	}
+	if ent == nil || e.loading || ent.expires == 0 || ent.expires > e.clock {
+		return ent
+	}
+	e.stats.Expired++
+	e.remove(db, key)
+	e.note(db, "DEL", key)
+	e.touch(db, key)
+	return nil
+}
+
+func (e *Engine) note(db int, args ...string) {
+	if !e.loading {
+		e.effects = append(e.effects, journal.Command{DB: db, Args: args})
+	}
+}
+
+func (e *Engine) touch(db int, key string) {
+	if !e.loading {
+		e.touched = append(e.touched, Key{db, key})
+	}
+}
+
+// put gives key a value and no deadline, whatever it had before.
+func (e *Engine) put(db int, key string, v any) {
+	e.remove(db, key)
+	if val, ok := v.(value); ok {
+		val.meta().owner = e
+	}
+	e.dbs[db].keys.set(key, entry{val: v})
+	e.used += keyCost + sizeOf(key) + valueSize(v)
+}
+
+// remove takes a key out and reports whether it was there.
+func (e *Engine) remove(db int, key string) bool {
+	ks := &e.dbs[db]
+	ent, found := ks.keys.delete(key)
+	if !found {
+		return false
+	}
+	if ent.expires != 0 {
+		ks.expiring--
+	}
+	e.used -= keyCost + sizeOf(key) + valueSize(ent.val)
+	e.release(ent.val)
+	return true
+}
+
+// release lets go of a value that no key has.
+func (e *Engine) release(v any) {
+	if val, ok := v.(value); ok {
+		val.meta().owner = nil
+	}
+	if h, ok := v.(*hash); ok {
+		h.drop(e)
+	}
+}
+
+// flush empties a database.
+func (e *Engine) flush(db int) {
+	if e.Flushing != nil && !e.loading {
+		e.Flushing(db)
+	}
+	for i := range e.dbs[db].keys.items {
+		it := &e.dbs[db].keys.items[i]
+		e.used -= keyCost + sizeOf(it.key) + valueSize(it.val.val)
+		e.release(it.val.val)
+	}
+	e.dbs[db] = keyspace{}
+}
+
+// Expire deletes up to limit keys whose time has come, and reports whether there
+// may be more.
+func (e *Engine) Expire(limit int) (more bool) {
+	e.Tick()
+	for db := range e.dbs {
+		gone := []string{"DEL"}
+		for len(gone) <= limit {
+			key, due := e.dbs[db].due(e.clock)
+			if !due {
+				break
+			}
+			e.stats.Expired++
+			e.remove(db, key)
+			e.touch(db, key)
+			gone = append(gone, key)
+		}
+		if len(gone) > 1 {
+			e.note(db, gone...)
+			limit -= len(gone) - 1
+		}
+		if limit == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"math"
+	"strconv"
+)
+
+func init() {
+	register("HDEL", -3, writes, hashDelete)
+	register("HEXISTS", 3, reads, hashGet)
+	register("HGET", 3, reads, hashGet)
+	register("HGETALL", 2, reads, hashAll)
+	register("HINCRBY", 4, grows, hashIncr)
+	register("HINCRBYFLOAT", 4, grows, hashIncrFloat)
+	register("HKEYS", 2, reads, hashAll)
+	register("HLEN", 2, reads, replyLen[*hash])
+	register("HMGET", -3, reads, hashGet)
+	register("HMSET", -4, grows, hashSet)
+	register("HRANDFIELD", -2, reads, hashRandom)
+	register("HSCAN", -3, reads, hashScan)
+	register("HSET", -4, grows, hashSet)
+	register("HSETNX", 4, grows, hashSet)
+	register("HSTRLEN", 3, reads, hashGet)
+	register("HVALS", 2, reads, hashAll)
+}
+
+func hashSet(c *Context) {
+	pairs := c.args[2:]
+	if len(pairs)%2 != 0 {
+		c.failArity()
+		return
+	}
+	h := c.hash(c.args[1])
+	if c.failed {
+		return
+	}
+	if _, there := h.get(c.e, pairs[0]); there && c.args[0] == "HSETNX" {
+		c.Out.Int(0)
+		return
+	}
+	n := 0
+	for i := 0; i < len(pairs); i += 2 {
+		if h.set(c.e, pairs[i], pairs[i+1]) {
+			n++
+		}
+	}
+	c.touch(c.args[1])
+	if c.args[0] == "HMSET" {
+		c.Out.OK()
+		return
+	}
+	c.Out.Int(n)
+}
+
+// hash returns the hash at a key for a change, a new one if there is none.
+func (c *Context) hash(key string) *hash {
+	h := edit[*hash](c, key)
+	if h == nil && !c.failed {
+		h = add(c, key, c.e.newHash())
+	}
+	return h
+}
+
+func hashDelete(c *Context) {
+	h := edit[*hash](c, c.args[1])
+	if c.failed {
+		return
+	}
+	n := 0
+	if h != nil {
+		for _, f := range c.args[2:] {
+			if h.remove(c.e, f) {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		c.settle(c.args[1], h.fields.len())
+	}
+	c.Out.Int(n)
+}
+
+// hashGet is HGET, HMGET, HEXISTS and HSTRLEN.
+func hashGet(c *Context) {
+	h := find[*hash](c, c.args[1])
+	if c.failed {
+		return
+	}
+	if c.args[0] == "HMGET" {
+		c.Out.Array(len(c.args) - 2)
+	}
+	for _, f := range c.args[2:] {
+		v, found := h.get(c.e, f)
+		switch {
+		case c.args[0] == "HEXISTS":
+			c.Out.Flag(found)
+		case c.args[0] == "HSTRLEN":
+			c.Out.Int(len(v))
+		case found:
+			c.Out.Bulk(v)
+		default:
+			c.Out.Null()
+		}
+	}
+}
+
+// hashAll is HGETALL, HKEYS and HVALS.
+func hashAll(c *Context) {
+	h := find[*hash](c, c.args[1])
+	if c.failed {
+		return
+	}
+	var fields []item[int32]
+	if h != nil {
+		fields = h.fields.items
+	}
+	if c.args[0] == "HGETALL" {
+		c.Out.Map(len(fields))
+	} else {
+		c.Out.Array(len(fields))
+	}
+	for _, f := range fields {
+		if c.args[0] != "HVALS" {
+			c.Out.Bulk(f.key)
+		}
+		if c.args[0] != "HKEYS" {
+			c.Out.Bulk(c.e.fields.HGet(h.name, f.key))
+		}
+	}
+}
+
+func hashIncr(c *Context) {
+	by := c.integer(c.args[3])
+	h := find[*hash](c, c.args[1])
+	if c.failed {
+		return
+	}
+	var n int64
+	if old, found := h.get(c.e, c.args[2]); found {
+		var ok bool
+		if n, ok = parseInt(old); !ok {
+			c.fail("ERR hash value is not an integer")
+			return
+		}
+	}
+	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
+		c.fail(errOverflow)
+		return
+	}
+	h = c.hash(c.args[1])
+	h.set(c.e, c.args[2], strconv.FormatInt(n+by, 10))
+	c.touch(c.args[1])
+	c.Out.Int64(n + by)
+}
+
+func hashIncrFloat(c *Context) {
+	by, ok := parseLong(c.args[3])
+	switch {
+	case !ok:
+		c.fail(errNotFloat)
+		return
+	case by.IsInf():
+		c.fail("ERR value is NaN or Infinity")
+		return
+	}
+	h := find[*hash](c, c.args[1])
+	if c.failed {
+		return
+	}
+	old, found := h.get(c.e, c.args[2])
+	if !found {
+		old = "0"
+	}
+	sum, failed := addFloats(old, c.args[3])
+	if failed == errNotFloat {
+		failed = "ERR hash value is not a float"
+	}
+	if failed != "" {
+		c.fail(failed)
+		return
+	}
+	h = c.hash(c.args[1])
+	h.set(c.e, c.args[2], sum)
+	c.touch(c.args[1])
+	c.note("HSET", c.args[1], c.args[2], sum)
+	c.Out.Bulk(sum)
+}
+
+func hashRandom(c *Context) {
+	r := c.parseRandom("WITHVALUES")
+	h := find[*hash](c, c.args[1])
+	replyRandom(c, r, h.table(), func(it item[int32]) { c.Out.Bulk(c.e.fields.HGet(h.name, it.key)) })
+}
+
+func hashScan(c *Context) {
+	o := c.parseCursor(2)
+	h := find[*hash](c, c.args[1])
+	scanValue(c, o, h.table(), func(it item[int32]) []string { return []string{it.key, c.e.fields.HGet(h.name, it.key)} })
+}

@@ -1,0 +1,347 @@
+package engine
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+func init() {
+	register("SADD", -3, grows, setAdd)
+	register("SCARD", 2, reads, replyLen[*set])
+	register("SDIFF", -2, reads, func(c *Context) { c.combineSets(c.args[1:], setDiff) })
+	register("SDIFFSTORE", -3, grows, func(c *Context) { c.storeSets(setDiff) })
+	register("SINTER", -2, reads, func(c *Context) { c.combineSets(c.args[1:], setInter) })
+	register("SINTERCARD", -3, reads, setInterCard)
+	register("SINTERSTORE", -3, grows, func(c *Context) { c.storeSets(setInter) })
+	register("SISMEMBER", 3, reads, setIsMember)
+	register("SMEMBERS", 2, reads, func(c *Context) { c.combineSets(c.args[1:], setUnion) })
+	register("SMISMEMBER", -3, reads, setIsMember)
+	register("SMOVE", 4, grows, setMove)
+	register("SPOP", -2, writes, setPop)
+	register("SRANDMEMBER", -2, reads, setRandom)
+	register("SREM", -3, writes, setRemove)
+	register("SSCAN", -3, reads, setScan)
+	register("SUNION", -2, reads, func(c *Context) { c.combineSets(c.args[1:], setUnion) })
+	register("SUNIONSTORE", -3, grows, func(c *Context) { c.storeSets(setUnion) })
+}
+
+func setAdd(c *Context) {
+	s := edit[*set](c, c.args[1])
+	if c.failed {
+		return
+	}
+	if s == nil {
+		s = add(c, c.args[1], c.e.newSet())
+	}
+	n := 0
+	for _, m := range c.args[2:] {
+		if s.add(m) {
+			n++
+		}
+	}
+	if n > 0 {
+		c.touch(c.args[1])
+	}
+	c.Out.Int(n)
+}
+
+func setRemove(c *Context) {
+	s := edit[*set](c, c.args[1])
+	if c.failed {
+		return
+	}
+	n := 0
+	if s != nil {
+		for _, m := range c.args[2:] {
+			if s.remove(m) {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		c.settle(c.args[1], s.members.len())
+	}
+	c.Out.Int(n)
+}
+
+func setIsMember(c *Context) {
+	s := find[*set](c, c.args[1])
+	if c.failed {
+		return
+	}
+	if c.args[0] == "SMISMEMBER" {
+		c.Out.Array(len(c.args) - 2)
+	}
+	for _, m := range c.args[2:] {
+		c.Out.Flag(s.has(m))
+	}
+}
+
+func setMove(c *Context) {
+	from := edit[*set](c, c.args[1])
+	if c.failed {
+		return
+	}
+	if from == nil {
+		c.Out.Int(0)
+		return
+	}
+	to := edit[*set](c, c.args[2])
+	if c.failed {
+		return
+	}
+	m := c.args[3]
+	if !from.has(m) || c.args[1] == c.args[2] {
+		c.Out.Flag(from.has(m))
+		return
+	}
+	from.remove(m)
+	c.settle(c.args[1], from.members.len())
+	if to == nil {
+		to = add(c, c.args[2], c.e.newSet())
+	}
+	to.add(m)
+	c.touch(c.args[2])
+	c.Out.Int(1)
+}
+
+func setPop(c *Context) {
+	if len(c.args) > 3 {
+		c.fail(errSyntax)
+		return
+	}
+	count, single := 1, len(c.args) == 2
+	if !single {
+		count = c.bounded(c.args[2], 0, math.MaxInt64, errPositive)
+	}
+	s := edit[*set](c, c.args[1])
+	switch {
+	case c.failed:
+		return
+	case s == nil && single:
+		c.Out.Null()
+		return
+	case s == nil || count == 0:
+		c.Out.Set(0)
+		return
+	}
+	gone := []string{"SREM", c.args[1]}
+	for range min(count, s.members.len()) {
+		m := s.members.random().key
+		s.remove(m)
+		gone = append(gone, m)
+	}
+	c.settle(c.args[1], s.members.len())
+	c.note(gone...)
+	if single {
+		c.Out.Bulk(gone[2])
+		return
+	}
+	c.Out.Set(len(gone) - 2)
+	for _, m := range gone[2:] {
+		c.Out.Bulk(m)
+	}
+}
+
+func setRandom(c *Context) {
+	r := c.parseRandom("")
+	replyRandom(c, r, find[*set](c, c.args[1]).table(), nil)
+}
+
+// random is what is asked for of entries by chance.
+type random struct {
+	counted bool  // several, in an array
+	count   int64 // negative: they may come twice
+	values  bool
+}
+
+// parseRandom reads [count [word]], which all commands that pick by chance have;
+// word asks for values.
+func (c *Context) parseRandom(word string) (r random) {
+	r.counted, r.values = len(c.args) > 2, len(c.args) == 4 && word != "" && is(c.args[3], word)
+	if word == "" && len(c.args) > 3 {
+		c.fail(errSyntax)
+	}
+	if r.counted {
+		r.count = c.integer(c.args[2])
+	}
+	if len(c.args) > 3 && !r.values {
+		c.fail(errSyntax)
+	}
+	if r.count == math.MinInt64 {
+		c.fail(errRange + ", value must between -9223372036854775807 and 9223372036854775807")
+	}
+	if r.values && (r.count < -math.MaxInt64/2 || r.count > math.MaxInt64/2) {
+		c.fail(errRange)
+	}
+	return r
+}
+
+// replyRandom replies entries by chance; value writes what belongs to one.
+func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) {
+	switch {
+	case c.failed:
+		return
+	case t == nil && !r.counted:
+		c.Out.Null()
+		return
+	case !r.counted:
+		c.Out.Bulk(t.random().key)
+		return
+	}
+	var some []item[V]
+	if t != nil && r.count > 0 {
+		some = t.sample(int(min(r.count, int64(t.len()))))
+	}
+	n := len(some)
+	if t != nil && r.count < 0 {
+		n = int(-r.count)
+	}
+	if r.values && !c.Out.V3 {
+		c.Out.Array(2 * n)
+	} else {
+		c.Out.Array(n)
+	}
+	for i := range n {
+		var it item[V]
+		if r.count > 0 {
+			it = some[i]
+		} else {
+			it = *t.random()
+		}
+		if r.values && c.Out.V3 {
+			c.Out.Array(2)
+		}
+		c.Out.Bulk(it.key)
+		if r.values {
+			value(it)
+		}
+	}
+}
+
+func setScan(c *Context) {
+	o := c.parseCursor(2)
+	scanValue(c, o, find[*set](c, c.args[1]).table(), func(it item[struct{}]) []string { return []string{it.key} })
+}
+
+// sets returns the sets at some keys, nil where there is none.
+func (c *Context) sets(keys []string) []*set {
+	out := make([]*set, len(keys))
+	for i, key := range keys {
+		out[i] = find[*set](c, key)
+	}
+	return out
+}
+
+func (s *set) each(yield func(string) bool) {
+	if s == nil {
+		return
+	}
+	for _, it := range s.members.items {
+		if !yield(it.key) {
+			return
+		}
+	}
+}
+
+func setUnion(sets []*set, add func(string) bool) {
+	for _, s := range sets {
+		s.each(add)
+	}
+}
+
+func setDiff(sets []*set, add func(string) bool) {
+	sets[0].each(func(m string) bool {
+		for _, other := range sets[1:] {
+			if other.has(m) {
+				return true
+			}
+		}
+		return add(m)
+	})
+}
+
+func setInter(sets []*set, add func(string) bool) {
+	smallest := slices.MinFunc(sets, func(a, b *set) int { return cmp.Compare(a.count(), b.count()) })
+	smallest.each(func(m string) bool {
+		for _, other := range sets {
+			if other != smallest && !other.has(m) {
+				return true
+			}
+		}
+		return add(m)
+	})
+}
+
+type combination func(sets []*set, add func(string) bool)
+
+func (c *Context) combineSets(keys []string, combine combination) {
+	sets := c.sets(keys)
+	if c.failed {
+		return
+	}
+	var found table[struct{}]
+	combine(sets, func(m string) bool { found.set(m, struct{}{}); return true })
+	c.Out.Set(found.len())
+	for _, it := range found.items {
+		c.Out.Bulk(it.key)
+	}
+}
+
+func (c *Context) storeSets(combine combination) {
+	sets := c.sets(c.args[2:])
+	if c.failed {
+		return
+	}
+	result := c.e.newSet()
+	combine(sets, func(m string) bool {
+		result.add(m)
+		return c.e.max == 0 || c.e.loading || c.e.used+result.bytes <= c.e.max
+	})
+	if c.fits(result.bytes) {
+		c.replaceBy(c.args[1], result, result.members.len())
+		c.Out.Int(result.members.len())
+	}
+}
+
+// replaceBy puts the result of a command under a key; without items the key goes.
+func (c *Context) replaceBy(key string, v value, items int) {
+	switch {
+	case items > 0:
+		c.e.put(c.db, key, v)
+		c.touch(key)
+	case c.e.remove(c.db, key):
+		c.touch(key)
+	}
+}
+
+// parseLimit reads LIMIT n.
+func (c *Context) parseLimit(args []string) (limit int) {
+	for i := 0; i < len(args) && !c.failed; i += 2 {
+		if !is(args[i], "LIMIT") || i == len(args)-1 {
+			c.fail(errSyntax)
+			return 0
+		}
+		limit = c.bounded(args[i+1], 0, math.MaxInt64, errNegLimit)
+	}
+	return limit
+}
+
+func setInterCard(c *Context) {
+	n := c.bounded(c.args[1], 1, math.MaxInt64, errNumKeys)
+	if c.failed {
+		return
+	}
+	if n > len(c.args)-2 {
+		c.fail("ERR Number of keys can't be greater than number of args")
+		return
+	}
+	limit, sets := c.parseLimit(c.args[2+n:]), c.sets(c.args[2:2+n])
+	if c.failed {
+		return
+	}
+	found := 0
+	setInter(sets, func(string) bool { found++; return limit == 0 || found < limit })
+	c.Out.Int(found)
+}

@@ -1,0 +1,356 @@
+package engine
+
+import (
+	"strconv"
+
+	"github.com/tidwall/btree"
+)
+
+// base is what all values that change in place have. While a snapshot is under
+// way a value is copied before its first change.
+type base struct {
+	owner *Engine // set while the value is in the keyspace
+	bytes int64
+	epoch uint32 // of the snapshot that has this value's state, or does not want it
+	saved value  // that state, until the snapshot has taken it
+}
+
+func (b *base) size() int64 { return b.bytes }
+func (b *base) meta() *base { return b }
+
+func (b *base) grow(n int64) {
+	b.bytes += n
+	if b.owner != nil {
+		b.owner.used += n
+	}
+}
+
+// fresh is the base of a new value, which no snapshot under way wants.
+func (e *Engine) fresh() base { return base{epoch: e.epoch} }
+
+// blob is a string that was changed in place.
+type blob struct {
+	base
+	b []byte
+}
+
+func (e *Engine) newBlob(b []byte) *blob {
+	v := &blob{base: e.fresh(), b: b}
+	v.bytes = stringCost + int64(cap(b))
+	return v
+}
+
+func (v *blob) clone(*Engine) value { return &blob{b: append([]byte(nil), v.b...)} }
+
+// resize makes the string n bytes long, zeros behind its end. It grows by an
+// eighth more than is asked for when it grows bit by bit.
+func (v *blob) resize(n int) {
+	if n > cap(v.b) {
+		room := n
+		if n < 2*len(v.b) {
+			room = n + n/8
+		}
+		grown := make([]byte, len(v.b), room)
+		copy(grown, v.b)
+		v.grow(int64(room - cap(v.b)))
+		v.b = grown
+	}
+	v.b = v.b[:n]
+}
+
+// list is a ring.
+type list struct {
+	base
+	ring []string // its size is a power of two
+	head int
+	n    int
+}
+
+func (e *Engine) newList() *list { return &list{base: e.fresh(), ring: make([]string, 4)} }
+
+func (l *list) clone(*Engine) value { return &list{ring: l.slice(0, l.n), n: l.n} }
+
+func (l *list) count() int {
+	if l == nil {
+		return 0
+	}
+	return l.n
+}
+
+func (l *list) index(i int) int {
+	if i += l.head; i >= len(l.ring) {
+		i -= len(l.ring)
+	}
+	return i
+}
+
+func (l *list) at(i int) string { return l.ring[l.index(i)] }
+
+func (l *list) set(i int, s string) {
+	at := l.index(i)
+	l.grow(sizeOf(s) - sizeOf(l.ring[at]))
+	l.ring[at] = s
+}
+
+func (l *list) push(left bool, s string) {
+	if l.n == len(l.ring) {
+		l.resize(2 * l.n)
+	}
+	l.n++
+	l.grow(sizeOf(s) + stringCost)
+	if left {
+		l.head = l.index(len(l.ring) - 1)
+		l.ring[l.head] = s
+		return
+	}
+	l.ring[l.index(l.n-1)] = s
+}
+
+func (l *list) pop(left bool) string {
+	at := l.index(l.n - 1)
+	if left {
+		at = l.head
+		l.head = l.index(1)
+	}
+	s := l.ring[at]
+	l.ring[at] = ""
+	l.n--
+	l.grow(-sizeOf(s) - stringCost)
+	if len(l.ring) > 16 && 8*l.n < len(l.ring) {
+		l.resize(len(l.ring) / 4)
+	}
+	return s
+}
+
+func (l *list) resize(size int) {
+	ring := make([]string, size)
+	copy(ring, l.slice(0, l.n))
+	l.ring, l.head = ring, 0
+}
+
+// slice returns the items from one index up to another.
+func (l *list) slice(from, to int) []string {
+	out := make([]string, 0, to-from)
+	a, b := l.head+from, l.head+to
+	if a < len(l.ring) {
+		out = append(out, l.ring[a:min(b, len(l.ring))]...)
+	}
+	if b > len(l.ring) {
+		out = append(out, l.ring[max(a-len(l.ring), 0):b-len(l.ring)]...)
+	}
+	return out
+}
+
+// replace makes items all that the list has.
+func (l *list) replace(items []string) {
+	size := 4
+	for size < len(items) {
+		size *= 2
+	}
+	var bytes int64
+	for _, item := range items {
+		bytes += sizeOf(item) + stringCost
+	}
+	l.ring, l.head, l.n = append(items, make([]string, size-len(items))...), 0, len(items)
+	l.grow(bytes - l.bytes)
+}
+
+// set is a set of strings.
+type set struct {
+	base
+	members table[struct{}]
+}
+
+func (e *Engine) newSet() *set { return &set{base: e.fresh()} }
+
+func (s *set) clone(*Engine) value { return &set{members: s.members.clone()} }
+
+func (s *set) has(m string) bool { return s != nil && s.members.get(m) != nil }
+
+func (s *set) table() *table[struct{}] {
+	if s == nil {
+		return nil
+	}
+	return &s.members
+}
+
+func (s *set) count() int { return s.table().len() }
+
+func (s *set) add(m string) bool {
+	if !s.members.set(m, struct{}{}) {
+		return false
+	}
+	s.grow(memberCost + sizeOf(m))
+	return true
+}
+
+func (s *set) remove(m string) bool {
+	if _, found := s.members.delete(m); !found {
+		return false
+	}
+	s.grow(-memberCost - sizeOf(m))
+	return true
+}
+
+// hash is a hash. miniredis keeps what its fields hold, the table their order.
+type hash struct {
+	base
+	fields table[int32] // lengths of the values
+	name   string       // in miniredis
+	values []string     // of a copy
+}
+
+func (e *Engine) newHash() *hash {
+	e.nextField++
+	return &hash{base: e.fresh(), name: strconv.FormatUint(e.nextField, 36)}
+}
+
+func (h *hash) clone(e *Engine) value {
+	c := &hash{fields: h.fields.clone(), values: make([]string, h.fields.len())}
+	for i, f := range h.fields.items {
+		c.values[i] = e.fields.HGet(h.name, f.key)
+	}
+	return c
+}
+
+func (h *hash) table() *table[int32] {
+	if h == nil {
+		return nil
+	}
+	return &h.fields
+}
+
+func (h *hash) count() int { return h.table().len() }
+
+func (h *hash) get(e *Engine, f string) (string, bool) {
+	if h == nil || h.fields.get(f) == nil {
+		return "", false
+	}
+	return e.fields.HGet(h.name, f), true
+}
+
+// set gives a field a value and reports whether the field is new.
+func (h *hash) set(e *Engine, f, v string) bool {
+	if old := h.fields.get(f); old != nil {
+		h.grow(int64(len(v)) - int64(*old))
+		*old = int32(len(v))
+		e.fields.HSet(h.name, f, v)
+		return false
+	}
+	h.fields.set(f, int32(len(v)))
+	e.fields.HSet(h.name, f, v)
+	h.grow(hashCost + sizeOf(f) + int64(len(v)))
+	return true
+}
+
+const hashCost = 2*memberCost + 3*stringCost // a field
+
+func (h *hash) remove(e *Engine, f string) bool {
+	n, found := h.fields.delete(f)
+	if found {
+		h.grow(-hashCost - sizeOf(f) - int64(n))
+		e.fields.HDel(h.name, f)
+	}
+	return found
+}
+
+// drop takes what the fields hold away, after a snapshot under way has it.
+func (h *hash) drop(e *Engine) {
+	e.keep(h)
+	e.fields.Del(h.name)
+}
+
+// zset is a sorted set: scores by member, and members by score.
+type zset struct {
+	base
+	scores table[float64]
+	order  *btree.BTreeG[scored]
+}
+
+type scored struct {
+	score  float64
+	member string
+}
+
+func (a scored) less(b scored) bool {
+	return a.score < b.score || a.score == b.score && a.member < b.member
+}
+
+const orderCost = 36 // a member in the order
+
+func (e *Engine) newZset() *zset {
+	return &zset{base: e.fresh(), order: btree.NewBTreeGOptions(scored.less, btree.Options{NoLocks: true})}
+}
+
+func (z *zset) clone(*Engine) value { return &zset{scores: z.scores.clone()} }
+
+func (z *zset) table() *table[float64] {
+	if z == nil {
+		return nil
+	}
+	return &z.scores
+}
+
+func (z *zset) count() int { return z.table().len() }
+
+func (z *zset) score(m string) (float64, bool) {
+	if z == nil {
+		return 0, false
+	}
+	if s := z.scores.get(m); s != nil {
+		return *s, true
+	}
+	return 0, false
+}
+
+func (z *zset) set(m string, score float64) {
+	if old := z.scores.get(m); old != nil {
+		if *old == score {
+			return
+		}
+		z.order.Delete(scored{*old, m})
+		*old = score
+	} else {
+		z.scores.set(m, score)
+		z.grow(memberCost + orderCost + sizeOf(m))
+	}
+	z.order.Set(scored{score, m})
+}
+
+func (z *zset) remove(m string) bool {
+	score, found := z.scores.delete(m)
+	if found {
+		z.order.Delete(scored{score, m})
+		z.grow(-memberCost - orderCost - sizeOf(m))
+	}
+	return found
+}
+
+// rank is how many members come before one that satisfies a condition that holds
+// for all behind it too.
+func (z *zset) rank(behind func(scored) bool) int {
+	from, to := 0, z.count()
+	for from < to {
+		mid := (from + to) / 2
+		if s, _ := z.order.GetAt(mid); behind(s) {
+			to = mid
+		} else {
+			from = mid + 1
+		}
+	}
+	return from
+}
+
+// span returns the members at ranks from up to to.
+func (z *zset) span(from, to int) []scored {
+	if from >= to {
+		return nil
+	}
+	out := make([]scored, 0, to-from)
+	first, _ := z.order.GetAt(from)
+	z.order.Ascend(first, func(s scored) bool {
+		out = append(out, s)
+		return len(out) < to-from
+	})
+	return out
+}

@@ -1,0 +1,421 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
+)
+
+// ownCommand is a command about the connection or the server, not about data.
+type ownCommand struct {
+	arity      int  // with the name; negative: at least
+	anyone     bool // allowed without a password
+	subscribed bool // allowed while the client listens to channels, in RESP2
+	atOnce     bool // not queued in a transaction
+	alone      bool // refused in a transaction
+	run        func(ctx context.Context, s *session, args []string)
+}
+
+func (c *ownCommand) arityOK(n int) bool { return (&engine.Command{Arity: c.arity}).ArityOK(n) }
+
+var ownCommands = map[string]*ownCommand{}
+
+func own(name string, c ownCommand) { ownCommands[name] = &c }
+
+// locked makes a command that runs under core.mu, which EXEC holds already.
+func locked(run func(s *session, args []string)) func(context.Context, *session, []string) {
+	return func(_ context.Context, s *session, args []string) {
+		if s.inExec {
+			run(s, args)
+			return
+		}
+		s.do(func() {
+			s.note(args)
+			run(s, args)
+		})
+	}
+}
+
+func init() {
+	own("AUTH", ownCommand{arity: -2, anyone: true, run: auth})
+	own("BGREWRITEAOF", ownCommand{arity: 1, alone: true, run: locked((*session).rewrite)})
+	own("CLIENT", ownCommand{arity: -2, run: locked((*session).client)})
+	own("COMMAND", ownCommand{arity: -1, run: locked((*session).command)})
+	own("CONFIG", ownCommand{arity: -2, run: locked((*session).config)})
+	own("DISCARD", ownCommand{arity: 1, atOnce: true, run: discard})
+	own("ECHO", ownCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})
+	own("EXEC", ownCommand{arity: 1, atOnce: true, run: func(ctx context.Context, s *session, _ []string) { s.exec(ctx) }})
+	own("HELLO", ownCommand{arity: -1, anyone: true, run: hello})
+	own("INFO", ownCommand{arity: -1, run: locked((*session).info)})
+	own("LASTSAVE", ownCommand{arity: 1, run: locked(func(s *session, _ []string) { s.c.Out.Int64(time.Now().Unix()) })})
+	own("MULTI", ownCommand{arity: 1, atOnce: true, run: begin})
+	own("PING", ownCommand{arity: -1, subscribed: true, run: locked((*session).ping)})
+	own("QUIT", ownCommand{arity: -1, anyone: true, subscribed: true, atOnce: true, run: quit})
+	own("RESET", ownCommand{arity: 1, anyone: true, subscribed: true, atOnce: true, run: reset})
+	own("SELECT", ownCommand{arity: 2, run: locked((*session).selectDB)})
+	own("TIME", ownCommand{arity: 1, run: locked((*session).time)})
+	own("UNWATCH", ownCommand{arity: 1, run: locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() })})
+	own("WAIT", ownCommand{arity: 3, run: locked((*session).waitReplicas)})
+	own("WATCH", ownCommand{arity: -2, atOnce: true, run: watch})
+}
+
+func begin(_ context.Context, s *session, _ []string) {
+	if s.multi {
+		s.c.Out.Error("ERR MULTI calls can not be nested")
+		return
+	}
+	s.multi = true
+	s.c.Out.OK()
+}
+
+func discard(_ context.Context, s *session, _ []string) {
+	if !s.multi {
+		s.c.Out.Error("ERR DISCARD without MULTI")
+		return
+	}
+	s.discard()
+	s.c.Out.OK()
+}
+
+func watch(ctx context.Context, s *session, args []string) {
+	if s.multi {
+		s.c.Out.Error("ERR WATCH inside MULTI is not allowed")
+		return
+	}
+	locked(func(s *session, args []string) { s.watch(args[1:]); s.c.Out.OK() })(ctx, s, args)
+}
+
+func quit(_ context.Context, s *session, _ []string) {
+	s.quit = true
+	s.c.Out.OK()
+}
+
+func reset(_ context.Context, s *session, _ []string) {
+	s.discard()
+	s.do(func() {
+		s.core.hub.leave(s)
+		s.db, s.name = 0, ""
+	})
+	s.authed, s.c.Out.V3, s.replyMode = false, false, replyOn
+	s.c.Out.Status("RESET")
+}
+
+// auth is AUTH [user] password.
+func auth(ctx context.Context, s *session, args []string) {
+	user, password := "default", args[len(args)-1]
+	if len(args) > 3 {
+		s.c.Out.Error("ERR syntax error")
+		return
+	}
+	if len(args) == 3 {
+		user = args[1]
+	}
+	if s.login(ctx, user, password) {
+		s.c.Out.OK()
+	}
+}
+
+// login checks a password when the address may try one. The connection ends when
+// it may not for now, and after maxGuesses.
+func (s *session) login(ctx context.Context, user, password string) bool {
+	got := sha256.Sum256([]byte(password))
+	right := subtle.ConstantTimeCompare(got[:], s.server.password[:]) == 1 && user == "default"
+	if s.authed && right { // who has logged in knows it
+		return true
+	}
+	err := errWrongPassword
+	if !s.inExec {
+		err = s.server.attempts.try(ctx, s.from, func() bool { return right })
+	}
+	if err == nil {
+		s.authed = true
+		return true
+	}
+	if !errors.Is(err, errWrongPassword) {
+		s.refusals++
+		s.quit = true
+		s.c.Out.Error("ERR " + err.Error())
+		return false
+	}
+	s.guesses++
+	s.quit = s.guesses >= maxGuesses
+	s.c.Out.Error("WRONGPASS invalid username-password pair or user is disabled.")
+	return false
+}
+
+// hello is HELLO [version [AUTH user password] [SETNAME name]].
+func hello(ctx context.Context, s *session, args []string) {
+	v3 := s.c.Out.V3
+	if len(args) > 1 {
+		version, err := strconv.ParseInt(args[1], 10, 64)
+		switch {
+		case err != nil:
+			s.c.Out.Error("ERR Protocol version is not an integer or out of range")
+			return
+		case version < 2 || version > 3:
+			s.c.Out.Error("NOPROTO unsupported protocol version")
+			return
+		}
+		v3 = version == 3
+	}
+	name, user, password, login := s.name, "", "", false
+	for i := 2; i < len(args); {
+		switch option := strings.ToUpper(args[i]); {
+		case option == "AUTH" && i+2 < len(args):
+			user, password, login = args[i+1], args[i+2], true
+			i += 3
+		case option == "SETNAME" && i+1 < len(args):
+			name = args[i+1]
+			if !validName(name) {
+				s.c.Out.Error(errName)
+				return
+			}
+			i += 2
+		default:
+			s.c.Out.Error("ERR Syntax error in HELLO option '" + args[i][:min(len(args[i]), 64)] + "'")
+			return
+		}
+	}
+	if login && !s.login(ctx, user, password) {
+		// Clients take an error here for one of HELLO, try AUTH, and show that one's.
+		s.quit = s.quit && s.refusals != 1
+		return
+	}
+	if !s.authed {
+		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
+		return
+	}
+	locked(func(s *session, _ []string) { s.name, s.c.Out.V3 = name, v3; s.greet() })(ctx, s, args)
+}
+
+func (s *session) greet() {
+	out := &s.c.Out
+	out.Map(7)
+	for _, pair := range [][2]string{{"server", "redis"}, {"version", redisVersion}} {
+		out.Bulk(pair[0])
+		out.Bulk(pair[1])
+	}
+	out.Bulk("proto")
+	if out.V3 {
+		out.Int(3)
+	} else {
+		out.Int(2)
+	}
+	out.Bulk("id")
+	out.Int64(s.id)
+	for _, pair := range [][2]string{{"mode", "standalone"}, {"role", "master"}} {
+		out.Bulk(pair[0])
+		out.Bulk(pair[1])
+	}
+	out.Bulk("modules")
+	out.Array(0)
+}
+
+func (s *session) ping(args []string) {
+	switch {
+	case len(args) > 2:
+		s.c.Out.Error(engine.WrongArity("ping"))
+	case !s.c.Out.V3 && s.subscriptions() > 0:
+		s.c.Out.Array(2)
+		s.c.Out.Bulk("pong")
+		s.c.Out.Bulk(strings.Join(args[1:], ""))
+	case len(args) == 2:
+		s.c.Out.Bulk(args[1])
+	default:
+		s.c.Out.Status("PONG")
+	}
+}
+
+func (s *session) selectDB(args []string) {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	switch {
+	case err != nil:
+		s.c.Out.Error(errNotInt)
+	case n != int64(int32(n)):
+		s.c.Out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
+	case n < 0 || n >= engine.Databases:
+		s.c.Out.Error("ERR DB index is out of range")
+	default:
+		s.db = int(n)
+		s.c.Out.OK()
+	}
+}
+
+func (s *session) time([]string) {
+	now := time.Now()
+	s.c.Out.Bulks([]string{strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond() / 1000)})
+}
+
+func (s *session) waitReplicas(args []string) {
+	_, err := strconv.ParseInt(args[1], 10, 64)
+	timeout, err2 := strconv.ParseInt(args[2], 10, 64)
+	switch {
+	case err != nil:
+		s.c.Out.Error(errNotInt)
+	case err2 != nil:
+		s.c.Out.Error("ERR timeout is not an integer or out of range")
+	case timeout < 0:
+		s.c.Out.Error("ERR timeout is negative")
+	default:
+		s.c.Out.Int(0)
+	}
+}
+
+func (s *session) rewrite([]string) {
+	s.core.journal.Rewrite()
+	s.c.Out.Status("Background append only file rewriting started")
+}
+
+const errNotInt = "ERR value is not an integer or out of range"
+
+// failSub refuses a subcommand, or how many arguments it has if it is one of known.
+func (s *session) failSub(args []string, known ...string) {
+	if sub := lower(args[1]); slices.Contains(known, sub) {
+		s.c.Out.Error(engine.WrongArity(args[0] + "|" + sub))
+		return
+	}
+	s.c.Out.Error("ERR unknown subcommand '" + args[1][:min(len(args[1]), 128)] + "'. Try " + args[0] + " HELP.")
+}
+
+// command is COMMAND; what the commands are is Redis' documentation.
+func (s *session) command(args []string) {
+	sub := ""
+	if len(args) > 1 {
+		sub = lower(args[1])
+	}
+	names := append(engine.Names(), slices.Collect(maps.Keys(ownCommands))...)
+	switch sub {
+	case "":
+		s.c.Out.Array(0)
+	case "count":
+		if len(args) > 2 {
+			s.failSub(args, sub)
+			return
+		}
+		s.c.Out.Int(len(names))
+	case "list":
+		s.c.Out.Array(len(names))
+		for _, name := range names {
+			s.c.Out.Bulk(lower(name))
+		}
+	case "docs":
+		s.c.Out.Map(0)
+	case "info":
+		s.c.Out.Array(len(args) - 2)
+		for range args[2:] {
+			s.c.Out.NullArray()
+		}
+	default:
+		s.failSub(args)
+	}
+}
+
+// config is CONFIG GET; the settings are crawlbox.yaml's.
+func (s *session) config(args []string) {
+	switch lower(args[1]) {
+	case "get":
+		if len(args) < 3 {
+			s.failSub(args, "get")
+			return
+		}
+		s.getConfig(args[2:])
+	case "resetstat":
+		s.c.Out.OK()
+	case "set", "rewrite":
+		s.c.Out.Error("ERR CONFIG " + strings.ToUpper(args[1]) + engine.Refused + "its settings are in crawlbox.yaml")
+	default:
+		s.failSub(args)
+	}
+}
+
+func (s *session) getConfig(patterns []string) {
+	settings := [][2]string{
+		{"appendonly", "yes"}, {"appendfsync", "everysec"}, {"databases", strconv.Itoa(engine.Databases)},
+		{"maxclients", strconv.Itoa(s.server.maxClients())}, {"maxmemory", strconv.FormatInt(s.server.opts.dataBound(), 10)},
+		{"maxmemory-policy", "noeviction"}, {"port", strconv.Itoa(s.server.addr.Load().Port)},
+		{"proto-max-bulk-len", "536870912"}, {"save", ""}, {"timeout", "0"}, {"tcp-keepalive", "15"},
+	}
+	var found [][2]string
+	for _, setting := range settings {
+		for _, pattern := range patterns {
+			if engine.Match(lower(pattern), setting[0]) {
+				found = append(found, setting)
+				break
+			}
+		}
+	}
+	s.c.Out.Map(len(found))
+	for _, setting := range found {
+		s.c.Out.Bulk(setting[0])
+		s.c.Out.Bulk(setting[1])
+	}
+}
+
+// info is INFO, the part that clients and monitors read.
+func (s *session) info(args []string) {
+	var b strings.Builder
+	for _, section := range s.sections() {
+		name, text, _ := strings.Cut(section, "\r\n")
+		wanted := len(args) == 1
+		for _, arg := range args[1:] {
+			arg = lower(arg)
+			wanted = wanted || arg == "all" || arg == "everything" || arg == "default" || arg == lower(name)
+		}
+		if wanted {
+			if b.Len() > 0 {
+				b.WriteString("\r\n")
+			}
+			b.WriteString("# " + name + "\r\n" + text)
+		}
+	}
+	s.c.Out.Verbatim(b.String())
+}
+
+// human writes bytes as Redis does.
+func human(bytes int64) string {
+	size, unit := float64(bytes), 0
+	for size >= 1024 && unit < 4 {
+		size, unit = size/1024, unit+1
+	}
+	if unit == 0 {
+		return strconv.FormatInt(bytes, 10) + "B"
+	}
+	return fmt.Sprintf("%.2f%c", size, "KMGT"[unit-1])
+}
+
+func (s *session) sections() []string {
+	srv, c := s.server, s.core
+	persistence := "ok"
+	if c.journal.Err() != nil {
+		persistence = "err"
+	}
+	stats := c.engine.Stats()
+	list := []string{
+		fmt.Sprintf("Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nserver_name:crawlbox\r\nprocess_id:%d\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\n",
+			redisVersion, os.Getpid(), srv.addr.Load().Port, int(time.Since(srv.started).Seconds())),
+		fmt.Sprintf("Clients\r\nconnected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n", srv.open.Load(), srv.maxClients(), srv.blocked.Load()),
+		fmt.Sprintf("Memory\r\nused_memory:%d\r\nused_memory_human:%s\r\nmaxmemory:%d\r\nmaxmemory_policy:noeviction\r\nmem_clients_normal:%d\r\n",
+			c.engine.Used(), human(c.engine.Used()), srv.opts.dataBound(), srv.room.held()),
+		fmt.Sprintf("Persistence\r\nloading:0\r\naof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_write_status:%s\r\n", persistence),
+		fmt.Sprintf("Stats\r\ntotal_connections_received:%d\r\ntotal_commands_processed:%d\r\nexpired_keys:%d\r\n"+
+			"keyspace_hits:%d\r\nkeyspace_misses:%d\r\n", srv.clients.Load(), c.commands.Load(), stats.Expired, stats.Hits, stats.Misses),
+		"Replication\r\nrole:master\r\nconnected_slaves:0\r\n",
+	}
+	keyspace := "Keyspace\r\n"
+	for db := range engine.Databases {
+		if keys, expiring := c.engine.Keys(db); keys > 0 {
+			keyspace += fmt.Sprintf("db%d:keys=%d,expires=%d,avg_ttl=0\r\n", db, keys, expiring)
+		}
+	}
+	return append(list, keyspace)
+}

@@ -1,0 +1,96 @@
+package queue
+
+import "sync"
+
+// room is the memory that all clients share for what waits: large requests,
+// transactions, replies that nobody reads. Where it is used up, the client that
+// holds most is cut off, as Redis does, so that none can keep others out.
+type room struct {
+	most int64 // bytes; 0: no bound
+
+	mu      sync.Mutex
+	used    int64
+	clients map[*share]struct{}
+}
+
+// share is what one client has of the room.
+type share struct {
+	room   *room
+	cutOff func()
+
+	// Guarded by room.mu.
+	used int64
+	gone bool
+}
+
+func newRoom(most int64) *room { return &room{most: most, clients: map[*share]struct{}{}} }
+
+// enter returns the share of a new client; cutOff ends its connection and waits
+// for nothing.
+func (r *room) enter(cutOff func()) *share {
+	s := &share{room: r, cutOff: cutOff}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clients[s] = struct{}{}
+	return s
+}
+
+// take takes n bytes. It reports false when the client is cut off, or is the one
+// that would hold most.
+func (s *share) take(n int) bool {
+	r := s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.most > 0 && r.used+int64(n) > r.most && !s.gone {
+		largest := s
+		for other := range r.clients {
+			if other.used > largest.used {
+				largest = other
+			}
+		}
+		if largest == s || largest.used <= s.used+int64(n) {
+			return false
+		}
+		largest.release()
+		largest.cutOff()
+	}
+	if s.gone {
+		return false
+	}
+	s.used += int64(n)
+	r.used += int64(n)
+	return true
+}
+
+// give gives n bytes back.
+func (s *share) give(n int) {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	if !s.gone {
+		s.used -= int64(n)
+		s.room.used -= int64(n)
+	}
+}
+
+// leave gives everything back for good.
+func (s *share) leave() {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	s.release()
+}
+
+// release is leave; room.mu is held.
+func (s *share) release() {
+	if !s.gone {
+		s.gone = true
+		s.room.used -= s.used
+		delete(s.room.clients, s)
+	}
+}
+
+// held is how many bytes all clients hold.
+func (r *room) held() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used
+}
