@@ -112,7 +112,7 @@ type rawClient struct {
 	id string // what the server calls it; "" where nobody asked
 }
 
-const rawTimeout = 30 * time.Second // a reply that takes longer counts as missing
+const rawTimeout = 10 * time.Second // a reply that takes longer counts as missing
 
 // dialStranger connects and does not log in.
 func dialStranger(server redisServer) (*rawClient, error) {

@@ -27,17 +27,23 @@ func TestCompare_Table(t *testing.T) {
 func TestCompare_Arity(t *testing.T) {
 	t.Parallel()
 	servers := startCompared(t)
-	c := newComparison(t, servers, 3)
-	endless := strings.Fields("QUIT RESET HELLO CLIENT SUBSCRIBE PSUBSCRIBE MULTI BGREWRITEAOF COMMAND") // change the connection
+	// These leave the connection in a state of its own, or take long.
+	apart := strings.Fields("QUIT RESET HELLO CLIENT SUBSCRIBE PSUBSCRIBE MULTI BGREWRITEAOF COMMAND")
 	for _, name := range commandNames() {
-		if slices.Contains(endless, name) {
-			continue
+		if !slices.Contains(apart, name) {
+			t.Run(name, func(t *testing.T) { compareArity(newComparison(t, servers, 3), name) })
 		}
-		for _, key := range []string{"s", "l", "st", "h", "z", "missing"} {
-			for n := range 6 {
-				c.at = fmt.Sprintf("%s with %d arguments on %s", name, n, key)
-				c.begin(scriptFixture)
-				c.client("a").exchange(c, append([]string{name}, slices.Repeat([]string{key}, n)...)...)
+	}
+}
+
+func compareArity(c *comparison, name string) {
+	for _, key := range []string{"s", "l", "st", "h", "z", "missing"} {
+		for n := range 6 {
+			c.at = fmt.Sprintf("%s with %d arguments on %s", name, n, key)
+			c.begin(scriptFixture)
+			c.client("a").exchange(c, append([]string{name}, slices.Repeat([]string{key}, n)...)...)
+			if c.Failed() {
+				return
 			}
 		}
 	}
