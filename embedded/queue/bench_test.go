@@ -1,91 +1,158 @@
 package queue
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// BenchmarkWrite measures one write at a time through a client over loopback,
-// with the journal on, at 100,000 items.
-func BenchmarkWrite(b *testing.B) {
-	const items = 100_000
-	value := func(i int) string { return "https://example.org/page/" + strconv.Itoa(i) }
-	fill := map[string]func(p redis.Pipeliner, i int){
-		"list": func(p redis.Pipeliner, i int) { p.RPush(b.Context(), "k", value(i)) },
-		"set":  func(p redis.Pipeliner, i int) { p.SAdd(b.Context(), "k", value(i)) },
-		"zset": func(p redis.Pipeliner, i int) { p.ZAdd(b.Context(), "k", redis.Z{Score: float64(i), Member: value(i)}) },
-		"keys": func(p redis.Pipeliner, i int) { p.Set(b.Context(), value(i), "x", time.Hour) },
+// benchRounds is how often the servers are measured in turn; the median counts.
+const benchRounds = 3
+
+// BenchmarkQueue measures the queue and a redis-server beside it: on the same
+// machine, in the same run, in turn, with the same load. redis-server writes
+// nothing to disk, the queue keeps its journal. A rate of 0 means that fillMax
+// was not enough, or that no reply came within roundMax.
+//
+//	make bench BENCH=Queue
+func BenchmarkQueue(b *testing.B) {
+	for _, row := range loadRows {
+		sizes := []int{300_000, 1_000_000}
+		if row.once {
+			sizes = []int{1}
+		}
+		for _, n := range sizes {
+			b.Run(row.title(n), func(b *testing.B) {
+				for b.Loop() {
+					report(b, row, n)
+				}
+			})
+		}
 	}
-	for _, bench := range []struct {
-		name, fill string
-		op         func(c *redis.Client, i int) error
-	}{
-		{"lpush", "list", func(c *redis.Client, i int) error { return c.LPush(b.Context(), "k", value(i)).Err() }},
-		{"rpush", "list", func(c *redis.Client, i int) error { return c.RPush(b.Context(), "k", value(i)).Err() }},
-		{"lpop", "list", func(c *redis.Client, i int) error { return popAgain(c.LPop(b.Context(), "k"), c, b) }},
-		{"rpop", "list", func(c *redis.Client, i int) error { return popAgain(c.RPop(b.Context(), "k"), c, b) }},
-		{"sadd", "set", func(c *redis.Client, i int) error { return c.SAdd(b.Context(), "k", value(items+i)).Err() }},
-		{"zadd", "zset", func(c *redis.Client, i int) error {
-			return c.ZAdd(b.Context(), "k", redis.Z{Score: float64(i), Member: value(items + i)}).Err()
-		}},
-		{"set-ttl", "keys", func(c *redis.Client, i int) error { return c.Set(b.Context(), value(i), "y", time.Hour).Err() }},
-		{"rpush-rewriting", "list", func(c *redis.Client, i int) error {
-			if i%100 == 0 { // one rewrite after the other
-				c.Do(b.Context(), "BGREWRITEAOF")
+	for _, n := range []int{300_000, 1_000_000} {
+		b.Run(fmt.Sprintf("expiry-lag/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				reportExpiry(b, n)
 			}
-			return c.RPush(b.Context(), "k", value(i)).Err()
-		}},
-		{"spop", "set", func(c *redis.Client, i int) error { return c.SPop(b.Context(), "k").Err() }},
-		{"zpopmin", "zset", func(c *redis.Client, i int) error { return c.ZPopMin(b.Context(), "k").Err() }},
-	} {
-		b.Run(bench.name+"-100k", func(b *testing.B) {
-			opts := testOptions(b.TempDir())
-			opts.SyncInterval = 0
-			c := startQueue(b, opts).client(b)
-			for part := range slices.Chunk(slices.Collect(numbers(items)), 1000) {
-				p := c.Pipeline()
-				for _, i := range part {
-					fill[bench.fill](p, i)
-				}
-				if _, err := p.Exec(b.Context()); err != nil {
-					b.Fatal(err)
-				}
+		})
+	}
+	for _, row := range memoryRows {
+		b.Run("memory-"+row.name, func(b *testing.B) {
+			for b.Loop() {
+				reportMemory(b, row)
 			}
-			took := make([]time.Duration, 0, b.N)
-			for i := 0; b.Loop(); i++ {
-				start := time.Now()
-				if err := bench.op(c, i); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(start))
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-			b.ReportMetric(float64(took[len(took)-1].Microseconds()), "max-µs")
 		})
 	}
 }
 
-// popAgain fails when the list ran dry: the number would mean nothing.
-func popAgain(cmd *redis.StringCmd, c *redis.Client, b *testing.B) error {
-	if errors.Is(cmd.Err(), redis.Nil) {
-		return fmt.Errorf("the list is empty: run with -benchtime below 100000x")
+func (r loadRow) title(n int) string {
+	if r.once {
+		return r.name
 	}
-	return cmd.Err()
+	return fmt.Sprintf("%s/%d", r.name, n)
 }
 
-func numbers(n int) func(func(int) bool) {
-	return func(yield func(int) bool) {
-		for i := range n {
-			if !yield(i) {
-				return
+// contender is one of the two servers, with what it did.
+type contender struct {
+	redisServer
+	name    string
+	rates   []float64
+	slowest atomic.Int64 // of all exchanges, in ns
+	out     bool         // an error ended it
+}
+
+// contenders starts both.
+func contenders(b *testing.B) []*contender {
+	return []*contender{
+		{redisServer: startRedis(b), name: "redis"},
+		{redisServer: startBenchQueue(b), name: "queue"},
+	}
+}
+
+func report(b *testing.B, row loadRow, n int) {
+	both := contenders(b)
+	for _, c := range both {
+		c.note(b, row.fillUp(c.redisServer, n))
+	}
+	const apart = 1 << 28 // more operations than any round has
+	for round := range benchRounds {
+		for _, c := range both {
+			if c.out {
+				continue
 			}
+			rate, err := row.round(c.redisServer, n, round*apart, &c.slowest)
+			c.rates = append(c.rates, rate)
+			c.note(b, err)
 		}
+	}
+	reportRates(b, both)
+	for _, c := range both {
+		if took := c.slowest.Load(); took > 0 {
+			b.ReportMetric(float64(took)/1e6, c.name+"-max-ms")
+		}
+	}
+}
+
+// note keeps the first error, which ends the server's rounds.
+func (c *contender) note(b *testing.B, err error) {
+	if err != nil && !c.out {
+		b.Logf("%s: %v", c.name, err)
+		c.out = true
+	}
+}
+
+func (c *contender) median() float64 {
+	if len(c.rates) == 0 {
+		return 0
+	}
+	slices.Sort(c.rates)
+	return c.rates[len(c.rates)/2]
+}
+
+func reportRates(b *testing.B, both []*contender) {
+	redis, queue := both[0].median(), both[1].median()
+	b.ReportMetric(queue, "queue/s")
+	b.ReportMetric(redis, "redis/s")
+	if redis > 0 {
+		b.ReportMetric(queue/redis, "ratio")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+const expiryMax = 10 * time.Second // a server that lags more is not waited for
+
+// reportExpiry writes n keys that live half a second, at full rate, and measures
+// how long after the last of them had to be gone it was.
+func reportExpiry(b *testing.B, n int) {
+	row := loadRow{fill: fillKeys(func(i int) []string { return []string{"SET", "seen:" + number(i), "1", "PX", "500"} })}
+	both := contenders(b)
+	for _, c := range both {
+		start := time.Now()
+		c.note(b, row.fillUp(c.redisServer, n))
+		c.rates = append(c.rates, float64(n)/time.Since(start).Seconds())
+		lag, left, err := expiryLag(c.redisServer, time.Now().Add(500*time.Millisecond))
+		c.note(b, err)
+		b.ReportMetric(lag.Seconds(), c.name+"-lag-s")
+		b.ReportMetric(float64(left), c.name+"-left")
+	}
+	reportRates(b, both)
+}
+
+// expiryLag returns how long after due the last key went, and how many stayed.
+func expiryLag(server redisServer, due time.Time) (lag time.Duration, left int, err error) {
+	c, err := dialServer(server, 2)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	for {
+		reply, err := c.do("DBSIZE")
+		lag := max(0, time.Since(due))
+		if err != nil || reply.raw == ":0\r\n" || lag > expiryMax {
+			return lag, smallNumber([]byte(reply.text)), err
+		}
+		time.Sleep(10 * time.Millisecond) // a pause of the measurement, not a wait for it
 	}
 }
