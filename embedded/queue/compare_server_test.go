@@ -84,7 +84,7 @@ func tryRedis(t testing.TB, program string) (redisServer, error) {
 		select {
 		case err := <-ended:
 			ended <- err
-			return redisServer{}, fmt.Errorf("%w: %v", syscall.EADDRINUSE, err)
+			return redisServer{}, fmt.Errorf("%w: %w", syscall.EADDRINUSE, err)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if c, err := dialServer(server, 2); err == nil {
