@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,12 +30,16 @@ type redisServer struct {
 // comparedServers are the yardstick and what is measured with it.
 type comparedServers struct{ redis, subject redisServer }
 
-// startCompared starts both. They belong to the test alone, which may flush them,
-// unless the environment names the subject.
+// oneAtATime is held while a test has the server that the environment names.
+var oneAtATime sync.Mutex
+
+// startCompared starts both. They belong to the test alone, which flushes them.
 func startCompared(t testing.TB) comparedServers {
 	t.Helper()
 	servers := comparedServers{redis: startRedis(t)}
 	if addr := os.Getenv(compareAddr); addr != "" {
+		oneAtATime.Lock()
+		t.Cleanup(oneAtATime.Unlock)
 		servers.subject = redisServer{addr: addr, password: os.Getenv(comparePassword)}
 	} else {
 		servers.subject = startCompareSubject(t)

@@ -128,12 +128,7 @@ func (w *waiterGenerator) served() {
 
 // isBlocked reads the flags of a client in CLIENT LIST.
 func isBlocked(list, id string) bool {
-	for line := range strings.Lines(list) {
-		if strings.HasPrefix(line, "id="+id+" ") {
-			_, flags, _ := strings.Cut(line, " flags=")
-			flags, _, _ = strings.Cut(flags, " ")
-			return strings.Contains(flags, "b")
-		}
-	}
-	return false
+	_, flags, _ := strings.Cut(clientLine(list, id), " flags=")
+	flags, _, _ = strings.Cut(flags, " ")
+	return strings.Contains(flags, "b")
 }
