@@ -41,10 +41,23 @@ func startCompared(t testing.TB) comparedServers {
 		oneAtATime.Lock()
 		t.Cleanup(oneAtATime.Unlock)
 		servers.subject = redisServer{addr: addr, password: os.Getenv(comparePassword)}
+		flush(t, servers.subject)
 	} else {
 		servers.subject = startCompareSubject(t)
 	}
 	return servers
+}
+
+func flush(t testing.TB, server redisServer) {
+	t.Helper()
+	c, err := dialServer(server, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if reply, err := c.do("FLUSHALL"); err != nil || reply.isError() {
+		t.Fatalf("flush %s: %v %q", server.addr, err, reply.raw)
+	}
 }
 
 // startRedis starts a redis-server on loopback, without anything on disk.
