@@ -210,6 +210,9 @@ func scanRate(args ...string) func(redisServer, int, int) (float64, error) {
 				if err != nil {
 					return err
 				}
+				if n > 10_000*width {
+					return fmt.Errorf("a page of %d items: COUNT is ignored, so that others wait", n/width)
+				}
 				cursor, items = next, items+n/width
 			}
 			return nil
