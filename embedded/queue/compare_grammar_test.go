@@ -8,12 +8,13 @@ func (g generator) key() string {
 
 // words make the arguments of the grammar.
 var words = map[string]func(g generator) string{
-	"key":  generator.key,
-	"str":  func(g generator) string { return g.pick("s", "n", "f", "b", "n", g.key()) },
-	"list": func(g generator) string { return g.pick("l", "l2", "l", g.key()) },
-	"set":  func(g generator) string { return g.pick("st", "ints", "st", g.key()) },
-	"hash": func(g generator) string { return g.pick("h", "h", "h2", g.key()) },
-	"zset": func(g generator) string { return g.pick("z", "z2", "z", g.key()) },
+	"key":   generator.key,
+	"place": func(g generator) string { return g.pick("k1", "k2", "k3") },
+	"str":   func(g generator) string { return g.pick("s", "n", "f", "b", "n", g.key()) },
+	"list":  func(g generator) string { return g.pick("l", "l2", "l", g.key()) },
+	"set":   func(g generator) string { return g.pick("st", "ints", "st", g.key()) },
+	"hash":  func(g generator) string { return g.pick("h", "h", "h2", g.key()) },
+	"zset":  func(g generator) string { return g.pick("z", "z2", "z", g.key()) },
 	"val": func(g generator) string {
 		return g.pick("a", "b", "c", "", "x y", "\x00\xff\r\n", strconv.Itoa(g.IntN(40)), strconv.Itoa(g.IntN(40)))
 	},

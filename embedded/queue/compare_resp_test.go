@@ -68,6 +68,9 @@ func (r respReader) blob(v *respValue) error {
 	data := make([]byte, n+2)
 	_, err = io.ReadFull(r.in, data)
 	v.text = string(data[:n])
+	if v.kind == '=' {
+		_, v.text, _ = strings.Cut(v.text, ":") // what format it has, such as txt
+	}
 	v.raw += string(data)
 	return err
 }

@@ -15,7 +15,8 @@ type comparison struct {
 	servers comparedServers
 	proto   int
 	clients map[string]*clientPair
-	at      string // what is being compared, for messages
+	left    []*clientPair // hung up; the servers may not know yet
+	at      string        // what is being compared, for messages
 }
 
 // clientPair is one client, at both servers.
@@ -37,6 +38,7 @@ func (c *comparison) begin(fixture []string) {
 	c.Helper()
 	c.close()
 	control := c.client("control")
+	c.awaitLeft()
 	for _, line := range append([]string{"FLUSHALL"}, fixture...) {
 		control.exchange(c, strings.Fields(line)...)
 	}
@@ -53,7 +55,32 @@ func (c *comparison) hangUp(name string) {
 		p.redis.Close()
 		p.subject.Close()
 		delete(c.clients, name)
+		c.left = append(c.left, p)
 	}
+}
+
+// awaitLeft waits until both servers know who hung up: subscriptions and waits of
+// such a client count until then.
+func (c *comparison) awaitLeft() {
+	c.Helper()
+	control := c.client("control")
+	c.awaitAt(control.redis, "CLIENT", func(reply respValue) bool {
+		return !slices.ContainsFunc(c.left, func(p *clientPair) bool { return clientLine(reply.text, p.redis.id) != "" })
+	}, "LIST")
+	c.awaitAt(control.subject, "CLIENT", func(reply respValue) bool {
+		return !slices.ContainsFunc(c.left, func(p *clientPair) bool { return clientLine(reply.text, p.subject.id) != "" })
+	}, "LIST")
+	c.left = nil
+}
+
+// clientLine returns the line of CLIENT LIST about a client, "" where it has none.
+func clientLine(list, id string) string {
+	for line := range strings.Lines(list) {
+		if strings.HasPrefix(line, "id="+id+" ") {
+			return line
+		}
+	}
+	return ""
 }
 
 // client returns the named connection, which is opened for the first use.
@@ -129,6 +156,7 @@ func (c *comparison) direct(args []string) {
 	switch args[0] {
 	case "close":
 		c.hangUp(args[1])
+		c.awaitLeft()
 	case "blocked":
 		c.await("INFO", func(reply respValue) bool {
 			return strings.Contains(reply.text, "blocked_clients:"+args[1]+"\r\n")
@@ -146,21 +174,24 @@ func (c *comparison) direct(args []string) {
 func (c *comparison) await(name string, ok func(respValue) bool, args ...string) {
 	c.Helper()
 	control := c.client("control")
-	for _, client := range []*rawClient{control.redis, control.subject} {
-		deadline := time.Now().Add(10 * time.Second)
-		for {
-			reply, err := client.do(append([]string{name}, args...)...)
-			if err != nil {
-				c.Fatalf("%s: %s: %v", c.at, name, err)
-			}
-			if ok(reply) {
-				break
-			}
-			if time.Now().After(deadline) {
-				c.Fatalf("%s: %s %q at %s for 10 s: %q", c.at, name, args, client.RemoteAddr(), reply.raw)
-			}
-			time.Sleep(2 * time.Millisecond)
+	c.awaitAt(control.redis, name, ok, args...)
+	c.awaitAt(control.subject, name, ok, args...)
+}
+
+func (c *comparison) awaitAt(client *rawClient, name string, ok func(respValue) bool, args ...string) {
+	c.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		reply, err := client.do(append([]string{name}, args...)...)
+		if err != nil {
+			c.Fatalf("%s: %s: %v", c.at, name, err)
 		}
+		if ok(reply) {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("%s: %s %q at %s for 10 s: %q", c.at, name, args, client.RemoteAddr(), reply.raw)
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 

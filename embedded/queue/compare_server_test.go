@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,17 +30,34 @@ type redisServer struct {
 // comparedServers are the yardstick and what is measured with it.
 type comparedServers struct{ redis, subject redisServer }
 
-// startCompared starts both. They belong to the test alone, which may flush them,
-// unless the environment names the subject.
+// oneAtATime is held while a test has the server that the environment names.
+var oneAtATime sync.Mutex
+
+// startCompared starts both. They belong to the test alone, which flushes them.
 func startCompared(t testing.TB) comparedServers {
 	t.Helper()
 	servers := comparedServers{redis: startRedis(t)}
 	if addr := os.Getenv(compareAddr); addr != "" {
+		oneAtATime.Lock()
+		t.Cleanup(oneAtATime.Unlock)
 		servers.subject = redisServer{addr: addr, password: os.Getenv(comparePassword)}
+		flush(t, servers.subject)
 	} else {
 		servers.subject = startCompareSubject(t)
 	}
 	return servers
+}
+
+func flush(t testing.TB, server redisServer) {
+	t.Helper()
+	c, err := dialServer(server, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if reply, err := c.do("FLUSHALL"); err != nil || reply.isError() {
+		t.Fatalf("flush %s: %v %q", server.addr, err, reply.raw)
+	}
 }
 
 // startRedis starts a redis-server on loopback, without anything on disk.
@@ -84,7 +102,7 @@ func tryRedis(t testing.TB, program string) (redisServer, error) {
 		select {
 		case err := <-ended:
 			ended <- err
-			return redisServer{}, fmt.Errorf("%w: %v", syscall.EADDRINUSE, err)
+			return redisServer{}, fmt.Errorf("%w: %w", syscall.EADDRINUSE, err)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if c, err := dialServer(server, 2); err == nil {

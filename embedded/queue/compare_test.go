@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bufio"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,8 +28,8 @@ func TestCompare_Table(t *testing.T) {
 func TestCompare_Arity(t *testing.T) {
 	t.Parallel()
 	servers := startCompared(t)
-	// These leave the connection in a state of its own, or take long.
-	apart := strings.Fields("QUIT RESET HELLO CLIENT SUBSCRIBE PSUBSCRIBE MULTI BGREWRITEAOF COMMAND")
+	// These leave the connection in a state of its own, take long, or guess passwords.
+	apart := strings.Fields("AUTH QUIT RESET HELLO CLIENT SUBSCRIBE PSUBSCRIBE MULTI BGREWRITEAOF COMMAND")
 	for _, name := range commandNames() {
 		if !slices.Contains(apart, name) {
 			t.Run(name, func(t *testing.T) { compareArity(newComparison(t, servers, 3), name) })
@@ -118,4 +119,56 @@ func optionsOf(name string, docs respValue) []string {
 		}
 	}
 	return out
+}
+
+// TestCompare_Normalisation checks that what is not compared byte for byte is
+// compared all the same.
+func TestCompare_Normalisation(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		args, redis, subject string
+		same                 bool
+	}{
+		{"GET k", "$1\r\na\r\n", "$1\r\na\r\n", true},
+		{"GET k", "$1\r\na\r\n", "$1\r\nb\r\n", false},
+		{"GET k", "$-1\r\n", "_\r\n", false},
+		{"SMEMBERS k", "*2\r\n+a\r\n+b\r\n", "*2\r\n+b\r\n+a\r\n", true},
+		{"smembers k", "*2\r\n+a\r\n+b\r\n", "*2\r\n+a\r\n+a\r\n", false},
+		{"SMEMBERS k", "~1\r\n+a\r\n", "*1\r\n+a\r\n", false},
+		{"SMEMBERS k", "-ERR a\r\n", "-ERR b\r\n", false},
+		{"HGETALL k", "*4\r\n+a\r\n+1\r\n+b\r\n+2\r\n", "*4\r\n+b\r\n+2\r\n+a\r\n+1\r\n", true},
+		{"HGETALL k", "*4\r\n+a\r\n+1\r\n+b\r\n+2\r\n", "*4\r\n+a\r\n+2\r\n+b\r\n+1\r\n", false},
+		{"TTL k", ":100\r\n", ":99\r\n", true},
+		{"TTL k", ":100\r\n", ":90\r\n", false},
+		{"TTL k", ":-1\r\n", ":-2\r\n", false},
+		{"SPOP k 2", "*2\r\n+a\r\n+b\r\n", "*2\r\n+c\r\n+d\r\n", true},
+		{"SPOP k 2", "*2\r\n+a\r\n+b\r\n", "*1\r\n+c\r\n", false},
+		{"SSCAN k 0", "*2\r\n$1\r\n0\r\n*1\r\n+a\r\n", "*2\r\n$1\r\n0\r\n*1\r\n+b\r\n", false},
+		{"SSCAN k 0", "*2\r\n$1\r\n5\r\n*1\r\n+a\r\n", "*2\r\n$1\r\n7\r\n*1\r\n+b\r\n", true},
+		{"SSCAN k 0", "*2\r\n$1\r\n5\r\n*1\r\n+a\r\n", "*2\r\n:7\r\n*1\r\n+b\r\n", false},
+		{"CONFIG GET timeout", "*2\r\n+timeout\r\n+0\r\n", "*0\r\n", false},
+		{"CLIENT SETINFO a b", "-ERR unknown subcommand\r\n", "+OK\r\n", true},
+		{"CLIENT SETINFO a b", "-ERR unknown subcommand\r\n", ":1\r\n", false},
+		{"XADD k * a b", "+1-0\r\n", "-ERR XADD is not served by crawlbox's embedded queue; use Redis\r\n", true},
+		{"GET k", "+x\r\n", "-ERR GET is not served by crawlbox's embedded queue; use Redis\r\n", false},
+	} {
+		err := equalReply(strings.Fields(tc.args), nil, parsedReply(t, tc.redis), parsedReply(t, tc.subject))
+		if (err == nil) != tc.same {
+			t.Errorf("%s: %q and %q: %v", tc.args, tc.redis, tc.subject, err)
+		}
+	}
+	queued := [][]string{{"SMEMBERS", "k"}, {"GET", "k"}}
+	redis, other := "*2\r\n*2\r\n+a\r\n+b\r\n+x\r\n", "*2\r\n*2\r\n+b\r\n+a\r\n+y\r\n"
+	if err := equalReply([]string{"EXEC"}, queued, parsedReply(t, redis), parsedReply(t, other)); err == nil {
+		t.Error("another GET within EXEC went unnoticed")
+	}
+}
+
+func parsedReply(t *testing.T, raw string) respValue {
+	t.Helper()
+	v, err := respReader{bufio.NewReader(strings.NewReader(raw))}.read()
+	if err != nil {
+		t.Fatalf("%q: %v", raw, err)
+	}
+	return v
 }

@@ -14,6 +14,7 @@ const testPassword = "open sesame"
 
 func TestMain(m *testing.M) {
 	runChild()
+	runBenchQueue()
 	goleak.VerifyTestMain(m)
 }
 
