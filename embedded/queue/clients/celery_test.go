@@ -49,7 +49,7 @@ func TestCelery_Defaults(t *testing.T) {
 	worker := s.celeryWorker(t, "one")
 	run(t, 60*time.Second, s.drive("everything"))
 	inspect := start(t, s.celery("inspect", "ping", "--timeout", "5"))
-	inspect.waitFor(t, 30*time.Second, "1 node online")
+	inspect.waitFor(t, 30*time.Second, "one@host: OK")
 	worker.signal(t, syscall.SIGTERM)
 	if out, err := worker.finish(t, 20*time.Second); err != nil {
 		t.Errorf("the worker did not stop cleanly: %v\n%s", err, tail(out))

@@ -9,8 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -90,24 +89,25 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// waitFor waits until the output has one of the texts.
-func (p *process) waitFor(t *testing.T, max time.Duration, texts ...string) {
+// waitFor waits until the output matches the pattern.
+func (p *process) waitFor(t *testing.T, max time.Duration, pattern string) {
 	t.Helper()
+	wanted := regexp.MustCompile(pattern)
 	timeout := time.After(max)
 	for ended := false; ; {
 		out, changed := p.output()
-		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(out, text) }) {
+		if wanted.MatchString(out) {
 			return
 		}
 		if ended {
-			t.Fatalf("%s ended (%v) without %q:\n%s", p.cmd, p.err, texts, tail(out))
+			t.Fatalf("%s ended (%v) without %q:\n%s", p.cmd, p.err, pattern, tail(out))
 		}
 		select {
 		case <-changed:
 		case <-p.done:
 			ended = true
 		case <-timeout:
-			t.Fatalf("%s: no %q in %v:\n%s", p.cmd, texts, max, tail(out))
+			t.Fatalf("%s: no %q in %v:\n%s", p.cmd, pattern, max, tail(out))
 		}
 	}
 }

@@ -129,6 +129,8 @@ def channels():
         same([p.get_message(timeout=5)["type"] for _ in range(2)], ["subscribe", "psubscribe"])
         same((r.publish("news", "x"), r.pubsub_numsub("news")), (2, [("news", 1)]))
         same({(p.get_message(timeout=5)["type"]) for _ in range(2)}, {"message", "pmessage"})
+        p.ping(p.HEALTH_CHECK_MESSAGE)  # as it does by itself every 25 s for Celery
+        same((p.get_message(timeout=5), p.health_check_response_counter), (None, -1))
         p.unsubscribe()
         same(p.get_message(timeout=5)["type"], "unsubscribe")
     same(r.publish("nobody", "x"), 0)
