@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -26,21 +27,43 @@ var (
 func ReadOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodGet || req.Method == http.MethodHead {
-			h.ServeHTTP(w, req)
+			h.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), readOnlyKey{}, true)))
 			return
 		}
 		deny(w, errors.New("the registry is read-only at this address; push on the manager to localhost"))
 	})
 }
 
+type readOnlyKey struct{}
+
+// onlyReads reports whether a request came through ReadOnly.
+func onlyReads(req *http.Request) bool { return req.Context().Value(readOnlyKey{}) != nil }
+
 func deny(w http.ResponseWriter, err error) {
 	w.Header().Del("Content-Length")
 	_ = errcode.ServeJSON(w, errcode.ErrorCodeDenied.WithMessage(err.Error()))
 }
 
+// maxPath bounds the path of a request, in bytes: a name, of which distribution allows
+// reference.RepositoryNameTotalLengthMax, and a digest or a tag.
+const maxPath = 1 << 10
+
+// refusesName answers a request whose repository has a name that none can have.
+func refusesName(w http.ResponseWriter, req *http.Request) bool {
+	f := contentPath.FindStringSubmatch(req.URL.Path)
+	if len(req.URL.Path) <= maxPath && (f == nil || len(f[1]) <= reference.RepositoryNameTotalLengthMax) {
+		return false
+	}
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeNameInvalid.WithMessage("the name is longer than that of a repository may be"))
+	return true
+}
+
 // serve puts before distribution's app what this package adds to it.
 func (r *Registry) serve(app http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if refusesName(w, req) {
+			return
+		}
 		if ended := r.pushes.watch(req, r.now); ended != nil {
 			answer := &statusWriter{ResponseWriter: w}
 			defer func() { ended(answer.status) }()

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
 // Options say who may use the registry over the network.
@@ -53,6 +55,7 @@ func (o Options) withDefaults() Options {
 type network struct {
 	Options
 	registry  http.Handler
+	reading   http.Handler // for those who may only read
 	tokens    *tokens
 	passwords *passwords
 	notes     *tries // bounds what strangers can write into the logs
@@ -66,6 +69,7 @@ func newNetwork(h http.Handler, o Options) *network {
 	return &network{
 		Options:   o,
 		registry:  h,
+		reading:   registry.ReadOnly(h),
 		tokens:    newTokens(o.Clock),
 		passwords: newPasswords(o.Accounts, o.Clock),
 		notes:     newTries(o.Clock),
@@ -89,6 +93,10 @@ func (n *network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n.Admit(r, p.String())
 	if err := permit(p, r); err != nil {
 		refuse(w, r, err)
+		return
+	}
+	if p.Right < Write {
+		n.reading.ServeHTTP(w, r)
 		return
 	}
 	n.registry.ServeHTTP(w, r)
