@@ -17,6 +17,8 @@ const (
 	maxError = 64 << 10
 	// maxManifest is the limit that registries have for manifests.
 	maxManifest = 4 << 20
+	// maxTypeLine bounds the line before a manifest in its file.
+	maxTypeLine = 4 << 10
 )
 
 var errStalled = errors.New("the upstream sends nothing")
