@@ -6,6 +6,8 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -33,28 +35,16 @@ func newLimiter() *limiter {
 
 // allow says whether an address may try. If not, it may in limitPause.
 func (l *limiter) allow(addr netip.Addr) bool {
-	failures, known := l.failures.Get(network(addr))
+	failures, known := l.failures.Get(bound.Prefix(addr))
 	return !known || failures.Tokens() >= 1
 }
 
 // failed counts a try that was refused.
 func (l *limiter) failed(addr netip.Addr) {
 	fresh := rate.NewLimiter(rate.Every(limitPause), limitBurst)
-	failures, known, _ := l.failures.PeekOrAdd(network(addr), fresh)
+	failures, known, _ := l.failures.PeekOrAdd(bound.Prefix(addr), fresh)
 	if !known {
 		failures = fresh
 	}
 	failures.Allow()
-}
-
-// network is what counts as one address. Whoever has an IPv6 address has the
-// other 2⁶⁴ of its network too.
-func network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	prefix, _ := addr.Prefix(bits) // fails only for bits out of range, and drops the zone
-	return prefix
 }

@@ -27,7 +27,8 @@ type Options struct {
 	// Admit is called when a request has proved who it is, "account NAME" or
 	// "node ADDRESS". It may be nil.
 	Admit func(r *http.Request, who string)
-	// Audit records logins and what was refused. It may be nil.
+	// Audit records logins and what was refused, each time: it has to bound what
+	// strangers can write. It may be nil.
 	Audit func(event string, attrs ...slog.Attr)
 	// Log gets what a person may want to look at.
 	Log *slog.Logger
@@ -58,7 +59,7 @@ type network struct {
 	reading   http.Handler // for those who may only read
 	tokens    *tokens
 	passwords *passwords
-	notes     *tries // bounds what strangers can write into the logs
+	notes     *tries // bounds what strangers can write into Log
 }
 
 // Network guards the registry's port on the network.
@@ -183,9 +184,6 @@ func (n *network) recordLogin(r *http.Request, p party) {
 }
 
 func (n *network) recordRefusal(r *http.Request, why error, attrs ...slog.Attr) {
-	if n.notes.take(address(r)) > 0 {
-		return
-	}
 	n.Audit("registry login refused", append(attrs, slog.String("from", r.RemoteAddr), slog.String("error", why.Error()))...)
 }
 
