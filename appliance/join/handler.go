@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // Swarm is what the exchange needs of Docker Swarm. It is called at the same
@@ -50,6 +52,8 @@ type Server struct {
 	Options
 	tries *limiter
 	crowd *rate.Limiter
+	signs *bound.Rate[string] // certificates, by node
+	asks  *bound.Rate[string] // questions for news, by node
 	// gathered is when all nodes that are up have got in touch after the start.
 	gathered time.Time
 
@@ -68,6 +72,8 @@ func NewServer(o Options) (*Server, error) {
 		Options: o,
 		tries:   newLimiter(),
 		crowd:   newCrowd(),
+		signs:   bound.NewRate[string](signEvery(), signBurst, maxMembers),
+		asks:    bound.NewRate[string](askEvery, askBurst, maxMembers),
 
 		gathered: time.Now().Add(gathering),
 		rotate:   make(chan struct{}, 1),
@@ -157,6 +163,9 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	peer, ok := PeerFrom(r.Context())
 	if !ok || idOf(csr.RawSubjectPublicKeyInfo) != peer.ID {
 		return nil, ErrNotAllowed
+	}
+	if !s.signs.Allow(peer.ID) {
+		return nil, ErrTooOften
 	}
 	var ticket SwarmTicket
 	if req.Ticket {

@@ -21,6 +21,20 @@ const (
 	limitAddrs = 4096
 )
 
+// What a node may ask of a manager: as much as it needs where its Docker does not come
+// into the swarm, or where many nodes are removed, and no more.
+const (
+	signBurst = 30
+	askBurst  = 60
+	askEvery  = time.Second / 2
+	// maxMembers bounds the nodes with certificates: who has a join token can make as
+	// many keys as he likes.
+	maxMembers = 5000
+)
+
+// signEvery is how often a node may get a certificate, which it needs twice in its life.
+func signEvery() time.Duration { return min(time.Minute, nodeLife()/20) }
+
 // limiter bounds the tries to join that fail, per address. Those that succeed
 // are free, so a whole rack may join through one NAT. Its methods may be called
 // at the same time.

@@ -78,6 +78,9 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 	if !ok || len(req.Swarm) > maxNodeName || hasOdd(req.Swarm) {
 		return nil, ErrBadRequest
 	}
+	if s.asks.Wait(r.Context(), peer.ID) != nil {
+		return nil, ErrTooOften
+	}
 	if err := s.Members.joinedSwarm(peer.ID, req.Swarm); err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ type ground struct {
 }
 
 // neighbours are the limits on loopback, where all have one address.
-var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096}
+var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096, PerParty: 4096}
 
 // prepare makes the checks that need no Docker, and the state folder.
 func prepare(opts Options) (*ground, error) {
