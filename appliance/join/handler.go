@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -100,13 +99,13 @@ func (s *Server) Handler() http.Handler {
 }
 
 // endpoint reads a bounded body in bounded time, and writes the answer.
-func (s *Server) endpoint(bound time.Duration, answer func(*http.Request, []byte) (any, error)) http.Handler {
+func (s *Server) endpoint(within time.Duration, answer func(*http.Request, []byte) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), bound)
+		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		// Test recorders have no connection to set a deadline on; servers do.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout))
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+		body, err := bound.ReadAll(r.Body, maxRequest)
 		if err != nil {
 			refuse(w, fmt.Errorf("%w: it is too long or was cut", ErrBadRequest))
 			return

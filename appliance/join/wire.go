@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -147,9 +149,7 @@ func decodeRequest[T any](body []byte) (req T, err error) {
 	if v.Version != wireVersion {
 		return req, fmt.Errorf("%w: it is %d there and %d here", ErrVersion, wireVersion, v.Version)
 	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
+	if err := bound.Strict(bytes.NewReader(body), maxRequest, &req); err != nil {
 		return req, fmt.Errorf("%w: a field is unknown or of the wrong type", ErrBadRequest)
 	}
 	return req, nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -42,7 +43,7 @@ type ownerAnswer struct {
 // answerOwner answers a manager.
 func (w *Worker) answerOwner(rw http.ResponseWriter, r *http.Request) {
 	var q ownerQuestion
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Remote) > maxRemotes {
+	if err := bound.JSON(r.Body, 4<<10, &q); err != nil || len(q.Remote) > maxRemotes {
 		http.Error(rw, "not a question about a connection", http.StatusBadRequest)
 		return
 	}
@@ -100,7 +101,7 @@ func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, ser
 	}
 	defer body.Close()
 	var answer ownerAnswer
-	if err := json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer); err != nil {
+	if err := bound.JSON(body, 4<<10, &answer); err != nil {
 		return false, fmt.Errorf("read its answer: %w", err)
 	}
 	return answer.Docker, nil

@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -43,7 +43,7 @@ type reachAnswer struct {
 // and at no other: a node that was broken into has no others scan for it.
 func (g *ground) answerReach(rw http.ResponseWriter, r *http.Request) {
 	var q reachQuestion
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Ports) > maxReach {
+	if err := bound.JSON(r.Body, 4<<10, &q); err != nil || len(q.Ports) > maxReach {
 		http.Error(rw, "not a question about ports", http.StatusBadRequest)
 		return
 	}
@@ -102,7 +102,7 @@ func (g *ground) askReach(ctx context.Context, client *http.Client, n *doctor.Ne
 		return fmt.Errorf("it answers %s, so its crawlbox is of another version", resp.Status)
 	}
 	var a reachAnswer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&a); err != nil {
+	if err := bound.JSON(resp.Body, 64<<10, &a); err != nil {
 		return fmt.Errorf("read its answer: %w", err)
 	}
 	n.Here, n.Seen, n.MTU, n.Skew = a.Tries, a.Seen, a.MTU, a.Time.Sub(asked)

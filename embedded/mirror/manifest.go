@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // manifest is small enough for memory. Its file is the media type, a line feed,
@@ -112,12 +114,9 @@ func (m *Mirror) serveTag(w http.ResponseWriter, req *http.Request) {
 
 // readManifest reads a manifest and checks it, if d is not empty.
 func readManifest(body io.Reader, d digest.Digest) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(body, maxManifest+1))
+	content, err := bound.ReadAll(body, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	if len(content) > maxManifest {
-		return nil, fmt.Errorf("the manifest has more than %d bytes", maxManifest)
 	}
 	if d == "" {
 		return content, nil
@@ -140,7 +139,7 @@ func (c *cache) manifest(d digest.Digest) (manifest, bool) {
 	}
 	defer c.release(ent)
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxManifest+maxTypeLine))
+	raw, err := bound.ReadAll(f, maxManifest+maxTypeLine)
 	_, content, found := bytes.Cut(raw, []byte("\n"))
 	mediaType, typeErr := mediaTypeOf(content)
 	if err != nil || !found || !matches(d, content) || typeErr != nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/distribution/reference"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // maxManifest is distribution's own limit for the body of a manifest PUT.
@@ -101,7 +103,7 @@ func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http
 // servePut lets a manifest in. It reads the body first, so that a slow client
 // does not hold up a collection that waits at the barrier.
 func (r *Registry) servePut(app http.Handler, w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
+	body, err := bound.ReadAll(req.Body, maxManifest)
 	if err != nil {
 		_ = errcode.ServeJSON(w, errcode.ErrorCodeManifestInvalid.WithDetail(err.Error()))
 		return

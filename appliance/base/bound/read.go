@@ -2,6 +2,7 @@ package bound
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,23 @@ func JSON(r io.Reader, most int64, into any) error {
 		return err
 	}
 	return json.Unmarshal(data, into)
+}
+
+// Strict is JSON, and refuses fields that the value does not have.
+func Strict(r io.Reader, most int64, into any) error {
+	data, err := ReadAll(r, most)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more than one value")
+	}
+	return nil
 }
 
 // Stream reads a stream of JSON values, one a line. It may be read from one goroutine at
