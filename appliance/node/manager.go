@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -37,7 +38,8 @@ type Manager struct {
 	keys     *join.Keys // of gossip
 	identity *join.Identity
 	joins    *join.Server
-	nodes    *http.Client // to other nodes
+	nodes    *http.Client              // to other nodes
+	owners   *bound.Places[netip.Addr] // of those whose connections are asked about
 	audit    *audit.Log
 	accounts *access.Accounts
 	registry *registry.Registry
@@ -163,6 +165,7 @@ func (m *Manager) buildMembership() (err error) {
 		return err
 	}
 	m.nodes = nodeClient(m.identity)
+	m.owners = bound.NewPlaces[netip.Addr](ownersAsked)
 	pieces := m.exchanging(nil) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
@@ -201,7 +204,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
-			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS()}, m.log, m.ground.registry)})
+			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS(), conn: provable}, m.log, m.ground.registry)})
 	}
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})

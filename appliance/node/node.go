@@ -34,6 +34,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/sockowner"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -75,6 +76,7 @@ type ground struct {
 	cfg     configs.Config
 	log     *slog.Logger
 	engine  *swarm.Engine
+	prover  *sockowner.Prover // of connections of that engine
 	name    string
 	addr    netip.Addr // that others reach this node at
 	started time.Time
@@ -111,7 +113,7 @@ func prepare(opts Options) (*ground, error) {
 	if err := doctor.Folder(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
-	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}
+	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, prover: newProver(engine), name: name, started: time.Now()}
 	g.phase("looking at this machine and its Docker")
 	return g, nil
 }

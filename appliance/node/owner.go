@@ -32,6 +32,10 @@ type ownerQuestion struct {
 
 const maxRemotes = 4
 
+// ownersAsked is how many questions to one node are under way at a time: a spider there
+// can cause them.
+const ownersAsked = 8
+
 // errOtherProgram is for programs on nodes that ask the registry on the network
 // by themselves.
 var errOtherProgram = errors.New("what asks is not the Docker Engine of its node")
@@ -49,7 +53,7 @@ func (w *Worker) answerOwner(rw http.ResponseWriter, r *http.Request) {
 	}
 	var answer ownerAnswer
 	for _, remote := range q.Remote {
-		own, err := owns(r.Context(), w.engine, q.Local, remote)
+		own, err := w.owns(r.Context(), q.Local, remote)
 		if err != nil {
 			w.log.Debug("find out who asks the manager's registry", "local", q.Local, "remote", remote, "error", err)
 			continue
@@ -80,7 +84,7 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 	if len(nodes) == 0 {
 		return access.None, fmt.Errorf("no node of the cluster is at %s", client.Addr().Unmap())
 	}
-	docker, err := m.askOwner(r.Context(), nodes, client, server)
+	docker, err := proofOf(r.Context()).of(func() (bool, error) { return m.askOwner(r.Context(), nodes, client, server) })
 	switch {
 	case err != nil:
 		return access.None, fmt.Errorf("ask the node at %s who wants images: %w", client.Addr().Unmap(), err)
@@ -94,6 +98,11 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, server netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
+	leave, err := m.owners.Enter(ctx, client.Addr())
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	remotes := []netip.AddrPort{server, netip.AddrPortFrom(m.addr, server.Port())}
 	body, err := m.askNode(ctx, client.Addr(), nodes, pathOwner, ownerQuestion{Local: client, Remote: remotes})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +98,49 @@ func TestRate(t *testing.T) {
 		}
 		if r.Len() != 100 {
 			t.Errorf("%d are remembered, want 100", r.Len())
+		}
+	})
+}
+
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPlaces[string](2)
+		var in, most int
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				leave, err := p.Enter(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer leave()
+				mu.Lock()
+				in++
+				most = max(most, in)
+				mu.Unlock()
+				time.Sleep(time.Second)
+				mu.Lock()
+				in--
+				mu.Unlock()
+			})
+		}
+		synctest.Wait()
+		if leave, err := p.Enter(t.Context(), "b"); err != nil {
+			t.Error(err)
+		} else {
+			leave()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := p.Enter(ctx, "a"); err == nil {
+			t.Error("more got in than may")
+		}
+		wg.Wait()
+		if most != 2 || p.Len() != 0 {
+			t.Errorf("%d at a time, want 2; %d are remembered, want none", most, p.Len())
 		}
 	})
 }
