@@ -85,3 +85,81 @@ func calls(call *ast.CallExpr) string {
 	}
 	return ""
 }
+
+// connects are calls and values by which a connection is made.
+var connects = map[string]bool{
+	"net.Dial": true, "net.DialTimeout": true, "net.DialTCP": true, "net.DialUDP": true, "net.DialUnix": true, "tls.Dial": true, "tls.DialWithDialer": true,
+	"net.Dialer": true, "tls.Dialer": true, "http.Client": true, "http.Transport": true,
+	"http.DefaultClient": true, "http.DefaultTransport": true, "http.Get": true, "http.Post": true, "http.Head": true, "http.PostForm": true,
+}
+
+// mayConnect are the files that make connections, and who says where to. To other nodes
+// that is what managers know: never gossip, and never what another node says.
+var mayConnect = map[string]string{
+	"appliance/node/whereto.go":    "to nodes: where isNode says that they are",
+	"embedded/gossip/transport.go": "to nodes: where Options.Known says that they are, which is isNode",
+	"appliance/join/dial.go":       "to managers, by a join token or by what managers say",
+	"appliance/join/follow.go":     "to managers, by what managers say",
+	"appliance/doctor/reach.go":    "to nodes, where isNode says that they are, and back to who asks, at the address from which he does",
+	"appliance/doctor/address.go":  "to nobody: it sends nothing",
+	"appliance/node/serve.go":      "to this machine's own socket",
+	"appliance/node/selfcheck.go":  "to this node itself",
+	"appliance/api":                "to this machine's own socket",
+	"appliance/swarm":              "to this machine's Docker Engine",
+	"appliance/image":              "to registries that root of the cluster names",
+	"appliance/lab":                "for tests",
+	"systemd":                      "to Docker's own package repository, and to systemd",
+}
+
+// TestConnects: each place that makes connections is on a list that says where to.
+func TestConnects(t *testing.T) {
+	t.Parallel()
+	used := map[string]bool{}
+	eachFile(t, func(path string) {
+		if below(path, "embedded/queue") {
+			return // the engine's own, to what the config names
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		types := typesOnly(file)
+		ast.Inspect(file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok || types[sel] {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if !ok || !connects[pkg.Name+"."+sel.Sel.Name] {
+				return true
+			}
+			for dir := path; dir != "."; dir = filepath.Dir(dir) {
+				if _, ok := mayConnect[dir]; ok {
+					used[dir] = true
+					return true
+				}
+			}
+			t.Errorf("%s uses %s.%s: say in mayConnect who decides where it connects to", path, pkg.Name, sel.Sel.Name)
+			return true
+		})
+	})
+	for path := range mayConnect {
+		if !used[path] {
+			t.Errorf("%s makes no connection any more: take it off the list", path)
+		}
+	}
+}
+
+// typesOnly are the pointers to types, such as *http.Client, which make nothing.
+func typesOnly(file *ast.File) map[*ast.SelectorExpr]bool {
+	types := map[*ast.SelectorExpr]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if star, ok := n.(*ast.StarExpr); ok {
+			if sel, ok := star.X.(*ast.SelectorExpr); ok {
+				types[sel] = true
+			}
+		}
+		return true
+	})
+	return types
+}

@@ -26,7 +26,7 @@ type Swarm interface {
 	SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error)
 }
 
-// Options are what a Server stands on. All are required. The functions are called
+// Options are what a Server stands on. All but Nodes are required. The functions are called
 // at the same time by many requests.
 type Options struct {
 	CA       *CA
@@ -37,6 +37,7 @@ type Options struct {
 	Swarm    Swarm
 	Seeds    func() []netip.AddrPort // of gossip
 	Managers func() []netip.AddrPort // where managers speak mutual TLS
+	Nodes    func() []netip.Addr     // where nodes are; may be nil, then nobody is told
 	// Changed is called with what is new of the cluster, before other nodes hear
 	// of it.
 	Changed func(Membership)

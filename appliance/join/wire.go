@@ -27,7 +27,7 @@ const (
 const (
 	wireVersion = 1
 	maxRequest  = 16 << 10 // bytes
-	maxAnswer   = 256 << 10
+	maxAnswer   = 1 << 20
 	maxNodeName = 64 // Linux allows no longer host names
 )
 
@@ -74,6 +74,9 @@ type Membership struct {
 	GossipKeys Keyring          `json:"gossip_keys"` // the first encrypts, all decrypt
 	Seeds      []netip.AddrPort `json:"seeds"`       // of gossip
 	Removed    []string         `json:"removed"`     // IDs of nodes that are no longer of the cluster
+	// Nodes are the addresses at which nodes are known to be, sorted. A node connects to
+	// no others. Empty means that the manager is of a version that does not say.
+	Nodes []netip.Addr `json:"nodes,omitempty"`
 }
 
 // SwarmTicket lets a node into the swarm.
