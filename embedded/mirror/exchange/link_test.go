@@ -223,7 +223,11 @@ func TestServeFrames_ManyConnections(t *testing.T) {
 		t.Cleanup(func() { here.Close() })
 		defer here.Close()
 	}
-	<-over // one of them is hung up on
+	select {
+	case <-over: // one of them is hung up on
+	case <-time.After(20 * time.Second):
+		t.Error("nobody is hung up on")
+	}
 	if !all.enter("good") {
 		t.Error("another node cannot ask")
 	}
