@@ -163,7 +163,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 func (m *Manager) buildMembership() (err error) {
 	m.gossip, err = gossip.New(gossip.Options{
 		Addr: bindAddr(m.addr), Advertise: m.addr, Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(),
-		Seeds: m.seeds, Known: m.atMembers(m.cfg.Gossip.Port),
+		Seeds: m.seeds, Known: atNodes(m.identity, m.cfg.Gossip.Port),
 	}, m.log)
 	if err != nil {
 		return err

@@ -88,11 +88,17 @@ func (w *whereabouts) list() []netip.Addr {
 	return w.addrs
 }
 
-// set says whether the addresses are others than before.
-func (w *whereabouts) set(addrs []netip.Addr) (changed bool) {
+// set says whether the addresses are others than before. Of too many the first stay.
+func (w *whereabouts) set(all []netip.Addr) (changed bool) {
+	seen := map[netip.Addr]bool{}
+	addrs := make([]netip.Addr, 0, len(all))
+	for _, a := range all {
+		if !seen[a] && len(addrs) < maxWhere {
+			seen[a] = true
+			addrs = append(addrs, a)
+		}
+	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	addrs = slices.Compact(addrs)
-	addrs = addrs[:min(len(addrs), maxWhere)]
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed = !slices.Equal(w.addrs, addrs)
@@ -119,8 +125,8 @@ func (m *Manager) tellWhere(ctx context.Context) error {
 	}
 }
 
-// whereNodesAre are the addresses at which Swarm sees its nodes, and those from which
-// nodes came when they got their certificates.
+// whereNodesAre are the addresses at which Swarm sees its nodes, and then those from
+// which nodes came when they got their certificates.
 func (m *Manager) whereNodesAre() []netip.Addr {
 	addrs := append([]netip.Addr{m.addr}, m.around.all()...)
 	for _, n := range m.members.List() {

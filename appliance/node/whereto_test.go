@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -153,11 +154,12 @@ func TestWhereabouts(t *testing.T) {
 	if !w.set([]netip.Addr{b, a, b}) || w.set([]netip.Addr{a, b}) || !w.set([]netip.Addr{a}) {
 		t.Error("it does not know what is new")
 	}
-	var many []netip.Addr
+	last := netip.MustParseAddr("255.0.0.1")
+	many := []netip.Addr{last}
 	for i := range 2 * maxWhere {
 		many = append(many, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
 	}
-	if w.set(many); len(w.list()) != maxWhere {
-		t.Errorf("%d addresses are told", len(w.list()))
+	if w.set(many); len(w.list()) != maxWhere || !slices.Contains(w.list(), last) {
+		t.Errorf("%d addresses are told, the first one: %v", len(w.list()), slices.Contains(w.list(), last))
 	}
 }
