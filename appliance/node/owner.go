@@ -58,7 +58,9 @@ func (w *Worker) answerOwner(rw http.ResponseWriter, r *http.Request) {
 			w.log.Debug("find out who asks the manager's registry", "local", q.Local, "remote", remote, "error", err)
 			continue
 		}
-		answer.Docker = answer.Docker || own
+		if answer.Docker = own; own {
+			break
+		}
 	}
 	rw.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(rw).Encode(answer)
