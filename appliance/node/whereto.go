@@ -22,7 +22,7 @@ import (
 // errNoNode is for an address where no node is known.
 var errNoNode = errors.New("no node of the cluster is known to be there")
 
-// isNode says whether a node is at an address, with the port that nodes have, or a
+// isNode reports whether a node is at an address, with the port that nodes have, or a
 // manager. Managers of earlier versions do not say where nodes are; then each address
 // may be one.
 func isNode(m join.Membership, to netip.AddrPort, port uint16) bool {
@@ -88,7 +88,7 @@ func (w *whereabouts) list() []netip.Addr {
 	return w.addrs
 }
 
-// set says whether the addresses are others than before. Of too many the first stay.
+// set reports whether the addresses are others than before. Of too many the first stay.
 func (w *whereabouts) set(all []netip.Addr) (changed bool) {
 	seen := map[netip.Addr]bool{}
 	addrs := make([]netip.Addr, 0, len(all))

@@ -55,7 +55,7 @@ type Options struct {
 	// Seeds returns addresses where other nodes may be found. It is asked again
 	// before each try and may be nil.
 	Seeds func() []netip.AddrPort
-	// Known says whether a node of the cluster is at an address, by what the caller
+	// Known reports whether a node of the cluster is at an address, by what the caller
 	// knows from elsewhere. It is called at the same time, must not wait, and may change
 	// its mind. nil means that every address may be one.
 	Known func(netip.AddrPort) bool
@@ -156,7 +156,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	return list.Shutdown()
 }
 
-// mayReach says whether something may be sent to an address: to where a node is known to
+// mayReach reports whether something may be sent to an address: to where a node is known to
 // be, and to this node itself.
 func (g *Gossip) mayReach(addr netip.AddrPort) bool {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())

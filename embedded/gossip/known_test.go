@@ -100,7 +100,7 @@ func bystander(t *testing.T) (heard *atomic.Int64, addr netip.Addr) {
 	return heard, addr
 }
 
-// sees says whether a host has all of these among its living members.
+// sees reports whether a host has all of these among its living members.
 func sees(h *host, ids ...string) error {
 	for _, id := range ids {
 		if !slices.ContainsFunc(h.Members(), func(m Member) bool { return m.ID == id && m.State == Alive }) {

@@ -69,7 +69,7 @@ type roster struct {
 	self string
 	boot int64
 	log  *slog.Logger
-	// known says whether a node is at an address.
+	// known reports whether a node is at an address.
 	known func(netip.AddrPort) bool
 
 	mu        sync.Mutex

@@ -62,7 +62,7 @@ func (x *Exchange) Join(from string, d digest.Digest) []string {
 	return x.tracker.note(d, from)
 }
 
-// here says whether a blob is here, also while it is under way.
+// here reports whether a blob is here, also while it is under way.
 func (x *Exchange) here(d digest.Digest) bool {
 	if x.underWay(d) != nil {
 		return true
