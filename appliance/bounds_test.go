@@ -54,7 +54,7 @@ var everything = []grows{
 	{"appliance/node.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 
 	// Logs.
-	{"lines of the audit log", "stranger", "10 of one source and 1000 of all, and then one in minutes and a line for many", "appliance/audit.TestFlood_KeepsWhatOthersDid"},
+	{"lines of the audit log", "stranger", "30 of one source and 1000 of all, and then one in minutes and a line for many", "appliance/audit.TestFlood_KeepsWhatOthersDid"},
 	{"bytes of the audit log in a day of floods", "stranger", "less than the files hold in a month", "appliance/audit.TestFlood_ADay"},
 	{"lines of the audit log by tries to join", "stranger", "the same, through a node's own port", "appliance/node.TestAudit_JoinFlood"},
 	{"appliance/audit.flood.events", "stranger", "64 events", "appliance/audit.TestFlood_MadeUpEvents"},

@@ -15,7 +15,7 @@ import (
 // The rest is counted, and a line for many says how many they were. So a flood that lasts
 // for ever makes less than a megabyte a day.
 const (
-	sourceBurst  = 10
+	sourceBurst  = 30
 	sourceEvery  = 10 * time.Minute
 	maxSources   = 4096 // that are remembered; the one that was quiet for longest is forgotten
 	eventBurst   = 1000
