@@ -12,6 +12,7 @@ import (
 	"math"
 	"net/http"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
 
@@ -91,9 +92,7 @@ func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return q, nil, invalid("cannot read the request: %v", err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&q); err != nil {
+	if err := bound.Strict(bytes.NewReader(line), MaxBody, &q); err != nil {
 		return q, nil, invalid("cannot read the request: %v", err)
 	}
 	head.N = math.MaxInt64

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // ErrNotRunning is wrapped by every call's error where no crawlbox serves the
@@ -190,6 +191,12 @@ func failing(fn func(Event) error) func(Event) error {
 	}
 }
 
+// What a node may answer, in bytes: in all, and one event of a stream.
+const (
+	maxAnswer = 256 << 20
+	maxEvent  = 16 << 20
+)
+
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	resp, err := c.do(ctx, method, path, in)
 	if err != nil {
@@ -199,7 +206,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	if err := bound.JSON(resp.Body, maxAnswer, out); err != nil {
 		return fmt.Errorf("read answer of crawlbox at %s: %w", c.socket, err)
 	}
 	return nil
@@ -211,10 +218,10 @@ func stream[T any](ctx context.Context, c *Client, method, path string, in any, 
 		return err
 	}
 	defer resp.Body.Close()
-	dec := json.NewDecoder(bufio.NewReader(resp.Body))
+	lines := bound.NewStream(resp.Body, maxEvent)
 	for {
 		var v T
-		err := dec.Decode(&v)
+		err := lines.Next(&v)
 		if errors.Is(err, io.EOF) {
 			return ended(resp)
 		}
@@ -267,7 +274,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 	}
 	defer resp.Body.Close()
 	e := &Error{Code: CodeInternal, Message: "crawlbox answered " + resp.Status}
-	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(e)
+	_ = bound.JSON(resp.Body, 1<<20, e)
 	return nil, e
 }
 

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // MaxBody is the size of a request's body, in bytes, that Handler reads. The
@@ -21,20 +22,12 @@ func invalid(format string, args ...any) *Error {
 // body reads the one JSON value of a request. It reads to the end also because
 // net/http notices a client that goes away only after that.
 func body(r *http.Request, v any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, MaxBody))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	if err == nil {
-		if _, err = dec.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-	}
-	if err == nil {
-		err = errors.New("more than one value")
-	}
-	var tooBig *http.MaxBytesError
-	if errors.As(err, &tooBig) {
-		return invalid("the request is larger than %d bytes; send it in parts", tooBig.Limit)
+	err := bound.Strict(r.Body, MaxBody, v)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bound.ErrTooLong):
+		return invalid("the request is larger than %d bytes; send it in parts", MaxBody)
 	}
 	return invalid("cannot read the request: %v", err)
 }

@@ -4,8 +4,9 @@
 // the registry.
 //
 // Part of what is recorded comes from strangers. A value is cut, and cannot
-// break out of its line or steer the terminal that shows it. Whoever records
-// makes sure that it holds no secret.
+// break out of its line or steer the terminal that shows it. Who repeats himself
+// gets one line for many, so that nobody can push away what others did. Whoever
+// records makes sure that it holds no secret.
 //
 // A record is in the file, though not forced to the disk, when Record returns.
 // Where the disk hangs, Record gives up after a moment: a node whose audit log
@@ -35,6 +36,9 @@ type Log struct {
 	closing chan struct{}
 	closed  chan struct{}
 	once    sync.Once
+
+	mu    sync.Mutex
+	flood *flood
 }
 
 // entry is one line on its way to the file.
@@ -55,17 +59,32 @@ func Open(path string, log *slog.Logger) (*Log, error) {
 }
 
 func start(f *file, log *slog.Logger) *Log {
-	l := &Log{log: log, entries: make(chan entry, backlog), closing: make(chan struct{}), closed: make(chan struct{})}
+	l := &Log{log: log, entries: make(chan entry, backlog), closing: make(chan struct{}), closed: make(chan struct{}), flood: newFlood()}
 	go l.run(f)
 	return l
 }
 
-// Record writes one line: the event, such as "join", and what belongs to it. It
-// never fails, and takes no longer than a quarter of a second.
+// Record writes one line: the event, such as "join", and what belongs to it; or it
+// counts the event for a line about many. Who caused it is told by the attribute "node",
+// "remote" or "from". It never fails, and takes no longer than a quarter of a second.
 func (l *Log) Record(event string, attrs ...slog.Attr) {
 	event, attrs = clean(event, attrs)
+	l.mu.Lock()
+	lets := l.flood.lets(event, attrs)
+	l.mu.Unlock()
+	if lets {
+		l.record(event, attrs)
+	}
+}
+
+// compose makes a line, and has it in the normal log.
+func (l *Log) compose(event string, attrs []slog.Attr) []byte {
 	l.log.LogAttrs(context.Background(), slog.LevelInfo, event, attrs...)
-	e := entry{line: encode(time.Now(), event, attrs), written: make(chan struct{})}
+	return encode(time.Now(), event, attrs)
+}
+
+func (l *Log) record(event string, attrs []slog.Attr) {
+	e := entry{line: l.compose(event, attrs), written: make(chan struct{})}
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
@@ -100,23 +119,40 @@ func (l *Log) run(f *file) {
 	defer close(l.closed)
 	defer f.close()
 	failing := false
-	write := func(e entry) {
-		err := f.write(e.line)
+	write := func(line []byte) {
+		err := f.write(line)
 		if err != nil && !failing {
 			l.log.Warn("the audit log cannot be written; its records are only here until it can", "error", err)
 		}
 		failing = err != nil
-		close(e.written)
 	}
+	summarize := time.NewTicker(summaryEvery)
+	defer summarize.Stop()
 	for {
 		select {
 		case e := <-l.entries:
-			write(e)
+			write(e.line)
+			close(e.written)
+		case <-summarize.C:
+			l.summarize(write)
 		case <-l.closing:
 			for len(l.entries) > 0 {
-				write(<-l.entries)
+				e := <-l.entries
+				write(e.line)
+				close(e.written)
 			}
+			l.summarize(write)
 			return
 		}
+	}
+}
+
+// summarize writes a line for each event of which some had none.
+func (l *Log) summarize(write func(line []byte)) {
+	l.mu.Lock()
+	list := l.flood.summaries()
+	l.mu.Unlock()
+	for _, s := range list {
+		write(l.compose(s.event, s.attrs))
 	}
 }

@@ -192,7 +192,7 @@ func TestRecord_AtTheSameTime(t *testing.T) {
 	for writer := range 8 {
 		all.Go(func() {
 			for n := range 100 {
-				l.Record("e", slog.Int("writer", writer), slog.Int("n", n))
+				l.Record("local-api", slog.Int("writer", writer), slog.Int("n", n))
 			}
 		})
 	}
@@ -244,7 +244,7 @@ func TestRecord_FullDisk(t *testing.T) {
 	for range 2 {
 		fill()
 		for n := range 200 { // more than what is left of the file's last page
-			l.Record("lost", slog.Int("n", n))
+			l.Record("local-api", slog.Int("n", n))
 		}
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)

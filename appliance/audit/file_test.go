@@ -101,7 +101,7 @@ func writeUntilKilled(path string) {
 	var n int
 	_, _ = fmt.Sscan(os.Getenv("AUDIT_TEST_FROM"), &n)
 	for ; ; n++ {
-		l.Record("e", slog.Int("n", n))
+		l.Record("local-api", slog.Int("n", n))
 		fmt.Println(n)
 	}
 }

@@ -18,7 +18,7 @@ type conn struct {
 	// Guarded by l.mu.
 	patience *time.Timer
 	group    *group        // nil: not a stranger
-	place    *list.Element // in group
+	place    *list.Element // in group, or in who's list
 	who      string        // valid while known
 	known    bool          // admitted as who
 }
@@ -26,16 +26,29 @@ type conn struct {
 // Admit makes the connection one of who, which can be asked again and changed.
 // A closed connection stays closed.
 func (c *conn) Admit(who string) {
+	if oldest := c.admit(who); oldest != nil {
+		oldest.Close()
+	}
+}
+
+// admit returns the connection that has to give way to this one, if any.
+func (c *conn) admit(who string) (oldest *conn) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	if c.known && c.who == who || !c.forget() {
-		return
+		return nil
 	}
-	c.known, c.who = true, who
-	if c.l.admitted[who] == nil {
-		c.l.admitted[who] = map[*conn]struct{}{}
+	all := c.l.admitted[who]
+	if all == nil {
+		all = list.New()
+		c.l.admitted[who] = all
 	}
-	c.l.admitted[who][c] = struct{}{}
+	c.known, c.who, c.place = true, who, all.PushBack(c)
+	if all.Len() > c.l.limits.PerParty {
+		oldest = all.Front().Value.(*conn)
+		oldest.forget()
+	}
+	return oldest
 }
 
 // forget takes the connection out of the book that it is in, and says whether
@@ -46,9 +59,10 @@ func (c *conn) forget() bool {
 		c.l.strangers.remove(c)
 		c.patience.Stop()
 	case c.known:
-		c.known = false
-		delete(c.l.admitted[c.who], c)
-		if len(c.l.admitted[c.who]) == 0 {
+		all := c.l.admitted[c.who]
+		all.Remove(c.place)
+		c.known, c.place = false, nil
+		if all.Len() == 0 {
 			delete(c.l.admitted, c.who)
 		}
 	default:
@@ -93,8 +107,8 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Admit makes c, or the connection that it wraps, one of who: neither limits
-// nor Patience hold for it any more. A connection that no Listener accepted is
+// Admit makes c, or the connection that it wraps, one of who: of the limits only
+// PerParty holds for it from now on. A connection that no Listener accepted is
 // left alone.
 func Admit(c net.Conn, who string) {
 	for c != nil {

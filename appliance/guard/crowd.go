@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"net"
 	"net/netip"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // crowd is the book of all strangers. It knows the group that holds the most of
@@ -77,19 +79,12 @@ func (w *crowd) moved(g *group, was int) {
 	}
 }
 
-// groupOf returns whose places a connection takes: its IPv4 address or its
-// IPv6 /64, the smallest network that a customer gets, who has all addresses
-// in it. Connections without an IP address are one group.
+// groupOf returns whose places a connection takes. Connections without an IP address
+// are one group.
 func groupOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
 	}
-	addr := tcp.AddrPort().Addr().Unmap()
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	prefix, _ := addr.Prefix(bits) // fails for no address only: the zero group
-	return prefix
+	return bound.Prefix(tcp.AddrPort().Addr())
 }

@@ -12,8 +12,9 @@
 // his own connections, and a node gets in: to push it out takes as many
 // addresses as there are places, all within the time of one handshake.
 //
-// Admitted connections have no limit and no deadline here, until Drop ends
-// those of a party that lost its access.
+// Admitted connections have no deadline here, until Drop ends those of a party that
+// lost its access. A party that has PerParty of them closes its own oldest with the
+// next: who was admitted may be broken into later.
 //
 // Accept costs the same however full the books are, and waits for nothing but
 // the listener beneath. No goroutine is started: each stranger has a timer,
@@ -21,13 +22,15 @@
 package guard
 
 import (
+	"container/list"
 	"net"
 	"sync"
 	"time"
 )
 
-// Limits are what strangers may take. A zero field means its default.
+// Limits are what can be taken. A zero field means its default.
 type Limits struct {
+	PerParty  int           // connections at a time of one that was admitted; default 256
 	Strangers int           // connections at a time, of all addresses; default 1024
 	PerAddr   int           // connections at a time of one address, or of one IPv6 /64; default 64
 	Patience  time.Duration // how long a stranger's connection lives; default 30 s
@@ -39,6 +42,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.PerAddr <= 0 {
 		l.PerAddr = 64
+	}
+	if l.PerParty <= 0 {
+		l.PerParty = 256
 	}
 	if l.Patience <= 0 {
 		l.Patience = 30 * time.Second
@@ -54,7 +60,7 @@ type Listener struct {
 
 	mu        sync.Mutex
 	strangers *crowd
-	admitted  map[string]map[*conn]struct{} // by who
+	admitted  map[string]*list.List // of *conn, the oldest first, by who
 }
 
 // New guards the connections that ln accepts. Closing the Listener closes ln
@@ -65,7 +71,7 @@ func New(ln net.Listener, l Limits) *Listener {
 		Listener:  ln,
 		limits:    l.withDefaults(),
 		strangers: newCrowd(),
-		admitted:  map[string]map[*conn]struct{}{},
+		admitted:  map[string]*list.List{},
 	}
 }
 
@@ -115,9 +121,13 @@ func (l *Listener) Drop(who string) {
 func (l *Listener) connsOf(who string) []*conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	conns := make([]*conn, 0, len(l.admitted[who]))
-	for c := range l.admitted[who] {
-		conns = append(conns, c)
+	all := l.admitted[who]
+	if all == nil {
+		return nil
+	}
+	conns := make([]*conn, 0, all.Len())
+	for e := all.Front(); e != nil; e = e.Next() {
+		conns = append(conns, e.Value.(*conn))
 	}
 	return conns
 }

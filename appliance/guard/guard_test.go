@@ -85,7 +85,7 @@ func wantBooks(t *testing.T, l *Listener, strangers, groups, admitted int) {
 	defer l.mu.Unlock()
 	known := 0
 	for _, conns := range l.admitted {
-		known += len(conns)
+		known += conns.Len()
 	}
 	if l.strangers.n != strangers || len(l.strangers.groups) != groups || known != admitted {
 		t.Errorf("books hold %d strangers of %d groups and %d admitted, want %d, %d and %d",
@@ -136,6 +136,31 @@ func TestListener_AdmittedTakeNoPlace(t *testing.T) {
 	}
 	wantOpen(t, node, nodeServer)
 	wantBooks(t, l, 1, 1, 1)
+}
+
+func TestListener_PartyGivesWayToItself(t *testing.T) {
+	t.Parallel()
+	l := listen(t, Limits{PerParty: 2})
+	other, otherServer := connect(t, l, "127.0.0.1")
+	Admit(otherServer, "other")
+	var clients, servers []net.Conn
+	for range 4 {
+		c, s := connect(t, l, "127.0.0.1")
+		Admit(s, "node")
+		Admit(s, "node") // as each request does
+		clients, servers = append(clients, c), append(servers, s)
+	}
+	wantClosed(t, clients[0])
+	wantClosed(t, clients[1])
+	wantOpen(t, clients[2], servers[2])
+	wantOpen(t, clients[3], servers[3])
+	wantOpen(t, other, otherServer)
+	wantBooks(t, l, 0, 0, 3)
+	Admit(servers[3], "other") // it proves another name
+	wantBooks(t, l, 0, 0, 3)
+	l.Drop("node")
+	wantClosed(t, clients[2])
+	wantBooks(t, l, 0, 0, 2)
 }
 
 func TestListener_Drop(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -117,7 +119,7 @@ func call(ctx context.Context, client *http.Client, method, url string, body io.
 		return time.Time{}, explainCall(ctx, err)
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	data, err := bound.ReadAll(resp.Body, maxAnswer)
 	if err != nil {
 		return time.Time{}, explainCall(ctx, err)
 	}

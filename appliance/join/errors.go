@@ -23,6 +23,8 @@ var (
 	ErrUnavailable  = errors.New("the manager cannot let nodes in right now: look at its log, then run the same command again")
 	ErrRemoved      = errors.New("this node was removed from the cluster: run `crawlbox leave` on it, and join again with `crawlbox worker --join STRING` if it shall come back")
 	ErrNotAllowed   = errors.New("this node's certificate does not allow that")
+	ErrTooOften     = errors.New("this node asks its manager too often: it goes on in a minute by itself; if it does not, look at its log")
+	ErrFull         = errors.New("the cluster has as many nodes as it may have: remove some on a manager with `crawlbox node rm`, and replace the join string with `crawlbox token rotate` if others have it")
 )
 
 // A node stops before or without a manager's answer with one of these.
@@ -67,6 +69,8 @@ var refusals = []refusalOf{
 	{ErrTooMany, "too-many", http.StatusTooManyRequests},
 	{ErrRemoved, "removed", http.StatusForbidden},
 	{ErrNotAllowed, "not-allowed", http.StatusForbidden},
+	{ErrTooOften, "too-often", http.StatusTooManyRequests},
+	{ErrFull, "full", http.StatusForbidden},
 	{ErrVersion, "version", http.StatusBadRequest},
 	{ErrBadRequest, "bad-request", http.StatusBadRequest},
 	{ErrUnavailable, "unavailable", http.StatusServiceUnavailable},

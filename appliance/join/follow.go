@@ -64,7 +64,8 @@ func (id *Identity) Check(ctx context.Context) error {
 
 func (id *Identity) followClient() *http.Client {
 	return &http.Client{
-		Timeout: followHold + requestTimeout,
+		Timeout:       followHold + requestTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSClientConfig:     id.ClientTLS(fleet.RoleManager),

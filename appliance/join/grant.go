@@ -26,6 +26,9 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 	if s.Members.removed(node) {
 		return nil, ErrRemoved
 	}
+	if !s.signs.Allow(node) {
+		return nil, ErrTooOften
+	}
 	ticket, err := s.ticket(r.Context(), req.Role)
 	if err != nil {
 		return nil, err

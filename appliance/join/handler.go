@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // Swarm is what the exchange needs of Docker Swarm. It is called at the same
@@ -25,7 +26,7 @@ type Swarm interface {
 	SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error)
 }
 
-// Options are what a Server stands on. All are required. The functions are called
+// Options are what a Server stands on. All but Nodes are required. The functions are called
 // at the same time by many requests.
 type Options struct {
 	CA       *CA
@@ -36,6 +37,7 @@ type Options struct {
 	Swarm    Swarm
 	Seeds    func() []netip.AddrPort // of gossip
 	Managers func() []netip.AddrPort // where managers speak mutual TLS
+	Nodes    func() []netip.Addr     // where nodes are; may be nil, then nobody is told
 	// Changed is called with what is new of the cluster, before other nodes hear
 	// of it.
 	Changed func(Membership)
@@ -50,6 +52,8 @@ type Server struct {
 	Options
 	tries *limiter
 	crowd *rate.Limiter
+	signs *bound.Rate[string] // certificates, by node
+	asks  *bound.Rate[string] // questions for news, by node
 	// gathered is when all nodes that are up have got in touch after the start.
 	gathered time.Time
 
@@ -68,6 +72,8 @@ func NewServer(o Options) (*Server, error) {
 		Options: o,
 		tries:   newLimiter(),
 		crowd:   newCrowd(),
+		signs:   bound.NewRate[string](signEvery(), signBurst, maxMembers),
+		asks:    bound.NewRate[string](askEvery, askBurst, maxMembers),
 
 		gathered: time.Now().Add(gathering),
 		rotate:   make(chan struct{}, 1),
@@ -94,20 +100,20 @@ func (s *Server) Handler() http.Handler {
 }
 
 // endpoint reads a bounded body in bounded time, and writes the answer.
-func (s *Server) endpoint(bound time.Duration, answer func(*http.Request, []byte) (any, error)) http.Handler {
+func (s *Server) endpoint(within time.Duration, answer func(*http.Request, []byte) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), bound)
+		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		// Test recorders have no connection to set a deadline on; servers do.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout))
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+		body, err := bound.ReadAll(r.Body, maxRequest)
 		if err != nil {
 			refuse(w, fmt.Errorf("%w: it is too long or was cut", ErrBadRequest))
 			return
 		}
 		a, err := answer(r.WithContext(ctx), body)
 		if err != nil {
-			if !isRefusal(err) {
+			if !isRefusal(err) && r.Context().Err() == nil { // who hung up is no fault of ours
 				s.Log.Warn("answer a node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
 			}
 			refuse(w, err)
@@ -157,6 +163,9 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	peer, ok := PeerFrom(r.Context())
 	if !ok || idOf(csr.RawSubjectPublicKeyInfo) != peer.ID {
 		return nil, ErrNotAllowed
+	}
+	if !s.signs.Allow(peer.ID) {
+		return nil, ErrTooOften
 	}
 	var ticket SwarmTicket
 	if req.Ticket {

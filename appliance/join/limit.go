@@ -6,6 +6,8 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -18,6 +20,20 @@ const (
 	// was quiet for longest is forgotten for another.
 	limitAddrs = 4096
 )
+
+// What a node may ask of a manager: as much as it needs where its Docker does not come
+// into the swarm, or where many nodes are removed, and no more.
+const (
+	signBurst = 30
+	askBurst  = 60
+	askEvery  = time.Second / 2
+	// maxMembers bounds the nodes with certificates: who has a join token can make as
+	// many keys as he likes.
+	maxMembers = 5000
+)
+
+// signEvery is how often a node may get a certificate, which it needs twice in its life.
+func signEvery() time.Duration { return min(time.Minute, nodeLife()/20) }
 
 // limiter bounds the tries to join that fail, per address. Those that succeed
 // are free, so a whole rack may join through one NAT. Its methods may be called
@@ -33,28 +49,16 @@ func newLimiter() *limiter {
 
 // allow says whether an address may try. If not, it may in limitPause.
 func (l *limiter) allow(addr netip.Addr) bool {
-	failures, known := l.failures.Get(network(addr))
+	failures, known := l.failures.Get(bound.Prefix(addr))
 	return !known || failures.Tokens() >= 1
 }
 
 // failed counts a try that was refused.
 func (l *limiter) failed(addr netip.Addr) {
 	fresh := rate.NewLimiter(rate.Every(limitPause), limitBurst)
-	failures, known, _ := l.failures.PeekOrAdd(network(addr), fresh)
+	failures, known, _ := l.failures.PeekOrAdd(bound.Prefix(addr), fresh)
 	if !known {
 		failures = fresh
 	}
 	failures.Allow()
-}
-
-// network is what counts as one address. Whoever has an IPv6 address has the
-// other 2⁶⁴ of its network too.
-func network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	prefix, _ := addr.Prefix(bits) // fails only for bits out of range, and drops the zone
-	return prefix
 }

@@ -124,11 +124,15 @@ func (m *Members) removed(id string) bool {
 }
 
 // put notes a node that gets a certificate; what it does not say now stays as it
-// is known. The error is ErrRemoved for one that was removed.
+// is known. The error is ErrRemoved for one that was removed, and ErrFull for a new one
+// where there are maxMembers.
 func (m *Members) put(n Member) error {
 	return m.change(n.ID, func(have *Member) error {
 		if !have.Removed.IsZero() {
 			return ErrRemoved
+		}
+		if have.ID == "" && m.present() >= maxMembers {
+			return ErrFull
 		}
 		if n.Name == "" {
 			n.Name = have.Name
@@ -137,6 +141,16 @@ func (m *Members) put(n Member) error {
 		*have = n
 		return nil
 	})
+}
+
+// present counts the nodes that were not removed. The caller holds mu.
+func (m *Members) present() (n int) {
+	for _, member := range m.list {
+		if member.Removed.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // joinedSwarm notes what Swarm calls a node.

@@ -24,12 +24,16 @@ type ack struct {
 // membership is what all nodes are to know, without what differs from node to
 // node or from minute to minute.
 func (s *Server) membership() Membership {
-	return Membership{
+	m := Membership{
 		Cluster:    s.CA.Hash().ClusterID(),
 		Managers:   s.Managers(),
 		GossipKeys: s.Keys.All(),
 		Removed:    s.Members.Removed(),
 	}
+	if s.Nodes != nil {
+		m.Nodes = s.Nodes()
+	}
+	return m
 }
 
 // version tells one state of the cluster from another.
@@ -40,12 +44,16 @@ func (m Membership) version() (string, error) {
 	}
 	data, err := json.Marshal(struct {
 		Managers []netip.AddrPort
+		Nodes    []netip.Addr
 		Keys     [][]byte
 		Removed  []string
-	}{m.Managers, keys, m.Removed})
+	}{m.Managers, m.Nodes, keys, m.Removed})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }
+
+// Refresh looks again at what is told to nodes, and tells them what is new.
+func (s *Server) Refresh() error { return s.publish() }
 
 // publish takes what is new into use here, and then lets the nodes that wait
 // for news have it.
@@ -77,6 +85,9 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 	peer, ok := PeerFrom(r.Context())
 	if !ok || len(req.Swarm) > maxNodeName || hasOdd(req.Swarm) {
 		return nil, ErrBadRequest
+	}
+	if s.asks.Wait(r.Context(), peer.ID) != nil {
+		return nil, ErrTooOften
 	}
 	if err := s.Members.joinedSwarm(peer.ID, req.Swarm); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -25,7 +27,7 @@ const (
 const (
 	wireVersion = 1
 	maxRequest  = 16 << 10 // bytes
-	maxAnswer   = 256 << 10
+	maxAnswer   = 1 << 20
 	maxNodeName = 64 // Linux allows no longer host names
 )
 
@@ -72,6 +74,9 @@ type Membership struct {
 	GossipKeys Keyring          `json:"gossip_keys"` // the first encrypts, all decrypt
 	Seeds      []netip.AddrPort `json:"seeds"`       // of gossip
 	Removed    []string         `json:"removed"`     // IDs of nodes that are no longer of the cluster
+	// Nodes are the addresses at which nodes are known to be, sorted. A node connects to
+	// no others. Empty means that the manager is of a version that does not say.
+	Nodes []netip.Addr `json:"nodes,omitempty"`
 }
 
 // SwarmTicket lets a node into the swarm.
@@ -147,9 +152,7 @@ func decodeRequest[T any](body []byte) (req T, err error) {
 	if v.Version != wireVersion {
 		return req, fmt.Errorf("%w: it is %d there and %d here", ErrVersion, wireVersion, v.Version)
 	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
+	if err := bound.Strict(bytes.NewReader(body), maxRequest, &req); err != nil {
 		return req, fmt.Errorf("%w: a field is unknown or of the wrong type", ErrBadRequest)
 	}
 	return req, nil

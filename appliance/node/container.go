@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -26,7 +26,7 @@ type containerQuestion struct {
 // answerContainer tells a manager what this node's engine knows of a container.
 func (w *Worker) answerContainer(rw http.ResponseWriter, r *http.Request) {
 	var q containerQuestion
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || q.ID == "" {
+	if err := bound.JSON(r.Body, 4<<10, &q); err != nil || q.ID == "" {
 		http.Error(rw, "not the ID of a container", http.StatusBadRequest)
 		return
 	}
@@ -53,7 +53,7 @@ func (m *Manager) Container(ctx context.Context, n fleet.Node, id string) (c swa
 		return c, err
 	}
 	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&c); err != nil {
+	if err := bound.JSON(body, 64<<10, &c); err != nil {
 		return c, fmt.Errorf("read what %s knows of a container: %w", n.Display, err)
 	}
 	return c, nil

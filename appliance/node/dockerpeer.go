@@ -23,42 +23,67 @@ const proofTimeout = 5 * time.Second
 // errNotDocker is for programs that ask this machine's registry by themselves.
 var errNotDocker = errors.New("the registry of this machine serves its Docker Engine only; use docker or `crawlbox images`, or push from elsewhere after `crawlbox registry login`")
 
+// newProver makes what says of connections to this machine whether its Docker Engine, or
+// this process, has the other end.
+func newProver(engine *swarm.Engine) *sockowner.Prover {
+	return sockowner.NewProver(func(ctx context.Context) ([]int, error) {
+		pid, err := engine.Process(ctx)
+		if err != nil {
+			return []int{os.Getpid()}, err
+		}
+		return []int{pid, os.Getpid()}, nil
+	})
+}
+
 // owns says whether the Docker Engine of this machine, or this process, has the
-// socket whose own address is local and which is connected to remote. The
-// engine is asked who it is each time: the number of a process that ended can
-// belong to any other soon after.
-func owns(ctx context.Context, engine *swarm.Engine, local, remote netip.AddrPort) (bool, error) {
+// socket whose own address is local and which is connected to remote.
+func (g *ground) owns(ctx context.Context, local, remote netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	pid, err := engine.Process(ctx)
-	if err == nil {
-		docker, err := sockowner.Holds(pid, local, remote)
-		if docker || err != nil {
-			return docker, err
-		}
+	return g.prover.Holds(ctx, local, remote)
+}
+
+// proof is what was found out of a connection, which holds for as long as it lives.
+type proof struct{ known atomic.Int32 }
+
+const (
+	proofNone = iota
+	proofDocker
+	proofOther
+)
+
+// of asks at the first request of a connection who has its other end. An error leaves
+// that open.
+func (p *proof) of(ask func() (docker bool, err error)) (docker bool, err error) {
+	if p == nil {
+		return ask()
 	}
-	if own, ownErr := sockowner.Holds(os.Getpid(), local, remote); own || ownErr != nil {
-		return own, ownErr
+	switch p.known.Load() {
+	case proofDocker:
+		return true, nil
+	case proofOther:
+		return false, nil
 	}
-	return false, err
+	docker, err = ask()
+	switch {
+	case err != nil:
+	case docker:
+		p.known.Store(proofDocker)
+	default:
+		p.known.Store(proofOther)
+	}
+	return docker, err
 }
 
 // dockerOnly is the rule of the registry on loopback. Spiders run on the host's
 // network and read what strangers wrote: they must not get at images there.
 func (g *ground) dockerOnly(r *http.Request) error {
-	proof, _ := r.Context().Value(proofKey{}).(*atomic.Bool)
-	if proof != nil && proof.Load() {
-		return nil
-	}
 	server, client, err := ends(r)
 	if err != nil {
 		return err
 	}
 	if err := g.ownDocker(r.Context(), client, server, errNotDocker); err != nil {
 		return err
-	}
-	if proof != nil {
-		proof.Store(true)
 	}
 	admit(r, "docker")
 	return nil
@@ -67,7 +92,7 @@ func (g *ground) dockerOnly(r *http.Request) error {
 // ownDocker returns nil if it is this machine's Docker Engine that asks the
 // registry, and other if it is another program here.
 func (g *ground) ownDocker(ctx context.Context, client, server netip.AddrPort, other error) error {
-	ok, err := owns(ctx, g.engine, client, server)
+	ok, err := proofOf(ctx).of(func() (bool, error) { return g.owns(ctx, client, server) })
 	switch {
 	case err != nil:
 		return fmt.Errorf("find out who asks the registry: %w", err)
@@ -80,12 +105,16 @@ func (g *ground) ownDocker(ctx context.Context, client, server netip.AddrPort, o
 // admit exempts the connection of a request from the limits for strangers.
 func admit(r *http.Request, who string) { guard.AdmitRequest(r.Context(), who) }
 
-// proofKey finds what was proved of a connection: that it is Docker's.
 type proofKey struct{}
 
-// provable is an http.Server.ConnContext for dockerOnly.
+// provable is an http.Server.ConnContext that remembers what is found out of a connection.
 func provable(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(guard.ConnContext(ctx, c), proofKey{}, new(atomic.Bool))
+	return context.WithValue(guard.ConnContext(ctx, c), proofKey{}, new(proof))
+}
+
+func proofOf(ctx context.Context) *proof {
+	p, _ := ctx.Value(proofKey{}).(*proof)
+	return p
 }
 
 // ends are the two addresses of the connection that a request came by.

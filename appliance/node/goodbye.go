@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 )
@@ -30,7 +30,7 @@ type goodbye struct {
 // the node itself can say so.
 func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 	var bye goodbye
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&bye); err != nil {
+	if err := bound.JSON(r.Body, 4<<10, &bye); err != nil {
 		http.Error(w, "not a goodbye", http.StatusBadRequest)
 		return
 	}
@@ -113,7 +113,7 @@ func (w *Worker) askOne(ctx context.Context, method, url string, body []byte) er
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		text, _ := bound.ReadAll(resp.Body, 1<<10)
 		if err := join.Refused(text); err != nil {
 			return err
 		}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -104,7 +104,7 @@ func (m *Manager) heldOn(ctx context.Context, n fleet.Node) ([]string, error) {
 	}
 	defer body.Close()
 	var answer heldAnswer
-	if err := json.NewDecoder(io.LimitReader(body, maxHeld)).Decode(&answer); err != nil {
+	if err := bound.JSON(body, maxHeld, &answer); err != nil {
 		return nil, fmt.Errorf("read which images %s has: %w", n.Display, err)
 	}
 	return answer.Digests, nil

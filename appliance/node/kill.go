@@ -2,11 +2,10 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -21,7 +20,7 @@ type killRequest struct {
 // answerKill answers when the containers of the tasks are gone.
 func (w *Worker) answerKill(rw http.ResponseWriter, r *http.Request) {
 	var req killRequest
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&req); err != nil {
+	if err := bound.JSON(r.Body, 1<<20, &req); err != nil {
 		http.Error(rw, "not a list of tasks", http.StatusBadRequest)
 		return
 	}

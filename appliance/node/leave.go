@@ -73,7 +73,7 @@ func (g *ground) leaveJoined(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: nodeClient(id, fleet.RoleManager)}
+	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: nodeClient(atNodes(id, g.cfg.Node.Port), id, fleet.RoleManager)}
 	defer w.client.CloseIdleConnections()
 	return w.leave(ctx, force)
 }

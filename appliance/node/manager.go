@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -37,7 +38,8 @@ type Manager struct {
 	keys     *join.Keys // of gossip
 	identity *join.Identity
 	joins    *join.Server
-	nodes    *http.Client // to other nodes
+	nodes    *http.Client              // to other nodes
+	owners   *bound.Places[netip.Addr] // of those whose connections are asked about
 	audit    *audit.Log
 	accounts *access.Accounts
 	registry *registry.Registry
@@ -49,6 +51,7 @@ type Manager struct {
 	runner   *rollout.Runner
 	deploys  *deploys
 	around   around
+	where    whereabouts
 	offers   *offers // of other versions of crawlbox
 	upgrade  *upgrade.Node
 }
@@ -158,17 +161,22 @@ func (m *Manager) build(ctx context.Context) (err error) {
 
 // buildMembership makes what lets nodes in, tells them the news and puts them out.
 func (m *Manager) buildMembership() (err error) {
-	m.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(m.addr), Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(), Seeds: m.seeds}, m.log)
+	m.gossip, err = gossip.New(gossip.Options{
+		Addr: bindAddr(m.addr), Advertise: m.addr, Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(),
+		Seeds: m.seeds, Known: atNodes(m.identity, m.cfg.Gossip.Port),
+	}, m.log)
 	if err != nil {
 		return err
 	}
-	m.nodes = nodeClient(m.identity)
+	m.nodes = nodeClient(m.atMembers(m.cfg.Node.Port), m.identity)
+	m.owners = bound.NewPlaces[netip.Addr](ownersAsked)
 	pieces := m.exchanging(nil) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.cutter = newCutter(m.pieces, m.log)
+	m.where.set(m.whereNodesAre())
 	m.joins, err = join.NewServer(join.Options{
-		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Managers: m.managers,
+		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Nodes: m.where.list, Managers: m.managers,
 		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
 	})
 	return err
@@ -201,7 +209,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
-			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS()}, m.log, m.ground.registry)})
+			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS(), conn: provable}, m.log, m.ground.registry)})
 	}
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
@@ -212,6 +220,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
+		lifecycle.Part{Name: "addresses", Component: background(m.tellWhere)},
 		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services), m.audit.Record)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
@@ -242,7 +251,7 @@ func (m *Manager) renewal() lifecycle.Component {
 func (m *Manager) nodeHandler(images http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
-	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker(m.gossip.Members)))
+	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker))
 	mux.Handle("GET "+pathProgram+"{sum}", m.identity.RequireNode(http.HandlerFunc(m.offers.serve)))
 	mux.Handle("POST "+pathReach, m.identity.RequireNode(http.HandlerFunc(m.answerReach)))
 	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))

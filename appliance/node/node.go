@@ -31,9 +31,11 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/sockowner"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -75,6 +77,8 @@ type ground struct {
 	cfg     configs.Config
 	log     *slog.Logger
 	engine  *swarm.Engine
+	prover  *sockowner.Prover   // of connections of that engine
+	reached *bound.Rate[string] // bounds what nodes have tried, by ID
 	name    string
 	addr    netip.Addr // that others reach this node at
 	started time.Time
@@ -90,7 +94,7 @@ type ground struct {
 }
 
 // neighbours are the limits on loopback, where all have one address.
-var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096}
+var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096, PerParty: 4096}
 
 // prepare makes the checks that need no Docker, and the state folder.
 func prepare(opts Options) (*ground, error) {
@@ -111,7 +115,7 @@ func prepare(opts Options) (*ground, error) {
 	if err := doctor.Folder(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
-	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, name: name, started: time.Now()}
+	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, prover: newProver(engine), reached: newReached(), name: name, started: time.Now()}
 	g.phase("looking at this machine and its Docker")
 	return g, nil
 }

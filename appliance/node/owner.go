@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -31,6 +32,10 @@ type ownerQuestion struct {
 
 const maxRemotes = 4
 
+// ownersAsked is how many questions to one node are under way at a time: a spider there
+// can cause them.
+const ownersAsked = 8
+
 // errOtherProgram is for programs on nodes that ask the registry on the network
 // by themselves.
 var errOtherProgram = errors.New("what asks is not the Docker Engine of its node")
@@ -42,18 +47,20 @@ type ownerAnswer struct {
 // answerOwner answers a manager.
 func (w *Worker) answerOwner(rw http.ResponseWriter, r *http.Request) {
 	var q ownerQuestion
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Remote) > maxRemotes {
+	if err := bound.JSON(r.Body, 4<<10, &q); err != nil || len(q.Remote) > maxRemotes {
 		http.Error(rw, "not a question about a connection", http.StatusBadRequest)
 		return
 	}
 	var answer ownerAnswer
 	for _, remote := range q.Remote {
-		own, err := owns(r.Context(), w.engine, q.Local, remote)
+		own, err := w.owns(r.Context(), q.Local, remote)
 		if err != nil {
 			w.log.Debug("find out who asks the manager's registry", "local", q.Local, "remote", remote, "error", err)
 			continue
 		}
-		answer.Docker = answer.Docker || own
+		if answer.Docker = own; own {
+			break
+		}
 	}
 	rw.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(rw).Encode(answer)
@@ -79,7 +86,7 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 	if len(nodes) == 0 {
 		return access.None, fmt.Errorf("no node of the cluster is at %s", client.Addr().Unmap())
 	}
-	docker, err := m.askOwner(r.Context(), nodes, client, server)
+	docker, err := proofOf(r.Context()).of(func() (bool, error) { return m.askOwner(r.Context(), nodes, client, server) })
 	switch {
 	case err != nil:
 		return access.None, fmt.Errorf("ask the node at %s who wants images: %w", client.Addr().Unmap(), err)
@@ -93,6 +100,11 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, server netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
+	leave, err := m.owners.Enter(ctx, client.Addr())
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	remotes := []netip.AddrPort{server, netip.AddrPortFrom(m.addr, server.Port())}
 	body, err := m.askNode(ctx, client.Addr(), nodes, pathOwner, ownerQuestion{Local: client, Remote: remotes})
 	if err != nil {
@@ -100,7 +112,7 @@ func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, ser
 	}
 	defer body.Close()
 	var answer ownerAnswer
-	if err := json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer); err != nil {
+	if err := bound.JSON(body, 4<<10, &answer); err != nil {
 		return false, fmt.Errorf("read its answer: %w", err)
 	}
 	return answer.Docker, nil

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 
@@ -47,10 +46,11 @@ func (g *ground) nodeAddr(a netip.Addr) string {
 	return netip.AddrPortFrom(a, g.cfg.Node.Port).String()
 }
 
-// others are the addresses of the other nodes that are up.
-func (g *ground) others(members []gossip.Member) (list []string) {
+// others are the addresses of the other nodes that are up, as far as gossip has them
+// where nodes are.
+func (g *ground) others(members []gossip.Member, at func(netip.AddrPort) bool) (list []string) {
 	for _, m := range members {
-		if m.State == gossip.Alive && m.Addr != g.addr {
+		if m.State == gossip.Alive && m.Addr != g.addr && at(netip.AddrPortFrom(m.Addr, g.cfg.Node.Port)) {
 			list = append(list, g.nodeAddr(m.Addr))
 		}
 	}
@@ -58,22 +58,16 @@ func (g *ground) others(members []gossip.Member) (list []string) {
 }
 
 // asker names the node that sent a request as others reach it: by the address that
-// gossip has of it or, where it has none, by that from which it asks.
-func (g *ground) asker(members func() []gossip.Member) func(*http.Request) string {
-	return func(r *http.Request) string {
-		info, _ := join.PeerFrom(r.Context())
-		for _, m := range members() {
-			if m.ID == info.ID {
-				return g.nodeAddr(m.Addr)
-			}
-		}
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		addr, err := netip.ParseAddr(host)
-		if err != nil {
-			return ""
-		}
-		return g.nodeAddr(addr.Unmap())
+// its certificate has or, where it has none, by that from which it asks.
+func (g *ground) asker(r *http.Request) string {
+	if addr := certifiedAddr(r); addr.IsValid() {
+		return g.nodeAddr(addr)
 	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return g.nodeAddr(from.Addr().Unmap())
 }
 
 // nodesOnly lets only nodes through to what exchanges pieces.

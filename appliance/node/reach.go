@@ -5,14 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -26,7 +27,13 @@ const (
 	maxNeighbours = 8
 	// maxReach bounds how many ports one node may have tried.
 	maxReach = 8
+	// reachBurst is how often at once one node may have ports tried, and reachEvery how
+	// often then.
+	reachBurst = 10
+	reachEvery = 10 * time.Second
 )
+
+func newReached() *bound.Rate[string] { return bound.NewRate[string](reachEvery, reachBurst, maxWhere) }
 
 type reachQuestion struct {
 	Ports []uint16 `json:"ports"` // TCP ports of the node that asks
@@ -42,8 +49,12 @@ type reachAnswer struct {
 // answerReach tries ports of the node that asks, at the address from which it asks
 // and at no other: a node that was broken into has no others scan for it.
 func (g *ground) answerReach(rw http.ResponseWriter, r *http.Request) {
+	if peer, _ := join.PeerFrom(r.Context()); !g.reached.Allow(peer.ID) {
+		http.Error(rw, "it was asked too often", http.StatusTooManyRequests)
+		return
+	}
 	var q reachQuestion
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&q); err != nil || len(q.Ports) > maxReach {
+	if err := bound.JSON(r.Body, 4<<10, &q); err != nil || len(q.Ports) > maxReach {
 		http.Error(rw, "not a question about ports", http.StatusBadRequest)
 		return
 	}
@@ -102,7 +113,7 @@ func (g *ground) askReach(ctx context.Context, client *http.Client, n *doctor.Ne
 		return fmt.Errorf("it answers %s, so its crawlbox is of another version", resp.Status)
 	}
 	var a reachAnswer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&a); err != nil {
+	if err := bound.JSON(resp.Body, 64<<10, &a); err != nil {
 		return fmt.Errorf("read its answer: %w", err)
 	}
 	n.Here, n.Seen, n.MTU, n.Skew = a.Tries, a.Seen, a.MTU, a.Time.Sub(asked)
@@ -114,12 +125,12 @@ func (g *ground) askReach(ctx context.Context, client *http.Client, n *doctor.Ne
 
 func (m *Manager) neighbours(ctx context.Context) []doctor.Neighbour {
 	own := needsOf(m.cfg, fleet.RoleManager, true)
-	return m.tryEachOther(ctx, m.nodes, own, m.known(m.gossip.Members()), 0)
+	return m.tryEachOther(ctx, m.nodes, own, m.known(m.gossip.Members(), m.atMembers(m.cfg.Node.Port)), 0)
 }
 
 func (w *Worker) neighbours(ctx context.Context) []doctor.Neighbour {
 	var list []doctor.Neighbour
-	known := w.known(w.gossip.Members())
+	known := w.known(w.gossip.Members(), atNodes(w.identity, w.cfg.Node.Port))
 	asked := map[netip.Addr]bool{w.addr: true}
 	for _, addr := range w.identity.Membership().Managers { // also those that gossip has lost
 		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}
@@ -142,10 +153,11 @@ func (w *Worker) neighbours(ctx context.Context) []doctor.Neighbour {
 	return w.tryEachOther(ctx, w.nodes, needsOf(w.cfg, w.role, false), list, first)
 }
 
-// known are the other nodes that have not left.
-func (g *ground) known(members []gossip.Member) (list []doctor.Neighbour) {
+// known are the other nodes that have not left, as far as gossip has them where nodes
+// are.
+func (g *ground) known(members []gossip.Member, at func(netip.AddrPort) bool) (list []doctor.Neighbour) {
 	for _, m := range members {
-		if m.State != gossip.Left && m.Addr != g.addr {
+		if m.State != gossip.Left && m.Addr != g.addr && at(netip.AddrPortFrom(m.Addr, g.cfg.Node.Port)) {
 			list = append(list, doctor.Neighbour{Name: m.Name, Role: m.Role, Addr: m.Addr})
 		}
 	}

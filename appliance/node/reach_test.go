@@ -21,7 +21,7 @@ func TestAnswerReach(t *testing.T) {
 	}
 	defer ln.Close()
 	port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
-	g := &ground{cfg: configs.Default(), addr: netip.MustParseAddr("127.0.0.1"), log: slog.New(slog.DiscardHandler)}
+	g := &ground{reached: newReached(), cfg: configs.Default(), addr: netip.MustParseAddr("127.0.0.1"), log: slog.New(slog.DiscardHandler)}
 	ask := func(body string) (*httptest.ResponseRecorder, reachAnswer) {
 		rec := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, pathReach, strings.NewReader(body))

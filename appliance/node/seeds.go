@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // around are the nodes that Swarm knew at some time.
@@ -14,6 +12,13 @@ type around struct {
 	mu    sync.Mutex
 	until time.Time // when to ask again
 	addrs []netip.Addr
+	every []netip.Addr // also of nodes that are down; as they were last, where Docker is away
+}
+
+func (a *around) all() []netip.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.every
 }
 
 // seeds are where gossip looks for others: every node that Swarm knows. A
@@ -42,11 +47,9 @@ func (m *Manager) readyNodes() []netip.Addr {
 	if err != nil {
 		m.log.Debug("nodes for gossip are not known", "error", err)
 	}
-	m.around.addrs = nil
-	for _, n := range nodes {
-		if a, err := netip.ParseAddr(n.Addr); err == nil && n.State == fleet.StateReady {
-			m.around.addrs = append(m.around.addrs, a)
-		}
+	all, ready := swarmAddrs(nodes)
+	if m.around.addrs = ready; err == nil {
+		m.around.every = all
 	}
 	m.around.until = time.Now().Add(watchInterval)
 	return m.around.addrs

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -25,6 +26,8 @@ const (
 	stageNews = time.Second
 	// stageQuiet is after what time without a word the manager gives up.
 	stageQuiet = 10 * time.Second
+	// maxStageLine bounds what a node says at a time, in bytes.
+	maxStageLine = 64 << 10
 )
 
 type stageRequest struct {
@@ -44,7 +47,7 @@ type stageAnswer struct {
 // of one whose pull fails is there for the next attempt.
 func (w *Worker) answerStage(rw http.ResponseWriter, r *http.Request) {
 	var req stageRequest
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&req); err != nil || !strings.Contains(req.Image, "@sha256:") {
+	if err := bound.JSON(r.Body, 4<<10, &req); err != nil || !strings.Contains(req.Image, "@sha256:") {
 		http.Error(rw, "not an image with its digest", http.StatusBadRequest)
 		return
 	}
@@ -122,10 +125,10 @@ func (m *Manager) tellNode(ctx context.Context, n fleet.Node, path string, what 
 
 // readStage reads what a node says, to its last line.
 func readStage(body io.Reader, see func(swarm.Pulled)) error {
-	dec := json.NewDecoder(body)
+	lines := bound.NewStream(body, maxStageLine)
 	for {
 		var a stageAnswer
-		if err := dec.Decode(&a); err != nil {
+		if err := lines.Next(&a); err != nil {
 			return fmt.Errorf("the node went silent: %w", err)
 		}
 		see(a.Pulled)
@@ -133,9 +136,9 @@ func readStage(body io.Reader, see func(swarm.Pulled)) error {
 		case a.Done:
 			return nil
 		case a.NoImage:
-			return fmt.Errorf("%w: %s", swarm.ErrNoImage, a.Error)
+			return fmt.Errorf("%w: %.1000s", swarm.ErrNoImage, a.Error)
 		case a.Error != "":
-			return errors.New(a.Error)
+			return fmt.Errorf("%.1000s", a.Error)
 		}
 	}
 }

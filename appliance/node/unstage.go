@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
@@ -35,7 +35,7 @@ type unstageAnswer struct {
 // from its mirror.
 func (w *Worker) answerUnstage(rw http.ResponseWriter, r *http.Request) {
 	var req unstageRequest
-	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&req); err != nil {
+	if err := bound.JSON(r.Body, 64<<10, &req); err != nil {
 		http.Error(rw, "not a list of images", http.StatusBadRequest)
 		return
 	}
@@ -99,6 +99,6 @@ func (m *Manager) unstageOn(ctx context.Context, n fleet.Node, images []string) 
 	}
 	defer body.Close()
 	var answer unstageAnswer
-	err = json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer)
+	err = bound.JSON(body, 4<<10, &answer)
 	return answer.Held, err
 }

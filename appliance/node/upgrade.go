@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
@@ -50,7 +51,7 @@ func (w *Worker) answerUpgradeState(rw http.ResponseWriter, _ *http.Request) {
 // answerUpgrade takes what a manager offers.
 func (w *Worker) answerUpgrade(rw http.ResponseWriter, r *http.Request) {
 	var o upgrade.Offer
-	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&o); err != nil {
+	if err := bound.JSON(r.Body, 4<<10, &o); err != nil {
 		http.Error(rw, "not an offer", http.StatusBadRequest)
 		return
 	}
@@ -113,7 +114,7 @@ func (m *Manager) askUpgrade(ctx context.Context, n fleet.Node, path string, wha
 		return tooOld(err)
 	}
 	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(answer); err != nil {
+	if err := bound.JSON(body, 64<<10, answer); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", n.Display, err)
 	}
 	return nil

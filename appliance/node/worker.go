@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -77,11 +76,12 @@ func (w *Worker) registries() []string {
 }
 
 func (w *Worker) build() (err error) {
-	w.client = nodeClient(w.identity, fleet.RoleManager)
+	at := atNodes(w.identity, w.cfg.Node.Port)
+	w.client = nodeClient(at, w.identity, fleet.RoleManager)
 	if w.audit, err = audit.Open(w.dir("audit.log"), w.log); err != nil {
 		return err
 	}
-	w.nodes = nodeClient(w.identity)
+	w.nodes = nodeClient(at, w.identity)
 	w.network = exchange.NewLinks(w.nodes)
 	pieces := w.exchanging(w.network)
 	pieces.Trackers, pieces.Nodes = w.trackers, w.others
@@ -95,25 +95,15 @@ func (w *Worker) build() (err error) {
 	}
 	w.upgrade = w.upgradable(w.fetchProgram)
 	member := w.identity.Membership()
-	w.gossip, err = gossip.New(gossip.Options{Addr: bindAddr(w.addr), Port: w.cfg.Gossip.Port, Keys: rawKeys(member.GossipKeys),
-		Self: w.self(), Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds }}, w.log)
+	w.gossip, err = gossip.New(gossip.Options{
+		Addr: bindAddr(w.addr), Advertise: w.addr, Port: w.cfg.Gossip.Port, Keys: rawKeys(member.GossipKeys), Self: w.self(),
+		Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds },
+		Known: atNodes(w.identity, w.cfg.Gossip.Port),
+	}, w.log)
 	if err != nil {
 		return errors.Join(err, w.mirror.Close())
 	}
 	return nil
-}
-
-// nodeClient speaks to nodes of the cluster with one of the roles, of any where
-// none is given, and to nobody else.
-func nodeClient(id *join.Identity, roles ...string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig:       id.ClientTLS(roles...),
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 15 * time.Second,
-		IdleConnTimeout:       time.Minute,
-		MaxIdleConnsPerHost:   8,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-	}}
 }
 
 // self is what the others hear first. That Docker runs is known where it has just
@@ -140,7 +130,7 @@ func (w *Worker) others() []string {
 	if w.gossip == nil { // not yet
 		return nil
 	}
-	return w.ground.others(w.gossip.Members())
+	return w.ground.others(w.gossip.Members(), atNodes(w.identity, w.cfg.Node.Port))
 }
 
 func (w *Worker) otherBases() (list []string) {
@@ -212,7 +202,7 @@ func (w *Worker) nodeHandler() http.Handler {
 	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
 	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
 	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))
-	mux.Handle(exchange.Path, w.mirror.Exchange().Handler(nodesOnly(w.identity), w.asker(w.gossip.Members)))
+	mux.Handle(exchange.Path, w.mirror.Exchange().Handler(nodesOnly(w.identity), w.asker))
 	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
 	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
 	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))

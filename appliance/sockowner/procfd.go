@@ -1,6 +1,7 @@
 package sockowner
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -20,25 +21,44 @@ var errGone = errors.New("the process does not exist")
 
 // hasOpen says whether a process has a socket open.
 func hasOpen(pid int, s socket) (bool, error) {
+	open, err := opened(pid, []socket{s})
+	return open[0], err
+}
+
+// opened says which of some sockets a process has open, by one look through its files.
+func opened(pid int, wanted []socket) ([]bool, error) {
+	open := make([]bool, len(wanted))
 	dir, err := os.Open("/proc/" + strconv.Itoa(pid) + "/fd")
 	if err != nil {
-		return false, gone(err)
+		return open, gone(err)
 	}
 	defer dir.Close()
-	want := "socket:[" + strconv.FormatUint(uint64(s.inode), 10) + "]"
-	target := make([]byte, len(want)+1) // one more, to tell a longer one
-	found := false
+	byTarget, longest, left := map[string][]int{}, 0, len(wanted)
+	for i, s := range wanted {
+		target := "socket:[" + strconv.FormatUint(uint64(s.inode), 10) + "]"
+		byTarget[target] = append(byTarget[target], i)
+		longest = max(longest, len(target))
+	}
+	target := make([]byte, longest+1) // one more, to tell a longer one
 	err = eachName(dir, func(name string) bool {
 		// A file that was closed meanwhile is not the one of a connection
 		// that is open.
 		n, err := unix.Readlinkat(int(dir.Fd()), name, target)
-		found = err == nil && string(target[:n]) == want && confirmed(pid, name, s)
-		return !found
+		if err != nil {
+			return true
+		}
+		for _, i := range byTarget[string(target[:n])] {
+			if !open[i] && confirmed(pid, name, wanted[i]) {
+				open[i] = true
+				left--
+			}
+		}
+		return left > 0
 	})
-	if found {
-		return true, nil
+	if left == 0 {
+		return open, nil
 	}
-	return false, gone(err)
+	return open, gone(err)
 }
 
 // processes returns the processes of this PID namespace.
@@ -84,4 +104,19 @@ func gone(err error) error {
 		return errGone
 	}
 	return err
+}
+
+// begun says when a process began, which tells it from another that is given its
+// number later; empty where there is none. It is field 22 of proc_pid_stat(5), of which
+// the second, in parentheses, may have anything in it.
+func begun(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ""
+	}
+	end := bytes.LastIndexByte(text, ')')
+	if v := bytes.Fields(text[end+1:]); end >= 0 && len(v) > 19 {
+		return string(v[19])
+	}
+	return ""
 }

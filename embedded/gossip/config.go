@@ -12,7 +12,7 @@ import (
 // keep an idle node idle and to bound what a stranger can make it do.
 func (g *Gossip) config(ctx context.Context) (*memberlist.Config, error) {
 	logger := log.New(g.lines, "", 0)
-	tr, err := newTransport(ctx, g.opts.Addr, g.opts.Port, logger)
+	tr, err := newTransport(ctx, g.opts.Addr, g.opts.Port, g.mayReach, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (g *Gossip) config(ctx context.Context) (*memberlist.Config, error) {
 	conf.Name = g.opts.Self.ID // host names need not be unique
 	conf.Transport = tr
 	conf.BindAddr, conf.BindPort = g.opts.Addr.String(), int(tr.local().Port())
-	conf.AdvertiseAddr, conf.AdvertisePort = conf.BindAddr, conf.BindPort
+	conf.AdvertiseAddr, conf.AdvertisePort = g.opts.Advertise.String(), conf.BindPort
 	conf.Keyring = g.ring
 	conf.Logger = logger
 	conf.Delegate, conf.Events, conf.Alive = g, g.roster, g.roster

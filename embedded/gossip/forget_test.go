@@ -36,7 +36,7 @@ func TestForget_StaysOutWhileOthersKnowIt(t *testing.T) {
 
 func TestRoster_ForgetsBoundedly(t *testing.T) {
 	t.Parallel()
-	r := newRoster("self", 1, slog.New(slog.DiscardHandler))
+	r := newRoster("self", 1, anywhere, slog.New(slog.DiscardHandler))
 	for i := range maxForgotten + 10 {
 		r.forget(fmt.Sprint("id-", i))
 	}

@@ -3,7 +3,9 @@
 // memberlist, encrypted with AES-256, on one address and one port.
 //
 // What it knows is a hint for people and for choosing whom to ask first. It is
-// never an authority: whoever holds the key can say anything about anybody.
+// never an authority: whoever holds the key can say anything about anybody. So it
+// says who is there, and Options.Known where they are: nothing is sent to another
+// address, whatever a member says of itself or of others.
 //
 // Who has no key learns nothing and holds nobody up: packets it sends are dropped,
 // and streams, of which memberlist reads some before it can tell, are bounded so
@@ -39,8 +41,10 @@ const leaveTimeout = 3 * time.Second
 
 // Options say who this node is and whom it looks for.
 type Options struct {
-	// Addr is the one address that is listened on and told to others.
+	// Addr is the one address that is listened on.
 	Addr netip.Addr
+	// Advertise is the address that is told to others; Addr if it is not set.
+	Advertise netip.Addr
 	// Port is used for TCP and UDP. 0 takes any free one.
 	Port uint16
 	// Keys of KeySize bytes: the first encrypts everything, all decrypt. SetKeys
@@ -51,6 +55,10 @@ type Options struct {
 	// Seeds returns addresses where other nodes may be found. It is asked again
 	// before each try and may be nil.
 	Seeds func() []netip.AddrPort
+	// Known reports whether a node of the cluster is at an address, by what the caller
+	// knows from elsewhere. It is called at the same time, must not wait, and may change
+	// its mind. nil means that every address may be one.
+	Known func(netip.AddrPort) bool
 
 	// Tests hurry and cut cables with these.
 	tune     func(*memberlist.Config)
@@ -88,6 +96,12 @@ func New(opts Options, log *slog.Logger) (*Gossip, error) {
 	if !opts.Addr.IsValid() || opts.Addr.IsUnspecified() {
 		return nil, fmt.Errorf("gossip needs one address of this node to listen on, not %q", opts.Addr)
 	}
+	if !opts.Advertise.IsValid() {
+		opts.Advertise = opts.Addr
+	}
+	if opts.Known == nil {
+		opts.Known = func(netip.AddrPort) bool { return true }
+	}
 	if opts.Seeds == nil {
 		opts.Seeds = func() []netip.AddrPort { return nil }
 	}
@@ -109,7 +123,7 @@ func New(opts Options, log *slog.Logger) (*Gossip, error) {
 		self:   opts.Self,
 		meta:   meta,
 	}
-	g.roster = newRoster(opts.Self.ID, boot, log)
+	g.roster = newRoster(opts.Self.ID, boot, g.mayReach, log)
 	g.queue = &memberlist.TransmitLimitedQueue{NumNodes: g.roster.alive, RetransmitMult: 4}
 	return g, nil
 }
@@ -140,6 +154,14 @@ func (g *Gossip) Run(ctx context.Context) error {
 	g.lines.close()
 	g.roster.close()
 	return list.Shutdown()
+}
+
+// mayReach reports whether something may be sent to an address: to where a node is known to
+// be, and to this node itself.
+func (g *Gossip) mayReach(addr netip.AddrPort) bool {
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	own := g.LocalAddr()
+	return addr.Port() == own.Port() && (addr == own || addr.Addr() == g.opts.Advertise) || g.opts.Known(addr)
 }
 
 // Ready is closed when the node listens. It may still be alone then.

@@ -92,7 +92,7 @@ func TestMaterial(t *testing.T) {
 
 func TestRoster_FarewellOfAnEarlierLife(t *testing.T) {
 	t.Parallel()
-	r := newRoster("self", 1, slog.New(slog.DiscardHandler))
+	r := newRoster("self", 1, anywhere, slog.New(slog.DiscardHandler))
 	meta, err := encodeMeta(Node{ID: "a"}, 200)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestRoster_FarewellOfAnEarlierLife(t *testing.T) {
 
 func TestRoster_RefusesFalseNames(t *testing.T) {
 	t.Parallel()
-	r := newRoster("self", 1, slog.New(slog.DiscardHandler))
+	r := newRoster("self", 1, anywhere, slog.New(slog.DiscardHandler))
 	meta, err := encodeMeta(Node{ID: "a"}, 200)
 	if err != nil {
 		t.Fatal(err)

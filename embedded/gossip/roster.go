@@ -44,6 +44,10 @@ const (
 // Long before that nobody knows them any more.
 const maxForgotten = 4096
 
+// maxAlive bounds the members that are there: who has the key can make up as many as he
+// likes.
+const maxAlive = 4096
+
 // entry is a member with what only this package needs.
 type entry struct {
 	Member
@@ -52,7 +56,11 @@ type entry struct {
 	farewell bool // said good-bye in this life
 }
 
-var errRemoved = errors.New("node was removed from the cluster")
+var (
+	errRemoved = errors.New("node was removed from the cluster")
+	errUnknown = errors.New("no node is known at this address")
+	errFull    = errors.New("there are too many members")
+)
 
 // roster remembers members beyond the half minute that memberlist keeps those
 // that are gone. memberlist calls it with its own lock held, so it calls
@@ -61,6 +69,8 @@ type roster struct {
 	self string
 	boot int64
 	log  *slog.Logger
+	// known reports whether a node is at an address.
+	known func(netip.AddrPort) bool
 
 	mu        sync.Mutex
 	closed    bool
@@ -68,8 +78,8 @@ type roster struct {
 	forgotten []string // IDs of removed nodes, the oldest first
 }
 
-func newRoster(self string, boot int64, log *slog.Logger) *roster {
-	return &roster{self: self, boot: boot, log: log, entries: map[string]*entry{}}
+func newRoster(self string, boot int64, known func(netip.AddrPort) bool, log *slog.Logger) *roster {
+	return &roster{self: self, boot: boot, known: known, log: log, entries: map[string]*entry{}}
 }
 
 // close keeps the membership as it is: memberlist's timers fire on for a while
@@ -97,8 +107,9 @@ func (r *roster) forget(id string) {
 func (r *roster) isForgotten(id string) bool { return slices.Contains(r.forgotten, id) }
 
 // NotifyAlive implements memberlist.AliveDelegate: a node that does not describe
-// itself properly is no member, nor is one that was removed. memberlist may have
-// that one already; it then no longer hears that it lives.
+// itself properly is no member, nor is one that was removed or that says it is where no
+// node is known. memberlist may have that one already; it then no longer hears that it
+// lives.
 func (r *roster) NotifyAlive(n *memberlist.Node) error {
 	node, _, err := decodeMeta(n.Meta)
 	if err != nil {
@@ -107,10 +118,17 @@ func (r *roster) NotifyAlive(n *memberlist.Node) error {
 	if node.ID != n.Name {
 		return fmt.Errorf("node %q calls itself %q", n.Name, node.ID)
 	}
+	addr, _ := netip.AddrFromSlice(n.Addr)
+	if !r.known(netip.AddrPortFrom(addr.Unmap(), n.Port)) {
+		return errUnknown
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.isForgotten(node.ID) {
+	switch _, member := r.entries[node.ID]; {
+	case r.isForgotten(node.ID):
 		return errRemoved
+	case !member && r.count(Alive) >= maxAlive:
+		return errFull
 	}
 	return nil
 }

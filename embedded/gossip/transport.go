@@ -12,12 +12,14 @@ import (
 )
 
 // transport is memberlist's own, with some things added: dials end with the
-// context and come from the node's address, inbound streams are bounded in number
-// and size, and what memberlist cannot stand is kept from it.
+// context and come from the node's address, nothing goes to an address that is not
+// known, inbound streams are bounded in number and size, and what memberlist cannot
+// stand is kept from it.
 type transport struct {
 	*memberlist.NetTransport
 	ctx     context.Context // of Run; memberlist's interface has none to pass
 	addr    netip.Addr
+	known   func(netip.AddrPort) bool
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	open    streams
@@ -26,7 +28,7 @@ type transport struct {
 	once    sync.Once
 }
 
-func newTransport(ctx context.Context, addr netip.Addr, port uint16, logger *log.Logger) (*transport, error) {
+func newTransport(ctx context.Context, addr netip.Addr, port uint16, known func(netip.AddrPort) bool, logger *log.Logger) (*transport, error) {
 	inner, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 		BindAddrs: []string{addr.String()},
 		BindPort:  int(port),
@@ -39,6 +41,7 @@ func newTransport(ctx context.Context, addr netip.Addr, port uint16, logger *log
 		NetTransport: inner,
 		ctx:          ctx,
 		addr:         addr,
+		known:        known,
 		packets:      make(chan *memberlist.Packet),
 		streams:      make(chan net.Conn),
 		stopped:      make(chan struct{}),
@@ -63,10 +66,37 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// DialAddressTimeout opens a stream to another node.
+// DialAddressTimeout opens a stream to another node. The error is errUnknown for an
+// address where none is known.
 func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	if err := t.check(a.Addr); err != nil {
+		return nil, err
+	}
 	dialer := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: t.addr.AsSlice(), Zone: t.addr.Zone()}}
 	return dialer.DialContext(t.ctx, "tcp", a.Addr)
+}
+
+// WriteTo sends like WriteToAddress.
+func (t *transport) WriteTo(packet []byte, addr string) (time.Time, error) {
+	return t.WriteToAddress(packet, memberlist.Address{Addr: addr})
+}
+
+// WriteToAddress sends a packet to another node. The error is errUnknown for an address
+// where none is known: members name addresses of themselves and of others, also of those
+// who are to be asked and answered.
+func (t *transport) WriteToAddress(packet []byte, a memberlist.Address) (time.Time, error) {
+	if err := t.check(a.Addr); err != nil {
+		return time.Time{}, err
+	}
+	return t.NetTransport.WriteToAddress(packet, a)
+}
+
+func (t *transport) check(addr string) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil || !t.known(to) {
+		return errUnknown
+	}
+	return nil
 }
 
 // Shutdown closes the listeners and every inbound stream.

@@ -13,10 +13,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // manifest is small enough for memory. Its file is the media type, a line feed,
-// and the content.
+// and the content; only the content is believed.
 type manifest struct {
 	mediaType string
 	content   []byte
@@ -28,10 +30,7 @@ func (m *Mirror) serveManifest(w http.ResponseWriter, req *http.Request, repo st
 		writeManifest(&counted{ResponseWriter: w, add: m.fromCache}, req, kept, d)
 		return
 	}
-	if req.Method == http.MethodHead {
-		m.relay(w, req)
-		return
-	}
+	// A HEAD too gets the content here: nothing vouches for the headers of an answer.
 	mf, err := m.fetchManifest(req.Context(), repo, d, req.Header.Values("Accept"))
 	if err != nil {
 		m.fail(w, req, err)
@@ -77,10 +76,15 @@ func (m *Mirror) fetchManifest(ctx context.Context, repo string, d digest.Digest
 	}
 	defer resp.Body.Close()
 	content, err := readManifest(resp.Body, d)
+	if err == nil {
+		var mediaType string
+		mediaType, err = mediaTypeOf(content)
+		return manifest{mediaType, content}, err
+	}
 	if errors.Is(err, errDigest) {
 		m.log.Error("mirror got a wrong manifest", "path", path)
 	}
-	return manifest{mediaType: resp.Header.Get("Content-Type"), content: content}, err
+	return manifest{}, err
 }
 
 // serveTag asks the upstream what a tag is now. The content is kept under its
@@ -99,7 +103,9 @@ func (m *Mirror) serveTag(w http.ResponseWriter, req *http.Request) {
 			m.fail(w, req, err)
 			return
 		}
-		m.keep(digest.FromBytes(content), manifest{resp.Header.Get("Content-Type"), content})
+		if mediaType, err := mediaTypeOf(content); err == nil {
+			m.keep(digest.FromBytes(content), manifest{mediaType, content})
+		}
 	}
 	copyHeader(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
@@ -108,12 +114,9 @@ func (m *Mirror) serveTag(w http.ResponseWriter, req *http.Request) {
 
 // readManifest reads a manifest and checks it, if d is not empty.
 func readManifest(body io.Reader, d digest.Digest) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(body, maxManifest+1))
+	content, err := bound.ReadAll(body, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	if len(content) > maxManifest {
-		return nil, fmt.Errorf("the manifest has more than %d bytes", maxManifest)
 	}
 	if d == "" {
 		return content, nil
@@ -136,13 +139,14 @@ func (c *cache) manifest(d digest.Digest) (manifest, bool) {
 	}
 	defer c.release(ent)
 	defer f.Close()
-	raw, err := io.ReadAll(f)
-	mediaType, content, found := bytes.Cut(raw, []byte("\n"))
-	if err != nil || !found || !matches(d, content) {
+	raw, err := bound.ReadAll(f, maxManifest+maxTypeLine)
+	_, content, found := bytes.Cut(raw, []byte("\n"))
+	mediaType, typeErr := mediaTypeOf(content)
+	if err != nil || !found || !matches(d, content) || typeErr != nil {
 		c.drop(ent)
 		return manifest{}, false
 	}
-	return manifest{string(mediaType), content}, true
+	return manifest{mediaType, content}, true
 }
 
 func (c *cache) keepManifest(d digest.Digest, m manifest) error {

@@ -27,9 +27,9 @@ type HTTPSource struct {
 	// Bases returns URLs such as https://10.0.0.1:7980, asked in this order
 	// until one answers.
 	Bases func() []string
-	// Others returns URLs of nodes that may have something by its digest, which
-	// OthersClient reaches. They are asked where none of Bases answers; nil means
-	// that there are none.
+	// Others returns URLs of nodes that may have content by its digest, which
+	// OthersClient reaches. They are asked for it where none of Bases answers; nil
+	// means that there are none.
 	Others       func() []string
 	OthersClient *http.Client
 }
@@ -50,7 +50,7 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.
 			return nil, false, failed
 		}
 	}
-	if s.Others != nil && byDigest(path) {
+	if s.Others != nil && method == http.MethodGet && byDigest(path) {
 		for _, base := range s.Others() {
 			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil && resp.StatusCode < http.StatusMultipleChoices {
 				return resp, true, nil
@@ -65,7 +65,11 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.
 // byDigest says whether a path names its content, so that it does not matter who
 // gives it.
 func byDigest(path string) bool {
-	return strings.Contains(path[strings.LastIndexByte(path, '/')+1:], ":")
+	f := blobPath.FindStringSubmatch(path)
+	if f == nil {
+		f = manifestPath.FindStringSubmatch(path)
+	}
+	return f != nil && strings.Contains(f[2], ":")
 }
 
 func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method, path string, header http.Header) (*http.Response, error) {

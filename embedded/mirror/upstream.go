@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -17,6 +19,8 @@ const (
 	maxError = 64 << 10
 	// maxManifest is the limit that registries have for manifests.
 	maxManifest = 4 << 20
+	// maxTypeLine bounds the line before a manifest in its file.
+	maxTypeLine = 4 << 10
 )
 
 var errStalled = errors.New("the upstream sends nothing")
@@ -67,8 +71,8 @@ func (u *upstream) do(ctx context.Context, method, path string, header http.Head
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	if err != nil {
+	body, err := bound.ReadAll(resp.Body, maxError)
+	if err != nil && !errors.Is(err, bound.ErrTooLong) {
 		return nil, err
 	}
 	return nil, &statusError{status: resp.StatusCode, header: resp.Header, body: body}

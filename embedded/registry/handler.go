@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/distribution/reference"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // maxManifest is distribution's own limit for the body of a manifest PUT.
@@ -26,21 +29,43 @@ var (
 func ReadOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodGet || req.Method == http.MethodHead {
-			h.ServeHTTP(w, req)
+			h.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), readOnlyKey{}, true)))
 			return
 		}
 		deny(w, errors.New("the registry is read-only at this address; push on the manager to localhost"))
 	})
 }
 
+type readOnlyKey struct{}
+
+// onlyReads reports whether a request came through ReadOnly.
+func onlyReads(req *http.Request) bool { return req.Context().Value(readOnlyKey{}) != nil }
+
 func deny(w http.ResponseWriter, err error) {
 	w.Header().Del("Content-Length")
 	_ = errcode.ServeJSON(w, errcode.ErrorCodeDenied.WithMessage(err.Error()))
 }
 
+// maxPath bounds the path of a request, in bytes: a name, of which distribution allows
+// reference.RepositoryNameTotalLengthMax, and a digest or a tag.
+const maxPath = 1 << 10
+
+// refusesName answers a request whose repository has a name that none can have.
+func refusesName(w http.ResponseWriter, req *http.Request) bool {
+	f := contentPath.FindStringSubmatch(req.URL.Path)
+	if len(req.URL.Path) <= maxPath && (f == nil || len(f[1]) <= reference.RepositoryNameTotalLengthMax) {
+		return false
+	}
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeNameInvalid.WithMessage("the name is longer than that of a repository may be"))
+	return true
+}
+
 // serve puts before distribution's app what this package adds to it.
 func (r *Registry) serve(app http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if refusesName(w, req) {
+			return
+		}
 		if ended := r.pushes.watch(req, r.now); ended != nil {
 			answer := &statusWriter{ResponseWriter: w}
 			defer func() { ended(answer.status) }()
@@ -78,7 +103,7 @@ func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http
 // servePut lets a manifest in. It reads the body first, so that a slow client
 // does not hold up a collection that waits at the barrier.
 func (r *Registry) servePut(app http.Handler, w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
+	body, err := bound.ReadAll(req.Body, maxManifest)
 	if err != nil {
 		_ = errcode.ServeJSON(w, errcode.ErrorCodeManifestInvalid.WithDetail(err.Error()))
 		return

@@ -2,14 +2,18 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/time/rate"
 )
 
 var (
@@ -38,20 +42,41 @@ type slogHook struct{}
 
 func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 
+// Whoever may read can provoke a warning with each request, so they are limited.
+const (
+	warningsAtOnce = 20
+	warningEvery   = 10 * time.Second
+	maxLogged      = 256 // bytes, of each field
+)
+
+var (
+	warnings   = rate.NewLimiter(rate.Every(warningEvery), warningsAtOnce)
+	suppressed atomic.Int64 // warnings since the last that was logged
+)
+
 func (slogHook) Fire(e *logrus.Entry) error {
 	log, level := logrusTarget.Load(), levelOf(e)
 	if !log.Enabled(context.Background(), level) {
 		return nil
 	}
+	if level >= slog.LevelWarn && !warnings.Allow() {
+		suppressed.Add(1)
+		return nil
+	}
 	var attrs []slog.Attr
 	for _, key := range loggedFields {
 		if v, ok := e.Data[key]; ok {
-			attrs = append(attrs, slog.Any(key, v))
+			attrs = append(attrs, slog.String(key, short(fmt.Sprint(v))))
 		}
 	}
-	log.LogAttrs(context.Background(), level, e.Message, attrs...)
+	if n := suppressed.Swap(0); n > 0 {
+		attrs = append(attrs, slog.Int64("suppressed", n))
+	}
+	log.LogAttrs(context.Background(), level, short(e.Message), attrs...)
 	return nil
 }
+
+func short(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxLogged)], "") }
 
 // loggedFields are the fields worth keeping of the dozens that distribution
 // attaches to each line.

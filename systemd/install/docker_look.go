@@ -3,13 +3,14 @@ package install
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -113,7 +114,7 @@ func fetch(ctx context.Context, url string) (string, error) {
 	if resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("%s answers %s", url, resp.Status)
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxKey))
+	text, err := bound.ReadAll(resp.Body, maxKey)
 	return string(text), err
 }
 

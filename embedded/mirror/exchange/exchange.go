@@ -82,6 +82,7 @@ type Exchange struct {
 	frames   sync.Pool // of *[headroom + frame]byte, for what is sent
 	stats    counters
 	familiar familiar
+	askers   askers
 
 	// Tests cut smaller.
 	minSize, slowRate int64

@@ -53,13 +53,33 @@ func (x *Exchange) Table(d digest.Digest) (*Table, error) {
 	return h.table, h.Close()
 }
 
-// Join notes that a node takes part in the exchange of a blob, and names some
-// others that do.
-func (x *Exchange) Join(from string, d digest.Digest) []string { return x.tracker.note(d, from) }
+// Join notes that a node takes part in the exchange of a blob that is here, and names
+// some others that do.
+func (x *Exchange) Join(from string, d digest.Digest) []string {
+	if !x.here(d) {
+		return nil // made-up names must not push others out
+	}
+	return x.tracker.note(d, from)
+}
+
+// here reports whether a blob is here, also while it is under way.
+func (x *Exchange) here(d digest.Digest) bool {
+	if x.underWay(d) != nil {
+		return true
+	}
+	b, ok := x.o.Store.Open(d)
+	if ok {
+		b.Close()
+	}
+	return ok
+}
 
 // Follow calls see with what this node has of a blob, at once and whenever there
 // is more, until it is whole, given up or ctx ends.
 func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see func(News) error) error {
+	if !x.here(d) {
+		return ErrUnknown
+	}
 	others := x.tracker.note(d, from)
 	f := x.underWay(d)
 	if f == nil {

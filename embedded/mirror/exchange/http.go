@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // Path is where nodes ask each other: PathDIGEST for the table of a blob, and below
@@ -25,9 +27,10 @@ var exchangePath = regexp.MustCompile(`^` + Path + `(sha256:[0-9a-f]{64})(?:/(jo
 // that asks by its address and port, for the others.
 func (x *Exchange) Handler(admit func(http.Handler) http.Handler, from func(*http.Request) string) http.Handler {
 	return admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := x.answer(from(r))
+		node := from(r)
+		answer := x.answer(node)
 		if r.URL.Path == framesPath {
-			x.serveFrames(w, r, admit(answer))
+			x.serveFrames(w, r, node, admit(answer))
 			return
 		}
 		answer.ServeHTTP(w, r)
@@ -103,7 +106,7 @@ func (x *Exchange) serveNews(w http.ResponseWriter, r *http.Request, from string
 
 func (x *Exchange) servePiece(w http.ResponseWriter, r *http.Request, d digest.Digest) {
 	var ask Ask
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxAsk)).Decode(&ask); err != nil {
+	if err := bound.JSON(r.Body, maxAsk, &ask); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}

@@ -171,16 +171,70 @@ func TestServeFrames_Nonsense(t *testing.T) {
 			s := &answering{
 				upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil), log: slog.New(slog.DiscardHandler),
 				handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
-				out:     frameWriter{w: there}, asks: map[uint32]context.CancelFunc{},
+				out:     frameWriter{w: there}, asks: map[uint32]context.CancelFunc{}, all: &askers{},
 			}
 			go func() { _, _ = io.WriteString(here, text); here.Close() }()
 			s.run(bufio.NewReader(there)) // returns
 			s.wg.Wait()
-			if len(s.asks) > 0 {
-				t.Errorf("%d questions are left", len(s.asks))
+			if len(s.asks) > 0 || len(s.all.nodes) > 0 {
+				t.Errorf("%d questions are left, %d nodes are asking", len(s.asks), len(s.all.nodes))
 			}
 		})
 	}
+}
+
+// A node that opens many connections asks no more than over one.
+func TestServeFrames_ManyConnections(t *testing.T) {
+	t.Parallel()
+	var all askers
+	var running, most atomic.Int64
+	var wg sync.WaitGroup
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n := running.Add(1)
+		defer running.Add(-1)
+		for {
+			had := most.Load()
+			if n <= had || most.CompareAndSwap(had, n) {
+				break
+			}
+		}
+		<-r.Context().Done()
+	})
+	over := make(chan struct{}, 100)
+	for range 10 {
+		here, there := net.Pipe()
+		s := &answering{
+			upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil), log: slog.New(slog.DiscardHandler),
+			handler: handler, out: frameWriter{w: there}, asks: map[uint32]context.CancelFunc{}, all: &all, node: "evil",
+		}
+		wg.Go(func() {
+			s.run(bufio.NewReader(there))
+			there.Close()
+			over <- struct{}{}
+			s.wg.Wait()
+		})
+		wg.Go(func() {
+			for id := range uint32(maxAsks / 4) {
+				if _, err := io.WriteString(here, string(head(nil, frameAsk, id, 6))+"GET /\n"); err != nil {
+					return // hung up on
+				}
+			}
+		})
+		t.Cleanup(func() { here.Close() })
+		defer here.Close()
+	}
+	select {
+	case <-over: // one of them is hung up on
+	case <-time.After(20 * time.Second):
+		t.Error("nobody is hung up on")
+	}
+	if !all.enter("good") {
+		t.Error("another node cannot ask")
+	}
+	if n := most.Load(); n > maxAsks {
+		t.Errorf("%d questions at a time, want %d at most", n, maxAsks)
+	}
+	t.Cleanup(wg.Wait)
 }
 
 // Both ends of a connection notice that the other is gone.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +15,22 @@ import (
 	"time"
 )
 
-// maxAsks bounds the questions that one node asks at a time.
+// maxAsks bounds the questions that one node asks at a time, on all its connections.
 const maxAsks = 256
+
+// holderOf tells one node from another by its certificate's key or, where there is none,
+// by its address: several may come from one.
+func holderOf(r *http.Request, from string) string {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return from
+	}
+	sum := sha256.Sum256(r.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo)
+	return string(sum[:])
+}
 
 // serveFrames upgrades a connection and has handler answer what is asked on it, until
 // either side ends it.
-func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, from string, handler http.Handler) {
 	if r.Header.Get("Upgrade") != framesProtocol {
 		w.WriteHeader(http.StatusUpgradeRequired)
 		return
@@ -29,7 +40,10 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler h
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	s := &answering{upgrade: r, handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{}}
+	s := &answering{
+		upgrade: r, node: holderOf(r, from), all: &x.askers,
+		handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{},
+	}
 	defer s.wg.Wait()
 	defer conn.Close()                // so that whoever writes to it ends
 	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server
@@ -46,6 +60,8 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, handler h
 // answering is a connection on which another node asks.
 type answering struct {
 	upgrade *http.Request
+	node    string  // that asks
+	all     *askers // on this and on other connections
 	handler http.Handler
 	out     frameWriter
 	buffers *sync.Pool
@@ -89,10 +105,11 @@ func (s *answering) run(r *bufio.Reader) {
 }
 
 // enter notes a question. It is false for one number twice, and for too many at a time.
+// A question that is noted has to depart.
 func (s *answering) enter(id uint32, leave context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, twice := s.asks[id]; twice || len(s.asks) >= maxAsks {
+	if _, twice := s.asks[id]; twice || !s.all.enter(s.node) {
 		return false
 	}
 	s.asks[id] = leave
@@ -112,6 +129,7 @@ func (s *answering) depart(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.asks, id)
+	s.all.depart(s.node)
 }
 
 // answer has the handler answer a question.

@@ -16,13 +16,19 @@ import (
 // tables are those of the blobs that are here whole, made when first asked for
 // and kept in memory.
 type tables struct {
+	making chan struct{} // holds one token for each that is being made
+
 	mu    sync.Mutex
 	known *lru.Cache[digest.Digest, func() (*Table, error)]
 }
 
+// maxMaking is how many blobs are read at a time to be cut: a node may ask for the tables
+// of all.
+const maxMaking = 2
+
 func newTables() *tables {
 	c, _ := lru.New[digest.Digest, func() (*Table, error)](remembered)
-	return &tables{known: c}
+	return &tables{making: make(chan struct{}, maxMaking), known: c}
 }
 
 // of returns the table of a blob; several who ask wait for the same reading.
@@ -30,7 +36,11 @@ func (t *tables) of(d digest.Digest, b Blob, piece int64) (*Table, error) {
 	t.mu.Lock()
 	get, ok := t.known.Get(d)
 	if !ok {
-		get = sync.OnceValues(func() (*Table, error) { return makeTable(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece) })
+		get = sync.OnceValues(func() (*Table, error) {
+			t.making <- struct{}{}
+			defer func() { <-t.making }()
+			return makeTable(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece)
+		})
 		t.known.Add(d, get)
 	}
 	t.mu.Unlock()

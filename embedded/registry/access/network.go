@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
 // Options say who may use the registry over the network.
@@ -25,7 +27,8 @@ type Options struct {
 	// Admit is called when a request has proved who it is, "account NAME" or
 	// "node ADDRESS". It may be nil.
 	Admit func(r *http.Request, who string)
-	// Audit records logins and what was refused. It may be nil.
+	// Audit records logins and what was refused, each time: it has to bound what
+	// strangers can write. It may be nil.
 	Audit func(event string, attrs ...slog.Attr)
 	// Log gets what a person may want to look at.
 	Log *slog.Logger
@@ -53,9 +56,10 @@ func (o Options) withDefaults() Options {
 type network struct {
 	Options
 	registry  http.Handler
+	reading   http.Handler // for those who may only read
 	tokens    *tokens
 	passwords *passwords
-	notes     *tries // bounds what strangers can write into the logs
+	notes     *tries // bounds what strangers can write into Log
 }
 
 // Network guards the registry's port on the network.
@@ -66,6 +70,7 @@ func newNetwork(h http.Handler, o Options) *network {
 	return &network{
 		Options:   o,
 		registry:  h,
+		reading:   registry.ReadOnly(h),
 		tokens:    newTokens(o.Clock),
 		passwords: newPasswords(o.Accounts, o.Clock),
 		notes:     newTries(o.Clock),
@@ -89,6 +94,10 @@ func (n *network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n.Admit(r, p.String())
 	if err := permit(p, r); err != nil {
 		refuse(w, r, err)
+		return
+	}
+	if p.Right < Write {
+		n.reading.ServeHTTP(w, r)
 		return
 	}
 	n.registry.ServeHTTP(w, r)
@@ -175,9 +184,6 @@ func (n *network) recordLogin(r *http.Request, p party) {
 }
 
 func (n *network) recordRefusal(r *http.Request, why error, attrs ...slog.Attr) {
-	if n.notes.take(address(r)) > 0 {
-		return
-	}
 	n.Audit("registry login refused", append(attrs, slog.String("from", r.RemoteAddr), slog.String("error", why.Error()))...)
 }
 

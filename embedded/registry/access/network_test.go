@@ -314,19 +314,6 @@ func TestNetwork_Audit(t *testing.T) {
 	}
 }
 
-// TestNetwork_AuditIsBounded has a stranger try to fill the audit log.
-func TestNetwork_AuditIsBounded(t *testing.T) {
-	t.Parallel()
-	var audit recorder
-	n := newNetwork(http.NotFoundHandler(), Options{Audit: audit.record, Clock: newClock().Now}.forTest(t))
-	for range 10 * maxTries {
-		send(n, "192.0.2.1:1", bearer("forged"))
-	}
-	if got := len(audit.all()); got != maxTries {
-		t.Errorf("audit has %d lines, want %d", got, maxTries)
-	}
-}
-
 // token asks for one.
 func (s *site) token(change func(*http.Request)) string {
 	s.t.Helper()

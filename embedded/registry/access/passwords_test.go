@@ -143,26 +143,6 @@ func TestTries_Table(t *testing.T) {
 	}
 }
 
-func TestTries_Household(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		a, b string
-		same bool
-	}{
-		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true},
-		{"2001:db8:1:2::1", "2001:db8:1:3::1", false},
-		{"192.0.2.1", "192.0.2.2", false},
-		{"192.0.2.1", "::ffff:192.0.2.1", true},
-		{"fe80::1%eth0", "fe80::2%eth1", true},
-	} {
-		same := household(netip.MustParseAddr(c.a)) == household(netip.MustParseAddr(c.b))
-		if same != c.same {
-			t.Errorf("%s and %s: same is %v", c.a, c.b, same)
-		}
-	}
-	household(netip.Addr{}) // must not panic
-}
-
 // TestPasswords_Turns has many logins at once: few compare, the rest wait, for a
 // bounded time.
 func TestPasswords_Turns(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -23,24 +25,24 @@ type tries struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	byAddr map[netip.Addr]*list.Element
+	byAddr map[netip.Prefix]*list.Element
 	seen   *list.List // of *budget, the latest first
 }
 
 type budget struct {
-	addr netip.Addr
+	from netip.Prefix
 	*rate.Limiter
 }
 
 func newTries(now func() time.Time) *tries {
-	return &tries{now: now, byAddr: map[netip.Addr]*list.Element{}, seen: list.New()}
+	return &tries{now: now, byAddr: map[netip.Prefix]*list.Element{}, seen: list.New()}
 }
 
 // wait is how long the address has to wait for its next try, without making it.
 func (t *tries) wait(from netip.Addr) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byAddr[household(from)]; e != nil {
+	if e := t.byAddr[bound.Prefix(from)]; e != nil {
 		return e.Value.(*budget).missing(t.now())
 	}
 	return 0
@@ -50,7 +52,7 @@ func (t *tries) wait(from netip.Addr) time.Duration {
 func (t *tries) take(from netip.Addr) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := t.budget(household(from))
+	b := t.budget(bound.Prefix(from))
 	now := t.now()
 	if b.AllowN(now, 1) {
 		return 0
@@ -62,38 +64,29 @@ func (t *tries) take(from netip.Addr) time.Duration {
 func (t *tries) forgive(from netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byAddr[household(from)]; e != nil {
+	if e := t.byAddr[bound.Prefix(from)]; e != nil {
 		t.remove(e)
 	}
 }
 
-func (t *tries) budget(addr netip.Addr) *budget {
-	if e := t.byAddr[addr]; e != nil {
+func (t *tries) budget(from netip.Prefix) *budget {
+	if e := t.byAddr[from]; e != nil {
 		t.seen.MoveToFront(e)
 		return e.Value.(*budget)
 	}
 	if t.seen.Len() >= maxAddresses {
 		t.remove(t.seen.Back())
 	}
-	b := &budget{addr: addr, Limiter: rate.NewLimiter(rate.Every(tryInterval), maxTries)}
-	t.byAddr[addr] = t.seen.PushFront(b)
+	b := &budget{from: from, Limiter: rate.NewLimiter(rate.Every(tryInterval), maxTries)}
+	t.byAddr[from] = t.seen.PushFront(b)
 	return b
 }
 
 func (t *tries) remove(e *list.Element) {
-	delete(t.byAddr, t.seen.Remove(e).(*budget).addr)
+	delete(t.byAddr, t.seen.Remove(e).(*budget).from)
 }
 
 // missing is how long until the budget has a whole try.
 func (b *budget) missing(now time.Time) time.Duration {
 	return time.Duration((1 - min(1, b.TokensAt(now))) * float64(tryInterval))
-}
-
-// household is what one stranger has to itself: of IPv6, the /64.
-func household(a netip.Addr) netip.Addr {
-	a = a.Unmap()
-	if a.Is4() || !a.IsValid() {
-		return a
-	}
-	return netip.PrefixFrom(a.WithZone(""), 64).Masked().Addr()
 }

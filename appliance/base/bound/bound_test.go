@@ -1,0 +1,146 @@
+package bound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	for text, good := range map[string]bool{
+		`{"a":1}`: true, " {\"a\":1}\n": true, `{"a":1} x`: false, `{"a":1}{}`: false, `{"a":`: false, ``: false,
+		`{"a":1` + strings.Repeat(" ", 100) + `}`: false,
+	} {
+		var v struct{ A int }
+		if err := JSON(strings.NewReader(text), 20, &v); (err == nil) != good || good && v.A != 1 {
+			t.Errorf("%q: %+v, %v", text, v, err)
+		}
+	}
+	var v any
+	if err := JSON(endless{}, 1<<10, &v); !errors.Is(err, ErrTooLong) {
+		t.Errorf("an endless one: %v", err)
+	}
+}
+
+// endless is what somebody sends who wants the memory of who reads.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '['
+	}
+	return len(p), nil
+}
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	s := NewStream(strings.NewReader("{\"a\":1}\n{\"a\":2}\n{\"a\":3}"), 16)
+	for want := range 3 {
+		var v struct{ A int }
+		if err := s.Next(&v); err != nil || v.A != want+1 {
+			t.Errorf("value %d: %+v, %v", want+1, v, err)
+		}
+	}
+	if err := s.Next(new(any)); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+	if err := NewStream(endless{}, 1<<16).Next(new(any)); !errors.Is(err, ErrTooLong) {
+		t.Errorf("an endless line: %v", err)
+	}
+}
+
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		"10.1.2.3": "10.1.2.3/32", "::ffff:10.1.2.3": "10.1.2.3/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Prefix(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+	if Prefix(netip.Addr{}).IsValid() {
+		t.Error("no address has a prefix")
+	}
+}
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRate[string](time.Minute, 3, 100)
+		allowed := 0
+		for range 1000 {
+			if r.Allow("a") {
+				allowed++
+			}
+		}
+		if allowed != 3 || !r.Allow("b") {
+			t.Errorf("%d times, want 3, and others go free", allowed)
+		}
+		begun := time.Now()
+		if err := r.Wait(t.Context(), "a"); err != nil || time.Since(begun) != time.Minute {
+			t.Errorf("waited %s: %v", time.Since(begun), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if r.Wait(ctx, "a") == nil {
+			t.Error("waited longer than the context lasts")
+		}
+		for i := range 1000 {
+			r.Allow(fmt.Sprint(i))
+		}
+		if r.Len() != 100 {
+			t.Errorf("%d are remembered, want 100", r.Len())
+		}
+	})
+}
+
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPlaces[string](2)
+		var in, most int
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				leave, err := p.Enter(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer leave()
+				mu.Lock()
+				in++
+				most = max(most, in)
+				mu.Unlock()
+				time.Sleep(time.Second)
+				mu.Lock()
+				in--
+				mu.Unlock()
+			})
+		}
+		synctest.Wait()
+		if leave, err := p.Enter(t.Context(), "b"); err != nil {
+			t.Error(err)
+		} else {
+			leave()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := p.Enter(ctx, "a"); err == nil {
+			t.Error("more got in than may")
+		}
+		wg.Wait()
+		if most != 2 || p.Len() != 0 {
+			t.Errorf("%d at a time, want 2; %d are remembered, want none", most, p.Len())
+		}
+	})
+}

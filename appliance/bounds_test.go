@@ -1,0 +1,215 @@
+package appliance_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// serving are the packages that strangers, nodes and spiders reach.
+var serving = []string{
+	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/guard", "appliance/join", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"embedded/gossip", "embedded/mirror", "embedded/registry",
+}
+
+// grows is something that somebody else than root can make grow, or have done.
+type grows struct {
+	what  string // PACKAGE.TYPE.FIELD, or in words where it is no field
+	who   string // can make it grow; root is of this machine or of the cluster
+	bound string
+	test  string // PACKAGE.TEST that exceeds the bound; not needed where only root can
+}
+
+// everything that a stranger, a node or a spider can make grow or have done. A field of
+// a serving package that is a map, a list or a cache has to be here.
+var everything = []grows{
+	// Connections.
+	{"appliance/guard.crowd.groups", "stranger", "1024 connections at a time, 64 of one address, the oldest gives way", "appliance/guard.TestListener_OldestOfAFullAddressGivesWay"},
+	{"appliance/guard.crowd.bySize", "stranger", "as groups: one list for each size", "appliance/guard.TestCrowd_LargestIsLargest"},
+	{"appliance/guard.group.conns", "stranger", "as groups", "appliance/guard.TestListener_FullHouseIsAtTheCostOfTheLargest"},
+	{"time of a connection that proves nothing", "stranger", "30 s", "appliance/guard.TestListener_Patience"},
+	{"appliance/guard.Listener.admitted", "node", "256 connections of each, the oldest gives way", "appliance/guard.TestListener_PartyGivesWayToItself"},
+	{"embedded/gossip.streams.open", "stranger", "64 streams, 8 of one address, 4 MiB each, the oldest gives way", "embedded/gossip.TestStreams_OneAddressKeepsItsNewest"},
+	{"embedded/mirror/exchange.Links.links", "node", "one for each node that is asked, while it stands", "embedded/mirror/exchange.TestLinks_NobodyThere"},
+
+	// The exchange of a join, and what nodes may ask of a manager.
+	{"appliance/join.limiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/join.TestServer_RemembersLittle"},
+	{"appliance/join.Members.list", "who has a join token", "5000 nodes", "appliance/join.TestMembers_Full"},
+	{"appliance/join.Server.known", "node", "one for each node with a certificate; see Members.list", "appliance/join.TestMembers_Full"},
+	{"appliance/base/bound.Rate.known", "stranger", "as many as NewRate is told", "appliance/base/bound.TestRate"},
+	{"appliance/base/bound.Places.of", "stranger", "those who are in or wait", "appliance/base/bound.TestPlaces"},
+	{"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each", "appliance/join.TestRenew_InALoop"},
+	{"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key", "appliance/join.TestJoin_InALoop"},
+	{"questions for news", "node", "60, and then two a second for each", "appliance/join.TestFollow_InALoop"},
+	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
+	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/node.TestReadStage_Endless"},
+	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},
+	{"addresses that managers tell", "node", "5000", "appliance/node.TestWhereabouts"},
+	{"ports that a node has others try", "node", "10 times, and then once in 10 s for each", "appliance/node.TestReach_InALoop"},
+	{"appliance/node.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
+
+	// Logs.
+	{"lines of the audit log", "stranger", "30 of one source and 1000 of all, and then one in minutes and a line for many", "appliance/audit.TestFlood_KeepsWhatOthersDid"},
+	{"bytes of the audit log in a day of floods", "stranger", "less than the files hold in a month", "appliance/audit.TestFlood_ADay"},
+	{"lines of the audit log by tries to join", "stranger", "the same, through a node's own port", "appliance/node.TestAudit_JoinFlood"},
+	{"appliance/audit.flood.events", "stranger", "64 events", "appliance/audit.TestFlood_MadeUpEvents"},
+	{"appliance/audit.eventState.from", "stranger", "4096 sources", "appliance/audit.TestFlood_MadeUpEvents"},
+	{"lines of the log by gossip", "stranger", "5, and then one in 30 s", "embedded/gossip.TestLog_MapsLevelsAndLimits"},
+	{"lines of the log by the registry", "node", "20, and then one in 10 s", "embedded/registry.TestWarningsAreBounded"},
+
+	// The registry on loopback and on the network.
+	{"questions to dockerd, and looks into its files", "spider", "one a second, and one in 20 ms", "appliance/sockowner.TestProver_Flood"},
+	{"appliance/sockowner.Prover.waiting", "spider", "8192 connections", "appliance/sockowner.TestProver_Queue"},
+	{"what is found out of a connection", "spider", "once for each connection", "appliance/node.TestProof_Once"},
+	{"embedded/registry/access.tries.byAddr", "stranger", "4096 networks", "embedded/registry/access.TestTries_Table"},
+	{"embedded/registry/access.tries.seen", "stranger", "as byAddr", "embedded/registry/access.TestTries_Table"},
+	{"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s", "embedded/registry/access.TestPasswords_RateLimit"},
+	{"embedded/registry/access.passwords.right", "who has a login", "one for each login", "embedded/registry/access.TestPasswords_Remembered"},
+	{"embedded/registry.pushes.repos", "node", "what was found or brought, for 2 minutes", "embedded/registry.TestPushes_GrowByWhatIsThere"},
+	{"embedded/registry.pushState.asked", "who may push", "requests that run", "embedded/registry.TestPushes_GrowByWhatIsThere"},
+	{"embedded/registry.pushState.told", "who may push", "as repos", "embedded/registry.TestPushes_EndedAreForgotten"},
+	{"length of a repository's name", "node", "255", "embedded/registry.TestLongNamesAreRefused"},
+	{"the disk of the registry", "who may push", "registry.min_free stays", "embedded/registry.TestFullDisk"},
+
+	// The mirror and the exchange of pieces.
+	{"embedded/mirror.cache.entries", "Docker", "mirror.max_size", "embedded/mirror.TestEviction"},
+	{"embedded/mirror.cache.recent", "Docker", "as entries", "embedded/mirror.TestEviction"},
+	{"embedded/mirror.cache.ranks", "manager", "what pinned images name, of what is here", "embedded/mirror.TestPins"},
+	{"embedded/mirror.Mirror.downloads", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
+	{"media type of a manifest", "node", "what its content says", "embedded/mirror.TestStandIn_HeadersAreNotBelieved"},
+	{"embedded/mirror/exchange.answering.asks", "node", "256 questions, over all its connections", "embedded/mirror/exchange.TestServeFrames_ManyConnections"},
+	{"embedded/mirror/exchange.askers.nodes", "node", "those who ask now", "embedded/mirror/exchange.TestServeFrames_Nonsense"},
+	{"embedded/mirror/exchange.tracker.blobs", "node", "256 blobs that are here, 2000 nodes each", "embedded/mirror/exchange.TestExchange_MadeUpBlobs"},
+	{"embedded/mirror/exchange.tables.known", "node", "256 blobs that are here", "embedded/mirror/exchange.TestTables_FewAtATime"},
+	{"blobs that are read to be cut", "node", "2 at a time", "embedded/mirror/exchange.TestTables_FewAtATime"},
+	{"embedded/mirror/exchange.Exchange.given", "node", "256 blobs that are here", "embedded/mirror/exchange.TestTables_FewAtATime"},
+	{"embedded/mirror/exchange.Exchange.fetches", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
+	{"embedded/mirror/exchange.fetch.peers", "node", "12", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
+	{"embedded/mirror/exchange.fetch.known", "node", "200, and those that were peers", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
+	{"embedded/mirror/exchange.fetch.theirs", "node", "nodes that have answered during a fetch", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
+	{"embedded/mirror/exchange.fetch.flights", "node", "4 pieces under way", "embedded/mirror/exchange.TestModel"},
+	{"embedded/mirror/exchange.familiar.nodes", "node", "peers of fetches under way", "embedded/mirror/exchange.TestFamiliar"},
+	{"embedded/mirror/exchange.link.streams", "node", "questions that this node has under way", "embedded/mirror/exchange.TestLink_Leave"},
+
+	// Gossip.
+	{"embedded/gossip.roster.entries", "node", "4096 members, and 4096 that are gone, for a day", "embedded/gossip.TestRoster_MadeUpMembers"},
+	{"embedded/gossip.roster.forgotten", "root", "4096", "embedded/gossip.TestRoster_ForgetsBoundedly"},
+	{"addresses that gossip sends to", "node", "those where managers know nodes", "embedded/gossip.TestKnown_NothingGoesElsewhere"},
+
+	// What only root can make grow, or what one call makes.
+	{"appliance/node.taskNames.byID", "root", "for one call of the local API", ""},
+	{"appliance/node.reconciler.told", "root", "services of the config file", ""},
+	{"appliance/node.reconciler.notes", "root", "services of the config file", ""},
+	{"appliance/node.reconciler.fresh", "root", "services of the config file", ""},
+	{"appliance/node.reconciler.jobs", "root", "services of the config file", ""},
+	{"embedded/registry/access.Accounts.byName", "root", "crawlbox registry login", ""},
+	{"embedded/registry.inventory.links", "root", "for one collection; what the registry holds", ""},
+	{"embedded/registry.inventory.blobs", "root", "for one collection; what the registry holds", ""},
+	{"embedded/registry.inventory.revisions", "root", "for one collection; what the registry holds", ""},
+	{"embedded/registry.marks.needed", "root", "for one collection; what the registry holds", ""},
+	{"embedded/registry.pushes.removed", "root", "crawlbox images rm, until the next collection", ""},
+	{"embedded/mirror.pins.images", "manager", "images of the last good versions of services", "embedded/mirror.TestPins"},
+}
+
+// TestEverythingThatGrows: the list is whole, and each bound has a test.
+func TestEverythingThatGrows(t *testing.T) {
+	t.Parallel()
+	fields, tests := map[string]bool{}, map[string]bool{}
+	for _, dir := range serving {
+		eachFile(t, func(path string) {
+			if below(path, dir) {
+				growable(t, path, fields)
+			}
+		})
+	}
+	eachTest(t, tests)
+	listed := map[string]bool{}
+	for _, g := range everything {
+		listed[g.what] = true
+		isField := strings.Count(g.what, ".") == 2 && !strings.Contains(g.what, " ")
+		if _, ok := fields[g.what]; isField && !ok {
+			t.Errorf("%s is not there any more: take it off the list", g.what)
+		}
+		if g.who == "" || g.bound == "" || g.test == "" && g.who != "root" {
+			t.Errorf("%s: say who, the bound, and the test that shows it", g.what)
+		}
+		if g.test != "" && !tests[g.test] {
+			t.Errorf("%s: there is no test %s", g.what, g.test)
+		}
+	}
+	for field, must := range fields {
+		if must && !listed[field] {
+			t.Errorf("%s is a map, a list or a cache: say in the list who can make it grow, and what bounds it", field)
+		}
+	}
+}
+
+// growable collects the fields of a file by their names; those that must be listed are
+// true.
+func growable(t *testing.T, path string, fields map[string]bool) {
+	t.Helper()
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		fieldsOf, ok := spec.Type.(*ast.StructType)
+		if !ok {
+			return true
+		}
+		for _, f := range fieldsOf.Fields.List {
+			var text bytes.Buffer
+			if err := printer.Fprint(&text, set, f.Type); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range f.Names {
+				fields[filepath.ToSlash(filepath.Dir(path))+"."+spec.Name.Name+"."+name.Name] = collects(text.String())
+			}
+		}
+		return true
+	})
+}
+
+func collects(typ string) bool {
+	if strings.HasPrefix(typ, "func") {
+		return false
+	}
+	for _, kind := range []string{"map[", "list.List", "sync.Map", "lru."} {
+		if strings.Contains(typ, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// eachTest collects the tests of the tree, as PACKAGE.TEST.
+func eachTest(t *testing.T, tests map[string]bool) {
+	t.Helper()
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "Test") {
+					tests[filepath.ToSlash(filepath.Dir(path))+"."+f.Name.Name] = true
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package join
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// TestRenew_InALoop: a node that renews without end has the CA sign no more than it
+// needs, and takes nothing from the others.
+func TestRenew_InALoop(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	evil := joined(t, m, fleet.RoleWorker, Self{Name: "evil", Addr: worker.Addr, Version: "1"})
+	good := joined(t, m, fleet.RoleWorker, worker)
+	renewed := 0
+	for n := range 3 * signBurst {
+		var err error
+		if n%2 == 0 {
+			err = evil.Renew(t.Context())
+		} else {
+			err = evil.RenewTicket(t.Context())
+		}
+		if err == nil {
+			renewed++
+		} else if !errors.Is(err, ErrTooOften) {
+			t.Fatal(err)
+		}
+	}
+	if renewed > signBurst {
+		t.Errorf("it renewed %d times, want %d at most", renewed, signBurst)
+	}
+	if err := good.Renew(t.Context()); err != nil {
+		t.Errorf("another node: %v", err)
+	}
+}
+
+// TestJoin_InALoop: who has a join token and joins with one key again and again gets no
+// more certificates than who renews.
+func TestJoin_InALoop(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	body := requestWith(t, func(*joinRequest) {})
+	codes := map[int]int{}
+	for range 3 * signBurst {
+		codes[postTo(s.Handler(), pathJoin, body).Code]++
+	}
+	if codes[http.StatusOK] > signBurst || codes[http.StatusTooManyRequests] == 0 {
+		t.Errorf("answers: %v", codes)
+	}
+}
+
+// TestFollow_InALoop: a node that asks for news and never takes them waits.
+func TestFollow_InALoop(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	synctest.Test(t, func(t *testing.T) {
+		body, err := json.Marshal(followRequest{Version: wireVersion})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(id string) {
+			ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), peerKey{}, NodeInfo{ID: id, Role: fleet.RoleWorker}), requestTimeout+followHold)
+			defer cancel()
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, pathFollow, nil)
+			if _, err := s.follow(r, body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun := time.Now()
+		for range 3 * askBurst {
+			ask("evil")
+		}
+		if took := time.Since(begun); took < 2*askBurst*askEvery-time.Second {
+			t.Errorf("%d answers in %s", 3*askBurst, took)
+		}
+		begun = time.Now()
+		if ask("good"); time.Since(begun) != 0 {
+			t.Errorf("another node waited %s", time.Since(begun))
+		}
+	})
+}
+
+// TestMembers_Full: with a join token one makes no more nodes than a cluster may have.
+func TestMembers_Full(t *testing.T) {
+	t.Parallel()
+	m := openMembers(t, t.TempDir())
+	for n := range maxMembers {
+		id := fmt.Sprint(n)
+		m.list[id] = Member{ID: id, Role: fleet.RoleWorker, Until: time.Now().Add(time.Hour)}
+	}
+	if err := m.put(aMember("one-more", "10.0.0.9")); !errors.Is(err, ErrFull) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := m.put(aMember("7", "10.0.0.7")); err != nil {
+		t.Errorf("one of them, again: %v", err)
+	}
+	if err := m.remove("8"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.put(aMember("one-more", "10.0.0.9")); err != nil {
+		t.Errorf("one more after one was removed: %v", err)
+	}
+}
+
+// TestServer_RemembersLittle: what the manager remembers of strangers and nodes does not
+// grow with their number.
+func TestServer_RemembersLittle(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for n := range 3 * maxMembers {
+		id := fmt.Sprint(n)
+		s.signs.Allow(id)
+		s.asks.Allow(id)
+	}
+	for n := range 2 * limitAddrs {
+		r := httptest.NewRequest(http.MethodPost, pathJoin, strings.NewReader("{}"))
+		r.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:9", n>>16&255, n>>8&255, n&255)
+		s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if s.signs.Len() > maxMembers || s.asks.Len() > maxMembers || s.tries.failures.Len() > limitAddrs {
+		t.Errorf("%d, %d and %d are remembered", s.signs.Len(), s.asks.Len(), s.tries.failures.Len())
+	}
+}
