@@ -81,13 +81,12 @@ func (s *session) setReply(mode string) {
 
 // describe is the client's line of CLIENT LIST.
 func (s *session) describe() string {
-	flags, multi, version := "", -1, 2
+	flags, multi, version := "", s.length.Load(), 2
 	if s.subscriptions() > 0 {
 		flags += "P"
 	}
-	if s.multi {
+	if multi >= 0 {
 		flags += "x"
-		multi = len(s.queued)
 	}
 	if s.waiting != nil {
 		flags += "b"
@@ -97,9 +96,9 @@ func (s *session) describe() string {
 	}
 	now := time.Now()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
-		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
+		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
 		s.id, s.addr, s.server.Addr(), s.name, int(now.Sub(s.began).Seconds()), int(now.Sub(s.last).Seconds()), cmp.Or(flags, "N"),
-		s.db, len(s.channels), len(s.patterns), multi, s.held, lower(s.cmd), version)
+		s.db, len(s.channels), len(s.patterns), multi, lower(s.cmd), version)
 }
 
 func (s *session) listClients(args []string) {

@@ -39,9 +39,9 @@ func TestCompare_Arity(t *testing.T) {
 
 func compareArity(c *comparison, name string) {
 	for _, key := range []string{"s", "l", "st", "h", "z", "missing"} {
+		c.begin(scriptFixture)
 		for n := range 6 {
 			c.at = fmt.Sprintf("%s with %d arguments on %s", name, n, key)
-			c.begin(scriptFixture)
 			c.client("a").exchange(c, append([]string{name}, slices.Repeat([]string{key}, n)...)...)
 			if c.Failed() {
 				return

@@ -75,6 +75,7 @@ func begin(_ context.Context, s *session, _ []string) {
 		return
 	}
 	s.multi = true
+	s.length.Store(0)
 	s.c.Out.OK()
 }
 
@@ -104,9 +105,9 @@ func reset(_ context.Context, s *session, _ []string) {
 	s.discard()
 	s.do(func() {
 		s.core.hub.leave(s)
-		s.db, s.name = 0, ""
+		s.db, s.name, s.c.Out.V3 = 0, "", false
 	})
-	s.authed, s.c.Out.V3, s.replyMode = false, false, replyOn
+	s.authed, s.replyMode = false, replyOn
 	s.c.Out.Status("RESET")
 }
 

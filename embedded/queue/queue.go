@@ -244,6 +244,7 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 		server: s, core: core, id: s.clients.Add(1), from: source(client), addr: client.RemoteAddr().String(),
 		began: now, last: now,
 	}
+	n.length.Store(-1)
 	n.share = s.room.enter(func() { innermost(client).Close() })
 	n.out = newOutput(client, n.share)
 	core.mu.Lock()

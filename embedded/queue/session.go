@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
@@ -36,7 +37,8 @@ type session struct {
 	inExec    bool // core.mu is held
 
 	multi   bool
-	aborted bool // a command of the transaction was refused when it was queued
+	length  atomic.Int64 // of the transaction, for CLIENT LIST; -1: none
+	aborted bool         // a command of the transaction was refused when it was queued
 	queued  [][]string
 	taken   int // bytes of room for the request under way
 	held    int // and for the transaction
@@ -246,6 +248,7 @@ func (s *session) enqueue(args []string, alone bool) {
 	default:
 		s.held += size
 		s.queued = append(s.queued, args)
+		s.length.Store(int64(len(s.queued)))
 		s.c.Out.Status("QUEUED")
 	}
 }
@@ -300,6 +303,7 @@ func (s *session) exec(ctx context.Context) {
 func (s *session) discard() {
 	s.share.give(s.held)
 	s.multi, s.aborted, s.queued, s.held = false, false, nil, 0
+	s.length.Store(-1)
 	s.core.mu.Lock()
 	defer s.core.mu.Unlock()
 	s.unwatch()
