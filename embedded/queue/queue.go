@@ -39,6 +39,8 @@ type Options struct {
 	// Admit(who string), that is called with "queue" once the client has logged in.
 	Listen func(addr string) (net.Listener, error)
 
+	MaxMemory int64 // bytes of data and clients; 0: no bound
+
 	SyncInterval time.Duration // pause between two syncs of the journal, at most 500 ms; default 200 ms
 	RewriteSize  int64         // bytes of journal below which it is not rewritten; default 16 MiB
 }
