@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,12 +88,14 @@ func refused(err error) error {
 }
 
 func call(number, a, b, c uintptr) error {
-	_, _, errno := unix.RawSyscall(number, a, b, c)
+	r, _, errno := unix.RawSyscall(number, a, b, c)
 	switch errno {
 	case unix.EPERM, unix.ENOSYS, unix.EACCES:
 		return errno
 	case 0:
-		return nil
+		if r == 0 && (number == unix.SYS_CLONE || number == unix.SYS_CLONE3) { // it is the fork
+			unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+		}
 	}
 	return nil // the kernel has looked at it: it was let through
 }
@@ -177,7 +180,9 @@ func runProbe(t *testing.T, isolation Isolation) (a answer) {
 	if err := os.Chown(dir, probeID, probeID); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = []string{probeEnv + "=1", "GORACE=atexit_sleep_ms=0"}
 	cmd.Stderr, cmd.ExtraFiles = t.Output(), []*os.File{file, folder}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
