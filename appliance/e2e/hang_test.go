@@ -1,23 +1,28 @@
 package e2e
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
 )
 
 // hangFile names the parts that hang on a server.
 const hangFile = "/run/crawlbox-hang"
 
 // hung wants systemd to start a node again of which one part hangs while all others
-// serve, and no container with it.
+// serve, and no container with it; and the queue's process alone, where that hangs.
 func (s *servers) hung() {
 	if out := s.manager.Exec(s.Context(), "sh", "-c", "grep -qF "+failpoint.EnvHang+" $(command -v crawlbox)"); out.Code != 1 {
 		s.Errorf("a release can be made to hang: grep ends with %d", out.Code)
 	}
 	s.manager.MustExec("grep", "-qF", failpoint.EnvHang, "/usr/local/bin/crawlbox")
 	was := s.containers()
+	s.queueHangs()
 	s.watchShort(s.manager, failpoint.EnvRound+"=1s")
-	s.hangs(part{s.manager, failpoint.HangQueue, "queue"}, part{s.worker, failpoint.HangRegistry, "registry"})
+	s.hangs(part{s.manager, failpoint.HangAPI, "local API"}, part{s.worker, failpoint.HangRegistry, "registry"})
 	s.watchShort(s.manager)
 	s.hangs(part{s.manager, failpoint.HangWatch, "watch"}, part{s.worker, failpoint.HangAPI, "local API"})
 	s.awaitReady(3)
@@ -25,6 +30,33 @@ func (s *servers) hung() {
 	if now := s.containers(); now != was {
 		s.Errorf("the containers were %s and are %s", was, now)
 	}
+}
+
+// queueProcess is the PID of the queue's process on the manager.
+func (c *cluster) queueProcess() string {
+	c.Helper()
+	return strings.TrimSpace(c.manager.Exec(c.Context(), "pgrep", "--full", "^[^ ]*crawlbox "+queueproc.Command).Stdout)
+}
+
+// queueHangs stops the queue's process: it alone is started again.
+func (s *servers) queueHangs() {
+	s.Helper()
+	node, was := s.show(s.manager, "InvocationID"), s.queueProcess()
+	if _, err := strconv.Atoi(was); err != nil {
+		s.Fatalf("the queue's process is %q", was)
+	}
+	if user := s.manager.MustExec("ps", "-o", "user:32=", "-p", was); strings.TrimSpace(user) != queueproc.User {
+		s.Errorf("the queue's process is %s's", user)
+	}
+	s.manager.MustExec("kill", "-STOP", was)
+	lab.WaitFor(s, patience, "the queue to be missed", func() error {
+		now := s.queueProcess()
+		return want(now != was && now != "", true)
+	})
+	if now := s.show(s.manager, "InvocationID"); now != node {
+		s.Error("the node was started again because of its queue")
+	}
+	s.crawls()
 }
 
 type part struct {

@@ -19,6 +19,9 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
 
+// Command is the hidden command of crawlbox that is Main.
+const Command = "queue-process"
+
 const (
 	// stopLimit is how long the process may take to answer clients and write down what
 	// they did, once it is told to end. The manager waits a little longer.

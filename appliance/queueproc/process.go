@@ -39,7 +39,7 @@ func (s *Supervisor) start(folder *os.File, who account) (*process, error) {
 	}
 	defer theirs.Close()
 	p := &process{control: ours, orders: lineWriter{w: ours}, reports: make(chan report), exited: make(chan struct{})}
-	p.cmd = exec.Command(self, s.opts.Command...)
+	p.cmd = exec.Command(self, Command)
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Env = append([]string{"GOTRACEBACK=single"}, s.opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output

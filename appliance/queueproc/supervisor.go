@@ -45,9 +45,7 @@ type Options struct {
 	// called; nil: no TLS.
 	TLS func() (KeyPair, error)
 
-	// Command are the arguments with which this program calls Main, and Env its whole
-	// environment.
-	Command, Env []string
+	Env []string // the whole environment of the process, in which this program calls Main
 
 	Silence, LongestCommand time.Duration // before the process counts as hung; default 30 s and 1 min
 	Pause                   time.Duration // before the first restart; default 1 s

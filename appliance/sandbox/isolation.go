@@ -18,7 +18,7 @@ const (
 // Weaker is what to try next.
 func (i Isolation) Weaker() Isolation { return min(i+1, None) }
 
-const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 
 // Apply sets what the process gets at its start, which is root's until it calls
 // [Confine] and the user uid with the group gid afterwards: in the user namespace

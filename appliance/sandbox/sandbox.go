@@ -4,7 +4,7 @@
 // Its parent starts it by [Isolation.Apply] in namespaces of its own, and it calls
 // [Confine] before it reads the first byte of anybody:
 //
-//	parent   network, IPC and UTS namespaces that have nothing in them
+//	parent   network and IPC namespaces that have nothing in them
 //	limits   open files, writable memory, no core files, first choice of the kernel
 //	         when the machine has no memory left
 //	root     chroot into the directory: no other file has a name

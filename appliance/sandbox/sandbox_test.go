@@ -116,6 +116,9 @@ func probe() {
 	missing := Confine(Options{Dir: dir, UID: probeID, GID: probeID, Files: 100, Memory: 1 << 32})
 	dir.Close()
 	var a answer
+	if os.Getuid() != probeID || os.Getgid() != probeID {
+		a.Failed = append(a.Failed, "be another user")
+	}
 	a.Missing = missing
 	for _, d := range deeds {
 		if d.do() == nil {
