@@ -46,7 +46,8 @@ func findAccount() (account, error) {
 }
 
 // openFolder opens the queue's directory, made where it is missing, and gives it with
-// its files to a. That of an earlier version is root's.
+// its files to a. That of an earlier version is root's, and so are files that were
+// restored from a backup.
 func openFolder(path string, a account) (*os.File, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's directory: %w; choose another with queue.data_dir in the config", err)
@@ -55,24 +56,24 @@ func openFolder(path string, a account) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the queue's directory: %w", err)
 	}
-	if err := give(dir, a); err != nil {
-		dir.Close()
-		return nil, fmt.Errorf("give the queue's directory to its user: %w", err)
+	if os.Geteuid() == 0 {
+		err = give(dir, a)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("give the queue's directory to its user: %w", err), dir.Close())
 	}
 	return dir, nil
 }
 
-// give changes the owner of a directory last: cut off, it is done again. The files are
-// looked at first: what is not the queue's is nobody's to give away.
+// give changes the owner of the files, and of the directory last: cut off, it is done
+// again. In a directory that is not the queue's yet it begins with a look at them: what
+// is not the queue's is nobody's to give away.
 func give(dir *os.File, a account) error {
-	var is unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &is); err != nil {
+	is, err := stat(dir)
+	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 || int(is.Uid) == a.uid && int(is.Gid) == a.gid {
-		return nil
-	}
-	files, err := ownFiles(dir)
+	files, err := ownFiles(dir, a.owns(is))
 	defer func() {
 		for _, f := range files {
 			f.Close()
@@ -82,6 +83,9 @@ func give(dir *os.File, a account) error {
 		return err
 	}
 	for _, f := range append(slices.Clone(files), dir) {
+		if is, err := stat(f); err != nil || a.owns(is) {
+			continue
+		}
 		if err := unix.Fchownat(int(f.Fd()), "", a.uid, a.gid, unix.AT_EMPTY_PATH); err != nil {
 			return &fs.PathError{Op: "chown", Path: f.Name(), Err: err}
 		}
@@ -89,27 +93,38 @@ func give(dir *os.File, a account) error {
 	return unix.Fchmod(int(dir.Fd()), 0o700)
 }
 
-// ownFiles are the files in a directory of the queue, opened by name without following
-// links.
-func ownFiles(dir *os.File) (files []*os.File, err error) {
+func (a account) owns(is unix.Stat_t) bool { return int(is.Uid) == a.uid && int(is.Gid) == a.gid }
+
+func stat(f *os.File) (is unix.Stat_t, err error) {
+	if err := unix.Fstat(int(f.Fd()), &is); err != nil {
+		return is, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return is, nil
+}
+
+// ownFiles are the queue's files in a directory, opened by name without following
+// links. Others are an error, or left alone.
+func ownFiles(dir *os.File, leave bool) (files []*os.File, err error) {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		if name == "lost+found" {
-			continue
-		}
 		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return files, &fs.PathError{Op: "open", Path: name, Err: err}
 		}
-		files = append(files, os.NewFile(uintptr(fd), name))
-		var is unix.Stat_t
-		if err := unix.Fstat(fd, &is); err != nil {
-			return files, &fs.PathError{Op: "stat", Path: name, Err: err}
-		}
-		if is.Mode&unix.S_IFMT != unix.S_IFREG || is.Nlink != 1 || !isJournal(name) {
+		file := os.NewFile(uintptr(fd), name)
+		is, err := stat(file)
+		switch own := is.Mode&unix.S_IFMT == unix.S_IFREG && is.Nlink == 1 && isJournal(name); {
+		case err != nil:
+			return files, errors.Join(err, file.Close())
+		case own:
+			files = append(files, file)
+		case leave, name == "lost+found":
+			file.Close()
+		default:
+			file.Close()
 			return files, fmt.Errorf("%s has something that is not the queue's, %q; move it away, or choose another directory with queue.data_dir in the config", dir.Name(), name)
 		}
 	}

@@ -101,6 +101,8 @@ func (b *box) await(what string, is func(State) bool) State {
 
 func serving(st State) bool { return st.Serving }
 
+func failing(st State) bool { return st.Problem != "" }
+
 func (b *box) signal(sig syscall.Signal) {
 	b.Helper()
 	if err := syscall.Kill(b.State().PID, sig); err != nil {

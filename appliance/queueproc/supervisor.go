@@ -206,6 +206,7 @@ type watch struct {
 	health   *health
 	failure  error // that the process has told
 	notWhole bool
+	dropped  int // lines of its log
 	ready    time.Time
 }
 
@@ -317,7 +318,15 @@ func (w *watch) passCertificate() {
 func (w *watch) repeat(line json.RawMessage) {
 	var fields map[string]any
 	var level slog.Level
-	if json.Unmarshal(line, &fields) != nil || !w.words.Allow() {
+	if !w.words.Allow() {
+		w.dropped++
+		return
+	}
+	if w.dropped > 0 {
+		w.log.Warn("the queue's process logs more than is kept", "dropped", w.dropped)
+		w.dropped = 0
+	}
+	if json.Unmarshal(line, &fields) != nil {
 		return
 	}
 	text, _ := fields[slog.LevelKey].(string)

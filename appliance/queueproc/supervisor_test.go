@@ -181,7 +181,7 @@ func TestSupervisor_Directory(t *testing.T) {
 				c.want = "queue.data_dir"
 			}
 			b := start(t, options(t, dir))
-			if st := b.State(); st.Serving || !strings.Contains(st.Problem, c.want) || !strings.Contains(st.Problem, "queue.data_dir") {
+			if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, c.want) || !strings.Contains(st.Problem, "queue.data_dir") {
 				t.Errorf("the state is %+v", st)
 			}
 		})
@@ -190,6 +190,51 @@ func TestSupervisor_Directory(t *testing.T) {
 	if err := syscall.Stat(secret, &is); err != nil || is.Uid != uint32(os.Getuid()) {
 		t.Errorf("the file behind the links belongs to %d, %v", is.Uid, err)
 	}
+}
+
+// TestSupervisor_Restored takes over what root has put into the directory, and leaves
+// alone what the queue's user has: its links lead nowhere.
+func TestSupervisor_Restored(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	b := start(t, options(t, dir))
+	b.client().Set(t.Context(), "k", "v", 0)
+	b.stop()
+	secret := filepath.Join(t.TempDir(), "shadow")
+	if err := os.WriteFile(secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		os.Chown(filepath.Join(dir, "segment-0000000001"), os.Getuid(), os.Getgid()),
+		os.Symlink(secret, filepath.Join(dir, "segment-x")), os.Link(secret, filepath.Join(dir, "segment-y")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b = start(t, options(t, dir))
+	if st := b.await("serve", serving); b.client().Get(t.Context(), "k").Val() != "v" {
+		t.Errorf("the state is %+v", st)
+	}
+	var is syscall.Stat_t
+	if err := syscall.Stat(secret, &is); err != nil || is.Uid != uint32(os.Getuid()) {
+		t.Errorf("the file behind the links belongs to %d, %v", is.Uid, err)
+	}
+}
+
+// TestSupervisor_FullDisk has a disk on which no file can be made.
+func TestSupervisor_FullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "nr_inodes=2"); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+	b := start(t, options(t, dir))
+	if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, "no space left on device") || !strings.Contains(st.Problem, dir) {
+		t.Errorf("the state is %+v", st)
+	}
+	b.stop() // it has no file open any more
 }
 
 // TestSupervisor_Hung wants a process that says nothing to be missed, and it alone
