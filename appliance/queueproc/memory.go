@@ -19,7 +19,7 @@ func DefaultMemory() int64 {
 	if err := unix.Sysinfo(&info); err != nil {
 		return leastMemory
 	}
-	total := int64(info.Totalram) * int64(info.Unit) //nolint:unconvert // of another size on other processors
+	total := int64(info.Totalram) * int64(info.Unit)
 	text, _ := os.ReadFile("/proc/self/cgroup")
 	return max(leastMemory, min(total, groupMemory("/sys/fs/cgroup", string(text), total))/4)
 }

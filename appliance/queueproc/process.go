@@ -76,7 +76,7 @@ func (s *Supervisor) settle(p *process, who account) error {
 func (p *process) wait() {
 	defer close(p.exited)
 	p.err = p.cmd.Wait()
-	p.control.SetReadDeadline(time.Now().Add(tick)) // what it has said is there already
+	_ = p.control.SetReadDeadline(time.Now().Add(tick)) // what it has said is there already
 }
 
 func (p *process) read() {
@@ -102,7 +102,7 @@ func (p *process) ending() error {
 	said := printable(strings.TrimSpace(p.output.String()))
 	var exit *exec.ExitError
 	if !errors.As(p.err, &exit) {
-		return fmt.Errorf("its process ended by itself (%v)", p.err)
+		return errors.Join(errors.New("its process ended by itself"), p.err)
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)
 	switch {
