@@ -1,9 +1,9 @@
 package e2e
 
 import (
-	"strconv"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
@@ -42,12 +42,6 @@ func (c *cluster) queueProcess() string {
 func (s *servers) queueHangs() {
 	s.Helper()
 	node, was := s.show(s.manager, "InvocationID"), s.queueProcess()
-	if _, err := strconv.Atoi(was); err != nil {
-		s.Fatalf("the queue's process is %q", was)
-	}
-	if user := s.manager.MustExec("ps", "-o", "user:32=", "-p", was); strings.TrimSpace(user) != queueproc.User {
-		s.Errorf("the queue's process is %s's", user)
-	}
 	s.manager.MustExec("kill", "-STOP", was)
 	lab.WaitFor(s, patience, "the queue to be missed", func() error {
 		now := s.queueProcess()
@@ -57,6 +51,28 @@ func (s *servers) queueHangs() {
 		s.Error("the node was started again because of its queue")
 	}
 	s.crawls()
+}
+
+// confined wants that the unit allows all of the sandbox that the queue's process has.
+func (s *servers) confined() {
+	var st api.Status
+	if s.read(&st, "status"); !st.Queue.Serving || len(st.Queue.Lacks) > 0 {
+		s.Errorf("the queue is %+v", st.Queue)
+	}
+	pid := s.queueProcess()
+	if user := s.manager.MustExec("ps", "-o", "user:32=", "-p", pid); strings.TrimSpace(user) != queueproc.User {
+		s.Errorf("the queue's process is %s's", user)
+	}
+	if root := s.manager.MustExec("readlink", "/proc/"+pid+"/root"); root != "/var/lib/crawlbox/queue" {
+		s.Errorf("its root is %s", root)
+	}
+	said := strings.Join(strings.Fields(s.manager.ReadFile("/proc/"+pid+"/status")), " ")
+	contains(s.T, said, "CapPrm: 0000000000000000", "CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2")
+	for _, ns := range []string{"user", "net", "ipc"} {
+		if its := s.manager.MustExec("readlink", "/proc/"+pid+"/ns/"+ns); its == s.manager.MustExec("readlink", "/proc/1/ns/"+ns) {
+			s.Errorf("it is in the machine's %s", its)
+		}
+	}
 }
 
 type part struct {
