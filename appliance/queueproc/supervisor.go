@@ -188,7 +188,7 @@ func (s *Supervisor) serve(ctx context.Context) (served time.Duration, err error
 				return served, err
 			}
 		}
-		if s.isolation == sandbox.None || ctx.Err() != nil {
+		if s.isolation == sandbox.None || ctx.Err() != nil || !sandbox.Forbidden(err) && !errors.Is(err, errNotConfined) {
 			return 0, err
 		}
 		s.isolation, s.whyWeaker = s.isolation.Weaker(), err

@@ -104,6 +104,9 @@ func TestSupervisor_Stopped(t *testing.T) {
 	b.signal(syscall.SIGTERM) // as systemd and a terminal send to all: of no effect
 	b.signal(syscall.SIGINT)
 	b.client().RPush(t.Context(), "list", "last")
+	if st := b.State(); st.Restarts > 0 {
+		t.Errorf("a signal that all get has ended it: %+v", st)
+	}
 	begun := time.Now()
 	b.stop()
 	if took := time.Since(begun); took > stopLimit {

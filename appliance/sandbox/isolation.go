@@ -1,6 +1,10 @@
 package sandbox
 
-import "syscall"
+import (
+	"errors"
+	"slices"
+	"syscall"
+)
 
 // Isolation says which namespaces a process is started in.
 type Isolation int
@@ -19,6 +23,13 @@ const (
 func (i Isolation) Weaker() Isolation { return min(i+1, None) }
 
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
+
+// Forbidden reports whether a start failed for its namespaces: the kernel, the container
+// around or the rights of the parent do not allow them.
+func Forbidden(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.ENOSYS, syscall.ENOSPC, syscall.EUSERS},
+		func(e error) bool { return errors.Is(err, e) })
+}
 
 // Apply sets what the process gets at its start, which is root's until it calls
 // [Confine] and the user uid with the group gid afterwards: in the user namespace
