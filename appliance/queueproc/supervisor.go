@@ -22,7 +22,7 @@ import (
 const (
 	leastPause   = time.Second // before a process that ended is started again
 	longestPause = time.Minute
-	steadyTime   = time.Minute // of service, after which the pause is the least again
+	steadyTime   = 10 * time.Second // of service, after which the pause is the least again
 
 	// readyPatience is how long the start of the node waits for a journal to be read.
 	readyPatience = 10 * time.Second
