@@ -107,7 +107,7 @@ func (p *process) ending() error {
 	status, _ := exit.Sys().(syscall.WaitStatus)
 	switch {
 	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory"):
-		return errors.New("its process needs more memory than queue.max_memory lets it have; raise that in the config, or have fewer clients")
+		return errors.New("its process needs more memory than queue.max_memory lets it have; raise that in the config")
 	case status.Signaled() && status.Signal() == unix.SIGKILL:
 		return errors.New("its process was killed, by a person or because the machine has no memory left; `dmesg` says which, and a lower queue.max_memory leaves more to others")
 	case status.Signaled():

@@ -165,7 +165,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) tellFailure(err error, wait time.Duration) {
 	text := printable(err.Error())
 	s.set(func(st *State) { st.Serving, st.PID, st.Problem, st.Progress = false, 0, text, queue.Progress{} })
-	s.log.Error("the queue does not run; all else does", "error", text, "again_in", wait)
+	s.log.Error("the queue does not run; all else does", "error", text, "again_in", wait.String())
 }
 
 // serve runs one process to its end, and says how long it served.
