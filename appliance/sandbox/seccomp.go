@@ -24,10 +24,10 @@ var allowed = []string{
 	"accept", "accept4", "getsockopt", "setsockopt", "getsockname", "getpeername", "shutdown", "recvfrom", "recvmsg", "sendto", "sendmsg", "listen",
 	"read", "write", "readv", "writev", "close", "close_range", "dup", "dup3", "fcntl",
 	// Files.
-	"open", "openat", "creat", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
-	"lseek", "pread64", "pwrite64", "preadv", "pwritev", "fsync", "fdatasync", "sync_file_range", "truncate", "ftruncate", "fallocate", "fadvise64",
+	"open", "openat", "openat2", "creat", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
+	"lseek", "pread64", "pwrite64", "preadv", "pwritev", "fsync", "fdatasync", "syncfs", "sync_file_range", "truncate", "ftruncate", "fallocate", "fadvise64",
 	"rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "link", "linkat", "chmod", "fchmod", "fchmodat", "fchmodat2",
-	"getdents64", "getcwd", "flock", "umask", "utimensat", "copy_file_range", "sendfile",
+	"getdents64", "getcwd", "flock", "umask", "utimensat", "copy_file_range", "sendfile", "splice",
 }
 
 // filter puts the allow-list on all threads, for good.
