@@ -17,7 +17,7 @@ BENCH    ?= .
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
 
-.PHONY: build dist dist-check $(DIST) demo test unit lint e2e bench fuzz lab-clean deps clean
+.PHONY: build dist dist-check $(DIST) demo test unit lint e2e soak bench fuzz lab-clean deps clean
 
 build:
 	$(BUILD) -o $(BIN) .
@@ -59,6 +59,10 @@ e2e: build
 # One scenario, such as `make check-Walkthrough`.
 check-%: build
 	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -v -count=1 -timeout 20m -run 'Test$*' ./appliance/e2e/...
+
+# Ten minutes of everything that can happen to the queue's process; make test has 20 s.
+soak:
+	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
 
 lint: $(LINT)
 	$(GO) mod tidy -diff

@@ -119,6 +119,9 @@ type Queue struct {
 	// DataDir holds what survives a restart. Absolute or empty; see
 	// [Config.QueueDir] for the default.
 	DataDir string
+	// MaxMemory is how many bytes data and clients may take, at least 64MiB; writes
+	// are refused above it. 0, the default: a quarter of the machine's memory.
+	MaxMemory Bytes
 }
 
 // Swarm holds the cluster settings that `docker swarm update` would change.

@@ -41,6 +41,7 @@ var keys = []key{
 	{name: "queue.password_file", path: true, field: func(c *Config) field { return text(&c.Queue.PasswordFile) }},
 	{name: "queue.tls", field: func(c *Config) field { return boolean(&c.Queue.TLS) }},
 	{name: "queue.data_dir", path: true, field: func(c *Config) field { return text(&c.Queue.DataDir) }},
+	{name: "queue.max_memory", field: func(c *Config) field { return size(&c.Queue.MaxMemory) }},
 	{name: "swarm.heartbeat", field: func(c *Config) field { return duration(&c.Swarm.Heartbeat) }},
 	{name: "swarm.task_history", field: func(c *Config) field { return integer(&c.Swarm.TaskHistory) }},
 	{name: "prune", field: func(c *Config) field { return boolean(&c.Prune) }},

@@ -31,8 +31,14 @@ func (c Config) check() []keyProblem {
 	if c.Queue != nil && c.Queue.Password != "" && c.Queue.PasswordFile != "" {
 		found = append(found, keyProblem{key: "queue.password_file", reason: "queue.password is set too: remove one of them"})
 	}
+	if c.Queue != nil && c.Queue.MaxMemory != 0 && c.Queue.MaxMemory < leastQueue {
+		found = append(found, keyProblem{key: "queue.max_memory", reason: fmt.Sprintf("%s is too little: use %s or more, or 0 for a quarter of the machine's memory", c.Queue.MaxMemory, leastQueue)})
+	}
 	return append(found, c.Swarm.check()...)
 }
+
+// leastQueue is the memory that a queue is of use with.
+const leastQueue Bytes = 64 << 20
 
 func (m Mirror) check() (found []keyProblem) {
 	for _, k := range []struct {

@@ -73,8 +73,14 @@ type Traffic struct {
 
 // Queue is the embedded Redis queue.
 type Queue struct {
-	Addr string `json:"addr"`
-	Keys int64  `json:"keys"`
+	Addr      string   `json:"addr"`
+	Serving   bool     `json:"serving"`
+	Restarts  int      `json:"restarts"` // of its process, since crawlbox was started
+	Keys      int64    `json:"keys"`
+	Clients   int64    `json:"clients"`
+	Memory    int64    `json:"memory"`          // bytes of data and clients
+	MaxMemory int64    `json:"max_memory"`      // bytes, above which writes are refused
+	Lacks     []string `json:"lacks,omitempty"` // parts of its sandbox that the machine does not allow
 }
 
 // QueueAddress is what a program needs to speak to the queue.

@@ -14,8 +14,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
@@ -47,6 +49,9 @@ func (a *app) wanted(cmd *cobra.Command) (w install.Wanted, cfg configs.Config, 
 			Keeper: keeperOf(cfg)},
 		Self: self, Config: configs.Annotated, ConfigPath: cfg.File,
 		Join: opts.Join, JoinPath: joinLaid(cfg.DataDir),
+	}
+	if cmd.Name() == fleet.RoleManager {
+		w.User = queueproc.User
 	}
 	if w.Join != "" && a.inCluster(cmd.Context(), cfg) {
 		w.Join = ""

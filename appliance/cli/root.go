@@ -66,7 +66,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	add(root, groupCluster, "The cluster:", statusCmd(a), nodesCmd(a), nodeCmd(a), tokenCmd(a), caCmd(a), upgradeCmd(a), leaveCmd(a))
 	add(root, groupService, "Services:", lsCmd(a), psCmd(a), logsCmd(a), deployCmd(a), historyCmd(a), rollbackCmd(a), scaleCmd(a), stopCmd(a), restartCmd(a), updateCmd(a), rmCmd(a), inspectCmd(a))
 	add(root, groupData, "Images and queues:", imagesCmd(a), registryCmd(a), queueCmd(a))
-	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), demoSpiderCmd(a), keepCmd(a))
+	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), demoSpiderCmd(a), keepCmd(a), queueProcessCmd(a))
 	root.SetHelpCommandGroupID(groupOther)
 }
 

@@ -39,7 +39,7 @@ func (a *app) renderStatus(s screen, st api.Status) {
 	field("Registry", "%s", registryState(st.Registry))
 	writeTraffic(field, st.Registry)
 	if st.Queue != nil {
-		field("Queue", "%s, %s", st.Queue.Addr, count(int(st.Queue.Keys), "key"))
+		field("Queue", "%s", queueState(*st.Queue))
 	}
 	if len(st.Problems) == 0 {
 		return
@@ -86,6 +86,16 @@ func registryState(r api.Registry) string {
 	}
 	parts = append(parts, size(r.Free)+" free")
 	return strings.Join(parts, ", ")
+}
+
+func queueState(q api.Queue) string {
+	parts := []string{q.Addr}
+	if q.Serving {
+		parts = append(parts, count(int(q.Keys), "key"), fmt.Sprintf("%s of %s", size(q.Memory), size(q.MaxMemory)))
+	} else {
+		parts = append(parts, "not served")
+	}
+	return strings.Join(append(parts, q.Lacks...), ", ")
 }
 
 // writeProblem breaks a sentence between its words, as no terminal does.

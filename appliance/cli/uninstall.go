@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/systemd"
@@ -58,7 +59,7 @@ func (a *app) uninstall(ctx context.Context, machine *install.Machine, purge, fo
 		return err
 	}
 	plan, err := machine.Uninstall(ctx, install.Unwanted{
-		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: joinLaid(cfg.DataDir), State: stateOf(cfg), Purge: purge,
+		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: joinLaid(cfg.DataDir), State: stateOf(cfg), User: queueproc.User, Purge: purge,
 	})
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ func TestInstall(t *testing.T) {
 	}
 	s.install()
 	t.Run("units", func(t *testing.T) { s.in(t).units() })
+	t.Run("queue without rights", func(t *testing.T) { s.in(t).confined() })
 	t.Run("again", func(t *testing.T) { s.in(t).again() })
 
 	t.Run("crawl", func(t *testing.T) { s.in(t).crawl() })

@@ -66,6 +66,7 @@ func TestQueue(t *testing.T) {
 	t.Run("commands", func(t *testing.T) { c.sub(t).queueCommands(addr) })
 	t.Run("crawlbox is killed", func(t *testing.T) { c.sub(t).killQueue(host, addr) })
 	t.Run("crawlbox is stopped", func(t *testing.T) { c.sub(t).stopQueue(host, addr) })
+	t.Run("journal is damaged", func(t *testing.T) { c.sub(t).damageQueue(host, addr) })
 }
 
 const passwordFile = "/var/lib/crawlbox/queue.password"
@@ -226,5 +227,35 @@ func (c *cluster) killQueue(h *lab.Host, addr api.QueueAddress) {
 	var now api.QueueAddress
 	if c.read(&now, "queue", "url"); now != addr {
 		c.Errorf("the address was %v and is %v", addr, now)
+	}
+}
+
+// damageQueue spoils the journal: the status says where, and what it says to do helps.
+// All else starts and serves meanwhile.
+func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
+	c.Helper()
+	c.stop(c.manager)
+	c.manager.MustExec("sh", "-euc", `printf '\377\377\377\377' | dd of="$(ls -S /var/lib/crawlbox/queue/segment-* | head -n 1)" bs=1 seek=20 conv=notrunc status=none`)
+	c.startManager()
+	remedy := ""
+	lab.WaitFor(c, patience, "the damage to be said", func() error {
+		var st api.Status
+		c.read(&st, "status")
+		said := strings.Join(st.Problems, "\n")
+		_, after, found := strings.Cut(said, "`truncate -s ")
+		command, _, _ := strings.Cut(after, "`")
+		if remedy = "truncate -s " + command; !found || !strings.Contains(said, "the queue does not run: /var/lib/crawlbox/queue/segment-") {
+			return fmt.Errorf("the status says %q", said)
+		}
+		return nil
+	})
+	contains(c.T, c.fails(c.manager, 1, "queue", "len"), "the queue does not run", "is damaged at byte")
+	c.push("localhost:8003/beside:1")
+	c.token("worker")
+	c.manager.MustExec("sh", "-euc", remedy)
+	lab.WaitFor(c, patience, "the queue to be back", func() error { return dialQueue(c.T, h, addr).Set(c.Context(), "k", "v", 0).Err() })
+	var st api.Status
+	if c.read(&st, "status"); !st.Queue.Serving || len(st.Problems) > 0 {
+		c.Errorf("the status is %+v", st)
 	}
 }

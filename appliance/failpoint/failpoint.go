@@ -69,7 +69,6 @@ var (
 // Parts of a node that can hang.
 const (
 	HangAPI      Point = "hang-api"
-	HangQueue    Point = "hang-queue"
 	HangRegistry Point = "hang-registry"
 	HangWatch    Point = "hang-watch" // the loop that looks at Docker
 )

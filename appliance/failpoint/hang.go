@@ -3,7 +3,6 @@
 package failpoint
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -29,33 +28,3 @@ func Handler(p Point, h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
-
-// Listener returns a listener whose connections hang at p when they are read.
-func Listener(p Point, ln net.Listener) net.Listener { return &listener{ln, p} }
-
-type listener struct {
-	net.Listener
-	p Point
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{c, l.p}, nil
-}
-
-type conn struct {
-	net.Conn
-	p Point
-}
-
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	Hang(c.p)
-	return n, err
-}
-
-// NetConn returns the connection beneath, as tls.Conn does.
-func (c *conn) NetConn() net.Conn { return c.Conn }

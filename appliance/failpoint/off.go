@@ -3,7 +3,6 @@
 package failpoint
 
 import (
-	"net"
 	"net/http"
 	"time"
 )
@@ -16,9 +15,6 @@ func Hang(Point) {}
 
 // Handler returns h.
 func Handler(_ Point, h http.Handler) http.Handler { return h }
-
-// Listener returns ln.
-func Listener(_ Point, ln net.Listener) net.Listener { return ln }
 
 // CertLife returns life.
 func CertLife(life time.Duration) time.Duration { return life }

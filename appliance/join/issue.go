@@ -27,14 +27,24 @@ func (ca *CA) issue(csr *x509.CertificateRequest, g grant) (*x509.Certificate, e
 		// Half of a short life, as tests have it, must not be over at once.
 		g.from, g.until = now.Add(-min(skewMargin, nodeLife()/10)), now.Add(nodeLife())
 	}
+	tmpl := g.template()
+	tmpl.Subject = pkix.Name{CommonName: info.ID, Organization: []string{g.Role}}
+	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	tmpl.URIs = []*url.URL{info.uri()}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, csr.PublicKey, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// template is what all certificates of a grant have.
+func (g grant) template() *x509.Certificate {
 	tmpl := &x509.Certificate{
 		SerialNumber: newSerial(),
-		Subject:      pkix.Name{CommonName: info.ID, Organization: []string{g.Role}},
 		NotBefore:    g.from,
 		NotAfter:     g.until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{info.uri()},
 		DNSNames:     append([]string{"localhost"}, g.Names...),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 
@@ -43,9 +53,5 @@ func (ca *CA) issue(csr *x509.CertificateRequest, g grant) (*x509.Certificate, e
 	for _, addr := range g.Addrs {
 		tmpl.IPAddresses = append(tmpl.IPAddresses, addr.AsSlice())
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, csr.PublicKey, ca.key)
-	if err != nil {
-		return nil, fmt.Errorf("sign certificate: %w", err)
-	}
-	return x509.ParseCertificate(der)
+	return tmpl
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -46,6 +47,7 @@ type backend struct {
 	traffic     func() api.Traffic
 	holders     func(context.Context) (holders, error)
 	queue       *redis.Client
+	queueState  func() queueproc.State // nil where queue is
 	token       func(ctx context.Context, role string) (api.Token, error)
 	access      permits
 	remove      func(ctx context.Context, n fleet.Node, force bool) error // takes a node out of the cluster; nil where the CA is not
@@ -129,7 +131,13 @@ func (b *backend) storage(ctx context.Context, st *api.Status) {
 	st.Registry.Free = freeDisk(st.Registry.Dir)
 	if b.queue != nil {
 		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}
-		st.Queue.Keys, _ = b.queue.DBSize(ctx).Result()
+		is := b.queueState()
+		st.Queue.Serving, st.Queue.Restarts, st.Queue.MaxMemory = is.Serving, is.Restarts, is.MaxMemory
+		st.Queue.Keys, st.Queue.Memory, st.Queue.Clients = is.Progress.Keys, is.Progress.Memory, is.Progress.Clients
+		for _, m := range is.Missing {
+			st.Queue.Lacks = append(st.Queue.Lacks, m.String())
+		}
+		st.Problems = append(st.Problems, queueTroubles(is)...)
 	}
 }
 

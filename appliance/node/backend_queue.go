@@ -20,6 +20,9 @@ const maxLists = 1000
 
 func (b *backend) queueClient() (*redis.Client, error) {
 	if b.queue != nil {
+		if is := b.queueState(); is.Problem != "" {
+			return nil, conflict("the queue does not run: %s", is.Problem)
+		}
 		return b.queue, nil
 	}
 	if !b.primaryHere {

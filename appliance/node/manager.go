@@ -18,12 +18,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
-	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
@@ -45,7 +45,7 @@ type Manager struct {
 	registry *registry.Registry
 	pieces   *exchange.Exchange
 	cutter   *cutter
-	queue    *queue.Server
+	queue    *queueproc.Supervisor
 	redis    *redis.Client
 	gossip   *gossip.Gossip
 	runner   *rollout.Runner
@@ -227,21 +227,17 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "services", Component: services.component()},
 		upgradePart(m.upgrade),
 	)
-	return append(parts, m.watchdog(m.managerProbes(images))...)
-}
-
-// managerProbes are those of every node, and the queue.
-func (m *Manager) managerProbes(images http.Handler) []probe {
-	list := m.probes(images, func() { m.gossip.Members() })
-	if m.redis != nil {
-		list = append(list, probe{"queue", func(ctx context.Context) error { return m.redis.Ping(ctx).Err() }})
-	}
-	return list
+	return append(parts, m.watchdog(m.probes(images, func() { m.gossip.Members() }))...)
 }
 
 func (m *Manager) renewal() lifecycle.Component {
 	return background(func(ctx context.Context) error {
-		renew := func(context.Context) error { return m.ca.Reissue(m.identity) }
+		renew := func(context.Context) error {
+			if m.queue != nil {
+				m.queue.Renew()
+			}
+			return m.ca.Reissue(m.identity)
+		}
 		return join.KeepRenewed(ctx, m.identity, renew, m.log)
 	})
 }
@@ -284,10 +280,14 @@ func (m *Manager) self() gossip.Node {
 }
 
 func (m *Manager) backend(services *reconciler) *backend {
+	var queue func() queueproc.State
+	if m.queue != nil {
+		queue = m.queue.State
+	}
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
-		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis,
+		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis, queueState: queue,
 		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
 		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
 	}

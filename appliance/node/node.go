@@ -88,6 +88,7 @@ type ground struct {
 	node     *guard.Listener // mutual TLS between nodes
 	socket   net.Listener    // the local API
 	registry *guard.Listener // the registry on the network; nil on workers
+	queue    net.Listener    // guarded by the queue's process; nil where there is none
 
 	swarmID atomic.Value // string: this node's ID in the swarm, once it is known
 	round   round        // of the loop that looks at Docker
@@ -157,7 +158,7 @@ func (g *ground) open(network bool) (err error) {
 		return err
 	}
 	if network && g.cfg.Queue != nil {
-		if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Queue.Port), "queue.port"); err != nil {
+		if g.queue, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Queue.Port), "queue.port"); err != nil {
 			return err
 		}
 	}
@@ -180,6 +181,9 @@ func listen(addr netip.AddrPort, key string, limits guard.Limits) (*guard.Listen
 func (g *ground) close() {
 	for _, ln := range g.guarded() {
 		ln.Close()
+	}
+	if g.queue != nil {
+		g.queue.Close()
 	}
 	if g.socket != nil {
 		g.socket.Close()

@@ -2,18 +2,17 @@ package node
 
 import (
 	"crypto/tls"
-	"net"
+	"crypto/x509"
+	"fmt"
 	"net/netip"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/crawlbox/crawlbox/appliance/failpoint"
-	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/guard"
-	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/sandbox"
 )
 
-// buildQueue makes the queue, where the config turns it on.
+// buildQueue makes the queue's supervisor, where the config turns it on.
 func (m *Manager) buildQueue() error {
 	if m.cfg.Queue == nil {
 		return nil
@@ -22,26 +21,23 @@ func (m *Manager) buildQueue() error {
 	if err != nil {
 		return err
 	}
+	opts := queueproc.Options{Listener: m.ground.queue, Password: password, Dir: m.cfg.QueueDir(), MaxMemory: int64(m.cfg.Queue.MaxMemory)}
+	if m.cfg.Queue.TLS {
+		opts.TLS = m.queueCertificate
+	}
+	if m.queue, err = queueproc.New(opts, m.log); err != nil {
+		return err
+	}
 	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
-	m.queue, err = queue.New(queue.Options{Addr: addr.String(), Password: password, Dir: m.cfg.QueueDir(), Listen: m.listenQueue}, m.log)
 	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true, TLSConfig: m.queueTLS()})
-	return err
+	return nil
 }
 
-// listenQueue bounds what strangers can take of the queue, and speaks TLS where
-// the config says so. Clients show no certificate; they have the password.
-func (m *Manager) listenQueue(addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	guarded := failpoint.Listener(failpoint.HangQueue, guard.New(ln, guard.Limits{}))
-	if !m.cfg.Queue.TLS {
-		return guarded, nil
-	}
-	conf := m.identity.ServerTLS()
-	conf.ClientAuth = tls.NoClientCert
-	return tls.NewListener(guarded, conf), nil
+// queueCertificate issues what the queue shows to its clients: the node's own key is
+// not for a process that parses strangers' bytes.
+func (m *Manager) queueCertificate() (queueproc.KeyPair, error) {
+	cert, key, err := m.ca.IssueServer(m.identity)
+	return queueproc.KeyPair{Certificate: cert, Key: key}, err
 }
 
 // queueTLS is how this node speaks to its own queue; nil without TLS.
@@ -49,5 +45,20 @@ func (m *Manager) queueTLS() *tls.Config {
 	if !m.cfg.Queue.TLS {
 		return nil
 	}
-	return m.identity.ClientTLS(fleet.RoleManager)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(m.ca.PEM())
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: m.addr.String()}
+}
+
+// queueTroubles are sentences on what is not as it should be with the queue.
+func queueTroubles(st queueproc.State) (list []string) {
+	if st.Problem != "" {
+		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on", st.Problem))
+	}
+	for _, m := range st.Missing {
+		if m.Step != sandbox.StepNamespaces {
+			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))
+		}
+	}
+	return list
 }

@@ -24,6 +24,7 @@ func runBenchQueue() {
 		return
 	}
 	opts := Options{Addr: "127.0.0.1:0", Password: testPassword, Dir: dir}
+	Tune(opts.MaxMemory)
 	srv, err := New(opts, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err == nil {
 		go func() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +104,15 @@ func (s *Server) Addr() string {
 		return addr.String()
 	}
 	return ""
+}
+
+// Tune sets the garbage collector of a process that is the queue's own: memory is
+// dearer there than processor time. maxMemory is as in [Options].
+func Tune(maxMemory int64) {
+	debug.SetGCPercent(50)
+	if maxMemory > 0 {
+		debug.SetMemoryLimit(maxMemory)
+	}
 }
 
 // Progress is how the queue is doing.

@@ -25,6 +25,9 @@ type Wanted struct {
 	Self string
 	// Config is written to ConfigPath where there is no file.
 	Config, ConfigPath string
+	// User is a system user without rights that is made where there is none; empty: the
+	// node needs none.
+	User string
 	// Join is a secret, written to JoinPath for the service, which deletes it. Empty:
 	// the node needs none.
 	Join, JoinPath string
@@ -49,6 +52,9 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 	}
 	if !m.exists(w.ConfigPath) {
 		p.add(Write{w.ConfigPath, w.Config, 0o640})
+	}
+	if err := m.makeUser(&p, w.User); err != nil {
+		return p, err
 	}
 	for _, folder := range w.Unit.Folders {
 		if systemd.NeedsFolder(folder) && !m.exists(folder) {

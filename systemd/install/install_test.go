@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,6 +120,37 @@ func TestInstall_OnABareMachine(t *testing.T) {
 	for _, step := range p.Steps {
 		if strings.Contains(step.String(), "SECRET") {
 			t.Errorf("a dry run would say %q", step)
+		}
+	}
+}
+
+// TestInstall_User wants the user made once, by a command that a dry run shows, and
+// only taken away with all state.
+func TestInstall_User(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.put("/etc/passwd", "root:x:0:0::/root:/bin/sh\ncrawlbox-queue2:x:998:998::/:/bin/sh\n", 0o644)
+	w := b.wanted()
+	w.User = "crawlbox-queue"
+	making := Run{"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "crawlbox-queue"}.String()
+	steps := func(p Plan, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(p.Steps)
+	}
+	if p, err := b.Install(t.Context(), w); !strings.Contains(steps(p, err), making) {
+		t.Errorf("an install does %s", steps(p, err))
+	}
+	b.put("/etc/passwd", "root:x:0:0::/root:/bin/sh\ncrawlbox-queue:x:998:998::/:/bin/sh\n", 0o644)
+	if p, err := b.Install(t.Context(), w); strings.Contains(steps(p, err), "useradd") {
+		t.Errorf("with the user there an install does %s", steps(p, err))
+	}
+	for _, purge := range []bool{false, true} {
+		p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: w.ConfigPath, User: w.User, Purge: purge})
+		if got := steps(p, err); strings.Contains(got, "userdel crawlbox-queue") != purge {
+			t.Errorf("purge %v: an uninstall does %s", purge, got)
 		}
 	}
 }

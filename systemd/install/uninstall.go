@@ -22,6 +22,8 @@ type Unwanted struct {
 	JoinPath string
 	// State are the folders that Purge removes.
 	State []string
+	// User is the system user that Purge removes.
+	User  string
 	Purge bool
 }
 
@@ -78,6 +80,11 @@ func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error)
 		default:
 			p.notef("%s stays; --purge removes it too", folder)
 		}
+	}
+	if has, err := m.hasUser(u.User); err != nil {
+		return p, err
+	} else if has && u.Purge {
+		p.add(Run{"userdel", u.User})
 	}
 	for _, program := range []string{OldProgram, Program} {
 		p.add(m.leftovers(program)...)

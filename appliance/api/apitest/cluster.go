@@ -151,7 +151,7 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	}
 	st.Registry.Traffic.Sent = 374_000_000
 	st.Registry.Public, st.Registry.Images = "10.77.0.11:8003", len(c.images)
-	st.Queue = &api.Queue{Addr: "10.77.0.11:7891", Keys: int64(len(c.queue))}
+	st.Queue = &api.Queue{Addr: "10.77.0.11:7891", Serving: true, Keys: int64(len(c.queue)), Memory: 3_000_000, MaxMemory: 1_000_000_000}
 	st.Problems = []string{
 		"node slave-frankfurt-4 is down since 2 hours; bring it back, or remove it with `crawlbox node rm slave-frankfurt-4`",
 		"service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with `crawlbox update`",

@@ -1,0 +1,31 @@
+// Package queueproc runs the embedded queue in a process of its own, which can
+// neither read the node's files nor end the node.
+//
+//	manager (root)                              queue (own user, no rights)
+//	Supervisor ── listening socket ───────────▶ embedded/queue ◀── clients
+//	           ── settings, certificates ─────▶ guard, TLS
+//	           ◀── progress, log, failure ─────
+//
+// What parses the bytes of strangers and spiders is on the right. It is the same
+// program, started with the hidden command of [Main], and is in the [sandbox] before
+// it reads the first byte of a client. What the manager reads of it is one small
+// message a line, bounded, and only shown to people.
+//
+// The manager opens the port, so that a port which is taken is an error of its start,
+// and keeps it open: clients that come while the process is started again wait in the
+// kernel's backlog. The process ends when its end of the control socket does, whether
+// the manager stops it or has died; signals of a terminal or of systemd, which all
+// processes get, do nothing to it.
+//
+// # What can go wrong
+//
+// Whatever happens to the process, [Supervisor.Run] goes on and so does the manager:
+// a process that ends is started again after a pause that grows from a second to a
+// minute, also where its data is damaged or the directory cannot be used, and
+// [Supervisor.State] has the reason, for people.
+//
+// Whether it is well is seen by its progress, which it tells each second without
+// waiting for a lock. A queue that is busy, or on a machine that is, tells it late or
+// shows a command that takes long, and is left alone; see health for what counts as
+// hung and is killed.
+package queueproc

@@ -1,0 +1,200 @@
+package queueproc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/guard"
+	"github.com/crawlbox/crawlbox/appliance/sandbox"
+	"github.com/crawlbox/crawlbox/embedded/queue"
+)
+
+// Command is the hidden command of crawlbox that is Main.
+const Command = "queue-process"
+
+const (
+	// stopLimit is how long the process may take to answer clients and write down what
+	// they did, once it is told to end. The manager waits a little longer.
+	stopLimit = 8 * time.Second
+
+	// openFiles are more than the clients that the queue serves.
+	openFiles = 1 << 16
+
+	// Beside what it counts, the process has a heap that is not collected yet, a
+	// journal that is rewritten, and Go's own. These are bounds for what goes wrong.
+	memoryFactor = 3
+	memorySpare  = 512 << 20
+)
+
+// Main is the process. It returns when the manager says so or is gone, and an error
+// when it cannot go on, which it has told the manager then.
+func Main(log *slog.Logger) error {
+	// A terminal and systemd signal the manager too, which says when to stop.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	c, err := inherit()
+	if err != nil {
+		log.Error("the manager starts this command, nobody else", "error", err)
+		return err
+	}
+	err = c.run()
+	if err != nil {
+		_ = c.out.write(report{Failed: newFailure(err)})
+	}
+	return err
+}
+
+// child is the process's side.
+type child struct {
+	listener *os.File
+	folder   *os.File
+	out      lineWriter
+	log      *slog.Logger
+	orders   chan order // closed when the manager is gone
+
+	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
+}
+
+func inherit() (*child, error) {
+	control := os.NewFile(controlFD, "control socket")
+	defer control.Close()
+	conn, err := net.FileConn(control)
+	if err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
+	c := &child{
+		listener: os.NewFile(listenerFD, "listener"), folder: os.NewFile(folderFD, "directory"),
+		out: lineWriter{w: conn}, orders: make(chan order),
+	}
+	c.log = slog.New(slog.NewJSONHandler(relay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	go func() {
+		defer close(c.orders)
+		_ = readLines(conn, func(o order) error { c.orders <- o; return nil })
+	}()
+	return c, nil
+}
+
+func (c *child) run() error {
+	first, ok := <-c.orders
+	if !ok || first.Settings == nil {
+		return errors.New("no settings came from the manager")
+	}
+	set := *first.Settings
+	if err := c.confine(set); err != nil {
+		return err
+	}
+	if err := c.use(first.TLS); err != nil {
+		return err
+	}
+	server, err := queue.New(queue.Options{
+		Addr: "inherited", Password: set.Password, Dir: ".", MaxMemory: set.MaxMemory, Listen: c.listen,
+	}, c.log)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go c.obey(cancel)
+	go c.tell(ctx, server)
+	return server.Run(ctx)
+}
+
+// confine goes into the sandbox, for good.
+func (c *child) confine(set settings) error {
+	opts := sandbox.Options{Dir: c.folder, UID: set.UID, GID: set.GID, Files: openFiles}
+	if set.MaxMemory > 0 {
+		opts.Memory = uint64(memoryFactor*set.MaxMemory + memorySpare)
+	}
+	queue.Tune(set.MaxMemory)
+	missing := sandbox.Confine(opts)
+	c.folder.Close()
+	if err := c.out.write(report{Confined: &confined{missing}}); err != nil {
+		return err
+	}
+	for _, m := range missing {
+		if set.Whole && m.Essential() {
+			return errors.New(m.String())
+		}
+	}
+	return nil
+}
+
+// use takes a certificate into use, for the next handshake.
+func (c *child) use(pair *KeyPair) error {
+	if pair == nil {
+		return nil
+	}
+	cert, err := tls.X509KeyPair(pair.Certificate, pair.Key)
+	if err != nil {
+		return fmt.Errorf("use the certificate: %w", err)
+	}
+	c.certificate.Store(&cert)
+	return nil
+}
+
+// listen makes a listener of the inherited socket, each time that the queue opens it.
+// Strangers are bounded beneath TLS: the handshake is theirs.
+func (c *child) listen(string) (net.Listener, error) {
+	ln, err := net.FileListener(c.listener)
+	if err != nil {
+		return nil, fmt.Errorf("open the inherited socket: %w", err)
+	}
+	ln = guard.New(ln, guard.Limits{})
+	if c.certificate.Load() == nil {
+		return ln, nil
+	}
+	return tls.NewListener(ln, &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certificate.Load(), nil },
+	}), nil
+}
+
+// obey does what the manager says, until it is gone: then the queue has to end, well
+// if it can, and the port is another's at once.
+func (c *child) obey(stop func()) {
+	for o := range c.orders {
+		if err := c.use(o.TLS); err != nil {
+			c.log.Error("the queue goes on with the certificate that it has", "error", err)
+		}
+	}
+	c.listener.Close()
+	stop()
+	time.AfterFunc(stopLimit, func() { os.Exit(1) })
+}
+
+// tell reports how the queue gets on, beginning before it has read its journal.
+func (c *child) tell(ctx context.Context, server *queue.Server) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	ready := server.Ready()
+	for {
+		p := server.Progress()
+		_ = c.out.write(report{Progress: &p}) // the manager is gone: obey sees to it
+		select {
+		case <-ready:
+			_ = c.out.write(report{Ready: true})
+			ready = nil
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// relay takes lines of slog's JSON.
+type relay struct{ out *lineWriter }
+
+func (r relay) Write(line []byte) (int, error) {
+	if err := r.out.write(report{Log: line}); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}

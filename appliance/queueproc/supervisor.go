@@ -1,0 +1,342 @@
+package queueproc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/sandbox"
+	"github.com/crawlbox/crawlbox/embedded/queue"
+)
+
+const (
+	leastPause   = time.Second // before a process that ended is started again
+	longestPause = time.Minute
+	steadyTime   = 10 * time.Second // of service, after which the pause is the least again
+
+	// readyPatience is how long the start of the node waits for a journal to be read.
+	readyPatience = 10 * time.Second
+	// killAfter is how long a process that was told to end may take: a little less than
+	// a part of a node.
+	killAfter = stopLimit + time.Second
+
+	// The log of the process, lines a second and at once.
+	logRate, logBurst = 5, 100
+)
+
+// Options say what is run, and with what.
+type Options struct {
+	Listener  net.Listener // of TCP; it stays open when Run returns. Required
+	Password  string       // of the user "default". Required
+	Dir       string       // of the data, given to the queue's user. Required
+	MaxMemory int64        // bytes; 0: DefaultMemory
+
+	// TLS issues a certificate, which the process gets at its start and when Renew is
+	// called; nil: no TLS.
+	TLS func() (KeyPair, error)
+
+	Env []string // the whole environment of the process, in which this program calls Main
+
+	Silence, LongestCommand time.Duration // before the process counts as hung; default 30 s and 1 min
+	Pause                   time.Duration // before the first restart; default 1 s
+}
+
+// State is how the queue is.
+type State struct {
+	Serving   bool
+	Problem   string // why it does not serve, where and what to do; one line
+	PID       int    // of the process; 0: none
+	Restarts  int
+	Missing   []sandbox.Missing // steps of the sandbox that this machine does not allow
+	Progress  queue.Progress    // as the process said last
+	MaxMemory int64             // bytes
+}
+
+// Supervisor keeps the queue's process running. It is a component of a node.
+type Supervisor struct {
+	opts     Options
+	log      *slog.Logger
+	listener *os.File // what the process inherits
+	words    *rate.Limiter
+	renew    chan struct{}
+	ready    chan struct{}
+	once     sync.Once
+
+	isolation sandbox.Isolation // that works here
+	whyWeaker error             // why it is not the best
+
+	mu    sync.Mutex
+	state State
+}
+
+// New checks the options. Nothing is started before Run.
+func New(opts Options, log *slog.Logger) (*Supervisor, error) {
+	file, ok := opts.Listener.(interface{ File() (*os.File, error) })
+	if !ok || opts.Password == "" || opts.Dir == "" {
+		return nil, errors.New("queue: a listener, a password and a directory are required")
+	}
+	listener, err := file.File()
+	if err != nil {
+		return nil, fmt.Errorf("queue: pass the port on: %w", err)
+	}
+	setDefault(&opts.MaxMemory, DefaultMemory())
+	setDefault(&opts.Silence, silenceLimit)
+	setDefault(&opts.LongestCommand, commandLimit)
+	setDefault(&opts.Pause, leastPause)
+	s := &Supervisor{
+		opts: opts, log: log, listener: listener, words: rate.NewLimiter(logRate, logBurst), renew: make(chan struct{}, 1),
+		ready: make(chan struct{}), state: State{MaxMemory: opts.MaxMemory},
+	}
+	if os.Geteuid() != 0 {
+		s.isolation, s.whyWeaker = sandbox.None, errors.New("crawlbox was not started by root")
+	}
+	return s, nil
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	if *value == *new(T) {
+		*value = otherwise
+	}
+}
+
+// Ready is closed by Run once clients are served or it is known why they are not; at
+// the latest after a while.
+func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
+
+// State returns how the queue is. It waits for nothing.
+func (s *Supervisor) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.state
+	state.Missing = slices.Clone(state.Missing)
+	return state
+}
+
+// Renew has the process take another certificate into use. It does not block.
+func (s *Supervisor) Renew() {
+	select {
+	case s.renew <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Supervisor) set(change func(*State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
+}
+
+func (s *Supervisor) settled() { s.once.Do(func() { close(s.ready) }) }
+
+// Run keeps the process running until ctx ends. It returns nil: whatever the process
+// does is no reason for the node to end.
+func (s *Supervisor) Run(ctx context.Context) error {
+	defer s.listener.Close()
+	defer time.AfterFunc(readyPatience, s.settled).Stop()
+	wait := s.opts.Pause
+	for {
+		served, err := s.serve(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if served > steadyTime {
+			wait = s.opts.Pause
+		}
+		s.tellFailure(err, wait)
+		s.settled()
+		if !pause(ctx, wait) {
+			return nil
+		}
+		wait = min(2*wait, longestPause)
+		s.set(func(st *State) { st.Restarts++ })
+	}
+}
+
+func (s *Supervisor) tellFailure(err error, wait time.Duration) {
+	text := printable(err.Error())
+	s.set(func(st *State) { st.Serving, st.PID, st.Problem, st.Progress = false, 0, text, queue.Progress{} })
+	s.log.Error("the queue does not run; all else does", "error", text, "again_in", wait.String())
+}
+
+// serve runs one process to its end, and says how long it served.
+func (s *Supervisor) serve(ctx context.Context) (served time.Duration, err error) {
+	who, err := findAccount()
+	if err != nil {
+		return 0, err
+	}
+	folder, err := openFolder(s.opts.Dir, who)
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Close()
+	for {
+		p, err := s.start(folder, who)
+		if err == nil {
+			w := watch{Supervisor: s, process: p, health: newHealth(time.Now(), s.opts.Silence, s.opts.LongestCommand)}
+			served, err = w.run(ctx)
+			if !errors.Is(err, errNotConfined) {
+				return served, err
+			}
+		}
+		if s.isolation == sandbox.None || ctx.Err() != nil || !sandbox.Forbidden(err) && !errors.Is(err, errNotConfined) {
+			return 0, err
+		}
+		s.isolation, s.whyWeaker = s.isolation.Weaker(), err
+	}
+}
+
+// errNotConfined says that a process could not go into the sandbox in the namespaces
+// that it was started in.
+var errNotConfined = errors.New("the sandbox does not work in these namespaces")
+
+// watch follows one process.
+type watch struct {
+	*Supervisor
+	*process
+	health   *health
+	failure  error // that the process has told
+	notWhole bool
+	dropped  int // lines of its log
+	ready    time.Time
+}
+
+// run returns when the process has ended: nil if ctx did before.
+func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
+	w.set(func(st *State) { st.PID = w.cmd.Process.Pid })
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			w.stop(killAfter)
+			return w.served(), nil
+		case r, ok := <-w.reports:
+			if !ok {
+				return w.served(), w.ended()
+			}
+			w.take(r)
+		case <-w.renew:
+			w.passCertificate()
+		case <-ticker.C:
+			if why := w.health.hung(time.Now(), look(w.cmd.Process.Pid)); why != "" {
+				return w.served(), w.end(why)
+			}
+		}
+	}
+}
+
+// end kills a process that hangs. One that waits for a disk ends when that answers.
+func (w *watch) end(why string) error {
+	err := fmt.Errorf("its process hung and was ended: %s", why)
+	w.set(func(st *State) { st.Serving, st.Problem = false, err.Error() })
+	w.stop(0)
+	return err
+}
+
+func (w *watch) served() time.Duration {
+	if w.ready.IsZero() {
+		return 0
+	}
+	return time.Since(w.ready)
+}
+
+// ended is why a process ended by itself, or has closed its control socket.
+func (w *watch) ended() error {
+	w.stop(killAfter)
+	switch {
+	case w.notWhole && w.failure != nil:
+		return fmt.Errorf("%w: %w", errNotConfined, w.failure)
+	case w.failure != nil:
+		return w.failure
+	}
+	return w.ending()
+}
+
+func (w *watch) take(r report) {
+	switch {
+	case r.Confined != nil:
+		w.confined(r.Confined.Missing)
+	case r.Ready:
+		w.ready = time.Now()
+		w.set(func(st *State) { st.Serving, st.Problem = true, "" })
+		w.settled()
+	case r.Progress != nil:
+		w.health.heard(*r.Progress, time.Now(), look(w.cmd.Process.Pid))
+		w.set(func(st *State) { st.Progress = *r.Progress })
+	case r.Failed != nil:
+		w.failure = r.Failed.error(w.opts.Dir)
+	case r.Log != nil:
+		w.repeat(r.Log)
+	}
+}
+
+// confined takes what the process lacks of the sandbox, and says so once.
+func (w *watch) confined(missing []sandbox.Missing) {
+	w.notWhole = w.isolation != sandbox.None && slices.ContainsFunc(missing, sandbox.Missing.Essential)
+	if w.notWhole {
+		return // it is started anew
+	}
+	if w.isolation == sandbox.None && w.whyWeaker != nil {
+		missing = append(missing, sandbox.Missing{Step: sandbox.StepNamespaces, Reason: printable(w.whyWeaker.Error())})
+	}
+	for i := range missing {
+		missing[i].Step, missing[i].Reason = printable(missing[i].Step), printable(missing[i].Reason)
+	}
+	if was := w.State().Missing; !slices.Equal(was, missing) {
+		for _, m := range missing {
+			w.log.Warn("the queue's process lacks a part of its sandbox", "lacks", m.Step, "reason", m.Reason)
+		}
+	}
+	w.set(func(st *State) { st.Missing = missing })
+}
+
+func (w *watch) passCertificate() {
+	if w.opts.TLS == nil {
+		return
+	}
+	pair, err := w.opts.TLS()
+	if err == nil {
+		err = w.orders.write(order{TLS: &pair})
+	}
+	if err != nil {
+		w.log.Warn("renew the queue's certificate", "error", err)
+	}
+}
+
+// repeat logs a line of the process's log, as its and no more often than a log can
+// take.
+func (w *watch) repeat(line json.RawMessage) {
+	var fields map[string]any
+	var level slog.Level
+	if !w.words.Allow() {
+		w.dropped++
+		return
+	}
+	if w.dropped > 0 {
+		w.log.Warn("the queue's process logs more than is kept", "dropped", w.dropped)
+		w.dropped = 0
+	}
+	if json.Unmarshal(line, &fields) != nil {
+		return
+	}
+	text, _ := fields[slog.LevelKey].(string)
+	_ = level.UnmarshalText([]byte(text))
+	msg, _ := fields[slog.MessageKey].(string)
+	var attrs []slog.Attr
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if name != slog.LevelKey && name != slog.MessageKey && name != slog.TimeKey {
+			attrs = append(attrs, slog.String(printable(name), printable(fmt.Sprint(fields[name]))))
+		}
+	}
+	w.log.LogAttrs(context.Background(), min(level, slog.LevelError), printable(msg), attrs...)
+}

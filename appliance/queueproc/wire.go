@@ -1,0 +1,136 @@
+package queueproc
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/crawlbox/crawlbox/appliance/sandbox"
+	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/queue/journal"
+)
+
+// Descriptors that the process inherits, beside the standard ones.
+const (
+	listenerFD = 3
+	controlFD  = 4
+	folderFD   = 5
+)
+
+// maxLine bounds a message of either side, in bytes.
+const maxLine = 64 << 10
+
+// order is what the manager tells the process, one a line. The first has settings,
+// further ones a certificate.
+type order struct {
+	Settings *settings `json:"settings,omitempty"`
+	TLS      *KeyPair  `json:"tls,omitempty"`
+}
+
+// settings are what the process does not find out by itself. They do not go by its
+// arguments or environment, which all users of the machine can read.
+type settings struct {
+	Password  string `json:"password"`
+	MaxMemory int64  `json:"max_memory"`
+	UID       int    `json:"uid"`
+	GID       int    `json:"gid"`
+	// Whole ends the process where an essential step of the sandbox fails: the manager
+	// tries with other namespaces.
+	Whole bool `json:"whole"`
+}
+
+// KeyPair is a certificate, with those that it was signed by, and its key, in PEM.
+type KeyPair struct {
+	Certificate []byte `json:"certificate"`
+	Key         []byte `json:"key"`
+}
+
+// report is what the process says, one a line. The process may be in the hands of an
+// attacker: all of it is bounded, and shown to people at most.
+type report struct {
+	Confined *confined       `json:"confined,omitempty"`
+	Ready    bool            `json:"ready,omitempty"`
+	Progress *queue.Progress `json:"progress,omitempty"`
+	Log      json.RawMessage `json:"log,omitempty"` // a line of slog's JSON
+	Failed   *failure        `json:"failed,omitempty"`
+}
+
+// confined says which steps of the sandbox were not possible.
+type confined struct {
+	Missing []sandbox.Missing `json:"missing"`
+}
+
+// failure is why the process ends.
+type failure struct {
+	Text    string                `json:"text"`
+	Corrupt *journal.CorruptError `json:"corrupt,omitempty"`
+}
+
+func newFailure(err error) *failure {
+	f := &failure{Text: err.Error()}
+	errors.As(err, &f.Corrupt)
+	return f
+}
+
+// error is the failure as a person meets it, who does not see the process's root.
+func (f failure) error(dir string) error {
+	if c := f.Corrupt; c != nil {
+		return &journal.CorruptError{File: filepath.Join(dir, filepath.Base(filepath.Join("/", printable(c.File)))), Offset: c.Offset, Reason: printable(c.Reason)}
+	}
+	return errors.New(printable(f.Text) + "; the files are those in " + dir)
+}
+
+// printable bounds a text of the process, and takes from it what a terminal would obey.
+func printable(text string) string {
+	const most = 1000
+	if len(text) > most {
+		text = text[:most] + " …"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, " "))
+}
+
+// lineWriter writes messages, from several goroutines.
+type lineWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lineWriter) write(message any) error {
+	line, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if len(line) >= maxLine {
+		return errors.New("message is too long")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, err = l.w.Write(append(line, '\n'))
+	return err
+}
+
+// readLines calls take with each message until r ends or take returns an error.
+func readLines[T any](r io.Reader, take func(T) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		var message T
+		if err := json.Unmarshal(lines.Bytes(), &message); err != nil {
+			return err
+		}
+		if err := take(message); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
