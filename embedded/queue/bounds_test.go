@@ -66,7 +66,9 @@ func TestBounds_Commands(t *testing.T) {
 func TestBounds_Full(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 2*time.Minute)
-	q := boundedQueue(t)
+	opts := testOptions(t.TempDir())
+	opts.MaxMemory = smallMemory
+	q := startQueue(t, opts)
 	c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, MaxRetries: -1, ReadTimeout: -1, WriteTimeout: -1})
 	defer c.Close()
 	item := strings.Repeat("x", 10_000)
@@ -95,8 +97,21 @@ func TestBounds_Full(t *testing.T) {
 		if used := q.Progress().Memory; used > smallMemory*4/5 {
 			t.Errorf("%s: %d bytes of data", kind, used)
 		}
-		if keys, err := c.DBSize(ctx).Result(); err != nil || keys == 0 {
+		if err := c.Set(ctx, "last", strings.Repeat("x", smallMemory/16), 0).Err(); err == nil {
+			t.Errorf("%s: it takes a large item when it is full", kind)
+		}
+		keys, err := c.DBSize(ctx).Result()
+		if err != nil || keys == 0 {
 			t.Errorf("%s: reading: %d keys, %v", kind, keys, err)
+		}
+		if err := q.stop(); err != nil {
+			t.Fatal(err)
+		}
+		q = startQueue(t, opts)
+		c = redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, MaxRetries: -1, ReadTimeout: -1, WriteTimeout: -1})
+		defer c.Close()
+		if again := c.DBSize(ctx).Val(); again != keys {
+			t.Errorf("%s: %d keys after a restart, were %d", kind, again, keys)
 		}
 		if err := c.FlushAll(ctx).Err(); err != nil {
 			t.Errorf("%s: %v", kind, err)

@@ -59,19 +59,18 @@ func openCore(opts Options, log *slog.Logger) (*core, error) {
 	}
 	c.engine.Flushing = c.flushing
 	var err error
-	c.journal, err = journal.Open(opts.Dir, opts.journal(), log, c, c.replay)
+	// The last command may have made the data larger than it may be, by what one
+	// request holds; beyond that the bound was lowered.
+	c.journal, err = journal.Open(opts.Dir, opts.journal(), log, c, func(batch []journal.Command) error {
+		if err := c.engine.Replay(batch); err != nil {
+			return err
+		}
+		if opts.MaxMemory > 0 && c.engine.Used() > opts.MaxMemory {
+			return errTooLarge
+		}
+		return nil
+	})
 	return c, err
-}
-
-// replay loads what the journal has. More than may be in memory is refused.
-func (c *core) replay(batch []journal.Command) error {
-	if err := c.engine.Replay(batch); err != nil {
-		return err
-	}
-	if c.engine.Full() {
-		return errTooLarge
-	}
-	return nil
 }
 
 // errTooLarge says that the data on disk needs more memory than it may take.
