@@ -23,6 +23,9 @@ var (
 	ErrUnavailable  = errors.New("the manager cannot let nodes in right now: look at its log, then run the same command again")
 	ErrRemoved      = errors.New("this node was removed from the cluster: run `crawlbox leave` on it, and join again with `crawlbox worker --join STRING` if it shall come back")
 	ErrNotAllowed   = errors.New("this node's certificate does not allow that")
+	ErrOutdated     = errors.New("this node's certificate is older than the cluster accepts: it gets another one from the manager by itself, if it is a node of the cluster still")
+	ErrBound        = errors.New("another certificate of the cluster has the Docker of this machine as its node: run `crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join again with `crawlbox worker --join STRING`")
+	ErrUnbound      = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: join again with `crawlbox worker --join STRING`")
 )
 
 // A node stops before or without a manager's answer with one of these.
@@ -67,6 +70,9 @@ var refusals = []refusalOf{
 	{ErrTooMany, "too-many", http.StatusTooManyRequests},
 	{ErrRemoved, "removed", http.StatusForbidden},
 	{ErrNotAllowed, "not-allowed", http.StatusForbidden},
+	{ErrOutdated, "outdated", http.StatusForbidden},
+	{ErrBound, "bound", http.StatusForbidden},
+	{ErrUnbound, "unbound", http.StatusForbidden},
 	{ErrVersion, "version", http.StatusBadRequest},
 	{ErrBadRequest, "bad-request", http.StatusBadRequest},
 	{ErrUnavailable, "unavailable", http.StatusServiceUnavailable},

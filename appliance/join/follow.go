@@ -22,8 +22,9 @@ const (
 
 // Follow keeps what the node knows of its cluster up to date, until ctx ends: it
 // asks a manager, which answers as soon as there is something new, and keeps the
-// answer. changed is called after each answer with news, and with ErrRemoved
-// when the node hears that it was removed; swarmID returns the node's ID in the
+// answer. changed is called after each answer with news, with ErrRemoved when the node
+// hears that it was removed, and with ErrBound when another certificate has its place;
+// swarmID returns the node's ID in the
 // swarm, empty where it is not known. It returns nil.
 func (id *Identity) Follow(ctx context.Context, swarmID func() string, changed func(Membership, error), log *slog.Logger) error {
 	client := id.followClient()
@@ -41,8 +42,8 @@ func (id *Identity) Follow(ctx context.Context, swarmID func() string, changed f
 			have = news
 			changed(id.Membership(), nil)
 			continue
-		case errors.Is(err, ErrRemoved):
-			changed(id.Membership(), ErrRemoved)
+		case errors.Is(err, ErrRemoved), errors.Is(err, ErrBound):
+			changed(id.Membership(), err)
 			pause = removedRetry
 		}
 		log.Debug("ask for news of the cluster", "error", err)
@@ -81,7 +82,7 @@ func (id *Identity) askNews(ctx context.Context, client *http.Client, req follow
 	for _, addr := range id.Membership().Managers {
 		var answer followAnswer
 		_, err := post(ctx, client, "https://"+addr.String()+pathFollow, req, &answer)
-		if errors.Is(err, ErrRemoved) {
+		if errors.Is(err, ErrRemoved) || errors.Is(err, ErrBound) {
 			return "", err
 		}
 		if err != nil {
@@ -89,11 +90,13 @@ func (id *Identity) askNews(ctx context.Context, client *http.Client, req follow
 			continue
 		}
 		if answer.News == "" {
+			id.hearNow()
 			return "", nil
 		}
 		if !answer.GossipKeys.good() {
 			return "", fmt.Errorf("ask manager %s for news: %w", addr, errStranger)
 		}
+		id.hearNow()
 		return answer.News, id.learn(addr, answer.Membership)
 	}
 	return "", failed

@@ -24,11 +24,15 @@ type ack struct {
 // membership is what all nodes are to know, without what differs from node to
 // node or from minute to minute.
 func (s *Server) membership() Membership {
+	signed, accepted := s.Members.Epochs()
 	return Membership{
 		Cluster:    s.CA.Hash().ClusterID(),
 		Managers:   s.Managers(),
 		GossipKeys: s.Keys.All(),
 		Removed:    s.Members.Removed(),
+		ManagerIDs: s.managerIDs.Load().([]string),
+		Epoch:      accepted,
+		Renew:      signed,
 	}
 }
 
@@ -42,14 +46,19 @@ func (m Membership) version() (string, error) {
 		Managers []netip.AddrPort
 		Keys     [][]byte
 		Removed  []string
-	}{m.Managers, keys, m.Removed})
+		IDs      []string
+		Epochs   [2]int
+	}{m.Managers, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }
 
 // publish takes what is new into use here, and then lets the nodes that wait
-// for news have it.
+// for news have it. A list that is too long to be told is not: see bound.
 func (s *Server) publish() error {
+	if len(s.Members.Removed()) > maxList {
+		return s.bound()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.membership()
@@ -75,10 +84,13 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 		return nil, err
 	}
 	peer, ok := PeerFrom(r.Context())
-	if !ok || len(req.Swarm) > maxNodeName || hasOdd(req.Swarm) {
+	if !ok || !goodSwarmID(req.Swarm) {
 		return nil, ErrBadRequest
 	}
-	if err := s.Members.joinedSwarm(peer.ID, req.Swarm); err != nil {
+	if err := s.known(r, peer.ID); err != nil {
+		return nil, err
+	}
+	if err := s.claim(r, peer.ID, req.Swarm); err != nil {
 		return nil, err
 	}
 	held := time.NewTimer(followHold)
@@ -86,7 +98,7 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 	for {
 		version, news := s.state(peer.ID, req.Have)
 		switch {
-		case s.Members.removed(peer.ID):
+		case s.Members.WasRemoved(peer.ID):
 			return nil, ErrRemoved
 		case version != req.Have:
 			m := s.membership()
@@ -108,7 +120,10 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 func (s *Server) state(id, have string) (version string, news <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known[id] = ack{version: have, at: time.Now()}
+	if have == "" { // asks, and says nothing of what it knows
+		have = s.touch[id].version
+	}
+	s.touch[id] = ack{version: have, at: time.Now()}
 	select {
 	case s.heard <- struct{}{}:
 	default: // one token is enough
@@ -123,10 +138,10 @@ func (s *Server) behind() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []string
-	for id, k := range s.known {
+	for id, k := range s.touch {
 		switch {
 		case time.Since(k.at) > followHold+requestTimeout, slices.Contains(removed, id):
-			delete(s.known, id)
+			delete(s.touch, id)
 		case k.version != s.version:
 			ids = append(ids, id)
 		}

@@ -76,7 +76,5 @@ func (g *ground) asker(members func() []gossip.Member) func(*http.Request) strin
 	}
 }
 
-// nodesOnly lets only nodes through to what exchanges pieces.
-func nodesOnly(id *join.Identity) func(http.Handler) http.Handler {
-	return func(h http.Handler) http.Handler { return id.RequireNode(h) }
-}
+// unguarded leaves the question who may exchange pieces to the table of calls.
+func unguarded(h http.Handler) http.Handler { return h }
