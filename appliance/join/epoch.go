@@ -10,9 +10,9 @@ const (
 	maxList  = 4000
 )
 
-// bound keeps the list of those who were put out from growing: it has the nodes get
+// boundList keeps the list of those who were put out from growing: it has the nodes get
 // certificates of the next epoch, and when all in touch have, the others are of no use.
-func (s *Server) bound() error {
+func (s *Server) boundList() error {
 	listed := len(s.Members.Removed())
 	signed, accepted := s.Members.Epochs()
 	switch {

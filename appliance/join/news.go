@@ -54,10 +54,10 @@ func (m Membership) version() (string, error) {
 }
 
 // publish takes what is new into use here, and then lets the nodes that wait
-// for news have it. A list that is too long to be told is not: see bound.
+// for news have it. A list that is too long to be told is not: see boundList.
 func (s *Server) publish() error {
 	if len(s.Members.Removed()) > maxList {
-		return s.bound()
+		return s.boundList()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

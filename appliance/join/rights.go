@@ -190,7 +190,7 @@ func (s *Server) manage(nodes []members.Node) error {
 func (s *Server) watch(ctx context.Context) error {
 	said := ""
 	for {
-		err := errors.Join(s.look(ctx), s.finish(ctx, nil), s.bound())
+		err := errors.Join(s.look(ctx), s.finish(ctx, nil), s.boundList())
 		if err != nil && ctx.Err() == nil && err.Error() != said {
 			s.Log.Warn("follow what Swarm says of the nodes; it is tried again", "error", err)
 		}
