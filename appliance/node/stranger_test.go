@@ -50,13 +50,17 @@ func FuzzNodePort(f *testing.F) {
 // workerOf is as much of a worker as its port between nodes needs.
 func workerOf(f *testing.F, m *Manager) *Worker {
 	f.Helper()
-	log := slog.New(slog.DiscardHandler)
-	mir, err := mirror.Open(mirror.Options{Dir: f.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, log)
+	return &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: m.identity, mirror: aMirror(f)}
+}
+
+func aMirror(t testing.TB) *mirror.Mirror {
+	t.Helper()
+	mir, err := mirror.Open(mirror.Options{Dir: t.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Cleanup(func() { _ = mir.Close() })
-	return &Worker{ground: &ground{log: log}, identity: m.identity, mirror: mir}
+	t.Cleanup(func() { _ = mir.Close() })
+	return mir
 }
 
 // nodePortOfManager is as much of a manager as its port between nodes needs.
