@@ -1,6 +1,7 @@
 package join
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -129,6 +130,9 @@ func TestRenew_OnTrial(t *testing.T) {
 	if err := id.Renew(t.Context()); err != nil {
 		t.Errorf("a renewal on the same day: %v", err)
 	}
+	if left := time.Until(id.Certificate().Leaf.NotAfter); left > trialLife {
+		t.Errorf("its next certificate is good for %s", left)
+	}
 	age(trialLife + time.Minute)
 	if err := id.Renew(t.Context()); !errors.Is(err, ErrUnbound) {
 		t.Errorf("a renewal the day after: %v", err)
@@ -143,6 +147,28 @@ func TestRenew_OnTrial(t *testing.T) {
 	m.swarm.has(inSwarm("s3", "127.0.0.2", fleet.RoleWorker))
 	if err := id.Renew(t.Context()); !errors.Is(err, ErrUnbound) {
 		t.Errorf("a renewal of one that is off Swarm's list: %v", err)
+	}
+}
+
+// TestKeepRenewed_Epoch wants a node to get a certificate of the next epoch long before
+// its own is due.
+func TestKeepRenewed_Epoch(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	node := m.member(t, fleet.RoleWorker, "node", "s2")
+	if err := node.Renew(t.Context()); err != nil { // no trial any more
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = KeepRenewed(ctx, node, node.Renew, testLog(t)) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if err := errors.Join(m.beginEpoch(), m.publish(), node.Check(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "a certificate of the next epoch", func() bool { return epochOf(node.Certificate().Leaf) == 1 })
+	if !m.renewed(1) || m.renewed(2) {
+		t.Error("the manager does not know which certificates the nodes have")
 	}
 }
 
