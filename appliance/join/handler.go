@@ -66,7 +66,7 @@ type Server struct {
 	rotate chan struct{} // holds one token when the keys of gossip are to change
 	heard  chan struct{} // holds one token when a node has said what it knows
 
-	removing sync.Mutex // is held by who does what is left of removals
+	removing chan struct{} // holds one token while somebody does what is left of removals
 
 	mu         sync.Mutex
 	news       chan struct{}     // closed when there is something new
@@ -91,6 +91,7 @@ func NewServer(o Options) (*Server, error) {
 		news:     make(chan struct{}),
 		touch:    map[string]ack{},
 		claims:   map[string]string{},
+		removing: make(chan struct{}, 1),
 	}
 	s.managerIDs.Store([]string{o.Identity.Node.ID})
 	if err := s.keepEpoch(); err != nil {

@@ -15,6 +15,10 @@ import (
 // there is to know.
 const followHold = 25 * time.Second
 
+// claimHold is how long it holds it where Swarm does not bear out yet what the node
+// says that it is there.
+const claimHold = 3 * time.Second
+
 // ack is what a node said last of what it knows.
 type ack struct {
 	version string
@@ -93,7 +97,11 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 	if err := s.claim(r, peer.ID, req.Swarm); err != nil {
 		return nil, err
 	}
-	held := time.NewTimer(followHold)
+	hold := followHold
+	if req.Swarm != "" && !s.Members.IsBound(peer.ID, req.Swarm) {
+		hold = claimHold
+	}
+	held := time.NewTimer(hold)
 	defer held.Stop()
 	for {
 		version, news := s.state(peer.ID, req.Have)

@@ -46,11 +46,15 @@ func (s *Server) Remove(ctx context.Context, swarm []string, ids ...string) erro
 // finish does what is left of removals, but for the keys: of the one given, or of all.
 // It returns the first error, after it has tried all.
 func (s *Server) finish(ctx context.Context, only *members.Removal) error {
-	s.removing.Lock()
-	defer s.removing.Unlock()
+	select {
+	case s.removing <- struct{}{}:
+		defer func() { <-s.removing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var failed error
 	for _, r := range s.Members.Pending() {
-		if only != nil && !r.Is(*only) {
+		if ctx.Err() != nil || only != nil && !r.Is(*only) {
 			continue
 		}
 		if err := s.advance(ctx, r); err != nil && failed == nil {

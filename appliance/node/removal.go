@@ -122,6 +122,9 @@ func (b *backend) demote(ctx context.Context, n fleet.Node) error {
 	}
 	failpoint.Hit(failpoint.Demoted)
 	err := b.awaitDemotion(ctx, n.ID)
+	if errors.Is(err, swarm.ErrNotManager) && b.remove == nil {
+		return nil // it was this node; the first manager sees to the rest
+	}
 	if err == nil {
 		err = b.demoted(ctx)
 	}
