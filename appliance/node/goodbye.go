@@ -57,6 +57,15 @@ func (w *Worker) reachManager(ctx context.Context) error {
 	return w.askManager(ctx, http.MethodGet, "/v1/time", nil)
 }
 
+// claim tells a manager what this node is in the swarm, if one answers.
+func (w *Worker) claim(ctx context.Context, swarmID string) {
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+	defer cancel()
+	if err := w.identity.Claim(ctx, swarmID); err != nil && !errors.Is(err, join.ErrRemoved) {
+		w.log.Debug("tell the manager which node this is", "error", err)
+	}
+}
+
 func (w *Worker) sayGoodbye(ctx context.Context, swarmID string) error {
 	body, err := json.Marshal(goodbye{Node: swarmID})
 	if err != nil {

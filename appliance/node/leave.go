@@ -113,6 +113,8 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 	if err := w.reachManager(ctx); err != nil && !force {
 		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
 	}
+	// Once Docker has left, nobody could tell which of its nodes this one was.
+	w.claim(ctx, info.NodeID)
 	if err := w.engine.Leave(ctx, force); err != nil {
 		return err
 	}
