@@ -56,10 +56,10 @@ func (id *Identity) Follow(ctx context.Context, swarmID func() string, changed f
 
 // Check asks once whether the node is still one of the cluster, and keeps what
 // is new. The error is ErrRemoved where it is not.
-func (id *Identity) Check(ctx context.Context) error { return id.Claim(ctx, "") }
+func (id *Identity) Check(ctx context.Context) error { return id.check(ctx, "") }
 
-// Claim does what Check does, and tells the manager the node's ID in the swarm.
-func (id *Identity) Claim(ctx context.Context, swarmID string) error {
+// check says what the node is in the swarm, too.
+func (id *Identity) check(ctx context.Context, swarmID string) error {
 	client := id.followClient()
 	defer client.CloseIdleConnections()
 	_, err := id.askNews(ctx, client, followRequest{Version: wireVersion, Swarm: swarmID})

@@ -28,7 +28,7 @@ func (m *manager) member(t *testing.T, role, name, swarmID string) *Identity {
 	id := joined(t, m, role, Self{Name: name, Addr: loopback, Version: "1"})
 	nodes, _ := m.swarm.SwarmNodes(t.Context())
 	m.swarm.has(append(nodes, inSwarm(swarmID, "127.0.0.1", role))...)
-	if err := id.Claim(t.Context(), swarmID); err != nil {
+	if err := id.check(t.Context(), swarmID); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -63,7 +63,7 @@ func TestRemove_LiarIsFound(t *testing.T) {
 		m.swarm.has(inSwarm("swarm-evil", "127.0.0.1", fleet.RoleWorker), inSwarm("swarm-victim", "10.0.0.9", fleet.RoleWorker))
 		nodes, _ := m.swarm.SwarmNodes(t.Context())
 		if claimsOwn {
-			if err := evil.Claim(t.Context(), "swarm-evil"); err != nil {
+			if err := evil.check(t.Context(), "swarm-evil"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,12 +71,12 @@ func TestRemove_LiarIsFound(t *testing.T) {
 		if err := evil.Renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		_ = evil.Claim(t.Context(), "swarm-victim")
+		_ = evil.check(t.Context(), "swarm-victim")
 		// The victim's place is its own still, and then taken.
 		if err := m.Members.Bind("victim", "swarm-victim", victimAddr, nodes); err != nil {
 			t.Errorf("%s: the victim lost its place: %v", name, err)
 		}
-		if err := evil.Claim(t.Context(), "swarm-victim"); !errors.Is(err, ErrBound) {
+		if err := evil.check(t.Context(), "swarm-victim"); !errors.Is(err, ErrBound) {
 			t.Errorf("%s: it claims a place that is taken: %v", name, err)
 		}
 		if lines := strings.Join(m.trail.all(), "\n"); strings.Count(lines, "binding refused") != 1 || !strings.Contains(lines, evil.Node.ID) {
@@ -129,7 +129,7 @@ func TestRenew_OnTrial(t *testing.T) {
 		t.Errorf("a renewal the day after: %v", err)
 	}
 	m.swarm.has(inSwarm("s2", "127.0.0.1", fleet.RoleManager))
-	if err := errors.Join(id.Claim(t.Context(), "s2"), id.Renew(t.Context())); err != nil {
+	if err := errors.Join(id.check(t.Context(), "s2"), id.Renew(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if left := time.Until(id.Certificate().Leaf.NotAfter); left < nodeLife()-time.Hour {

@@ -38,6 +38,7 @@ func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 	}
 	// Only what is bound to it, never what else is at its address: behind NAT its
 	// siblings are.
+	m.around.forget() // it may have come and gone within a moment
 	m.joins.Claim(r, bye.Node)
 	member, ok := m.members.Get(peer.ID)
 	if !ok {
@@ -55,15 +56,6 @@ func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 // reachManager finds out whether a manager answers.
 func (w *Worker) reachManager(ctx context.Context) error {
 	return w.askManager(ctx, http.MethodGet, "/v1/time", nil)
-}
-
-// claim tells a manager what this node is in the swarm, if one answers.
-func (w *Worker) claim(ctx context.Context, swarmID string) {
-	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
-	defer cancel()
-	if err := w.identity.Claim(ctx, swarmID); err != nil && !errors.Is(err, join.ErrRemoved) {
-		w.log.Debug("tell the manager which node this is", "error", err)
-	}
 }
 
 func (w *Worker) sayGoodbye(ctx context.Context, swarmID string) error {
