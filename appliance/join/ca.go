@@ -26,7 +26,8 @@ const (
 const (
 	// trialLife is how long the certificate is good of a node that Swarm does not have yet.
 	trialLife = 24 * time.Hour
-	// trialRenewal is after what time it is renewed: Docker is in the swarm by then.
+	// trialRenewal is after what time it is renewed at the latest: Docker is in the swarm
+	// by then.
 	trialRenewal = 10 * time.Minute
 )
 

@@ -16,6 +16,8 @@ import (
 const (
 	// followRetry is the pause after no manager answered.
 	followRetry = 2 * time.Second
+	// trialRetry is the pause between tries to get a certificate that is no trial.
+	trialRetry = time.Minute
 	// removedRetry is the pause after a manager said that this node was removed.
 	removedRetry = time.Minute
 )
@@ -30,8 +32,14 @@ func (id *Identity) Follow(ctx context.Context, swarmID func() string, changed f
 	client := id.followClient()
 	defer client.CloseIdleConnections()
 	have := ""
+	var pushed time.Time
 	for ctx.Err() == nil {
-		news, err := id.askNews(ctx, client, followRequest{Version: wireVersion, Have: have, Swarm: swarmID()})
+		own := swarmID()
+		news, err := id.askNews(ctx, client, followRequest{Version: wireVersion, Have: have, Swarm: own})
+		if err == nil && own != "" && id.onTrial() && time.Since(pushed) > trialRetry {
+			pushed = time.Now()
+			id.renewSoon() // a machine that is switched off now may come back in days
+		}
 		pause := followRetry
 		switch {
 		case ctx.Err() != nil:

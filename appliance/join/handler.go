@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
@@ -206,7 +207,9 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	}
 	g := s.grant(r, now.role, "", req.Addr)
 	g.Trial = now.trial
-	g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" })
+	if now.role == fleet.RoleManager {
+		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
+	}
 	a, err := s.grantTo(members.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, ticket)
 	if err != nil {
 		return nil, err

@@ -206,12 +206,17 @@ func (id *Identity) adopt(m Membership) error {
 	outdated := epochOf(id.cert.Leaf) < m.Renew
 	id.mu.Unlock()
 	if outdated {
-		select {
-		case id.renew <- struct{}{}:
-		default: // one token is enough
-		}
+		id.renewSoon()
 	}
 	return id.save()
+}
+
+// renewSoon has KeepRenewed renew the certificate before it is due.
+func (id *Identity) renewSoon() {
+	select {
+	case id.renew <- struct{}{}:
+	default: // one token is enough
+	}
 }
 
 // CA returns the hash of the cluster's CA.
@@ -230,11 +235,16 @@ func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificat
 // soon as Docker should be in the swarm.
 func (id *Identity) renewAt() time.Time {
 	leaf := id.Certificate().Leaf
-	life := leaf.NotAfter.Sub(leaf.NotBefore)
-	if life <= trialLife+skewMargin && trialLife < nodeLife() {
+	if id.onTrial() {
 		return leaf.NotAfter.Add(trialRenewal - trialLife)
 	}
-	return leaf.NotBefore.Add(life / 2)
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+}
+
+// onTrial says whether the certificate is one that a node gets before Swarm has it.
+func (id *Identity) onTrial() bool {
+	leaf := id.Certificate().Leaf
+	return leaf.NotAfter.Sub(leaf.NotBefore) <= trialLife+skewMargin && trialLife < nodeLife()
 }
 
 // LogValue implements slog.LogValuer.

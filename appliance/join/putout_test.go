@@ -141,6 +141,21 @@ func TestRenew_OnTrial(t *testing.T) {
 	}
 }
 
+// TestKeepRenewed_Trial wants a node that Swarm has to get a certificate of the usual
+// life soon after its join: it may be switched off for days then.
+func TestKeepRenewed_Trial(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	m.swarm.has(inSwarm("s2", "127.0.0.1", fleet.RoleWorker))
+	node := joined(t, m, fleet.RoleWorker, Self{Name: "node", Addr: loopback, Version: "1"})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = KeepRenewed(ctx, node, node.Renew, testLog(t)) }()
+	t.Cleanup(func() { cancel(); <-done })
+	follow(t, node, "s2")
+	waitUntil(t, "a certificate of the usual life", func() bool { return !node.onTrial() })
+}
+
 // TestKeepRenewed_Epoch wants a node to get a certificate of the next epoch long before
 // its own is due.
 func TestKeepRenewed_Epoch(t *testing.T) {
@@ -213,8 +228,8 @@ func TestRole_FollowsSwarm(t *testing.T) {
 	if err := second.RenewTicket(t.Context()); err != nil || string(second.Membership().Swarm.Token) != "SWMTKN-1-worker" {
 		t.Errorf("after its demotion it gets the ticket %q, %v", string(second.Membership().Swarm.Token), err)
 	}
-	if info, err := InfoFrom(second.Certificate().Leaf); err != nil || info.Role != fleet.RoleWorker {
-		t.Errorf("after its demotion it gets the certificate of a %s, %v", info.Role, err)
+	if info, err := InfoFrom(second.Certificate().Leaf); err != nil || info.Role != fleet.RoleWorker || second.Certificate().Leaf.VerifyHostname("second") == nil {
+		t.Errorf("after its demotion it gets the certificate of a %s, %v, with the names %v", info.Role, err, second.Certificate().Leaf.DNSNames)
 	}
 	if !m.id.isManager(m.id.Certificate().Leaf) || m.id.isManager(manager.Leaf) {
 		t.Error("who is a manager is confused")

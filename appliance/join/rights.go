@@ -129,10 +129,10 @@ func (s *Server) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.manage(nodes); err != nil || !demoted {
+	if err := s.manage(nodes); err != nil || len(demoted) == 0 {
 		return err
 	}
-	s.Audit("demotion")
+	s.Audit("demotion", slog.Any("swarm", demoted))
 	return s.finish(ctx, &members.Removal{}) // of nobody: a demotion
 }
 

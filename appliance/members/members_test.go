@@ -332,7 +332,7 @@ func TestSawManagers(t *testing.T) {
 		{[]Node{manager("1")}, true}, // removed by docker's commands
 	} {
 		m := open(t, dir)
-		if got, err := m.SawManagers(step.nodes); err != nil || got != step.want {
+		if got, err := m.SawManagers(step.nodes); err != nil || (len(got) == 1) != step.want {
 			t.Errorf("step %d: %v, %v", i, got, err)
 		}
 		if got := len(open(t, dir).Pending()) > 0; got != step.want {

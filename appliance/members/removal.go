@@ -136,9 +136,9 @@ func (m *List) edit(fn func(Removal) Removal) error {
 	return m.setState(next)
 }
 
-// SawManagers notes which nodes have Swarm's raft now. For those that had it and have
-// not, a removal of what they knew is on disk when it returns, and it reports true.
-func (m *List) SawManagers(nodes []Node) (demoted bool, err error) {
+// SawManagers notes which nodes have Swarm's raft now. It returns those that had it and
+// have not: a removal of what they knew is on disk by then.
+func (m *List) SawManagers(nodes []Node) (demoted []string, err error) {
 	var now []string
 	for _, n := range nodes {
 		if n.Raft || n.Role == fleet.RoleManager {
@@ -149,12 +149,12 @@ func (m *List) SawManagers(nodes []Node) (demoted bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if slices.Equal(now, m.state.Managers) || len(now) == 0 {
-		return false, nil
+		return nil, nil
 	}
-	demoted = slices.ContainsFunc(m.state.Managers, func(id string) bool { return !slices.Contains(now, id) })
+	demoted = slices.DeleteFunc(slices.Clone(m.state.Managers), func(id string) bool { return slices.Contains(now, id) })
 	next := m.state
 	next.Managers = now
-	if demoted {
+	if len(demoted) > 0 {
 		next.Removals = with(m.state.Removals, NewDemotion())
 	}
 	return demoted, m.setState(next)

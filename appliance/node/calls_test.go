@@ -309,6 +309,10 @@ func TestNoCertificate(t *testing.T) {
 	if ok, err := p.m.removeMember(t.Context(), "id03"); !ok || err != nil || !p.m.members.WasRemoved("id03") {
 		t.Errorf("removed by its ID: %v, %v", ok, err)
 	}
+	node := p.join(fleet.RoleWorker, "s1")
+	if ok, err := p.m.removeMember(t.Context(), node.Node.ID); !ok || err == nil || !strings.Contains(err.Error(), "s1") || p.m.members.WasRemoved(node.Node.ID) {
+		t.Errorf("removed by the ID of a certificate that Swarm has a node of: %v, %v", ok, err)
+	}
 	if ok, err := p.m.removeMember(t.Context(), "id99"); ok || err != nil {
 		t.Errorf("removed by an ID that there is not: %v, %v", ok, err)
 	}

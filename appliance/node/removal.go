@@ -37,19 +37,26 @@ func (m *Manager) removeNode(ctx context.Context, n fleet.Node) error {
 	return m.joins.Remove(ctx, []string{n.ID}, ids...)
 }
 
-// removeMember ends the access of a certificate, by its ID, that is bound to no node of
-// Swarm. It reports whether there is one of that ID.
+// removeMember ends the access of a certificate, by its ID, that Swarm has no node of. It
+// reports whether there is one of that ID.
 func (m *Manager) removeMember(ctx context.Context, id string) (bool, error) {
 	member, ok := m.members.Get(id)
 	if !ok {
 		return false, nil
+	}
+	nodes, err := m.joins.Swarm.SwarmNodes(ctx)
+	if err != nil {
+		return true, err
+	}
+	if node, ok := member.Node(nodes); ok {
+		return true, conflict("%s is the certificate of the node %s (%s); remove that", id, node.ID, node.Addr)
 	}
 	return true, m.joins.Remove(ctx, member.Bound, id)
 }
 
 // noCertificate says what to do about a node that the cluster knows no certificate of.
 func (m *Manager) noCertificate(n fleet.Node) error {
-	text := fmt.Sprintf("no certificate of the cluster is known to be that of %s (%s), so nothing was changed; if crawlbox never ran on it, or not for 90 days, take it off Swarm's list with `docker node rm %s`", n.Display, n.Addr, n.ID)
+	text := fmt.Sprintf("no certificate of the cluster is known to be that of %s (%s), so nothing was changed; if crawlbox never ran on it, or its certificate has ended by itself, take it off Swarm's list with `docker node rm %s`", n.Display, n.Addr, n.ID)
 	var others []string
 	for _, member := range m.members.Unbound() {
 		if len(others) == maxOthers {
