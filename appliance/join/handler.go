@@ -73,7 +73,7 @@ type Server struct {
 	news       chan struct{}     // closed when there is something new
 	version    string            // of what is new
 	touch      map[string]ack    // what nodes know, by ID
-	claims     map[string]string // that were made in vain last, by ID
+	claims     map[string]inVain // that were made last, by ID
 	managersAt time.Time         // when managerIDs was seen
 
 	managerIDs atomic.Value // []string: nodes that are managers now
@@ -91,7 +91,7 @@ func NewServer(o Options) (*Server, error) {
 		heard:    make(chan struct{}, 1),
 		news:     make(chan struct{}),
 		touch:    map[string]ack{},
-		claims:   map[string]string{},
+		claims:   map[string]inVain{},
 		removing: make(chan struct{}, 1),
 	}
 	s.managerIDs.Store([]string{o.Identity.Node.ID})

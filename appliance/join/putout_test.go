@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,6 +90,34 @@ func TestRemove_LiarIsFound(t *testing.T) {
 		if err := evil.RenewTicket(t.Context()); !errors.Is(err, ErrRemoved) {
 			t.Errorf("%s: after the removal it renews: %v", name, err)
 		}
+	}
+}
+
+// TestClaim_ManyInVain wants claims without end to be one line of audit, and nothing on
+// disk.
+func TestClaim_ManyInVain(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	node := joined(t, m, fleet.RoleWorker, worker)
+	path := filepath.Join(filepath.Dir(m.Tokens.path), "members.json")
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if err := node.check(t.Context(), fmt.Sprint("nobody", i)); err != nil {
+			t.Fatal(err)
+		}
+		m.Members.Moved(node.Node.ID, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+	}
+	if lines := strings.Count(strings.Join(m.trail.all(), "\n"), "binding refused"); lines != 1 {
+		t.Errorf("%d lines of audit", lines)
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the list was written: %v", err)
+	}
+	if got := m.Members.At(netip.MustParseAddr("10.0.0.19")); len(got) != 1 {
+		t.Errorf("at its last address is %v", got)
 	}
 }
 

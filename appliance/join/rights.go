@@ -73,7 +73,8 @@ func (s *Server) known(r *http.Request, id string) error {
 func (s *Server) claim(r *http.Request, id, swarmID string) error {
 	remote := remoteAddr(r)
 	if swarmID == "" || s.Members.IsBound(id, swarmID) {
-		return s.Members.Moved(id, remote)
+		s.Members.Moved(id, remote)
+		return nil
 	}
 	nodes, err := s.Swarm.SwarmNodes(r.Context())
 	if err != nil {
@@ -100,23 +101,34 @@ func (s *Server) claim(r *http.Request, id, swarmID string) error {
 	return nil
 }
 
-// newClaim says whether a node claims something else than it did: who claims in vain
-// does so again and again, and one line of audit is enough.
+// inVain is the last claim of a node in vain that has a line of audit.
+type inVain struct {
+	swarmID string
+	at      time.Time
+}
+
+// newClaim says whether a claim in vain is worth a line of audit: who makes one does so
+// again and again, and one line for each thing that is claimed, and one a minute, is
+// enough.
 func (s *Server) newClaim(id, swarmID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.claims[id] == swarmID {
+	if last, ok := s.claims[id]; ok && (last.swarmID == swarmID || time.Since(last.at) < claimLine) {
 		return false
 	}
 	if len(s.claims) >= maxClaims {
 		clear(s.claims)
 	}
-	s.claims[id] = swarmID
+	s.claims[id] = inVain{swarmID, time.Now()}
 	return true
 }
 
-// maxClaims bounds the claims in vain that are remembered.
-const maxClaims = 1024
+const (
+	// claimLine is the least time between two lines of audit about one node's claims.
+	claimLine = time.Minute
+	// maxClaims bounds the claims in vain that are remembered.
+	maxClaims = 1024
+)
 
 // look follows what Swarm says of its managers: nodes hear which of theirs they are, and
 // what a node knew that is no manager any more is changed.

@@ -116,12 +116,15 @@ func (m *List) IsBound(id, swarmID string) bool {
 	return len(bound) > 0 && bound[len(bound)-1] == swarmID
 }
 
-// Moved notes where a node asks from now.
-func (m *List) Moved(id string, remote netip.Addr) error {
-	if n, ok := m.Get(id); !ok || n.Remote == remote {
-		return nil
+// Moved notes where a node asks from now. It gets on disk with the next change: a node
+// with two addresses must not have a file written each time that it asks.
+func (m *List) Moved(id string, remote netip.Addr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n, ok := m.list[id]; ok && !n.gone() {
+		n.Remote = remote
+		m.list[id] = n
 	}
-	return m.change(id, func(n *Member) error { n.Remote = remote; return nil })
 }
 
 // Node returns the node of Swarm that a member is, if it is on Swarm's list.
