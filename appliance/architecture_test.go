@@ -85,6 +85,8 @@ var bans = []struct {
 	{"appliance/rollout", nil, module + "appliance/api", "who decides does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/api", "who acts does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/rollout", "who acts does not know who decides"},
+	{"appliance/members", nil, module + "appliance/join", "the list does not know who asks"},
+	{"appliance/members", nil, module + "appliance/swarm", "the list is told what Swarm says"},
 	{"appliance/join", nil, module + "appliance/node", "only the command line and the demo know the whole node"},
 	{"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node", "only the command line and the demo know the whole node"},
 	{"appliance", []string{"appliance/cli"}, module + "appliance/cli", "nothing stands on the command line"},

@@ -13,8 +13,8 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/guard", "appliance/join", "appliance/node", "appliance/sockowner", "appliance/upgrade",
-	"embedded/gossip", "embedded/mirror", "embedded/registry",
+	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
 // grows is something that somebody else than root can make grow, or have done.
@@ -39,8 +39,9 @@ var everything = []grows{
 
 	// The exchange of a join, and what nodes may ask of a manager.
 	{"appliance/join.limiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/join.TestServer_RemembersLittle"},
-	{"appliance/join.Members.list", "who has a join token", "5000 nodes", "appliance/join.TestMembers_Full"},
-	{"appliance/join.Server.known", "node", "one for each node with a certificate; see Members.list", "appliance/join.TestMembers_Full"},
+	{"appliance/members.List.list", "who has a join token", "5000 nodes", "appliance/members.TestPut_Full"},
+	{"appliance/join.Server.touch", "node", "one for each node with a certificate; see List.list", "appliance/members.TestPut_Full"},
+	{"appliance/join.Server.claims", "node", "1024, then they are forgotten", "appliance/join.TestClaim_ManyInVain"},
 	{"appliance/base/bound.Rate.known", "stranger", "as many as NewRate is told", "appliance/base/bound.TestRate"},
 	{"appliance/base/bound.Places.of", "stranger", "those who are in or wait", "appliance/base/bound.TestPlaces"},
 	{"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each", "appliance/join.TestRenew_InALoop"},
@@ -100,6 +101,20 @@ var everything = []grows{
 	{"embedded/gossip.roster.entries", "node", "4096 members, and 4096 that are gone, for a day", "embedded/gossip.TestRoster_MadeUpMembers"},
 	{"embedded/gossip.roster.forgotten", "root", "4096", "embedded/gossip.TestRoster_ForgetsBoundedly"},
 	{"addresses that gossip sends to", "node", "those where managers know nodes", "embedded/gossip.TestKnown_NothingGoesElsewhere"},
+
+	// The queue, of a spider, which has its password.
+	{"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way", "embedded/queue.TestStrangers_TheOldestGoes"},
+	{"embedded/queue.attempts.guessers", "stranger", "4096 addresses", "embedded/queue.TestAttempts_TableIsBounded"},
+	{"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory", "embedded/queue.TestBounds_TooManyClients"},
+	{"embedded/queue.room.clients", "spider", "one for each client", "embedded/queue.TestBounds_TooManyClients"},
+	{"embedded/queue.core.waiters", "spider", "a quarter of queue.max_memory for all clients, who holds most is cut off", "embedded/queue.TestBounds_Clients"},
+	{"embedded/queue.core.watchers", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"embedded/queue.session.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"embedded/queue.session.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"embedded/queue.hub.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"embedded/queue.hub.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
+	{"what one command of the queue sets aside", "spider", "what is left of queue.max_memory", "embedded/queue.TestBounds_Commands"},
 
 	// What only root can make grow, or what one call makes.
 	{"appliance/node.taskNames.byID", "root", "for one call of the local API", ""},

@@ -98,7 +98,7 @@ func (c *cluster) awaitRemoved(h *lab.Host) {
 }
 
 // byHand joins and leaves with docker's commands alone. The node that left stays
-// on the list, down, until it is removed.
+// on the list, down, until docker's command removes it.
 func (c *cluster) byHand(h *lab.Host) {
 	c.Helper()
 	contains(c.T, c.run("token"), "crawlbox worker --join CBX1-")
@@ -106,8 +106,11 @@ func (c *cluster) byHand(h *lab.Host) {
 	c.awaitReady(2)
 	contains(c.T, c.manager.Docker("info"), "Nodes: 2")
 	contains(c.T, c.run("status"), "2/2 ready")
+	id := c.nodeID(h)
 	h.Docker("swarm", "leave")
-	c.awaitRemoved(h)
+	lab.WaitFor(c, patience, h.Name()+" to be down", func() error {
+		return c.manager.Exec(c.Context(), "docker", "node", "rm", id).Err()
+	})
 }
 
 // furtherManager joins with the manager's join string, and goes on as what it is

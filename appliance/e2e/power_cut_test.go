@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -48,18 +49,30 @@ func TestPowerCut(t *testing.T) {
 			c.join(worker)
 			c.joinedOnce(worker)
 			c.restartManagerAt(p)
+			key, tokens := c.gossipKey(), c.swarmTokens()
 			c.manager.Exec(t.Context(), "crawlbox", "node", "rm", "--force", worker.Name())
 			c.cutOff(c.manager)
 			c.startManager()
-			if r := c.manager.Exec(t.Context(), "crawlbox", "node", "rm", "--force", worker.Name()); r.Code != 0 {
-				contains(t, r.Stderr, "unknown node") // it was removed before the cut
-			}
-			c.awaitReady(1)
-			c.settledKeys()
+			c.removalGoesOn(key, tokens)
 			c.refusesKnown(worker)
 			c.reset(worker)
 		})
 	}
+	t.Run(string(failpoint.Demoted), func(t *testing.T) {
+		c := c.sub(t)
+		c.join(worker)
+		c.joinedOnce(worker)
+		c.run("node", "promote", worker.Name())
+		lab.WaitFor(t, patience, "a second manager", func() error { return worker.Exec(t.Context(), "docker", "node", "ls").Err() })
+		c.restartManagerAt(failpoint.Demoted)
+		c.awaitSeen(worker)
+		tokens := c.swarmTokens()
+		c.manager.Exec(t.Context(), "crawlbox", "node", "demote", worker.Name())
+		c.cutOff(c.manager)
+		c.startManager()
+		c.awaitTokens(tokens)
+		c.reset(worker)
+	})
 	for _, p := range failpoint.Leave {
 		t.Run(string(p), func(t *testing.T) {
 			c := c.sub(t)
@@ -75,6 +88,46 @@ func TestPowerCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// removalGoesOn waits for the end of a removal that nobody asks for again.
+func (c *cluster) removalGoesOn(key string, tokens [2]string) {
+	c.Helper()
+	lab.WaitFor(c, patience, "the end of the removal", func() error {
+		var state struct{ Removals []any }
+		if err := json.Unmarshal([]byte(c.manager.ReadFile("/var/lib/crawlbox/ca/removals.json")), &state); err != nil {
+			return err
+		}
+		return want(len(state.Removals), 0)
+	})
+	c.settledKeys()
+	if c.gossipKey() == key {
+		c.Error("gossip has the same key")
+	}
+	c.bothChanged(tokens, "the removal")
+}
+
+// awaitTokens waits until both tokens of Swarm are others.
+func (c *cluster) awaitTokens(before [2]string) {
+	c.Helper()
+	lab.WaitFor(c, patience, "other tokens of Swarm", func() error {
+		if now := c.swarmTokens(); now[0] == before[0] || now[1] == before[1] {
+			return errors.New("they are the same")
+		}
+		return nil
+	})
+}
+
+// awaitSeen waits until the first manager has written down that a host is one.
+func (c *cluster) awaitSeen(h *lab.Host) {
+	c.Helper()
+	id := c.nodeID(h)
+	lab.WaitFor(c, patience, "the manager to have seen "+h.Name(), func() error {
+		if state := c.manager.ReadFile("/var/lib/crawlbox/ca/removals.json"); !strings.Contains(state, id) {
+			return errors.New(state)
+		}
+		return nil
+	})
 }
 
 // limitedToken lets in one node, once.

@@ -30,7 +30,11 @@ const (
 
 // Points of the manager that removes a node and changes the key of gossip.
 const (
+	RemoveBegun   Point = "remove-begun"   // written down that it is removed, nothing was done
 	RemoveRefused Point = "remove-refused" // its certificate is refused, Swarm still has it
+	RemoveTokens  Point = "remove-tokens"  // Swarm's tokens are others, the journal does not say so
+	RemoveSwarm   Point = "remove-swarm"   // Swarm has it no longer, the journal does not say so
+	Demoted       Point = "demoted"        // Swarm has it as a worker, Swarm's tokens are the same
 	KeysAdded     Point = "keys-added"     // the new key is known, the old one in use
 	KeysUsed      Point = "keys-used"      // the new key is in use, the old one still good
 )
@@ -59,7 +63,7 @@ const (
 var (
 	Join   = []Point{JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust, JoinDone}
 	Grant  = []Point{GrantUsed, GrantSigned}
-	Remove = []Point{RemoveRefused, KeysAdded, KeysUsed}
+	Remove = []Point{RemoveBegun, RemoveRefused, RemoveTokens, RemoveSwarm, KeysAdded, KeysUsed}
 	Leave  = []Point{LeaveDocker, LeaveGoodbye}
 	Deploy = []Point{DeployFlip, DeployFlipped}
 

@@ -35,6 +35,10 @@ type Node struct {
 	Running      int     `json:"running"` // tasks that run there now
 	Agent        *Agent  `json:"agent,omitempty"`
 
+	// Raft is set where it has the managers' raft, with all secrets of the swarm. One that
+	// is demoted has it until Swarm's leader has put it out.
+	Raft bool `json:"-"`
+
 	// What a service may choose its nodes by; see Eligible.
 	Labels       map[string]string `json:"labels,omitempty"`        // set with docker node update
 	EngineLabels map[string]string `json:"engine_labels,omitempty"` // set in the Docker Engine's config

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // TestRenew_InALoop: a node that renews without end has the CA sign no more than it
@@ -52,7 +53,7 @@ func TestJoin_InALoop(t *testing.T) {
 	body := requestWith(t, func(*joinRequest) {})
 	codes := map[int]int{}
 	for range 3 * signBurst {
-		codes[postTo(s.Handler(), pathJoin, body).Code]++
+		codes[postTo(handlerOf(s), pathJoin, body).Code]++
 	}
 	if codes[http.StatusOK] > signBurst || codes[http.StatusTooManyRequests] == 0 {
 		t.Errorf("answers: %v", codes)
@@ -63,6 +64,11 @@ func TestJoin_InALoop(t *testing.T) {
 func TestFollow_InALoop(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
+	for _, id := range []string{"evil", "good"} {
+		if err := s.Members.Put(members.Member{ID: id, Role: fleet.RoleWorker, Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	synctest.Test(t, func(t *testing.T) {
 		body, err := json.Marshal(followRequest{Version: wireVersion})
 		if err != nil {
@@ -90,34 +96,12 @@ func TestFollow_InALoop(t *testing.T) {
 	})
 }
 
-// TestMembers_Full: with a join token one makes no more nodes than a cluster may have.
-func TestMembers_Full(t *testing.T) {
-	t.Parallel()
-	m := openMembers(t, t.TempDir())
-	for n := range maxMembers {
-		id := fmt.Sprint(n)
-		m.list[id] = Member{ID: id, Role: fleet.RoleWorker, Until: time.Now().Add(time.Hour)}
-	}
-	if err := m.put(aMember("one-more", "10.0.0.9")); !errors.Is(err, ErrFull) {
-		t.Errorf("one more: %v", err)
-	}
-	if err := m.put(aMember("7", "10.0.0.7")); err != nil {
-		t.Errorf("one of them, again: %v", err)
-	}
-	if err := m.remove("8"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.put(aMember("one-more", "10.0.0.9")); err != nil {
-		t.Errorf("one more after one was removed: %v", err)
-	}
-}
-
 // TestServer_RemembersLittle: what the manager remembers of strangers and nodes does not
 // grow with their number.
 func TestServer_RemembersLittle(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	for n := range 3 * maxMembers {
+	for n := range 3 * members.Max {
 		id := fmt.Sprint(n)
 		s.signs.Allow(id)
 		s.asks.Allow(id)
@@ -125,9 +109,9 @@ func TestServer_RemembersLittle(t *testing.T) {
 	for n := range 2 * limitAddrs {
 		r := httptest.NewRequest(http.MethodPost, pathJoin, strings.NewReader("{}"))
 		r.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:9", n>>16&255, n>>8&255, n&255)
-		s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+		handlerOf(s).ServeHTTP(httptest.NewRecorder(), r)
 	}
-	if s.signs.Len() > maxMembers || s.asks.Len() > maxMembers || s.tries.failures.Len() > limitAddrs {
+	if s.signs.Len() > members.Max || s.asks.Len() > members.Max || s.tries.failures.Len() > limitAddrs {
 		t.Errorf("%d, %d and %d are remembered", s.signs.Len(), s.asks.Len(), s.tries.failures.Len())
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 const (
@@ -22,8 +23,19 @@ const (
 	skewMargin = time.Hour
 )
 
+const (
+	// trialLife is how long the certificate is good of a node that Swarm does not have yet.
+	trialLife = 24 * time.Hour
+	// trialRenewal is after what time it is renewed at the latest: Docker is in the swarm
+	// by then.
+	trialRenewal = 10 * time.Minute
+)
+
 // nodeLife is how long the certificate of a node is good.
 func nodeLife() time.Duration { return failpoint.CertLife(90 * 24 * time.Hour) }
+
+// OpenMembers opens the list of nodes in dir.
+func OpenMembers(dir string) (*members.List, error) { return members.Open(dir, nodeLife()) }
 
 // CA signs the certificates of the cluster's nodes. Its methods may be called at
 // the same time.

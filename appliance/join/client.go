@@ -40,6 +40,12 @@ func Join(ctx context.Context, dir string, s String, self Self, log *slog.Logger
 	return id, nil
 }
 
+// Again joins as the node that dir has the key of, whatever certificate it has: for one
+// whose certificate gets no ticket into the swarm. Its errors are those of Join.
+func Again(ctx context.Context, dir string, s String, self Self, log *slog.Logger) (*Identity, error) {
+	return enroll(ctx, dir, s, self, log)
+}
+
 func enroll(ctx context.Context, dir string, s String, self Self, log *slog.Logger) (*Identity, error) {
 	key, csr, err := nodeKey(dir)
 	if err != nil {
@@ -135,7 +141,7 @@ func accept(dir string, key *ecdsa.PrivateKey, self Self, addr netip.AddrPort, a
 	if err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)
 	}
-	id := &Identity{Self: self, dir: dir, key: key, ca: ca, member: a.Membership, Settle: min(max(a.Settle, 0), 2*crowdWait)}
+	id := &Identity{Self: self, dir: dir, key: key, ca: ca, renew: make(chan struct{}, 1), heard: time.Now(), member: a.Membership, Settle: min(max(a.Settle, 0), 2*crowdWait)}
 	id.member.Managers = first(addr, a.Managers)
 	if err := id.use(a.Certificate); err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)

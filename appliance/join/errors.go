@@ -25,6 +25,9 @@ var (
 	ErrNotAllowed   = errors.New("this node's certificate does not allow that")
 	ErrTooOften     = errors.New("this node asks its manager too often: it goes on in a minute by itself; if it does not, look at its log")
 	ErrFull         = errors.New("the cluster has as many nodes as it may have: remove some on a manager with `crawlbox node rm`, and replace the join string with `crawlbox token rotate` if others have it")
+	ErrOutdated     = errors.New("this node's certificate is older than the cluster accepts: it gets another one from the manager by itself, if it is a node of the cluster still")
+	ErrBound        = errors.New("another certificate of the cluster has the Docker of this machine as its node: run `crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join again with `crawlbox worker --join STRING`")
+	ErrUnbound      = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: join again with `crawlbox worker --join STRING`")
 )
 
 // A node stops before or without a manager's answer with one of these.
@@ -71,6 +74,9 @@ var refusals = []refusalOf{
 	{ErrNotAllowed, "not-allowed", http.StatusForbidden},
 	{ErrTooOften, "too-often", http.StatusTooManyRequests},
 	{ErrFull, "full", http.StatusForbidden},
+	{ErrOutdated, "outdated", http.StatusForbidden},
+	{ErrBound, "bound", http.StatusForbidden},
+	{ErrUnbound, "unbound", http.StatusForbidden},
 	{ErrVersion, "version", http.StatusBadRequest},
 	{ErrBadRequest, "bad-request", http.StatusBadRequest},
 	{ErrUnavailable, "unavailable", http.StatusServiceUnavailable},

@@ -21,20 +21,68 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // fakeSwarm stands for Docker Swarm, which these tests have none of.
-type fakeSwarm struct{ err error }
+type fakeSwarm struct {
+	err error // of all calls
 
-func (f fakeSwarm) SwarmJoinToken(_ context.Context, role string) (string, []string, error) {
+	mu        sync.Mutex
+	nodes     []members.Node
+	rotations int
+	fail      error // of those that change something
+}
+
+func (f *fakeSwarm) SwarmJoinToken(_ context.Context, role string) (string, []string, error) {
 	return "SWMTKN-1-" + role, []string{"10.0.0.1:2377"}, f.err
+}
+
+func (f *fakeSwarm) SwarmNodes(context.Context) ([]members.Node, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.nodes), f.err
+}
+
+func (f *fakeSwarm) RotateJoinTokens(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := errors.Join(f.err, f.fail); err != nil {
+		return err
+	}
+	f.rotations++
+	return nil
+}
+
+func (f *fakeSwarm) RemoveNode(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := errors.Join(f.err, f.fail); err != nil {
+		return err
+	}
+	f.nodes = slices.DeleteFunc(f.nodes, func(n members.Node) bool { return n.ID == id })
+	return nil
+}
+
+// has makes it Swarm's list of nodes.
+func (f *fakeSwarm) has(nodes ...members.Node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes = nodes
+}
+
+func (f *fakeSwarm) rotated() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rotations
 }
 
 // manager is a real one, as far as this package goes, on loopback.
 type manager struct {
 	*Server
-	id   *Identity
-	addr netip.AddrPort
+	id    *Identity
+	addr  netip.AddrPort
+	swarm *fakeSwarm
 
 	trail trail
 }
@@ -57,7 +105,7 @@ func (a *trail) all() []string {
 	return slices.Clone(a.lines)
 }
 
-func openMembers(t testing.TB, dir string) *Members {
+func openMembers(t testing.TB, dir string) *members.List {
 	t.Helper()
 	m, err := OpenMembers(dir)
 	if err != nil {
@@ -79,7 +127,7 @@ var loopback = netip.MustParseAddr("127.0.0.1")
 
 func startManager(t *testing.T, swarmErr error) *manager {
 	t.Helper()
-	m := &manager{}
+	m := &manager{swarm: &fakeSwarm{err: swarmErr}}
 	listener, addr := listen(t)
 	m.addr = addr
 	ca, dir := newTestCA(t), t.TempDir()
@@ -94,7 +142,7 @@ func startManager(t *testing.T, swarmErr error) *manager {
 		Members:  openMembers(t, dir),
 		Keys:     openKeys(t, dir),
 		Identity: m.id,
-		Swarm:    fakeSwarm{swarmErr},
+		Swarm:    m.swarm,
 		Seeds:    func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} },
 		Managers: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} },
 		Changed:  func(Membership) {},
@@ -106,13 +154,28 @@ func startManager(t *testing.T, swarmErr error) *manager {
 	}
 	m.gathered = time.Now()
 	mux := http.NewServeMux()
-	mux.Handle("/", m.Handler())
-	mux.Handle("/who", m.id.RequireNode(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("/", handlerOf(m.Server))
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := PeerFrom(r.Context())
 		fmt.Fprint(w, peer.ID)
-	}), fleet.RoleWorker))
+	})
+	mux.Handle("/who", m.id.Require(Node, who))
+	mux.Handle("/order", m.id.Require(Manager, who))
 	serve(t, tls.NewListener(listener, m.id.ServerTLS()), mux)
 	return m
+}
+
+// handlerOf serves the exchange as a node does.
+func handlerOf(s *Server) http.Handler {
+	mux := http.NewServeMux()
+	for route, h := range s.Handlers() {
+		who := Stranger
+		if route == RouteRenew || route == RouteFollow {
+			who = Returning
+		}
+		mux.Handle(route, s.Identity.Require(who, h))
+	}
+	return mux
 }
 
 func listen(t *testing.T) (net.Listener, netip.AddrPort) {
@@ -162,6 +225,7 @@ func TestJoin_GivesAnIdentity(t *testing.T) {
 		GossipKeys: m.Keys.All(),
 		Seeds:      m.Seeds(),
 		Removed:    []string{},
+		ManagerIDs: []string{m.id.Node.ID},
 	}
 	loaded, err := LoadIdentity(dir)
 	if err != nil {

@@ -3,13 +3,15 @@ package join
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // admit lets a node in whose token is good. A use of the token is counted last,
@@ -23,7 +25,7 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	node := idOf(csr.RawSubjectPublicKeyInfo)
-	if s.Members.removed(node) {
+	if s.Members.WasRemoved(node) {
 		return nil, ErrRemoved
 	}
 	if !s.signs.Allow(node) {
@@ -37,8 +39,10 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 		return nil, err
 	}
 	failpoint.Hit(failpoint.GrantUsed)
-	member := Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r)}
-	a, err := s.grantTo(member, csr, s.grant(r, req.Role, req.Name, req.Addr), ticket)
+	member := members.Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r), Joined: time.Now().UTC().Truncate(time.Second)}
+	g := s.grant(r, req.Role, req.Name, req.Addr)
+	g.Trial = true
+	a, err := s.grantTo(member, csr, g, ticket)
 	if err == nil {
 		a.Settle = s.settle()
 	}
@@ -47,13 +51,20 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 
 // grantTo signs a node's certificate, puts the node on the list and makes the
 // answer.
-func (s *Server) grantTo(member Member, csr *x509.CertificateRequest, g grant, ticket SwarmTicket) (*joinAnswer, error) {
+func (s *Server) grantTo(member members.Member, csr *x509.CertificateRequest, g grant, ticket SwarmTicket) (*joinAnswer, error) {
+	g.Epoch, _ = s.Members.Epochs()
 	cert, err := s.CA.issue(csr, g)
 	if err != nil {
 		return nil, err
 	}
-	member.Until = cert.NotAfter
-	if err := s.Members.put(member); err != nil {
+	member.Until, member.Epoch = cert.NotAfter, g.Epoch
+	err = s.Members.Put(member)
+	switch {
+	case errors.Is(err, members.ErrRemoved):
+		return nil, ErrRemoved
+	case errors.Is(err, members.ErrFull):
+		return nil, ErrFull
+	case err != nil:
 		return nil, err
 	}
 	failpoint.Hit(failpoint.GrantSigned)
@@ -68,21 +79,15 @@ func (s *Server) ticket(ctx context.Context, role string) (SwarmTicket, error) {
 	return SwarmTicket{Token: SwarmToken(token), Managers: managers}, nil
 }
 
-// grant decides for what a node's certificate is good. A manager has the word of
-// whoever holds a manager's token. A worker gets its address only where the
-// request came from it, and never that of a manager.
+// grant decides for what a node's certificate is good: its address where the request
+// came from it, and never that of the manager that signs. A manager gets its host name
+// too, by the word of whoever holds a manager's token, but not that of the one that signs.
 func (s *Server) grant(r *http.Request, role, name string, addr netip.Addr) grant {
 	g := grant{Role: role}
-	if role == fleet.RoleManager {
-		g.Addrs = []netip.Addr{addr.Unmap()}
-		if name != "" {
-			g.Names = []string{name}
-		}
-		return g
+	if role == fleet.RoleManager && name != "" && name != s.Identity.Self.Name {
+		g.Names = []string{name}
 	}
-	remote := remoteAddr(r)
-	isManager := slices.ContainsFunc(s.Managers(), func(m netip.AddrPort) bool { return m.Addr().Unmap() == addr.Unmap() })
-	if remote == addr.Unmap() && !isManager {
+	if remoteAddr(r) == addr.Unmap() && !s.managerAddr(addr) {
 		g.Addrs = []netip.Addr{addr.Unmap()}
 	}
 	return g

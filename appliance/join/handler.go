@@ -11,11 +11,14 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // Swarm is what the exchange needs of Docker Swarm. It is called at the same
@@ -24,6 +27,13 @@ type Swarm interface {
 	// SwarmJoinToken returns Swarm's join token for a role, and where its
 	// managers listen, as HOST:PORT.
 	SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error)
+	// SwarmNodes returns all nodes, as they were a few seconds ago at the most.
+	SwarmNodes(ctx context.Context) ([]members.Node, error)
+	// RotateJoinTokens gives Swarm other join tokens, for both roles.
+	RotateJoinTokens(ctx context.Context) error
+	// RemoveNode takes a node, by Swarm's ID, off its list, also one that is up. One
+	// that is not on it is no error.
+	RemoveNode(ctx context.Context, id string) error
 }
 
 // Options are what a Server stands on. All but Nodes are required. The functions are called
@@ -31,7 +41,7 @@ type Swarm interface {
 type Options struct {
 	CA       *CA
 	Tokens   *Tokens
-	Members  *Members
+	Members  *members.List
 	Keys     *Keys
 	Identity *Identity // of this manager
 	Swarm    Swarm
@@ -60,10 +70,16 @@ type Server struct {
 	rotate chan struct{} // holds one token when the keys of gossip are to change
 	heard  chan struct{} // holds one token when a node has said what it knows
 
-	mu      sync.Mutex
-	news    chan struct{}  // closed when there is something new
-	version string         // of what is new
-	known   map[string]ack // what nodes know, by ID
+	removing chan struct{} // holds one token while somebody does what is left of removals
+
+	mu         sync.Mutex
+	news       chan struct{}     // closed when there is something new
+	version    string            // of what is new
+	touch      map[string]ack    // what nodes know, by ID
+	claims     map[string]inVain // that were made last, by ID
+	managersAt time.Time         // when managerIDs was seen
+
+	managerIDs atomic.Value // []string: nodes that are managers now
 }
 
 // NewServer returns a server, and tells Changed how things are.
@@ -72,14 +88,20 @@ func NewServer(o Options) (*Server, error) {
 		Options: o,
 		tries:   newLimiter(),
 		crowd:   newCrowd(),
-		signs:   bound.NewRate[string](signEvery(), signBurst, maxMembers),
-		asks:    bound.NewRate[string](askEvery, askBurst, maxMembers),
+		signs:   bound.NewRate[string](signEvery(), signBurst, members.Max),
+		asks:    bound.NewRate[string](askEvery, askBurst, members.Max),
 
 		gathered: time.Now().Add(gathering),
 		rotate:   make(chan struct{}, 1),
 		heard:    make(chan struct{}, 1),
 		news:     make(chan struct{}),
-		known:    map[string]ack{},
+		touch:    map[string]ack{},
+		claims:   map[string]inVain{},
+		removing: make(chan struct{}, 1),
+	}
+	s.managerIDs.Store([]string{o.Identity.Node.ID})
+	if err := s.keepEpoch(); err != nil {
+		return nil, err
 	}
 	return s, s.publish()
 }
@@ -87,16 +109,24 @@ func NewServer(o Options) (*Server, error) {
 // requestTimeout bounds each request, from its header to its answer.
 const requestTimeout = 10 * time.Second
 
-// Handler returns the manager's side of the exchange. It is to be served over
-// TLS with the config of Identity.ServerTLS; the server must bound the time for
-// headers, the handler bounds what follows.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("POST "+pathJoin, s.endpoint(requestTimeout, s.join))
-	mux.Handle("POST "+pathRenew, s.Identity.RequireNode(s.endpoint(requestTimeout, s.renew)))
-	mux.Handle("POST "+pathFollow, s.Identity.RequireNode(s.endpoint(requestTimeout+followHold, s.follow)))
-	mux.HandleFunc("GET "+pathTime, func(w http.ResponseWriter, _ *http.Request) { refuse(w, nil) })
-	return mux
+// Routes of the exchange, with their methods.
+const (
+	RouteJoin   = "POST " + pathJoin   // for a Stranger
+	RouteRenew  = "POST " + pathRenew  // for who is Returning
+	RouteFollow = "POST " + pathFollow // for who is Returning
+	RouteTime   = "GET " + pathTime    // for a Stranger
+)
+
+// Handlers returns the manager's side of the exchange, by its routes. It is to be served
+// over TLS with the config of Identity.ServerTLS, to those whom Identity.Require lets
+// through; the server must bound the time for headers, the handlers bound what follows.
+func (s *Server) Handlers() map[string]http.Handler {
+	return map[string]http.Handler{
+		RouteJoin:   s.endpoint(requestTimeout, s.join),
+		RouteRenew:  s.endpoint(requestTimeout, s.renew),
+		RouteFollow: s.endpoint(requestTimeout+followHold, s.follow),
+		RouteTime:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, nil) }),
+	}
 }
 
 // endpoint reads a bounded body in bounded time, and writes the answer.
@@ -164,23 +194,44 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	if !ok || idOf(csr.RawSubjectPublicKeyInfo) != peer.ID {
 		return nil, ErrNotAllowed
 	}
+	if err := s.known(r, peer.ID); err != nil {
+		return nil, err
+	}
 	if !s.signs.Allow(peer.ID) {
 		return nil, ErrTooOften
 	}
-	var ticket SwarmTicket
-	if req.Ticket {
-		if ticket, err = s.ticket(r.Context(), peer.Role); err != nil {
-			return nil, err
-		}
-	}
-	g := s.grant(r, peer.Role, "", req.Addr)
-	g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" })
-	a, err := s.grantTo(Member{ID: peer.ID, Role: peer.Role, Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, ticket)
+	now, err := s.rights(r.Context(), peer.ID)
 	if err != nil {
 		return nil, err
 	}
-	s.Audit("renewal", slog.String("node", peer.ID), slog.String("role", peer.Role), slog.String("remote", r.RemoteAddr))
+	var ticket SwarmTicket
+	switch {
+	case req.Ticket && !now.ticket:
+		return nil, ErrUnbound
+	case req.Ticket:
+		if ticket, err = s.ticket(r.Context(), now.role); err != nil {
+			return nil, err
+		}
+	}
+	g := s.grant(r, now.role, "", req.Addr)
+	g.Trial = now.trial
+	if now.role == fleet.RoleManager {
+		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
+	}
+	a, err := s.grantTo(members.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, ticket)
+	if err != nil {
+		return nil, err
+	}
+	s.Audit("renewal", slog.String("node", peer.ID), slog.String("role", now.role), slog.String("remote", r.RemoteAddr))
 	return a, nil
+}
+
+// roleAtJoin is what a node may be at most.
+func (s *Server) roleAtJoin(peer NodeInfo) string {
+	if m, ok := s.Members.Get(peer.ID); ok {
+		return m.Role
+	}
+	return peer.Role
 }
 
 func (s *Server) answer(cert *x509.Certificate, ticket SwarmTicket) *joinAnswer {

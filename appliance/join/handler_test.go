@@ -41,7 +41,7 @@ func TestGrant_WorkerCannotPassForAManager(t *testing.T) {
 	}{
 		"manager's address":    {fleet.RoleWorker, "10.0.0.1", []string{"10.0.0.1", "master"}, []string{"localhost", "127.0.0.1"}},
 		"somebody's address":   {fleet.RoleWorker, "10.0.0.9", []string{"10.0.0.9", "master"}, []string{"localhost"}},
-		"a manager by a token": {fleet.RoleManager, "10.0.0.9", []string{"10.0.0.1"}, []string{"10.0.0.9", "master"}},
+		"a manager by a token": {fleet.RoleManager, "10.0.0.9", []string{"10.0.0.1", "10.0.0.9", "master"}, []string{"localhost"}},
 	} {
 		leaf := joined(t, m, tt.role, Self{Name: "master", Addr: netip.MustParseAddr(tt.addr)}).Certificate().Leaf
 		for _, host := range tt.refuse {
@@ -72,7 +72,7 @@ func get1(client *http.Client, url string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-func TestRequireNode(t *testing.T) {
+func TestRequire(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	w := joined(t, m, fleet.RoleWorker, worker)
@@ -90,7 +90,7 @@ func TestRequireNode(t *testing.T) {
 		body string
 	}{
 		"worker":               {w.ClientTLS(fleet.RoleManager), http.StatusOK, w.Node.ID},
-		"manager, wrong role":  {m.id.ClientTLS(), http.StatusForbidden, "not-allowed"},
+		"manager":              {m.id.ClientTLS(), http.StatusOK, m.id.Node.ID},
 		"no certificate":       {nobody, http.StatusForbidden, "not-allowed"},
 		"other cluster's":      {stolen, 0, ""},
 		"server is a manager":  {w.ClientTLS(fleet.RoleWorker), 0, ""},
@@ -105,9 +105,9 @@ func TestRequireNode(t *testing.T) {
 	}
 }
 
-// TestRequireNode_EndsOldConnections asks on connections whose certificates have
+// TestRequire_EndsOldConnections asks on connections whose certificates have
 // a tenth of their life left, or none.
-func TestRequireNode_EndsOldConnections(t *testing.T) {
+func TestRequire_EndsOldConnections(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	w := joined(t, m, fleet.RoleWorker, worker)
@@ -119,7 +119,7 @@ func TestRequireNode_EndsOldConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := m.id.RequireNode(http.NotFoundHandler())
+	h := m.id.Require(Node, http.NotFoundHandler())
 	for _, tt := range []struct {
 		left  time.Duration // of 10 hours
 		close string
@@ -270,7 +270,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	good := goodRequest(t, m)
-	h, hosts := m.Handler(), 0
+	h, hosts := handlerOf(m.Server), 0
 	change := func(key string, value any) string {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(good), &fields); err != nil {

@@ -41,9 +41,12 @@ type Identity struct {
 	ca  *x509.Certificate
 	key *ecdsa.PrivateKey
 
+	renew chan struct{} // holds one token when the certificate is to be renewed now
+
 	mu     sync.RWMutex
 	cert   *tls.Certificate
 	member Membership
+	heard  time.Time // when a manager said last what is new, or that nothing is
 }
 
 // Files in the node's folder. The key is there first, and stays the same when a
@@ -92,7 +95,7 @@ func parseIdentity(dir string, data []byte) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s beside it: %w", keyFile, err)
 	}
-	id := &Identity{Self: stored.Self, dir: dir, key: key, member: stored.Membership}
+	id := &Identity{Self: stored.Self, dir: dir, key: key, renew: make(chan struct{}, 1), member: stored.Membership}
 	if id.ca, err = x509.ParseCertificate(stored.CA); err != nil {
 		return nil, err
 	}
@@ -115,14 +118,15 @@ func (id *Identity) use(der []byte) error {
 	if err != nil {
 		return err
 	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
 	if id.Node == (NodeInfo{}) {
 		id.Node = info
 	}
-	if id.Node != info {
-		return fmt.Errorf("certificate is that of a %s, not of a %s", info.Role, id.Node.Role)
+	// The role follows Swarm's at each renewal; what this node was started as stays.
+	if id.Node.ID != info.ID {
+		return errors.New("certificate is that of another node")
 	}
-	id.mu.Lock()
-	defer id.mu.Unlock()
 	id.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw, id.ca.Raw}, PrivateKey: id.key, Leaf: leaf}
 	return nil
 }
@@ -169,6 +173,20 @@ func (id *Identity) refuses(node string) bool {
 	return slices.Contains(id.member.Removed, node)
 }
 
+// heardWithin reports whether a manager was heard from in that time.
+func (id *Identity) heardWithin(age time.Duration) bool {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return !id.heard.IsZero() && time.Since(id.heard) < age
+}
+
+// hearNow notes that a manager answers.
+func (id *Identity) hearNow() {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.heard = time.Now()
+}
+
 // adopt takes over, and saves, what a manager says of the cluster. What it does
 // not say stays: the ticket until there is another, the seeds, and the order of
 // managers, in which the one that worked comes first.
@@ -185,8 +203,20 @@ func (id *Identity) adopt(m Membership) error {
 		m.GossipKeys = have.GossipKeys
 	}
 	id.member = m
+	outdated := epochOf(id.cert.Leaf) < m.Renew
 	id.mu.Unlock()
+	if outdated {
+		id.renewSoon()
+	}
 	return id.save()
+}
+
+// renewSoon has KeepRenewed renew the certificate before it is due.
+func (id *Identity) renewSoon() {
+	select {
+	case id.renew <- struct{}{}:
+	default: // one token is enough
+	}
 }
 
 // CA returns the hash of the cluster's CA.
@@ -201,9 +231,20 @@ func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.ren
 // Expired says whether the certificate is of no use any more.
 func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
 
+// renewAt is when half of the certificate's life is over. One on trial is renewed as
+// soon as Docker should be in the swarm.
 func (id *Identity) renewAt() time.Time {
 	leaf := id.Certificate().Leaf
+	if id.onTrial() {
+		return leaf.NotAfter.Add(trialRenewal - trialLife)
+	}
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+}
+
+// onTrial says whether the certificate is one that a node gets before Swarm has it.
+func (id *Identity) onTrial() bool {
+	leaf := id.Certificate().Leaf
+	return leaf.NotAfter.Sub(leaf.NotBefore) <= trialLife+skewMargin && trialLife < nodeLife()
 }
 
 // LogValue implements slog.LogValuer.

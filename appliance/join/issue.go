@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -17,7 +18,20 @@ type grant struct {
 	Names []string     // host names, beside localhost
 	Addrs []netip.Addr // addresses, beside loopback
 
+	Epoch   int  // see members
+	HoldsCA bool // of the manager that signs
+	Trial   bool // good for trialLife only
+
 	from, until time.Time // zero: now, for nodeLife
+}
+
+// marks are what nodes of this version read in a certificate, and others pass over.
+func (g grant) marks() []string {
+	marks := []string{epochMark + strconv.Itoa(g.Epoch)}
+	if g.HoldsCA {
+		marks = append(marks, holderMark)
+	}
+	return marks
 }
 
 // issue signs a certificate for the key in a request.
@@ -25,10 +39,14 @@ func (ca *CA) issue(csr *x509.CertificateRequest, g grant) (*x509.Certificate, e
 	info := NodeInfo{ID: idOf(csr.RawSubjectPublicKeyInfo), Role: g.Role}
 	if now := time.Now(); g.from.IsZero() {
 		// Half of a short life, as tests have it, must not be over at once.
-		g.from, g.until = now.Add(-min(skewMargin, nodeLife()/10)), now.Add(nodeLife())
+		life := nodeLife()
+		if g.Trial {
+			life = min(life, trialLife)
+		}
+		g.from, g.until = now.Add(-min(skewMargin, life/10)), now.Add(life)
 	}
 	tmpl := g.template()
-	tmpl.Subject = pkix.Name{CommonName: info.ID, Organization: []string{g.Role}}
+	tmpl.Subject = pkix.Name{CommonName: info.ID, Organization: []string{g.Role}, OrganizationalUnit: g.marks()}
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	tmpl.URIs = []*url.URL{info.uri()}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, csr.PublicKey, ca.key)

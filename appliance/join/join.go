@@ -6,13 +6,20 @@
 //
 //   - The node checks the hash of the CA's public key before it sends a byte of
 //     its own, so an impostor learns nothing.
+//
 //   - The node's key is made on the node and never leaves it. Its ID is a hash of
 //     its public key: nobody can ask for another node's ID, and a join that is
 //     tried again after a power cut gets the same ID again.
+//
 //   - A worker's certificate is good for its own address and loopback only, never
 //     for a manager's address or for a host name: Docker trusts this CA for
 //     MASTER:8003, so a worker must not be able to pass for MASTER. Nodes know
 //     each other by ID and role in the certificate, not by address.
+//
+//   - What a node says of itself is for people. What it may do follows from what Swarm
+//     says of it (Server.rights, Identity.Require), at each renewal and at each call: a
+//     certificate says what a node may be at most. Until Swarm has the node, the
+//     certificate is good for a day.
 //
 // A join goes through phases, each on disk before the next begins (Journal), so
 // that a power cut is mended by running the same command again:

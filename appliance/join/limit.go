@@ -27,9 +27,6 @@ const (
 	signBurst = 30
 	askBurst  = 60
 	askEvery  = time.Second / 2
-	// maxMembers bounds the nodes with certificates: who has a join token can make as
-	// many keys as he likes.
-	maxMembers = 5000
 )
 
 // signEvery is how often a node may get a certificate, which it needs twice in its life.

@@ -27,10 +27,11 @@ func ManagerIdentity(dir string, ca *CA, self Self, member Membership) (*Identit
 	if id.Node.Role != fleet.RoleManager {
 		return nil, ErrOtherRole
 	}
+	unmarked := !holdsCA(id.Certificate().Leaf) // of a version before marks
 	moved := id.Self.Name != self.Name || id.Self.Addr != self.Addr
 	id.Self, id.member = self, member
 	id.member.Cluster = ca.Hash().ClusterID()
-	if moved || id.NeedsRenewal(time.Now()) {
+	if moved || unmarked || id.NeedsRenewal(time.Now()) {
 		return id, ca.Reissue(id)
 	}
 	return id, id.save()
@@ -41,7 +42,7 @@ func newManager(dir string, ca *CA, self Self, member Membership) (*Identity, er
 	if err != nil {
 		return nil, err
 	}
-	id := &Identity{Self: self, dir: dir, key: key, ca: ca.cert, member: member}
+	id := &Identity{Self: self, dir: dir, key: key, ca: ca.cert, renew: make(chan struct{}, 1), member: member}
 	id.member.Cluster = ca.Hash().ClusterID()
 	return id, ca.Reissue(id)
 }
@@ -71,7 +72,7 @@ func (ca *CA) Reissue(id *Identity) error {
 }
 
 func (id *Identity) managerGrant() grant {
-	g := grant{Role: fleet.RoleManager, Addrs: []netip.Addr{id.Self.Addr.Unmap()}}
+	g := grant{Role: fleet.RoleManager, HoldsCA: true, Epoch: max(id.Membership().Renew, id.Membership().Epoch), Addrs: []netip.Addr{id.Self.Addr.Unmap()}}
 	if isHostName(id.Self.Name) {
 		g.Names = []string{id.Self.Name}
 	}

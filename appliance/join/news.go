@@ -15,6 +15,10 @@ import (
 // there is to know.
 const followHold = 25 * time.Second
 
+// claimHold is how long it holds it where Swarm does not bear out yet what the node
+// says that it is there.
+const claimHold = 3 * time.Second
+
 // ack is what a node said last of what it knows.
 type ack struct {
 	version string
@@ -24,11 +28,15 @@ type ack struct {
 // membership is what all nodes are to know, without what differs from node to
 // node or from minute to minute.
 func (s *Server) membership() Membership {
+	signed, accepted := s.Members.Epochs()
 	m := Membership{
 		Cluster:    s.CA.Hash().ClusterID(),
 		Managers:   s.Managers(),
 		GossipKeys: s.Keys.All(),
 		Removed:    s.Members.Removed(),
+		ManagerIDs: s.managerIDs.Load().([]string),
+		Epoch:      accepted,
+		Renew:      signed,
 	}
 	if s.Nodes != nil {
 		m.Nodes = s.Nodes()
@@ -47,7 +55,9 @@ func (m Membership) version() (string, error) {
 		Nodes    []netip.Addr
 		Keys     [][]byte
 		Removed  []string
-	}{m.Managers, m.Nodes, keys, m.Removed})
+		IDs      []string
+		Epochs   [2]int
+	}{m.Managers, m.Nodes, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }
@@ -56,8 +66,11 @@ func (m Membership) version() (string, error) {
 func (s *Server) Refresh() error { return s.publish() }
 
 // publish takes what is new into use here, and then lets the nodes that wait
-// for news have it.
+// for news have it. A list that is too long to be told is not: see boundList.
 func (s *Server) publish() error {
+	if len(s.Members.Removed()) > maxList {
+		return s.boundList()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.membership()
@@ -83,21 +96,28 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 		return nil, err
 	}
 	peer, ok := PeerFrom(r.Context())
-	if !ok || len(req.Swarm) > maxNodeName || hasOdd(req.Swarm) {
+	if !ok || !goodSwarmID(req.Swarm) {
 		return nil, ErrBadRequest
+	}
+	if err := s.known(r, peer.ID); err != nil {
+		return nil, err
 	}
 	if s.asks.Wait(r.Context(), peer.ID) != nil {
 		return nil, ErrTooOften
 	}
-	if err := s.Members.joinedSwarm(peer.ID, req.Swarm); err != nil {
+	if err := s.claim(r, peer.ID, req.Swarm); err != nil {
 		return nil, err
 	}
-	held := time.NewTimer(followHold)
+	hold := followHold
+	if req.Swarm != "" && !s.Members.IsBound(peer.ID, req.Swarm) {
+		hold = claimHold
+	}
+	held := time.NewTimer(hold)
 	defer held.Stop()
 	for {
 		version, news := s.state(peer.ID, req.Have)
 		switch {
-		case s.Members.removed(peer.ID):
+		case s.Members.WasRemoved(peer.ID):
 			return nil, ErrRemoved
 		case version != req.Have:
 			m := s.membership()
@@ -119,7 +139,10 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 func (s *Server) state(id, have string) (version string, news <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known[id] = ack{version: have, at: time.Now()}
+	if have == "" { // asks, and says nothing of what it knows
+		have = s.touch[id].version
+	}
+	s.touch[id] = ack{version: have, at: time.Now()}
 	select {
 	case s.heard <- struct{}{}:
 	default: // one token is enough
@@ -134,10 +157,10 @@ func (s *Server) behind() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []string
-	for id, k := range s.known {
+	for id, k := range s.touch {
 		switch {
 		case time.Since(k.at) > followHold+requestTimeout, slices.Contains(removed, id):
-			delete(s.known, id)
+			delete(s.touch, id)
 		case k.version != s.version:
 			ids = append(ids, id)
 		}

@@ -228,7 +228,7 @@ func TestJoin_WarnsOfSkew(t *testing.T) {
 		"agrees": {time.Minute, ""},
 	} {
 		listener, addr := listen(t)
-		serve(t, tls.NewListener(listener, m.id.ServerTLS()), atAnotherTime(m.Handler(), tt.clock))
+		serve(t, tls.NewListener(listener, m.id.ServerTLS()), atAnotherTime(handlerOf(m.Server), tt.clock))
 		s := m.string(t, fleet.RoleWorker)
 		s.Managers = []netip.AddrPort{addr}
 		var log bytes.Buffer

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 const (
@@ -23,33 +27,124 @@ const (
 	changeRetry = 10 * time.Second
 )
 
-// Remove ends a node's access: when it returns, its certificate is refused here,
-// the other nodes in touch are told, and Run is changing the key of gossip. It
-// may be called again for a node that was removed.
-func (s *Server) Remove(id string) error {
-	if err := s.Members.remove(id); err != nil {
-		return fmt.Errorf("remove node %s: %w", id, err)
+// Remove ends the access of nodes, and has Swarm lose the nodes of its own with the IDs
+// given. When it returns without an error, their certificates are refused here, the
+// other nodes in touch are told, Swarm's tokens are others, and Run is changing the key
+// of gossip. Whatever of that fails, or is cut off, Run does later. It may be called
+// again for nodes that were removed.
+func (s *Server) Remove(ctx context.Context, swarm []string, ids ...string) error {
+	slices.Sort(swarm)
+	slices.Sort(ids)
+	r := members.NewRemoval(ids, swarm)
+	if err := s.Members.Begin(r); err != nil {
+		return fmt.Errorf("remove nodes %v: %w", ids, err)
 	}
-	s.Audit("removal", slog.String("node", id))
+	failpoint.Hit(failpoint.RemoveBegun)
+	return s.finish(ctx, &r)
+}
+
+// finish does what is left of removals, but for the keys: of the one given, or of all.
+// It returns the first error, after it has tried all.
+func (s *Server) finish(ctx context.Context, only *members.Removal) error {
+	select {
+	case s.removing <- struct{}{}:
+		defer func() { <-s.removing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var failed error
+	for _, r := range s.Members.Pending() {
+		if ctx.Err() != nil || only != nil && !r.Is(*only) {
+			continue
+		}
+		if err := s.advance(ctx, r); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// advance does the phases of one removal. A phase that fails does not hold up the next:
+// a Swarm that can't be asked keeps no certificate alive.
+func (s *Server) advance(ctx context.Context, r members.Removal) (failed error) {
+	for p, ok := r.Next(); ok; p, ok = r.Next() {
+		err := s.do(ctx, r, p)
+		if err == nil {
+			err = s.Members.Done(r, p, s.Keys.All().hashes())
+		}
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("the removal goes on by itself when this is mended: %s: %w", phaseText[p], err)
+		}
+		r.Left = slices.DeleteFunc(slices.Clone(r.Left), func(l members.Phase) bool { return l == p })
+	}
 	select {
 	case s.rotate <- struct{}{}:
-	default: // the change that is to come will do
+	default: // Run looks already
 	}
+	return failed
+}
+
+var phaseText = map[members.Phase]string{
+	members.PhaseCertificate: "end the certificate",
+	members.PhaseTokens:      "change Swarm's join tokens",
+	members.PhaseSwarm:       "take the node off Swarm's list",
+}
+
+func (s *Server) do(ctx context.Context, r members.Removal, p members.Phase) error {
+	switch p {
+	case members.PhaseCertificate:
+		return s.refuse(r.Members)
+	case members.PhaseTokens:
+		err := s.Swarm.RotateJoinTokens(ctx)
+		failpoint.Hit(failpoint.RemoveTokens)
+		return err
+	case members.PhaseSwarm:
+		for _, id := range r.Swarm {
+			if err := s.Swarm.RemoveNode(ctx, id); err != nil {
+				return err
+			}
+		}
+		failpoint.Hit(failpoint.RemoveSwarm)
+	}
+	return nil
+}
+
+// refuse ends certificates.
+func (s *Server) refuse(ids []string) error {
+	if err := s.Members.Remove(ids...); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s.Audit("removal", slog.String("node", id))
+	}
+	failpoint.Hit(failpoint.RemoveRefused)
 	return s.publish()
 }
 
-// Run changes the keys of gossip when a node was removed, until ctx ends. A
-// change that was cut off goes on where it was.
+// Run does what is left of removals, changes the keys of gossip after one, and follows
+// what Swarm says of its managers, until ctx ends. What was cut off goes on where it was.
 func (s *Server) Run(ctx context.Context) error {
+	var all errgroup.Group
+	all.Go(func() error { return s.watch(ctx) })
+	all.Go(func() error { return s.rekey(ctx) })
+	return all.Wait()
+}
+
+// rekey changes the keys of gossip while somebody knows them who was put out.
+func (s *Server) rekey(ctx context.Context) error {
 	for {
-		if !s.Keys.Changing() {
+		due, err := s.Members.AwaitsKeys(s.Keys.All().hashes())
+		if err == nil && !due && !s.Keys.Changing() {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-s.rotate:
 			}
+			continue
 		}
-		err := s.changeKeys(ctx)
+		if err == nil {
+			err = s.changeKeys(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // follower is a node that hears what is new.
@@ -109,7 +110,7 @@ func TestRemove_EndsAccessAndChangesTheKey(t *testing.T) {
 	if code, _, err := get1(client, who); code != http.StatusOK {
 		t.Fatalf("before: %d, %v", code, err)
 	}
-	if err := m.Remove(goes.Node.ID); err != nil {
+	if err := m.Remove(t.Context(), nil, goes.Node.ID); err != nil {
 		t.Fatal(err)
 	}
 	if code, body, err := get1(client, who); code != http.StatusForbidden || !strings.Contains(body, "removed") {
@@ -192,13 +193,13 @@ func TestRun_DoesNotWaitForTheAbsent(t *testing.T) {
 	away.awaitKeys(t, m.Keys.All())
 	away.end()
 	m.mu.Lock()
-	for id, k := range m.known {
+	for id, k := range m.touch {
 		k.at = time.Now().Add(-followHold - requestTimeout)
-		m.known[id] = k
+		m.touch[id] = k
 	}
 	m.mu.Unlock()
 	m.run(t)
-	if err := m.Remove("somebody"); err != nil {
+	if err := m.Remove(t.Context(), nil, "somebody"); err != nil {
 		t.Fatal(err)
 	}
 	// It gets the keys when it is back, whatever it missed.
@@ -211,15 +212,16 @@ func TestRun_DoesNotWaitForTheAbsent(t *testing.T) {
 func TestFollow_TellsTheSwarmID(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
+	m.swarm.has(members.Node{ID: "abc123", Addr: loopback, Role: fleet.RoleWorker, Ready: true})
 	node := follow(t, joined(t, m, fleet.RoleWorker, worker), "abc123")
 	node.awaitKeys(t, m.Keys.All())
-	if got := m.Members.List(); len(got) != 1 || got[0].Swarm != "abc123" || got[0].Name != worker.Name || got[0].Remote != loopback {
+	if got := m.Members.All(); len(got) != 1 || !slices.Equal(got[0].Bound, []string{"abc123"}) || got[0].Name != worker.Name || got[0].Remote != loopback {
 		t.Errorf("the manager knows %+v", got)
 	}
 	if err := node.Renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.Members.List()[0]; got.Swarm != "abc123" || got.Name != worker.Name {
+	if got := m.Members.All()[0]; !slices.Equal(got.Bound, []string{"abc123"}) || got.Name != worker.Name {
 		t.Errorf("after a renewal the manager knows %+v", got)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // a certificate, 45 days, is left for tries.
 const renewRetry = time.Hour
 
+// epochSpread is the time over which nodes get certificates of another epoch.
+const epochSpread = 10 * time.Second
+
 // Renew gets a new certificate for the node's key from one of the managers it
 // knows, with what else is new of the cluster, and saves it. Connections that
 // stand are not touched. A certificate that has expired cannot be renewed; Join
@@ -49,6 +52,7 @@ func (id *Identity) refresh(ctx context.Context, ticket bool) error {
 		if err := id.use(answer.Certificate); err != nil {
 			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
 		}
+		id.hearNow()
 		return id.learn(addr, answer.Membership)
 	}
 	return fmt.Errorf("renew certificate: %w", failed)
@@ -66,16 +70,23 @@ func (id *Identity) askRenewal(ctx context.Context, addr netip.AddrPort, req ren
 	return answer, err
 }
 
-// KeepRenewed renews the certificate whenever it is past half its life, until ctx
-// ends. renew is id.Renew, or Reissue on the manager that has the CA. It returns
+// KeepRenewed renews the certificate whenever it is past half its life, or a manager
+// wants it of another epoch, until ctx ends. renew is id.Renew, or Reissue on the manager that has the CA. It returns
 // nil.
 func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) error, log *slog.Logger) error {
 	for {
 		// Spread over an hour, so that nodes which joined together do not all come
 		// at once.
 		spread := min(renewRetry, nodeLife()/20)
-		pause := max(0, time.Until(id.renewAt())) + rand.N(spread)
-		if !sleep(ctx, pause) {
+		timer := time.NewTimer(max(0, time.Until(id.renewAt())) + rand.N(spread))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-id.renew:
+			sleep(ctx, rand.N(min(spread, epochSpread)))
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
 			return nil
 		}
 		for err := renew(ctx); err != nil; err = renew(ctx) {

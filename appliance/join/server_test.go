@@ -31,7 +31,7 @@ func TestIssueServer(t *testing.T) {
 
 	served := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	node, nodeAddr := listen(t)
-	serve(t, tls.NewListener(node, id.ServerTLS()), id.RequireNode(served))
+	serve(t, tls.NewListener(node, id.ServerTLS()), id.Require(Node, served))
 	server, addr := listen(t)
 	serve(t, tls.NewListener(server, &tls.Config{Certificates: []tls.Certificate{cert}}), served)
 

@@ -39,7 +39,7 @@ func newServer(t testing.TB) *Server {
 	s, err := NewServer(Options{
 		CA: ca, Tokens: openTokens(t, dir), Members: openMembers(t, dir), Keys: openKeys(t, dir),
 		Identity: id,
-		Swarm:    fakeSwarm{},
+		Swarm:    &fakeSwarm{},
 		Seeds:    func() []netip.AddrPort { return nil },
 		Managers: func() []netip.AddrPort { return nil },
 		Changed:  func(Membership) {},
@@ -81,7 +81,7 @@ func postTo(h http.Handler, path, body string) *httptest.ResponseRecorder {
 func TestHandler_TooManyWrongTries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newServer(t).Handler()
+		h := handlerOf(newServer(t))
 		right := requestWith(t, func(*joinRequest) {})
 		wrong := requestWith(t, func(r *joinRequest) { r.Secret = make([]byte, len(Secret{})) })
 		for range 2 * limitBurst {
@@ -135,7 +135,7 @@ func TestHandler_BadRequestUsesNothingUp(t *testing.T) {
 		{"good request", body(once.Secret, nil), "certificate"},
 		{"another node", body(once.Secret, nil), "used-up"},
 	} {
-		if rec := postTo(s.Handler(), pathJoin, step.body); !strings.Contains(rec.Body.String(), step.want) {
+		if rec := postTo(handlerOf(s), pathJoin, step.body); !strings.Contains(rec.Body.String(), step.want) {
 			t.Errorf("%s: %d %s, want %s", step.name, rec.Code, rec.Body, step.want)
 		}
 	}
@@ -168,7 +168,7 @@ func strangerAddr() string {
 // node, which may renew its own certificate but has not the key for another.
 func FuzzJoinExchange(f *testing.F) {
 	s := newServer(f)
-	h := s.Handler()
+	h := handlerOf(s)
 	seed := func(change func(*joinRequest)) {
 		f.Add(pathJoin, false, requestWith(f, change))
 	}
@@ -211,7 +211,7 @@ func FuzzJoinExchange(f *testing.F) {
 // bring.
 func FuzzHandler_Stranger(f *testing.F) {
 	s := newServer(f)
-	h := s.Handler()
+	h := handlerOf(s)
 	f.Add("POST", pathJoin, "Content-Length: 2", "{}")
 	f.Add("POST", pathRenew, "Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n")
 	f.Add("POST", pathFollow, "Expect: 100-continue", "{}")

@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/crawlbox/crawlbox/appliance/guard"
 )
 
 // ServerTLS returns the config for servers of this node: TLS 1.3, with the
 // certificates of other nodes checked where they are shown. What needs one is
-// wrapped in RequireNode. A renewed certificate is used for the next handshake.
+// wrapped in Require. A renewed certificate is used for the next handshake.
 func (id *Identity) ServerTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS13,
@@ -47,8 +45,11 @@ func (id *Identity) ClientTLS(roles ...string) *tls.Config {
 			if id.refuses(info.ID) {
 				return errors.New("node " + info.ID + " was removed from the cluster")
 			}
-			if len(roles) > 0 && !slices.Contains(roles, info.Role) {
-				return errors.New("node " + info.ID + " is a " + info.Role)
+			if epochOf(state.PeerCertificates[0]) < id.Membership().Epoch {
+				return errors.New("the certificate of node " + info.ID + " is of an epoch that has ended")
+			}
+			if role := id.roleOf(state.PeerCertificates[0]); len(roles) > 0 && !slices.Contains(roles, role) {
+				return errors.New("node " + info.ID + " is a " + role)
 			}
 			return nil
 		},
@@ -77,15 +78,16 @@ func verifyServer(state tls.ConnectionState, root *x509.CertPool, now time.Time)
 
 type peerKey struct{}
 
-// PeerFrom returns the node that sent a request which came through RequireNode.
+// PeerFrom returns the node that sent a request which came through Require.
 func PeerFrom(ctx context.Context) (NodeInfo, bool) {
 	info, ok := ctx.Value(peerKey{}).(NodeInfo)
 	return info, ok
 }
 
 // Peer returns the node whose certificate came with a request. The error is
-// ErrNotAllowed where there is none that is good now, and ErrRemoved for one of
-// a node that was removed, also on a connection that it had before.
+// ErrNotAllowed where there is none that is good now, ErrRemoved for one of a node
+// that was removed, also on a connection that it had before, and, with the node,
+// ErrOutdated for one of an epoch that has ended.
 func (id *Identity) Peer(r *http.Request) (NodeInfo, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return NodeInfo{}, ErrNotAllowed
@@ -98,28 +100,10 @@ func (id *Identity) Peer(r *http.Request) (NodeInfo, error) {
 		return NodeInfo{}, ErrNotAllowed
 	case id.refuses(info.ID):
 		return NodeInfo{}, ErrRemoved
+	case epochOf(leaf) < id.Membership().Epoch:
+		return info, ErrOutdated
 	}
 	return info, nil
-}
-
-// RequireNode lets only nodes of the cluster through to next and, where roles
-// are given, only those with one of them.
-func (id *Identity) RequireNode(next http.Handler, roles ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info, err := id.Peer(r)
-		if err == nil && len(roles) > 0 && !slices.Contains(roles, info.Role) {
-			err = ErrNotAllowed
-		}
-		if outlived(r) {
-			w.Header().Set("Connection", "close")
-		}
-		if err != nil {
-			refuse(w, err)
-			return
-		}
-		guard.AdmitRequest(r.Context(), info.ID)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, info)))
-	})
 }
 
 // outlived says whether the certificate that a connection began with is near its

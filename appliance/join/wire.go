@@ -39,7 +39,7 @@ type joinRequest struct {
 	Role     string     `json:"role"`
 	CSR      []byte     `json:"csr"`  // DER
 	Name     string     `json:"name"` // host name
-	Addr     netip.Addr `json:"addr"` // where other nodes reach it
+	Addr     netip.Addr `json:"addr"` // where other nodes reach it, as it says: for people
 	Crawlbox string     `json:"crawlbox"`
 }
 
@@ -47,7 +47,7 @@ type joinRequest struct {
 type renewRequest struct {
 	Version int        `json:"version"`
 	CSR     []byte     `json:"csr"`
-	Addr    netip.Addr `json:"addr"`
+	Addr    netip.Addr `json:"addr"`             // for people
 	Ticket  bool       `json:"ticket,omitempty"` // asks for a SwarmTicket too
 }
 
@@ -55,7 +55,7 @@ type renewRequest struct {
 type followRequest struct {
 	Version int    `json:"version"`
 	Have    string `json:"have"`  // version of what the node knows
-	Swarm   string `json:"swarm"` // its ID in the swarm, empty where it does not know
+	Swarm   string `json:"swarm"` // its ID in the swarm, empty where it does not know; a claim, see members
 }
 
 // followAnswer is what is new; without a version, nothing is.
@@ -77,6 +77,12 @@ type Membership struct {
 	// Nodes are the addresses at which nodes are known to be, sorted. A node connects to
 	// no others. Empty means that the manager is of a version that does not say.
 	Nodes []netip.Addr `json:"nodes,omitempty"`
+
+	// ManagerIDs are the nodes that are managers now, for Swarm too. It is empty where a
+	// manager of an older version says nothing of it.
+	ManagerIDs []string `json:"manager_ids,omitempty"`
+	Epoch      int      `json:"epoch,omitempty"` // certificates of earlier ones are refused
+	Renew      int      `json:"renew,omitempty"` // who has a certificate of an earlier one gets another
 }
 
 // SwarmTicket lets a node into the swarm.

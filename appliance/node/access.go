@@ -91,7 +91,7 @@ func (m *Manager) rotateTokens(ctx context.Context, role string) ([]api.Token, e
 		if err != nil {
 			return nil, err
 		}
-		if err := m.engine.RotateJoinToken(ctx, role); err != nil {
+		if err := m.engine.RotateJoinTokens(ctx, role); err != nil {
 			return nil, fmt.Errorf("the old join string is refused, but Swarm's own token stays: %w; run the same command again", err)
 		}
 		lines = append(lines, line)

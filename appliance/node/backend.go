@@ -50,13 +50,16 @@ type backend struct {
 	queueState  func() queueproc.State // nil where queue is
 	token       func(ctx context.Context, role string) (api.Token, error)
 	access      permits
-	remove      func(ctx context.Context, n fleet.Node, force bool) error // takes a node out of the cluster; nil where the CA is not
-	leave       func(ctx context.Context, force bool) error
-	neighbours  func(ctx context.Context) []doctor.Neighbour
-	problems    func() []string // what the node's own parts have to say
-	upgradable  *upgrade.Node
-	offers      *offers // nil where the cluster was not made
-	upgradePlan func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
+	remove      func(ctx context.Context, n fleet.Node) error // takes a node out of the cluster; nil where the CA is not
+	// removeMember does it with a node that Swarm has not, by the ID of its certificate.
+	removeMember func(ctx context.Context, id string) (bool, error)
+	demoted      func(ctx context.Context) error // changes what a demoted node knew
+	leave        func(ctx context.Context, force bool) error
+	neighbours   func(ctx context.Context) []doctor.Neighbour
+	problems     func() []string // what the node's own parts have to say
+	upgradable   *upgrade.Node
+	offers       *offers // nil where the cluster was not made
+	upgradePlan  func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
 }
 
 func (b *backend) Config(context.Context) (string, error) {

@@ -46,7 +46,7 @@ func (b *backend) SetNode(ctx context.Context, ref, verb string) error {
 	case "promote":
 		err = b.engine.SetRole(ctx, n.ID, fleet.RoleManager)
 	case "demote":
-		err = b.engine.SetRole(ctx, n.ID, fleet.RoleWorker)
+		err = b.demote(ctx, n)
 	case "drain":
 		err = b.engine.SetAvailability(ctx, n.ID, fleet.AvailabilityDrain)
 	case "activate":
@@ -74,19 +74,25 @@ func lonely(n fleet.Node, err error) error {
 }
 
 func (b *backend) RemoveNode(ctx context.Context, ref string, force bool) error {
-	n, err := b.node(ctx, ref)
-	switch {
-	case err != nil:
-		return err
-	case n.Role == fleet.RoleManager:
-		return conflict("%s is a manager; demote it first with `crawlbox node demote %s`", n.Display, n.Display)
-	case n.State == fleet.StateReady && !force:
-		return conflict("%s is up; run `crawlbox leave` on it, or remove it all the same with --force", n.Display)
-	}
 	if b.remove == nil {
 		return b.onlyOn("the cluster's CA")
 	}
-	return b.explain(b.remove(ctx, n, force))
+	n, err := b.node(ctx, ref)
+	if err != nil {
+		if ok, removeErr := b.removeMember(ctx, ref); ok {
+			return b.explain(removeErr)
+		}
+		return err
+	}
+	switch {
+	case n.Role == fleet.RoleManager:
+		return conflict("%s is a manager; demote it first with `crawlbox node demote %s`", n.Display, n.Display)
+	case n.Raft:
+		return conflict("%s was demoted, but Swarm has not ended that yet; run the same command again in a few seconds", n.Display)
+	case n.State == fleet.StateReady && !force:
+		return conflict("%s is up; run `crawlbox leave` on it, or remove it all the same with --force", n.Display)
+	}
+	return b.explain(b.remove(ctx, n))
 }
 
 func (b *backend) node(ctx context.Context, ref string) (fleet.Node, error) {

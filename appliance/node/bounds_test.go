@@ -94,11 +94,12 @@ func TestAudit_JoinFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	const times = 5000
+	port := nodePort(o.Identity, server.Handlers())
 	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") }, refuseBootstrap)
 	for n := range times {
 		r := httptest.NewRequest(http.MethodPost, "/v1/join", strings.NewReader(`{"version":1,"token":"`+strings.Repeat("t", 9000)+`"}`))
 		r.RemoteAddr = fmt.Sprintf("192.0.2.1:%d", 1024+n)
-		server.Handler().ServeHTTP(httptest.NewRecorder(), r)
+		port.ServeHTTP(httptest.NewRecorder(), r)
 		r = httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = fmt.Sprintf("192.0.2.1:%d", 1024+n)
 		r.Header.Set("Authorization", "Bearer CBX1-"+strings.Repeat("a", 1000))

@@ -25,6 +25,10 @@ func (w *Worker) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if id.Node.Role == fleet.RoleWorker && w.role == fleet.RoleManager {
+			w.log.Info("this node was demoted; it goes on as a worker")
+			w.role = fleet.RoleWorker
+		}
 		if id.Node.Role != w.role {
 			return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with `crawlbox leave`", id.Node.Role, id.Node.Role)
 		}
@@ -120,9 +124,12 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if err := journal.Do(join.PhaseCertified, nil); err != nil {
 		return err
 	}
+	w.again = func(ctx context.Context) (*join.Identity, error) {
+		return join.Again(ctx, w.dir("node"), s, self, w.log)
+	}
 	if journal.Reached(join.PhaseSwarmJoined) && info.State == swarm.StateInactive {
 		// Docker left by hand, and the user joins again.
-		if err := errors.Join(w.joinSwarm(ctx), w.identity.DropTicket()); err != nil {
+		if err := errors.Join(w.joinWithNewTicket(ctx), w.identity.DropTicket()); err != nil {
 			return err
 		}
 	}
@@ -199,17 +206,31 @@ func (w *Worker) joinSwarm(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, swarm.ErrUnreachable) {
 		return err
 	}
-	if w.identity.RenewTicket(ctx) != nil || w.identity.Membership().Swarm.Token == had {
+	if w.newTicket(ctx) != nil || w.identity.Membership().Swarm.Token == had {
 		return err
 	}
 	return w.useTicket(ctx)
 }
 
 func (w *Worker) joinWithNewTicket(ctx context.Context) error {
-	if err := w.identity.RenewTicket(ctx); err != nil {
+	if err := w.newTicket(ctx); err != nil {
 		return fmt.Errorf("get a new ticket into the swarm: %w", err)
 	}
 	return w.useTicket(ctx)
+}
+
+// newTicket gets one for the certificate or, where the manager gives none for it alone,
+// for the join string.
+func (w *Worker) newTicket(ctx context.Context) error {
+	err := w.identity.RenewTicket(ctx)
+	if !errors.Is(err, join.ErrUnbound) || w.again == nil {
+		return err
+	}
+	id, err := w.again(ctx)
+	if err == nil {
+		w.identity = id
+	}
+	return err
 }
 
 func (w *Worker) useTicket(ctx context.Context) error {

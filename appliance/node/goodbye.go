@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 )
 
@@ -39,38 +36,21 @@ func (m *Manager) letGo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only a node itself can take leave", http.StatusForbidden)
 		return
 	}
-	// Its access ends in any case; what is left on Swarm's list can be removed later.
-	err := errors.Join(m.takeOff(r, bye.Node, m.members.Swarm(peer.ID)), m.cutOff(r.Context(), peer.Role, peer.ID))
-	if err != nil {
+	// Only what is bound to it, never what else is at its address: behind NAT its
+	// siblings are.
+	m.around.forget() // it may have come and gone within a moment
+	m.joins.Claim(r, bye.Node)
+	member, ok := m.members.Get(peer.ID)
+	if !ok {
+		http.Error(w, "this node is not of the cluster", http.StatusForbidden)
+		return
+	}
+	if err := m.joins.Remove(r.Context(), member.Bound, peer.ID); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
+	m.log.Info("node left", "name", member.Name, "addr", member.Remote)
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// takeOff takes a node off Swarm's list that has one of the IDs and the address
-// of the request, and what it was there before it joined again.
-func (m *Manager) takeOff(r *http.Request, ids ...string) error {
-	nodes, err := m.engine.Nodes(r.Context())
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes {
-		if n.Role != fleet.RoleWorker || !sameHost(r.RemoteAddr, n.Addr) || n.State == fleet.StateReady && !slices.Contains(ids, n.ID) {
-			continue
-		}
-		if err := m.engine.RemoveNode(r.Context(), n.ID, true); err != nil {
-			return err
-		}
-		m.log.Info("node left", "name", n.Name, "addr", n.Addr)
-	}
-	return nil
-}
-
-func sameHost(remote, addr string) bool {
-	r, errR := netip.ParseAddrPort(remote)
-	a, errA := netip.ParseAddr(addr)
-	return errR == nil && errA == nil && r.Addr().Unmap() == a.Unmap()
 }
 
 // reachManager finds out whether a manager answers.

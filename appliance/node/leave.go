@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/crawlbox/crawlbox/appliance/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
@@ -113,11 +114,15 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 	if err := w.reachManager(ctx); err != nil && !force {
 		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
 	}
+	swarmID, err := w.leavingAs(info.NodeID)
+	if err != nil {
+		return err
+	}
 	if err := w.engine.Leave(ctx, force); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.LeaveDocker)
-	if err := w.sayGoodbye(ctx, info.NodeID); err != nil {
+	if err := w.sayGoodbye(ctx, swarmID); err != nil {
 		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)
@@ -128,6 +133,23 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 	return nil
 }
 
+// leavingFile has the node's ID in the swarm while it leaves: Docker, which has left,
+// knows it no longer when a leave that was cut off is run again.
+const leavingFile = "leaving"
+
+// leavingAs keeps the ID, or returns the one that was kept.
+func (w *Worker) leavingAs(swarmID string) (string, error) {
+	path := filepath.Join(w.dir("node"), leavingFile)
+	if swarmID != "" {
+		return swarmID, durable.WriteFile(path, []byte(swarmID), 0o600)
+	}
+	kept, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	return string(kept), nil
+}
+
 // forget removes what the node kept of the cluster. The identity goes last:
 // until it is gone, a leave that was cut off can be run again.
 func (w *Worker) forget() error {
@@ -135,7 +157,7 @@ func (w *Worker) forget() error {
 	for _, registry := range w.registries() {
 		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
 	}
-	errs = append(errs, os.RemoveAll(w.cfg.MirrorDir()))
+	errs = append(errs, os.RemoveAll(w.cfg.MirrorDir()), os.RemoveAll(filepath.Join(w.dir("node"), leavingFile)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("forget the cluster: %w", err)
 	}

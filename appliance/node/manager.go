@@ -11,13 +11,13 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
-	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -34,7 +34,7 @@ type Manager struct {
 	record   *record
 	ca       *join.CA
 	tokens   *join.Tokens
-	members  *join.Members
+	members  *members.List
 	keys     *join.Keys // of gossip
 	identity *join.Identity
 	joins    *join.Server
@@ -217,7 +217,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, say: m.phase, round: &m.round, log: m.log}
 	parts = append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
-		lifecycle.Part{Name: "node port", Component: serve(site{handler: m.nodeHandler(images), tls: m.identity.ServerTLS()}, m.log, m.node)},
+		lifecycle.Part{Name: "node port", Component: serve(site{handler: nodePort(m.identity, m.nodeHandlers(images)), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
 		lifecycle.Part{Name: "addresses", Component: background(m.tellWhere)},
@@ -240,28 +240,6 @@ func (m *Manager) renewal() lifecycle.Component {
 		}
 		return join.KeepRenewed(ctx, m.identity, renew, m.log)
 	})
-}
-
-// nodeHandler is what the nodes' TLS port serves: the join to strangers, images
-// and the rest to nodes.
-func (m *Manager) nodeHandler(images http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", m.identity.RequireNode(registry.ReadOnly(images)))
-	mux.Handle(exchange.Path, m.pieces.Handler(nodesOnly(m.identity), m.asker))
-	mux.Handle("GET "+pathProgram+"{sum}", m.identity.RequireNode(http.HandlerFunc(m.offers.serve)))
-	mux.Handle("POST "+pathReach, m.identity.RequireNode(http.HandlerFunc(m.answerReach)))
-	mux.Handle("POST "+pathLeave, m.identity.RequireNode(http.HandlerFunc(m.letGo)))
-	mux.HandleFunc("GET "+bootstrap.PathCA, m.serveCA)
-	mux.Handle("GET "+bootstrap.PathScript, m.joins.RequireToken(m.serveScript, refuseBootstrap))
-	mux.Handle("GET "+bootstrap.PathProgram, m.joins.RequireToken(m.serveProgram, refuseBootstrap))
-	mux.Handle("/", m.joins.Handler())
-	return mux
-}
-
-// SwarmJoinToken implements join.Swarm.
-func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
-	token, err = m.engine.JoinToken(ctx, role)
-	return token, []string{netip.AddrPortFrom(m.addr, swarm.Port).String()}, err
 }
 
 func (m *Manager) managers() []netip.AddrPort {
@@ -288,7 +266,7 @@ func (m *Manager) backend(services *reconciler) *backend {
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
 		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis, queueState: queue,
-		token: m.token, access: m.permits(), remove: m.removeNode, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
+		token: m.token, access: m.permits(), remove: m.removeNode, removeMember: m.removeMember, demoted: m.demoted, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
 		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
@@ -97,7 +98,7 @@ func (m *Manager) registryPeer(r *http.Request) (access.Right, error) {
 }
 
 // askOwner asks the node at the client's address, which must be one of nodes.
-func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, server netip.AddrPort) (bool, error) {
+func (m *Manager) askOwner(ctx context.Context, nodes []members.Member, client, server netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	leave, err := m.owners.Enter(ctx, client.Addr())
@@ -120,7 +121,7 @@ func (m *Manager) askOwner(ctx context.Context, nodes []join.Member, client, ser
 
 // askNode asks the node at an address, which must be one of nodes, and returns the
 // body of its answer.
-func (m *Manager) askNode(ctx context.Context, at netip.Addr, nodes []join.Member, path string, question any) (io.ReadCloser, error) {
+func (m *Manager) askNode(ctx context.Context, at netip.Addr, nodes []members.Member, path string, question any) (io.ReadCloser, error) {
 	body, err := json.Marshal(question)
 	if err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func (e statusError) Error() string {
 }
 
 // isOneOf says whether a response comes from one of the nodes.
-func isOneOf(nodes []join.Member, resp *http.Response) bool {
+func isOneOf(nodes []members.Member, resp *http.Response) bool {
 	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
 		return false
 	}

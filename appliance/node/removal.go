@@ -2,49 +2,171 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-// removeNode ends a node's access and takes it off Swarm's list. Its certificate
-// goes first: whatever fails after that, the node is out, and the same command
-// again does the rest.
-func (m *Manager) removeNode(ctx context.Context, n fleet.Node, force bool) error {
+// demotionTimeout bounds the wait for Swarm's leader to take its secrets from a node that
+// was demoted.
+const demotionTimeout = 30 * time.Second
+
+// removeNode ends a node's access and takes it off Swarm's list, in the phases of a
+// removal: whatever fails or is cut off, is done later. It changes nothing where no
+// certificate is found that would end.
+func (m *Manager) removeNode(ctx context.Context, n fleet.Node) error {
 	all, err := m.engine.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	known := make([]join.SwarmNode, len(all))
-	for i, o := range all {
-		known[i] = swarmNode(o)
+	found := m.members.Find(memberNode(n), memberNodes(all))
+	if len(found) == 0 && !m.members.RemovedNode(n.ID) {
+		return m.noCertificate(n)
 	}
-	found := m.members.Find(swarmNode(n), known)
 	ids := make([]string, len(found))
 	for i, member := range found {
 		ids[i] = member.ID
 	}
-	if err := m.cutOff(ctx, n.Role, ids...); err != nil {
+	return m.joins.Remove(ctx, []string{n.ID}, ids...)
+}
+
+// removeMember ends the access of a certificate, by its ID, that Swarm has no node of. It
+// reports whether there is one of that ID.
+func (m *Manager) removeMember(ctx context.Context, id string) (bool, error) {
+	member, ok := m.members.Get(id)
+	if !ok {
+		return false, nil
+	}
+	nodes, err := m.joins.Swarm.SwarmNodes(ctx)
+	if err != nil {
+		return true, err
+	}
+	if node, ok := member.Node(nodes); ok {
+		return true, conflict("%s is the certificate of the node %s (%s); remove that", id, node.ID, node.Addr)
+	}
+	return true, m.joins.Remove(ctx, member.Bound, id)
+}
+
+// noCertificate says what to do about a node that the cluster knows no certificate of.
+func (m *Manager) noCertificate(n fleet.Node) error {
+	text := fmt.Sprintf("no certificate of the cluster is known to be that of %s (%s), so nothing was changed; if crawlbox never ran on it, or its certificate has ended by itself, take it off Swarm's list with `docker node rm %s`", n.Display, n.Addr, n.ID)
+	var others []string
+	for _, member := range m.members.Unbound() {
+		if len(others) == maxOthers {
+			others = append(others, "…")
+			break
+		}
+		others = append(others, fmt.Sprintf("%s (calls itself %s, asks from %s)", member.ID, member.Name, member.Remote))
+	}
+	if len(others) > 0 {
+		text += "; if it has one of these, which Swarm has no node of, end it first with `crawlbox node rm ID`: " + strings.Join(others, ", ")
+	}
+	return conflict("%s", text)
+}
+
+// maxOthers bounds how many certificates a message names.
+const maxOthers = 10
+
+func memberNode(n fleet.Node) members.Node {
+	addr, _ := netip.ParseAddr(n.Addr)
+	return members.Node{ID: n.ID, Addr: addr, Role: n.Role, Raft: n.Raft, Ready: n.State == fleet.StateReady}
+}
+
+func memberNodes(list []fleet.Node) []members.Node {
+	nodes := make([]members.Node, len(list))
+	for i, n := range list {
+		nodes[i] = memberNode(n)
+	}
+	return nodes
+}
+
+// SwarmJoinToken implements join.Swarm.
+func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
+	token, err = m.engine.JoinToken(ctx, role)
+	return token, []string{netip.AddrPortFrom(m.addr, swarm.Port).String()}, err
+}
+
+// SwarmNodes implements join.Swarm.
+func (m *Manager) SwarmNodes(context.Context) ([]members.Node, error) {
+	nodes, err := m.around.nodes(m.engine.Nodes)
+	return memberNodes(nodes), err
+}
+
+// RotateJoinTokens implements join.Swarm.
+func (m *Manager) RotateJoinTokens(ctx context.Context) error {
+	return m.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
+}
+
+// RemoveNode implements join.Swarm. Swarm keeps a manager until it is demoted.
+func (m *Manager) RemoveNode(ctx context.Context, id string) error {
+	m.around.forget()
+	err := m.engine.RemoveNode(ctx, id, true)
+	if errors.Is(err, swarm.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// demoted changes what a demoted node knew as a manager, and tells the nodes that it is
+// none.
+func (m *Manager) demoted(ctx context.Context) error {
+	m.around.forget()
+	return m.joins.Demoted(ctx)
+}
+
+// demote makes a manager a worker. Swarm's tokens change when it has lost Swarm's
+// secrets, and not before: it would read the new ones.
+func (b *backend) demote(ctx context.Context, n fleet.Node) error {
+	if err := b.engine.SetRole(ctx, n.ID, fleet.RoleWorker); err != nil {
 		return err
 	}
-	failpoint.Hit(failpoint.RemoveRefused)
-	return m.engine.RemoveNode(ctx, n.ID, force)
+	failpoint.Hit(failpoint.Demoted)
+	err := b.awaitDemotion(ctx, n.ID)
+	if errors.Is(err, swarm.ErrNotManager) && b.remove == nil {
+		return nil // it was this node; the first manager sees to the rest
+	}
+	if err == nil {
+		err = b.demoted(ctx)
+	}
+	if err != nil {
+		return conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when the first manager can do so, or now with `crawlbox token rotate`", n.Display, err)
+	}
+	return nil
 }
 
-// cutOff ends the access of nodes: their certificates, their key of gossip, and
-// Swarm's own token, which they got to join.
-func (m *Manager) cutOff(ctx context.Context, role string, ids ...string) error {
-	for _, id := range ids {
-		if err := m.joins.Remove(id); err != nil {
+func (b *backend) awaitDemotion(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout, fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		nodes, err := b.engine.Nodes(ctx)
+		if err == nil && !hasRaft(nodes, id) {
+			return nil
+		}
+		if errors.Is(err, swarm.ErrNotManager) { // it is this node
 			return err
 		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
-	return m.engine.RotateJoinToken(ctx, role)
 }
 
-func swarmNode(n fleet.Node) join.SwarmNode {
-	addr, _ := netip.ParseAddr(n.Addr)
-	return join.SwarmNode{ID: n.ID, Addr: addr}
+func hasRaft(nodes []fleet.Node, id string) bool {
+	for _, n := range nodes {
+		if n.ID == id {
+			return n.Raft
+		}
+	}
+	return false
 }

@@ -112,7 +112,7 @@ func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see fun
 // tellNode asks the crawlbox on a node for something and returns its answer.
 func (m *Manager) tellNode(ctx context.Context, n fleet.Node, path string, what any) (io.ReadCloser, error) {
 	addr, err := netip.ParseAddr(n.Addr)
-	nodes := m.members.At(addr)
+	nodes := m.members.Of(memberNode(n))
 	if err != nil || len(nodes) == 0 {
 		return nil, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, rollout.ErrNotStageable)
 	}

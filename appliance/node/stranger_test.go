@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
@@ -22,9 +23,9 @@ import (
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
 	manager := nodePortOfManager(f)
-	worker := workerOf(f, manager).nodeHandler()
+	worker := nodePort(manager.identity, workerOf(f, manager).nodeHandlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
-	handlers := []http.Handler{manager.nodeHandler(inside), worker}
+	handlers := []http.Handler{nodePort(manager.identity, manager.nodeHandlers(inside)), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, pathKill, pathContainer, pathHeld, pathReach, exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
@@ -49,13 +50,17 @@ func FuzzNodePort(f *testing.F) {
 // workerOf is as much of a worker as its port between nodes needs.
 func workerOf(f *testing.F, m *Manager) *Worker {
 	f.Helper()
-	log := slog.New(slog.DiscardHandler)
-	mir, err := mirror.Open(mirror.Options{Dir: f.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, log)
+	return &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: m.identity, mirror: aMirror(f)}
+}
+
+func aMirror(t testing.TB) *mirror.Mirror {
+	t.Helper()
+	mir, err := mirror.Open(mirror.Options{Dir: t.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Cleanup(func() { _ = mir.Close() })
-	return &Worker{ground: &ground{log: log}, identity: m.identity, mirror: mir}
+	t.Cleanup(func() { _ = mir.Close() })
+	return mir
 }
 
 // nodePortOfManager is as much of a manager as its port between nodes needs.
@@ -94,3 +99,9 @@ type noSwarm struct{}
 func (noSwarm) SwarmJoinToken(context.Context, string) (string, []string, error) {
 	panic("a stranger got Swarm's token")
 }
+
+func (noSwarm) SwarmNodes(context.Context) ([]members.Node, error) { return nil, nil }
+
+func (noSwarm) RotateJoinTokens(context.Context) error { panic("a stranger changed Swarm's tokens") }
+
+func (noSwarm) RemoveNode(context.Context, string) error { panic("a stranger removed a node") }

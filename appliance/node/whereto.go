@@ -13,6 +13,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // A node connects to another one only where the cluster's managers know a node to be:
@@ -45,7 +46,7 @@ func atNodes(id *join.Identity, port uint16) func(netip.AddrPort) bool {
 // atMembers is atNodes of the manager, which knows at once of a node that has joined.
 func (m *Manager) atMembers(port uint16) func(netip.AddrPort) bool {
 	return func(to netip.AddrPort) bool {
-		joined := func(n join.Member) bool { return n.Remote.Unmap() == to.Addr().Unmap() }
+		joined := func(n members.Member) bool { return n.Remote.Unmap() == to.Addr().Unmap() }
 		return isNode(m.identity.Membership(), to, port) || to.Port() == port && slices.ContainsFunc(m.members.At(to.Addr()), joined)
 	}
 }
@@ -111,7 +112,7 @@ func (m *Manager) tellWhere(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		m.readyNodes() // looks at Swarm's list
+		_, _ = m.around.nodes(m.engine.Nodes)
 		if m.where.set(m.whereNodesAre()) {
 			if err := m.joins.Refresh(); err != nil {
 				m.log.Warn("tell nodes where the others are", "error", err)
@@ -129,7 +130,7 @@ func (m *Manager) tellWhere(ctx context.Context) error {
 // which nodes came when they got their certificates.
 func (m *Manager) whereNodesAre() []netip.Addr {
 	addrs := append([]netip.Addr{m.addr}, m.around.all()...)
-	for _, n := range m.members.List() {
+	for _, n := range m.members.All() {
 		if n.Remote.IsValid() {
 			addrs = append(addrs, n.Remote.Unmap())
 		}
@@ -151,17 +152,12 @@ func certifiedAddr(r *http.Request) netip.Addr {
 	return netip.Addr{}
 }
 
-// swarmAddrs are the addresses of nodes, and of those that are up.
-func swarmAddrs(nodes []fleet.Node) (all, ready []netip.Addr) {
+// swarmAddrs are the addresses of nodes.
+func swarmAddrs(nodes []fleet.Node) (addrs []netip.Addr) {
 	for _, n := range nodes {
-		a, err := netip.ParseAddr(n.Addr)
-		if err != nil || a.IsUnspecified() {
-			continue
-		}
-		all = append(all, a.Unmap())
-		if n.State == fleet.StateReady {
-			ready = append(ready, a)
+		if a, err := netip.ParseAddr(n.Addr); err == nil && !a.IsUnspecified() {
+			addrs = append(addrs, a.Unmap())
 		}
 	}
-	return all, ready
+	return addrs
 }

@@ -36,7 +36,8 @@ type Worker struct {
 	client   *http.Client // to managers
 	nodes    *http.Client // to all
 	network  *exchange.Links
-	removed  atomic.Bool // a manager said that this node is not of the cluster any more
+	refused  atomic.Value                                  // string: why a manager refuses this node, if it does
+	again    func(context.Context) (*join.Identity, error) // joins by the string once more; nil without one
 	audit    *audit.Log
 	upgrade  *upgrade.Node
 }
@@ -171,7 +172,7 @@ func (w *Worker) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, w.mirror.Handler())
 	parts := []lifecycle.Part{
 		{Name: "registry mirror", Component: w.serveLocal(images)},
-		{Name: "node port", Component: serve(site{handler: w.nodeHandler(), tls: w.identity.ServerTLS()}, w.log, w.node)},
+		{Name: "node port", Component: serve(site{handler: nodePort(w.identity, w.nodeHandlers()), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
 		})},
@@ -195,32 +196,19 @@ func (w *Worker) clusterParts() []lifecycle.Part {
 	}
 }
 
-// nodeHandler is what the nodes' TLS port serves.
-func (w *Worker) nodeHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("POST "+pathReach, w.identity.RequireNode(http.HandlerFunc(w.answerReach)))
-	mux.Handle("POST "+pathStage, w.identity.RequireNode(http.HandlerFunc(w.answerStage), fleet.RoleManager))
-	mux.Handle("POST "+pathUnstage, w.identity.RequireNode(http.HandlerFunc(w.answerUnstage), fleet.RoleManager))
-	mux.Handle("POST "+pathHeld, w.identity.RequireNode(http.HandlerFunc(w.answerHeld), fleet.RoleManager))
-	mux.Handle(exchange.Path, w.mirror.Exchange().Handler(nodesOnly(w.identity), w.asker))
-	mux.Handle("/v2/", w.identity.RequireNode(w.mirror.Kept()))
-	mux.Handle("POST "+pathKill, w.identity.RequireNode(http.HandlerFunc(w.answerKill), fleet.RoleManager))
-	mux.Handle("POST "+pathContainer, w.identity.RequireNode(http.HandlerFunc(w.answerContainer), fleet.RoleManager))
-	mux.Handle("POST "+pathUpgradeState, w.identity.RequireNode(http.HandlerFunc(w.answerUpgradeState), fleet.RoleManager))
-	mux.Handle("POST "+pathUpgrade, w.identity.RequireNode(http.HandlerFunc(w.answerUpgrade), fleet.RoleManager))
-	mux.Handle("POST "+pathOwner, w.identity.RequireNode(http.HandlerFunc(w.answerOwner), fleet.RoleManager))
-	return mux
-}
-
 // hear takes up what a manager says is new of the cluster.
 func (w *Worker) hear(member join.Membership, err error) {
 	if err != nil {
-		if !w.removed.Swap(true) {
-			w.log.Warn(RemovedText)
+		text := RemovedText
+		if !errors.Is(err, join.ErrRemoved) {
+			text = err.Error()
+		}
+		if w.refused.Swap(text) != text {
+			w.log.Warn(text)
 		}
 		return
 	}
-	w.removed.Store(false)
+	w.refused.Store("")
 	w.learn(w.gossip, member)
 }
 
@@ -234,14 +222,17 @@ func (w *Worker) backend() *backend {
 		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
 		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
+		demoted: func(ctx context.Context) error {
+			return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
+		},
 		leave: w.leave, neighbours: w.neighbours, problems: w.problems, upgradable: w.upgrade,
 	}
 }
 
 // problems are those that only a worker has.
 func (w *Worker) problems() (list []string) {
-	if w.removed.Load() {
-		return []string{RemovedText}
+	if text, _ := w.refused.Load().(string); text != "" {
+		return []string{text}
 	}
 	addr := w.identity.Membership().Managers
 	for _, m := range w.gossip.Members() {

@@ -197,16 +197,18 @@ func (e *Engine) JoinToken(ctx context.Context, role string) (string, error) {
 	return s.JoinTokens.Worker, nil
 }
 
-// RotateJoinToken gives Swarm a new token for a role, worker or manager. Who
-// has the old one can't join with it any more; members stay.
-func (e *Engine) RotateJoinToken(ctx context.Context, role string) error {
-	manager := role == string(swarm.NodeRoleManager)
+// RotateJoinTokens gives Swarm new tokens for roles, worker and manager. Who has the
+// old ones can't join with them any more; members stay.
+func (e *Engine) RotateJoinTokens(ctx context.Context, roles ...string) error {
+	flags := swarm.UpdateFlags{
+		RotateManagerToken: slices.Contains(roles, string(swarm.NodeRoleManager)),
+		RotateWorkerToken:  slices.Contains(roles, string(swarm.NodeRoleWorker)),
+	}
 	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
 		s, err := e.cli.SwarmInspect(ctx)
 		if err != nil {
 			return err
 		}
-		flags := swarm.UpdateFlags{RotateManagerToken: manager, RotateWorkerToken: !manager}
 		return e.cli.SwarmUpdate(ctx, s.Version, s.Spec, flags)
 	})
 }

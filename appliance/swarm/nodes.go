@@ -69,7 +69,7 @@ func nodeOf(n swarm.Node) fleet.Node {
 		OS: n.Description.Platform.OS, Arch: n.Description.Platform.Architecture,
 	}
 	if m := n.ManagerStatus; m != nil {
-		node.Leader = m.Leader
+		node.Leader, node.Raft = m.Leader, true
 		if m.Reachability == swarm.ReachabilityUnreachable {
 			node.State = "unreachable"
 		}

@@ -143,6 +143,9 @@ func TestBounds_Clients(t *testing.T) {
 		"a request of many arguments":    {"*2000000000\r\n", strings.Repeat("$1\r\nx\r\n", 10_000)},
 		"channels without end":           {"", "SUBSCRIBE " + strings.Repeat("c", 1000) + "%d\r\n"},
 		"messages that nobody reads":     {"SUBSCRIBE news\r\n", ""},
+		"watches without end":            {"", "WATCH " + strings.Repeat("w", 1000) + "%d\r\n"},
+		"one reply without end":          {"SADD few a\r\n", "SRANDMEMBER few -9223372036854775807\r\n"},
+		"replies in a transaction":       {"MULTI\r\n" + strings.Repeat("GET big\r\n", 500) + "EXEC\r\n", "PING\r\n"},
 		"a line without end":             {"", big},
 		"the number of a line, no end":   {"*", strings.Repeat("1", 1<<20)},
 		"subscriptions that nobody ends": {"", "PSUBSCRIBE " + strings.Repeat("p", 1000) + "%d\r\n"},
@@ -253,4 +256,27 @@ func TestConn_IsFreed(t *testing.T) {
 		})
 	}
 	runtime.GC()
+}
+
+// TestBounds_ManyKeys waits for as many keys as a request may name: others are served
+// meanwhile.
+func TestBounds_ManyKeys(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 20*time.Second)
+	q := startQueue(t, testOptions(t.TempDir()))
+	args := []any{"BLPOP"}
+	for n := range 300_000 {
+		args = append(args, n)
+	}
+	waits := q.client(t)
+	got := make(chan error, 1)
+	go func() { got <- waits.Do(ctx, append(args, 0)...).Err() }()
+	await(t, func() error { return blocked(q, 1) })
+	c := q.client(t)
+	if err := c.RPush(ctx, "299999", "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
 }

@@ -16,7 +16,8 @@ const errName = "ERR Client names cannot contain spaces, newlines or special cha
 func lower(s string) string { return strings.ToLower(s) }
 
 func validName(name string) bool {
-	return !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
+	const longest = 4096
+	return len(name) <= longest && !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
 }
 
 // client is CLIENT.

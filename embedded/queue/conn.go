@@ -91,7 +91,13 @@ func (c *conn) next(ctx context.Context) bool {
 	if len(args) == 0 {
 		return true
 	}
-	if w := c.session.handle(ctx, args); w != nil && !c.await(ctx, w) {
+	defer c.session.release()
+	silent := c.session.replyMode != replyOn
+	if w := c.session.handle(ctx, args); w != nil && !c.await(ctx, w, silent) {
+		return false
+	}
+	if c.session.c.Out.Over { // more than there is room for
+		c.session.c.Out.Buf = nil
 		return false
 	}
 	c.session.slowDown(ctx)
@@ -110,8 +116,8 @@ func (c *conn) refuse(err error) {
 }
 
 // await waits for the item that a blocking command wants. It reports false when
-// the client is gone, which then gets no reply, or ctx ended.
-func (c *conn) await(ctx context.Context, w *waiter) bool {
+// the client is gone, which then gets no reply, or ctx ended. A silent client wants none.
+func (c *conn) await(ctx context.Context, w *waiter, silent bool) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if c.flush() != nil {
@@ -133,7 +139,9 @@ func (c *conn) await(ctx context.Context, w *waiter) bool {
 	case <-ctx.Done():
 		reply = c.session.giveUp(w, false)
 	}
-	c.session.c.Out.Buf = append(c.session.c.Out.Buf, reply...)
+	if !silent {
+		c.session.c.Out.Buf = append(c.session.c.Out.Buf, reply...)
+	}
 	return reply != nil
 }
 

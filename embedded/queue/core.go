@@ -180,7 +180,7 @@ func (c *core) serve(key engine.Key) {
 		served := false
 		for _, w := range c.waiters[key] {
 			ctx := engine.Context{}
-			ctx.Out.V3 = w.v3
+			ctx.Out.V3, ctx.Out.Limit = w.v3, w.session.c.Out.Limit
 			if served = c.engine.Serve(&ctx, w.Block, key); served {
 				c.leave(w)
 				w.reply <- ctx.Out.Buf

@@ -93,7 +93,13 @@ func watch(ctx context.Context, s *session, args []string) {
 		s.c.Out.Error("ERR WATCH inside MULTI is not allowed")
 		return
 	}
-	locked(func(s *session, args []string) { s.watch(args[1:]); s.c.Out.OK() })(ctx, s, args)
+	locked(func(s *session, args []string) {
+		if s.watch(args[1:]) {
+			s.c.Out.OK()
+			return
+		}
+		s.c.Out.Error(errNoRoom.Error())
+	})(ctx, s, args)
 }
 
 func quit(_ context.Context, s *session, _ []string) {

@@ -26,8 +26,8 @@ type Options struct {
 	Password string // of the user "default". Required
 	Dir      string // data folder, made with mode 0700. Required
 
-	// MaxMemory bounds what the process takes, in bytes; 0 is no bound. Three quarters
-	// are for data, an eighth for what clients leave waiting.
+	// MaxMemory bounds the memory for data and clients, in bytes; 0 is no bound. Three
+	// quarters are for data, the rest for what clients leave waiting and for a reply.
 	MaxMemory int64
 
 	// Listen opens the TCP listener; nil means net.Listen. Its connections may speak TLS, whose handshake is left to the
@@ -90,7 +90,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	return &Server{
-		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 8),
+		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 4),
 		password: sha256.Sum256([]byte(opts.Password)), attempts: newAttempts(log),
 	}, nil
 }
@@ -111,7 +111,7 @@ func (s *Server) Addr() string {
 func Tune(maxMemory int64) {
 	debug.SetGCPercent(50)
 	if maxMemory > 0 {
-		debug.SetMemoryLimit(maxMemory)
+		debug.SetMemoryLimit(maxMemory + maxMemory/4)
 	}
 }
 
@@ -255,6 +255,7 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 		began: now, last: now,
 	}
 	n.length.Store(-1)
+	n.c.Out.Limit = int(s.room.most)
 	n.share = s.room.enter(func() { innermost(client).Close() })
 	n.out = newOutput(client, n.share)
 	core.mu.Lock()

@@ -36,13 +36,14 @@ type session struct {
 	replyMode replyMode
 	inExec    bool // core.mu is held
 
-	multi   bool
-	length  atomic.Int64 // of the transaction, for CLIENT LIST; -1: none
-	aborted bool         // a command of the transaction was refused when it was queued
-	queued  [][]string
-	taken   int // bytes of room for the request under way
-	held    int // and for the transaction
-	watched []engine.Key
+	multi    bool
+	length   atomic.Int64 // of the transaction, for CLIENT LIST; -1: none
+	aborted  bool         // a command of the transaction was refused when it was queued
+	queued   [][]string
+	taken    int // bytes of room for the request under way
+	held     int // and for the transaction
+	watched  []engine.Key
+	watching int // bytes of room for them
 
 	// Guarded by core.mu.
 	db       int
@@ -77,7 +78,7 @@ func (s *session) take(n int) error {
 // handle runs one command. The waiter, when not nil, is what a blocking command
 // has to wait for; its reply then comes later.
 func (s *session) handle(ctx context.Context, args []string) *waiter {
-	defer s.settle(len(s.c.Out.Buf))
+	defer s.mute(len(s.c.Out.Buf))
 	asked, name := args[0], strings.ToUpper(args[0])
 	args[0] = name
 	own, data := ownCommands[name], engine.Lookup(name)
@@ -105,10 +106,14 @@ func (s *session) handle(ctx context.Context, args []string) *waiter {
 	return nil
 }
 
-// settle ends a request whose reply begins at a place in the output.
-func (s *session) settle(from int) {
+// release ends a request.
+func (s *session) release() {
 	s.share.give(s.taken)
 	s.taken = 0
+}
+
+// mute drops a reply, which begins at a place in the output, if the client wants none.
+func (s *session) mute(from int) {
 	switch s.replyMode {
 	case replySkipped:
 		s.replyMode = replyOn
@@ -309,8 +314,8 @@ func (s *session) discard() {
 	s.unwatch()
 }
 
-// watch remembers keys. core.mu is held.
-func (s *session) watch(keys []string) {
+// watch remembers keys, or reports that there is no room for them. core.mu is held.
+func (s *session) watch(keys []string) bool {
 	s.core.engine.Tick()
 	for _, name := range keys {
 		key := engine.Key{DB: s.db, Name: name}
@@ -319,11 +324,19 @@ func (s *session) watch(keys []string) {
 		if s.core.watchers[key] == nil {
 			s.core.watchers[key] = map[*session]struct{}{}
 		}
-		if _, known := s.core.watchers[key][s]; !known {
+		if _, known := s.core.watchers[key][s]; known {
+			continue
+		}
+		if size := 100 + len(name); s.share.take(size) {
+			s.watching += size
 			s.core.watchers[key][s] = struct{}{}
 			s.watched = append(s.watched, key)
+			continue
 		}
+		s.unwatch()
+		return false
 	}
+	return true
 }
 
 // unwatch forgets them. core.mu is held.
@@ -334,7 +347,8 @@ func (s *session) unwatch() {
 			delete(s.core.watchers, key)
 		}
 	}
-	s.watched, s.dirty = nil, false
+	s.share.give(s.watching)
+	s.watched, s.watching, s.dirty = nil, 0, false
 }
 
 // end lets go of everything when the client is gone.

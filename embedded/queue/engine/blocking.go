@@ -2,7 +2,6 @@ package engine
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,9 +23,10 @@ func init() {
 // them when there is nothing. A key counts once, however often it is mentioned.
 func (c *Context) block(keys []string, k kind, serve func(*Context, string) bool) *Block {
 	b := &Block{kind: k, serve: serve, none: (*resp.Writer).NullArray}
+	var seen table[struct{}]
 	for _, key := range keys {
-		if k := (Key{c.db, key}); len(keys) == 1 || !slices.Contains(b.Keys, k) {
-			b.Keys = append(b.Keys, k)
+		if len(keys) == 1 || seen.set(key, struct{}{}) {
+			b.Keys = append(b.Keys, Key{c.db, key})
 		}
 	}
 	return b

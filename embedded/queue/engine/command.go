@@ -56,12 +56,12 @@ func (c *Context) begin(db int, args []string) {
 // c.Out.
 func (e *Engine) Run(c *Context, cmd *Command, db int, args []string) {
 	c.e, c.Block = e, nil
+	c.begin(db, args)
 	if cmd.Grows && e.Full() {
 		c.fail(errOOM)
 		return
 	}
 	e.Tick()
-	c.begin(db, args)
 	e.reading = !cmd.Write
 	cmd.run(c)
 	e.reading = false

@@ -204,6 +204,9 @@ func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) 
 		c.Out.Array(n)
 	}
 	for i := range n {
+		if c.Out.Over { // there is no room for so many
+			return
+		}
 		var it item[V]
 		if r.count > 0 {
 			it = some[i]

@@ -111,7 +111,7 @@ func (c *Context) blob(key string, n int) []byte {
 		c.e.used += v.bytes - sizeOf(s)
 		ent.val = v
 	}
-	if !c.fits(int64(n - cap(v.b))) {
+	if !c.fits(int64(v.room(n) - cap(v.b))) {
 		return nil
 	}
 	c.e.keep(v)

@@ -42,20 +42,24 @@ func (e *Engine) newBlob(b []byte) *blob {
 
 func (v *blob) clone(*Engine) value { return &blob{b: append([]byte(nil), v.b...)} }
 
-// resize makes the string n bytes long, zeros behind its end. It grows by an
-// eighth more than is asked for when it grows bit by bit.
+// resize makes the string n bytes long, zeros behind its end. It takes an eighth
+// more than is asked for when it grows bit by bit.
 func (v *blob) resize(n int) {
-	if n > cap(v.b) {
-		room := n
-		if n < 2*len(v.b) {
-			room = n + n/8
-		}
+	if room := v.room(n); room > cap(v.b) {
 		grown := make([]byte, len(v.b), room)
 		copy(grown, v.b)
 		v.grow(int64(room - cap(v.b)))
 		v.b = grown
 	}
 	v.b = v.b[:n]
+}
+
+// room is what n bytes will take.
+func (v *blob) room(n int) int {
+	if n > cap(v.b) && n < 2*len(v.b) {
+		return n + n/8
+	}
+	return max(n, cap(v.b))
 }
 
 // list is a ring.

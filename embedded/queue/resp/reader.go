@@ -15,6 +15,7 @@ const (
 	bufSize   = 16 << 10
 	maxLine   = 64 << 10  // bytes of a line: a request typed by hand, or the length of an argument
 	maxArg    = 512 << 20 // bytes of an argument, as in Redis
+	freeSize  = 16 << 10  // bytes of a request that need no room
 	sizeStep  = 64 << 10  // bytes of a request between two questions whether there is room for more
 	maxArgs   = 1<<31 - 1 // arguments of a request, as in Redis
 	bytesEach = 24        // what an argument takes beside its bytes
@@ -49,7 +50,7 @@ func NewReader(src io.Reader) *Reader {
 // Next returns the next request, no words for an empty one. The error is an
 // [Error] when the protocol is broken, Room's, or that of reading.
 func (r *Reader) Next() ([]string, error) {
-	r.asked, r.taken = sizeStep, 0
+	r.asked, r.taken = freeSize, 0
 	first, err := r.Peek(1)
 	if err != nil {
 		return nil, err

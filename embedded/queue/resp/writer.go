@@ -8,15 +8,29 @@ import (
 
 // Writer encodes replies. The zero value speaks RESP2.
 type Writer struct {
-	Buf []byte
-	V3  bool // RESP3
+	Buf   []byte
+	V3    bool // RESP3
+	Limit int  // bytes of Buf beyond which nothing more is written; 0: none
+	Over  bool // something was not written
+}
+
+// full reports whether nothing more is written.
+func (w *Writer) full() bool {
+	w.Over = w.Over || w.Limit > 0 && len(w.Buf) > w.Limit
+	return w.Over
 }
 
 func (w *Writer) line(kind byte, s string) {
+	if w.full() {
+		return
+	}
 	w.Buf = append(append(append(w.Buf, kind), s...), '\r', '\n')
 }
 
 func (w *Writer) number(kind byte, n int64) {
+	if w.full() {
+		return
+	}
 	w.Buf = append(strconv.AppendInt(append(w.Buf, kind), n, 10), '\r', '\n')
 }
 
@@ -51,13 +65,17 @@ func (w *Writer) Flag(b bool) {
 
 // Bulk writes a string of bytes.
 func (w *Writer) Bulk(s string) {
-	w.number('$', int64(len(s)))
+	if w.number('$', int64(len(s))); w.Over {
+		return
+	}
 	w.Buf = append(append(w.Buf, s...), '\r', '\n')
 }
 
 // Bytes writes a string of bytes.
 func (w *Writer) Bytes(b []byte) {
-	w.number('$', int64(len(b)))
+	if w.number('$', int64(len(b))); w.Over {
+		return
+	}
 	w.Buf = append(append(w.Buf, b...), '\r', '\n')
 }
 
@@ -67,7 +85,9 @@ func (w *Writer) Verbatim(s string) {
 		w.Bulk(s)
 		return
 	}
-	w.number('=', int64(len(s)+4))
+	if w.number('=', int64(len(s)+4)); w.Over {
+		return
+	}
 	w.Buf = append(append(append(w.Buf, "txt:"...), s...), '\r', '\n')
 }
 

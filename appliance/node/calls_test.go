@@ -1,0 +1,319 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+)
+
+// swarmList is a Swarm that is nothing but its list of nodes.
+type swarmList struct {
+	mu    sync.Mutex
+	nodes []members.Node
+}
+
+func (s *swarmList) SwarmJoinToken(context.Context, string) (string, []string, error) {
+	return "SWMTKN", nil, nil
+}
+
+func (s *swarmList) SwarmNodes(context.Context) ([]members.Node, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.nodes), nil
+}
+
+func (s *swarmList) RotateJoinTokens(context.Context) error { return nil }
+
+func (s *swarmList) RemoveNode(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes = slices.DeleteFunc(s.nodes, func(n members.Node) bool { return n.ID == id })
+	return nil
+}
+
+func (s *swarmList) add(id, role string, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes = append(s.nodes, members.Node{ID: id, Addr: netip.MustParseAddr("127.0.0.1"), Role: role, Raft: role == fleet.RoleManager, Ready: ready})
+}
+
+func (s *swarmList) ids() (ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.nodes {
+		ids = append(ids, n.ID)
+	}
+	return ids
+}
+
+// port is a manager's port between nodes, where everybody comes from one address as
+// nodes behind NAT do.
+type port struct {
+	*testing.T
+	m     *Manager
+	swarm *swarmList
+	addr  netip.AddrPort
+}
+
+// openPort serves the handlers that change has made of the manager's.
+func openPort(t *testing.T, change func(*Manager, map[string]http.Handler)) *port {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	dir := t.TempDir()
+	p := &port{T: t, swarm: &swarmList{}, m: &Manager{ground: &ground{log: log}}}
+	m := p.m
+	var errs [5]error
+	m.ca, errs[0] = join.LoadOrCreateCA(dir)
+	m.tokens, errs[1] = join.OpenTokens(dir)
+	m.members, errs[2] = join.OpenMembers(dir)
+	m.keys, errs[3] = join.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.identity, errs[4] = join.ManagerIdentity(filepath.Join(dir, "node"), m.ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	m.joins, err = join.NewServer(join.Options{
+		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: p.swarm,
+		Seeds:    func() []netip.AddrPort { return nil },
+		Managers: func() []netip.AddrPort { return []netip.AddrPort{p.addr} },
+		Changed:  func(join.Membership) {},
+		Audit:    func(string, ...slog.Attr) {},
+		Log:      log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handlers := m.nodeHandlers(http.NotFoundHandler())
+	change(m, handlers)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: nodePort(m.identity, handlers), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(tls.NewListener(ln, m.identity.ServerTLS()))
+	}()
+	t.Cleanup(func() { srv.Close(); <-done })
+	p.addr = netip.MustParseAddrPort(ln.Addr().String())
+	return p
+}
+
+// join lets a node in that is in Swarm.
+func (p *port) join(role, swarmID string) *join.Identity {
+	p.Helper()
+	c, err := p.m.tokens.Standing(role)
+	if err != nil {
+		p.Fatal(err)
+	}
+	s := join.String{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.ca.Hash(), Token: c.ID, Secret: c.Secret}
+	self := join.Self{Name: swarmID, Addr: netip.MustParseAddr("127.0.0.1"), Version: "1"}
+	id, err := join.Join(p.Context(), p.TempDir(), s, self, slog.New(slog.DiscardHandler))
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.swarm.add(swarmID, role, true)
+	nodes, _ := p.swarm.SwarmNodes(p.Context())
+	if err := p.m.members.Bind(id.Node.ID, swarmID, netip.MustParseAddr("127.0.0.1"), nodes); err != nil {
+		p.Fatal(err)
+	}
+	return id
+}
+
+// ask sends a request as a node, or as a stranger where id is nil.
+func (p *port) ask(id *join.Identity, method, path string, body any) (int, string) {
+	p.Helper()
+	data, err := json.Marshal(body)
+	if err != nil {
+		p.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(p.Context(), method, "https://"+p.addr.String()+path, bytes.NewReader(data))
+	if err != nil {
+		p.Fatal(err)
+	}
+	conf := &tls.Config{InsecureSkipVerify: true}
+	if id != nil {
+		conf.Certificates = []tls.Certificate{*id.Certificate()}
+	}
+	transport := &http.Transport{TLSClientConfig: conf}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text)
+}
+
+// TestCalls has everybody make every call, and wants those let through whom the table
+// of this test names.
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	allowed := map[join.Caller]string{ // of the callers below
+		join.Stranger:  "stranger worker manager demoted removed outdated",
+		join.Holder:    "", // without a join string
+		join.Returning: "worker manager demoted outdated",
+		join.Node:      "worker manager demoted",
+		join.Manager:   "manager",
+	}
+	var real map[string]http.Handler
+	p := openPort(t, func(m *Manager, handlers map[string]http.Handler) {
+		real = map[string]http.Handler{}
+		for route, h := range (&Worker{ground: m.ground, identity: m.identity, mirror: aMirror(t)}).nodeHandlers() {
+			handlers[route] = h
+		}
+		for route, h := range handlers {
+			real[route] = h
+			if calls[route] != join.Holder && route != join.RouteJoin && route != join.RouteFollow && route != join.RouteRenew {
+				handlers[route] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+			}
+		}
+	})
+	callers := map[string]*join.Identity{"stranger": nil, "outdated": p.join(fleet.RoleWorker, "s0")}
+	if err := errors.Join(p.m.members.NextEpoch(), p.m.members.AcceptEpoch()); err != nil {
+		t.Fatal(err)
+	}
+	callers["worker"], callers["manager"] = p.join(fleet.RoleWorker, "s1"), p.join(fleet.RoleManager, "s2")
+	callers["demoted"], callers["removed"] = p.join(fleet.RoleManager, "s3"), p.join(fleet.RoleManager, "s4")
+	p.swarm.nodes[3].Role, p.swarm.nodes[3].Raft = fleet.RoleWorker, false
+	if err := errors.Join(p.m.joins.Demoted(t.Context()), p.m.joins.Remove(t.Context(), nil, callers["removed"].Node.ID)); err != nil {
+		t.Fatal(err)
+	}
+	// Who gets to call more than this has to change two places.
+	strangers := []string{"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program"}
+	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", exchange.Path}
+	for route, who := range calls {
+		if who < join.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < join.Returning && !slices.Contains(strangers, route) {
+			t.Errorf("%s is for more than managers, or more than nodes", route)
+		}
+		if real[route] == nil {
+			t.Errorf("%s is in the table, and nobody serves it", route)
+		}
+	}
+	for route := range real {
+		who, ok := calls[route]
+		if !ok {
+			t.Errorf("%s is served, and the table does not say to whom", route)
+			continue
+		}
+		method, path, found := strings.Cut(route, " ")
+		if !found {
+			method, path = http.MethodGet, route
+		}
+		path = strings.Replace(path, "{sum}", "x", 1)
+		for name, id := range callers {
+			code, body := p.ask(id, method, path, map[string]any{"version": 1})
+			let := code != http.StatusForbidden
+			if want := slices.Contains(strings.Fields(allowed[who]), name); let != want {
+				t.Errorf("%s: a %s node gets %d %.100q; want it let through: %v", route, name, code, body, want)
+			}
+		}
+	}
+}
+
+// TestCalls_NoOtherMux wants no route of a port to be served but by way of the table.
+func TestCalls_NoOtherMux(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, dir := range []string{".", "../join"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if sel, ok := n.(*ast.SelectorExpr); ok && (sel.Sel.Name == "NewServeMux" || sel.Sel.Name == "ServeMux" || sel.Sel.Name == "HandleFunc" || sel.Sel.Name == "Handle") {
+					if found++; path != "calls.go" {
+						t.Errorf("%s has a mux of its own: routes belong into the table in calls.go", path)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if found != 2 {
+		t.Errorf("calls.go makes a mux or a route at %d places, want 2", found)
+	}
+}
+
+// TestLeave_BehindNAT has a node leave whose siblings, at the same address, are down.
+func TestLeave_BehindNAT(t *testing.T) {
+	t.Parallel()
+	p := openPort(t, func(*Manager, map[string]http.Handler) {})
+	leaves, stays := p.join(fleet.RoleWorker, "leaves"), p.join(fleet.RoleWorker, "stays")
+	p.swarm.add("down", fleet.RoleWorker, false)
+	for i := range p.swarm.nodes {
+		p.swarm.nodes[i].Ready = false
+	}
+	// What it says does not count.
+	if code, body := p.ask(leaves, http.MethodPost, pathLeave, goodbye{Node: "stays"}); code != http.StatusNoContent {
+		t.Fatalf("%d %s", code, body)
+	}
+	if got := p.swarm.ids(); !slices.Equal(got, []string{"stays", "down"}) {
+		t.Errorf("on Swarm's list are %v", got)
+	}
+	if _, ok := p.m.members.Get(stays.Node.ID); !ok || !p.m.members.WasRemoved(leaves.Node.ID) {
+		t.Error("the wrong node has left")
+	}
+}
+
+// TestNoCertificate wants the refusal to remove a node to name what can be done.
+func TestNoCertificate(t *testing.T) {
+	t.Parallel()
+	p := openPort(t, func(*Manager, map[string]http.Handler) {})
+	for i := range maxOthers + 5 {
+		if err := p.m.members.Put(members.Member{ID: fmt.Sprintf("id%02d", i), Name: "says", Remote: netip.MustParseAddr("10.0.0.7"), Until: p.m.identity.Certificate().Leaf.NotAfter}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := p.m.noCertificate(fleet.Node{ID: "s9", Display: "h9", Addr: "10.0.0.9"})
+	for _, part := range []string{"h9 (10.0.0.9)", "nothing was changed", "docker node rm s9", "crawlbox node rm ID", "id00 (calls itself says, asks from 10.0.0.7)", "id09", "…"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is not in %q", part, err)
+		}
+	}
+	if strings.Contains(err.Error(), "id10") {
+		t.Errorf("it names too many: %q", err)
+	}
+	if ok, err := p.m.removeMember(t.Context(), "id03"); !ok || err != nil || !p.m.members.WasRemoved("id03") {
+		t.Errorf("removed by its ID: %v, %v", ok, err)
+	}
+	node := p.join(fleet.RoleWorker, "s1")
+	if ok, err := p.m.removeMember(t.Context(), node.Node.ID); !ok || err == nil || !strings.Contains(err.Error(), "s1") || p.m.members.WasRemoved(node.Node.ID) {
+		t.Errorf("removed by the ID of a certificate that Swarm has a node of: %v, %v", ok, err)
+	}
+	if ok, err := p.m.removeMember(t.Context(), "id99"); ok || err != nil {
+		t.Errorf("removed by an ID that there is not: %v, %v", ok, err)
+	}
+}
