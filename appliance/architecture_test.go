@@ -39,7 +39,7 @@ var bans = []struct {
 	{"", []string{"appliance/image"}, "github.com/moby/buildkit", "builds are one package's business"},
 	{"", []string{"embedded/gossip"}, "github.com/hashicorp/memberlist", "membership is gossip's business"},
 	{"", []string{"embedded/registry"}, "github.com/distribution/distribution", "the registry is one package's business"},
-	{"", []string{"embedded/queue"}, "github.com/alicebob/miniredis", "the queue is one package's business"},
+	{"", []string{"embedded/queue/engine"}, "github.com/alicebob/miniredis", "data structures are the engine's business"},
 	{"", []string{"appliance/cli"}, "github.com/spf13/cobra", "flags end at the command line"},
 	{"embedded", nil, module + "appliance", "what is embedded stands alone and gets options"},
 	{"embedded", nil, module + "configs", "what is embedded stands alone and gets options"},

@@ -157,7 +157,7 @@ func TestBounds_Clients(t *testing.T) {
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				for n := range min(100_000, 256<<20/max(1, len(tc.again))) {
+				for n := range min(100_000, 64<<20/max(1, len(tc.again))) {
 					again := tc.again
 					if strings.Contains(again, "%d") {
 						again = fmt.Sprintf(again, n)

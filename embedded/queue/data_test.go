@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -196,20 +195,4 @@ func TestServer_Panic(t *testing.T) {
 	if got := startQueue(t, opts).client(t).Get(ctx, "k").Val(); got != "v" {
 		t.Errorf("after the restart k is %q", got)
 	}
-}
-
-func forceRewrite(ctx context.Context, t testing.TB, c *redis.Client, dir string) {
-	t.Helper()
-	before, _ := filepath.Glob(filepath.Join(dir, "snapshot-*"))
-	if err := c.Do(ctx, "BGREWRITEAOF").Err(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, func() error {
-		now, _ := filepath.Glob(filepath.Join(dir, "snapshot-*"))
-		if len(now) == 1 && !slices.Equal(now, before) {
-			return nil
-		}
-		entries, _ := os.ReadDir(dir)
-		return fmt.Errorf("no new snapshot: %v", entries)
-	})
 }

@@ -309,7 +309,7 @@ func (e *Engine) duplicate(v any) any {
 		return string(v.b)
 	case *list:
 		l := e.newList()
-		l.replace(v.slice(0, v.n))
+		l.replace(v.all())
 		return l
 	case *set:
 		s := e.newSet()

@@ -196,7 +196,7 @@ func listInsert(c *Context) {
 	}
 	for i := range l.n {
 		if l.at(i) == c.args[3] {
-			l.replace(slices.Insert(l.slice(0, l.n), i+after, c.args[4]))
+			l.replace(slices.Insert(l.all(), i+after, c.args[4]))
 			c.touch(c.args[1])
 			c.Out.Int(l.n)
 			return
@@ -219,7 +219,7 @@ func listRemove(c *Context) {
 	if count != 0 && count != math.MinInt64 {
 		most = int(min(int64(most), max(count, -count)))
 	}
-	items, removed := l.slice(0, l.n), 0
+	items, removed := l.all(), 0
 	if count < 0 {
 		slices.Reverse(items)
 	}

@@ -72,7 +72,7 @@ type list struct {
 
 func (e *Engine) newList() *list { return &list{base: e.fresh(), ring: make([]string, 4)} }
 
-func (l *list) clone(*Engine) value { return &list{ring: l.slice(0, l.n), n: l.n} }
+func (l *list) clone(*Engine) value { return &list{ring: l.all(), n: l.n} }
 
 func (l *list) count() int {
 	if l == nil {
@@ -128,21 +128,16 @@ func (l *list) pop(left bool) string {
 
 func (l *list) resize(size int) {
 	ring := make([]string, size)
-	copy(ring, l.slice(0, l.n))
+	copy(ring, l.all())
 	l.ring, l.head = ring, 0
 }
 
-// slice returns the items from one index up to another.
-func (l *list) slice(from, to int) []string {
-	out := make([]string, 0, to-from)
-	a, b := l.head+from, l.head+to
-	if a < len(l.ring) {
-		out = append(out, l.ring[a:min(b, len(l.ring))]...)
-	}
-	if b > len(l.ring) {
-		out = append(out, l.ring[max(a-len(l.ring), 0):b-len(l.ring)]...)
-	}
-	return out
+// all returns the items in a slice of their own.
+func (l *list) all() []string {
+	out := make([]string, 0, l.n)
+	end := l.head + l.n
+	out = append(out, l.ring[l.head:min(end, len(l.ring))]...)
+	return append(out, l.ring[:max(0, end-len(l.ring))]...)
 }
 
 // replace makes items all that the list has.
