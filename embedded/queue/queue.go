@@ -109,7 +109,7 @@ func (s *Server) Addr() string {
 // Tune sets the garbage collector of a process that is the queue's own: memory is
 // dearer there than processor time. maxMemory is as in [Options].
 func Tune(maxMemory int64) {
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(20)
 	if maxMemory > 0 {
 		debug.SetMemoryLimit(maxMemory + maxMemory/4)
 	}
