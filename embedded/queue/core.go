@@ -91,11 +91,18 @@ func (c *core) Each(emit func([]journal.Command) error) error { return c.snapsho
 func (c *core) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.snapshot != nil {
-		c.snapshot.End()
-		c.snapshot = nil
+	if c.snapshot == nil {
+		return
+	}
+	c.snapshot.End()
+	c.snapshot = nil
+	if c.engine.Used() > muchData {
+		go debug.FreeOSMemory() // what the rewrite took
 	}
 }
+
+// muchData is how much data a queue has whose rewrites take memory worth giving back.
+const muchData = 64 << 20
 
 // admit waits until the disk can take a write, and returns an error reply when it
 // cannot.
