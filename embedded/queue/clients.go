@@ -58,7 +58,7 @@ func (s *session) client(args []string) {
 	case sub == "kill" && len(args) > 2:
 		s.kill(args[2:])
 	case sub == "help" && len(args) == 2:
-		out.Bulks([]string{"CLIENT <subcommand>: GETNAME, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME, UNBLOCK; see Redis' documentation."})
+		out.Bulks([]string{"CLIENT GETNAME, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME or UNBLOCK"})
 	default:
 		s.failSub(args, "setname", "getname", "id", "info", "setinfo", "no-evict", "no-touch", "reply", "unblock", "kill")
 	}
@@ -96,10 +96,11 @@ func (s *session) describe() string {
 		version = 3
 	}
 	now := time.Now()
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
-		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
-		s.id, s.addr, s.server.Addr(), s.name, int(now.Sub(s.began).Seconds()), int(now.Sub(s.last).Seconds()), cmp.Or(flags, "N"),
-		s.db, len(s.channels), len(s.patterns), multi, lower(s.cmd), version)
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s "+
+		"db=%d sub=%d psub=%d ssub=0 multi=%d qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "+
+		"omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
+		s.id, s.addr, s.server.Addr(), s.name, int(now.Sub(s.began).Seconds()), int(now.Sub(s.last).Seconds()),
+		cmp.Or(flags, "N"), s.db, len(s.channels), len(s.patterns), multi, lower(s.cmd), version)
 }
 
 func (s *session) listClients(args []string) {

@@ -72,11 +72,11 @@ func (s *session) send(from *session, parts ...string) {
 func (s *session) subscriptions() int { return len(s.channels) + len(s.patterns) }
 
 func init() {
-	for name, patterns := range map[string]bool{"SUBSCRIBE": false, "PSUBSCRIBE": true} {
-		own(name, ownCommand{arity: -2, subscribed: true, run: locked(func(s *session, args []string) { s.subscribe(args, patterns) })})
-	}
-	for name, patterns := range map[string]bool{"UNSUBSCRIBE": false, "PUNSUBSCRIBE": true} {
-		own(name, ownCommand{arity: -1, subscribed: true, run: locked(func(s *session, args []string) { s.unsubscribe(args, patterns) })})
+	for prefix, patterns := range map[string]bool{"": false, "P": true} {
+		subscribe := func(s *session, args []string) { s.subscribe(args, patterns) }
+		unsubscribe := func(s *session, args []string) { s.unsubscribe(args, patterns) }
+		own(prefix+"SUBSCRIBE", ownCommand{arity: -2, subscribed: true, run: locked(subscribe)})
+		own(prefix+"UNSUBSCRIBE", ownCommand{arity: -1, subscribed: true, run: locked(unsubscribe)})
 	}
 	own("PUBLISH", ownCommand{arity: 3, run: locked(func(s *session, args []string) {
 		s.c.Out.Int(s.core.hub.publish(s, args[1], args[2]))

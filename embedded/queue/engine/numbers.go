@@ -53,10 +53,11 @@ func parseFloat(s string) (float64, bool) {
 		s += "p0"
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || f == 0 && strings.Trim(strings.SplitN(strings.ToLower(s), "e", 2)[0], "+-.0xp") != "" {
+	if err != nil || math.IsNaN(f) {
 		return 0, false
 	}
-	return f, true
+	mantissa, _, _ := strings.Cut(strings.ToLower(s), "e")
+	return f, f != 0 || strings.Trim(mantissa, "+-.0xp") == "" // too small is out of range
 }
 
 func (c *Context) float(arg, msg string) float64 {

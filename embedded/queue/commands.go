@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,7 +197,8 @@ func hello(ctx context.Context, s *session, args []string) {
 		return
 	}
 	if !s.authed {
-		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
+		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> " +
+			"option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
 	locked(func(s *session, _ []string) { s.name, s.c.Out.V3 = name, v3; s.greet() })(ctx, s, args)
@@ -366,63 +365,4 @@ func (s *session) getConfig(patterns []string) {
 		s.c.Out.Bulk(setting[0])
 		s.c.Out.Bulk(setting[1])
 	}
-}
-
-// info is INFO, the part that clients and monitors read.
-func (s *session) info(args []string) {
-	var b strings.Builder
-	for _, section := range s.sections() {
-		name, text, _ := strings.Cut(section, "\r\n")
-		wanted := len(args) == 1
-		for _, arg := range args[1:] {
-			arg = lower(arg)
-			wanted = wanted || arg == "all" || arg == "everything" || arg == "default" || arg == lower(name)
-		}
-		if wanted {
-			if b.Len() > 0 {
-				b.WriteString("\r\n")
-			}
-			b.WriteString("# " + name + "\r\n" + text)
-		}
-	}
-	s.c.Out.Verbatim(b.String())
-}
-
-// human writes bytes as Redis does.
-func human(bytes int64) string {
-	size, unit := float64(bytes), 0
-	for size >= 1024 && unit < 4 {
-		size, unit = size/1024, unit+1
-	}
-	if unit == 0 {
-		return strconv.FormatInt(bytes, 10) + "B"
-	}
-	return fmt.Sprintf("%.2f%c", size, "KMGT"[unit-1])
-}
-
-func (s *session) sections() []string {
-	srv, c := s.server, s.core
-	persistence := "ok"
-	if c.journal.Err() != nil {
-		persistence = "err"
-	}
-	stats := c.engine.Stats()
-	list := []string{
-		fmt.Sprintf("Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nserver_name:crawlbox\r\nprocess_id:%d\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\n",
-			redisVersion, os.Getpid(), srv.addr.Load().Port, int(time.Since(srv.started).Seconds())),
-		fmt.Sprintf("Clients\r\nconnected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n", srv.open.Load(), srv.maxClients(), srv.blocked.Load()),
-		fmt.Sprintf("Memory\r\nused_memory:%d\r\nused_memory_human:%s\r\nmaxmemory:%d\r\nmaxmemory_policy:noeviction\r\nmem_clients_normal:%d\r\n",
-			c.engine.Used(), human(c.engine.Used()), srv.opts.dataBound(), srv.room.held()),
-		fmt.Sprintf("Persistence\r\nloading:0\r\naof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_write_status:%s\r\n", persistence),
-		fmt.Sprintf("Stats\r\ntotal_connections_received:%d\r\ntotal_commands_processed:%d\r\nexpired_keys:%d\r\n"+
-			"keyspace_hits:%d\r\nkeyspace_misses:%d\r\n", srv.clients.Load(), c.commands.Load(), stats.Expired, stats.Hits, stats.Misses),
-		"Replication\r\nrole:master\r\nconnected_slaves:0\r\n",
-	}
-	keyspace := "Keyspace\r\n"
-	for db := range engine.Databases {
-		if keys, expiring := c.engine.Keys(db); keys > 0 {
-			keyspace += fmt.Sprintf("db%d:keys=%d,expires=%d,avg_ttl=0\r\n", db, keys, expiring)
-		}
-	}
-	return append(list, keyspace)
 }
