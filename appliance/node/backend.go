@@ -135,7 +135,7 @@ func (b *backend) storage(ctx context.Context, st *api.Status) {
 	if b.queue != nil {
 		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}
 		is := b.queueState()
-		st.Queue.Serving, st.Queue.Restarts, st.Queue.MaxMemory = is.Serving, is.Restarts, is.MaxMemory
+		st.Queue.Serving, st.Queue.Restarts, st.Queue.MaxMemory = is.Serving, is.Restarts, is.Progress.Bound
 		st.Queue.Keys, st.Queue.Memory, st.Queue.Clients = is.Progress.Keys, is.Progress.Memory, is.Progress.Clients
 		for _, m := range is.Missing {
 			st.Queue.Lacks = append(st.Queue.Lacks, m.String())

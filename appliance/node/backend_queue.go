@@ -125,5 +125,8 @@ func queueError(verb, key string, err error) error {
 	case strings.HasPrefix(err.Error(), "WRONGTYPE"):
 		return invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
 	}
+	if strings.HasPrefix(err.Error(), "OOM ") {
+		return conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start crawlbox again", verb, key)
+	}
 	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
 }

@@ -55,6 +55,9 @@ func queueTroubles(st queueproc.State) (list []string) {
 	if st.Problem != "" {
 		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on", st.Problem))
 	}
+	if is := st.Progress; is.Bound > 0 && is.Memory >= is.Bound {
+		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise queue.max_memory and start crawlbox again")
+	}
 	for _, m := range st.Missing {
 		if m.Step != sandbox.StepNamespaces {
 			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))

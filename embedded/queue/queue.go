@@ -121,12 +121,13 @@ type Progress struct {
 	Busy     time.Duration // how long the command under way has taken; 0: there is none
 	Keys     int64
 	Memory   int64 // bytes of data, estimated
+	Bound    int64 // bytes that data may take; 0: no bound
 	Clients  int64
 }
 
 // Progress tells how the queue is doing, without waiting for anything.
 func (s *Server) Progress() Progress {
-	p := Progress{Clients: s.open.Load()}
+	p := Progress{Clients: s.open.Load(), Bound: s.opts.dataBound()}
 	if c := s.core.Load(); c != nil {
 		p.Commands, p.Keys, p.Memory = c.commands.Load(), c.keys.Load(), c.used.Load()
 		if began := c.began.Load(); began != 0 {
