@@ -145,8 +145,6 @@ func TestBounds_Clients(t *testing.T) {
 		"channels without end":           {"", "SUBSCRIBE " + strings.Repeat("c", 1000) + "%d\r\n"},
 		"messages that nobody reads":     {"SUBSCRIBE news\r\n", ""},
 		"watches without end":            {"", "WATCH " + strings.Repeat("w", 1000) + "%d\r\n"},
-		"one reply without end":          {"SADD few a\r\n", "SRANDMEMBER few -9223372036854775807\r\n"},
-		"replies in a transaction":       {"MULTI\r\n" + strings.Repeat("GET big\r\n", 500) + "EXEC\r\n", "PING\r\n"},
 		"a line without end":             {"", big},
 		"the number of a line, no end":   {"*", strings.Repeat("1", 1<<20)},
 		"subscriptions that nobody ends": {"", "PSUBSCRIBE " + strings.Repeat("p", 1000) + "%d\r\n"},
@@ -190,6 +188,35 @@ func TestBounds_Clients(t *testing.T) {
 				return nil
 			})
 		})
+	}
+}
+
+// TestBounds_Reply asks for more than there is room for a reply, and is told.
+func TestBounds_Reply(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 30*time.Second)
+	q := boundedQueue(t)
+	c := q.client(t)
+	c.SAdd(ctx, "few", "a")
+	c.Set(ctx, "big", strings.Repeat("x", 1<<20), 0)
+	if err := c.SRandMemberN(ctx, "few", -9223372036854775807).Err(); err == nil || err.Error() != errLargeReply {
+		t.Errorf("a reply without end: %v", err)
+	}
+	_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for range 500 {
+			p.Get(ctx, "big")
+		}
+		return nil
+	})
+	if err == nil || err.Error() != errLargeReply {
+		t.Errorf("replies of a transaction: %v", err)
+	}
+	err = c.Set(ctx, "k", strings.Repeat("x", smallMemory/2), 0).Err()
+	if err == nil || err.Error() != errNoRoom.Error() {
+		t.Errorf("a large request: %v", err)
+	}
+	if err := c.Ping(ctx).Err(); err != nil {
+		t.Error(err)
 	}
 }
 

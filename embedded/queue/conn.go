@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 const (
 	loginTimeout = 10 * time.Second // from the connection to the right password
 	quitTimeout  = 5 * time.Second  // for the last replies to go out
+
+	lingerTimeout = time.Second // for the client to read why its connection ends
 )
 
 // conn is one client's connection.
@@ -92,13 +95,13 @@ func (c *conn) next(ctx context.Context) bool {
 		return true
 	}
 	defer c.session.release()
-	silent := c.session.replyMode != replyOn
+	from, silent := len(c.session.c.Out.Buf), c.session.replyMode != replyOn
 	if w := c.session.handle(ctx, args); w != nil && !c.await(ctx, w, silent) {
 		return false
 	}
-	if c.session.c.Out.Over { // more than there is room for
-		c.session.c.Out.Buf = nil
-		return false
+	if out := &c.session.c.Out; out.Over {
+		out.Buf, out.Over = append([]byte(nil), out.Buf[:min(from, len(out.Buf))]...), false
+		out.Error(errLargeReply)
 	}
 	c.session.slowDown(ctx)
 	return !c.session.quit
@@ -112,7 +115,24 @@ func (c *conn) refuse(err error) {
 		c.session.c.Out.Error("ERR Protocol error: " + broken.Error())
 	case errors.Is(err, errNoRoom):
 		c.session.c.Out.Error(err.Error())
+		c.session.server.tellCutOff(c.session.addr)
+	default:
+		return
 	}
+	if c.session.authed && c.flush() == nil {
+		c.out.finish(quitTimeout)
+		c.linger()
+	}
+}
+
+// linger reads on for a while: who closes a connection with unread bytes in it takes
+// the last reply from the client.
+func (c *conn) linger() {
+	half, ok := innermost(c.net).(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.net)
 }
 
 // await waits for the item that a blocking command wants. It reports false when

@@ -27,6 +27,7 @@ type output struct {
 	conn net.Conn
 	raw  syscall.RawConn // to write without waiting; nil with TLS
 	room *share
+	slow func() // called when the client is cut off
 
 	mu      sync.Mutex
 	waiting []byte
@@ -34,8 +35,8 @@ type output struct {
 	err     error
 }
 
-func newOutput(conn net.Conn, room *share) *output {
-	o := &output{conn: conn, room: room}
+func newOutput(conn net.Conn, room *share, slow func()) *output {
+	o := &output{conn: conn, room: room, slow: slow}
 	for c := conn; ; {
 		if _, ok := c.(*tls.Conn); ok {
 			return o
@@ -84,6 +85,7 @@ func (o *output) keep(p []byte, most int) error {
 	}
 	if most > 0 && len(o.waiting)+len(p) > most || !o.room.take(len(p)) {
 		o.fail(errSlow)
+		o.slow()
 		return o.err
 	}
 	o.waiting = append(o.waiting, p...)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
@@ -70,7 +72,8 @@ type Server struct {
 	attempts  *attempts
 	strangers strangers
 
-	room *room
+	room    *room
+	cutOffs rate.Sometimes
 
 	ready   chan struct{}
 	core    atomic.Pointer[core]
@@ -90,7 +93,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	return &Server{
-		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 4),
+		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 4), cutOffs: rate.Sometimes{Interval: time.Minute},
 		password: sha256.Sum256([]byte(opts.Password)), attempts: newAttempts(log),
 	}, nil
 }
@@ -249,6 +252,14 @@ func (s *Server) turnAway(client net.Conn) {
 	client.Close()
 }
 
+// tellCutOff logs, once a minute at most, that a client was cut off.
+func (s *Server) tellCutOff(client string) {
+	s.cutOffs.Do(func() {
+		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than there is for clients; "+
+			"others may have been within the same minute", "client", client, "bytes", s.room.most)
+	})
+}
+
 func (s *Server) newSession(core *core, client net.Conn) *session {
 	now := time.Now()
 	n := &session{
@@ -257,8 +268,11 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 	}
 	n.length.Store(-1)
 	n.c.Out.Limit = int(s.room.most)
-	n.share = s.room.enter(func() { innermost(client).Close() })
-	n.out = newOutput(client, n.share)
+	n.share = s.room.enter(func() {
+		s.tellCutOff(n.addr)
+		innermost(client).Close()
+	})
+	n.out = newOutput(client, n.share, func() { s.tellCutOff(n.addr) })
 	core.mu.Lock()
 	defer core.mu.Unlock()
 	core.sessions[n.id] = n

@@ -15,6 +15,9 @@ import (
 // errNoRoom refuses what does not fit into the memory that clients share.
 var errNoRoom = errors.New("OOM the request does not fit into the queue's memory: raise queue.max_memory")
 
+// errLargeReply replaces a reply that does not fit; what the command changed stays.
+const errLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise queue.max_memory"
+
 // session is what the queue remembers of one client. Its connection alone uses
 // it, but for what core.mu guards.
 type session struct {
