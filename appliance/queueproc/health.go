@@ -16,7 +16,7 @@ const (
 	// silenceLimit is how long a process that could run may say nothing, and
 	// commandLimit how long one command may take.
 	silenceLimit = 30 * time.Second
-	commandLimit = time.Minute
+	commandLimit = 5 * time.Minute
 	// starved is the share of a processor below which a process that wants to run does
 	// not get to.
 	starved = 0.05

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -147,7 +148,7 @@ func (c *child) listen(string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the inherited socket: %w", err)
 	}
-	ln = guard.New(ln, guard.Limits{})
+	ln = guard.New(ln, guard.Limits{PerParty: math.MaxInt}) // all clients are one party here; the queue bounds them
 	if c.certificate.Load() == nil {
 		return ln, nil
 	}

@@ -97,6 +97,26 @@ func TestBlocking(t *testing.T) {
 		}
 		producer.Del(ctx, "behind")
 	})
+	t.Run("a client that was killed gets nothing", func(t *testing.T) {
+		for range 50 {
+			waits := q.client(t)
+			id := waits.ClientID(ctx).Val()
+			ended := make(chan struct{})
+			go func() { defer close(ended); waits.BLPop(ctx, 0, "killed") }()
+			await(t, func() error { return blocked(q, 1) })
+			if _, err := producer.TxPipelined(ctx, func(p redis.Pipeliner) error {
+				p.ClientKillByFilter(ctx, "ID", fmt.Sprint(id))
+				p.RPush(ctx, "killed", "x")
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+			if n := producer.Del(ctx, "killed").Val(); n != 1 {
+				t.Fatal("the item is lost")
+			}
+		}
+	})
 	t.Run("a transaction serves several", func(t *testing.T) {
 		done := make(chan []string, 2)
 		for range 2 {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
 const smallMemory = 64 << 20
@@ -144,6 +146,7 @@ func TestBounds_Clients(t *testing.T) {
 		"a request of many arguments":    {"*2000000000\r\n", strings.Repeat("$1\r\nx\r\n", 10_000)},
 		"channels without end":           {"", "SUBSCRIBE " + strings.Repeat("c", 1000) + "%d\r\n"},
 		"messages that nobody reads":     {"SUBSCRIBE news\r\n", ""},
+		"many short channels":            {"", "SUBSCRIBE" + strings.Repeat(" %[1]d%[1]dx %[1]dy %[1]dz", 300) + "\r\n"},
 		"watches without end":            {"", "WATCH " + strings.Repeat("w", 1000) + "%d\r\n"},
 		"a line without end":             {"", big},
 		"the number of a line, no end":   {"*", strings.Repeat("1", 1<<20)},
@@ -199,7 +202,7 @@ func TestBounds_Reply(t *testing.T) {
 	c := q.client(t)
 	c.SAdd(ctx, "few", "a")
 	c.Set(ctx, "big", strings.Repeat("x", 1<<20), 0)
-	if err := c.SRandMemberN(ctx, "few", -9223372036854775807).Err(); err == nil || err.Error() != errLargeReply {
+	if err := c.SRandMemberN(ctx, "few", -9223372036854775807).Err(); err == nil || err.Error() != engine.ErrLargeReply {
 		t.Errorf("a reply without end: %v", err)
 	}
 	_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
@@ -208,8 +211,30 @@ func TestBounds_Reply(t *testing.T) {
 		}
 		return nil
 	})
-	if err == nil || err.Error() != errLargeReply {
+	if err == nil || err.Error() != engine.ErrLargeReply {
 		t.Errorf("replies of a transaction: %v", err)
+	}
+	for range 30 {
+		c.RPush(ctx, "items", strings.Repeat("x", 1<<20))
+	}
+	waits := q.client(t)
+	waited := make(chan error, 1)
+	go func() { waited <- waits.Do(ctx, "BLMPOP", 0, 1, "moved", "LEFT", "COUNT", 30).Err() }()
+	await(t, func() error { return blocked(q, 1) })
+	pop := c.LPopCount(ctx, "items", 30).Err()
+	_, tx := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.LRange(ctx, "items", 0, -1)
+		p.LTrim(ctx, "items", 30, -1)
+		return nil
+	})
+	c.Rename(ctx, "items", "moved")
+	for name, err := range map[string]error{"a pop": pop, "a transaction": tx, "a wait": <-waited} {
+		if err == nil || err.Error() != engine.ErrLargeReply {
+			t.Errorf("%s of more than fits: %v", name, err)
+		}
+	}
+	if n := c.LLen(ctx, "moved").Val(); n != 30 {
+		t.Errorf("%d items are left, want all 30", n)
 	}
 	err = c.Set(ctx, "k", strings.Repeat("x", smallMemory/2), 0).Err()
 	if err == nil || err.Error() != errNoRoom.Error() {

@@ -177,10 +177,17 @@ func (s *session) unblockClient(args []string) {
 	s.c.Out.Flag(other != nil && other.unblock(msg))
 }
 
+// maxFilters bounds what each client is compared with.
+const maxFilters = 32
+
 // kill is CLIENT KILL addr, or CLIENT KILL ID id | ADDR addr | SKIPME yes|no ….
 func (s *session) kill(args []string) {
 	var match []func(*session) bool
 	skipMe := len(args) > 1
+	if len(args) > maxFilters {
+		s.c.Out.Error(errSyntax)
+		return
+	}
 	for i := 0; i < len(args); i += 2 {
 		if len(args) == 1 {
 			addr := args[0]
@@ -235,7 +242,7 @@ func (s *session) kill(args []string) {
 			s.quit = true
 			continue
 		}
-		innermost(other.out.conn).Close()
+		other.die()
 	}
 	switch {
 	case len(args) > 1:

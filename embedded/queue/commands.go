@@ -354,7 +354,7 @@ func (s *session) getConfig(patterns []string) {
 	var found [][2]string
 	for _, setting := range settings {
 		for _, pattern := range patterns {
-			if engine.Match(lower(pattern), setting[0]) {
+			if len(pattern) <= engine.MaxPattern && engine.Match(lower(pattern), setting[0]) {
 				found = append(found, setting)
 				break
 			}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
@@ -101,7 +102,7 @@ func (c *conn) next(ctx context.Context) bool {
 	}
 	if out := &c.session.c.Out; out.Over {
 		out.Buf, out.Over = append([]byte(nil), out.Buf[:min(from, len(out.Buf))]...), false
-		out.Error(errLargeReply)
+		out.Error(engine.ErrLargeReply)
 	}
 	c.session.slowDown(ctx)
 	return !c.session.quit

@@ -47,6 +47,7 @@ type core struct {
 type waiter struct {
 	*engine.Block
 	session *session
+	size    int // bytes of room for it
 	v3      bool
 	reply   chan []byte // has room for the one reply
 }
@@ -116,15 +117,26 @@ func (c *core) admit(ctx context.Context) string {
 // do runs f alone and keeps what it changed. It reports false when the core is,
 // or now got, broken.
 func (c *core) do(f func()) (ok bool) {
+	return c.try(f, func(error) bool { return false })
+}
+
+// try is do for what may panic: harmless hears of it, and reports whether nothing was
+// changed.
+func (c *core) try(f func(), harmless func(error) bool) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failed {
 		return false
 	}
 	defer func() {
-		if p := recover(); p != nil {
-			c.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-			ok = false
+		p := recover()
+		if p == nil {
+			return
+		}
+		err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		c.began.Store(0)
+		if ok = harmless(err); !ok {
+			c.fail(err)
 		}
 	}()
 	c.began.Store(time.Now().UnixNano())
@@ -134,6 +146,12 @@ func (c *core) do(f func()) (ok bool) {
 	c.commands.Add(1)
 	c.used.Store(c.engine.Used())
 	return !c.failed
+}
+
+// progress says that one more command was done.
+func (c *core) progress() {
+	c.commands.Add(1)
+	c.began.Store(time.Now().UnixNano())
 }
 
 // commit appends what commands changed to the journal and serves those who watch
@@ -150,9 +168,13 @@ func (c *core) commit() {
 		if len(touched) == 0 || len(c.watchers)+len(c.waiters) == 0 {
 			return
 		}
+		changed := map[engine.Key]struct{}{} // once each, however often
 		for _, key := range slices.Clone(touched) {
-			c.dirty(key)
-			c.serve(key)
+			if _, known := changed[key]; !known {
+				changed[key] = struct{}{}
+				c.dirty(key)
+				c.serve(key)
+			}
 		}
 	}
 }
@@ -186,6 +208,11 @@ func (c *core) serve(key engine.Key) {
 	for len(c.waiters[key]) > 0 {
 		served := false
 		for _, w := range c.waiters[key] {
+			if w.session.dead.Load() {
+				c.leave(w)
+				served = true // look again
+				break
+			}
 			ctx := engine.Context{}
 			ctx.Out.V3, ctx.Out.Limit = w.v3, w.session.c.Out.Limit
 			if served = c.engine.Serve(&ctx, w.Block, key); served {
@@ -212,6 +239,7 @@ func (c *core) leave(w *waiter) {
 		return
 	}
 	w.session.waiting = nil
+	w.session.share.give(w.size)
 	w.session.server.blocked.Add(-1)
 	for _, key := range w.Keys {
 		rest := slices.DeleteFunc(c.waiters[key], func(other *waiter) bool { return other == w })

@@ -92,15 +92,22 @@ func (s *session) lists(patterns bool) (*map[string]struct{}, map[string]map[*se
 	return &s.channels, s.core.hub.channels
 }
 
+// subscriptionCost is what a subscription takes beside the name.
+const subscriptionCost = 500
+
 func (s *session) subscribe(args []string, patterns bool) {
 	mine, all := s.lists(patterns)
 	for _, name := range args[1:] {
-		if !s.share.take(len(name)) {
+		if patterns && len(name) > engine.MaxPattern {
+			s.c.Out.Error(engine.ErrPattern)
+			return
+		}
+		if !s.share.take(subscriptionCost + len(name)) {
 			s.c.Out.Error(errNoRoom.Error())
 			return
 		}
 		if _, known := (*mine)[name]; known {
-			s.share.give(len(name))
+			s.share.give(subscriptionCost + len(name))
 		} else {
 			if *mine == nil {
 				*mine = map[string]struct{}{}
@@ -132,7 +139,7 @@ func (s *session) unsubscribe(args []string, patterns bool) {
 	}
 	for _, name := range names {
 		if _, known := (*mine)[name]; known {
-			s.share.give(len(name))
+			s.share.give(subscriptionCost + len(name))
 			delete(*mine, name)
 			remove(all, name, s)
 		}
@@ -150,6 +157,8 @@ func (s *session) confirm(command, name string) {
 func (s *session) pubsub(args []string) {
 	hub := &s.core.hub
 	switch sub := lower(args[1]); {
+	case sub == "channels" && len(args) == 3 && len(args[2]) > engine.MaxPattern:
+		s.c.Out.Error(engine.ErrPattern)
 	case sub == "channels" && len(args) <= 3:
 		var names []string
 		for name := range hub.channels {

@@ -270,9 +270,12 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 	n.c.Out.Limit = int(s.room.most)
 	n.share = s.room.enter(func() {
 		s.tellCutOff(n.addr)
-		innermost(client).Close()
+		n.die()
 	})
-	n.out = newOutput(client, n.share, func() { s.tellCutOff(n.addr) })
+	n.out = newOutput(client, n.share, func() {
+		s.tellCutOff(n.addr)
+		n.dead.Store(true)
+	})
 	core.mu.Lock()
 	defer core.mu.Unlock()
 	core.sessions[n.id] = n

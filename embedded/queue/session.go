@@ -15,9 +15,6 @@ import (
 // errNoRoom refuses what does not fit into the memory that clients share.
 var errNoRoom = errors.New("OOM the request does not fit into the queue's memory: raise queue.max_memory")
 
-// errLargeReply replaces a reply that does not fit; what the command changed stays.
-const errLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise queue.max_memory"
-
 // session is what the queue remembers of one client. Its connection alone uses
 // it, but for what core.mu guards.
 type session struct {
@@ -47,6 +44,8 @@ type session struct {
 	held     int // and for the transaction
 	watched  []engine.Key
 	watching int // bytes of room for them
+
+	dead atomic.Bool // the connection was ended from here: it gets no item
 
 	// Guarded by core.mu.
 	db       int
@@ -118,15 +117,14 @@ func (s *session) release() {
 // mute drops a reply, which begins at a place in the output, if the client wants none.
 func (s *session) mute(from int) {
 	switch s.replyMode {
+	case replyOn:
+		return
 	case replySkipped:
 		s.replyMode = replyOn
-		s.c.Out.Buf = s.c.Out.Buf[:from]
 	case replySkip:
 		s.replyMode = replySkipped
-		s.c.Out.Buf = s.c.Out.Buf[:from]
-	case replyOff:
-		s.c.Out.Buf = s.c.Out.Buf[:from]
 	}
+	s.c.Out.Buf = s.c.Out.Buf[:min(from, len(s.c.Out.Buf))] // what was sent meanwhile is sent
 }
 
 func (s *session) refuse(msg string) {
@@ -179,17 +177,42 @@ func (s *session) runData(ctx context.Context, cmd *engine.Command, args []strin
 			return nil
 		}
 	}
-	s.do(func() {
+	from := len(s.c.Out.Buf)
+	ok := s.core.try(func() {
 		s.note(args)
 		s.c.Wait = true
 		s.core.engine.Run(&s.c, cmd, s.db, args)
 		if s.c.Block != nil {
-			w = &waiter{Block: s.c.Block, session: s, v3: s.c.Out.V3, reply: make(chan []byte, 1)}
-			s.waiting = w
-			s.core.wait(w)
-			s.server.blocked.Add(1)
+			w = s.wait(s.c.Block)
 		}
+	}, func(err error) bool {
+		if cmd.Write {
+			return false
+		}
+		s.core.log.Error("internal error in a command that reads", "command", cmd.Name, "error", err)
+		s.c.Out.Buf = s.c.Out.Buf[:from]
+		s.c.Out.Error("ERR internal error; see journalctl -u crawlbox")
+		return true
 	})
+	s.quit = s.quit || !ok
+	return w
+}
+
+// wait has the client wait, if there is room for that. core.mu is held.
+func (s *session) wait(b *engine.Block) *waiter {
+	const each = 250 // bytes that a key takes here
+	size := 0
+	for _, key := range b.Keys {
+		size += each + len(key.Name)
+	}
+	if !s.share.take(size) {
+		s.c.Out.Error(errNoRoom.Error())
+		return nil
+	}
+	w := &waiter{Block: b, session: s, size: size, v3: s.c.Out.V3, reply: make(chan []byte, 1)}
+	s.waiting = w
+	s.core.wait(w)
+	s.server.blocked.Add(1)
 	return w
 }
 
@@ -297,11 +320,15 @@ func (s *session) exec(ctx context.Context) {
 		s.c.Wait, s.inExec = false, true
 		defer func() { s.inExec = false }()
 		for _, args := range queued {
+			s.core.progress()
 			if cmd := engine.Lookup(args[0]); cmd != nil {
 				s.core.engine.Run(&s.c, cmd, s.db, args)
-				continue
+			} else {
+				ownCommands[args[0]].run(ctx, s, args)
 			}
-			ownCommands[args[0]].run(ctx, s, args)
+			if s.c.Out.Over { // or what was to be read would be deleted by what follows
+				break
+			}
 		}
 		s.note([]string{"EXEC"})
 	})
@@ -330,7 +357,7 @@ func (s *session) watch(keys []string) bool {
 		if _, known := s.core.watchers[key][s]; known {
 			continue
 		}
-		if size := 100 + len(name); s.share.take(size) {
+		if size := 400 + len(name); s.share.take(size) {
 			s.watching += size
 			s.core.watchers[key][s] = struct{}{}
 			s.watched = append(s.watched, key)
@@ -352,6 +379,12 @@ func (s *session) unwatch() {
 	}
 	s.share.give(s.watching)
 	s.watched, s.watching, s.dirty = nil, 0, false
+}
+
+// die ends the client's connection from another one. It waits for nothing.
+func (s *session) die() {
+	s.dead.Store(true)
+	innermost(s.out.conn).Close()
 }
 
 // end lets go of everything when the client is gone.

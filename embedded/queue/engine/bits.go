@@ -13,13 +13,6 @@ func init() {
 	register("SETBIT", 4, grows, setBit)
 }
 
-func (t text) bytes() []byte {
-	if t.b != nil {
-		return t.b
-	}
-	return []byte(t.s)
-}
-
 func (t text) byteAt(i int) byte {
 	if t.b != nil {
 		return t.b[i]
@@ -92,7 +85,9 @@ func (c *Context) bitRange(args []string, n int, ordered bool) (first, last int6
 	if last < 0 {
 		last = max(0, last+size)
 	}
-	last = min(last, size-1)
+	if last = min(last, size-1); first > last {
+		return 0, -1
+	}
 	return first * unit, last*unit + unit - 1
 }
 
@@ -184,11 +179,11 @@ func bitOp(c *Context) {
 		c.fail("ERR BITOP NOT must be called with a single source key.")
 		return
 	}
-	var sources [][]byte
+	var sources []text
 	longest := 0
 	for _, key := range c.args[3:] {
 		t, _ := c.text(key)
-		sources = append(sources, t.bytes())
+		sources = append(sources, t)
 		longest = max(longest, t.len())
 	}
 	if c.failed || !c.fits(int64(longest)) {
@@ -207,29 +202,39 @@ func bitOp(c *Context) {
 	c.Out.Int(longest)
 }
 
-func combine(op int, sources [][]byte, longest int) []byte {
+func combine(op int, sources []text, longest int) []byte {
 	out := make([]byte, longest)
-	copy(out, sources[0])
+	sources[0].copyTo(out, 0)
 	if op == 3 {
 		for i := range out {
 			out[i] = ^out[i]
 		}
 	}
+	var piece [4 << 10]byte
 	for _, src := range sources[1:] {
-		for i := range out {
-			var b byte
-			if i < len(src) {
-				b = src[i]
-			}
-			switch op {
-			case 0:
-				out[i] &= b
-			case 1:
-				out[i] |= b
-			case 2:
-				out[i] ^= b
+		for from := 0; from < longest; from += len(piece) {
+			into := out[from:min(longest, from+len(piece))]
+			n := src.copyTo(piece[:], from)
+			clear(piece[n:]) // zeros follow a shorter string
+			for i := range into {
+				switch op {
+				case 0:
+					into[i] &= piece[i]
+				case 1:
+					into[i] |= piece[i]
+				case 2:
+					into[i] ^= piece[i]
+				}
 			}
 		}
 	}
 	return out
+}
+
+// copyTo copies the string from one place on and returns how many bytes that are.
+func (t text) copyTo(out []byte, from int) int {
+	if from >= t.len() {
+		return 0
+	}
+	return copy(out, t.s[min(from, len(t.s)):]) + copy(out, t.b[min(from, len(t.b)):])
 }

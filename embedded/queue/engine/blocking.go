@@ -174,6 +174,9 @@ func popItems(left bool, count int) func(*Context, string) bool {
 		if l == nil {
 			return c.failed
 		}
+		if !c.listFits(l, left, count) {
+			return true
+		}
 		c.Out.Array(2)
 		c.Out.Bulk(key)
 		c.takeSome(l, key, left, count)
@@ -187,6 +190,9 @@ func popScores(low bool, count int) func(*Context, string) bool {
 		z := edit[*zset](c, key)
 		if z == nil {
 			return c.failed
+		}
+		if !c.zsetFits(z, low, count) {
+			return true
 		}
 		taken := c.takeScored(z, key, low, count)
 		c.Out.Array(2)

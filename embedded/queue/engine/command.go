@@ -125,6 +125,23 @@ func (c *Context) note(args ...string) {
 	c.e.note(c.db, args...)
 }
 
+// ErrLargeReply replaces a reply that there is no room for.
+const ErrLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise queue.max_memory"
+
+// replyFits reports whether a reply of so many items does, and fails if not: what is
+// taken out and not told would be lost.
+func (c *Context) replyFits(n int, size func(i int) int) bool {
+	const each = 48 // for lengths and a score
+	total := len(c.Out.Buf)
+	for i := 0; i < n && c.Out.Limit > 0; i++ {
+		if total += each + size(i); total > c.Out.Limit {
+			c.fail(ErrLargeReply)
+			return false
+		}
+	}
+	return true
+}
+
 // fits reports whether n more bytes do, and refuses the command if not.
 func (c *Context) fits(n int64) bool {
 	if c.e.loading || c.e.max == 0 || n <= 0 || c.e.used+n <= c.e.max {

@@ -197,6 +197,9 @@ func (e *Engine) release(v any) {
 
 // flush empties a database.
 func (e *Engine) flush(db int) {
+	if e.dbs[db].keys.len() == 0 {
+		return
+	}
 	if e.Flushing != nil && !e.loading {
 		e.Flushing(db)
 	}

@@ -202,6 +202,10 @@ func flush(c *Context) {
 }
 
 func keysCommand(c *Context) {
+	if len(c.args[1]) > MaxPattern {
+		c.fail(ErrPattern)
+		return
+	}
 	var found []string
 	for _, key := range c.e.dbs[c.db].keys.keys() {
 		if match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
@@ -386,7 +390,9 @@ func (c *Context) parseScan(i int, o scanOptions, keys bool) scanOptions {
 			}
 			o.count = int(min(n, math.MaxInt32))
 		case is(c.args[i], "MATCH") && !last:
-			o.pattern = c.args[i+1]
+			if o.pattern = c.args[i+1]; len(o.pattern) > MaxPattern {
+				c.fail(ErrPattern)
+			}
 		case is(c.args[i], "TYPE") && !last && keys:
 			o.kind, o.typed = kind(lower(c.args[i+1])), true
 		default:

@@ -65,8 +65,20 @@ func listPop(c *Context) {
 	case single:
 		c.Out.Bulk(c.take(l, c.args[1], c.args[0] == "LPOP"))
 	default:
-		c.takeSome(l, c.args[1], c.args[0] == "LPOP", count)
+		if left := c.args[0] == "LPOP"; c.listFits(l, left, count) {
+			c.takeSome(l, c.args[1], left, count)
+		}
 	}
+}
+
+// listFits reports whether a reply with count items does.
+func (c *Context) listFits(l *list, left bool, count int) bool {
+	return c.replyFits(min(count, l.n), func(i int) int {
+		if !left {
+			i = l.n - 1 - i
+		}
+		return len(l.at(i))
+	})
 }
 
 // take pops one item of the list at a key.

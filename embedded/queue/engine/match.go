@@ -5,6 +5,13 @@ import "strings"
 func lower(s string) string { return strings.ToLower(s) }
 func upper(s string) string { return strings.ToUpper(s) }
 
+// MaxPattern is the longest pattern, in bytes: matching takes time in proportion to
+// it, for each key or channel.
+const MaxPattern = 1024
+
+// ErrPattern refuses a longer one.
+const ErrPattern = "ERR the pattern is longer than 1024 bytes"
+
 // Match reports whether s matches a glob pattern: * ? [a-z] [^a] and \ before a
 // character that means itself. It takes time in proportion to the product of
 // both lengths at most.

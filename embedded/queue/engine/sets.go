@@ -126,6 +126,9 @@ func setPop(c *Context) {
 		c.Out.Set(0)
 		return
 	}
+	if !c.replyFits(1, func(int) int { return min(count, s.members.len()) * int(s.bytes) / s.members.len() }) {
+		return
+	}
 	gone := []string{"SREM", c.args[1]}
 	for range min(count, s.members.len()) {
 		m := s.members.random().key
@@ -255,6 +258,7 @@ func setUnion(sets []*set, add func(string) bool) {
 }
 
 func setDiff(sets []*set, add func(string) bool) {
+	sets = append(sets[:1:1], distinct(sets[1:])...)
 	sets[0].each(func(m string) bool {
 		for _, other := range sets[1:] {
 			if other.has(m) {
@@ -265,7 +269,20 @@ func setDiff(sets []*set, add func(string) bool) {
 	})
 }
 
+// distinct returns each set once, however often it was named.
+func distinct(sets []*set) (out []*set) {
+	seen := map[*set]bool{}
+	for _, s := range sets {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 func setInter(sets []*set, add func(string) bool) {
+	sets = distinct(sets)
 	smallest := slices.MinFunc(sets, func(a, b *set) int { return cmp.Compare(a.count(), b.count()) })
 	smallest.each(func(m string) bool {
 		for _, other := range sets {

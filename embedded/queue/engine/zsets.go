@@ -195,6 +195,17 @@ func (c *Context) takeScored(z *zset, key string, low bool, count int) []scored 
 	return taken
 }
 
+// zsetFits reports whether a reply with count members does.
+func (c *Context) zsetFits(z *zset, low bool, count int) bool {
+	return c.replyFits(min(count, z.count()), func(i int) int {
+		if !low {
+			i = z.count() - 1 - i
+		}
+		s, _ := z.order.GetAt(i)
+		return len(s.member)
+	})
+}
+
 func zpopName(low bool) string {
 	if low {
 		return "ZPOPMIN"
@@ -217,6 +228,9 @@ func (c *Context) popZset(low bool) {
 		return
 	}
 	var taken []scored
+	if z != nil && !c.zsetFits(z, low, count) {
+		return
+	}
 	if z != nil && count > 0 {
 		taken = c.takeScored(z, c.args[1], low, count)
 	}

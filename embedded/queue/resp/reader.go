@@ -18,7 +18,7 @@ const (
 	freeSize  = 16 << 10  // bytes of a request that need no room
 	sizeStep  = 64 << 10  // bytes of a request between two questions whether there is room for more
 	maxArgs   = 1<<31 - 1 // arguments of a request, as in Redis
-	bytesEach = 24        // what an argument takes beside its bytes
+	bytesEach = 40        // what an argument takes beside its bytes
 
 	// Of a client that has not logged in.
 	strangerArgs = 10
@@ -86,7 +86,7 @@ func (r *Reader) inline() ([]string, error) {
 	if !ok {
 		return nil, Error("unbalanced quotes in request")
 	}
-	return words, nil
+	return words, r.need(len(line) + bytesEach*len(words))
 }
 
 func (r *Reader) argument() (string, error) {
