@@ -96,6 +96,10 @@ func (c *cluster) promote(h *lab.Host) {
 	contains(c.T, c.fails(c.manager, 1, "node", "rm", "--force", h.Name()), "is a manager", "crawlbox node demote "+h.Name())
 	contains(c.T, c.fails(h, 1, "leave"), "is a swarm manager", "crawlbox node demote "+h.Name())
 
+	for _, on := range []*lab.Host{c.manager, h} {
+		contains(c.T, c.fails(on, 1, "node", "demote", "h1"), "registry, queue and CA")
+	}
+
 	c.run("node", "demote", h.Name())
 	lab.WaitFor(c, patience, "one manager", func() error {
 		return want(c.manager.Docker("info", "--format", "{{.Swarm.Managers}}"), "1")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,8 +41,9 @@ type backend struct {
 	deploys     *deploys    // nil where the cluster was not made
 	defined     *reconciler // of the services of the config file; nil there too
 	gossip      *gossip.Gossip
-	primaryHere bool          // registry, queue and tokens are on this node
-	primary     func() string // the node they are on, for people
+	primaryHere bool              // registry, queue and tokens are on this node
+	primary     func() string     // the node they are on, for people
+	first       func() netip.Addr // where that is
 	registry    *registry.Registry
 	mirrorUsed  func() int64
 	traffic     func() api.Traffic

@@ -265,7 +265,7 @@ func (m *Manager) backend(services *reconciler) *backend {
 	return &backend{
 		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
 		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
-		primary: func() string { return m.name }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis, queueState: queue,
+		primary: func() string { return m.name }, first: func() netip.Addr { return m.addr }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis, queueState: queue,
 		token: m.token, access: m.permits(), remove: m.removeNode, removeMember: m.removeMember, demoted: m.demoted, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
 		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
 	}

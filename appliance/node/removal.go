@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,11 +125,19 @@ func (m *Manager) demoted(ctx context.Context) error {
 // demote makes a manager a worker. Swarm's tokens change when it has lost Swarm's
 // secrets, and not before: it would read the new ones.
 func (b *backend) demote(ctx context.Context, n fleet.Node) error {
+	nodes, err := b.engine.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != n.ID }
+	if n.Addr == b.first().String() && slices.ContainsFunc(nodes, other) {
+		return conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that machine down, see `crawlbox leave` there", n.Display)
+	}
 	if err := b.engine.SetRole(ctx, n.ID, fleet.RoleWorker); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.Demoted)
-	err := b.awaitDemotion(ctx, n.ID)
+	err = b.awaitDemotion(ctx, n.ID)
 	if errors.Is(err, swarm.ErrNotManager) && b.remove == nil {
 		return nil // it was this node; the first manager sees to the rest
 	}

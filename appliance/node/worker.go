@@ -150,6 +150,15 @@ func (w *Worker) bases() []string {
 	return list
 }
 
+// first is where the manager is that has the registry, the queue and the CA. It is not
+// valid where none is known.
+func (w *Worker) first() netip.Addr {
+	if managers := w.identity.Membership().Managers; len(managers) > 0 {
+		return managers[0].Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
 // primary names the manager that has the registry, for people.
 func (w *Worker) primary() string {
 	managers := w.identity.Membership().Managers
@@ -220,7 +229,7 @@ func (w *Worker) backend() *backend {
 	return &backend{
 		sources: &sources{engine: w.engine},
 		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
-		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary,
+		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary, first: w.first,
 		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
 		demoted: func(ctx context.Context) error {
 			return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)

@@ -35,8 +35,8 @@ func (r *room) enter(cutOff func()) *share {
 	return s
 }
 
-// take takes n bytes. It reports false when the client is cut off, or is the one
-// that would hold most.
+// take takes n bytes. It reports false when the client is cut off, when it holds most,
+// or when it would hold more than half of the room while others need it.
 func (s *share) take(n int) bool {
 	r := s.room
 	r.mu.Lock()
@@ -48,7 +48,7 @@ func (s *share) take(n int) bool {
 				largest = other
 			}
 		}
-		if largest == s || largest.used <= s.used+int64(n) {
+		if largest == s || s.used+int64(n) > r.most/2 {
 			return false
 		}
 		largest.release()

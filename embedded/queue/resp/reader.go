@@ -113,10 +113,10 @@ func (r *Reader) argument() (string, error) {
 // body reads n bytes and the end of the line. It sets no memory aside for what
 // is only announced.
 func (r *Reader) body(n int) (string, error) {
-	if err := r.need(n + bytesEach); err != nil {
-		return "", err
-	}
 	if n+2 <= r.Size() {
+		if err := r.need(n + bytesEach); err != nil {
+			return "", err
+		}
 		b, err := r.Peek(n + 2)
 		if err != nil {
 			return "", noEOF(err)
@@ -128,7 +128,11 @@ func (r *Reader) body(n int) (string, error) {
 	var b strings.Builder
 	for b.Len() < n {
 		if b.Len() == b.Cap() {
-			b.Grow(min(n-b.Len(), max(sizeStep, b.Len())))
+			more := min(n-b.Len(), max(sizeStep, b.Len()))
+			if err := r.need(more); err != nil {
+				return "", err
+			}
+			b.Grow(more)
 		}
 		if _, err := io.CopyN(&b, r.Reader, int64(min(n, b.Cap())-b.Len())); err != nil {
 			return "", noEOF(err)
@@ -138,7 +142,7 @@ func (r *Reader) body(n int) (string, error) {
 	return b.String(), noEOF(err)
 }
 
-// need asks for room when a request grows.
+// need asks for room when a request grows, and before memory is set aside for it.
 func (r *Reader) need(n int) error {
 	r.taken += n
 	if r.taken <= r.asked || r.Room == nil {
