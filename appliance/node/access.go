@@ -84,15 +84,17 @@ func (m *Manager) rotateTokens(ctx context.Context, role string) ([]api.Token, e
 	}
 	var lines []api.Token
 	for _, role := range roles {
-		if err := m.tokens.Rotate(role); err != nil {
+		// Swarm first: where it refuses, such as on a node that is no manager of it any
+		// longer, nothing is changed.
+		if err := m.engine.RotateJoinTokens(ctx, role); err != nil {
 			return nil, err
+		}
+		if err := m.tokens.Rotate(role); err != nil {
+			return nil, fmt.Errorf("Swarm's own token is another, but the old join string stays: %w; run the same command again", err)
 		}
 		line, err := m.token(ctx, role)
 		if err != nil {
 			return nil, err
-		}
-		if err := m.engine.RotateJoinTokens(ctx, role); err != nil {
-			return nil, fmt.Errorf("the old join string is refused, but Swarm's own token stays: %w; run the same command again", err)
 		}
 		lines = append(lines, line)
 	}

@@ -45,9 +45,9 @@ type Key struct {
 type Engine struct {
 	Flushing func(db int) // called before a database is emptied; may be nil
 
-	dbs       [Databases]keyspace
-	fields    *miniredis.RedisDB // of hashes
-	nextField uint64             // the name in fields of the next hash
+	dbs    [Databases]keyspace
+	fields *miniredis.RedisDB // of hashes
+	names  hashNames
 
 	now     func() time.Time
 	clock   int64 // Unix time in ms that the command under way goes by
@@ -67,7 +67,7 @@ type Engine struct {
 
 // New returns an empty engine whose data may take max bytes; 0 is no bound.
 func New(max int64) *Engine {
-	return &Engine{fields: miniredis.NewMiniRedis().DB(0), now: time.Now, max: max}
+	return &Engine{fields: newFields(), now: time.Now, max: max}
 }
 
 // Used is how many bytes the data takes, estimated.

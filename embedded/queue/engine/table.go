@@ -122,10 +122,14 @@ func (t *table[V]) free(at int) {
 	t.slots[at] = 0
 }
 
+// shrink gives back what is not needed, so that what a table takes is never far from
+// what its entries count for.
 func (t *table[V]) shrink() {
-	if len(t.slots) > minSlots && 8*len(t.items) < len(t.slots) {
-		t.resize(len(t.slots) / 4)
-		t.items = append(make([]item[V], 0, 2*len(t.items)), t.items...)
+	if len(t.slots) > minSlots && 4*len(t.items) < len(t.slots) {
+		t.resize(len(t.slots) / 2)
+	}
+	if n := len(t.items); cap(t.items) > minSlots && 2*n < cap(t.items) {
+		t.items = append(make([]item[V], 0, n+n/4+1), t.items...)
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"strconv"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/tidwall/btree"
 )
 
@@ -120,8 +121,8 @@ func (l *list) pop(left bool) string {
 	l.ring[at] = ""
 	l.n--
 	l.grow(-sizeOf(s) - stringCost)
-	if len(l.ring) > 16 && 8*l.n < len(l.ring) {
-		l.resize(len(l.ring) / 4)
+	if len(l.ring) > 16 && 4*l.n < len(l.ring) {
+		l.resize(len(l.ring) / 2)
 	}
 	return s
 }
@@ -196,13 +197,43 @@ type hash struct {
 	base
 	fields table[int32] // lengths of the values
 	name   string       // in miniredis
+	most   int          // fields since it has this name
 	values []string     // of a copy
 }
 
-func (e *Engine) newHash() *hash {
-	e.nextField++
-	return &hash{base: e.fresh(), name: strconv.FormatUint(e.nextField, 36)}
+// hashNames are the names of hashes in miniredis, whose maps neither shrink nor forget
+// a name: names are used again, and a hash that has lost most of its fields gets another.
+type hashNames struct {
+	live int
+	last uint64
+	free []string
 }
+
+func (e *Engine) newHash() *hash { return &hash{base: e.fresh(), name: e.takeName()} }
+
+func (e *Engine) takeName() (name string) {
+	n := &e.names
+	n.live++
+	if last := len(n.free) - 1; last >= 0 {
+		name, n.free = n.free[last], n.free[:last]
+		return name
+	}
+	n.last++
+	return strconv.FormatUint(n.last, 36)
+}
+
+// dropName deletes what is under a name. With the last one everything goes.
+func (e *Engine) dropName(name string) {
+	e.names.live--
+	if e.names.live == 0 {
+		e.fields, e.names = newFields(), hashNames{}
+		return
+	}
+	e.fields.Del(name)
+	e.names.free = append(e.names.free, name)
+}
+
+func newFields() *miniredis.RedisDB { return miniredis.NewMiniRedis().DB(0) }
 
 func (h *hash) clone(e *Engine) value {
 	c := &hash{fields: h.fields.clone(), values: make([]string, h.fields.len())}
@@ -237,6 +268,7 @@ func (h *hash) set(e *Engine, f, v string) bool {
 		return false
 	}
 	h.fields.set(f, int32(len(v)))
+	h.most = max(h.most, h.fields.len())
 	e.fields.HSet(h.name, f, v)
 	h.grow(hashCost + sizeOf(f) + int64(len(v)))
 	return true
@@ -250,13 +282,26 @@ func (h *hash) remove(e *Engine, f string) bool {
 		h.grow(-hashCost - sizeOf(f) - int64(n))
 		e.fields.HDel(h.name, f)
 	}
+	if n := h.fields.len(); n > 0 && h.most > 64 && 4*n < h.most {
+		h.rename(e)
+	}
 	return found
+}
+
+// rename moves the values into a map that is as large as they need.
+func (h *hash) rename(e *Engine) {
+	old := h.name
+	h.name, h.most = e.takeName(), h.fields.len()
+	for _, f := range h.fields.items {
+		e.fields.HSet(h.name, f.key, e.fields.HGet(old, f.key))
+	}
+	e.dropName(old)
 }
 
 // drop takes what the fields hold away, after a snapshot under way has it.
 func (h *hash) drop(e *Engine) {
 	e.keep(h)
-	e.fields.Del(h.name)
+	e.dropName(h.name)
 }
 
 // zset is a sorted set: scores by member, and members by score.
