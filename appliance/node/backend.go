@@ -191,6 +191,15 @@ func (b *backend) lastWord(ctx context.Context, snap fleet.Snapshot) func(fleet.
 	}
 }
 
+// howToRemove names the commands for a node that is gone; Swarm keeps a manager until
+// it is demoted.
+func howToRemove(n fleet.Node) string {
+	if n.Role == fleet.RoleManager {
+		return fmt.Sprintf("`crawlbox node demote %s` and `crawlbox node rm %s`", n.Display, n.Display)
+	}
+	return fmt.Sprintf("`crawlbox node rm %s`", n.Display)
+}
+
 // troubles are sentences on what is not as it should be.
 func troubles(snap fleet.Snapshot, word func(fleet.Task) string) (list []string) {
 	managers := 0
@@ -200,7 +209,7 @@ func troubles(snap fleet.Snapshot, word func(fleet.Task) string) (list []string)
 			managers++
 		}
 		if n.State != fleet.StateReady {
-			list = append(list, fmt.Sprintf("node %s (%s) is %s; look at it, or remove it with `crawlbox node rm %s`", n.Display, n.Addr, n.State, n.Display))
+			list = append(list, fmt.Sprintf("node %s (%s) is %s; look at it, or remove it with %s", n.Display, n.Addr, n.State, howToRemove(n)))
 		}
 	}
 	if managers == 2 {
