@@ -21,9 +21,11 @@ func newHub() hub {
 func (h *hub) leave(s *session) {
 	for name := range s.channels {
 		remove(h.channels, name, s)
+		s.share.give(subscriptionCost + len(name))
 	}
 	for name := range s.patterns {
 		remove(h.patterns, name, s)
+		s.share.give(subscriptionCost + len(name))
 	}
 	s.channels, s.patterns = nil, nil
 }

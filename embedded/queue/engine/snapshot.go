@@ -8,8 +8,11 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
-// chunk is how many items of a long value one command of a snapshot carries.
-const chunk = 500
+// One command of a snapshot carries so many items, and bytes, of a long value.
+const (
+	chunk      = 500
+	chunkBytes = 1 << 20
+)
 
 // Snapshot is the data as it was at one moment. Values that change later are
 // copied before: the strings of a copy are shared, so it takes 16 to 40 bytes an
@@ -114,11 +117,14 @@ func dump(db int, key string, v any, expires int64, emit func([]journal.Command)
 }
 
 func inChunks(send func(...string), name, key string, n int, at func(i int) []string) {
-	for from := 0; from < n; from += chunk {
+	for i := 0; i < n; {
 		args := make([]string, 2, 2+2*chunk)
 		args[0], args[1] = name, key
-		for i := from; i < min(n, from+chunk); i++ {
-			args = append(args, at(i)...)
+		for first, bytes := i, 0; i < n && i < first+chunk && bytes < chunkBytes; i++ {
+			for _, arg := range at(i) {
+				args = append(args, arg)
+				bytes += len(arg)
+			}
 		}
 		send(args...)
 	}
