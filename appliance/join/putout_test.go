@@ -104,8 +104,16 @@ func TestClaim_ManyInVain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := node.check(t.Context(), "not-in-swarm-yet"); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Join(m.trail.all(), "\n"); strings.Contains(lines, "binding refused") {
+		t.Errorf("a node that Swarm does not list yet is in the audit log: %s", lines)
+	}
 	for i := range 20 {
-		if err := node.check(t.Context(), fmt.Sprint("nobody", i)); err != nil {
+		id := fmt.Sprint("elsewhere", i)
+		m.swarm.has(inSwarm(id, "10.0.0.77", fleet.RoleManager))
+		if err := node.check(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		m.Members.Moved(node.Node.ID, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))

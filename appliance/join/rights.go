@@ -92,7 +92,10 @@ func (s *Server) claim(r *http.Request, id, swarmID string) error {
 	case !errors.Is(err, members.ErrTaken) && !errors.Is(err, members.ErrUnproven):
 		return err
 	}
-	if s.newClaim(id, swarmID) {
+	// Swarm's list is some seconds old: of who joins now it knows nothing, and a claim to
+	// what is nobody's harms nobody.
+	there := slices.ContainsFunc(nodes, func(n members.Node) bool { return n.ID == swarmID })
+	if there && s.newClaim(id, swarmID) {
 		s.Audit("binding refused", append(line, slog.String("reason", err.Error()))...)
 	}
 	if errors.Is(err, members.ErrTaken) {

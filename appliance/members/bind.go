@@ -30,6 +30,7 @@ type Node struct {
 	Role  string // that it is to have
 	Raft  bool   // it has Swarm's raft, with all its secrets; one that is demoted has it for a while
 	Ready bool
+	First bool // it is the first manager, which is on no list
 }
 
 // nodeOf finds the node with an ID.
@@ -85,10 +86,17 @@ func (m *List) provable(id, claim string, remote netip.Addr, nodes []Node) error
 			return ErrUnproven // it is that one, and up
 		}
 	}
-	if node.at(remote) || !m.others(id, node, remote, nodes) {
+	switch {
+	case node.First:
+		return ErrUnproven
+	case node.at(remote):
 		return nil
+	case node.Raft && m.list[id].Role != fleet.RoleManager: // promoted, so bound since it was a worker
+		return ErrUnproven
+	case m.others(id, node, remote, nodes):
+		return ErrUnproven
 	}
-	return ErrUnproven
+	return nil
 }
 
 // others reports whether somebody else is at one of two addresses that differ: that from

@@ -394,3 +394,30 @@ func TestPut_Full(t *testing.T) {
 		t.Errorf("one more after one is gone: %v", err)
 	}
 }
+
+// TestBind_ManagersNode: nobody becomes a manager's node of Swarm from elsewhere, the
+// first manager's least of all, which no certificate is bound to.
+func TestBind_ManagersNode(t *testing.T) {
+	t.Parallel()
+	first := Node{ID: "first", Addr: addr("10.0.0.1"), Role: fleet.RoleManager, Raft: true, Ready: true, First: true}
+	second := Node{ID: "second", Addr: addr("10.0.0.3"), Role: fleet.RoleManager, Raft: true, Ready: true}
+	down := Node{ID: "down", Addr: addr("10.0.0.2"), Role: fleet.RoleWorker}
+	for name, tc := range map[string]struct {
+		role  string
+		from  string
+		claim Node
+		want  error
+	}{
+		"a stranger's new certificate, the first manager's": {fleet.RoleWorker, "198.51.100.7", first, ErrUnproven},
+		"a manager's certificate, the first manager's":      {fleet.RoleManager, "198.51.100.7", first, ErrUnproven},
+		"from the first manager's own address":              {fleet.RoleWorker, "10.0.0.1", first, ErrUnproven},
+		"a worker's certificate, another manager's":         {fleet.RoleWorker, "198.51.100.7", second, ErrUnproven},
+		"who was promoted before it was bound":              {fleet.RoleWorker, "10.0.0.3", second, nil},
+		"a manager with two ways to the first":              {fleet.RoleManager, "198.51.100.7", second, nil},
+	} {
+		m := listOf(t, t.TempDir(), Member{ID: "x", Role: tc.role, Remote: addr(tc.from), Until: time.Now().Add(time.Hour)})
+		if err := m.Bind("x", tc.claim.ID, addr(tc.from), []Node{first, second, down}); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, err, tc.want)
+		}
+	}
+}

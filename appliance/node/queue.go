@@ -58,6 +58,9 @@ func queueTroubles(st queueproc.State) (list []string) {
 	if is := st.Progress; is.Bound > 0 && is.Memory >= is.Bound {
 		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise queue.max_memory and start crawlbox again")
 	}
+	if st.Progress.NoDisk {
+		list = append(list, "the queue cannot write to its disk, and refuses writes until it can: free space there; the log says which file and why")
+	}
 	for _, m := range st.Missing {
 		if m.Step != sandbox.StepNamespaces {
 			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))

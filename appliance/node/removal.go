@@ -97,7 +97,11 @@ func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string
 // SwarmNodes implements join.Swarm.
 func (m *Manager) SwarmNodes(context.Context) ([]members.Node, error) {
 	nodes, err := m.around.nodes(m.engine.Nodes)
-	return memberNodes(nodes), err
+	list := memberNodes(nodes)
+	for i := range list {
+		list[i].First = list[i].Addr == m.addr
+	}
+	return list, err
 }
 
 // RotateJoinTokens implements join.Swarm.

@@ -60,7 +60,7 @@ func openFolder(path string, a account) (*os.File, error) {
 		err = give(dir, a)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("give the queue's directory to its user: %w", err), dir.Close())
+		return nil, errors.Join(fmt.Errorf("give the queue's directory %s to its user: %w: make it writable, or set queue.data_dir to another one", path, err), dir.Close())
 	}
 	return dir, nil
 }

@@ -125,6 +125,7 @@ type Progress struct {
 	Keys     int64
 	Memory   int64 // bytes of data, estimated
 	Bound    int64 // bytes that data may take; 0: no bound
+	NoDisk   bool  // writes are refused, since the journal cannot be written
 	Clients  int64
 }
 
@@ -132,6 +133,7 @@ type Progress struct {
 func (s *Server) Progress() Progress {
 	p := Progress{Clients: s.open.Load(), Bound: s.opts.dataBound()}
 	if c := s.core.Load(); c != nil {
+		p.NoDisk = c.journal.Err() != nil
 		p.Commands, p.Keys, p.Memory = c.commands.Load(), c.keys.Load(), c.used.Load()
 		if began := c.began.Load(); began != 0 {
 			p.Busy = time.Since(time.Unix(0, began))

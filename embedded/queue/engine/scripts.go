@@ -76,7 +76,7 @@ func eval(c *Context) {
 		at = expires
 	}
 	by := c.float(argv[1], errNotInt)
-	if c.failed || math.Abs(by) > 1<<52 {
+	if c.failed || math.Abs(by) > 1<<52 || at > math.MaxInt64-1<<52 {
 		c.fail(errNotInt)
 		return
 	}
