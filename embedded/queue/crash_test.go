@@ -15,16 +15,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const childDir = "CRAWLBOX_QUEUE_TEST_DIR"
+const (
+	childDir      = "CRAWLBOX_QUEUE_TEST_DIR"
+	childRewrites = "CRAWLBOX_QUEUE_TEST_REWRITES"
+)
 
-// runChild turns the test binary into a queue, to be killed.
+// runChild turns the test binary into a queue with its defaults, or one that rewrites
+// its journal all the time.
 func runChild() {
 	dir := os.Getenv(childDir)
 	if dir == "" {
 		return
 	}
-	opts := Options{Addr: "127.0.0.1:0", Password: testPassword, Dir: dir, RewriteSize: 64 << 10}
-	srv, err := New(opts, slog.New(slog.DiscardHandler))
+	opts := Options{Addr: "127.0.0.1:0", Password: testPassword, Dir: dir}
+	if os.Getenv(childRewrites) != "" {
+		opts.RewriteSize = 64 << 10
+	}
+	Tune(opts.MaxMemory)
+	srv, err := New(opts, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err == nil {
 		go func() {
 			<-srv.Ready()
@@ -36,11 +44,14 @@ func runChild() {
 	os.Exit(1)
 }
 
-func startChild(t *testing.T, dir string) (*exec.Cmd, *redis.Client) {
+// startChild starts such a process, which shares neither memory nor garbage collection
+// with the test.
+func startChild(t testing.TB, dir string, env ...string) (*exec.Cmd, redisServer) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Env = append(append(os.Environ(), childDir+"="+dir), env...)
 	cmd.Stderr = t.Output()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -51,11 +62,16 @@ func startChild(t *testing.T, dir string) (*exec.Cmd, *redis.Client) {
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	addr, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Fatalf("the child did not start: %v", err)
+		t.Fatalf("the queue did not start: %v", err)
 	}
-	c := redis.NewClient(&redis.Options{Addr: strings.TrimSpace(addr), Password: testPassword, MaxRetries: -1})
+	return cmd, redisServer{addr: strings.TrimSpace(addr), password: testPassword, pid: cmd.Process.Pid}
+}
+
+func (s redisServer) client(t testing.TB) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, MaxRetries: -1})
 	t.Cleanup(func() { c.Close() })
-	return cmd, c
+	return c
 }
 
 // TestServer_Killed kills a queue in the middle of writes, several times over
@@ -67,7 +83,8 @@ func TestServer_Killed(t *testing.T) {
 	dir := t.TempDir()
 	next := 0 // the number of the next item
 	for round := range 4 {
-		child, c := startChild(t, dir)
+		child, server := startChild(t, dir, childRewrites+"=1")
+		c := server.client(t)
 		var acked []time.Time
 		first := next
 		kill := time.AfterFunc(time.Duration(900+round*333)*time.Millisecond, func() { child.Process.Signal(syscall.SIGKILL) })
@@ -86,7 +103,8 @@ func TestServer_Killed(t *testing.T) {
 		kill.Stop()
 		child.Wait()
 
-		again, c := startChild(t, dir)
+		again, server := startChild(t, dir, childRewrites+"=1")
+		c = server.client(t)
 		items := c.LRange(ctx, "jobs", 0, -1).Val()
 		for i, item := range items {
 			if item != fmt.Sprint(i) {

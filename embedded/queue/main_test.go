@@ -14,7 +14,6 @@ const testPassword = "open sesame"
 
 func TestMain(m *testing.M) {
 	runChild()
-	runBenchQueue()
 	goleak.VerifyTestMain(m)
 }
 

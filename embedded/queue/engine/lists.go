@@ -109,18 +109,24 @@ func listIndex(c *Context) {
 		c.Out.Null()
 		return
 	}
-	i := c.integer(c.args[2])
-	if c.failed {
-		return
-	}
-	if i < 0 {
-		i += int64(l.n)
-	}
-	if i < 0 || i >= int64(l.n) {
+	i, there := c.place(l, c.args[2])
+	switch {
+	case c.failed:
+	case there:
+		c.Out.Bulk(l.at(i))
+	default:
 		c.Out.Null()
-		return
 	}
-	c.Out.Bulk(l.at(int(i)))
+}
+
+// place reads the index of an item, negative ones from the end, and reports whether
+// there is one.
+func (c *Context) place(l *list, arg string) (i int, there bool) {
+	n := c.integer(arg)
+	if n < 0 {
+		n += int64(l.n)
+	}
+	return int(n), n >= 0 && n < int64(l.n)
 }
 
 func listRange(c *Context) {
@@ -173,18 +179,14 @@ func listSet(c *Context) {
 		c.fail("ERR no such key")
 		return
 	}
-	i := c.integer(c.args[2])
+	i, there := c.place(l, c.args[2])
+	if !there {
+		c.fail("ERR index out of range")
+	}
 	if c.failed {
 		return
 	}
-	if i < 0 {
-		i += int64(l.n)
-	}
-	if i < 0 || i >= int64(l.n) {
-		c.fail("ERR index out of range")
-		return
-	}
-	l.set(int(i), c.args[3])
+	l.set(i, c.args[3])
 	c.touch(c.args[1])
 	c.Out.OK()
 }
