@@ -208,7 +208,7 @@ func keysCommand(c *Context) {
 	}
 	var found []string
 	for _, key := range c.e.dbs[c.db].keys.keys() {
-		if match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
+		if Match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
 			found = append(found, key)
 		}
 	}
@@ -346,7 +346,7 @@ func scan(c *Context) {
 	items, next := c.e.dbs[c.db].keys.scan(o.cursor, o.count)
 	found := make([]string, 0, len(items))
 	for _, it := range items {
-		if match(o.pattern, it.key) && (!o.typed || o.kind == kindOf(it.val.val)) {
+		if Match(o.pattern, it.key) && (!o.typed || o.kind == kindOf(it.val.val)) {
 			found = append(found, it.key)
 		}
 	}
@@ -426,7 +426,7 @@ func scanValue[V any](c *Context, o scanOptions, t *table[V], parts func(item[V]
 	items, next := t.scan(o.cursor, o.count)
 	var out []string
 	for _, it := range items {
-		if match(o.pattern, it.key) {
+		if Match(o.pattern, it.key) {
 			out = append(out, parts(it)...)
 		}
 	}

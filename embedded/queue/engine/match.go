@@ -15,9 +15,7 @@ const ErrPattern = "ERR the pattern is longer than 1024 bytes"
 // Match reports whether s matches a glob pattern: * ? [a-z] [^a] and \ before a
 // character that means itself. It takes time in proportion to the product of
 // both lengths at most.
-func Match(pattern, s string) bool { return match(pattern, s) }
-
-func match(pattern, s string) bool {
+func Match(pattern, s string) bool {
 	if pattern == "*" {
 		return true
 	}
