@@ -10,11 +10,12 @@ import (
 type Isolation int
 
 const (
-	// Own are namespaces below a user namespace, in which its user has no rights over
-	// anything outside. A service of systemd without CAP_SYS_ADMIN can have them.
-	Own Isolation = iota
-	// Plain are the same without the user namespace, for machines that forbid these.
-	Plain
+	// Plain are namespaces of the parent's user namespace, which take CAP_SYS_ADMIN.
+	Plain Isolation = iota
+	// Own are namespaces below a user namespace of their own. A service of systemd without
+	// CAP_SYS_ADMIN can have them. Root of the machine, also in a container that sees its
+	// processes, has all rights over what is in it.
+	Own
 	// None is the parent's.
 	None
 )

@@ -16,12 +16,24 @@ stopping = []
 signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
 client = redis.Redis.from_url(os.environ["QUEUE"], socket_timeout=5, decode_responses=True)
 
-# Done, and what was found, are one step. A second time it is nothing.
-finish = client.register_script("""
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return end
-redis.call('RPUSH', 'done', ARGV[1])
-for i = 2, #ARGV do redis.call('RPUSH', 'todo', ARGV[i]) end
-""")
+
+def finish(url, links):
+    """Done, and what was found, are one step. A second time it is nothing."""
+    with client.pipeline() as p:
+        while True:
+            try:
+                p.watch(mine)
+                if url not in p.lrange(mine, 0, -1):
+                    return
+                p.multi()
+                p.lrem(mine, 1, url)
+                p.rpush("done", url)
+                if links:
+                    p.rpush("todo", *links)
+                p.execute()
+                return
+            except redis.WatchError:
+                continue
 
 
 def patiently(step):
@@ -46,7 +58,7 @@ while not stopping:
     if url:
         links = patiently(lambda: fetch(url))
         time.sleep(WORK)
-        patiently(lambda: finish(keys=[mine], args=[url, *links]))
+        patiently(lambda: finish(url, links))
         print("got:", url)
 
 sys.exit(128 + signal.SIGTERM)  # with 0 it would be complete
