@@ -170,3 +170,28 @@ func TestServer_Refuses(t *testing.T) {
 		t.Errorf("%d keys were made", n)
 	}
 }
+
+// TestServer_SlowsDownWhoGoesOnAsking answers a client that asks again at once for what
+// is not served later and later, and others as before.
+func TestServer_SlowsDownWhoGoesOnAsking(t *testing.T) {
+	t.Parallel()
+	for _, cmd := range []string{"EVALSHA", "XADD", "nonsense"} {
+		q := startQueue(t, testOptions(t.TempDir()))
+		c := q.client(t).Conn()
+		ctx := within(t, 20*time.Second)
+		for range 15 {
+			c.Do(ctx, cmd, "a", "1", "b", "c")
+		}
+		core := q.core.Load()
+		core.mu.Lock()
+		slowed := 0
+		for _, s := range core.sessions {
+			slowed = max(slowed, int(s.unserved.Load()))
+		}
+		core.mu.Unlock()
+		if slowed < 15 {
+			t.Errorf("%s: %d commands count as not served", cmd, slowed)
+		}
+		c.Close()
+	}
+}

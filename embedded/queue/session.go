@@ -30,9 +30,9 @@ type session struct {
 	c         engine.Context // its Out is what the client gets
 	authed    bool
 	quit      bool
-	guesses   int // wrong passwords so far
-	refusals  int // attempts that came too early
-	unserved  int // commands that are not served, one after the other
+	guesses   int          // wrong passwords so far
+	refusals  int          // attempts that came too early
+	unserved  atomic.Int32 // commands so far that are not served
 	replyMode replyMode
 	inExec    bool // core.mu is held
 
@@ -87,7 +87,7 @@ func (s *session) handle(ctx context.Context, args []string) *waiter {
 	switch {
 	case own == nil && data == nil:
 		s.refuse(unknown(asked, args[1:]))
-		s.unserved++
+		s.unserved.Add(1)
 	case own != nil && !own.arityOK(len(args)) || data != nil && !data.ArityOK(len(args)):
 		s.refuse(abortedBy(name, engine.WrongArity(name)))
 	case !s.authed && (own == nil || !own.anyone):
@@ -159,10 +159,10 @@ func unknown(name string, args []string) string {
 // again at once, for ever.
 func (s *session) slowDown(ctx context.Context) {
 	const patience, longest = 10, time.Second
-	if s.unserved <= patience {
+	if s.unserved.Load() <= patience || !s.authed { // strangers have little time anyway
 		return
 	}
-	timer := time.NewTimer(min(longest, time.Duration(s.unserved-patience)*10*time.Millisecond))
+	timer := time.NewTimer(min(longest, time.Duration(s.unserved.Load()-patience)*10*time.Millisecond))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -195,6 +195,9 @@ func (s *session) runData(ctx context.Context, cmd *engine.Command, args []strin
 		return true
 	})
 	s.quit = s.quit || !ok
+	if s.c.Unserved {
+		s.unserved.Add(1)
+	}
 	return w
 }
 

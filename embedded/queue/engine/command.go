@@ -40,6 +40,8 @@ type Context struct {
 	Block *Block // set by a command that found nothing and may wait
 	Wait  bool   // whether it may: not in a transaction
 
+	Unserved bool // the command was a script that is not known
+
 	e       *Engine
 	db      int
 	args    []string // the name in upper case
@@ -55,7 +57,7 @@ func (c *Context) begin(db int, args []string) {
 // Run runs a command, args[0] its name in upper case. The reply is appended to
 // c.Out.
 func (e *Engine) Run(c *Context, cmd *Command, db int, args []string) {
-	c.e, c.Block = e, nil
+	c.e, c.Block, c.Unserved = e, nil, false
 	c.begin(db, args)
 	if cmd.Grows && e.Full() {
 		c.fail(errOOM)

@@ -40,6 +40,7 @@ func eval(c *Context) {
 		sha = shaOf(c.args[1])
 	}
 	if !isLock(sha) {
+		c.Unserved = true
 		c.fail("ERR " + c.args[0] + Refused + noScripts)
 		return
 	}
@@ -96,6 +97,7 @@ func script(c *Context) {
 	case is(sub, "FLUSH"):
 		c.Out.OK()
 	default:
+		c.Unserved = true
 		c.fail("ERR SCRIPT" + Refused + noScripts)
 	}
 }
