@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// lockPatience is how long another process that has the folder is waited for.
+const lockPatience = time.Second
 
 const (
 	snapshotPrefix = "snapshot-"
@@ -172,7 +176,15 @@ func lockFolder(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A process that is just ending, or a child that somebody is just starting, which has
+	// the file for a moment, is waited for.
+	err = unix.EWOULDBLOCK
+	for until := time.Now().Add(lockPatience); err != nil && time.Now().Before(until); {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("folder %s is in use by another process: stop it, or choose another folder", dir)
 	}
