@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -308,7 +307,6 @@ func TestConn_IsFreed(t *testing.T) {
 			return nil
 		})
 	}
-	runtime.GC()
 }
 
 // TestBounds_ManyKeys waits for as many keys as a request may name: others are served

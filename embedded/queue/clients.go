@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-const errSyntax = "ERR syntax error"
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
+)
 
 const errName = "ERR Client names cannot contain spaces, newlines or special characters."
 
@@ -47,7 +47,7 @@ func (s *session) client(args []string) {
 		out.OK()
 	case (sub == "no-evict" || sub == "no-touch") && len(args) == 3:
 		if mode := lower(args[2]); mode != "on" && mode != "off" {
-			out.Error(errSyntax)
+			out.Error(engine.ErrSyntax)
 			return
 		}
 		out.OK()
@@ -76,7 +76,7 @@ func (s *session) setReply(mode string) {
 			s.replyMode = replySkip
 		}
 	default:
-		s.c.Out.Error(errSyntax)
+		s.c.Out.Error(engine.ErrSyntax)
 	}
 }
 
@@ -122,7 +122,7 @@ func (s *session) listClients(args []string) {
 			wanted[id] = true
 		}
 	case len(args) > 0:
-		s.c.Out.Error(errSyntax)
+		s.c.Out.Error(engine.ErrSyntax)
 		return
 	}
 	var b strings.Builder
@@ -159,7 +159,7 @@ func (s *session) others() []*session {
 func (s *session) unblockClient(args []string) {
 	id, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil {
-		s.c.Out.Error("ERR value is not an integer or out of range")
+		s.c.Out.Error(engine.ErrNotInt)
 		return
 	}
 	msg := ""
@@ -185,7 +185,7 @@ func (s *session) kill(args []string) {
 	var match []func(*session) bool
 	skipMe := len(args) > 1
 	if len(args) > maxFilters {
-		s.c.Out.Error(errSyntax)
+		s.c.Out.Error(engine.ErrSyntax)
 		return
 	}
 	for i := 0; i < len(args); i += 2 {
@@ -195,7 +195,7 @@ func (s *session) kill(args []string) {
 			break
 		}
 		if i+1 == len(args) {
-			s.c.Out.Error(errSyntax)
+			s.c.Out.Error(engine.ErrSyntax)
 			return
 		}
 		value := args[i+1]
@@ -224,11 +224,11 @@ func (s *session) kill(args []string) {
 			match = append(match, func(o *session) bool { return o.kind() == lower(value) })
 		case "skipme":
 			if skipMe = lower(value) == "yes"; !skipMe && lower(value) != "no" {
-				s.c.Out.Error(errSyntax)
+				s.c.Out.Error(engine.ErrSyntax)
 				return
 			}
 		default:
-			s.c.Out.Error(errSyntax)
+			s.c.Out.Error(engine.ErrSyntax)
 			return
 		}
 	}

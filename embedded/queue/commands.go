@@ -119,7 +119,7 @@ func reset(_ context.Context, s *session, _ []string) {
 func auth(ctx context.Context, s *session, args []string) {
 	user, password := "default", args[len(args)-1]
 	if len(args) > 3 {
-		s.c.Out.Error("ERR syntax error")
+		s.c.Out.Error(engine.ErrSyntax)
 		return
 	}
 	if len(args) == 3 {
@@ -207,10 +207,7 @@ func hello(ctx context.Context, s *session, args []string) {
 func (s *session) greet() {
 	out := &s.c.Out
 	out.Map(7)
-	for _, pair := range [][2]string{{"server", "redis"}, {"version", redisVersion}} {
-		out.Bulk(pair[0])
-		out.Bulk(pair[1])
-	}
+	out.Pairs([][2]string{{"server", "redis"}, {"version", redisVersion}})
 	out.Bulk("proto")
 	if out.V3 {
 		out.Int(3)
@@ -219,10 +216,7 @@ func (s *session) greet() {
 	}
 	out.Bulk("id")
 	out.Int64(s.id)
-	for _, pair := range [][2]string{{"mode", "standalone"}, {"role", "master"}} {
-		out.Bulk(pair[0])
-		out.Bulk(pair[1])
-	}
+	out.Pairs([][2]string{{"mode", "standalone"}, {"role", "master"}})
 	out.Bulk("modules")
 	out.Array(0)
 }
@@ -246,7 +240,7 @@ func (s *session) selectDB(args []string) {
 	n, err := strconv.ParseInt(args[1], 10, 64)
 	switch {
 	case err != nil:
-		s.c.Out.Error(errNotInt)
+		s.c.Out.Error(engine.ErrNotInt)
 	case n != int64(int32(n)):
 		s.c.Out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
 	case n < 0 || n >= engine.Databases:
@@ -267,7 +261,7 @@ func (s *session) waitReplicas(args []string) {
 	timeout, err2 := strconv.ParseInt(args[2], 10, 64)
 	switch {
 	case err != nil:
-		s.c.Out.Error(errNotInt)
+		s.c.Out.Error(engine.ErrNotInt)
 	case err2 != nil:
 		s.c.Out.Error("ERR timeout is not an integer or out of range")
 	case timeout < 0:
@@ -281,8 +275,6 @@ func (s *session) rewrite([]string) {
 	s.core.journal.Rewrite()
 	s.c.Out.Status("Background append only file rewriting started")
 }
-
-const errNotInt = "ERR value is not an integer or out of range"
 
 // failSub refuses a subcommand, or how many arguments it has if it is one of known.
 func (s *session) failSub(args []string, known ...string) {
@@ -361,8 +353,5 @@ func (s *session) getConfig(patterns []string) {
 		}
 	}
 	s.c.Out.Map(len(found))
-	for _, setting := range found {
-		s.c.Out.Bulk(setting[0])
-		s.c.Out.Bulk(setting[1])
-	}
+	s.c.Out.Pairs(found)
 }

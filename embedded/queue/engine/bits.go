@@ -75,7 +75,7 @@ func (c *Context) bitRange(args []string, n int, ordered bool) (first, last int6
 		case is(args[2], "BIT"):
 			unit = 1
 		case !is(args[2], "BYTE"):
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	size := int64(n) * 8 / unit
@@ -98,7 +98,7 @@ func bitCount(c *Context) {
 		return
 	}
 	if n := len(c.args); n == 3 || n > 5 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	first, last := c.bitRange(c.args[2:], t.len(), true)
@@ -131,7 +131,7 @@ func bitPos(c *Context) {
 		return
 	}
 	if len(c.args) > 6 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	t, found := c.text(c.args[1])
@@ -172,7 +172,7 @@ func firstBit(t text, first, last, bit int64, open bool) int64 {
 func bitOp(c *Context) {
 	op := slices.IndexFunc([]string{"AND", "OR", "XOR", "NOT"}, func(s string) bool { return is(c.args[1], s) })
 	if op < 0 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	if op == 3 && len(c.args) != 4 {

@@ -138,7 +138,7 @@ func (c *Context) blockMultiPop(k kind) {
 func (c *Context) parseMultiPop(i int, k kind) *Block {
 	n := c.bounded(c.args[i], 1, math.MaxInt64, errNumKeys)
 	if n >= len(c.args)-i-1 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	}
 	if c.failed {
 		return nil
@@ -150,11 +150,11 @@ func (c *Context) parseMultiPop(i int, k kind) *Block {
 	}
 	front, count := is(rest[0], first), 1
 	if !front && !is(rest[0], second) {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	}
 	for i := 1; i < len(rest); i += 2 {
 		if i > 1 || !is(rest[i], "COUNT") || i+1 == len(rest) {
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 			break
 		}
 		count = c.bounded(rest[i+1], 1, math.MaxInt64, errCount)

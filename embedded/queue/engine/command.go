@@ -84,10 +84,14 @@ func (e *Engine) Serve(c *Context, b *Block, key Key) bool {
 	return b.serve(c, key.Name)
 }
 
+// Errors of Redis that commands about clients have too.
+const (
+	ErrSyntax = "ERR syntax error"
+	ErrNotInt = "ERR value is not an integer or out of range"
+)
+
 const (
 	errOOM       = "OOM command not allowed when used memory > 'maxmemory'."
-	errSyntax    = "ERR syntax error"
-	errNotInt    = "ERR value is not an integer or out of range"
 	errNotFloat  = "ERR value is not a valid float"
 	errRange     = "ERR value is out of range"
 	errPositive  = "ERR value is out of range, must be positive"

@@ -187,7 +187,7 @@ func typeCommand(c *Context) {
 
 func flush(c *Context) {
 	if len(c.args) > 2 || len(c.args) == 2 && !is(c.args[1], "ASYNC") && !is(c.args[1], "SYNC") {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	from, to := c.db, c.db
@@ -277,7 +277,7 @@ func copyCommand(c *Context) {
 			}
 			db = int(n)
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	if c.failed {
@@ -386,7 +386,7 @@ func (c *Context) parseScan(i int, o scanOptions, keys bool) scanOptions {
 		case is(c.args[i], "COUNT") && !last:
 			n := c.integer(c.args[i+1])
 			if n < 1 {
-				c.fail(errSyntax)
+				c.fail(ErrSyntax)
 			}
 			o.count = int(min(n, math.MaxInt32))
 		case is(c.args[i], "MATCH") && !last:
@@ -396,7 +396,7 @@ func (c *Context) parseScan(i int, o scanOptions, keys bool) scanOptions {
 		case is(c.args[i], "TYPE") && !last && keys:
 			o.kind, o.typed = kind(lower(c.args[i+1])), true
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	return o

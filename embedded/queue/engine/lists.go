@@ -197,7 +197,7 @@ func listInsert(c *Context) {
 	case is(c.args[2], "AFTER"):
 		after = 1
 	case !is(c.args[2], "BEFORE"):
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	l := edit[*list](c, c.args[1])
@@ -273,7 +273,7 @@ func listPos(c *Context) {
 		case is(c.args[i], "MAXLEN") && !last:
 			most = int64(c.bounded(c.args[i+1], 0, math.MaxInt64, "ERR MAXLEN can't be negative"))
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	l := find[*list](c, c.args[1])
@@ -331,7 +331,7 @@ func (l *list) positions(s string, rank, count, most int64) (found []int) {
 func (c *Context) side(arg string) (left bool) {
 	left = is(arg, "LEFT")
 	if !left && !is(arg, "RIGHT") {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	}
 	return left
 }

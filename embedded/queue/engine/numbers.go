@@ -29,7 +29,7 @@ func parseInt(s string) (int64, bool) {
 func (c *Context) integer(arg string) int64 {
 	n, ok := parseInt(arg)
 	if !ok {
-		c.fail(errNotInt)
+		c.fail(ErrNotInt)
 	}
 	return n
 }

@@ -44,7 +44,7 @@ func eval(c *Context) {
 		c.fail("ERR " + c.args[0] + Refused + noScripts)
 		return
 	}
-	keys := c.bounded(c.args[2], 1, 1, errNotInt)
+	keys := c.bounded(c.args[2], 1, 1, ErrNotInt)
 	if c.failed {
 		return
 	}
@@ -76,9 +76,9 @@ func eval(c *Context) {
 	if sha == lockExtend && argv[2] == "0" {
 		at = expires
 	}
-	by := c.float(argv[1], errNotInt)
+	by := c.float(argv[1], ErrNotInt)
 	if c.failed || math.Abs(by) > 1<<52 || at > math.MaxInt64-1<<52 {
-		c.fail(errNotInt)
+		c.fail(ErrNotInt)
 		return
 	}
 	c.setDeadline(key, at+int64(by))

@@ -108,7 +108,7 @@ func setMove(c *Context) {
 
 func setPop(c *Context) {
 	if len(c.args) > 3 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	count, single := 1, len(c.args) == 2
@@ -164,13 +164,13 @@ type random struct {
 func (c *Context) parseRandom(word string) (r random) {
 	r.counted, r.values = len(c.args) > 2, len(c.args) == 4 && word != "" && is(c.args[3], word)
 	if word == "" && len(c.args) > 3 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	}
 	if r.counted {
 		r.count = c.integer(c.args[2])
 	}
 	if len(c.args) > 3 && !r.values {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	}
 	if r.count == math.MinInt64 {
 		c.fail(errRange + ", value must between -9223372036854775807 and 9223372036854775807")
@@ -340,7 +340,7 @@ func (c *Context) replaceBy(key string, v value, items int) {
 func (c *Context) parseLimit(args []string) (limit int) {
 	for i := 0; i < len(args) && !c.failed; i += 2 {
 		if !is(args[i], "LIMIT") || i == len(args)-1 {
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 			return 0
 		}
 		limit = c.bounded(args[i+1], 0, math.MaxInt64, errNegLimit)

@@ -178,7 +178,7 @@ func (c *Context) parseSet() (o setOptions) {
 			o.expires = int64(i) // until all of it is read
 			i++
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 			return o
 		}
 	}
@@ -241,7 +241,7 @@ func getEx(c *Context) {
 			timed = i
 			i++
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 			return
 		}
 	}

@@ -142,7 +142,7 @@ func (c *Context) parseRange(args []string, o rangeOptions, store bool) rangeOpt
 		case is(args[i], "BYSCORE") && !fixed && o.by == byRank:
 			o.by = byScore
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	switch {
@@ -339,7 +339,7 @@ func (c *Context) combineZsets(i int, merge merge) {
 		c.fail("ERR at least 1 input key is needed for '" + lower(c.args[0]) + "' command")
 		return
 	case n > int64(len(c.args)-i-1):
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	rest := c.args[i+1+int(n):]
@@ -402,12 +402,12 @@ func (c *Context) parseMerge(args []string, sources []source, store, diff bool) 
 			i++
 			joins := map[string]func(a, b float64) float64{"SUM": sumScores, "MIN": math.Min, "MAX": math.Max}
 			if join = joins[upper(args[i])]; join == nil {
-				c.fail(errSyntax)
+				c.fail(ErrSyntax)
 			}
 		case is(args[i], "WITHSCORES") && !store:
 			withScores = true
 		default:
-			c.fail(errSyntax)
+			c.fail(ErrSyntax)
 		}
 	}
 	return withScores, join

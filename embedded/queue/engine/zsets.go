@@ -40,7 +40,7 @@ func (c *Context) parseAdd() (o addOptions, pairs []string) {
 	}
 	switch {
 	case len(pairs) == 0 || len(pairs)%2 != 0:
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 	case o.nx && o.xx:
 		c.fail("ERR XX and NX options at the same time are not compatible")
 	case o.gt && o.nx || o.lt && o.nx || o.gt && o.lt:
@@ -216,7 +216,7 @@ func zpopName(low bool) string {
 // popZset is ZPOPMIN and ZPOPMAX.
 func (c *Context) popZset(low bool) {
 	if len(c.args) > 3 {
-		c.fail(errSyntax)
+		c.fail(ErrSyntax)
 		return
 	}
 	count := 1

@@ -162,3 +162,11 @@ func (w *Writer) Bulks(items []string) {
 		w.Bulk(item)
 	}
 }
+
+// Pairs writes pairs of strings, of a map that has begun.
+func (w *Writer) Pairs(pairs [][2]string) {
+	for _, pair := range pairs {
+		w.Bulk(pair[0])
+		w.Bulk(pair[1])
+	}
+}
