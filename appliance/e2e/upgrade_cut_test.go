@@ -40,7 +40,7 @@ func (s *servers) workerCutOff() {
 	contains(s.T, upgrade.Logs(), h.Name()+": it runs "+newer+" again", "left as they are")
 	s.awaitReady(3)
 	s.awaitVersions(newer, newer, newer)
-	contains(s.T, strings.Join(strings.Fields(h.MustExec("crawlbox", "status")), " "), "to 0.0.0-broken was taken back")
+	s.awaitTakenBack(h, "0.0.0-broken")
 	s.awaitCrawl()
 }
 
@@ -65,7 +65,7 @@ func (s *servers) managerCutOff() {
 	s.endKeeperCutOff(h)
 	s.awaitManager()
 	s.awaitVersions(newer, version, version)
-	contains(s.T, strings.Join(strings.Fields(s.run("status")), " "), "to "+version+" was taken back")
+	s.awaitTakenBack(h, version)
 
 	h.MustExec("rm", "-r", serviceDropins)
 	h.MustExec("systemctl", "daemon-reload")
@@ -155,6 +155,18 @@ func (s *servers) awaitKeeperStopped(h *lab.Host) {
 	s.Helper()
 	lab.WaitFor(s, patience, "the keeper to be cut off", func() error {
 		return want(h.MustExec("systemctl", "show", "--property=Result", "--value", keeperUnit), "signal")
+	})
+}
+
+// awaitTakenBack waits until the status of a server says that an upgrade was taken back:
+// the program of before runs again a moment before its keeper has written that down.
+func (s *servers) awaitTakenBack(h *lab.Host, version string) {
+	s.Helper()
+	lab.WaitFor(s, patience, "the upgrade to be taken back", func() error {
+		if status := h.MustExec("crawlbox", "status"); !strings.Contains(strings.Join(strings.Fields(status), " "), "to "+version+" was taken back") {
+			return fmt.Errorf("the status is %s", status)
+		}
+		return nil
 	})
 }
 
