@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // Self is what a node says about itself when it joins.

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 const gossipKeySize = 32 // bytes

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // keepEnded is for how long a token that expired or was revoked is still called

@@ -36,7 +36,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // ErrRemoved is returned for a node that was put out.

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/configs"
 )
 

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // Phase is how far an upgrade of a node has come.

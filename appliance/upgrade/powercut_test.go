@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
+	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
 )
 
 // TestNode_HandsOverWhatStays wants all to be on the disk when the keeper is started:

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
+	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 

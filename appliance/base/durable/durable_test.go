@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/durable"
-	"github.com/crawlbox/crawlbox/appliance/durable/disktest"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
 )
 
 func content(t *testing.T, path string) string {
