@@ -145,7 +145,7 @@ func TestPackageDocs(t *testing.T) {
 // TestTopLevel holds the tree's top level.
 func TestTopLevel(t *testing.T) {
 	t.Parallel()
-	allowed := " main.go appliance embedded configs systemd testdata go.mod go.sum README.md LICENSE SECURITY.md Makefile .ci .github .golangci.yml .gitignore CHANGELOG.md "
+	allowed := " main.go appliance embedded configs systemd testdata go.mod go.sum README.md LICENSE CONTRIBUTING.md SECURITY.md Makefile .ci .github .golangci.yml .editorconfig .gitignore CHANGELOG.md "
 	ignored := " .git .cache bin dist "
 	entries, err := filepath.Glob("*")
 	if err != nil {
