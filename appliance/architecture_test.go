@@ -88,6 +88,7 @@ var bans = []struct {
 	{"appliance/members", nil, module + "appliance/swarm", "the list is told what Swarm says"},
 	{"appliance/join", nil, module + "appliance/node", "only the command line and the demo know the whole node"},
 	{"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node", "only the command line and the demo know the whole node"},
+	{"appliance", []string{"appliance/node"}, module + "appliance/control", "use cases are the node's to build, and reached over the API"},
 	{"appliance", []string{"appliance/cli"}, module + "appliance/cli", "nothing stands on the command line"},
 	{"appliance", []string{"appliance/e2e", "appliance/lab"}, module + "appliance/lab", "the lab is for tests"},
 }

@@ -13,7 +13,7 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/control", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -117,7 +117,7 @@ var everything = []grows{
 	{"what one command of the queue sets aside", "spider", "what is left of queue.max_memory", "embedded/queue.TestBounds_Commands"},
 
 	// What only root can make grow, or what one call makes.
-	{"appliance/node.taskNames.byID", "root", "for one call of the local API", ""},
+	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/node.reconciler.told", "root", "services of the config file", ""},
 	{"appliance/node.reconciler.notes", "root", "services of the config file", ""},
 	{"appliance/node.reconciler.fresh", "root", "services of the config file", ""},

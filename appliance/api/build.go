@@ -73,10 +73,10 @@ func (h *handler) build(r *http.Request, out *lines[BuildEvent]) error {
 	}
 	note(r, slog.String("repository", q.Repository), slog.String("tag", q.Tag))
 	if q.Repository == "" {
-		return invalid("a build needs the name of its repository")
+		return Invalid("a build needs the name of its repository")
 	}
 	if q.Builder != image.Auto && q.Builder != image.BuildKit && q.Builder != image.Classic {
-		return invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)
+		return Invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)
 	}
 	return h.b.Build(r.Context(), q, files, out.write)
 }
@@ -88,12 +88,12 @@ func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 	line, err := in.ReadBytes('\n')
 	switch {
 	case head.N == 0:
-		return q, nil, invalid("the request has more than %d bytes before its files", MaxBody)
+		return q, nil, Invalid("the request has more than %d bytes before its files", MaxBody)
 	case err != nil && !errors.Is(err, io.EOF):
-		return q, nil, invalid("cannot read the request: %v", err)
+		return q, nil, Invalid("cannot read the request: %v", err)
 	}
 	if err := bound.Strict(bytes.NewReader(line), MaxBody, &q); err != nil {
-		return q, nil, invalid("cannot read the request: %v", err)
+		return q, nil, Invalid("cannot read the request: %v", err)
 	}
 	head.N = math.MaxInt64
 	return q, in, nil

@@ -139,13 +139,13 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	switch {
 	case req.Service == "" || req.Image == "" && !req.Defined:
-		return req, invalid("deploy needs a service and an image")
+		return req, Invalid("deploy needs a service and an image")
 	case req.Replicas != nil && *req.Replicas < 0:
-		return req, invalid("the number of replicas can't be negative")
+		return req, Invalid("the number of replicas can't be negative")
 	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 || req.StartTimeout < 0:
-		return req, invalid("limits and times can't be negative")
+		return req, Invalid("limits and times can't be negative")
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
-		return req, invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
+		return req, Invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
 	}
 	return req, nil
 }
@@ -161,7 +161,7 @@ func (h *handler) rollback(r *http.Request, out *lines[Event]) error {
 	}
 	note(r, slog.String("service", req.Service), slog.Int("version", req.Version))
 	if req.Service == "" || req.Version < 0 {
-		return invalid("rollback needs a service, and maybe a version of it")
+		return Invalid("rollback needs a service, and maybe a version of it")
 	}
 	return h.b.Rollback(r.Context(), req, out.write)
 }

@@ -113,7 +113,7 @@ func (h *handler) setNode(r *http.Request) (any, error) {
 	case "promote", "demote", "drain", "activate", "pause":
 		return nil, h.b.SetNode(r.Context(), r.PathValue("node"), verb)
 	}
-	return nil, invalid("cannot %q a node; it is promote, demote, drain, activate or pause", verb)
+	return nil, Invalid("cannot %q a node; it is promote, demote, drain, activate or pause", verb)
 }
 
 func (h *handler) removeNode(r *http.Request) (any, error) {

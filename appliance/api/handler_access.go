@@ -15,7 +15,7 @@ var accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func checkRole(role string) error {
 	if role != fleet.RoleWorker && role != fleet.RoleManager {
-		return invalid("role is %q; it is worker or manager", role)
+		return Invalid("role is %q; it is worker or manager", role)
 	}
 	return nil
 }
@@ -45,11 +45,11 @@ func (h *handler) newToken(r *http.Request) (any, error) {
 func checkTokenRequest(req TokenRequest) error {
 	switch {
 	case req.TTL < 0 || req.TTL > 0 && req.TTL < time.Second:
-		return invalid("the token would expire after %s; it must be a second or more", req.TTL)
+		return Invalid("the token would expire after %s; it must be a second or more", req.TTL)
 	case req.Uses < 0:
-		return invalid("uses is %d; it must be 1 or more", req.Uses)
+		return Invalid("uses is %d; it must be 1 or more", req.Uses)
 	case req.TTL == 0 && req.Uses == 0:
-		return invalid("a token that is not the standing one needs a time, or a number of uses")
+		return Invalid("a token that is not the standing one needs a time, or a number of uses")
 	}
 	return checkRole(req.Role)
 }
@@ -71,7 +71,7 @@ func (h *handler) rotateTokens(r *http.Request) (any, error) {
 func (h *handler) registryLogin(r *http.Request) (any, error) {
 	name := r.PathValue("name")
 	if !accountName.MatchString(name) {
-		return nil, invalid("%q cannot be the name of an account; it is letters, digits, dots, - and _, 63 at most", name)
+		return nil, Invalid("%q cannot be the name of an account; it is letters, digits, dots, - and _, 63 at most", name)
 	}
 	return h.b.RegistryLogin(r.Context(), name)
 }

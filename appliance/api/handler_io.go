@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -15,10 +14,6 @@ import (
 // largest ones are items for a queue.
 const MaxBody = 8 << 20
 
-func invalid(format string, args ...any) *Error {
-	return &Error{Code: CodeInvalid, Message: fmt.Sprintf(format, args...)}
-}
-
 // body reads the one JSON value of a request. It reads to the end also because
 // net/http notices a client that goes away only after that.
 func body(r *http.Request, v any) error {
@@ -27,15 +22,15 @@ func body(r *http.Request, v any) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, bound.ErrTooLong):
-		return invalid("the request is larger than %d bytes; send it in parts", MaxBody)
+		return Invalid("the request is larger than %d bytes; send it in parts", MaxBody)
 	}
-	return invalid("cannot read the request: %v", err)
+	return Invalid("cannot read the request: %v", err)
 }
 
 func needed(r *http.Request, key string) (string, error) {
 	v := r.URL.Query().Get(key)
 	if v == "" {
-		return "", invalid("%s is missing", key)
+		return "", Invalid("%s is missing", key)
 	}
 	return v, nil
 }
@@ -47,7 +42,7 @@ func flag(r *http.Request, key string) (bool, error) {
 	}
 	b, err := strconv.ParseBool(v)
 	if err != nil {
-		return false, invalid("%s is %q; it is true or false", key, v)
+		return false, Invalid("%s is %q; it is true or false", key, v)
 	}
 	return b, nil
 }
@@ -59,7 +54,7 @@ func number(r *http.Request, key string, unset int) (int, error) {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil {
-		return 0, invalid("%s is %q; it must be a whole number", key, v)
+		return 0, Invalid("%s is %q; it must be a whole number", key, v)
 	}
 	return n, nil
 }

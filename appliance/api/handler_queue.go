@@ -19,7 +19,7 @@ func (h *handler) queuePeek(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if n < 0 {
-		return nil, invalid("n is %d; it must be 0 or more", n)
+		return nil, Invalid("n is %d; it must be 0 or more", n)
 	}
 	return h.b.QueuePeek(r.Context(), key, n)
 }
@@ -31,7 +31,7 @@ func (h *handler) queuePush(r *http.Request) (any, error) {
 	}
 	note(r, slog.String("key", in.Key), slog.Int("items", len(in.Items)))
 	if in.Key == "" || len(in.Items) == 0 {
-		return nil, invalid("a push needs a key and items")
+		return nil, Invalid("a push needs a key and items")
 	}
 	return h.b.QueuePush(r.Context(), in.Key, in.Items)
 }

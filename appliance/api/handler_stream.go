@@ -34,7 +34,7 @@ func logQuery(r *http.Request) (q LogQuery, err error) {
 		return q, nil
 	}
 	if q.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
-		return q, invalid("since is %q; it must be a time such as 2006-01-02T15:04:05Z", since)
+		return q, Invalid("since is %q; it must be a time such as 2006-01-02T15:04:05Z", since)
 	}
 	return q, nil
 }
@@ -61,14 +61,14 @@ func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
 	}
 	note(r, slog.Any("replicas", req.Replicas))
 	if len(req.Replicas) == 0 {
-		return req, invalid("scale needs at least one service")
+		return req, Invalid("scale needs at least one service")
 	}
 	for service, n := range req.Replicas {
 		if service == "" || n < 0 {
-			return req, invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
+			return req, Invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
 		}
 		if req.Now && n > 0 {
-			return req, invalid("cannot scale %q to %d now; only what stops is killed", service, n)
+			return req, Invalid("cannot scale %q to %d now; only what stops is killed", service, n)
 		}
 	}
 	return req, nil
@@ -96,7 +96,7 @@ func updateRequest(r *http.Request) (req UpdateRequest, err error) {
 	}
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	if req.Service == "" || req.Image == "" {
-		return req, invalid("update needs a service and an image")
+		return req, Invalid("update needs a service and an image")
 	}
 	return req, nil
 }

@@ -88,10 +88,10 @@ func offerOf(r *http.Request) (o upgrade.Offer, err error) {
 func checkOffer(r *http.Request, o upgrade.Offer) error {
 	note(r, slog.String("version", o.Version), slog.String("sha256", o.SHA256))
 	if sum, err := hex.DecodeString(o.SHA256); err != nil || len(sum) != 32 {
-		return invalid("sha256 is %q; it must be 64 hexadecimal digits", o.SHA256)
+		return Invalid("sha256 is %q; it must be 64 hexadecimal digits", o.SHA256)
 	}
 	if o.Size < 1 || o.Size > upgrade.MaxSize {
-		return invalid("size is %d; it must be from 1 to %d bytes", o.Size, upgrade.MaxSize)
+		return Invalid("size is %d; it must be from 1 to %d bytes", o.Size, upgrade.MaxSize)
 	}
 	return nil
 }

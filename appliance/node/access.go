@@ -10,22 +10,23 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
-// permits are the calls of the local API about who may join and push.
-func (m *Manager) permits() permits {
-	return permits{
-		newToken:         m.newToken,
-		tokens:           m.listTokens,
-		revokeToken:      m.revokeToken,
-		rotateTokens:     m.rotateTokens,
-		registryLogin:    m.registryLogin,
-		registryAccounts: m.registryAccounts,
-		registryLogout:   m.registryLogout,
-		ca:               func(context.Context) (string, error) { return string(m.ca.PEM()), nil },
+// access are the calls of the local API about who may join and push.
+func (m *Manager) access() control.Access {
+	return control.Access{
+		NewToken:         m.newToken,
+		Tokens:           m.listTokens,
+		RevokeToken:      m.revokeToken,
+		RotateTokens:     m.rotateTokens,
+		RegistryLogin:    m.registryLogin,
+		RegistryAccounts: m.registryAccounts,
+		RegistryLogout:   m.registryLogout,
+		CA:               func(context.Context) (string, error) { return string(m.ca.PEM()), nil },
 	}
 }
 
@@ -41,7 +42,7 @@ func (m *Manager) token(_ context.Context, role string) (api.Token, error) {
 func (m *Manager) newToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
 	c, err := m.tokens.Issue(req.Role, req.TTL, req.Uses)
 	if err != nil {
-		return api.Token{}, invalid("%s", err)
+		return api.Token{}, api.Invalid("%s", err)
 	}
 	return m.joinLine(c)
 }
@@ -104,7 +105,7 @@ func (m *Manager) rotateTokens(ctx context.Context, role string) ([]api.Token, e
 func (m *Manager) registryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
 	password, err := m.accounts.Issue(name)
 	if err != nil {
-		return api.RegistryLogin{}, invalid("%s", err)
+		return api.RegistryLogin{}, api.Invalid("%s", err)
 	}
 	return api.RegistryLogin{Registry: m.registryAddr(), User: name, Password: password, CA: string(m.ca.PEM())}, nil
 }

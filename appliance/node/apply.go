@@ -24,7 +24,7 @@ func (r *reconciler) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := r.config()
+	cfg := r.Config()
 	byName := map[string]configs.Service{}
 	defs := make([]rollout.Definition, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
@@ -48,7 +48,7 @@ func (r *reconciler) apply(ctx context.Context) error {
 func (r *reconciler) inForce(defs []rollout.Definition, steps []rollout.Step) {
 	for _, d := range defs {
 		if !slices.ContainsFunc(steps, func(s rollout.Step) bool { return s.Service == d.Name }) {
-			r.settled(d.Name)
+			r.Settled(d.Name)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.S
 	if err != nil {
 		return err
 	}
-	j, mine := r.begin(svc.Name, svc.Hash)
+	j, mine := r.Begin(svc.Name, svc.Hash)
 	if !mine {
 		return nil
 	}
@@ -102,15 +102,15 @@ func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.S
 	dep := definedDeploy(svc, image, from)
 	dep.Change.KeepReplicas = step.KeepReplicas
 	go func() {
-		sum, err := r.run(ctx, svc, now, dep, history.Entry{Kind: history.KindConfig, By: byConfig}, j.emit)
+		sum, err := r.Run(ctx, svc, now, dep, history.Entry{Kind: history.KindConfig, By: byConfig}, j.Emit)
 		r.tellEnd(ctx, step, err)
-		r.end(svc.Name, j, sum, err)
+		j.End(sum, err)
 		if err == nil {
-			r.again()
+			r.Again()
 			return
 		}
 		// What did not come to change anything is tried again.
-		time.AfterFunc(retryInterval, r.again)
+		time.AfterFunc(retryInterval, r.Again)
 	}()
 	return nil
 }
@@ -142,10 +142,10 @@ func whyNotAgain(service string, e history.Entry) string {
 	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and stays; %s", service, again)
 }
 
-// run deploys a service of the config file and writes that down.
-func (r *reconciler) run(ctx context.Context, svc configs.Service, now *fleet.Service, dep rollout.Deploy, e history.Entry, emit rollout.Emit) (rollout.Summary, error) {
+// Run deploys a service of the config file and writes that down.
+func (r *reconciler) Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep rollout.Deploy, e history.Entry, emit rollout.Emit) (rollout.Summary, error) {
 	e.Definition = svc.Hash
-	return r.past.run(ctx, e, dep, func(d rollout.Deploy) (rollout.Summary, error) {
+	return r.past.Run(ctx, e, dep, func(d rollout.Deploy) (rollout.Summary, error) {
 		return r.runner.Deploy(ctx, now, d, emit)
 	})
 }
@@ -153,7 +153,7 @@ func (r *reconciler) run(ctx context.Context, svc configs.Service, now *fleet.Se
 // tellEnd says how a change went that the reconciler began. It is called before the
 // job ends: the next round is to know that the definition was tried.
 func (r *reconciler) tellEnd(ctx context.Context, step rollout.Step, err error) {
-	r.settled(step.Service)
+	r.Settled(step.Service)
 	switch {
 	case ctx.Err() != nil: // the next start sees to it
 	case err == nil:
@@ -172,8 +172,8 @@ func (r *reconciler) note(service, text string) {
 	r.tell(service, slog.LevelWarn, "service "+service+": "+text)
 }
 
-// settled takes back what was to be known of a service.
-func (r *reconciler) settled(service string) {
+// Settled takes back what was to be known of a service.
+func (r *reconciler) Settled(service string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.notes, service)

@@ -106,7 +106,7 @@ func TestReconciler_Notes(t *testing.T) {
 	if len(r.problems()) != 1 || !r.fresh["robot"] {
 		t.Errorf("after a change of robot: %q", r.problems())
 	}
-	if r.settled("spider"); len(r.problems()) != 0 {
+	if r.Settled("spider"); len(r.problems()) != 0 {
 		t.Errorf("got %q", r.problems())
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -20,7 +22,7 @@ var errNotBuilt = errors.New("not deployed yet")
 // the one that its definition names, or the one that was built for it last.
 func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (image string, from *rollout.Source, err error) {
 	if svc.Compose.Build == nil {
-		image, from, err := r.past.sources.resolve(ctx, svc.Compose.Image)
+		image, from, err := r.past.sources.Resolve(ctx, svc.Compose.Image)
 		// A service with an image that nobody pushed would start later, by its tag,
 		// with whatever each node finds under it then.
 		if errors.Is(err, swarm.ErrNoImage) {
@@ -40,7 +42,7 @@ func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *flee
 // builtFor says whether an image was built for a service.
 func (r *reconciler) builtFor(svc configs.Service, image string) bool {
 	b, _ := svc.Build()
-	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", r.config().Registry.Port, b.Repository))
+	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", r.Config().Registry.Port, b.Repository))
 }
 
 // definedDeploy is the deploy that brings a service to its definition.
@@ -56,7 +58,38 @@ func definedDeploy(svc configs.Service, image string, from *rollout.Source) roll
 	}
 	return rollout.Deploy{
 		Service: svc.Name, Share: share, Source: from,
-		Stage:  rollout.StagePolicy{Quorum: rollout.ShareOf(0), Timeout: defaultStageTimeout},
+		Stage:  rollout.StagePolicy{Quorum: rollout.ShareOf(0), Timeout: control.DefaultStageTimeout},
 		Change: swarm.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
 	}
+}
+
+// Asked is the deploy of a definition that a person asks for, and the service that
+// there is. What was stopped starts again.
+func (r *reconciler) Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, rollout.Deploy, error) {
+	snap, err := r.engine.Snapshot(ctx)
+	if err != nil {
+		return nil, rollout.Deploy{}, err
+	}
+	var now *fleet.Service
+	if s, there := snap.Service(svc.Name); there {
+		now = &s
+	}
+	switch {
+	case now != nil && !now.Managed:
+		return nil, rollout.Deploy{}, api.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or rename the one in the file", svc.Name, r.file, svc.Name)
+	case now != nil && now.Pending != "":
+		return nil, rollout.Deploy{}, api.Conflict("service %s is being updated; see `crawlbox ps %s`", svc.Name, svc.Name)
+	}
+	var from *rollout.Source
+	if image == "" {
+		if image, from, err = r.imageOf(ctx, svc, now); errors.Is(err, errNotBuilt) {
+			err = api.Conflict("service %s: %s", svc.Name, err)
+		}
+		if err != nil {
+			return nil, rollout.Deploy{}, err
+		}
+	}
+	dep := definedDeploy(svc, image, from)
+	dep.Change.KeepReplicas = now != nil && now.Desired > 0 && rollout.KeepReplicas(*now, svc.Replicas())
+	return now, dep, nil
 }

@@ -30,12 +30,12 @@ type deploys struct {
 	ended   func() // is called when a deploy has come to its end
 }
 
-// target is the version of a service to go back to.
-func (d *deploys) target(svc fleet.Service, version int) (history.Entry, error) {
+// Target is the version of a service to go back to.
+func (d *deploys) Target(svc fleet.Service, version int) (history.Entry, error) {
 	if version == 0 {
 		e, ok := previous(d.List(svc.Name))
 		if !ok {
-			return e, conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", svc.Name, svc.Name)
+			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", svc.Name, svc.Name)
 		}
 		return e, nil
 	}
@@ -44,7 +44,7 @@ func (d *deploys) target(svc fleet.Service, version int) (history.Entry, error) 
 	case !ok:
 		return e, &api.Error{Code: api.CodeNotFound, Message: "service " + svc.Name + " has no such version; see `crawlbox history " + svc.Name + "`"}
 	case e.Digest == "":
-		return e, conflict("version %d of %s never had an image", version, svc.Name)
+		return e, api.Conflict("version %d of %s never had an image", version, svc.Name)
 	}
 	return e, nil
 }
@@ -65,9 +65,9 @@ func previous(entries []history.Entry) (history.Entry, bool) {
 	return history.Entry{}, false
 }
 
-// failed are sentences on services whose last deploy failed and left them as they
+// Failed are sentences on services whose last deploy failed and left them as they
 // are. Swarm may take such a one for finished; of a crash loop it is told elsewhere.
-func (d *deploys) failed(snap fleet.Snapshot) (list []string) {
+func (d *deploys) Failed(snap fleet.Snapshot) (list []string) {
 	for _, s := range snap.Services {
 		entries := d.List(s.Name)
 		if len(entries) == 0 || entries[0].Result != history.Failed || s.Desired == 0 || s.Deploy != markOf(entries[0]) {
@@ -133,8 +133,8 @@ func (r *deployRecord) at(stage string) (err error) {
 	return r.deploys.Update(r.service, r.entry.Version, func(e *history.Entry) { e.Stage = stage })
 }
 
-// run deploys and writes down how that goes.
-func (d *deploys) run(ctx context.Context, e history.Entry, dep rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error) {
+// Run deploys and writes down how that goes.
+func (d *deploys) Run(ctx context.Context, e history.Entry, dep rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error) {
 	e.Image, e.Digest, _ = strings.Cut(dep.Change.Image, "@")
 	rec := d.begin(dep.Service, e)
 	dep.At, dep.Change.Mark = rec.at, rec.mark()

@@ -43,22 +43,19 @@ type holders struct {
 	have    map[string]int // by digest
 }
 
-// of says it of one image; nil where nobody was asked.
-func (h *holders) of(digest string) *fleet.Holders {
-	if h == nil {
-		return nil
-	}
+// of says it of one image.
+func (h holders) of(digest string) *fleet.Holders {
 	return &fleet.Holders{Have: h.have[digest], All: h.all, Unknown: h.unknown}
 }
 
 // holders asks all nodes at once. Those that are down, that have no crawlbox or that
 // do not answer in time are unknown.
-func (m *Manager) holders(ctx context.Context) (holders, error) {
+func (m *Manager) holders(ctx context.Context) (of func(digest string) *fleet.Holders, err error) {
 	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
 	defer cancel()
 	nodes, err := m.engine.Nodes(ctx)
 	if err != nil {
-		return holders{}, err
+		return nil, err
 	}
 	return countHolders(nodes, func(n fleet.Node) ([]string, error) {
 		digests, err := m.heldOn(ctx, n)
@@ -66,7 +63,7 @@ func (m *Manager) holders(ctx context.Context) (holders, error) {
 			m.log.Debug("ask which images a node has", "node", n.Display, "error", err)
 		}
 		return digests, err
-	}), nil
+	}).of, nil
 }
 
 func countHolders(nodes []fleet.Node, ask func(fleet.Node) ([]string, error)) holders {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
@@ -12,6 +13,7 @@ import (
 type job struct {
 	hash string // of the definition
 	done chan struct{}
+	gone func() // takes it from those under way
 
 	mu    sync.Mutex
 	step  string
@@ -23,29 +25,34 @@ type job struct {
 	err error
 }
 
-// begin makes a job for a service, unless there is one.
-func (r *reconciler) begin(service, hash string) (j *job, mine bool) {
+// Begin makes a job for a service, unless there is one.
+func (r *reconciler) Begin(service, hash string) (j control.Job, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if j, there := r.jobs[service]; there {
 		return j, false
 	}
-	j = &job{hash: hash, done: make(chan struct{})}
-	r.jobs[service] = j
-	return j, true
+	made := &job{hash: hash, done: make(chan struct{}), gone: func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.jobs, service)
+	}}
+	r.jobs[service] = made
+	return made, true
 }
 
-// end is called once by who began the job.
-func (r *reconciler) end(service string, j *job, sum rollout.Summary, err error) {
-	r.mu.Lock()
-	delete(r.jobs, service)
-	r.mu.Unlock()
+// End is called once by who began the job.
+func (j *job) End(sum rollout.Summary, err error) {
+	j.gone()
 	j.sum, j.err = sum, err
 	close(j.done)
 }
 
-// emit tells all who follow.
-func (j *job) emit(step string, p rollout.Progress) {
+// Hash is that of the definition which the service is brought to.
+func (j *job) Hash() string { return j.hash }
+
+// Emit tells all who follow.
+func (j *job) Emit(step string, p rollout.Progress) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.step, j.last, j.heard = step, p, true
@@ -54,8 +61,8 @@ func (j *job) emit(step string, p rollout.Progress) {
 	}
 }
 
-// follow lets see hear of the job until it is done, or ctx.
-func (j *job) follow(ctx context.Context, see rollout.Emit) (rollout.Summary, error) {
+// Follow lets see hear of the job until it is done, or ctx.
+func (j *job) Follow(ctx context.Context, see rollout.Emit) (rollout.Summary, error) {
 	j.mu.Lock()
 	own := true // until this returns
 	j.seers = append(j.seers, func(step string, p rollout.Progress) {

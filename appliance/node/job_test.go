@@ -11,39 +11,39 @@ import (
 func TestJob(t *testing.T) {
 	t.Parallel()
 	r := pastOf(t, nil)
-	j, mine := r.begin("spider", "a")
-	same, second := r.begin("spider", "b")
+	j, mine := r.Begin("spider", "a")
+	same, second := r.Begin("spider", "b")
 	if !mine || second || same != j {
 		t.Fatalf("got %v, %v for one job", mine, second)
 	}
-	if _, mine := r.begin("robot", "a"); !mine {
+	if _, mine := r.Begin("robot", "a"); !mine {
 		t.Error("two services are in each other's way")
 	}
-	j.emit("stage", rollout.Progress{Have: 1})
+	j.Emit("stage", rollout.Progress{Have: 1})
 	heard := make(chan string, 10)
 	ended := make(chan error)
 	go func() {
-		_, err := j.follow(t.Context(), func(step string, _ rollout.Progress) { heard <- step })
+		_, err := j.Follow(t.Context(), func(step string, _ rollout.Progress) { heard <- step })
 		ended <- err
 	}()
 	if first := <-heard; first != "stage" { // what it said before
 		t.Errorf("got %s", first)
 	}
-	j.emit("watch", rollout.Progress{})
+	j.Emit("watch", rollout.Progress{})
 	if next := <-heard; next != "watch" {
 		t.Errorf("got %s", next)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := j.follow(gone, func(string, rollout.Progress) {}); !errors.Is(err, context.Canceled) {
+	if _, err := j.Follow(gone, func(string, rollout.Progress) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("one who goes away got %v", err)
 	}
 	bad := errors.New("bad")
-	r.end("spider", j, rollout.Summary{}, bad)
+	j.End(rollout.Summary{}, bad)
 	if err := <-ended; !errors.Is(err, bad) {
 		t.Errorf("got %v", err)
 	}
-	if _, mine := r.begin("spider", "b"); !mine {
+	if _, mine := r.Begin("spider", "b"); !mine {
 		t.Error("the job has not ended")
 	}
 }

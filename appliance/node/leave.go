@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -83,7 +84,7 @@ func (g *ground) leaveJoined(ctx context.Context, force bool) error {
 // no way to join. The images and the queue stay on disk.
 func (m *Manager) leave(ctx context.Context, force bool) error {
 	if !force {
-		return conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.name)
+		return api.Conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.name)
 	}
 	if err := m.engine.Leave(ctx, true); err != nil {
 		return err
@@ -109,10 +110,10 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 		return err
 	}
 	if info.Manager && !force {
-		return conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
+		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
 	}
 	if err := w.reachManager(ctx); err != nil && !force {
-		return conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
+		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
 	}
 	swarmID, err := w.leavingAs(info.NodeID)
 	if err != nil {

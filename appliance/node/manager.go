@@ -11,6 +11,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -201,7 +202,7 @@ func (m *Manager) registryAddr() string {
 func (m *Manager) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, m.registry.Handler())
 	services := newReconciler(m.deploys, m.cfg, m.opts.Reload)
-	m.deploys.ended = services.again
+	m.deploys.ended = services.Again
 	written := services.afterPush(images)
 	parts := []lifecycle.Part{
 		{Name: "pieces", Component: background(m.cutter.run)},
@@ -214,7 +215,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
 	}
-	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.again, say: m.phase, round: &m.round, log: m.log}
+	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.Again, say: m.phase, round: &m.round, log: m.log}
 	parts = append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: nodePort(m.identity, m.nodeHandlers(images)), tls: m.identity.ServerTLS()}, m.log, m.node)},
@@ -248,7 +249,7 @@ func (m *Manager) managers() []netip.AddrPort {
 
 func (m *Manager) self() gossip.Node {
 	n := gossip.Node{ID: m.identity.Node.ID, Name: m.name, Role: fleet.RoleManager, Version: m.opts.Version,
-		Docker: dockerRunning, FreeDisk: freeDisk(m.cfg.DataDir)}
+		Docker: dockerRunning, FreeDisk: control.FreeDisk(m.cfg.DataDir)}
 	ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
 	defer cancel()
 	if info, err := m.engine.Info(ctx); err == nil {
@@ -257,16 +258,16 @@ func (m *Manager) self() gossip.Node {
 	return n
 }
 
-func (m *Manager) backend(services *reconciler) *backend {
+func (m *Manager) backend(services *reconciler) *control.Backend {
 	var queue func() queueproc.State
 	if m.queue != nil {
 		queue = m.queue.State
 	}
-	return &backend{
-		cfg: m.cfg, mode: fleet.RoleManager, version: m.opts.Version, name: m.name, addr: m.addr.String(), started: m.started,
-		log: m.log, engine: m.engine, runner: m.runner, sources: m.deploys.sources, deploys: m.deploys, gossip: m.gossip, primaryHere: true,
-		primary: func() string { return m.name }, first: func() netip.Addr { return m.addr }, registry: m.registry, traffic: m.traffic, holders: m.holders, queue: m.redis, queueState: queue,
-		token: m.token, access: m.permits(), remove: m.removeNode, removeMember: m.removeMember, demoted: m.demoted, leave: m.leave, neighbours: m.neighbours, problems: services.problems, defined: services,
-		offers: m.offers, upgradePlan: m.upgradePlan, upgradable: m.upgrade,
+	return &control.Backend{
+		Cfg: m.cfg, Mode: fleet.RoleManager, Version: m.opts.Version, Name: m.name, Addr: m.addr.String(), Started: m.started,
+		Log: m.log, Engine: m.engine, Runner: m.runner, Sources: m.deploys.sources, Deploys: m.deploys, Gossip: m.gossip, PrimaryHere: true,
+		Primary: func() string { return m.name }, First: func() netip.Addr { return m.addr }, Registry: m.registry, Traffic: m.traffic, Holders: m.holders, Queue: m.redis, QueueState: queue,
+		StandingToken: m.token, Access: m.access(), Remove: m.removeNode, RemoveMember: m.removeMember, Demoted: m.demoted, LeaveCluster: m.leave, AskNeighbours: m.neighbours, NodeProblems: services.problems, Defined: services,
+		Offers: m.offers, PlanUpgrade: m.upgradePlan, Upgradable: m.upgrade,
 	}
 }

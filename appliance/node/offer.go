@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -30,15 +31,15 @@ func openOffers(folder upgrade.Folder, nodes upgrade.Nodes) *offers {
 	return &offers{folder: folder, nodes: nodes}
 }
 
-// put takes a program to be offered, if it is what o says, and returns what it is.
-func (f *offers) put(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
+// Put takes a program to be offered, if it is what o says, and returns what it is.
+func (f *offers) Put(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
 	if !f.one.TryLock() {
 		return upgrade.Offer{}, errUpgrading
 	}
 	defer f.one.Unlock()
 	o, err := f.folder.Put(ctx, o, program)
 	if err != nil {
-		return upgrade.Offer{}, invalid("%s", err)
+		return upgrade.Offer{}, api.Invalid("%s", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -46,7 +47,7 @@ func (f *offers) put(ctx context.Context, o upgrade.Offer, program io.Reader) (u
 	return o, nil
 }
 
-var errUpgrading = conflict("an upgrade is under way already; look with `crawlbox nodes`, and run the command again when it is over")
+var errUpgrading = api.Conflict("an upgrade is under way already; look with `crawlbox nodes`, and run the command again when it is over")
 
 // open opens what is offered.
 func (f *offers) open(sum string) (*os.File, error) {
@@ -74,9 +75,9 @@ func (f *offers) serve(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(rw, program) // the node checks what it got
 }
 
-// bring brings the offer onto one node after the other, but for the last, and stops at
+// Bring brings the offer onto one node after the other, but for the last, and stops at
 // the first that does not run it.
-func (f *offers) bring(ctx context.Context, steps []upgrade.Step, o upgrade.Offer, fn func(upgrade.Event) error) error {
+func (f *offers) Bring(ctx context.Context, steps []upgrade.Step, o upgrade.Offer, fn func(upgrade.Event) error) error {
 	if !f.one.TryLock() {
 		return errUpgrading
 	}

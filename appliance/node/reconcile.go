@@ -50,8 +50,8 @@ func newReconciler(past *deploys, cfg configs.Config, load func() (configs.Confi
 		told: map[string]string{}, notes: map[string]string{}, fresh: map[string]bool{}, jobs: map[string]*job{}}
 }
 
-// again asks for another round. It does not block.
-func (r *reconciler) again() {
+// Again asks for another round. It does not block.
+func (r *reconciler) Again() {
 	select {
 	case r.kick <- struct{}{}:
 	default:
@@ -72,8 +72,8 @@ func (r *reconciler) component() lifecycle.Component {
 			case <-ctx.Done():
 				return nil
 			case <-changes:
-				if r.reload() == nil {
-					r.log.Info("the config file changed", "file", r.file, "services", len(r.config().Services))
+				if r.Reload() == nil {
+					r.log.Info("the config file changed", "file", r.file, "services", len(r.Config().Services))
 					retry = r.round(ctx)
 				}
 			case <-r.kick:
@@ -92,8 +92,8 @@ func after(again bool) <-chan time.Time {
 	return time.After(retryInterval)
 }
 
-// reload reads the file again. A broken one changes nothing.
-func (r *reconciler) reload() error {
+// Reload reads the file again. A broken one changes nothing.
+func (r *reconciler) Reload() error {
 	cfg, err := r.load()
 	if err != nil {
 		r.tell(r.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
@@ -127,7 +127,7 @@ func (r *reconciler) takeUp(cfg configs.Config) {
 	r.cfg = cfg
 }
 
-func (r *reconciler) config() configs.Config {
+func (r *reconciler) Config() configs.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cfg
@@ -175,7 +175,7 @@ func (r *reconciler) afterPush(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		h.ServeHTTP(w, req)
 		if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/manifests/") {
-			r.again()
+			r.Again()
 		}
 	})
 }
@@ -203,7 +203,7 @@ func (r *reconciler) forget(subject string) {
 // settings are those of `docker swarm update`.
 func (r *reconciler) settings(ctx context.Context) error {
 	var s swarm.Settings
-	wanted := r.config().Swarm
+	wanted := r.Config().Swarm
 	if h := wanted.Heartbeat; h > 0 {
 		s.Heartbeat = &h
 	}

@@ -5,19 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
-	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
-
-// demotionTimeout bounds the wait for Swarm's leader to take its secrets from a node that
-// was demoted.
-const demotionTimeout = 30 * time.Second
 
 // removeNode ends a node's access and takes it off Swarm's list, in the phases of a
 // removal: whatever fails or is cut off, is done later. It changes nothing where no
@@ -50,7 +44,7 @@ func (m *Manager) removeMember(ctx context.Context, id string) (bool, error) {
 		return true, err
 	}
 	if node, ok := member.Node(nodes); ok {
-		return true, conflict("%s is the certificate of the node %s (%s); remove that", id, node.ID, node.Addr)
+		return true, api.Conflict("%s is the certificate of the node %s (%s); remove that", id, node.ID, node.Addr)
 	}
 	return true, m.joins.Remove(ctx, member.Bound, id)
 }
@@ -69,7 +63,7 @@ func (m *Manager) noCertificate(n fleet.Node) error {
 	if len(others) > 0 {
 		text += "; if it has one of these, which Swarm has no node of, end it first with `crawlbox node rm ID`: " + strings.Join(others, ", ")
 	}
-	return conflict("%s", text)
+	return api.Conflict("%s", text)
 }
 
 // maxOthers bounds how many certificates a message names.
@@ -124,62 +118,4 @@ func (m *Manager) RemoveNode(ctx context.Context, id string) error {
 func (m *Manager) demoted(ctx context.Context) error {
 	m.around.forget()
 	return m.joins.Demoted(ctx)
-}
-
-// demote makes a manager a worker. Swarm's tokens change when it has lost Swarm's
-// secrets, and not before: it would read the new ones.
-func (b *backend) demote(ctx context.Context, n fleet.Node) error {
-	nodes, err := b.engine.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != n.ID }
-	if n.Addr == b.first().String() && slices.ContainsFunc(nodes, other) {
-		return conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that machine down, see `crawlbox leave` there", n.Display)
-	}
-	if err := b.engine.SetRole(ctx, n.ID, fleet.RoleWorker); err != nil {
-		return err
-	}
-	failpoint.Hit(failpoint.Demoted)
-	err = b.awaitDemotion(ctx, n.ID)
-	if errors.Is(err, swarm.ErrNotManager) && b.remove == nil {
-		return nil // it was this node; the first manager sees to the rest
-	}
-	if err == nil {
-		err = b.demoted(ctx)
-	}
-	if err != nil {
-		return conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when the first manager can do so, or now with `crawlbox token rotate`", n.Display, err)
-	}
-	return nil
-}
-
-func (b *backend) awaitDemotion(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout, fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		nodes, err := b.engine.Nodes(ctx)
-		if err == nil && !hasRaft(nodes, id) {
-			return nil
-		}
-		if errors.Is(err, swarm.ErrNotManager) { // it is this node
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
-func hasRaft(nodes []fleet.Node, id string) bool {
-	for _, n := range nodes {
-		if n.ID == id {
-			return n.Raft
-		}
-	}
-	return false
 }

@@ -89,7 +89,7 @@ func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
 }
 
 // serveAPI serves the local API.
-func (g *ground) serveAPI(b *backend, audit func(event string, attrs ...slog.Attr)) lifecycle.Component {
+func (g *ground) serveAPI(b api.Backend, audit func(event string, attrs ...slog.Attr)) lifecycle.Component {
 	return serve(site{handler: failpoint.Handler(failpoint.HangAPI, api.Handler(b, audit, g.log)), conn: api.ConnContext}, g.log, g.socket)
 }
 

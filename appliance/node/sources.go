@@ -55,9 +55,9 @@ func (m *Manager) sources() *sources {
 	return s
 }
 
-// resolve names an image with its digest, as services are to name it. from is nil for
+// Resolve names an image with its digest, as services are to name it. from is nil for
 // one that the nodes get without more ado.
-func (s *sources) resolve(ctx context.Context, named string) (pinned string, from *rollout.Source, err error) {
+func (s *sources) Resolve(ctx context.Context, named string) (pinned string, from *rollout.Source, err error) {
 	ref := s.copies.foreign(named)
 	if ref == nil {
 		pinned, err = s.pin(ctx, named)

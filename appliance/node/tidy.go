@@ -53,7 +53,7 @@ func (d *deploys) keepTidy(ctx context.Context) {
 // left.
 func (d *deploys) tidy(ctx context.Context) bool {
 	keep := map[string]bool{}
-	for _, digest := range d.kept() {
+	for _, digest := range d.KeptDigests() {
 		keep[digest] = true
 	}
 	services, err := d.engine.Services(ctx)
@@ -83,8 +83,8 @@ func outdated(entries []history.Entry, keep map[string]bool) (images []string) {
 	return images
 }
 
-// kept are the digests that services may go back to.
-func (d *deploys) kept() (digests []string) {
+// KeptDigests are the digests that services may go back to.
+func (d *deploys) KeptDigests() (digests []string) {
 	for _, service := range d.Services() {
 		for _, e := range d.Kept(service, keptVersions) {
 			digests = append(digests, e.Digest)

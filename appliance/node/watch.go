@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -78,7 +79,7 @@ func (w *watcher) look(ctx context.Context) {
 		}
 	}
 	w.namesake(w.gossip.Members())
-	w.self.Docker, w.self.FreeDisk = now, freeDisk(w.dir)
+	w.self.Docker, w.self.FreeDisk = now, control.FreeDisk(w.dir)
 	if err := w.gossip.Update(w.self); err != nil {
 		w.log.Warn("tell the others about this node", "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
@@ -111,7 +112,7 @@ func (w *Worker) build() (err error) {
 // told the node's ID; each correction later would be news for the whole cluster.
 func (w *Worker) self() gossip.Node {
 	n := gossip.Node{ID: w.identity.Node.ID, Name: w.name, Role: w.role, Version: w.opts.Version, Swarm: w.ownSwarmID(),
-		Docker: dockerStopped, FreeDisk: freeDisk(w.cfg.DataDir)}
+		Docker: dockerStopped, FreeDisk: control.FreeDisk(w.cfg.DataDir)}
 	if n.Swarm != "" {
 		n.Docker = dockerRunning
 	}
@@ -225,16 +226,16 @@ func (w *Worker) hear(member join.Membership, err error) {
 // more, and what to do there.
 const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
 
-func (w *Worker) backend() *backend {
-	return &backend{
-		sources: &sources{engine: w.engine},
-		cfg:     w.cfg, mode: w.role, version: w.opts.Version, name: w.name, addr: w.addr.String(), started: w.started,
-		log: w.log, engine: w.engine, runner: rollout.NewRunner(w.engine, nil, w.log), gossip: w.gossip, primary: w.primary, first: w.first,
-		mirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, traffic: w.traffic,
-		demoted: func(ctx context.Context) error {
+func (w *Worker) backend() *control.Backend {
+	return &control.Backend{
+		Sources: &sources{engine: w.engine},
+		Cfg:     w.cfg, Mode: w.role, Version: w.opts.Version, Name: w.name, Addr: w.addr.String(), Started: w.started,
+		Log: w.log, Engine: w.engine, Runner: rollout.NewRunner(w.engine, nil, w.log), Gossip: w.gossip, Primary: w.primary, First: w.first,
+		MirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, Traffic: w.traffic,
+		Demoted: func(ctx context.Context) error {
 			return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 		},
-		leave: w.leave, neighbours: w.neighbours, problems: w.problems, upgradable: w.upgrade,
+		LeaveCluster: w.leave, AskNeighbours: w.neighbours, NodeProblems: w.problems, Upgradable: w.upgrade,
 	}
 }
 

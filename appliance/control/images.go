@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -11,20 +11,20 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-func (b *backend) Images(ctx context.Context, nodes bool) ([]fleet.Image, error) {
-	if b.registry == nil {
+func (b *Backend) Images(ctx context.Context, nodes bool) ([]fleet.Image, error) {
+	if b.Registry == nil {
 		return nil, b.onlyOn("the registry")
 	}
-	list, err := b.registry.Images(ctx)
+	list, err := b.Registry.Images(ctx)
 	if err != nil {
 		return nil, b.explain(err)
 	}
 	used, err := b.imagesInUse(ctx)
 	if err != nil {
 		// The registry can be looked at also while Docker is away.
-		b.log.Debug("images in use are not known", "error", err)
+		b.Log.Debug("images in use are not known", "error", err)
 	}
-	var held *holders
+	held := func(string) *fleet.Holders { return nil }
 	if nodes {
 		held = b.held(ctx)
 	}
@@ -32,39 +32,39 @@ func (b *backend) Images(ctx context.Context, nodes bool) ([]fleet.Image, error)
 	for _, i := range list {
 		images = append(images, fleet.Image{Repository: i.Repository, Tag: i.Tag, Digest: i.Digest.String(),
 			Size: i.Size, Pushed: i.Pushed, Used: used[i.Digest.String()],
-			Nodes: held.of(i.Digest.String())})
+			Nodes: held(i.Digest.String())})
 	}
 	return images, nil
 }
 
-// held says which nodes have what; nil where nobody could be asked.
-func (b *backend) held(ctx context.Context) *holders {
-	h, err := b.holders(ctx)
+// held says how many nodes have an image; nil where nobody could be asked.
+func (b *Backend) held(ctx context.Context) func(digest string) *fleet.Holders {
+	of, err := b.Holders(ctx)
 	if err != nil {
-		b.log.Debug("which nodes have which images is not known", "error", err)
-		return nil
+		b.Log.Debug("which nodes have which images is not known", "error", err)
+		return func(string) *fleet.Holders { return nil }
 	}
-	return &h
+	return of
 }
 
-func (b *backend) RemoveImage(ctx context.Context, ref string) error {
-	if b.registry == nil {
+func (b *Backend) RemoveImage(ctx context.Context, ref string) error {
+	if b.Registry == nil {
 		return b.onlyOn("the registry")
 	}
-	err := b.registry.Remove(ctx, ref)
+	err := b.Registry.Remove(ctx, ref)
 	switch {
 	case errors.Is(err, registry.ErrUnknownImage):
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
 	case errors.Is(err, registry.ErrBadName):
-		return invalid("%s", err)
+		return api.Invalid("%s", err)
 	}
 	return b.explain(err)
 }
 
 // CollectImages needs Docker: without knowing what services run, nothing may
 // be deleted.
-func (b *backend) CollectImages(ctx context.Context) (api.GCReport, error) {
-	if b.registry == nil {
+func (b *Backend) CollectImages(ctx context.Context) (api.GCReport, error) {
+	if b.Registry == nil {
 		return api.GCReport{}, b.onlyOn("the registry")
 	}
 	used, err := b.imagesInUse(ctx)
@@ -75,18 +75,18 @@ func (b *backend) CollectImages(ctx context.Context) (api.GCReport, error) {
 	for d := range used {
 		keep = append(keep, digest.Digest(d))
 	}
-	for _, d := range b.deploys.kept() {
+	for _, d := range b.Deploys.KeptDigests() {
 		keep = append(keep, digest.Digest(d))
 	}
-	r, err := b.registry.GC(ctx, keep)
+	r, err := b.Registry.GC(ctx, keep)
 	return api.GCReport{Manifests: r.Manifests, Blobs: r.Blobs, Bytes: r.Bytes, Held: r.Held, HeldUntil: r.HeldUntil}, b.explain(err)
 }
 
 // imagesInUse returns the services by the digest that they ask for, or that a
 // task of theirs still runs. A service that names a tag without a digest needs
 // what the tag points at, which the tag keeps.
-func (b *backend) imagesInUse(ctx context.Context) (map[string][]string, error) {
-	snap, err := b.engine.Snapshot(ctx)
+func (b *Backend) imagesInUse(ctx context.Context) (map[string][]string, error) {
+	snap, err := b.Engine.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"fmt"
@@ -11,14 +11,14 @@ import (
 
 // upgrades are what is to be known of upgrades: that of this node and, on the manager,
 // that of the cluster.
-func (b *backend) upgrades() (list []string) {
-	if s, err := b.upgradable.State(); err != nil {
+func (b *Backend) upgrades() (list []string) {
+	if s, err := b.Upgradable.State(); err != nil {
 		list = append(list, err.Error())
 	} else if problem := s.Problem(); problem != "" {
 		list = append(list, problem)
 	}
-	if b.offers != nil {
-		list = append(list, mixed(b.gossip.Members())...)
+	if b.Offers != nil {
+		list = append(list, mixed(b.Gossip.Members())...)
 	}
 	return list
 }

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-func (b *backend) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
-	s, err := b.engine.Snapshot(ctx)
+func (b *Backend) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	s, err := b.Engine.Snapshot(ctx)
 	if err != nil {
 		return b.explain(err)
 	}
@@ -18,11 +18,11 @@ func (b *backend) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine)
 	if err != nil {
 		return err
 	}
-	names := &taskNames{engine: b.engine, nodes: s.Nodes, byID: map[string]string{}}
+	names := &taskNames{engine: b.Engine, nodes: s.Nodes, byID: map[string]string{}}
 	names.learn(s.Tasks)
 	opts := swarm.LogOptions{Follow: q.Follow, Tail: q.Tail, Since: q.Since}
 	var sinkErr error
-	err = b.engine.Logs(ctx, id, isTask, opts, func(l swarm.LogLine) error {
+	err = b.Engine.Logs(ctx, id, isTask, opts, func(l swarm.LogLine) error {
 		sinkErr = fn(api.LogLine{Time: l.Time, Task: names.task(ctx, l.TaskID), TaskID: l.TaskID,
 			Node: s.NodeName(l.NodeID), Stream: l.Stream, Text: l.Text})
 		return sinkErr

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 )
 
 // Restart is a deploy of what runs, and nothing that a history would tell.
-func (b *backend) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
-	if b.deploys == nil {
+func (b *Backend) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
+	if b.Deploys == nil {
 		return b.onlyOn("what brings images to the nodes")
 	}
 	svc, d, err := b.toRestart(ctx, service)
@@ -20,14 +20,14 @@ func (b *backend) Restart(ctx context.Context, service string, fn func(api.Event
 	d.At = func(string) error { return nil }
 	see := serial(fn)
 	return b.report(svc.Name, see, func(emit rollout.Emit) (rollout.Summary, error) {
-		sum, err := b.runner.Deploy(ctx, svc, d, emit)
+		sum, err := b.Runner.Deploy(ctx, svc, d, emit)
 		b.lastWords(ctx, svc.Name, err, see)
 		return sum, err
 	})
 }
 
-func (b *backend) toRestart(ctx context.Context, service string) (*fleet.Service, rollout.Deploy, error) {
-	services, err := b.engine.Services(ctx)
+func (b *Backend) toRestart(ctx context.Context, service string) (*fleet.Service, rollout.Deploy, error) {
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return nil, rollout.Deploy{}, b.explain(err)
 	}
@@ -41,11 +41,11 @@ func (b *backend) toRestart(ctx context.Context, service string) (*fleet.Service
 }
 
 // RestartPlan says what Restart would do.
-func (b *backend) RestartPlan(ctx context.Context, service string) (api.Plan, error) {
+func (b *Backend) RestartPlan(ctx context.Context, service string) (api.Plan, error) {
 	svc, d, err := b.toRestart(ctx, service)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	f, err := b.runner.PlanDeploy(ctx, svc, d, "")
+	f, err := b.Runner.PlanDeploy(ctx, svc, d, "")
 	return api.Plan{Service: svc.Name, Steps: f.Steps}, b.explain(err)
 }

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -25,76 +25,76 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-// backend answers the local API of a node, manager or worker. What a worker
+// Backend answers the local API of a node, manager or worker. What a worker
 // has not is nil.
-type backend struct {
-	cfg         configs.Config
-	mode        string // fleet.RoleManager or fleet.RoleWorker, as crawlbox was started
-	version     string
-	name        string // host name
-	addr        string // advertised address
-	started     time.Time
-	log         *slog.Logger
-	engine      *swarm.Engine
-	runner      *rollout.Runner
-	sources     *sources
-	deploys     *deploys    // nil where the cluster was not made
-	defined     *reconciler // of the services of the config file; nil there too
-	gossip      *gossip.Gossip
-	primaryHere bool              // registry, queue and tokens are on this node
-	primary     func() string     // the node they are on, for people
-	first       func() netip.Addr // where that is
-	registry    *registry.Registry
-	mirrorUsed  func() int64
-	traffic     func() api.Traffic
-	holders     func(context.Context) (holders, error)
-	queue       *redis.Client
-	queueState  func() queueproc.State // nil where queue is
-	token       func(ctx context.Context, role string) (api.Token, error)
-	access      permits
-	remove      func(ctx context.Context, n fleet.Node) error // takes a node out of the cluster; nil where the CA is not
-	// removeMember does it with a node that Swarm has not, by the ID of its certificate.
-	removeMember func(ctx context.Context, id string) (bool, error)
-	demoted      func(ctx context.Context) error // changes what a demoted node knew
-	leave        func(ctx context.Context, force bool) error
-	neighbours   func(ctx context.Context) []doctor.Neighbour
-	problems     func() []string // what the node's own parts have to say
-	upgradable   *upgrade.Node
-	offers       *offers // nil where the cluster was not made
-	upgradePlan  func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
+type Backend struct {
+	Cfg           configs.Config
+	Mode          string // fleet.RoleManager or fleet.RoleWorker, as crawlbox was started
+	Version       string
+	Name          string // host name
+	Addr          string // advertised address
+	Started       time.Time
+	Log           *slog.Logger
+	Engine        *swarm.Engine
+	Runner        *rollout.Runner
+	Sources       Sources
+	Deploys       Deploys // nil where the cluster was not made
+	Defined       Defined // of the services of the config file; nil there too
+	Gossip        *gossip.Gossip
+	PrimaryHere   bool              // registry, queue and tokens are on this node
+	Primary       func() string     // the node they are on, for people
+	First         func() netip.Addr // where that is
+	Registry      *registry.Registry
+	MirrorUsed    func() int64
+	Traffic       func() api.Traffic
+	Holders       func(context.Context) (of func(digest string) *fleet.Holders, err error)
+	Queue         *redis.Client
+	QueueState    func() queueproc.State // nil where queue is
+	StandingToken func(ctx context.Context, role string) (api.Token, error)
+	Access        Access
+	Remove        func(ctx context.Context, n fleet.Node) error // takes a node out of the cluster; nil where the CA is not
+	// RemoveMember does it with a node that Swarm has not, by the ID of its certificate.
+	RemoveMember  func(ctx context.Context, id string) (bool, error)
+	Demoted       func(ctx context.Context) error // changes what a demoted node knew
+	LeaveCluster  func(ctx context.Context, force bool) error
+	AskNeighbours func(ctx context.Context) []doctor.Neighbour
+	NodeProblems  func() []string // what the node's own parts have to say
+	Upgradable    *upgrade.Node
+	Offers        Offers // nil where the cluster was not made
+	PlanUpgrade   func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
 }
 
-func (b *backend) Config(context.Context) (string, error) {
-	out, err := configs.Show(b.cfg)
+func (b *Backend) Config(context.Context) (string, error) {
+	out, err := configs.Show(b.Cfg)
 	return string(out), b.explain(err)
 }
 
-func (b *backend) Token(ctx context.Context, role string) (api.Token, error) {
-	if b.token == nil {
+func (b *Backend) Token(ctx context.Context, role string) (api.Token, error) {
+	if b.StandingToken == nil {
 		return api.Token{}, b.onlyOn("the cluster's CA")
 	}
-	t, err := b.token(ctx, role)
+	t, err := b.StandingToken(ctx, role)
 	return t, b.explain(err)
 }
 
-func (b *backend) Leave(ctx context.Context, force bool) error {
-	return b.explain(b.leave(ctx, force))
+func (b *Backend) Leave(ctx context.Context, force bool) error {
+	return b.explain(b.LeaveCluster(ctx, force))
 }
 
 // Neighbours implements api.Backend.
-func (b *backend) Neighbours(ctx context.Context) ([]doctor.Neighbour, error) {
-	return b.neighbours(ctx), nil
+func (b *Backend) Neighbours(ctx context.Context) ([]doctor.Neighbour, error) {
+	return b.AskNeighbours(ctx), nil
 }
 
-func (b *backend) Status(ctx context.Context) (api.Status, error) {
+func (b *Backend) Status(ctx context.Context) (api.Status, error) {
 	st := api.Status{
-		Version: b.version, Mode: b.mode, Node: b.name, Addr: b.addr, Started: b.started,
-		Docker:   api.Docker{State: "running", Host: b.engine.Host()},
-		Problems: b.problems(),
+		Version: b.Version, Mode: b.Mode, Node: b.Name, Addr: b.Addr, Started: b.Started,
+		Docker:   api.Docker{State: "running", Host: b.Engine.Host()},
+		Problems: b.NodeProblems(),
 	}
 	st.Problems = append(st.Problems, b.upgrades()...)
 	b.storage(ctx, &st)
-	info, err := b.engine.Info(ctx)
+	info, err := b.Engine.Info(ctx)
 	if err != nil {
 		st.Docker.State = "stopped"
 		st.Problems = append(st.Problems, err.Error())
@@ -104,39 +104,39 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	if !info.Manager {
 		return st, nil
 	}
-	snap, err := b.engine.Snapshot(ctx)
+	snap, err := b.Engine.Snapshot(ctx)
 	if err != nil {
 		st.Problems = append(st.Problems, err.Error())
 		return st, nil
 	}
 	count(&st, snap)
 	st.Problems = append(st.Problems, troubles(snap, b.lastWord(ctx, snap))...)
-	if b.deploys != nil {
-		st.Problems = append(st.Problems, b.deploys.failed(snap)...)
+	if b.Deploys != nil {
+		st.Problems = append(st.Problems, b.Deploys.Failed(snap)...)
 	}
 	return st, nil
 }
 
 // storage fills in registry and queue.
-func (b *backend) storage(ctx context.Context, st *api.Status) {
-	port := b.cfg.Registry.Port
-	st.Registry = api.Registry{Local: fmt.Sprintf("localhost:%d", port), ReadOnly: b.registry == nil, Dir: b.cfg.MirrorDir()}
-	if b.registry != nil {
-		st.Registry.Public, st.Registry.Dir = fmt.Sprintf("%s:%d", b.addr, port), b.cfg.RegistryDir()
-		images, err := b.registry.Images(ctx)
+func (b *Backend) storage(ctx context.Context, st *api.Status) {
+	port := b.Cfg.Registry.Port
+	st.Registry = api.Registry{Local: fmt.Sprintf("localhost:%d", port), ReadOnly: b.Registry == nil, Dir: b.Cfg.MirrorDir()}
+	if b.Registry != nil {
+		st.Registry.Public, st.Registry.Dir = fmt.Sprintf("%s:%d", b.Addr, port), b.Cfg.RegistryDir()
+		images, err := b.Registry.Images(ctx)
 		if err != nil {
 			st.Problems = append(st.Problems, err.Error())
 		}
 		st.Registry.Images = len(images)
 	}
-	if b.mirrorUsed != nil {
-		st.Registry.Used = b.mirrorUsed()
+	if b.MirrorUsed != nil {
+		st.Registry.Used = b.MirrorUsed()
 	}
-	st.Registry.Traffic = b.traffic()
-	st.Registry.Free = freeDisk(st.Registry.Dir)
-	if b.queue != nil {
-		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.addr, b.cfg.Queue.Port)}
-		is := b.queueState()
+	st.Registry.Traffic = b.Traffic()
+	st.Registry.Free = FreeDisk(st.Registry.Dir)
+	if b.Queue != nil {
+		st.Queue = &api.Queue{Addr: fmt.Sprintf("%s:%d", b.Addr, b.Cfg.Queue.Port)}
+		is := b.QueueState()
 		st.Queue.Serving, st.Queue.Restarts, st.Queue.MaxMemory = is.Serving, is.Restarts, is.Progress.Bound
 		st.Queue.Keys, st.Queue.Memory, st.Queue.Clients = is.Progress.Keys, is.Progress.Memory, is.Progress.Clients
 		for _, m := range is.Missing {
@@ -171,7 +171,7 @@ func count(st *api.Status, snap fleet.Snapshot) {
 
 // lastWord says what a task failed by, and the line that it wrote last; of a few
 // tasks at most, since the status is to be quick.
-func (b *backend) lastWord(ctx context.Context, snap fleet.Snapshot) func(fleet.Task) string {
+func (b *Backend) lastWord(ctx context.Context, snap fleet.Snapshot) func(fleet.Task) string {
 	left := 3
 	return func(t fleet.Task) string {
 		if left--; left < 0 {
@@ -179,9 +179,9 @@ func (b *backend) lastWord(ctx context.Context, snap fleet.Snapshot) func(fleet.
 		}
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		why := b.runner.Why(ctx, snap.Nodes, t)
+		why := b.Runner.Why(ctx, snap.Nodes, t)
 		line := ""
-		_ = b.engine.Logs(ctx, t.ID, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
+		_ = b.Engine.Logs(ctx, t.ID, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
 			if l.TaskID != "" {
 				line = fmt.Sprintf(" (it wrote %q)", l.Text)
 			}
@@ -263,9 +263,9 @@ func lastError(snap fleet.Snapshot, serviceID string) string {
 	return fmt.Sprintf(" (last error: %s)", last.Error)
 }
 
-// freeDisk returns the bytes that a process without privileges may still
+// FreeDisk returns the bytes that a process without privileges may still
 // write below dir, 0 where that can't be told.
-func freeDisk(dir string) int64 {
+func FreeDisk(dir string) int64 {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0

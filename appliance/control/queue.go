@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -13,32 +13,34 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/sandbox"
 )
 
 // maxLists bounds how many lists a look at the whole queue names.
 const maxLists = 1000
 
-func (b *backend) queueClient() (*redis.Client, error) {
-	if b.queue != nil {
-		if is := b.queueState(); is.Problem != "" {
-			return nil, conflict("the queue does not run: %s", is.Problem)
+func (b *Backend) queueClient() (*redis.Client, error) {
+	if b.Queue != nil {
+		if is := b.QueueState(); is.Problem != "" {
+			return nil, api.Conflict("the queue does not run: %s", is.Problem)
 		}
-		return b.queue, nil
+		return b.Queue, nil
 	}
-	if !b.primaryHere {
+	if !b.PrimaryHere {
 		return nil, b.onlyOn("the queue")
 	}
-	return nil, conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", b.cfg.File)
+	return nil, api.Conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", b.Cfg.File)
 }
 
-func (b *backend) QueueAddress(context.Context) (api.QueueAddress, error) {
+func (b *Backend) QueueAddress(context.Context) (api.QueueAddress, error) {
 	c, err := b.queueClient()
 	if err != nil {
 		return api.QueueAddress{}, err
 	}
-	v := api.QueueAddress{Addr: net.JoinHostPort(b.addr, strconv.Itoa(int(b.cfg.Queue.Port))), Password: c.Options().Password}
+	v := api.QueueAddress{Addr: net.JoinHostPort(b.Addr, strconv.Itoa(int(b.Cfg.Queue.Port))), Password: c.Options().Password}
 	scheme := "redis"
-	if b.cfg.Queue.TLS {
+	if b.Cfg.Queue.TLS {
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
@@ -46,7 +48,7 @@ func (b *backend) QueueAddress(context.Context) (api.QueueAddress, error) {
 	return v, nil
 }
 
-func (b *backend) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
+func (b *Backend) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
 	c, err := b.queueClient()
 	if err != nil {
 		return nil, err
@@ -78,13 +80,13 @@ func lists(ctx context.Context, c *redis.Client) ([]string, error) {
 	return keys, it.Err()
 }
 
-func (b *backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
+func (b *Backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
 	c, err := b.queueClient()
 	if err != nil {
 		return api.Items{}, err
 	}
 	if n < 1 {
-		return api.Items{}, invalid("%d items can't be shown; ask for 1 or more", n)
+		return api.Items{}, api.Invalid("%d items can't be shown; ask for 1 or more", n)
 	}
 	length, err := c.LLen(ctx, key).Result()
 	if err != nil {
@@ -94,19 +96,19 @@ func (b *backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, 
 	return api.Items{Key: key, Len: length, Items: items}, queueError("read", key, err)
 }
 
-func (b *backend) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
+func (b *Backend) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
 	c, err := b.queueClient()
 	if err != nil {
 		return api.Items{}, err
 	}
 	if key == "" || len(items) == 0 {
-		return api.Items{}, invalid("nothing to push; name a key and items, or give items on standard input with -")
+		return api.Items{}, api.Invalid("nothing to push; name a key and items, or give items on standard input with -")
 	}
 	n, err := c.RPush(ctx, key, items).Result()
 	return api.Items{Key: key, Len: n}, queueError("write", key, err)
 }
 
-func (b *backend) QueueClear(ctx context.Context, key string) (api.Items, error) {
+func (b *Backend) QueueClear(ctx context.Context, key string) (api.Items, error) {
 	c, err := b.queueClient()
 	if err != nil {
 		return api.Items{}, err
@@ -123,10 +125,29 @@ func queueError(verb, key string, err error) error {
 	case err == nil, errors.Is(err, context.Canceled):
 		return err
 	case strings.HasPrefix(err.Error(), "WRONGTYPE"):
-		return invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
+		return api.Invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
 	}
 	if strings.HasPrefix(err.Error(), "OOM ") {
-		return conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start crawlbox again", verb, key)
+		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start crawlbox again", verb, key)
 	}
 	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
+}
+
+// queueTroubles are sentences on what is not as it should be with the queue.
+func queueTroubles(st queueproc.State) (list []string) {
+	if st.Problem != "" {
+		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on", st.Problem))
+	}
+	if is := st.Progress; is.Bound > 0 && is.Memory >= is.Bound {
+		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise queue.max_memory and start crawlbox again")
+	}
+	if st.Progress.NoDisk {
+		list = append(list, "the queue cannot write to its disk, and refuses writes until it can: free space there; the log says which file and why")
+	}
+	for _, m := range st.Missing {
+		if m.Step != sandbox.StepNamespaces {
+			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))
+		}
+	}
+	return list
 }

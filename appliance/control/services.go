@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
-func (b *backend) Services(ctx context.Context) ([]fleet.Service, error) {
-	s, err := b.engine.Snapshot(ctx)
+func (b *Backend) Services(ctx context.Context) ([]fleet.Service, error) {
+	s, err := b.Engine.Snapshot(ctx)
 	return s.Services, b.explain(err)
 }
 
-func (b *backend) Inspect(ctx context.Context, ref string) (api.Inspect, error) {
-	s, err := b.engine.Snapshot(ctx)
+func (b *Backend) Inspect(ctx context.Context, ref string) (api.Inspect, error) {
+	s, err := b.Engine.Snapshot(ctx)
 	if err != nil {
 		return api.Inspect{}, b.explain(err)
 	}
@@ -28,12 +28,12 @@ func (b *backend) Inspect(ctx context.Context, ref string) (api.Inspect, error) 
 	if err != nil {
 		return api.Inspect{}, err
 	}
-	raw, err := b.engine.ServiceJSON(ctx, svc.ID)
+	raw, err := b.Engine.ServiceJSON(ctx, svc.ID)
 	return api.Inspect{Service: svc, Spec: raw}, b.explain(err)
 }
 
-func (b *backend) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, error) {
-	s, err := b.engine.Snapshot(ctx)
+func (b *Backend) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, error) {
+	s, err := b.Engine.Snapshot(ctx)
 	if err != nil {
 		return nil, b.explain(err)
 	}
@@ -84,11 +84,11 @@ func globalNode(t fleet.Task) string {
 }
 
 // toScale checks all that is asked before anything changes.
-func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]fleet.Service, error) {
-	if req.Now && b.deploys == nil {
+func (b *Backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]fleet.Service, error) {
+	if req.Now && b.Deploys == nil {
 		return nil, b.onlyOn("what reaches the containers of other nodes")
 	}
-	services, err := b.engine.Services(ctx)
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return nil, b.explain(err)
 	}
@@ -99,9 +99,9 @@ func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		case err != nil:
 			return nil, err
 		case n < 0:
-			return nil, invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
+			return nil, api.Invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
 		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
-			return nil, invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
+			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
 		}
 		todo[name] = svc
 	}
@@ -109,7 +109,7 @@ func (b *backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 }
 
 // ScalePlan says what Scale would do.
-func (b *backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
+func (b *Backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
 	todo, err := b.toScale(ctx, req)
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
 		step := rollout.PlanScale(todo[name], req.Replicas[name])
@@ -121,7 +121,7 @@ func (b *backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api
 	return plan, err
 }
 
-func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+func (b *Backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
 	todo, err := b.toScale(ctx, req)
 	if err != nil {
 		return err
@@ -132,17 +132,17 @@ func (b *backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.E
 		group.Go(func() error {
 			return b.report(svc.Name, emit, func(e rollout.Emit) (rollout.Summary, error) {
 				if req.Now {
-					return b.runner.StopNow(ctx, svc, e)
+					return b.Runner.StopNow(ctx, svc, e)
 				}
-				return b.runner.Scale(ctx, svc, req.Replicas[name], e)
+				return b.Runner.Scale(ctx, svc, req.Replicas[name], e)
 			})
 		})
 	}
 	return group.Wait()
 }
 
-func (b *backend) RemoveService(ctx context.Context, ref string, fn func(api.Event) error) error {
-	services, err := b.engine.Services(ctx)
+func (b *Backend) RemoveService(ctx context.Context, ref string, fn func(api.Event) error) error {
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return b.explain(err)
 	}
@@ -151,13 +151,13 @@ func (b *backend) RemoveService(ctx context.Context, ref string, fn func(api.Eve
 		return err
 	}
 	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
-		return b.runner.Remove(ctx, svc, e)
+		return b.Runner.Remove(ctx, svc, e)
 	})
 }
 
 // report runs a change, sends its progress where it differs from what was sent
 // last, and ends with its summary.
-func (b *backend) report(service string, fn func(api.Event) error, change func(rollout.Emit) (rollout.Summary, error)) error {
+func (b *Backend) report(service string, fn func(api.Event) error, change func(rollout.Emit) (rollout.Summary, error)) error {
 	var last api.Event
 	var gone error // the client's; the change goes on or ends by its own context
 	sum, err := change(func(step string, p rollout.Progress) {

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 // explain gives what the layers below return the code and the words for the
 // API's clients.
-func (b *backend) explain(err error) error {
+func (b *Backend) explain(err error) error {
 	var e *api.Error
 	switch {
 	case err == nil, errors.As(err, &e):
@@ -28,20 +28,12 @@ func (b *backend) explain(err error) error {
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}
 }
 
-func (b *backend) notManager() error {
+func (b *Backend) notManager() error {
 	return &api.Error{Code: api.CodeNotManager,
-		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s", b.primary(), b.name)}
+		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s", b.Primary(), b.Name)}
 }
 
 // onlyOn is the error of a call that needs a part which runs on another node.
-func (b *backend) onlyOn(what string) error {
-	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, b.primary())}
-}
-
-func invalid(format string, args ...any) error {
-	return &api.Error{Code: api.CodeInvalid, Message: fmt.Sprintf(format, args...)}
-}
-
-func conflict(format string, args ...any) error {
-	return &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf(format, args...)}
+func (b *Backend) onlyOn(what string) error {
+	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, b.Primary())}
 }

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -25,19 +25,19 @@ const pushTick = 100 * time.Millisecond
 
 // Build lets Docker build the files and push the image to the registry here. A tag
 // that is there already is not given to another image.
-func (b *backend) Build(ctx context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
-	if b.registry == nil {
+func (b *Backend) Build(ctx context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
+	if b.Registry == nil {
 		return b.onlyOn("the registry")
 	}
 	if !repositoryName.MatchString(q.Repository) {
-		return invalid("%q can't be the name of an image; use small letters, digits and dashes", q.Repository)
+		return api.Invalid("%q can't be the name of an image; use small letters, digits and dashes", q.Repository)
 	}
 	tag, err := b.freeTag(ctx, q)
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("localhost:%d/%s:%s", b.cfg.Registry.Port, q.Repository, tag)
-	builder := image.NewBuilder(b.engine.Client())
+	name := fmt.Sprintf("localhost:%d/%s:%s", b.Cfg.Registry.Port, q.Repository, tag)
+	builder := image.NewBuilder(b.Engine.Client())
 	var gone error // the client's
 	_, err = builder.Build(ctx, files, image.BuildOptions{Tag: name, Dockerfile: q.Dockerfile, Args: q.Args, Secrets: q.Secrets, Target: q.Target,
 		Platform: q.Platform, NoCache: q.NoCache, Pull: q.Pull, Builder: q.Builder}, func(p image.Progress) {
@@ -46,7 +46,7 @@ func (b *backend) Build(ctx context.Context, q api.BuildRequest, files io.Reader
 		}
 	})
 	if errors.Is(err, image.ErrNoBuildKit) {
-		return invalid("%v", err)
+		return api.Invalid("%v", err)
 	}
 	if err != nil {
 		return b.explain(err)
@@ -65,9 +65,9 @@ func (b *backend) Build(ctx context.Context, q api.BuildRequest, files io.Reader
 
 // freeTag is the tag that was asked for, if there is no image of that name yet, or
 // the next one.
-func (b *backend) freeTag(ctx context.Context, q api.BuildRequest) (string, error) {
+func (b *Backend) freeTag(ctx context.Context, q api.BuildRequest) (string, error) {
 	if q.Tag == "" {
-		images, err := b.registry.Images(ctx)
+		images, err := b.Registry.Images(ctx)
 		if err != nil {
 			return "", b.explain(err)
 		}
@@ -80,12 +80,12 @@ func (b *backend) freeTag(ctx context.Context, q api.BuildRequest) (string, erro
 		return history.NextTag(tags), nil
 	}
 	if !tagName.MatchString(q.Tag) {
-		return "", invalid("%q can't be a tag; use letters, digits, dots and dashes, such as 0.02", q.Tag)
+		return "", api.Invalid("%q can't be a tag; use letters, digits, dots and dashes, such as 0.02", q.Tag)
 	}
-	_, err := b.registry.Digest(ctx, q.Repository+":"+q.Tag)
+	_, err := b.Registry.Digest(ctx, q.Repository+":"+q.Tag)
 	switch {
 	case err == nil:
-		return "", conflict("the image %s:%s is there already; choose another --tag or leave it out, or remove that one with `crawlbox images rm %s:%s`", q.Repository, q.Tag, q.Repository, q.Tag)
+		return "", api.Conflict("the image %s:%s is there already; choose another --tag or leave it out, or remove that one with `crawlbox images rm %s:%s`", q.Repository, q.Tag, q.Repository, q.Tag)
 	case errors.Is(err, registry.ErrUnknownImage):
 		return q.Tag, nil
 	}

@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"context"
@@ -10,16 +10,16 @@ import (
 )
 
 // Update is a deploy of another image, or stops all replicas first.
-func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
+func (b *Backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
 	svc, err := b.toUpdate(ctx, req)
 	switch {
 	case err != nil:
 		return err
-	case b.deploys == nil && req.StopFirstAll:
+	case b.Deploys == nil && req.StopFirstAll:
 		return b.onlyOn("what brings images to the nodes")
-	case b.deploys == nil:
+	case b.Deploys == nil:
 		return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
-			return b.runner.Update(ctx, svc, req.Image, e)
+			return b.Runner.Update(ctx, svc, req.Image, e)
 		})
 	case !req.StopFirstAll:
 		return b.deployAs(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, history.Entry{Kind: history.KindUpdate}, fn)
@@ -29,14 +29,14 @@ func (b *backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 		return err
 	}
 	return b.report(svc.Name, serial(fn), func(emit rollout.Emit) (rollout.Summary, error) {
-		return b.deploys.run(ctx, history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}, d, func(d rollout.Deploy) (rollout.Summary, error) {
-			return b.runner.UpdateStopped(ctx, svc, d, emit)
+		return b.Deploys.Run(ctx, history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}, d, func(d rollout.Deploy) (rollout.Summary, error) {
+			return b.Runner.UpdateStopped(ctx, svc, d, emit)
 		})
 	})
 }
 
 // UpdatePlan says what Update would do.
-func (b *backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
+func (b *Backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
 	svc, err := b.toUpdate(ctx, req)
 	if err != nil {
 		return api.Plan{}, err
@@ -46,13 +46,13 @@ func (b *backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Pl
 	case err != nil:
 		return api.Plan{}, err
 	case req.StopFirstAll:
-		return b.forecast(svc.Name)(b.runner.PlanUpdateStopped(ctx, svc, d))
+		return b.forecast(svc.Name)(b.Runner.PlanUpdateStopped(ctx, svc, d))
 	}
-	return b.forecast(svc.Name)(b.runner.PlanDeploy(ctx, &svc, d, ""))
+	return b.forecast(svc.Name)(b.Runner.PlanDeploy(ctx, &svc, d, ""))
 }
 
-func (b *backend) toUpdate(ctx context.Context, req api.UpdateRequest) (fleet.Service, error) {
-	services, err := b.engine.Services(ctx)
+func (b *Backend) toUpdate(ctx context.Context, req api.UpdateRequest) (fleet.Service, error) {
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return fleet.Service{}, b.explain(err)
 	}

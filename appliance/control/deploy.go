@@ -1,4 +1,4 @@
-package node
+package control
 
 import (
 	"cmp"
@@ -18,24 +18,24 @@ import (
 const (
 	defaultShare        = "25%"
 	defaultQuorum       = "100%"
-	defaultStageTimeout = 5 * time.Minute
+	DefaultStageTimeout = 5 * time.Minute
 )
 
 // serviceName is what Swarm takes as the name of a service.
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
-func (b *backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
+func (b *Backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
 	if req.Defined {
 		return b.deployDefined(ctx, req, fn)
 	}
 	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy, Source: req.Source}, fn)
 }
 
-func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
-	if b.deploys == nil {
+func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
+	if b.Deploys == nil {
 		return b.onlyOn("the history of deploys")
 	}
-	services, err := b.engine.Services(ctx)
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return b.explain(err)
 	}
@@ -43,21 +43,21 @@ func (b *backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	if err != nil {
 		return err
 	}
-	to, err := b.deploys.target(svc, req.Version)
+	to, err := b.Deploys.Target(svc, req.Version)
 	if err != nil {
 		return err
 	}
 	again := api.DeployRequest{Service: svc.Name, Image: to.Image + "@" + to.Digest}
-	return b.deployAs(ctx, again, history.Entry{Kind: history.KindRollback, From: original(to), Spec: to.Spec}, fn)
+	return b.deployAs(ctx, again, history.Entry{Kind: history.KindRollback, From: cmp.Or(to.From, to.Version), Spec: to.Spec}, fn)
 }
 
-func (b *backend) History(_ context.Context, service string) ([]history.Entry, error) {
-	if b.deploys == nil {
+func (b *Backend) History(_ context.Context, service string) ([]history.Entry, error) {
+	if b.Deploys == nil {
 		return nil, b.onlyOn("the history of deploys")
 	}
-	list := b.deploys.List(service)
+	list := b.Deploys.List(service)
 	if len(list) == 0 {
-		return nil, unknown("service", service, b.deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
+		return nil, unknown("service", service, b.Deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
 		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
@@ -66,22 +66,22 @@ func (b *backend) History(_ context.Context, service string) ([]history.Entry, e
 }
 
 // Source is what a service was built of that runs.
-func (b *backend) Source(ctx context.Context, service string) (history.Source, error) {
-	if b.deploys == nil {
+func (b *Backend) Source(ctx context.Context, service string) (history.Source, error) {
+	if b.Deploys == nil {
 		return history.Source{}, b.onlyOn("the history of deploys")
 	}
-	services, err := b.engine.Services(ctx)
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return history.Source{}, b.explain(err)
 	}
 	svc, err := findService(services, service)
-	if source := b.deploys.Source(svc.Name); source != nil && err == nil {
+	if source := b.Deploys.Source(svc.Name); source != nil && err == nil {
 		return *source, nil
 	}
 	return history.Source{}, err
 }
 
-func (b *backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {
+func (b *Backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {
 	if req.Defined {
 		return b.planDefined(ctx, req)
 	}
@@ -89,13 +89,13 @@ func (b *backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Pl
 	if err != nil {
 		return api.Plan{}, err
 	}
-	return b.forecast(d.Service)(b.runner.PlanDeploy(ctx, svc, d, ""))
+	return b.forecast(d.Service)(b.Runner.PlanDeploy(ctx, svc, d, ""))
 }
 
 // deployAs deploys, writes down how that goes, and says what a task wrote that
 // failed.
-func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history.Entry, fn func(api.Event) error) error {
-	if b.deploys == nil {
+func (b *Backend) deployAs(ctx context.Context, req api.DeployRequest, e history.Entry, fn func(api.Event) error) error {
+	if b.Deploys == nil {
 		return b.onlyOn("the history of deploys")
 	}
 	svc, d, err := b.deployment(ctx, req)
@@ -106,8 +106,8 @@ func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 	d.Change.Spec = e.Spec
 	see := serial(fn)
 	return b.report(d.Service, see, func(emit rollout.Emit) (rollout.Summary, error) {
-		sum, err := b.deploys.run(ctx, e, d, func(d rollout.Deploy) (rollout.Summary, error) {
-			return b.runner.Deploy(ctx, svc, d, emit)
+		sum, err := b.Deploys.Run(ctx, e, d, func(d rollout.Deploy) (rollout.Summary, error) {
+			return b.Runner.Deploy(ctx, svc, d, emit)
 		})
 		b.lastWords(ctx, d.Service, err, see)
 		return sum, err
@@ -116,11 +116,11 @@ func (b *backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 
 // deployment is what a request asks for, with what it leaves open, and the service
 // that there is, or nil.
-func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, rollout.Deploy, error) {
+func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, rollout.Deploy, error) {
 	if !serviceName.MatchString(req.Service) {
-		return nil, rollout.Deploy{}, invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
+		return nil, rollout.Deploy{}, api.Invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
 	}
-	services, err := b.engine.Services(ctx)
+	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return nil, rollout.Deploy{}, b.explain(err)
 	}
@@ -135,7 +135,7 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 		d.Service = svc.Name
 	}
 	if d.Share, err = rollout.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
-		return nil, d, invalid("parallelism: %s", err)
+		return nil, d, api.Invalid("parallelism: %s", err)
 	}
 	if d.Stage, err = stagePolicy(req); err != nil {
 		return nil, d, err
@@ -143,17 +143,17 @@ func (b *backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	switch {
 	case svc == nil:
 	case svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal:
-		return nil, d, invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` and deploy it anew", svc.Name, svc.Mode, svc.Name)
+		return nil, d, api.Invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` and deploy it anew", svc.Name, svc.Mode, svc.Name)
 	case svc.Mode == fleet.ModeGlobal && req.Replicas != nil:
-		return nil, d, invalid("service %s is global: it runs once on every node, so it has no number of replicas", svc.Name)
+		return nil, d, api.Invalid("service %s is global: it runs once on every node, so it has no number of replicas", svc.Name)
 	case req.Image == svc.Name:
-		return nil, d, invalid("%s is a service; name a folder or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
+		return nil, d, api.Invalid("%s is a service; name a folder or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
 	}
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err
 	}
 	if svc == nil || req.Image != pinned(*svc) || svc.Digest == "" { // else it runs, and stays as it is
-		d.Change.Image, d.Source, err = b.sources.resolve(ctx, req.Image)
+		d.Change.Image, d.Source, err = b.Sources.Resolve(ctx, req.Image)
 	}
 	return svc, d, b.explain(err)
 }
@@ -175,7 +175,7 @@ func changeOf(req api.DeployRequest) (swarm.Deployment, error) {
 	}
 	for _, text := range req.Constraints {
 		if _, err := fleet.ParseConstraint(text); err != nil {
-			return c, invalid("%s", err)
+			return c, api.Invalid("%s", err)
 		}
 	}
 	return c, nil
@@ -185,17 +185,17 @@ func changeOf(req api.DeployRequest) (swarm.Deployment, error) {
 const lastWordsLines = 5
 
 // lastWords shows what the task wrote last by which a version was found bad.
-func (b *backend) lastWords(ctx context.Context, service string, failed error, fn func(api.Event) error) {
+func (b *Backend) lastWords(ctx context.Context, service string, failed error, fn func(api.Event) error) {
 	task := rollout.FailedTask(failed)
 	if task == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := b.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
+	err := b.Engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
 		return fn(api.Event{Service: service, Step: rollout.StageWatch, Note: "log: " + l.Text})
 	})
 	if err != nil {
-		b.log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
+		b.Log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
 	}
 }

@@ -1,0 +1,68 @@
+// Package control holds the use cases behind a node's local API: what each call asks
+// of Docker, the registry, the queue and the other nodes, and the words in which it
+// answers people. It knows the parts of a node by what it asks of them: the node that
+// has them builds it, and nothing here runs by itself.
+package control
+
+import (
+	"context"
+	"io"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Sources finds out what the images are that services name.
+type Sources interface {
+	// Resolve names an image with its digest. from is nil for one that the nodes get
+	// without more ado.
+	Resolve(ctx context.Context, named string) (pinned string, from *rollout.Source, err error)
+}
+
+// Deploys is the record of what was deployed, and deploys on it.
+type Deploys interface {
+	List(service string) []history.Entry
+	Services() []string
+	Source(service string) *history.Source
+	// Target is the version to go back to; 0 is the good one before that which runs.
+	Target(svc fleet.Service, version int) (history.Entry, error)
+	// Run deploys and writes down how that goes.
+	Run(ctx context.Context, e history.Entry, d rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error)
+	// Failed are sentences on services whose last deploy failed.
+	Failed(snap fleet.Snapshot) []string
+	// KeptDigests are those that services may go back to.
+	KeptDigests() []string
+}
+
+// Defined are the services of the config file.
+type Defined interface {
+	Reload() error
+	Config() configs.Config
+	// Begin makes a job for a service, or returns the one that is under way.
+	Begin(service, hash string) (j Job, mine bool)
+	// Asked is the deploy of a definition, and the service that there is, or nil.
+	Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, rollout.Deploy, error)
+	// Run deploys a service and writes that down.
+	Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep rollout.Deploy, e history.Entry, emit rollout.Emit) (rollout.Summary, error)
+	// Settled takes back what was to be known of a service.
+	Settled(service string)
+	// Again asks for another round.
+	Again()
+}
+
+// Job is a change of a service to its definition while it is under way.
+type Job interface {
+	Hash() string // of the definition
+	Emit(step string, p rollout.Progress)
+	Follow(ctx context.Context, see rollout.Emit) (rollout.Summary, error)
+	End(sum rollout.Summary, err error) // once, by who began it
+}
+
+// Offers is the program that nodes are offered.
+type Offers interface {
+	Put(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)
+	Bring(ctx context.Context, steps []upgrade.Step, o upgrade.Offer, fn func(upgrade.Event) error) error
+}
