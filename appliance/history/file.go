@@ -2,14 +2,12 @@ package history
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 const extension = ".json"
@@ -22,7 +20,7 @@ func prepare(dir string) error {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // loadAll reads all files of services, and removes what a power cut left of
@@ -36,7 +34,7 @@ func loadAll(dir string) (map[string][]Entry, error) {
 	all := map[string][]Entry{}
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name())
-		if unfinished(f) {
+		if f.Type().IsRegular() && durable.Leftover(f.Name()) {
 			_ = os.Remove(path)
 		}
 		service, ok := strings.CutSuffix(f.Name(), extension)
@@ -48,11 +46,6 @@ func loadAll(dir string) (map[string][]Entry, error) {
 		}
 	}
 	return all, nil
-}
-
-// unfinished says whether a file is one of renameio's, before it got its name.
-func unfinished(f fs.DirEntry) bool {
-	return f.Type().IsRegular() && strings.HasPrefix(f.Name(), ".") && strings.Contains(f.Name(), extension)
 }
 
 func load(path string) ([]Entry, error) {
@@ -89,20 +82,5 @@ func save(dir, service string, entries []Entry) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, service+extension)
-	// WithTempDir keeps it out of TMPDIR, where renameio would try first.
-	err = renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes the names in a folder survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.WriteFile(filepath.Join(dir, service+extension), append(data, '\n'), 0o600)
 }

@@ -11,8 +11,9 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/google/renameio/v2"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // pins are the images that the cache keeps for as long as there is anything else to
@@ -37,6 +38,7 @@ type pinsFile struct {
 // good as none: nothing is lost but an order of eviction.
 func openPins(c *cache, log *slog.Logger) *pins {
 	p := &pins{cache: c, log: log}
+	_ = durable.Sweep(p.path())
 	images, err := readPins(p.path())
 	if err != nil {
 		log.Warn("mirror does not know any more which images are pinned; the next deploys pin theirs", "err", err)
@@ -75,7 +77,7 @@ func readPins(path string) ([]digest.Digest, error) {
 func (p *pins) save() {
 	data, err := json.Marshal(pinsFile{pinsVersion, p.images})
 	if err == nil {
-		err = renameio.WriteFile(p.path(), append(data, '\n'), 0o600, renameio.WithTempDir(p.cache.tmpDir()), renameio.WithStaticPermissions(0o600))
+		err = durable.WriteFile(p.path(), append(data, '\n'), 0o600)
 	}
 	if err != nil {
 		p.log.Warn("mirror cannot write down which images are pinned", "err", err)

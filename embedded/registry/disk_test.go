@@ -167,7 +167,7 @@ func noHalfFiles(t *testing.T, dir string) {
 		if err != nil {
 			return err
 		}
-		if strings.HasSuffix(p, tmpSuffix) || (fi.Size() == 0 && e.Name() == "link") {
+		if temporary(e.Name()) || (fi.Size() == 0 && e.Name() == "link") {
 			t.Errorf("%s is left with %d bytes", p, fi.Size())
 		}
 		return nil

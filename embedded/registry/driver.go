@@ -10,6 +10,8 @@ import (
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // checkEvery is how many bytes of an upload may pass between two looks at the
@@ -62,7 +64,7 @@ func (d *driver) PutContent(ctx context.Context, path string, data []byte) error
 	full := d.fullPath(path)
 	err := os.MkdirAll(filepath.Dir(full), 0o700)
 	if err == nil {
-		err = writeFile(full, data, 0o600)
+		err = durable.WriteFile(full, data, 0o600)
 	}
 	if err == nil {
 		d.mark(path)
@@ -84,7 +86,7 @@ func (d *driver) Move(ctx context.Context, from, to string) error {
 	if err := d.Driver.Move(ctx, from, to); err != nil {
 		return noteFull(ctx, from, err)
 	}
-	return syncDir(filepath.Dir(d.fullPath(to)))
+	return durable.SyncDir(filepath.Dir(d.fullPath(to)))
 }
 
 // Writer opens an upload.

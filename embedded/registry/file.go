@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -12,39 +11,6 @@ import (
 
 // ErrInUse is returned by Open when another process has the folder open.
 var ErrInUse = errors.New("registry folder is in use by another crawlbox")
-
-// tmpSuffix ends the names of files being written, here and in distribution.
-const tmpSuffix = ".tmp"
-
-// writeFile makes path hold data or leaves it as it was, whatever happens in
-// between: it writes beside it, syncs, renames and syncs the folder.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+tmpSuffix)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // lockDir takes the folder for this process. The kernel drops the lock when the
 // process ends, however it ends.

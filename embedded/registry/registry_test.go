@@ -295,15 +295,19 @@ func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 	if err := os.MkdirAll(half, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	tmp := filepath.Join(half, "link.123"+tmpSuffix)
+	tmp := filepath.Join(half, "link.123.tmp")
 	for _, p := range []string{tmp, filepath.Join(half, "link")} {
 		if err := os.WriteFile(p, []byte(d), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tmp = filepath.Join(dir, blobDir(d), "data.123"+tmpSuffix)
-	if err := os.WriteFile(tmp, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+	var left []string
+	for _, name := range []string{"data.123.tmp", ".data123"} {
+		tmp := filepath.Join(dir, blobDir(d), name)
+		if err := os.WriteFile(tmp, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, tmp)
 	}
 
 	h = start(t, Options{Dir: dir})
@@ -311,8 +315,10 @@ func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 	if tags := h.tagList("spider"); !slices.Equal(tags, []string{"0.01"}) {
 		t.Errorf("tags = %v", tags)
 	}
-	if _, err := os.Stat(tmp); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("temporary file is still there: %v", err)
+	for _, tmp := range left {
+		if _, err := os.Stat(tmp); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("temporary file %s is still there: %v", tmp, err)
+		}
 	}
 }
 

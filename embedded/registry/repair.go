@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // repair removes what a crash in the middle of a push left behind: temporary
@@ -40,11 +42,17 @@ func (l layout) removeTemporary(ctx context.Context) error {
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return err
 		}
-		if strings.HasSuffix(p, tmpSuffix) && e.Type().IsRegular() {
+		if e.Type().IsRegular() && temporary(e.Name()) {
 			return os.Remove(p)
 		}
 		return nil
 	})
+}
+
+// temporary reports whether a file with this name was being written: by durable, or by
+// distribution and earlier versions.
+func temporary(name string) bool {
+	return durable.Leftover(name) || strings.HasSuffix(name, ".tmp")
 }
 
 // dropDangling removes a tag's folder if the tag points nowhere: distribution

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // secretFile holds the key that signs the state of uploads between requests. It
@@ -30,7 +32,7 @@ func loadSecret(dir string) (string, error) {
 	key := make([]byte, secretBytes)
 	rand.Read(key) // never fails, see its documentation
 	secret := hex.EncodeToString(key)
-	if err := writeFile(path, []byte(secret+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("write upload secret: %w", err)
 	}
 	return secret, nil

@@ -18,6 +18,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // Machine is what is acted on.
@@ -56,16 +58,12 @@ func (m *Machine) exists(path string) bool {
 	return err == nil
 }
 
-// leftovers are files that were to be at a path and were cut off while they were being
-// written. Their names are those that renameio gives them.
+// leftovers removes files that were to be at a path and were cut off while they were
+// being written.
 func (m *Machine) leftovers(path string) (steps []Step) {
-	dir, base := filepath.Split(path)
-	files, _ := os.ReadDir(m.path(dir))
-	for _, f := range files {
-		number, ok := strings.CutPrefix(f.Name(), "."+base)
-		if ok && number != "" && strings.Trim(number, "0123456789") == "" && f.Type().IsRegular() {
-			steps = append(steps, Remove{dir + f.Name()})
-		}
+	left, _ := durable.Leftovers(m.path(path))
+	for _, l := range left {
+		steps = append(steps, Remove{filepath.Join(filepath.Dir(path), filepath.Base(l))})
 	}
 	return steps
 }

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -34,7 +33,7 @@ func (s Write) do(_ context.Context, m *Machine) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, []byte(s.Text), s.Mode, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(s.Mode))
+	return durable.WriteFile(path, []byte(s.Text), s.Mode)
 }
 
 // Copy puts a program in its place as a whole, also while the old one runs.
@@ -51,7 +50,7 @@ func (s Copy) do(_ context.Context, m *Machine) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return readOnly(err, s.To)
 	}
-	return readOnly(renameio.WriteFile(to, program, 0o755, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(0o755)), s.To)
+	return readOnly(durable.WriteFile(to, program, 0o755), s.To)
 }
 
 // readOnly says what to do about a file system that cannot be written.
@@ -141,16 +140,12 @@ func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
 	return nil
 }
 
-// settle writes the names to the disk that the steps have made and removed, and those
-// that systemctl has linked.
+// settle writes to the disk which names the steps have removed, and which systemctl has
+// linked.
 func (m *Machine) settle(p Plan) {
 	folders := map[string]bool{}
 	for _, step := range p.Steps {
 		switch s := step.(type) {
-		case Write:
-			folders[filepath.Dir(s.Path)] = true
-		case Copy:
-			folders[filepath.Dir(s.To)] = true
 		case Remove:
 			folders[filepath.Dir(s.Path)] = true
 		case Run:
@@ -162,9 +157,6 @@ func (m *Machine) settle(p Plan) {
 		}
 	}
 	for folder := range folders {
-		if f, err := os.Open(m.path(folder)); err == nil { // else there is nothing in it
-			_ = f.Sync() // it is on the disk a few seconds later anyway
-			f.Close()
-		}
+		_ = durable.SyncDir(m.path(folder)) // it is on the disk a few seconds later anyway
 	}
 }

@@ -102,20 +102,34 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Sweep removes what a power cut has left of files that were to be at path. Nobody may
-// be writing one meanwhile.
+// Sweep removes the leftovers of path. Nobody may be writing one meanwhile.
 func Sweep(path string) error {
-	dir, base := filepath.Split(path)
-	files, err := os.ReadDir(filepath.Clean(dir))
+	left, err := Leftovers(path)
 	if err != nil {
 		return err
 	}
-	var left []string
-	for _, f := range files {
-		number, ok := strings.CutPrefix(f.Name(), "."+base)
-		if ok && number != "" && strings.Trim(number, "0123456789") == "" && f.Type().IsRegular() {
-			left = append(left, filepath.Join(dir, f.Name()))
-		}
-	}
 	return Remove(left...)
 }
+
+// Leftovers lists what a power cut has left of files that were to be at path.
+func Leftovers(path string) (paths []string, err error) {
+	dir, base := filepath.Split(path)
+	files, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		number, ok := strings.CutPrefix(f.Name(), "."+base)
+		if ok && number != "" && strings.Trim(number, digits) == "" && f.Type().IsRegular() {
+			paths = append(paths, filepath.Join(dir, f.Name()))
+		}
+	}
+	return paths, nil
+}
+
+// Leftover reports whether a file with this name may be a leftover, of whatever path.
+func Leftover(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.TrimRight(name, digits) != name
+}
+
+const digits = "0123456789"

@@ -190,12 +190,3 @@ func lockFolder(dir string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

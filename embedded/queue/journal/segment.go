@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // segment is the file that is written now.
@@ -23,7 +25,7 @@ func createSegment(path string, number uint64) (*segment, error) {
 	s := &segment{file: file, number: number}
 	err = s.append([]byte(magic))
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close(), os.Remove(path))

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // A rewrite works for workSlice, then rests for restSlice, so that on a busy
@@ -34,7 +34,7 @@ func (p *pacer) step() error {
 // segments up to a number, and returns its size in bytes.
 func writeSnapshot(ctx context.Context, dir string, upTo uint64, source Source) (int64, error) {
 	path := numbered(dir, snapshotPrefix, upTo)
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o600))
+	file, err := durable.Create(path, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -51,10 +51,7 @@ func writeSnapshot(ctx context.Context, dir string, upTo uint64, source Source) 
 	if err != nil {
 		return 0, fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return 0, err
-	}
-	return out.size, syncDir(dir)
+	return out.size, file.Replace()
 }
 
 // snapshotWriter batches records into large writes.

@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // accountsFile is the content of the file.
@@ -66,26 +67,11 @@ func writeAccounts(path string, list []account) error {
 	if err != nil {
 		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
-	// WithTempDir keeps hashes out of TMPDIR, where renameio would try first.
-	err = renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := durable.WriteFile(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
 	return nil
-}
-
-// syncDir makes the names in a folder survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
