@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 

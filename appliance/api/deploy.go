@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/configs"
 )
 

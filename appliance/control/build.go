@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )

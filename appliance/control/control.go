@@ -8,9 +8,9 @@ import (
 	"context"
 	"io"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -19,7 +19,7 @@ import (
 type Sources interface {
 	// Resolve names an image with its digest. from is nil for one that the nodes get
 	// without more ado.
-	Resolve(ctx context.Context, named string) (pinned string, from *rollout.Source, err error)
+	Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error)
 }
 
 // Deploys is the record of what was deployed, and deploys on it.
@@ -30,7 +30,7 @@ type Deploys interface {
 	// Target is the version to go back to; 0 is the good one before that which runs.
 	Target(svc fleet.Service, version int) (history.Entry, error)
 	// Run deploys and writes down how that goes.
-	Run(ctx context.Context, e history.Entry, d rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error)
+	Run(ctx context.Context, e history.Entry, d deploy.Deploy, deploy func(deploy.Deploy) (deploy.Summary, error)) (deploy.Summary, error)
 	// Failed are sentences on services whose last deploy failed.
 	Failed(snap fleet.Snapshot) []string
 	// KeptDigests are those that services may go back to.
@@ -44,9 +44,9 @@ type Defined interface {
 	// Begin makes a job for a service, or returns the one that is under way.
 	Begin(service, hash string) (j Job, mine bool)
 	// Asked is the deploy of a definition, and the service that there is, or nil.
-	Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, rollout.Deploy, error)
+	Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, deploy.Deploy, error)
 	// Run deploys a service and writes that down.
-	Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep rollout.Deploy, e history.Entry, emit rollout.Emit) (rollout.Summary, error)
+	Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error)
 	// Settled takes back what was to be known of a service.
 	Settled(service string)
 	// Again asks for another round.
@@ -56,9 +56,9 @@ type Defined interface {
 // Job is a change of a service to its definition while it is under way.
 type Job interface {
 	Hash() string // of the definition
-	Emit(step string, p rollout.Progress)
-	Follow(ctx context.Context, see rollout.Emit) (rollout.Summary, error)
-	End(sum rollout.Summary, err error) // once, by who began it
+	Emit(step string, p deploy.Progress)
+	Follow(ctx context.Context, see deploy.Emit) (deploy.Summary, error)
+	End(sum deploy.Summary, err error) // once, by who began it
 }
 
 // Offers is the program that nodes are offered.

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -51,11 +51,11 @@ func (b *Backend) deployDefined(ctx context.Context, req api.DeployRequest, fn f
 		return err
 	}
 	see := serial(fn)
-	return b.report(svc.Name, see, func(emit rollout.Emit) (rollout.Summary, error) {
+	return b.report(svc.Name, see, func(emit deploy.Emit) (deploy.Summary, error) {
 		for {
 			j, mine := b.Defined.Begin(svc.Name, svc.Hash)
 			if mine {
-				sum, err := b.deployNow(ctx, svc, req, func(step string, p rollout.Progress) { emit(step, p); j.Emit(step, p) })
+				sum, err := b.deployNow(ctx, svc, req, func(step string, p deploy.Progress) { emit(step, p); j.Emit(step, p) })
 				j.End(sum, err)
 				b.Defined.Again() // to say what came of it
 				b.lastWords(ctx, svc.Name, err, see)
@@ -68,29 +68,29 @@ func (b *Backend) deployDefined(ctx context.Context, req api.DeployRequest, fn f
 				}
 				continue
 			}
-			emit(stepWait, rollout.Progress{Desired: svc.Replicas(), LastErr: "waits for another change of it that is under way"})
-			if _, err := j.Follow(ctx, func(string, rollout.Progress) {}); ctx.Err() != nil {
-				return rollout.Summary{}, err
+			emit(stepWait, deploy.Progress{Desired: svc.Replicas(), LastErr: "waits for another change of it that is under way"})
+			if _, err := j.Follow(ctx, func(string, deploy.Progress) {}); ctx.Err() != nil {
+				return deploy.Summary{}, err
 			}
 		}
 	})
 }
 
 // deployNow is a deploy that nobody else is at.
-func (b *Backend) deployNow(ctx context.Context, svc configs.Service, req api.DeployRequest, emit rollout.Emit) (rollout.Summary, error) {
+func (b *Backend) deployNow(ctx context.Context, svc configs.Service, req api.DeployRequest, emit deploy.Emit) (deploy.Summary, error) {
 	now, dep, err := b.asked(ctx, svc, req)
 	if err != nil {
-		return rollout.Summary{}, err
+		return deploy.Summary{}, err
 	}
 	if now != nil && now.Hash == svc.Hash {
 		changes, err := b.Engine.Changes(ctx, now.ID, dep.Change)
 		if err != nil {
-			return rollout.Summary{}, err
+			return deploy.Summary{}, err
 		}
 		if len(changes) == 0 {
 			dep.Source.Tell(emit)
-			emit(stepUnchanged, rollout.Progress{Running: now.Running + now.Complete, Complete: now.Complete, Desired: now.Desired, Done: true})
-			return rollout.Summary{}, nil
+			emit(stepUnchanged, deploy.Progress{Running: now.Running + now.Complete, Complete: now.Complete, Desired: now.Desired, Done: true})
+			return deploy.Summary{}, nil
 		}
 	}
 	sum, err := b.Defined.Run(ctx, svc, now, dep, history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx)}, emit)
@@ -140,27 +140,27 @@ func (b *Backend) definition(name string) (configs.Service, error) {
 
 // asked is the deploy of a definition that a person asks for, and the service that
 // there is.
-func (b *Backend) asked(ctx context.Context, svc configs.Service, req api.DeployRequest) (*fleet.Service, rollout.Deploy, error) {
+func (b *Backend) asked(ctx context.Context, svc configs.Service, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
 	now, dep, err := b.Defined.Asked(ctx, svc, req.Image)
 	if err != nil {
-		return nil, rollout.Deploy{}, err
+		return nil, deploy.Deploy{}, err
 	}
 	dep.StartTimeout = req.StartTimeout
 	dep.Stage, err = stagePolicy(req)
 	return now, dep, err
 }
 
-func stagePolicy(req api.DeployRequest) (p rollout.StagePolicy, err error) {
+func stagePolicy(req api.DeployRequest) (p deploy.StagePolicy, err error) {
 	p.Timeout = cmp.Or(req.StageTimeout, DefaultStageTimeout)
-	if p.Quorum, err = rollout.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
+	if p.Quorum, err = deploy.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
 		err = api.Invalid("stage quorum: %s", err)
 	}
 	return p, err
 }
 
 // forecast gives what would be done the form of the API.
-func (b *Backend) forecast(service string) func(rollout.Forecast, error) (api.Plan, error) {
-	return func(f rollout.Forecast, err error) (api.Plan, error) {
+func (b *Backend) forecast(service string) func(deploy.Forecast, error) (api.Plan, error) {
+	return func(f deploy.Forecast, err error) (api.Plan, error) {
 		return api.Plan{Service: service, Action: string(f.Action), Changes: f.Changes, Steps: f.Steps}, b.explain(err)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -105,8 +105,8 @@ func (b *Backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 	e.By = api.PeerUser(ctx)
 	d.Change.Spec = e.Spec
 	see := serial(fn)
-	return b.report(d.Service, see, func(emit rollout.Emit) (rollout.Summary, error) {
-		sum, err := b.Deploys.Run(ctx, e, d, func(d rollout.Deploy) (rollout.Summary, error) {
+	return b.report(d.Service, see, func(emit deploy.Emit) (deploy.Summary, error) {
+		sum, err := b.Deploys.Run(ctx, e, d, func(d deploy.Deploy) (deploy.Summary, error) {
 			return b.Runner.Deploy(ctx, svc, d, emit)
 		})
 		b.lastWords(ctx, d.Service, err, see)
@@ -116,13 +116,13 @@ func (b *Backend) deployAs(ctx context.Context, req api.DeployRequest, e history
 
 // deployment is what a request asks for, with what it leaves open, and the service
 // that there is, or nil.
-func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, rollout.Deploy, error) {
+func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
 	if !serviceName.MatchString(req.Service) {
-		return nil, rollout.Deploy{}, api.Invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
+		return nil, deploy.Deploy{}, api.Invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
 	}
 	services, err := b.Engine.Services(ctx)
 	if err != nil {
-		return nil, rollout.Deploy{}, b.explain(err)
+		return nil, deploy.Deploy{}, b.explain(err)
 	}
 	var svc *fleet.Service
 	for _, s := range services {
@@ -130,11 +130,11 @@ func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 			svc = &s
 		}
 	}
-	d := rollout.Deploy{Service: req.Service, StartTimeout: req.StartTimeout}
+	d := deploy.Deploy{Service: req.Service, StartTimeout: req.StartTimeout}
 	if svc != nil {
 		d.Service = svc.Name
 	}
-	if d.Share, err = rollout.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
+	if d.Share, err = deploy.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
 		return nil, d, api.Invalid("parallelism: %s", err)
 	}
 	if d.Stage, err = stagePolicy(req); err != nil {
@@ -186,14 +186,14 @@ const lastWordsLines = 5
 
 // lastWords shows what the task wrote last by which a version was found bad.
 func (b *Backend) lastWords(ctx context.Context, service string, failed error, fn func(api.Event) error) {
-	task := rollout.FailedTask(failed)
+	task := deploy.FailedTask(failed)
 	if task == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := b.Engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
-		return fn(api.Event{Service: service, Step: rollout.StageWatch, Note: "log: " + l.Text})
+		return fn(api.Event{Service: service, Step: deploy.StageWatch, Note: "log: " + l.Text})
 	})
 	if err != nil {
 		b.Log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -22,7 +22,7 @@ func (b *Backend) explain(err error) error {
 		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
 	case errors.Is(err, swarm.ErrNotFound), errors.Is(err, swarm.ErrNoImage):
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
-	case errors.Is(err, rollout.ErrBusy):
+	case errors.Is(err, deploy.ErrBusy):
 		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
 	}
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}

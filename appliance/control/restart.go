@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 // Restart is a deploy of what runs, and nothing that a history would tell.
@@ -19,21 +19,21 @@ func (b *Backend) Restart(ctx context.Context, service string, fn func(api.Event
 	}
 	d.At = func(string) error { return nil }
 	see := serial(fn)
-	return b.report(svc.Name, see, func(emit rollout.Emit) (rollout.Summary, error) {
+	return b.report(svc.Name, see, func(emit deploy.Emit) (deploy.Summary, error) {
 		sum, err := b.Runner.Deploy(ctx, svc, d, emit)
 		b.lastWords(ctx, svc.Name, err, see)
 		return sum, err
 	})
 }
 
-func (b *Backend) toRestart(ctx context.Context, service string) (*fleet.Service, rollout.Deploy, error) {
+func (b *Backend) toRestart(ctx context.Context, service string) (*fleet.Service, deploy.Deploy, error) {
 	services, err := b.Engine.Services(ctx)
 	if err != nil {
-		return nil, rollout.Deploy{}, b.explain(err)
+		return nil, deploy.Deploy{}, b.explain(err)
 	}
 	svc, err := findService(services, service)
 	if err != nil {
-		return nil, rollout.Deploy{}, err
+		return nil, deploy.Deploy{}, err
 	}
 	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
 	d.Change.Restart = true

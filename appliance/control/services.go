@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 func (b *Backend) Services(ctx context.Context) ([]fleet.Service, error) {
@@ -112,7 +112,7 @@ func (b *Backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 func (b *Backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
 	todo, err := b.toScale(ctx, req)
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
-		step := rollout.PlanScale(todo[name], req.Replicas[name])
+		step := deploy.PlanScale(todo[name], req.Replicas[name])
 		if req.Now {
 			step += "; killed, without their grace time"
 		}
@@ -130,7 +130,7 @@ func (b *Backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.E
 	group, ctx := errgroup.WithContext(ctx)
 	for name, svc := range todo {
 		group.Go(func() error {
-			return b.report(svc.Name, emit, func(e rollout.Emit) (rollout.Summary, error) {
+			return b.report(svc.Name, emit, func(e deploy.Emit) (deploy.Summary, error) {
 				if req.Now {
 					return b.Runner.StopNow(ctx, svc, e)
 				}
@@ -150,17 +150,17 @@ func (b *Backend) RemoveService(ctx context.Context, ref string, fn func(api.Eve
 	if err != nil {
 		return err
 	}
-	return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
+	return b.report(svc.Name, serial(fn), func(e deploy.Emit) (deploy.Summary, error) {
 		return b.Runner.Remove(ctx, svc, e)
 	})
 }
 
 // report runs a change, sends its progress where it differs from what was sent
 // last, and ends with its summary.
-func (b *Backend) report(service string, fn func(api.Event) error, change func(rollout.Emit) (rollout.Summary, error)) error {
+func (b *Backend) report(service string, fn func(api.Event) error, change func(deploy.Emit) (deploy.Summary, error)) error {
 	var last api.Event
 	var gone error // the client's; the change goes on or ends by its own context
-	sum, err := change(func(step string, p rollout.Progress) {
+	sum, err := change(func(step string, p deploy.Progress) {
 		e := event(service, step, p)
 		if e == last || gone != nil {
 			return
@@ -177,7 +177,7 @@ func (b *Backend) report(service string, fn func(api.Event) error, change func(r
 	return fn(last)
 }
 
-func event(service, step string, p rollout.Progress) api.Event {
+func event(service, step string, p deploy.Progress) api.Event {
 	e := api.Event{Service: service, Step: step, Running: p.Running, Complete: p.Complete, Desired: p.Desired, Stopping: p.Stopping - p.Lost}
 	if p.From != "" {
 		e.Copied = api.Copied{From: p.From, Bytes: p.Bytes, Total: p.Total}
@@ -196,7 +196,7 @@ func event(service, step string, p rollout.Progress) api.Event {
 	return e
 }
 
-func summary(s rollout.Summary) *api.Summary {
+func summary(s deploy.Summary) *api.Summary {
 	return &api.Summary{Took: s.Took, Started: s.Started, P50: s.P50, P95: s.P95,
 		Slowest: s.Slowest, SlowestTook: s.SlowestTook, Stopped: s.Stopped}
 }

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
@@ -36,7 +36,7 @@ type Backend struct {
 	Started       time.Time
 	Log           *slog.Logger
 	Engine        *swarm.Engine
-	Runner        *rollout.Runner
+	Runner        *deploy.Runner
 	Sources       Sources
 	Deploys       Deploys // nil where the cluster was not made
 	Defined       Defined // of the services of the config file; nil there too

@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 // Update is a deploy of another image, or stops all replicas first.
@@ -18,7 +18,7 @@ func (b *Backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 	case b.Deploys == nil && req.StopFirstAll:
 		return b.onlyOn("what brings images to the nodes")
 	case b.Deploys == nil:
-		return b.report(svc.Name, serial(fn), func(e rollout.Emit) (rollout.Summary, error) {
+		return b.report(svc.Name, serial(fn), func(e deploy.Emit) (deploy.Summary, error) {
 			return b.Runner.Update(ctx, svc, req.Image, e)
 		})
 	case !req.StopFirstAll:
@@ -28,8 +28,8 @@ func (b *Backend) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 	if err != nil {
 		return err
 	}
-	return b.report(svc.Name, serial(fn), func(emit rollout.Emit) (rollout.Summary, error) {
-		return b.Deploys.Run(ctx, history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}, d, func(d rollout.Deploy) (rollout.Summary, error) {
+	return b.report(svc.Name, serial(fn), func(emit deploy.Emit) (deploy.Summary, error) {
+		return b.Deploys.Run(ctx, history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}, d, func(d deploy.Deploy) (deploy.Summary, error) {
 			return b.Runner.UpdateStopped(ctx, svc, d, emit)
 		})
 	})

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -134,7 +134,7 @@ func (d *demo) removeService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = rollout.NewRunner(d.engine, nil, d.Log).Remove(ctx, svc, func(string, rollout.Progress) {})
+	_, err = deploy.NewRunner(d.engine, nil, d.Log).Remove(ctx, svc, func(string, deploy.Progress) {})
 	if err == nil {
 		d.step("service is removed")
 	}

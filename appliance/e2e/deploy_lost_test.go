@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 

@@ -6,8 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 

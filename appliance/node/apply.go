@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -26,13 +26,13 @@ func (r *reconciler) apply(ctx context.Context) error {
 	}
 	cfg := r.Config()
 	byName := map[string]configs.Service{}
-	defs := make([]rollout.Definition, 0, len(cfg.Services))
+	defs := make([]deploy.Definition, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
 		byName[s.Name] = s
-		defs = append(defs, rollout.Definition{Name: s.Name, Hash: s.Hash, Replicas: s.Replicas()})
+		defs = append(defs, deploy.Definition{Name: s.Name, Hash: s.Hash, Replicas: s.Replicas()})
 	}
 	var errs []error
-	steps := rollout.Plan(snap, defs, cfg.Prune)
+	steps := deploy.Plan(snap, defs, cfg.Prune)
 	r.inForce(defs, steps)
 	for _, step := range steps {
 		var now *fleet.Service
@@ -45,23 +45,23 @@ func (r *reconciler) apply(ctx context.Context) error {
 }
 
 // inForce takes back what was to be known of services that are as they are defined.
-func (r *reconciler) inForce(defs []rollout.Definition, steps []rollout.Step) {
+func (r *reconciler) inForce(defs []deploy.Definition, steps []deploy.Step) {
 	for _, d := range defs {
-		if !slices.ContainsFunc(steps, func(s rollout.Step) bool { return s.Service == d.Name }) {
+		if !slices.ContainsFunc(steps, func(s deploy.Step) bool { return s.Service == d.Name }) {
 			r.Settled(d.Name)
 		}
 	}
 }
 
 // do takes one step, or begins it.
-func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Service, now *fleet.Service) (err error) {
+func (r *reconciler) do(ctx context.Context, step deploy.Step, svc configs.Service, now *fleet.Service) (err error) {
 	switch step.Action {
-	case rollout.Report, rollout.Refuse:
+	case deploy.Report, deploy.Refuse:
 		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
 		return nil
-	case rollout.Wait:
+	case deploy.Wait:
 		return fmt.Errorf("service %s: %s", step.Service, step.Why)
-	case rollout.Remove:
+	case deploy.Remove:
 		if err = r.engine.Remove(ctx, step.ID); err == nil {
 			r.forget(step.Service)
 			r.log.Info(string(step.Action)+" service "+step.Service, "why", step.Why)
@@ -76,7 +76,7 @@ func (r *reconciler) do(ctx context.Context, step rollout.Step, svc configs.Serv
 }
 
 // start brings a service to its definition, unless that is under way or was tried.
-func (r *reconciler) start(ctx context.Context, step rollout.Step, svc configs.Service, now *fleet.Service) error {
+func (r *reconciler) start(ctx context.Context, step deploy.Step, svc configs.Service, now *fleet.Service) error {
 	if e, tried := r.tried(svc); tried && now != nil {
 		if e.Result == history.Running {
 			return nil // whoever ends it asks for another round
@@ -143,16 +143,16 @@ func whyNotAgain(service string, e history.Entry) string {
 }
 
 // Run deploys a service of the config file and writes that down.
-func (r *reconciler) Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep rollout.Deploy, e history.Entry, emit rollout.Emit) (rollout.Summary, error) {
+func (r *reconciler) Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error) {
 	e.Definition = svc.Hash
-	return r.past.Run(ctx, e, dep, func(d rollout.Deploy) (rollout.Summary, error) {
+	return r.past.Run(ctx, e, dep, func(d deploy.Deploy) (deploy.Summary, error) {
 		return r.runner.Deploy(ctx, now, d, emit)
 	})
 }
 
 // tellEnd says how a change went that the reconciler began. It is called before the
 // job ends: the next round is to know that the definition was tried.
-func (r *reconciler) tellEnd(ctx context.Context, step rollout.Step, err error) {
+func (r *reconciler) tellEnd(ctx context.Context, step deploy.Step, err error) {
 	r.Settled(step.Service)
 	switch {
 	case ctx.Err() != nil: // the next start sees to it

@@ -41,7 +41,7 @@ func (w *Worker) answerContainer(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Container implements rollout.Agents.
+// Container implements deploy.Agents.
 func (m *Manager) Container(ctx context.Context, n fleet.Node, id string) (c swarm.Container, err error) {
 	ctx, cancel := context.WithTimeout(ctx, containerTimeout)
 	defer cancel()

@@ -8,8 +8,8 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -20,7 +20,7 @@ var errNotBuilt = errors.New("not deployed yet")
 
 // imageOf is the image that a service of the config file is to run, with its digest:
 // the one that its definition names, or the one that was built for it last.
-func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (image string, from *rollout.Source, err error) {
+func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (image string, from *deploy.Source, err error) {
 	if svc.Compose.Build == nil {
 		image, from, err := r.past.sources.Resolve(ctx, svc.Compose.Image)
 		// A service with an image that nobody pushed would start later, by its tag,
@@ -46,29 +46,29 @@ func (r *reconciler) builtFor(svc configs.Service, image string) bool {
 }
 
 // definedDeploy is the deploy that brings a service to its definition.
-func definedDeploy(svc configs.Service, image string, from *rollout.Source) rollout.Deploy {
+func definedDeploy(svc configs.Service, image string, from *deploy.Source) deploy.Deploy {
 	policy, said := swarm.DefinedPolicy(svc)
-	share := rollout.ShareOf(policy.Parallelism)
+	share := deploy.ShareOf(policy.Parallelism)
 	if svc.Mode() == configs.ModeReplicated && !said {
-		share = rollout.DefaultShare
+		share = deploy.DefaultShare
 	}
 	constraints := []string{}
 	if d := svc.Compose.Deploy; d != nil {
 		constraints = append(constraints, d.Placement.Constraints...)
 	}
-	return rollout.Deploy{
+	return deploy.Deploy{
 		Service: svc.Name, Share: share, Source: from,
-		Stage:  rollout.StagePolicy{Quorum: rollout.ShareOf(0), Timeout: control.DefaultStageTimeout},
+		Stage:  deploy.StagePolicy{Quorum: deploy.ShareOf(0), Timeout: control.DefaultStageTimeout},
 		Change: swarm.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
 	}
 }
 
 // Asked is the deploy of a definition that a person asks for, and the service that
 // there is. What was stopped starts again.
-func (r *reconciler) Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, rollout.Deploy, error) {
+func (r *reconciler) Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, deploy.Deploy, error) {
 	snap, err := r.engine.Snapshot(ctx)
 	if err != nil {
-		return nil, rollout.Deploy{}, err
+		return nil, deploy.Deploy{}, err
 	}
 	var now *fleet.Service
 	if s, there := snap.Service(svc.Name); there {
@@ -76,20 +76,20 @@ func (r *reconciler) Asked(ctx context.Context, svc configs.Service, image strin
 	}
 	switch {
 	case now != nil && !now.Managed:
-		return nil, rollout.Deploy{}, api.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or rename the one in the file", svc.Name, r.file, svc.Name)
+		return nil, deploy.Deploy{}, api.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or rename the one in the file", svc.Name, r.file, svc.Name)
 	case now != nil && now.Pending != "":
-		return nil, rollout.Deploy{}, api.Conflict("service %s is being updated; see `crawlbox ps %s`", svc.Name, svc.Name)
+		return nil, deploy.Deploy{}, api.Conflict("service %s is being updated; see `crawlbox ps %s`", svc.Name, svc.Name)
 	}
-	var from *rollout.Source
+	var from *deploy.Source
 	if image == "" {
 		if image, from, err = r.imageOf(ctx, svc, now); errors.Is(err, errNotBuilt) {
 			err = api.Conflict("service %s: %s", svc.Name, err)
 		}
 		if err != nil {
-			return nil, rollout.Deploy{}, err
+			return nil, deploy.Deploy{}, err
 		}
 	}
 	dep := definedDeploy(svc, image, from)
-	dep.Change.KeepReplicas = now != nil && now.Desired > 0 && rollout.KeepReplicas(*now, svc.Replicas())
+	dep.Change.KeepReplicas = now != nil && now.Desired > 0 && deploy.KeepReplicas(*now, svc.Replicas())
 	return now, dep, nil
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -23,7 +23,7 @@ type deploys struct {
 	*history.Store
 	engine  *swarm.Engine
 	sources *sources
-	runner  *rollout.Runner
+	runner  *deploy.Runner
 	forget  func(ctx context.Context, images []string) (all bool) // takes images from all nodes that don't use them
 	untidy  chan struct{}                                         // buffered; see tidySoon
 	log     *slog.Logger
@@ -134,7 +134,7 @@ func (r *deployRecord) at(stage string) (err error) {
 }
 
 // Run deploys and writes down how that goes.
-func (d *deploys) Run(ctx context.Context, e history.Entry, dep rollout.Deploy, deploy func(rollout.Deploy) (rollout.Summary, error)) (rollout.Summary, error) {
+func (d *deploys) Run(ctx context.Context, e history.Entry, dep deploy.Deploy, deploy func(deploy.Deploy) (deploy.Summary, error)) (deploy.Summary, error) {
 	e.Image, e.Digest, _ = strings.Cut(dep.Change.Image, "@")
 	rec := d.begin(dep.Service, e)
 	dep.At, dep.Change.Mark = rec.at, rec.mark()
@@ -180,7 +180,7 @@ func resultOf(err error) history.Result {
 	switch {
 	case err == nil:
 		return history.Done
-	case rollout.WasRolledBack(err), errors.Is(err, errWentBack):
+	case deploy.WasRolledBack(err), errors.Is(err, errWentBack):
 		return history.RolledBack
 	case errors.Is(err, context.Canceled):
 		return history.Interrupted

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 func TestPrevious(t *testing.T) {
@@ -40,7 +40,7 @@ func TestResultOf(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[history.Result]error{
 		history.Done:        nil,
-		history.RolledBack:  fmt.Errorf("x: %w", &rollout.RolledBackError{}),
+		history.RolledBack:  fmt.Errorf("x: %w", &deploy.RolledBackError{}),
 		history.Interrupted: fmt.Errorf("x: %w", context.Canceled),
 		history.Failed:      errors.New("x"),
 	} {

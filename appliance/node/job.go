@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/crawlbox/crawlbox/appliance/control"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // job is a change of a service to its definition in the config file, while it is
@@ -17,11 +17,11 @@ type job struct {
 
 	mu    sync.Mutex
 	step  string
-	last  rollout.Progress
+	last  deploy.Progress
 	heard bool
-	seers []rollout.Emit
+	seers []deploy.Emit
 
-	sum rollout.Summary // once done is closed
+	sum deploy.Summary // once done is closed
 	err error
 }
 
@@ -42,7 +42,7 @@ func (r *reconciler) Begin(service, hash string) (j control.Job, mine bool) {
 }
 
 // End is called once by who began the job.
-func (j *job) End(sum rollout.Summary, err error) {
+func (j *job) End(sum deploy.Summary, err error) {
 	j.gone()
 	j.sum, j.err = sum, err
 	close(j.done)
@@ -52,7 +52,7 @@ func (j *job) End(sum rollout.Summary, err error) {
 func (j *job) Hash() string { return j.hash }
 
 // Emit tells all who follow.
-func (j *job) Emit(step string, p rollout.Progress) {
+func (j *job) Emit(step string, p deploy.Progress) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.step, j.last, j.heard = step, p, true
@@ -62,10 +62,10 @@ func (j *job) Emit(step string, p rollout.Progress) {
 }
 
 // Follow lets see hear of the job until it is done, or ctx.
-func (j *job) Follow(ctx context.Context, see rollout.Emit) (rollout.Summary, error) {
+func (j *job) Follow(ctx context.Context, see deploy.Emit) (deploy.Summary, error) {
 	j.mu.Lock()
 	own := true // until this returns
-	j.seers = append(j.seers, func(step string, p rollout.Progress) {
+	j.seers = append(j.seers, func(step string, p deploy.Progress) {
 		if own {
 			see(step, p)
 		}
@@ -81,7 +81,7 @@ func (j *job) Follow(ctx context.Context, see rollout.Emit) (rollout.Summary, er
 	}()
 	select {
 	case <-ctx.Done():
-		return rollout.Summary{}, ctx.Err()
+		return deploy.Summary{}, ctx.Err()
 	case <-j.done:
 		return j.sum, j.err
 	}

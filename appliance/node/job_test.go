@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 func TestJob(t *testing.T) {
@@ -19,27 +19,27 @@ func TestJob(t *testing.T) {
 	if _, mine := r.Begin("robot", "a"); !mine {
 		t.Error("two services are in each other's way")
 	}
-	j.Emit("stage", rollout.Progress{Have: 1})
+	j.Emit("stage", deploy.Progress{Have: 1})
 	heard := make(chan string, 10)
 	ended := make(chan error)
 	go func() {
-		_, err := j.Follow(t.Context(), func(step string, _ rollout.Progress) { heard <- step })
+		_, err := j.Follow(t.Context(), func(step string, _ deploy.Progress) { heard <- step })
 		ended <- err
 	}()
 	if first := <-heard; first != "stage" { // what it said before
 		t.Errorf("got %s", first)
 	}
-	j.Emit("watch", rollout.Progress{})
+	j.Emit("watch", deploy.Progress{})
 	if next := <-heard; next != "watch" {
 		t.Errorf("got %s", next)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := j.Follow(gone, func(string, rollout.Progress) {}); !errors.Is(err, context.Canceled) {
+	if _, err := j.Follow(gone, func(string, deploy.Progress) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("one who goes away got %v", err)
 	}
 	bad := errors.New("bad")
-	j.End(rollout.Summary{}, bad)
+	j.End(deploy.Summary{}, bad)
 	if err := <-ended; !errors.Is(err, bad) {
 		t.Errorf("got %v", err)
 	}

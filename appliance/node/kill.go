@@ -29,7 +29,7 @@ func (w *Worker) answerKill(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Kill implements rollout.Agents.
+// Kill implements deploy.Agents.
 func (m *Manager) Kill(ctx context.Context, n fleet.Node, tasks []string) error {
 	if n.Addr == m.addr.String() {
 		return m.engine.KillTasks(ctx, tasks)

@@ -12,15 +12,15 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -49,7 +49,7 @@ type Manager struct {
 	queue    *queueproc.Supervisor
 	redis    *redis.Client
 	gossip   *gossip.Gossip
-	runner   *rollout.Runner
+	runner   *deploy.Runner
 	deploys  *deploys
 	around   around
 	where    whereabouts
@@ -155,7 +155,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	}
 	m.offers = openOffers(upgrade.In(m.cfg.DataDir), m)
 	m.upgrade = m.upgradable(m.offers.fetch)
-	m.runner = rollout.NewRunner(m.engine, m, m.log)
+	m.runner = deploy.NewRunner(m.engine, m, m.log)
 	m.deploys = &deploys{Store: past, engine: m.engine, sources: m.sources(), runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
 	return nil
 }

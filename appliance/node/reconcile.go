@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -25,7 +25,7 @@ import (
 // until the file changes.
 type reconciler struct {
 	engine *swarm.Engine
-	runner *rollout.Runner
+	runner *deploy.Runner
 	past   *deploys
 	load   func() (configs.Config, error)
 	file   string

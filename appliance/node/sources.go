@@ -11,10 +11,10 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
@@ -57,7 +57,7 @@ func (m *Manager) sources() *sources {
 
 // Resolve names an image with its digest, as services are to name it. from is nil for
 // one that the nodes get without more ado.
-func (s *sources) Resolve(ctx context.Context, named string) (pinned string, from *rollout.Source, err error) {
+func (s *sources) Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error) {
 	ref := s.copies.foreign(named)
 	if ref == nil {
 		pinned, err = s.pin(ctx, named)
@@ -74,7 +74,7 @@ func (s *sources) Resolve(ctx context.Context, named string) (pinned string, fro
 	// The engines may know another way to it: a proxy, or a mirror of their own.
 	pinned, ownErr := s.pin(ctx, named)
 	note := err.Error() + "; nothing is copied, and each node pulls the image itself"
-	return pinned, &rollout.Source{Registry: reference.Domain(ref), Note: note}, ownErr
+	return pinned, &deploy.Source{Registry: reference.Domain(ref), Note: note}, ownErr
 }
 
 // pin asks the registry behind an image, by way of the engine, for its digest.
@@ -116,13 +116,13 @@ func (c *copies) foreign(named string) reference.Named {
 
 // find names the copy of an image, with its digest, and says how it gets here if it is
 // not. Where the other registry can't say what its tag is now, it is what the copy was.
-func (c *copies) find(ctx context.Context, ref reference.Named, platforms []fleet.Platform) (pinned string, from *rollout.Source, err error) {
+func (c *copies) find(ctx context.Context, ref reference.Named, platforms []fleet.Platform) (pinned string, from *deploy.Source, err error) {
 	copied := fleet.CopyName(c.port, ref)
 	_, byDigest := ref.(reference.Digested)
 	if byDigest && c.Has(ctx, copied, platforms) {
 		return copied, nil, nil
 	}
-	from = &rollout.Source{Registry: reference.Domain(ref)}
+	from = &deploy.Source{Registry: reference.Domain(ref)}
 	now, err := c.Find(ctx, ref)
 	if err != nil {
 		last, unknown := c.registry.Digest(ctx, copied)

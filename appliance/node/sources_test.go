@@ -15,9 +15,9 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
@@ -84,7 +84,7 @@ func TestCopies_Find(t *testing.T) {
 	}
 
 	c := testCopies(t)
-	find := func(named string) (string, *rollout.Source, error) {
+	find := func(named string) (string, *deploy.Source, error) {
 		t.Helper()
 		ref, err := reference.ParseNormalizedNamed(host + "/" + named)
 		if err != nil {

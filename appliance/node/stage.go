@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -92,7 +92,7 @@ func stageEnd(err error) stageAnswer {
 	return stageAnswer{Error: err.Error(), NoImage: errors.Is(err, swarm.ErrNoImage)}
 }
 
-// Stage implements rollout.Agents.
+// Stage implements deploy.Agents.
 func (m *Manager) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
 	if n.Addr == m.addr.String() {
 		return m.engine.Pull(ctx, image, see)
@@ -114,7 +114,7 @@ func (m *Manager) tellNode(ctx context.Context, n fleet.Node, path string, what 
 	addr, err := netip.ParseAddr(n.Addr)
 	nodes := m.members.Of(memberNode(n))
 	if err != nil || len(nodes) == 0 {
-		return nil, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, rollout.ErrNotStageable)
+		return nil, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, deploy.ErrNotStageable)
 	}
 	body, err := m.askNode(ctx, addr, nodes, path, what)
 	if err != nil {

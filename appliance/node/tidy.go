@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 // keptVersions is how many versions of a service can be gone back to at once: their

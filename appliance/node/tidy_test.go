@@ -4,7 +4,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 func TestOutdated(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 )
 
 // pathUnstage is where a manager lets a node drop images that no service goes back
@@ -91,7 +91,7 @@ func (m *Manager) unstageOn(ctx context.Context, n fleet.Node, images []string) 
 		return removeUnused(ctx, m.ground, images), nil
 	}
 	body, err := m.tellNode(ctx, n, pathUnstage, unstageRequest{Images: images})
-	if errors.Is(err, rollout.ErrNotStageable) {
+	if errors.Is(err, deploy.ErrNotStageable) {
 		return 0, nil // nothing will ever be dropped there
 	}
 	if err != nil {

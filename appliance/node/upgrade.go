@@ -9,9 +9,9 @@ import (
 	"net/http"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
@@ -126,7 +126,7 @@ func tooOld(err error) error {
 	switch {
 	case errors.As(err, &status) && status == http.StatusNotFound:
 		return errors.New(upgrade.TooOld)
-	case errors.Is(err, rollout.ErrNotStageable):
+	case errors.Is(err, deploy.ErrNotStageable):
 		return errors.New("no crawlbox runs there")
 	}
 	return err

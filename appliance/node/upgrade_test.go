@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/rollout"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
@@ -19,7 +19,7 @@ func TestTooOld(t *testing.T) {
 	}{
 		{fmt.Errorf("ask the crawlbox there: %w", statusError(http.StatusNotFound)), upgrade.TooOld},
 		{fmt.Errorf("ask the crawlbox there: %w", statusError(http.StatusForbidden)), "ask the crawlbox there: it answers 403 Forbidden"},
-		{fmt.Errorf("no crawlbox is known on h2: %w", rollout.ErrNotStageable), "no crawlbox runs there"},
+		{fmt.Errorf("no crawlbox is known on h2: %w", deploy.ErrNotStageable), "no crawlbox runs there"},
 		{other, other.Error()},
 	} {
 		if got := tooOld(c.err).Error(); got != c.says {

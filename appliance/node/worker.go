@@ -12,11 +12,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/rollout"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
@@ -230,7 +230,7 @@ func (w *Worker) backend() *control.Backend {
 	return &control.Backend{
 		Sources: &sources{engine: w.engine},
 		Cfg:     w.cfg, Mode: w.role, Version: w.opts.Version, Name: w.name, Addr: w.addr.String(), Started: w.started,
-		Log: w.log, Engine: w.engine, Runner: rollout.NewRunner(w.engine, nil, w.log), Gossip: w.gossip, Primary: w.primary, First: w.first,
+		Log: w.log, Engine: w.engine, Runner: deploy.NewRunner(w.engine, nil, w.log), Gossip: w.gossip, Primary: w.primary, First: w.first,
 		MirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, Traffic: w.traffic,
 		Demoted: func(ctx context.Context) error {
 			return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/configs"
 )

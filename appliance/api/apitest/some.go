@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/history"
 )
 
 func someNodes(now time.Time) []fleet.Node {

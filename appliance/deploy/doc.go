@@ -1,4 +1,4 @@
-// Package rollout changes services and says truthfully how far that is.
+// Package deploy changes services and says truthfully how far that is.
 //
 // What there is to do is decided purely: Plan compares the services of the
 // config file with a snapshot and answers steps; Assess looks at the tasks of
@@ -11,4 +11,4 @@
 //
 //	stage: image onto every node ──▶ flip: one change in Swarm ──▶ watch ──▶ done
 //	   └─▶ nothing has changed                       rolled back ◀──┘
-package rollout
+package deploy
