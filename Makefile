@@ -17,7 +17,7 @@ BENCH    ?= .
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
 
-.PHONY: build dist dist-check $(DIST) demo test unit lint e2e soak bench fuzz lab-clean deps clean
+.PHONY: build dist dist-check $(DIST) demo test unit lint e2e soak bench fuzz help lab-clean deps clean
 
 build:
 	$(BUILD) -o $(BIN) .
@@ -83,6 +83,10 @@ fuzz:
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg || exit 1; \
 	  done; \
 	done
+
+# The page of the manual that lists all commands.
+help:
+	$(GO) generate ./appliance/help
 
 # What a killed test left behind.
 lab-clean:

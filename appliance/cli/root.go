@@ -47,7 +47,8 @@ func New(env Env) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("crawlbox {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%w", err) })
-	root.SetHelpCommand(helpCmd())
+	root.SetHelpCommand(helpCmd(a))
+	root.SetHelpFunc(withTopics(root.HelpFunc()))
 
 	root.PersistentPreRunE = a.startLog
 
@@ -100,22 +101,4 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		return usagef(cmd, "unknown command %q (did you mean %s?)", args[0], strings.Join(near, " or "))
 	}
 	return usagef(cmd, "unknown command %q", args[0])
-}
-
-func helpCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "Show the help of a command",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil {
-				return usagef(cmd.Root(), "%w", err)
-			}
-			if err := knownCommand(target, rest); err != nil {
-				return err
-			}
-			target.InitDefaultHelpFlag()
-			return target.Help()
-		},
-	}
 }

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/help"
+)
+
+// helpCmd shows a page of the manual or, where there is none of that name, the help
+// of a command.
+func helpCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [TOPIC|COMMAND]",
+		Short: "Show a page of the manual, or the help of a command",
+		Long: `Show a page of the manual, or the help of a command. Where both have one name,
+as deploy has, it is the page; 'crawlbox deploy --help' shows the command's.
+
+On a terminal it is shown by $PAGER, or by less.`,
+		Example:           "  crawlbox help\n  crawlbox help deploy\n  crawlbox help node rm",
+		ValidArgsFunction: completeTopics,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if topic, ok := help.Lookup(args[0]); ok {
+					return a.showTopic(cmd, topic)
+				}
+			}
+			target, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return usagef(cmd.Root(), "%w", err)
+			}
+			if err := knownCommand(target, rest); err != nil {
+				return err
+			}
+			target.InitDefaultHelpFlag()
+			return target.Help()
+		},
+	}
+}
+
+func completeTopics(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var list []string
+	if len(args) == 0 {
+		for _, topic := range help.Topics() {
+			list = append(list, cobra.CompletionWithDesc(topic.Name, topic.Title))
+		}
+	}
+	target, rest, err := cmd.Root().Find(args)
+	if err == nil && len(rest) == 0 {
+		for _, c := range target.Commands() {
+			_, isTopic := help.Lookup(c.Name())
+			if c.IsAvailableCommand() && (len(args) > 0 || !isTopic) {
+				list = append(list, cobra.CompletionWithDesc(c.Name(), c.Short))
+			}
+		}
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) showTopic(cmd *cobra.Command, topic help.Topic) error {
+	s := a.stdout()
+	var styles help.Styles
+	if s.colors > 0 {
+		strong := func(text string) string { return s.styled(bold, text) }
+		styles = help.Styles{Heading: strong, Strong: strong, Code: strong}
+	}
+	text := help.Render(topic.Text, s.width, styles)
+	if isCommand(cmd.Root(), topic.Name) {
+		text += fmt.Sprintf("\nThe flags of the command: crawlbox %s --help\n", topic.Name)
+	}
+	return showPage(cmd.Context(), s, text)
+}
+
+func isCommand(root *cobra.Command, name string) bool {
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
+}
+
+// withTopics lists the pages of the manual below the help of crawlbox itself.
+func withTopics(show func(*cobra.Command, []string)) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, args []string) {
+		show(cmd, args)
+		if cmd.HasParent() {
+			return
+		}
+		out := cmd.OutOrStdout()
+		fmt.Fprint(out, "\nThe manual, shown by 'crawlbox help TOPIC':\n")
+		for _, topic := range help.Topics() {
+			fmt.Fprintf(out, "  %-16s %s\n", topic.Name, topic.Title)
+		}
+	}
+}
