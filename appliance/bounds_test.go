@@ -13,7 +13,7 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/control", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/control", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -48,11 +48,11 @@ var everything = []grows{
 	{"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key", "appliance/join.TestJoin_InALoop"},
 	{"questions for news", "node", "60, and then two a second for each", "appliance/join.TestFollow_InALoop"},
 	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
-	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/node.TestReadStage_Endless"},
+	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/agent.TestStream_Endless"},
 	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},
 	{"addresses that managers tell", "node", "5000", "appliance/node.TestWhereabouts"},
-	{"ports that a node has others try", "node", "10 times, and then once in 10 s for each", "appliance/node.TestReach_InALoop"},
-	{"appliance/node.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
+	{"ports that a node has others try", "node", "10 times, and then once in 10 s for each", "appliance/agent/reach.TestAnswer_InALoop"},
+	{"appliance/agent.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 
 	// Logs.
 	{"lines of the audit log", "stranger", "30 of one source and 1000 of all, and then one in minutes and a line for many", "appliance/audit.TestFlood_KeepsWhatOthersDid"},
@@ -66,7 +66,7 @@ var everything = []grows{
 	// The registry on loopback and on the network.
 	{"questions to dockerd, and looks into its files", "spider", "one a second, and one in 20 ms", "appliance/sockowner.TestProver_Flood"},
 	{"appliance/sockowner.Prover.waiting", "spider", "8192 connections", "appliance/sockowner.TestProver_Queue"},
-	{"what is found out of a connection", "spider", "once for each connection", "appliance/node.TestProof_Once"},
+	{"what is found out of a connection", "spider", "once for each connection", "appliance/agent/owner.TestProof_Once"},
 	{"embedded/registry/access.tries.byAddr", "stranger", "4096 networks", "embedded/registry/access.TestTries_Table"},
 	{"embedded/registry/access.tries.seen", "stranger", "as byAddr", "embedded/registry/access.TestTries_Table"},
 	{"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s", "embedded/registry/access.TestPasswords_RateLimit"},
@@ -117,6 +117,7 @@ var everything = []grows{
 	{"what one command of the queue sets aside", "spider", "what is left of queue.max_memory", "embedded/queue.TestBounds_Commands"},
 
 	// What only root can make grow, or what one call makes.
+	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
 	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/node.reconciler.told", "root", "services of the config file", ""},
 	{"appliance/node.reconciler.notes", "root", "services of the config file", ""},

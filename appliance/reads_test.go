@@ -97,7 +97,7 @@ var connects = map[string]bool{
 // mayConnect are the files that make connections, and who says where to. To other nodes
 // that is what managers know: never gossip, and never what another node says.
 var mayConnect = map[string]string{
-	"appliance/node/whereto.go":    "to nodes: where isNode says that they are",
+	"appliance/agent/client.go":    "to nodes: where isNode says that they are",
 	"embedded/gossip/transport.go": "to nodes: where Options.Known says that they are, which is isNode",
 	"appliance/join/dial.go":       "to managers, by a join token or by what managers say",
 	"appliance/join/follow.go":     "to managers, by what managers say",

@@ -64,5 +64,6 @@ type Job interface {
 // Offers is the program that nodes are offered.
 type Offers interface {
 	Put(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)
+	Plan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error)
 	Bring(ctx context.Context, steps []upgrade.Step, o upgrade.Offer, fn func(upgrade.Event) error) error
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // explain gives what the layers below return the code and the words for the
@@ -22,7 +23,7 @@ func (b *Backend) explain(err error) error {
 		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
 	case errors.Is(err, swarm.ErrNotFound), errors.Is(err, swarm.ErrNoImage):
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
-	case errors.Is(err, deploy.ErrBusy):
+	case errors.Is(err, deploy.ErrBusy), errors.Is(err, upgrade.ErrUnderWay):
 		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
 	}
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}

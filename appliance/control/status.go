@@ -61,7 +61,6 @@ type Backend struct {
 	NodeProblems  func() []string // what the node's own parts have to say
 	Upgradable    *upgrade.Node
 	Offers        Offers // nil where the cluster was not made
-	PlanUpgrade   func(context.Context, upgrade.Offer) ([]upgrade.Step, error)
 }
 
 func (b *Backend) Config(context.Context) (string, error) {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -18,6 +19,9 @@ func (b *Backend) OfferProgram(ctx context.Context, o upgrade.Offer, program io.
 		return upgrade.Offer{}, b.onlyOn("what upgrades the cluster")
 	}
 	o, err := b.Offers.Put(ctx, o, program)
+	if err != nil && !errors.Is(err, upgrade.ErrUnderWay) {
+		err = api.Invalid("%s", err)
+	}
 	return o, b.explain(err)
 }
 
@@ -25,7 +29,7 @@ func (b *Backend) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.S
 	if b.Offers == nil {
 		return nil, b.onlyOn("what upgrades the cluster")
 	}
-	steps, err := b.PlanUpgrade(ctx, o)
+	steps, err := b.Offers.Plan(ctx, o)
 	return steps, b.explain(err)
 }
 

@@ -242,8 +242,12 @@ func (s *Server) answer(cert *x509.Certificate, ticket SwarmTicket) *joinAnswer 
 
 // remoteAddr is where a request came from.
 func remoteAddr(r *http.Request) netip.Addr {
+	return remoteAddrPort(r).Addr().Unmap()
+}
+
+func remoteAddrPort(r *http.Request) netip.AddrPort {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return remote.Addr().Unmap()
+	return remote
 }
 
 // isRefusal says whether an error is the other end's fault, and told to it.

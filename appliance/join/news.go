@@ -105,7 +105,7 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 	if s.asks.Wait(r.Context(), peer.ID) != nil {
 		return nil, ErrTooOften
 	}
-	if err := s.claim(r, peer.ID, req.Swarm); err != nil {
+	if err := s.claim(r.Context(), peer.ID, remoteAddrPort(r), req.Swarm); err != nil {
 		return nil, err
 	}
 	hold := followHold

@@ -70,19 +70,19 @@ func (s *Server) known(r *http.Request, id string) error {
 
 // claim binds a node to the node of Swarm that it says it is. What Swarm does not bear
 // out yet is not believed, and does no harm; a claim to another's place is refused.
-func (s *Server) claim(r *http.Request, id, swarmID string) error {
-	remote := remoteAddr(r)
+func (s *Server) claim(ctx context.Context, id string, from netip.AddrPort, swarmID string) error {
+	remote := from.Addr().Unmap()
 	if swarmID == "" || s.Members.IsBound(id, swarmID) {
 		s.Members.Moved(id, remote)
 		return nil
 	}
-	nodes, err := s.Swarm.SwarmNodes(r.Context())
+	nodes, err := s.Swarm.SwarmNodes(ctx)
 	if err != nil {
 		s.Log.Debug("ask Swarm for a node", "node", id, "swarm", swarmID, "error", err)
 		return nil
 	}
 	err = s.Members.Bind(id, swarmID, remote, nodes)
-	line := []slog.Attr{slog.String("node", id), slog.String("swarm", swarmID), slog.String("remote", r.RemoteAddr)}
+	line := []slog.Attr{slog.String("node", id), slog.String("swarm", swarmID), slog.String("remote", from.String())}
 	switch {
 	case err == nil:
 		s.Audit("binding", line...)
@@ -161,15 +161,14 @@ func (s *Server) Demoted(ctx context.Context) error {
 	return errors.Join(s.finish(ctx, &r), s.look(ctx))
 }
 
-// Claim binds the node that sends a request to the node of Swarm that it says it is, if
-// that is so.
-func (s *Server) Claim(r *http.Request, swarmID string) {
-	peer, ok := PeerFrom(r.Context())
-	if !ok || !goodSwarmID(swarmID) {
+// Claim binds a node, which asks from an address, to the node of Swarm that it says it is,
+// if that is so.
+func (s *Server) Claim(ctx context.Context, id string, from netip.AddrPort, swarmID string) {
+	if id == "" || !goodSwarmID(swarmID) {
 		return
 	}
-	if err := s.claim(r, peer.ID, swarmID); err != nil {
-		s.Log.Debug("bind a node", "node", peer.ID, "error", err)
+	if err := s.claim(ctx, id, from, swarmID); err != nil {
+		s.Log.Debug("bind a node", "node", id, "error", err)
 	}
 }
 

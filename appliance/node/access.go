@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/control"
@@ -131,12 +132,12 @@ func (m *Manager) registryLogout(_ context.Context, name string) error {
 func (m *Manager) registryAccess() access.Options {
 	return access.Options{
 		Accounts: m.accounts,
-		Peer:     m.registryPeer,
+		Peer:     owner.NewNetwork(m.prover, m.identity, m.members, m.peers, m.addr).Right,
 		Member: func(addr netip.Addr) bool {
 			return addr == m.addr || addr == bindAddr(m.addr) || len(m.members.At(addr)) > 0
 		},
 		Host:  m.registryName,
-		Admit: admit,
+		Admit: owner.Admit,
 		Audit: m.audit.Record,
 		Log:   m.log,
 	}

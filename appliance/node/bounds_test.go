@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,58 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/audit"
-	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
-	"github.com/crawlbox/crawlbox/configs"
 )
-
-// endless is what a node sends that wants the manager's memory.
-type endless struct{ sent atomic.Int64 }
-
-func (e *endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = '['
-	}
-	e.sent.Add(int64(len(p)))
-	return len(p), nil
-}
-
-func TestReadStage_Endless(t *testing.T) {
-	t.Parallel()
-	var e endless
-	err := readStage(&e, func(swarm.Pulled) { t.Error("it said something") })
-	if !errors.Is(err, bound.ErrTooLong) || e.sent.Load() > 4*maxStageLine {
-		t.Errorf("%d bytes were read: %v", e.sent.Load(), err)
-	}
-	long, err := json.Marshal(stageAnswer{Error: strings.Repeat("x", maxStageLine/2)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := readStage(strings.NewReader(string(long)), func(swarm.Pulled) {}); err == nil || len(err.Error()) > 1<<10 {
-		t.Errorf("an error of %d bytes is passed on", len(fmt.Sprint(err)))
-	}
-}
-
-func TestReach_InALoop(t *testing.T) {
-	t.Parallel()
-	g := &ground{reached: newReached(), cfg: configs.Default(), addr: netip.MustParseAddr("127.0.0.1"), log: slog.New(slog.DiscardHandler)}
-	codes := map[int]int{}
-	for range 5 * reachBurst {
-		rec := httptest.NewRecorder()
-		r := httptest.NewRequest(http.MethodPost, pathReach, strings.NewReader(`{"ports":[]}`))
-		r.RemoteAddr = "127.0.0.2:4711"
-		g.answerReach(rec, r)
-		codes[rec.Code]++
-	}
-	if codes[http.StatusOK] > reachBurst+1 || codes[http.StatusTooManyRequests] == 0 {
-		t.Errorf("answers: %v", codes)
-	}
-}
 
 // TestAudit_JoinFlood: garbage that a stranger sends to a manager's port fills neither
 // the audit log nor the other one.
@@ -94,8 +47,12 @@ func TestAudit_JoinFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	const times = 5000
-	port := nodePort(o.Identity, server.Handlers())
-	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") }, refuseBootstrap)
+	var handlers []agent.Handler
+	for route, h := range server.Handlers() {
+		handlers = append(handlers, agent.Raw(route, h))
+	}
+	port := agent.Port(o.Identity, handlers)
+	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") }, agent.RefuseBootstrap)
 	for n := range times {
 		r := httptest.NewRequest(http.MethodPost, "/v1/join", strings.NewReader(`{"version":1,"token":"`+strings.Repeat("t", 9000)+`"}`))
 		r.RemoteAddr = fmt.Sprintf("192.0.2.1:%d", 1024+n)
@@ -119,26 +76,5 @@ func TestAudit_JoinFlood(t *testing.T) {
 	}
 	if !strings.Contains(string(text), `"repeated":`+fmt.Sprint(times-30)) {
 		t.Errorf("the others are not counted: %s", text)
-	}
-}
-
-// TestProof_Once: of a connection it is found out once who has it, also that it is not
-// Docker; an error leaves that open.
-func TestProof_Once(t *testing.T) {
-	t.Parallel()
-	for _, docker := range []bool{true, false} {
-		p, asked := new(proof), 0
-		if _, err := p.of(func() (bool, error) { asked++; return docker, errors.New("Docker is away") }); err == nil {
-			t.Error("no error")
-		}
-		for range 100 {
-			got, err := p.of(func() (bool, error) { asked++; return docker, nil })
-			if got != docker || err != nil {
-				t.Errorf("%v, %v", got, err)
-			}
-		}
-		if asked != 2 {
-			t.Errorf("asked %d times", asked)
-		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/members"
@@ -78,11 +79,12 @@ type port struct {
 }
 
 // openPort serves the handlers that change has made of the manager's.
-func openPort(t *testing.T, change func(*Manager, map[string]http.Handler)) *port {
+func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handler) *port {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	p := &port{T: t, swarm: &swarmList{}, m: &Manager{ground: &ground{log: log}}}
+	p.m.cfg.DataDir = dir
 	m := p.m
 	var errs [5]error
 	m.ca, errs[0] = join.LoadOrCreateCA(dir)
@@ -105,13 +107,13 @@ func openPort(t *testing.T, change func(*Manager, map[string]http.Handler)) *por
 	if err != nil {
 		t.Fatal(err)
 	}
-	handlers := m.nodeHandlers(http.NotFoundHandler())
-	change(m, handlers)
+	m.buildPeers()
+	handlers := change(m, m.nodeHandlers(http.NotFoundHandler()))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: nodePort(m.identity, handlers), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	srv := &http.Server{Handler: agent.Port(m.identity, handlers), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -121,6 +123,8 @@ func openPort(t *testing.T, change func(*Manager, map[string]http.Handler)) *por
 	p.addr = netip.MustParseAddrPort(ln.Addr().String())
 	return p
 }
+
+func unchanged(_ *Manager, handlers []agent.Handler) []agent.Handler { return handlers }
 
 // join lets a node in that is in Swarm.
 func (p *port) join(role, swarmID string) *join.Identity {
@@ -180,18 +184,21 @@ func TestCalls(t *testing.T) {
 		join.Node:      "worker manager demoted",
 		join.Manager:   "manager",
 	}
-	var real map[string]http.Handler
-	p := openPort(t, func(m *Manager, handlers map[string]http.Handler) {
-		real = map[string]http.Handler{}
-		for route, h := range (&Worker{ground: m.ground, identity: m.identity, mirror: aMirror(t)}).nodeHandlers() {
-			handlers[route] = h
-		}
-		for route, h := range handlers {
-			real[route] = h
-			if calls[route] != join.Holder && route != join.RouteJoin && route != join.RouteFollow && route != join.RouteRenew {
-				handlers[route] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	served := map[string]bool{}
+	p := openPort(t, func(m *Manager, handlers []agent.Handler) (stubs []agent.Handler) {
+		w := &Worker{ground: m.ground, identity: m.identity, mirror: aMirror(t)}
+		for _, h := range slices.Concat(handlers, w.nodeHandlers()) {
+			if served[h.Route()] {
+				continue // of both
 			}
+			served[h.Route()] = true
+			who := agent.Callers[h.Route()]
+			if who != join.Holder && h.Route() != join.RouteJoin && h.Route() != join.RouteFollow && h.Route() != join.RouteRenew {
+				h = agent.Raw(h.Route(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+			}
+			stubs = append(stubs, h)
 		}
+		return stubs
 	})
 	callers := map[string]*join.Identity{"stranger": nil, "outdated": p.join(fleet.RoleWorker, "s0")}
 	if err := errors.Join(p.m.members.NextEpoch(), p.m.members.AcceptEpoch()); err != nil {
@@ -206,16 +213,16 @@ func TestCalls(t *testing.T) {
 	// Who gets to call more than this has to change two places.
 	strangers := []string{"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program"}
 	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", exchange.Path}
-	for route, who := range calls {
+	for route, who := range agent.Callers {
 		if who < join.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < join.Returning && !slices.Contains(strangers, route) {
 			t.Errorf("%s is for more than managers, or more than nodes", route)
 		}
-		if real[route] == nil {
+		if !served[route] {
 			t.Errorf("%s is in the table, and nobody serves it", route)
 		}
 	}
-	for route := range real {
-		who, ok := calls[route]
+	for route := range served {
+		who, ok := agent.Callers[route]
 		if !ok {
 			t.Errorf("%s is served, and the table does not say to whom", route)
 			continue
@@ -239,7 +246,7 @@ func TestCalls(t *testing.T) {
 func TestCalls_NoOtherMux(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for _, dir := range []string{".", "../join"} {
+	for _, dir := range []string{".", "../join", "../agent", "../agent/owner", "../agent/reach"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(files, err)
@@ -254,8 +261,8 @@ func TestCalls_NoOtherMux(t *testing.T) {
 			}
 			ast.Inspect(file, func(n ast.Node) bool {
 				if sel, ok := n.(*ast.SelectorExpr); ok && (sel.Sel.Name == "NewServeMux" || sel.Sel.Name == "ServeMux" || sel.Sel.Name == "HandleFunc" || sel.Sel.Name == "Handle") {
-					if found++; path != "calls.go" {
-						t.Errorf("%s has a mux of its own: routes belong into the table in calls.go", path)
+					if found++; path != "../agent/port.go" {
+						t.Errorf("%s has a mux of its own: routes belong into the table in agent/port.go", path)
 					}
 				}
 				return true
@@ -263,21 +270,21 @@ func TestCalls_NoOtherMux(t *testing.T) {
 		}
 	}
 	if found != 2 {
-		t.Errorf("calls.go makes a mux or a route at %d places, want 2", found)
+		t.Errorf("agent/port.go makes a mux or a route at %d places, want 2", found)
 	}
 }
 
 // TestLeave_BehindNAT has a node leave whose siblings, at the same address, are down.
 func TestLeave_BehindNAT(t *testing.T) {
 	t.Parallel()
-	p := openPort(t, func(*Manager, map[string]http.Handler) {})
+	p := openPort(t, unchanged)
 	leaves, stays := p.join(fleet.RoleWorker, "leaves"), p.join(fleet.RoleWorker, "stays")
 	p.swarm.add("down", fleet.RoleWorker, false)
 	for i := range p.swarm.nodes {
 		p.swarm.nodes[i].Ready = false
 	}
 	// What it says does not count.
-	if code, body := p.ask(leaves, http.MethodPost, pathLeave, goodbye{Node: "stays"}); code != http.StatusNoContent {
+	if code, body := p.ask(leaves, http.MethodPost, "/v1/leave", map[string]string{"node": "stays"}); code != http.StatusNoContent {
 		t.Fatalf("%d %s", code, body)
 	}
 	if got := p.swarm.ids(); !slices.Equal(got, []string{"stays", "down"}) {
@@ -291,7 +298,7 @@ func TestLeave_BehindNAT(t *testing.T) {
 // TestNoCertificate wants the refusal to remove a node to name what can be done.
 func TestNoCertificate(t *testing.T) {
 	t.Parallel()
-	p := openPort(t, func(*Manager, map[string]http.Handler) {})
+	p := openPort(t, unchanged)
 	for i := range maxOthers + 5 {
 		if err := p.m.members.Put(members.Member{ID: fmt.Sprintf("id%02d", i), Name: "says", Remote: netip.MustParseAddr("10.0.0.7"), Until: p.m.identity.Certificate().Leaf.NotAfter}); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -75,7 +76,7 @@ func (g *ground) leaveJoined(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: nodeClient(atNodes(id, g.cfg.Node.Port), id, fleet.RoleManager)}
+	w := &Worker{ground: g, role: id.Node.Role, identity: id, client: agent.NewClient(agent.AtNodes(id, g.cfg.Node.Port), id, fleet.RoleManager)}
 	defer w.client.CloseIdleConnections()
 	return w.leave(ctx, force)
 }
@@ -112,7 +113,7 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 	if info.Manager && !force {
 		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", w.name)
 	}
-	if err := w.reachManager(ctx); err != nil && !force {
+	if err := agent.Reachable(ctx, w.managers()); err != nil && !force {
 		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", w.primary(), err, w.name)
 	}
 	swarmID, err := w.leavingAs(info.NodeID)
@@ -123,7 +124,7 @@ func (w *Worker) leave(ctx context.Context, force bool) error {
 		return err
 	}
 	failpoint.Hit(failpoint.LeaveDocker)
-	if err := w.sayGoodbye(ctx, swarmID); err != nil {
+	if err := agent.Leave(ctx, w.managers(), swarmID); err != nil {
 		w.log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+w.name+"`", "error", err)
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)

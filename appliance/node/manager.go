@@ -9,8 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/audit"
-	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -39,8 +40,9 @@ type Manager struct {
 	keys     *join.Keys // of gossip
 	identity *join.Identity
 	joins    *join.Server
-	nodes    *http.Client              // to other nodes
-	owners   *bound.Places[netip.Addr] // of those whose connections are asked about
+	nodes    *http.Client // to other nodes
+	peers    *agent.Peers
+	answered []agent.Handler // about this node itself
 	audit    *audit.Log
 	accounts *access.Accounts
 	registry *registry.Registry
@@ -53,7 +55,7 @@ type Manager struct {
 	deploys  *deploys
 	around   around
 	where    whereabouts
-	offers   *offers // of other versions of crawlbox
+	offers   *upgrade.Offers // of other versions of crawlbox
 	upgrade  *upgrade.Node
 }
 
@@ -153,10 +155,19 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.buildMembership(); err != nil {
 		return errors.Join(err, m.registry.Close())
 	}
-	m.offers = openOffers(upgrade.In(m.cfg.DataDir), m)
-	m.upgrade = m.upgradable(m.offers.fetch)
-	m.runner = deploy.NewRunner(m.engine, m, m.log)
-	m.deploys = &deploys{Store: past, engine: m.engine, sources: m.sources(), runner: m.runner, forget: m.unstage, untidy: make(chan struct{}, 1), log: m.log}
+	m.buildPeers()
+	m.runner = deploy.NewRunner(m.engine, m.peers, m.log)
+	m.deploys = &deploys{
+		Store:   past,
+		engine:  m.engine,
+		sources: m.sources(),
+		runner:  m.runner,
+		forget: func(ctx context.Context, images []string) bool {
+			return m.peers.Prune(ctx, m.engine.Nodes, images, m.log)
+		},
+		untidy: make(chan struct{}, 1),
+		log:    m.log,
+	}
 	return nil
 }
 
@@ -164,13 +175,12 @@ func (m *Manager) build(ctx context.Context) (err error) {
 func (m *Manager) buildMembership() (err error) {
 	m.gossip, err = gossip.New(gossip.Options{
 		Addr: bindAddr(m.addr), Advertise: m.addr, Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(),
-		Seeds: m.seeds, Known: atNodes(m.identity, m.cfg.Gossip.Port),
+		Seeds: m.seeds, Known: agent.AtNodes(m.identity, m.cfg.Gossip.Port),
 	}, m.log)
 	if err != nil {
 		return err
 	}
-	m.nodes = nodeClient(m.atMembers(m.cfg.Node.Port), m.identity)
-	m.owners = bound.NewPlaces[netip.Addr](ownersAsked)
+	m.nodes = agent.NewClient(agent.AtMembers(m.identity, m.members, m.cfg.Node.Port), m.identity)
 	pieces := m.exchanging(nil) // a manager has all, and fetches nothing
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
@@ -210,7 +220,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	}
 	if m.ground.registry != nil {
 		parts = append(parts, lifecycle.Part{Name: "registry on the network",
-			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS(), conn: provable}, m.log, m.ground.registry)})
+			Component: serve(site{handler: access.Network(written, m.registryAccess()), tls: m.identity.ServerTLS(), conn: owner.Provable}, m.log, m.ground.registry)})
 	}
 	if m.queue != nil {
 		parts = append(parts, lifecycle.Part{Name: "queue", Component: m.queue})
@@ -218,7 +228,7 @@ func (m *Manager) parts() []lifecycle.Part {
 	watch := &watcher{engine: m.engine, gossip: m.gossip, self: m.self(), dir: m.cfg.DataDir, known: &m.swarmID, back: services.Again, say: m.phase, round: &m.round, log: m.log}
 	parts = append(parts,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
-		lifecycle.Part{Name: "node port", Component: serve(site{handler: nodePort(m.identity, m.nodeHandlers(images)), tls: m.identity.ServerTLS()}, m.log, m.node)},
+		lifecycle.Part{Name: "node port", Component: serve(site{handler: agent.Port(m.identity, m.nodeHandlers(images)), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
 		lifecycle.Part{Name: "addresses", Component: background(m.tellWhere)},
@@ -268,6 +278,6 @@ func (m *Manager) backend(services *reconciler) *control.Backend {
 		Log: m.log, Engine: m.engine, Runner: m.runner, Sources: m.deploys.sources, Deploys: m.deploys, Gossip: m.gossip, PrimaryHere: true,
 		Primary: func() string { return m.name }, First: func() netip.Addr { return m.addr }, Registry: m.registry, Traffic: m.traffic, Holders: m.holders, Queue: m.redis, QueueState: queue,
 		StandingToken: m.token, Access: m.access(), Remove: m.removeNode, RemoveMember: m.removeMember, Demoted: m.demoted, LeaveCluster: m.leave, AskNeighbours: m.neighbours, NodeProblems: services.problems, Defined: services,
-		Offers: m.offers, PlanUpgrade: m.upgradePlan, Upgradable: m.upgrade,
+		Offers: m.offers, Upgradable: m.upgrade,
 	}
 }

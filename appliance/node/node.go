@@ -30,12 +30,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/sockowner"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -77,8 +76,7 @@ type ground struct {
 	cfg     configs.Config
 	log     *slog.Logger
 	engine  *swarm.Engine
-	prover  *sockowner.Prover   // of connections of that engine
-	reached *bound.Rate[string] // bounds what nodes have tried, by ID
+	prover  *owner.Prover // of connections of that engine
 	name    string
 	addr    netip.Addr // that others reach this node at
 	started time.Time
@@ -116,7 +114,7 @@ func prepare(opts Options) (*ground, error) {
 	if err := doctor.Folder(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
-	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, prover: newProver(engine), reached: newReached(), name: name, started: time.Now()}
+	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, prover: owner.NewProver(engine.Process), name: name, started: time.Now()}
 	g.phase("looking at this machine and its Docker")
 	return g, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/time/rate"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/registry"
@@ -59,7 +60,7 @@ func (g *ground) others(members []gossip.Member, at func(netip.AddrPort) bool) (
 // asker names the node that sent a request as others reach it: by the address that
 // its certificate has or, where it has none, by that from which it asks.
 func (g *ground) asker(r *http.Request) string {
-	if addr := certifiedAddr(r); addr.IsValid() {
+	if addr := agent.CertifiedAddr(r); addr.IsValid() {
 		return g.nodeAddr(addr)
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/guard"
@@ -85,7 +87,7 @@ func (s site) server(ctx context.Context, log *slog.Logger) *http.Server {
 
 // serveLocal serves images on loopback, to this machine's Docker Engine.
 func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
-	return serve(site{handler: access.Local(images, g.loopbackName, g.dockerOnly), conn: provable}, g.log, g.local)
+	return serve(site{handler: access.Local(images, g.loopbackName, g.prover.DockerOnly), conn: owner.Provable}, g.log, g.local)
 }
 
 // serveAPI serves the local API.
@@ -139,4 +141,15 @@ func groupID(group string) (int, error) {
 		return 0, fmt.Errorf("socket_group %q does not exist on this machine; create it with `groupadd %s` or name another", group, group)
 	}
 	return strconv.Atoi(g.Gid)
+}
+
+// loopbackName reports whether a Host header names the registry on loopback: a page
+// in a browser that had its own name point there would send that name.
+func (g *ground) loopbackName(hostport string) bool {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil || port != fmt.Sprint(g.cfg.Registry.Port) {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }

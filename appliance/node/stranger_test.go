@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
@@ -23,11 +24,11 @@ import (
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
 	manager := nodePortOfManager(f)
-	worker := nodePort(manager.identity, workerOf(f, manager).nodeHandlers())
+	worker := agent.Port(manager.identity, workerOf(f, manager).nodeHandlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
-	handlers := []http.Handler{nodePort(manager.identity, manager.nodeHandlers(inside)), worker}
+	handlers := []http.Handler{agent.Port(manager.identity, manager.nodeHandlers(inside)), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", pathLeave, pathOwner, pathStage, pathUnstage, pathKill, pathContainer, pathHeld, pathReach, exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
+		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", "/v1/leave", "/v1/owner", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held", "/v1/reach", "/v1/upgrade", exchange.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
 		}
 	}
@@ -69,6 +70,7 @@ func nodePortOfManager(f *testing.F) *Manager {
 	log := slog.New(slog.DiscardHandler)
 	dir := f.TempDir()
 	m := &Manager{ground: &ground{log: log}}
+	m.cfg.DataDir = dir
 	var errs [5]error
 	m.ca, errs[0] = join.LoadOrCreateCA(dir)
 	m.tokens, errs[1] = join.OpenTokens(dir)
@@ -90,6 +92,7 @@ func nodePortOfManager(f *testing.F) *Manager {
 	if err != nil {
 		f.Fatal(err)
 	}
+	m.buildPeers()
 	return m
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/control"
@@ -78,12 +80,12 @@ func (w *Worker) registries() []string {
 }
 
 func (w *Worker) build() (err error) {
-	at := atNodes(w.identity, w.cfg.Node.Port)
-	w.client = nodeClient(at, w.identity, fleet.RoleManager)
+	at := agent.AtNodes(w.identity, w.cfg.Node.Port)
+	w.client = agent.NewClient(at, w.identity, fleet.RoleManager)
 	if w.audit, err = audit.Open(w.dir("audit.log"), w.log); err != nil {
 		return err
 	}
-	w.nodes = nodeClient(at, w.identity)
+	w.nodes = agent.NewClient(at, w.identity)
 	w.network = exchange.NewLinks(w.nodes)
 	pieces := w.exchanging(w.network)
 	pieces.Trackers, pieces.Nodes = w.trackers, w.others
@@ -95,12 +97,14 @@ func (w *Worker) build() (err error) {
 	if err != nil {
 		return err
 	}
-	w.upgrade = w.upgradable(w.fetchProgram)
+	w.upgrade = w.upgradable(func(ctx context.Context, o upgrade.Offer) (io.ReadCloser, error) {
+		return agent.FetchProgram(ctx, w.managers(), o)
+	})
 	member := w.identity.Membership()
 	w.gossip, err = gossip.New(gossip.Options{
 		Addr: bindAddr(w.addr), Advertise: w.addr, Port: w.cfg.Gossip.Port, Keys: rawKeys(member.GossipKeys), Self: w.self(),
 		Seeds: func() []netip.AddrPort { return w.identity.Membership().Seeds },
-		Known: atNodes(w.identity, w.cfg.Gossip.Port),
+		Known: agent.AtNodes(w.identity, w.cfg.Gossip.Port),
 	}, w.log)
 	if err != nil {
 		return errors.Join(err, w.mirror.Close())
@@ -132,12 +136,21 @@ func (w *Worker) others() []string {
 	if w.gossip == nil { // not yet
 		return nil
 	}
-	return w.ground.others(w.gossip.Members(), atNodes(w.identity, w.cfg.Node.Port))
+	return w.ground.others(w.gossip.Members(), agent.AtNodes(w.identity, w.cfg.Node.Port))
 }
 
 func (w *Worker) otherBases() (list []string) {
 	for _, addr := range w.others() {
 		list = append(list, "https://"+addr)
+	}
+	return list
+}
+
+// managers are the managers as they are called.
+func (w *Worker) managers() []agent.Target {
+	var list []agent.Target
+	for _, m := range w.identity.Membership().Managers {
+		list = append(list, agent.Target{Client: w.client, Addr: m})
 	}
 	return list
 }
@@ -182,7 +195,7 @@ func (w *Worker) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, w.mirror.Handler())
 	parts := []lifecycle.Part{
 		{Name: "registry mirror", Component: w.serveLocal(images)},
-		{Name: "node port", Component: serve(site{handler: nodePort(w.identity, w.nodeHandlers()), tls: w.identity.ServerTLS()}, w.log, w.node)},
+		{Name: "node port", Component: serve(site{handler: agent.Port(w.identity, w.nodeHandlers()), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
 		})},

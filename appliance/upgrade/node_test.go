@@ -209,6 +209,8 @@ type talk struct {
 	offered int
 }
 
+func (k *talk) IsSelf(fleet.Node) bool { return false }
+
 func (k *talk) UpgradeState(context.Context, fleet.Node) (State, error) {
 	s, err := k.states[0], k.errs[0]
 	k.states, k.errs = k.states[min(1, len(k.states)-1):], k.errs[min(1, len(k.errs)-1):]

@@ -1,4 +1,9 @@
-package node
+// Package owner finds out which program has the other end of a connection to a registry of
+// the cluster: the Docker Engine of its machine, or any other program, such as a spider.
+// Spiders run on the host's network and read what strangers wrote, so they must not get at
+// images. This machine's connections are looked up in the kernel (sockowner), those of
+// others are asked about.
+package owner
 
 import (
 	"context"
@@ -13,7 +18,6 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/sockowner"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
 // proofTimeout bounds how long it may take to find out who is at the other end
@@ -23,24 +27,28 @@ const proofTimeout = 5 * time.Second
 // errNotDocker is for programs that ask this machine's registry by themselves.
 var errNotDocker = errors.New("the registry of this machine serves its Docker Engine only; use docker or `crawlbox images`, or push from elsewhere after `crawlbox registry login`")
 
-// newProver makes what says of connections to this machine whether its Docker Engine, or
-// this process, has the other end.
-func newProver(engine *swarm.Engine) *sockowner.Prover {
-	return sockowner.NewProver(func(ctx context.Context) ([]int, error) {
-		pid, err := engine.Process(ctx)
+// Prover finds out whose connections to this machine are. Its methods may be called at the
+// same time.
+type Prover struct{ sockets *sockowner.Prover }
+
+// NewProver proves by the process of the Docker Engine, which is asked for when it is
+// needed; what this process itself has counts as well.
+func NewProver(docker func(context.Context) (pid int, err error)) *Prover {
+	return &Prover{sockowner.NewProver(func(ctx context.Context) ([]int, error) {
+		pid, err := docker(ctx)
 		if err != nil {
 			return []int{os.Getpid()}, err
 		}
 		return []int{pid, os.Getpid()}, nil
-	})
+	})}
 }
 
-// owns says whether the Docker Engine of this machine, or this process, has the
+// owns reports whether the Docker Engine of this machine, or this process, has the
 // socket whose own address is local and which is connected to remote.
-func (g *ground) owns(ctx context.Context, local, remote netip.AddrPort) (bool, error) {
+func (p *Prover) owns(ctx context.Context, local, remote netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	return g.prover.Holds(ctx, local, remote)
+	return p.sockets.Holds(ctx, local, remote)
 }
 
 // proof is what was found out of a connection, which holds for as long as it lives.
@@ -75,24 +83,23 @@ func (p *proof) of(ask func() (docker bool, err error)) (docker bool, err error)
 	return docker, err
 }
 
-// dockerOnly is the rule of the registry on loopback. Spiders run on the host's
-// network and read what strangers wrote: they must not get at images there.
-func (g *ground) dockerOnly(r *http.Request) error {
+// DockerOnly is the rule of the registry on loopback.
+func (p *Prover) DockerOnly(r *http.Request) error {
 	server, client, err := ends(r)
 	if err != nil {
 		return err
 	}
-	if err := g.ownDocker(r.Context(), client, server, errNotDocker); err != nil {
+	if err := p.ownDocker(r.Context(), client, server, errNotDocker); err != nil {
 		return err
 	}
-	admit(r, "docker")
+	Admit(r, "docker")
 	return nil
 }
 
 // ownDocker returns nil if it is this machine's Docker Engine that asks the
 // registry, and other if it is another program here.
-func (g *ground) ownDocker(ctx context.Context, client, server netip.AddrPort, other error) error {
-	ok, err := proofOf(ctx).of(func() (bool, error) { return g.owns(ctx, client, server) })
+func (p *Prover) ownDocker(ctx context.Context, client, server netip.AddrPort, other error) error {
+	ok, err := proofOf(ctx).of(func() (bool, error) { return p.owns(ctx, client, server) })
 	switch {
 	case err != nil:
 		return fmt.Errorf("find out who asks the registry: %w", err)
@@ -102,13 +109,13 @@ func (g *ground) ownDocker(ctx context.Context, client, server netip.AddrPort, o
 	return nil
 }
 
-// admit exempts the connection of a request from the limits for strangers.
-func admit(r *http.Request, who string) { guard.AdmitRequest(r.Context(), who) }
+// Admit exempts the connection of a request from the limits for strangers.
+func Admit(r *http.Request, who string) { guard.AdmitRequest(r.Context(), who) }
 
 type proofKey struct{}
 
-// provable is an http.Server.ConnContext that remembers what is found out of a connection.
-func provable(ctx context.Context, c net.Conn) context.Context {
+// Provable is an http.Server.ConnContext that remembers what is found out of a connection.
+func Provable(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(guard.ConnContext(ctx, c), proofKey{}, new(proof))
 }
 
@@ -128,15 +135,4 @@ func ends(r *http.Request) (server, client netip.AddrPort, err error) {
 		client, err = netip.ParseAddrPort(conn.RemoteAddr().String())
 	}
 	return server, client, err
-}
-
-// loopbackName says whether a Host header names the registry on loopback: a page
-// in a browser that had its own name point there would send that name.
-func (g *ground) loopbackName(hostport string) bool {
-	host, port, err := net.SplitHostPort(hostport)
-	if err != nil || port != fmt.Sprint(g.cfg.Registry.Port) {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

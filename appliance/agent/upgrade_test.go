@@ -1,4 +1,4 @@
-package node
+package agent
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ func TestTooOld(t *testing.T) {
 		err  error
 		says string
 	}{
-		{fmt.Errorf("ask the crawlbox there: %w", statusError(http.StatusNotFound)), upgrade.TooOld},
-		{fmt.Errorf("ask the crawlbox there: %w", statusError(http.StatusForbidden)), "ask the crawlbox there: it answers 403 Forbidden"},
+		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusNotFound}), upgrade.TooOld},
+		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusForbidden}), "ask the crawlbox there: it answers 403 Forbidden"},
 		{fmt.Errorf("no crawlbox is known on h2: %w", deploy.ErrNotStageable), "no crawlbox runs there"},
 		{other, other.Error()},
 	} {

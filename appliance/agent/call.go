@@ -1,0 +1,310 @@
+// Package agent is how the nodes of a cluster ask each other: over mutual TLS, on the port
+// between nodes.
+//
+// A question is one Call (or one Stream, where the answer takes a while), and both of its
+// ends are in one file: what goes over the wire, who answers it with what, and the function
+// that asks. Whoever asks about the node that it is on itself gets the answer of the same
+// handler without a connection, so nobody has to know which node is this one.
+//
+// Who may ask what stands in one table, Callers. A node is connected to only where the
+// cluster's managers know one to be (client.go), and an answer counts only if it comes
+// from the certificate that was asked (Target.IDs).
+//
+// Routes, names of fields and statuses are those of the versions before: nodes of two
+// versions work beside each other while a cluster is upgraded.
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+)
+
+// None is a request or an answer without content. Where a request is None, a body that
+// comes all the same is not read.
+type None struct{}
+
+// Call is a question that one node asks another.
+type Call[Req, Resp any] struct {
+	Route      string         // method and path, as in Callers
+	MaxRequest int64          // bytes
+	MaxAnswer  int64          // bytes
+	Timeout    time.Duration  // from question to answer; 0: that of the context
+	Valid      func(Req) bool // nil: all that can be read
+	Invalid    string         // what who asks is told of a request that is not valid
+	Failures   []Failure      // errors that come back as themselves
+	Failed     int            // status of other errors; 0: 503
+	Succeeded  int            // status where there is an answer; 0: 200
+}
+
+// Failure is how an error of a handler goes over the wire: who asks gets Err again.
+type Failure struct {
+	Err    error
+	Status int
+	Text   string
+}
+
+// Peer is the node that asks.
+type Peer struct {
+	join.NodeInfo
+	Addr netip.AddrPort // that it asks from; not valid where it asks itself
+}
+
+// Handler answers one route of the port between nodes.
+type Handler interface {
+	http.Handler
+	Route() string
+}
+
+// Raw returns a handler of a route that is no Call, such as that of images.
+func Raw(route string, h http.Handler) Handler { return raw{h, route} }
+
+type raw struct {
+	http.Handler
+	route string
+}
+
+func (r raw) Route() string { return r.route }
+
+// Handler returns the answering end.
+func (c Call[Req, Resp]) Handler(answer func(context.Context, Peer, Req) (Resp, error)) Handler {
+	return handler[Req, Resp]{c, answer}
+}
+
+type handler[Req, Resp any] struct {
+	call   Call[Req, Resp]
+	answer func(context.Context, Peer, Req) (Resp, error)
+}
+
+func (h handler[Req, Resp]) Route() string { return h.call.Route }
+
+func (h handler[Req, Resp]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req, ok := read(r, h.call.MaxRequest, h.call.Valid)
+	if !ok {
+		http.Error(w, h.call.Invalid, http.StatusBadRequest)
+		return
+	}
+	resp, err := h.answer(r.Context(), peerOf(r), req)
+	if err != nil {
+		h.call.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if h.call.Succeeded != 0 {
+		w.WriteHeader(h.call.Succeeded)
+	}
+	if _, none := any(resp).(None); !none {
+		_ = json.NewEncoder(w).Encode(resp)
+	}
+}
+
+func (c Call[Req, Resp]) fail(w http.ResponseWriter, err error) {
+	for _, f := range c.Failures {
+		if errors.Is(err, f.Err) {
+			http.Error(w, f.Text, f.Status)
+			return
+		}
+	}
+	var status *StatusError
+	switch {
+	case errors.As(err, &status):
+		http.Error(w, status.Text, status.Code)
+	case c.Failed != 0:
+		http.Error(w, err.Error(), c.Failed)
+	default:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+// Do asks the crawlbox on a node, which may be this one.
+func (c Call[Req, Resp]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req) (resp Resp, err error) {
+	if p.IsSelf(n) {
+		return c.here(ctx, p, req)
+	}
+	to, err := p.target(n)
+	if err != nil {
+		return resp, err
+	}
+	if resp, err = c.Ask(ctx, to, req); err != nil {
+		return resp, fmt.Errorf("ask the crawlbox there: %w", err)
+	}
+	return resp, nil
+}
+
+// here asks this node itself.
+func (c Call[Req, Resp]) here(ctx context.Context, p *Peers, req Req) (resp Resp, err error) {
+	h, ok := p.own[c.Route].(handler[Req, Resp])
+	switch {
+	case !ok:
+		return resp, fmt.Errorf("this node does not answer %s", c.Route)
+	case c.Valid != nil && !c.Valid(req):
+		return resp, &StatusError{Code: http.StatusBadRequest, Text: c.Invalid}
+	}
+	ctx, cancel := within(ctx, c.Timeout)
+	defer cancel()
+	return h.answer(ctx, Peer{}, req)
+}
+
+// Ask asks another node.
+func (c Call[Req, Resp]) Ask(ctx context.Context, to Target, req Req) (resp Resp, err error) {
+	ctx, cancel := within(ctx, c.Timeout)
+	defer cancel()
+	body, err := to.send(ctx, c.Route, req)
+	if err != nil {
+		return resp, c.failure(err)
+	}
+	defer body.Close()
+	if _, none := any(resp).(None); none {
+		return resp, nil
+	}
+	if err := bound.JSON(body, c.MaxAnswer, &resp); err != nil {
+		return resp, fmt.Errorf("read its answer: %w", err)
+	}
+	return resp, nil
+}
+
+// Any asks one node after the other until one answers. The error is that of the last.
+func (c Call[Req, Resp]) Any(ctx context.Context, nodes []Target, req Req) (resp Resp, err error) {
+	err = errors.New("no manager is known")
+	for _, to := range nodes {
+		if resp, err = c.Ask(ctx, to, req); err == nil {
+			break
+		}
+	}
+	return resp, err
+}
+
+func (c Call[Req, Resp]) failure(err error) error {
+	var status *StatusError
+	if errors.As(err, &status) {
+		for _, f := range c.Failures {
+			if status.Code == f.Status && status.Text == f.Text {
+				return f.Err
+			}
+		}
+	}
+	return err
+}
+
+// within bounds a context; the error is then its cause.
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+}
+
+// read reads a request, and reports whether it is a valid one.
+func read[Req any](r *http.Request, most int64, valid func(Req) bool) (req Req, ok bool) {
+	if _, none := any(req).(None); none {
+		return req, true
+	}
+	if err := bound.JSON(r.Body, most, &req); err != nil {
+		return req, false
+	}
+	return req, valid == nil || valid(req)
+}
+
+func peerOf(r *http.Request) Peer {
+	info, _ := join.PeerFrom(r.Context())
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return Peer{info, netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
+}
+
+// Target is another node that is asked.
+type Target struct {
+	Client *http.Client
+	Addr   netip.AddrPort
+	IDs    []string // of the certificates that may answer; nil: those of all nodes that Client accepts
+	Fresh  bool     // over a connection that is used for nothing else
+}
+
+// send asks, and returns the body of an answer that is good.
+func (t Target) send(ctx context.Context, route string, question any) (io.ReadCloser, error) {
+	var body io.Reader
+	if _, none := question.(None); !none {
+		text, err := json.Marshal(question)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(text)
+	}
+	method, path, _ := strings.Cut(route, " ")
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+t.Addr.String()+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = t.Fresh
+	resp, err := t.Client.Do(req)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, err
+	case t.IDs != nil && !isOneOf(t.IDs, resp):
+		err = errors.New("another node answers there")
+	case resp.StatusCode >= http.StatusMultipleChoices:
+		err = refusal(resp)
+	default:
+		return resp.Body, nil
+	}
+	resp.Body.Close()
+	return nil, err
+}
+
+// isOneOf reports whether a response comes from a node with one of the IDs.
+func isOneOf(ids []string, resp *http.Response) bool {
+	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	info, err := join.InfoFrom(resp.TLS.PeerCertificates[0])
+	return err == nil && slices.Contains(ids, info.ID)
+}
+
+// maxReason bounds what a node may say of why it does not do what it was asked, in bytes.
+const maxReason = 1 << 10
+
+// refusal is the error of an answer that is none: one of package join, or a StatusError.
+func refusal(resp *http.Response) error {
+	text, _ := bound.ReadAll(resp.Body, maxReason)
+	if err := join.Refused(text); err != nil {
+		return err
+	}
+	status := &StatusError{Code: resp.StatusCode}
+	said := string(bytes.TrimSpace(text))
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !strings.ContainsFunc(said, odd) && said != noRoute {
+		status.Text = said
+	}
+	return status
+}
+
+// noRoute is what net/http answers where a node of an earlier version lacks a route.
+const noRoute = "404 page not found"
+
+// StatusError is returned where a node does not do what it was asked.
+type StatusError struct {
+	Code int    // of HTTP
+	Text string // why, as the node says; may be empty
+}
+
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("it answers %d %s", e.Code, http.StatusText(e.Code))
+	if e.Text != "" {
+		text += ": " + e.Text
+	}
+	return text
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/members"
+)
+
+// A node connects to another one only where the cluster's managers know a node to be:
+// where it came from when it got its certificate, and where Swarm sees it. What gossip,
+// another node or an answer says of an address only chooses among these.
+
+// ErrNoNode is returned by the clients of NewClient for an address where no node is known.
+var ErrNoNode = errors.New("no node of the cluster is known to be there")
+
+// isNode reports whether a node is at an address, with the port that nodes have, or a
+// manager. Managers of earlier versions do not say where nodes are; then each address
+// may be one.
+func isNode(m join.Membership, to netip.AddrPort, port uint16) bool {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	at := func(manager netip.AddrPort) bool { return manager.Addr().Unmap() == to.Addr() }
+	switch {
+	case slices.Contains(m.Managers, to):
+		return true
+	case to.Port() != port:
+		return false
+	}
+	return len(m.Nodes) == 0 || slices.Contains(m.Nodes, to.Addr()) || slices.ContainsFunc(m.Managers, at)
+}
+
+// AtNodes is isNode by what a node knows now.
+func AtNodes(id *join.Identity, port uint16) func(netip.AddrPort) bool {
+	return func(to netip.AddrPort) bool { return isNode(id.Membership(), to, port) }
+}
+
+// AtMembers is AtNodes of a manager, which knows at once of a node that has joined.
+func AtMembers(id *join.Identity, list *members.List, port uint16) func(netip.AddrPort) bool {
+	at := AtNodes(id, port)
+	return func(to netip.AddrPort) bool {
+		joined := func(n members.Member) bool { return n.Remote.Unmap() == to.Addr().Unmap() }
+		return at(to) || to.Port() == port && slices.ContainsFunc(list.At(to.Addr()), joined)
+	}
+}
+
+// NewClient returns a client that speaks to nodes of the cluster with one of the roles, of
+// any where none is given, and to nobody else; at is where they may be. It goes where it is
+// sent, and not where an answer sends it.
+func NewClient(at func(netip.AddrPort) bool, id *join.Identity, roles ...string) *http.Client {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			TLSClientConfig:       id.ClientTLS(roles...),
+			TLSHandshakeTimeout:   5 * time.Second,
+			ResponseHeaderTimeout: 15 * time.Second,
+			IdleConnTimeout:       time.Minute,
+			MaxIdleConnsPerHost:   8,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if to, err := netip.ParseAddrPort(addr); err != nil || !at(to) {
+					return nil, fmt.Errorf("connect to %s: %w", addr, ErrNoNode)
+				}
+				return dialer.DialContext(ctx, network, addr)
+			},
+		},
+	}
+}
+
+// CertifiedAddr is where a node was when it got the certificate that it shows; for a
+// manager, where it says it is. It is not valid for one that came from elsewhere.
+func CertifiedAddr(r *http.Request) netip.Addr {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return netip.Addr{}
+	}
+	for _, ip := range r.TLS.PeerCertificates[0].IPAddresses {
+		if addr, ok := netip.AddrFromSlice(ip); ok && !addr.Unmap().IsLoopback() {
+			return addr.Unmap()
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"net/http"
+
+	"github.com/crawlbox/crawlbox/appliance/bootstrap"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+)
+
+// Routes of the port between nodes, beside those of other packages.
+const (
+	RouteOwner        = "POST /v1/owner"
+	RouteReach        = "POST /v1/reach"
+	RouteImages       = "/v2/" // the registry's
+	routeLeave        = "POST /v1/leave"
+	routePull         = "POST /v1/stage"
+	routePrune        = "POST /v1/unstage"
+	routeImages       = "POST /v1/held"
+	routeKill         = "POST /v1/kill"
+	routeContainer    = "POST /v1/container"
+	routeUpgradeState = "POST /v1/upgrade/state"
+	routeUpgrade      = "POST /v1/upgrade"
+	routeProgram      = "GET /v1/program/" // and its checksum
+	routeCA           = "GET " + bootstrap.PathCA
+	routeScript       = "GET " + bootstrap.PathScript
+	routeBootstrap    = "GET " + bootstrap.PathProgram
+)
+
+// Callers is the table of who may make which call to the port between nodes, whatever the
+// role of the node that is called. What is not in it is not served. The other way from
+// node to node is the registry on the network, which lets every node read, by the same
+// Identity.Peer.
+var Callers = map[string]join.Caller{
+	join.RouteTime:         join.Stranger,
+	join.RouteJoin:         join.Stranger, // the join token is in the body
+	routeCA:                join.Stranger,
+	routeScript:            join.Holder,
+	routeBootstrap:         join.Holder,
+	join.RouteRenew:        join.Returning,
+	join.RouteFollow:       join.Returning,
+	routeLeave:             join.Returning,
+	RouteImages:            join.Node,
+	exchange.Path:          join.Node,
+	routeProgram + "{sum}": join.Node,
+	RouteReach:             join.Node,
+	routePull:              join.Manager,
+	routePrune:             join.Manager,
+	routeImages:            join.Manager,
+	routeKill:              join.Manager,
+	routeContainer:         join.Manager,
+	routeUpgradeState:      join.Manager,
+	routeUpgrade:           join.Manager,
+	RouteOwner:             join.Manager,
+}
+
+// Port serves handlers to those whom the table lets through.
+func Port(id *join.Identity, handlers []Handler) http.Handler {
+	mux := http.NewServeMux()
+	for _, h := range handlers {
+		if who, ok := Callers[h.Route()]; ok {
+			mux.Handle(h.Route(), id.Require(who, h))
+		}
+	}
+	return mux
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+type pullRequest struct {
+	Image string `json:"image"` // with its digest
+}
+
+type pullLine struct {
+	swarm.Pulled
+	Done    bool   `json:"done,omitempty"`
+	Error   string `json:"error,omitempty"`
+	NoImage bool   `json:"no_image,omitempty"` // the registry has none of that name
+}
+
+// pullCall has a node pull an image before tasks want it.
+var pullCall = Stream[pullRequest, swarm.Pulled, pullLine]{
+	Route:      routePull,
+	MaxRequest: 4 << 10,
+	MaxLine:    64 << 10,
+	Valid:      func(r pullRequest) bool { return strings.Contains(r.Image, "@sha256:") },
+	Invalid:    "not an image with its digest",
+	Every:      time.Second,
+	Quiet:      10 * time.Second,
+	Pack:       packPull,
+	Unpack:     unpackPull,
+}
+
+func packPull(p swarm.Pulled, done bool, err error) pullLine {
+	if err != nil {
+		return pullLine{Pulled: p, Error: err.Error(), NoImage: errors.Is(err, swarm.ErrNoImage)}
+	}
+	return pullLine{Pulled: p, Done: done}
+}
+
+func unpackPull(l pullLine) (p swarm.Pulled, done bool, err error) {
+	switch {
+	case l.NoImage:
+		err = fmt.Errorf("%w: %.1000s", swarm.ErrNoImage, l.Error)
+	case l.Error != "":
+		err = fmt.Errorf("%.1000s", l.Error)
+	}
+	return l.Pulled, l.Done, err
+}
+
+// Pins keep images in a node's mirror longest.
+type Pins interface {
+	Pin(d digest.Digest) (added bool)
+	Unpin(d digest.Digest)
+}
+
+// NoPins are those of a node that has all images.
+type NoPins struct{}
+
+// Pin implements Pins.
+func (NoPins) Pin(digest.Digest) bool { return false }
+
+// Unpin implements Pins.
+func (NoPins) Unpin(digest.Digest) {}
+
+// AnswerPull has this node's engine pull an image. The mirror keeps the image until a
+// manager takes it back with a prune; what has come of one whose pull fails is there for
+// the next attempt.
+func AnswerPull(engine interface {
+	Pull(ctx context.Context, image string, see func(swarm.Pulled)) error
+}, pins Pins,
+) Handler {
+	return pullCall.Handler(func(ctx context.Context, _ Peer, r pullRequest, see func(swarm.Pulled)) error {
+		d, ok := digestIn(r.Image)
+		added := ok && pins.Pin(d)
+		err := engine.Pull(ctx, r.Image, see)
+		if added && errors.Is(err, swarm.ErrNoImage) {
+			pins.Unpin(d)
+		}
+		return err
+	})
+}
+
+// digestIn returns the digest of NAME@DIGEST; ok is false where it has none.
+func digestIn(image string) (d digest.Digest, ok bool) {
+	_, text, _ := strings.Cut(image, "@")
+	d, err := digest.Parse(text)
+	return d, err == nil
+}
+
+// Stage implements deploy.Agents.
+func (p *Peers) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
+	return pullCall.Do(ctx, p, n, pullRequest{image}, see)
+}

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Stream is a Call that takes a while: its answer is how far it is, one Line every now and
+// then, and last how it ended.
+type Stream[Req, Progress, Line any] struct {
+	Route      string
+	MaxRequest int64          // bytes
+	MaxLine    int            // bytes
+	Valid      func(Req) bool // nil: all that can be read
+	Invalid    string         // what who asks is told of a request that is not valid
+
+	Every time.Duration // between two lines, also where nothing moved
+	Quiet time.Duration // without a line after which who asks gives up
+
+	Pack   func(p Progress, done bool, err error) Line
+	Unpack func(Line) (p Progress, done bool, err error) // done also with an error
+}
+
+// Handler returns the answering end. work may call see at any time, until it returns.
+func (s Stream[Req, Progress, Line]) Handler(work func(ctx context.Context, from Peer, req Req, see func(Progress)) error) Handler {
+	return streamHandler[Req, Progress, Line]{s, work}
+}
+
+type streamHandler[Req, Progress, Line any] struct {
+	stream Stream[Req, Progress, Line]
+	work   func(context.Context, Peer, Req, func(Progress)) error
+}
+
+func (h streamHandler[Req, Progress, Line]) Route() string { return h.stream.Route }
+
+func (h streamHandler[Req, Progress, Line]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req, ok := read(r, h.stream.MaxRequest, h.stream.Valid)
+	if !ok {
+		http.Error(w, h.stream.Invalid, http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	var mu sync.Mutex
+	var now Progress
+	ended := make(chan error, 1)
+	go func() {
+		ended <- h.work(ctx, peerOf(r), req, func(p Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			now = p
+		})
+	}()
+	say := func(done bool, err error) bool {
+		mu.Lock()
+		line := h.stream.Pack(now, done, err)
+		mu.Unlock()
+		return json.NewEncoder(w).Encode(line) == nil && http.NewResponseController(w).Flush() == nil
+	}
+	tick := time.NewTicker(h.stream.Every)
+	defer tick.Stop()
+	for say(false, nil) {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			say(true, err)
+			return
+		}
+	}
+}
+
+// Do has the crawlbox on a node do it, which may be this one.
+func (s Stream[Req, Progress, Line]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req, see func(Progress)) error {
+	if p.IsSelf(n) {
+		return s.here(ctx, p, req, see)
+	}
+	to, err := p.target(n)
+	if err != nil {
+		return err
+	}
+	return s.Ask(ctx, to, req, see)
+}
+
+func (s Stream[Req, Progress, Line]) here(ctx context.Context, p *Peers, req Req, see func(Progress)) error {
+	h, ok := p.own[s.Route].(streamHandler[Req, Progress, Line])
+	switch {
+	case !ok:
+		return fmt.Errorf("this node does not answer %s", s.Route)
+	case s.Valid != nil && !s.Valid(req):
+		return &StatusError{Code: http.StatusBadRequest, Text: s.Invalid}
+	}
+	return h.work(ctx, Peer{}, req, see)
+}
+
+// Ask has another node do it.
+func (s Stream[Req, Progress, Line]) Ask(ctx context.Context, to Target, req Req, see func(Progress)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quiet := time.AfterFunc(s.Quiet, cancel)
+	defer quiet.Stop()
+	body, err := to.send(ctx, s.Route, req)
+	if err != nil {
+		return fmt.Errorf("ask the crawlbox there: %w", err)
+	}
+	defer body.Close()
+	return s.read(bound.NewStream(body, s.MaxLine), func(p Progress) { quiet.Reset(s.Quiet); see(p) })
+}
+
+// read reads lines to the last one.
+func (s Stream[Req, Progress, Line]) read(lines *bound.Stream, see func(Progress)) error {
+	for {
+		var line Line
+		if err := lines.Next(&line); err != nil {
+			return fmt.Errorf("the node went silent: %w", err)
+		}
+		p, done, err := s.Unpack(line)
+		see(p)
+		if done || err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// ErrUnderWay is returned by Offers while an upgrade is under way.
+var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlbox nodes`, and run the command again when it is over")
+
+// Offers is the program that a manager offers to the nodes, and itself. It has none after a
+// start: who began an upgrade brings it again. Its methods may be called at the same time.
+type Offers struct {
+	folder Folder
+	nodes  Nodes
+	list   func(context.Context) ([]fleet.Node, error)
+	one    sync.Mutex // is held by the upgrade under way
+
+	mu  sync.Mutex
+	now Offer
+}
+
+// OpenOffers removes what an upgrade that was cut off has left. list returns the nodes of
+// the swarm.
+func OpenOffers(folder Folder, nodes Nodes, list func(context.Context) ([]fleet.Node, error)) *Offers {
+	_ = os.RemoveAll(folder.Offered())
+	return &Offers{folder: folder, nodes: nodes, list: list}
+}
+
+// Put takes a program to be offered, if it is what o says, and returns what it is.
+func (f *Offers) Put(ctx context.Context, o Offer, program io.Reader) (Offer, error) {
+	if !f.one.TryLock() {
+		return Offer{}, ErrUnderWay
+	}
+	defer f.one.Unlock()
+	o, err := f.folder.Put(ctx, o, program)
+	if err != nil {
+		return Offer{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = o
+	return o, nil
+}
+
+// Open opens what is offered, by its checksum.
+func (f *Offers) Open(sum string) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sum == "" || f.now.SHA256 != sum {
+		return nil, errors.New("this program is not offered any more; run `crawlbox upgrade` again")
+	}
+	return os.Open(f.folder.Offered())
+}
+
+// Bring brings the offer onto one node after the other, but for the last, and stops at
+// the first that does not run it.
+func (f *Offers) Bring(ctx context.Context, steps []Step, o Offer, fn func(Event) error) error {
+	if !f.one.TryLock() {
+		return ErrUnderWay
+	}
+	defer f.one.Unlock()
+	for _, s := range steps {
+		if s.Leave != "" || s.Last {
+			continue
+		}
+		name := s.Node.Display
+		err := Bring(ctx, f.nodes, s.Node, o, func(text string) error { return fn(Event{Node: name, Text: text}) })
+		if err != nil {
+			return fmt.Errorf("%s: %w; the nodes after it were left as they are", name, err)
+		}
+	}
+	return nil
+}
+
+// Plan asks all nodes at once how they are.
+func (f *Offers) Plan(ctx context.Context, o Offer) ([]Step, error) {
+	nodes, err := f.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answers, self := map[string]Answer{}, ""
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, n := range nodes {
+		if f.nodes.IsSelf(n) {
+			self = n.ID
+		}
+		all.Go(func() {
+			a := f.ask(ctx, n)
+			mu.Lock()
+			defer mu.Unlock()
+			answers[n.ID] = a
+		})
+	}
+	all.Wait()
+	return Plan(nodes, self, answers, o), nil
+}
+
+func (f *Offers) ask(ctx context.Context, n fleet.Node) (a Answer) {
+	if n.State != fleet.StateReady {
+		a.Err = fmt.Errorf("it is %s; run the same command again when it is back", n.State)
+		return a
+	}
+	a.State, a.Err = f.nodes.UpgradeState(ctx, n)
+	return a
+}
