@@ -84,6 +84,7 @@ var bans = []struct {
 	{"appliance/deploy", nil, module + "appliance/api", "who decides does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/api", "who acts does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/deploy", "who acts does not know who decides"},
+	{"appliance/swarm/servicespec", nil, "github.com/docker/docker/client", "specs are made and compared without an engine"},
 	{"appliance/members", nil, module + "appliance/join", "the list does not know who asks"},
 	{"appliance/members", nil, module + "appliance/swarm", "the list is told what Swarm says"},
 	{"appliance/join", nil, module + "appliance/node", "only the command line and the demo know the whole node"},

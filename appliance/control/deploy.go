@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // What a deploy does unless the user says otherwise.
@@ -159,9 +160,9 @@ func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 }
 
 // changeOf is what a request says of the service.
-func changeOf(req api.DeployRequest) (swarm.Deployment, error) {
-	c := swarm.Deployment{Image: req.Image, Replicas: req.Replicas, Env: req.Env, Constraints: req.Constraints,
-		Update: swarm.UpdatePolicy{Delay: req.Delay, Monitor: req.Monitor,
+func changeOf(req api.DeployRequest) (servicespec.Deployment, error) {
+	c := servicespec.Deployment{Image: req.Image, Replicas: req.Replicas, Env: req.Env, Constraints: req.Constraints,
+		Update: servicespec.UpdatePolicy{Delay: req.Delay, Monitor: req.Monitor,
 			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst}}
 	if req.CPUs > 0 {
 		nano := int64(req.CPUs * 1e9)

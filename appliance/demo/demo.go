@@ -23,6 +23,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -219,7 +220,7 @@ func (d *demo) startSpider(ctx context.Context, queueURL string) error {
 	if err != nil {
 		return err
 	}
-	spec, err := swarm.ServiceSpec(cfg.Services[0])
+	spec, err := servicespec.FromConfig(cfg.Services[0])
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emit) (Summary, error) {
@@ -25,7 +25,7 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 		return Summary{Took: time.Since(begun)}, err
 	}
 	g := d.goal(svc)
-	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, swarm.DefaultMonitor), d.limit(svc)
+	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, servicespec.DefaultMonitor), d.limit(svc)
 	s, err := r.follow(ctx, svc, g, StageWatch, nil, begun, emit)
 	if bad, is := badBy(err); is {
 		r.slowDown(ctx, svc, g.Hold)

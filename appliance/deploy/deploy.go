@@ -9,7 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -23,7 +23,7 @@ const (
 // Deploy is what a deploy is to do.
 type Deploy struct {
 	Service string // name
-	Change  swarm.Deployment
+	Change  servicespec.Deployment
 	Source  *Source // of the image; nil: the cluster's registry, where it is
 	Share   Share   // of the replicas that are replaced at once
 	Stage   StagePolicy

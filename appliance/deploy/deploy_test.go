@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // built is a cluster whose registry says what its image was made for.
@@ -33,7 +33,7 @@ func TestPlanDeploy_StagesOnlyWhereTheImageRuns(t *testing.T) {
 	} {
 		c.platforms = platforms
 		r := NewRunner(c, nil, slog.New(slog.DiscardHandler))
-		f, err := r.PlanDeploy(t.Context(), nil, Deploy{Service: "spider", Change: swarm.Deployment{Image: "x:1@sha256:1"}}, "")
+		f, err := r.PlanDeploy(t.Context(), nil, Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:1@sha256:1"}}, "")
 		said := strings.Join(f.Steps, "\n")
 		if err != nil {
 			said = err.Error()

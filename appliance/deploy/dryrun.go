@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // Unchanged is the action of a service that is as it shall be.
@@ -92,7 +92,7 @@ func (d Deploy) flipStep(svc *fleet.Service) string {
 
 func (d Deploy) watchStep(svc *fleet.Service) string {
 	p := d.Change.Update
-	watch := fmt.Sprintf("watch: until all have run for %s", cmp.Or(p.Monitor, swarm.DefaultMonitor))
+	watch := fmt.Sprintf("watch: until all have run for %s", cmp.Or(p.Monitor, servicespec.DefaultMonitor))
 	switch {
 	case svc == nil:
 		return watch

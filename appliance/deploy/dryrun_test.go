@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -22,7 +22,7 @@ func (planned) Nodes(context.Context) ([]fleet.Node, error) {
 	return []fleet.Node{{ID: "n1", State: fleet.StateReady, Availability: "active"}, {ID: "n2", State: fleet.StateReady, Availability: "active"}}, nil
 }
 
-func (c planned) Changes(context.Context, string, swarm.Deployment) ([]string, error) {
+func (c planned) Changes(context.Context, string, servicespec.Deployment) ([]string, error) {
 	return c.changes, nil
 }
 
@@ -32,7 +32,7 @@ func TestPlanDeploy(t *testing.T) {
 	t.Parallel()
 	definition := configs.Service{Name: "spider"}
 	image := "localhost:8003/spider:0.02@sha256:" + strings.Repeat("0123456789abcdef", 4)
-	deploy := func(c swarm.Deployment) Deploy {
+	deploy := func(c servicespec.Deployment) Deploy {
 		c.Image = image
 		return Deploy{Service: "spider", Change: c, Share: DefaultShare, Stage: StagePolicy{Share{percent: 100}, time.Minute}}
 	}
@@ -47,18 +47,18 @@ func TestPlanDeploy(t *testing.T) {
 		action  Action
 		steps   []string
 	}{
-		"a new one":   {nil, nil, deploy(swarm.Deployment{Replicas: &nine}), "", Create, []string{stage, "flip: create service spider with 9 replicas", "watch: until all have run for 5s"}},
-		"of a file":   {nil, nil, deploy(swarm.Deployment{Definition: &definition}), "", Create, []string{stage, "flip: create service spider with 1 replica", "watch: until all have run for 5s"}},
-		"nothing new": {six, nil, deploy(swarm.Deployment{}), "", Unchanged, []string{"service spider is so already: nothing to do"}},
-		"another": {six, []string{"environment.A", "image"}, deploy(swarm.Deployment{}), "", Replace,
+		"a new one":   {nil, nil, deploy(servicespec.Deployment{Replicas: &nine}), "", Create, []string{stage, "flip: create service spider with 9 replicas", "watch: until all have run for 5s"}},
+		"of a file":   {nil, nil, deploy(servicespec.Deployment{Definition: &definition}), "", Create, []string{stage, "flip: create service spider with 1 replica", "watch: until all have run for 5s"}},
+		"nothing new": {six, nil, deploy(servicespec.Deployment{}), "", Unchanged, []string{"service spider is so already: nothing to do"}},
+		"another": {six, []string{"environment.A", "image"}, deploy(servicespec.Deployment{}), "", Replace,
 			[]string{stage, "flip: change service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
-		"more of them, some may fail": {six, []string{"image"}, deploy(swarm.Deployment{Replicas: &nine, Update: swarm.UpdatePolicy{FailureRatio: 0.5, Monitor: time.Second}}), "", Replace,
+		"more of them, some may fail": {six, []string{"image"}, deploy(servicespec.Deployment{Replicas: &nine, Update: servicespec.UpdatePolicy{FailureRatio: 0.5, Monitor: time.Second}}), "", Replace,
 			[]string{stage, "flip: change service spider, 25% of 9 replicas at a time, from 6 to 9 replicas", "watch: until all have run for 1s; back to localhost:8003/spider:0.01 if more than 50% fail"}},
-		"built before": {six, []string{"image"}, deploy(swarm.Deployment{KeepReplicas: true, Definition: &definition}), "build: x", Replace,
+		"built before": {six, []string{"image"}, deploy(servicespec.Deployment{KeepReplicas: true, Definition: &definition}), "build: x", Replace,
 			[]string{"build: x", stage, "flip: change service spider, 25% of 6 replicas at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
-		"a restart": {six, []string{"the restart"}, deploy(swarm.Deployment{Restart: true}), "", Replace,
+		"a restart": {six, []string{"the restart"}, deploy(servicespec.Deployment{Restart: true}), "", Replace,
 			[]string{stage, "flip: replace the replicas of service spider, 25% of 6 at a time", "watch: until all have run for 5s; back to localhost:8003/spider:0.01 if one fails"}},
-		"a job": {&fleet.Service{ID: "id", Name: "spider", Mode: "replicated-job", Desired: 2}, []string{"image"}, deploy(swarm.Deployment{}), "", Replace,
+		"a job": {&fleet.Service{ID: "id", Name: "spider", Mode: "replicated-job", Desired: 2}, []string{"image"}, deploy(servicespec.Deployment{}), "", Replace,
 			[]string{stage, "flip: change service spider, 25% of 2 replicas at a time"}},
 	} {
 		f, err := NewRunner(planned{changes: tc.changes}, nil, slog.New(slog.DiscardHandler)).PlanDeploy(t.Context(), tc.svc, tc.d, tc.built)
@@ -71,7 +71,7 @@ func TestPlanDeploy(t *testing.T) {
 func TestPlanUpdateStopped(t *testing.T) {
 	t.Parallel()
 	svc := fleet.Service{Name: "spider", Mode: fleet.ModeReplicated, Desired: 6}
-	d := Deploy{Service: "spider", Change: swarm.Deployment{Image: "spider:2@sha256:1"}, Stage: StagePolicy{Share{all: true}, time.Minute}}
+	d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "spider:2@sha256:1"}, Stage: StagePolicy{Share{all: true}, time.Minute}}
 	f, err := NewRunner(planned{}, nil, slog.New(slog.DiscardHandler)).PlanUpdateStopped(t.Context(), svc, d)
 	want := "stage: bring spider:2 onto 2 nodes within 1m\nstop: service spider, all 6 replicas\nstart: 6 replicas of spider:2"
 	if got := strings.Join(f.Steps, "\n"); got != want || err != nil {

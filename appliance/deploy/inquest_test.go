@@ -13,6 +13,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // engines are agents that know containers by their ID.
@@ -99,7 +100,7 @@ type standstill struct {
 	nodesOnly
 	task     fleet.Task
 	service  fleet.Service
-	deployed []swarm.Deployment
+	deployed []servicespec.Deployment
 	away     int // so many calls fail from now on
 }
 
@@ -113,7 +114,7 @@ func (c *standstill) Service(context.Context, string) (fleet.Service, error) {
 func (c *standstill) Tasks(context.Context, string) ([]fleet.Task, error) {
 	return []fleet.Task{c.task}, nil
 }
-func (c *standstill) Deploy(_ context.Context, _ string, d swarm.Deployment) (bool, error) {
+func (c *standstill) Deploy(_ context.Context, _ string, d servicespec.Deployment) (bool, error) {
 	c.deployed = append(c.deployed, d)
 	if len(c.deployed) == 2 {
 		c.task = task("b", 1, fleet.TaskRunning, fleet.TaskRunning)
@@ -150,7 +151,7 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 				c.task = task("a", 1, tc.state, fleet.TaskRunning)
 				c.task.Error, c.task.Since = tc.said, epoch
 				r := NewRunner(c, stagerFunc(func(context.Context, string) error { return nil }), slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: swarm.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, time.Minute},
+				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, time.Minute},
 					StartTimeout: tc.start, At: func(stage string) error {
 						if stage == StageWatch {
 							c.service.Update, c.away = "updating", 30 // its engine is restarted

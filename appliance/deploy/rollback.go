@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // rollBack brings the old version back where Swarm does not by itself. It would
 // take the end of the old tasks, too, for a failure, so this is a deploy of its own,
 // with a bound of its own.
-func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old swarm.Deployment, why failure, emit Emit) error {
+func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespec.Deployment, why failure, emit Emit) error {
 	d := Deploy{Service: svc.Name, Change: old}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(&svc))
 	defer cancel()
@@ -45,9 +45,9 @@ func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Serv
 }
 
 // asItIs is what brings a service back to what it is now.
-func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (swarm.Deployment, error) {
+func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
 	spec, err := r.cluster.Spec(ctx, svc.ID)
-	old := swarm.Deployment{Image: svc.Image, Spec: spec, Update: swarm.UpdatePolicy{Parallelism: Parallelism(svc.Desired)}}
+	old := servicespec.Deployment{Image: svc.Image, Spec: spec, Update: servicespec.UpdatePolicy{Parallelism: Parallelism(svc.Desired)}}
 	if svc.Digest != "" {
 		old.Image += "@" + svc.Digest
 	}
@@ -60,13 +60,13 @@ func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (swarm.Deploymen
 // Rewatch follows a deploy to the image with the digest whose beginning another
 // process saw; old is the version to go back to, nil where none is known. Its
 // errors are those of Deploy.
-func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, old *swarm.Deployment) (Summary, error) {
+func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, old *servicespec.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer release()
-	d := Deploy{Service: svc.Name, Change: swarm.Deployment{Image: "@" + digest}}
+	d := Deploy{Service: svc.Name, Change: servicespec.Deployment{Image: "@" + digest}}
 	ctx, cancel := context.WithTimeout(ctx, d.bound(&svc))
 	defer cancel()
 	tasks, err := r.cluster.Tasks(ctx, svc.ID)
@@ -77,7 +77,7 @@ func (r *Runner) Rewatch(ctx context.Context, svc fleet.Service, digest string, 
 	g.Before = endedTasks(slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
 	g.Limit, g.BySwarm = 1, true
 	if svc.Tolerates || svc.UpdateStarted.IsZero() {
-		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, swarm.DefaultMonitor)
+		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, servicespec.DefaultMonitor)
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts

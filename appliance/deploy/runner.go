@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // ErrBusy is returned where a service is being updated already.
@@ -22,15 +22,15 @@ type Cluster interface {
 	Service(ctx context.Context, idOrName string) (fleet.Service, error)
 	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
 	Scale(ctx context.Context, id string, replicas int) error
-	SetImage(ctx context.Context, id string, c swarm.ImageChange) error
+	SetImage(ctx context.Context, id string, c servicespec.ImageChange) error
 	StopForUpdate(ctx context.Context, id, pending, mark string) error
 	Remove(ctx context.Context, id string) error
-	CreateDeployed(ctx context.Context, name string, d swarm.Deployment) (id string, err error)
-	Deploy(ctx context.Context, id string, d swarm.Deployment) (replaced bool, err error)
+	CreateDeployed(ctx context.Context, name string, d servicespec.Deployment) (id string, err error)
+	Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error)
 	SlowDown(ctx context.Context, id string) error
 	Nudge(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
-	Changes(ctx context.Context, id string, d swarm.Deployment) (keys []string, err error)
+	Changes(ctx context.Context, id string, d servicespec.Deployment) (keys []string, err error)
 	Digest(ctx context.Context, image string) (string, error)
 	Platforms(ctx context.Context, image string) []fleet.Platform
 }

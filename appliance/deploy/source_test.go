@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // fromHub is a deploy of an image that docker.io has.
 func fromHub(from *Source) Deploy {
 	return Deploy{Service: "base", Source: from, Stage: StagePolicy{Share{percent: 100}, time.Minute}, At: func(string) error { return nil },
-		Change: swarm.Deployment{Image: "localhost:8003/mirror/docker.io/library/python:3@sha256:" + strings.Repeat("0123456789abcdef", 4)}}
+		Change: servicespec.Deployment{Image: "localhost:8003/mirror/docker.io/library/python:3@sha256:" + strings.Repeat("0123456789abcdef", 4)}}
 }
 
 func TestPlanDeploy_OfAnotherRegistry(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 func TestStuck(t *testing.T) {
@@ -60,7 +60,7 @@ func TestDeploy_NodeLostInTheWatch(t *testing.T) {
 				c := &halted{standstill: standstill{service: *replicated(1), task: task("a", 1, fleet.TaskRunning, fleet.TaskRunning)}}
 				c.nodes, c.service.Image, c.service.Digest = up, "x:1", "sha256:old"
 				r := NewRunner(c, stagerFunc(func(context.Context, string) error { return nil }), slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: swarm.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, stallQuiet},
+				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, stallQuiet},
 					At: func(stage string) error {
 						if stage == StageWatch {
 							c.service.Update = update

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // UpdateTimeout bounds what goes on after a client is gone: the second half of
@@ -36,7 +36,7 @@ func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, em
 		return Summary{}, err
 	}
 	begun := time.Now()
-	change := swarm.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired), Finishes: fleet.Finishes(before)}
+	change := servicespec.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired), Finishes: fleet.Finishes(before)}
 	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
 		return Summary{}, err
 	}
@@ -109,7 +109,7 @@ func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit 
 	if err != nil {
 		return Summary{}, err
 	}
-	change := swarm.ImageChange{Image: p.image, Parallelism: Parallelism(p.replicas), Replicas: &p.replicas, Finishes: fleet.Finishes(before)}
+	change := servicespec.ImageChange{Image: p.image, Parallelism: Parallelism(p.replicas), Replicas: &p.replicas, Finishes: fleet.Finishes(before)}
 	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
 		return Summary{}, err
 	}

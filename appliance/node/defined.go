@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -47,7 +48,7 @@ func (r *reconciler) builtFor(svc configs.Service, image string) bool {
 
 // definedDeploy is the deploy that brings a service to its definition.
 func definedDeploy(svc configs.Service, image string, from *deploy.Source) deploy.Deploy {
-	policy, said := swarm.DefinedPolicy(svc)
+	policy, said := servicespec.DefinedPolicy(svc)
 	share := deploy.ShareOf(policy.Parallelism)
 	if svc.Mode() == configs.ModeReplicated && !said {
 		share = deploy.DefaultShare
@@ -59,7 +60,7 @@ func definedDeploy(svc configs.Service, image string, from *deploy.Source) deplo
 	return deploy.Deploy{
 		Service: svc.Name, Share: share, Source: from,
 		Stage:  deploy.StagePolicy{Quorum: deploy.ShareOf(0), Timeout: control.DefaultStageTimeout},
-		Change: swarm.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
+		Change: servicespec.Deployment{Image: image, Definition: &svc, Constraints: constraints, Update: policy},
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // deploys is the manager's record of what was deployed.
@@ -258,10 +259,10 @@ func changedBy(svc fleet.Service, e history.Entry) bool {
 var errWentBack = errors.New("the manager stopped while it went back; another version runs")
 
 // lastGood is the newest version that ran as it should, nil where there is none.
-func (d *deploys) lastGood(service string) *swarm.Deployment {
+func (d *deploys) lastGood(service string) *servicespec.Deployment {
 	for _, e := range d.List(service) {
 		if e.Result == history.Done && e.Spec != nil {
-			return &swarm.Deployment{Image: e.Image + "@" + e.Digest, Spec: e.Spec}
+			return &servicespec.Deployment{Image: e.Image + "@" + e.Digest, Spec: e.Spec}
 		}
 	}
 	return nil

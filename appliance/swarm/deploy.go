@@ -1,206 +1,46 @@
 package swarm
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
-	"maps"
-	"reflect"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
-	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
-
-// UpdatePolicy is how a service is brought to another version. What is zero, but
-// Parallelism, stays as the service has it.
-type UpdatePolicy struct {
-	Parallelism  uint64        // replicas that are replaced at once; 0: all
-	Delay        time.Duration // between two lots of them
-	Monitor      time.Duration // for how long a new task is watched; 5 s where nobody says
-	FailureRatio float32       // of tasks that may fail; beyond it, the old version comes back
-	StartFirst   bool          // the new task runs before the old one is stopped
-}
-
-// Deployment is what a deploy changes of a service. What is nil or empty stays as
-// it is.
-type Deployment struct {
-	Image       string // pinned by digest
-	Replicas    *int
-	Env         map[string]string // a value replaces that of the same name
-	CPUs        *int64            // limit, in billionths of a processor
-	Memory      *int64            // limit, in bytes
-	MaxPerNode  *uint64
-	Constraints []string         // replace those there are
-	Platforms   []fleet.Platform // that the image was made for; none: any
-	// Mark is kept in the service's label fleet.LabelDeploy.
-	Mark   string
-	Update UpdatePolicy
-	// Spec is the whole service as it was once, to go back to; nil: only what is said
-	// above changes. The number of replicas stays in any case.
-	Spec json.RawMessage
-	// Definition is the whole service as the config file has it; of what is said above
-	// only Image, Replicas and the parallelism then count. KeepReplicas leaves the
-	// number of replicas as it is.
-	Definition   *configs.Service
-	KeepReplicas bool
-	Restart      bool // replace the tasks even if nothing else changes
-	// Watched says that the caller itself goes back to the old version: Swarm takes
-	// a task that ends well for one that failed. See TolerateEnd.
-	Watched bool
-}
 
 // CreateDeployed makes a service of a deployment, with what services of the config
 // file get that say nothing else.
-func (e *Engine) CreateDeployed(ctx context.Context, name string, d Deployment) (id string, err error) {
-	spec, err := newService(name)
+func (e *Engine) CreateDeployed(ctx context.Context, name string, d servicespec.Deployment) (id string, err error) {
+	spec, err := servicespec.New(name)
 	if err != nil {
 		return "", err
 	}
-	if err := d.apply(&spec); err != nil {
+	if err := d.Apply(&spec); err != nil {
 		return "", err
 	}
 	return e.Create(ctx, spec)
 }
 
-func newService(name string) (swarm.ServiceSpec, error) {
-	spec, err := ServiceSpec(configs.Service{Name: name, Compose: types.ServiceConfig{Name: name}})
-	spec.Labels = nil // they say that it is the config file's
-	return spec, err
-}
-
 // Deploy brings a service, by ID, to another version in one change. It says whether
 // that makes its tasks others, so that Swarm replaces them.
-func (e *Engine) Deploy(ctx context.Context, id string, d Deployment) (replaced bool, err error) {
+func (e *Engine) Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error) {
 	err = e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
-		before, err := plainOf(*s)
+		before, err := servicespec.PlainOf(*s)
 		if err != nil {
 			return err
 		}
-		if err := d.apply(s); err != nil {
+		if err := d.Apply(s); err != nil {
 			return err
 		}
 		e.resolveNetworks(ctx, s)
-		after, err := plainOf(*s)
-		replaced = !reflect.DeepEqual(before["TaskTemplate"], after["TaskTemplate"])
+		after, err := servicespec.PlainOf(*s)
+		replaced = !before.SameTasks(after)
 		return err
 	})
 	return replaced, err
-}
-
-func (d Deployment) apply(s *swarm.ServiceSpec) error {
-	if d.Definition != nil {
-		return d.define(s)
-	}
-	if err := d.restore(s); err != nil {
-		return err
-	}
-	if s.TaskTemplate.ContainerSpec == nil {
-		return errNoContainer(s.Name)
-	}
-	if d.Spec == nil { // otherwise it is as it was
-		speedUp(s)
-	}
-	c := s.TaskTemplate.ContainerSpec
-	if c.Image != d.Image {
-		setPlatforms(&s.TaskTemplate, d.Platforms)
-	}
-	c.Image = d.Image
-	c.Env = withEnv(c.Env, d.Env)
-	withInit(c)
-	if d.Restart {
-		s.TaskTemplate.ForceUpdate++
-	}
-	d.limit(&s.TaskTemplate)
-	d.place(&s.TaskTemplate)
-	s.UpdateConfig = d.Update.over(s.UpdateConfig)
-	if s.UpdateConfig.FailureAction != swarm.UpdateFailureActionPause { // which is a choice of somebody
-		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionRollback
-	}
-	if d.Watched {
-		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionContinue
-	}
-	s.RollbackConfig = d.Update.over(s.RollbackConfig)
-	s.RollbackConfig.FailureAction = swarm.UpdateFailureActionPause
-	setPending(s, "")
-	if d.Mark != "" {
-		setLabel(s, fleet.LabelDeploy, d.Mark)
-	}
-	return setReplicas(s, d.Replicas)
-}
-
-func (d Deployment) limit(t *swarm.TaskSpec) {
-	if d.CPUs == nil && d.Memory == nil {
-		return
-	}
-	r, l := swarm.ResourceRequirements{}, swarm.Limit{}
-	if t.Resources != nil {
-		r = *t.Resources
-	}
-	if r.Limits != nil {
-		l = *r.Limits
-	}
-	if d.CPUs != nil {
-		l.NanoCPUs = *d.CPUs
-	}
-	if d.Memory != nil {
-		l.MemoryBytes = *d.Memory
-	}
-	r.Limits, t.Resources = &l, &r
-}
-
-func (d Deployment) place(t *swarm.TaskSpec) {
-	if d.MaxPerNode == nil && d.Constraints == nil {
-		return
-	}
-	p := swarm.Placement{}
-	if t.Placement != nil {
-		p = *t.Placement
-	}
-	if d.MaxPerNode != nil {
-		p.MaxReplicas = *d.MaxPerNode
-	}
-	if d.Constraints != nil {
-		p.Constraints = d.Constraints
-	}
-	t.Placement = &p
-}
-
-// over is the policy laid over what a service has.
-func (p UpdatePolicy) over(have *swarm.UpdateConfig) *swarm.UpdateConfig {
-	c := swarm.UpdateConfig{Monitor: DefaultMonitor, Order: swarm.UpdateOrderStopFirst}
-	if have != nil {
-		c = *have
-	}
-	c.Parallelism = p.Parallelism
-	c.Delay = cmp.Or(p.Delay, c.Delay)
-	c.Monitor = cmp.Or(p.Monitor, c.Monitor)
-	c.MaxFailureRatio = cmp.Or(p.FailureRatio, c.MaxFailureRatio)
-	if p.StartFirst {
-		c.Order = swarm.UpdateOrderStartFirst
-	}
-	return &c
-}
-
-// restore puts a whole service back, with as many replicas as there are now.
-func (d Deployment) restore(s *swarm.ServiceSpec) error {
-	if d.Spec == nil {
-		return nil
-	}
-	var old swarm.ServiceSpec
-	if err := json.Unmarshal(d.Spec, &old); err != nil {
-		return fmt.Errorf("read the version of service %s that is to come back: %w", s.Name, err)
-	}
-	old.Name, old.Mode = s.Name, s.Mode
-	old.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
-	*s = old
-	return nil
 }
 
 // Spec returns what a service, by ID, is asked to be, for Deployment.Spec.
@@ -214,12 +54,39 @@ func (e *Engine) Spec(ctx context.Context, id string) (json.RawMessage, error) {
 	return json.Marshal(s.Spec)
 }
 
-// withEnv replaces values by name and adds what is new, in the order of names.
-func withEnv(env []string, with map[string]string) []string {
-	name := func(e string) string { n, _, _ := strings.Cut(e, "="); return n }
-	env = slices.DeleteFunc(slices.Clone(env), func(e string) bool { _, replaced := with[name(e)]; return replaced })
-	for _, n := range slices.Sorted(maps.Keys(with)) {
-		env = append(env, n+"="+with[n])
+// resolveNetworks names networks by their ID, as Swarm does, so that a service as it
+// is asked for compares with one as it is. What Swarm does not know it will refuse.
+func (e *Engine) resolveNetworks(ctx context.Context, s *swarm.ServiceSpec) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for i, a := range s.TaskTemplate.Networks {
+		if n, err := e.cli.NetworkInspect(ctx, a.Target, network.InspectOptions{Scope: "swarm"}); err == nil {
+			s.TaskTemplate.Networks[i].Target = n.ID
+		}
 	}
-	return env
+}
+
+// Changes says which keys of a service, by ID, a deployment would change, in the
+// words of the config file: image, environment.QUEUE, deploy.replicas. Values are
+// not told: they may be secret.
+func (e *Engine) Changes(ctx context.Context, id string, d servicespec.Deployment) ([]string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	before, err := servicespec.PlainOf(s.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Apply(&s.Spec); err != nil {
+		return nil, err
+	}
+	e.resolveNetworks(ctx, &s.Spec)
+	after, err := servicespec.PlainOf(s.Spec)
+	if err != nil {
+		return nil, err
+	}
+	return d.Changes(before, after), nil
 }

@@ -3,17 +3,13 @@ package swarm
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // Services returns all services. How their tasks fare is not in them before
@@ -57,7 +53,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 		Managed: s.Spec.Labels[fleet.LabelManaged] != "", Hash: s.Spec.Labels[fleet.LabelHash],
 		Replicas: -1, Pending: s.Spec.Labels[fleet.LabelPending],
 		Deploy:   s.Spec.Labels[fleet.LabelDeploy],
-		Restarts: restarts(s.Spec.TaskTemplate.RestartPolicy), RestartDelay: swarmRestartDelay,
+		Restarts: restarts(s.Spec.TaskTemplate.RestartPolicy), RestartDelay: servicespec.SwarmRestartDelay,
 	}
 	if n, err := strconv.Atoi(s.Spec.Labels[fleet.LabelReplicas]); err == nil {
 		svc.Replicas = n
@@ -85,9 +81,6 @@ func serviceOf(s swarm.Service) fleet.Service {
 	return svc
 }
 
-// swarmRestartDelay is Swarm's own, where a service says none.
-const swarmRestartDelay = 5 * time.Second
-
 // restarts says whether a task that ended with exit code 0 is started again.
 func restarts(p *swarm.RestartPolicy) bool {
 	return p == nil || p.Condition == "" || p.Condition == swarm.RestartPolicyConditionAny
@@ -113,26 +106,4 @@ func modeOf(m swarm.ServiceMode) (mode string, desired int) {
 func splitDigest(image string) (name, digest string) {
 	name, digest, _ = strings.Cut(image, "@")
 	return name, digest
-}
-
-// Digest asks the registry behind image, by way of the engine, for its digest.
-// ErrNoImage is wrapped where it has none of that name.
-func (e *Engine) Digest(ctx context.Context, image string) (string, error) {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return "", fmt.Errorf("%q is not an image name: %w; use NAME:TAG, such as localhost:8003/spider:0.01", image, err)
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	insp, err := e.cli.DistributionInspect(ctx, reference.TagNameOnly(named).String(), "")
-	if err == nil {
-		return insp.Descriptor.Digest.String(), nil
-	}
-	if cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "manifest unknown") || strings.Contains(err.Error(), "not found") {
-		return "", fmt.Errorf("%w %s; `crawlbox images` lists what was pushed", ErrNoImage, image)
-	}
-	if errors.Is(e.explain(err), ErrUnreachable) {
-		return "", e.explain(err)
-	}
-	return "", fmt.Errorf("look up image %s: %w; check its name, and that its registry is up", image, e.explain(err))
 }

@@ -1,4 +1,4 @@
-package swarm
+package servicespec
 
 import (
 	"encoding/json"
@@ -26,7 +26,7 @@ func TestDeployment_ChangesOnlyWhatItSays(t *testing.T) {
 	five, half, memory := 5, int64(5e8), int64(1<<20)
 	d := Deployment{Image: "new@sha256:1", Replicas: &five, Env: map[string]string{"B": "3", "C": "4"}, CPUs: &half, Memory: &memory,
 		Constraints: []string{"node.role==worker"}, Update: UpdatePolicy{Parallelism: 2, Delay: 2 * time.Second}}
-	if err := d.apply(&s); err != nil {
+	if err := d.Apply(&s); err != nil {
 		t.Fatal(err)
 	}
 	c := s.TaskTemplate.ContainerSpec
@@ -45,11 +45,11 @@ func TestDeployment_ChangesOnlyWhatItSays(t *testing.T) {
 		t.Errorf("it goes back by %+v", r)
 	}
 	d.Watched = true
-	if err := d.apply(&s); err != nil || s.UpdateConfig.FailureAction != "continue" {
+	if err := d.Apply(&s); err != nil || s.UpdateConfig.FailureAction != "continue" {
 		t.Errorf("with its caller watching it is updated by %+v, %v", s.UpdateConfig, err)
 	}
 	s.UpdateConfig.FailureAction, d.Watched = "pause", false
-	if err := d.apply(&s); err != nil || s.UpdateConfig.FailureAction != "pause" {
+	if err := d.Apply(&s); err != nil || s.UpdateConfig.FailureAction != "pause" {
 		t.Errorf("a service that is to pause is updated by %+v, %v", s.UpdateConfig, err)
 	}
 }
@@ -68,7 +68,7 @@ func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
 	now.TaskTemplate.ContainerSpec.Env = []string{"A=broken"}
 	now.Labels = nil
 	d := Deployment{Image: "old@sha256:1", Spec: spec}
-	if err := d.apply(&now); err != nil {
+	if err := d.Apply(&now); err != nil {
 		t.Fatal(err)
 	}
 	c := now.TaskTemplate.ContainerSpec
@@ -76,37 +76,7 @@ func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
 		t.Errorf("the service is %+v with %+v", now, c)
 	}
 	d.Spec = json.RawMessage("{")
-	if err := d.apply(&now); err == nil {
+	if err := d.Apply(&now); err == nil {
 		t.Error("half a spec was taken")
-	}
-}
-
-func TestReadPull(t *testing.T) {
-	t.Parallel()
-	var last Pulled
-	stream := `{"status":"Pulling from spider","id":"2"}{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}` +
-		`{"status":"Downloading","progressDetail":{"current":1,"total":4},"id":"b"}{"status":"Download complete","progressDetail":{},"id":"a"}`
-	if err := readPull(strings.NewReader(stream), func(p Pulled) { last = p }); err != nil || last != (Pulled{11, 14}) {
-		t.Errorf("got %+v, %v", last, err)
-	}
-	err := readPull(strings.NewReader(`{"error":"no space\n left"}`), func(Pulled) {})
-	if err == nil || err.Error() != "no space left" {
-		t.Errorf("got %v", err)
-	}
-	if err := readPull(strings.NewReader(`{"status":`), func(Pulled) {}); err == nil {
-		t.Error("a stream that was cut passed")
-	}
-}
-
-func TestWithoutTag(t *testing.T) {
-	t.Parallel()
-	for pinned, want := range map[string]string{
-		"localhost:8003/spider:0.02@sha256:1": "localhost:8003/spider@sha256:1",
-		"localhost:8003/spider@sha256:1":      "localhost:8003/spider@sha256:1",
-		"python:3.6@sha256:1":                 "python@sha256:1",
-	} {
-		if got := WithoutTag(pinned); got != want {
-			t.Errorf("%s: got %s, want %s", pinned, got, want)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package swarm
+package servicespec
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-var updateGolden = flag.Bool("update-compose", false, "write the golden files of ServiceSpec anew")
+var updateGolden = flag.Bool("update-compose", false, "write the golden files of FromConfig anew")
 
 func composeServices(t *testing.T, text string) []configs.Service {
 	t.Helper()
@@ -27,7 +27,7 @@ func composeServices(t *testing.T, text string) []configs.Service {
 
 // Each file in testdata/compose has a golden file beside it, with the spec of
 // each of its services.
-func TestServiceSpec_Golden(t *testing.T) {
+func TestFromConfig_Golden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/compose/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -42,7 +42,7 @@ func TestServiceSpec_Golden(t *testing.T) {
 			}
 			specs := map[string]any{}
 			for _, svc := range composeServices(t, string(text)) {
-				spec, err := ServiceSpec(svc)
+				spec, err := FromConfig(svc)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -78,7 +78,7 @@ func compareGolden(t *testing.T, file string, v any) {
 	}
 }
 
-func TestServiceSpec_Parallelism(t *testing.T) {
+func TestFromConfig_Parallelism(t *testing.T) {
 	t.Parallel()
 	for deploy, want := range map[string]uint64{
 		"{replicas: 0}":   1,
@@ -91,7 +91,7 @@ func TestServiceSpec_Parallelism(t *testing.T) {
 		"{replicas: 8, update_config: {parallelism: 3, delay: 1s}}": 3,
 	} {
 		svc := composeServices(t, "services: {a: {image: i, deploy: "+deploy+"}}")[0]
-		spec, err := ServiceSpec(svc)
+		spec, err := FromConfig(svc)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestServiceSpec_Parallelism(t *testing.T) {
 	}
 }
 
-func TestServiceSpec_Wrong(t *testing.T) {
+func TestFromConfig_Wrong(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"services:\n  a:\n    image: i\n    tmpfs: ['/a:uid=5']\n": "/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: " +
@@ -113,14 +113,14 @@ func TestServiceSpec_Wrong(t *testing.T) {
 		"services:\n  a:\n    image: i\n    tmpfs: '/a:size=x'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "size=x" is not a size like size=64m`,
 		"services:\n  a:\n    image: i\n    tmpfs: '/a:mode=9'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "mode=9" is not a mode like mode=1777`,
 	} {
-		_, err := ServiceSpec(composeServices(t, text)[0])
+		_, err := FromConfig(composeServices(t, text)[0])
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
 	}
 }
 
-func TestServiceSpec_DropsRawSockets(t *testing.T) {
+func TestFromConfig_DropsRawSockets(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ add, drop, want string }{
 		{"", "", "CAP_NET_RAW"},

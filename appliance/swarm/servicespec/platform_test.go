@@ -1,4 +1,4 @@
-package swarm
+package servicespec
 
 import (
 	"reflect"
@@ -24,7 +24,7 @@ func TestDeployment_PlacesTasksWhereTheImageRuns(t *testing.T) {
 		{"new@sha256:2", nil, nil},
 	} {
 		d := Deployment{Image: tc.image, Platforms: tc.platforms}
-		if err := d.apply(&s); err != nil {
+		if err := d.Apply(&s); err != nil {
 			t.Fatal(err)
 		}
 		if p := s.TaskTemplate.Placement; p.MaxReplicas != 3 || !reflect.DeepEqual(p.Platforms, tc.want) {
@@ -33,7 +33,7 @@ func TestDeployment_PlacesTasksWhereTheImageRuns(t *testing.T) {
 	}
 	none := serviceOfTwo()
 	d := Deployment{Image: "new@sha256:3"}
-	if err := d.apply(&none); err != nil || none.TaskTemplate.Placement != nil {
+	if err := d.Apply(&none); err != nil || none.TaskTemplate.Placement != nil {
 		t.Errorf("placed by %+v, %v", none.TaskTemplate.Placement, err)
 	}
 }

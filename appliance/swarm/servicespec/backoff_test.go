@@ -1,4 +1,4 @@
-package swarm
+package servicespec
 
 import (
 	"testing"
@@ -16,19 +16,19 @@ func TestSlowDown(t *testing.T) {
 		policy     *swarm.RestartPolicy
 		then, back time.Duration
 	}{
-		"Swarm's own": {nil, FailingDelay, swarmRestartDelay},
+		"Swarm's own": {nil, FailingDelay, SwarmRestartDelay},
 		"shorter":     {&swarm.RestartPolicy{Condition: "on-failure", Delay: &second}, FailingDelay, second},
 		"longer":      {&swarm.RestartPolicy{Delay: &minute}, minute, minute},
 	} {
 		s := serviceOfTwo()
 		s.TaskTemplate.RestartPolicy = tc.policy
-		slowDown(&s)
-		slowDown(&s) // again changes nothing
+		_ = SlowDown(&s)
+		_ = SlowDown(&s) // again changes nothing
 		if got := *s.TaskTemplate.RestartPolicy.Delay; got != tc.then {
 			t.Errorf("%s: slowed down to %s, want %s", name, got, tc.then)
 		}
 		d := Deployment{Image: "new@sha256:1"}
-		if err := d.apply(&s); err != nil {
+		if err := d.Apply(&s); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.TaskTemplate.RestartPolicy; *got.Delay != tc.back || tc.policy != nil && got.Condition != tc.policy.Condition {

@@ -1,4 +1,11 @@
-package swarm
+// Package servicespec maps services to what Docker's API calls a service's spec:
+// from a definition in the config file, from a deployment, from one change of what
+// is there, and it tells in what two of them differ.
+//
+// All of it is pure: which spec a service has now, and whether Swarm takes another,
+// is the business of package swarm. So what a deploy will do is decided, shown in a
+// dry run and tested without an engine.
+package servicespec
 
 import (
 	"maps"
@@ -34,11 +41,11 @@ const DefaultMonitor = 5 * time.Second
 // defaultLog keeps a chatty spider from filling a node's disk.
 var defaultLog = map[string]string{"max-size": "10m", "max-file": "3"}
 
-// ServiceSpec maps a service of the config file to what Docker's API takes. The
+// FromConfig maps a service of the config file to what Docker's API takes. The
 // image stays as it is written, or empty where one is built: which it is, by its
 // digest, is the roll-out's work.
 // Its error is a [*configs.Error] that names file and line.
-func ServiceSpec(svc configs.Service) (dockerswarm.ServiceSpec, error) {
+func FromConfig(svc configs.Service) (dockerswarm.ServiceSpec, error) {
 	mounts, err := serviceMounts(svc)
 	if err != nil {
 		return dockerswarm.ServiceSpec{}, err

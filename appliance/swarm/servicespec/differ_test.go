@@ -1,4 +1,4 @@
-package swarm
+package servicespec
 
 import (
 	"strings"
@@ -10,11 +10,11 @@ import (
 
 func changesOf(t *testing.T, from, to swarm.ServiceSpec) string {
 	t.Helper()
-	before, err := plainOf(from)
+	before, err := PlainOf(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := plainOf(to)
+	after, err := PlainOf(to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestDeployment_Definition(t *testing.T) {
 	definition := composeServices(t, "services:\n  spider: {image: i, environment: {A: '9'}, deploy: {replicas: 5}}\n")[0]
 	s := serviceOfTwo()
 	d := Deployment{Image: "i@sha256:1", Definition: &definition, Update: UpdatePolicy{Parallelism: 7}, Watched: true, KeepReplicas: true}
-	if err := d.apply(&s); err != nil {
+	if err := d.Apply(&s); err != nil {
 		t.Fatal(err)
 	}
 	c := s.TaskTemplate.ContainerSpec
@@ -93,7 +93,7 @@ func TestDeployment_Definition(t *testing.T) {
 		t.Errorf("it is updated by %+v and goes back by %+v", s.UpdateConfig, s.RollbackConfig)
 	}
 	d.KeepReplicas = false
-	if err := d.apply(&s); err != nil || *s.Mode.Replicated.Replicas != 5 {
+	if err := d.Apply(&s); err != nil || *s.Mode.Replicated.Replicas != 5 {
 		t.Errorf("it has %d replicas, %v", *s.Mode.Replicated.Replicas, err)
 	}
 }

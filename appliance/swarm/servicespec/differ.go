@@ -1,7 +1,6 @@
-package swarm
+package servicespec
 
 import (
-	"context"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -11,38 +10,6 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 )
 
-// Changes says which keys of a service, by ID, a deployment would change, in the
-// words of the config file: image, environment.QUEUE, deploy.replicas. Values are
-// not told: they may be secret.
-func (e *Engine) Changes(ctx context.Context, id string, d Deployment) ([]string, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
-	if err != nil {
-		return nil, e.explain(err)
-	}
-	before, err := plainOf(s.Spec)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.apply(&s.Spec); err != nil {
-		return nil, err
-	}
-	e.resolveNetworks(ctx, &s.Spec)
-	after, err := plainOf(s.Spec)
-	if err != nil {
-		return nil, err
-	}
-	if d.Definition == nil || !d.Definition.SaysFailureAction() {
-		forget(before, after, "UpdateConfig", "FailureAction") // decided anew at each change
-	}
-	if _, said := definedPolicy(d); !said {
-		forget(before, after, "UpdateConfig", "Parallelism") // follows the number of replicas
-		forget(before, after, "RollbackConfig", "Parallelism")
-	}
-	return differences(before, after), nil
-}
-
 func definedPolicy(d Deployment) (UpdatePolicy, bool) {
 	if d.Definition == nil {
 		return d.Update, false
@@ -50,17 +17,38 @@ func definedPolicy(d Deployment) (UpdatePolicy, bool) {
 	return DefinedPolicy(*d.Definition)
 }
 
-func forget(before, after map[string]any, section, key string) {
-	for _, spec := range []map[string]any{before, after} {
+func forget(before, after Plain, section, key string) {
+	for _, spec := range []Plain{before, after} {
 		if m, ok := spec[section].(map[string]any); ok {
 			delete(m, key)
 		}
 	}
 }
 
-// plainOf is a service without what means the same as nothing, and without what
-// Swarm and crawlbox fill in by themselves.
-func plainOf(s swarm.ServiceSpec) (map[string]any, error) {
+// Plain is a service to compare with another: without what means the same as
+// nothing, and without what Swarm and crawlbox fill in by themselves.
+type Plain map[string]any
+
+// SameTasks reports whether Swarm keeps the tasks when a service becomes another.
+func (p Plain) SameTasks(after Plain) bool {
+	return reflect.DeepEqual(p["TaskTemplate"], after["TaskTemplate"])
+}
+
+// Changes lists the keys that a deployment changes, in the words of the config file,
+// sorted: but for those that each deployment decides anew.
+func (d Deployment) Changes(before, after Plain) []string {
+	if d.Definition == nil || !d.Definition.SaysFailureAction() {
+		forget(before, after, "UpdateConfig", "FailureAction") // decided anew at each change
+	}
+	if _, said := definedPolicy(d); !said {
+		forget(before, after, "UpdateConfig", "Parallelism") // follows the number of replicas
+		forget(before, after, "RollbackConfig", "Parallelism")
+	}
+	return differences(before, after)
+}
+
+// PlainOf returns the plain form of a service, which shares nothing with it.
+func PlainOf(s swarm.ServiceSpec) (Plain, error) {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
@@ -125,7 +113,7 @@ var keyNames = map[string]string{
 }
 
 // differences are the keys in which two plain services differ, sorted.
-func differences(before, after map[string]any) (keys []string) {
+func differences(before, after Plain) (keys []string) {
 	taskBefore, taskAfter := section(before, "TaskTemplate"), section(after, "TaskTemplate")
 	inBefore, inAfter := section(taskBefore, "ContainerSpec"), section(taskAfter, "ContainerSpec")
 	for _, name := range differing(before, after, "TaskTemplate") {

@@ -1,7 +1,6 @@
-package swarm
+package servicespec
 
 import (
-	"context"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -13,22 +12,9 @@ import (
 // that never worked.
 const FailingDelay = 30 * time.Second
 
-// SlowDown has Swarm start the failed replicas of a service, by ID, more rarely, until
-// another version of it is deployed.
-//
-// Swarm knows one delay between the failure of a task and the next, no growing one.
-// To change it is to change the tasks, and it replaces all of them, also those that
-// run well (orchestrator.IsTaskDirty in swarmkit; measured with 20.10): so this is
-// for services of which nothing runs, and never for one that worked before.
-func (e *Engine) SlowDown(ctx context.Context, id string) error {
-	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
-		slowDown(s)
-		return nil
-	})
-}
-
-func slowDown(s *swarm.ServiceSpec) {
-	policy, was := swarm.RestartPolicy{}, swarmRestartDelay
+// SlowDown has Swarm start failed replicas after FailingDelay.
+func SlowDown(s *swarm.ServiceSpec) error {
+	policy, was := swarm.RestartPolicy{}, SwarmRestartDelay
 	if p := s.TaskTemplate.RestartPolicy; p != nil {
 		policy = *p
 	}
@@ -36,12 +22,13 @@ func slowDown(s *swarm.ServiceSpec) {
 		was = *policy.Delay
 	}
 	if was >= FailingDelay {
-		return
+		return nil
 	}
 	longer := FailingDelay
 	policy.Delay, s.TaskTemplate.RestartPolicy = &longer, &policy
 	setLabel(s, fleet.LabelRestartDelay, was.String())
-	TolerateEnd(s) // what fails goes on failing, and is nothing to go back from
+	tolerateEnd(s) // what fails goes on failing, and is nothing to go back from
+	return nil
 }
 
 // speedUp undoes slowDown.
@@ -56,3 +43,7 @@ func speedUp(s *swarm.ServiceSpec) {
 		policy.Delay, s.TaskTemplate.RestartPolicy = &was, &policy
 	}
 }
+
+// SwarmRestartDelay is how long Swarm waits before it starts a replica again where a
+// service says nothing.
+const SwarmRestartDelay = 5 * time.Second

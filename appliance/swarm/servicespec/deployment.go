@@ -1,0 +1,263 @@
+package servicespec
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// UpdatePolicy is how a service is brought to another version. What is zero, but
+// Parallelism, stays as the service has it.
+type UpdatePolicy struct {
+	Parallelism  uint64        // replicas that are replaced at once; 0: all
+	Delay        time.Duration // between two lots of them
+	Monitor      time.Duration // for how long a new task is watched; 5 s where nobody says
+	FailureRatio float32       // of tasks that may fail; beyond it, the old version comes back
+	StartFirst   bool          // the new task runs before the old one is stopped
+}
+
+// Deployment is what a deploy changes of a service. What is nil or empty stays as
+// it is.
+type Deployment struct {
+	Image       string // pinned by digest
+	Replicas    *int
+	Env         map[string]string // a value replaces that of the same name
+	CPUs        *int64            // limit, in billionths of a processor
+	Memory      *int64            // limit, in bytes
+	MaxPerNode  *uint64
+	Constraints []string         // replace those there are
+	Platforms   []fleet.Platform // that the image was made for; none: any
+	// Mark is kept in the service's label fleet.LabelDeploy.
+	Mark   string
+	Update UpdatePolicy
+	// Spec is the whole service as it was once, to go back to; nil: only what is said
+	// above changes. The number of replicas stays in any case.
+	Spec json.RawMessage
+	// Definition is the whole service as the config file has it; of what is said above
+	// only Image, Replicas and the parallelism then count. KeepReplicas leaves the
+	// number of replicas as it is.
+	Definition   *configs.Service
+	KeepReplicas bool
+	Restart      bool // replace the tasks even if nothing else changes
+	// Watched says that the caller itself goes back to the old version: Swarm takes
+	// a task that ends well for one that failed. See tolerateEnd.
+	Watched bool
+}
+
+// New returns a service of a deployment, with what services of the config file get
+// that say nothing else.
+func New(name string) (swarm.ServiceSpec, error) {
+	spec, err := FromConfig(configs.Service{Name: name, Compose: types.ServiceConfig{Name: name}})
+	spec.Labels = nil // they say that it is the config file's
+	return spec, err
+}
+
+// Apply changes a service to what the deployment says.
+func (d Deployment) Apply(s *swarm.ServiceSpec) error {
+	if d.Definition != nil {
+		return d.define(s)
+	}
+	if err := d.restore(s); err != nil {
+		return err
+	}
+	if s.TaskTemplate.ContainerSpec == nil {
+		return errNoContainer(s.Name)
+	}
+	if d.Spec == nil { // otherwise it is as it was
+		speedUp(s)
+	}
+	c := s.TaskTemplate.ContainerSpec
+	if c.Image != d.Image {
+		setPlatforms(&s.TaskTemplate, d.Platforms)
+	}
+	c.Image = d.Image
+	c.Env = withEnv(c.Env, d.Env)
+	withInit(c)
+	if d.Restart {
+		s.TaskTemplate.ForceUpdate++
+	}
+	d.limit(&s.TaskTemplate)
+	d.place(&s.TaskTemplate)
+	s.UpdateConfig = d.Update.over(s.UpdateConfig)
+	if s.UpdateConfig.FailureAction != swarm.UpdateFailureActionPause { // which is a choice of somebody
+		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionRollback
+	}
+	if d.Watched {
+		s.UpdateConfig.FailureAction = swarm.UpdateFailureActionContinue
+	}
+	s.RollbackConfig = d.Update.over(s.RollbackConfig)
+	s.RollbackConfig.FailureAction = swarm.UpdateFailureActionPause
+	setPending(s, "")
+	if d.Mark != "" {
+		setLabel(s, fleet.LabelDeploy, d.Mark)
+	}
+	return setReplicas(s, d.Replicas)
+}
+
+func (d Deployment) limit(t *swarm.TaskSpec) {
+	if d.CPUs == nil && d.Memory == nil {
+		return
+	}
+	r, l := swarm.ResourceRequirements{}, swarm.Limit{}
+	if t.Resources != nil {
+		r = *t.Resources
+	}
+	if r.Limits != nil {
+		l = *r.Limits
+	}
+	if d.CPUs != nil {
+		l.NanoCPUs = *d.CPUs
+	}
+	if d.Memory != nil {
+		l.MemoryBytes = *d.Memory
+	}
+	r.Limits, t.Resources = &l, &r
+}
+
+func (d Deployment) place(t *swarm.TaskSpec) {
+	if d.MaxPerNode == nil && d.Constraints == nil {
+		return
+	}
+	p := swarm.Placement{}
+	if t.Placement != nil {
+		p = *t.Placement
+	}
+	if d.MaxPerNode != nil {
+		p.MaxReplicas = *d.MaxPerNode
+	}
+	if d.Constraints != nil {
+		p.Constraints = d.Constraints
+	}
+	t.Placement = &p
+}
+
+// over is the policy laid over what a service has.
+func (p UpdatePolicy) over(have *swarm.UpdateConfig) *swarm.UpdateConfig {
+	c := swarm.UpdateConfig{Monitor: DefaultMonitor, Order: swarm.UpdateOrderStopFirst}
+	if have != nil {
+		c = *have
+	}
+	c.Parallelism = p.Parallelism
+	c.Delay = cmp.Or(p.Delay, c.Delay)
+	c.Monitor = cmp.Or(p.Monitor, c.Monitor)
+	c.MaxFailureRatio = cmp.Or(p.FailureRatio, c.MaxFailureRatio)
+	if p.StartFirst {
+		c.Order = swarm.UpdateOrderStartFirst
+	}
+	return &c
+}
+
+// restore puts a whole service back, with as many replicas as there are now.
+func (d Deployment) restore(s *swarm.ServiceSpec) error {
+	if d.Spec == nil {
+		return nil
+	}
+	var old swarm.ServiceSpec
+	if err := json.Unmarshal(d.Spec, &old); err != nil {
+		return fmt.Errorf("read the version of service %s that is to come back: %w", s.Name, err)
+	}
+	old.Name, old.Mode = s.Name, s.Mode
+	old.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
+	*s = old
+	return nil
+}
+
+// withEnv replaces values by name and adds what is new, in the order of names.
+func withEnv(env []string, with map[string]string) []string {
+	name := func(e string) string { n, _, _ := strings.Cut(e, "="); return n }
+	env = slices.DeleteFunc(slices.Clone(env), func(e string) bool { _, replaced := with[name(e)]; return replaced })
+	for _, n := range slices.Sorted(maps.Keys(with)) {
+		env = append(env, n+"="+with[n])
+	}
+	return env
+}
+
+// define makes a service what its definition says.
+func (d Deployment) define(s *swarm.ServiceSpec) error {
+	spec, err := FromConfig(*d.Definition)
+	if err != nil {
+		return err
+	}
+	if c := s.TaskTemplate.ContainerSpec; c == nil || c.Image != d.Image {
+		setPlatforms(&spec.TaskTemplate, d.Platforms)
+	} else if p := s.TaskTemplate.Placement; p != nil {
+		keepPlatforms(&spec.TaskTemplate, p.Platforms)
+	}
+	spec.TaskTemplate.ContainerSpec.Image = d.Image
+	spec.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
+	if d.Restart {
+		spec.TaskTemplate.ForceUpdate++
+	}
+	if spec.UpdateConfig != nil {
+		if spec.RollbackConfig.Parallelism == spec.UpdateConfig.Parallelism {
+			spec.RollbackConfig.Parallelism = d.Update.Parallelism
+		}
+		spec.UpdateConfig.Parallelism = d.Update.Parallelism
+		if d.Watched {
+			spec.UpdateConfig.FailureAction = swarm.UpdateFailureActionContinue
+		}
+	}
+	if d.KeepReplicas && s.Mode.Replicated != nil && spec.Mode.Replicated != nil {
+		spec.Mode = s.Mode
+	}
+	*s = spec
+	if d.Mark != "" {
+		setLabel(s, fleet.LabelDeploy, d.Mark)
+	}
+	return setReplicas(s, d.Replicas)
+}
+
+func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
+	if len(platforms) == 0 {
+		return
+	}
+	p := swarm.Placement{}
+	if t.Placement != nil {
+		p = *t.Placement
+	}
+	p.Platforms = platforms
+	t.Placement = &p
+}
+
+// DefinedPolicy is how a service of the config file is brought to another version.
+// Its parallelism is for as many replicas as are defined; said tells whether the
+// definition itself says it.
+func DefinedPolicy(svc configs.Service) (p UpdatePolicy, said bool) {
+	u := deployOf(svc).UpdateConfig
+	c := updateConfig(svc, u)
+	p = UpdatePolicy{Parallelism: c.Parallelism, Delay: c.Delay, Monitor: c.Monitor, FailureRatio: c.MaxFailureRatio,
+		StartFirst: c.Order == swarm.UpdateOrderStartFirst}
+	return p, u != nil && u.Parallelism != nil
+}
+
+// setPlatforms has Swarm place tasks where their image runs. It compares a node's
+// armv7l with an image's arm, and finds no match: that architecture is left open.
+func setPlatforms(t *swarm.TaskSpec, platforms []fleet.Platform) {
+	p := swarm.Placement{}
+	if t.Placement != nil {
+		p = *t.Placement
+	}
+	p.Platforms = nil
+	for _, known := range platforms {
+		have := swarm.Platform{OS: known.OS, Architecture: known.Arch}
+		if strings.EqualFold(known.Arch, "arm") {
+			have.Architecture = ""
+		}
+		if !slices.Contains(p.Platforms, have) {
+			p.Platforms = append(p.Platforms, have)
+		}
+	}
+	if t.Placement != nil || p.Platforms != nil {
+		t.Placement = &p
+	}
+}
