@@ -60,6 +60,10 @@ var bans = []struct {
 	{"systemd", nil, module + "appliance", "units and who installs them know nothing of what runs"},
 	{"systemd", nil, module + "embedded", "units and who installs them know nothing of what runs"},
 	{"systemd", nil, module + "configs", "units and who installs them know nothing of what runs"},
+	{"", []string{"appliance/cli/tui"}, "golang.org/x/term", "one package knows terminals"},
+	{"", []string{"appliance/cli/clitest"}, module + "appliance/cli/clitest", "it is for tests"},
+	{"appliance/cli/tui", nil, module + "appliance/cli", "it draws whatever it is given"},
+	{"appliance/cli/command", nil, module + "appliance/node", "what commands share runs no node"},
 	{"appliance", []string{"appliance/cli"}, module + "systemd", "a node does not know who runs it"},
 	{"configs", nil, module + "appliance", "the config knows nothing of who reads it"},
 	{"configs", nil, module + "embedded", "the config knows nothing of who reads it"},
@@ -170,7 +174,7 @@ func eachFile(t *testing.T, fn func(path string)) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache" || d.Name() == "testdata"):
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".ci" || d.Name() == ".cache" || d.Name() == "testdata"):
 			return filepath.SkipDir
 		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
 			fn(path)

@@ -20,9 +20,9 @@ var mayRead = map[string]string{
 	"appliance/base/bound/read.go": "it is what bounds",
 
 	"appliance/api/build.go":             "the head of a build, within io.LimitedReader",
-	"appliance/cli/join.go":              "a file, within io.LimitReader",
-	"appliance/cli/queue.go":             "what a person types",
-	"appliance/cli/queue_push.go":        "what a person pipes, line by line",
+	"appliance/cli/run/join.go":              "a file, within io.LimitReader",
+	"appliance/cli/command/command.go":             "what a person types",
+	"appliance/cli/data/push.go":        "what a person pipes, line by line",
 	"appliance/doctor/kernel.go":         "a file, within io.LimitReader",
 	"appliance/doctor/port.go":           "a table of the kernel, line by line",
 	"appliance/image/stream.go":          "the Docker Engine of this machine, which is root here",

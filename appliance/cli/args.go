@@ -2,17 +2,11 @@ package cli
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"unsafe"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
-
-// joinText matches a join string in other text, as it was given or quoted. It
-// takes too much rather than too little.
-var joinText = regexp.MustCompile(`(?i)CBX[0-9]*-[0-9A-Z\s\\]{8,}`)
-
-// withoutJoin is text in which no join string can be read.
-func withoutJoin(text string) string { return joinText.ReplaceAllString(text, "CBX1-…") }
 
 // Args returns the arguments of this process, without the program's name, and
 // blanks the join string among them where `ps` and /proc/PID/cmdline read it: in
@@ -43,7 +37,7 @@ func secretFrom(before, arg string) int {
 	case strings.HasPrefix(arg, flag):
 		return len(flag)
 	}
-	if found := joinText.FindStringIndex(arg); found != nil {
+	if found := command.JoinText.FindStringIndex(arg); found != nil {
 		return found[0]
 	}
 	return -1

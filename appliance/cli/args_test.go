@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
 )
 
 func TestSecretFrom(t *testing.T) {
@@ -42,7 +43,7 @@ func TestArgs_HiddenFromPs(t *testing.T) {
 	}
 	items := []string{"--join", "CBX1-ABCDEFGHJKMNPQ", "--join=CBX1-ABCDEFGHJKMNPQ", "--join", "damaged", "--join=damaged", "last"}
 	took := make(chan []string, 1)
-	socket, stop, err := serveHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	socket, stop, err := clitest.ServeHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var in api.Items
 		_ = json.NewDecoder(r.Body).Decode(&in)
 		took <- in.Items

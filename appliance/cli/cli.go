@@ -7,8 +7,8 @@ package cli
 import (
 	"context"
 	"io"
-	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -22,21 +22,14 @@ const (
 	exitFinal = systemd.ExitFinal
 )
 
-// Env is what a command has of its process.
-type Env struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	Now            func() time.Time // for ages; nil: time.Now
-}
-
 // Run executes crawlbox with args, which are those of Args, and returns its
 // exit code: 0 done, 1 failed, 2 wrong usage. When ctx ends, commands stop at
 // the next safe moment.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return run(ctx, Env{Stdin: stdin, Stdout: stdout, Stderr: stderr}, args)
+	return execute(ctx, command.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr}, args)
 }
 
-func run(ctx context.Context, env Env, args []string) int {
+func execute(ctx context.Context, env command.Env, args []string) int {
 	root := New(env)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	return report(env.Stderr, root.ExecuteContext(ctx))

@@ -9,11 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-func configCmd(a *app) *cobra.Command {
-	return group(&cobra.Command{Use: "config", Short: "Check, show or make a config file"},
+func configCmd(a *command.App) *cobra.Command {
+	return command.Group(&cobra.Command{Use: "config", Short: "Check, show or make a config file"},
 		configCheckCmd(a), configShowCmd(a), configInitCmd(a))
 }
 
@@ -23,46 +25,46 @@ func fileFlag(cmd *cobra.Command, usage string) *string {
 	return cmd.Flags().String("file", "", usage)
 }
 
-func configCheckCmd(a *app) *cobra.Command {
+func configCheckCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say what is wrong with a config file, all of it",
-		Args:  noArgs,
+		Args:  command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		cfg, err := configs.Load(a.configFile(*file))
+		cfg, err := configs.Load(configFile(a, *file))
 		if err != nil {
 			return err
 		}
 		if _, err := os.Stat(cfg.File); errors.Is(err, fs.ErrNotExist) {
-			return a.printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n", cfg.File)
+			return a.Printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n", cfg.File)
 		}
-		return a.printf("%s: good, %s\n", cfg.File, count(len(cfg.Services), "service"))
+		return a.Printf("%s: good, %s\n", cfg.File, tui.Count(len(cfg.Services), "service"))
 	}
 	return cmd
 }
 
-func configShowCmd(a *app) *cobra.Command {
+func configShowCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the config in force here, or what a file means",
 		Long: `Show the config of the crawlbox that runs here with all defaults, or with --file
 what a file would mean. Passwords are hidden.`,
-		Args: noArgs,
+		Args: command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` to show (default: what runs here)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		text, err := a.showConfig(cmd, *file)
+		text, err := showConfig(a, cmd, *file)
 		if err != nil {
 			return err
 		}
-		return a.printf("%s", text)
+		return a.Printf("%s", text)
 	}
 	return cmd
 }
 
-func (a *app) showConfig(cmd *cobra.Command, file string) (string, error) {
+func showConfig(a *command.App, cmd *cobra.Command, file string) (string, error) {
 	if file != "" {
 		cfg, err := configs.Load(file)
 		if err != nil {
@@ -71,41 +73,41 @@ func (a *app) showConfig(cmd *cobra.Command, file string) (string, error) {
 		text, err := configs.Show(cfg)
 		return string(text), err
 	}
-	c, err := a.client()
+	c, err := a.Client()
 	if err != nil {
 		return "", err
 	}
 	return c.Config(cmd.Context())
 }
 
-func configInitCmd(a *app) *cobra.Command {
+func configInitCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a config file that explains every setting",
-		Args:  noArgs,
+		Args:  command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` to write, - for stdout (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if *file == "-" {
-			return a.printf("%s", configs.Annotated)
+			return a.Printf("%s", configs.Annotated)
 		}
-		path := a.configFile(*file)
+		path := configFile(a, *file)
 		if path == "" {
 			path = configs.DefaultPath
 		}
 		if err := writeNew(path, configs.Annotated); err != nil {
 			return err
 		}
-		return a.printf("%s written\n", path)
+		return a.Printf("%s written\n", path)
 	}
 	return cmd
 }
 
-func (a *app) configFile(file string) string {
+func configFile(a *command.App, file string) string {
 	if file != "" {
 		return file
 	}
-	return a.config
+	return a.Config
 }
 
 // writeNew writes a file that is not there yet, for its owner only: it is where

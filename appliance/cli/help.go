@@ -6,12 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/help"
 )
 
 // helpCmd shows a page of the manual or, where there is none of that name, the help
 // of a command.
-func helpCmd(a *app) *cobra.Command {
+func helpCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [TOPIC|COMMAND]",
 		Short: "Show a page of the manual, or the help of a command",
@@ -24,14 +26,14 @@ On a terminal it is shown by $PAGER, or by less.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if topic, ok := help.Lookup(args[0]); ok {
-					return a.showTopic(cmd, topic)
+					return showTopic(a, cmd, topic)
 				}
 			}
 			target, rest, err := cmd.Root().Find(args)
 			if err != nil {
-				return usagef(cmd.Root(), "%w", err)
+				return command.Usagef(cmd.Root(), "%w", err)
 			}
-			if err := knownCommand(target, rest); err != nil {
+			if err := command.KnownCommand(target, rest); err != nil {
 				return err
 			}
 			target.InitDefaultHelpFlag()
@@ -59,18 +61,18 @@ func completeTopics(cmd *cobra.Command, args []string, _ string) ([]string, cobr
 	return list, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (a *app) showTopic(cmd *cobra.Command, topic help.Topic) error {
-	s := a.stdout()
+func showTopic(a *command.App, cmd *cobra.Command, topic help.Topic) error {
+	s := a.Stdout()
 	var styles help.Styles
-	if s.colors > 0 {
-		strong := func(text string) string { return s.styled(bold, text) }
+	if s.Colors > 0 {
+		strong := func(text string) string { return s.Styled(tui.Bold, text) }
 		styles = help.Styles{Heading: strong, Strong: strong, Code: strong}
 	}
-	text := help.Render(topic.Text, s.width, styles)
+	text := help.Render(topic.Text, s.Width, styles)
 	if isCommand(cmd.Root(), topic.Name) {
 		text += fmt.Sprintf("\nThe flags of the command: crawlbox %s --help\n", topic.Name)
 	}
-	return showPage(cmd.Context(), s, text)
+	return s.Page(cmd.Context(), text)
 }
 
 func isCommand(root *cobra.Command, name string) bool {

@@ -3,10 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,14 +12,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
-
-// now is when all tests happen.
-var now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"crawlbox": crawlbox})
@@ -33,8 +25,8 @@ func TestMain(m *testing.M) {
 func crawlbox() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop)
-	env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: func() time.Time { return now }}
-	os.Exit(run(ctx, env, os.Args[1:]))
+	env := command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: func() time.Time { return clitest.Now }}
+	os.Exit(execute(ctx, env, os.Args[1:]))
 }
 
 // TestScripts runs the command line against a cluster in memory, which is
@@ -45,7 +37,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "../../testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		UpdateScripts:       *update,
+		UpdateScripts:       *clitest.Update,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": clusterCmd,
@@ -65,8 +57,8 @@ func setup(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	cluster := apitest.New(now)
-	socket, stop, err := serve(cluster)
+	cluster := apitest.New(clitest.Now)
+	socket, stop, err := clitest.Serve(cluster)
 	if err != nil {
 		return err
 	}
@@ -75,34 +67,6 @@ func setup(env *testscript.Env) error {
 	env.Setenv("CRAWLBOX_SOCKET", socket)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at each exit
 	return nil
-}
-
-// serve answers for cluster on a unix socket, as a node does, until stop.
-func serve(cluster *apitest.Cluster) (socket string, stop func(), err error) {
-	return serveHandler(api.Handler(cluster, nil, slog.New(slog.DiscardHandler)))
-}
-
-func serveHandler(h http.Handler) (socket string, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "cb") // t.TempDir can be too long for a socket
-	if err != nil {
-		return "", nil, err
-	}
-	socket = filepath.Join(dir, "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return "", nil, err
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = srv.Serve(l)
-	}()
-	return socket, func() {
-		_ = srv.Close()
-		<-served
-		_ = os.RemoveAll(dir)
-	}, nil
 }
 
 // clusterCmd changes the cluster of a script: cluster hold SERVICE, cluster

@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-shellwords"
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/help"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -115,7 +116,7 @@ func TestManual_Commands(t *testing.T) {
 
 // parses checks a command line as its execution would, up to what it does.
 func parses(args []string, mention, usage bool) error {
-	root := New(Env{})
+	root := New(command.Env{})
 	root.InitDefaultHelpCmd()
 	if len(args) > 0 && args[0] == "COMMAND" {
 		return nil // commands in general

@@ -1,24 +1,23 @@
 package cli
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
 
 // TestReference holds the manual's page of commands to what the commands are.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	const page = "../help/commands.md"
-	want := Reference(New(Env{}))
-	if *update {
+	want := Reference(New(command.Env{}))
+	if *clitest.Update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -52,36 +51,5 @@ func TestCommands_AreDescribed(t *testing.T) {
 			walk(c)
 		}
 	}
-	walk(New(Env{}))
-}
-
-func TestNewLogger(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	log := newLogger(&out, slog.LevelWarn)
-	log.Info("not this")
-	log.Warn("this", "n", 1)
-	var line map[string]any
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line["msg"] != "this" {
-		t.Errorf("a pipe gets %q", out.String())
-	}
-}
-
-func TestRun_ExitCodes(t *testing.T) {
-	t.Parallel()
-	var out, errs bytes.Buffer
-	if code := Run(context.Background(), nil, nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), "Usage:") {
-		t.Errorf("no arguments: %d %s%s", code, out.String(), errs.String())
-	}
-	out.Reset()
-	if code := Run(context.Background(), []string{"scale"}, nil, &out, &errs); code != exitUsage || out.Len() > 0 {
-		t.Errorf("wrong usage: %d %s", code, out.String())
-	}
-	cancelled, cancel := context.WithCancel(context.Background())
-	cancel()
-	errs.Reset()
-	code := Run(cancelled, []string{"--socket", "/none", "ls"}, nil, &out, &errs)
-	if code != exitFailed || errs.String() != "crawlbox: interrupted\n" {
-		t.Errorf("Ctrl-C: %d %s", code, errs.String())
-	}
+	walk(New(command.Env{}))
 }

@@ -1,68 +1,28 @@
 package cli
 
 import (
-	"bytes"
-	"fmt"
-	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
-
-// openTerminal returns a terminal of the size given. shown closes it and
-// returns all that was written to it.
-func openTerminal(t *testing.T, columns, rows uint16) (tty *os.File, shown func() string) {
-	t.Helper()
-	ctrl, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd := int(ctrl.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text bytes.Buffer
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		_, _ = io.Copy(&text, ctrl) // ends with EIO when the terminal closes
-	}()
-	return tty, func() string {
-		_ = tty.Close()
-		<-read
-		_ = ctrl.Close()
-		return strings.ReplaceAll(text.String(), "\r\n", "\n")
-	}
-}
 
 // onTerminal runs a command on a terminal of 60 columns.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
-	socket, stop, err := serve(apitest.New(now))
+	socket, stop, err := clitest.Serve(apitest.New(clitest.Now))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	tty, shown := openTerminal(t, 60, 24)
-	env := Env{Stdin: tty, Stdout: tty, Stderr: tty, Now: func() time.Time { return now }}
-	code := run(t.Context(), env, append(args, "--socket", socket))
+	tty, shown := clitest.OpenTerminal(t, 60, 24)
+	env := command.Env{Stdin: tty, Stdout: tty, Stderr: tty, Now: func() time.Time { return clitest.Now }}
+	code := execute(t.Context(), env, append(args, "--socket", socket))
 	text := shown()
 	if code != exitDone {
 		t.Errorf("%v: exit code %d: %s", args, code, text)
@@ -80,7 +40,7 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("logs have the colours of their tasks", func(t *testing.T) {
-		want := "\x1b[" + screen{colors: 256}.colorOf("spider.1") + "mspider.1@h1 |\x1b[0m got: item of spider.1\n"
+		want := "\x1b[" + tui.Screen{Colors: 256}.ColorOf("spider.1") + "mspider.1@h1 |\x1b[0m got: item of spider.1\n"
 		if text := onTerminal(t, "logs", "spider.1"); !strings.Contains(text, want) {
 			t.Errorf("got %q, want %q", text, want)
 		}
@@ -91,7 +51,7 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 		want := "spider: 5 running in 0.2s (p50 0.1s, p95 0.2s, slowest node…"
-		if got := display(text); len(got) != 1 || got[0] != want {
+		if got := clitest.Display(text); len(got) != 1 || got[0] != want {
 			t.Errorf("the terminal shows %q, want %q", got, want)
 		}
 	})
@@ -101,7 +61,7 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("a new token comes with how long and how often it is good", func(t *testing.T) {
-		expires := now.Add(24 * time.Hour).Local().Format(time.DateTime)
+		expires := clitest.Now.Add(24 * time.Hour).Local().Format(time.DateTime)
 		want := "To join a manager, run this on it as root, until " + expires + ", for 2 nodes:\n\ncrawlbox manager"
 		if text := onTerminal(t, "token", "manager", "--ttl", "1d", "--uses", "2"); !strings.HasPrefix(text, want) {
 			t.Errorf("got %q", text)
@@ -130,8 +90,8 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("the log is text", func(t *testing.T) {
-		tty, shown := openTerminal(t, 80, 24)
-		newLogger(tty, nil).Info("hello", "n", 1)
+		tty, shown := clitest.OpenTerminal(t, 80, 24)
+		command.NewLogger(tty, nil).Info("hello", "n", 1)
 		if text := shown(); !strings.Contains(text, "msg=hello n=1") {
 			t.Errorf("got %q", text)
 		}

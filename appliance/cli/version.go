@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
 
 // version is set by the linker: -X …/appliance/cli.version=0.1.0.
@@ -40,23 +42,23 @@ func thisBuild() build {
 	return b
 }
 
-func versionCmd(a *app) *cobra.Command {
+func versionCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this binary",
-		Args:  noArgs,
+		Args:  command.NoArgs,
 	}
-	asJSON := jsonFlag(cmd)
+	asJSON := command.JSONFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := thisBuild()
 		if *asJSON {
-			return a.printJSON(b)
+			return a.PrintJSON(b)
 		}
 		line := "crawlbox " + b.Version + ", " + b.Go + ", " + b.OS + "/" + b.Arch
 		if b.Commit != "" {
 			line += ", commit " + b.Commit[:min(12, len(b.Commit))]
 		}
-		return a.printf("%s\n", line)
+		return a.Printf("%s\n", line)
 	}
 	return cmd
 }

@@ -1,0 +1,188 @@
+// Package change follows a change of services on the command line: it asks for it, shows
+// how far it is, and says what goes on when the user breaks off.
+package change
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Change is a command that changes services and follows until it is true.
+type Change struct {
+	Services []string
+	Run      func(context.Context, *api.Client, func(api.Event) error) error
+	Done     func(api.Event) string // the last line of a service
+
+	BrokenOff func() string // what Ctrl-C leaves behind; nil: the change goes on
+}
+
+// Flags are the flags that all changes have.
+type Flags struct {
+	JSON, detach *bool
+	DryRun       *bool // nil: it cannot be asked what would be done
+}
+
+// AddFlags adds --json and --detach.
+func AddFlags(cmd *cobra.Command) Flags {
+	return Flags{
+		JSON:   command.JSONFlag(cmd),
+		detach: cmd.Flags().BoolP("detach", "d", false, "return when the change is accepted, not when it is true"),
+	}
+}
+
+// PlanFlag adds --dry-run.
+func (f Flags) PlanFlag(cmd *cobra.Command) Flags {
+	f.DryRun = cmd.Flags().Bool("dry-run", false, "say what would be done, change nothing")
+	return f
+}
+
+// ShowPlan prints what would be done.
+func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool, ask func(context.Context, *api.Client) (api.Plan, error)) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	plan, err := ask(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	return command.Show(a, asJSON, plan, func(s tui.Screen, p api.Plan) {
+		if p.Action != "" {
+			RenderPlans(s, []api.Plan{p})
+			return
+		}
+		for _, step := range p.Steps {
+			fmt.Fprintln(s.W, step)
+		}
+	})
+}
+
+// FollowFlags are those of a change that ends with its client while it has only
+// begun, so that nobody can detach from it.
+func FollowFlags(cmd *cobra.Command) Flags {
+	return Flags{JSON: command.JSONFlag(cmd), detach: new(bool)}
+}
+
+// ErrDetached ends a stream of which enough was seen.
+var ErrDetached = errors.New("detached")
+
+// Follow makes a change and shows how far it is, until it is done or the user breaks off.
+func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	see, end := watcher(a, *flags.JSON, *flags.detach, ch)
+	if *flags.detach {
+		see = untilAccepted(a, *flags.JSON, ch, see)
+	}
+	err = ch.Run(cmd.Context(), c, see)
+	end()
+	switch {
+	case errors.Is(err, ErrDetached):
+		return nil
+	case cmd.Context().Err() != nil:
+		return fmt.Errorf("%w; %s", command.ErrInterrupted, ch.whatRemains())
+	}
+	return err
+}
+
+func (ch Change) whatRemains() string {
+	if ch.BrokenOff != nil {
+		return ch.BrokenOff()
+	}
+	return fmt.Sprintf("the change goes on, watch it with `crawlbox ps %s`", ch.Services[0])
+}
+
+// watcher returns what sees the events, and what is to be called at the end.
+func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(api.Event) error, end func()) {
+	switch {
+	case asJSON:
+		enc := json.NewEncoder(a.Env.Stdout)
+		enc.SetEscapeHTML(false)
+		return func(e api.Event) error { return enc.Encode(e) }, func() {}
+	case detach:
+		return func(api.Event) error { return nil }, func() {}
+	}
+	p := tui.NewProgress(a.Stdout(), ch.Services, ch.Done)
+	return p.See, p.Start()
+}
+
+// untilAccepted ends the stream after the first event of each service: by then
+// Swarm has all of the change.
+func untilAccepted(a *command.App, asJSON bool, ch Change, see func(api.Event) error) func(api.Event) error {
+	accepted := map[string]bool{}
+	return func(e api.Event) error {
+		if err := see(e); err != nil || e.Err != nil || e.Service == "" {
+			return err
+		}
+		if !accepted[e.Service] && !asJSON {
+			if err := a.Printf("%s: %s accepted\n", e.Service, strings.TrimSpace(e.Step)); err != nil {
+				return err
+			}
+		}
+		accepted[e.Service] = true
+		if len(accepted) >= len(ch.Services) {
+			return ErrDetached
+		}
+		return nil
+	}
+}
+
+// OfDeploy is a deploy as it is followed. Broken off before the service is
+// changed, it has done nothing.
+func OfDeploy(service, image string, run func(context.Context, *api.Client, func(api.Event) error) error) Change {
+	staging := true
+	image = ImageName(image, "")
+	return Change{
+		Services: []string{service},
+		Done:     func(e api.Event) string { return image + ", " + tui.Summary(e) },
+		Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			return run(ctx, c, func(e api.Event) error {
+				staging = e.Step == "stage" || e.Step == "copy"
+				return see(e)
+			})
+		},
+		BrokenOff: func() string {
+			if staging {
+				return "nothing was changed; the nodes keep what they have of the image, and the same command goes on from there"
+			}
+			return fmt.Sprintf("the deploy goes on, watch it with `crawlbox ps %s`, see its end with `crawlbox history %s`, or undo it with `crawlbox rollback %s`", service, service, service)
+		},
+	}
+}
+
+// ImageName is what a service runs, in a word.
+func ImageName(image, otherwise string) string {
+	image, _, _ = strings.Cut(image, "@")
+	return fleet.FamiliarImage(cmp.Or(image, otherwise))
+}
+
+// RenderPlans shows what would be done with services.
+func RenderPlans(s tui.Screen, plans []api.Plan) {
+	for _, p := range plans {
+		switch p.Action {
+		case "unchanged":
+			fmt.Fprintf(s.W, "unchanged %s\n", p.Service)
+			continue
+		case "create":
+			fmt.Fprintf(s.W, "create %s\n", p.Service)
+		default:
+			fmt.Fprintf(s.W, "change %s: %s\n", p.Service, strings.Join(p.Changes, ", "))
+		}
+		for _, step := range p.Steps {
+			fmt.Fprintf(s.W, "  %s\n", step)
+		}
+	}
+}

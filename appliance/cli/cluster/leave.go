@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// LeaveCmd returns crawlbox leave.
+func LeaveCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "leave",
+		Short: "Take this node out of the cluster and end its crawlbox",
+		Long: `Take this node out of the cluster and end its crawlbox, also where none runs.
+
+On the manager that made the cluster this ends the cluster and its services. Its
+images and its queue stay on disk.`,
+		Args: command.NoArgs,
+	}
+	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		err = c.Leave(cmd.Context(), *force)
+		if errors.Is(err, api.ErrNotRunning) && usualSocket(a) {
+			err = leaveOffline(a, cmd.Context(), *force)
+		}
+		if err != nil {
+			return err
+		}
+		return a.Printf("this node has left the cluster\n")
+	}
+	return cmd
+}
+
+// usualSocket says whether the config names the socket: a node with another one
+// may have another data folder too.
+func usualSocket(a *command.App) bool { return a.Socket == "" && os.Getenv("CRAWLBOX_SOCKET") == "" }
+
+// leaveOffline leaves with the data folder of a node that does not run.
+func leaveOffline(a *command.App, ctx context.Context, force bool) error {
+	cfg, err := configs.Load(a.Config)
+	if err != nil {
+		return err
+	}
+	err = node.LeaveOffline(ctx, node.Options{Config: cfg, Version: a.Version, Log: a.Log}, force)
+	if errors.Is(err, node.ErrNoNode) {
+		return fmt.Errorf("%w, and %s has nothing of a node that could leave", api.ErrNotRunning, cfg.DataDir)
+	}
+	return err
+}

@@ -1,0 +1,26 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+func TestViews(t *testing.T) {
+	t.Parallel()
+	c, worker := apitest.New(clitest.Now), apitest.New(clitest.Now)
+	worker.BeWorker()
+	status, workerStatus := clitest.Must(c.Status(t.Context()))(t), clitest.Must(worker.Status(t.Context()))(t)
+	nodes, tokens := clitest.Must(c.Nodes(t.Context()))(t), clitest.Must(c.Tokens(t.Context()))(t)
+	clitest.CheckViews(t, tui.NewFixed, map[string]func(tui.Screen){
+		"tokens":        func(s tui.Screen) { renderTokens(s, tokens) },
+		"status":        func(s tui.Screen) { renderStatus(s, status) },
+		"status-worker": func(s tui.Screen) { renderStatus(s, workerStatus) },
+		"nodes":         func(s tui.Screen) { renderNodes(s, nodes) },
+	}, func(view, line string, _ int) bool {
+		return view == "status" && (strings.Contains(line, "localhost:8003/broken") || strings.Contains(line, "slave-frankfurt"))
+	})
+}

@@ -1,0 +1,90 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Client returns a client of the crawlbox that runs here.
+func (a *App) Client() (*api.Client, error) {
+	socket, err := a.findSocket()
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(socket), nil
+}
+
+// findSocket does not fail for a config that is broken, or not to be read by
+// this user: a crawlbox that runs has not taken it up, and has to be reached.
+func (a *App) findSocket() (string, error) {
+	if a.Socket != "" {
+		return a.Socket, nil
+	}
+	if socket := os.Getenv("CRAWLBOX_SOCKET"); socket != "" {
+		return socket, nil
+	}
+	cfg, err := configs.Load(a.Config)
+	switch {
+	case err == nil:
+		return cfg.Socket, nil
+	case a.Config != "":
+		return "", err
+	}
+	a.Log.Debug("the config cannot be read; ask at the usual socket", "err", err)
+	return configs.Default().Socket, nil
+}
+
+// JSONFlag adds --json to cmd.
+func JSONFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON")
+}
+
+func (a *App) PrintJSON(v any) error {
+	enc := json.NewEncoder(a.Env.Stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func (a *App) Printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.Env.Stdout, format, args...)
+	return err
+}
+
+// Reads makes cmd a command that asks the API once and shows the answer, as
+// JSON with --json.
+func Reads[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error), render func(tui.Screen, T)) *cobra.Command {
+	asJSON := JSONFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		v, err := ask(cmd.Context(), c, args)
+		if err != nil {
+			return err
+		}
+		return Show(a, *asJSON, v, render)
+	}
+	return cmd
+}
+
+// Show prints v as JSON, or as render does.
+func Show[T any](a *App, asJSON bool, v T, render func(tui.Screen, T)) error {
+	if asJSON {
+		return a.PrintJSON(v)
+	}
+	s := a.Stdout()
+	page := &tui.Page{W: s.W}
+	s.W = page
+	render(s, v)
+	return page.Flush()
+}

@@ -1,0 +1,125 @@
+// Package command is what the commands of crawlbox share: what they have of their
+// process and of the flags that all have, the client of the local API, checks of
+// arguments, completions, and how an answer is shown.
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+func (a *App) Stdout() tui.Screen { return tui.NewScreen(a.Env.Stdout, a.Env.Now, a.noColor) }
+func (a *App) Stderr() tui.Screen { return tui.NewScreen(a.Env.Stderr, a.Env.Now, a.noColor) }
+
+// ErrInterrupted is the end of what the user broke off.
+var ErrInterrupted = errors.New("interrupted")
+
+// App is what all commands of one run share.
+type App struct {
+	Env      Env
+	Version  string
+	Config   string // path; empty: the default one
+	Socket   string
+	logLevel string
+	noColor  bool
+	Log      *slog.Logger // to stderr, from --log-level on
+}
+
+// Group makes cmd a command that only has others below it: alone it shows its
+// help, and it refuses what is not there.
+func Group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(subcommands...)
+	cmd.Args = KnownCommand
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// KnownCommand refuses arguments that name no command below cmd.
+func KnownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		slices.Sort(near)
+		return Usagef(cmd, "unknown command %q (did you mean %s?)", args[0], strings.Join(near, " or "))
+	}
+	return Usagef(cmd, "unknown command %q", args[0])
+}
+
+// Env is what a command has of its process.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Now            func() time.Time // for ages; nil: time.Now
+}
+
+// Each does the same to several things and says what is done, up to the first
+// failure.
+func (a *App) Each(cmd *cobra.Command, names []string, past string, do func(context.Context, *api.Client, string) error) error {
+	for _, name := range names {
+		if name == "" {
+			return Usagef(cmd, "a name is empty")
+		}
+	}
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := do(cmd.Context(), c, name); err != nil {
+			return err
+		}
+		if err := a.Printf("%s: %s\n", name, past); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ask reads one line, or until ctx ends: a read from a terminal does not end by
+// itself, but the process does.
+func Ask(ctx context.Context, env Env) (string, error) {
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(env.Stdin).ReadString('\n')
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case text := <-line:
+		return text, nil
+	case <-ctx.Done():
+		fmt.Fprintln(env.Stderr)
+		return "", ctx.Err()
+	}
+}
+
+// New returns what the commands of one run of crawlbox share. The log begins with
+// startLog.
+func New(env Env, version string) *App {
+	if env.Now == nil {
+		env.Now = time.Now
+	}
+	return &App{Env: env, Version: version, Log: slog.New(slog.DiscardHandler)}
+}
+
+// AddFlags adds the flags that all commands have.
+func (a *App) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.Config, "config", "", "config `file` (default /etc/crawlbox/crawlbox.yaml)")
+	f.StringVar(&a.Socket, "socket", "", "`path` of the local API (default from the config)")
+	f.StringVar(&a.logLevel, "log-level", "info", "log `level`: debug, info, warn or error")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours, as with NO_COLOR set")
+}

@@ -1,0 +1,10 @@
+package command
+
+import "regexp"
+
+// JoinText matches a join string in other text, as it was given or quoted. It
+// takes too much rather than too little.
+var JoinText = regexp.MustCompile(`(?i)CBX[0-9]*-[0-9A-Z\s\\]{8,}`)
+
+// WithoutJoin is text in which no join string can be read.
+func WithoutJoin(text string) string { return JoinText.ReplaceAllString(text, "CBX1-…") }

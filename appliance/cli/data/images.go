@@ -1,0 +1,112 @@
+// Package data has the commands for what a cluster keeps: images, accounts of the
+// registry, and the lists of the queue.
+package data
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// ImagesCmd returns crawlbox images.
+func ImagesCmd(a *command.App) *cobra.Command {
+	cmd := imagesLsCmd(a)
+	list := cmd.RunE
+	command.Group(cmd, imagesLsCmd(a), imagesRmCmd(a), imagesGCCmd(a))
+	cmd.Use, cmd.RunE = "images", list
+	return cmd
+}
+
+func imagesLsCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the images of the cluster's registry",
+		Args:  command.NoArgs,
+	}
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Image, error) {
+		return c.Images(ctx, true)
+	}, renderImages)
+}
+
+func renderImages(s tui.Screen, images []fleet.Image) {
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "IMAGE", Min: 16, AtStart: true}, {Head: "DIGEST"}, {Head: "SIZE"}, {Head: "PUSHED"}, {Head: "NODES"}, {Head: "USED BY", Min: 8},
+	}}
+	for _, i := range images {
+		t.Add(tui.Text(i.Repository+":"+i.Tag), tui.Text(Short(i.Digest)), tui.Text(tui.Size(i.Size)),
+			tui.Text(s.Since(i.Pushed)), holders(i.Nodes), tui.Text(tui.OrDash(strings.Join(i.Used, ","))))
+	}
+	t.Write(s)
+}
+
+// holders is on how many of all nodes an image is.
+func holders(h *fleet.Holders) tui.Cell {
+	switch {
+	case h == nil:
+		return tui.Text("-")
+	case h.Unknown > 0:
+		return tui.Text(fmt.Sprintf("%d/%d, %d unknown", h.Have, h.All, h.Unknown))
+	}
+	return tui.Text(fmt.Sprintf("%d/%d", h.Have, h.All))
+}
+
+// Short is the beginning of a digest, as docker shows it.
+func Short(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(12, len(hex))]
+}
+
+func imagesRmCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "rm IMAGE...",
+		Short:             "Remove images, such as spider:0.01",
+		Args:              command.AtLeast(1, "an image"),
+		ValidArgsFunction: a.Complete(command.ImageNames),
+	}
+	cmd.RunE = func(cmd *cobra.Command, refs []string) error {
+		return a.Each(cmd, refs, "removed", func(ctx context.Context, c *api.Client, ref string) error {
+			return c.RemoveImage(ctx, ref)
+		})
+	}
+	return cmd
+}
+
+// collected says what a collection did, and why it did not do more.
+func collected(r api.GCReport) string {
+	text := fmt.Sprintf("freed %s: %s, %s", tui.Size(r.Bytes), tui.Count(r.Manifests, "manifest"), tui.Count(r.Blobs, "blob"))
+	if r.Held > 0 {
+		text += fmt.Sprintf("; %s more can go from %s on: a push that is under way may count on it", tui.Size(r.Held), r.HeldUntil.Local().Format("15:04:05"))
+	}
+	return text
+}
+
+func imagesGCCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "gc",
+		Short: "Free what no tag and no service needs",
+		Args:  command.NoArgs,
+	}
+	asJSON := command.JSONFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		r, err := c.CollectImages(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return a.PrintJSON(r)
+		}
+		return a.Printf("%s\n", collected(r))
+	}
+	return cmd
+}

@@ -1,0 +1,136 @@
+package data
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+// Bounds of one push to the API. JSON may write a byte in six, and the largest
+// request is api.MaxBody.
+const (
+	batchItems = 10_000
+	batchBytes = 1 << 20
+)
+
+func queuePushCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "push KEY ITEM...|-",
+		Short: "Append items to a list, or with - the lines of stdin",
+		Long: `Append items to a list. With - they come from standard input, one a line.
+
+Empty lines are left out: a spider that takes an empty item would believe that
+the queue is empty.`,
+		Example:           "  crawlbox queue push example:swarm:spider - < urls.txt",
+		Args:              command.AtLeast(2, "a key and items, or - for standard input"),
+		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
+	}
+	asJSON := command.JSONFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		p := &pusher{ctx: cmd.Context(), client: c, key: args[0]}
+		if len(args) == 2 && args[1] == "-" {
+			err = p.lines(a.Env.Stdin)
+		} else {
+			err = p.all(args[1:])
+		}
+		if err != nil {
+			return p.explain(err)
+		}
+		if *asJSON {
+			return a.PrintJSON(api.Items{Key: p.key, Len: p.length})
+		}
+		return a.Printf("%s: %s pushed, %d in the list\n", p.key, tui.Count(p.pushed, "item"), p.length)
+	}
+	return cmd
+}
+
+// pusher appends items in batches.
+type pusher struct {
+	ctx    context.Context
+	client *api.Client
+	key    string
+	batch  []string
+	bytes  int
+	pushed int
+	length int64 // of the list, after the last batch
+}
+
+func (p *pusher) all(items []string) error {
+	for _, item := range items {
+		if err := p.add(item); err != nil {
+			return err
+		}
+	}
+	return p.flush()
+}
+
+func (p *pusher) lines(r io.Reader) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, batchBytes)
+	n := 1
+	for ; in.Scan(); n++ {
+		line := strings.TrimSuffix(in.Text(), "\r")
+		if line == "" {
+			continue
+		}
+		if err := p.add(line); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("line %d is longer than %d bytes; push it with redis-cli", n, batchBytes)
+	} else if err != nil {
+		return fmt.Errorf("read standard input: %w", err)
+	}
+	return p.flush()
+}
+
+func (p *pusher) add(item string) error {
+	if !utf8.ValidString(item) {
+		return errors.New("the item is not UTF-8 text; push it with redis-cli")
+	}
+	if len(p.batch) == batchItems || p.bytes+len(item) > batchBytes {
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	p.batch = append(p.batch, item)
+	p.bytes += len(item)
+	return nil
+}
+
+func (p *pusher) flush() error {
+	if len(p.batch) == 0 {
+		return nil
+	}
+	list, err := p.client.QueuePush(p.ctx, p.key, p.batch)
+	if err != nil {
+		return err
+	}
+	p.pushed += len(p.batch)
+	p.length = list.Len
+	p.batch, p.bytes = nil, 0
+	return nil
+}
+
+// explain says how much is done where a push ends early.
+func (p *pusher) explain(err error) error {
+	if p.pushed == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (%s pushed before)", err, tui.Count(p.pushed, "item"))
+}

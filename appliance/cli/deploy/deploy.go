@@ -1,0 +1,213 @@
+// Package deploy has the command that deploys: it finds out what its arguments name,
+// uploads and builds directories, and changes services.
+package deploy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+)
+
+// deployFlags are those of deploy, as they were given.
+type deployFlags struct {
+	change.Flags
+	build   buildFlags
+	ofBuild []string // names of the flags of the build
+	req     api.DeployRequest
+
+	replicas  int
+	envs      []string
+	envFiles  []string
+	memory    string
+	tag, name string
+}
+
+// Cmd returns crawlbox deploy.
+func Cmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "deploy [PATH|IMAGE|SERVICE...]",
+		Short: "Bring a version onto every node, then run it",
+		Long: `Deploy the services of crawlbox.yaml, or those named, or a folder, a static
+program or an image as a service. It goes in stages:
+
+  build   the folder becomes an image and goes into the cluster's registry
+  stage   every node that may run it gets the image; nothing has changed yet
+  flip    the service is made, or changed a share of its replicas at a time
+  watch   until all have run for the monitor time
+
+A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
+package or a Go module, for which one is made. Images are tagged 0.01, 0.02 and
+so on; --tag git takes the short name of the folder's commit, with -dirty where
+files have changed since, and needs the program git.
+
+Docker's BuildKit builds where the engine has it, its classic builder otherwise,
+or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
+that RUN --mount=type=secret,id=ID may read, and that is in no image.
+
+When the new version fails the old one comes back. Ctrl-C before the flip
+changes nothing; after it the deploy goes on.
+
+A word with a slash or a dot in front is a path. A name is a service of
+crawlbox.yaml, else a folder or program here, else a service that runs, which is
+deployed again from what it was made of, else an image.`,
+		Example: `  crawlbox deploy
+  crawlbox deploy .
+  crawlbox deploy ./spider --name spider --replicas 50 --tag git
+  crawlbox deploy . --secret id=pip,src=$HOME/.config/pip/pip.conf
+  crawlbox deploy localhost:8003/spider:0.02`,
+		Args:              command.AtLeast(0, "folders, images or services"),
+		ValidArgsFunction: a.Complete(command.ServiceNames),
+	}
+	var f deployFlags
+	f.Flags = change.FollowFlags(cmd).PlanFlag(cmd)
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return deployWhat(a, cmd, &f, args) }
+	return cmd
+}
+
+func (f *deployFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "name", "", "`name` of the service (default: of the folder)")
+	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are)")
+	flags.StringArrayVarP(&f.envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
+	flags.StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables")
+	flags.Float64Var(&f.req.CPUs, "limit-cpu", 0, "`processors` for a replica, such as 0.5")
+	flags.StringVar(&f.memory, "limit-memory", "", "memory for a replica, a `size` such as 256MB")
+	flags.Uint64Var(&f.req.MaxPerNode, "max-per-node", 0, "`number` of replicas on one node at most")
+	flags.StringArrayVar(&f.req.Constraints, "constraint", nil, "`rule` for nodes: node.labels.zone==eu")
+	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its folder's commit")
+	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
+	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
+	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
+	flags.DurationVar(&f.req.StartTimeout, "start-timeout", 0, "`time` until a replica is healthy (default 10m)")
+	flags.Float64Var(&f.req.FailureRatio, "failure-ratio", 0, "`share` that may fail, from 0 to 1 (default 0)")
+	flags.BoolVar(&f.req.StartFirst, "start-first", false, "start a replica before its old one stops")
+	flags.StringVar(&f.req.StageQuorum, "stage-quorum", "", "`share` of nodes that will do (default 100%)")
+	flags.DurationVar(&f.req.StageTimeout, "stage-timeout", 0, "`time` for all to get the image (default 5m)")
+	before := map[string]bool{}
+	flags.VisitAll(func(flag *pflag.Flag) { before[flag.Name] = true })
+	f.build.add(cmd)
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if !before[flag.Name] {
+			f.ofBuild = append(f.ofBuild, flag.Name)
+		}
+	})
+}
+
+func deploy(a *command.App, cmd *cobra.Command, f *deployFlags, what string) error {
+	if err := f.request(cmd); err != nil {
+		return err
+	}
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	f.req.Image = what
+	if _, err := os.Stat(what); err == nil {
+		done, err := buildFrom(a, cmd, c, f, what)
+		if err != nil || done {
+			return err
+		}
+	} else if isPath(what) {
+		return fmt.Errorf("%w; name a folder, a static program, or an image such as localhost:8003/spider:0.02", err)
+	}
+	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
+	if *f.DryRun {
+		return change.ShowPlan(a, cmd, *f.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.DeployPlan(ctx, f.req) })
+	}
+	return change.Follow(a, cmd, f.Flags, change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		return c.Deploy(ctx, f.req, see)
+	}))
+}
+
+// request takes over what flags say that have to be understood first.
+func (f *deployFlags) request(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("replicas") {
+		if f.replicas < 0 {
+			return command.Usagef(cmd, "--replicas can't be negative")
+		}
+		f.req.Replicas = &f.replicas
+	}
+	if f.memory != "" {
+		bytes, err := units.RAMInBytes(f.memory)
+		if err != nil || bytes <= 0 {
+			return command.Usagef(cmd, "--limit-memory %q is not a size such as 256MB", f.memory)
+		}
+		f.req.Memory = bytes
+	}
+	if err := f.build.request(); err != nil {
+		return command.Usagef(cmd, "%w", err)
+	}
+	env, err := readEnv(f.envFiles, f.envs)
+	if err != nil {
+		return command.Usagef(cmd, "%w", err)
+	}
+	f.req.Env = env
+	return nil
+}
+
+// isPath says whether a word is meant as a path, though nothing is there.
+func isPath(what string) bool {
+	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
+}
+
+// nameOfImage is the last part of an image's name: spider of localhost:8003/spider:0.02.
+func nameOfImage(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// readEnv reads files of variables and then those given, which win.
+func readEnv(files, given []string) (map[string]string, error) {
+	env := map[string]string{}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read --env-file: %w", err)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if err := setEnv(env, line); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
+			}
+		}
+	}
+	for _, text := range given {
+		if err := setEnv(env, text); err != nil {
+			return nil, fmt.Errorf("--env %q: %w", text, err)
+		}
+	}
+	return env, nil
+}
+
+// setEnv takes a variable without a value from the environment here, as docker
+// does; one that is not there is left out.
+func setEnv(env map[string]string, text string) error {
+	name, value, given := strings.Cut(text, "=")
+	if name == "" || strings.ContainsAny(name, " \t") {
+		return errors.New("want NAME=VALUE")
+	}
+	if !given {
+		if value, given = os.LookupEnv(name); !given {
+			return nil
+		}
+	}
+	env[name] = value
+	return nil
+}

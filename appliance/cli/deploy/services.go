@@ -1,0 +1,160 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+// forServices are the flags that mean something where services are deployed. What
+// such a service is given stands in its definition, or stays as it is.
+var forServices = []string{"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout"}
+
+// deployServices builds what is to be built, one after the other, and deploys all
+// at the same time.
+func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags, list []target) error {
+	if err := f.onlyForServices(cmd); err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return errors.New("crawlbox.yaml has no services; write them there, or name a folder, a program or an image to deploy")
+	}
+	if *f.DryRun {
+		return planServices(a, cmd.Context(), c, f, list)
+	}
+	var failed []error
+	var ready []api.DeployRequest
+	images := map[string]string{}
+	for _, d := range list {
+		req := f.requestFor(d)
+		if d.Build != nil || d.of.Path != "" {
+			image, err := buildAgain(a, cmd.Context(), c, f, d)
+			if cmd.Context().Err() != nil {
+				return err
+			}
+			if err != nil {
+				failed = append(failed, fmt.Errorf("%s: %w", d.Name, err))
+				continue
+			}
+			req.Image = image
+		}
+		if d.of.Path != "" {
+			req.Source = &d.of
+		}
+		images[d.Name] = change.ImageName(req.Image, d.Image)
+		ready = append(ready, req)
+	}
+	if len(ready) == 0 {
+		return errors.Join(failed...)
+	}
+	return errors.Join(append(failed, command.Unjoin(change.Follow(a, cmd, f.Flags, deployAll(ready, images)))...)...)
+}
+
+func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
+	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
+		if err == nil && flag.Changed && !slices.Contains(forServices, flag.Name) {
+			err = command.Usagef(cmd, "--%s is for a folder or an image; what a service is given stands in crawlbox.yaml", flag.Name)
+		}
+	})
+	return err
+}
+
+// requestFor asks for a service as the config file has it, or, where it is not from
+// there, for its image again.
+func (f *deployFlags) requestFor(d target) api.DeployRequest {
+	req := api.DeployRequest{Service: d.Name, Defined: d.File != "", StageQuorum: f.req.StageQuorum, StageTimeout: f.req.StageTimeout, StartTimeout: f.req.StartTimeout}
+	if !req.Defined {
+		req.Image = d.Image
+	}
+	return req
+}
+
+// planServices prints what would be done with each service.
+func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, list []target) error {
+	plans := []api.Plan{}
+	var failed []error
+	for _, d := range list {
+		if d.of.Path != "" {
+			plans = append(plans, api.Plan{Service: d.Name, Action: "replace", Changes: []string{"image"}, Steps: []string{
+				fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then stage, flip and watch"}})
+			continue
+		}
+		plan, err := c.DeployPlan(ctx, f.requestFor(d))
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", d.Name, err))
+			continue
+		}
+		plans = append(plans, plan)
+	}
+	return errors.Join(append(failed, command.Show(a, *f.JSON, plans, change.RenderPlans))...)
+}
+
+// deployAll deploys services at the same time, whatever comes of the others.
+func deployAll(reqs []api.DeployRequest, images map[string]string) change.Change {
+	all := &deployed{steps: map[string]string{}}
+	ch := change.Change{BrokenOff: all.brokenOff}
+	for _, req := range reqs {
+		ch.Services = append(ch.Services, req.Service)
+	}
+	ch.Done = func(e api.Event) string {
+		if e.Step == "unchanged" {
+			return "unchanged, " + tui.Fare(e)
+		}
+		return images[e.Service] + ", " + tui.Summary(e)
+	}
+	ch.Run = func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		errs := make([]error, len(reqs))
+		var running sync.WaitGroup
+		for i, req := range reqs {
+			running.Go(func() { errs[i] = c.Deploy(ctx, req, all.seen(req.Service, see)) })
+		}
+		running.Wait()
+		return errors.Join(errs...)
+	}
+	return ch
+}
+
+// deployed is how far each of several deploys is.
+type deployed struct {
+	mu    sync.Mutex
+	steps map[string]string
+}
+
+func (d *deployed) seen(service string, see func(api.Event) error) func(api.Event) error {
+	return func(e api.Event) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.steps[service] = e.Step
+		if e.Done != nil {
+			d.steps[service] = ""
+		}
+		return see(e)
+	}
+}
+
+func (d *deployed) brokenOff() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var on []string
+	for service, step := range d.steps {
+		if step != "" && step != "copy" && step != "stage" && step != "wait" {
+			on = append(on, service)
+		}
+	}
+	if len(on) == 0 {
+		return "what was not done is as it was; the same command goes on from there"
+	}
+	slices.Sort(on)
+	return fmt.Sprintf("the deploy of %s goes on, see its end with `crawlbox ls`; the others that were not done are as they were", strings.Join(on, ", "))
+}

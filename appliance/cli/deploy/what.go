@@ -1,0 +1,130 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+)
+
+// target is a service that is to be deployed: one of the config file, or one that
+// runs and has no File.
+type target struct {
+	api.Definition
+	of history.Source // what it was built of; without a path it was not, or nobody knows
+}
+
+// serviceWord is what can be the name of a service and is no path and no image with
+// a tag.
+var serviceWord = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]*$`)
+
+// deployWhat finds out what the arguments of deploy name.
+func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []string) error {
+	if slices.Contains(args, "") {
+		return command.Usagef(cmd, "a name is empty")
+	}
+	if !slices.ContainsFunc(args, serviceWord.MatchString) && len(args) == 1 {
+		return deploy(a, cmd, f, args[0])
+	}
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	defs, err := c.Definitions(cmd.Context())
+	switch {
+	case err != nil && len(args) == 1 && exists(args[0]):
+		return deploy(a, cmd, f, args[0]) // such as --eject, which needs no manager
+	case err != nil:
+		return err
+	case len(args) == 0:
+		return deployServices(a, cmd, c, f, targets(defs))
+	}
+	chosen, err := choose(a, cmd, c, args, defs)
+	switch {
+	case err != nil:
+		return err
+	case chosen != nil:
+		if err := f.onlyForServices(cmd); err != nil {
+			return err
+		}
+		if err := sayTaken(a, chosen); err != nil {
+			return err
+		}
+		return deployServices(a, cmd, c, f, chosen)
+	case len(args) > 1:
+		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a folder, a program or an image by itself")
+	}
+	return deploy(a, cmd, f, args[0])
+}
+
+// choose returns the services that all arguments name, nil where one is none.
+func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, defs []api.Definition) (chosen []target, err error) {
+	for _, arg := range args {
+		d, err := serviceNamed(a, cmd.Context(), c, arg, defs)
+		if err != nil {
+			return nil, err
+		}
+		if d.Name == "" {
+			return nil, nil
+		}
+		if slices.ContainsFunc(chosen, func(other target) bool { return other.Name == d.Name }) {
+			return nil, command.Usagef(cmd, "service %q is there twice", d.Name)
+		}
+		chosen = append(chosen, d)
+	}
+	return chosen, nil
+}
+
+// serviceNamed finds a service of the config file, or one that runs and has not the
+// name of a folder or program here. Without a name it is none.
+func serviceNamed(a *command.App, ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
+	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == name })
+	switch {
+	case !serviceWord.MatchString(name):
+		return target{}, nil
+	case i >= 0:
+		return target{Definition: defs[i]}, nil
+	case exists(name):
+		return target{}, nil
+	}
+	in, err := c.Inspect(ctx, name)
+	if e := (*api.Error)(nil); errors.As(err, &e) && e.Code == api.CodeNotFound {
+		return target{}, nil // an image, maybe
+	}
+	if err != nil {
+		return target{}, err
+	}
+	of, err := c.Source(ctx, in.Service.Name)
+	return target{Definition: api.Definition{Name: in.Service.Name, Image: in.Service.Image}, of: of}, err
+}
+
+func targets(defs []api.Definition) (list []target) {
+	for _, d := range defs {
+		list = append(list, target{Definition: d})
+	}
+	return list
+}
+
+// sayTaken tells of services that are taken though there are folders or programs of
+// their names here, out of the way of what is printed for programs.
+func sayTaken(a *command.App, list []target) (err error) {
+	for _, d := range list {
+		if err == nil && d.File != "" && exists(d.Name) {
+			_, err = fmt.Fprintf(a.Env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n", d.Name, d.File, d.Name)
+		}
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,122 @@
+// Package install has the commands that make this machine a node for good, and no node
+// again.
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/run"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+// readyTimeout bounds how long an install waits for the node. Docker may take a
+// minute and a half to join a swarm.
+const readyTimeout = 3 * time.Minute
+
+// Cmd returns crawlbox install.
+func Cmd(a *command.App) *cobra.Command {
+	return command.Group(&cobra.Command{
+		Use:   "install",
+		Short: "Make this server a node for good, run by systemd",
+	}, installRole(a, run.RoleCmd(a, fleet.RoleManager)), installRole(a, run.RoleCmd(a, fleet.RoleWorker)))
+}
+
+// installRole makes of a command that runs a node the one that installs it: it takes
+// the same flags.
+func installRole(a *command.App, cmd *cobra.Command) *cobra.Command {
+	role := cmd.Name()
+	cmd.Short = map[string]string{
+		fleet.RoleManager: "Install the first node of a cluster, or a further manager",
+		fleet.RoleWorker:  "Install a node that joins a cluster",
+	}[role]
+	cmd.Long = fmt.Sprintf(`Install crawlbox as a service of systemd and wait until it is ready. The flags
+are those of 'crawlbox %s', and go into the unit; a join string does not,
+it is deleted once the node has joined.
+
+It copies itself to %s and writes, where there is none, a
+config file that explains every key. Run again with other flags it changes what
+differs, and says what. A unit that was edited by hand stays.`, role, install.Program)
+	cmd.Example = map[string]string{
+		fleet.RoleManager: "  crawlbox install manager --queue\n  crawlbox install manager --dry-run",
+		fleet.RoleWorker:  "  crawlbox install worker --join CBX1-…\n  ssh root@manager crawlbox token | crawlbox install worker --join-file -",
+	}[role]
+	dry := cmd.Flags().Bool("dry-run", false, "only print the files and commands")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return installNode(a, cmd, *dry) }
+	return cmd
+}
+
+func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
+	machine := install.This()
+	if !machine.HasSystemd() {
+		return fmt.Errorf("this machine is not run by systemd; let its own init system run `crawlbox %s`, or run that in the foreground", cmd.Name())
+	}
+	if err := doctor.Root(); err != nil && !dry {
+		return err
+	}
+	want, cfg, err := wanted(a, cmd)
+	if err != nil {
+		return err
+	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !dry {
+		return err
+	}
+	if err := run.EnsureDocker(a, cmd, cfg, dry); err != nil {
+		return err
+	}
+	if err := run.MissesDocker(a, cmd.Context(), machine, cfg); err != nil && !dry {
+		return err
+	}
+	plan, err := machine.Install(cmd.Context(), want)
+	if err != nil {
+		return err
+	}
+	plan.Notes = append(plan.Notes, notTaken(os.Environ())...)
+	if dry {
+		return printPlan(a, plan)
+	}
+	for _, note := range plan.Notes {
+		_ = a.Printf("%s\n", note)
+	}
+	if err := machine.Do(cmd.Context(), plan, func(s install.Step) { run.SayStep(a, s) }); err != nil {
+		return err
+	}
+	if len(plan.Steps) == 0 {
+		_ = a.Printf("nothing has to be changed\n")
+	}
+	return awaitNode(a, cmd, machine, cfg)
+}
+
+func printPlan(a *command.App, p install.Plan) error {
+	run.PrintSteps(a, p)
+	return a.Printf("nothing was changed\n")
+}
+
+// awaitNode waits until the node is ready and says what comes next.
+func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg configs.Config) error {
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), readyTimeout, fmt.Errorf("waited %s", readyTimeout))
+	defer cancel()
+	err := machine.Await(ctx, func(status string) { _ = a.Printf("crawlbox: %s\n", status) })
+	if err != nil {
+		return err
+	}
+	if cmd.Name() == fleet.RoleWorker {
+		return a.Printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has logged\n")
+	}
+	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
+	if err != nil || !tui.IsTerminal(a.Env.Stdout) {
+		return a.Printf("manager is ready; `crawlbox token` prints the join string, for `crawlbox install worker --join STRING` on each further server\n")
+	}
+	return a.Printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n", token.Join)
+}

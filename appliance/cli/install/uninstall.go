@@ -1,0 +1,149 @@
+package install
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/run"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+// UninstallCmd returns crawlbox uninstall.
+func UninstallCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Leave the cluster and take crawlbox off this server",
+		Long: `Leave the cluster and take crawlbox off this server: its service, its program,
+what makes Docker trust the registry, the config file unless it was edited.
+Docker stays. State stays too, such as the registry's images and the queue, and
+the images that Docker has of it, unless --purge is given.
+
+On the manager that made the cluster this ends the cluster; while it has other
+nodes that takes --force.`,
+		Args: command.NoArgs,
+	}
+	purge := cmd.Flags().Bool("purge", false, "remove state, config and the cluster's images too")
+	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := doctor.Root(); err != nil {
+			return err
+		}
+		return uninstall(a, cmd.Context(), install.This(), *purge, *force)
+	}
+	return cmd
+}
+
+func uninstall(a *command.App, ctx context.Context, machine *install.Machine, purge, force bool) error {
+	cfg, err := installedConfig(a, machine)
+	if err != nil {
+		return err
+	}
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !force {
+		return err
+	}
+	registries := node.Registries(cfg)
+	if err := leaveForGood(a, ctx, machine, cfg, force); err != nil {
+		return err
+	}
+	plan, err := machine.Uninstall(ctx, install.Unwanted{
+		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: run.JoinLaid(cfg.DataDir), State: stateOf(cfg), User: queueproc.User, Purge: purge,
+	})
+	if err != nil {
+		return err
+	}
+	// Docker first: what removes the rest is removed last.
+	if err := node.Forget(ctx, cfg, registries, purge); err != nil && !force {
+		return err
+	} else if err != nil {
+		_ = a.Printf("something stays: %s\n", tui.OneLine(err.Error()))
+	}
+	if err := machine.Do(ctx, plan, func(s install.Step) { run.SayStep(a, s) }); err != nil {
+		return err
+	}
+	for _, note := range plan.Notes {
+		_ = a.Printf("%s\n", note)
+	}
+	return a.Printf("crawlbox is uninstalled; Docker stays\n")
+}
+
+// installedConfig is the config that the service was started with: its flags stand in
+// its unit.
+func installedConfig(a *command.App, machine *install.Machine) (configs.Config, error) {
+	unit, err := machine.Installed()
+	if err != nil {
+		return configs.Config{}, err
+	}
+	role := systemd.Role(unit)
+	if role == "" {
+		return configs.Load(a.Config)
+	}
+	fresh := command.New(a.Env, a.Version)
+	cmd := run.RoleCmd(fresh, role)
+	fresh.AddFlags(cmd.Flags())
+	if err := cmd.ParseFlags(systemd.Command(unit)[2:]); err != nil {
+		return configs.Config{}, fmt.Errorf("read the unit %s: %w", systemd.Service, err)
+	}
+	file, _ := cmd.Flags().GetString("config")
+	return configs.Load(cmp.Or(a.Config, file), configs.Flags(cmd.Flags()))
+}
+
+// leaveForGood takes the node out of its cluster and stops its service. Where it may
+// not leave nothing has changed, unless force makes the rest go on all the same.
+func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine, cfg configs.Config, force bool) error {
+	err := api.NewClient(cfg.Socket).Leave(ctx, force || alone(a, ctx, cfg))
+	if errors.Is(err, api.ErrNotRunning) {
+		if err := machine.Stop(ctx); err != nil { // it may be about to start
+			return err
+		}
+		err = node.LeaveOffline(ctx, node.Options{Config: cfg, Version: a.Version, Log: a.Log}, force)
+	}
+	switch {
+	case errors.Is(err, node.ErrNoNode):
+		return machine.Stop(ctx)
+	case err != nil && !force:
+		return err
+	case err != nil:
+		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n", tui.OneLine(err.Error()))
+	default:
+		_ = a.Printf("this node has left the cluster\n")
+	}
+	return machine.Stop(ctx)
+}
+
+// alone says whether the node that runs here is all of its cluster: leaving it costs
+// nobody else anything.
+func alone(a *command.App, ctx context.Context, cfg configs.Config) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	nodes, err := api.NewClient(cfg.Socket).Nodes(ctx)
+	others := slices.ContainsFunc(nodes, func(n fleet.Node) bool { return n.Addr != nodes[0].Addr })
+	return err == nil && len(nodes) > 0 && !others
+}
+
+// stateOf are the folders with a node's state, the outermost first.
+func stateOf(cfg configs.Config) []string {
+	list := []string{cfg.DataDir}
+	for _, dir := range []string{cfg.RegistryDir(), cfg.QueueDir()} {
+		if rel, err := filepath.Rel(cfg.DataDir, dir); dir != "" && (err != nil || !filepath.IsLocal(rel)) {
+			list = append(list, dir)
+		}
+	}
+	return list
+}

@@ -1,0 +1,141 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/run"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+// wanted turns the command line into what shall be on the machine. The config is
+// read as the service will read it, so that what is wrong shows now.
+func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.Config, err error) {
+	opts, err := run.NodeOptions(a, cmd)
+	if err != nil {
+		return w, cfg, err
+	}
+	if err := run.SetJoin(a, cmd, &opts); err != nil {
+		return w, cfg, err
+	}
+	cfg = opts.Config
+	if err := doctor.Folder(cfg.DataDir); err != nil {
+		return w, cfg, err
+	}
+	if err := checkJoin(opts.Join, cmd.Name(), cfg.DataDir); err != nil {
+		return w, cfg, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return w, cfg, fmt.Errorf("find this program: %w", err)
+	}
+	w = install.Wanted{
+		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Folders: foldersOf(cfg),
+			Keeper: run.KeeperOf(cfg)},
+		Self: self, Config: configs.Annotated, ConfigPath: cfg.File,
+		Join: opts.Join, JoinPath: run.JoinLaid(cfg.DataDir),
+	}
+	if cmd.Name() == fleet.RoleManager {
+		w.User = queueproc.User
+	}
+	if w.Join != "" && inCluster(a, cmd.Context(), cfg) {
+		w.Join = ""
+	}
+	return w, cfg, nil
+}
+
+// checkJoin refuses what cannot work before anything is changed.
+func checkJoin(text, role, dataDir string) error {
+	if text == "" {
+		return nil
+	}
+	s, err := join.Parse(text)
+	if err != nil {
+		return err
+	}
+	if s.Role != role {
+		return fmt.Errorf("this join string is for a %s; run `crawlbox install %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
+	}
+	id, err := join.LoadIdentity(filepath.Join(dataDir, "node"))
+	if err == nil && id.CA() != s.CA {
+		return join.ErrOtherCluster
+	}
+	return nil // what is wrong with an identity, the node says
+}
+
+// inCluster says whether a node serves here that needs no join string, because it has
+// joined and was not removed since.
+func inCluster(a *command.App, ctx context.Context, cfg configs.Config) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	status, err := api.NewClient(cfg.Socket).Status(ctx)
+	return err == nil && !slices.Contains(status.Problems, node.RemovedText)
+}
+
+// installOnly are flags that are no part of what the service runs.
+var installOnly = []string{"join", "join-file", "dry-run", "install-docker", "no-color"}
+
+// unitArgs are the flags as they go into the unit. Paths count from where the user
+// is, which is not where the service runs.
+func unitArgs(flags *pflag.FlagSet) (args []string) {
+	flags.Visit(func(f *pflag.Flag) {
+		if slices.Contains(installOnly, f.Name) {
+			return
+		}
+		value := f.Value.String()
+		if f.Name == "config" || f.Name == "data-dir" || f.Name == "socket" {
+			if abs, err := filepath.Abs(value); err == nil {
+				value = abs
+			}
+		}
+		switch {
+		case f.Value.Type() != "bool":
+			args = append(args, "--"+f.Name, value)
+		case value == "true":
+			args = append(args, "--"+f.Name)
+		default:
+			args = append(args, "--"+f.Name+"="+value)
+		}
+	})
+	return args
+}
+
+// notTaken says which settings of the user's environment the service will not have.
+func notTaken(environ []string) (notes []string) {
+	for _, variable := range environ {
+		name, _, _ := strings.Cut(variable, "=")
+		switch {
+		case name == "DOCKER_HOST" || name == "DOCKER_CONTEXT" || name == "DOCKER_CONFIG":
+			notes = append(notes, name+" is set here and not for the service; name the engine with --docker-host")
+		case strings.HasPrefix(name, "CRAWLBOX_") && name != run.JoinEnv:
+			notes = append(notes, name+" is set here and not for the service; write it into the config, or give the flag")
+		}
+	}
+	return notes
+}
+
+// foldersOf are those that a node writes to.
+func foldersOf(cfg configs.Config) []string {
+	list := []string{cfg.DataDir, cfg.RegistryDir(), filepath.Dir(cfg.Socket)}
+	if dir := cfg.QueueDir(); dir != "" {
+		list = append(list, dir)
+	}
+	return list
+}

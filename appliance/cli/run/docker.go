@@ -1,0 +1,169 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
+)
+
+const (
+	// aptTimeout bounds the installation of Docker: apt may wait for another apt.
+	aptTimeout = 15 * time.Minute
+	// engineTimeout bounds how long a Docker that was just installed takes to answer.
+	engineTimeout = time.Minute
+)
+
+func dockerFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("install-docker", false, "install Docker with apt if there is none")
+}
+
+// EnsureDocker installs Docker where there is none and the user wants it: by the flag
+// or, on a terminal, by the answer to a question. Otherwise it does nothing, and the
+// start says what is missing. dry only prints what would be done.
+func EnsureDocker(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bool) error {
+	wanted, _ := cmd.Flags().GetBool("install-docker")
+	person := answering(a, cmd)
+	if !wanted && (person == nil || dry) {
+		return nil
+	}
+	engine, err := swarm.Open(cfg.Docker.Host)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	if !absent(cmd.Context(), engine) {
+		return nil
+	}
+	if err := doctor.Root(); err != nil && !dry {
+		return err
+	}
+	machine := install.This()
+	bare, err := machine.LookDocker(cmd.Context())
+	if err != nil {
+		return err
+	}
+	plan, err := install.PlanDocker(bare)
+	switch {
+	case err != nil && wanted:
+		return err
+	case err != nil:
+		return nil // the start says that there is no Docker
+	case !wanted && !agrees(a, cmd.Context(), person, plan):
+		return nil
+	case dry:
+		PrintSteps(a, plan)
+		return nil
+	}
+	return installDocker(a, cmd.Context(), machine, plan, engine)
+}
+
+// absent says whether an engine of this machine does not answer; one of another machine
+// is not its business.
+func absent(ctx context.Context, engine *swarm.Engine) bool {
+	return errors.Is(engine.Ping(ctx), swarm.ErrUnreachable) && engine.Usual()
+}
+
+// MissesDocker says that there is no Docker on this machine: a node that is installed
+// would only fail again and again. One that is stopped will be started at boot, and
+// --docker-host may name another machine's.
+func MissesDocker(a *command.App, ctx context.Context, machine *install.Machine, cfg configs.Config) error {
+	if machine.TraceOfDocker() != "" {
+		return nil
+	}
+	engine, err := swarm.Open(cfg.Docker.Host)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	if !absent(ctx, engine) {
+		return nil
+	}
+	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install docker.io), or run this again with --install-docker")
+}
+
+// person returns the terminal on which somebody can answer, nil if there is none: where
+// the join string comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
+// is the one that this was run on.
+func answering(a *command.App, cmd *cobra.Command) *os.File {
+	if !tui.IsTerminal(a.Env.Stderr) {
+		return nil
+	}
+	if tui.IsTerminal(a.Env.Stdin) {
+		return a.Env.Stdin.(*os.File)
+	}
+	if file, _ := cmd.Flags().GetString("join-file"); file != "-" {
+		return nil
+	}
+	tty, err := os.Open("/dev/tty") // until the end of the process
+	if err != nil {
+		return nil
+	}
+	return tty
+}
+
+// agrees asks whether Docker shall be installed.
+func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.Plan) bool {
+	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ", strings.Join(plan.Notes, ". "))
+	answer, err := command.Ask(ctx, command.Env{Stdin: person, Stderr: a.Env.Stderr})
+	answer = strings.ToLower(answer)
+	return err == nil && (answer == "y" || answer == "yes")
+}
+
+func installDocker(a *command.App, ctx context.Context, machine *install.Machine, plan install.Plan, engine *swarm.Engine) error {
+	for _, note := range plan.Notes {
+		_ = a.Printf("%s\n", note)
+	}
+	apt, cancel := context.WithTimeoutCause(ctx, aptTimeout, fmt.Errorf("apt took longer than %s", aptTimeout))
+	defer cancel()
+	switch err := machine.Do(apt, plan, func(s install.Step) { SayStep(a, s) }); {
+	case err != nil && strings.Contains(err.Error(), "/usr/bin/dpkg returned an error"):
+		return fmt.Errorf("install Docker: %w; /var/log/apt/term.log tells more", err)
+	case err != nil:
+		return fmt.Errorf("install Docker: %w; mend that and run this again", err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := engine.Ping(ctx)
+		if err == nil {
+			return a.Printf("Docker is installed and answers\n")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("Docker is installed and does not answer within %s; see why with `journalctl -u docker`, or start it as this system starts services: %w", engineTimeout, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// PrintSteps shows the steps of a plan, with the text of units that it writes.
+func PrintSteps(a *command.App, p install.Plan) {
+	for _, note := range p.Notes {
+		_ = a.Printf("%s\n", note)
+	}
+	for _, step := range p.Steps {
+		_ = a.Printf("%s\n", step)
+		if w, ok := step.(install.Write); ok && (strings.HasPrefix(w.Path, systemd.Dir) || strings.HasSuffix(w.Path, ".list")) {
+			_ = a.Printf("    %s\n", strings.ReplaceAll(strings.TrimSpace(w.Text), "\n", "\n    "))
+		}
+	}
+}
+
+// SayStep tells of a step that is done.
+func SayStep(a *command.App, s install.Step) { _ = a.Printf("%s\n", s) }

@@ -1,0 +1,144 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/node"
+)
+
+const (
+	JoinEnv = "CRAWLBOX_JOIN"
+	// maxJoinFile bounds what is read as a join string, in bytes.
+	maxJoinFile = 4096
+)
+
+// joinFlags adds what says where the join string is. --join-file is a key of the
+// config too.
+func joinFlags(cmd *cobra.Command, usage string) {
+	cmd.Flags().String("join", "", usage)
+	cmd.Flags().String("join-file", "", "`file` with the join string, - for stdin")
+	_ = cmd.MarkFlagFilename("join-file")
+}
+
+// SetJoin takes the join string from the one place that has it, if any.
+func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error) {
+	flag, _ := cmd.Flags().GetString("join")
+	env, file := os.Getenv(JoinEnv), opts.Config.JoinFile
+	var given []string
+	for _, place := range []struct{ name, value string }{{"--join", flag}, {JoinEnv, env}, {"join_file or --join-file", file}} {
+		if place.value != "" {
+			given = append(given, place.name)
+		}
+	}
+	if len(given) > 1 {
+		return command.Usagef(cmd, "the join string is given by %s; keep one of them", strings.Join(given, " and by "))
+	}
+	opts.Join = cmp.Or(flag, env)
+	if len(given) == 0 {
+		return laidJoin(opts)
+	}
+	if file == "" {
+		return nil
+	}
+	named, _ := cmd.Flags().GetString("join-file")
+	if named == "-" {
+		opts.Config.JoinFile = ""
+		opts.Join, err = joinFromStdin(a, cmd.Context())
+		return err
+	}
+	opts.Join, err = joinFromFile(file, opts.Log)
+	if named == "" && errors.Is(err, fs.ErrNotExist) {
+		opts.Log.Warn("the join file is gone; a node that has joined does not need it", "join_file", file)
+		return nil
+	}
+	return err
+}
+
+// JoinLaid is where `crawlbox install` lays the join string for the service that it
+// starts, so that it stands neither in the unit nor among the arguments of a process.
+func JoinLaid(dataDir string) string { return filepath.Join(dataDir, "join") }
+
+// laidJoin takes the join string that was laid for this node, if any. Who may not
+// look hears why he may not run a node from others.
+func laidJoin(opts *node.Options) (err error) {
+	opts.Join, err = joinFromFile(JoinLaid(opts.Config.DataDir), opts.Log)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// UseUp deletes the join string that was laid for this node, once it has joined.
+func UseUp(dataDir string, log *slog.Logger) {
+	if err := os.Remove(JoinLaid(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("delete the join string that is used up", "error", err)
+	}
+}
+
+func joinFromFile(path string, log *slog.Logger) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the join string: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		log.Warn("the join file is open to others than its owner; close it with `chmod 600`", "join_file", path, "mode", info.Mode().Perm().String())
+	}
+	return readJoin(f, path)
+}
+
+// readJoin takes a join string, or the whole line that `crawlbox token` prints.
+// It never says what it has read.
+func readJoin(r io.Reader, from string) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxJoinFile+1))
+	join := strings.TrimSpace(string(text))
+	if _, after, whole := strings.Cut(join, "--join "); whole {
+		join = after
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read the join string: %w", err)
+	case len(text) > maxJoinFile:
+		return "", fmt.Errorf("read the join string: %s has more than %d bytes; it should have nothing else", from, maxJoinFile)
+	case join == "":
+		return "", fmt.Errorf("read the join string: %s is empty; print one on the manager with `crawlbox token`", from)
+	}
+	return join, nil
+}
+
+// joinFromStdin reads a line from a terminal, and all of anything else. A read
+// does not end with ctx, but the process does.
+func joinFromStdin(a *command.App, ctx context.Context) (string, error) {
+	if tui.IsTerminal(a.Env.Stdin) {
+		fmt.Fprint(a.Env.Stderr, "Join string: ")
+		return command.Ask(ctx, a.Env)
+	}
+	type result struct {
+		join string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		join, err := readJoin(a.Env.Stdin, "standard input")
+		read <- result{join, err}
+	}()
+	select {
+	case r := <-read:
+		return r.join, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

@@ -1,0 +1,90 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/data"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// HistoryCmd returns crawlbox history.
+func HistoryCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "history SERVICE",
+		Short:             "List what was deployed of a service, and how it went",
+		Args:              command.ExactlyOne("one service"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]history.Entry, error) {
+		return c.History(ctx, args[0])
+	}, renderHistory)
+}
+
+func renderHistory(s tui.Screen, entries []history.Entry) {
+	t := tui.Table{Columns: []tui.Column{{Head: "VERSION"}, {Head: "IMAGE", Min: 16, AtStart: true}, {Head: "DIGEST"}, {Head: "WHEN"}, {Head: "BY", Min: 6}, {Head: "RESULT"}, {Head: "TOOK"}}}
+	for _, e := range entries {
+		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(fleet.FamiliarImage(e.Image)), tui.Text(data.Short(e.Digest)), tui.Text(s.Since(e.At)+" ago"),
+			tui.Text(tui.OrDash(e.By)), resultCell(e), tui.Text(tookOrDash(e)))
+		if e.Why != "" {
+			t.Note(e.Why)
+		}
+	}
+	t.Write(s)
+}
+
+func resultCell(e history.Entry) tui.Cell {
+	text := string(e.Result)
+	if e.From > 0 {
+		text = fmt.Sprintf("%s (back to %d)", text, e.From)
+	}
+	switch e.Result {
+	case history.Done:
+		return tui.Styled(text, tui.Green)
+	case history.Running:
+		return tui.Styled(text+": "+e.Stage, tui.Yellow)
+	}
+	return tui.Styled(text, tui.Red)
+}
+
+func tookOrDash(e history.Entry) string {
+	if e.Took == 0 {
+		return "-"
+	}
+	return tui.Took(e.Took)
+}
+
+// RollbackCmd returns crawlbox rollback.
+func RollbackCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollback SERVICE [VERSION]",
+		Short: "Bring a service back to a version that it ran before",
+		Long: `Bring a service back to a version that it ran before: to the last good one with
+another image, or to one that crawlbox history lists.`,
+		Args:              command.Between(1, 2, "a service and maybe the number of a version"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	flags := change.FollowFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		req := api.RollbackRequest{Service: args[0]}
+		if len(args) == 2 {
+			n, err := strconv.ParseUint(args[1], 10, 31)
+			if err != nil || n == 0 {
+				return command.Usagef(cmd, "%q is not the number of a version; see `crawlbox history %s`", args[1], args[0])
+			}
+			req.Version = int(n)
+		}
+		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			return c.Rollback(ctx, req, see)
+		}))
+	}
+	return cmd
+}

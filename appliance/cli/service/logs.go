@@ -1,0 +1,111 @@
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+// LogsCmd returns crawlbox logs.
+func LogsCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "logs SERVICE|TASK",
+		Short: "Show what tasks write, from all nodes",
+		Long: `Show what the tasks of a service write, from all nodes, or what one task writes.
+
+Each line begins with its task and node. What a task wrote to its standard error
+goes to standard error here too.`,
+		Args:              command.ExactlyOne("one service or task"),
+		ValidArgsFunction: a.CompleteOne(command.TaskNames),
+	}
+	asJSON := command.JSONFlag(cmd)
+	f := cmd.Flags()
+	follow := f.BoolP("follow", "f", false, "go on with new lines until Ctrl-C")
+	tail := f.StringP("tail", "n", "all", "only the last `N` lines of each task")
+	since := f.String("since", "", "only lines after this `time`, or of the last 10m")
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		q := api.LogQuery{Target: args[0], Follow: *follow}
+		if q.Tail, err = parseTail(cmd, *tail); err != nil {
+			return err
+		}
+		if q.Since, err = parseSince(cmd, *since, a.Env.Now()); err != nil {
+			return err
+		}
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		err = c.Logs(cmd.Context(), q, logWriter(a, *asJSON))
+		if *follow && cmd.Context().Err() != nil {
+			return nil // Ctrl-C is how following ends
+		}
+		return err
+	}
+	return cmd
+}
+
+func parseTail(cmd *cobra.Command, text string) (int, error) {
+	if text == "all" {
+		return -1, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, command.Usagef(cmd, "--tail is %q; it is a number of lines, 0 or more, or all", text)
+	}
+	return n, nil
+}
+
+func parseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, command.Usagef(cmd, "--since is %q; it is a span such as 10m or 2h, or a time such as %s", text, now.UTC().Format(time.RFC3339))
+	}
+	return t, nil
+}
+
+func logWriter(a *command.App, asJSON bool) func(api.LogLine) error {
+	if asJSON {
+		enc := json.NewEncoder(a.Env.Stdout)
+		enc.SetEscapeHTML(false)
+		return func(l api.LogLine) error { return enc.Encode(l) }
+	}
+	p := &logPrinter{out: a.Stdout(), err: a.Stderr()}
+	return p.print
+}
+
+// logPrinter prints lines behind the name of their task, in its own colour.
+type logPrinter struct {
+	out, err tui.Screen
+	width    int // of the longest name so far
+}
+
+func (p *logPrinter) print(l api.LogLine) error {
+	if l.Task == "" {
+		_, err := fmt.Fprintln(p.err.W, p.err.Styled(tui.Dim, "crawlbox: "+tui.OneLine(l.Text)))
+		return err
+	}
+	s := p.out
+	if l.Stream == "stderr" {
+		s = p.err
+	}
+	name := l.Task + "@" + l.Node
+	p.width = max(p.width, utf8.RuneCountInString(name))
+	prefix := name + strings.Repeat(" ", p.width-utf8.RuneCountInString(name)) + " |"
+	_, err := fmt.Fprintf(s.W, "%s %s\n", s.Styled(s.ColorOf(l.Task), prefix), l.Text)
+	return err
+}

@@ -1,0 +1,91 @@
+// Package service has the commands that show services and change those that run.
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// LsCmd returns crawlbox ls.
+func LsCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the services",
+		Args:  command.NoArgs,
+	}
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Service, error) {
+		return c.Services(ctx)
+	}, renderServices)
+}
+
+func renderServices(s tui.Screen, services []fleet.Service) {
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "NAME", Min: 12}, {Head: "MODE"}, {Head: "REPLICAS"},
+		{Head: "IMAGE", Min: 16, AtStart: true}, {Head: "STATE", Min: 8}, {Head: "AGE"},
+	}}
+	for _, svc := range services {
+		replicas := fmt.Sprintf("%d/%d", svc.Running, svc.Desired)
+		t.Add(tui.Text(svc.Name), tui.Text(svc.Mode), tui.Text(replicas),
+			tui.Text(fleet.FamiliarImage(svc.Image)), serviceState(svc), tui.Text(s.Since(svc.Created)))
+	}
+	t.Write(s)
+}
+
+// serviceState says in a few words how a service fares.
+func serviceState(s fleet.Service) tui.Cell {
+	switch s.Update {
+	case "updating", "rollback_started":
+		return tui.Styled("updating", tui.Yellow)
+	case "paused", "rollback_paused":
+		return tui.Styled("update paused", tui.Red)
+	}
+	switch {
+	case s.Pending != "":
+		return tui.Styled("updating", tui.Yellow)
+	case s.Desired == 0 && s.Running > 0:
+		return tui.Styled("stopping", tui.Yellow)
+	case s.Desired == 0:
+		return tui.Styled("stopped", tui.Dim)
+	case !s.Settled() && s.Failed > 0:
+		return tui.Styled(fmt.Sprintf("%d failing", s.Failed), tui.Red)
+	case !s.Settled():
+		return tui.Styled("starting", tui.Yellow)
+	case s.Running == 0 && s.Took == 0:
+		return tui.Styled("complete", tui.Green) // a job, or one that nobody saw begin
+	case s.Running == 0:
+		return tui.Styled("finished in "+tui.Took(s.Took), tui.Green)
+	case s.Update == "rollback_completed":
+		return tui.Styled("rolled back", tui.Yellow)
+	}
+	return tui.Styled("running", tui.Green)
+}
+
+// InspectCmd returns crawlbox inspect.
+func InspectCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "inspect SERVICE",
+		Short:             "Show all of a service as JSON, with Docker's own description",
+		Args:              command.ExactlyOne("one service"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	command.JSONFlag(cmd) // accepted like everywhere; there is no other form
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		v, err := c.Inspect(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return a.PrintJSON(v)
+	}
+	return cmd
+}

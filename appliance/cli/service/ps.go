@@ -1,0 +1,68 @@
+package service
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// PsCmd returns crawlbox ps.
+func PsCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "ps [SERVICE]",
+		Short:             "List the tasks of a service, or of all",
+		Args:              command.AtMostOne("one service"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	var q api.TaskQuery
+	cmd.Flags().StringVar(&q.Node, "node", "", "only tasks on this `node`")
+	cmd.Flags().BoolVarP(&q.All, "all", "a", false, "also tasks that were replaced")
+	_ = cmd.RegisterFlagCompletionFunc("node", a.Complete(command.NodeNames))
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]fleet.Task, error) {
+		if len(args) > 0 {
+			q.Service = args[0]
+		}
+		return c.Tasks(ctx, q)
+	}, renderTasks)
+}
+
+func renderTasks(s tui.Screen, tasks []fleet.Task) {
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "TASK", Min: 14}, {Head: "NODE", Min: 8}, {Head: "STATE", Min: 16}, {Head: "IMAGE", Min: 16, AtStart: true},
+	}}
+	last := ""
+	for _, task := range tasks {
+		name := task.Name()
+		shown := name
+		if name == last {
+			shown = ` \_ ` + name // an earlier one in the same slot, as docker shows it
+		}
+		last = name
+		t.Add(tui.Text(shown), tui.Text(tui.OrDash(task.Node)), taskState(s, task), tui.Text(fleet.FamiliarImage(task.Image)))
+		if task.Error != "" {
+			t.Note(task.Error)
+		}
+	}
+	t.Write(s)
+}
+
+func taskState(s tui.Screen, t fleet.Task) tui.Cell {
+	since := s.Since(t.Since)
+	stop := t.Desired == fleet.TaskShutdown || t.Desired == fleet.TaskRemove
+	switch {
+	case t.State == fleet.TaskFailed || t.State == fleet.TaskRejected || t.State == fleet.TaskOrphaned:
+		return tui.Styled(t.State+" "+since+" ago", tui.Red)
+	case t.Ended():
+		return tui.Styled(t.State+" "+since+" ago", tui.Dim)
+	case stop:
+		return tui.Styled("stopping "+since, tui.Yellow)
+	case t.State == fleet.TaskRunning:
+		return tui.Styled(t.State+" "+since, tui.Green)
+	}
+	return tui.Styled(t.State+" "+since, tui.Yellow)
+}

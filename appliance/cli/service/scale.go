@@ -1,0 +1,137 @@
+package service
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+// ScaleCmd returns crawlbox scale.
+func ScaleCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scale SERVICE=N...",
+		Short: "Change how many replicas services have",
+		Long: `Change how many replicas services have, and follow until that many run.
+
+Ctrl-C ends the following, not the change.`,
+		Example:           "  crawlbox scale spider=50 robot=3",
+		Args:              command.AtLeast(1, "a service and a number, such as spider=50"),
+		ValidArgsFunction: completeScale(a),
+	}
+	flags := change.AddFlags(cmd).PlanFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		replicas, err := parseReplicas(cmd, args)
+		if err != nil {
+			return err
+		}
+		return scale(a, cmd, flags, api.ScaleRequest{Replicas: replicas})
+	}
+	return cmd
+}
+
+func scale(a *command.App, cmd *cobra.Command, flags change.Flags, req api.ScaleRequest) error {
+	if *flags.DryRun {
+		return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) {
+			return c.ScalePlan(ctx, req)
+		})
+	}
+	return change.Follow(a, cmd, flags, change.Change{
+		Services: slices.Sorted(maps.Keys(req.Replicas)),
+		Done:     tui.Summary,
+		Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			return c.Scale(ctx, req, see)
+		},
+	})
+}
+
+func parseReplicas(cmd *cobra.Command, args []string) (map[string]int, error) {
+	replicas := map[string]int{}
+	for _, arg := range args {
+		service, text, ok := strings.Cut(arg, "=")
+		if !ok || service == "" {
+			return nil, command.Usagef(cmd, "%q is not a service and a number, such as spider=50", arg)
+		}
+		n, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return nil, command.Usagef(cmd, "%q: the number of replicas is a whole number, 0 or more", arg)
+		}
+		if _, twice := replicas[service]; twice {
+			return nil, command.Usagef(cmd, "service %q is there twice", service)
+		}
+		replicas[service] = int(n)
+	}
+	return replicas, nil
+}
+
+// completeScale completes SERVICE to SERVICE= and leaves the number to the user.
+func completeScale(a *command.App) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
+		if strings.Contains(text, "=") {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var found []string
+		for _, name := range a.Ask(cmd, command.ServiceNames) {
+			given := slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, name+"=") })
+			if !given {
+				found = append(found, name+"=")
+			}
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+// StopCmd returns crawlbox stop.
+func StopCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stop SERVICE...",
+		Short: "Stop services: scale them to 0",
+		Long: `Stop services: scale them to 0. Their programs get SIGTERM and as long to end as
+stop_grace_period says, 10 s by default. With --now they are killed.`,
+		Args:              command.AtLeast(1, "a service"),
+		ValidArgsFunction: a.Complete(command.ServiceNames),
+	}
+	flags := change.AddFlags(cmd).PlanFlag(cmd)
+	now := cmd.Flags().Bool("now", false, "kill what runs, without its grace time")
+	cmd.RunE = func(cmd *cobra.Command, services []string) error {
+		replicas := map[string]int{}
+		for _, service := range services {
+			if service == "" {
+				return command.Usagef(cmd, "a name is empty")
+			}
+			replicas[service] = 0
+		}
+		return scale(a, cmd, flags, api.ScaleRequest{Replicas: replicas, Now: *now})
+	}
+	return cmd
+}
+
+// RestartCmd returns crawlbox restart.
+func RestartCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restart SERVICE",
+		Short: "Replace the replicas of a service by new ones of the same version",
+		Long: `Replace the replicas of a service by new ones of the same version, a quarter of
+them at a time, and follow until all run.`,
+		Args:              command.ExactlyOne("one service"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	flags := change.FollowFlags(cmd).PlanFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *flags.DryRun {
+			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.RestartPlan(ctx, args[0]) })
+		}
+		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			return c.Restart(ctx, args[0], see)
+		}))
+	}
+	return cmd
+}

@@ -1,0 +1,49 @@
+package service
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+)
+
+// UpdateCmd returns crawlbox update.
+func UpdateCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "update SERVICE --image IMAGE",
+		Short: "Bring a service to another image",
+		Long: `Bring a service to another image, a share of its replicas at a time, and follow
+until all run it. With --stop-first-all no two versions run at the same time.`,
+		Example:           "  crawlbox update spider --image localhost:8003/spider:0.02",
+		Args:              command.ExactlyOne("one service"),
+		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+	}
+	flags := change.AddFlags(cmd).PlanFlag(cmd)
+	var req api.UpdateRequest
+	cmd.Flags().StringVar(&req.Image, "image", "", "the `image` to run")
+	cmd.Flags().BoolVar(&req.StopFirstAll, "stop-first-all", false, "stop all replicas before the first one starts anew")
+	_ = cmd.RegisterFlagCompletionFunc("image", a.Complete(command.PullNames))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if req.Image == "" {
+			return command.Usagef(cmd, "update needs --image")
+		}
+		req.Service = args[0]
+		if *flags.DryRun {
+			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.UpdatePlan(ctx, req) })
+		}
+		return change.Follow(a, cmd, flags, change.Change{
+			Services: args,
+			Done: func(e api.Event) string {
+				return "updated to " + req.Image + ", " + tui.Summary(e)
+			},
+			Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+				return c.Update(ctx, req, see)
+			},
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,41 @@
+package tui
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Page writes text that may be longer than the screen: on a terminal through
+// $PAGER, or through less where there is one. A pager of "cat" or of no name is none.
+func (s Screen) Page(ctx context.Context, text string) error {
+	pager, set := os.LookupEnv("PAGER")
+	if !set {
+		pager = "less -R"
+		if _, err := exec.LookPath("less"); err != nil {
+			pager = ""
+		}
+	}
+	if s.Width == 0 || pager == "" || pager == "cat" {
+		_, err := io.WriteString(s.W, text)
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", pager) // as git and man do: it may have flags
+	cmd.Stdin = strings.NewReader(text)
+	cmd.Stdout = s.W
+	cmd.Stderr = os.Stderr
+	// As git does: a short page is not paged, and what was read stays on the screen.
+	cmd.Env = append(os.Environ(), "LESS="+cmp.Or(os.Getenv("LESS"), "FRX"))
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() != 127 {
+		return nil // how a pager ends is its own business; 127 is no such program
+	}
+	if err != nil {
+		_, err = io.WriteString(s.W, text)
+	}
+	return err
+}

@@ -1,0 +1,285 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+)
+
+const (
+	repaint  = 100 * time.Millisecond // on a terminal
+	quiet    = time.Second            // between two lines of a service in a pipe
+	barWidth = 20
+)
+
+// Progress shows how far a change is: on a terminal one line a service that is
+// painted again and again, in a pipe a line where something has changed.
+type Progress struct {
+	out     Screen
+	done    func(api.Event) string
+	begun   time.Time
+	painted bool // on a terminal with room for all lines
+
+	mu    sync.Mutex
+	lines []*progressLine
+	notes []string // not yet printed
+	ended []string // what is over of a change that has parts, not yet printed
+	drawn int      // lines that stand above the cursor and are painted over
+	err   error    // of the first write that failed
+}
+
+// progressLine is the line of one service.
+type progressLine struct {
+	service string
+	event   api.Event
+	seen    bool
+	note    string // the last one
+	most    int    // containers that had to go
+	ended   string
+	printed string    // what a pipe got last
+	at      time.Time // and when
+}
+
+// NewProgress returns the progress of a change of services. done is the last line of one.
+func NewProgress(out Screen, services []string, done func(api.Event) string) *Progress {
+	p := &Progress{out: out, done: done, begun: out.Now()}
+	p.painted = out.Width > 0 && (out.height == 0 || len(services) < out.height)
+	for _, name := range services {
+		p.lines = append(p.lines, &progressLine{service: name})
+	}
+	return p
+}
+
+// Start repaints while nothing is heard. The function that it returns ends that
+// and shows the last state.
+func (p *Progress) Start() (end func()) {
+	every := quiet
+	if p.painted {
+		every = repaint
+	}
+	return repeat(every, &p.mu, p.show)
+}
+
+// repeat calls show once in a time, with the lock held, until the function
+// that it returns is called.
+func repeat(every time.Duration, mu *sync.Mutex, show func()) (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				mu.Lock()
+				show()
+				mu.Unlock()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+	}
+}
+
+// See takes an event up. It fails when the output does.
+func (p *Progress) See(e api.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.line(e.Service)
+	if l == nil || e.Err != nil {
+		return p.err // a word on the whole: the command ends with it
+	}
+	if was := l.event.Copied; was.Total > 0 && e.Copied.From == "" {
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, copied(was), Took(p.out.Now().Sub(p.begun))))
+	}
+	if l.event.Staged.Nodes > 0 && e.Staged.Nodes == 0 {
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, staged(l.event.Staged), Took(p.out.Now().Sub(p.begun))))
+	}
+	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
+	if e.Note != "" && e.Note != l.note {
+		l.note = e.Note
+		p.notes = append(p.notes, l.service+": "+OneLine(e.Note))
+	}
+	if e.Done != nil {
+		l.ended = p.done(e)
+	}
+	p.show()
+	return p.err
+}
+
+func (p *Progress) line(service string) *progressLine {
+	for _, l := range p.lines {
+		if l.service == service || len(p.lines) == 1 && service != "" {
+			return l // the one service may have been named by its ID
+		}
+	}
+	return nil
+}
+
+func (p *Progress) show() {
+	if p.painted {
+		p.paint()
+		return
+	}
+	for _, n := range append(p.ended, p.notes...) {
+		p.write(n + "\n")
+	}
+	p.ended, p.notes = nil, nil
+	for _, l := range p.lines {
+		p.print(l)
+	}
+}
+
+// print adds a line for what has changed, not more than one a second.
+func (p *Progress) print(l *progressLine) {
+	text, now := l.text(), p.out.Now()
+	if !l.seen || text == l.printed || l.ended == "" && now.Sub(l.at) < quiet {
+		return
+	}
+	l.printed, l.at = text, now
+	p.write(l.service + ": " + text + "\n")
+}
+
+// paint draws all lines over those drawn last, with new notes above them.
+func (p *Progress) paint() {
+	var b strings.Builder
+	if p.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn)
+	}
+	for _, n := range p.ended {
+		b.WriteString(p.out.Fit(n) + "\n")
+	}
+	for _, n := range p.notes {
+		b.WriteString(p.out.Styled(Red, p.out.Fit("! "+n)) + "\n")
+	}
+	p.ended, p.notes, p.drawn = nil, nil, 0
+	for _, l := range p.lines {
+		if l.seen {
+			b.WriteString(p.drawing(l) + "\n")
+			p.drawn++
+		}
+	}
+	p.write(b.String())
+}
+
+func (p *Progress) drawing(l *progressLine) string {
+	text := l.service + ": "
+	if l.ended == "" {
+		text += bar(l.part()) + " "
+	}
+	text += l.text()
+	if l.ended == "" {
+		text += "  " + Took(p.out.Now().Sub(p.begun))
+	}
+	return p.out.Fit(text)
+}
+
+func (p *Progress) write(s string) {
+	if _, err := p.out.W.Write([]byte(s)); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+func (l *progressLine) text() string {
+	e := l.event
+	switch {
+	case l.ended != "":
+		return l.ended
+	case e.Copied.From != "":
+		return copied(e.Copied)
+	case e.Staged.Nodes > 0:
+		return staged(e.Staged)
+	case e.Desired == 0:
+		return Count(e.Stopping, "container") + " to go"
+	}
+	text := fmt.Sprintf("%d/%d running", e.Running-e.Complete, e.Desired)
+	if e.Complete > 0 {
+		text += fmt.Sprintf(", %d complete", e.Complete)
+	}
+	if e.Stopping > 0 {
+		text += fmt.Sprintf(", %d to stop", e.Stopping)
+	}
+	return text
+}
+
+// copied is "12MB of 45MB copied from docker.io".
+func copied(c api.Copied) string {
+	switch c.Total {
+	case 0:
+		return "image of " + c.From
+	case c.Bytes:
+		return Size(c.Total) + " copied from " + c.From
+	}
+	return fmt.Sprintf("%s of %s copied from %s", Size(c.Bytes), Size(c.Total), c.From)
+}
+
+// staged is "47/50 nodes have it, waiting for h7, h9".
+func staged(s api.Staged) string {
+	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
+	if s.Late != "" && s.Have < s.Nodes {
+		text += ", waiting for " + s.Late
+	}
+	return text
+}
+
+// part is how much of the change is true, from 0 to 1.
+func (l *progressLine) part() float64 {
+	e := l.event
+	switch {
+	case e.Copied.From != "":
+		return float64(e.Copied.Bytes) / float64(max(1, e.Copied.Total))
+	case e.Staged.Nodes > 0:
+		return float64(e.Staged.Have) / float64(e.Staged.Nodes)
+	case e.Desired > 0:
+		return min(1, float64(e.Running)/float64(e.Desired))
+	case l.most > 0:
+		return 1 - float64(e.Stopping)/float64(l.most)
+	}
+	return 1
+}
+
+func bar(part float64) string {
+	full := int(part * barWidth)
+	head := ">"
+	if full == barWidth {
+		head = ""
+	}
+	return "[" + strings.Repeat("=", full) + head + strings.Repeat(" ", barWidth-full-len(head)) + "]"
+}
+
+// Summary is "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
+// "3 complete in 2.0s" of spiders whose queue is empty, or "stopped, 50 containers gone in 3.2s".
+func Summary(e api.Event) string {
+	s := e.Done
+	if e.Desired == 0 {
+		return fmt.Sprintf("stopped, %s gone in %s", Count(s.Stopped, "container"), Took(s.Took))
+	}
+	text := fmt.Sprintf("%s in %s", Fare(e), Took(s.Took))
+	if s.Started == 0 {
+		return text
+	}
+	text += fmt.Sprintf(" (p50 %s, p95 %s", Took(s.P50), Took(s.P95))
+	if s.Slowest != "" {
+		text += fmt.Sprintf(", slowest node %s %s", s.Slowest, Took(s.SlowestTook))
+	}
+	return text + ")"
+}
+
+// Fare is "3 running", "3 complete", or "1 running, 2 complete".
+func Fare(e api.Event) string {
+	complete := fmt.Sprintf("%d complete", e.Complete)
+	switch e.Complete {
+	case 0:
+		return fmt.Sprintf("%d running", e.Running)
+	case e.Running:
+		return complete
+	}
+	return fmt.Sprintf("%d running, %s", e.Running-e.Complete, complete)
+}

@@ -1,0 +1,144 @@
+package tui
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+)
+
+// steps of a change, each a second tenth after the one before.
+func steps(p *Progress, events ...api.Event) {
+	for _, e := range events {
+		_ = p.See(e)
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+	}
+}
+
+func running(service string, n, of int) api.Event {
+	return api.Event{Service: service, Running: n, Desired: of}
+}
+
+func TestProgress_InAPipe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := NewProgress(Screen{W: &out, Now: time.Now}, []string{"robot", "spider"}, Summary)
+		end := p.Start()
+		steps(p, running("spider", 1, 5), running("spider", 2, 5), running("spider", 2, 5))
+		failing := running("spider", 3, 5)
+		failing.Note = "spider.4 on h2:\nNo such image"
+		steps(p, failing, failing, running("robot", 0, 1), running("spider", 4, 5))
+		time.Sleep(3 * time.Second) // what was held back comes without a new event
+		last := running("spider", 5, 5)
+		last.Done = &api.Summary{Took: 12300 * time.Millisecond, Started: 4, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}
+		steps(p, last)
+		end()
+		clitest.Golden(t, "testdata/progress.pipe.golden", out.String())
+	})
+}
+
+func TestProgress_OnATerminal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := NewProgress(Screen{W: &out, Width: 60, height: 24, Now: time.Now}, []string{"robot", "spider"}, Summary)
+		end := p.Start()
+		steps(p, running("spider", 1, 5))
+		failing := running("spider", 3, 5)
+		failing.Note = "spider.4 on h2: No such image: localhost:8003/spider:0.02@sha256:0123"
+		steps(p, running("robot", 0, 1), failing)
+		stopped := api.Event{Service: "robot", Done: &api.Summary{Took: 3200 * time.Millisecond, Stopped: 1}}
+		last := running("spider", 5, 5)
+		last.Done = &api.Summary{Took: time.Second}
+		steps(p, stopped, last)
+		end()
+		want := []string{
+			"! spider: spider.4 on h2: No such image: localhost:8003/spi…",
+			"robot: stopped, 1 container gone in 3.2s",
+			"spider: 5 running in 1.0s",
+		}
+		if got := clitest.Display(out.String()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("the terminal shows %q, want %q", got, want)
+		}
+		if frame := "spider: [====>               ] 1/5 running  0.0s\n"; !strings.HasPrefix(out.String(), frame) {
+			t.Errorf("got %q, want it to begin with %q", out.String(), frame)
+		}
+	})
+}
+
+func TestProgress_MoreThanFits(t *testing.T) {
+	t.Parallel()
+	p := NewProgress(Screen{Width: 80, height: 2, Now: time.Now}, []string{"a", "b"}, Summary)
+	if p.painted {
+		t.Error("two lines are painted on a terminal of two")
+	}
+}
+
+// broken is an output that is gone.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestProgress_OutputGone(t *testing.T) {
+	t.Parallel()
+	p := NewProgress(Screen{W: broken{}, Now: time.Now}, []string{"a"}, Summary)
+	if err := p.See(running("a", 1, 2)); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestProgress_Text(t *testing.T) {
+	t.Parallel()
+	for want, e := range map[string]api.Event{
+		"3/5 running":                        {Running: 3, Desired: 5},
+		"5/3 running, 2 to stop":             {Running: 5, Desired: 3, Stopping: 2},
+		"1/5 running, 2 complete":            {Running: 3, Complete: 2, Desired: 5},
+		"27 containers to go":                {Running: 20, Stopping: 27},
+		"image of docker.io":                 {Step: "copy", Copied: api.Copied{From: "docker.io"}},
+		"45MB copied from docker.io":         {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6}},
+		"12MB of 45MB copied from docker.io": {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6}},
+		"1 container to go":                  {Stopping: 1},
+	} {
+		if got := (&progressLine{event: e}).text(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestBar(t *testing.T) {
+	t.Parallel()
+	for part, want := range map[float64]string{0: "[>                   ]", 0.5: "[==========>         ]", 1: "[====================]"} {
+		if got := bar(part); got != want {
+			t.Errorf("%v: got %s", part, got)
+		}
+	}
+	half := progressLine{event: api.Event{Stopping: 5}, most: 10}
+	if got := half.part(); got != 0.5 {
+		t.Errorf("5 of 10 containers gone is %v", got)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	took := 12300 * time.Millisecond
+	for want, e := range map[string]api.Event{
+		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {Running: 50, Desired: 50, Done: &api.Summary{
+			Took: took, Started: 50, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}},
+		"3 running in 12.3s":                   {Running: 3, Desired: 3, Done: &api.Summary{Took: took, Stopped: 2}},
+		"3 complete in 12.3s":                  {Running: 3, Complete: 3, Desired: 3, Done: &api.Summary{Took: took}},
+		"1 running, 2 complete in 12.3s":       {Running: 3, Complete: 2, Desired: 3, Done: &api.Summary{Took: took}},
+		"stopped, 50 containers gone in 12.3s": {Done: &api.Summary{Took: took, Stopped: 50}},
+		"stopped, 1 container gone in 12.3s":   {Done: &api.Summary{Took: took, Stopped: 1}},
+	} {
+		if got := Summary(e); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+)
+
+// age is a span as one number: 5s, 3m, 30h, 4d.
+func age(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s" // the clocks of two machines
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}
+
+// Took is how long something took, to a tenth of a second.
+func Took(d time.Duration) string {
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// Size writes bytes with three digits: 45MB.
+func Size(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
+
+// Count is a number of things: 1 node, 2 nodes.
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// ShortVersion leaves the build out of an engine's version: 20.10.24+dfsg1.
+func ShortVersion(v string) string {
+	v, _, _ = strings.Cut(v, "+")
+	return OrDash(v)
+}
+
+// OrDash returns s, or - where it is empty.
+func OrDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// OneLine keeps text of others from breaking out of its line.
+func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
