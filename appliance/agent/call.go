@@ -15,18 +15,14 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
+	"sync"
 	"time"
-	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -131,8 +127,14 @@ func (c Call[Req, Resp]) fail(w http.ResponseWriter, err error) {
 
 // Do asks the crawlbox on a node, which may be this one.
 func (c Call[Req, Resp]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req) (resp Resp, err error) {
-	if p.IsSelf(n) {
-		return c.here(ctx, p, req)
+	if p.isSelf(n) {
+		h, err := own[handler[Req, Resp]](p, c.Route, c.Valid == nil || c.Valid(req), c.Invalid)
+		if err != nil {
+			return resp, err
+		}
+		ctx, cancel := within(ctx, c.Timeout)
+		defer cancel()
+		return h.answer(ctx, Peer{}, req)
 	}
 	to, err := p.target(n)
 	if err != nil {
@@ -144,18 +146,37 @@ func (c Call[Req, Resp]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req
 	return resp, nil
 }
 
-// here asks this node itself.
-func (c Call[Req, Resp]) here(ctx context.Context, p *Peers, req Req) (resp Resp, err error) {
-	h, ok := p.own[c.Route].(handler[Req, Resp])
-	switch {
-	case !ok:
-		return resp, fmt.Errorf("this node does not answer %s", c.Route)
-	case c.Valid != nil && !c.Valid(req):
-		return resp, &StatusError{Code: http.StatusBadRequest, Text: c.Invalid}
+// Answered is what one of several nodes has answered.
+type Answered[Resp any] struct {
+	Node fleet.Node
+	Resp Resp
+	Err  error
+}
+
+// DoAll asks all nodes of the swarm that are up, at once. The error is that there is no
+// list of them.
+func (c Call[Req, Resp]) DoAll(ctx context.Context, p *Peers, req Req) ([]Answered[Resp], error) {
+	nodes, err := p.swarm.Nodes(ctx)
+	if err != nil {
+		return nil, err
 	}
-	ctx, cancel := within(ctx, c.Timeout)
-	defer cancel()
-	return h.answer(ctx, Peer{}, req)
+	answers := make([]Answered[Resp], len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		answers[i].Node = n
+		if n.State != fleet.StateReady {
+			answers[i].Err = fmt.Errorf("it is %s", n.State)
+			continue
+		}
+		all.Go(func() {
+			answers[i].Resp, answers[i].Err = c.Do(ctx, p, n, req)
+			if err := answers[i].Err; err != nil {
+				p.log.Debug("failed to ask a node", "call", c.Route, "node", n.Display, "error", err)
+			}
+		})
+	}
+	all.Wait()
+	return answers, nil
 }
 
 // Ask asks another node.
@@ -222,89 +243,4 @@ func peerOf(r *http.Request) Peer {
 	info, _ := join.PeerFrom(r.Context())
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return Peer{info, netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
-}
-
-// Target is another node that is asked.
-type Target struct {
-	Client *http.Client
-	Addr   netip.AddrPort
-	IDs    []string // of the certificates that may answer; nil: those of all nodes that Client accepts
-	Fresh  bool     // over a connection that is used for nothing else
-}
-
-// send asks, and returns the body of an answer that is good.
-func (t Target) send(ctx context.Context, route string, question any) (io.ReadCloser, error) {
-	var body io.Reader
-	if _, none := question.(None); !none {
-		text, err := json.Marshal(question)
-		if err != nil {
-			return nil, err
-		}
-		body = bytes.NewReader(text)
-	}
-	method, path, _ := strings.Cut(route, " ")
-	req, err := http.NewRequestWithContext(ctx, method, "https://"+t.Addr.String()+path, body)
-	if err != nil {
-		return nil, err
-	}
-	req.Close = t.Fresh
-	resp, err := t.Client.Do(req)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, err
-	case t.IDs != nil && !isOneOf(t.IDs, resp):
-		err = errors.New("another node answers there")
-	case resp.StatusCode >= http.StatusMultipleChoices:
-		err = refusal(resp)
-	default:
-		return resp.Body, nil
-	}
-	resp.Body.Close()
-	return nil, err
-}
-
-// isOneOf reports whether a response comes from a node with one of the IDs.
-func isOneOf(ids []string, resp *http.Response) bool {
-	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
-		return false
-	}
-	info, err := join.InfoFrom(resp.TLS.PeerCertificates[0])
-	return err == nil && slices.Contains(ids, info.ID)
-}
-
-// maxReason bounds what a node may say of why it does not do what it was asked, in bytes.
-const maxReason = 1 << 10
-
-// refusal is the error of an answer that is none: one of package join, or a StatusError.
-func refusal(resp *http.Response) error {
-	text, _ := bound.ReadAll(resp.Body, maxReason)
-	if err := join.Refused(text); err != nil {
-		return err
-	}
-	status := &StatusError{Code: resp.StatusCode}
-	said := string(bytes.TrimSpace(text))
-	odd := func(r rune) bool { return !unicode.IsPrint(r) }
-	if !strings.ContainsFunc(said, odd) && said != noRoute {
-		status.Text = said
-	}
-	return status
-}
-
-// noRoute is what net/http answers where a node of an earlier version lacks a route.
-const noRoute = "404 page not found"
-
-// StatusError is returned where a node does not do what it was asked.
-type StatusError struct {
-	Code int    // of HTTP
-	Text string // why, as the node says; may be empty
-}
-
-func (e *StatusError) Error() string {
-	text := fmt.Sprintf("it answers %d %s", e.Code, http.StatusText(e.Code))
-	if e.Text != "" {
-		text += ": " + e.Text
-	}
-	return text
 }

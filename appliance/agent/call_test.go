@@ -86,7 +86,11 @@ type cluster struct {
 	peers    *Peers
 	there    fleet.Node
 	here     fleet.Node
+	nodes    []fleet.Node // of the swarm
 }
+
+// Nodes implements Swarm.
+func (c *cluster) Nodes(context.Context) ([]fleet.Node, error) { return c.nodes, nil }
 
 // newCluster serves the handlers through wrap; nil: as they are.
 func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
@@ -103,15 +107,7 @@ func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
 	}
 	log := slog.New(slog.DiscardHandler)
 	node := (&upgrade.Node{Folder: upgrade.In(t.TempDir()), Version: "1", Log: log}).Init()
-	c.handlers = []Handler{
-		AnswerPull(&c.engine, &c.pins),
-		AnswerPrune(&c.engine, &c.pins, log),
-		AnswerImages(&c.engine),
-		AnswerKill(&c.engine),
-		AnswerContainer(&c.engine),
-		AnswerUpgradeState(node),
-		AnswerUpgrade(node),
-	}
+	c.handlers = Answers(&c.engine, &c.pins, node, log)
 	served := Port(id, c.handlers)
 	if wrap != nil {
 		served = wrap(c)
@@ -124,7 +120,7 @@ func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
 	t.Cleanup(client.CloseIdleConnections)
 	port := netip.MustParseAddrPort(srv.Listener.Addr().String()).Port()
 	certified := func(fleet.Node) []members.Member { return []members.Member{{ID: id.Node.ID}} }
-	c.peers = NewPeers(client, netip.MustParseAddr(c.here.Addr), port, certified, c.handlers)
+	c.peers = NewPeers(c, certified, client, netip.MustParseAddr(c.here.Addr), port, c.handlers, log)
 	return c
 }
 
@@ -374,8 +370,8 @@ func TestPull_Pins(t *testing.T) {
 	pinned(1, "what has come is there for the next attempt")
 	pull(swarm.ErrNoImage)
 	pinned(1, "it was pinned before")
-	list := func(context.Context) ([]fleet.Node, error) { return []fleet.Node{c.there}, nil }
-	if c.peers.Prune(t.Context(), list, []string{anImage}, slog.New(slog.DiscardHandler)) {
+	c.nodes = []fleet.Node{c.there}
+	if c.peers.Prune(t.Context(), []string{anImage}) {
 		t.Error("something holds the image, and none is left")
 	}
 	pinned(0, "a prune")

@@ -24,14 +24,8 @@ var containerCall = Call[containerRequest, swarm.Container]{
 	Failures:   []Failure{{swarm.ErrNotFound, http.StatusNotFound, "no such container"}},
 }
 
-// AnswerContainer answers what this node's engine knows of a container.
-func AnswerContainer(engine interface {
-	Container(ctx context.Context, id string) (swarm.Container, error)
-},
-) Handler {
-	return containerCall.Handler(func(ctx context.Context, _ Peer, r containerRequest) (swarm.Container, error) {
-		return engine.Container(ctx, r.ID)
-	})
+func (n node) container(ctx context.Context, _ Peer, r containerRequest) (swarm.Container, error) {
+	return n.engine.Container(ctx, r.ID)
 }
 
 // Container implements deploy.Agents.

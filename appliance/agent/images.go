@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -20,18 +18,11 @@ type imagesAnswer struct {
 var imagesCall = Call[None, imagesAnswer]{
 	Route:     routeImages,
 	MaxAnswer: 1 << 20, // some 10,000 images
-	Timeout:   holdersTimeout,
 }
 
-// AnswerImages answers which images this node's engine has.
-func AnswerImages(engine interface {
-	ImageDigests(ctx context.Context) ([]string, error)
-},
-) Handler {
-	return imagesCall.Handler(func(ctx context.Context, _ Peer, _ None) (imagesAnswer, error) {
-		digests, err := engine.ImageDigests(ctx)
-		return imagesAnswer{digests}, err
-	})
+func (n node) images(ctx context.Context, _ Peer, _ None) (imagesAnswer, error) {
+	digests, err := n.engine.ImageDigests(ctx)
+	return imagesAnswer{digests}, err
 }
 
 // holders is how many nodes have which images.
@@ -46,45 +37,23 @@ func (h holders) of(digest string) *fleet.Holders {
 	return &fleet.Holders{Have: h.have[digest], All: h.all, Unknown: h.unknown}
 }
 
-// Holders asks all nodes at once, those that list returns, which images they have. Nodes
-// that are down, that have no crawlbox or that do not answer in time are unknown.
-func (p *Peers) Holders(ctx context.Context, list func(context.Context) ([]fleet.Node, error), log *slog.Logger) (of func(digest string) *fleet.Holders, err error) {
+// Holders asks all nodes at once which images they have. Nodes that are down, that have no
+// crawlbox or that do not answer in time are unknown.
+func (p *Peers) Holders(ctx context.Context) (of func(digest string) *fleet.Holders, err error) {
 	ctx, cancel := context.WithTimeout(ctx, holdersTimeout)
 	defer cancel()
-	nodes, err := list(ctx)
+	answers, err := imagesCall.DoAll(ctx, p, None{})
 	if err != nil {
 		return nil, err
 	}
-	return countHolders(nodes, func(n fleet.Node) ([]string, error) {
-		answer, err := imagesCall.Do(ctx, p, n, None{})
-		if err != nil {
-			log.Debug("failed to ask which images a node has", "node", n.Display, "error", err)
-		}
-		return answer.Digests, err
-	}).of, nil
-}
-
-func countHolders(nodes []fleet.Node, ask func(fleet.Node) ([]string, error)) holders {
-	h := holders{all: len(nodes), have: map[string]int{}}
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for _, n := range nodes {
-		if n.State != fleet.StateReady {
+	h := holders{all: len(answers), have: map[string]int{}}
+	for _, a := range answers {
+		if a.Err != nil {
 			h.unknown++
-			continue
 		}
-		all.Go(func() {
-			digests, err := ask(n)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				h.unknown++
-			}
-			for _, d := range digests {
-				h.have[d]++
-			}
-		})
+		for _, d := range a.Resp.Digests {
+			h.have[d]++
+		}
 	}
-	all.Wait()
-	return h
+	return h.of, nil
 }

@@ -1,38 +1,44 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-func TestCountHolders(t *testing.T) {
+func TestHolders(t *testing.T) {
 	t.Parallel()
-	var nodes []fleet.Node
+	c := newCluster(t, nil)
 	for i := range 50 {
-		nodes = append(nodes, fleet.Node{Display: fmt.Sprint(i), State: fleet.StateReady})
+		c.nodes = append(c.nodes, fleet.Node{Display: fmt.Sprint(i), Addr: c.here.Addr, State: fleet.StateReady})
 	}
-	nodes[7].State = "down"
+	c.nodes[7].State = "down"
 	var together sync.WaitGroup // all are asked at once, or this hangs
 	together.Add(49)
-	h := countHolders(nodes, func(n fleet.Node) ([]string, error) {
-		together.Done()
+	var asked atomic.Int32
+	c.peers.own[routeImages] = imagesCall.Handler(func(context.Context, Peer, None) (imagesAnswer, error) {
+		nth := asked.Add(1)
+		together.Done() // panics if the one that is down is asked too
 		together.Wait()
-		switch n.Display {
-		case "7":
-			t.Error("a node that is down is asked")
-		case "8":
-			return nil, errors.New("no answer")
-		case "9":
-			return []string{"base"}, nil
+		switch nth {
+		case 8:
+			return imagesAnswer{}, errors.New("no answer")
+		case 9:
+			return imagesAnswer{[]string{"base"}}, nil
 		}
-		return []string{"base", "spider"}, nil
+		return imagesAnswer{[]string{"base", "spider"}}, nil
 	})
+	of, err := c.peers.Holders(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for digest, have := range map[string]int{"base": 48, "spider": 47, "other": 0} {
-		if got, want := *h.of(digest), (fleet.Holders{Have: have, All: 50, Unknown: 2}); got != want {
+		if got, want := *of(digest), (fleet.Holders{Have: have, All: 50, Unknown: 2}); got != want {
 			t.Errorf("%s: got %+v, want %+v", digest, got, want)
 		}
 	}

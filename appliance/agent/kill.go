@@ -21,14 +21,8 @@ var killCall = Call[killRequest, None]{
 	Failed:     http.StatusInternalServerError,
 }
 
-// AnswerKill ends the containers that tasks have on this node.
-func AnswerKill(engine interface {
-	KillTasks(ctx context.Context, tasks []string) error
-},
-) Handler {
-	return killCall.Handler(func(ctx context.Context, _ Peer, r killRequest) (None, error) {
-		return None{}, engine.KillTasks(ctx, r.Tasks)
-	})
+func (n node) kill(ctx context.Context, _ Peer, r killRequest) (None, error) {
+	return None{}, n.engine.KillTasks(ctx, r.Tasks)
 }
 
 // Kill implements deploy.Agents.

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 
@@ -14,26 +16,46 @@ import (
 // somebody asks them who knows the nodes' certificates. Its methods may be called at the
 // same time.
 type Peers struct {
+	swarm     Swarm
+	certified func(fleet.Node) []members.Member
 	client    *http.Client
 	self      netip.Addr
 	port      uint16
-	certified func(fleet.Node) []members.Member
 	own       map[string]Handler
+	log       *slog.Logger
 }
 
-// NewPeers returns those that client reaches at a port. self is where Swarm has this
-// node, certified returns who may answer for a node, and own are the handlers that answer
-// here.
-func NewPeers(client *http.Client, self netip.Addr, port uint16, certified func(fleet.Node) []members.Member, own []Handler) *Peers {
-	p := &Peers{client: client, self: self, port: port, certified: certified, own: map[string]Handler{}}
+// Swarm lists its nodes.
+type Swarm interface {
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+}
+
+// NewPeers returns those that client reaches at a port. certified returns who may answer
+// for a node, self is where Swarm has this node, and own are the handlers that answer here.
+func NewPeers(
+	s Swarm, certified func(fleet.Node) []members.Member,
+	client *http.Client, self netip.Addr, port uint16, own []Handler, log *slog.Logger,
+) *Peers {
+	p := &Peers{s, certified, client, self, port, map[string]Handler{}, log}
 	for _, h := range own {
 		p.own[h.Route()] = h
 	}
 	return p
 }
 
-// IsSelf reports whether a node is this one.
-func (p *Peers) IsSelf(n fleet.Node) bool { return n.Addr == p.self.String() }
+func (p *Peers) isSelf(n fleet.Node) bool { return n.Addr == p.self.String() }
+
+// own returns this node's handler of a route for a request, which is valid or not.
+func own[H Handler](p *Peers, route string, valid bool, invalid string) (h H, err error) {
+	h, ok := p.own[route].(H)
+	switch {
+	case !ok:
+		err = fmt.Errorf("this node does not answer %s", route)
+	case !valid:
+		err = &StatusError{Code: http.StatusBadRequest, Text: invalid}
+	}
+	return h, err
+}
 
 // target is the crawlbox on a node. The error wraps deploy.ErrNotStageable where none is
 // known there.

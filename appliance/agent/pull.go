@@ -54,37 +54,17 @@ func unpackPull(l pullLine) (p swarm.Pulled, done bool, err error) {
 	return l.Pulled, l.Done, err
 }
 
-// Pins keep images in a node's mirror longest.
-type Pins interface {
-	Pin(d digest.Digest) (added bool)
-	Unpin(d digest.Digest)
-}
-
-// NoPins are those of a node that has all images.
-type NoPins struct{}
-
-// Pin implements Pins.
-func (NoPins) Pin(digest.Digest) bool { return false }
-
-// Unpin implements Pins.
-func (NoPins) Unpin(digest.Digest) {}
-
-// AnswerPull has this node's engine pull an image. The mirror keeps the image until a
-// manager takes it back with a prune; what has come of one whose pull fails is there for
-// the next attempt.
-func AnswerPull(engine interface {
-	Pull(ctx context.Context, image string, see func(swarm.Pulled)) error
-}, pins Pins,
-) Handler {
-	return pullCall.Handler(func(ctx context.Context, _ Peer, r pullRequest, see func(swarm.Pulled)) error {
-		d, ok := digestIn(r.Image)
-		added := ok && pins.Pin(d)
-		err := engine.Pull(ctx, r.Image, see)
-		if added && errors.Is(err, swarm.ErrNoImage) {
-			pins.Unpin(d)
-		}
-		return err
-	})
+// pull has this node's engine pull an image. The mirror keeps the image until a manager
+// takes it back with a prune; what has come of one whose pull fails is there for the next
+// attempt.
+func (n node) pull(ctx context.Context, _ Peer, r pullRequest, see func(swarm.Pulled)) error {
+	d, ok := digestIn(r.Image)
+	added := ok && n.pins.Pin(d)
+	err := n.engine.Pull(ctx, r.Image, see)
+	if added && errors.Is(err, swarm.ErrNoImage) {
+		n.pins.Unpin(d)
+	}
+	return err
 }
 
 // digestIn returns the digest of NAME@DIGEST; ok is false where it has none.

@@ -29,7 +29,9 @@ type Stream[Req, Progress, Line any] struct {
 }
 
 // Handler returns the answering end. work may call see at any time, until it returns.
-func (s Stream[Req, Progress, Line]) Handler(work func(ctx context.Context, from Peer, req Req, see func(Progress)) error) Handler {
+func (s Stream[Req, Progress, Line]) Handler(
+	work func(ctx context.Context, from Peer, req Req, see func(Progress)) error,
+) Handler {
 	return streamHandler[Req, Progress, Line]{s, work}
 }
 
@@ -77,26 +79,21 @@ func (h streamHandler[Req, Progress, Line]) ServeHTTP(w http.ResponseWriter, r *
 }
 
 // Do has the crawlbox on a node do it, which may be this one.
-func (s Stream[Req, Progress, Line]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req, see func(Progress)) error {
-	if p.IsSelf(n) {
-		return s.here(ctx, p, req, see)
+func (s Stream[Req, Progress, Line]) Do(
+	ctx context.Context, p *Peers, n fleet.Node, req Req, see func(Progress),
+) error {
+	if p.isSelf(n) {
+		h, err := own[streamHandler[Req, Progress, Line]](p, s.Route, s.Valid == nil || s.Valid(req), s.Invalid)
+		if err != nil {
+			return err
+		}
+		return h.work(ctx, Peer{}, req, see)
 	}
 	to, err := p.target(n)
 	if err != nil {
 		return err
 	}
 	return s.Ask(ctx, to, req, see)
-}
-
-func (s Stream[Req, Progress, Line]) here(ctx context.Context, p *Peers, req Req, see func(Progress)) error {
-	h, ok := p.own[s.Route].(streamHandler[Req, Progress, Line])
-	switch {
-	case !ok:
-		return fmt.Errorf("this node does not answer %s", s.Route)
-	case s.Valid != nil && !s.Valid(req):
-		return &StatusError{Code: http.StatusBadRequest, Text: s.Invalid}
-	}
-	return h.work(ctx, Peer{}, req, see)
 }
 
 // Ask has another node do it.

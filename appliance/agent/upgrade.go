@@ -31,19 +31,28 @@ var offerCall = Call[upgrade.Offer, offerAnswer]{
 	Invalid:    "not an offer",
 }
 
-// AnswerUpgradeState answers how this node is.
-func AnswerUpgradeState(node *upgrade.Node) Handler {
-	return stateCall.Handler(func(context.Context, Peer, None) (upgrade.State, error) { return node.State() })
+func (n node) upgradeState(context.Context, Peer, None) (upgrade.State, error) {
+	return n.upgrade.State()
 }
 
-// AnswerUpgrade takes what a manager offers.
-func AnswerUpgrade(node *upgrade.Node) Handler {
-	return offerCall.Handler(func(_ context.Context, _ Peer, o upgrade.Offer) (answer offerAnswer, _ error) {
-		if err := node.Take(o); err != nil {
-			answer.Error = err.Error()
+func (n node) takeOffer(_ context.Context, _ Peer, o upgrade.Offer) (answer offerAnswer, _ error) {
+	if err := n.upgrade.Take(o); err != nil {
+		answer.Error = err.Error()
+	}
+	return answer, nil
+}
+
+// UpgradeStates implements upgrade.Nodes.
+func (p *Peers) UpgradeStates(ctx context.Context) ([]upgrade.Answer, error) {
+	answers, err := stateCall.DoAll(ctx, p, None{})
+	list := make([]upgrade.Answer, len(answers))
+	for i, a := range answers {
+		list[i] = upgrade.Answer{Node: a.Node, Self: p.isSelf(a.Node), State: a.Resp, Err: tooOld(a.Err)}
+		if a.Node.State != fleet.StateReady {
+			list[i].Err = fmt.Errorf("%w; run the same command again when it is back", a.Err)
 		}
-		return answer, nil
-	})
+	}
+	return list, err
 }
 
 // UpgradeState implements upgrade.Nodes.

@@ -162,11 +162,9 @@ func (m *Manager) build(ctx context.Context) (err error) {
 		engine:  m.engine,
 		sources: m.sources(),
 		runner:  m.runner,
-		forget: func(ctx context.Context, images []string) bool {
-			return m.peers.Prune(ctx, m.engine.Nodes, images, m.log)
-		},
-		untidy: make(chan struct{}, 1),
-		log:    m.log,
+		forget:  m.peers.Prune,
+		untidy:  make(chan struct{}, 1),
+		log:     m.log,
 	}
 	return nil
 }
@@ -276,7 +274,7 @@ func (m *Manager) backend(services *reconciler) *control.Backend {
 	return &control.Backend{
 		Cfg: m.cfg, Mode: fleet.RoleManager, Version: m.opts.Version, Name: m.name, Addr: m.addr.String(), Started: m.started,
 		Log: m.log, Engine: m.engine, Runner: m.runner, Sources: m.deploys.sources, Deploys: m.deploys, Gossip: m.gossip, PrimaryHere: true,
-		Primary: func() string { return m.name }, First: func() netip.Addr { return m.addr }, Registry: m.registry, Traffic: m.traffic, Holders: m.holders, Queue: m.redis, QueueState: queue,
+		Primary: func() string { return m.name }, First: func() netip.Addr { return m.addr }, Registry: m.registry, Traffic: m.traffic, Holders: m.peers.Holders, Queue: m.redis, QueueState: queue,
 		StandingToken: m.token, Access: m.access(), Remove: m.removeNode, RemoveMember: m.removeMember, Demoted: m.demoted, LeaveCluster: m.leave, AskNeighbours: m.neighbours, NodeProblems: services.problems, Defined: services,
 		Offers: m.offers, Upgradable: m.upgrade,
 	}

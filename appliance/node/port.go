@@ -19,30 +19,18 @@ import (
 
 // answers are what every node answers about itself.
 func (g *ground) answers(pins agent.Pins, u *upgrade.Node) []agent.Handler {
-	return []agent.Handler{
-		agent.AnswerPull(g.engine, pins),
-		agent.AnswerPrune(g.engine, pins, g.log),
-		agent.AnswerImages(g.engine),
-		agent.AnswerKill(g.engine),
-		agent.AnswerContainer(g.engine),
-		agent.AnswerUpgradeState(u),
-		agent.AnswerUpgrade(u),
-		owner.Answer(g.prover, g.log),
-		reach.Answer(bindAddr(g.addr)),
-	}
+	return append(agent.Answers(g.engine, pins, u, g.log), owner.Answer(g.prover, g.log), reach.Answer(bindAddr(g.addr)))
 }
 
 // buildPeers makes what the manager asks other nodes by, and upgrades them.
 func (m *Manager) buildPeers() {
-	m.upgrade = m.upgradable(func(_ context.Context, o upgrade.Offer) (io.ReadCloser, error) { return m.offers.Open(o.SHA256) })
+	m.upgrade = m.upgradable(func(_ context.Context, o upgrade.Offer) (io.ReadCloser, error) {
+		return m.offers.Open(o.SHA256)
+	})
 	certified := func(n fleet.Node) []members.Member { return m.members.Of(memberNode(n)) }
 	m.answered = m.answers(agent.NoPins{}, m.upgrade) // the registry has all images
-	m.peers = agent.NewPeers(m.nodes, m.addr, m.cfg.Node.Port, certified, m.answered)
-	m.offers = upgrade.OpenOffers(upgrade.In(m.cfg.DataDir), m.peers, m.engine.Nodes)
-}
-
-func (m *Manager) holders(ctx context.Context) (func(digest string) *fleet.Holders, error) {
-	return m.peers.Holders(ctx, m.engine.Nodes, m.log)
+	m.peers = agent.NewPeers(m.engine, certified, m.nodes, m.addr, m.cfg.Node.Port, m.answered, m.log)
+	m.offers = upgrade.OpenOffers(upgrade.In(m.cfg.DataDir), m.peers)
 }
 
 // nodeHandlers are what the port between nodes serves of a manager.

@@ -175,16 +175,25 @@ func TestNode_GoesOn(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	node := func(id, role string) fleet.Node { return fleet.Node{ID: id, Display: id, Role: role} }
-	answer := func(sum, arch string, managed bool) Answer {
-		return Answer{State: State{Version: "1", SHA256: sum, Arch: arch, Managed: managed}}
+	answer := func(id, role, sum, arch string, managed bool) Answer {
+		return Answer{
+			Node:  fleet.Node{ID: id, Display: id, Role: role},
+			Self:  id == "first",
+			State: State{Version: "1", SHA256: sum, Arch: arch, Managed: managed},
+		}
 	}
-	steps := Plan([]fleet.Node{
-		node("first", fleet.RoleManager), node("second", fleet.RoleManager), node("w3", fleet.RoleWorker), node("w2", fleet.RoleWorker),
-		node("has", fleet.RoleWorker), node("at it", fleet.RoleWorker), node("arm", fleet.RoleWorker), node("hand", fleet.RoleWorker), node("down", fleet.RoleWorker),
-	}, "first", map[string]Answer{
-		"first": answer("a", "amd64", true), "second": answer("a", "amd64", true), "w3": answer("a", "amd64", true), "w2": answer("a", "amd64", true),
-		"has": answer("b", "amd64", true), "at it": {State: State{SHA256: "b", Arch: "amd64", Managed: true, Journal: Journal{Phase: Swapped}}}, "arm": answer("a", "arm64", true), "hand": answer("a", "amd64", false), "down": {Err: errors.New("it is down")},
+	atIt, down := answer("at it", fleet.RoleWorker, "b", "amd64", true), answer("down", fleet.RoleWorker, "", "", false)
+	atIt.State.Journal.Phase, down.Err = Swapped, errors.New("it is down")
+	steps := Plan([]Answer{
+		answer("first", fleet.RoleManager, "a", "amd64", true),
+		answer("second", fleet.RoleManager, "a", "amd64", true),
+		answer("w3", fleet.RoleWorker, "a", "amd64", true),
+		answer("w2", fleet.RoleWorker, "a", "amd64", true),
+		answer("has", fleet.RoleWorker, "b", "amd64", true),
+		atIt,
+		answer("arm", fleet.RoleWorker, "a", "arm64", true),
+		answer("hand", fleet.RoleWorker, "a", "amd64", false),
+		down,
 	}, Offer{SHA256: "b", Arch: "amd64"})
 	var todo, left []string
 	for _, s := range steps {
@@ -209,7 +218,7 @@ type talk struct {
 	offered int
 }
 
-func (k *talk) IsSelf(fleet.Node) bool { return false }
+func (k *talk) UpgradeStates(context.Context) ([]Answer, error) { return nil, nil }
 
 func (k *talk) UpgradeState(context.Context, fleet.Node) (State, error) {
 	s, err := k.states[0], k.errs[0]

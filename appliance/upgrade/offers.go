@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"sync"
-
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // ErrUnderWay is returned by Offers while an upgrade is under way.
@@ -19,18 +17,16 @@ var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlb
 type Offers struct {
 	folder Folder
 	nodes  Nodes
-	list   func(context.Context) ([]fleet.Node, error)
 	one    sync.Mutex // is held by the upgrade under way
 
 	mu  sync.Mutex
 	now Offer
 }
 
-// OpenOffers removes what an upgrade that was cut off has left. list returns the nodes of
-// the swarm.
-func OpenOffers(folder Folder, nodes Nodes, list func(context.Context) ([]fleet.Node, error)) *Offers {
+// OpenOffers removes what an upgrade that was cut off has left.
+func OpenOffers(folder Folder, nodes Nodes) *Offers {
 	_ = os.RemoveAll(folder.Offered())
-	return &Offers{folder: folder, nodes: nodes, list: list}
+	return &Offers{folder: folder, nodes: nodes}
 }
 
 // Put takes a program to be offered, if it is what o says, and returns what it is.
@@ -81,33 +77,6 @@ func (f *Offers) Bring(ctx context.Context, steps []Step, o Offer, fn func(Event
 
 // Plan asks all nodes at once how they are.
 func (f *Offers) Plan(ctx context.Context, o Offer) ([]Step, error) {
-	nodes, err := f.list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answers, self := map[string]Answer{}, ""
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for _, n := range nodes {
-		if f.nodes.IsSelf(n) {
-			self = n.ID
-		}
-		all.Go(func() {
-			a := f.ask(ctx, n)
-			mu.Lock()
-			defer mu.Unlock()
-			answers[n.ID] = a
-		})
-	}
-	all.Wait()
-	return Plan(nodes, self, answers, o), nil
-}
-
-func (f *Offers) ask(ctx context.Context, n fleet.Node) (a Answer) {
-	if n.State != fleet.StateReady {
-		a.Err = fmt.Errorf("it is %s; run the same command again when it is back", n.State)
-		return a
-	}
-	a.State, a.Err = f.nodes.UpgradeState(ctx, n)
-	return a
+	answers, err := f.nodes.UpgradeStates(ctx)
+	return Plan(answers, o), err
 }

@@ -17,6 +17,8 @@ type Step struct {
 
 // Answer is what a node has said, or why it has not.
 type Answer struct {
+	Node  fleet.Node
+	Self  bool // it is the one that asks
 	State State
 	Err   error
 }
@@ -25,11 +27,10 @@ type Answer struct {
 const TooOld = "its crawlbox is too old to be upgraded from here; run `crawlbox install` of the new one there"
 
 // Plan says what is to be done to which node, in order: first the workers, then other
-// managers, and last the one that offers, whose node in the swarm is self.
-func Plan(nodes []fleet.Node, self string, answers map[string]Answer, o Offer) (steps []Step) {
-	for _, n := range nodes {
-		a := answers[n.ID]
-		s := Step{Node: n, From: a.State.Version, Last: n.ID == self}
+// managers, and last the one that offers.
+func Plan(answers []Answer, o Offer) (steps []Step) {
+	for _, a := range answers {
+		s := Step{Node: a.Node, From: a.State.Version, Last: a.Self}
 		switch {
 		case a.Err != nil:
 			s.Leave = a.Err.Error()

@@ -19,8 +19,8 @@ const (
 // Nodes is how the manager speaks to the nodes. Its methods may be called at the same
 // time.
 type Nodes interface {
-	// IsSelf reports whether a node is this one.
-	IsSelf(n fleet.Node) bool
+	// UpgradeStates asks all nodes of the swarm at once.
+	UpgradeStates(ctx context.Context) ([]Answer, error)
 	UpgradeState(ctx context.Context, n fleet.Node) (State, error)
 	OfferUpgrade(ctx context.Context, n fleet.Node, o Offer) error
 }

@@ -73,7 +73,10 @@ func Answer(addr netip.Addr) agent.Handler {
 
 // Try has this node, which listens on the ports own, and others try each other's ports.
 // theirs returns the ports of the other with an index; port is the one between nodes.
-func Try(ctx context.Context, client *http.Client, port uint16, own []uint16, others []doctor.Neighbour, theirs func(i int) []uint16) []doctor.Neighbour {
+func Try(
+	ctx context.Context, client *http.Client, port uint16,
+	own []uint16, others []doctor.Neighbour, theirs func(i int) []uint16,
+) []doctor.Neighbour {
 	others = others[:min(len(others), maxNeighbours)]
 	var all sync.WaitGroup
 	for i := range others {

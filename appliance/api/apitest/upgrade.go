@@ -52,17 +52,15 @@ func (c *Cluster) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.S
 	if err != nil {
 		return nil, err
 	}
-	answers, self := map[string]upgrade.Answer{}, ""
-	for _, n := range nodes {
-		a := upgrade.Answer{State: upgrade.State{Version: "0.1.0", SHA256: oldSum, Arch: runtime.GOARCH, Managed: n.Agent != nil}}
+	answers := make([]upgrade.Answer, len(nodes))
+	for i, n := range nodes {
+		state := upgrade.State{Version: "0.1.0", SHA256: oldSum, Arch: runtime.GOARCH, Managed: n.Agent != nil}
+		answers[i] = upgrade.Answer{Node: n, Self: n.Self, State: state}
 		if n.State != fleet.StateReady {
-			a.Err = fail(api.CodeUnavailable, "it is %s; run the same command again when it is back", n.State)
-		}
-		if answers[n.ID] = a; n.Self {
-			self = n.ID
+			answers[i].Err = fail(api.CodeUnavailable, "it is %s; run the same command again when it is back", n.State)
 		}
 	}
-	return upgrade.Plan(nodes, self, answers, o), nil
+	return upgrade.Plan(answers, o), nil
 }
 
 // UpgradeNodes implements api.Backend.

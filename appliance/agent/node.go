@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+)
+
+// Engine is the Docker Engine of a node, as far as calls need it.
+type Engine interface {
+	Container(ctx context.Context, id string) (swarm.Container, error)
+	ImageDigests(ctx context.Context) ([]string, error)
+	KillTasks(ctx context.Context, tasks []string) error
+	Pull(ctx context.Context, image string, see func(swarm.Pulled)) error
+	RemoveUnused(ctx context.Context, image string) (gone bool, err error)
+}
+
+// Pins keep images in a node's mirror longest.
+type Pins interface {
+	Pin(d digest.Digest) (added bool)
+	Unpin(d digest.Digest)
+}
+
+// NoPins are those of a node that has all images.
+type NoPins struct{}
+
+// Pin implements Pins.
+func (NoPins) Pin(digest.Digest) bool { return false }
+
+// Unpin implements Pins.
+func (NoPins) Unpin(digest.Digest) {}
+
+// node answers for the node that it is on.
+type node struct {
+	engine  Engine
+	pins    Pins
+	upgrade *upgrade.Node
+	log     *slog.Logger
+}
+
+// Answers are the handlers of what every node answers about itself, whatever its role.
+func Answers(e Engine, pins Pins, u *upgrade.Node, log *slog.Logger) []Handler {
+	n := node{e, pins, u, log}
+	return []Handler{
+		pullCall.Handler(n.pull),
+		pruneCall.Handler(n.prune),
+		imagesCall.Handler(n.images),
+		killCall.Handler(n.kill),
+		containerCall.Handler(n.container),
+		stateCall.Handler(n.upgradeState),
+		offerCall.Handler(n.takeOffer),
+	}
+}
