@@ -1,0 +1,19 @@
+// Package disk tells how much room there is.
+package disk
+
+import "golang.org/x/sys/unix"
+
+// Free returns the bytes that a process without privileges may still write below dir, and
+// the share of the file system's inodes that is free: 1 where it makes them as they are
+// needed.
+func Free(dir string) (bytes int64, inodes float64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, 0, err
+	}
+	inodes = 1
+	if s.Files > 0 {
+		inodes = float64(s.Ffree) / float64(s.Files)
+	}
+	return int64(s.Bavail) * s.Bsize, inodes, nil
+}

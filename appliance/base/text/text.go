@@ -1,0 +1,58 @@
+// Package text words messages.
+package text
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// OneLine folds the white space of a text, so that what others wrote cannot break out of
+// its line.
+func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// Count words a number of things: "1 node", "2 nodes".
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Nearest returns the known name that a typing error most likely stood for, or nothing:
+// a wild guess misleads more than it helps. Known names are in lower case.
+func Nearest(name string, known []string) string {
+	edits := max(1, len(name)/3)
+	if len(name) == 4 || len(name) == 5 {
+		edits = 2 // two letters that changed places
+	}
+	best, least := "", edits+1
+	for _, candidate := range slices.Sorted(slices.Values(known)) {
+		if d := Distance(strings.ToLower(name), candidate); d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// Distance returns the Levenshtein distance of two names: how many bytes to change, add
+// or drop. Names are short, so it is not worth a library.
+func Distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
