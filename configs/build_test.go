@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 func TestBuild(t *testing.T) {
@@ -32,7 +34,7 @@ secrets:
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	for i, want := range []Build{
+	for i, want := range []compose.Build{
 		{Context: dir, Dockerfile: "docker/Dockerfile", Args: map[string]string{"A": "1", "TOKEN": "hush"}, Target: "last", Platform: "linux/arm64",
 			Secrets: []string{"id=npm,env=NPM_TOKEN", "id=id,src=" + dir + "/key"}, NoCache: true, Pull: true, Repository: "team/spider", Tag: "1.2"},
 		{},
@@ -71,7 +73,7 @@ func TestBuild_Wrong(t *testing.T) {
 		{"a typing error", service("build:\n  contxt: ."), `4: unknown key "services.a.build.contxt" (did you mean "services.a.build.context"?)`},
 		{"another registry", service("build: .\nimage: spider"), "4: services.a.image: what is built goes into the cluster's registry: write localhost:8003/a, or leave it out"},
 		{"an unknown secret", service("build: {context: ., secrets: [s]}"), `2: services.a: service "a" refers to undefined build secret s`},
-		{"a secret of Swarm", service("build: .") + "secrets:\n  s: {external: true}\n", "5: secrets.s.external: " + noSecrets},
+		{"a secret of Swarm", service("build: .") + "secrets:\n  s: {external: true}\n", "5: secrets.s.external: crawlbox does not manage Swarm's secrets and configs; use env_file, or bind a file"},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })
 	}

@@ -5,21 +5,17 @@
 // file, then [Default]. viper picks the layer, once, in [Load]; what Load
 // returns is a copy that goroutines may share for reading.
 //
-// `services:`, `networks:` and `volumes:` are Compose syntax. They go through
-// compose-go and not through viper, which folds the case of keys and would ruin
-// the names of environment variables. crawlbox reads them strictly: a key that
-// Swarm or crawlbox cannot honour is refused with its line and the reason,
-// because a key that is silently dropped shows only in production.
-//
-// The file is outside input. Its size, its depth and what its aliases expand to
-// are bounded before anything else looks at it.
+// Package document reads the file as YAML within bounds, package compose its services.
 package configs
 
 import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // DefaultPath is where [Load] looks when it is given no path.
@@ -57,7 +53,7 @@ type Config struct {
 	// file no longer has. Default false: they are reported and left running.
 	Prune bool
 	// Services is what the file defines, sorted by name.
-	Services []Service
+	Services []compose.Service
 
 	// File is the absolute path that Load looked at, whether or not it exists.
 	File string
@@ -172,4 +168,15 @@ func orBelow(dir, parent, name string) string {
 		return dir
 	}
 	return filepath.Join(parent, name)
+}
+
+// EnvFiles are the files, besides File, whose content the configuration depends
+// on: absolute, sorted, each once.
+func (c Config) EnvFiles() []string {
+	var files []string
+	for _, s := range c.Services {
+		files = append(files, s.EnvFiles...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }

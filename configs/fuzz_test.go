@@ -38,13 +38,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-func FuzzInterpolate(f *testing.F) {
-	f.Add("${A:-${B}}$$ $C")
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := interpolate(text, func(string) (string, bool) { return "", true })
-		if err == nil && len(got) > len(text) {
-			t.Fatalf("%q grew to %q with empty variables", text, got)
-		}
-	})
-}

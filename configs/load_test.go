@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // file writes a config file and returns its path.
@@ -52,12 +54,12 @@ func uncommented() string {
 }
 
 func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
-	p := &problems{file: "annotated"}
-	root := parseYAML([]byte(uncommented()), p)
-	if err := p.err(); err != nil {
+	p := &document.Problems{File: "annotated"}
+	root := document.Parse([]byte(uncommented()), p)
+	if err := p.Err(); err != nil {
 		t.Fatal(err)
 	}
-	lines := linesOf(root, 1)
+	lines := document.LinesOf(root, 1)
 	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets") {
 		if _, ok := lines[name]; !ok {
 			t.Errorf("%s is missing", name)
@@ -262,7 +264,7 @@ func TestLoad_Bombs(t *testing.T) {
 		"aliases":          {laughs.String(), "written out"},
 		"text":             {long, "written out"},
 		"depth":            {"x-a: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "nesting is too deep"},
-		"size":             {"# " + strings.Repeat("a", maxFile), "larger than 1 MiB"},
+		"size":             {"# " + strings.Repeat("a", document.MaxFile), "larger than 1 MiB"},
 		"nested variables": {variables, "${ has no }"},
 	} {
 		start := time.Now()

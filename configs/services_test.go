@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
@@ -112,8 +111,8 @@ func TestServices_Wrong(t *testing.T) {
 		{"lone dollar", service("image: i\ncommand: [echo, '$5']"), "4: $ begins no variable: write $$ for a dollar sign"},
 		{"missing env_file", service("image: i\nenv_file:\n- /nonexistent/a.env"), "5: services.a.env_file.0: read env_file: stat /nonexistent/a.env: no such file or directory"},
 		{"env_file is a device", service("image: i\nenv_file: /dev/zero"), "4: services.a.env_file.0: read env_file: read /dev/zero: is not a regular file"},
-		{"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n", "4: services.a.networks.n: " + createFirst},
-		{"network with a driver", service("image: i") + "networks:\n  n: {driver: overlay}\n", "5: networks.n.driver: " + createFirst},
+		{"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n", "4: services.a.networks.n: crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"},
+		{"network with a driver", service("image: i") + "networks:\n  n: {driver: overlay}\n", "5: networks.n.driver: crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"},
 		{"undefined network", service("image: i\nnetworks: [n]"), `2: services.a: service "a" refers to undefined network n`},
 		{"undefined volume", service("image: i\nvolumes: ['vol:/v']"), `2: services.a: service "a" refers to undefined volume vol`},
 		{"other network mode", service("image: i\nnetwork_mode: bridge"), `4: services.a.network_mode: "bridge": only host is supported; name others below networks`},
@@ -180,85 +179,6 @@ func TestServices_ManyOfBoth(t *testing.T) {
 	}
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("took %s", took)
-	}
-}
-
-// yamlKeys are the keys of a struct of compose-go.
-func yamlKeys(typ reflect.Type) []string {
-	var names []string
-	for field := range fields(typ) {
-		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-		switch {
-		case name == "" && field.Anonymous:
-			names = append(names, yamlKeys(field.Type)...)
-		case name != "" && name != "-" && !strings.HasPrefix(name, "#"):
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func fields(typ reflect.Type) func(func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range typ.NumField() {
-			if !yield(typ.Field(i)) {
-				return
-			}
-		}
-	}
-}
-
-// A key that a later compose-go brings must be honoured or refused, not dropped.
-func TestRules_CoverCompose(t *testing.T) {
-	t.Parallel()
-	places := map[string]reflect.Type{
-		"build":                          reflect.TypeFor[types.BuildConfig](),
-		"build.secrets.*":                reflect.TypeFor[types.ServiceSecretConfig](),
-		"deploy":                         reflect.TypeFor[types.DeployConfig](),
-		"deploy.placement":               reflect.TypeFor[types.Placement](),
-		"deploy.placement.preferences.*": reflect.TypeFor[types.PlacementPreferences](),
-		"deploy.resources":               reflect.TypeFor[types.Resources](),
-		"deploy.resources.limits":        reflect.TypeFor[types.Resource](),
-		"deploy.resources.reservations":  reflect.TypeFor[types.Resource](),
-		"deploy.restart_policy":          reflect.TypeFor[types.RestartPolicy](),
-		"deploy.update_config":           reflect.TypeFor[types.UpdateConfig](),
-		"deploy.rollback_config":         reflect.TypeFor[types.UpdateConfig](),
-		"env_file.*":                     reflect.TypeFor[types.EnvFile](),
-		"healthcheck":                    reflect.TypeFor[types.HealthCheckConfig](),
-		"logging":                        reflect.TypeFor[types.LoggingConfig](),
-		"networks.*":                     reflect.TypeFor[types.ServiceNetworkConfig](),
-		"ulimits.*":                      reflect.TypeFor[types.UlimitsConfig](),
-		"volumes.*":                      reflect.TypeFor[types.ServiceVolumeConfig](),
-		"volumes.*.bind":                 reflect.TypeFor[types.ServiceVolumeBind](),
-		"volumes.*.tmpfs":                reflect.TypeFor[types.ServiceVolumeTmpfs](),
-		"volumes.*.volume":               reflect.TypeFor[types.ServiceVolumeVolume](),
-	}
-	sameKeys(t, "services", serviceRules, reflect.TypeFor[types.ServiceConfig]())
-	sameKeys(t, "networks", networkRules, reflect.TypeFor[types.NetworkConfig]())
-	sameKeys(t, "volumes", volumeRules, reflect.TypeFor[types.VolumeConfig]())
-	sameKeys(t, "secrets", secretRules, reflect.TypeFor[types.SecretConfig]())
-	for place, known := range nestedRules {
-		typ, ok := places[place]
-		if !ok {
-			t.Errorf("%s is not compared with compose-go", place)
-			continue
-		}
-		sameKeys(t, place, known, typ)
-	}
-}
-
-func sameKeys(t *testing.T, place string, known rules, typ reflect.Type) {
-	t.Helper()
-	theirs := yamlKeys(typ)
-	for _, name := range theirs {
-		if _, ok := known[name]; !ok {
-			t.Errorf("%s: compose-go has %s: honour it, or refuse it with a reason", place, name)
-		}
-	}
-	for name := range known {
-		if !slices.Contains(theirs, name) {
-			t.Errorf("%s: compose-go has no %s", place, name)
-		}
 	}
 }
 
@@ -329,30 +249,5 @@ func TestBuild_IsKept(t *testing.T) {
 	}
 	if got, want := s.Errorf("build", "no").Error(), s.File+":3: services.a.build: no"; got != want {
 		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-// Where Compose has no opinion of its own, the result is the same as Compose's.
-func TestInterpolate_LikeCompose(t *testing.T) {
-	t.Parallel()
-	env := map[string]string{"A": "1", "EMPTY": "", "B": "x$Ay"}
-	find := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
-	for _, text := range []string{
-		"", "plain", "$A", "${A}", "a${A}b$A", "$$A", "$${A}", "${NO:-d}", "${NO-d}", "${EMPTY:-d}", "${EMPTY-d}", "${A:-d}",
-		"${NO:-${A}}", "${NO:-${NEIN:-deep}}x", "${A:+set}", "${NO:+set}", "${EMPTY:+set}", "${EMPTY+set}", "${NO+set}",
-		"${A:?must}", "${NO:-a:b}", "${NO:-a-b}", "$B", "${NO:-{}", "${NO:-}", "$A$A$A",
-	} {
-		want, err := template.Substitute(text, find)
-		if err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-		if got, err := interpolate(text, find); got != want || err != nil {
-			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"${NO:?must}", "${EMPTY:?must}", "${NO?}", "$NO", "${NO}", "$", "$5", "${", "${}", "${A", "${A!}", "${1}"} {
-		if got, err := interpolate(text, find); err == nil {
-			t.Errorf("%s gave %q", text, got)
-		}
 	}
 }

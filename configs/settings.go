@@ -8,19 +8,22 @@ import (
 
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // settings gathers the layers of everything but services.
 type settings struct {
-	*problems
+	*document.Problems
 	viper *viper.Viper
 	// Where values come from, for errors.
 	lines   map[string]int
 	origins map[string]string
 }
 
-func newSettings(p *problems) *settings {
-	s := &settings{problems: p, viper: viper.New(), lines: map[string]int{}, origins: map[string]string{}}
+func newSettings(p *document.Problems) *settings {
+	s := &settings{Problems: p, viper: viper.New(), lines: map[string]int{}, origins: map[string]string{}}
 	defaults := Default()
 	defaults.Queue = DefaultQueue()
 	for _, k := range keys {
@@ -34,7 +37,7 @@ func newSettings(p *problems) *settings {
 
 func (s *settings) override(name, value, origin string) {
 	if _, ok := lookupKey(name); !ok && name != queueEnabled {
-		s.add(&Error{File: origin, Reason: unknownKey(name, Keys())})
+		s.Add(&document.Error{File: origin, Reason: document.UnknownKey(name, Keys())})
 		return
 	}
 	s.viper.Set(name, value)
@@ -45,39 +48,35 @@ func (s *settings) override(name, value, origin string) {
 // that are neither settings nor Compose's.
 func (s *settings) readFile(root *yaml.Node) {
 	file := map[string]any{}
-	for _, e := range entries(root) {
+	for _, e := range document.Entries(root) {
 		switch {
-		case isExtension(e.name) || isComposeKey(e.name):
-		case e.name == reservedKey:
-			s.checkReserved(e)
-		case composeRefused[e.name] != "":
-			s.addf(e.line, "%s: %s", e.name, composeRefused[e.name])
-		case e.name == "queue":
+		case compose.TakesKey(e, s.Problems):
+		case e.Name == "queue":
 			s.readQueue(e, file)
-		case isGroup(e.name):
+		case isGroup(e.Name):
 			s.readGroup(e, file)
 		default:
-			s.readKey(e.name, e, file)
+			s.readKey(e.Name, e, file)
 		}
 	}
 	if err := s.viper.MergeConfigMap(file); err != nil {
-		s.addf(0, "read settings: %v", err)
+		s.Addf(0, "read settings: %v", err)
 	}
 }
 
 // readQueue takes `queue:` with settings, with nothing, or with true or false.
-func (s *settings) readQueue(e entry, file map[string]any) {
+func (s *settings) readQueue(e document.Entry, file map[string]any) {
 	on := "true"
-	if e.value.Kind == yaml.ScalarNode && !isNull(e.value) {
-		v, err := parseBool(e.value.Value)
+	if e.Value.Kind == yaml.ScalarNode && !document.IsNull(e.Value) {
+		v, err := parseBool(e.Value.Value)
 		if err != nil {
-			s.addf(e.line, "queue: want true, false, or a mapping with %s", groupKeys(e.name))
+			s.Addf(e.Line, "queue: want true, false, or a mapping with %s", groupKeys(e.Name))
 			return
 		}
 		on = fmt.Sprint(v)
-		e.value = &yaml.Node{Kind: yaml.MappingNode}
+		e.Value = &yaml.Node{Kind: yaml.MappingNode}
 	}
-	s.lines[queueEnabled] = e.line
+	s.lines[queueEnabled] = e.Line
 	s.readGroup(e, file)
 	group, ok := file["queue"].(map[string]any)
 	if !ok {
@@ -87,39 +86,39 @@ func (s *settings) readQueue(e entry, file map[string]any) {
 	group["enabled"] = on
 }
 
-func (s *settings) readGroup(e entry, file map[string]any) {
-	if isNull(e.value) {
+func (s *settings) readGroup(e document.Entry, file map[string]any) {
+	if document.IsNull(e.Value) {
 		return
 	}
-	if e.value.Kind != yaml.MappingNode {
-		s.addf(e.line, "%s: want a mapping with %s", e.name, groupKeys(e.name))
+	if e.Value.Kind != yaml.MappingNode {
+		s.Addf(e.Line, "%s: want a mapping with %s", e.Name, groupKeys(e.Name))
 		return
 	}
 	group := map[string]any{}
-	file[e.name] = group
-	for _, child := range entries(e.value) {
-		s.readKey(e.name+"."+child.name, child, group)
+	file[e.Name] = group
+	for _, child := range document.Entries(e.Value) {
+		s.readKey(e.Name+"."+child.Name, child, group)
 	}
 }
 
 // readKey takes one value as the text that stands in the file: how YAML would
 // read a password of digits does not matter.
-func (s *settings) readKey(name string, e entry, into map[string]any) {
+func (s *settings) readKey(name string, e document.Entry, into map[string]any) {
 	k, known := lookupKey(name)
 	switch {
 	case !known:
-		s.addf(e.line, "%s", unknownKey(name, siblings(name)))
-	case strings.Contains(e.name, "."):
+		s.Addf(e.Line, "%s", document.UnknownKey(name, siblings(name)))
+	case strings.Contains(e.Name, "."):
 		group, rest, _ := strings.Cut(name, ".")
-		s.addf(e.line, "unknown key %q (write %s: below %s:)", name, rest, group)
-	case isNull(e.value):
-	case e.value.Kind != yaml.ScalarNode:
-		s.addf(e.line, "%s: want a single value", name)
-	case k.path && e.value.ShortTag() != "!!str":
-		s.addf(e.line, "%s: %q is not a path: put it in quotes if it is one", name, e.value.Value)
+		s.Addf(e.Line, "unknown key %q (write %s: below %s:)", name, rest, group)
+	case document.IsNull(e.Value):
+	case e.Value.Kind != yaml.ScalarNode:
+		s.Addf(e.Line, "%s: want a single value", name)
+	case k.path && e.Value.ShortTag() != "!!str":
+		s.Addf(e.Line, "%s: %q is not a path: put it in quotes if it is one", name, e.Value.Value)
 	default:
-		into[e.name] = e.value.Value
-		s.lines[name] = e.line
+		into[e.Name] = e.Value.Value
+		s.lines[name] = e.Line
 	}
 }
 
@@ -161,7 +160,7 @@ func (s *settings) value(k key) string {
 		return text
 	}
 	if s.place(k.name).Line > 0 {
-		return filepath.Join(filepath.Dir(s.file), text)
+		return filepath.Join(filepath.Dir(s.File), text)
 	}
 	abs, err := filepath.Abs(text)
 	if err != nil {
@@ -201,20 +200,20 @@ func (s *settings) complainOf(problem keyProblem) {
 	if name == queueEnabled {
 		name = "queue"
 	}
-	err.Reason = oneLine(name + ": " + reason)
-	s.add(&err)
+	err.Reason = document.OneLine(name + ": " + reason)
+	s.Add(&err)
 }
 
 // place is where the winning value of a key stands; empty for a default.
-func (s *settings) place(name string) Error {
+func (s *settings) place(name string) document.Error {
 	if origin, ok := s.origins[name]; ok {
-		return Error{File: origin}
+		return document.Error{File: origin}
 	}
 	if os.Getenv(envName(name)) != "" {
-		return Error{File: envName(name)}
+		return document.Error{File: envName(name)}
 	}
 	if line, ok := s.lines[name]; ok {
-		return Error{File: s.file, Line: line}
+		return document.Error{File: s.File, Line: line}
 	}
-	return Error{}
+	return document.Error{}
 }

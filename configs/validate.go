@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // keyProblem is a value that is well formed and makes no sense.
@@ -12,14 +14,15 @@ import (
 type keyProblem struct{ key, reason, other string }
 
 // Validate checks the settings against each other. [Load] has done so already;
-// it is for a Config that was put together otherwise. Each error is an [*Error]
+// it is for a Config that was put together otherwise. Each error is a
+// [*document.Error]
 // without a place.
 func (c Config) Validate() error {
-	p := &problems{}
+	p := &document.Problems{}
 	for _, problem := range c.check() {
-		p.addf(0, "%s: %s", problem.key, problem.reason)
+		p.Addf(0, "%s: %s", problem.key, problem.reason)
 	}
-	return p.err()
+	return p.Err()
 }
 
 func (c Config) check() []keyProblem {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // quiet is how long files must rest before a change counts. Editors and
@@ -128,16 +130,16 @@ func (w *watcher) follow() {
 // mentioned is the config file and its env_files. While the file is broken, the
 // former ones count too: it may not have got as far as naming them.
 func (w *watcher) mentioned() []string {
-	data, err := readBounded(w.file)
+	data, err := document.ReadBounded(w.file)
 	if err != nil {
 		return w.files
 	}
-	p := &problems{file: w.file}
 	files := []string{w.file}
-	if _, err := parse(p, data, nil); err != nil {
+	_, envFiles, err := parse(w.file, data, nil)
+	if err != nil {
 		files = slices.Clone(w.files)
 	}
-	files = append(files, p.envFiles...)
+	files = append(files, envFiles...)
 	slices.Sort(files)
 	return slices.Compact(files)
 }
@@ -146,7 +148,7 @@ func (w *watcher) mentioned() []string {
 func (w *watcher) fingerprint() map[string][sha256.Size]byte {
 	sums := map[string][sha256.Size]byte{}
 	for _, file := range w.files {
-		if data, err := readBounded(file); err == nil {
+		if data, err := document.ReadBounded(file); err == nil {
 			sums[file] = sha256.Sum256(data)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // DeployRequest asks for a version of a service, which is made where there is
@@ -44,7 +44,7 @@ type RollbackRequest struct {
 type Definition struct {
 	Name  string         `json:"name"`
 	Image string         `json:"image,omitempty"`
-	Build *configs.Build `json:"build,omitempty"` // nil: its image is there
+	Build *compose.Build `json:"build,omitempty"` // nil: its image is there
 	File  string         `json:"file"`
 }
 

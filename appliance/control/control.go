@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // Sources finds out what the images are that services name.
@@ -44,9 +45,9 @@ type Defined interface {
 	// Begin makes a job for a service, or returns the one that is under way.
 	Begin(service, hash string) (j Job, mine bool)
 	// Asked is the deploy of a definition, and the service that there is, or nil.
-	Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, deploy.Deploy, error)
+	Asked(ctx context.Context, svc compose.Service, image string) (*fleet.Service, deploy.Deploy, error)
 	// Run deploys a service and writes that down.
-	Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error)
+	Run(ctx context.Context, svc compose.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error)
 	// Settled takes back what was to be known of a service.
 	Settled(service string)
 	// Again asks for another round.

@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // stepUnchanged is the step of a deploy that finds nothing to do.
@@ -77,7 +77,7 @@ func (b *Backend) deployDefined(ctx context.Context, req api.DeployRequest, fn f
 }
 
 // deployNow is a deploy that nobody else is at.
-func (b *Backend) deployNow(ctx context.Context, svc configs.Service, req api.DeployRequest, emit deploy.Emit) (deploy.Summary, error) {
+func (b *Backend) deployNow(ctx context.Context, svc compose.Service, req api.DeployRequest, emit deploy.Emit) (deploy.Summary, error) {
 	now, dep, err := b.asked(ctx, svc, req)
 	if err != nil {
 		return deploy.Summary{}, err
@@ -121,12 +121,12 @@ func (b *Backend) planDefined(ctx context.Context, req api.DeployRequest) (api.P
 }
 
 // definition finds a service of the config file, as the file is now.
-func (b *Backend) definition(name string) (configs.Service, error) {
+func (b *Backend) definition(name string) (compose.Service, error) {
 	if b.Defined == nil {
-		return configs.Service{}, b.onlyOn("the config file with the services")
+		return compose.Service{}, b.onlyOn("the config file with the services")
 	}
 	if err := b.Defined.Reload(); err != nil {
-		return configs.Service{}, brokenFile(err)
+		return compose.Service{}, brokenFile(err)
 	}
 	var known []string
 	for _, svc := range b.Defined.Config().Services {
@@ -135,12 +135,12 @@ func (b *Backend) definition(name string) (configs.Service, error) {
 		}
 		known = append(known, svc.Name)
 	}
-	return configs.Service{}, unknown("service", name, known, b.Cfg.File+" has none of this name")
+	return compose.Service{}, unknown("service", name, known, b.Cfg.File+" has none of this name")
 }
 
 // asked is the deploy of a definition that a person asks for, and the service that
 // there is.
-func (b *Backend) asked(ctx context.Context, svc configs.Service, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
+func (b *Backend) asked(ctx context.Context, svc compose.Service, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
 	now, dep, err := b.Defined.Asked(ctx, svc, req.Image)
 	if err != nil {
 		return nil, deploy.Deploy{}, err

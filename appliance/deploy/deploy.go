@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // The stages of a deploy, as they are told and written down.
@@ -164,7 +164,7 @@ func (d Deploy) replicas(svc fleet.Service) int {
 	switch c := d.Change; {
 	case c.Replicas != nil:
 		return *c.Replicas
-	case c.Definition != nil && c.Definition.Mode() == configs.ModeReplicated && !(c.KeepReplicas && svc.ID != ""):
+	case c.Definition != nil && c.Definition.Mode() == compose.ModeReplicated && !(c.KeepReplicas && svc.ID != ""):
 		return c.Definition.Replicas()
 	}
 	return svc.Desired

@@ -9,7 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // planned is a Cluster of which a plan needs its nodes and what would change.
@@ -30,7 +30,7 @@ func (planned) Platforms(context.Context, string) []fleet.Platform { return nil 
 
 func TestPlanDeploy(t *testing.T) {
 	t.Parallel()
-	definition := configs.Service{Name: "spider"}
+	definition := compose.Service{Name: "spider"}
 	image := "localhost:8003/spider:0.02@sha256:" + strings.Repeat("0123456789abcdef", 4)
 	deploy := func(c servicespec.Deployment) Deploy {
 		c.Image = image

@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // byConfig is who a change is by that the config file asks for.
@@ -25,7 +25,7 @@ func (r *reconciler) apply(ctx context.Context) error {
 		return err
 	}
 	cfg := r.Config()
-	byName := map[string]configs.Service{}
+	byName := map[string]compose.Service{}
 	defs := make([]deploy.Definition, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
 		byName[s.Name] = s
@@ -54,7 +54,7 @@ func (r *reconciler) inForce(defs []deploy.Definition, steps []deploy.Step) {
 }
 
 // do takes one step, or begins it.
-func (r *reconciler) do(ctx context.Context, step deploy.Step, svc configs.Service, now *fleet.Service) (err error) {
+func (r *reconciler) do(ctx context.Context, step deploy.Step, svc compose.Service, now *fleet.Service) (err error) {
 	switch step.Action {
 	case deploy.Report, deploy.Refuse:
 		r.tell(step.Service, slog.LevelWarn, "service "+step.Service+": "+step.Why)
@@ -76,7 +76,7 @@ func (r *reconciler) do(ctx context.Context, step deploy.Step, svc configs.Servi
 }
 
 // start brings a service to its definition, unless that is under way or was tried.
-func (r *reconciler) start(ctx context.Context, step deploy.Step, svc configs.Service, now *fleet.Service) error {
+func (r *reconciler) start(ctx context.Context, step deploy.Step, svc compose.Service, now *fleet.Service) error {
 	if e, tried := r.tried(svc); tried && now != nil {
 		if e.Result == history.Running {
 			return nil // whoever ends it asks for another round
@@ -117,7 +117,7 @@ func (r *reconciler) start(ctx context.Context, step deploy.Step, svc configs.Se
 
 // tried is the entry of the history in which a definition was tried last, if it is
 // the last that was tried at all and the file has not changed since.
-func (r *reconciler) tried(svc configs.Service) (history.Entry, bool) {
+func (r *reconciler) tried(svc compose.Service) (history.Entry, bool) {
 	r.mu.Lock()
 	fresh := r.fresh[svc.Name]
 	r.mu.Unlock()
@@ -143,7 +143,7 @@ func whyNotAgain(service string, e history.Entry) string {
 }
 
 // Run deploys a service of the config file and writes that down.
-func (r *reconciler) Run(ctx context.Context, svc configs.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error) {
+func (r *reconciler) Run(ctx context.Context, svc compose.Service, now *fleet.Service, dep deploy.Deploy, e history.Entry, emit deploy.Emit) (deploy.Summary, error) {
 	e.Definition = svc.Hash
 	return r.past.Run(ctx, e, dep, func(d deploy.Deploy) (deploy.Summary, error) {
 		return r.runner.Deploy(ctx, now, d, emit)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // pastOf is a reconciler whose history of spider has the entries, oldest first.
@@ -52,7 +53,7 @@ func TestTried(t *testing.T) {
 	} {
 		r := pastOf(t, tc.past)
 		r.fresh["spider"] = tc.fresh
-		if _, got := r.tried(configs.Service{Name: "spider", Hash: "b"}); got != tc.want {
+		if _, got := r.tried(compose.Service{Name: "spider", Hash: "b"}); got != tc.want {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
@@ -96,13 +97,13 @@ func TestSameTry(t *testing.T) {
 func TestReconciler_Notes(t *testing.T) {
 	t.Parallel()
 	r := pastOf(t, nil)
-	r.takeUp(configs.Config{Services: []configs.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "a"}}})
+	r.takeUp(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "a"}}})
 	r.note("spider", "bad\nnews")
 	r.note("robot", "more")
 	if got := strings.Join(r.problems(), "|"); got != "service robot: more|service spider: bad; news" {
 		t.Errorf("got %s", got)
 	}
-	r.takeUp(configs.Config{Services: []configs.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
+	r.takeUp(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
 	if len(r.problems()) != 1 || !r.fresh["robot"] {
 		t.Errorf("after a change of robot: %q", r.problems())
 	}

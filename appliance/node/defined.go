@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // errNotBuilt is of a service with `build:` that has no image yet: crawlbox builds
@@ -21,7 +21,7 @@ var errNotBuilt = errors.New("not deployed yet")
 
 // imageOf is the image that a service of the config file is to run, with its digest:
 // the one that its definition names, or the one that was built for it last.
-func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *fleet.Service) (image string, from *deploy.Source, err error) {
+func (r *reconciler) imageOf(ctx context.Context, svc compose.Service, now *fleet.Service) (image string, from *deploy.Source, err error) {
 	if svc.Compose.Build == nil {
 		image, from, err := r.past.sources.Resolve(ctx, svc.Compose.Image)
 		// A service with an image that nobody pushed would start later, by its tag,
@@ -41,16 +41,16 @@ func (r *reconciler) imageOf(ctx context.Context, svc configs.Service, now *flee
 }
 
 // builtFor says whether an image was built for a service.
-func (r *reconciler) builtFor(svc configs.Service, image string) bool {
+func (r *reconciler) builtFor(svc compose.Service, image string) bool {
 	b, _ := svc.Build()
 	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", r.Config().Registry.Port, b.Repository))
 }
 
 // definedDeploy is the deploy that brings a service to its definition.
-func definedDeploy(svc configs.Service, image string, from *deploy.Source) deploy.Deploy {
+func definedDeploy(svc compose.Service, image string, from *deploy.Source) deploy.Deploy {
 	policy, said := servicespec.DefinedPolicy(svc)
 	share := deploy.ShareOf(policy.Parallelism)
-	if svc.Mode() == configs.ModeReplicated && !said {
+	if svc.Mode() == compose.ModeReplicated && !said {
 		share = deploy.DefaultShare
 	}
 	constraints := []string{}
@@ -66,7 +66,7 @@ func definedDeploy(svc configs.Service, image string, from *deploy.Source) deplo
 
 // Asked is the deploy of a definition that a person asks for, and the service that
 // there is. What was stopped starts again.
-func (r *reconciler) Asked(ctx context.Context, svc configs.Service, image string) (*fleet.Service, deploy.Deploy, error) {
+func (r *reconciler) Asked(ctx context.Context, svc compose.Service, image string) (*fleet.Service, deploy.Deploy, error) {
 	snap, err := r.engine.Snapshot(ctx)
 	if err != nil {
 		return nil, deploy.Deploy{}, err

@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // Build implements api.Backend. It reads all files, speaks as the builder that was
@@ -99,7 +99,7 @@ func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	const file = "/etc/crawlbox/crawlbox.yaml"
 	return []api.Definition{
 		{Name: "robot", Image: "localhost:8003/robot:1", File: file},
-		{Name: "site", Build: &configs.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}}, File: file},
+		{Name: "site", Build: &compose.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}}, File: file},
 	}, nil
 }
 

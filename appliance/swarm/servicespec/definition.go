@@ -17,7 +17,7 @@ import (
 	dockerswarm "github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // managedByConfig is the value of fleet.LabelManaged.
@@ -44,8 +44,8 @@ var defaultLog = map[string]string{"max-size": "10m", "max-file": "3"}
 // FromConfig maps a service of the config file to what Docker's API takes. The
 // image stays as it is written, or empty where one is built: which it is, by its
 // digest, is the roll-out's work.
-// Its error is a [*configs.Error] that names file and line.
-func FromConfig(svc configs.Service) (dockerswarm.ServiceSpec, error) {
+// Its error is a [*document.Error] that names file and line.
+func FromConfig(svc compose.Service) (dockerswarm.ServiceSpec, error) {
 	mounts, err := serviceMounts(svc)
 	if err != nil {
 		return dockerswarm.ServiceSpec{}, err
@@ -75,14 +75,14 @@ func FromConfig(svc configs.Service) (dockerswarm.ServiceSpec, error) {
 	return spec, nil
 }
 
-func deployOf(svc configs.Service) types.DeployConfig {
+func deployOf(svc compose.Service) types.DeployConfig {
 	if svc.Compose.Deploy == nil {
 		return types.DeployConfig{}
 	}
 	return *svc.Compose.Deploy
 }
 
-func serviceLabels(svc configs.Service, deploy types.DeployConfig) map[string]string {
+func serviceLabels(svc compose.Service, deploy types.DeployConfig) map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, deploy.Labels)
 	labels[fleet.LabelHash] = svc.Hash
@@ -92,7 +92,7 @@ func serviceLabels(svc configs.Service, deploy types.DeployConfig) map[string]st
 }
 
 // attachments are the networks of the tasks: the host's, unless others are named.
-func attachments(svc configs.Service) []dockerswarm.NetworkAttachmentConfig {
+func attachments(svc compose.Service) []dockerswarm.NetworkAttachmentConfig {
 	if len(svc.Compose.Networks) == 0 {
 		return []dockerswarm.NetworkAttachmentConfig{{Target: "host"}}
 	}

@@ -12,11 +12,12 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 var updateGolden = flag.Bool("update-compose", false, "write the golden files of FromConfig anew")
 
-func composeServices(t *testing.T, text string) []configs.Service {
+func composeServices(t *testing.T, text string) []compose.Service {
 	t.Helper()
 	cfg, err := configs.Parse("/etc/crawlbox/crawlbox.yaml", []byte(text))
 	if err != nil {

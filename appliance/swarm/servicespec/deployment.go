@@ -13,7 +13,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // UpdatePolicy is how a service is brought to another version. What is zero, but
@@ -46,7 +46,7 @@ type Deployment struct {
 	// Definition is the whole service as the config file has it; of what is said above
 	// only Image, Replicas and the parallelism then count. KeepReplicas leaves the
 	// number of replicas as it is.
-	Definition   *configs.Service
+	Definition   *compose.Service
 	KeepReplicas bool
 	Restart      bool // replace the tasks even if nothing else changes
 	// Watched says that the caller itself goes back to the old version: Swarm takes
@@ -57,7 +57,7 @@ type Deployment struct {
 // New returns a service of a deployment, with what services of the config file get
 // that say nothing else.
 func New(name string) (swarm.ServiceSpec, error) {
-	spec, err := FromConfig(configs.Service{Name: name, Compose: types.ServiceConfig{Name: name}})
+	spec, err := FromConfig(compose.Service{Name: name, Compose: types.ServiceConfig{Name: name}})
 	spec.Labels = nil // they say that it is the config file's
 	return spec, err
 }
@@ -232,7 +232,7 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 // DefinedPolicy is how a service of the config file is brought to another version.
 // Its parallelism is for as many replicas as are defined; said tells whether the
 // definition itself says it.
-func DefinedPolicy(svc configs.Service) (p UpdatePolicy, said bool) {
+func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {
 	u := deployOf(svc).UpdateConfig
 	c := updateConfig(svc, u)
 	p = UpdatePolicy{Parallelism: c.Parallelism, Delay: c.Delay, Monitor: c.Monitor, FailureRatio: c.MaxFailureRatio,

@@ -11,13 +11,13 @@ import (
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/go-units"
 
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // serviceMounts are the volumes and the tmpfs of a service. Swarm makes named
 // volumes on each node when a task first needs them, and wants the source of a
 // bind to be there.
-func serviceMounts(svc configs.Service) ([]mount.Mount, error) {
+func serviceMounts(svc compose.Service) ([]mount.Mount, error) {
 	var list []mount.Mount
 	for _, v := range svc.Compose.Volumes {
 		m := mount.Mount{Type: mount.Type(v.Type), Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly}

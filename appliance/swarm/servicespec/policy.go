@@ -8,17 +8,17 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	dockerswarm "github.com/docker/docker/api/types/swarm"
 
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-func serviceMode(svc configs.Service) dockerswarm.ServiceMode {
+func serviceMode(svc compose.Service) dockerswarm.ServiceMode {
 	replicas := uint64(svc.Replicas())
 	switch svc.Mode() {
-	case configs.ModeGlobal:
+	case compose.ModeGlobal:
 		return dockerswarm.ServiceMode{Global: &dockerswarm.GlobalService{}}
-	case configs.ModeGlobalJob:
+	case compose.ModeGlobalJob:
 		return dockerswarm.ServiceMode{GlobalJob: &dockerswarm.GlobalJob{}}
-	case configs.ModeReplicatedJob:
+	case compose.ModeReplicatedJob:
 		return dockerswarm.ServiceMode{ReplicatedJob: &dockerswarm.ReplicatedJob{
 			MaxConcurrent: &replicas, TotalCompletions: &replicas,
 		}}
@@ -26,9 +26,9 @@ func serviceMode(svc configs.Service) dockerswarm.ServiceMode {
 	return dockerswarm.ServiceMode{Replicated: &dockerswarm.ReplicatedService{Replicas: &replicas}}
 }
 
-func updateConfig(svc configs.Service, wanted *types.UpdateConfig) *dockerswarm.UpdateConfig {
+func updateConfig(svc compose.Service, wanted *types.UpdateConfig) *dockerswarm.UpdateConfig {
 	parallelism := uint64(globalParallelism)
-	if svc.Mode() == configs.ModeReplicated {
+	if svc.Mode() == compose.ModeReplicated {
 		parallelism = uint64(max(1, svc.Replicas()/updateShare))
 	}
 	return merge(wanted, dockerswarm.UpdateConfig{

@@ -1,4 +1,4 @@
-package configs
+package document
 
 import (
 	"slices"
@@ -18,7 +18,7 @@ const (
 // and shared; weight counts what it would be if it were copied, since whoever
 // walks the result walks it as often as it is mentioned.
 type expander struct {
-	*problems
+	*Problems
 	done   map[*yaml.Node]expanded
 	open   map[*yaml.Node]bool
 	failed bool
@@ -29,16 +29,16 @@ type expanded struct {
 	nodes, text int
 }
 
-func expandDocument(root *yaml.Node, p *problems) *yaml.Node {
-	e := &expander{problems: p, done: map[*yaml.Node]expanded{}, open: map[*yaml.Node]bool{}}
+func expandDocument(root *yaml.Node, p *Problems) *yaml.Node {
+	e := &expander{Problems: p, done: map[*yaml.Node]expanded{}, open: map[*yaml.Node]bool{}}
 	result := e.expand(root, 0)
 	switch {
-	case e.failed || len(p.errs) > 0:
+	case e.failed || len(p.Errs) > 0:
 		return nil
 	case result.node.Kind == yaml.MappingNode:
 		return result.node
-	case !isNull(result.node):
-		p.addf(root.Line, "want a mapping of keys and values, like `data_dir: /var/lib/crawlbox`")
+	case !IsNull(result.node):
+		p.Addf(root.Line, "want a mapping of keys and values, like `data_dir: /var/lib/crawlbox`")
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func expandDocument(root *yaml.Node, p *problems) *yaml.Node {
 // around it passes the limit too.
 func (e *expander) fail(line int, reason string) expanded {
 	if !e.failed {
-		e.addf(line, "%s", reason)
+		e.Addf(line, "%s", reason)
 	}
 	e.failed = true
 	return expanded{node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: line}, nodes: 1}
@@ -104,11 +104,11 @@ func (e *expander) mapping(n *yaml.Node, depth int) expanded {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
 		if name.Kind != yaml.ScalarNode {
-			e.addf(name.Line, "a key must be plain text")
+			e.Addf(name.Line, "a key must be plain text")
 			continue
 		}
 		if first, ok := lines[name.Value]; ok {
-			e.addf(name.Line, "duplicate key %q (first in line %d)", name.Value, first)
+			e.Addf(name.Line, "duplicate key %q (first in line %d)", name.Value, first)
 			continue
 		}
 		lines[name.Value] = name.Line
@@ -136,7 +136,7 @@ func (e *expander) merge(into *expanded, from *yaml.Node, lines map[string]int, 
 	for _, s := range sources {
 		if s.Kind != yaml.MappingNode {
 			if !e.failed {
-				e.addf(from.Line, "`<<` merges mappings only")
+				e.Addf(from.Line, "`<<` merges mappings only")
 			}
 			return
 		}
@@ -163,22 +163,24 @@ func bare(n *yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: n.Kind, Tag: n.Tag, Line: n.Line, Column: n.Column}
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+// IsNull reports whether a key has no value.
+func IsNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// entry is one key of a mapping.
-type entry struct {
-	name  string
-	line  int
-	value *yaml.Node
+// Entry is one key of a mapping, with its value.
+type Entry struct {
+	Name  string
+	Line  int
+	Value *yaml.Node
 }
 
-func entries(n *yaml.Node) []entry {
+// Entries returns the keys of a mapping in their order, and none of anything else.
+func Entries(n *yaml.Node) []Entry {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
-	list := make([]entry, 0, len(n.Content)/2)
+	list := make([]Entry, 0, len(n.Content)/2)
 	for pair := range slices.Chunk(n.Content, 2) {
-		list = append(list, entry{pair[0].Value, pair[0].Line, pair[1]})
+		list = append(list, Entry{pair[0].Value, pair[0].Line, pair[1]})
 	}
 	return list
 }

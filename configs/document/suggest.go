@@ -1,4 +1,4 @@
-package configs
+package document
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// unknownKey words the error for a key that is not among known.
+// UnknownKey words the error for a key that is not among known.
 // Both are full names like "registry.port".
-func unknownKey(key string, known []string) string {
+func UnknownKey(key string, known []string) string {
 	// Only the last part counts: a long way to it would make all of them near.
 	parent := key[:strings.LastIndex(key, ".")+1]
 	var beside []string

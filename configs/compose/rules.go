@@ -1,4 +1,12 @@
-package configs
+package compose
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/document"
+)
 
 // rules say what becomes of the keys that Compose has at one place: an empty
 // text means honoured, any other is the reason why the key is refused. Keys that
@@ -31,8 +39,20 @@ var composeRefused = rules{
 	"jobs":    "write it as a service with `deploy: {mode: replicated-job}`",
 }
 
-func isComposeKey(name string) bool {
-	return name == "services" || name == "networks" || name == "volumes" || name == "secrets"
+// TakesKey reports whether a top-level key is Compose's and no setting, and
+// reports those that crawlbox has no use for.
+func TakesKey(e document.Entry, p *document.Problems) bool {
+	switch {
+	case isExtension(e.Name):
+	case e.Name == "services" || e.Name == "networks" || e.Name == "volumes" || e.Name == "secrets":
+	case e.Name == reservedKey:
+		checkReserved(e, p)
+	case composeRefused[e.Name] != "":
+		p.Addf(e.Line, "%s: %s", e.Name, composeRefused[e.Name])
+	default:
+		return false
+	}
+	return true
 }
 
 // serviceRules cover every key that compose-go knows of a service, which a test
@@ -185,3 +205,24 @@ var secretRules = rules{
 }
 
 var volumeRules = rules{"driver": "", "driver_opts": "", "external": "", "labels": "", "name": ""}
+
+// isExtension tells whether a key is a fragment that Compose leaves to its
+// users. x-crawlbox is crawlbox's own, and reserved.
+func isExtension(name string) bool {
+	return strings.HasPrefix(name, "x-") && name != reservedKey
+}
+
+// reservedKey is where what Compose lacks goes.
+const reservedKey = "x-crawlbox"
+
+func checkReserved(e document.Entry, p *document.Problems) {
+	if document.IsNull(e.Value) {
+		return
+	}
+	if e.Value.Kind != yaml.MappingNode {
+		p.Addf(e.Line, "%s is a mapping", reservedKey)
+	}
+	for _, child := range document.Entries(e.Value) {
+		p.Addf(child.Line, "unknown key %q: crawlbox has no extensions of Compose", reservedKey+"."+child.Name)
+	}
+}

@@ -1,27 +1,29 @@
-package configs
+package compose
 
 import (
 	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // definitions checks `networks:`, `volumes:` or `secrets:`, used or not.
-func (r *serviceReader) definitions(e entry, known rules) *yaml.Node {
-	section, before := r.section(e), len(r.errs)
-	for _, d := range entries(section) {
-		if strings.HasPrefix(d.name, "x-") {
+func (r *serviceReader) definitions(e document.Entry, known rules) *yaml.Node {
+	section, before := r.section(e), len(r.Errs)
+	for _, d := range document.Entries(section) {
+		if strings.HasPrefix(d.Name, "x-") {
 			continue
 		}
-		if d.value.Kind != yaml.MappingNode && !isNull(d.value) {
-			r.addf(d.line, "%s.%s: want a mapping", e.name, d.name)
+		if d.Value.Kind != yaml.MappingNode && !document.IsNull(d.Value) {
+			r.Addf(d.Line, "%s.%s: want a mapping", e.Name, d.Name)
 			continue
 		}
-		r.checkKeys(d.value, e.name+"."+d.name, known)
-		r.checkVariables(d.value, r.find)
+		r.checkKeys(d.Value, e.Name+"."+d.Name, known)
+		r.checkVariables(d.Value, r.find)
 	}
-	if section != nil && len(r.errs) == before {
+	if section != nil && len(r.Errs) == before {
 		r.checkValues(e, section)
 	}
 	return section
@@ -32,21 +34,21 @@ var definitionPlace = regexp.MustCompile(`(?:networks|volumes|secrets)\.[^\s:,]+
 
 // checkValues runs compose-go over all definitions at once: a service brings
 // only those that it mentions.
-func (r *serviceReader) checkValues(e entry, section *yaml.Node) {
+func (r *serviceReader) checkValues(e document.Entry, section *yaml.Node) {
 	defer func() { // As in decode.
 		if v := recover(); v != nil {
-			r.addf(e.line, "%s: a value has a type that Compose does not take: %v", e.name, v)
+			r.Addf(e.Line, "%s: a value has a type that Compose does not take: %v", e.Name, v)
 		}
 	}()
-	before := len(r.errs)
-	model := map[string]any{e.name: r.plain(section)}
-	if len(r.errs) > before {
+	before := len(r.Errs)
+	model := map[string]any{e.Name: r.plain(section)}
+	if len(r.Errs) > before {
 		return
 	}
 	if _, err := r.compose(model); err != nil {
-		text := composeText(err, r.file)
-		place := strings.TrimPrefix(definitionPlace.FindString(text), e.name+".")
-		r.addf(lineAt(linesOf(section, e.line), place), "%s", text)
+		text := composeText(err, r.File)
+		place := strings.TrimPrefix(definitionPlace.FindString(text), e.Name+".")
+		r.Addf(document.LinesOf(section, e.Line).At(place), "%s", text)
 	}
 }
 
@@ -56,9 +58,9 @@ func (r *serviceReader) checkValues(e entry, section *yaml.Node) {
 func (r *serviceReader) mentioned(section, service *yaml.Node, kind string) map[string]any {
 	found := map[string]any{}
 	wanted := r.references(service, kind)
-	for _, d := range entries(section) {
-		if wanted[d.name] {
-			found[d.name] = r.plain(d.value)
+	for _, d := range document.Entries(section) {
+		if wanted[d.Name] {
+			found[d.Name] = r.plain(d.Value)
 		}
 	}
 	return found
@@ -75,12 +77,12 @@ func (r *serviceReader) secretsOf(service *yaml.Node) *yaml.Node {
 // references are the names below `networks:` or `volumes:` of a service.
 func (r *serviceReader) references(service *yaml.Node, kind string) map[string]bool {
 	names := map[string]bool{}
-	for _, e := range entries(service) {
-		if e.name != kind {
+	for _, e := range document.Entries(service) {
+		if e.Name != kind {
 			continue
 		}
-		for key, item := range children(e.value) {
-			if e.value.Kind == yaml.MappingNode {
+		for key, item := range children(e.Value) {
+			if e.Value.Kind == yaml.MappingNode {
 				names[key] = true // networks: {backend: …}
 				continue
 			}
@@ -93,9 +95,9 @@ func (r *serviceReader) references(service *yaml.Node, kind string) map[string]b
 // source is the name in one item of a list: all of `- backend`, the part before
 // the colon of `- cache:/cache`, or the source of a mapping.
 func (r *serviceReader) source(item *yaml.Node) string {
-	for _, e := range entries(item) {
-		if e.name == "source" {
-			return r.source(e.value)
+	for _, e := range document.Entries(item) {
+		if e.Name == "source" {
+			return r.source(e.Value)
 		}
 	}
 	text, err := interpolate(item.Value, r.find)

@@ -1,4 +1,4 @@
-package configs
+package compose
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // Build is how the image of a service is made: `build:` of its definition.
@@ -80,7 +82,7 @@ func (s Service) destination() (repository, tag string) {
 }
 
 // checkBuild reports the first value of `build:` that crawlbox cannot honour.
-func (s *Service) checkBuild() *Error {
+func (s *Service) checkBuild() *document.Error {
 	b := s.Compose.Build
 	switch {
 	case b == nil:
@@ -93,11 +95,11 @@ func (s *Service) checkBuild() *Error {
 	return nil
 }
 
-// checkDestinations reports images that are built but would not go into the
-// registry of the cluster.
-func checkDestinations(cfg Config, p *problems) {
-	local := fmt.Sprintf("localhost:%d", cfg.Registry.Port)
-	for _, s := range cfg.Services {
+// CheckDestinations reports images that are built but would not go into the
+// registry of the cluster, which listens on the port given.
+func CheckDestinations(services []Service, registry uint16, p *document.Problems) {
+	local := fmt.Sprintf("localhost:%d", registry)
+	for _, s := range services {
 		if s.Compose.Build == nil || s.Compose.Image == "" {
 			continue
 		}
@@ -106,7 +108,7 @@ func checkDestinations(cfg Config, p *problems) {
 			continue // reported by checkImage
 		}
 		if _, digested := named.(reference.Digested); digested || reference.Domain(named) != local {
-			p.add(s.problem("image", fmt.Sprintf("what is built goes into the cluster's registry: write %s/%s, or leave it out", local, strings.ToLower(s.Name))))
+			p.Add(s.problem("image", fmt.Sprintf("what is built goes into the cluster's registry: write %s/%s, or leave it out", local, strings.ToLower(s.Name))))
 		}
 	}
 }

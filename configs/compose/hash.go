@@ -1,4 +1,4 @@
-package configs
+package compose
 
 import (
 	"crypto/sha256"

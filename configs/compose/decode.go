@@ -1,4 +1,4 @@
-package configs
+package compose
 
 import (
 	"context"
@@ -14,12 +14,14 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // decode runs compose-go over one service and the definitions it may refer to.
 // One at a time, because compose-go stops at the first problem and does not
 // know lines.
-func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project, failed *Error) {
+func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project, failed *document.Error) {
 	// compose-go asserts types that its schema leaves open. Its panic would end
 	// a manager that only wants to keep the old state.
 	defer func() {
@@ -27,15 +29,15 @@ func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project
 			failed = s.problem("", fmt.Sprintf("a value has a type that Compose does not take: %v", v))
 		}
 	}()
-	before := len(r.errs)
+	before := len(r.Errs)
 	model := map[string]any{
 		"services": map[string]any{s.Name: r.plain(n)},
 		"networks": r.mentioned(r.networks, n, "networks"),
 		"volumes":  r.mentioned(r.volumes, n, "volumes"),
 		"secrets":  r.plain(r.secretsOf(n)),
 	}
-	if len(r.errs) > before {
-		return nil, r.errs[before]
+	if len(r.Errs) > before {
+		return nil, r.Errs[before]
 	}
 	project, err := r.compose(model)
 	if err != nil {
@@ -48,7 +50,7 @@ func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project
 func (r *serviceReader) compose(model map[string]any) (*types.Project, error) {
 	return loader.LoadWithContext(context.Background(), types.ConfigDetails{
 		WorkingDir:  r.folder(),
-		ConfigFiles: []types.ConfigFile{{Filename: r.file, Config: model}},
+		ConfigFiles: []types.ConfigFile{{Filename: r.File, Config: model}},
 		Environment: maps.Clone(r.env),
 	}, r.options)
 }
@@ -75,7 +77,7 @@ var goNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): (invalid syn
 
 // composeText leaves out what only makes sense for compose-go itself.
 func composeText(err error, file string) string {
-	text := strings.TrimPrefix(oneLine(err.Error()), "validating "+file+": ")
+	text := strings.TrimPrefix(document.OneLine(err.Error()), "validating "+file+": ")
 	text = goNumber.ReplaceAllString(text, "$1 is not a number of the right kind")
 	for _, noise := range []string{": invalid compose project", "error while interpolating ", "failed to cast to expected type: "} {
 		text = strings.ReplaceAll(text, noise, "")
@@ -84,7 +86,7 @@ func composeText(err error, file string) string {
 }
 
 // composeError gives an error of compose-go its line.
-func (s *Service) composeError(err error) *Error {
+func (s *Service) composeError(err error) *document.Error {
 	text := composeText(err, s.File)
 	match := composePlace.FindString(text)
 	place := strings.TrimPrefix(strings.TrimPrefix(match, "services."+s.Name), ".")
@@ -94,16 +96,16 @@ func (s *Service) composeError(err error) *Error {
 }
 
 // readEnvFiles merges the env_files of a service into its environment.
-func (r *serviceReader) readEnvFiles(s *Service, project *types.Project) *Error {
+func (r *serviceReader) readEnvFiles(s *Service, project *types.Project) *document.Error {
 	for i, file := range s.Compose.EnvFiles {
 		place := fmt.Sprintf("env_file.%d", i)
 		r.envFiles = append(r.envFiles, file.Path)
-		data, err := readBounded(file.Path)
+		data, err := document.ReadBounded(file.Path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && !bool(file.Required):
 		case err != nil:
 			return s.problem(place, "read env_file: "+err.Error())
-		case len(data) > maxFile:
+		case len(data) > document.MaxFile:
 			return s.problem(place, file.Path+" is larger than 1 MiB")
 		}
 		s.EnvFiles = append(s.EnvFiles, file.Path)

@@ -1,9 +1,18 @@
-package configs
+// Package document reads a YAML file that comes from outside into nodes that know
+// their lines, and collects what is wrong with them.
+//
+// The size of a file, its depth and what its aliases expand to are bounded here,
+// before anything else looks at it: nine lines of nested aliases can stand for
+// gigabytes. Errors carry file and line, because what reads the nodes further,
+// compose-go above all, no longer knows them.
+package document
 
 import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,21 +21,21 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds the config file, and each env_file, in bytes.
-const maxFile = 1 << 20
+// MaxFile bounds the config file, and each env_file, in bytes.
+const MaxFile = 1 << 20
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-// parseYAML reads data as one mapping, with aliases and merge keys expanded so
+// Parse reads data as one mapping, with aliases and merge keys expanded so
 // that every node stands where its value counts and still knows its line. It
 // returns nil when there is nothing in it, or when there were problems.
-func parseYAML(data []byte, p *problems) *yaml.Node {
-	if len(data) > maxFile {
-		p.addf(0, "the file is larger than 1 MiB")
+func Parse(data []byte, p *Problems) *yaml.Node {
+	if len(data) > MaxFile {
+		p.Addf(0, "the file is larger than 1 MiB")
 		return nil
 	}
 	if line := badUTF8(data); line > 0 {
-		p.addf(line, "the text is not UTF-8")
+		p.Addf(line, "the text is not UTF-8")
 		return nil
 	}
 	var doc yaml.Node
@@ -41,7 +50,7 @@ func parseYAML(data []byte, p *problems) *yaml.Node {
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		p.addf(second.Line, "a second YAML document begins here: put everything into one")
+		p.Addf(second.Line, "a second YAML document begins here: put everything into one")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
 		p.addSyntax(data, err)
@@ -67,11 +76,11 @@ func badUTF8(data []byte) int {
 
 // addSyntax words an error of the YAML library, which carries its line in the
 // text, or not at all.
-func (p *problems) addSyntax(data []byte, err error) {
+func (p *Problems) addSyntax(data []byte, err error) {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := yamlLine.FindStringSubmatch(reason); m != nil {
 		line, _ := strconv.Atoi(m[1])
-		p.addf(line, "not YAML: %s", reason[len(m[0]):])
+		p.Addf(line, "not YAML: %s", reason[len(m[0]):])
 		return
 	}
 	var line int
@@ -81,7 +90,7 @@ func (p *problems) addSyntax(data []byte, err error) {
 	case strings.Contains(reason, "control characters"):
 		line = controlLine(data)
 	}
-	p.addf(max(line, 1), "%s", reason)
+	p.Addf(max(line, 1), "%s", reason)
 }
 
 func lineOf(data []byte, text string) int {
@@ -92,4 +101,22 @@ func lineOf(data []byte, text string) int {
 func controlLine(data []byte) int {
 	i := bytes.IndexFunc(data, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f })
 	return 1 + bytes.Count(data[:max(i, 0)], []byte("\n"))
+}
+
+// ReadBounded reads a regular file, up to one byte more than allowed: whoever
+// parses it says that it is too large. A pipe or a device could block for ever.
+func ReadBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxFile+1))
 }

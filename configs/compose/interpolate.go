@@ -1,11 +1,9 @@
-package configs
+package compose
 
 import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // lookup finds a variable.
@@ -133,17 +131,4 @@ func required(name, message string, find lookup) error {
 		message = "it is required"
 	}
 	return fmt.Errorf("the variable %s is not set: %s", name, message)
-}
-
-// checkVariables reports variables that cannot be replaced, each with its line,
-// which compose-go no longer knows.
-func (p *problems) checkVariables(n *yaml.Node, find lookup) {
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
-		if _, err := interpolate(n.Value, find); err != nil {
-			p.addf(n.Line, "%v", err)
-		}
-	}
-	for _, child := range children(n) {
-		p.checkVariables(child, find)
-	}
 }

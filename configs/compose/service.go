@@ -1,4 +1,13 @@
-package configs
+// Package compose reads the services of the config file: `services:`, `networks:`,
+// `volumes:` and `secrets:`, which are Compose syntax.
+//
+// They go through compose-go and not through viper, which folds the case of keys and
+// would ruin the names of environment variables. They are read strictly: a key that
+// Swarm or crawlbox cannot honour is refused with its line and the reason, because a
+// key that is silently dropped shows only in production. compose-go stops at the
+// first problem and knows no lines, so keys and variables are checked before, and
+// services go through it one at a time.
+package compose
 
 import (
 	"cmp"
@@ -11,6 +20,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // Service is one entry of `services:`, with variables replaced, relative paths
@@ -32,38 +43,39 @@ type Service struct {
 	// EnvFiles are the absolute paths whose content went into the environment.
 	EnvFiles []string
 
-	lines map[string]int
+	lines document.Lines
 }
 
-// Errorf returns an [*Error] about one place of the service, such as
+// Errorf returns an [*document.Error] about one place of the service, such as
 // "deploy.replicas", or about the whole of it when place is empty.
 func (s Service) Errorf(place, format string, args ...any) error {
 	return s.problem(place, fmt.Sprintf(format, args...))
 }
 
-func (s Service) problem(place, reason string) *Error {
+func (s Service) problem(place, reason string) *document.Error {
 	name := "services." + s.Name
 	if place != "" {
 		name += "." + place
 	}
 	line := s.Line
 	if s.lines != nil {
-		line = lineAt(s.lines, place)
+		line = s.lines.At(place)
 	}
-	return &Error{File: s.File, Line: line, Reason: oneLine(name + ": " + reason)}
+	return &document.Error{File: s.File, Line: line, Reason: document.OneLine(name + ": " + reason)}
 }
 
 // Replicas is how many tasks the definition asks for; 1 when it does not say.
 // It means nothing for the global modes.
 func (s Service) Replicas() int { return s.Compose.GetScale() }
 
-// readServices reads `services:`. A service with a problem is left out, and its
-// problem reported.
-func readServices(root *yaml.Node, p *problems) []Service {
-	reader := serviceReader{problems: p, env: environment()}
+// Read returns the `services:` of a document, sorted by name, and the files
+// that they name in env_file, also where something is wrong with them. A service with
+// a problem is left out, and its problem reported.
+func Read(root *yaml.Node, p *document.Problems) (list []Service, envFiles []string) {
+	reader := serviceReader{Problems: p, env: environment()}
 	var services *yaml.Node
-	for _, e := range entries(root) {
-		switch e.name {
+	for _, e := range document.Entries(root) {
+		switch e.Name {
 		case "services":
 			services = reader.section(e)
 		case "networks":
@@ -74,21 +86,21 @@ func readServices(root *yaml.Node, p *problems) []Service {
 			reader.secrets = reader.definitions(e, secretRules)
 		}
 	}
-	var list []Service
-	for _, e := range entries(services) {
+	for _, e := range document.Entries(services) {
 		if service, ok := reader.read(e); ok {
 			list = append(list, service)
 		}
 	}
 	slices.SortFunc(list, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
-	return list
+	return list, reader.envFiles
 }
 
 // serviceReader holds what the services of one file share.
 type serviceReader struct {
-	*problems
+	*document.Problems
 	env                        types.Mapping
 	networks, volumes, secrets *yaml.Node
+	envFiles                   []string // what services name, also those with errors
 }
 
 func environment() types.Mapping {
@@ -106,15 +118,15 @@ func (r *serviceReader) find(name string) (string, bool) {
 }
 
 // section is the value of a top-level key, or nothing.
-func (r *serviceReader) section(e entry) *yaml.Node {
+func (r *serviceReader) section(e document.Entry) *yaml.Node {
 	switch {
-	case isNull(e.value):
+	case document.IsNull(e.Value):
 		return nil
-	case e.value.Kind != yaml.MappingNode:
-		r.addf(e.line, "%s: want a mapping with a name for each of the %s", e.name, e.name)
+	case e.Value.Kind != yaml.MappingNode:
+		r.Addf(e.Line, "%s: want a mapping with a name for each of the %s", e.Name, e.Name)
 		return nil
 	}
-	return e.value
+	return e.Value
 }
 
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*$`)
@@ -122,42 +134,42 @@ var serviceName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*$`)
 // maxName is Docker's limit for the name of a service, in characters.
 const maxName = 63
 
-func (r *serviceReader) read(e entry) (Service, bool) {
-	before := len(r.errs)
-	where := "services." + e.name
+func (r *serviceReader) read(e document.Entry) (Service, bool) {
+	before := len(r.Errs)
+	where := "services." + e.Name
 	switch {
-	case e.name == reservedKey:
-		r.checkReserved(e)
+	case e.Name == reservedKey:
+		checkReserved(e, r.Problems)
 		return Service{}, false
-	case strings.HasPrefix(e.name, "x-"):
+	case strings.HasPrefix(e.Name, "x-"):
 		return Service{}, false
-	case len(e.name) > maxName || !serviceName.MatchString(e.name):
-		r.addf(e.line, "%q cannot name a service: use at most %d letters, digits, - and _", e.name, maxName)
-	case e.value.Kind != yaml.MappingNode:
-		r.addf(e.line, "%s: want a mapping with at least `image:` or `build:`", where)
-	case !hasAny(e.value, "image", "build"):
-		r.addf(e.line, "%s: has no image: name one with `image:`, or a folder with `build:`", where)
+	case len(e.Name) > maxName || !serviceName.MatchString(e.Name):
+		r.Addf(e.Line, "%q cannot name a service: use at most %d letters, digits, - and _", e.Name, maxName)
+	case e.Value.Kind != yaml.MappingNode:
+		r.Addf(e.Line, "%s: want a mapping with at least `image:` or `build:`", where)
+	case !hasAny(e.Value, "image", "build"):
+		r.Addf(e.Line, "%s: has no image: name one with `image:`, or a folder with `build:`", where)
 	default:
-		r.checkService(e.value, where)
-		r.checkVariables(e.value, r.find)
+		r.checkService(e.Value, where)
+		r.checkVariables(e.Value, r.find)
 	}
-	if len(r.errs) > before {
+	if len(r.Errs) > before {
 		return Service{}, false
 	}
-	s := Service{Name: e.name, File: r.file, Line: e.line, lines: linesOf(e.value, e.line)}
-	if err := r.load(&s, e.value); err != nil {
-		r.add(err)
+	s := Service{Name: e.Name, File: r.File, Line: e.Line, lines: document.LinesOf(e.Value, e.Line)}
+	if err := r.load(&s, e.Value); err != nil {
+		r.Add(err)
 		return Service{}, false
 	}
-	return s, len(r.errs) == before
+	return s, len(r.Errs) == before
 }
 
 func hasAny(n *yaml.Node, names ...string) bool {
-	return slices.ContainsFunc(entries(n), func(e entry) bool { return slices.Contains(names, e.name) })
+	return slices.ContainsFunc(document.Entries(n), func(e document.Entry) bool { return slices.Contains(names, e.Name) })
 }
 
 // load decodes the service and completes it.
-func (r *serviceReader) load(s *Service, n *yaml.Node) *Error {
+func (r *serviceReader) load(s *Service, n *yaml.Node) *document.Error {
 	project, err := r.decode(s, n)
 	if err != nil {
 		return err
@@ -209,16 +221,5 @@ func usedSecrets(build *types.BuildConfig, project *types.Project) map[string]ty
 	return secrets
 }
 
-// EnvFiles are the files, besides File, whose content the configuration depends
-// on: absolute, sorted, each once.
-func (c Config) EnvFiles() []string {
-	var files []string
-	for _, s := range c.Services {
-		files = append(files, s.EnvFiles...)
-	}
-	slices.Sort(files)
-	return slices.Compact(files)
-}
-
 // folder is where relative paths in the file start.
-func (r *serviceReader) folder() string { return filepath.Dir(r.file) }
+func (r *serviceReader) folder() string { return filepath.Dir(r.File) }

@@ -1,25 +1,27 @@
-package configs
+package compose
 
 import (
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // checkKeys reports the keys of a mapping that crawlbox cannot honour. where is
 // the mapping's full name, such as "services.spider".
-func (p *problems) checkKeys(n *yaml.Node, where string, known rules) {
-	for _, e := range entries(n) {
-		reason, ok := known[e.name]
+func (r *serviceReader) checkKeys(n *yaml.Node, where string, known rules) {
+	for _, e := range document.Entries(n) {
+		reason, ok := known[e.Name]
 		switch {
-		case isExtension(e.name):
-		case e.name == reservedKey:
-			p.checkReserved(e)
+		case isExtension(e.Name):
+		case e.Name == reservedKey:
+			checkReserved(e, r.Problems)
 		case !ok:
-			p.addf(e.line, "%s", unknownKey(where+"."+e.name, known.honoured(where)))
+			r.Addf(e.Line, "%s", document.UnknownKey(where+"."+e.Name, known.honoured(where)))
 		case reason != "":
-			p.addf(e.line, "%s.%s: %s", where, e.name, reason)
+			r.Addf(e.Line, "%s.%s: %s", where, e.Name, reason)
 		}
 	}
 }
@@ -36,21 +38,21 @@ func (r rules) honoured(where string) []string {
 }
 
 // checkService reports what crawlbox cannot honour in one service, at any depth.
-func (p *problems) checkService(n *yaml.Node, where string) {
-	p.checkKeys(n, where, serviceRules)
-	for _, e := range entries(n) {
-		if serviceRules[e.name] == "" && !strings.HasPrefix(e.name, "x-") {
-			p.checkNested(e.value, where+"."+e.name, e.name)
+func (r *serviceReader) checkService(n *yaml.Node, where string) {
+	r.checkKeys(n, where, serviceRules)
+	for _, e := range document.Entries(n) {
+		if serviceRules[e.Name] == "" && !strings.HasPrefix(e.Name, "x-") {
+			r.checkNested(e.Value, where+"."+e.Name, e.Name)
 		}
 	}
 }
 
 // checkNested follows nestedRules down. pattern is the place with * for items,
 // where the same with their names.
-func (p *problems) checkNested(n *yaml.Node, where, pattern string) {
+func (r *serviceReader) checkNested(n *yaml.Node, where, pattern string) {
 	known, listed := nestedRules[pattern]
 	if listed {
-		p.checkKeys(n, where, known)
+		r.checkKeys(n, where, known)
 	}
 	for name, child := range children(n) {
 		next := pattern + "." + name
@@ -58,7 +60,7 @@ func (p *problems) checkNested(n *yaml.Node, where, pattern string) {
 			next = pattern + ".*"
 		}
 		if hasRules(next) {
-			p.checkNested(child, where+"."+name, next)
+			r.checkNested(child, where+"."+name, next)
 		}
 	}
 }
@@ -82,68 +84,35 @@ func children(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
 				}
 			}
 		}
-		for _, e := range entries(n) {
-			if !yield(e.name, e.value) {
+		for _, e := range document.Entries(n) {
+			if !yield(e.Name, e.Value) {
 				return
 			}
 		}
 	}
 }
 
-// linesOf maps the name of every place below n, such as "deploy.replicas" or
-// "volumes.0", to its line.
-func linesOf(n *yaml.Node, line int) map[string]int {
-	lines := map[string]int{"": line}
-	var walk func(n *yaml.Node, where string)
-	walk = func(n *yaml.Node, where string) {
-		for _, e := range entries(n) {
-			lines[where+e.name] = e.line
-			walk(e.value, where+e.name+".")
-		}
-		if n.Kind != yaml.SequenceNode {
-			return
-		}
-		for i, item := range n.Content {
-			name := where + strconv.Itoa(i)
-			lines[name] = item.Line
-			walk(item, name+".")
-		}
-	}
-	walk(n, "")
-	return lines
-}
-
-// lineAt finds the place, or the nearest around it that has a line.
-func lineAt(lines map[string]int, place string) int {
-	for {
-		if line, ok := lines[place]; ok {
-			return line
-		}
-		place = place[:max(strings.LastIndexByte(place, '.'), 0)]
-	}
-}
-
 // plain converts a node to what compose-go takes: maps, lists, numbers, text.
 // Dates stay text, as compose-go expects.
-func (p *problems) plain(n *yaml.Node) any {
+func (r *serviceReader) plain(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
-		for _, e := range entries(n) {
-			m[e.name] = p.plain(e.value)
+		for _, e := range document.Entries(n) {
+			m[e.Name] = r.plain(e.Value)
 		}
 		return m
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			list[i] = p.plain(item)
+			list[i] = r.plain(item)
 		}
 		return list
 	}
-	return p.scalar(n)
+	return r.scalar(n)
 }
 
-func (p *problems) scalar(n *yaml.Node) any {
+func (r *serviceReader) scalar(n *yaml.Node) any {
 	switch tag := n.ShortTag(); tag {
 	case "!!str", "!!timestamp":
 		return n.Value
@@ -152,14 +121,27 @@ func (p *problems) scalar(n *yaml.Node) any {
 	case "!!int", "!!float", "!!bool":
 		var v any
 		if err := n.Decode(&v); err != nil {
-			p.addf(n.Line, "read %q: %v", n.Value, err)
+			r.Addf(n.Line, "read %q: %v", n.Value, err)
 		}
 		if f, ok := v.(float64); ok && (f != f || f-f != 0) {
-			p.addf(n.Line, "%s is not a number that can be used here", n.Value)
+			r.Addf(n.Line, "%s is not a number that can be used here", n.Value)
 		}
 		return v
 	default:
-		p.addf(n.Line, "the tag %s is not supported", tag)
+		r.Addf(n.Line, "the tag %s is not supported", tag)
 		return nil
+	}
+}
+
+// checkVariables reports variables that cannot be replaced, each with its line,
+// which compose-go no longer knows.
+func (r *serviceReader) checkVariables(n *yaml.Node, find lookup) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
+		if _, err := interpolate(n.Value, find); err != nil {
+			r.Addf(n.Line, "%v", err)
+		}
+	}
+	for _, child := range children(n) {
+		r.checkVariables(child, find)
 	}
 }

@@ -1,4 +1,4 @@
-package configs
+package compose
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // The modes of deploy.mode.
@@ -36,7 +38,7 @@ func (s Service) SaysFailureAction() bool {
 
 func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal) }
 
-func (s *Service) checkDeploy() *Error {
+func (s *Service) checkDeploy() *document.Error {
 	d := s.Compose.Deploy
 	if err := s.oneOf("deploy.mode", s.Mode(), ModeReplicated, ModeGlobal, ModeReplicatedJob, ModeGlobalJob); err != nil {
 		return err
@@ -53,7 +55,7 @@ func (s *Service) checkDeploy() *Error {
 	if s.isGlobal() && d.Placement.MaxReplicas > 0 {
 		return s.problem("deploy.placement.max_replicas_per_node", "a "+s.Mode()+" service has one task on each node; remove it")
 	}
-	for _, check := range []func(*types.DeployConfig) *Error{s.checkUpdates, s.checkRestart, s.checkPlacement, s.checkResources} {
+	for _, check := range []func(*types.DeployConfig) *document.Error{s.checkUpdates, s.checkRestart, s.checkPlacement, s.checkResources} {
 		if err := check(d); err != nil {
 			return err
 		}
@@ -61,7 +63,7 @@ func (s *Service) checkDeploy() *Error {
 	return s.oneOf("deploy.endpoint_mode", d.EndpointMode, "", "vip", "dnsrr")
 }
 
-func (s *Service) oneOf(place, value string, allowed ...string) *Error {
+func (s *Service) oneOf(place, value string, allowed ...string) *document.Error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
@@ -69,14 +71,14 @@ func (s *Service) oneOf(place, value string, allowed ...string) *Error {
 	return s.problem(place, fmt.Sprintf("%q is none of %s", value, strings.Join(allowed, ", ")))
 }
 
-func (s *Service) checkUpdates(d *types.DeployConfig) *Error {
+func (s *Service) checkUpdates(d *types.DeployConfig) *document.Error {
 	if err := s.checkUpdate("deploy.update_config", d.UpdateConfig, "", "pause", "continue", "rollback"); err != nil {
 		return err
 	}
 	return s.checkUpdate("deploy.rollback_config", d.RollbackConfig, "", "pause", "continue")
 }
 
-func (s *Service) checkUpdate(place string, u *types.UpdateConfig, actions ...string) *Error {
+func (s *Service) checkUpdate(place string, u *types.UpdateConfig, actions ...string) *document.Error {
 	switch {
 	case u == nil:
 		return nil
@@ -92,7 +94,7 @@ func (s *Service) checkUpdate(place string, u *types.UpdateConfig, actions ...st
 	return s.oneOf(place+".failure_action", u.FailureAction, actions...)
 }
 
-func (s *Service) checkRestart(d *types.DeployConfig) *Error {
+func (s *Service) checkRestart(d *types.DeployConfig) *document.Error {
 	r := d.RestartPolicy
 	switch {
 	case r == nil:
@@ -107,7 +109,7 @@ func (s *Service) checkRestart(d *types.DeployConfig) *Error {
 	return s.oneOf("deploy.restart_policy.condition", r.Condition, "", "none", "on-failure", "any")
 }
 
-func (s *Service) checkPlacement(d *types.DeployConfig) *Error {
+func (s *Service) checkPlacement(d *types.DeployConfig) *document.Error {
 	for i, constraint := range d.Placement.Constraints {
 		key, value, ok := strings.Cut(constraint, "!=")
 		if !ok {
@@ -129,7 +131,7 @@ func (s *Service) checkPlacement(d *types.DeployConfig) *Error {
 // maxCount keeps numbers of tasks and processors far from overflow.
 const maxCount = 1_000_000
 
-func (s *Service) checkResources(d *types.DeployConfig) *Error {
+func (s *Service) checkResources(d *types.DeployConfig) *document.Error {
 	for place, r := range map[string]*types.Resource{"limits": d.Resources.Limits, "reservations": d.Resources.Reservations} {
 		place = "deploy.resources." + place
 		switch {

@@ -1,4 +1,4 @@
-package configs
+package compose
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
+
+	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // LabelPrefix begins the labels that crawlbox keeps for itself.
@@ -18,8 +20,8 @@ const LabelPrefix = "crawlbox."
 const hostMode = "host"
 
 // check reports the first value that Compose takes and crawlbox cannot honour.
-func (s *Service) check() *Error {
-	for _, check := range []func() *Error{s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy, s.checkRest} {
+func (s *Service) check() *document.Error {
+	for _, check := range []func() *document.Error{s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy, s.checkRest} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -27,7 +29,7 @@ func (s *Service) check() *Error {
 	return nil
 }
 
-func (s *Service) checkImage() *Error {
+func (s *Service) checkImage() *document.Error {
 	image := s.Compose.Image
 	if image == "" && s.Compose.Build == nil {
 		return s.problem("", "has no image: name one with `image:`, or a folder with `build:`")
@@ -41,7 +43,7 @@ func (s *Service) checkImage() *Error {
 	return nil
 }
 
-func (s *Service) checkNetworks() *Error {
+func (s *Service) checkNetworks() *document.Error {
 	if mode := s.Compose.NetworkMode; mode != "" && mode != hostMode {
 		return s.problem("network_mode", fmt.Sprintf("%q: only host is supported; name others below networks", mode))
 	}
@@ -57,7 +59,7 @@ func (s *Service) checkNetworks() *Error {
 	return nil
 }
 
-func (s *Service) checkMounts() *Error {
+func (s *Service) checkMounts() *document.Error {
 	for i, m := range s.Compose.Volumes {
 		place := fmt.Sprintf("volumes.%d", i)
 		switch m.Type {
@@ -81,7 +83,7 @@ func (s *Service) checkMounts() *Error {
 	return nil
 }
 
-func (s *Service) checkLabels() *Error {
+func (s *Service) checkLabels() *document.Error {
 	places := map[string]types.Labels{"labels": s.Compose.Labels}
 	if s.Compose.Deploy != nil {
 		places["deploy.labels"] = s.Compose.Deploy.Labels
@@ -96,7 +98,7 @@ func (s *Service) checkLabels() *Error {
 	return nil
 }
 
-func (s *Service) checkRest() *Error {
+func (s *Service) checkRest() *document.Error {
 	for _, server := range s.Compose.DNS {
 		if _, err := netip.ParseAddr(server); err != nil {
 			return s.problem("dns", fmt.Sprintf("%q is not an IP address", server))
