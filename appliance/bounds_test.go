@@ -50,7 +50,7 @@ var everything = []grows{
 	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
 	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/agent.TestStream_Endless"},
 	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},
-	{"addresses that managers tell", "node", "5000", "appliance/node.TestWhereabouts"},
+	{"addresses that managers tell", "node", "5000", "appliance/cluster/addressbook.TestSet"},
 	{"ports that a node has others try", "node", "10 times, and then once in 10 s for each", "appliance/agent/reach.TestAnswer_InALoop"},
 	{"appliance/agent.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 

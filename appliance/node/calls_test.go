@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/members"
@@ -107,6 +108,7 @@ func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handl
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.book = addressbook.New(m.engine, m.remotes, netip.Addr{}, log)
 	m.buildPeers()
 	handlers := change(m, m.nodeHandlers(http.NotFoundHandler()))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

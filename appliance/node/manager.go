@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -53,8 +54,7 @@ type Manager struct {
 	gossip   *gossip.Gossip
 	runner   *deploy.Runner
 	deploys  *deploys
-	around   around
-	where    whereabouts
+	book     *addressbook.Book
 	offers   *upgrade.Offers // of other versions of crawlbox
 	upgrade  *upgrade.Node
 }
@@ -171,9 +171,11 @@ func (m *Manager) build(ctx context.Context) (err error) {
 
 // buildMembership makes what lets nodes in, tells them the news and puts them out.
 func (m *Manager) buildMembership() (err error) {
+	m.book = addressbook.New(m.engine, m.remotes, m.addr, m.log)
+	seeds := func() []netip.AddrPort { return m.book.Seeds(m.cfg.Gossip.Port) }
 	m.gossip, err = gossip.New(gossip.Options{
 		Addr: bindAddr(m.addr), Advertise: m.addr, Port: m.cfg.Gossip.Port, Keys: rawKeys(m.keys.All()), Self: m.self(),
-		Seeds: m.seeds, Known: agent.AtNodes(m.identity, m.cfg.Gossip.Port),
+		Seeds: seeds, Known: agent.AtNodes(m.identity, m.cfg.Gossip.Port),
 	}, m.log)
 	if err != nil {
 		return err
@@ -183,12 +185,21 @@ func (m *Manager) buildMembership() (err error) {
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.cutter = newCutter(m.pieces, m.log)
-	m.where.set(m.whereNodesAre())
 	m.joins, err = join.NewServer(join.Options{
-		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: m.seeds, Nodes: m.where.list, Managers: m.managers,
+		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: seeds, Nodes: m.book.Known, Managers: m.managers,
 		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
 	})
 	return err
+}
+
+// remotes are where nodes came from when they got their certificates.
+func (m *Manager) remotes() (list []netip.Addr) {
+	for _, n := range m.members.All() {
+		if n.Remote.IsValid() {
+			list = append(list, n.Remote.Unmap())
+		}
+	}
+	return list
 }
 
 // release closes what build opened, after the parts have stopped.
@@ -229,7 +240,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "node port", Component: serve(site{handler: agent.Port(m.identity, m.nodeHandlers(images)), tls: m.identity.ServerTLS()}, m.log, m.node)},
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
-		lifecycle.Part{Name: "addresses", Component: background(m.tellWhere)},
+		lifecycle.Part{Name: "addresses", Component: background(func(ctx context.Context) error { return m.book.Run(ctx, m.joins.Refresh) })},
 		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services), m.audit.Record)},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},

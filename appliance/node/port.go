@@ -39,7 +39,7 @@ func (m *Manager) nodeHandlers(images http.Handler) []agent.Handler {
 		agent.Raw(agent.RouteImages, registry.ReadOnly(images)),
 		agent.Raw(exchange.Path, m.pieces.Handler(unguarded, m.asker)),
 		agent.AnswerProgram(m.offers),
-		agent.AnswerLeave(m.joins, m.members, m.around.forget, m.log),
+		agent.AnswerLeave(m.joins, m.members, m.book.Forget, m.log),
 	})
 	for route, h := range m.joins.Handlers() {
 		handlers = append(handlers, agent.Raw(route, h))

@@ -9,7 +9,7 @@ import (
 )
 
 // TestPullClients pulls from a mirror with clients that are not Docker, by tag and by
-// digest. On a node they reach the registry on the network only, see dockerOnly; what
+// digest. On a node they reach the registry on the network only, see owner.Prover; what
 // they ask is the same as there.
 func TestPullClients(t *testing.T) {
 	t.Parallel()

@@ -90,7 +90,7 @@ func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string
 
 // SwarmNodes implements join.Swarm.
 func (m *Manager) SwarmNodes(context.Context) ([]members.Node, error) {
-	nodes, err := m.around.nodes(m.engine.Nodes)
+	nodes, err := m.book.Nodes()
 	list := memberNodes(nodes)
 	for i := range list {
 		list[i].First = list[i].Addr == m.addr
@@ -105,7 +105,7 @@ func (m *Manager) RotateJoinTokens(ctx context.Context) error {
 
 // RemoveNode implements join.Swarm. Swarm keeps a manager until it is demoted.
 func (m *Manager) RemoveNode(ctx context.Context, id string) error {
-	m.around.forget()
+	m.book.Forget()
 	err := m.engine.RemoveNode(ctx, id, true)
 	if errors.Is(err, swarm.ErrNotFound) {
 		return nil
@@ -116,6 +116,6 @@ func (m *Manager) RemoveNode(ctx context.Context, id string) error {
 // demoted changes what a demoted node knew as a manager, and tells the nodes that it is
 // none.
 func (m *Manager) demoted(ctx context.Context) error {
-	m.around.forget()
+	m.book.Forget()
 	return m.joins.Demoted(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
@@ -92,6 +93,7 @@ func nodePortOfManager(f *testing.F) *Manager {
 	if err != nil {
 		f.Fatal(err)
 	}
+	m.book = addressbook.New(m.engine, m.remotes, netip.Addr{}, log)
 	m.buildPeers()
 	return m
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"slices"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -60,22 +59,5 @@ func TestAsker_ByItsCertificate(t *testing.T) {
 	r.TLS.PeerCertificates = append(r.TLS.PeerCertificates, id.Certificate().Leaf)
 	if got := g.asker(r); got != "10.0.0.1:7980" {
 		t.Errorf("with one: %s", got)
-	}
-}
-
-func TestWhereabouts(t *testing.T) {
-	t.Parallel()
-	var w whereabouts
-	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-	if !w.set([]netip.Addr{b, a, b}) || w.set([]netip.Addr{a, b}) || !w.set([]netip.Addr{a}) {
-		t.Error("it does not know what is new")
-	}
-	last := netip.MustParseAddr("255.0.0.1")
-	many := []netip.Addr{last}
-	for i := range 2 * maxWhere {
-		many = append(many, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
-	}
-	if w.set(many); len(w.list()) != maxWhere || !slices.Contains(w.list(), last) {
-		t.Errorf("%d addresses are told, the first one: %v", len(w.list()), slices.Contains(w.list(), last))
 	}
 }
