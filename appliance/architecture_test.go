@@ -52,6 +52,8 @@ var bans = []struct {
 	{"embedded/mirror", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/mirror", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/mirror", nil, module + "embedded/gossip", "no embedded server knows another"},
+	{"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, module + "embedded/mirror/exchange/wire", "who decides does not know who carries"},
+	{"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, "net/http", "who decides does not know who carries"},
 	{"embedded/gossip", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/gossip", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/gossip", nil, module + "embedded/mirror", "no embedded server knows another"},

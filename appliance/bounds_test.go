@@ -35,7 +35,7 @@ var everything = []grows{
 	{"time of a connection that proves nothing", "stranger", "30 s", "appliance/guard.TestListener_Patience"},
 	{"appliance/guard.Listener.admitted", "node", "256 connections of each, the oldest gives way", "appliance/guard.TestListener_PartyGivesWayToItself"},
 	{"embedded/gossip.streams.open", "stranger", "64 streams, 8 of one address, 4 MiB each, the oldest gives way", "embedded/gossip.TestStreams_OneAddressKeepsItsNewest"},
-	{"embedded/mirror/exchange.Links.links", "node", "one for each node that is asked, while it stands", "embedded/mirror/exchange.TestLinks_NobodyThere"},
+	{"embedded/mirror/exchange/wire.Links.links", "node", "one for each node that is asked, while it stands", "embedded/mirror/exchange/wire.TestLinks_NobodyThere"},
 
 	// The exchange of a join, and what nodes may ask of a manager.
 	{"appliance/join.limiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/join.TestServer_RemembersLittle"},
@@ -83,8 +83,8 @@ var everything = []grows{
 	{"embedded/mirror.cache.ranks", "manager", "what pinned images name, of what is here", "embedded/mirror.TestPins"},
 	{"embedded/mirror.Mirror.downloads", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
 	{"media type of a manifest", "node", "what its content says", "embedded/mirror.TestStandIn_HeadersAreNotBelieved"},
-	{"embedded/mirror/exchange.answering.asks", "node", "256 questions, over all its connections", "embedded/mirror/exchange.TestServeFrames_ManyConnections"},
-	{"embedded/mirror/exchange.askers.nodes", "node", "those who ask now", "embedded/mirror/exchange.TestServeFrames_Nonsense"},
+	{"embedded/mirror/exchange/wire.answering.asks", "node", "256 questions, over all its connections", "embedded/mirror/exchange/wire.TestServeFrames_ManyConnections"},
+	{"embedded/mirror/exchange/wire.askers.nodes", "node", "those who ask now", "embedded/mirror/exchange/wire.TestServeFrames_Nonsense"},
 	{"embedded/mirror/exchange.tracker.blobs", "node", "256 blobs that are here, 2000 nodes each", "embedded/mirror/exchange.TestExchange_MadeUpBlobs"},
 	{"embedded/mirror/exchange.tables.known", "node", "256 blobs that are here", "embedded/mirror/exchange.TestTables_FewAtATime"},
 	{"blobs that are read to be cut", "node", "2 at a time", "embedded/mirror/exchange.TestTables_FewAtATime"},
@@ -95,7 +95,7 @@ var everything = []grows{
 	{"embedded/mirror/exchange.fetch.theirs", "node", "nodes that have answered during a fetch", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
 	{"embedded/mirror/exchange.fetch.flights", "node", "4 pieces under way", "embedded/mirror/exchange.TestModel"},
 	{"embedded/mirror/exchange.familiar.nodes", "node", "peers of fetches under way", "embedded/mirror/exchange.TestFamiliar"},
-	{"embedded/mirror/exchange.link.streams", "node", "questions that this node has under way", "embedded/mirror/exchange.TestLink_Leave"},
+	{"embedded/mirror/exchange/wire.link.streams", "node", "questions that this node has under way", "embedded/mirror/exchange/wire.TestLink_Leave"},
 
 	// Gossip.
 	{"embedded/gossip.roster.entries", "node", "4096 members, and 4096 that are gone, for a day", "embedded/gossip.TestRoster_MadeUpMembers"},

@@ -32,7 +32,7 @@ var mayRead = map[string]string{
 	"appliance/swarm/pull.go":            "the Docker Engine of this machine, which is root here",
 	"configs":                            "a file, within io.LimitReader",
 	"embedded/mirror/load.go":            "a file of the cache, whose first line was written here",
-	"embedded/mirror/exchange/answer.go": "it copies, and keeps nothing",
+	"embedded/mirror/exchange/wire/answer.go": "it copies, and keeps nothing",
 }
 
 // TestReads: what comes from the network is read through appliance/base/bound, or not

@@ -5,7 +5,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // Routes of the port between nodes, beside those of other packages.
@@ -41,7 +41,7 @@ var Callers = map[string]join.Caller{
 	join.RouteFollow:       join.Returning,
 	routeLeave:             join.Returning,
 	RouteImages:            join.Node,
-	exchange.Path:          join.Node,
+	wire.Path:              join.Node,
 	routeProgram + "{sum}": join.Node,
 	RouteReach:             join.Node,
 	routePull:              join.Manager,

@@ -27,7 +27,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/members"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // swarmList is a Swarm that is nothing but its list of nodes.
@@ -214,7 +214,7 @@ func TestCalls(t *testing.T) {
 	}
 	// Who gets to call more than this has to change two places.
 	strangers := []string{"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program"}
-	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", exchange.Path}
+	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", wire.Path}
 	for route, who := range agent.Callers {
 		if who < join.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < join.Returning && !slices.Contains(strangers, route) {
 			t.Errorf("%s is for more than managers, or more than nodes", route)

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
@@ -37,7 +37,7 @@ func (m *Manager) buildPeers() {
 func (m *Manager) nodeHandlers(images http.Handler) []agent.Handler {
 	handlers := slices.Concat(m.answered, []agent.Handler{
 		agent.Raw(agent.RouteImages, registry.ReadOnly(images)),
-		agent.Raw(exchange.Path, m.pieces.Handler(unguarded, m.asker)),
+		agent.Raw(wire.Path, wire.NewServer(m.pieces, m.log).Handler(unguarded, m.asker)),
 		agent.AnswerProgram(m.offers),
 		agent.AnswerLeave(m.joins, m.members, m.book.Forget, m.log),
 	})
@@ -51,7 +51,7 @@ func (m *Manager) nodeHandlers(images http.Handler) []agent.Handler {
 func (w *Worker) nodeHandlers() []agent.Handler {
 	return append(w.answers(w.mirror, w.upgrade),
 		agent.Raw(agent.RouteImages, w.mirror.Kept()),
-		agent.Raw(exchange.Path, w.mirror.Exchange().Handler(unguarded, w.asker)),
+		agent.Raw(wire.Path, wire.NewServer(w.mirror.Exchange(), w.log).Handler(unguarded, w.asker)),
 	)
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
@@ -81,10 +82,10 @@ func (c *pullCluster) nodePort(images http.Handler, pieces func(exchange.Network
 	srv.StartTLS()
 	c.t.Cleanup(srv.Close)
 	addr := srv.Listener.Addr().String()
-	network := exchange.NewLinks(c.client(srv, addr))
+	network := wire.NewLinks(c.client(srv, addr))
 	c.t.Cleanup(network.Close)
 	x := pieces(network, addr)
-	mux.Handle(exchange.Path, x.Handler(func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))
+	mux.Handle(wire.Path, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))
 	mux.Handle("/v2/", images)
 	return srv
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // swarmJoinTimeout bounds how long Docker may take to become a member.
@@ -38,7 +38,7 @@ type Worker struct {
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
 	nodes    *http.Client // to all
-	network  *exchange.Links
+	network  *wire.Links
 	refused  atomic.Value                                  // string: why a manager refuses this node, if it does
 	again    func(context.Context) (*join.Identity, error) // joins by the string once more; nil without one
 	audit    *audit.Log
@@ -86,7 +86,7 @@ func (w *Worker) build() (err error) {
 		return err
 	}
 	w.nodes = agent.NewClient(at, w.identity)
-	w.network = exchange.NewLinks(w.nodes)
+	w.network = wire.NewLinks(w.nodes)
 	pieces := w.exchanging(w.network)
 	pieces.Trackers, pieces.Nodes = w.trackers, w.others
 	w.mirror, err = mirror.Open(mirror.Options{

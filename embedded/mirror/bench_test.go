@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // BenchmarkPull compares one blob straight from the upstream, through a mirror
@@ -84,8 +85,8 @@ func BenchmarkCPU(b *testing.B) {
 	b.Cleanup(plain.Close)
 	b.Cleanup(http.DefaultClient.CloseIdleConnections)
 	x := exchange.New(exchange.Options{Store: have}, slog.New(slog.DiscardHandler))
-	manager := serveTLS(b, x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
-	network := exchange.NewLinks(manager.Client())
+	manager := serveTLS(b, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	network := wire.NewLinks(manager.Client())
 	b.Cleanup(network.Close)
 	n := startLogged(b, plain.URL, Options{Exchange: &exchange.Options{
 		Network: network, Self: "node:1", Trackers: func() []string { return []string{manager.Listener.Addr().String()} },

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 func (m *Mirror) serveBlob(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
@@ -131,7 +131,7 @@ func (m *Mirror) fill(ctx context.Context, dl *download) error {
 	if m.exchange != nil {
 		err := m.exchange.Fetch(ctx, dl.key.digest, into)
 		switch {
-		case errors.Is(err, exchange.ErrNoRoom):
+		case errors.Is(err, cut.ErrNoRoom):
 			return fmt.Errorf("%w: %w", errNotKept, err)
 		case err == nil, into.made(), errors.Is(err, errNotKept), ctx.Err() != nil:
 			return err

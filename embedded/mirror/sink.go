@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // sink brings a download into the cache. It implements exchange.Sink.
@@ -17,7 +18,7 @@ type sink struct {
 }
 
 // Make implements exchange.Sink.
-func (s *sink) Make(size int64) (exchange.File, error) {
+func (s *sink) Make(size int64) (cut.File, error) {
 	d := s.d
 	if !s.cache.reserve(size) {
 		d.update(func() { d.size = size })
@@ -63,8 +64,8 @@ func (s *sink) undo() {
 // growing is the file of a download, for the exchange.
 type growing struct{ *os.File }
 
-// Open implements exchange.File.
-func (g growing) Open() (exchange.ReadAtCloser, error) { return os.Open(g.Name()) }
+// Open implements cut.File.
+func (g growing) Open() (cut.ReadAtCloser, error) { return os.Open(g.Name()) }
 
 // held is a kept blob, for the exchange.
 type held struct {

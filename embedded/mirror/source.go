@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // Source reaches a registry. Open sends a GET or HEAD for a path such as
@@ -80,7 +80,7 @@ func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method,
 	req.Header = header.Clone()
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, exchange.WithoutURL(err)
+		return nil, wire.WithoutURL(err)
 	}
 	return resp, nil
 }

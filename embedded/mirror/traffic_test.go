@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // memory is an exchange.Store.
@@ -59,12 +61,12 @@ func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
 func tracker(t testing.TB, m exchange.Store) (*exchange.Exchange, *exchange.Options) {
 	t.Helper()
 	x := exchange.New(exchange.Options{Store: m}, testLog(t))
-	srv := httptest.NewTLSServer(x.Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	srv := httptest.NewTLSServer(wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
 	t.Cleanup(srv.Close)
 	nodes := srv.Client()
 	t.Cleanup(nodes.CloseIdleConnections)
 	addr := srv.Listener.Addr().String()
-	network := exchange.NewLinks(nodes)
+	network := wire.NewLinks(nodes)
 	t.Cleanup(network.Close)
 	return x, &exchange.Options{Network: network, Self: "node:1", Trackers: func() []string { return []string{addr} }}
 }

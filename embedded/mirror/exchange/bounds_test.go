@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // shelf is a store of one blob that says how many read it at a time.
@@ -49,12 +52,27 @@ var nowhere = digest.FromString("nowhere")
 
 func made(n int) digest.Digest { return digest.FromString(fmt.Sprint("made up ", n)) }
 
+// only is a store of one blob.
+type only struct {
+	digest  digest.Digest
+	content []byte
+}
+
+func (o only) Open(d digest.Digest) (Blob, bool) {
+	return opened{bytes.NewReader(o.content)}, d == o.digest
+}
+
+type opened struct{ *bytes.Reader }
+
+func (opened) Close() error { return nil }
+
 // TestExchange_MadeUpBlobs: a node that asks for blobs that are not here has nothing
 // remembered of them, in place of those that are.
 func TestExchange_MadeUpBlobs(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, Options{})
-	_, d := s.put(1 << 16)
+	content := make([]byte, 1<<16)
+	d := digest.FromBytes(content)
+	s := New(Options{Store: only{d, content}, MinSize: 1}, slog.New(slog.DiscardHandler))
 	s.Join("honest", d)
 	if _, err := s.Table(d); err != nil {
 		t.Fatal(err)
@@ -90,8 +108,7 @@ func TestExchange_MadeUpBlobs(t *testing.T) {
 func TestTables_FewAtATime(t *testing.T) {
 	t.Parallel()
 	store := &shelf{content: make([]byte, 1<<12), gate: make(chan struct{})}
-	x := New(Options{Store: store}, slog.New(slog.DiscardHandler))
-	x.minSize = 1
+	x := New(Options{Store: store, MinSize: 1}, slog.New(slog.DiscardHandler))
 	var wg sync.WaitGroup
 	for n := range 2 * remembered {
 		wg.Go(func() { _, _ = x.Table(made(n)) }) // the content is not what the name says
@@ -103,7 +120,7 @@ func TestTables_FewAtATime(t *testing.T) {
 	}
 	d := digest.FromBytes(store.content)
 	for n := range 2 * remembered {
-		x.tables.keep(made(n), &Table{})
+		x.tables.keep(made(n), &cut.Table{})
 		x.given.Add(made(n), &handout{})
 		x.tracker.note(made(n), "node")
 	}
@@ -119,9 +136,9 @@ func TestTables_FewAtATime(t *testing.T) {
 func TestFetch_MadeUpNodes(t *testing.T) {
 	t.Parallel()
 	x := New(Options{Network: refusing{}}, slog.New(slog.DiscardHandler))
-	f := newFetch(t.Context(), x, newPartial(made(0), &Table{Size: 1 << 20, Piece: 1 << 20}, true, nil, func(int64) {}))
+	f := newFetch(t.Context(), x, cut.NewPartial(made(0), &cut.Table{Size: 1 << 20, Piece: 1 << 20}, true, nil, func(int64) {}))
 	defer f.end()
-	p := &peer{addr: "evil", have: newBitmap(1)}
+	p := &peer{addr: "evil", have: cut.NewBitmap(1)}
 	for n := range 100 {
 		var names []string
 		for k := range 1000 {
@@ -150,22 +167,4 @@ type refusing struct{ Network }
 func (refusing) Follow(ctx context.Context, _ string, _ digest.Digest, _ func(News)) error {
 	<-ctx.Done()
 	return ctx.Err()
-}
-
-// TestLinks_NobodyThere: of nodes that do not answer nothing is kept.
-func TestLinks_NobodyThere(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, Options{})
-	links := s.o.Network.(*Links)
-	for n := range 200 {
-		if _, err := links.Table(t.Context(), fmt.Sprintf("127.0.0.%d:1", n+1), made(n)); err == nil {
-			t.Fatal("somebody answers")
-		}
-	}
-	links.Close() // waits for those that are being forgotten
-	links.mu.Lock()
-	defer links.mu.Unlock()
-	if len(links.links) > 0 {
-		t.Errorf("%d connections are remembered", len(links.links))
-	}
 }

@@ -13,6 +13,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // Store has the blobs that are here whole.
@@ -37,6 +39,8 @@ type Options struct {
 	// Trackers are the nodes that have every blob and know who takes part; nil on
 	// such a node itself.
 	Trackers func() []string
+	// MinSize is the size in bytes from which a blob is cut; cut.MinSize.
+	MinSize int64
 	// Nodes are all others. They are asked where no tracker answers.
 	Nodes func() []string
 	// Slots is how many pieces are sent at a time; 4.
@@ -57,6 +61,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Slots = cmp.Or(o.Slots, 4)
+	o.MinSize = cmp.Or(o.MinSize, cut.MinSize)
 	o.Copies = cmp.Or(o.Copies, 2)
 	o.Flights = cmp.Or(o.Flights, 4)
 	o.Peers = cmp.Or(o.Peers, 8)
@@ -79,14 +84,12 @@ type Exchange struct {
 	tracker  *tracker
 	slots    *slots
 	buffers  *buffers
-	frames   sync.Pool // of *[headroom + frame]byte, for what is sent
 	stats    counters
 	familiar familiar
-	askers   askers
 
 	// Tests cut smaller.
-	minSize, slowRate int64
-	pieceSize         func(blob int64) int64
+	slowRate  int64
+	pieceSize func(blob int64) int64
 
 	mu      sync.Mutex
 	fetches map[digest.Digest]*fetch
@@ -103,15 +106,15 @@ func New(o Options, log *slog.Logger) *Exchange {
 	given, _ := lru.New[digest.Digest, *handout](remembered) // fails for sizes below 1 only
 	return &Exchange{
 		o: o, log: log, tables: newTables(), tracker: newTracker(), slots: newSlots(o.Slots),
-		buffers: newBuffers(), frames: sync.Pool{New: func() any { return new([headroom + frame]byte) }}, fetches: map[digest.Digest]*fetch{}, given: given,
-		minSize: MinSize, slowRate: slowRate, pieceSize: pieceSize,
+		buffers: newBuffers(), fetches: map[digest.Digest]*fetch{}, given: given,
+		slowRate: slowRate, pieceSize: cut.PieceSize,
 	}
 }
 
 // Sink is where a fetched blob goes.
 type Sink interface {
 	// Make makes room for a blob of the size given, in bytes.
-	Make(size int64) (File, error)
+	Make(size int64) (cut.File, error)
 	// Grown says how much of it can be read from the start.
 	Grown(readable int64)
 	// Keep is called when all of it is there and right, before other nodes are told to
@@ -137,7 +140,7 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 		return err
 	}
 	sure := slices.Contains(x.o.Trackers(), from)
-	f := newFetch(ctx, x, newPartial(d, table, sure, file, into.Grown))
+	f := newFetch(ctx, x, cut.NewPartial(d, table, sure, file, into.Grown))
 	x.enter(f)
 	defer x.depart(f)
 	defer f.end()
@@ -152,13 +155,13 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 func (x *Exchange) enter(f *fetch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.fetches[f.part.digest] = f
+	x.fetches[f.part.Digest] = f
 }
 
 func (x *Exchange) depart(f *fetch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.fetches, f.part.digest)
+	delete(x.fetches, f.part.Digest)
 }
 
 func (x *Exchange) underWay(d digest.Digest) *fetch {

@@ -36,32 +36,3 @@ func (f *familiar) first(nodes []string) []string {
 	slices.SortStableFunc(nodes, func(a, b string) int { return min(f.nodes[b], 1) - min(f.nodes[a], 1) })
 	return nodes
 }
-
-// askers counts how many questions each node has under way, over all its connections.
-// Who has none is not in it.
-type askers struct {
-	mu    sync.Mutex
-	nodes map[string]int
-}
-
-// enter counts one more, and is false where a node has maxAsks.
-func (a *askers) enter(node string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.nodes[node] >= maxAsks {
-		return false
-	}
-	if a.nodes == nil {
-		a.nodes = map[string]int{}
-	}
-	a.nodes[node]++
-	return true
-}
-
-func (a *askers) depart(node string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.nodes[node]--; a.nodes[node] <= 0 {
-		delete(a.nodes, node)
-	}
-}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // wrong is a body whose bytes are not right.
@@ -62,8 +64,8 @@ func TestBadNode(t *testing.T) {
 			}
 		},
 		"is slow":            func(n *simNode) { n.up.rate = 10e3 / 8 },
-		"lies about the lot": func(n *simNode) { n.claim = func(b Bitmap) Bitmap { return fullBitmap(len(b) * 8) } },
-		"talks nonsense":     func(n *simNode) { n.claim = func(b Bitmap) Bitmap { return make(Bitmap, len(b)+3) } },
+		"lies about the lot": func(n *simNode) { n.claim = func(b cut.Bitmap) cut.Bitmap { return cut.Full(len(b) * 8) } },
+		"talks nonsense":     func(n *simNode) { n.claim = func(b cut.Bitmap) cut.Bitmap { return make(cut.Bitmap, len(b)+3) } },
 		"dies": func(n *simNode) {
 			time.AfterFunc(time.Second, func() { n.set(func() { n.dead = true }) })
 		},
@@ -98,16 +100,16 @@ func TestBadNode(t *testing.T) {
 
 // heldByNodes counts the pieces that the nodes have together.
 func (c *cluster) heldByNodes(i image) int {
-	all := newBitmap(1 << 10)
+	all := cut.NewBitmap(1 << 10)
 	for _, n := range c.nodes {
 		if f := n.underWay(i.digest); f != nil {
-			have, _, _ := f.part.state()
+			have, _, _ := f.part.State()
 			for k := range have {
 				all[k] |= have[k]
 			}
 		}
 	}
-	return all.count()
+	return all.Count()
 }
 
 // The manager is not needed any more once the nodes have all pieces together.
@@ -175,7 +177,7 @@ type fullFile struct {
 	left int
 }
 
-func (f *fullFile) Make(size int64) (File, error) {
+func (f *fullFile) Make(size int64) (cut.File, error) {
 	if _, err := f.memFile.Make(size); err != nil {
 		return nil, err
 	}
@@ -195,7 +197,7 @@ func TestFullDisk(t *testing.T) {
 		img := c.push(42)
 		wait := c.wants(img, c.nodes[1:]...)
 		full := &fullFile{&memFile{n: c.nodes[0], want: img.data, d: img.digest}, 10}
-		if err := c.nodes[0].Fetch(t.Context(), img.digest, full); !errors.Is(err, ErrNoRoom) || !errors.Is(err, errFull) {
+		if err := c.nodes[0].Fetch(t.Context(), img.digest, full); !errors.Is(err, cut.ErrNoRoom) || !errors.Is(err, errFull) {
 			t.Error(err)
 		}
 		wait()
@@ -211,7 +213,7 @@ func TestWrongTable(t *testing.T) {
 		c.manager.set(func() { c.manager.dead = true })
 		lie := append([]byte(nil), img.data...)
 		lie[5000] ^= 1
-		table, err := makeTable(digest.FromBytes(lie), bytes.NewReader(lie), int64(len(lie)), simPiece)
+		table, err := cut.Make(digest.FromBytes(lie), bytes.NewReader(lie), int64(len(lie)), simPiece)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 // others hand it what they want done.
 type fetch struct {
 	x      *Exchange
-	part   *partial
+	part   *cut.Partial
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -44,7 +46,7 @@ type fetch struct {
 	lastFail error // of a node, for the message
 }
 
-func newFetch(ctx context.Context, x *Exchange, part *partial) *fetch {
+func newFetch(ctx context.Context, x *Exchange, part *cut.Partial) *fetch {
 	ctx, cancel := context.WithCancel(ctx)
 	return &fetch{
 		x: x, part: part, ctx: ctx, cancel: cancel, do: make(chan func()),
@@ -76,13 +78,13 @@ func (f *fetch) introduce(node string) { f.later(func() { f.meet(node, true) }) 
 
 func (f *fetch) run() error {
 	for _, t := range f.x.o.Trackers() {
-		f.peers[t] = &peer{addr: t, tracker: true, have: fullBitmap(f.part.table.pieces())}
+		f.peers[t] = &peer{addr: t, tracker: true, have: cut.Full(f.part.Table.Pieces())}
 	}
 	f.discover()
 	review := time.NewTicker(reviewEvery)
 	defer review.Stop()
 	for {
-		_, missing, _ := f.part.state()
+		_, missing, _ := f.part.State()
 		if missing == 0 {
 			return f.fatal
 		}
@@ -110,12 +112,12 @@ func (f *fetch) review() {
 		f.discover()
 	}
 	if f.hopeless(now) {
-		have, missing, _ := f.part.state()
+		have, missing, _ := f.part.State()
 		failed := f.lastFail
 		if failed == nil {
 			failed = errors.New("no node that has them is known")
 		}
-		f.fatal = fmt.Errorf("nobody gives the missing %d of %d pieces: %w", missing, have.count()+missing, failed)
+		f.fatal = fmt.Errorf("nobody gives the missing %d of %d pieces: %w", missing, have.Count()+missing, failed)
 	}
 }
 
@@ -139,7 +141,7 @@ func (f *fetch) participants() []string {
 	ctx, cancel := context.WithTimeout(f.ctx, meetEvery)
 	defer cancel()
 	for _, t := range f.x.o.Trackers() {
-		if nodes, err := f.x.o.Network.Join(ctx, t, f.part.digest); err == nil {
+		if nodes, err := f.x.o.Network.Join(ctx, t, f.part.Digest); err == nil {
 			return nodes
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 const (
@@ -93,16 +95,16 @@ func (f *fetch) launch(p *peer, ask Ask) {
 
 // fly brings a piece and puts it in its place.
 func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
-	buf, err := f.x.buffers.take(ctx, f.part.table.Piece)
+	buf, err := f.x.buffers.take(ctx, f.part.Table.Piece)
 	if err != nil {
 		return false, err
 	}
 	defer f.x.buffers.give(buf)
-	l := &landing{f: f, fl: fl, ctx: ctx, buf: buf, piece: noPiece}
-	if err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.digest, fl.ask, l); err != nil {
+	l := &landing{f: f, fl: fl, ctx: ctx, buf: buf, piece: notBegun}
+	if err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.Digest, fl.ask, l); err != nil {
 		return false, err
 	}
-	if l.missing > 0 || l.piece == noPiece {
+	if l.missing > 0 || l.piece == notBegun {
 		return false, io.ErrUnexpectedEOF
 	}
 	if fl.peer.tracker {
@@ -110,9 +112,9 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 	} else {
 		f.x.stats.fromPeers.Add(int64(len(l.buf)))
 	}
-	fresh, err = f.part.put(l.piece, l.buf)
+	fresh, err = f.part.Put(l.piece, l.buf)
 	if fresh {
-		f.part.advance()
+		f.part.Advance()
 	}
 	return fresh, err
 }
@@ -127,15 +129,18 @@ type landing struct {
 	missing int // bytes
 }
 
+// notBegun is the piece of a landing of which nothing has come.
+const notBegun = -1
+
 // Begin implements Landing.
 func (l *landing) Begin(piece int) ([]byte, error) {
-	if piece < 0 || piece >= l.f.part.table.pieces() || l.fl.ask.Piece >= 0 && piece != l.fl.ask.Piece {
+	if piece < 0 || piece >= l.f.part.Table.Pieces() || l.fl.ask.Piece >= 0 && piece != l.fl.ask.Piece {
 		return nil, fmt.Errorf("it sends piece %d", piece)
 	}
 	if l.fl.ask.Piece < 0 {
 		l.f.later(func() { l.f.chosen(l.fl, piece) })
 	}
-	_, length := l.f.part.table.span(piece)
+	_, length := l.f.part.Table.Span(piece)
 	l.piece, l.buf, l.missing = piece, l.buf[:length], int(length)
 	return l.buf, nil
 }
@@ -153,7 +158,7 @@ func (f *fetch) chosen(fl *flight, piece int) {
 	if _, flying := f.flights[fl]; !flying {
 		return
 	}
-	needed := !f.part.has(piece)
+	needed := !f.part.Has(piece)
 	for other := range f.flights {
 		needed = needed && (other.piece != piece || other.slow)
 	}
@@ -170,7 +175,7 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 	delete(f.flights, fl)
 	p.flights--
 	switch {
-	case errors.Is(err, ErrNoRoom):
+	case errors.Is(err, cut.ErrNoRoom):
 		f.fatal = err
 	case fresh:
 		if p.tracker {
@@ -193,8 +198,8 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 		f.promised = now
 		p.pauseFor(now, enoughRest)
 	case errors.Is(err, context.Canceled) && !fl.stalled(now):
-	case errors.Is(err, errPiece):
-		f.x.log.Warn("a node sends wrong bytes", "node", p.addr, "digest", f.part.digest, "piece", fl.piece)
+	case errors.Is(err, cut.ErrPiece):
+		f.x.log.Warn("a node sends wrong bytes", "node", p.addr, "digest", f.part.Digest, "piece", fl.piece)
 		f.x.stats.badPieces.Add(1)
 		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
 		p.banned = !p.tracker
@@ -203,8 +208,8 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 		f.tally.Failed++
 		f.x.stats.retries.Add(1)
 		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
-		if errors.Is(err, ErrUnknown) && fl.piece >= 0 && fl.piece < f.part.table.pieces() && !p.tracker {
-			p.have.unset(fl.piece)
+		if errors.Is(err, ErrUnknown) && fl.piece >= 0 && fl.piece < f.part.Table.Pieces() && !p.tracker {
+			p.have.Unset(fl.piece)
 		}
 		p.strike(now)
 	}

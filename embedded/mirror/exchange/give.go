@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // newsPace is the least time between two pieces of news to one node.
@@ -13,8 +15,8 @@ const newsPace = 25 * time.Millisecond
 
 // holding is what this node has of a blob, open.
 type holding struct {
-	table *Table
-	have  Bitmap
+	table *cut.Table
+	have  cut.Bitmap
 	r     io.ReaderAt
 	io.Closer
 }
@@ -22,16 +24,16 @@ type holding struct {
 // hold opens what this node has of a blob, also while it is under way.
 func (x *Exchange) hold(d digest.Digest) (*holding, error) {
 	if f := x.underWay(d); f != nil {
-		if file, err := f.part.file.Open(); err == nil {
-			have, _, _ := f.part.state()
-			return &holding{f.part.table, have, file, file}, nil
+		if file, err := f.part.File.Open(); err == nil {
+			have, _, _ := f.part.State()
+			return &holding{f.part.Table, have, file, file}, nil
 		}
 	}
 	b, ok := x.o.Store.Open(d)
 	if !ok {
 		return nil, ErrUnknown
 	}
-	if b.Size() < x.minSize || d.Algorithm() != digest.SHA256 {
+	if b.Size() < x.o.MinSize || d.Algorithm() != digest.SHA256 {
 		b.Close()
 		return nil, ErrUnknown
 	}
@@ -40,12 +42,12 @@ func (x *Exchange) hold(d digest.Digest) (*holding, error) {
 		b.Close()
 		return nil, err
 	}
-	return &holding{table, fullBitmap(table.pieces()), b, b}, nil
+	return &holding{table, cut.Full(table.Pieces()), b, b}, nil
 }
 
 // Table returns how a blob is cut that is here, whole or in part. ErrUnknown means
 // that it is not, or too small to be cut.
-func (x *Exchange) Table(d digest.Digest) (*Table, error) {
+func (x *Exchange) Table(d digest.Digest) (*cut.Table, error) {
 	h, err := x.hold(d)
 	if err != nil {
 		return nil, err
@@ -91,9 +93,9 @@ func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see
 		return see(News{Have: h.have, Nodes: others})
 	}
 	f.introduce(from)
-	var told Bitmap
+	var told cut.Bitmap
 	for {
-		have, missing, more := f.part.state()
+		have, missing, more := f.part.State()
 		if told == nil || missing == 0 || f.helps(from, have, told) {
 			if err := see(News{Have: have, Nodes: others}); err != nil || missing == 0 {
 				return err
@@ -151,7 +153,7 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece in
 			return 0, 0, nil, err
 		}
 	}
-	off, n := h.table.span(piece)
+	off, n := h.table.Span(piece)
 	slot.size.Store(n)
 	return piece, n, &sending{limited(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload), h, slot}, nil
 }
@@ -162,7 +164,7 @@ func (x *Exchange) choose(d digest.Digest, h *holding, ask Ask) (int, error) {
 	defer x.mu.Unlock()
 	g, ok := x.given.Get(d)
 	if !ok {
-		g = &handout{counts: make([]int, h.table.pieces())}
+		g = &handout{counts: make([]int, h.table.Pieces())}
 		x.given.Add(d, g)
 	}
 	return g.choose(ask.Want, h.have, x.o.Copies, ask.Urgent)
@@ -178,7 +180,7 @@ type handout struct {
 // handoutPause is after what time the nodes that come are a new crowd.
 const handoutPause = 30 * time.Second
 
-func (g *handout) choose(want, have Bitmap, copies int, urgent bool) (int, error) {
+func (g *handout) choose(want, have cut.Bitmap, copies int, urgent bool) (int, error) {
 	now := time.Now()
 	if now.Sub(g.last) > handoutPause {
 		clear(g.counts)

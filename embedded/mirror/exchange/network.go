@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // Network reaches other nodes, which are named by address and port. Its methods
@@ -12,7 +14,7 @@ import (
 // does not answer as it should.
 type Network interface {
 	// Table asks how a blob is cut.
-	Table(ctx context.Context, node string, d digest.Digest) (*Table, error)
+	Table(ctx context.Context, node string, d digest.Digest) (*cut.Table, error)
 	// Join tells a tracker that this node takes part in the exchange of a blob, and
 	// returns some others that do.
 	Join(ctx context.Context, tracker string, d digest.Digest) (nodes []string, err error)
@@ -45,13 +47,13 @@ var (
 
 // News is what a node has of a blob.
 type News struct {
-	Have  Bitmap   `json:"have"`
-	Nodes []string `json:"nodes,omitempty"` // others that take part
+	Have  cut.Bitmap `json:"have"`
+	Nodes []string   `json:"nodes,omitempty"` // others that take part
 }
 
 // Ask names one piece or, to a node that has all, those of which any will do.
 type Ask struct {
-	Piece  int    `json:"piece"` // if Want is empty
-	Want   Bitmap `json:"want,omitempty"`
-	Urgent bool   `json:"urgent,omitempty"` // nobody else is known to have one of them
+	Piece  int        `json:"piece"` // if Want is empty
+	Want   cut.Bitmap `json:"want,omitempty"`
+	Urgent bool       `json:"urgent,omitempty"` // nobody else is known to have one of them
 }

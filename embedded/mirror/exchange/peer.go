@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 	// takes its place, and silentFor for how long it may say nothing: a connection takes
 	// its time where all are made at once. knownMost bounds those that wait for a place.
 	uselessFor = 2 * time.Second
-	silentFor  = 2 * dialTimeout
+	silentFor  = 10 * time.Second
 	knownMost  = 200
 )
 
@@ -35,7 +37,7 @@ const (
 type peer struct {
 	addr      string
 	tracker   bool // has all, and chooses itself what it gives
-	have      Bitmap
+	have      cut.Bitmap
 	following bool
 	unfollow  context.CancelFunc
 	heard     bool      // it has said what it has
@@ -86,7 +88,7 @@ func (f *fetch) meet(node string, came bool) {
 			}
 			return
 		}
-		p = &peer{addr: node, have: newBitmap(f.part.table.pieces()), useful: time.Now()}
+		p = &peer{addr: node, have: cut.NewBitmap(f.part.Table.Pieces()), useful: time.Now()}
 		f.peers[node] = p
 		f.x.familiar.add(node)
 		delete(f.known, node)
@@ -104,7 +106,7 @@ func (f *fetch) meetAll(nodes []string) {
 
 // resume follows a peer, unless it is followed or there is no use in it.
 func (f *fetch) resume(p *peer) {
-	if p.tracker || p.banned || p.following || time.Now().Before(p.rest) || p.have.count() == f.part.table.pieces() {
+	if p.tracker || p.banned || p.following || time.Now().Before(p.rest) || p.have.Count() == f.part.Table.Pieces() {
 		return
 	}
 	p.following = true
@@ -116,7 +118,7 @@ func (f *fetch) resume(p *peer) {
 // refresh puts another in the place of the peer that had nothing to give for longest, if
 // that is long. Where none has, the others will hardly have more.
 func (f *fetch) refresh(now time.Time) {
-	have, _, _ := f.part.state()
+	have, _, _ := f.part.State()
 	patience := max(uselessFor, 8*f.typical)
 	var worst *peer
 	useful := false
@@ -152,7 +154,7 @@ func (p *peer) idle(now time.Time) time.Duration {
 }
 
 // has says whether a peer has pieces beyond these.
-func (p *peer) has(beyond Bitmap) bool {
+func (p *peer) has(beyond cut.Bitmap) bool {
 	for i := range beyond {
 		if p.have[i]&^beyond[i] != 0 {
 			return true
@@ -163,7 +165,7 @@ func (p *peer) has(beyond Bitmap) bool {
 
 // follow takes up what a peer has for as long as it says so.
 func (f *fetch) follow(ctx context.Context, p *peer) {
-	err := f.x.o.Network.Follow(ctx, p.addr, f.part.digest, func(n News) {
+	err := f.x.o.Network.Follow(ctx, p.addr, f.part.Digest, func(n News) {
 		f.later(func() {
 			f.hear(p, n)
 		})
@@ -190,19 +192,19 @@ func (f *fetch) hear(p *peer, n News) {
 	p.heard = true
 	if len(n.Have) == len(p.have) {
 		p.have = n.Have
-		f.theirs.Store(p.addr, n.Have.clone())
+		f.theirs.Store(p.addr, n.Have.Clone())
 	}
 	f.meetAll(n.Nodes)
 }
 
 // helps says whether a node has not all that is here beyond what it was told. What it
 // has itself it need not hear of: that is half of all news.
-func (f *fetch) helps(node string, have, told Bitmap) bool {
+func (f *fetch) helps(node string, have, told cut.Bitmap) bool {
 	theirs, ok := f.theirs.Load(node)
 	if !ok {
 		return true
 	}
-	for i, its := range theirs.(Bitmap) {
+	for i, its := range theirs.(cut.Bitmap) {
 		if have[i]&^told[i]&^its != 0 {
 			return true
 		}

@@ -3,6 +3,8 @@ package exchange
 import (
 	"reflect"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 func TestFamiliar(t *testing.T) {
@@ -18,10 +20,10 @@ func TestFamiliar(t *testing.T) {
 }
 
 func TestFetch_Helps(t *testing.T) {
-	bits := func(pieces ...int) Bitmap {
-		b := newBitmap(10)
+	bits := func(pieces ...int) cut.Bitmap {
+		b := cut.NewBitmap(10)
 		for _, i := range pieces {
-			b.set(i)
+			b.Set(i)
 		}
 		return b
 	}
@@ -29,7 +31,7 @@ func TestFetch_Helps(t *testing.T) {
 	f.theirs.Store("node", bits(1, 2, 9))
 	for _, c := range []struct {
 		node       string
-		have, told Bitmap
+		have, told cut.Bitmap
 		want       bool
 	}{
 		{"node", bits(0, 1), bits(0), false}, // it has 1 itself

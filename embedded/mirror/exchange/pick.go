@@ -3,6 +3,8 @@ package exchange
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 const (
@@ -28,8 +30,8 @@ func (f *fetch) assign() {
 		if p == nil {
 			break
 		}
-		open.unset(piece)
-		late.unset(piece)
+		open.Unset(piece)
+		late.Unset(piece)
 		f.launch(p, Ask{Piece: piece})
 	}
 	f.askTrackers(now, open, late)
@@ -39,10 +41,10 @@ func (f *fetch) assign() {
 // take too long and that only one is asked for. Once nobody is asked for nothing any
 // more, what takes longer than it should counts as such: the end shall not hang on
 // one node.
-func (f *fetch) open(now time.Time) (open, late Bitmap) {
-	have, _, _ := f.part.state()
-	n := f.part.table.pieces()
-	open, late = newBitmap(n), newBitmap(n)
+func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
+	have, _, _ := f.part.State()
+	n := f.part.Table.Pieces()
+	open, late = cut.NewBitmap(n), cut.NewBitmap(n)
 	asked := make([]int, n)
 	for fl := range f.flights {
 		if fl.piece >= 0 {
@@ -51,13 +53,13 @@ func (f *fetch) open(now time.Time) (open, late Bitmap) {
 	}
 	for i := range n {
 		if !have.Has(i) && asked[i] == 0 {
-			open.set(i)
+			open.Set(i)
 		}
 	}
-	end := open.count() == 0
+	end := open.Count() == 0
 	for fl := range f.flights {
 		if i := fl.piece; i >= 0 && asked[i] == 1 && !have.Has(i) && (fl.slow || end && now.Sub(fl.began) > f.patient()) {
-			late.set(i)
+			late.Set(i)
 		}
 	}
 	return open, late
@@ -91,8 +93,8 @@ func (f *fetch) hasRoom() bool {
 
 // pick chooses the rarest of the pieces that a free peer has, and of these peers
 // the one that is likely to be quick.
-func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
-	n := f.part.table.pieces()
+func (f *fetch) pick(now time.Time, of cut.Bitmap) (*peer, int) {
+	n := f.part.Table.Pieces()
 	have, offered := make([]int, n), make([]bool, n)
 	for _, p := range f.peers {
 		if p.tracker {
@@ -106,8 +108,8 @@ func (f *fetch) pick(now time.Time, of Bitmap) (*peer, int) {
 		}
 	}
 	best, ties := -1, 0
-	mine, _, _ := f.part.state()
-	random := mine.count() < randomFirst
+	mine, _, _ := f.part.State()
+	random := mine.Count() < randomFirst
 	for i := range n {
 		switch {
 		case !offered[i]:
@@ -157,12 +159,12 @@ func (f *fetch) asks(p *peer, piece int) bool {
 }
 
 // askTrackers asks a tracker for any piece that nobody else is asked for.
-func (f *fetch) askTrackers(now time.Time, open, late Bitmap) {
+func (f *fetch) askTrackers(now time.Time, open, late cut.Bitmap) {
 	want := open
-	if want.count() == 0 {
+	if want.Count() == 0 {
 		want = late
 	}
-	if want.count() == 0 {
+	if want.Count() == 0 {
 		return
 	}
 	urgent := f.urgent(now, want)
@@ -187,8 +189,8 @@ func (f *fetch) choosing(p *peer) (n int) {
 
 // urgent says whether one of the wanted pieces was for some time with nobody but
 // trackers.
-func (f *fetch) urgent(now time.Time, want Bitmap) bool {
-	offered := newBitmap(f.part.table.pieces())
+func (f *fetch) urgent(now time.Time, want cut.Bitmap) bool {
+	offered := cut.NewBitmap(f.part.Table.Pieces())
 	for _, p := range f.peers {
 		if p.tracker || p.banned || p.slow || p.strikes > 0 {
 			continue

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // A world is a network of nodes in memory, with network cards of limited speed, to
@@ -54,7 +56,7 @@ type simNode struct {
 	// give replaces what Take answers, for a node that does not do as it should.
 	give func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error)
 	// claim replaces what the node says that it has.
-	claim func(Bitmap) Bitmap
+	claim func(cut.Bitmap) cut.Bitmap
 }
 
 // card is one direction of a network card. Who sends waits for its turn.
@@ -90,9 +92,9 @@ func (c *card) chunk() int {
 // add makes a node with a card of so many bits a second.
 func (w *world) add(addr string, bits float64, o Options) *simNode {
 	n := &simNode{w: w, addr: addr, up: card{rate: bits / 8}, down: card{rate: bits / 8}, blobs: map[digest.Digest][]byte{}}
-	o.Store, o.Self, o.Network = n, addr, simNetwork{n}
+	o.Store, o.MinSize, o.Self, o.Network = n, 1, addr, simNetwork{n}
 	n.Exchange = New(o, slog.New(slog.DiscardHandler))
-	n.minSize, n.slowRate = 1, slowRate/simScale
+	n.slowRate = slowRate / simScale
 	n.pieceSize = func(int64) int64 { return simPiece }
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +143,7 @@ func (n *simNode) reaches(other *simNode) bool {
 	return !other.dead && !dead && other.island == island
 }
 
-func (n *simNode) askTable(ctx context.Context, node string, d digest.Digest) (*Table, error) {
+func (n *simNode) askTable(ctx context.Context, node string, d digest.Digest) (*cut.Table, error) {
 	other, err := n.reach(ctx, node)
 	if err != nil {
 		return nil, err
@@ -152,7 +154,7 @@ func (n *simNode) askTable(ctx context.Context, node string, d digest.Digest) (*
 // The network of a node, under names that do not hide the exchange's own methods.
 type simNetwork struct{ n *simNode }
 
-func (s simNetwork) Table(ctx context.Context, node string, d digest.Digest) (*Table, error) {
+func (s simNetwork) Table(ctx context.Context, node string, d digest.Digest) (*cut.Table, error) {
 	return s.n.askTable(ctx, node, d)
 }
 
@@ -259,7 +261,7 @@ type memFile struct {
 	wrong    error
 }
 
-func (f *memFile) Make(size int64) (File, error) {
+func (f *memFile) Make(size int64) (cut.File, error) {
 	f.data = make([]byte, size)
 	return f, nil
 }
@@ -290,7 +292,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	return copy(f.data[off:], p), nil
 }
 
-func (f *memFile) Open() (ReadAtCloser, error) { return nopCloser{f}, nil }
+func (f *memFile) Open() (cut.ReadAtCloser, error) { return nopCloser{f}, nil }
 
 type nopCloser struct{ io.ReaderAt }
 

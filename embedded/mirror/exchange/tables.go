@@ -11,6 +11,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 // tables are those of the blobs that are here whole, made when first asked for
@@ -19,7 +21,7 @@ type tables struct {
 	making chan struct{} // holds one token for each that is being made
 
 	mu    sync.Mutex
-	known *lru.Cache[digest.Digest, func() (*Table, error)]
+	known *lru.Cache[digest.Digest, func() (*cut.Table, error)]
 }
 
 // maxMaking is how many blobs are read at a time to be cut: a node may ask for the tables
@@ -27,19 +29,19 @@ type tables struct {
 const maxMaking = 2
 
 func newTables() *tables {
-	c, _ := lru.New[digest.Digest, func() (*Table, error)](remembered)
+	c, _ := lru.New[digest.Digest, func() (*cut.Table, error)](remembered)
 	return &tables{making: make(chan struct{}, maxMaking), known: c}
 }
 
 // of returns the table of a blob; several who ask wait for the same reading.
-func (t *tables) of(d digest.Digest, b Blob, piece int64) (*Table, error) {
+func (t *tables) of(d digest.Digest, b Blob, piece int64) (*cut.Table, error) {
 	t.mu.Lock()
 	get, ok := t.known.Get(d)
 	if !ok {
-		get = sync.OnceValues(func() (*Table, error) {
+		get = sync.OnceValues(func() (*cut.Table, error) {
 			t.making <- struct{}{}
 			defer func() { <-t.making }()
-			return makeTable(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece)
+			return cut.Make(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece)
 		})
 		t.known.Add(d, get)
 	}
@@ -51,10 +53,10 @@ func (t *tables) of(d digest.Digest, b Blob, piece int64) (*Table, error) {
 	return table, err
 }
 
-func (t *tables) keep(d digest.Digest, table *Table) {
+func (t *tables) keep(d digest.Digest, table *cut.Table) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known.Add(d, func() (*Table, error) { return table, nil })
+	t.known.Add(d, func() (*cut.Table, error) { return table, nil })
 }
 
 func (t *tables) forget(d digest.Digest) {
@@ -71,8 +73,8 @@ const (
 
 // findTable asks the trackers how a blob is cut and, where none answers, the other
 // nodes. It says whom it has it from.
-func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *Table, from string, err error) {
-	ask := func(ctx context.Context, node string) (*Table, error) {
+func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *cut.Table, from string, err error) {
+	ask := func(ctx context.Context, node string) (*cut.Table, error) {
 		ctx, cancel := context.WithTimeout(ctx, tableTimeout)
 		defer cancel()
 		t, err := x.o.Network.Table(ctx, node, d)

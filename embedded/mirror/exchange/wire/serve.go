@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"bufio"
@@ -30,7 +30,7 @@ func holderOf(r *http.Request, from string) string {
 
 // serveFrames upgrades a connection and has handler answer what is asked on it, until
 // either side ends it.
-func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, from string, handler http.Handler) {
+func (s *Server) serveFrames(w http.ResponseWriter, r *http.Request, from string, handler http.Handler) {
 	if r.Header.Get("Upgrade") != framesProtocol {
 		w.WriteHeader(http.StatusUpgradeRequired)
 		return
@@ -40,11 +40,11 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, from stri
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	s := &answering{
-		upgrade: r, node: holderOf(r, from), all: &x.askers,
-		handler: handler, out: frameWriter{w: conn}, buffers: &x.frames, log: x.log, asks: map[uint32]context.CancelFunc{},
+	a := &answering{
+		upgrade: r, node: holderOf(r, from), all: &s.askers,
+		handler: handler, out: frameWriter{w: conn}, buffers: &s.frames, log: s.log, asks: map[uint32]context.CancelFunc{},
 	}
-	defer s.wg.Wait()
+	defer a.wg.Wait()
 	defer conn.Close()                // so that whoever writes to it ends
 	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server
 	watch(conn)
@@ -54,7 +54,7 @@ func (x *Exchange) serveFrames(w http.ResponseWriter, r *http.Request, from stri
 	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"); err != nil {
 		return
 	}
-	s.run(buffered.Reader)
+	a.run(buffered.Reader)
 }
 
 // answering is a connection on which another node asks.
@@ -151,4 +151,33 @@ func (s *answering) answer(ctx context.Context, id uint32, text []byte) {
 	}
 	r.TLS, r.RemoteAddr = s.upgrade.TLS, s.upgrade.RemoteAddr
 	s.handler.ServeHTTP(w, r)
+}
+
+// askers counts how many questions each node has under way, over all its connections.
+// Who has none is not in it.
+type askers struct {
+	mu    sync.Mutex
+	nodes map[string]int
+}
+
+// enter counts one more, and is false where a node has maxAsks.
+func (a *askers) enter(node string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.nodes[node] >= maxAsks {
+		return false
+	}
+	if a.nodes == nil {
+		a.nodes = map[string]int{}
+	}
+	a.nodes[node]++
+	return true
+}
+
+func (a *askers) depart(node string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.nodes[node]--; a.nodes[node] <= 0 {
+		delete(a.nodes, node)
+	}
 }

@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // A piece is with the one who gives it until it is sent, however slow the line is: its
@@ -17,14 +19,14 @@ import (
 func TestHTTP_Unsent(t *testing.T) {
 	t.Parallel()
 	const slow = 512 << 10 // bytes a second
-	manager := newSite(t, Options{}, func(srv *http.Server) {
+	manager := newSite(t, exchange.Options{}, func(srv *http.Server) {
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 			slowDown(t, c, slow)
 			return ctx
 		}
 	})
 	_, d := manager.put(1 << 20)
-	asker := newSite(t, Options{})
+	asker := newSite(t, exchange.Options{})
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -34,7 +36,7 @@ func TestHTTP_Unsent(t *testing.T) {
 		}
 		return nil
 	}}
-	if err := asker.o.Network.Take(ctx, manager.addr, d, Ask{Piece: 0}, &to); err != nil {
+	if err := asker.network.Take(ctx, manager.addr, d, exchange.Ask{Piece: 0}, &to); err != nil {
 		t.Fatal(err)
 	}
 	if to.got != 1<<20 {

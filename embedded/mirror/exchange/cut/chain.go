@@ -1,4 +1,4 @@
-package exchange
+package cut
 
 import (
 	"crypto/sha256"

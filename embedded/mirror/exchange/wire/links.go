@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"context"
@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 const (
@@ -66,17 +69,17 @@ func (k *Links) Close() {
 
 // maxTable bounds a table that another node sends, and maxNews one piece of news.
 const (
-	maxTable = 16 + maxPieces*sha256.Size
+	maxTable = 16 + cut.MaxPieces*sha256.Size
 	maxNews  = 64 << 10
 )
 
 // Table implements Network.
-func (k *Links) Table(ctx context.Context, node string, d digest.Digest) (*Table, error) {
+func (k *Links) Table(ctx context.Context, node string, d digest.Digest) (*cut.Table, error) {
 	b := whole{most: maxTable}
 	if err := k.ask(ctx, node, http.MethodGet, d, "", nil, &b); err != nil {
 		return nil, err
 	}
-	return decodeTable(b.Bytes())
+	return cut.Decode(b.Bytes())
 }
 
 // Join implements Network.
@@ -85,18 +88,18 @@ func (k *Links) Join(ctx context.Context, tracker string, d digest.Digest) ([]st
 	if err := k.ask(ctx, tracker, http.MethodPost, d, "/join", nil, &b); err != nil {
 		return nil, err
 	}
-	var n News
+	var n exchange.News
 	err := json.Unmarshal(b.Bytes(), &n)
 	return n.Nodes, err
 }
 
 // Follow implements Network.
-func (k *Links) Follow(ctx context.Context, node string, d digest.Digest, see func(News)) error {
+func (k *Links) Follow(ctx context.Context, node string, d digest.Digest, see func(exchange.News)) error {
 	return k.ask(ctx, node, http.MethodGet, d, "/news", nil, &newsSink{whole{most: maxNews}, see})
 }
 
 // Take implements Network.
-func (k *Links) Take(ctx context.Context, node string, d digest.Digest, ask Ask, to Landing) error {
+func (k *Links) Take(ctx context.Context, node string, d digest.Digest, ask exchange.Ask, to exchange.Landing) error {
 	body, err := json.Marshal(ask)
 	if err != nil {
 		return err
@@ -178,7 +181,7 @@ func (k *Links) dial(node string) (io.ReadWriteCloser, error) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return nil, ErrUnknown // of a version that exchanges nothing
+		return nil, exchange.ErrUnknown // of a version that exchanges nothing
 	}
 	return nil, fmt.Errorf("it answers %s", resp.Status)
 }

@@ -1,10 +1,12 @@
-package exchange
+package wire
 
 import (
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // BenchmarkHTTP brings 42 MB to 19 nodes over TLS on loopback, and gives what that
@@ -14,7 +16,7 @@ func BenchmarkHTTP(b *testing.B) {
 	var bytes int64
 	for b.Loop() {
 		b.StopTimer()
-		manager, sites := newSites(b, 19, Options{})
+		manager, sites := newSites(b, 19, exchange.Options{})
 		data, d := manager.put(42e6)
 		before := cpu(b)
 		b.StartTimer()

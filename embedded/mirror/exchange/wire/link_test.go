@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"bufio"
@@ -17,13 +17,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // Once a node says that nothing more shall come over a connection, there is another one;
 // what is still under way on the first goes on.
 func TestLink_Close(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 1, Options{})
+	manager, sites := newSites(t, 1, exchange.Options{})
 	_, d := manager.put(2 << 20)
 	var upgrades atomic.Int32
 	held, release := make(chan struct{}), make(chan struct{})
@@ -40,11 +42,11 @@ func TestLink_Close(t *testing.T) {
 		return false
 	}
 	manager.before.Store(&before)
-	network := sites[0].o.Network
+	network := sites[0].network
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		heard := false
-		err := network.Follow(t.Context(), manager.addr, d, func(n News) { heard = n.Have.count() == 2 })
+		err := network.Follow(t.Context(), manager.addr, d, func(n exchange.News) { heard = n.Have.Count() == 2 })
 		if err != nil || !heard {
 			t.Errorf("what was asked before: heard: %v, %v", heard, err)
 		}
@@ -65,7 +67,7 @@ func TestLink_Close(t *testing.T) {
 // Who does not want an answer any more does not get it, nor wait for it.
 func TestLink_Leave(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 1, Options{})
+	manager, sites := newSites(t, 1, exchange.Options{})
 	_, d := manager.put(2 << 20)
 	asked, left := make(chan struct{}), make(chan struct{})
 	manager.spoil("/take", func(_ http.ResponseWriter, r *http.Request) {
@@ -75,13 +77,13 @@ func TestLink_Leave(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if err := sites[0].o.Network.Take(ctx, manager.addr, d, Ask{}, &landed{}); !errors.Is(err, context.Canceled) {
+	if err := sites[0].network.Take(ctx, manager.addr, d, exchange.Ask{}, &landed{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	<-left
 	manager.before.Store(nil)
 	to := landed{room: make([]byte, 1<<20)}
-	if err := sites[0].o.Network.Take(t.Context(), manager.addr, d, Ask{}, &to); err != nil || to.got != 1<<20 {
+	if err := sites[0].network.Take(t.Context(), manager.addr, d, exchange.Ask{}, &to); err != nil || to.got != 1<<20 {
 		t.Errorf("after that, %d bytes, %v", to.got, err)
 	}
 }
@@ -241,7 +243,7 @@ func TestServeFrames_ManyConnections(t *testing.T) {
 func TestLinks_Watch(t *testing.T) {
 	t.Parallel()
 	conns := make(chan net.Conn, 1)
-	manager := newSite(t, Options{}, func(srv *http.Server) {
+	manager := newSite(t, exchange.Options{}, func(srv *http.Server) {
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { conns <- c; return ctx }
 	})
 	_, d := manager.put(2 << 20)

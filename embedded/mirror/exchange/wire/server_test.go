@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"bytes"
@@ -21,6 +21,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,11 +34,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a node with an HTTPS server and a folder.
 type site struct {
-	*Exchange
-	t    testing.TB
-	dir  string
-	addr string
-	srv  *httptest.Server
+	*exchange.Exchange
+	server  *Server
+	network *Links
+	t       testing.TB
+	dir     string
+	addr    string
+	srv     *httptest.Server
 	// before answers a request in the place of the exchange, if it says so.
 	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
@@ -48,7 +53,7 @@ type diskBlob struct {
 func (b diskBlob) Size() int64 { return b.size }
 
 // Open implements Store.
-func (s *site) Open(d digest.Digest) (Blob, bool) {
+func (s *site) Open(d digest.Digest) (exchange.Blob, bool) {
 	f, err := os.Open(filepath.Join(s.dir, d.Encoded()))
 	if err != nil {
 		return nil, false
@@ -60,11 +65,11 @@ func (s *site) Open(d digest.Digest) (Blob, bool) {
 	return diskBlob{f, fi.Size()}, true
 }
 
-func newSite(t testing.TB, o Options, change ...func(*http.Server)) *site {
+func newSite(t testing.TB, o exchange.Options, change ...func(*http.Server)) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.Handler(s.admit, func(r *http.Request) string { return r.Header.Get("Node") }).ServeHTTP(w, r)
+		s.server.Handler(s.admit, func(r *http.Request) string { return r.Header.Get("Node") }).ServeHTTP(w, r)
 	}))
 	for _, c := range change {
 		c(s.srv.Config)
@@ -76,9 +81,11 @@ func newSite(t testing.TB, o Options, change ...func(*http.Server)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	network := NewLinks(client)
 	t.Cleanup(network.Close)
-	o.Store, o.Self, o.Network = s, s.addr, network
-	s.Exchange = New(o, slog.New(slog.DiscardHandler))
-	s.minSize = 1 << 10
+	o.Store, o.MinSize, o.Self, o.Network = s, 1<<10, s.addr, network
+	s.network = network
+	log := slog.New(slog.DiscardHandler)
+	s.Exchange = exchange.New(o, log)
+	s.server = NewServer(s.Exchange, log)
 	return s
 }
 
@@ -138,9 +145,9 @@ type diskSink struct {
 
 type reopened struct{ *os.File }
 
-func (r reopened) Open() (ReadAtCloser, error) { return os.Open(r.Name()) }
+func (r reopened) Open() (cut.ReadAtCloser, error) { return os.Open(r.Name()) }
 
-func (k *diskSink) Make(int64) (File, error) {
+func (k *diskSink) Make(int64) (cut.File, error) {
 	f, err := os.CreateTemp(k.s.dir, "new")
 	k.file = f
 	return reopened{f}, err
@@ -169,8 +176,8 @@ func (s *site) get(ctx context.Context, d digest.Digest, want []byte) error {
 	return nil
 }
 
-func newSites(t testing.TB, n int, o Options) (manager *site, sites []*site) {
-	manager = newSite(t, Options{Copies: 1})
+func newSites(t testing.TB, n int, o exchange.Options) (manager *site, sites []*site) {
+	manager = newSite(t, exchange.Options{Copies: 1})
 	o.Trackers = func() []string { return []string{manager.addr} }
 	for range n {
 		sites = append(sites, newSite(t, o))
@@ -180,7 +187,7 @@ func newSites(t testing.TB, n int, o Options) (manager *site, sites []*site) {
 
 func TestHTTP(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 5, Options{})
+	manager, sites := newSites(t, 5, exchange.Options{})
 	data, d := manager.put(20<<20 + 5)
 	var wg sync.WaitGroup
 	for _, s := range sites {
@@ -207,7 +214,7 @@ func TestHTTP(t *testing.T) {
 // handshake costs as much processor time as a piece.
 func TestHTTP_OneConnection(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 3, Options{})
+	manager, sites := newSites(t, 3, exchange.Options{})
 	var upgrades atomic.Int32
 	count := func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == framesPath {
@@ -261,7 +268,7 @@ func TestHTTP_BadNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			manager, sites := newSites(t, 3, Options{})
+			manager, sites := newSites(t, 3, exchange.Options{})
 			data, d := manager.put(8 << 20)
 			if err := sites[0].get(t.Context(), d, data); err != nil {
 				t.Fatal(err)
@@ -278,10 +285,10 @@ func TestHTTP_BadNodes(t *testing.T) {
 
 func TestHTTP_BadTableAndNews(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 2, Options{})
+	manager, sites := newSites(t, 2, exchange.Options{})
 	data, d := manager.put(3 << 20)
 	manager.spoil(d.String(), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "no table") })
-	if err := sites[0].get(t.Context(), d, data); err == nil || !strings.Contains(err.Error(), errTable.Error()) {
+	if err := sites[0].get(t.Context(), d, data); err == nil || !strings.Contains(err.Error(), cut.ErrTable.Error()) {
 		t.Error(err)
 	}
 	manager.before.Store(nil)
@@ -298,38 +305,38 @@ func TestHTTP_BadTableAndNews(t *testing.T) {
 
 func TestHTTP_Statuses(t *testing.T) {
 	t.Parallel()
-	manager, sites := newSites(t, 1, Options{})
+	manager, sites := newSites(t, 1, exchange.Options{})
 	_, d := manager.put(2 << 20)
-	n := sites[0].o.Network
+	n := sites[0].network
 	none := digest.FromString("none")
-	if _, err := n.Table(t.Context(), manager.addr, none); !errors.Is(err, ErrUnknown) {
+	if _, err := n.Table(t.Context(), manager.addr, none); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("table of nothing: %v", err)
 	}
 	_, small := manager.put(100)
-	if _, err := n.Table(t.Context(), manager.addr, small); !errors.Is(err, ErrUnknown) {
+	if _, err := n.Table(t.Context(), manager.addr, small); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("table of a small blob: %v", err)
 	}
-	if err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 2}, &landed{}); !errors.Is(err, ErrUnknown) {
+	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 2}, &landed{}); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("a piece beyond the end: %v", err)
 	}
-	if err := n.Follow(t.Context(), manager.addr, none, func(News) { t.Error("news of nothing") }); !errors.Is(err, ErrUnknown) {
+	if err := n.Follow(t.Context(), manager.addr, none, func(exchange.News) { t.Error("news of nothing") }); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("news of nothing: %v", err)
 	}
 	for i := range 3 { // one copy of two pieces
 		to := landed{room: make([]byte, 1<<20)}
-		err := n.Take(t.Context(), manager.addr, d, Ask{Piece: -1, Want: fullBitmap(2)}, &to)
-		if (err == nil) != (i < 2) || i == 2 && !errors.Is(err, ErrEnough) || err == nil && to.got != 1<<20 {
+		err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: -1, Want: cut.Full(2)}, &to)
+		if (err == nil) != (i < 2) || i == 2 && !errors.Is(err, exchange.ErrEnough) || err == nil && to.got != 1<<20 {
 			t.Errorf("take %d: %d bytes, %v", i, to.got, err)
 		}
 	}
-	for range cap(manager.slots.free) {
-		slot, err := manager.slots.take(t.Context(), time.Minute)
+	for range 4 { // all slots
+		_, _, body, err := manager.Take(t.Context(), d, exchange.Ask{Piece: 0})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer slot.release()
+		defer body.Close()
 	}
-	if err := n.Take(t.Context(), manager.addr, d, Ask{Piece: 0}, &landed{}); !errors.Is(err, ErrBusy) {
+	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 0}, &landed{}); !errors.Is(err, exchange.ErrBusy) {
 		t.Errorf("beyond the slots: %v", err)
 	}
 	for path, want := range map[string]int{
@@ -366,12 +373,12 @@ func (l *landed) Got(n int) error {
 // The limits hold, give or take the burst.
 func TestHTTP_Limits(t *testing.T) {
 	t.Parallel()
-	for _, o := range []Options{
+	for _, o := range []exchange.Options{
 		{Download: rate.NewLimiter(4<<20, 64<<10)},
 		{Upload: rate.NewLimiter(4<<20, 64<<10)},
 	} {
-		manager := newSite(t, Options{Upload: o.Upload})
-		node := newSite(t, Options{Trackers: func() []string { return []string{manager.addr} }, Download: o.Download})
+		manager := newSite(t, exchange.Options{Upload: o.Upload})
+		node := newSite(t, exchange.Options{Trackers: func() []string { return []string{manager.addr} }, Download: o.Download})
 		data, d := manager.put(2 << 20)
 		begun := time.Now()
 		if err := node.get(t.Context(), d, data); err != nil {

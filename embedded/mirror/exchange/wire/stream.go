@@ -1,4 +1,4 @@
-package exchange
+package wire
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // stream is a question under way on a link.
@@ -76,11 +78,11 @@ func errorOf(status int) error {
 	case http.StatusOK:
 		return nil
 	case http.StatusNotFound:
-		return ErrUnknown
+		return exchange.ErrUnknown
 	case http.StatusServiceUnavailable:
-		return ErrBusy
+		return exchange.ErrBusy
 	case http.StatusTooManyRequests:
-		return ErrEnough
+		return exchange.ErrEnough
 	default:
 		return fmt.Errorf("it answers %d %s", status, http.StatusText(status))
 	}
@@ -108,12 +110,12 @@ func (w *whole) data(p []byte) error {
 // newsSink sees what each frame says.
 type newsSink struct {
 	whole
-	see func(News)
+	see func(exchange.News)
 }
 
 func (s *newsSink) frame() error {
 	defer s.Reset()
-	var n News
+	var n exchange.News
 	if err := json.Unmarshal(s.Bytes(), &n); err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (s *newsSink) frame() error {
 
 // pieceSink puts a piece in its place.
 type pieceSink struct {
-	to   Landing
+	to   exchange.Landing
 	room []byte
 }
 

@@ -1,16 +1,25 @@
-package exchange
+// Package wire carries what nodes ask each other in an exchange of pieces: Links ask,
+// a Server answers, over one TLS connection from each node to each, in frames.
+//
+// The frames are this package's own because HTTP/2 took half of crawlbox's processor
+// time; the questions and answers in them are those of HTTP, so that a handler answers
+// them and admits who asks, see Server.Handler.
+package wire
 
 import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
 // Path is where nodes ask each other: PathDIGEST for the table of a blob, and below
@@ -22,15 +31,28 @@ const pieceHeader = "Crawlbox-Piece"
 
 var exchangePath = regexp.MustCompile(`^` + Path + `(sha256:[0-9a-f]{64})(?:/(join|news|take))?$`)
 
+// Server answers other nodes from an exchange.
+type Server struct {
+	x      *exchange.Exchange
+	log    *slog.Logger
+	askers askers
+	frames sync.Pool // of *[headroom + frame]byte, for what is sent
+}
+
+// NewServer returns the server of an exchange. One serves all connections.
+func NewServer(x *exchange.Exchange, log *slog.Logger) *Server {
+	return &Server{x: x, log: log, frames: sync.Pool{New: func() any { return new([headroom + frame]byte) }}}
+}
+
 // Handler answers other nodes. admit lets only nodes through, and looks at each
 // request, also at those on a connection that stands for long. from names the one
 // that asks by its address and port, for the others.
-func (x *Exchange) Handler(admit func(http.Handler) http.Handler, from func(*http.Request) string) http.Handler {
+func (s *Server) Handler(admit func(http.Handler) http.Handler, from func(*http.Request) string) http.Handler {
 	return admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		node := from(r)
-		answer := x.answer(node)
+		answer := s.answer(node)
 		if r.URL.Path == framesPath {
-			x.serveFrames(w, r, node, admit(answer))
+			s.serveFrames(w, r, node, admit(answer))
 			return
 		}
 		answer.ServeHTTP(w, r)
@@ -38,7 +60,7 @@ func (x *Exchange) Handler(admit func(http.Handler) http.Handler, from func(*htt
 }
 
 // answer returns the handler for a node.
-func (x *Exchange) answer(from string) http.Handler {
+func (s *Server) answer(from string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := exchangePath.FindStringSubmatch(r.URL.Path)
 		if f == nil {
@@ -48,13 +70,13 @@ func (x *Exchange) answer(from string) http.Handler {
 		d := digest.Digest(f[1])
 		switch [2]string{r.Method, f[2]} {
 		case [2]string{http.MethodGet, ""}:
-			x.serveTable(w, d)
+			s.serveTable(w, d)
 		case [2]string{http.MethodPost, "join"}:
-			_ = json.NewEncoder(w).Encode(News{Nodes: x.Join(from, d)})
+			_ = json.NewEncoder(w).Encode(exchange.News{Nodes: s.x.Join(from, d)})
 		case [2]string{http.MethodGet, "news"}:
-			x.serveNews(w, r, from, d)
+			s.serveNews(w, r, from, d)
 		case [2]string{http.MethodPost, "take"}:
-			x.servePiece(w, r, d)
+			s.servePiece(w, r, d)
 		default:
 			w.WriteHeader(http.StatusMethodNotAllowed)
 		}
@@ -64,55 +86,55 @@ func (x *Exchange) answer(from string) http.Handler {
 // statusOf gives the status that says an error to other nodes.
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, exchange.ErrUnknown):
 		return http.StatusNotFound
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, exchange.ErrBusy):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, ErrEnough):
+	case errors.Is(err, exchange.ErrEnough):
 		return http.StatusTooManyRequests
 	default:
 		return http.StatusInternalServerError
 	}
 }
 
-func (x *Exchange) refuse(w http.ResponseWriter, err error) {
+func (s *Server) refuse(w http.ResponseWriter, err error) {
 	if statusOf(err) == http.StatusInternalServerError {
-		x.log.Debug("cannot give a piece", "error", err)
+		s.log.Debug("cannot give a piece", "error", err)
 	}
 	w.WriteHeader(statusOf(err))
 }
 
-func (x *Exchange) serveTable(w http.ResponseWriter, d digest.Digest) {
-	t, err := x.Table(d)
+func (s *Server) serveTable(w http.ResponseWriter, d digest.Digest) {
+	t, err := s.x.Table(d)
 	if err != nil {
-		x.refuse(w, err)
+		s.refuse(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	_, _ = w.Write(t.encode())
+	_, _ = w.Write(t.Encode())
 }
 
-func (x *Exchange) serveNews(w http.ResponseWriter, r *http.Request, from string, d digest.Digest) {
+func (s *Server) serveNews(w http.ResponseWriter, r *http.Request, from string, d digest.Digest) {
 	said := false
 	out, flush := json.NewEncoder(w), http.NewResponseController(w)
-	err := x.Follow(r.Context(), from, d, func(n News) error {
+	err := s.x.Follow(r.Context(), from, d, func(n exchange.News) error {
 		said = true
 		return errors.Join(out.Encode(n), flush.Flush())
 	})
 	if err != nil && !said {
-		x.refuse(w, err)
+		s.refuse(w, err)
 	}
 }
 
-func (x *Exchange) servePiece(w http.ResponseWriter, r *http.Request, d digest.Digest) {
-	var ask Ask
+func (s *Server) servePiece(w http.ResponseWriter, r *http.Request, d digest.Digest) {
+	var ask exchange.Ask
 	if err := bound.JSON(r.Body, maxAsk, &ask); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	piece, length, body, err := x.Take(r.Context(), d, ask)
+	piece, length, body, err := s.x.Take(r.Context(), d, ask)
 	if err != nil {
-		x.refuse(w, err)
+		s.refuse(w, err)
 		return
 	}
 	defer body.Close()

@@ -1,4 +1,9 @@
-package exchange
+// Package cut cuts a blob into pieces that can be checked one by one, and holds one
+// that comes in piece by piece in any order.
+//
+// A piece is checked by the state of SHA-256 before it and after it, so that a table
+// of pieces needs no trust beyond the blob's own digest: see chain.
+package cut
 
 import (
 	"crypto/sha256"
@@ -14,13 +19,13 @@ const (
 	// MinSize is the size from which a blob is cut; a smaller one is fetched whole,
 	// which costs less than asking who has it.
 	MinSize = 256 << 10
-	// maxPieces bounds a table that another node sends.
-	maxPieces = 1 << 16
+	// MaxPieces bounds a table that another node sends.
+	MaxPieces = 1 << 16
 )
 
-// pieceSize is that of the pieces of a blob: small enough that a piece is soon
+// PieceSize is that of the pieces of a blob: small enough that a piece is soon
 // passed on, large enough that a large blob has few.
-func pieceSize(size int64) int64 {
+func PieceSize(size int64) int64 {
 	switch {
 	case size <= 256<<20:
 		return 1 << 20
@@ -38,8 +43,8 @@ type Table struct {
 	chains []chain // after each piece but the last, after which there is the digest
 }
 
-// makeTable reads a blob of the size given. It fails if that is another one.
-func makeTable(d digest.Digest, r io.Reader, size, piece int64) (*Table, error) {
+// Make reads a blob of the size given. It fails if that is another one.
+func Make(d digest.Digest, r io.Reader, size, piece int64) (*Table, error) {
 	t := &Table{Size: size, Piece: piece}
 	h := sha256.New()
 	for left := size; left > 0; left -= t.Piece {
@@ -61,7 +66,7 @@ func makeTable(d digest.Digest, r io.Reader, size, piece int64) (*Table, error) 
 func (t *Table) check(d digest.Digest, i int, data []byte) bool {
 	h := sha256.New()
 	if i > 0 {
-		offset, _ := t.span(i)
+		offset, _ := t.Span(i)
 		h = t.chains[i-1].resume(offset)
 	}
 	_, _ = h.Write(data) // never fails
@@ -71,16 +76,17 @@ func (t *Table) check(d digest.Digest, i int, data []byte) bool {
 	return digest.NewDigest(digest.SHA256, h) == d
 }
 
-func (t *Table) pieces() int { return len(t.chains) + 1 }
+// Pieces returns the number of pieces.
+func (t *Table) Pieces() int { return len(t.chains) + 1 }
 
-// span is where a piece lies, in bytes.
-func (t *Table) span(i int) (offset, length int64) {
+// Span is where a piece lies, in bytes.
+func (t *Table) Span(i int) (offset, length int64) {
 	offset = int64(i) * t.Piece
 	return offset, min(t.Piece, t.Size-offset)
 }
 
-// encode gives size and piece size, 8 bytes each and big-endian, then the chains.
-func (t *Table) encode() []byte {
+// Encode gives size and piece size, 8 bytes each and big-endian, then the chains.
+func (t *Table) Encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(t.Size))
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Piece))
 	for _, c := range t.chains {
@@ -89,16 +95,18 @@ func (t *Table) encode() []byte {
 	return b
 }
 
-var errTable = errors.New("not a table of pieces")
+// ErrTable is returned for what is no table.
+var ErrTable = errors.New("not a table of pieces")
 
-func decodeTable(b []byte) (*Table, error) {
+// Decode reads what Encode gave. It returns ErrTable for anything else.
+func Decode(b []byte) (*Table, error) {
 	if len(b) < 16 || (len(b)-16)%sha256.Size != 0 {
-		return nil, errTable
+		return nil, ErrTable
 	}
 	t := &Table{Size: int64(binary.BigEndian.Uint64(b)), Piece: int64(binary.BigEndian.Uint64(b[8:]))}
 	n := int64(len(b)-16)/sha256.Size + 1
-	if t.Size <= 0 || t.Piece != pieceSize(t.Size) || (t.Size-1)/t.Piece+1 != n || n > maxPieces {
-		return nil, errTable
+	if t.Size <= 0 || t.Piece != PieceSize(t.Size) || (t.Size-1)/t.Piece+1 != n || n > MaxPieces {
+		return nil, ErrTable
 	}
 	for b = b[16:]; len(b) > 0; b = b[sha256.Size:] {
 		t.chains = append(t.chains, chain(b))
