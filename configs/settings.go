@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/compose"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
@@ -200,7 +201,7 @@ func (s *settings) complainOf(problem keyProblem) {
 	if name == queueEnabled {
 		name = "queue"
 	}
-	err.Reason = document.OneLine(name + ": " + reason)
+	err.Reason = words.OneLine(name + ": " + reason)
 	s.Add(&err)
 }
 

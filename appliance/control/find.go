@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/configs/document"
 )
 
 // findNode finds the node a user means: by display name, ID or its beginning,
@@ -61,7 +61,7 @@ func findTask(tasks []fleet.Task, ref string) (fleet.Task, bool) {
 
 func unknown(kind, ref string, known []string, hint string) error {
 	msg := fmt.Sprintf("unknown %s %q", kind, ref)
-	if near := document.Nearest(ref, known); near != "" {
+	if near := words.Nearest(ref, known); near != "" {
 		msg += fmt.Sprintf("; did you mean %q?", near)
 	} else {
 		msg += "; " + hint

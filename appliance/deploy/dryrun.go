@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
@@ -63,7 +64,7 @@ func shortImage(pinned string) string {
 }
 
 func (d Deploy) stageStep(nodes int) string {
-	stage := fmt.Sprintf("stage: bring %s onto %s", shortImage(d.Change.Image), many(nodes, "node"))
+	stage := fmt.Sprintf("stage: bring %s onto %s", shortImage(d.Change.Image), words.Count(nodes, "node"))
 	within := strings.TrimSuffix(d.Stage.Timeout.String(), "m0s") // 5, of 5m0s
 	if within != d.Stage.Timeout.String() {
 		within += "m"
@@ -77,13 +78,13 @@ func (d Deploy) stageStep(nodes int) string {
 func (d Deploy) flipStep(svc *fleet.Service) string {
 	if svc == nil {
 		n := d.replicas(fleet.Service{Desired: 1})
-		return fmt.Sprintf("flip: create service %s with %s", d.Service, many(n, "replica"))
+		return fmt.Sprintf("flip: create service %s with %s", d.Service, words.Count(n, "replica"))
 	}
 	n := d.replicas(*svc)
 	if d.Change.Restart {
 		return fmt.Sprintf("flip: replace the replicas of service %s, %s of %d at a time", svc.Name, d.Share, n)
 	}
-	flip := fmt.Sprintf("flip: change service %s, %s of %s at a time", svc.Name, d.Share, many(n, "replica"))
+	flip := fmt.Sprintf("flip: change service %s, %s of %s at a time", svc.Name, d.Share, words.Count(n, "replica"))
 	if n != svc.Desired {
 		flip += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
 	}
@@ -110,7 +111,7 @@ func (r *Runner) PlanUpdateStopped(ctx context.Context, svc fleet.Service, d Dep
 	return Forecast{Action: Replace, Changes: []string{"image"}, Steps: append(d.Source.steps(d.Change.Image),
 		d.stageStep(len(nodes)),
 		fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired),
-		fmt.Sprintf("start: %s of %s", many(n, "replica"), shortImage(d.Change.Image)),
+		fmt.Sprintf("start: %s of %s", words.Count(n, "replica"), shortImage(d.Change.Image)),
 	)}, err
 }
 
@@ -118,19 +119,12 @@ func (r *Runner) PlanUpdateStopped(ctx context.Context, svc fleet.Service, d Dep
 func PlanScale(svc fleet.Service, replicas int) string {
 	switch n := replicas - svc.Desired; {
 	case n == 0:
-		return fmt.Sprintf("service %s has %s already: nothing to do", svc.Name, many(replicas, "replica"))
+		return fmt.Sprintf("service %s has %s already: nothing to do", svc.Name, words.Count(replicas, "replica"))
 	case replicas == 0:
 		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
 	case n < 0:
-		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired, many(replicas, "replica"), -n)
+		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), -n)
 	default:
-		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired, many(replicas, "replica"), n)
+		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), n)
 	}
-}
-
-func many(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Level says how bad a finding is.
@@ -53,7 +55,7 @@ func NewReport(node, role string, findings []Finding) Report {
 // Failed makes a finding of an error of one line: what is wrong, and behind the first
 // semicolon what to do.
 func Failed(check string, level Level, err error) Finding {
-	text, remedy, _ := strings.Cut(strings.Join(strings.Fields(err.Error()), " "), "; ")
+	text, remedy, _ := strings.Cut(words.OneLine(err.Error()), "; ")
 	return Finding{Check: check, Level: level, Text: text, Remedy: remedy}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -77,7 +78,7 @@ var goNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): (invalid syn
 
 // composeText leaves out what only makes sense for compose-go itself.
 func composeText(err error, file string) string {
-	text := strings.TrimPrefix(document.OneLine(err.Error()), "validating "+file+": ")
+	text := strings.TrimPrefix(words.OneLine(err.Error()), "validating "+file+": ")
 	text = goNumber.ReplaceAllString(text, "$1 is not a number of the right kind")
 	for _, noise := range []string{": invalid compose project", "error while interpolating ", "failed to cast to expected type: "} {
 		text = strings.ReplaceAll(text, noise, "")

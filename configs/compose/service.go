@@ -21,6 +21,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -61,7 +62,7 @@ func (s Service) problem(place, reason string) *document.Error {
 	if s.lines != nil {
 		line = s.lines.At(place)
 	}
-	return &document.Error{File: s.File, Line: line, Reason: document.OneLine(name + ": " + reason)}
+	return &document.Error{File: s.File, Line: line, Reason: words.OneLine(name + ": " + reason)}
 }
 
 // Replicas is how many tasks the definition asks for; 1 when it does not say.

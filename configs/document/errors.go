@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Error is one thing that is wrong with the configuration.
@@ -37,7 +38,7 @@ type Problems struct {
 
 // Addf adds a problem of the file at a line; 0 is the file as a whole.
 func (p *Problems) Addf(line int, format string, args ...any) {
-	p.Add(&Error{File: p.File, Line: line, Reason: OneLine(fmt.Sprintf(format, args...))})
+	p.Add(&Error{File: p.File, Line: line, Reason: words.OneLine(fmt.Sprintf(format, args...))})
 }
 
 // Add adds a problem, of this file or of another place.
@@ -54,9 +55,4 @@ func (p *Problems) Err() error {
 		all[i] = e
 	}
 	return errors.Join(all...)
-}
-
-// OneLine keeps a library's message with several lines on one.
-func OneLine(text string) string {
-	return strings.Join(strings.Fields(text), " ")
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 var (
@@ -88,7 +90,7 @@ func nearest(want string, known []string) []string {
 	repo, _, _ := strings.Cut(want, ":")
 	cost := make(map[string]int)
 	for _, k := range known {
-		d := distance(want, k)
+		d := words.Distance(want, k)
 		if strings.HasPrefix(k, repo+":") || d <= max(2, len(want)/3) {
 			cost[k] = d
 		}
@@ -104,25 +106,4 @@ func nearest(want string, known []string) []string {
 		return strings.Compare(a, b)
 	})
 	return near[:min(len(near), maxNear)]
-}
-
-// distance is Levenshtein's: how many letters to change, add or drop.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

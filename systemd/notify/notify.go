@@ -8,9 +8,10 @@ package notify
 
 import (
 	"os"
-	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Listening says whether systemd, or another program that speaks its protocol, runs
@@ -19,16 +20,13 @@ func Listening() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
 // Phase says what the process is about, in a few words; `systemctl status` shows
 // them.
-func Phase(text string) { send("STATUS=" + oneLine(text)) }
+func Phase(text string) { send("STATUS=" + words.OneLine(text)) }
 
 // Ready says that the process serves.
-func Ready(text string) { send(daemon.SdNotifyReady + "\nSTATUS=" + oneLine(text)) }
+func Ready(text string) { send(daemon.SdNotifyReady + "\nSTATUS=" + words.OneLine(text)) }
 
 // Stopping says that the process ends.
 func Stopping() { send(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
 
 // send ignores errors: nothing that a node does depends on who looks at it.
 func send(state string) { _, _ = daemon.SdNotify(false, state) }
-
-// oneLine keeps text from being more than one assignment.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -1,15 +1,15 @@
-package text_test
+package words_test
 
 import (
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/base/text"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 func TestOneLine(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"": "", " a\r\n\tb ": "a b", "a\u2028b\vc": "a b c"} {
-		if got := text.OneLine(in); got != want {
+		if got := words.OneLine(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}
@@ -18,7 +18,7 @@ func TestOneLine(t *testing.T) {
 func TestCount(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{0: "0 nodes", 1: "1 node", 2: "2 nodes"} {
-		if got := text.Count(n, "node"); got != want {
+		if got := words.Count(n, "node"); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -30,7 +30,7 @@ func TestNearest(t *testing.T) {
 	for name, want := range map[string]string{
 		"spidr": "spider", "SPIDER": "spider", "spiders": "spider", "prot": "port", "portz": "port", "wbe": "", "w": "", "xyz": "", "": "",
 	} {
-		if got := text.Nearest(name, known); got != want {
+		if got := words.Nearest(name, known); got != want {
 			t.Errorf("%q is near %q, want %q", name, got, want)
 		}
 	}
@@ -42,7 +42,7 @@ func TestDistance(t *testing.T) {
 		a, b string
 		want int
 	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 2}} {
-		if got := text.Distance(c.a, c.b); got != c.want {
+		if got := words.Distance(c.a, c.b); got != c.want {
 			t.Errorf("from %q to %q: %d, want %d", c.a, c.b, got, c.want)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package text words messages.
-package text
+// Package words puts messages into words.
+package words
 
 import (
 	"fmt"
