@@ -13,7 +13,7 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/control", "appliance/guard", "appliance/join", "appliance/members", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster", "appliance/control", "appliance/guard", "appliance/node", "appliance/sockowner", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -38,15 +38,15 @@ var everything = []grows{
 	{"embedded/mirror/exchange/wire.Links.links", "node", "one for each node that is asked, while it stands", "embedded/mirror/exchange/wire.TestLinks_NobodyThere"},
 
 	// The exchange of a join, and what nodes may ask of a manager.
-	{"appliance/join.limiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/join.TestServer_RemembersLittle"},
-	{"appliance/members.List.list", "who has a join token", "5000 nodes", "appliance/members.TestPut_Full"},
-	{"appliance/join.Server.touch", "node", "one for each node with a certificate; see List.list", "appliance/members.TestPut_Full"},
-	{"appliance/join.Server.claims", "node", "1024, then they are forgotten", "appliance/join.TestClaim_ManyInVain"},
+	{"appliance/cluster/enroll.authLimiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/cluster/enroll.TestServer_RemembersLittle"},
+	{"appliance/cluster/member.List.list", "who has a join token", "5000 nodes", "appliance/cluster/member.TestPut_Full"},
+	{"appliance/cluster/enroll.Server.touch", "node", "one for each node with a certificate; see List.list", "appliance/cluster/member.TestPut_Full"},
+	{"appliance/cluster/enroll.Server.claims", "node", "1024, then they are forgotten", "appliance/cluster/enroll.TestClaim_ManyInVain"},
 	{"appliance/base/bound.Rate.known", "stranger", "as many as NewRate is told", "appliance/base/bound.TestRate"},
 	{"appliance/base/bound.Places.of", "stranger", "those who are in or wait", "appliance/base/bound.TestPlaces"},
-	{"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each", "appliance/join.TestRenew_InALoop"},
-	{"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key", "appliance/join.TestJoin_InALoop"},
-	{"questions for news", "node", "60, and then two a second for each", "appliance/join.TestFollow_InALoop"},
+	{"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each", "appliance/cluster/enroll.TestRenew_InALoop"},
+	{"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key", "appliance/cluster/enroll.TestJoin_InALoop"},
+	{"questions for news", "node", "60, and then two a second for each", "appliance/cluster/enroll.TestFollow_InALoop"},
 	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
 	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/agent.TestStream_Endless"},
 	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},

@@ -99,8 +99,8 @@ var connects = map[string]bool{
 var mayConnect = map[string]string{
 	"appliance/agent/client.go":    "to nodes: where isNode says that they are",
 	"embedded/gossip/transport.go": "to nodes: where Options.Known says that they are, which is isNode",
-	"appliance/join/dial.go":       "to managers, by a join token or by what managers say",
-	"appliance/join/follow.go":     "to managers, by what managers say",
+	"appliance/cluster/enroll/dial.go":       "to managers, by a join token or by what managers say",
+	"appliance/cluster/enroll/follow.go":     "to managers, by what managers say",
 	"appliance/doctor/reach.go":    "to nodes, where isNode says that they are, and back to who asks, at the address from which he does",
 	"appliance/doctor/address.go":  "to nobody: it sends nothing",
 	"appliance/node/serve.go":      "to this machine's own socket",

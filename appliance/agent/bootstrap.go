@@ -9,14 +9,15 @@ import (
 	"strconv"
 
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // AnswerBootstrap brings this manager's program onto machines that are to join: the
 // certificate of the CA, which each handshake shows too, and to those who hold a join
 // token a script and the program. addr is the port between nodes of this manager.
-func AnswerBootstrap(joins *join.Server, ca *join.CA, node *upgrade.Node, addr string, log *slog.Logger) []Handler {
+func AnswerBootstrap(joins *enroll.Server, ca *pki.CA, node *upgrade.Node, addr string, log *slog.Logger) []Handler {
 	b := bootstrapper{node, addr, log}
 	return []Handler{
 		Raw(routeCA, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -25,8 +25,9 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 )
 
 // None is a request or an answer without content. Where a request is None, a body that
@@ -55,7 +56,7 @@ type Failure struct {
 
 // Peer is the node that asks.
 type Peer struct {
-	join.NodeInfo
+	pki.NodeInfo
 	Addr netip.AddrPort // that it asks from; not valid where it asks itself
 }
 
@@ -240,7 +241,7 @@ func read[Req any](r *http.Request, most int64, valid func(Req) bool) (req Req, 
 }
 
 func peerOf(r *http.Request) Peer {
-	info, _ := join.PeerFrom(r.Context())
+	info, _ := enroll.PeerFrom(r.Context())
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return Peer{info, netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
 }

@@ -28,10 +28,11 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -81,7 +82,7 @@ func (p *pins) Unpin(d digest.Digest) {
 type cluster struct {
 	engine   engine
 	pins     pins
-	id       *join.Identity
+	id       *pki.Identity
 	handlers []Handler
 	peers    *Peers
 	there    fleet.Node
@@ -119,7 +120,7 @@ func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
 	client := NewClient(func(netip.AddrPort) bool { return true }, id)
 	t.Cleanup(client.CloseIdleConnections)
 	port := netip.MustParseAddrPort(srv.Listener.Addr().String()).Port()
-	certified := func(fleet.Node) []members.Member { return []members.Member{{ID: id.Node.ID}} }
+	certified := func(fleet.Node) []member.Member { return []member.Member{{ID: id.Node.ID}} }
 	c.peers = NewPeers(c, certified, client, netip.MustParseAddr(c.here.Addr), port, c.handlers, log)
 	return c
 }
@@ -276,7 +277,7 @@ func TestCalls_Callers(t *testing.T) {
 			if (rec.Code == http.StatusOK) != let || !let && rec.Code != http.StatusForbidden {
 				t.Errorf("%s: role %q gets %d", route, role, rec.Code)
 			}
-			if Callers[route] != join.Manager {
+			if Callers[route] != enroll.Manager {
 				t.Errorf("%s is for more than managers", route)
 			}
 		}
@@ -321,11 +322,11 @@ func TestCalls_OnlyWhoIsAsked(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	for route, call := range calls {
-		c.peers.certified = func(fleet.Node) []members.Member { return []members.Member{{ID: "another"}} }
+		c.peers.certified = func(fleet.Node) []member.Member { return []member.Member{{ID: "another"}} }
 		if _, err := call.do(t.Context(), c.peers, c.there); err == nil || !strings.Contains(err.Error(), "another node answers there") {
 			t.Errorf("%s: another node's answer is %v", route, err)
 		}
-		c.peers.certified = func(fleet.Node) []members.Member { return nil }
+		c.peers.certified = func(fleet.Node) []member.Member { return nil }
 		_, err := call.do(t.Context(), c.peers, c.there)
 		if said := fmt.Sprint(err); !errors.Is(err, deploy.ErrNotStageable) && said != "no crawlbox runs there" {
 			t.Errorf("%s: no node is known there, and the error is %v", route, err)

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 )
 
 // A node connects to another one only where the cluster's managers know a node to be:
@@ -24,7 +24,7 @@ var ErrNoNode = errors.New("no node of the cluster is known to be there")
 // isNode reports whether a node is at an address, with the port that nodes have, or a
 // manager. Managers of earlier versions do not say where nodes are; then each address
 // may be one.
-func isNode(m join.Membership, to netip.AddrPort, port uint16) bool {
+func isNode(m pki.Membership, to netip.AddrPort, port uint16) bool {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	at := func(manager netip.AddrPort) bool { return manager.Addr().Unmap() == to.Addr() }
 	switch {
@@ -37,15 +37,15 @@ func isNode(m join.Membership, to netip.AddrPort, port uint16) bool {
 }
 
 // AtNodes is isNode by what a node knows now.
-func AtNodes(id *join.Identity, port uint16) func(netip.AddrPort) bool {
+func AtNodes(id *pki.Identity, port uint16) func(netip.AddrPort) bool {
 	return func(to netip.AddrPort) bool { return isNode(id.Membership(), to, port) }
 }
 
 // AtMembers is AtNodes of a manager, which knows at once of a node that has joined.
-func AtMembers(id *join.Identity, list *members.List, port uint16) func(netip.AddrPort) bool {
+func AtMembers(id *pki.Identity, list *member.List, port uint16) func(netip.AddrPort) bool {
 	at := AtNodes(id, port)
 	return func(to netip.AddrPort) bool {
-		joined := func(n members.Member) bool { return n.Remote.Unmap() == to.Addr().Unmap() }
+		joined := func(n member.Member) bool { return n.Remote.Unmap() == to.Addr().Unmap() }
 		return at(to) || to.Port() == port && slices.ContainsFunc(list.At(to.Addr()), joined)
 	}
 }
@@ -53,7 +53,7 @@ func AtMembers(id *join.Identity, list *members.List, port uint16) func(netip.Ad
 // NewClient returns a client that speaks to nodes of the cluster with one of the roles, of
 // any where none is given, and to nobody else; at is where they may be. It goes where it is
 // sent, and not where an answer sends it.
-func NewClient(at func(netip.AddrPort) bool, id *join.Identity, roles ...string) *http.Client {
+func NewClient(at func(netip.AddrPort) bool, id *pki.Identity, roles ...string) *http.Client {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -10,12 +10,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 )
 
 func TestIsNode(t *testing.T) {
 	t.Parallel()
-	m := join.Membership{
+	m := pki.Membership{
 		Managers: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7000")},
 		Nodes:    []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")},
 	}
@@ -94,11 +94,11 @@ func TestNewClient_GoesNowhereElse(t *testing.T) {
 	}
 }
 
-func identity(t *testing.T) (*join.Identity, error) {
+func identity(t *testing.T) (*pki.Identity, error) {
 	t.Helper()
-	ca, err := join.LoadOrCreateCA(t.TempDir())
+	ca, err := pki.LoadOrCreateCA(t.TempDir())
 	if err != nil {
 		return nil, err
 	}
-	return join.ManagerIdentity(t.TempDir(), ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	return pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 }

@@ -7,8 +7,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 )
 
 // leaveTimeout bounds each question to a manager about leaving.
@@ -30,7 +31,7 @@ var leaveCall = Call[leaveRequest, None]{
 
 // AnswerLeave ends the access of a node that left, and takes it off Swarm's list. changed
 // is called first: it may have come and gone within a moment.
-func AnswerLeave(joins *join.Server, list *members.List, changed func(), log *slog.Logger) Handler {
+func AnswerLeave(joins *enroll.Server, list *member.List, changed func(), log *slog.Logger) Handler {
 	return leaveCall.Handler(func(ctx context.Context, from Peer, r leaveRequest) (None, error) {
 		// Only what is bound to it, never what else is at its address: behind NAT its
 		// siblings are.
@@ -51,14 +52,14 @@ func AnswerLeave(joins *join.Server, list *members.List, changed func(), log *sl
 // Leave tells one of the managers that this node, which has an ID in the swarm, has left.
 func Leave(ctx context.Context, managers []Target, swarmID string) error {
 	_, err := leaveCall.Any(ctx, managers, leaveRequest{swarmID})
-	if errors.Is(err, join.ErrRemoved) {
+	if errors.Is(err, pki.ErrRemoved) {
 		return nil // there is nothing left to take leave of
 	}
 	return err
 }
 
 // timeCall finds out whether a manager answers.
-var timeCall = Call[None, None]{Route: join.RouteTime, Timeout: leaveTimeout}
+var timeCall = Call[None, None]{Route: enroll.RouteTime, Timeout: leaveTimeout}
 
 // Reachable returns nil if one of the managers answers.
 func Reachable(ctx context.Context, managers []Target) error {

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/members"
 )
 
 // Peers are the crawlboxes on the nodes of the swarm, that of this node among them, as
@@ -17,7 +17,7 @@ import (
 // same time.
 type Peers struct {
 	swarm     Swarm
-	certified func(fleet.Node) []members.Member
+	certified func(fleet.Node) []member.Member
 	client    *http.Client
 	self      netip.Addr
 	port      uint16
@@ -33,7 +33,7 @@ type Swarm interface {
 // NewPeers returns those that client reaches at a port. certified returns who may answer
 // for a node, self is where Swarm has this node, and own are the handlers that answer here.
 func NewPeers(
-	s Swarm, certified func(fleet.Node) []members.Member,
+	s Swarm, certified func(fleet.Node) []member.Member,
 	client *http.Client, self netip.Addr, port uint16, own []Handler, log *slog.Logger,
 ) *Peers {
 	p := &Peers{s, certified, client, self, port, map[string]Handler{}, log}
@@ -69,7 +69,7 @@ func (p *Peers) target(n fleet.Node) (Target, error) {
 }
 
 // At is one of some nodes, at an address.
-func (p *Peers) At(addr netip.Addr, may []members.Member) Target {
+func (p *Peers) At(addr netip.Addr, may []member.Member) Target {
 	ids := make([]string, len(may))
 	for i, n := range may {
 		ids[i] = n.ID

@@ -4,7 +4,8 @@ import (
 	"net/http"
 
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
@@ -31,35 +32,35 @@ const (
 // role of the node that is called. What is not in it is not served. The other way from
 // node to node is the registry on the network, which lets every node read, by the same
 // Identity.Peer.
-var Callers = map[string]join.Caller{
-	join.RouteTime:         join.Stranger,
-	join.RouteJoin:         join.Stranger, // the join token is in the body
-	routeCA:                join.Stranger,
-	routeScript:            join.Holder,
-	routeBootstrap:         join.Holder,
-	join.RouteRenew:        join.Returning,
-	join.RouteFollow:       join.Returning,
-	routeLeave:             join.Returning,
-	RouteImages:            join.Node,
-	wire.Path:              join.Node,
-	routeProgram + "{sum}": join.Node,
-	RouteReach:             join.Node,
-	routePull:              join.Manager,
-	routePrune:             join.Manager,
-	routeImages:            join.Manager,
-	routeKill:              join.Manager,
-	routeContainer:         join.Manager,
-	routeUpgradeState:      join.Manager,
-	routeUpgrade:           join.Manager,
-	RouteOwner:             join.Manager,
+var Callers = map[string]enroll.Caller{
+	enroll.RouteTime:       enroll.Stranger,
+	enroll.RouteJoin:       enroll.Stranger, // the join token is in the body
+	routeCA:                enroll.Stranger,
+	routeScript:            enroll.Holder,
+	routeBootstrap:         enroll.Holder,
+	enroll.RouteRenew:      enroll.Returning,
+	enroll.RouteFollow:     enroll.Returning,
+	routeLeave:             enroll.Returning,
+	RouteImages:            enroll.Node,
+	wire.Path:              enroll.Node,
+	routeProgram + "{sum}": enroll.Node,
+	RouteReach:             enroll.Node,
+	routePull:              enroll.Manager,
+	routePrune:             enroll.Manager,
+	routeImages:            enroll.Manager,
+	routeKill:              enroll.Manager,
+	routeContainer:         enroll.Manager,
+	routeUpgradeState:      enroll.Manager,
+	routeUpgrade:           enroll.Manager,
+	RouteOwner:             enroll.Manager,
 }
 
 // Port serves handlers to those whom the table lets through.
-func Port(id *join.Identity, handlers []Handler) http.Handler {
+func Port(id *pki.Identity, handlers []Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, h := range handlers {
 		if who, ok := Callers[h.Route()]; ok {
-			mux.Handle(h.Route(), id.Require(who, h))
+			mux.Handle(h.Route(), enroll.Require(id, who, h))
 		}
 	}
 	return mux

@@ -14,7 +14,8 @@ import (
 	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 )
 
 // Target is another node that is asked.
@@ -63,7 +64,7 @@ func isOneOf(ids []string, resp *http.Response) bool {
 	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 {
 		return false
 	}
-	info, err := join.InfoFrom(resp.TLS.PeerCertificates[0])
+	info, err := pki.InfoFrom(resp.TLS.PeerCertificates[0])
 	return err == nil && slices.Contains(ids, info.ID)
 }
 
@@ -73,7 +74,7 @@ const maxReason = 1 << 10
 // refusal is the error of an answer that is none: one of package join, or a StatusError.
 func refusal(resp *http.Response) error {
 	text, _ := bound.ReadAll(resp.Body, maxReason)
-	if err := join.Refused(text); err != nil {
+	if err := enroll.Refused(text); err != nil {
 		return err
 	}
 	status := &StatusError{Code: resp.StatusCode}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/systemd/journal"
 	"github.com/crawlbox/crawlbox/systemd/notify"
@@ -38,7 +38,7 @@ func report(w io.Writer, err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case notify.Listening() && join.Final(err):
+	case notify.Listening() && enroll.Final(err):
 		return exitFinal
 	}
 	return exitFailed

@@ -17,10 +17,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
@@ -242,7 +242,7 @@ func (d *demo) tidy() error {
 	if d.before.State == swarm.StateInactive {
 		errs = append(errs, d.engine.Leave(ctx, true))
 	} else if d.before.NodeAddr.IsValid() {
-		errs = append(errs, join.RemoveCA(join.CertsDir, netip.AddrPortFrom(d.before.NodeAddr, d.cfg.Registry.Port).String()))
+		errs = append(errs, pki.RemoveCA(pki.CertsDir, netip.AddrPortFrom(d.before.NodeAddr, d.cfg.Registry.Port).String()))
 	}
 	if d.digest != "" {
 		// Swarm pulled it by digest: the engine knows it by no tag.

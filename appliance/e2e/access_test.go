@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -67,9 +67,9 @@ func (a *access) issue(args ...string) (token api.Token) {
 }
 
 // alter changes a join string, and makes its checksum right again.
-func alter(t *testing.T, text string, change func(*join.String)) string {
+func alter(t *testing.T, text string, change func(*token.JoinToken)) string {
 	t.Helper()
-	s, err := join.Parse(text)
+	s, err := token.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func alter(t *testing.T, text string, change func(*join.String)) string {
 	return text
 }
 
-func wrongSecret(s *join.String) { s.Secret[0]++ }
+func wrongSecret(s *token.JoinToken) { s.Secret[0]++ }
 
 // impostor has the manager of another cluster answer at the address of the join
 // string. It must not even hear which token it is.
@@ -88,7 +88,7 @@ func (a *access) impostor() {
 	impostor := a.outside
 	a.agents[impostor] = impostor.Start("crawlbox", "crawlbox", "manager")
 	a.awaitAgent(impostor)
-	text := alter(a.T, a.token("worker"), func(s *join.String) {
+	text := alter(a.T, a.token("worker"), func(s *token.JoinToken) {
 		s.Managers = []netip.AddrPort{netip.AddrPortFrom(impostor.IP(), 7980)}
 	})
 	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "another CA", "nothing was sent", "crawlbox token")
@@ -139,8 +139,8 @@ func (a *access) noGood() {
 	a.refused(a.outside, []string{"worker", "--join-file", file}, "was revoked", "crawlbox token")
 	a.refused(a.outside, []string{"env", "sh", "-c", "crawlbox worker --join-file - <" + whole}, "was revoked", "crawlbox token")
 	a.refused(a.outside, worker(alter(a.T, a.token("worker"), wrongSecret)), "the secret in the join string is wrong")
-	a.refused(a.outside, worker(alter(a.T, a.token("manager"), func(s *join.String) { s.Role = "worker" })), "is for another role", "crawlbox token worker")
-	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *join.String) { s.Token = "aaaaaaaa" })), "does not know this join string")
+	a.refused(a.outside, worker(alter(a.T, a.token("manager"), func(s *token.JoinToken) { s.Role = "worker" })), "is for another role", "crawlbox token worker")
+	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *token.JoinToken) { s.Token = "aaaaaaaa" })), "does not know this join string")
 }
 
 // swarmToken is what Docker alone joins with.

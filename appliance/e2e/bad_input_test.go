@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -217,11 +217,11 @@ func (b *badInput) fullDisk() {
 // joinStrings is about what was pasted.
 func (b *badInput) joinStrings() {
 	good := b.token("worker")
-	parsed, err := join.Parse(good)
+	parsed, err := token.Parse(good)
 	if err != nil {
 		b.Fatal(err)
 	}
-	change := func(f func(*join.String)) string {
+	change := func(f func(*token.JoinToken)) string {
 		s := parsed
 		f(&s)
 		text, err := s.Reveal()
@@ -246,9 +246,9 @@ func (b *badInput) joinStrings() {
 		"empty":                    {"", []string{"crawlbox worker --join STRING"}},
 		"of a newer crawlbox":      {"CBX9" + good[4:], []string{"newer crawlbox", "update crawlbox"}},
 		"for a manager":            {b.token("manager"), []string{"is for a manager", "crawlbox manager --join", "crawlbox token worker"}},
-		"of another cluster":       {change(func(s *join.String) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
-		"with a wrong secret":      {change(func(s *join.String) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
-		"with a token of long ago": {change(func(s *join.String) { s.Token = "aaaaaaaa" }), []string{"does not know this join string", "crawlbox token"}},
+		"of another cluster":       {change(func(s *token.JoinToken) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
+		"with a wrong secret":      {change(func(s *token.JoinToken) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
+		"with a token of long ago": {change(func(s *token.JoinToken) { s.Token = "aaaaaaaa" }), []string{"does not know this join string", "crawlbox token"}},
 	} {
 		b.Run(name, func(t *testing.T) { b.in(t).refused(b.fresh, worker(tc.text), tc.parts...) })
 	}
@@ -256,7 +256,7 @@ func (b *badInput) joinStrings() {
 
 // notCrawlbox is about the address in a join string.
 func (b *badInput) notCrawlbox() {
-	s, err := join.Parse(b.token("worker"))
+	s, err := token.Parse(b.token("worker"))
 	if err != nil {
 		b.Fatal(err)
 	}

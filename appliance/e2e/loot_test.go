@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -52,7 +52,7 @@ func (c *cluster) prize(name, tag string) prize {
 }
 
 // copyIdentity is what whoever is root on a node can take with him.
-func (c *cluster) copyIdentity(from *lab.Host) *join.Identity {
+func (c *cluster) copyIdentity(from *lab.Host) *pki.Identity {
 	c.Helper()
 	dir := c.TempDir()
 	for _, name := range []string{"key.pem", "identity.json"} {
@@ -60,7 +60,7 @@ func (c *cluster) copyIdentity(from *lab.Host) *join.Identity {
 			c.Fatal(err)
 		}
 	}
-	id, err := join.LoadIdentity(dir)
+	id, err := pki.LoadIdentity(dir)
 	if err != nil {
 		c.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -97,7 +97,7 @@ func (s *secrecy) secretToken(args ...string) api.Token {
 
 func (s *secrecy) secretString(text string) {
 	s.Helper()
-	parsed, err := join.Parse(text)
+	parsed, err := token.Parse(text)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func (s *secrecy) useAll() {
 // again by what refuses them.
 func (s *secrecy) mistakes() {
 	good := s.secretToken("worker")
-	s.removed.WriteFile("/etc/crawlbox/join", alter(s.T, good.Join, func(j *join.String) { wrongSecret(j); s.secrets.add("a guess", j.Secret[:]) }))
+	s.removed.WriteFile("/etc/crawlbox/join", alter(s.T, good.Join, func(j *token.JoinToken) { wrongSecret(j); s.secrets.add("a guess", j.Secret[:]) }))
 	s.tell(s.removed, "worker", "--join-file", "/etc/crawlbox/join")
 	s.removed.WriteFile("/etc/crawlbox/join", good.Join[:len(good.Join)-9])
 	s.tell(s.removed, "worker", "--join-file", "/etc/crawlbox/join")

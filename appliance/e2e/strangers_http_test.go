@@ -20,7 +20,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -187,7 +187,7 @@ func (h *heist) tryHTTP(host *lab.Host, d door) {
 }
 
 // entitled is one of the requests, and the identity of a node that may send it.
-func (h *heist) entitled(host *lab.Host, d door) (*join.Identity, knock) {
+func (h *heist) entitled(host *lab.Host, d door) (*pki.Identity, knock) {
 	h.Helper()
 	path := "/v2/" + h.image.name + "/manifests/" + h.image.tag
 	switch {

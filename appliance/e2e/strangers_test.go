@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -24,8 +24,8 @@ type heist struct {
 	worker, removed, stranger *lab.Host
 
 	image  prize
-	stolen *join.Identity // of the removed node, as its root has it
-	live   *join.Identity // of the worker, to see that what is tried could work
+	stolen *pki.Identity // of the removed node, as its root has it
+	live   *pki.Identity // of the worker, to see that what is tried could work
 	loot   loot
 }
 

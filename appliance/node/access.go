@@ -11,9 +11,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
@@ -48,8 +48,8 @@ func (m *Manager) newToken(_ context.Context, req api.TokenRequest) (api.Token, 
 	return m.joinLine(c)
 }
 
-func (m *Manager) joinLine(c join.Credential) (api.Token, error) {
-	line, err := join.String{Managers: m.managers(), CA: m.ca.Hash(), Role: c.Role, Token: c.ID, Secret: c.Secret, Expires: c.Expires}.Reveal()
+func (m *Manager) joinLine(c token.Issued) (api.Token, error) {
+	line, err := token.JoinToken{Managers: m.managers(), CA: m.ca.Hash(), Role: c.Role, Token: c.ID, Secret: c.Secret, Expires: c.Expires}.Reveal()
 	if err != nil {
 		return api.Token{}, fmt.Errorf("make the join string: %w", err)
 	}
@@ -71,7 +71,7 @@ func (m *Manager) listTokens(context.Context) ([]api.TokenInfo, error) {
 
 func (m *Manager) revokeToken(_ context.Context, id string) error {
 	err := m.tokens.Revoke(id)
-	if errors.Is(err, join.ErrUnknownToken) {
+	if errors.Is(err, token.ErrUnknownToken) {
 		return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no token %q; `crawlbox token ls` lists them", id)}
 	}
 	return err

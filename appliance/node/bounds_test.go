@@ -14,7 +14,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/audit"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
 
 // TestAudit_JoinFlood: garbage that a stranger sends to a manager's port fills neither
@@ -28,21 +31,21 @@ func TestAudit_JoinFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := join.LoadOrCreateCA(dir)
+	ca, err := pki.LoadOrCreateCA(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := join.Options{CA: ca, Swarm: noSwarm{}, Changed: func(join.Membership) {}, Audit: trail.Record, Log: slog.New(slog.DiscardHandler),
+	o := enroll.Options{CA: ca, Swarm: noSwarm{}, Changed: func(pki.Membership) {}, Audit: trail.Record, Log: slog.New(slog.DiscardHandler),
 		Seeds: func() []netip.AddrPort { return nil }, Managers: func() []netip.AddrPort { return nil }}
 	var errs [4]error
-	o.Tokens, errs[0] = join.OpenTokens(dir)
-	o.Members, errs[1] = join.OpenMembers(dir)
-	o.Keys, errs[2] = join.OpenKeys(filepath.Join(dir, "gossip.json"))
-	o.Identity, errs[3] = join.ManagerIdentity(filepath.Join(dir, "node"), ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	o.Tokens, errs[0] = token.Open(dir)
+	o.Members, errs[1] = member.Open(dir, pki.NodeLife())
+	o.Keys, errs[2] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	o.Identity, errs[3] = pki.ManagerIdentity(filepath.Join(dir, "node"), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
-	server, err := join.NewServer(o)
+	server, err := enroll.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

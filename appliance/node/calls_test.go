@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
-	"go/token"
+	gotoken "go/token"
 	"io"
 	"log/slog"
 	"net"
@@ -24,23 +24,25 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // swarmList is a Swarm that is nothing but its list of nodes.
 type swarmList struct {
 	mu    sync.Mutex
-	nodes []members.Node
+	nodes []member.Node
 }
 
 func (s *swarmList) SwarmJoinToken(context.Context, string) (string, []string, error) {
 	return "SWMTKN", nil, nil
 }
 
-func (s *swarmList) SwarmNodes(context.Context) ([]members.Node, error) {
+func (s *swarmList) SwarmNodes(context.Context) ([]member.Node, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.nodes), nil
@@ -51,14 +53,14 @@ func (s *swarmList) RotateJoinTokens(context.Context) error { return nil }
 func (s *swarmList) RemoveNode(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nodes = slices.DeleteFunc(s.nodes, func(n members.Node) bool { return n.ID == id })
+	s.nodes = slices.DeleteFunc(s.nodes, func(n member.Node) bool { return n.ID == id })
 	return nil
 }
 
 func (s *swarmList) add(id, role string, ready bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nodes = append(s.nodes, members.Node{ID: id, Addr: netip.MustParseAddr("127.0.0.1"), Role: role, Raft: role == fleet.RoleManager, Ready: ready})
+	s.nodes = append(s.nodes, member.Node{ID: id, Addr: netip.MustParseAddr("127.0.0.1"), Role: role, Raft: role == fleet.RoleManager, Ready: ready})
 }
 
 func (s *swarmList) ids() (ids []string) {
@@ -88,20 +90,20 @@ func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handl
 	p.m.cfg.DataDir = dir
 	m := p.m
 	var errs [5]error
-	m.ca, errs[0] = join.LoadOrCreateCA(dir)
-	m.tokens, errs[1] = join.OpenTokens(dir)
-	m.members, errs[2] = join.OpenMembers(dir)
-	m.keys, errs[3] = join.OpenKeys(filepath.Join(dir, "gossip.json"))
-	m.identity, errs[4] = join.ManagerIdentity(filepath.Join(dir, "node"), m.ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	m.ca, errs[0] = pki.LoadOrCreateCA(dir)
+	m.tokens, errs[1] = token.Open(dir)
+	m.members, errs[2] = member.Open(dir, pki.NodeLife())
+	m.keys, errs[3] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.identity, errs[4] = pki.ManagerIdentity(filepath.Join(dir, "node"), m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
 	var err error
-	m.joins, err = join.NewServer(join.Options{
+	m.joins, err = enroll.NewServer(enroll.Options{
 		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: p.swarm,
 		Seeds:    func() []netip.AddrPort { return nil },
 		Managers: func() []netip.AddrPort { return []netip.AddrPort{p.addr} },
-		Changed:  func(join.Membership) {},
+		Changed:  func(pki.Membership) {},
 		Audit:    func(string, ...slog.Attr) {},
 		Log:      log,
 	})
@@ -129,15 +131,15 @@ func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handl
 func unchanged(_ *Manager, handlers []agent.Handler) []agent.Handler { return handlers }
 
 // join lets a node in that is in Swarm.
-func (p *port) join(role, swarmID string) *join.Identity {
+func (p *port) join(role, swarmID string) *pki.Identity {
 	p.Helper()
 	c, err := p.m.tokens.Standing(role)
 	if err != nil {
 		p.Fatal(err)
 	}
-	s := join.String{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.ca.Hash(), Token: c.ID, Secret: c.Secret}
-	self := join.Self{Name: swarmID, Addr: netip.MustParseAddr("127.0.0.1"), Version: "1"}
-	id, err := join.Join(p.Context(), p.TempDir(), s, self, slog.New(slog.DiscardHandler))
+	s := token.JoinToken{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.ca.Hash(), Token: c.ID, Secret: c.Secret}
+	self := pki.Self{Name: swarmID, Addr: netip.MustParseAddr("127.0.0.1"), Version: "1"}
+	id, err := enroll.Join(p.Context(), p.TempDir(), s, self, slog.New(slog.DiscardHandler))
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func (p *port) join(role, swarmID string) *join.Identity {
 }
 
 // ask sends a request as a node, or as a stranger where id is nil.
-func (p *port) ask(id *join.Identity, method, path string, body any) (int, string) {
+func (p *port) ask(id *pki.Identity, method, path string, body any) (int, string) {
 	p.Helper()
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -179,12 +181,12 @@ func (p *port) ask(id *join.Identity, method, path string, body any) (int, strin
 // of this test names.
 func TestCalls(t *testing.T) {
 	t.Parallel()
-	allowed := map[join.Caller]string{ // of the callers below
-		join.Stranger:  "stranger worker manager demoted removed outdated",
-		join.Holder:    "", // without a join string
-		join.Returning: "worker manager demoted outdated",
-		join.Node:      "worker manager demoted",
-		join.Manager:   "manager",
+	allowed := map[enroll.Caller]string{ // of the callers below
+		enroll.Stranger:  "stranger worker manager demoted removed outdated",
+		enroll.Holder:    "", // without a join string
+		enroll.Returning: "worker manager demoted outdated",
+		enroll.Node:      "worker manager demoted",
+		enroll.Manager:   "manager",
 	}
 	served := map[string]bool{}
 	p := openPort(t, func(m *Manager, handlers []agent.Handler) (stubs []agent.Handler) {
@@ -195,14 +197,14 @@ func TestCalls(t *testing.T) {
 			}
 			served[h.Route()] = true
 			who := agent.Callers[h.Route()]
-			if who != join.Holder && h.Route() != join.RouteJoin && h.Route() != join.RouteFollow && h.Route() != join.RouteRenew {
+			if who != enroll.Holder && h.Route() != enroll.RouteJoin && h.Route() != enroll.RouteFollow && h.Route() != enroll.RouteRenew {
 				h = agent.Raw(h.Route(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 			}
 			stubs = append(stubs, h)
 		}
 		return stubs
 	})
-	callers := map[string]*join.Identity{"stranger": nil, "outdated": p.join(fleet.RoleWorker, "s0")}
+	callers := map[string]*pki.Identity{"stranger": nil, "outdated": p.join(fleet.RoleWorker, "s0")}
 	if err := errors.Join(p.m.members.NextEpoch(), p.m.members.AcceptEpoch()); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +218,7 @@ func TestCalls(t *testing.T) {
 	strangers := []string{"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program"}
 	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", wire.Path}
 	for route, who := range agent.Callers {
-		if who < join.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < join.Returning && !slices.Contains(strangers, route) {
+		if who < enroll.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < enroll.Returning && !slices.Contains(strangers, route) {
 			t.Errorf("%s is for more than managers, or more than nodes", route)
 		}
 		if !served[route] {
@@ -248,7 +250,7 @@ func TestCalls(t *testing.T) {
 func TestCalls_NoOtherMux(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for _, dir := range []string{".", "../join", "../agent", "../agent/owner", "../agent/reach"} {
+	for _, dir := range []string{".", "../cluster/enroll", "../agent", "../agent/owner", "../agent/reach"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(files, err)
@@ -257,7 +259,7 @@ func TestCalls_NoOtherMux(t *testing.T) {
 			if strings.HasSuffix(path, "_test.go") {
 				continue
 			}
-			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			file, err := parser.ParseFile(gotoken.NewFileSet(), path, nil, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,7 +304,7 @@ func TestNoCertificate(t *testing.T) {
 	t.Parallel()
 	p := openPort(t, unchanged)
 	for i := range maxOthers + 5 {
-		if err := p.m.members.Put(members.Member{ID: fmt.Sprintf("id%02d", i), Name: "says", Remote: netip.MustParseAddr("10.0.0.7"), Until: p.m.identity.Certificate().Leaf.NotAfter}); err != nil {
+		if err := p.m.members.Put(member.Member{ID: fmt.Sprintf("id%02d", i), Name: "says", Remote: netip.MustParseAddr("10.0.0.7"), Until: p.m.identity.Certificate().Leaf.NotAfter}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,23 +4,25 @@ import (
 	"path/filepath"
 
 	"github.com/crawlbox/crawlbox/appliance/audit"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
 // credentials opens what says who this manager is and who else may do what. What
 // is missing is made.
 func (m *Manager) credentials() (err error) {
-	if m.ca, err = join.LoadOrCreateCA(m.dir("ca")); err != nil {
+	if m.ca, err = pki.LoadOrCreateCA(m.dir("ca")); err != nil {
 		return err
 	}
-	if m.tokens, err = join.OpenTokens(m.dir("ca")); err != nil {
+	if m.tokens, err = token.Open(m.dir("ca")); err != nil {
 		return err
 	}
-	if m.members, err = join.OpenMembers(m.dir("ca")); err != nil {
+	if m.members, err = member.Open(m.dir("ca"), pki.NodeLife()); err != nil {
 		return err
 	}
-	if m.keys, err = join.OpenKeys(m.dir("gossip.json")); err != nil {
+	if m.keys, err = member.OpenKeys(m.dir("gossip.json")); err != nil {
 		return err
 	}
 	if m.accounts, err = access.OpenAccounts(filepath.Join(m.dir("ca"), "accounts.json")); err != nil {
@@ -29,13 +31,13 @@ func (m *Manager) credentials() (err error) {
 	if m.audit, err = audit.Open(m.dir("audit.log"), m.log); err != nil {
 		return err
 	}
-	self := join.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
-	member := join.Membership{Managers: m.managers()}
-	if m.identity, err = join.ManagerIdentity(m.dir("node"), m.ca, self, member); err != nil {
+	self := pki.Self{Name: m.name, Addr: m.addr, Version: m.opts.Version}
+	member := pki.Membership{Managers: m.managers()}
+	if m.identity, err = pki.ManagerIdentity(m.dir("node"), m.ca, self, member); err != nil {
 		return err
 	}
 	if m.addr.IsLoopback() {
 		return nil
 	}
-	return join.InstallCA(join.CertsDir, m.registryAddr(), m.ca.PEM())
+	return pki.InstallCA(pki.CertsDir, m.registryAddr(), m.ca.PEM())
 }

@@ -8,17 +8,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
 // settle makes this machine a node, or finds that it is one.
 func (w *Worker) settle(ctx context.Context) error {
-	id, err := join.LoadIdentity(w.dir("node"))
-	if err != nil && !errors.Is(err, join.ErrNotJoined) {
+	id, err := pki.LoadIdentity(w.dir("node"))
+	if err != nil && !errors.Is(err, pki.ErrNotJoined) {
 		return err
 	}
 	if w.opts.Join == "" {
@@ -34,7 +36,7 @@ func (w *Worker) settle(ctx context.Context) error {
 		}
 		return w.resume(ctx, id)
 	}
-	s, err := join.Parse(w.opts.Join)
+	s, err := token.Parse(w.opts.Join)
 	if err != nil {
 		return err
 	}
@@ -45,8 +47,8 @@ func (w *Worker) settle(ctx context.Context) error {
 }
 
 // resume starts a node that is in the cluster already, with or without Docker.
-func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
-	journal, err := join.OpenJournal(w.dir("node"), id.CA())
+func (w *Worker) resume(ctx context.Context, id *pki.Identity) error {
+	journal, err := enroll.OpenJournal(w.dir("node"), id.CA())
 	if err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
 		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and join again to change it", w.addr, w.opts.Config.AdvertiseAddr)
 	}
 	info, err := w.askEngine(ctx)
-	if err != nil && !(away(err) && journal.Reached(join.PhaseDone)) {
+	if err != nil && !(away(err) && journal.Reached(enroll.PhaseDone)) {
 		return err
 	}
 	if err := w.open(false); err != nil {
@@ -65,7 +67,7 @@ func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
 		w.log.Warn("start without Docker and wait for it", "error", err)
 		return nil
 	}
-	if journal.Reached(join.PhaseDone) && info.State == swarm.StateInactive {
+	if journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive {
 		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
 	}
 	return w.complete(ctx, journal)
@@ -73,8 +75,8 @@ func (w *Worker) resume(ctx context.Context, id *join.Identity) error {
 
 // enter joins the cluster of a join string, from wherever an earlier try got. id
 // is nil where this machine is no node yet.
-func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) error {
-	journal, err := join.OpenJournal(w.dir("node"), s.CA)
+func (w *Worker) enter(ctx context.Context, s token.JoinToken, id *pki.Identity) error {
+	journal, err := enroll.OpenJournal(w.dir("node"), s.CA)
 	if err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 		return errors.New("this machine is the manager of a cluster of its own; end that first with `crawlbox leave --force`")
 	}
 	info, err := w.askEngine(ctx)
-	if id != nil && away(err) && journal.Reached(join.PhaseDone) {
+	if id != nil && away(err) && journal.Reached(enroll.PhaseDone) {
 		return w.resume(ctx, id)
 	}
 	if err != nil {
@@ -99,7 +101,7 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if w.addr, err = ownAddr(w.cfg.AdvertiseAddr, s.Managers); err != nil {
 		return err
 	}
-	if !journal.Reached(join.PhaseCertified) {
+	if !journal.Reached(enroll.PhaseCertified) {
 		if err := doctor.Disk(w.cfg.DataDir); err != nil {
 			return err
 		}
@@ -112,24 +114,24 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 	if err := w.open(false); err != nil {
 		return err
 	}
-	if err := journal.Do(join.PhaseStarted, nil); err != nil {
+	if err := journal.Do(enroll.PhaseStarted, nil); err != nil {
 		return err
 	}
 	w.phase("asking the manager to let this machine in")
-	self := join.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
-	if w.identity, err = join.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
+	self := pki.Self{Name: w.name, Addr: w.addr, Version: w.opts.Version}
+	if w.identity, err = enroll.Join(ctx, w.dir("node"), s, self, w.log); err != nil {
 		w.withdraw(journal, err)
 		return err
 	}
-	if err := journal.Do(join.PhaseCertified, nil); err != nil {
+	if err := journal.Do(enroll.PhaseCertified, nil); err != nil {
 		return err
 	}
-	w.again = func(ctx context.Context) (*join.Identity, error) {
-		return join.Again(ctx, w.dir("node"), s, self, w.log)
+	w.again = func(ctx context.Context) (*pki.Identity, error) {
+		return enroll.Rejoin(ctx, w.dir("node"), s, self, w.log)
 	}
-	if journal.Reached(join.PhaseSwarmJoined) && info.State == swarm.StateInactive {
+	if journal.Reached(enroll.PhaseSwarmJoined) && info.State == swarm.StateInactive {
 		// Docker left by hand, and the user joins again.
-		if err := errors.Join(w.joinWithNewTicket(ctx), w.identity.DropTicket()); err != nil {
+		if err := errors.Join(w.joinWithNewTicket(ctx), w.identity.DropSwarmToken()); err != nil {
 			return err
 		}
 	}
@@ -138,23 +140,23 @@ func (w *Worker) enter(ctx context.Context, s join.String, id *join.Identity) er
 
 // wasRemoved says whether a manager that answers at once says that this node is no
 // longer one of the cluster.
-func (w *Worker) wasRemoved(ctx context.Context, id *join.Identity) bool {
+func (w *Worker) wasRemoved(ctx context.Context, id *pki.Identity) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	return errors.Is(id.Check(ctx), join.ErrRemoved)
+	return errors.Is(enroll.Check(ctx, id), pki.ErrRemoved)
 }
 
 // startOver makes a node that was removed a machine that never was one. It joins
 // with another key: certificates for the old one are refused for good.
-func (w *Worker) startOver(ctx context.Context, ca join.KeyHash) (*join.Journal, swarm.Info, error) {
+func (w *Worker) startOver(ctx context.Context, ca pki.KeyHash) (*enroll.Journal, swarm.Info, error) {
 	w.log.Info("this node was removed from the cluster; it joins as a new one")
 	if err := w.engine.Leave(ctx, true); err != nil {
 		return nil, swarm.Info{}, err
 	}
-	if err := join.Forget(w.dir("node")); err != nil {
+	if err := enroll.Forget(w.dir("node")); err != nil {
 		return nil, swarm.Info{}, err
 	}
-	journal, err := join.OpenJournal(w.dir("node"), ca)
+	journal, err := enroll.OpenJournal(w.dir("node"), ca)
 	if err != nil {
 		return nil, swarm.Info{}, err
 	}
@@ -165,33 +167,33 @@ func (w *Worker) startOver(ctx context.Context, ca join.KeyHash) (*join.Journal,
 // withdraw removes what a join has written that came to nothing. Where a manager
 // may have said yes and was not heard, the key stays, so that the same command
 // again is the same node, and no other use of the join string.
-func (w *Worker) withdraw(journal *join.Journal, err error) {
-	var failed *join.ManagersError
-	if journal.Reached(join.PhaseCertified) || errors.As(err, &failed) && failed.Unheard {
+func (w *Worker) withdraw(journal *enroll.Journal, err error) {
+	var failed *enroll.ManagersError
+	if journal.Reached(enroll.PhaseCertified) || errors.As(err, &failed) && failed.Unheard {
 		return
 	}
-	if err := join.Forget(w.dir("node")); err != nil {
+	if err := enroll.Forget(w.dir("node")); err != nil {
 		w.log.Warn("clean up after the join", "error", err)
 	}
 }
 
 // complete does what the journal does not say is done.
-func (w *Worker) complete(ctx context.Context, journal *join.Journal) error {
+func (w *Worker) complete(ctx context.Context, journal *enroll.Journal) error {
 	joinSwarm := func() error {
 		w.phase("waiting for Docker to join the swarm")
 		return w.joinSwarm(ctx)
 	}
-	if err := journal.Do(join.PhaseSwarmJoined, joinSwarm); err != nil {
+	if err := journal.Do(enroll.PhaseSwarmJoined, joinSwarm); err != nil {
 		return err
 	}
-	return journal.Do(join.PhaseDone, func() error {
+	return journal.Do(enroll.PhaseDone, func() error {
 		for _, registry := range w.registries() {
-			if err := join.InstallCA(join.CertsDir, registry, w.identity.CAPEM()); err != nil {
+			if err := pki.InstallCA(pki.CertsDir, registry, w.identity.CAPEM()); err != nil {
 				return err
 			}
 		}
 		failpoint.Hit(failpoint.JoinTrust)
-		return w.identity.DropTicket()
+		return w.identity.DropSwarmToken()
 	})
 }
 
@@ -222,8 +224,8 @@ func (w *Worker) joinWithNewTicket(ctx context.Context) error {
 // newTicket gets one for the certificate or, where the manager gives none for it alone,
 // for the join string.
 func (w *Worker) newTicket(ctx context.Context) error {
-	err := w.identity.RenewTicket(ctx)
-	if !errors.Is(err, join.ErrUnbound) || w.again == nil {
+	err := enroll.RenewSwarmToken(ctx, w.identity)
+	if !errors.Is(err, enroll.ErrUnbound) || w.again == nil {
 		return err
 	}
 	id, err := w.again(ctx)

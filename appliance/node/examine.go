@@ -10,9 +10,11 @@ import (
 	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -23,7 +25,7 @@ func Role(cfg configs.Config) string {
 	case stateMade:
 		return fleet.RoleManager
 	case stateJoined:
-		if id, err := join.LoadIdentity(nodeDir(cfg)); err == nil {
+		if id, err := pki.LoadIdentity(nodeDir(cfg)); err == nil {
 			return id.Node.Role
 		}
 	}
@@ -41,8 +43,8 @@ type examination struct {
 	near    []doctor.Neighbour // of the node that runs here
 	nearErr error
 	runs    bool
-	string  join.String // of a machine that is to join
-	findErr error       // why there is no address
+	string  token.JoinToken // of a machine that is to join
+	findErr error           // why there is no address
 	addr    netip.Addr
 	card    doctor.Card
 }
@@ -53,7 +55,7 @@ func Examine(ctx context.Context, opts Options, role string) (doctor.Report, err
 	x := &examination{opts: opts, cfg: opts.Config, role: role, system: doctor.This()}
 	if opts.Join != "" {
 		var err error
-		if x.string, err = join.Parse(opts.Join); err != nil {
+		if x.string, err = token.Parse(opts.Join); err != nil {
 			return doctor.Report{}, err
 		}
 	}
@@ -143,7 +145,7 @@ func (x *examination) swarm() doctor.Finding {
 
 // findAddr finds the address that this machine has, or would have, as a node.
 func (x *examination) findAddr() {
-	id, idErr := join.LoadIdentity(nodeDir(x.cfg))
+	id, idErr := pki.LoadIdentity(nodeDir(x.cfg))
 	r, recordErr := loadRecord(x.record())
 	switch {
 	case recordErr == nil && r.Addr.IsValid():
@@ -182,7 +184,7 @@ func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list [
 		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}
 		n.There = doctor.Dial(ctx, addr.Addr(), []uint16{addr.Port(), swarm.Port})
 		if first := &n.There[0]; first.Error == "" {
-			skew, err := join.Look(ctx, addr, x.string.CA)
+			skew, err := enroll.Probe(ctx, addr, x.string.CA)
 			if err != nil {
 				first.Error = err.Error()
 			} else {

@@ -10,9 +10,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 )
 
 // ErrNoNode is returned by LeaveOffline where this machine is not a node.
@@ -33,7 +34,7 @@ func stateOf(dataDir string) state {
 	switch {
 	case !errors.Is(err, os.ErrNotExist):
 		return stateMade
-	case join.HasIdentity(filepath.Join(dataDir, "node")):
+	case pki.HasIdentity(filepath.Join(dataDir, "node")):
 		return stateJoined
 	}
 	return stateNone
@@ -72,7 +73,7 @@ func (g *ground) leaveMade(ctx context.Context, force bool) error {
 }
 
 func (g *ground) leaveJoined(ctx context.Context, force bool) error {
-	id, err := join.LoadIdentity(g.dir("node"))
+	id, err := pki.LoadIdentity(g.dir("node"))
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (m *Manager) leave(ctx context.Context, force bool) error {
 	if err := keepRegistries(m.cfg); err != nil {
 		return err
 	}
-	err := errors.Join(join.RemoveCA(join.CertsDir, m.registryAddr()), join.Forget(m.dir("node")),
+	err := errors.Join(pki.RemoveCA(pki.CertsDir, m.registryAddr()), enroll.Forget(m.dir("node")),
 		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.json")))
 	if err == nil {
 		err = os.RemoveAll(m.record.path)
@@ -157,11 +158,11 @@ func (w *Worker) leavingAs(swarmID string) (string, error) {
 func (w *Worker) forget() error {
 	errs := []error{keepRegistries(w.cfg)}
 	for _, registry := range w.registries() {
-		errs = append(errs, join.RemoveCA(join.CertsDir, registry))
+		errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
 	}
 	errs = append(errs, os.RemoveAll(w.cfg.MirrorDir()), os.RemoveAll(filepath.Join(w.dir("node"), leavingFile)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("forget the cluster: %w", err)
 	}
-	return join.Forget(w.dir("node"))
+	return enroll.Forget(w.dir("node"))
 }

@@ -13,15 +13,17 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -35,12 +37,12 @@ import (
 type Manager struct {
 	*ground
 	record   *record
-	ca       *join.CA
-	tokens   *join.Tokens
-	members  *members.List
-	keys     *join.Keys // of gossip
-	identity *join.Identity
-	joins    *join.Server
+	ca       *pki.CA
+	tokens   *token.Store
+	members  *member.List
+	keys     *member.Keys // of gossip
+	identity *pki.Identity
+	joins    *enroll.Server
 	nodes    *http.Client // to other nodes
 	peers    *agent.Peers
 	answered []agent.Handler // about this node itself
@@ -185,9 +187,9 @@ func (m *Manager) buildMembership() (err error) {
 	pieces.Store = pushed{m.registry}
 	m.pieces = exchange.New(pieces, m.log)
 	m.cutter = newCutter(m.pieces, m.log)
-	m.joins, err = join.NewServer(join.Options{
+	m.joins, err = enroll.NewServer(enroll.Options{
 		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: m, Seeds: seeds, Nodes: m.book.Known, Managers: m.managers,
-		Changed: func(member join.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
+		Changed: func(member pki.Membership) { m.learn(m.gossip, member) }, Audit: m.audit.Record, Log: m.log,
 	})
 	return err
 }
@@ -258,7 +260,7 @@ func (m *Manager) renewal() lifecycle.Component {
 			}
 			return m.ca.Reissue(m.identity)
 		}
-		return join.KeepRenewed(ctx, m.identity, renew, m.log)
+		return pki.KeepRenewed(ctx, m.identity, renew, m.log)
 	})
 }
 

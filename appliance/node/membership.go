@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -15,7 +15,7 @@ const lastAnswer = time.Second
 
 // learn takes into use what is new of the cluster: the keys of gossip, and who
 // was removed.
-func (g *ground) learn(gossip *gossip.Gossip, member join.Membership) {
+func (g *ground) learn(gossip *gossip.Gossip, member pki.Membership) {
 	if err := gossip.SetKeys(rawKeys(member.GossipKeys)); err != nil {
 		g.log.Warn("take new keys of gossip into use", "error", err)
 	}
@@ -31,7 +31,7 @@ func (g *ground) learn(gossip *gossip.Gossip, member join.Membership) {
 	})
 }
 
-func rawKeys(keys join.Keyring) [][]byte {
+func rawKeys(keys pki.Keyring) [][]byte {
 	raw := make([][]byte, len(keys))
 	for i, k := range keys {
 		raw[i] = k

@@ -7,19 +7,19 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
-func identity(t *testing.T) (*join.Identity, error) {
+func identity(t *testing.T) (*pki.Identity, error) {
 	t.Helper()
-	ca, err := join.LoadOrCreateCA(t.TempDir())
+	ca, err := pki.LoadOrCreateCA(t.TempDir())
 	if err != nil {
 		return nil, err
 	}
-	return join.ManagerIdentity(t.TempDir(), ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	return pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 }
 
 // TestOthers_GossipIsAHint: whom gossip names where no node is, nobody asks.

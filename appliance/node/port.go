@@ -9,9 +9,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 	"github.com/crawlbox/crawlbox/embedded/registry"
@@ -27,7 +27,7 @@ func (m *Manager) buildPeers() {
 	m.upgrade = m.upgradable(func(_ context.Context, o upgrade.Offer) (io.ReadCloser, error) {
 		return m.offers.Open(o.SHA256)
 	})
-	certified := func(n fleet.Node) []members.Member { return m.members.Of(memberNode(n)) }
+	certified := func(n fleet.Node) []member.Member { return m.members.Of(memberNode(n)) }
 	m.answered = m.answers(agent.NoPins{}, m.upgrade) // the registry has all images
 	m.peers = agent.NewPeers(m.engine, certified, m.nodes, m.addr, m.cfg.Node.Port, m.answered, m.log)
 	m.offers = upgrade.OpenOffers(upgrade.In(m.cfg.DataDir), m.peers)

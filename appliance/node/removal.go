@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -69,27 +69,27 @@ func (m *Manager) noCertificate(n fleet.Node) error {
 // maxOthers bounds how many certificates a message names.
 const maxOthers = 10
 
-func memberNode(n fleet.Node) members.Node {
+func memberNode(n fleet.Node) member.Node {
 	addr, _ := netip.ParseAddr(n.Addr)
-	return members.Node{ID: n.ID, Addr: addr, Role: n.Role, Raft: n.Raft, Ready: n.State == fleet.StateReady}
+	return member.Node{ID: n.ID, Addr: addr, Role: n.Role, Raft: n.Raft, Ready: n.State == fleet.StateReady}
 }
 
-func memberNodes(list []fleet.Node) []members.Node {
-	nodes := make([]members.Node, len(list))
+func memberNodes(list []fleet.Node) []member.Node {
+	nodes := make([]member.Node, len(list))
 	for i, n := range list {
 		nodes[i] = memberNode(n)
 	}
 	return nodes
 }
 
-// SwarmJoinToken implements join.Swarm.
+// SwarmJoinToken implements enroll.Swarm.
 func (m *Manager) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
 	token, err = m.engine.JoinToken(ctx, role)
 	return token, []string{netip.AddrPortFrom(m.addr, swarm.Port).String()}, err
 }
 
-// SwarmNodes implements join.Swarm.
-func (m *Manager) SwarmNodes(context.Context) ([]members.Node, error) {
+// SwarmNodes implements enroll.Swarm.
+func (m *Manager) SwarmNodes(context.Context) ([]member.Node, error) {
 	nodes, err := m.book.Nodes()
 	list := memberNodes(nodes)
 	for i := range list {
@@ -98,12 +98,12 @@ func (m *Manager) SwarmNodes(context.Context) ([]members.Node, error) {
 	return list, err
 }
 
-// RotateJoinTokens implements join.Swarm.
+// RotateJoinTokens implements enroll.Swarm.
 func (m *Manager) RotateJoinTokens(ctx context.Context) error {
 	return m.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 }
 
-// RemoveNode implements join.Swarm. Swarm keeps a manager until it is demoted.
+// RemoveNode implements enroll.Swarm. Swarm keeps a manager until it is demoted.
 func (m *Manager) RemoveNode(ctx context.Context, id string) error {
 	m.book.Forget()
 	err := m.engine.RemoveNode(ctx, id, true)

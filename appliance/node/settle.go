@@ -11,7 +11,7 @@ import (
 // where many nodes join at the same moment, and then the node is ready without it.
 func (w *Worker) settled(parts func() []lifecycle.Part) lifecycle.Component {
 	return lifecycle.Func(func(ctx context.Context, ready func()) error {
-		if wait := w.identity.Settle; wait > 0 {
+		if wait := w.identity.StartDelay; wait > 0 {
 			ready()
 			ready = nil
 			w.log.Debug("many nodes join now; gossip begins later", "after", wait)

@@ -11,10 +11,10 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
@@ -49,7 +49,7 @@ type copies struct {
 func (m *Manager) sources() *sources {
 	s := &sources{engine: m.engine}
 	if m.cfg.Registry.Public {
-		s.copies = &copies{Copier: image.NewCopier(m.registry.Sparse(), join.CertsDir), registry: m.registry, port: m.cfg.Registry.Port,
+		s.copies = &copies{Copier: image.NewCopier(m.registry.Sparse(), pki.CertsDir), registry: m.registry, port: m.cfg.Registry.Port,
 			own: func(hostport string) bool { return m.loopbackName(hostport) || m.registryName(hostport) }, log: m.log}
 	}
 	return s

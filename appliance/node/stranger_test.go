@@ -14,8 +14,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -74,20 +76,20 @@ func nodePortOfManager(f *testing.F) *Manager {
 	m := &Manager{ground: &ground{log: log}}
 	m.cfg.DataDir = dir
 	var errs [5]error
-	m.ca, errs[0] = join.LoadOrCreateCA(dir)
-	m.tokens, errs[1] = join.OpenTokens(dir)
-	m.members, errs[2] = join.OpenMembers(dir)
-	m.keys, errs[3] = join.OpenKeys(filepath.Join(dir, "gossip.json"))
-	m.identity, errs[4] = join.ManagerIdentity(dir, m.ca, join.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, join.Membership{})
+	m.ca, errs[0] = pki.LoadOrCreateCA(dir)
+	m.tokens, errs[1] = token.Open(dir)
+	m.members, errs[2] = member.Open(dir, pki.NodeLife())
+	m.keys, errs[3] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.identity, errs[4] = pki.ManagerIdentity(dir, m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		f.Fatal(err)
 	}
 	var err error
-	m.joins, err = join.NewServer(join.Options{
+	m.joins, err = enroll.NewServer(enroll.Options{
 		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: noSwarm{},
 		Seeds:    func() []netip.AddrPort { return nil },
 		Managers: func() []netip.AddrPort { return nil },
-		Changed:  func(join.Membership) {},
+		Changed:  func(pki.Membership) {},
 		Audit:    func(string, ...slog.Attr) {},
 		Log:      log,
 	})
@@ -106,7 +108,7 @@ func (noSwarm) SwarmJoinToken(context.Context, string) (string, []string, error)
 	panic("a stranger got Swarm's token")
 }
 
-func (noSwarm) SwarmNodes(context.Context) ([]members.Node, error) { return nil, nil }
+func (noSwarm) SwarmNodes(context.Context) ([]member.Node, error) { return nil, nil }
 
 func (noSwarm) RotateJoinTokens(context.Context) error { panic("a stranger changed Swarm's tokens") }
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
-	"github.com/crawlbox/crawlbox/appliance/join"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -32,7 +32,7 @@ func Registries(cfg configs.Config) []string {
 	if r, err := loadRecord(filepath.Join(cfg.DataDir, recordFile)); err == nil && r.Addr.IsValid() {
 		add(r.Addr)
 	}
-	if id, err := join.LoadIdentity(filepath.Join(cfg.DataDir, "node")); err == nil {
+	if id, err := pki.LoadIdentity(filepath.Join(cfg.DataDir, "node")); err == nil {
 		for _, m := range id.Membership().Managers {
 			add(m.Addr())
 		}
@@ -52,7 +52,7 @@ func keepRegistries(cfg configs.Config) error {
 // that ended before Docker left the swarm and, where images are given up too, the
 // images of those registries and the network of a swarm.
 func Forget(ctx context.Context, cfg configs.Config, registries []string, images bool) error {
-	errs := []error{join.RemoveAllCAs(join.CertsDir)}
+	errs := []error{pki.RemoveAllCAs(pki.CertsDir)}
 	if err := os.Remove(cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}

@@ -13,11 +13,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -33,14 +34,14 @@ const swarmJoinTimeout = 90 * time.Second
 type Worker struct {
 	*ground
 	role     string
-	identity *join.Identity
+	identity *pki.Identity
 	mirror   *mirror.Mirror
 	gossip   *gossip.Gossip
 	client   *http.Client // to managers
 	nodes    *http.Client // to all
 	network  *wire.Links
-	refused  atomic.Value                                  // string: why a manager refuses this node, if it does
-	again    func(context.Context) (*join.Identity, error) // joins by the string once more; nil without one
+	refused  atomic.Value                                 // string: why a manager refuses this node, if it does
+	again    func(context.Context) (*pki.Identity, error) // joins by the string once more; nil without one
 	audit    *audit.Log
 	upgrade  *upgrade.Node
 }
@@ -197,7 +198,7 @@ func (w *Worker) parts() []lifecycle.Part {
 		{Name: "registry mirror", Component: w.serveLocal(images)},
 		{Name: "node port", Component: serve(site{handler: agent.Port(w.identity, w.nodeHandlers()), tls: w.identity.ServerTLS()}, w.log, w.node)},
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
-			return join.KeepRenewed(ctx, w.identity, w.identity.Renew, w.log)
+			return pki.KeepRenewed(ctx, w.identity, func(ctx context.Context) error { return enroll.Renew(ctx, w.identity) }, w.log)
 		})},
 		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
@@ -213,17 +214,17 @@ func (w *Worker) clusterParts() []lifecycle.Part {
 	return []lifecycle.Part{
 		{Name: "gossip", Component: w.gossip},
 		{Name: "news", Component: background(func(ctx context.Context) error {
-			return w.identity.Follow(ctx, w.ownSwarmID, w.hear, w.log)
+			return enroll.Follow(ctx, w.identity, w.ownSwarmID, w.hear, w.log)
 		})},
 		{Name: "watch", Component: watch.component()},
 	}
 }
 
 // hear takes up what a manager says is new of the cluster.
-func (w *Worker) hear(member join.Membership, err error) {
+func (w *Worker) hear(member pki.Membership, err error) {
 	if err != nil {
 		text := RemovedText
-		if !errors.Is(err, join.ErrRemoved) {
+		if !errors.Is(err, pki.ErrRemoved) {
 			text = err.Error()
 		}
 		if w.refused.Swap(text) != text {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
-	"github.com/crawlbox/crawlbox/appliance/join"
-	"github.com/crawlbox/crawlbox/appliance/members"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
@@ -26,15 +26,15 @@ var errOtherProgram = errors.New("what asks is not the Docker Engine of its node
 // Network is the rule of the registry on the network for those without credentials.
 type Network struct {
 	prover   *Prover
-	identity *join.Identity
-	members  *members.List
+	identity *pki.Identity
+	members  *member.List
 	peers    *agent.Peers
 	self     netip.Addr
 	asked    *bound.Places[netip.Addr]
 }
 
 // NewNetwork makes the rule of a manager that others reach at an address.
-func NewNetwork(p *Prover, id *join.Identity, list *members.List, peers *agent.Peers, self netip.Addr) *Network {
+func NewNetwork(p *Prover, id *pki.Identity, list *member.List, peers *agent.Peers, self netip.Addr) *Network {
 	return &Network{p, id, list, peers, self, bound.NewPlaces[netip.Addr](questionsAtOnce)}
 }
 
@@ -68,7 +68,7 @@ func (n *Network) Right(r *http.Request) (access.Right, error) {
 }
 
 // ask asks the node at the client's address, which must be one of nodes.
-func (n *Network) ask(ctx context.Context, nodes []members.Member, client, server netip.AddrPort) (bool, error) {
+func (n *Network) ask(ctx context.Context, nodes []member.Member, client, server netip.AddrPort) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	leave, err := n.asked.Enter(ctx, client.Addr())

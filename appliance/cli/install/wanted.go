@@ -15,9 +15,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/run"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/configs"
@@ -66,16 +67,16 @@ func checkJoin(text, role, dataDir string) error {
 	if text == "" {
 		return nil
 	}
-	s, err := join.Parse(text)
+	s, err := token.Parse(text)
 	if err != nil {
 		return err
 	}
 	if s.Role != role {
 		return fmt.Errorf("this join string is for a %s; run `crawlbox install %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
 	}
-	id, err := join.LoadIdentity(filepath.Join(dataDir, "node"))
+	id, err := pki.LoadIdentity(filepath.Join(dataDir, "node"))
 	if err == nil && id.CA() != s.CA {
-		return join.ErrOtherCluster
+		return pki.ErrOtherCluster
 	}
 	return nil // what is wrong with an identity, the node says
 }

@@ -9,9 +9,9 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/join"
 	"github.com/crawlbox/crawlbox/appliance/node"
 )
 
@@ -77,7 +77,7 @@ func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, e
 	case opts.Join == "":
 		return fleet.RoleManager, nil
 	}
-	s, err := join.Parse(opts.Join)
+	s, err := token.Parse(opts.Join)
 	return s.Role, err
 }
 

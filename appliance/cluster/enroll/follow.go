@@ -1,0 +1,178 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+const (
+	// followRetry is the pause after no manager answered.
+	followRetry = 2 * time.Second
+	// trialRetry is the pause between tries to get a certificate that is no trial.
+	trialRetry = time.Minute
+	// removedRetry is the pause after a manager said that this node was removed.
+	removedRetry = time.Minute
+)
+
+// Follow keeps what the node knows of its cluster up to date, until ctx ends: it
+// asks a manager, which answers as soon as there is something new, and keeps the
+// answer. changed is called after each answer with news, with ErrRemoved when the node
+// hears that it was removed, and with ErrBound when another certificate has its place;
+// swarmID returns the node's ID in the
+// swarm, empty where it is not known. It returns nil.
+func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, changed func(pki.Membership, error), log *slog.Logger) error {
+	client := followClient(id)
+	defer client.CloseIdleConnections()
+	have := ""
+	var pushed time.Time
+	for ctx.Err() == nil {
+		own := swarmID()
+		news, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Have: have, Swarm: own})
+		if err == nil && own != "" && id.OnTrial() && time.Since(pushed) > trialRetry {
+			pushed = time.Now()
+			id.RenewSoon() // a machine that is switched off now may come back in days
+		}
+		wait := followRetry
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil && news == "":
+			continue
+		case err == nil:
+			have = news
+			changed(id.Membership(), nil)
+			continue
+		case errors.Is(err, pki.ErrRemoved), errors.Is(err, ErrBound):
+			changed(id.Membership(), err)
+			wait = removedRetry
+		}
+		log.Debug("ask for news of the cluster", "error", err)
+		if !pause(ctx, wait) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Check asks once whether the node is still one of the cluster, and keeps what
+// is new. The error is ErrRemoved where it is not.
+func Check(ctx context.Context, id *pki.Identity) error { return checkAs(ctx, id, "") }
+
+// check says what the node is in the swarm, too.
+func checkAs(ctx context.Context, id *pki.Identity, swarmID string) error {
+	client := followClient(id)
+	defer client.CloseIdleConnections()
+	_, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Swarm: swarmID})
+	return err
+}
+
+func followClient(id *pki.Identity) *http.Client {
+	return &http.Client{
+		Timeout:       followHold + requestTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     id.ClientTLS(fleet.RoleManager),
+			TLSHandshakeTimeout: dialTimeout,
+			IdleConnTimeout:     time.Minute,
+		},
+	}
+}
+
+// askNews asks the managers in turn, and keeps the first answer. The version is
+// empty where there is no news.
+func askNews(ctx context.Context, id *pki.Identity, client *http.Client, req followRequest) (version string, err error) {
+	failed := &ManagersError{}
+	for _, addr := range id.Membership().Managers {
+		var answer followAnswer
+		_, err := post(ctx, client, "https://"+addr.String()+pathFollow, req, &answer)
+		if errors.Is(err, pki.ErrRemoved) || errors.Is(err, ErrBound) {
+			return "", err
+		}
+		if err != nil {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
+			continue
+		}
+		if answer.News == "" {
+			id.HearNow()
+			return "", nil
+		}
+		if !answer.GossipKeys.Good() {
+			return "", fmt.Errorf("ask manager %s for news: %w", addr, errNotManager)
+		}
+		id.HearNow()
+		return answer.News, learn(id, addr, answer.Membership)
+	}
+	return "", failed
+}
+
+// learn keeps what the manager at addr says.
+func learn(id *pki.Identity, addr netip.AddrPort, m pki.Membership) error {
+	m.Managers = first(addr, m.Managers)
+	return id.Adopt(m)
+}
+
+// Renew gets a new certificate for the node's key from one of the managers it
+// knows, with what else is new of the cluster, and saves it. Connections that
+// stand are not touched. A certificate that has expired cannot be renewed; Join
+// with a join string replaces it.
+func Renew(ctx context.Context, id *pki.Identity) error { return refresh(ctx, id, false) }
+
+// RenewTicket does what Renew does, and gets a SwarmTicket too: for a node whose
+// Docker must join the swarm again.
+func RenewSwarmToken(ctx context.Context, id *pki.Identity) error { return refresh(ctx, id, true) }
+
+func refresh(ctx context.Context, id *pki.Identity, ticket bool) error {
+	csr, err := id.CSR()
+	if err != nil {
+		return err
+	}
+	req := renewRequest{Version: wireVersion, CSR: csr, Addr: id.Self.Addr, SwarmToken: ticket}
+	failed := &ManagersError{}
+	for _, addr := range id.Membership().Managers {
+		answer, err := askRenewal(ctx, id, addr, req)
+		if err != nil {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
+			continue
+		}
+		if err := id.Use(answer.Certificate); err != nil {
+			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
+		}
+		id.HearNow()
+		return learn(id, addr, answer.Membership)
+	}
+	return fmt.Errorf("renew certificate: %w", failed)
+}
+
+func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort, req renewRequest) (answer joinAnswer, err error) {
+	conn, err := dial(ctx, addr, id.ClientTLS(fleet.RoleManager))
+	if err != nil {
+		return joinAnswer{}, err
+	}
+	defer conn.Close()
+	client := connHTTP(conn)
+	defer client.CloseIdleConnections()
+	_, err = post(ctx, client, "https://"+addr.String()+pathRenew, req, &answer)
+	return answer, err
+}
+
+// pause waits and reports whether ctx still runs.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

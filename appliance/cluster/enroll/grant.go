@@ -1,0 +1,100 @@
+package enroll
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// admit lets a node in whose token is good. A use of the token is counted last,
+// so that nothing but a broken disk can come after it.
+func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
+	if err := s.Tokens.Verify(req.Token, token.Secret(req.Secret), req.Role); err != nil {
+		return nil, err
+	}
+	csr, err := pki.ParseCSR(req.CSR)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	node := pki.IDOf(csr.RawSubjectPublicKeyInfo)
+	if s.Members.WasRemoved(node) {
+		return nil, pki.ErrRemoved
+	}
+	if !s.signs.Allow(node) {
+		return nil, ErrTooOften
+	}
+	ticket, err := s.swarmJoin(r.Context(), req.Role)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Tokens.Redeem(req.Token, token.Secret(req.Secret), req.Role, node)
+	switch {
+	case isRefusal(err):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	failpoint.Hit(failpoint.GrantUsed)
+	joining := member.Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r), Joined: time.Now().UTC().Truncate(time.Second)}
+	g := s.grant(r, req.Role, req.Name, req.Addr)
+	g.Trial = true
+	a, err := s.grantTo(joining, csr, g, ticket)
+	if err == nil {
+		a.StartDelay = s.startDelay()
+	}
+	return a, err
+}
+
+// grantTo signs a node's certificate, puts the node on the list and makes the
+// answer.
+func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki.Grant, ticket pki.SwarmJoin) (*joinAnswer, error) {
+	g.Epoch, _ = s.Members.Epochs()
+	cert, err := s.CA.Issue(csr, g)
+	if err != nil {
+		return nil, err
+	}
+	node.Until, node.Epoch = cert.NotAfter, g.Epoch
+	err = s.Members.Put(node)
+	switch {
+	case errors.Is(err, member.ErrRemoved):
+		return nil, pki.ErrRemoved
+	case errors.Is(err, member.ErrFull):
+		return nil, ErrFull
+	case err != nil:
+		return nil, err
+	}
+	failpoint.Hit(failpoint.GrantSigned)
+	return s.answer(cert, ticket), nil
+}
+
+func (s *Server) swarmJoin(ctx context.Context, role string) (pki.SwarmJoin, error) {
+	token, managers, err := s.Swarm.SwarmJoinToken(ctx, role)
+	if err != nil {
+		return pki.SwarmJoin{}, fmt.Errorf("%w: get Swarm's join token: %w", ErrUnavailable, err)
+	}
+	return pki.SwarmJoin{Token: pki.SwarmToken(token), Managers: managers}, nil
+}
+
+// grant decides for what a node's certificate is good: its address where the request
+// came from it, and never that of the manager that signs. A manager gets its host name
+// too, by the word of whoever holds a manager's token, but not that of the one that signs.
+func (s *Server) grant(r *http.Request, role, name string, addr netip.Addr) pki.Grant {
+	g := pki.Grant{Role: role}
+	if role == fleet.RoleManager && name != "" && name != s.Identity.Self.Name {
+		g.Names = []string{name}
+	}
+	if remoteAddr(r) == addr.Unmap() && !s.managerAddr(addr) {
+		g.Addrs = []netip.Addr{addr.Unmap()}
+	}
+	return g
+}

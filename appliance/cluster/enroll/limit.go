@@ -1,0 +1,86 @@
+package enroll
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+)
+
+const (
+	// limitBurst is how many tries may fail at once: enough for mistakes with
+	// several machines behind one address.
+	limitBurst = 10
+	// limitPause is after what time one more may.
+	limitPause = 5 * time.Second
+	// limitAddrs bounds the addresses that are known to have failed. The one that
+	// was quiet for longest is forgotten for another.
+	limitAddrs = 4096
+)
+
+// What a node may ask of a manager: as much as it needs where its Docker does not come
+// into the swarm, or where many nodes are removed, and no more.
+const (
+	signBurst = 30
+	askBurst  = 60
+	askEvery  = time.Second / 2
+)
+
+// signEvery is how often a node may get a certificate, which it needs twice in its life.
+func signEvery() time.Duration { return min(time.Minute, pki.NodeLife()/20) }
+
+// limiter bounds the tries to join that fail, per address. Those that succeed
+// are free, so a whole rack may join through one NAT. Its methods may be called
+// at the same time.
+type authLimiter struct {
+	failures *lru.Cache[netip.Prefix, *rate.Limiter]
+}
+
+func newAuthLimiter() *authLimiter {
+	failures, _ := lru.New[netip.Prefix, *rate.Limiter](limitAddrs) // fails only for a size below 1
+	return &authLimiter{failures: failures}
+}
+
+// allow says whether an address may try. If not, it may in limitPause.
+func (l *authLimiter) allow(addr netip.Addr) bool {
+	failures, known := l.failures.Get(bound.Prefix(addr))
+	return !known || failures.Tokens() >= 1
+}
+
+// failed counts a try that was refused.
+func (l *authLimiter) failed(addr netip.Addr) {
+	fresh := rate.NewLimiter(rate.Every(limitPause), limitBurst)
+	failures, known, _ := l.failures.PeekOrAdd(bound.Prefix(addr), fresh)
+	if !known {
+		failures = fresh
+	}
+	failures.Allow()
+}
+
+const (
+	// crowdSize is how many nodes that join at the same moment are no crowd, and
+	// crowdPause after what time one more is none.
+	joinBurst = 5
+	joinEvery = 2 * time.Second
+	// crowdWait is what a node of a crowd waits, at least; at most half as much more.
+	minStartDelay = 10 * time.Second
+)
+
+// newCrowd tells nodes that join one by one from those that join all together.
+func newJoinRate() *rate.Limiter { return rate.NewLimiter(rate.Every(joinEvery), joinBurst) }
+
+// settle is how long the node that is let in now waits, once it is in the swarm,
+// before it begins what its tasks do not need. Gossip costs each node the more,
+// the more others are new, and would take from a crowd what it needs to get into
+// the swarm.
+func (s *Server) startDelay() time.Duration {
+	if s.joinRate.Allow() {
+		return 0
+	}
+	return minStartDelay + rand.N(minStartDelay/2)
+}

@@ -1,0 +1,160 @@
+package pki
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func newTestCA(t testing.TB) *CA {
+	t.Helper()
+	ca, err := LoadOrCreateCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func wantMode(t *testing.T, path string, want fs.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != want {
+		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
+	}
+}
+
+func TestCA_IsMadeOnce(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "ca")
+	cas := make([]*CA, 8)
+	var starts sync.WaitGroup
+	for i := range cas {
+		starts.Go(func() {
+			var err error
+			if cas[i], err = LoadOrCreateCA(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starts.Wait()
+	for _, ca := range cas {
+		if ca.Hash() != cas[0].Hash() || !bytes.Equal(ca.PEM(), cas[0].PEM()) {
+			t.Error("processes that start together have different CAs")
+		}
+	}
+	wantMode(t, dir, 0o700)
+	wantMode(t, filepath.Join(dir, "ca.pem"), 0o600)
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left in the folder: %v, %v", entries, err)
+	}
+}
+
+func TestCA_DamagedFileIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	good, err := newCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, cert := pem.Decode(other)
+	key, _ := pem.Decode(good)
+	for name, data := range map[string][]byte{
+		"empty":        {},
+		"cut":          good[:len(good)/2],
+		"key alone":    pem.EncodeToMemory(key),
+		"mixed up":     append(pem.EncodeToMemory(key), cert...),
+		"other things": []byte("hello"),
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "ca.pem")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadOrCreateCA(dir)
+		if err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(after, data) {
+			t.Errorf("%s: file was changed", name)
+		}
+	}
+}
+
+func TestCA_CertificatesServePlainTLS(t *testing.T) {
+	t.Parallel()
+	ca := newTestCA(t)
+	addr := netip.MustParseAddr("10.1.2.3")
+	id, err := ManagerIdentity(t.TempDir(), ca, Self{Name: "master", Addr: addr}, Membership{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(id.CAPEM()) {
+		t.Fatal("CA is not PEM")
+	}
+	leaf := id.Certificate().Leaf
+	for _, host := range []string{"master", "localhost", "127.0.0.1", "::1", "10.1.2.3"} {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if time.Until(leaf.NotAfter) < 89*24*time.Hour || time.Since(leaf.NotBefore) < 59*time.Minute {
+		t.Errorf("valid from %s until %s", leaf.NotBefore, leaf.NotAfter)
+	}
+	if info, err := InfoFrom(leaf); err != nil || info != id.Node || info.Role != fleet.RoleManager {
+		t.Errorf("certificate says %+v, %v", info, err)
+	}
+}
+
+func TestManagerIdentity_StaysAndFollows(t *testing.T) {
+	t.Parallel()
+	dir, ca := t.TempDir(), newTestCA(t)
+	self := Self{Name: "master", Addr: netip.MustParseAddr("10.1.2.3")}
+	make := func(ca *CA, self Self) (*Identity, error) {
+		return ManagerIdentity(dir, ca, self, Membership{GossipKeys: Keyring{Key("k")}})
+	}
+	first, err := make(ca, self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := make(ca, self)
+	if err != nil || !again.Certificate().Leaf.Equal(first.Certificate().Leaf) {
+		t.Errorf("certificate changed without need, %v", err)
+	}
+	self.Addr = netip.MustParseAddr("10.1.2.4")
+	moved, err := make(ca, self)
+	if err != nil || moved.Node != first.Node || moved.Certificate().Leaf.VerifyHostname("10.1.2.4") != nil {
+		t.Errorf("does not follow its address: %v, %v", moved, err)
+	}
+	if _, err := make(newTestCA(t), self); !errors.Is(err, ErrOtherCluster) {
+		t.Errorf("with another CA: %v", err)
+	}
+	wantMode(t, filepath.Join(dir, KeyFile), 0o600)
+	wantMode(t, filepath.Join(dir, IdentityFile), 0o600)
+}

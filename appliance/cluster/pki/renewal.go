@@ -1,0 +1,86 @@
+package pki
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// renewRetry is the longest pause after a renewal that failed. Half the life of
+// a certificate, 45 days, is left for tries.
+const renewRetry = time.Hour
+
+// epochSpread is the time over which nodes get certificates of another epoch.
+const epochSpread = 10 * time.Second
+
+// KeepRenewed renews the certificate whenever it is past half its life, or a manager
+// wants it of another epoch, until ctx ends. renew is id.Renew, or Reissue on the manager that has the CA. It returns
+// nil.
+func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) error, log *slog.Logger) error {
+	for {
+		// Spread over an hour, so that nodes which joined together do not all come
+		// at once.
+		spread := min(renewRetry, NodeLife()/20)
+		timer := time.NewTimer(max(0, time.Until(id.renewAt())) + rand.N(spread))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-id.renew:
+			sleep(ctx, rand.N(min(spread, epochSpread)))
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+		for err := renew(ctx); err != nil; err = renew(ctx) {
+			log.Warn("renew certificate", "error", err, "until", id.Certificate().Leaf.NotAfter)
+			if !sleep(ctx, spread) {
+				return nil
+			}
+		}
+		log.Info("renewed certificate", "until", id.Certificate().Leaf.NotAfter)
+	}
+}
+
+// sleep waits and reports whether ctx still runs.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// renewSoon has KeepRenewed renew the certificate before it is due.
+func (id *Identity) RenewSoon() {
+	select {
+	case id.renew <- struct{}{}:
+	default: // one token is enough
+	}
+}
+
+// NeedsRenewal says whether the certificate is past half its life.
+func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.renewAt()) }
+
+// Expired says whether the certificate is of no use any more.
+func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
+
+// renewAt is when half of the certificate's life is over. One on trial is renewed as
+// soon as Docker should be in the swarm.
+func (id *Identity) renewAt() time.Time {
+	leaf := id.Certificate().Leaf
+	if id.OnTrial() {
+		return leaf.NotAfter.Add(TrialRenewal - TrialLife)
+	}
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+}
+
+// onTrial says whether the certificate is one that a node gets before Swarm has it.
+func (id *Identity) OnTrial() bool {
+	leaf := id.Certificate().Leaf
+	return leaf.NotAfter.Sub(leaf.NotBefore) <= TrialLife+skewMargin && TrialLife < NodeLife()
+}

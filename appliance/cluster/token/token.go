@@ -1,0 +1,211 @@
+// Package token keeps the rights to join a cluster, and turns each into the one line that
+// is pasted on the node which is to join: the join token.
+//
+// The line names the managers' addresses and the hash of the cluster's CA, so that a node
+// knows the right manager before it sends the secret. The secret itself is kept only of a
+// standing token, which is printed again at every start of the manager; of the others
+// there is just the hash.
+package token
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+)
+
+const (
+	tokenIDSize = 5 // bytes
+	// maxUses bounds the nodes that are kept with a token. Larger fleets get a
+	// token that expires.
+	maxUses = 1000
+)
+
+// Token is a right to join, without its secret.
+type Record struct {
+	ID       string    `json:"id"`
+	Role     string    `json:"role"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"` // zero for never
+	Standing bool      `json:"standing,omitempty"`
+	Uses     int       `json:"uses,omitempty"` // nodes it lets in; 0 for no limit
+	Used     int       `json:"used,omitempty"` // nodes it has let in; counted where there is a limit
+	Revoked  time.Time `json:"revoked,omitzero"`
+}
+
+// States of a token, as State returns them.
+const (
+	StateGood    = "good"
+	StateExpired = "expired"
+	StateUsedUp  = "used up"
+	StateRevoked = "revoked"
+)
+
+// State says whether a node may still join with the token, and if not why.
+func (t Record) State(now time.Time) string {
+	switch {
+	case !t.Revoked.IsZero():
+		return StateRevoked
+	case t.Expired(now):
+		return StateExpired
+	case t.usedUp():
+		return StateUsedUp
+	}
+	return StateGood
+}
+
+// Expired says whether the token's time is over.
+func (t Record) Expired(now time.Time) bool { return !t.Expires.IsZero() && now.After(t.Expires) }
+
+func (t Record) usedUp() bool { return t.Uses > 0 && t.Used >= t.Uses }
+
+// Credential is a token with its secret.
+type Issued struct {
+	Record
+	Secret Secret
+}
+
+// Issue makes a token for a role that is good for ttl, and for as many nodes as
+// uses says, at most 1000; 0 is for ever and for any number.
+func (t *Store) Issue(role string, ttl time.Duration, uses int) (Issued, error) {
+	if ttl < 0 || ttl != 0 && ttl < time.Second {
+		return Issued{}, errors.New("issue token: it would expire at once: give a time of a second or more")
+	}
+	if uses < 0 || uses > maxUses {
+		return Issued{}, fmt.Errorf("issue token: %d uses: give 1 to %d, or 0 for any number", uses, maxUses)
+	}
+	c, err := newIssued(role)
+	if err != nil {
+		return Issued{}, fmt.Errorf("issue token: %w", err)
+	}
+	c.Uses = uses
+	if ttl > 0 {
+		c.Expires = c.Created.Add(ttl).Truncate(time.Second)
+	}
+	err = t.edit(func(list []storedRecord) []storedRecord { return append(list, c.stored()) })
+	if err != nil {
+		return Issued{}, fmt.Errorf("issue token: %w", err)
+	}
+	return c, nil
+}
+
+// Standing returns the token of a role that never expires, lets in any number of
+// nodes and stays the same over restarts. It is made at the first call, and at
+// the first one after it was revoked.
+func (t *Store) Standing(role string) (Issued, error) {
+	if c, ok := t.standing(role); ok {
+		return c, nil
+	}
+	c, err := newIssued(role)
+	if err != nil {
+		return Issued{}, fmt.Errorf("issue token: %w", err)
+	}
+	c.Standing = true
+	err = t.edit(func(list []storedRecord) []storedRecord {
+		if i := slices.IndexFunc(list, isStanding(role)); i >= 0 { // made in the meantime
+			c = list[i].issued()
+			return list
+		}
+		return append(list, c.stored())
+	})
+	if err != nil {
+		return Issued{}, fmt.Errorf("issue token: %w", err)
+	}
+	return c, nil
+}
+
+func (t *Store) standing(role string) (Issued, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.list, isStanding(role))
+	if i < 0 {
+		return Issued{}, false
+	}
+	return t.list[i].issued(), true
+}
+
+func isStanding(role string) func(storedRecord) bool {
+	return func(s storedRecord) bool { return s.Standing && s.Revoked.IsZero() && s.Role == role }
+}
+
+// Revoke ends a token: from when it returns no node joins with it. For 30 days
+// those who try are told that it was revoked. Revoked twice, the first time
+// counts. The error is ErrUnknownToken where there is no such token.
+func (t *Store) Revoke(id string) error {
+	known := false
+	err := t.edit(func(list []storedRecord) []storedRecord {
+		known = slices.ContainsFunc(list, isToken(id))
+		return revoke(list, isToken(id))
+	})
+	if err == nil && !known {
+		err = ErrUnknownToken
+	}
+	if err != nil {
+		return fmt.Errorf("revoke token %q: %w", id, err)
+	}
+	return nil
+}
+
+func isToken(id string) func(storedRecord) bool {
+	return func(s storedRecord) bool { return s.ID == id }
+}
+
+// Rotate revokes the standing token of a role. The next call of Standing makes
+// another.
+func (t *Store) Rotate(role string) error {
+	if err := pki.CheckRole(role); err != nil {
+		return fmt.Errorf("rotate token: %w", err)
+	}
+	err := t.edit(func(list []storedRecord) []storedRecord { return revoke(list, isStanding(role)) })
+	if err != nil {
+		return fmt.Errorf("rotate token: %w", err)
+	}
+	return nil
+}
+
+// revoke leaves a tombstone, which knows the secret's hash but not the secret.
+func revoke(list []storedRecord, which func(storedRecord) bool) []storedRecord {
+	for i, s := range list {
+		if which(s) && s.Revoked.IsZero() {
+			s.Revoked, s.Secret, s.Nodes = time.Now().UTC().Truncate(time.Second), nil, nil
+			list[i] = s
+		}
+	}
+	return list
+}
+
+// List returns all tokens, the oldest first.
+func (t *Store) List() []Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]Record, len(t.list))
+	for i, s := range t.list {
+		list[i] = s.Record
+	}
+	return list
+}
+
+func newIssued(role string) (Issued, error) {
+	if err := pki.CheckRole(role); err != nil {
+		return Issued{}, err
+	}
+	id := make([]byte, tokenIDSize)
+	_, _ = rand.Read(id) // never fails
+	return Issued{
+		Record: Record{ID: pki.IDEncoding.EncodeToString(id), Role: role, Created: time.Now().UTC().Truncate(time.Second)},
+		Secret: newSecret(),
+	}, nil
+}
+
+func (c Issued) stored() storedRecord {
+	hash := sha256.Sum256(c.Secret[:])
+	s := storedRecord{Record: c.Record, Hash: hash[:]}
+	if c.Standing {
+		s.Secret = c.Secret[:]
+	}
+	return s
+}
