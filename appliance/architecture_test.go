@@ -46,6 +46,8 @@ var bans = []struct {
 	{"embedded/queue", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/queue", nil, module + "embedded/mirror", "no embedded server knows another"},
 	{"embedded/queue", nil, module + "embedded/gossip", "no embedded server knows another"},
+	{"embedded/registry/layout", nil, "github.com/distribution/distribution", "files are read beside distribution, which would touch them"},
+	{"embedded/registry/collect", nil, "github.com/distribution/distribution", "files are read beside distribution, which would touch them"},
 	{"embedded/registry", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/registry", nil, module + "embedded/mirror", "no embedded server knows another"},
 	{"embedded/registry", nil, module + "embedded/gossip", "no embedded server knows another"},

@@ -21,7 +21,7 @@ func (r *Registry) OpenBlob(d digest.Digest) (*Blob, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(r.layout.blobFile(d))
+	f, err := os.Open(r.layout.BlobFile(d))
 	if err != nil {
 		return nil, err
 	}

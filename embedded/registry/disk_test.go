@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // smallDisk mounts a file system of its own with so many megabytes.
@@ -83,7 +85,7 @@ func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
 	h := start(t, Options{Dir: dir, MinFree: minFree, Grace: -1})
 	h.push("spider:0.01", bigImage(t, 4<<20))
 
-	before, err := h.disk.free()
+	before, err := h.disk.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +96,7 @@ func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
 	}
 	h.mustPull("spider:0.01")
 	// Small blobs of the image may be there, waiting for a push that fits.
-	if after, _ := h.disk.free(); after < before-512<<10 {
+	if after, _ := h.disk.Free(); after < before-512<<10 {
 		t.Errorf("the failed pushes keep %d bytes", before-after)
 	}
 	if tags := h.tagList("spider"); !slices.Equal(tags, []string{"0.01"}) {
@@ -167,7 +169,7 @@ func noHalfFiles(t *testing.T, dir string) {
 		if err != nil {
 			return err
 		}
-		if temporary(e.Name()) || (fi.Size() == 0 && e.Name() == "link") {
+		if layout.Temporary(e.Name()) || (fi.Size() == 0 && e.Name() == "link") {
 			t.Errorf("%s is left with %d bytes", p, fi.Size())
 		}
 		return nil

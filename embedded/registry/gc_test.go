@@ -19,18 +19,21 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/collect"
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // blobCount counts the files of blobs.
 func (h *host) blobCount() int {
 	h.t.Helper()
 	n := 0
-	blobs, err := h.layout.blobs()
+	blobs, err := h.layout.Blobs()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	for _, d := range blobs {
-		if _, err := os.Stat(h.layout.blobFile(d)); err == nil {
+		if _, err := os.Stat(h.layout.BlobFile(d)); err == nil {
 			n++
 		}
 	}
@@ -54,7 +57,7 @@ func TestGC_FreesWhatNoTagNeeds(t *testing.T) {
 		t.Errorf("%d blobs are left, want those of other/spider:1", n)
 	}
 	h.mustPull("other/spider:1")
-	if _, err := os.Stat(h.layout.abs(repoDir("spider", ""))); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(h.layout.Abs(layout.RepoDir("spider", ""))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the empty repository is still there: %v", err)
 	}
 }
@@ -134,7 +137,7 @@ func TestGC_KeepsWhatServicesRun(t *testing.T) {
 	d := h.push("spider:latest", image(t, 2))
 	h.push("spider:latest", image(t, 2)) // the tag moves on
 	c.Advance(2 * time.Hour)
-	if r := h.gc(d); r != (Report{}) {
+	if r := h.gc(d); r != (collect.Report{}) {
 		t.Errorf("report = %+v", r)
 	}
 	h.mustPull("spider@" + d.String())
@@ -157,7 +160,7 @@ func TestGC_KeepsIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(2 * time.Hour)
-	if r := h.gc(); r != (Report{}) {
+	if r := h.gc(); r != (collect.Report{}) {
 		t.Errorf("report = %+v", r)
 	}
 	if err := h.Remove(t.Context(), "multi:1"); err != nil {
@@ -268,23 +271,17 @@ func TestGC_RescuesWhatIsAskedForInMidSweep(t *testing.T) {
 	c.Advance(2 * time.Hour)
 
 	cutoff := h.barrier()
-	inv, err := h.layout.inventory(t.Context())
+	gc := collect.Collection{Layout: h.layout, Touch: h.touch, Now: c.Now, Log: h.log}
+	sweep, err := gc.Mark(t.Context(), nil, cutoff)
 	if err != nil {
-		t.Fatal(err)
-	}
-	m := newMarks(h.layout, h.log)
-	if err := m.roots(t.Context(), inv, nil, cutoff); err != nil {
 		t.Fatal(err)
 	}
 	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept", string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
-	s := &sweep{layout: h.layout, touch: h.touch, marks: m, inv: inv, cutoff: cutoff}
-	if err := s.run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s.report != (Report{}) {
-		t.Errorf("report = %+v", s.report)
+	report, err := sweep.Run(t.Context())
+	if report.Held, report.HeldUntil = 0, (time.Time{}); err != nil || report != (collect.Report{}) {
+		t.Errorf("report = %+v, %v", report, err)
 	}
 	h.mustPull("spider@" + d.String())
 }
@@ -310,7 +307,7 @@ func TestGC_DamagedManifestStopsIt(t *testing.T) {
 	h := start(t, Options{Clock: c.Now})
 	d := h.push("spider:0.01", image(t, 1))
 	before := h.blobCount()
-	if err := os.WriteFile(h.layout.blobFile(d), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(h.layout.BlobFile(d), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.Advance(2 * time.Hour)
@@ -433,7 +430,7 @@ func TestGC_OldTagHistory(t *testing.T) {
 	h := start(t, Options{Clock: c.Now})
 	old := h.push("spider:latest", image(t, 1))
 	h.push("spider:latest", image(t, 1))
-	entry := filepath.Join(h.layout.abs(tagDir("spider", "latest")), "index/sha256", old.Encoded())
+	entry := filepath.Join(h.layout.Abs(layout.TagDir("spider", "latest")), "index/sha256", old.Encoded())
 	if _, err := os.Stat(entry); err != nil {
 		t.Fatal(err)
 	}

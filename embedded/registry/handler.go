@@ -14,6 +14,8 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
+	"github.com/crawlbox/crawlbox/embedded/registry/storage"
 )
 
 // maxManifest is distribution's own limit for the body of a manifest PUT.
@@ -81,21 +83,21 @@ func (r *Registry) serve(app http.Handler) http.Handler {
 }
 
 func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http.Request) {
-	if err := r.disk.check(req.ContentLength); err != nil {
+	if err := r.disk.Check(req.ContentLength); err != nil {
 		r.log.Warn("refuse push", "path", req.URL.Path, "err", err)
 		deny(w, err)
 		r.dropRefused(req.URL.Path)
 		return
 	}
-	ctx, f := withFault(req.Context())
+	ctx, f := storage.WithFault(req.Context())
 	fw := &faultWriter{ResponseWriter: w, fault: f, disk: r.disk}
 	if manifestPath.MatchString(req.URL.Path) {
 		r.servePut(app, fw, req.WithContext(ctx))
 	} else {
 		app.ServeHTTP(fw, req.WithContext(ctx))
 	}
-	if p := f.at(); p != "" {
-		r.log.Warn("push failed", "path", req.URL.Path, "err", r.disk.full())
+	if p := f.At(); p != "" {
+		r.log.Warn("push failed", "path", req.URL.Path, "err", r.disk.Full())
 		r.dropHalf(p)
 	}
 }
@@ -122,7 +124,7 @@ func (r *Registry) dropRefused(urlPath string) {
 		return
 	}
 	if repo, err := reference.WithName(m[1]); err == nil {
-		r.dropHalf(path.Join(repoDir(repo.Name(), "_uploads"), m[2]))
+		r.dropHalf(path.Join(layout.RepoDir(repo.Name(), "_uploads"), m[2]))
 	}
 }
 
@@ -131,11 +133,11 @@ func (r *Registry) dropRefused(urlPath string) {
 func (r *Registry) dropHalf(p string) {
 	var err error
 	if upload, ok := ancestorIn(p, "/_uploads/"); ok {
-		err = r.layout.removeAll(upload)
+		err = r.layout.RemoveAll(upload)
 	} else if tag, ok := ancestorIn(p, "/_manifests/tags/"); ok {
 		r.puts.Lock()
 		defer r.puts.Unlock()
-		err = r.layout.dropDangling(tag)
+		err = r.layout.DropDangling(tag)
 	}
 	if err != nil {
 		r.log.Warn("clean up after failed push", "path", p, "err", err)
@@ -156,8 +158,8 @@ func ancestorIn(p, dir string) (string, bool) {
 // was found full. Not only errors: distribution overlooks a failed close.
 type faultWriter struct {
 	http.ResponseWriter
-	fault  *fault
-	disk   disk
+	fault  *storage.Fault
+	disk   storage.Disk
 	wrote  bool
 	denied bool
 }
@@ -167,12 +169,12 @@ func (w *faultWriter) WriteHeader(status int) {
 		return
 	}
 	w.wrote = true
-	if w.fault.at() == "" {
+	if w.fault.At() == "" {
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
 	w.denied = true
-	deny(w.ResponseWriter, w.disk.full())
+	deny(w.ResponseWriter, w.disk.Full())
 }
 
 func (w *faultWriter) Write(p []byte) (int, error) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // Image is a tag and what it points at.
@@ -37,13 +39,13 @@ func (i Image) Name() string { return i.Repository + ":" + i.Tag }
 // Images lists all tags by name. A tag whose manifest is gone is listed with
 // size 0.
 func (r *Registry) Images(ctx context.Context) ([]Image, error) {
-	repos, err := r.layout.repositories(ctx)
+	repos, err := r.layout.Repositories(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list repositories: %w", err)
 	}
 	var images []Image
 	for _, repo := range repos {
-		tags, err := r.layout.tags(repo)
+		tags, err := r.layout.Tags(repo)
 		if err != nil {
 			return nil, fmt.Errorf("list tags of %s: %w", repo, err)
 		}
@@ -51,7 +53,7 @@ func (r *Registry) Images(ctx context.Context) ([]Image, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			img, err := r.layout.image(repo, tag, d)
+			img, err := imageOf(r.layout, repo, tag, d)
 			if err != nil {
 				return nil, fmt.Errorf("look at %s:%s: %w", repo, tag, err)
 			}
@@ -69,11 +71,11 @@ func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error
 	if err != nil {
 		return "", err
 	}
-	dir := tagDir(n.repo, n.tag) + "/current"
+	dir := layout.TagDir(n.repo, n.tag) + "/current"
 	if n.digest != "" {
-		dir = revisionDir(n.repo, n.digest)
+		dir = layout.RevisionDir(n.repo, n.digest)
 	}
-	d, err := r.layout.readLink(dir)
+	d, err := r.layout.ReadLink(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", r.unknown(ctx, n)
 	}
@@ -96,12 +98,12 @@ func (r *Registry) Remove(ctx context.Context, ref string) error {
 	}
 	r.puts.Lock()
 	defer r.puts.Unlock()
-	dir := tagDir(n.repo, n.tag)
-	if _, err := os.Stat(r.layout.abs(dir)); errors.Is(err, fs.ErrNotExist) {
+	dir := layout.TagDir(n.repo, n.tag)
+	if _, err := os.Stat(r.layout.Abs(dir)); errors.Is(err, fs.ErrNotExist) {
 		return r.unknown(ctx, n)
 	}
-	d, linkErr := r.layout.readLink(dir + "/current")
-	if err := r.layout.removeAll(dir); err != nil {
+	d, linkErr := r.layout.ReadLink(dir + "/current")
+	if err := r.layout.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove %s: %w", n, err)
 	}
 	if linkErr == nil {
@@ -123,15 +125,15 @@ func (r *Registry) unknown(ctx context.Context, n name) error {
 	return unknown(n, known)
 }
 
-func (l layout) image(repo, tag string, d digest.Digest) (Image, error) {
+func imageOf(l layout.Layout, repo, tag string, d digest.Digest) (Image, error) {
 	img := Image{Repository: repo, Tag: tag, Digest: d}
-	fi, err := os.Stat(l.abs(tagDir(repo, tag) + "/current/link"))
+	fi, err := os.Stat(l.Abs(layout.TagDir(repo, tag) + "/current/link"))
 	if err != nil {
-		return img, ignoreGone(err) // removed meanwhile
+		return img, layout.IgnoreGone(err) // removed meanwhile
 	}
 	img.Pushed = fi.ModTime()
 	sizes := make(map[digest.Digest]int64)
-	if err := l.measure(d, sizes, &img.Platforms); err != nil {
+	if err := measure(l, d, sizes, &img.Platforms); err != nil {
 		return img, err
 	}
 	for _, size := range sizes {
@@ -143,24 +145,24 @@ func (l layout) image(repo, tag string, d digest.Digest) (Image, error) {
 }
 
 // measure collects the blobs beneath a manifest and its platforms.
-func (l layout) measure(d digest.Digest, sizes map[digest.Digest]int64, platforms *[]string) error {
-	m, err := l.load(d)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errBadManifest) {
+func measure(l layout.Layout, d digest.Digest, sizes map[digest.Digest]int64, platforms *[]string) error {
+	m, err := l.LoadManifest(d)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrBadManifest) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	for _, child := range m.Manifests {
-		if err := l.measure(child.Digest, sizes, platforms); err != nil {
+		if err := measure(l, child.Digest, sizes, platforms); err != nil {
 			return err
 		}
 	}
-	for _, blob := range m.blobs() {
+	for _, blob := range m.Blobs() {
 		sizes[blob.Digest] = blob.Size
 	}
 	if m.Config != nil {
-		*platforms = append(*platforms, l.platform(m.Config)...)
+		*platforms = append(*platforms, platform(l, m.Config)...)
 	}
 	return nil
 }
@@ -169,11 +171,11 @@ func (l layout) measure(d digest.Digest, sizes map[digest.Digest]int64, platform
 const maxConfig = 8 << 20
 
 // platform reads the platform from an image's config, none if it has none.
-func (l layout) platform(config *ocispec.Descriptor) []string {
+func platform(l layout.Layout, config *ocispec.Descriptor) []string {
 	if config.Size > maxConfig {
 		return nil
 	}
-	raw, err := l.readBlob(config.Digest)
+	raw, err := l.ReadBlob(config.Digest)
 	if err != nil {
 		return nil
 	}

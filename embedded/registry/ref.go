@@ -20,19 +20,6 @@ var (
 	ErrBadName = errors.New("not an image name")
 )
 
-// tagError says that the file of a tag cannot be read.
-type tagError struct {
-	repo, tag string
-	err       error
-}
-
-func (e *tagError) Error() string {
-	return fmt.Sprintf("read tag %s:%s: %v; remove it with `crawlbox images rm %s:%s` and push it again",
-		e.repo, e.tag, e.err, e.repo, e.tag)
-}
-
-func (e *tagError) Unwrap() error { return e.err }
-
 // name is an image name without the registry's address.
 type name struct {
 	repo   string

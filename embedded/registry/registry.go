@@ -13,6 +13,9 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
+	"github.com/crawlbox/crawlbox/embedded/registry/storage"
 )
 
 // Defaults of Options.
@@ -59,8 +62,8 @@ func (o Options) withDefaults() Options {
 
 // Registry is an open registry. All methods may be called at the same time.
 type Registry struct {
-	layout layout
-	disk   disk
+	layout layout.Layout
+	disk   storage.Disk
 	grace  time.Duration
 	now    func() time.Time
 	log    *slog.Logger
@@ -93,8 +96,8 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 		return nil, err
 	}
 	r := &Registry{
-		layout:     layout{root: o.Dir},
-		disk:       disk{dir: o.Dir, minFree: o.MinFree},
+		layout:     layout.Layout{Root: o.Dir},
+		disk:       storage.Disk{Dir: o.Dir, MinFree: o.MinFree},
 		grace:      o.Grace,
 		now:        o.Clock,
 		log:        log,
@@ -110,23 +113,23 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 }
 
 func (r *Registry) start(ctx context.Context) error {
-	if err := r.layout.repair(ctx); err != nil {
+	if err := r.layout.Repair(ctx); err != nil {
 		return err
 	}
-	secret, err := loadSecret(r.layout.root)
+	secret, err := loadSecret(r.layout.Root)
 	if err != nil {
 		return err
 	}
-	redirectLogrus(r.log)
-	d := &driver{
-		Driver: filesystem.New(filesystem.DriverParameters{RootDirectory: r.layout.root, MaxThreads: maxThreads}),
-		root:   r.layout.root,
-		disk:   r.disk,
-		now:    r.now,
-		touch:  r.touch,
+	storage.RedirectLogrus(r.log)
+	d := &storage.Driver{
+		Driver: filesystem.New(filesystem.DriverParameters{RootDirectory: r.layout.Root, MaxThreads: storage.MaxThreads}),
+		Root:   r.layout.Root,
+		Disk:   r.disk,
+		Now:    r.now,
+		Touch:  r.touch,
 	}
-	if r.app, err = newApp(secret, d, false); err == nil {
-		r.sparse, err = newApp(secret, d, true)
+	if r.app, err = storage.NewApp(secret, d, false); err == nil {
+		r.sparse, err = storage.NewApp(secret, d, true)
 	}
 	return err
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/collect"
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 func TestMain(m *testing.M) {
@@ -147,7 +150,7 @@ func (h *host) mustPull(ref string) {
 	}
 }
 
-func (h *host) gc(keep ...digest.Digest) Report {
+func (h *host) gc(keep ...digest.Digest) collect.Report {
 	h.t.Helper()
 	report, err := h.GC(h.t.Context(), keep)
 	if err != nil {
@@ -291,7 +294,7 @@ func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 
 	// A PUT of 0.02 that was killed between its two links, and a write that was
 	// killed before its rename.
-	half := filepath.Join(dir, tagDir("spider", "0.02"), "index/sha256", d.Encoded())
+	half := filepath.Join(dir, layout.TagDir("spider", "0.02"), "index/sha256", d.Encoded())
 	if err := os.MkdirAll(half, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +306,7 @@ func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 	}
 	var left []string
 	for _, name := range []string{"data.123.tmp", ".data123"} {
-		tmp := filepath.Join(dir, blobDir(d), name)
+		tmp := filepath.Join(dir, layout.BlobDir(d), name)
 		if err := os.WriteFile(tmp, []byte("{"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -477,12 +480,6 @@ func TestUploaded(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(told, want) {
 		t.Errorf("told of %v, want %v", told, want)
-	}
-}
-
-func TestNewApp_BadConfigIsAnError(t *testing.T) {
-	if _, err := newApp("secret", nil, false); err == nil {
-		t.Error("newApp accepted a missing driver")
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/collect"
 )
 
 // TestSparse puts an index of which one of two images is there. It is served and
@@ -52,7 +54,7 @@ func TestSparse(t *testing.T) {
 	}
 
 	c.Advance(2 * time.Hour)
-	if r := h.gc(); r != (Report{}) {
+	if r := h.gc(); r != (collect.Report{}) {
 		t.Errorf("report = %+v", r)
 	}
 	h.mustPull(child)

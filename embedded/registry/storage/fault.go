@@ -1,22 +1,23 @@
-package registry
+package storage
 
 import (
 	"context"
 	"sync"
 )
 
-// fault carries the news of a full disk from the driver up to the request:
+// Fault carries the news of a full disk from the driver up to the request:
 // distribution turns all errors of a driver into one UNKNOWN, which Docker
 // retries for minutes.
-type fault struct {
+type Fault struct {
 	mu   sync.Mutex
 	path string // the file that could not be written, as distribution names it
 }
 
 type faultKey struct{}
 
-func withFault(ctx context.Context) (context.Context, *fault) {
-	f := new(fault)
+// WithFault returns a context in which the driver notes that the disk was full.
+func WithFault(ctx context.Context) (context.Context, *Fault) {
+	f := new(Fault)
 	return context.WithValue(ctx, faultKey{}, f), f
 }
 
@@ -26,7 +27,7 @@ func noteFull(ctx context.Context, path string, err error) error {
 	if err == nil || !isFull(err) {
 		return err
 	}
-	if f, ok := ctx.Value(faultKey{}).(*fault); ok {
+	if f, ok := ctx.Value(faultKey{}).(*Fault); ok {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.path == "" {
@@ -36,8 +37,8 @@ func noteFull(ctx context.Context, path string, err error) error {
 	return err
 }
 
-// at returns the file that did not fit, "" if all did.
-func (f *fault) at() string {
+// At returns the file that did not fit, "" if all did.
+func (f *Fault) At() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.path

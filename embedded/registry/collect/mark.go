@@ -1,4 +1,4 @@
-package registry
+package collect
 
 import (
 	"context"
@@ -6,20 +6,24 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // marks are the digests that are needed, and by which repository.
 type marks struct {
-	layout layout
+	layout layout.Layout
 	log    *slog.Logger
 	needed map[digest.Digest]map[string]bool
 }
 
-func newMarks(l layout, log *slog.Logger) *marks {
+func newMarks(l layout.Layout, log *slog.Logger) *marks {
 	return &marks{layout: l, log: log, needed: make(map[digest.Digest]map[string]bool)}
 }
 
@@ -27,7 +31,7 @@ func newMarks(l layout, log *slog.Logger) *marks {
 // without a tag that were pushed or asked for since the cutoff.
 func (m *marks) roots(ctx context.Context, inv *inventory, keep []digest.Digest, cutoff time.Time) error {
 	for _, repo := range inv.repos {
-		tags, err := m.layout.tags(repo)
+		tags, err := m.layout.Tags(repo)
 		if err != nil {
 			return err
 		}
@@ -38,7 +42,7 @@ func (m *marks) roots(ctx context.Context, inv *inventory, keep []digest.Digest,
 		}
 	}
 	for d := range inv.revisions {
-		if !m.layout.youngerThan(d, inv.links[d], cutoff) {
+		if !youngerThan(m.layout, d, inv.links[d], cutoff) {
 			continue
 		}
 		if err := errors.Join(ctx.Err(), m.everywhere(inv, d)); err != nil {
@@ -83,7 +87,7 @@ func (m *marks) image(repo string, d digest.Digest) error {
 	if !m.add(repo, d) {
 		return nil
 	}
-	content, err := m.layout.load(d)
+	content, err := m.layout.LoadManifest(d)
 	if err != nil {
 		return fmt.Errorf("read manifest %s: %w", d, err)
 	}
@@ -92,7 +96,7 @@ func (m *marks) image(repo string, d digest.Digest) error {
 			return err
 		}
 	}
-	for _, blob := range content.blobs() {
+	for _, blob := range content.Blobs() {
 		m.add(repo, blob.Digest)
 	}
 	return nil
@@ -109,7 +113,7 @@ func (m *marks) add(repo string, d digest.Digest) bool {
 	}
 	m.needed[d][repo] = true
 	if d.Algorithm() != digest.Canonical {
-		if target, err := m.layout.readLink(layerDir(repo, d)); err == nil && target != d {
+		if target, err := m.layout.ReadLink(layout.LayerDir(repo, d)); err == nil && target != d {
 			m.add(repo, target)
 		}
 	}
@@ -122,12 +126,12 @@ func (m *marks) hasAnywhere(d digest.Digest) bool { return len(m.needed[d]) > 0 
 
 // youngerThan reports whether a client was told of d since the cutoff, through
 // any of the links.
-func (l layout) youngerThan(d digest.Digest, links []link, cutoff time.Time) bool {
-	if modifiedSince(l.blobFile(d), cutoff) {
+func youngerThan(l layout.Layout, d digest.Digest, links []link, cutoff time.Time) bool {
+	if modifiedSince(l.BlobFile(d), cutoff) {
 		return true
 	}
 	for _, k := range links {
-		if modifiedSince(l.abs(k.dir+"/link"), cutoff) {
+		if modifiedSince(l.Abs(k.dir+"/link"), cutoff) {
 			return true
 		}
 	}
@@ -137,4 +141,11 @@ func (l layout) youngerThan(d digest.Digest, links []link, cutoff time.Time) boo
 func modifiedSince(path string, cutoff time.Time) bool {
 	fi, err := os.Stat(path)
 	return err == nil && !fi.ModTime().Before(cutoff)
+}
+
+// PartsOf lists the digests that an image consists of, through one repository.
+func PartsOf(l layout.Layout, log *slog.Logger, repo string, d digest.Digest) ([]digest.Digest, error) {
+	m := newMarks(l, log)
+	err := m.manifest(repo, d)
+	return slices.Collect(maps.Keys(m.needed)), err
 }

@@ -1,4 +1,4 @@
-package registry
+package storage
 
 import (
 	"errors"
@@ -9,51 +9,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk watches the free space of the disk beneath the registry.
-type disk struct {
-	dir     string
-	minFree int64
+// Disk watches the free space of the disk beneath the registry.
+type Disk struct {
+	Dir     string
+	MinFree int64
 }
 
-// free returns the bytes that this process may still write.
-func (d disk) free() (int64, error) {
+// Free returns the bytes that this process may still write.
+func (d Disk) Free() (int64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(d.dir, &st); err != nil {
-		return 0, fmt.Errorf("look up free space under %s: %w", d.dir, err)
+	if err := unix.Statfs(d.Dir, &st); err != nil {
+		return 0, fmt.Errorf("look up free space under %s: %w", d.Dir, err)
 	}
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// check returns a *fullError unless size more bytes leave minFree bytes free.
+// Check returns a *fullError unless size more bytes leave minFree bytes free.
 // Where the free space cannot be looked up, the write itself has to tell.
-func (d disk) check(size int64) error {
-	free, err := d.free()
-	if err != nil || free-max(size, 0) >= d.minFree {
+func (d Disk) Check(size int64) error {
+	free, err := d.Free()
+	if err != nil || free-max(size, 0) >= d.MinFree {
 		return nil
 	}
 	return &fullError{disk: d, free: free, size: max(size, 0)}
 }
 
-// full describes the disk after a write failed for want of space.
-func (d disk) full() *fullError {
-	free, _ := d.free()
+// Full describes the disk after a write failed for want of space.
+func (d Disk) Full() *fullError {
+	free, _ := d.Free()
 	return &fullError{disk: d, free: free}
 }
 
 // fullError says that an upload does not fit.
 type fullError struct {
-	disk disk
+	disk Disk
 	free int64
 	size int64
 }
 
 func (e *fullError) Error() string {
-	msg := fmt.Sprintf("registry disk is full: %s free under %s", units.HumanSize(float64(e.free)), e.disk.dir)
+	msg := fmt.Sprintf("registry disk is full: %s free under %s", units.HumanSize(float64(e.free)), e.disk.Dir)
 	if e.size > 0 {
 		msg += fmt.Sprintf(", the upload has %s", units.HumanSize(float64(e.size)))
 	}
-	if e.disk.minFree > 0 {
-		msg += fmt.Sprintf(", %s must stay free", units.HumanSize(float64(e.disk.minFree)))
+	if e.disk.MinFree > 0 {
+		msg += fmt.Sprintf(", %s must stay free", units.HumanSize(float64(e.disk.MinFree)))
 	}
 	return msg + "; free space or run `crawlbox images gc`"
 }

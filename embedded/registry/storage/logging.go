@@ -1,4 +1,4 @@
-package registry
+package storage
 
 import (
 	"context"
@@ -21,9 +21,9 @@ var (
 	logrusRedirect sync.Once
 )
 
-// redirectLogrus sends what distribution logs to log. See the package's doc for
+// RedirectLogrus sends what distribution logs to log. See the package's doc for
 // why this is a thing of the whole process.
-func redirectLogrus(log *slog.Logger) {
+func RedirectLogrus(log *slog.Logger) {
 	logrusTarget.Store(log)
 	logrusRedirect.Do(func() {
 		std := logrus.StandardLogger()

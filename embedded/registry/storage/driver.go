@@ -1,4 +1,4 @@
-package registry
+package storage
 
 import (
 	"context"
@@ -12,29 +12,30 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // checkEvery is how many bytes of an upload may pass between two looks at the
 // free space.
 const checkEvery = 1 << 20
 
-// driver is distribution's filesystem driver that also notes when a client was
+// Driver is distribution's filesystem driver that also notes when a client was
 // last told about a file, and tells the request when the disk is full.
-type driver struct {
+type Driver struct {
 	*filesystem.Driver
-	root  string
-	disk  disk
-	now   func() time.Time
-	touch *sync.RWMutex
+	Root  string
+	Disk  Disk
+	Now   func() time.Time
+	Touch *sync.RWMutex
 }
 
 // Stat is how distribution learns that a blob is there, so it touches it.
-func (d *driver) Stat(ctx context.Context, path string) (storagedriver.FileInfo, error) {
+func (d *Driver) Stat(ctx context.Context, path string) (storagedriver.FileInfo, error) {
 	if !isBlob(path) {
 		return d.Driver.Stat(ctx, path)
 	}
-	d.touch.RLock()
-	defer d.touch.RUnlock()
+	d.Touch.RLock()
+	defer d.Touch.RUnlock()
 	fi, err := d.Driver.Stat(ctx, path)
 	if err == nil {
 		d.mark(path)
@@ -43,12 +44,12 @@ func (d *driver) Stat(ctx context.Context, path string) (storagedriver.FileInfo,
 }
 
 // GetContent touches the links through which a repository has a blob.
-func (d *driver) GetContent(ctx context.Context, path string) ([]byte, error) {
+func (d *Driver) GetContent(ctx context.Context, path string) ([]byte, error) {
 	if !isMembership(path) {
 		return d.Driver.GetContent(ctx, path)
 	}
-	d.touch.RLock()
-	defer d.touch.RUnlock()
+	d.Touch.RLock()
+	defer d.Touch.RUnlock()
 	data, err := d.Driver.GetContent(ctx, path)
 	if err == nil {
 		d.mark(path)
@@ -58,9 +59,9 @@ func (d *driver) GetContent(ctx context.Context, path string) ([]byte, error) {
 
 // PutContent replaces that of the filesystem driver, which leaves its temporary
 // file behind when the disk is full.
-func (d *driver) PutContent(ctx context.Context, path string, data []byte) error {
-	d.touch.RLock()
-	defer d.touch.RUnlock()
+func (d *Driver) PutContent(ctx context.Context, path string, data []byte) error {
+	d.Touch.RLock()
+	defer d.Touch.RUnlock()
 	full := d.fullPath(path)
 	err := os.MkdirAll(filepath.Dir(full), 0o700)
 	if err == nil {
@@ -79,9 +80,9 @@ func (d *driver) PutContent(ctx context.Context, path string, data []byte) error
 }
 
 // Move puts a finished upload in its place.
-func (d *driver) Move(ctx context.Context, from, to string) error {
-	d.touch.RLock()
-	defer d.touch.RUnlock()
+func (d *Driver) Move(ctx context.Context, from, to string) error {
+	d.Touch.RLock()
+	defer d.Touch.RUnlock()
 	d.mark(from)
 	if err := d.Driver.Move(ctx, from, to); err != nil {
 		return noteFull(ctx, from, err)
@@ -90,27 +91,27 @@ func (d *driver) Move(ctx context.Context, from, to string) error {
 }
 
 // Writer opens an upload.
-func (d *driver) Writer(ctx context.Context, path string, app bool) (storagedriver.FileWriter, error) {
-	d.touch.RLock()
-	defer d.touch.RUnlock()
+func (d *Driver) Writer(ctx context.Context, path string, app bool) (storagedriver.FileWriter, error) {
+	d.Touch.RLock()
+	defer d.Touch.RUnlock()
 	w, err := d.Driver.Writer(ctx, path, app)
 	if err != nil {
 		return nil, noteFull(ctx, path, err)
 	}
-	return &writer{FileWriter: w, ctx: ctx, disk: d.disk, path: path}, nil
+	return &writer{FileWriter: w, ctx: ctx, disk: d.Disk, path: path}, nil
 }
 
 // mark sets the modification time of a file to now. A failure is let pass: a
 // read must go on where even that cannot be written, and pushes fail there.
-func (d *driver) mark(path string) {
-	now := d.now()
+func (d *Driver) mark(path string) {
+	now := d.Now()
 	_ = os.Chtimes(d.fullPath(path), now, now)
 }
 
-func (d *driver) fullPath(path string) string { return filepath.Join(d.root, path) }
+func (d *Driver) fullPath(path string) string { return filepath.Join(d.Root, path) }
 
 func isBlob(path string) bool {
-	return strings.HasPrefix(path, blobsPrefix) && strings.HasSuffix(path, "/data")
+	return strings.HasPrefix(path, layout.BlobsPrefix) && strings.HasSuffix(path, "/data")
 }
 
 // isMembership tells the links that say "this repository has this blob" from
@@ -124,7 +125,7 @@ func isMembership(path string) bool {
 type writer struct {
 	storagedriver.FileWriter
 	ctx       context.Context // of the request; Write and Close get none
-	disk      disk
+	disk      Disk
 	path      string
 	unchecked int
 }
@@ -133,7 +134,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	w.unchecked += len(p)
 	if w.unchecked >= checkEvery {
 		w.unchecked = 0
-		if err := w.disk.check(0); err != nil {
+		if err := w.disk.Check(0); err != nil {
 			return 0, noteFull(w.ctx, w.path, err)
 		}
 	}

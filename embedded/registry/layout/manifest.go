@@ -1,4 +1,4 @@
-package registry
+package layout
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ func parseManifest(raw []byte) (manifest, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, err
 	}
-	for _, ref := range append(m.blobs(), m.Manifests...) {
+	for _, ref := range append(m.Blobs(), m.Manifests...) {
 		if err := ref.Digest.Validate(); err != nil {
 			return m, err
 		}
@@ -29,29 +29,29 @@ func parseManifest(raw []byte) (manifest, error) {
 	return m, nil
 }
 
-// blobs are the config and the layers.
-func (m manifest) blobs() []ocispec.Descriptor {
+// Blobs are the config and the layers.
+func (m manifest) Blobs() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
 	}
 	return append([]ocispec.Descriptor{*m.Config}, m.Layers...)
 }
 
-// load reads the manifest of d.
-func (l layout) load(d digest.Digest) (manifest, error) {
+// LoadManifest reads the manifest of d.
+func (l Layout) LoadManifest(d digest.Digest) (manifest, error) {
 	if err := d.Validate(); err != nil {
 		return manifest{}, err
 	}
-	raw, err := l.readBlob(d)
+	raw, err := l.ReadBlob(d)
 	if err != nil {
 		return manifest{}, err
 	}
 	m, err := parseManifest(raw)
 	if err != nil {
-		return manifest{}, errors.Join(errBadManifest, err)
+		return manifest{}, errors.Join(ErrBadManifest, err)
 	}
 	return m, nil
 }
 
-// errBadManifest marks a manifest that is there but cannot be understood.
-var errBadManifest = errors.New("the manifest is damaged")
+// ErrBadManifest marks a manifest that is there but cannot be understood.
+var ErrBadManifest = errors.New("the manifest is damaged")

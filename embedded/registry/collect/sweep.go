@@ -1,15 +1,17 @@
-package registry
+package collect
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
 // sweep deletes what is not marked and was not touched since the cutoff.
@@ -17,16 +19,27 @@ import (
 // It does not use distribution's storage.Vacuum, which knows no such condition
 // and has no lock around looking and deleting.
 type sweep struct {
-	layout layout
-	touch  *sync.RWMutex
+	Collection
 	marks  *marks
 	inv    *inventory
+	keep   []digest.Digest
 	cutoff time.Time
-	grace  time.Duration
 	report Report
 }
 
-func (s *sweep) run(ctx context.Context) error {
+// Run deletes, and reports what is gone and what only the grace still keeps. The report
+// is right also beside an error.
+func (s *sweep) Run(ctx context.Context) (Report, error) {
+	if err := s.everything(ctx); err != nil {
+		return s.report, fmt.Errorf("remove unused images: %w", err)
+	}
+	if err := s.held(ctx); err != nil {
+		return s.report, fmt.Errorf("find what is kept for now: %w", err)
+	}
+	return s.report, nil
+}
+
+func (s *sweep) everything(ctx context.Context) error {
 	for _, d := range s.order() {
 		if err := errors.Join(ctx.Err(), s.visit(d)); err != nil {
 			return err
@@ -52,7 +65,7 @@ func (s *sweep) order() []digest.Digest {
 		}
 		seen[d] = true
 		if s.inv.revisions[d] {
-			m, _ := s.layout.load(d) // a damaged one has no known children
+			m, _ := s.Layout.LoadManifest(d) // a damaged one has no known children
 			for _, child := range m.Manifests {
 				descend(child.Digest)
 			}
@@ -92,17 +105,17 @@ func (s *sweep) visit(d digest.Digest) error {
 }
 
 func (s *sweep) remove(d digest.Digest) (touched bool, err error) {
-	s.touch.Lock()
-	defer s.touch.Unlock()
+	s.Touch.Lock()
+	defer s.Touch.Unlock()
 	links := s.inv.links[d]
-	if s.layout.youngerThan(d, links, s.cutoff) {
+	if youngerThan(s.Layout, d, links, s.cutoff) {
 		return true, nil
 	}
 	for _, l := range links {
 		if s.marks.has(l.repo, d) {
 			continue
 		}
-		if err := s.layout.removeAll(l.dir); err != nil {
+		if err := s.Layout.RemoveAll(l.dir); err != nil {
 			return false, err
 		}
 	}
@@ -113,11 +126,11 @@ func (s *sweep) remove(d digest.Digest) (touched bool, err error) {
 }
 
 func (s *sweep) removeBlob(d digest.Digest) error {
-	fi, err := os.Stat(s.layout.blobFile(d))
+	fi, err := os.Stat(s.Layout.BlobFile(d))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := s.layout.removeAll(blobDir(d)); err != nil {
+	if err := s.Layout.RemoveAll(layout.BlobDir(d)); err != nil {
 		return err
 	}
 	if fi == nil {
@@ -134,8 +147,8 @@ func (s *sweep) removeBlob(d digest.Digest) error {
 
 // uploads removes those of a repository that nobody wrote to since the cutoff.
 func (s *sweep) uploads(repo string) error {
-	dir := repoDir(repo, "_uploads")
-	names, err := s.layout.list(dir)
+	dir := layout.RepoDir(repo, "_uploads")
+	names, err := s.Layout.List(dir)
 	for _, name := range names {
 		err = errors.Join(err, s.upload(dir+"/"+name))
 	}
@@ -143,17 +156,17 @@ func (s *sweep) uploads(repo string) error {
 }
 
 func (s *sweep) upload(dir string) error {
-	s.touch.Lock()
-	defer s.touch.Unlock()
+	s.Touch.Lock()
+	defer s.Touch.Unlock()
 	var size int64
 	var last time.Time
-	err := filepath.WalkDir(s.layout.abs(dir), func(p string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(s.Layout.Abs(dir), func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
-			return ignoreGone(err)
+			return layout.IgnoreGone(err)
 		}
 		fi, err := e.Info()
 		if err != nil {
-			return ignoreGone(err)
+			return layout.IgnoreGone(err)
 		}
 		if !fi.IsDir() {
 			size += fi.Size()
@@ -165,10 +178,10 @@ func (s *sweep) upload(dir string) error {
 		return err
 	}
 	if !last.IsZero() && !last.Before(s.cutoff) {
-		s.report.hold(size, last.Add(s.grace))
+		s.report.hold(size, last.Add(s.Grace))
 		return nil
 	}
-	if err := s.layout.removeAll(dir); err != nil {
+	if err := s.Layout.RemoveAll(dir); err != nil {
 		return err
 	}
 	s.report.Uploads++
@@ -186,7 +199,7 @@ func latest(a, b time.Time) time.Time {
 // prune removes the empty folders of a repository, so that one without content
 // leaves the catalog.
 func (s *sweep) prune(repo string) error {
-	s.touch.Lock()
-	defer s.touch.Unlock()
-	return s.layout.pruneEmpty(repoDir(repo, ""))
+	s.Touch.Lock()
+	defer s.Touch.Unlock()
+	return s.Layout.PruneEmpty(layout.RepoDir(repo, ""))
 }

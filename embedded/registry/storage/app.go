@@ -1,4 +1,11 @@
-package registry
+// Package storage ties the registry to distribution: its handlers, the storage driver
+// beneath them, and its log.
+//
+// distribution's own file driver does not note when a client was last told of a blob,
+// which the collection lives on, leaves half-written files on a full disk, and hides
+// that the disk is full from who answers the request: see Driver and Fault. Its
+// configuration can only name drivers, and panics where it is wrong: see NewApp.
+package storage
 
 import (
 	"context"
@@ -14,8 +21,8 @@ import (
 const (
 	// driverName is how distribution's configuration asks for our driver.
 	driverName = "crawlbox"
-	// maxThreads bounds the file operations at a time, as distribution does.
-	maxThreads = 100
+	// MaxThreads bounds the file operations at a time, as distribution does.
+	MaxThreads = 100
 	// maxListed bounds one page of the catalog and of a list of tags.
 	maxListed = 1000
 )
@@ -34,10 +41,10 @@ func (driverFactory) Create(_ context.Context, parameters map[string]any) (stora
 	return d, nil
 }
 
-// newApp builds distribution's handlers, whole or sparse as to the indexes that they
+// NewApp builds distribution's handlers, whole or sparse as to the indexes that they
 // take; see Registry.Sparse. NewApp panics where its configuration is wrong; that
 // becomes an error.
-func newApp(secret string, d storagedriver.StorageDriver, sparse bool) (app *handlers.App, err error) {
+func NewApp(secret string, d storagedriver.StorageDriver, sparse bool) (app *handlers.App, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("configure distribution: %v", p)
