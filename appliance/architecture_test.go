@@ -90,6 +90,8 @@ var bans = []struct {
 	{"", []string{"appliance/base/durable/disktest"}, module + "appliance/base/durable/disktest", "it is for tests"},
 	{"appliance/bootstrap", nil, module, "a line and a script know nobody"},
 	{"", []string{"appliance/release"}, module + "appliance/release", "it is for those who build"},
+	{"appliance/agent", nil, module + "appliance/api", "who answers a node does not know who reports"},
+	{"appliance/agent", nil, module + "appliance/control", "who answers a node does not know who reports"},
 	{"appliance/upgrade", nil, module + "appliance/api", "who acts does not know who reports"},
 	{"appliance/upgrade", nil, module + "systemd", "a node does not know who runs it"},
 	{"appliance/deploy", nil, module + "appliance/api", "who decides does not know who reports"},

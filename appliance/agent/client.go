@@ -12,6 +12,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // A node connects to another one only where the cluster's managers know a node to be:
@@ -73,16 +74,24 @@ func NewClient(at func(netip.AddrPort) bool, id *pki.Identity, roles ...string) 
 	}
 }
 
-// CertifiedAddr is where a node was when it got the certificate that it shows; for a
-// manager, where it says it is. It is not valid for one that came from elsewhere.
-func CertifiedAddr(r *http.Request) netip.Addr {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return netip.Addr{}
-	}
-	for _, ip := range r.TLS.PeerCertificates[0].IPAddresses {
-		if addr, ok := netip.AddrFromSlice(ip); ok && !addr.Unmap().IsLoopback() {
-			return addr.Unmap()
+// Hints returns the members of gossip that have not left and are where nodes are, but for
+// the one at self. Whom gossip names elsewhere, nobody asks.
+func Hints(all []gossip.Member, self netip.Addr, port uint16, at func(netip.AddrPort) bool) []gossip.Member {
+	return slices.DeleteFunc(slices.Clone(all), func(m gossip.Member) bool {
+		return m.State == gossip.Left || m.Addr == self || !at(netip.AddrPortFrom(m.Addr, port))
+	})
+}
+
+// AskerAddr returns where others reach the node that sent a request: the address that its
+// certificate has, which is where it was when it got it or, of a manager, where it says it
+// is; and where that has none, the one from which it asks.
+func AskerAddr(r *http.Request) netip.Addr {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		for _, ip := range r.TLS.PeerCertificates[0].IPAddresses {
+			if addr, ok := netip.AddrFromSlice(ip); ok && !addr.Unmap().IsLoopback() {
+				return addr.Unmap()
+			}
 		}
 	}
-	return netip.Addr{}
+	return peerOf(r).Addr.Addr()
 }

@@ -102,3 +102,23 @@ func identity(t *testing.T) (*pki.Identity, error) {
 	}
 	return pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 }
+
+// TestAsker_ByItsCertificate: a node is named to others by what its certificate says or
+// where it comes from, whatever gossip has of it.
+func TestAsker_ByItsCertificate(t *testing.T) {
+	t.Parallel()
+	id, err := identity(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "[::ffff:192.0.2.7]:4000"
+	if got := AskerAddr(r).String(); got != "192.0.2.7" {
+		t.Errorf("without an address in its certificate: %s", got)
+	}
+	r.TLS = &tls.ConnectionState{}
+	r.TLS.PeerCertificates = append(r.TLS.PeerCertificates, id.Certificate().Leaf)
+	if got := AskerAddr(r).String(); got != "10.0.0.1" {
+		t.Errorf("with one: %s", got)
+	}
+}

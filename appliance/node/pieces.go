@@ -49,25 +49,21 @@ func (g *ground) nodeAddr(a netip.Addr) string {
 // others are the addresses of the other nodes that are up, as far as gossip has them
 // where nodes are.
 func (g *ground) others(members []gossip.Member, at func(netip.AddrPort) bool) (list []string) {
-	for _, m := range members {
-		if m.State == gossip.Alive && m.Addr != g.addr && at(netip.AddrPortFrom(m.Addr, g.cfg.Node.Port)) {
+	for _, m := range agent.Hints(members, g.addr, g.cfg.Node.Port, at) {
+		if m.State == gossip.Alive {
 			list = append(list, g.nodeAddr(m.Addr))
 		}
 	}
 	return list
 }
 
-// asker names the node that sent a request as others reach it: by the address that
-// its certificate has or, where it has none, by that from which it asks.
+// asker names the node that sent a request as others reach it; empty: it is not known.
 func (g *ground) asker(r *http.Request) string {
-	if addr := agent.CertifiedAddr(r); addr.IsValid() {
-		return g.nodeAddr(addr)
-	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	addr := agent.AskerAddr(r)
+	if !addr.IsValid() {
 		return ""
 	}
-	return g.nodeAddr(from.Addr().Unmap())
+	return g.nodeAddr(addr)
 }
 
 // unguarded leaves the question who may exchange pieces to the table of calls.

@@ -14,6 +14,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 const (
@@ -71,21 +73,26 @@ func Answer(addr netip.Addr) agent.Handler {
 	})
 }
 
-// Try has this node, which listens on the ports own, and others try each other's ports.
-// theirs returns the ports of the other with an index; port is the one between nodes.
-func Try(
-	ctx context.Context, client *http.Client, port uint16,
-	own []uint16, others []doctor.Neighbour, theirs func(i int) []uint16,
-) []doctor.Neighbour {
-	others = others[:min(len(others), maxNeighbours)]
+// Prober has a node and its neighbours try each other's ports.
+type Prober struct {
+	Client   *http.Client
+	Self     netip.Addr
+	Port     uint16                                 // between nodes
+	At       func(netip.AddrPort) bool              // where nodes are
+	Members  func() []gossip.Member                 // those that gossip knows
+	Managers func() []netip.AddrPort                // those that have the registry
+	Ports    func(role string, first bool) []uint16 // that a node listens on; first has the registry
+}
+
+// Probe probes from a node with the ports own. Managers come first.
+func (p Prober) Probe(ctx context.Context, own []uint16) []doctor.Neighbour {
+	others, managers := p.neighbours()
 	var all sync.WaitGroup
 	for i := range others {
 		n := &others[i]
-		all.Go(func() { n.There = doctor.Dial(ctx, n.Addr, theirs(i)) })
+		all.Go(func() { n.There = doctor.Dial(ctx, n.Addr, p.Ports(n.Role, i < managers)) })
 		all.Go(func() {
-			// A new connection is what is asked about.
-			to := agent.Target{Client: client, Addr: netip.AddrPortFrom(n.Addr, port), Fresh: true}
-			if err := askBack(ctx, to, n, own); err != nil {
+			if err := p.ask(ctx, n, own); err != nil {
 				n.Error = err.Error()
 			}
 		})
@@ -94,7 +101,36 @@ func Try(
 	return others
 }
 
-func askBack(ctx context.Context, to agent.Target, n *doctor.Neighbour, ports []uint16) error {
+// neighbours are the other nodes: the managers first, also those that gossip has lost, and
+// how many they are.
+func (p Prober) neighbours() (list []doctor.Neighbour, managers int) {
+	known := agent.Hints(p.Members(), p.Self, p.Port, p.At)
+	asked := map[netip.Addr]bool{p.Self: true}
+	add := func(n doctor.Neighbour) {
+		if !asked[n.Addr] && len(list) < maxNeighbours {
+			list = append(list, n)
+		}
+		asked[n.Addr] = true
+	}
+	for _, addr := range p.Managers() {
+		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}
+		for _, k := range known {
+			if k.Addr == n.Addr {
+				n.Name = k.Name
+			}
+		}
+		add(n)
+	}
+	managers = len(list)
+	for _, k := range known {
+		add(doctor.Neighbour{Name: k.Name, Role: k.Role, Addr: k.Addr})
+	}
+	return list, managers
+}
+
+// ask asks for a connection back. That needs one that is new.
+func (p Prober) ask(ctx context.Context, n *doctor.Neighbour, ports []uint16) error {
+	to := agent.Target{Client: p.Client, Addr: netip.AddrPortFrom(n.Addr, p.Port), Fresh: true}
 	asked := time.Now()
 	a, err := call.Ask(ctx, to, request{ports})
 	var status *agent.StatusError

@@ -2,14 +2,18 @@ package reach
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // ask asks as a node at 127.0.0.2.
@@ -56,5 +60,44 @@ func TestAnswer_InALoop(t *testing.T) {
 	}
 	if codes[http.StatusOK] > burst+1 || codes[http.StatusTooManyRequests] == 0 {
 		t.Errorf("answers: %v", codes)
+	}
+}
+
+// TestNeighbours: managers come first, also those that gossip has lost, and whom gossip
+// names where no node is, nobody tries.
+func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	member := func(addr, role string, state gossip.State) gossip.Member {
+		return gossip.Member{Node: gossip.Node{ID: addr, Name: "h" + addr, Role: role, Addr: netip.MustParseAddr(addr)}, State: state}
+	}
+	members := []gossip.Member{
+		member("10.0.0.9", fleet.RoleWorker, gossip.Alive), // itself
+		member("10.0.0.3", fleet.RoleWorker, gossip.Alive),
+		member("10.0.0.1", fleet.RoleManager, gossip.Alive),
+		member("10.0.0.4", fleet.RoleWorker, gossip.Left),
+		member("169.254.169.254", fleet.RoleWorker, gossip.Alive),
+	}
+	p := Prober{
+		Self:    netip.MustParseAddr("10.0.0.9"),
+		Port:    7980,
+		Members: func() []gossip.Member { return members },
+		At:      func(to netip.AddrPort) bool { return to.Addr().As4()[0] == 10 && to.Port() == 7980 },
+		Managers: func() []netip.AddrPort {
+			return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:7980"), netip.MustParseAddrPort("10.0.0.1:7980"), netip.MustParseAddrPort("10.0.0.9:7980")}
+		},
+	}
+	list, managers := p.neighbours()
+	var names []string
+	for _, n := range list {
+		names = append(names, n.Name)
+	}
+	if want := []string{"10.0.0.2", "h10.0.0.1", "h10.0.0.3"}; !slices.Equal(names, want) || managers != 2 {
+		t.Errorf("tried are %q, the first %d of them managers; want %q", names, managers, want)
+	}
+	for i := range 2 * maxNeighbours {
+		members = append(members, member(fmt.Sprintf("10.0.1.%d", i), fleet.RoleWorker, gossip.Alive))
+	}
+	if list, _ := p.neighbours(); len(list) != maxNeighbours {
+		t.Errorf("%d nodes are tried, want %d", len(list), maxNeighbours)
 	}
 }
