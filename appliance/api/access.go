@@ -1,6 +1,55 @@
 package api
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// Tokens are what lets nodes into the cluster.
+type Tokens interface {
+	Token(ctx context.Context, role string) (Token, error)
+	NewToken(ctx context.Context, req TokenRequest) (Token, error)
+	Tokens(ctx context.Context) ([]TokenInfo, error)
+	RevokeToken(ctx context.Context, id string) error
+	RotateTokens(ctx context.Context, role string) ([]Token, error)
+	CA(ctx context.Context) (string, error)
+}
+
+// TokensArea serves the calls of Tokens.
+func TokensArea(t Tokens) Area {
+	h := tokensHandler{t}
+	return Area{
+		"GET /v1/ca":             Value(plain(t.CA)),
+		"GET /v1/token":          Secret(Value(h.token)),
+		"GET /v1/tokens":         List(plain(t.Tokens)),
+		"POST /v1/tokens":        Value(h.newToken),
+		"DELETE /v1/tokens/{id}": Action(h.revokeToken),
+		"POST /v1/tokens/rotate": List(h.rotateTokens),
+	}
+}
+
+// Accounts are those of the registry for machines outside of the cluster.
+type Accounts interface {
+	RegistryLogin(ctx context.Context, name string) (RegistryLogin, error)
+	RegistryAccounts(ctx context.Context) ([]RegistryAccount, error)
+	RegistryLogout(ctx context.Context, name string) error
+}
+
+// AccountsArea serves the calls of Accounts.
+func AccountsArea(a Accounts) Area {
+	h := accountsHandler{a}
+	return Area{
+		"GET /v1/registry/accounts":           List(plain(a.RegistryAccounts)),
+		"POST /v1/registry/accounts/{name}":   Value(h.registryLogin),
+		"DELETE /v1/registry/accounts/{name}": Action(h.registryLogout),
+	}
+}
 
 // Token is the line that joins a node.
 type Token struct {
@@ -54,4 +103,126 @@ type RegistryLogin struct {
 type RegistryAccount struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
+}
+
+// Token returns the standing line that joins a node with the role given.
+func (c *Client) Token(ctx context.Context, role string) (v Token, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/token?role="+url.QueryEscape(role), nil, &v)
+}
+
+// NewToken makes a token that expires, or is good for a number of nodes.
+func (c *Client) NewToken(ctx context.Context, req TokenRequest) (v Token, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/tokens", req, &v)
+}
+
+// Tokens returns all tokens, the oldest first.
+func (c *Client) Tokens(ctx context.Context) (v []TokenInfo, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/tokens", nil, &v)
+}
+
+// RevokeToken makes a token useless. Nodes that it has joined stay.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
+}
+
+// RotateTokens revokes the standing tokens of a role, or of both where role is
+// empty, and returns those that take their place.
+func (c *Client) RotateTokens(ctx context.Context, role string) (v []Token, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/tokens/rotate?role="+url.QueryEscape(role), nil, &v)
+}
+
+// RegistryLogin issues a password for pushing images from outside the cluster.
+// One that the same name had before is of no use any more.
+func (c *Client) RegistryLogin(ctx context.Context, name string) (v RegistryLogin, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/registry/accounts/"+url.PathEscape(name), nil, &v)
+}
+
+// RegistryAccounts returns the logins that were issued, by name.
+func (c *Client) RegistryAccounts(ctx context.Context) (v []RegistryAccount, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/registry/accounts", nil, &v)
+}
+
+// RegistryLogout ends a login.
+func (c *Client) RegistryLogout(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/registry/accounts/"+url.PathEscape(name), nil, nil)
+}
+
+// CA returns the certificate of the cluster's CA, as PEM.
+func (c *Client) CA(ctx context.Context) (v string, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/ca", nil, &v)
+}
+
+type tokensHandler struct{ tokens Tokens }
+
+// accountName is what an account at the registry may be called: it goes into
+// shell lines and Docker's own files.
+var accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func checkRole(role string) error {
+	if role != fleet.RoleWorker && role != fleet.RoleManager {
+		return Invalid("role is %q; it is worker or manager", role)
+	}
+	return nil
+}
+
+func (h tokensHandler) token(r *http.Request) (Token, error) {
+	role := r.URL.Query().Get("role")
+	if err := checkRole(role); err != nil {
+		return Token{}, err
+	}
+	return h.tokens.Token(r.Context(), role)
+}
+
+func (h tokensHandler) newToken(r *http.Request) (Token, error) {
+	var req TokenRequest
+	if err := body(r, &req); err != nil {
+		return Token{}, err
+	}
+	note(r, slog.String("role", req.Role), slog.Duration("ttl", req.TTL), slog.Int("uses", req.Uses))
+	if err := checkTokenRequest(req); err != nil {
+		return Token{}, err
+	}
+	token, err := h.tokens.NewToken(r.Context(), req)
+	note(r, slog.String("token", token.ID))
+	return token, err
+}
+
+func checkTokenRequest(req TokenRequest) error {
+	switch {
+	case req.TTL < 0 || req.TTL > 0 && req.TTL < time.Second:
+		return Invalid("the token would expire after %s; it must be a second or more", req.TTL)
+	case req.Uses < 0:
+		return Invalid("uses is %d; it must be 1 or more", req.Uses)
+	case req.TTL == 0 && req.Uses == 0:
+		return Invalid("a token that is not the standing one needs a time, or a number of uses")
+	}
+	return checkRole(req.Role)
+}
+
+func (h tokensHandler) revokeToken(r *http.Request) error {
+	return h.tokens.RevokeToken(r.Context(), r.PathValue("id"))
+}
+
+func (h tokensHandler) rotateTokens(r *http.Request) ([]Token, error) {
+	role := r.URL.Query().Get("role")
+	if role != "" {
+		if err := checkRole(role); err != nil {
+			return nil, err
+		}
+	}
+	return h.tokens.RotateTokens(r.Context(), role)
+}
+
+type accountsHandler struct{ accounts Accounts }
+
+func (h accountsHandler) registryLogin(r *http.Request) (RegistryLogin, error) {
+	name := r.PathValue("name")
+	if !accountName.MatchString(name) {
+		return RegistryLogin{}, Invalid("%q cannot be the name of an account; it is letters, digits, dots, - and _, 63 at most", name)
+	}
+	return h.accounts.RegistryLogin(r.Context(), name)
+}
+
+func (h accountsHandler) registryLogout(r *http.Request) error {
+	return h.accounts.RegistryLogout(r.Context(), r.PathValue("name"))
 }

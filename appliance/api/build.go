@@ -16,6 +16,28 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
 
+// Builds make images of source code.
+type Builds interface {
+	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error
+}
+
+// BuildsArea serves the calls of Builds.
+func BuildsArea(b Builds) Area {
+	return Area{
+		"POST /v1/build": Stream(func(r *http.Request, send func(BuildEvent) error) error {
+			q, files, err := readBuild(r.Body)
+			if err != nil {
+				return err
+			}
+			note(r, slog.String("repository", q.Repository), slog.String("tag", q.Tag))
+			if err := checkBuild(q); err != nil {
+				return err
+			}
+			return b.Build(r.Context(), q, files, send)
+		}),
+	}
+}
+
 // BuildRequest says what is to be built of the files that come with it, and under
 // what name it goes into the cluster's registry.
 type BuildRequest struct {
@@ -66,21 +88,6 @@ func (c *Client) Build(ctx context.Context, req BuildRequest, files io.Reader, f
 	return stream(ctx, c, http.MethodPost, "/v1/build", body, fn)
 }
 
-func (h *handler) build(r *http.Request, out *lines[BuildEvent]) error {
-	q, files, err := readBuild(r.Body)
-	if err != nil {
-		return err
-	}
-	note(r, slog.String("repository", q.Repository), slog.String("tag", q.Tag))
-	if q.Repository == "" {
-		return Invalid("a build needs the name of its repository")
-	}
-	if q.Builder != image.Auto && q.Builder != image.BuildKit && q.Builder != image.Classic {
-		return Invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)
-	}
-	return h.b.Build(r.Context(), q, files, out.write)
-}
-
 // readBuild takes the request from the head of a body. The rest are the files.
 func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 	head := &io.LimitedReader{R: body, N: MaxBody}
@@ -97,4 +104,14 @@ func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 	}
 	head.N = math.MaxInt64
 	return q, in, nil
+}
+
+func checkBuild(q BuildRequest) error {
+	if q.Repository == "" {
+		return Invalid("a build needs the name of its repository")
+	}
+	if q.Builder != image.Auto && q.Builder != image.BuildKit && q.Builder != image.Classic {
+		return Invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)
+	}
+	return nil
 }

@@ -11,6 +11,33 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
+// Deploys bring versions to services, and know which there were.
+type Deploys interface {
+	Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error
+	DeployPlan(ctx context.Context, req DeployRequest) (Plan, error)
+	Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error
+	Restart(ctx context.Context, service string, fn func(Event) error) error
+	RestartPlan(ctx context.Context, service string) (Plan, error)
+	History(ctx context.Context, service string) ([]history.Entry, error)
+	Source(ctx context.Context, service string) (history.Source, error)
+	Definitions(ctx context.Context) ([]Definition, error)
+}
+
+// DeploysArea serves the calls of Deploys.
+func DeploysArea(d Deploys) Area {
+	return Area{
+		"POST /v1/deploy":                          Stream(asked(deployRequest, d.Deploy)),
+		"POST /v1/deploy/plan":                     Value(planned(deployRequest, d.DeployPlan)),
+		"POST /v1/rollback":                        Stream(asked(rollbackRequest, d.Rollback)),
+		"POST /v1/services/{service}/restart":      Stream(asked(service, d.Restart)),
+		"POST /v1/services/{service}/restart/plan": Value(planned(service, d.RestartPlan)),
+		"GET /v1/history/{service}":                List(planned(service, d.History)),
+		// Builds are given arguments, and some of them are secret.
+		"GET /v1/services/{service}/source": Secret(Value(planned(service, d.Source))),
+		"GET /v1/definitions":               Secret(List(plain(d.Definitions))),
+	}
+}
+
 // DeployRequest asks for a version of a service, which is made where there is
 // none. What is zero stays as it is, or is the default of a new one.
 type DeployRequest struct {
@@ -116,22 +143,6 @@ func (c *Client) History(ctx context.Context, service string) (v []history.Entry
 	return v, c.call(ctx, http.MethodGet, "/v1/history/"+url.PathEscape(service), nil, &v)
 }
 
-func (h *handler) deploy(r *http.Request, out *lines[Event]) error {
-	req, err := deployRequest(r)
-	if err != nil {
-		return err
-	}
-	return h.b.Deploy(r.Context(), req, out.write)
-}
-
-func (h *handler) deployPlan(r *http.Request) (any, error) {
-	req, err := deployRequest(r)
-	if err != nil {
-		return nil, err
-	}
-	return h.b.DeployPlan(r.Context(), req)
-}
-
 func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	if err := body(r, &req); err != nil {
 		return req, err
@@ -150,18 +161,13 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	return req, nil
 }
 
-func (h *handler) restart(r *http.Request, out *lines[Event]) error {
-	return h.b.Restart(r.Context(), r.PathValue("service"), out.write)
-}
-
-func (h *handler) rollback(r *http.Request, out *lines[Event]) error {
-	var req RollbackRequest
+func rollbackRequest(r *http.Request) (req RollbackRequest, err error) {
 	if err := body(r, &req); err != nil {
-		return err
+		return req, err
 	}
 	note(r, slog.String("service", req.Service), slog.Int("version", req.Version))
 	if req.Service == "" || req.Version < 0 {
-		return Invalid("rollback needs a service, and maybe a version of it")
+		return req, Invalid("rollback needs a service, and maybe a version of it")
 	}
-	return h.b.Rollback(r.Context(), req, out.write)
+	return req, nil
 }

@@ -92,7 +92,7 @@ func copySelf(t *testing.T, dir string) string {
 }
 
 // panicking is a cluster with faults of its own.
-type panicking struct{ api.Backend }
+type panicking struct{ apitest.Backend }
 
 func (panicking) Status(context.Context) (api.Status, error) { panic("boom") }
 
@@ -179,7 +179,7 @@ func TestClient_ServerDiesInAStream(t *testing.T) {
 }
 
 // dying breaks its connection off, as a killed process does.
-type dying struct{ api.Backend }
+type dying struct{ apitest.Backend }
 
 func (dying) Logs(_ context.Context, _ api.LogQuery, fn func(api.LogLine) error) error {
 	_ = fn(api.LogLine{Text: "first"})

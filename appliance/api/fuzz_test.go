@@ -50,7 +50,7 @@ func FuzzHandler(f *testing.F) {
 			return
 		}
 		log.Reset()
-		h := api.Handler(bounded{apitest.New(now)}, audit, slog.New(slog.NewTextHandler(&log, nil)))
+		h := apitest.Handler(bounded{apitest.New(now)}, audit, slog.New(slog.NewTextHandler(&log, nil)))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
 		if log.Len() > 0 || w.Code == http.StatusInternalServerError && !strings.Contains(w.Body.String(), `"code":"failed"`) {

@@ -1,161 +1,208 @@
 package api
 
 import (
+	"encoding/json"
 	"log/slog"
 	"net/http"
-
-	"github.com/crawlbox/crawlbox/configs"
+	"runtime/debug"
 )
 
-// Handler serves the calls of Client from b. A call whose client has gone away
-// is cancelled. A panic in b becomes an internal error and a line in log.
-//
-// Each call that changes something or hands out a secret is given to audit,
-// which may be nil, when it is done: with who called, as far as the server uses
-// ConnContext, and without any secret.
-func Handler(b Backend, audit func(event string, attrs ...slog.Attr), log *slog.Logger) http.Handler {
+// Area is the calls of one subject, by method and path. The functions that make the
+// areas of this package are given who answers their calls: its methods may be called at
+// the same time, and end soon after their context does. What a stream is sent by is
+// called by one goroutine at a time, and not any more once the method has returned; the
+// method stops when it fails. An error that the user can do something about is an *Error.
+type Area map[string]Route
+
+// Route is how one call is answered.
+type Route struct {
+	serve func(h *handler) http.Handler
+	// secret is of a read that answers with a secret. The audit log has them, and all
+	// calls that change something.
+	secret bool
+}
+
+// Audit is told of each call that changes something or hands out a secret, when it is
+// done: with who called, as far as the server uses ConnContext, and without any secret.
+type Audit func(event string, attrs ...slog.Attr)
+
+// Handler serves the calls of areas. A call whose client has gone away is cancelled. A
+// panic becomes an internal error and a line in log. audit may be nil.
+func Handler(audit Audit, log *slog.Logger, areas ...Area) http.Handler {
 	mux := http.NewServeMux()
-	h := &handler{b: b, audit: audit, log: log}
-	for pattern, call := range h.values() {
-		mux.Handle(pattern, h.value(call))
+	h := &handler{audit: audit, log: log, secret: map[string]bool{}}
+	for _, area := range areas {
+		for pattern, route := range area {
+			mux.Handle(pattern, route.serve(h))
+			h.secret[pattern] = route.secret
+		}
 	}
-	mux.Handle("GET /v1/logs", streamed(h, h.logs))
-	mux.Handle("POST /v1/scale", streamed(h, h.scale))
-	mux.Handle("POST /v1/update", streamed(h, h.update))
-	mux.Handle("POST /v1/deploy", streamed(h, h.deploy))
-	mux.Handle("POST /v1/build", streamed(h, h.build))
-	mux.Handle("POST /v1/services/{service}/restart", streamed(h, h.restart))
-	mux.Handle("POST /v1/rollback", streamed(h, h.rollback))
-	mux.Handle("POST /v1/upgrade", streamed(h, h.upgradeNodes))
-	mux.Handle("DELETE /v1/services/{service}", streamed(h, h.removeService))
-	mux.Handle("/", h.value(unknownCall))
+	mux.Handle("/", Action(unknownCall).serve(h))
 	return mux
 }
 
+// Value answers one JSON value.
+func Value[T any](call func(*http.Request) (T, error)) Route {
+	return Route{serve: func(h *handler) http.Handler {
+		return h.value(func(r *http.Request) (any, error) { return call(r) })
+	}}
+}
+
+// List answers a list: an empty one as [], not as null.
+func List[T any](call func(*http.Request) ([]T, error)) Route {
+	return Value(func(r *http.Request) ([]T, error) {
+		list, err := call(r)
+		if list == nil {
+			list = []T{}
+		}
+		return list, err
+	})
+}
+
+// Action answers that it was done.
+func Action(call func(*http.Request) error) Route {
+	return Route{serve: func(h *handler) http.Handler {
+		return h.value(func(r *http.Request) (any, error) { return nil, call(r) })
+	}}
+}
+
+// Stream answers the values that call sends.
+func Stream[T any](call func(r *http.Request, send func(T) error) error) Route {
+	return Route{serve: func(h *handler) http.Handler { return streamed(h, call) }}
+}
+
+// Secret is a read whose answer is a secret.
+func Secret(r Route) Route {
+	r.secret = true
+	return r
+}
+
+func unknownCall(r *http.Request) error {
+	return NotFound("no such call: %s %s; the crawlbox that runs here may be of another version than this command", r.Method, r.URL.Path)
+}
+
 type handler struct {
-	b     Backend
-	audit func(event string, attrs ...slog.Attr)
-	log   *slog.Logger
+	audit  Audit
+	log    *slog.Logger
+	secret map[string]bool // patterns of reads that answer with a secret
 }
 
-// call answers one JSON value; a nil value without an error answers nothing.
-type call func(r *http.Request) (any, error)
+// value answers one JSON value; a nil value without an error answers nothing.
+func (h *handler) value(call func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, done := h.recorded(r)
+		var v any
+		err := h.guard(r, func() (err error) {
+			v, err = call(r)
+			return err
+		})
+		done(err)
+		switch {
+		case r.Context().Err() != nil:
+			return
+		case err != nil:
+			h.refuse(w, r, err)
+		case v == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			h.answer(w, r, http.StatusOK, v)
+		}
+	})
+}
 
-func (h *handler) values() map[string]call {
-	return map[string]call{
-		"GET /v1/status":                           func(r *http.Request) (any, error) { return h.b.Status(r.Context()) },
-		"GET /v1/config":                           func(r *http.Request) (any, error) { return h.b.Config(r.Context()) },
-		"GET /v1/ca":                               func(r *http.Request) (any, error) { return h.b.CA(r.Context()) },
-		"GET /v1/token":                            h.token,
-		"GET /v1/tokens":                           func(r *http.Request) (any, error) { return list(h.b.Tokens(r.Context())) },
-		"POST /v1/tokens":                          h.newToken,
-		"DELETE /v1/tokens/{id}":                   h.revokeToken,
-		"POST /v1/tokens/rotate":                   h.rotateTokens,
-		"GET /v1/registry/accounts":                func(r *http.Request) (any, error) { return list(h.b.RegistryAccounts(r.Context())) },
-		"POST /v1/registry/accounts/{name}":        h.registryLogin,
-		"DELETE /v1/registry/accounts/{name}":      h.registryLogout,
-		"POST /v1/leave":                           h.leave,
-		"GET /v1/upgrade":                          func(r *http.Request) (any, error) { return h.b.UpgradeState(r.Context()) },
-		"POST /v1/upgrade/program":                 h.offerProgram,
-		"POST /v1/upgrade/plan":                    h.upgradePlan,
-		"POST /v1/upgrade/self":                    h.upgradeSelf,
-		"GET /v1/neighbours":                       func(r *http.Request) (any, error) { return list(h.b.Neighbours(r.Context())) },
-		"GET /v1/nodes":                            func(r *http.Request) (any, error) { return list(h.b.Nodes(r.Context())) },
-		"POST /v1/nodes/{node}/{verb}":             h.setNode,
-		"DELETE /v1/nodes/{node}":                  h.removeNode,
-		"GET /v1/services":                         func(r *http.Request) (any, error) { return list(h.b.Services(r.Context())) },
-		"GET /v1/services/{service}":               h.inspect,
-		"GET /v1/tasks":                            h.tasks,
-		"POST /v1/deploy/plan":                     h.deployPlan,
-		"POST /v1/scale/plan":                      h.scalePlan,
-		"GET /v1/services/{service}/source":        func(r *http.Request) (any, error) { return h.b.Source(r.Context(), r.PathValue("service")) },
-		"POST /v1/update/plan":                     h.updatePlan,
-		"POST /v1/services/{service}/restart/plan": func(r *http.Request) (any, error) { return h.b.RestartPlan(r.Context(), r.PathValue("service")) },
-		"GET /v1/definitions":                      func(r *http.Request) (any, error) { return list(h.b.Definitions(r.Context())) },
-		"GET /v1/history/{service}":                func(r *http.Request) (any, error) { return list(h.b.History(r.Context(), r.PathValue("service"))) },
-		"GET /v1/images":                           h.images,
-		"DELETE /v1/images":                        h.removeImage,
-		"POST /v1/images/gc":                       func(r *http.Request) (any, error) { return h.b.CollectImages(r.Context()) },
-		"GET /v1/queue":                            h.queueLen,
-		"GET /v1/queue/address":                    func(r *http.Request) (any, error) { return h.b.QueueAddress(r.Context()) },
-		"GET /v1/queue/items":                      h.queuePeek,
-		"POST /v1/queue/items":                     h.queuePush,
-		"DELETE /v1/queue/items":                   h.queueClear,
+// guard turns a panic of run into an error, but for the one that breaks a
+// connection off.
+func (h *handler) guard(r *http.Request, run func() error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares what is recovered the same way
+			panic(p)
+		}
+		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		err = &Error{Code: CodeInternal, Message: "crawlbox met a fault of its own in this call and goes on; its log has the details"}
+	}()
+	return run()
+}
+
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := AsError(err)
+	if e.Code == CodeInternal {
+		h.log.Warn("a call of the API failed", "call", r.Method+" "+r.URL.Path, "err", err)
 	}
+	h.answer(w, r, e.status(), e)
 }
 
-// list answers an empty list as [], not as null.
-func list[T any](v []T, err error) (any, error) {
-	if v == nil {
-		v = []T{}
-	}
-	return v, err
-}
-
-func unknownCall(r *http.Request) (any, error) {
-	return nil, &Error{
-		Code:    CodeNotFound,
-		Message: "no such call: " + r.Method + " " + r.URL.Path + "; the crawlbox that runs here may be of another version than this command",
-	}
-}
-
-func (h *handler) leave(r *http.Request) (any, error) {
-	force, err := flag(r, "force")
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return nil, err
+		h.log.Error("cannot encode an answer", "call", r.Method+" "+r.URL.Path, "err", err)
+		http.Error(w, `{"code":"internal","message":"crawlbox could not encode its answer"}`, http.StatusInternalServerError)
+		return
 	}
-	return nil, h.b.Leave(r.Context(), force)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// A failed write means that the client is gone.
+	_, _ = w.Write(append(b, '\n'))
 }
 
-func (h *handler) setNode(r *http.Request) (any, error) {
-	verb := r.PathValue("verb")
-	switch verb {
-	case "promote", "demote", "drain", "activate", "pause":
-		return nil, h.b.SetNode(r.Context(), r.PathValue("node"), verb)
-	}
-	return nil, Invalid("cannot %q a node; it is promote, demote, drain, activate or pause", verb)
+// trailerError carries, as JSON, the error that ended a stream of log lines: a
+// line has no place for it.
+const trailerError = "Crawlbox-Error"
+
+// lines writes a stream of values, one a line, each on its way at once.
+type lines[T any] struct {
+	w       http.ResponseWriter
+	started bool
+	last    T
 }
 
-func (h *handler) removeNode(r *http.Request) (any, error) {
-	force, err := flag(r, "force")
-	if err != nil {
-		return nil, err
+func (l *lines[T]) write(v T) error {
+	if !l.started {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.w.Header().Set("Trailer", trailerError)
+		l.started = true
 	}
-	return nil, h.b.RemoveNode(r.Context(), r.PathValue("node"), force)
+	l.last = v
+	if err := json.NewEncoder(l.w).Encode(v); err != nil {
+		return err
+	}
+	return http.NewResponseController(l.w).Flush()
 }
 
-// inspect hides what services are given as secrets: who reads the answer, or
-// stores it as a record, asked for none.
-func (h *handler) inspect(r *http.Request) (any, error) {
-	v, err := h.b.Inspect(r.Context(), r.PathValue("service"))
-	if err != nil {
-		return nil, err
+// fail ends the stream with e: as an event of the whole where events are sent,
+// unless the last one said it already, and in the trailer otherwise.
+func (l *lines[T]) fail(e *Error) {
+	last, ok := any(l.last).(Event)
+	switch {
+	case !ok:
+		b, _ := json.Marshal(e)
+		l.w.Header().Set(trailerError, string(b))
+	case last.Err == nil:
+		// The client is told by what it reads; there is nobody else to tell.
+		_ = any(l).(*lines[Event]).write(Event{Err: e})
 	}
-	v.Spec, err = configs.HideSecrets(v.Spec)
-	return v, err
 }
 
-func (h *handler) tasks(r *http.Request) (any, error) {
-	all, err := flag(r, "all")
-	if err != nil {
-		return nil, err
-	}
-	q := r.URL.Query()
-	return list(h.b.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all}))
-}
-
-func (h *handler) images(r *http.Request) (any, error) {
-	nodes, err := flag(r, "nodes")
-	if err != nil {
-		return nil, err
-	}
-	return list(h.b.Images(r.Context(), nodes))
-}
-
-func (h *handler) removeImage(r *http.Request) (any, error) {
-	ref, err := needed(r, "ref")
-	if err != nil {
-		return nil, err
-	}
-	return nil, h.b.RemoveImage(r.Context(), ref)
+// streamed answers what call sends. An error before the first line has its
+// HTTP status, a later one ends the stream.
+func streamed[T any](h *handler, call func(*http.Request, func(T) error) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, done := h.recorded(r)
+		out := &lines[T]{w: w}
+		err := h.guard(r, func() error { return call(r, out.write) })
+		done(err)
+		switch {
+		case r.Context().Err() != nil:
+			return
+		case err != nil && out.started:
+			out.fail(AsError(err))
+		case err != nil:
+			h.refuse(w, r, err)
+		case !out.started:
+			w.Header().Set("Content-Type", "application/x-ndjson")
+		}
+	})
 }

@@ -19,7 +19,7 @@ import (
 // call is one call of a Backend, all that it answers made comparable.
 type call struct {
 	name string
-	do   func(ctx context.Context, b api.Backend) (any, error)
+	do   func(ctx context.Context, b apitest.Backend) (any, error)
 }
 
 func events(run func(func(api.Event) error) error) (any, error) {
@@ -33,7 +33,7 @@ func events(run func(func(api.Event) error) error) (any, error) {
 	return all, err
 }
 
-func logs(ctx context.Context, b api.Backend, q api.LogQuery) (any, error) {
+func logs(ctx context.Context, b apitest.Backend, q api.LogQuery) (any, error) {
 	var all []api.LogLine
 	err := b.Logs(ctx, q, func(l api.LogLine) error {
 		all = append(all, l)
@@ -44,22 +44,22 @@ func logs(ctx context.Context, b api.Backend, q api.LogQuery) (any, error) {
 
 func done(err error) (any, error) { return nil, err }
 
-func scaleTo(replicas map[string]int) func(context.Context, api.Backend) (any, error) {
-	return func(ctx context.Context, b api.Backend) (any, error) {
+func scaleTo(replicas map[string]int) func(context.Context, apitest.Backend) (any, error) {
+	return func(ctx context.Context, b apitest.Backend) (any, error) {
 		return events(func(fn func(api.Event) error) error {
 			return b.Scale(ctx, api.ScaleRequest{Replicas: replicas}, fn)
 		})
 	}
 }
 
-func update(req api.UpdateRequest) func(context.Context, api.Backend) (any, error) {
-	return func(ctx context.Context, b api.Backend) (any, error) {
+func update(req api.UpdateRequest) func(context.Context, apitest.Backend) (any, error) {
+	return func(ctx context.Context, b apitest.Backend) (any, error) {
 		return events(func(fn func(api.Event) error) error { return b.Update(ctx, req, fn) })
 	}
 }
 
-func remove(service string) func(context.Context, api.Backend) (any, error) {
-	return func(ctx context.Context, b api.Backend) (any, error) {
+func remove(service string) func(context.Context, apitest.Backend) (any, error) {
+	return func(ctx context.Context, b apitest.Backend) (any, error) {
 		return events(func(fn func(api.Event) error) error { return b.RemoveService(ctx, service, fn) })
 	}
 }
@@ -67,65 +67,67 @@ func remove(service string) func(context.Context, api.Backend) (any, error) {
 var offer = upgrade.Offer{Version: "0.2.0", Arch: runtime.GOARCH, SHA256: strings.Repeat("ab", 32), Size: 7}
 
 var calls = []call{
-	{"status", func(ctx context.Context, b api.Backend) (any, error) { return b.Status(ctx) }},
-	{"neighbours", func(ctx context.Context, b api.Backend) (any, error) { return b.Neighbours(ctx) }},
-	{"config", func(ctx context.Context, b api.Backend) (any, error) { return b.Config(ctx) }},
-	{"token", func(ctx context.Context, b api.Backend) (any, error) { return b.Token(ctx, "manager") }},
-	{"tokens", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},
-	{"a new token", func(ctx context.Context, b api.Backend) (any, error) {
+	{"status", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Status(ctx) }},
+	{"neighbours", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Neighbours(ctx) }},
+	{"config", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Config(ctx) }},
+	{"token", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Token(ctx, "manager") }},
+	{"tokens", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Tokens(ctx) }},
+	{"a new token", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.NewToken(ctx, api.TokenRequest{Role: "worker", TTL: time.Hour, Uses: 5})
 	}},
-	{"revoke a token", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RevokeToken(ctx, "ffff")) }},
-	{"revoke an unknown token", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RevokeToken(ctx, "a/b ?%")) }},
-	{"rotate", func(ctx context.Context, b api.Backend) (any, error) { return b.RotateTokens(ctx, "manager") }},
-	{"rotate both", func(ctx context.Context, b api.Backend) (any, error) { return b.RotateTokens(ctx, "") }},
-	{"rotated", func(ctx context.Context, b api.Backend) (any, error) { return b.Tokens(ctx) }},
-	{"registry login", func(ctx context.Context, b api.Backend) (any, error) { return b.RegistryLogin(ctx, "a.b-c_1") }},
-	{"registry accounts", func(ctx context.Context, b api.Backend) (any, error) { return b.RegistryAccounts(ctx) }},
-	{"registry logout", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
-	{"registry logout again", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
-	{"ca", func(ctx context.Context, b api.Backend) (any, error) { return b.CA(ctx) }},
-	{"state of upgrades", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradeState(ctx) }},
-	{"offer a program", func(ctx context.Context, b api.Backend) (any, error) {
+	{"revoke a token", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RevokeToken(ctx, "ffff")) }},
+	{"revoke an unknown token", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RevokeToken(ctx, "a/b ?%")) }},
+	{"rotate", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RotateTokens(ctx, "manager") }},
+	{"rotate both", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RotateTokens(ctx, "") }},
+	{"rotated", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Tokens(ctx) }},
+	{"registry login", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RegistryLogin(ctx, "a.b-c_1") }},
+	{"registry accounts", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RegistryAccounts(ctx) }},
+	{"registry logout", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
+	{"registry logout again", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
+	{"ca", func(ctx context.Context, b apitest.Backend) (any, error) { return b.CA(ctx) }},
+	{"state of upgrades", func(ctx context.Context, b apitest.Backend) (any, error) { return b.UpgradeState(ctx) }},
+	{"offer a program", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.OfferProgram(ctx, offer, strings.NewReader("program"))
 	}},
-	{"offer another program", func(ctx context.Context, b api.Backend) (any, error) {
+	{"offer another program", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.OfferProgram(ctx, offer, strings.NewReader("another program"))
 	}},
-	{"plan an upgrade", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradePlan(ctx, offer) }},
-	{"upgrade", func(ctx context.Context, b api.Backend) (any, error) {
+	{"plan an upgrade", func(ctx context.Context, b apitest.Backend) (any, error) { return b.UpgradePlan(ctx, offer) }},
+	{"upgrade", func(ctx context.Context, b apitest.Backend) (any, error) {
 		var said []upgrade.Event
 		err := b.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { said = append(said, e); return nil })
 		return said, err
 	}},
-	{"upgrade the manager", func(ctx context.Context, b api.Backend) (any, error) { return done(b.UpgradeSelf(ctx, offer)) }},
-	{"state after it", func(ctx context.Context, b api.Backend) (any, error) { return b.UpgradeState(ctx) }},
-	{"nodes", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
-	{"drain", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
-	{"drained", func(ctx context.Context, b api.Backend) (any, error) { return b.Nodes(ctx) }},
-	{"drain an unknown node", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "a/b c?", "drain")) }},
-	{"demote the leader", func(ctx context.Context, b api.Backend) (any, error) { return done(b.SetNode(ctx, "h1", "demote")) }},
-	{"remove a live node", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", false)) }},
-	{"remove it with force", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", true)) }},
-	{"services", func(ctx context.Context, b api.Backend) (any, error) { return b.Services(ctx) }},
-	{"inspect", func(ctx context.Context, b api.Backend) (any, error) {
+	{"upgrade the manager", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.UpgradeSelf(ctx, offer)) }},
+	{"state after it", func(ctx context.Context, b apitest.Backend) (any, error) { return b.UpgradeState(ctx) }},
+	{"nodes", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Nodes(ctx) }},
+	{"drain", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
+	{"drained", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Nodes(ctx) }},
+	{"drain an unknown node", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.SetNode(ctx, "a/b c?", "drain"))
+	}},
+	{"demote the leader", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.SetNode(ctx, "h1", "demote")) }},
+	{"remove a live node", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", false)) }},
+	{"remove it with force", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", true)) }},
+	{"services", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Services(ctx) }},
+	{"inspect", func(ctx context.Context, b apitest.Backend) (any, error) {
 		v, err := b.Inspect(ctx, "spider")
 		return v.Service, err // TestHandler_HidesSecretsOfServices has the rest
 	}},
-	{"inspect an unknown service", func(ctx context.Context, b api.Backend) (any, error) { return b.Inspect(ctx, "spidr") }},
-	{"tasks", func(ctx context.Context, b api.Backend) (any, error) {
+	{"inspect an unknown service", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Inspect(ctx, "spidr") }},
+	{"tasks", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.Tasks(ctx, api.TaskQuery{Service: "spider", Node: "h1", All: true})
 	}},
-	{"no tasks", func(ctx context.Context, b api.Backend) (any, error) {
+	{"no tasks", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.Tasks(ctx, api.TaskQuery{Service: "broken", Node: "h1"})
 	}},
-	{"logs", func(ctx context.Context, b api.Backend) (any, error) {
+	{"logs", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return logs(ctx, b, api.LogQuery{Target: "robot", Tail: 1, Since: now.Add(-1)})
 	}},
-	{"logs of an unknown service", func(ctx context.Context, b api.Backend) (any, error) {
+	{"logs of an unknown service", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return logs(ctx, b, api.LogQuery{Target: "nothing", Tail: -1})
 	}},
-	{"logs that break off", func(ctx context.Context, b api.Backend) (any, error) {
+	{"logs that break off", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return logs(ctx, b, api.LogQuery{Target: "broken", Tail: -1})
 	}},
 	{"scale", scaleTo(map[string]int{"spider": 5, "batch": 0})},
@@ -135,21 +137,25 @@ var calls = []call{
 	{"update to an unknown image", update(api.UpdateRequest{Service: "spider", Image: "localhost:8003/spider:9"})},
 	{"remove", remove("spider")},
 	{"remove again", remove("spider")},
-	{"images", func(ctx context.Context, b api.Backend) (any, error) { return b.Images(ctx, true) }},
-	{"images, without the nodes", func(ctx context.Context, b api.Backend) (any, error) { return b.Images(ctx, false) }},
-	{"remove an image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.02")) }},
-	{"remove a used image", func(ctx context.Context, b api.Backend) (any, error) { return done(b.RemoveImage(ctx, "spider:0.01")) }},
-	{"collect images", func(ctx context.Context, b api.Backend) (any, error) { return b.CollectImages(ctx) }},
-	{"queue address", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueAddress(ctx) }},
-	{"all queues", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueLen(ctx, "") }},
-	{"push", func(ctx context.Context, b api.Backend) (any, error) {
+	{"images", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Images(ctx, true) }},
+	{"images, without the nodes", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Images(ctx, false) }},
+	{"remove an image", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RemoveImage(ctx, "spider:0.02"))
+	}},
+	{"remove a used image", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RemoveImage(ctx, "spider:0.01"))
+	}},
+	{"collect images", func(ctx context.Context, b apitest.Backend) (any, error) { return b.CollectImages(ctx) }},
+	{"queue address", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueAddress(ctx) }},
+	{"all queues", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueLen(ctx, "") }},
+	{"push", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.QueuePush(ctx, "k &?ü", []string{"a", "<b>", "\x00\n"})
 	}},
-	{"one queue", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueLen(ctx, "k &?ü") }},
-	{"peek", func(ctx context.Context, b api.Backend) (any, error) { return b.QueuePeek(ctx, "k &?ü", 2) }},
-	{"clear", func(ctx context.Context, b api.Backend) (any, error) { return b.QueueClear(ctx, "k &?ü") }},
-	{"leave", func(ctx context.Context, b api.Backend) (any, error) { return done(b.Leave(ctx, false)) }},
-	{"leave with force", func(ctx context.Context, b api.Backend) (any, error) { return done(b.Leave(ctx, true)) }},
+	{"one queue", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueLen(ctx, "k &?ü") }},
+	{"peek", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueuePeek(ctx, "k &?ü", 2) }},
+	{"clear", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueClear(ctx, "k &?ü") }},
+	{"leave", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.Leave(ctx, false)) }},
+	{"leave with force", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.Leave(ctx, true)) }},
 }
 
 // TestClient_SaysWhatTheBackendSays asks two equal clusters the same things,

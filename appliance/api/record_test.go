@@ -45,7 +45,7 @@ func (r *records) take() []string {
 func TestHandler_Audit(t *testing.T) {
 	t.Parallel()
 	var audit records
-	_, socket := serveHandler(t, api.Handler(apitest.New(now), audit.add, testLog(t)))
+	_, socket := serveHandler(t, apitest.Handler(apitest.New(now), audit.add, testLog(t)))
 	who := fmt.Sprintf(" uid=%d user=root gid=%d pid=%d", os.Getuid(), os.Getgid(), os.Getpid())
 	for _, tt := range []struct{ method, path, body, record string }{
 		{"GET", "/v1/token?role=worker&secret=hush", "", "path=/v1/token?role=worker" + who + " status=200"},
@@ -85,7 +85,7 @@ func TestHandler_Audit(t *testing.T) {
 func TestHandler_AuditHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	var audit records
-	client, _ := serveHandler(t, api.Handler(apitest.New(now), audit.add, testLog(t)))
+	client, _ := serveHandler(t, apitest.Handler(apitest.New(now), audit.add, testLog(t)))
 	for _, c := range calls {
 		_, _ = c.do(testContext(t), client)
 	}
@@ -105,7 +105,7 @@ func TestHandler_AuditOfAClientThatGoesAway(t *testing.T) {
 	var audit records
 	cluster := apitest.New(now)
 	cluster.Hold("spider")
-	client, _ := serveHandler(t, api.Handler(cluster, audit.add, testLog(t)))
+	client, _ := serveHandler(t, apitest.Handler(cluster, audit.add, testLog(t)))
 	ctx, cancel := context.WithCancel(testContext(t))
 	go func() {
 		_, _ = cluster.AwaitHeld(ctx)
@@ -136,7 +136,7 @@ func TestConnContext_AnotherUser(t *testing.T) {
 	}
 	t.Parallel()
 	var audit records
-	_, socket := serveHandler(t, api.Handler(apitest.New(now), audit.add, testLog(t)))
+	_, socket := serveHandler(t, apitest.Handler(apitest.New(now), audit.add, testLog(t)))
 	for path, mode := range map[string]os.FileMode{filepath.Dir(socket): 0o755, socket: 0o666} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)

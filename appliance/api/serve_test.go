@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/api/apitest"
 )
 
 var now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
@@ -20,9 +21,9 @@ var now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve returns a client of b over a unix socket of its own, and the socket.
-func serve(t *testing.T, b api.Backend, log *slog.Logger) (*api.Client, string) {
+func serve(t *testing.T, b apitest.Backend, log *slog.Logger) (*api.Client, string) {
 	t.Helper()
-	return serveHandler(t, api.Handler(b, nil, log))
+	return serveHandler(t, apitest.Handler(b, nil, log))
 }
 
 func serveHandler(t *testing.T, h http.Handler) (*api.Client, string) {

@@ -12,9 +12,34 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-// UpgradeState says what version this node runs, and how far its upgrade is.
-func (c *Client) UpgradeState(ctx context.Context) (v upgrade.State, err error) {
-	return v, c.call(ctx, http.MethodGet, "/v1/upgrade", nil, &v)
+// Upgrades bring another crawlbox onto the nodes.
+type Upgrades interface {
+	OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)
+	UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error)
+	UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error
+	UpgradeSelf(ctx context.Context, o upgrade.Offer) error
+}
+
+// UpgradesArea serves the calls of Upgrades.
+func UpgradesArea(u Upgrades) Area {
+	return Area{
+		"POST /v1/upgrade":      Stream(asked(offerOf, u.UpgradeNodes)),
+		"POST /v1/upgrade/plan": List(planned(offerOf, u.UpgradePlan)),
+		"POST /v1/upgrade/program": Value(func(r *http.Request) (upgrade.Offer, error) {
+			o, err := programOf(r)
+			if err != nil {
+				return o, err
+			}
+			return u.OfferProgram(r.Context(), o, r.Body)
+		}),
+		"POST /v1/upgrade/self": Action(func(r *http.Request) error {
+			o, err := offerOf(r)
+			if err != nil {
+				return err
+			}
+			return u.UpgradeSelf(r.Context(), o)
+		}),
+	}
 }
 
 // OfferProgram brings a program to the manager, which is to have the size and the
@@ -42,42 +67,6 @@ func (c *Client) UpgradeSelf(ctx context.Context, o upgrade.Offer) error {
 	return c.call(ctx, http.MethodPost, "/v1/upgrade/self", o, nil)
 }
 
-func (h *handler) offerProgram(r *http.Request) (any, error) {
-	size, err := number(r, "size", 0)
-	if err != nil {
-		return nil, err
-	}
-	o := upgrade.Offer{SHA256: r.URL.Query().Get("sha256"), Size: int64(size)}
-	if err := checkOffer(r, o); err != nil {
-		return nil, err
-	}
-	return h.b.OfferProgram(r.Context(), o, r.Body)
-}
-
-func (h *handler) upgradePlan(r *http.Request) (any, error) {
-	o, err := offerOf(r)
-	if err != nil {
-		return nil, err
-	}
-	return list(h.b.UpgradePlan(r.Context(), o))
-}
-
-func (h *handler) upgradeNodes(r *http.Request, out *lines[upgrade.Event]) error {
-	o, err := offerOf(r)
-	if err != nil {
-		return err
-	}
-	return h.b.UpgradeNodes(r.Context(), o, out.write)
-}
-
-func (h *handler) upgradeSelf(r *http.Request) (any, error) {
-	o, err := offerOf(r)
-	if err != nil {
-		return nil, err
-	}
-	return nil, h.b.UpgradeSelf(r.Context(), o)
-}
-
 func offerOf(r *http.Request) (o upgrade.Offer, err error) {
 	if err := body(r, &o); err != nil {
 		return o, err
@@ -94,4 +83,14 @@ func checkOffer(r *http.Request, o upgrade.Offer) error {
 		return Invalid("size is %d; it must be from 1 to %d bytes", o.Size, upgrade.MaxSize)
 	}
 	return nil
+}
+
+// programOf is what the program that comes with a request should be.
+func programOf(r *http.Request) (o upgrade.Offer, err error) {
+	size, err := number(r, "size", 0)
+	if err != nil {
+		return o, err
+	}
+	o = upgrade.Offer{SHA256: r.URL.Query().Get("sha256"), Size: int64(size)}
+	return o, checkOffer(r, o)
 }

@@ -102,5 +102,3 @@ func (b *Backend) node(ctx context.Context, ref string) (fleet.Node, error) {
 	}
 	return findNode(nodes, ref)
 }
-
-var _ api.Backend = (*Backend)(nil)

@@ -243,7 +243,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
 		lifecycle.Part{Name: "addresses", Component: background(func(ctx context.Context) error { return m.book.Run(ctx, m.joins.Refresh) })},
-		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.backend(services), m.audit.Record)},
+		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.audit.Record, areas(m.backend(services)))},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},

@@ -91,8 +91,8 @@ func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
 }
 
 // serveAPI serves the local API.
-func (g *ground) serveAPI(b api.Backend, audit func(event string, attrs ...slog.Attr)) lifecycle.Component {
-	return serve(site{handler: failpoint.Handler(failpoint.HangAPI, api.Handler(b, audit, g.log)), conn: api.ConnContext}, g.log, g.socket)
+func (g *ground) serveAPI(audit api.Audit, areas []api.Area) lifecycle.Component {
+	return serve(site{handler: failpoint.Handler(failpoint.HangAPI, api.Handler(audit, g.log, areas...)), conn: api.ConnContext}, g.log, g.socket)
 }
 
 // listenSocket opens the unix socket of the local API, mode 0660 and owned by

@@ -200,7 +200,7 @@ func (w *Worker) parts() []lifecycle.Part {
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return pki.KeepRenewed(ctx, w.identity, func(ctx context.Context) error { return enroll.Renew(ctx, w.identity) }, w.log)
 		})},
-		{Name: "local API", Component: w.serveAPI(w.backend(), w.audit.Record)},
+		{Name: "local API", Component: w.serveAPI(w.audit.Record, areas(w.backend()))},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
 		upgradePart(w.upgrade),
 	}

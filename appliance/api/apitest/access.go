@@ -14,7 +14,7 @@ import (
 // ca stands for the certificate of the CA.
 const ca = "-----BEGIN CERTIFICATE-----\nMIIBnotacertificate\n-----END CERTIFICATE-----\n"
 
-// Token implements api.Backend.
+// Token implements Backend.
 func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 	if err := c.manager(); err != nil {
 		return api.Token{}, err
@@ -41,7 +41,7 @@ func (c *Cluster) add(t api.TokenInfo) api.TokenInfo {
 	return t
 }
 
-// NewToken implements api.Backend.
+// NewToken implements Backend.
 func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
 	if err := c.manager(); err != nil {
 		return api.Token{}, err
@@ -54,7 +54,7 @@ func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, 
 	return line(c.add(t)), nil
 }
 
-// Tokens implements api.Backend.
+// Tokens implements Backend.
 func (c *Cluster) Tokens(context.Context) ([]api.TokenInfo, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (c *Cluster) Tokens(context.Context) ([]api.TokenInfo, error) {
 	return slices.Clone(c.tokens), nil
 }
 
-// RevokeToken implements api.Backend.
+// RevokeToken implements Backend.
 func (c *Cluster) RevokeToken(_ context.Context, id string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (c *Cluster) RevokeToken(_ context.Context, id string) error {
 	return nil
 }
 
-// RotateTokens implements api.Backend.
+// RotateTokens implements Backend.
 func (c *Cluster) RotateTokens(_ context.Context, role string) ([]api.Token, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (c *Cluster) RotateTokens(_ context.Context, role string) ([]api.Token, err
 	return lines, nil
 }
 
-// RegistryLogin implements api.Backend.
+// RegistryLogin implements Backend.
 func (c *Cluster) RegistryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
 	if err := c.manager(); err != nil {
 		return api.RegistryLogin{}, err
@@ -113,7 +113,7 @@ func called(name string) func(api.RegistryAccount) bool {
 	return func(a api.RegistryAccount) bool { return a.Name == name }
 }
 
-// RegistryAccounts implements api.Backend.
+// RegistryAccounts implements Backend.
 func (c *Cluster) RegistryAccounts(context.Context) ([]api.RegistryAccount, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (c *Cluster) RegistryAccounts(context.Context) ([]api.RegistryAccount, erro
 	return slices.Clone(c.accounts), nil
 }
 
-// RegistryLogout implements api.Backend.
+// RegistryLogout implements Backend.
 func (c *Cluster) RegistryLogout(_ context.Context, name string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -135,5 +135,5 @@ func (c *Cluster) RegistryLogout(_ context.Context, name string) error {
 	return nil
 }
 
-// CA implements api.Backend; a worker has the certificate too.
+// CA implements Backend; a worker has the certificate too.
 func (c *Cluster) CA(context.Context) (string, error) { return ca, nil }

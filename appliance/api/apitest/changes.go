@@ -16,7 +16,7 @@ import (
 // next ones take as much longer each.
 const taskTook = 100 * time.Millisecond
 
-// Scale implements api.Backend. Services change one after another, by name. No
+// Scale implements Backend. Services change one after another, by name. No
 // task of "broken" ever starts, so that it fails with one note.
 func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
 	names := slices.Sorted(maps.Keys(req.Replicas))
@@ -72,7 +72,7 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(api.Eve
 	return fn(e)
 }
 
-// Update implements api.Backend.
+// Update implements Backend.
 func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
 	s, err := c.found(req.Service)
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 	return fn(e)
 }
 
-// RemoveService implements api.Backend.
+// RemoveService implements Backend.
 func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(api.Event) error) error {
 	s, err := c.found(service)
 	if err != nil {

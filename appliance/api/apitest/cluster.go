@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-// Cluster is an api.Backend. It is safe for concurrent use.
+// Cluster is a Backend. It is safe for concurrent use.
 type Cluster struct {
 	now  time.Time
 	held chan string // receives what waits: "logs", or the service of a held change
@@ -35,8 +35,6 @@ type Cluster struct {
 	left     bool
 	upgraded upgrade.Offer // what the node that answers runs; zero: what it did at first
 }
-
-var _ api.Backend = (*Cluster)(nil)
 
 // New returns a cluster that lives at the moment given, for ever.
 func New(now time.Time) *Cluster {
@@ -124,7 +122,7 @@ func (c *Cluster) service(name string) (*fleet.Service, error) {
 	return nil, fail(api.CodeNotFound, "unknown service %q; `crawlbox ls` lists them", name)
 }
 
-// Status implements api.Backend.
+// Status implements Backend.
 func (c *Cluster) Status(context.Context) (api.Status, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,12 +157,12 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	return st, nil
 }
 
-// Config implements api.Backend.
+// Config implements Backend.
 func (c *Cluster) Config(context.Context) (string, error) {
 	return "registry:\n  port: 8003\nqueue:\n  password: (hidden)\n", nil
 }
 
-// Leave implements api.Backend.
+// Leave implements Backend.
 func (c *Cluster) Leave(_ context.Context, force bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Images implements api.Backend.
+// Images implements Backend.
 func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	return images, nil
 }
 
-// RemoveImage implements api.Backend.
+// RemoveImage implements Backend.
 func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
 	return fail(api.CodeNotFound, "unknown image %q; `crawlbox images` lists them", ref)
 }
 
-// CollectImages implements api.Backend.
+// CollectImages implements Backend.
 func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
 	if err := c.manager(); err != nil {
 		return api.GCReport{}, err
@@ -52,7 +52,7 @@ func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
 	return api.GCReport{Manifests: 2, Blobs: 7, Bytes: 128_000_000}, nil
 }
 
-// QueueAddress implements api.Backend.
+// QueueAddress implements Backend.
 func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 	if err := c.manager(); err != nil {
 		return api.QueueAddress{}, err
@@ -61,7 +61,7 @@ func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 	return api.QueueAddress{URL: "redis://default:s%2Fecret@10.77.0.11:7891", Addr: "10.77.0.11:7891", Password: "s/ecret"}, nil
 }
 
-// QueueLen implements api.Backend.
+// QueueLen implements Backend.
 func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	return all, nil
 }
 
-// QueuePeek implements api.Backend.
+// QueuePeek implements Backend.
 func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err
@@ -87,7 +87,7 @@ func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, er
 	return api.Items{Key: key, Len: int64(len(q)), Items: slices.Clone(q[:min(n, len(q))])}, nil
 }
 
-// QueuePush implements api.Backend.
+// QueuePush implements Backend.
 func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err
@@ -97,7 +97,7 @@ func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.
 	return api.Items{Key: key, Len: int64(len(c.queue[key]))}, nil
 }
 
-// QueueClear implements api.Backend.
+// QueueClear implements Backend.
 func (c *Cluster) QueueClear(_ context.Context, key string) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err

@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// Build implements api.Backend. It reads all files, speaks as the builder that was
+// Build implements Backend. It reads all files, speaks as the builder that was
 // asked for, and fails where the Dockerfile is called broken.
 func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
 	if err := c.manager(); err != nil {
@@ -46,7 +46,7 @@ func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, 
 	return fn(api.BuildEvent{Image: name + "@" + digest(name)})
 }
 
-// Deploy implements api.Backend. Of three nodes, h2 gets the image last.
+// Deploy implements Backend. Of three nodes, h2 gets the image last.
 func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(api
 	return fn(api.Event{Service: req.Service, Step: "watch", Running: 3, Desired: 3, Done: finish(api.Summary{Started: 3, Stopped: 3})})
 }
 
-// DeployPlan implements api.Backend.
+// DeployPlan implements Backend.
 func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan, error) {
 	if err := c.manager(); err != nil {
 		return api.Plan{}, err
@@ -89,7 +89,7 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan
 	return p, nil
 }
 
-// Definitions implements api.Backend: the services of a config file, of which site
+// Definitions implements Backend: the services of a config file, of which site
 // is built of the folder it is in, and robot is as it shall be.
 func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	if err := c.manager(); err != nil {
@@ -103,7 +103,7 @@ func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	}, nil
 }
 
-// Source implements api.Backend. Only of batch it is known what it was built of.
+// Source implements Backend. Only of batch it is known what it was built of.
 func (c *Cluster) Source(_ context.Context, service string) (history.Source, error) {
 	s, err := c.found(service)
 	if s.Name == "batch" {
@@ -112,7 +112,7 @@ func (c *Cluster) Source(_ context.Context, service string) (history.Source, err
 	return history.Source{}, err
 }
 
-// UpdatePlan implements api.Backend.
+// UpdatePlan implements Backend.
 func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
 	if _, err := c.found(req.Service); err != nil {
 		return api.Plan{}, err
@@ -120,13 +120,13 @@ func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Pl
 	return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
 }
 
-// RestartPlan implements api.Backend.
+// RestartPlan implements Backend.
 func (c *Cluster) RestartPlan(_ context.Context, service string) (api.Plan, error) {
 	s, err := c.found(service)
 	return api.Plan{Service: s.Name, Steps: []string{"flip: replace the replicas of service " + s.Name}}, err
 }
 
-// ScalePlan implements api.Backend.
+// ScalePlan implements Backend.
 func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
 	for _, name := range slices.Sorted(maps.Keys(req.Replicas)) {
 		s, err := c.found(name)
@@ -138,7 +138,7 @@ func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan api.P
 	return plan, nil
 }
 
-// Rollback implements api.Backend.
+// Rollback implements Backend.
 func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
 	if _, err := c.found(req.Service); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: "localhost:8003/" + req.Service + ":0.01"}, fn)
 }
 
-// Restart implements api.Backend.
+// Restart implements Backend.
 func (c *Cluster) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
 	s, err := c.found(service)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *Cluster) Restart(ctx context.Context, service string, fn func(api.Event
 	return c.Deploy(ctx, api.DeployRequest{Service: s.Name, Image: s.Image}, fn)
 }
 
-// History implements api.Backend.
+// History implements Backend.
 func (c *Cluster) History(_ context.Context, service string) ([]history.Entry, error) {
 	if _, err := c.found(service); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Nodes implements api.Backend.
+// Nodes implements Backend.
 func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -19,7 +19,7 @@ func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
 	return slices.Clone(c.nodes), nil
 }
 
-// Neighbours implements api.Backend: all is well between this node and the last.
+// Neighbours implements Backend: all is well between this node and the last.
 func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -27,7 +27,7 @@ func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
 	return []doctor.Neighbour{{Name: n.Display, Role: n.Role, Addr: netip.MustParseAddr(n.Addr), There: []doctor.Try{{Port: 7980}}, Here: []doctor.Try{{Port: 7980}}, MTU: 1500}}, nil
 }
 
-// SetNode implements api.Backend.
+// SetNode implements Backend.
 func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 	return nil
 }
 
-// RemoveNode implements api.Backend.
+// RemoveNode implements Backend.
 func (c *Cluster) RemoveNode(_ context.Context, node string, force bool) error {
 	if err := c.manager(); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Services implements api.Backend.
+// Services implements Backend.
 func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
 	return slices.Clone(c.services), nil
 }
 
-// Inspect implements api.Backend.
+// Inspect implements Backend.
 func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error) {
 	if err := c.manager(); err != nil {
 		return api.Inspect{}, err
@@ -32,7 +32,7 @@ func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error
 	return api.Inspect{Service: *s, Spec: map[string]any{"Name": s.Name, "Env": env}}, nil
 }
 
-// Tasks implements api.Backend.
+// Tasks implements Backend.
 func (c *Cluster) Tasks(_ context.Context, q api.TaskQuery) ([]fleet.Task, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (c *Cluster) Tasks(_ context.Context, q api.TaskQuery) ([]fleet.Task, error
 	return tasks, nil
 }
 
-// Logs implements api.Backend: each task of the target has written two lines,
+// Logs implements Backend: each task of the target has written two lines,
 // the second to stderr. The logs of "broken" break off after the first line.
 func (c *Cluster) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
 	lines, err := c.lines(q)

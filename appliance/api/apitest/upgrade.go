@@ -13,7 +13,7 @@ import (
 // oldSum stands for the checksum of the program that all nodes run.
 const oldSum = "0ld"
 
-// UpgradeState implements api.Backend.
+// UpgradeState implements Backend.
 func (c *Cluster) UpgradeState(context.Context) (upgrade.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -25,7 +25,7 @@ func (c *Cluster) UpgradeState(context.Context) (upgrade.State, error) {
 	return s, nil
 }
 
-// OfferProgram implements api.Backend.
+// OfferProgram implements Backend.
 func (c *Cluster) OfferProgram(_ context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
 	if err := c.manager(); err != nil {
 		return upgrade.Offer{}, err
@@ -42,7 +42,7 @@ func (c *Cluster) OfferProgram(_ context.Context, o upgrade.Offer, program io.Re
 	return o, nil
 }
 
-// UpgradePlan implements api.Backend.
+// UpgradePlan implements Backend.
 func (c *Cluster) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (c *Cluster) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.S
 	return upgrade.Plan(answers, o), nil
 }
 
-// UpgradeNodes implements api.Backend.
+// UpgradeNodes implements Backend.
 func (c *Cluster) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error {
 	steps, err := c.UpgradePlan(ctx, o)
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *Cluster) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upg
 	return nil
 }
 
-// UpgradeSelf implements api.Backend.
+// UpgradeSelf implements Backend.
 func (c *Cluster) UpgradeSelf(_ context.Context, o upgrade.Offer) error {
 	if err := c.manager(); err != nil {
 		return err

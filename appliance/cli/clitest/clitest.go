@@ -20,7 +20,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
 )
 
@@ -93,7 +92,7 @@ var Now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
 
 // Serve answers for cluster on a unix socket, as a node does, until stop.
 func Serve(cluster *apitest.Cluster) (socket string, stop func(), err error) {
-	return ServeHandler(api.Handler(cluster, nil, slog.New(slog.DiscardHandler)))
+	return ServeHandler(apitest.Handler(cluster, nil, slog.New(slog.DiscardHandler)))
 }
 
 // ServeHandler serves a handler on a unix socket, until stop.

@@ -1,0 +1,39 @@
+package apitest
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+)
+
+// Backend is all areas of the API in one, as Cluster and api.Client are.
+type Backend interface {
+	api.Overview
+	api.Local
+	api.Tokens
+	api.Accounts
+	api.Nodes
+	api.Removals
+	api.Services
+	api.Logs
+	api.Changes
+	api.Deploys
+	api.Builds
+	api.Images
+	api.Queues
+	api.Upgrades
+}
+
+var (
+	_ Backend = (*Cluster)(nil)
+	_ Backend = (*api.Client)(nil)
+)
+
+// Handler serves all areas from b.
+func Handler(b Backend, audit api.Audit, log *slog.Logger) http.Handler {
+	return api.Handler(audit, log,
+		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b), api.RemovalsArea(b),
+		api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b), api.BuildsArea(b), api.ImagesArea(b),
+		api.QueuesArea(b), api.UpgradesArea(b))
+}

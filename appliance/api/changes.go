@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+)
+
+// Changes are those of services that Swarm makes by itself.
+type Changes interface {
+	Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error
+	ScalePlan(ctx context.Context, req ScaleRequest) (Plan, error)
+	Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error
+	UpdatePlan(ctx context.Context, req UpdateRequest) (Plan, error)
+	RemoveService(ctx context.Context, service string, fn func(Event) error) error
+}
+
+// ChangesArea serves the calls of Changes.
+func ChangesArea(c Changes) Area {
+	return Area{
+		"POST /v1/scale":       Stream(asked(scaleRequest, c.Scale)),
+		"POST /v1/scale/plan":  Value(planned(scaleRequest, c.ScalePlan)),
+		"POST /v1/update":      Stream(asked(updateRequest, c.Update)),
+		"POST /v1/update/plan": Value(planned(updateRequest, c.UpdatePlan)),
+		"DELETE /v1/services/{service}": Stream(func(r *http.Request, send func(Event) error) error {
+			return c.RemoveService(r.Context(), r.PathValue("service"), send)
+		}),
+	}
+}
+
+// ScaleRequest asks for numbers of replicas, by service.
+type ScaleRequest struct {
+	Replicas map[string]int `json:"replicas"`
+	Now      bool           `json:"now,omitempty"` // kill the containers, without their grace time; all Replicas are 0
+}
+
+// UpdateRequest asks for another image.
+type UpdateRequest struct {
+	Service      string `json:"service"`
+	Image        string `json:"image"`
+	StopFirstAll bool   `json:"stop_first_all"` // stop every replica, then start the new version
+}
+
+// Scale changes numbers of replicas and calls fn with each step until all of
+// them are true. It fails with the first event that carries an error.
+func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
+}
+
+// ScalePlan says what Scale would do.
+func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
+}
+
+// Update brings a service to another image, as Scale does.
+func (c *Client) Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/update", req, failing(fn))
+}
+
+// UpdatePlan says what Update would do.
+func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/update/plan", req, &v)
+}
+
+// RemoveService removes a service and follows until its containers are gone.
+func (c *Client) RemoveService(ctx context.Context, service string, fn func(Event) error) error {
+	return stream(ctx, c, http.MethodDelete, "/v1/services/"+url.PathEscape(service), nil, failing(fn))
+}
+
+func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.Any("replicas", req.Replicas))
+	if len(req.Replicas) == 0 {
+		return req, Invalid("scale needs at least one service")
+	}
+	for service, n := range req.Replicas {
+		if service == "" || n < 0 {
+			return req, Invalid("cannot scale %q to %d; replicas must be 0 or more", service, n)
+		}
+		if req.Now && n > 0 {
+			return req, Invalid("cannot scale %q to %d now; only what stops is killed", service, n)
+		}
+	}
+	return req, nil
+}
+
+func updateRequest(r *http.Request) (req UpdateRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
+	if req.Service == "" || req.Image == "" {
+		return req, Invalid("update needs a service and an image")
+	}
+	return req, nil
+}

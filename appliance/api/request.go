@@ -1,0 +1,88 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
+)
+
+// MaxBody is the size of a request's body, in bytes, that Handler reads. The
+// largest ones are items for a queue.
+const MaxBody = 8 << 20
+
+// body reads the one JSON value of a request. It reads to the end also because
+// net/http notices a client that goes away only after that.
+func body(r *http.Request, v any) error {
+	err := bound.Strict(r.Body, MaxBody, v)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bound.ErrTooLong):
+		return Invalid("the request is larger than %d bytes; send it in parts", MaxBody)
+	}
+	return Invalid("cannot read the request: %v", err)
+}
+
+func needed(r *http.Request, key string) (string, error) {
+	v := r.URL.Query().Get(key)
+	if v == "" {
+		return "", Invalid("%s is missing", key)
+	}
+	return v, nil
+}
+
+func flag(r *http.Request, key string) (bool, error) {
+	v := r.URL.Query().Get(key)
+	if v == "" {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, Invalid("%s is %q; it is true or false", key, v)
+	}
+	return b, nil
+}
+
+func number(r *http.Request, key string, unset int) (int, error) {
+	v := r.URL.Query().Get(key)
+	if v == "" {
+		return unset, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, Invalid("%s is %q; it must be a whole number", key, v)
+	}
+	return n, nil
+}
+
+// plain is a call that asks for nothing but the answer.
+func plain[T any](do func(context.Context) (T, error)) func(*http.Request) (T, error) {
+	return func(r *http.Request) (T, error) { return do(r.Context()) }
+}
+
+// planned is a call that asks with what read finds in its request.
+func planned[Q, T any](read func(*http.Request) (Q, error), do func(context.Context, Q) (T, error)) func(*http.Request) (T, error) {
+	return func(r *http.Request) (answer T, err error) {
+		q, err := read(r)
+		if err != nil {
+			return answer, err
+		}
+		return do(r.Context(), q)
+	}
+}
+
+// asked is planned for a call that answers a stream.
+func asked[Q, T any](read func(*http.Request) (Q, error), do func(context.Context, Q, func(T) error) error) func(*http.Request, func(T) error) error {
+	return func(r *http.Request, send func(T) error) error {
+		q, err := read(r)
+		if err != nil {
+			return err
+		}
+		return do(r.Context(), q, send)
+	}
+}
+
+func service(r *http.Request) (string, error) { return r.PathValue("service"), nil }

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Services are those of the swarm, and their tasks.
+type Services interface {
+	Services(ctx context.Context) ([]fleet.Service, error)
+	Inspect(ctx context.Context, service string) (Inspect, error)
+	Tasks(ctx context.Context, q TaskQuery) ([]fleet.Task, error)
+}
+
+// ServicesArea serves the calls of Services.
+func ServicesArea(s Services) Area {
+	h := servicesHandler{s}
+	return Area{
+		"GET /v1/services":           List(plain(s.Services)),
+		"GET /v1/services/{service}": Value(h.inspect),
+		"GET /v1/tasks":              List(h.tasks),
+	}
+}
+
+// Logs is what tasks write.
+type Logs interface {
+	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
+}
+
+// LogsArea serves the calls of Logs.
+func LogsArea(l Logs) Area {
+	return Area{
+		"GET /v1/logs": Stream(func(r *http.Request, send func(LogLine) error) error {
+			q, err := logQuery(r)
+			if err != nil {
+				return err
+			}
+			return l.Logs(r.Context(), q, send)
+		}),
+	}
+}
+
+// TaskQuery chooses tasks. Empty fields choose all.
+type TaskQuery struct {
+	Service string // name or ID
+	Node    string // name or ID
+	All     bool   // also those that have ended and were replaced
+}
+
+// LogQuery chooses log lines.
+type LogQuery struct {
+	Target string // a service, or one task: its name (spider.3) or ID
+	Follow bool
+	Tail   int       // last lines of each task; negative: all
+	Since  time.Time // zero: from the beginning
+}
+
+// LogLine is one line that a task wrote, or, where Task is empty, a word of
+// crawlbox about the stream itself.
+type LogLine struct {
+	Time   time.Time `json:"time"`
+	Task   string    `json:"task"`
+	TaskID string    `json:"task_id"`
+	Node   string    `json:"node"`
+	Stream string    `json:"stream"` // stdout or stderr
+	Text   string    `json:"text"`
+}
+
+// Inspect is a service in whole: crawlbox's view and Docker's own JSON, with
+// secrets hidden.
+type Inspect struct {
+	fleet.Service
+	Spec any `json:"spec"`
+}
+
+// Services returns all services by name.
+func (c *Client) Services(ctx context.Context) (v []fleet.Service, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/services", nil, &v)
+}
+
+// Inspect returns a service with Docker's own description of it.
+func (c *Client) Inspect(ctx context.Context, service string) (v Inspect, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service), nil, &v)
+}
+
+// Tasks returns the tasks chosen, by service, slot and age.
+func (c *Client) Tasks(ctx context.Context, q TaskQuery) (v []fleet.Task, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/tasks?"+q.values().Encode(), nil, &v)
+}
+
+// Logs calls fn for each line until the logs end, ctx ends, or fn fails.
+func (c *Client) Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error {
+	return stream(ctx, c, http.MethodGet, "/v1/logs?"+q.values().Encode(), nil, fn)
+}
+
+func (q TaskQuery) values() url.Values {
+	return url.Values{"service": {q.Service}, "node": {q.Node}, "all": {strconv.FormatBool(q.All)}}
+}
+
+func (q LogQuery) values() url.Values {
+	v := url.Values{"target": {q.Target}, "follow": {strconv.FormatBool(q.Follow)}, "tail": {strconv.Itoa(q.Tail)}}
+	if !q.Since.IsZero() {
+		v.Set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	return v
+}
+
+type servicesHandler struct{ services Services }
+
+// inspect hides what services are given as secrets: who reads the answer, or
+// stores it as a record, asked for none.
+func (h servicesHandler) inspect(r *http.Request) (Inspect, error) {
+	v, err := h.services.Inspect(r.Context(), r.PathValue("service"))
+	if err != nil {
+		return v, err
+	}
+	v.Spec, err = configs.HideSecrets(v.Spec)
+	return v, err
+}
+
+func (h servicesHandler) tasks(r *http.Request) ([]fleet.Task, error) {
+	all, err := flag(r, "all")
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	return h.services.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all})
+}
+
+func logQuery(r *http.Request) (q LogQuery, err error) {
+	if q.Target, err = needed(r, "target"); err != nil {
+		return q, err
+	}
+	if q.Follow, err = flag(r, "follow"); err != nil {
+		return q, err
+	}
+	if q.Tail, err = number(r, "tail", -1); err != nil {
+		return q, err
+	}
+	since := r.URL.Query().Get("since")
+	if since == "" {
+		return q, nil
+	}
+	if q.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
+		return q, Invalid("since is %q; it must be a time such as 2006-01-02T15:04:05Z", since)
+	}
+	return q, nil
+}

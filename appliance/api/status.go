@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+)
+
+// Overview sums up the cluster as this node sees it.
+type Overview interface {
+	Status(ctx context.Context) (Status, error)
+}
+
+// OverviewArea serves the calls of an Overview.
+func OverviewArea(o Overview) Area {
+	return Area{"GET /v1/status": Value(plain(o.Status))}
+}
+
+// Local is what every node answers of itself, and does with itself.
+type Local interface {
+	Config(ctx context.Context) (string, error)
+	Leave(ctx context.Context, force bool) error
+	Neighbours(ctx context.Context) ([]doctor.Neighbour, error)
+	UpgradeState(ctx context.Context) (upgrade.State, error)
+}
+
+// LocalArea serves the calls of a Local.
+func LocalArea(l Local) Area {
+	return Area{
+		"GET /v1/config":     Value(plain(l.Config)),
+		"GET /v1/neighbours": List(plain(l.Neighbours)),
+		"GET /v1/upgrade":    Value(plain(l.UpgradeState)),
+		"POST /v1/leave": Action(func(r *http.Request) error {
+			force, err := flag(r, "force")
+			if err != nil {
+				return err
+			}
+			return l.Leave(r.Context(), force)
+		}),
+	}
+}
+
+// Status is the state of this node and its cluster in short.
+type Status struct {
+	Version  string    `json:"version"` // of crawlbox
+	Mode     string    `json:"mode"`    // manager or worker: how crawlbox was started
+	Node     string    `json:"node"`    // host name
+	Addr     string    `json:"addr"`    // advertised address
+	Started  time.Time `json:"started"`
+	Docker   Docker    `json:"docker"`
+	Manager  bool      `json:"manager"`  // its Docker Engine is a swarm manager now
+	Cluster  string    `json:"cluster"`  // ID of the swarm
+	Nodes    Count     `json:"nodes"`    // ready of all
+	Managers Count     `json:"managers"` // reachable of all
+	Services Count     `json:"services"` // with all replicas running or complete, of all
+	Tasks    Count     `json:"tasks"`    // running of desired
+	Registry Registry  `json:"registry"`
+	Queue    *Queue    `json:"queue,omitempty"` // nil: off
+	Problems []string  `json:"problems"`        // each a sentence: what, where, what to do
+}
+
+// Count is a part of a whole.
+type Count struct {
+	Have int `json:"have"`
+	Want int `json:"want"`
+}
+
+// Docker is the Docker Engine of this node.
+type Docker struct {
+	State   string `json:"state"` // running or stopped
+	Version string `json:"version"`
+	Host    string `json:"host"` // its address, such as unix:///var/run/docker.sock
+}
+
+// Registry is where images are pushed and pulled on this node.
+type Registry struct {
+	Local    string `json:"local"`            // localhost:8003
+	Public   string `json:"public,omitempty"` // ADDRESS:8003 on the manager that holds it
+	Dir      string `json:"dir"`
+	Free     int64  `json:"free"`   // bytes free under Dir
+	Images   int    `json:"images"` // tags; on a worker 0
+	Used     int64  `json:"used"`   // bytes that a worker's mirror keeps
+	ReadOnly bool   `json:"read_only"`
+
+	Traffic Traffic `json:"traffic"`
+}
+
+// Traffic is what images moved since crawlbox was started, in bytes. Of a manager it
+// has what was sent to other nodes, nothing else.
+type Traffic struct {
+	FromManager int64 `json:"from_manager"`
+	FromNodes   int64 `json:"from_nodes"` // other than managers
+	FromCache   int64 `json:"from_cache"` // of this node, to its Docker
+	Sent        int64 `json:"sent"`       // to other nodes, in pieces
+	BadPieces   int64 `json:"bad_pieces"` // that did not match their checksum
+	Retries     int64 `json:"retries"`    // pieces that a node did not give as it should
+}
+
+// Queue is the embedded Redis queue.
+type Queue struct {
+	Addr      string   `json:"addr"`
+	Serving   bool     `json:"serving"`
+	Restarts  int      `json:"restarts"` // of its process, since crawlbox was started
+	Keys      int64    `json:"keys"`
+	Clients   int64    `json:"clients"`
+	Memory    int64    `json:"memory"`          // bytes of data and clients
+	MaxMemory int64    `json:"max_memory"`      // bytes, above which writes are refused
+	Lacks     []string `json:"lacks,omitempty"` // parts of its sandbox that the machine does not allow
+}
+
+// Status returns the state of this node and its cluster.
+func (c *Client) Status(ctx context.Context) (v Status, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/status", nil, &v)
+}
+
+// Config returns the effective config as YAML, its secrets hidden.
+func (c *Client) Config(ctx context.Context) (v string, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/config", nil, &v)
+}
+
+// Leave takes this node out of the cluster and ends its crawlbox.
+func (c *Client) Leave(ctx context.Context, force bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/leave?force="+strconv.FormatBool(force), nil, nil)
+}
+
+// Neighbours has this node and some others, the managers first, try each other's
+// ports. It takes a few seconds where firewalls drop what comes.
+func (c *Client) Neighbours(ctx context.Context) (v []doctor.Neighbour, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/neighbours", nil, &v)
+}
+
+// UpgradeState says what version this node runs, and how far its upgrade is.
+func (c *Client) UpgradeState(ctx context.Context) (v upgrade.State, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/upgrade", nil, &v)
+}
