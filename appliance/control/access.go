@@ -2,81 +2,168 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/bootstrap"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
-// Access is who may join the cluster and push to its registry. The functions of
-// what is on another node are nil.
-type Access struct {
-	NewToken         func(ctx context.Context, req api.TokenRequest) (api.Token, error)
-	Tokens           func(ctx context.Context) ([]api.TokenInfo, error)
-	RevokeToken      func(ctx context.Context, id string) error
-	RotateTokens     func(ctx context.Context, role string) ([]api.Token, error)
-	RegistryLogin    func(ctx context.Context, name string) (api.RegistryLogin, error)
-	RegistryAccounts func(ctx context.Context) ([]api.RegistryAccount, error)
-	RegistryLogout   func(ctx context.Context, name string) error
-	CA               func(ctx context.Context) (string, error)
+// Tokens answers api.Tokens on the node that has the cluster's CA.
+type Tokens struct {
+	tokens   *token.Store
+	ca       *pki.CA
+	managers []netip.AddrPort
+	engine   *swarm.Engine
+	errs     Errors
 }
 
-func (b *Backend) NewToken(ctx context.Context, req api.TokenRequest) (api.Token, error) {
-	if b.Access.NewToken == nil {
-		return api.Token{}, b.onlyOn("the cluster's CA")
-	}
-	t, err := b.Access.NewToken(ctx, req)
-	return t, b.explain(err)
+// NewTokens returns what lets nodes join at the managers, the first of which also installs
+// crawlbox on them.
+func NewTokens(tokens *token.Store, ca *pki.CA, managers []netip.AddrPort, engine *swarm.Engine, errs Errors) *Tokens {
+	return &Tokens{tokens: tokens, ca: ca, managers: managers, engine: engine, errs: errs}
 }
 
-func (b *Backend) Tokens(ctx context.Context) ([]api.TokenInfo, error) {
-	if b.Access.Tokens == nil {
-		return nil, b.onlyOn("the cluster's CA")
+// CA implements api.Tokens.
+func (t *Tokens) CA(context.Context) (string, error) { return string(t.ca.PEM()), nil }
+
+// Token implements api.Tokens. The token stays the same over restarts.
+func (t *Tokens) Token(_ context.Context, role string) (api.Token, error) {
+	c, err := t.tokens.Standing(role)
+	if err != nil {
+		return api.Token{}, t.errs.explain(err)
 	}
-	tokens, err := b.Access.Tokens(ctx)
-	return tokens, b.explain(err)
+	return t.command(c)
 }
 
-func (b *Backend) RevokeToken(ctx context.Context, id string) error {
-	if b.Access.RevokeToken == nil {
-		return b.onlyOn("the cluster's CA")
+// NewToken implements api.Tokens.
+func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
+	c, err := t.tokens.Issue(req.Role, req.TTL, req.Uses)
+	if err != nil {
+		return api.Token{}, api.Invalid("%s", err)
 	}
-	return b.explain(b.Access.RevokeToken(ctx, id))
+	return t.command(c)
 }
 
-func (b *Backend) RotateTokens(ctx context.Context, role string) ([]api.Token, error) {
-	if b.Access.RotateTokens == nil {
-		return nil, b.onlyOn("the cluster's CA")
+func (t *Tokens) command(c token.Issued) (api.Token, error) {
+	line, err := token.JoinToken{Managers: t.managers, CA: t.ca.Hash(), Role: c.Role, Token: c.ID, Secret: c.Secret, Expires: c.Expires}.Reveal()
+	if err != nil {
+		return api.Token{}, t.errs.explain(fmt.Errorf("make the join string: %w", err))
 	}
-	tokens, err := b.Access.RotateTokens(ctx, role)
-	return tokens, b.explain(err)
+	return api.Token{
+		ID:        c.ID,
+		Role:      c.Role,
+		Join:      line,
+		Command:   "crawlbox " + c.Role + " --join " + line,
+		Expires:   c.Expires,
+		Uses:      c.Uses,
+		Bootstrap: bootstrap.Line(t.managers[0].String(), t.ca.PEM(), line),
+	}, nil
 }
 
-func (b *Backend) RegistryLogin(ctx context.Context, name string) (api.RegistryLogin, error) {
-	if b.Access.RegistryLogin == nil {
-		return api.RegistryLogin{}, b.onlyOn("the registry")
+// Tokens implements api.Tokens.
+func (t *Tokens) Tokens(context.Context) ([]api.TokenInfo, error) {
+	tokens := t.tokens.List()
+	list := make([]api.TokenInfo, len(tokens))
+	for i, k := range tokens {
+		list[i] = api.TokenInfo{
+			ID:       k.ID,
+			Role:     k.Role,
+			State:    k.State(time.Now()),
+			Created:  k.Created,
+			Expires:  k.Expires,
+			Uses:     k.Uses,
+			Used:     k.Used,
+			Standing: k.Standing,
+		}
 	}
-	login, err := b.Access.RegistryLogin(ctx, name)
-	return login, b.explain(err)
+	return list, nil
 }
 
-func (b *Backend) RegistryAccounts(ctx context.Context) ([]api.RegistryAccount, error) {
-	if b.Access.RegistryAccounts == nil {
-		return nil, b.onlyOn("the registry")
+// RevokeToken implements api.Tokens.
+func (t *Tokens) RevokeToken(_ context.Context, id string) error {
+	err := t.tokens.Revoke(id)
+	if errors.Is(err, token.ErrUnknownToken) {
+		return api.NotFound("no token %q; `crawlbox token ls` lists them", id)
 	}
-	accounts, err := b.Access.RegistryAccounts(ctx)
-	return accounts, b.explain(err)
+	return t.errs.explain(err)
 }
 
-func (b *Backend) RegistryLogout(ctx context.Context, name string) error {
-	if b.Access.RegistryLogout == nil {
-		return b.onlyOn("the registry")
+// RotateTokens implements api.Tokens. It replaces the standing tokens of a role, of both
+// where it is empty, and Swarm's own, which every node got that ever joined by them.
+func (t *Tokens) RotateTokens(ctx context.Context, role string) ([]api.Token, error) {
+	roles := []string{fleet.RoleWorker, fleet.RoleManager}
+	if role != "" {
+		roles = []string{role}
 	}
-	return b.explain(b.Access.RegistryLogout(ctx, name))
+	var rotated []api.Token
+	for _, role := range roles {
+		next, err := t.rotate(ctx, role)
+		if err != nil {
+			return nil, t.errs.explain(err)
+		}
+		rotated = append(rotated, next)
+	}
+	return rotated, nil
 }
 
-func (b *Backend) CA(ctx context.Context) (string, error) {
-	if b.Access.CA == nil {
-		return "", b.onlyOn("the cluster's CA")
+// rotate replaces Swarm's token first: where Swarm refuses, such as on a node that is no
+// longer a manager of it, nothing is changed.
+func (t *Tokens) rotate(ctx context.Context, role string) (api.Token, error) {
+	if err := t.engine.RotateJoinTokens(ctx, role); err != nil {
+		return api.Token{}, err
 	}
-	pem, err := b.Access.CA(ctx)
-	return pem, b.explain(err)
+	if err := t.tokens.Rotate(role); err != nil {
+		return api.Token{}, fmt.Errorf("Swarm's own token is another, but the old join string stays: %w; run the same command again", err)
+	}
+	return t.Token(ctx, role)
+}
+
+// Accounts answers api.Accounts on the node that has the registry.
+type Accounts struct {
+	accounts *access.Accounts
+	registry string
+	ca       []byte
+	errs     Errors
+}
+
+// NewAccounts returns the accounts of the registry at an address, whose certificate is
+// issued by ca, a PEM.
+func NewAccounts(accounts *access.Accounts, registry string, ca []byte, errs Errors) *Accounts {
+	return &Accounts{accounts: accounts, registry: registry, ca: ca, errs: errs}
+}
+
+// RegistryLogin implements api.Accounts.
+func (a *Accounts) RegistryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
+	password, err := a.accounts.Issue(name)
+	if err != nil {
+		return api.RegistryLogin{}, api.Invalid("%s", err)
+	}
+	return api.RegistryLogin{Registry: a.registry, User: name, Password: password, CA: string(a.ca)}, nil
+}
+
+// RegistryAccounts implements api.Accounts.
+func (a *Accounts) RegistryAccounts(context.Context) ([]api.RegistryAccount, error) {
+	accounts := a.accounts.List()
+	list := make([]api.RegistryAccount, len(accounts))
+	for i, each := range accounts {
+		list[i] = api.RegistryAccount(each)
+	}
+	return list, nil
+}
+
+// RegistryLogout implements api.Accounts.
+func (a *Accounts) RegistryLogout(_ context.Context, name string) error {
+	err := a.accounts.Remove(name)
+	if errors.Is(err, access.ErrUnknownAccount) {
+		return api.NotFound("no login %q; `crawlbox registry ls` lists them", name)
+	}
+	return a.errs.explain(err)
 }

@@ -6,12 +6,10 @@ package control
 
 import (
 	"context"
-	"io"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
@@ -32,10 +30,6 @@ type Deploys interface {
 	Target(svc fleet.Service, version int) (history.Entry, error)
 	// Run deploys and writes down how that goes.
 	Run(ctx context.Context, e history.Entry, d deploy.Deploy, deploy func(deploy.Deploy) (deploy.Summary, error)) (deploy.Summary, error)
-	// Failed are sentences on services whose last deploy failed.
-	Failed(snap fleet.Snapshot) []string
-	// KeptDigests are those that services may go back to.
-	KeptDigests() []string
 }
 
 // Defined are the services of the config file.
@@ -60,11 +54,4 @@ type Job interface {
 	Emit(step string, p deploy.Progress)
 	Follow(ctx context.Context, see deploy.Emit) (deploy.Summary, error)
 	End(sum deploy.Summary, err error) // once, by who began it
-}
-
-// Offers is the program that nodes are offered.
-type Offers interface {
-	Put(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error)
-	Plan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error)
-	Bring(ctx context.Context, steps []upgrade.Step, o upgrade.Offer, fn func(upgrade.Event) error) error
 }

@@ -23,9 +23,6 @@ const stepWait = "wait"
 // Definitions reads the config file anew: who has just written it means what it says
 // now.
 func (b *Backend) Definitions(context.Context) ([]api.Definition, error) {
-	if b.Defined == nil {
-		return nil, b.onlyOn("the config file with the services")
-	}
 	if err := b.Defined.Reload(); err != nil {
 		return nil, brokenFile(err)
 	}
@@ -122,9 +119,6 @@ func (b *Backend) planDefined(ctx context.Context, req api.DeployRequest) (api.P
 
 // definition finds a service of the config file, as the file is now.
 func (b *Backend) definition(name string) (compose.Service, error) {
-	if b.Defined == nil {
-		return compose.Service{}, b.onlyOn("the config file with the services")
-	}
 	if err := b.Defined.Reload(); err != nil {
 		return compose.Service{}, brokenFile(err)
 	}

@@ -33,9 +33,6 @@ func (b *Backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api
 }
 
 func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
-	if b.Deploys == nil {
-		return b.onlyOn("the history of deploys")
-	}
 	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return b.explain(err)
@@ -53,9 +50,6 @@ func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 }
 
 func (b *Backend) History(_ context.Context, service string) ([]history.Entry, error) {
-	if b.Deploys == nil {
-		return nil, b.onlyOn("the history of deploys")
-	}
 	list := b.Deploys.List(service)
 	if len(list) == 0 {
 		return nil, unknown("service", service, b.Deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
@@ -68,9 +62,6 @@ func (b *Backend) History(_ context.Context, service string) ([]history.Entry, e
 
 // Source is what a service was built of that runs.
 func (b *Backend) Source(ctx context.Context, service string) (history.Source, error) {
-	if b.Deploys == nil {
-		return history.Source{}, b.onlyOn("the history of deploys")
-	}
 	services, err := b.Engine.Services(ctx)
 	if err != nil {
 		return history.Source{}, b.explain(err)
@@ -96,9 +87,6 @@ func (b *Backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Pl
 // deployAs deploys, writes down how that goes, and says what a task wrote that
 // failed.
 func (b *Backend) deployAs(ctx context.Context, req api.DeployRequest, e history.Entry, fn func(api.Event) error) error {
-	if b.Deploys == nil {
-		return b.onlyOn("the history of deploys")
-	}
 	svc, d, err := b.deployment(ctx, req)
 	if err != nil {
 		return err

@@ -10,15 +10,24 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-// explain gives what the layers below return the code and the words for the
-// API's clients.
-func (b *Backend) explain(err error) error {
-	var e *api.Error
+// Errors gives what the layers below return the code and the words for the API's
+// clients.
+type Errors struct {
+	node    string        // the host name of this one
+	manager func() string // the one that has the registry, the queue and the CA, for people
+}
+
+// NewErrors returns the errors of a node. manager names the manager that has the registry,
+// the queue and the CA, for people.
+func NewErrors(node string, manager func() string) Errors { return Errors{node, manager} }
+
+func (e Errors) explain(err error) error {
+	var said *api.Error
 	switch {
-	case err == nil, errors.As(err, &e):
+	case err == nil, errors.As(err, &said):
 		return err
 	case errors.Is(err, swarm.ErrNotManager):
-		return b.notManager()
+		return e.notManager()
 	case errors.Is(err, swarm.ErrStopped), errors.Is(err, swarm.ErrUnreachable):
 		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
 	case errors.Is(err, swarm.ErrNotFound), errors.Is(err, swarm.ErrNoImage):
@@ -29,12 +38,15 @@ func (b *Backend) explain(err error) error {
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}
 }
 
-func (b *Backend) notManager() error {
-	return &api.Error{Code: api.CodeNotManager,
-		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s", b.Primary(), b.Name)}
+func (e Errors) notManager() error {
+	return &api.Error{
+		Code: api.CodeNotManager,
+		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s",
+			e.manager(), e.node),
+	}
 }
 
 // onlyOn is the error of a call that needs a part which runs on another node.
-func (b *Backend) onlyOn(what string) error {
-	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, b.Primary())}
+func (e Errors) onlyOn(what string) error {
+	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, e.manager())}
 }

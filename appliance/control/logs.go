@@ -9,22 +9,38 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-func (b *Backend) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
-	s, err := b.Engine.Snapshot(ctx)
+// Logs answers api.Logs as far as a node is a manager of the swarm.
+type Logs struct {
+	engine *swarm.Engine
+	errs   Errors
+}
+
+// NewLogs returns the logs of the tasks that engine knows.
+func NewLogs(engine *swarm.Engine, errs Errors) *Logs { return &Logs{engine, errs} }
+
+// Logs implements api.Logs.
+func (l *Logs) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	s, err := l.engine.Snapshot(ctx)
 	if err != nil {
-		return b.explain(err)
+		return l.errs.explain(err)
 	}
 	id, isTask, err := logTarget(s, q.Target)
 	if err != nil {
 		return err
 	}
-	names := &taskNames{engine: b.Engine, nodes: s.Nodes, byID: map[string]string{}}
+	names := &taskNames{engine: l.engine, nodes: s.Nodes, byID: map[string]string{}}
 	names.learn(s.Tasks)
 	opts := swarm.LogOptions{Follow: q.Follow, Tail: q.Tail, Since: q.Since}
 	var sinkErr error
-	err = b.Engine.Logs(ctx, id, isTask, opts, func(l swarm.LogLine) error {
-		sinkErr = fn(api.LogLine{Time: l.Time, Task: names.task(ctx, l.TaskID), TaskID: l.TaskID,
-			Node: s.NodeName(l.NodeID), Stream: l.Stream, Text: l.Text})
+	err = l.engine.Logs(ctx, id, isTask, opts, func(line swarm.LogLine) error {
+		sinkErr = fn(api.LogLine{
+			Time:   line.Time,
+			Task:   names.task(ctx, line.TaskID),
+			TaskID: line.TaskID,
+			Node:   s.NodeName(line.NodeID),
+			Stream: line.Stream,
+			Text:   line.Text,
+		})
 		return sinkErr
 	})
 	switch {
@@ -33,7 +49,7 @@ func (b *Backend) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine)
 	case errors.Is(err, context.Canceled):
 		return nil
 	}
-	return b.explain(err)
+	return l.errs.explain(err)
 }
 
 func logTarget(s fleet.Snapshot, ref string) (id string, isTask bool, err error) {

@@ -2,66 +2,99 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
-func (b *Backend) Nodes(ctx context.Context) ([]fleet.Node, error) {
-	snap, err := b.Engine.Snapshot(ctx)
+// Nodes answers api.Nodes as far as a node is a manager of the swarm.
+type Nodes struct {
+	engine  *swarm.Engine
+	heard   func() []gossip.Member
+	first   func() netip.Addr
+	demoted func(context.Context) error
+	errs    Errors
+}
+
+// NewNodes returns the nodes that engine knows. heard is what gossip has heard of them,
+// first is where the manager is that has the registry, the queue and the CA, and demoted
+// changes what a demoted node knew.
+func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() netip.Addr, demoted func(context.Context) error, errs Errors) *Nodes {
+	return &Nodes{engine: engine, heard: heard, first: first, demoted: demoted, errs: errs}
+}
+
+// Nodes implements api.Nodes.
+func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
+	snap, err := n.engine.Snapshot(ctx)
 	if err != nil {
-		return nil, b.explain(err)
+		return nil, n.errs.explain(err)
 	}
-	info, err := b.Engine.Info(ctx)
+	info, err := n.engine.Info(ctx)
 	if err != nil {
-		return nil, b.explain(err)
+		return nil, n.errs.explain(err)
 	}
-	for i, n := range snap.Nodes {
-		snap.Nodes[i].Self = n.ID == info.NodeID
-		snap.Nodes[i].Agent = b.agent(n.ID)
+	heard := n.heard()
+	for i, node := range snap.Nodes {
+		snap.Nodes[i].Self = node.ID == info.NodeID
+		snap.Nodes[i].Agent = agentOf(node.ID, heard)
 	}
 	return snap.Nodes, nil
 }
 
-// agent is what gossip heard last of a Swarm node. One that joined twice is
+// agentOf returns what gossip heard last of a Swarm node. One that joined twice is
 // known under two IDs of its own; the one heard of last counts.
-func (b *Backend) agent(swarmID string) *fleet.Agent {
+func agentOf(swarmID string, heard []gossip.Member) *fleet.Agent {
 	var found *fleet.Agent
-	for _, m := range b.Gossip.Members() {
+	for _, m := range heard {
 		if m.Swarm != swarmID || found != nil && found.Seen.After(m.Seen) {
 			continue
 		}
-		found = &fleet.Agent{State: string(m.State), Version: m.Version, FreeDisk: m.FreeDisk, Docker: m.Docker, Seen: m.Seen}
+		found = &fleet.Agent{
+			State:    string(m.State),
+			Version:  m.Version,
+			FreeDisk: m.FreeDisk,
+			Docker:   m.Docker,
+			Seen:     m.Seen,
+		}
 	}
 	return found
 }
 
-func (b *Backend) SetNode(ctx context.Context, ref, verb string) error {
-	n, err := b.node(ctx, ref)
+// SetNode implements api.Nodes.
+func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
+	node, err := nodeCalled(ctx, n.engine, ref)
 	if err != nil {
-		return err
+		return n.errs.explain(err)
 	}
 	switch verb {
 	case "promote":
-		err = b.Engine.SetRole(ctx, n.ID, fleet.RoleManager)
+		err = n.engine.SetRole(ctx, node.ID, fleet.RoleManager)
 	case "demote":
-		err = b.demote(ctx, n)
+		err = n.demote(ctx, node)
 	case "drain":
-		err = b.Engine.SetAvailability(ctx, n.ID, fleet.AvailabilityDrain)
+		err = n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityDrain)
 	case "activate":
-		err = b.Engine.SetAvailability(ctx, n.ID, fleet.AvailabilityActive)
+		err = n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityActive)
 	case "pause":
-		err = b.Engine.SetAvailability(ctx, n.ID, fleet.AvailabilityPause)
+		err = n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityPause)
 	default:
 		return api.Invalid("unknown change %q of a node; use promote, demote, drain, activate or pause", verb)
 	}
-	return b.explain(lonely(n, err))
+	return n.errs.explain(explainQuorum(node, err))
 }
 
-// lonely says what to do where Swarm would be left with no manager, or with too
+// explainQuorum returns what to do where Swarm would be left with no manager, or with too
 // few that agree.
-func lonely(n fleet.Node, err error) error {
+func explainQuorum(n fleet.Node, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -73,16 +106,103 @@ func lonely(n fleet.Node, err error) error {
 	return err
 }
 
-func (b *Backend) RemoveNode(ctx context.Context, ref string, force bool) error {
-	if b.Remove == nil {
-		return b.onlyOn("the cluster's CA")
-	}
-	n, err := b.node(ctx, ref)
+// nodeCalled asks the engine for the node that a user means.
+func nodeCalled(ctx context.Context, engine *swarm.Engine, ref string) (fleet.Node, error) {
+	nodes, err := engine.Nodes(ctx)
 	if err != nil {
-		if ok, removeErr := b.RemoveMember(ctx, ref); ok {
-			return b.explain(removeErr)
-		}
+		return fleet.Node{}, err
+	}
+	return findNode(nodes, ref)
+}
+
+// demotionTimeout bounds the wait for Swarm's leader to take its secrets from a node that
+// was demoted.
+const demotionTimeout = 30 * time.Second
+
+// demote makes a manager a worker. Swarm's tokens change when it has lost Swarm's
+// secrets, and not before: it would read the new ones.
+func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
+	info, err := n.engine.Info(ctx)
+	if err != nil {
 		return err
+	}
+	nodes, err := n.engine.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
+	if node.Addr == n.first().String() && slices.ContainsFunc(nodes, other) {
+		return api.Conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that machine down, see `crawlbox leave` there", node.Display)
+	}
+	if err := n.engine.SetRole(ctx, node.ID, fleet.RoleWorker); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.Demoted)
+	err = n.awaitDemotion(ctx, node.ID)
+	if node.ID == info.NodeID && errors.Is(err, swarm.ErrNotManager) {
+		return nil // the first manager sees to the rest
+	}
+	if err == nil {
+		err = n.demoted(ctx)
+	}
+	if err != nil {
+		return api.Conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when the first manager can do so, or now with `crawlbox token rotate`", node.Display, err)
+	}
+	return nil
+}
+
+func (n *Nodes) awaitDemotion(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout, fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		nodes, err := n.engine.Nodes(ctx)
+		if err == nil && !hasRaft(nodes, id) {
+			return nil
+		}
+		if errors.Is(err, swarm.ErrNotManager) { // it is this node
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func hasRaft(nodes []fleet.Node, id string) bool {
+	for _, n := range nodes {
+		if n.ID == id {
+			return n.Raft
+		}
+	}
+	return false
+}
+
+// Removals answers api.Removals on the node that has the cluster's CA.
+type Removals struct {
+	engine      *swarm.Engine
+	node        func(ctx context.Context, n fleet.Node) error
+	certificate func(ctx context.Context, id string) (known bool, err error)
+	errs        Errors
+}
+
+// NewRemovals returns what takes nodes out of the cluster: node does so with one that
+// Swarm has, and certificate with one that Swarm has not, by the ID of its certificate.
+func NewRemovals(engine *swarm.Engine, node func(context.Context, fleet.Node) error, certificate func(context.Context, string) (bool, error), errs Errors) *Removals {
+	return &Removals{engine: engine, node: node, certificate: certificate, errs: errs}
+}
+
+// RemoveNode implements api.Removals.
+func (r *Removals) RemoveNode(ctx context.Context, ref string, force bool) error {
+	n, err := nodeCalled(ctx, r.engine, ref)
+	if err != nil {
+		if ok, removeErr := r.certificate(ctx, ref); ok {
+			return r.errs.explain(removeErr)
+		}
+		return r.errs.explain(err)
 	}
 	switch {
 	case n.Role == fleet.RoleManager:
@@ -92,13 +212,5 @@ func (b *Backend) RemoveNode(ctx context.Context, ref string, force bool) error 
 	case n.State == fleet.StateReady && !force:
 		return api.Conflict("%s is up; run `crawlbox leave` on it, or remove it all the same with --force", n.Display)
 	}
-	return b.explain(b.Remove(ctx, n))
-}
-
-func (b *Backend) node(ctx context.Context, ref string) (fleet.Node, error) {
-	nodes, err := b.Engine.Nodes(ctx)
-	if err != nil {
-		return fleet.Node{}, b.explain(err)
-	}
-	return findNode(nodes, ref)
+	return r.errs.explain(r.node(ctx, n))
 }

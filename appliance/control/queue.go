@@ -4,52 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
-	"github.com/crawlbox/crawlbox/appliance/sandbox"
 )
 
 // maxLists bounds how many lists a look at the whole queue names.
 const maxLists = 1000
 
-func (b *Backend) queueClient() (*redis.Client, error) {
-	if b.Queue != nil {
-		if is := b.QueueState(); is.Problem != "" {
-			return nil, api.Conflict("the queue does not run: %s", is.Problem)
-		}
-		return b.Queue, nil
-	}
-	if !b.PrimaryHere {
-		return nil, b.onlyOn("the queue")
-	}
-	return nil, api.Conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", b.Cfg.File)
+// Queues answers api.Queues on the node that has the queue.
+type Queues struct {
+	client *redis.Client
+	state  func() queueproc.State
+	url    url.URL
 }
 
-func (b *Backend) QueueAddress(context.Context) (api.QueueAddress, error) {
-	c, err := b.queueClient()
-	if err != nil {
-		return api.QueueAddress{}, err
-	}
-	v := api.QueueAddress{Addr: net.JoinHostPort(b.Addr, strconv.Itoa(int(b.Cfg.Queue.Port))), Password: c.Options().Password}
+// NewQueues returns the queue that client speaks to, and others at addr.
+func NewQueues(client *redis.Client, state func() queueproc.State, addr string, tls bool) *Queues {
 	scheme := "redis"
-	if b.Cfg.Queue.TLS {
+	if tls {
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	v.URL = (&url.URL{Scheme: scheme, User: url.UserPassword("default", v.Password), Host: v.Addr}).String()
-	return v, nil
+	return &Queues{client, state, url.URL{Scheme: scheme, User: url.UserPassword("default", client.Options().Password), Host: addr}}
 }
 
-func (b *Backend) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
-	c, err := b.queueClient()
+// Report returns how the queue is.
+func (q *Queues) Report(_ context.Context, st *api.Status) {
+	is := q.state()
+	st.Queue = &api.Queue{
+		Addr:      q.url.Host,
+		Serving:   is.Serving,
+		Restarts:  is.Restarts,
+		Keys:      is.Progress.Keys,
+		Clients:   is.Progress.Clients,
+		Memory:    is.Progress.Memory,
+		MaxMemory: is.Progress.Bound,
+	}
+	for _, m := range is.Missing {
+		st.Queue.Lacks = append(st.Queue.Lacks, m.String())
+	}
+	st.Problems = append(st.Problems, queueTroubles(is)...)
+}
+
+// running is the client of a queue that runs.
+func (q *Queues) running() (*redis.Client, error) {
+	if is := q.state(); is.Problem != "" {
+		return nil, api.Conflict("the queue does not run: %s", is.Problem)
+	}
+	return q.client, nil
+}
+
+// QueueAddress implements api.Queues.
+func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
+	if _, err := q.running(); err != nil {
+		return api.QueueAddress{}, err
+	}
+	password, _ := q.url.User.Password()
+	return api.QueueAddress{URL: q.url.String(), Addr: q.url.Host, Password: password}, nil
+}
+
+// QueueLen implements api.Queues.
+func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
+	c, err := q.running()
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +102,9 @@ func lists(ctx context.Context, c *redis.Client) ([]string, error) {
 	return keys, it.Err()
 }
 
-func (b *Backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
-	c, err := b.queueClient()
+// QueuePeek implements api.Queues.
+func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
+	c, err := q.running()
 	if err != nil {
 		return api.Items{}, err
 	}
@@ -96,8 +119,9 @@ func (b *Backend) QueuePeek(ctx context.Context, key string, n int) (api.Items, 
 	return api.Items{Key: key, Len: length, Items: items}, queueError("read", key, err)
 }
 
-func (b *Backend) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
-	c, err := b.queueClient()
+// QueuePush implements api.Queues.
+func (q *Queues) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
+	c, err := q.running()
 	if err != nil {
 		return api.Items{}, err
 	}
@@ -108,8 +132,9 @@ func (b *Backend) QueuePush(ctx context.Context, key string, items []string) (ap
 	return api.Items{Key: key, Len: n}, queueError("write", key, err)
 }
 
-func (b *Backend) QueueClear(ctx context.Context, key string) (api.Items, error) {
-	c, err := b.queueClient()
+// QueueClear implements api.Queues.
+func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) {
+	c, err := q.running()
 	if err != nil {
 		return api.Items{}, err
 	}
@@ -131,23 +156,4 @@ func queueError(verb, key string, err error) error {
 		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start crawlbox again", verb, key)
 	}
 	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
-}
-
-// queueTroubles are sentences on what is not as it should be with the queue.
-func queueTroubles(st queueproc.State) (list []string) {
-	if st.Problem != "" {
-		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on", st.Problem))
-	}
-	if is := st.Progress; is.Bound > 0 && is.Memory >= is.Bound {
-		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise queue.max_memory and start crawlbox again")
-	}
-	if st.Progress.NoDisk {
-		list = append(list, "the queue cannot write to its disk, and refuses writes until it can: free space there; the log says which file and why")
-	}
-	for _, m := range st.Missing {
-		if m.Step != sandbox.StepNamespaces {
-			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))
-		}
-	}
-	return list
 }

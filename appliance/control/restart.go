@@ -10,9 +10,6 @@ import (
 
 // Restart is a deploy of what runs, and nothing that a history would tell.
 func (b *Backend) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
-	if b.Deploys == nil {
-		return b.onlyOn("what brings images to the nodes")
-	}
 	svc, d, err := b.toRestart(ctx, service)
 	if err != nil {
 		return err

@@ -9,43 +9,46 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-func (b *Backend) UpgradeState(context.Context) (upgrade.State, error) {
-	s, err := b.Upgradable.State()
-	return s, b.explain(err)
+// Upgrades answers api.Upgrades on the node that upgrades the others.
+type Upgrades struct {
+	node   *upgrade.Node
+	offers *upgrade.Offers
+	errs   Errors
 }
 
-func (b *Backend) OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
-	if b.Offers == nil {
-		return upgrade.Offer{}, b.onlyOn("what upgrades the cluster")
-	}
-	o, err := b.Offers.Put(ctx, o, program)
+// NewUpgrades returns the upgrades of the other nodes by what they are offered, and of
+// this node.
+func NewUpgrades(node *upgrade.Node, offers *upgrade.Offers, errs Errors) *Upgrades {
+	return &Upgrades{node, offers, errs}
+}
+
+// OfferProgram implements api.Upgrades.
+func (u *Upgrades) OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
+	o, err := u.offers.Put(ctx, o, program)
 	if err != nil && !errors.Is(err, upgrade.ErrUnderWay) {
 		err = api.Invalid("%s", err)
 	}
-	return o, b.explain(err)
+	return o, u.errs.explain(err)
 }
 
-func (b *Backend) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error) {
-	if b.Offers == nil {
-		return nil, b.onlyOn("what upgrades the cluster")
-	}
-	steps, err := b.Offers.Plan(ctx, o)
-	return steps, b.explain(err)
+// UpgradePlan implements api.Upgrades.
+func (u *Upgrades) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error) {
+	steps, err := u.offers.Plan(ctx, o)
+	return steps, u.errs.explain(err)
 }
 
-func (b *Backend) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error {
-	steps, err := b.UpgradePlan(ctx, o)
+// UpgradeNodes implements api.Upgrades.
+func (u *Upgrades) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error {
+	steps, err := u.UpgradePlan(ctx, o)
 	if err != nil {
 		return err
 	}
-	return b.explain(b.Offers.Bring(ctx, steps, o, fn))
+	return u.errs.explain(u.offers.Bring(ctx, steps, o, fn))
 }
 
-func (b *Backend) UpgradeSelf(_ context.Context, o upgrade.Offer) error {
-	if b.Offers == nil {
-		return b.onlyOn("what upgrades the cluster")
-	}
-	if err := b.Upgradable.Take(o); err != nil {
+// UpgradeSelf implements api.Upgrades.
+func (u *Upgrades) UpgradeSelf(_ context.Context, o upgrade.Offer) error {
+	if err := u.node.Take(o); err != nil {
 		return api.Conflict("this node: %s", err)
 	}
 	return nil

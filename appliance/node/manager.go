@@ -84,7 +84,7 @@ func RunManager(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer m.release()
-	token, err := m.token(ctx, fleet.RoleWorker)
+	token, err := m.joinTokens().Token(ctx, fleet.RoleWorker)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "certificate", Component: m.renewal()},
 		lifecycle.Part{Name: "keys", Component: background(m.joins.Run)},
 		lifecycle.Part{Name: "addresses", Component: background(func(ctx context.Context) error { return m.book.Run(ctx, m.joins.Refresh) })},
-		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.audit.Record, areas(m.backend(services)))},
+		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.audit.Record, m.areas(services))},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
 		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
 		lifecycle.Part{Name: "services", Component: services.component()},
@@ -277,18 +277,4 @@ func (m *Manager) self() gossip.Node {
 		n.Swarm = info.NodeID
 	}
 	return n
-}
-
-func (m *Manager) backend(services *reconciler) *control.Backend {
-	var queue func() queueproc.State
-	if m.queue != nil {
-		queue = m.queue.State
-	}
-	return &control.Backend{
-		Cfg: m.cfg, Mode: fleet.RoleManager, Version: m.opts.Version, Name: m.name, Addr: m.addr.String(), Started: m.started,
-		Log: m.log, Engine: m.engine, Runner: m.runner, Sources: m.deploys.sources, Deploys: m.deploys, Gossip: m.gossip, PrimaryHere: true,
-		Primary: func() string { return m.name }, First: func() netip.Addr { return m.addr }, Registry: m.registry, Traffic: m.traffic, Holders: m.peers.Holders, Queue: m.redis, QueueState: queue,
-		StandingToken: m.token, Access: m.access(), Remove: m.removeNode, RemoveMember: m.removeMember, Demoted: m.demoted, LeaveCluster: m.leave, AskNeighbours: m.neighbours, NodeProblems: services.problems, Defined: services,
-		Offers: m.offers, Upgradable: m.upgrade,
-	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/control"
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
@@ -200,7 +199,7 @@ func (w *Worker) parts() []lifecycle.Part {
 		{Name: "certificate", Component: background(func(ctx context.Context) error {
 			return pki.KeepRenewed(ctx, w.identity, func(ctx context.Context) error { return enroll.Renew(ctx, w.identity) }, w.log)
 		})},
-		{Name: "local API", Component: w.serveAPI(w.audit.Record, areas(w.backend()))},
+		{Name: "local API", Component: w.serveAPI(w.audit.Record, w.areas())},
 		{Name: "cluster", Component: w.settled(w.clusterParts)},
 		upgradePart(w.upgrade),
 	}
@@ -239,19 +238,6 @@ func (w *Worker) hear(member pki.Membership, err error) {
 // RemovedText is the problem, in the status, of a node that is not of the cluster any
 // more, and what to do there.
 const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, or join again with `crawlbox worker --join STRING`"
-
-func (w *Worker) backend() *control.Backend {
-	return &control.Backend{
-		Sources: &sources{engine: w.engine},
-		Cfg:     w.cfg, Mode: w.role, Version: w.opts.Version, Name: w.name, Addr: w.addr.String(), Started: w.started,
-		Log: w.log, Engine: w.engine, Runner: deploy.NewRunner(w.engine, nil, w.log), Gossip: w.gossip, Primary: w.primary, First: w.first,
-		MirrorUsed: func() int64 { return w.mirror.Stats().Bytes }, Traffic: w.traffic,
-		Demoted: func(ctx context.Context) error {
-			return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
-		},
-		LeaveCluster: w.leave, AskNeighbours: w.neighbours, NodeProblems: w.problems, Upgradable: w.upgrade,
-	}
-}
 
 // problems are those that only a worker has.
 func (w *Worker) problems() (list []string) {

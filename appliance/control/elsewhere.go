@@ -1,0 +1,128 @@
+package control
+
+import (
+	"context"
+	"io"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+)
+
+// Elsewhere answers for the areas of the API that live on another node: with the error
+// that names the node, for every call of theirs.
+type Elsewhere struct {
+	Errors
+	NoQueue
+}
+
+var (
+	_ api.Tokens   = Elsewhere{}
+	_ api.Accounts = Elsewhere{}
+	_ api.Removals = Elsewhere{}
+	_ api.Deploys  = Elsewhere{}
+	_ api.Builds   = Elsewhere{}
+	_ api.Images   = Elsewhere{}
+	_ api.Queues   = Elsewhere{}
+	_ api.Upgrades = Elsewhere{}
+)
+
+// NewElsewhere returns what answers for the areas of the manager that errs names.
+func NewElsewhere(errs Errors) Elsewhere {
+	return Elsewhere{errs, func() error { return errs.onlyOn("the queue") }}
+}
+
+func (e Elsewhere) ca() error       { return e.onlyOn("the cluster's CA") }
+func (e Elsewhere) registry() error { return e.onlyOn("the registry") }
+func (e Elsewhere) history() error  { return e.onlyOn("the history of deploys") }
+func (e Elsewhere) config() error   { return e.onlyOn("the config file with the services") }
+func (e Elsewhere) upgrade() error  { return e.onlyOn("what upgrades the cluster") }
+
+// deploy is the error of what brings a service to a version: of the config file, where it
+// is defined there.
+func (e Elsewhere) deploy(req api.DeployRequest) error {
+	if req.Defined {
+		return e.config()
+	}
+	return e.history()
+}
+
+func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }
+func (e Elsewhere) Token(context.Context, string) (api.Token, error) {
+	return api.Token{}, e.ca()
+}
+func (e Elsewhere) NewToken(context.Context, api.TokenRequest) (api.Token, error) {
+	return api.Token{}, e.ca()
+}
+func (e Elsewhere) Tokens(context.Context) ([]api.TokenInfo, error)           { return nil, e.ca() }
+func (e Elsewhere) RevokeToken(context.Context, string) error                 { return e.ca() }
+func (e Elsewhere) RotateTokens(context.Context, string) ([]api.Token, error) { return nil, e.ca() }
+func (e Elsewhere) RemoveNode(context.Context, string, bool) error            { return e.ca() }
+func (e Elsewhere) RegistryLogin(context.Context, string) (api.RegistryLogin, error) {
+	return api.RegistryLogin{}, e.registry()
+}
+func (e Elsewhere) RegistryAccounts(context.Context) ([]api.RegistryAccount, error) {
+	return nil, e.registry()
+}
+func (e Elsewhere) RegistryLogout(context.Context, string) error        { return e.registry() }
+func (e Elsewhere) Images(context.Context, bool) ([]fleet.Image, error) { return nil, e.registry() }
+func (e Elsewhere) RemoveImage(context.Context, string) error           { return e.registry() }
+func (e Elsewhere) CollectImages(context.Context) (api.GCReport, error) {
+	return api.GCReport{}, e.registry()
+}
+func (e Elsewhere) Build(context.Context, api.BuildRequest, io.Reader, func(api.BuildEvent) error) error {
+	return e.registry()
+}
+func (e Elsewhere) Deploy(_ context.Context, req api.DeployRequest, _ func(api.Event) error) error {
+	return e.deploy(req)
+}
+func (e Elsewhere) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan, error) {
+	return api.Plan{}, e.deploy(req)
+}
+func (e Elsewhere) Definitions(context.Context) ([]api.Definition, error) { return nil, e.config() }
+func (e Elsewhere) Rollback(context.Context, api.RollbackRequest, func(api.Event) error) error {
+	return e.history()
+}
+func (e Elsewhere) History(context.Context, string) ([]history.Entry, error) { return nil, e.history() }
+func (e Elsewhere) Source(context.Context, string) (history.Source, error) {
+	return history.Source{}, e.history()
+}
+func (e Elsewhere) Restart(context.Context, string, func(api.Event) error) error {
+	return e.onlyOn("what brings images to the nodes")
+}
+func (e Elsewhere) RestartPlan(context.Context, string) (api.Plan, error) {
+	return api.Plan{}, e.onlyOn("what brings images to the nodes")
+}
+func (e Elsewhere) OfferProgram(context.Context, upgrade.Offer, io.Reader) (upgrade.Offer, error) {
+	return upgrade.Offer{}, e.upgrade()
+}
+func (e Elsewhere) UpgradePlan(context.Context, upgrade.Offer) ([]upgrade.Step, error) {
+	return nil, e.upgrade()
+}
+func (e Elsewhere) UpgradeNodes(context.Context, upgrade.Offer, func(upgrade.Event) error) error {
+	return e.upgrade()
+}
+func (e Elsewhere) UpgradeSelf(context.Context, upgrade.Offer) error { return e.upgrade() }
+
+// NoQueue answers for a queue that is not here, with the error that says why.
+type NoQueue func() error
+
+// QueueIsOff returns what answers for a queue that the config file does not turn on.
+func QueueIsOff(file string) NoQueue {
+	return func() error {
+		return api.Conflict("the queue is off; put `queue: {}` into %s and start crawlbox again", file)
+	}
+}
+
+func (no NoQueue) QueueAddress(context.Context) (api.QueueAddress, error) {
+	return api.QueueAddress{}, no()
+}
+func (no NoQueue) QueueLen(context.Context, string) ([]api.Items, error) { return nil, no() }
+func (no NoQueue) QueuePeek(context.Context, string, int) (api.Items, error) {
+	return api.Items{}, no()
+}
+func (no NoQueue) QueuePush(context.Context, string, []string) (api.Items, error) {
+	return api.Items{}, no()
+}
+func (no NoQueue) QueueClear(context.Context, string) (api.Items, error) { return api.Items{}, no() }

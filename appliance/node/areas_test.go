@@ -1,0 +1,37 @@
+package node
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+)
+
+// TestAreas_OfEveryRole holds that nodes of both roles answer the same calls: what one has
+// not, it knows where to find.
+func TestAreas_OfEveryRole(t *testing.T) {
+	t.Parallel()
+	p := openPort(t, unchanged)
+	p.m.deploys = &deploys{}
+	w := &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: p.m.identity}
+	made, joined := callsOf(t, p.m.areas(&reconciler{})), callsOf(t, w.areas())
+	if !slices.Equal(made, joined) {
+		t.Errorf("a node that made its cluster answers %q, one that joined %q", made, joined)
+	}
+}
+
+func callsOf(t *testing.T, areas []api.Area) []string {
+	t.Helper()
+	all := api.Area{}
+	for _, area := range areas {
+		for pattern, route := range area {
+			if _, twice := all[pattern]; twice {
+				t.Errorf("%s is in two areas", pattern)
+			}
+			all[pattern] = route
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
