@@ -78,9 +78,9 @@ var everything = []grows{
 	{"the disk of the registry", "who may push", "registry.min_free stays", "embedded/registry.TestFullDisk"},
 
 	// The mirror and the exchange of pieces.
-	{"embedded/mirror.cache.entries", "Docker", "mirror.max_size", "embedded/mirror.TestEviction"},
-	{"embedded/mirror.cache.recent", "Docker", "as entries", "embedded/mirror.TestEviction"},
-	{"embedded/mirror.cache.ranks", "manager", "what pinned images name, of what is here", "embedded/mirror.TestPins"},
+	{"embedded/mirror/cache.Cache.entries", "Docker", "mirror.max_size", "embedded/mirror.TestEviction"},
+	{"embedded/mirror/cache.Cache.recent", "Docker", "as entries", "embedded/mirror.TestEviction"},
+	{"embedded/mirror/cache.Cache.ranks", "manager", "what pinned images name, of what is here", "embedded/mirror.TestPins"},
 	{"embedded/mirror.Mirror.downloads", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
 	{"media type of a manifest", "node", "what its content says", "embedded/mirror.TestStandIn_HeadersAreNotBelieved"},
 	{"embedded/mirror/exchange/wire.answering.asks", "node", "256 questions, over all its connections", "embedded/mirror/exchange/wire.TestServeFrames_ManyConnections"},

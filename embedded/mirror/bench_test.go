@@ -63,7 +63,7 @@ func BenchmarkPull(b *testing.B) {
 // forget drops a blob from the cache.
 func (n *node) forget(d digest.Digest) {
 	n.settled()
-	n.cache.forget(d)
+	n.cache.Forget(d)
 }
 
 // BenchmarkCPU gives the processor time for a GB that a client gets and throws away:

@@ -9,11 +9,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
 func (m *Mirror) serveBlob(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
-	k := key{blobs, d}
+	k := cache.Blob(d)
 	if m.serveKept(w, req, k) {
 		return
 	}
@@ -54,7 +55,7 @@ func (m *Mirror) otherRepo(err error, dl *download, repo string) bool {
 
 func (m *Mirror) serveReader(w http.ResponseWriter, req *http.Request, r *reader) {
 	defer r.closeRest()
-	blobHeader(w.Header(), r.d.key.digest)
+	blobHeader(w.Header(), r.d.key.Digest)
 	http.ServeContent(w, req, "", time.Time{}, r)
 	if r.err == nil {
 		return
@@ -65,15 +66,15 @@ func (m *Mirror) serveReader(w http.ResponseWriter, req *http.Request, r *reader
 	panic(http.ErrAbortHandler) // the client must not take it for whole
 }
 
-func (m *Mirror) serveKept(w http.ResponseWriter, req *http.Request, k key) bool {
-	f, ent, ok := m.cache.open(k)
+func (m *Mirror) serveKept(w http.ResponseWriter, req *http.Request, k cache.Key) bool {
+	f, ent, ok := m.cache.Open(k)
 	if !ok {
 		return false
 	}
-	defer m.cache.release(ent)
+	defer m.cache.Release(ent)
 	defer f.Close()
 	m.count(func(s *Stats) { s.Hits++ })
-	blobHeader(w.Header(), k.digest)
+	blobHeader(w.Header(), k.Digest)
 	http.ServeContent(&counted{ResponseWriter: w, add: m.fromCache}, req, "", time.Time{}, f)
 	return true
 }
@@ -86,14 +87,14 @@ func blobHeader(h http.Header, d digest.Digest) {
 
 // join returns the download of k, begun now if there is none, with this caller
 // attached to it; nil if the blob is kept.
-func (m *Mirror) join(k key, repo string) *download {
+func (m *Mirror) join(k cache.Key, repo string) *download {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if dl := m.downloads[k]; dl != nil && dl.attach() {
 		m.stats.Shared++
 		return dl
 	}
-	if m.cache.has(k) {
+	if m.cache.Has(k) {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
@@ -110,10 +111,10 @@ func (m *Mirror) join(k key, repo string) *download {
 func (m *Mirror) run(ctx context.Context, dl *download) {
 	err := m.fill(ctx, dl)
 	switch {
-	case errors.Is(err, errDigest):
-		m.log.Error("mirror got a wrong blob", "repository", dl.repo, "digest", dl.key.digest, "err", err)
+	case errors.Is(err, cache.ErrDigest):
+		m.log.Error("mirror got a wrong blob", "repository", dl.repo, "digest", dl.key.Digest, "err", err)
 	case errors.Is(err, errNotKept):
-		m.log.Warn("mirror does not keep a blob", "digest", dl.key.digest, "err", err)
+		m.log.Warn("mirror does not keep a blob", "digest", dl.key.Digest, "err", err)
 	}
 	m.mu.Lock()
 	if m.downloads[dl.key] == dl {
@@ -129,16 +130,16 @@ func (m *Mirror) fill(ctx context.Context, dl *download) error {
 	into := &sink{d: dl, cache: m.cache}
 	defer into.undo()
 	if m.exchange != nil {
-		err := m.exchange.Fetch(ctx, dl.key.digest, into)
+		err := m.exchange.Fetch(ctx, dl.key.Digest, into)
 		switch {
 		case errors.Is(err, cut.ErrNoRoom):
 			return fmt.Errorf("%w: %w", errNotKept, err)
 		case err == nil, into.made(), errors.Is(err, errNotKept), ctx.Err() != nil:
 			return err
 		}
-		m.log.Debug("a blob does not come in pieces", "digest", dl.key.digest, "error", err)
+		m.log.Debug("a blob does not come in pieces", "digest", dl.key.Digest, "error", err)
 	}
-	return dl.stream(m.resumer(ctx, dl.repo, dl.key.digest, 0), into)
+	return dl.stream(m.resumer(ctx, dl.repo, dl.key.Digest, 0), into)
 }
 
 func (m *Mirror) resumer(ctx context.Context, repo string, d digest.Digest, offset int64) *resumer {

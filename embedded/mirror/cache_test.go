@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 // store is an upstream with several blobs of one size.
@@ -63,13 +65,13 @@ func TestEviction(t *testing.T) {
 	if s := n.settled(); s.Files != 3 || s.Bytes != 3000 || s.Evicted != 1 {
 		t.Errorf("stats = %+v", s)
 	}
-	if n.cache.has(key{blobs, order[1]}) || !n.cache.has(key{blobs, order[0]}) {
+	if n.cache.Has(cache.Blob(order[1])) || !n.cache.Has(cache.Blob(order[0])) {
 		t.Error("not the one that was used longest ago is gone")
 	}
 
 	n.stop() // the order survives
 	n = start(t, base, Options{Dir: n.opts.Dir, MaxBytes: 1500})
-	if s := n.Stats(); s.Files != 1 || !n.cache.has(key{blobs, order[3]}) {
+	if s := n.Stats(); s.Files != 1 || !n.cache.Has(cache.Blob(order[3])) {
 		t.Errorf("stats after a lower limit = %+v", s)
 	}
 }
@@ -79,19 +81,19 @@ func TestEviction_NotWhatIsRead(t *testing.T) {
 	n := start(t, base, Options{MaxBytes: 1500})
 	n.fetch(order[0], content[order[0]])
 	n.settled()
-	f, ent, ok := n.cache.open(key{blobs, order[0]})
+	f, ent, ok := n.cache.Open(cache.Blob(order[0]))
 	if !ok {
 		t.Fatal("not kept")
 	}
 	defer f.Close()
 	n.fetch(order[1], content[order[1]]) // comes, but is not kept
 	n.settled()
-	if !n.cache.has(key{blobs, order[0]}) || n.cache.has(key{blobs, order[1]}) {
+	if !n.cache.Has(cache.Blob(order[0])) || n.cache.Has(cache.Blob(order[1])) {
 		t.Error("evicted what is being read")
 	}
-	n.cache.release(ent)
+	n.cache.Release(ent)
 	n.fetch(order[1], content[order[1]])
-	if n.settled(); !n.cache.has(key{blobs, order[1]}) {
+	if n.settled(); !n.cache.Has(cache.Blob(order[1])) {
 		t.Error("not kept when there is room")
 	}
 }
@@ -127,7 +129,7 @@ func TestOpen_AfterACrash(t *testing.T) {
 	if err := os.WriteFile(half, p.content[:10], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	kept := n.cache.path(key{blobs, p.digest})
+	kept := n.cache.Path(cache.Blob(p.digest))
 	if err := os.WriteFile(kept, p.content[:5000], 0o600); err != nil { // a bad disk
 		t.Fatal(err)
 	}

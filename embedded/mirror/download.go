@@ -8,10 +8,9 @@ import (
 	"os"
 	"sync"
 	"time"
-)
 
-// chunk is how much is read, written and announced at a time.
-const chunk = 128 << 10
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
+)
 
 // errNotKept ends a download whose blob has no room on the disk. Its readers go
 // on by themselves.
@@ -23,7 +22,7 @@ var errNotKept = errors.New("no room in the cache")
 //	begun ── size known ── bytes … ── digest right, kept
 //	   └───────────┴──────────┴────── failed
 type download struct {
-	key    key
+	key    cache.Key
 	repo   string // through which it comes
 	linger time.Duration
 	cancel context.CancelFunc
@@ -35,13 +34,13 @@ type download struct {
 	avail   int64         // bytes that may be read
 	err     error         // why it failed
 	ended   bool
-	kept    *entry
+	kept    *cache.Entry
 	readers int
 	idle    *time.Timer // runs while nobody reads
 	closed  bool
 }
 
-func newDownload(k key, repo string, linger time.Duration, cancel context.CancelFunc) *download {
+func newDownload(k cache.Key, repo string, linger time.Duration, cancel context.CancelFunc) *download {
 	d := &download{key: k, repo: repo, linger: linger, cancel: cancel, changed: make(chan struct{}), size: -1}
 	d.idle = time.AfterFunc(linger, cancel)
 	return d
@@ -66,14 +65,14 @@ func (d *download) stream(src *resumer, into *sink) error {
 	if err != nil {
 		return err
 	}
-	if err := d.copy(file, &verified{Reader: src, verifier: d.key.digest.Verifier(), left: src.size}); err != nil {
+	if err := d.copy(file, &verified{Reader: src, verifier: d.key.Digest.Verifier(), left: src.size}); err != nil {
 		return err
 	}
 	return into.Keep()
 }
 
 func (d *download) copy(file io.WriterAt, src io.Reader) error {
-	buf := make([]byte, chunk)
+	buf := make([]byte, cache.Chunk)
 	for off := int64(0); ; {
 		n, err := src.Read(buf)
 		if n > 0 {
@@ -96,7 +95,7 @@ func (d *download) copy(file io.WriterAt, src io.Reader) error {
 func (d *download) grown(readable int64) { d.update(func() { d.avail = readable }) }
 
 // end announces how it went. Readers may still read what there is.
-func (d *download) end(err error, c *cache) {
+func (d *download) end(err error, c *cache.Cache) {
 	d.update(func() { d.err, d.ended = err, true })
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -115,7 +114,7 @@ func (d *download) attach() bool {
 	return true
 }
 
-func (d *download) detach(c *cache) {
+func (d *download) detach(c *cache.Cache) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.readers--
@@ -126,7 +125,7 @@ func (d *download) detach(c *cache) {
 }
 
 // closeIfUnused lets go of the file once it is over and nobody reads.
-func (d *download) closeIfUnused(c *cache) {
+func (d *download) closeIfUnused(c *cache.Cache) {
 	if !d.ended || d.readers > 0 || d.closed {
 		return
 	}
@@ -137,7 +136,7 @@ func (d *download) closeIfUnused(c *cache) {
 		d.file.Close()
 	}
 	if d.kept != nil {
-		c.release(d.kept)
+		c.Release(d.kept)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 var (
@@ -132,3 +134,51 @@ func (m *Mirror) relay(w http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 }
+
+// Kept serves to other nodes what is on disk, by its digest, and asks nobody for
+// the rest. They come here while they cannot reach the manager.
+func (m *Mirror) Kept() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+			writeError(w, http.StatusForbidden, "DENIED", "this node's registry is read-only")
+			return
+		}
+		if f := blobPath.FindStringSubmatch(req.URL.Path); f != nil {
+			if d, err := digest.Parse(f[2]); err == nil && m.serveKept(w, req, cache.Blob(d)) {
+				return
+			}
+		} else if f := manifestPath.FindStringSubmatch(req.URL.Path); f != nil {
+			if d, err := digest.Parse(f[2]); err == nil {
+				if mf, ok := keptManifest(m.cache, d); ok {
+					writeManifest(&counted{ResponseWriter: w, add: m.fromCache}, req, mf, d)
+					return
+				}
+			}
+		}
+		writeError(w, http.StatusNotFound, "BLOB_UNKNOWN", "this node does not have it")
+	})
+}
+
+// counted is an answer whose bytes are counted as they go.
+type counted struct {
+	http.ResponseWriter
+	add func(bytes int64)
+}
+
+// Unwrap implements what http.ResponseController looks for.
+func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.add(int64(n))
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom, by which the kernel sends a file itself.
+func (c *counted) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.ResponseWriter, r)
+	c.add(n)
+	return n, err
+}
+
+func (m *Mirror) fromCache(bytes int64) { m.count(func(s *Stats) { s.FromCache += bytes }) }

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 // manifest is small enough for memory. Its file is the media type, a line feed,
@@ -25,7 +26,7 @@ type manifest struct {
 }
 
 func (m *Mirror) serveManifest(w http.ResponseWriter, req *http.Request, repo string, d digest.Digest) {
-	if kept, ok := m.cache.manifest(d); ok {
+	if kept, ok := keptManifest(m.cache, d); ok {
 		m.count(func(s *Stats) { s.Hits++ })
 		writeManifest(&counted{ResponseWriter: w, add: m.fromCache}, req, kept, d)
 		return
@@ -41,10 +42,10 @@ func (m *Mirror) serveManifest(w http.ResponseWriter, req *http.Request, repo st
 }
 
 func (m *Mirror) keep(d digest.Digest, mf manifest) {
-	if m.cache.has(key{manifests, d}) {
+	if m.cache.Has(cache.Manifest(d)) {
 		return
 	}
-	if err := m.cache.keepManifest(d, mf); err != nil {
+	if err := keepManifest(m.cache, d, mf); err != nil {
 		m.log.Warn("mirror does not keep a manifest", "digest", d, "err", err)
 		return
 	}
@@ -81,7 +82,7 @@ func (m *Mirror) fetchManifest(ctx context.Context, repo string, d digest.Digest
 		mediaType, err = mediaTypeOf(content)
 		return manifest{mediaType, content}, err
 	}
-	if errors.Is(err, errDigest) {
+	if errors.Is(err, cache.ErrDigest) {
 		m.log.Error("mirror got a wrong manifest", "path", path)
 	}
 	return manifest{}, err
@@ -122,7 +123,7 @@ func readManifest(body io.Reader, d digest.Digest) ([]byte, error) {
 		return content, nil
 	}
 	if d.Validate() != nil || !matches(d, content) {
-		return nil, errDigest
+		return nil, cache.ErrDigest
 	}
 	return content, nil
 }
@@ -131,44 +132,44 @@ func matches(d digest.Digest, content []byte) bool {
 	return d.Algorithm().FromBytes(content) == d
 }
 
-// manifest reads a kept manifest and checks it.
-func (c *cache) manifest(d digest.Digest) (manifest, bool) {
-	f, ent, ok := c.open(key{manifests, d})
+// keptManifest reads a kept manifest and checks it.
+func keptManifest(c *cache.Cache, d digest.Digest) (manifest, bool) {
+	f, ent, ok := c.Open(cache.Manifest(d))
 	if !ok {
 		return manifest{}, false
 	}
-	defer c.release(ent)
+	defer c.Release(ent)
 	defer f.Close()
 	raw, err := bound.ReadAll(f, maxManifest+maxTypeLine)
 	_, content, found := bytes.Cut(raw, []byte("\n"))
 	mediaType, typeErr := mediaTypeOf(content)
 	if err != nil || !found || !matches(d, content) || typeErr != nil {
-		c.drop(ent)
+		c.Drop(ent)
 		return manifest{}, false
 	}
 	return manifest{mediaType, content}, true
 }
 
-func (c *cache) keepManifest(d digest.Digest, m manifest) error {
+func keepManifest(c *cache.Cache, d digest.Digest, m manifest) error {
 	raw := append([]byte(m.mediaType+"\n"), m.content...)
 	size := int64(len(raw))
-	if !c.reserve(size) {
+	if !c.Reserve(size) {
 		return errNotKept
 	}
-	f, err := c.create()
+	f, err := c.Create()
 	if err != nil {
-		c.unreserve(size)
+		c.Unreserve(size)
 		return err
 	}
 	defer f.Close()
 	if _, err = f.Write(raw); err == nil {
-		var ent *entry
-		if ent, err = c.commit(f, key{manifests, d}, size); err == nil {
-			c.release(ent)
+		var ent *cache.Entry
+		if ent, err = c.Commit(f, cache.Manifest(d), size); err == nil {
+			c.Release(ent)
 			return nil
 		}
 	}
 	os.Remove(f.Name())
-	c.unreserve(size)
+	c.Unreserve(size)
 	return err
 }

@@ -12,6 +12,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 func TestMediaTypeOf(t *testing.T) {
@@ -126,7 +128,7 @@ func TestKeptMediaType(t *testing.T) {
 	n := start(t, "", Options{Source: src})
 	d := digest.FromString(content)
 	n.get("/v2/spider/manifests/" + d.String())
-	if err := os.WriteFile(n.cache.path(key{manifests, d}), []byte("text/html\n"+content), 0o600); err != nil {
+	if err := os.WriteFile(n.cache.Path(cache.Manifest(d)), []byte("text/html\n"+content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	resp, _ := n.get("/v2/spider/manifests/" + d.String())

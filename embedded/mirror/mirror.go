@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
@@ -75,7 +76,7 @@ func (o Options) withDefaults() Options {
 type Mirror struct {
 	opts  Options
 	log   *slog.Logger
-	cache *cache
+	cache *cache.Cache
 	pins  *pins
 	up    *upstream
 	// exchange is nil where all comes from the Source.
@@ -86,7 +87,7 @@ type Mirror struct {
 	wg     sync.WaitGroup
 
 	mu        sync.Mutex
-	downloads map[key]*download
+	downloads map[cache.Key]*download
 	stats     Stats
 }
 
@@ -115,26 +116,26 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 	if o.Source == nil {
 		return nil, fmt.Errorf("open mirror: no source")
 	}
-	c, err := openCache(o.Dir, o.MaxBytes, o.MinFree, log)
+	c, err := cache.Open(o.Dir, o.MaxBytes, o.MinFree, log)
 	if err != nil {
 		return nil, fmt.Errorf("open mirror in %s: %w", o.Dir, err)
 	}
 	pinned := openPins(c, log)
-	c.fit()
+	c.Fit()
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mirror{
 		opts: o, log: log, cache: c, pins: pinned,
 		up:  &upstream{source: o.Source, stall: o.StallTimeout},
 		ctx: ctx, cancel: cancel,
-		downloads: make(map[key]*download),
+		downloads: make(map[cache.Key]*download),
 	}
 	if o.Exchange != nil {
 		with := *o.Exchange
-		with.Store = c
+		with.Store = stored{c}
 		m.exchange = exchange.New(with, log)
 	}
-	kept := c.files()
-	m.wg.Go(func() { c.scrub(ctx, kept, o.ScrubRate) })
+	kept := c.Files()
+	m.wg.Go(func() { c.Scrub(ctx, kept, o.ScrubRate) })
 	return m, nil
 }
 
@@ -164,7 +165,7 @@ func (m *Mirror) Stats() Stats {
 	m.mu.Lock()
 	s := m.stats
 	m.mu.Unlock()
-	s.Bytes, s.Files, s.Evicted = m.cache.stats()
+	s.Bytes, s.Files, s.Evicted = m.cache.Stats()
 	s.FromManager, s.FromNodes = m.up.fromManager.Load(), m.up.fromNodes.Load()
 	if m.exchange != nil {
 		s.Pieces = m.exchange.Stats()

@@ -14,12 +14,13 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 // pins are the images that the cache keeps for as long as there is anything else to
 // evict. They outlive the process in a file.
 type pins struct {
-	cache *cache
+	cache *cache.Cache
 	log   *slog.Logger
 
 	mu     sync.Mutex
@@ -36,7 +37,7 @@ type pinsFile struct {
 
 // openPins takes up the pins of the process before. A file that cannot be read is as
 // good as none: nothing is lost but an order of eviction.
-func openPins(c *cache, log *slog.Logger) *pins {
+func openPins(c *cache.Cache, log *slog.Logger) *pins {
 	p := &pins{cache: c, log: log}
 	_ = durable.Sweep(p.path())
 	images, err := readPins(p.path())
@@ -48,7 +49,7 @@ func openPins(c *cache, log *slog.Logger) *pins {
 	return p
 }
 
-func (p *pins) path() string { return filepath.Join(p.cache.dir, "pins.json") }
+func (p *pins) path() string { return filepath.Join(p.cache.Dir, "pins.json") }
 
 func readPins(path string) ([]digest.Digest, error) {
 	data, err := os.ReadFile(path)
@@ -88,11 +89,11 @@ func (p *pins) save() {
 func (p *pins) rank() {
 	ranks := map[digest.Digest]int{}
 	for i, image := range p.images {
-		for _, d := range p.cache.parts(image) {
+		for _, d := range imageParts(p.cache, image) {
 			ranks[d] = i + 1
 		}
 	}
-	p.cache.ranks.Store(&ranks)
+	p.cache.SetRanks(ranks)
 }
 
 // add pins an image as the newest and says whether it was not pinned before.
@@ -113,16 +114,15 @@ func (p *pins) add(image digest.Digest) bool {
 func (p *pins) remove(image digest.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts := p.cache.parts(image)
+	parts := imageParts(p.cache, image)
 	if at := slices.Index(p.images, image); at >= 0 {
 		p.images = slices.Delete(p.images, at, at+1)
 		p.save()
 		p.rank()
 	}
-	ranks := *p.cache.ranks.Load()
 	for _, d := range parts {
-		if ranks[d] == 0 {
-			p.cache.forget(d)
+		if p.cache.Rank(d) == 0 {
+			p.cache.Forget(d)
 		}
 	}
 }
@@ -131,17 +131,17 @@ func (p *pins) remove(image digest.Digest) {
 func (p *pins) learn(manifest digest.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if (*p.cache.ranks.Load())[manifest] > 0 {
+	if p.cache.Rank(manifest) > 0 {
 		p.rank()
 	}
 }
 
-// parts are what an image consists of, itself first, as far as its manifests are
+// imageParts lists what an image consists of, itself first, as far as its manifests are
 // here.
-func (c *cache) parts(image digest.Digest) []digest.Digest {
+func imageParts(c *cache.Cache, image digest.Digest) []digest.Digest {
 	all, seen := []digest.Digest{image}, map[digest.Digest]bool{image: true}
 	for i := 0; i < len(all); i++ {
-		mf, ok := c.manifest(all[i])
+		mf, ok := keptManifest(c, all[i])
 		if !ok {
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 // imageBytes is a little more than an image of image() takes, and less than twice as
@@ -52,7 +54,7 @@ func partsOf(t testing.TB, img v1.Image) (list []digest.Digest) {
 func (n *node) has(img v1.Image) (kept int) {
 	n.t.Helper()
 	for _, d := range partsOf(n.t, img) {
-		if n.cache.has(key{blobs, d}) || n.cache.has(key{manifests, d}) {
+		if n.cache.Has(cache.Blob(d)) || n.cache.Has(cache.Manifest(d)) {
 			kept++
 		}
 	}
@@ -118,17 +120,17 @@ func TestPins_LastResort(t *testing.T) {
 	n.wantParts("the one before", images[1], 5)
 	n.wantParts("the newest", images[2], 5)
 	before := n.Stats().Files
-	if n.cache.reserve(2*imageBytes + 1) {
+	if n.cache.Reserve(2*imageBytes + 1) {
 		t.Error("there is room for what is larger than the limit")
 	}
-	f, ent, ok := n.cache.open(key{blobs, partsOf(t, images[2])[2]})
+	f, ent, ok := n.cache.Open(cache.Blob(partsOf(t, images[2])[2]))
 	if !ok {
 		t.Fatal("not kept")
 	}
-	if n.cache.reserve(2 * imageBytes) {
+	if n.cache.Reserve(2 * imageBytes) {
 		t.Error("what is being read was evicted")
 	}
-	n.cache.release(ent)
+	n.cache.Release(ent)
 	f.Close()
 	if now := n.Stats().Files; now != before {
 		t.Errorf("%d files were evicted for nothing", before-now)
@@ -226,7 +228,7 @@ func TestPins_Damaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log bytes.Buffer
-			c, err := openCache(dir, 1000, -1, testLog(t))
+			c, err := cache.Open(dir, 1000, -1, testLog(t))
 			if err != nil {
 				t.Fatal(err)
 			}

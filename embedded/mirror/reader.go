@@ -79,7 +79,7 @@ func (r *reader) openRest() error {
 	if !ok {
 		return nil
 	}
-	v := &verified{Reader: src, verifier: r.d.key.digest.Verifier(), left: r.size - r.offset}
+	v := &verified{Reader: src, verifier: r.d.key.Digest.Verifier(), left: r.size - r.offset}
 	if _, err := io.Copy(v.verifier, before); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 const (
@@ -15,9 +17,6 @@ const (
 	enough     = 1 << 20
 	maxBackOff = 5 * time.Second
 )
-
-// errDigest means that the bytes are not those that the digest names.
-var errDigest = errors.New("the content does not match the digest")
 
 // fetcher is where the bytes of a blob come from. open returns those from
 // offset on, and the size of the whole.
@@ -145,7 +144,7 @@ func (v *verified) Read(p []byte) (int, error) {
 
 func (v *verified) end() error {
 	if !v.verifier.Verified() {
-		return errDigest
+		return cache.ErrDigest
 	}
 	return io.EOF
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
 func TestScrub(t *testing.T) {
@@ -15,8 +17,8 @@ func TestScrub(t *testing.T) {
 	n := start(t, up.URL, Options{})
 	n.pulled(up, "spider:1", img)
 	n.stop()
-	layer := n.cache.path(key{blobs, partsOf(t, img)[2]})
-	manifest := n.cache.path(key{manifests, d})
+	layer := n.cache.Path(cache.Blob(partsOf(t, img)[2]))
+	manifest := n.cache.Path(cache.Manifest(d))
 	for _, path := range []string{layer, manifest} {
 		content, err := os.ReadFile(path)
 		if err != nil {
@@ -41,9 +43,9 @@ func TestScrub(t *testing.T) {
 		}
 	}
 	waitFor(t, func() error { // nor is it looked at again before it is needed
-		for _, ent := range n.cache.files() {
-			if !ent.sound.Load() {
-				return fmt.Errorf("%s was not checked", ent.path)
+		for _, ent := range n.cache.Files() {
+			if !ent.Sound.Load() {
+				return fmt.Errorf("%s was not checked", ent.Path)
 			}
 		}
 		return nil
@@ -64,7 +66,7 @@ func TestScrub_IsSlow(t *testing.T) {
 	n.pulled(up, "spider:1", img)
 	n.stop()
 	layer := partsOf(t, img)[2]
-	if err := os.Truncate(n.cache.path(key{blobs, layer}), 1000); err != nil {
+	if err := os.Truncate(n.cache.Path(cache.Blob(layer)), 1000); err != nil {
 		t.Fatal(err)
 	}
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
@@ -13,20 +14,20 @@ import (
 // sink brings a download into the cache. It implements exchange.Sink.
 type sink struct {
 	d     *download
-	cache *cache
+	cache *cache.Cache
 	file  *os.File // nil: not made, or kept
 }
 
 // Make implements exchange.Sink.
 func (s *sink) Make(size int64) (cut.File, error) {
 	d := s.d
-	if !s.cache.reserve(size) {
+	if !s.cache.Reserve(size) {
 		d.update(func() { d.size = size })
 		return nil, errNotKept
 	}
-	file, err := s.cache.create()
+	file, err := s.cache.Create()
 	if err != nil {
-		s.cache.unreserve(size)
+		s.cache.Unreserve(size)
 		d.update(func() { d.size = size })
 		return nil, fmt.Errorf("%w: %w", errNotKept, err)
 	}
@@ -40,7 +41,7 @@ func (s *sink) Grown(readable int64) { s.d.grown(readable) }
 
 // Keep implements exchange.Sink.
 func (s *sink) Keep() error {
-	kept, err := s.cache.commit(s.file, s.d.key, s.d.size)
+	kept, err := s.cache.Commit(s.file, s.d.key, s.d.size)
 	if err != nil {
 		return fmt.Errorf("keep: %w: %w", errNotKept, err)
 	}
@@ -58,7 +59,7 @@ func (s *sink) undo() {
 		return
 	}
 	_ = os.Remove(s.file.Name())
-	s.cache.unreserve(s.d.size)
+	s.cache.Unreserve(s.d.size)
 }
 
 // growing is the file of a download, for the exchange.
@@ -70,22 +71,25 @@ func (g growing) Open() (cut.ReadAtCloser, error) { return os.Open(g.Name()) }
 // held is a kept blob, for the exchange.
 type held struct {
 	*os.File
-	cache *cache
-	entry *entry
+	cache *cache.Cache
+	entry *cache.Entry
 }
 
-func (h held) Size() int64 { return h.entry.size }
+func (h held) Size() int64 { return h.entry.Size }
 
 func (h held) Close() error {
-	h.cache.release(h.entry)
+	h.cache.Release(h.entry)
 	return h.File.Close()
 }
 
+// stored is the cache, for the exchange.
+type stored struct{ cache *cache.Cache }
+
 // Open implements exchange.Store.
-func (c *cache) Open(d digest.Digest) (exchange.Blob, bool) {
-	f, ent, ok := c.open(key{blobs, d})
+func (s stored) Open(d digest.Digest) (exchange.Blob, bool) {
+	f, ent, ok := s.cache.Open(cache.Blob(d))
 	if !ok {
 		return nil, false
 	}
-	return held{f, c, ent}, true
+	return held{f, s.cache, ent}, true
 }

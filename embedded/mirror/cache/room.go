@@ -1,4 +1,4 @@
-package mirror
+package cache
 
 import (
 	"container/list"
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve makes room for size bytes, or says that there is none.
-func (c *cache) reserve(size int64) bool {
+// Reserve makes room for size bytes, or says that there is none.
+func (c *Cache) Reserve(size int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if size > c.limit || !c.makeRoom(size) {
@@ -22,14 +22,15 @@ func (c *cache) reserve(size int64) bool {
 	return true
 }
 
-func (c *cache) unreserve(size int64) {
+// Unreserve gives back what Reserve took.
+func (c *Cache) Unreserve(size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.used -= size
 }
 
-// fit evicts what is over the limit: it may be lower than last time.
-func (c *cache) fit() {
+// Fit evicts what is over the limit: it may be lower than last time.
+func (c *Cache) Fit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.makeRoom(0)
@@ -37,7 +38,7 @@ func (c *cache) fit() {
 
 // makeRoom evicts until size more bytes fit the limit and the disk. It evicts
 // nothing where that would not be enough.
-func (c *cache) makeRoom(size int64) bool {
+func (c *Cache) makeRoom(size int64) bool {
 	if free := c.evictable(); c.used-free+size > c.limit || !c.diskHas(size-free) {
 		return false
 	}
@@ -51,10 +52,10 @@ func (c *cache) makeRoom(size int64) bool {
 	return true
 }
 
-func (c *cache) evictable() (bytes int64) {
+func (c *Cache) evictable() (bytes int64) {
 	for _, el := range c.entries {
-		if ent := el.Value.(*entry); ent.readers == 0 {
-			bytes += ent.size
+		if ent := el.Value.(*Entry); ent.readers == 0 {
+			bytes += ent.Size
 		}
 	}
 	return bytes
@@ -62,44 +63,44 @@ func (c *cache) evictable() (bytes int64) {
 
 // leastWanted is what goes first: of what no pinned image needs that which was used
 // longest ago, then the same of the oldest pinned image; nil if all is being read.
-func (c *cache) leastWanted() (least *list.Element) {
+func (c *Cache) leastWanted() (least *list.Element) {
 	ranks, lowest := *c.ranks.Load(), math.MaxInt
 	for el := c.recent.Back(); el != nil && lowest > 0; el = el.Prev() {
-		ent := el.Value.(*entry)
-		if rank := ranks[ent.key.digest]; ent.readers == 0 && rank < lowest {
+		ent := el.Value.(*Entry)
+		if rank := ranks[ent.key.Digest]; ent.readers == 0 && rank < lowest {
 			least, lowest = el, rank
 		}
 	}
 	return least
 }
 
-func (c *cache) evict(el *list.Element) {
-	ent := el.Value.(*entry)
-	if (*c.ranks.Load())[ent.key.digest] > 0 {
+func (c *Cache) evict(el *list.Element) {
+	ent := el.Value.(*Entry)
+	if c.Rank(ent.key.Digest) > 0 {
 		c.log.Warn("mirror drops a part of a pinned image, as nothing else is left to make room; raise mirror.max_size, or free the disk",
-			"digest", ent.key.digest, "bytes", ent.size)
+			"digest", ent.key.Digest, "bytes", ent.Size)
 	}
 	c.remove(el)
 	c.evicted++
 }
 
 // diskHas reports whether size bytes fit. Where nobody can tell, writing will.
-func (c *cache) diskHas(size int64) bool {
+func (c *Cache) diskHas(size int64) bool {
 	var st unix.Statfs_t
-	if size <= 0 || unix.Statfs(c.dir, &st) != nil {
+	if size <= 0 || unix.Statfs(c.Dir, &st) != nil {
 		return true
 	}
 	return int64(st.Bavail)*st.Bsize-size >= c.minFree
 }
 
-// create makes a file to be committed or removed.
-func (c *cache) create() (*os.File, error) { return os.CreateTemp(c.tmpDir(), "") }
+// Create makes a file to be committed or removed.
+func (c *Cache) Create() (*os.File, error) { return os.CreateTemp(c.tmpDir(), "") }
 
-// commit keeps a file from create, complete and checked, whose size was
+// Commit keeps a file from create, complete and checked, whose size was
 // reserved. The file must survive a power cut before its name says that it is
 // whole. The entry is held for the caller, who calls release.
-func (c *cache) commit(f *os.File, k key, size int64) (*entry, error) {
-	path := c.path(k)
+func (c *Cache) Commit(f *os.File, k Key, size int64) (*Entry, error) {
+	path := c.Path(k)
 	now := time.Now() // the kernel's own times are coarser, open's would overtake them
 	_ = os.Chtimes(f.Name(), now, now)
 	if err := errors.Join(f.Sync(), os.MkdirAll(filepath.Dir(path), 0o700)); err != nil {
@@ -111,10 +112,10 @@ func (c *cache) commit(f *os.File, k key, size int64) (*entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old := c.entries[k]; old != nil { // replaced by the rename
-		c.used -= c.recent.Remove(old).(*entry).size
+		c.used -= c.recent.Remove(old).(*Entry).Size
 	}
-	ent := &entry{key: k, path: path, size: size, readers: 1}
-	ent.sound.Store(true)
+	ent := &Entry{key: k, Path: path, Size: size, readers: 1}
+	ent.Sound.Store(true)
 	c.entries[k] = c.recent.PushFront(ent)
 	return ent, nil
 }

@@ -1,4 +1,4 @@
-package mirror
+package cache
 
 import (
 	"context"
@@ -7,14 +7,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// scrub checks files that were there at Open and drops those that are damaged,
+// Scrub checks files that were there at Open and drops those that are damaged,
 // before anybody asks for them. It reads so many bytes a second, as a node has better
 // things to do, and ends with ctx.
-func (c *cache) scrub(ctx context.Context, files []*entry, bytesPerSecond int64) {
-	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), chunk)
+func (c *Cache) Scrub(ctx context.Context, files []*Entry, bytesPerSecond int64) {
+	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), Chunk)
 	slowly := func(r io.Reader) io.Reader { return paced{ctx, r, limit} }
 	for _, ent := range files {
-		if ent.sound.Load() { // somebody needed it meanwhile
+		if ent.Sound.Load() { // somebody needed it meanwhile
 			continue
 		}
 		err := ent.verify(slowly)
@@ -27,12 +27,12 @@ func (c *cache) scrub(ctx context.Context, files []*entry, bytesPerSecond int64)
 	}
 }
 
-// files are all that is kept, the one used last first.
-func (c *cache) files() (list []*entry) {
+// Files are all that is kept, the one used last first.
+func (c *Cache) Files() (list []*Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for el := c.recent.Front(); el != nil; el = el.Next() {
-		list = append(list, el.Value.(*entry))
+		list = append(list, el.Value.(*Entry))
 	}
 	return list
 }
@@ -45,7 +45,7 @@ type paced struct {
 }
 
 func (p paced) Read(b []byte) (int, error) {
-	n, err := p.from.Read(b[:min(len(b), chunk)])
+	n, err := p.from.Read(b[:min(len(b), Chunk)])
 	if wait := p.limit.WaitN(p.ctx, n); wait != nil {
 		return 0, wait
 	}

@@ -1,4 +1,4 @@
-package mirror
+package cache
 
 import (
 	"bufio"
@@ -16,10 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// openCache takes up the files that are in dir. They may be more than the limit
+// Open takes up the files that are in dir. They may be more than the limit
 // allows.
-func openCache(dir string, limit, minFree int64, log *slog.Logger) (*cache, error) {
-	c := &cache{dir: dir, limit: limit, minFree: minFree, log: log, entries: make(map[key]*list.Element), recent: list.New()}
+func Open(dir string, limit, minFree int64, log *slog.Logger) (*Cache, error) {
+	c := &Cache{Dir: dir, limit: limit, minFree: minFree, log: log, entries: make(map[Key]*list.Element), recent: list.New()}
 	c.ranks.Store(new(map[digest.Digest]int))
 	if err := os.RemoveAll(c.tmpDir()); err != nil {
 		return nil, fmt.Errorf("remove half-written files: %w", err)
@@ -36,14 +36,14 @@ func openCache(dir string, limit, minFree int64, log *slog.Logger) (*cache, erro
 }
 
 // load takes up the files that are there, oldest first.
-func (c *cache) load() error {
+func (c *Cache) load() error {
 	type file struct {
-		entry *entry
+		entry *Entry
 		used  time.Time
 	}
 	var files []file
 	for _, kind := range []kind{blobs, manifests} {
-		root := filepath.Join(c.dir, string(kind))
+		root := filepath.Join(c.Dir, string(kind))
 		err := filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
@@ -56,7 +56,7 @@ func (c *cache) load() error {
 			if d.Validate() != nil {
 				return nil // not ours
 			}
-			ent := &entry{key: key{kind, d}, path: p, size: fi.Size()}
+			ent := &Entry{key: Key{kind, d}, Path: p, Size: fi.Size()}
 			if kind == blobs { // manifests are checked at each use
 				ent.check = sync.OnceValue(func() error { return ent.verify(func(r io.Reader) io.Reader { return r }) })
 			}
@@ -70,31 +70,31 @@ func (c *cache) load() error {
 	slices.SortFunc(files, func(a, b file) int { return a.used.Compare(b.used) })
 	for _, f := range files {
 		c.entries[f.entry.key] = c.recent.PushFront(f.entry)
-		c.used += f.entry.size
+		c.used += f.entry.Size
 	}
 	return nil
 }
 
 // verify reads a file through a reader of the caller's and checks its digest.
-func (e *entry) verify(through func(io.Reader) io.Reader) error {
-	f, err := os.Open(e.path)
+func (e *Entry) verify(through func(io.Reader) io.Reader) error {
+	f, err := os.Open(e.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	content := bufio.NewReaderSize(through(f), chunk)
+	content := bufio.NewReaderSize(through(f), Chunk)
 	if e.key.kind == manifests {
 		if _, err := content.ReadString('\n'); err != nil { // the media type
 			return err
 		}
 	}
-	v := e.key.digest.Verifier()
+	v := e.key.Digest.Verifier()
 	if _, err := io.Copy(v, content); err != nil {
 		return err
 	}
 	if !v.Verified() {
-		return errDigest
+		return ErrDigest
 	}
-	e.sound.Store(true)
+	e.Sound.Store(true)
 	return nil
 }
