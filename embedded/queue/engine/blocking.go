@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
@@ -23,9 +24,9 @@ func init() {
 // them when there is nothing. A key counts once, however often it is mentioned.
 func (c *Context) block(keys []string, k kind, serve func(*Context, string) bool) *Block {
 	b := &Block{kind: k, serve: serve, none: (*resp.Writer).NullArray}
-	var seen table[struct{}]
+	var seen table.Map[struct{}]
 	for _, key := range keys {
-		if len(keys) == 1 || seen.set(key, struct{}{}) {
+		if len(keys) == 1 || seen.Set(key, struct{}{}) {
 			b.Keys = append(b.Keys, Key{c.db, key})
 		}
 	}

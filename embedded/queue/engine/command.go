@@ -202,7 +202,7 @@ func find[T value](c *Context, key string) (v T) {
 // edit is find for a value that will change.
 func edit[T value](c *Context, key string) T {
 	v := find[T](c, key)
-	if ent := c.e.dbs[c.db].keys.get(key); ent != nil && !c.failed {
+	if ent := c.e.dbs[c.db].keys.Get(key); ent != nil && !c.failed {
 		c.e.keep(v)
 	}
 	return v

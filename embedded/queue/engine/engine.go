@@ -30,6 +30,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
@@ -82,7 +83,7 @@ func (e *Engine) Stats() Stats { return e.stats }
 
 // Keys is how many keys a database has, and how many of them have a deadline.
 func (e *Engine) Keys(db int) (keys, expiring int) {
-	return e.dbs[db].keys.len(), e.dbs[db].expiring
+	return e.dbs[db].keys.Len(), e.dbs[db].expiring
 }
 
 // Effects returns what was noted since the last time: commands to keep, and the
@@ -131,7 +132,7 @@ func (e *Engine) Alive(k Key) bool { return e.lookup(k.DB, k.Name) != nil }
 // lookup returns the entry of a key, nil when there is none. One whose time has
 // come goes.
 func (e *Engine) lookup(db int, key string) *entry {
-	ent := e.dbs[db].keys.get(key)
+	ent := e.dbs[db].keys.Get(key)
 	switch {
 	case !e.reading:
 	case ent == nil:
@@ -167,14 +168,14 @@ func (e *Engine) put(db int, key string, v any) {
 	if val, ok := v.(value); ok {
 		val.meta().owner = e
 	}
-	e.dbs[db].keys.set(key, entry{val: v})
+	e.dbs[db].keys.Set(key, entry{val: v})
 	e.used += keyCost + sizeOf(key) + valueSize(v)
 }
 
 // remove takes a key out and reports whether it was there.
 func (e *Engine) remove(db int, key string) bool {
 	ks := &e.dbs[db]
-	ent, found := ks.keys.delete(key)
+	ent, found := ks.keys.Delete(key)
 	if !found {
 		return false
 	}
@@ -198,16 +199,16 @@ func (e *Engine) release(v any) {
 
 // flush empties a database.
 func (e *Engine) flush(db int) {
-	if e.dbs[db].keys.len() == 0 {
+	if e.dbs[db].keys.Len() == 0 {
 		return
 	}
 	if e.Flushing != nil && !e.loading {
 		e.Flushing(db)
 	}
-	for i := range e.dbs[db].keys.items {
-		it := &e.dbs[db].keys.items[i]
-		e.used -= keyCost + sizeOf(it.key) + valueSize(it.val.val)
-		e.release(it.val.val)
+	for i := range e.dbs[db].keys.Items {
+		it := &e.dbs[db].keys.Items[i]
+		e.used -= keyCost + sizeOf(it.Key) + valueSize(it.Val.val)
+		e.release(it.Val.val)
 	}
 	e.dbs[db] = keyspace{}
 }
@@ -241,7 +242,7 @@ func (e *Engine) Expire(limit int) (more bool) {
 
 // keyspace is a database.
 type keyspace struct {
-	keys      table[entry]
+	keys      table.Map[entry]
 	expiring  int       // keys with a deadline
 	deadlines deadlines // when to look at which key
 }
@@ -304,9 +305,9 @@ func (ks *keyspace) expire(key string, ent *entry, at int64) {
 // rebuild drops the hints that are no longer true.
 func (ks *keyspace) rebuild() {
 	ks.deadlines = make(deadlines, 0, ks.expiring+ks.expiring/8)
-	for i := range ks.keys.items {
-		if it := &ks.keys.items[i]; it.val.expires != 0 {
-			ks.deadlines = append(ks.deadlines, deadline{it.val.expires, it.key})
+	for i := range ks.keys.Items {
+		if it := &ks.keys.Items[i]; it.Val.expires != 0 {
+			ks.deadlines = append(ks.deadlines, deadline{it.Val.expires, it.Key})
 		}
 	}
 	heap.Init(&ks.deadlines)
@@ -316,7 +317,7 @@ func (ks *keyspace) rebuild() {
 func (ks *keyspace) due(now int64) (string, bool) {
 	for len(ks.deadlines) > 0 && ks.deadlines[0].at <= now {
 		d := heap.Pop(&ks.deadlines).(deadline)
-		if ent := ks.keys.get(d.key); ent != nil && ent.expires != 0 && ent.expires <= now {
+		if ent := ks.keys.Get(d.key); ent != nil && ent.expires != 0 && ent.expires <= now {
 			return d.key, true
 		}
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"math"
 	"strconv"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 func init() {
@@ -75,7 +77,7 @@ func hashDelete(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.settle(c.args[1], h.fields.len())
+		c.settle(c.args[1], h.fields.Len())
 	}
 	c.Out.Int(n)
 }
@@ -110,9 +112,9 @@ func hashAll(c *Context) {
 	if c.failed {
 		return
 	}
-	var fields []item[int32]
+	var fields []table.Item[int32]
 	if h != nil {
-		fields = h.fields.items
+		fields = h.fields.Items
 	}
 	if c.args[0] == "HGETALL" {
 		c.Out.Map(len(fields))
@@ -121,10 +123,10 @@ func hashAll(c *Context) {
 	}
 	for _, f := range fields {
 		if c.args[0] != "HVALS" {
-			c.Out.Bulk(f.key)
+			c.Out.Bulk(f.Key)
 		}
 		if c.args[0] != "HKEYS" {
-			c.Out.Bulk(c.e.fields.HGet(h.name, f.key))
+			c.Out.Bulk(c.e.fields.HGet(h.name, f.Key))
 		}
 	}
 }
@@ -189,11 +191,11 @@ func hashIncrFloat(c *Context) {
 func hashRandom(c *Context) {
 	r := c.parseRandom("WITHVALUES")
 	h := find[*hash](c, c.args[1])
-	replyRandom(c, r, h.table(), func(it item[int32]) { c.Out.Bulk(c.e.fields.HGet(h.name, it.key)) })
+	replyRandom(c, r, h.table(), func(it table.Item[int32]) { c.Out.Bulk(c.e.fields.HGet(h.name, it.Key)) })
 }
 
 func hashScan(c *Context) {
 	o := c.parseCursor(2)
 	h := find[*hash](c, c.args[1])
-	scanValue(c, o, h.table(), func(it item[int32]) []string { return []string{it.key, c.e.fields.HGet(h.name, it.key)} })
+	scanValue(c, o, h.table(), func(it table.Item[int32]) []string { return []string{it.Key, c.e.fields.HGet(h.name, it.Key)} })
 }

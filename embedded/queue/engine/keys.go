@@ -4,11 +4,13 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 func init() {
 	register("COPY", -3, grows, copyCommand)
-	register("DBSIZE", 1, reads, func(c *Context) { c.Out.Int(c.e.dbs[c.db].keys.len()) })
+	register("DBSIZE", 1, reads, func(c *Context) { c.Out.Int(c.e.dbs[c.db].keys.Len()) })
 	register("DEL", -2, writes, del)
 	register("EXISTS", -2, reads, exists)
 	register("EXPIRE", -3, writes, expireIn(unit{ms: 1000}))
@@ -69,7 +71,7 @@ func (c *Context) deadline(arg string, u unit, positive bool) int64 {
 // expire sets the deadline of a key that is there; 0 is none.
 func (c *Context) expire(key string, at int64) {
 	ks := &c.e.dbs[c.db]
-	if ent := ks.keys.get(key); ent != nil && (at != 0 || ent.expires != 0) {
+	if ent := ks.keys.Get(key); ent != nil && (at != 0 || ent.expires != 0) {
 		ks.expire(key, ent, at)
 	}
 }
@@ -207,7 +209,7 @@ func keysCommand(c *Context) {
 		return
 	}
 	var found []string
-	for _, key := range c.e.dbs[c.db].keys.keys() {
+	for _, key := range c.e.dbs[c.db].keys.Keys() {
 		if Match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
 			found = append(found, key)
 		}
@@ -216,8 +218,8 @@ func keysCommand(c *Context) {
 }
 
 func randomKey(c *Context) {
-	for keys := &c.e.dbs[c.db].keys; keys.len() > 0; {
-		key := keys.random().key
+	for keys := &c.e.dbs[c.db].keys; keys.Len() > 0; {
+		key := keys.Random().Key
 		if c.e.lookup(c.db, key) != nil {
 			c.Out.Bulk(key)
 			return
@@ -254,11 +256,11 @@ func rename(c *Context) {
 func (e *Engine) move(db int, from, to string) {
 	e.remove(db, to)
 	ks := &e.dbs[db]
-	ent, _ := ks.keys.delete(from)
-	ks.keys.set(to, entry{val: ent.val})
+	ent, _ := ks.keys.Delete(from)
+	ks.keys.Set(to, entry{val: ent.val})
 	if ent.expires != 0 {
 		ks.expiring--
-		ks.expire(to, ks.keys.get(to), ent.expires)
+		ks.expire(to, ks.keys.Get(to), ent.expires)
 	}
 	e.used += sizeOf(to) - sizeOf(from)
 }
@@ -299,7 +301,7 @@ func copyCommand(c *Context) {
 	}
 	c.e.put(db, to, c.e.duplicate(v))
 	if expires != 0 {
-		c.e.dbs[db].expire(to, c.e.dbs[db].keys.get(to), expires)
+		c.e.dbs[db].expire(to, c.e.dbs[db].keys.Get(to), expires)
 	}
 	c.changed = true
 	c.e.touch(db, to)
@@ -317,20 +319,20 @@ func (e *Engine) duplicate(v any) any {
 		return l
 	case *set:
 		s := e.newSet()
-		for _, it := range v.members.items {
-			s.add(it.key)
+		for _, it := range v.members.Items {
+			s.add(it.Key)
 		}
 		return s
 	case *hash:
 		h := e.newHash()
-		for _, it := range v.fields.items {
-			h.set(e, it.key, e.fields.HGet(v.name, it.key))
+		for _, it := range v.fields.Items {
+			h.set(e, it.Key, e.fields.HGet(v.name, it.Key))
 		}
 		return h
 	case *zset:
 		z := e.newZset()
-		for _, it := range v.scores.items {
-			z.set(it.key, it.val)
+		for _, it := range v.scores.Items {
+			z.set(it.Key, it.Val)
 		}
 		return z
 	}
@@ -343,11 +345,11 @@ func scan(c *Context) {
 	if c.failed {
 		return
 	}
-	items, next := c.e.dbs[c.db].keys.scan(o.cursor, o.count)
+	items, next := c.e.dbs[c.db].keys.Scan(o.cursor, o.count)
 	found := make([]string, 0, len(items))
 	for _, it := range items {
-		if Match(o.pattern, it.key) && (!o.typed || o.kind == kindOf(it.val.val)) {
-			found = append(found, it.key)
+		if Match(o.pattern, it.Key) && (!o.typed || o.kind == kindOf(it.Val.val)) {
+			found = append(found, it.Key)
 		}
 	}
 	alive := found[:0]
@@ -413,20 +415,20 @@ func (c *Context) replyScan(next uint64, items []string) {
 const smallValue = 128
 
 // scanValue scans the entries of a value; parts writes what is told of one.
-func scanValue[V any](c *Context, o scanOptions, t *table[V], parts func(item[V]) []string) {
+func scanValue[V any](c *Context, o scanOptions, t *table.Map[V], parts func(table.Item[V]) []string) {
 	if t != nil { // or nobody looks at the options
 		o = c.parseScan(3, o, false)
 	}
 	if c.failed {
 		return
 	}
-	if t.len() <= smallValue {
+	if t.Len() <= smallValue {
 		o.cursor, o.count = 0, smallValue
 	}
-	items, next := t.scan(o.cursor, o.count)
+	items, next := t.Scan(o.cursor, o.count)
 	var out []string
 	for _, it := range items {
-		if Match(o.pattern, it.key) {
+		if Match(o.pattern, it.Key) {
 			out = append(out, parts(it)...)
 		}
 	}

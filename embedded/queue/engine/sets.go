@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 func init() {
@@ -60,7 +62,7 @@ func setRemove(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.settle(c.args[1], s.members.len())
+		c.settle(c.args[1], s.members.Len())
 	}
 	c.Out.Int(n)
 }
@@ -97,7 +99,7 @@ func setMove(c *Context) {
 		return
 	}
 	from.remove(m)
-	c.settle(c.args[1], from.members.len())
+	c.settle(c.args[1], from.members.Len())
 	if to == nil {
 		to = add(c, c.args[2], c.e.newSet())
 	}
@@ -126,16 +128,16 @@ func setPop(c *Context) {
 		c.Out.Set(0)
 		return
 	}
-	if !c.replyFits(1, func(int) int { return min(count, s.members.len()) * int(s.bytes) / s.members.len() }) {
+	if !c.replyFits(1, func(int) int { return min(count, s.members.Len()) * int(s.bytes) / s.members.Len() }) {
 		return
 	}
 	gone := []string{"SREM", c.args[1]}
-	for range min(count, s.members.len()) {
-		m := s.members.random().key
+	for range min(count, s.members.Len()) {
+		m := s.members.Random().Key
 		s.remove(m)
 		gone = append(gone, m)
 	}
-	c.settle(c.args[1], s.members.len())
+	c.settle(c.args[1], s.members.Len())
 	c.note(gone...)
 	if single {
 		c.Out.Bulk(gone[2])
@@ -182,7 +184,7 @@ func (c *Context) parseRandom(word string) (r random) {
 }
 
 // replyRandom replies entries by chance; value writes what belongs to one.
-func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) {
+func replyRandom[V any](c *Context, r random, t *table.Map[V], value func(table.Item[V])) {
 	switch {
 	case c.failed:
 		return
@@ -190,12 +192,12 @@ func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) 
 		c.Out.Null()
 		return
 	case !r.counted:
-		c.Out.Bulk(t.random().key)
+		c.Out.Bulk(t.Random().Key)
 		return
 	}
-	var some []item[V]
+	var some []table.Item[V]
 	if t != nil && r.count > 0 {
-		some = t.sample(int(min(r.count, int64(t.len()))))
+		some = t.Sample(int(min(r.count, int64(t.Len()))))
 	}
 	n := len(some)
 	if t != nil && r.count < 0 {
@@ -210,16 +212,16 @@ func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) 
 		if c.Out.Over { // there is no room for so many
 			return
 		}
-		var it item[V]
+		var it table.Item[V]
 		if r.count > 0 {
 			it = some[i]
 		} else {
-			it = *t.random()
+			it = *t.Random()
 		}
 		if r.values && c.Out.V3 {
 			c.Out.Array(2)
 		}
-		c.Out.Bulk(it.key)
+		c.Out.Bulk(it.Key)
 		if r.values {
 			value(it)
 		}
@@ -228,7 +230,7 @@ func replyRandom[V any](c *Context, r random, t *table[V], value func(item[V])) 
 
 func setScan(c *Context) {
 	o := c.parseCursor(2)
-	scanValue(c, o, find[*set](c, c.args[1]).table(), func(it item[struct{}]) []string { return []string{it.key} })
+	scanValue(c, o, find[*set](c, c.args[1]).table(), func(it table.Item[struct{}]) []string { return []string{it.Key} })
 }
 
 // sets returns the sets at some keys, nil where there is none.
@@ -244,8 +246,8 @@ func (s *set) each(yield func(string) bool) {
 	if s == nil {
 		return
 	}
-	for _, it := range s.members.items {
-		if !yield(it.key) {
+	for _, it := range s.members.Items {
+		if !yield(it.Key) {
 			return
 		}
 	}
@@ -301,11 +303,11 @@ func (c *Context) combineSets(keys []string, combine combination) {
 	if c.failed {
 		return
 	}
-	var found table[struct{}]
-	combine(sets, func(m string) bool { found.set(m, struct{}{}); return true })
-	c.Out.Set(found.len())
-	for _, it := range found.items {
-		c.Out.Bulk(it.key)
+	var found table.Map[struct{}]
+	combine(sets, func(m string) bool { found.Set(m, struct{}{}); return true })
+	c.Out.Set(found.Len())
+	for _, it := range found.Items {
+		c.Out.Bulk(it.Key)
 	}
 }
 
@@ -320,8 +322,8 @@ func (c *Context) storeSets(combine combination) {
 		return c.e.max == 0 || c.e.loading || c.e.used+result.bytes <= c.e.max
 	})
 	if c.fits(result.bytes) {
-		c.replaceBy(c.args[1], result, result.members.len())
-		c.Out.Int(result.members.len())
+		c.replaceBy(c.args[1], result, result.members.Len())
+		c.Out.Int(result.members.Len())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
@@ -20,7 +21,7 @@ const (
 type Snapshot struct {
 	e    *Engine
 	mu   sync.Locker
-	keys [Databases][]item[entry]
+	keys [Databases][]table.Item[entry]
 }
 
 // Begin begins a snapshot of the data as it is. There is one at a time. mu is
@@ -30,7 +31,7 @@ func (e *Engine) Begin(mu sync.Locker) *Snapshot {
 	e.epoch = e.lastSnap
 	s := &Snapshot{e: e, mu: mu}
 	for db := range e.dbs {
-		s.keys[db] = append([]item[entry](nil), e.dbs[db].keys.items...)
+		s.keys[db] = append([]table.Item[entry](nil), e.dbs[db].keys.Items...)
 	}
 	return s
 }
@@ -63,7 +64,7 @@ func (s *Snapshot) Each(emit func([]journal.Command) error) error {
 		for len(s.keys[db]) > 0 {
 			it := s.keys[db][0]
 			s.keys[db] = s.keys[db][1:]
-			if err := dump(db, it.key, s.take(it.val.val), it.val.expires, emit); err != nil {
+			if err := dump(db, it.Key, s.take(it.Val.val), it.Val.expires, emit); err != nil {
 				return err
 			}
 		}
@@ -76,7 +77,7 @@ func (s *Snapshot) End() {
 	s.e.epoch = 0
 	for db := range s.keys {
 		for _, it := range s.keys[db] {
-			if v, ok := it.val.val.(value); ok {
+			if v, ok := it.Val.val.(value); ok {
 				v.meta().saved = nil
 			}
 		}
@@ -99,15 +100,15 @@ func dump(db int, key string, v any, expires int64, emit func([]journal.Command)
 	case *list:
 		inChunks(send, "RPUSH", key, v.n, func(i int) []string { return v.ring[i : i+1] })
 	case *set:
-		inChunks(send, "SADD", key, v.members.len(), func(i int) []string { return []string{v.members.items[i].key} })
+		inChunks(send, "SADD", key, v.members.Len(), func(i int) []string { return []string{v.members.Items[i].Key} })
 	case *hash:
 		inChunks(send, "HSET", key, len(v.values), func(i int) []string {
-			return []string{v.fields.items[i].key, v.values[i]}
+			return []string{v.fields.Items[i].Key, v.values[i]}
 		})
 	case *zset:
-		inChunks(send, "ZADD", key, v.scores.len(), func(i int) []string {
-			it := v.scores.items[i]
-			return []string{resp.FormatDouble(it.val), it.key}
+		inChunks(send, "ZADD", key, v.scores.Len(), func(i int) []string {
+			it := v.scores.Items[i]
+			return []string{resp.FormatDouble(it.Val), it.Key}
 		})
 	}
 	if expires != 0 {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/tidwall/btree"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 // base is what all values that change in place have. While a snapshot is under
@@ -158,26 +160,26 @@ func (l *list) replace(items []string) {
 // set is a set of strings.
 type set struct {
 	base
-	members table[struct{}]
+	members table.Map[struct{}]
 }
 
 func (e *Engine) newSet() *set { return &set{base: e.fresh()} }
 
-func (s *set) clone(*Engine) value { return &set{members: s.members.clone()} }
+func (s *set) clone(*Engine) value { return &set{members: s.members.Clone()} }
 
-func (s *set) has(m string) bool { return s != nil && s.members.get(m) != nil }
+func (s *set) has(m string) bool { return s != nil && s.members.Get(m) != nil }
 
-func (s *set) table() *table[struct{}] {
+func (s *set) table() *table.Map[struct{}] {
 	if s == nil {
 		return nil
 	}
 	return &s.members
 }
 
-func (s *set) count() int { return s.table().len() }
+func (s *set) count() int { return s.table().Len() }
 
 func (s *set) add(m string) bool {
-	if !s.members.set(m, struct{}{}) {
+	if !s.members.Set(m, struct{}{}) {
 		return false
 	}
 	s.grow(memberCost + sizeOf(m))
@@ -185,7 +187,7 @@ func (s *set) add(m string) bool {
 }
 
 func (s *set) remove(m string) bool {
-	if _, found := s.members.delete(m); !found {
+	if _, found := s.members.Delete(m); !found {
 		return false
 	}
 	s.grow(-memberCost - sizeOf(m))
@@ -195,10 +197,10 @@ func (s *set) remove(m string) bool {
 // hash is a hash. miniredis keeps what its fields hold, the table their order.
 type hash struct {
 	base
-	fields table[int32] // lengths of the values
-	name   string       // in miniredis
-	most   int          // fields since it has this name
-	values []string     // of a copy
+	fields table.Map[int32] // lengths of the values
+	name   string           // in miniredis
+	most   int              // fields since it has this name
+	values []string         // of a copy
 }
 
 // hashNames are the names of hashes in miniredis, whose maps neither shrink nor forget
@@ -236,24 +238,24 @@ func (e *Engine) dropName(name string) {
 func newFields() *miniredis.RedisDB { return miniredis.NewMiniRedis().DB(0) }
 
 func (h *hash) clone(e *Engine) value {
-	c := &hash{fields: h.fields.clone(), values: make([]string, h.fields.len())}
-	for i, f := range h.fields.items {
-		c.values[i] = e.fields.HGet(h.name, f.key)
+	c := &hash{fields: h.fields.Clone(), values: make([]string, h.fields.Len())}
+	for i, f := range h.fields.Items {
+		c.values[i] = e.fields.HGet(h.name, f.Key)
 	}
 	return c
 }
 
-func (h *hash) table() *table[int32] {
+func (h *hash) table() *table.Map[int32] {
 	if h == nil {
 		return nil
 	}
 	return &h.fields
 }
 
-func (h *hash) count() int { return h.table().len() }
+func (h *hash) count() int { return h.table().Len() }
 
 func (h *hash) get(e *Engine, f string) (string, bool) {
-	if h == nil || h.fields.get(f) == nil {
+	if h == nil || h.fields.Get(f) == nil {
 		return "", false
 	}
 	return e.fields.HGet(h.name, f), true
@@ -261,14 +263,14 @@ func (h *hash) get(e *Engine, f string) (string, bool) {
 
 // set gives a field a value and reports whether the field is new.
 func (h *hash) set(e *Engine, f, v string) bool {
-	if old := h.fields.get(f); old != nil {
+	if old := h.fields.Get(f); old != nil {
 		h.grow(int64(len(v)) - int64(*old))
 		*old = int32(len(v))
 		e.fields.HSet(h.name, f, v)
 		return false
 	}
-	h.fields.set(f, int32(len(v)))
-	h.most = max(h.most, h.fields.len())
+	h.fields.Set(f, int32(len(v)))
+	h.most = max(h.most, h.fields.Len())
 	e.fields.HSet(h.name, f, v)
 	h.grow(hashCost + sizeOf(f) + int64(len(v)))
 	return true
@@ -277,12 +279,12 @@ func (h *hash) set(e *Engine, f, v string) bool {
 const hashCost = 2*memberCost + 3*stringCost // a field
 
 func (h *hash) remove(e *Engine, f string) bool {
-	n, found := h.fields.delete(f)
+	n, found := h.fields.Delete(f)
 	if found {
 		h.grow(-hashCost - sizeOf(f) - int64(n))
 		e.fields.HDel(h.name, f)
 	}
-	if n := h.fields.len(); n > 0 && h.most > 64 && 4*n < h.most {
+	if n := h.fields.Len(); n > 0 && h.most > 64 && 4*n < h.most {
 		h.rename(e)
 	}
 	return found
@@ -291,9 +293,9 @@ func (h *hash) remove(e *Engine, f string) bool {
 // rename moves the values into a map that is as large as they need.
 func (h *hash) rename(e *Engine) {
 	old := h.name
-	h.name, h.most = e.takeName(), h.fields.len()
-	for _, f := range h.fields.items {
-		e.fields.HSet(h.name, f.key, e.fields.HGet(old, f.key))
+	h.name, h.most = e.takeName(), h.fields.Len()
+	for _, f := range h.fields.Items {
+		e.fields.HSet(h.name, f.Key, e.fields.HGet(old, f.Key))
 	}
 	e.dropName(old)
 }
@@ -307,7 +309,7 @@ func (h *hash) drop(e *Engine) {
 // zset is a sorted set: scores by member, and members by score.
 type zset struct {
 	base
-	scores table[float64]
+	scores table.Map[float64]
 	order  *btree.BTreeG[scored]
 }
 
@@ -326,43 +328,43 @@ func (e *Engine) newZset() *zset {
 	return &zset{base: e.fresh(), order: btree.NewBTreeGOptions(scored.less, btree.Options{NoLocks: true})}
 }
 
-func (z *zset) clone(*Engine) value { return &zset{scores: z.scores.clone()} }
+func (z *zset) clone(*Engine) value { return &zset{scores: z.scores.Clone()} }
 
-func (z *zset) table() *table[float64] {
+func (z *zset) table() *table.Map[float64] {
 	if z == nil {
 		return nil
 	}
 	return &z.scores
 }
 
-func (z *zset) count() int { return z.table().len() }
+func (z *zset) count() int { return z.table().Len() }
 
 func (z *zset) score(m string) (float64, bool) {
 	if z == nil {
 		return 0, false
 	}
-	if s := z.scores.get(m); s != nil {
+	if s := z.scores.Get(m); s != nil {
 		return *s, true
 	}
 	return 0, false
 }
 
 func (z *zset) set(m string, score float64) {
-	if old := z.scores.get(m); old != nil {
+	if old := z.scores.Get(m); old != nil {
 		if *old == score {
 			return
 		}
 		z.order.Delete(scored{*old, m})
 		*old = score
 	} else {
-		z.scores.set(m, score)
+		z.scores.Set(m, score)
 		z.grow(memberCost + orderCost + sizeOf(m))
 	}
 	z.order.Set(scored{score, m})
 }
 
 func (z *zset) remove(m string) bool {
-	score, found := z.scores.delete(m)
+	score, found := z.scores.Delete(m)
 	if found {
 		z.order.Delete(scored{score, m})
 		z.grow(-memberCost - orderCost - sizeOf(m))

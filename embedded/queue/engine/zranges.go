@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 func init() {
@@ -279,8 +281,8 @@ func (s source) weighted(score float64) float64 {
 func (s source) each(yield func(m string, score float64) bool) {
 	s.set.each(func(m string) bool { return yield(m, s.weighted(1)) })
 	if s.zset != nil {
-		for _, it := range s.zset.scores.items {
-			if !yield(it.key, s.weighted(it.val)) {
+		for _, it := range s.zset.scores.Items {
+			if !yield(it.Key, s.weighted(it.Val)) {
 				return
 			}
 		}
@@ -290,18 +292,18 @@ func (s source) each(yield func(m string, score float64) bool) {
 type merge func(sources []source, join func(a, b float64) float64, add func(string, float64) bool)
 
 func unionScores(sources []source, join func(a, b float64) float64, add func(string, float64) bool) {
-	var sum table[float64]
+	var sum table.Map[float64]
 	for _, src := range sources {
 		src.each(func(m string, score float64) bool {
-			if old := sum.get(m); old != nil {
+			if old := sum.Get(m); old != nil {
 				score = join(*old, score)
 			}
-			sum.set(m, score)
+			sum.Set(m, score)
 			return true
 		})
 	}
-	for _, it := range sum.items {
-		add(it.key, it.val)
+	for _, it := range sum.Items {
+		add(it.Key, it.Val)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
@@ -259,18 +260,18 @@ func (c *Context) replyScored(some []scored, withScores, nested bool) {
 func zsetRandom(c *Context) {
 	r := c.parseRandom("WITHSCORES")
 	z := find[*zset](c, c.args[1])
-	replyRandom(c, r, z.table(), func(it item[float64]) { c.Out.Double(it.val) })
+	replyRandom(c, r, z.table(), func(it table.Item[float64]) { c.Out.Double(it.Val) })
 }
 
 func zsetScan(c *Context) {
 	o := c.parseCursor(2)
 	z := find[*zset](c, c.args[1])
 	small := z.count() <= smallValue
-	scanValue(c, o, z.table(), func(it item[float64]) []string {
-		if n := int64(it.val); small && math.Abs(it.val) < math.MaxInt64/2 && float64(n) == it.val {
-			return []string{it.key, strconv.FormatInt(n, 10)} // Redis keeps those as integers
+	scanValue(c, o, z.table(), func(it table.Item[float64]) []string {
+		if n := int64(it.Val); small && math.Abs(it.Val) < math.MaxInt64/2 && float64(n) == it.Val {
+			return []string{it.Key, strconv.FormatInt(n, 10)} // Redis keeps those as integers
 		}
-		return []string{it.key, resp.FormatDouble(it.val)}
+		return []string{it.Key, resp.FormatDouble(it.Val)}
 	})
 }
 

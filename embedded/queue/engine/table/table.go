@@ -1,3 +1,6 @@
+// Package table has the hash table that all values of the queue's engine stand on, and
+// the keys themselves: one from which an entry can be picked by chance, and in which a
+// scan can go on where it stopped, neither of which Go's maps can.
 package table
 
 import (
@@ -16,6 +19,7 @@ type Map[V any] struct {
 	slots []slot // open addressing; the size is a power of two
 }
 
+// Item is one entry of a map.
 type Item[V any] struct {
 	Key string
 	Val V
