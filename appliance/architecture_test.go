@@ -108,6 +108,8 @@ var bans = []struct {
 	{"appliance", []string{"appliance/node"}, module + "appliance/control", "use cases are the node's to build, and reached over the API"},
 	{"appliance", []string{"appliance/cli"}, module + "appliance/cli", "nothing stands on the command line"},
 	{"appliance", []string{"appliance/e2e", "appliance/lab"}, module + "appliance/lab", "the lab is for tests"},
+	{"appliance/lab/frame", nil, "github.com/docker/docker", "a frame holds whatever runs in it"},
+	{"appliance/lab/artifact", nil, "github.com/docker/docker", "what is built needs no host"},
 }
 
 // TestImports holds the one-way imports of the tree, in the code that is built

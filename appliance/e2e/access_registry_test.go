@@ -7,6 +7,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // public is an image's name at the registry on the network.
@@ -65,7 +66,7 @@ func (a *access) dockerRefused(h *lab.Host, args []string, parts ...string) {
 // registryLogin pushes from a host outside the cluster as the command says.
 func (a *access) registryLogin() {
 	x := a.public("x:1")
-	a.outside.Load(lab.TinyImage(a, x, 0))
+	a.outside.Load(artifact.TinyImage(a, x, 0))
 	a.dockerFails(a.outside, []string{"push", x}, "certificate") // it does not know the CA yet
 
 	a.loginAs("laptop")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 const (
@@ -82,7 +83,7 @@ func (d *deploying) begin(hosts []*lab.Host) {
 	for v := range 2 + deployWays*deployRounds {
 		d.images = append(d.images, fmt.Sprintf("localhost:8003/spider:%d", v))
 	}
-	for i, tar := range lab.Versions(d.b, d.images...) {
+	for i, tar := range artifact.Versions(d.b, d.images...) {
 		d.manager.Load(tar)
 		d.manager.Docker("push", "--quiet", d.images[i])
 	}

@@ -13,9 +13,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
-// imageSize is that of the images of lab.Versions, in bytes.
+// imageSize is that of the images of artifact.Versions, in bytes.
 const imageSize = 42e6
 
 // BenchmarkImages brings an image of 42 MB in four layers of noise, which no host
@@ -132,7 +133,7 @@ func (d *distributing) begin(images int) {
 	lab.WaitFor(d.b, patience, "the manager", func() error { return said(p, "manager is ready") })
 	for i := range images {
 		ref := fmt.Sprintf("localhost:8003/spider:%d", i+1)
-		d.manager.Load(lab.Versions(d.b, ref)[0])
+		d.manager.Load(artifact.Versions(d.b, ref)[0])
 		d.manager.Docker("push", "--quiet", ref)
 	}
 	line := strings.Fields(d.manager.MustExec("crawlbox", "token"))
@@ -146,7 +147,7 @@ func (d *distributing) begin(images int) {
 // meet has all hosts run an image of 1 MB that the manager gives them.
 func (d *distributing) meet(bring func(ref string) time.Duration) {
 	d.b.Helper()
-	d.manager.Load(lab.TinyImage(d.b, "localhost:8003/first:1", 1e6))
+	d.manager.Load(artifact.TinyImage(d.b, "localhost:8003/first:1", 1e6))
 	d.manager.Docker("push", "--quiet", "localhost:8003/first:1")
 	bring(d.manager.IP().String() + ":8003/first:1")
 	d.onAll(d.hosts, "docker", "image", "prune", "--all", "--force")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 const (
@@ -69,7 +70,7 @@ func (s *scaling) begin(hosts []*lab.Host) {
 	b.Helper()
 	p := s.manager.Start("crawlbox", "crawlbox", "manager")
 	lab.WaitFor(b, patience, "the manager", func() error { return said(p, "manager is ready") })
-	s.manager.Load(lab.TinyImage(b, "localhost:8003/tiny:1", 0))
+	s.manager.Load(artifact.TinyImage(b, "localhost:8003/tiny:1", 0))
 	s.manager.Docker("push", "--quiet", "localhost:8003/tiny:1")
 	line := strings.Fields(s.manager.MustExec("crawlbox", "token"))
 	for _, h := range hosts[1:] {

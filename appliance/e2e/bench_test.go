@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // The benchmarks measure what a user waits for and what a node costs, on hosts
@@ -32,13 +33,13 @@ const maxBinary = 45_000_000
 
 func TestBinary_IsSmall(t *testing.T) {
 	t.Parallel()
-	file, err := os.Stat(lab.Binary(t))
+	file, err := os.Stat(artifact.Binary(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d bytes", file.Size())
 	if file.Size() > maxBinary {
-		t.Errorf("%s has %d bytes, more than %d", lab.Binary(t), file.Size(), maxBinary)
+		t.Errorf("%s has %d bytes, more than %d", artifact.Binary(t), file.Size(), maxBinary)
 	}
 }
 
@@ -117,7 +118,7 @@ const rounds = 7
 
 func newBenchLab(b *testing.B) *lab.Lab {
 	l := lab.New(b)
-	l.Install(lab.Binary(b))
+	l.Install(artifact.Binary(b))
 	return l
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // password of the queue in all scenarios.
@@ -36,7 +37,7 @@ type cluster struct {
 // joined it.
 func newCluster(t *testing.T, config string, workers int) *cluster {
 	t.Helper()
-	return newClusterOf(t, lab.Binary(t), config, workers)
+	return newClusterOf(t, artifact.Binary(t), config, workers)
 }
 
 // newClusterOf does the same with another crawlbox program.
@@ -166,9 +167,9 @@ func (c *cluster) awaitRunning(service string, replicas int) {
 }
 
 // push makes the tiny image known to the registry under localhost:8003.
-func (c *cluster) push(ref string, options ...lab.ImageOption) {
+func (c *cluster) push(ref string, options ...artifact.ImageOption) {
 	c.Helper()
-	c.manager.Load(lab.TinyImage(c, ref, 0, options...))
+	c.manager.Load(artifact.TinyImage(c, ref, 0, options...))
 	c.manager.Docker("push", "--quiet", ref)
 }
 

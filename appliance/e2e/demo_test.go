@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // traces is what the demo could leave on a machine.
@@ -23,7 +24,7 @@ func traces(h *lab.Host) string {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	h := l.AddHost()
 	before := traces(h)
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestDeployBad deploys versions that can't work, each in another way: the old one
@@ -16,9 +17,9 @@ func TestDeployBad(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "", 2)
 	const image, silent, foreign = "localhost:8003/tiny:good", "localhost:8003/tiny:silent", "localhost:8003/tiny:arm"
-	c.push(image, lab.HealthCheck(time.Second))
-	c.push(silent, lab.HealthCheck(time.Hour))
-	c.push(foreign, lab.Architecture("arm64"))
+	c.push(image, artifact.HealthCheck(time.Second))
+	c.push(silent, artifact.HealthCheck(time.Hour))
+	c.push(foreign, artifact.Architecture("arm64"))
 	c.run("deploy", image, "--replicas", "6", "--monitor", "1s")
 	entries := []string{"1 deploy done"}
 

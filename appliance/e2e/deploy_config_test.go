@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // definedServices is a config of two services: one is built of a folder, whose
@@ -136,7 +137,7 @@ func TestDeployConfig(t *testing.T) {
 // tinyFolder has the tiny program and a Dockerfile for it.
 func tinyFolder(t *testing.T) string {
 	t.Helper()
-	program, err := os.ReadFile(lab.TinyProgram(t))
+	program, err := os.ReadFile(artifact.TinyProgram(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // folderKind is a folder without a Dockerfile.
@@ -133,7 +134,7 @@ func (c *cluster) refusedFolders() {
 // what pip is to install.
 func walkthroughFolder(t *testing.T, queueHost string) string {
 	t.Helper()
-	folder := lab.Spider(t, queueHost, password)
+	folder := artifact.Spider(t, queueHost, password)
 	err := errors.Join(os.Remove(filepath.Join(folder, "Dockerfile")),
 		os.WriteFile(filepath.Join(folder, "requirements.txt"), []byte("redis\n"), 0o644))
 	if err != nil {

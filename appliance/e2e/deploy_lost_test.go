@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestDeployNodeLost cuts the cable of a node in each stage of a deploy, in the flip
@@ -16,7 +17,7 @@ import (
 // cable is back one version runs.
 func TestDeployNodeLost(t *testing.T) {
 	t.Parallel()
-	c := newClusterOf(t, lab.BinaryWithFailpoints(t), "", 2)
+	c := newClusterOf(t, artifact.BinaryWithFailpoints(t), "", 2)
 	lost := c.hosts[2]
 	const one, two, three = "localhost:8003/tiny:1", "localhost:8003/tiny:2", "localhost:8003/tiny:3"
 	for _, ref := range []string{one, two, three} {

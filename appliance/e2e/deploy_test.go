@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestDeploy deploys versions of a static program, good ones and bad ones, and goes
@@ -16,7 +17,7 @@ import (
 func TestDeploy(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "", 2)
-	program := lab.TinyProgram(t)
+	program := artifact.TinyProgram(t)
 
 	t.Run("a program", func(t *testing.T) {
 		c := c.sub(t)

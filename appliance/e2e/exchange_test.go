@@ -5,6 +5,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestExchange has what goes wrong on real networks go wrong while an image of
@@ -79,7 +80,7 @@ const exchangeRate = "50mbit"
 // newExchange is a manager with four workers.
 func newExchange(t *testing.T) *cluster {
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(5, lab.Rate(exchangeRate)), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	c.startManager()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 //go:embed testdata/flood.py
@@ -43,7 +44,7 @@ func TestFlood(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "", 1)
 	worker, fresh := c.hosts[1], c.lab.AddHost()
-	c.manager.Load(lab.TinyImage(t, "localhost:8003/new:1", 1<<20))
+	c.manager.Load(artifact.TinyImage(t, "localhost:8003/new:1", 1<<20))
 	idle := c.use(c.manager)
 	peak := c.watchUse(c.manager)
 	f := c.flood()

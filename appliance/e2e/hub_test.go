@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // hub is a public registry at a name that only a manager can look up.
@@ -68,11 +69,11 @@ func (h *hub) push(image string) (digest string) {
 	h.t.Helper()
 	index := v1.ImageIndex(empty.Index)
 	for _, arch := range []string{"s390x", ""} {
-		var options []lab.ImageOption
+		var options []artifact.ImageOption
 		if arch != "" {
-			options = append(options, lab.Architecture(arch))
+			options = append(options, artifact.Architecture(arch))
 		}
-		img, err := tarball.ImageFromPath(lab.TinyImage(h.t, image, 100_000, options...), nil)
+		img, err := tarball.ImageFromPath(artifact.TinyImage(h.t, image, 100_000, options...), nil)
 		if err != nil {
 			h.t.Fatal(err)
 		}

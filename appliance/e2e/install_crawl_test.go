@@ -12,6 +12,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 //go:embed testdata/crawler.py
@@ -26,7 +27,7 @@ const spiders = 6
 func (s *servers) crawl() {
 	s.Helper()
 	const folder = "/tmp/crawler"
-	dockerfile, err := os.ReadFile(filepath.Join(lab.Spider(s, "", ""), "Dockerfile"))
+	dockerfile, err := os.ReadFile(filepath.Join(artifact.Spider(s, "", ""), "Dockerfile"))
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestInstallDocker makes a node of a server that has no Docker, by the distribution's
@@ -12,7 +13,7 @@ import (
 func TestInstallDocker(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	h := l.AddHost(lab.Release("trixie"), lab.WithoutDocker())
 	c := &cluster{T: t, lab: l, hosts: []*lab.Host{h}, manager: h, agents: map[*lab.Host]*lab.Proc{}}
 	s := &servers{cluster: c}

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestInstall takes three servers with systemd from nothing to nodes that run for good,
@@ -19,7 +20,7 @@ import (
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("trixie")), l.AddHost(lab.Release("bookworm"))}
 	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
 	s := &servers{cluster: c, worker: hosts[1], other: hosts[2], site: openSite(c, l.AddHost(lab.WithoutDocker()))}

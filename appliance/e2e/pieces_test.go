@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // pieces are those of an image that was pushed, known by their first bytes: the
@@ -31,7 +32,7 @@ const (
 func (c *cluster) pushNoise(name string) *pieces {
 	c.Helper()
 	ref := "localhost:8003/" + name + ":1"
-	c.manager.Load(lab.Versions(c, ref)[0])
+	c.manager.Load(artifact.Versions(c, ref)[0])
 	c.manager.Docker("push", "--quiet", ref)
 	digest := c.image(name, "1").Digest
 	p := &pieces{T: c.T, ref: "localhost:8003/" + name + "@" + digest, starts: map[string]bool{}}

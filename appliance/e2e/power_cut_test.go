@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestPowerCut cuts the power at every point of a join, a grant, a removal and a
@@ -17,7 +18,7 @@ import (
 // have been without.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	c := newClusterOf(t, lab.BinaryWithFailpoints(t), "", 1)
+	c := newClusterOf(t, artifact.BinaryWithFailpoints(t), "", 1)
 	worker := c.hosts[1]
 	c.reset(worker)
 	for _, p := range failpoint.Join {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestPullClients pulls on a worker with the clients that people have, by tag and by
@@ -20,7 +20,7 @@ func TestPullClients(t *testing.T) {
 		}
 	}
 	c := newCluster(t, "", 1)
-	c.manager.Load(lab.Versions(t, "localhost:8003/spider:1")[0])
+	c.manager.Load(artifact.Versions(t, "localhost:8003/spider:1")[0])
 	c.manager.Docker("push", "--quiet", "localhost:8003/spider:1")
 	digest := c.image("spider", "1").Digest
 	worker := c.hosts[1]

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // quick bounds what Docker has to be told at once: it would retry a failed push
@@ -41,7 +42,7 @@ func TestRegistry(t *testing.T) {
 
 func newRegistry(t *testing.T) *cluster {
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = l.AddHost(lab.StateLimit("64m"))
 	c.hosts = []*lab.Host{c.manager, l.AddHost()}
@@ -84,7 +85,7 @@ func (c *cluster) bothNames() {
 func (c *cluster) pushElsewhere() {
 	worker := c.hosts[1]
 	public := c.manager.IP().String() + ":8003/b:1"
-	worker.Load(lab.TinyImage(c, "localhost:8003/b:1", 0))
+	worker.Load(artifact.TinyImage(c, "localhost:8003/b:1", 0))
 	worker.Docker("tag", "localhost:8003/b:1", public)
 	contains(c.T, c.pushFails(worker, "localhost:8003/b:1"), "read-only", "push on the manager", c.manager.IP().String())
 	c.saysRefused(worker, c.pushFails(worker, public), "may only read", "docker login", "crawlbox registry login")
@@ -157,13 +158,13 @@ func (c *cluster) keptForService() {
 func (c *cluster) registryFull() {
 	const large = 32 << 20
 	push := func(ref string) lab.Result {
-		c.manager.Load(lab.TinyImage(c, ref, large))
+		c.manager.Load(artifact.TinyImage(c, ref, large))
 		return c.manager.Exec(c.Context(), "docker", "push", "--quiet", ref)
 	}
 	if err := push("localhost:8003/large:1").Err(); err != nil {
 		c.Fatal(err)
 	}
-	c.manager.Load(lab.TinyImage(c, "localhost:8003/large:2", large))
+	c.manager.Load(artifact.TinyImage(c, "localhost:8003/large:2", large))
 	contains(c.T, c.pushFails(c.manager, "localhost:8003/large:2"), "registry disk is full", "/var/lib/crawlbox/registry", "crawlbox images gc")
 	data := make([]byte, large) // that does not get smaller when packed
 	_, _ = rand.Read(data)      // never fails

@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // certLife is how long certificates are good in TestRenewal.
@@ -46,7 +47,7 @@ func TestRenewal(t *testing.T) {
 // newShortLived is a manager and a worker whose certificates end soon.
 func newShortLived(t *testing.T) *cluster {
 	l := lab.New(t)
-	l.Install(lab.BinaryWithFailpoints(t))
+	l.Install(artifact.BinaryWithFailpoints(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(2), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	start := func(h *lab.Host, args ...string) {

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 const dataDir = "/var/lib/crawlbox"
@@ -34,7 +35,7 @@ type secrecy struct {
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(3), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	s := &secrecy{cluster: c, worker: c.hosts[1], removed: c.hosts[2], secrets: newSecrets(), said: new(strings.Builder)}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 //go:embed testdata/thief.py
@@ -70,7 +71,7 @@ const noRoot = "no root"
 // importPython does what LoadPythonBase does, on all hosts at once.
 func (c *cluster) importPython() {
 	c.Helper()
-	tar := lab.PythonImage(c)
+	tar := artifact.PythonImage(c)
 	var all errgroup.Group
 	for _, h := range c.hosts {
 		all.Go(func() error { return h.Exec(c.Context(), "docker", "import", tar, "python:3.6").Err() })

@@ -15,6 +15,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // heist is a cluster with something to steal, and those who try: a host that
@@ -78,7 +79,7 @@ func TestStrangers(t *testing.T) {
 
 func newHeist(t *testing.T) *heist {
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	h := &heist{cluster: &cluster{T: t, lab: l, agents: map[*lab.Host]*lab.Proc{}}}
 	h.manager = l.AddHost(lab.Hostname(heistManager))
 	h.worker, h.removed = l.AddHost(lab.Hostname(heistWorker)), l.AddHost(lab.Hostname("traitor"))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // looks is how often a crawlbox has to have looked at a stopped Docker before a
@@ -17,7 +18,7 @@ const looks = 3
 func TestSystemd(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	l.Install(lab.Binary(t))
+	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(2, lab.Systemd()), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	worker := c.hosts[1]

@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // workerCutOff cuts the power of the worker at each step of an upgrade to a program that
@@ -17,7 +18,7 @@ import (
 func (s *servers) workerCutOff() {
 	h := s.worker
 	s.stopKeeperAt(h, failpoint.Upgrade[0])
-	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", s.program(lab.BrokenBinary(s)))
+	upgrade := s.manager.Start("upgrade", "crawlbox", "upgrade", "--from", s.program(artifact.BrokenBinary(s)))
 	s.awaitKeeperStopped(h)
 	for i, point := range failpoint.Upgrade {
 		if i > 0 {

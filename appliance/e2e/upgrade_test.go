@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // newer is the version that is upgraded to.
@@ -17,7 +18,7 @@ const newer = "9.9.9"
 // upgraded brings another version onto all servers, and fails to bring a third.
 func (s *servers) upgraded() {
 	was, begun := s.containers(), time.Now()
-	next, broken := s.program(lab.BinaryOfVersion(s, newer)), s.program(lab.BrokenBinary(s))
+	next, broken := s.program(artifact.BinaryOfVersion(s, newer)), s.program(artifact.BrokenBinary(s))
 
 	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", "/etc/hostname"), "/etc/hostname is not a crawlbox", "nothing was changed")
 	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", next, "--sha256", strings.Repeat("0", 64)), "nothing was changed")

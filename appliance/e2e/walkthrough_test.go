@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestWalkthrough is the job of the article, from a manager and two workers to
@@ -17,7 +18,7 @@ func TestWalkthrough(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, queueConfig, 2)
 	master := c.manager.IP().String()
-	folder := lab.Spider(c, master, password)
+	folder := artifact.Spider(c, master, password)
 
 	c.manager.LoadPythonBase()
 	build := func(version string) {

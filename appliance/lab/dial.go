@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // DialContext connects from the host, as a program on it would. The address
@@ -16,7 +18,7 @@ import (
 // A socket belongs to the network namespace of the thread that makes it, so
 // only the dialling has to be done there.
 func (h *Host) DialContext(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	err = inside(h.PID(), []string{"net", "mnt"}, func() error {
+	err = frame.Inside(h.PID(), []string{"net", "mnt"}, func() error {
 		dialer := net.Dialer{FallbackDelay: -1} // else two addresses are tried on other threads
 		conn, err = dialer.DialContext(ctx, network, addr)
 		return err
@@ -28,7 +30,7 @@ func (h *Host) DialContext(ctx context.Context, network, addr string) (conn net.
 // number. Whoever accepts is in the test.
 func (h *Host) Listen(addr string) (ln net.Listener) {
 	h.lab.t.Helper()
-	err := inside(h.PID(), []string{"net"}, func() (err error) {
+	err := frame.Inside(h.PID(), []string{"net"}, func() (err error) {
 		ln, err = net.Listen("tcp", addr)
 		return err
 	})
@@ -55,7 +57,7 @@ func (h *Host) HTTPClient(socket string) *http.Client {
 // it.
 func (h *Host) WriteFile(path, content string) {
 	h.lab.t.Helper()
-	err := inside(h.PID(), files, func() error {
+	err := frame.Inside(h.PID(), frame.Files, func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -70,7 +72,7 @@ func (h *Host) WriteFile(path, content string) {
 func (h *Host) ReadFile(path string) string {
 	h.lab.t.Helper()
 	var content []byte
-	err := inside(h.PID(), files, func() (err error) {
+	err := frame.Inside(h.PID(), frame.Files, func() (err error) {
 		content, err = os.ReadFile(path)
 		return err
 	})

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // StartDocker starts the host's dockerd and returns when it answers.
@@ -97,10 +99,10 @@ func (h *Host) awaitDocker(ctx context.Context) error {
 		}
 		select {
 		case <-h.docker.done:
-			return errors.New("start dockerd: " + lastLine(h.docker.log, "it ended without a word"))
+			return errors.New("start dockerd: " + frame.LastLine(h.docker.log, "it ended without a word"))
 		case <-ctx.Done():
 			return fmt.Errorf("wait for dockerd: %w", err)
-		case <-time.After(pollInterval):
+		case <-time.After(frame.PollInterval):
 		}
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 func TestDocker_KilledLeavesContainers(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	h := l.AddHost()
-	h.Load(lab.TinyImage(t, "tiny:0.01", 0))
+	h.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 	h.Docker("run", "--detach", "--name=tiny", "--network=host", "tiny:0.01")
 
 	h.KillDocker()
@@ -59,7 +60,7 @@ func TestWalkthrough_BuildsUnchanged(t *testing.T) {
 	l := lab.New(t)
 	h := l.AddHost()
 	h.LoadPythonBase()
-	dir := lab.Spider(t, "127.0.0.1", "secret")
+	dir := artifact.Spider(t, "127.0.0.1", "secret")
 	if output := h.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--tag=localhost:8003/spider:0.01", dir); !strings.Contains(output, "Requirement already satisfied: redis") {
 		t.Errorf("pip did not find redis in the base image:\n%s", output)
 	}
@@ -74,7 +75,7 @@ func TestTinyImage_ExitCodeAndSize(t *testing.T) {
 	l := lab.New(t)
 	h := l.AddHost()
 	const padding = 5 << 20
-	tar := lab.TinyImage(t, "example.org/padded:1", padding)
+	tar := artifact.TinyImage(t, "example.org/padded:1", padding)
 	if info, err := os.Stat(tar); err != nil || info.Size() < padding {
 		t.Errorf("the padded image is %v, %v", info, err)
 	}
@@ -125,7 +126,7 @@ func TestSystemd_BootsWithDocker(t *testing.T) {
 		p.Kill()
 	})
 	t.Run("runs containers", func(t *testing.T) {
-		m.Load(lab.TinyImage(t, "tiny:0.01", 0))
+		m.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 		if got := m.Docker("run", "--rm", "--network=host", "--env=TINY_EXIT=0", "tiny:0.01"); got != "tiny from tiny:0.01 on deb" {
 			t.Errorf("the container says %q", got)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // Result is what a command on a host came to.
@@ -85,7 +87,7 @@ func (h *Host) command(ctx context.Context, args []string) *exec.Cmd {
 // start starts a command in the host's namespaces. Its process is a child of
 // this one, so signals and exit codes need no go-between.
 func (h *Host) start(cmd *exec.Cmd) error {
-	return inside(h.PID(), everything, cmd.Start)
+	return frame.Inside(h.PID(), frame.Everything, cmd.Start)
 }
 
 // environ is that of a fresh login: nothing of the test's own may reach a host.

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // Host is one server of a lab.
@@ -21,7 +24,7 @@ type Host struct {
 	cable string // the bridge's end of it
 	dir   string
 
-	frame  *frame       // nil while the host is off
+	frame  *frame.Frame // nil while the host is off
 	leader atomic.Int64 // the process whose namespaces are the host's; 0 while it is off
 
 	mu     sync.Mutex
@@ -74,7 +77,7 @@ func DockerEnv(vars ...string) HostOption {
 // Systemd boots Debian 12 with systemd as process 1 and Docker as its units
 // docker.service, docker.socket and containerd.service. The first use on a
 // machine takes a minute to fetch the packages.
-func Systemd() HostOption { return Release(defaultRelease) }
+func Systemd() HostOption { return Release(artifact.DefaultRelease) }
 
 // Release is Systemd with another release of Debian or Ubuntu, such as "trixie", and
 // Docker as that has it.
@@ -141,7 +144,7 @@ func (h *Host) powerOff() error {
 		return nil
 	}
 	h.leader.Store(0) // first: its number may soon be another process's
-	if err := h.frame.stop(); err != nil {
+	if err := h.frame.Stop(); err != nil {
 		return err
 	}
 	h.frame = nil
@@ -209,16 +212,16 @@ fi
 func (h *Host) bootPlain() (err error) {
 	var layers string
 	if h.spec.release != "" {
-		files, err := newSystem(h.lab.t, h.spec.release)
+		files, err := artifact.NewSystem(h.lab.t, h.spec.release)
 		if err != nil {
 			return fmt.Errorf("make programs of another release: %w", err)
 		}
-		layers = files.docker + "/usr:" + files.bare + "/usr"
+		layers = files.Docker + "/usr:" + files.Bare + "/usr"
 	}
-	h.frame, err = startFrame(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit, layers)
+	h.frame, err = frame.Start(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit, layers)
 	if err != nil {
 		return err
 	}
-	h.leader.Store(int64(h.frame.pid()))
+	h.leader.Store(int64(h.frame.PID()))
 	return h.plugIn()
 }

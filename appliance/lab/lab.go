@@ -45,18 +45,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-)
 
-// TB is what the lab needs of a test. testing.TB has it all; a command can
-// bring its own.
-type TB interface {
-	Helper()
-	Name() string
-	Logf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Failed() bool
-	Cleanup(func())
-}
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
+)
 
 // verbTimeout bounds every verb that takes no context. It is generous: two
 // cores may carry fifty Docker Engines.
@@ -64,10 +55,10 @@ const verbTimeout = 2 * time.Minute
 
 // Lab is a set of hosts on one bridge. Its zero value is not usable; see New.
 type Lab struct {
-	t      TB
+	t      frame.TB
 	dir    string // also the lab's name: crawlbox-lab-NUMBER
 	owner  *os.File
-	bridge *frame
+	bridge *frame.Frame
 
 	mu    sync.Mutex
 	hosts []*Host
@@ -78,9 +69,9 @@ type Lab struct {
 // each has a bridge and addresses of its own.
 //
 // It fails the test where the machine lacks something, and says what.
-func New(t TB) *Lab {
+func New(t frame.TB) *Lab {
 	t.Helper()
-	if err := checkMachine(); err != nil {
+	if err := frame.CheckMachine(); err != nil {
 		t.Fatalf("lab: %v", err)
 	}
 	l, err := open(t)
@@ -94,9 +85,9 @@ func New(t TB) *Lab {
 	return l
 }
 
-func open(t TB) (*Lab, error) {
-	raiseLimits(t)
-	dir, owner, err := newFolder(t)
+func open(t frame.TB) (*Lab, error) {
+	frame.RaiseLimits(t)
+	dir, owner, err := frame.NewFolder(t)
 	if err != nil {
 		return nil, err
 	}
@@ -159,9 +150,9 @@ func (l *Lab) close() {
 	l.reportLogs()
 	hosts := l.Hosts()
 	err := each(hosts, (*Host).powerOff)
-	_ = l.bridge.stop()
+	_ = l.bridge.Stop()
 	if err == nil {
-		err = removeLab(l.dir)
+		err = frame.RemoveLab(l.dir)
 	}
 	l.owner.Close()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 func TestMain(m *testing.M) {
@@ -39,7 +40,7 @@ func TestSwarm_ThreeHosts(t *testing.T) {
 	})
 
 	for _, h := range hosts {
-		h.Load(lab.TinyImage(t, "tiny:0.01", 0))
+		h.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 	}
 	hosts[0].Docker("service", "create", "--detach", "--name=tiny", "--replicas=6", "--network=host", "--no-resolve-image", "tiny:0.01")
 	for _, h := range hosts {

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"os"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // LoadPythonBase gives the host's Docker the image python:3.6 that PythonImage
 // makes.
 func (h *Host) LoadPythonBase() {
 	h.lab.t.Helper()
-	if err := h.feed(PythonImage(h.lab.t), "docker", "import", "-", "python:3.6"); err != nil {
+	if err := h.feed(artifact.PythonImage(h.lab.t), "docker", "import", "-", "python:3.6"); err != nil {
 		h.lab.t.Fatalf("lab: host %s: load python image: %v", h.name, err)
 	}
 }
@@ -52,4 +54,17 @@ func linkOrCopy(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, content, 0o755)
+}
+
+// LoadSpidersBase gives the host's Docker the image that SpidersImage makes,
+// under the name spiders:lab and those that crawlbox's own Dockerfiles start
+// from.
+func (h *Host) LoadSpidersBase() {
+	h.lab.t.Helper()
+	if err := h.feed(artifact.SpidersImage(h.lab.t), "docker", "import", "-", "spiders:lab"); err != nil {
+		h.lab.t.Fatalf("lab: host %s: load image for spiders: %v", h.name, err)
+	}
+	for _, usual := range []string{"python:3-slim", "node:lts-slim", "golang:1"} {
+		h.Docker("tag", "spiders:lab", usual)
+	}
 }

@@ -12,15 +12,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // startBridge makes the bridge in a network namespace that has nothing else.
-func startBridge(dir string) (*frame, error) {
+func startBridge(dir string) (*frame.Frame, error) {
 	folder := filepath.Join(dir, "bridge")
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, err
 	}
-	return startFrame(folder, syscall.CLONE_NEWNET,
+	return frame.Start(folder, syscall.CLONE_NEWNET,
 		"ip link add br0 type bridge && ip link set lo up && ip link set br0 up")
 }
 
@@ -40,15 +42,15 @@ func cardAddress(ip netip.Addr) string {
 
 // plugIn gives the host its network card and puts the cable into the bridge.
 func (h *Host) plugIn() error {
-	bridge := h.lab.bridge.pid()
+	bridge := h.lab.bridge.PID()
 	err := batch(bridge, "ip",
-		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", h.cable, h.frame.pid()),
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", h.cable, h.frame.PID()),
 		"link set "+h.cable+" master br0",
 		"link set "+h.cable+" up")
 	if err != nil {
 		return fmt.Errorf("plug in cable: %w", err)
 	}
-	err = batch(h.frame.pid(), "ip",
+	err = batch(h.frame.PID(), "ip",
 		"link set lo up",
 		"link set eth0 address "+cardAddress(h.ip),
 		fmt.Sprintf("addr add %s/16 dev eth0", h.ip),
@@ -64,7 +66,7 @@ func (h *Host) plugIn() error {
 	if err := batch(bridge, "tc", "qdisc add dev "+h.cable+limit); err != nil {
 		return fmt.Errorf("limit card to %s: %w", h.spec.rate, err)
 	}
-	if err := batch(h.frame.pid(), "tc", "qdisc add dev eth0"+limit); err != nil {
+	if err := batch(h.frame.PID(), "tc", "qdisc add dev eth0"+limit); err != nil {
 		return fmt.Errorf("limit card to %s: %w", h.spec.rate, err)
 	}
 	return nil
@@ -74,9 +76,9 @@ func (h *Host) plugIn() error {
 // namespace, but some time after its last process, when the cable of a host that
 // is switched on again has the same name.
 func (h *Host) unplug() error {
-	return poll(10*time.Second, func() error {
-		_ = batch(h.lab.bridge.pid(), "ip", "link del "+h.cable) // it may be gone already; the look below tells
-		return inside(h.lab.bridge.pid(), network, func() error {
+	return frame.Poll(10*time.Second, func() error {
+		_ = batch(h.lab.bridge.PID(), "ip", "link del "+h.cable) // it may be gone already; the look below tells
+		return frame.Inside(h.lab.bridge.PID(), frame.Network, func() error {
 			if _, err := net.InterfaceByName(h.cable); err == nil {
 				return fmt.Errorf("cable %s can't be unplugged", h.cable)
 			}
@@ -100,7 +102,7 @@ func (h *Host) Heal() {
 
 func (h *Host) setCable(state string) {
 	h.lab.t.Helper()
-	if err := batch(h.lab.bridge.pid(), "ip", "link set "+h.cable+" "+state); err != nil {
+	if err := batch(h.lab.bridge.PID(), "ip", "link set "+h.cable+" "+state); err != nil {
 		h.lab.t.Fatalf("lab: host %s: set cable %s: %v", h.name, state, err)
 	}
 }
@@ -109,8 +111,8 @@ func (h *Host) setCable(state string) {
 // looks for up to a second later. Until then the bridge drops packets, and a lost
 // ARP request would cost another second.
 func (h *Host) awaitCable() error {
-	return poll(10*time.Second, func() error {
-		return inside(h.lab.bridge.pid(), network, func() error {
+	return frame.Poll(10*time.Second, func() error {
+		return frame.Inside(h.lab.bridge.PID(), frame.Network, func() error {
 			link, err := net.InterfaceByName(h.cable)
 			if err != nil {
 				return fmt.Errorf("look at cable: %w", err)
@@ -129,7 +131,7 @@ func batch(pid int, tool string, lines ...string) error {
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := inside(pid, network, cmd.Start); err != nil {
+	if err := frame.Inside(pid, frame.Network, cmd.Start); err != nil {
 		return err
 	}
 	if err := cmd.Wait(); err != nil {

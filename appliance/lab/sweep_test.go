@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // ownerEnv turns the test program into one that owns a lab, to be killed.
@@ -25,7 +27,7 @@ func TestCleanUp_LeavesNothing(t *testing.T) {
 		l := lab.New(t)
 		dir = l.Dir()
 		h := l.AddHost()
-		h.Load(lab.TinyImage(t, "tiny:0.01", 0))
+		h.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 		h.Docker("run", "--detach", "tiny:0.01")
 		h.KillDocker()
 		if err := leftovers(dir); err == nil {
@@ -46,7 +48,7 @@ func TestSweep_AfterKilledOwner(t *testing.T) {
 	mine.AddHost(lab.WithoutDocker())
 
 	dir, owner := startOwner(t)
-	if removed, err := lab.Sweep(); err != nil || slices.Contains(removed, dir) {
+	if removed, err := frame.Sweep(); err != nil || slices.Contains(removed, dir) {
 		t.Fatalf("a sweep with the owner alive removed %v, %v", removed, err)
 	}
 	if err := owner.Process.Kill(); err != nil {
@@ -56,7 +58,7 @@ func TestSweep_AfterKilledOwner(t *testing.T) {
 	lab.WaitFor(t, 10*time.Second, "the lab's processes to end with their owner", func() error { return processesIn(dir) })
 
 	// Another test's New may sweep first, so the result counts, not who did it.
-	if _, err := lab.Sweep(); err != nil {
+	if _, err := frame.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if err := leftovers(dir); err != nil {
@@ -93,7 +95,7 @@ func ownLabUntilKilled() {
 		F: func(t *testing.T) {
 			l := lab.New(t)
 			h := l.AddHost()
-			h.Load(lab.TinyImage(t, "tiny:0.01", 0))
+			h.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 			h.Docker("run", "--detach", "tiny:0.01")
 			fmt.Println(l.Dir())
 			select {}

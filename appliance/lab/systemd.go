@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // machineBin is where a Systemd host has the lab's programs. Not below /tmp,
@@ -54,10 +57,10 @@ SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory=$dir/
 `
 
 func (h *Host) bootSystemd(ctx context.Context) error {
-	if err := checkTools("systemd-nspawn"); err != nil {
+	if err := frame.CheckTools("systemd-nspawn"); err != nil {
 		return err
 	}
-	files, err := newSystem(h.lab.t, h.spec.release)
+	files, err := artifact.NewSystem(h.lab.t, h.spec.release)
 	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}
@@ -65,9 +68,9 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 	if h.unified() { // the host's systemd makes the cgroups of containers
 		unified, flags = "yes", nil
 	}
-	layers := files.docker + ":" + files.bare
+	layers := files.Docker + ":" + files.Bare
 	if h.spec.noDocker {
-		layers = files.bare
+		layers = files.Bare
 	}
 	options := fmt.Sprintf("DOCKER_OPTS=%q\n%s\n",
 		strings.Join(append(flags, h.spec.dockerFlags...), " "),
@@ -75,7 +78,7 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(h.dir, "docker.env"), []byte(options), 0o644); err != nil {
 		return err
 	}
-	h.frame, err = startFrame(h.dir, hostNamespaces, systemdScript,
+	h.frame, err = frame.Start(h.dir, hostNamespaces, systemdScript,
 		h.dir, layers, h.spec.hostname, h.ip.String(), h.spec.stateLimit, h.cgroup(), unified)
 	if err != nil {
 		return fmt.Errorf("boot: %w", err)
@@ -108,7 +111,7 @@ func (h *Host) ShutDown() {
 // unified says whether the host has cgroups of version 2 alone.
 func (h *Host) unified() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	return err == nil || releases[h.spec.release].unified
+	return err == nil || artifact.Releases[h.spec.release].Unified
 }
 
 // openCgroups makes the hierarchies of version 1 writable, as they are on a
@@ -132,8 +135,8 @@ func (h *Host) awaitSystemd(ctx context.Context, unit string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err, lastLine(h.console(), "nothing"))
-		case <-time.After(4 * pollInterval):
+			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err, frame.LastLine(h.console(), "nothing"))
+		case <-time.After(4 * frame.PollInterval):
 		}
 	}
 }
@@ -141,7 +144,7 @@ func (h *Host) awaitSystemd(ctx context.Context, unit string) error {
 // findLeader returns the host's systemd: the grandchild of the frame that is
 // process 1 of its PID namespace.
 func (h *Host) findLeader() (int, error) {
-	for _, nspawn := range children(h.frame.pid()) {
+	for _, nspawn := range children(h.frame.PID()) {
 		for _, pid := range children(nspawn) {
 			if isInit(pid) {
 				return pid, nil

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 func main() {
@@ -31,7 +33,7 @@ func main() {
 }
 
 func clean() int {
-	removed, err := lab.Sweep()
+	removed, err := frame.Sweep()
 	for _, dir := range removed {
 		fmt.Println("removed", dir)
 	}
@@ -52,7 +54,7 @@ func up(ctx context.Context, count string, release []string, opts ...lab.HostOpt
 	defer t.end(&code)
 	l := lab.New(t)
 	for _, name := range release {
-		l.Install(lab.Binary(t))
+		l.Install(artifact.Binary(t))
 		opts = append(opts, lab.Release(name))
 	}
 	for _, h := range l.AddHosts(n, opts...) {

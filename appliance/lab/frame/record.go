@@ -1,4 +1,4 @@
-package lab
+package frame
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func killRecorded(path string) error {
 	if _, err := fmt.Sscan(string(text), &pid, &start); err != nil {
 		return nil // the owner died while it wrote this; its frame has ended by itself
 	}
-	return poll(30*time.Second, func() error {
+	return Poll(30*time.Second, func() error {
 		if now, err := startTime(pid); err != nil || now != start {
 			return nil
 		}

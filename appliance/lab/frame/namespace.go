@@ -1,4 +1,4 @@
-package lab
+package frame
 
 import (
 	"fmt"
@@ -10,24 +10,24 @@ import (
 
 // The namespaces of a process that matter here, as named in /proc/PID/ns.
 var (
-	network    = []string{"net"}
-	files      = []string{"mnt"}
-	everything = []string{"net", "uts", "ipc", "pid", "mnt"}
+	Network    = []string{"net"}
+	Files      = []string{"mnt"}
+	Everything = []string{"net", "uts", "ipc", "pid", "mnt"}
 )
 
-// inside runs f on a thread that has entered the given namespaces of process
+// Inside runs f on a thread that has entered the given namespaces of process
 // pid, and waits for it. f must not leave goroutines behind that count on them.
 //
 // The thread is thrown away afterwards instead of being brought back, so no
 // mistake here can leave one of the test's threads on a host.
-func inside(pid int, spaces []string, f func() error) error {
+func Inside(pid int, spaces []string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
 			// The main thread can't end, and /proc/self shows its namespaces.
 			// It is kept busy here, so the other goroutine gets another.
-			done <- inside(pid, spaces, f)
+			done <- Inside(pid, spaces, f)
 			runtime.UnlockOSThread()
 			return
 		}

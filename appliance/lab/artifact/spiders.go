@@ -1,16 +1,18 @@
-package lab
+package artifact
 
 import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // SpidersImage returns a tar file for docker import: Debian with all that
 // crawlbox's own Dockerfiles ask of their base images, and Scrapy and redis-py,
 // so that pip finds nothing left to do. It is one image for three: fewer packages
 // to fetch, and one layer to push. The first use on a machine takes a minute.
-func SpidersImage(t TB) string {
+func SpidersImage(t frame.TB) string {
 	t.Helper()
 	path, err := spidersImage(t)
 	if err != nil {
@@ -19,7 +21,7 @@ func SpidersImage(t TB) string {
 	return path
 }
 
-func spidersImage(t TB) (string, error) {
+func spidersImage(t frame.TB) (string, error) {
 	toolchain, err := copyOfGo()
 	if err != nil {
 		return "", err
@@ -51,17 +53,4 @@ cd '%s'
 tar -cf "$1"/go.tar --exclude=testdata --exclude='*_test.go' --exclude=src/cmd VERSION go.env bin/go src lib/time pkg/include pkg/tool/*/asm pkg/tool/*/compile pkg/tool/*/link
 tar -xf "$1"/go.tar -C "$1"/usr/local/go --no-same-owner; rm "$1"/go.tar
 ln -s ../go/bin/go "$1"/usr/local/bin/go`, version, root), nil
-}
-
-// LoadSpidersBase gives the host's Docker the image that SpidersImage makes,
-// under the name spiders:lab and those that crawlbox's own Dockerfiles start
-// from.
-func (h *Host) LoadSpidersBase() {
-	h.lab.t.Helper()
-	if err := h.feed(SpidersImage(h.lab.t), "docker", "import", "-", "spiders:lab"); err != nil {
-		h.lab.t.Fatalf("lab: host %s: load image for spiders: %v", h.name, err)
-	}
-	for _, usual := range []string{"python:3-slim", "node:lts-slim", "golang:1"} {
-		h.Docker("tag", "spiders:lab", usual)
-	}
 }

@@ -1,4 +1,4 @@
-package lab
+package frame
 
 import (
 	"errors"
@@ -44,7 +44,7 @@ func removeTree(root string) error {
 		return err
 	}
 	for i := len(dirs) - 1; i >= 0; i-- {
-		err := poll(5*time.Second, func() error {
+		err := Poll(5*time.Second, func() error {
 			if err := os.Remove(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

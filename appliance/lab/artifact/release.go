@@ -1,4 +1,4 @@
-package lab
+package artifact
 
 import (
 	"crypto/sha256"
@@ -9,17 +9,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
-// defaultRelease is what a host has where nothing else is said.
-const defaultRelease = "bookworm"
+// DefaultRelease is what a host has where nothing else is said.
+const DefaultRelease = "bookworm"
 
 // release is what is special about one.
 type release struct {
 	*distribution
 	// unified gives the host cgroups of version 2 also where this machine has version 1,
 	// as most of today's servers have them. New versions of systemd know no other.
-	unified bool
+	Unified bool
 	// extra are more arguments of mmdebstrap.
 	extra []string
 }
@@ -36,22 +38,22 @@ var (
 		args: []string{"--components=main,universe"}}
 )
 
-// releases are what Release takes.
-var releases = map[string]release{
+// Releases are what Release takes.
+var Releases = map[string]release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
-	"trixie":   {distribution: debianServers, unified: true},
+	"trixie":   {distribution: debianServers, Unified: true},
 	// dash of then fails without the folder of its page, which no host gets.
 	"focal":    {distribution: ubuntuServers, extra: []string{`--setup-hook=mkdir -p "$1"/usr/share/man/man1`}},
 	"jammy":    {distribution: ubuntuServers},
 	"noble":    {distribution: ubuntuServers},
-	"resolute": {distribution: ubuntuServers, unified: true},
+	"resolute": {distribution: ubuntuServers, Unified: true},
 }
 
 // system is a root file system in two layers, each a folder.
 type system struct {
-	bare   string // systemd and what a server has, and Docker's packages in packagesDir
-	docker string // what their installation changes
+	Bare   string // systemd and what a server has, and Docker's packages in packagesDir
+	Docker string // what their installation changes
 }
 
 // packagesDir is where a Systemd host has an apt repository with Docker's packages. It
@@ -99,11 +101,11 @@ rm -rf $dir/work
 rmdir $dir/root
 `
 
-// newSystem returns the files of a release, which the first use on a machine fetches.
-func newSystem(t TB, name string) (s system, err error) {
-	from, ok := releases[name]
+// NewSystem returns the files of a release, which the first use on a machine fetches.
+func NewSystem(t frame.TB, name string) (s system, err error) {
+	from, ok := Releases[name]
 	if !ok {
-		return s, fmt.Errorf("the lab has no release %q, only %s", name, strings.Join(slices.Sorted(maps.Keys(releases)), ", "))
+		return s, fmt.Errorf("the lab has no release %q, only %s", name, strings.Join(slices.Sorted(maps.Keys(Releases)), ", "))
 	}
 	if _, err := os.Stat(from.keyring); err != nil {
 		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", name, from.keyring, from.keyringPackage)
@@ -126,5 +128,5 @@ func newSystem(t TB, name string) (s system, err error) {
 		}
 		return nil
 	})
-	return system{bare: filepath.Join(dir, "bare"), docker: filepath.Join(dir, "docker")}, err
+	return system{Bare: filepath.Join(dir, "bare"), Docker: filepath.Join(dir, "docker")}, err
 }

@@ -1,4 +1,4 @@
-package lab
+package frame
 
 import (
 	"bytes"
@@ -13,14 +13,14 @@ import (
 // tools are the programs that hosts are made with.
 var tools = []string{"bash", "ip", "mount", "iptables", "containerd", "dockerd", "docker"}
 
-func checkMachine() error {
+func CheckMachine() error {
 	if os.Geteuid() != 0 {
 		return errors.New("hosts are made of namespaces and need root: run the tests as root")
 	}
-	return checkTools(tools...)
+	return CheckTools(tools...)
 }
 
-func checkTools(names ...string) error {
+func CheckTools(names ...string) error {
 	var missing []string
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
@@ -47,9 +47,9 @@ var limits = []struct {
 	{"net/ipv4/neigh/default/gc_thresh1", 4096},
 }
 
-// raiseLimits never lowers a limit. A refusal is only logged: a few hosts run
+// RaiseLimits never lowers a limit. A refusal is only logged: a few hosts run
 // without.
-func raiseLimits(t TB) {
+func RaiseLimits(t TB) {
 	for _, limit := range limits {
 		path := "/proc/sys/" + limit.key
 		text, err := os.ReadFile(path)

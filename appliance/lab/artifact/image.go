@@ -1,4 +1,4 @@
-package lab
+package artifact
 
 import (
 	"archive/tar"
@@ -16,13 +16,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // PythonImage returns a tar file for docker import: Debian with Python, pip and
 // redis-py, on which pip install redis finds nothing left to do. It stands in
 // for python:3.6 where no public registry can be reached. The first use on a
 // machine takes half a minute.
-func PythonImage(t TB) string {
+func PythonImage(t frame.TB) string {
 	t.Helper()
 	path, err := debian(t, "python",
 		"--include=python3,python3-pip,python3-redis",
@@ -42,7 +44,7 @@ func PythonImage(t TB) string {
 // waits and ends at SIGTERM; see testdata/spiders/tiny. It takes about 2 MB, for
 // scenarios with hundreds of containers. padding bytes of noise, which don't
 // compress, make it as large as is wanted.
-func TinyImage(t TB, ref string, padding int64, options ...ImageOption) string {
+func TinyImage(t frame.TB, ref string, padding int64, options ...ImageOption) string {
 	t.Helper()
 	path, err := tinyImage(t, ref, padding, options)
 	if err != nil {
@@ -52,7 +54,7 @@ func TinyImage(t TB, ref string, padding int64, options ...ImageOption) string {
 }
 
 // TinyProgram returns the static program that TinyImage has.
-func TinyProgram(t TB) string {
+func TinyProgram(t frame.TB) string {
 	t.Helper()
 	path, err := buildOnce("tiny", "testdata/spiders/tiny")
 	if err != nil {
@@ -78,7 +80,7 @@ func HealthCheck(interval time.Duration) ImageOption {
 	}
 }
 
-func tinyImage(t TB, ref string, padding int64, options []ImageOption) (string, error) {
+func tinyImage(t frame.TB, ref string, padding int64, options []ImageOption) (string, error) {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return "", err
@@ -99,7 +101,7 @@ func tinyImage(t TB, ref string, padding int64, options []ImageOption) (string, 
 	if err != nil {
 		return "", err
 	}
-	dir, err := scratch(t)
+	dir, err := frame.Scratch(t)
 	if err != nil {
 		return "", err
 	}
@@ -110,7 +112,7 @@ func tinyImage(t TB, ref string, padding int64, options []ImageOption) (string, 
 // Versions returns tar files for docker load with one version each of the tiny
 // image, as large as a usual spider: 42 MB in four layers, of which the last, of
 // 10 MB, is another one in each version.
-func Versions(t TB, refs ...string) []string {
+func Versions(t frame.TB, refs ...string) []string {
 	t.Helper()
 	paths, err := versions(t, refs)
 	if err != nil {
@@ -119,12 +121,12 @@ func Versions(t TB, refs ...string) []string {
 	return paths
 }
 
-func versions(t TB, refs []string) (paths []string, err error) {
+func versions(t frame.TB, refs []string) (paths []string, err error) {
 	program, err := buildOnce("tiny", "testdata/spiders/tiny")
 	if err != nil {
 		return nil, err
 	}
-	dir, err := scratch(t)
+	dir, err := frame.Scratch(t)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package lab
+package frame
 
 import (
 	"errors"
@@ -15,10 +15,10 @@ const prefix = "crawlbox-lab-"
 
 func sweepLock() string { return filepath.Join(os.TempDir(), "crawlbox-lab.lock") }
 
-// newFolder makes and claims a folder, after a sweep. Until its owner file is
+// NewFolder makes and claims a folder, after a sweep. Until its owner file is
 // closed, no other sweep touches it.
-func newFolder(t TB) (dir string, owner *os.File, err error) {
-	unlock, err := lockFile(sweepLock())
+func NewFolder(t TB) (dir string, owner *os.File, err error) {
+	unlock, err := LockFile(sweepLock())
 	if err != nil {
 		return "", nil, err
 	}
@@ -33,10 +33,10 @@ func newFolder(t TB) (dir string, owner *os.File, err error) {
 	return dir, owner, err
 }
 
-// scratch returns a folder of the test's own that a sweep removes if the test is
+// Scratch returns a folder of the test's own that a sweep removes if the test is
 // killed.
-func scratch(t TB) (string, error) {
-	dir, owner, err := newFolder(t)
+func Scratch(t TB) (string, error) {
+	dir, owner, err := NewFolder(t)
 	if err != nil {
 		return "", err
 	}
@@ -50,7 +50,7 @@ func scratch(t TB) (string, error) {
 // Sweep removes what labs have left whose owner is gone, and returns their
 // folders. Labs that are in use are left alone.
 func Sweep() ([]string, error) {
-	unlock, err := lockFile(sweepLock())
+	unlock, err := LockFile(sweepLock())
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func sweep() (removed []string, err error) {
 			continue // the second: its owner has removed it just now
 		}
 		if err == nil {
-			err = removeLab(dir)
+			err = RemoveLab(dir)
 			owner.Close()
 		}
 		if err != nil {
@@ -107,9 +107,9 @@ func claim(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// removeLab ends the frames that still run, then removes the cgroups and the
+// RemoveLab ends the frames that still run, then removes the cgroups and the
 // folder. There is nothing to unmount: all mounts went with the frames.
-func removeLab(dir string) error {
+func RemoveLab(dir string) error {
 	records, err := filepath.Glob(filepath.Join(dir, "*", "pid"))
 	if err != nil {
 		return err
@@ -125,8 +125,8 @@ func removeLab(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// lockFile takes an exclusive lock and waits for it as long as another holds it.
-func lockFile(path string) (unlock func(), err error) {
+// LockFile takes an exclusive lock and waits for it as long as another holds it.
+func LockFile(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)

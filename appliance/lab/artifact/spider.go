@@ -1,16 +1,18 @@
-package lab
+package artifact
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // Spider returns a folder with the walkthrough's spider.py and Dockerfile, ready
 // for docker build: the queue's host and password are filled in, all else is as
 // a reader of the walkthrough types it. All hosts but Systemd ones see the folder
 // under the same path.
-func Spider(t TB, queueHost, password string) string {
+func Spider(t frame.TB, queueHost, password string) string {
 	t.Helper()
 	dir, err := spider(t, queueHost, password)
 	if err != nil {
@@ -19,12 +21,12 @@ func Spider(t TB, queueHost, password string) string {
 	return dir
 }
 
-func spider(t TB, queueHost, password string) (string, error) {
+func spider(t frame.TB, queueHost, password string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	dir, err := scratch(t)
+	dir, err := frame.Scratch(t)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,10 @@
-package lab
+// Package frame is what a host of the lab stands on: a process in namespaces of its own,
+// which ends with the test, what of it the machine remembers, and the sweep that
+// removes what killed tests have left.
+//
+// It knows nothing of Docker and of networks, so that what must never outlive a test
+// stands in one small place. See package lab for how a host is made.
+package frame
 
 import (
 	"bufio"
@@ -13,10 +19,9 @@ import (
 	"time"
 )
 
-// frame is a bash process in namespaces of its own that ends with this process:
-// see the package's doc comment. All that a host or the bridge consists of hangs
+// Frame is a bash process in namespaces of its own that ends with this process. All that a host or the bridge consists of hangs
 // on one.
-type frame struct {
+type Frame struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
@@ -26,9 +31,9 @@ type frame struct {
 // must.
 const hold = "\necho ready\nwhile read -r; do :; done\n"
 
-// startFrame runs script with $1… = args in new namespaces and returns when it
+// Start runs script with $1… = args in new namespaces and returns when it
 // has come to its end. Files about the frame go to dir.
-func startFrame(dir string, flags uintptr, script string, args ...string) (*frame, error) {
+func Start(dir string, flags uintptr, script string, args ...string) (*Frame, error) {
 	log, err := os.Create(filepath.Join(dir, "boot.log"))
 	if err != nil {
 		return nil, err
@@ -49,23 +54,24 @@ func startFrame(dir string, flags uintptr, script string, args ...string) (*fram
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("make namespaces: %w", err)
 	}
-	f := &frame{cmd: cmd, stdin: stdin}
+	f := &Frame{cmd: cmd, stdin: stdin}
 	if err := recordPID(dir, cmd.Process.Pid); err != nil {
-		_ = f.stop()
+		_ = f.Stop()
 		return nil, err
 	}
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
-		_ = f.stop()
-		return nil, fmt.Errorf("%s", lastLine(log.Name(), "the script ended early"))
+		_ = f.Stop()
+		return nil, fmt.Errorf("%s", LastLine(log.Name(), "the script ended early"))
 	}
 	return f, nil
 }
 
-func (f *frame) pid() int { return f.cmd.Process.Pid }
+// PID returns that of the process in the machine's namespace.
+func (f *Frame) PID() int { return f.cmd.Process.Pid }
 
-// stop kills all processes of the frame and returns when they are gone. A frame
+// Stop kills all processes of the frame and returns when they are gone. A frame
 // that was never started needs no stop.
-func (f *frame) stop() error {
+func (f *Frame) Stop() error {
 	if f == nil {
 		return nil
 	}
@@ -79,11 +85,12 @@ func (f *frame) stop() error {
 	case <-gone:
 		return nil
 	case <-time.After(30 * time.Second):
-		return fmt.Errorf("process %d and what runs below it did not end within 30 s of SIGKILL", f.pid())
+		return fmt.Errorf("process %d and what runs below it did not end within 30 s of SIGKILL", f.PID())
 	}
 }
 
-func lastLine(path, otherwise string) string {
+// LastLine returns the last line of a file, or otherwise where it has none.
+func LastLine(path, otherwise string) string {
 	text, _ := os.ReadFile(path)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if last := lines[len(lines)-1]; last != "" {

@@ -1,4 +1,9 @@
-package lab
+// Package artifact builds what tests bring onto hosts: the program in its variants,
+// images of spiders, and the bare systems that hosts with systemd boot.
+//
+// Each is made once for all tests of a process, or once for all on this machine, as
+// hosts are many and a build takes minutes.
+package artifact
 
 import (
 	"bytes"
@@ -7,11 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // Binary returns the path of the crawlbox program: $CRAWLBOX_BIN if that is set,
 // otherwise one built from this module, once in a process.
-func Binary(t TB) string {
+func Binary(t frame.TB) string {
 	t.Helper()
 	if path := os.Getenv("CRAWLBOX_BIN"); path != "" {
 		return path
@@ -26,7 +33,7 @@ func Binary(t TB) string {
 // BinaryWithFailpoints returns the path of a crawlbox program that can end itself
 // where package failpoint says, and is the same otherwise. It is built once in a
 // process.
-func BinaryWithFailpoints(t TB) string {
+func BinaryWithFailpoints(t frame.TB) string {
 	t.Helper()
 	path, err := buildOnce("failpoints/crawlbox", ".", "-tags=failpoints")
 	if err != nil {
@@ -37,7 +44,7 @@ func BinaryWithFailpoints(t TB) string {
 
 // BinaryOfVersion returns the path of a crawlbox program, crawlbox-VERSION, that is as
 // BinaryWithFailpoints and says another version.
-func BinaryOfVersion(t TB, version string) string {
+func BinaryOfVersion(t frame.TB, version string) string {
 	t.Helper()
 	path, err := buildOnce("crawlbox-"+version, ".", "-tags=failpoints", "-ldflags=-s -w -X github.com/crawlbox/crawlbox/appliance/cli.version="+version)
 	if err != nil {
@@ -48,7 +55,7 @@ func BinaryOfVersion(t TB, version string) string {
 
 // BrokenBinary returns the path of a program, broken, that passes for a crawlbox until
 // it is to run a node.
-func BrokenBinary(t TB) string {
+func BrokenBinary(t frame.TB) string {
 	t.Helper()
 	path, err := buildOnce("broken", "testdata/broken")
 	if err != nil {
@@ -86,7 +93,7 @@ func build(program, folder string, flags []string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lockFile(path + ".lock")
+	unlock, err := frame.LockFile(path + ".lock")
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package lab
+package artifact
 
 import (
 	"crypto/sha256"
@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
 // cacheDir holds what takes long to make and is the same for all labs:
@@ -38,7 +40,7 @@ func cached(name string, build func(path string) error) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lockFile(path + ".lock")
+	unlock, err := frame.LockFile(path + ".lock")
 	if err != nil {
 		return "", err
 	}
@@ -58,17 +60,17 @@ func cached(name string, build func(path string) error) (string, error) {
 
 // debian makes a root file system of Debian 12 with some packages, as a tar file.
 // Other arguments make another file.
-func debian(t TB, name string, args ...string) (string, error) {
+func debian(t frame.TB, name string, args ...string) (string, error) {
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
 	return cached(fmt.Sprintf("%s-%x.tar", name, recipe[:4]), func(path string) error {
-		return bootstrap(t, defaultRelease, path, args)
+		return bootstrap(t, DefaultRelease, path, args)
 	})
 }
 
 // bootstrap makes a root file system of a release, as a tar file or a folder, depending
 // on the suffix of path. It needs the distribution's servers.
-func bootstrap(t TB, release, path string, args []string) error {
-	if err := checkTools("mmdebstrap"); err != nil {
+func bootstrap(t frame.TB, release, path string, args []string) error {
+	if err := frame.CheckTools("mmdebstrap"); err != nil {
 		return err
 	}
 	t.Logf("lab: fetching packages of %s into %s; this happens once", release, path)
