@@ -15,13 +15,6 @@ import (
 // Option overrides settings from above the file and the environment.
 type Option func(*settings)
 
-// Set sets one key, such as "registry.port", to text. origin is what errors
-// name as the place, such as "--registry-port". A key that [Keys] does not have
-// is an error of Load.
-func Set(name, value, origin string) Option {
-	return func(s *settings) { s.override(name, value, origin) }
-}
-
 // Flags takes every flag that the user gave and whose name is a key with
 // dashes: --registry-port sets registry.port, and --queue turns the queue on.
 // Other flags are left to others.

@@ -16,6 +16,11 @@ import (
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
+// set sets one key to text; origin is what errors name as the place.
+func set(name, value, origin string) Option {
+	return func(s *settings) { s.override(name, value, origin) }
+}
+
 // file writes a config file and returns its path.
 func file(t *testing.T, text string) string {
 	t.Helper()
@@ -135,7 +140,7 @@ func TestLoad_Queue(t *testing.T) {
 			t.Errorf("%q: queue on is %v", text, !on)
 		}
 	}
-	if cfg := mustLoad(t, "queue: true", Set("queue.enabled", "false", "--queue")); cfg.Queue != nil {
+	if cfg := mustLoad(t, "queue: true", set("queue.enabled", "false", "--queue")); cfg.Queue != nil {
 		t.Error("a flag does not turn the queue off")
 	}
 }
@@ -161,7 +166,7 @@ func TestLoad_Layers(t *testing.T) {
 	}
 
 	t.Setenv("CRAWLBOX_GOSSIP_PORT", "many")
-	_, err := Load(file(t, text), Set("registry.port", "0", "--registry-port"))
+	_, err := Load(file(t, text), set("registry.port", "0", "--registry-port"))
 	want := "--registry-port: registry.port: \"0\" is not a port: want a number from 1 to 65535\n" +
 		"CRAWLBOX_GOSSIP_PORT: gossip.port: \"many\" is not a port: want a number from 1 to 65535"
 	if err == nil || err.Error() != want {

@@ -75,8 +75,7 @@ func (h *Host) startDocker(ctx context.Context) error {
 	if h.spec.systemd {
 		return h.Exec(ctx, "systemctl", "start", "docker.service").Err()
 	}
-	args := append([]string{"env"}, h.spec.dockerEnv...)
-	args = append(args, "dockerd", "--pidfile=/run/docker.pid", "--cgroup-parent="+h.cgroup())
+	args := []string{"dockerd", "--pidfile=/run/docker.pid", "--cgroup-parent=" + h.cgroup()}
 	p, err := h.startProc("dockerd", append(args, h.spec.dockerFlags...))
 	if err != nil {
 		return fmt.Errorf("start dockerd: %w", err)

@@ -40,7 +40,6 @@ type hostSpec struct {
 	systemd     bool
 	release     string
 	dockerFlags []string
-	dockerEnv   []string
 }
 
 // HostOption changes what AddHost makes.
@@ -67,11 +66,6 @@ func WithoutDocker() HostOption { return func(s *hostSpec) { s.noDocker = true }
 // DockerFlags adds flags to dockerd's, such as "--live-restore".
 func DockerFlags(flags ...string) HostOption {
 	return func(s *hostSpec) { s.dockerFlags = append(s.dockerFlags, flags...) }
-}
-
-// DockerEnv adds variables, NAME=VALUE, to dockerd's environment.
-func DockerEnv(vars ...string) HostOption {
-	return func(s *hostSpec) { s.dockerEnv = append(s.dockerEnv, vars...) }
 }
 
 // Systemd boots Debian 12 with systemd as process 1 and Docker as its units

@@ -72,9 +72,7 @@ func (h *Host) bootSystemd(ctx context.Context) error {
 	if h.spec.noDocker {
 		layers = files.Bare
 	}
-	options := fmt.Sprintf("DOCKER_OPTS=%q\n%s\n",
-		strings.Join(append(flags, h.spec.dockerFlags...), " "),
-		strings.Join(h.spec.dockerEnv, "\n"))
+	options := fmt.Sprintf("DOCKER_OPTS=%q\n", strings.Join(append(flags, h.spec.dockerFlags...), " "))
 	if err := os.WriteFile(filepath.Join(h.dir, "docker.env"), []byte(options), 0o644); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func NewProver(who func(context.Context) (pids []int, err error)) *Prover {
 	return &Prover{who: who, look: lookInto}
 }
 
-// connection is one by its ends, as in Holds.
+// connection is one by its ends, as in Holder.
 type connection struct{ local, remote netip.AddrPort }
 
 type verdict struct {
@@ -65,7 +65,7 @@ type question struct {
 	verdict chan verdict // takes one
 }
 
-// Holds is Holds of any of the processes. The error is that of ctx, ErrBusy, ErrNoSocket,
+// Holds reports whether any of the processes has the socket of Holder open. The error is that of ctx, ErrBusy, ErrNoSocket,
 // what keeps it from looking, or, where none of the processes that are known has the
 // connection, why others are not known.
 func (p *Prover) Holds(ctx context.Context, local, remote netip.AddrPort) (bool, error) {

@@ -41,32 +41,11 @@ var (
 	ErrNoHolder = errors.New("no process in sight has the socket open")
 )
 
-// Holds says whether process pid has the socket open whose own address is local
-// and that is connected to remote. For the peer of an accepted connection c,
-// local is c.RemoteAddr() and remote is c.LocalAddr(). IPv4 addresses may be
-// given mapped into IPv6.
-//
-// It returns ErrNoSocket, or what keeps it from looking. A process that does
-// not exist holds nothing. The caller sees to it that pid is still whom he
-// means: numbers are given out again. The time it takes grows with the open
-// files of the process, not with the sockets of the machine.
-func Holds(pid int, local, remote netip.AddrPort) (bool, error) {
-	s, err := findSocket(local, remote)
-	if err != nil {
-		return false, fmt.Errorf("find the socket of %s to %s: %w", local, remote, err)
-	}
-	holds, err := hasOpen(pid, s)
-	if errors.Is(err, errGone) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look into the open files of process %d: %w", pid, err)
-	}
-	return holds, nil
-}
-
-// Holder returns the process that has the socket of Holds open; of several, as
-// after a fork, that with the lowest number. It looks through all processes.
+// Holder returns the process that has the socket open whose own address is local and
+// that is connected to remote; of several, as after a fork, that with the lowest number.
+// For the peer of an accepted connection c, local is c.RemoteAddr() and remote is
+// c.LocalAddr(). IPv4 addresses may be given mapped into IPv6. It looks through all
+// processes.
 //
 // It returns ErrNoSocket, ErrNoHolder, or what keeps it from looking, such as
 // fs.ErrPermission.

@@ -21,16 +21,6 @@ func limitOf(o Options) int64 {
 	return o.MaxContext
 }
 
-// Size returns how many files the context has, and their bytes.
-func (s *Source) Size() (files int, bytes int64, err error) {
-	found, err := s.list()
-	if err != nil {
-		return 0, 0, err
-	}
-	files, bytes = sum(found)
-	return files, bytes, nil
-}
-
 // Check returns an error if the context is larger than it may be. Tar does so
 // too, before it writes anything.
 func (s *Source) Check() error {

@@ -107,7 +107,8 @@ func TestTar_TooLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if files, bytes, err := s.Size(); files != 5 || bytes != 6007 || err != nil {
+	found, err := s.list()
+	if files, bytes := sum(found); files != 5 || bytes != 6007 || err != nil {
 		t.Errorf("size %d files, %d bytes, %v", files, bytes, err)
 	}
 	var b bytes.Buffer
