@@ -182,55 +182,10 @@ const maxFilters = 32
 
 // kill is CLIENT KILL addr, or CLIENT KILL ID id | ADDR addr | SKIPME yes|no ….
 func (s *session) kill(args []string) {
-	var match []func(*session) bool
-	skipMe := len(args) > 1
-	if len(args) > maxFilters {
-		s.c.Out.Error(engine.ErrSyntax)
+	match, skipMe, problem := s.killed(args)
+	if problem != "" {
+		s.c.Out.Error(problem)
 		return
-	}
-	for i := 0; i < len(args); i += 2 {
-		if len(args) == 1 {
-			addr := args[0]
-			match = append(match, func(o *session) bool { return o.addr == addr })
-			break
-		}
-		if i+1 == len(args) {
-			s.c.Out.Error(engine.ErrSyntax)
-			return
-		}
-		value := args[i+1]
-		switch lower(args[i]) {
-		case "id":
-			id, err := strconv.ParseInt(value, 10, 64)
-			if err != nil || id < 1 {
-				s.c.Out.Error("ERR client-id should be greater than 0")
-				return
-			}
-			match = append(match, func(o *session) bool { return o.id == id })
-		case "addr":
-			match = append(match, func(o *session) bool { return o.addr == value })
-		case "laddr":
-			match = append(match, func(o *session) bool { return s.server.Addr() == value })
-		case "user":
-			if value != "default" {
-				s.c.Out.Error("ERR No such user '" + value + "'")
-				return
-			}
-		case "type":
-			if !knownKind(value) {
-				s.c.Out.Error("ERR Unknown client type '" + value + "'")
-				return
-			}
-			match = append(match, func(o *session) bool { return o.kind() == lower(value) })
-		case "skipme":
-			if skipMe = lower(value) == "yes"; !skipMe && lower(value) != "no" {
-				s.c.Out.Error(engine.ErrSyntax)
-				return
-			}
-		default:
-			s.c.Out.Error(engine.ErrSyntax)
-			return
-		}
 	}
 	n := 0
 	for _, other := range s.others() {
@@ -252,4 +207,60 @@ func (s *session) kill(args []string) {
 	default:
 		s.c.Out.OK()
 	}
+}
+
+// killed reads whom CLIENT KILL means: those that all of match say yes to, without who
+// asks if skipMe. Otherwise problem is the answer.
+func (s *session) killed(args []string) (match []func(*session) bool, skipMe bool, problem string) {
+	switch {
+	case len(args) == 1:
+		return []func(*session) bool{func(o *session) bool { return o.addr == args[0] }}, false, ""
+	case len(args) > maxFilters:
+		return nil, false, engine.ErrSyntax
+	}
+	skipMe = len(args) > 1
+	for filter := range slices.Chunk(args, 2) {
+		if len(filter) == 1 {
+			return nil, false, engine.ErrSyntax
+		}
+		if lower(filter[0]) == "skipme" {
+			if skipMe = lower(filter[1]) == "yes"; !skipMe && lower(filter[1]) != "no" {
+				return nil, false, engine.ErrSyntax
+			}
+			continue
+		}
+		ok, problem := s.filter(lower(filter[0]), filter[1])
+		if problem != "" {
+			return nil, false, problem
+		}
+		match = append(match, ok)
+	}
+	return match, skipMe, ""
+}
+
+// filter is one of CLIENT KILL.
+func (s *session) filter(name, value string) (ok func(*session) bool, problem string) {
+	switch name {
+	case "id":
+		id, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || id < 1 {
+			return nil, "ERR client-id should be greater than 0"
+		}
+		return func(o *session) bool { return o.id == id }, ""
+	case "addr":
+		return func(o *session) bool { return o.addr == value }, ""
+	case "laddr":
+		return func(*session) bool { return s.server.Addr() == value }, ""
+	case "user":
+		if value != "default" {
+			return nil, "ERR No such user '" + value + "'"
+		}
+		return func(*session) bool { return true }, ""
+	case "type":
+		if !knownKind(value) {
+			return nil, "ERR Unknown client type '" + value + "'"
+		}
+		return func(o *session) bool { return o.kind() == lower(value) }, ""
+	}
+	return nil, engine.ErrSyntax
 }
