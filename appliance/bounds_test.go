@@ -13,7 +13,7 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster", "appliance/control", "appliance/guard", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster", "appliance/control", "appliance/controller", "appliance/guard", "appliance/node", "appliance/sockowner", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -119,10 +119,11 @@ var everything = []grows{
 	// What only root can make grow, or what one call makes.
 	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
 	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
-	{"appliance/node.reconciler.told", "root", "services of the config file", ""},
-	{"appliance/node.reconciler.notes", "root", "services of the config file", ""},
-	{"appliance/node.reconciler.fresh", "root", "services of the config file", ""},
-	{"appliance/node.reconciler.jobs", "root", "services of the config file", ""},
+	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},
+	{"appliance/controller/services.Controller.told", "root", "services of the config file", ""},
+	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
+	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},
+	{"appliance/controller/services.jobs.byService", "root", "services of the config file", ""},
 	{"embedded/registry/access.Accounts.byName", "root", "crawlbox registry login", ""},
 	{"embedded/registry/collect.inventory.links", "root", "for one collection; what the registry holds", ""},
 	{"embedded/registry/collect.inventory.blobs", "root", "for one collection; what the registry holds", ""},

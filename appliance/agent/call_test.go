@@ -134,7 +134,7 @@ var calls = map[string]struct {
 }{
 	routePull: {func(ctx context.Context, p *Peers, n fleet.Node) (any, error) {
 		var last swarm.Pulled
-		err := p.Stage(ctx, n, anImage, func(p swarm.Pulled) { last = p })
+		err := p.Pull(ctx, n, anImage, func(p swarm.Pulled) { last = p })
 		return last, err
 	}, `{"image":"` + anImage + `"}`, 4 << 10},
 	routePrune: {func(ctx context.Context, p *Peers, n fleet.Node) (any, error) {
@@ -224,7 +224,7 @@ func TestCalls_Requests(t *testing.T) {
 			t.Errorf("%s: %s gets %d", h.Route(), body, code)
 		}
 	}
-	if err := c.peers.Stage(t.Context(), c.here, "spider:1", nil); err == nil || !strings.Contains(err.Error(), "not an image with its digest") {
+	if err := c.peers.Pull(t.Context(), c.here, "spider:1", nil); err == nil || !strings.Contains(err.Error(), "not an image with its digest") {
 		t.Errorf("a node asks itself for an image without a digest, and gets %v", err)
 	}
 }
@@ -328,7 +328,7 @@ func TestCalls_OnlyWhoIsAsked(t *testing.T) {
 		}
 		c.peers.certified = func(fleet.Node) []member.Member { return nil }
 		_, err := call.do(t.Context(), c.peers, c.there)
-		if said := fmt.Sprint(err); !errors.Is(err, deploy.ErrNotStageable) && said != "no crawlbox runs there" {
+		if said := fmt.Sprint(err); !errors.Is(err, deploy.ErrNoAgent) && said != "no crawlbox runs there" {
 			t.Errorf("%s: no node is known there, and the error is %v", route, err)
 		}
 	}
@@ -355,7 +355,7 @@ func TestPull_Pins(t *testing.T) {
 	c := newCluster(t, nil)
 	pull := func(err error) {
 		c.engine.err = err
-		_ = c.peers.Stage(t.Context(), c.there, anImage, func(swarm.Pulled) {})
+		_ = c.peers.Pull(t.Context(), c.there, anImage, func(swarm.Pulled) {})
 	}
 	pinned := func(want int, when string) {
 		t.Helper()

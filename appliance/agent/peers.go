@@ -57,13 +57,13 @@ func own[H Handler](p *Peers, route string, valid bool, invalid string) (h H, er
 	return h, err
 }
 
-// target is the crawlbox on a node. The error wraps deploy.ErrNotStageable where none is
+// target is the crawlbox on a node. The error wraps deploy.ErrNoAgent where none is
 // known there.
 func (p *Peers) target(n fleet.Node) (Target, error) {
 	addr, err := netip.ParseAddr(n.Addr)
 	may := p.certified(n)
 	if err != nil || len(may) == 0 {
-		return Target{}, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, deploy.ErrNotStageable)
+		return Target{}, fmt.Errorf("no crawlbox is known on %s: %w", n.Display, deploy.ErrNoAgent)
 	}
 	return p.At(addr, may), nil
 }

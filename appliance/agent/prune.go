@@ -57,7 +57,7 @@ func (p *Peers) Prune(ctx context.Context, images []string) bool {
 		return false
 	}
 	return !slices.ContainsFunc(answers, func(a Answered[pruneAnswer]) bool {
-		never := a.Node.State != fleet.StateReady || errors.Is(a.Err, deploy.ErrNotStageable)
+		never := a.Node.State != fleet.StateReady || errors.Is(a.Err, deploy.ErrNoAgent)
 		return !never && (a.Err != nil || a.Resp.Held > 0)
 	})
 }

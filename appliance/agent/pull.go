@@ -74,7 +74,7 @@ func digestIn(image string) (d digest.Digest, ok bool) {
 	return d, err == nil
 }
 
-// Stage implements deploy.Agents.
-func (p *Peers) Stage(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
+// Pull implements deploy.Agents.
+func (p *Peers) Pull(ctx context.Context, n fleet.Node, image string, see func(swarm.Pulled)) error {
 	return pullCall.Do(ctx, p, n, pullRequest{image}, see)
 }

@@ -76,7 +76,7 @@ func tooOld(err error) error {
 	switch {
 	case errors.As(err, &status) && status.Code == http.StatusNotFound:
 		return errors.New(upgrade.TooOld)
-	case errors.Is(err, deploy.ErrNotStageable):
+	case errors.Is(err, deploy.ErrNoAgent):
 		return errors.New("no crawlbox runs there")
 	}
 	return err

@@ -19,7 +19,7 @@ func TestTooOld(t *testing.T) {
 	}{
 		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusNotFound}), upgrade.TooOld},
 		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusForbidden}), "ask the crawlbox there: it answers 403 Forbidden"},
-		{fmt.Errorf("no crawlbox is known on h2: %w", deploy.ErrNotStageable), "no crawlbox runs there"},
+		{fmt.Errorf("no crawlbox is known on h2: %w", deploy.ErrNoAgent), "no crawlbox runs there"},
 		{other, other.Error()},
 	} {
 		if got := tooOld(c.err).Error(); got != c.says {

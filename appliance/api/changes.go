@@ -5,15 +5,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // Changes are those of services that Swarm makes by itself.
 type Changes interface {
-	Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error
-	ScalePlan(ctx context.Context, req ScaleRequest) (Plan, error)
-	Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error
-	UpdatePlan(ctx context.Context, req UpdateRequest) (Plan, error)
-	RemoveService(ctx context.Context, service string, fn func(Event) error) error
+	Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Progress) error) error
+	ScalePlan(ctx context.Context, req ScaleRequest) (deploy.Plan, error)
+	Update(ctx context.Context, req UpdateRequest, fn func(deploy.Progress) error) error
+	UpdatePlan(ctx context.Context, req UpdateRequest) (deploy.Plan, error)
+	RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error
 }
 
 // ChangesArea serves the calls of Changes.
@@ -23,7 +25,7 @@ func ChangesArea(c Changes) Area {
 		"POST /v1/scale/plan":  Value(planned(scaleRequest, c.ScalePlan)),
 		"POST /v1/update":      Stream(asked(updateRequest, c.Update)),
 		"POST /v1/update/plan": Value(planned(updateRequest, c.UpdatePlan)),
-		"DELETE /v1/services/{service}": Stream(func(r *http.Request, send func(Event) error) error {
+		"DELETE /v1/services/{service}": Stream(func(r *http.Request, send func(deploy.Progress) error) error {
 			return c.RemoveService(r.Context(), r.PathValue("service"), send)
 		}),
 	}
@@ -44,27 +46,27 @@ type UpdateRequest struct {
 
 // Scale changes numbers of replicas and calls fn with each step until all of
 // them are true. It fails with the first event that carries an error.
-func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(Event) error) error {
+func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
 }
 
 // ScalePlan says what Scale would do.
-func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v Plan, err error) {
+func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
 }
 
 // Update brings a service to another image, as Scale does.
-func (c *Client) Update(ctx context.Context, req UpdateRequest, fn func(Event) error) error {
+func (c *Client) Update(ctx context.Context, req UpdateRequest, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/update", req, failing(fn))
 }
 
 // UpdatePlan says what Update would do.
-func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v Plan, err error) {
+func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/update/plan", req, &v)
 }
 
 // RemoveService removes a service and follows until its containers are gone.
-func (c *Client) RemoveService(ctx context.Context, service string, fn func(Event) error) error {
+func (c *Client) RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodDelete, "/v1/services/"+url.PathEscape(service), nil, failing(fn))
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // ErrNotRunning is wrapped by every call's error where no crawlbox serves the
@@ -38,14 +39,13 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: t}}
 }
 
-// failing makes an event that carries an error the error of its stream.
-func failing(fn func(Event) error) func(Event) error {
-	return func(e Event) error {
-		err := fn(e)
-		if e.Err != nil {
-			return e.Err
+// failing makes the line that says why a stream ended the error of it.
+func failing(fn func(deploy.Progress) error) func(progressLine) error {
+	return func(line progressLine) error {
+		if line.Err != nil {
+			return line.Err
 		}
-		return err
+		return fn(line.Progress)
 	}
 }
 

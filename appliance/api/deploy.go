@@ -7,17 +7,18 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // Deploys bring versions to services, and know which there were.
 type Deploys interface {
-	Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error
-	DeployPlan(ctx context.Context, req DeployRequest) (Plan, error)
-	Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error
-	Restart(ctx context.Context, service string, fn func(Event) error) error
-	RestartPlan(ctx context.Context, service string) (Plan, error)
+	Deploy(ctx context.Context, req DeployRequest, fn func(deploy.Progress) error) error
+	DeployPlan(ctx context.Context, req DeployRequest) (deploy.Plan, error)
+	Rollback(ctx context.Context, req RollbackRequest, fn func(deploy.Progress) error) error
+	Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error
+	RestartPlan(ctx context.Context, service string) (deploy.Plan, error)
 	History(ctx context.Context, service string) ([]history.Entry, error)
 	Source(ctx context.Context, service string) (history.Source, error)
 	Definitions(ctx context.Context) ([]Definition, error)
@@ -75,39 +76,15 @@ type Definition struct {
 	File  string         `json:"file"`
 }
 
-// Plan is what a change of a service would do.
-type Plan struct {
-	Service string   `json:"service,omitempty"`
-	Action  string   `json:"action,omitempty"`  // create, replace or unchanged
-	Changes []string `json:"changes,omitempty"` // keys as in the config file, such as environment.QUEUE
-	Steps   []string `json:"steps"`             // for people
-}
-
-// Copied is how much of an image has come from another registry into the cluster's.
-type Copied struct {
-	From  string `json:"from"` // such as docker.io
-	Bytes int64  `json:"bytes"`
-	Total int64  `json:"total"` // of what was not there
-}
-
-// Staged is how many nodes have an image that is brought to them.
-type Staged struct {
-	Have  int    `json:"have"`
-	Nodes int    `json:"nodes"`          // that may run it, and are up
-	Late  string `json:"late,omitempty"` // names of some that have not
-	Bytes int64  `json:"bytes"`          // of what is on its way
-	Total int64  `json:"total"`
-}
-
 // Deploy brings a service to a version and calls fn with each step, as Scale does.
 // When ctx ends before the service is changed nothing has happened; after that the
 // deploy goes on.
-func (c *Client) Deploy(ctx context.Context, req DeployRequest, fn func(Event) error) error {
+func (c *Client) Deploy(ctx context.Context, req DeployRequest, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/deploy", req, failing(fn))
 }
 
 // DeployPlan says what Deploy would do.
-func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v Plan, err error) {
+func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/deploy/plan", req, &v)
 }
 
@@ -123,18 +100,18 @@ func (c *Client) Source(ctx context.Context, service string) (v history.Source, 
 }
 
 // Rollback brings a service back to a version that it ran before, as Deploy does.
-func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(Event) error) error {
+func (c *Client) Rollback(ctx context.Context, req RollbackRequest, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/rollback", req, failing(fn))
 }
 
 // Restart replaces the tasks of a service by new ones of the same version, as Deploy
 // does.
-func (c *Client) Restart(ctx context.Context, service string, fn func(Event) error) error {
+func (c *Client) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	return stream(ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart", nil, failing(fn))
 }
 
 // RestartPlan says what Restart would do.
-func (c *Client) RestartPlan(ctx context.Context, service string) (v Plan, err error) {
+func (c *Client) RestartPlan(ctx context.Context, service string) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart/plan", nil, &v)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -140,7 +141,7 @@ func TestHandler_ClientGoesAway(t *testing.T) {
 			cancel()
 		}
 	}()
-	err := client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}}, func(api.Event) error {
+	err := client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}}, func(deploy.Progress) error {
 		first <- struct{}{}
 		return nil
 	})
@@ -163,7 +164,7 @@ type observed struct {
 	ended chan error
 }
 
-func (o observed) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+func (o observed) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
 	err := o.Cluster.Scale(ctx, req, fn)
 	o.ended <- err
 	return err

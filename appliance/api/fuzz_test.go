@@ -14,6 +14,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // FuzzHandler sends anything: no request panics, is a fault of crawlbox, or is
@@ -70,7 +71,7 @@ func FuzzHandler(f *testing.F) {
 // bounded is a cluster that does not take its time to start a million replicas.
 type bounded struct{ *apitest.Cluster }
 
-func (b bounded) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+func (b bounded) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
 	for _, n := range req.Replicas {
 		if n > 100 {
 			return &api.Error{Code: api.CodeInvalid, Message: "too many"}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // Area is the calls of one subject, by method and path. The functions that make the
@@ -172,18 +174,23 @@ func (l *lines[T]) write(v T) error {
 	return http.NewResponseController(l.w).Flush()
 }
 
-// fail ends the stream with e: as an event of the whole where events are sent,
-// unless the last one said it already, and in the trailer otherwise.
+// progressLine is a line of a stream of progress. The last one of a change that failed after its
+// first line has the error and nothing else.
+type progressLine struct {
+	deploy.Progress
+	Err *Error `json:"error,omitempty"`
+}
+
+// fail ends the stream with e: by a line where progress is sent, and in the trailer
+// otherwise.
 func (l *lines[T]) fail(e *Error) {
-	last, ok := any(l.last).(Event)
-	switch {
-	case !ok:
-		b, _ := json.Marshal(e)
-		l.w.Header().Set(trailerError, string(b))
-	case last.Err == nil:
+	if _, ok := any(l.last).(deploy.Progress); ok {
 		// The client is told by what it reads; there is nobody else to tell.
-		_ = any(l).(*lines[Event]).write(Event{Err: e})
+		_ = json.NewEncoder(l.w).Encode(progressLine{Err: e})
+		return
 	}
+	b, _ := json.Marshal(e)
+	l.w.Header().Set(trailerError, string(b))
 }
 
 // streamed answers what call sends. An error before the first line has its

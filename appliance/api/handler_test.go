@@ -6,13 +6,13 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
@@ -22,14 +22,12 @@ type call struct {
 	do   func(ctx context.Context, b apitest.Backend) (any, error)
 }
 
-func events(run func(func(api.Event) error) error) (any, error) {
-	var all []api.Event
-	err := run(func(e api.Event) error {
+func events(run func(func(deploy.Progress) error) error) (any, error) {
+	var all []deploy.Progress
+	err := run(func(e deploy.Progress) error {
 		all = append(all, e)
 		return nil
 	})
-	// What a Backend returns as an error arrives as one more event.
-	all = slices.DeleteFunc(all, func(e api.Event) bool { return e.Err != nil })
 	return all, err
 }
 
@@ -46,7 +44,7 @@ func done(err error) (any, error) { return nil, err }
 
 func scaleTo(replicas map[string]int) func(context.Context, apitest.Backend) (any, error) {
 	return func(ctx context.Context, b apitest.Backend) (any, error) {
-		return events(func(fn func(api.Event) error) error {
+		return events(func(fn func(deploy.Progress) error) error {
 			return b.Scale(ctx, api.ScaleRequest{Replicas: replicas}, fn)
 		})
 	}
@@ -54,13 +52,13 @@ func scaleTo(replicas map[string]int) func(context.Context, apitest.Backend) (an
 
 func update(req api.UpdateRequest) func(context.Context, apitest.Backend) (any, error) {
 	return func(ctx context.Context, b apitest.Backend) (any, error) {
-		return events(func(fn func(api.Event) error) error { return b.Update(ctx, req, fn) })
+		return events(func(fn func(deploy.Progress) error) error { return b.Update(ctx, req, fn) })
 	}
 }
 
 func remove(service string) func(context.Context, apitest.Backend) (any, error) {
 	return func(ctx context.Context, b apitest.Backend) (any, error) {
-		return events(func(fn func(api.Event) error) error { return b.RemoveService(ctx, service, fn) })
+		return events(func(fn func(deploy.Progress) error) error { return b.RemoveService(ctx, service, fn) })
 	}
 }
 

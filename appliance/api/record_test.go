@@ -15,6 +15,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // records collects what is given to the audit log.
@@ -111,7 +112,7 @@ func TestHandler_AuditOfAClientThatGoesAway(t *testing.T) {
 		_, _ = cluster.AwaitHeld(ctx)
 		cancel()
 	}()
-	_ = client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}}, func(api.Event) error { return nil })
+	_ = client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}}, func(deploy.Progress) error { return nil })
 	bound := testContext(t)
 	var got []string
 	for len(got) == 0 && bound.Err() == nil {

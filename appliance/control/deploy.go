@@ -3,50 +3,141 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"regexp"
-	"time"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // What a deploy does unless the user says otherwise.
 const (
-	defaultShare        = "25%"
-	defaultQuorum       = "100%"
-	DefaultStageTimeout = 5 * time.Minute
+	defaultShare  = "25%"
+	defaultQuorum = "100%"
 )
 
 // serviceName is what Swarm takes as the name of a service.
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
-func (b *Backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
-	if req.Defined {
-		return b.deployDefined(ctx, req, fn)
-	}
-	return b.deployAs(ctx, req, history.Entry{Kind: history.KindDeploy, Source: req.Source}, fn)
+func (b *Backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
+	change, err := b.toDeploy(ctx, req, "")
+	return b.run(ctx, change, err, fn)
 }
 
-func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
-	services, err := b.Engine.Services(ctx)
+// DeployPlan says what Deploy would do.
+func (b *Backend) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy.Plan, error) {
+	built, err := b.wouldBuild(ctx, &req)
 	if err != nil {
-		return b.explain(err)
+		return deploy.Plan{}, err
 	}
-	svc, err := findService(services, req.Service)
+	change, err := b.toDeploy(ctx, req, built)
+	return b.plan(ctx, change, err)
+}
+
+func (b *Backend) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
+	if req.Defined {
+		return b.toDeployDefined(ctx, req, built)
+	}
+	svc, d, err := b.deployment(ctx, req)
+	d.Entry = history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx), Source: req.Source}
+	return b.Runner.Deploy(svc, d), err
+}
+
+// Rollback is a deploy of what a service was before.
+func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(deploy.Progress) error) error {
+	change, err := b.toRollBack(ctx, req)
+	return b.run(ctx, change, err, fn)
+}
+
+func (b *Backend) toRollBack(ctx context.Context, req api.RollbackRequest) (deploy.Change, error) {
+	running, err := b.service(ctx, req.Service)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	to, err := b.Deploys.Target(svc, req.Version)
+	to, err := b.target(running.Name, req.Version)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	again := api.DeployRequest{Service: svc.Name, Image: to.Image + "@" + to.Digest}
-	return b.deployAs(ctx, again, history.Entry{Kind: history.KindRollback, From: cmp.Or(to.From, to.Version), Spec: to.Spec}, fn)
+	svc, d, err := b.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest})
+	d.Entry = history.Entry{Kind: history.KindRollback, By: api.PeerUser(ctx), From: to.Original(), Spec: to.Spec}
+	d.Change.Spec = to.Spec
+	return b.Runner.Deploy(svc, d), err
+}
+
+// target is the version of a service to go back to.
+func (b *Backend) target(service string, version int) (history.Entry, error) {
+	if version == 0 {
+		e, ok := b.Deploys.Previous(service)
+		if !ok {
+			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", service, service)
+		}
+		return e, nil
+	}
+	e, ok := b.Deploys.Find(service, version)
+	switch {
+	case !ok:
+		return e, &api.Error{Code: api.CodeNotFound, Message: "service " + service + " has no such version; see `crawlbox history " + service + "`"}
+	case e.Digest == "":
+		return e, api.Conflict("version %d of %s never had an image", version, service)
+	}
+	return e, nil
+}
+
+// Update is a deploy of another image, or stops all replicas first.
+func (b *Backend) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
+	change, err := b.toUpdate(ctx, req)
+	return b.run(ctx, change, err, fn)
+}
+
+// UpdatePlan says what Update would do.
+func (b *Backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
+	change, err := b.toUpdate(ctx, req)
+	return b.plan(ctx, change, err)
+}
+
+func (b *Backend) toUpdate(ctx context.Context, req api.UpdateRequest) (deploy.Change, error) {
+	svc, err := b.service(ctx, req.Service)
+	switch {
+	case err != nil:
+		return nil, err
+	case b.Deploys == nil && req.StopFirstAll:
+		return nil, b.onlyOn("what brings images to the nodes")
+	case b.Deploys == nil:
+		return b.Runner.SetImage(svc, req.Image), nil
+	}
+	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
+	d.Entry = history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}
+	if req.StopFirstAll {
+		return b.Runner.StopFirst(svc, d), err
+	}
+	return b.Runner.Deploy(&svc, d), err
+}
+
+// Restart is a deploy of what runs, and nothing that a history would tell.
+func (b *Backend) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
+	change, err := b.toRestart(ctx, service)
+	return b.run(ctx, change, err, fn)
+}
+
+// RestartPlan says what Restart would do.
+func (b *Backend) RestartPlan(ctx context.Context, service string) (deploy.Plan, error) {
+	change, err := b.toRestart(ctx, service)
+	p, err := b.plan(ctx, change, err)
+	p.Action, p.Changes = "", nil
+	return p, err
+}
+
+func (b *Backend) toRestart(ctx context.Context, service string) (deploy.Change, error) {
+	svc, err := b.service(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
+	d.Change.Restart = true
+	return b.Runner.Deploy(&svc, d), err
 }
 
 func (b *Backend) History(_ context.Context, service string) ([]history.Entry, error) {
@@ -73,36 +164,6 @@ func (b *Backend) Source(ctx context.Context, service string) (history.Source, e
 	return history.Source{}, err
 }
 
-func (b *Backend) DeployPlan(ctx context.Context, req api.DeployRequest) (api.Plan, error) {
-	if req.Defined {
-		return b.planDefined(ctx, req)
-	}
-	svc, d, err := b.deployment(ctx, req)
-	if err != nil {
-		return api.Plan{}, err
-	}
-	return b.forecast(d.Service)(b.Runner.PlanDeploy(ctx, svc, d, ""))
-}
-
-// deployAs deploys, writes down how that goes, and says what a task wrote that
-// failed.
-func (b *Backend) deployAs(ctx context.Context, req api.DeployRequest, e history.Entry, fn func(api.Event) error) error {
-	svc, d, err := b.deployment(ctx, req)
-	if err != nil {
-		return err
-	}
-	e.By = api.PeerUser(ctx)
-	d.Change.Spec = e.Spec
-	see := serial(fn)
-	return b.report(d.Service, see, func(emit deploy.Emit) (deploy.Summary, error) {
-		sum, err := b.Deploys.Run(ctx, e, d, func(d deploy.Deploy) (deploy.Summary, error) {
-			return b.Runner.Deploy(ctx, svc, d, emit)
-		})
-		b.lastWords(ctx, d.Service, err, see)
-		return sum, err
-	})
-}
-
 // deployment is what a request asks for, with what it leaves open, and the service
 // that there is, or nil.
 func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
@@ -126,7 +187,7 @@ func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	if d.Share, err = deploy.ParseShare(cmp.Or(req.Parallelism, defaultShare)); err != nil {
 		return nil, d, api.Invalid("parallelism: %s", err)
 	}
-	if d.Stage, err = stagePolicy(req); err != nil {
+	if d.Pull, err = pullPolicy(req); err != nil {
 		return nil, d, err
 	}
 	switch {
@@ -170,21 +231,15 @@ func changeOf(req api.DeployRequest) (servicespec.Deployment, error) {
 	return c, nil
 }
 
-// lastWordsLines is how much of what a failed task wrote is shown.
-const lastWordsLines = 5
+func pullPolicy(req api.DeployRequest) (p deploy.PullPolicy, err error) {
+	p.Timeout = cmp.Or(req.StageTimeout, deploy.DefaultPullPolicy.Timeout)
+	if p.Quorum, err = deploy.ParseShare(cmp.Or(req.StageQuorum, defaultQuorum)); err != nil {
+		err = api.Invalid("stage quorum: %s", err)
+	}
+	return p, err
+}
 
-// lastWords shows what the task wrote last by which a version was found bad.
-func (b *Backend) lastWords(ctx context.Context, service string, failed error, fn func(api.Event) error) {
-	task := deploy.FailedTask(failed)
-	if task == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := b.Engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
-		return fn(api.Event{Service: service, Step: deploy.StageWatch, Note: "log: " + l.Text})
-	})
-	if err != nil {
-		b.Log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
-	}
+// pinned is the image that a service runs, with its digest where that is known.
+func pinned(svc fleet.Service) string {
+	return strings.TrimSuffix(svc.Image+"@"+svc.Digest, "@")
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -74,25 +75,25 @@ func (e Elsewhere) CollectImages(context.Context) (api.GCReport, error) {
 func (e Elsewhere) Build(context.Context, api.BuildRequest, io.Reader, func(api.BuildEvent) error) error {
 	return e.registry()
 }
-func (e Elsewhere) Deploy(_ context.Context, req api.DeployRequest, _ func(api.Event) error) error {
+func (e Elsewhere) Deploy(_ context.Context, req api.DeployRequest, _ func(deploy.Progress) error) error {
 	return e.deploy(req)
 }
-func (e Elsewhere) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan, error) {
-	return api.Plan{}, e.deploy(req)
+func (e Elsewhere) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.Plan, error) {
+	return deploy.Plan{}, e.deploy(req)
 }
 func (e Elsewhere) Definitions(context.Context) ([]api.Definition, error) { return nil, e.config() }
-func (e Elsewhere) Rollback(context.Context, api.RollbackRequest, func(api.Event) error) error {
+func (e Elsewhere) Rollback(context.Context, api.RollbackRequest, func(deploy.Progress) error) error {
 	return e.history()
 }
 func (e Elsewhere) History(context.Context, string) ([]history.Entry, error) { return nil, e.history() }
 func (e Elsewhere) Source(context.Context, string) (history.Source, error) {
 	return history.Source{}, e.history()
 }
-func (e Elsewhere) Restart(context.Context, string, func(api.Event) error) error {
+func (e Elsewhere) Restart(context.Context, string, func(deploy.Progress) error) error {
 	return e.onlyOn("what brings images to the nodes")
 }
-func (e Elsewhere) RestartPlan(context.Context, string) (api.Plan, error) {
-	return api.Plan{}, e.onlyOn("what brings images to the nodes")
+func (e Elsewhere) RestartPlan(context.Context, string) (deploy.Plan, error) {
+	return deploy.Plan{}, e.onlyOn("what brings images to the nodes")
 }
 func (e Elsewhere) OfferProgram(context.Context, upgrade.Offer, io.Reader) (upgrade.Offer, error) {
 	return upgrade.Offer{}, e.upgrade()

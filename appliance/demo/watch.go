@@ -134,7 +134,7 @@ func (d *demo) removeService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = deploy.NewRunner(d.engine, nil, d.Log).Remove(ctx, svc, func(string, deploy.Progress) {})
+	err = deploy.NewRunner(d.engine, nil, nil, d.Log).Remove(svc).Run(ctx, func(deploy.Progress) {})
 	if err == nil {
 		d.step("service is removed")
 	}

@@ -1,8 +1,10 @@
 package deploy
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -26,39 +28,41 @@ type Goal struct {
 	Patience time.Duration // the engine may be away for so long
 }
 
-// Progress is how much of a change has come true.
-type Progress struct {
-	Running  int // replicas that run as wanted, or ended well
-	Complete int // of them, those that ended well
-	Desired  int
-	Starting int    // that are not healthy yet
-	Stopping int    // containers that still have to go
-	Lost     int    // of them, on nodes that Swarm does not hear from
-	Failures int    // tasks that failed since the change began
-	LastErr  string // what the last of them said
-	LastNode string // and where
-	LastTask string // its ID
-	Done     bool
-
-	From string // the registry from which an image is copied into the cluster's
-
-	// While an image is copied, or brought onto the nodes:
-	Nodes, Have  int    // that may run it, and of them that have it
-	Late         string // names of some that have not
-	Bytes, Total int64  // of what is on its way
+// state is how much of a change has come true, and what it is judged by.
+type state struct {
+	Progress
+	starting int    // replicas that are not healthy yet
+	lost     int    // containers that have to go, on nodes that Swarm does not hear from
+	failures int    // tasks that failed since the change began
+	lastErr  string // what the last of them said
+	lastNode string // and where
+	lastTask string // its ID
+	done     bool
 }
 
-// Assess compares a service and all its tasks with a goal. A nil service is one
+// told is what is told of the state.
+func (s state) told(stage history.Stage) Progress {
+	s.Stage, s.Note = stage, s.lastErr
+	switch {
+	case s.lastErr != "":
+		s.Note += on(s.lastNode)
+	case s.lost > 0:
+		s.Note = fmt.Sprintf("%d on nodes that are down are left to Swarm", s.lost)
+	}
+	return s.Progress
+}
+
+// assess compares a service and all its tasks with a goal. A nil service is one
 // that was removed.
-func Assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) Progress {
-	var p Progress
+func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) state {
+	var p state
 	away := unreachable(nodes)
 	wanted := 0 // slots that Swarm wants to run now
 	for _, slot := range fleet.Slots(tasks) {
 		if slot.Newest().Desired == fleet.TaskRunning {
 			wanted++
 			if slot.Newest().State == fleet.TaskStarting {
-				p.Starting++
+				p.starting++
 			}
 		}
 		if svc != nil && fulfils(slot.Newest(), *svc, g) {
@@ -70,10 +74,10 @@ func Assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 		p.leaving(slot, away, svc == nil)
 	}
 	p.Desired = desired(svc, g, wanted)
-	p.failures(tasks, nodes, g)
+	p.countFailures(tasks, nodes, g)
 	// Swarm marks the tasks of a change a moment after it took the change:
 	// as long as it wants more than is desired, it has not begun.
-	p.Done = p.Running >= p.Desired && wanted <= p.Desired && p.Stopping == p.Lost && !updating(svc)
+	p.done = p.Running >= p.Desired && wanted <= p.Desired && p.Stopping == 0 && !updating(svc)
 	return p
 }
 
@@ -102,7 +106,7 @@ func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 }
 
 // leaving counts the containers of a slot that are on their way out.
-func (p *Progress) leaving(slot fleet.Slot, away map[string]bool, removed bool) {
+func (p *state) leaving(slot fleet.Slot, away map[string]bool, removed bool) {
 	for _, t := range slot {
 		if t.Ended() || t.NodeID == "" || t.Desired == fleet.TaskRunning && !removed {
 			continue
@@ -111,25 +115,26 @@ func (p *Progress) leaving(slot fleet.Slot, away map[string]bool, removed bool) 
 		if t.Desired == "ready" {
 			continue
 		}
-		p.Stopping++
 		if away[t.NodeID] {
-			p.Lost++
+			p.lost++
+		} else {
+			p.Stopping++
 		}
 	}
 }
 
-func (p *Progress) failures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
+func (p *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 	var last time.Time
 	for _, t := range tasks {
 		if g.Before[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
 			continue
 		}
 		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {
-			p.Failures++
+			p.failures++
 		}
 		if t.Since.After(last) {
-			last, p.LastErr, p.LastTask = t.Since, t.Error, t.ID
-			p.LastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
+			last, p.lastErr, p.lastTask = t.Since, t.Error, t.ID
+			p.lastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestAssess(t *testing.T) {
 		"scaled down but Swarm has not begun": {replicated(1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, Goal{Desired: 1}, 2, 1, 0, false},
 		"scaled down and one still stops":     {replicated(1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, remove)}, Goal{Desired: 1}, 1, 1, 1, false},
 		"stopped":                             {replicated(0), []fleet.Task{task("a", 1, shut, shut)}, Goal{Desired: 0}, 0, 0, 0, true},
-		"what stops on a node that is down is left to Swarm": {replicated(0), []fleet.Task{on(task("a", 1, run, shut), "n2")}, Goal{Desired: 0}, 0, 0, 1, true},
+		"what stops on a node that is down is left to Swarm": {replicated(0), []fleet.Task{on(task("a", 1, run, shut), "n2")}, Goal{Desired: 0}, 0, 0, 0, true},
 		"ended well counts": {replicated(1), []fleet.Task{task("a", 1, fleet.TaskComplete, shut)}, Goal{Desired: 1}, 1, 1, 0, true},
 		"ended well before the change counts too": {replicated(1), []fleet.Task{task("a", 1, fleet.TaskComplete, shut)},
 			Goal{Desired: 1, Before: map[string]bool{"a": true}}, 1, 1, 0, true},
@@ -59,8 +59,8 @@ func TestAssess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := Assess(tc.svc, up, tc.tasks, tc.goal)
-			if p.Running != tc.running || p.Desired != tc.desired || p.Stopping != tc.stopping || p.Done != tc.done {
+			p := assess(tc.svc, up, tc.tasks, tc.goal)
+			if p.Running != tc.running || p.Desired != tc.desired || p.Stopping != tc.stopping || p.done != tc.done {
 				t.Errorf("got %+v, want running %d, desired %d, stopping %d, done %v", p, tc.running, tc.desired, tc.stopping, tc.done)
 			}
 		})
@@ -70,7 +70,7 @@ func TestAssess(t *testing.T) {
 func TestAssess_TellsWhatIsComplete(t *testing.T) {
 	t.Parallel()
 	run, shut := fleet.TaskRunning, fleet.TaskShutdown
-	p := Assess(replicated(3), up, []fleet.Task{task("a", 1, run, run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
+	p := assess(replicated(3), up, []fleet.Task{task("a", 1, run, run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
 	if p.Running != 2 || p.Complete != 1 {
 		t.Errorf("got %d that run or ended well and %d complete, want 2 and 1", p.Running, p.Complete)
 	}
@@ -81,8 +81,8 @@ func TestAssess_NamesTheLastFailure(t *testing.T) {
 	first, last := task("a", 1, fleet.TaskFailed, fleet.TaskShutdown), task("b", 1, fleet.TaskRejected, fleet.TaskShutdown)
 	first.Error, first.Since = "exit 1", epoch
 	last.Error, last.Since, last.NodeID = "No such image", epoch.Add(time.Second), "n2"
-	p := Assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1})
-	if p.Failures != 2 || p.LastErr != "No such image" || p.LastNode != "h2" {
+	p := assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1})
+	if p.failures != 2 || p.lastErr != "No such image" || p.lastNode != "h2" {
 		t.Errorf("got %+v", p)
 	}
 }

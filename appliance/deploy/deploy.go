@@ -3,37 +3,36 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// The stages of a deploy, as they are told and written down.
-const (
-	StageStage = "stage" // the image goes onto every node that may run it
-	StageFlip  = "flip"  // the service is changed
-	StageWatch = "watch" // its tasks are watched
-)
-
 // Deploy is what a deploy is to do.
 type Deploy struct {
 	Service string // name
 	Change  servicespec.Deployment
+	Built   string  // what is done before, in a line, where the image is not made yet: there is only a plan
 	Source  *Source // of the image; nil: the cluster's registry, where it is
 	Share   Share   // of the replicas that are replaced at once
-	Stage   StagePolicy
+	Pull    PullPolicy
 	// StartTimeout is how long a replica may take from its start until it is healthy;
 	// 0: DefaultStartTimeout. Docker itself ends one whose health check fails too
 	// often, so it bounds those whose check does not answer.
 	StartTimeout time.Duration
-	// At hears of each stage before it begins. What it returns ends the deploy, as
-	// long as nothing has changed.
-	At func(stage string) error
+	// Entry is what the history is to say of it beside what the deploy knows itself. One
+	// without a kind is not written down.
+	Entry history.Entry
+
+	// IfChanged has nothing done where nothing of the service would change.
+	IfChanged bool
+
+	rec *record
 }
 
 // DefaultStartTimeout is how long a replica may take until it is healthy where nobody
@@ -48,14 +47,34 @@ const awayFor = 2 * time.Minute
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
 
 // Deploy brings a service to another version, or makes it: first the image goes into
-// the cluster's registry if it is another's, then onto every node that may run it, then the service is changed, and watched until
-// all its replicas have run through the monitor time. svc is nil for a new one.
+// the cluster's registry if it is another's, then onto every node that may run it, then the
+// service is changed, and watched until all its replicas have run through the monitor time. svc is nil for a new one.
 //
 // Until the service is changed, an end of ctx ends the deploy and nothing has
 // happened. After that it is followed to its end whatever comes of the caller. An
 // error of a service that there was before says that its old version runs again,
 // or what is in the way.
-func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) (Summary, error) {
+func (r *Runner) Deploy(svc *fleet.Service, d Deploy) Change {
+	return operation{
+		service: d.Service,
+		plan:    func(ctx context.Context) (Plan, error) { return r.planDeploy(ctx, svc, d) },
+		run: func(ctx context.Context, emit Emit) (Summary, error) {
+			return r.recorded(ctx, d, func(d Deploy) (Summary, error) { return r.deploy(ctx, svc, d, emit) })
+		},
+	}
+}
+
+func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) (Summary, error) {
+	if svc != nil && d.IfChanged {
+		changes, err := r.cluster.Changes(ctx, svc.ID, d.Change)
+		if err == nil && len(changes) == 0 {
+			d.Source.tell(emit)
+			emit(Progress{Stage: history.StageUnchanged, Running: svc.Running + svc.Complete, Complete: svc.Complete, Desired: svc.Desired})
+		}
+		if err != nil || len(changes) == 0 {
+			return Summary{}, err
+		}
+	}
 	release, err := r.claim(d.Service)
 	if err != nil {
 		return Summary{}, err
@@ -65,17 +84,17 @@ func (r *Runner) Deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 	if err := r.prepare(ctx, svc, &d, emit); err != nil {
 		return Summary{}, err
 	}
-	failpoint.Hit(failpoint.DeployFlip)
-	// From here on it is not the client's any more.
+	failpoint.Hit(failpoint.DeployUpdate)
+	// From here on it no longer belongs to the client.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(svc))
 	defer cancel()
 	if svc == nil {
 		return r.create(ctx, d, begun, emit)
 	}
-	return r.flip(ctx, svc.ID, d, begun, emit)
+	return r.update(ctx, svc.ID, d, begun, emit)
 }
 
-// prepare brings the image onto the nodes. When it returns without an error the flip
+// prepare brings the image onto the nodes. When it returns without an error the update
 // is about to begin.
 func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emit Emit) error {
 	if err := d.Source.bring(ctx, emit); err != nil {
@@ -86,13 +105,13 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 	if err != nil {
 		return err
 	}
-	if err := d.At(StageStage); err != nil {
+	if err := d.rec.at(history.StagePull); err != nil {
 		return err
 	}
-	if err := r.stage(ctx, nodes, d.Change.Image, d.Stage, emit); err != nil {
+	if err := r.pull(ctx, nodes, d.Change.Image, d.Pull, emit); err != nil {
 		return fmt.Errorf("%s: %w", d.Service, err)
 	}
-	return d.At(StageFlip)
+	return d.rec.at(history.StageUpdate)
 }
 
 // mayRun are the nodes that are to have the image before anything changes.
@@ -119,43 +138,9 @@ func (d Deploy) goal(svc fleet.Service) Goal {
 	return Goal{Desired: -1, Digest: d.digest(), Start: start, Quiet: max(start, pauses) + lotTakes, Patience: awayFor}
 }
 
-// flip changes a service as it is now: the stage may have taken long.
-func (r *Runner) flip(ctx context.Context, id string, d Deploy, begun time.Time, emit Emit) (Summary, error) {
-	svc, before, err := r.serviceAndTasks(ctx, id)
-	if err != nil {
-		return Summary{}, err
-	}
-	old, err := r.asItIs(ctx, svc)
-	if err != nil {
-		return Summary{}, err
-	}
-	d.Change.Watched = fleet.Finishes(before) && !d.saysFailureAction()
-	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
-	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
-	if err != nil {
-		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
-	}
-	failpoint.Hit(failpoint.DeployFlipped)
-	r.watching(d)
-	if svc.IsJob() {
-		return Summary{Took: time.Since(begun)}, nil
-	}
-	g := d.goal(svc)
-	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
-	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
-	s, err := r.follow(ctx, svc, g, StageWatch, before, begun, emit)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
-		err = &stalledError{failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))}, "it did not end"}
-	}
-	if bad, is := badBy(err); is && !d.stays() {
-		return s, r.rollBack(ctx, svc, old, bad, emit)
-	}
-	return s, err
-}
-
 // watching tells that the service has changed. It is followed in any case.
 func (r *Runner) watching(d Deploy) {
-	if err := d.At(StageWatch); err != nil {
+	if err := d.rec.at(history.StageWatch); err != nil {
 		r.log.Error("write down that a service has changed", "service", d.Service, "error", err)
 	}
 }

@@ -18,7 +18,7 @@ type built struct {
 
 func (c *built) Platforms(context.Context, string) []fleet.Platform { return c.platforms }
 
-func TestPlanDeploy_StagesOnlyWhereTheImageRuns(t *testing.T) {
+func TestPlan_PullsOnlyWhereTheImageRuns(t *testing.T) {
 	t.Parallel()
 	c := &built{}
 	for _, arch := range []string{"x86_64", "aarch64", "x86_64"} {
@@ -32,8 +32,8 @@ func TestPlanDeploy_StagesOnlyWhereTheImageRuns(t *testing.T) {
 		"spider: no node can run it: image for linux/s390x (nodes are linux/amd64, linux/arm64) excludes 3 of 3 nodes": {{OS: "linux", Arch: "s390x"}},
 	} {
 		c.platforms = platforms
-		r := NewRunner(c, nil, slog.New(slog.DiscardHandler))
-		f, err := r.PlanDeploy(t.Context(), nil, Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:1@sha256:1"}}, "")
+		r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
+		f, err := r.Deploy(nil, Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:1@sha256:1"}}).Plan(t.Context())
 		said := strings.Join(f.Steps, "\n")
 		if err != nil {
 			said = err.Error()

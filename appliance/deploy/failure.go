@@ -3,6 +3,9 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // failure is what a version was found bad by.
@@ -13,8 +16,8 @@ type failure struct {
 	task    string // its ID
 }
 
-func failureOf(service string, p Progress) failure {
-	return failure{service: service, cause: p.LastErr, node: p.LastNode, task: p.LastTask}
+func failureOf(service string, p state) failure {
+	return failure{service: service, cause: p.lastErr, node: p.lastNode, task: p.lastTask}
 }
 
 func (f failure) where() string { return f.cause + on(f.node) }
@@ -62,22 +65,72 @@ func badBy(err error) (failure, bool) {
 	return failure{}, false
 }
 
-// FailedTask is the ID of the task by which a version was found bad, empty where
-// an error says none.
-func FailedTask(err error) string {
+// FailedTask returns the task, by ID, by which the version of a service was found bad,
+// empty where an error says none.
+func FailedTask(err error) (service, task string) {
 	var back *RolledBackError
 	var none *NoOlderError
 	switch {
 	case errors.As(err, &back):
-		return back.task
+		return back.service, back.task
 	case errors.As(err, &none):
-		return none.task
+		return none.service, none.task
 	}
-	return ""
+	return "", ""
 }
 
 // WasRolledBack says whether an error means that the old version runs again.
 func WasRolledBack(err error) bool {
 	var back *RolledBackError
 	return errors.As(err, &back)
+}
+
+// begins says whether Swarm has begun an update after was.
+func begins(was fleet.Service, now *fleet.Service) bool {
+	return now == nil || now.UpdateStarted.After(was.UpdateStarted)
+}
+
+// rolledBack says whether Swarm gave up an update that began after was.
+func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
+	if now == nil || !begins(was, now) {
+		return nil
+	}
+	f := failureOf(was.Name, p)
+	if f.cause == "" {
+		f.cause = now.Message
+	}
+	if p.failures == 0 {
+		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
+	}
+	switch now.Update {
+	case "paused":
+		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
+	case "rollback_paused":
+		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(), was.Name)}
+	case "rollback_completed":
+		return &RolledBackError{f}
+	}
+	return nil
+}
+
+// stalled says that a change has come to nothing.
+func stalled(name string, p state, quiet, allowed time.Duration) error {
+	bound, why := allowed, ""
+	switch {
+	case quiet > stallFailing && p.starting == 0 && p.failures > 0:
+		bound, why = stallFailing, p.lastErr+on(p.lastNode)
+	case quiet > stallFailing && p.starting == 0 && p.lastErr != "" && p.Running < p.Desired:
+		// Such as "no suitable node": nothing fails, nothing will start.
+		bound, why = stallFailing, p.lastErr
+	case quiet > allowed && p.Stopping+p.lost > 0:
+		why = fmt.Sprintf("%d still stop", p.Stopping+p.lost)
+	case quiet > allowed:
+		why = "nothing moves"
+	default:
+		return nil
+	}
+	f := failureOf(name, p)
+	f.cause = fmt.Sprintf("%d of %d running and no more for %s: %s", p.Running, p.Desired, bound, why)
+	f.node = "" // it is in the cause
+	return &stalledError{f, fmt.Sprintf("%s; Swarm goes on trying, look with `crawlbox ps %s`", f.cause, name)}
 }

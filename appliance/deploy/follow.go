@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -20,24 +21,24 @@ const (
 	updateBegins = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
 )
 
-// pursuit is a change that is followed.
-type pursuit struct {
+// poller is a change that is followed.
+type poller struct {
 	*Runner
 	svc    fleet.Service // as it was before
 	goal   Goal
-	causes *inquest
+	causes *causes
 	nudged []string // tasks that Swarm does not wait for any more
 
 	begun, seen time.Time // when it was first and last looked at
 	moved       time.Time // when something moved last
-	last        Progress  // what it was then
+	last        state     // what it was then
 	good        time.Time // since when all is as wanted; zero: it is not
 }
 
 // follow polls until the goal is true, the change has failed or stalls.
-func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step string, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
+func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage history.Stage, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
 	now := time.Now()
-	f := &pursuit{Runner: r, svc: svc, goal: g, causes: newInquest(r.agents, g.Start), begun: now, seen: now, moved: now}
+	f := &poller{Runner: r, svc: svc, goal: g, causes: newCauses(r.agents, g.Start), begun: now, seen: now, moved: now}
 	for {
 		svc, nodes, tasks, err := r.look(ctx, svc.ID)
 		wait := pollInterval(len(tasks))
@@ -45,7 +46,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 		case err == nil:
 			tasks = f.causes.look(ctx, nodes, tasks, g)
 			p := f.assess(svc, nodes, tasks)
-			emit(step, p)
+			emit(p.told(stage))
 			if err := f.judge(ctx, svc, nodes, tasks, p); err != nil {
 				return Summary{}, err
 			}
@@ -65,26 +66,26 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, step str
 	}
 }
 
-func (f *pursuit) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task) Progress {
+func (f *poller) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task) state {
 	f.seen = time.Now()
-	p := Assess(svc, nodes, tasks, f.goal)
+	p := assess(svc, nodes, tasks, f.goal)
 	if f.goal.Replaced && !begins(f.svc, svc) && time.Since(f.begun) < updateBegins {
-		p.Done = false // what looks done is the version before
+		p.done = false // what looks done is the version before
 	}
-	if p.Running != f.last.Running || p.Stopping != f.last.Stopping {
+	if p.Running != f.last.Running || p.Stopping+p.lost != f.last.Stopping+f.last.lost {
 		f.moved, f.last = time.Now(), p
 	}
 	return p
 }
 
 // judge returns an error that ends the change.
-func (f *pursuit) judge(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p Progress) error {
+func (f *poller) judge(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p state) error {
 	if err := rolledBack(f.svc, svc, p); err != nil {
 		return err
 	}
 	g := f.goal
 	// Swarm waits for late ones without a bound, whatever it is told.
-	if g.Limit > 0 && !g.BySwarm && p.Failures >= g.Limit || f.causes.late > 0 {
+	if g.Limit > 0 && !g.BySwarm && p.failures >= g.Limit || f.causes.late > 0 {
 		return &failingError{failureOf(f.svc.Name, p)}
 	}
 	if g.Limit > 0 && updating(svc) {
@@ -92,14 +93,14 @@ func (f *pursuit) judge(ctx context.Context, svc *fleet.Service, nodes []fleet.N
 			return err
 		}
 	}
-	if p.Done {
+	if p.done {
 		return nil
 	}
 	return stalled(f.svc.Name, p, time.Since(f.moved), max(stallQuiet, g.Quiet))
 }
 
 // unstick has Swarm go on that waits for tasks on lost nodes.
-func (f *pursuit) unstick(ctx context.Context, svc *fleet.Service, tasks []string, p Progress) error {
+func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string, p state) error {
 	tasks = slices.DeleteFunc(tasks, func(id string) bool { return slices.Contains(f.nudged, id) })
 	if len(tasks) == 0 {
 		return nil
@@ -114,15 +115,30 @@ func (f *pursuit) unstick(ctx context.Context, svc *fleet.Service, tasks []strin
 	return f.cluster.Nudge(ctx, svc.ID)
 }
 
+// stuck are the tasks of a change, by ID, that Swarm waits for in vain: it put them on
+// a node that is gone, has replaced them since, and waits without a bound for them to
+// run before it goes on with the next replica (updateTask in swarmkit's updater).
+func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
+	away := unreachable(nodes)
+	for _, t := range tasks {
+		ours := t.Digest == g.Digest && !g.Before[t.ID]
+		replaced := t.Desired != fleet.TaskRunning && t.Desired != "ready" && !t.Ended() && t.State != fleet.TaskRunning
+		if ours && replaced && away[t.NodeID] {
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
+
 // reached says whether all has been as wanted for long enough.
-func (f *pursuit) reached(p Progress) bool {
+func (f *poller) reached(p state) bool {
 	switch {
-	case !p.Done:
+	case !p.done:
 		f.good = time.Time{}
 	case f.good.IsZero():
 		f.good = time.Now()
 	}
-	return p.Done && time.Since(f.good) >= f.goal.Hold
+	return p.done && time.Since(f.good) >= f.goal.Hold
 }
 
 // look reads one service; nil is one that is gone, whose tasks remain until

@@ -1,87 +1,119 @@
 package deploy
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// Definition is a service as the config file wants it.
-type Definition struct {
-	Name     string
-	Hash     string // changes with the definition
-	Replicas int    // -1 for a service that is not replicated
-}
-
-// Action is what a step does with a service.
-type Action string
-
-// Actions of a plan.
-const (
-	Create  Action = "create"
-	Replace Action = "replace"
-	Remove  Action = "remove"
-	Report  Action = "report" // left the file and is kept
-	Wait    Action = "wait"   // an update of it is under way
-	Refuse  Action = "refuse" // has the name of a service that somebody else made
-)
-
-// Step is one step of a plan.
-type Step struct {
-	Action       Action
-	Service      string
-	ID           string // of the service there is; empty for Create
-	KeepReplicas bool   // of the service there is
-	Why          string
-}
-
-func (s Step) String() string { return fmt.Sprintf("%s %s: %s", s.Action, s.Service, s.Why) }
-
-// Plan says what brings the services of a snapshot to the definitions. A
-// service whose definition did not change is left alone, whatever a person did
-// with it since. One whose definition changed keeps the number of replicas it
-// was scaled to, unless that number changed in the definition.
-func Plan(s fleet.Snapshot, defs []Definition, prune bool) []Step {
-	var steps []Step
-	defined := map[string]bool{}
-	for _, d := range defs {
-		defined[d.Name] = true
-		svc, there := s.Service(d.Name)
-		if step, needed := stepFor(d, svc, there); needed {
-			steps = append(steps, step)
+// planDeploy says what a deploy would do.
+func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (Plan, error) {
+	isHere := d.Built == "" && !d.Source.copies()
+	if isHere {
+		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	}
+	nodes, err := r.mayRun(ctx, svc, d)
+	if err != nil {
+		return Plan{}, err
+	}
+	f := Plan{Action: Create}
+	if svc != nil {
+		f.Action = Replace
+		if f.Changes, err = r.cluster.Changes(ctx, svc.ID, d.Change); err != nil {
+			return f, err
+		}
+		if len(f.Changes) == 0 && isHere {
+			return Plan{Action: Unchanged, Steps: []string{fmt.Sprintf("service %s is so already: nothing to do", svc.Name)}}, nil
 		}
 	}
-	for _, svc := range s.Services {
-		if svc.Managed && !defined[svc.Name] {
-			steps = append(steps, departed(svc, prune))
-		}
+	if d.Built != "" {
+		f.Steps = append(f.Steps, d.Built)
 	}
-	return steps
+	f.Steps = append(f.Steps, d.Source.steps(d.Change.Image)...)
+	f.Steps = append(f.Steps, d.pullStep(len(nodes)), d.updateStep(svc))
+	if svc == nil || !svc.IsJob() {
+		f.Steps = append(f.Steps, d.watchStep(svc))
+	}
+	return f, nil
 }
 
-func stepFor(d Definition, svc fleet.Service, there bool) (Step, bool) {
+// shortImage is an image with the beginning of its digest, as people compare it.
+func shortImage(pinned string) string {
+	name, digest, _ := strings.Cut(pinned, "@")
+	name = fleet.FamiliarImage(name)
+	if hex := strings.TrimPrefix(digest, "sha256:"); len(hex) > 12 {
+		return name + " (" + hex[:12] + ")"
+	}
+	return name
+}
+
+func (d Deploy) pullStep(nodes int) string {
+	pull := fmt.Sprintf("pull: bring %s onto %s", shortImage(d.Change.Image), words.Count(nodes, "node"))
+	within := strings.TrimSuffix(d.Pull.Timeout.String(), "m0s") // 5, of 5m0s
+	if within != d.Pull.Timeout.String() {
+		within += "m"
+	}
+	if d.Pull.Quorum.Least(100) == 100 {
+		return pull + " within " + within
+	}
+	return fmt.Sprintf("%s, %s of them within %s", pull, d.Pull.Quorum, within)
+}
+
+func (d Deploy) updateStep(svc *fleet.Service) string {
+	if svc == nil {
+		n := d.replicas(fleet.Service{Desired: 1})
+		return fmt.Sprintf("update: create service %s with %s", d.Service, words.Count(n, "replica"))
+	}
+	n := d.replicas(*svc)
+	if d.Change.Restart {
+		return fmt.Sprintf("update: replace the replicas of service %s, %s of %d at a time", svc.Name, d.Share, n)
+	}
+	update := fmt.Sprintf("update: change service %s, %s of %s at a time", svc.Name, d.Share, words.Count(n, "replica"))
+	if n != svc.Desired {
+		update += fmt.Sprintf(", from %d to %d replicas", svc.Desired, n)
+	}
+	return update
+}
+
+func (d Deploy) watchStep(svc *fleet.Service) string {
+	p := d.Change.Update
+	watch := fmt.Sprintf("watch: until all have run for %s", cmp.Or(p.Monitor, servicespec.DefaultMonitor))
 	switch {
-	case !there:
-		return Step{Action: Create, Service: d.Name, Why: "new in the config"}, true
-	case !svc.Managed:
-		return Step{Action: Refuse, Service: d.Name, ID: svc.ID,
-			Why: fmt.Sprintf("a service of this name exists that is not from the config; remove it with `crawlbox rm %s` or rename the one in the config", d.Name)}, true
-	case svc.Hash != d.Hash && svc.Pending != "":
-		return Step{Action: Wait, Service: d.Name, ID: svc.ID, Why: "its definition changed while an update is under way"}, true
-	case svc.Hash != d.Hash:
-		return Step{Action: Replace, Service: d.Name, ID: svc.ID, KeepReplicas: KeepReplicas(svc, d.Replicas), Why: "its definition changed"}, true
+	case svc == nil:
+		return watch
+	case p.FailureRatio > 0:
+		return watch + fmt.Sprintf("; back to %s if more than %.0f%% fail", shortImage(svc.Image), 100*p.FailureRatio)
 	}
-	return Step{}, false
+	return watch + fmt.Sprintf("; back to %s if one fails", shortImage(svc.Image))
 }
 
-// KeepReplicas says whether a service keeps the number of replicas it was scaled to,
-// as it does unless its definition names another one than before.
-func KeepReplicas(svc fleet.Service, defined int) bool { return svc.Replicas == defined }
+// planStopFirst says what StopFirst would do.
+func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy) (Plan, error) {
+	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	nodes, err := r.mayRun(ctx, &svc, d)
+	n := stoppedReplicas(svc)
+	return Plan{Action: Replace, Changes: []string{"image"}, Steps: append(d.Source.steps(d.Change.Image),
+		d.pullStep(len(nodes)),
+		fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired),
+		fmt.Sprintf("start: %s of %s", words.Count(n, "replica"), shortImage(d.Change.Image)),
+	)}, err
+}
 
-func departed(svc fleet.Service, prune bool) Step {
-	if prune {
-		return Step{Action: Remove, Service: svc.Name, ID: svc.ID, Why: "it left the config and prune is on"}
+// scaleStep is a change of a service's replicas, in words.
+func scaleStep(svc fleet.Service, replicas int) string {
+	switch n := replicas - svc.Desired; {
+	case n == 0:
+		return fmt.Sprintf("service %s has %s already: nothing to do", svc.Name, words.Count(replicas, "replica"))
+	case replicas == 0:
+		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
+	case n < 0:
+		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), -n)
+	default:
+		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), n)
 	}
-	return Step{Action: Report, Service: svc.Name, ID: svc.ID,
-		Why: fmt.Sprintf("it left the config and runs on; remove it with `crawlbox rm %s`, or set prune: true", svc.Name)}
 }

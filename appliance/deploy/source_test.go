@@ -8,30 +8,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // fromHub is a deploy of an image that docker.io has.
 func fromHub(from *Source) Deploy {
-	return Deploy{Service: "base", Source: from, Stage: StagePolicy{Share{percent: 100}, time.Minute}, At: func(string) error { return nil },
+	return Deploy{Service: "base", Source: from, Pull: PullPolicy{Share{percent: 100}, time.Minute},
 		Change: servicespec.Deployment{Image: "localhost:8003/mirror/docker.io/library/python:3@sha256:" + strings.Repeat("0123456789abcdef", 4)}}
 }
 
 func TestPlanDeploy_OfAnotherRegistry(t *testing.T) {
 	t.Parallel()
-	runner := NewRunner(planned{}, nil, slog.New(slog.DiscardHandler))
+	runner := NewRunner(planned{}, nil, nil, slog.New(slog.DiscardHandler))
 	runs := &fleet.Service{ID: "id", Name: "base", Mode: fleet.ModeReplicated, Image: "localhost:8003/mirror/docker.io/library/python:2", Desired: 1}
-	f, err := runner.PlanDeploy(t.Context(), runs, fromHub(&Source{Registry: "docker.io", Copy: func(context.Context, func(bytes, total int64)) error {
+	f, err := runner.Deploy(runs, fromHub(&Source{Registry: "docker.io", Copy: func(context.Context, func(bytes, total int64)) error {
 		t.Error("a plan copies an image")
 		return nil
-	}}), "")
-	const copies = "copy: python:3 (0123456789ab) from docker.io into the cluster's registry\nstage: bring python:3 (0123456789ab) onto 2 nodes "
+	}})).Plan(t.Context())
+	const copies = "copy: python:3 (0123456789ab) from docker.io into the cluster's registry\npull: bring python:3 (0123456789ab) onto 2 nodes "
 	if got := strings.Join(f.Steps, "\n"); err != nil || f.Action != Replace || !strings.HasPrefix(got, copies) || !strings.HasSuffix(got, "; back to python:2 if one fails") {
 		t.Errorf("got %s, %v, %s", f.Action, err, got)
 	}
-	f, err = runner.PlanDeploy(t.Context(), nil, fromHub(&Source{Registry: "docker.io", Note: "the copy is used"}), "")
-	if got := strings.Join(f.Steps, "\n"); err != nil || !strings.HasPrefix(got, "note: the copy is used\nstage: ") {
+	f, err = runner.Deploy(nil, fromHub(&Source{Registry: "docker.io", Note: "the copy is used"})).Plan(t.Context())
+	if got := strings.Join(f.Steps, "\n"); err != nil || !strings.HasPrefix(got, "note: the copy is used\npull: ") {
 		t.Errorf("got %v, %s", err, got)
 	}
 }
@@ -46,22 +47,26 @@ func TestDeploy_Copies(t *testing.T) {
 		}
 		return gone
 	}})
-	d.At = func(stage string) error {
-		t.Errorf("it comes to stage %s", stage)
-		return nil
+	past, err := history.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
+	d.Entry.Kind = history.KindDeploy
 	var heard []Progress
-	_, err := NewRunner(nil, nil, slog.New(slog.DiscardHandler)).Deploy(t.Context(), nil, d, func(step string, p Progress) {
-		if step != StageCopy {
-			t.Errorf("step %s", step)
+	err = NewRunner(nil, nil, past, slog.New(slog.DiscardHandler)).Deploy(nil, d).Run(t.Context(), func(p Progress) {
+		if p.Stage != history.StageCopy {
+			t.Errorf("stage %s", p.Stage)
 		}
 		heard = append(heard, p)
 	})
 	if !errors.Is(err, gone) || err.Error() != "base: "+gone.Error() {
 		t.Errorf("got %v", err)
 	}
-	want := Progress{From: "docker.io", Bytes: 100, Total: 100}
-	if len(heard) < 3 || len(heard) > 50 || heard[0].LastErr != "mind" || heard[len(heard)-1] != want {
+	want := Progress{Service: "base", Stage: history.StageCopy, Copied: Copied{From: "docker.io", Bytes: 100, Total: 100}}
+	if len(heard) < 3 || len(heard) > 50 || heard[0].Note != "mind" || heard[len(heard)-1] != want {
 		t.Errorf("heard %+v", heard)
+	}
+	if list := past.List("base"); len(list) > 0 {
+		t.Errorf("it comes to stage %s", list[0].Stage)
 	}
 }

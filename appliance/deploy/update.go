@@ -1,164 +1,130 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"math"
+	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// UpdateTimeout bounds what goes on after a client is gone: the second half of
-// an update that stopped all replicas first.
-const UpdateTimeout = 15 * time.Minute
-
-// Parallelism is how many of so many replicas are replaced at once: a quarter,
-// at least one, so that three quarters go on crawling.
-func Parallelism(replicas int) uint64 { return DefaultShare.Of(replicas) }
-
-// Update brings a service to another image, a share of its replicas at a time,
-// and follows until all run it. Swarm goes on if the caller does not.
-func (r *Runner) Update(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
-	release, err := r.claim(svc.Name)
+func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	d.Change.Update.Parallelism = d.Share.Of(d.replicas(fleet.Service{Desired: 1}))
+	id, err := r.cluster.CreateDeployed(ctx, d.Service, d.Change)
 	if err != nil {
-		return Summary{}, err
+		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
 	}
-	defer release()
-	pinned, digest, err := r.pin(ctx, image)
-	if err != nil {
-		return Summary{}, err
-	}
-	before, err := r.cluster.Tasks(ctx, svc.ID)
-	if err != nil {
-		return Summary{}, err
-	}
-	begun := time.Now()
-	change := servicespec.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired), Finishes: fleet.Finishes(before)}
-	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
-		return Summary{}, err
-	}
-	g := Goal{Desired: -1, Digest: digest, Before: endedTasks(before)}
-	return r.follow(ctx, svc, g, "update to "+image, before, begun, emit)
-}
-
-// UpdateStopped stops every replica, then starts as many with another image, which
-// all nodes that may run it have by then. The way on is written into the service
-// before the first one stops, so that neither a lost client nor a manager that dies
-// in between leaves it stopped: see Resume.
-func (r *Runner) UpdateStopped(ctx context.Context, svc fleet.Service, d Deploy, emit Emit) (Summary, error) {
-	if svc.Mode != fleet.ModeReplicated {
-		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all", svc.Name, svc.Mode)
-	}
-	release, err := r.claim(svc.Name)
-	if err != nil {
-		return Summary{}, err
-	}
-	defer release()
-	if err := r.prepare(ctx, &svc, &d, emit); err != nil {
-		return Summary{}, err
-	}
-	if svc, err = r.cluster.Service(ctx, svc.ID); err != nil { // the stage may have taken long
-		return Summary{}, err
-	}
-	p := pending{stoppedReplicas(svc), d.Change.Image}
-	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String(), d.Change.Mark); err != nil {
-		return Summary{}, err
-	}
+	failpoint.Hit(failpoint.DeployUpdated)
 	r.watching(d)
-	// From here on it is not the client's any more.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
-	defer cancel()
-	return r.finish(ctx, svc, p, emit)
-}
-
-// stoppedReplicas is how many replicas start again after an update that stops all.
-func stoppedReplicas(svc fleet.Service) int {
-	if p, ok := parsePending(svc.Pending); ok {
-		return p.replicas
+	svc, err := r.cluster.Service(ctx, id)
+	if err != nil || svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, err
 	}
-	return svc.Desired
-}
-
-// Resume takes up an update that was cut off after its replicas were stopped.
-// A service without one is left alone.
-func (r *Runner) Resume(ctx context.Context, svc fleet.Service) error {
-	p, ok := parsePending(svc.Pending)
-	if !ok {
-		return nil
+	g := d.goal(svc)
+	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, servicespec.DefaultMonitor), d.limit(svc)
+	s, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, emit)
+	if bad, is := badBy(err); is {
+		r.slowDown(ctx, svc, g.Hold)
+		return s, &NoOlderError{bad}
 	}
-	release, err := r.claim(svc.Name)
-	if err != nil {
-		return nil // it is under way in this very process
-	}
-	defer release()
-	r.log.Info("take up an update that was cut off", "service", svc.Name, "image", p.image, "replicas", p.replicas)
-	_, err = r.finish(ctx, svc, p, func(string, Progress) {})
-	return err
-}
-
-func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit Emit) (Summary, error) {
-	begun := time.Now()
-	before, err := r.cluster.Tasks(ctx, svc.ID)
-	if err != nil {
-		return Summary{}, err
-	}
-	stopped, err := r.follow(ctx, svc, Goal{Desired: 0}, "stop all", before, begun, emit)
-	if err != nil {
-		return Summary{}, err
-	}
-	change := servicespec.ImageChange{Image: p.image, Parallelism: Parallelism(p.replicas), Replicas: &p.replicas, Finishes: fleet.Finishes(before)}
-	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
-		return Summary{}, err
-	}
-	g := Goal{Desired: p.replicas, Digest: digestOf(p.image), Before: endedTasks(before)}
-	s, err := r.follow(ctx, svc, g, "start "+p.tag(), before, begun, emit)
-	s.Stopped = max(s.Stopped, stopped.Stopped)
 	return s, err
 }
 
-// pin resolves an image to its digest once, for all nodes.
-func (r *Runner) pin(ctx context.Context, image string) (pinned, digest string, err error) {
-	if name, d, ok := strings.Cut(image, "@"); ok && name != "" {
-		return image, d, nil
+// slowDown has a service that never worked tried more rarely, unless one of its
+// replicas has run through the monitor time: it would be replaced.
+func (r *Runner) slowDown(ctx context.Context, svc fleet.Service, monitor time.Duration) {
+	tasks, err := r.cluster.Tasks(ctx, svc.ID)
+	good := func(t fleet.Task) bool { return t.State == fleet.TaskRunning && time.Since(t.Since) >= monitor }
+	if err == nil && !slices.ContainsFunc(tasks, good) {
+		err = r.cluster.SlowDown(ctx, svc.ID)
 	}
-	digest, err = r.cluster.Digest(ctx, image)
 	if err != nil {
-		return "", "", err
+		r.log.Warn("have a service tried more rarely that fails", "service", svc.Name, "error", err)
 	}
-	return image + "@" + digest, digest, nil
 }
 
-func (r *Runner) claim(service string) (release func(), err error) {
-	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {
-		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", service, ErrBusy, service)
+// update changes a service as it is now: the pull may have taken long.
+func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Time, emit Emit) (Summary, error) {
+	svc, before, err := r.serviceAndTasks(ctx, id)
+	if err != nil {
+		return Summary{}, err
 	}
-	return func() { r.busy.Delete(service) }, nil
+	old, err := r.asItIs(ctx, svc)
+	if err != nil {
+		return Summary{}, err
+	}
+	d.Change.Watched = fleet.Finishes(before) && !d.saysFailureAction()
+	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
+	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
+	if err != nil {
+		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
+	}
+	failpoint.Hit(failpoint.DeployUpdated)
+	r.watching(d)
+	if svc.IsJob() {
+		return Summary{Took: time.Since(begun)}, nil
+	}
+	g := d.goal(svc)
+	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
+	s, err := r.follow(ctx, svc, g, history.StageWatch, before, begun, emit)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		err = &stalledError{failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))}, "it did not end"}
+	}
+	if bad, is := badBy(err); is && !d.stays() {
+		return s, r.rollBack(ctx, svc, old, bad, emit)
+	}
+	return s, err
 }
 
-// digestOf is the digest of a pinned image.
-func digestOf(image string) string {
-	_, digest, _ := strings.Cut(image, "@")
-	return digest
+// rollBack brings the old version back where Swarm does not by itself. It would
+// take the end of the old tasks, too, for a failure, so this is a deploy of its own,
+// with a bound of its own.
+func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespec.Deployment, why failure, emit Emit) error {
+	d := Deploy{Service: svc.Name, Change: old}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(&svc))
+	defer cancel()
+	svc, before, err := r.serviceAndTasks(ctx, svc.ID)
+	if err != nil {
+		return err
+	}
+	old.Watched = true
+	replaced, err := r.cluster.Deploy(ctx, svc.ID, old)
+	if err != nil {
+		return fmt.Errorf("%s: the update failed: %s, and the old version could not be brought back: %w; see `crawlbox ps %s`", svc.Name, why.where(), err, svc.Name)
+	}
+	g := d.goal(svc)
+	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	g.Limit = math.MaxInt // there is nothing more to go back to
+	if _, err := r.follow(ctx, svc, g, history.StageRollBack, before, time.Now(), emit); err != nil {
+		return fmt.Errorf("%s: the update failed: %s, and the old version does not run in full again: %w", svc.Name, why.where(), err)
+	}
+	return &RolledBackError{why}
 }
 
-// pending is the value of fleet.LabelPending.
-type pending struct {
-	replicas int
-	image    string // name:tag@digest
+func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Service, tasks []fleet.Task, err error) {
+	if svc, err = r.cluster.Service(ctx, id); err == nil {
+		tasks, err = r.cluster.Tasks(ctx, id)
+	}
+	return svc, tasks, err
 }
 
-func (p pending) String() string { return strconv.Itoa(p.replicas) + " " + p.image }
-
-func (p pending) tag() string {
-	name, _, _ := strings.Cut(p.image, "@")
-	return name
-}
-
-func parsePending(s string) (pending, bool) {
-	n, image, ok := strings.Cut(s, " ")
-	replicas, err := strconv.Atoi(n)
-	return pending{replicas, image}, ok && err == nil && replicas >= 0 && image != ""
+// asItIs is what brings a service back to what it is now.
+func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
+	spec, err := r.cluster.Spec(ctx, svc.ID)
+	old := servicespec.Deployment{Image: svc.Image, Spec: spec, Update: servicespec.UpdatePolicy{Parallelism: Parallelism(svc.Desired)}}
+	if svc.Digest != "" {
+		old.Image += "@" + svc.Digest
+	}
+	if svc.Mode == fleet.ModeReplicated {
+		old.Replicas = &svc.Desired
+	}
+	return old, err
 }

@@ -44,8 +44,8 @@ func TestDeployConfig(t *testing.T) {
 		c.awaitLog("service built: not deployed yet: run `crawlbox deploy built`")
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "service built: not deployed yet: run `crawlbox deploy built`")
 		plan := c.run("deploy", "--dry-run")
-		contains(t, plan, "create built\n  build: "+folder+" as localhost:8003/built:0.01, and push it", "\n  stage: bring localhost:8003/built:0.01 onto 2 nodes",
-			"\n  flip: create service built with 2 replicas", "\nunchanged taken")
+		contains(t, plan, "create built\n  build: "+folder+" as localhost:8003/built:0.01, and push it", "\n  pull: bring localhost:8003/built:0.01 onto 2 nodes",
+			"\n  update: create service built with 2 replicas", "\nunchanged taken")
 	})
 	t.Run("without arguments", func(t *testing.T) {
 		c := c.sub(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
-// TestDeployNodeLost cuts the cable of a node in each stage of a deploy, in the flip
+// TestDeployNodeLost cuts the cable of a node in each stage of a deploy, in the update
 // with the manager killed too. Afterwards the history tells the truth, and once the
 // cable is back one version runs.
 func TestDeployNodeLost(t *testing.T) {
@@ -25,7 +25,7 @@ func TestDeployNodeLost(t *testing.T) {
 	}
 	c.run("deploy", one, "--replicas", "6", "--monitor", "1s")
 
-	t.Run("in the stage", func(t *testing.T) {
+	t.Run("in the pull", func(t *testing.T) {
 		c := c.sub(t)
 		c.awaitSpread("tiny", 3)
 		lost.Cut()
@@ -49,14 +49,14 @@ func TestDeployNodeLost(t *testing.T) {
 		c.awaitOnly("tiny", 6, "IMAGE="+three)
 	})
 	// The image stays the same: nothing but the service itself tells what came of it.
-	t.Run("in the flip", func(t *testing.T) {
+	t.Run("in the update", func(t *testing.T) {
 		for i, ends := range []struct {
 			at      failpoint.Point
 			history string
 			env     string
 		}{
-			{failpoint.DeployFlip, "deploy interrupted", "IMAGE=" + three},
-			{failpoint.DeployFlipped, "deploy done", "ROUND=" + string(failpoint.DeployFlipped)},
+			{failpoint.DeployUpdate, "deploy interrupted", "IMAGE=" + three},
+			{failpoint.DeployUpdated, "deploy done", "ROUND=" + string(failpoint.DeployUpdated)},
 		} {
 			t.Run(string(ends.at), func(t *testing.T) {
 				c := c.sub(t)

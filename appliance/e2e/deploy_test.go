@@ -142,10 +142,10 @@ func TestDeployCutOff(t *testing.T) {
 		}
 	}
 
-	t.Run("in the stage", func(t *testing.T) {
+	t.Run("in the pull", func(t *testing.T) {
 		c := c.sub(t)
 		worker.SignalDocker(syscall.SIGSTOP)
-		killed(t, func() { c.awaitStage("tiny", history.StageStage) }, "deploy", "localhost:8003/tiny:2")
+		killed(t, func() { c.awaitStage("tiny", history.StagePull) }, "deploy", "localhost:8003/tiny:2")
 		worker.SignalDocker(syscall.SIGCONT)
 		c.startManager()
 		c.awaitHistory("tiny", "2 deploy interrupted", "1 deploy done")
@@ -174,7 +174,7 @@ func TestDeployCutOff(t *testing.T) {
 		defer worker.SignalDocker(syscall.SIGCONT)
 		c.push("localhost:8003/tiny:3")
 		deploy := c.manager.Start("broken-off", "crawlbox", "deploy", "localhost:8003/tiny:3")
-		c.awaitStage("tiny", history.StageStage)
+		c.awaitStage("tiny", history.StagePull)
 		if err := deploy.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
@@ -221,11 +221,11 @@ func (c *cluster) past(service string) []history.Entry {
 	return list
 }
 
-func (c *cluster) awaitStage(service, stage string) {
+func (c *cluster) awaitStage(service string, stage history.Stage) {
 	c.Helper()
-	lab.WaitFor(c, patience, "stage "+stage, func() error {
+	lab.WaitFor(c, patience, "stage "+string(stage), func() error {
 		e := c.past(service)[0]
-		return want(string(e.Result)+" "+e.Stage, "running "+stage)
+		return want(string(e.Result)+" "+string(e.Stage), "running "+string(stage))
 	})
 }
 

@@ -27,7 +27,7 @@ func TestPublicImages(t *testing.T) {
 		return c.run(append(append([]string{"deploy", image}, everywhere...), flags...)...)
 	}
 
-	contains(t, c.run("deploy", image, "--dry-run"), "copy: "+image+" (", ") from example.com:5000 into the cluster's registry", "stage: bring "+image+" (")
+	contains(t, c.run("deploy", image, "--dry-run"), "copy: "+image+" (", ") from example.com:5000 into the cluster's registry", "pull: bring "+image+" (")
 	out := deploy(image)
 	contains(t, out, " copied from example.com:5000", "2/2 nodes have it", "tiny: "+image+", 2 running")
 	c.awaitSpread("tiny", 2)

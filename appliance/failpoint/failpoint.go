@@ -47,8 +47,8 @@ const (
 
 // Points of the manager that deploys.
 const (
-	DeployFlip    Point = "deploy-flip"    // written down that the service changes, it has not changed
-	DeployFlipped Point = "deploy-flipped" // it has changed, not written down
+	DeployUpdate  Point = "deploy-update"  // written down that the service changes, it has not changed
+	DeployUpdated Point = "deploy-updated" // it has changed, not written down
 )
 
 // Points of the keeper that upgrades a node.
@@ -65,7 +65,7 @@ var (
 	Grant  = []Point{GrantUsed, GrantSigned}
 	Remove = []Point{RemoveBegun, RemoveRefused, RemoveTokens, RemoveSwarm, KeysAdded, KeysUsed}
 	Leave  = []Point{LeaveDocker, LeaveGoodbye}
-	Deploy = []Point{DeployFlip, DeployFlipped}
+	Deploy = []Point{DeployUpdate, DeployUpdated}
 
 	Upgrade = []Point{UpgradeStaged, UpgradeReplaced, UpgradeSwapped, UpgradeReturning}
 )

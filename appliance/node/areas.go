@@ -6,6 +6,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -31,7 +32,7 @@ func (m *Manager) errs() control.Errors {
 }
 
 // areas are those of the local API of the manager that has all of them.
-func (m *Manager) areas(services *reconciler) []api.Area {
+func (m *Manager) areas(services *services.Controller) []api.Area {
 	errs := m.errs()
 	deploys := &control.Backend{
 		Errors:   errs,
@@ -39,8 +40,8 @@ func (m *Manager) areas(services *reconciler) []api.Area {
 		Log:      m.log,
 		Engine:   m.engine,
 		Runner:   m.runner,
-		Sources:  m.deploys.sources,
-		Deploys:  m.deploys,
+		Sources:  m.sources,
+		Deploys:  m.past,
 		Defined:  services,
 		Registry: m.registry,
 	}
@@ -48,13 +49,13 @@ func (m *Manager) areas(services *reconciler) []api.Area {
 	local := control.LocalRegistry(m.cfg.Registry.Port)
 	sent := func() int64 { return m.pieces.Stats().Sent }
 	reports := append([]control.Report{
-		control.Problems(services.problems),
+		control.Problems(services.Problems),
 		control.UpgradeReport(m.upgrade),
 		control.VersionsReport(m.gossip.Members),
 		control.RegistryReport(m.registry, local, m.registryAddr(), m.cfg.RegistryDir(), sent),
 	}, queue...)
 	return append(m.swarmAreas(m.gossip.Members, func() netip.Addr { return m.addr }, m.demoted, errs),
-		api.OverviewArea(control.NewOverview(m.about(fleet.RoleManager), m.engine, m.runner.Why, reports, m.deploys.Failed)),
+		api.OverviewArea(control.NewOverview(m.about(fleet.RoleManager), m.engine, m.runner.Why, reports, m.runner.Failed)),
 		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.neighbours, m.leave, errs)),
 		api.TokensArea(m.joinTokens()),
 		api.AccountsArea(control.NewAccounts(m.accounts, m.registryAddr(), m.ca.PEM(), errs)),
@@ -62,7 +63,7 @@ func (m *Manager) areas(services *reconciler) []api.Area {
 		api.ChangesArea(deploys),
 		api.DeploysArea(deploys),
 		api.BuildsArea(deploys),
-		api.ImagesArea(control.NewImages(m.registry, m.engine, m.deploys.KeptDigests, m.peers.Holders, m.log, errs)),
+		api.ImagesArea(control.NewImages(m.registry, m.engine, m.past.KeptDigests, m.peers.Holders, m.log, errs)),
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)),
 	)
@@ -87,14 +88,14 @@ func (m *Manager) queues() (api.Queues, []control.Report) {
 func (w *Worker) areas() []api.Area {
 	errs := control.NewErrors(w.name, w.primary)
 	elsewhere := control.NewElsewhere(errs)
-	runner := deploy.NewRunner(w.engine, nil, w.log)
+	runner := deploy.NewRunner(w.engine, nil, nil, w.log)
 	changes := &control.Backend{
 		Errors:  errs,
 		Cfg:     w.cfg,
 		Log:     w.log,
 		Engine:  w.engine,
 		Runner:  runner,
-		Sources: &sources{engine: w.engine},
+		Sources: deploy.NewSources(w.engine),
 	}
 	demoted := func(ctx context.Context) error {
 		return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)

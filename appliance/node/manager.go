@@ -18,11 +18,14 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -55,7 +58,8 @@ type Manager struct {
 	redis    *redis.Client
 	gossip   *gossip.Gossip
 	runner   *deploy.Runner
-	deploys  *deploys
+	sources  *deploy.Sources
+	past     *history.Store // of deploys
 	book     *addressbook.Book
 	offers   *upgrade.Offers // of other versions of crawlbox
 	upgrade  *upgrade.Node
@@ -140,8 +144,7 @@ func (m *Manager) build(ctx context.Context) (err error) {
 	if err := m.credentials(); err != nil {
 		return err
 	}
-	past, err := history.Open(m.dir("deploys"))
-	if err != nil {
+	if m.past, err = history.Open(m.dir("deploys")); err != nil {
 		return err
 	}
 	m.registry, err = registry.Open(ctx, registry.Options{
@@ -158,15 +161,12 @@ func (m *Manager) build(ctx context.Context) (err error) {
 		return errors.Join(err, m.registry.Close())
 	}
 	m.buildPeers()
-	m.runner = deploy.NewRunner(m.engine, m.peers, m.log)
-	m.deploys = &deploys{
-		Store:   past,
-		engine:  m.engine,
-		sources: m.sources(),
-		runner:  m.runner,
-		forget:  m.peers.Prune,
-		untidy:  make(chan struct{}, 1),
-		log:     m.log,
+	m.runner = deploy.NewRunner(m.engine, m.peers, m.past, m.log)
+	m.sources = deploy.NewSources(m.engine)
+	if m.cfg.Registry.Public {
+		own := func(hostport string) bool { return m.loopbackName(hostport) || m.registryName(hostport) }
+		copier := image.NewCopier(m.registry.Sparse(), pki.CertsDir)
+		m.sources = deploy.NewCopyingSources(m.engine, copier, m.registry, m.cfg.Registry.Port, own, m.log)
 	}
 	return nil
 }
@@ -222,9 +222,11 @@ func (m *Manager) registryAddr() string {
 
 func (m *Manager) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, m.registry.Handler())
-	services := newReconciler(m.deploys, m.cfg, m.opts.Reload)
-	m.deploys.ended = services.Again
-	written := services.afterPush(images)
+	services := services.New(m.engine, m.sources, m.runner, m.past, m.cfg, m.opts.Reload, m.log)
+	unused := imagegc.New(m.engine, m.past, m.peers.Prune, m.log)
+	m.runner.OnEnd(services.Again)
+	m.runner.OnEnd(unused.Again)
+	written := services.AfterPush(images)
 	parts := []lifecycle.Part{
 		{Name: "pieces", Component: background(m.cutter.run)},
 		{Name: "registry", Component: m.serveLocal(written)},
@@ -245,8 +247,9 @@ func (m *Manager) parts() []lifecycle.Part {
 		lifecycle.Part{Name: "addresses", Component: background(func(ctx context.Context) error { return m.book.Run(ctx, m.joins.Refresh) })},
 		lifecycle.Part{Name: "local API", Component: m.serveAPI(m.audit.Record, m.areas(services))},
 		lifecycle.Part{Name: "watch", Component: watch.component()},
-		lifecycle.Part{Name: "deploys", Component: m.deploys.component()},
-		lifecycle.Part{Name: "services", Component: services.component()},
+		lifecycle.Part{Name: "deploys", Component: background(m.runner.Resume)},
+		services.Part(),
+		unused.Part(),
 		upgradePart(m.upgrade),
 	)
 	return append(parts, m.watchdog(m.probes(images, func() { m.gossip.Members() }))...)

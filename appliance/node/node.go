@@ -130,9 +130,7 @@ func (g *ground) askEngine(ctx context.Context) (swarm.Info, error) {
 
 // away says whether an error means that there is no engine to ask now, but that
 // there will be one again.
-func away(err error) bool {
-	return errors.Is(err, swarm.ErrUnreachable) || errors.Is(err, swarm.ErrStopped)
-}
+func away(err error) bool { return swarm.Away(err) }
 
 // open opens all ports, or none.
 func (g *ground) open(network bool) (err error) {

@@ -39,6 +39,10 @@ var (
 	ErrNotManager = errors.New("this node is not a swarm manager")
 )
 
+// Away reports whether an error means that there is no engine to ask now, but that
+// there will be one again.
+func Away(err error) bool { return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStopped) }
+
 // Engine is the Docker Engine of this node. It is safe for concurrent use.
 type Engine struct {
 	cli  *client.Client

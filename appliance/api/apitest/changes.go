@@ -2,13 +2,14 @@ package apitest
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -18,7 +19,7 @@ const taskTook = 100 * time.Millisecond
 
 // Scale implements Backend. Services change one after another, by name. No
 // task of "broken" ever starts, so that it fails with one note.
-func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.Event) error) error {
+func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
 	names := slices.Sorted(maps.Keys(req.Replicas))
 	for _, name := range names {
 		s, err := c.found(name)
@@ -37,12 +38,12 @@ func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(api.E
 	return nil
 }
 
-func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(api.Event) error) error {
+func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(deploy.Progress) error) error {
 	s, err := c.found(name)
 	if err != nil {
 		return err
 	}
-	e := api.Event{Service: name, Step: fmt.Sprintf("scale to %d", n), Running: s.Running, Desired: n, Stopping: max(0, s.Running-n)}
+	e := deploy.Progress{Service: name, Stage: history.StageScale, Running: s.Running, Desired: n, Stopping: max(0, s.Running-n)}
 	if err := c.begin(ctx, e, fn); err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(api.Eve
 		}
 		return fail(api.CodeFailed, "broken: 0 of %d replicas run; see `crawlbox ps broken`", n)
 	}
-	done := api.Summary{}
+	done := deploy.Summary{}
 	for e.Running != n {
 		if e.Running < n {
 			e.Running++
@@ -73,7 +74,7 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(api.Eve
 }
 
 // Update implements Backend.
-func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api.Event) error) error {
+func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
 	s, err := c.found(req.Service)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 	if !known {
 		return fail(api.CodeNotFound, "no image %s in the registry; push it first", req.Image)
 	}
-	e := api.Event{Service: s.Name, Step: "update to " + req.Image, Desired: s.Desired}
+	e := deploy.Progress{Service: s.Name, Stage: history.StageUpdate, Desired: s.Desired}
 	if err := c.begin(ctx, e, fn); err != nil {
 		return err
 	}
@@ -94,17 +95,17 @@ func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(api
 		}
 	}
 	c.change(s.Name, func(s *fleet.Service) { s.Image, s.Update = req.Image, "completed" })
-	e.Done = finish(api.Summary{Started: s.Desired, Stopped: s.Running})
+	e.Done = finish(deploy.Summary{Started: s.Desired, Stopped: s.Running})
 	return fn(e)
 }
 
 // RemoveService implements Backend.
-func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(api.Event) error) error {
+func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	s, err := c.found(service)
 	if err != nil {
 		return err
 	}
-	e := api.Event{Service: s.Name, Step: "remove", Running: s.Running, Stopping: s.Running}
+	e := deploy.Progress{Service: s.Name, Stage: history.StageRemove, Running: s.Running, Stopping: s.Running}
 	if err := c.begin(ctx, e, fn); err != nil {
 		return err
 	}
@@ -119,12 +120,12 @@ func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(api
 			return err
 		}
 	}
-	e.Done = finish(api.Summary{Stopped: s.Running})
+	e.Done = finish(deploy.Summary{Stopped: s.Running})
 	return fn(e)
 }
 
 // begin sends the first event, and waits for ever where the service is held.
-func (c *Cluster) begin(ctx context.Context, e api.Event, fn func(api.Event) error) error {
+func (c *Cluster) begin(ctx context.Context, e deploy.Progress, fn func(deploy.Progress) error) error {
 	if err := fn(e); err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (c *Cluster) change(service string, f func(*fleet.Service)) {
 	}
 }
 
-func finish(s api.Summary) *api.Summary {
+func finish(s deploy.Summary) *deploy.Summary {
 	s.Took = time.Duration(max(s.Started, s.Stopped)) * taskTook
 	if s.Started > 0 {
 		s.P50, s.P95 = s.Took/2, s.Took*19/20

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
@@ -47,44 +48,44 @@ func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, 
 }
 
 // Deploy implements Backend. Of three nodes, h2 gets the image last.
-func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(api.Event) error) error {
+func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
 	if err := c.manager(); err != nil {
 		return err
 	}
 	c.mu.Unlock()
 	if req.Defined && req.Service == "robot" {
-		return fn(api.Event{Service: req.Service, Step: "unchanged", Running: 2, Desired: 2, Done: &api.Summary{}})
+		return fn(deploy.Progress{Service: req.Service, Stage: history.StageUnchanged, Running: 2, Desired: 2, Done: &deploy.Summary{}})
 	}
-	e := api.Event{Service: req.Service, Step: "stage"}
+	e := deploy.Progress{Service: req.Service, Stage: history.StagePull}
 	for have := range 4 {
-		e.Staged = api.Staged{Have: have, Nodes: 3, Bytes: int64(have) * 10e6, Total: 30e6}
+		e.Pulled = deploy.Pulled{Have: have, Nodes: 3, Bytes: int64(have) * 10e6, Total: 30e6}
 		if have == 2 {
-			e.Staged.Late = "h2"
+			e.Pulled.Late = "h2"
 		}
 		if err := fn(e); err != nil {
 			return err
 		}
 	}
-	if err := c.begin(ctx, api.Event{Service: req.Service, Step: "watch", Desired: 3}, fn); err != nil {
+	if err := c.begin(ctx, deploy.Progress{Service: req.Service, Stage: history.StageWatch, Desired: 3}, fn); err != nil {
 		return err
 	}
 	c.change(req.Service, func(s *fleet.Service) { s.Image, _, _ = strings.Cut(req.Image, "@") })
-	return fn(api.Event{Service: req.Service, Step: "watch", Running: 3, Desired: 3, Done: finish(api.Summary{Started: 3, Stopped: 3})})
+	return fn(deploy.Progress{Service: req.Service, Stage: history.StageWatch, Running: 3, Desired: 3, Done: finish(deploy.Summary{Started: 3, Stopped: 3})})
 }
 
 // DeployPlan implements Backend.
-func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (api.Plan, error) {
+func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.Plan, error) {
 	if err := c.manager(); err != nil {
-		return api.Plan{}, err
+		return deploy.Plan{}, err
 	}
 	c.mu.Unlock()
-	p := api.Plan{Service: req.Service, Action: "replace", Changes: []string{"image"}, Steps: []string{"stage: bring " + req.Image + " onto 3 nodes", "flip: service " + req.Service}}
+	p := deploy.Plan{Service: req.Service, Action: deploy.Replace, Changes: []string{"image"}, Steps: []string{"pull: bring " + req.Image + " onto 3 nodes", "update: service " + req.Service}}
 	switch {
 	case !req.Defined:
 	case req.Service == "robot":
-		return api.Plan{Service: req.Service, Action: "unchanged"}, nil
+		return deploy.Plan{Service: req.Service, Action: deploy.Unchanged}, nil
 	case req.Service == "site":
-		p.Action, p.Changes, p.Steps[0] = "create", nil, "build: site"
+		p.Action, p.Changes, p.Steps[0] = deploy.Create, nil, "build: site"
 	}
 	return p, nil
 }
@@ -113,21 +114,21 @@ func (c *Cluster) Source(_ context.Context, service string) (history.Source, err
 }
 
 // UpdatePlan implements Backend.
-func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (api.Plan, error) {
+func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
 	if _, err := c.found(req.Service); err != nil {
-		return api.Plan{}, err
+		return deploy.Plan{}, err
 	}
 	return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
 }
 
 // RestartPlan implements Backend.
-func (c *Cluster) RestartPlan(_ context.Context, service string) (api.Plan, error) {
+func (c *Cluster) RestartPlan(_ context.Context, service string) (deploy.Plan, error) {
 	s, err := c.found(service)
-	return api.Plan{Service: s.Name, Steps: []string{"flip: replace the replicas of service " + s.Name}}, err
+	return deploy.Plan{Service: s.Name, Steps: []string{"update: replace the replicas of service " + s.Name}}, err
 }
 
 // ScalePlan implements Backend.
-func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan api.Plan, err error) {
+func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
 	for _, name := range slices.Sorted(maps.Keys(req.Replicas)) {
 		s, err := c.found(name)
 		if err != nil {
@@ -139,7 +140,7 @@ func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan api.P
 }
 
 // Rollback implements Backend.
-func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func(api.Event) error) error {
+func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func(deploy.Progress) error) error {
 	if _, err := c.found(req.Service); err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 }
 
 // Restart implements Backend.
-func (c *Cluster) Restart(ctx context.Context, service string, fn func(api.Event) error) error {
+func (c *Cluster) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	s, err := c.found(service)
 	if err != nil {
 		return err

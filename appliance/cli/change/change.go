@@ -15,14 +15,16 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // Change is a command that changes services and follows until it is true.
 type Change struct {
 	Services []string
-	Run      func(context.Context, *api.Client, func(api.Event) error) error
-	Done     func(api.Event) string // the last line of a service
+	Run      func(context.Context, *api.Client, func(deploy.Progress) error) error
+	Done     func(deploy.Progress) string // the last line of a service
+	Title    string                       // in a word; empty: the stage says it
 
 	BrokenOff func() string // what Ctrl-C leaves behind; nil: the change goes on
 }
@@ -48,7 +50,7 @@ func (f Flags) PlanFlag(cmd *cobra.Command) Flags {
 }
 
 // ShowPlan prints what would be done.
-func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool, ask func(context.Context, *api.Client) (api.Plan, error)) error {
+func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool, ask func(context.Context, *api.Client) (deploy.Plan, error)) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -57,15 +59,7 @@ func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool, ask func(context.
 	if err != nil {
 		return err
 	}
-	return command.Show(a, asJSON, plan, func(s tui.Screen, p api.Plan) {
-		if p.Action != "" {
-			RenderPlans(s, []api.Plan{p})
-			return
-		}
-		for _, step := range p.Steps {
-			fmt.Fprintln(s.W, step)
-		}
-	})
+	return command.Show(a, asJSON, plan, func(s tui.Screen, p deploy.Plan) { RenderPlans(s, []deploy.Plan{p}) })
 }
 
 // FollowFlags are those of a change that ends with its client while it has only
@@ -88,7 +82,7 @@ func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 		see = untilAccepted(a, *flags.JSON, ch, see)
 	}
 	err = ch.Run(cmd.Context(), c, see)
-	end()
+	end(err)
 	switch {
 	case errors.Is(err, ErrDetached):
 		return nil
@@ -106,29 +100,49 @@ func (ch Change) whatRemains() string {
 }
 
 // watcher returns what sees the events, and what is to be called at the end.
-func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(api.Event) error, end func()) {
+func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Progress) error, end func(error)) {
 	switch {
 	case asJSON:
 		enc := json.NewEncoder(a.Env.Stdout)
 		enc.SetEscapeHTML(false)
-		return func(e api.Event) error { return enc.Encode(e) }, func() {}
+		seen := false
+		see = func(p deploy.Progress) error { seen = true; return enc.Encode(p) }
+		return see, func(err error) {
+			if seen {
+				encodeFailures(enc, err)
+			}
+		}
 	case detach:
-		return func(api.Event) error { return nil }, func() {}
+		return func(deploy.Progress) error { return nil }, func(error) {}
 	}
 	p := tui.NewProgress(a.Stdout(), ch.Services, ch.Done)
-	return p.See, p.Start()
+	stop := p.Start()
+	return p.See, func(error) { stop() }
+}
+
+// encodeFailures writes why changes failed that had begun, a line each.
+func encodeFailures(enc *json.Encoder, err error) {
+	for _, err := range command.Unjoin(err) {
+		var failed *api.Error
+		if errors.As(err, &failed) {
+			_ = enc.Encode(struct {
+				deploy.Progress
+				Err *api.Error `json:"error"`
+			}{Err: failed})
+		}
+	}
 }
 
 // untilAccepted ends the stream after the first event of each service: by then
 // Swarm has all of the change.
-func untilAccepted(a *command.App, asJSON bool, ch Change, see func(api.Event) error) func(api.Event) error {
+func untilAccepted(a *command.App, asJSON bool, ch Change, see func(deploy.Progress) error) func(deploy.Progress) error {
 	accepted := map[string]bool{}
-	return func(e api.Event) error {
-		if err := see(e); err != nil || e.Err != nil || e.Service == "" {
+	return func(e deploy.Progress) error {
+		if err := see(e); err != nil || e.Service == "" {
 			return err
 		}
 		if !accepted[e.Service] && !asJSON {
-			if err := a.Printf("%s: %s accepted\n", e.Service, strings.TrimSpace(e.Step)); err != nil {
+			if err := a.Printf("%s: %s accepted\n", e.Service, cmp.Or(ch.Title, e.Title())); err != nil {
 				return err
 			}
 		}
@@ -142,20 +156,20 @@ func untilAccepted(a *command.App, asJSON bool, ch Change, see func(api.Event) e
 
 // OfDeploy is a deploy as it is followed. Broken off before the service is
 // changed, it has done nothing.
-func OfDeploy(service, image string, run func(context.Context, *api.Client, func(api.Event) error) error) Change {
-	staging := true
+func OfDeploy(service, image string, run func(context.Context, *api.Client, func(deploy.Progress) error) error) Change {
+	untouched := true
 	image = ImageName(image, "")
 	return Change{
 		Services: []string{service},
-		Done:     func(e api.Event) string { return image + ", " + tui.Summary(e) },
-		Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
-			return run(ctx, c, func(e api.Event) error {
-				staging = e.Step == "stage" || e.Step == "copy"
+		Done:     func(e deploy.Progress) string { return image + ", " + tui.Summary(e) },
+		Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
+			return run(ctx, c, func(e deploy.Progress) error {
+				untouched = e.Stage.Untouched()
 				return see(e)
 			})
 		},
 		BrokenOff: func() string {
-			if staging {
+			if untouched {
 				return "nothing was changed; the nodes keep what they have of the image, and the same command goes on from there"
 			}
 			return fmt.Sprintf("the deploy goes on, watch it with `crawlbox ps %s`, see its end with `crawlbox history %s`, or undo it with `crawlbox rollback %s`", service, service, service)
@@ -170,19 +184,8 @@ func ImageName(image, otherwise string) string {
 }
 
 // RenderPlans shows what would be done with services.
-func RenderPlans(s tui.Screen, plans []api.Plan) {
+func RenderPlans(s tui.Screen, plans []deploy.Plan) {
 	for _, p := range plans {
-		switch p.Action {
-		case "unchanged":
-			fmt.Fprintf(s.W, "unchanged %s\n", p.Service)
-			continue
-		case "create":
-			fmt.Fprintf(s.W, "create %s\n", p.Service)
-		default:
-			fmt.Fprintf(s.W, "change %s: %s\n", p.Service, strings.Join(p.Changes, ", "))
-		}
-		for _, step := range p.Steps {
-			fmt.Fprintf(s.W, "  %s\n", step)
-		}
+		fmt.Fprintln(s.W, p)
 	}
 }

@@ -46,7 +46,7 @@ func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags
 	}
 	if *f.DryRun {
 		err := a.Printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir, strings.TrimSuffix(f.name+":"+f.tag, ":"))
-		return true, errors.Join(err, a.Printf("then stage, flip and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
+		return true, errors.Join(err, a.Printf("then pull, update and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
 	}
 	if err := showGenerated(a, f, src, path); err != nil {
 		return false, err

@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // deployFlags are those of deploy, as they were given.
@@ -42,8 +43,8 @@ func Cmd(a *command.App) *cobra.Command {
 program or an image as a service. It goes in stages:
 
   build   the folder becomes an image and goes into the cluster's registry
-  stage   every node that may run it gets the image; nothing has changed yet
-  flip    the service is made, or changed a share of its replicas at a time
+  pull    every node that may run it gets the image; nothing has changed yet
+  update  the service is made, or changed a share of its replicas at a time
   watch   until all have run for the monitor time
 
 A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
@@ -55,8 +56,8 @@ Docker's BuildKit builds where the engine has it, its classic builder otherwise,
 or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
 that RUN --mount=type=secret,id=ID may read, and that is in no image.
 
-When the new version fails the old one comes back. Ctrl-C before the flip
-changes nothing; after it the deploy goes on.
+When the new version fails the old one comes back. Ctrl-C before the
+update changes nothing; after it the deploy goes on.
 
 A word with a slash or a dot in front is a path. A name is a service of
 crawlbox.yaml, else a folder or program here, else a service that runs, which is
@@ -105,7 +106,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	})
 }
 
-func deploy(a *command.App, cmd *cobra.Command, f *deployFlags, what string) error {
+func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string) error {
 	if err := f.request(cmd); err != nil {
 		return err
 	}
@@ -124,9 +125,9 @@ func deploy(a *command.App, cmd *cobra.Command, f *deployFlags, what string) err
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	if *f.DryRun {
-		return change.ShowPlan(a, cmd, *f.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.DeployPlan(ctx, f.req) })
+		return change.ShowPlan(a, cmd, *f.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.DeployPlan(ctx, f.req) })
 	}
-	return change.Follow(a, cmd, f.Flags, change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+	return change.Follow(a, cmd, f.Flags, change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 		return c.Deploy(ctx, f.req, see)
 	}))
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 // forServices are the flags that mean something where services are deployed. What
@@ -82,12 +84,12 @@ func (f *deployFlags) requestFor(d target) api.DeployRequest {
 
 // planServices prints what would be done with each service.
 func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, list []target) error {
-	plans := []api.Plan{}
+	plans := []deploy.Plan{}
 	var failed []error
 	for _, d := range list {
 		if d.of.Path != "" {
-			plans = append(plans, api.Plan{Service: d.Name, Action: "replace", Changes: []string{"image"}, Steps: []string{
-				fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then stage, flip and watch"}})
+			plans = append(plans, deploy.Plan{Service: d.Name, Action: deploy.Replace, Changes: []string{"image"}, Steps: []string{
+				fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then pull, update and watch"}})
 			continue
 		}
 		plan, err := c.DeployPlan(ctx, f.requestFor(d))
@@ -102,18 +104,18 @@ func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployF
 
 // deployAll deploys services at the same time, whatever comes of the others.
 func deployAll(reqs []api.DeployRequest, images map[string]string) change.Change {
-	all := &deployed{steps: map[string]string{}}
+	all := &deployed{stages: map[string]history.Stage{}}
 	ch := change.Change{BrokenOff: all.brokenOff}
 	for _, req := range reqs {
 		ch.Services = append(ch.Services, req.Service)
 	}
-	ch.Done = func(e api.Event) string {
-		if e.Step == "unchanged" {
+	ch.Done = func(e deploy.Progress) string {
+		if e.Stage == history.StageUnchanged {
 			return "unchanged, " + tui.Fare(e)
 		}
 		return images[e.Service] + ", " + tui.Summary(e)
 	}
-	ch.Run = func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+	ch.Run = func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 		errs := make([]error, len(reqs))
 		var running sync.WaitGroup
 		for i, req := range reqs {
@@ -127,17 +129,17 @@ func deployAll(reqs []api.DeployRequest, images map[string]string) change.Change
 
 // deployed is how far each of several deploys is.
 type deployed struct {
-	mu    sync.Mutex
-	steps map[string]string
+	mu     sync.Mutex
+	stages map[string]history.Stage
 }
 
-func (d *deployed) seen(service string, see func(api.Event) error) func(api.Event) error {
-	return func(e api.Event) error {
+func (d *deployed) seen(service string, see func(deploy.Progress) error) func(deploy.Progress) error {
+	return func(e deploy.Progress) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.steps[service] = e.Step
+		d.stages[service] = e.Stage
 		if e.Done != nil {
-			d.steps[service] = ""
+			d.stages[service] = history.StageUnchanged
 		}
 		return see(e)
 	}
@@ -147,8 +149,8 @@ func (d *deployed) brokenOff() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var on []string
-	for service, step := range d.steps {
-		if step != "" && step != "copy" && step != "stage" && step != "wait" {
+	for service, stage := range d.stages {
+		if !stage.Untouched() {
 			on = append(on, service)
 		}
 	}

@@ -32,7 +32,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 		return command.Usagef(cmd, "a name is empty")
 	}
 	if !slices.ContainsFunc(args, serviceWord.MatchString) && len(args) == 1 {
-		return deploy(a, cmd, f, args[0])
+		return deployImage(a, cmd, f, args[0])
 	}
 	c, err := a.Client()
 	if err != nil {
@@ -41,7 +41,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	defs, err := c.Definitions(cmd.Context())
 	switch {
 	case err != nil && len(args) == 1 && exists(args[0]):
-		return deploy(a, cmd, f, args[0]) // such as --eject, which needs no manager
+		return deployImage(a, cmd, f, args[0]) // such as --eject, which needs no manager
 	case err != nil:
 		return err
 	case len(args) == 0:
@@ -62,7 +62,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	case len(args) > 1:
 		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a folder, a program or an image by itself")
 	}
-	return deploy(a, cmd, f, args[0])
+	return deployImage(a, cmd, f, args[0])
 }
 
 // choose returns the services that all arguments name, nil where one is none.

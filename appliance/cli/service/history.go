@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/data"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -50,7 +51,7 @@ func resultCell(e history.Entry) tui.Cell {
 	case history.Done:
 		return tui.Styled(text, tui.Green)
 	case history.Running:
-		return tui.Styled(text+": "+e.Stage, tui.Yellow)
+		return tui.Styled(text+": "+string(e.Stage), tui.Yellow)
 	}
 	return tui.Styled(text, tui.Red)
 }
@@ -82,7 +83,7 @@ another image, or to one that crawlbox history lists.`,
 			}
 			req.Version = int(n)
 		}
-		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 			return c.Rollback(ctx, req, see)
 		}))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // RmCmd returns crawlbox rm.
@@ -31,10 +32,10 @@ func RmCmd(a *command.App) *cobra.Command {
 		}
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: services,
-			Done: func(e api.Event) string {
+			Done: func(e deploy.Progress) string {
 				return fmt.Sprintf("removed, %s gone in %s", tui.Count(e.Done.Stopped, "container"), tui.Took(e.Done.Took))
 			},
-			Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 				return removeAll(ctx, c, services, see)
 			},
 		})
@@ -44,14 +45,14 @@ func RmCmd(a *command.App) *cobra.Command {
 
 // removeAll removes services at the same time, but none where one of them does
 // not exist: that is a slip of the hand.
-func removeAll(ctx context.Context, c *api.Client, services []string, see func(api.Event) error) error {
+func removeAll(ctx context.Context, c *api.Client, services []string, see func(deploy.Progress) error) error {
 	for _, service := range services {
 		if _, err := c.Inspect(ctx, service); err != nil {
 			return err
 		}
 	}
 	var mu sync.Mutex
-	seeOne := func(e api.Event) error {
+	seeOne := func(e deploy.Progress) error {
 		mu.Lock()
 		defer mu.Unlock()
 		return see(e)

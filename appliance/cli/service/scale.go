@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // ScaleCmd returns crawlbox scale.
@@ -40,14 +41,14 @@ Ctrl-C ends the following, not the change.`,
 
 func scale(a *command.App, cmd *cobra.Command, flags change.Flags, req api.ScaleRequest) error {
 	if *flags.DryRun {
-		return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) {
+		return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) {
 			return c.ScalePlan(ctx, req)
 		})
 	}
 	return change.Follow(a, cmd, flags, change.Change{
 		Services: slices.Sorted(maps.Keys(req.Replicas)),
 		Done:     tui.Summary,
-		Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 			return c.Scale(ctx, req, see)
 		},
 	})
@@ -127,9 +128,9 @@ them at a time, and follow until all run.`,
 	flags := change.FollowFlags(cmd).PlanFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.RestartPlan(ctx, args[0]) })
+			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.RestartPlan(ctx, args[0]) })
 		}
-		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 			return c.Restart(ctx, args[0], see)
 		}))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 // UpdateCmd returns crawlbox update.
@@ -33,14 +34,15 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 		}
 		req.Service = args[0]
 		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (api.Plan, error) { return c.UpdatePlan(ctx, req) })
+			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.UpdatePlan(ctx, req) })
 		}
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: args,
-			Done: func(e api.Event) string {
+			Title:    "update to " + req.Image,
+			Done: func(e deploy.Progress) string {
 				return "updated to " + req.Image + ", " + tui.Summary(e)
 			},
-			Run: func(ctx context.Context, c *api.Client, see func(api.Event) error) error {
+			Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 				return c.Update(ctx, req, see)
 			},
 		})

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // painted again and again, in a pipe a line where something has changed.
 type Progress struct {
 	out     Screen
-	done    func(api.Event) string
+	done    func(deploy.Progress) string
 	begun   time.Time
 	painted bool // on a terminal with room for all lines
 
@@ -34,7 +34,7 @@ type Progress struct {
 // progressLine is the line of one service.
 type progressLine struct {
 	service string
-	event   api.Event
+	event   deploy.Progress
 	seen    bool
 	note    string // the last one
 	most    int    // containers that had to go
@@ -44,7 +44,7 @@ type progressLine struct {
 }
 
 // NewProgress returns the progress of a change of services. done is the last line of one.
-func NewProgress(out Screen, services []string, done func(api.Event) string) *Progress {
+func NewProgress(out Screen, services []string, done func(deploy.Progress) string) *Progress {
 	p := &Progress{out: out, done: done, begun: out.Now()}
 	p.painted = out.Width > 0 && (out.height == 0 || len(services) < out.height)
 	for _, name := range services {
@@ -89,18 +89,18 @@ func repeat(every time.Duration, mu *sync.Mutex, show func()) (end func()) {
 }
 
 // See takes an event up. It fails when the output does.
-func (p *Progress) See(e api.Event) error {
+func (p *Progress) See(e deploy.Progress) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.line(e.Service)
-	if l == nil || e.Err != nil {
+	if l == nil {
 		return p.err // a word on the whole: the command ends with it
 	}
 	if was := l.event.Copied; was.Total > 0 && e.Copied.From == "" {
 		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, copied(was), Took(p.out.Now().Sub(p.begun))))
 	}
-	if l.event.Staged.Nodes > 0 && e.Staged.Nodes == 0 {
-		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, staged(l.event.Staged), Took(p.out.Now().Sub(p.begun))))
+	if l.event.Pulled.Nodes > 0 && e.Pulled.Nodes == 0 {
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, pulled(l.event.Pulled), Took(p.out.Now().Sub(p.begun))))
 	}
 	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
 	if e.Note != "" && e.Note != l.note {
@@ -194,8 +194,8 @@ func (l *progressLine) text() string {
 		return l.ended
 	case e.Copied.From != "":
 		return copied(e.Copied)
-	case e.Staged.Nodes > 0:
-		return staged(e.Staged)
+	case e.Pulled.Nodes > 0:
+		return pulled(e.Pulled)
 	case e.Desired == 0:
 		return Count(e.Stopping, "container") + " to go"
 	}
@@ -210,7 +210,7 @@ func (l *progressLine) text() string {
 }
 
 // copied is "12MB of 45MB copied from docker.io".
-func copied(c api.Copied) string {
+func copied(c deploy.Copied) string {
 	switch c.Total {
 	case 0:
 		return "image of " + c.From
@@ -220,8 +220,8 @@ func copied(c api.Copied) string {
 	return fmt.Sprintf("%s of %s copied from %s", Size(c.Bytes), Size(c.Total), c.From)
 }
 
-// staged is "47/50 nodes have it, waiting for h7, h9".
-func staged(s api.Staged) string {
+// pulled is "47/50 nodes have it, waiting for h7, h9".
+func pulled(s deploy.Pulled) string {
 	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
 	if s.Late != "" && s.Have < s.Nodes {
 		text += ", waiting for " + s.Late
@@ -235,8 +235,8 @@ func (l *progressLine) part() float64 {
 	switch {
 	case e.Copied.From != "":
 		return float64(e.Copied.Bytes) / float64(max(1, e.Copied.Total))
-	case e.Staged.Nodes > 0:
-		return float64(e.Staged.Have) / float64(e.Staged.Nodes)
+	case e.Pulled.Nodes > 0:
+		return float64(e.Pulled.Have) / float64(e.Pulled.Nodes)
 	case e.Desired > 0:
 		return min(1, float64(e.Running)/float64(e.Desired))
 	case l.most > 0:
@@ -256,7 +256,7 @@ func bar(part float64) string {
 
 // Summary is "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
 // "3 complete in 2.0s" of spiders whose queue is empty, or "stopped, 50 containers gone in 3.2s".
-func Summary(e api.Event) string {
+func Summary(e deploy.Progress) string {
 	s := e.Done
 	if e.Desired == 0 {
 		return fmt.Sprintf("stopped, %s gone in %s", Count(s.Stopped, "container"), Took(s.Took))
@@ -273,7 +273,7 @@ func Summary(e api.Event) string {
 }
 
 // Fare is "3 running", "3 complete", or "1 running, 2 complete".
-func Fare(e api.Event) string {
+func Fare(e deploy.Progress) string {
 	complete := fmt.Sprintf("%d complete", e.Complete)
 	switch e.Complete {
 	case 0:

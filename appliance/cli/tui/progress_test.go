@@ -8,12 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 // steps of a change, each a second tenth after the one before.
-func steps(p *Progress, events ...api.Event) {
+func steps(p *Progress, events ...deploy.Progress) {
 	for _, e := range events {
 		_ = p.See(e)
 		time.Sleep(200 * time.Millisecond)
@@ -21,8 +22,8 @@ func steps(p *Progress, events ...api.Event) {
 	}
 }
 
-func running(service string, n, of int) api.Event {
-	return api.Event{Service: service, Running: n, Desired: of}
+func running(service string, n, of int) deploy.Progress {
+	return deploy.Progress{Service: service, Running: n, Desired: of}
 }
 
 func TestProgress_InAPipe(t *testing.T) {
@@ -37,7 +38,7 @@ func TestProgress_InAPipe(t *testing.T) {
 		steps(p, failing, failing, running("robot", 0, 1), running("spider", 4, 5))
 		time.Sleep(3 * time.Second) // what was held back comes without a new event
 		last := running("spider", 5, 5)
-		last.Done = &api.Summary{Took: 12300 * time.Millisecond, Started: 4, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}
+		last.Done = &deploy.Summary{Took: 12300 * time.Millisecond, Started: 4, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}
 		steps(p, last)
 		end()
 		clitest.Golden(t, "testdata/progress.pipe.golden", out.String())
@@ -54,9 +55,9 @@ func TestProgress_OnATerminal(t *testing.T) {
 		failing := running("spider", 3, 5)
 		failing.Note = "spider.4 on h2: No such image: localhost:8003/spider:0.02@sha256:0123"
 		steps(p, running("robot", 0, 1), failing)
-		stopped := api.Event{Service: "robot", Done: &api.Summary{Took: 3200 * time.Millisecond, Stopped: 1}}
+		stopped := deploy.Progress{Service: "robot", Done: &deploy.Summary{Took: 3200 * time.Millisecond, Stopped: 1}}
 		last := running("spider", 5, 5)
-		last.Done = &api.Summary{Took: time.Second}
+		last.Done = &deploy.Summary{Took: time.Second}
 		steps(p, stopped, last)
 		end()
 		want := []string{
@@ -96,14 +97,14 @@ func TestProgress_OutputGone(t *testing.T) {
 
 func TestProgress_Text(t *testing.T) {
 	t.Parallel()
-	for want, e := range map[string]api.Event{
+	for want, e := range map[string]deploy.Progress{
 		"3/5 running":                        {Running: 3, Desired: 5},
 		"5/3 running, 2 to stop":             {Running: 5, Desired: 3, Stopping: 2},
 		"1/5 running, 2 complete":            {Running: 3, Complete: 2, Desired: 5},
 		"27 containers to go":                {Running: 20, Stopping: 27},
-		"image of docker.io":                 {Step: "copy", Copied: api.Copied{From: "docker.io"}},
-		"45MB copied from docker.io":         {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6}},
-		"12MB of 45MB copied from docker.io": {Step: "copy", Copied: api.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6}},
+		"image of docker.io":                 {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io"}},
+		"45MB copied from docker.io":         {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6}},
+		"12MB of 45MB copied from docker.io": {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6}},
 		"1 container to go":                  {Stopping: 1},
 	} {
 		if got := (&progressLine{event: e}).text(); got != want {
@@ -119,7 +120,7 @@ func TestBar(t *testing.T) {
 			t.Errorf("%v: got %s", part, got)
 		}
 	}
-	half := progressLine{event: api.Event{Stopping: 5}, most: 10}
+	half := progressLine{event: deploy.Progress{Stopping: 5}, most: 10}
 	if got := half.part(); got != 0.5 {
 		t.Errorf("5 of 10 containers gone is %v", got)
 	}
@@ -128,14 +129,14 @@ func TestBar(t *testing.T) {
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	took := 12300 * time.Millisecond
-	for want, e := range map[string]api.Event{
-		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {Running: 50, Desired: 50, Done: &api.Summary{
+	for want, e := range map[string]deploy.Progress{
+		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {Running: 50, Desired: 50, Done: &deploy.Summary{
 			Took: took, Started: 50, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}},
-		"3 running in 12.3s":                   {Running: 3, Desired: 3, Done: &api.Summary{Took: took, Stopped: 2}},
-		"3 complete in 12.3s":                  {Running: 3, Complete: 3, Desired: 3, Done: &api.Summary{Took: took}},
-		"1 running, 2 complete in 12.3s":       {Running: 3, Complete: 2, Desired: 3, Done: &api.Summary{Took: took}},
-		"stopped, 50 containers gone in 12.3s": {Done: &api.Summary{Took: took, Stopped: 50}},
-		"stopped, 1 container gone in 12.3s":   {Done: &api.Summary{Took: took, Stopped: 1}},
+		"3 running in 12.3s":                   {Running: 3, Desired: 3, Done: &deploy.Summary{Took: took, Stopped: 2}},
+		"3 complete in 12.3s":                  {Running: 3, Complete: 3, Desired: 3, Done: &deploy.Summary{Took: took}},
+		"1 running, 2 complete in 12.3s":       {Running: 3, Complete: 2, Desired: 3, Done: &deploy.Summary{Took: took}},
+		"stopped, 50 containers gone in 12.3s": {Done: &deploy.Summary{Took: took, Stopped: 50}},
+		"stopped, 1 container gone in 12.3s":   {Done: &deploy.Summary{Took: took, Stopped: 1}},
 	} {
 		if got := Summary(e); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -10,6 +10,7 @@
 package history
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -22,14 +23,48 @@ const (
 	KindConfig   = "config" // the definition in the config file changed
 )
 
-// Stages of a change, in their order.
+// Stage is what a change of a service is at: the stages of a deploy in their order, then
+// those of smaller changes.
+type Stage string
+
+// Stages of changes.
 const (
-	StageBuild = "build"
-	StagePush  = "push"
-	StageStage = "stage" // the image goes to the nodes
-	StageFlip  = "flip"  // the service is changed
-	StageWatch = "watch" // Swarm replaces the replicas
+	StageWait   Stage = "wait"   // for another change of the service
+	StageBuild  Stage = "build"  // a directory becomes an image
+	StagePush   Stage = "push"   // which goes into the cluster's registry
+	StageCopy   Stage = "copy"   // or comes there from another registry
+	StagePull   Stage = "pull"   // every node that may run it gets the image
+	StageUpdate Stage = "update" // the service is changed
+	StageWatch  Stage = "watch"  // Swarm replaces the replicas
+
+	StageUnchanged Stage = "unchanged" // there is nothing to do
+	StageScale     Stage = "scale"
+	StageStop      Stage = "stop"
+	StageStart     Stage = "start"
+	StageRollBack  Stage = "roll back"
+	StageRemove    Stage = "remove"
 )
+
+// UnmarshalText reads a stage, also by the name that older versions wrote.
+func (s *Stage) UnmarshalText(text []byte) error {
+	switch *s = Stage(text); *s {
+	case "stage":
+		*s = StagePull
+	case "flip":
+		*s = StageUpdate
+	}
+	return nil
+}
+
+// Untouched reports whether nothing of the service has changed at a stage, so that a
+// change which ends there has done nothing.
+func (s Stage) Untouched() bool {
+	switch s {
+	case "", StageWait, StageBuild, StagePush, StageCopy, StagePull, StageUnchanged:
+		return true
+	}
+	return false
+}
 
 // Result says how a change ended.
 type Result string
@@ -52,7 +87,7 @@ type Entry struct {
 	By      string          `json:"by"`
 	Kind    string          `json:"kind"`
 	From    int             `json:"from"`  // the version that a rollback went back to, or 0
-	Stage   string          `json:"stage"` // how far it is or came
+	Stage   Stage           `json:"stage"` // how far it is or came
 	Result  Result          `json:"result"`
 	Why     string          `json:"why"`            // in one line
 	Took    time.Duration   `json:"took"`           // nanoseconds
@@ -68,6 +103,13 @@ type Source struct {
 	Path  string   `json:"path"`  // absolute, on the manager
 	Flags []string `json:"flags"` // of the build, each NAME=VALUE
 }
+
+// Mark is what a service is labelled with that the entry's change made.
+func (e Entry) Mark() string { return e.At.UTC().Format(time.RFC3339Nano) }
+
+// Original is the version whose image and settings the entry has: its own, or the one
+// that it went back to.
+func (e Entry) Original() int { return cmp.Or(e.From, e.Version) }
 
 // artifact names the image of an entry, or is empty for one without.
 func (e Entry) artifact() string {

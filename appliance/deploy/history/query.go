@@ -40,6 +40,32 @@ func (s *Store) Unfinished() map[string]Entry {
 // fail and go back. Of several entries with one image the newest stands for it.
 func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service), n) }
 
+// KeptVersions is how many versions of a service can be gone back to at once: their
+// images stay in the registry and on the nodes.
+const KeptVersions = 5
+
+// KeptDigests are those of the images that services may go back to.
+func (s *Store) KeptDigests() (digests []string) {
+	for service := range s.all() {
+		for _, e := range s.Kept(service, KeptVersions) {
+			digests = append(digests, e.Digest)
+		}
+	}
+	return digests
+}
+
+// Previous returns the newest good version of a service before the one that runs, with
+// another image or other settings.
+func (s *Store) Previous(service string) (Entry, bool) {
+	good := slices.DeleteFunc(s.List(service), func(e Entry) bool { return e.Result != Done })
+	for _, e := range good {
+		if e.Original() != good[0].Original() {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
 // Find returns one version of a service.
 func (s *Store) Find(service string, version int) (Entry, bool) {
 	return newest(s.of(service), func(e Entry) bool { return e.Version == version })

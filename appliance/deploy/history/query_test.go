@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,6 +93,32 @@ func TestTrim(t *testing.T) {
 		got := trim(entriesOf(tc.entries))
 		if len(got) != maxEntries || got[0].Version != tc.first || got[1].Version != tc.second {
 			t.Errorf("%s: %s", name, versions(got))
+		}
+	}
+}
+
+func TestPrevious(t *testing.T) {
+	t.Parallel()
+	done := func(version, from int) Entry {
+		return Entry{Version: version, From: from, Result: Done}
+	}
+	bad := func(version int) Entry { return Entry{Version: version, Result: RolledBack} }
+	for name, tc := range map[string]struct {
+		newestFirst []Entry
+		want        int // version; 0: none
+	}{
+		"nothing":                   {nil, 0},
+		"the first":                 {[]Entry{done(1, 0)}, 0},
+		"the one before":            {[]Entry{done(2, 0), done(1, 0)}, 1},
+		"not a bad one":             {[]Entry{bad(4), done(3, 0), bad(2), done(1, 0)}, 1},
+		"again, and forth it is":    {[]Entry{done(3, 1), done(2, 0), done(1, 0)}, 2},
+		"and back":                  {[]Entry{done(4, 2), done(3, 1), done(2, 0), done(1, 0)}, 3},
+		"not what it was all along": {[]Entry{done(2, 1), done(1, 0)}, 0},
+	} {
+		slices.Reverse(tc.newestFirst)
+		s := &Store{entries: map[string][]Entry{"spider": tc.newestFirst}}
+		if got, ok := s.Previous("spider"); got.Version != tc.want || ok != (tc.want > 0) {
+			t.Errorf("%s: got %d, %v", name, got.Version, ok)
 		}
 	}
 }

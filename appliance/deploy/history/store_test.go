@@ -36,7 +36,7 @@ func TestStore_SurvivesARestart(t *testing.T) {
 	s := open(t, dir)
 	full := Entry{
 		Image: "spider:0.01", Digest: "sha256:aa", At: time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC), By: "root",
-		Kind: KindRollback, From: 3, Stage: StageFlip, Why: "it's <slow>", Took: 3 * time.Second, Spec: json.RawMessage(`{"Name":"spider"}`),
+		Kind: KindRollback, From: 3, Stage: StageUpdate, Why: "it's <slow>", Took: 3 * time.Second, Spec: json.RawMessage(`{"Name":"spider"}`),
 	}
 	if v := begin(t, s, "spider", full); v != 1 {
 		t.Fatalf("got version %d", v)
@@ -151,6 +151,29 @@ func TestOpen_Damaged(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// Histories of versions that had other names for two stages are read.
+func TestOpen_OlderStages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	content := `[{"version":1,"stage":"stage","result":"failed"},{"version":2,"stage":"flip","result":"running"},{"version":3,"stage":"watch"}]`
+	if err := os.WriteFile(filepath.Join(dir, "spider.json"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	for version, want := range map[int]Stage{1: StagePull, 2: StageUpdate, 3: StageWatch} {
+		if e, ok := s.Find("spider", version); !ok || e.Stage != want {
+			t.Errorf("version %d is at %s, want %s", version, e.Stage, want)
+		}
+	}
+	if err := s.Update("spider", 2, func(e *Entry) { e.Result = Done }); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "spider.json"))
+	if err != nil || strings.Contains(string(data), "flip") || !strings.Contains(string(data), `"stage":"update"`) {
+		t.Errorf("it is written as %s, %v", data, err)
 	}
 }
 

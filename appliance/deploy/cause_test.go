@@ -18,7 +18,7 @@ import (
 
 // engines are agents that know containers by their ID.
 type engines struct {
-	stagerFunc
+	pullerFunc
 	containers map[string]swarm.Container
 	asked      *atomic.Int32
 }
@@ -53,7 +53,7 @@ func TestCauseOf(t *testing.T) {
 	}
 }
 
-func TestInquest(t *testing.T) {
+func TestCauses(t *testing.T) {
 	t.Parallel()
 	in := func(id, state string) fleet.Task {
 		t := task(id, 1, state, fleet.TaskRunning)
@@ -65,7 +65,7 @@ func TestInquest(t *testing.T) {
 		"fat": {ExitCode: 137, OutOfMemory: true},
 	}}
 	synctest.Test(t, func(t *testing.T) {
-		q := newInquest(agents, time.Minute)
+		q := newCauses(agents, time.Minute)
 		look := func(tasks ...fleet.Task) []fleet.Task {
 			return q.look(t.Context(), up, tasks, Goal{Before: map[string]bool{"old": true}})
 		}
@@ -101,7 +101,8 @@ type standstill struct {
 	task     fleet.Task
 	service  fleet.Service
 	deployed []servicespec.Deployment
-	away     int // so many calls fail from now on
+	changed  func() // is called when it takes the new version
+	away     int    // so many calls fail from now on
 }
 
 func (c *standstill) Service(context.Context, string) (fleet.Service, error) {
@@ -115,7 +116,9 @@ func (c *standstill) Tasks(context.Context, string) ([]fleet.Task, error) {
 	return []fleet.Task{c.task}, nil
 }
 func (c *standstill) Deploy(_ context.Context, _ string, d servicespec.Deployment) (bool, error) {
-	c.deployed = append(c.deployed, d)
+	if c.deployed = append(c.deployed, d); len(c.deployed) == 1 && c.changed != nil {
+		c.changed()
+	}
 	if len(c.deployed) == 2 {
 		c.task = task("b", 1, fleet.TaskRunning, fleet.TaskRunning)
 		c.task.Digest, c.service.Update = "sha256:old", "completed"
@@ -150,16 +153,12 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 				c.service.Image = "x:1"
 				c.task = task("a", 1, tc.state, fleet.TaskRunning)
 				c.task.Error, c.task.Since = tc.said, epoch
-				r := NewRunner(c, stagerFunc(func(context.Context, string) error { return nil }), slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, time.Minute},
-					StartTimeout: tc.start, At: func(stage string) error {
-						if stage == StageWatch {
-							c.service.Update, c.away = "updating", 30 // its engine is restarted
-						}
-						return nil
-					}}
+				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil, slog.New(slog.DiscardHandler))
+				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Pull: PullPolicy{Share{all: true}, time.Minute},
+					StartTimeout: tc.start}
+				c.changed = func() { c.service.Update, c.away = "updating", 30 } // its engine is restarted
 				begun := time.Now()
-				_, err := r.Deploy(t.Context(), &c.service, d, func(string, Progress) {})
+				err := r.Deploy(&c.service, d).Run(t.Context(), func(Progress) {})
 				var back *RolledBackError
 				if !errors.As(err, &back) || !strings.Contains(err.Error(), tc.cause) {
 					t.Errorf("got %v", err)

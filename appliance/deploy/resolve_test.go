@@ -1,4 +1,4 @@
-package node
+package deploy
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/embedded/registry"
@@ -24,7 +23,11 @@ import (
 // testCopies are in a registry of their own.
 func testCopies(t *testing.T) *copies {
 	t.Helper()
-	r := openRegistry(t, registry.Options{})
+	r, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), MinFree: -1}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
 	return &copies{Copier: image.NewCopier(r.Sparse(), ""), registry: r, port: 8003, log: slog.New(slog.DiscardHandler), own: func(hostport string) bool {
 		return hostport == "localhost:8003" || hostport == "10.0.0.1:8003"
 	}}
@@ -84,7 +87,7 @@ func TestCopies_Find(t *testing.T) {
 	}
 
 	c := testCopies(t)
-	find := func(named string) (string, *deploy.Source, error) {
+	find := func(named string) (string, *Source, error) {
 		t.Helper()
 		ref, err := reference.ParseNormalizedNamed(host + "/" + named)
 		if err != nil {

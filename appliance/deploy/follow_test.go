@@ -59,15 +59,10 @@ func TestDeploy_NodeLostInTheWatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &halted{standstill: standstill{service: *replicated(1), task: task("a", 1, fleet.TaskRunning, fleet.TaskRunning)}}
 				c.nodes, c.service.Image, c.service.Digest = up, "x:1", "sha256:old"
-				r := NewRunner(c, stagerFunc(func(context.Context, string) error { return nil }), slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Stage: StagePolicy{Share{all: true}, stallQuiet},
-					At: func(stage string) error {
-						if stage == StageWatch {
-							c.service.Update = update
-						}
-						return nil
-					}}
-				_, err := r.Deploy(t.Context(), &c.service, d, func(string, Progress) {})
+				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil, slog.New(slog.DiscardHandler))
+				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Pull: PullPolicy{Share{all: true}, stallQuiet}}
+				c.changed = func() { c.service.Update = update }
+				err := r.Deploy(&c.service, d).Run(t.Context(), func(Progress) {})
 				var back *RolledBackError
 				if errors.As(err, &back) != wantsBack || !wantsBack && (err != nil || c.nudged != 1) {
 					t.Errorf("got %v, nudged %d times", err, c.nudged)

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-// nodesOnly is a Cluster of which a stage needs no more than the nodes.
+// nodesOnly is a Cluster of which a pull needs no more than the nodes.
 type nodesOnly struct {
 	Cluster
 	mu    sync.Mutex
@@ -34,17 +34,17 @@ func (c *nodesOnly) down(i int) {
 	c.nodes[i].State = "down"
 }
 
-// stagerFunc stages by what is said for each node.
-type stagerFunc func(ctx context.Context, node string) error
+// pullerFunc pulls by what is said for each node.
+type pullerFunc func(ctx context.Context, node string) error
 
-func (f stagerFunc) Stage(ctx context.Context, n fleet.Node, _ string, see func(swarm.Pulled)) error {
+func (f pullerFunc) Pull(ctx context.Context, n fleet.Node, _ string, see func(swarm.Pulled)) error {
 	see(swarm.Pulled{Bytes: 1, Total: 2})
 	return f(ctx, n.ID)
 }
 
-func (stagerFunc) Kill(context.Context, fleet.Node, []string) error { return nil }
+func (pullerFunc) Kill(context.Context, fleet.Node, []string) error { return nil }
 
-func (stagerFunc) Container(context.Context, fleet.Node, string) (c swarm.Container, err error) {
+func (pullerFunc) Container(context.Context, fleet.Node, string) (c swarm.Container, err error) {
 	return c, swarm.ErrNotFound
 }
 
@@ -56,12 +56,12 @@ func after(ctx context.Context, d time.Duration, err error) error {
 	return err
 }
 
-func TestStage(t *testing.T) {
+func TestPull(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("no space left on device")
 	for name, tc := range map[string]struct {
 		quorum string
-		stage  stagerFunc
+		pull   pullerFunc
 		down   int // this node goes down after nine seconds; -1: none
 		took   time.Duration
 		fails  string
@@ -75,13 +75,13 @@ func TestStage(t *testing.T) {
 		}, 2, 10 * time.Second, ""},
 		"one without crawlbox is not": {"100%", func(_ context.Context, n string) error {
 			if n == "n1" {
-				return fmt.Errorf("nobody there: %w", ErrNotStageable)
+				return fmt.Errorf("nobody there: %w", ErrNoAgent)
 			}
 			return nil
 		}, -1, 0, ""},
-		"one that fails for a moment is tried again": {"100%", failsFor("n0", 2, broken), -1, 2 * stageRetry, ""},
-		"one that fails for good ends it":            {"100%", failsFor("n0", 100, broken), -1, (stageTries - 1) * stageRetry, "only 3 of 4 nodes have the image, and nothing was changed: no space left on device (on h0)"},
-		"or not, where a quorum will do":             {"75%", failsFor("n0", 100, broken), -1, (stageTries - 1) * stageRetry, ""},
+		"one that fails for a moment is tried again": {"100%", failsFor("n0", 2, broken), -1, 2 * pullRetry, ""},
+		"one that fails for good ends it":            {"100%", failsFor("n0", 100, broken), -1, (pullTries - 1) * pullRetry, "only 3 of 4 nodes have the image, and nothing was changed: no space left on device (on h0)"},
+		"or not, where a quorum will do":             {"75%", failsFor("n0", 100, broken), -1, (pullTries - 1) * pullRetry, ""},
 		"the time is over": {"100%", func(ctx context.Context, n string) error {
 			return after(ctx, map[bool]time.Duration{true: time.Hour, false: time.Second}[n == "n3"], nil)
 		}, -1, 5 * time.Minute, "only 3 of 4 nodes have the image"},
@@ -104,15 +104,15 @@ func TestStage(t *testing.T) {
 				var last Progress
 				begun := time.Now()
 				nodes, _ := c.Nodes(t.Context())
-				err = NewRunner(c, tc.stage, slog.New(slog.DiscardHandler)).stage(t.Context(), nodes, "x@sha256:1", StagePolicy{quorum, 5 * time.Minute},
-					func(_ string, p Progress) { last = p })
+				err = NewRunner(c, tc.pull, nil, slog.New(slog.DiscardHandler)).pull(t.Context(), nodes, "x@sha256:1", PullPolicy{quorum, 5 * time.Minute},
+					func(p Progress) { last = p })
 				if took := time.Since(begun).Round(time.Second); took != tc.took {
 					t.Errorf("it took %s, want %s", took, tc.took)
 				}
 				if tc.fails == "" && err != nil || tc.fails != "" && (err == nil || !strings.Contains(err.Error(), tc.fails)) {
 					t.Errorf("got %v, want %q", err, tc.fails)
 				}
-				if err == nil && last.Have < quorum.Least(last.Nodes) {
+				if err == nil && last.Pulled.Have < quorum.Least(last.Pulled.Nodes) {
 					t.Errorf("at the end it said %+v", last)
 				}
 			})
@@ -121,7 +121,7 @@ func TestStage(t *testing.T) {
 }
 
 // failsFor lets one node fail so many times.
-func failsFor(node string, times int, err error) stagerFunc {
+func failsFor(node string, times int, err error) pullerFunc {
 	var mu sync.Mutex
 	return func(_ context.Context, n string) error {
 		mu.Lock()
@@ -134,14 +134,14 @@ func failsFor(node string, times int, err error) stagerFunc {
 	}
 }
 
-func TestStage_BrokenOff(t *testing.T) {
+func TestPull_BrokenOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
-		forever := stagerFunc(func(ctx context.Context, _ string) error { return after(ctx, time.Hour, nil) })
+		forever := pullerFunc(func(ctx context.Context, _ string) error { return after(ctx, time.Hour, nil) })
 		c := &nodesOnly{nodes: []fleet.Node{{ID: "n0", State: fleet.StateReady}}}
-		err := NewRunner(c, forever, slog.New(slog.DiscardHandler)).stage(ctx, c.nodes, "x@sha256:1", StagePolicy{Share{all: true}, time.Hour}, func(string, Progress) {})
+		err := NewRunner(c, forever, nil, slog.New(slog.DiscardHandler)).pull(ctx, c.nodes, "x@sha256:1", PullPolicy{Share{all: true}, time.Hour}, func(Progress) {})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
@@ -150,9 +150,9 @@ func TestStage_BrokenOff(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	var late []stagedNode
+	var late []pullingNode
 	for i := range 5 {
-		late = append(late, stagedNode{name: fmt.Sprintf("h%d", i), Pulled: swarm.Pulled{Bytes: int64(10 - i)}})
+		late = append(late, pullingNode{name: fmt.Sprintf("h%d", i), Pulled: swarm.Pulled{Bytes: int64(10 - i)}})
 	}
 	if got := names(late); got != "h4, h3, h2, 2 more" {
 		t.Errorf("got %q", got)

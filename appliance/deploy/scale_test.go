@@ -49,7 +49,7 @@ func (c *stoppable) Tasks(context.Context, string) ([]fleet.Task, error) {
 	return list, nil
 }
 
-func (c *stoppable) Stage(context.Context, fleet.Node, string, func(swarm.Pulled)) error { return nil }
+func (c *stoppable) Pull(context.Context, fleet.Node, string, func(swarm.Pulled)) error { return nil }
 
 func (c *stoppable) Kill(_ context.Context, n fleet.Node, tasks []string) error {
 	c.mu.Lock()
@@ -66,10 +66,10 @@ func TestStopNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		run := fleet.TaskRunning
 		c := &stoppable{tasks: []fleet.Task{task("a", 1, run, run), task("b", 2, run, run), task("done", 3, fleet.TaskComplete, fleet.TaskShutdown)}}
-		r := NewRunner(c, c, slog.New(slog.DiscardHandler))
+		r := NewRunner(c, c, nil, slog.New(slog.DiscardHandler))
 		svc, _ := c.Service(t.Context(), "")
 		begun := time.Now()
-		if _, err := r.StopNow(t.Context(), svc, func(string, Progress) {}); err != nil {
+		if err := r.StopNow(svc).Run(t.Context(), func(Progress) {}); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begun); took > time.Second {
@@ -90,7 +90,7 @@ func TestStopNow_GoesOnWithoutItsCaller(t *testing.T) {
 		c := &stoppable{tasks: []fleet.Task{task("a", 1, run, run)}}
 		ctx, cancel := context.WithCancel(t.Context())
 		svc, _ := c.Service(ctx, "")
-		_, err := NewRunner(c, c, slog.New(slog.DiscardHandler)).StopNow(ctx, svc, func(string, Progress) { cancel() })
+		err := NewRunner(c, c, nil, slog.New(slog.DiscardHandler)).StopNow(svc).Run(ctx, func(Progress) { cancel() })
 		if err == nil {
 			t.Error("a follower that was told to end returned without an error")
 		}
@@ -101,4 +101,18 @@ func TestStopNow_GoesOnWithoutItsCaller(t *testing.T) {
 			t.Errorf("killed %v", c.killed)
 		}
 	})
+}
+
+func TestScaleStep(t *testing.T) {
+	t.Parallel()
+	for replicas, want := range map[int]string{
+		3: "service s has 3 replicas already: nothing to do",
+		0: "stop: service s, all 3 replicas",
+		1: "scale: service s from 3 to 1 replica, stop 2",
+		5: "scale: service s from 3 to 5 replicas, start 2",
+	} {
+		if got := scaleStep(fleet.Service{Name: "s", Desired: 3}, replicas); got != want {
+			t.Errorf("%d: got %q", replicas, got)
+		}
+	}
 }

@@ -1,0 +1,98 @@
+// Package imagegc takes the images of versions that no service goes back to from the nodes,
+// so that disks don't fill up.
+package imagegc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// How long after a deploy the nodes are tried again as long as some could not let go of an
+// image, since containers that have ended hold theirs for a while, and how often they are
+// asked in any case: a node may have been down.
+const (
+	retry = 5 * time.Second
+	every = time.Hour
+)
+
+// errHeld ends a round after which images of older versions are left.
+var errHeld = errors.New("images of older versions are still held")
+
+// Cluster is asked what runs.
+type Cluster interface {
+	Services(ctx context.Context) ([]fleet.Service, error)
+}
+
+// Forget takes images, named with their digests, from all nodes that don't use them, and
+// reports whether none is left.
+type Forget func(ctx context.Context, images []string) (all bool)
+
+type collector struct {
+	cluster Cluster
+	past    *history.Store
+	forget  Forget
+	log     *slog.Logger
+}
+
+// New returns the loop. It is to be kicked after a deploy.
+func New(cluster Cluster, past *history.Store, forget Forget, log *slog.Logger) *controller.Loop {
+	c := &collector{cluster: cluster, past: past, forget: forget, log: log}
+	loop := controller.New("images", controller.Round(c.observe, outdated, c.act))
+	loop.First, loop.Every, loop.Retry, loop.RetryMost = every, every, retry, every
+	return loop
+}
+
+// seen is what was deployed, and which of the images are to be kept.
+type seen struct {
+	entries []history.Entry
+	keep    map[string]bool // by digest
+}
+
+func (c *collector) observe(ctx context.Context) (seen, error) {
+	s := seen{keep: map[string]bool{}}
+	for _, digest := range c.past.KeptDigests() {
+		s.keep[digest] = true
+	}
+	services, err := c.cluster.Services(ctx)
+	if err != nil {
+		c.log.Debug("failed to find out which images are old", "error", err)
+		return s, err
+	}
+	for _, svc := range services {
+		s.keep[svc.Digest] = true // a person may have gone back by hand
+	}
+	for _, service := range c.past.Services() {
+		s.entries = append(s.entries, c.past.List(service)...)
+	}
+	return s, nil
+}
+
+// outdated decides which images go: those of entries that are not to be kept, each once,
+// in one action.
+func outdated(s seen) [][]string {
+	var images []string
+	named := map[string]bool{}
+	for _, e := range s.entries {
+		if e.Digest != "" && !s.keep[e.Digest] && !named[e.Digest] {
+			named[e.Digest] = true
+			images = append(images, e.Image+"@"+e.Digest)
+		}
+	}
+	if images == nil {
+		return nil
+	}
+	return [][]string{images}
+}
+
+func (c *collector) act(ctx context.Context, images []string) error {
+	if !c.forget(ctx, images) {
+		return errHeld
+	}
+	return nil
+}

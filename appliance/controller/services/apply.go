@@ -1,0 +1,125 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/configs/compose"
+)
+
+// byConfig is who a change is by that the config file asks for.
+const byConfig = "crawlbox.yaml"
+
+// act takes one step, or begins it. Changes of services go on by themselves, each on
+// its own, and ask for another round when they are done.
+func (c *Controller) act(ctx context.Context, s step) error {
+	switch s.action {
+	case keep:
+		c.settled(s.service)
+		return nil
+	case report, refuse:
+		c.tell(s.service, slog.LevelWarn, "service "+s.service+": "+s.why)
+		return nil
+	case wait:
+		return fmt.Errorf("service %s: %s", s.service, s.why)
+	case remove:
+		c.launch(ctx, s, c.runner.Remove(*s.now))
+		return nil
+	}
+	if err := c.start(ctx, s); err != nil {
+		return fmt.Errorf("%s service %s: %w", s.action, s.service, err)
+	}
+	return nil
+}
+
+// start brings a service to its definition, unless that is under way or was tried.
+func (c *Controller) start(ctx context.Context, s step) error {
+	svc := s.definition
+	if e, tried := c.tried(svc); tried && s.now != nil {
+		if e.Result == history.Running {
+			return nil // whoever ends it asks for another round
+		}
+		c.note(svc.Name, whyNotAgain(svc.Name, e))
+		return nil
+	}
+	image, from, err := c.imageOf(ctx, svc, s.now)
+	if errors.Is(err, errNotBuilt) {
+		c.note(svc.Name, err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if from != nil && from.Note != "" {
+		c.tell(svc.Name, slog.LevelWarn, "service "+svc.Name+": "+from.Note)
+	}
+	d := deployOf(svc, image, from)
+	d.Change.KeepReplicas = s.keepReplicas
+	d.Entry = history.Entry{Kind: history.KindConfig, By: byConfig, Definition: svc.Hash}
+	c.launch(ctx, s, c.runner.Deploy(s.now, d))
+	return nil
+}
+
+// launch runs a change by itself, unless one of its service is under way.
+func (c *Controller) launch(ctx context.Context, s step, change deploy.Change) {
+	j, mine := c.jobs.begin(s.service, s.definition.Hash)
+	if !mine {
+		return
+	}
+	go func() {
+		err := change.Run(ctx, j.emit)
+		c.tellEnd(ctx, s, err)
+		c.jobs.end(s.service, j, err)
+		if err == nil {
+			c.Again()
+			return
+		}
+		// What did not come to change anything is tried again.
+		time.AfterFunc(retry, c.Again)
+	}()
+}
+
+// tried returns the entry of the history in which a definition was tried last, if it is
+// the last that was tried at all and the file has not changed since.
+func (c *Controller) tried(svc compose.Service) (history.Entry, bool) {
+	c.mu.Lock()
+	fresh := c.fresh[svc.Name]
+	c.mu.Unlock()
+	for _, e := range c.past.List(svc.Name) {
+		if e.Result == history.Running {
+			return e, true
+		}
+		if e.Definition != "" {
+			untouched := e.Stage == history.StagePull || e.Result == history.Interrupted
+			return e, !fresh && e.Definition == svc.Hash && !untouched
+		}
+	}
+	return history.Entry{}, false
+}
+
+// whyNotAgain says why a definition is not in force though it is in the file.
+func whyNotAgain(service string, e history.Entry) string {
+	again := fmt.Sprintf("change it there, or try it again with `crawlbox deploy %s`", service)
+	if e.Result == history.RolledBack {
+		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before runs on: %s; %s", e.Why, again)
+	}
+	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and stays; %s", service, again)
+}
+
+// tellEnd says how a change went that the controller began. It is called before the
+// job ends: the next round is to know that the definition was tried.
+func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
+	c.settled(s.service)
+	switch {
+	case ctx.Err() != nil: // the next start sees to it
+	case err == nil:
+		c.log.Info(string(s.action)+" service "+s.service, "why", s.why)
+	default:
+		c.note(s.service, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action, err))
+	}
+}

@@ -1,0 +1,98 @@
+package services
+
+import (
+	"fmt"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
+)
+
+// action is what a step does with a service.
+type action string
+
+// Actions of steps.
+const (
+	create  action = "create"
+	replace action = "replace"
+	remove  action = "remove"
+	report  action = "report" // left the file and is kept
+	wait    action = "wait"   // an update of it is under way
+	refuse  action = "refuse" // has the name of a service that somebody else made
+	keep    action = "keep"   // is as it is defined
+)
+
+// step is what there is to do about a service.
+type step struct {
+	action       action
+	service      string
+	definition   compose.Service // zero for one that is not in the file
+	now          *fleet.Service  // the one that there is; nil for create
+	keepReplicas bool            // of that
+	why          string
+}
+
+// seen is what there is, and what the config file wants.
+type seen struct {
+	snapshot fleet.Snapshot
+	config   configs.Config
+}
+
+// decide returns what brings the services of a snapshot to the definitions. A
+// service whose definition did not change is left alone, whatever a person did
+// with it since. One whose definition changed keeps the number of replicas it
+// was scaled to, unless that number changed in the definition.
+func decide(s seen) []step {
+	var steps []step
+	defined := map[string]bool{}
+	for _, d := range s.config.Services {
+		defined[d.Name] = true
+		steps = append(steps, stepFor(d, serviceOf(s.snapshot, d.Name)))
+	}
+	for _, svc := range s.snapshot.Services {
+		if svc.Managed && !defined[svc.Name] {
+			steps = append(steps, departed(svc, s.config.Prune))
+		}
+	}
+	return steps
+}
+
+func serviceOf(s fleet.Snapshot, name string) *fleet.Service {
+	if svc, there := s.Service(name); there {
+		return &svc
+	}
+	return nil
+}
+
+func stepFor(d compose.Service, now *fleet.Service) step {
+	s := step{service: d.Name, definition: d, now: now}
+	switch {
+	case now == nil:
+		s.action, s.why = create, "new in the config"
+	case !now.Managed:
+		s.action = refuse
+		s.why = fmt.Sprintf("a service of this name exists that is not from the config; "+
+			"remove it with `crawlbox rm %s` or rename the one in the config", d.Name)
+	case now.Hash == d.Hash:
+		s.action, s.why = keep, "it is as it is defined"
+	case now.Pending != "":
+		s.action, s.why = wait, "its definition changed while an update is under way"
+	default:
+		s.action, s.why, s.keepReplicas = replace, "its definition changed", keepsReplicas(*now, d)
+	}
+	return s
+}
+
+// keepsReplicas reports whether a service keeps the number of replicas it was scaled to,
+// as it does unless its definition names another one than before.
+func keepsReplicas(svc fleet.Service, d compose.Service) bool { return svc.Replicas == d.Replicas() }
+
+func departed(svc fleet.Service, prune bool) step {
+	s := step{action: report, service: svc.Name, now: &svc}
+	if prune {
+		s.action, s.why = remove, "it left the config and prune is on"
+	} else {
+		s.why = fmt.Sprintf("it left the config and runs on; remove it with `crawlbox rm %s`, or set prune: true", svc.Name)
+	}
+	return s
+}

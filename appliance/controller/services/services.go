@@ -1,0 +1,258 @@
+// Package services brings the services of the swarm to those of the config file: at the
+// start, when the file changes, and when the engine comes back. What could not begin is
+// tried again after a while; what was tried and went back is not, until the file changes.
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+const retry = 15 * time.Second
+
+// Engine is what the controller asks of the swarm. *swarm.Engine is one.
+type Engine interface {
+	Snapshot(ctx context.Context) (fleet.Snapshot, error)
+	Configure(ctx context.Context, s swarm.Settings) error
+}
+
+// Sources name images with their digests. *deploy.Sources are ones.
+type Sources interface {
+	Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error)
+}
+
+// Controller keeps the services of the swarm at those of the config file. Its methods may
+// be called from any goroutine.
+type Controller struct {
+	*controller.Loop
+	engine  Engine
+	sources Sources
+	runner  *deploy.Runner
+	past    *history.Store
+	load    func() (configs.Config, error)
+	file    string
+	log     *slog.Logger
+	jobs    jobs
+
+	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
+	unready atomic.Pointer[string] // why the last round did not come to its end
+
+	mu    sync.Mutex
+	cfg   configs.Config    // the last one that was whole
+	told  map[string]string // what was logged last of a subject
+	notes map[string]string // what the user should know of a service
+	fresh map[string]bool   // services whose definition has changed since the start
+}
+
+// New returns the controller of the services of a config, which load reads again.
+func New(
+	engine Engine, sources Sources, runner *deploy.Runner, past *history.Store,
+	cfg configs.Config, load func() (configs.Config, error), log *slog.Logger,
+) *Controller {
+	c := &Controller{
+		engine:  engine,
+		sources: sources,
+		runner:  runner,
+		past:    past,
+		load:    load,
+		file:    cfg.File,
+		log:     log,
+		jobs:    jobs{byService: map[string]*job{}},
+		cfg:     cfg,
+		told:    map[string]string{},
+		notes:   map[string]string{},
+		fresh:   map[string]bool{},
+	}
+	c.Loop = controller.New("services", c.round)
+	c.Retry, c.RetryMost = retry, retry
+	return c
+}
+
+// Part is the controller as a part of a node.
+func (c *Controller) Part() lifecycle.Part {
+	return lifecycle.Part{Name: c.Name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
+		changes, err := configs.Watch(ctx, c.file, c.log)
+		if err != nil {
+			return err
+		}
+		// A round may take as long as the update that it resumes.
+		ready()
+		go func() {
+			for range changes {
+				if c.Reload() == nil {
+					c.log.Info("the config file changed", "file", c.file, "services", len(c.Config().Services))
+					c.Again()
+				}
+			}
+		}()
+		return c.Run(ctx)
+	})}
+}
+
+// Reload reads the file again. A broken one changes nothing.
+func (c *Controller) Reload() error {
+	cfg, err := c.load()
+	if err != nil {
+		c.tell(c.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
+		c.broken.Store(line("the config file is broken and the state before it stays: ", err))
+		return err
+	}
+	c.broken.Store(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.told, c.file)
+	c.takeUp(cfg)
+	return nil
+}
+
+// takeUp makes a config the one in force.
+func (c *Controller) takeUp(cfg configs.Config) {
+	before := map[string]string{}
+	for _, s := range c.cfg.Services {
+		before[s.Name] = s.Hash
+	}
+	for _, s := range cfg.Services {
+		if before[s.Name] != s.Hash {
+			c.fresh[s.Name] = true
+			delete(c.notes, s.Name)
+		}
+		delete(before, s.Name)
+	}
+	for gone := range before {
+		delete(c.notes, gone)
+	}
+	c.cfg = cfg
+}
+
+// Config returns the config in force.
+func (c *Controller) Config() configs.Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cfg
+}
+
+// round brings the cluster to the config. An error is one that is worth another try.
+func (c *Controller) round(ctx context.Context) error {
+	services := controller.Round(c.observe, decide, c.act)
+	err := errors.Join(c.settings(ctx), c.runner.ResumeStopped(ctx), services(ctx))
+	if err == nil || ctx.Err() != nil {
+		c.forget("")
+		c.unready.Store(nil)
+		return nil
+	}
+	if !swarm.Away(err) { // the status says so anyway
+		c.unready.Store(line("", err))
+	}
+	c.tell("", slog.LevelError, "failed to apply the config", "error", err)
+	if errors.Is(err, swarm.ErrNotManager) {
+		return nil
+	}
+	return err
+}
+
+func (c *Controller) observe(ctx context.Context) (seen, error) {
+	snap, err := c.engine.Snapshot(ctx)
+	return seen{snap, c.Config()}, err
+}
+
+// settings are those of `docker swarm update`.
+func (c *Controller) settings(ctx context.Context) error {
+	var s swarm.Settings
+	wanted := c.Config().Swarm
+	if h := wanted.Heartbeat; h > 0 {
+		s.Heartbeat = &h
+	}
+	if n := int64(wanted.TaskHistory); n >= 0 {
+		s.TaskHistory = &n
+	}
+	if err := c.engine.Configure(ctx, s); err != nil {
+		return fmt.Errorf("set the swarm's heartbeat and task history: %w", err)
+	}
+	return nil
+}
+
+func line(before string, err error) *string {
+	text := before + strings.ReplaceAll(err.Error(), "\n", "; ")
+	return &text
+}
+
+// Problems are what the user should know of the config.
+func (c *Controller) Problems() (list []string) {
+	for _, p := range []*atomic.Pointer[string]{&c.broken, &c.unready} {
+		if text := p.Load(); text != nil {
+			list = append(list, *text)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, service := range slices.Sorted(maps.Keys(c.notes)) {
+		list = append(list, "service "+service+": "+c.notes[service])
+	}
+	return list
+}
+
+// AfterPush lets h serve and asks for another round when an image was pushed: a
+// service may wait for it.
+func (c *Controller) AfterPush(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		h.ServeHTTP(w, req)
+		if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/manifests/") {
+			c.Again()
+		}
+	})
+}
+
+// tell logs what is said about a subject once, until it changes.
+func (c *Controller) tell(subject string, level slog.Level, msg string, args ...any) {
+	text := fmt.Sprint(append([]any{msg}, args...)...)
+	c.mu.Lock()
+	told := c.told[subject] == text
+	c.told[subject] = text
+	c.mu.Unlock()
+	if told {
+		return
+	}
+	c.log.Log(context.Background(), level, msg, args...)
+}
+
+// forget lets what was said about a subject be said again.
+func (c *Controller) forget(subject string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.told, subject)
+}
+
+// note keeps what the user should know of a service, and logs it once.
+func (c *Controller) note(service, text string) {
+	text = *line("", errors.New(text))
+	c.mu.Lock()
+	c.notes[service] = text
+	c.mu.Unlock()
+	c.tell(service, slog.LevelWarn, "service "+service+": "+text)
+}
+
+// settled takes back what was to be known of a service.
+func (c *Controller) settled(service string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.notes, service)
+	delete(c.told, service)
+	delete(c.fresh, service)
+}

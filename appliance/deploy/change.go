@@ -1,0 +1,113 @@
+// Package deploy is the one door for changes of services, and says truthfully how far
+// they are.
+//
+// A Change is decided when it is made: Plan says what it would do, Run does it. Runner
+// makes them. Run makes the change in Swarm, which from then on belongs to Swarm, and
+// follows it until it is true, has failed, or nothing has moved for too long: assess looks
+// at the tasks of one service and answers how much of a change has come true. Who runs a
+// change is told by Progress, and the history in the package below is written on the way.
+//
+// A deploy has stages. Only what comes before the update can be broken off without a
+// trace; the rest is followed to its end, and back where the version is bad:
+//
+//	[build ──▶ push, or copy ──▶] pull: onto every node ──▶ update: one change in Swarm ──▶ watch ──▶ done
+//	                              └─▶ nothing has changed                    rolled back ◀──┘
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+)
+
+// Change is one change of a service.
+type Change interface {
+	// Plan says what Run would do, and changes nothing.
+	Plan(ctx context.Context) (Plan, error)
+	// Run makes the change and returns when it is true or has failed. The last thing
+	// that emit hears of one that went well has Done.
+	Run(ctx context.Context, emit Emit) error
+}
+
+// ErrBusy is returned where a service is being updated already.
+var ErrBusy = errors.New("is being changed already")
+
+// ConflictError is returned where the state of a service is in the way of a change.
+type ConflictError string
+
+func (e ConflictError) Error() string { return string(e) }
+
+// Conflict makes a ConflictError.
+func Conflict(format string, args ...any) error { return ConflictError(fmt.Sprintf(format, args...)) }
+
+// Cluster is what the Runner asks of the swarm. *swarm.Engine is one.
+type Cluster interface {
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+	Services(ctx context.Context) ([]fleet.Service, error)
+	Service(ctx context.Context, idOrName string) (fleet.Service, error)
+	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
+	Scale(ctx context.Context, id string, replicas int) error
+	SetImage(ctx context.Context, id string, c servicespec.ImageChange) error
+	StopForUpdate(ctx context.Context, id, pending, mark string) error
+	Remove(ctx context.Context, id string) error
+	CreateDeployed(ctx context.Context, name string, d servicespec.Deployment) (id string, err error)
+	Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error)
+	SlowDown(ctx context.Context, id string) error
+	Nudge(ctx context.Context, id string) error
+	Spec(ctx context.Context, id string) (json.RawMessage, error)
+	Changes(ctx context.Context, id string, d servicespec.Deployment) (keys []string, err error)
+	Digest(ctx context.Context, image string) (string, error)
+	Platforms(ctx context.Context, image string) []fleet.Platform
+}
+
+// Runner makes changes and runs them. It is safe for concurrent use; two deploys of one
+// service at once are refused with ErrBusy.
+type Runner struct {
+	cluster Cluster
+	agents  Agents
+	past    *history.Store
+	log     *slog.Logger
+	busy    sync.Map // name of the service → struct{}
+	ended   []func()
+}
+
+// NewRunner returns a runner on the cluster given. Nil agents are for nodes where
+// nothing is deployed from. Without a history nothing is written down.
+func NewRunner(c Cluster, agents Agents, past *history.Store, log *slog.Logger) *Runner {
+	return &Runner{cluster: c, agents: agents, past: past, log: log}
+}
+
+// OnEnd has fn called whenever a change has its end in the history. It is to be called
+// before changes run.
+func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
+
+func (r *Runner) claim(service string) (release func(), err error) {
+	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {
+		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", service, ErrBusy, service)
+	}
+	return func() { r.busy.Delete(service) }, nil
+}
+
+// operation is a Change made of its two halves.
+type operation struct {
+	service string
+	plan    func(context.Context) (Plan, error)
+	run     func(context.Context, Emit) (Summary, error)
+}
+
+func (o operation) Plan(ctx context.Context) (Plan, error) {
+	p, err := o.plan(ctx)
+	p.Service = o.service
+	return p, err
+}
+
+func (o operation) Run(ctx context.Context, emit Emit) error {
+	return tell(o.service, emit, func(emit Emit) (Summary, error) { return o.run(ctx, emit) })
+}

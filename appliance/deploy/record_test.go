@@ -1,0 +1,87 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+func TestResultOf(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[history.Result]error{
+		history.Done:        nil,
+		history.RolledBack:  fmt.Errorf("x: %w", &RolledBackError{}),
+		history.Interrupted: fmt.Errorf("x: %w", context.Canceled),
+		history.Failed:      errors.New("x"),
+	} {
+		if got := resultOf(err); got != want {
+			t.Errorf("%v: got %s, want %s", err, got, want)
+		}
+	}
+}
+
+func TestChangedBy(t *testing.T) {
+	t.Parallel()
+	e := history.Entry{At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
+	const other = "2026-01-01T00:00:00Z"
+	for name, tc := range map[string]struct {
+		svc  fleet.Service
+		want bool
+	}{
+		"its own":             {fleet.Service{Deploy: e.Mark()}, true},
+		"another":             {fleet.Service{Deploy: other, Update: "completed", UpdateStarted: e.At.Add(time.Second)}, false},
+		"made by hand":        {fleet.Service{}, false},
+		"Swarm went back":     {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(time.Second)}, true},
+		"from the one before": {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(-time.Second)}, false},
+	} {
+		if got := changedBy(tc.svc, e); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+// A change that comes to nothing is told once, however often it is tried.
+func TestSameTry(t *testing.T) {
+	t.Parallel()
+	again := history.Entry{Kind: history.KindConfig, Definition: "b", Digest: "d"}
+	failed := history.Entry{Kind: history.KindConfig, Definition: "b", Digest: "d", Stage: history.StagePull, Result: history.Failed}
+	for name, tc := range map[string]struct {
+		change func(last *history.Entry)
+		want   bool
+	}{
+		"in the pull":        {func(*history.Entry) {}, true},
+		"cut off there":      {func(e *history.Entry) { e.Result = history.Interrupted }, true},
+		"after it":           {func(e *history.Entry) { e.Stage = history.StageWatch }, false},
+		"another image":      {func(e *history.Entry) { e.Digest = "c" }, false},
+		"another definition": {func(e *history.Entry) { e.Definition = "a" }, false},
+		"asked by a person":  {func(e *history.Entry) { e.Kind = history.KindDeploy }, false},
+	} {
+		last := failed
+		tc.change(&last)
+		if got := sameTry(last, again); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	past, err := history.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := past.Begin("spider", failed); err != nil {
+		t.Fatal(err)
+	}
+	rec := NewRunner(nil, nil, past, slog.New(slog.DiscardHandler)).begin("spider", again)
+	for _, stage := range []history.Stage{history.StagePull, history.StageUpdate} {
+		if err := rec.at(stage); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list := past.List("spider"); len(list) != 1 || list[0].Result != history.Running || list[0].Stage != history.StageUpdate {
+		t.Errorf("the history is %+v", list)
+	}
+}

@@ -1,0 +1,207 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+)
+
+const (
+	// killAgain is how often the containers are killed that are still there: one may
+	// have been about to start.
+	killAgain = 200 * time.Millisecond
+	// killTimeout bounds what goes on where nobody waits for it.
+	killTimeout = time.Minute
+)
+
+// Scale sets the replicas of a service and follows until they are true.
+func (r *Runner) Scale(svc fleet.Service, replicas int) Change {
+	return operation{
+		service: svc.Name,
+		plan:    func(context.Context) (Plan, error) { return Plan{Steps: []string{scaleStep(svc, replicas)}}, nil },
+		run: func(ctx context.Context, emit Emit) (Summary, error) {
+			return r.scale(ctx, svc, replicas, emit, nil)
+		},
+	}
+}
+
+// StopNow scales a service to 0 and ends its containers without their grace time.
+// Swarm takes that time from each task as it was made, so a change of the service
+// would come too late; the service keeps it for the next start. What is on a node
+// that can't be reached ends when Swarm's own stop does. The killing goes on if the
+// caller does not.
+func (r *Runner) StopNow(svc fleet.Service) Change {
+	return operation{
+		service: svc.Name,
+		plan: func(context.Context) (Plan, error) {
+			return Plan{Steps: []string{scaleStep(svc, 0) + "; killed, without their grace time"}}, nil
+		},
+		run: func(ctx context.Context, emit Emit) (Summary, error) { return r.stopNow(ctx, svc, emit) },
+	}
+}
+
+func (r *Runner) stopNow(ctx context.Context, svc fleet.Service, emit Emit) (Summary, error) {
+	tasks, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	ended := endedTasks(tasks)
+	doomed := map[string]bool{}
+	for _, t := range tasks {
+		doomed[t.ID] = !ended[t.ID]
+	}
+	return r.scale(ctx, svc, 0, emit, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+		defer cancel()
+		r.kill(ctx, svc.ID, doomed)
+	})
+}
+
+// scale lets beside run, where there is one, while it follows.
+func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit, beside func()) (Summary, error) {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: replicas, Before: endedTasks(before)}
+	begun := time.Now()
+	if err := r.cluster.Scale(ctx, svc.ID, replicas); err != nil {
+		return Summary{}, err
+	}
+	stage := history.StageScale
+	if replicas == 0 {
+		stage = history.StageStop
+	}
+	if beside != nil {
+		for _, t := range before { // what it does to them is no failure
+			g.Before[t.ID] = true
+		}
+		go beside()
+	}
+	return r.follow(ctx, svc, g, stage, before, begun, emit)
+}
+
+// kill kills those of the tasks that Swarm wants to stop, until all are gone.
+func (r *Runner) kill(ctx context.Context, service string, doomed map[string]bool) {
+	for {
+		_, nodes, tasks, err := r.look(ctx, service)
+		if err == nil {
+			tasks = slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !doomed[t.ID] || t.Ended() })
+			if len(tasks) == 0 {
+				return
+			}
+			r.killOn(ctx, nodes, stopping(tasks))
+		}
+		if pause(ctx, killAgain) != nil {
+			return
+		}
+	}
+}
+
+func (r *Runner) killOn(ctx context.Context, nodes []fleet.Node, stopping map[string][]string) {
+	var all sync.WaitGroup
+	for _, n := range nodes {
+		if len(stopping[n.ID]) == 0 || n.State != fleet.StateReady {
+			continue
+		}
+		all.Go(func() {
+			if err := r.agents.Kill(ctx, n, stopping[n.ID]); err != nil && ctx.Err() == nil {
+				r.log.Warn("kill containers; they end when their grace time is over", "node", n.Display, "error", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// stopping are the tasks by node that Swarm wants to end.
+func stopping(tasks []fleet.Task) map[string][]string {
+	byNode := map[string][]string{}
+	for _, t := range tasks {
+		if t.NodeID != "" && (t.Desired == fleet.TaskShutdown || t.Desired == fleet.TaskRemove) {
+			byNode[t.NodeID] = append(byNode[t.NodeID], t.ID)
+		}
+	}
+	return byNode
+}
+
+// Remove removes a service and follows until its containers are gone.
+func (r *Runner) Remove(svc fleet.Service) Change {
+	return operation{
+		service: svc.Name,
+		plan: func(context.Context) (Plan, error) {
+			return Plan{Steps: []string{"remove: service " + svc.Name + ", " + words.Count(svc.Desired, "replica")}}, nil
+		},
+		run: func(ctx context.Context, emit Emit) (Summary, error) { return r.remove(ctx, svc, emit) },
+	}
+}
+
+func (r *Runner) remove(ctx context.Context, svc fleet.Service, emit Emit) (Summary, error) {
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	begun := time.Now()
+	if err := r.cluster.Remove(ctx, svc.ID); err != nil {
+		return Summary{}, err
+	}
+	return r.follow(ctx, svc, Goal{Desired: 0}, history.StageRemove, before, begun, emit)
+}
+
+// SetImage brings a service to another image, a share of its replicas at a time,
+// and follows until all run it. Swarm goes on if the caller does not.
+//
+// It is for managers that bring no images to nodes and keep no history.
+func (r *Runner) SetImage(svc fleet.Service, image string) Change {
+	return operation{
+		service: svc.Name,
+		plan: func(context.Context) (Plan, error) {
+			return Plan{Action: Replace, Changes: []string{"image"}, Steps: []string{
+				fmt.Sprintf("%s: service %s to %s", history.StageUpdate, svc.Name, image),
+			}}, nil
+		},
+		run: func(ctx context.Context, emit Emit) (Summary, error) { return r.setImage(ctx, svc, image, emit) },
+	}
+}
+
+func (r *Runner) setImage(ctx context.Context, svc fleet.Service, image string, emit Emit) (Summary, error) {
+	release, err := r.claim(svc.Name)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer release()
+	pinned, digest, err := r.pin(ctx, image)
+	if err != nil {
+		return Summary{}, err
+	}
+	before, err := r.cluster.Tasks(ctx, svc.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	begun := time.Now()
+	change := servicespec.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired), Finishes: fleet.Finishes(before)}
+	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
+		return Summary{}, err
+	}
+	g := Goal{Desired: -1, Digest: digest, Before: endedTasks(before)}
+	return r.follow(ctx, svc, g, history.StageUpdate, before, begun, emit)
+}
+
+// pin resolves an image to its digest once, for all nodes.
+func (r *Runner) pin(ctx context.Context, image string) (pinned, digest string, err error) {
+	if name, d, ok := strings.Cut(image, "@"); ok && name != "" {
+		return image, d, nil
+	}
+	digest, err = r.cluster.Digest(ctx, image)
+	if err != nil {
+		return "", "", err
+	}
+	return image + "@" + digest, digest, nil
+}
