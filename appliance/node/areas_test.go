@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
 )
 
 // TestAreas_OfEveryRole holds that nodes of both roles answer the same calls: what one has
@@ -14,9 +15,8 @@ import (
 func TestAreas_OfEveryRole(t *testing.T) {
 	t.Parallel()
 	p := openPort(t, unchanged)
-	p.m.deploys = &deploys{}
 	w := &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: p.m.identity}
-	made, joined := callsOf(t, p.m.areas(&reconciler{})), callsOf(t, w.areas())
+	made, joined := callsOf(t, p.m.areas(&services.Controller{})), callsOf(t, w.areas())
 	if !slices.Equal(made, joined) {
 		t.Errorf("a node that made its cluster answers %q, one that joined %q", made, joined)
 	}
