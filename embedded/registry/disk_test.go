@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sys/unix"
 
-	"github.com/crawlbox/crawlbox/embedded/registry/layout"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // smallDisk mounts a file system of its own with so many megabytes.
@@ -169,7 +169,7 @@ func noHalfFiles(t *testing.T, dir string) {
 		if err != nil {
 			return err
 		}
-		if layout.Temporary(e.Name()) || (fi.Size() == 0 && e.Name() == "link") {
+		if durable.Leftover(e.Name()) || strings.HasSuffix(e.Name(), ".tmp") || (fi.Size() == 0 && e.Name() == "link") {
 			t.Errorf("%s is left with %d bytes", p, fi.Size())
 		}
 		return nil

@@ -16,10 +16,10 @@ import (
 // DefaultRelease is what a host has where nothing else is said.
 const DefaultRelease = "bookworm"
 
-// release is what is special about one.
-type release struct {
+// Release is what is special about a release of a distribution.
+type Release struct {
 	*distribution
-	// unified gives the host cgroups of version 2 also where this machine has version 1,
+	// Unified gives the host cgroups of version 2 also where this machine has version 1,
 	// as most of today's servers have them. New versions of systemd know no other.
 	Unified bool
 	// extra are more arguments of mmdebstrap.
@@ -38,8 +38,8 @@ var (
 		args: []string{"--components=main,universe"}}
 )
 
-// Releases are what Release takes.
-var Releases = map[string]release{
+// Releases are what lab.Release takes.
+var Releases = map[string]Release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
 	"trixie":   {distribution: debianServers, Unified: true},
@@ -50,8 +50,8 @@ var Releases = map[string]release{
 	"resolute": {distribution: ubuntuServers, Unified: true},
 }
 
-// system is a root file system in two layers, each a folder.
-type system struct {
+// System is a root file system in two layers, each a folder.
+type System struct {
 	Bare   string // systemd and what a server has, and Docker's packages in packagesDir
 	Docker string // what their installation changes
 }
@@ -102,7 +102,7 @@ rmdir $dir/root
 `
 
 // NewSystem returns the files of a release, which the first use on a machine fetches.
-func NewSystem(t frame.TB, name string) (s system, err error) {
+func NewSystem(t frame.TB, name string) (s System, err error) {
 	from, ok := Releases[name]
 	if !ok {
 		return s, fmt.Errorf("the lab has no release %q, only %s", name, strings.Join(slices.Sorted(maps.Keys(Releases)), ", "))
@@ -128,5 +128,5 @@ func NewSystem(t frame.TB, name string) (s system, err error) {
 		}
 		return nil
 	})
-	return system{Bare: filepath.Join(dir, "bare"), Docker: filepath.Join(dir, "docker")}, err
+	return System{Bare: filepath.Join(dir, "bare"), Docker: filepath.Join(dir, "docker")}, err
 }

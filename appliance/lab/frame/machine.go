@@ -13,6 +13,7 @@ import (
 // tools are the programs that hosts are made with.
 var tools = []string{"bash", "ip", "mount", "iptables", "containerd", "dockerd", "docker"}
 
+// CheckMachine returns an error that says what the machine lacks for a lab.
 func CheckMachine() error {
 	if os.Geteuid() != 0 {
 		return errors.New("hosts are made of namespaces and need root: run the tests as root")
@@ -20,6 +21,7 @@ func CheckMachine() error {
 	return CheckTools(tools...)
 }
 
+// CheckTools returns an error that names the programs that are not there.
 func CheckTools(names ...string) error {
 	var missing []string
 	for _, name := range names {

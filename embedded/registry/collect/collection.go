@@ -27,7 +27,7 @@ type Collection struct {
 
 // Mark finds what is needed: what tags name, the digests in keep, and what a client
 // was told of since the cutoff.
-func (c Collection) Mark(ctx context.Context, keep []digest.Digest, cutoff time.Time) (*sweep, error) {
+func (c Collection) Mark(ctx context.Context, keep []digest.Digest, cutoff time.Time) (*Sweep, error) {
 	m := newMarks(c.Layout, c.Log)
 	inv, err := newInventory(ctx, c.Layout)
 	if err != nil {
@@ -36,11 +36,11 @@ func (c Collection) Mark(ctx context.Context, keep []digest.Digest, cutoff time.
 	if err := m.roots(ctx, inv, keep, cutoff); err != nil {
 		return nil, fmt.Errorf("find images in use: %w", err)
 	}
-	return &sweep{Collection: c, marks: m, inv: inv, keep: keep, cutoff: cutoff}, nil
+	return &Sweep{Collection: c, marks: m, inv: inv, keep: keep, cutoff: cutoff}, nil
 }
 
 // held adds to the report what nothing needs and only the grace keeps.
-func (s *sweep) held(ctx context.Context) error {
+func (s *Sweep) held(ctx context.Context) error {
 	firm := newMarks(s.Layout, s.Log)
 	if err := firm.roots(ctx, s.inv, s.keep, s.Now().Add(s.Grace)); err != nil { // nothing is younger than that
 		return err

@@ -14,11 +14,11 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
-// sweep deletes what is not marked and was not touched since the cutoff.
+// Sweep deletes what is not marked and was not touched since the cutoff.
 //
 // It does not use distribution's storage.Vacuum, which knows no such condition
 // and has no lock around looking and deleting.
-type sweep struct {
+type Sweep struct {
 	Collection
 	marks  *marks
 	inv    *inventory
@@ -29,7 +29,7 @@ type sweep struct {
 
 // Run deletes, and reports what is gone and what only the grace still keeps. The report
 // is right also beside an error.
-func (s *sweep) Run(ctx context.Context) (Report, error) {
+func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	if err := s.everything(ctx); err != nil {
 		return s.report, fmt.Errorf("remove unused images: %w", err)
 	}
@@ -39,7 +39,7 @@ func (s *sweep) Run(ctx context.Context) (Report, error) {
 	return s.report, nil
 }
 
-func (s *sweep) everything(ctx context.Context) error {
+func (s *Sweep) everything(ctx context.Context) error {
 	for _, d := range s.order() {
 		if err := errors.Join(ctx.Err(), s.visit(d)); err != nil {
 			return err
@@ -55,7 +55,7 @@ func (s *sweep) everything(ctx context.Context) error {
 
 // order returns all digests, parents before children: while a manifest is there
 // to be found by a client, so must be what it refers to.
-func (s *sweep) order() []digest.Digest {
+func (s *Sweep) order() []digest.Digest {
 	seen := make(map[digest.Digest]bool)
 	var bottomUp []digest.Digest
 	var descend func(digest.Digest)
@@ -96,7 +96,7 @@ func (s *sweep) order() []digest.Digest {
 
 // visit deletes the links that are not needed and, if none is, the blob. A
 // manifest that a client asked for meanwhile is kept with all beneath it.
-func (s *sweep) visit(d digest.Digest) error {
+func (s *Sweep) visit(d digest.Digest) error {
 	touched, err := s.remove(d)
 	if err != nil || !touched || !s.inv.revisions[d] {
 		return err
@@ -104,7 +104,7 @@ func (s *sweep) visit(d digest.Digest) error {
 	return s.marks.everywhere(s.inv, d)
 }
 
-func (s *sweep) remove(d digest.Digest) (touched bool, err error) {
+func (s *Sweep) remove(d digest.Digest) (touched bool, err error) {
 	s.Touch.Lock()
 	defer s.Touch.Unlock()
 	links := s.inv.links[d]
@@ -125,7 +125,7 @@ func (s *sweep) remove(d digest.Digest) (touched bool, err error) {
 	return false, s.removeBlob(d)
 }
 
-func (s *sweep) removeBlob(d digest.Digest) error {
+func (s *Sweep) removeBlob(d digest.Digest) error {
 	fi, err := os.Stat(s.Layout.BlobFile(d))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -146,7 +146,7 @@ func (s *sweep) removeBlob(d digest.Digest) error {
 }
 
 // uploads removes those of a repository that nobody wrote to since the cutoff.
-func (s *sweep) uploads(repo string) error {
+func (s *Sweep) uploads(repo string) error {
 	dir := layout.RepoDir(repo, "_uploads")
 	names, err := s.Layout.List(dir)
 	for _, name := range names {
@@ -155,7 +155,7 @@ func (s *sweep) uploads(repo string) error {
 	return err
 }
 
-func (s *sweep) upload(dir string) error {
+func (s *Sweep) upload(dir string) error {
 	s.Touch.Lock()
 	defer s.Touch.Unlock()
 	var size int64
@@ -198,7 +198,7 @@ func latest(a, b time.Time) time.Time {
 
 // prune removes the empty folders of a repository, so that one without content
 // leaves the catalog.
-func (s *sweep) prune(repo string) error {
+func (s *Sweep) prune(repo string) error {
 	s.Touch.Lock()
 	defer s.Touch.Unlock()
 	return s.Layout.PruneEmpty(layout.RepoDir(repo, ""))

@@ -8,16 +8,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// manifest is what image manifests and indexes, of Docker and of OCI, have in
+// Manifest is what image manifests and indexes, of Docker and of OCI, have in
 // common: what they refer to.
-type manifest struct {
+type Manifest struct {
 	Config    *ocispec.Descriptor  `json:"config"`
 	Layers    []ocispec.Descriptor `json:"layers"`
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-func parseManifest(raw []byte) (manifest, error) {
-	var m manifest
+func parseManifest(raw []byte) (Manifest, error) {
+	var m Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, err
 	}
@@ -30,7 +30,7 @@ func parseManifest(raw []byte) (manifest, error) {
 }
 
 // Blobs are the config and the layers.
-func (m manifest) Blobs() []ocispec.Descriptor {
+func (m Manifest) Blobs() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
 	}
@@ -38,17 +38,17 @@ func (m manifest) Blobs() []ocispec.Descriptor {
 }
 
 // LoadManifest reads the manifest of d.
-func (l Layout) LoadManifest(d digest.Digest) (manifest, error) {
+func (l Layout) LoadManifest(d digest.Digest) (Manifest, error) {
 	if err := d.Validate(); err != nil {
-		return manifest{}, err
+		return Manifest{}, err
 	}
 	raw, err := l.ReadBlob(d)
 	if err != nil {
-		return manifest{}, err
+		return Manifest{}, err
 	}
 	m, err := parseManifest(raw)
 	if err != nil {
-		return manifest{}, errors.Join(ErrBadManifest, err)
+		return Manifest{}, errors.Join(ErrBadManifest, err)
 	}
 	return m, nil
 }

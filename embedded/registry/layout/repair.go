@@ -42,16 +42,16 @@ func (l Layout) removeTemporary(ctx context.Context) error {
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return err
 		}
-		if e.Type().IsRegular() && Temporary(e.Name()) {
+		if e.Type().IsRegular() && temporary(e.Name()) {
 			return os.Remove(p)
 		}
 		return nil
 	})
 }
 
-// Temporary reports whether a file with this name was being written: by durable, or by
+// temporary reports whether a file with this name was being written: by durable, or by
 // distribution and earlier versions.
-func Temporary(name string) bool {
+func temporary(name string) bool {
 	return durable.Leftover(name) || strings.HasSuffix(name, ".tmp")
 }
 

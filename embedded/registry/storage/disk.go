@@ -35,7 +35,7 @@ func (d Disk) Check(size int64) error {
 }
 
 // Full describes the disk after a write failed for want of space.
-func (d Disk) Full() *fullError {
+func (d Disk) Full() error {
 	free, _ := d.Free()
 	return &fullError{disk: d, free: free}
 }
