@@ -8,8 +8,6 @@ LDFLAGS  := -s -w -X github.com/crawlbox/crawlbox/appliance/cli.version=$(VERSIO
 # Without gRPC's tracing pages, which nothing serves, it is 0.3 MB smaller, and without
 # inlining in the Redis client, which has a method for each of Redis' commands, 2 MB.
 FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=-l'
-LINT     := .cache/bin/golangci-lint
-LINTVER  := v2.15.0
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
 FUZZTIME ?= 60s
 BENCH    ?= .
@@ -17,7 +15,7 @@ BENCH    ?= .
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
 
-.PHONY: build dist dist-check $(DIST) demo test unit lint e2e soak bench fuzz help lab-clean deps clean
+.PHONY: build dist dist-check man $(DIST) demo test unit lint e2e soak bench fuzz help lab-clean deps clean
 
 build:
 	$(BUILD) -o $(BIN) .
@@ -35,6 +33,10 @@ $(DIST): dist/crawlbox-linux-%:
 dist-check: dist
 	.ci/reproducible $(VERSION)
 
+# Man pages, for packagers.
+man:
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./appliance/release/cmd/man dist/man $(VERSION)
+
 demo:
 	.ci/deps --docker-only
 	$(MAKE) build
@@ -48,8 +50,8 @@ deps:
 # The simulations of the exchange go without the race detector, which breaks under
 # that many goroutines with a simulated clock (golang/go#78156).
 unit:
-	$(GO) test -race -shuffle=on -timeout 10m $(UNIT)
-	$(GO) test -shuffle=on -timeout 10m ./embedded/mirror/exchange
+	CRAWLBOX_TEST_ALL=1 $(GO) test -race -shuffle=on -timeout 10m $(UNIT)
+	CRAWLBOX_TEST_ALL=1 $(GO) test -shuffle=on -timeout 10m ./embedded/mirror/exchange
 
 # The hosts of the lab are real Docker Engines: one package after the other. Scenarios
 # wait more than they work, so that there is room for one more than processors.
@@ -64,13 +66,13 @@ check-%: build
 soak:
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
 
-lint: $(LINT)
+# How the code is formatted, what vet and the analysers of .ci/lint say, and known
+# vulnerabilities, where their database can be reached.
+lint:
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
-	$(LINT) run ./...
-
-$(LINT):
-	GOBIN=$(CURDIR)/.cache/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTVER)
+	$(GO) build -C .ci/lint -o $(CURDIR)/.cache/bin/lint .
+	.cache/bin/lint
 
 # All benchmarks, or some, such as `make bench BENCH=Images/20-hosts-20mbit`.
 bench: build

@@ -120,7 +120,8 @@ func (h *handler) guard(r *http.Request, run func() error) (err error) {
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares what is recovered the same way
+		//lint:ignore errorlint net/http compares what is recovered the same way
+		if p == http.ErrAbortHandler {
 			panic(p)
 		}
 		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack", string(debug.Stack()))

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/memberlist" //nolint:depguard // strangers speak it as it is, without embedded/gossip
+	"github.com/hashicorp/memberlist" // strangers speak it as it is, without embedded/gossip
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )

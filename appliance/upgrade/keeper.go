@@ -226,7 +226,8 @@ func install(to string, from io.Reader, mode os.FileMode, want Offer) error {
 	if err != nil {
 		return err
 	}
-	defer file.Cleanup() //nolint:errcheck // of what was not kept
+	//lint:ignore errcheck it removes what was not kept
+	defer file.Cleanup()
 	limit := want.Size
 	if limit == 0 {
 		limit = MaxSize

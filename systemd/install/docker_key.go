@@ -38,7 +38,7 @@ func fingerprint(armoured string) string {
 	if len(body) == 0 || body[0] != 4 {
 		return ""
 	}
-	h := sha1.New() //nolint:gosec // the standard has no other for these keys
+	h := sha1.New() // the standard has no other for these keys
 	h.Write([]byte{0x99, byte(len(body) >> 8), byte(len(body))})
 	h.Write(body)
 	return hex.EncodeToString(h.Sum(nil))

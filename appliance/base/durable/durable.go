@@ -20,7 +20,8 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup() //nolint:errcheck // of what was not kept
+	//lint:ignore errcheck it removes what was not kept
+	defer f.Cleanup()
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
