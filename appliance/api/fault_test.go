@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"bytes"
 	"context"
 	"errors"
@@ -57,9 +59,7 @@ func TestClient_NoPermission(t *testing.T) {
 		}
 		return
 	}
-	if os.Getuid() != 0 {
-		t.Fatal("needs root, to ask as another user")
-	}
+	testenv.Root(t)
 	t.Parallel()
 	_, socket := serve(t, apitest.New(now), testLog(t))
 	for path, mode := range map[string]os.FileMode{filepath.Dir(socket): 0o755, socket: 0o660} {

@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,7 +50,11 @@ func TestHandler_Audit(t *testing.T) {
 	t.Parallel()
 	var audit records
 	_, socket := serveHandler(t, apitest.Handler(apitest.New(now), audit.add, testLog(t)))
-	who := fmt.Sprintf(" uid=%d user=root gid=%d pid=%d", os.Getuid(), os.Getgid(), os.Getpid())
+	self, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := fmt.Sprintf(" uid=%s user=%s gid=%s pid=%d", self.Uid, self.Username, self.Gid, os.Getpid())
 	for _, tt := range []struct{ method, path, body, record string }{
 		{"GET", "/v1/token?role=worker&secret=hush", "", "path=/v1/token?role=worker" + who + " status=200"},
 		{"HEAD", "/v1/token?role=worker", "", "path=/v1/token?role=worker" + who + " status=200"},
@@ -132,9 +139,7 @@ func TestConnContext_AnotherUser(t *testing.T) {
 		}
 		return
 	}
-	if os.Getuid() != 0 {
-		t.Fatal("needs root, to ask as another user")
-	}
+	testenv.Root(t)
 	t.Parallel()
 	var audit records
 	_, socket := serveHandler(t, apitest.Handler(apitest.New(now), audit.add, testLog(t)))

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"bufio"
 	"bytes"
 	"encoding/json"
@@ -15,7 +17,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -219,15 +220,7 @@ func oldestFirst(t *testing.T, path string) (all []map[string]any) {
 }
 
 func TestRecord_FullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatalf("mount a small disk (needs root): %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.SmallDisk(t, "size=64k")
 	var said notes
 	path, ballast := filepath.Join(dir, "audit.log"), filepath.Join(dir, "ballast")
 	l := small(t, path, maxSize, said.log())

@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -42,9 +44,7 @@ type site struct {
 // newSite serves a script as the program.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("needs root, as the line does")
-	}
+	testenv.Root(t)
 	s := &site{T: t, ran: filepath.Join(t.TempDir(), "ran")}
 	s.program = fmt.Appendf(nil, "#!/bin/sh\n{ echo \"$@\"; cat; } >'%s'\n", s.ran)
 	s.mu.Lock()

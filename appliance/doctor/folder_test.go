@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 func TestFolder(t *testing.T) {
 	t.Parallel()
+	testenv.Root(t)
 	if err := Folder(filepath.Join(t.TempDir(), "none")); err != nil {
 		t.Errorf("of none: %v", err)
 	}

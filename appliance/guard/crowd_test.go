@@ -1,19 +1,18 @@
 package guard
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"math/rand/v2"
 	"net/netip"
 	"testing"
-	"time"
 )
 
 // TestCrowd_LargestIsLargest compares the book with one that counts all, over a
 // long random run.
 func TestCrowd_LargestIsLargest(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
+	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	w, in, sizes := newCrowd(), []*conn{}, map[netip.Prefix]int{}
 	for range 20000 {
 		if len(in) > 0 && rnd.IntN(100) < 49 {

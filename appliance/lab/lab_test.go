@@ -1,6 +1,8 @@
 package lab_test
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(ownerEnv) != "" {
 		ownLabUntilKilled()
 	}
+	testenv.RootForAll()
 	os.Exit(m.Run())
 }
 

@@ -1,6 +1,8 @@
 package sockowner
 
 import (
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"fmt"
 	"io"
 	"net"
@@ -42,6 +44,9 @@ func holdConnection(addr string) int {
 // process is in new namespaces where flags say so.
 func child(t *testing.T, ln net.Listener, flags uintptr) (pid int, accepted net.Conn) {
 	t.Helper()
+	if flags != 0 {
+		testenv.Root(t)
+	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), dialEnv+"="+ln.Addr().String())
 	cmd.Stderr = os.Stderr

@@ -3,6 +3,10 @@
 package disktest
 
 import (
+	"fmt"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+
 	"io"
 	"os"
 	"os/exec"
@@ -22,8 +26,9 @@ type Disk struct {
 // New makes an empty disk of so many MiB, which goes with the test. It needs root.
 func New(t *testing.T, mib int64) *Disk {
 	t.Helper()
+	testenv.Root(t)
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Fatalf("this machine has no loop devices, which the tests make disks of: %v", err)
+		testenv.Lacks(t, fmt.Errorf("this machine has no loop devices, which the tests make disks of: %w", err))
 	}
 	d := &Disk{t: t, image: filepath.Join(t.TempDir(), "disk")}
 	f, err := os.Create(d.image)
