@@ -40,6 +40,7 @@ var everything = []grows{
 	// The exchange of a join, and what nodes may ask of a manager.
 	{"appliance/cluster/enroll.authLimiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/cluster/enroll.TestServer_RemembersLittle"},
 	{"appliance/cluster/member.List.list", "who has a join token", "5000 nodes", "appliance/cluster/member.TestPut_Full"},
+	{"commits and documents of the cluster's state", "node", "32 commits, 256 documents, 8 MiB each", "appliance/cluster/state.TestDisk_IsBounded"},
 	{"appliance/cluster/enroll.Server.touch", "node", "one for each node with a certificate; see List.list", "appliance/cluster/member.TestPut_Full"},
 	{"appliance/cluster/enroll.Server.claims", "node", "1024, then they are forgotten", "appliance/cluster/enroll.TestClaim_ManyInVain"},
 	{"appliance/base/bound.Rate.known", "stranger", "as many as NewRate is told", "appliance/base/bound.TestRate"},
@@ -117,6 +118,7 @@ var everything = []grows{
 	{"what one command of the queue sets aside", "spider", "what is left of queue.max_memory", "embedded/queue.TestBounds_Commands"},
 
 	// What only root can make grow, or what one call makes.
+	{"appliance/cluster/state.Options.Files", "root", "as many as the program names", ""},
 	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
 	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},

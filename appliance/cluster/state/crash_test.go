@@ -1,0 +1,136 @@
+package state
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
+)
+
+var legacy = func(dir string) map[string]string {
+	return map[string]string{"a": filepath.Join(dir, "a.json"), "b": filepath.Join(dir, "b.json")}
+}
+
+// wantWhole opens the store, and wants all documents to be of one commit, which is one of two.
+func wantWhole(t *testing.T, what, dir string, was, next int) {
+	t.Helper()
+	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir)})
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	defer d.Close()
+	var got [3]string
+	for i, name := range []string{"a", "b", "c"} {
+		data, _, err := d.Read(name)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			return
+		}
+		got[i] = string(data)
+	}
+	if got[0] != got[1] || got[1] != got[2] || got[0] != fmt.Sprint(was) && got[0] != fmt.Sprint(next) {
+		t.Errorf("%s: the documents are %v, want %d or %d", what, got, was, next)
+	}
+	for name, path := range legacy(dir) {
+		if data, err := os.ReadFile(path); err != nil || string(data) != got[0] {
+			t.Errorf("%s: the file of %s has %q, %v; the document has %s", what, name, data, err, got[0])
+		}
+	}
+}
+
+func number(n int) map[string][]byte {
+	data := fmt.Append(nil, n)
+	return map[string][]byte{"a": data, "b": data, "c": data}
+}
+
+// TestCommit_PowerCut cuts the power after each write of a commit.
+func TestCommit_PowerCut(t *testing.T) {
+	disk := disktest.New(t, 32)
+	d, err := Open(filepath.Join(disk.Dir, "state"), Options{Files: legacy(disk.Dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	v, err := d.Commit(t.Context(), "", number(1), "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	d.step = func(step string) {
+		steps++
+		was := 1
+		if step == "head" || step == "file" {
+			was = 2
+		}
+		wantWhole(t, "power cut after "+step, disk.Cut().Dir, was, 2)
+	}
+	if _, err := d.Commit(t.Context(), v, number(2), "second"); err != nil || steps < 8 {
+		t.Fatalf("%d steps, %v", steps, err)
+	}
+	wantWhole(t, "power cut at the end", disk.Cut().Dir, 2, 2)
+}
+
+// TestCommit_Killed kills a process that commits, again and again.
+func TestCommit_Killed(t *testing.T) {
+	if dir := os.Getenv("STATE_TEST_DIR"); dir != "" {
+		count(dir)
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	for range 15 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCommit_Killed$")
+		cmd.Env = append(os.Environ(), "STATE_TEST_DIR="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines, last := bufio.NewScanner(out), 0
+		kill := time.AfterFunc(100*time.Millisecond+rand.N(100*time.Millisecond), func() { _ = cmd.Process.Kill() })
+		for lines.Scan() {
+			if _, err := fmt.Sscanf(lines.Text(), "%d", &last); err != nil {
+				t.Fatalf("the process says %q", lines.Text())
+			}
+		}
+		kill.Stop()
+		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Fatal(err)
+		}
+		if last > 0 {
+			wantWhole(t, "killed", dir, last, last+1)
+		}
+	}
+}
+
+// count commits numbers, and says which one it has committed, until it is killed.
+func count(dir string) {
+	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir)})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	n := 0
+	if data, _, err := d.Read("a"); err == nil {
+		_, _ = fmt.Sscan(string(data), &n)
+	}
+	for {
+		n++
+		_, v, _ := d.List("")
+		if _, err := d.Commit(context.Background(), v, number(n), "count"); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(n)
+	}
+}

@@ -1,0 +1,157 @@
+// Package state keeps what a cluster must not lose, as named documents: a few dozen of a few
+// KiB each. A commit changes several of them at once or none, and only those that nobody has
+// changed since they were read.
+//
+// It is a small git: a document's content is a blob, named by its SHA-256; a tree names the
+// blobs of all documents; a commit names a tree, its parent, author, time and epoch; and one
+// file, the head, names the newest commit. All but the head never change once they are
+// written, so a commit is there from when the head is replaced, and a power cut at any point
+// leaves the old state or the new one. Disk is the implementation on this node's disk; that
+// only the head decides is what lets another one keep the head in Swarm's raft.
+//
+// # Files of versions before
+//
+// Versions before this one kept each document in a file of its own in the data directory.
+// The first start takes those that are there over, in one commit. From then on each commit
+// also writes the documents that it changes to these files, after the head, so that a version
+// before finds the state as it is. When this version starts again, a file that is neither the
+// document nor an earlier content of it was written by a version before in the meantime, and
+// is taken over; any other is put right. Where all are gone, a version before has left its
+// cluster, and the documents go too.
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Limits of a store.
+const (
+	// MaxDocument is the longest document, in bytes: a list of 5,000 members has 2 MiB.
+	MaxDocument = 8 << 20
+	// MaxDocuments is how many there are at most.
+	MaxDocuments = 256
+	// keepCommits is how many commits are kept, with what they name. A commit on a base
+	// that is older is a conflict.
+	keepCommits = 32
+)
+
+var (
+	// ErrNotFound is returned for a document that does not exist.
+	ErrNotFound = errors.New("there is no such document")
+	// ErrConflict is returned by Commit where a document was changed since the base: read
+	// it again, and decide again.
+	ErrConflict = errors.New("the document was changed by somebody else in the meantime")
+)
+
+// Version is the ID of a commit; empty before the first.
+type Version string
+
+// Entry is a document in a list.
+type Entry struct {
+	Name string
+	Size int
+	Hash string // SHA-256 of its content
+}
+
+// Commit is what is known of one.
+type Commit struct {
+	Tree    string    `json:"tree"`
+	Parent  Version   `json:"parent,omitempty"`
+	Author  string    `json:"author"`
+	Time    time.Time `json:"time"`
+	Epoch   int       `json:"epoch"`
+	Message string    `json:"message"`
+}
+
+// Store has documents. Its methods may be called at the same time. Read and List answer from
+// this node and do not wait for anybody; Commit may.
+type Store interface {
+	// Read returns a document, and the version that it is of. The error is ErrNotFound
+	// where there is none, also with a version.
+	Read(name string) (data []byte, v Version, err error)
+	// List returns the documents whose names begin with a prefix, by name.
+	List(prefix string) ([]Entry, Version, error)
+	// Commit changes documents, all or none; nil deletes one. The error is ErrConflict where
+	// one of them is not what it was at base.
+	Commit(ctx context.Context, base Version, changes map[string][]byte, message string) (Version, error)
+	// Changed returns a channel that is closed at the next commit.
+	Changed() <-chan struct{}
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$`)
+
+// check refuses changes that no store takes.
+func check(changes map[string][]byte) error {
+	for name, data := range changes {
+		switch {
+		case len(name) > 128 || !validName.MatchString(name) || strings.Contains(name, ".."):
+			return fmt.Errorf("invalid name of a document: %.128q", name)
+		case len(data) > MaxDocument:
+			return fmt.Errorf("document %s has %d bytes, the limit is %d", name, len(data), MaxDocument)
+		}
+	}
+	return nil
+}
+
+// Document is one document of a store, for who changes no other with it. Its methods may be
+// called at the same time.
+type Document struct {
+	store Store
+	name  string
+
+	mu   sync.Mutex
+	base Version // when it was read or written last
+}
+
+// NewDocument returns the document with a name, which need not exist.
+func NewDocument(store Store, name string) *Document { return &Document{store: store, name: name} }
+
+// Name returns the document's name, for messages.
+func (d *Document) Name() string { return d.name }
+
+// Load returns the document. The error is ErrNotFound where there is none.
+func (d *Document) Load() ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data, v, err := d.store.Read(d.name)
+	if err == nil || errors.Is(err, ErrNotFound) {
+		d.base = v
+	}
+	return data, err
+}
+
+// Save replaces the document. The error is ErrConflict where somebody else changed it since
+// it was loaded or saved last.
+func (d *Document) Save(data []byte, message string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v, err := d.store.Commit(context.Background(), d.base, map[string][]byte{d.name: data}, message)
+	if err == nil {
+		d.base = v
+	}
+	return err
+}
+
+// LoadOrCreate returns the document, which create provides where there is none. Of two that
+// create it at the same time, both get one content.
+func (d *Document) LoadOrCreate(create func() ([]byte, error)) ([]byte, error) {
+	for {
+		data, err := d.Load()
+		if !errors.Is(err, ErrNotFound) {
+			return data, err
+		}
+		if data, err = create(); err != nil {
+			return nil, err
+		}
+		err = d.Save(data, "create "+d.name)
+		if !errors.Is(err, ErrConflict) {
+			return data, err
+		}
+	}
+}
