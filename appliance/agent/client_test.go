@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 )
 
 func TestIsNode(t *testing.T) {
@@ -96,7 +97,7 @@ func TestNewClient_GoesNowhereElse(t *testing.T) {
 
 func identity(t *testing.T) (*pki.Identity, error) {
 	t.Helper()
-	ca, err := pki.LoadOrCreateCA(t.TempDir())
+	ca, err := pki.LoadOrCreateCA(statetest.Open(t, t.TempDir()))
 	if err != nil {
 		return nil, err
 	}

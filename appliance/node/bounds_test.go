@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
 
@@ -31,16 +32,17 @@ func TestAudit_JoinFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := pki.LoadOrCreateCA(dir)
+	store := statetest.Open(t, dir)
+	ca, err := pki.LoadOrCreateCA(store)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := enroll.Options{CA: ca, Swarm: noSwarm{}, Changed: func(pki.Membership) {}, Audit: trail.Record, Log: slog.New(slog.DiscardHandler),
 		Seeds: func() []netip.AddrPort { return nil }, Managers: func() []netip.AddrPort { return nil }}
 	var errs [4]error
-	o.Tokens, errs[0] = token.Open(dir)
-	o.Members, errs[1] = member.Open(dir, pki.NodeLife())
-	o.Keys, errs[2] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	o.Tokens, errs[0] = token.Open(store)
+	o.Members, errs[1] = member.Open(store, pki.NodeLife())
+	o.Keys, errs[2] = member.OpenKeys(store)
 	o.Identity, errs[3] = pki.ManagerIdentity(filepath.Join(dir, "node"), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)

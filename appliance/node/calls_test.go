@@ -27,6 +27,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -89,11 +90,12 @@ func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handl
 	p := &port{T: t, swarm: &swarmList{}, m: &Manager{ground: &ground{log: log}}}
 	p.m.cfg.DataDir = dir
 	m := p.m
+	store := statetest.Open(t, dir)
 	var errs [5]error
-	m.ca, errs[0] = pki.LoadOrCreateCA(dir)
-	m.tokens, errs[1] = token.Open(dir)
-	m.members, errs[2] = member.Open(dir, pki.NodeLife())
-	m.keys, errs[3] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.ca, errs[0] = pki.LoadOrCreateCA(store)
+	m.tokens, errs[1] = token.Open(store)
+	m.members, errs[2] = member.Open(store, pki.NodeLife())
+	m.keys, errs[3] = member.OpenKeys(store)
 	m.identity, errs[4] = pki.ManagerIdentity(filepath.Join(dir, "node"), m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -19,17 +20,17 @@ import (
 // ErrNoNode is returned by LeaveOffline where this machine is not a node.
 var ErrNoNode = errors.New("this machine is not a node of a cluster")
 
-// state is what the data folder says this machine is.
-type state int
+// membership is what the data folder says this machine is.
+type membership int
 
 const (
-	stateNone   state = iota
-	stateMade         // it made its cluster, or took it over
-	stateJoined       // it joined one
+	stateNone   membership = iota
+	stateMade              // it made its cluster, or took it over
+	stateJoined            // it joined one
 )
 
 // stateOf reads only whether files are there; one that can't be looked at is.
-func stateOf(dataDir string) state {
+func stateOf(dataDir string) membership {
 	_, err := os.Stat(filepath.Join(dataDir, recordFile))
 	switch {
 	case !errors.Is(err, os.ErrNotExist):
@@ -43,8 +44,8 @@ func stateOf(dataDir string) state {
 // LeaveOffline takes this machine out of its cluster as the local API does, for
 // a node on which no crawlbox runs; none can be started meanwhile.
 func LeaveOffline(ctx context.Context, opts Options, force bool) error {
-	state := stateOf(opts.Config.DataDir)
-	if state == stateNone {
+	is := stateOf(opts.Config.DataDir)
+	if is == stateNone {
 		return ErrNoNode
 	}
 	g, err := prepare(opts)
@@ -56,7 +57,7 @@ func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 		return err
 	}
 	g.leaving = func(error) {}
-	if state == stateMade {
+	if is == stateMade {
 		return g.leaveMade(ctx, force)
 	}
 	return g.leaveJoined(ctx, force)
@@ -97,7 +98,7 @@ func (m *Manager) leave(ctx context.Context, force bool) error {
 		return err
 	}
 	err := errors.Join(pki.RemoveCA(pki.CertsDir, m.registryAddr()), enroll.Forget(m.dir("node")),
-		os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.json")))
+		os.RemoveAll(state.Dir(m.cfg.DataDir)), os.RemoveAll(m.dir("ca")), os.RemoveAll(m.dir("gossip.json")))
 	if err == nil {
 		err = os.RemoveAll(m.record.path)
 	}

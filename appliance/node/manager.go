@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
@@ -40,6 +41,7 @@ import (
 type Manager struct {
 	*ground
 	record   *record
+	state    *state.Disk
 	ca       *pki.CA
 	tokens   *token.Store
 	members  *member.List
@@ -211,6 +213,7 @@ func (m *Manager) release() {
 	}
 	m.nodes.CloseIdleConnections()
 	m.audit.Close()
+	m.state.Close()
 	if err := m.registry.Close(); err != nil {
 		m.log.Warn("close the registry", "error", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -17,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
@@ -75,11 +75,12 @@ func nodePortOfManager(f *testing.F) *Manager {
 	dir := f.TempDir()
 	m := &Manager{ground: &ground{log: log}}
 	m.cfg.DataDir = dir
+	store := statetest.Open(f, dir)
 	var errs [5]error
-	m.ca, errs[0] = pki.LoadOrCreateCA(dir)
-	m.tokens, errs[1] = token.Open(dir)
-	m.members, errs[2] = member.Open(dir, pki.NodeLife())
-	m.keys, errs[3] = member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	m.ca, errs[0] = pki.LoadOrCreateCA(store)
+	m.tokens, errs[1] = token.Open(store)
+	m.members, errs[2] = member.Open(store, pki.NodeLife())
+	m.keys, errs[3] = member.OpenKeys(store)
 	m.identity, errs[4] = pki.ManagerIdentity(dir, m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		f.Fatal(err)

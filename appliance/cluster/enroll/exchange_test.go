@@ -23,6 +23,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -112,7 +113,7 @@ func (a *trail) all() []string {
 
 func openMembers(t testing.TB, dir string) *member.List {
 	t.Helper()
-	m, err := member.Open(dir, pki.NodeLife())
+	m, err := member.Open(statetest.Open(t, dir), pki.NodeLife())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func openMembers(t testing.TB, dir string) *member.List {
 
 func openKeys(t testing.TB, dir string) *member.Keys {
 	t.Helper()
-	k, err := member.OpenKeys(filepath.Join(dir, "gossip.json"))
+	k, err := member.OpenKeys(statetest.Open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -24,7 +25,7 @@ func testLog(t *testing.T) *slog.Logger {
 
 func newTestCA(t testing.TB) *pki.CA {
 	t.Helper()
-	ca, err := pki.LoadOrCreateCA(t.TempDir())
+	ca, err := pki.LoadOrCreateCA(statetest.Open(t, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func wantMode(t *testing.T, path string, want fs.FileMode) {
 
 func openTokens(t testing.TB, dir string) *token.Store {
 	t.Helper()
-	tokens, err := token.Open(dir)
+	tokens, err := token.Open(statetest.Open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -350,7 +351,7 @@ func (m *manager) again(t *testing.T) *manager {
 	t.Helper()
 	o := m.Options
 	var err error
-	if o.Keys, err = member.OpenKeys(filepath.Join(m.dir, "gossip.json")); err != nil {
+	if o.Keys, err = member.OpenKeys(statetest.Open(t, m.dir)); err != nil {
 		t.Fatal(err)
 	}
 	o.Members = openMembers(t, m.dir)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
-// Keys are the keys of gossip, kept in a file. The first encrypts, all decrypt.
+// Keys are the keys of gossip, kept in the cluster's state. The first encrypts, all decrypt.
 //
 // A key is changed in steps, each on disk before the nodes hear of it, and the
 // next one taken only when they have: so two nodes that talk to each other
@@ -19,7 +19,7 @@ import (
 //
 //	old ──▶ old, new ──▶ new, old ──▶ new
 type Keys struct {
-	path string
+	doc *state.Document
 
 	mu     sync.Mutex
 	stored storedKeys
@@ -30,21 +30,21 @@ type storedKeys struct {
 	Next []byte   `json:"next,omitempty"` // the key that is to be the only one
 }
 
-// OpenKeys reads the keys in the file at path, which gets one at random at first.
-func OpenKeys(path string) (*Keys, error) {
-	data, err := pki.LoadOrCreate(path, func() ([]byte, error) {
+// OpenKeys reads the keys in the cluster's state, which gets one at random at first.
+func OpenKeys(store state.Store) (*Keys, error) {
+	k := &Keys{doc: state.NewDocument(store, state.GossipKeys)}
+	data, err := k.doc.LoadOrCreate(func() ([]byte, error) {
 		return json.Marshal(storedKeys{Keys: [][]byte{pki.NewKey()}})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open keys of gossip: %w", err)
 	}
-	k := &Keys{path: path}
 	err = json.Unmarshal(data, &k.stored)
 	if err == nil && !k.All().Good() {
 		err = errors.New("it does not hold one key or two")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open keys of gossip: %w", pki.Damaged(path, err))
+		return nil, fmt.Errorf("open keys of gossip: %w", k.doc.Damaged(err))
 	}
 	return k, nil
 }
@@ -74,7 +74,7 @@ func (k *Keys) Step() error {
 	next := k.stored.after()
 	data, err := json.Marshal(next)
 	if err == nil {
-		err = durable.WriteFile(k.path, data, pki.SecretFile)
+		err = k.doc.Save(data, "change the keys of gossip")
 	}
 	if err != nil {
 		return fmt.Errorf("save keys of gossip: %w", err)

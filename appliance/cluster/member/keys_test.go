@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 )
 
 func TestKeys_ChangeInSteps(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "secrets")
+	dir := t.TempDir()
 	k := openKeys(t, dir)
 	old := k.All()[0]
 	if len(old) != len(pki.NewKey()) || k.Changing() {
@@ -49,11 +50,12 @@ func TestKeys_ChangeInSteps(t *testing.T) {
 func TestKeys_DamagedFileStays(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{"", "abc", `{"keys":[]}`, `{"keys":["QUJD"]}`} {
-		path := filepath.Join(t.TempDir(), "gossip.json")
+		dir := t.TempDir()
+		path := filepath.Join(dir, "gossip.json")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenKeys(path); err == nil || !strings.Contains(err.Error(), "damaged") {
+		if _, err := OpenKeys(statetest.Open(t, dir)); err == nil || !strings.Contains(err.Error(), "damaged") {
 			t.Errorf("%q: %v", content, err)
 		}
 		if got, _ := os.ReadFile(path); string(got) != content {
@@ -64,7 +66,7 @@ func TestKeys_DamagedFileStays(t *testing.T) {
 
 func openKeys(t testing.TB, dir string) *Keys {
 	t.Helper()
-	k, err := OpenKeys(filepath.Join(dir, "gossip.json"))
+	k, err := OpenKeys(statetest.Open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,17 +26,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
 // ErrRemoved is returned for a node that was put out.
@@ -51,9 +48,6 @@ const Max = 5000
 
 // margin is how long an entry is kept after its certificate has ended.
 const margin = time.Hour
-
-// secretFile is the mode of the files.
-const secretFile = 0o600
 
 // Member is a node that has a certificate of this cluster, or had.
 type Member struct {
@@ -72,21 +66,22 @@ type Member struct {
 
 func (m Member) gone() bool { return !m.Removed.IsZero() }
 
-// List is all nodes with certificates, in the files members.json and removals.json. It
+// List is all nodes with certificates, in two documents of the cluster's state. It
 // decides whether a certificate that is good by itself is accepted. Its methods may be
 // called at the same time, but only one process may have the files open.
 type List struct {
-	dir   string
-	life  time.Duration // of certificates
-	clock *clock
+	life     time.Duration // of certificates
+	members  *state.Document
+	removals *state.Document
+	clock    *clock
 
 	mu    sync.Mutex
 	list  map[string]Member
-	state state
+	state progress
 }
 
-// state is what is in removals.json.
-type state struct {
+// progress is what is in the document of removals.
+type progress struct {
 	Clock    time.Time `json:"clock"`              // see clock
 	Signed   int       `json:"signed,omitempty"`   // the epoch of certificates that are signed now
 	Accepted int       `json:"accepted,omitempty"` // the first epoch whose certificates are accepted
@@ -94,12 +89,17 @@ type state struct {
 	Removals []Removal `json:"removals,omitempty"` // that are under way
 }
 
-// Open reads the files in dir, or starts with an empty list. life is how long the
+// Open reads the list in the cluster's state, or starts with an empty list. life is how long the
 // certificates of nodes are good.
-func Open(dir string, life time.Duration) (*List, error) {
-	m := &List{dir: dir, life: life, list: map[string]Member{}}
+func Open(store state.Store, life time.Duration) (*List, error) {
+	m := &List{
+		life:     life,
+		members:  state.NewDocument(store, state.Members),
+		removals: state.NewDocument(store, state.Removals),
+		list:     map[string]Member{},
+	}
 	var list []Member
-	listed, err := load(m.path("members.json"), &list)
+	listed, err := load(m.members, &list)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func Open(dir string, life time.Duration) (*List, error) {
 		}
 		m.list[n.ID] = n
 	}
-	known, err := load(m.path("removals.json"), &m.state)
+	known, err := load(m.removals, &m.state)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +118,10 @@ func Open(dir string, life time.Duration) (*List, error) {
 	}
 	m.clock = newClock(m.state.Clock)
 	if !listed {
-		err = m.write("members.json", []Member{})
+		err = write(m.members, []Member{})
 	}
 	if !known {
-		err = errors.Join(err, m.write("removals.json", m.state))
+		err = errors.Join(err, write(m.removals, m.state))
 	}
 	return m, err
 }
@@ -141,30 +141,25 @@ func (m *List) lastSeen(now time.Time) time.Time {
 	return last
 }
 
-func (m *List) path(name string) string { return filepath.Join(m.dir, name) }
-
-// load reads a file, and reports whether it was there.
-func load(path string, v any) (bool, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// load reads a document, and reports whether it was there.
+func load(doc *state.Document, v any) (bool, error) {
+	data, err := doc.Load()
+	if errors.Is(err, state.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("open list of nodes: %w", err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return false, fmt.Errorf("open list of nodes: %s is damaged (%w): restore it from a backup", path, err)
+		return false, fmt.Errorf("open list of nodes: %w", doc.Damaged(err))
 	}
 	return true, nil
 }
 
-func (m *List) write(name string, v any) error {
+func write(doc *state.Document, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
-		err = os.MkdirAll(m.dir, 0o700)
-	}
-	if err == nil {
-		err = durable.WriteFile(m.path(name), append(data, '\n'), secretFile)
+		err = doc.Save(append(data, '\n'), "change the list of nodes")
 	}
 	if err != nil {
 		return fmt.Errorf("save list of nodes: %w", err)
@@ -247,7 +242,7 @@ func (m *List) change(id string, fn func(*Member) error) error {
 func (m *List) replace(next map[string]Member) error {
 	now := m.clock.now()
 	maps.DeleteFunc(next, func(_ string, n Member) bool { return now.Sub(n.Until) > margin })
-	if err := m.write("members.json", slices.SortedFunc(maps.Values(next), byID)); err != nil {
+	if err := write(m.members, slices.SortedFunc(maps.Values(next), byID)); err != nil {
 		return err
 	}
 	m.list = next
@@ -257,10 +252,10 @@ func (m *List) replace(next map[string]Member) error {
 	return m.setState(m.state)
 }
 
-// setState changes what removals.json holds. The caller holds mu.
-func (m *List) setState(next state) error {
+// setState changes what the document of removals holds. The caller holds mu.
+func (m *List) setState(next progress) error {
 	next.Clock = m.clock.now()
-	if err := m.write("removals.json", next); err != nil {
+	if err := write(m.removals, next); err != nil {
 		return err
 	}
 	m.state = next

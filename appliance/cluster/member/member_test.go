@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -20,7 +21,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func open(t testing.TB, dir string) *List {
 	t.Helper()
-	m, err := Open(dir, life)
+	m, err := Open(statetest.Open(t, dir), life)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestList_DamagedFileStays(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("[{"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, life); err == nil || !strings.Contains(err.Error(), "damaged") {
+		if _, err := Open(statetest.Open(t, dir), life); err == nil || !strings.Contains(err.Error(), "damaged") {
 			t.Errorf("%s: opened: %v", name, err)
 		}
 	}

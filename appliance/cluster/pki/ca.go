@@ -10,9 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
@@ -40,19 +40,19 @@ type CA struct {
 	key  *ecdsa.PrivateKey
 }
 
-// LoadOrCreateCA returns the CA kept in the file ca.pem in dir, which it makes
-// at first. A file that is there is never replaced: if it cannot be read as a
+// LoadOrCreateCA returns the CA kept in the cluster's state, which it makes
+// at first. One that is there is never replaced: if it cannot be read as a
 // CA, the error says so.
-func LoadOrCreateCA(dir string) (*CA, error) {
-	// Key and certificate are one file, so that there is never one without the other.
-	path := filepath.Join(dir, "ca.pem")
-	data, err := LoadOrCreate(path, newCA)
+func LoadOrCreateCA(store state.Store) (*CA, error) {
+	// Key and certificate are one document, so that there is never one without the other.
+	doc := state.NewDocument(store, state.CA)
+	data, err := doc.LoadOrCreate(newCA)
 	if err != nil {
 		return nil, fmt.Errorf("open cluster CA: %w", err)
 	}
 	ca, err := parseCA(data)
 	if err != nil {
-		return nil, fmt.Errorf("open cluster CA: %w", Damaged(path, err))
+		return nil, fmt.Errorf("open cluster CA: %w", doc.Damaged(err))
 	}
 	return ca, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -28,7 +29,7 @@ func testLog(t *testing.T) *slog.Logger {
 
 func newTestCA(t testing.TB) *CA {
 	t.Helper()
-	ca, err := LoadOrCreateCA(t.TempDir())
+	ca, err := LoadOrCreateCA(statetest.Open(t, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +49,13 @@ func wantMode(t *testing.T, path string, want fs.FileMode) {
 
 func TestCA_IsMadeOnce(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "ca")
+	dir := t.TempDir()
 	cas := make([]*CA, 8)
 	var starts sync.WaitGroup
 	for i := range cas {
 		starts.Go(func() {
 			var err error
-			if cas[i], err = LoadOrCreateCA(dir); err != nil {
+			if cas[i], err = LoadOrCreateCA(statetest.Open(t, dir)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -65,9 +66,8 @@ func TestCA_IsMadeOnce(t *testing.T) {
 			t.Error("processes that start together have different CAs")
 		}
 	}
-	wantMode(t, dir, 0o700)
 	wantMode(t, filepath.Join(dir, "ca.pem"), 0o600)
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 { // and the state
 		t.Errorf("left in the folder: %v, %v", entries, err)
 	}
 }
@@ -96,8 +96,8 @@ func TestCA_DamagedFileIsLeftAlone(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := LoadOrCreateCA(dir)
-		if err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+		_, err := LoadOrCreateCA(statetest.Open(t, dir))
+		if err == nil || !strings.Contains(err.Error(), "document ca of the cluster's state is damaged") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if after, _ := os.ReadFile(path); !bytes.Equal(after, data) {

@@ -38,7 +38,7 @@ func createFile(path string, data []byte) error {
 
 // loadOrCreate returns the content of a file, which make provides when there is
 // none. Of two processes that create it at the same time, both get one content.
-func LoadOrCreate(path string, make func() ([]byte, error)) ([]byte, error) {
+func loadOrCreate(path string, make func() ([]byte, error)) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return data, err

@@ -259,7 +259,7 @@ func (id *Identity) CSR() ([]byte, error) { return request(id.key) }
 // nodeKey returns the node's key and a certificate request for it.
 func NodeKey(dir string) (*ecdsa.PrivateKey, []byte, error) {
 	path := filepath.Join(dir, KeyFile)
-	data, err := LoadOrCreate(path, func() ([]byte, error) {
+	data, err := loadOrCreate(path, func() ([]byte, error) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, err

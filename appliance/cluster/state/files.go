@@ -14,6 +14,21 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
+// Dir returns where the state is, in a data directory.
+func Dir(dataDir string) string { return filepath.Join(dataDir, "state") }
+
+// Files returns where versions before have the documents, in a data directory.
+func Files(dataDir string) map[string]string {
+	return map[string]string{
+		CA:         filepath.Join(dataDir, "ca", "ca.pem"),
+		Tokens:     filepath.Join(dataDir, "ca", "tokens.json"),
+		Members:    filepath.Join(dataDir, "ca", "members.json"),
+		Removals:   filepath.Join(dataDir, "ca", "removals.json"),
+		Accounts:   filepath.Join(dataDir, "ca", "accounts.json"),
+		GossipKeys: filepath.Join(dataDir, "gossip.json"),
+	}
+}
+
 // reconcile takes over what versions before have written to their files, and puts right what
 // a power cut kept from being exported. The caller holds mu, and the lock.
 func (d *Disk) reconcile() error {

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 	"sync"
@@ -41,13 +42,28 @@ const (
 	keepCommits = 32
 )
 
+// Documents of a cluster.
+const (
+	CA         = "ca"
+	Tokens     = "tokens"
+	Members    = "members"
+	Removals   = "removals"
+	GossipKeys = "gossip-keys"
+	Accounts   = "accounts"
+)
+
 var (
-	// ErrNotFound is returned for a document that does not exist.
-	ErrNotFound = errors.New("there is no such document")
+	// ErrNotFound is returned for a document that does not exist. It is fs.ErrNotExist too.
+	ErrNotFound error = notFound{}
 	// ErrConflict is returned by Commit where a document was changed since the base: read
 	// it again, and decide again.
 	ErrConflict = errors.New("the document was changed by somebody else in the meantime")
 )
+
+type notFound struct{}
+
+func (notFound) Error() string        { return "there is no such document" }
+func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Version is the ID of a commit; empty before the first.
 type Version string
@@ -112,9 +128,6 @@ type Document struct {
 // NewDocument returns the document with a name, which need not exist.
 func NewDocument(store Store, name string) *Document { return &Document{store: store, name: name} }
 
-// Name returns the document's name, for messages.
-func (d *Document) Name() string { return d.name }
-
 // Load returns the document. The error is ErrNotFound where there is none.
 func (d *Document) Load() ([]byte, error) {
 	d.mu.Lock()
@@ -136,6 +149,12 @@ func (d *Document) Save(data []byte, message string) error {
 		d.base = v
 	}
 	return err
+}
+
+// Damaged is the error for a document that is there but cannot be used. Nothing is made anew
+// in its place: that would cut off every node that relies on it.
+func (d *Document) Damaged(err error) error {
+	return fmt.Errorf("document %s of the cluster's state is damaged (%w): restore the data directory from a backup", d.name, err)
 }
 
 // LoadOrCreate returns the document, which create provides where there is none. Of two that

@@ -23,7 +23,7 @@ func Look(dir string) (*View, error) {
 		return nil, fmt.Errorf("read the cluster's state: %w", err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("read the cluster's state: %s: %w", dir, ErrNotFound)
+		return nil, fmt.Errorf("%s keeps none of the cluster's state: look on a manager (%w)", dir, ErrNotFound)
 	}
 	head := list[len(list)-1]
 	return &View{Head: head.id, Commit: head.commit, Documents: head.tree.list(""), objects: objects{filepath.Join(dir, "objects")}}, nil

@@ -1,16 +1,17 @@
 package token
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -62,7 +63,7 @@ func TestRedeem_SaysWhyNot(t *testing.T) {
 // usesOnDisk reads the file as another process would.
 func usesOnDisk(t *testing.T, tokens *Store, id string) int {
 	t.Helper()
-	data, err := os.ReadFile(tokens.path)
+	data, err := tokens.doc.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +98,19 @@ func TestRedeem_OnDiskBeforeItReturns(t *testing.T) {
 	}
 }
 
+// noDisk is a store that keeps nothing.
+type noDisk struct{ state.Store }
+
+func (noDisk) Commit(context.Context, state.Version, map[string][]byte, string) (state.Version, error) {
+	return "", errors.New("the disk fails")
+}
+
 func TestRedeem_NotWhenTheDiskFails(t *testing.T) {
 	t.Parallel()
 	tokens := openTokens(t, t.TempDir())
 	c, free := issue(t, tokens, fleet.RoleWorker, 0, 1), issue(t, tokens, fleet.RoleWorker, 0, 0)
-	path := tokens.path
-	tokens.path = t.TempDir() // a folder cannot be replaced by a file
+	doc := tokens.doc
+	tokens.doc = state.NewDocument(noDisk{}, state.Tokens)
 	for range 2 {
 		if err := tokens.Redeem(c.ID, c.Secret, c.Role, "a"); err == nil {
 			t.Error("redeemed without a record of it")
@@ -117,7 +125,7 @@ func TestRedeem_NotWhenTheDiskFails(t *testing.T) {
 	if err := tokens.Revoke(free.ID); err == nil {
 		t.Error("revoked what is good after the next start")
 	}
-	tokens.path = path
+	tokens.doc = doc
 	if err := tokens.Redeem(c.ID, c.Secret, c.Role, "b"); !errors.Is(err, ErrUsedUp) {
 		t.Errorf("another node has the use of the one that will try again: %v", err)
 	}

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/base/durable"
-	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
 // keepEnded is for how long a token that expired or was revoked is still called
@@ -21,7 +19,7 @@ const keepEnded = 30 * 24 * time.Hour
 // Tokens are the tokens of the cluster, kept in a file. Its methods may be
 // called at the same time, but only one process may have the file open.
 type Store struct {
-	path string
+	doc *state.Document
 
 	// disk is for who writes the file. It is taken before mu.
 	disk  sync.Mutex
@@ -68,11 +66,10 @@ func (s storedRecord) forgotten(now time.Time) bool {
 	return !ended.IsZero() && now.Sub(ended) > keepEnded
 }
 
-// OpenTokens reads the file tokens.json in dir, or starts without tokens when
-// there is none.
-func Open(dir string) (*Store, error) {
-	t := &Store{path: filepath.Join(dir, "tokens.json")}
-	data, err := pki.LoadOrCreate(t.path, func() ([]byte, error) { return []byte("[]\n"), nil })
+// Open reads the tokens in the cluster's state, or starts without any where there are none.
+func Open(store state.Store) (*Store, error) {
+	t := &Store{doc: state.NewDocument(store, state.Tokens)}
+	data, err := t.doc.LoadOrCreate(func() ([]byte, error) { return []byte("[]\n"), nil })
 	if err != nil {
 		return nil, fmt.Errorf("open join tokens: %w", err)
 	}
@@ -81,7 +78,7 @@ func Open(dir string) (*Store, error) {
 		err = errors.Join(err, s.check())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open join tokens: %w", pki.Damaged(t.path, err))
+		return nil, fmt.Errorf("open join tokens: %w", t.doc.Damaged(err))
 	}
 	return t, nil
 }
@@ -129,5 +126,5 @@ func (t *Store) write(list []storedRecord) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(t.path, append(data, '\n'), pki.SecretFile)
+	return t.doc.Save(append(data, '\n'), "change join tokens")
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -24,7 +25,7 @@ const hashOfSecret = "JYHM8RKY5DgF7SkluyKr7lHOKL/l6hCfnwbZClB2vd0="
 
 func openTokens(t testing.TB, dir string) *Store {
 	t.Helper()
-	tokens, err := Open(dir)
+	tokens, err := Open(statetest.Open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestTokens_RotateAndRevoke(t *testing.T) {
 		if next.ID == worker.ID || standing(t, tokens, fleet.RoleManager) != manager {
 			t.Errorf("rotated from %v to %v, the manager's is %v", worker.ID, next.ID, manager.ID)
 		}
-		data, err := os.ReadFile(tokens.path)
+		data, err := tokens.doc.Load()
 		if err != nil || bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(worker.Secret[:]))) {
 			t.Errorf("a revoked token's secret is kept, %v", err)
 		}
@@ -216,7 +217,7 @@ func TestTokens_Refuse(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "tokens.json"), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir); err == nil {
+		if _, err := Open(statetest.Open(t, dir)); err == nil {
 			t.Errorf("%s: opened", name)
 		}
 	}

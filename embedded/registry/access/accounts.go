@@ -36,10 +36,19 @@ type account struct {
 	Created time.Time `json:"created"`
 }
 
-// Accounts are the accounts of the registry, in a file. All methods may be called
-// at the same time; only one process may have the file open.
+// Document is where accounts are kept.
+type Document interface {
+	// Load returns what was saved last. The error is fs.ErrNotExist where nothing was.
+	Load() ([]byte, error)
+	// Save leaves the old content or the new one, whatever happens in between, and the
+	// new one once it has returned. The message says what it is for.
+	Save(data []byte, message string) error
+}
+
+// Accounts are the accounts of the registry, in a document. All methods may be called
+// at the same time; only one process may have the document open.
 type Accounts struct {
-	path string
+	doc  Document
 	cost int // bcrypt's
 	// nobody stands in for accounts that there are not.
 	nobody account
@@ -49,14 +58,14 @@ type Accounts struct {
 	byName   map[string]account
 }
 
-// OpenAccounts reads the accounts in the file at path; none, if there is no such
-// file. A damaged file is an error, and stays as it is.
-func OpenAccounts(path string) (*Accounts, error) {
-	return openAccounts(path, bcrypt.DefaultCost)
+// OpenAccounts reads the accounts in a document; none, where there is none. A damaged
+// document is an error, and stays as it is.
+func OpenAccounts(doc Document) (*Accounts, error) {
+	return openAccounts(doc, bcrypt.DefaultCost)
 }
 
-func openAccounts(path string, cost int) (*Accounts, error) {
-	list, err := readAccounts(path)
+func openAccounts(doc Document, cost int) (*Accounts, error) {
+	list, err := readAccounts(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +73,7 @@ func openAccounts(path string, cost int) (*Accounts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare accounts of the registry: %w", err)
 	}
-	a := &Accounts{path: path, cost: cost, nobody: account{Hash: string(hash)}, byName: map[string]account{}}
+	a := &Accounts{doc: doc, cost: cost, nobody: account{Hash: string(hash)}, byName: map[string]account{}}
 	for _, each := range list {
 		a.byName[each.Name] = each
 	}
@@ -130,7 +139,7 @@ func (a *Accounts) change(fn func(byName map[string]account) error) error {
 	if err := fn(next); err != nil {
 		return err
 	}
-	if err := writeAccounts(a.path, sorted(next)); err != nil {
+	if err := writeAccounts(a.doc, sorted(next)); err != nil {
 		return err
 	}
 	a.mu.Lock()

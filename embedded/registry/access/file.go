@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/crypto/bcrypt"
-
-	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
 // accountsFile is the content of the file.
@@ -18,8 +14,8 @@ type accountsFile struct {
 	Accounts []account `json:"accounts"`
 }
 
-func readAccounts(path string) ([]account, error) {
-	data, err := os.ReadFile(path)
+func readAccounts(doc Document) ([]account, error) {
+	data, err := doc.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -28,10 +24,10 @@ func readAccounts(path string) ([]account, error) {
 	}
 	var f accountsFile
 	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, damaged(path, err)
+		return nil, damaged(err)
 	}
 	if err := f.check(); err != nil {
-		return nil, damaged(path, err)
+		return nil, damaged(err)
 	}
 	return f.Accounts, nil
 }
@@ -56,21 +52,18 @@ func (f accountsFile) check() error {
 
 // damaged is the error for a file that is there but cannot be used. It is not
 // made anew: that would lock out everybody who has an account.
-func damaged(path string, err error) error {
-	return fmt.Errorf("accounts of the registry: %s is damaged (%w): restore it from a backup, or remove it and issue the passwords again", path, err)
+func damaged(err error) error {
+	return fmt.Errorf("the accounts of the registry are damaged (%w): restore the data directory from a backup", err)
 }
 
 // writeAccounts leaves the old file or the new one, whatever happens in between,
 // and the new one once it has returned.
-func writeAccounts(path string, list []account) error {
+func writeAccounts(doc Document, list []account) error {
 	data, err := json.MarshalIndent(accountsFile{Accounts: append([]account{}, list...)}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write accounts of the registry: %w", err)
-	}
-	if err := durable.WriteFile(path, append(data, '\n'), 0o600); err != nil {
+	if err := doc.Save(append(data, '\n'), "change accounts of the registry"); err != nil {
 		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -61,9 +62,16 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// file is a document in a file.
+type file string
+
+func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
+
+func (f file) Save(data []byte, _ string) error { return os.WriteFile(string(f), data, 0o600) }
+
 func newAccounts(t testing.TB) *Accounts {
 	t.Helper()
-	a, err := openAccounts(filepath.Join(t.TempDir(), "accounts.json"), bcrypt.MinCost)
+	a, err := openAccounts(file(filepath.Join(t.TempDir(), "accounts.json")), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}

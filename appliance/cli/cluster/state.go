@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// StateCmd returns crawlbox state.
+func StateCmd(a *command.App) *cobra.Command {
+	return command.Group(&cobra.Command{
+		Use:   "state",
+		Short: "Look at the cluster's state on this machine's disk",
+		Long: `Look at the cluster's state on this machine's disk: the documents that a manager
+keeps, such as its CA, join tokens and members. It needs no running crawlbox.`,
+	}, stateShowCmd(a))
+}
+
+func stateShowCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "List the documents, or print one",
+		Long: `List the documents of the cluster's state, or print one. Private keys and
+secrets are shown as dots, unless with --secrets.`,
+		Example: "  crawlbox state show\n  crawlbox state show members",
+		Args:    command.AtMostOne("one document"),
+	}
+	secrets := cmd.Flags().Bool("secrets", false, "print private keys and secrets too")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		cfg, err := configs.Load(a.Config)
+		if err != nil {
+			return err
+		}
+		view, err := state.Look(state.Dir(cfg.DataDir))
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 {
+			return command.Show(a, false, view, renderState)
+		}
+		data, err := view.Document(args[0])
+		if err != nil {
+			return err
+		}
+		if !*secrets {
+			data = state.Redact(data)
+		}
+		return a.Printf("%s", data)
+	}
+	return cmd
+}
+
+func renderState(s tui.Screen, view *state.View) {
+	c := view.Commit
+	fmt.Fprintf(s.W, "head %s\nby %s at %s: %s\n\n", view.Head, c.Author, c.Time.Local().Format(time.DateTime), c.Message)
+	t := tui.Table{Columns: []tui.Column{{Head: "NAME"}, {Head: "SIZE"}, {Head: "CONTENT"}}}
+	for _, e := range view.Documents {
+		t.Add(tui.Text(e.Name), tui.Text(tui.Size(int64(e.Size))), tui.Text(e.Hash[:12]))
+	}
+	t.Write(s)
+}
