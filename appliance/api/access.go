@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -15,7 +16,7 @@ import (
 type Tokens interface {
 	Token(ctx context.Context, role string) (Token, error)
 	NewToken(ctx context.Context, req TokenRequest) (Token, error)
-	Tokens(ctx context.Context) ([]TokenInfo, error)
+	Tokens(ctx context.Context) ([]token.Info, error)
 	RevokeToken(ctx context.Context, id string) error
 	RotateTokens(ctx context.Context, role string) ([]Token, error)
 	CA(ctx context.Context) (string, error)
@@ -71,26 +72,6 @@ type TokenRequest struct {
 	Uses int           `json:"uses,omitempty"`   // 0: any number of nodes
 }
 
-// States of a token.
-const (
-	TokenGood    = "good"
-	TokenExpired = "expired"
-	TokenUsedUp  = "used up"
-	TokenRevoked = "revoked"
-)
-
-// TokenInfo is what is known of a token besides its secret.
-type TokenInfo struct {
-	ID       string    `json:"id"`
-	Role     string    `json:"role"`
-	State    string    `json:"state"` // good, expired, used up or revoked
-	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires,omitzero"` // zero: never
-	Uses     int       `json:"uses"`             // nodes it may join; 0: any number
-	Used     int       `json:"used"`             // nodes it has joined
-	Standing bool      `json:"standing"`         // the one that is printed at every start
-}
-
 // RegistryLogin is what a machine outside the cluster needs to push images.
 type RegistryLogin struct {
 	Registry string `json:"registry"` // ADDRESS:8003
@@ -116,7 +97,7 @@ func (c *Client) NewToken(ctx context.Context, req TokenRequest) (v Token, err e
 }
 
 // Tokens returns all tokens, the oldest first.
-func (c *Client) Tokens(ctx context.Context) (v []TokenInfo, err error) {
+func (c *Client) Tokens(ctx context.Context) (v []token.Info, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/tokens", nil, &v)
 }
 

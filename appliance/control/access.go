@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
@@ -69,23 +68,7 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 }
 
 // Tokens implements api.Tokens.
-func (t *Tokens) Tokens(context.Context) ([]api.TokenInfo, error) {
-	tokens := t.tokens.List()
-	list := make([]api.TokenInfo, len(tokens))
-	for i, k := range tokens {
-		list[i] = api.TokenInfo{
-			ID:       k.ID,
-			Role:     k.Role,
-			State:    k.State(time.Now()),
-			Created:  k.Created,
-			Expires:  k.Expires,
-			Uses:     k.Uses,
-			Used:     k.Used,
-			Standing: k.Standing,
-		}
-	}
-	return list, nil
-}
+func (t *Tokens) Tokens(context.Context) ([]token.Info, error) { return t.tokens.List(), nil }
 
 // RevokeToken implements api.Tokens.
 func (t *Tokens) RevokeToken(_ context.Context, id string) error {

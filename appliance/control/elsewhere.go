@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -56,7 +57,7 @@ func (e Elsewhere) Token(context.Context, string) (api.Token, error) {
 func (e Elsewhere) NewToken(context.Context, api.TokenRequest) (api.Token, error) {
 	return api.Token{}, e.ca()
 }
-func (e Elsewhere) Tokens(context.Context) ([]api.TokenInfo, error)           { return nil, e.ca() }
+func (e Elsewhere) Tokens(context.Context) ([]token.Info, error)              { return nil, e.ca() }
 func (e Elsewhere) RevokeToken(context.Context, string) error                 { return e.ca() }
 func (e Elsewhere) RotateTokens(context.Context, string) ([]api.Token, error) { return nil, e.ca() }
 func (e Elsewhere) RemoveNode(context.Context, string, bool) error            { return e.ca() }

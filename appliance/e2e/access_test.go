@@ -120,7 +120,7 @@ func (a *access) joins() {
 // string can stand in.
 func (a *access) noGood() {
 	a.run("token", "revoke", a.revoked.ID)
-	lab.WaitFor(a, patience, "a token to expire", func() error { return want(a.tokenStates()[a.short.ID].State, api.TokenExpired) })
+	lab.WaitFor(a, patience, "a token to expire", func() error { return want(a.tokenStates()[a.short.ID].State, token.StateExpired) })
 	standing, swarm := a.token("worker"), a.swarmToken("worker")
 	contains(a.T, a.run("token", "rotate", "worker"), "crawlbox worker --join CBX1-")
 	if now := a.swarmToken("worker"); now == swarm {
@@ -149,11 +149,11 @@ func (c *cluster) swarmToken(role string) string {
 	return c.manager.Docker("swarm", "join-token", "--quiet", role)
 }
 
-func (a *access) tokenStates() map[string]api.TokenInfo {
+func (a *access) tokenStates() map[string]token.Info {
 	a.Helper()
-	var list []api.TokenInfo
+	var list []token.Info
 	a.read(&list, "token", "ls")
-	states := map[string]api.TokenInfo{}
+	states := map[string]token.Info{}
 	for _, info := range list {
 		states[info.ID] = info
 	}
@@ -194,14 +194,14 @@ func (a *access) tries(h *lab.Host) (list []string) {
 
 // audited wants a line for each try that there was until now.
 func (a *access) audited() {
-	standing := a.standing("worker", api.TokenGood)
+	standing := a.standing("worker", token.StateGood)
 	a.wantTries(a.outside,
 		"join refused used-up "+a.once.ID,
 		"join refused expired "+a.short.ID,
-		"join refused revoked "+a.standing("worker", api.TokenRevoked),
+		"join refused revoked "+a.standing("worker", token.StateRevoked),
 		"join refused revoked "+a.revoked.ID,
 		"join refused bad-secret "+standing,
-		"join refused wrong-role "+a.standing("manager", api.TokenGood),
+		"join refused wrong-role "+a.standing("manager", token.StateGood),
 		"join refused unknown-token aaaaaaaa",
 	)
 	a.wantTries(a.worker, "join  "+a.once.ID)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -21,22 +22,22 @@ func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 	}
 	defer c.mu.Unlock()
 	for _, t := range c.tokens {
-		if t.Role == role && t.Standing && t.State == api.TokenGood {
+		if t.Role == role && t.Standing && t.State == token.StateGood {
 			return line(t), nil
 		}
 	}
-	return line(c.add(api.TokenInfo{Role: role, Standing: true})), nil
+	return line(c.add(token.Info{Role: role, Standing: true})), nil
 }
 
 // line is what joins a node with a token.
-func line(t api.TokenInfo) api.Token {
+func line(t token.Info) api.Token {
 	join := fmt.Sprintf("CBX1-%s-%s", t.Role, t.ID)
 	return api.Token{ID: t.ID, Role: t.Role, Join: join, Command: "crawlbox " + t.Role + " --join " + join, Expires: t.Expires, Uses: t.Uses,
 		Bootstrap: "(curl " + join + ")"}
 }
 
-func (c *Cluster) add(t api.TokenInfo) api.TokenInfo {
-	t.ID, t.State, t.Created = fmt.Sprintf("new%d", len(c.tokens)+1), api.TokenGood, c.now
+func (c *Cluster) add(t token.Info) token.Info {
+	t.ID, t.State, t.Created = fmt.Sprintf("new%d", len(c.tokens)+1), token.StateGood, c.now
 	c.tokens = append(c.tokens, t)
 	return t
 }
@@ -47,7 +48,7 @@ func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, 
 		return api.Token{}, err
 	}
 	defer c.mu.Unlock()
-	t := api.TokenInfo{Role: req.Role, Uses: req.Uses}
+	t := token.Info{Role: req.Role, Uses: req.Uses}
 	if req.TTL > 0 {
 		t.Expires = c.now.Add(req.TTL).Truncate(time.Second)
 	}
@@ -55,7 +56,7 @@ func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, 
 }
 
 // Tokens implements Backend.
-func (c *Cluster) Tokens(context.Context) ([]api.TokenInfo, error) {
+func (c *Cluster) Tokens(context.Context) ([]token.Info, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
 	}
@@ -69,11 +70,11 @@ func (c *Cluster) RevokeToken(_ context.Context, id string) error {
 		return err
 	}
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.tokens, func(t api.TokenInfo) bool { return t.ID == id })
+	i := slices.IndexFunc(c.tokens, func(t token.Info) bool { return t.ID == id })
 	if i < 0 {
 		return fail(api.CodeNotFound, "unknown token %q; `crawlbox token ls` lists them", id)
 	}
-	c.tokens[i].State = api.TokenRevoked
+	c.tokens[i].State = token.StateRevoked
 	return nil
 }
 
@@ -90,10 +91,10 @@ func (c *Cluster) RotateTokens(_ context.Context, role string) ([]api.Token, err
 		}
 		for i, t := range c.tokens {
 			if t.Standing && t.Role == r {
-				c.tokens[i].State = api.TokenRevoked
+				c.tokens[i].State = token.StateRevoked
 			}
 		}
-		lines = append(lines, line(c.add(api.TokenInfo{Role: r, Standing: true})))
+		lines = append(lines, line(c.add(token.Info{Role: r, Standing: true})))
 	}
 	return lines, nil
 }

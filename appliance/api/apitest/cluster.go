@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -28,7 +29,7 @@ type Cluster struct {
 	tasks    []fleet.Task
 	images   []fleet.Image
 	queue    map[string][]string
-	tokens   []api.TokenInfo
+	tokens   []token.Info
 	accounts []api.RegistryAccount
 	hold     map[string]bool
 	worker   bool

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -51,15 +52,15 @@ func someImages(now time.Time) []fleet.Image {
 	return images
 }
 
-func someTokens(now time.Time) []api.TokenInfo {
+func someTokens(now time.Time) []token.Info {
 	day := 24 * time.Hour
-	return []api.TokenInfo{
-		{ID: "aaaa", Role: fleet.RoleWorker, State: api.TokenGood, Created: now.Add(-30 * day), Used: 3, Standing: true},
-		{ID: "bbbb", Role: fleet.RoleManager, State: api.TokenGood, Created: now.Add(-30 * day), Standing: true},
-		{ID: "cccc", Role: fleet.RoleWorker, State: api.TokenExpired, Created: now.Add(-3 * day), Expires: now.Add(-2 * day)},
-		{ID: "dddd", Role: fleet.RoleWorker, State: api.TokenUsedUp, Created: now.Add(-5 * time.Hour), Expires: now.Add(19 * time.Hour), Uses: 5, Used: 5},
-		{ID: "eeee", Role: fleet.RoleManager, State: api.TokenRevoked, Created: now.Add(-time.Hour), Uses: 1},
-		{ID: "ffff", Role: fleet.RoleWorker, State: api.TokenGood, Created: now.Add(-time.Minute), Expires: now.Add(7 * day), Uses: 5, Used: 2},
+	return []token.Info{
+		{ID: "aaaa", Role: fleet.RoleWorker, State: token.StateGood, Created: now.Add(-30 * day), Used: 3, Standing: true},
+		{ID: "bbbb", Role: fleet.RoleManager, State: token.StateGood, Created: now.Add(-30 * day), Standing: true},
+		{ID: "cccc", Role: fleet.RoleWorker, State: token.StateExpired, Created: now.Add(-3 * day), Expires: now.Add(-2 * day)},
+		{ID: "dddd", Role: fleet.RoleWorker, State: token.StateUsedUp, Created: now.Add(-5 * time.Hour), Expires: now.Add(19 * time.Hour), Uses: 5, Used: 5},
+		{ID: "eeee", Role: fleet.RoleManager, State: token.StateRevoked, Created: now.Add(-time.Hour), Uses: 1},
+		{ID: "ffff", Role: fleet.RoleWorker, State: token.StateGood, Created: now.Add(-time.Minute), Expires: now.Add(7 * day), Uses: 5, Used: 2},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -107,12 +108,12 @@ The standing ones, which 'crawlbox token' prints, are marked with *. USES is how
 many nodes a token has joined, of how many it may; - is any number.`,
 		Args: command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]api.TokenInfo, error) {
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]token.Info, error) {
 		return c.Tokens(ctx)
 	}, renderTokens)
 }
 
-func renderTokens(s tui.Screen, tokens []api.TokenInfo) {
+func renderTokens(s tui.Screen, tokens []token.Info) {
 	t := tui.Table{Columns: []tui.Column{{Head: "ID"}, {Head: "ROLE"}, {Head: "STATE"}, {Head: "EXPIRES"}, {Head: "USES"}, {Head: "CREATED"}}}
 	for _, k := range tokens {
 		t.Add(tokenName(k), tui.Text(k.Role), tokenState(k), tui.Text(s.Until(k.Expires)),
@@ -121,21 +122,21 @@ func renderTokens(s tui.Screen, tokens []api.TokenInfo) {
 	t.Write(s)
 }
 
-func tokenName(t api.TokenInfo) tui.Cell {
+func tokenName(t token.Info) tui.Cell {
 	if t.Standing {
 		return tui.Styled(t.ID+" *", tui.Bold)
 	}
 	return tui.Text(t.ID)
 }
 
-func tokenState(t api.TokenInfo) tui.Cell {
-	if t.State == api.TokenGood {
+func tokenState(t token.Info) tui.Cell {
+	if t.State == token.StateGood {
 		return tui.Styled(t.State, tui.Green)
 	}
 	return tui.Styled(t.State, tui.Dim)
 }
 
-func tokenUses(t api.TokenInfo) string {
+func tokenUses(t token.Info) string {
 	if t.Uses == 0 {
 		return "-"
 	}

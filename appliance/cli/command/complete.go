@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
 
 // names lists what can stand for an argument.
@@ -107,7 +108,7 @@ func TokenIDs(ctx context.Context, c *api.Client) ([]string, error) {
 	tokens, err := c.Tokens(ctx)
 	var found []string
 	for _, t := range tokens {
-		if t.State == api.TokenGood {
+		if t.State == token.StateGood {
 			found = append(found, t.ID)
 		}
 	}

@@ -52,7 +52,7 @@ func TestJoin_EachRefusalHasItsMessage(t *testing.T) {
 	if err := m.Tokens.Revoke(revoked.ID); err != nil {
 		t.Fatal(err)
 	}
-	m.expire(t, slices.IndexFunc(m.Tokens.List(), func(r token.Record) bool { return r.ID == old.ID }))
+	m.expire(t, slices.IndexFunc(m.Tokens.List(), func(t token.Info) bool { return t.ID == old.ID }))
 	secret, unknown, role, ca := good, good, good, good
 	secret.Secret[3] ^= 1
 	unknown.Token = "zzzzzzzz"

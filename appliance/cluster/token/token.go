@@ -178,13 +178,35 @@ func revoke(list []storedRecord, which func(storedRecord) bool) []storedRecord {
 	return list
 }
 
-// List returns all tokens, the oldest first.
-func (t *Store) List() []Record {
+// Info is what people see of a token.
+type Info struct {
+	ID       string    `json:"id"`
+	Role     string    `json:"role"`
+	State    string    `json:"state"` // good, expired, used up or revoked
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"` // zero: never
+	Uses     int       `json:"uses"`             // nodes it may join; 0: any number
+	Used     int       `json:"used"`             // nodes it has joined
+	Standing bool      `json:"standing"`         // the one that is printed at every start
+}
+
+// List returns all tokens as they are now, the oldest first.
+func (t *Store) List() []Info {
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]Record, len(t.list))
+	list := make([]Info, len(t.list))
 	for i, s := range t.list {
-		list[i] = s.Record
+		list[i] = Info{
+			ID:       s.ID,
+			Role:     s.Role,
+			State:    s.State(now),
+			Created:  s.Created,
+			Expires:  s.Expires,
+			Uses:     s.Uses,
+			Used:     s.Used,
+			Standing: s.Standing,
+		}
 	}
 	return list
 }
