@@ -21,8 +21,8 @@ type Sources interface {
 	Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error)
 }
 
-// Deploys is the record of what was deployed. *history.Store is one.
-type Deploys interface {
+// History is the record of what was deployed. *history.Store is one.
+type History interface {
 	List(service string) []history.Entry
 	Services() []string
 	Source(service string) *history.Source

@@ -11,14 +11,14 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// Definitions reads the config file anew: who has just written it means what it says
+// Definitions implements api.Deploys. It reads the config file anew: who has just written it means what it says
 // now.
-func (b *Backend) Definitions(context.Context) ([]api.Definition, error) {
-	if err := b.Defined.Reload(); err != nil {
+func (r *Deploys) Definitions(context.Context) ([]api.Definition, error) {
+	if err := r.defined.Reload(); err != nil {
 		return nil, brokenFile(err)
 	}
 	list := []api.Definition{}
-	for _, svc := range b.Defined.Config().Services {
+	for _, svc := range r.defined.Config().Services {
 		d := api.Definition{Name: svc.Name, Image: svc.Compose.Image, File: svc.File}
 		if build, ok := svc.Build(); ok {
 			d.Build = &build
@@ -33,13 +33,13 @@ func brokenFile(err error) error {
 }
 
 // toDeployDefined is the change of a service to what the config file says.
-func (b *Backend) toDeployDefined(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
-	svc, err := b.definition(req.Service)
+func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
+	svc, err := r.definition(req.Service)
 	if err != nil {
 		return nil, err
 	}
 	pull, err := pullPolicy(req)
-	return b.Defined.Change(svc, services.Request{
+	return r.defined.Change(svc, services.Request{
 		By:           api.PeerUser(ctx),
 		Image:        req.Image,
 		Built:        built,
@@ -50,11 +50,11 @@ func (b *Backend) toDeployDefined(ctx context.Context, req api.DeployRequest, bu
 
 // wouldBuild names in a request the image that would be built for a service of the config
 // file, and says so in a line. It is empty where none would.
-func (b *Backend) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
+func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
 	if !req.Defined || req.Image != "" {
 		return "", nil
 	}
-	svc, err := b.definition(req.Service)
+	svc, err := r.definition(req.Service)
 	if err != nil {
 		return "", err
 	}
@@ -62,22 +62,22 @@ func (b *Backend) wouldBuild(ctx context.Context, req *api.DeployRequest) (strin
 	if !ok {
 		return "", nil
 	}
-	tag, err := b.freeTag(ctx, api.BuildRequest{Repository: build.Repository, Tag: build.Tag})
-	req.Image = fmt.Sprintf("localhost:%d/%s:%s", b.Cfg.Registry.Port, build.Repository, tag)
+	tag, err := r.builds.freeTag(ctx, api.BuildRequest{Repository: build.Repository, Tag: build.Tag})
+	req.Image = r.builds.name(build.Repository, tag)
 	return fmt.Sprintf("build: %s as %s, and push it", build.Context, req.Image), err
 }
 
 // definition finds a service of the config file, as the file is now.
-func (b *Backend) definition(name string) (compose.Service, error) {
-	if err := b.Defined.Reload(); err != nil {
+func (r *Deploys) definition(name string) (compose.Service, error) {
+	if err := r.defined.Reload(); err != nil {
 		return compose.Service{}, brokenFile(err)
 	}
 	var known []string
-	for _, svc := range b.Defined.Config().Services {
+	for _, svc := range r.defined.Config().Services {
 		if svc.Name == name {
 			return svc, nil
 		}
 		known = append(known, svc.Name)
 	}
-	return compose.Service{}, unknown("service", name, known, b.Cfg.File+" has none of this name")
+	return compose.Service{}, unknown("service", name, known, r.defined.Config().File+" has none of this name")
 }

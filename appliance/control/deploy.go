@@ -22,61 +22,80 @@ const (
 // serviceName is what Swarm takes as the name of a service.
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
-func (b *Backend) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
-	change, err := b.toDeploy(ctx, req, "")
-	return b.run(ctx, change, err, fn)
+// Deploys answers api.Deploys, and api.Changes so that an update is a deploy too.
+type Deploys struct {
+	*Changes
+	sources Sources
+	past    History
+	defined Defined
+	builds  *Builds
 }
 
-// DeployPlan says what Deploy would do.
-func (b *Backend) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy.Plan, error) {
-	built, err := b.wouldBuild(ctx, &req)
+// NewDeploys makes of changes deploys that are written down in past, and those of services
+// that the config file defines.
+func NewDeploys(changes *Changes, sources Sources, past History, defined Defined, builds *Builds) *Deploys {
+	d := &Deploys{Changes: changes, sources: sources, past: past, defined: defined, builds: builds}
+	d.toUpdate = d.toDeployUpdate
+	d.reach = func() error { return nil }
+	return d
+}
+
+// Deploy implements api.Deploys.
+func (r *Deploys) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
+	change, err := r.toDeploy(ctx, req, "")
+	return r.run(ctx, change, err, fn)
+}
+
+// DeployPlan implements api.Deploys.
+func (r *Deploys) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy.Plan, error) {
+	built, err := r.wouldBuild(ctx, &req)
 	if err != nil {
 		return deploy.Plan{}, err
 	}
-	change, err := b.toDeploy(ctx, req, built)
-	return b.plan(ctx, change, err)
+	change, err := r.toDeploy(ctx, req, built)
+	return r.plan(ctx, change, err)
 }
 
-func (b *Backend) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
+func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
 	if req.Defined {
-		return b.toDeployDefined(ctx, req, built)
+		return r.toDeployDefined(ctx, req, built)
 	}
-	svc, d, err := b.deployment(ctx, req)
+	svc, d, err := r.deployment(ctx, req)
 	d.Entry = history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx), Source: req.Source}
-	return b.Runner.Deploy(svc, d), err
+	return r.runner.Deploy(svc, d), err
 }
 
-// Rollback is a deploy of what a service was before.
-func (b *Backend) Rollback(ctx context.Context, req api.RollbackRequest, fn func(deploy.Progress) error) error {
-	change, err := b.toRollBack(ctx, req)
-	return b.run(ctx, change, err, fn)
+// Rollback implements api.Deploys: it is a deploy of what a service was before.
+func (r *Deploys) Rollback(ctx context.Context, req api.RollbackRequest, fn func(deploy.Progress) error) error {
+	change, err := r.toRollBack(ctx, req)
+	return r.run(ctx, change, err, fn)
 }
 
-func (b *Backend) toRollBack(ctx context.Context, req api.RollbackRequest) (deploy.Change, error) {
-	running, err := b.service(ctx, req.Service)
+func (r *Deploys) toRollBack(ctx context.Context, req api.RollbackRequest) (deploy.Change, error) {
+	running, err := r.service(ctx, req.Service)
 	if err != nil {
 		return nil, err
 	}
-	to, err := b.target(running.Name, req.Version)
+	to, err := r.target(running.Name, req.Version)
 	if err != nil {
 		return nil, err
 	}
-	svc, d, err := b.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest})
+	svc, d, err := r.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest})
 	d.Entry = history.Entry{Kind: history.KindRollback, By: api.PeerUser(ctx), From: to.Original(), Spec: to.Spec}
 	d.Change.Spec = to.Spec
-	return b.Runner.Deploy(svc, d), err
+	return r.runner.Deploy(svc, d), err
 }
 
 // target is the version of a service to go back to.
-func (b *Backend) target(service string, version int) (history.Entry, error) {
+func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	if version == 0 {
-		e, ok := b.Deploys.Previous(service)
+		e, ok := r.past.Previous(service)
 		if !ok {
 			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", service, service)
 		}
 		return e, nil
 	}
-	e, ok := b.Deploys.Find(service, version)
+	e, ok := r.past.Find(service, version)
 	switch {
 	case !ok:
 		return e, &api.Error{Code: api.CodeNotFound, Message: "service " + service + " has no such version; see `crawlbox history " + service + "`"}
@@ -86,64 +105,48 @@ func (b *Backend) target(service string, version int) (history.Entry, error) {
 	return e, nil
 }
 
-// Update is a deploy of another image, or stops all replicas first.
-func (b *Backend) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
-	change, err := b.toUpdate(ctx, req)
-	return b.run(ctx, change, err, fn)
-}
-
-// UpdatePlan says what Update would do.
-func (b *Backend) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
-	change, err := b.toUpdate(ctx, req)
-	return b.plan(ctx, change, err)
-}
-
-func (b *Backend) toUpdate(ctx context.Context, req api.UpdateRequest) (deploy.Change, error) {
-	svc, err := b.service(ctx, req.Service)
-	switch {
-	case err != nil:
+func (r *Deploys) toDeployUpdate(ctx context.Context, req api.UpdateRequest) (deploy.Change, error) {
+	svc, err := r.service(ctx, req.Service)
+	if err != nil {
 		return nil, err
-	case b.Deploys == nil && req.StopFirstAll:
-		return nil, b.onlyOn("what brings images to the nodes")
-	case b.Deploys == nil:
-		return b.Runner.SetImage(svc, req.Image), nil
 	}
-	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
 	d.Entry = history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}
 	if req.StopFirstAll {
-		return b.Runner.StopFirst(svc, d), err
+		return r.runner.StopFirst(svc, d), err
 	}
-	return b.Runner.Deploy(&svc, d), err
+	return r.runner.Deploy(&svc, d), err
 }
 
-// Restart is a deploy of what runs, and nothing that a history would tell.
-func (b *Backend) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
-	change, err := b.toRestart(ctx, service)
-	return b.run(ctx, change, err, fn)
+// Restart implements api.Deploys: it is a deploy of what runs, and nothing that a history would tell.
+func (r *Deploys) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
+	change, err := r.toRestart(ctx, service)
+	return r.run(ctx, change, err, fn)
 }
 
-// RestartPlan says what Restart would do.
-func (b *Backend) RestartPlan(ctx context.Context, service string) (deploy.Plan, error) {
-	change, err := b.toRestart(ctx, service)
-	p, err := b.plan(ctx, change, err)
+// RestartPlan implements api.Deploys.
+func (r *Deploys) RestartPlan(ctx context.Context, service string) (deploy.Plan, error) {
+	change, err := r.toRestart(ctx, service)
+	p, err := r.plan(ctx, change, err)
 	p.Action, p.Changes = "", nil
 	return p, err
 }
 
-func (b *Backend) toRestart(ctx context.Context, service string) (deploy.Change, error) {
-	svc, err := b.service(ctx, service)
+func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change, error) {
+	svc, err := r.service(ctx, service)
 	if err != nil {
 		return nil, err
 	}
-	_, d, err := b.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
 	d.Change.Restart = true
-	return b.Runner.Deploy(&svc, d), err
+	return r.runner.Deploy(&svc, d), err
 }
 
-func (b *Backend) History(_ context.Context, service string) ([]history.Entry, error) {
-	list := b.Deploys.List(service)
+// History implements api.Deploys.
+func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, error) {
+	list := r.past.List(service)
 	if len(list) == 0 {
-		return nil, unknown("service", service, b.Deploys.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
+		return nil, unknown("service", service, r.past.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
 		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
@@ -151,14 +154,14 @@ func (b *Backend) History(_ context.Context, service string) ([]history.Entry, e
 	return list, nil
 }
 
-// Source is what a service was built of that runs.
-func (b *Backend) Source(ctx context.Context, service string) (history.Source, error) {
-	services, err := b.Engine.Services(ctx)
+// Source implements api.Deploys.
+func (r *Deploys) Source(ctx context.Context, service string) (history.Source, error) {
+	services, err := r.engine.Services(ctx)
 	if err != nil {
-		return history.Source{}, b.explain(err)
+		return history.Source{}, r.explain(err)
 	}
 	svc, err := findService(services, service)
-	if source := b.Deploys.Source(svc.Name); source != nil && err == nil {
+	if source := r.past.Source(svc.Name); source != nil && err == nil {
 		return *source, nil
 	}
 	return history.Source{}, err
@@ -166,13 +169,13 @@ func (b *Backend) Source(ctx context.Context, service string) (history.Source, e
 
 // deployment is what a request asks for, with what it leaves open, and the service
 // that there is, or nil.
-func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
+func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
 	if !serviceName.MatchString(req.Service) {
 		return nil, deploy.Deploy{}, api.Invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
 	}
-	services, err := b.Engine.Services(ctx)
+	services, err := r.engine.Services(ctx)
 	if err != nil {
-		return nil, deploy.Deploy{}, b.explain(err)
+		return nil, deploy.Deploy{}, r.explain(err)
 	}
 	var svc *fleet.Service
 	for _, s := range services {
@@ -203,9 +206,9 @@ func (b *Backend) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 		return nil, d, err
 	}
 	if svc == nil || req.Image != pinned(*svc) || svc.Digest == "" { // else it runs, and stays as it is
-		d.Change.Image, d.Source, err = b.Sources.Resolve(ctx, req.Image)
+		d.Change.Image, d.Source, err = r.sources.Resolve(ctx, req.Image)
 	}
-	return svc, d, b.explain(err)
+	return svc, d, r.explain(err)
 }
 
 // changeOf is what a request says of the service.

@@ -2,82 +2,171 @@ package control
 
 import (
 	"context"
-	"maps"
-	"slices"
-
-	"golang.org/x/sync/errgroup"
+	"errors"
+	"fmt"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-// toScale checks all that is asked before anything changes.
-func (b *Backend) toScale(ctx context.Context, req api.ScaleRequest) (map[string]deploy.Change, error) {
-	if req.Now && b.Deploys == nil {
-		return nil, b.onlyOn("what reaches the containers of other nodes")
-	}
-	services, err := b.Engine.Services(ctx)
-	if err != nil {
-		return nil, b.explain(err)
-	}
-	todo := map[string]deploy.Change{}
-	for name, n := range req.Replicas {
-		svc, err := findService(services, name)
-		switch {
-		case err != nil:
-			return nil, err
-		case n < 0:
-			return nil, api.Invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
-		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
-			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
-		}
-		if todo[name] = b.Runner.Scale(svc, n); req.Now {
-			todo[name] = b.Runner.StopNow(svc)
-		}
-	}
-	return todo, nil
+// Services answers api.Services as far as a node is a manager of the swarm.
+type Services struct {
+	engine *swarm.Engine
+	errs   Errors
 }
 
-// ScalePlan says what Scale would do.
-func (b *Backend) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
-	todo, err := b.toScale(ctx, req)
-	for _, name := range slices.Sorted(maps.Keys(todo)) {
-		p, err := todo[name].Plan(ctx)
+// NewServices returns the services that engine knows.
+func NewServices(engine *swarm.Engine, errs Errors) *Services { return &Services{engine, errs} }
+
+// Services implements api.Services.
+func (s *Services) Services(ctx context.Context) ([]fleet.Service, error) {
+	snap, err := s.engine.Snapshot(ctx)
+	return snap.Services, s.errs.explain(err)
+}
+
+// Inspect implements api.Services.
+func (s *Services) Inspect(ctx context.Context, ref string) (api.Inspect, error) {
+	snap, err := s.engine.Snapshot(ctx)
+	if err != nil {
+		return api.Inspect{}, s.errs.explain(err)
+	}
+	svc, err := findService(snap.Services, ref)
+	if err != nil {
+		return api.Inspect{}, err
+	}
+	raw, err := s.engine.ServiceJSON(ctx, svc.ID)
+	return api.Inspect{Service: svc, Spec: raw}, s.errs.explain(err)
+}
+
+// Tasks implements api.Services.
+func (s *Services) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, error) {
+	snap, err := s.engine.Snapshot(ctx)
+	if err != nil {
+		return nil, s.errs.explain(err)
+	}
+	var service, node string
+	if q.Service != "" {
+		svc, err := findService(snap.Services, q.Service)
 		if err != nil {
-			return plan, b.explain(err)
+			return nil, err
 		}
-		plan.Steps = append(plan.Steps, p.Steps...)
+		service = svc.ID
 	}
-	return plan, err
+	if q.Node != "" {
+		n, err := findNode(snap.Nodes, q.Node)
+		if err != nil {
+			return nil, err
+		}
+		node = n.ID
+	}
+	return chooseTasks(snap.Tasks, service, node, q.All), nil
 }
 
-func (b *Backend) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
-	todo, err := b.toScale(ctx, req)
+// chooseTasks keeps, unless all are asked for, the newest task of each slot,
+// and the one before it if that failed and the newest does not run yet: it says
+// why. The tasks come sorted, the newest of a slot first.
+func chooseTasks(tasks []fleet.Task, service, node string, all bool) []fleet.Task {
+	chosen := []fleet.Task{}
+	first := map[string]fleet.Task{}
+	for _, t := range tasks {
+		place := fmt.Sprintf("%s.%d.%s", t.ServiceID, t.Slot, globalNode(t))
+		successor, known := first[place]
+		newest := !known || t.Error != "" && !successor.Ended() && successor.State != fleet.TaskRunning
+		first[place] = t
+		if service != "" && t.ServiceID != service || node != "" && t.NodeID != node {
+			continue
+		}
+		if all || newest || t.State == fleet.TaskRunning {
+			chosen = append(chosen, t)
+		}
+	}
+	return chosen
+}
+
+func globalNode(t fleet.Task) string {
+	if t.Slot > 0 {
+		return ""
+	}
+	return t.NodeID
+}
+
+// Logs answers api.Logs as far as a node is a manager of the swarm.
+type Logs struct {
+	engine *swarm.Engine
+	errs   Errors
+}
+
+// NewLogs returns the logs of the tasks that engine knows.
+func NewLogs(engine *swarm.Engine, errs Errors) *Logs { return &Logs{engine, errs} }
+
+// Logs implements api.Logs.
+func (l *Logs) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	s, err := l.engine.Snapshot(ctx)
+	if err != nil {
+		return l.errs.explain(err)
+	}
+	id, isTask, err := logTarget(s, q.Target)
 	if err != nil {
 		return err
 	}
-	see := serial(fn)
-	group, ctx := errgroup.WithContext(ctx)
-	for _, change := range todo {
-		group.Go(func() error { return b.run(ctx, change, nil, see) })
+	names := &taskNames{engine: l.engine, nodes: s.Nodes, byID: map[string]string{}}
+	names.learn(s.Tasks)
+	opts := swarm.LogOptions{Follow: q.Follow, Tail: q.Tail, Since: q.Since}
+	var sinkErr error
+	err = l.engine.Logs(ctx, id, isTask, opts, func(line swarm.LogLine) error {
+		sinkErr = fn(api.LogLine{
+			Time:   line.Time,
+			Task:   names.task(ctx, line.TaskID),
+			TaskID: line.TaskID,
+			Node:   s.NodeName(line.NodeID),
+			Stream: line.Stream,
+			Text:   line.Text,
+		})
+		return sinkErr
+	})
+	switch {
+	case sinkErr != nil:
+		return sinkErr
+	case errors.Is(err, context.Canceled):
+		return nil
 	}
-	return group.Wait()
+	return l.errs.explain(err)
 }
 
-func (b *Backend) RemoveService(ctx context.Context, ref string, fn func(deploy.Progress) error) error {
-	svc, err := b.service(ctx, ref)
-	if err != nil {
-		return err
+func logTarget(s fleet.Snapshot, ref string) (id string, isTask bool, err error) {
+	svc, err := findService(s.Services, ref)
+	if err == nil {
+		return svc.ID, false, nil
 	}
-	return b.run(ctx, b.Runner.Remove(svc), nil, fn)
+	if t, ok := findTask(s.Tasks, ref); ok {
+		return t.ID, true, nil
+	}
+	return "", false, err
 }
 
-// service finds a service by name or ID.
-func (b *Backend) service(ctx context.Context, ref string) (fleet.Service, error) {
-	services, err := b.Engine.Services(ctx)
-	if err != nil {
-		return fleet.Service{}, b.explain(err)
+// taskNames knows tasks by name, those too that start while logs are followed.
+type taskNames struct {
+	engine *swarm.Engine
+	nodes  []fleet.Node
+	byID   map[string]string
+}
+
+func (n *taskNames) learn(tasks []fleet.Task) {
+	for _, t := range tasks {
+		n.byID[t.ID] = t.Name()
 	}
-	return findService(services, ref)
+}
+
+func (n *taskNames) task(ctx context.Context, id string) string {
+	if name, ok := n.byID[id]; ok || id == "" {
+		return name
+	}
+	if s, err := n.engine.Snapshot(ctx); err == nil {
+		n.learn(s.Tasks)
+	}
+	if n.byID[id] == "" {
+		n.byID[id] = id
+	}
+	return n.byID[id]
 }

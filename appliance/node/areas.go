@@ -34,17 +34,8 @@ func (m *Manager) errs() control.Errors {
 // areas are those of the local API of the manager that has all of them.
 func (m *Manager) areas(services *services.Controller) []api.Area {
 	errs := m.errs()
-	deploys := &control.Backend{
-		Errors:   errs,
-		Cfg:      m.cfg,
-		Log:      m.log,
-		Engine:   m.engine,
-		Runner:   m.runner,
-		Sources:  m.sources,
-		Deploys:  m.past,
-		Defined:  services,
-		Registry: m.registry,
-	}
+	builds := control.NewBuilds(m.engine, m.registry, m.cfg.Registry.Port, errs)
+	deploys := control.NewDeploys(control.NewChanges(m.engine, m.runner, m.log, errs), m.sources, m.past, services, builds)
 	queues, queue := m.queues()
 	local := control.LocalRegistry(m.cfg.Registry.Port)
 	sent := func() int64 { return m.pieces.Stats().Sent }
@@ -62,7 +53,7 @@ func (m *Manager) areas(services *services.Controller) []api.Area {
 		api.RemovalsArea(control.NewRemovals(m.engine, m.removeNode, m.removeMember, errs)),
 		api.ChangesArea(deploys),
 		api.DeploysArea(deploys),
-		api.BuildsArea(deploys),
+		api.BuildsArea(builds),
 		api.ImagesArea(control.NewImages(m.registry, m.engine, m.past.KeptDigests, m.peers.Holders, m.log, errs)),
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)),
@@ -89,14 +80,6 @@ func (w *Worker) areas() []api.Area {
 	errs := control.NewErrors(w.name, w.primary)
 	elsewhere := control.NewElsewhere(errs)
 	runner := deploy.NewRunner(w.engine, nil, nil, w.log)
-	changes := &control.Backend{
-		Errors:  errs,
-		Cfg:     w.cfg,
-		Log:     w.log,
-		Engine:  w.engine,
-		Runner:  runner,
-		Sources: deploy.NewSources(w.engine),
-	}
 	demoted := func(ctx context.Context) error {
 		return w.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 	}
@@ -107,7 +90,7 @@ func (w *Worker) areas() []api.Area {
 			control.MirrorReport(w.mirror, control.LocalRegistry(w.cfg.Registry.Port), w.cfg.MirrorDir()),
 		})),
 		api.LocalArea(control.NewLocal(w.cfg, w.upgrade, w.neighbours, w.leave, errs)),
-		api.ChangesArea(changes),
+		api.ChangesArea(control.NewChanges(w.engine, runner, w.log, errs)),
 		api.TokensArea(elsewhere),
 		api.AccountsArea(elsewhere),
 		api.RemovalsArea(elsewhere),

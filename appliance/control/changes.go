@@ -1,0 +1,195 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// Changes answers api.Changes by the engine of this node: what brings images to other
+// nodes, or reaches their containers, is elsewhere unless a Deploys makes the changes.
+type Changes struct {
+	engine *swarm.Engine
+	runner *deploy.Runner
+	log    *slog.Logger
+	Errors
+
+	// toUpdate decides how a service comes to another image.
+	toUpdate func(ctx context.Context, req api.UpdateRequest) (deploy.Change, error)
+	// reach returns why the containers of other nodes can't be reached from here, if they
+	// can't.
+	reach func() error
+}
+
+// NewChanges returns the changes that runner makes by engine alone.
+func NewChanges(engine *swarm.Engine, runner *deploy.Runner, log *slog.Logger, errs Errors) *Changes {
+	c := &Changes{engine: engine, runner: runner, log: log, Errors: errs}
+	c.toUpdate = c.toSetImage
+	c.reach = func() error { return c.onlyOn("what reaches the containers of other nodes") }
+	return c
+}
+
+// Update implements api.Changes.
+func (c *Changes) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
+	change, err := c.toUpdate(ctx, req)
+	return c.run(ctx, change, err, fn)
+}
+
+// UpdatePlan implements api.Changes.
+func (c *Changes) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
+	change, err := c.toUpdate(ctx, req)
+	return c.plan(ctx, change, err)
+}
+
+func (c *Changes) toSetImage(ctx context.Context, req api.UpdateRequest) (deploy.Change, error) {
+	svc, err := c.service(ctx, req.Service)
+	switch {
+	case err != nil:
+		return nil, err
+	case req.StopFirstAll:
+		return nil, c.onlyOn("what brings images to the nodes")
+	}
+	return c.runner.SetImage(svc, req.Image), nil
+}
+
+// toScale checks all that is asked before anything changes.
+func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string]deploy.Change, error) {
+	if req.Now {
+		if err := c.reach(); err != nil {
+			return nil, err
+		}
+	}
+	services, err := c.engine.Services(ctx)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	todo := map[string]deploy.Change{}
+	for name, n := range req.Replicas {
+		svc, err := findService(services, name)
+		switch {
+		case err != nil:
+			return nil, err
+		case n < 0:
+			return nil, api.Invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
+		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
+			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
+		}
+		if todo[name] = c.runner.Scale(svc, n); req.Now {
+			todo[name] = c.runner.StopNow(svc)
+		}
+	}
+	return todo, nil
+}
+
+// ScalePlan implements api.Changes.
+func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
+	todo, err := c.toScale(ctx, req)
+	for _, name := range slices.Sorted(maps.Keys(todo)) {
+		p, err := todo[name].Plan(ctx)
+		if err != nil {
+			return plan, c.explain(err)
+		}
+		plan.Steps = append(plan.Steps, p.Steps...)
+	}
+	return plan, err
+}
+
+// Scale implements api.Changes.
+func (c *Changes) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
+	todo, err := c.toScale(ctx, req)
+	if err != nil {
+		return err
+	}
+	see := serial(fn)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, change := range todo {
+		group.Go(func() error { return c.run(ctx, change, nil, see) })
+	}
+	return group.Wait()
+}
+
+// RemoveService implements api.Changes.
+func (c *Changes) RemoveService(ctx context.Context, ref string, fn func(deploy.Progress) error) error {
+	svc, err := c.service(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, c.runner.Remove(svc), nil, fn)
+}
+
+// service finds a service by name or ID.
+func (c *Changes) service(ctx context.Context, ref string) (fleet.Service, error) {
+	services, err := c.engine.Services(ctx)
+	if err != nil {
+		return fleet.Service{}, c.explain(err)
+	}
+	return findService(services, ref)
+}
+
+// run makes a change, unless it could not be decided, shows how far it is, and what the
+// task wrote last by which a version was found bad. The change goes on or ends by its own
+// context when the client is gone.
+func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error, see func(deploy.Progress) error) error {
+	if undecided != nil {
+		return c.explain(undecided)
+	}
+	var gone error
+	err := change.Run(ctx, func(p deploy.Progress) {
+		if gone == nil {
+			gone = see(p)
+		}
+	})
+	c.lastWords(ctx, err, see)
+	return c.explain(cmp.Or(err, gone))
+}
+
+// plan says what a change would do, unless it could not be decided.
+func (c *Changes) plan(ctx context.Context, change deploy.Change, undecided error) (deploy.Plan, error) {
+	if undecided != nil {
+		return deploy.Plan{}, c.explain(undecided)
+	}
+	p, err := change.Plan(ctx)
+	return p, c.explain(err)
+}
+
+// serial lets several changes share one stream.
+func serial(fn func(deploy.Progress) error) func(deploy.Progress) error {
+	var mu sync.Mutex
+	return func(p deploy.Progress) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return fn(p)
+	}
+}
+
+// lastWordsLines is how much of what a failed task wrote is shown.
+const lastWordsLines = 5
+
+// lastWords shows what the task wrote last by which a version was found bad.
+func (c *Changes) lastWords(ctx context.Context, failed error, see func(deploy.Progress) error) {
+	service, task := deploy.FailedTask(failed)
+	if task == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := c.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
+		return see(deploy.Progress{Service: service, Stage: history.StageWatch, Note: "log: " + l.Text})
+	})
+	if err != nil {
+		c.log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
+	}
+}
