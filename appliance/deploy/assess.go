@@ -11,7 +11,7 @@ import (
 // Goal is what a change of a service wants to see.
 type Goal struct {
 	Desired int    // replicas; negative: as many as the service asks for
-	Digest  string // of the image that they shall run; empty: whatever the service says
+	Digest  string // of the image that they should run; empty: whatever the service says
 
 	// Before holds the tasks that had ended when the change began: their
 	// failures are not its own. What had completed counts as done: Swarm leaves
@@ -93,7 +93,7 @@ func desired(svc *fleet.Service, g Goal, wanted int) int {
 	return wanted
 }
 
-// fulfils says whether a task is what the goal wants: it runs, or it ended well
+// fulfils reports whether a task is what the goal wants: it runs, or it ended well
 // where nothing starts it again.
 func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 	if g.Digest != "" && t.Digest != g.Digest {
@@ -147,7 +147,7 @@ func unreachable(nodes []fleet.Node) map[string]bool {
 	return away
 }
 
-// updating says whether Swarm still works on the service's last update.
+// updating reports whether Swarm still works on the service's last update.
 func updating(svc *fleet.Service) bool {
 	return svc != nil && (svc.Update == "updating" || svc.Update == "rollback_started")
 }

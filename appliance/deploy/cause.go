@@ -54,7 +54,7 @@ func (q *causes) look(ctx context.Context, nodes []fleet.Node, tasks []fleet.Tas
 	return tasks
 }
 
-// tells notes where a task is, and says whether its node has something to tell of it.
+// tells notes where a task is, and reports whether its node has something to tell of it.
 func (q *causes) tells(t fleet.Task) bool {
 	switch t.State {
 	case fleet.TaskRunning:

@@ -155,12 +155,12 @@ func (d Deploy) replicas(svc fleet.Service) int {
 	return svc.Desired
 }
 
-// stays says whether the definition has a bad version stay.
+// stays reports whether the definition has a bad version stay.
 func (d Deploy) stays() bool {
 	return d.saysFailureAction() && d.Change.Definition.Compose.Deploy.UpdateConfig.FailureAction != "rollback"
 }
 
-// saysFailureAction says whether the definition itself decides what becomes of a
+// saysFailureAction reports whether the definition itself decides what becomes of a
 // version whose tasks end.
 func (d Deploy) saysFailureAction() bool {
 	return d.Change.Definition != nil && d.Change.Definition.SaysFailureAction()

@@ -79,18 +79,18 @@ func FailedTask(err error) (service, task string) {
 	return "", ""
 }
 
-// WasRolledBack says whether an error means that the old version runs again.
+// WasRolledBack reports whether an error means that the old version runs again.
 func WasRolledBack(err error) bool {
 	var back *RolledBackError
 	return errors.As(err, &back)
 }
 
-// begins says whether Swarm has begun an update after was.
+// begins reports whether Swarm has begun an update after was.
 func begins(was fleet.Service, now *fleet.Service) bool {
 	return now == nil || now.UpdateStarted.After(was.UpdateStarted)
 }
 
-// rolledBack says whether Swarm gave up an update that began after was.
+// rolledBack reports whether Swarm gave up an update that began after was.
 func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
 	if now == nil || !begins(was, now) {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
-// Bounds of following a change. They say when nothing moves any more, not how
+// Bounds of following a change. They say when nothing moves any longer, not how
 // long a change may take.
 const (
 	stallFailing = 45 * time.Second // with tasks that fail
@@ -27,7 +27,7 @@ type poller struct {
 	svc    fleet.Service // as it was before
 	goal   Goal
 	causes *causes
-	nudged []string // tasks that Swarm does not wait for any more
+	nudged []string // tasks that Swarm no longer waits for
 
 	begun, seen time.Time // when it was first and last looked at
 	moved       time.Time // when something moved last
@@ -130,7 +130,7 @@ func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
 	return ids
 }
 
-// reached says whether all has been as wanted for long enough.
+// reached reports whether all has been as wanted for long enough.
 func (f *poller) reached(p state) bool {
 	switch {
 	case !p.done:

@@ -123,7 +123,7 @@ func (r *Runner) pullOn(ctx context.Context, s *pulling, i int, n fleet.Node, im
 	}
 }
 
-// forgetGone stops waiting for nodes that Swarm does not hear from any more.
+// forgetGone stops waiting for nodes that Swarm no longer hears from.
 func (s *pulling) forgetGone(now []fleet.Node) {
 	ready := map[string]bool{}
 	for _, n := range now {
@@ -185,7 +185,7 @@ func names(late []pullingNode) string {
 	return strings.Join(list, ", ")
 }
 
-// verdict says whether enough nodes have the image.
+// verdict reports whether enough nodes have the image.
 func (s *pulling) verdict(policy PullPolicy) error {
 	p := s.state()
 	if p.Pulled.Have >= policy.Quorum.Least(p.Pulled.Nodes) {

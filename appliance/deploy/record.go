@@ -219,7 +219,7 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 // them again.
 var errUnderWay = errors.New("the replicas are to start again")
 
-// changedBy says whether a deploy made the service what it is, or Swarm went back
+// changedBy reports whether a deploy made the service what it is, or Swarm went back
 // from that.
 func changedBy(svc fleet.Service, e history.Entry) bool {
 	return svc.Deploy == e.Mark() || strings.HasPrefix(svc.Update, "rollback_") && svc.UpdateStarted.After(e.At)

@@ -50,7 +50,7 @@ func (s *Source) tell(emit Emit) {
 	}
 }
 
-// copies says whether the image is to be copied.
+// copies reports whether the image is to be copied.
 func (s *Source) copies() bool { return s != nil && s.Copy != nil }
 
 // steps are what is done before the stages, in words.
@@ -207,7 +207,7 @@ func (c *copies) find(ctx context.Context, ref reference.Named, platforms []flee
 	return pinned, from, nil
 }
 
-// mayPass says whether a registry did not give an image for a reason that lies not
+// mayPass reports whether a registry did not give an image for a reason that lies not
 // with the image.
 func mayPass(err error) bool {
 	var said *image.RefusedError

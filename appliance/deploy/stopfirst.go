@@ -54,7 +54,7 @@ func (r *Runner) stopFirst(ctx context.Context, svc fleet.Service, d Deploy, emi
 		return Summary{}, err
 	}
 	r.watching(d)
-	// From here on it is not the client's any more.
+	// From here on it no longer belongs to the client.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
 	defer cancel()
 	return r.finish(ctx, svc, p, emit)

@@ -12,7 +12,7 @@ import (
 
 const extension = ".json"
 
-// prepare makes the folder. Specs in it may hold what others must not read.
+// prepare makes the directory. Specs in it may hold what others must not read.
 func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

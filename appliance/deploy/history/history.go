@@ -98,7 +98,7 @@ type Entry struct {
 	Definition string `json:"definition,omitempty"` // hash of the one in the config file that it brings; empty: none of there
 }
 
-// Source is a folder or program from which an image was built.
+// Source is a directory or program from which an image was built.
 type Source struct {
 	Path  string   `json:"path"`  // absolute, on the manager
 	Flags []string `json:"flags"` // of the build, each NAME=VALUE

@@ -13,7 +13,7 @@ import (
 const maxEntries = 50
 
 // Store holds the history of all services. It is safe for concurrent use; who
-// reads does not wait for the disk. No other Store may write to its folder.
+// reads does not wait for the disk. No other Store may write to its directory.
 type Store struct {
 	dir string
 
@@ -23,7 +23,7 @@ type Store struct {
 	entries map[string][]Entry // by service, oldest first; a slice in here never changes
 }
 
-// Open reads the history in a folder, which it makes where there is none. A
+// Open reads the history in a directory, which it makes where there is none. A
 // file that can't be read is an error: going on without it would offer images
 // for removal that somebody may want to go back to.
 func Open(dir string) (*Store, error) {
