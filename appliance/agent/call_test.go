@@ -224,7 +224,8 @@ func TestCalls_Requests(t *testing.T) {
 			t.Errorf("%s: %s gets %d", h.Route(), body, code)
 		}
 	}
-	if err := c.peers.Pull(t.Context(), c.here, "spider:1", nil); err == nil || !strings.Contains(err.Error(), "not an image with its digest") {
+	err := c.peers.Pull(t.Context(), c.here, "spider:1", nil)
+	if err == nil || !strings.Contains(err.Error(), "not an image with its digest") {
 		t.Errorf("a node asks itself for an image without a digest, and gets %v", err)
 	}
 }
@@ -304,7 +305,12 @@ func shown(t *testing.T, role string) *tls.ConnectionState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour), URIs: []*url.URL{uri}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now(),
+		NotAfter:     time.Now().Add(time.Hour),
+		URIs:         []*url.URL{uri},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -323,11 +329,12 @@ func TestCalls_OnlyWhoIsAsked(t *testing.T) {
 	c := newCluster(t, nil)
 	for route, call := range calls {
 		c.peers.certified = func(fleet.Node) []member.Member { return []member.Member{{ID: "another"}} }
-		if _, err := call.do(t.Context(), c.peers, c.there); err == nil || !strings.Contains(err.Error(), "another node answers there") {
+		_, err := call.do(t.Context(), c.peers, c.there)
+		if err == nil || !strings.Contains(err.Error(), "another node answers there") {
 			t.Errorf("%s: another node's answer is %v", route, err)
 		}
 		c.peers.certified = func(fleet.Node) []member.Member { return nil }
-		_, err := call.do(t.Context(), c.peers, c.there)
+		_, err = call.do(t.Context(), c.peers, c.there)
 		if said := fmt.Sprint(err); !errors.Is(err, deploy.ErrNoAgent) && said != "no crawlbox runs there" {
 			t.Errorf("%s: no node is known there, and the error is %v", route, err)
 		}

@@ -7,9 +7,9 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -25,7 +25,9 @@ func (w *Worker) neighbours(ctx context.Context) []doctor.Neighbour {
 	return p.Probe(ctx, p.Ports(w.role, false))
 }
 
-func (g *ground) prober(c *http.Client, at func(netip.AddrPort) bool, members *gossip.Gossip, id *pki.Identity) reach.Prober {
+func (g *ground) prober(
+	c *http.Client, at func(netip.AddrPort) bool, members *gossip.Gossip, id *pki.Identity,
+) reach.Prober {
 	return reach.Prober{
 		Client:   c,
 		Self:     g.addr,

@@ -24,7 +24,12 @@ func TestAnswer(t *testing.T) {
 		}
 		return list
 	}
-	for n, want := range map[int]int{0: http.StatusOK, 1: http.StatusOK, maxRemotes: http.StatusOK, maxRemotes + 1: http.StatusBadRequest} {
+	for n, want := range map[int]int{
+		0:              http.StatusOK,
+		1:              http.StatusOK,
+		maxRemotes:     http.StatusOK,
+		maxRemotes + 1: http.StatusBadRequest,
+	} {
 		body, err := json.Marshal(request{netip.MustParseAddrPort("127.0.0.1:1"), remotes(n)})
 		if err != nil {
 			t.Fatal(err)

@@ -68,7 +68,8 @@ func TestAnswer_InALoop(t *testing.T) {
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	member := func(addr, role string, state gossip.State) gossip.Member {
-		return gossip.Member{Node: gossip.Node{ID: addr, Name: "h" + addr, Role: role, Addr: netip.MustParseAddr(addr)}, State: state}
+		n := gossip.Node{ID: addr, Name: "h" + addr, Role: role, Addr: netip.MustParseAddr(addr)}
+		return gossip.Member{Node: n, State: state}
 	}
 	members := []gossip.Member{
 		member("10.0.0.9", fleet.RoleWorker, gossip.Alive), // itself
@@ -83,7 +84,11 @@ func TestNeighbours(t *testing.T) {
 		Members: func() []gossip.Member { return members },
 		At:      func(to netip.AddrPort) bool { return to.Addr().As4()[0] == 10 && to.Port() == 7980 },
 		Managers: func() []netip.AddrPort {
-			return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:7980"), netip.MustParseAddrPort("10.0.0.1:7980"), netip.MustParseAddrPort("10.0.0.9:7980")}
+			return []netip.AddrPort{
+				netip.MustParseAddrPort("10.0.0.2:7980"),
+				netip.MustParseAddrPort("10.0.0.1:7980"),
+				netip.MustParseAddrPort("10.0.0.9:7980"),
+			}
 		},
 	}
 	list, managers := p.neighbours()

@@ -87,7 +87,11 @@ func TestNodes_AskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &swarm{}
 		b := New(s, func() []netip.Addr { return nil }, self, slog.New(slog.DiscardHandler))
-		want := []netip.AddrPort{netip.AddrPortFrom(self, 7981), netip.AddrPortFrom(other, 7981), netip.MustParseAddrPort("0.0.0.0:7981")}
+		want := []netip.AddrPort{
+			netip.AddrPortFrom(self, 7981),
+			netip.AddrPortFrom(other, 7981),
+			netip.MustParseAddrPort("0.0.0.0:7981"),
+		}
 		for range 100 {
 			if got := b.Seeds(7981); !slices.Equal(got, want) {
 				t.Fatalf("gossip looks at %v, want %v", got, want)
