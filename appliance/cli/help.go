@@ -72,7 +72,7 @@ func showTopic(a *command.App, cmd *cobra.Command, topic help.Topic) error {
 	if isCommand(cmd.Root(), topic.Name) {
 		text += fmt.Sprintf("\nThe flags of the command: crawlbox %s --help\n", topic.Name)
 	}
-	return s.Page(cmd.Context(), text)
+	return s.Page(text)
 }
 
 func isCommand(root *cobra.Command, name string) bool {

@@ -286,3 +286,26 @@ func TestManual_README(t *testing.T) {
 		t.Errorf("README.md has %d bytes, and at most %d: what is more belongs to appliance/help", n, maxSize)
 	}
 }
+
+// TestManual_Paths wants every path in the tree that the manual names to exist.
+func TestManual_Paths(t *testing.T) {
+	t.Parallel()
+	pages := manualPages(t)
+	const guide = "../../CONTRIBUTING.md"
+	text, err := os.ReadFile(guide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages[guide] = string(text)
+	inTree := regexp.MustCompile(`^(appliance|embedded|configs|systemd|testdata|\.ci)(/[\w./-]+)?$`)
+	for path, page := range pages {
+		for _, span := range codeSpan.FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
+			if !inTree.MatchString(span[1]) {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("../..", span[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+}

@@ -2,7 +2,6 @@ package tui
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -12,7 +11,7 @@ import (
 
 // Page writes text that may be longer than the screen: on a terminal through
 // $PAGER, or through less where there is one. A pager of "cat" or of no name is none.
-func (s Screen) Page(ctx context.Context, text string) error {
+func (s Screen) Page(text string) error {
 	pager, set := os.LookupEnv("PAGER")
 	if !set {
 		pager = "less -R"
@@ -24,7 +23,8 @@ func (s Screen) Page(ctx context.Context, text string) error {
 		_, err := io.WriteString(s.W, text)
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "sh", "-c", pager) // as git and man do: it may have flags
+	// As git and man do: the pager may have flags, and Ctrl-C within it is its own.
+	cmd := exec.Command("sh", "-c", pager)
 	cmd.Stdin = strings.NewReader(text)
 	cmd.Stdout = s.W
 	cmd.Stderr = os.Stderr
