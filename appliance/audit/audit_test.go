@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"bufio"
 	"bytes"
 	"encoding/json"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 func TestMain(m *testing.M) {

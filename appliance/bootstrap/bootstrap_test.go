@@ -1,8 +1,6 @@
 package bootstrap
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -24,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 const join = "CBX1-SECRET"

@@ -16,7 +16,7 @@ import (
 func TestReference(t *testing.T) {
 	t.Parallel()
 	const page = "../help/commands.md"
-	want := Reference(New(command.Env{}))
+	want := referencePage(New(command.Env{}))
 	if *clitest.Update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

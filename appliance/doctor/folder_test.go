@@ -1,13 +1,13 @@
 package doctor
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 func TestFolder(t *testing.T) {

@@ -1,11 +1,11 @@
 package guard
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // TestCrowd_LargestIsLargest compares the book with one that counts all, over a

@@ -1,8 +1,6 @@
 package lab_test
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )

@@ -8,14 +8,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // TestSupervisor_Confined reads of the kernel what the real process has left.
 func TestSupervisor_Confined(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a process less")
-	}
+	testenv.Root(t)
 	b := start(t, options(t, folder(t)))
 	b.client().Set(t.Context(), "k", "v", 0)
 	st := b.await("serve", serving)
@@ -228,11 +228,7 @@ func TestSupervisor_Restored(t *testing.T) {
 // TestSupervisor_FullDisk has a disk on which no file can be made.
 func TestSupervisor_FullDisk(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "nr_inodes=2"); err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+	dir := testenv.SmallDisk(t, "nr_inodes=2")
 	b := start(t, options(t, dir))
 	if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, "no space left on device") || !strings.Contains(st.Problem, dir) {
 		t.Errorf("the state is %+v", st)

@@ -1,8 +1,6 @@
 package sandbox
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // probeEnv makes of the test's program one that goes into the sandbox and tries to do

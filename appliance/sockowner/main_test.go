@@ -1,8 +1,6 @@
 package sockowner
 
 import (
-	"github.com/crawlbox/crawlbox/appliance/base/testenv"
-
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // dialEnv makes a child of the test binary connect to an address, say so on its

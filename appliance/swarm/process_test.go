@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // Roles of a child of the test binary. Each says on its standard output what
@@ -78,6 +80,9 @@ func serveAsEngine(ln net.Listener, err error) (string, error) {
 // returns what it says.
 func child(t *testing.T, role, addr string, flags uintptr, files ...*os.File) (pid int, said string) {
 	t.Helper()
+	if flags != 0 {
+		testenv.Root(t)
+	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleEnv+"="+role+" "+addr)
 	cmd.Stderr, cmd.ExtraFiles = os.Stderr, files

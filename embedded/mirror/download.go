@@ -82,6 +82,7 @@ func (d *download) copy(file io.WriterAt, src io.Reader) error {
 			off += int64(n)
 			d.grown(off)
 		}
+		//lint:ignore errorlint a reader returns io.EOF as it is; one that is wrapped is a failure
 		if err == io.EOF {
 			return nil
 		}

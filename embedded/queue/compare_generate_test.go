@@ -10,30 +10,27 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
-// How much is generated, and from what; both for one run of the test.
-const (
-	compareSeed  = "QUEUE_COMPARE_SEED"
-	compareSteps = "QUEUE_COMPARE_STEPS"
-)
+// compareSteps in the environment is how much is generated in one run of a test.
+const compareSteps = "QUEUE_COMPARE_STEPS"
 
 // TestCompare_Generated sends random commands on few keys, so that types collide,
 // and compares all data from time to time.
 func TestCompare_Generated(t *testing.T) {
 	t.Parallel()
-	seed := uint64(envNumber(t, compareSeed, time.Now().UnixNano()))
+	seed := testenv.Seed(t)
 	steps := int(envNumber(t, compareSteps, 4000))
 	for _, proto := range []int{2, 3} {
 		t.Run(fmt.Sprint("RESP", proto), func(t *testing.T) {
 			t.Parallel()
-			t.Logf("again with %s=%d", compareSeed, seed)
 			c := newComparison(t, startCompared(t), proto)
 			c.begin(scriptFixture)
 			g := generator{rand.New(rand.NewPCG(seed, uint64(proto)))}
 			for step := 1; step <= steps && !t.Failed(); step++ {
-				c.at = fmt.Sprintf("%s=%d step %d", compareSeed, seed, step)
+				c.at = fmt.Sprintf("%s=%d step %d", testenv.SeedVariable, seed, step)
 				g.step(c)
 				if step%200 == 0 {
 					c.compareAll()

@@ -7,21 +7,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // TestCompare_GeneratedWaiters has several clients wait for items of the same keys,
 // while another brings some: the same client has to get the same item.
 func TestCompare_GeneratedWaiters(t *testing.T) {
 	t.Parallel()
-	seed := uint64(envNumber(t, compareSeed, time.Now().UnixNano()))
+	seed := testenv.Seed(t)
 	steps := int(envNumber(t, compareSteps, 1500))
-	t.Logf("again with %s=%d", compareSeed, seed)
 	c := newComparison(t, startCompared(t), 2+int(seed%2))
 	c.begin(nil)
 	w := waiterGenerator{generator: generator{rand.New(rand.NewPCG(seed, 0))}, comparison: c}
 	for step := 1; step <= steps && !t.Failed(); step++ {
-		c.at = fmt.Sprintf("%s=%d step %d", compareSeed, seed, step)
+		c.at = fmt.Sprintf("%s=%d step %d", testenv.SeedVariable, seed, step)
 		w.step()
 	}
 }

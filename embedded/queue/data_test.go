@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
@@ -20,8 +21,8 @@ import (
 // rewrites that run while clients write.
 func TestData_SurvivesRestartAndRewrite(t *testing.T) {
 	t.Parallel()
-	for range 4 {
-		seed := rand.Uint64()
+	first := testenv.Seed(t)
+	for seed := first; seed < first+4; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			ctx := within(t, time.Minute)
@@ -56,9 +57,7 @@ func TestData_IsAccountedFor(t *testing.T) {
 	ctx := within(t, time.Minute)
 	q := startQueue(t, testOptions(t.TempDir()))
 	c := q.client(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	g := generator{rand.New(rand.NewPCG(seed, 3))}
+	g := generator{rand.New(rand.NewPCG(testenv.Seed(t), 3))}
 	for range 5 {
 		randomCommands(ctx, t, c, g, 2000)
 		if used := q.Progress().Memory; used < 0 {

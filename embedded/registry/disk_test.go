@@ -15,25 +15,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
-
-// smallDisk mounts a file system of its own with so many megabytes.
-func smallDisk(t *testing.T, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		t.Fatalf("mount a small disk (needs root): %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 func bigImage(t *testing.T, bytes int64) v1.Image {
 	t.Helper()
@@ -81,7 +66,7 @@ func (c chunked) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
-	dir := smallDisk(t, "size=24m")
+	dir := testenv.SmallDisk(t, "size=24m")
 	h := start(t, Options{Dir: dir, MinFree: minFree, Grace: -1})
 	h.push("spider:0.01", bigImage(t, 4<<20))
 
@@ -112,7 +97,7 @@ func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
 
 // With the disk full to the last byte not even links can be written.
 func TestFullDisk_SmallFiles(t *testing.T) {
-	dir := smallDisk(t, "size=8m")
+	dir := testenv.SmallDisk(t, "size=8m")
 	h := start(t, Options{Dir: dir})
 	img := image(t, 1)
 	h.push("spider:0.01", img)

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/registry/collect"
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
@@ -329,7 +330,7 @@ func TestGC_RaceWithPushes(t *testing.T) {
 
 func raceWithPushes(t *testing.T, grace time.Duration) {
 	// In memory, where syncing costs nothing: more pushes meet more collections.
-	h := start(t, Options{Dir: smallDisk(t, "size=64m"), Grace: grace})
+	h := start(t, Options{Dir: testenv.SmallDisk(t, "size=64m"), Grace: grace})
 	base := image(t, 3)
 	kicks := &kicker{RoundTripper: noKeepAlive(), kick: make(chan struct{}, 1)}
 	var collector sync.WaitGroup

@@ -3,7 +3,7 @@ package testenv
 import "testing"
 
 func TestSeed(t *testing.T) {
-	if Seed(t) == Seed(t) {
+	if first := Seed(t); first == Seed(t) {
 		t.Error("two seeds are the same")
 	}
 	t.Setenv(SeedVariable, "42")

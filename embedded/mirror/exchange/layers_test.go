@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // layers are an image of some blobs.
@@ -38,10 +40,12 @@ func (l layers) oneCopy(bits float64) (seconds float64) {
 // pulls brings an image to all nodes as Docker pulls it: three layers at a time, the
 // next one when one has come.
 func (c *cluster) pulls(l layers) {
+	delays := rand.New(rand.NewPCG(testenv.Seed(c.t), 2))
 	var wg sync.WaitGroup
 	for _, n := range c.nodes {
+		delay := time.Duration(delays.Int64N(int64(300 * time.Millisecond)))
 		wg.Go(func() {
-			time.Sleep(rand.N(300 * time.Millisecond))
+			time.Sleep(delay)
 			room := make(chan struct{}, 3)
 			var wg sync.WaitGroup
 			for _, i := range l {
@@ -87,7 +91,8 @@ func TestSlowTakers(t *testing.T) {
 			slow = append(slow, c.addNode(mbit/2))
 		}
 		wait := c.wants(img, slow...)
-		time.Sleep(time.Second + rand.N(100*time.Millisecond))
+		delays := rand.New(rand.NewPCG(testenv.Seed(t), 2))
+		time.Sleep(time.Second + time.Duration(delays.Int64N(int64(100*time.Millisecond))))
 		begun := time.Now()
 		c.wants(img, c.nodes[:10]...)()
 		took := time.Since(begun).Seconds() / img.oneCopy(100*mbit)

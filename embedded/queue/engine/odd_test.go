@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // odd are arguments that have ended programs before.
@@ -21,9 +22,7 @@ var odd = strings.Fields(`0 1 -1 2 3 7 -0 9223372036854775807 -92233720368547758
 // and what is taken is known.
 func TestCommands_OddArguments(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	g := rand.New(rand.NewPCG(seed, 0))
+	g := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	names := Names()
 	slices.Sort(names)
 	keys := []string{"s", "l", "set", "h", "zs", "big", "new"}

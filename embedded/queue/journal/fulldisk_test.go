@@ -9,26 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// smallDisk is a file system of 256 KiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
-		t.Fatalf("mount a small tmpfs: %v (run the tests as root)", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+)
 
 func TestJournal_FullDisk(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t)
+	disk := testenv.SmallDisk(t, "size=256k")
 	dir := filepath.Join(disk, "queue")
 	want := write(t, dir, 0, 10)
 	j, _, err := open(t, dir, Options{SyncInterval: time.Millisecond, RewriteSize: 1 << 30})
@@ -80,7 +67,7 @@ func awaitAdmit(t *testing.T, j *recorder, ok func(error) bool) {
 // TestJournal_NoRoomToRewrite keeps the old files when the new one does not fit.
 func TestJournal_NoRoomToRewrite(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(smallDisk(t), "queue")
+	dir := filepath.Join(testenv.SmallDisk(t, "size=256k"), "queue")
 	write(t, dir, 0, 3)
 	j, _, err := open(t, dir, fast)
 	if err != nil {

@@ -120,6 +120,7 @@ func (r *reader) badHeader(header [headerSize]byte) error {
 				return r.corrupt("header of the record does not match its checksum")
 			}
 		}
+		//lint:ignore errorlint a reader returns io.EOF as it is; one that is wrapped is a failure
 		if err == io.EOF {
 			return errTorn
 		}

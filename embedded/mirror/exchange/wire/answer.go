@@ -65,6 +65,7 @@ func (a *answer) ReadFrom(r io.Reader) (sent int64, err error) {
 			}
 			sent += int64(n)
 		}
+		//lint:ignore errorlint a reader returns io.EOF as it is; one that is wrapped is a failure
 		switch err {
 		case nil:
 		case io.EOF, io.ErrUnexpectedEOF:

@@ -23,9 +23,9 @@ Every command also takes %s. ` + "`crawlbox COMMAND --help`" + ` says what each 
 ` + "`crawlbox completion bash`" + `, ` + "`zsh` or `fish`" + `.
 `
 
-// Reference returns the command reference in Markdown: the flags that all commands
+// referencePage returns the command reference in Markdown: the flags that all commands
 // have, then a table of the commands of each group.
-func Reference(root *cobra.Command) string {
+func referencePage(root *cobra.Command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, referenceHead, flagList(root.PersistentFlags()))
 	for _, g := range root.Groups() {
