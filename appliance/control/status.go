@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -127,11 +126,8 @@ func (o *Overview) lastWord(ctx context.Context, nodes []fleet.Node, t fleet.Tas
 // FreeDisk returns the bytes that a process without privileges may still
 // write below dir, 0 where that can't be told.
 func FreeDisk(dir string) int64 {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
-		return 0
-	}
-	return int64(fs.Bavail) * fs.Bsize
+	free, _, _ := disk.Free(dir)
+	return free
 }
 
 // Problems reports what a part of the node has to say of itself.
