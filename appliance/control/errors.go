@@ -32,7 +32,7 @@ func (e Errors) explain(err error) error {
 		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
 	case errors.Is(err, swarm.ErrNotFound), errors.Is(err, swarm.ErrNoImage):
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
-	case errors.Is(err, deploy.ErrBusy), errors.Is(err, upgrade.ErrUnderWay):
+	case errors.As(err, new(deploy.ConflictError)), errors.Is(err, upgrade.ErrUnderWay):
 		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
 	}
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}

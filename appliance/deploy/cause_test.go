@@ -140,7 +140,7 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 		cause       string
 	}{
 		"never healthy":           {fleet.TaskStarting, "", time.Minute, 62 * time.Second, "never became healthy: it has been starting for 1m0s"},
-		"never healthy, unasked":  {fleet.TaskStarting, "", 0, DefaultStartTimeout + 2*time.Second, "never became healthy: it has been starting for 10m0s"},
+		"never healthy, unasked":  {fleet.TaskStarting, "", 0, defaultStartTimeout + 2*time.Second, "never became healthy: it has been starting for 10m0s"},
 		"no node for it":          {"pending", "no suitable node", 0, stallFailing + 2*time.Second, "0 of 1 running and no more for 45s: no suitable node"},
 		"nothing moves, no cause": {"preparing", "", time.Minute, stallQuiet + 2*time.Second, "0 of 1 running and no more for 5m0s: nothing moves"},
 	} {

@@ -17,7 +17,6 @@ package deploy
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -36,10 +35,8 @@ type Change interface {
 	Run(ctx context.Context, emit Emit) error
 }
 
-// ErrBusy is returned where a service is being updated already.
-var ErrBusy = errors.New("is being changed already")
-
-// ConflictError is returned where the state of a service is in the way of a change.
+// ConflictError is returned where the state of a service is in the way of a change, such as
+// another change of it that is under way.
 type ConflictError string
 
 func (e ConflictError) Error() string { return string(e) }
@@ -68,7 +65,7 @@ type Cluster interface {
 }
 
 // Runner makes changes and runs them. It is safe for concurrent use; two deploys of one
-// service at once are refused with ErrBusy.
+// service at once are refused with a ConflictError.
 type Runner struct {
 	cluster Cluster
 	agents  Agents
@@ -90,7 +87,7 @@ func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
 
 func (r *Runner) claim(service string) (release func(), err error) {
 	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {
-		return nil, fmt.Errorf("service %s %w; wait until it is done, or follow it with `crawlbox ps %s`", service, ErrBusy, service)
+		return nil, Conflict("service %s is being changed already; wait until it is done, or follow it with `crawlbox ps %s`", service, service)
 	}
 	return func() { r.busy.Delete(service) }, nil
 }

@@ -22,7 +22,7 @@ type Deploy struct {
 	Share   Share   // of the replicas that are replaced at once
 	Pull    PullPolicy
 	// StartTimeout is how long a replica may take from its start until it is healthy;
-	// 0: DefaultStartTimeout. Docker itself ends one whose health check fails too
+	// 0: defaultStartTimeout. Docker itself ends one whose health check fails too
 	// often, so it bounds those whose check does not answer.
 	StartTimeout time.Duration
 	// Entry is what the history is to say of it beside what the deploy knows itself. One
@@ -35,9 +35,9 @@ type Deploy struct {
 	rec *record
 }
 
-// DefaultStartTimeout is how long a replica may take until it is healthy where nobody
+// defaultStartTimeout is how long a replica may take until it is healthy where nobody
 // says.
-const DefaultStartTimeout = 10 * time.Minute
+const defaultStartTimeout = 10 * time.Minute
 
 // awayFor is how long the engine may be away while a deploy is watched: its restart
 // takes seconds, and Swarm goes on meanwhile.
@@ -133,7 +133,7 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 
 // goal is what a deploy wants to see of a service.
 func (d Deploy) goal(svc fleet.Service) Goal {
-	start := cmp.Or(d.StartTimeout, DefaultStartTimeout)
+	start := cmp.Or(d.StartTimeout, defaultStartTimeout)
 	pauses := cmp.Or(d.Change.Update.Delay, svc.UpdateDelay) + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor)
 	return Goal{Desired: -1, Digest: d.digest(), Start: start, Quiet: max(start, pauses) + lotTakes, Patience: awayFor}
 }
@@ -173,15 +173,15 @@ const lotTakes = time.Minute
 // bound is how long a deploy is followed at most.
 func (d Deploy) bound(svc *fleet.Service) time.Duration {
 	if svc == nil {
-		return UpdateTimeout + d.StartTimeout + d.Change.Update.Monitor
+		return updateTimeout + d.StartTimeout + d.Change.Update.Monitor
 	}
 	n := d.replicas(*svc)
 	lots := 1
 	if at := int(d.Share.Of(n)); at > 0 {
 		lots = (n + at - 1) / at
 	}
-	takes := max(lotTakes, cmp.Or(d.StartTimeout, DefaultStartTimeout)) + cmp.Or(d.Change.Update.Delay, svc.UpdateDelay)
-	return UpdateTimeout + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor) + time.Duration(lots)*takes
+	takes := max(lotTakes, cmp.Or(d.StartTimeout, defaultStartTimeout)) + cmp.Or(d.Change.Update.Delay, svc.UpdateDelay)
+	return updateTimeout + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor) + time.Duration(lots)*takes
 }
 
 // limit is how many failed tasks make a version a bad one.

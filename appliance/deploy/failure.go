@@ -79,8 +79,8 @@ func FailedTask(err error) (service, task string) {
 	return "", ""
 }
 
-// WasRolledBack reports whether an error means that the old version runs again.
-func WasRolledBack(err error) bool {
+// wasRolledBack reports whether an error means that the old version runs again.
+func wasRolledBack(err error) bool {
 	var back *RolledBackError
 	return errors.As(err, &back)
 }

@@ -113,7 +113,7 @@ func resultOf(err error) history.Result {
 	switch {
 	case err == nil:
 		return history.Done
-	case WasRolledBack(err), errors.Is(err, errWentBack):
+	case wasRolledBack(err), errors.Is(err, errWentBack):
 		return history.RolledBack
 	case errors.Is(err, context.Canceled):
 		return history.Interrupted

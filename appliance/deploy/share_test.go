@@ -57,7 +57,7 @@ func TestShare_Zero(t *testing.T) {
 func TestParseShare_Wrong(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "%", "0", "0%", "101%", "-1", "+5", "5 ", "2.5%", "half", "ALL", "all%", "4294967296"} {
-		if _, err := ParseShare(s); err == nil || !strings.Contains(err.Error(), "a percentage from 1% to 100%, a number from 1, or all") {
+		if _, err := ParseShare(s); err == nil || !strings.Contains(err.Error(), `use a percentage (1% to 100%), a count (1 or more) or "all"`) {
 			t.Errorf("%q: got %v", s, err)
 		}
 	}

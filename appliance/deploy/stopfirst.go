@@ -12,9 +12,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// UpdateTimeout bounds what goes on after a client is gone: the second half of
+// updateTimeout bounds what goes on after a client is gone: the second half of
 // an update that stopped all replicas first.
-const UpdateTimeout = 15 * time.Minute
+const updateTimeout = 15 * time.Minute
 
 // Parallelism is how many of so many replicas are replaced at once: a quarter,
 // at least one, so that three quarters go on crawling.
@@ -55,7 +55,7 @@ func (r *Runner) stopFirst(ctx context.Context, svc fleet.Service, d Deploy, emi
 	}
 	r.watching(d)
 	// From here on it no longer belongs to the client.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UpdateTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
 	defer cancel()
 	return r.finish(ctx, svc, p, emit)
 }
