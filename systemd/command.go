@@ -1,6 +1,10 @@
 package systemd
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
+)
 
 // Command returns the words of the command that a service unit runs, as Quote wrote
 // them; nil if it has none.
@@ -62,7 +66,7 @@ func unescape(c byte) byte {
 // Role returns the role that a service unit of Files runs, empty if it is another
 // unit.
 func Role(unit string) string {
-	if words := Command(unit); len(words) > 1 && (words[1] == "manager" || words[1] == "worker") {
+	if words := Command(unit); len(words) > 1 && naming.CheckRole(words[1]) == nil {
 		return words[1]
 	}
 	return ""

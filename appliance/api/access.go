@@ -5,11 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // Tokens are what lets nodes into the cluster.
@@ -135,13 +134,9 @@ func (c *Client) CA(ctx context.Context) (v string, err error) {
 
 type tokensHandler struct{ tokens Tokens }
 
-// accountName is what an account at the registry may be called: it goes into
-// shell lines and Docker's own files.
-var accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
 func checkRole(role string) error {
-	if role != fleet.RoleWorker && role != fleet.RoleManager {
-		return Invalid("role is %q; it is worker or manager", role)
+	if err := naming.CheckRole(role); err != nil {
+		return Invalid("%s", err)
 	}
 	return nil
 }
@@ -198,8 +193,8 @@ type accountsHandler struct{ accounts Accounts }
 
 func (h accountsHandler) registryLogin(r *http.Request) (RegistryLogin, error) {
 	name := r.PathValue("name")
-	if !accountName.MatchString(name) {
-		return RegistryLogin{}, Invalid("%q cannot be the name of an account; it is letters, digits, dots, - and _, 63 at most", name)
+	if err := naming.CheckAccount(name); err != nil {
+		return RegistryLogin{}, Invalid("%s", err)
 	}
 	return h.accounts.RegistryLogin(r.Context(), name)
 }

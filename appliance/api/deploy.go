@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/configs/compose"
@@ -128,6 +129,8 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	switch {
 	case req.Service == "" || req.Image == "" && !req.Defined:
 		return req, Invalid("deploy needs a service and an image")
+	case !req.Defined && naming.CheckService(req.Service) != nil:
+		return req, Invalid("%s", naming.CheckService(req.Service))
 	case req.Replicas != nil && *req.Replicas < 0:
 		return req, Invalid("the number of replicas can't be negative")
 	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 || req.StartTimeout < 0:

@@ -57,7 +57,7 @@ func TestHandler_Audit(t *testing.T) {
 	for _, tt := range []struct{ method, path, body, record string }{
 		{"GET", "/v1/token?role=worker&secret=hush", "", "path=/v1/token?role=worker" + who + " status=200"},
 		{"HEAD", "/v1/token?role=worker", "", "path=/v1/token?role=worker" + who + " status=200"},
-		{"GET", "/v1/token?role=king", "", "path=/v1/token?role=king" + who + ` status=400 error=role is "king"; it is worker or manager`},
+		{"GET", "/v1/token?role=king", "", "path=/v1/token?role=king" + who + ` status=400 error=unknown role "king"; it is worker or manager`},
 		{"GET", "/v1/queue/address", "", "path=/v1/queue/address" + who + " status=200"},
 		{"POST", "/v1/tokens", `{"role":"worker","uses":2}`, "path=/v1/tokens role=worker ttl=0s uses=2 token=new7" + who + " status=200"},
 		{"POST", "/v1/tokens/rotate", "", "path=/v1/tokens/rotate" + who + " status=200"},

@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -18,9 +17,6 @@ const (
 	defaultShare  = "25%"
 	defaultQuorum = "100%"
 )
-
-// serviceName is what Swarm takes as the name of a service.
-var serviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
 // Deploys answers api.Deploys, and api.Changes so that an update is a deploy too.
 type Deploys struct {
@@ -170,9 +166,6 @@ func (r *Deploys) Source(ctx context.Context, service string) (history.Source, e
 // deployment is what a request asks for, with what it leaves open, and the service
 // that there is, or nil.
 func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
-	if !serviceName.MatchString(req.Service) {
-		return nil, deploy.Deploy{}, api.Invalid("%q can't be the name of a service; use letters, digits and dashes, 63 at most", req.Service)
-	}
 	services, err := r.engine.Services(ctx)
 	if err != nil {
 		return nil, deploy.Deploy{}, r.explain(err)

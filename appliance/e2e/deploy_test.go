@@ -67,7 +67,7 @@ func TestDeploy(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--constraint", "zone=mars"), "zone=mars")
 		contains(t, c.fails(c.manager, 1, "deploy", program, "--tag", "0.02"), "tiny:0.02 is there already")
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:9"), "no image localhost:8003/tiny:9")
-		contains(t, c.fails(c.manager, 1, "deploy", image, "--name", "no/name"), `"no/name" can't be the name of a service`)
+		contains(t, c.fails(c.manager, 1, "deploy", image, "--name", "no/name"), `"no/name" cannot name a service`)
 		contains(t, c.fails(c.manager, 1, "deploy", "./nowhere"), "no such file")
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--parallelism", "half"), "half")
 		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no such version")

@@ -1,11 +1,15 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
+)
 
 // Roles of a node, as Swarm names them.
 const (
-	RoleManager = "manager"
-	RoleWorker  = "worker"
+	RoleManager = naming.RoleManager
+	RoleWorker  = naming.RoleWorker
 )
 
 // Availability of a node: whether the scheduler may use it.

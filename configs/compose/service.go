@@ -14,13 +14,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
@@ -130,11 +130,6 @@ func (r *serviceReader) section(e document.Entry) *yaml.Node {
 	return e.Value
 }
 
-var serviceName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*$`)
-
-// maxName is Docker's limit for the name of a service, in characters.
-const maxName = 63
-
 func (r *serviceReader) read(e document.Entry) (Service, bool) {
 	before := len(r.Errs)
 	where := "services." + e.Name
@@ -144,8 +139,8 @@ func (r *serviceReader) read(e document.Entry) (Service, bool) {
 		return Service{}, false
 	case strings.HasPrefix(e.Name, "x-"):
 		return Service{}, false
-	case len(e.Name) > maxName || !serviceName.MatchString(e.Name):
-		r.Addf(e.Line, "%q cannot name a service: use at most %d letters, digits, - and _", e.Name, maxName)
+	case naming.CheckService(e.Name) != nil:
+		r.Addf(e.Line, "%s", naming.CheckService(e.Name))
 	case e.Value.Kind != yaml.MappingNode:
 		r.Addf(e.Line, "%s: want a mapping with at least `image:` or `build:`", where)
 	case !hasAny(e.Value, "image", "build"):

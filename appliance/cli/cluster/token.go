@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -66,10 +67,10 @@ func roleOf(cmd *cobra.Command, args []string, otherwise string) (string, error)
 	if len(args) == 0 {
 		return otherwise, nil
 	}
-	if role := args[0]; role == fleet.RoleWorker || role == fleet.RoleManager {
-		return role, nil
+	if err := naming.CheckRole(args[0]); err != nil {
+		return "", command.Usagef(cmd, "%s", err)
 	}
-	return "", command.Usagef(cmd, "unknown role %q; it is worker or manager", args[0])
+	return args[0], nil
 }
 
 func getToken(ctx context.Context, c *api.Client, req api.TokenRequest) (api.Token, error) {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
@@ -22,16 +22,17 @@ type target struct {
 	of history.Source // what it was built of; without a path it was not, or nobody knows
 }
 
-// serviceWord is what can be the name of a service and is no path and no image with
-// a tag.
-var serviceWord = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]*$`)
-
 // deployWhat finds out what the arguments of deploy name.
 func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []string) error {
 	if slices.Contains(args, "") {
 		return command.Usagef(cmd, "a name is empty")
 	}
-	if !slices.ContainsFunc(args, serviceWord.MatchString) && len(args) == 1 {
+	if f.name != "" {
+		if err := naming.CheckService(f.name); err != nil {
+			return err
+		}
+	}
+	if len(args) == 1 && naming.CheckService(args[0]) != nil { // a path, or an image with a tag
 		return deployImage(a, cmd, f, args[0])
 	}
 	c, err := a.Client()
@@ -88,7 +89,7 @@ func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, de
 func serviceNamed(a *command.App, ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
 	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == name })
 	switch {
-	case !serviceWord.MatchString(name):
+	case naming.CheckService(name) != nil:
 		return target{}, nil
 	case i >= 0:
 		return target{Definition: defs[i]}, nil

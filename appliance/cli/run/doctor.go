@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -65,9 +66,12 @@ use, and 0 if there are only warnings.`,
 // examinedAs is the role that the machine is looked at for.
 func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, error) {
 	is := node.Role(opts.Config)
+	if len(args) > 0 {
+		if err := naming.CheckRole(args[0]); err != nil {
+			return "", command.Usagef(cmd, "%s", err)
+		}
+	}
 	switch {
-	case len(args) > 0 && args[0] != fleet.RoleManager && args[0] != fleet.RoleWorker:
-		return "", command.Usagef(cmd, "unknown role %q; use manager or worker", args[0])
 	case len(args) > 0 && is != "" && is != args[0]:
 		return "", fmt.Errorf("this machine is a %s; end that first with `crawlbox leave`", is)
 	case len(args) > 0:

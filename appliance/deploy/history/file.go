@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 const extension = ".json"
@@ -38,7 +39,7 @@ func loadAll(dir string) (map[string][]Entry, error) {
 			_ = os.Remove(path)
 		}
 		service, ok := strings.CutSuffix(f.Name(), extension)
-		if !ok || !serviceName.MatchString(service) {
+		if !ok || naming.CheckService(service) != nil {
 			continue
 		}
 		if all[service], err = load(path); err != nil {

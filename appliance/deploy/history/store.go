@@ -3,10 +3,11 @@ package history
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 // maxEntries of a service are kept.
@@ -75,8 +76,8 @@ func (s *Store) Update(service string, version int, fn func(*Entry)) error {
 
 // change writes down what fn makes of a copy of a service's entries.
 func (s *Store) change(service string, fn func([]Entry) ([]Entry, error)) error {
-	if !serviceName.MatchString(service) {
-		return fmt.Errorf("%q is not the name of a service", service)
+	if err := naming.CheckService(service); err != nil { // it is the name of a file, too
+		return err
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -105,10 +106,6 @@ func (s *Store) all() map[string][]Entry {
 	defer s.mu.RUnlock()
 	return maps.Clone(s.entries)
 }
-
-// serviceName is what Swarm allows, and dots. It is the name of a file, too: it
-// holds no slash and does not begin with a dot.
-var serviceName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 
 // trim drops the oldest entries where there are too many, but spares the two
 // last good images: fifty attempts that failed do not bar the way back.

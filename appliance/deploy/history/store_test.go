@@ -45,14 +45,14 @@ func TestStore_SurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin(t, s, "other.one", Entry{Kind: KindDeploy})
+	begin(t, s, "other-one", Entry{Kind: KindDeploy})
 
 	again := open(t, dir)
 	full.Version, full.Result, full.Stage = 1, Done, StageWatch
 	if got := again.List("spider"); !reflect.DeepEqual(got, []Entry{full}) {
 		t.Errorf("got  %+v\nwant %+v", got, full)
 	}
-	if got := again.Services(); !reflect.DeepEqual(got, []string{"other.one", "spider"}) {
+	if got := again.Services(); !reflect.DeepEqual(got, []string{"other-one", "spider"}) {
 		t.Errorf("got %v", got)
 	}
 	if v := begin(t, again, "spider", Entry{}); v != 2 {
@@ -89,8 +89,8 @@ func TestStore_Names(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	for name, good := range map[string]bool{
-		"spider": true, "9": true, "a.b-c_D": true, strings.Repeat("a", 63): true,
-		"": false, ".": false, "..": false, ".spider": false, "-spider": false, "../spider": false, "a/b": false, "a\\b": false, "a\x00b": false,
+		"spider": true, "9": true, "a-c_D": true, strings.Repeat("a", 63): true,
+		"": false, ".": false, "a.b": false, "..": false, ".spider": false, "-spider": false, "../spider": false, "a/b": false, "a\\b": false, "a\x00b": false,
 		"a b": false, "spider\n": false, "spïder": false, strings.Repeat("a", 64): false,
 	} {
 		if _, err := s.Begin(name, Entry{}); (err == nil) != good {

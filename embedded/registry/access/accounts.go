@@ -6,21 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 // ErrUnknownAccount is returned by Remove.
 var ErrUnknownAccount = errors.New("no such account of the registry")
-
-// ErrBadName is returned by Issue.
-var ErrBadName = errors.New("an account's name has 1 to 32 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")
-
-var accountName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 
 // Account is somebody who may push and pull with a password.
 type Account struct {
@@ -82,11 +78,11 @@ func openAccounts(doc Document, cost int) (*Accounts, error) {
 
 // Issue makes an account, or gives one that is there another password, and
 // returns the password. This is the only time that the password can be seen. The
-// error is ErrBadName, or that the file could not be written; then all is as it
-// was.
+// error is that of naming.CheckAccount, or that the file could not be written; then all
+// is as it was.
 func (a *Accounts) Issue(name string) (password string, err error) {
-	if !accountName.MatchString(name) {
-		return "", fmt.Errorf("%w: %.64q", ErrBadName, name)
+	if err := naming.CheckAccount(name); err != nil {
+		return "", err
 	}
 	password = rand.Text()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), a.cost)

@@ -69,8 +69,8 @@ func TestAccounts_Names(t *testing.T) {
 	t.Parallel()
 	a := newAccounts(t)
 	for _, name := range []string{"", "-x", ".x", "Ci", "a b", "a:b", "a\n", "é", strings.Repeat("a", 33)} {
-		if _, err := a.Issue(name); !errors.Is(err, ErrBadName) {
-			t.Errorf("%q: %v, want ErrBadName", name, err)
+		if _, err := a.Issue(name); err == nil {
+			t.Errorf("%q names an account", name)
 		}
 	}
 	for _, name := range []string{"a", "0", "a.b_c-d", strings.Repeat("a", 32)} {

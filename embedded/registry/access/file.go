@@ -7,6 +7,8 @@ import (
 	"io/fs"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 // accountsFile is the content of the file.
@@ -40,7 +42,7 @@ func (f accountsFile) check() error {
 	for i, a := range f.Accounts {
 		_, err := bcrypt.Cost([]byte(a.Hash))
 		switch {
-		case !accountName.MatchString(a.Name) || seen[a.Name]:
+		case naming.CheckAccount(a.Name) != nil || seen[a.Name]:
 			return fmt.Errorf("account %d has no name of its own", i+1)
 		case err != nil || a.Issue == "":
 			return fmt.Errorf("account %s is incomplete", a.Name)

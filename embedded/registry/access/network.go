@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
@@ -189,7 +190,7 @@ func (n *network) recordRefusal(r *http.Request, why error, attrs ...slog.Attr) 
 
 // printable keeps a password that was typed in the wrong field out of the logs.
 func printable(user string) string {
-	if !accountName.MatchString(user) {
+	if naming.CheckAccount(user) != nil {
 		return "(not a user name)"
 	}
 	return user

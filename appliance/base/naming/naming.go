@@ -1,0 +1,50 @@
+// Package naming holds one rule each for names that several doors let in: the command
+// line, the API, the config file, and what keeps them.
+package naming
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Roles of a node, as Swarm names them.
+const (
+	RoleManager = "manager"
+	RoleWorker  = "worker"
+)
+
+var (
+	// service is Swarm's own rule, see isValidDNSName in moby/swarmkit/manager/controlapi.
+	// Without dots, slashes and colons, no service has the name of an image with a tag, or
+	// of a file that lies elsewhere.
+	service = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*$`)
+	// account goes into shell lines and Docker's own files.
+	account = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
+)
+
+// maxService is Swarm's limit for the name of a service.
+const maxService = 63
+
+// CheckService returns an error unless a service can have this name.
+func CheckService(name string) error {
+	if len(name) > maxService || !service.MatchString(name) {
+		return fmt.Errorf("%.64q cannot name a service: use at most %d letters, digits, - and _", name, maxService)
+	}
+	return nil
+}
+
+// CheckAccount returns an error unless an account at the registry can have this name.
+func CheckAccount(name string) error {
+	if !account.MatchString(name) {
+		return fmt.Errorf("%.64q cannot be the name of an account: it has 1 to 32 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit", name)
+	}
+	return nil
+}
+
+// CheckRole returns an error unless a node can have this role.
+func CheckRole(role string) error {
+	if role != RoleManager && role != RoleWorker {
+		return fmt.Errorf("unknown role %.64q; it is worker or manager", role)
+	}
+	return nil
+}
