@@ -68,8 +68,6 @@ var everything = []grows{
 	{"questions to dockerd, and looks into its files", "spider", "one a second, and one in 20 ms", "appliance/sockowner.TestProver_Flood"},
 	{"appliance/sockowner.Prover.waiting", "spider", "8192 connections", "appliance/sockowner.TestProver_Queue"},
 	{"what is found out of a connection", "spider", "once for each connection", "appliance/agent/owner.TestProof_Once"},
-	{"embedded/registry/access.tries.byAddr", "stranger", "4096 networks", "embedded/registry/access.TestTries_Table"},
-	{"embedded/registry/access.tries.seen", "stranger", "as byAddr", "embedded/registry/access.TestTries_Table"},
 	{"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s", "embedded/registry/access.TestPasswords_RateLimit"},
 	{"embedded/registry/access.passwords.right", "who has a login", "one for each login", "embedded/registry/access.TestPasswords_Remembered"},
 	{"embedded/registry.pushes.repos", "node", "what was found or brought, for 2 minutes", "embedded/registry.TestPushes_GrowByWhatIsThere"},

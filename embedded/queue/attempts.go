@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // What an address may guess.
@@ -200,17 +202,11 @@ func (a *attempts) sweep(now time.Time) {
 	}
 }
 
-// source is the address whose guesses are counted together: one of IPv4, a /64
-// of IPv6, which is what one host usually has.
+// source identifies the client whose guesses are counted together.
 func source(conn net.Conn) netip.Prefix {
 	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip := addr.Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	return netip.PrefixFrom(ip, bits).Masked()
+	return bound.Prefix(addr.Addr())
 }

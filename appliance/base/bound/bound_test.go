@@ -102,6 +102,45 @@ func TestRate(t *testing.T) {
 	})
 }
 
+func TestRate_Delay(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := NewRate[string](time.Minute, 3, 2)
+	r.Now = func() time.Time { return now }
+	delay := func(who string, want time.Duration) {
+		t.Helper()
+		if got := r.Delay(who); got.Round(time.Millisecond) != want {
+			t.Errorf("%s has to wait for %s, want %s", who, got, want)
+		}
+	}
+	delay("a", 0)
+	if r.Len() != 0 {
+		t.Error("who only asks is remembered")
+	}
+	for range 1000 { // those that are refused do not make it wait longer
+		r.Allow("a")
+	}
+	delay("a", time.Minute)
+	now = now.Add(time.Minute - time.Second)
+	delay("a", time.Second)
+	now = now.Add(time.Second)
+	delay("a", 0)
+	if !r.Allow("a") || r.Allow("a") {
+		t.Error("after one pause, want one more")
+	}
+	r.Forget("a")
+	delay("a", 0)
+	now = now.Add(time.Hour) // is not worth more than the burst
+	for range 4 {
+		r.Allow("a")
+	}
+	delay("a", time.Minute)
+	r.Allow("b")
+	delay("a", time.Minute) // asked for again: no longer the one that was quiet for longest
+	r.Allow("c")
+	delay("a", time.Minute)
+}
+
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

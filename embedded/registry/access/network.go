@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
@@ -60,7 +61,7 @@ type network struct {
 	reading   http.Handler // for those who may only read
 	tokens    *tokens
 	passwords *passwords
-	notes     *tries // bounds what strangers can write into Log
+	notes     *bound.Rate[netip.Prefix] // bounds what strangers can write into Log
 }
 
 // Network guards the registry's port on the network.

@@ -8,9 +8,16 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
+	// maxTries are free for an address; then one comes back each tryInterval.
+	maxTries    = 10
+	tryInterval = 10 * time.Second
+	// maxAddresses are remembered; the one that was quiet for longest is forgotten.
+	maxAddresses = 4096
 	// maxCompares run at a time; each takes a core for a while.
 	maxCompares = 2
 	// compareWait is how long a request waits for its turn.
@@ -23,7 +30,7 @@ const (
 // it work.
 type passwords struct {
 	accounts *Accounts
-	tries    *tries
+	tries    *bound.Rate[netip.Prefix]
 	compare  func(hash, password []byte) error // bcrypt's
 	turns    chan struct{}
 	key      []byte
@@ -38,6 +45,13 @@ type proof struct {
 	issue string
 	mac   []byte
 	until time.Time
+}
+
+// newTries counts what each address has tried.
+func newTries(now func() time.Time) *bound.Rate[netip.Prefix] {
+	tries := bound.NewRate[netip.Prefix](tryInterval, maxTries, maxAddresses)
+	tries.Now = now
+	return tries
 }
 
 func newPasswords(accounts *Accounts, now func() time.Time) *passwords {
@@ -58,7 +72,7 @@ func (p *passwords) check(ctx context.Context, from netip.Addr, user, password s
 	if issue, ok := p.remembered(user, password); ok {
 		return issue, false, nil
 	}
-	if wait := p.tries.wait(from); wait > 0 {
+	if wait := p.tries.Delay(bound.Prefix(from)); wait > 0 {
 		return "", false, tooManyTries(wait)
 	}
 	if err := p.turn(ctx); err != nil {
@@ -69,8 +83,8 @@ func (p *passwords) check(ctx context.Context, from netip.Addr, user, password s
 	if issue, ok := p.remembered(user, password); ok {
 		return issue, false, nil
 	}
-	if wait := p.tries.take(from); wait > 0 {
-		return "", false, tooManyTries(wait)
+	if !p.tries.Allow(bound.Prefix(from)) {
+		return "", false, tooManyTries(p.tries.Delay(bound.Prefix(from)))
 	}
 	return p.try(from, user, password)
 }
@@ -92,7 +106,7 @@ func (p *passwords) try(from netip.Addr, user, password string) (string, bool, e
 	if err := p.compare([]byte(a.Hash), []byte(password)); err != nil || !known {
 		return "", false, &unproven{message: "user or password is wrong"}
 	}
-	p.tries.forgive(from)
+	p.tries.Forget(bound.Prefix(from))
 	p.remember(a, password)
 	return a.Issue, true, nil
 }

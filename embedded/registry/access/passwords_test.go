@@ -116,33 +116,6 @@ func TestPasswords_RateLimit(t *testing.T) {
 	}
 }
 
-func TestTries_Table(t *testing.T) {
-	t.Parallel()
-	tries := newTries(newClock().Now)
-	addr := func(i int) netip.Addr {
-		return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-	}
-	for range maxTries {
-		tries.take(addr(0))
-	}
-	for i := 1; i < maxAddresses; i++ {
-		tries.take(addr(i))
-	}
-	if tries.wait(addr(0)) == 0 {
-		t.Error("an address is forgotten though there is room")
-	}
-	tries.take(addr(0)) // seen again: no longer the oldest
-	for i := range 100 {
-		tries.take(addr(maxAddresses + i))
-	}
-	if len(tries.byAddr) != maxAddresses || tries.seen.Len() != maxAddresses {
-		t.Errorf("%d addresses are remembered, want %d", len(tries.byAddr), maxAddresses)
-	}
-	if tries.wait(addr(0)) == 0 {
-		t.Error("the latest address is forgotten before the oldest")
-	}
-}
-
 // TestPasswords_Turns has many logins at once: few compare, the rest wait, for a
 // bounded time.
 func TestPasswords_Turns(t *testing.T) {

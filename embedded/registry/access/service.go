@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 const (
@@ -64,7 +66,7 @@ func (n *network) recognize(r *http.Request) (party, error) {
 	if err == nil {
 		return party{}, &unproven{message: noNode}
 	}
-	if n.notes.take(address(r)) == 0 {
+	if n.notes.Allow(bound.Prefix(address(r))) {
 		n.Log.Warn("a client without credentials is refused at the registry", "from", r.RemoteAddr, "error", err)
 	}
 	return party{}, &unproven{message: fmt.Sprintf("%s (%s)", noNode, short(err))}
