@@ -88,7 +88,7 @@ func PeerFrom(ctx context.Context) (pki.NodeInfo, bool) {
 	return info, ok
 }
 
-// outlived says whether the certificate that a connection began with is near its
+// outlived reports whether the certificate that a connection began with is near its
 // end, or past it. Its holder has had another for long, and shows that when it
 // connects anew: one that asks all the time would keep the connection else, and
 // be refused on it for ever.

@@ -43,7 +43,7 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 }
 
 // Again joins as the node that dir has the key of, whatever certificate it has: for one
-// whose certificate gets no ticket into the swarm. Its errors are those of Join.
+// whose certificate gets no Swarm join token. Its errors are those of Join.
 func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log *slog.Logger) (*pki.Identity, error) {
 	return enroll(ctx, dir, s, self, log)
 }
@@ -80,14 +80,14 @@ func enroll(ctx context.Context, dir string, s token.JoinToken, self pki.Self, l
 	return nil, failed
 }
 
-// isFinal says whether other managers would answer the same.
+// isFinal reports whether other managers would answer the same.
 func isFinal(err error) bool {
 	final := []error{token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp, token.ErrWrongRole, ErrTooMany, pki.ErrRemoved, ErrVersion, ErrBadRequest, ErrClock}
 	return slices.ContainsFunc(final, func(e error) bool { return errors.Is(err, e) })
 }
 
 // ask runs the exchange with one manager. The secret is sent only after pin has
-// found the right CA and the certificate is good; sent says whether it was.
+// found the right CA and the certificate is good; sent reports whether it was.
 func ask(ctx context.Context, addr netip.AddrPort, hash pki.KeyHash, req joinRequest, log *slog.Logger) (answer *joinAnswer, sent bool, err error) {
 	p := &pin{hash: hash}
 	conn, err := dial(ctx, addr, &tls.Config{

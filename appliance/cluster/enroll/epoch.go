@@ -64,7 +64,7 @@ func (s *Server) publishEpoch() error {
 	return s.publish()
 }
 
-// renewed says whether all nodes in touch have certificates of an epoch.
+// renewed reports whether all nodes in touch have certificates of an epoch.
 func (s *Server) renewed(epoch int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,7 +35,7 @@ var (
 // finals are the errors that time does not mend.
 var finals = []error{token.ErrUnknownToken, token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp, token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined}
 
-// Final says whether a join fails again however often it is tried, until a person
+// Final reports whether a join fails again however often it is tried, until a person
 // does something. To try on would only use up the tries that a manager allows to the
 // whole network of this machine.
 func Final(err error) bool {

@@ -67,7 +67,7 @@ func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, change
 // is new. The error is ErrRemoved where it is not.
 func Check(ctx context.Context, id *pki.Identity) error { return checkAs(ctx, id, "") }
 
-// check says what the node is in the swarm, too.
+// checkAs says what the node is in the swarm, too.
 func checkAs(ctx context.Context, id *pki.Identity, swarmID string) error {
 	client := followClient(id)
 	defer client.CloseIdleConnections()
@@ -127,16 +127,16 @@ func learn(id *pki.Identity, addr netip.AddrPort, m pki.Membership) error {
 // with a join string replaces it.
 func Renew(ctx context.Context, id *pki.Identity) error { return refresh(ctx, id, false) }
 
-// RenewTicket does what Renew does, and gets a SwarmTicket too: for a node whose
+// RenewSwarmToken does what Renew does, and gets a Swarm join token too: for a node whose
 // Docker must join the swarm again.
 func RenewSwarmToken(ctx context.Context, id *pki.Identity) error { return refresh(ctx, id, true) }
 
-func refresh(ctx context.Context, id *pki.Identity, ticket bool) error {
+func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 	csr, err := id.CSR()
 	if err != nil {
 		return err
 	}
-	req := renewRequest{Version: wireVersion, CSR: csr, Addr: id.Self.Addr, SwarmToken: ticket}
+	req := renewRequest{Version: wireVersion, CSR: csr, Addr: id.Self.Addr, SwarmToken: swarmToken}
 	failed := &ManagersError{}
 	for _, addr := range id.Membership().Managers {
 		answer, err := askRenewal(ctx, id, addr, req)

@@ -33,7 +33,7 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 	if !s.signs.Allow(node) {
 		return nil, ErrTooOften
 	}
-	ticket, err := s.swarmJoin(r.Context(), req.Role)
+	swarmJoin, err := s.swarmJoin(r.Context(), req.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 	joining := member.Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r), Joined: time.Now().UTC().Truncate(time.Second)}
 	g := s.grant(r, req.Role, req.Name, req.Addr)
 	g.Trial = true
-	a, err := s.grantTo(joining, csr, g, ticket)
+	a, err := s.grantTo(joining, csr, g, swarmJoin)
 	if err == nil {
 		a.StartDelay = s.startDelay()
 	}
@@ -57,7 +57,7 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 
 // grantTo signs a node's certificate, puts the node on the list and makes the
 // answer.
-func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki.Grant, ticket pki.SwarmJoin) (*joinAnswer, error) {
+func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki.Grant, swarmJoin pki.SwarmJoin) (*joinAnswer, error) {
 	g.Epoch, _ = s.Members.Epochs()
 	cert, err := s.CA.Issue(csr, g)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki
 		return nil, err
 	}
 	failpoint.Hit(failpoint.GrantSigned)
-	return s.answer(cert, ticket), nil
+	return s.answer(cert, swarmJoin), nil
 }
 
 func (s *Server) swarmJoin(ctx context.Context, role string) (pki.SwarmJoin, error) {

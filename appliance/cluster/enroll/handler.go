@@ -120,7 +120,7 @@ const (
 )
 
 // Handlers returns the manager's side of the exchange, by its routes. It is to be served
-// over TLS with the config of Identity.ServerTLS, to those whom Identity.Require lets
+// over TLS with the config of Identity.ServerTLS, to those whom Require lets
 // through; the server must bound the time for headers, the handlers bound what follows.
 func (s *Server) Handlers() map[string]http.Handler {
 	return map[string]http.Handler{
@@ -206,12 +206,12 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ticket pki.SwarmJoin
+	var swarmJoin pki.SwarmJoin
 	switch {
 	case req.SwarmToken && !now.swarmToken:
 		return nil, ErrUnbound
 	case req.SwarmToken:
-		if ticket, err = s.swarmJoin(r.Context(), now.role); err != nil {
+		if swarmJoin, err = s.swarmJoin(r.Context(), now.role); err != nil {
 			return nil, err
 		}
 	}
@@ -220,7 +220,7 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	if now.role == fleet.RoleManager {
 		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
 	}
-	a, err := s.grantTo(member.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, ticket)
+	a, err := s.grantTo(member.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, swarmJoin)
 	if err != nil {
 		return nil, err
 	}
@@ -236,9 +236,9 @@ func (s *Server) roleAtJoin(peer pki.NodeInfo) string {
 	return peer.Role
 }
 
-func (s *Server) answer(cert *x509.Certificate, ticket pki.SwarmJoin) *joinAnswer {
+func (s *Server) answer(cert *x509.Certificate, swarmJoin pki.SwarmJoin) *joinAnswer {
 	member := s.membership()
-	member.Swarm, member.Seeds = ticket, s.Seeds()
+	member.Swarm, member.Seeds = swarmJoin, s.Seeds()
 	return &joinAnswer{Membership: member, Certificate: cert.Raw, CA: s.CA.Certificate().Raw, Time: time.Now(), node: cert.Subject.CommonName}
 }
 
@@ -252,7 +252,7 @@ func remoteAddrPort(r *http.Request) netip.AddrPort {
 	return remote
 }
 
-// isRefusal says whether an error is the other end's fault, and told to it.
+// isRefusal reports whether an error is the other end's fault, and told to it.
 func isRefusal(err error) bool {
 	refuses := func(r refusalOf) bool { return errors.Is(err, r.err) }
 	return !errors.Is(err, ErrUnavailable) && slices.ContainsFunc(refusals, refuses)

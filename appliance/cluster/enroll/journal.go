@@ -75,7 +75,7 @@ func OpenJournal(dir string, ca pki.KeyHash) (*Journal, error) {
 // Phase returns how far the join came.
 func (j *Journal) Phase() Phase { return j.entry.Phase }
 
-// Reached says whether the join came as far as the phase.
+// Reached reports whether the join came as far as the phase.
 func (j *Journal) Reached(p Phase) bool {
 	i := slices.Index(phases, p)
 	return i >= 0 && slices.Index(phases, j.entry.Phase) >= i

@@ -34,7 +34,7 @@ const (
 // signEvery is how often a node may get a certificate, which it needs twice in its life.
 func signEvery() time.Duration { return min(time.Minute, pki.NodeLife()/20) }
 
-// limiter bounds the tries to join that fail, per address. Those that succeed
+// authLimiter bounds the tries to join that fail, per address. Those that succeed
 // are free, so a whole rack may join through one NAT. Its methods may be called
 // at the same time.
 type authLimiter struct {
@@ -46,7 +46,7 @@ func newAuthLimiter() *authLimiter {
 	return &authLimiter{failures: failures}
 }
 
-// allow says whether an address may try. If not, it may in limitPause.
+// allow reports whether an address may try. If not, it may in limitPause.
 func (l *authLimiter) allow(addr netip.Addr) bool {
 	failures, known := l.failures.Get(bound.Prefix(addr))
 	return !known || failures.Tokens() >= 1
@@ -71,10 +71,10 @@ const (
 	minStartDelay = 10 * time.Second
 )
 
-// newCrowd tells nodes that join one by one from those that join all together.
+// newJoinRate tells nodes that join one by one from those that join all together.
 func newJoinRate() *rate.Limiter { return rate.NewLimiter(rate.Every(joinEvery), joinBurst) }
 
-// settle is how long the node that is let in now waits, once it is in the swarm,
+// startDelay is how long the node that is let in now waits, once it is in the swarm,
 // before it begins what its tasks do not need. Gossip costs each node the more,
 // the more others are new, and would take from a crowd what it needs to get into
 // the swarm.

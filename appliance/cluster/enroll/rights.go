@@ -17,7 +17,7 @@ import (
 
 const (
 	// trialTicket is how long after a join a node that Swarm does not have yet gets
-	// another ticket into it. Later its join string has to be shown again.
+	// another Swarm join token. Later its join token has to be shown again.
 	trialSwarmToken = 15 * time.Minute
 	// lookInterval is how often the managers of Swarm are looked at.
 	lookInterval = 5 * time.Second
@@ -105,13 +105,13 @@ func (s *Server) claim(ctx context.Context, id string, from netip.AddrPort, swar
 	return nil
 }
 
-// inVain is the last claim of a node in vain that has a line of audit.
+// rejectedClaim is the last claim of a node in vain that has a line of audit.
 type rejectedClaim struct {
 	swarmID string
 	at      time.Time
 }
 
-// newClaim says whether a claim in vain is worth a line of audit: who makes one does so
+// newClaim reports whether a claim in vain is worth a line of audit: who makes one does so
 // again and again, and one line for each thing that is claimed, and one a minute, is
 // enough.
 func (s *Server) newClaim(id, swarmID string) bool {
@@ -216,7 +216,7 @@ func (s *Server) watch(ctx context.Context) error {
 	}
 }
 
-// managerAddr says whether an address is that of this manager.
+// managerAddr reports whether an address is that of this manager.
 func (s *Server) managerAddr(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.Managers(), func(m netip.AddrPort) bool { return m.Addr().Unmap() == addr.Unmap() })
 }

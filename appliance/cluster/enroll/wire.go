@@ -47,7 +47,7 @@ type renewRequest struct {
 	Version    int        `json:"version"`
 	CSR        []byte     `json:"csr"`
 	Addr       netip.Addr `json:"addr"`             // for people
-	SwarmToken bool       `json:"ticket,omitempty"` // asks for a SwarmTicket too
+	SwarmToken bool       `json:"ticket,omitempty"` // asks for a Swarm join token too
 }
 
 // followRequest is the body of POST /v1/follow.

@@ -21,7 +21,7 @@ func (m *List) Removed() []string {
 	return ids
 }
 
-// WasRemoved says whether a node was removed.
+// WasRemoved reports whether a node was removed.
 func (m *List) WasRemoved(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

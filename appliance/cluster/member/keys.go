@@ -60,14 +60,14 @@ func (k *Keys) All() pki.Keyring {
 	return list
 }
 
-// Changing says whether a change was begun and not brought to its end.
+// Changing reports whether a change was begun and not brought to its end.
 func (k *Keys) Changing() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.stored.Next != nil
 }
 
-// step takes the next step of a change, or the first of a new one.
+// Step takes the next step of a change, or the first of a new one.
 func (k *Keys) Step() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -94,7 +94,7 @@ func (s storedKeys) after() storedKeys {
 	return storedKeys{Keys: [][]byte{s.Next}}
 }
 
-// used says whether a change has come so far that the new key encrypts.
+// Switched reports whether a change has come so far that the new key encrypts.
 func (k *Keys) Switched() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

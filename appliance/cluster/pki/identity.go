@@ -109,7 +109,7 @@ func NewIdentity(dir string, key *ecdsa.PrivateKey, ca *x509.Certificate, self S
 	return &Identity{Self: self, dir: dir, key: key, ca: ca, renew: make(chan struct{}, 1), member: member}
 }
 
-// use takes a certificate of the CA for this node's key into use.
+// Use takes a certificate of the CA for this node's key into use.
 func (id *Identity) Use(der []byte) error {
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -138,7 +138,7 @@ func (id *Identity) Use(der []byte) error {
 	return nil
 }
 
-// save puts the identity on disk.
+// Save puts the identity on disk.
 func (id *Identity) Save() error {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
@@ -173,29 +173,29 @@ func (id *Identity) Membership() Membership {
 	return id.member
 }
 
-// refuses says whether a node was removed from the cluster.
+// refuses reports whether a node was removed from the cluster.
 func (id *Identity) refuses(node string) bool {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
 	return slices.Contains(id.member.Removed, node)
 }
 
-// heardWithin reports whether a manager was heard from in that time.
+// HeardWithin reports whether a manager was heard from in that time.
 func (id *Identity) HeardWithin(age time.Duration) bool {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
 	return !id.heard.IsZero() && time.Since(id.heard) < age
 }
 
-// hearNow notes that a manager answers.
+// HearNow notes that a manager answers.
 func (id *Identity) HearNow() {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	id.heard = time.Now()
 }
 
-// adopt takes over, and saves, what a manager says of the cluster. What it does
-// not say stays: the ticket until there is another, the seeds, and the order of
+// Adopt takes over, and saves, what a manager says of the cluster. What it does
+// not say stays: the Swarm join token until there is another, the seeds, and the order of
 // managers, in which the one that worked comes first.
 func (id *Identity) Adopt(m Membership) error {
 	id.mu.Lock()
@@ -235,7 +235,7 @@ func (id *Identity) String() string { return id.Node.Role + " " + id.Node.ID }
 // Format implements fmt.Formatter, for all verbs.
 func (id *Identity) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, id.String()) }
 
-// HasIdentity says whether there is an identity in dir, or something that can't
+// HasIdentity reports whether there is an identity in dir, or something that can't
 // be looked at.
 func HasIdentity(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, IdentityFile))
@@ -256,7 +256,7 @@ func Forget(dir string) error {
 // CSR returns a certificate request for the node's key.
 func (id *Identity) CSR() ([]byte, error) { return request(id.key) }
 
-// nodeKey returns the node's key and a certificate request for it.
+// NodeKey returns the node's key and a certificate request for it.
 func NodeKey(dir string) (*ecdsa.PrivateKey, []byte, error) {
 	path := filepath.Join(dir, KeyFile)
 	data, err := loadOrCreate(path, func() ([]byte, error) {
@@ -285,7 +285,7 @@ func request(key *ecdsa.PrivateKey) ([]byte, error) {
 	return csr, nil
 }
 
-// DropTicket forgets the SwarmTicket, which is of no use once Docker has joined.
+// DropSwarmToken forgets the Swarm join token, which is of no use once Docker has joined.
 func (id *Identity) DropSwarmToken() error {
 	id.mu.Lock()
 	id.member.Swarm = SwarmJoin{}

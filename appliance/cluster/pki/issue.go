@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// grant is what a certificate is to say.
+// Grant is what a certificate is to say.
 type Grant struct {
 	Role  string
 	Names []string     // host names, beside localhost
@@ -39,7 +39,7 @@ func (g Grant) marks() []string {
 	return marks
 }
 
-// issue signs a certificate for the key in a request.
+// Issue signs a certificate for the key in a request.
 func (ca *CA) Issue(csr *x509.CertificateRequest, g Grant) (*x509.Certificate, error) {
 	info := NodeInfo{ID: IDOf(csr.RawSubjectPublicKeyInfo), Role: g.Role}
 	if now := time.Now(); g.From.IsZero() {

@@ -14,7 +14,7 @@ import (
 )
 
 // Membership is what a node knows of its cluster. It gets it when it joins, and
-// by Identity.Follow whenever something changes.
+// by enroll.Follow whenever something changes.
 type Membership struct {
 	Cluster    string           `json:"cluster"`
 	Managers   []netip.AddrPort `json:"managers"` // where they speak mutual TLS
@@ -33,7 +33,7 @@ type Membership struct {
 	Renew      int      `json:"renew,omitempty"` // who has a certificate of an earlier one gets another
 }
 
-// SwarmTicket lets a node into the swarm.
+// SwarmJoin lets a node into the swarm.
 type SwarmJoin struct {
 	Token    SwarmToken `json:"token"`
 	Managers []string   `json:"managers"` // HOST:PORT, port 2377 usually
@@ -89,13 +89,13 @@ func IsHostName(s string) bool {
 	return s != "" && len(s) <= MaxName && strings.IndexFunc(s, odd) < 0
 }
 
-// good says whether there is one key, or two while they change.
+// Good reports whether there is one key, or two while they change.
 func (r Keyring) Good() bool {
 	odd := func(key Key) bool { return len(key) != gossipKeySize }
 	return len(r) > 0 && len(r) <= 2 && !slices.ContainsFunc(r, odd)
 }
 
-// hashes tell keys apart without giving them away.
+// Hashes tell keys apart without giving them away.
 func (r Keyring) Hashes() []string {
 	list := make([]string, len(r))
 	for i, key := range r {

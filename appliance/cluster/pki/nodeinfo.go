@@ -33,7 +33,7 @@ type NodeInfo struct {
 	Role string // fleet.RoleManager or fleet.RoleWorker
 }
 
-// URI is the form in the certificate: crawlbox://node/ID?role=worker.
+// uri is the form in the certificate: crawlbox://node/ID?role=worker.
 func (n NodeInfo) uri() *url.URL {
 	return &url.URL{Scheme: "crawlbox", Host: "node", Path: "/" + n.ID, RawQuery: "role=" + n.Role}
 }
@@ -54,13 +54,13 @@ func InfoFrom(cert *x509.Certificate) (NodeInfo, error) {
 
 var IDEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// idOf derives a node's ID from its public key: 128 bits of its hash.
+// IDOf derives a node's ID from its public key: 128 bits of its hash.
 func IDOf(spki []byte) string {
 	sum := sha256.Sum256(spki)
 	return IDEncoding.EncodeToString(sum[:16])
 }
 
-// checkRequest reads a certificate request. Only its key counts; the names in it
+// ParseCSR reads a certificate request. Only its key counts; the names in it
 // are not looked at.
 func ParseCSR(der []byte) (*x509.CertificateRequest, error) {
 	csr, err := x509.ParseCertificateRequest(der)

@@ -55,7 +55,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// renewSoon has KeepRenewed renew the certificate before it is due.
+// RenewSoon has KeepRenewed renew the certificate before it is due.
 func (id *Identity) RenewSoon() {
 	select {
 	case id.renew <- struct{}{}:
@@ -63,10 +63,10 @@ func (id *Identity) RenewSoon() {
 	}
 }
 
-// NeedsRenewal says whether the certificate is past half its life.
+// NeedsRenewal reports whether the certificate is past half its life.
 func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.renewAt()) }
 
-// Expired says whether the certificate is of no use any more.
+// Expired reports whether the certificate is of no use any more.
 func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
 
 // renewAt is when half of the certificate's life is over. One on trial is renewed as
@@ -79,7 +79,7 @@ func (id *Identity) renewAt() time.Time {
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
 }
 
-// onTrial says whether the certificate is one that a node gets before Swarm has it.
+// OnTrial reports whether the certificate is one that a node gets before Swarm has it.
 func (id *Identity) OnTrial() bool {
 	leaf := id.Certificate().Leaf
 	return leaf.NotAfter.Sub(leaf.NotBefore) <= TrialLife+skewMargin && TrialLife < NodeLife()

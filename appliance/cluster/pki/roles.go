@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// isManager says whether the certificate is that of a manager by what this node heard
+// IsManager reports whether the certificate is that of a manager by what this node heard
 // last: one that says so and is on the list of managers, which follows Swarm's. The
 // manager that has the CA is known by its certificate.
 func (id *Identity) IsManager(leaf *x509.Certificate) bool {
@@ -41,7 +41,7 @@ func HoldsCA(leaf *x509.Certificate) bool {
 // epochMark begins the epoch of a certificate; see members.
 const epochMark = "epoch-"
 
-// epochOf is 0 for certificates of versions that knew none.
+// EpochOf is 0 for certificates of versions that knew none.
 func EpochOf(leaf *x509.Certificate) int {
 	for _, unit := range leaf.Subject.OrganizationalUnit {
 		if text, ok := strings.CutPrefix(unit, epochMark); ok {

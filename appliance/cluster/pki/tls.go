@@ -61,7 +61,7 @@ func (id *Identity) pool() *x509.CertPool {
 	return pool
 }
 
-// verifyServer checks that the peer is a node of the cluster of the root.
+// VerifyServer checks that the peer is a node of the cluster of the root.
 func VerifyServer(state tls.ConnectionState, root *x509.CertPool, now time.Time) (NodeInfo, error) {
 	leaf := state.PeerCertificates[0]
 	_, err := leaf.Verify(x509.VerifyOptions{

@@ -72,7 +72,7 @@ func (t *Store) find(id string, secret Secret, role string) (*storedRecord, erro
 	return s, nil
 }
 
-// check says whether the token is good, but uses nothing up: for what is done
+// Verify reports whether the token is good, but uses nothing up: for what is done
 // between the secret and the use. Its errors are those of Redeem but ErrUsedUp.
 func (t *Store) Verify(id string, secret Secret, role string) error {
 	t.mu.Lock()
@@ -81,7 +81,7 @@ func (t *Store) Verify(id string, secret Secret, role string) error {
 	return err
 }
 
-// good says whether a token would let one more node in. Its errors are those of
+// Usable reports whether a token would let one more node in. Its errors are those of
 // Redeem.
 func (t *Store) Usable(id string, secret Secret, role string) error {
 	t.mu.Lock()

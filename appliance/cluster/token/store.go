@@ -30,7 +30,7 @@ type Store struct {
 	changes int // of list, counted
 }
 
-// storedToken is a token on disk. The secret itself is kept only of a standing
+// storedRecord is a token on disk. The secret itself is kept only of a standing
 // token, which is printed again at every start of the manager; of the others
 // there is just the hash.
 type storedRecord struct {
@@ -57,7 +57,7 @@ func (s storedRecord) check() error {
 	return nil
 }
 
-// forgotten says whether the token ended so long ago that it may be unknown.
+// forgotten reports whether the token ended so long ago that it may be unknown.
 func (s storedRecord) forgotten(now time.Time) bool {
 	ended := s.Expires
 	if !s.Revoked.IsZero() {

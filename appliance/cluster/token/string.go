@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (s JoinToken) Reveal() (string, error) {
 		return "", fmt.Errorf("make join string: %w", err)
 	}
 	sealed := append(body, checksum(body)...)
-	return fmt.Sprintf("%s%d-%s%s", stringFamily, stringVersion, crockfordInt(len(sealed)), crockford(sealed)), nil
+	return fmt.Sprintf("%s%d-%s%s", stringFamily, stringVersion, crockfordInt(len(sealed)), crockford.EncodeToString(sealed)), nil
 }
 
 // Parse reads a join string. Spaces and line breaks inside, as terminals add
@@ -117,22 +118,22 @@ func open(payload string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; copy the whole line again", ErrTypo, err)
 	}
-	raw, spare, err := uncrockford(payload[2:])
+	raw, whole, err := uncrockford(payload[2:])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; copy the whole line again", ErrTypo, err)
 	}
 	body, intact := unseal(raw)
-	missing := crockfordLen(length) - len(payload[2:])
+	missing := crockford.EncodedLen(length) - len(payload[2:])
 	switch {
 	case missing > 0 && !intact: // intact, it is the length that was mistyped
 		return nil, fmt.Errorf("%w: %d characters are missing at its end; copy the whole line", ErrCut, missing)
-	case missing != 0 || !intact || spare != 0:
+	case missing != 0 || !intact || !whole:
 		return nil, fmt.Errorf("%w: its checksum does not fit; copy the whole line again", ErrTypo)
 	}
 	return body, nil
 }
 
-// unseal takes the checksum off, and says whether it fits.
+// unseal takes the checksum off, and reports whether it fits.
 func unseal(raw []byte) ([]byte, bool) {
 	if len(raw) < checksumSize {
 		return nil, false
@@ -214,48 +215,25 @@ func (s *JoinToken) unmarshal(buf []byte) error {
 	return nil
 }
 
-// The alphabet is Douglas Crockford's base 32 (crockford.com/base32.html): no
-// I, L, O, U, and whoever types them for 1 or 0 is understood. It is all letters
-// and digits, so a double click selects it.
+// crockford is Douglas Crockford's base 32 (crockford.com/base32.html): no I, L, O, U, and
+// whoever types them for 1 or 0 is understood. It is all letters and digits, so a double
+// click selects it.
+var crockford = base32.NewEncoding(crockfordAlphabet).WithPadding(base32.NoPadding)
+
 const crockfordAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 var crockfordLookalikes = strings.NewReplacer("O", "0", "I", "1", "L", "1")
 
-func crockford(data []byte) string {
-	var out strings.Builder
-	var acc, bits uint
-	for _, b := range data {
-		acc, bits = acc<<8|uint(b), bits+8
-		for ; bits >= 5; bits -= 5 {
-			out.WriteByte(crockfordAlphabet[acc>>(bits-5)&31])
-		}
+// uncrockford takes upper-case text. whole reports whether it is what the data is encoded to:
+// text may end with bits that fill no byte.
+func uncrockford(text string) (data []byte, whole bool, err error) {
+	text = crockfordLookalikes.Replace(text)
+	data, err = crockford.DecodeString(text)
+	var at base32.CorruptInputError
+	if errors.As(err, &at) {
+		return nil, false, fmt.Errorf("character %d from its end is none of a join string's", len(text)-int(at))
 	}
-	if bits > 0 {
-		out.WriteByte(crockfordAlphabet[acc<<(5-bits)&31])
-	}
-	return out.String()
-}
-
-// crockfordLen is the number of characters for n bytes.
-func crockfordLen(n int) int { return (8*n + 4) / 5 }
-
-// uncrockford takes upper-case text. spare are the bits at its end that fill no
-// byte; where the text is whole they are zero.
-func uncrockford(text string) (data []byte, spare uint, err error) {
-	data = make([]byte, 0, len(text)*5/8)
-	var acc, bits uint
-	for i, r := range crockfordLookalikes.Replace(text) {
-		v := strings.IndexRune(crockfordAlphabet, r)
-		if v < 0 {
-			return nil, 0, fmt.Errorf("character %d from its end is none of a join string's", len(text)-i)
-		}
-		acc, bits = acc<<5|uint(v), bits+5
-		if bits >= 8 {
-			bits -= 8
-			data = append(data, byte(acc>>bits))
-		}
-	}
-	return data, acc & (1<<bits - 1), nil
+	return data, crockford.EncodeToString(data) == text, err
 }
 
 // crockfordInt writes a number below 1024 in two characters.

@@ -45,7 +45,7 @@ const (
 	StateRevoked = "revoked"
 )
 
-// State says whether a node may still join with the token, and if not why.
+// State reports whether a node may still join with the token, and if not why.
 func (t Record) State(now time.Time) string {
 	switch {
 	case !t.Revoked.IsZero():
@@ -58,12 +58,12 @@ func (t Record) State(now time.Time) string {
 	return StateGood
 }
 
-// Expired says whether the token's time is over.
+// Expired reports whether the token's time is over.
 func (t Record) Expired(now time.Time) bool { return !t.Expires.IsZero() && now.After(t.Expires) }
 
 func (t Record) usedUp() bool { return t.Uses > 0 && t.Used >= t.Uses }
 
-// Credential is a token with its secret.
+// Issued is a token with its secret.
 type Issued struct {
 	Record
 	Secret Secret
