@@ -1,5 +1,6 @@
 // Command crawlbox turns bare Linux servers into a crawler cluster on Docker
-// Swarm.
+// Swarm. It is one program for servers and for those who sit before them, so that
+// one file is all that has to be brought anywhere.
 package main
 
 import (

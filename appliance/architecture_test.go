@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -154,24 +156,28 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestPackageDocs wants one doc comment for each package.
+// sentenceEnd matches the end of a sentence, within a comment's text or at its end.
+var sentenceEnd = regexp.MustCompile(`[.!?][)"]?(\s|$)`)
+
+// TestPackageDocs wants one doc comment for each package, which says what it is and,
+// in a second sentence at least, why it is there or as it is.
 func TestPackageDocs(t *testing.T) {
 	t.Parallel()
-	docs := map[string]int{}
+	docs := map[string][]string{}
 	eachFile(t, func(path string) {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly|parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
 		}
 		dir := filepath.Dir(path)
-		docs[dir] += 0
-		if file.Doc != nil {
-			docs[dir]++
-		}
+		docs[dir] = append(docs[dir], file.Doc.Text())
 	})
-	for dir, n := range docs {
-		if n != 1 {
-			t.Errorf("%s has %d package comments, want one", dir, n)
+	for dir, all := range docs {
+		found := slices.DeleteFunc(all, func(doc string) bool { return doc == "" })
+		if len(found) != 1 {
+			t.Errorf("%s has %d package comments, want one", dir, len(found))
+		} else if n := len(sentenceEnd.FindAllString(found[0], -1)); n < 1 {
+			t.Errorf("%s: its package comment has %d sentences; say in another why the package is there", dir, n)
 		}
 	}
 }

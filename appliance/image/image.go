@@ -1,5 +1,7 @@
 // Package image makes container images, of one program without a builder or of
-// a build context by the Docker Engine, and brings them into a registry.
+// a build context by the Docker Engine, and brings them into a registry. Besides
+// package swarm it is the only user of Docker's client, and the only one of BuildKit's,
+// so that what these change ends here.
 package image
 
 import (

@@ -1,5 +1,6 @@
 // Package release is for those who build crawlbox, not for those who run it: it
-// says what a binary is made of.
+// says what a binary is made of. The binary itself has nothing of it: no server has
+// to describe its own parts.
 package release
 
 import (

@@ -92,11 +92,24 @@ func (e *Engine) removeLabelled(ctx context.Context, label string) error {
 	}
 	for _, c := range list {
 		err := e.cli.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		if cerrdefs.IsConflict(err) { // Docker is removing it already
+			err = e.awaitRemoved(ctx, c.ID)
+		}
 		if err != nil && !cerrdefs.IsNotFound(err) {
 			return e.explain(err)
 		}
 	}
 	return nil
+}
+
+func (e *Engine) awaitRemoved(ctx context.Context, id string) error {
+	gone, failed := e.cli.ContainerWait(ctx, id, container.WaitConditionRemoved)
+	select {
+	case <-gone:
+		return nil
+	case err := <-failed:
+		return err
+	}
 }
 
 // KillTasks ends the containers that tasks have on this engine with SIGKILL. Swarm

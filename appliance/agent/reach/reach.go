@@ -1,5 +1,6 @@
 // Package reach has nodes try each other's ports: a firewall between two machines, or an
-// address that is not the one others see, is known to no machine alone.
+// address that is not the one others see, is known to no machine alone. So a node asks others
+// to connect to it, and says which of its ports they reached.
 package reach
 
 import (

@@ -1,4 +1,5 @@
-// Package clock waits.
+// Package clock waits. It ends with a context, as all waiting in crawlbox has to, and says so
+// at each place in a word.
 package clock
 
 import (

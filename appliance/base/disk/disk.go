@@ -1,4 +1,5 @@
-// Package disk tells how much room there is.
+// Package disk tells how much room there is. Who is to write much asks here first: a disk that
+// is full harms more than what was to be written.
 package disk
 
 import "golang.org/x/sys/unix"

@@ -1,6 +1,7 @@
 // Package durable puts files in their place such that a power cut leaves the old one
-// or the new one, and the new one once it was said to be there: also its name is on
-// the disk by then, which a rename alone does not see to.
+// or the new one, and the new one once it was said to be there. Also its name is on
+// the disk by then, which a rename alone does not see to, and which is easily
+// forgotten where each caller writes files by itself.
 package durable
 
 import (

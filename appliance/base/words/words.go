@@ -1,4 +1,5 @@
-// Package words puts messages into words.
+// Package words puts messages into words. Packages that know nothing of each other say things
+// the same way by it.
 package words
 
 import (

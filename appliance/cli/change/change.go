@@ -1,5 +1,6 @@
-// Package change follows a change of services on the command line: it asks for it, shows
-// how far it is, and says what goes on when the user breaks off.
+// Package change follows a change of services on the command line: it asks for it, shows how
+// far it is, and says what goes on when the user breaks off. The commands that deploy and those
+// that scale, stop or go back differ in what they ask for and in nothing else.
 package change
 
 import (

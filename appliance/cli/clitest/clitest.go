@@ -1,5 +1,5 @@
-// Package clitest helps to test the command line: golden files of what is drawn, an API on
-// a socket, and a terminal.
+// Package clitest helps to test the command line: golden files of what is drawn, an API on a
+// socket, and a terminal. Each room of the command line tests its own commands with them.
 package clitest
 
 import (

@@ -1,5 +1,6 @@
-// Package cluster has the commands about the nodes of a cluster: what they are, and how
-// they join, are upgraded and leave.
+// Package cluster has the commands about the nodes of a cluster: what they are, and how they
+// join, are upgraded and leave. What a command prints is drawn from the same values that --json
+// prints.
 package cluster
 
 import (

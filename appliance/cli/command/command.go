@@ -1,6 +1,7 @@
-// Package command is what the commands of crawlbox share: what they have of their
-// process and of the flags that all have, the client of the local API, checks of
-// arguments, completions, and how an answer is shown.
+// Package command is what the commands of crawlbox share: what they have of their process and
+// of the flags that all have, the client of the local API, checks of arguments, completions,
+// and how an answer is shown. With it a new command is one file, that says its flags, its call
+// and how its answer is drawn.
 package command
 
 import (

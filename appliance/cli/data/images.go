@@ -1,5 +1,5 @@
-// Package data has the commands for what a cluster keeps: images, accounts of the
-// registry, and the lists of the queue.
+// Package data has the commands for what a cluster keeps: images, accounts of the registry, and
+// the lists of the queue. Each asks the node that runs here.
 package data
 
 import (

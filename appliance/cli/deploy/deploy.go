@@ -1,5 +1,6 @@
-// Package deploy has the command that deploys: it finds out what its arguments name,
-// uploads and builds directories, and changes services.
+// Package deploy has the command that deploys: it finds out what its arguments name, uploads
+// and builds directories, and changes services. It is a room of its own since a deploy begins
+// here, with the user's files, before any node hears of it.
 package deploy
 
 import (

@@ -1,5 +1,6 @@
-// Package install has the commands that make this machine a node for good, and no node
-// again.
+// Package install has the commands that make this machine a node for good, and no node again.
+// What is written and run is decided by package systemd/install, and can be seen before with
+// --dry-run.
 package install
 
 import (

@@ -1,5 +1,6 @@
-// Package run has the commands that run a node in the foreground, or look whether this
-// machine is fit to be one.
+// Package run has the commands that run a node in the foreground, or look whether this machine
+// is fit to be one. They build a node of their own, where most others ask the one that
+// runs.
 package run
 
 import (

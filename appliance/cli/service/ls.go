@@ -1,4 +1,5 @@
-// Package service has the commands that show services and change those that run.
+// Package service has the commands that show services and change those that run. They
+// ask the node that runs here and draw its answer; package change follows what takes time.
 package service
 
 import (

@@ -1,5 +1,6 @@
 // Package resp reads requests and writes replies in the Redis protocol,
-// versions 2 and 3, with the limits that Redis has.
+// versions 2 and 3, with the limits that Redis has. It is the first to read
+// what strangers send, so it is small, fuzzed, and knows nothing of what commands mean.
 package resp
 
 import (

@@ -1,5 +1,7 @@
 // Package disktest has disks for tests that forget, at a power cut, whatever was not
 // synced: file systems in files, whose journals commit nothing by themselves.
+// A process that is killed leaves its writes to the kernel, which keeps them: only such
+// a disk shows what a missing sync costs.
 package disktest
 
 import (

@@ -1,4 +1,5 @@
-// Command sbom prints what a Go program is made of, as CycloneDX JSON.
+// Command sbom prints what a Go program is made of, as CycloneDX JSON. It is a program
+// of its own, run by make dist, so that the binaries that it describes have no part of it.
 package main
 
 import (

@@ -1,6 +1,6 @@
 // Package table has the hash table that all values of the queue's engine stand on, and
-// the keys themselves: one from which an entry can be picked by chance, and in which a
-// scan can go on where it stopped, neither of which Go's maps can.
+// the keys themselves. An entry can be picked from it by chance, and a scan of it can go
+// on where it stopped: neither can be done with Go's maps.
 package table
 
 import (
