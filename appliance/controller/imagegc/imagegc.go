@@ -1,5 +1,6 @@
 // Package imagegc takes the images of versions that no service goes back to from the nodes,
-// so that disks don't fill up.
+// so that disks don't fill up. It goes on as long as a container that has ended holds one, and
+// once an hour in any case: a node may have been down.
 package imagegc
 
 import (

@@ -1,4 +1,5 @@
-// Package statetest has the cluster's state for tests of what keeps documents in it.
+// Package statetest has the cluster's state for tests of what keeps documents in it. It is a
+// package of its own so that those of several packages can use it.
 package statetest
 
 import (
