@@ -1,5 +1,6 @@
 // Package naming holds one rule each for names that several doors let in: the command
-// line, the API, the config file, and what keeps them.
+// line, the API, the config file, and what keeps them. Rules of their own at each door let
+// in by one what another refuses.
 package naming
 
 import (
