@@ -69,7 +69,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 // choose returns the services that all arguments name, nil where one is none.
 func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, defs []api.Definition) (chosen []target, err error) {
 	for _, arg := range args {
-		d, err := serviceNamed(a, cmd.Context(), c, arg, defs)
+		d, err := serviceNamed(cmd.Context(), c, arg, defs)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +86,7 @@ func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, de
 
 // serviceNamed finds a service of the config file, or one that runs and has not the
 // name of a folder or program here. Without a name it is none.
-func serviceNamed(a *command.App, ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
+func serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
 	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == name })
 	switch {
 	case naming.CheckService(name) != nil:

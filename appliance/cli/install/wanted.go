@@ -56,7 +56,7 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 	if cmd.Name() == fleet.RoleManager {
 		w.User = queueproc.User
 	}
-	if w.Join != "" && inCluster(a, cmd.Context(), cfg) {
+	if w.Join != "" && inCluster(cmd.Context(), cfg) {
 		w.Join = ""
 	}
 	return w, cfg, nil
@@ -83,7 +83,7 @@ func checkJoin(text, role, dataDir string) error {
 
 // inCluster says whether a node serves here that needs no join string, because it has
 // joined and was not removed since.
-func inCluster(a *command.App, ctx context.Context, cfg configs.Config) bool {
+func inCluster(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	status, err := api.NewClient(cfg.Socket).Status(ctx)

@@ -65,9 +65,9 @@ func (a *answer) ReadFrom(r io.Reader) (sent int64, err error) {
 			}
 			sent += int64(n)
 		}
-		//lint:ignore errorlint a reader returns io.EOF as it is; one that is wrapped is a failure
 		switch err {
 		case nil:
+		//lint:ignore errorlint a reader returns io.EOF as it is; one that is wrapped is a failure
 		case io.EOF, io.ErrUnexpectedEOF:
 			return sent, nil
 		default:
