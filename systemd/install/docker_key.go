@@ -2,10 +2,13 @@ package install
 
 import (
 	"crypto/sha1"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // dockerFingerprint is that of the key by which Docker signs its packages for Debian
@@ -13,7 +16,8 @@ import (
 const dockerFingerprint = "9dc858229fc7dd38854ae2d88d81803c0ebfcd88"
 
 // fingerprint is that of the first key in an armoured OpenPGP file, empty where there
-// is none: the SHA-1 of its packet as RFC 4880, 12.2, says for keys of version 4.
+// is none: the SHA-1 of its packet as RFC 4880, 12.2, says for keys of version 4. A library
+// that parses all packets, such as go-crypto/openpgp/packet, makes the program 1.5 MB larger.
 func fingerprint(armoured string) string {
 	packet := dearmour(armoured)
 	if len(packet) < 3 {
@@ -44,22 +48,13 @@ func fingerprint(armoured string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// dearmour decodes the lines between the header and the checksum.
+// dearmour returns what an armoured public key holds, nil where the text is none.
 func dearmour(text string) []byte {
-	_, rest, ok := strings.Cut(text, "-----BEGIN PGP PUBLIC KEY BLOCK-----")
-	rest, _, ended := strings.Cut(rest, "-----END PGP PUBLIC KEY BLOCK-----")
-	if !ok || !ended {
+	block, err := armor.Decode(strings.NewReader(text))
+	if err != nil || block.Type != "PGP PUBLIC KEY BLOCK" {
 		return nil
 	}
-	var encoded strings.Builder
-	for line := range strings.Lines(rest) {
-		line = strings.TrimSpace(line)
-		if strings.Contains(line, ": ") || strings.HasPrefix(line, "=") {
-			continue // a header of the armour, or its checksum
-		}
-		encoded.WriteString(line)
-	}
-	packet, err := base64.StdEncoding.DecodeString(encoded.String())
+	packet, err := bound.ReadAll(block.Body, int64(len(text)))
 	if err != nil {
 		return nil
 	}
