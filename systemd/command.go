@@ -17,7 +17,8 @@ func Command(unit string) []string {
 	return nil
 }
 
-// split is the inverse of Quote.
+// split is the inverse of Quote. go-systemd/unit takes a unit apart into options, but not
+// what stands in them.
 func split(command string) (words []string) {
 	var word strings.Builder
 	begun, quoted := false, false

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
-	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/node"
 	"github.com/crawlbox/crawlbox/systemd/journal"
@@ -32,7 +32,7 @@ func report(w io.Writer, err error) int {
 		if errors.Is(e, context.Canceled) {
 			e = command.ErrInterrupted
 		}
-		fmt.Fprintf(w, "%scrawlbox: %s\n", level, command.WithoutJoin(tui.OneLine(e.Error())))
+		fmt.Fprintf(w, "%scrawlbox: %s\n", level, command.WithoutJoin(words.OneLine(e.Error())))
 	}
 	var usage *command.UsageError
 	switch {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // SpiderCommand is the hidden command that the demo's containers run.
@@ -43,10 +45,8 @@ func Spider(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("take an item: %w", err)
 		}
 		fmt.Fprintln(out, "got:", item)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(itemTime):
+		if err := clock.Sleep(ctx, itemTime); err != nil {
+			return err
 		}
 		if err := q.SAdd(ctx, keySeen, item).Err(); err != nil {
 			return fmt.Errorf("write a result: %w", err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -60,7 +61,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 		default:
 			wait = awayPoll
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := clock.Sleep(ctx, wait); err != nil {
 			return Summary{}, err
 		}
 	}
@@ -174,13 +175,4 @@ func on(node string) string {
 // the change itself.
 func pollInterval(tasks int) time.Duration {
 	return min(150*time.Millisecond+time.Duration(tasks)*time.Millisecond, time.Second)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

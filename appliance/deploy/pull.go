@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -117,7 +118,7 @@ func (r *Runner) pullOn(ctx context.Context, s *pulling, i int, n fleet.Node, im
 			n.gone = n.gone || errors.Is(err, ErrNoAgent)
 		})
 		final := err == nil || errors.Is(err, ErrNoAgent) || errors.Is(err, swarm.ErrNoImage)
-		if final || try == pullTries || pause(ctx, pullRetry) != nil {
+		if final || try == pullTries || clock.Sleep(ctx, pullRetry) != nil {
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -50,7 +51,7 @@ func (pullerFunc) Container(context.Context, fleet.Node, string) (c swarm.Contai
 
 // after takes some time for a node, and fails where there is an error.
 func after(ctx context.Context, d time.Duration, err error) error {
-	if waited := pause(ctx, d); waited != nil {
+	if waited := clock.Sleep(ctx, d); waited != nil {
 		return waited
 	}
 	return err

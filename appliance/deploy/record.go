@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -207,10 +208,8 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 			rec.end(ctx, err)
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, resumeRetry) != nil {
 			return
-		case <-time.After(resumeRetry):
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -100,7 +101,7 @@ func (r *Runner) kill(ctx context.Context, service string, doomed map[string]boo
 			}
 			r.killOn(ctx, nodes, stopping(tasks))
 		}
-		if pause(ctx, killAgain) != nil {
+		if clock.Sleep(ctx, killAgain) != nil {
 			return
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/docker/go-units"
+
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 // Disk checks that there is room under the data folder. Where the file system
 // can't be asked, writing will tell.
 func Disk(dir string) error {
-	bytes, _, err := free(dir)
+	bytes, _, err := disk.Free(dir)
 	if err != nil || bytes >= MinDisk {
 		return nil
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 // System is what the checks see of a machine.
@@ -34,7 +36,7 @@ type System struct {
 func This() System {
 	return System{
 		Files: os.DirFS("/"), Run: run, Lookup: net.DefaultResolver.LookupHost,
-		Watch: watch, MaxFiles: maxFiles, Synchronized: synchronized, Free: free,
+		Watch: watch, MaxFiles: maxFiles, Synchronized: synchronized, Free: disk.Free,
 	}
 }
 
@@ -83,18 +85,6 @@ func maxFiles() (uint64, error) {
 func synchronized() (bool, error) {
 	state, err := unix.Adjtimex(&unix.Timex{})
 	return state != unix.TIME_ERROR, err
-}
-
-func free(dir string) (bytes int64, inodes float64, err error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, 0, err
-	}
-	inodes = 1 // some file systems make them as they are needed
-	if s.Files > 0 {
-		inodes = float64(s.Ffree) / float64(s.Files)
-	}
-	return int64(s.Bavail) * s.Bsize, inodes, nil
 }
 
 // word is the text of a small file without the space around it, empty where it

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // tailLines is how much output of a failed build is kept: enough for the
@@ -71,7 +73,7 @@ func (e *BuildError) reason() string {
 // short cuts a command that would fill the screen.
 func short(command string) string {
 	const most = 80
-	r := []rune(oneLine(command))
+	r := []rune(words.OneLine(command))
 	if len(r) <= most {
 		return string(r)
 	}
@@ -89,9 +91,9 @@ var (
 
 // failure is a build that BuildKit ended with the words said.
 func (t *tracker) failure(said string) *BuildError {
-	e := &BuildError{Message: oneLine(said)}
+	e := &BuildError{Message: words.OneLine(said)}
 	if s := t.failed; s != nil {
-		e.Message, e.Command, e.Output = oneLine(s.err), s.Name, s.output
+		e.Message, e.Command, e.Output = words.OneLine(s.err), s.Name, s.output
 		if m := stepName.FindStringSubmatch(s.Name); m != nil {
 			e.Step, e.Command = m[2], m[3]
 			if m[1] != "" {

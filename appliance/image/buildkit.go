@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 const (
@@ -53,7 +55,7 @@ func (b *Builder) openKit(ctx context.Context, asked bool) (*kit, error) {
 	defer cancel()
 	ping, err := b.engine.Ping(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the Docker Engine does not answer: %s", oneLine(err.Error()))
+		return nil, fmt.Errorf("the Docker Engine does not answer: %s", words.OneLine(err.Error()))
 	}
 	if ping.BuilderVersion == build.BuilderV1 && !asked {
 		return nil, errors.New(`the Docker Engine builds with its classic builder ("buildkit": false in daemon.json)`)
@@ -70,7 +72,7 @@ func (b *Builder) openKit(ctx context.Context, asked bool) (*kit, error) {
 	workers, err := k.control.ListWorkers(ctx, &controlapi.ListWorkersRequest{})
 	if err != nil {
 		k.close()
-		return nil, fmt.Errorf("the Docker Engine has none (%s)", oneLine(status.Convert(err).Message()))
+		return nil, fmt.Errorf("the Docker Engine has none (%s)", words.OneLine(status.Convert(err).Message()))
 	}
 	for _, w := range workers.Record {
 		k.hoards = k.hoards || len(w.GCPolicy) == 0
@@ -114,7 +116,7 @@ func (k *kit) build(ctx context.Context, files io.Reader, o BuildOptions, see fu
 		k.tidy(ctx)
 		return resp.ExporterResponse["containerimage.digest"], nil
 	case status.Code(err) == codes.Unavailable:
-		return "", fmt.Errorf("build: lost the Docker Engine: %s", oneLine(status.Convert(err).Message()))
+		return "", fmt.Errorf("build: lost the Docker Engine: %s", words.OneLine(status.Convert(err).Message()))
 	}
 	return "", t.failure(status.Convert(err).Message())
 }

@@ -10,13 +10,15 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // classic builds as docker build did before BuildKit.
 func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions, see func(line string)) (id string, err error) {
 	resp, err := b.engine.ImageBuild(ctx, files, o.docker())
 	if cerrdefs.IsInvalidArgument(err) {
-		return "", &BuildError{Message: oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
+		return "", &BuildError{Message: words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
 	}
 	if err != nil {
 		return "", fmt.Errorf("build: %w", err)

@@ -11,6 +11,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // ErrNoRegistry is wrapped by a Copier where the registry of an image can't be
@@ -77,7 +79,7 @@ func refused(image reference.Named, into name.Repository, err error) error {
 	case errors.As(err, &network):
 		err = network.Err
 	}
-	return fmt.Errorf("image %s: %s %w: %s", what, registry, ErrNoRegistry, oneLine(err.Error()))
+	return fmt.Errorf("image %s: %s %w: %s", what, registry, ErrNoRegistry, words.OneLine(err.Error()))
 }
 
 // answer is what a registry said.
@@ -89,5 +91,5 @@ func answer(e *transport.Error) string {
 	if len(said) == 0 {
 		return fmt.Sprintf("%d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	}
-	return oneLine(strings.Join(said, "; "))
+	return words.OneLine(strings.Join(said, "; "))
 }

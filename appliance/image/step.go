@@ -6,6 +6,8 @@ import (
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // StepState is how far a step of a build is.
@@ -77,7 +79,7 @@ func (t *tracker) vertex(v *controlapi.Vertex) {
 		if v.Started == nil && v.Error == "" {
 			return // only planned
 		}
-		s = &tracked{Step: Step{Name: oneLine(v.Name)}, loads: map[string][2]int64{}}
+		s = &tracked{Step: Step{Name: words.OneLine(v.Name)}, loads: map[string][2]int64{}}
 		s.out.see = func(line string) {
 			s.output = lastLines(append(s.output, line))
 			said := s.Step

@@ -7,6 +7,8 @@ import (
 	"io"
 	"regexp"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // message is one of the JSON objects that the engine answers a build or a push
@@ -33,7 +35,7 @@ func decode(r io.Reader, each func(message)) error {
 		case err != nil:
 			return fmt.Errorf("lost the engine's answer: %w", err)
 		case m.Error != "":
-			return errSaid(oneLine(m.Error))
+			return errSaid(words.OneLine(m.Error))
 		}
 		each(m)
 	}
@@ -86,5 +88,3 @@ func (w *lineWriter) emit(line string) {
 		w.see(line)
 	}
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

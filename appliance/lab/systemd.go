@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
@@ -131,10 +131,8 @@ func (h *Host) awaitSystemd(ctx context.Context, unit string) error {
 				return h.Exec(ctx, "sh", "-c", openCgroups).Err()
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 4*frame.PollInterval) != nil {
 			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err, frame.LastLine(h.console(), "nothing"))
-		case <-time.After(4 * frame.PollInterval):
 		}
 	}
 }

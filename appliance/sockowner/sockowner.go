@@ -19,6 +19,11 @@
 // where the kernel has pidfd_getfd(2), since 5.6, and lets us, the file that was
 // found is looked at itself and must be a socket with these addresses.
 //
+// The questions are its own code for a reason: SocketGet of vishvananda/netlink v1.3 has the
+// kernel walk through all its connections, where this looks one up in a hash table, knows no
+// IPv4 connection of an IPv6 socket, and waits for ever; prometheus/procfs reads all of
+// /proc/net/tcp and of /proc/PID/fd into memory, which a spider can make a million lines.
+//
 // Process IDs are those of this process's own PID namespace, addresses those of
 // its network namespace. To look into other users' processes takes root or
 // CAP_SYS_PTRACE.

@@ -12,6 +12,8 @@ import (
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Port is where swarm managers listen.
@@ -159,7 +161,7 @@ func (e *Engine) awaitActive(ctx context.Context) error {
 		case info.State == StateActive:
 			return nil
 		case info.State == StateError:
-			return fmt.Errorf("join the swarm: %s", oneLine(info.Error))
+			return fmt.Errorf("join the swarm: %s", words.OneLine(info.Error))
 		case info.State == StateLocked:
 			return errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
 		}
@@ -243,6 +245,3 @@ func (e *Engine) Configure(ctx context.Context, want Settings) error {
 func isNotManager(err error) bool {
 	return cerrdefs.IsUnavailable(err) && (strings.Contains(err.Error(), "not a swarm manager") || strings.Contains(err.Error(), "Worker nodes can't"))
 }
-
-// oneLine folds an error text of the engine into one line.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

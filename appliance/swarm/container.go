@@ -9,6 +9,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Container is what a node's engine knows of a task's container and Swarm does not.
@@ -65,7 +67,7 @@ const maxSaid = 200
 // lastLineOf is where programs say what went wrong.
 func lastLineOf(text string) string {
 	text = strings.TrimSpace(text)
-	text = oneLine(text[strings.LastIndexByte(text, '\n')+1:])
+	text = words.OneLine(text[strings.LastIndexByte(text, '\n')+1:])
 	if len(text) > maxSaid {
 		text = strings.ToValidUTF8(text[:maxSaid], "") + "…"
 	}

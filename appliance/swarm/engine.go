@@ -20,6 +20,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // callTimeout bounds one request to the engine that has no nearer deadline.
@@ -114,7 +116,7 @@ func (e *Engine) explain(err error) error {
 
 // said is the engine's own word in one line, without what the SDK puts before.
 func said(err error) string {
-	return oneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
+	return words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }
 
 // dialer connects to a unix socket unless that would wake a stopped engine.

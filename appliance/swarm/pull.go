@@ -11,6 +11,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Pulled is how much of an image this engine has by now.
@@ -101,7 +103,7 @@ func readPull(stream io.Reader, see func(Pulled)) error {
 		case err != nil:
 			return err
 		case m.Error != "":
-			return errors.New(oneLine(m.Error))
+			return errors.New(words.OneLine(m.Error))
 		}
 		switch m.Status {
 		case "Downloading":

@@ -9,6 +9,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -86,7 +87,7 @@ func (e *Engine) Tasks(ctx context.Context, serviceID string) ([]fleet.Task, err
 func taskOf(t swarm.Task) fleet.Task {
 	task := fleet.Task{
 		ID: t.ID, ServiceID: t.ServiceID, Slot: t.Slot, NodeID: t.NodeID,
-		State: string(t.Status.State), Desired: string(t.DesiredState), Error: oneLine(t.Status.Err),
+		State: string(t.Status.State), Desired: string(t.DesiredState), Error: words.OneLine(t.Status.Err),
 		Created: t.CreatedAt, Since: t.Status.Timestamp,
 	}
 	task.Image, task.Digest = splitDigest(t.Spec.ContainerSpec.Image)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // aliasPause is for how long a seed is left alone that answered, but is listed
@@ -22,7 +24,7 @@ func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist) {
 	for ctx.Err() == nil {
 		missing := append(g.missingSeeds(answered), g.roster.lost()...)
 		if len(missing) == 0 {
-			wait(ctx, g.opts.retryMax)
+			_ = clock.Sleep(ctx, g.opts.retryMax)
 			pause = g.opts.retryMin
 			continue
 		}
@@ -34,7 +36,7 @@ func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist) {
 		}
 		// Half of it is chance, so that hundreds of workers do not call a manager
 		// that comes back in the same instant.
-		wait(ctx, pause/2+rand.N(pause/2+1))
+		_ = clock.Sleep(ctx, pause/2+rand.N(pause/2+1))
 		pause = min(2*pause, g.opts.retryMax)
 	}
 }
@@ -104,13 +106,4 @@ func (r *roster) lost() []netip.AddrPort {
 		skip--
 	}
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

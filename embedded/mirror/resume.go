@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
@@ -102,14 +103,10 @@ func (r *resumer) pause(err error) error {
 	if r.ctx.Err() != nil || r.failures > r.retries || errors.As(err, &status) && status.final() {
 		return err
 	}
-	timer := time.NewTimer(min(r.backOff<<(r.failures-1), maxBackOff))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-r.ctx.Done():
+	if clock.Sleep(r.ctx, min(r.backOff<<(r.failures-1), maxBackOff)) != nil {
 		return err
 	}
+	return nil
 }
 
 func (r *resumer) Close() error {

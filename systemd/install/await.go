@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -47,10 +48,8 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 		case len(failures) >= patientFor:
 			return fmt.Errorf("the service fails at each start: %s; `journalctl -u crawlbox` tells more", orNothing(last))
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, lookInterval) != nil {
 			return fmt.Errorf("the service is not ready yet (%s); systemd goes on with it, `systemctl status crawlbox` shows how far it is: %w", orNothing(last), context.Cause(ctx))
-		case <-time.After(lookInterval):
 		}
 	}
 }

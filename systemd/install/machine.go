@@ -69,7 +69,9 @@ func (m *Machine) leftovers(path string) (steps []Step) {
 }
 
 // systemctl runs it and returns what it printed, without the space around. Some of
-// its questions are answered by an exit code too; for them the error is of no use.
+// its questions are answered by an exit code too; for them the error is of no use. It is
+// not go-systemd/dbus: what changes the machine is a command anyway, so that a plan prints
+// itself, and three questions are not worth another way to systemd.
 func (m *Machine) systemctl(ctx context.Context, args ...string) (string, error) {
 	out, err := m.Command(ctx, append([]string{"systemctl"}, args...)...)
 	return strings.TrimSpace(out), err

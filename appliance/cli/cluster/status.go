@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
@@ -51,7 +52,7 @@ func renderStatus(s tui.Screen, st api.Status) {
 	}
 	fmt.Fprintln(s.W, "\nProblems:")
 	for _, p := range st.Problems {
-		tui.WriteProblem(s, tui.OneLine(p))
+		tui.WriteProblem(s, words.OneLine(p))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -77,7 +78,7 @@ func upgradeNodes(a *command.App, ctx context.Context, path, sum string, dry boo
 	if err := bring(ctx, c, path, offer); err != nil {
 		return err
 	}
-	err = c.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { return a.Printf("%s: %s\n", e.Node, tui.OneLine(e.Text)) })
+	err = c.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { return a.Printf("%s: %s\n", e.Node, words.OneLine(e.Text)) })
 	if err == nil && self {
 		err = upgradeManager(a, ctx, c, steps[len(steps)-1].Node.Display, offer)
 	}
@@ -127,7 +128,7 @@ func upgradeManager(a *command.App, ctx context.Context, c *api.Client, name str
 	if err := c.UpgradeSelf(ctx, offer); err != nil {
 		return err
 	}
-	err := upgrade.Follow(ctx, c.UpgradeState, offer, func(text string) error { return a.Printf("%s: %s\n", name, tui.OneLine(text)) })
+	err := upgrade.Follow(ctx, c.UpgradeState, offer, func(text string) error { return a.Printf("%s: %s\n", name, words.OneLine(text)) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -141,7 +142,7 @@ func renderSteps(s tui.Screen, steps []upgrade.Step, offer upgrade.Offer) {
 		what := tui.Styled("to "+offer.Version, tui.Green)
 		switch {
 		case step.Leave != "":
-			what = tui.Styled("left: "+tui.OneLine(step.Leave), tui.Yellow)
+			what = tui.Styled("left: "+words.OneLine(step.Leave), tui.Yellow)
 		case older(offer.Version, step.From):
 			what = tui.Styled("back to "+offer.Version, tui.Yellow)
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/run"
-	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
@@ -72,7 +72,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	if err := node.Forget(ctx, cfg, registries, purge); err != nil && !force {
 		return err
 	} else if err != nil {
-		_ = a.Printf("something stays: %s\n", tui.OneLine(err.Error()))
+		_ = a.Printf("something stays: %s\n", words.OneLine(err.Error()))
 	}
 	if err := machine.Do(ctx, plan, func(s install.Step) { run.SayStep(a, s) }); err != nil {
 		return err
@@ -120,7 +120,7 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 	case err != nil && !force:
 		return err
 	case err != nil:
-		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n", tui.OneLine(err.Error()))
+		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n", words.OneLine(err.Error()))
 	default:
 		_ = a.Printf("this node has left the cluster\n")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -103,7 +104,7 @@ func renderReport(s tui.Screen, r doctor.Report) {
 	t := tui.Table{Columns: []tui.Column{{Head: "CHECK"}, {Head: "STATE"}, {Head: "FOUND", Min: 20}}}
 	var troubles []doctor.Finding
 	for _, f := range r.Findings {
-		t.Add(tui.Text(f.Check), tui.Styled(string(f.Level), levelStyles[f.Level]), tui.Text(tui.OneLine(f.Text)))
+		t.Add(tui.Text(f.Check), tui.Styled(string(f.Level), levelStyles[f.Level]), tui.Text(words.OneLine(f.Text)))
 		if f.Level != doctor.OK {
 			troubles = append(troubles, f)
 		}
@@ -116,9 +117,9 @@ func renderReport(s tui.Screen, r doctor.Report) {
 	}
 	fmt.Fprintln(s.W, "\nWhat to do:")
 	for _, f := range troubles {
-		text := f.Check + ": " + tui.OneLine(f.Text)
+		text := f.Check + ": " + words.OneLine(f.Text)
 		if f.Remedy != "" {
-			text += "; " + tui.OneLine(f.Remedy)
+			text += "; " + words.OneLine(f.Remedy)
 		}
 		if len(f.Commands) > 0 {
 			text += ":"

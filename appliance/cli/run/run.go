@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/node"
@@ -88,7 +89,7 @@ func runNode(ctx context.Context, run func(context.Context, node.Options) error,
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return nil
 	case err != nil:
-		notify.Phase("failed: " + command.WithoutJoin(tui.OneLine(err.Error())))
+		notify.Phase("failed: " + command.WithoutJoin(words.OneLine(err.Error())))
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
@@ -96,7 +97,7 @@ type logPrinter struct {
 
 func (p *logPrinter) print(l api.LogLine) error {
 	if l.Task == "" {
-		_, err := fmt.Fprintln(p.err.W, p.err.Styled(tui.Dim, "crawlbox: "+tui.OneLine(l.Text)))
+		_, err := fmt.Fprintln(p.err.W, p.err.Styled(tui.Dim, "crawlbox: "+words.OneLine(l.Text)))
 		return err
 	}
 	s := p.out

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
@@ -105,7 +106,7 @@ func (p *Progress) See(e deploy.Progress) error {
 	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
 	if e.Note != "" && e.Note != l.note {
 		l.note = e.Note
-		p.notes = append(p.notes, l.service+": "+OneLine(e.Note))
+		p.notes = append(p.notes, l.service+": "+words.OneLine(e.Note))
 	}
 	if e.Done != nil {
 		l.ended = p.done(e)

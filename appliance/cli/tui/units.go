@@ -55,6 +55,3 @@ func OrDash(s string) string {
 	}
 	return s
 }
-
-// OneLine keeps text of others from breaking out of its line.
-func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -79,7 +79,7 @@ func (s *Source) pip(o Options, also ...string) (recipe, error) {
 	}
 	need, err := s.pyproject()
 	if need = append(need, missing(need, also)...); len(need) > 0 {
-		r.install = words(append(strings.Fields(pip), need...))
+		r.install = argv(append(strings.Fields(pip), need...))
 		r.env += pipEnv
 	}
 	return r, err

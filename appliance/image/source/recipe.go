@@ -35,7 +35,7 @@ func (r recipe) dockerfile() string {
 	default:
 		steps = append(steps, "COPY "+strings.Join(r.manifests, " ")+" ./", "RUN "+r.install, copied)
 	}
-	return lines(append(steps, "CMD "+words(r.cmd))...)
+	return lines(append(steps, "CMD "+argv(r.cmd))...)
 }
 
 // predefined matches build arguments that the builder knows without an ARG. Declared,
@@ -54,9 +54,9 @@ func declare(args []string) (steps []string) {
 
 func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
 
-// words writes a command so that no shell stands between Docker and it: the
+// argv writes a command so that no shell stands between Docker and it: the
 // program gets the signals itself.
-func words(cmd []string) string {
+func argv(cmd []string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

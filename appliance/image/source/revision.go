@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // gitTime bounds a question to git: it may have to look at every file.
@@ -51,7 +53,7 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	case strings.Contains(said.String(), "not a git repository"):
 		return "", fmt.Errorf("%s is in no git repository; run `git init` and commit there, or give another tag", dir)
 	case err != nil:
-		return "", fmt.Errorf("git %s in %s: %s", args[0], dir, strings.Join(strings.Fields(or(said.String(), err.Error())), " "))
+		return "", fmt.Errorf("git %s in %s: %s", args[0], dir, words.OneLine(or(said.String(), err.Error())))
 	}
 	return strings.TrimSpace(out.String()), nil
 }

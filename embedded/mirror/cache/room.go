@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 // Reserve makes room for size bytes, or says that there is none.
@@ -86,11 +86,11 @@ func (c *Cache) evict(el *list.Element) {
 
 // diskHas reports whether size bytes fit. Where nobody can tell, writing will.
 func (c *Cache) diskHas(size int64) bool {
-	var st unix.Statfs_t
-	if size <= 0 || unix.Statfs(c.Dir, &st) != nil {
+	if size <= 0 {
 		return true
 	}
-	return int64(st.Bavail)*st.Bsize-size >= c.minFree
+	free, _, err := disk.Free(c.Dir)
+	return err != nil || free-size >= c.minFree
 }
 
 // Create makes a file to be committed or removed.

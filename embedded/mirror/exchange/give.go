@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
@@ -109,20 +110,9 @@ func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see
 		case <-f.ctx.Done():
 			return nil
 		}
-		if err := sleep(ctx, newsPace); err != nil {
+		if err := clock.Sleep(ctx, newsPace); err != nil {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
@@ -122,7 +123,7 @@ func (n *simNode) Open(d digest.Digest) (Blob, bool) {
 
 // reach finds another node, after the time that a question takes.
 func (n *simNode) reach(ctx context.Context, addr string) (*simNode, error) {
-	if err := sleep(ctx, simRTT); err != nil {
+	if err := clock.Sleep(ctx, simRTT); err != nil {
 		return nil, err
 	}
 	n.w.mu.Lock()
@@ -237,7 +238,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		at = t
 	}
 	if wait := at.Sub(now); wait > 0 {
-		if err := sleep(w.ctx, wait); err != nil {
+		if err := clock.Sleep(w.ctx, wait); err != nil {
 			return 0, err
 		}
 	}

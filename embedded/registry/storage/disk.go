@@ -7,6 +7,8 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 // Disk watches the free space of the disk beneath the registry.
@@ -17,11 +19,11 @@ type Disk struct {
 
 // Free returns the bytes that this process may still write.
 func (d Disk) Free() (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.Dir, &st); err != nil {
+	free, _, err := disk.Free(d.Dir)
+	if err != nil {
 		return 0, fmt.Errorf("look up free space under %s: %w", d.Dir, err)
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return free, nil
 }
 
 // Check returns a *fullError unless size more bytes leave minFree bytes free.
