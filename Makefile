@@ -15,7 +15,7 @@ BENCH    ?= .
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
 
-.PHONY: build dist dist-check man $(DIST) demo test unit lint e2e soak bench fuzz help lab-clean deps clean
+.PHONY: build dist dist-check man $(DIST) demo test unit lint e2e check-upgrade soak bench fuzz help lab-clean deps clean
 
 build:
 	$(BUILD) -o $(BIN) .
@@ -61,6 +61,17 @@ e2e: build
 # One scenario, such as `make check-Walkthrough`.
 check-%: build
 	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -v -count=1 -timeout 20m -run 'Test$*' ./appliance/e2e/...
+
+# From an earlier version to this one and back, with a crawl running, such as
+# `make check-upgrade FROM=v1.0`.
+BEFORE := .cache/before
+check-upgrade:
+	git worktree add --force --detach $(BEFORE)/tree $(FROM)
+	cd $(BEFORE)/tree && CGO_ENABLED=0 $(GO) build $(FLAGS) -tags grpcnotrace,failpoints \
+	  -ldflags '-X github.com/crawlbox/crawlbox/appliance/cli.version=$(FROM)' -o ../crawlbox .
+	git worktree remove --force $(BEFORE)/tree
+	CRAWLBOX_BEFORE=$(CURDIR)/$(BEFORE)/crawlbox $(GO) test -race -v -count=1 -tags before -timeout 30m \
+	  -run TestUpgradeFrom ./appliance/e2e/...
 
 # Ten minutes of everything that can happen to the queue's process; make test has 20 s.
 soak:
