@@ -148,7 +148,7 @@ func (d *demo) startManager(ctx context.Context) (stop func() error, err error) 
 		Reload: func() (configs.Config, error) { return d.cfg, nil },
 		Ready:  func(api.Token) { close(ready) },
 	}
-	go func() { ended <- node.RunManager(running, opts) }()
+	go func() { ended <- node.Run(running, fleet.RoleManager, opts) }()
 	stop = func() error { cancel(); return <-ended }
 	select {
 	case <-ready:

@@ -92,3 +92,15 @@ func (s System) MTU(card Card, others []Away) (list []Finding) {
 	}
 	return orGood(list, "mtu", fmt.Sprintf("%d on %s", card.MTU, card.Name))
 }
+
+// BindAddr returns the address to listen on for others: the advertised one, or, where
+// that is not this machine's own (behind NAT), the one of its default route.
+func BindAddr(advertised netip.Addr) netip.Addr {
+	if IsLocal(advertised) {
+		return advertised
+	}
+	if a, err := AdvertiseAddr(); err == nil {
+		return a
+	}
+	return advertised
+}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"log/slog"
 	"maps"
 	"slices"
 	"testing"
@@ -15,7 +14,7 @@ import (
 func TestAreas_OfEveryRole(t *testing.T) {
 	t.Parallel()
 	p := openPort(t, unchanged)
-	w := &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: p.m.identity}
+	w := &joined{Node: p.m.Node}
 	made, joined := callsOf(t, p.m.areas(&services.Controller{})), callsOf(t, w.areas())
 	if !slices.Equal(made, joined) {
 		t.Errorf("a node that made its cluster answers %q, one that joined %q", made, joined)

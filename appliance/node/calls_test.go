@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
@@ -24,10 +23,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
-	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -77,34 +76,57 @@ func (s *swarmList) ids() (ids []string) {
 // nodes behind NAT do.
 type port struct {
 	*testing.T
-	m     *Manager
+	m     *primary
 	swarm *swarmList
 	addr  netip.AddrPort
 }
 
-// openPort serves the handlers that change has made of the manager's.
-func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handler) *port {
+// openPort serves the handlers that change has made of the primary's.
+func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handler) *port {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	dir := t.TempDir()
-	p := &port{T: t, swarm: &swarmList{}, m: &Manager{ground: &ground{log: log}}}
-	p.m.cfg.DataDir = dir
-	m := p.m
-	store := statetest.Open(t, dir)
-	var errs [5]error
-	m.ca, errs[0] = pki.LoadOrCreateCA(store)
-	m.tokens, errs[1] = token.Open(store)
-	m.members, errs[2] = member.Open(store, pki.NodeLife())
-	m.keys, errs[3] = member.OpenKeys(store)
-	m.identity, errs[4] = pki.ManagerIdentity(filepath.Join(dir, "node"), m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
-	if err := errors.Join(errs[:]...); err != nil {
+	p := &port{T: t, swarm: &swarmList{}}
+	p.m = newPrimary(t, p.swarm, func() []netip.AddrPort { return []netip.AddrPort{p.addr} })
+	handlers := change(p.m, p.m.handlers(http.NotFoundHandler()))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	m.joins, err = enroll.NewServer(enroll.Options{
-		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: p.swarm,
+	srv := &http.Server{
+		Handler:           agent.Port(p.m.identity, handlers),
+		ReadHeaderTimeout: time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(tls.NewListener(ln, p.m.identity.ServerTLS()))
+	}()
+	t.Cleanup(func() { srv.Close(); <-done })
+	p.addr = netip.MustParseAddrPort(ln.Addr().String())
+	return p
+}
+
+// newPrimary is as much of the primary as its port between nodes needs.
+func newPrimary(t testing.TB, swarm enroll.Swarm, managers func() []netip.AddrPort) *primary {
+	t.Helper()
+	log, dir := slog.New(slog.DiscardHandler), t.TempDir()
+	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
+	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	a.Book = addressbook.New(nil, func() []netip.Addr { return nil }, netip.Addr{}, log)
+	a.Joins, err = enroll.NewServer(enroll.Options{
+		CA:       a.CA,
+		Tokens:   a.Tokens,
+		Members:  a.Members,
+		Keys:     a.Keys,
+		Identity: a.Identity,
+		Swarm:    swarm,
 		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: func() []netip.AddrPort { return []netip.AddrPort{p.addr} },
+		Managers: managers,
 		Changed:  func(pki.Membership) {},
 		Audit:    func(string, ...slog.Attr) {},
 		Log:      log,
@@ -112,34 +134,22 @@ func openPort(t *testing.T, change func(*Manager, []agent.Handler) []agent.Handl
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.book = addressbook.New(m.engine, m.remotes, netip.Addr{}, log)
-	m.buildPeers()
-	handlers := change(m, m.nodeHandlers(http.NotFoundHandler()))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: agent.Port(m.identity, handlers), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = srv.Serve(tls.NewListener(ln, m.identity.ServerTLS()))
-	}()
-	t.Cleanup(func() { srv.Close(); <-done })
-	p.addr = netip.MustParseAddrPort(ln.Addr().String())
+	p := &primary{Node: &Node{log: log, identity: a.Identity}, authority: a, queue: noQueue{}}
+	p.cfg.DataDir = dir
+	p.ask()
 	return p
 }
 
-func unchanged(_ *Manager, handlers []agent.Handler) []agent.Handler { return handlers }
+func unchanged(_ *primary, handlers []agent.Handler) []agent.Handler { return handlers }
 
 // join lets a node in that is in Swarm.
 func (p *port) join(role, swarmID string) *pki.Identity {
 	p.Helper()
-	c, err := p.m.tokens.Standing(role)
+	c, err := p.m.authority.Tokens.Standing(role)
 	if err != nil {
 		p.Fatal(err)
 	}
-	s := token.JoinToken{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.ca.Hash(), Token: c.ID, Secret: c.Secret}
+	s := token.JoinToken{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.authority.CA.Hash(), Token: c.ID, Secret: c.Secret}
 	self := pki.Self{Name: swarmID, Addr: netip.MustParseAddr("127.0.0.1"), Version: "1"}
 	id, err := enroll.Join(p.Context(), p.TempDir(), s, self, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -147,7 +157,7 @@ func (p *port) join(role, swarmID string) *pki.Identity {
 	}
 	p.swarm.add(swarmID, role, true)
 	nodes, _ := p.swarm.SwarmNodes(p.Context())
-	if err := p.m.members.Bind(id.Node.ID, swarmID, netip.MustParseAddr("127.0.0.1"), nodes); err != nil {
+	if err := p.m.authority.Members.Bind(id.Node.ID, swarmID, netip.MustParseAddr("127.0.0.1"), nodes); err != nil {
 		p.Fatal(err)
 	}
 	return id
@@ -191,9 +201,9 @@ func TestCalls(t *testing.T) {
 		enroll.Manager:   "manager",
 	}
 	served := map[string]bool{}
-	p := openPort(t, func(m *Manager, handlers []agent.Handler) (stubs []agent.Handler) {
-		w := &Worker{ground: m.ground, identity: m.identity, mirror: aMirror(t)}
-		for _, h := range slices.Concat(handlers, w.nodeHandlers()) {
+	p := openPort(t, func(m *primary, handlers []agent.Handler) (stubs []agent.Handler) {
+		w := &joined{Node: m.Node, mirror: aMirror(t)}
+		for _, h := range slices.Concat(handlers, w.handlers()) {
 			if served[h.Route()] {
 				continue // of both
 			}
@@ -207,13 +217,13 @@ func TestCalls(t *testing.T) {
 		return stubs
 	})
 	callers := map[string]*pki.Identity{"stranger": nil, "outdated": p.join(fleet.RoleWorker, "s0")}
-	if err := errors.Join(p.m.members.NextEpoch(), p.m.members.AcceptEpoch()); err != nil {
+	if err := errors.Join(p.m.authority.Members.NextEpoch(), p.m.authority.Members.AcceptEpoch()); err != nil {
 		t.Fatal(err)
 	}
 	callers["worker"], callers["manager"] = p.join(fleet.RoleWorker, "s1"), p.join(fleet.RoleManager, "s2")
 	callers["demoted"], callers["removed"] = p.join(fleet.RoleManager, "s3"), p.join(fleet.RoleManager, "s4")
 	p.swarm.nodes[3].Role, p.swarm.nodes[3].Raft = fleet.RoleWorker, false
-	if err := errors.Join(p.m.joins.Demoted(t.Context()), p.m.joins.Remove(t.Context(), nil, callers["removed"].Node.ID)); err != nil {
+	if err := errors.Join(p.m.authority.Joins.Demoted(t.Context()), p.m.authority.Joins.Remove(t.Context(), nil, callers["removed"].Node.ID)); err != nil {
 		t.Fatal(err)
 	}
 	// Who gets to call more than this has to change two places.
@@ -296,37 +306,7 @@ func TestLeave_BehindNAT(t *testing.T) {
 	if got := p.swarm.ids(); !slices.Equal(got, []string{"stays", "down"}) {
 		t.Errorf("on Swarm's list are %v", got)
 	}
-	if _, ok := p.m.members.Get(stays.Node.ID); !ok || !p.m.members.WasRemoved(leaves.Node.ID) {
+	if _, ok := p.m.authority.Members.Get(stays.Node.ID); !ok || !p.m.authority.Members.WasRemoved(leaves.Node.ID) {
 		t.Error("the wrong node has left")
-	}
-}
-
-// TestNoCertificate wants the refusal to remove a node to name what can be done.
-func TestNoCertificate(t *testing.T) {
-	t.Parallel()
-	p := openPort(t, unchanged)
-	for i := range maxOthers + 5 {
-		if err := p.m.members.Put(member.Member{ID: fmt.Sprintf("id%02d", i), Name: "says", Remote: netip.MustParseAddr("10.0.0.7"), Until: p.m.identity.Certificate().Leaf.NotAfter}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	err := p.m.noCertificate(fleet.Node{ID: "s9", Display: "h9", Addr: "10.0.0.9"})
-	for _, part := range []string{"h9 (10.0.0.9)", "nothing was changed", "docker node rm s9", "crawlbox node rm ID", "id00 (calls itself says, asks from 10.0.0.7)", "id09", "…"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%q is not in %q", part, err)
-		}
-	}
-	if strings.Contains(err.Error(), "id10") {
-		t.Errorf("it names too many: %q", err)
-	}
-	if ok, err := p.m.removeMember(t.Context(), "id03"); !ok || err != nil || !p.m.members.WasRemoved("id03") {
-		t.Errorf("removed by its ID: %v, %v", ok, err)
-	}
-	node := p.join(fleet.RoleWorker, "s1")
-	if ok, err := p.m.removeMember(t.Context(), node.Node.ID); !ok || err == nil || !strings.Contains(err.Error(), "s1") || p.m.members.WasRemoved(node.Node.ID) {
-		t.Errorf("removed by the ID of a certificate that Swarm has a node of: %v, %v", ok, err)
-	}
-	if ok, err := p.m.removeMember(t.Context(), "id99"); ok || err != nil {
-		t.Errorf("removed by an ID that there is not: %v, %v", ok, err)
 	}
 }

@@ -1,20 +1,20 @@
-// Package node puts the parts of a node together: it is the only place that
-// knows all of them. A Manager has the registry, the queue, the cluster's CA
-// and the services of the config file; a Worker has the mirror of the registry.
-// Both have gossip, the nodes' TLS port and the local API.
+// Package node puts the parts of a node together: it is the only place that knows all of
+// them, and it does nothing else.
+//
+// A Node is a machine of a cluster, of one type whatever its role. Every node has gossip,
+// the port between nodes, the registry at localhost and the local API. What else it has
+// depends on how it came to its cluster: the manager that created it (primary.go) has the
+// CA, the registry, the queue and the controllers; a node that joined (joined.go), worker
+// or manager, has a mirror of the registry and follows the news. What a node has not is no
+// part of it, and its local API says where it is.
 //
 // A start goes the same way each time, whatever a crash left:
 //
-//	check ──▶ open ports ──▶ take up or make the swarm ──▶ run the parts ──▶ ready
+//	check ──▶ open ports ──▶ create, join or find the cluster ──▶ run the parts ──▶ ready
 //
-// Until the ports are open nothing on the machine is changed, so whatever can be
-// refused is refused before. What is made afterwards is on disk before it is
-// used, and found again by the next start: keys, tokens, the identity, and in
-// cluster.json the swarm.
-//
-// A node that was set up once starts without its Docker Engine too: its queue,
-// registry and gossip serve the others while Docker is away, and the rest
-// catches up when Docker is back.
+// Until the ports are open nothing on the machine is changed; see package setup. A node
+// that was set up once starts without its Docker Engine too: its queue, registry and gossip
+// serve the others while Docker is away, and the rest catches up when Docker is back.
 package node
 
 import (
@@ -22,21 +22,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
-	"github.com/crawlbox/crawlbox/appliance/guard"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // Options say how a node is started.
@@ -54,7 +59,7 @@ type Options struct {
 	Keep func(ctx context.Context) error
 
 	// Ready is called once the node serves. The token is the line that joins a
-	// worker; on a worker it is empty.
+	// worker; it is empty on a node that joined.
 	Ready func(api.Token)
 
 	// Phase, if not nil, is told what the node is about, in a few words: before it
@@ -70,33 +75,74 @@ type Options struct {
 // has.
 var ErrLeft = errors.New("this node has left the cluster")
 
-// ground is what a node stands on: its engine, its address, its open ports.
-type ground struct {
+// ErrNoNode is returned by LeaveOffline where this machine is not a node.
+var ErrNoNode = errors.New("this machine is not a node of a cluster")
+
+// Node is a machine of a cluster: what every one has, whatever its role.
+type Node struct {
 	opts    Options
 	cfg     configs.Config
 	log     *slog.Logger
 	engine  *swarm.Engine
 	prover  *owner.Prover // of connections of that engine
-	name    string
-	addr    netip.Addr // that others reach this node at
 	started time.Time
 	leaving context.CancelCauseFunc // ends Run with ErrLeft
+	ports
 
-	local    *guard.Listener // the registry on loopback
-	node     *guard.Listener // mutual TLS between nodes
-	socket   net.Listener    // the local API
-	registry *guard.Listener // the registry on the network; nil on workers
-	queue    net.Listener    // guarded by the queue's process; nil where there is none
-
-	swarmID atomic.Value // string: this node's ID in the swarm, once it is known
-	round   round        // of the loop that looks at Docker
+	name     string // host name
+	role     string // fleet.RoleManager or fleet.RoleWorker
+	addr     netip.Addr
+	identity *pki.Identity
+	audit    *audit.Log
+	gossip   *gossip.Gossip
+	upgrade  *upgrade.Node
+	swarmID  atomic.Value        // string: this node's ID in the swarm, once it is known
+	rounds   health.LoopWatchdog // of the loop that looks at Docker
 }
 
-// neighbours are the limits on loopback, where all have one address.
-var neighbours = guard.Limits{Strangers: 4096, PerAddr: 4096, PerParty: 4096}
+// assembly is what a node has by its role.
+type assembly struct {
+	token   api.Token        // that joins a worker
+	parts   []lifecycle.Part // in the order in which they start
+	release func()           // closes what the parts stand on, after they have stopped
+}
 
-// prepare makes the checks that need no Docker, and the state folder.
-func prepare(opts Options) (*ground, error) {
+// Run runs a node with a role until ctx ends, a part of it fails or it has left the
+// cluster, which is ErrLeft. A manager creates its cluster, unless it joins one or did so
+// before.
+func Run(ctx context.Context, role string, opts Options) error {
+	n, err := prepare(opts)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	ctx, n.leaving = context.WithCancelCause(ctx)
+	defer n.leaving(nil)
+	build, err := n.establishIdentity(ctx, role)
+	if err != nil {
+		return err
+	}
+	if n.audit, err = audit.Open(n.dir("audit.log"), n.log); err != nil {
+		return err
+	}
+	defer n.audit.Close()
+	is, err := build(ctx)
+	if err != nil {
+		return err
+	}
+	defer is.release()
+	err = lifecycle.Run(ctx, n.log, func() {
+		n.log.Debug("ready", "took", time.Since(n.started))
+		opts.Ready(is.token)
+	}, n.announced(is.parts)...)
+	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
+		return ErrLeft
+	}
+	return err
+}
+
+// prepare makes the checks that need no Docker, and the data directory.
+func prepare(opts Options) (*Node, error) {
 	if err := doctor.Root(); err != nil {
 		return nil, err
 	}
@@ -114,109 +160,102 @@ func prepare(opts Options) (*ground, error) {
 	if err := doctor.Folder(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
-	g := &ground{opts: opts, cfg: opts.Config, log: opts.Log, engine: engine, prover: owner.NewProver(engine.Process), name: name, started: time.Now()}
-	g.phase("looking at this machine and its Docker")
-	return g, nil
+	n := &Node{
+		opts:    opts,
+		cfg:     opts.Config,
+		log:     opts.Log,
+		engine:  engine,
+		prover:  owner.NewProver(engine.Process),
+		name:    name,
+		started: time.Now(),
+	}
+	n.phase("looking at this machine and its Docker")
+	return n, nil
 }
 
-// askEngine checks the engine of a node that cannot start without it.
-func (g *ground) askEngine(ctx context.Context) (swarm.Info, error) {
-	info, err := g.engine.Info(ctx)
+// establishIdentity makes this machine a node, or finds that it is one, opens its ports
+// and returns what builds the rest of it.
+func (n *Node) establishIdentity(ctx context.Context, role string) (func(context.Context) (assembly, error), error) {
+	joins := n.opts.Join != "" || setup.StateOf(n.cfg) == setup.Joined
+	if role == fleet.RoleManager && !joins {
+		addr, err := n.machine().Create(ctx, n.opts.AdoptSwarm)
+		n.role, n.addr = fleet.RoleManager, addr
+		return n.buildPrimary, err
+	}
+	is, err := n.machine().Join(ctx, role, n.opts.Join)
+	n.role, n.addr, n.identity = is.Role, is.Addr, is.Identity
+	return n.buildJoined, err
+}
+
+// machine is what is set up.
+func (n *Node) machine() *setup.Machine {
+	return &setup.Machine{
+		Config:  n.cfg,
+		Name:    n.name,
+		Version: n.opts.Version,
+		Engine:  n.engine,
+		Log:     n.log,
+		Phase:   n.phase,
+		Open:    func(addr netip.Addr, first bool) error { return n.open(n.cfg, addr, first) },
+	}
+}
+
+// LeaveOffline takes this machine out of its cluster as the local API does, for
+// a node on which no crawlbox runs; none can be started meanwhile.
+func LeaveOffline(ctx context.Context, opts Options, force bool) error {
+	state := setup.StateOf(opts.Config)
+	if state == setup.None {
+		return ErrNoNode
+	}
+	n, err := prepare(opts)
 	if err != nil {
-		return info, err
-	}
-	return info, engineOf(info).Check()
-}
-
-// away says whether an error means that there is no engine to ask now, but that
-// there will be one again.
-func away(err error) bool { return swarm.Away(err) }
-
-// open opens all ports, or none.
-func (g *ground) open(network bool) (err error) {
-	defer func() {
-		if err != nil {
-			g.close()
-		}
-	}()
-	if g.socket, err = listenSocket(g.cfg.Socket, g.cfg.SocketGroup); err != nil {
 		return err
 	}
-	bind := bindAddr(g.addr)
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if g.local, err = listen(netip.AddrPortFrom(loopback, g.cfg.Registry.Port), "registry.port", neighbours); err != nil {
+	defer n.close()
+	if err := n.openSocket(n.cfg); err != nil {
 		return err
 	}
-	if g.node, err = listen(netip.AddrPortFrom(bind, g.cfg.Node.Port), "node.port", guard.Limits{}); err != nil {
+	if state == setup.Created {
+		return n.machine().End(ctx, force)
+	}
+	if n.identity, err = pki.LoadIdentity(setup.NodeDir(n.cfg)); err != nil {
 		return err
 	}
-	if err = doctor.Port(netip.AddrPortFrom(bind, g.cfg.Gossip.Port), "gossip.port"); err != nil {
-		return err
-	}
-	if network && g.cfg.Queue != nil {
-		if g.queue, err = doctor.Listen(netip.AddrPortFrom(bind, g.cfg.Queue.Port), "queue.port"); err != nil {
-			return err
-		}
-	}
-	// A cluster of one machine for itself has no network to serve.
-	if network && !bind.IsLoopback() {
-		g.registry, err = listen(netip.AddrPortFrom(bind, g.cfg.Registry.Port), "registry.port", guard.Limits{})
-	}
-	return err
+	managers := agent.NewClient(agent.AtNodes(n.identity, n.cfg.Node.Port), n.identity, fleet.RoleManager)
+	defer managers.CloseIdleConnections()
+	return n.machine().Leave(ctx, n.identity, n.managerTargets(managers), n.primaryName(), force)
 }
 
-// listen opens a port and bounds what strangers can take of it.
-func listen(addr netip.AddrPort, key string, limits guard.Limits) (*guard.Listener, error) {
-	ln, err := doctor.Listen(addr, key)
-	if err != nil {
-		return nil, err
-	}
-	return guard.New(ln, limits), nil
+func (n *Node) close() {
+	n.ports.close()
+	n.engine.Close()
 }
 
-func (g *ground) close() {
-	for _, ln := range g.guarded() {
-		ln.Close()
+func (n *Node) dir(name string) string { return filepath.Join(n.cfg.DataDir, name) }
+
+// phase tells who wants to know what the node is about.
+func (n *Node) phase(text string) {
+	if n.opts.Phase != nil {
+		n.opts.Phase(text)
 	}
-	if g.queue != nil {
-		g.queue.Close()
-	}
-	if g.socket != nil {
-		g.socket.Close()
-	}
-	g.engine.Close()
 }
 
-// guarded are the listeners that are open and can be reached from other machines
-// or containers.
-func (g *ground) guarded() []*guard.Listener {
-	all := []*guard.Listener{g.local, g.node, g.registry}
-	return slices.DeleteFunc(all, func(ln *guard.Listener) bool { return ln == nil })
+// announced says the name of each part when it starts.
+func (n *Node) announced(parts []lifecycle.Part) []lifecycle.Part {
+	list := make([]lifecycle.Part, len(parts))
+	for i, p := range parts {
+		say := func() { n.phase("starting: " + p.Name) }
+		list[i] = lifecycle.Part{Name: p.Name, Component: announced{p.Component, say}}
+	}
+	return list
 }
 
-// bindAddr is the address to listen on for others: the advertised one, or,
-// where that is not this machine's own (behind NAT), the one of its default
-// route.
-func bindAddr(advertised netip.Addr) netip.Addr {
-	if doctor.IsLocal(advertised) {
-		return advertised
-	}
-	if a, err := doctor.AdvertiseAddr(); err == nil {
-		return a
-	}
-	return advertised
+type announced struct {
+	lifecycle.Component
+	say func()
 }
 
-func (g *ground) dir(name string) string { return filepath.Join(g.cfg.DataDir, name) }
-
-// run runs the parts until ctx ends or the node leaves.
-func (g *ground) run(ctx context.Context, token api.Token, parts []lifecycle.Part) error {
-	err := lifecycle.Run(ctx, g.log, func() {
-		g.log.Debug("ready", "took", time.Since(g.started))
-		g.opts.Ready(token)
-	}, g.announced(parts)...)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
-		return ErrLeft
-	}
-	return err
+func (a announced) Run(ctx context.Context) error {
+	a.say()
+	return a.Component.Run(ctx)
 }

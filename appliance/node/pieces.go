@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-// pushed is the manager's registry as the exchange of pieces sees it.
+// pushed is the primary's registry as the exchange of pieces sees it.
 type pushed struct{ *registry.Registry }
 
 // Open implements exchange.Store.
@@ -25,12 +25,12 @@ func (p pushed) Open(d digest.Digest) (exchange.Blob, bool) {
 	return b, true
 }
 
-// exchanging are the options of the exchange that a manager and a worker share.
-func (g *ground) exchanging(network exchange.Network) exchange.Options {
+// exchanging are the options of the exchange that all nodes share.
+func (n *Node) exchanging(network exchange.Network) exchange.Options {
 	return exchange.Options{
 		Network: network,
-		Self:    g.nodeAddr(g.addr),
-		Upload:  limiter(int64(g.cfg.Mirror.UploadRate)), Download: limiter(int64(g.cfg.Mirror.DownloadRate)),
+		Self:    n.nodeAddr(n.addr),
+		Upload:  limiter(int64(n.cfg.Mirror.UploadRate)), Download: limiter(int64(n.cfg.Mirror.DownloadRate)),
 	}
 }
 
@@ -42,28 +42,28 @@ func limiter(rateLimit int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(rateLimit), 64<<10)
 }
 
-func (g *ground) nodeAddr(a netip.Addr) string {
-	return netip.AddrPortFrom(a, g.cfg.Node.Port).String()
+func (n *Node) nodeAddr(a netip.Addr) string {
+	return netip.AddrPortFrom(a, n.cfg.Node.Port).String()
 }
 
-// others are the addresses of the other nodes that are up, as far as gossip has them
+// alive returns the addresses of the other nodes that are up, as far as gossip has them
 // where nodes are.
-func (g *ground) others(members []gossip.Member, at func(netip.AddrPort) bool) (list []string) {
-	for _, m := range agent.Hints(members, g.addr, g.cfg.Node.Port, at) {
+func (n *Node) alive(members []gossip.Member, at func(netip.AddrPort) bool) (list []string) {
+	for _, m := range agent.Hints(members, n.addr, n.cfg.Node.Port, at) {
 		if m.State == gossip.Alive {
-			list = append(list, g.nodeAddr(m.Addr))
+			list = append(list, n.nodeAddr(m.Addr))
 		}
 	}
 	return list
 }
 
 // asker names the node that sent a request as others reach it; empty: it is not known.
-func (g *ground) asker(r *http.Request) string {
+func (n *Node) asker(r *http.Request) string {
 	addr := agent.AskerAddr(r)
 	if !addr.IsValid() {
 		return ""
 	}
-	return g.nodeAddr(addr)
+	return n.nodeAddr(addr)
 }
 
 // unguarded leaves the question who may exchange pieces to the table of calls.

@@ -7,43 +7,92 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 )
 
-// buildQueue makes the queue's supervisor, where the config turns it on.
-func (m *Manager) buildQueue() error {
-	if m.cfg.Queue == nil {
-		return nil
+// queue is the queue of the cluster, or that there is none.
+type queue interface {
+	parts() []lifecycle.Part
+	// area answers for it, and reports are what the status has of it.
+	area() (queues api.Queues, reports []control.Report)
+	renew() // its certificate
+	close()
+}
+
+// newQueue makes the queue, where the config turns it on.
+func (p *primary) newQueue() (queue, error) {
+	c := p.cfg.Queue
+	if c == nil {
+		return noQueue{p.cfg.File}, nil
 	}
-	password, err := queuePassword(*m.cfg.Queue, m.dir("queue.password"))
+	password, err := queueproc.Password(*c, p.dir("queue.password"))
 	if err != nil {
-		return err
+		return noQueue{}, err
 	}
-	opts := queueproc.Options{Listener: m.ground.queue, Password: password, Dir: m.cfg.QueueDir(), MaxMemory: int64(m.cfg.Queue.MaxMemory)}
-	if m.cfg.Queue.TLS {
-		opts.TLS = m.queueCertificate
+	opts := queueproc.Options{
+		Listener:  p.ports.queue,
+		Password:  password,
+		Dir:       p.cfg.QueueDir(),
+		MaxMemory: int64(c.MaxMemory),
 	}
-	if m.queue, err = queueproc.New(opts, m.log); err != nil {
-		return err
+	redisOpts := &redis.Options{
+		Addr:            netip.AddrPortFrom(doctor.BindAddr(p.addr), c.Port).String(),
+		Password:        password,
+		DisableIdentity: true,
 	}
-	addr := netip.AddrPortFrom(bindAddr(m.addr), m.cfg.Queue.Port)
-	m.redis = redis.NewClient(&redis.Options{Addr: addr.String(), Password: password, DisableIdentity: true, TLSConfig: m.queueTLS()})
-	return nil
+	if c.TLS {
+		opts.TLS = p.queueCertificate
+		redisOpts.TLSConfig = p.queueTLS()
+	}
+	supervisor, err := queueproc.New(opts, p.log)
+	if err != nil {
+		return noQueue{}, err
+	}
+	addr := netip.AddrPortFrom(p.addr, c.Port).String()
+	client := redis.NewClient(redisOpts)
+	return ownQueue{supervisor, client, control.NewQueues(client, supervisor.State, addr, c.TLS)}, nil
 }
 
 // queueCertificate issues what the queue shows to its clients: the node's own key is
 // not for a process that parses strangers' bytes.
-func (m *Manager) queueCertificate() (queueproc.KeyPair, error) {
-	cert, key, err := m.ca.IssueServer(m.identity)
+func (p *primary) queueCertificate() (queueproc.KeyPair, error) {
+	cert, key, err := p.authority.CA.IssueServer(p.identity)
 	return queueproc.KeyPair{Certificate: cert, Key: key}, err
 }
 
-// queueTLS is how this node speaks to its own queue; nil without TLS.
-func (m *Manager) queueTLS() *tls.Config {
-	if !m.cfg.Queue.TLS {
-		return nil
-	}
+// queueTLS is how this node speaks to its own queue.
+func (p *primary) queueTLS() *tls.Config {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(m.ca.PEM())
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: m.addr.String()}
+	roots.AppendCertsFromPEM(p.authority.CA.PEM())
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: p.addr.String()}
 }
+
+// ownQueue runs in a process of its own on this node.
+type ownQueue struct {
+	supervisor *queueproc.Supervisor
+	client     *redis.Client
+	queues     *control.Queues
+}
+
+func (q ownQueue) parts() []lifecycle.Part {
+	return []lifecycle.Part{{Name: "queue", Component: q.supervisor}}
+}
+
+func (q ownQueue) area() (api.Queues, []control.Report) {
+	return q.queues, []control.Report{q.queues.Report}
+}
+
+func (q ownQueue) renew() { q.supervisor.Renew() }
+func (q ownQueue) close() { q.client.Close() }
+
+// noQueue is one that the config file turns off.
+type noQueue struct{ file string }
+
+func (q noQueue) parts() []lifecycle.Part              { return nil }
+func (q noQueue) area() (api.Queues, []control.Report) { return control.QueueIsOff(q.file), nil }
+func (q noQueue) renew()                               {}
+func (q noQueue) close()                               {}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,12 +11,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
-	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
-	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
-	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
-	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
-	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -27,10 +21,10 @@ import (
 // manager and of a worker: he gets no further than the exchange of a join, and
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
-	manager := nodePortOfManager(f)
-	worker := agent.Port(manager.identity, workerOf(f, manager).nodeHandlers())
+	manager := newPrimary(f, noSwarm{}, func() []netip.AddrPort { return nil })
+	worker := agent.Port(manager.identity, workerOf(f, manager).handlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
-	handlers := []http.Handler{agent.Port(manager.identity, manager.nodeHandlers(inside)), worker}
+	handlers := []http.Handler{agent.Port(manager.identity, manager.handlers(inside)), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", "/v1/leave", "/v1/owner", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held", "/v1/reach", "/v1/upgrade", wire.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
@@ -52,10 +46,10 @@ func FuzzNodePort(f *testing.F) {
 	})
 }
 
-// workerOf is as much of a worker as its port between nodes needs.
-func workerOf(f *testing.F, m *Manager) *Worker {
+// workerOf is as much of a node that joined as its port between nodes needs.
+func workerOf(f *testing.F, p *primary) *joined {
 	f.Helper()
-	return &Worker{ground: &ground{log: slog.New(slog.DiscardHandler)}, identity: m.identity, mirror: aMirror(f)}
+	return &joined{Node: &Node{log: p.log, identity: p.identity}, mirror: aMirror(f)}
 }
 
 func aMirror(t testing.TB) *mirror.Mirror {
@@ -66,40 +60,6 @@ func aMirror(t testing.TB) *mirror.Mirror {
 	}
 	t.Cleanup(func() { _ = mir.Close() })
 	return mir
-}
-
-// nodePortOfManager is as much of a manager as its port between nodes needs.
-func nodePortOfManager(f *testing.F) *Manager {
-	f.Helper()
-	log := slog.New(slog.DiscardHandler)
-	dir := f.TempDir()
-	m := &Manager{ground: &ground{log: log}}
-	m.cfg.DataDir = dir
-	store := statetest.Open(f, dir)
-	var errs [5]error
-	m.ca, errs[0] = pki.LoadOrCreateCA(store)
-	m.tokens, errs[1] = token.Open(store)
-	m.members, errs[2] = member.Open(store, pki.NodeLife())
-	m.keys, errs[3] = member.OpenKeys(store)
-	m.identity, errs[4] = pki.ManagerIdentity(dir, m.ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
-	if err := errors.Join(errs[:]...); err != nil {
-		f.Fatal(err)
-	}
-	var err error
-	m.joins, err = enroll.NewServer(enroll.Options{
-		CA: m.ca, Tokens: m.tokens, Members: m.members, Keys: m.keys, Identity: m.identity, Swarm: noSwarm{},
-		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: func() []netip.AddrPort { return nil },
-		Changed:  func(pki.Membership) {},
-		Audit:    func(string, ...slog.Attr) {},
-		Log:      log,
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
-	m.book = addressbook.New(m.engine, m.remotes, netip.Addr{}, log)
-	m.buildPeers()
-	return m
 }
 
 // noSwarm fails whoever gets as far as Swarm's token.

@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/run"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
@@ -58,7 +59,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !force {
 		return err
 	}
-	registries := node.Registries(cfg)
+	registries := setup.Registries(cfg)
 	if err := leaveForGood(a, ctx, machine, cfg, force); err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 		return err
 	}
 	// Docker first: what removes the rest is removed last.
-	if err := node.Forget(ctx, cfg, registries, purge); err != nil && !force {
+	if err := setup.Forget(ctx, cfg, registries, purge); err != nil && !force {
 		return err
 	} else if err != nil {
 		_ = a.Printf("something stays: %s\n", words.OneLine(err.Error()))

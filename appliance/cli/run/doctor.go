@@ -11,10 +11,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/preflight"
 )
 
 // DoctorCmd returns crawlbox doctor.
@@ -52,7 +54,7 @@ use, and 0 if there are only warnings.`,
 		if err != nil {
 			return err
 		}
-		report, err := node.Examine(cmd.Context(), opts, role)
+		report, err := preflight.Examine(cmd.Context(), opts.Config, role, opts.Join)
 		if err != nil {
 			return err
 		}
@@ -66,7 +68,7 @@ use, and 0 if there are only warnings.`,
 
 // examinedAs is the role that the machine is looked at for.
 func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, error) {
-	is := node.Role(opts.Config)
+	is := setup.RoleOf(opts.Config)
 	if len(args) > 0 {
 		if err := naming.CheckRole(args[0]); err != nil {
 			return "", command.Usagef(cmd, "%s", err)

@@ -44,7 +44,7 @@ Killed at any moment and started again it goes on where it was.`,
 		if err := EnsureDocker(a, cmd, opts.Config, false); err != nil {
 			return err
 		}
-		return runNode(cmd.Context(), node.RunManager, opts)
+		return runNode(cmd.Context(), runManager, opts)
 	}
 	return cmd
 }
@@ -92,8 +92,12 @@ func leaveRoom() {
 	}
 }
 
+func runManager(ctx context.Context, opts node.Options) error {
+	return node.Run(ctx, fleet.RoleManager, opts)
+}
+
 func runWorker(ctx context.Context, opts node.Options) error {
-	return node.RunWorker(ctx, fleet.RoleWorker, opts)
+	return node.Run(ctx, fleet.RoleWorker, opts)
 }
 
 // RoleCmd is the command that runs a node of a role.

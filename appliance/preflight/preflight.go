@@ -1,4 +1,7 @@
-package node
+// Package preflight examines a machine as `crawlbox doctor` shows it: as the node that it
+// is, or as one that it is to become. It gathers what the doctor's checks are told of the
+// machine, its Docker Engine, its neighbours and the cluster, and changes nothing.
+package preflight
 
 import (
 	"context"
@@ -12,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -19,22 +23,8 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Role is the one that this machine has as a node, empty where it is none.
-func Role(cfg configs.Config) string {
-	switch stateOf(cfg.DataDir) {
-	case stateMade:
-		return fleet.RoleManager
-	case stateJoined:
-		if id, err := pki.LoadIdentity(nodeDir(cfg)); err == nil {
-			return id.Node.Role
-		}
-	}
-	return ""
-}
-
 // examination is what is found out about a machine on the way.
 type examination struct {
-	opts    Options
 	cfg     configs.Config
 	role    string
 	system  doctor.System
@@ -43,19 +33,20 @@ type examination struct {
 	near    []doctor.Neighbour // of the node that runs here
 	nearErr error
 	runs    bool
-	string  token.JoinToken // of a machine that is to join
-	findErr error           // why there is no address
+	joins   bool // by a join token
+	token   token.JoinToken
+	findErr error // why there is no address
 	addr    netip.Addr
 	card    doctor.Card
 }
 
 // Examine looks at this machine as a node with a role, or as one that is to become
-// it, and changes nothing. It takes a few seconds.
-func Examine(ctx context.Context, opts Options, role string) (doctor.Report, error) {
-	x := &examination{opts: opts, cfg: opts.Config, role: role, system: doctor.This()}
-	if opts.Join != "" {
+// it by a join token, and changes nothing. It takes a few seconds.
+func Examine(ctx context.Context, cfg configs.Config, role, joinToken string) (doctor.Report, error) {
+	x := &examination{cfg: cfg, role: role, system: doctor.This(), joins: joinToken != ""}
+	if x.joins {
 		var err error
-		if x.string, err = token.Parse(opts.Join); err != nil {
+		if x.token, err = token.Parse(joinToken); err != nil {
 			return doctor.Report{}, err
 		}
 	}
@@ -83,8 +74,8 @@ func (x *examination) askDocker(ctx context.Context) error {
 }
 
 func (x *examination) findings(ctx context.Context) []doctor.Finding {
-	first := x.role == fleet.RoleManager && x.opts.Join == "" && stateOf(x.cfg.DataDir) != stateJoined
-	needs := needsOf(x.cfg, x.role, first)
+	first := x.role == fleet.RoleManager && !x.joins && setup.StateOf(x.cfg) != setup.Joined
+	needs := Needs(x.cfg, x.role, first)
 	var list []doctor.Finding
 	if err := doctor.Root(); err != nil {
 		list = append(list, doctor.Failed("root", doctor.Bad, err))
@@ -93,7 +84,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	if x.docker != nil {
 		list = append(list, doctor.Failed("docker", doctor.Bad, x.docker))
 	} else {
-		list = append(list, engineOf(x.info).Findings()...)
+		list = append(list, setup.EngineOf(x.info).Findings()...)
 		list = append(list, x.swarm())
 		dirs = append(dirs, x.info.Root, x.info.Images)
 	}
@@ -107,7 +98,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	skews, reached := x.others(ctx, needs)
 	list = append(list, x.system.Clock(skews)...)
 	if x.findErr == nil {
-		list = append(list, doctor.PortsHere(needs, bindAddr(x.addr), x.runs, x.info.State == swarm.StateActive)...)
+		list = append(list, doctor.PortsHere(needs, doctor.BindAddr(x.addr), x.runs, x.info.State == swarm.StateActive)...)
 	}
 	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
 	return append(list, reached...)
@@ -117,17 +108,17 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 func (x *examination) swarm() doctor.Finding {
 	var err error
 	switch {
-	case stateOf(x.cfg.DataDir) == stateJoined && x.info.State == swarm.StateInactive:
+	case setup.StateOf(x.cfg) == setup.Joined && x.info.State == swarm.StateInactive:
 		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
-	case stateOf(x.cfg.DataDir) == stateJoined:
-	case x.opts.Join != "":
-		err = foreign(x.info, x.string.Managers)
+	case setup.StateOf(x.cfg) == setup.Joined:
+	case x.joins:
+		err = setup.Foreign(x.info, x.token.Managers)
 	case x.role == fleet.RoleWorker && x.info.State == swarm.StateActive:
 		err = fmt.Errorf("this machine is in a swarm that is not crawlbox's, with the managers %v; leave that first with `docker swarm leave`", x.info.Managers)
 	case x.role == fleet.RoleManager:
-		r, loadErr := loadRecord(x.record())
+		r, loadErr := setup.LoadRecord(x.record())
 		if err = loadErr; err == nil {
-			_, err = judge(x.info, *r, false)
+			_, err = setup.ClassifySwarm(x.info, *r, false)
 		}
 	}
 	if err != nil {
@@ -145,15 +136,15 @@ func (x *examination) swarm() doctor.Finding {
 
 // findAddr finds the address that this machine has, or would have, as a node.
 func (x *examination) findAddr() {
-	id, idErr := pki.LoadIdentity(nodeDir(x.cfg))
-	r, recordErr := loadRecord(x.record())
+	id, idErr := pki.LoadIdentity(setup.NodeDir(x.cfg))
+	r, recordErr := setup.LoadRecord(x.record())
 	switch {
 	case recordErr == nil && r.Addr.IsValid():
 		x.addr = r.Addr
 	case idErr == nil:
 		x.addr = id.Self.Addr
 	default:
-		x.addr, x.findErr = ownAddr(x.cfg.AdvertiseAddr, x.string.Managers)
+		x.addr, x.findErr = setup.OwnAddr(x.cfg.AdvertiseAddr, x.token.Managers)
 	}
 	x.card = doctor.CardAt(x.addr, doctor.Cards())
 }
@@ -172,7 +163,7 @@ func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []
 		return skews, doctor.Reach(x.near, needs, x.addr)
 	case x.runs:
 		return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "there is no other node that could try"}}
-	case len(x.string.Managers) > 0:
+	case len(x.token.Managers) > 0:
 		return x.managers(ctx)
 	}
 	return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "not tried: no crawlbox runs here, and no --join STRING says where the manager is"}}
@@ -180,11 +171,11 @@ func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []
 
 // managers looks at those of a join string.
 func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list []doctor.Finding) {
-	for _, addr := range x.string.Managers {
+	for _, addr := range x.token.Managers {
 		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}
 		n.There = doctor.Dial(ctx, addr.Addr(), []uint16{addr.Port(), swarm.Port})
 		if first := &n.There[0]; first.Error == "" {
-			skew, err := enroll.Probe(ctx, addr, x.string.CA)
+			skew, err := enroll.Probe(ctx, addr, x.token.CA)
 			if err != nil {
 				first.Error = err.Error()
 			} else {
@@ -196,7 +187,7 @@ func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list [
 	return skews, list
 }
 
-func (x *examination) record() string { return filepath.Join(x.cfg.DataDir, recordFile) }
+func (x *examination) record() string { return filepath.Join(x.cfg.DataDir, setup.RecordFile) }
 
 func (x *examination) seen() (list []doctor.Seen) {
 	for _, n := range x.near {
@@ -219,15 +210,13 @@ func (x *examination) peers() (list []netip.Addr) {
 	for _, n := range x.near {
 		list = append(list, n.Addr)
 	}
-	for _, m := range x.string.Managers {
+	for _, m := range x.token.Managers {
 		list = append(list, m.Addr())
 	}
 	return slices.DeleteFunc(list, func(a netip.Addr) bool { return a == x.addr })
 }
 
-func nodeDir(cfg configs.Config) string { return filepath.Join(cfg.DataDir, "node") }
-
-// existing is the folder or, where it is still to be made, the one that it comes into.
+// existing returns the directory or, where it is still to be made, the one that it comes into.
 func existing(dir string) string {
 	for dir != "/" && dir != "." {
 		if _, err := os.Stat(dir); err == nil {
@@ -240,7 +229,7 @@ func existing(dir string) string {
 
 // needsOf are the ports of a node with a role. The first manager of a cluster has the
 // registry and the queue.
-func needsOf(cfg configs.Config, role string, first bool) []doctor.Need {
+func Needs(cfg configs.Config, role string, first bool) []doctor.Need {
 	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port}
 	if first {
 		p.Registry = cfg.Registry.Port
@@ -249,9 +238,4 @@ func needsOf(cfg configs.Config, role string, first bool) []doctor.Need {
 		p.Queue = cfg.Queue.Port
 	}
 	return doctor.Needs(p, role == fleet.RoleManager)
-}
-
-func engineOf(i swarm.Info) doctor.Engine {
-	return doctor.Engine{Version: i.Version, API: i.API, LiveRestore: i.LiveRestore, Rootless: i.Rootless, Root: i.Root, Storage: i.Storage, NoDType: i.NoDType,
-		CgroupVersion: i.CgroupVersion, CgroupDriver: i.CgroupDriver, NoMemoryLimit: i.NoMemoryLimit}
 }

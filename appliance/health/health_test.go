@@ -1,4 +1,4 @@
-package node
+package health
 
 import (
 	"context"
@@ -11,23 +11,23 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/appliance/server"
 )
 
 func TestCheckAll_NamesThePart(t *testing.T) {
 	t.Parallel()
 	well := func(context.Context) error { return nil }
 	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	if err := checkAll([]probe{{"queue", well}, {"registry", well}})(t.Context()); err != nil {
+	if err := CheckAll([]Probe{{"queue", well}, {"registry", well}})(t.Context()); err != nil {
 		t.Errorf("all is well, and the check says %v", err)
 	}
-	err := checkAll([]probe{{"queue", func(context.Context) error { return errors.New("refused") }}, {"registry", hangs}})(t.Context())
+	err := CheckAll([]Probe{{"queue", func(context.Context) error { return errors.New("refused") }}, {"registry", hangs}})(t.Context())
 	if err == nil || err.Error() != "queue does not answer: refused" {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := checkAll([]probe{{"registry", hangs}})(ctx); !errors.Is(err, context.Canceled) {
+	if err := CheckAll([]Probe{{"registry", hangs}})(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v of a part that hangs", err)
 	}
 }
@@ -37,7 +37,7 @@ func TestCheckAll_PartThatIsDeaf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release, asked := make(chan struct{}), 0
-		check := checkAll([]probe{
+		check := CheckAll([]Probe{
 			{"queue", func(context.Context) error { return nil }},
 			{"registry", func(context.Context) error { asked++; <-release; return nil }},
 		})
@@ -84,20 +84,19 @@ func TestAskPort_DoesNotAskWho(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &ground{cfg: configs.Default()}
-	g.cfg.Registry.Port = uint16(ln.Addr().(*net.TCPAddr).Port)
+	port := uint16(ln.Addr().(*net.TCPAddr).Port)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.loopbackName(r.Host) || !strings.Contains(r.Host, "self-check") {
+		if server.IsLoopback(r.Host, port) || !strings.Contains(r.Host, "self-check") {
 			t.Errorf("it asks as %q, which is let through", r.Host)
 		}
 		w.WriteHeader(http.StatusForbidden)
 	})}
 	go srv.Serve(ln)
-	if err := g.askPort(t.Context()); err != nil {
+	if err := askPort(t.Context(), port); err != nil {
 		t.Errorf("the port answers, and the check says %v", err)
 	}
 	srv.Close()
-	if err := g.askPort(t.Context()); err == nil {
+	if err := askPort(t.Context(), port); err == nil {
 		t.Error("nobody answers, and all is well")
 	}
 }
@@ -105,7 +104,7 @@ func TestAskPort_DoesNotAskWho(t *testing.T) {
 func TestRound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var r round
+		var r LoopWatchdog
 		wait := func(d time.Duration, well bool, what string) {
 			t.Helper()
 			time.Sleep(d)
@@ -114,12 +113,12 @@ func TestRound(t *testing.T) {
 			}
 		}
 		wait(time.Hour, true, "before the first round")
-		r.begin()
+		r.Begin()
 		wait(longestRound, true, "a round that is under way")
 		wait(time.Second, false, "a round that hangs")
-		r.end()
+		r.End()
 		wait(time.Hour, true, "between two rounds")
-		r.begin()
+		r.Begin()
 		wait(0, true, "a round that has just begun")
 	})
 }

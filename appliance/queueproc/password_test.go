@@ -1,4 +1,4 @@
-package node
+package queueproc
 
 import (
 	"os"
@@ -8,20 +8,20 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-func TestQueuePassword(t *testing.T) {
+func TestPassword(t *testing.T) {
 	t.Parallel()
 	made := filepath.Join(t.TempDir(), "queue.password")
-	first, err := queuePassword(configs.Queue{}, made)
+	first, err := Password(configs.Queue{}, made)
 	if err != nil || len(first) < 20 {
 		t.Fatalf("made %q, %v", first, err)
 	}
-	if again, err := queuePassword(configs.Queue{}, made); err != nil || again != first {
+	if again, err := Password(configs.Queue{}, made); err != nil || again != first {
 		t.Errorf("the second start has %q, %v; want %q", again, err, first)
 	}
 	if st, err := os.Stat(made); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the file: %v, %v", st.Mode(), err)
 	}
-	if p, err := queuePassword(configs.Queue{Password: "mine"}, made); err != nil || p != "mine" {
+	if p, err := Password(configs.Queue{Password: "mine"}, made); err != nil || p != "mine" {
 		t.Errorf("configured: %q, %v", p, err)
 	}
 	file := filepath.Join(t.TempDir(), "secret")
@@ -29,7 +29,7 @@ func TestQueuePassword(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := queuePassword(configs.Queue{PasswordFile: file}, made)
+		p, err := Password(configs.Queue{PasswordFile: file}, made)
 		if p != want || (err != nil) != (want == "") {
 			t.Errorf("file with %q: %q, %v", content, p, err)
 		}

@@ -1,4 +1,7 @@
-package node
+// Package health asks the parts of a node whether they still answer, for systemd's
+// watchdog: a node that hangs is started again. No probe asks Docker, nor another machine:
+// whether those are well is no reason to start this node again.
+package health
 
 import (
 	"context"
@@ -14,26 +17,24 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
-	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
 
-// probe asks one part of the node whether it still answers. None asks Docker, nor
-// another machine: whether those are well is no reason to start this node again.
-type probe struct {
-	part string
-	ask  func(ctx context.Context) error
+// Probe asks one part of the node whether it still answers.
+type Probe struct {
+	Part string
+	Ask  func(ctx context.Context) error
 }
 
-// checkAll asks all at once, and returns the first error, at the latest when ctx ends:
+// CheckAll returns a check that asks all at once and returns the first error, at the latest when ctx ends:
 // a part that hangs is named. It may not be called again before.
-func checkAll(probes []probe) func(ctx context.Context) error {
+func CheckAll(probes []Probe) func(ctx context.Context) error {
 	questions := make([]question, len(probes))
 	return func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		for i, p := range probes {
 			group.Go(func() error {
 				if err := questions[i].ask(ctx, p); err != nil {
-					return fmt.Errorf("%s does not answer: %w", p.part, err)
+					return fmt.Errorf("%s does not answer: %w", p.Part, err)
 				}
 				return nil
 			})
@@ -50,7 +51,7 @@ type question struct {
 var errStuck = errors.New("it has not come back since it was asked before")
 
 // ask asks a part, unless it has not come back since the last time.
-func (q *question) ask(ctx context.Context, p probe) error {
+func (q *question) ask(ctx context.Context, p Probe) error {
 	if q.back != nil {
 		select {
 		case <-q.back:
@@ -62,7 +63,7 @@ func (q *question) ask(ctx context.Context, p probe) error {
 	q.back = back
 	go func() {
 		defer close(back)
-		answer <- p.ask(ctx)
+		answer <- p.Ask(ctx)
 	}()
 	select {
 	case err := <-answer:
@@ -77,39 +78,60 @@ func (q *question) ask(ctx context.Context, p probe) error {
 // a Docker that hangs it is sure within 35 s: a ping and a question have their bounds.
 const longestRound = time.Minute
 
-// round is one of a loop's rounds. Its methods may be called at the same time.
-type round struct{ begun atomic.Pointer[time.Time] } // nil while the loop waits
+// LoopWatchdog knows how long a round of a loop takes. Its methods may be called at the
+// same time.
+type LoopWatchdog struct{ begun atomic.Pointer[time.Time] } // nil while the loop waits
 
-func (r *round) begin() { now := time.Now(); r.begun.Store(&now) }
+// Begin begins a round.
+func (r *LoopWatchdog) Begin() { now := time.Now(); r.begun.Store(&now) }
 
-func (r *round) end() { r.begun.Store(nil) }
+// End ends it.
+func (r *LoopWatchdog) End() { r.begun.Store(nil) }
 
-// ask returns an error when the round takes longer than limit.
-func (r *round) ask(limit time.Duration) error {
+// Check returns an error when the round takes too long.
+func (r *LoopWatchdog) Check() error { return r.ask(failpoint.Round(longestRound)) }
+
+func (r *LoopWatchdog) ask(limit time.Duration) error {
 	if begun := r.begun.Load(); begun != nil && time.Since(*begun) > limit {
 		return fmt.Errorf("it has not come round for more than %s", limit)
 	}
 	return nil
 }
 
-// probes are those that every node has: the local API, which all commands go
-// through, the registry for Docker, the loop that looks at this machine, and what
-// others are locked out of while it hangs: the list of the nodes and the cache.
-func (g *ground) probes(images http.Handler, locks func()) []probe {
-	local := api.NewClient(g.cfg.Socket)
-	return []probe{
-		{"local API", func(ctx context.Context) error { _, err := local.Config(ctx); return err }},
-		{"registry's port", g.askPort},
-		{"registry", func(ctx context.Context) error { return askHandler(ctx, images) }},
-		{"watch", func(context.Context) error { return g.round.ask(failpoint.Round(longestRound)) }},
-		{"what is known of the cluster", func(context.Context) error { locks(); return nil }},
-	}
+// Of the parts that every node has: the local API, which all commands go through, the
+// registry for Docker, the loop that looks at this machine, and what others are locked out
+// of while it hangs.
+
+// API asks the local API at a socket.
+func API(socket string) Probe {
+	local := api.NewClient(socket)
+	return Probe{"local API", func(ctx context.Context) error { _, err := local.Config(ctx); return err }}
 }
 
-// askPort wants any answer of the registry's port on loopback. It asks under a name
-// that is refused before it is found out who asks: for that Docker is asked.
-func (g *ground) askPort(ctx context.Context) error {
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), g.cfg.Registry.Port)
+// RegistryPort wants any answer of the registry's port on loopback.
+func RegistryPort(port uint16) Probe {
+	return Probe{"registry's port", func(ctx context.Context) error { return askPort(ctx, port) }}
+}
+
+// Registry asks the registry itself, behind its port.
+func Registry(images http.Handler) Probe {
+	return Probe{"registry", func(ctx context.Context) error { return askHandler(ctx, images) }}
+}
+
+// Loop asks a loop.
+func Loop(name string, w *LoopWatchdog) Probe {
+	return Probe{name, func(context.Context) error { return w.Check() }}
+}
+
+// Locks takes locks for a moment.
+func Locks(what string, take func()) Probe {
+	return Probe{what, func(context.Context) error { take(); return nil }}
+}
+
+// askPort asks under a name that is refused before it is found out who asks: for that
+// Docker is asked.
+func askPort(ctx context.Context, port uint16) error {
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr.String()+"/v2/", nil)
 	if err != nil {
 		return err
@@ -123,7 +145,6 @@ func (g *ground) askPort(ctx context.Context) error {
 	return errors.Join(err, resp.Body.Close())
 }
 
-// askHandler asks the registry itself, behind its port.
 func askHandler(ctx context.Context, images http.Handler) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/v2/", nil)
 	if err != nil {
@@ -146,16 +167,3 @@ type statusWriter struct {
 func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (w *statusWriter) WriteHeader(code int)        { w.code = code }
-
-// watchdog runs beside the other parts, where somebody wants to hear that they
-// answer.
-func (g *ground) watchdog(probes []probe) []lifecycle.Part {
-	if g.opts.Watchdog == nil {
-		return nil
-	}
-	check := checkAll(probes)
-	return []lifecycle.Part{{Name: "watchdog", Component: background(func(ctx context.Context) error {
-		g.opts.Watchdog(ctx, check)
-		return nil
-	})}}
-}

@@ -1,4 +1,4 @@
-package node
+package setup
 
 import (
 	"context"
@@ -29,16 +29,24 @@ func Registries(cfg configs.Config) []string {
 		names = append(names, strings.Fields(string(left))...)
 	}
 	add := func(a netip.Addr) { names = append(names, netip.AddrPortFrom(a, cfg.Registry.Port).String()) }
-	if r, err := loadRecord(filepath.Join(cfg.DataDir, recordFile)); err == nil && r.Addr.IsValid() {
+	if r, err := LoadRecord(filepath.Join(cfg.DataDir, RecordFile)); err == nil && r.Addr.IsValid() {
 		add(r.Addr)
 	}
-	if id, err := pki.LoadIdentity(filepath.Join(cfg.DataDir, "node")); err == nil {
+	if id, err := pki.LoadIdentity(NodeDir(cfg)); err == nil {
 		for _, m := range id.Membership().Managers {
 			add(m.Addr())
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// managersRegistries returns the names under which the managers' registry is pulled from.
+func managersRegistries(cfg configs.Config, id *pki.Identity) (list []string) {
+	for _, m := range id.Membership().Managers {
+		list = append(list, netip.AddrPortFrom(m.Addr(), cfg.Registry.Port).String())
+	}
+	return list
 }
 
 // keepRegistries writes down whose images Docker has, before the node forgets it.
@@ -63,7 +71,7 @@ func Forget(ctx context.Context, cfg configs.Config, registries []string, images
 	defer engine.Close()
 	info, err := engine.Info(ctx)
 	switch {
-	case away(err) && !images: // what is there then, is there of no node
+	case swarm.Away(err) && !images: // what is there then, is there of no node
 		err = nil
 	case err == nil:
 		err = forgetInDocker(ctx, engine, info.State == swarm.StateInactive, registries, images)

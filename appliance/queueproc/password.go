@@ -1,4 +1,4 @@
-package node
+package queueproc
 
 import (
 	"crypto/rand"
@@ -12,9 +12,9 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// queuePassword is the password that the config names, else the one in the file
+// Password returns the password that the config names, else the one in the file
 // at path, which is made at the first start.
-func queuePassword(q configs.Queue, path string) (string, error) {
+func Password(q configs.Queue, path string) (string, error) {
 	if q.Password != "" {
 		return q.Password, nil
 	}

@@ -1,4 +1,4 @@
-package node
+package setup
 
 import (
 	"context"
@@ -14,17 +14,17 @@ import (
 // started.
 const electionTimeout = time.Minute
 
-// found is what a manager does about the swarm that it finds on its machine.
-type found int
+// swarmAction is what a manager does about the swarm that it finds on its machine.
+type swarmAction int
 
 const (
-	swarmMissing found = iota // make one
-	swarmOurs                 // take it up
-	swarmAdopt                // take it over
+	swarmMissing swarmAction = iota // make one
+	swarmOurs                       // take it up
+	swarmAdopt                      // take it over
 )
 
-// judge decides whose swarm the engine is in. It changes nothing.
-func judge(info swarm.Info, r record, adopt bool) (found, error) {
+// ClassifySwarm decides whose swarm the engine is in. It changes nothing.
+func ClassifySwarm(info swarm.Info, r Record, adopt bool) (swarmAction, error) {
 	switch {
 	case info.State == swarm.StateInactive && r.Cluster != "":
 		return 0, fmt.Errorf("Docker has left the swarm that crawlbox made on this machine; end it here too with `crawlbox leave --force`, then start it anew")
@@ -48,9 +48,57 @@ func judge(info swarm.Info, r record, adopt bool) (found, error) {
 	return 0, fmt.Errorf("this machine is already in a swarm that crawlbox did not make (%s); take it over with --adopt-swarm, or leave it with `docker swarm leave --force`", info.ClusterID)
 }
 
+// Create makes this machine the first manager of a cluster, or finds that it is: with a
+// swarm that it makes, takes up or, where adopt is true, takes over. It returns the
+// address that others reach the node at. A node that was set up before goes on without
+// its Docker Engine.
+func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
+	var none netip.Addr
+	r, err := LoadRecord(m.path(RecordFile))
+	if err != nil {
+		return none, err
+	}
+	info, err := m.checkEngine(ctx)
+	if swarm.Away(err) && r.Cluster != "" {
+		m.Log.Warn("start without Docker and wait for it", "error", err)
+		return r.Addr, m.Open(r.Addr, true)
+	}
+	if err != nil {
+		return none, err
+	}
+	if info.State == swarm.StatePending || info.State == swarm.StateActive && info.Manager && info.ClusterID == "" {
+		if info, err = m.awaitLeader(ctx); err != nil {
+			return none, err
+		}
+	}
+	what, err := ClassifySwarm(info, *r, adopt)
+	if err != nil {
+		return none, err
+	}
+	if r.Cluster == "" { // later, a full disk must not keep images from being pulled
+		if err := doctor.Disk(m.Config.DataDir); err != nil {
+			return none, err
+		}
+	}
+	if what == swarmMissing {
+		if err := doctor.SwarmPorts(true); err != nil {
+			return none, err
+		}
+	}
+	addr, err := advertiseAddr(m.Config.AdvertiseAddr, info, *r)
+	if err != nil {
+		return none, err
+	}
+	if err := m.Open(addr, true); err != nil {
+		return none, err
+	}
+	m.Phase("making or taking up the swarm")
+	return addr, m.initSwarm(ctx, r, addr, what)
+}
+
 // advertiseAddr decides the address that others reach a manager at. One that a
 // swarm was made with stays.
-func advertiseAddr(configured netip.Addr, info swarm.Info, r record) (netip.Addr, error) {
+func advertiseAddr(configured netip.Addr, info swarm.Info, r Record) (netip.Addr, error) {
 	made := r.Addr
 	if info.State == swarm.StateActive && info.NodeAddr.IsValid() {
 		made = info.NodeAddr
@@ -66,39 +114,39 @@ func advertiseAddr(configured netip.Addr, info swarm.Info, r record) (netip.Addr
 	return made, nil
 }
 
-// ownSwarm makes the swarm or takes it up, and writes that down.
-func (g *ground) ownSwarm(ctx context.Context, r *record, what found) error {
-	r.Addr = g.addr
+// initSwarm makes the swarm or takes it up, and writes that down.
+func (m *Machine) initSwarm(ctx context.Context, r *Record, addr netip.Addr, what swarmAction) error {
+	r.Addr = addr
 	if what == swarmMissing {
 		// Docker's clock and ours are the same; Swarm stamps after us.
 		r.Begun, r.Cluster = time.Now(), ""
 		if err := r.save(); err != nil {
 			return err
 		}
-		if err := g.engine.Init(ctx, g.addr); err != nil {
-			return fmt.Errorf("make a swarm on %s: %w", g.addr, err)
+		if err := m.Engine.Init(ctx, addr); err != nil {
+			return fmt.Errorf("make a swarm on %s: %w", addr, err)
 		}
-		g.log.Info("made a swarm", "addr", g.addr)
+		m.Log.Info("made a swarm", "addr", addr)
 	}
-	info, err := g.led(ctx)
+	info, err := m.awaitLeader(ctx)
 	if err != nil {
 		return err
 	}
 	if what == swarmAdopt {
-		g.log.Info("took over the swarm of this machine", "cluster", info.ClusterID)
+		m.Log.Info("took over the swarm of this machine", "cluster", info.ClusterID)
 	}
 	r.Cluster = info.ClusterID
 	return r.save()
 }
 
-// led waits until the swarm has a leader and can be asked.
-func (g *ground) led(ctx context.Context) (swarm.Info, error) {
+// awaitLeader waits until the swarm has a leader and can be asked.
+func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 	elected, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		info, err := g.engine.Info(elected)
+		info, err := m.Engine.Info(elected)
 		if err == nil && info.Manager && info.ClusterID != "" {
 			return info, nil
 		}

@@ -1,4 +1,6 @@
-package node
+// Package server serves HTTP on a node's listeners with the bounds that strangers meet, as
+// components that end in time, and opens the socket of the local API.
+package server
 
 import (
 	"context"
@@ -15,29 +17,25 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/agent/owner"
-	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
-// site is what a server serves, and to whom.
-type site struct {
-	handler http.Handler
-	tls     *tls.Config                                           // nil: none
-	conn    func(ctx context.Context, c net.Conn) context.Context // nil: guard.ConnContext
+// Site is what a server serves, and to whom.
+type Site struct {
+	Handler http.Handler
+	TLS     *tls.Config                                           // nil: none
+	Conn    func(ctx context.Context, c net.Conn) context.Context // nil: guard.ConnContext
 }
 
-// serve is a component that serves a site on the listener until it is stopped:
+// Serve returns a component that serves a site on the listener until it is stopped:
 // requests under way then get a short time to end.
-func serve(s site, log *slog.Logger, ln net.Listener) lifecycle.Component {
+func Serve(s Site, log *slog.Logger, ln net.Listener) lifecycle.Component {
 	return lifecycle.Func(func(ctx context.Context, ready func()) error {
 		srv := s.server(ctx, log)
 		failed := make(chan error, 1)
 		go func() {
-			if s.tls != nil {
+			if s.TLS != nil {
 				failed <- srv.ServeTLS(ln, "", "")
 				return
 			}
@@ -63,10 +61,10 @@ func serve(s site, log *slog.Logger, ln net.Listener) lifecycle.Component {
 	})
 }
 
-func (s site) server(ctx context.Context, log *slog.Logger) *http.Server {
+func (s Site) server(ctx context.Context, log *slog.Logger) *http.Server {
 	srv := &http.Server{
-		Handler:           s.handler,
-		TLSConfig:         s.tls,
+		Handler:           s.Handler,
+		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: 10 * time.Second, // of the TLS handshake too
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -79,26 +77,16 @@ func (s site) server(ctx context.Context, log *slog.Logger) *http.Server {
 		DisableGeneralOptionsHandler: true,
 	}
 	srv.Protocols.SetHTTP1(true)
-	if s.conn != nil {
-		srv.ConnContext = s.conn
+	if s.Conn != nil {
+		srv.ConnContext = s.Conn
 	}
 	return srv
 }
 
-// serveLocal serves images on loopback, to this machine's Docker Engine.
-func (g *ground) serveLocal(images http.Handler) lifecycle.Component {
-	return serve(site{handler: access.Local(images, g.loopbackName, g.prover.DockerOnly), conn: owner.Provable}, g.log, g.local)
-}
-
-// serveAPI serves the local API.
-func (g *ground) serveAPI(audit api.Audit, areas []api.Area) lifecycle.Component {
-	return serve(site{handler: failpoint.Handler(failpoint.HangAPI, api.Handler(audit, g.log, areas...)), conn: api.ConnContext}, g.log, g.socket)
-}
-
-// listenSocket opens the unix socket of the local API, mode 0660 and owned by
+// ListenSocket opens the unix socket of the local API, mode 0660 and owned by
 // root and group. A socket left by a crawlbox that was killed is replaced; one
 // that is served is not.
-func listenSocket(path, group string) (net.Listener, error) {
+func ListenSocket(path, group string) (net.Listener, error) {
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("a crawlbox runs here already (it serves %s); see `crawlbox status`, or stop it first", path)
@@ -143,11 +131,11 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// loopbackName reports whether a Host header names the registry on loopback: a page
-// in a browser that had its own name point there would send that name.
-func (g *ground) loopbackName(hostport string) bool {
+// IsLoopback reports whether a Host header names this machine's loopback at a port: a
+// page in a browser that had its own name point there would send that name.
+func IsLoopback(hostport string, want uint16) bool {
 	host, port, err := net.SplitHostPort(hostport)
-	if err != nil || port != fmt.Sprint(g.cfg.Registry.Port) {
+	if err != nil || port != fmt.Sprint(want) {
 		return false
 	}
 	addr, err := netip.ParseAddr(host)

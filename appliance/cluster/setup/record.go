@@ -1,4 +1,4 @@
-package node
+package setup
 
 import (
 	"encoding/json"
@@ -12,22 +12,23 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// recordFile is where a record is kept, in the data folder.
-const recordFile = "cluster.json"
+// RecordFile is where a Record is kept, in the data directory.
+const RecordFile = "cluster.json"
 
-// record is cluster.json: the swarm that this manager made or took over. It is
+// Record is cluster.json: the swarm that this manager made or took over. It is
 // written before the swarm is made, with Begun alone, and after it, with its
 // ID: so that a swarm found on the machine is known as our own whenever the
 // crash came.
-type record struct {
+type Record struct {
 	Begun   time.Time  `json:"begun"`
 	Cluster string     `json:"cluster,omitempty"` // Swarm's ID
 	Addr    netip.Addr `json:"addr"`              // advertised
 	path    string
 }
 
-func loadRecord(path string) (*record, error) {
-	r := &record{path: path}
+// LoadRecord reads the record of a machine; it is empty where there is none.
+func LoadRecord(path string) (*Record, error) {
+	r := &Record{path: path}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -41,7 +42,7 @@ func loadRecord(path string) (*record, error) {
 	return r, nil
 }
 
-func (r *record) save() error {
+func (r *Record) save() error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", r.path, err)

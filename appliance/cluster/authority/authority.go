@@ -1,0 +1,161 @@
+// Package authority is the manager that holds the cluster's CA: it lets nodes in, tells
+// them the news of the cluster and puts them out.
+//
+// It opens what says who this manager is and who else may do what (CA, join tokens,
+// members, gossip keys, registry accounts, identity), all of it documents of the cluster's
+// state, and stands between enrollment, which knows certificates, and Swarm, which knows
+// nodes.
+package authority
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
+)
+
+// Authority is the holder of the CA. Serve has to be called before any of its methods.
+type Authority struct {
+	CA       *pki.CA
+	Tokens   *token.Store
+	Members  *member.List
+	Keys     *member.Keys // of gossip
+	Accounts *access.Accounts
+	Identity *pki.Identity
+	Book     *addressbook.Book
+	Joins    *enroll.Server
+
+	state  *state.Disk
+	engine *swarm.Engine
+	addr   netip.Addr
+}
+
+// Open loads what a manager with a data directory keeps, and creates what is missing.
+// managers are where the nodes find the managers.
+func Open(dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort) (*Authority, error) {
+	store, err := state.Open(state.Dir(dataDir), state.Options{Author: self.Name, Files: state.Files(dataDir)})
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{state: store, addr: self.Addr}
+	if err := a.load(nodeDir, self, managers); err != nil {
+		store.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Authority) load(nodeDir string, self pki.Self, managers []netip.AddrPort) (err error) {
+	if a.CA, err = pki.LoadOrCreateCA(a.state); err != nil {
+		return err
+	}
+	if a.Tokens, err = token.Open(a.state); err != nil {
+		return err
+	}
+	if a.Members, err = member.Open(a.state, pki.NodeLife()); err != nil {
+		return err
+	}
+	if a.Keys, err = member.OpenKeys(a.state); err != nil {
+		return err
+	}
+	if a.Accounts, err = access.OpenAccounts(state.NewDocument(a.state, state.Accounts)); err != nil {
+		return err
+	}
+	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, self, pki.Membership{Managers: managers})
+	return err
+}
+
+// Close closes the cluster's state.
+func (a *Authority) Close() { a.state.Close() }
+
+// Serve makes what lets nodes into the swarm of an engine. changed is told the news of the
+// cluster as the nodes are.
+func (a *Authority) Serve(
+	e *swarm.Engine, gossipPort uint16, managers []netip.AddrPort, changed func(pki.Membership),
+	audit func(event string, attrs ...slog.Attr), log *slog.Logger,
+) (err error) {
+	a.engine = e
+	a.Book = addressbook.New(e, a.remotes, a.addr, log)
+	a.Joins, err = enroll.NewServer(enroll.Options{
+		CA:       a.CA,
+		Tokens:   a.Tokens,
+		Members:  a.Members,
+		Keys:     a.Keys,
+		Identity: a.Identity,
+		Swarm:    a,
+		Seeds:    func() []netip.AddrPort { return a.Book.Seeds(gossipPort) },
+		Nodes:    a.Book.Known,
+		Managers: func() []netip.AddrPort { return managers },
+		Changed:  changed,
+		Audit:    audit,
+		Log:      log,
+	})
+	return err
+}
+
+// Run tells nodes the news until ctx ends.
+func (a *Authority) Run(ctx context.Context) error { return a.Joins.Run(ctx) }
+
+// TellAddresses tells nodes where the others are until ctx ends.
+func (a *Authority) TellAddresses(ctx context.Context) error { return a.Book.Run(ctx, a.Joins.Refresh) }
+
+// remotes are where nodes came from when they got their certificates.
+func (a *Authority) remotes() (list []netip.Addr) {
+	for _, n := range a.Members.All() {
+		if n.Remote.IsValid() {
+			list = append(list, n.Remote.Unmap())
+		}
+	}
+	return list
+}
+
+// SwarmJoinToken implements enroll.Swarm.
+func (a *Authority) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
+	token, err = a.engine.JoinToken(ctx, role)
+	return token, []string{netip.AddrPortFrom(a.addr, swarm.Port).String()}, err
+}
+
+// SwarmNodes implements enroll.Swarm.
+func (a *Authority) SwarmNodes(context.Context) ([]member.Node, error) {
+	nodes, err := a.Book.Nodes()
+	list := memberNodes(nodes)
+	for i := range list {
+		list[i].First = list[i].Addr == a.addr
+	}
+	return list, err
+}
+
+// RotateJoinTokens implements enroll.Swarm.
+func (a *Authority) RotateJoinTokens(ctx context.Context) error {
+	return a.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
+}
+
+// RemoveNode implements enroll.Swarm. Swarm keeps a manager until it is demoted.
+func (a *Authority) RemoveNode(ctx context.Context, id string) error {
+	a.Book.Forget()
+	err := a.engine.RemoveNode(ctx, id, true)
+	if errors.Is(err, swarm.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Demoted changes what a demoted node knew as a manager, and tells the nodes that it is
+// none.
+func (a *Authority) Demoted(ctx context.Context) error {
+	a.Book.Forget()
+	return a.Joins.Demoted(ctx)
+}
+
+// MembersOf returns the certificates of a node.
+func (a *Authority) MembersOf(n fleet.Node) []member.Member { return a.Members.Of(memberNode(n)) }

@@ -1,0 +1,109 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+)
+
+// End ends the cluster that this machine created: without this node there is no registry,
+// no queue and no way to join. The images and the queue stay on disk.
+func (m *Machine) End(ctx context.Context, force bool) error {
+	r, err := LoadRecord(m.path(RecordFile))
+	if err != nil {
+		return err
+	}
+	if !force {
+		return api.Conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.Name)
+	}
+	if err := m.Engine.Leave(ctx, true); err != nil {
+		return err
+	}
+	// The record goes last: until it is gone, a leave that was cut off can be
+	// run again.
+	if err := keepRegistries(m.Config); err != nil {
+		return err
+	}
+	registry := netip.AddrPortFrom(r.Addr, m.Config.Registry.Port).String()
+	err = errors.Join(
+		pki.RemoveCA(pki.CertsDir, registry),
+		enroll.Forget(NodeDir(m.Config)),
+		os.RemoveAll(state.Dir(m.Config.DataDir)),
+		os.RemoveAll(m.path("ca")),
+		os.RemoveAll(m.path("gossip.json")),
+	)
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(r.path)
+}
+
+// Leave takes a machine that joined out of its cluster, here and on the first manager,
+// which primary names for people.
+func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, primary string, force bool) error {
+	info, err := m.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Manager && !force {
+		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", m.Name)
+	}
+	if err := agent.Reachable(ctx, managers); err != nil && !force {
+		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", primary, err, m.Name)
+	}
+	swarmID, err := m.leavingAs(info.NodeID)
+	if err != nil {
+		return err
+	}
+	if err := m.Engine.Leave(ctx, force); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.LeaveDocker)
+	if err := agent.Leave(ctx, managers, swarmID); err != nil {
+		m.Log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+m.Name+"`", "error", err)
+	}
+	failpoint.Hit(failpoint.LeaveGoodbye)
+	return m.forget(id)
+}
+
+// leavingFile has the node's ID in the swarm while it leaves: Docker, which has left,
+// knows it no longer when a leave that was cut off is run again.
+const leavingFile = "leaving"
+
+// leavingAs keeps the ID, or returns the one that was kept.
+func (m *Machine) leavingAs(swarmID string) (string, error) {
+	path := filepath.Join(NodeDir(m.Config), leavingFile)
+	if swarmID != "" {
+		return swarmID, durable.WriteFile(path, []byte(swarmID), 0o600)
+	}
+	kept, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	return string(kept), nil
+}
+
+// forget removes what the node kept of the cluster. The identity goes last:
+// until it is gone, a leave that was cut off can be run again.
+func (m *Machine) forget(id *pki.Identity) error {
+	errs := []error{keepRegistries(m.Config)}
+	for _, registry := range managersRegistries(m.Config, id) {
+		errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
+	}
+	errs = append(errs, os.RemoveAll(m.Config.MirrorDir()), os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("forget the cluster: %w", err)
+	}
+	return enroll.Forget(NodeDir(m.Config))
+}

@@ -1,0 +1,213 @@
+package node
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/owner"
+	"github.com/crawlbox/crawlbox/appliance/agent/reach"
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/health"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/preflight"
+	"github.com/crawlbox/crawlbox/appliance/server"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
+	"github.com/crawlbox/crawlbox/appliance/watch"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/registry/access"
+)
+
+// The parts that every node has.
+
+func (n *Node) nodePort(handlers []agent.Handler) lifecycle.Part {
+	site := server.Site{Handler: agent.Port(n.identity, handlers), TLS: n.identity.ServerTLS()}
+	return lifecycle.Part{Name: "node port", Component: server.Serve(site, n.log, n.nodes)}
+}
+
+// localRegistry serves images on loopback, to this machine's Docker Engine.
+func (n *Node) localRegistry(images http.Handler) lifecycle.Component {
+	handler := access.Local(images, n.isLoopback, n.prover.DockerOnly)
+	return server.Serve(server.Site{Handler: handler, Conn: owner.Provable}, n.log, n.local)
+}
+
+func (n *Node) isLoopback(hostport string) bool {
+	return server.IsLoopback(hostport, n.cfg.Registry.Port)
+}
+
+func (n *Node) localAPI(areas []api.Area) lifecycle.Part {
+	handler := failpoint.Handler(failpoint.HangAPI, api.Handler(n.audit.Record, n.log, areas...))
+	site := server.Site{Handler: handler, Conn: api.ConnContext}
+	return lifecycle.Part{Name: "local API", Component: server.Serve(site, n.log, n.socket)}
+}
+
+func (n *Node) certificate(renew func(context.Context) error) lifecycle.Part {
+	return background("certificate", func(ctx context.Context) error {
+		return pki.KeepRenewed(ctx, n.identity, renew, n.log)
+	})
+}
+
+// dockerWatch calls back when Docker answers again.
+func (n *Node) dockerWatch(back func()) lifecycle.Part {
+	w := watch.New(n.engine, n.gossip, n.self(), n.cfg.DataDir, watch.Options{
+		SwarmID: func(id string) { n.swarmID.Store(id) },
+		Back:    back,
+		Phase:   n.phase,
+		Rounds:  &n.rounds,
+	}, n.log)
+	return background("watch", w.Run)
+}
+
+// watchdog runs beside the other parts, where somebody wants to hear that they answer.
+func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
+	if n.opts.Watchdog == nil {
+		return nil
+	}
+	check := health.CheckAll([]health.Probe{
+		health.API(n.cfg.Socket),
+		health.RegistryPort(n.cfg.Registry.Port),
+		health.Registry(images),
+		health.Loop("watch", &n.rounds),
+		health.Locks("what is known of the cluster", locks),
+	})
+	return []lifecycle.Part{background("watchdog", func(ctx context.Context) error {
+		n.opts.Watchdog(ctx, check)
+		return nil
+	})}
+}
+
+// answers returns what every node answers about itself.
+func (n *Node) answers(pins agent.Pins) []agent.Handler {
+	own := agent.Answers(n.engine, pins, n.upgrade, n.log)
+	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr)))
+}
+
+// upgradable makes this node one that can be upgraded to what fetch returns.
+func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadCloser, error)) {
+	u := &upgrade.Node{
+		Folder:  upgrade.In(n.cfg.DataDir),
+		Version: n.opts.Version,
+		Fetch:   fetch,
+		Keep:    n.opts.Keep,
+		Log:     n.log,
+	}
+	n.upgrade = u.Init()
+}
+
+// newGossip makes the node one of the cluster's gossip. seeds are whom it asks first.
+func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err error) {
+	n.learnSwarmID(context.Background())
+	n.gossip, err = gossip.New(gossip.Options{
+		Addr:      doctor.BindAddr(n.addr),
+		Advertise: n.addr,
+		Port:      n.cfg.Gossip.Port,
+		Keys:      rawKeys(keys),
+		Self:      n.self(),
+		Seeds:     seeds,
+		Known:     agent.AtNodes(n.identity, n.cfg.Gossip.Port),
+	}, n.log)
+	return err
+}
+
+// self is what the others hear first. That Docker runs is known where it has just
+// told the node's ID; each correction later would be news for the whole cluster.
+func (n *Node) self() gossip.Node {
+	self := gossip.Node{
+		ID:       n.identity.Node.ID,
+		Name:     n.name,
+		Role:     n.role,
+		Version:  n.opts.Version,
+		Swarm:    n.ownSwarmID(),
+		Docker:   watch.Stopped,
+		FreeDisk: control.FreeDisk(n.cfg.DataDir),
+	}
+	if self.Swarm != "" {
+		self.Docker = watch.Running
+	}
+	return self
+}
+
+// learnSwarmID asks Docker. A node that starts without Docker learns it later, from its
+// watch.
+func (n *Node) learnSwarmID(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, watch.Interval)
+	defer cancel()
+	if info, err := n.engine.Info(ctx); err == nil && info.NodeID != "" {
+		n.swarmID.Store(info.NodeID)
+	}
+}
+
+// ownSwarmID is this node's ID in the swarm, empty until it is known.
+func (n *Node) ownSwarmID() string {
+	id, _ := n.swarmID.Load().(string)
+	return id
+}
+
+// lastAnswer is how long a node that was removed may take to read the answer to
+// what it had asked before.
+const lastAnswer = time.Second
+
+// learn takes into use what is new of the cluster: the keys of gossip, and who
+// was removed.
+func (n *Node) learn(news pki.Membership) {
+	if err := n.gossip.SetKeys(rawKeys(news.GossipKeys)); err != nil {
+		n.log.Warn("take new keys of gossip into use", "error", err)
+	}
+	for _, id := range news.Removed {
+		n.gossip.Forget(id)
+	}
+	time.AfterFunc(lastAnswer, func() { n.drop(news.Removed) })
+}
+
+func rawKeys(keys pki.Keyring) [][]byte {
+	raw := make([][]byte, len(keys))
+	for i, k := range keys {
+		raw[i] = k
+	}
+	return raw
+}
+
+// neighbours tries to reach the other nodes, which are where at says, and has them try to
+// reach this one.
+func (n *Node) neighbours(
+	client *http.Client, at func(netip.AddrPort) bool, first bool,
+) func(context.Context) []doctor.Neighbour {
+	return func(ctx context.Context) []doctor.Neighbour {
+		ports := func(role string, first bool) []uint16 {
+			return doctor.Tried(preflight.Needs(n.cfg, role, first))
+		}
+		p := reach.Prober{
+			Client:   client,
+			Self:     n.addr,
+			Port:     n.cfg.Node.Port,
+			At:       at,
+			Members:  n.gossip.Members,
+			Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
+			Ports:    ports,
+		}
+		return p.Probe(ctx, ports(n.role, first))
+	}
+}
+
+// left ends Run after a leave that succeeded.
+func (n *Node) left(err error) error {
+	if err == nil {
+		n.leaving(ErrLeft)
+	}
+	return err
+}
+
+// background is a part that is ready at once.
+func background(name string, run func(ctx context.Context) error) lifecycle.Part {
+	return lifecycle.Part{Name: name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
+		ready()
+		return run(ctx)
+	})}
+}
