@@ -119,7 +119,7 @@ var bans = []struct {
 	{"appliance/cluster/token", nil, module + "appliance/cluster/enroll", "tokens know only whose CA they name"},
 	{"appliance/cluster/member", nil, module + "appliance/cluster/token", "the list does not know who asks"},
 	{"appliance/cluster/member", nil, module + "appliance/cluster/enroll", "the list does not know who asks"},
-	{"appliance/cluster", nil, module + "appliance/swarm", "the cluster is told what Swarm says"},
+	{"appliance/cluster", []string{"appliance/cluster/setup", "appliance/cluster/authority"}, module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join and change the swarm"},
 	{"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node", "only the command line and the demo know the whole node"},
 	{"appliance", []string{"appliance/node"}, module + "appliance/control", "use cases are the node's to build, and reached over the API"},
 	{"appliance", []string{"appliance/cli", "appliance/release/cmd/man"}, module + "appliance/cli", "nothing stands on the command line"},

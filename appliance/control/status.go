@@ -123,13 +123,6 @@ func (o *Overview) lastWord(ctx context.Context, nodes []fleet.Node, t fleet.Tas
 	return why + line
 }
 
-// FreeDisk returns the bytes that a process without privileges may still
-// write below dir, 0 where that can't be told.
-func FreeDisk(dir string) int64 {
-	free, _, _ := disk.Free(dir)
-	return free
-}
-
 // Problems reports what a part of the node has to say of itself.
 func Problems(of func() []string) Report {
 	return func(_ context.Context, st *api.Status) { st.Problems = append(st.Problems, of()...) }
@@ -166,7 +159,7 @@ func RegistryReport(reg *registry.Registry, local, addr, dir string, sent func()
 			Local:   local,
 			Public:  addr,
 			Dir:     dir,
-			Free:    FreeDisk(dir),
+			Free:    disk.FreeBytes(dir),
 			Images:  len(images),
 			Traffic: api.Traffic{Sent: sent()},
 		}
@@ -181,7 +174,7 @@ func MirrorReport(m *mirror.Mirror, local, dir string) Report {
 		st.Registry = api.Registry{
 			Local:    local,
 			Dir:      dir,
-			Free:     FreeDisk(dir),
+			Free:     disk.FreeBytes(dir),
 			Used:     is.Bytes,
 			ReadOnly: true,
 			Traffic: api.Traffic{

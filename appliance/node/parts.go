@@ -11,8 +11,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
-	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
@@ -126,7 +126,7 @@ func (n *Node) self() gossip.Node {
 		Version:  n.opts.Version,
 		Swarm:    n.ownSwarmID(),
 		Docker:   watch.Stopped,
-		FreeDisk: control.FreeDisk(n.cfg.DataDir),
+		FreeDisk: disk.FreeBytes(n.cfg.DataDir),
 	}
 	if self.Swarm != "" {
 		self.Docker = watch.Running

@@ -1,5 +1,6 @@
 // Package server serves HTTP on a node's listeners with the bounds that strangers meet, as
-// components that end in time, and opens the socket of the local API.
+// components that end in time. It also opens the socket of the local API, and knows the names
+// of loopback: what these have in common is that each is a door of the node.
 package server
 
 import (

@@ -1,5 +1,6 @@
 // Package watch observes this machine's Docker Engine and disk and tells the other nodes by
-// gossip how they are.
+// gossip how they are. It warns of another machine with the same host name, which would make
+// the same words mean two nodes.
 package watch
 
 import (
@@ -9,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -89,7 +90,7 @@ func (w *Watcher) look(ctx context.Context) {
 		}
 	}
 	w.warnDuplicateHostname(w.gossip.Members())
-	w.self.Docker, w.self.FreeDisk = now, control.FreeDisk(w.dir)
+	w.self.Docker, w.self.FreeDisk = now, disk.FreeBytes(w.dir)
 	if err := w.gossip.Update(w.self); err != nil {
 		w.log.Warn("tell the others about this node", "error", err)
 	}

@@ -18,3 +18,10 @@ func Free(dir string) (bytes int64, inodes float64, err error) {
 	}
 	return int64(s.Bavail) * s.Bsize, inodes, nil
 }
+
+// FreeBytes returns the bytes that a process without privileges may still write below
+// dir, 0 where that can't be told.
+func FreeBytes(dir string) int64 {
+	free, _, _ := Free(dir)
+	return free
+}
