@@ -1,7 +1,6 @@
 package queueproc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -148,16 +147,4 @@ func (h *head) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return string(h.text)
-}
-
-// pause waits, and reports whether ctx still runs.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

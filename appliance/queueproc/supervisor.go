@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
@@ -154,7 +155,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		s.tellFailure(err, wait)
 		s.settled()
-		if !pause(ctx, wait) {
+		if clock.Sleep(ctx, wait) != nil {
 			return nil
 		}
 		wait = min(2*wait, longestPause)

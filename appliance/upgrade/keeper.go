@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
@@ -139,10 +140,8 @@ func (k Keeper) staysUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(k.Steady):
+	if err := clock.Sleep(ctx, k.Steady); err != nil {
+		return err
 	}
 	now, err := k.Service.Program(ctx)
 	if err == nil && now != before {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // MaxSize bounds a program, in bytes.
@@ -125,10 +127,8 @@ func output(ctx context.Context, path string) (out []byte, err error) {
 		if out, err = cmd.Output(); !errors.Is(err, syscall.ETXTBSY) {
 			return out, err
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 50*time.Millisecond) != nil {
 			return nil, err
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	return out, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -64,10 +65,8 @@ func Follow(ctx context.Context, look func(context.Context) (State, error), o Of
 		if over {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, askInterval) != nil {
 			return errors.Join(context.Cause(ctx), err)
-		case <-time.After(askInterval):
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // What an address may guess.
@@ -119,13 +120,9 @@ func (g *guesser) turn(ctx context.Context) error {
 		if missing <= 0 {
 			return nil
 		}
-		timer := time.NewTimer(time.Duration(math.Ceil(missing * float64(guessPause))))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if err := clock.Sleep(ctx, time.Duration(math.Ceil(missing*float64(guessPause)))); err != nil {
 			<-g.line
-			return ctx.Err()
+			return err
 		}
 	}
 }

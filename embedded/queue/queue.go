@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
@@ -225,10 +226,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener, core *core, 
 		}
 		if err != nil {
 			s.log.Warn("the queue could not accept a client", "error", err)
-			select {
-			case <-time.After(acceptPause):
-			case <-ctx.Done():
-			}
+			_ = clock.Sleep(ctx, acceptPause)
 			continue
 		}
 		if int(s.open.Add(1)) > s.maxClients() {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
@@ -162,12 +163,7 @@ func (s *session) slowDown(ctx context.Context) {
 	if s.unserved.Load() <= patience || !s.authed { // strangers have little time anyway
 		return
 	}
-	timer := time.NewTimer(min(longest, time.Duration(s.unserved.Load()-patience)*10*time.Millisecond))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	_ = clock.Sleep(ctx, min(longest, time.Duration(s.unserved.Load()-patience)*10*time.Millisecond))
 }
 
 func (s *session) runData(ctx context.Context, cmd *engine.Command, args []string) (w *waiter) {

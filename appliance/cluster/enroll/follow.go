@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -56,7 +57,7 @@ func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, change
 			wait = removedRetry
 		}
 		log.Debug("ask for news of the cluster", "error", err)
-		if !pause(ctx, wait) {
+		if clock.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -163,16 +164,4 @@ func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort, req 
 	defer client.CloseIdleConnections()
 	_, err = post(ctx, client, "https://"+addr.String()+pathRenew, req, &answer)
 	return answer, err
-}
-
-// pause waits and reports whether ctx still runs.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
@@ -153,7 +154,7 @@ func (s *Server) rekey(ctx context.Context) error {
 			continue
 		}
 		s.Log.Warn("change the key of gossip", "error", err)
-		if !pause(ctx, changeRetry) {
+		if clock.Sleep(ctx, changeRetry) != nil {
 			return nil
 		}
 	}
@@ -185,7 +186,7 @@ func (s *Server) changeKeys(ctx context.Context) error {
 // awaitNodes waits until all nodes in touch know what is new, for ackTimeout at
 // the most, and reports whether ctx still runs.
 func (s *Server) awaitNodes(ctx context.Context) bool {
-	if !pause(ctx, time.Until(s.gathered)) {
+	if clock.Sleep(ctx, time.Until(s.gathered)) != nil {
 		return false
 	}
 	bound := time.NewTimer(ackTimeout)
@@ -204,5 +205,5 @@ func (s *Server) awaitNodes(ctx context.Context) bool {
 		case <-s.heard:
 		}
 	}
-	return !s.Keys.Switched() || pause(ctx, lastWords)
+	return !s.Keys.Switched() || clock.Sleep(ctx, lastWords) == nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -210,7 +211,7 @@ func (s *Server) watch(ctx context.Context) error {
 			s.Log.Warn("follow what Swarm says of the nodes; it is tried again", "error", err)
 		}
 		said = fmt.Sprint(err)
-		if !pause(ctx, lookInterval) {
+		if clock.Sleep(ctx, lookInterval) != nil {
 			return nil
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // renewRetry is the longest pause after a renewal that failed. Half the life of
@@ -27,7 +29,7 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-id.renew:
-			sleep(ctx, rand.N(min(spread, epochSpread)))
+			_ = clock.Sleep(ctx, rand.N(min(spread, epochSpread)))
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
@@ -35,7 +37,7 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 		}
 		for err := renew(ctx); err != nil; err = renew(ctx) {
 			log.Warn("renew certificate", "error", err, "until", id.Certificate().Leaf.NotAfter)
-			if !sleep(ctx, spread) {
+			if clock.Sleep(ctx, spread) != nil {
 				return nil
 			}
 		}
@@ -43,19 +45,7 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 	}
 }
 
-// sleep waits and reports whether ctx still runs.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// RenewSoon has KeepRenewed renew the certificate before it is due.
+// renewSoon has KeepRenewed renew the certificate before it is due.
 func (id *Identity) RenewSoon() {
 	select {
 	case id.renew <- struct{}{}:
