@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// TestMain runs the tests in the module's folder.
+// TestMain runs the tests in the module's directory.
 func TestMain(m *testing.M) {
 	if err := os.Chdir(".."); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -35,7 +35,7 @@ const testenv = base + "/testenv"
 // bans say which imports a part of the tree must not have, and why. The most
 // specific part of an exception wins.
 var bans = []struct {
-	in     string // folder, with all below it
+	in     string // directory, with all below it
 	except []string
 	ban    string // import path, with all below it
 	why    string
@@ -234,7 +234,7 @@ func below(path, parent string) bool {
 	return path == parent || strings.HasPrefix(path, parent+"/")
 }
 
-// self says whether a file imports from below its own folder.
+// self reports whether a file imports from below its own directory.
 func self(path, imported string) bool {
 	return below(imported, module+filepath.ToSlash(filepath.Dir(path)))
 }

@@ -67,7 +67,7 @@ func TestBuild_IsNoPartOfTheHash(t *testing.T) {
 func TestBuild_Wrong(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
-		{"a repository of others", service("build: https://example.org/spider.git"), `3: services.a.build.context: "https://example.org/spider.git" is not a folder on this machine`},
+		{"a repository of others", service("build: https://example.org/spider.git"), `3: services.a.build.context: "https://example.org/spider.git" is not a directory on this machine`},
 		{"two platforms", service("build: {context: ., platforms: [linux/amd64, linux/arm64]}"), "3: services.a.build.platforms.1: an image is built for one platform"},
 		{"a key that is not honoured", service("build: {context: ., ssh: [default]}"), "3: services.a.build.ssh: crawlbox builds without it; do it in the Dockerfile"},
 		{"a typing error", service("build:\n  contxt: ."), `4: unknown key "services.a.build.contxt" (did you mean "services.a.build.context"?)`},

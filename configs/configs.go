@@ -34,7 +34,7 @@ type Config struct {
 	// SocketGroup is the group, by name or number, that may use Socket besides
 	// root. Empty, the default: root's group.
 	SocketGroup string
-	// JoinFile holds the join string of a node that is not yet in a cluster.
+	// JoinFile holds the join token of a node that is not yet in a cluster.
 	// Absolute or empty, the default: it comes from elsewhere, or not at all.
 	JoinFile string
 	// LogLevel is the least level that is logged; default info.
@@ -148,14 +148,14 @@ func Default() Config {
 func DefaultQueue() *Queue { return &Queue{Port: 7891} }
 
 // RegistryDir is where the manager keeps images: registry.data_dir, else
-// "registry" below the data folder.
+// "registry" below the data directory.
 func (c Config) RegistryDir() string { return orBelow(c.Registry.DataDir, c.DataDir, "registry") }
 
-// MirrorDir is where a worker keeps its cache: "mirror" below the data folder.
+// MirrorDir is where a worker keeps its cache: "mirror" below the data directory.
 func (c Config) MirrorDir() string { return filepath.Join(c.DataDir, "mirror") }
 
 // QueueDir is where the queue keeps its items: queue.data_dir, else "queue"
-// below the data folder. It is empty when the queue is off.
+// below the data directory. It is empty when the queue is off.
 func (c Config) QueueDir() string {
 	if c.Queue == nil {
 		return ""

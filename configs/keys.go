@@ -14,7 +14,7 @@ const queueEnabled = "queue.enabled"
 type key struct {
 	name   string
 	field  func(*Config) field
-	path   bool // A relative path is resolved against the folder of the file.
+	path   bool // A relative path is resolved against the directory of the file.
 	secret bool // Show hides it.
 }
 
@@ -47,7 +47,7 @@ var keys = []key{
 	{name: "prune", field: func(c *Config) field { return boolean(&c.Prune) }},
 }
 
-// ofQueue tells whether the key exists only while the queue is on.
+// ofQueue reports whether the key exists only while the queue is on.
 func (k key) ofQueue() bool { return strings.HasPrefix(k.name, "queue.") }
 
 // env is the variable that sets the key.
@@ -87,7 +87,7 @@ func lookupKey(name string) (key, bool) {
 	return keys[i], true
 }
 
-// isGroup tells whether name is a group of settings such as "registry".
+// isGroup reports whether name is a group of settings such as "registry".
 func isGroup(name string) bool {
 	return slices.ContainsFunc(keys, func(k key) bool { return strings.HasPrefix(k.name, name+".") })
 }

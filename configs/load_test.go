@@ -189,7 +189,7 @@ func TestLoad_MissingFile(t *testing.T) {
 		t.Errorf("a named file that is missing: %v", err)
 	}
 	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
-		t.Errorf("a folder: %v", err)
+		t.Errorf("a directory: %v", err)
 	}
 }
 

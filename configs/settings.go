@@ -153,7 +153,7 @@ func (s *settings) config() Config {
 	return cfg
 }
 
-// value is the winning text. A relative path counts from the folder of the file
+// value is the winning text. A relative path counts from the directory of the file
 // that holds it, else from where crawlbox was started.
 func (s *settings) value(k key) string {
 	text := s.viper.GetString(k.name)
@@ -170,7 +170,7 @@ func (s *settings) value(k key) string {
 	return abs
 }
 
-// queueOn says whether the queue runs: because it is said so, or because
+// queueOn reports whether the queue runs: because it is said so, or because
 // something of it is set at all.
 func (s *settings) queueOn() bool {
 	if text := s.viper.GetString(queueEnabled); text != "" {

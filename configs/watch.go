@@ -23,12 +23,12 @@ import (
 // configuration tools write in several steps.
 const quiet = 200 * time.Millisecond
 
-// patience bounds the wait for rest in a folder that never rests.
+// patience bounds the wait for rest in a directory that never rests.
 const patience = 2 * time.Second
 
 // Watch tells when the content of the config file, or of an env_file of its
 // services, has become another. Call it before [Load], so that no change falls
-// between the two. An empty path is [DefaultPath]. The file, and its folder,
+// between the two. An empty path is [DefaultPath]. The file, and its directory,
 // need not exist yet; editors may replace it, and links on the way to it, as
 // Kubernetes makes them, may change.
 //
@@ -92,8 +92,8 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// compare looks at the content, since the folders see many changes that are
-// not ours, and an editor's touch is none. Folders come first, so that what
+// compare looks at the content, since the directories see many changes that are
+// not ours, and an editor's touch is none. Directories come first, so that what
 // changes after the look is seen by the next.
 func (w *watcher) compare() {
 	w.follow()
@@ -108,21 +108,21 @@ func (w *watcher) compare() {
 	}
 }
 
-// follow finds the env_files and watches every folder on the way to a file.
-// Folders are watched anew each time: one that was renamed would else go on
+// follow finds the env_files and watches every directory on the way to a file.
+// Directories are watched anew each time: one that was renamed would else go on
 // reporting under its old name.
 func (w *watcher) follow() {
 	w.files = w.mentioned()
 	want := map[string]bool{}
 	for _, file := range w.files {
-		folders(file, want)
+		directories(file, want)
 	}
 	for _, watched := range w.notify.WatchList() {
-		_ = w.notify.Remove(watched) // A folder that is gone is removed already.
+		_ = w.notify.Remove(watched) // A directory that is gone is removed already.
 	}
-	for folder := range want {
-		if err := w.notify.Add(folder); err != nil {
-			w.log.Warn("cannot watch a folder of the config file", "folder", folder, "error", err)
+	for directory := range want {
+		if err := w.notify.Add(directory); err != nil {
+			w.log.Warn("failed to watch a directory of the config file", "directory", directory, "error", err)
 		}
 	}
 }
@@ -158,12 +158,12 @@ func (w *watcher) fingerprint() map[string][sha256.Size]byte {
 // maxLinks is how many links on the way to a file are followed, as in Linux.
 const maxLinks = 40
 
-// folders adds the folders in which a change can make path another file: that
+// directories adds the directories in which a change can make path another file: that
 // of each link on the way, and the nearest that exists when one is missing.
-func folders(path string, into map[string]bool) {
+func directories(path string, into map[string]bool) {
 	for range maxLinks {
-		folder := nearestFolder(filepath.Dir(path))
-		into[folder] = true
+		directory := nearestDirectory(filepath.Dir(path))
+		into[directory] = true
 		link, next := followOne(path)
 		if link == "" {
 			return
@@ -173,12 +173,12 @@ func folders(path string, into map[string]bool) {
 	}
 }
 
-func nearestFolder(folder string) string {
+func nearestDirectory(directory string) string {
 	for {
-		if info, err := os.Stat(folder); err == nil && info.IsDir() || folder == filepath.Dir(folder) {
-			return folder
+		if info, err := os.Stat(directory); err == nil && info.IsDir() || directory == filepath.Dir(directory) {
+			return directory
 		}
-		folder = filepath.Dir(folder)
+		directory = filepath.Dir(directory)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestWatch_Sees(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, change("c.yaml", "prune: true")}},
-		"a folder that comes later": {"a/b/c.yaml", func(*testing.T, string) {}, []step{
+		"a directory that comes later": {"a/b/c.yaml", func(*testing.T, string) {}, []step{
 			change("a/b/c.yaml", "prune: true"), change("a/b/c.yaml", "prune: false"),
 		}},
 		"links, as Kubernetes makes them": {"conf/c.yaml", func(t *testing.T, dir string) {
@@ -68,7 +68,7 @@ func TestWatch_Sees(t *testing.T) {
 			write(t, filepath.Join(dir, "conf/..2/c.yaml"), "prune: false")
 			link(t, "..2", filepath.Join(dir, "conf/..data"))
 		}, change("conf/..2/c.yaml", "prune: true")}},
-		"a folder that is a link": {"conf/c.yaml", func(t *testing.T, dir string) {
+		"a directory that is a link": {"conf/c.yaml", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "1/c.yaml"), "prune: true")
 			write(t, filepath.Join(dir, "2/c.yaml"), "prune: false")
 			link(t, "1", filepath.Join(dir, "conf"))
@@ -107,7 +107,7 @@ func TestWatch_IgnoresOthersAndTouch(t *testing.T) {
 	}
 }
 
-func TestWatch_BusyFolder(t *testing.T) {
+func TestWatch_BusyDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "c.yaml")
@@ -125,7 +125,7 @@ func TestWatch_BusyFolder(t *testing.T) {
 		case <-tick.C:
 			write(t, filepath.Join(dir, "log"), "x")
 		case <-deadline:
-			t.Fatal("a folder that never rests hides the change")
+			t.Fatal("a directory that never rests hides the change")
 		}
 	}
 }

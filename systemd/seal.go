@@ -19,7 +19,7 @@ func seal(text string) string {
 	return sealStart + checksum(body) + sealEnd + body
 }
 
-// Ours says whether a unit file is as crawlbox, of whatever version, wrote it.
+// Ours reports whether a unit file is as crawlbox, of whatever version, wrote it.
 func Ours(text string) bool {
 	rest, ok := strings.CutPrefix(text, sealStart)
 	if !ok {

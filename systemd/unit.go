@@ -8,7 +8,7 @@ import (
 	"text/template"
 )
 
-// Names of the units, and the folder of those that an administrator installs.
+// Names of the units, and the directory of those that an administrator installs.
 const (
 	Service = "crawlbox.service"
 	Slice   = "crawlbox.slice"
@@ -31,9 +31,9 @@ type Unit struct {
 	Role    string   // manager or worker, as the command is called
 	Program string   // absolute path of crawlbox
 	Args    []string // after the role
-	// Folders are where the node writes, absolute. Those in places that are else
+	// Directories are where the node writes, absolute. Those in places that are else
 	// closed to it are opened.
-	Folders []string
+	Directories []string
 	// Keeper is the command that upgrades the node; its program, an absolute path, is
 	// there only while it has to.
 	Keeper []string
@@ -54,13 +54,13 @@ func (u Unit) Files() []File {
 	}{
 		Seal: sealPlace, Role: u.Role, Left: ExitLeft, Final: ExitFinal,
 		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
-		PrivateTmp: !anyBelow(u.Folders, temporary),
+		PrivateTmp: !anyBelow(u.Directories, temporary),
 		Keeper:     Quote(u.Keeper...), KeeperPath: strings.ReplaceAll(u.Keeper[0], "%", "%%"),
 		ProgramDir: Quote(filepath.Dir(u.Program)),
 	}
-	for _, folder := range u.Folders {
-		if anyBelow([]string{folder}, closed) {
-			data.Writable = append(data.Writable, Quote(folder))
+	for _, directory := range u.Directories {
+		if anyBelow([]string{directory}, closed) {
+			data.Writable = append(data.Writable, Quote(directory))
 		}
 	}
 	files := make([]File, 0, 4)
@@ -75,9 +75,9 @@ func (u Unit) Files() []File {
 	return files
 }
 
-// NeedsFolder says whether a folder must be there before the service starts: it is
+// NeedsFolder reports whether a directory must be there before the service starts: it is
 // opened in a place that is else closed.
-func NeedsFolder(folder string) bool { return anyBelow([]string{folder}, closed) }
+func NeedsDirectory(directory string) bool { return anyBelow([]string{directory}, closed) }
 
 var (
 	// closed are read-only by ProtectSystem=full and ProtectHome=read-only.

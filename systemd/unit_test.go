@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-var manager = Unit{Role: "manager", Program: "/usr/local/bin/crawlbox", Args: []string{"--queue"}, Folders: []string{"/var/lib/crawlbox"},
+var manager = Unit{Role: "manager", Program: "/usr/local/bin/crawlbox", Args: []string{"--queue"}, Directories: []string{"/var/lib/crawlbox"},
 	Keeper: []string{"/var/lib/100% crawl/keeper", "keep", "--data-dir", "/var/lib/100% crawl"}}
 
 func service(u Unit) string { return u.Files()[0].Text }
@@ -56,22 +56,22 @@ func TestUnit_Upgrade(t *testing.T) {
 	}
 }
 
-func TestUnit_OpensFolders(t *testing.T) {
+func TestUnit_OpensDirectories(t *testing.T) {
 	t.Parallel()
 	u := manager
-	u.Folders = []string{"/home/crawl box", "/homer", "/srv/x", "/etc/../usr/lib/x", "/tmp/queue"}
+	u.Directories = []string{"/home/crawl box", "/homer", "/srv/x", "/etc/../usr/lib/x", "/tmp/queue"}
 	text := service(u)
 	var opened []string
 	for _, line := range lines(text) {
-		if folder, ok := strings.CutPrefix(line, "ReadWritePaths="); ok {
-			opened = append(opened, folder)
+		if directory, ok := strings.CutPrefix(line, "ReadWritePaths="); ok {
+			opened = append(opened, directory)
 		}
 	}
 	if want := []string{`"/home/crawl box"`, "/etc/../usr/lib/x"}; !slices.Equal(opened, want) {
 		t.Errorf("opened %q, want %q", opened, want)
 	}
 	if strings.Contains(text, "PrivateTmp") {
-		t.Error("a folder in /tmp would be another one for the service")
+		t.Error("a directory in /tmp would be another one for the service")
 	}
 }
 

@@ -107,7 +107,7 @@ func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
 		here:  fleet.Node{ID: "s2", Display: "here", Addr: "10.0.0.9", State: fleet.StateReady},
 	}
 	log := slog.New(slog.DiscardHandler)
-	node := (&upgrade.Node{Folder: upgrade.In(t.TempDir()), Version: "1", Log: log}).Init()
+	node := (&upgrade.Node{Directory: upgrade.In(t.TempDir()), Version: "1", Log: log}).Init()
 	c.handlers = Answers(&c.engine, &c.pins, node, log)
 	served := Port(id, c.handlers)
 	if wrap != nil {

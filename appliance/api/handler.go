@@ -151,7 +151,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		h.log.Error("cannot encode an answer", "call", r.Method+" "+r.URL.Path, "err", err)
+		h.log.Error("failed to encode an answer", "call", r.Method+" "+r.URL.Path, "err", err)
 		http.Error(w, `{"code":"internal","message":"crawlbox could not encode its answer"}`, http.StatusInternalServerError)
 		return
 	}

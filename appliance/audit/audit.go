@@ -47,7 +47,7 @@ type entry struct {
 	written chan struct{}
 }
 
-// Open opens the file at path for appending, mode 0600, and makes its folder,
+// Open opens the file at path for appending, mode 0600, and makes its directory,
 // mode 0700, where there is none. The file is renamed to path.1 once it has 10
 // MB, and path.4 is the oldest that is kept. Only one process may have it open.
 func Open(path string, log *slog.Logger) (*Log, error) {
@@ -122,7 +122,7 @@ func (l *Log) run(f *file) {
 	write := func(line []byte) {
 		err := f.write(line)
 		if err != nil && !failing {
-			l.log.Warn("the audit log cannot be written; its records are only here until it can", "error", err)
+			l.log.Warn("failed to write the audit log; its records are only here until it can be written", "error", err)
 		}
 		failing = err != nil
 	}

@@ -122,11 +122,11 @@ func TestRecord(t *testing.T) {
 func TestOpen_Refuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	link, folder := filepath.Join(dir, "link"), filepath.Join(dir, "folder")
-	if err := errors.Join(os.Symlink("/dev/null", link), os.Mkdir(folder, 0o700)); err != nil {
+	link, directory := filepath.Join(dir, "link"), filepath.Join(dir, "directory")
+	if err := errors.Join(os.Symlink("/dev/null", link), os.Mkdir(directory, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{link, folder, "/dev/null"} {
+	for _, path := range []string{link, directory, "/dev/null"} {
 		if l, err := Open(path, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s can be opened", path)
 			l.Close()

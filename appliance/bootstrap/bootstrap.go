@@ -2,7 +2,7 @@
 // but curl and no other network: by a line that a person pastes there.
 //
 // The line trusts nobody before the checksum of the cluster's CA, which it has in it,
-// fits what the manager shows; only then does it send the join string. What the
+// fits what the manager shows; only then does it send the join token. What the
 // manager answers is a script, and the script runs no program before its checksum fits.
 package bootstrap
 
@@ -16,7 +16,7 @@ import (
 )
 
 // Paths on the manager's port for nodes. The CA is shown to everybody, the rest to
-// who holds a join string.
+// who holds a join token.
 const (
 	PathCA      = "/v1/ca"
 	PathScript  = "/v1/bootstrap"

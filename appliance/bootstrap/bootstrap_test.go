@@ -221,7 +221,7 @@ func TestLine_WithoutSystemd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	said, failed := s.paste("rm -r /run/systemd; " + s.line() + "; ls -l /usr/local/bin; false")
-	if !failed || !strings.Contains(said, "crawlbox worker --join STRING") || !strings.Contains(said, "-rwxr-xr-x") {
+	if !failed || !strings.Contains(said, "crawlbox worker --join TOKEN") || !strings.Contains(said, "-rwxr-xr-x") {
 		t.Errorf("it says %s", said)
 	}
 	s.untouched(true)

@@ -9,7 +9,7 @@ import (
 )
 
 // Args returns the arguments of this process, without the program's name, and
-// blanks the join string among them where `ps` and /proc/PID/cmdline read it: in
+// blanks the join token among them where `ps` and /proc/PID/cmdline read it: in
 // the memory that the kernel gave the process for its arguments, at which the
 // strings of os.Args point on Linux. It is to be called once, before all else:
 // os.Args is changed. Between the start of the process and this call the string
@@ -25,7 +25,7 @@ func Args() []string {
 	return args
 }
 
-// secretFrom is where in arg, which follows before, a join string begins; -1:
+// secretFrom is where in arg, which follows before, a join token begins; -1:
 // nowhere. What --join is given is one even if it is damaged.
 func secretFrom(before, arg string) int {
 	const flag = "--join="

@@ -114,7 +114,7 @@ func configFile(a *command.App, file string) string {
 // a password may be put.
 func writeNew(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make the folder of the config: %w", err)
+		return fmt.Errorf("make the directory of the config: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {

@@ -16,7 +16,7 @@ import (
 
 // report prints err, one line for each error that is joined in it, and returns
 // the exit code. A wrong command line is quoted in its error, and may have a
-// join string in the wrong place.
+// join token in the wrong place.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone

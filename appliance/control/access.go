@@ -54,7 +54,7 @@ func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, e
 func (t *Tokens) command(c token.Issued) (api.Token, error) {
 	line, err := token.JoinToken{Managers: t.managers, CA: t.ca.Hash(), Role: c.Role, Token: c.ID, Secret: c.Secret, Expires: c.Expires}.Reveal()
 	if err != nil {
-		return api.Token{}, t.errs.explain(fmt.Errorf("make the join string: %w", err))
+		return api.Token{}, t.errs.explain(fmt.Errorf("make the join token: %w", err))
 	}
 	return api.Token{
 		ID:        c.ID,
@@ -104,7 +104,7 @@ func (t *Tokens) rotate(ctx context.Context, role string) (api.Token, error) {
 		return api.Token{}, err
 	}
 	if err := t.tokens.Rotate(role); err != nil {
-		return api.Token{}, fmt.Errorf("Swarm's own token is another, but the old join string stays: %w; run the same command again", err)
+		return api.Token{}, fmt.Errorf("Swarm's own token is another, but the old join token stays: %w; run the same command again", err)
 	}
 	return t.Token(ctx, role)
 }

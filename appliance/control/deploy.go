@@ -193,7 +193,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	case svc.Mode == fleet.ModeGlobal && req.Replicas != nil:
 		return nil, d, api.Invalid("service %s is global: it runs once on every node, so it has no number of replicas", svc.Name)
 	case req.Image == svc.Name:
-		return nil, d, api.Invalid("%s is a service; name a folder or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
+		return nil, d, api.Invalid("%s is a service; name a directory or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
 	}
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err

@@ -103,10 +103,10 @@ func (d *demo) look(ctx context.Context) (err error) {
 	return err
 }
 
-// configure chooses a folder and ports that nobody has.
+// configure chooses a directory and ports that nobody has.
 func (d *demo) configure() (err error) {
 	if d.dir, err = os.MkdirTemp("", "crawlbox-demo-"); err != nil {
-		return fmt.Errorf("make a folder for the demo: %w", err)
+		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	c := configs.Default()
 	c.DataDir, c.Socket, c.File = filepath.Join(d.dir, "data"), filepath.Join(d.dir, "crawlbox.sock"), filepath.Join(d.dir, "crawlbox.yaml")

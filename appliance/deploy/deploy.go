@@ -141,7 +141,7 @@ func (d Deploy) goal(svc fleet.Service) Goal {
 // watching tells that the service has changed. It is followed in any case.
 func (r *Runner) watching(d Deploy) {
 	if err := d.rec.at(history.StageWatch); err != nil {
-		r.log.Error("write down that a service has changed", "service", d.Service, "error", err)
+		r.log.Error("failed to record that a service has changed", "service", d.Service, "error", err)
 	}
 }
 

@@ -111,7 +111,7 @@ func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string
 		bad.cause = cmp.Or(bad.cause, svc.Message)
 		return &failingError{bad}
 	}
-	f.log.Info("have Swarm go on with an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", tasks)
+	f.log.Info("resuming an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", tasks)
 	f.nudged, f.goal.BySwarm = append(f.nudged, tasks...), false
 	return f.cluster.Nudge(ctx, svc.ID)
 }

@@ -115,7 +115,7 @@ func (r *Runner) killOn(ctx context.Context, nodes []fleet.Node, stopping map[st
 		}
 		all.Go(func() {
 			if err := r.agents.Kill(ctx, n, stopping[n.ID]); err != nil && ctx.Err() == nil {
-				r.log.Warn("kill containers; they end when their grace time is over", "node", n.Display, "error", err)
+				r.log.Warn("failed to kill containers; they end when their grace period is over", "node", n.Display, "error", err)
 			}
 		})
 	}

@@ -200,7 +200,7 @@ func (c *copies) find(ctx context.Context, ref reference.Named, platforms []flee
 		var got image.Copied
 		err := c.Copy(ctx, ref, now, copied, platforms, func(p image.Copied) { got = p; see(p.Bytes, p.Total) })
 		if err == nil {
-			c.log.Info("image copied", "image", reference.FamiliarString(ref), "digest", now, "bytes", got.Bytes)
+			c.log.Info("copied an image", "image", reference.FamiliarString(ref), "digest", now, "bytes", got.Bytes)
 		}
 		return err
 	}

@@ -80,7 +80,7 @@ func (r *Runner) resumeStopped(ctx context.Context, svc fleet.Service) error {
 		return nil // it is under way in this very process
 	}
 	defer release()
-	r.log.Info("take up an update that was cut off", "service", svc.Name, "image", p.image, "replicas", p.replicas)
+	r.log.Info("resuming an interrupted update", "service", svc.Name, "image", p.image, "replicas", p.replicas)
 	_, err = r.finish(ctx, svc, p, func(Progress) {})
 	return err
 }

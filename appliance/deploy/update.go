@@ -46,7 +46,7 @@ func (r *Runner) slowDown(ctx context.Context, svc fleet.Service, monitor time.D
 		err = r.cluster.SlowDown(ctx, svc.ID)
 	}
 	if err != nil {
-		r.log.Warn("have a service tried more rarely that fails", "service", svc.Name, "error", err)
+		r.log.Warn("failed to slow down the restarts of a failing service", "service", svc.Name, "error", err)
 	}
 }
 

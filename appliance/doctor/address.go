@@ -90,7 +90,7 @@ func ofDocker(name string) bool {
 	return name == "docker0" || name == "docker_gwbridge" || strings.HasPrefix(name, "br-") || strings.HasPrefix(name, "veth")
 }
 
-// IsLocal says whether the address belongs to an interface of this machine.
+// IsLocal reports whether the address belongs to an interface of this machine.
 func IsLocal(a netip.Addr) bool {
 	ln, err := net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// MinDisk is how many bytes must be free under the data folder before a machine
+	// MinDisk is how many bytes must be free under the data directory before a machine
 	// is made a node: keys and journals need little, and have to be written.
 	MinDisk = 16 << 20
 	// lowDisk is what images of a few versions take.
@@ -19,7 +19,7 @@ const (
 	lowInodes = 0.02
 )
 
-// Disk checks that there is room under the data folder. Where the file system
+// Disk checks that there is room under the data directory. Where the file system
 // can't be asked, writing will tell.
 func Disk(dir string) error {
 	bytes, _, err := disk.Free(dir)
@@ -30,11 +30,11 @@ func Disk(dir string) error {
 }
 
 func full(dir string, bytes int64) error {
-	return fmt.Errorf("the disk is full: %s free under %s, crawlbox needs %s to start; free some, or choose another folder with data_dir in the config",
+	return fmt.Errorf("the disk is full: %s free under %s, crawlbox needs %s to start; free some, or choose another directory with data_dir in the config",
 		units.HumanSize(float64(bytes)), dir, units.HumanSize(MinDisk))
 }
 
-// Room looks at the disks below folders, the data folder first.
+// Room looks at the disks below directories, the data directory first.
 func (s System) Room(dirs ...string) (list []Finding) {
 	var text string
 	for i, dir := range slices.Compact(dirs) {

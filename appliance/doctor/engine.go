@@ -16,7 +16,7 @@ type Engine struct {
 	Version, API  string
 	LiveRestore   bool
 	Rootless      bool
-	Root          string // its data folder
+	Root          string // its data directory
 	Storage       string // storage driver
 	NoDType       bool   // the file system below overlay2 does not tell types of entries
 	CgroupVersion string

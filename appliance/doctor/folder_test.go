@@ -10,10 +10,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
-func TestFolder(t *testing.T) {
+func TestDirectory(t *testing.T) {
 	t.Parallel()
 	testenv.Root(t)
-	if err := Folder(filepath.Join(t.TempDir(), "none")); err != nil {
+	if err := Directory(filepath.Join(t.TempDir(), "none")); err != nil {
 		t.Errorf("of none: %v", err)
 	}
 	for _, c := range []struct {
@@ -28,7 +28,7 @@ func TestFolder(t *testing.T) {
 		if err := errors.Join(os.Chown(dir, c.uid, c.gid), os.Chmod(dir, c.mode)); err != nil {
 			t.Fatal(err)
 		}
-		if err := Folder(dir); (err == nil) != c.want || err != nil && !strings.Contains(err.Error(), dir) {
+		if err := Directory(dir); (err == nil) != c.want || err != nil && !strings.Contains(err.Error(), dir) {
 			t.Errorf("%d:%d with mode %o: %v", c.uid, c.gid, c.mode, err)
 		}
 	}

@@ -63,7 +63,7 @@ func Tried(needs []Need) (ports []uint16) {
 	return ports
 }
 
-// IsVital says whether a machine without this port is no node.
+// IsVital reports whether a machine without this port is no node.
 func IsVital(needs []Need, port uint16) bool {
 	return slices.ContainsFunc(needs, func(n Need) bool { return n.Vital && n.Number == port })
 }
@@ -82,7 +82,7 @@ func SwarmPorts(manager bool) error {
 	return nil
 }
 
-// free says whether the port can be had. A port of Docker's own that Docker has is one
+// free reports whether the port can be had. A port of Docker's own that Docker has is one
 // that it has not given up yet, just after it has left a swarm.
 func (n Need) free(bind netip.Addr) error {
 	addr := netip.AddrPortFrom(bind, n.Number)

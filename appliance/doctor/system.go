@@ -26,9 +26,9 @@ type System struct {
 	Watch func() error
 	// MaxFiles is how many files this process may have open at most.
 	MaxFiles func() (uint64, error)
-	// Synchronized says whether the kernel's clock is kept by another.
+	// Synchronized reports whether the kernel's clock is kept by another.
 	Synchronized func() (bool, error)
-	// Free is how many bytes, and which share of the inodes, are free below a folder.
+	// Free is how many bytes, and which share of the inodes, are free below a directory.
 	Free func(dir string) (bytes int64, inodes float64, err error)
 }
 

@@ -13,7 +13,7 @@ import (
 // public is an image's name at the registry on the network.
 func (c *cluster) public(image string) string { return c.manager.IP().String() + ":8003/" + image }
 
-// inContainerd says whether the host's Docker keeps images in containerd.
+// inContainerd reports whether the host's Docker keeps images in containerd.
 func (c *cluster) inContainerd(h *lab.Host) bool {
 	c.Helper()
 	return strings.Contains(h.Docker("info", "--format", "{{.DriverStatus}}"), "io.containerd.snapshotter")

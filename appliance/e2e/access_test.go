@@ -66,7 +66,7 @@ func (a *access) issue(args ...string) (token api.Token) {
 	return token
 }
 
-// alter changes a join string, and makes its checksum right again.
+// alter changes a join token, and makes its checksum right again.
 func alter(t *testing.T, text string, change func(*token.JoinToken)) string {
 	t.Helper()
 	s, err := token.Parse(text)
@@ -127,7 +127,7 @@ func (a *access) noGood() {
 		a.Error("Swarm's own token is the same after the rotation")
 	}
 	if now := a.token("worker"); now == standing {
-		a.Error("the standing join string is the same after the rotation")
+		a.Error("the standing join token is the same after the rotation")
 	}
 	file, whole := "/etc/join", "/etc/join-line"
 	a.outside.WriteFile(file, standing+"\n")
@@ -138,9 +138,9 @@ func (a *access) noGood() {
 	a.outside.MustExec("chmod", "600", file, whole)
 	a.refused(a.outside, []string{"worker", "--join-file", file}, "was revoked", "crawlbox token")
 	a.refused(a.outside, []string{"env", "sh", "-c", "crawlbox worker --join-file - <" + whole}, "was revoked", "crawlbox token")
-	a.refused(a.outside, worker(alter(a.T, a.token("worker"), wrongSecret)), "the secret in the join string is wrong")
+	a.refused(a.outside, worker(alter(a.T, a.token("worker"), wrongSecret)), "the secret in the join token is wrong")
 	a.refused(a.outside, worker(alter(a.T, a.token("manager"), func(s *token.JoinToken) { s.Role = "worker" })), "is for another role", "crawlbox token worker")
-	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *token.JoinToken) { s.Token = "aaaaaaaa" })), "does not know this join string")
+	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *token.JoinToken) { s.Token = "aaaaaaaa" })), "does not know this join token")
 }
 
 // swarmToken is what Docker alone joins with.

@@ -37,7 +37,7 @@ func TestBadInput(t *testing.T) {
 	t.Run("ports", func(t *testing.T) { b.in(t).ports() })
 	t.Run("config", func(t *testing.T) { b.in(t).config() })
 	t.Run("disk", func(t *testing.T) { b.in(t).fullDisk() })
-	t.Run("join string", func(t *testing.T) { b.in(t).joinStrings() })
+	t.Run("join token", func(t *testing.T) { b.in(t).joinStrings() })
 	t.Run("not a manager there", func(t *testing.T) { b.in(t).notCrawlbox() })
 	t.Run("privileges", func(t *testing.T) { b.in(t).noRoot() })
 	t.Run("commands", func(t *testing.T) { b.in(t).commands() })
@@ -241,20 +241,20 @@ func (b *badInput) joinStrings() {
 		"a letter is wrong":        {good[:20] + other + good[21:], []string{"typing error", "copy the whole line again"}},
 		"its end is missing":       {good[:len(good)-7], []string{"cut", "7 characters are missing", "copy the whole line"}},
 		"nearly all is missing":    {good[:6], []string{"cut", "copy the whole line"}},
-		"garbage":                  {"hello", []string{"not a join string", "CBX1-", "crawlbox token"}},
-		"a docker token":           {"SWMTKN-1-abc", []string{"not a join string", "CBX1-", "crawlbox token"}},
-		"empty":                    {"", []string{"crawlbox worker --join STRING"}},
+		"garbage":                  {"hello", []string{"not a join token", "CBX1-", "crawlbox token"}},
+		"a docker token":           {"SWMTKN-1-abc", []string{"not a join token", "CBX1-", "crawlbox token"}},
+		"empty":                    {"", []string{"crawlbox worker --join TOKEN"}},
 		"of a newer crawlbox":      {"CBX9" + good[4:], []string{"newer crawlbox", "update crawlbox"}},
 		"for a manager":            {b.token("manager"), []string{"is for a manager", "crawlbox manager --join", "crawlbox token worker"}},
 		"of another cluster":       {change(func(s *token.JoinToken) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
 		"with a wrong secret":      {change(func(s *token.JoinToken) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
-		"with a token of long ago": {change(func(s *token.JoinToken) { s.Token = "aaaaaaaa" }), []string{"does not know this join string", "crawlbox token"}},
+		"with a token of long ago": {change(func(s *token.JoinToken) { s.Token = "aaaaaaaa" }), []string{"does not know this join token", "crawlbox token"}},
 	} {
 		b.Run(name, func(t *testing.T) { b.in(t).refused(b.fresh, worker(tc.text), tc.parts...) })
 	}
 }
 
-// notCrawlbox is about the address in a join string.
+// notCrawlbox is about the address in a join token.
 func (b *badInput) notCrawlbox() {
 	s, err := token.Parse(b.token("worker"))
 	if err != nil {

@@ -87,7 +87,7 @@ func (c *crawl) lasted() time.Duration {
 	return c.popped[len(c.popped)-1].Sub(c.popped[0])
 }
 
-// check says whether the list is what it may be after the queue was killed at
+// check reports whether the list is what it may be after the queue was killed at
 // the moment given: without gaps, with no more undone than was done in the last
 // second, and nothing done that was never asked for.
 func (c *crawl) check(list []string, killed time.Time) error {

@@ -26,10 +26,10 @@ func (c *cluster) noStages() {
 // or its history, the engine's cache, crawlbox's files or what crawlbox wrote.
 func (c *cluster) buildSecret() {
 	secret := "build-secret-" + rand.Text()
-	folder := filesIn(c.T, map[string]string{"Dockerfile": fmt.Sprintf(
+	directory := filesIn(c.T, map[string]string{"Dockerfile": fmt.Sprintf(
 		"FROM spiders:lab\nRUN --mount=type=secret,id=token sha256sum /run/secrets/token | grep -q %x && echo the secret is right\n", sha256.Sum256([]byte(secret))) + sleeper})
 	path := filepath.Join(filesIn(c.T, map[string]string{"token": secret}), "token")
-	command := []string{"deploy", folder, "--name", "withsecret", "--monitor", "1s", "--secret", "id=token,src=" + path}
+	command := []string{"deploy", directory, "--name", "withsecret", "--monitor", "1s", "--secret", "id=token,src=" + path}
 	out := c.run(command...)
 	contains(c.T, out, "the secret is right", "built localhost:8003/withsecret:0.01")
 	contains(c.T, c.fails(c.manager, 1, append(command, "--builder", "classic")...), "build secrets need BuildKit, which is not to be had here: the classic builder was asked for")
@@ -51,8 +51,8 @@ func (c *cluster) buildSecret() {
 // classicBuilder builds as on an engine that has no BuildKit, or was told not to use
 // it.
 func (c *cluster) classicBuilder() {
-	folder := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\nARG WHO\nRUN echo hello $WHO\n" + sleeper})
-	command := []string{"deploy", folder, "--name", "byclassic", "--monitor", "1s", "--build-arg", "WHO=world"}
+	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\nARG WHO\nRUN echo hello $WHO\n" + sleeper})
+	command := []string{"deploy", directory, "--name", "byclassic", "--monitor", "1s", "--build-arg", "WHO=world"}
 	contains(c.T, c.run(append(command, "--builder", "classic")...), "Step 1/4 : FROM spiders:lab", "hello world", "built localhost:8003/byclassic:0.01")
 	env := append([]string{"env", "DOCKER_BUILDKIT=0", "crawlbox"}, command...)
 	contains(c.T, c.manager.MustExec(env...), "Step 3/4 : RUN echo hello", "built localhost:8003/byclassic:0.02")
@@ -80,13 +80,13 @@ func (c *cluster) buildKit(on bool) {
 	})
 }
 
-// tagOfGit tags images with the commit of their folder.
+// tagOfGit tags images with the commit of their directory.
 func (c *cluster) tagOfGit() {
-	folder := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\n" + sleeper})
-	command := []string{"deploy", folder, "--name", "bygit", "--monitor", "1s", "--tag", "git"}
+	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\n" + sleeper})
+	command := []string{"deploy", directory, "--name", "bygit", "--monitor", "1s", "--tag", "git"}
 	contains(c.T, c.fails(c.manager, 1, command...), "is in no git repository")
 	git := func(args ...string) string {
-		return strings.TrimSpace(c.manager.MustExec(append([]string{"git", "-C", folder, "-c", "user.name=e2e", "-c", "user.email=e2e@localhost"}, args...)...))
+		return strings.TrimSpace(c.manager.MustExec(append([]string{"git", "-C", directory, "-c", "user.name=e2e", "-c", "user.email=e2e@localhost"}, args...)...))
 	}
 	git("init", "--quiet")
 	git("add", ".")
@@ -94,7 +94,7 @@ func (c *cluster) tagOfGit() {
 	commit := git("rev-parse", "--short", "HEAD")
 	contains(c.T, c.run(command...), "built localhost:8003/bygit:"+commit+" in ")
 	contains(c.T, c.fails(c.manager, 1, command...), "the image bygit:"+commit+" is there already")
-	if err := os.WriteFile(filepath.Join(folder, "new.py"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(directory, "new.py"), nil, 0o644); err != nil {
 		c.Fatal(err)
 	}
 	contains(c.T, c.run(command...), "built localhost:8003/bygit:"+commit+"-dirty in ")

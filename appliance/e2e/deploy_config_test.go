@@ -12,9 +12,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
-// definedServices is a config of two services: one is built of a folder, whose
+// definedServices is a config of two services: one is built of a directory, whose
 // replicas don't hear when they are asked to stop, and one takes an image.
-func definedServices(folder, version string, more ...string) string {
+func definedServices(directory, version string, more ...string) string {
 	return fmt.Sprintf(`services:
   built:
     build: %s
@@ -24,7 +24,7 @@ func definedServices(folder, version string, more ...string) string {
     image: localhost:8003/a:1
     environment: {VERSION: %q%s}
     deploy: {replicas: 3, update_config: {monitor: 2s}}
-`, folder, version, strings.Join(append([]string{""}, more...), ", "))
+`, directory, version, strings.Join(append([]string{""}, more...), ", "))
 }
 
 // TestDeployConfig deploys the services of the config file, changes them there, for
@@ -33,18 +33,18 @@ func TestDeployConfig(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "", 1)
 	c.push("localhost:8003/a:1")
-	folder := tinyFolder(t)
+	directory := tinyDirectory(t)
 
 	t.Run("nothing is built at the start", func(t *testing.T) {
 		c := c.sub(t)
-		c.configure(definedServices(folder, "1"))
+		c.configure(definedServices(directory, "1"))
 		c.awaitServices("taken")
 		c.awaitRunning("taken", 3)
 		c.awaitHistory("taken", "1 config done")
 		c.awaitLog("service built: not deployed yet: run `crawlbox deploy built`")
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "service built: not deployed yet: run `crawlbox deploy built`")
 		plan := c.run("deploy", "--dry-run")
-		contains(t, plan, "create built\n  build: "+folder+" as localhost:8003/built:0.01, and push it", "\n  pull: bring localhost:8003/built:0.01 onto 2 nodes",
+		contains(t, plan, "create built\n  build: "+directory+" as localhost:8003/built:0.01, and push it", "\n  pull: bring localhost:8003/built:0.01 onto 2 nodes",
 			"\n  update: create service built with 2 replicas", "\nunchanged taken")
 	})
 	t.Run("without arguments", func(t *testing.T) {
@@ -59,14 +59,14 @@ func TestDeployConfig(t *testing.T) {
 	})
 	t.Run("the file changes", func(t *testing.T) {
 		c := c.sub(t)
-		c.configure(definedServices(folder, "2"))
+		c.configure(definedServices(directory, "2"))
 		// Whoever is first, the file's own change or this, there is one.
 		c.run("deploy", "taken")
 		c.awaitSpec("taken", "2", 3)
 		if list := c.past("taken"); len(list) != 2 || list[0].Result != "done" || list[0].Definition == "" {
 			t.Errorf("the history is %+v", list)
 		}
-		c.configure(definedServices(folder, "3"))
+		c.configure(definedServices(directory, "3"))
 		c.awaitSpec("taken", "3", 3)
 		c.awaitHistory("taken", "3 config done")
 		if by := c.past("taken")[0].By; by != "crawlbox.yaml" {
@@ -76,7 +76,7 @@ func TestDeployConfig(t *testing.T) {
 	})
 	t.Run("for the worse", func(t *testing.T) {
 		c := c.sub(t)
-		c.configure(definedServices(folder, "4", "TINY_EXIT: 3"))
+		c.configure(definedServices(directory, "4", "TINY_EXIT: 3"))
 		c.awaitHistory("taken", "4 config rolled-back", "3 config done")
 		c.awaitSpec("taken", "3", 3)
 		told := "service taken: what crawlbox.yaml says was tried and the version before runs on: taken: the update failed"
@@ -95,7 +95,7 @@ func TestDeployConfig(t *testing.T) {
 	})
 	t.Run("and back", func(t *testing.T) {
 		c := c.sub(t)
-		c.configure(definedServices(folder, "5"))
+		c.configure(definedServices(directory, "5"))
 		c.awaitSpec("taken", "5", 3)
 		c.awaitHistory("taken", "5 config done")
 		if out := c.run("status"); strings.Contains(out, "was tried") {
@@ -135,15 +135,15 @@ func TestDeployConfig(t *testing.T) {
 }
 
 // tinyFolder has the tiny program and a Dockerfile for it.
-func tinyFolder(t *testing.T) string {
+func tinyDirectory(t *testing.T) string {
 	t.Helper()
 	program, err := os.ReadFile(artifact.TinyProgram(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := filesIn(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY tiny /tiny\nENTRYPOINT [\"/tiny\"]\n"})
-	if err := os.WriteFile(filepath.Join(folder, "tiny"), program, 0o755); err != nil {
+	directory := filesIn(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY tiny /tiny\nENTRYPOINT [\"/tiny\"]\n"})
+	if err := os.WriteFile(filepath.Join(directory, "tiny"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return directory
 }

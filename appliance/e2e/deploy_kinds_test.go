@@ -12,36 +12,36 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
-// folderKind is a folder without a Dockerfile.
-type folderKind struct {
-	name   string // of the service too
-	folder string
-	flags  []string
-	steps  []string // what its Dockerfile has
-	says   []string // what the spider writes
-	ends   bool     // by itself
+// folderKind is a directory without a Dockerfile.
+type directoryKind struct {
+	name      string // of the service too
+	directory string
+	flags     []string
+	steps     []string // what its Dockerfile has
+	says      []string // what the spider writes
+	ends      bool     // by itself
 }
 
-func folderKinds(t *testing.T, queueHost string) []folderKind {
+func directoryKinds(t *testing.T, queueHost string) []directoryKind {
 	t.Helper()
 	local := []string{"--base", "spiders:lab"}
-	return []folderKind{
-		{"Python", walkthroughFolder(t, queueHost), append(local, "--name", "python"),
+	return []directoryKind{
+		{"Python", walkthroughDirectory(t, queueHost), append(local, "--name", "python"),
 			[]string{"FROM spiders:lab", "RUN pip install --no-cache-dir -r requirements.txt", `CMD ["python3","spider.py"]`},
 			[]string{"got: item0"}, true},
-		{"Scrapy", spiderFolder(t, "scrapy"), append(local, "--spider", "quotes"),
+		{"Scrapy", spiderDirectory(t, "scrapy"), append(local, "--spider", "quotes"),
 			[]string{"FROM spiders:lab", `CMD ["scrapy","crawl","quotes"]`},
 			[]string{"Dijkstra", "Pike", "'item_scraped_count': 2"}, true},
-		{"Node", spiderFolder(t, "node"), nil,
+		{"Node", spiderDirectory(t, "node"), nil,
 			[]string{"FROM node:lts-slim", "RUN npm install", `CMD ["node","main.js"]`},
 			[]string{"node spider on v"}, false},
-		{"Go", spiderFolder(t, "go"), nil,
+		{"Go", spiderDirectory(t, "go"), nil,
 			[]string{"FROM golang:1 AS build", "RUN go build", "FROM scratch"},
 			[]string{"go spider of go1.", "keeps notes in /tmp/seen"}, false},
 	}
 }
 
-// TestDeployKinds deploys folders without a Dockerfile: of the walkthrough's
+// TestDeployKinds deploys directories without a Dockerfile: of the walkthrough's
 // spider.py, a Scrapy project, a Node package and a Go module. The base images are
 // on the host already, and hold what the spiders need. The Docker Engine's BuildKit
 // builds; the rest of it, and the classic builder, come after.
@@ -51,7 +51,7 @@ func TestDeployKinds(t *testing.T) {
 	c.manager.LoadSpidersBase()
 	c.run("queue", "push", "example:swarm:spider", "item0")
 
-	kinds := folderKinds(t, c.manager.IP().String())
+	kinds := directoryKinds(t, c.manager.IP().String())
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) { c.sub(t).deployKind(k) })
 	}
@@ -67,19 +67,19 @@ func TestDeployKinds(t *testing.T) {
 	t.Run("secret", func(t *testing.T) { c.sub(t).buildSecret() })
 	t.Run("classic", func(t *testing.T) { c.sub(t).classicBuilder() })
 	t.Run("git", func(t *testing.T) { c.sub(t).tagOfGit() })
-	t.Run("ejected", func(t *testing.T) { c.sub(t).ejected(spiderFolder(t, "node")) })
-	t.Run("refused", func(t *testing.T) { c.sub(t).refusedFolders() })
+	t.Run("ejected", func(t *testing.T) { c.sub(t).ejected(spiderDirectory(t, "node")) })
+	t.Run("refused", func(t *testing.T) { c.sub(t).refusedDirectories() })
 }
 
-func (c *cluster) deployKind(k folderKind) {
+func (c *cluster) deployKind(k directoryKind) {
 	c.Helper()
 	service := strings.ToLower(k.name)
-	command := append([]string{"deploy", k.folder, "--monitor", "1s"}, k.flags...)
+	command := append([]string{"deploy", k.directory, "--monitor", "1s"}, k.flags...)
 	dockerfile := c.run(append(command, "--print-dockerfile")...)
 	contains(c.T, dockerfile, k.steps...)
 	out := c.run(command...)
 	contains(c.T, out, "  #1 [internal] load metadata for ", "  #2 [", "] FROM ", " DONE 0.")
-	contains(c.T, out, k.folder+" has no Dockerfile; as a "+k.name+" spider it gets this one",
+	contains(c.T, out, k.directory+" has no Dockerfile; as a "+k.name+" spider it gets this one",
 		"\n  "+strings.ReplaceAll(dockerfile, "\n", "\n  ")+"\n", "built localhost:8003/"+service+":0.01")
 	c.awaitOutput(service, k.says...)
 	if !k.ends {
@@ -90,23 +90,23 @@ func (c *cluster) deployKind(k folderKind) {
 	}
 }
 
-// ejected writes the Dockerfile of a folder, which is the user's from then on.
-func (c *cluster) ejected(folder string) {
-	printed := c.run("deploy", folder, "--print-dockerfile")
-	path := filepath.Join(folder, "Dockerfile")
-	contains(c.T, c.run("deploy", folder, "--eject"), "wrote "+path)
+// ejected writes the Dockerfile of a directory, which is the user's from then on.
+func (c *cluster) ejected(directory string) {
+	printed := c.run("deploy", directory, "--print-dockerfile")
+	path := filepath.Join(directory, "Dockerfile")
+	contains(c.T, c.run("deploy", directory, "--eject"), "wrote "+path)
 	text, err := os.ReadFile(path)
 	if err != nil || string(text) != printed+"\n" {
 		c.Errorf("ejected %q, %v; want %q", text, err, printed)
 	}
-	contains(c.T, c.fails(c.manager, 1, "deploy", folder, "--eject"), "has a Dockerfile already")
-	if out := c.run("deploy", folder, "--monitor", "1s"); strings.Contains(out, "has no Dockerfile") {
+	contains(c.T, c.fails(c.manager, 1, "deploy", directory, "--eject"), "has a Dockerfile already")
+	if out := c.run("deploy", directory, "--monitor", "1s"); strings.Contains(out, "has no Dockerfile") {
 		c.Errorf("got %q", out)
 	}
 }
 
 // refusedFolders can't be deployed, for reasons that fit into one line.
-func (c *cluster) refusedFolders() {
+func (c *cluster) refusedDirectories() {
 	deploy := func(files map[string]string, flags ...string) string {
 		c.Helper()
 		return c.fails(c.manager, 1, append([]string{"deploy", filesIn(c.T, files), "--name", "refused"}, flags...)...)
@@ -118,11 +118,11 @@ func (c *cluster) refusedFolders() {
 	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nCOPY nothing ./\n"}), "build failed at step 2/2: COPY nothing ./: nothing is not among the files; ")
 	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step ", " of build: RUN go mod download")
 
-	folder := filesIn(c.T, map[string]string{"main.py": "", "seen.db": ""})
-	if err := os.Truncate(filepath.Join(folder, "seen.db"), 600<<20); err != nil {
+	directory := filesIn(c.T, map[string]string{"main.py": "", "seen.db": ""})
+	if err := os.Truncate(filepath.Join(directory, "seen.db"), 600<<20); err != nil {
 		c.Fatal(err)
 	}
-	contains(c.T, c.fails(c.manager, 1, "deploy", folder), "more than the 512MiB", "most is in seen.db (600MiB): list what the image does not need in "+folder+"/.dockerignore")
+	contains(c.T, c.fails(c.manager, 1, "deploy", directory), "more than the 512MiB", "most is in seen.db (600MiB): list what the image does not need in "+directory+"/.dockerignore")
 	for _, s := range c.services() {
 		if s.Name == "refused" {
 			c.Errorf("there is a service %+v", s)
@@ -132,38 +132,38 @@ func (c *cluster) refusedFolders() {
 
 // walkthroughFolder has the walkthrough's spider.py, and in place of its Dockerfile
 // what pip is to install.
-func walkthroughFolder(t *testing.T, queueHost string) string {
+func walkthroughDirectory(t *testing.T, queueHost string) string {
 	t.Helper()
-	folder := artifact.Spider(t, queueHost, password)
-	err := errors.Join(os.Remove(filepath.Join(folder, "Dockerfile")),
-		os.WriteFile(filepath.Join(folder, "requirements.txt"), []byte("redis\n"), 0o644))
+	directory := artifact.Spider(t, queueHost, password)
+	err := errors.Join(os.Remove(filepath.Join(directory, "Dockerfile")),
+		os.WriteFile(filepath.Join(directory, "requirements.txt"), []byte("redis\n"), 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return directory
 }
 
-// spiderFolder is a copy of a folder of testdata/spiders, which a test may write
+// spiderFolder is a copy of a directory of testdata/spiders, which a test may write
 // to.
-func spiderFolder(t *testing.T, name string) string {
+func spiderDirectory(t *testing.T, name string) string {
 	t.Helper()
-	folder := filepath.Join(t.TempDir(), name)
-	if err := os.CopyFS(folder, os.DirFS("../../testdata/spiders/"+name)); err != nil {
+	directory := filepath.Join(t.TempDir(), name)
+	if err := os.CopyFS(directory, os.DirFS("../../testdata/spiders/"+name)); err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return directory
 }
 
-// filesIn makes a folder with the files given.
+// filesIn makes a directory with the files given.
 func filesIn(t *testing.T, files map[string]string) string {
 	t.Helper()
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return folder
+	return directory
 }
 
 // awaitOutput waits until a service has written all parts, to stdout or stderr.

@@ -56,7 +56,7 @@ func TestExchange(t *testing.T) {
 		empty := image.fill(stateOf(small) + "/filler")
 		pulls.wantUnderWay("when the disk was full")
 		pulls.endWell()
-		contains(t, c.agents[small].Logs(), "mirror does not keep a blob")
+		contains(t, c.agents[small].Logs(), "mirror failed to keep a blob")
 		small.Docker("image", "rm", image.ref)
 		image.pullOn(small).endWell() // the disk is full from the start
 		empty()

@@ -26,17 +26,17 @@ const spiders = 6
 // that keeps SIGTERM from it.
 func (s *servers) crawl() {
 	s.Helper()
-	const folder = "/tmp/crawler"
+	const directory = "/tmp/crawler"
 	dockerfile, err := os.ReadFile(filepath.Join(artifact.Spider(s, "", ""), "Dockerfile"))
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.manager.WriteFile(folder+"/Dockerfile", strings.Replace(string(dockerfile), "CMD ", "CMD exec ", 1))
-	s.manager.WriteFile(folder+"/spider.py", crawler)
+	s.manager.WriteFile(directory+"/Dockerfile", strings.Replace(string(dockerfile), "CMD ", "CMD exec ", 1))
+	s.manager.WriteFile(directory+"/spider.py", crawler)
 	var queue api.QueueAddress
 	s.read(&queue, "queue", "url")
 	s.run(append([]string{"queue", "push", "todo"}, s.site.entrances()...)...)
-	s.run("deploy", folder, "--name", "spider", "--replicas", fmt.Sprint(spiders), "--monitor", "1s",
+	s.run("deploy", directory, "--name", "spider", "--replicas", fmt.Sprint(spiders), "--monitor", "1s",
 		"--env", "QUEUE="+queue.URL, "--env", "SLOT={{.Service.Name}}.{{.Task.Slot}}")
 	s.manager.Docker("image", "rm", "python:3.6")
 	s.awaitCrawl()

@@ -72,7 +72,7 @@ func (s *servers) badInput() {
 	h := s.worker
 	said := h.Exec(s.Context(), "setpriv", "--reuid=65534", "crawlbox", "install", "worker").Stderr
 	contains(s.T, said, "needs root")
-	contains(s.T, s.fails(h, 1, "install", "worker", "--join", "CBX1-NONSENSE"), "join string")
+	contains(s.T, s.fails(h, 1, "install", "worker", "--join", "CBX1-NONSENSE"), "join token")
 	contains(s.T, s.fails(h, 2, "install", "worker", "--queue"), "unknown flag")
 
 	said = h.Exec(s.Context(), "unshare", "--mount", "sh", "-c", "mount --bind /usr /usr && mount -o remount,bind,ro /usr && crawlbox install worker").Stderr
@@ -104,14 +104,14 @@ func (s *servers) install() {
 	}
 	s.awaitReady(3)
 	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log", "/tmp"); out.Code != 1 {
-		s.Errorf("the join string stands in %q", out.Stdout)
+		s.Errorf("the join token stands in %q", out.Stdout)
 	}
 	if got := s.worker.MustExec("stat", "-c", "%a", "/etc/crawlbox/crawlbox.yaml"); got != "640" {
 		s.Errorf("the config has mode %s", got)
 	}
 }
 
-// refused installs a worker with a join string that is of no use any more: it is not
+// refused installs a worker with a join token that is of no use any more: it is not
 // tried over and over again.
 func (s *servers) refused() {
 	s.Helper()
@@ -119,8 +119,8 @@ func (s *servers) refused() {
 	s.read(&token, "token", "--ttl", "1h")
 	s.run("token", "revoke", token.ID)
 	said := s.worker.Exec(s.Context(), "crawlbox", "install", "worker", "--join", token.Join).Stderr
-	contains(s.T, said, "the service does not start", "the join string was revoked")
-	contains(s.T, s.worker.Exec(s.Context(), "sh", "-c", token.Bootstrap).Stderr, "crawlbox: the join string was revoked")
+	contains(s.T, said, "the service does not start", "the join token was revoked")
+	contains(s.T, s.worker.Exec(s.Context(), "sh", "-c", token.Bootstrap).Stderr, "crawlbox: the join token was revoked")
 	if now, tries := s.show(s.worker, "ActiveState"), s.show(s.worker, "NRestarts"); now != "failed" || tries != "0" {
 		s.Errorf("the service is %s after %s restarts", now, tries)
 	}
@@ -157,11 +157,11 @@ func (s *servers) units() {
 		s.faultsShow(h)
 	}
 	contains(s.T, s.show(s.manager, "StatusText"), "ready")
-	folder := "/var/lib/docker"
+	directory := "/var/lib/docker"
 	if s.inContainerd(s.worker) {
-		folder = "/var/lib/containerd"
+		directory = "/var/lib/containerd"
 	}
-	contains(s.T, s.worker.Exec(s.Context(), "crawlbox", "doctor").Stdout, "free under "+folder)
+	contains(s.T, s.worker.Exec(s.Context(), "crawlbox", "doctor").Stdout, "free under "+directory)
 }
 
 // verify returns what systemd-analyze says of crawlbox' units. Of others, which a

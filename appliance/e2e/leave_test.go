@@ -113,7 +113,7 @@ func (c *cluster) byHand(h *lab.Host) {
 	})
 }
 
-// furtherManager joins with the manager's join string, and goes on as what it is
+// furtherManager joins with the manager's join token, and goes on as what it is
 // when it is killed and started without one.
 func (c *cluster) furtherManager(h *lab.Host) {
 	c.Helper()
@@ -145,7 +145,7 @@ func (c *cluster) leaveManager() {
 
 	c.startManager()
 	if c.token("worker") == token {
-		c.Errorf("the new cluster has the join string of the old one")
+		c.Errorf("the new cluster has the join token of the old one")
 	}
 	contains(c.T, c.run("images"), "s:1")
 	contains(c.T, c.fails(c.hosts[1], 1, "worker", "--join", token), "another CA")

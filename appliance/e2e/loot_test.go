@@ -75,7 +75,7 @@ func (c *cluster) secrets() loot {
 	c.Helper()
 	l := loot{"password of the queue": password}
 	for _, role := range []string{"worker", "manager"} {
-		l["join string of a "+role] = strings.TrimPrefix(c.token(role), "CBX1-")
+		l["join token of a "+role] = strings.TrimPrefix(c.token(role), "CBX1-")
 		l["Swarm's token of a "+role] = c.manager.Docker("swarm", "join-token", "--quiet", role)
 	}
 	for _, h := range c.hosts {

@@ -59,7 +59,7 @@ func (c *cluster) blobFile(digest string) string {
 	return stateOf(c.manager) + "/registry/docker/registry/v2/blobs/sha256/" + hex[:2] + "/" + hex + "/data"
 }
 
-// stateOf is where the data folder of the crawlbox on a host is for this process.
+// stateOf is where the data directory of the crawlbox on a host is for this process.
 func stateOf(h *lab.Host) string { return fmt.Sprintf("/proc/%d/root/var/lib/crawlbox", h.PID()) }
 
 // startsIn reads the first bytes of all pieces of a file, as far as it is there.

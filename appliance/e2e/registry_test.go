@@ -168,8 +168,8 @@ func (c *cluster) registryFull() {
 	contains(c.T, c.pushFails(c.manager, "localhost:8003/large:2"), "registry disk is full", "/var/lib/crawlbox/registry", "crawlbox images gc")
 	data := make([]byte, large) // that does not get smaller when packed
 	_, _ = rand.Read(data)      // never fails
-	folder := filesIn(c.T, map[string]string{"Dockerfile": "FROM scratch\nCOPY data /\n", "data": string(data)})
-	contains(c.T, c.fails(c.manager, 1, "deploy", folder, "--name", "full"), "crawlbox: push localhost:8003/full:0.01: registry disk is full: ", "; free space or run `crawlbox images gc`")
+	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM scratch\nCOPY data /\n", "data": string(data)})
+	contains(c.T, c.fails(c.manager, 1, "deploy", directory, "--name", "full"), "crawlbox: push localhost:8003/full:0.01: registry disk is full: ", "; free space or run `crawlbox images gc`")
 
 	c.pull(c.hosts[1], "localhost:8003/large:1")
 	c.pull(c.hosts[1], c.manager.IP().String()+":8003/large:1")

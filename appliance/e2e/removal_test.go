@@ -21,7 +21,7 @@ type removal struct {
 }
 
 // TestRemoval puts a worker out of the cluster while another leaves it. Both lose
-// all access at once, though thieves have copies of their folders, and the worker
+// all access at once, though thieves have copies of their directories, and the worker
 // that stays notices nothing.
 func TestRemoval(t *testing.T) {
 	t.Parallel()

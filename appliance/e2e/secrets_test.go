@@ -87,7 +87,7 @@ func (s *secrecy) tell(h *lab.Host, args ...string) {
 	fmt.Fprintf(s.said, "crawlbox %s on %s, exit code %d:\n%s%s\n", strings.Join(args, " "), h.Name(), r.Code, r.Stdout, r.Stderr)
 }
 
-// secretToken is a join string of all sorts.
+// secretToken is a join token of all sorts.
 func (s *secrecy) secretToken(args ...string) api.Token {
 	s.Helper()
 	var token api.Token
@@ -103,7 +103,7 @@ func (s *secrecy) secretString(text string) {
 		s.Fatal(err)
 	}
 	s.secrets.add("a token's secret", parsed.Secret[:])
-	s.secrets.add("a join string", []byte(strings.TrimPrefix(text, "CBX1-")))
+	s.secrets.add("a join token", []byte(strings.TrimPrefix(text, "CBX1-")))
 }
 
 // joinAll starts the workers with a fresh token in a file and with the standing
@@ -174,7 +174,7 @@ func (s *secrecy) mistakes() {
 	for _, args := range [][]string{{"token", good.Join}, {"worker", good.Join}, {"worker", "--join-file", good.Join}, {good.Join}} {
 		r := s.removed.Exec(s.Context(), append([]string{"crawlbox"}, args...)...)
 		if r.Code == 0 {
-			s.Errorf("crawlbox %s succeeds with a join string in the wrong place", args[0])
+			s.Errorf("crawlbox %s succeeds with a join token in the wrong place", args[0])
 		}
 		fmt.Fprintln(s.said, r.Stdout, r.Stderr)
 	}
@@ -237,7 +237,7 @@ func (s *secrecy) nowhereAtAll() {
 	}
 	s.nowhere("the audit log of "+s.manager.Name(), s.manager.ReadFile(auditLog))
 	s.nowhere("the audit log of "+s.removed.Name(), s.removed.ReadFile(auditLog))
-	contains(s.T, s.agents[s.manager].Logs(), `"DEBUG"`, "changed the key of gossip", "manager is ready")
+	contains(s.T, s.agents[s.manager].Logs(), `"DEBUG"`, "changed the gossip key", "manager is ready")
 }
 
 // files with secrets can be read by root alone.

@@ -128,7 +128,7 @@ func (s *spider) tries() (list []try) {
 	return list
 }
 
-// reached says whether the spider did one of these last.
+// reached reports whether the spider did one of these last.
 func (s *spider) reached(kinds ...string) error {
 	list := s.tries()
 	if !slices.ContainsFunc(list, func(v try) bool { return slices.Contains(kinds, v.Kind) }) {

@@ -15,14 +15,14 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
-// stolen is what somebody has who copied a node's folder: its key, and its
+// stolen is what somebody has who copied a node's directory: its key, and its
 // certificate with the CA's.
 type stolen struct {
 	from *lab.Host
 	cert tls.Certificate
 }
 
-// steal copies the folder of a node.
+// steal copies the directory of a node.
 func steal(t *testing.T, h *lab.Host) stolen {
 	t.Helper()
 	var identity struct{ Certificate, CA []byte }

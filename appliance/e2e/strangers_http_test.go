@@ -218,7 +218,7 @@ func (h *heist) refused(who disguise, host *lab.Host, d door, k knock, a answer)
 	}
 }
 
-// hungUp says whether the other end ended a connection instead of an answer.
+// hungUp reports whether the other end ended a connection instead of an answer.
 func hungUp(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError

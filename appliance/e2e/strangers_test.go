@@ -144,7 +144,7 @@ type door struct {
 
 func (d door) String() string { return fmt.Sprintf("%s %d", d.proto, d.port) }
 
-// optional says whether Docker opens it only when it needs it.
+// optional reports whether Docker opens it only when it needs it.
 func (d door) optional() bool { return d.port == 4789 }
 
 // trial is how a door of a host is tried.

@@ -18,12 +18,12 @@ func TestWalkthrough(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, queueConfig, 2)
 	master := c.manager.IP().String()
-	folder := artifact.Spider(c, master, password)
+	directory := artifact.Spider(c, master, password)
 
 	c.manager.LoadPythonBase()
 	build := func(version string) {
 		t.Helper()
-		c.manager.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", "localhost:8003/spider:"+version, folder)
+		c.manager.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", "localhost:8003/spider:"+version, directory)
 		c.manager.Docker("push", "--quiet", "localhost:8003/spider:"+version)
 	}
 	build("0.01")

@@ -21,7 +21,7 @@ type Constraint struct {
 // String writes the constraint without spaces around its operator.
 func (c Constraint) String() string { return c.text }
 
-// Allows says whether a node fulfils the constraint.
+// Allows reports whether a node fulfils the constraint.
 func (c Constraint) Allows(n Node) bool { return c.has(n) == c.equal }
 
 // ParseConstraint reads KEY==VALUE or KEY!=VALUE. Swarm also takes keys that it

@@ -8,7 +8,7 @@ import (
 	"github.com/distribution/reference"
 )
 
-// copies is the folder of the cluster's registry that has copies of images of other
+// copies is the directory of the cluster's registry that has copies of images of other
 // registries: python:3.12 is mirror/docker.io/library/python:3.12 there.
 const copies = "mirror"
 

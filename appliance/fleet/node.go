@@ -55,7 +55,7 @@ type Node struct {
 type Agent struct {
 	State    string    `json:"state"` // alive, left or failed
 	Version  string    `json:"version"`
-	FreeDisk int64     `json:"free_disk"` // bytes free under the data folder
+	FreeDisk int64     `json:"free_disk"` // bytes free under the data directory
 	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped
 	Seen     time.Time `json:"seen"`
 }

@@ -41,7 +41,7 @@ type Service struct {
 	Updated       time.Time     `json:"updated"`
 }
 
-// IsJob says whether the tasks of the service run once and are done.
+// IsJob reports whether the tasks of the service run once and are done.
 func (svc Service) IsJob() bool { return strings.HasSuffix(svc.Mode, "-job") }
 
 // Labels that crawlbox puts on the services it makes from the config file.

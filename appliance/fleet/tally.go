@@ -46,7 +46,7 @@ func Slots(tasks []Task) []Slot {
 	return slots
 }
 
-// Finishes says whether a task ended with exit code 0 by itself: the program is
+// Finishes reports whether a task ended with exit code 0 by itself: the program is
 // one that comes to an end, as a spider does when its queue is empty.
 func Finishes(tasks []Task) bool {
 	return slices.ContainsFunc(tasks, func(t Task) bool { return t.State == TaskComplete })
@@ -120,5 +120,5 @@ func (svc *Service) tally(tasks []Task) {
 	}
 }
 
-// Settled says whether the service has all it shall have.
+// Settled reports whether the service has all it shall have.
 func (svc Service) Settled() bool { return svc.Running+svc.Complete >= svc.Desired }

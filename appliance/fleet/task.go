@@ -46,7 +46,7 @@ func (t Task) Name() string {
 	return t.Service + "." + t.Node
 }
 
-// Ended says whether the task has stopped for good.
+// Ended reports whether the task has stopped for good.
 func (t Task) Ended() bool {
 	switch t.State {
 	case TaskComplete, TaskShutdown, TaskFailed, TaskRejected, TaskOrphaned, TaskRemove:

@@ -51,7 +51,7 @@ func (c *conn) admit(who string) (oldest *conn) {
 	return oldest
 }
 
-// forget takes the connection out of the book that it is in, and says whether
+// forget takes the connection out of the book that it is in, and reports whether
 // it was in one. The caller holds l.mu.
 func (c *conn) forget() bool {
 	switch {

@@ -56,7 +56,7 @@ func (e *BuildError) reason() string {
 	case m != nil:
 		return "returned a non-zero code: " + m[1] + m[2]
 	case (is("COPY") || is("ADD")) && notCopied.MatchString(e.Message):
-		return notCopied.FindStringSubmatch(e.Message)[1] + " is not among the files; see that the folder has it, and that .dockerignore does not list it"
+		return notCopied.FindStringSubmatch(e.Message)[1] + " is not among the files; see that the directory has it, and that .dockerignore does not list it"
 	case noHostNetwork.MatchString(e.Message):
 		return "the Docker Engine lets no build into the host's network; allow network-host in builder.entitlements of its daemon.json, or give --builder classic"
 	case noSecret.MatchString(e.Message):

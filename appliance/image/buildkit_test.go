@@ -221,7 +221,7 @@ func TestBuildKit_Errors(t *testing.T) {
 			"build failed at FROM python:99: there is no such base image (docker.io/library/python:99: not found); correct its name"},
 		"no network": {"[internal] load metadata for docker.io/library/nowhere:1", `failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: no such host`, "",
 			"build failed at FROM nowhere:1: its registry could not be asked ("},
-		"missing file":       {"[2/2] COPY x y/ ./", `"/x" not found: not found`, "", "build failed at step 2/2: COPY x y/ ./: x is not among the files; see that the folder has it"},
+		"missing file":       {"[2/2] COPY x y/ ./", `"/x" not found: not found`, "", "build failed at step 2/2: COPY x y/ ./: x is not among the files; see that the directory has it"},
 		"missing file later": {"[2/2] COPY x ./", `failed to calculate checksum of ref a::b: "/x": not found`, "", "COPY x ./: x is not among the files"},
 		"missing secret":     {"[2/2] RUN --mount=type=secret,id=tok,required cat", "secret tok not found: not found", "", "there is no build secret tok; give it with --secret id=tok,src=FILE"},
 		"bad Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 2: unknown instruction: RUNN",

@@ -37,7 +37,7 @@ type Copier struct {
 }
 
 // NewCopier makes a Copier into a registry, given by the handler of its API, which is
-// to take sparse indexes. certs is Docker's folder certs.d.
+// to take sparse indexes. certs is Docker's directory certs.d.
 func NewCopier(registry http.Handler, certs string) *Copier {
 	return &Copier{registry: registry, certs: certs, turn: make(chan struct{}, 1)}
 }
@@ -75,7 +75,7 @@ func (c *Copier) Find(ctx context.Context, image reference.Named) (digest.Digest
 	return "", refused(image, name.Repository{}, err)
 }
 
-// Has says whether the cluster's registry has a copy, named with its digest, with all
+// Has reports whether the cluster's registry has a copy, named with its digest, with all
 // that the platforms need of it.
 func (c *Copier) Has(ctx context.Context, copied string, platforms []fleet.Platform) bool {
 	ref, err := name.NewDigest(copied)

@@ -28,7 +28,7 @@ type RefusedError struct {
 	Said     string // in its words
 }
 
-// Passing says whether the same may go well later: the registry limits how often it is
+// Passing reports whether the same may go well later: the registry limits how often it is
 // asked, or has troubles of its own.
 func (e *RefusedError) Passing() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
@@ -46,13 +46,13 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("image %s: %s answers %s; %s", e.Image, e.Registry, e.Said, advice)
 }
 
-// answered says whether an error is the answer of a registry.
+// answered reports whether an error is the answer of a registry.
 func answered(err error) bool {
 	var said *transport.Error
 	return errors.As(err, &said)
 }
 
-// unanswered says whether a registry gave no answer at all. What is neither is an answer
+// unanswered reports whether a registry gave no answer at all. What is neither is an answer
 // that was not understood.
 func unanswered(err error) bool {
 	var network *url.Error

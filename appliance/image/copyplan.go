@@ -80,7 +80,7 @@ func (p *copyPlan) addChildren(ctx context.Context, m *remote.Descriptor) error 
 	return nil
 }
 
-// wants says whether some node may run what is for a platform. A build's attestations
+// wants reports whether some node may run what is for a platform. A build's attestations
 // stand beside the images, for a platform that is unknown.
 func (p *copyPlan) wants(child *v1.Platform) bool {
 	return child == nil || slices.Contains(p.platforms, fleet.Platform{OS: child.OS, Arch: child.Architecture})

@@ -17,7 +17,7 @@ import (
 type trusting struct{ *http.Transport }
 
 // trust makes what reaches the registry at a host, which may have a port. Docker's
-// folder certs has a folder HOST:PORT for each registry whose CA the machine does not
+// directory certs has a directory HOST:PORT for each registry whose CA the machine does not
 // know.
 func trust(certs, host string) (trusting, error) {
 	roots, err := x509.SystemCertPool()

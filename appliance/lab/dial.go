@@ -53,7 +53,7 @@ func (h *Host) HTTPClient(socket string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// WriteFile writes a file on the host, mode 0644, and makes the folders above
+// WriteFile writes a file on the host, mode 0644, and makes the directories above
 // it.
 func (h *Host) WriteFile(path, content string) {
 	h.lab.t.Helper()

@@ -33,7 +33,7 @@ func (r Result) Err() error {
 	return fmt.Errorf("exit code %d: %s", r.Code, said)
 }
 
-// Exec runs a command on the host, in folder /, and waits for it. When ctx ends
+// Exec runs a command on the host, in directory /, and waits for it. When ctx ends
 // the command is killed, with all it started in its session.
 func (h *Host) Exec(ctx context.Context, args ...string) Result {
 	return h.run(h.command(ctx, args))

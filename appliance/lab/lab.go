@@ -16,16 +16,16 @@
 // reads end of file and exits, and the kernel then kills all else in its PID
 // namespace, containers whose dockerd is gone included. Mounts and network
 // cards live in the namespaces and vanish with them. So nothing outlives a test
-// but a folder and empty cgroups, and Sweep removes those of owners that died.
+// but a directory and empty cgroups, and Sweep removes those of owners that died.
 //
 // The hosts hang on a bridge that has a network namespace of its own: in the
 // machine's namespace a dockerd would set the FORWARD policy to DROP. There is
 // no default route and resolv.conf is empty, so a look-up of a public registry
-// fails at once. The other folders, /tmp among them, are shared with the
+// fails at once. The other directories, /tmp among them, are shared with the
 // machine, which is how a test hands a build context to a host.
 //
 // A host made with Systemd or Release boots a whole Debian or Ubuntu with systemd
-// in the same frame, and answers to the same verbs; it shares no folder with the
+// in the same frame, and answers to the same verbs; it shares no directory with the
 // machine. Its files lie in two layers in the cache, the bare system and what the
 // installation of Docker changes, below the host's own changes.
 //
@@ -87,14 +87,14 @@ func New(t frame.TB) *Lab {
 
 func open(t frame.TB) (*Lab, error) {
 	frame.RaiseLimits(t)
-	dir, owner, err := frame.NewFolder(t)
+	dir, owner, err := frame.NewDirectory(t)
 	if err != nil {
 		return nil, err
 	}
 	return &Lab{t: t, dir: dir, owner: owner}, os.Mkdir(filepath.Join(dir, "bin"), 0o755)
 }
 
-// Dir returns the lab's folder; each host keeps its files and logs in a folder
+// Dir returns the lab's directory; each host keeps its files and logs in a directory
 // below it.
 func (l *Lab) Dir() string { return l.dir }
 

@@ -18,11 +18,11 @@ import (
 
 // startBridge makes the bridge in a network namespace that has nothing else.
 func startBridge(dir string) (*frame.Frame, error) {
-	folder := filepath.Join(dir, "bridge")
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	directory := filepath.Join(dir, "bridge")
+	if err := os.Mkdir(directory, 0o755); err != nil {
 		return nil, err
 	}
-	return frame.Start(folder, syscall.CLONE_NEWNET,
+	return frame.Start(directory, syscall.CLONE_NEWNET,
 		"ip link add br0 type bridge && ip link set lo up && ip link set br0 up")
 }
 

@@ -103,10 +103,10 @@ func ownLabUntilKilled() {
 	}}, nil, nil)
 }
 
-// leftovers says what there is of a lab: folder, cgroups, processes.
+// leftovers says what there is of a lab: directory, cgroups, processes.
 func leftovers(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
-		return fmt.Errorf("folder %s is there", dir)
+		return fmt.Errorf("directory %s is there", dir)
 	}
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(dir))
 	if err != nil || len(groups) > 0 {

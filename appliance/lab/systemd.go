@@ -106,7 +106,7 @@ func (h *Host) ShutDown() {
 	h.PowerOff()
 }
 
-// unified says whether the host has cgroups of version 2 alone.
+// unified reports whether the host has cgroups of version 2 alone.
 func (h *Host) unified() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return err == nil || artifact.Releases[h.spec.release].Unified
@@ -160,7 +160,7 @@ func children(pid int) (pids []int) {
 	return pids
 }
 
-// isInit tells whether systemd runs already as process 1: before, the process
+// isInit reports whether systemd runs already as process 1: before, the process
 // still furnishes its namespaces.
 func isInit(pid int) bool {
 	if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(name) != "systemd\n" {

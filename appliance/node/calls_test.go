@@ -195,7 +195,7 @@ func TestCalls(t *testing.T) {
 	t.Parallel()
 	allowed := map[enroll.Caller]string{ // of the callers below
 		enroll.Stranger:  "stranger worker manager demoted removed outdated",
-		enroll.Holder:    "", // without a join string
+		enroll.Holder:    "", // without a join token
 		enroll.Returning: "worker manager demoted outdated",
 		enroll.Node:      "worker manager demoted",
 		enroll.Manager:   "manager",

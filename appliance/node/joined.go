@@ -110,7 +110,7 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 	}
 	m.learnSwarmID(ctx)
 	if err := m.gossip.Update(m.self()); err != nil {
-		m.log.Warn("tell the others about this node", "error", err)
+		m.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}
 	return lifecycle.Run(ctx, m.log, ready,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
@@ -140,7 +140,7 @@ func (m *joined) hear(news pki.Membership, err error) {
 // RemovedText is the problem, in the status, of a node that is no longer one of the
 // cluster, and what to do there.
 const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, " +
-	"or join again with `crawlbox worker --join STRING`"
+	"or join again with `crawlbox worker --join TOKEN`"
 
 // problems are those that only a node that joined has.
 func (m *joined) problems() (list []string) {

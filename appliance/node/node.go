@@ -52,7 +52,7 @@ type Options struct {
 	Log     *slog.Logger
 
 	AdoptSwarm bool   // a manager takes over a swarm that it did not make
-	Join       string // the join string of a node that is not yet in the cluster
+	Join       string // the join token of a node that is not yet in the cluster
 
 	// Keep, if not nil, starts the keeper of an upgrade of this node, and returns at
 	// once; see upgrade.Node.
@@ -155,9 +155,9 @@ func prepare(opts Options) (*Node, error) {
 		return nil, fmt.Errorf("find this machine's host name: %w", err)
 	}
 	if err := os.MkdirAll(opts.Config.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w; choose another with data_dir in the config", err)
+		return nil, fmt.Errorf("make data directory: %w; choose another with data_dir in the config", err)
 	}
-	if err := doctor.Folder(opts.Config.DataDir); err != nil {
+	if err := doctor.Directory(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
 	n := &Node{

@@ -92,11 +92,11 @@ func (n *Node) answers(pins agent.Pins) []agent.Handler {
 // upgradable makes this node one that can be upgraded to what fetch returns.
 func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadCloser, error)) {
 	u := &upgrade.Node{
-		Folder:  upgrade.In(n.cfg.DataDir),
-		Version: n.opts.Version,
-		Fetch:   fetch,
-		Keep:    n.opts.Keep,
-		Log:     n.log,
+		Directory: upgrade.In(n.cfg.DataDir),
+		Version:   n.opts.Version,
+		Fetch:     fetch,
+		Keep:      n.opts.Keep,
+		Log:       n.log,
 	}
 	n.upgrade = u.Init()
 }
@@ -158,7 +158,7 @@ const lastAnswer = time.Second
 // was removed.
 func (n *Node) learn(news pki.Membership) {
 	if err := n.gossip.SetKeys(rawKeys(news.GossipKeys)); err != nil {
-		n.log.Warn("take new keys of gossip into use", "error", err)
+		n.log.Warn("failed to use new gossip keys", "error", err)
 	}
 	for _, id := range news.Removed {
 		n.gossip.Forget(id)

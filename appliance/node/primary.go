@@ -141,7 +141,7 @@ func (p *primary) release() {
 	}
 	if p.registry != nil {
 		if err := p.registry.Close(); err != nil {
-			p.log.Warn("close the registry", "error", err)
+			p.log.Warn("failed to close the registry", "error", err)
 		}
 	}
 	if p.authority != nil {

@@ -40,7 +40,7 @@ type pullNode struct {
 	local *httptest.Server
 }
 
-// openRegistry opens an embedded registry in a folder of the test.
+// openRegistry opens an embedded registry in a directory of the test.
 func openRegistry(t *testing.T, o registry.Options) *registry.Registry {
 	t.Helper()
 	o.Dir, o.MinFree = t.TempDir(), -1

@@ -109,7 +109,7 @@ func (x *examination) swarm() doctor.Finding {
 	var err error
 	switch {
 	case setup.StateOf(x.cfg) == setup.Joined && x.info.State == swarm.StateInactive:
-		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
+		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, or end it here with `crawlbox leave`")
 	case setup.StateOf(x.cfg) == setup.Joined:
 	case x.joins:
 		err = setup.Foreign(x.info, x.token.Managers)
@@ -166,10 +166,10 @@ func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []
 	case len(x.token.Managers) > 0:
 		return x.managers(ctx)
 	}
-	return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "not tried: no crawlbox runs here, and no --join STRING says where the manager is"}}
+	return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "not tried: no crawlbox runs here, and no --join TOKEN says where the manager is"}}
 }
 
-// managers looks at those of a join string.
+// managers looks at those of a join token.
 func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list []doctor.Finding) {
 	for _, addr := range x.token.Managers {
 		n := doctor.Neighbour{Name: addr.Addr().String(), Role: fleet.RoleManager, Addr: addr.Addr()}

@@ -48,7 +48,7 @@ func findAccount() (account, error) {
 // openFolder opens the queue's directory, made where it is missing, and gives it with
 // its files to a. That of an earlier version is root's, and so are files that were
 // restored from a backup.
-func openFolder(path string, a account) (*os.File, error) {
+func openDirectory(path string, a account) (*os.File, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's directory: %w; choose another with queue.data_dir in the config", err)
 	}

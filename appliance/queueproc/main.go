@@ -55,11 +55,11 @@ func Main(log *slog.Logger) error {
 
 // child is the process's side.
 type child struct {
-	listener *os.File
-	folder   *os.File
-	out      lineWriter
-	log      *slog.Logger
-	orders   chan order // closed when the manager is gone
+	listener  *os.File
+	directory *os.File
+	out       lineWriter
+	log       *slog.Logger
+	orders    chan order // closed when the manager is gone
 
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 }
@@ -72,7 +72,7 @@ func inherit() (*child, error) {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
 	c := &child{
-		listener: os.NewFile(listenerFD, "listener"), folder: os.NewFile(folderFD, "directory"),
+		listener: os.NewFile(listenerFD, "listener"), directory: os.NewFile(directoryFD, "directory"),
 		out: lineWriter{w: conn}, orders: make(chan order),
 	}
 	c.log = slog.New(slog.NewJSONHandler(relay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -110,13 +110,13 @@ func (c *child) run() error {
 
 // confine goes into the sandbox, for good.
 func (c *child) confine(set settings) error {
-	opts := sandbox.Options{Dir: c.folder, UID: set.UID, GID: set.GID, Files: openFiles}
+	opts := sandbox.Options{Dir: c.directory, UID: set.UID, GID: set.GID, Files: openFiles}
 	if set.MaxMemory > 0 {
 		opts.Memory = uint64(memoryFactor*set.MaxMemory + memorySpare)
 	}
 	queue.Tune(set.MaxMemory)
 	missing := sandbox.Confine(opts)
-	c.folder.Close()
+	c.directory.Close()
 	if err := c.out.write(report{Confined: &confined{missing}}); err != nil {
 		return err
 	}

@@ -51,8 +51,8 @@ func options(t *testing.T, dir string) Options {
 	}
 }
 
-// folder is a directory below one that only root can enter, as on a server.
-func folder(t *testing.T) string {
+// directory is a directory below one that only root can enter, as on a server.
+func directory(t *testing.T) string {
 	t.Helper()
 	return t.TempDir() + "/queue"
 }

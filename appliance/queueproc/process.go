@@ -31,7 +31,7 @@ type process struct {
 }
 
 // start starts the process, in the sandbox's namespaces, and gives it its settings.
-func (s *Supervisor) start(folder *os.File, who account) (*process, error) {
+func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, fmt.Errorf("open a control socket: %w", err)
@@ -42,7 +42,7 @@ func (s *Supervisor) start(folder *os.File, who account) (*process, error) {
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Env = append([]string{"GOTRACEBACK=single"}, s.opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.ExtraFiles = []*os.File{s.listener, theirs, folder}
+	p.cmd.ExtraFiles = []*os.File{s.listener, theirs, directory}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	s.isolation.Apply(p.cmd.SysProcAttr, who.uid, who.gid)
 	if err := p.cmd.Start(); err != nil {

@@ -175,13 +175,13 @@ func (s *Supervisor) serve(ctx context.Context) (served time.Duration, err error
 	if err != nil {
 		return 0, err
 	}
-	folder, err := openFolder(s.opts.Dir, who)
+	directory, err := openDirectory(s.opts.Dir, who)
 	if err != nil {
 		return 0, err
 	}
-	defer folder.Close()
+	defer directory.Close()
 	for {
-		p, err := s.start(folder, who)
+		p, err := s.start(directory, who)
 		if err == nil {
 			w := watch{Supervisor: s, process: p, health: newHealth(time.Now(), s.opts.Silence, s.opts.LongestCommand)}
 			served, err = w.run(ctx)
@@ -310,7 +310,7 @@ func (w *watch) passCertificate() {
 		err = w.orders.write(order{TLS: &pair})
 	}
 	if err != nil {
-		w.log.Warn("renew the queue's certificate", "error", err)
+		w.log.Warn("failed to renew the queue's certificate", "error", err)
 	}
 }
 

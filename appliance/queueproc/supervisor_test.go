@@ -16,7 +16,7 @@ import (
 func TestSupervisor_Confined(t *testing.T) {
 	t.Parallel()
 	testenv.Root(t)
-	b := start(t, options(t, folder(t)))
+	b := start(t, options(t, directory(t)))
 	b.client().Set(t.Context(), "k", "v", 0)
 	st := b.await("serve", serving)
 	if len(st.Missing) > 0 {
@@ -73,7 +73,7 @@ const none = "0000000000000000"
 // clients wait.
 func TestSupervisor_Killed(t *testing.T) {
 	t.Parallel()
-	b := start(t, options(t, folder(t)))
+	b := start(t, options(t, directory(t)))
 	c, ctx := b.client(), t.Context()
 	was := b.await("serve", serving)
 	for i := range 3 {
@@ -94,7 +94,7 @@ func TestSupervisor_Killed(t *testing.T) {
 // TestSupervisor_Stopped wants a clean end: nothing is lost, those who wait are told.
 func TestSupervisor_Stopped(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := directory(t)
 	b := start(t, options(t, dir))
 	for i := range 100 {
 		if err := b.client().RPush(t.Context(), "list", i).Err(); err != nil {
@@ -122,7 +122,7 @@ func TestSupervisor_Stopped(t *testing.T) {
 // queue back once somebody has done what the reason says.
 func TestSupervisor_Damage(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := directory(t)
 	b := start(t, options(t, dir))
 	for i := range 5 {
 		b.client().Set(t.Context(), fmt.Sprint("key", i), "value", 0)
@@ -170,7 +170,7 @@ func TestSupervisor_Directory(t *testing.T) {
 		"a file":         {func(dir string) error { return os.Remove(dir) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := folder(t)
+			dir := directory(t)
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +199,7 @@ func TestSupervisor_Directory(t *testing.T) {
 // alone what the queue's user has: its links lead nowhere.
 func TestSupervisor_Restored(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := directory(t)
 	b := start(t, options(t, dir))
 	b.client().Set(t.Context(), "k", "v", 0)
 	b.stop()
@@ -240,7 +240,7 @@ func TestSupervisor_FullDisk(t *testing.T) {
 // replaced.
 func TestSupervisor_Hung(t *testing.T) {
 	t.Parallel()
-	opts := options(t, folder(t))
+	opts := options(t, directory(t))
 	opts.Silence = 3 * time.Second
 	b := start(t, opts)
 	was := b.await("serve", serving)

@@ -37,7 +37,7 @@ func selfSigned(serial int64) (KeyPair, error) {
 // restart, and the connections that stand to go on.
 func TestSupervisor_TLS(t *testing.T) {
 	t.Parallel()
-	opts := options(t, folder(t))
+	opts := options(t, directory(t))
 	var issued atomic.Int64
 	opts.TLS = func() (KeyPair, error) { return selfSigned(issued.Add(1)) }
 	b := start(t, opts)

@@ -17,9 +17,9 @@ import (
 
 // Descriptors that the process inherits, beside the standard ones.
 const (
-	listenerFD = 3
-	controlFD  = 4
-	folderFD   = 5
+	listenerFD  = 3
+	controlFD   = 4
+	directoryFD = 5
 )
 
 // maxLine bounds a message of either side, in bytes.

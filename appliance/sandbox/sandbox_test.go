@@ -165,11 +165,11 @@ func TestConfine(t *testing.T) {
 func runProbe(t *testing.T, isolation Isolation) (a answer) {
 	t.Helper()
 	dir := t.TempDir()
-	folder, err := os.Open(dir)
+	directory, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
+	defer directory.Close()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func runProbe(t *testing.T, isolation Isolation) (a answer) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = []string{probeEnv + "=1", "GORACE=atexit_sleep_ms=0"}
-	cmd.Stderr, cmd.ExtraFiles = t.Output(), []*os.File{file, folder}
+	cmd.Stderr, cmd.ExtraFiles = t.Output(), []*os.File{file, directory}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	isolation.Apply(cmd.SysProcAttr, probeID, probeID)
 	if err := cmd.Start(); err != nil {

@@ -42,7 +42,7 @@ type diagSocket struct {
 
 const established = 1 // TCP_ESTABLISHED
 
-// haveDiag says whether the kernel answers for TCP. It is asked once, because a
+// haveDiag reports whether the kernel answers for TCP. It is asked once, because a
 // kernel without says "no such file", as it does for a socket that is not there.
 // The question is for all sockets in none of the states.
 var haveDiag = sync.OnceValue(func() bool {

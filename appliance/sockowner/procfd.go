@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEntries bounds a folder in /proc whose process makes files as fast as they
+// maxEntries bounds a directory in /proc whose process makes files as fast as they
 // are listed: the kernel's default for fs.nr_open, the most that a process can
 // have open.
 const maxEntries = 1 << 20
@@ -19,7 +19,7 @@ const maxEntries = 1 << 20
 // errGone is returned where a process does not exist.
 var errGone = errors.New("the process does not exist")
 
-// hasOpen says whether a process has a socket open.
+// hasOpen reports whether a process has a socket open.
 func hasOpen(pid int, s socket) (bool, error) {
 	open, err := opened(pid, []socket{s})
 	return open[0], err
@@ -78,7 +78,7 @@ func processes() ([]int, error) {
 	return pids, err
 }
 
-// eachName calls fn for the entries of a folder until it returns false.
+// eachName calls fn for the entries of a directory until it returns false.
 func eachName(dir *os.File, fn func(name string) bool) error {
 	for range maxEntries / 128 {
 		names, err := dir.Readdirnames(128)

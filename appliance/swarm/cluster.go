@@ -48,8 +48,8 @@ type Info struct {
 
 	API           string // version that is spoken with it
 	Rootless      bool
-	Root          string // data folder
-	Images        string // folder that most of the disk goes to
+	Root          string // data directory
+	Images        string // directory that most of the disk goes to
 	Storage       string // driver
 	NoDType       bool   // the file system below the driver does not tell types of entries
 	CgroupDriver  string
@@ -144,7 +144,7 @@ func (e *Engine) join(ctx context.Context, req swarm.JoinRequest) error {
 	return e.cli.SwarmJoin(ctx, req)
 }
 
-// isMember says whether an engine refused to join because it is in a swarm, or on
+// isMember reports whether an engine refused to join because it is in a swarm, or on
 // its way into one.
 func isMember(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "already part of a swarm")

@@ -24,7 +24,7 @@ func (e *Engine) CreateDeployed(ctx context.Context, name string, d servicespec.
 	return e.Create(ctx, spec)
 }
 
-// Deploy brings a service, by ID, to another version in one change. It says whether
+// Deploy brings a service, by ID, to another version in one change. It reports whether
 // that makes its tasks others, so that Swarm replaces them.
 func (e *Engine) Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error) {
 	err = e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {

@@ -10,7 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/util"
 )
 
-// dormant says whether connecting to the socket at path would start an engine
+// dormant reports whether connecting to the socket at path would start an engine
 // that is stopped now: systemd listens there for docker.service, and the
 // service does not run. Where systemd cannot be asked the answer is no.
 //
@@ -31,7 +31,7 @@ func dormant(ctx context.Context, path string) bool {
 	return activeState(ctx, conn, "docker.socket") == "active" && !runs(activeState(ctx, conn, "docker.service"))
 }
 
-// runs says whether a service in that state answers. One that starts or stops
+// runs reports whether a service in that state answers. One that starts or stops
 // is left alone: a connection that it does not take any more would start it.
 func runs(state string) bool { return state == "active" || state == "reloading" }
 
@@ -44,7 +44,7 @@ func activeState(ctx context.Context, conn *dbus.Conn, unit string) string {
 	return s
 }
 
-// isDockerSocket says whether path is the socket of Docker's own unit, also by
+// isDockerSocket reports whether path is the socket of Docker's own unit, also by
 // way of the link from /var/run to /run.
 func isDockerSocket(path string) bool {
 	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// endpoint is the address of an engine and the folder of its TLS files.
+// endpoint is the address of an engine and the directory of its TLS files.
 type endpoint struct {
 	host     string
 	certPath string // ca.pem, cert.pem and key.pem; empty: no TLS
@@ -74,7 +74,7 @@ func currentContext(dir string) (string, error) {
 }
 
 // readContext reads a docker context: its metadata and TLS files lie in
-// folders named after the SHA-256 of its name.
+// directories named after the SHA-256 of its name.
 func readContext(dir, name string) (endpoint, error) {
 	sum := sha256.Sum256([]byte(name))
 	id := hex.EncodeToString(sum[:])

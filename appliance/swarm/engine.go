@@ -72,7 +72,7 @@ func Open(host string) (*Engine, error) {
 // Host is the engine's address, such as unix:///var/run/docker.sock.
 func (e *Engine) Host() string { return e.host }
 
-// Usual says whether it is where Docker has its engine on every machine.
+// Usual reports whether it is where Docker has its engine on every machine.
 func (e *Engine) Usual() bool { return e.host == client.DefaultDockerHost }
 
 // Client is the SDK's client of the engine, for image, which builds with it.
@@ -81,7 +81,7 @@ func (e *Engine) Client() *client.Client { return e.cli }
 // Close ends idle connections to the engine.
 func (e *Engine) Close() error { return e.cli.Close() }
 
-// Ping says whether the engine answers now.
+// Ping reports whether the engine answers now.
 func (e *Engine) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -13,7 +13,7 @@ func (e *Engine) SetRole(ctx context.Context, id, role string) error {
 	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) { s.Role = swarm.NodeRole(role) })
 }
 
-// SetAvailability says whether the scheduler may use a node, by ID.
+// SetAvailability reports whether the scheduler may use a node, by ID.
 func (e *Engine) SetAvailability(ctx context.Context, id, availability string) error {
 	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailability(availability) })
 }

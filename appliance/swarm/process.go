@@ -56,7 +56,7 @@ func (e *Engine) Process(ctx context.Context) (pid int, err error) {
 	return 0, fmt.Errorf("find the process of the Docker Engine at %s: %w", e.host, err)
 }
 
-// isDial says whether nobody could be connected to; requests of the SDK have
+// isDial reports whether nobody could be connected to; requests of the SDK have
 // an error of their own for that.
 func isDial(err error) bool {
 	var op *net.OpError

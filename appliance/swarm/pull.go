@@ -21,7 +21,7 @@ type Pulled struct {
 	Total int64 `json:"total"` // of those whose size is known by now
 }
 
-// HasImage says whether this engine has an image, by name and digest: Swarm starts
+// HasImage reports whether this engine has an image, by name and digest: Swarm starts
 // its tasks then without asking a registry.
 func (e *Engine) HasImage(ctx context.Context, ref string) (bool, error) {
 	ctx, cancel := bounded(ctx)
@@ -56,7 +56,7 @@ func (e *Engine) Pull(ctx context.Context, ref string, see func(Pulled)) error {
 }
 
 // RemoveUnused removes an image, named NAME:TAG@DIGEST, that nothing on this engine
-// uses, and the tag if it is still of that image. It says whether the image is gone;
+// uses, and the tag if it is still of that image. It reports whether the image is gone;
 // one that a container holds, even one that has ended, stays and is no error.
 func (e *Engine) RemoveUnused(ctx context.Context, pinned string) (gone bool, err error) {
 	ctx, cancel := bounded(ctx)

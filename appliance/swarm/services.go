@@ -81,7 +81,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 	return svc
 }
 
-// restarts says whether a task that ended with exit code 0 is started again.
+// restarts reports whether a task that ended with exit code 0 is started again.
 func restarts(p *swarm.RestartPolicy) bool {
 	return p == nil || p.Condition == "" || p.Condition == swarm.RestartPolicyConditionAny
 }

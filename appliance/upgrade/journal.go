@@ -32,12 +32,12 @@ type Journal struct {
 	Reason  string `json:"reason,omitempty"` // why the old one went back
 }
 
-// ended says whether the keeper has nothing left to do.
+// ended reports whether the keeper has nothing left to do.
 func (j Journal) ended() bool { return j.Phase == "" || j.Phase == Done || j.Phase == Returned }
 
-// Underway says that the node whose folder it is is being upgraded: what installs or
+// Underway says that the node whose directory it is is being upgraded: what installs or
 // removes crawlbox there would be undone, or come in between.
-func (f Folder) Underway() error {
+func (f Directory) Underway() error {
 	j, err := f.Journal()
 	if err != nil || j.ended() {
 		return err
@@ -45,20 +45,20 @@ func (f Folder) Underway() error {
 	return fmt.Errorf("this node is being upgraded to %s; run this again when that is over, see `systemctl status crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
 }
 
-// Folder is where a node keeps what it upgrades to, in its data folder.
-type Folder string
+// Directory is where a node keeps what it upgrades to, in its data directory.
+type Directory string
 
-// In returns the folder of a node.
-func In(dataDir string) Folder { return Folder(filepath.Join(dataDir, "upgrade")) }
+// In returns the directory of a node.
+func In(dataDir string) Directory { return Directory(filepath.Join(dataDir, "upgrade")) }
 
 // Keeper is the program of the keeper. It is there as long as the keeper has to run.
-func (f Folder) Keeper() string { return filepath.Join(string(f), "keeper") }
+func (f Directory) Keeper() string { return filepath.Join(string(f), "keeper") }
 
-func (f Folder) staged() string  { return filepath.Join(string(f), "crawlbox") }
-func (f Folder) journal() string { return filepath.Join(string(f), "journal.json") }
+func (f Directory) staged() string  { return filepath.Join(string(f), "crawlbox") }
+func (f Directory) journal() string { return filepath.Join(string(f), "journal.json") }
 
 // Journal reads the journal; where there is none it is empty.
-func (f Folder) Journal() (j Journal, err error) {
+func (f Directory) Journal() (j Journal, err error) {
 	data, err := os.ReadFile(f.journal())
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil
@@ -72,7 +72,7 @@ func (f Folder) Journal() (j Journal, err error) {
 	return j, nil
 }
 
-func (f Folder) write(j Journal) error {
+func (f Directory) write(j Journal) error {
 	data, err := json.MarshalIndent(j, "", "  ")
 	if err != nil {
 		return err
@@ -83,11 +83,11 @@ func (f Folder) write(j Journal) error {
 	return nil
 }
 
-// make makes the folder.
-func (f Folder) make() error { return durable.Mkdir(string(f), 0o700) }
+// make makes the directory.
+func (f Directory) make() error { return durable.Mkdir(string(f), 0o700) }
 
 // clean removes the programs of an upgrade that has ended.
-func (f Folder) clean() error {
+func (f Directory) clean() error {
 	// The keeper goes last: with it, what is left would be cleaned the next time.
 	for _, path := range []string{f.staged(), f.Keeper()} {
 		if err := durable.Remove(path); err != nil {
@@ -98,7 +98,7 @@ func (f Folder) clean() error {
 }
 
 // forget undoes an upgrade of which nothing has begun.
-func (f Folder) forget() error { return errors.Join(durable.Remove(f.journal()), f.clean()) }
+func (f Directory) forget() error { return errors.Join(durable.Remove(f.journal()), f.clean()) }
 
 // sweep removes what a power cut has left of files that were being written at paths.
 // What cannot be removed takes room and does no other harm.

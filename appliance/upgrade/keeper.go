@@ -37,11 +37,11 @@ type Service interface {
 
 // Keeper brings the upgrade of a node to its end, beside the node.
 type Keeper struct {
-	Folder  Folder
-	Service Service
-	Timeout time.Duration // of each start, ReadyTimeout but in tests
-	Steady  time.Duration // of the new version, SteadyTime but in tests
-	Log     *slog.Logger
+	Directory Directory
+	Service   Service
+	Timeout   time.Duration // of each start, ReadyTimeout but in tests
+	Steady    time.Duration // of the new version, SteadyTime but in tests
+	Log       *slog.Logger
 }
 
 // Beside is where the program that was replaced stays, as the way back.
@@ -50,12 +50,12 @@ func Beside(program string) string { return program + ".old" }
 // Run goes on from where the journal is. It returns nil when the upgrade has come to
 // its end, well or not. After an error it is to be run again.
 func (k Keeper) Run(ctx context.Context) error {
-	j, err := k.Folder.Journal()
+	j, err := k.Directory.Journal()
 	if err != nil {
 		return err
 	}
 	if !j.ended() {
-		sweep(k.Folder.journal(), j.Program, Beside(j.Program))
+		sweep(k.Directory.journal(), j.Program, Beside(j.Program))
 	}
 	for !j.ended() {
 		if err := ctx.Err(); err != nil {
@@ -66,7 +66,7 @@ func (k Keeper) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := k.Folder.write(next); err != nil {
+		if err := k.Directory.write(next); err != nil {
 			return err
 		}
 		j = next
@@ -74,7 +74,7 @@ func (k Keeper) Run(ctx context.Context) error {
 	if j.Reason != "" {
 		k.Log.Warn("the upgrade of this node was taken back", "to", j.To.Version, "reason", j.Reason)
 	}
-	return k.Folder.clean()
+	return k.Directory.clean()
 }
 
 func (k Keeper) step(ctx context.Context, j Journal) (Journal, error) {
@@ -89,14 +89,14 @@ func (k Keeper) step(ctx context.Context, j Journal) (Journal, error) {
 		failpoint.Hit(failpoint.UpgradeReturning)
 		return k.goBack(ctx, j)
 	}
-	return j, fmt.Errorf("the journal of upgrades has an unknown phase %q; remove the folder %s", j.Phase, k.Folder)
+	return j, fmt.Errorf("the journal of upgrades has an unknown phase %q; remove the directory %s", j.Phase, k.Directory)
 }
 
 // swap puts the new program in its place, and the old one beside it.
 func (k Keeper) swap(j Journal) Journal {
 	err := k.keepOld(j)
 	if err == nil {
-		err = replace(j.Program, k.Folder.staged(), j.To.SHA256)
+		err = replace(j.Program, k.Directory.staged(), j.To.SHA256)
 	}
 	if err != nil {
 		j.Phase, j.Reason = Returning, "the program could not be replaced: "+err.Error()
@@ -178,7 +178,7 @@ func (k Keeper) putBack(j Journal) error {
 			return nil
 		}
 	}
-	return replace(j.Program, k.Folder.Keeper(), j.From.SHA256)
+	return replace(j.Program, k.Directory.Keeper(), j.From.SHA256)
 }
 
 // restart has the node run a program, and waits until it is ready with it.

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// site is a node in a folder: its program is a text that it runs, and it becomes ready
+// site is a node in a directory: its program is a text that it runs, and it becomes ready
 // unless the text is bad.
 type site struct {
 	*testing.T
-	dir     string // of the program
-	exe     string // the program that runs, whatever has become of its file
-	folder  Folder
-	running string // text of the program, empty: it does not run
-	starts  []string
-	crashes int
-	cut     int // the number of calls after which the keeper is cut off; 0: never
-	calls   int
-	stop    context.CancelFunc
-	started func() // at each start
+	dir       string // of the program
+	exe       string // the program that runs, whatever has become of its file
+	directory Directory
+	running   string // text of the program, empty: it does not run
+	starts    []string
+	crashes   int
+	cut       int // the number of calls after which the keeper is cut off; 0: never
+	calls     int
+	stop      context.CancelFunc
+	started   func() // at each start
 }
 
 const (
@@ -51,8 +51,8 @@ func newSite(t *testing.T, program string) *site {
 
 func newSiteIn(t *testing.T, state, dir, program string) *site {
 	t.Helper()
-	s := &site{T: t, dir: dir, exe: filepath.Join(t.TempDir(), "exe"), folder: In(state), running: old}
-	for path, text := range map[string]string{s.program(): old, s.folder.staged(): program, s.folder.Keeper(): old} {
+	s := &site{T: t, dir: dir, exe: filepath.Join(t.TempDir(), "exe"), directory: In(state), running: old}
+	for path, text := range map[string]string{s.program(): old, s.directory.staged(): program, s.directory.Keeper(): old} {
 		s.put(path, text)
 	}
 	s.journal(Journal{Phase: Staged, Program: s.program(), From: offerOf("1", old), To: offerOf("2", program)})
@@ -70,7 +70,7 @@ func (s *site) put(path, text string) {
 
 func (s *site) journal(j Journal) {
 	s.Helper()
-	if err := s.folder.write(j); err != nil {
+	if err := s.directory.write(j); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -128,20 +128,20 @@ func (s *site) keep(cut int) error {
 	ctx, s.stop = context.WithCancel(s.Context())
 	defer s.stop()
 	s.cut, s.calls = cut, 0
-	return Keeper{Folder: s.folder, Service: s, Timeout: time.Minute, Steady: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
+	return Keeper{Directory: s.directory, Service: s, Timeout: time.Minute, Steady: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
 }
 
 // ends checks what is there when all is over.
 func (s *site) ends(phase Phase, program string) {
 	s.Helper()
-	j, err := s.folder.Journal()
+	j, err := s.directory.Journal()
 	if err != nil || j.Phase != phase {
 		s.Errorf("the phase is %s, want %s (%v)", j.Phase, phase, err)
 	}
 	if got := s.text(s.program()); got != program || s.running != program {
 		s.Errorf("there is the %s and the %s runs, want the %s", got, s.running, program)
 	}
-	for _, path := range []string{s.folder.staged(), s.folder.Keeper()} {
+	for _, path := range []string{s.directory.staged(), s.directory.Keeper()} {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			s.Errorf("%s is left", path)
 		}
@@ -173,7 +173,7 @@ func TestKeeper_GoesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ends(Returned, old)
-	if j, _ := s.folder.Journal(); j.Reason != "2 did not become ready: it has crashed" {
+	if j, _ := s.directory.Journal(); j.Reason != "2 did not become ready: it has crashed" {
 		t.Errorf("the reason is %q", j.Reason)
 	}
 }
@@ -185,7 +185,7 @@ func TestKeeper_GoesBackFromOneThatDoesNotStayUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ends(Returned, old)
-	if j, _ := s.folder.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was started again" {
+	if j, _ := s.directory.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was started again" {
 		t.Errorf("the reason is %q", j.Reason)
 	}
 }
@@ -194,7 +194,7 @@ func TestKeeper_GoesBackFromOneThatDoesNotStayUp(t *testing.T) {
 func TestKeeper_NotToBeReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, good)
-	s.put(s.folder.staged(), "changed since")
+	s.put(s.directory.staged(), "changed since")
 	if err := s.keep(0); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestKeeper_PowerCut(t *testing.T) {
 			t.Run(fmt.Sprint(program, c), func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t, program)
-				j, _ := s.folder.Journal()
+				j, _ := s.directory.Journal()
 				j.Phase = c.phase
 				s.journal(j)
 				s.put(s.program(), c.there)

@@ -36,8 +36,8 @@ type State struct {
 
 // Node is a node that may be upgraded.
 type Node struct {
-	Folder  Folder
-	Version string // of this process
+	Directory Directory
+	Version   string // of this process
 	// Fetch opens a program that was offered.
 	Fetch func(ctx context.Context, o Offer) (io.ReadCloser, error)
 	// Keep starts the keeper of this node and returns at once; the keeper outlives
@@ -59,9 +59,9 @@ const SelfPath = "/proc/self/exe"
 
 // Init has to be called before all else.
 func (n *Node) Init() *Node {
-	sweep(n.Folder.staged(), n.Folder.Keeper(), n.Folder.Offered())
-	if j, err := n.Folder.Journal(); err == nil && j.ended() {
-		_ = n.Folder.clean() // what was fetched and not handed over; it takes room and does no other harm
+	sweep(n.Directory.staged(), n.Directory.Keeper(), n.Directory.Offered())
+	if j, err := n.Directory.Journal(); err == nil && j.ended() {
+		_ = n.Directory.clean() // what was fetched and not handed over; it takes room and does no other harm
 	}
 	n.offers = make(chan Offer, 1)
 	n.sum = sync.OnceValues(func() (string, error) {
@@ -79,7 +79,7 @@ func (n *Node) State() (State, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	j, err := n.Folder.Journal() // not before it is known whether it is busy: the end of that is written down first
+	j, err := n.Directory.Journal() // not before it is known whether it is busy: the end of that is written down first
 	if err != nil {
 		return State{}, err
 	}
@@ -91,7 +91,7 @@ func (n *Node) State() (State, error) {
 func (n *Node) Take(o Offer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	j, err := n.Folder.Journal()
+	j, err := n.Directory.Journal()
 	switch {
 	case err != nil:
 		return err
@@ -114,9 +114,9 @@ func (n *Node) Take(o Offer) error {
 // Run works on what was taken until ctx ends. It first sees to it that a keeper that
 // did not come to its end goes on.
 func (n *Node) Run(ctx context.Context) error {
-	if j, err := n.Folder.Journal(); err == nil && !j.ended() && n.Keep != nil {
+	if j, err := n.Directory.Journal(); err == nil && !j.ended() && n.Keep != nil {
 		if err := n.Keep(ctx); err != nil {
-			n.Log.Warn("go on with the upgrade that was cut off", "error", err)
+			n.Log.Warn("resuming an interrupted upgrade", "error", err)
 		}
 	}
 	for {
@@ -135,7 +135,7 @@ func (n *Node) note(err error) {
 	n.busy = false
 	if err != nil {
 		n.failed = err.Error()
-		n.Log.Warn("upgrade this node", "error", err)
+		n.Log.Warn("failed to upgrade this node", "error", err)
 	}
 }
 
@@ -145,27 +145,27 @@ func (n *Node) stage(ctx context.Context, o Offer) error {
 	defer cancel()
 	j, err := n.prepare(ctx, o)
 	if err != nil {
-		return errors.Join(err, n.Folder.clean())
+		return errors.Join(err, n.Directory.clean())
 	}
-	if err := n.Folder.write(j); err != nil {
-		return errors.Join(err, n.Folder.clean())
+	if err := n.Directory.write(j); err != nil {
+		return errors.Join(err, n.Directory.clean())
 	}
 	if err := n.Keep(ctx); err != nil {
-		return errors.Join(fmt.Errorf("start what swaps the programs: %w", err), n.Folder.forget())
+		return errors.Join(fmt.Errorf("start what swaps the programs: %w", err), n.Directory.forget())
 	}
 	return nil
 }
 
-// prepare puts both programs into the folder.
+// prepare puts both programs into the directory.
 func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
 	j.Phase = Staged
-	if err := n.Folder.make(); err != nil {
+	if err := n.Directory.make(); err != nil {
 		return j, err
 	}
 	if err := n.fetch(ctx, o); err != nil {
 		return j, fmt.Errorf("fetch the program: %w", err)
 	}
-	if j.To, err = Inspect(ctx, n.Folder.staged()); err != nil {
+	if j.To, err = Inspect(ctx, n.Directory.staged()); err != nil {
 		return j, err
 	}
 	if j.Program, err = os.Executable(); err != nil {
@@ -175,7 +175,7 @@ func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
 	if j.From.SHA256, err = n.sum(); err != nil {
 		return j, err
 	}
-	if err := replace(n.Folder.Keeper(), SelfPath, j.From.SHA256); err != nil {
+	if err := replace(n.Directory.Keeper(), SelfPath, j.From.SHA256); err != nil {
 		return j, fmt.Errorf("keep the old program: %w", err)
 	}
 	return j, nil
@@ -189,7 +189,7 @@ func (n *Node) fetch(ctx context.Context, o Offer) error {
 	program, err := n.Fetch(ctx, o)
 	if err == nil {
 		defer program.Close()
-		err = install(n.Folder.staged(), flowing{program, stalled}, 0o700, o)
+		err = install(n.Directory.staged(), flowing{program, stalled}, 0o700, o)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

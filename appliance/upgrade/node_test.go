@@ -21,7 +21,7 @@ import (
 func taking(t *testing.T, file string, keep func(context.Context) error) *Node {
 	t.Helper()
 	n := (&Node{
-		Folder: In(t.TempDir()), Version: "1", Keep: keep, Log: slog.New(slog.DiscardHandler),
+		Directory: In(t.TempDir()), Version: "1", Keep: keep, Log: slog.New(slog.DiscardHandler),
 		Fetch: func(context.Context, Offer) (io.ReadCloser, error) { return os.Open(file) },
 	}).Init()
 	done := make(chan struct{})
@@ -62,7 +62,7 @@ func TestNode(t *testing.T) {
 	if s.Failed != "" || s.Journal.Phase != Staged || s.Journal.To != offer || s.Journal.From.SHA256 != s.SHA256 || kept != 1 {
 		t.Errorf("got %+v, %d keepers", s, kept)
 	}
-	if sum, _, err := Sum(n.Folder.Keeper()); err != nil || sum != s.SHA256 {
+	if sum, _, err := Sum(n.Directory.Keeper()); err != nil || sum != s.SHA256 {
 		t.Errorf("the keeper is not this program: %v", err)
 	}
 	if err := n.Take(offer); err != nil || settled(t, n).Journal.Phase != Staged || kept != 1 {
@@ -105,10 +105,10 @@ func TestNode_Refuses(t *testing.T) {
 		if !strings.Contains(said, c.says) {
 			t.Errorf("%s: it says %q", name, said)
 		}
-		if j, err := n.Folder.Journal(); err != nil || j.Phase != "" {
+		if j, err := n.Directory.Journal(); err != nil || j.Phase != "" {
 			t.Errorf("%s: the journal is at %q (%v)", name, j.Phase, err)
 		}
-		if left, _ := os.ReadDir(string(n.Folder)); len(left) > 0 {
+		if left, _ := os.ReadDir(string(n.Directory)); len(left) > 0 {
 			t.Errorf("%s: there is %v", name, left)
 		}
 	}
@@ -118,7 +118,7 @@ func TestNode_Refuses(t *testing.T) {
 func TestNode_Stalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := (&Node{Folder: In(t.TempDir()), Log: slog.New(slog.DiscardHandler), Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
+		n := (&Node{Directory: In(t.TempDir()), Log: slog.New(slog.DiscardHandler), Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
 			r, w := io.Pipe()
 			go func() {
 				for range 5 {
@@ -151,7 +151,7 @@ func TestNode_Tidies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	(&Node{Folder: f, Log: slog.New(slog.DiscardHandler)}).Init()
+	(&Node{Directory: f, Log: slog.New(slog.DiscardHandler)}).Init()
 	if left, _ := os.ReadDir(string(f)); len(left) > 0 {
 		t.Errorf("there is %v", left)
 	}
@@ -161,8 +161,8 @@ func TestNode_Tidies(t *testing.T) {
 func TestNode_GoesOn(t *testing.T) {
 	t.Parallel()
 	kept := make(chan struct{})
-	n := (&Node{Folder: In(t.TempDir()), Keep: func(context.Context) error { close(kept); return nil }, Log: slog.New(slog.DiscardHandler)}).Init()
-	if err := errors.Join(os.MkdirAll(string(n.Folder), 0o700), n.Folder.write(Journal{Phase: Staged})); err != nil {
+	n := (&Node{Directory: In(t.TempDir()), Keep: func(context.Context) error { close(kept); return nil }, Log: slog.New(slog.DiscardHandler)}).Init()
+	if err := errors.Join(os.MkdirAll(string(n.Directory), 0o700), n.Directory.write(Journal{Phase: Staged})); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -288,7 +288,7 @@ func TestState_Problem(t *testing.T) {
 	}
 }
 
-func TestFolder_Underway(t *testing.T) {
+func TestDirectory_Underway(t *testing.T) {
 	t.Parallel()
 	f := In(t.TempDir())
 	if err := f.Underway(); err != nil {

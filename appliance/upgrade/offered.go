@@ -8,11 +8,11 @@ import (
 )
 
 // Offered is the program that a manager offers.
-func (f Folder) Offered() string { return filepath.Join(string(f), "offered") }
+func (f Directory) Offered() string { return filepath.Join(string(f), "offered") }
 
 // Put keeps a program that is to be offered, if it has the size and the checksum, and
 // returns what it is. One that is no crawlbox for this machine is not kept.
-func (f Folder) Put(ctx context.Context, want Offer, program io.Reader) (Offer, error) {
+func (f Directory) Put(ctx context.Context, want Offer, program io.Reader) (Offer, error) {
 	if err := f.make(); err != nil {
 		return want, err
 	}

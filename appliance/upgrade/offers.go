@@ -15,18 +15,18 @@ var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlb
 // Offers is the program that a manager offers to the nodes, and itself. It has none after a
 // start: who began an upgrade brings it again. Its methods may be called at the same time.
 type Offers struct {
-	folder Folder
-	nodes  Nodes
-	one    sync.Mutex // is held by the upgrade under way
+	directory Directory
+	nodes     Nodes
+	one       sync.Mutex // is held by the upgrade under way
 
 	mu  sync.Mutex
 	now Offer
 }
 
 // OpenOffers removes what an upgrade that was cut off has left.
-func OpenOffers(folder Folder, nodes Nodes) *Offers {
-	_ = os.RemoveAll(folder.Offered())
-	return &Offers{folder: folder, nodes: nodes}
+func OpenOffers(directory Directory, nodes Nodes) *Offers {
+	_ = os.RemoveAll(directory.Offered())
+	return &Offers{directory: directory, nodes: nodes}
 }
 
 // Put takes a program to be offered, if it is what o says, and returns what it is.
@@ -35,7 +35,7 @@ func (f *Offers) Put(ctx context.Context, o Offer, program io.Reader) (Offer, er
 		return Offer{}, ErrUnderWay
 	}
 	defer f.one.Unlock()
-	o, err := f.folder.Put(ctx, o, program)
+	o, err := f.directory.Put(ctx, o, program)
 	if err != nil {
 		return Offer{}, err
 	}
@@ -52,7 +52,7 @@ func (f *Offers) Open(sum string) (*os.File, error) {
 	if sum == "" || f.now.SHA256 != sum {
 		return nil, errors.New("this program is not offered any more; run `crawlbox upgrade` again")
 	}
-	return os.Open(f.folder.Offered())
+	return os.Open(f.directory.Offered())
 }
 
 // Bring brings the offer onto one node after the other, but for the last, and stops at

@@ -24,9 +24,9 @@ func TestNode_HandsOverWhatStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := disktest.New(t, 128)
-	var after Folder
+	var after Directory
 	n := (&Node{
-		Folder: In(d.Dir), Version: "1", Log: slog.New(slog.DiscardHandler),
+		Directory: In(d.Dir), Version: "1", Log: slog.New(slog.DiscardHandler),
 		Keep:  func(context.Context) error { after = In(d.Cut().Dir); return nil },
 		Fetch: func(context.Context, Offer) (io.ReadCloser, error) { return os.Open(path) },
 	}).Init()
@@ -112,26 +112,26 @@ func after(d *disktest.Disk) [2]*disktest.Disk {
 // and the keeper if there is one. It must end as the journal says.
 func (s *site) boots(when string, state, bin *disktest.Disk) {
 	s.Helper()
-	a := &site{T: s.T, dir: bin.Dir, folder: In(state.Dir), exe: s.exe}
+	a := &site{T: s.T, dir: bin.Dir, directory: In(state.Dir), exe: s.exe}
 	a.running = a.text(a.program())
 	if a.running != old && a.running != good && a.running != bad {
 		s.Fatalf("%s: the program is %q", when, a.running)
 	}
-	if j, err := a.folder.Journal(); err != nil {
+	if j, err := a.directory.Journal(); err != nil {
 		s.Fatal(err)
 	} else if j.Program != "" {
 		j.Program = a.program() // which has another name here
 		a.journal(j)
 	}
-	if _, err := os.Stat(a.folder.Keeper()); err == nil {
-		if text := a.text(a.folder.Keeper()); text != old {
+	if _, err := os.Stat(a.directory.Keeper()); err == nil {
+		if text := a.text(a.directory.Keeper()); text != old {
 			s.Errorf("%s: the keeper is %q", when, text)
 		}
 		if err := a.keep(0); err != nil {
 			s.Errorf("%s: %v", when, err)
 		}
 	}
-	j, err := a.folder.Journal()
+	j, err := a.directory.Journal()
 	if err != nil || !j.ended() || a.running == bad {
 		s.Errorf("%s: the journal ends at %q (%s, %v), and the %s runs", when, j.Phase, j.Reason, err, a.running)
 	}

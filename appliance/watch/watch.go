@@ -92,7 +92,7 @@ func (w *Watcher) look(ctx context.Context) {
 	w.warnDuplicateHostname(w.gossip.Members())
 	w.self.Docker, w.self.FreeDisk = now, disk.FreeBytes(w.dir)
 	if err := w.gossip.Update(w.self); err != nil {
-		w.log.Warn("tell the others about this node", "error", err)
+		w.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Build is how the image of a service is made: `build:` of its definition.
 type Build struct {
-	Context    string            `json:"context"`              // folder, absolute
+	Context    string            `json:"context"`              // directory, absolute
 	Dockerfile string            `json:"dockerfile,omitempty"` // relative to Context or absolute; empty: the usual one
 	Args       map[string]string `json:"args,omitempty"`       // of ARG
 	Target     string            `json:"target,omitempty"`     // stage to stop at
@@ -88,7 +88,7 @@ func (s *Service) checkBuild() *document.Error {
 	case b == nil:
 		return nil
 	case !filepath.IsAbs(b.Context):
-		return s.problem("build.context", fmt.Sprintf("%q is not a folder on this machine", b.Context))
+		return s.problem("build.context", fmt.Sprintf("%q is not a directory on this machine", b.Context))
 	case len(b.Platforms) > 1:
 		return s.problem("build.platforms.1", "an image is built for one platform")
 	}

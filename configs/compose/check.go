@@ -32,7 +32,7 @@ func (s *Service) check() *document.Error {
 func (s *Service) checkImage() *document.Error {
 	image := s.Compose.Image
 	if image == "" && s.Compose.Build == nil {
-		return s.problem("", "has no image: name one with `image:`, or a folder with `build:`")
+		return s.problem("", "has no image: name one with `image:`, or a directory with `build:`")
 	}
 	if image == "" {
 		return nil

@@ -26,10 +26,10 @@ func (s Service) Mode() string {
 	return s.Compose.Deploy.Mode
 }
 
-// IsJob tells whether the tasks run once and are done.
+// IsJob reports whether the tasks run once and are done.
 func (s Service) IsJob() bool { return strings.HasSuffix(s.Mode(), "-job") }
 
-// SaysFailureAction tells whether the definition itself decides what becomes of
+// SaysFailureAction reports whether the definition itself decides what becomes of
 // an update whose tasks end.
 func (s Service) SaysFailureAction() bool {
 	d := s.Compose.Deploy

@@ -50,7 +50,7 @@ func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project
 
 func (r *serviceReader) compose(model map[string]any) (*types.Project, error) {
 	return loader.LoadWithContext(context.Background(), types.ConfigDetails{
-		WorkingDir:  r.folder(),
+		WorkingDir:  r.directory(),
 		ConfigFiles: []types.ConfigFile{{Filename: r.File, Config: model}},
 		Environment: maps.Clone(r.env),
 	}, r.options)

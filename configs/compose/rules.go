@@ -181,7 +181,7 @@ var nestedRules = map[string]rules{
 	},
 	"volumes.*.bind": {
 		"propagation": "", "recursive": newEngine, "selinux": notInSwarm,
-		"create_host_path": "Swarm does not create it; make the folder on every node and remove this key",
+		"create_host_path": "Swarm does not create it; make the directory on every node and remove this key",
 	},
 	"volumes.*.tmpfs":  {"mode": "", "size": ""},
 	"volumes.*.volume": {"labels": "", "nocopy": "", "subpath": newEngine},
@@ -206,7 +206,7 @@ var secretRules = rules{
 
 var volumeRules = rules{"driver": "", "driver_opts": "", "external": "", "labels": "", "name": ""}
 
-// isExtension tells whether a key is a fragment that Compose leaves to its
+// isExtension reports whether a key is a fragment that Compose leaves to its
 // users. x-crawlbox is crawlbox's own, and reserved.
 func isExtension(name string) bool {
 	return strings.HasPrefix(name, "x-") && name != reservedKey

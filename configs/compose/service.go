@@ -144,7 +144,7 @@ func (r *serviceReader) read(e document.Entry) (Service, bool) {
 	case e.Value.Kind != yaml.MappingNode:
 		r.Addf(e.Line, "%s: want a mapping with at least `image:` or `build:`", where)
 	case !hasAny(e.Value, "image", "build"):
-		r.Addf(e.Line, "%s: has no image: name one with `image:`, or a folder with `build:`", where)
+		r.Addf(e.Line, "%s: has no image: name one with `image:`, or a directory with `build:`", where)
 	default:
 		r.checkService(e.Value, where)
 		r.checkVariables(e.Value, r.find)
@@ -217,5 +217,5 @@ func usedSecrets(build *types.BuildConfig, project *types.Project) map[string]ty
 	return secrets
 }
 
-// folder is where relative paths in the file start.
-func (r *serviceReader) folder() string { return filepath.Dir(r.File) }
+// directory is where relative paths in the file start.
+func (r *serviceReader) directory() string { return filepath.Dir(r.File) }

@@ -20,7 +20,7 @@ type Node struct {
 	Role     string     // manager or worker
 	Version  string     // of crawlbox
 	Docker   string     // state of its Docker Engine: running or stopped
-	FreeDisk int64      // bytes free under the data folder
+	FreeDisk int64      // bytes free under the data directory
 	Addr     netip.Addr // where it gossips; taken from the membership, not from what the node says
 }
 
@@ -164,7 +164,7 @@ func decodeFarewell(msg []byte) (id string, boot int64, err error) {
 // diskStep is the smallest change of free disk worth telling, in bytes.
 const diskStep = 64 << 20
 
-// material says whether others should hear of the change: any text, or free
+// material reports whether others should hear of the change: any text, or free
 // disk by a twentieth and at least diskStep. A disk that fills steadily is thus
 // told some dozens of times in all, not every few seconds.
 func material(old, now Node) bool {

@@ -164,7 +164,7 @@ func (r *roster) NotifyLeave(n *memberlist.Node) {
 	}
 	r.prune()
 	if e.ID != r.self {
-		r.log.Info("node is gone from gossip", "node", e.Name, "id", e.ID, "addr", e.Addr, "farewell", e.farewell)
+		r.log.Info("node left gossip", "node", e.Name, "id", e.ID, "addr", e.Addr, "farewell", e.farewell)
 	}
 }
 

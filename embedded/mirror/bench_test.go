@@ -78,7 +78,7 @@ func (n *node) forget(d digest.Digest) {
 // Both ends and the client are in this process. Certificates are as those of nodes.
 func BenchmarkCPU(b *testing.B) {
 	const size = 512 << 20
-	have := folder(b.TempDir())
+	have := directory(b.TempDir())
 	d := have.noise(b, size)
 	files := http.FileServer(http.Dir(string(have)))
 	plain, sealed := httptest.NewServer(files), serveTLS(b, files)

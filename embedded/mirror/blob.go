@@ -61,7 +61,7 @@ func (m *Mirror) serveReader(w http.ResponseWriter, req *http.Request, r *reader
 		return
 	}
 	if req.Context().Err() == nil {
-		m.log.Warn("mirror breaks off", "path", req.URL.Path, "err", r.err)
+		m.log.Warn("mirror broke off an answer", "path", req.URL.Path, "err", r.err)
 	}
 	panic(http.ErrAbortHandler) // the client must not take it for whole
 }
@@ -112,9 +112,9 @@ func (m *Mirror) run(ctx context.Context, dl *download) {
 	err := m.fill(ctx, dl)
 	switch {
 	case errors.Is(err, cache.ErrDigest):
-		m.log.Error("mirror got a wrong blob", "repository", dl.repo, "digest", dl.key.Digest, "err", err)
+		m.log.Error("mirror received a blob with the wrong digest", "repository", dl.repo, "digest", dl.key.Digest, "err", err)
 	case errors.Is(err, errNotKept):
-		m.log.Warn("mirror does not keep a blob", "digest", dl.key.Digest, "err", err)
+		m.log.Warn("mirror failed to keep a blob", "digest", dl.key.Digest, "err", err)
 	}
 	m.mu.Lock()
 	if m.downloads[dl.key] == dl {

@@ -77,7 +77,7 @@ func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
 	if req.Context().Err() != nil {
 		return // nobody is there to read it
 	}
-	m.log.Warn("mirror cannot answer", "path", req.URL.Path, "err", err)
+	m.log.Warn("mirror failed to answer", "path", req.URL.Path, "err", err)
 	// Not 503: Docker shows people the message of a 4xx only. The code makes it
 	// try again all the same.
 	writeError(w, http.StatusFailedDependency, "UNAVAILABLE", fmt.Sprintf(

@@ -46,7 +46,7 @@ func (m *Mirror) keep(d digest.Digest, mf manifest) {
 		return
 	}
 	if err := keepManifest(m.cache, d, mf); err != nil {
-		m.log.Warn("mirror does not keep a manifest", "digest", d, "err", err)
+		m.log.Warn("mirror failed to keep a manifest", "digest", d, "err", err)
 		return
 	}
 	m.pins.learn(d)
@@ -83,7 +83,7 @@ func (m *Mirror) fetchManifest(ctx context.Context, repo string, d digest.Digest
 		return manifest{mediaType, content}, err
 	}
 	if errors.Is(err, cache.ErrDigest) {
-		m.log.Error("mirror got a wrong manifest", "path", path)
+		m.log.Error("mirror received a manifest with the wrong digest", "path", path)
 	}
 	return manifest{}, err
 }

@@ -18,18 +18,18 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
-// folder is an exchange.Store: blobs are files named by their digests.
-type folder string
+// directory is an exchange.Store: blobs are files named by their digests.
+type directory string
 
-type folderBlob struct {
+type directoryBlob struct {
 	*os.File
 	size int64
 }
 
-func (b folderBlob) Size() int64 { return b.size }
+func (b directoryBlob) Size() int64 { return b.size }
 
 // Open implements exchange.Store.
-func (f folder) Open(d digest.Digest) (exchange.Blob, bool) {
+func (f directory) Open(d digest.Digest) (exchange.Blob, bool) {
 	file, err := os.Open(filepath.Join(string(f), d.Encoded()))
 	if err != nil {
 		return nil, false
@@ -39,11 +39,11 @@ func (f folder) Open(d digest.Digest) (exchange.Blob, bool) {
 		file.Close()
 		return nil, false
 	}
-	return folderBlob{file, info.Size()}, true
+	return directoryBlob{file, info.Size()}, true
 }
 
 // noise makes a blob that was never in memory.
-func (f folder) noise(t testing.TB, size int64) digest.Digest {
+func (f directory) noise(t testing.TB, size int64) digest.Digest {
 	t.Helper()
 	file, err := os.Create(filepath.Join(string(f), "new"))
 	if err != nil {
@@ -61,7 +61,7 @@ func (f folder) noise(t testing.TB, size int64) digest.Digest {
 }
 
 // serveBlobs is an upstream that has them.
-func (f folder) serveBlobs(t testing.TB) *httptest.Server {
+func (f directory) serveBlobs(t testing.TB) *httptest.Server {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		d, err := digest.Parse(filepath.Base(req.URL.Path))
 		if err != nil {
@@ -79,7 +79,7 @@ func (f folder) serveBlobs(t testing.TB) *httptest.Server {
 // from.
 func TestMemory(t *testing.T) {
 	const blob, most = 96 << 20, 48 << 20 // bytes
-	have := folder(t.TempDir())
+	have := directory(t.TempDir())
 	d := have.noise(t, blob)
 	up := have.serveBlobs(t)
 	_, pieces := tracker(t, have)

@@ -28,7 +28,7 @@ const (
 
 // Options of a mirror. Zero values mean the defaults.
 type Options struct {
-	// Dir is the cache folder. It belongs to one mirror at a time.
+	// Dir is the cache directory. It belongs to one mirror at a time.
 	Dir string
 	// MaxBytes limits the cache, downloads under way included. A negative
 	// number keeps nothing.
@@ -141,7 +141,7 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 
 // Pin keeps an image, named by the digest of its manifest, with all that it consists
 // of for as long as there is anything else to evict, whether it is here or comes
-// later. It says whether the image was not pinned before. Pins outlive the process.
+// later. It reports whether the image was not pinned before. Pins outlive the process.
 func (m *Mirror) Pin(image digest.Digest) (added bool) { return m.pins.add(image) }
 
 // Unpin ends what Pin began, and drops what of the image no pinned one needs.

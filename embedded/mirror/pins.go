@@ -42,7 +42,7 @@ func openPins(c *cache.Cache, log *slog.Logger) *pins {
 	_ = durable.Sweep(p.path())
 	images, err := readPins(p.path())
 	if err != nil {
-		log.Warn("mirror does not know any more which images are pinned; the next deploys pin theirs", "err", err)
+		log.Warn("mirror no longer knows which images are pinned; the next deploys pin theirs", "err", err)
 	}
 	p.images = images
 	p.rank()
@@ -81,7 +81,7 @@ func (p *pins) save() {
 		err = durable.WriteFile(p.path(), append(data, '\n'), 0o600)
 	}
 	if err != nil {
-		p.log.Warn("mirror cannot write down which images are pinned", "err", err)
+		p.log.Warn("mirror failed to record which images are pinned", "err", err)
 	}
 }
 
@@ -96,7 +96,7 @@ func (p *pins) rank() {
 	p.cache.SetRanks(ranks)
 }
 
-// add pins an image as the newest and says whether it was not pinned before.
+// add pins an image as the newest and reports whether it was not pinned before.
 func (p *pins) add(image digest.Digest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -50,7 +50,7 @@ func (s *sink) Keep() error {
 	return nil
 }
 
-// made says whether there is a file, which a failed download leaves behind.
+// made reports whether there is a file, which a failed download leaves behind.
 func (s *sink) made() bool { return s.file != nil }
 
 // undo takes back what Make made, if it is not kept.

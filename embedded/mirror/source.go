@@ -62,7 +62,7 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.
 	return nil, false, failed
 }
 
-// byDigest says whether a path names its content, so that it does not matter who
+// byDigest reports whether a path names its content, so that it does not matter who
 // gives it.
 func byDigest(path string) bool {
 	f := blobPath.FindStringSubmatch(path)

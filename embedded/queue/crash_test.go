@@ -75,7 +75,7 @@ func (s redisServer) client(t testing.TB) *redis.Client {
 }
 
 // TestServer_Killed kills a queue in the middle of writes, several times over
-// the same folder. At most a second of what was acknowledged is lost, and nothing
+// the same directory. At most a second of what was acknowledged is lost, and nothing
 // is out of order.
 func TestServer_Killed(t *testing.T) {
 	t.Parallel()

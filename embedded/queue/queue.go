@@ -27,7 +27,7 @@ const acceptPause = 100 * time.Millisecond // after a failed accept, such as too
 type Options struct {
 	Addr     string // host:port; port 0 picks one. Required
 	Password string // of the user "default". Required
-	Dir      string // data folder, made with mode 0700. Required
+	Dir      string // data directory, made with mode 0700. Required
 
 	// MaxMemory bounds the memory for data and clients, in bytes; 0 is no bound. Three
 	// quarters are for data, the rest for what clients leave waiting and for a reply.
@@ -49,7 +49,7 @@ func (o Options) validate() error {
 	case o.Password == "":
 		return errors.New("queue: no password: set one, the queue does not run without")
 	case o.Dir == "":
-		return errors.New("queue: no data folder: set one")
+		return errors.New("queue: no data directory: set one")
 	case o.SyncInterval > maxSyncInterval:
 		return fmt.Errorf("queue: sync interval %v is above %v: a crash would lose more than a second of writes", o.SyncInterval, maxSyncInterval)
 	}
@@ -153,7 +153,7 @@ func (s *Server) maxClients() int {
 }
 
 // Run loads what is on disk and serves until ctx ends; then everything is on
-// disk. It returns a *journal.CorruptError when the data folder is damaged, the
+// disk. It returns a *journal.CorruptError when the data directory is damaged, the
 // error of listening when the port is taken, what kept the last writes from the
 // disk, or errBroken. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
@@ -225,7 +225,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener, core *core, 
 			return
 		}
 		if err != nil {
-			s.log.Warn("the queue could not accept a client", "error", err)
+			s.log.Warn("the queue failed to accept a client", "error", err)
 			_ = clock.Sleep(ctx, acceptPause)
 			continue
 		}

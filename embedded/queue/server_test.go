@@ -113,10 +113,10 @@ func TestRun_PortTaken(t *testing.T) {
 	if err := srv.Run(context.Background()); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("got %v, want that the address is in use", err)
 	}
-	startQueue(t, testOptions(opts.Dir)) // the folder is free again
+	startQueue(t, testOptions(opts.Dir)) // the directory is free again
 }
 
-func TestRun_DamagedFolder(t *testing.T) {
+func TestRun_DamagedDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	q := startQueue(t, testOptions(dir))

@@ -1,7 +1,7 @@
 // Package registry is the image registry of a crawlbox manager: CNCF
-// distribution v3 inside the process, with its data in one folder.
+// distribution v3 inside the process, with its data in one directory.
 //
-// distribution brings the API and the layout of the folder. This package adds
+// distribution brings the API and the layout of the directory. This package adds
 // what a registry needs that nobody looks after:
 //
 //   - A garbage collection that runs beside pushes. distribution's own

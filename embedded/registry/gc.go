@@ -32,7 +32,7 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (collect.Report
 	if err != nil {
 		return report, err
 	}
-	r.log.Info("images collected", "bytes", report.Bytes, "blobs", report.Blobs, "manifests", report.Manifests, "uploads", report.Uploads)
+	r.log.Info("collected images", "bytes", report.Bytes, "blobs", report.Blobs, "manifests", report.Manifests, "uploads", report.Uploads)
 	return report, nil
 }
 

@@ -84,7 +84,7 @@ func (r *Registry) serve(app http.Handler) http.Handler {
 
 func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http.Request) {
 	if err := r.disk.Check(req.ContentLength); err != nil {
-		r.log.Warn("refuse push", "path", req.URL.Path, "err", err)
+		r.log.Warn("refused a push", "path", req.URL.Path, "err", err)
 		deny(w, err)
 		r.dropRefused(req.URL.Path)
 		return
@@ -140,7 +140,7 @@ func (r *Registry) dropHalf(p string) {
 		err = r.layout.DropDangling(tag)
 	}
 	if err != nil {
-		r.log.Warn("clean up after failed push", "path", p, "err", err)
+		r.log.Warn("failed to clean up after a failed push", "path", p, "err", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (r *Registry) Remove(ctx context.Context, ref string) error {
 	if linkErr == nil {
 		r.noteRemoved(n.repo, d)
 	}
-	r.log.Info("image removed", "image", n.String())
+	r.log.Info("removed an image", "image", n.String())
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// childDir names the data folder in the environment of a child that serves it.
+// childDir names the data directory in the environment of a child that serves it.
 const childDir = "CRAWLBOX_TEST_REGISTRY_DIR"
 
 // serveForEver is the child: a registry to be killed.

@@ -26,7 +26,7 @@ const (
 
 // Options say where a registry lives and how careful it is.
 type Options struct {
-	// Dir is the data folder; it is created with mode 0700.
+	// Dir is the data directory; it is created with mode 0700.
 	Dir string
 	// MinFree is how many bytes of the disk an upload must leave free.
 	// 0 means DefaultMinFree; a negative number lets uploads fill the disk.
@@ -84,12 +84,12 @@ type Registry struct {
 }
 
 // Open opens the registry in o.Dir and makes it if it is not there. It mends
-// what a crash left behind. The folder is locked until Close; a second Open of
+// what a crash left behind. The directory is locked until Close; a second Open of
 // it fails with ErrInUse. The context bounds Open only.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 	o = o.withDefaults()
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make registry folder: %w", err)
+		return nil, fmt.Errorf("make registry directory: %w", err)
 	}
 	unlock, err := lockDir(o.Dir)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *Registry) Handler() http.Handler { return r.serve(r.app) }
 // to keep its digest. Whoever pushes an image of his own means it to be whole.
 func (r *Registry) Sparse() http.Handler { return r.serve(r.sparse) }
 
-// Close releases the folder. Requests must have ended.
+// Close releases the directory. Requests must have ended.
 func (r *Registry) Close() error {
 	return errors.Join(r.app.Shutdown(), r.sparse.Shutdown(), r.unlock())
 }

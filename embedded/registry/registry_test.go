@@ -278,7 +278,7 @@ func TestRestartKeepsAll(t *testing.T) {
 	}
 }
 
-func TestOpen_FolderInUse(t *testing.T) {
+func TestOpen_DirectoryInUse(t *testing.T) {
 	dir := t.TempDir()
 	start(t, Options{Dir: dir})
 	if _, err := Open(t.Context(), Options{Dir: dir}, testLog(t)); !errors.Is(err, ErrInUse) {

@@ -72,7 +72,7 @@ func (m *Machine) TraceOfDocker() string {
 	return ""
 }
 
-// knowsRepository says whether apt has Docker's own among its sources.
+// knowsRepository reports whether apt has Docker's own among its sources.
 func (m *Machine) knowsRepository() bool {
 	lists, _ := filepath.Glob(m.path("/etc/apt/sources.list.d/*"))
 	for _, path := range append(lists, m.path("/etc/apt/sources.list")) {

@@ -56,13 +56,13 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 	if err := m.makeUser(&p, w.User); err != nil {
 		return p, err
 	}
-	for _, folder := range w.Unit.Folders {
-		if systemd.NeedsFolder(folder) && !m.exists(folder) {
-			p.add(Folder{folder})
+	for _, directory := range w.Unit.Directories {
+		if systemd.NeedsDirectory(directory) && !m.exists(directory) {
+			p.add(Directory{directory})
 		}
 	}
 	if w.Join != "" {
-		p.add(Folder{filepath.Dir(w.JoinPath)}, Write{w.JoinPath, w.Join + "\n", 0o600})
+		p.add(Directory{filepath.Dir(w.JoinPath)}, Write{w.JoinPath, w.Join + "\n", 0o600})
 	}
 	changed, err := m.units(&p, w.Unit)
 	if err != nil {
@@ -72,7 +72,7 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 	return p, nil
 }
 
-// units plans the unit files, and says whether that of the service changes.
+// units plans the unit files, and reports whether that of the service changes.
 func (m *Machine) units(p *Plan, u systemd.Unit) (changed bool, err error) {
 	reload := false
 	for _, f := range u.Files() {
@@ -123,7 +123,7 @@ func (m *Machine) start(ctx context.Context, p *Plan, restart bool) {
 	}
 }
 
-// stale says whether the service runs a program that was replaced since.
+// stale reports whether the service runs a program that was replaced since.
 func (m *Machine) stale(ctx context.Context) bool {
 	running, err := m.Running(ctx)
 	if err != nil {
@@ -135,7 +135,7 @@ func (m *Machine) stale(ctx context.Context) bool {
 
 func unitPath(name string) string { return filepath.Join(systemd.Dir, name) }
 
-// sameFile says whether both are there with the same content.
+// sameFile reports whether both are there with the same content.
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)

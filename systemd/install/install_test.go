@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
-// box is a machine in a folder, with a systemctl that keeps what it is told. The one
+// box is a machine in a directory, with a systemctl that keeps what it is told. The one
 // of a machine that boots is in the scenario TestInstall.
 type box struct {
 	*testing.T
@@ -70,7 +70,7 @@ func (b *box) put(path, text string, mode os.FileMode) {
 
 func (b *box) wanted(args ...string) Wanted {
 	return Wanted{
-		Unit: systemd.Unit{Role: "worker", Program: Program, Args: args, Folders: []string{"/var/lib/crawlbox"},
+		Unit: systemd.Unit{Role: "worker", Program: Program, Args: args, Directories: []string{"/var/lib/crawlbox"},
 			Keeper: []string{"/var/lib/crawlbox/upgrade/keeper", "keep"}},
 		Self: b.path("/src/crawlbox"), Config: "# nothing\n", ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join",
 	}

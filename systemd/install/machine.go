@@ -36,7 +36,7 @@ type Machine struct {
 // This is the machine that the process runs on.
 func This() *Machine { return &Machine{Command: command, Fetch: fetch} }
 
-// HasSystemd says whether systemd manages the machine, see sd_booted(3).
+// HasSystemd reports whether systemd manages the machine, see sd_booted(3).
 func (m *Machine) HasSystemd() bool {
 	info, err := os.Lstat(m.path("/run/systemd/system"))
 	return err == nil && info.IsDir()

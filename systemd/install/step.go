@@ -61,21 +61,21 @@ func readOnly(err error, path string) error {
 	return err
 }
 
-// Folder makes a folder that only root can look into.
-type Folder struct{ Path string }
+// Directory makes a directory that only root can look into.
+type Directory struct{ Path string }
 
-func (s Folder) String() string { return fmt.Sprintf("make %s, mode 0700", s.Path) }
+func (s Directory) String() string { return fmt.Sprintf("make %s, mode 0700", s.Path) }
 
-func (s Folder) do(_ context.Context, m *Machine) error { return os.MkdirAll(m.path(s.Path), 0o700) }
+func (s Directory) do(_ context.Context, m *Machine) error { return os.MkdirAll(m.path(s.Path), 0o700) }
 
-// Remove removes a file or, if it is a folder, all that is in it.
+// Remove removes a file or, if it is a directory, all that is in it.
 type Remove struct{ Path string }
 
 func (s Remove) String() string { return "remove " + s.Path }
 
 func (s Remove) do(_ context.Context, m *Machine) error { return os.RemoveAll(m.path(s.Path)) }
 
-// RemoveEmpty removes a folder if nothing is in it.
+// RemoveEmpty removes a directory if nothing is in it.
 type RemoveEmpty struct{ Path string }
 
 func (s RemoveEmpty) String() string { return fmt.Sprintf("remove %s if it is empty", s.Path) }
@@ -143,20 +143,20 @@ func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
 // settle writes to the disk which names the steps have removed, and which systemctl has
 // linked.
 func (m *Machine) settle(p Plan) {
-	folders := map[string]bool{}
+	directories := map[string]bool{}
 	for _, step := range p.Steps {
 		switch s := step.(type) {
 		case Remove:
-			folders[filepath.Dir(s.Path)] = true
+			directories[filepath.Dir(s.Path)] = true
 		case Run:
 			if s[0] == "systemctl" {
-				folders[systemd.Dir] = true
-				folders[filepath.Join(systemd.Dir, "multi-user.target.wants")] = true
-				folders[unitPath(systemd.Target)+".wants"] = true
+				directories[systemd.Dir] = true
+				directories[filepath.Join(systemd.Dir, "multi-user.target.wants")] = true
+				directories[unitPath(systemd.Target)+".wants"] = true
 			}
 		}
 	}
-	for folder := range folders {
-		_ = durable.SyncDir(m.path(folder)) // it is on the disk a few seconds later anyway
+	for directory := range directories {
+		_ = durable.SyncDir(m.path(directory)) // it is on the disk a few seconds later anyway
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // dockerConfig is where Docker looks for the CAs of registries. Some of its packages
-// bring the folder, and some of its versions make it; where neither does, the unit has.
+// bring the directory, and some of its versions make it; where neither does, the unit has.
 const dockerConfig = "/etc/docker"
 
 // Unwanted is what shall be taken from a machine.
@@ -18,9 +18,9 @@ type Unwanted struct {
 	// Config is the text of a config file that nobody has edited: it goes, another one
 	// at ConfigPath stays unless Purge is set.
 	Config, ConfigPath string
-	// JoinPath may have a join string that was not used.
+	// JoinPath may have a join token that was not used.
 	JoinPath string
-	// State are the folders that Purge removes.
+	// State are the directories that Purge removes.
 	State []string
 	// User is the system user that Purge removes.
 	User  string
@@ -70,15 +70,15 @@ func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error)
 	if u.JoinPath != "" && m.exists(u.JoinPath) {
 		p.add(Remove{u.JoinPath})
 	}
-	for _, folder := range u.State {
+	for _, directory := range u.State {
 		switch {
-		case !m.exists(folder):
-		case u.Purge && shared(folder):
-			p.notef("%s stays: others may have files there; remove those of crawlbox by hand", folder)
+		case !m.exists(directory):
+		case u.Purge && shared(directory):
+			p.notef("%s stays: others may have files there; remove those of crawlbox by hand", directory)
 		case u.Purge:
-			p.add(Remove{folder})
+			p.add(Remove{directory})
 		default:
-			p.notef("%s stays; --purge removes it too", folder)
+			p.notef("%s stays; --purge removes it too", directory)
 		}
 	}
 	if has, err := m.hasUser(u.User); err != nil {
@@ -95,11 +95,11 @@ func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error)
 	return p, nil
 }
 
-// shared says whether a folder is one of the system's own, such as /srv: whatever the
+// shared reports whether a directory is one of the system's own, such as /srv: whatever the
 // config says, it is not removed.
-func shared(folder string) bool {
-	folder = filepath.Clean(folder)
-	return strings.Count(folder, "/") < 2 || slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, folder)
+func shared(directory string) bool {
+	directory = filepath.Clean(directory)
+	return strings.Count(directory, "/") < 2 || slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, directory)
 }
 
 // unitsAway plans the units' end. Drop-ins are a person's.
@@ -134,7 +134,7 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 	}
 }
 
-// packaged says whether a file is a package's.
+// packaged reports whether a file is a package's.
 func (m *Machine) packaged(ctx context.Context, path string) bool {
 	_, err := m.Command(ctx, "dpkg-query", "--search", path)
 	return err == nil

@@ -56,13 +56,13 @@ func (b *box) files() (list []string) {
 	return list
 }
 
-func TestUninstall_LeavesTheFoldersOfTheSystem(t *testing.T) {
+func TestUninstall_LeavesTheDirectoriesOfTheSystem(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	u := Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", Purge: true}
-	for _, folder := range []string{"/", "/srv", "/var/lib/", "/var/lib/crawlbox", "/srv/images"} {
-		b.put(filepath.Join(folder, "file"), "", 0o600)
-		u.State = append(u.State, folder)
+	for _, directory := range []string{"/", "/srv", "/var/lib/", "/var/lib/crawlbox", "/srv/images"} {
+		b.put(filepath.Join(directory, "file"), "", 0o600)
+		u.State = append(u.State, directory)
 	}
 	p, err := b.Uninstall(t.Context(), u)
 	if err != nil {
@@ -73,9 +73,9 @@ func TestUninstall_LeavesTheFoldersOfTheSystem(t *testing.T) {
 	}
 }
 
-// TestUninstall_DockerFolder wants the folder that a package has to stay, and one that
+// TestUninstall_DockerFolder wants the directory that a package has to stay, and one that
 // the unit has made to go.
-func TestUninstall_DockerFolder(t *testing.T) {
+func TestUninstall_DockerDirectory(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ packaged, used, stays bool }{
 		"made by the unit":  {},

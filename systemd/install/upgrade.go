@@ -7,7 +7,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
-// KeepsUpgrades says whether the machine has the unit that upgrades its node.
+// KeepsUpgrades reports whether the machine has the unit that upgrades its node.
 func (m *Machine) KeepsUpgrades() bool {
 	return m.HasSystemd() && m.exists(unitPath(systemd.Service)) && m.exists(unitPath(systemd.Upgrade))
 }

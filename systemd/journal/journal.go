@@ -21,7 +21,7 @@ import (
 // prefix keeps the fields of records apart from the journal's own.
 const prefix = "CRAWLBOX_"
 
-// Is says whether w is this process's standard error, and that goes to the journal.
+// Is reports whether w is this process's standard error, and that goes to the journal.
 func Is(w io.Writer) bool {
 	if w != io.Writer(os.Stderr) {
 		return false

@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
-// Listening says whether systemd, or another program that speaks its protocol, runs
+// Listening reports whether systemd, or another program that speaks its protocol, runs
 // this process and listens.
 func Listening() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 

@@ -174,7 +174,7 @@ func (c *Cluster) Leave(_ context.Context, force bool) error {
 	return nil
 }
 
-// Left says whether Leave has been done.
+// Left reports whether Leave has been done.
 func (c *Cluster) Left() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// WriteFile puts data in the place of path, whose folder must be there.
+// WriteFile puts data in the place of path, whose directory must be there.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := Create(path, mode)
 	if err != nil {
@@ -87,7 +87,7 @@ func Remove(paths ...string) error {
 	return nil
 }
 
-// Mkdir makes a folder in one that is there, unless it is there too.
+// Mkdir makes a directory in one that is there, unless it is there too.
 func Mkdir(dir string, mode fs.FileMode) error {
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -95,7 +95,7 @@ func Mkdir(dir string, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(dir))
 }
 
-// SyncDir makes the names in a folder survive a power cut.
+// SyncDir makes the names in a directory survive a power cut.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

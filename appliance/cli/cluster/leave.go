@@ -43,11 +43,11 @@ images and its queue stay on disk.`,
 	return cmd
 }
 
-// usualSocket says whether the config names the socket: a node with another one
-// may have another data folder too.
+// usualSocket reports whether the config names the socket: a node with another one
+// may have another data directory too.
 func usualSocket(a *command.App) bool { return a.Socket == "" && os.Getenv("CRAWLBOX_SOCKET") == "" }
 
-// leaveOffline leaves with the data folder of a node that does not run.
+// leaveOffline leaves with the data directory of a node that does not run.
 func leaveOffline(a *command.App, ctx context.Context, force bool) error {
 	cfg, err := configs.Load(a.Config)
 	if err != nil {

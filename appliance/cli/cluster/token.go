@@ -24,7 +24,7 @@ func TokenCmd(a *command.App) *cobra.Command {
 'crawlbox token rotate', or with --ttl or --uses a new one.
 
 With --bootstrap it is a line for a machine that has curl and no crawlbox: it
-gets this manager's and installs that. It sends the join string only once the
+gets this manager's and installs that. It sends the join token only once the
 checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
 		Example:   "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses 1\n  crawlbox token --bootstrap --ttl 1h",
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},

@@ -151,7 +151,7 @@ func renderSteps(s tui.Screen, steps []upgrade.Step, offer upgrade.Offer) {
 	t.Write(s)
 }
 
-// older says whether one version comes before another, as far as their names tell:
+// older reports whether one version comes before another, as far as their names tell:
 // 1.2.3 or v1.2.3, with what `git describe` appends for the commits since.
 func older(a, b string) bool {
 	a, b = release(a), release(b)

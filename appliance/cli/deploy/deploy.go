@@ -40,18 +40,18 @@ func Cmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy [PATH|IMAGE|SERVICE...]",
 		Short: "Bring a version onto every node, then run it",
-		Long: `Deploy the services of crawlbox.yaml, or those named, or a folder, a static
+		Long: `Deploy the services of crawlbox.yaml, or those named, or a directory, a static
 program or an image as a service. It goes in stages:
 
-  build   the folder becomes an image and goes into the cluster's registry
+  build   the directory becomes an image and goes into the cluster's registry
   pull    every node that may run it gets the image; nothing has changed yet
   update  the service is made, or changed a share of its replicas at a time
   watch   until all have run for the monitor time
 
-A folder needs a Dockerfile, or is a Scrapy project, a Python script, a Node
+A directory needs a Dockerfile, or is a Scrapy project, a Python script, a Node
 package or a Go module, for which one is made. Images are tagged 0.01, 0.02 and
-so on; --tag git takes the short name of the folder's commit, with -dirty where
-files have changed since, and needs the program git.
+so on; --tag git takes the short name of the directory's commit, with -dirty
+where files have changed since, and needs the program git.
 
 Docker's BuildKit builds where the engine has it, its classic builder otherwise,
 or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
@@ -61,14 +61,14 @@ When the new version fails the old one comes back. Ctrl-C before the
 update changes nothing; after it the deploy goes on.
 
 A word with a slash or a dot in front is a path. A name is a service of
-crawlbox.yaml, else a folder or program here, else a service that runs, which is
-deployed again from what it was made of, else an image.`,
+crawlbox.yaml, else a directory or program here, else a service that runs, which
+is deployed again from what it was made of, else an image.`,
 		Example: `  crawlbox deploy
   crawlbox deploy .
   crawlbox deploy ./spider --name spider --replicas 50 --tag git
   crawlbox deploy . --secret id=pip,src=$HOME/.config/pip/pip.conf
   crawlbox deploy localhost:8003/spider:0.02`,
-		Args:              command.AtLeast(0, "folders, images or services"),
+		Args:              command.AtLeast(0, "directories, images or services"),
 		ValidArgsFunction: a.Complete(command.ServiceNames),
 	}
 	var f deployFlags
@@ -80,7 +80,7 @@ deployed again from what it was made of, else an image.`,
 
 func (f *deployFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.name, "name", "", "`name` of the service (default: of the folder)")
+	flags.StringVar(&f.name, "name", "", "`name` of the service (default: of the directory)")
 	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are)")
 	flags.StringArrayVarP(&f.envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables")
@@ -88,7 +88,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.memory, "limit-memory", "", "memory for a replica, a `size` such as 256MB")
 	flags.Uint64Var(&f.req.MaxPerNode, "max-per-node", 0, "`number` of replicas on one node at most")
 	flags.StringArrayVar(&f.req.Constraints, "constraint", nil, "`rule` for nodes: node.labels.zone==eu")
-	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its folder's commit")
+	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its commit")
 	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
 	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
 	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
@@ -122,7 +122,7 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 			return err
 		}
 	} else if isPath(what) {
-		return fmt.Errorf("%w; name a folder, a static program, or an image such as localhost:8003/spider:0.02", err)
+		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	if *f.DryRun {
@@ -159,7 +159,7 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 	return nil
 }
 
-// isPath says whether a word is meant as a path, though nothing is there.
+// isPath reports whether a word is meant as a path, though nothing is there.
 func isPath(what string) bool {
 	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
 }

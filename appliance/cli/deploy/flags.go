@@ -17,10 +17,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/image/source"
 )
 
-// tagOfGit in place of a tag takes it from the folder's git repository.
+// tagOfGit in place of a tag takes it from the directory's git repository.
 const tagOfGit = "git"
 
-// buildFlags say how a folder becomes an image.
+// buildFlags say how a directory becomes an image.
 type buildFlags struct {
 	from            source.Options
 	args            []string
@@ -48,7 +48,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.noCache, "no-cache", false, "run each step of the build again")
 	flags.BoolVar(&f.pull, "pull", false, "ask for newer base images")
 	flags.BoolVar(&f.printDockerfile, "print-dockerfile", false, "print the Dockerfile that is made, no more")
-	flags.BoolVar(&f.eject, "eject", false, "write that Dockerfile to the folder, no more")
+	flags.BoolVar(&f.eject, "eject", false, "write that Dockerfile to the directory, no more")
 	_ = cmd.RegisterFlagCompletionFunc("builder", cobra.FixedCompletions([]string{image.BuildKit, image.Classic}, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -30,7 +30,7 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 		return err
 	}
 	if len(list) == 0 {
-		return errors.New("crawlbox.yaml has no services; write them there, or name a folder, a program or an image to deploy")
+		return errors.New("crawlbox.yaml has no services; write them there, or name a directory, a program or an image to deploy")
 	}
 	if *f.DryRun {
 		return planServices(a, cmd.Context(), c, f, list)
@@ -66,7 +66,7 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
 	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		if err == nil && flag.Changed && !slices.Contains(forServices, flag.Name) {
-			err = command.Usagef(cmd, "--%s is for a folder or an image; what a service is given stands in crawlbox.yaml", flag.Name)
+			err = command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in crawlbox.yaml", flag.Name)
 		}
 	})
 	return err

@@ -61,7 +61,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 		}
 		return deployServices(a, cmd, c, f, chosen)
 	case len(args) > 1:
-		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a folder, a program or an image by itself")
+		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a directory, a program or an image by itself")
 	}
 	return deployImage(a, cmd, f, args[0])
 }
@@ -85,7 +85,7 @@ func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, de
 }
 
 // serviceNamed finds a service of the config file, or one that runs and has not the
-// name of a folder or program here. Without a name it is none.
+// name of a directory or program here. Without a name it is none.
 func serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.Definition) (target, error) {
 	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == name })
 	switch {
@@ -114,7 +114,7 @@ func targets(defs []api.Definition) (list []target) {
 	return list
 }
 
-// sayTaken tells of services that are taken though there are folders or programs of
+// sayTaken tells of services that are taken though there are directories or programs of
 // their names here, out of the way of what is printed for programs.
 func sayTaken(a *command.App, list []target) (err error) {
 	for _, d := range list {

@@ -43,7 +43,7 @@ func installRole(a *command.App, cmd *cobra.Command) *cobra.Command {
 		fleet.RoleWorker:  "Install a node that joins a cluster",
 	}[role]
 	cmd.Long = fmt.Sprintf(`Install crawlbox as a service of systemd and wait until it is ready. The flags
-are those of 'crawlbox %s', and go into the unit; a join string does not,
+are those of 'crawlbox %s', and go into the unit; a join token does not,
 it is deleted once the node has joined.
 
 It copies itself to %s and writes, where there is none, a
@@ -117,7 +117,7 @@ func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
 	if err != nil || !tui.IsTerminal(a.Env.Stdout) {
-		return a.Printf("manager is ready; `crawlbox token` prints the join string, for `crawlbox install worker --join STRING` on each further server\n")
+		return a.Printf("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker --join TOKEN` on each further server\n")
 	}
 	return a.Printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n", token.Join)
 }

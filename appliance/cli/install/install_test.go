@@ -64,10 +64,10 @@ func TestCheckJoin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := checkJoin("", "worker", dir); err != nil {
-		t.Errorf("no join string gives %v", err)
+		t.Errorf("no join token gives %v", err)
 	}
 	if err := checkJoin("CBX1-NOT", "worker", dir); err == nil || strings.Contains(err.Error(), "NOT") {
-		t.Errorf("a broken join string gives %v", err)
+		t.Errorf("a broken join token gives %v", err)
 	}
 }
 

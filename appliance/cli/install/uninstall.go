@@ -128,7 +128,7 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 	return machine.Stop(ctx)
 }
 
-// alone says whether the node that runs here is all of its cluster: leaving it costs
+// alone reports whether the node that runs here is all of its cluster: leaving it costs
 // nobody else anything.
 func alone(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -138,7 +138,7 @@ func alone(ctx context.Context, cfg configs.Config) bool {
 	return err == nil && len(nodes) > 0 && !others
 }
 
-// stateOf are the folders with a node's state, the outermost first.
+// stateOf are the directories with a node's state, the outermost first.
 func stateOf(cfg configs.Config) []string {
 	list := []string{cfg.DataDir}
 	for _, dir := range []string{cfg.RegistryDir(), cfg.QueueDir()} {

@@ -37,7 +37,7 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 		return w, cfg, err
 	}
 	cfg = opts.Config
-	if err := doctor.Folder(cfg.DataDir); err != nil {
+	if err := doctor.Directory(cfg.DataDir); err != nil {
 		return w, cfg, err
 	}
 	if err := checkJoin(opts.Join, cmd.Name(), cfg.DataDir); err != nil {
@@ -48,7 +48,7 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 		return w, cfg, fmt.Errorf("find this program: %w", err)
 	}
 	w = install.Wanted{
-		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Folders: foldersOf(cfg),
+		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Directories: directoriesOf(cfg),
 			Keeper: run.KeeperOf(cfg)},
 		Self: self, Config: configs.Annotated, ConfigPath: cfg.File,
 		Join: opts.Join, JoinPath: run.JoinLaid(cfg.DataDir),
@@ -72,7 +72,7 @@ func checkJoin(text, role, dataDir string) error {
 		return err
 	}
 	if s.Role != role {
-		return fmt.Errorf("this join string is for a %s; run `crawlbox install %s --join STRING`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
+		return fmt.Errorf("this join token is for a %s; run `crawlbox install %s --join TOKEN`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
 	}
 	id, err := pki.LoadIdentity(filepath.Join(dataDir, "node"))
 	if err == nil && id.CA() != s.CA {
@@ -81,7 +81,7 @@ func checkJoin(text, role, dataDir string) error {
 	return nil // what is wrong with an identity, the node says
 }
 
-// inCluster says whether a node serves here that needs no join string, because it has
+// inCluster reports whether a node serves here that needs no join token, because it has
 // joined and was not removed since.
 func inCluster(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -133,7 +133,7 @@ func notTaken(environ []string) (notes []string) {
 }
 
 // foldersOf are those that a node writes to.
-func foldersOf(cfg configs.Config) []string {
+func directoriesOf(cfg configs.Config) []string {
 	list := []string{cfg.DataDir, cfg.RegistryDir(), filepath.Dir(cfg.Socket)}
 	if dir := cfg.QueueDir(); dir != "" {
 		list = append(list, dir)

@@ -71,7 +71,7 @@ func EnsureDocker(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bo
 	return installDocker(a, cmd.Context(), machine, plan, engine)
 }
 
-// absent says whether an engine of this machine does not answer; one of another machine
+// absent reports whether an engine of this machine does not answer; one of another machine
 // is not its business.
 func absent(ctx context.Context, engine *swarm.Engine) bool {
 	return errors.Is(engine.Ping(ctx), swarm.ErrUnreachable) && engine.Usual()
@@ -96,7 +96,7 @@ func MissesDocker(a *command.App, ctx context.Context, machine *install.Machine,
 }
 
 // person returns the terminal on which somebody can answer, nil if there is none: where
-// the join string comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
+// the join token comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
 // is the one that this was run on.
 func answering(a *command.App, cmd *cobra.Command) *os.File {
 	if !tui.IsTerminal(a.Env.Stderr) {

@@ -31,7 +31,7 @@ nothing.
 On a node that runs, other nodes are asked to connect back to it. On a machine
 that is to join, --join says where the manager is, and it is tried. The machine
 is looked at as the node that it is or, where it is none, as a worker if there
-is a join string and as a manager if not.
+is a join token and as a manager if not.
 
 The exit code is 1 if something would stop a join or keep a node from being of
 use, and 0 if there are only warnings.`,

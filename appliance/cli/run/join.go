@@ -21,19 +21,19 @@ import (
 
 const (
 	JoinEnv = "CRAWLBOX_JOIN"
-	// maxJoinFile bounds what is read as a join string, in bytes.
+	// maxJoinFile bounds what is read as a join token, in bytes.
 	maxJoinFile = 4096
 )
 
-// joinFlags adds what says where the join string is. --join-file is a key of the
+// joinFlags adds what says where the join token is. --join-file is a key of the
 // config too.
 func joinFlags(cmd *cobra.Command, usage string) {
 	cmd.Flags().String("join", "", usage)
-	cmd.Flags().String("join-file", "", "`file` with the join string, - for stdin")
+	cmd.Flags().String("join-file", "", "`file` with the join token, - for stdin")
 	_ = cmd.MarkFlagFilename("join-file")
 }
 
-// SetJoin takes the join string from the one place that has it, if any.
+// SetJoin takes the join token from the one place that has it, if any.
 func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error) {
 	flag, _ := cmd.Flags().GetString("join")
 	env, file := os.Getenv(JoinEnv), opts.Config.JoinFile
@@ -44,7 +44,7 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 		}
 	}
 	if len(given) > 1 {
-		return command.Usagef(cmd, "the join string is given by %s; keep one of them", strings.Join(given, " and by "))
+		return command.Usagef(cmd, "the join token is given by %s; keep one of them", strings.Join(given, " and by "))
 	}
 	opts.Join = cmp.Or(flag, env)
 	if len(given) == 0 {
@@ -67,11 +67,11 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 	return err
 }
 
-// JoinLaid is where `crawlbox install` lays the join string for the service that it
+// JoinLaid is where `crawlbox install` lays the join token for the service that it
 // starts, so that it stands neither in the unit nor among the arguments of a process.
 func JoinLaid(dataDir string) string { return filepath.Join(dataDir, "join") }
 
-// laidJoin takes the join string that was laid for this node, if any. Who may not
+// laidJoin takes the join token that was laid for this node, if any. Who may not
 // look hears why he may not run a node from others.
 func laidJoin(opts *node.Options) (err error) {
 	opts.Join, err = joinFromFile(JoinLaid(opts.Config.DataDir), opts.Log)
@@ -81,17 +81,17 @@ func laidJoin(opts *node.Options) (err error) {
 	return err
 }
 
-// UseUp deletes the join string that was laid for this node, once it has joined.
+// UseUp deletes the join token that was laid for this node, once it has joined.
 func UseUp(dataDir string, log *slog.Logger) {
 	if err := os.Remove(JoinLaid(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Warn("delete the join string that is used up", "error", err)
+		log.Warn("failed to delete the join token that is used up", "error", err)
 	}
 }
 
 func joinFromFile(path string, log *slog.Logger) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read the join string: %w", err)
+		return "", fmt.Errorf("read the join token: %w", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
@@ -100,7 +100,7 @@ func joinFromFile(path string, log *slog.Logger) (string, error) {
 	return readJoin(f, path)
 }
 
-// readJoin takes a join string, or the whole line that `crawlbox token` prints.
+// readJoin takes a join token, or the whole line that `crawlbox token` prints.
 // It never says what it has read.
 func readJoin(r io.Reader, from string) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxJoinFile+1))
@@ -110,11 +110,11 @@ func readJoin(r io.Reader, from string) (string, error) {
 	}
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("read the join string: %w", err)
+		return "", fmt.Errorf("read the join token: %w", err)
 	case len(text) > maxJoinFile:
-		return "", fmt.Errorf("read the join string: %s has more than %d bytes; it should have nothing else", from, maxJoinFile)
+		return "", fmt.Errorf("read the join token: %s has more than %d bytes; it should have nothing else", from, maxJoinFile)
 	case join == "":
-		return "", fmt.Errorf("read the join string: %s is empty; print one on the manager with `crawlbox token`", from)
+		return "", fmt.Errorf("read the join token: %s is empty; print one on the manager with `crawlbox token`", from)
 	}
 	return join, nil
 }
@@ -123,7 +123,7 @@ func readJoin(r io.Reader, from string) (string, error) {
 // does not end with ctx, but the process does.
 func joinFromStdin(a *command.App, ctx context.Context) (string, error) {
 	if tui.IsTerminal(a.Env.Stdin) {
-		fmt.Fprint(a.Env.Stderr, "Join string: ")
+		fmt.Fprint(a.Env.Stderr, "Join token: ")
 		return command.Ask(ctx, a.Env)
 	}
 	type result struct {

@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// joinOf is the join string that a worker takes from a command line, the config
+// joinOf is the join token that a worker takes from a command line, the config
 // and stdin, and what it logs.
 func joinOf(t *testing.T, config configs.Config, stdin io.Reader, args ...string) (join, logged string, err error) {
 	t.Helper()
@@ -72,7 +72,7 @@ func TestSetJoin(t *testing.T) {
 		{name: "a named file that is gone", args: []string{"--join-file", none}, fails: "no such file"},
 		{name: "an empty file", config: empty, fails: "is empty"},
 		{name: "another file", config: large, fails: "more than 4096 bytes"},
-		{name: "a folder", config: dir, fails: "is a directory"},
+		{name: "a directory", config: dir, fails: "is a directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(JoinEnv, tt.env)
@@ -99,6 +99,6 @@ func TestJoinFromStdin_Interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := joinFromStdin(a, ctx); err == nil {
-		t.Error("a join string out of nothing")
+		t.Error("a join token out of nothing")
 	}
 }

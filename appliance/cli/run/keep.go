@@ -25,10 +25,10 @@ func KeepCmd(a *command.App) *cobra.Command {
 		Hidden: true,
 		Args:   command.NoArgs,
 	}
-	dir := cmd.Flags().String("data-dir", configs.Default().DataDir, "state `folder` of the node")
+	dir := cmd.Flags().String("data-dir", configs.Default().DataDir, "state `dir` of the node")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return upgrade.Keeper{
-			Folder: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Steady: upgrade.SteadyTime, Log: a.Log,
+			Directory: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Steady: upgrade.SteadyTime, Log: a.Log,
 		}.Run(cmd.Context())
 	}
 	return cmd
@@ -53,7 +53,7 @@ func keeping(machine *install.Machine) func(context.Context) error {
 	return machine.Keep
 }
 
-// isInstalled says whether a program, without symbolic links in its path, is the one
+// isInstalled reports whether a program, without symbolic links in its path, is the one
 // that is installed. /usr/local may be a link.
 func isInstalled(self string) bool {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(install.Program))

@@ -54,7 +54,7 @@ func WorkerCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
 		Short: "Run a node that joins a cluster, or has joined it",
-		Long: `Run a worker in the foreground, until a signal. The join string is needed only
+		Long: `Run a worker in the foreground, until a signal. The join token is needed only
 the first time; the manager prints it, and 'crawlbox token' prints it again. It
 can also stand in a file, in CRAWLBOX_JOIN, or in the config (join_file).
 

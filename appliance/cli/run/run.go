@@ -27,7 +27,7 @@ import (
 func nodeFlags(f *pflag.FlagSet) {
 	d := configs.Default()
 	f.String("advertise-addr", "", "`address` other nodes use (default: found)")
-	f.String("data-dir", d.DataDir, "state `folder`")
+	f.String("data-dir", d.DataDir, "state `directory`")
 	f.String("docker-host", "", "Docker `engine` (default: as docker finds it)")
 	f.Uint16("node-port", d.Node.Port, "`port` of mutual TLS between nodes")
 	f.Uint16("gossip-port", d.Gossip.Port, "`port` of gossip between nodes")

@@ -83,7 +83,7 @@ func (v *BuildView) See(e api.BuildEvent) error {
 	return v.err
 }
 
-// again says whether a step ends a second time with nothing done since: BuildKit looks
+// again reports whether a step ends a second time with nothing done since: BuildKit looks
 // first whether it knows the result, and then takes it.
 func (v *BuildView) again(s image.Step) bool {
 	ended := s.State == image.StepCached || s.State == image.StepDone

@@ -45,7 +45,7 @@ func NewScreen(w io.Writer, now func() time.Time, noColor bool) Screen {
 	return s
 }
 
-// IsTerminal says whether a reader or writer is a terminal.
+// IsTerminal reports whether a reader or writer is a terminal.
 func IsTerminal(v any) bool {
 	f, ok := v.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -21,7 +21,7 @@ type Caller int
 const (
 	// Stranger is anybody.
 	Stranger Caller = iota
-	// Holder is anybody who shows a join string that is good. The handler checks it,
+	// Holder is anybody who shows a join token that is good. The handler checks it,
 	// with Server.RequireToken.
 	Holder
 	// Returning is a node of the cluster, also one that was away while its certificate
@@ -103,7 +103,7 @@ func outlived(r *http.Request) bool {
 	return time.Until(leaf.NotAfter) < leaf.NotAfter.Sub(leaf.NotBefore)/10
 }
 
-// RequireToken lets only those through to next who show a join string that would let
+// RequireToken lets only those through to next who show a join token that would let
 // a node in now, as `Authorization: Bearer CBX1-…`; next is told for which role. It
 // uses nothing up, and counts tries that fail as those to join. Others are answered by
 // refused, with one of the refusals.
@@ -126,7 +126,7 @@ func (s *Server) RequireToken(next func(w http.ResponseWriter, r *http.Request, 
 	})
 }
 
-// holds returns the join string that came with a request. Of one that is no good it
+// holds returns the join token that came with a request. Of one that is no good it
 // returns what may be told.
 func (s *Server) holds(r *http.Request) (held token.JoinToken, err error) {
 	remote := remoteAddr(r)

@@ -160,7 +160,7 @@ func (r refusal) err() error {
 	return errNotManager
 }
 
-// Look asks a manager of a join string how late it is, and says how far its clock is
+// Look asks a manager of a join token how late it is, and says how far its clock is
 // ahead. Nothing secret is sent. The error says in one line what is there instead of
 // that manager.
 func Probe(ctx context.Context, addr netip.AddrPort, ca pki.KeyHash) (skew time.Duration, err error) {

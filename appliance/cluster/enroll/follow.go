@@ -125,7 +125,7 @@ func learn(id *pki.Identity, addr netip.AddrPort, m pki.Membership) error {
 // Renew gets a new certificate for the node's key from one of the managers it
 // knows, with what else is new of the cluster, and saves it. Connections that
 // stand are not touched. A certificate that has expired cannot be renewed; Join
-// with a join string replaces it.
+// with a join token replaces it.
 func Renew(ctx context.Context, id *pki.Identity) error { return refresh(ctx, id, false) }
 
 // RenewSwarmToken does what Renew does, and gets a Swarm join token too: for a node whose

@@ -146,7 +146,7 @@ func (s *Server) endpoint(within time.Duration, answer func(*http.Request, []byt
 		a, err := answer(r.WithContext(ctx), body)
 		if err != nil {
 			if !isRefusal(err) && r.Context().Err() == nil { // who hung up is no fault of ours
-				s.Log.Warn("answer a node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
+				s.Log.Warn("failed to answer a node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
 			}
 			refuse(w, err)
 			return

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// TestRequireToken wants each join string that would not let a node in to be refused,
+// TestRequireToken wants each join token that would not let a node in to be refused,
 // and none to be used up.
 func TestRequireToken(t *testing.T) {
 	t.Parallel()
@@ -53,7 +53,7 @@ func TestRequireToken(t *testing.T) {
 		"good":                     {"Bearer " + reveal(t, m.with(once)), "for a worker"},
 		"good, for a manager":      {"Bearer " + reveal(t, standing), "for a manager"},
 		"nothing":                  {"", ErrBadRequest.Error()},
-		"no join string":           {"Bearer CBX1-NONSENSE", ErrBadRequest.Error()},
+		"no join token":            {"Bearer CBX1-NONSENSE", ErrBadRequest.Error()},
 		"a guessed secret":         {"Bearer " + reveal(t, guessed), token.ErrBadSecret.Error()},
 		"of another cluster":       {"Bearer " + reveal(t, elsewhere), token.ErrUnknownToken.Error()},
 		"with a role of one's own": {"Bearer " + reveal(t, otherRole), token.ErrWrongRole.Error()},
@@ -65,7 +65,7 @@ func TestRequireToken(t *testing.T) {
 		}
 	}
 	if err := m.Tokens.Redeem(once.ID, once.Secret, once.Role, "node"); err != nil {
-		t.Errorf("the join string was used up: %v", err)
+		t.Errorf("the join token was used up: %v", err)
 	}
 
 	answers := make([]string, 2*limitBurst)

@@ -86,7 +86,7 @@ func answerFor(t testing.TB, dir string, signer, shown *pki.CA) []byte {
 }
 
 // FuzzAnswer has a node read any answer. It takes only a certificate of the CA
-// in its join string, for its own key; and what it says about the rest is a line
+// in its join token, for its own key; and what it says about the rest is a line
 // that does a terminal no harm.
 func FuzzAnswer(f *testing.F) {
 	dir := f.TempDir()

@@ -26,7 +26,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// with is the join string for a token.
+// with is the join token for a token.
 func (m *manager) with(c token.Issued) token.JoinToken {
 	return token.JoinToken{Role: c.Role, Managers: []netip.AddrPort{m.addr}, CA: m.CA.Hash(), Token: c.ID, Secret: c.Secret, Expires: c.Expires}
 }
@@ -68,8 +68,8 @@ func TestJoin_EachRefusalHasItsMessage(t *testing.T) {
 		"expired":        {m.with(old), token.ErrExpiredToken, "has expired"},
 		"revoked":        {m.with(revoked), token.ErrRevoked, "was revoked"},
 		"wrong role":     {role, token.ErrWrongRole, "another role"},
-		"altered secret": {secret, token.ErrBadSecret, "secret in the join string is wrong"},
-		"altered token":  {unknown, token.ErrUnknownToken, "does not know this join string"},
+		"altered secret": {secret, token.ErrBadSecret, "secret in the join token is wrong"},
+		"altered token":  {unknown, token.ErrUnknownToken, "does not know this join token"},
 		"altered CA":     {ca, ErrImpostor, "another CA"},
 	} {
 		_, err := Join(t.Context(), t.TempDir(), typed(t, tt.s), worker, testLog(t))

@@ -150,10 +150,10 @@ func (s *Server) rekey(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			s.Log.Info("changed the key of gossip")
+			s.Log.Info("changed the gossip key")
 			continue
 		}
-		s.Log.Warn("change the key of gossip", "error", err)
+		s.Log.Warn("failed to change the gossip key", "error", err)
 		if clock.Sleep(ctx, changeRetry) != nil {
 			return nil
 		}
@@ -200,7 +200,7 @@ func (s *Server) awaitNodes(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case <-bound.C:
-			s.Log.Warn("nodes did not take the new key of gossip in time; they get it when they are back", "nodes", late)
+			s.Log.Warn("nodes did not take the new gossip key in time; they get it when they are back", "nodes", late)
 			return true
 		case <-s.heard:
 		}

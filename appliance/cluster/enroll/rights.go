@@ -208,7 +208,7 @@ func (s *Server) watch(ctx context.Context) error {
 	for {
 		err := errors.Join(s.look(ctx), s.finish(ctx, nil), s.boundList())
 		if err != nil && ctx.Err() == nil && err.Error() != said {
-			s.Log.Warn("follow what Swarm says of the nodes; it is tried again", "error", err)
+			s.Log.Warn("failed to follow Swarm's nodes; will retry", "error", err)
 		}
 		said = fmt.Sprint(err)
 		if clock.Sleep(ctx, lookInterval) != nil {

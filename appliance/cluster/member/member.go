@@ -52,12 +52,12 @@ const margin = time.Hour
 // Member is a node that has a certificate of this cluster, or had.
 type Member struct {
 	ID      string     `json:"id"`
-	Role    string     `json:"role"`            // that its join string was for
+	Role    string     `json:"role"`            // that its join token was for
 	Name    string     `json:"name"`            // as it says: for people only
 	Addr    netip.Addr `json:"addr"`            // as it says: for people only
 	Remote  netip.Addr `json:"remote"`          // where it asked from
 	Bound   []string   `json:"bound,omitempty"` // Swarm's IDs of it, the newest last
-	Joined  time.Time  `json:"joined,omitzero"` // when a join string let it in last
+	Joined  time.Time  `json:"joined,omitzero"` // when a join token let it in last
 	Epoch   int        `json:"epoch,omitempty"` // of its newest certificate
 	Until   time.Time  `json:"until"`           // end of its newest certificate
 	Removed time.Time  `json:"removed,omitzero"`

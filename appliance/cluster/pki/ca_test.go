@@ -68,7 +68,7 @@ func TestCA_IsMadeOnce(t *testing.T) {
 	}
 	wantMode(t, filepath.Join(dir, "ca.pem"), 0o600)
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 { // and the state
-		t.Errorf("left in the folder: %v, %v", entries, err)
+		t.Errorf("left in the directory: %v, %v", entries, err)
 	}
 }
 

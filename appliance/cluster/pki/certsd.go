@@ -46,7 +46,7 @@ func InstallCA(root, hostport string, caPEM []byte) error {
 	return nil
 }
 
-// RemoveCA takes back what InstallCA did, and its folder if nothing else is in it.
+// RemoveCA takes back what InstallCA did, and its directory if nothing else is in it.
 func RemoveCA(root, hostport string) error {
 	path, err := certsPath(root, hostport)
 	if err != nil {

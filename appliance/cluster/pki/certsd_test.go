@@ -71,7 +71,7 @@ func TestInstallCA_LeavesOthersAlone(t *testing.T) {
 	}
 }
 
-func TestInstallCA_RemovesItsEmptyFolder(t *testing.T) {
+func TestInstallCA_RemovesItsEmptyDirectory(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	if err := InstallCA(root, "[::1]:8003", newTestCA(t).PEM()); err != nil {

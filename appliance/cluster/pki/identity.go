@@ -49,7 +49,7 @@ type Identity struct {
 	heard  time.Time // when a manager said last what is new, or that nothing is
 }
 
-// Files in the node's folder. The key is there first, and stays the same when a
+// Files in the node's directory. The key is there first, and stays the same when a
 // join is tried again.
 const (
 	KeyFile      = "key.pem"

@@ -36,12 +36,12 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 			return nil
 		}
 		for err := renew(ctx); err != nil; err = renew(ctx) {
-			log.Warn("renew certificate", "error", err, "until", id.Certificate().Leaf.NotAfter)
+			log.Warn("failed to renew the certificate", "error", err, "until", id.Certificate().Leaf.NotAfter)
 			if clock.Sleep(ctx, spread) != nil {
 				return nil
 			}
 		}
-		log.Info("renewed certificate", "until", id.Certificate().Leaf.NotAfter)
+		log.Info("renewed the certificate", "until", id.Certificate().Leaf.NotAfter)
 	}
 }
 

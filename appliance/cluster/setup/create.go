@@ -60,7 +60,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	}
 	info, err := m.checkEngine(ctx)
 	if swarm.Away(err) && r.Cluster != "" {
-		m.Log.Warn("start without Docker and wait for it", "error", err)
+		m.Log.Warn("starting without Docker; waiting for it", "error", err)
 		return r.Addr, m.Open(r.Addr, true)
 	}
 	if err != nil {
@@ -126,7 +126,7 @@ func (m *Machine) initSwarm(ctx context.Context, r *Record, addr netip.Addr, wha
 		if err := m.Engine.Init(ctx, addr); err != nil {
 			return fmt.Errorf("make a swarm on %s: %w", addr, err)
 		}
-		m.Log.Info("made a swarm", "addr", addr)
+		m.Log.Info("initialized a swarm", "addr", addr)
 	}
 	info, err := m.awaitLeader(ctx)
 	if err != nil {

@@ -55,7 +55,7 @@ func keepRegistries(cfg configs.Config) error {
 	return durable.WriteFile(filepath.Join(cfg.DataDir, leftFile), []byte(text), 0o600)
 }
 
-// Forget takes from this machine what nodes leave outside of their data folder: the
+// Forget takes from this machine what nodes leave outside of their data directory: the
 // trust of Docker in their registries, the local API's socket, containers of tasks
 // that ended before Docker left the swarm and, where images are given up too, the
 // images of those registries and the network of a swarm.

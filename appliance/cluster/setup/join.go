@@ -54,7 +54,7 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 		return j.Membership, err
 	}
 	if t.Role != role {
-		return j.Membership, fmt.Errorf("this join string is for a %s; run `crawlbox %s --join STRING`, or get the other one with `crawlbox token %s`",
+		return j.Membership, fmt.Errorf("this join token is for a %s; run `crawlbox %s --join TOKEN`, or get the other one with `crawlbox token %s`",
 			t.Role, t.Role, role)
 	}
 	err = j.enter(ctx, t, id)
@@ -91,16 +91,16 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 		return err
 	}
 	if err != nil {
-		j.Log.Warn("start without Docker and wait for it", "error", err)
+		j.Log.Warn("starting without Docker; waiting for it", "error", err)
 		return nil
 	}
 	if journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive {
-		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join STRING`, or end it here with `crawlbox leave`")
+		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, or end it here with `crawlbox leave`")
 	}
 	return j.complete(ctx, journal)
 }
 
-// enter joins the cluster of a join string, from wherever an earlier try got. id
+// enter joins the cluster of a join token, from wherever an earlier try got. id
 // is nil where this machine is no node yet.
 func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity) error {
 	journal, err := enroll.OpenJournal(NodeDir(j.Config), s.CA)
@@ -193,14 +193,14 @@ func (j *joining) startOver(ctx context.Context, ca pki.KeyHash) (*enroll.Journa
 
 // withdraw removes what a join has written that came to nothing. Where a manager
 // may have said yes and was not heard, the key stays, so that the same command
-// again is the same node, and no other use of the join string.
+// again is the same node, and no other use of the join token.
 func (j *joining) withdraw(journal *enroll.Journal, err error) {
 	var failed *enroll.ManagersError
 	if journal.Reached(enroll.PhaseCertified) || errors.As(err, &failed) && failed.Unheard {
 		return
 	}
 	if err := enroll.Forget(NodeDir(j.Config)); err != nil {
-		j.Log.Warn("clean up after the join", "error", err)
+		j.Log.Warn("failed to clean up after the join", "error", err)
 	}
 }
 
@@ -249,7 +249,7 @@ func (j *joining) joinWithNewToken(ctx context.Context) error {
 }
 
 // renewToken gets one for the certificate or, where the manager gives none for it alone,
-// for the join string.
+// for the join token.
 func (j *joining) renewToken(ctx context.Context) error {
 	err := enroll.RenewSwarmToken(ctx, j.Identity)
 	if !errors.Is(err, enroll.ErrUnbound) || j.rejoin == nil {

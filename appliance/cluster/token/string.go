@@ -22,13 +22,13 @@ import (
 
 // Parse returns these errors, wrapped with what to do.
 var (
-	ErrNotJoinString = errors.New("not a join string")
-	ErrCut           = errors.New("join string is cut")
-	ErrTypo          = errors.New("join string has a typing error")
-	ErrNewer         = errors.New("join string is from a newer crawlbox")
+	ErrNotJoinString = errors.New("not a join token")
+	ErrCut           = errors.New("join token is cut")
+	ErrTypo          = errors.New("join token has a typing error")
+	ErrNewer         = errors.New("join token is from a newer crawlbox")
 )
 
-// String is a join string: where the managers are, how to know the right one,
+// String is a join token: where the managers are, how to know the right one,
 // and the secret that lets a node in.
 type JoinToken struct {
 	Role     string
@@ -48,9 +48,9 @@ const (
 	maxString = 2048
 )
 
-// String shows what is in the join string but its secret.
+// String shows what is in the join token but its secret.
 func (s JoinToken) String() string {
-	return fmt.Sprintf("join string for a %s at %v, cluster %s, token %s", s.Role, s.Managers, s.CA.ClusterID(), s.Token)
+	return fmt.Sprintf("join token for a %s at %v, cluster %s, token %s", s.Role, s.Managers, s.CA.ClusterID(), s.Token)
 }
 
 // LogValue implements slog.LogValuer.
@@ -61,13 +61,13 @@ func (s JoinToken) LogValue() slog.Value { return slog.StringValue(s.String()) }
 func (s JoinToken) Reveal() (string, error) {
 	body, err := s.marshal()
 	if err != nil {
-		return "", fmt.Errorf("make join string: %w", err)
+		return "", fmt.Errorf("make join token: %w", err)
 	}
 	sealed := append(body, checksum(body)...)
 	return fmt.Sprintf("%s%d-%s%s", stringFamily, stringVersion, crockfordInt(len(sealed)), crockford.EncodeToString(sealed)), nil
 }
 
-// Parse reads a join string. Spaces and line breaks inside, as terminals add
+// Parse reads a join token. Spaces and line breaks inside, as terminals add
 // them, do no harm, nor do small letters. Its errors never repeat the text,
 // which may hold most of a secret.
 func Parse(text string) (JoinToken, error) {
@@ -231,7 +231,7 @@ func uncrockford(text string) (data []byte, whole bool, err error) {
 	data, err = crockford.DecodeString(text)
 	var at base32.CorruptInputError
 	if errors.As(err, &at) {
-		return nil, false, fmt.Errorf("character %d from its end is none of a join string's", len(text)-int(at))
+		return nil, false, fmt.Errorf("character %d from its end is none of a join token's", len(text)-int(at))
 	}
 	return data, crockford.EncodeToString(data) == text, err
 }
@@ -245,7 +245,7 @@ func uncrockfordInt(text string) (n int, err error) {
 	for _, r := range crockfordLookalikes.Replace(text) {
 		v := strings.IndexRune(crockfordAlphabet, r)
 		if v < 0 {
-			return 0, errors.New("its first characters are none of a join string's")
+			return 0, errors.New("its first characters are none of a join token's")
 		}
 		n = n<<5 | v
 	}

@@ -193,7 +193,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzParse_Typo changes one character of a join string, which stays what it was
+// FuzzParse_Typo changes one character of a join token, which stays what it was
 // or is refused for what is wrong with the text, not for what it says.
 func FuzzParse_Typo(f *testing.F) {
 	one, many := testString(), testString()

@@ -14,7 +14,7 @@ type packet struct {
 	ipv6  bool
 }
 
-// answer says whether a condition holds for a packet.
+// answer reports whether a condition holds for a packet.
 type answer int
 
 const (
@@ -129,7 +129,7 @@ func whether(ok bool) answer {
 	return no
 }
 
-// fromIn says whether a packet comes from a network.
+// fromIn reports whether a packet comes from a network.
 func fromIn(p packet, network netip.Prefix) answer {
 	switch {
 	case !network.IsValid(), !p.from.IsValid() && network.Bits() > 0:

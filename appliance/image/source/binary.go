@@ -11,7 +11,7 @@ import (
 // no certificates, and a crawler that knows none reaches no https site.
 const hostCerts = "/etc/ssl/certs/ca-certificates.crt"
 
-// makeTmp makes the folder for temporary files, which an image from scratch lacks.
+// makeTmp makes the directory for temporary files, which an image from scratch lacks.
 const makeTmp = "WORKDIR /tmp"
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -22,7 +22,7 @@ func (s *Source) openBinary(o Options) error {
 		return err
 	}
 	if o.Dockerfile != "" {
-		return fmt.Errorf("%s is a program, which needs no Dockerfile; give the folder of %s to use that", s.file, o.Dockerfile)
+		return fmt.Errorf("%s is a program, which needs no Dockerfile; give the directory of %s to use that", s.file, o.Dockerfile)
 	}
 	s.Kind, s.Generated, s.sent, s.dockerfileName = Binary, true, true, "Dockerfile"
 	steps := []string{"FROM " + or(o.Base, "scratch")}
@@ -43,7 +43,7 @@ func checkStatic(path string) error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("%s is neither a folder nor a Linux program; give the folder that it is in", path)
+		return fmt.Errorf("%s is neither a directory nor a Linux program; give the directory that it is in", path)
 	}
 	defer f.Close()
 	if want, known := machines[runtime.GOARCH]; known && f.Machine != want {
@@ -54,7 +54,7 @@ func checkStatic(path string) error {
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs shared libraries; link it statically (Go: CGO_ENABLED=0, Rust: a musl target, C: -static), or give a folder with a Dockerfile", path)
+			return fmt.Errorf("%s needs shared libraries; link it statically (Go: CGO_ENABLED=0, Rust: a musl target, C: -static), or give a directory with a Dockerfile", path)
 		}
 	}
 	return nil

@@ -65,13 +65,13 @@ func TestOpen_Binary(t *testing.T) {
 
 func TestOpen_BinaryRefused(t *testing.T) {
 	t.Parallel()
-	script := filepath.Join(folder(t, map[string]string{"run.sh": "#!/bin/sh"}), "run.sh")
+	script := filepath.Join(directory(t, map[string]string{"run.sh": "#!/bin/sh"}), "run.sh")
 	for want, path := range map[string]string{
-		"needs shared libraries":                          program(t, native(t), 0x1000, elf.PT_INTERP, elf.PT_LOAD),
-		"is built for EM_S390":                            program(t, elf.EM_S390, 0x1000),
-		"not a program":                                   program(t, native(t), 0),
-		"neither a folder nor a Linux program; give the ": script,
-		"no such file":                                    script + "x",
+		"needs shared libraries": program(t, native(t), 0x1000, elf.PT_INTERP, elf.PT_LOAD),
+		"is built for EM_S390":   program(t, elf.EM_S390, 0x1000),
+		"not a program":          program(t, native(t), 0),
+		"neither a directory nor a Linux program; give the ": script,
+		"no such file": script + "x",
 	} {
 		if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want %s", err, want)

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Eject writes the Dockerfile that was made into the folder, and returns its path.
+// Eject writes the Dockerfile that was made into the directory, and returns its path.
 // One that is there is not replaced.
 func (s *Source) Eject() (path string, err error) {
 	switch s.Kind {

@@ -10,7 +10,7 @@ import (
 
 func TestEject(t *testing.T) {
 	t.Parallel()
-	dir := folder(t, map[string]string{"main.py": ""})
+	dir := directory(t, map[string]string{"main.py": ""})
 	s, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 // elsewhere is the name in the context of a Dockerfile from outside of it.
 const elsewhere = ".crawlbox.Dockerfile"
 
-// guesses are asked in this order; the first that knows the folder writes the
+// guesses are asked in this order; the first that knows the directory writes the
 // Dockerfile. Python is last: others carry a script or two as well.
 var guesses = []struct {
 	kind  Kind
@@ -25,7 +25,7 @@ var guesses = []struct {
 }
 
 // openFolder takes the Dockerfile that is there, or writes one.
-func (s *Source) openFolder(o Options) error {
+func (s *Source) openDirectory(o Options) error {
 	if name := s.ownDockerfile(o); name != "" {
 		if err := s.take(name); err != nil {
 			return err
@@ -64,7 +64,7 @@ func (s *Source) ownDockerfile(o Options) string {
 	return ""
 }
 
-// take reads a Dockerfile. One that lies outside of the folder, or that a
+// take reads a Dockerfile. One that lies outside of the directory, or that a
 // symlink there leads to, is sent under another name, as the engine follows
 // no link out of the context.
 func (s *Source) take(path string) error {
@@ -89,7 +89,7 @@ func (s *Source) has(name string) bool {
 	return err == nil
 }
 
-// read returns the text of a file of the folder, empty if there is none.
+// read returns the text of a file of the directory, empty if there is none.
 func (s *Source) read(name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(s.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

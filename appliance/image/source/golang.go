@@ -43,11 +43,11 @@ func (s *Source) golang(o Options) (string, error) {
 		`ENTRYPOINT ["/app"]`)...), nil
 }
 
-// localReplace matches a go.mod that needs other folders of the context before
+// localReplace matches a go.mod that needs other directories of the context before
 // its modules can be downloaded.
 var localReplace = regexp.MustCompile(`=>\s*\.`)
 
-// mainPackage is the folder to build: the top one, or the only one below cmd.
+// mainPackage is the directory to build: the top one, or the only one below cmd.
 func (s *Source) mainPackage() (string, error) {
 	if isMain(s.Dir) {
 		return ".", nil
@@ -63,7 +63,7 @@ func (s *Source) mainPackage() (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("%s has no package main at its top and none in cmd/*; give the folder of the program if it has its own go.mod, or write a Dockerfile there", s.Dir)
+		return "", fmt.Errorf("%s has no package main at its top and none in cmd/*; give the directory of the program if it has its own go.mod, or write a Dockerfile there", s.Dir)
 	}
 	return "", fmt.Errorf("%s has the programs %s; write a Dockerfile there that builds one", s.Dir, strings.Join(found, ", "))
 }

@@ -17,7 +17,7 @@ const ignoreName = ".dockerignore"
 // .dockerignore: no program reads it, and it can be larger than the rest.
 const usual = ".git\n**/__pycache__\n.venv\nvenv\n.scrapy\n"
 
-// entry is one file, folder or symlink of the context.
+// entry is one file, directory or symlink of the context.
 type entry struct {
 	name  string // in the context, with slashes
 	path  string // on disk; empty for text
@@ -34,7 +34,7 @@ func textEntry(name, text string) entry {
 }
 
 // readIgnore sets what to leave out. A Dockerfile that is not a file of the
-// folder is ignored too: the engine reads it and then takes it away, so that
+// directory is ignored too: the engine reads it and then takes it away, so that
 // a change of it is no change of the code.
 func (s *Source) readIgnore() error {
 	text, err := s.read(ignoreName)
@@ -82,11 +82,11 @@ func (s *Source) list() ([]entry, error) {
 	return w.found, nil
 }
 
-// walk is one walk through a folder.
+// walk is one walk through a directory.
 type walk struct {
 	s      *Source
 	ignore *patternmatcher.PatternMatcher
-	seen   map[string]patternmatcher.MatchInfo // of folders above
+	seen   map[string]patternmatcher.MatchInfo // of directories above
 	found  []entry
 }
 
@@ -115,18 +115,18 @@ func (w *walk) visit(path string, d fs.DirEntry, err error) error {
 	return w.add(rel, path, d)
 }
 
-// wanted says whether the engine needs a file, ignored or not; it takes the
+// wanted reports whether the engine needs a file, ignored or not; it takes the
 // ignored ones away itself.
 func (w *walk) wanted(rel string) bool {
 	return !w.s.sent && (rel == w.s.dockerfileName || rel == ignoreName)
 }
 
-// replaced says whether the source has its own text for a file.
+// replaced reports whether the source has its own text for a file.
 func (w *walk) replaced(rel string) bool {
 	return w.s.sent && (rel == w.s.dockerfileName || rel == ignoreName)
 }
 
-// add takes in files, folders and symlinks; sockets and devices stay behind.
+// add takes in files, directories and symlinks; sockets and devices stay behind.
 func (w *walk) add(rel, path string, d fs.DirEntry) error {
 	info, err := d.Info()
 	if err != nil {

@@ -86,11 +86,11 @@ func (s *Source) pip(o Options, also ...string) (recipe, error) {
 }
 
 // namesFiles matches lines of a requirements.txt that lead to other files of
-// the folder: -r, -c, -e, -f and paths.
+// the directory: -r, -c, -e, -f and paths.
 var namesFiles = regexp.MustCompile(`(?m)^\s*(-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links|\.{0,2}/|\.\s*$|\.\[|\S+\s*@\s*file:)`)
 
 // pyproject returns the packages that the standard table of pyproject.toml
-// lists. The project itself is not installed: it runs from its folder.
+// lists. The project itself is not installed: it runs from its directory.
 func (s *Source) pyproject() ([]string, error) {
 	text, err := s.read("pyproject.toml")
 	if err != nil {

@@ -16,7 +16,7 @@ type recipe struct {
 	env       string
 	manifests []string // files that say what to install
 	install   string   // empty if there is nothing to
-	whole     bool     // the install reads more of the folder than the manifests
+	whole     bool     // the install reads more of the directory than the manifests
 	cmd       []string
 }
 

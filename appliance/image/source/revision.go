@@ -16,8 +16,8 @@ import (
 // gitTime bounds a question to git: it may have to look at every file.
 const gitTime = 30 * time.Second
 
-// Revision is the short name of the commit that a folder is at, such as 1f0c2d7, by
-// the program git. It ends with -dirty if the folder has files that are changed or
+// Revision is the short name of the commit that a directory is at, such as 1f0c2d7, by
+// the program git. It ends with -dirty if the directory has files that are changed or
 // new since then, and that git does not ignore.
 func Revision(ctx context.Context, dir string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTime)
@@ -39,7 +39,7 @@ func Revision(ctx context.Context, dir string) (string, error) {
 	return commit, nil
 }
 
-// git runs git in a folder, and keeps it from writing there.
+// git runs git in a directory, and keeps it from writing there.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")

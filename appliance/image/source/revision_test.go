@@ -22,7 +22,7 @@ func TestRevision(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Fatal("this machine lacks git; .ci/deps installs it")
 	}
-	repo := folder(t, map[string]string{"spider/main.py": "", "other/main.py": "", ".gitignore": "*.log\n"})
+	repo := directory(t, map[string]string{"spider/main.py": "", "other/main.py": "", ".gitignore": "*.log\n"})
 	spider := filepath.Join(repo, "spider")
 	write := func(path string) {
 		if err := os.WriteFile(filepath.Join(repo, path), []byte("changed"), 0o644); err != nil {
@@ -50,7 +50,7 @@ func TestRevision(t *testing.T) {
 	is(`^[0-9a-f]{7,}$`)
 	write("other/main.py")
 	write("spider/crawl.log")
-	is(`^[0-9a-f]{7,}$`) // of another folder, and ignored
+	is(`^[0-9a-f]{7,}$`) // of another directory, and ignored
 	write("spider/new.py")
 	is(`^[0-9a-f]{7,}-dirty$`)
 	runGit(t, repo, "add", ".")

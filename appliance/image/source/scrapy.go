@@ -38,7 +38,7 @@ func (s *Source) spider(wanted string) (string, error) {
 	return names[0], nil
 }
 
-// spiders returns the names of all spiders in a folder called spiders, sorted.
+// spiders returns the names of all spiders in a directory called spiders, sorted.
 func (s *Source) spiders() ([]string, error) {
 	files, err := s.list()
 	if err != nil {

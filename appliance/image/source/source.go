@@ -1,5 +1,5 @@
-// Package source reads what a user wants to deploy: a folder with a Dockerfile,
-// a folder that crawlbox can write one for, or one static program. It knows
+// Package source reads what a user wants to deploy: a directory with a Dockerfile,
+// a directory that crawlbox can write one for, or one static program. It knows
 // neither Docker nor the cluster; what comes out is a build context as a tar.
 package source
 
@@ -14,7 +14,7 @@ import (
 // Kind is what a source was found to be.
 type Kind string
 
-// The kinds, in the order in which they are looked for in a folder. Binary is
+// The kinds, in the order in which they are looked for in a directory. Binary is
 // for a path that is one file.
 const (
 	Dockerfile Kind = "Dockerfile"
@@ -28,17 +28,17 @@ const (
 // Options are what a user may say about a source beside its path. The zero
 // value finds out everything.
 type Options struct {
-	Dockerfile string   // path of another Dockerfile, relative to the folder or absolute
+	Dockerfile string   // path of another Dockerfile, relative to the directory or absolute
 	Spider     string   // which spider of a Scrapy project without a Dockerfile to run
 	Base       string   // image that a generated Dockerfile starts from, in place of the usual one
 	Args       []string // names of build arguments, which a generated Dockerfile declares
 	MaxContext int64    // bytes that the context may have; 0 is MaxContext, negative is no limit
 }
 
-// Source is a folder or program that can become an image. It does not change
+// Source is a directory or program that can become an image. It does not change
 // after Open; the files are read again by each method.
 type Source struct {
-	Dir        string // folder of the context, absolute and without symlinks
+	Dir        string // directory of the context, absolute and without symlinks
 	Kind       Kind
 	Name       string // default name of a service: [a-z0-9-], at most 63
 	Dockerfile string // text
@@ -68,7 +68,7 @@ func Open(path string, o Options) (*Source, error) {
 	}
 	s := &Source{Dir: real, Name: serviceName(filepath.Base(abs)), limit: limitOf(o)}
 	if st.IsDir() {
-		err = s.openFolder(o)
+		err = s.openDirectory(o)
 	} else {
 		s.Dir, s.file = filepath.Dir(real), real
 		err = s.openBinary(o)

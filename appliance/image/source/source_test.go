@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// folder makes a folder called My_Spider with the files given.
-func folder(t *testing.T, files map[string]string) string {
+// directory makes a directory called My_Spider with the files given.
+func directory(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "My_Spider")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -75,7 +75,7 @@ func TestOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := Open(folder(t, c.files), c.o)
+			s, err := Open(directory(t, c.files), c.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestOpen_Refused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Open(folder(t, c.files), c.o)
+			_, err := Open(directory(t, c.files), c.o)
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %s", err, c.want)
 			}

@@ -24,7 +24,7 @@ func packed(t *testing.T, path string, o Options) (names string, texts map[strin
 		t.Fatal(err)
 	}
 	if !bytes.Equal(b.Bytes(), again.Bytes()) {
-		t.Error("two tars of one folder differ")
+		t.Error("two tars of one directory differ")
 	}
 	texts = map[string]string{}
 	for tr := tar.NewReader(&b); ; {
@@ -60,7 +60,7 @@ func TestTar(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got, _ := packed(t, folder(t, c.files), c.o); got != c.want {
+			if got, _ := packed(t, directory(t, c.files), c.o); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -71,13 +71,13 @@ func TestTar(t *testing.T) {
 // code: the engine takes away what .dockerignore names.
 func TestTar_DockerfileIsNoCode(t *testing.T) {
 	t.Parallel()
-	other := folder(t, map[string]string{"D": "FROM other"})
-	dir := folder(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": "data"})
+	other := directory(t, map[string]string{"D": "FROM other"})
+	dir := directory(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": "data"})
 	names, texts := packed(t, dir, Options{Dockerfile: filepath.Join(other, "D")})
 	if names != ".crawlbox.Dockerfile .dockerignore Dockerfile" || texts[".crawlbox.Dockerfile"] != "FROM other" || texts[".dockerignore"] != "data\n.crawlbox.Dockerfile\n" {
 		t.Errorf("got %s, %q", names, texts)
 	}
-	_, texts = packed(t, folder(t, map[string]string{"main.py": ""}), Options{})
+	_, texts = packed(t, directory(t, map[string]string{"main.py": ""}), Options{})
 	if got := texts[".dockerignore"]; !strings.HasSuffix(got, "\nDockerfile\n.dockerignore\n") {
 		t.Errorf("got %q", got)
 	}
@@ -85,13 +85,13 @@ func TestTar_DockerfileIsNoCode(t *testing.T) {
 
 func TestTar_LinksAndSockets(t *testing.T) {
 	t.Parallel()
-	dir := folder(t, map[string]string{"x": "FROM x"})
+	dir := directory(t, map[string]string{"x": "FROM x"})
 	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")), os.Symlink("x", filepath.Join(dir, "Dockerfile"))); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
 	if err != nil {
-		t.Skip(err) // the path of the folder may be too long for a socket
+		t.Skip(err) // the path of the directory may be too long for a socket
 	}
 	defer l.Close()
 	names, texts := packed(t, dir, Options{})
@@ -102,7 +102,7 @@ func TestTar_LinksAndSockets(t *testing.T) {
 
 func TestTar_TooLarge(t *testing.T) {
 	t.Parallel()
-	dir := folder(t, map[string]string{"Dockerfile": "FROM x", "data/1": strings.Repeat("x", 3000), "data/2": strings.Repeat("x", 1000), "log": strings.Repeat("x", 2000), "a": "x"})
+	dir := directory(t, map[string]string{"Dockerfile": "FROM x", "data/1": strings.Repeat("x", 3000), "data/2": strings.Repeat("x", 1000), "log": strings.Repeat("x", 2000), "a": "x"})
 	s, err := Open(dir, Options{MaxContext: 5000})
 	if err != nil {
 		t.Fatal(err)

@@ -66,10 +66,10 @@ func BrokenBinary(t frame.TB) string {
 
 var builds sync.Map // program → func() (string, error)
 
-// buildOnce builds a program of this module from a folder below its root.
-func buildOnce(program, folder string, flags ...string) (string, error) {
+// buildOnce builds a program of this module from a directory below its root.
+func buildOnce(program, directory string, flags ...string) (string, error) {
 	build, _ := builds.LoadOrStore(program, sync.OnceValues(func() (string, error) {
-		path, err := build(program, folder, flags)
+		path, err := build(program, directory, flags)
 		if err != nil {
 			return "", fmt.Errorf("build %s: %w", program, err)
 		}
@@ -80,7 +80,7 @@ func buildOnce(program, folder string, flags ...string) (string, error) {
 
 // build puts the program into the cache. go build leaves a file there that is up
 // to date alone, so it costs little when nothing has changed.
-func build(program, folder string, flags []string) (string, error) {
+func build(program, directory string, flags []string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
@@ -99,7 +99,7 @@ func build(program, folder string, flags []string) (string, error) {
 	}
 	defer unlock()
 	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, flags...)
-	cmd := exec.Command("go", append(args, "./"+folder)...)
+	cmd := exec.Command("go", append(args, "./"+directory)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {

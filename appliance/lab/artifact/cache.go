@@ -12,20 +12,20 @@ import (
 )
 
 // cacheDir holds what takes long to make and is the same for all labs:
-// $CRAWLBOX_LAB_CACHE, or crawlbox-lab in the user's cache folder.
+// $CRAWLBOX_LAB_CACHE, or crawlbox-lab in the user's cache directory.
 func cacheDir() (string, error) {
 	dir := os.Getenv("CRAWLBOX_LAB_CACHE")
 	if dir == "" {
 		parent, err := os.UserCacheDir()
 		if err != nil {
-			return "", fmt.Errorf("find cache folder: %w", err)
+			return "", fmt.Errorf("find cache directory: %w", err)
 		}
 		dir = filepath.Join(parent, "crawlbox-lab")
 	}
 	return filepath.Abs(dir)
 }
 
-// cached returns the path of a file or folder in the cache. If it is not there,
+// cached returns the path of a file or directory in the cache. If it is not there,
 // build makes it under another name; processes that want it at the same time
 // wait for the one that builds.
 func cached(name string, build func(path string) error) (string, error) {
@@ -67,7 +67,7 @@ func debian(t frame.TB, name string, args ...string) (string, error) {
 	})
 }
 
-// bootstrap makes a root file system of a release, as a tar file or a folder, depending
+// bootstrap makes a root file system of a release, as a tar file or a directory, depending
 // on the suffix of path. It needs the distribution's servers.
 func bootstrap(t frame.TB, release, path string, args []string) error {
 	if err := frame.CheckTools("mmdebstrap"); err != nil {

@@ -43,14 +43,14 @@ var Releases = map[string]Release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
 	"trixie":   {distribution: debianServers, Unified: true},
-	// dash of then fails without the folder of its page, which no host gets.
+	// dash of then fails without the directory of its page, which no host gets.
 	"focal":    {distribution: ubuntuServers, extra: []string{`--setup-hook=mkdir -p "$1"/usr/share/man/man1`}},
 	"jammy":    {distribution: ubuntuServers},
 	"noble":    {distribution: ubuntuServers},
 	"resolute": {distribution: ubuntuServers, Unified: true},
 }
 
-// System is a root file system in two layers, each a folder.
+// System is a root file system in two layers, each a directory.
 type System struct {
 	Bare   string // systemd and what a server has, and Docker's packages in packagesDir
 	Docker string // what their installation changes

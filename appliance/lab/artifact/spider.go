@@ -8,9 +8,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
-// Spider returns a folder with the walkthrough's spider.py and Dockerfile, ready
+// Spider returns a directory with the walkthrough's spider.py and Dockerfile, ready
 // for docker build: the queue's host and password are filled in, all else is as
-// a reader of the walkthrough types it. All hosts but Systemd ones see the folder
+// a reader of the walkthrough types it. All hosts but Systemd ones see the directory
 // under the same path.
 func Spider(t frame.TB, queueHost, password string) string {
 	t.Helper()

@@ -41,7 +41,7 @@ func Inside(pid int, spaces []string, f func() error) error {
 }
 
 func enter(pid int, spaces []string) error {
-	// A thread that shares its root and folder with others can't change its
+	// A thread that shares its root and directory with others can't change its
 	// mount namespace.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare thread's file system state: %w", err)

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix starts the name of every lab's folder and cgroups.
+// prefix starts the name of every lab's directory and cgroups.
 const prefix = "crawlbox-lab-"
 
 func sweepLock() string { return filepath.Join(os.TempDir(), "crawlbox-lab.lock") }
 
-// NewFolder makes and claims a folder, after a sweep. Until its owner file is
+// NewFolder makes and claims a directory, after a sweep. Until its owner file is
 // closed, no other sweep touches it.
-func NewFolder(t TB) (dir string, owner *os.File, err error) {
+func NewDirectory(t TB) (dir string, owner *os.File, err error) {
 	unlock, err := LockFile(sweepLock())
 	if err != nil {
 		return "", nil, err
@@ -27,16 +27,16 @@ func NewFolder(t TB) (dir string, owner *os.File, err error) {
 		t.Logf("lab: sweep: %v", err) // another's leftovers do not stop this test
 	}
 	if dir, err = os.MkdirTemp(os.TempDir(), prefix+"*"); err != nil {
-		return "", nil, fmt.Errorf("make lab folder: %w", err)
+		return "", nil, fmt.Errorf("make lab directory: %w", err)
 	}
 	owner, err = claim(dir)
 	return dir, owner, err
 }
 
-// Scratch returns a folder of the test's own that a sweep removes if the test is
+// Scratch returns a directory of the test's own that a sweep removes if the test is
 // killed.
 func Scratch(t TB) (string, error) {
-	dir, owner, err := NewFolder(t)
+	dir, owner, err := NewDirectory(t)
 	if err != nil {
 		return "", err
 	}
@@ -48,7 +48,7 @@ func Scratch(t TB) (string, error) {
 }
 
 // Sweep removes what labs have left whose owner is gone, and returns their
-// folders. Labs that are in use are left alone.
+// directories. Labs that are in use are left alone.
 func Sweep() ([]string, error) {
 	unlock, err := LockFile(sweepLock())
 	if err != nil {
@@ -108,7 +108,7 @@ func claim(dir string) (*os.File, error) {
 }
 
 // RemoveLab ends the frames that still run, then removes the cgroups and the
-// folder. There is nothing to unmount: all mounts went with the frames.
+// directory. There is nothing to unmount: all mounts went with the frames.
 func RemoveLab(dir string) error {
 	records, err := filepath.Glob(filepath.Join(dir, "*", "pid"))
 	if err != nil {

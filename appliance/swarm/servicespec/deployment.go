@@ -230,7 +230,7 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 }
 
 // DefinedPolicy is how a service of the config file is brought to another version.
-// Its parallelism is for as many replicas as are defined; said tells whether the
+// Its parallelism is for as many replicas as are defined; said reports whether the
 // definition itself says it.
 func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {
 	u := deployOf(svc).UpdateConfig

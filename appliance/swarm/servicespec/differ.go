@@ -74,7 +74,7 @@ func PlainOf(s swarm.ServiceSpec) (Plain, error) {
 	return all, nil
 }
 
-// prune takes away what is empty, and says whether nothing is left.
+// prune takes away what is empty, and reports whether nothing is left.
 func prune(v any) (empty bool) {
 	switch v := v.(type) {
 	case nil:

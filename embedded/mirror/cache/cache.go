@@ -160,7 +160,7 @@ func (c *Cache) Drop(ent *Entry) bool {
 // evicted meanwhile, or removed by hand.
 func (c *Cache) dropDamaged(ent *Entry, err error) {
 	if c.Drop(ent) && !errors.Is(err, fs.ErrNotExist) {
-		c.log.Warn("mirror drops a damaged file; see whether the disk is well", "path", ent.Path, "bytes", ent.Size, "err", err)
+		c.log.Warn("mirror drops a damaged file; check the disk", "path", ent.Path, "bytes", ent.Size, "err", err)
 	}
 }
 

@@ -199,7 +199,7 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 		p.pauseFor(now, enoughRest)
 	case errors.Is(err, context.Canceled) && !fl.stalled(now):
 	case errors.Is(err, cut.ErrPiece):
-		f.x.log.Warn("a node sends wrong bytes", "node", p.addr, "digest", f.part.Digest, "piece", fl.piece)
+		f.x.log.Warn("a node sent wrong bytes", "node", p.addr, "digest", f.part.Digest, "piece", fl.piece)
 		f.x.stats.badPieces.Add(1)
 		f.lastFail = fmt.Errorf("%s: %w", p.addr, err)
 		p.banned = !p.tracker

@@ -49,7 +49,7 @@ type peer struct {
 	banned    bool      // sent wrong bytes
 }
 
-// free says whether a peer can be asked for a piece.
+// free reports whether a peer can be asked for a piece.
 func (p *peer) free(now time.Time) bool {
 	most := perPeer
 	if p.slow {
@@ -153,7 +153,7 @@ func (p *peer) idle(now time.Time) time.Duration {
 	return since
 }
 
-// has says whether a peer has pieces beyond these.
+// has reports whether a peer has pieces beyond these.
 func (p *peer) has(beyond cut.Bitmap) bool {
 	for i := range beyond {
 		if p.have[i]&^beyond[i] != 0 {
@@ -197,7 +197,7 @@ func (f *fetch) hear(p *peer, n News) {
 	f.meetAll(n.Nodes)
 }
 
-// helps says whether a node has not all that is here beyond what it was told. What it
+// helps reports whether a node has not all that is here beyond what it was told. What it
 // has itself it need not hear of: that is half of all news.
 func (f *fetch) helps(node string, have, told cut.Bitmap) bool {
 	theirs, ok := f.theirs.Load(node)
@@ -227,7 +227,7 @@ func (f *fetch) drop(p *peer) {
 	f.x.familiar.remove(p.addr)
 }
 
-// quicker says whether a is likely to give a piece sooner than b.
+// quicker reports whether a is likely to give a piece sooner than b.
 func quicker(a, b *peer) bool {
 	if a.slow != b.slow {
 		return b.slow

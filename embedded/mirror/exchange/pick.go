@@ -68,7 +68,7 @@ func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
 // patient is how long a piece may take at the end.
 func (f *fetch) patient() time.Duration { return max(endFor, 2*f.typical) }
 
-// hasRoom says whether a peer can be asked for one more piece. Slow ones leave room
+// hasRoom reports whether a peer can be asked for one more piece. Slow ones leave room
 // for others, and where all crawl there is room to find out whether one does not.
 func (f *fetch) hasRoom() bool {
 	all, slow, crawl := 0, 0, 0
@@ -143,12 +143,12 @@ func (f *fetch) pick(now time.Time, of cut.Bitmap) (*peer, int) {
 	return quickest, best
 }
 
-// gives says whether a peer that is no tracker can be asked for a piece.
+// gives reports whether a peer that is no tracker can be asked for a piece.
 func (f *fetch) gives(p *peer, piece int, now time.Time) bool {
 	return !p.tracker && p.free(now) && p.have.Has(piece) && !f.asks(p, piece)
 }
 
-// asks says whether a piece is under way from a peer.
+// asks reports whether a piece is under way from a peer.
 func (f *fetch) asks(p *peer, piece int) bool {
 	for fl := range f.flights {
 		if fl.peer == p && fl.piece == piece {
@@ -187,7 +187,7 @@ func (f *fetch) choosing(p *peer) (n int) {
 	return n
 }
 
-// urgent says whether one of the wanted pieces was for some time with nobody but
+// urgent reports whether one of the wanted pieces was for some time with nobody but
 // trackers.
 func (f *fetch) urgent(now time.Time, want cut.Bitmap) bool {
 	offered := cut.NewBitmap(f.part.Table.Pieces())

@@ -1,12 +1,12 @@
 // Package journal keeps the state of a single-threaded store on disk as a log
 // of the commands that changed it.
 //
-// A folder holds segments and at most one valid snapshot:
+// A directory holds segments and at most one valid snapshot:
 //
 //	snapshot-0000000003   everything up to the end of segment 3
 //	segment-0000000004    what came after
 //	segment-0000000005    the segment that is written now
-//	lock                  held while a process uses the folder
+//	lock                  held while a process uses the directory
 //
 // The state is the snapshot with the highest number, then every segment with a
 // higher number, in order. A snapshot takes its name by an atomic rename once

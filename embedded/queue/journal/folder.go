@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPatience is how long another process that has the folder is waited for.
+// lockPatience is how long another process that has the directory is waited for.
 const lockPatience = time.Second
 
 const (
@@ -21,15 +21,15 @@ const (
 	segmentPrefix  = "segment-"
 )
 
-// folder is the list of the files that make up the state.
-type folder struct {
+// directory is the list of the files that make up the state.
+type directory struct {
 	dir      string
 	snapshot uint64   // 0: none
 	segments []uint64 // ascending, without a gap, all above snapshot
 }
 
-func (f *folder) snapshotPath(n uint64) string { return numbered(f.dir, snapshotPrefix, n) }
-func (f *folder) segmentPath(n uint64) string  { return numbered(f.dir, segmentPrefix, n) }
+func (f *directory) snapshotPath(n uint64) string { return numbered(f.dir, snapshotPrefix, n) }
+func (f *directory) segmentPath(n uint64) string  { return numbered(f.dir, segmentPrefix, n) }
 
 func numbered(dir, prefix string, n uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%s%010d", prefix, n))
@@ -37,12 +37,12 @@ func numbered(dir, prefix string, n uint64) string {
 
 // scanFolder finds the files that count and deletes what a crash in the middle
 // of a rewrite left behind.
-func scanFolder(dir string) (*folder, error) {
+func scanDirectory(dir string) (*directory, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir}
+	f := &directory{dir: dir}
 	var snapshots, segments []uint64
 	for _, entry := range entries {
 		switch n, prefix := parseName(entry.Name()); prefix {
@@ -75,16 +75,16 @@ func parseName(name string) (uint64, string) {
 	return 0, ""
 }
 
-func (f *folder) checkGaps() error {
+func (f *directory) checkGaps() error {
 	for i, n := range f.segments {
 		if want := f.snapshot + 1 + uint64(i); n != want {
-			return fmt.Errorf("%s is missing though later segments are there: restore the folder from a backup", f.segmentPath(want))
+			return fmt.Errorf("%s is missing though later segments are there: restore the directory from a backup", f.segmentPath(want))
 		}
 	}
 	return nil
 }
 
-func (f *folder) clean(entries []os.DirEntry, snapshots, segments []uint64) error {
+func (f *directory) clean(entries []os.DirEntry, snapshots, segments []uint64) error {
 	var errs []error
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), "."+snapshotPrefix) {
@@ -106,7 +106,7 @@ func (f *folder) clean(entries []os.DirEntry, snapshots, segments []uint64) erro
 
 // load applies the snapshot and the segments. It returns the length of the good
 // part of the last segment, 0 when its head is cut off.
-func (f *folder) load(apply func([]Command) error) (int64, error) {
+func (f *directory) load(apply func([]Command) error) (int64, error) {
 	if f.snapshot > 0 {
 		if err := loadSnapshot(f.snapshotPath(f.snapshot), apply); err != nil {
 			return 0, err
@@ -169,9 +169,9 @@ func loadFile(path string, apply func([]Command) error) (int64, error) {
 	}
 }
 
-// lockFolder keeps a second process out of the folder. The kernel lets go of
+// lockFolder keeps a second process out of the directory. The kernel lets go of
 // the lock when the process ends, however it ends.
-func lockFolder(dir string) (*os.File, error) {
+func lockDirectory(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func lockFolder(dir string) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("folder %s is in use by another process: stop it, or choose another folder", dir)
+		return nil, fmt.Errorf("directory %s is in use by another process: stop it, or choose another directory", dir)
 	}
 	return f, nil
 }

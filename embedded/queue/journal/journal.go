@@ -49,7 +49,7 @@ func (o Options) withDefaults() Options {
 // admitTimeout bounds how long a writer waits for a disk that is behind.
 const admitTimeout = 5 * time.Second
 
-// Journal is an open folder. Append wants one caller at a time; Admit, Err
+// Journal is an open directory. Append wants one caller at a time; Admit, Err
 // and Rewrite may be called by many. Nothing is written before Run.
 type Journal struct {
 	opts   Options
@@ -59,7 +59,7 @@ type Journal struct {
 	forced chan struct{} // one waiting request for a rewrite
 
 	// Only Run touches these.
-	folder      *folder
+	directory   *directory
 	segment     *segment
 	closedBytes int64  // bytes of the segments between the snapshot and the current one
 	snapBytes   int64  // bytes of the snapshot
@@ -79,12 +79,12 @@ type Journal struct {
 // *CorruptError for other damage, and any error of apply with file and offset.
 func Open(dir string, opts Options, log *slog.Logger, source Source, apply func([]Command) error) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the queue's folder: %w", err)
+		return nil, fmt.Errorf("make the queue's directory: %w", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("keep others out of the queue's folder: %w", err)
+		return nil, fmt.Errorf("keep others out of the queue's directory: %w", err)
 	}
-	lock, err := lockFolder(dir)
+	lock, err := lockDirectory(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -99,35 +99,35 @@ func Open(dir string, opts Options, log *slog.Logger, source Source, apply func(
 }
 
 func (j *Journal) load(dir string, apply func([]Command) error) error {
-	folder, err := scanFolder(dir)
+	directory, err := scanDirectory(dir)
 	if err != nil {
 		return err
 	}
-	end, err := folder.load(apply)
+	end, err := directory.load(apply)
 	if err != nil {
 		return err
 	}
-	j.folder = folder
-	if folder.snapshot > 0 {
-		j.snapBytes = fileSize(folder.snapshotPath(folder.snapshot))
+	j.directory = directory
+	if directory.snapshot > 0 {
+		j.snapBytes = fileSize(directory.snapshotPath(directory.snapshot))
 	}
-	if len(folder.segments) == 0 {
-		return j.nextSegment(folder.snapshot + 1)
+	if len(directory.segments) == 0 {
+		return j.nextSegment(directory.snapshot + 1)
 	}
-	last := folder.segments[len(folder.segments)-1]
-	path := folder.segmentPath(last)
+	last := directory.segments[len(directory.segments)-1]
+	path := directory.segmentPath(last)
 	if torn := fileSize(path) - end; torn > 0 {
 		j.log.Warn("the queue's last record was cut off and is dropped", "file", path, "offset", end, "bytes", torn)
 	}
-	for _, n := range folder.segments[:len(folder.segments)-1] {
-		j.closedBytes += fileSize(folder.segmentPath(n))
+	for _, n := range directory.segments[:len(directory.segments)-1] {
+		j.closedBytes += fileSize(directory.segmentPath(n))
 	}
 	j.segment, err = openSegment(path, last, end)
 	return err
 }
 
 func (j *Journal) nextSegment(n uint64) error {
-	next, err := createSegment(j.folder.segmentPath(n), n)
+	next, err := createSegment(j.directory.segmentPath(n), n)
 	if err != nil {
 		return fmt.Errorf("start a new segment: %w", err)
 	}
@@ -136,8 +136,8 @@ func (j *Journal) nextSegment(n uint64) error {
 		j.segment.file.Close()
 	}
 	j.segment = next
-	if len(j.folder.segments) == 0 || j.folder.segments[len(j.folder.segments)-1] != n {
-		j.folder.segments = append(j.folder.segments, n)
+	if len(j.directory.segments) == 0 || j.directory.segments[len(j.directory.segments)-1] != n {
+		j.directory.segments = append(j.directory.segments, n)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func TestJournal_KeepsWhatWasAppended(t *testing.T) {
 	mustEqual(t, contents(t, dir), want)
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("folder: %v %v, want mode 0700", info.Mode(), err)
+		t.Errorf("directory: %v %v, want mode 0700", info.Mode(), err)
 	}
 }
 
@@ -265,7 +265,7 @@ func TestJournal_Rewrite(t *testing.T) {
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// TestJournal_CrashDuringRewrite copies the folder at every step of a rewrite
+// TestJournal_CrashDuringRewrite copies the directory at every step of a rewrite
 // and opens the copy, as after a kill at that moment.
 func TestJournal_CrashDuringRewrite(t *testing.T) {
 	t.Parallel()
@@ -280,7 +280,7 @@ func TestJournal_CrashDuringRewrite(t *testing.T) {
 		crashes = append(crashes, crashed)
 	}
 	crash()
-	f, err := scanFolder(dir)
+	f, err := scanDirectory(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestOpen_Refuses(t *testing.T) {
 	}
 }
 
-func TestOpen_FolderInUse(t *testing.T) {
+func TestOpen_DirectoryInUse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	j, _, err := open(t, dir, fast)
@@ -358,7 +358,7 @@ func TestOpen_FolderInUse(t *testing.T) {
 	}
 	defer j.Close()
 	if _, _, err := open(t, dir, fast); err == nil || !strings.Contains(err.Error(), "in use by another process") {
-		t.Errorf("got %v, want that the folder is in use", err)
+		t.Errorf("got %v, want that the directory is in use", err)
 	}
 }
 

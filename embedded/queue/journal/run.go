@@ -10,7 +10,7 @@ import (
 const rewritePause = time.Minute
 
 // Run writes what is appended until ctx ends, then syncs the rest and closes
-// the folder. Appending has to end before ctx does. It returns the error of the
+// the directory. Appending has to end before ctx does. It returns the error of the
 // last sync, when records are lost.
 func (j *Journal) Run(ctx context.Context) error {
 	ticker := time.NewTicker(j.opts.SyncInterval)
@@ -125,7 +125,7 @@ func (j *Journal) startRewrite(ctx context.Context) chan rewritten {
 		j.finishRewrite(rewritten{upTo: upTo, err: err})
 		return nil
 	}
-	dir, done := j.folder.dir, make(chan rewritten, 1)
+	dir, done := j.directory.dir, make(chan rewritten, 1)
 	go func() {
 		start := time.Now()
 		bytes, err := writeSnapshot(ctx, dir, upTo, j.source)
@@ -141,16 +141,16 @@ func (j *Journal) finishRewrite(r rewritten) {
 	}
 	if r.err != nil {
 		j.retryAfter = time.Now().Add(rewritePause)
-		j.log.Warn("could not rewrite the queue's journal; it stays as it is and grows", "retry_in", rewritePause, "error", r.err)
+		j.log.Warn("failed to rewrite the queue's journal; it stays as it is and grows", "retry_in", rewritePause, "error", r.err)
 		return
 	}
-	folder, err := scanFolder(j.folder.dir)
+	directory, err := scanDirectory(j.directory.dir)
 	if err != nil {
-		j.log.Warn("could not delete old files of the queue", "error", err)
+		j.log.Warn("failed to delete old files of the queue", "error", err)
 	}
-	if folder == nil {
+	if directory == nil {
 		return
 	}
 	j.log.Debug("rewrote the queue's journal", "bytes", r.bytes, "took", r.took)
-	j.folder, j.snapBytes, j.closedBytes = folder, r.bytes, 0
+	j.directory, j.snapBytes, j.closedBytes = directory, r.bytes, 0
 }

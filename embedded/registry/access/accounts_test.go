@@ -120,7 +120,7 @@ func TestAccounts_Damaged(t *testing.T) {
 	}
 }
 
-// TestAccounts_NoDisk takes the folder away: nothing may change that is not on
+// TestAccounts_NoDisk takes the directory away: nothing may change that is not on
 // the disk.
 func TestAccounts_NoDisk(t *testing.T) {
 	t.Parallel()

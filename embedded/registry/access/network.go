@@ -21,10 +21,10 @@ type Options struct {
 	// other end of the connection. Its error, where it gives None, goes to the
 	// log, and shortened to the client. The request's context bounds it.
 	Peer func(r *http.Request) (Right, error)
-	// Member says whether the address still belongs to a node; asked each time
+	// Member reports whether the address still belongs to a node; asked each time
 	// that a node's token is used. If nil, a token lives out its time.
 	Member func(addr netip.Addr) bool
-	// Host says whether a Host header names the registry.
+	// Host reports whether a Host header names the registry.
 	Host func(hostport string) bool
 	// Admit is called when a request has proved who it is, "account NAME" or
 	// "node ADDRESS". It may be nil.

@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
-// Collection is one garbage collection of a folder.
+// Collection is one garbage collection of a directory.
 type Collection struct {
 	Layout layout.Layout
 	Touch  *sync.RWMutex // locked while one digest is looked at and deleted

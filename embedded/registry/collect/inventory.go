@@ -9,24 +9,24 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
-// inventory is what the folder held when the collection began. What comes later
+// inventory is what the directory held when the collection began. What comes later
 // is younger than the cutoff.
 type inventory struct {
 	repos []string
-	// links are the folders through which repositories have a digest.
+	// links are the directories through which repositories have a digest.
 	links map[digest.Digest][]link
 	blobs map[digest.Digest]bool
 	// revisions are the digests that are manifests.
 	revisions map[digest.Digest]bool
 }
 
-// link is a folder with a file "link" in it.
+// link is a directory with a file "link" in it.
 type link struct {
 	repo string
 	dir  string
 }
 
-// newInventory looks through the whole folder.
+// newInventory looks through the whole directory.
 func newInventory(ctx context.Context, l layout.Layout) (*inventory, error) {
 	repos, err := l.Repositories(ctx)
 	if err != nil {

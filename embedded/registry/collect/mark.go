@@ -75,7 +75,7 @@ func (m *marks) everywhere(inv *inventory, d digest.Digest) error {
 func (m *marks) manifest(repo string, d digest.Digest) error {
 	err := m.image(repo, d)
 	if errors.Is(err, fs.ErrNotExist) {
-		m.log.Warn("image without manifest", "repository", repo, "digest", d)
+		m.log.Warn("found an image without a manifest", "repository", repo, "digest", d)
 		return nil
 	}
 	return err
@@ -102,7 +102,7 @@ func (m *marks) image(repo string, d digest.Digest) error {
 	return nil
 }
 
-// add marks one digest and says whether that is new. A blob pushed under
+// add marks one digest and reports whether that is new. A blob pushed under
 // another algorithm is kept under its SHA-256; its link tells which.
 func (m *marks) add(repo string, d digest.Digest) bool {
 	if m.needed[d][repo] {

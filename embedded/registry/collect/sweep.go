@@ -196,7 +196,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// prune removes the empty folders of a repository, so that one without content
+// prune removes the empty directories of a repository, so that one without content
 // leaves the catalog.
 func (s *Sweep) prune(repo string) error {
 	s.Touch.Lock()

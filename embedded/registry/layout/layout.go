@@ -1,4 +1,4 @@
-// Package layout finds what distribution keeps in the registry's folder, reads it, and
+// Package layout finds what distribution keeps in the registry's directory, reads it, and
 // mends what a crash left behind.
 //
 // It reads files directly: reads through distribution's driver would touch them, and a
@@ -25,8 +25,8 @@ const (
 	reposPrefix = "/docker/registry/v2/repositories/"
 )
 
-// Layout finds files in the data folder. Paths that begin with a slash are
-// relative to the folder, as in distribution. Unlike reads through the driver,
+// Layout finds files in the data directory. Paths that begin with a slash are
+// relative to the directory, as in distribution. Unlike reads through the driver,
 // reads here touch nothing.
 type Layout struct{ Root string }
 

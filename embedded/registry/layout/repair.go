@@ -55,7 +55,7 @@ func temporary(name string) bool {
 	return durable.Leftover(name) || strings.HasSuffix(name, ".tmp")
 }
 
-// DropDangling removes a tag's folder if the tag points nowhere: distribution
+// DropDangling removes a tag's directory if the tag points nowhere: distribution
 // would list the tag and not find it.
 func (l Layout) DropDangling(tag string) error {
 	_, err := os.Stat(l.Abs(tag + "/current/link"))
@@ -65,7 +65,7 @@ func (l Layout) DropDangling(tag string) error {
 	return err
 }
 
-// PruneEmpty removes the folders beneath dir, and dir, that hold no file.
+// PruneEmpty removes the directories beneath dir, and dir, that hold no file.
 func (l Layout) PruneEmpty(dir string) error {
 	names, err := l.List(dir)
 	if err != nil {
@@ -80,6 +80,6 @@ func (l Layout) PruneEmpty(dir string) error {
 			return err
 		}
 	}
-	_ = os.Remove(l.Abs(dir)) // refused for a folder that is not empty
+	_ = os.Remove(l.Abs(dir)) // refused for a directory that is not empty
 	return nil
 }

@@ -103,7 +103,7 @@ func (l *link) retire() {
 	l.wait()
 }
 
-// takes says whether something can be asked on the link.
+// takes reports whether something can be asked on the link.
 func (l *link) takes() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -44,7 +44,7 @@ type dialled struct {
 	err  error
 }
 
-// over says whether another link has to be made.
+// over reports whether another link has to be made.
 func (d *dialled) over() bool {
 	select {
 	case <-d.made:

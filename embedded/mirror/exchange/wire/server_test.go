@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // is simulated, in the other tests of this package, which have no race detector: it
 // does not stand so many goroutines with a simulated clock (golang/go#78156).
 
-// site is a node with an HTTPS server and a folder.
+// site is a node with an HTTPS server and a directory.
 type site struct {
 	*exchange.Exchange
 	server  *Server
