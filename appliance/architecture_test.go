@@ -40,33 +40,66 @@ var bans = []struct {
 	ban    string // import path, with all below it
 	why    string
 }{
-	{"", []string{"appliance/swarm", "appliance/image", "appliance/lab"}, "github.com/docker/docker", "only these speak to the Docker Engine"},
+	{
+		"", []string{"appliance/swarm", "appliance/image", "appliance/lab"}, "github.com/docker/docker",
+		"only these speak to the Docker Engine",
+	},
 	{"", []string{"appliance/image"}, "github.com/moby/buildkit", "builds are one package's business"},
 	{"", []string{"embedded/gossip"}, "github.com/hashicorp/memberlist", "membership is gossip's business"},
-	{"", []string{"embedded/registry"}, "github.com/distribution/distribution", "the registry is one package's business"},
-	{"", []string{"embedded/queue/engine"}, "github.com/alicebob/miniredis", "data structures are the engine's business"},
-	{"", []string{"appliance/cli", "appliance/release/cmd/man"}, "github.com/spf13/cobra", "flags end at the command line"},
-	{"", []string{"appliance/release/cmd/man"}, "github.com/spf13/cobra/doc", "man pages are for packages, not for the binary"},
+	{
+		"", []string{"embedded/registry"}, "github.com/distribution/distribution",
+		"the registry is one package's business",
+	},
+	{
+		"", []string{"embedded/queue/engine"}, "github.com/alicebob/miniredis",
+		"data structures are the engine's business",
+	},
+	{
+		"", []string{"appliance/cli", "appliance/release/cmd/man"}, "github.com/spf13/cobra",
+		"flags end at the command line",
+	},
+	{
+		"", []string{"appliance/release/cmd/man"}, "github.com/spf13/cobra/doc",
+		"man pages are for packages, not for the binary",
+	},
 	{"embedded", nil, module + "appliance", "what is embedded stands alone and gets options"},
 	{"embedded", nil, module + "configs", "what is embedded stands alone and gets options"},
 	{"embedded/queue", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/queue", nil, module + "embedded/mirror", "no embedded server knows another"},
 	{"embedded/queue", nil, module + "embedded/gossip", "no embedded server knows another"},
-	{"embedded/registry/layout", nil, "github.com/distribution/distribution", "files are read beside distribution, which would touch them"},
-	{"embedded/registry/collect", nil, "github.com/distribution/distribution", "files are read beside distribution, which would touch them"},
+	{
+		"embedded/registry/layout", nil, "github.com/distribution/distribution",
+		"files are read beside distribution, which would touch them",
+	},
+	{
+		"embedded/registry/collect", nil, "github.com/distribution/distribution",
+		"files are read beside distribution, which would touch them",
+	},
 	{"embedded/registry", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/registry", nil, module + "embedded/mirror", "no embedded server knows another"},
 	{"embedded/registry", nil, module + "embedded/gossip", "no embedded server knows another"},
 	{"embedded/mirror", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/mirror", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/mirror", nil, module + "embedded/gossip", "no embedded server knows another"},
-	{"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, module + "embedded/mirror/exchange/wire", "who decides does not know who carries"},
-	{"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, "net/http", "who decides does not know who carries"},
+	{
+		"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, module + "embedded/mirror/exchange/wire",
+		"who decides does not know who carries",
+	},
+	{
+		"embedded/mirror/exchange", []string{"embedded/mirror/exchange/wire"}, "net/http",
+		"who decides does not know who carries",
+	},
 	{"embedded/gossip", nil, module + "embedded/queue", "no embedded server knows another"},
 	{"embedded/gossip", nil, module + "embedded/registry", "no embedded server knows another"},
 	{"embedded/gossip", nil, module + "embedded/mirror", "no embedded server knows another"},
-	{"", []string{"systemd"}, "github.com/coreos/go-systemd/v22/daemon", "what systemd hears is one package's business"},
-	{"", []string{"systemd"}, "github.com/coreos/go-systemd/v22/journal", "what systemd hears is one package's business"},
+	{
+		"", []string{"systemd"}, "github.com/coreos/go-systemd/v22/daemon",
+		"what systemd hears is one package's business",
+	},
+	{
+		"", []string{"systemd"}, "github.com/coreos/go-systemd/v22/journal",
+		"what systemd hears is one package's business",
+	},
 	{"systemd", nil, module + "appliance", "units and who installs them know nothing of what runs"},
 	{"systemd", nil, module + "embedded", "units and who installs them know nothing of what runs"},
 	{"systemd", nil, module + "configs", "units and who installs them know nothing of what runs"},
@@ -79,7 +112,10 @@ var bans = []struct {
 	{"configs", nil, module + "appliance", "the config knows nothing of who reads it"},
 	{"configs", nil, module + "embedded", "the config knows nothing of who reads it"},
 	{"configs/document", nil, module, "it reads YAML, whatever it says"},
-	{"", []string{"configs/compose", "appliance/swarm/servicespec"}, "github.com/compose-spec", "Compose's types end where services are mapped to Swarm"},
+	{
+		"", []string{"configs/compose", "appliance/swarm/servicespec"}, "github.com/compose-spec",
+		"Compose's types end where services are mapped to Swarm",
+	},
 	{"", []string{"configs"}, "github.com/spf13/viper", "the layers of settings are the config's business"},
 	{"appliance/base", nil, module + "appliance", "leaves know nobody"},
 	{"appliance/base", nil, module + "embedded", "leaves know nobody"},
@@ -92,7 +128,10 @@ var bans = []struct {
 	{"appliance/sockowner", nil, module, "it knows the kernel and nobody else"},
 	{"appliance/sandbox", nil, module, "it knows the kernel and nobody else"},
 	{"", []string{"appliance/sandbox"}, "github.com/elastic/go-seccomp-bpf", "the sandbox is one package's business"},
-	{"appliance", []string{"appliance/queueproc"}, module + "embedded/queue", "the queue runs in a process of its own and nowhere else"},
+	{
+		"appliance", []string{"appliance/queueproc"}, module + "embedded/queue",
+		"the queue runs in a process of its own and nowhere else",
+	},
 	{"appliance/failpoint", nil, module, "everybody may call it"},
 	{"", []string{"appliance/base/durable/disktest"}, module + "appliance/base/durable/disktest", "it is for tests"},
 	{"appliance/bootstrap", nil, module, "a line and a script know nobody"},
@@ -109,9 +148,18 @@ var bans = []struct {
 	{"appliance/controller", nil, module + "embedded", "loops know the swarm and the history"},
 	{"appliance/swarm", nil, module + "appliance/api", "who acts does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/deploy", "who acts does not know who decides"},
-	{"appliance/swarm/servicespec", nil, "github.com/docker/docker/client", "specs are made and compared without an engine"},
-	{"appliance/cluster/state", []string{"appliance/cluster/state/statetest"}, module + "appliance", "it keeps what it is told"},
-	{"", []string{"appliance/cluster/state/statetest"}, module + "appliance/cluster/state/statetest", "it is for tests"},
+	{
+		"appliance/swarm/servicespec", nil, "github.com/docker/docker/client",
+		"specs are made and compared without an engine",
+	},
+	{
+		"appliance/cluster/state", []string{"appliance/cluster/state/statetest"}, module + "appliance",
+		"it keeps what it is told",
+	},
+	{
+		"", []string{"appliance/cluster/state/statetest"}, module + "appliance/cluster/state/statetest",
+		"it is for tests",
+	},
 	{"appliance/cluster/pki", nil, module + "appliance/cluster/token", "certificates know nobody of the cluster"},
 	{"appliance/cluster/pki", nil, module + "appliance/cluster/member", "certificates know nobody of the cluster"},
 	{"appliance/cluster/pki", nil, module + "appliance/cluster/enroll", "certificates know nobody of the cluster"},
@@ -119,10 +167,23 @@ var bans = []struct {
 	{"appliance/cluster/token", nil, module + "appliance/cluster/enroll", "tokens know only whose CA they name"},
 	{"appliance/cluster/member", nil, module + "appliance/cluster/token", "the list does not know who asks"},
 	{"appliance/cluster/member", nil, module + "appliance/cluster/enroll", "the list does not know who asks"},
-	{"appliance/cluster", []string{"appliance/cluster/setup", "appliance/cluster/authority"}, module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join and change the swarm"},
-	{"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node", "only the command line and the demo know the whole node"},
-	{"appliance", []string{"appliance/node"}, module + "appliance/control", "use cases are the node's to build, and reached over the API"},
-	{"appliance", []string{"appliance/cli", "appliance/release/cmd/man"}, module + "appliance/cli", "nothing stands on the command line"},
+	{
+		"appliance/cluster", []string{"appliance/cluster/setup", "appliance/cluster/authority"},
+		module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join and change " +
+			"the swarm",
+	},
+	{
+		"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node",
+		"only the command line and the demo know the whole node",
+	},
+	{
+		"appliance", []string{"appliance/node"}, module + "appliance/control",
+		"use cases are the node's to build, and reached over the API",
+	},
+	{
+		"appliance", []string{"appliance/cli", "appliance/release/cmd/man"}, module + "appliance/cli",
+		"nothing stands on the command line",
+	},
 	{"appliance", []string{"appliance/e2e", "appliance/lab"}, module + "appliance/lab", "the lab is for tests"},
 	{"appliance/lab/frame", nil, "github.com/docker/docker", "a frame holds whatever runs in it"},
 	{"appliance/lab/artifact", nil, "github.com/docker/docker", "what is built needs no host"},
@@ -145,7 +206,8 @@ func TestImports(t *testing.T) {
 			}
 			checked++
 			for _, b := range bans {
-				if applies(filepath.Dir(path), b.in, b.except) && below(imported, b.ban) && !self(path, imported) && (b.ban == testenv || !below(imported, base)) {
+				if applies(filepath.Dir(path), b.in, b.except) && below(imported, b.ban) && !self(path, imported) &&
+					(b.ban == testenv || !below(imported, base)) {
 					t.Errorf("%s imports %s: %s", path, imported, b.why)
 				}
 			}
@@ -185,7 +247,8 @@ func TestPackageDocs(t *testing.T) {
 // TestTopLevel holds the tree's top level.
 func TestTopLevel(t *testing.T) {
 	t.Parallel()
-	allowed := " main.go appliance embedded configs systemd testdata go.mod go.sum README.md LICENSE CONTRIBUTING.md SECURITY.md Makefile .ci .github .editorconfig .gitignore CHANGELOG.md "
+	allowed := " main.go appliance embedded configs systemd testdata go.mod go.sum README.md LICENSE CONTRIBUTING.md " +
+		"SECURITY.md Makefile .ci .github .editorconfig .gitignore CHANGELOG.md "
 	ignored := " .git .cache bin dist "
 	entries, err := filepath.Glob("*")
 	if err != nil {

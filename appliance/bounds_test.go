@@ -13,7 +13,9 @@ import (
 
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
-	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster", "appliance/control", "appliance/controller", "appliance/guard", "appliance/node", "appliance/sockowner", "appliance/upgrade",
+	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster",
+	"appliance/control", "appliance/controller", "appliance/guard", "appliance/node", "appliance/sockowner",
+	"appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -29,49 +31,126 @@ type grows struct {
 // a serving package that is a map, a list or a cache has to be here.
 var everything = []grows{
 	// Connections.
-	{"appliance/guard.crowd.groups", "stranger", "1024 connections at a time, 64 of one address, the oldest gives way", "appliance/guard.TestListener_OldestOfAFullAddressGivesWay"},
-	{"appliance/guard.crowd.bySize", "stranger", "as groups: one list for each size", "appliance/guard.TestCrowd_LargestIsLargest"},
-	{"appliance/guard.group.conns", "stranger", "as groups", "appliance/guard.TestListener_FullHouseIsAtTheCostOfTheLargest"},
+	{
+		"appliance/guard.crowd.groups", "stranger",
+		"1024 connections at a time, 64 of one address, the oldest gives way",
+		"appliance/guard.TestListener_OldestOfAFullAddressGivesWay",
+	},
+	{
+		"appliance/guard.crowd.bySize", "stranger", "as groups: one list for each size",
+		"appliance/guard.TestCrowd_LargestIsLargest",
+	},
+	{
+		"appliance/guard.group.conns", "stranger", "as groups",
+		"appliance/guard.TestListener_FullHouseIsAtTheCostOfTheLargest",
+	},
 	{"time of a connection that proves nothing", "stranger", "30 s", "appliance/guard.TestListener_Patience"},
-	{"appliance/guard.Listener.admitted", "node", "256 connections of each, the oldest gives way", "appliance/guard.TestListener_PartyGivesWayToItself"},
-	{"embedded/gossip.streams.open", "stranger", "64 streams, 8 of one address, 4 MiB each, the oldest gives way", "embedded/gossip.TestStreams_OneAddressKeepsItsNewest"},
-	{"embedded/mirror/exchange/wire.Links.links", "node", "one for each node that is asked, while it stands", "embedded/mirror/exchange/wire.TestLinks_NobodyThere"},
+	{
+		"appliance/guard.Listener.admitted", "node", "256 connections of each, the oldest gives way",
+		"appliance/guard.TestListener_PartyGivesWayToItself",
+	},
+	{
+		"embedded/gossip.streams.open", "stranger", "64 streams, 8 of one address, 4 MiB each, the oldest gives way",
+		"embedded/gossip.TestStreams_OneAddressKeepsItsNewest",
+	},
+	{
+		"embedded/mirror/exchange/wire.Links.links", "node", "one for each node that is asked, while it stands",
+		"embedded/mirror/exchange/wire.TestLinks_NobodyThere",
+	},
 
 	// The exchange of a join, and what nodes may ask of a manager.
-	{"appliance/cluster/enroll.authLimiter.failures", "stranger", "4096 networks, the one quiet for longest is forgotten", "appliance/cluster/enroll.TestServer_RemembersLittle"},
-	{"appliance/cluster/member.List.list", "who has a join token", "5000 nodes", "appliance/cluster/member.TestPut_Full"},
-	{"commits and documents of the cluster's state", "node", "32 commits, 256 documents, 8 MiB each", "appliance/cluster/state.TestDisk_IsBounded"},
-	{"appliance/cluster/enroll.Server.touch", "node", "one for each node with a certificate; see List.list", "appliance/cluster/member.TestPut_Full"},
-	{"appliance/cluster/enroll.Server.claims", "node", "1024, then they are forgotten", "appliance/cluster/enroll.TestClaim_ManyInVain"},
+	{
+		"appliance/cluster/enroll.authLimiter.failures", "stranger",
+		"4096 networks, the one quiet for longest is forgotten", "appliance/cluster/enroll.TestServer_RemembersLittle",
+	},
+	{
+		"appliance/cluster/member.List.list", "who has a join token", "5000 nodes",
+		"appliance/cluster/member.TestPut_Full",
+	},
+	{
+		"commits and documents of the cluster's state", "node", "32 commits, 256 documents, 8 MiB each",
+		"appliance/cluster/state.TestDisk_IsBounded",
+	},
+	{
+		"appliance/cluster/enroll.Server.touch", "node", "one for each node with a certificate; see List.list",
+		"appliance/cluster/member.TestPut_Full",
+	},
+	{
+		"appliance/cluster/enroll.Server.claims", "node", "1024, then they are forgotten",
+		"appliance/cluster/enroll.TestClaim_ManyInVain",
+	},
 	{"appliance/base/bound.Rate.known", "stranger", "as many as NewRate is told", "appliance/base/bound.TestRate"},
 	{"appliance/base/bound.Places.of", "stranger", "those who are in or wait", "appliance/base/bound.TestPlaces"},
-	{"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each", "appliance/cluster/enroll.TestRenew_InALoop"},
-	{"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key", "appliance/cluster/enroll.TestJoin_InALoop"},
+	{
+		"certificates that the CA signs by a renewal", "node", "30, and then one a minute for each",
+		"appliance/cluster/enroll.TestRenew_InALoop",
+	},
+	{
+		"certificates that the CA signs by a join", "who has a join token", "30, and then one a minute for each key",
+		"appliance/cluster/enroll.TestJoin_InALoop",
+	},
 	{"questions for news", "node", "60, and then two a second for each", "appliance/cluster/enroll.TestFollow_InALoop"},
 	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
-	{"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one", "appliance/agent.TestStream_Endless"},
+	{
+		"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one",
+		"appliance/agent.TestStream_Endless",
+	},
 	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},
 	{"addresses that managers tell", "node", "5000", "appliance/cluster/addressbook.TestSet"},
-	{"ports that a node has others try", "node", "10 times, and then once in 10 s for each", "appliance/agent/reach.TestAnswer_InALoop"},
+	{
+		"ports that a node has others try", "node", "10 times, and then once in 10 s for each",
+		"appliance/agent/reach.TestAnswer_InALoop",
+	},
 	{"appliance/agent.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 
 	// Logs.
-	{"lines of the audit log", "stranger", "30 of one source and 1000 of all, and then one in minutes and a line for many", "appliance/audit.TestFlood_KeepsWhatOthersDid"},
-	{"bytes of the audit log in a day of floods", "stranger", "less than the files hold in a month", "appliance/audit.TestFlood_ADay"},
-	{"lines of the audit log by tries to join", "stranger", "the same, through a node's own port", "appliance/node.TestAudit_JoinFlood"},
+	{
+		"lines of the audit log", "stranger",
+		"30 of one source and 1000 of all, and then one in minutes and a line for many",
+		"appliance/audit.TestFlood_KeepsWhatOthersDid",
+	},
+	{
+		"bytes of the audit log in a day of floods", "stranger", "less than the files hold in a month",
+		"appliance/audit.TestFlood_ADay",
+	},
+	{
+		"lines of the audit log by tries to join", "stranger", "the same, through a node's own port",
+		"appliance/node.TestAudit_JoinFlood",
+	},
 	{"appliance/audit.flood.events", "stranger", "64 events", "appliance/audit.TestFlood_MadeUpEvents"},
 	{"appliance/audit.eventState.from", "stranger", "4096 sources", "appliance/audit.TestFlood_MadeUpEvents"},
-	{"lines of the log by gossip", "stranger", "5, and then one in 30 s", "embedded/gossip.TestLog_MapsLevelsAndLimits"},
-	{"lines of the log by the registry", "node", "20, and then one in 10 s", "embedded/registry.TestWarningsAreBounded"},
+	{
+		"lines of the log by gossip", "stranger", "5, and then one in 30 s",
+		"embedded/gossip.TestLog_MapsLevelsAndLimits",
+	},
+	{
+		"lines of the log by the registry", "node", "20, and then one in 10 s",
+		"embedded/registry.TestWarningsAreBounded",
+	},
 
 	// The registry on loopback and on the network.
-	{"questions to dockerd, and looks into its files", "spider", "one a second, and one in 20 ms", "appliance/sockowner.TestProver_Flood"},
+	{
+		"questions to dockerd, and looks into its files", "spider", "one a second, and one in 20 ms",
+		"appliance/sockowner.TestProver_Flood",
+	},
 	{"appliance/sockowner.Prover.waiting", "spider", "8192 connections", "appliance/sockowner.TestProver_Queue"},
 	{"what is found out of a connection", "spider", "once for each connection", "appliance/agent/owner.TestProof_Once"},
-	{"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s", "embedded/registry/access.TestPasswords_RateLimit"},
-	{"embedded/registry/access.passwords.right", "who has a login", "one for each login", "embedded/registry/access.TestPasswords_Remembered"},
-	{"embedded/registry.pushes.repos", "node", "what was found or brought, for 2 minutes", "embedded/registry.TestPushes_GrowByWhatIsThere"},
-	{"embedded/registry.pushState.asked", "who may push", "requests that run", "embedded/registry.TestPushes_GrowByWhatIsThere"},
+	{
+		"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s",
+		"embedded/registry/access.TestPasswords_RateLimit",
+	},
+	{
+		"embedded/registry/access.passwords.right", "who has a login", "one for each login",
+		"embedded/registry/access.TestPasswords_Remembered",
+	},
+	{
+		"embedded/registry.pushes.repos", "node", "what was found or brought, for 2 minutes",
+		"embedded/registry.TestPushes_GrowByWhatIsThere",
+	},
+	{
+		"embedded/registry.pushState.asked", "who may push", "requests that run",
+		"embedded/registry.TestPushes_GrowByWhatIsThere",
+	},
 	{"embedded/registry.pushState.told", "who may push", "as repos", "embedded/registry.TestPushes_EndedAreForgotten"},
 	{"length of a repository's name", "node", "255", "embedded/registry.TestLongNamesAreRefused"},
 	{"the disk of the registry", "who may push", "registry.min_free stays", "embedded/registry.TestFullDisk"},
@@ -79,41 +158,95 @@ var everything = []grows{
 	// The mirror and the exchange of pieces.
 	{"embedded/mirror/cache.Cache.entries", "Docker", "mirror.max_size", "embedded/mirror.TestEviction"},
 	{"embedded/mirror/cache.Cache.recent", "Docker", "as entries", "embedded/mirror.TestEviction"},
-	{"embedded/mirror/cache.Cache.ranks", "manager", "what pinned images name, of what is here", "embedded/mirror.TestPins"},
-	{"embedded/mirror.Mirror.downloads", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
+	{
+		"embedded/mirror/cache.Cache.ranks", "manager", "what pinned images name, of what is here",
+		"embedded/mirror.TestPins",
+	},
+	{
+		"embedded/mirror.Mirror.downloads", "Docker", "one for each blob under way",
+		"embedded/mirror.TestOneDownloadForAll",
+	},
 	{"media type of a manifest", "node", "what its content says", "embedded/mirror.TestStandIn_HeadersAreNotBelieved"},
-	{"embedded/mirror/exchange/wire.answering.asks", "node", "256 questions, over all its connections", "embedded/mirror/exchange/wire.TestServeFrames_ManyConnections"},
-	{"embedded/mirror/exchange/wire.askers.nodes", "node", "those who ask now", "embedded/mirror/exchange/wire.TestServeFrames_Nonsense"},
-	{"embedded/mirror/exchange.tracker.blobs", "node", "256 blobs that are here, 2000 nodes each", "embedded/mirror/exchange.TestExchange_MadeUpBlobs"},
-	{"embedded/mirror/exchange.tables.known", "node", "256 blobs that are here", "embedded/mirror/exchange.TestTables_FewAtATime"},
+	{
+		"embedded/mirror/exchange/wire.answering.asks", "node", "256 questions, over all its connections",
+		"embedded/mirror/exchange/wire.TestServeFrames_ManyConnections",
+	},
+	{
+		"embedded/mirror/exchange/wire.askers.nodes", "node", "those who ask now",
+		"embedded/mirror/exchange/wire.TestServeFrames_Nonsense",
+	},
+	{
+		"embedded/mirror/exchange.tracker.blobs", "node", "256 blobs that are here, 2000 nodes each",
+		"embedded/mirror/exchange.TestExchange_MadeUpBlobs",
+	},
+	{
+		"embedded/mirror/exchange.tables.known", "node", "256 blobs that are here",
+		"embedded/mirror/exchange.TestTables_FewAtATime",
+	},
 	{"blobs that are read to be cut", "node", "2 at a time", "embedded/mirror/exchange.TestTables_FewAtATime"},
-	{"embedded/mirror/exchange.Exchange.given", "node", "256 blobs that are here", "embedded/mirror/exchange.TestTables_FewAtATime"},
-	{"embedded/mirror/exchange.Exchange.fetches", "Docker", "one for each blob under way", "embedded/mirror.TestOneDownloadForAll"},
+	{
+		"embedded/mirror/exchange.Exchange.given", "node", "256 blobs that are here",
+		"embedded/mirror/exchange.TestTables_FewAtATime",
+	},
+	{
+		"embedded/mirror/exchange.Exchange.fetches", "Docker", "one for each blob under way",
+		"embedded/mirror.TestOneDownloadForAll",
+	},
 	{"embedded/mirror/exchange.fetch.peers", "node", "12", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
-	{"embedded/mirror/exchange.fetch.known", "node", "200, and those that were peers", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
-	{"embedded/mirror/exchange.fetch.theirs", "node", "nodes that have answered during a fetch", "embedded/mirror/exchange.TestFetch_MadeUpNodes"},
+	{
+		"embedded/mirror/exchange.fetch.known", "node", "200, and those that were peers",
+		"embedded/mirror/exchange.TestFetch_MadeUpNodes",
+	},
+	{
+		"embedded/mirror/exchange.fetch.theirs", "node", "nodes that have answered during a fetch",
+		"embedded/mirror/exchange.TestFetch_MadeUpNodes",
+	},
 	{"embedded/mirror/exchange.fetch.flights", "node", "4 pieces under way", "embedded/mirror/exchange.TestModel"},
-	{"embedded/mirror/exchange.familiar.nodes", "node", "peers of fetches under way", "embedded/mirror/exchange.TestFamiliar"},
-	{"embedded/mirror/exchange/wire.link.streams", "node", "questions that this node has under way", "embedded/mirror/exchange/wire.TestLink_Leave"},
+	{
+		"embedded/mirror/exchange.familiar.nodes", "node", "peers of fetches under way",
+		"embedded/mirror/exchange.TestFamiliar",
+	},
+	{
+		"embedded/mirror/exchange/wire.link.streams", "node", "questions that this node has under way",
+		"embedded/mirror/exchange/wire.TestLink_Leave",
+	},
 
 	// Gossip.
-	{"embedded/gossip.roster.entries", "node", "4096 members, and 4096 that are gone, for a day", "embedded/gossip.TestRoster_MadeUpMembers"},
+	{
+		"embedded/gossip.roster.entries", "node", "4096 members, and 4096 that are gone, for a day",
+		"embedded/gossip.TestRoster_MadeUpMembers",
+	},
 	{"embedded/gossip.roster.forgotten", "root", "4096", "embedded/gossip.TestRoster_ForgetsBoundedly"},
-	{"addresses that gossip sends to", "node", "those where managers know nodes", "embedded/gossip.TestKnown_NothingGoesElsewhere"},
+	{
+		"addresses that gossip sends to", "node", "those where managers know nodes",
+		"embedded/gossip.TestKnown_NothingGoesElsewhere",
+	},
 
 	// The queue, of a spider, which has its password.
-	{"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way", "embedded/queue.TestStrangers_TheOldestGoes"},
+	{
+		"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way",
+		"embedded/queue.TestStrangers_TheOldestGoes",
+	},
 	{"embedded/queue.attempts.guessers", "stranger", "4096 addresses", "embedded/queue.TestAttempts_TableIsBounded"},
-	{"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory", "embedded/queue.TestBounds_TooManyClients"},
+	{
+		"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory",
+		"embedded/queue.TestBounds_TooManyClients",
+	},
 	{"embedded/queue.room.clients", "spider", "one for each client", "embedded/queue.TestBounds_TooManyClients"},
-	{"embedded/queue.core.waiters", "spider", "a quarter of queue.max_memory for all clients, who holds most is cut off", "embedded/queue.TestBounds_Clients"},
+	{
+		"embedded/queue.core.waiters", "spider",
+		"a quarter of queue.max_memory for all clients, who holds most is cut off", "embedded/queue.TestBounds_Clients",
+	},
 	{"embedded/queue.core.watchers", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.session.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.session.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.hub.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.hub.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
-	{"what one command of the queue sets aside", "spider", "what is left of queue.max_memory", "embedded/queue.TestBounds_Commands"},
+	{
+		"what one command of the queue sets aside", "spider", "what is left of queue.max_memory",
+		"embedded/queue.TestBounds_Commands",
+	},
 
 	// What only root can make grow, or what one call makes.
 	{"appliance/cluster/state.Options.Files", "root", "as many as the program names", ""},
@@ -130,7 +263,10 @@ var everything = []grows{
 	{"embedded/registry/collect.inventory.revisions", "root", "for one collection; what the registry holds", ""},
 	{"embedded/registry/collect.marks.needed", "root", "for one collection; what the registry holds", ""},
 	{"embedded/registry.pushes.removed", "root", "crawlbox images rm, until the next collection", ""},
-	{"embedded/mirror.pins.images", "manager", "images of the last good versions of services", "embedded/mirror.TestPins"},
+	{
+		"embedded/mirror.pins.images", "manager", "images of the last good versions of services",
+		"embedded/mirror.TestPins",
+	},
 }
 
 // TestEverythingThatGrows: the list is whole, and each bound has a test.

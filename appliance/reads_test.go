@@ -89,9 +89,23 @@ func calls(call *ast.CallExpr) string {
 
 // connects are calls and values by which a connection is made.
 var connects = map[string]bool{
-	"net.Dial": true, "net.DialTimeout": true, "net.DialTCP": true, "net.DialUDP": true, "net.DialUnix": true, "tls.Dial": true, "tls.DialWithDialer": true,
-	"net.Dialer": true, "tls.Dialer": true, "http.Client": true, "http.Transport": true,
-	"http.DefaultClient": true, "http.DefaultTransport": true, "http.Get": true, "http.Post": true, "http.Head": true, "http.PostForm": true,
+	"net.Dial":              true,
+	"net.DialTimeout":       true,
+	"net.DialTCP":           true,
+	"net.DialUDP":           true,
+	"net.DialUnix":          true,
+	"tls.Dial":              true,
+	"tls.DialWithDialer":    true,
+	"net.Dialer":            true,
+	"tls.Dialer":            true,
+	"http.Client":           true,
+	"http.Transport":        true,
+	"http.DefaultClient":    true,
+	"http.DefaultTransport": true,
+	"http.Get":              true,
+	"http.Post":             true,
+	"http.Head":             true,
+	"http.PostForm":         true,
 }
 
 // mayConnect are the files that make connections, and who says where to. To other nodes
@@ -101,15 +115,16 @@ var mayConnect = map[string]string{
 	"embedded/gossip/transport.go":       "to nodes: where Options.Known says that they are, which is isNode",
 	"appliance/cluster/enroll/dial.go":   "to managers, by a join token or by what managers say",
 	"appliance/cluster/enroll/follow.go": "to managers, by what managers say",
-	"appliance/doctor/reach.go":          "to nodes, where isNode says that they are, and back to who asks, at the address from which he does",
-	"appliance/doctor/address.go":        "to nobody: it sends nothing",
-	"appliance/server/server.go":         "to this machine's own socket",
-	"appliance/health/health.go":         "to this node itself",
-	"appliance/api":                      "to this machine's own socket",
-	"appliance/swarm":                    "to this machine's Docker Engine",
-	"appliance/image":                    "to registries that root of the cluster names",
-	"appliance/lab":                      "for tests",
-	"systemd":                            "to Docker's own package repository, and to systemd",
+	"appliance/doctor/reach.go": "to nodes, where isNode says that they are, and back to who asks, at the " +
+		"address from which he does",
+	"appliance/doctor/address.go": "to nobody: it sends nothing",
+	"appliance/server/server.go":  "to this machine's own socket",
+	"appliance/health/health.go":  "to this node itself",
+	"appliance/api":               "to this machine's own socket",
+	"appliance/swarm":             "to this machine's Docker Engine",
+	"appliance/image":             "to registries that root of the cluster names",
+	"appliance/lab":               "for tests",
+	"systemd":                     "to Docker's own package repository, and to systemd",
 }
 
 // TestConnects: each place that makes connections is on a list that says where to.

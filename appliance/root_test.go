@@ -35,7 +35,8 @@ func TestNeedsRoot(t *testing.T) {
 		t.Error("no package needs root")
 	}
 	if os.Geteuid() != 0 {
-		t.Errorf("all that can pass without root is tested; not tested are parts or all of\n\t%s\nTo test them too run `sudo make test`, `sudo make unit` for all but scenarios",
+		t.Errorf("all that can pass without root is tested; not tested are parts or all of\n\t%s\nTo test them too "+
+			"run `sudo make test`, `sudo make unit` for all but scenarios",
 			strings.Join(partly, "\n\t"))
 	}
 }

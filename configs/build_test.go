@@ -35,8 +35,18 @@ secrets:
 	}
 	dir := filepath.Dir(path)
 	for i, want := range []compose.Build{
-		{Context: dir, Dockerfile: "docker/Dockerfile", Args: map[string]string{"A": "1", "TOKEN": "hush"}, Target: "last", Platform: "linux/arm64",
-			Secrets: []string{"id=npm,env=NPM_TOKEN", "id=id,src=" + dir + "/key"}, NoCache: true, Pull: true, Repository: "team/spider", Tag: "1.2"},
+		{
+			Context:    dir,
+			Dockerfile: "docker/Dockerfile",
+			Args:       map[string]string{"A": "1", "TOKEN": "hush"},
+			Target:     "last",
+			Platform:   "linux/arm64",
+			Secrets:    []string{"id=npm,env=NPM_TOKEN", "id=id,src=" + dir + "/key"},
+			NoCache:    true,
+			Pull:       true,
+			Repository: "team/spider",
+			Tag:        "1.2",
+		},
 		{},
 		{Context: dir + "/spider", Args: map[string]string{}, Repository: "short"},
 	} {
@@ -67,13 +77,31 @@ func TestBuild_IsNoPartOfTheHash(t *testing.T) {
 func TestBuild_Wrong(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
-		{"a repository of others", service("build: https://example.org/spider.git"), `3: services.a.build.context: "https://example.org/spider.git" is not a directory on this machine`},
-		{"two platforms", service("build: {context: ., platforms: [linux/amd64, linux/arm64]}"), "3: services.a.build.platforms.1: an image is built for one platform"},
-		{"a key that is not honoured", service("build: {context: ., ssh: [default]}"), "3: services.a.build.ssh: crawlbox builds without it; do it in the Dockerfile"},
-		{"a typing error", service("build:\n  contxt: ."), `4: unknown key "services.a.build.contxt" (did you mean "services.a.build.context"?)`},
-		{"another registry", service("build: .\nimage: spider"), "4: services.a.image: what is built goes into the cluster's registry: write localhost:8003/a, or leave it out"},
-		{"an unknown secret", service("build: {context: ., secrets: [s]}"), `2: services.a: service "a" refers to undefined build secret s`},
-		{"a secret of Swarm", service("build: .") + "secrets:\n  s: {external: true}\n", "5: secrets.s.external: crawlbox does not manage Swarm's secrets and configs; use env_file, or bind a file"},
+		{"a repository of others", service(
+			"build: https://example.org/spider.git"),
+			`3: services.a.build.context: "https://example.org/spider.git" is not a directory on this machine`},
+		{
+			"two platforms", service("build: {context: ., platforms: [linux/amd64, linux/arm64]}"),
+			"3: services.a.build.platforms.1: an image is built for one platform",
+		},
+		{"a key that is not honoured", service(
+			"build: {context: ., ssh: [default]}"),
+			"3: services.a.build.ssh: crawlbox builds without it; do it in the Dockerfile"},
+		{
+			"a typing error", service("build:\n  contxt: ."),
+			`4: unknown key "services.a.build.contxt" (did you mean "services.a.build.context"?)`,
+		},
+		{
+			"another registry", service("build: .\nimage: spider"),
+			"4: services.a.image: what is built goes into the cluster's registry: write localhost:8003/a, or " +
+				"leave it out",
+		},
+		{"an unknown secret", service(
+			"build: {context: ., secrets: [s]}"), `2: services.a: service "a" refers to undefined build secret s`},
+		{"a secret of Swarm", service(
+			"build: .") + "secrets:\n  s: {external: true}\n",
+			"5: secrets.s.external: crawlbox does not manage Swarm's secrets and configs; use env_file, or " +
+				"bind a file"},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })
 	}

@@ -13,7 +13,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(test.text)
 	}
 	f.Add(service("image: i\nulimits: {nofile: {soft: 1.5, hard: 1}}\nvolumes: [{type: bind}]\nenvironment: [A, B=c]"))
-	f.Add(service("image: i\ndeploy: {resources: {limits: {cpus: '1', memory: 1g}}}\nlogging: {options: {a: 1}}\nnetworks: {n: {}}"))
+	f.Add(service("image: i\ndeploy: {resources: {limits: {cpus: '1', memory: 1g}}}\nlogging: {options: {a: " +
+		"1}}\nnetworks: {n: {}}"))
 	f.Add("x-a: &a [b]\nservices: {a: {image: *a, command: *a, <<: {tty: true}}}\nvolumes: {v: null}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		// An env_file may be any file of this machine.

@@ -48,7 +48,8 @@ func load(path string, optional bool, opts []Option) (Config, error) {
 	}
 	data, err := document.ReadBounded(file)
 	if errors.Is(err, fs.ErrNotExist) && !optional {
-		return Config{}, fmt.Errorf("config file %s does not exist; make one with `crawlbox config init`, or name another with --config: %w", file, fs.ErrNotExist)
+		return Config{}, fmt.Errorf("config file %s does not exist; make one with `crawlbox config init`, or name "+
+			"another with --config: %w", file, fs.ErrNotExist)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("read config file: %w", err)

@@ -134,7 +134,12 @@ prune: true
 func TestLoad_Queue(t *testing.T) {
 	t.Parallel()
 	for text, on := range map[string]bool{
-		"": false, "queue: false": false, "queue:": true, "queue: {}": true, "queue: true": true, "queue: {port: 7000}": true,
+		"":                    false,
+		"queue: false":        false,
+		"queue:":              true,
+		"queue: {}":           true,
+		"queue: true":         true,
+		"queue: {port: 7000}": true,
 	} {
 		if cfg := mustLoad(t, text); (cfg.Queue != nil) != on {
 			t.Errorf("%q: queue on is %v", text, !on)
@@ -196,7 +201,10 @@ func TestLoad_MissingFile(t *testing.T) {
 // wrong holds bad files, and the errors without the file's name.
 var wrong = []struct{ name, text, want string }{
 	{"typing error in a group", "regsitry:\n  port: 1\n", `1: unknown key "regsitry" (did you mean "registry"?)`},
-	{"typing error in a key", "\nregistry:\n  prot: 1\n", `3: unknown key "registry.prot" (did you mean "registry.port"?)`},
+	{
+		"typing error in a key", "\nregistry:\n  prot: 1\n",
+		`3: unknown key "registry.prot" (did you mean "registry.port"?)`,
+	},
 	{"wrong case", "Prune: true\n", `1: unknown key "Prune" (did you mean "prune"?)`},
 	{"nothing near", "colour: red\n", `1: unknown key "colour"`},
 	{"dotted key", "registry.port: 1\n", `1: unknown key "registry.port" (write port: below registry:)`},
@@ -206,27 +214,51 @@ var wrong = []struct{ name, text, want string }{
 	{"not a port", "node:\n  port: seven\n", `2: node.port: "seven" is not a port: want a number from 1 to 65535`},
 	{"port too high", "node: {port: 65536}\n", `1: node.port: "65536" is not a port: want a number from 1 to 65535`},
 	{"not an address", "advertise_addr: master\n", `1: advertise_addr: "master" is not an IP address`},
-	{"no one's address", "advertise_addr: 0.0.0.0\n", `1: advertise_addr: 0.0.0.0 is not an address that other nodes can reach`},
+	{
+		"no one's address", "advertise_addr: 0.0.0.0\n",
+		`1: advertise_addr: 0.0.0.0 is not an address that other nodes can reach`,
+	},
 	{"not a level", "log_level: loud\n", `1: log_level: "loud" is not a level: want debug, info, warn or error`},
 	{"not a size", "mirror: {max_size: big}\n", `1: mirror.max_size: "big" is not a size like 256MB or 10GiB`},
 	{"negative size", "mirror: {max_size: -1}\n", `1: mirror.max_size: "-1" is not a size like 256MB or 10GiB`},
 	{"not a boolean", "prune: yes\n", `1: prune: "yes" is not true or false`},
 	{"not a path", "data_dir: true\n", `1: data_dir: "true" is not a path: put it in quotes if it is one`},
 	{"empty path", "data_dir: \"\"\n", `1: data_dir: is empty: want a path`},
-	{"not a queue", "queue: on\n", `1: queue: want true, false, or a mapping with port, password, password_file, tls, data_dir, max_memory`},
-	{"two passwords", "queue:\n  password: a\n  password_file: /b\n", `3: queue.password_file: queue.password is set too: remove one of them`},
+	{
+		"not a queue", "queue: on\n",
+		`1: queue: want true, false, or a mapping with port, password, password_file, tls, data_dir, max_memory`,
+	},
+	{
+		"two passwords", "queue:\n  password: a\n  password_file: /b\n",
+		`3: queue.password_file: queue.password is set too: remove one of them`,
+	},
 	{"no unit", "swarm: {heartbeat: 5}\n", `1: swarm.heartbeat: "5" is not a duration like 5s or 1m30s`},
-	{"small queue", "queue: {max_memory: 63MiB}\n", `1: queue.max_memory: 63MiB is too little: use 64MiB or more, or 0 for a quarter of the machine's memory`},
-	{"fast heartbeat", "swarm: {heartbeat: 500ms}\n", `1: swarm.heartbeat: 500ms is too short: never under 1s, a short heartbeat makes a busy machine look dead`},
-	{"no history", "swarm: {task_history: 1}\n", `1: swarm.task_history: 1 makes updates crawl: use 2 or more, or -1 to keep Swarm's own value`},
+	{
+		"small queue", "queue: {max_memory: 63MiB}\n",
+		`1: queue.max_memory: 63MiB is too little: use 64MiB or more, or 0 for a quarter of the machine's memory`,
+	},
+	{
+		"fast heartbeat", "swarm: {heartbeat: 500ms}\n",
+		`1: swarm.heartbeat: 500ms is too short: never under 1s, a short heartbeat makes a busy machine look dead`,
+	},
+	{
+		"no history", "swarm: {task_history: 1}\n",
+		`1: swarm.task_history: 1 makes updates crawl: use 2 or more, or -1 to keep Swarm's own value`,
+	},
 	{"same port", "\nnode: {port: 8003}\n", `2: registry.port: 8003 is the port of node.port: choose another`},
-	{"docker's port", "gossip:\n  port: 7946\n", `2: gossip.port: 7946 is the port of Docker Swarm's gossip: choose another`},
+	{
+		"docker's port", "gossip:\n  port: 7946\n",
+		`2: gossip.port: 7946 is the port of Docker Swarm's gossip: choose another`,
+	},
 	{"duplicate key", "prune: true\ndata_dir: /a\nprune: false\n", `3: duplicate key "prune" (first in line 1)`},
 	{"key that is a list", "? [a]\n: b\n", `1: a key must be plain text`},
 	{"tabs", "node:\n\tport: 1\n", `2: not YAML: found character that cannot start any token`},
 	{"unknown anchor", "a: 1\nb: *c\n", `2: unknown anchor 'c' referenced`},
 	{"anchor in itself", "x-a: &a\n  b: *a\n", `1: the anchor contains itself`},
-	{"second document", "prune: true\n---\nprune: false\n", `2: a second YAML document begins here: put everything into one`},
+	{
+		"second document", "prune: true\n---\nprune: false\n",
+		`2: a second YAML document begins here: put everything into one`,
+	},
 	{"not UTF-8", "a: 1\nb: \xff\n", `2: the text is not UTF-8`},
 	{"control character", "prune: true\nb: \x01\n", `2: control characters are not allowed`},
 	{"two errors", "prune: 1\nfoo: 2\n", "1: prune: \"1\" is not true or false\n2: unknown key \"foo\""},
@@ -285,7 +317,14 @@ func TestLoad_Bombs(t *testing.T) {
 
 func TestBytes_RoundTrip(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]Bytes{"256MB": 256_000_000, "10GiB": 10 << 30, "1k": 1000, "123": 123, "1.5 GB": 1_500_000_000, "0": 0} {
+	for text, want := range map[string]Bytes{
+		"256MB":  256_000_000,
+		"10GiB":  10 << 30,
+		"1k":     1000,
+		"123":    123,
+		"1.5 GB": 1_500_000_000,
+		"0":      0,
+	} {
 		got, err := ParseBytes(text)
 		if err != nil || got != want {
 			t.Errorf("%s: got %d, %v", text, got, err)

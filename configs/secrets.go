@@ -32,7 +32,8 @@ func toPlain(v any) (any, error) {
 }
 
 // secretName matches names such as REDIS_PASSWORD, api-key and AUTH_TOKEN.
-var secretName = regexp.MustCompile(`(?i)pass(word|wd|phrase)?|secret|token|credential|api_?-?key|private_?-?key|access_?-?key|auth`)
+var secretName = regexp.MustCompile(
+	`(?i)pass(word|wd|phrase)?|secret|token|credential|api_?-?key|private_?-?key|access_?-?key|auth`)
 
 // urlPassword matches the password in scheme://user:password@host.
 var urlPassword = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/]+@`)

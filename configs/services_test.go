@@ -58,14 +58,20 @@ volumes:
 	if zebra.Compose.Image != "spider:0.02" || ant.Compose.Image != "ant:1" || ant.Compose.WorkingDir != "/app" {
 		t.Errorf("merged: %q, %q in %q", zebra.Compose.Image, ant.Compose.Image, ant.Compose.WorkingDir)
 	}
-	if want := (types.ShellCommand{"python3", "spider.py", "--depth", "3"}); !reflect.DeepEqual(zebra.Compose.Command, want) {
+	if want := (types.ShellCommand{"python3", "spider.py", "--depth", "3"}); !reflect.DeepEqual(zebra.Compose.Command,
+		want) {
 		t.Errorf("command: %q", zebra.Compose.Command)
 	}
 	env := map[string]string{}
 	for name, value := range ant.Compose.Environment {
 		env[name] = *value
 	}
-	if want := map[string]string{"Mixed_Case": "1", "DAY": "2024-01-01", "PRICE": "$5", "FROM_FILE": "yes"}; !reflect.DeepEqual(env, want) {
+	if want := map[string]string{
+		"Mixed_Case": "1",
+		"DAY":        "2024-01-01",
+		"PRICE":      "$5",
+		"FROM_FILE":  "yes",
+	}; !reflect.DeepEqual(env, want) {
 		t.Errorf("environment: %v", env)
 	}
 	if ant.Replicas() != 4 || zebra.Replicas() != 1 {
@@ -90,46 +96,141 @@ func service(text string) string {
 func TestServices_Wrong(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
-		{"ports", service("image: i\nports: ['80:80']"), "4: services.a.ports: crawlbox services use the host's network; remove ports"},
-		{"depends_on", service("image: i\ndepends_on: [b]"), "4: services.a.depends_on: Swarm does not order services; let the program wait for what it needs"},
-		{"container_name", service("image: i\ncontainer_name: x"), "4: services.a.container_name: Swarm names tasks itself; remove it"},
+		{
+			"ports", service("image: i\nports: ['80:80']"),
+			"4: services.a.ports: crawlbox services use the host's network; remove ports",
+		},
+		{
+			"depends_on", service("image: i\ndepends_on: [b]"),
+			"4: services.a.depends_on: Swarm does not order services; let the program wait for what it needs",
+		},
+		{
+			"container_name", service("image: i\ncontainer_name: x"),
+			"4: services.a.container_name: Swarm names tasks itself; remove it",
+		},
 		{"restart", service("image: i\nrestart: always"), "4: services.a.restart: use deploy.restart_policy"},
-		{"extends", service("image: i\nextends: b"), "4: services.a.extends: crawlbox reads one file; use a YAML anchor and `<<`"},
-		{"two refused", service("privileged: true\nimage: i\nipc: host"), "3: services.a.privileged: Swarm runs no privileged containers; use cap_add\n5: services.a.ipc: Swarm gives each container its own; remove it"},
-		{"typing error", service("image: i\nenviroment: {A: b}"), `4: unknown key "services.a.enviroment" (did you mean "services.a.environment"?)`},
-		{"typing error below deploy", service("image: i\ndeploy:\n  replica: 3"), `5: unknown key "services.a.deploy.replica" (did you mean "services.a.deploy.replicas"?)`},
-		{"refused in a list", service("image: i\nvolumes:\n- /a:/a\n- type: bind\n  source: /b\n  target: /b\n  consistency: cached"), "9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
-		{"wrong type", service("image: i\ndeploy:\n  replicas: many"), `5: services.a.deploy.replicas: "many" is not a number of the right kind`},
+		{
+			"extends", service("image: i\nextends: b"),
+			"4: services.a.extends: crawlbox reads one file; use a YAML anchor and `<<`",
+		},
+		{
+			"two refused", service("privileged: true\nimage: i\nipc: host"),
+			"3: services.a.privileged: Swarm runs no privileged containers; use cap_add\n5: services.a.ipc: Swarm " +
+				"gives each container its own; remove it",
+		},
+		{
+			"typing error", service("image: i\nenviroment: {A: b}"),
+			`4: unknown key "services.a.enviroment" (did you mean "services.a.environment"?)`,
+		},
+		{"typing error below deploy", service(
+			"image: i\ndeploy:\n  replica: 3"),
+			`5: unknown key "services.a.deploy.replica" (did you mean "services.a.deploy.replicas"?)`},
+		{"refused in a list", service(
+			"image: i\nvolumes:\n- /a:/a\n- type: bind\n  source: /b\n  target: /b\n  consistency: cached"),
+			"9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
+		{
+			"wrong type", service("image: i\ndeploy:\n  replicas: many"),
+			`5: services.a.deploy.replicas: "many" is not a number of the right kind`,
+		},
 		{"list for a mapping", service("image: i\ndeploy: []"), "4: services.a.deploy: must be a mapping or null"},
 		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:` or `build:`"},
 		{"services is a list", "services: [a]\n", "1: services: want a mapping with a name for each of the services"},
-		{"no image", service("user: root"), "2: services.a: has no image: name one with `image:`, or a directory with `build:`"},
-		{"bad image", service("image: Spider:1"), `3: services.a.image: "Spider:1" does not name an image: invalid reference format: repository name (library/Spider) must be lowercase`},
-		{"bad name", "services:\n  a.b: {image: i}\n", `2: "a.b" cannot name a service: use at most 63 letters, digits, - and _`},
-		{"unset variable", service("image: i\nenvironment:\n  A: ${CRAWLBOX_TEST_UNSET}"), "5: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}"},
-		{"unset in a default", service("image: ${CRAWLBOX_TEST_UNSET:-$CRAWLBOX_TEST_OTHER}"), "3: the variable CRAWLBOX_TEST_OTHER is not set: set it, or write ${CRAWLBOX_TEST_OTHER:-DEFAULT}"},
-		{"lone dollar", service("image: i\ncommand: [echo, '$5']"), "4: $ begins no variable: write $$ for a dollar sign"},
-		{"missing env_file", service("image: i\nenv_file:\n- /nonexistent/a.env"), "5: services.a.env_file.0: read env_file: stat /nonexistent/a.env: no such file or directory"},
-		{"env_file is a device", service("image: i\nenv_file: /dev/zero"), "4: services.a.env_file.0: read env_file: read /dev/zero: is not a regular file"},
-		{"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n", "4: services.a.networks.n: crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"},
-		{"network with a driver", service("image: i") + "networks:\n  n: {driver: overlay}\n", "5: networks.n.driver: crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"},
-		{"undefined network", service("image: i\nnetworks: [n]"), `2: services.a: service "a" refers to undefined network n`},
-		{"undefined volume", service("image: i\nvolumes: ['vol:/v']"), `2: services.a: service "a" refers to undefined volume vol`},
-		{"other network mode", service("image: i\nnetwork_mode: bridge"), `4: services.a.network_mode: "bridge": only host is supported; name others below networks`},
-		{"reserved label", service("image: i\ndeploy:\n  labels:\n    crawlbox.managed: me"), "6: services.a.deploy.labels.crawlbox.managed: crawlbox keeps labels that begin with crawlbox. for itself"},
-		{"negative replicas", service("image: i\ndeploy:\n  replicas: -1"), "5: services.a.deploy.replicas: must be greater than or equal to 0"},
-		{"replicas of a global", service("image: i\nscale: 2\ndeploy:\n  mode: global"), "6: services.a.deploy.mode: global runs one task on each node; remove replicas and scale"},
-		{"unknown mode", service("image: i\ndeploy: {mode: some}"), `4: services.a.deploy.mode: "some" is none of replicated, global, replicated-job, global-job`},
-		{"constraint", service("image: i\ndeploy:\n  placement:\n    constraints:\n    - a==b\n    - node.role=worker"), `8: services.a.deploy.placement.constraints.1: "node.role=worker" is not a constraint like node.labels.disk==ssd`},
-		{"rollback of a rollback", service("image: i\ndeploy:\n  rollback_config:\n    failure_action: rollback"), `6: services.a.deploy.rollback_config.failure_action: "rollback" is none of pause, continue`},
-		{"not a number", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: NaN"), "2: services.a: json: unsupported value: NaN"},
-		{"ratio", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: 2"), "6: services.a.deploy.update_config.max_failure_ratio: is not between 0 and 1"},
-		{"YAML's not a number", service("image: i\nstop_grace_period: .nan"), "4: .nan is not a number that can be used here"},
-		{"SELinux", service("image: i\nvolumes: ['/a:/a:Z']"), "4: services.a.volumes.0: Swarm does not set SELinux labels; remove :z or :Z"},
-		{"x-crawlbox", service("image: i\nx-crawlbox:\n  cron: daily"), `5: unknown key "x-crawlbox.cron": crawlbox has no extensions of Compose`},
-		{"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n", "2: services.b: has no image: name one with `image:`, or a directory with `build:`\n3: services.a.links: Swarm has no links; use the service's name on a shared network"},
-		{"unused volume of a wrong type", service("image: i") + "volumes:\n  vol:\n    driver: [a]\n", "6: volumes.vol.driver must be a string"},
-		{"unused network of a wrong type", service("image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", "6: networks.n.name must be a string"},
+		{
+			"no image", service("user: root"),
+			"2: services.a: has no image: name one with `image:`, or a directory with `build:`",
+		},
+		{
+			"bad image", service("image: Spider:1"),
+			`3: services.a.image: "Spider:1" does not name an image: invalid reference format: repository name (library/Spider) must be lowercase`,
+		},
+		{
+			"bad name", "services:\n  a.b: {image: i}\n",
+			`2: "a.b" cannot name a service: use at most 63 letters, digits, - and _`,
+		},
+		{
+			"unset variable", service("image: i\nenvironment:\n  A: ${CRAWLBOX_TEST_UNSET}"),
+			"5: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}",
+		},
+		{"unset in a default", service(
+			"image: ${CRAWLBOX_TEST_UNSET:-$CRAWLBOX_TEST_OTHER}"),
+			"3: the variable CRAWLBOX_TEST_OTHER is not set: set it, or write ${CRAWLBOX_TEST_OTHER:-DEFAULT}"},
+		{
+			"lone dollar", service("image: i\ncommand: [echo, '$5']"),
+			"4: $ begins no variable: write $$ for a dollar sign",
+		},
+		{
+			"missing env_file", service("image: i\nenv_file:\n- /nonexistent/a.env"),
+			"5: services.a.env_file.0: read env_file: stat /nonexistent/a.env: no such file or directory",
+		},
+		{"env_file is a device", service(
+			"image: i\nenv_file: /dev/zero"),
+			"4: services.a.env_file.0: read env_file: read /dev/zero: is not a regular file"},
+		{
+			"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n",
+			"4: services.a.networks.n: crawlbox does not create networks; run `docker network create -d overlay " +
+				"NAME` and mark it `external: true`",
+		},
+		{"network with a driver", service(
+			"image: i") + "networks:\n  n: {driver: overlay}\n",
+			"5: networks.n.driver: crawlbox does not create networks; run `docker network create -d overlay NAME` " +
+				"and mark it `external: true`"},
+		{"undefined network", service(
+			"image: i\nnetworks: [n]"), `2: services.a: service "a" refers to undefined network n`},
+		{
+			"undefined volume", service("image: i\nvolumes: ['vol:/v']"),
+			`2: services.a: service "a" refers to undefined volume vol`,
+		},
+		{"other network mode", service(
+			"image: i\nnetwork_mode: bridge"),
+			`4: services.a.network_mode: "bridge": only host is supported; name others below networks`},
+		{
+			"reserved label", service("image: i\ndeploy:\n  labels:\n    crawlbox.managed: me"),
+			"6: services.a.deploy.labels.crawlbox.managed: crawlbox keeps labels that begin with crawlbox. for itself",
+		},
+		{"negative replicas", service(
+			"image: i\ndeploy:\n  replicas: -1"), "5: services.a.deploy.replicas: must be greater than or equal to 0"},
+		{"replicas of a global", service(
+			"image: i\nscale: 2\ndeploy:\n  mode: global"),
+			"6: services.a.deploy.mode: global runs one task on each node; remove replicas and scale"},
+		{
+			"unknown mode", service("image: i\ndeploy: {mode: some}"),
+			`4: services.a.deploy.mode: "some" is none of replicated, global, replicated-job, global-job`,
+		},
+		{
+			"constraint", service("image: i\ndeploy:\n  placement:\n    constraints:\n    - a==b\n    - " +
+				"node.role=worker"),
+			`8: services.a.deploy.placement.constraints.1: "node.role=worker" is not a constraint like node.labels.disk==ssd`,
+		},
+		{"rollback of a rollback", service(
+			"image: i\ndeploy:\n  rollback_config:\n    failure_action: rollback"),
+			`6: services.a.deploy.rollback_config.failure_action: "rollback" is none of pause, continue`},
+		{
+			"not a number", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: NaN"),
+			"2: services.a: json: unsupported value: NaN",
+		},
+		{
+			"ratio", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: 2"),
+			"6: services.a.deploy.update_config.max_failure_ratio: is not between 0 and 1",
+		},
+		{"YAML's not a number", service(
+			"image: i\nstop_grace_period: .nan"), "4: .nan is not a number that can be used here"},
+		{
+			"SELinux", service("image: i\nvolumes: ['/a:/a:Z']"),
+			"4: services.a.volumes.0: Swarm does not set SELinux labels; remove :z or :Z",
+		},
+		{
+			"x-crawlbox", service("image: i\nx-crawlbox:\n  cron: daily"),
+			`5: unknown key "x-crawlbox.cron": crawlbox has no extensions of Compose`,
+		},
+		{
+			"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n",
+			"2: services.b: has no image: name one with `image:`, or a directory with `build:`\n3: services.a.links: " +
+				"Swarm has no links; use the service's name on a shared network",
+		},
+		{"unused volume of a wrong type", service(
+			"image: i") + "volumes:\n  vol:\n    driver: [a]\n", "6: volumes.vol.driver must be a string"},
+		{"unused network of a wrong type", service(
+			"image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", "6: networks.n.name must be a string"},
 		{"include", "include: [other.yaml]\n", "1: include: crawlbox reads one file; copy the services into it"},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })
@@ -191,10 +292,14 @@ func TestHash_Stable(t *testing.T) {
 	t.Parallel()
 	base := hashOf(t, service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"))
 	for name, text := range map[string]string{
-		"order, comments, other syntax": "# c\n\n" + service("scale: 2\nenvironment:\n- Y=2 # why\n- X=1\ncap_add: [A, B]\nimage: \"i\""),
-		"an anchor":                     "x-e: &e {X: '1', Y: '2'}\n" + service("image: i\ncap_add: [A, B]\nenvironment: {<<: *e}\ndeploy: {replicas: 2}"),
-		"another service":               service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}") + "  b: {image: i}\n",
-		"an extension":                  service("x-a: b\nimage: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"),
+		"order, comments, other syntax": "# c\n\n" + service(
+			"scale: 2\nenvironment:\n- Y=2 # why\n- X=1\ncap_add: [A, B]\nimage: \"i\""),
+		"an anchor": "x-e: &e {X: '1', Y: '2'}\n" + service(
+			"image: i\ncap_add: [A, B]\nenvironment: {<<: *e}\ndeploy: {replicas: 2}"),
+		"another service": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}") +
+			"  b: {image: i}\n",
+		"an extension": service("x-a: b\nimage: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: " +
+			"{replicas: 2}"),
 	} {
 		if got := hashOf(t, text); got != base {
 			t.Errorf("%s changes the hash", name)
@@ -202,8 +307,9 @@ func TestHash_Stable(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"a value": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '3'}\ndeploy: {replicas: 2}"),
-		"a name":  strings.Replace(service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"), "a:", "b:", 1),
-		"a key":   service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}"),
+		"a name": strings.Replace(service(
+			"image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"), "a:", "b:", 1),
+		"a key": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}"),
 	} {
 		if got := hashOf(t, text); got == base {
 			t.Errorf("%s does not change the hash", name)

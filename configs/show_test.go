@@ -70,7 +70,9 @@ services:
 	if strings.Contains(text, "hush") {
 		t.Errorf("a secret shows:\n%s", text)
 	}
-	for _, want := range []string{"password: \"" + hidden, "redis://u:" + hidden + "@host:1/0", "KEEP: visible", "--api-key=" + hidden, "- seen"} {
+	for _, want := range []string{
+		"password: \"" + hidden, "redis://u:" + hidden + "@host:1/0", "KEEP: visible", "--api-key=" + hidden, "- seen",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in:\n%s", want, text)
 		}

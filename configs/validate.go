@@ -32,10 +32,17 @@ func (c Config) check() []keyProblem {
 	}
 	found = append(found, c.Mirror.check()...)
 	if c.Queue != nil && c.Queue.Password != "" && c.Queue.PasswordFile != "" {
-		found = append(found, keyProblem{key: "queue.password_file", reason: "queue.password is set too: remove one of them"})
+		found = append(found, keyProblem{
+			key:    "queue.password_file",
+			reason: "queue.password is set too: remove one of them",
+		})
 	}
 	if c.Queue != nil && c.Queue.MaxMemory != 0 && c.Queue.MaxMemory < leastQueue {
-		found = append(found, keyProblem{key: "queue.max_memory", reason: fmt.Sprintf("%s is too little: use %s or more, or 0 for a quarter of the machine's memory", c.Queue.MaxMemory, leastQueue)})
+		found = append(found, keyProblem{
+			key: "queue.max_memory",
+			reason: fmt.Sprintf("%s is too little: use %s or more, or 0 for a quarter of the machine's memory",
+				c.Queue.MaxMemory, leastQueue),
+		})
 	}
 	return append(found, c.Swarm.check()...)
 }
@@ -58,13 +65,19 @@ func (m Mirror) check() (found []keyProblem) {
 func (s Swarm) check() []keyProblem {
 	var found []keyProblem
 	if s.Heartbeat != 0 && s.Heartbeat < time.Second {
-		found = append(found, keyProblem{key: "swarm.heartbeat",
-			reason: fmt.Sprintf("%s is too short: never under 1s, a short heartbeat makes a busy machine look dead", s.Heartbeat)})
+		found = append(found, keyProblem{
+			key: "swarm.heartbeat",
+			reason: fmt.Sprintf("%s is too short: never under 1s, a short heartbeat makes a busy machine look dead",
+				s.Heartbeat),
+		})
 	}
 	switch {
 	case s.TaskHistory == 0 || s.TaskHistory == 1:
-		found = append(found, keyProblem{key: "swarm.task_history",
-			reason: fmt.Sprintf("%d makes updates crawl: use 2 or more, or -1 to keep Swarm's own value", s.TaskHistory)})
+		found = append(found, keyProblem{
+			key: "swarm.task_history",
+			reason: fmt.Sprintf("%d makes updates crawl: use 2 or more, or -1 to keep Swarm's own value",
+				s.TaskHistory),
+		})
 	case s.TaskHistory < -1:
 		found = append(found, keyProblem{key: "swarm.task_history",
 			reason: fmt.Sprintf("%d is negative: use 2 or more, or -1 to keep Swarm's own value", s.TaskHistory)})
@@ -91,7 +104,11 @@ func (c Config) checkPaths() []keyProblem {
 }
 
 // dockerPorts are Swarm's own, on every node.
-var dockerPorts = map[uint16]string{2377: "Docker Swarm's management", 7946: "Docker Swarm's gossip", 4789: "Docker Swarm's overlay networks"}
+var dockerPorts = map[uint16]string{
+	2377: "Docker Swarm's management",
+	7946: "Docker Swarm's gossip",
+	4789: "Docker Swarm's overlay networks",
+}
 
 func (c Config) checkPorts() []keyProblem {
 	ports := []struct {
@@ -114,7 +131,11 @@ func (c Config) checkPorts() []keyProblem {
 		case p.port == 0:
 			found = append(found, keyProblem{key: p.key, reason: "0 is not a port: want a number from 1 to 65535"})
 		case ok:
-			found = append(found, keyProblem{key: p.key, reason: fmt.Sprintf("%d is the port of %s: choose another", p.port, user), other: user})
+			found = append(found, keyProblem{
+				key:    p.key,
+				reason: fmt.Sprintf("%d is the port of %s: choose another", p.port, user),
+				other:  user,
+			})
 		default:
 			taken[p.port] = p.key
 		}

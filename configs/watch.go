@@ -44,12 +44,19 @@ func Watch(ctx context.Context, path string, log *slog.Logger) (<-chan struct{},
 	}
 	notify, err := fsnotify.NewWatcher()
 	if errors.Is(err, syscall.EMFILE) {
-		return nil, fmt.Errorf("watch config file %s: too many watchers on this machine: raise the sysctl fs.inotify.max_user_instances: %w", file, err)
+		return nil, fmt.Errorf("watch config file %s: too many watchers on this machine: raise the sysctl "+
+			"fs.inotify.max_user_instances: %w", file, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("watch config file %s: %w", file, err)
 	}
-	w := &watcher{file: file, files: []string{file}, notify: notify, log: log, changes: make(chan struct{}, 1)}
+	w := &watcher{
+		file:    file,
+		files:   []string{file},
+		notify:  notify,
+		log:     log,
+		changes: make(chan struct{}, 1),
+	}
 	w.follow()
 	w.seen = w.fingerprint()
 	go w.run(ctx)

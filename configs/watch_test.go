@@ -45,7 +45,8 @@ func TestWatch_Sees(t *testing.T) {
 		setup step
 		steps []step
 	}{
-		"a write": {"c.yaml", change("c.yaml", "prune: true"), []step{change("c.yaml", "prune: false"), change("c.yaml", "")}},
+		"a write": {"c.yaml", change("c.yaml",
+			"prune: true"), []step{change("c.yaml", "prune: false"), change("c.yaml", "")}},
 		"a rename, as editors save": {"c.yaml", change("c.yaml", "prune: true"), []step{func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "c.tmp"), "prune: false")
 			if err := os.Rename(filepath.Join(dir, "c.tmp"), filepath.Join(dir, "c.yaml")); err != nil {

@@ -52,10 +52,14 @@ func (u Unit) Files() []File {
 		PrivateTmp            bool
 		Writable              []string
 	}{
-		Seal: sealPlace, Role: u.Role, Left: ExitLeft, Final: ExitFinal,
+		Seal:       sealPlace,
+		Role:       u.Role,
+		Left:       ExitLeft,
+		Final:      ExitFinal,
 		ExecStart:  Quote(append([]string{u.Program, u.Role}, u.Args...)...),
 		PrivateTmp: !anyBelow(u.Directories, temporary),
-		Keeper:     Quote(u.Keeper...), KeeperPath: strings.ReplaceAll(u.Keeper[0], "%", "%%"),
+		Keeper:     Quote(u.Keeper...),
+		KeeperPath: strings.ReplaceAll(u.Keeper[0], "%", "%%"),
 		ProgramDir: Quote(filepath.Dir(u.Program)),
 	}
 	for _, directory := range u.Directories {

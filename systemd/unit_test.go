@@ -6,8 +6,13 @@ import (
 	"testing"
 )
 
-var manager = Unit{Role: "manager", Program: "/usr/local/bin/crawlbox", Args: []string{"--queue"}, Directories: []string{"/var/lib/crawlbox"},
-	Keeper: []string{"/var/lib/100% crawl/keeper", "keep", "--data-dir", "/var/lib/100% crawl"}}
+var manager = Unit{
+	Role:        "manager",
+	Program:     "/usr/local/bin/crawlbox",
+	Args:        []string{"--queue"},
+	Directories: []string{"/var/lib/crawlbox"},
+	Keeper:      []string{"/var/lib/100% crawl/keeper", "keep", "--data-dir", "/var/lib/100% crawl"},
+}
 
 func service(u Unit) string { return u.Files()[0].Text }
 
@@ -28,8 +33,10 @@ func TestUnit_Files(t *testing.T) {
 	}
 	text := service(manager)
 	for _, line := range []string{
-		"Type=notify", "Restart=always", "StartLimitIntervalSec=0", "RestartPreventExitStatus=3 4", "Slice=crawlbox.slice",
-		"ExecStart=/usr/local/bin/crawlbox manager --queue", "PrivateTmp=yes", "After=network-online.target docker.service",
+		"Type=notify", "Restart=always", "StartLimitIntervalSec=0", "RestartPreventExitStatus=3 4",
+		"Slice=crawlbox.slice",
+		"ExecStart=/usr/local/bin/crawlbox manager --queue", "PrivateTmp=yes",
+		"After=network-online.target docker.service",
 	} {
 		if !slices.Contains(lines(text), line) {
 			t.Errorf("the service has no line %q", line)
@@ -47,7 +54,8 @@ func TestUnit_Upgrade(t *testing.T) {
 	text := manager.Files()[3].Text
 	for _, line := range []string{
 		`ConditionPathExists=/var/lib/100%% crawl/keeper`,
-		`ExecStart=/usr/bin/nice -n 0 "/var/lib/100%% crawl/keeper" keep --data-dir "/var/lib/100%% crawl"`, "Restart=on-failure", "WantedBy=crawlbox.target",
+		`ExecStart=/usr/bin/nice -n 0 "/var/lib/100%% crawl/keeper" keep --data-dir "/var/lib/100%% crawl"`,
+		"Restart=on-failure", "WantedBy=crawlbox.target",
 		"ReadWritePaths=/usr/local/bin", "NoNewPrivileges=yes", "After=network-online.target docker.service",
 	} {
 		if !slices.Contains(lines(text), line) {
@@ -79,7 +87,8 @@ func TestOurs_NotWhenEdited(t *testing.T) {
 	t.Parallel()
 	text := service(manager)
 	for _, edited := range []string{
-		"", "[Service]\nExecStart=/bin/true\n", text + "\n", strings.Replace(text, "WatchdogSec=60s", "WatchdogSec=90s", 1),
+		"", "[Service]\nExecStart=/bin/true\n", text + "\n",
+		strings.Replace(text, "WatchdogSec=60s", "WatchdogSec=90s", 1),
 		strings.Replace(text, "sha256 ", "sha256 0", 1), text[1:], text[:len(text)-1],
 	} {
 		if Ours(edited) {
@@ -120,7 +129,9 @@ func TestQuote(t *testing.T) {
 func TestCommand_IsWhatWasQuoted(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		nil, {"--queue"}, {"", "a b", `"`, `\`, "100%", "$HOME $$", "a\nb\tc", "größe", "--data-dir", "/home/my crawl/x=true"},
+		nil, {
+			"--queue",
+		}, {"", "a b", `"`, `\`, "100%", "$HOME $$", "a\nb\tc", "größe", "--data-dir", "/home/my crawl/x=true"},
 	} {
 		u := manager
 		u.Args = args

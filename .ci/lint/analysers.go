@@ -106,7 +106,8 @@ func outsideTests(a *analysis.Analyzer) *analysis.Analyzer {
 }
 
 // harmless are the calls whose errors nobody looks at.
-var harmless = regexp.MustCompile(`(^|\.)(Close|Flush|Remove|RemoveAll|Setenv|Unsetenv|F?[Pp]rint(f|ln)?)$|^(os\.)?Std(out|err)\.`)
+var harmless = regexp.MustCompile(
+	`(^|\.)(Close|Flush|Remove|RemoveAll|Setenv|Unsetenv|F?[Pp]rint(f|ln)?)$|^(os\.)?Std(out|err)\.`)
 
 // unchecked leaves out the errors of what only closes, removes or prints.
 func unchecked(a *analysis.Analyzer) *analysis.Analyzer {

@@ -30,7 +30,8 @@ func unformatted() (findings int, err error) {
 		if err != nil {
 			return err
 		}
-		formatted, err := imports.Process(path, text, &imports.Options{FormatOnly: true, Comments: true, TabIndent: true, TabWidth: 8})
+		formatted, err := imports.Process(path, text,
+			&imports.Options{FormatOnly: true, Comments: true, TabIndent: true, TabWidth: 8})
 		if err != nil {
 			return err
 		}

@@ -319,7 +319,10 @@ func shown(t *testing.T, role string) *tls.ConnectionState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf}}}
+	return &tls.ConnectionState{
+		PeerCertificates: []*x509.Certificate{leaf},
+		VerifiedChains:   [][]*x509.Certificate{{leaf}},
+	}
 }
 
 // TestCalls_OnlyWhoIsAsked: another node's answer does not count, nor does one where no

@@ -21,15 +21,24 @@ func TestIsNode(t *testing.T) {
 		Nodes:    []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")},
 	}
 	for to, want := range map[string]bool{
-		"10.0.0.1:7000": true, "10.0.0.1:7980": true, "10.0.0.2:7980": true, "[::ffff:10.0.0.2]:7980": true, "[2001:db8::2]:7980": true,
-		"10.0.0.2:7000": false, "10.0.0.2:22": false, "10.0.0.3:7980": false, "127.0.0.1:7980": false, "169.254.169.254:80": false,
+		"10.0.0.1:7000":          true,
+		"10.0.0.1:7980":          true,
+		"10.0.0.2:7980":          true,
+		"[::ffff:10.0.0.2]:7980": true,
+		"[2001:db8::2]:7980":     true,
+		"10.0.0.2:7000":          false,
+		"10.0.0.2:22":            false,
+		"10.0.0.3:7980":          false,
+		"127.0.0.1:7980":         false,
+		"169.254.169.254:80":     false,
 	} {
 		if got := isNode(m, netip.MustParseAddrPort(to), 7980); got != want {
 			t.Errorf("%s: %v, want %v", to, got, want)
 		}
 	}
 	m.Nodes = nil // a manager of an earlier version
-	if !isNode(m, netip.MustParseAddrPort("10.0.0.3:7980"), 7980) || isNode(m, netip.MustParseAddrPort("10.0.0.3:22"), 7980) {
+	if !isNode(m, netip.MustParseAddrPort("10.0.0.3:7980"), 7980) ||
+		isNode(m, netip.MustParseAddrPort("10.0.0.3:22"), 7980) {
 		t.Error("where no address is told, only the port counts")
 	}
 }
@@ -71,7 +80,9 @@ func TestNewClient_GoesNowhereElse(t *testing.T) {
 	defer client.CloseIdleConnections()
 	elsewhere := bystander.Addr().String()
 	_, port, _ := net.SplitHostPort(elsewhere)
-	for _, url := range []string{"https://" + elsewhere + "/v1/reach", "http://" + elsewhere, "https://localhost:" + port} {
+	for _, url := range []string{
+		"https://" + elsewhere + "/v1/reach", "http://" + elsewhere, "https://localhost:" + port,
+	} {
 		if resp, err := client.Get(url); err == nil {
 			resp.Body.Close()
 			t.Errorf("%s answers", url)
@@ -101,7 +112,8 @@ func identity(t *testing.T) (*pki.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
+	return pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")},
+		pki.Membership{})
 }
 
 // TestAsker_ByItsCertificate: a node is named to others by what its certificate says or

@@ -18,7 +18,8 @@ func TestTooOld(t *testing.T) {
 		says string
 	}{
 		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusNotFound}), upgrade.TooOld},
-		{fmt.Errorf("ask the crawlbox there: %w", &StatusError{Code: http.StatusForbidden}), "ask the crawlbox there: it answers 403 Forbidden"},
+		{fmt.Errorf("ask the crawlbox there: %w",
+			&StatusError{Code: http.StatusForbidden}), "ask the crawlbox there: it answers 403 Forbidden"},
 		{fmt.Errorf("no crawlbox is known on h2: %w", deploy.ErrNoAgent), "no crawlbox runs there"},
 		{other, other.Error()},
 	} {

@@ -37,8 +37,18 @@ func TestClient_Build(t *testing.T) {
 	c, _ := serve(t, b, testLog(t))
 	// Larger than what the request may be, with lines of its own.
 	files := strings.Repeat("files\n", api.MaxBody/5)
-	q := api.BuildRequest{Repository: "spider", Tag: "0.01", Dockerfile: "docker/prod", Args: map[string]string{"A": "b\nc"},
-		Secrets: api.Secrets{"token": []byte("hush\x00\n")}, Target: "run", Platform: "linux/arm64", Builder: image.BuildKit, NoCache: true, Pull: true}
+	q := api.BuildRequest{
+		Repository: "spider",
+		Tag:        "0.01",
+		Dockerfile: "docker/prod",
+		Args:       map[string]string{"A": "b\nc"},
+		Secrets:    api.Secrets{"token": []byte("hush\x00\n")},
+		Target:     "run",
+		Platform:   "linux/arm64",
+		Builder:    image.BuildKit,
+		NoCache:    true,
+		Pull:       true,
+	}
 	var said []api.BuildEvent
 	err := c.Build(testContext(t), q, strings.NewReader(files), func(e api.BuildEvent) error {
 		said = append(said, e)
@@ -58,7 +68,8 @@ func TestSecrets_DoNotPrint(t *testing.T) {
 	var out bytes.Buffer
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secrets", q.Secrets, "request", q)
 	fmt.Fprintf(&out, "%v %+v %#v %s", q, q, q, q.Secrets)
-	if text := out.String(); strings.Contains(text, "hush") || strings.Contains(text, "104 117") || !strings.Contains(text, "1 hidden") {
+	if text := out.String(); strings.Contains(text, "hush") || strings.Contains(text, "104 117") ||
+		!strings.Contains(text, "1 hidden") {
 		t.Errorf("got %s", text)
 	}
 }

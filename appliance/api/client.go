@@ -142,9 +142,11 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("no permission for %s; run as root (sudo), or set socket_group in the config and join that group", c.socket)
+		return fmt.Errorf("no permission for %s; run as root (sudo), or set socket_group in the config and join "+
+			"that group", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w (nothing serves %s); start one with `crawlbox manager` or `crawlbox worker`, or run this on the manager", ErrNotRunning, c.socket)
+		return fmt.Errorf("%w (nothing serves %s); start one with `crawlbox manager` or `crawlbox worker`, or run "+
+			"this on the manager", ErrNotRunning, c.socket)
 	}
 	var u *url.Error
 	if errors.As(err, &u) {

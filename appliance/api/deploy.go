@@ -43,10 +43,12 @@ func DeploysArea(d Deploys) Area {
 // DeployRequest asks for a version of a service, which is made where there is
 // none. What is zero stays as it is, or is the default of a new one.
 type DeployRequest struct {
-	Service      string            `json:"service"`
-	Image        string            `json:"image"`
-	Source       *history.Source   `json:"source,omitempty"`  // what the image was built of, to be kept for the next time
-	Defined      bool              `json:"defined,omitempty"` // as the config file has it; Image is then what was built for it, or empty
+	Service string `json:"service"`
+	Image   string `json:"image"`
+	// what the image was built of, to be kept for the next time
+	Source *history.Source `json:"source,omitempty"`
+	// as the config file has it; Image is then what was built for it, or empty
+	Defined      bool              `json:"defined,omitempty"`
 	Replicas     *int              `json:"replicas,omitempty"`
 	Env          map[string]string `json:"env,omitempty"` // replaces values of the same name
 	CPUs         float64           `json:"cpus,omitempty"`
@@ -133,7 +135,8 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 		return req, Invalid("%s", naming.CheckService(req.Service))
 	case req.Replicas != nil && *req.Replicas < 0:
 		return req, Invalid("the number of replicas can't be negative")
-	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 || req.StartTimeout < 0:
+	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 ||
+		req.StartTimeout < 0:
 		return req, Invalid("limits and times can't be negative")
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
 		return req, Invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)

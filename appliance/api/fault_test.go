@@ -42,7 +42,8 @@ func TestClient_NobodyServes(t *testing.T) {
 		"a socket left alone": stale,
 	} {
 		_, err := api.NewClient(socket).Status(testContext(t))
-		if !errors.Is(err, api.ErrNotRunning) || !strings.Contains(err.Error(), socket) || !strings.Contains(err.Error(), "crawlbox manager") {
+		if !errors.Is(err, api.ErrNotRunning) || !strings.Contains(err.Error(), socket) ||
+			!strings.Contains(err.Error(), "crawlbox manager") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -121,7 +122,8 @@ func TestHandler_Panic(t *testing.T) {
 	if n := strings.Count(log.String(), `panic=boom`); n != 2 || !strings.Contains(log.String(), "fault_test.go") {
 		t.Errorf("log: %s", log.String())
 	}
-	if status, body := ask(t, socket, "GET", "/v1/nodes", ""); status != 500 || !strings.Contains(body, `"internal","message":"plain"`) {
+	if status, body := ask(t, socket, "GET", "/v1/nodes", ""); status != 500 ||
+		!strings.Contains(body, `"internal","message":"plain"`) {
 		t.Errorf("a plain error: %d %s", status, body)
 	}
 }

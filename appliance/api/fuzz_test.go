@@ -54,7 +54,8 @@ func FuzzHandler(f *testing.F) {
 		h := apitest.Handler(bounded{apitest.New(now)}, audit, slog.New(slog.NewTextHandler(&log, nil)))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
-		if log.Len() > 0 || w.Code == http.StatusInternalServerError && !strings.Contains(w.Body.String(), `"code":"failed"`) {
+		if log.Len() > 0 || w.Code == http.StatusInternalServerError &&
+			!strings.Contains(w.Body.String(), `"code":"failed"`) {
 			t.Errorf("%s %q %q is a fault of ours: %d %s %s", method, target, body, w.Code, w.Body, log.String())
 		}
 		if w.Code/100 == 3 {

@@ -90,7 +90,8 @@ func Secret(r Route) Route {
 }
 
 func unknownCall(r *http.Request) error {
-	return NotFound("no such call: %s %s; the crawlbox that runs here may be of another version than this command", r.Method, r.URL.Path)
+	return NotFound("no such call: %s %s; the crawlbox that runs here may be of another version than this command",
+		r.Method, r.URL.Path)
 }
 
 type handler struct {
@@ -134,8 +135,12 @@ func (h *handler) guard(r *http.Request, run func() error) (err error) {
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
-		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-		err = &Error{Code: CodeInternal, Message: "crawlbox met a fault of its own in this call and goes on; its log has the details"}
+		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack",
+			string(debug.Stack()))
+		err = &Error{
+			Code:    CodeInternal,
+			Message: "crawlbox met a fault of its own in this call and goes on; its log has the details",
+		}
 	}()
 	return run()
 }
@@ -152,7 +157,8 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, status int, v a
 	b, err := json.Marshal(v)
 	if err != nil {
 		h.log.Error("failed to encode an answer", "call", r.Method+" "+r.URL.Path, "err", err)
-		http.Error(w, `{"code":"internal","message":"crawlbox could not encode its answer"}`, http.StatusInternalServerError)
+		http.Error(w, `{"code":"internal","message":"crawlbox could not encode its answer"}`,
+			http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

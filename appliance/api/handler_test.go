@@ -73,15 +73,25 @@ var calls = []call{
 	{"a new token", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.NewToken(ctx, api.TokenRequest{Role: "worker", TTL: time.Hour, Uses: 5})
 	}},
-	{"revoke a token", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RevokeToken(ctx, "ffff")) }},
-	{"revoke an unknown token", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RevokeToken(ctx, "a/b ?%")) }},
+	{"revoke a token", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RevokeToken(ctx, "ffff"))
+	}},
+	{"revoke an unknown token", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RevokeToken(ctx, "a/b ?%"))
+	}},
 	{"rotate", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RotateTokens(ctx, "manager") }},
 	{"rotate both", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RotateTokens(ctx, "") }},
 	{"rotated", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Tokens(ctx) }},
-	{"registry login", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RegistryLogin(ctx, "a.b-c_1") }},
+	{"registry login", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.RegistryLogin(ctx, "a.b-c_1")
+	}},
 	{"registry accounts", func(ctx context.Context, b apitest.Backend) (any, error) { return b.RegistryAccounts(ctx) }},
-	{"registry logout", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
-	{"registry logout again", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RegistryLogout(ctx, "ci")) }},
+	{"registry logout", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RegistryLogout(ctx, "ci"))
+	}},
+	{"registry logout again", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RegistryLogout(ctx, "ci"))
+	}},
 	{"ca", func(ctx context.Context, b apitest.Backend) (any, error) { return b.CA(ctx) }},
 	{"state of upgrades", func(ctx context.Context, b apitest.Backend) (any, error) { return b.UpgradeState(ctx) }},
 	{"offer a program", func(ctx context.Context, b apitest.Backend) (any, error) {
@@ -96,7 +106,9 @@ var calls = []call{
 		err := b.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { said = append(said, e); return nil })
 		return said, err
 	}},
-	{"upgrade the manager", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.UpgradeSelf(ctx, offer)) }},
+	{"upgrade the manager", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.UpgradeSelf(ctx, offer))
+	}},
 	{"state after it", func(ctx context.Context, b apitest.Backend) (any, error) { return b.UpgradeState(ctx) }},
 	{"nodes", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Nodes(ctx) }},
 	{"drain", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.SetNode(ctx, "h2", "drain")) }},
@@ -104,15 +116,23 @@ var calls = []call{
 	{"drain an unknown node", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return done(b.SetNode(ctx, "a/b c?", "drain"))
 	}},
-	{"demote the leader", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.SetNode(ctx, "h1", "demote")) }},
-	{"remove a live node", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", false)) }},
-	{"remove it with force", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.RemoveNode(ctx, "h2", true)) }},
+	{"demote the leader", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.SetNode(ctx, "h1", "demote"))
+	}},
+	{"remove a live node", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RemoveNode(ctx, "h2", false))
+	}},
+	{"remove it with force", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.RemoveNode(ctx, "h2", true))
+	}},
 	{"services", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Services(ctx) }},
 	{"inspect", func(ctx context.Context, b apitest.Backend) (any, error) {
 		v, err := b.Inspect(ctx, "spider")
 		return v.Service, err // TestHandler_HidesSecretsOfServices has the rest
 	}},
-	{"inspect an unknown service", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Inspect(ctx, "spidr") }},
+	{"inspect an unknown service", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.Inspect(ctx, "spidr")
+	}},
 	{"tasks", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return b.Tasks(ctx, api.TaskQuery{Service: "spider", Node: "h1", All: true})
 	}},
@@ -136,7 +156,9 @@ var calls = []call{
 	{"remove", remove("spider")},
 	{"remove again", remove("spider")},
 	{"images", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Images(ctx, true) }},
-	{"images, without the nodes", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Images(ctx, false) }},
+	{"images, without the nodes", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.Images(ctx, false)
+	}},
 	{"remove an image", func(ctx context.Context, b apitest.Backend) (any, error) {
 		return done(b.RemoveImage(ctx, "spider:0.02"))
 	}},

@@ -61,5 +61,6 @@ func (c *Client) SetNode(ctx context.Context, node, verb string) error {
 // RemoveNode takes a node that is gone out of the cluster. With force it is
 // removed although Swarm still hears from it.
 func (c *Client) RemoveNode(ctx context.Context, node string, force bool) error {
-	return c.call(ctx, http.MethodDelete, "/v1/nodes/"+url.PathEscape(node)+"?force="+strconv.FormatBool(force), nil, nil)
+	return c.call(ctx, http.MethodDelete, "/v1/nodes/"+url.PathEscape(node)+"?force="+strconv.FormatBool(force), nil,
+		nil)
 }

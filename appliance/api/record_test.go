@@ -57,17 +57,39 @@ func TestHandler_Audit(t *testing.T) {
 	for _, tt := range []struct{ method, path, body, record string }{
 		{"GET", "/v1/token?role=worker&secret=hush", "", "path=/v1/token?role=worker" + who + " status=200"},
 		{"HEAD", "/v1/token?role=worker", "", "path=/v1/token?role=worker" + who + " status=200"},
-		{"GET", "/v1/token?role=king", "", "path=/v1/token?role=king" + who + ` status=400 error=unknown role "king"; it is worker or manager`},
+		{
+			"GET", "/v1/token?role=king", "",
+			"path=/v1/token?role=king" + who + ` status=400 error=unknown role "king"; it is worker or manager`,
+		},
 		{"GET", "/v1/queue/address", "", "path=/v1/queue/address" + who + " status=200"},
-		{"POST", "/v1/tokens", `{"role":"worker","uses":2}`, "path=/v1/tokens role=worker ttl=0s uses=2 token=new7" + who + " status=200"},
+		{
+			"POST", "/v1/tokens", `{"role":"worker","uses":2}`,
+			"path=/v1/tokens role=worker ttl=0s uses=2 token=new7" + who + " status=200",
+		},
 		{"POST", "/v1/tokens/rotate", "", "path=/v1/tokens/rotate" + who + " status=200"},
-		{"DELETE", "/v1/tokens/zzzz", "", "path=/v1/tokens/zzzz" + who + " status=404 error=unknown token \"zzzz\"; `crawlbox token ls` lists them"},
+		{
+			"DELETE", "/v1/tokens/zzzz", "",
+			"path=/v1/tokens/zzzz" + who + " status=404 error=unknown token \"zzzz\"; `crawlbox token ls` lists them",
+		},
 		{"POST", "/v1/registry/accounts/ci", "", "path=/v1/registry/accounts/ci" + who + " status=200"},
 		{"POST", "/v1/nodes/h2/drain", "", "path=/v1/nodes/h2/drain" + who + " status=200"},
-		{"POST", "/v1/scale", `{"replicas":{"broken":2}}`, "path=/v1/scale replicas=map[broken:2]" + who + " status=500 error=broken: 0 of 2 replicas run; see `crawlbox ps broken`"},
-		{"POST", "/v1/scale", `{`, "path=/v1/scale" + who + " status=400 error=cannot read the request: unexpected EOF"},
-		{"POST", "/v1/queue/items", `{"key":"k","items":["hush"]}`, "path=/v1/queue/items key=k items=1" + who + " status=200"},
-		{"POST", "/v1/build", `{"repository":"r","tag":"1","args":{"A":"hush"},"secrets":{"a":"aHVzaA=="}}` + "\n", "path=/v1/build repository=r tag=1" + who + " status=200"},
+		{
+			"POST", "/v1/scale", `{"replicas":{"broken":2}}`,
+			"path=/v1/scale replicas=map[broken:2]" + who +
+				" status=500 error=broken: 0 of 2 replicas run; see `crawlbox ps broken`",
+		},
+		{
+			"POST", "/v1/scale", `{`, "path=/v1/scale" + who +
+				" status=400 error=cannot read the request: unexpected EOF",
+		},
+		{
+			"POST", "/v1/queue/items", `{"key":"k","items":["hush"]}`,
+			"path=/v1/queue/items key=k items=1" + who + " status=200",
+		},
+		{
+			"POST", "/v1/build", `{"repository":"r","tag":"1","args":{"A":"hush"},"secrets":{"a":"aHVzaA=="}}` + "\n",
+			"path=/v1/build repository=r tag=1" + who + " status=200",
+		},
 		{"DELETE", "/v1/images?ref=spider:0.02", "", "path=/v1/images?ref=spider%3A0.02" + who + " status=200"},
 		{"GET", "/v1/status", "", ""},
 		{"GET", "/v1/tokens", "", ""},
@@ -118,7 +140,8 @@ func TestHandler_AuditOfAClientThatGoesAway(t *testing.T) {
 		_, _ = cluster.AwaitHeld(ctx)
 		cancel()
 	}()
-	_ = client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}}, func(deploy.Progress) error { return nil })
+	_ = client.Scale(ctx, api.ScaleRequest{Replicas: map[string]int{"spider": 9}},
+		func(deploy.Progress) error { return nil })
 	bound := testContext(t)
 	var got []string
 	for len(got) == 0 && bound.Err() == nil {
@@ -147,14 +170,16 @@ func TestConnContext_AnotherUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(testContext(t), copySelf(t, filepath.Dir(socket)), "-test.run=^TestConnContext_AnotherUser$")
+	cmd := exec.CommandContext(testContext(t), copySelf(t, filepath.Dir(socket)),
+		"-test.run=^TestConnContext_AnotherUser$")
 	cmd.Dir = filepath.Dir(socket)
 	cmd.Env = []string{"CRAWLBOX_TEST_AS_USER=" + socket, "TMPDIR=/tmp"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54322}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := fmt.Sprintf("local-api method=POST path=/v1/images/gc uid=54321 gid=54322 pid=%d status=200", cmd.Process.Pid)
+	want := fmt.Sprintf("local-api method=POST path=/v1/images/gc uid=54321 gid=54322 pid=%d status=200",
+		cmd.Process.Pid)
 	if got := strings.Join(audit.take(), "\n"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -164,7 +189,9 @@ func TestHandler_HidesSecretsOfServices(t *testing.T) {
 	t.Parallel()
 	_, socket := serve(t, apitest.New(now), testLog(t))
 	_, body := ask(t, socket, "GET", "/v1/services/spider", "")
-	if strings.Contains(body, "hush") || !strings.Contains(body, `"QUEUE=10.77.0.11:7891","REDIS_URL=redis://default:********@10.77.0.11:7891","API_KEY=********"`) {
+	if strings.Contains(body, "hush") ||
+		!strings.Contains(body,
+			`"QUEUE=10.77.0.11:7891","REDIS_URL=redis://default:********@10.77.0.11:7891","API_KEY=********"`) {
 		t.Errorf("got %s", body)
 	}
 }

@@ -64,7 +64,8 @@ func plain[T any](do func(context.Context) (T, error)) func(*http.Request) (T, e
 }
 
 // planned is a call that asks with what read finds in its request.
-func planned[Q, T any](read func(*http.Request) (Q, error), do func(context.Context, Q) (T, error)) func(*http.Request) (T, error) {
+func planned[Q, T any](read func(*http.Request) (Q, error),
+	do func(context.Context, Q) (T, error)) func(*http.Request) (T, error) {
 	return func(r *http.Request) (answer T, err error) {
 		q, err := read(r)
 		if err != nil {
@@ -75,7 +76,8 @@ func planned[Q, T any](read func(*http.Request) (Q, error), do func(context.Cont
 }
 
 // asked is planned for a call that answers a stream.
-func asked[Q, T any](read func(*http.Request) (Q, error), do func(context.Context, Q, func(T) error) error) func(*http.Request, func(T) error) error {
+func asked[Q, T any](read func(*http.Request) (Q, error),
+	do func(context.Context, Q, func(T) error) error) func(*http.Request, func(T) error) error {
 	return func(r *http.Request, send func(T) error) error {
 		q, err := read(r)
 		if err != nil {

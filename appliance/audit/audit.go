@@ -59,7 +59,13 @@ func Open(path string, log *slog.Logger) (*Log, error) {
 }
 
 func start(f *file, log *slog.Logger) *Log {
-	l := &Log{log: log, entries: make(chan entry, backlog), closing: make(chan struct{}), closed: make(chan struct{}), flood: newFlood()}
+	l := &Log{
+		log:     log,
+		entries: make(chan entry, backlog),
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+		flood:   newFlood(),
+	}
 	go l.run(f)
 	return l
 }

@@ -90,7 +90,8 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Record("join", slog.String("addr", "10.0.0.2"), slog.Any("err", errors.New("expired")), slog.Group("who", slog.Int("uid", 7)))
+	l.Record("join", slog.String("addr", "10.0.0.2"), slog.Any("err", errors.New("expired")),
+		slog.Group("who", slog.Int("uid", 7)))
 	got := lines(t, path) // it is there once Record has returned
 	if len(got) != 1 {
 		t.Fatalf("got %v", got)
@@ -146,8 +147,10 @@ func TestRecord_HostileValues(t *testing.T) {
 	long := strings.Repeat("é", 1<<19)
 	for _, attrs := range [][]slog.Attr{
 		{slog.String("name", "a\n{\"event\":\"forged\"}\r\n\x1b[2J\u009b2J\u202e\u2028")},
-		{slog.String("name", long), slog.Any("error", errors.New(long)), slog.Any("list", []string{long}), slog.String(long, "")},
-		{slog.String("event", "forged"), slog.String("time", "never"), slog.String("msg", "x"), slog.String("level", "x")},
+		{slog.String("name", long), slog.Any("error",
+			errors.New(long)), slog.Any("list", []string{long}), slog.String(long, "")},
+		{slog.String("event", "forged"), slog.String("time",
+			"never"), slog.String("msg", "x"), slog.String("level", "x")},
 		{slog.String("invalid", "\xff\xfe")},
 		{slog.Attr{Key: "deep", Value: slog.GroupValue(many...)}},
 		many,

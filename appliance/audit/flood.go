@@ -51,7 +51,10 @@ type eventState struct {
 }
 
 func newFlood() *flood {
-	return &flood{sources: bound.NewRate[source](sourceEvery, sourceBurst, maxSources), events: map[string]*eventState{}}
+	return &flood{
+		sources: bound.NewRate[source](sourceEvery, sourceBurst, maxSources),
+		events:  map[string]*eventState{},
+	}
 }
 
 // lets reports whether an event gets a line, and counts it if not.

@@ -80,7 +80,8 @@ func TestFlood_ADay(t *testing.T) {
 			for range 20 {
 				for event, from := range byStrangers {
 					n++
-					attrs := []slog.Attr{from(n), slog.String("error", "user or password is wrong: run docker login again with what crawlbox registry login issues")}
+					attrs := []slog.Attr{from(n), slog.String("error",
+						"user or password is wrong: run docker login again with what crawlbox registry login issues")}
 					if f.lets(event, attrs) {
 						bytes += len(encode(time.Now(), event, attrs))
 					}

@@ -55,7 +55,13 @@ func newSite(t *testing.T) *site {
 	s.ca = func() []byte { return ca }
 	sum := sha256.Sum256(s.program)
 	s.script = func() string {
-		return Script(Program{URL: s.URL + PathProgram, Role: "worker", Version: "1'; reboot", SHA256: hex.EncodeToString(sum[:]), Arch: runtime.GOARCH})
+		return Script(Program{
+			URL:     s.URL + PathProgram,
+			Role:    "worker",
+			Version: "1'; reboot",
+			SHA256:  hex.EncodeToString(sum[:]),
+			Arch:    runtime.GOARCH,
+		})
 	}
 	return s
 }
@@ -74,7 +80,12 @@ func anotherCA(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	ca := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +114,8 @@ func (s *site) line() string { return Line(strings.TrimPrefix(s.URL, "https://")
 func (s *site) paste(line string) (said string, failed bool) {
 	s.Helper()
 	cmd := exec.CommandContext(s.Context(), "unshare", "--mount", "sh", "-c",
-		"mount -t tmpfs run /run && mkdir -p /run/systemd/system && mount -t tmpfs bin /usr/local/bin && exec sh -c \"$1\"", "sh", line)
+		"mount -t tmpfs run /run && mkdir -p /run/systemd/system && mount -t tmpfs bin /usr/local/bin && exec sh "+
+			"-c \"$1\"", "sh", line)
 	cmd.Dir = s.TempDir()
 	cmd.Env = append(os.Environ(), "TMPDIR="+s.TempDir())
 	out, err := cmd.CombinedOutput()
@@ -137,7 +149,8 @@ func TestLine(t *testing.T) {
 	s := newSite(t)
 	said, failed := s.paste(s.line())
 	ran, _ := os.ReadFile(s.ran)
-	if failed || string(ran) != "install worker --join-file -\n"+join+"\n" || !strings.Contains(said, "fetching crawlbox 1'; reboot\n") {
+	if failed || string(ran) != "install worker --join-file -\n"+join+"\n" ||
+		!strings.Contains(said, "fetching crawlbox 1'; reboot\n") {
 		t.Errorf("it runs %q and says %s", ran, said)
 	}
 	s.change(func() {
@@ -186,7 +199,11 @@ func TestLine_AnotherArchitecture(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	other := func() string {
-		return Script(Program{URL: s.URL + PathProgram, Role: "worker", Arch: map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]})
+		return Script(Program{
+			URL:  s.URL + PathProgram,
+			Role: "worker",
+			Arch: map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH],
+		})
 	}
 	s.change(func() { s.script = other })
 	said, failed := s.paste(s.line())

@@ -21,9 +21,16 @@ func TestSecretFrom(t *testing.T) {
 		before, arg string
 		want        int
 	}{
-		{"worker", "--join", -1}, {"--join", "damaged", 0}, {"--join", "", -1}, {"worker", "--join=damaged", 7},
-		{"worker", "CBX1-ABCDEFGH", 0}, {"worker", "-jCBX1-ABCDEFGH", 2}, {"--join-file", "f", -1}, {"worker", "--joint=a", -1},
-		{"--join", "--join=x", 0}, {"worker", "CBX1-…", -1},
+		{"worker", "--join", -1},
+		{"--join", "damaged", 0},
+		{"--join", "", -1},
+		{"worker", "--join=damaged", 7},
+		{"worker", "CBX1-ABCDEFGH", 0},
+		{"worker", "-jCBX1-ABCDEFGH", 2},
+		{"--join-file", "f", -1},
+		{"worker", "--joint=a", -1},
+		{"--join", "--join=x", 0},
+		{"worker", "CBX1-…", -1},
 	} {
 		if got := secretFrom(tt.before, tt.arg); got != tt.want {
 			t.Errorf("%+v: got %d", tt, got)
@@ -41,7 +48,9 @@ func TestArgs_HiddenFromPs(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	items := []string{"--join", "CBX1-ABCDEFGHJKMNPQ", "--join=CBX1-ABCDEFGHJKMNPQ", "--join", "damaged", "--join=damaged", "last"}
+	items := []string{
+		"--join", "CBX1-ABCDEFGHJKMNPQ", "--join=CBX1-ABCDEFGHJKMNPQ", "--join", "damaged", "--join=damaged", "last",
+	}
 	took := make(chan []string, 1)
 	socket, stop, err := clitest.ServeHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var in api.Items
@@ -53,7 +62,8 @@ func TestArgs_HiddenFromPs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	cmd := exec.CommandContext(t.Context(), binary, append([]string{"--socket", socket, "queue", "push", "key", "--"}, items...)...)
+	cmd := exec.CommandContext(t.Context(), binary,
+		append([]string{"--socket", socket, "queue", "push", "key", "--"}, items...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,8 @@ func configCheckCmd(a *command.App) *cobra.Command {
 			return err
 		}
 		if _, err := os.Stat(cfg.File); errors.Is(err, fs.ErrNotExist) {
-			return a.Printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n", cfg.File)
+			return a.Printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n",
+				cfg.File)
 		}
 		return a.Printf("%s: good, %s\n", cfg.File, tui.Count(len(cfg.Services), "service"))
 	}

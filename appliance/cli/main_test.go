@@ -25,7 +25,12 @@ func TestMain(m *testing.M) {
 func crawlbox() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop)
-	env := command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: func() time.Time { return clitest.Now }}
+	env := command.Env{
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+		Now:    func() time.Time { return clitest.Now },
+	}
 	os.Exit(execute(ctx, env, os.Args[1:]))
 }
 
@@ -52,7 +57,8 @@ func setup(env *testscript.Env) error {
 	// A program to upgrade to.
 	self, err := os.Executable()
 	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "new"), 0o755), os.Symlink(self, filepath.Join(env.WorkDir, "new", "crawlbox")))
+		err = errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "new"), 0o755),
+			os.Symlink(self, filepath.Join(env.WorkDir, "new", "crawlbox")))
 	}
 	if err != nil {
 		return err

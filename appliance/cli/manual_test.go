@@ -80,7 +80,8 @@ func crawlboxCalls(t *testing.T, line string) (calls [][]string) {
 		calls = append(calls, crawlboxCalls(t, inner[1])...)
 	}
 	line = substitution.ReplaceAllString(line, "OUTPUT")
-	if strings.HasPrefix(line, "systemctl ") || strings.HasPrefix(line, "journalctl ") || strings.HasPrefix(line, "systemd-analyze ") {
+	if strings.HasPrefix(line, "systemctl ") || strings.HasPrefix(line, "journalctl ") ||
+		strings.HasPrefix(line, "systemd-analyze ") {
 		return calls // they name the unit
 	}
 	for _, call := range called.FindAllStringSubmatch(line, -1) {

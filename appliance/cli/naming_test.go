@@ -28,7 +28,12 @@ func TestNames_AllDoorsAgree(t *testing.T) {
 	t.Cleanup(stop)
 	client := api.NewClient(socket)
 	run := func(args ...string) error {
-		env := command.Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, Now: func() time.Time { return clitest.Now }}
+		env := command.Env{
+			Stdin:  strings.NewReader(""),
+			Stdout: io.Discard,
+			Stderr: io.Discard,
+			Now:    func() time.Time { return clitest.Now },
+		}
 		if code := execute(t.Context(), env, append([]string{"--socket", socket}, args...)); code != 0 {
 			return fmt.Errorf("exit code %d", code)
 		}

@@ -29,7 +29,8 @@ func referencePage(root *cobra.Command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, referenceHead, flagList(root.PersistentFlags()))
 	for _, g := range root.Groups() {
-		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags |\n|---|---|---|\n", strings.TrimSuffix(g.Title, ":"))
+		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags |\n|---|---|---|\n",
+			strings.TrimSuffix(g.Title, ":"))
 		for _, cmd := range root.Commands() {
 			if cmd.GroupID == g.ID {
 				writeCommand(&b, cmd)
@@ -49,7 +50,8 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	}
 	if !cmd.HasSubCommands() || doesMore[cmd.Name()] {
 		use := strings.TrimSuffix(cmd.UseLine(), " [flags]")
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", escapeCell(use), escapeCell(cmd.Short), flagList(cmd.LocalNonPersistentFlags()))
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", escapeCell(use), escapeCell(cmd.Short),
+			flagList(cmd.LocalNonPersistentFlags()))
 	}
 	for _, sub := range cmd.Commands() {
 		writeCommand(b, sub)

@@ -25,7 +25,8 @@ func TestLogs_Follow(t *testing.T) {
 	r, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- execute(ctx, command.Env{Stdout: w, Stderr: io.Discard}, []string{"logs", "-f", "spider", "--socket", socket})
+		code <- execute(ctx, command.Env{Stdout: w, Stderr: io.Discard},
+			[]string{"logs", "-f", "spider", "--socket", socket})
 		_ = w.Close()
 	}()
 	lines := bufio.NewScanner(r)
@@ -46,7 +47,8 @@ func TestLogs_Follow(t *testing.T) {
 func TestRun_ExitCodes(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	if code := Run(context.Background(), nil, nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), "Usage:") {
+	if code := Run(context.Background(), nil, nil, &out, &errs); code != exitDone ||
+		!strings.Contains(out.String(), "Usage:") {
 		t.Errorf("no arguments: %d %s%s", code, out.String(), errs.String())
 	}
 	out.Reset()

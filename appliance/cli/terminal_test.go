@@ -56,7 +56,8 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("a token comes with what to do", func(t *testing.T) {
-		if text := onTerminal(t, "token"); !strings.HasPrefix(text, "To join a worker, run this on it as root:\n\ncrawlbox worker") {
+		if text := onTerminal(t, "token"); !strings.HasPrefix(text,
+			"To join a worker, run this on it as root:\n\ncrawlbox worker") {
 			t.Errorf("got %q", text)
 		}
 	})
@@ -68,7 +69,9 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("a login comes with what to do", func(t *testing.T) {
-		if text := onTerminal(t, "registry", "login"); !strings.HasPrefix(text, "Paste this on the machine that pushes to 10.77.0.11:8003:\n\n sudo mkdir") {
+		if text := onTerminal(t, "registry",
+			"login"); !strings.HasPrefix(text,
+			"Paste this on the machine that pushes to 10.77.0.11:8003:\n\n sudo mkdir") {
 			t.Errorf("got %q", text)
 		}
 	})

@@ -27,7 +27,13 @@ type Tokens struct {
 // NewTokens returns what lets nodes join at the managers, the first of which also installs
 // crawlbox on them.
 func NewTokens(tokens *token.Store, ca *pki.CA, managers []netip.AddrPort, engine *swarm.Engine, errs Errors) *Tokens {
-	return &Tokens{tokens: tokens, ca: ca, managers: managers, engine: engine, errs: errs}
+	return &Tokens{
+		tokens:   tokens,
+		ca:       ca,
+		managers: managers,
+		engine:   engine,
+		errs:     errs,
+	}
 }
 
 // CA implements api.Tokens.
@@ -52,7 +58,14 @@ func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, e
 }
 
 func (t *Tokens) command(c token.Issued) (api.Token, error) {
-	line, err := token.JoinToken{Managers: t.managers, CA: t.ca.Hash(), Role: c.Role, Token: c.ID, Secret: c.Secret, Expires: c.Expires}.Reveal()
+	line, err := token.JoinToken{
+		Managers: t.managers,
+		CA:       t.ca.Hash(),
+		Role:     c.Role,
+		Token:    c.ID,
+		Secret:   c.Secret,
+		Expires:  c.Expires,
+	}.Reveal()
 	if err != nil {
 		return api.Token{}, t.errs.explain(fmt.Errorf("make the join token: %w", err))
 	}
@@ -104,7 +117,8 @@ func (t *Tokens) rotate(ctx context.Context, role string) (api.Token, error) {
 		return api.Token{}, err
 	}
 	if err := t.tokens.Rotate(role); err != nil {
-		return api.Token{}, fmt.Errorf("Swarm's own token is another, but the old join token stays: %w; run the same command again", err)
+		return api.Token{}, fmt.Errorf(
+			"Swarm's own token is another, but the old join token stays: %w; run the same command again", err)
 	}
 	return t.Token(ctx, role)
 }

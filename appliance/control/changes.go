@@ -83,9 +83,11 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		case err != nil:
 			return nil, err
 		case n < 0:
-			return nil, api.Invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox stop %s`", name, n, name)
+			return nil, api.Invalid("%s=%d: the number of replicas can't be negative; stop a service with `crawlbox "+
+				"stop %s`", name, n, name)
 		case svc.Mode == fleet.ModeGlobal || svc.Mode == "global-job":
-			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`", name, name)
+			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain "+
+				"nodes, or remove it with `crawlbox rm %s`", name, name)
 		}
 		if todo[name] = c.runner.Scale(svc, n); req.Now {
 			todo[name] = c.runner.StopNow(svc)
@@ -142,7 +144,8 @@ func (c *Changes) service(ctx context.Context, ref string) (fleet.Service, error
 // run makes a change, unless it could not be decided, shows how far it is, and what the
 // task wrote last by which a version was found bad. The change goes on or ends by its own
 // context when the client is gone.
-func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error, see func(deploy.Progress) error) error {
+func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error,
+	see func(deploy.Progress) error) error {
 	if undecided != nil {
 		return c.explain(undecided)
 	}

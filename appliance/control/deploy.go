@@ -30,7 +30,13 @@ type Deploys struct {
 // NewDeploys makes of changes deploys that are written down in past, and those of services
 // that the config file defines.
 func NewDeploys(changes *Changes, sources Sources, past History, defined Defined, builds *Builds) *Deploys {
-	d := &Deploys{Changes: changes, sources: sources, past: past, defined: defined, builds: builds}
+	d := &Deploys{
+		Changes: changes,
+		sources: sources,
+		past:    past,
+		defined: defined,
+		builds:  builds,
+	}
 	d.toUpdate = d.toDeployUpdate
 	d.reach = func() error { return nil }
 	return d
@@ -87,14 +93,18 @@ func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	if version == 0 {
 		e, ok := r.past.Previous(service)
 		if !ok {
-			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`", service, service)
+			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`",
+				service, service)
 		}
 		return e, nil
 	}
 	e, ok := r.past.Find(service, version)
 	switch {
 	case !ok:
-		return e, &api.Error{Code: api.CodeNotFound, Message: "service " + service + " has no such version; see `crawlbox history " + service + "`"}
+		return e, &api.Error{
+			Code:    api.CodeNotFound,
+			Message: "service " + service + " has no such version; see `crawlbox history " + service + "`",
+		}
 	case e.Digest == "":
 		return e, api.Conflict("version %d of %s never had an image", version, service)
 	}
@@ -142,7 +152,8 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, error) {
 	list := r.past.List(service)
 	if len(list) == 0 {
-		return nil, unknown("service", service, r.past.Services(), "it was never deployed by crawlbox; `crawlbox ls` lists what runs")
+		return nil, unknown("service", service, r.past.Services(),
+			"it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
 		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
@@ -189,11 +200,14 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	switch {
 	case svc == nil:
 	case svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal:
-		return nil, d, api.Invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` and deploy it anew", svc.Name, svc.Mode, svc.Name)
+		return nil, d, api.Invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` "+
+			"and deploy it anew", svc.Name, svc.Mode, svc.Name)
 	case svc.Mode == fleet.ModeGlobal && req.Replicas != nil:
-		return nil, d, api.Invalid("service %s is global: it runs once on every node, so it has no number of replicas", svc.Name)
+		return nil, d, api.Invalid("service %s is global: it runs once on every node, so it has no number of replicas",
+			svc.Name)
 	case req.Image == svc.Name:
-		return nil, d, api.Invalid("%s is a service; name a directory or an image to deploy, or replace its replicas with `crawlbox restart %s`", svc.Name, svc.Name)
+		return nil, d, api.Invalid("%s is a service; name a directory or an image to deploy, or replace its replicas "+
+			"with `crawlbox restart %s`", svc.Name, svc.Name)
 	}
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err
@@ -206,9 +220,14 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 
 // changeOf is what a request says of the service.
 func changeOf(req api.DeployRequest) (servicespec.Deployment, error) {
-	c := servicespec.Deployment{Image: req.Image, Replicas: req.Replicas, Env: req.Env, Constraints: req.Constraints,
+	c := servicespec.Deployment{
+		Image:       req.Image,
+		Replicas:    req.Replicas,
+		Env:         req.Env,
+		Constraints: req.Constraints,
 		Update: servicespec.UpdatePolicy{Delay: req.Delay, Monitor: req.Monitor,
-			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst}}
+			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst},
+	}
 	if req.CPUs > 0 {
 		nano := int64(req.CPUs * 1e9)
 		c.CPUs = &nano

@@ -17,17 +17,24 @@ func TestElsewhere_NamesWhatIsWhere(t *testing.T) {
 		call func() error
 		what string
 	}{
-		"token":            {func() error { _, err := e.Token(ctx, "worker"); return err }, "the cluster's CA"},
-		"node rm":          {func() error { return e.RemoveNode(ctx, "h3", true) }, "the cluster's CA"},
-		"registry login":   {func() error { _, err := e.RegistryLogin(ctx, "ci"); return err }, "the registry"},
-		"images":           {func() error { _, err := e.Images(ctx, false); return err }, "the registry"},
-		"build":            {func() error { return e.Build(ctx, api.BuildRequest{}, nil, nil) }, "the registry"},
-		"deploy":           {func() error { return e.Deploy(ctx, api.DeployRequest{Service: "s"}, nil) }, "the history of deploys"},
-		"deploy a defined": {func() error { return e.Deploy(ctx, api.DeployRequest{Defined: true}, nil) }, "the config file with the services"},
-		"rollback":         {func() error { return e.Rollback(ctx, api.RollbackRequest{}, nil) }, "the history of deploys"},
-		"restart":          {func() error { return e.Restart(ctx, "s", nil) }, "what brings images to the nodes"},
-		"queue len":        {func() error { _, err := e.QueueLen(ctx, ""); return err }, "the queue"},
-		"upgrade":          {func() error { _, err := e.UpgradePlan(ctx, upgrade.Offer{}); return err }, "what upgrades the cluster"},
+		"token":          {func() error { _, err := e.Token(ctx, "worker"); return err }, "the cluster's CA"},
+		"node rm":        {func() error { return e.RemoveNode(ctx, "h3", true) }, "the cluster's CA"},
+		"registry login": {func() error { _, err := e.RegistryLogin(ctx, "ci"); return err }, "the registry"},
+		"images":         {func() error { _, err := e.Images(ctx, false); return err }, "the registry"},
+		"build":          {func() error { return e.Build(ctx, api.BuildRequest{}, nil, nil) }, "the registry"},
+		"deploy": {func() error {
+			return e.Deploy(ctx, api.DeployRequest{Service: "s"}, nil)
+		}, "the history of deploys"},
+		"deploy a defined": {func() error {
+			return e.Deploy(ctx, api.DeployRequest{Defined: true}, nil)
+		}, "the config file with the services"},
+		"rollback":  {func() error { return e.Rollback(ctx, api.RollbackRequest{}, nil) }, "the history of deploys"},
+		"restart":   {func() error { return e.Restart(ctx, "s", nil) }, "what brings images to the nodes"},
+		"queue len": {func() error { _, err := e.QueueLen(ctx, ""); return err }, "the queue"},
+		"upgrade": {func() error {
+			_, err := e.UpgradePlan(ctx, upgrade.Offer{})
+			return err
+		}, "what upgrades the cluster"},
 	} {
 		var said *api.Error
 		want := tt.what + " is on the manager h1 (10.0.0.1); run the command there"

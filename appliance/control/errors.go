@@ -41,12 +41,16 @@ func (e Errors) explain(err error) error {
 func (e Errors) notManager() error {
 	return &api.Error{
 		Code: api.CodeNotManager,
-		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: crawlbox node promote %s",
+		Message: fmt.Sprintf("this node is a worker; run the command on the manager %s, or make this node one there: "+
+			"crawlbox node promote %s",
 			e.manager(), e.node),
 	}
 }
 
 // onlyOn is the error of a call that needs a part which runs on another node.
 func (e Errors) onlyOn(what string) error {
-	return &api.Error{Code: api.CodeNotManager, Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, e.manager())}
+	return &api.Error{
+		Code:    api.CodeNotManager,
+		Message: fmt.Sprintf("%s is on the manager %s; run the command there", what, e.manager()),
+	}
 }

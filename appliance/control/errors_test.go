@@ -14,7 +14,8 @@ import (
 func TestErrors_Explain(t *testing.T) {
 	t.Parallel()
 	for code, errs := range map[string][]error{
-		api.CodeConflict:    {deploy.Conflict("service %s is being changed already", "spider"), upgrade.ErrUnderWay, api.Conflict("its own")},
+		api.CodeConflict: {deploy.Conflict("service %s is being changed already",
+			"spider"), upgrade.ErrUnderWay, api.Conflict("its own")},
 		api.CodeUnavailable: {swarm.ErrStopped, swarm.ErrUnreachable},
 		api.CodeNotFound:    {swarm.ErrNotFound, swarm.ErrNoImage},
 		api.CodeNotManager:  {swarm.ErrNotManager},

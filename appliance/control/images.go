@@ -34,8 +34,16 @@ type Holders func(context.Context) (of func(digest string) *fleet.Holders, err e
 
 // NewImages returns the images of a registry. kept has the digests of those that services
 // may go back to.
-func NewImages(reg *registry.Registry, engine *swarm.Engine, kept func() []string, holders Holders, log *slog.Logger, errs Errors) *Images {
-	return &Images{registry: reg, engine: engine, kept: kept, holders: holders, log: log, errs: errs}
+func NewImages(reg *registry.Registry, engine *swarm.Engine, kept func() []string, holders Holders, log *slog.Logger,
+	errs Errors) *Images {
+	return &Images{
+		registry: reg,
+		engine:   engine,
+		kept:     kept,
+		holders:  holders,
+		log:      log,
+		errs:     errs,
+	}
 }
 
 // Images implements api.Images.
@@ -105,7 +113,13 @@ func (i *Images) CollectImages(ctx context.Context) (api.GCReport, error) {
 		keep = append(keep, digest.Digest(d))
 	}
 	r, err := i.registry.GC(ctx, keep)
-	return api.GCReport{Manifests: r.Manifests, Blobs: r.Blobs, Bytes: r.Bytes, Held: r.Held, HeldUntil: r.HeldUntil}, i.errs.explain(err)
+	return api.GCReport{
+		Manifests: r.Manifests,
+		Blobs:     r.Blobs,
+		Bytes:     r.Bytes,
+		Held:      r.Held,
+		HeldUntil: r.HeldUntil,
+	}, i.errs.explain(err)
 }
 
 // inUse returns the services by the digest that they ask for, or that a
@@ -171,8 +185,17 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 	name := b.name(q.Repository, tag)
 	builder := image.NewBuilder(b.engine.Client())
 	var gone error // the client's
-	_, err = builder.Build(ctx, files, image.BuildOptions{Tag: name, Dockerfile: q.Dockerfile, Args: q.Args, Secrets: q.Secrets, Target: q.Target,
-		Platform: q.Platform, NoCache: q.NoCache, Pull: q.Pull, Builder: q.Builder}, func(p image.Progress) {
+	_, err = builder.Build(ctx, files, image.BuildOptions{
+		Tag:        name,
+		Dockerfile: q.Dockerfile,
+		Args:       q.Args,
+		Secrets:    q.Secrets,
+		Target:     q.Target,
+		Platform:   q.Platform,
+		NoCache:    q.NoCache,
+		Pull:       q.Pull,
+		Builder:    q.Builder,
+	}, func(p image.Progress) {
 		if gone == nil {
 			gone = fn(api.BuildEvent{Line: p.Line, Step: p.Step})
 		}
@@ -217,7 +240,8 @@ func (b *Builds) freeTag(ctx context.Context, q api.BuildRequest) (string, error
 	_, err := b.registry.Digest(ctx, q.Repository+":"+q.Tag)
 	switch {
 	case err == nil:
-		return "", api.Conflict("the image %s:%s is there already; choose another --tag or leave it out, or remove that one with `crawlbox images rm %s:%s`", q.Repository, q.Tag, q.Repository, q.Tag)
+		return "", api.Conflict("the image %s:%s is there already; choose another --tag or leave it out, or remove "+
+			"that one with `crawlbox images rm %s:%s`", q.Repository, q.Tag, q.Repository, q.Tag)
 	case errors.Is(err, registry.ErrUnknownImage):
 		return q.Tag, nil
 	}

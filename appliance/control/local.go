@@ -22,8 +22,15 @@ type Local struct {
 
 // NewLocal returns what a node answers of itself. neighbours has it and others try each
 // other's ports, and leave takes it out of the cluster.
-func NewLocal(cfg configs.Config, u *upgrade.Node, neighbours func(context.Context) []doctor.Neighbour, leave func(ctx context.Context, force bool) error, errs Errors) *Local {
-	return &Local{cfg: cfg, upgrade: u, neighbours: neighbours, leave: leave, errs: errs}
+func NewLocal(cfg configs.Config, u *upgrade.Node, neighbours func(context.Context) []doctor.Neighbour,
+	leave func(ctx context.Context, force bool) error, errs Errors) *Local {
+	return &Local{
+		cfg:        cfg,
+		upgrade:    u,
+		neighbours: neighbours,
+		leave:      leave,
+		errs:       errs,
+	}
 }
 
 // Config implements api.Local.

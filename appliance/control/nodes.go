@@ -28,8 +28,15 @@ type Nodes struct {
 // NewNodes returns the nodes that engine knows. heard is what gossip has heard of them,
 // first is where the manager is that has the registry, the queue and the CA, and demoted
 // changes what a demoted node knew.
-func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() netip.Addr, demoted func(context.Context) error, errs Errors) *Nodes {
-	return &Nodes{engine: engine, heard: heard, first: first, demoted: demoted, errs: errs}
+func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() netip.Addr,
+	demoted func(context.Context) error, errs Errors) *Nodes {
+	return &Nodes{
+		engine:  engine,
+		heard:   heard,
+		first:   first,
+		demoted: demoted,
+		errs:    errs,
+	}
 }
 
 // Nodes implements api.Nodes.
@@ -101,7 +108,8 @@ func explainQuorum(n fleet.Node, err error) error {
 	case strings.Contains(err.Error(), "last manager"):
 		return api.Conflict("%s is the last manager and can't be demoted; promote another node first", n.Display)
 	case strings.Contains(err.Error(), "loss of quorum"):
-		return api.Conflict("%s can't be demoted: the managers that answer would be too few; see `crawlbox nodes`, start the others or promote another node first", n.Display)
+		return api.Conflict("%s can't be demoted: the managers that answer would be too few; see `crawlbox nodes`, "+
+			"start the others or promote another node first", n.Display)
 	}
 	return err
 }
@@ -132,7 +140,8 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 	}
 	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
 	if node.Addr == n.first().String() && slices.ContainsFunc(nodes, other) {
-		return api.Conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that machine down, see `crawlbox leave` there", node.Display)
+		return api.Conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that "+
+			"machine down, see `crawlbox leave` there", node.Display)
 	}
 	if err := n.engine.SetRole(ctx, node.ID, fleet.RoleWorker); err != nil {
 		return err
@@ -146,13 +155,15 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 		err = n.demoted(ctx)
 	}
 	if err != nil {
-		return api.Conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when the first manager can do so, or now with `crawlbox token rotate`", node.Display, err)
+		return api.Conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when "+
+			"the first manager can do so, or now with `crawlbox token rotate`", node.Display, err)
 	}
 	return nil
 }
 
 func (n *Nodes) awaitDemotion(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout, fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout,
+		fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -191,7 +202,8 @@ type Removals struct {
 
 // NewRemovals returns what takes nodes out of the cluster: node does so with one that
 // Swarm has, and certificate with one that Swarm has not, by the ID of its certificate.
-func NewRemovals(engine *swarm.Engine, node func(context.Context, fleet.Node) error, certificate func(context.Context, string) (bool, error), errs Errors) *Removals {
+func NewRemovals(engine *swarm.Engine, node func(context.Context, fleet.Node) error,
+	certificate func(context.Context, string) (bool, error), errs Errors) *Removals {
 	return &Removals{engine: engine, node: node, certificate: certificate, errs: errs}
 }
 
@@ -208,7 +220,8 @@ func (r *Removals) RemoveNode(ctx context.Context, ref string, force bool) error
 	case n.Role == fleet.RoleManager:
 		return api.Conflict("%s is a manager; demote it first with `crawlbox node demote %s`", n.Display, n.Display)
 	case n.Raft:
-		return api.Conflict("%s was demoted, but Swarm has not ended that yet; run the same command again in a few seconds", n.Display)
+		return api.Conflict("%s was demoted, but Swarm has not ended that yet; run the same command again in a few "+
+			"seconds", n.Display)
 	case n.State == fleet.StateReady && !force:
 		return api.Conflict("%s is up; run `crawlbox leave` on it, or remove it all the same with --force", n.Display)
 	}

@@ -31,7 +31,11 @@ func NewQueues(client *redis.Client, state func() queueproc.State, addr string, 
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	return &Queues{client, state, url.URL{Scheme: scheme, User: url.UserPassword("default", client.Options().Password), Host: addr}}
+	return &Queues{client, state, url.URL{
+		Scheme: scheme,
+		User:   url.UserPassword("default", client.Options().Password),
+		Host:   addr,
+	}}
 }
 
 // Report returns how the queue is.
@@ -153,7 +157,8 @@ func queueError(verb, key string, err error) error {
 		return api.Invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
 	}
 	if strings.HasPrefix(err.Error(), "OOM ") {
-		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start crawlbox again", verb, key)
+		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start "+
+			"crawlbox again", verb, key)
 	}
 	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
 }

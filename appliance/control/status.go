@@ -33,8 +33,15 @@ type Judge func(fleet.Snapshot) []string
 
 // NewOverview returns the overview of a node that is as self says. why finds out what a
 // task failed by.
-func NewOverview(self api.Status, engine *swarm.Engine, why func(context.Context, []fleet.Node, fleet.Task) string, reports []Report, judges ...Judge) *Overview {
-	return &Overview{self: self, engine: engine, why: why, reports: reports, judges: judges}
+func NewOverview(self api.Status, engine *swarm.Engine, why func(context.Context, []fleet.Node, fleet.Task) string,
+	reports []Report, judges ...Judge) *Overview {
+	return &Overview{
+		self:    self,
+		engine:  engine,
+		why:     why,
+		reports: reports,
+		judges:  judges,
+	}
 }
 
 // Status implements api.Overview. What can't be asked is a problem of it, and no error.

@@ -25,7 +25,8 @@ func nodeTroubles(nodes []fleet.Node) []string {
 			managers++
 		}
 		if n.State != fleet.StateReady {
-			list = append(list, fmt.Sprintf("node %s (%s) is %s; look at it, or remove it with %s", n.Display, n.Addr, n.State, howToRemove(n)))
+			list = append(list, fmt.Sprintf("node %s (%s) is %s; look at it, or remove it with %s", n.Display, n.Addr,
+				n.State, howToRemove(n)))
 		}
 	}
 	if managers == 2 {
@@ -54,7 +55,9 @@ func duplicateHostnames(nodes []fleet.Node) (list []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(addrs)) {
 		if a := addrs[name]; len(a) > 1 {
-			list = append(list, fmt.Sprintf("%d nodes have the host name %s (%s); give each a name of its own with `hostnamectl set-hostname NAME` and restart its Docker and crawlbox",
+			list = append(list, fmt.Sprintf(
+				"%d nodes have the host name %s (%s); give each a name of its own with `hostnamectl set-hostname "+
+					"NAME` and restart its Docker and crawlbox",
 				len(a), name, strings.Join(a, ", ")))
 		}
 	}
@@ -80,14 +83,18 @@ func serviceTrouble(snap fleet.Snapshot, s fleet.Service, said map[string]string
 		if !known {
 			why = loop.Last.Error
 		}
-		return fmt.Sprintf("%s fails again and again, %d times in %s, on %s last: %s; Swarm starts it again %s after each; look with `crawlbox logs %s`",
-			loop.Last.Name(), loop.Failures, loop.Within.Round(time.Second), snap.NodeName(loop.Last.NodeID), why, s.RestartDelay, s.Name)
+		return fmt.Sprintf("%s fails again and again, %d times in %s, on %s last: %s; Swarm starts it again %s after "+
+			"each; look with `crawlbox logs %s`",
+			loop.Last.Name(), loop.Failures, loop.Within.Round(time.Second), snap.NodeName(loop.Last.NodeID), why,
+			s.RestartDelay, s.Name)
 	case s.Update == "paused" || s.Update == "rollback_paused":
 		return fmt.Sprintf("its update stopped halfway; look with `crawlbox ps %s`", s.Name)
 	case s.Update == "rollback_completed":
-		return fmt.Sprintf("its last update failed and the version before it runs again (%s); look with `crawlbox ps --all %s`", s.Message, s.Name)
+		return fmt.Sprintf("its last update failed and the version before it runs again (%s); look with `crawlbox ps "+
+			"--all %s`", s.Message, s.Name)
 	case !s.Settled():
-		return fmt.Sprintf("%d of %d running%s; look with `crawlbox ps %s`", s.Running, s.Desired, lastError(snap, s.ID), s.Name)
+		return fmt.Sprintf("%d of %d running%s; look with `crawlbox ps %s`", s.Running, s.Desired,
+			lastError(snap, s.ID), s.Name)
 	}
 	return ""
 }
@@ -118,17 +125,21 @@ func lastError(snap fleet.Snapshot, serviceID string) string {
 // queueTroubles returns what is wrong with the queue.
 func queueTroubles(st queueproc.State) (list []string) {
 	if st.Problem != "" {
-		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on", st.Problem))
+		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on",
+			st.Problem))
 	}
 	if is := st.Progress; is.Bound > 0 && is.Memory >= is.Bound {
-		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise queue.max_memory and start crawlbox again")
+		list = append(list, "the queue is full, and refuses what makes it larger with OOM: take items out, or raise "+
+			"queue.max_memory and start crawlbox again")
 	}
 	if st.Progress.NoDisk {
-		list = append(list, "the queue cannot write to its disk, and refuses writes until it can: free space there; the log says which file and why")
+		list = append(list, "the queue cannot write to its disk, and refuses writes until it can: free space there; "+
+			"the log says which file and why")
 	}
 	for _, m := range st.Missing {
 		if m.Step != sandbox.StepNamespaces {
-			list = append(list, fmt.Sprintf("the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))
+			list = append(list, fmt.Sprintf(
+				"the queue's process %s; `crawlbox install manager` writes a unit that allows that", m))
 		}
 	}
 	return list
@@ -150,7 +161,10 @@ func mixed(members []gossip.Member) []string {
 	for _, version := range slices.Sorted(maps.Keys(by)) {
 		parts = append(parts, version+" on "+some(by[version]))
 	}
-	return []string{fmt.Sprintf("the nodes run different versions of crawlbox: %s; unless an upgrade is under way, bring them to one with `crawlbox upgrade --from FILE`", strings.Join(parts, ", "))}
+	return []string{
+		fmt.Sprintf("the nodes run different versions of crawlbox: %s; unless an upgrade is under way, bring them to "+
+			"one with `crawlbox upgrade --from FILE`", strings.Join(parts, ", ")),
+	}
 }
 
 // some are the first few of a list of names.

@@ -16,7 +16,13 @@ import (
 func TestNodeTroubles(t *testing.T) {
 	t.Parallel()
 	manager := func(name string) fleet.Node {
-		return fleet.Node{Display: name, Name: name, Addr: "10.0.0." + name[1:], Role: fleet.RoleManager, State: fleet.StateReady}
+		return fleet.Node{
+			Display: name,
+			Name:    name,
+			Addr:    "10.0.0." + name[1:],
+			Role:    fleet.RoleManager,
+			State:   fleet.StateReady,
+		}
 	}
 	worker := func(name, host, state string) fleet.Node {
 		return fleet.Node{Display: name, Name: host, Addr: "10.0.0." + name[1:], Role: fleet.RoleWorker, State: state}
@@ -35,13 +41,15 @@ func TestNodeTroubles(t *testing.T) {
 		"one of two managers is down": {
 			nodes: []fleet.Node{manager("m1"), lost},
 			want: []string{
-				"node m2 (10.0.0.2) is down; look at it, or remove it with `crawlbox node demote m2` and `crawlbox node rm m2`",
+				"node m2 (10.0.0.2) is down; look at it, or remove it with `crawlbox node demote m2` and `crawlbox " +
+					"node rm m2`",
 				"2 managers: if either fails, no change is possible; promote a third, or demote one",
 			},
 		},
 		"three managers": {nodes: []fleet.Node{manager("m1"), manager("m2"), manager("m3")}},
 		"two nodes of one name": {
-			nodes: []fleet.Node{manager("m1"), worker("w4", "twin", fleet.StateReady), worker("w5", "twin", fleet.StateReady)},
+			nodes: []fleet.Node{manager("m1"), worker("w4", "twin",
+				fleet.StateReady), worker("w5", "twin", fleet.StateReady)},
 			want: []string{"2 nodes have the host name twin (10.0.0.4, 10.0.0.5); give each a name of its own with " +
 				"`hostnamectl set-hostname NAME` and restart its Docker and crawlbox"},
 		},
@@ -60,7 +68,16 @@ func TestServiceTroubles(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	failed := func(id string, ago time.Duration) fleet.Task {
-		return fleet.Task{ID: id, ServiceID: "s", Service: "spider", Slot: 1, NodeID: "n", State: fleet.TaskFailed, Error: "exit 1", Since: now.Add(-ago)}
+		return fleet.Task{
+			ID:        id,
+			ServiceID: "s",
+			Service:   "spider",
+			Slot:      1,
+			NodeID:    "n",
+			State:     fleet.TaskFailed,
+			Error:     "exit 1",
+			Since:     now.Add(-ago),
+		}
 	}
 	for name, tt := range map[string]struct {
 		service fleet.Service
@@ -75,8 +92,11 @@ func TestServiceTroubles(t *testing.T) {
 		},
 		"too few, with the newest error": {
 			service: fleet.Service{Desired: 2, Running: 1},
-			tasks:   []fleet.Task{{ServiceID: "s", Error: "old", Since: now.Add(-time.Hour)}, {ServiceID: "s", Error: "new", Since: now}},
-			want:    "1 of 2 running (last error: new); look with `crawlbox ps spider`",
+			tasks: []fleet.Task{
+				{ServiceID: "s", Error: "old", Since: now.Add(-time.Hour)},
+				{ServiceID: "s", Error: "new", Since: now},
+			},
+			want: "1 of 2 running (last error: new); look with `crawlbox ps spider`",
 		},
 		"stopped halfway": {
 			service: fleet.Service{Desired: 2, Running: 2, Update: "paused"},
@@ -84,11 +104,13 @@ func TestServiceTroubles(t *testing.T) {
 		},
 		"went back": {
 			service: fleet.Service{Desired: 2, Running: 2, Update: "rollback_completed", Message: "task failed"},
-			want:    "its last update failed and the version before it runs again (task failed); look with `crawlbox ps --all spider`",
+			want: "its last update failed and the version before it runs again (task failed); look with `crawlbox " +
+				"ps --all spider`",
 		},
 		"a crash loop is what counts": {
 			service: fleet.Service{Desired: 2, Running: 1, Update: "paused", RestartDelay: 5 * time.Second},
-			tasks:   []fleet.Task{failed("t3", time.Second), failed("t2", 10*time.Second), failed("t1", 30*time.Second)},
+			tasks: []fleet.Task{failed("t3",
+				time.Second), failed("t2", 10*time.Second), failed("t1", 30*time.Second)},
 			want: "spider.1 fails again and again, 3 times in 30s, on h1 last: exit 1; " +
 				"Swarm starts it again 5s after each; look with `crawlbox logs spider`",
 		},

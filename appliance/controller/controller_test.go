@@ -106,7 +106,9 @@ func TestRound(t *testing.T) {
 	if err := round(t.Context()); !errors.Is(err, bad) || !slices.Equal(taken, []string{"a", "bad", "c"}) {
 		t.Errorf("got %v after %v", err, taken)
 	}
-	blind := controller.Round(func(context.Context) (string, error) { return "a", bad }, strings.Fields, func(context.Context, string) error {
+	blind := controller.Round(func(context.Context) (string, error) {
+		return "a", bad
+	}, strings.Fields, func(context.Context, string) error {
 		t.Error("it acts on what it has not seen")
 		return nil
 	})

@@ -96,7 +96,13 @@ func (c *twoServices) Tasks(_ context.Context, name string) (list []fleet.Task, 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for slot := range c.replicas[name] {
-		list = append(list, fleet.Task{ID: name, Slot: slot + 1, NodeID: "n1", State: fleet.TaskRunning, Desired: fleet.TaskRunning})
+		list = append(list, fleet.Task{
+			ID:      name,
+			Slot:    slot + 1,
+			NodeID:  "n1",
+			State:   fleet.TaskRunning,
+			Desired: fleet.TaskRunning,
+		})
 	}
 	return list, nil
 }

@@ -97,7 +97,8 @@ func (d *demo) look(ctx context.Context) (err error) {
 		return err
 	}
 	if d.before.State != swarm.StateInactive && !d.before.Manager {
-		return fmt.Errorf("this machine is a worker in a swarm; run the demo on its manager, or leave with `docker swarm leave`")
+		return fmt.Errorf("this machine is a worker in a swarm; run the demo on its manager, or leave with `docker " +
+			"swarm leave`")
 	}
 	d.bridged, err = d.engine.HasNetwork(ctx, swarm.BridgeNetwork)
 	return err
@@ -109,7 +110,8 @@ func (d *demo) configure() (err error) {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	c := configs.Default()
-	c.DataDir, c.Socket, c.File = filepath.Join(d.dir, "data"), filepath.Join(d.dir, "crawlbox.sock"), filepath.Join(d.dir, "crawlbox.yaml")
+	c.DataDir, c.Socket, c.File = filepath.Join(d.dir,
+		"data"), filepath.Join(d.dir, "crawlbox.sock"), filepath.Join(d.dir, "crawlbox.yaml")
 	c.Registry.MinFree = 1
 	c.Queue = configs.DefaultQueue()
 	if d.before.State == swarm.StateInactive {
@@ -144,9 +146,12 @@ func (d *demo) startManager(ctx context.Context) (stop func() error, err error) 
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	opts := node.Options{
-		Config: d.cfg, Version: d.Version, Log: d.Log, AdoptSwarm: d.before.State != swarm.StateInactive,
-		Reload: func() (configs.Config, error) { return d.cfg, nil },
-		Ready:  func(api.Token) { close(ready) },
+		Config:     d.cfg,
+		Version:    d.Version,
+		Log:        d.Log,
+		AdoptSwarm: d.before.State != swarm.StateInactive,
+		Reload:     func() (configs.Config, error) { return d.cfg, nil },
+		Ready:      func(api.Token) { close(ready) },
 	}
 	go func() { ended <- node.Run(running, fleet.RoleManager, opts) }()
 	stop = func() error { cancel(); return <-ended }
@@ -242,7 +247,8 @@ func (d *demo) tidy() error {
 	if d.before.State == swarm.StateInactive {
 		errs = append(errs, d.engine.Leave(ctx, true))
 	} else if d.before.NodeAddr.IsValid() {
-		errs = append(errs, pki.RemoveCA(pki.CertsDir, netip.AddrPortFrom(d.before.NodeAddr, d.cfg.Registry.Port).String()))
+		errs = append(errs, pki.RemoveCA(pki.CertsDir,
+			netip.AddrPortFrom(d.before.NodeAddr, d.cfg.Registry.Port).String()))
 	}
 	if d.digest != "" {
 		// Swarm pulled it by digest: the engine knows it by no tag.

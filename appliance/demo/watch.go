@@ -41,7 +41,8 @@ func (d *demo) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if line := fmt.Sprintf("[%s%s] %d/%d items  %s", strings.Repeat("#", done), strings.Repeat(".", items-done), done, items, by); line != last {
+		if line := fmt.Sprintf("[%s%s] %d/%d items  %s", strings.Repeat("#", done), strings.Repeat(".", items-done),
+			done, items, by); line != last {
 			d.paint(line, done == items)
 			last = line
 		}

@@ -10,7 +10,15 @@ import (
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func task(id string, slot int, state, desired string) fleet.Task {
-	return fleet.Task{ID: id, Slot: slot, NodeID: "n1", State: state, Desired: desired, Digest: "sha256:new", Created: epoch}
+	return fleet.Task{
+		ID:      id,
+		Slot:    slot,
+		NodeID:  "n1",
+		State:   state,
+		Desired: desired,
+		Digest:  "sha256:new",
+		Created: epoch,
+	}
 }
 
 func replicated(n int) *fleet.Service {
@@ -34,34 +42,45 @@ func TestAssess(t *testing.T) {
 		stopping int
 		done     bool
 	}{
-		"all run":                             {replicated(2), []fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, Goal{Desired: 2}, 2, 2, 0, true},
-		"one still starts":                    {replicated(2), []fleet.Task{task("a", 1, run, run), task("b", 2, "preparing", run)}, Goal{Desired: 2}, 1, 2, 0, false},
-		"scaled down but Swarm has not begun": {replicated(1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, Goal{Desired: 1}, 2, 1, 0, false},
-		"scaled down and one still stops":     {replicated(1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, remove)}, Goal{Desired: 1}, 1, 1, 1, false},
-		"stopped":                             {replicated(0), []fleet.Task{task("a", 1, shut, shut)}, Goal{Desired: 0}, 0, 0, 0, true},
-		"what stops on a node that is down is left to Swarm": {replicated(0), []fleet.Task{on(task("a", 1, run, shut), "n2")}, Goal{Desired: 0}, 0, 0, 0, true},
-		"ended well counts": {replicated(1), []fleet.Task{task("a", 1, fleet.TaskComplete, shut)}, Goal{Desired: 1}, 1, 1, 0, true},
+		"all run": {replicated(
+			2), []fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, Goal{Desired: 2}, 2, 2, 0, true},
+		"one still starts": {replicated(
+			2), []fleet.Task{task("a", 1, run, run), task("b", 2, "preparing", run)}, Goal{Desired: 2}, 1, 2, 0, false},
+		"scaled down but Swarm has not begun": {replicated(
+			1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, Goal{Desired: 1}, 2, 1, 0, false},
+		"scaled down and one still stops": {replicated(
+			1), []fleet.Task{task("a", 1, run, run), task("b", 2, run, remove)}, Goal{Desired: 1}, 1, 1, 1, false},
+		"stopped": {replicated(0), []fleet.Task{task("a", 1, shut, shut)}, Goal{Desired: 0}, 0, 0, 0, true},
+		"what stops on a node that is down is left to Swarm": {replicated(
+			0), []fleet.Task{on(task("a", 1, run, shut), "n2")}, Goal{Desired: 0}, 0, 0, 0, true},
+		"ended well counts": {replicated(
+			1), []fleet.Task{task("a", 1, fleet.TaskComplete, shut)}, Goal{Desired: 1}, 1, 1, 0, true},
 		"ended well before the change counts too": {replicated(1), []fleet.Task{task("a", 1, fleet.TaskComplete, shut)},
 			Goal{Desired: 1, Before: map[string]bool{"a": true}}, 1, 1, 0, true},
 		"ended well but is started again": {&fleet.Service{Mode: fleet.ModeReplicated, Desired: 1, Restarts: true},
 			[]fleet.Task{task("a", 1, fleet.TaskComplete, shut)}, Goal{Desired: 1}, 0, 1, 0, false},
-		"old version runs": {replicated(1), []fleet.Task{old(task("a", 1, run, run))}, Goal{Desired: -1, Digest: "sha256:new"}, 0, 1, 0, false},
+		"old version runs": {replicated(
+			1), []fleet.Task{old(task("a", 1, run, run))}, Goal{Desired: -1, Digest: "sha256:new"}, 0, 1, 0, false},
 		"old one stops while the new one waits": {replicated(1),
-			[]fleet.Task{task("a", 1, "ready", "ready"), older(old(task("b", 1, run, shut)))}, Goal{Desired: -1, Digest: "sha256:new"}, 0, 1, 1, false},
+			[]fleet.Task{task("a", 1, "ready", "ready"), older(old(task("b", 1, run, shut)))},
+			Goal{Desired: -1, Digest: "sha256:new"}, 0, 1, 1, false},
 		"new version in place of the old": {replicated(1),
-			[]fleet.Task{task("a", 1, run, run), older(old(task("b", 1, shut, shut)))}, Goal{Desired: -1, Digest: "sha256:new"}, 1, 1, 0, true},
+			[]fleet.Task{task("a", 1, run, run), older(old(task("b", 1, shut, shut)))},
+			Goal{Desired: -1, Digest: "sha256:new"}, 1, 1, 0, true},
 		"Swarm still watches the update": {&fleet.Service{Mode: fleet.ModeReplicated, Desired: 1, Update: "updating"},
 			[]fleet.Task{task("a", 1, run, run)}, Goal{Desired: -1}, 1, 1, 0, false},
 		"removed, containers remain": {nil, []fleet.Task{task("a", 1, run, run)}, Goal{Desired: 0}, 0, 0, 1, false},
 		"removed":                    {nil, nil, Goal{Desired: 0}, 0, 0, 0, true},
 		"global wants one on each node": {&fleet.Service{Mode: fleet.ModeGlobal},
-			[]fleet.Task{on(task("a", 0, run, run), "n1"), on(task("b", 0, "starting", run), "n2")}, Goal{Desired: -1}, 1, 2, 0, false},
+			[]fleet.Task{on(task("a", 0, run, run), "n1"), on(task("b", 0, "starting", run), "n2")}, Goal{Desired: -1},
+			1, 2, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := assess(tc.svc, up, tc.tasks, tc.goal)
 			if p.Running != tc.running || p.Desired != tc.desired || p.Stopping != tc.stopping || p.done != tc.done {
-				t.Errorf("got %+v, want running %d, desired %d, stopping %d, done %v", p, tc.running, tc.desired, tc.stopping, tc.done)
+				t.Errorf("got %+v, want running %d, desired %d, stopping %d, done %v", p, tc.running, tc.desired,
+					tc.stopping, tc.done)
 			}
 		})
 	}
@@ -70,7 +89,9 @@ func TestAssess(t *testing.T) {
 func TestAssess_TellsWhatIsComplete(t *testing.T) {
 	t.Parallel()
 	run, shut := fleet.TaskRunning, fleet.TaskShutdown
-	p := assess(replicated(3), up, []fleet.Task{task("a", 1, run, run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
+	p := assess(replicated(3), up,
+		[]fleet.Task{task("a", 1, run,
+			run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
 	if p.Running != 2 || p.Complete != 1 {
 		t.Errorf("got %d that run or ended well and %d complete, want 2 and 1", p.Running, p.Complete)
 	}
@@ -78,7 +99,8 @@ func TestAssess_TellsWhatIsComplete(t *testing.T) {
 
 func TestAssess_NamesTheLastFailure(t *testing.T) {
 	t.Parallel()
-	first, last := task("a", 1, fleet.TaskFailed, fleet.TaskShutdown), task("b", 1, fleet.TaskRejected, fleet.TaskShutdown)
+	first, last := task("a", 1, fleet.TaskFailed,
+		fleet.TaskShutdown), task("b", 1, fleet.TaskRejected, fleet.TaskShutdown)
 	first.Error, first.Since = "exit 1", epoch
 	last.Error, last.Since, last.NodeID = "No such image", epoch.Add(time.Second), "n2"
 	p := assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1})
@@ -92,10 +114,22 @@ func TestSummarize(t *testing.T) {
 	started := func(id, node string, took time.Duration) fleet.Task {
 		return fleet.Task{ID: id, NodeID: node, State: fleet.TaskRunning, Created: epoch, Since: epoch.Add(took)}
 	}
-	before := []fleet.Task{{ID: "kept", State: fleet.TaskRunning}, {ID: "went", State: fleet.TaskRunning}, {ID: "old", State: fleet.TaskFailed}}
-	after := []fleet.Task{before[0], started("a", "n1", time.Second), started("b", "n2", 3*time.Second), started("c", "n1", -time.Second)}
+	before := []fleet.Task{
+		{ID: "kept", State: fleet.TaskRunning},
+		{ID: "went", State: fleet.TaskRunning},
+		{ID: "old", State: fleet.TaskFailed},
+	}
+	after := []fleet.Task{before[0], started("a", "n1",
+		time.Second), started("b", "n2", 3*time.Second), started("c", "n1", -time.Second)}
 	s := summarize(before, after, func(id string) string { return id })
-	want := Summary{Started: 3, P50: time.Second, P95: 3 * time.Second, Slowest: "n2", SlowestTook: 3 * time.Second, Stopped: 1}
+	want := Summary{
+		Started:     3,
+		P50:         time.Second,
+		P95:         3 * time.Second,
+		Slowest:     "n2",
+		SlowestTook: 3 * time.Second,
+		Stopped:     1,
+	}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}

@@ -32,7 +32,14 @@ type causes struct {
 }
 
 func newCauses(agents Agents, start time.Duration) *causes {
-	return &causes{agents: agents, start: start, first: map[string]time.Time{}, ran: map[string]bool{}, asked: map[string]bool{}, cause: map[string]string{}}
+	return &causes{
+		agents: agents,
+		start:  start,
+		first:  map[string]time.Time{},
+		ran:    map[string]bool{},
+		asked:  map[string]bool{},
+		cause:  map[string]string{},
+	}
 }
 
 // look returns the tasks as they are to be judged: those that the nodes know to have
@@ -73,7 +80,8 @@ func (q *causes) tells(t fleet.Task) bool {
 }
 
 func (q *causes) isLate(t fleet.Task) bool {
-	return t.State == fleet.TaskStarting && t.Desired == fleet.TaskRunning && q.start > 0 && time.Since(q.first[t.ID]) >= q.start
+	return t.State == fleet.TaskStarting && t.Desired == fleet.TaskRunning && q.start > 0 &&
+		time.Since(q.first[t.ID]) >= q.start
 }
 
 func (q *causes) ask(ctx context.Context, nodes []fleet.Node, t fleet.Task) {
@@ -156,5 +164,6 @@ func limitOf(c swarm.Container) string {
 	if c.Memory == 0 {
 		return ""
 	}
-	return " (limit " + units.CustomSize("%.4g %s", float64(c.Memory), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"}) + ")"
+	return " (limit " + units.CustomSize("%.4g %s", float64(c.Memory), 1024,
+		[]string{"B", "KiB", "MiB", "GiB", "TiB"}) + ")"
 }

@@ -39,16 +39,31 @@ func TestCauseOf(t *testing.T) {
 		"task: non-zero exit (1)":      {ExitCode: 1, Health: "healthy"},
 		"out of memory (limit 16 MiB)": {ExitCode: 137, OutOfMemory: true, Memory: 16 << 20},
 		"out of memory":                {ExitCode: 137, OutOfMemory: true},
-		"task: non-zero exit (1); it was out of memory (limit 1.5 GiB)":                                   {ExitCode: 1, OutOfMemory: true, Memory: 3 << 29},
-		"never became healthy: its health check failed":                                                   {ExitCode: 143, Health: swarm.Unhealthy},
-		`never became healthy: its health check failed, last with "no queue"`:                             {Health: swarm.Unhealthy, Said: "no queue"},
-		`task: non-zero exit (1); it never became healthy: its health check failed, last with "no queue"`: {ExitCode: 1, Health: swarm.Unhealthy, Said: "no queue"},
+		"task: non-zero exit (1); it was out of memory (limit 1.5 GiB)": {
+			ExitCode:    1,
+			OutOfMemory: true,
+			Memory:      3 << 29,
+		},
+		"never became healthy: its health check failed": {
+			ExitCode: 143,
+			Health:   swarm.Unhealthy,
+		},
+		`never became healthy: its health check failed, last with "no queue"`: {
+			Health: swarm.Unhealthy,
+			Said:   "no queue",
+		},
+		`task: non-zero exit (1); it never became healthy: its health check failed, last with "no queue"`: {
+			ExitCode: 1,
+			Health:   swarm.Unhealthy,
+			Said:     "no queue",
+		},
 	} {
 		if got := causeOf(failed, c, false); got != want {
 			t.Errorf("%+v: got %q, want %q", c, got, want)
 		}
 	}
-	if got := causeOf(failed, swarm.Container{Health: swarm.Unhealthy}, true); !strings.HasPrefix(got, "became unhealthy") {
+	if got := causeOf(failed, swarm.Container{Health: swarm.Unhealthy},
+		true); !strings.HasPrefix(got, "became unhealthy") {
 		t.Errorf("one that ran %s", got)
 	}
 }
@@ -60,10 +75,15 @@ func TestCauses(t *testing.T) {
 		t.Container = id
 		return t
 	}
-	agents := engines{asked: new(atomic.Int32), containers: map[string]swarm.Container{
-		"sick": {Health: swarm.Unhealthy, Said: "no queue"}, "well": {Health: "healthy"}, "slow": {Running: true, Health: "starting", Said: "not yet"},
-		"fat": {ExitCode: 137, OutOfMemory: true},
-	}}
+	agents := engines{
+		asked: new(atomic.Int32),
+		containers: map[string]swarm.Container{
+			"sick": {Health: swarm.Unhealthy, Said: "no queue"},
+			"well": {Health: "healthy"},
+			"slow": {Running: true, Health: "starting", Said: "not yet"},
+			"fat":  {ExitCode: 137, OutOfMemory: true},
+		},
+	}
 	synctest.Test(t, func(t *testing.T) {
 		q := newCauses(agents, time.Minute)
 		look := func(tasks ...fleet.Task) []fleet.Task {
@@ -76,7 +96,8 @@ func TestCauses(t *testing.T) {
 			}
 		}
 		for range 2 { // the second time nobody is asked
-			got := look(in("sick", fleet.TaskComplete), in("well", fleet.TaskComplete), in("slow", fleet.TaskStarting), in("fat", fleet.TaskFailed), in("old", fleet.TaskComplete))
+			got := look(in("sick", fleet.TaskComplete), in("well", fleet.TaskComplete), in("slow", fleet.TaskStarting),
+				in("fat", fleet.TaskFailed), in("old", fleet.TaskComplete))
 			want(t, got[0], fleet.TaskFailed, `never became healthy: its health check failed, last with "no queue"`)
 			want(t, got[1], fleet.TaskComplete, "")
 			want(t, got[2], fleet.TaskStarting, "")
@@ -87,7 +108,8 @@ func TestCauses(t *testing.T) {
 			t.Errorf("%d were asked, %d are late", n, q.late)
 		}
 		time.Sleep(time.Minute)
-		want(t, look(in("slow", fleet.TaskStarting))[0], fleet.TaskFailed, `never became healthy: it has been starting for 1m0s, and its health check last said "not yet"`)
+		want(t, look(in("slow", fleet.TaskStarting))[0], fleet.TaskFailed,
+			`never became healthy: it has been starting for 1m0s, and its health check last said "not yet"`)
 		if q.late != 1 {
 			t.Errorf("%d are late", q.late)
 		}
@@ -139,10 +161,22 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 		within      time.Duration
 		cause       string
 	}{
-		"never healthy":           {fleet.TaskStarting, "", time.Minute, 62 * time.Second, "never became healthy: it has been starting for 1m0s"},
-		"never healthy, unasked":  {fleet.TaskStarting, "", 0, defaultStartTimeout + 2*time.Second, "never became healthy: it has been starting for 10m0s"},
-		"no node for it":          {"pending", "no suitable node", 0, stallFailing + 2*time.Second, "0 of 1 running and no more for 45s: no suitable node"},
-		"nothing moves, no cause": {"preparing", "", time.Minute, stallQuiet + 2*time.Second, "0 of 1 running and no more for 5m0s: nothing moves"},
+		"never healthy": {
+			fleet.TaskStarting, "", time.Minute, 62 * time.Second,
+			"never became healthy: it has been starting for 1m0s",
+		},
+		"never healthy, unasked": {
+			fleet.TaskStarting, "", 0, defaultStartTimeout + 2*time.Second,
+			"never became healthy: it has been starting for 10m0s",
+		},
+		"no node for it": {
+			"pending", "no suitable node", 0, stallFailing + 2*time.Second,
+			"0 of 1 running and no more for 45s: no suitable node",
+		},
+		"nothing moves, no cause": {
+			"preparing", "", time.Minute, stallQuiet + 2*time.Second,
+			"0 of 1 running and no more for 5m0s: nothing moves",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -153,9 +187,14 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 				c.service.Image = "x:1"
 				c.task = task("a", 1, tc.state, fleet.TaskRunning)
 				c.task.Error, c.task.Since = tc.said, epoch
-				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil, slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Pull: PullPolicy{Share{all: true}, time.Minute},
-					StartTimeout: tc.start}
+				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil,
+					slog.New(slog.DiscardHandler))
+				d := Deploy{
+					Service:      "spider",
+					Change:       servicespec.Deployment{Image: "x:2@sha256:new"},
+					Pull:         PullPolicy{Share{all: true}, time.Minute},
+					StartTimeout: tc.start,
+				}
 				c.changed = func() { c.service.Update, c.away = "updating", 30 } // its engine is restarted
 				begun := time.Now()
 				err := r.Deploy(&c.service, d).Run(t.Context(), func(Progress) {})

@@ -87,7 +87,8 @@ func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
 
 func (r *Runner) claim(service string) (release func(), err error) {
 	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {
-		return nil, Conflict("service %s is being changed already; wait until it is done, or follow it with `crawlbox ps %s`", service, service)
+		return nil, Conflict("service %s is being changed already; wait until it is done, or follow it with "+
+			"`crawlbox ps %s`", service, service)
 	}
 	return func() { r.busy.Delete(service) }, nil
 }

@@ -69,7 +69,12 @@ func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 		changes, err := r.cluster.Changes(ctx, svc.ID, d.Change)
 		if err == nil && len(changes) == 0 {
 			d.Source.tell(emit)
-			emit(Progress{Stage: history.StageUnchanged, Running: svc.Running + svc.Complete, Complete: svc.Complete, Desired: svc.Desired})
+			emit(Progress{
+				Stage:    history.StageUnchanged,
+				Running:  svc.Running + svc.Complete,
+				Complete: svc.Complete,
+				Desired:  svc.Desired,
+			})
 		}
 		if err != nil || len(changes) == 0 {
 			return Summary{}, err
@@ -135,7 +140,13 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 func (d Deploy) goal(svc fleet.Service) Goal {
 	start := cmp.Or(d.StartTimeout, defaultStartTimeout)
 	pauses := cmp.Or(d.Change.Update.Delay, svc.UpdateDelay) + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor)
-	return Goal{Desired: -1, Digest: d.digest(), Start: start, Quiet: max(start, pauses) + lotTakes, Patience: awayFor}
+	return Goal{
+		Desired:  -1,
+		Digest:   d.digest(),
+		Start:    start,
+		Quiet:    max(start, pauses) + lotTakes,
+		Patience: awayFor,
+	}
 }
 
 // watching tells that the service has changed. It is followed in any case.

@@ -29,11 +29,15 @@ func TestPlan_PullsOnlyWhereTheImageRuns(t *testing.T) {
 		"onto 3 nodes": {amd64, arm64, {OS: "unknown", Arch: "unknown"}},
 		"onto 2 nodes": {amd64},
 		"onto 1 node,": {arm64},
-		"spider: no node can run it: image for linux/s390x (nodes are linux/amd64, linux/arm64) excludes 3 of 3 nodes": {{OS: "linux", Arch: "s390x"}},
+		"spider: no node can run it: image for linux/s390x (nodes are linux/amd64, linux/arm64) excludes 3 of " +
+			"3 nodes": {
+			{OS: "linux", Arch: "s390x"},
+		},
 	} {
 		c.platforms = platforms
 		r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
-		f, err := r.Deploy(nil, Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:1@sha256:1"}}).Plan(t.Context())
+		f, err := r.Deploy(nil, Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:1@sha256:1"}}).Plan(
+			t.Context())
 		said := strings.Join(f.Steps, "\n")
 		if err != nil {
 			said = err.Error()

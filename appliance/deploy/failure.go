@@ -35,7 +35,8 @@ func (e *RolledBackError) Error() string {
 type NoOlderError struct{ failure }
 
 func (e *NoOlderError) Error() string {
-	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it stays: deploy a better one, or remove it with `crawlbox rm %s`",
+	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it stays: deploy a better one, or "+
+		"remove it with `crawlbox rm %s`",
 		e.service, e.where(), e.service)
 }
 
@@ -104,9 +105,11 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
 	}
 	switch now.Update {
 	case "paused":
-		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(), was.Name)
+		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(),
+			was.Name)
 	case "rollback_paused":
-		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(), was.Name)}
+		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(),
+			was.Name)}
 	case "rollback_completed":
 		return &RolledBackError{f}
 	}

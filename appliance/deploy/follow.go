@@ -37,9 +37,18 @@ type poller struct {
 }
 
 // follow polls until the goal is true, the change has failed or stalls.
-func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage history.Stage, before []fleet.Task, begun time.Time, emit Emit) (Summary, error) {
+func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage history.Stage, before []fleet.Task,
+	begun time.Time, emit Emit) (Summary, error) {
 	now := time.Now()
-	f := &poller{Runner: r, svc: svc, goal: g, causes: newCauses(r.agents, g.Start), begun: now, seen: now, moved: now}
+	f := &poller{
+		Runner: r,
+		svc:    svc,
+		goal:   g,
+		causes: newCauses(r.agents, g.Start),
+		begun:  now,
+		seen:   now,
+		moved:  now,
+	}
 	for {
 		svc, nodes, tasks, err := r.look(ctx, svc.ID)
 		wait := pollInterval(len(tasks))

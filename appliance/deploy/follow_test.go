@@ -24,8 +24,10 @@ func TestStuck(t *testing.T) {
 	old.Digest = "sha256:old"
 	tasks := []fleet.Task{
 		at("stuck", "n2", "assigned", shut), at("stuck too", "n2", "starting", fleet.TaskRemove), old,
-		at("not replaced yet", "n2", "assigned", run), at("held back", "n2", "ready", "ready"), at("ran", "n2", run, shut),
-		at("ended", "n2", fleet.TaskFailed, shut), at("before", "n2", "assigned", shut), at("node is there", "n1", "assigned", shut),
+		at("not replaced yet", "n2", "assigned", run), at("held back", "n2", "ready", "ready"),
+		at("ran", "n2", run, shut),
+		at("ended", "n2", fleet.TaskFailed, shut), at("before", "n2", "assigned", shut),
+		at("node is there", "n1", "assigned", shut),
 	}
 	got := stuck(up, tasks, Goal{Digest: "sha256:new", Before: map[string]bool{"before": true}})
 	if want := []string{"stuck", "stuck too"}; !reflect.DeepEqual(got, want) {
@@ -57,10 +59,18 @@ func TestDeploy_NodeLostInTheWatch(t *testing.T) {
 		t.Run(update, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c := &halted{standstill: standstill{service: *replicated(1), task: task("a", 1, fleet.TaskRunning, fleet.TaskRunning)}}
+				c := &halted{standstill: standstill{
+					service: *replicated(1),
+					task:    task("a", 1, fleet.TaskRunning, fleet.TaskRunning),
+				}}
 				c.nodes, c.service.Image, c.service.Digest = up, "x:1", "sha256:old"
-				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil, slog.New(slog.DiscardHandler))
-				d := Deploy{Service: "spider", Change: servicespec.Deployment{Image: "x:2@sha256:new"}, Pull: PullPolicy{Share{all: true}, stallQuiet}}
+				r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil,
+					slog.New(slog.DiscardHandler))
+				d := Deploy{
+					Service: "spider",
+					Change:  servicespec.Deployment{Image: "x:2@sha256:new"},
+					Pull:    PullPolicy{Share{all: true}, stallQuiet},
+				}
 				c.changed = func() { c.service.Update = update }
 				err := r.Deploy(&c.service, d).Run(t.Context(), func(Progress) {})
 				var back *RolledBackError

@@ -28,7 +28,10 @@ func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (
 			return f, err
 		}
 		if len(f.Changes) == 0 && isHere {
-			return Plan{Action: Unchanged, Steps: []string{fmt.Sprintf("service %s is so already: nothing to do", svc.Name)}}, nil
+			return Plan{
+				Action: Unchanged,
+				Steps:  []string{fmt.Sprintf("service %s is so already: nothing to do", svc.Name)},
+			}, nil
 		}
 	}
 	if d.Built != "" {
@@ -112,8 +115,10 @@ func scaleStep(svc fleet.Service, replicas int) string {
 	case replicas == 0:
 		return fmt.Sprintf("stop: service %s, all %d replicas", svc.Name, svc.Desired)
 	case n < 0:
-		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), -n)
+		return fmt.Sprintf("scale: service %s from %d to %s, stop %d", svc.Name, svc.Desired,
+			words.Count(replicas, "replica"), -n)
 	default:
-		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired, words.Count(replicas, "replica"), n)
+		return fmt.Sprintf("scale: service %s from %d to %s, start %d", svc.Name, svc.Desired,
+			words.Count(replicas, "replica"), n)
 	}
 }

@@ -16,7 +16,12 @@ func TestProgress_JSON(t *testing.T) {
 	if got, err := json.Marshal(p); err != nil || string(got) != want {
 		t.Errorf("got %s, %v\nwant %s", got, err, want)
 	}
-	for name, want := range map[string]history.Stage{"stage": history.StagePull, "flip": history.StageUpdate, "watch": history.StageWatch, "another": "another"} {
+	for name, want := range map[string]history.Stage{
+		"stage":   history.StagePull,
+		"flip":    history.StageUpdate,
+		"watch":   history.StageWatch,
+		"another": "another",
+	} {
 		var got Progress
 		if err := json.Unmarshal([]byte(`{"step":"`+name+`"}`), &got); err != nil || got.Stage != want {
 			t.Errorf("%s is read as %q, %v", name, got.Stage, err)
@@ -37,7 +42,8 @@ func TestTell(t *testing.T) {
 		t.Fatalf("heard %+v, %v", heard, err)
 	}
 	last := heard[3]
-	if last.Service != "spider" || last.Running != 2 || last.Done == nil || last.Done.Started != 2 || last.Title() != "scale to 2" {
+	if last.Service != "spider" || last.Running != 2 || last.Done == nil || last.Done.Started != 2 ||
+		last.Title() != "scale to 2" {
 		t.Errorf("at last it hears %+v", last)
 	}
 }
@@ -45,10 +51,15 @@ func TestTell(t *testing.T) {
 func TestPlan_String(t *testing.T) {
 	t.Parallel()
 	for want, p := range map[string]Plan{
-		"unchanged spider":                {Service: "spider", Action: Unchanged, Steps: []string{"nothing to do"}},
-		"create spider\n  pull: it":       {Service: "spider", Action: Create, Steps: []string{"pull: it"}},
-		"change spider: a, b\n  pull: it": {Service: "spider", Action: Replace, Changes: []string{"a", "b"}, Steps: []string{"pull: it"}},
-		"stop: a\nstop: b":                {Steps: []string{"stop: a", "stop: b"}},
+		"unchanged spider":          {Service: "spider", Action: Unchanged, Steps: []string{"nothing to do"}},
+		"create spider\n  pull: it": {Service: "spider", Action: Create, Steps: []string{"pull: it"}},
+		"change spider: a, b\n  pull: it": {
+			Service: "spider",
+			Action:  Replace,
+			Changes: []string{"a", "b"},
+			Steps:   []string{"pull: it"},
+		},
+		"stop: a\nstop: b": {Steps: []string{"stop: a", "stop: b"}},
 	} {
 		if got := p.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -196,5 +196,6 @@ func (s *pulling) verdict(policy PullPolicy) error {
 	if p.lastErr != "" {
 		why = p.lastErr + on(p.lastNode)
 	}
-	return fmt.Errorf("only %d of %d nodes have the image, and nothing was changed: %s; look at them, or go on without some with --stage-quorum 80%%", p.Pulled.Have, p.Pulled.Nodes, why)
+	return fmt.Errorf("only %d of %d nodes have the image, and nothing was changed: %s; look at them, or go on "+
+		"without some with --stage-quorum 80%%", p.Pulled.Have, p.Pulled.Nodes, why)
 }

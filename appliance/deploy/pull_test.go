@@ -67,7 +67,9 @@ func TestPull(t *testing.T) {
 		took   time.Duration
 		fails  string
 	}{
-		"all have it": {"100%", func(ctx context.Context, n string) error { return after(ctx, time.Second, nil) }, -1, time.Second, ""},
+		"all have it": {"100%", func(ctx context.Context, n string) error {
+			return after(ctx, time.Second, nil)
+		}, -1, time.Second, ""},
 		"a slow one is waited for": {"100%", func(ctx context.Context, n string) error {
 			return after(ctx, map[bool]time.Duration{true: 4 * time.Minute, false: time.Second}[n == "n2"], nil)
 		}, -1, 4 * time.Minute, ""},
@@ -81,19 +83,27 @@ func TestPull(t *testing.T) {
 			return nil
 		}, -1, 0, ""},
 		"one that fails for a moment is tried again": {"100%", failsFor("n0", 2, broken), -1, 2 * pullRetry, ""},
-		"one that fails for good ends it":            {"100%", failsFor("n0", 100, broken), -1, (pullTries - 1) * pullRetry, "only 3 of 4 nodes have the image, and nothing was changed: no space left on device (on h0)"},
-		"or not, where a quorum will do":             {"75%", failsFor("n0", 100, broken), -1, (pullTries - 1) * pullRetry, ""},
+		"one that fails for good ends it": {"100%", failsFor("n0", 100,
+			broken), -1, (pullTries - 1) * pullRetry,
+			"only 3 of 4 nodes have the image, and nothing was changed: no space left on device (on h0)"},
+		"or not, where a quorum will do": {"75%", failsFor("n0", 100, broken), -1, (pullTries - 1) * pullRetry, ""},
 		"the time is over": {"100%", func(ctx context.Context, n string) error {
 			return after(ctx, map[bool]time.Duration{true: time.Hour, false: time.Second}[n == "n3"], nil)
 		}, -1, 5 * time.Minute, "only 3 of 4 nodes have the image"},
-		"no such image": {"100%", func(context.Context, string) error { return fmt.Errorf("%w x", swarm.ErrNoImage) }, -1, 0, "no image x"},
+		"no such image": {"100%", func(context.Context, string) error {
+			return fmt.Errorf("%w x", swarm.ErrNoImage)
+		}, -1, 0, "no image x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c := &nodesOnly{}
 				for i := range 4 {
-					c.nodes = append(c.nodes, fleet.Node{ID: fmt.Sprintf("n%d", i), Display: fmt.Sprintf("h%d", i), State: fleet.StateReady})
+					c.nodes = append(c.nodes, fleet.Node{
+						ID:      fmt.Sprintf("n%d", i),
+						Display: fmt.Sprintf("h%d", i),
+						State:   fleet.StateReady,
+					})
 				}
 				if tc.down >= 0 {
 					time.AfterFunc(9*time.Second, func() { c.down(tc.down) })
@@ -105,12 +115,14 @@ func TestPull(t *testing.T) {
 				var last Progress
 				begun := time.Now()
 				nodes, _ := c.Nodes(t.Context())
-				err = NewRunner(c, tc.pull, nil, slog.New(slog.DiscardHandler)).pull(t.Context(), nodes, "x@sha256:1", PullPolicy{quorum, 5 * time.Minute},
+				err = NewRunner(c, tc.pull, nil, slog.New(slog.DiscardHandler)).pull(t.Context(), nodes, "x@sha256:1",
+					PullPolicy{quorum, 5 * time.Minute},
 					func(p Progress) { last = p })
 				if took := time.Since(begun).Round(time.Second); took != tc.took {
 					t.Errorf("it took %s, want %s", took, tc.took)
 				}
-				if tc.fails == "" && err != nil || tc.fails != "" && (err == nil || !strings.Contains(err.Error(), tc.fails)) {
+				if tc.fails == "" && err != nil ||
+					tc.fails != "" && (err == nil || !strings.Contains(err.Error(), tc.fails)) {
 					t.Errorf("got %v, want %q", err, tc.fails)
 				}
 				if err == nil && last.Pulled.Have < quorum.Least(last.Pulled.Nodes) {
@@ -142,7 +154,8 @@ func TestPull_BrokenOff(t *testing.T) {
 		time.AfterFunc(time.Minute, cancel)
 		forever := pullerFunc(func(ctx context.Context, _ string) error { return after(ctx, time.Hour, nil) })
 		c := &nodesOnly{nodes: []fleet.Node{{ID: "n0", State: fleet.StateReady}}}
-		err := NewRunner(c, forever, nil, slog.New(slog.DiscardHandler)).pull(ctx, c.nodes, "x@sha256:1", PullPolicy{Share{all: true}, time.Hour}, func(Progress) {})
+		err := NewRunner(c, forever, nil, slog.New(slog.DiscardHandler)).pull(ctx, c.nodes, "x@sha256:1",
+			PullPolicy{Share{all: true}, time.Hour}, func(Progress) {})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}

@@ -48,7 +48,8 @@ func (r *Runner) begin(service string, e history.Entry) *record {
 // sameTry reports whether a change of the config file is one that came to nothing
 // before, and is tried again. It is told once.
 func sameTry(last, e history.Entry) bool {
-	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition && last.Digest == e.Digest &&
+	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition &&
+		last.Digest == e.Digest &&
 		last.Stage == history.StagePull && (last.Result == history.Failed || last.Result == history.Interrupted)
 }
 
@@ -231,7 +232,8 @@ var errWentBack = errors.New("the manager stopped while it went back; another ve
 // rewatch follows a deploy to the image with the digest whose beginning another
 // process saw; old is the version to go back to, nil where none is known. Its
 // errors are those of Deploy.
-func (r *Runner) rewatch(ctx context.Context, svc fleet.Service, digest string, old *servicespec.Deployment) (Summary, error) {
+func (r *Runner) rewatch(ctx context.Context, svc fleet.Service, digest string,
+	old *servicespec.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)
 	if err != nil {
 		return Summary{}, err
@@ -245,7 +247,8 @@ func (r *Runner) rewatch(ctx context.Context, svc fleet.Service, digest string, 
 		return Summary{}, err
 	}
 	g := d.goal(svc)
-	g.Before = endedTasks(slices.DeleteFunc(tasks, func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
+	g.Before = endedTasks(slices.DeleteFunc(tasks,
+		func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
 	g.Limit, g.BySwarm = 1, true
 	if svc.Tolerates || svc.UpdateStarted.IsZero() {
 		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, servicespec.DefaultMonitor)

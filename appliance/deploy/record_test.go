@@ -34,11 +34,20 @@ func TestChangedBy(t *testing.T) {
 		svc  fleet.Service
 		want bool
 	}{
-		"its own":             {fleet.Service{Deploy: e.Mark()}, true},
-		"another":             {fleet.Service{Deploy: other, Update: "completed", UpdateStarted: e.At.Add(time.Second)}, false},
-		"made by hand":        {fleet.Service{}, false},
-		"Swarm went back":     {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(time.Second)}, true},
-		"from the one before": {fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(-time.Second)}, false},
+		"its own": {fleet.Service{Deploy: e.Mark()}, true},
+		"another": {
+			fleet.Service{Deploy: other, Update: "completed", UpdateStarted: e.At.Add(time.Second)},
+			false,
+		},
+		"made by hand": {fleet.Service{}, false},
+		"Swarm went back": {
+			fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(time.Second)},
+			true,
+		},
+		"from the one before": {
+			fleet.Service{Deploy: other, Update: "rollback_completed", UpdateStarted: e.At.Add(-time.Second)},
+			false,
+		},
 	} {
 		if got := changedBy(tc.svc, e); got != tc.want {
 			t.Errorf("%s: got %v", name, got)
@@ -50,7 +59,13 @@ func TestChangedBy(t *testing.T) {
 func TestSameTry(t *testing.T) {
 	t.Parallel()
 	again := history.Entry{Kind: history.KindConfig, Definition: "b", Digest: "d"}
-	failed := history.Entry{Kind: history.KindConfig, Definition: "b", Digest: "d", Stage: history.StagePull, Result: history.Failed}
+	failed := history.Entry{
+		Kind:       history.KindConfig,
+		Definition: "b",
+		Digest:     "d",
+		Stage:      history.StagePull,
+		Result:     history.Failed,
+	}
 	for name, tc := range map[string]struct {
 		change func(last *history.Entry)
 		want   bool
@@ -81,7 +96,8 @@ func TestSameTry(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if list := past.List("spider"); len(list) != 1 || list[0].Result != history.Running || list[0].Stage != history.StageUpdate {
+	if list := past.List("spider"); len(list) != 1 || list[0].Result != history.Running ||
+		list[0].Stage != history.StageUpdate {
 		t.Errorf("the history is %+v", list)
 	}
 }

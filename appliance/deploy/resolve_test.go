@@ -28,9 +28,15 @@ func testCopies(t *testing.T) *copies {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	return &copies{Copier: image.NewCopier(r.Sparse(), ""), registry: r, port: 8003, log: slog.New(slog.DiscardHandler), own: func(hostport string) bool {
-		return hostport == "localhost:8003" || hostport == "10.0.0.1:8003"
-	}}
+	return &copies{
+		Copier:   image.NewCopier(r.Sparse(), ""),
+		registry: r,
+		port:     8003,
+		log:      slog.New(slog.DiscardHandler),
+		own: func(hostport string) bool {
+			return hostport == "localhost:8003" || hostport == "10.0.0.1:8003"
+		},
+	}
 }
 
 func TestCopies_Foreign(t *testing.T) {
@@ -114,14 +120,16 @@ func TestCopies_Find(t *testing.T) {
 		t.Errorf("an image that is there no more: %v", err)
 	}
 	status = http.StatusTooManyRequests
-	if got, from, err := find("python:3"); err != nil || got != pinned || !strings.Contains(from.Note, "429 Too Many Requests") || from.Copy != nil {
+	if got, from, err := find("python:3"); err != nil || got != pinned ||
+		!strings.Contains(from.Note, "429 Too Many Requests") || from.Copy != nil {
 		t.Errorf("where the registry limits: %s, %+v, %v", got, from, err)
 	}
 	if _, _, err := find("python:4"); !errors.As(err, &refused) {
 		t.Errorf("another, where the registry limits: %v", err)
 	}
 	hub.Close()
-	if got, from, err := find("python:3"); err != nil || got != pinned || !strings.HasSuffix(from.Note, "connection refused; the copy that is here is used") || from.Copy != nil {
+	if got, from, err := find("python:3"); err != nil || got != pinned ||
+		!strings.HasSuffix(from.Note, "connection refused; the copy that is here is used") || from.Copy != nil {
 		t.Errorf("without the registry: %s, %+v, %v", got, from, err)
 	}
 	if got, from, err := find("python@" + digest); err != nil || got != copied+"@"+digest || from != nil {

@@ -67,7 +67,8 @@ func (r *Runner) stopNow(ctx context.Context, svc fleet.Service, emit Emit) (Sum
 }
 
 // scale lets beside run, where there is one, while it follows.
-func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit, beside func()) (Summary, error) {
+func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emit Emit,
+	beside func()) (Summary, error) {
 	before, err := r.cluster.Tasks(ctx, svc.ID)
 	if err != nil {
 		return Summary{}, err
@@ -115,7 +116,8 @@ func (r *Runner) killOn(ctx context.Context, nodes []fleet.Node, stopping map[st
 		}
 		all.Go(func() {
 			if err := r.agents.Kill(ctx, n, stopping[n.ID]); err != nil && ctx.Err() == nil {
-				r.log.Warn("failed to kill containers; they end when their grace period is over", "node", n.Display, "error", err)
+				r.log.Warn("failed to kill containers; they end when their grace period is over", "node", n.Display,
+					"error", err)
 			}
 		})
 	}
@@ -138,7 +140,8 @@ func (r *Runner) Remove(svc fleet.Service) Change {
 	return operation{
 		service: svc.Name,
 		plan: func(context.Context) (Plan, error) {
-			return Plan{Steps: []string{"remove: service " + svc.Name + ", " + words.Count(svc.Desired, "replica")}}, nil
+			return Plan{Steps: []string{"remove: service " + svc.Name + ", " + words.Count(svc.Desired, "replica")}},
+				nil
 		},
 		run: func(ctx context.Context, emit Emit) (Summary, error) { return r.remove(ctx, svc, emit) },
 	}
@@ -187,7 +190,11 @@ func (r *Runner) setImage(ctx context.Context, svc fleet.Service, image string, 
 		return Summary{}, err
 	}
 	begun := time.Now()
-	change := servicespec.ImageChange{Image: pinned, Parallelism: Parallelism(svc.Desired), Finishes: fleet.Finishes(before)}
+	change := servicespec.ImageChange{
+		Image:       pinned,
+		Parallelism: Parallelism(svc.Desired),
+		Finishes:    fleet.Finishes(before),
+	}
 	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
 		return Summary{}, err
 	}

@@ -55,7 +55,8 @@ func (c *stoppable) Kill(_ context.Context, n fleet.Node, tasks []string) error 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.killed = append(c.killed, tasks...)
-	c.tasks = slices.DeleteFunc(c.tasks, func(t fleet.Task) bool { return t.NodeID == n.ID && slices.Contains(tasks, t.ID) })
+	c.tasks = slices.DeleteFunc(c.tasks,
+		func(t fleet.Task) bool { return t.NodeID == n.ID && slices.Contains(tasks, t.ID) })
 	return nil
 }
 
@@ -65,7 +66,8 @@ func TestStopNow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		run := fleet.TaskRunning
-		c := &stoppable{tasks: []fleet.Task{task("a", 1, run, run), task("b", 2, run, run), task("done", 3, fleet.TaskComplete, fleet.TaskShutdown)}}
+		c := &stoppable{tasks: []fleet.Task{task("a", 1, run,
+			run), task("b", 2, run, run), task("done", 3, fleet.TaskComplete, fleet.TaskShutdown)}}
 		r := NewRunner(c, c, nil, slog.New(slog.DiscardHandler))
 		svc, _ := c.Service(t.Context(), "")
 		begun := time.Now()

@@ -29,7 +29,8 @@ func ParseShare(s string) (Share, error) {
 	switch {
 	// Not even 0, which means all of them to Swarm and none to a reader.
 	case err != nil || n == 0 || isPercent && n > 100:
-		return Share{}, fmt.Errorf("invalid share %q: use a percentage (1%% to 100%%), a count (1 or more) or \"all\"", s)
+		return Share{}, fmt.Errorf("invalid share %q: use a percentage (1%% to 100%%), a count (1 or more) or \"all\"",
+			s)
 	case isPercent:
 		return Share{percent: int(n)}, nil
 	}

@@ -56,8 +56,11 @@ func TestShare_Zero(t *testing.T) {
 
 func TestParseShare_Wrong(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "%", "0", "0%", "101%", "-1", "+5", "5 ", "2.5%", "half", "ALL", "all%", "4294967296"} {
-		if _, err := ParseShare(s); err == nil || !strings.Contains(err.Error(), `use a percentage (1% to 100%), a count (1 or more) or "all"`) {
+	for _, s := range []string{
+		"", "%", "0", "0%", "101%", "-1", "+5", "5 ", "2.5%", "half", "ALL", "all%", "4294967296",
+	} {
+		if _, err := ParseShare(s); err == nil ||
+			!strings.Contains(err.Error(), `use a percentage (1% to 100%), a count (1 or more) or "all"`) {
 			t.Errorf("%q: got %v", s, err)
 		}
 	}

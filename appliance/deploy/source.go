@@ -59,7 +59,8 @@ func (s *Source) steps(image string) (steps []string) {
 		steps = append(steps, "note: "+s.Note)
 	}
 	if s.copies() {
-		steps = append(steps, fmt.Sprintf("copy: %s from %s into the cluster's registry", shortImage(image), s.Registry))
+		steps = append(steps, fmt.Sprintf("copy: %s from %s into the cluster's registry", shortImage(image),
+			s.Registry))
 	}
 	return steps
 }
@@ -109,9 +110,16 @@ func NewSources(engine Engine) *Sources { return &Sources{engine: engine} }
 // the cluster's, which listens on port. own reports whether a host and port are names
 // of that.
 func NewCopyingSources(
-	engine Engine, copier *image.Copier, registry Registry, port uint16, own func(hostport string) bool, log *slog.Logger,
+	engine Engine, copier *image.Copier, registry Registry, port uint16, own func(hostport string) bool,
+	log *slog.Logger,
 ) *Sources {
-	return &Sources{engine: engine, copies: &copies{Copier: copier, registry: registry, port: port, own: own, log: log}}
+	return &Sources{engine: engine, copies: &copies{
+		Copier:   copier,
+		registry: registry,
+		port:     port,
+		own:      own,
+		log:      log,
+	}}
 }
 
 // Resolve names an image with its digest, as services are to name it. from is nil for
@@ -175,7 +183,8 @@ func (c *copies) foreign(named string) reference.Named {
 
 // find names the copy of an image, with its digest, and says how it gets here if it is
 // not. Where the other registry can't say what its tag is now, it is what the copy was.
-func (c *copies) find(ctx context.Context, ref reference.Named, platforms []fleet.Platform) (pinned string, from *Source, err error) {
+func (c *copies) find(ctx context.Context, ref reference.Named,
+	platforms []fleet.Platform) (pinned string, from *Source, err error) {
 	copied := fleet.CopyName(c.port, ref)
 	_, byDigest := ref.(reference.Digested)
 	if byDigest && c.Has(ctx, copied, platforms) {

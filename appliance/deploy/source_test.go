@@ -15,20 +15,34 @@ import (
 
 // fromHub is a deploy of an image that docker.io has.
 func fromHub(from *Source) Deploy {
-	return Deploy{Service: "base", Source: from, Pull: PullPolicy{Share{percent: 100}, time.Minute},
-		Change: servicespec.Deployment{Image: "localhost:8003/mirror/docker.io/library/python:3@sha256:" + strings.Repeat("0123456789abcdef", 4)}}
+	return Deploy{
+		Service: "base",
+		Source:  from,
+		Pull:    PullPolicy{Share{percent: 100}, time.Minute},
+		Change: servicespec.Deployment{Image: "localhost:8003/mirror/docker.io/library/python:3@sha256:" +
+			strings.Repeat("0123456789abcdef", 4)},
+	}
 }
 
 func TestPlanDeploy_OfAnotherRegistry(t *testing.T) {
 	t.Parallel()
 	runner := NewRunner(planned{}, nil, nil, slog.New(slog.DiscardHandler))
-	runs := &fleet.Service{ID: "id", Name: "base", Mode: fleet.ModeReplicated, Image: "localhost:8003/mirror/docker.io/library/python:2", Desired: 1}
-	f, err := runner.Deploy(runs, fromHub(&Source{Registry: "docker.io", Copy: func(context.Context, func(bytes, total int64)) error {
-		t.Error("a plan copies an image")
-		return nil
-	}})).Plan(t.Context())
-	const copies = "copy: python:3 (0123456789ab) from docker.io into the cluster's registry\npull: bring python:3 (0123456789ab) onto 2 nodes "
-	if got := strings.Join(f.Steps, "\n"); err != nil || f.Action != Replace || !strings.HasPrefix(got, copies) || !strings.HasSuffix(got, "; back to python:2 if one fails") {
+	runs := &fleet.Service{
+		ID:      "id",
+		Name:    "base",
+		Mode:    fleet.ModeReplicated,
+		Image:   "localhost:8003/mirror/docker.io/library/python:2",
+		Desired: 1,
+	}
+	f, err := runner.Deploy(runs, fromHub(
+		&Source{Registry: "docker.io", Copy: func(context.Context, func(bytes, total int64)) error {
+			t.Error("a plan copies an image")
+			return nil
+		}})).Plan(t.Context())
+	const copies = "copy: python:3 (0123456789ab) from docker.io into the cluster's registry\npull: bring python:3 " +
+		"(0123456789ab) onto 2 nodes "
+	if got := strings.Join(f.Steps, "\n"); err != nil || f.Action != Replace || !strings.HasPrefix(got, copies) ||
+		!strings.HasSuffix(got, "; back to python:2 if one fails") {
 		t.Errorf("got %s, %v, %s", f.Action, err, got)
 	}
 	f, err = runner.Deploy(nil, fromHub(&Source{Registry: "docker.io", Note: "the copy is used"})).Plan(t.Context())
@@ -41,12 +55,16 @@ func TestPlanDeploy_OfAnotherRegistry(t *testing.T) {
 func TestDeploy_Copies(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("image python:3: docker.io can't be reached: no route")
-	d := fromHub(&Source{Registry: "docker.io", Note: "mind", Copy: func(_ context.Context, see func(bytes, total int64)) error {
-		for bytes := range int64(101) {
-			see(bytes, 100)
-		}
-		return gone
-	}})
+	d := fromHub(&Source{
+		Registry: "docker.io",
+		Note:     "mind",
+		Copy: func(_ context.Context, see func(bytes, total int64)) error {
+			for bytes := range int64(101) {
+				see(bytes, 100)
+			}
+			return gone
+		},
+	})
 	past, err := history.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +80,11 @@ func TestDeploy_Copies(t *testing.T) {
 	if !errors.Is(err, gone) || err.Error() != "base: "+gone.Error() {
 		t.Errorf("got %v", err)
 	}
-	want := Progress{Service: "base", Stage: history.StageCopy, Copied: Copied{From: "docker.io", Bytes: 100, Total: 100}}
+	want := Progress{
+		Service: "base",
+		Stage:   history.StageCopy,
+		Copied:  Copied{From: "docker.io", Bytes: 100, Total: 100},
+	}
 	if len(heard) < 3 || len(heard) > 50 || heard[0].Note != "mind" || heard[len(heard)-1] != want {
 		t.Errorf("heard %+v", heard)
 	}

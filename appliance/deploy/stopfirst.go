@@ -36,7 +36,8 @@ func (r *Runner) StopFirst(svc fleet.Service, d Deploy) Change {
 
 func (r *Runner) stopFirst(ctx context.Context, svc fleet.Service, d Deploy, emit Emit) (Summary, error) {
 	if svc.Mode != fleet.ModeReplicated {
-		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all", svc.Name, svc.Mode)
+		return Summary{}, fmt.Errorf("service %s is %s and can't be stopped first; update it without --stop-first-all",
+			svc.Name, svc.Mode)
 	}
 	release, err := r.claim(svc.Name)
 	if err != nil {
@@ -95,7 +96,12 @@ func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit 
 	if err != nil {
 		return Summary{}, err
 	}
-	change := servicespec.ImageChange{Image: p.image, Parallelism: Parallelism(p.replicas), Replicas: &p.replicas, Finishes: fleet.Finishes(before)}
+	change := servicespec.ImageChange{
+		Image:       p.image,
+		Parallelism: Parallelism(p.replicas),
+		Replicas:    &p.replicas,
+		Finishes:    fleet.Finishes(before),
+	}
 	if err := r.cluster.SetImage(ctx, svc.ID, change); err != nil {
 		return Summary{}, err
 	}

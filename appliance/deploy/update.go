@@ -76,7 +76,10 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
 	s, err := r.follow(ctx, svc, g, history.StageWatch, before, begun, emit)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
-		err = &stalledError{failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))}, "it did not end"}
+		err = &stalledError{
+			failure{service: svc.Name, cause: fmt.Sprintf("it did not end within %s", d.bound(&svc))},
+			"it did not end",
+		}
 	}
 	if bad, is := badBy(err); is && !d.stays() {
 		return s, r.rollBack(ctx, svc, old, bad, emit)
@@ -87,7 +90,8 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 // rollBack brings the old version back where Swarm does not by itself. It would
 // take the end of the old tasks, too, for a failure, so this is a deploy of its own,
 // with a bound of its own.
-func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespec.Deployment, why failure, emit Emit) error {
+func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespec.Deployment, why failure,
+	emit Emit) error {
 	d := Deploy{Service: svc.Name, Change: old}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(&svc))
 	defer cancel()
@@ -98,13 +102,15 @@ func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespe
 	old.Watched = true
 	replaced, err := r.cluster.Deploy(ctx, svc.ID, old)
 	if err != nil {
-		return fmt.Errorf("%s: the update failed: %s, and the old version could not be brought back: %w; see `crawlbox ps %s`", svc.Name, why.where(), err, svc.Name)
+		return fmt.Errorf("%s: the update failed: %s, and the old version could not be brought back: %w; see "+
+			"`crawlbox ps %s`", svc.Name, why.where(), err, svc.Name)
 	}
 	g := d.goal(svc)
 	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
 	g.Limit = math.MaxInt // there is nothing more to go back to
 	if _, err := r.follow(ctx, svc, g, history.StageRollBack, before, time.Now(), emit); err != nil {
-		return fmt.Errorf("%s: the update failed: %s, and the old version does not run in full again: %w", svc.Name, why.where(), err)
+		return fmt.Errorf("%s: the update failed: %s, and the old version does not run in full again: %w", svc.Name,
+			why.where(), err)
 	}
 	return &RolledBackError{why}
 }
@@ -119,7 +125,11 @@ func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Serv
 // asItIs is what brings a service back to what it is now.
 func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
 	spec, err := r.cluster.Spec(ctx, svc.ID)
-	old := servicespec.Deployment{Image: svc.Image, Spec: spec, Update: servicespec.UpdatePolicy{Parallelism: Parallelism(svc.Desired)}}
+	old := servicespec.Deployment{
+		Image:  svc.Image,
+		Spec:   spec,
+		Update: servicespec.UpdatePolicy{Parallelism: Parallelism(svc.Desired)},
+	}
 	if svc.Digest != "" {
 		old.Image += "@" + svc.Digest
 	}

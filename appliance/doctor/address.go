@@ -33,7 +33,9 @@ func AdvertiseAddr() (netip.Addr, error) {
 func choose(list []Candidate) (netip.Addr, error) {
 	switch len(list) {
 	case 0:
-		return netip.Addr{}, fmt.Errorf("this machine has no address that others could reach; connect it to a network, or name one with --advertise-addr")
+		return netip.Addr{}, fmt.Errorf(
+			"this machine has no address that others could reach; connect it to a network, or name one with " +
+				"--advertise-addr")
 	case 1:
 		return list[0].Addr, nil
 	}
@@ -41,7 +43,9 @@ func choose(list []Candidate) (netip.Addr, error) {
 	for i, c := range list {
 		names[i] = fmt.Sprintf("%s (%s)", c.Addr, c.Interface)
 	}
-	return netip.Addr{}, fmt.Errorf("this machine has several addresses and no default route: %s; choose with --advertise-addr", strings.Join(names, ", "))
+	return netip.Addr{}, fmt.Errorf(
+		"this machine has several addresses and no default route: %s; choose with --advertise-addr",
+		strings.Join(names, ", "))
 }
 
 // SourceAddr returns the address from which packets to dst would leave. It
@@ -87,7 +91,8 @@ func Candidates() ([]Candidate, error) {
 }
 
 func ofDocker(name string) bool {
-	return name == "docker0" || name == "docker_gwbridge" || strings.HasPrefix(name, "br-") || strings.HasPrefix(name, "veth")
+	return name == "docker0" || name == "docker_gwbridge" || strings.HasPrefix(name, "br-") ||
+		strings.HasPrefix(name, "veth")
 }
 
 // IsLocal reports whether the address belongs to an interface of this machine.

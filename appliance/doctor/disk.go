@@ -30,7 +30,8 @@ func Disk(dir string) error {
 }
 
 func full(dir string, bytes int64) error {
-	return fmt.Errorf("the disk is full: %s free under %s, crawlbox needs %s to start; free some, or choose another directory with data_dir in the config",
+	return fmt.Errorf("the disk is full: %s free under %s, crawlbox needs %s to start; free some, or choose another "+
+		"directory with data_dir in the config",
 		units.HumanSize(float64(bytes)), dir, units.HumanSize(MinDisk))
 }
 
@@ -45,11 +46,21 @@ func (s System) Room(dirs ...string) (list []Finding) {
 		case i == 0 && bytes < MinDisk:
 			list = append(list, Failed("disk", Bad, full(dir, bytes)))
 		case bytes < lowDisk:
-			list = append(list, Finding{Check: "disk", Level: Warn, Text: fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
-				Remedy: "free some; what Docker has and no container uses goes with", Commands: []string{"docker system prune --all"}})
+			list = append(list, Finding{
+				Check:    "disk",
+				Level:    Warn,
+				Text:     fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
+				Remedy:   "free some; what Docker has and no container uses goes with",
+				Commands: []string{"docker system prune --all"},
+			})
 		case inodes < lowInodes:
-			list = append(list, Finding{Check: "disk", Level: Warn, Text: fmt.Sprintf("only %.1f %% of the inodes are free under %s: no new files before long", 100*inodes, dir),
-				Remedy: "remove many small files, or make the file system anew with more inodes"})
+			list = append(list, Finding{
+				Check: "disk",
+				Level: Warn,
+				Text: fmt.Sprintf("only %.1f %% of the inodes are free under %s: no new files before long",
+					100*inodes, dir),
+				Remedy: "remove many small files, or make the file system anew with more inodes",
+			})
 		}
 		if text != "" {
 			text += ", "

@@ -42,7 +42,8 @@ func TestListen_NamesWhoHasThePort(t *testing.T) {
 	if err == nil {
 		t.Fatal("a port in use was called free")
 	}
-	for _, want := range []string{fmt.Sprintf("port %d", addr.Port()), fmt.Sprintf("pid %d", os.Getpid()), "registry.port"} {
+	for _, want := range []string{fmt.Sprintf("port %d",
+		addr.Port()), fmt.Sprintf("pid %d", os.Getpid()), "registry.port"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}
@@ -68,7 +69,8 @@ func TestChoose(t *testing.T) {
 		t.Error("no candidate: no error")
 	}
 	_, err := choose([]Candidate{one, two})
-	if err == nil || !strings.Contains(err.Error(), "10.0.0.1 (eth0), 10.1.0.1 (eth1)") || !strings.Contains(err.Error(), "--advertise-addr") {
+	if err == nil || !strings.Contains(err.Error(), "10.0.0.1 (eth0), 10.1.0.1 (eth1)") ||
+		!strings.Contains(err.Error(), "--advertise-addr") {
 		t.Errorf("two candidates: got %v", err)
 	}
 }

@@ -28,11 +28,14 @@ type Engine struct {
 func (e Engine) Check() error {
 	switch {
 	case older(e.Version, MinEngine):
-		return fmt.Errorf("Docker Engine %s is too old, crawlbox needs %s or newer; upgrade it (apt-get install --only-upgrade docker.io)", e.Version, MinEngine)
+		return fmt.Errorf("Docker Engine %s is too old, crawlbox needs %s or newer; upgrade it (apt-get install "+
+			"--only-upgrade docker.io)", e.Version, MinEngine)
 	case e.LiveRestore:
-		return errors.New("live-restore is on, which Swarm excludes; take \"live-restore\" out of /etc/docker/daemon.json and run `systemctl reload docker`")
+		return errors.New("live-restore is on, which Swarm excludes; take \"live-restore\" out of " +
+			"/etc/docker/daemon.json and run `systemctl reload docker`")
 	case e.Rootless:
-		return errors.New("Docker runs rootless, with a network of its own that other nodes do not reach; install Docker for the whole machine, or name its engine with --docker-host")
+		return errors.New("Docker runs rootless, with a network of its own that other nodes do not reach; install " +
+			"Docker for the whole machine, or name its engine with --docker-host")
 	}
 	return nil
 }
@@ -47,9 +50,14 @@ func (e Engine) docker() (list []Finding) {
 		list = append(list, Failed("docker", Bad, err))
 	}
 	if strings.HasPrefix(e.Root, "/var/snap/") {
-		list = append(list, Finding{Check: "docker", Level: Warn,
-			Text:   "Docker is the snap, which does not see /etc/docker/certs.d: only localhost names of the registry work",
-			Remedy: "remove the snap and install Docker as a package", Commands: []string{"snap remove docker", "apt-get install docker.io"}})
+		list = append(list, Finding{
+			Check: "docker",
+			Level: Warn,
+			Text: "Docker is the snap, which does not see /etc/docker/certs.d: only localhost names of the " +
+				"registry work",
+			Remedy:   "remove the snap and install Docker as a package",
+			Commands: []string{"snap remove docker", "apt-get install docker.io"},
+		})
 	}
 	return orGood(list, "docker", fmt.Sprintf("Docker Engine %s, API %s", e.Version, e.API))
 }
@@ -60,9 +68,13 @@ var storages = []string{"overlay2", "overlayfs", "btrfs", "zfs", "fuse-overlayfs
 func (e Engine) storage() (list []Finding) {
 	switch {
 	case !slices.Contains(storages, e.Storage):
-		list = append(list, Finding{Check: "storage", Level: Warn,
-			Text:   fmt.Sprintf("Docker's storage driver is %s, which copies whole images for each container or is no longer kept up", e.Storage),
-			Remedy: fmt.Sprintf("put %s on ext4 or xfs and let Docker choose overlay2", e.Root)})
+		list = append(list, Finding{
+			Check: "storage",
+			Level: Warn,
+			Text: fmt.Sprintf("Docker's storage driver is %s, which copies whole images for each container or is "+
+				"no longer kept up", e.Storage),
+			Remedy: fmt.Sprintf("put %s on ext4 or xfs and let Docker choose overlay2", e.Root),
+		})
 	case e.NoDType:
 		list = append(list, Finding{Check: "storage", Level: Warn,
 			Text:   fmt.Sprintf("%s lies on an xfs without ftype: overlay2 damages images there", e.Root),
@@ -73,9 +85,13 @@ func (e Engine) storage() (list []Finding) {
 
 func (e Engine) cgroups() []Finding {
 	if e.NoMemoryLimit {
-		return []Finding{{Check: "cgroups", Level: Warn, Text: "the kernel does not count the memory of containers: memory limits do nothing",
+		return []Finding{{
+			Check:    "cgroups",
+			Level:    Warn,
+			Text:     "the kernel does not count the memory of containers: memory limits do nothing",
 			Remedy:   "add cgroup_enable=memory swapaccount=1 to GRUB_CMDLINE_LINUX in /etc/default/grub, then",
-			Commands: []string{"update-grub", "systemctl reboot"}}}
+			Commands: []string{"update-grub", "systemctl reboot"},
+		}}
 	}
 	return []Finding{good("cgroups", fmt.Sprintf("version %s, kept by %s", e.CgroupVersion, e.CgroupDriver))}
 }

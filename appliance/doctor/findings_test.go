@@ -63,11 +63,20 @@ func expect(t *testing.T, got []Finding, want ...string) {
 
 func TestEngine_Findings(t *testing.T) {
 	t.Parallel()
-	good := Engine{Version: "20.10.24+dfsg1", API: "1.41", Storage: "overlay2", CgroupVersion: "2", CgroupDriver: "systemd", Root: "/var/lib/docker"}
-	expect(t, good.Findings(), "ok | Docker Engine 20.10.24+dfsg1, API 1.41", "ok | overlay2", "ok | version 2, kept by systemd")
+	good := Engine{
+		Version:       "20.10.24+dfsg1",
+		API:           "1.41",
+		Storage:       "overlay2",
+		CgroupVersion: "2",
+		CgroupDriver:  "systemd",
+		Root:          "/var/lib/docker",
+	}
+	expect(t, good.Findings(), "ok | Docker Engine 20.10.24+dfsg1, API 1.41", "ok | overlay2",
+		"ok | version 2, kept by systemd")
 	bad := good
 	bad.Version, bad.Storage, bad.NoMemoryLimit = "19.03.8", "vfs", true
-	expect(t, bad.Findings(), "bad | Docker Engine 19.03.8 is too old … upgrade it", "warning | Docker's storage driver is vfs", "warning … memory limits do nothing … update-grub")
+	expect(t, bad.Findings(), "bad | Docker Engine 19.03.8 is too old … upgrade it",
+		"warning | Docker's storage driver is vfs", "warning … memory limits do nothing … update-grub")
 	bad = good
 	bad.Rootless, bad.NoDType = true, true
 	expect(t, bad.Findings(), "bad | Docker runs rootless … --docker-host", "warning … ftype", "ok")
@@ -79,17 +88,32 @@ func TestEngine_Findings(t *testing.T) {
 func TestKernel(t *testing.T) {
 	t.Parallel()
 	const all = "CONFIG_OVERLAY_FS=m\nCONFIG_VETH=m\nCONFIG_BRIDGE=m\nCONFIG_VXLAN=m\nCONFIG_IP_VS=m\n"
-	const dep = "kernel/fs/overlayfs/overlay.ko:\nkernel/drivers/net/veth.ko.xz: \nkernel/net/bridge/bridge.ko: kernel/net/802/stp.ko\nkernel/drivers/net/vxlan/vxlan.ko.zst:\nkernel/net/netfilter/ipvs/ip_vs.ko:\n"
+	const dep = "kernel/fs/overlayfs/overlay.ko:\nkernel/drivers/net/veth.ko.xz: \nkernel/net/bridge/bridge.ko: " +
+		"kernel/net/802/stp.ko\nkernel/drivers/net/vxlan/vxlan.ko.zst:\nkernel/net/netfilter/ipvs/ip_vs.ko:\n"
 	for name, tt := range map[string]struct {
 		files map[string]string
 		want  []string
 	}{
-		"modules": {map[string]string{"boot/config-6.1": all, "lib/modules/6.1/modules.dep": dep}, []string{"ok | Linux 6.1 with overlay, veth, bridge, vxlan, ip_vs"}},
-		"modules that are not installed": {map[string]string{"boot/config-6.1": all, "lib/modules/6.1/modules.dep": strings.ReplaceAll(dep, "vxlan.ko", "x.ko")},
-			[]string{"warning | the kernel 6.1 has no vxlan: overlay networks do not work … linux-modules-extra"}},
-		"built in": {map[string]string{"boot/config-6.1": strings.ReplaceAll(strings.ReplaceAll(all, "=m", "=y"), "CONFIG_IP_VS=y", "# CONFIG_IP_VS is not set")},
-			[]string{"warning | the kernel 6.1 has no ip_vs"}},
-		"loaded":         {map[string]string{"boot/config-6.1": strings.ReplaceAll(all, "=m", "=y"), "sys/module/ip_vs/x": ""}, []string{"ok"}},
+		"modules": {
+			map[string]string{"boot/config-6.1": all, "lib/modules/6.1/modules.dep": dep},
+			[]string{"ok | Linux 6.1 with overlay, veth, bridge, vxlan, ip_vs"},
+		},
+		"modules that are not installed": {
+			map[string]string{
+				"boot/config-6.1":             all,
+				"lib/modules/6.1/modules.dep": strings.ReplaceAll(dep, "vxlan.ko", "x.ko"),
+			},
+			[]string{"warning | the kernel 6.1 has no vxlan: overlay networks do not work … linux-modules-extra"},
+		},
+		"built in": {
+			map[string]string{"boot/config-6.1": strings.ReplaceAll(strings.ReplaceAll(all, "=m", "=y"),
+				"CONFIG_IP_VS=y", "# CONFIG_IP_VS is not set")},
+			[]string{"warning | the kernel 6.1 has no ip_vs"},
+		},
+		"loaded": {
+			map[string]string{"boot/config-6.1": strings.ReplaceAll(all, "=m", "=y"), "sys/module/ip_vs/x": ""},
+			[]string{"ok"},
+		},
 		"nothing to see": {nil, []string{"ok"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +130,8 @@ func TestKernel(t *testing.T) {
 func TestKernel_OfThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, f := range This().Kernel() { // Docker runs here in other tests
-		if strings.Contains(f.Text, "no veth") || strings.Contains(f.Text, "no bridge") || strings.Contains(f.Text, "no overlay") {
+		if strings.Contains(f.Text, "no veth") || strings.Contains(f.Text, "no bridge") ||
+			strings.Contains(f.Text, "no overlay") {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -119,10 +144,12 @@ func TestLimits(t *testing.T) {
 	expect(t, s.Limits(), "ok | 1048576 open files, 128 file watchers with 65536 watches")
 	s.Watch = func() error { return &os.SyscallError{Syscall: "inotify_init1", Err: syscall.EMFILE} }
 	s.MaxFiles = func() (uint64, error) { return 1024, nil }
-	expect(t, s.Limits(), "warning | all 128 file watchers … sysctl -w fs.inotify.max_user_instances=1024 && echo fs.inotify.max_user_instances=1024 >>/etc/sysctl.d/60-crawlbox.conf",
+	expect(t, s.Limits(), "warning | all 128 file watchers … sysctl -w fs.inotify.max_user_instances=1024 && echo "+
+		"fs.inotify.max_user_instances=1024 >>/etc/sysctl.d/60-crawlbox.conf",
 		"warning | at most 1024 files … ulimit -n 65536")
 	s = machine(files(map[string]string{dir + "max_user_instances": "8\n", dir + "max_user_watches": "100\n"}))
-	expect(t, s.Limits(), "warning | fs.inotify.max_user_instances is only 8", "warning | fs.inotify.max_user_watches is only 100 … =524288")
+	expect(t, s.Limits(), "warning | fs.inotify.max_user_instances is only 8",
+		"warning | fs.inotify.max_user_watches is only 100 … =524288")
 }
 
 func TestClock(t *testing.T) {
@@ -130,7 +157,8 @@ func TestClock(t *testing.T) {
 	s := machine(files(nil))
 	expect(t, s.Clock(nil), "ok")
 	expect(t, s.Clock([]Skew{{"h1", time.Second}}), "ok | it agrees with h1")
-	expect(t, s.Clock([]Skew{{"h1", time.Second}, {"h2", -time.Minute}}), "warning | this machine's clock is 1m0s ahead of that of h2 … timedatectl set-ntp true")
+	expect(t, s.Clock([]Skew{{"h1", time.Second}, {"h2", -time.Minute}}),
+		"warning | this machine's clock is 1m0s ahead of that of h2 … timedatectl set-ntp true")
 	expect(t, s.Clock([]Skew{{"h1", 2 * time.Hour}}), "bad | this machine's clock is 2h0m0s behind that of h1")
 	s.Synchronized = func() (bool, error) { return false, nil }
 	expect(t, s.Clock(nil), "warning | nothing sets this machine's clock")
@@ -166,8 +194,10 @@ func TestRoom(t *testing.T) {
 		}
 		return 1 << 40, 0.001, nil
 	}
-	expect(t, s.Room("/a", "/b"), "bad | the disk is full: 1.049MB free under /a … data_dir", "warning | only 0.1 % of the inodes are free under /b")
-	expect(t, s.Room("/b", "/a"), "warning | only 0.1 %", "warning | only 1.049MB are free under /a … docker system prune")
+	expect(t, s.Room("/a", "/b"), "bad | the disk is full: 1.049MB free under /a … data_dir",
+		"warning | only 0.1 % of the inodes are free under /b")
+	expect(t, s.Room("/b", "/a"), "warning | only 0.1 %",
+		"warning | only 1.049MB are free under /a … docker system prune")
 	s.Free = func(string) (int64, float64, error) { return 0, 0, fs.ErrNotExist }
 	expect(t, s.Room("/a"), "ok")
 }
@@ -175,10 +205,15 @@ func TestRoom(t *testing.T) {
 func TestAddress(t *testing.T) {
 	t.Parallel()
 	own, other := netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("198.51.100.7")
-	cards := []Card{{"lo", 65536, netip.MustParsePrefix("127.0.0.1/8")}, {"eth0", 1500, netip.MustParsePrefix("10.0.0.5/24")}}
+	cards := []Card{
+		{"lo", 65536, netip.MustParsePrefix("127.0.0.1/8")},
+		{"eth0", 1500, netip.MustParsePrefix("10.0.0.5/24")},
+	}
 	expect(t, Address(own, CardAt(own, cards), []Seen{{"h1", own}}), "ok | 10.0.0.5 on eth0")
-	expect(t, Address(other, CardAt(other, cards), []Seen{{"h1", other}}), "warning | 198.51.100.7 is no address of this machine, so it is behind NAT")
-	expect(t, Address(own, CardAt(own, cards), []Seen{{"h1", other}, {"h2", other}}), "warning | h1 sees this machine come from 198.51.100.7, while others are told 10.0.0.5 … advertise_addr")
+	expect(t, Address(other, CardAt(other, cards), []Seen{{"h1", other}}),
+		"warning | 198.51.100.7 is no address of this machine, so it is behind NAT")
+	expect(t, Address(own, CardAt(own, cards), []Seen{{"h1", other}, {"h2", other}}),
+		"warning | h1 sees this machine come from 198.51.100.7, while others are told 10.0.0.5 … advertise_addr")
 	lo := netip.MustParseAddr("127.0.0.1")
 	expect(t, Address(lo, CardAt(lo, cards), nil), "warning | 127.0.0.1 is good for a cluster of this machine alone")
 }
@@ -187,7 +222,9 @@ func TestMTU(t *testing.T) {
 	t.Parallel()
 	card := Card{"eth0", 1450, netip.MustParsePrefix("10.0.0.5/24")}
 	s := machine(files(map[string]string{"sys/class/net/docker0/mtu": "1500\n"}))
-	expect(t, s.MTU(card, []Away{{"h1", 9000}, {"h2", 0}, {"h3", 1450}}), "warning … Docker's bridge of 1500 … \"mtu\": 1450 … driver.mtu=1400", "warning … the card of h1 of 9000 … ip link set eth0 mtu 1450")
+	expect(t, s.MTU(card, []Away{{"h1", 9000}, {"h2", 0}, {"h3", 1450}}),
+		"warning … Docker's bridge of 1500 … \"mtu\": 1450 … driver.mtu=1400",
+		"warning … the card of h1 of 9000 … ip link set eth0 mtu 1450")
 	card.MTU = 1500
 	expect(t, s.MTU(card, nil), "ok | 1500 on eth0")
 	expect(t, s.MTU(Card{}, nil))
@@ -211,29 +248,45 @@ func TestFirewall(t *testing.T) {
 	}
 	needs := Needs(Ports{Node: 7980, Gossip: 7981, Registry: 8003, Queue: 7891}, true)
 	lan := Card{"eth0", 1500, netip.MustParsePrefix("10.99.0.2/16")}
-	expect(t, s.Firewall(t.Context(), needs, lan, nil), "bad | other nodes are kept out of 2377/tcp, 4789/udp, 7891/tcp, 7946/tcp+udp, 7981/udp, 8003/tcp … "+
-		"ufw allow proto tcp from 10.99.0.0/16 to any port 2377,7891,7946,8003 && ufw allow proto udp from 10.99.0.0/16 to any port 4789,7946,7981")
-	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, true), lan, nil), "bad | other nodes are kept out of 2377/tcp, 4789/udp, 7946/tcp+udp, 7981/udp by")
-	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, false), lan, nil), "warning | other nodes are kept out of 4789/udp, 7946/tcp+udp, 7981/udp")
+	expect(t, s.Firewall(t.Context(), needs, lan, nil),
+		"bad | other nodes are kept out of 2377/tcp, 4789/udp, 7891/tcp, 7946/tcp+udp, 7981/udp, 8003/tcp … "+
+			"ufw allow proto tcp from 10.99.0.0/16 to any port 2377,7891,7946,8003 && ufw allow proto udp from "+
+			"10.99.0.0/16 to any port 4789,7946,7981")
+	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, true), lan, nil),
+		"bad | other nodes are kept out of 2377/tcp, 4789/udp, 7946/tcp+udp, 7981/udp by")
+	expect(t, s.Firewall(t.Context(), Needs(Ports{Node: 7980, Gossip: 7981}, false), lan, nil),
+		"warning | other nodes are kept out of 4789/udp, 7946/tcp+udp, 7981/udp")
 
 	wan, peer := Card{"eth0", 1500, netip.MustParsePrefix("203.0.113.2/24")}, netip.MustParseAddr("198.51.100.7")
 	own := []Need{{firewall.Port{Proto: "tcp", Number: 7980}, "node.port", true}}
-	expect(t, s.Firewall(t.Context(), own, wan, []netip.Addr{peer}), "bad … ufw allow proto tcp from 198.51.100.7 to any port 7980")
+	expect(t, s.Firewall(t.Context(), own, wan, []netip.Addr{peer}),
+		"bad … ufw allow proto tcp from 198.51.100.7 to any port 7980")
 	own[0].Number = 9000 // by a rule for 7980 from some networks, anybody may be let in
-	expect(t, s.Firewall(t.Context(), own, wan, nil), "bad … only, since overlay networks … ufw allow proto tcp from any to any port 9000")
+	expect(t, s.Firewall(t.Context(), own, wan, nil),
+		"bad … only, since overlay networks … ufw allow proto tcp from any to any port 9000")
 	expect(t, machine(files(nil)).Firewall(t.Context(), own, wan, nil), "warning … can't be read … 9000/tcp")
 }
 
 func TestReach(t *testing.T) {
 	t.Parallel()
 	needs := Needs(Ports{Node: 7980, Gossip: 7981}, false)
-	self, manager := netip.MustParseAddr("10.0.0.5"), Neighbour{Name: "h1", Role: "manager", Addr: netip.MustParseAddr("10.0.0.1")}
+	self, manager := netip.MustParseAddr(
+		"10.0.0.5"), Neighbour{Name: "h1", Role: "manager", Addr: netip.MustParseAddr("10.0.0.1")}
 	manager.There, manager.Here = []Try{{Port: 7980}, {Port: 2377}}, []Try{{Port: 7980}}
 	expect(t, Reach([]Neighbour{manager}, needs, self), "ok | reached, and reach this node: h1")
 	manager.There[1].Error, manager.Here[0].Error = "no answer", "it is refused"
-	expect(t, Reach([]Neighbour{manager}, needs, self), "bad | this node does not reach h1 (10.0.0.1) at 2377/tcp: no answer", "bad | h1 (10.0.0.1) does not reach this node at 7980/tcp: it is refused … from 10.0.0.1 to 10.0.0.5")
-	worker := Neighbour{Name: "h2", Role: "worker", Addr: netip.MustParseAddr("10.0.0.2"), Error: "no answer within 5s", There: []Try{{Port: 7946, Error: "no answer"}}}
-	expect(t, Reach([]Neighbour{worker}, needs, self), "warning | h2 (10.0.0.2) can't be asked", "warning | this node does not reach h2 (10.0.0.2) at 7946/tcp")
+	expect(t, Reach([]Neighbour{manager}, needs, self),
+		"bad | this node does not reach h1 (10.0.0.1) at 2377/tcp: no answer",
+		"bad | h1 (10.0.0.1) does not reach this node at 7980/tcp: it is refused … from 10.0.0.1 to 10.0.0.5")
+	worker := Neighbour{
+		Name:  "h2",
+		Role:  "worker",
+		Addr:  netip.MustParseAddr("10.0.0.2"),
+		Error: "no answer within 5s",
+		There: []Try{{Port: 7946, Error: "no answer"}},
+	}
+	expect(t, Reach([]Neighbour{worker}, needs, self), "warning | h2 (10.0.0.2) can't be asked",
+		"warning | this node does not reach h2 (10.0.0.2) at 7946/tcp")
 }
 
 func TestDial(t *testing.T) {
@@ -247,7 +300,8 @@ func TestDial(t *testing.T) {
 		t.Errorf("an open port: %+v", tries)
 	}
 	ln.Close()
-	if tries := Dial(t.Context(), netip.MustParseAddr("127.0.0.1"), []uint16{open}); !strings.Contains(tries[0].Error, "refused") {
+	if tries := Dial(t.Context(), netip.MustParseAddr("127.0.0.1"),
+		[]uint16{open}); !strings.Contains(tries[0].Error, "refused") {
 		t.Errorf("a closed port: %+v", tries)
 	}
 }
@@ -262,10 +316,12 @@ func TestPortsHere(t *testing.T) {
 	taken := uint16(conn.LocalAddr().(*net.UDPAddr).Port)
 	lo := netip.MustParseAddr("127.0.0.1")
 	needs := []Need{{firewall.Port{Proto: "udp", Number: taken}, "gossip.port", false}}
-	expect(t, PortsHere(needs, lo, false, false), fmt.Sprintf("bad | port %d on 127.0.0.1 is in use by doctor.test (pid %d) … gossip.port", taken, os.Getpid()))
+	expect(t, PortsHere(needs, lo, false, false),
+		fmt.Sprintf("bad | port %d on 127.0.0.1 is in use by doctor.test (pid %d) … gossip.port", taken, os.Getpid()))
 	expect(t, PortsHere(needs, lo, true, true), "ok | crawlbox and Docker have theirs")
 	needs[0].Key = ""
-	expect(t, PortsHere(needs, lo, false, false), fmt.Sprintf("bad | port %d/udp, which Docker Swarm needs, is in use by doctor.test", taken))
+	expect(t, PortsHere(needs, lo, false, false),
+		fmt.Sprintf("bad | port %d/udp, which Docker Swarm needs, is in use by doctor.test", taken))
 	expect(t, PortsHere(needs, lo, false, true), "ok | Docker has its own")
 }
 
@@ -274,7 +330,9 @@ func TestNewReport(t *testing.T) {
 	if r := NewReport("h1", "worker", []Finding{good("a", "b"), {Level: Warn}}); !r.OK {
 		t.Error("a warning is bad")
 	}
-	if r := NewReport("h1", "worker", []Finding{Failed("swarm", Bad, errors.New("it is in another; leave that; now"))}); r.OK || r.Findings[0].Remedy != "leave that; now" {
+	if r := NewReport("h1", "worker",
+		[]Finding{Failed("swarm", Bad, errors.New("it is in another; leave that; now"))}); r.OK ||
+		r.Findings[0].Remedy != "leave that; now" {
 		t.Errorf("got %+v", r)
 	}
 }

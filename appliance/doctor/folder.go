@@ -21,7 +21,8 @@ func Directory(dir string) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	mode := info.Mode()
 	if ok && (owner.Uid != 0 || mode&0o002 != 0 || mode&0o020 != 0 && owner.Gid != 0) {
-		return fmt.Errorf("others than root may write to the data directory %[1]s; see what they have put there, then `chown root:root %[1]s && chmod 700 %[1]s`, or choose another with data_dir in the config", dir)
+		return fmt.Errorf("others than root may write to the data directory %[1]s; see what they have put there, "+
+			"then `chown root:root %[1]s && chmod 700 %[1]s`, or choose another with data_dir in the config", dir)
 	}
 	return nil
 }

@@ -15,7 +15,10 @@ var features = []struct{ option, module, without string }{
 	{"VETH", "veth", "containers have no network of their own; the host's, which crawlers use by default, works"},
 	{"BRIDGE", "bridge", "containers have no network of their own; the host's, which crawlers use by default, works"},
 	{"VXLAN", "vxlan", "overlay networks do not work; the host's network, which crawlers use by default, does"},
-	{"IP_VS", "ip_vs", "ports published by ingress and virtual IPs of services do not work; the host's network, which crawlers use by default, does"},
+	{
+		"IP_VS", "ip_vs", "ports published by ingress and virtual IPs of services do not work; the host's network, " +
+			"which crawlers use by default, does",
+	},
 }
 
 // Kernel looks for features, in the kernel and among its modules. Where neither the
@@ -32,8 +35,13 @@ func (s System) Kernel() (list []Finding) {
 			have = append(have, f.module)
 		case config == "" && strings.TrimSpace(modules) == "":
 		default:
-			list = append(list, Finding{Check: "kernel", Level: Warn, Text: fmt.Sprintf("the kernel %s has no %s: %s", release, f.module, f.without),
-				Remedy: "where that is needed, install the distribution's full kernel, on Ubuntu `apt-get install linux-modules-extra-$(uname -r)`"})
+			list = append(list, Finding{
+				Check: "kernel",
+				Level: Warn,
+				Text:  fmt.Sprintf("the kernel %s has no %s: %s", release, f.module, f.without),
+				Remedy: "where that is needed, install the distribution's full kernel, on Ubuntu `apt-get install " +
+					"linux-modules-extra-$(uname -r)`",
+			})
 		}
 	}
 	return orGood(list, "kernel", fmt.Sprintf("Linux %s with %s", release, strings.Join(have, ", ")))

@@ -34,8 +34,14 @@ type Ports struct {
 
 // Needs lists what other nodes use of a manager or a worker.
 func Needs(p Ports, manager bool) []Need {
-	tcp, udp := func(n uint16) firewall.Port { return firewall.Port{Proto: "tcp", Number: n} }, func(n uint16) firewall.Port { return firewall.Port{Proto: "udp", Number: n} }
-	list := []Need{{tcp(p.Node), "node.port", true}, {tcp(p.Gossip), "gossip.port", false}, {udp(p.Gossip), "gossip.port", false}}
+	tcp, udp := func(n uint16) firewall.Port {
+		return firewall.Port{Proto: "tcp", Number: n}
+	}, func(n uint16) firewall.Port { return firewall.Port{Proto: "udp", Number: n} }
+	list := []Need{
+		{tcp(p.Node), "node.port", true},
+		{tcp(p.Gossip), "gossip.port", false},
+		{udp(p.Gossip), "gossip.port", false},
+	}
 	if p.Registry != 0 {
 		list = append(list, Need{tcp(p.Registry), "registry.port", false})
 	}
@@ -50,7 +56,8 @@ func swarmNeeds(manager bool) (list []Need) {
 		list = append(list, Need{firewall.Port{Proto: "tcp", Number: swarmManagement}, "", true})
 	}
 	return append(list, Need{firewall.Port{Proto: "tcp", Number: swarmGossip}, "", false},
-		Need{firewall.Port{Proto: "udp", Number: swarmGossip}, "", false}, Need{firewall.Port{Proto: "udp", Number: overlay}, "", false})
+		Need{firewall.Port{Proto: "udp", Number: swarmGossip}, "", false},
+		Need{firewall.Port{Proto: "udp", Number: overlay}, "", false})
 }
 
 // Tried are the ports that other nodes can be asked to connect to.

@@ -42,11 +42,14 @@ func portError(err error, addr netip.AddrPort, key, proto string) error {
 			by = " by " + owner
 		}
 		if key == "" {
-			return fmt.Errorf("port %d/%s, which Docker Swarm needs, is in use%s; stop that process: Swarm can use no other", addr.Port(), proto, by)
+			return fmt.Errorf("port %d/%s, which Docker Swarm needs, is in use%s; stop that process: Swarm can use "+
+				"no other", addr.Port(), proto, by)
 		}
-		return fmt.Errorf("port %d on %s is in use%s; stop that process, or choose another port with %s in the config", addr.Port(), addr.Addr(), by, key)
+		return fmt.Errorf("port %d on %s is in use%s; stop that process, or choose another port with %s in the config",
+			addr.Port(), addr.Addr(), by, key)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s is not an address of this machine; see `ip addr`, and set advertise_addr in the config", addr.Addr())
+		return fmt.Errorf("%s is not an address of this machine; see `ip addr`, and set advertise_addr in the config",
+			addr.Addr())
 	}
 	return fmt.Errorf("listen on %s: %w", addr, err)
 }

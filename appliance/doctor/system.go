@@ -35,8 +35,13 @@ type System struct {
 // This is the machine that the process runs on.
 func This() System {
 	return System{
-		Files: os.DirFS("/"), Run: run, Lookup: net.DefaultResolver.LookupHost,
-		Watch: watch, MaxFiles: maxFiles, Synchronized: synchronized, Free: disk.Free,
+		Files:        os.DirFS("/"),
+		Run:          run,
+		Lookup:       net.DefaultResolver.LookupHost,
+		Watch:        watch,
+		MaxFiles:     maxFiles,
+		Synchronized: synchronized,
+		Free:         disk.Free,
 	}
 }
 

@@ -77,7 +77,8 @@ func (a *access) registryLogin() {
 	contains(a.T, a.run("images"), "x:1")
 
 	registry := a.manager.IP().String() + ":8003"
-	a.dockerFails(a.outside, []string{"login", registry, "--username", "laptop", "--password", "wrong"}, "user or password is wrong")
+	a.dockerFails(a.outside, []string{"login", registry, "--username", "laptop", "--password", "wrong"},
+		"user or password is wrong")
 
 	a.run("registry", "logout", "laptop")
 	a.outside.Docker("image", "tag", x, a.public("y:1"))
@@ -117,9 +118,11 @@ func (a *access) registryNodes() {
 	x := a.public("x:1")
 	a.worker.Docker("pull", "--quiet", x)
 	a.worker.Docker("image", "tag", x, a.public("z:1"))
-	a.dockerRefused(a.worker, []string{"push", a.public("z:1")}, "may only read", "docker login", "crawlbox registry login")
+	a.dockerRefused(a.worker, []string{"push", a.public("z:1")}, "may only read", "docker login",
+		"crawlbox registry login")
 	a.worker.Docker("image", "rm", x, a.public("z:1"))
-	a.manager.Docker("service", "create", "--detach", "--name", "x", "--network", "host", "--constraint", "node.role==worker", x)
+	a.manager.Docker("service", "create", "--detach", "--name", "x", "--network", "host", "--constraint",
+		"node.role==worker", x)
 	a.awaitRunning("x", 1)
 	if strings.Contains(a.run("images"), "z:1") {
 		a.Error("an image was pushed by a worker")

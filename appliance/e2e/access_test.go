@@ -91,7 +91,8 @@ func (a *access) impostor() {
 	text := alter(a.T, a.token("worker"), func(s *token.JoinToken) {
 		s.Managers = []netip.AddrPort{netip.AddrPortFrom(impostor.IP(), 7980)}
 	})
-	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "another CA", "nothing was sent", "crawlbox token")
+	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "another CA", "nothing was sent",
+		"crawlbox token")
 	for _, e := range audited(a.T, impostor) {
 		if strings.HasPrefix(e.Event, "join") {
 			a.Errorf("the impostor was asked: %+v", e)
@@ -120,7 +121,8 @@ func (a *access) joins() {
 // string can stand in.
 func (a *access) noGood() {
 	a.run("token", "revoke", a.revoked.ID)
-	lab.WaitFor(a, patience, "a token to expire", func() error { return want(a.tokenStates()[a.short.ID].State, token.StateExpired) })
+	lab.WaitFor(a, patience, "a token to expire",
+		func() error { return want(a.tokenStates()[a.short.ID].State, token.StateExpired) })
 	standing, swarm := a.token("worker"), a.swarmToken("worker")
 	contains(a.T, a.run("token", "rotate", "worker"), "crawlbox worker --join CBX1-")
 	if now := a.swarmToken("worker"); now == swarm {
@@ -134,13 +136,17 @@ func (a *access) noGood() {
 	a.outside.WriteFile(whole, a.revoked.Command+"\n")
 
 	a.refused(a.outside, worker(a.once.Join), "has let in as many nodes as it may", "crawlbox token")
-	a.refused(a.outside, []string{"env", "CRAWLBOX_JOIN=" + a.short.Join, "crawlbox", "worker"}, "has expired", "crawlbox token")
+	a.refused(a.outside, []string{"env", "CRAWLBOX_JOIN=" + a.short.Join, "crawlbox", "worker"}, "has expired",
+		"crawlbox token")
 	a.outside.MustExec("chmod", "600", file, whole)
 	a.refused(a.outside, []string{"worker", "--join-file", file}, "was revoked", "crawlbox token")
-	a.refused(a.outside, []string{"env", "sh", "-c", "crawlbox worker --join-file - <" + whole}, "was revoked", "crawlbox token")
+	a.refused(a.outside, []string{"env", "sh", "-c", "crawlbox worker --join-file - <" + whole}, "was revoked",
+		"crawlbox token")
 	a.refused(a.outside, worker(alter(a.T, a.token("worker"), wrongSecret)), "the secret in the join token is wrong")
-	a.refused(a.outside, worker(alter(a.T, a.token("manager"), func(s *token.JoinToken) { s.Role = "worker" })), "is for another role", "crawlbox token worker")
-	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *token.JoinToken) { s.Token = "aaaaaaaa" })), "does not know this join token")
+	a.refused(a.outside, worker(alter(a.T, a.token("manager"), func(s *token.JoinToken) { s.Role = "worker" })),
+		"is for another role", "crawlbox token worker")
+	a.refused(a.outside, worker(alter(a.T, a.token("worker"), func(s *token.JoinToken) { s.Token = "aaaaaaaa" })),
+		"does not know this join token")
 }
 
 // swarmToken is what Docker alone joins with.
@@ -244,7 +250,8 @@ func (a *access) listed() {
 	}
 	contains(a.T, text, "ID", "ROLE", "STATE", "EXPIRES", "USES", "1/1", " *")
 	for _, out := range []string{text, asJSON} {
-		if p := strings.ToLower(out); strings.Contains(p, "cbx1") || strings.Contains(p, "secret") || strings.Contains(p, "hash") {
+		if p := strings.ToLower(out); strings.Contains(p, "cbx1") || strings.Contains(p, "secret") ||
+			strings.Contains(p, "hash") {
 			a.Errorf("the list shows more than it should:\n%s", out)
 		}
 	}
@@ -260,8 +267,10 @@ func (a *access) unasked() {
 	a.outside.Cut()
 	begun := time.Now()
 	a.refused(a.outside, worker(good[:20]+other+good[21:]), "typing error", "checksum", "copy the whole line again")
-	a.refused(a.outside, worker(a.token("manager")), "is for a manager", "crawlbox manager --join", "crawlbox token worker")
-	a.refused(a.outside, []string{"manager", "--join", good}, "is for a worker", "crawlbox worker --join", "crawlbox token manager")
+	a.refused(a.outside, worker(a.token("manager")), "is for a manager", "crawlbox manager --join",
+		"crawlbox token worker")
+	a.refused(a.outside, []string{"manager", "--join", good}, "is for a worker", "crawlbox worker --join",
+		"crawlbox token manager")
 	if took := time.Since(begun); took > 4*time.Second { // a connection is tried for longer
 		a.Errorf("it took %s to find out", took)
 	}

@@ -68,7 +68,8 @@ func (b *badInput) says(h *lab.Host, code int, args []string, parts ...string) {
 	msg := strings.TrimSuffix(r.Stderr, "\n")
 	b.Log(msg)
 	if r.Code != code || r.Stdout != "" || msg == "" || strings.Contains(msg, "\n") {
-		b.Errorf("%s: exit code %d and output %q, want %d and one line on stderr: %s", strings.Join(args, " "), r.Code, r.Stdout, code, msg)
+		b.Errorf("%s: exit code %d and output %q, want %d and one line on stderr: %s", strings.Join(args, " "), r.Code,
+			r.Stdout, code, msg)
 	}
 	if p := missing(msg, append(parts, "crawlbox: ")); p != "" {
 		b.Errorf("%s: %q is not in %q", strings.Join(args, " "), p, msg)
@@ -96,14 +97,17 @@ func worker(joinString string) []string { return []string{"worker", "--join", jo
 // machine is about Docker.
 func (b *badInput) machine() {
 	bare := b.lab.AddHost(lab.WithoutDocker())
-	b.refused(bare, manager(), "no Docker Engine answers at unix:///var/run/docker.sock", "apt-get install docker.io", "systemctl start docker")
+	b.refused(bare, manager(), "no Docker Engine answers at unix:///var/run/docker.sock", "apt-get install docker.io",
+		"systemctl start docker")
 	b.refused(bare, worker(b.token("worker")), "no Docker Engine answers", "apt-get install docker.io")
 
 	b.refused(bare, []string{"install", "manager"}, "this machine is not run by systemd", "`crawlbox manager`")
 
 	old := oldEngine(b.T)
-	b.refused(bare, []string{"env", "DOCKER_HOST=" + old, "crawlbox", "manager"}, "Docker Engine 19.03.15 is too old", "20.10", "upgrade it")
-	b.refused(bare, manager("--docker-host", "tcp://127.0.0.1:1"), "no Docker Engine answers at tcp://127.0.0.1:1", "DOCKER_HOST")
+	b.refused(bare, []string{"env", "DOCKER_HOST=" + old, "crawlbox", "manager"}, "Docker Engine 19.03.15 is too old",
+		"20.10", "upgrade it")
+	b.refused(bare, manager("--docker-host", "tcp://127.0.0.1:1"), "no Docker Engine answers at tcp://127.0.0.1:1",
+		"DOCKER_HOST")
 
 	live := b.lab.AddHost(lab.DockerFlags("--live-restore"))
 	b.refused(live, manager(), "live-restore is on", "daemon.json", "systemctl reload docker")
@@ -141,7 +145,8 @@ func (b *badInput) addresses() {
 	host := b.lab.AddHost()
 	host.MustExec("ip", "address", "add", "198.18.0.2/24", "dev", "eth0")
 	agent := host.Start("crawlbox", "crawlbox", "manager", "--advertise-addr", host.IP().String())
-	lab.WaitFor(b, patience, "a manager at the address that was chosen", func() error { return host.Exec(b.Context(), "crawlbox", "status").Err() })
+	lab.WaitFor(b, patience, "a manager at the address that was chosen",
+		func() error { return host.Exec(b.Context(), "crawlbox", "status").Err() })
 	b.says(host, 1, manager(), "a crawlbox runs here already", "crawlbox status")
 	b.says(host, 1, worker(b.token("worker")), "manager of a cluster of its own", "crawlbox leave --force")
 	if _, err := agent.Stop(b.Context()); err != nil {
@@ -151,15 +156,22 @@ func (b *badInput) addresses() {
 
 // ports are taken by another process.
 func (b *badInput) ports() {
-	for port, key := range map[string]string{"8003": "registry.port", "7980": "node.port", "7981": "gossip.port", "7891": "queue.port"} {
+	for port, key := range map[string]string{
+		"8003": "registry.port",
+		"7980": "node.port",
+		"7981": "gossip.port",
+		"7891": "queue.port",
+	} {
 		squatter := b.fresh.Start("squatter", "python3", "-m", "http.server", port)
 		pid := ""
 		lab.WaitFor(b, patience, "port "+port, func() error {
-			pid = b.fresh.Exec(b.Context(), "sh", "-c", `ss -Hltnp "sport = :$1" | sed -n 's/.*pid=\([0-9]*\),.*/\1/p'`, "sh", port).Stdout
+			pid = b.fresh.Exec(b.Context(), "sh", "-c", `ss -Hltnp "sport = :$1" | sed -n 's/.*pid=\([0-9]*\),.*/\1/p'`,
+				"sh", port).Stdout
 			pid = strings.TrimSpace(pid)
 			return want(pid != "", true)
 		})
-		b.says(b.fresh, 1, manager("--queue"), "port "+port, "in use by python3", "(pid "+pid+")", "stop that process", key)
+		b.says(b.fresh, 1, manager("--queue"), "port "+port, "in use by python3", "(pid "+pid+")", "stop that process",
+			key)
 		squatter.Kill()
 		b.untouched(b.fresh)
 	}
@@ -169,7 +181,8 @@ func (b *badInput) ports() {
 func (b *badInput) config() {
 	bomb := "services:\n  a: &a {image: x, labels: [l, l, l, l, l, l, l, l, l, l]}\n"
 	for c := 'b'; c < 'k'; c++ {
-		bomb += fmt.Sprintf("  %c: &%c {image: x, x-more: [%s]}\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 9), ", "))
+		bomb += fmt.Sprintf("  %c: &%c {image: x, x-more: [%s]}\n", c, c,
+			strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 9), ", "))
 	}
 	for _, tc := range []struct {
 		text  string
@@ -181,10 +194,16 @@ func (b *badInput) config() {
 		{"registry: 8003\n", []string{":1:", "registry", "want a mapping"}},
 		{"services:\n  spider:\n    image: a\n    replica: 3\n", []string{":4:", "replica", "services.spider.replica"}},
 		{"services:\n  spider:\n    imge: a\n", []string{":2:", "has no image"}},
-		{"services:\n  spider:\n    image: a\n    comand: b\n", []string{":4:", `did you mean "services.spider.command"?`}},
+		{
+			"services:\n  spider:\n    image: a\n    comand: b\n",
+			[]string{":4:", `did you mean "services.spider.command"?`},
+		},
 		{"services:\n  spider:\n    image: a\n    ports: ['80:80']\n", []string{":4:", "ports", "host's network"}},
 		{"services:\n  spider:\n    image: a\n    deploy: {replicas: -1}\n", []string{":4:", "replicas"}},
-		{"services:\n  spider:\n    image: a\n    deploy: {replicas: x}\n", []string{":4:", "replicas", `"x" is not a number`}},
+		{
+			"services:\n  spider:\n    image: a\n    deploy: {replicas: x}\n",
+			[]string{":4:", "replicas", `"x" is not a number`},
+		},
 		{"services:\n  spider: {image: 'Not An Image'}\n", []string{":2:", "does not name an image"}},
 		{"services: [\n", []string{":1:", "not YAML"}},
 		{"data_dir: &a [*a]\n", []string{":1:"}},
@@ -195,7 +214,8 @@ func (b *badInput) config() {
 	}
 	b.untouched(b.fresh)
 	b.fresh.MustExec("rm", configFile)
-	b.refused(b.fresh, manager("--config", "/etc/crawlbox/none.yaml"), "/etc/crawlbox/none.yaml does not exist", "crawlbox config init")
+	b.refused(b.fresh, manager("--config", "/etc/crawlbox/none.yaml"), "/etc/crawlbox/none.yaml does not exist",
+		"crawlbox config init")
 	b.says(b.fresh, 2, manager("--registry-port", "many"), "many", "crawlbox manager --help")
 	b.says(b.fresh, 2, manager("--regstry-port", "1"), "--regstry-port", "crawlbox manager --help")
 	b.says(b.fresh, 2, manager("now"), "takes no arguments", "now")
@@ -238,17 +258,25 @@ func (b *badInput) joinStrings() {
 		text  string
 		parts []string
 	}{
-		"a letter is wrong":        {good[:20] + other + good[21:], []string{"typing error", "copy the whole line again"}},
-		"its end is missing":       {good[:len(good)-7], []string{"cut", "7 characters are missing", "copy the whole line"}},
-		"nearly all is missing":    {good[:6], []string{"cut", "copy the whole line"}},
-		"garbage":                  {"hello", []string{"not a join token", "CBX1-", "crawlbox token"}},
-		"a docker token":           {"SWMTKN-1-abc", []string{"not a join token", "CBX1-", "crawlbox token"}},
-		"empty":                    {"", []string{"crawlbox worker --join TOKEN"}},
-		"of a newer crawlbox":      {"CBX9" + good[4:], []string{"newer crawlbox", "update crawlbox"}},
-		"for a manager":            {b.token("manager"), []string{"is for a manager", "crawlbox manager --join", "crawlbox token worker"}},
-		"of another cluster":       {change(func(s *token.JoinToken) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
-		"with a wrong secret":      {change(func(s *token.JoinToken) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
-		"with a token of long ago": {change(func(s *token.JoinToken) { s.Token = "aaaaaaaa" }), []string{"does not know this join token", "crawlbox token"}},
+		"a letter is wrong": {
+			good[:20] + other + good[21:], []string{"typing error", "copy the whole line again"},
+		},
+		"its end is missing": {good[:len(
+			good)-7], []string{"cut", "7 characters are missing", "copy the whole line"}},
+		"nearly all is missing": {good[:6], []string{"cut", "copy the whole line"}},
+		"garbage":               {"hello", []string{"not a join token", "CBX1-", "crawlbox token"}},
+		"a docker token":        {"SWMTKN-1-abc", []string{"not a join token", "CBX1-", "crawlbox token"}},
+		"empty":                 {"", []string{"crawlbox worker --join TOKEN"}},
+		"of a newer crawlbox":   {"CBX9" + good[4:], []string{"newer crawlbox", "update crawlbox"}},
+		"for a manager": {b.token(
+			"manager"), []string{"is for a manager", "crawlbox manager --join", "crawlbox token worker"}},
+		"of another cluster": {change(
+			func(s *token.JoinToken) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
+		"with a wrong secret": {change(
+			func(s *token.JoinToken) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
+		"with a token of long ago": {change(
+			func(s *token.JoinToken) { s.Token = "aaaaaaaa" }),
+			[]string{"does not know this join token", "crawlbox token"}},
 	} {
 		b.Run(name, func(t *testing.T) { b.in(t).refused(b.fresh, worker(tc.text), tc.parts...) })
 	}
@@ -306,13 +334,24 @@ func (b *badInput) commands() {
 	before := b.version("spider")
 
 	for _, args := range [][]string{
-		{"ps", "spidr"}, {"logs", "spidr"}, {"inspect", "spidr"}, {"scale", "spidr=2"}, {"stop", "spidr"}, {"rm", "spidr"},
-		{"update", "spidr", "--image", "localhost:8003/a:1"}, {"scale", "spidr=2", "spider=7"},
+		{"ps", "spidr"},
+		{"logs", "spidr"},
+		{"inspect", "spidr"},
+		{"scale", "spidr=2"},
+		{"stop", "spidr"},
+		{"rm", "spidr"},
+		{"update", "spidr", "--image", "localhost:8003/a:1"},
+		{"scale", "spidr=2", "spider=7"},
 	} {
 		b.says(b.manager, 1, args, `"spidr"`, `did you mean "spider"?`)
 	}
 	b.says(b.manager, 1, []string{"rm", "elephant"}, `unknown service "elephant"`, "crawlbox ls")
-	for _, args := range [][]string{{"node", "drain", "h11"}, {"node", "promote", "h11"}, {"node", "rm", "h11"}, {"ps", "--node", "h11"}} {
+	for _, args := range [][]string{
+		{"node", "drain", "h11"},
+		{"node", "promote", "h11"},
+		{"node", "rm", "h11"},
+		{"ps", "--node", "h11"},
+	} {
 		b.says(b.manager, 1, args, `unknown node "h11"`, `did you mean "h1"?`)
 	}
 	b.says(b.manager, 1, []string{"node", "demote", "h1"}, "last manager", "promote another")
@@ -325,7 +364,8 @@ func (b *badInput) commands() {
 	b.says(b.manager, 1, update("localhost:8003/a:2"), "no image localhost:8003/a:2", "crawlbox images")
 	b.says(b.manager, 1, append(update("localhost:8003/a:2"), "--stop-first-all"), "no image localhost:8003/a:2")
 	b.says(b.manager, 1, update(b.manager.IP().String()+":8003/elephant:1"), "no image", "elephant:1")
-	b.says(b.manager, 1, update("localhost:9/a:1"), "look up image localhost:9/a:1", "connection refused", "check its name")
+	b.says(b.manager, 1, update("localhost:9/a:1"), "look up image localhost:9/a:1", "connection refused",
+		"check its name")
 	b.says(b.manager, 1, []string{"images", "rm", "aa:1"}, "no such image", "aa:1", "near it are a:1")
 	b.says(b.manager, 1, []string{"queue", "len"}, "the queue is off", "crawlbox.yaml")
 	if now := b.version("spider"); now != before {
@@ -337,7 +377,8 @@ func (b *badInput) commands() {
 func (b *badInput) otherSwarm() {
 	chief, member := b.lab.AddHost(), b.lab.AddHost()
 	chief.Docker("swarm", "init", "--advertise-addr", chief.IP().String())
-	member.Docker("swarm", "join", "--token", chief.Docker("swarm", "join-token", "--quiet", "worker"), chief.IP().String()+":2377")
+	member.Docker("swarm", "join", "--token", chief.Docker("swarm", "join-token", "--quiet", "worker"),
+		chief.IP().String()+":2377")
 	id := chief.Docker("info", "--format", "{{.Swarm.Cluster.ID}}")
 
 	b.says(chief, 1, manager(), "already in a swarm", "--adopt-swarm", "docker swarm leave --force")

@@ -52,7 +52,8 @@ func BenchmarkDeploy(b *testing.B) {
 		}
 		for _, way := range order {
 			t, ran := d.round(hosts, way)
-			b.Logf("%s: updated after %v, at least %d of %d ran; load %s", []string{"crawlbox", "by hand", "floor", "crawlbox, start first"}[way], t, ran, deployHosts, load())
+			b.Logf("%s: updated after %v, at least %d of %d ran; load %s",
+				[]string{"crawlbox", "by hand", "floor", "crawlbox, start first"}[way], t, ran, deployHosts, load())
 			took[way] = append(took[way], t)
 			if way == wayCrawlbox || way == wayStartFirst {
 				least = min(least, ran)
@@ -92,9 +93,11 @@ func (d *deploying) begin(hosts []*lab.Host) {
 		h.Start("crawlbox", line...)
 	}
 	lab.WaitFor(d.b, scalePatience, "all nodes", func() error { return want(len(d.ready()), len(hosts)) })
-	d.must("crawlbox", "deploy", d.images[1], "--name", "box", "--replicas", fmt.Sprint(deployHosts), "--max-per-node", "1")
+	d.must("crawlbox", "deploy", d.images[1], "--name", "box", "--replicas", fmt.Sprint(deployHosts), "--max-per-node",
+		"1")
 	d.must("crawlbox", "deploy", d.images[1], "--name", "first", "--replicas", fmt.Sprint(deployHosts))
-	d.must("docker", "service", "create", "--quiet", "--name", "hand", "--replicas", fmt.Sprint(deployHosts), "--replicas-max-per-node", "1",
+	d.must("docker", "service", "create", "--quiet", "--name", "hand", "--replicas", fmt.Sprint(deployHosts),
+		"--replicas-max-per-node", "1",
 		"--network", "host", d.byHand(d.images[1]))
 }
 

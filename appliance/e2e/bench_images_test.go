@@ -107,7 +107,8 @@ func (d *distributing) round(image string, bring func(ref string) time.Duration)
 		} else if fromManager+fromNodes > 1e6 {
 			d.b.Errorf("%s: the mirrors got %d bytes", ways[way], fromManager+fromNodes)
 		}
-		d.b.Logf("%s: %v, %.0f MB left the manager, the mirrors got %.0f MB from it and %.0f MB from nodes; load %s", ways[way], took,
+		d.b.Logf("%s: %v, %.0f MB left the manager, the mirrors got %.0f MB from it and %.0f MB from nodes; load %s",
+			ways[way], took,
 			sent/1e6, float64(fromManager)/1e6, float64(fromNodes)/1e6, load())
 	}
 }
@@ -179,7 +180,8 @@ func (d *distributing) run(ref string) time.Duration {
 		if len(running) != len(d.hosts) {
 			return fmt.Errorf("%d of %d run", len(running), len(d.hosts))
 		}
-		last = slices.MaxFunc(running, func(a, b task) int { return a.Status.Timestamp.Compare(b.Status.Timestamp) }).Status.Timestamp
+		last = slices.MaxFunc(running,
+			func(a, b task) int { return a.Status.Timestamp.Compare(b.Status.Timestamp) }).Status.Timestamp
 		return nil
 	})
 	d.manager.Docker("service", "rm", "s")
@@ -189,7 +191,8 @@ func (d *distributing) run(ref string) time.Duration {
 		return want(len(tasks), 0)
 	})
 	for _, h := range d.hosts {
-		lab.WaitFor(d.b, patience, "no containers on "+h.Name(), func() error { return want(h.Docker("ps", "--all", "--quiet"), "") })
+		lab.WaitFor(d.b, patience, "no containers on "+h.Name(),
+			func() error { return want(h.Docker("ps", "--all", "--quiet"), "") })
 	}
 	return last.Sub(begun)
 }

@@ -38,7 +38,8 @@ func BenchmarkMirrorMemory(b *testing.B) {
 		agents = append(agents, h.Start("crawlbox", line...))
 	}
 	const ref = "localhost:8003/large:1"
-	slow(b, manager, "sh", "-c", fmt.Sprintf(`cd "$(mktemp -d)" && head -c %d /dev/urandom >noise && tar -c noise | docker import - %s`, largeLayer, ref))
+	slow(b, manager, "sh", "-c", fmt.Sprintf(
+		`cd "$(mktemp -d)" && head -c %d /dev/urandom >noise && tar -c noise | docker import - %s`, largeLayer, ref))
 	slow(b, manager, "docker", "push", "--quiet", ref)
 	for _, p := range agents {
 		settle(b, p)

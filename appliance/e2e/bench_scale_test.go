@@ -78,7 +78,8 @@ func (s *scaling) begin(hosts []*lab.Host) {
 	}
 	lab.WaitFor(b, scalePatience, "all nodes", func() error { return want(len(s.ready()), len(hosts)) })
 	s.onAll(hosts, "docker", "pull", "--quiet", "localhost:8003/tiny:1")
-	s.manager.Docker("service", "create", "--detach", "--name", "s", "--replicas", strconv.Itoa(scaleFrom), "--network", "host",
+	s.manager.Docker("service", "create", "--detach", "--name", "s", "--replicas", strconv.Itoa(scaleFrom), "--network",
+		"host",
 		"--stop-grace-period", "1s", "localhost:8003/tiny:1")
 	s.await(scaleFrom)
 }
@@ -121,7 +122,8 @@ func (s *scaling) await(n int) (last time.Time) {
 		if len(tasks) != n || len(running) != n {
 			return fmt.Errorf("%d of %d tasks run, want %d", len(running), len(tasks), n)
 		}
-		last = slices.MaxFunc(running, func(a, b task) int { return a.Status.Timestamp.Compare(b.Status.Timestamp) }).Status.Timestamp
+		last = slices.MaxFunc(running,
+			func(a, b task) int { return a.Status.Timestamp.Compare(b.Status.Timestamp) }).Status.Timestamp
 		return nil
 	})
 	return last

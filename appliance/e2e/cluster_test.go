@@ -112,7 +112,8 @@ func fails(t *testing.T, h *lab.Host, code int, args ...string) string {
 	t.Helper()
 	r := h.Exec(t.Context(), append([]string{"crawlbox"}, args...)...)
 	if r.Code != code {
-		t.Fatalf("crawlbox %s on %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), h.Name(), r.Code, code, r.Stdout, r.Stderr)
+		t.Fatalf("crawlbox %s on %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), h.Name(), r.Code, code,
+			r.Stdout, r.Stderr)
 	}
 	msg := strings.TrimSpace(r.Stderr)
 	if msg == "" || strings.Contains(msg, "\n") {

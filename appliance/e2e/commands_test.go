@@ -26,7 +26,8 @@ func TestCommands(t *testing.T) {
 		c := c.sub(t)
 		contains(t, c.run("scale", "a=3", "b=5"), "a: ", "3 running", "b: ", "5 running")
 		for name, n := range map[string]int{"a": 3, "b": 5} {
-			if got := c.manager.Docker("service", "ps", "--quiet", "--filter", "desired-state=running", name); strings.Count(got, "\n")+1 != n {
+			if got := c.manager.Docker("service", "ps", "--quiet", "--filter", "desired-state=running",
+				name); strings.Count(got, "\n")+1 != n {
 				t.Errorf("docker says of %s: %s", name, got)
 			}
 		}
@@ -58,10 +59,14 @@ func TestCommands(t *testing.T) {
 	t.Run("JSON", func(t *testing.T) {
 		c := c.sub(t)
 		var status api.Status
-		if c.read(&status, "status"); status.Nodes != (api.Count{Have: 2, Want: 2}) || status.Tasks != (api.Count{Have: 8, Want: 8}) || len(status.Problems) > 0 {
+		if c.read(&status, "status"); status.Nodes != (api.Count{Have: 2, Want: 2}) ||
+			status.Tasks != (api.Count{Have: 8, Want: 8}) || len(status.Problems) > 0 {
 			t.Errorf("status is %+v", status)
 		}
-		for _, cmd := range []string{"nodes", "node ls", "ls", "ps", "ps --all a", "images", "queue len", "queue url", "token", "logs a", "scale a=2", "update b --image localhost:8003/tiny:1", "stop a", "rm a"} {
+		for _, cmd := range []string{
+			"nodes", "node ls", "ls", "ps", "ps --all a", "images", "queue len", "queue url", "token", "logs a",
+			"scale a=2", "update b --image localhost:8003/tiny:1", "stop a", "rm a",
+		} {
 			out := c.run(append(strings.Fields(cmd), "--json")...)
 			for dec := json.NewDecoder(strings.NewReader(out)); dec.More(); {
 				var v any

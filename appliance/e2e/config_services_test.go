@@ -169,9 +169,11 @@ func (c *cluster) everyKey() {
 	c.awaitComplete("once", "localhost:8003/a:1", 2)
 	c.awaitComplete("once_everywhere", "localhost:8003/a:1", 2)
 	lab.WaitFor(c, patience, "a plan that finds nothing to do", func() error {
-		return want(c.run("deploy", "--dry-run"), "unchanged everywhere\nunchanged full\nunchanged networked\nunchanged once\nunchanged once_everywhere")
+		return want(c.run("deploy", "--dry-run"),
+			"unchanged everywhere\nunchanged full\nunchanged networked\nunchanged once\nunchanged once_everywhere")
 	})
-	if text := fmt.Sprint(at(c.spec("networked"), "TaskTemplate", "Networks")); !strings.Contains(text, "Aliases:[spider]") {
+	if text := fmt.Sprint(at(c.spec("networked"), "TaskTemplate", "Networks")); !strings.Contains(text,
+		"Aliases:[spider]") {
 		c.Errorf("the networks of networked are %s", text)
 	}
 }
@@ -215,7 +217,8 @@ func (c *cluster) fileChanges() {
 func (c *cluster) imageComesLater() {
 	c.configure(twoServices("2", "2", 1) + ending("localhost:8003/late:1"))
 	lab.WaitFor(c, patience, "a problem in the status", func() error {
-		if p := missing(c.run("status"), []string{"create service ending", "no image localhost:8003/late:1", "once that is pushed"}); p != "" {
+		if p := missing(c.run("status"),
+			[]string{"create service ending", "no image localhost:8003/late:1", "once that is pushed"}); p != "" {
 			return fmt.Errorf("the status does not say %q", p)
 		}
 		return nil
@@ -228,7 +231,8 @@ func (c *cluster) imageComesLater() {
 // ending is a service whose tasks are done at once, as those of spiders whose
 // queue is empty.
 func ending(image string) string {
-	return fmt.Sprintf("  ending:\n    image: %s\n    environment: {TINY_EXIT: 0}\n    deploy: {replicas: 4, update_config: {monitor: 1s}}\n", image)
+	return fmt.Sprintf("  ending:\n    image: %s\n    environment: {TINY_EXIT: 0}\n    deploy: {replicas: 4, "+
+		"update_config: {monitor: 1s}}\n", image)
 }
 
 // endingIsNoFailure holds against Swarm, which takes any end of a task for a
@@ -241,7 +245,8 @@ func (c *cluster) endingIsNoFailure() {
 	})
 	c.run("update", "ending", "--image", "localhost:8003/late:1")
 	c.awaitComplete("ending", "localhost:8003/late:1", 8) // those of before too
-	if image, _ := at(c.spec("ending"), "TaskTemplate", "ContainerSpec", "Image").(string); !strings.HasPrefix(image, "localhost:8003/late:1@sha256:") {
+	if image, _ := at(c.spec("ending"), "TaskTemplate", "ContainerSpec", "Image").(string); !strings.HasPrefix(image,
+		"localhost:8003/late:1@sha256:") {
 		c.Errorf("the image is %s", image)
 	}
 	c.configure(twoServices("2", "2", 1))
@@ -327,7 +332,8 @@ func missing(text string, parts []string) string {
 // many replicas.
 func (c *cluster) awaitSpec(service, version string, replicas int) {
 	c.Helper()
-	lab.WaitFor(c, patience, fmt.Sprintf("version %s of %s with %d replicas", version, service, replicas), func() error {
+	lab.WaitFor(c, patience, fmt.Sprintf("version %s of %s with %d replicas", version, service,
+		replicas), func() error {
 		spec := c.spec(service)
 		env := fmt.Sprint(at(spec, "TaskTemplate", "ContainerSpec", "Env"))
 		n := fmt.Sprint(at(spec, "Mode", "Replicated", "Replicas"))
@@ -356,7 +362,8 @@ func (c *cluster) version(service string) string {
 	c.Helper()
 	var index, state string
 	lab.WaitFor(c, patience, "the end of the update of "+service, func() error {
-		out := c.manager.Docker("service", "inspect", "--format", "{{.Version.Index}} {{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}", service)
+		out := c.manager.Docker("service", "inspect", "--format",
+			"{{.Version.Index}} {{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}", service)
 		if index, state, _ = strings.Cut(out+" ", " "); strings.HasPrefix(state, "updating") {
 			return errors.New(out)
 		}
@@ -381,7 +388,8 @@ func (c *cluster) awaitServices(names ...string) {
 func (c *cluster) spec(service string) any {
 	c.Helper()
 	var spec any
-	if err := json.Unmarshal([]byte(c.manager.Docker("service", "inspect", "--format", "{{json .Spec}}", service)), &spec); err != nil {
+	if err := json.Unmarshal([]byte(c.manager.Docker("service", "inspect", "--format", "{{json .Spec}}", service)),
+		&spec); err != nil {
 		c.Fatal(err)
 	}
 	return spec

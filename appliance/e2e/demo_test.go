@@ -17,7 +17,8 @@ func traces(h *lab.Host) string {
 		h.Docker("images", "--all", "--quiet"),
 		h.Docker("network", "ls", "--format", "{{.Name}}"),
 		h.Docker("volume", "ls", "--quiet"),
-		h.MustExec("sh", "-c", "find /etc/docker /etc/crawlbox /var/lib/crawlbox /run/crawlbox* -not -name key.json 2>/dev/null; ls -d /tmp/crawlbox-demo-* 2>/dev/null; true"),
+		h.MustExec("sh", "-c", "find /etc/docker /etc/crawlbox /var/lib/crawlbox /run/crawlbox* -not -name key.json "+
+			"2>/dev/null; ls -d /tmp/crawlbox-demo-* 2>/dev/null; true"),
 	}, "\n")
 }
 

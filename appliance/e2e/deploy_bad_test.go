@@ -45,10 +45,12 @@ func TestDeployBad(t *testing.T) {
 		})
 	}
 	t.Run("its health check fails", func(t *testing.T) {
-		bad(t, `never became healthy: its health check failed, last with "no queue"`, image, "--env", "TINY_SICK=no queue")
+		bad(t, `never became healthy: its health check failed, last with "no queue"`, image, "--env",
+			"TINY_SICK=no queue")
 	})
 	t.Run("its health check gives no answer", func(t *testing.T) {
-		bad(t, "never became healthy: it has been starting for 4s, and its health check has not answered yet", silent, "--start-timeout", "4s")
+		bad(t, "never became healthy: it has been starting for 4s, and its health check has not answered yet", silent,
+			"--start-timeout", "4s")
 	})
 	t.Run("it takes too much memory", func(t *testing.T) {
 		bad(t, "out of memory (limit 16 MiB)", image, "--env", "TINY_EAT=64", "--limit-memory", "16MB")
@@ -64,12 +66,15 @@ func TestDeployBad(t *testing.T) {
 	t.Run("the first one is never healthy", func(t *testing.T) {
 		c := c.sub(t)
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--name", "sick", "--env", "TINY_SICK=no queue"),
-			`sick: its tasks fail: never became healthy: its health check failed, last with "no queue"`, "there is no older version")
+			`sick: its tasks fail: never became healthy: its health check failed, last with "no queue"`,
+			"there is no older version")
 		c.wantHistory("sick", "1 deploy failed")
 		// It ended well when Docker stopped it: Swarm takes it for finished.
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "the last deploy of service sick: its tasks fail: never became healthy")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "),
+			"the last deploy of service sick: its tasks fail: never became healthy")
 		delay := func() string {
-			return c.manager.Docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.RestartPolicy.Delay}}", "sick")
+			return c.manager.Docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.RestartPolicy.Delay}}",
+				"sick")
 		}
 		if got := delay(); got != "30s" {
 			t.Errorf("it is tried again after %s", got)
@@ -85,8 +90,10 @@ func TestDeployBad(t *testing.T) {
 func (c *cluster) environments(service string) (list []string) {
 	c.Helper()
 	for _, h := range c.hosts {
-		for _, id := range strings.Fields(h.Docker("ps", "--quiet", "--filter", "label=com.docker.swarm.service.name="+service)) {
-			if r := h.Exec(c.Context(), "docker", "inspect", "--format", "{{.Config.Env}}", id); r.Code == 0 { // it may be gone meanwhile
+		for _, id := range strings.Fields(
+			h.Docker("ps", "--quiet", "--filter", "label=com.docker.swarm.service.name="+service)) {
+			// it may be gone meanwhile
+			if r := h.Exec(c.Context(), "docker", "inspect", "--format", "{{.Config.Env}}", id); r.Code == 0 {
 				list = append(list, r.Stdout)
 			}
 		}
@@ -109,7 +116,8 @@ func TestDeployKept(t *testing.T) {
 	kept := slices.Sorted(slices.Values(digests[2:]))
 	lab.WaitFor(t, patience, "the images of five versions", func() error {
 		for _, h := range c.hosts {
-			have := strings.Fields(h.Docker("image", "ls", "--all", "--digests", "--format", "{{.Digest}}", "localhost:8003/tiny"))
+			have := strings.Fields(h.Docker("image", "ls", "--all", "--digests", "--format", "{{.Digest}}",
+				"localhost:8003/tiny"))
 			slices.Sort(have)
 			if !slices.Equal(have, kept) {
 				return fmt.Errorf("%s has %v, want %v", h.Name(), have, kept)

@@ -27,12 +27,16 @@ func (c *cluster) noStages() {
 func (c *cluster) buildSecret() {
 	secret := "build-secret-" + rand.Text()
 	directory := filesIn(c.T, map[string]string{"Dockerfile": fmt.Sprintf(
-		"FROM spiders:lab\nRUN --mount=type=secret,id=token sha256sum /run/secrets/token | grep -q %x && echo the secret is right\n", sha256.Sum256([]byte(secret))) + sleeper})
+		"FROM spiders:lab\nRUN --mount=type=secret,id=token sha256sum /run/secrets/token | grep -q %x && echo the "+
+			"secret is right\n", sha256.Sum256([]byte(secret))) + sleeper})
 	path := filepath.Join(filesIn(c.T, map[string]string{"token": secret}), "token")
-	command := []string{"deploy", directory, "--name", "withsecret", "--monitor", "1s", "--secret", "id=token,src=" + path}
+	command := []string{
+		"deploy", directory, "--name", "withsecret", "--monitor", "1s", "--secret", "id=token,src=" + path,
+	}
 	out := c.run(command...)
 	contains(c.T, out, "the secret is right", "built localhost:8003/withsecret:0.01")
-	contains(c.T, c.fails(c.manager, 1, append(command, "--builder", "classic")...), "build secrets need BuildKit, which is not to be had here: the classic builder was asked for")
+	contains(c.T, c.fails(c.manager, 1, append(command, "--builder", "classic")...),
+		"build secrets need BuildKit, which is not to be had here: the classic builder was asked for")
 
 	history := c.manager.Docker("history", "--no-trunc", "localhost:8003/withsecret:0.01")
 	said := c.agents[c.manager].Logs()
@@ -51,15 +55,18 @@ func (c *cluster) buildSecret() {
 // classicBuilder builds as on an engine that has no BuildKit, or was told not to use
 // it.
 func (c *cluster) classicBuilder() {
-	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\nARG WHO\nRUN echo hello $WHO\n" + sleeper})
+	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\nARG WHO\nRUN echo hello $WHO\n" +
+		sleeper})
 	command := []string{"deploy", directory, "--name", "byclassic", "--monitor", "1s", "--build-arg", "WHO=world"}
-	contains(c.T, c.run(append(command, "--builder", "classic")...), "Step 1/4 : FROM spiders:lab", "hello world", "built localhost:8003/byclassic:0.01")
+	contains(c.T, c.run(append(command, "--builder", "classic")...), "Step 1/4 : FROM spiders:lab", "hello world",
+		"built localhost:8003/byclassic:0.01")
 	env := append([]string{"env", "DOCKER_BUILDKIT=0", "crawlbox"}, command...)
 	contains(c.T, c.manager.MustExec(env...), "Step 3/4 : RUN echo hello", "built localhost:8003/byclassic:0.02")
 
 	c.buildKit(false)
 	contains(c.T, c.run(command...), "Step 4/4 : CMD", "built localhost:8003/byclassic:0.03")
-	contains(c.T, c.run(append(command, "--builder", "buildkit", "--no-cache")...), "#1 [internal]", "hello world", "built localhost:8003/byclassic:0.04")
+	contains(c.T, c.run(append(command, "--builder", "buildkit", "--no-cache")...), "#1 [internal]", "hello world",
+		"built localhost:8003/byclassic:0.04")
 	c.buildKit(true)
 }
 
@@ -86,7 +93,9 @@ func (c *cluster) tagOfGit() {
 	command := []string{"deploy", directory, "--name", "bygit", "--monitor", "1s", "--tag", "git"}
 	contains(c.T, c.fails(c.manager, 1, command...), "is in no git repository")
 	git := func(args ...string) string {
-		return strings.TrimSpace(c.manager.MustExec(append([]string{"git", "-C", directory, "-c", "user.name=e2e", "-c", "user.email=e2e@localhost"}, args...)...))
+		return strings.TrimSpace(c.manager.MustExec(
+			append([]string{"git", "-C", directory, "-c", "user.name=e2e", "-c", "user.email=e2e@localhost"},
+				args...)...))
 	}
 	git("init", "--quiet")
 	git("add", ".")

@@ -42,15 +42,18 @@ func TestDeployConfig(t *testing.T) {
 		c.awaitRunning("taken", 3)
 		c.awaitHistory("taken", "1 config done")
 		c.awaitLog("service built: not deployed yet: run `crawlbox deploy built`")
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "service built: not deployed yet: run `crawlbox deploy built`")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "),
+			"service built: not deployed yet: run `crawlbox deploy built`")
 		plan := c.run("deploy", "--dry-run")
-		contains(t, plan, "create built\n  build: "+directory+" as localhost:8003/built:0.01, and push it", "\n  pull: bring localhost:8003/built:0.01 onto 2 nodes",
+		contains(t, plan, "create built\n  build: "+directory+" as localhost:8003/built:0.01, and push it",
+			"\n  pull: bring localhost:8003/built:0.01 onto 2 nodes",
 			"\n  update: create service built with 2 replicas", "\nunchanged taken")
 	})
 	t.Run("without arguments", func(t *testing.T) {
 		c := c.sub(t)
 		out := c.run("deploy")
-		contains(t, out, "built localhost:8003/built:0.01 in ", "built: 2/2 nodes have it", "built: localhost:8003/built:0.01, 2 running in ", "taken: unchanged, 3 running")
+		contains(t, out, "built localhost:8003/built:0.01 in ", "built: 2/2 nodes have it",
+			"built: localhost:8003/built:0.01, 2 running in ", "taken: unchanged, 3 running")
 		c.wantHistory("built", "1 deploy done")
 		c.wantHistory("taken", "1 config done")
 		if plan := c.run("deploy", "taken", "--dry-run"); plan != "unchanged taken" {
@@ -79,9 +82,11 @@ func TestDeployConfig(t *testing.T) {
 		c.configure(definedServices(directory, "4", "TINY_EXIT: 3"))
 		c.awaitHistory("taken", "4 config rolled-back", "3 config done")
 		c.awaitSpec("taken", "3", 3)
-		told := "service taken: what crawlbox.yaml says was tried and the version before runs on: taken: the update failed"
+		told := "service taken: what crawlbox.yaml says was tried and the version before runs on: taken: the " +
+			"update failed"
 		c.awaitLog(told, "non-zero exit (3)")
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), told, "change it there, or try it again with `crawlbox deploy taken`")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), told,
+			"change it there, or try it again with `crawlbox deploy taken`")
 		contains(t, c.run("deploy", "taken", "--dry-run"), "change taken: environment.TINY_EXIT, environment.VERSION\n")
 
 		// Neither a push nor a new start tries it again.
@@ -104,14 +109,16 @@ func TestDeployConfig(t *testing.T) {
 		c.run("rollback", "taken")
 		c.awaitSpec("taken", "3", 3)
 		lab.WaitFor(t, patience, "a word on it", func() error {
-			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "), "service taken: another version than crawlbox.yaml says was deployed since"), true)
+			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "),
+				"service taken: another version than crawlbox.yaml says was deployed since"), true)
 		})
 		c.run("deploy", "taken")
 		c.awaitSpec("taken", "5", 3)
 	})
 	t.Run("stopped at once", func(t *testing.T) {
 		c := c.sub(t)
-		if plan := c.run("stop", "built", "--now", "--dry-run"); plan != "stop: service built, all 2 replicas; killed, without their grace time" {
+		if plan := c.run("stop", "built", "--now",
+			"--dry-run"); plan != "stop: service built, all 2 replicas; killed, without their grace time" {
 			t.Errorf("the plan is %q", plan)
 		}
 		before := c.spec("built")
@@ -130,7 +137,8 @@ func TestDeployConfig(t *testing.T) {
 		for _, d := range differences("built", at(before, "TaskTemplate"), at(c.spec("built"), "TaskTemplate")) {
 			t.Error(d)
 		}
-		contains(t, c.run("deploy", "built"), "built: localhost:8003/built:0.02, 2 running") // what was stopped starts again
+		// what was stopped starts again
+		contains(t, c.run("deploy", "built"), "built: localhost:8003/built:0.02, 2 running")
 	})
 }
 

@@ -27,7 +27,9 @@ func directoryKinds(t *testing.T, queueHost string) []directoryKind {
 	local := []string{"--base", "spiders:lab"}
 	return []directoryKind{
 		{"Python", walkthroughDirectory(t, queueHost), append(local, "--name", "python"),
-			[]string{"FROM spiders:lab", "RUN pip install --no-cache-dir -r requirements.txt", `CMD ["python3","spider.py"]`},
+			[]string{
+				"FROM spiders:lab", "RUN pip install --no-cache-dir -r requirements.txt", `CMD ["python3","spider.py"]`,
+			},
 			[]string{"got: item0"}, true},
 		{"Scrapy", spiderDirectory(t, "scrapy"), append(local, "--spider", "quotes"),
 			[]string{"FROM spiders:lab", `CMD ["scrapy","crawl","quotes"]`},
@@ -114,15 +116,19 @@ func (c *cluster) refusedDirectories() {
 	contains(c.T, deploy(nil), "has no Dockerfile, scrapy.cfg, ", "write a Dockerfile there")
 	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nRUN echo fine && false\n"}),
 		"build failed at step 2/2: RUN echo fine && false: returned a non-zero code: 1")
-	contains(c.T, deploy(map[string]string{"main.py": ""}, "--base", "nowhere:1"), "build failed at FROM nowhere:1: ", "docker load")
-	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nCOPY nothing ./\n"}), "build failed at step 2/2: COPY nothing ./: nothing is not among the files; ")
-	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}), "build failed at step ", " of build: RUN go mod download")
+	contains(c.T, deploy(map[string]string{"main.py": ""}, "--base", "nowhere:1"), "build failed at FROM nowhere:1: ",
+		"docker load")
+	contains(c.T, deploy(map[string]string{"Dockerfile": "FROM spiders:lab\nCOPY nothing ./\n"}),
+		"build failed at step 2/2: COPY nothing ./: nothing is not among the files; ")
+	contains(c.T, deploy(map[string]string{"main.go": "package main", "go.mod": "module x\n\ngo 1.99\n"}),
+		"build failed at step ", " of build: RUN go mod download")
 
 	directory := filesIn(c.T, map[string]string{"main.py": "", "seen.db": ""})
 	if err := os.Truncate(filepath.Join(directory, "seen.db"), 600<<20); err != nil {
 		c.Fatal(err)
 	}
-	contains(c.T, c.fails(c.manager, 1, "deploy", directory), "more than the 512MiB", "most is in seen.db (600MiB): list what the image does not need in "+directory+"/.dockerignore")
+	contains(c.T, c.fails(c.manager, 1, "deploy", directory), "more than the 512MiB",
+		"most is in seen.db (600MiB): list what the image does not need in "+directory+"/.dockerignore")
 	for _, s := range c.services() {
 		if s.Name == "refused" {
 			c.Errorf("there is a service %+v", s)

@@ -31,7 +31,8 @@ func TestDeployNodeLost(t *testing.T) {
 		lost.Cut()
 		contains(t, c.run("deploy", two), "tiny: 2/2 nodes have it", "tiny: "+two+", 6 running")
 		c.wantHistory("tiny", "2 deploy done", "1 deploy done")
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "node "+lost.Name()+" ("+lost.IP().String()+") is down", "6/6 running")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "),
+			"node "+lost.Name()+" ("+lost.IP().String()+") is down", "6/6 running")
 		lost.Heal()
 		c.awaitOnly("tiny", 6, "IMAGE="+two)
 	})

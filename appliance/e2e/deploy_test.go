@@ -22,7 +22,8 @@ func TestDeploy(t *testing.T) {
 	t.Run("a program", func(t *testing.T) {
 		c := c.sub(t)
 		out := c.run("deploy", program, "--replicas", "6")
-		contains(t, out, "built localhost:8003/tiny:0.01", "tiny: 3/3 nodes have it", "tiny: localhost:8003/tiny:0.01, 6 running in ")
+		contains(t, out, "built localhost:8003/tiny:0.01", "tiny: 3/3 nodes have it",
+			"tiny: localhost:8003/tiny:0.01, 6 running in ")
 		for _, h := range c.hosts {
 			h.Docker("image", "inspect", "localhost:8003/tiny@"+c.service("tiny").Digest)
 		}
@@ -63,7 +64,8 @@ func TestDeploy(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		c := c.sub(t)
 		image := "localhost:8003/tiny:0.02"
-		contains(t, c.fails(c.manager, 1, "deploy", image, "--constraint", "node.labels.zone==mars"), "no node can run it: constraint node.labels.zone==mars excludes 3 of 3 nodes")
+		contains(t, c.fails(c.manager, 1, "deploy", image, "--constraint", "node.labels.zone==mars"),
+			"no node can run it: constraint node.labels.zone==mars excludes 3 of 3 nodes")
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--constraint", "zone=mars"), "zone=mars")
 		contains(t, c.fails(c.manager, 1, "deploy", program, "--tag", "0.02"), "tiny:0.02 is there already")
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:9"), "no image localhost:8003/tiny:9")
@@ -95,27 +97,36 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("one that ends", func(t *testing.T) {
 		c := c.sub(t)
-		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env", "TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
+		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env",
+			"TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
 		contains(t, c.run("ls"), "finished in ")
 		contains(t, c.run("ps", "ends"), "complete ")
 		// Swarm would take the end of the new tasks for a failure, or let bad ones be.
 		c.run("deploy", "localhost:8003/tiny:0.01", "--name", "ends")
-		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--env", "TINY_EXIT=6"), "ends: the update failed and the old version runs again: task: non-zero exit (6)")
+		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--env",
+			"TINY_EXIT=6"), "ends: the update failed and the old version runs again: task: non-zero exit (6)")
 		c.awaitHistory("ends", "3 deploy rolled-back", "2 deploy done", "1 deploy done")
 	})
 	t.Run("the first is a bad one", func(t *testing.T) {
 		c := c.sub(t)
-		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env", "TINY_EXIT=5"), "task: non-zero exit (5)", "there is no older version")
+		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env",
+			"TINY_EXIT=5"), "task: non-zero exit (5)", "there is no older version")
 		c.wantHistory("bad", "1 deploy failed")
 		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
-			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "), "service bad: bad.1 fails again and again"), true)
+			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "),
+				"service bad: bad.1 fails again and again"), true)
 		})
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from", "Swarm starts it again 30s after each")
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from",
+			"Swarm starts it again 30s after each")
 	})
 	t.Run("limits", func(t *testing.T) {
 		c := c.sub(t)
-		c.run("deploy", "localhost:8003/tiny:0.02", "--replicas", "2", "--limit-memory", "64MB", "--limit-cpu", "0.5", "--max-per-node", "1", "--constraint", "node.role==worker")
-		got := c.manager.Docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.Resources.Limits.MemoryBytes}} {{.Spec.TaskTemplate.Resources.Limits.NanoCPUs}} {{.Spec.TaskTemplate.Placement.MaxReplicas}} {{.Spec.TaskTemplate.Placement.Constraints}} {{.Spec.TaskTemplate.ContainerSpec.Env}}", "tiny")
+		c.run("deploy", "localhost:8003/tiny:0.02", "--replicas", "2", "--limit-memory", "64MB", "--limit-cpu", "0.5",
+			"--max-per-node", "1", "--constraint", "node.role==worker")
+		got := c.manager.Docker("service", "inspect", "--format",
+			"{{.Spec.TaskTemplate.Resources.Limits.MemoryBytes}} {{.Spec.TaskTemplate.Resources.Limits.NanoCPUs}} "+
+				"{{.Spec.TaskTemplate.Placement.MaxReplicas}} {{.Spec.TaskTemplate.Placement.Constraints}} "+
+				"{{.Spec.TaskTemplate.ContainerSpec.Env}}", "tiny")
 		if got != "67108864 500000000 1 [node.role==worker] [A=b]" {
 			t.Errorf("the service has %s", got)
 		}
@@ -153,7 +164,8 @@ func TestDeployCutOff(t *testing.T) {
 	})
 	t.Run("in the watch", func(t *testing.T) {
 		c := c.sub(t)
-		killed(t, func() { c.awaitStage("tiny", history.StageWatch) }, "deploy", "localhost:8003/tiny:2", "--monitor", "8s")
+		killed(t, func() { c.awaitStage("tiny", history.StageWatch) }, "deploy", "localhost:8003/tiny:2", "--monitor",
+			"8s")
 		c.startManager()
 		c.awaitHistory("tiny", "3 deploy done", "2 deploy interrupted")
 		c.awaitVersion("tiny", "localhost:8003/tiny:2", 4)

@@ -27,7 +27,8 @@ func TestDoctor(t *testing.T) {
 	c.hosts = append(c.hosts, worker)
 	join := c.token("worker")
 
-	contains(t, worker.MustExec("crawlbox", "doctor", "--join", join), "reached: "+c.manager.IP().String(), worker.Name()+" can be a worker as it is")
+	contains(t, worker.MustExec("crawlbox", "doctor", "--join", join), "reached: "+c.manager.IP().String(),
+		worker.Name()+" can be a worker as it is")
 
 	// The manager does not let the worker in.
 	c.manager.MustExec("nft", shut)
@@ -52,10 +53,13 @@ func TestDoctor(t *testing.T) {
 	t.Run("a port that Swarm needs", func(t *testing.T) {
 		c := c.sub(t)
 		third := c.lab.AddHost()
-		third.Start("thief", "python3", "-c", "import socket,time; s=socket.create_server(('0.0.0.0', 7946)); time.sleep(600)")
-		lab.WaitFor(t, patience, "the port to be taken", func() error { return want(third.Exec(t.Context(), "crawlbox", "doctor").Code, 1) })
+		third.Start("thief", "python3", "-c",
+			"import socket,time; s=socket.create_server(('0.0.0.0', 7946)); time.sleep(600)")
+		lab.WaitFor(t, patience, "the port to be taken",
+			func() error { return want(third.Exec(t.Context(), "crawlbox", "doctor").Code, 1) })
 		contains(t, c.ill(third, "ports here").Text, "7946/tcp, which Docker Swarm needs, is in use by python3")
-		contains(t, c.fails(third, 1, "worker", "--join", join), "7946/tcp, which Docker Swarm needs, is in use by python3")
+		contains(t, c.fails(third, 1, "worker", "--join", join),
+			"7946/tcp, which Docker Swarm needs, is in use by python3")
 		if left := third.MustExec("sh", "-c", "ls /var/lib/crawlbox/node 2>/dev/null || true"); left != "" {
 			t.Errorf("a refused start has left %q", left)
 		}
@@ -71,7 +75,8 @@ func (c *cluster) ill(h *lab.Host, check string, args ...string) doctor.Finding 
 		c.Fatalf("the doctor on %s: exit code %d: %s", h.Name(), out.Code, out.Stderr)
 	}
 	report := c.report(out.Stdout)
-	i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == check && f.Level == doctor.Bad })
+	i := slices.IndexFunc(report.Findings,
+		func(f doctor.Finding) bool { return f.Check == check && f.Level == doctor.Bad })
 	if report.OK || i < 0 {
 		c.Fatalf("the doctor on %s finds no bad %s: %+v", h.Name(), check, report)
 	}
@@ -83,7 +88,9 @@ func (c *cluster) fit(h *lab.Host, args ...string) {
 	c.Helper()
 	report := c.report(h.MustExec(append([]string{"crawlbox", "doctor", "--json"}, args...)...))
 	for _, f := range report.Findings {
-		if f.Level != doctor.OK && slices.Contains([]string{"firewall", "ports there", "ports here", "swarm", "docker", "mtu", "address"}, f.Check) || !report.OK {
+		if f.Level != doctor.OK && slices.Contains(
+			[]string{"firewall", "ports there", "ports here", "swarm", "docker", "mtu", "address"}, f.Check) ||
+			!report.OK {
 			c.Errorf("the doctor on %s: %+v", h.Name(), f)
 		}
 	}

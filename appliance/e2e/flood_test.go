@@ -67,7 +67,8 @@ func TestFlood(t *testing.T) {
 	pulled := time.Since(begun)
 	c.awaitReady(3)
 	c.awaitAgents("alive")
-	t.Logf("push %s, join %s, 4 pulls %s", pushed.Round(time.Millisecond), joined.Round(time.Millisecond), pulled.Round(time.Millisecond))
+	t.Logf("push %s, join %s, 4 pulls %s", pushed.Round(time.Millisecond), joined.Round(time.Millisecond),
+		pulled.Round(time.Millisecond))
 
 	most, last := peak(), f.look(c)
 	t.Logf("idle %+v, most %+v; the flood: %+v", idle, most, last)
@@ -158,7 +159,8 @@ func (c *cluster) flood() *flood {
 			sources = append(sources, addr)
 		}
 		f.procs = append(f.procs, h.Start("flood", "nice", "-n", "19", "python3", "-c", floodScript,
-			c.manager.IP().String(), "7980,8003", strconv.Itoa((floodSlots+floodHosts-1)/floodHosts), strings.Join(sources, ",")))
+			c.manager.IP().String(), "7980,8003", strconv.Itoa((floodSlots+floodHosts-1)/floodHosts),
+			strings.Join(sources, ",")))
 	}
 	return f
 }

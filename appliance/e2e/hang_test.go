@@ -15,7 +15,8 @@ const hangFile = "/run/crawlbox-hang"
 // hung wants systemd to start a node again of which one part hangs while all others
 // serve, and no container with it; and the queue's process alone, where that hangs.
 func (s *servers) hung() {
-	if out := s.manager.Exec(s.Context(), "sh", "-c", "grep -qF "+failpoint.EnvHang+" $(command -v crawlbox)"); out.Code != 1 {
+	if out := s.manager.Exec(s.Context(), "sh", "-c",
+		"grep -qF "+failpoint.EnvHang+" $(command -v crawlbox)"); out.Code != 1 {
 		s.Errorf("a release can be made to hang: grep ends with %d", out.Code)
 	}
 	s.manager.MustExec("grep", "-qF", failpoint.EnvHang, "/usr/local/bin/crawlbox")
@@ -69,7 +70,8 @@ func (s *servers) confined() {
 	said := strings.Join(strings.Fields(s.manager.ReadFile("/proc/"+pid+"/status")), " ")
 	contains(s.T, said, "CapPrm: 0000000000000000", "CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2")
 	for _, ns := range []string{"user", "net", "ipc"} {
-		if its := s.manager.MustExec("readlink", "/proc/"+pid+"/ns/"+ns); its == s.manager.MustExec("readlink", "/proc/1/ns/"+ns) {
+		if its := s.manager.MustExec("readlink",
+			"/proc/"+pid+"/ns/"+ns); its == s.manager.MustExec("readlink", "/proc/1/ns/"+ns) {
 			s.Errorf("it is in the machine's %s", its)
 		}
 	}
@@ -94,9 +96,11 @@ func (s *servers) hangs(parts ...part) {
 			return want(s.show(p.host, "InvocationID") != was[p.host], true)
 		})
 		p.host.MustExec("rm", hangFile)
-		lab.WaitFor(s, patience, "crawlbox on "+p.host.Name()+" to be back", func() error { return want(s.show(p.host, "ActiveState"), "active") })
-		if out := p.host.Exec(s.Context(), "sh", "-c", "journalctl --unit=crawlbox --output=cat _SYSTEMD_INVOCATION_ID="+was[p.host]+
-			" | grep -q 'crawlbox does not answer itself.*"+p.name+" does not answer'"); out.Code != 0 {
+		lab.WaitFor(s, patience, "crawlbox on "+p.host.Name()+" to be back",
+			func() error { return want(s.show(p.host, "ActiveState"), "active") })
+		if out := p.host.Exec(s.Context(), "sh", "-c",
+			"journalctl --unit=crawlbox --output=cat _SYSTEMD_INVOCATION_ID="+was[p.host]+
+				" | grep -q 'crawlbox does not answer itself.*"+p.name+" does not answer'"); out.Code != 0 {
 			s.Errorf("the journal of %s does not say that the %s hangs", p.host.Name(), p.name)
 		}
 	}

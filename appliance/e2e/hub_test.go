@@ -43,7 +43,8 @@ func startHub(t *testing.T, on *lab.Host, manager *lab.Host) *hub {
 		switch {
 		case manifest && h.limit.Load():
 			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`)
+			_, _ = io.WriteString(w,
+				`{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`)
 			return
 		case manifest && req.Method == http.MethodGet:
 			h.pulls.Add(1)
@@ -81,7 +82,8 @@ func (h *hub) push(image string) (digest string) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: file.Platform()}})
+		index = mutate.AppendManifests(index,
+			mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: file.Platform()}})
 	}
 	ref, err := name.ParseReference(h.back.Listener.Addr().String() + strings.TrimPrefix(image, h.name))
 	if err != nil {

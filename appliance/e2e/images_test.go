@@ -35,7 +35,8 @@ func TestImages(t *testing.T) {
 			contains(t, c.run("images"), "3/3")
 		}
 	}
-	lab.WaitFor(t, patience, "the first version to leave the nodes", func() error { return want(c.on("tiny:1"), fleet.Holders{All: 3}) })
+	lab.WaitFor(t, patience, "the first version to leave the nodes",
+		func() error { return want(c.on("tiny:1"), fleet.Holders{All: 3}) })
 	for i := range versions - 1 {
 		c.wantOn(fmt.Sprintf("tiny:%d", i+2), fleet.Holders{Have: 3, All: 3})
 	}
@@ -89,7 +90,8 @@ func (c *cluster) wantPinned(worker *lab.Host, images int) {
 	for _, digest := range before {
 		worker.MustExec("test", "-s", "/var/lib/crawlbox/mirror/manifests/"+strings.Replace(digest, ":", "/", 1))
 	}
-	if n := strings.Fields(worker.MustExec("sh", "-c", "ls /var/lib/crawlbox/mirror/manifests/sha256")); len(n) != images {
+	if n := strings.Fields(worker.MustExec("sh", "-c", "ls /var/lib/crawlbox/mirror/manifests/sha256")); len(
+		n) != images {
 		c.Errorf("%d manifests are kept, want %d", len(n), images)
 	}
 	c.agents[worker].Kill()
@@ -109,6 +111,7 @@ func (c *cluster) wantTraffic(worker *lab.Host) {
 		c.Errorf("the manager has sent %+v", status.Registry.Traffic)
 	}
 	contains(c.T, c.run("status"), "of images to other nodes")
-	contains(c.T, worker.MustExec("crawlbox", "status"), "Pulled:    0B from the manager, 0B from nodes, 0B from the cache")
+	contains(c.T, worker.MustExec("crawlbox", "status"),
+		"Pulled:    0B from the manager, 0B from nodes, 0B from the cache")
 	contains(c.T, c.hosts[2].MustExec("crawlbox", "status"), "Pulled:    ", "kB from the manager, ")
 }

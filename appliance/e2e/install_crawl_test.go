@@ -79,7 +79,8 @@ func (s *servers) crawlsFrom(hosts ...*lab.Host) {
 	s.crawls()
 	since := time.Now()
 	for _, h := range hosts {
-		lab.WaitFor(s, patience, "spiders on "+h.Name()+" to fetch pages", func() error { return want(s.site.visitsFrom(h, since) > 1, true) })
+		lab.WaitFor(s, patience, "spiders on "+h.Name()+" to fetch pages",
+			func() error { return want(s.site.visitsFrom(h, since) > 1, true) })
 	}
 }
 

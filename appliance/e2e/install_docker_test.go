@@ -19,13 +19,16 @@ func TestInstallDocker(t *testing.T) {
 	s := &servers{cluster: c}
 	bare, options := s.files(h), h.ReadFile("/etc/default/docker")
 
-	contains(t, c.fails(h, 1, "install", "manager"), "there is no Docker on this machine", "nothing was changed", "--install-docker")
-	contains(t, h.MustExec("crawlbox", "install", "manager", "--install-docker", "--dry-run"), "Docker comes from Debian GNU/Linux 13 (trixie)", "install docker.io", "nothing was changed")
+	contains(t, c.fails(h, 1, "install", "manager"), "there is no Docker on this machine", "nothing was changed",
+		"--install-docker")
+	contains(t, h.MustExec("crawlbox", "install", "manager", "--install-docker", "--dry-run"),
+		"Docker comes from Debian GNU/Linux 13 (trixie)", "install docker.io", "nothing was changed")
 	if after := difference(s.files(h), bare); len(after) > 0 {
 		t.Errorf("what changes nothing has left %q", after)
 	}
 
-	contains(t, h.MustExec("crawlbox", "install", "manager", "--install-docker"), "Docker is installed and answers", "manager is ready")
+	contains(t, h.MustExec("crawlbox", "install", "manager", "--install-docker"), "Docker is installed and answers",
+		"manager is ready")
 	if now := h.ReadFile("/etc/default/docker"); now != options {
 		t.Errorf("Docker's options were %q and are %q", options, now)
 	}

@@ -94,7 +94,8 @@ func (s *servers) awaitMoved(from *lab.Host, stopped time.Time) {
 		}
 		return want(elsewhere, spiders)
 	})
-	s.Logf("the tasks of %s have moved %s after its Docker was stopped", from.Name(), time.Since(stopped).Round(time.Second))
+	s.Logf("the tasks of %s have moved %s after its Docker was stopped", from.Name(),
+		time.Since(stopped).Round(time.Second))
 	s.crawlsFrom(s.manager, s.other)
 	if n := s.site.visitsFrom(from, stopped); n != 0 {
 		s.Errorf("%d pages were fetched from %s, whose Docker is stopped", n, from.Name())
@@ -116,8 +117,10 @@ func (s *servers) rebooted() {
 // awaitManager waits until the manager is back after a boot, with nobody's help.
 func (s *servers) awaitManager() {
 	s.Helper()
-	lab.WaitFor(s, patience, "crawlbox to be back", func() error { return want(s.show(s.manager, "ActiveState"), "active") })
-	lab.WaitFor(s, patience, "the swarm to be led", func() error { return s.manager.Exec(s.Context(), "crawlbox", "nodes").Err() })
+	lab.WaitFor(s, patience, "crawlbox to be back",
+		func() error { return want(s.show(s.manager, "ActiveState"), "active") })
+	lab.WaitFor(s, patience, "the swarm to be led",
+		func() error { return s.manager.Exec(s.Context(), "crawlbox", "nodes").Err() })
 	s.awaitReady(3)
 }
 
@@ -151,7 +154,8 @@ func (s *servers) containers() string {
 func (s *servers) containersOn(hosts ...*lab.Host) (list string) {
 	s.Helper()
 	for _, h := range hosts {
-		list += h.MustExec("sh", "-c", "docker ps -q | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'") + "\n"
+		list += h.MustExec("sh", "-c",
+			"docker ps -q | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'") + "\n"
 	}
 	return list
 }

@@ -21,7 +21,8 @@ func TestInstall(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Install(artifact.Binary(t))
-	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("trixie")), l.AddHost(lab.Release("bookworm"))}
+	hosts := []*lab.Host{l.AddHost(
+		lab.Release("bookworm")), l.AddHost(lab.Release("trixie")), l.AddHost(lab.Release("bookworm"))}
 	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
 	s := &servers{cluster: c, worker: hosts[1], other: hosts[2], site: openSite(c, l.AddHost(lab.WithoutDocker()))}
 	// Engines from 29 on do so where nothing is said.
@@ -75,21 +76,24 @@ func (s *servers) badInput() {
 	contains(s.T, s.fails(h, 1, "install", "worker", "--join", "CBX1-NONSENSE"), "join token")
 	contains(s.T, s.fails(h, 2, "install", "worker", "--queue"), "unknown flag")
 
-	said = h.Exec(s.Context(), "unshare", "--mount", "sh", "-c", "mount --bind /usr /usr && mount -o remount,bind,ro /usr && crawlbox install worker").Stderr
+	said = h.Exec(s.Context(), "unshare", "--mount", "sh", "-c",
+		"mount --bind /usr /usr && mount -o remount,bind,ro /usr && crawlbox install worker").Stderr
 	contains(s.T, said, "/usr/local/bin/crawlbox lies on a file system that is read-only")
 
 	planned := h.MustExec("crawlbox", "install", "manager", "--queue", "--install-docker", "--dry-run")
 	if strings.Contains(planned, "apt-get") {
 		s.Errorf("a Docker that works would be installed: %s", planned)
 	}
-	contains(s.T, planned, "to /usr/local/bin/crawlbox", "ExecStart=/usr/local/bin/crawlbox manager --queue", "systemctl enable crawlbox.service", "nothing was changed")
+	contains(s.T, planned, "to /usr/local/bin/crawlbox", "ExecStart=/usr/local/bin/crawlbox manager --queue",
+		"systemctl enable crawlbox.service", "nothing was changed")
 }
 
 // install makes all servers nodes. The first worker gets its crawlbox from the manager,
 // the second has it.
 func (s *servers) install() {
 	s.Helper()
-	contains(s.T, s.manager.MustExec("crawlbox", "install", "manager", "--queue"), "/etc/crawlbox/crawlbox.yaml", "manager is ready")
+	contains(s.T, s.manager.MustExec("crawlbox", "install", "manager", "--queue"), "/etc/crawlbox/crawlbox.yaml",
+		"manager is ready")
 	s.watchShort(s.manager)
 	s.refused()
 	var token api.Token
@@ -103,7 +107,8 @@ func (s *servers) install() {
 		s.Fatalf("crawlbox install worker: exit code %d, %v\n%s", code, err, other.Logs())
 	}
 	s.awaitReady(3)
-	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log", "/tmp"); out.Code != 1 {
+	if out := s.worker.Exec(s.Context(), "grep", "-rlF", join, "/etc", "/run/systemd", "/var/lib/crawlbox", "/var/log",
+		"/tmp"); out.Code != 1 {
 		s.Errorf("the join token stands in %q", out.Stdout)
 	}
 	if got := s.worker.MustExec("stat", "-c", "%a", "/etc/crawlbox/crawlbox.yaml"); got != "640" {
@@ -120,7 +125,8 @@ func (s *servers) refused() {
 	s.run("token", "revoke", token.ID)
 	said := s.worker.Exec(s.Context(), "crawlbox", "install", "worker", "--join", token.Join).Stderr
 	contains(s.T, said, "the service does not start", "the join token was revoked")
-	contains(s.T, s.worker.Exec(s.Context(), "sh", "-c", token.Bootstrap).Stderr, "crawlbox: the join token was revoked")
+	contains(s.T, s.worker.Exec(s.Context(), "sh", "-c", token.Bootstrap).Stderr,
+		"crawlbox: the join token was revoked")
 	if now, tries := s.show(s.worker, "ActiveState"), s.show(s.worker, "NRestarts"); now != "failed" || tries != "0" {
 		s.Errorf("the service is %s after %s restarts", now, tries)
 	}
@@ -133,8 +139,9 @@ const watchdogLimit = 6 * time.Second
 // from its next start on.
 func (s *servers) watchShort(h *lab.Host, env ...string) {
 	s.Helper()
-	h.WriteFile("/run/systemd/system/crawlbox.service.d/test.conf", fmt.Sprintf("[Service]\nWatchdogSec=%s\nEnvironment=%s=%s %s\n",
-		watchdogLimit, failpoint.EnvHang, hangFile, strings.Join(env, " ")))
+	h.WriteFile("/run/systemd/system/crawlbox.service.d/test.conf",
+		fmt.Sprintf("[Service]\nWatchdogSec=%s\nEnvironment=%s=%s %s\n",
+			watchdogLimit, failpoint.EnvHang, hangFile, strings.Join(env, " ")))
 	h.MustExec("systemctl", "daemon-reload")
 }
 
@@ -143,7 +150,8 @@ var ownUnits = []string{"crawlbox.service", "crawlbox.slice", "crawlbox.target",
 
 func (s *servers) units() {
 	for _, h := range s.hosts {
-		s.Logf("%s: %s, Docker %s", h.Name(), h.MustExec("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"), h.Docker("info", "--format", "{{.ServerVersion}}, {{.Driver}}, cgroup {{.CgroupVersion}}"))
+		s.Logf("%s: %s, Docker %s", h.Name(), h.MustExec("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"),
+			h.Docker("info", "--format", "{{.ServerVersion}}, {{.Driver}}, cgroup {{.CgroupVersion}}"))
 		for _, line := range s.verify(h, ownUnits...) {
 			s.Errorf("systemd-analyze verify on %s says %q", h.Name(), line)
 		}
@@ -212,6 +220,8 @@ func (s *servers) again() {
 		s.Error("the same again has restarted the service")
 	}
 	contains(s.T, h.MustExec("crawlbox", "install", "worker", "--log-level", "debug"),
-		"- ExecStart=/usr/local/bin/crawlbox worker", "+ ExecStart=/usr/local/bin/crawlbox worker --log-level debug", "systemctl restart", "worker is ready")
-	contains(s.T, h.MustExec("journalctl", "--unit=crawlbox", "--priority=debug..debug", "CRAWLBOX_STATE=running"), "looked at the Docker Engine")
+		"- ExecStart=/usr/local/bin/crawlbox worker", "+ ExecStart=/usr/local/bin/crawlbox worker --log-level debug",
+		"systemctl restart", "worker is ready")
+	contains(s.T, h.MustExec("journalctl", "--unit=crawlbox", "--priority=debug..debug", "CRAWLBOX_STATE=running"),
+		"looked at the Docker Engine")
 }

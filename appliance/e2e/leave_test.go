@@ -75,7 +75,9 @@ func (c *cluster) ended(h *lab.Host) {
 	if state := h.Docker("info", "--format", "{{.Swarm.LocalNodeState}}"); state != "inactive" {
 		c.Errorf("the swarm on %s is %s", h.Name(), state)
 	}
-	left := h.MustExec("sh", "-c", "find /etc/docker/certs.d /var/lib/crawlbox/node /var/lib/crawlbox/mirror /var/lib/crawlbox/ca /run/crawlbox.sock -not -type d 2>/dev/null; true")
+	left := h.MustExec("sh", "-c",
+		"find /etc/docker/certs.d /var/lib/crawlbox/node /var/lib/crawlbox/mirror /var/lib/crawlbox/ca "+
+			"/run/crawlbox.sock -not -type d 2>/dev/null; true")
 	if left != "" {
 		c.Errorf("%s is left on %s", left, h.Name())
 	}
@@ -102,7 +104,8 @@ func (c *cluster) awaitRemoved(h *lab.Host) {
 func (c *cluster) byHand(h *lab.Host) {
 	c.Helper()
 	contains(c.T, c.run("token"), "crawlbox worker --join CBX1-")
-	h.Docker("swarm", "join", "--token", c.manager.Docker("swarm", "join-token", "--quiet", "worker"), c.manager.IP().String()+":2377")
+	h.Docker("swarm", "join", "--token", c.manager.Docker("swarm", "join-token", "--quiet", "worker"),
+		c.manager.IP().String()+":2377")
 	c.awaitReady(2)
 	contains(c.T, c.manager.Docker("info"), "Nodes: 2")
 	contains(c.T, c.run("status"), "2/2 ready")

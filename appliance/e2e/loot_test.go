@@ -56,7 +56,8 @@ func (c *cluster) copyIdentity(from *lab.Host) *pki.Identity {
 	c.Helper()
 	dir := c.TempDir()
 	for _, name := range []string{"key.pem", "identity.json"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(from.ReadFile("/var/lib/crawlbox/node/"+name)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(from.ReadFile("/var/lib/crawlbox/node/"+name)),
+			0o600); err != nil {
 			c.Fatal(err)
 		}
 	}
@@ -92,7 +93,8 @@ func (c *cluster) secrets() loot {
 func (c *cluster) sharedKey() []byte {
 	c.Helper()
 	var stored struct{ Keys [][]byte }
-	if err := json.Unmarshal([]byte(c.manager.ReadFile("/var/lib/crawlbox/gossip.json")), &stored); err != nil || len(stored.Keys) == 0 {
+	if err := json.Unmarshal([]byte(c.manager.ReadFile("/var/lib/crawlbox/gossip.json")), &stored); err != nil ||
+		len(stored.Keys) == 0 {
 		c.Fatalf("the manager has no key of gossip: %v", err)
 	}
 	return stored.Keys[0]
@@ -120,7 +122,8 @@ func (c *cluster) registryState() string {
 	for i := range images {
 		images[i].Nodes = nil
 	}
-	return fmt.Sprintf("%+v", images) + c.manager.MustExec("sh", "-c", "find /var/lib/crawlbox/registry -printf '%p %s\n' | sort")
+	return fmt.Sprintf("%+v", images) + c.manager.MustExec("sh", "-c",
+		"find /var/lib/crawlbox/registry -printf '%p %s\n' | sort")
 }
 
 func addrOf(host *lab.Host, port int) string {

@@ -125,7 +125,8 @@ func (c *cluster) identity() string {
 		c.manager.Docker("info", "--format", "swarm {{.Swarm.Cluster.ID}}"),
 		c.manager.Docker("node", "ls", "--format", "node {{.ID}} {{.Hostname}}"),
 		c.token("worker"), c.token("manager"),
-		c.manager.MustExec("sha256sum", "/var/lib/crawlbox/ca/ca.pem", "/var/lib/crawlbox/gossip.json", "/var/lib/crawlbox/node/key.pem"),
+		c.manager.MustExec("sha256sum", "/var/lib/crawlbox/ca/ca.pem", "/var/lib/crawlbox/gossip.json",
+			"/var/lib/crawlbox/node/key.pem"),
 	}, "\n")
 }
 
@@ -134,7 +135,8 @@ func (c *cluster) containers() string {
 	c.Helper()
 	var all []string
 	for _, h := range c.hosts {
-		all = append(all, h.MustExec("sh", "-c", "docker ps -q --no-trunc | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'"))
+		all = append(all, h.MustExec("sh", "-c",
+			"docker ps -q --no-trunc | sort | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}}'"))
 	}
 	return strings.Join(all, "\n")
 }

@@ -16,7 +16,8 @@ func TestMembership(t *testing.T) {
 	c := newCluster(t, queueConfig, 1)
 	h2 := c.hosts[1]
 	c.push("localhost:8003/s:1")
-	c.manager.Docker("service", "create", "--detach", "--name", "s", "--replicas", "4", "--network", "host", "localhost:8003/s:1")
+	c.manager.Docker("service", "create", "--detach", "--name", "s", "--replicas", "4", "--network", "host",
+		"localhost:8003/s:1")
 	c.awaitSpread("s", 2)
 
 	t.Run("commands on a worker", func(t *testing.T) { c.sub(t).onWorker(h2) })
@@ -29,8 +30,12 @@ func TestMembership(t *testing.T) {
 // become one.
 func (c *cluster) onWorker(h *lab.Host) {
 	c.Helper()
-	for _, cmd := range []string{"nodes", "ls", "ps", "logs s", "scale s=1", "stop s", "rm s", "inspect s", "update s --image s:2", "node drain h1"} {
-		contains(c.T, c.fails(h, 1, strings.Fields(cmd)...), "a worker", "h1 ("+c.manager.IP().String()+")", "crawlbox node promote "+h.Name())
+	for _, cmd := range []string{
+		"nodes", "ls", "ps", "logs s", "scale s=1", "stop s", "rm s", "inspect s", "update s --image s:2",
+		"node drain h1",
+	} {
+		contains(c.T, c.fails(h, 1, strings.Fields(cmd)...), "a worker", "h1 ("+c.manager.IP().String()+")",
+			"crawlbox node promote "+h.Name())
 	}
 	c.onOtherManager(h)
 	contains(c.T, h.MustExec("crawlbox", "status"), h.Name()+" (worker)")
@@ -40,7 +45,8 @@ func (c *cluster) onWorker(h *lab.Host) {
 func (c *cluster) onOtherManager(h *lab.Host) {
 	c.Helper()
 	for _, cmd := range []string{"queue len", "queue url", "images", "images gc", "token"} {
-		contains(c.T, c.fails(h, 1, strings.Fields(cmd)...), "h1 ("+c.manager.IP().String()+")", "run the command there")
+		contains(c.T, c.fails(h, 1, strings.Fields(cmd)...), "h1 ("+c.manager.IP().String()+")",
+			"run the command there")
 	}
 }
 
@@ -87,13 +93,15 @@ func (c *cluster) promote(h *lab.Host) {
 		list := c.manager.Docker("node", "ls", "--filter", "name="+h.Name(), "--format", "{{.ManagerStatus}}")
 		return want(list, "Reachable")
 	})
-	lab.WaitFor(c, patience, "the new manager's answer", func() error { return h.Exec(c.Context(), "crawlbox", "ls").Err() })
+	lab.WaitFor(c, patience, "the new manager's answer",
+		func() error { return h.Exec(c.Context(), "crawlbox", "ls").Err() })
 	contains(c.T, h.MustExec("crawlbox", "ls"), "4/4")
 	contains(c.T, h.MustExec("crawlbox", "ps", "s"), "localhost:8003/s:1", h.Name())
 	contains(c.T, h.MustExec("crawlbox", "nodes"), h.Name()+" *", "leader")
 	contains(c.T, h.MustExec("crawlbox", "scale", "s=2"), "2 running")
 	c.onOtherManager(h)
-	contains(c.T, c.fails(c.manager, 1, "node", "rm", "--force", h.Name()), "is a manager", "crawlbox node demote "+h.Name())
+	contains(c.T, c.fails(c.manager, 1, "node", "rm", "--force", h.Name()), "is a manager",
+		"crawlbox node demote "+h.Name())
 	contains(c.T, c.fails(h, 1, "leave"), "is a swarm manager", "crawlbox node demote "+h.Name())
 
 	for _, on := range []*lab.Host{c.manager, h} {

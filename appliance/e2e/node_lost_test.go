@@ -16,7 +16,8 @@ func TestNodeLost(t *testing.T) {
 	c := newCluster(t, "", 2)
 	lost := c.hosts[2]
 	c.push("localhost:8003/spider:1")
-	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--replicas", "6", "--network", "host", "localhost:8003/spider:1")
+	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--replicas", "6", "--network", "host",
+		"localhost:8003/spider:1")
 	c.awaitRunning("spider", 6)
 
 	for _, way := range []struct {
@@ -40,7 +41,8 @@ func TestNodeLost(t *testing.T) {
 
 			way.back()
 			c.awaitReady(3)
-			c.awaitGossip(lost, "crawlbox and Docker back", func(a fleet.Agent) bool { return a.State == "alive" && a.Docker == "running" })
+			c.awaitGossip(lost, "crawlbox and Docker back",
+				func(a fleet.Agent) bool { return a.State == "alive" && a.Docker == "running" })
 			c.awaitContainers(6)
 			lab.WaitFor(t, patience, "a status without problems", func() error {
 				return want(strings.Contains(c.run("status"), "Problems"), false)

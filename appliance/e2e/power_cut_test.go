@@ -64,7 +64,8 @@ func TestPowerCut(t *testing.T) {
 		c.join(worker)
 		c.joinedOnce(worker)
 		c.run("node", "promote", worker.Name())
-		lab.WaitFor(t, patience, "a second manager", func() error { return worker.Exec(t.Context(), "docker", "node", "ls").Err() })
+		lab.WaitFor(t, patience, "a second manager",
+			func() error { return worker.Exec(t.Context(), "docker", "node", "ls").Err() })
 		c.restartManagerAt(failpoint.Demoted)
 		c.awaitSeen(worker)
 		tokens := c.swarmTokens()
@@ -156,7 +157,8 @@ func (c *cluster) cutOff(h *lab.Host) {
 	c.Helper()
 	code, err := c.agents[h].Wait(c.Context())
 	if err != nil || code != -1 {
-		c.Fatalf("crawlbox on %s: exit code %d, %v; want it to end at the failpoint\n%s", h.Name(), code, err, c.agents[h].Logs())
+		c.Fatalf("crawlbox on %s: exit code %d, %v; want it to end at the failpoint\n%s", h.Name(), code, err,
+			c.agents[h].Logs())
 	}
 }
 

@@ -27,7 +27,8 @@ func TestPublicImages(t *testing.T) {
 		return c.run(append(append([]string{"deploy", image}, everywhere...), flags...)...)
 	}
 
-	contains(t, c.run("deploy", image, "--dry-run"), "copy: "+image+" (", ") from example.com:5000 into the cluster's registry", "pull: bring "+image+" (")
+	contains(t, c.run("deploy", image, "--dry-run"), "copy: "+image+" (",
+		") from example.com:5000 into the cluster's registry", "pull: bring "+image+" (")
 	out := deploy(image)
 	contains(t, out, " copied from example.com:5000", "2/2 nodes have it", "tiny: "+image+", 2 running")
 	c.awaitSpread("tiny", 2)
@@ -57,16 +58,21 @@ func TestPublicImages(t *testing.T) {
 		t.Errorf("the tag has moved, and the service runs %s", s.Digest)
 	}
 
-	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"), "image "+h.name+"/team/tiny:2: example.com:5000 answers MANIFEST_UNKNOWN: ", "check its name and tag")
+	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"),
+		"image "+h.name+"/team/tiny:2: example.com:5000 answers MANIFEST_UNKNOWN: ", "check its name and tag")
 	h.limit.Store(true)
-	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"), "answers TOOMANYREQUESTS: You have reached your pull rate limit.; try again later")
-	contains(t, deploy(image, "--name", "limited", "--dry-run"), "note: image "+image+": example.com:5000 answers TOOMANYREQUESTS: ", "; the copy that is here is used")
+	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"),
+		"answers TOOMANYREQUESTS: You have reached your pull rate limit.; try again later")
+	contains(t, deploy(image, "--name", "limited", "--dry-run"),
+		"note: image "+image+": example.com:5000 answers TOOMANYREQUESTS: ", "; the copy that is here is used")
 	h.limit.Store(false)
 
 	at.Cut()
 	c.manager.MustExec("ip", "route", "add", "unreachable", at.IP().String())
-	contains(t, deploy(image, "--name", "alone"), "example.com:5000 can't be reached: dial tcp ", "; the copy that is here is used", "2 running")
-	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"), "look up image "+h.name+"/team/tiny:2: ", "check its name, and that its registry is up")
+	contains(t, deploy(image, "--name", "alone"), "example.com:5000 can't be reached: dial tcp ",
+		"; the copy that is here is used", "2 running")
+	contains(t, c.fails(c.manager, 1, "deploy", h.name+"/team/tiny:2"), "look up image "+h.name+"/team/tiny:2: ",
+		"check its name, and that its registry is up")
 	at.Heal()
 	c.manager.MustExec("ip", "route", "del", "unreachable", at.IP().String())
 

@@ -53,7 +53,10 @@ func TestPullClients(t *testing.T) {
 		t.Run("podman by "+name, func(t *testing.T) {
 			podman := func(args ...string) string {
 				t.Helper()
-				return run(t, append([]string{"podman", "--root", "/var/lib/podman-" + name, "--runroot", "/run/podman", "--storage-driver", "vfs"}, args...)...)
+				return run(t, append([]string{
+					"podman", "--root", "/var/lib/podman-" + name, "--runroot", "/run/podman", "--storage-driver",
+					"vfs",
+				}, args...)...)
 			}
 			podman("pull", "--quiet", "--creds", creds, public)
 			if got := podman("image", "inspect", "--format", "{{.Digest}}", public); got != digest {
@@ -61,7 +64,8 @@ func TestPullClients(t *testing.T) {
 			}
 		})
 	}
-	if r := worker.Exec(t.Context(), "skopeo", "inspect", "--tls-verify=false", "docker://localhost:8003/spider:1"); r.Code == 0 {
+	if r := worker.Exec(t.Context(), "skopeo", "inspect", "--tls-verify=false",
+		"docker://localhost:8003/spider:1"); r.Code == 0 {
 		t.Error("the registry on loopback serves a program that is not Docker")
 	}
 }

@@ -45,7 +45,8 @@ func TestQueue(t *testing.T) {
 		if mode := c.manager.MustExec("stat", "--format", "%a", passwordFile); mode != "600" {
 			t.Errorf("%s has mode %s", passwordFile, mode)
 		}
-		if url := c.run("queue", "url"); url != fmt.Sprintf("redis://default:%s@%s", strings.TrimSpace(c.manager.ReadFile(passwordFile)), c.queueAddr()) || url != addr.URL {
+		if url := c.run("queue", "url"); url != fmt.Sprintf("redis://default:%s@%s",
+			strings.TrimSpace(c.manager.ReadFile(passwordFile)), c.queueAddr()) || url != addr.URL {
 			t.Errorf("the URL is %s, and %v in JSON", url, addr)
 		}
 	})
@@ -235,7 +236,8 @@ func (c *cluster) killQueue(h *lab.Host, addr api.QueueAddress) {
 func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
 	c.Helper()
 	c.stop(c.manager)
-	c.manager.MustExec("sh", "-euc", `printf '\377\377\377\377' | dd of="$(ls -S /var/lib/crawlbox/queue/segment-* | head -n 1)" bs=1 seek=20 conv=notrunc status=none`)
+	c.manager.MustExec("sh", "-euc",
+		`printf '\377\377\377\377' | dd of="$(ls -S /var/lib/crawlbox/queue/segment-* | head -n 1)" bs=1 seek=20 conv=notrunc status=none`)
 	c.startManager()
 	remedy := ""
 	lab.WaitFor(c, patience, "the damage to be said", func() error {
@@ -244,7 +246,8 @@ func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
 		said := strings.Join(st.Problems, "\n")
 		_, after, found := strings.Cut(said, "`truncate -s ")
 		command, _, _ := strings.Cut(after, "`")
-		if remedy = "truncate -s " + command; !found || !strings.Contains(said, "the queue does not run: /var/lib/crawlbox/queue/segment-") {
+		if remedy = "truncate -s " + command; !found ||
+			!strings.Contains(said, "the queue does not run: /var/lib/crawlbox/queue/segment-") {
 			return fmt.Errorf("the status says %q", said)
 		}
 		return nil
@@ -253,7 +256,8 @@ func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
 	c.push("localhost:8003/beside:1")
 	c.token("worker")
 	c.manager.MustExec("sh", "-euc", remedy)
-	lab.WaitFor(c, patience, "the queue to be back", func() error { return dialQueue(c.T, h, addr).Set(c.Context(), "k", "v", 0).Err() })
+	lab.WaitFor(c, patience, "the queue to be back",
+		func() error { return dialQueue(c.T, h, addr).Set(c.Context(), "k", "v", 0).Err() })
 	var st api.Status
 	if c.read(&st, "status"); !st.Queue.Serving || len(st.Problems) > 0 {
 		c.Errorf("the status is %+v", st)

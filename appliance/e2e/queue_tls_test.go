@@ -34,7 +34,8 @@ func TestQueueTLS(t *testing.T) {
 
 	t.Run("redis-cli", func(t *testing.T) {
 		cli := func(args ...string) string {
-			r := client.Exec(t.Context(), append([]string{"timeout", "10", "redis-cli", "--no-auth-warning"}, args...)...)
+			r := client.Exec(t.Context(), append([]string{"timeout", "10", "redis-cli", "--no-auth-warning"},
+				args...)...)
 			return r.Stdout + r.Stderr
 		}
 		contains(t, cli("--tls", "--cacert", ca, "-u", addr.URL, "ping"), "PONG")
@@ -45,7 +46,8 @@ func TestQueueTLS(t *testing.T) {
 		}
 	})
 	t.Run("redis-py", func(t *testing.T) {
-		out := client.MustExec("/usr/bin/python3", "-c", redisPyTLS, addr.URL, ca, strings.Replace(addr.URL, "rediss", "redis", 1))
+		out := client.MustExec("/usr/bin/python3", "-c", redisPyTLS, addr.URL, ca,
+			strings.Replace(addr.URL, "rediss", "redis", 1))
 		contains(t, out, "got: item1 None", "unknown CA: CERTIFICATE_VERIFY_FAILED", "plain: ConnectionError")
 	})
 	t.Run("commands", func(t *testing.T) {
@@ -109,7 +111,8 @@ func (c *cluster) guesses(guesser, client *lab.Host, addr api.QueueAddress) {
 		slowest = max(slowest, time.Since(begun))
 	}
 	guessing.Wait()
-	c.Logf("%d guesses were looked at and %d put off, while there were %d logins from elsewhere of at most %s", looked.Load(), put.Load(), logins, slowest)
+	c.Logf("%d guesses were looked at and %d put off, while there were %d logins from elsewhere of at most %s",
+		looked.Load(), put.Load(), logins, slowest)
 	if n := looked.Load(); n < 10 || n > 10+int64(lasts/time.Second)+1 {
 		c.Errorf("%d guesses were looked at", n)
 	}

@@ -87,7 +87,8 @@ func (c *cluster) pushElsewhere() {
 	public := c.manager.IP().String() + ":8003/b:1"
 	worker.Load(artifact.TinyImage(c, "localhost:8003/b:1", 0))
 	worker.Docker("tag", "localhost:8003/b:1", public)
-	contains(c.T, c.pushFails(worker, "localhost:8003/b:1"), "read-only", "push on the manager", c.manager.IP().String())
+	contains(c.T, c.pushFails(worker, "localhost:8003/b:1"), "read-only", "push on the manager",
+		c.manager.IP().String())
 	c.saysRefused(worker, c.pushFails(worker, public), "may only read", "docker login", "crawlbox registry login")
 }
 
@@ -111,7 +112,8 @@ func (c *cluster) listed() {
 		"--replicas-max-per-node", "1", "localhost:8003/a:1")
 	c.awaitRunning("spider", 2)
 	image := c.image("a", "1")
-	if image.Size < 500_000 || image.Size > 5_000_000 || !strings.HasPrefix(image.Digest, "sha256:") || len(image.Used) != 1 || image.Used[0] != "spider" {
+	if image.Size < 500_000 || image.Size > 5_000_000 || !strings.HasPrefix(image.Digest, "sha256:") ||
+		len(image.Used) != 1 || image.Used[0] != "spider" {
 		c.Errorf("the image is %+v", image)
 	}
 	contains(c.T, c.run("images"), "a:1", "kB", "spider")
@@ -165,11 +167,13 @@ func (c *cluster) registryFull() {
 		c.Fatal(err)
 	}
 	c.manager.Load(artifact.TinyImage(c, "localhost:8003/large:2", large))
-	contains(c.T, c.pushFails(c.manager, "localhost:8003/large:2"), "registry disk is full", "/var/lib/crawlbox/registry", "crawlbox images gc")
+	contains(c.T, c.pushFails(c.manager, "localhost:8003/large:2"), "registry disk is full",
+		"/var/lib/crawlbox/registry", "crawlbox images gc")
 	data := make([]byte, large) // that does not get smaller when packed
 	_, _ = rand.Read(data)      // never fails
 	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM scratch\nCOPY data /\n", "data": string(data)})
-	contains(c.T, c.fails(c.manager, 1, "deploy", directory, "--name", "full"), "crawlbox: push localhost:8003/full:0.01: registry disk is full: ", "; free space or run `crawlbox images gc`")
+	contains(c.T, c.fails(c.manager, 1, "deploy", directory, "--name", "full"),
+		"crawlbox: push localhost:8003/full:0.01: registry disk is full: ", "; free space or run `crawlbox images gc`")
 
 	c.pull(c.hosts[1], "localhost:8003/large:1")
 	c.pull(c.hosts[1], c.manager.IP().String()+":8003/large:1")

@@ -38,7 +38,8 @@ func TestRemoval(t *testing.T) {
 	look := r.lookOn()
 
 	r.removeBoth()
-	if list := slices.Sorted(strings.FieldsSeq(c.hostnames())); !slices.Equal(list, []string{c.manager.Name(), r.stays.Name()}) {
+	if list := slices.Sorted(strings.FieldsSeq(c.hostnames())); !slices.Equal(list,
+		[]string{c.manager.Name(), r.stays.Name()}) {
 		t.Errorf("the nodes in Swarm are %v", list)
 	}
 	if c.swarmToken("worker") == swarmToken {
@@ -47,7 +48,8 @@ func TestRemoval(t *testing.T) {
 	for _, s := range thieves {
 		r.hasNone(s)
 	}
-	if said := thieves[0].ask(t.Context(), "GET", r.url(c.manager, 8003, "/v2/s/manifests/1"), "Authorization", "Bearer "+pass); !strings.HasPrefix(said, "401 ") {
+	if said := thieves[0].ask(t.Context(), "GET", r.url(c.manager, 8003, "/v2/s/manifests/1"), "Authorization",
+		"Bearer "+pass); !strings.HasPrefix(said, "401 ") {
 		t.Errorf("a token from before the removal gets %.200q", said)
 	}
 	c.knowsRemoved(r.removed)
@@ -125,7 +127,8 @@ func (r *removal) pass(s stolen) string {
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		r.Fatalf("%v in %q", err, body)
 	}
-	if said := s.ask(r.Context(), "GET", r.url(r.manager, 8003, "/v2/s/manifests/1"), "Authorization", "Bearer "+answer.Token); !strings.HasPrefix(said, "200 ") {
+	if said := s.ask(r.Context(), "GET", r.url(r.manager, 8003, "/v2/s/manifests/1"), "Authorization",
+		"Bearer "+answer.Token); !strings.HasPrefix(said, "200 ") {
 		r.Errorf("a node's token gets %.200q", said)
 	}
 	return answer.Token
@@ -198,7 +201,8 @@ func (r *removal) joinsAgain(s stolen) {
 		return nil
 	})
 	r.pull(r.removed, "localhost:8003/s:1")
-	if got := s.ask(r.Context(), "GET", r.url(r.manager, 7980, "/v2/s/tags/list")); !strings.Contains(got, `"removed"`) {
+	if got := s.ask(r.Context(), "GET",
+		r.url(r.manager, 7980, "/v2/s/tags/list")); !strings.Contains(got, `"removed"`) {
 		r.Errorf("its old certificate gets %.200q", got)
 	}
 }
@@ -249,7 +253,8 @@ func (r *removal) look() error {
 	if err := errors.Join(said.Err(), json.Unmarshal([]byte(said.Stdout), &st)); err != nil {
 		return fmt.Errorf("crawlbox status: %w", err)
 	}
-	if text := fmt.Sprint(st.Problems); strings.Contains(text, "does not answer since") || strings.Contains(text, "removed") {
+	if text := fmt.Sprint(st.Problems); strings.Contains(text, "does not answer since") ||
+		strings.Contains(text, "removed") {
 		return fmt.Errorf("crawlbox status of %s has %s", r.stays.Name(), text)
 	}
 	return nil

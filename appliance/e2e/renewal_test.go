@@ -73,7 +73,12 @@ type heldConn struct {
 // hold connects to a host as a node.
 func (c *cluster) hold(h *lab.Host, as stolen, method, path string) *heldConn {
 	c.Helper()
-	held := &heldConn{host: h, method: method, url: fmt.Sprintf("https://%s:7980%s", h.IP(), path), serial: serial(c.T, h)}
+	held := &heldConn{
+		host:   h,
+		method: method,
+		url:    fmt.Sprintf("https://%s:7980%s", h.IP(), path),
+		serial: serial(c.T, h),
+	}
 	held.client = as.client(&held.dials)
 	c.Cleanup(held.client.CloseIdleConnections)
 	return held
@@ -98,10 +103,13 @@ func serial(t *testing.T, h *lab.Host) string {
 	}
 	defer conn.Close()
 	var leaf *x509.Certificate
-	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(state tls.ConnectionState) error {
-		leaf = state.PeerCertificates[0]
-		return nil
-	}})
+	client := tls.Client(conn, &tls.Config{
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			leaf = state.PeerCertificates[0]
+			return nil
+		},
+	})
 	if err := client.HandshakeContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}

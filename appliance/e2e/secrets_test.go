@@ -38,7 +38,13 @@ func TestSecrets(t *testing.T) {
 	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(3), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
-	s := &secrecy{cluster: c, worker: c.hosts[1], removed: c.hosts[2], secrets: newSecrets(), said: new(strings.Builder)}
+	s := &secrecy{
+		cluster: c,
+		worker:  c.hosts[1],
+		removed: c.hosts[2],
+		secrets: newSecrets(),
+		said:    new(strings.Builder),
+	}
 	arguments := watchArguments(t)
 
 	s.queuePasswords()
@@ -65,7 +71,10 @@ const secretConfig = "log_level: debug\nsocket_group: adm\n"
 func (s *secrecy) queuePasswords() {
 	s.manager.WriteFile("/etc/crawlbox/password", "password-from-a-file\n")
 	s.manager.MustExec("chmod", "600", "/etc/crawlbox/password")
-	for i, queue := range []string{"queue: {password: password-from-the-config}\n", "queue: {password_file: /etc/crawlbox/password}\n", "queue: {}\n"} {
+	for i, queue := range []string{
+		"queue: {password: password-from-the-config}\n", "queue: {password_file: /etc/crawlbox/password}\n",
+		"queue: {}\n",
+	} {
 		if i > 0 {
 			s.stop(s.manager)
 		}
@@ -84,7 +93,8 @@ func (s *secrecy) queuePasswords() {
 func (s *secrecy) tell(h *lab.Host, args ...string) {
 	s.Helper()
 	r := h.Exec(s.Context(), append([]string{"crawlbox"}, args...)...)
-	fmt.Fprintf(s.said, "crawlbox %s on %s, exit code %d:\n%s%s\n", strings.Join(args, " "), h.Name(), r.Code, r.Stdout, r.Stderr)
+	fmt.Fprintf(s.said, "crawlbox %s on %s, exit code %d:\n%s%s\n", strings.Join(args, " "), h.Name(), r.Code, r.Stdout,
+		r.Stderr)
 }
 
 // secretToken is a join token of all sorts.
@@ -116,7 +126,8 @@ func (s *secrecy) joinAll() {
 		h.MustExec("chmod", "600", "/etc/crawlbox/join")
 	}
 	s.startWorker(s.worker, "--join-file", "/etc/crawlbox/join")
-	s.agents[s.removed] = s.removed.Start("crawlbox", "sh", "-c", "exec crawlbox worker --join-file - </etc/crawlbox/join")
+	s.agents[s.removed] = s.removed.Start("crawlbox", "sh", "-c",
+		"exec crawlbox worker --join-file - </etc/crawlbox/join")
 	s.awaitAgent(s.removed)
 	s.awaitReady(3)
 	s.awaitAgents("alive")
@@ -137,7 +148,8 @@ func (s *secrecy) useAll() {
 	for _, password := range []string{login.Password, "a-wrong-password-of-the-registry"} {
 		s.secrets.add("a password of the registry", []byte(password))
 		s.worker.WriteFile("/etc/crawlbox/password", password)
-		r := s.worker.Exec(s.Context(), "sh", "-c", "docker login "+registry+" --username laptop --password-stdin </etc/crawlbox/password")
+		r := s.worker.Exec(s.Context(), "sh", "-c",
+			"docker login "+registry+" --username laptop --password-stdin </etc/crawlbox/password")
 		fmt.Fprintln(s.said, r.Stdout, r.Stderr)
 	}
 	s.push("localhost:8003/s:1")
@@ -155,7 +167,10 @@ func (s *secrecy) useAll() {
 	s.knowsRemoved(s.removed)
 	s.settledKeys()
 	s.tell(s.removed, "leave", "--force")
-	for _, cmd := range []string{"status", "nodes", "ls", "ps s", "images", "token ls", "registry ls", "queue len", "queue peek list", "config show", "inspect s", "version", "doctor"} {
+	for _, cmd := range []string{
+		"status", "nodes", "ls", "ps s", "images", "token ls", "registry ls", "queue len", "queue peek list",
+		"config show", "inspect s", "version", "doctor",
+	} {
 		s.tell(s.manager, append(strings.Fields(cmd), "--json")...)
 		s.tell(s.worker, append(strings.Fields(cmd), "--json")...)
 		s.tell(s.manager, strings.Fields(cmd)...)
@@ -167,11 +182,17 @@ func (s *secrecy) useAll() {
 // again by what refuses them.
 func (s *secrecy) mistakes() {
 	good := s.secretToken("worker")
-	s.removed.WriteFile("/etc/crawlbox/join", alter(s.T, good.Join, func(j *token.JoinToken) { wrongSecret(j); s.secrets.add("a guess", j.Secret[:]) }))
+	s.removed.WriteFile("/etc/crawlbox/join",
+		alter(s.T, good.Join, func(j *token.JoinToken) { wrongSecret(j); s.secrets.add("a guess", j.Secret[:]) }))
 	s.tell(s.removed, "worker", "--join-file", "/etc/crawlbox/join")
 	s.removed.WriteFile("/etc/crawlbox/join", good.Join[:len(good.Join)-9])
 	s.tell(s.removed, "worker", "--join-file", "/etc/crawlbox/join")
-	for _, args := range [][]string{{"token", good.Join}, {"worker", good.Join}, {"worker", "--join-file", good.Join}, {good.Join}} {
+	for _, args := range [][]string{
+		{"token", good.Join},
+		{"worker", good.Join},
+		{"worker", "--join-file", good.Join},
+		{good.Join},
+	} {
 		r := s.removed.Exec(s.Context(), append([]string{"crawlbox"}, args...)...)
 		if r.Code == 0 {
 			s.Errorf("crawlbox %s succeeds with a join token in the wrong place", args[0])
@@ -181,7 +202,8 @@ func (s *secrecy) mistakes() {
 	const guess = "a-wrong-password-of-the-queue"
 	s.secrets.add("a guess", []byte(guess))
 	s.removed.WriteFile("/etc/crawlbox/auth", "AUTH "+guess+"\n")
-	contains(s.T, s.removed.MustExec("sh", "-c", "redis-cli -h "+s.manager.IP().String()+" -p 7891 </etc/crawlbox/auth"), "WRONGPASS")
+	contains(s.T, s.removed.MustExec("sh", "-c",
+		"redis-cli -h "+s.manager.IP().String()+" -p 7891 </etc/crawlbox/auth"), "WRONGPASS")
 }
 
 func (s *secrecy) swarmSecrets() {
@@ -202,7 +224,9 @@ func (s *secrecy) secretFiles() {
 	for _, key := range keys.Keys {
 		s.secrets.add("a key of gossip", key)
 	}
-	for _, text := range []string{s.manager.ReadFile(dataDir + "/ca/ca.pem"), s.manager.ReadFile(dataDir + "/node/key.pem"), s.worker.ReadFile(dataDir + "/node/key.pem")} {
+	for _, text := range []string{s.manager.ReadFile(
+		dataDir + "/ca/ca.pem"), s.manager.ReadFile(dataDir + "/node/key.pem"),
+		s.worker.ReadFile(dataDir + "/node/key.pem")} {
 		if err := s.secrets.addKey(text); err != nil {
 			s.Fatal(err)
 		}

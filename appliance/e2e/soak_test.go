@@ -60,7 +60,8 @@ func TestSoak(t *testing.T) {
 		t.Fatal("the manager has ended")
 	default:
 	}
-	lab.WaitFor(t, patience, "the queue to serve", func() error { return s.client().Set(t.Context(), "k", "v", 0).Err() })
+	lab.WaitFor(t, patience, "the queue to serve",
+		func() error { return s.client().Set(t.Context(), "k", "v", 0).Err() })
 	if now := c.queueProcess(); now == first {
 		t.Error("the queue's process was never started again: nothing was shown")
 	}
@@ -69,7 +70,8 @@ func TestSoak(t *testing.T) {
 	if s.kills.Load() == 0 || s.stops.Load() == 0 || s.fills.Load() == 0 || s.full.Load() == 0 {
 		t.Error("an attack was never made")
 	}
-	t.Logf("the queue's process was started again %d times; attacks: %d kills, %d stops, %d fills, %d refused for memory, %d of garbage",
+	t.Logf("the queue's process was started again %d times; attacks: %d kills, %d stops, %d fills, %d refused for "+
+		"memory, %d of garbage",
 		st.Queue.Restarts, s.kills.Load(), s.stops.Load(), s.fills.Load(), s.full.Load(), s.trash.Load())
 }
 
@@ -100,7 +102,12 @@ func rest(ctx context.Context, d time.Duration) {
 
 func (s *soak) client() *redis.Client {
 	c := redis.NewClient(&redis.Options{
-		Addr: s.queueAddr(), Password: password, Dialer: s.host.DialContext, DisableIdentity: true, MaxRetries: -1, ReadTimeout: 5 * time.Second,
+		Addr:            s.queueAddr(),
+		Password:        password,
+		Dialer:          s.host.DialContext,
+		DisableIdentity: true,
+		MaxRetries:      -1,
+		ReadTimeout:     5 * time.Second,
 	})
 	s.Cleanup(func() { c.Close() })
 	return c
@@ -187,9 +194,11 @@ func (s *soak) throw(ctx context.Context, first string) {
 }
 
 var garbageStarts = []string{
-	"", "*1\r\n$", "*2147483647\r\n", "*-1\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n", "*1\r\n$-5\r\n", "\x16\x03\x01\x02\x00", "GET / HTTP/1.1\r\n\r\n",
+	"", "*1\r\n$", "*2147483647\r\n", "*-1\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n", "*1\r\n$-5\r\n",
+	"\x16\x03\x01\x02\x00", "GET / HTTP/1.1\r\n\r\n",
 	"MULTI\r\nBLPOP k k k k 0\r\nEXEC\r\n", "SETRANGE k 200000000000 x\r\n", "SETBIT k 4000000000000 1\r\n",
-	"SETRANGE k 9000000000000000000 x\r\n", "EVAL \"while true do end\" 0\r\n", "EVAL \"local t={} t[1]=t return t\" 0\r\n",
+	"SETRANGE k 9000000000000000000 x\r\n", "EVAL \"while true do end\" 0\r\n",
+	"EVAL \"local t={} t[1]=t return t\" 0\r\n",
 }
 
 // measure is one thing that must go on.
@@ -230,8 +239,16 @@ func (s *soak) measures() []*measure {
 	ip := s.manager.IP().String()
 	return []*measure{
 		{name: "registry", pause: 200 * time.Millisecond, try: get("https://"+ip+":8003/v2/", http.StatusUnauthorized)},
-		{name: "join port", pause: 200 * time.Millisecond, try: get("https://"+ip+":7980"+bootstrap.PathCA, http.StatusOK)},
-		{name: "local API", pause: time.Second, try: func(ctx context.Context) error { return s.manager.Exec(ctx, "crawlbox", "status").Err() }},
+		{
+			name:  "join port",
+			pause: 200 * time.Millisecond,
+			try:   get("https://"+ip+":7980"+bootstrap.PathCA, http.StatusOK),
+		},
+		{
+			name:  "local API",
+			pause: time.Second,
+			try:   func(ctx context.Context) error { return s.manager.Exec(ctx, "crawlbox", "status").Err() },
+		},
 		{name: "pull", pause: 2 * time.Second, try: s.pull},
 	}
 }
@@ -266,7 +283,8 @@ func (m *measure) report(t *testing.T) {
 	at := func(share float64) time.Duration {
 		return m.took[int(share*float64(len(m.took)-1))].Round(time.Millisecond)
 	}
-	t.Logf("%-10s %5s asked, %d failed, median %s, 99%% within %s, slowest %s", m.name, strconv.Itoa(len(m.took)), len(m.failed), at(.5), at(.99), at(1))
+	t.Logf("%-10s %5s asked, %d failed, median %s, 99%% within %s, slowest %s", m.name, strconv.Itoa(len(m.took)),
+		len(m.failed), at(.5), at(.99), at(1))
 	for _, why := range m.failed[:min(5, len(m.failed))] {
 		t.Errorf("%s: %s", m.name, why)
 	}

@@ -108,7 +108,10 @@ func (c *cluster) startSpider(h *lab.Host, p prize, name string, stays bool, fla
 		stay = "stay"
 	}
 	args := slices.Concat([]string{"docker", "run", "--rm", "--name", s.label, "--network", "host"}, flags,
-		[]string{"python:3.6", "python3", "-c", thief, h.IP().String(), c.manager.IP().String(), p.name, p.tag, p.digest, p.blob, p.manifest, stay})
+		[]string{
+			"python:3.6", "python3", "-c", thief, h.IP().String(), c.manager.IP().String(), p.name, p.tag, p.digest,
+			p.blob, p.manifest, stay,
+		})
 	s.proc = h.Start(s.label, args...)
 	return s
 }

@@ -73,13 +73,15 @@ func (s stolen) renew(t *testing.T, manager *lab.Host, addr netip.Addr) (code in
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.post(t.Context(), "https://"+addrOf(manager, 7980)+"/v1/renew", map[string]any{"version": 1, "csr": csr, "addr": addr, "ticket": true})
+	return s.post(t.Context(), "https://"+addrOf(manager, 7980)+"/v1/renew",
+		map[string]any{"version": 1, "csr": csr, "addr": addr, "ticket": true})
 }
 
 // follow asks for news, and says what the node is in Swarm.
 func (s stolen) follow(t *testing.T, manager *lab.Host, swarmID string) (code int, text string) {
 	t.Helper()
-	return s.post(t.Context(), "https://"+addrOf(manager, 7980)+"/v1/follow", map[string]any{"version": 1, "have": "", "swarm": swarmID})
+	return s.post(t.Context(), "https://"+addrOf(manager, 7980)+"/v1/follow",
+		map[string]any{"version": 1, "have": "", "swarm": swarmID})
 }
 
 // nodeID is Swarm's ID of a host.
@@ -159,7 +161,8 @@ func (c *cluster) liar(h, victim *lab.Host) {
 	if err != nil || leaf.VerifyHostname(victim.IP().String()) == nil {
 		c.Errorf("it got a certificate for another's address: %v", err)
 	}
-	if code, said := thief.follow(c.T, c.manager, c.nodeID(victim)); code != http.StatusForbidden || !strings.Contains(said, `"bound"`) {
+	if code, said := thief.follow(c.T, c.manager, c.nodeID(victim)); code != http.StatusForbidden ||
+		!strings.Contains(said, `"bound"`) {
 		c.Errorf("with another's place in Swarm: %d %.200s", code, said)
 	}
 	contains(c.T, c.manager.ReadFile("/var/lib/crawlbox/audit.log"), "binding refused")
@@ -272,7 +275,8 @@ func (c *cluster) dockerAlone(h *lab.Host) {
 		return nil
 	})
 	id, tokens := c.nodeID(h), c.swarmTokens()
-	contains(c.T, c.fails(c.manager, 1, "node", "rm", "--force", h.Name()), "no certificate", "nothing was changed", "docker node rm "+id)
+	contains(c.T, c.fails(c.manager, 1, "node", "rm", "--force", h.Name()), "no certificate", "nothing was changed",
+		"docker node rm "+id)
 	if list := c.hostnames(); !strings.Contains(list, h.Name()) || c.swarmTokens() != tokens {
 		c.Error("something was changed")
 	}

@@ -60,7 +60,13 @@ func (h *heist) gossip(host *lab.Host, key []byte) (g gossiped) {
 	if err != nil {
 		return gossiped{joined: err, answered: err}
 	}
-	via := &remoteTransport{host: h.stranger, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), stop: make(chan struct{}), conn: conn}
+	via := &remoteTransport{
+		host:    h.stranger,
+		packets: make(chan *memberlist.Packet),
+		streams: make(chan net.Conn),
+		stop:    make(chan struct{}),
+		conn:    conn,
+	}
 	via.reader.Go(via.read)
 	conf := memberlist.DefaultLANConfig()
 	conf.Name, conf.Transport, conf.LogOutput = nameOfStranger, via, io.Discard

@@ -93,7 +93,10 @@ func (h *heist) forge(like *x509.Certificate) *tls.Certificate {
 		chain = append(chain, h.sign(&ca, &ca, signer.Public(), signer))
 		parent = &ca
 	}
-	return &tls.Certificate{Certificate: append([][]byte{h.sign(&leaf, parent, key.Public(), signer)}, chain...), PrivateKey: key}
+	return &tls.Certificate{
+		Certificate: append([][]byte{h.sign(&leaf, parent, key.Public(), signer)}, chain...),
+		PrivateKey:  key,
+	}
 }
 
 func (h *heist) newKey() *ecdsa.PrivateKey {
@@ -131,15 +134,25 @@ func (h *heist) client(from *lab.Host, conf *tls.Config) *http.Client {
 			return nil
 		}
 	}
-	tr := &http.Transport{DialContext: from.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: quick, ResponseHeaderTimeout: quick}
+	tr := &http.Transport{
+		DialContext:           from.DialContext,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   quick,
+		ResponseHeaderTimeout: quick,
+	}
 	h.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: quick, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{
+		Transport:     tr,
+		Timeout:       quick,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func (h *heist) send(client *http.Client, scheme string, host *lab.Host, port int, k knock) (a answer) {
 	ctx, cancel := context.WithTimeout(h.Context(), quick)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, k.method, scheme+"://"+addrOf(host, port)+k.path, strings.NewReader(k.body))
+	req, err := http.NewRequestWithContext(ctx, k.method, scheme+"://"+addrOf(host, port)+k.path,
+		strings.NewReader(k.body))
 	if err != nil {
 		return answer{err: err}
 	}
@@ -181,7 +194,8 @@ func (h *heist) tryHTTP(host *lab.Host, d door) {
 	id, k := h.entitled(host, d)
 	node := h.send(h.client(h.stranger, id.ClientTLS()), "https", host, d.port, k)
 	if node.err != nil || node.status != http.StatusOK {
-		h.Errorf("%s %s with the certificate of a %s at %s of %s gets %d, %v: nothing is shown by others getting as much",
+		h.Errorf("%s %s with the certificate of a %s at %s of %s gets %d, %v: nothing is shown by others getting "+
+			"as much",
 			k.method, k.path, id.Node.Role, d, host.Name(), node.status, node.err)
 	}
 }
@@ -205,14 +219,16 @@ func (h *heist) refused(who disguise, host *lab.Host, d door, k knock, a answer)
 	what := fmt.Sprintf("%s %s at %s of %s by %s from %s", k.method, k.path, d, host.Name(), who.name, who.from.Name())
 	h.loot.in(h.T, what, a.text())
 	// Everybody may know the time, and the certificate that each handshake shows.
-	tells := host == h.manager && d.port == 7980 && (k.path == "/v1/time" || k.path == "/v1/ca") && (k.method == "GET" || k.method == "HEAD")
+	tells := host == h.manager && d.port == 7980 && (k.path == "/v1/time" || k.path == "/v1/ca") &&
+		(k.method == "GET" || k.method == "HEAD")
 	switch {
 	case a.err != nil:
 		if !hungUp(a.err) {
 			h.Errorf("%s: %v", what, a.err)
 		}
 	case tells && a.status == http.StatusOK && who.scheme == "https":
-	case a.status == http.StatusTemporaryRedirect && a.header.Get("Location") == path.Clean(k.path): // which is tried too
+	// which is tried too
+	case a.status == http.StatusTemporaryRedirect && a.header.Get("Location") == path.Clean(k.path):
 	case a.status < 400 || a.status > 503:
 		h.Errorf("%s: %d %s", what, a.status, a.body)
 	}
@@ -222,7 +238,8 @@ func (h *heist) refused(who disguise, host *lab.Host, d door, k knock, a answer)
 func hungUp(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) ||
 		errors.As(err, &alert) || errors.As(err, &op) && op.Op == "remote error"
 }
 
@@ -231,17 +248,25 @@ func hungUp(err error) bool {
 func (h *heist) knocks() (list []knock) {
 	v2, bodies := "/v2/"+h.image.name, h.bodies()
 	tricks := http.Header{
-		"X-Forwarded-For": {h.worker.IP().String()}, "X-Real-Ip": {"127.0.0.1"}, "Forwarded": {"for=127.0.0.1;host=localhost:8003;proto=https"},
-		"User-Agent": {"docker/20.10.24"}, "Content-Type": {h.image.mediaType},
+		"X-Forwarded-For": {h.worker.IP().String()},
+		"X-Real-Ip":       {"127.0.0.1"},
+		"Forwarded":       {"for=127.0.0.1;host=localhost:8003;proto=https"},
+		"User-Agent":      {"docker/20.10.24"},
+		"Content-Type":    {h.image.mediaType},
 	}
 	paths := []string{
 		"/", "/v2/", "/v2/_catalog", "/v2/_catalog?n=1000", v2 + "/tags/list",
-		v2 + "/manifests/" + h.image.tag, v2 + "/manifests/" + h.image.digest, v2 + "/blobs/" + h.image.blob, v2 + "/referrers/" + h.image.digest,
-		v2 + "/blobs/uploads/", "/v2/new/blobs/uploads/?from=" + h.image.name + "&mount=" + h.image.blob, "/v2/new/blobs/uploads/00000000-0000-4000-8000-000000000000", "/v2/new/manifests/1",
+		v2 + "/manifests/" + h.image.tag, v2 + "/manifests/" + h.image.digest, v2 + "/blobs/" + h.image.blob,
+		v2 + "/referrers/" + h.image.digest,
+		v2 + "/blobs/uploads/", "/v2/new/blobs/uploads/?from=" + h.image.name + "&mount=" + h.image.blob,
+		"/v2/new/blobs/uploads/00000000-0000-4000-8000-000000000000", "/v2/new/manifests/1",
 		"/token", "/token?service=crawlbox&scope=repository:" + h.image.name + ":pull,push", "/token/../v2/_catalog",
-		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held",
-		"/v1/upgrade", "/v1/upgrade/state", "/v1/program/" + strings.Repeat("0", 64), "/v1/ca", "/v1/bootstrap", "/v1/bootstrap/program",
-		"/v1/pieces/mux", "/v1/pieces/" + h.image.blob, "/v1/pieces/" + h.image.blob + "/join", "/v1/pieces/" + h.image.blob + "/news", "/v1/pieces/" + h.image.blob + "/take",
+		"/v1/join", "/v1/renew", "/v1/follow", "/v1/leave", "/v1/owner", "/v1/time", "/v1/stage", "/v1/unstage",
+		"/v1/kill", "/v1/container", "/v1/held",
+		"/v1/upgrade", "/v1/upgrade/state", "/v1/program/" + strings.Repeat("0", 64), "/v1/ca", "/v1/bootstrap",
+		"/v1/bootstrap/program",
+		"/v1/pieces/mux", "/v1/pieces/" + h.image.blob, "/v1/pieces/" + h.image.blob + "/join",
+		"/v1/pieces/" + h.image.blob + "/news", "/v1/pieces/" + h.image.blob + "/take",
 		"/v1/status", "/v1/nodes", "/v1/token", "/v1/images", "/v1/queue", "/metrics", "/debug/pprof/",
 	}
 	for _, path := range paths {
@@ -256,8 +281,12 @@ func (h *heist) knocks() (list []knock) {
 			list = append(list, knock{method, path, body, tricks})
 		}
 	}
-	for _, auth := range []string{"Basic YWRtaW46YWRtaW4=", "Basic Og==", "Bearer", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJhY2Nlc3MiOltdfQ."} {
-		for _, path := range []string{"/v2/", "/v2/_catalog", "/token", v2 + "/manifests/" + h.image.tag, "/v1/follow", "/v1/bootstrap/program"} {
+	for _, auth := range []string{
+		"Basic YWRtaW46YWRtaW4=", "Basic Og==", "Bearer", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJhY2Nlc3MiOltdfQ.",
+	} {
+		for _, path := range []string{
+			"/v2/", "/v2/_catalog", "/token", v2 + "/manifests/" + h.image.tag, "/v1/follow", "/v1/bootstrap/program",
+		} {
 			list = append(list, knock{"GET", path, "", http.Header{"Authorization": {auth}}})
 		}
 	}
@@ -273,13 +302,14 @@ func (h *heist) bodies() map[string]string {
 		"/v1/join":                                             `{"version":1,"token":"aaaaaaaa","secret":"AAAAAAAAAAAAAAAAAAAAAA==","role":"worker","csr":"","name":"x","addr":"10.99.0.9","crawlbox":"dev"}`,
 		"/v1/renew":                                            `{"version":1,"csr":"","addr":"10.99.0.9","ticket":true}`,
 		"/v1/follow":                                           `{"version":1,"have":"","swarm":""}`,
-		"/v1/leave":                                            `{"node":"` + h.loot["ID in the swarm of the worker"] + `"}`,
-		"/v1/stage":                                            fmt.Sprintf(`{"image":%q}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
-		"/v1/unstage":                                          fmt.Sprintf(`{"images":[%q]}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
-		"/v1/kill":                                             `{"tasks":["x"]}`,
-		"/v1/upgrade":                                          fmt.Sprintf(`{"version":"1","arch":"amd64","sha256":"%s","size":1}`, strings.Repeat("0", 64)),
-		"/v1/container":                                        `{"id":"0123456789ab"}`,
-		"/v1/owner":                                            fmt.Sprintf(`{"local":"%s:1","remote":["%s:8003"]}`, h.worker.IP(), h.manager.IP()),
+		"/v1/leave": `{"node":"` + h.loot["ID in the swarm of the worker"] +
+			`"}`,
+		"/v1/stage":     fmt.Sprintf(`{"image":%q}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
+		"/v1/unstage":   fmt.Sprintf(`{"images":[%q]}`, "localhost:8003/x@sha256:"+strings.Repeat("0", 64)),
+		"/v1/kill":      `{"tasks":["x"]}`,
+		"/v1/upgrade":   fmt.Sprintf(`{"version":"1","arch":"amd64","sha256":"%s","size":1}`, strings.Repeat("0", 64)),
+		"/v1/container": `{"id":"0123456789ab"}`,
+		"/v1/owner":     fmt.Sprintf(`{"local":"%s:1","remote":["%s:8003"]}`, h.worker.IP(), h.manager.IP()),
 	}
 }
 
@@ -347,12 +377,24 @@ func (h *heist) rebound() {
 // port is not opened wider by how crawlbox makes the swarm.
 func (h *heist) trySwarm(host *lab.Host, d door) {
 	h.Helper()
-	client := &http.Client{Timeout: quick, Transport: &http.Transport{
-		DialContext: h.stranger.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true,
-	}}
+	client := &http.Client{
+		Timeout: quick,
+		Transport: &http.Transport{
+			DialContext:       h.stranger.DialContext,
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+			ForceAttemptHTTP2: true,
+		},
+	}
 	defer client.CloseIdleConnections()
-	for _, call := range []string{"Control/ListNodes", "Control/ListServices", "Control/ListSecrets", "Dispatcher/Session", "RaftMembership/Join", "Logs/SubscribeLogs"} {
-		a := h.send(client, "https", host, d.port, knock{"POST", "/docker.swarmkit.v1." + call, "\x00\x00\x00\x00\x00", http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}})
+	for _, call := range []string{
+		"Control/ListNodes", "Control/ListServices", "Control/ListSecrets", "Dispatcher/Session", "RaftMembership/Join",
+		"Logs/SubscribeLogs",
+	} {
+		a := h.send(client, "https", host, d.port,
+			knock{"POST", "/docker.swarmkit.v1." + call, "\x00\x00\x00\x00\x00", http.Header{
+				"Content-Type": {"application/grpc"},
+				"Te":           {"trailers"},
+			}})
 		h.loot.in(h.T, call, a.text())
 		if code := a.header.Get("Grpc-Status"); a.err != nil || code != "7" { // permission denied
 			h.Errorf("%s: %d, %v, %s", call, a.status, a.err, a.text())

@@ -33,7 +33,8 @@ func (h *heist) tryQueue(host *lab.Host, d door) {
 	h.otherProtocols(host, d)
 	right := h.login(password)
 	defer right.Close()
-	if items, err := right.LRange(h.Context(), heistList, 0, -1).Result(); err != nil || len(items) != 1 || items[0] != heistItem {
+	if items, err := right.LRange(h.Context(), heistList, 0, -1).Result(); err != nil || len(items) != 1 ||
+		items[0] != heistItem {
 		h.Errorf("with the password there are %q, %v: nothing is shown by others getting as much", items, err)
 	}
 }
@@ -45,15 +46,19 @@ func (h *heist) noPassword(host *lab.Host, d door) {
 	_ = conn.SetDeadline(time.Now().Add(quick))
 	replies := bufio.NewReader(conn)
 	for _, name := range strings.Fields(redisCommands) {
-		for _, args := range []string{"", " " + heistList, " " + heistList + " 0", " " + heistList + " 0 -1", " default x"} {
+		for _, args := range []string{
+			"", " " + heistList, " " + heistList + " 0", " " + heistList + " 0 -1", " default x",
+		} {
 			if _, err := io.WriteString(conn, name+args+"\r\n"); err != nil {
 				h.Fatalf("%s: %v", name, err)
 			}
 			reply, err := replies.ReadString('\n')
 			// As Redis, it looks at the name and the number of arguments first.
-			told := []string{"-NOAUTH ", "-EXECABORT Transaction discarded because of: ", "-ERR wrong number of arguments for ",
+			told := []string{"-NOAUTH ", "-EXECABORT Transaction discarded because of: ",
+				"-ERR wrong number of arguments for ",
 				"-ERR unknown command ", "-ERR " + name + " is not served by ", "+RESET"}
-			if err != nil || !slices.ContainsFunc(told, func(prefix string) bool { return strings.HasPrefix(reply, prefix) }) {
+			if err != nil || !slices.ContainsFunc(told,
+				func(prefix string) bool { return strings.HasPrefix(reply, prefix) }) {
 				h.Fatalf("%s%s gets %q, %v", name, args, reply, err)
 			}
 		}
@@ -64,7 +69,8 @@ func (h *heist) noPassword(host *lab.Host, d door) {
 func (h *heist) wrongPasswords(host *lab.Host, d door) {
 	h.Helper()
 	for _, args := range []string{
-		`AUTH ""`, "AUTH default", "AUTH " + password[:len(password)-1], "AUTH " + password + "x", "AUTH " + strings.ToUpper(password),
+		`AUTH ""`, "AUTH default", "AUTH " + password[:len(password)-1], "AUTH " + password + "x",
+		"AUTH " + strings.ToUpper(password),
 		"AUTH default wrong", "AUTH root wrong", "HELLO 3 AUTH default wrong",
 	} {
 		conn := h.dial(host, d)
@@ -75,7 +81,8 @@ func (h *heist) wrongPasswords(host *lab.Host, d door) {
 		replies, err := io.ReadAll(conn)
 		conn.Close()
 		lines := strings.Split(string(replies), "\r\n")
-		if err != nil || len(lines) < 2 || !strings.HasPrefix(lines[0], "-WRONGPASS") || !strings.HasPrefix(lines[1], "-NOAUTH") {
+		if err != nil || len(lines) < 2 || !strings.HasPrefix(lines[0], "-WRONGPASS") ||
+			!strings.HasPrefix(lines[1], "-NOAUTH") {
 			h.Errorf("%s gets %q, %v", args, replies, err)
 		}
 	}
@@ -94,5 +101,11 @@ func (h *heist) otherProtocols(host *lab.Host, d door) {
 }
 
 func (h *heist) login(secret string) *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: h.queueAddr(), Password: secret, Dialer: h.stranger.DialContext, MaxRetries: -1, DisableIdentity: true})
+	return redis.NewClient(&redis.Options{
+		Addr:            h.queueAddr(),
+		Password:        secret,
+		Dialer:          h.stranger.DialContext,
+		MaxRetries:      -1,
+		DisableIdentity: true,
+	})
 }

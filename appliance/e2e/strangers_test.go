@@ -107,10 +107,16 @@ func (h *heist) collect() loot {
 	h.Helper()
 	l := h.secrets()
 	maps.Copy(l, loot{
-		"name of the manager": heistManager, "name of the worker": heistWorker, "ID of the worker": h.live.Node.ID,
-		"name of the image": h.image.name, "tag": h.image.tag, "list of the queue": heistList, "item of the queue": heistItem,
-		"digest of the manifest": strings.TrimPrefix(h.image.digest, "sha256:"), "digest of a blob": strings.TrimPrefix(h.image.blob, "sha256:"),
-		"ID of the manager": h.copyIdentity(h.manager).Node.ID,
+		"name of the manager":    heistManager,
+		"name of the worker":     heistWorker,
+		"ID of the worker":       h.live.Node.ID,
+		"name of the image":      h.image.name,
+		"tag":                    h.image.tag,
+		"list of the queue":      heistList,
+		"item of the queue":      heistItem,
+		"digest of the manifest": strings.TrimPrefix(h.image.digest, "sha256:"),
+		"digest of a blob":       strings.TrimPrefix(h.image.blob, "sha256:"),
+		"ID of the manager":      h.copyIdentity(h.manager).Node.ID,
 	})
 	for _, role := range []string{"manager", "worker"} {
 		l["ID in the swarm of the "+role] = h.manager.Docker("node", "ls", "--quiet", "--filter", "role="+role)
@@ -130,7 +136,8 @@ func (h *heist) state() string {
 	return strings.Join([]string{
 		h.registryState(), h.run("registry", "ls", "--json"), h.run("token", "ls", "--json"),
 		h.run("queue", "len"), h.run("queue", "peek", heistList),
-		h.manager.Docker("node", "ls", "--format", "{{.ID}} {{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}}"),
+		h.manager.Docker("node", "ls", "--format",
+			"{{.ID}} {{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}}"),
 		h.manager.ReadFile("/var/lib/crawlbox/ca/members.json"),
 		h.manager.MustExec("sha256sum", "/var/lib/crawlbox/gossip.json", "/var/lib/crawlbox/ca/ca.pem"),
 	}, "\n")
@@ -222,17 +229,23 @@ const hush = 200 * time.Millisecond
 // junk is what strangers may send to any port.
 func junk() map[string][]byte {
 	list := map[string][]byte{
-		"HTTP":            []byte("GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n"),
-		"zeros":           make([]byte, 1024),
-		"TLS":             {0x16, 3, 1, 0, 4, 1, 0, 0, 0},
-		"encrypted":       append([]byte{10, 0, 0, 0, 64}, bytes.Repeat([]byte("x"), 64)...),
-		"a label":         append([]byte{244, 4}, "abcd"...),
-		"VXLAN":           append([]byte{8, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 64)...),
-		"many messages":   {7, 255, 0, 1, 0, 0},
-		"push and pull":   {6, 0x83, 0xa5, 'N', 'o', 'd', 'e', 's', 0, 0xac, 'U', 's', 'e', 'r', 'S', 't', 'a', 't', 'e', 'L', 'e', 'n', 0, 0xa4, 'J', 'o', 'i', 'n', 0xc3},
-		"compressed":      {9, 0x82, 0xa4, 'A', 'l', 'g', 'o', 0, 0xa3, 'B', 'u', 'f', 0xa1, 'x'},
-		"ping":            {0, 0x82, 0xa5, 'S', 'e', 'q', 'N', 'o', 1, 0xa4, 'N', 'o', 'd', 'e', 0xa0},
-		"ping of another": {1, 0x84, 0xa5, 'S', 'e', 'q', 'N', 'o', 1, 0xa6, 'T', 'a', 'r', 'g', 'e', 't', 0xa4, 10, 99, 0, 2, 0xa4, 'P', 'o', 'r', 't', 0xcd, 0x1f, 0x2d, 0xa4, 'N', 'o', 'd', 'e', 0xa0},
+		"HTTP":          []byte("GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"zeros":         make([]byte, 1024),
+		"TLS":           {0x16, 3, 1, 0, 4, 1, 0, 0, 0},
+		"encrypted":     append([]byte{10, 0, 0, 0, 64}, bytes.Repeat([]byte("x"), 64)...),
+		"a label":       append([]byte{244, 4}, "abcd"...),
+		"VXLAN":         append([]byte{8, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 64)...),
+		"many messages": {7, 255, 0, 1, 0, 0},
+		"push and pull": {
+			6, 0x83, 0xa5, 'N', 'o', 'd', 'e', 's', 0, 0xac, 'U', 's', 'e', 'r', 'S', 't', 'a', 't', 'e', 'L', 'e', 'n',
+			0, 0xa4, 'J', 'o', 'i', 'n', 0xc3,
+		},
+		"compressed": {9, 0x82, 0xa4, 'A', 'l', 'g', 'o', 0, 0xa3, 'B', 'u', 'f', 0xa1, 'x'},
+		"ping":       {0, 0x82, 0xa5, 'S', 'e', 'q', 'N', 'o', 1, 0xa4, 'N', 'o', 'd', 'e', 0xa0},
+		"ping of another": {
+			1, 0x84, 0xa5, 'S', 'e', 'q', 'N', 'o', 1, 0xa6, 'T', 'a', 'r', 'g', 'e', 't', 0xa4, 10, 99, 0, 2, 0xa4,
+			'P', 'o', 'r', 't', 0xcd, 0x1f, 0x2d, 0xa4, 'N', 'o', 'd', 'e', 0xa0,
+		},
 	}
 	return list
 }

@@ -113,7 +113,8 @@ func (c *cluster) asks(h *lab.Host) {
 	c.Helper()
 	status := h.MustExec("crawlbox", "status")
 	contains(c.T, status, "stopped")
-	contains(c.T, strings.Join(strings.Fields(status), " "), "docker is stopped on this machine; start it with `systemctl start docker`")
+	contains(c.T, strings.Join(strings.Fields(status), " "),
+		"docker is stopped on this machine; start it with `systemctl start docker`")
 	for _, command := range []string{"nodes", "ls", "ps"} {
 		contains(c.T, c.fails(h, 1, command), "systemctl start docker")
 	}

@@ -15,12 +15,14 @@ func (s *servers) uninstalled(before map[*lab.Host][]string) {
 	}
 	// One that has left by hand is not started again.
 	s.worker.MustExec("crawlbox", "leave")
-	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
+	lab.WaitFor(s, patience, "the service to end",
+		func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
 	s.gone(s.worker, before[s.worker], "crawlbox is uninstalled")
 	s.gone(s.other, before[s.other], "this node has left the cluster")
 	lab.WaitFor(s, patience, "the nodes to be off the list", func() error { return want(len(s.nodes()), 1) })
 
-	contains(s.T, s.manager.MustExec("crawlbox", "uninstall"), "this node has left the cluster", "/var/lib/crawlbox stays")
+	contains(s.T, s.manager.MustExec("crawlbox", "uninstall"), "this node has left the cluster",
+		"/var/lib/crawlbox stays")
 	s.manager.MustExec("test", "-d", "/var/lib/crawlbox/registry")
 	s.gone(s.manager, before[s.manager], "remove /var/lib/crawlbox")
 }
@@ -36,7 +38,8 @@ func (s *servers) gone(h *lab.Host, before []string, says string) {
 	if units := h.MustExec("systemctl", "list-units", "--all", "--plain", "--no-legend", "crawlbox*"); units != "" {
 		s.Errorf("systemd on %s still has %s", h.Name(), units)
 	}
-	if left := h.Docker("ps", "-aq") + h.Docker("image", "ls", "-q") + h.Docker("network", "ls", "-q", "--filter", "name=docker_gwbridge"); left != "" {
+	if left := h.Docker("ps", "-aq") + h.Docker("image", "ls", "-q") + h.Docker("network", "ls", "-q", "--filter",
+		"name=docker_gwbridge"); left != "" {
 		s.Errorf("Docker on %s still has %s", h.Name(), left)
 	}
 	h.MustExec("systemctl", "is-active", "docker")

@@ -24,7 +24,8 @@ func TestUpdateCutOff(t *testing.T) {
 
 	update := c.manager.Start("update", "crawlbox", "update", "tiny", "--image", newImage, "--stop-first-all")
 	pending := func() string {
-		return c.manager.Docker("service", "inspect", "--format", `{{index .Spec.Labels "`+fleet.LabelPending+`"}}`, "tiny")
+		return c.manager.Docker("service", "inspect", "--format", `{{index .Spec.Labels "`+fleet.LabelPending+`"}}`,
+			"tiny")
 	}
 	lab.WaitFor(t, patience, "the update's journal", func() error {
 		return want(strings.HasPrefix(pending(), "4 "+newImage+"@sha256:"), true)

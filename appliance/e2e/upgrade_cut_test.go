@@ -53,7 +53,8 @@ func (s *servers) managerCutOff() {
 	released := h.MustExec("sh", "-c", "command -v crawlbox")
 	version := s.version(h, released)
 	s.offerCutOff(released, version)
-	h.WriteFile(serviceDropins+"/test.conf", "[Service]\nExecStartPre=/bin/sh -c '! /usr/local/bin/crawlbox version | grep -qwF "+version+"'\n")
+	h.WriteFile(serviceDropins+"/test.conf",
+		"[Service]\nExecStartPre=/bin/sh -c '! /usr/local/bin/crawlbox version | grep -qwF "+version+"'\n")
 	h.MustExec("systemctl", "daemon-reload")
 	s.stopKeeperAt(h, failpoint.UpgradeStaged)
 	h.Start("upgrade", "crawlbox", "upgrade", "--from", released)
@@ -79,7 +80,8 @@ func (s *servers) managerCutOff() {
 	s.awaitVersions(version, version, version)
 	s.run("upgrade", "--from", released) // goes on with what the power cut has broken off
 	contains(s.T, s.run("upgrade", "--from", released), "nothing has to be changed")
-	if status := s.run("status"); strings.Contains(status, "different versions") || strings.Contains(status, "upgraded") {
+	if status := s.run("status"); strings.Contains(status, "different versions") ||
+		strings.Contains(status, "upgraded") {
 		s.Errorf("an upgrade that is over is told as a problem: %s", status)
 	}
 	s.awaitCrawl()
@@ -129,7 +131,9 @@ func (s *servers) endKeeperCutOff(h *lab.Host) {
 // mixed wants a worker of another version to be one like any other.
 func (s *servers) mixed(version string) {
 	s.awaitVersions(newer, version, version)
-	contains(s.T, strings.Join(strings.Fields(s.run("status")), " "), "different versions of crawlbox: ", newer+" on "+s.manager.Name(), version+" on "+s.worker.Name()+", "+s.other.Name(), "is being upgraded to "+version)
+	contains(s.T, strings.Join(strings.Fields(s.run("status")), " "), "different versions of crawlbox: ",
+		newer+" on "+s.manager.Name(), version+" on "+s.worker.Name()+", "+s.other.Name(),
+		"is being upgraded to "+version)
 	s.push("localhost:8003/mixed:0.01")
 	s.run("deploy", "localhost:8003/mixed:0.01", "--name", "mixed", "--replicas", "2", "--monitor", "1s")
 	s.awaitRunning("mixed", 2)
@@ -137,8 +141,10 @@ func (s *servers) mixed(version string) {
 	s.awaitRunning("mixed", 4)
 
 	s.worker.MustExec("crawlbox", "leave")
-	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
-	contains(s.T, s.worker.MustExec("crawlbox", "install", "worker", "--join", s.token(fleet.RoleWorker)), "worker is ready")
+	lab.WaitFor(s, patience, "the service to end",
+		func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
+	contains(s.T, s.worker.MustExec("crawlbox", "install", "worker", "--join", s.token(fleet.RoleWorker)),
+		"worker is ready")
 	s.awaitReady(3)
 	s.awaitVersions(newer, version, version)
 	s.awaitRunning("spider", spiders)
@@ -164,7 +170,8 @@ func (s *servers) awaitKeeperStopped(h *lab.Host) {
 func (s *servers) awaitTakenBack(h *lab.Host, version string) {
 	s.Helper()
 	lab.WaitFor(s, patience, "the upgrade to be taken back", func() error {
-		if status := h.MustExec("crawlbox", "status"); !strings.Contains(strings.Join(strings.Fields(status), " "), "to "+version+" was taken back") {
+		if status := h.MustExec("crawlbox",
+			"status"); !strings.Contains(strings.Join(strings.Fields(status), " "), "to "+version+" was taken back") {
 			return fmt.Errorf("the status is %s", status)
 		}
 		return nil

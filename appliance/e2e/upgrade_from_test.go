@@ -26,7 +26,8 @@ func TestUpgradeFrom(t *testing.T) {
 	}
 	l := lab.New(t)
 	l.Install(before)
-	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm"))}
+	hosts := []*lab.Host{l.AddHost(
+		lab.Release("bookworm")), l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm"))}
 	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
 	s := &servers{cluster: c, worker: hosts[1], other: hosts[2], site: openSite(c, l.AddHost(lab.WithoutDocker()))}
 	s.manager.MustExec("crawlbox", "install", "manager", "--queue")

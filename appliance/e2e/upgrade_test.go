@@ -20,15 +20,18 @@ func (s *servers) upgraded() {
 	was, begun := s.containers(), time.Now()
 	next, broken := s.program(artifact.BinaryOfVersion(s, newer)), s.program(artifact.BrokenBinary(s))
 
-	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", "/etc/hostname"), "/etc/hostname is not a crawlbox", "nothing was changed")
-	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", next, "--sha256", strings.Repeat("0", 64)), "nothing was changed")
+	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", "/etc/hostname"), "/etc/hostname is not a crawlbox",
+		"nothing was changed")
+	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", next, "--sha256", strings.Repeat("0", 64)),
+		"nothing was changed")
 	contains(s.T, s.fails(s.worker, 1, "upgrade", "--from", next), "run the command there")
 	contains(s.T, s.run("upgrade", "--from", next, "--dry-run"), "to "+newer, "nothing was changed")
 	if now := s.versions(); strings.Contains(now, newer) {
 		s.Fatalf("a dry run has brought %s", now)
 	}
 
-	contains(s.T, s.run("upgrade", "--from", next), s.worker.Name()+": runs "+newer, s.other.Name()+": runs "+newer, s.manager.Name()+": runs "+newer)
+	contains(s.T, s.run("upgrade", "--from", next), s.worker.Name()+": runs "+newer, s.other.Name()+": runs "+newer,
+		s.manager.Name()+": runs "+newer)
 	s.awaitVersions(newer, newer, newer)
 	contains(s.T, s.run("upgrade", "--from", next), "nothing has to be changed")
 	s.takenBack(broken)
@@ -52,7 +55,8 @@ func (s *servers) takenBack(broken string) {
 	s.worker.MustExec("rm", "-r", keeperDropins)
 	s.worker.MustExec("systemctl", "daemon-reload")
 	lab.WaitFor(s, patience, "the upgrade to end", func() error { return ended(upgrade) })
-	contains(s.T, upgrade.Logs(), s.worker.Name()+": it runs "+newer+" again", "0.0.0-broken did not become ready", "left as they are")
+	contains(s.T, upgrade.Logs(), s.worker.Name()+": it runs "+newer+" again", "0.0.0-broken did not become ready",
+		"left as they are")
 	contains(s.T, s.worker.MustExec("/usr/local/bin/crawlbox", "version"), newer)
 }
 
@@ -64,7 +68,8 @@ const (
 // keeperWith has the keeper of a server kill itself at a point.
 func (s *servers) keeperWith(h *lab.Host, point failpoint.Point, service string) {
 	s.Helper()
-	h.WriteFile(keeperDropins+"/test.conf", fmt.Sprintf("[Service]\nEnvironment=%s=%s\n%s\n", failpoint.Env, point, service))
+	h.WriteFile(keeperDropins+"/test.conf",
+		fmt.Sprintf("[Service]\nEnvironment=%s=%s\n%s\n", failpoint.Env, point, service))
 	h.MustExec("systemctl", "daemon-reload")
 }
 

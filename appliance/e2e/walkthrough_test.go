@@ -23,14 +23,16 @@ func TestWalkthrough(t *testing.T) {
 	c.manager.LoadPythonBase()
 	build := func(version string) {
 		t.Helper()
-		c.manager.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", "localhost:8003/spider:"+version, directory)
+		c.manager.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag",
+			"localhost:8003/spider:"+version, directory)
 		c.manager.Docker("push", "--quiet", "localhost:8003/spider:"+version)
 	}
 	build("0.01")
 	contains(t, c.run("images"), "spider:0.01")
 
 	// A public address of the registry, as the article writes it.
-	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--network", "host", master+":8003/spider:0.01")
+	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--network", "host",
+		master+":8003/spider:0.01")
 	c.push1000()
 	c.awaitRunning("spider", 1)
 	contains(t, c.run("scale", "spider=6"), "6 running", "p50", "slowest node")
@@ -57,7 +59,8 @@ func TestWalkthrough(t *testing.T) {
 	})
 	t.Run("updated with docker", func(t *testing.T) {
 		c := c.sub(t)
-		c.manager.Docker("service", "update", "--image", master+":8003/spider:0.02", "--update-parallelism", "3", "spider")
+		c.manager.Docker("service", "update", "--image", master+":8003/spider:0.02", "--update-parallelism", "3",
+			"spider")
 		c.awaitVersion("spider", master+":8003/spider:0.02", 3)
 	})
 	t.Run("deployed, and stopped by its signal", func(t *testing.T) {
@@ -167,7 +170,8 @@ func TestSeveralServices(t *testing.T) {
 	c.push("localhost:8003/a:1")
 	c.push("localhost:8003/b:1")
 	for _, name := range []string{"a", "b"} {
-		c.manager.Docker("service", "create", "--detach", "--name", name, "--replicas", "2", "--network", "host", "localhost:8003/"+name+":1")
+		c.manager.Docker("service", "create", "--detach", "--name", name, "--replicas", "2", "--network", "host",
+			"localhost:8003/"+name+":1")
 	}
 	c.awaitRunning("a", 2)
 	c.awaitRunning("b", 2)

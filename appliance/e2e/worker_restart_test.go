@@ -18,7 +18,8 @@ func TestWorkerRestart(t *testing.T) {
 	for _, name := range []string{"spider", "kept", "late"} {
 		c.push("localhost:8003/" + name + ":1")
 	}
-	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--replicas", "4", "--network", "host", "localhost:8003/spider:1")
+	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--replicas", "4", "--network", "host",
+		"localhost:8003/spider:1")
 	c.awaitRunning("spider", 4)
 	c.awaitSpread("spider", 2)
 	nodes, running := c.nodeIDs(), c.containers()
@@ -63,7 +64,8 @@ func TestWorkerRestart(t *testing.T) {
 		if late.Code == 0 {
 			t.Error("an image that only the manager has was pulled without it")
 		}
-		contains(t, late.Stderr, "cannot get this from the registry on", c.manager.IP().String(), "see there that crawlbox runs")
+		contains(t, late.Stderr, "cannot get this from the registry on", c.manager.IP().String(),
+			"see there that crawlbox runs")
 		lab.WaitFor(t, patience, "the worker to say that the manager is away", func() error {
 			return want(strings.Contains(worker.MustExec("crawlbox", "status"), "does not answer"), true)
 		})

@@ -61,7 +61,10 @@ const (
 
 // Join, Grant, Remove, Leave, Deploy and Upgrade are the points by who passes them.
 var (
-	Join   = []Point{JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust, JoinDone}
+	Join = []Point{
+		JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust,
+		JoinDone,
+	}
 	Grant  = []Point{GrantUsed, GrantSigned}
 	Remove = []Point{RemoveBegun, RemoveRefused, RemoveTokens, RemoveSwarm, KeysAdded, KeysUsed}
 	Leave  = []Point{LeaveDocker, LeaveGoodbye}

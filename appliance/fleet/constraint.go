@@ -73,7 +73,8 @@ func attribute(key string) (func(Node) string, error) {
 	case strings.HasPrefix(lower, "engine.labels.") && len(key) > len("engine.labels."):
 		return func(n Node) string { return n.EngineLabels[key[len("engine.labels."):]] }, nil
 	}
-	return nil, errors.New("its key is none of node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.NAME and engine.labels.NAME")
+	return nil, errors.New("its key is none of node.id, node.hostname, node.ip, node.role, node.platform.os, " +
+		"node.platform.arch, node.labels.NAME and engine.labels.NAME")
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

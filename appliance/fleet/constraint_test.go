@@ -51,7 +51,11 @@ func TestConstraint_Allows(t *testing.T) {
 func TestConstraint_NodeOfWhichNothingIsKnown(t *testing.T) {
 	t.Parallel()
 	for constraint, want := range map[string]bool{
-		"node.labels.a==b": false, "node.labels.a!=b": true, "node.platform.os==linux": false, "node.ip==10.0.0.1": false, "node.ip!=10.0.0.1": true,
+		"node.labels.a==b":        false,
+		"node.labels.a!=b":        true,
+		"node.platform.os==linux": false,
+		"node.ip==10.0.0.1":       false,
+		"node.ip!=10.0.0.1":       true,
 	} {
 		if c, err := ParseConstraint(constraint); err != nil || c.Allows(Node{}) != want {
 			t.Errorf("%s: want %v (%v)", constraint, want, err)
@@ -62,11 +66,24 @@ func TestConstraint_NodeOfWhichNothingIsKnown(t *testing.T) {
 func TestParseConstraint_Wrong(t *testing.T) {
 	t.Parallel()
 	for constraint, want := range map[string]string{
-		"": "KEY==VALUE", " ": "KEY==VALUE", "node.id": "KEY==VALUE", "node.id=abc": "KEY==VALUE", "node.id ~ a": "KEY==VALUE",
-		"node.id==": "KEY==VALUE", "node.id== ": "KEY==VALUE", "==a": "KEY==VALUE", "1node==a": "KEY==VALUE", "no de.id==a": "KEY==VALUE",
-		"node.id==a==b": "KEY==VALUE", "node.id!=a==b": "KEY==VALUE", "node.id==a>b": "KEY==VALUE",
-		"node.name==a": "none of node.id", "node.labels.==a": "none of node.id", "zone==eu": "none of node.id",
-		"node.ip==h1": "neither an address", "node.ip==10.0.0.0/33": "neither an address",
+		"":                     "KEY==VALUE",
+		" ":                    "KEY==VALUE",
+		"node.id":              "KEY==VALUE",
+		"node.id=abc":          "KEY==VALUE",
+		"node.id ~ a":          "KEY==VALUE",
+		"node.id==":            "KEY==VALUE",
+		"node.id== ":           "KEY==VALUE",
+		"==a":                  "KEY==VALUE",
+		"1node==a":             "KEY==VALUE",
+		"no de.id==a":          "KEY==VALUE",
+		"node.id==a==b":        "KEY==VALUE",
+		"node.id!=a==b":        "KEY==VALUE",
+		"node.id==a>b":         "KEY==VALUE",
+		"node.name==a":         "none of node.id",
+		"node.labels.==a":      "none of node.id",
+		"zone==eu":             "none of node.id",
+		"node.ip==h1":          "neither an address",
+		"node.ip==10.0.0.0/33": "neither an address",
 	} {
 		_, err := ParseConstraint(constraint)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -41,7 +41,10 @@ func TestCopyName(t *testing.T) {
 
 func TestFamiliarImage_OthersStay(t *testing.T) {
 	t.Parallel()
-	for _, image := range []string{"", "python:3", "localhost:8003/spider:0.01", "localhost:8003/mirror/spider:0.01", "10.0.0.1:8003/mirror/docker.io/library/a:1", "localhost:8003/mirror/docker.io/UPPER:1"} {
+	for _, image := range []string{
+		"", "python:3", "localhost:8003/spider:0.01", "localhost:8003/mirror/spider:0.01",
+		"10.0.0.1:8003/mirror/docker.io/library/a:1", "localhost:8003/mirror/docker.io/UPPER:1",
+	} {
 		if got := FamiliarImage(image); got != image {
 			t.Errorf("%s becomes %s", image, got)
 		}

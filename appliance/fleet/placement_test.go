@@ -8,7 +8,14 @@ import (
 func TestEligible(t *testing.T) {
 	t.Parallel()
 	node := func(id, availability, state, arch, zone string) Node {
-		return Node{ID: id, Availability: availability, State: state, OS: "linux", Arch: arch, Labels: map[string]string{"zone": zone}}
+		return Node{
+			ID:           id,
+			Availability: availability,
+			State:        state,
+			OS:           "linux",
+			Arch:         arch,
+			Labels:       map[string]string{"zone": zone},
+		}
 	}
 	nodes := []Node{
 		node("a", AvailabilityActive, StateReady, "x86_64", "eu"),
@@ -24,16 +31,41 @@ func TestEligible(t *testing.T) {
 		may         string
 		why         []Exclusion
 	}{
-		"any":               {nil, nil, "ab", states},
-		"constraint":        {[]string{"node.labels.zone == eu"}, nil, "a", with(Exclusion{"constraint node.labels.zone==eu", 2})},
-		"two constraints":   {[]string{"node.labels.zone==eu", "node.id!=a"}, nil, "", with(Exclusion{"constraint node.labels.zone==eu", 2}, Exclusion{"constraint node.id!=a", 1})},
-		"fulfilled":         {[]string{"node.platform.os==linux"}, nil, "ab", states},
-		"unreadable":        {[]string{"zone"}, nil, "", with(Exclusion{"constraint zone (it is not of the form KEY==VALUE or KEY!=VALUE)", 4})},
-		"one platform":      {nil, []Platform{{"linux", "arm64"}}, "b", with(Exclusion{"image for linux/arm64 (nodes are linux/amd64, linux/arm)", 3})},
-		"several platforms": {nil, []Platform{{"linux", "amd64"}, {"linux", "arm64"}, {"unknown", "unknown"}}, "ab", with(Exclusion{"image for linux/amd64, linux/arm64 (nodes are linux/arm)", 1})},
-		"32 bit":            {nil, []Platform{{"linux", "arm"}}, "", with(Exclusion{"image for linux/arm (nodes are linux/amd64, linux/arm64)", 3})},
-		"any architecture":  {nil, []Platform{{"linux", ""}}, "ab", states},
-		"other system":      {nil, []Platform{{"windows", "amd64"}}, "", with(Exclusion{"image for windows/amd64 (nodes are linux/amd64, linux/arm64, linux/arm)", 4})},
+		"any": {nil, nil, "ab", states},
+		"constraint": {
+			[]string{"node.labels.zone == eu"},
+			nil,
+			"a",
+			with(Exclusion{"constraint node.labels.zone==eu", 2}),
+		},
+		"two constraints": {
+			[]string{"node.labels.zone==eu", "node.id!=a"},
+			nil,
+			"",
+			with(Exclusion{"constraint node.labels.zone==eu", 2}, Exclusion{"constraint node.id!=a", 1}),
+		},
+		"fulfilled": {[]string{"node.platform.os==linux"}, nil, "ab", states},
+		"unreadable": {
+			[]string{"zone"},
+			nil,
+			"",
+			with(Exclusion{"constraint zone (it is not of the form KEY==VALUE or KEY!=VALUE)", 4}),
+		},
+		"one platform": {nil, []Platform{
+			{"linux", "arm64"},
+		}, "b", with(Exclusion{"image for linux/arm64 (nodes are linux/amd64, linux/arm)", 3})},
+		"several platforms": {nil, []Platform{
+			{"linux", "amd64"},
+			{"linux", "arm64"},
+			{"unknown", "unknown"},
+		}, "ab", with(Exclusion{"image for linux/amd64, linux/arm64 (nodes are linux/arm)", 1})},
+		"32 bit": {nil, []Platform{
+			{"linux", "arm"},
+		}, "", with(Exclusion{"image for linux/arm (nodes are linux/amd64, linux/arm64)", 3})},
+		"any architecture": {nil, []Platform{{"linux", ""}}, "ab", states},
+		"other system": {nil, []Platform{
+			{"windows", "amd64"},
+		}, "", with(Exclusion{"image for windows/amd64 (nodes are linux/amd64, linux/arm64, linux/arm)", 4})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,13 +85,22 @@ func TestEligibility_Explain(t *testing.T) {
 	t.Parallel()
 	zone := Exclusion{"constraint node.labels.zone==eu", 3}
 	for want, e := range map[string]Eligibility{
-		"no node can run it: there is none":                                                            {},
-		"no node can run it: constraint node.labels.zone==eu excludes 3 of 3 nodes":                    {Of: 3, Why: []Exclusion{zone}},
-		"no node can run it: constraint node.labels.zone==eu excludes 3 of 4 nodes; 1 of 4 nodes down": {Of: 4, Why: []Exclusion{zone, {"down", 1}}},
-		"no node can run it: image for linux/arm64 (nodes are linux/amd64) excludes 3 of 3 nodes":      {Of: 3, Why: []Exclusion{{"image for linux/arm64 (nodes are linux/amd64)", 3}}},
-		"no node can run it: 1 of 1 node drained":                                                      {Of: 1, Why: []Exclusion{{"drained", 1}}},
-		"1 of 2 nodes can run it: 1 of 2 nodes paused":                                                 {Of: 2, May: make([]Node, 1), Why: []Exclusion{{"paused", 1}}},
-		"2 of 2 nodes can run it":                                                                      {Of: 2, May: make([]Node, 2)},
+		"no node can run it: there is none": {},
+		"no node can run it: constraint node.labels.zone==eu excludes 3 of 3 nodes": {
+			Of:  3,
+			Why: []Exclusion{zone},
+		},
+		"no node can run it: constraint node.labels.zone==eu excludes 3 of 4 nodes; 1 of 4 nodes down": {
+			Of:  4,
+			Why: []Exclusion{zone, {"down", 1}},
+		},
+		"no node can run it: image for linux/arm64 (nodes are linux/amd64) excludes 3 of 3 nodes": {
+			Of:  3,
+			Why: []Exclusion{{"image for linux/arm64 (nodes are linux/amd64)", 3}},
+		},
+		"no node can run it: 1 of 1 node drained":      {Of: 1, Why: []Exclusion{{"drained", 1}}},
+		"1 of 2 nodes can run it: 1 of 2 nodes paused": {Of: 2, May: make([]Node, 1), Why: []Exclusion{{"paused", 1}}},
+		"2 of 2 nodes can run it":                      {Of: 2, May: make([]Node, 2)},
 	} {
 		if got := e.Explain(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -13,16 +13,18 @@ const (
 
 // Service is a Swarm service and how it fares.
 type Service struct {
-	ID            string        `json:"id"`
-	Name          string        `json:"name"`
-	Mode          string        `json:"mode"`              // replicated, global, replicated-job or global-job
-	Image         string        `json:"image"`             // as the user wrote it, without digest
-	Digest        string        `json:"digest"`            // sha256:…, or empty where the spec is not pinned
-	Desired       int           `json:"desired"`           // replicas asked for; for a global service the nodes it may run on
-	Running       int           `json:"running"`           // replicas that run now
-	Complete      int           `json:"complete"`          // replicas that ended by themselves with exit code 0
-	Failed        int           `json:"failed"`            // tasks that failed and whose slot does not run now
-	Update        string        `json:"update"`            // state of the last update: updating, completed, paused, rollback_…; empty: never updated
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Mode   string `json:"mode"`   // replicated, global, replicated-job or global-job
+	Image  string `json:"image"`  // as the user wrote it, without digest
+	Digest string `json:"digest"` // sha256:…, or empty where the spec is not pinned
+	// replicas asked for; for a global service the nodes it may run on
+	Desired  int `json:"desired"`
+	Running  int `json:"running"`  // replicas that run now
+	Complete int `json:"complete"` // replicas that ended by themselves with exit code 0
+	Failed   int `json:"failed"`   // tasks that failed and whose slot does not run now
+	// state of the last update: updating, completed, paused, rollback_…; empty: never updated
+	Update        string        `json:"update"`
 	Message       string        `json:"message"`           // Swarm's word on that update
 	Managed       bool          `json:"managed"`           // comes from the config file
 	Hash          string        `json:"hash,omitempty"`    // of the definition it was made from
@@ -31,10 +33,12 @@ type Service struct {
 	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
 	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
 	UpdateStarted time.Time     `json:"update_started"`
-	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"`  // after which Swarm starts a failed replica again
-	Took          time.Duration `json:"took_ns,omitempty"`           // of one whose replicas are all complete, from its first task to the end of its last
-	Constraints   []string      `json:"constraints,omitempty"`       // on the nodes that its tasks may run on
-	Tolerates     bool          `json:"tolerates"`                   // Swarm goes on with an update of it whatever fails
+	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"` // after which Swarm starts a failed replica again
+	// of one whose replicas are all complete, from its first task to the end of its last
+	Took        time.Duration `json:"took_ns,omitempty"`
+	Constraints []string      `json:"constraints,omitempty"` // on the nodes that its tasks may run on
+	// Swarm goes on with an update of it whatever fails
+	Tolerates     bool          `json:"tolerates"`
 	UpdateDelay   time.Duration `json:"update_delay_ns,omitempty"`   // between two lots of replicas
 	UpdateMonitor time.Duration `json:"update_monitor_ns,omitempty"` // for how long a new replica is watched
 	Created       time.Time     `json:"created"`

@@ -31,7 +31,8 @@ func TestCrowd_LargestIsLargest(t *testing.T) {
 		for _, n := range sizes {
 			most = max(most, n)
 		}
-		if w.n != len(in) || w.top != most || most > 0 && (w.largest().len() != most || sizes[w.largest().prefix] != most) {
+		if w.n != len(in) || w.top != most ||
+			most > 0 && (w.largest().len() != most || sizes[w.largest().prefix] != most) {
 			t.Fatalf("%d strangers, largest group %d; want %d and %d", w.n, w.top, len(in), most)
 		}
 	}

@@ -21,7 +21,10 @@ func TestCheckAll_NamesThePart(t *testing.T) {
 	if err := CheckAll([]Probe{{"queue", well}, {"registry", well}})(t.Context()); err != nil {
 		t.Errorf("all is well, and the check says %v", err)
 	}
-	err := CheckAll([]Probe{{"queue", func(context.Context) error { return errors.New("refused") }}, {"registry", hangs}})(t.Context())
+	err := CheckAll([]Probe{
+		{"queue", func(context.Context) error { return errors.New("refused") }},
+		{"registry", hangs},
+	})(t.Context())
 	if err == nil || err.Error() != "queue does not answer: refused" {
 		t.Errorf("got %v", err)
 	}

@@ -127,7 +127,9 @@ func (p *printer) list(lines []string) []string {
 	p.gap()
 	for len(lines) > 0 && listItem.MatchString(lines[0]) {
 		mark := listItem.FindString(lines[0])
-		n := 1 + prefixLen(lines[1:], func(s string) bool { return strings.HasPrefix(s, "  ") && !listItem.MatchString(s) })
+		n := 1 + prefixLen(lines[1:], func(s string) bool {
+			return strings.HasPrefix(s, "  ") && !listItem.MatchString(s)
+		})
 		text := lines[0][len(mark):]
 		for _, line := range lines[1:n] {
 			text += " " + strings.TrimSpace(line)

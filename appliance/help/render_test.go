@@ -49,10 +49,30 @@ func TestRender(t *testing.T) {
 		{name: "glues punctuation", markdown: "a (`b`), **c d**.", want: "a (`b`), c d.\n"},
 		{name: "styles", markdown: "## H\n\n**a** `b c`", styles: Styles{mark, mark, mark}, want: "<H>\n\n<a> <b c>\n"},
 		{name: "code", markdown: "```sh\na  b\n\n  c\n```\nend", want: "    a  b\n\n      c\n\nend\n"},
-		{name: "list", markdown: "Text:\n- one two\n  three\n- four\n\n1. five", width: 12, want: "Text:\n\n  - one two\n    three\n  - four\n\n  1. five\n"},
-		{name: "links", markdown: "[a](deploy.md#x) [b](https://b.example) [c](../../C.md) [d](#d)", width: 100, want: "a (crawlbox help deploy) b (https://b.example) c d\n"},
-		{name: "table", markdown: "| a | b |\n|---|---|\n| `x\\|y` | one two three four five |\n| z | |", width: 31, want: "a      b\n`x|y`  one two three four five\nz\n"},
-		{name: "table without room", markdown: "| a | b | c |\n|---|---|---|\n| one | two | three |", width: 20, want: "one\n    two\n    three\n"},
+		{
+			name:     "list",
+			markdown: "Text:\n- one two\n  three\n- four\n\n1. five",
+			width:    12,
+			want:     "Text:\n\n  - one two\n    three\n  - four\n\n  1. five\n",
+		},
+		{
+			name:     "links",
+			markdown: "[a](deploy.md#x) [b](https://b.example) [c](../../C.md) [d](#d)",
+			width:    100,
+			want:     "a (crawlbox help deploy) b (https://b.example) c d\n",
+		},
+		{
+			name:     "table",
+			markdown: "| a | b |\n|---|---|\n| `x\\|y` | one two three four five |\n| z | |",
+			width:    31,
+			want:     "a      b\n`x|y`  one two three four five\nz\n",
+		},
+		{
+			name:     "table without room",
+			markdown: "| a | b | c |\n|---|---|---|\n| one | two | three |",
+			width:    20,
+			want:     "one\n    two\n    three\n",
+		},
 		{name: "comment", markdown: "a\n\n<!-- b -->\n\nc", want: "a\n\nc\n"},
 	}
 	for _, test := range tests {

@@ -65,7 +65,8 @@ var ErrNoBuildKit = errors.New("BuildKit, which is not to be had here")
 // Build builds an image of a build context, which is a tar. It calls see for
 // each word of the builder, from one goroutine, and first after the context has been
 // read. It returns the image's id. A build that failed is a *BuildError.
-func (b *Builder) Build(ctx context.Context, files io.Reader, o BuildOptions, see func(Progress)) (id string, err error) {
+func (b *Builder) Build(ctx context.Context, files io.Reader, o BuildOptions,
+	see func(Progress)) (id string, err error) {
 	k, err := b.choose(ctx, o)
 	switch {
 	case err != nil:

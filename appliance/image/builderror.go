@@ -38,12 +38,14 @@ func (e *BuildError) Error() string {
 }
 
 var (
-	exitCode      = regexp.MustCompile(`^The command '.*' returned a non-zero code: (\d+)|^(?:executor failed running|process) .* exit code: (\d+)`)
+	exitCode = regexp.MustCompile(
+		`^The command '.*' returned a non-zero code: (\d+)|^(?:executor failed running|process) .* exit code: (\d+)`)
 	notCopied     = regexp.MustCompile(`"/([^"]+)":? not found`)
 	noHostNetwork = regexp.MustCompile(`network\.host is not allowed`)
 	noSecret      = regexp.MustCompile(`^secret (\S+?):? not found`)
 	notThere      = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
-	noRegistry    = regexp.MustCompile(`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
+	noRegistry    = regexp.MustCompile(
+		`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
 )
 
 // reason is the message without the command, which the error names already,
@@ -56,16 +58,21 @@ func (e *BuildError) reason() string {
 	case m != nil:
 		return "returned a non-zero code: " + m[1] + m[2]
 	case (is("COPY") || is("ADD")) && notCopied.MatchString(e.Message):
-		return notCopied.FindStringSubmatch(e.Message)[1] + " is not among the files; see that the directory has it, and that .dockerignore does not list it"
+		return notCopied.FindStringSubmatch(
+			e.Message)[1] + " is not among the files; see that the directory has it, and that .dockerignore does not " +
+			"list it"
 	case noHostNetwork.MatchString(e.Message):
-		return "the Docker Engine lets no build into the host's network; allow network-host in builder.entitlements of its daemon.json, or give --builder classic"
+		return "the Docker Engine lets no build into the host's network; allow network-host in builder.entitlements " +
+			"of its daemon.json, or give --builder classic"
 	case noSecret.MatchString(e.Message):
 		id := noSecret.FindStringSubmatch(e.Message)[1]
 		return "there is no build secret " + id + "; give it with --secret id=" + id + ",src=FILE"
 	case fromImage && notThere.MatchString(e.Message):
-		return "there is no such base image (" + e.Message + "); correct its name or tag in the Dockerfile, or, if it is private, docker pull it on this machine first"
+		return "there is no such base image (" + e.Message +
+			"); correct its name or tag in the Dockerfile, or, if it is private, docker pull it on this machine first"
 	case fromImage && noRegistry.MatchString(e.Message):
-		return "its registry could not be asked (" + e.Message + "); try again, or bring the image to this machine with docker load"
+		return "its registry could not be asked (" + e.Message +
+			"); try again, or bring the image to this machine with docker load"
 	}
 	return e.Message
 }
@@ -84,7 +91,8 @@ var (
 	stepName = regexp.MustCompile(`^\[(?:stage-\d+ |(\S+) )?(\d+/\d+)\] (.*)`)
 	metadata = regexp.MustCompile(`^\[internal\] load metadata for (\S+)`)
 	// solving matches what BuildKit's layers put before the cause of a failure.
-	solving = regexp.MustCompile(`^((rpc error: code = \w+ desc =|failed to solve( with frontend \S+)?:|failed to (build LLB|create LLB definition|prepare context|read dockerfile):) )+`)
+	solving = regexp.MustCompile(
+		`^((rpc error: code = \w+ desc =|failed to solve( with frontend \S+)?:|failed to (build LLB|create LLB definition|prepare context|read dockerfile):) )+`)
 	// mounts matches where BuildKit has the context: to the user a path begins after it.
 	mounts = regexp.MustCompile(`\S*/buildkit-mount\d+/`)
 )

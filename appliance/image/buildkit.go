@@ -63,7 +63,8 @@ func (b *Builder) openKit(ctx context.Context, asked bool) (*kit, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		return b.engine.DialHijack(ctx, "/grpc", "h2c", nil)
 	}
-	conn, err := grpc.NewClient("passthrough:///docker", grpc.WithContextDialer(dial), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///docker", grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))
 	if err != nil {
 		return nil, err
@@ -185,7 +186,11 @@ func (o BuildOptions) solve(files string) *controlapi.SolveRequest {
 		image["name"] = o.Tag
 	}
 	return &controlapi.SolveRequest{
-		Frontend: "dockerfile.v0", FrontendAttrs: attrs, Entitlements: []string{"network.host"},
-		ExporterDeprecated: store, ExporterAttrsDeprecated: image, Exporters: []*controlapi.Exporter{{Type: store, Attrs: image}},
+		Frontend:                "dockerfile.v0",
+		FrontendAttrs:           attrs,
+		Entitlements:            []string{"network.host"},
+		ExporterDeprecated:      store,
+		ExporterAttrsDeprecated: image,
+		Exporters:               []*controlapi.Exporter{{Type: store, Attrs: image}},
 	}
 }

@@ -73,7 +73,8 @@ func (e *kitEngine) DialHijack(ctx context.Context, path, proto string, _ map[st
 	return e.net.DialContext(ctx)
 }
 
-func (e *kitEngine) ListWorkers(context.Context, *controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
+func (e *kitEngine) ListWorkers(context.Context,
+	*controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
 	return &controlapi.ListWorkersResponse{Record: []*workertypes.WorkerRecord{{GCPolicy: e.policy}}}, nil
 }
 
@@ -114,7 +115,8 @@ func (e *kitEngine) Solve(ctx context.Context, req *controlapi.SolveRequest) (*c
 	if e.secret, err = secrets.GetSecret(ctx, client, "token"); err != nil && !errors.Is(err, secrets.ErrNotFound) {
 		return nil, err
 	}
-	return &controlapi.SolveResponse{ExporterResponse: map[string]string{"containerimage.digest": "sha256:built"}}, e.fails
+	return &controlapi.SolveResponse{ExporterResponse: map[string]string{"containerimage.digest": "sha256:built"}},
+		e.fails
 }
 
 func (e *kitEngine) Status(_ *controlapi.StatusRequest, out controlapi.Control_StatusServer) error {
@@ -153,8 +155,16 @@ func TestBuildKit_ContextAndSecretsGoOverTheSession(t *testing.T) {
 	t.Parallel()
 	e := newKitEngine(t)
 	files := strings.Repeat("tar", 1<<18)
-	o := BuildOptions{Tag: "localhost:8003/spider:1", Dockerfile: "docker/prod", Args: map[string]string{"A": "b=c"},
-		Secrets: map[string][]byte{"token": []byte("hush")}, Target: "run", Platform: "linux/arm64", NoCache: true, Pull: true}
+	o := BuildOptions{
+		Tag:        "localhost:8003/spider:1",
+		Dockerfile: "docker/prod",
+		Args:       map[string]string{"A": "b=c"},
+		Secrets:    map[string][]byte{"token": []byte("hush")},
+		Target:     "run",
+		Platform:   "linux/arm64",
+		NoCache:    true,
+		Pull:       true,
+	}
 	id, err := NewBuilder(e).Build(t.Context(), strings.NewReader(files), o, func(Progress) {})
 	if err != nil || id != "sha256:built" {
 		t.Fatalf("id %q, %v", id, err)
@@ -163,7 +173,10 @@ func TestBuildKit_ContextAndSecretsGoOverTheSession(t *testing.T) {
 		t.Errorf("got %d bytes of files, the secret %q", e.files.Len(), e.secret)
 	}
 	asked := e.req.String()
-	for _, want := range []string{"dockerfile.v0", "moby", "localhost:8003/spider:1", "docker/prod", "b=c", "network.host", "linux/arm64", "no-cache", "pull"} {
+	for _, want := range []string{
+		"dockerfile.v0", "moby", "localhost:8003/spider:1", "docker/prod", "b=c", "network.host", "linux/arm64",
+		"no-cache", "pull",
+	} {
 		if !strings.Contains(asked, want) {
 			t.Errorf("no %q in %s", want, asked)
 		}
@@ -179,15 +192,20 @@ func TestBuildKit_Steps(t *testing.T) {
 	run, cached := "[2/3] RUN pip install redis", vertex("[3/3] COPY . .", 5, 5, "")
 	cached.Cached = true
 	e.news = []*controlapi.StatusResponse{
-		vertexes(vertex("[internal] load remote build context", 0, 1, ""), vertex("copy /context /", 1, 1, ""), vertex("[1/3] FROM x", 1, -1, ""), vertex(run, -1, -1, "")),
-		{Statuses: []*controlapi.VertexStatus{{ID: "a", Vertex: "[1/3] FROM x", Current: 5, Total: 9}, {ID: "b", Vertex: "[1/3] FROM x", Current: 1, Total: 1}}},
+		vertexes(vertex("[internal] load remote build context", 0, 1, ""), vertex("copy /context /", 1, 1, ""),
+			vertex("[1/3] FROM x", 1, -1, ""), vertex(run, -1, -1, "")),
+		{Statuses: []*controlapi.VertexStatus{
+			{ID: "a", Vertex: "[1/3] FROM x", Current: 5, Total: 9},
+			{ID: "b", Vertex: "[1/3] FROM x", Current: 1, Total: 1},
+		}},
 		vertexes(vertex("[1/3] FROM x", 1, 2, ""), vertex(run, 2, -1, "")),
 		{Statuses: []*controlapi.VertexStatus{{ID: "a", Vertex: "[1/3] FROM x", Current: 9, Total: 9}}}, // too late
 		logged(run, "Collecting"), logged(run, " redis\n 10%\r 100%\r\nno end of line"),
 		vertexes(vertex(run, 2, 5, "")), vertexes(vertex(run, 2, 5, ""), cached),
 	}
 	var got []Step
-	if _, err := NewBuilder(e).Build(t.Context(), strings.NewReader(""), BuildOptions{}, func(p Progress) { got = append(got, *p.Step) }); err != nil {
+	if _, err := NewBuilder(e).Build(t.Context(), strings.NewReader(""), BuildOptions{},
+		func(p Progress) { got = append(got, *p.Step) }); err != nil {
 		t.Fatal(err)
 	}
 	want := []Step{
@@ -211,22 +229,39 @@ func TestBuildKit_Steps(t *testing.T) {
 func TestBuildKit_Errors(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ step, said, whole, want string }{
-		"a step": {"[2/3] RUN pip install nosuch", "executor failed running [/bin/sh -c pip install nosuch]: exit code: 7", "",
+		"a step": {"[2/3] RUN pip install nosuch",
+			"executor failed running [/bin/sh -c pip install nosuch]: exit code: 7", "",
 			"build failed at step 2/3: RUN pip install nosuch: returned a non-zero code: 7"},
-		"a step of a stage": {"[build 2/3] RUN make", `process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
+		"a step of a stage": {"[build 2/3] RUN make",
+			`process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
 			"build failed at step 2/3 of build: RUN make: returned a non-zero code: 2"},
-		"a step of the last stage": {"[stage-1 2/3] RUN make", `process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
+		"a step of the last stage": {"[stage-1 2/3] RUN make",
+			`process "/bin/sh -c make" did not complete successfully: exit code: 2`, "",
 			"build failed at step 2/3: RUN make: returned a non-zero code: 2"},
-		"no base image": {"[internal] load metadata for docker.io/library/python:99", "docker.io/library/python:99: not found", "",
-			"build failed at FROM python:99: there is no such base image (docker.io/library/python:99: not found); correct its name"},
-		"no network": {"[internal] load metadata for docker.io/library/nowhere:1", `failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: no such host`, "",
+		"no base image": {"[internal] load metadata for docker.io/library/python:99",
+			"docker.io/library/python:99: not found", "",
+			"build failed at FROM python:99: there is no such base image (docker.io/library/python:99: not found); " +
+				"correct its name"},
+		"no network": {"[internal] load metadata for docker.io/library/nowhere:1",
+			`failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: no such host`, "",
 			"build failed at FROM nowhere:1: its registry could not be asked ("},
-		"missing file":       {"[2/2] COPY x y/ ./", `"/x" not found: not found`, "", "build failed at step 2/2: COPY x y/ ./: x is not among the files; see that the directory has it"},
-		"missing file later": {"[2/2] COPY x ./", `failed to calculate checksum of ref a::b: "/x": not found`, "", "COPY x ./: x is not among the files"},
-		"missing secret":     {"[2/2] RUN --mount=type=secret,id=tok,required cat", "secret tok not found: not found", "", "there is no build secret tok; give it with --secret id=tok,src=FILE"},
-		"bad Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 2: unknown instruction: RUNN",
+		"missing file": {
+			"[2/2] COPY x y/ ./", `"/x" not found: not found`, "",
+			"build failed at step 2/2: COPY x y/ ./: x is not among the files; see that the directory has it",
+		},
+		"missing file later": {
+			"[2/2] COPY x ./", `failed to calculate checksum of ref a::b: "/x": not found`, "",
+			"COPY x ./: x is not among the files",
+		},
+		"missing secret": {
+			"[2/2] RUN --mount=type=secret,id=tok,required cat", "secret tok not found: not found", "",
+			"there is no build secret tok; give it with --secret id=tok,src=FILE",
+		},
+		"bad Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to create LLB definition: " +
+			"dockerfile parse error line 2: unknown instruction: RUNN",
 			"build failed: dockerfile parse error line 2: unknown instruction: RUNN"},
-		"no Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to read dockerfile: open /var/lib/docker/tmp/buildkit-mount2110785183/prod: no such file or directory",
+		"no Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to read dockerfile: open " +
+			"/var/lib/docker/tmp/buildkit-mount2110785183/prod: no such file or directory",
 			"build failed: open prod: no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,12 +270,14 @@ func TestBuildKit_Errors(t *testing.T) {
 			e.fails = status.Error(codes.Unknown, c.whole)
 			if c.step != "" {
 				e.fails = status.Error(codes.Unknown, "failed to solve: "+c.said)
-				e.news = []*controlapi.StatusResponse{vertexes(vertex(c.step, 0, -1, "")), logged(c.step, "last word\n"),
+				e.news = []*controlapi.StatusResponse{vertexes(vertex(c.step, 0, -1, "")),
+					logged(c.step, "last word\n"),
 					vertexes(vertex("[other 1/2] RUN y", 0, 1, "context canceled"), vertex(c.step, 0, 1, c.said))}
 			}
 			_, err := NewBuilder(e).Build(t.Context(), strings.NewReader(""), BuildOptions{}, func(Progress) {})
 			var failed *BuildError
-			if !errors.As(err, &failed) || !strings.HasPrefix(err.Error(), "build failed") || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if !errors.As(err, &failed) || !strings.HasPrefix(err.Error(), "build failed") ||
+				!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("got %v\nwant %s", err, c.want)
 			}
 			if c.step != "" && !slices.Equal(failed.Output, []string{"last word"}) {
@@ -259,14 +296,33 @@ func TestBuilder_ClassicWhereBuildKitIsNot(t *testing.T) {
 		o       BuildOptions
 		says    string // empty: the classic builder builds
 	}{
-		"turned off":                         {version: build.BuilderV1},
-		"not there":                          {refuses: true},
-		"not asked for":                      {o: BuildOptions{Builder: Classic}},
-		"asked for and not there":            {refuses: true, o: BuildOptions{Builder: BuildKit}, says: "the build wants BuildKit, which is not to be had here: the Docker Engine has none ("},
-		"secrets with it off":                {version: build.BuilderV1, o: BuildOptions{Secrets: secret}, says: `build secrets need BuildKit, which is not to be had here: the Docker Engine builds with its classic builder ("buildkit": false`},
-		"secrets without it":                 {refuses: true, o: BuildOptions{Secrets: secret}, says: "build secrets need BuildKit, which is not to be had here: the Docker Engine has none ("},
-		"secrets and classic":                {o: BuildOptions{Secrets: secret, Builder: Classic}, says: "build secrets need BuildKit, which is not to be had here: the classic builder was asked for"},
-		"turned off and wanted all the same": {version: build.BuilderV1, o: BuildOptions{Builder: BuildKit}, says: "kit"},
+		"turned off":    {version: build.BuilderV1},
+		"not there":     {refuses: true},
+		"not asked for": {o: BuildOptions{Builder: Classic}},
+		"asked for and not there": {
+			refuses: true,
+			o:       BuildOptions{Builder: BuildKit},
+			says:    "the build wants BuildKit, which is not to be had here: the Docker Engine has none (",
+		},
+		"secrets with it off": {
+			version: build.BuilderV1,
+			o:       BuildOptions{Secrets: secret},
+			says:    `build secrets need BuildKit, which is not to be had here: the Docker Engine builds with its classic builder ("buildkit": false`,
+		},
+		"secrets without it": {
+			refuses: true,
+			o:       BuildOptions{Secrets: secret},
+			says:    "build secrets need BuildKit, which is not to be had here: the Docker Engine has none (",
+		},
+		"secrets and classic": {
+			o:    BuildOptions{Secrets: secret, Builder: Classic},
+			says: "build secrets need BuildKit, which is not to be had here: the classic builder was asked for",
+		},
+		"turned off and wanted all the same": {
+			version: build.BuilderV1,
+			o:       BuildOptions{Builder: BuildKit},
+			says:    "kit",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -281,7 +337,8 @@ func TestBuilder_ClassicWhereBuildKitIsNot(t *testing.T) {
 				t.Errorf("got %q, %v", id, err)
 			case c.says == "kit" && (err != nil || id != "sha256:built"):
 				t.Errorf("got %q, %v", id, err)
-			case c.says != "" && c.says != "kit" && (!errors.Is(err, ErrNoBuildKit) || !strings.Contains(err.Error(), c.says)):
+			case c.says != "" && c.says != "kit" &&
+				(!errors.Is(err, ErrNoBuildKit) || !strings.Contains(err.Error(), c.says)):
 				t.Errorf("got %v, want %s", err, c.says)
 			}
 		})
@@ -296,7 +353,8 @@ func (halfRead) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestBuildKit_BrokenContext(t *testing.T) {
 	t.Parallel()
 	e := newKitEngine(t)
-	if _, err := NewBuilder(e).Build(t.Context(), halfRead{}, BuildOptions{}, func(Progress) {}); err == nil || !strings.Contains(err.Error(), io.ErrUnexpectedEOF.Error()) {
+	if _, err := NewBuilder(e).Build(t.Context(), halfRead{}, BuildOptions{}, func(Progress) {}); err == nil ||
+		!strings.Contains(err.Error(), io.ErrUnexpectedEOF.Error()) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -325,7 +383,8 @@ func TestBuildKit_KeepsTheCacheSmall(t *testing.T) {
 		for i := range e.policy {
 			e.policy[i] = &workertypes.GCPolicy{All: true}
 		}
-		if _, err := NewBuilder(e).Build(t.Context(), strings.NewReader(""), BuildOptions{}, func(Progress) {}); err != nil {
+		if _, err := NewBuilder(e).Build(t.Context(), strings.NewReader(""), BuildOptions{},
+			func(Progress) {}); err != nil {
 			t.Fatal(err)
 		}
 		if len(e.pruned) != want || want == 1 && (!e.pruned[0].All || e.pruned[0].ReservedSpace != cacheKept) {

@@ -15,7 +15,8 @@ import (
 )
 
 // classic builds as docker build did before BuildKit.
-func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions, see func(line string)) (id string, err error) {
+func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions,
+	see func(line string)) (id string, err error) {
 	resp, err := b.engine.ImageBuild(ctx, files, o.docker())
 	if cerrdefs.IsInvalidArgument(err) {
 		return "", &BuildError{Message: words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
@@ -29,8 +30,16 @@ func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions, 
 
 func (o BuildOptions) docker() build.ImageBuildOptions {
 	d := build.ImageBuildOptions{
-		Version: build.BuilderV1, NetworkMode: "host", Remove: true, ForceRemove: true,
-		Dockerfile: o.Dockerfile, BuildArgs: map[string]*string{}, Target: o.Target, Platform: o.Platform, NoCache: o.NoCache, PullParent: o.Pull,
+		Version:     build.BuilderV1,
+		NetworkMode: "host",
+		Remove:      true,
+		ForceRemove: true,
+		Dockerfile:  o.Dockerfile,
+		BuildArgs:   map[string]*string{},
+		Target:      o.Target,
+		Platform:    o.Platform,
+		NoCache:     o.NoCache,
+		PullParent:  o.Pull,
 	}
 	for name, value := range o.Args {
 		d.BuildArgs[name] = &value

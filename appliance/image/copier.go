@@ -98,7 +98,8 @@ type Copied struct{ Bytes, Total int64 }
 // it is, so that its digest is the same, and lacks the images of other platforms. see
 // is called when something has come, by one goroutine at a time. Errors are a
 // *RefusedError, wrap ErrNoRegistry or are the cluster's registry's.
-func (c *Copier) Copy(ctx context.Context, image reference.Named, d digest.Digest, copied string, platforms []fleet.Platform, see func(Copied)) error {
+func (c *Copier) Copy(ctx context.Context, image reference.Named, d digest.Digest, copied string,
+	platforms []fleet.Platform, see func(Copied)) error {
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -127,7 +128,8 @@ func (c *Copier) Copy(ctx context.Context, image reference.Named, d digest.Diges
 	return refused(image, into.Context(), err)
 }
 
-func (c *Copier) copy(ctx context.Context, from origin, d string, into name.Reference, platforms []fleet.Platform, t *tally) error {
+func (c *Copier) copy(ctx context.Context, from origin, d string, into name.Reference, platforms []fleet.Platform,
+	t *tally) error {
 	p, err := c.plan(into.Context(), platforms)
 	if err != nil {
 		return err
@@ -162,8 +164,10 @@ func (c *Copier) open(image reference.Named, options ...remote.Option) (origin, 
 	if err != nil {
 		return origin{}, refused(image, name.Repository{}, err)
 	}
-	puller, err := remote.NewPuller(append(options, remote.WithTransport(trusted), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithRetryBackoff(remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Steps: 3}),
-		remote.WithRetryStatusCodes(http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))...)
+	puller, err := remote.NewPuller(
+		append(options, remote.WithTransport(trusted), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+			remote.WithRetryBackoff(remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Steps: 3}),
+			remote.WithRetryStatusCodes(http.StatusInternalServerError, http.StatusBadGateway,
+				http.StatusServiceUnavailable, http.StatusGatewayTimeout))...)
 	return origin{ref, puller, trusted.CloseIdleConnections}, err
 }

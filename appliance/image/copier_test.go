@@ -50,7 +50,8 @@ func copyOf(t *testing.T, c *Copier, image reference.Named, platforms ...fleet.P
 		t.Fatal(err)
 	}
 	var last Copied
-	if err := c.Copy(t.Context(), image, d, fleet.CopyName(8003, image), platforms, func(now Copied) { last = now }); err != nil {
+	if err := c.Copy(t.Context(), image, d, fleet.CopyName(8003, image), platforms,
+		func(now Copied) { last = now }); err != nil {
 		t.Fatal(err)
 	}
 	if last.Bytes != last.Total {
@@ -177,12 +178,14 @@ func TestCopier_Refused(t *testing.T) {
 		if !errors.As(err, &said) || said.Status != status || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("%d gives %v", status, err)
 		}
-		if passing := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable; said.Passing() != passing {
+		if passing := status == http.StatusTooManyRequests ||
+			status == http.StatusServiceUnavailable; said.Passing() != passing {
 			t.Errorf("of %v it is said that it passes: %t", err, said.Passing())
 		}
 	}
 	h.fails = nil
-	if _, err := c.Find(t.Context(), h.named("nothing:1")); err == nil || !strings.Contains(err.Error(), "nothing:1: "+h.host+" answers NAME_UNKNOWN: ") {
+	if _, err := c.Find(t.Context(), h.named("nothing:1")); err == nil ||
+		!strings.Contains(err.Error(), "nothing:1: "+h.host+" answers NAME_UNKNOWN: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -193,7 +196,8 @@ func TestCopier_NoRegistry(t *testing.T) {
 	h.Close()
 	c, _ := newCopier(t, "")
 	_, err := c.Find(t.Context(), h.named("python:3"))
-	if !errors.Is(err, ErrNoRegistry) || !strings.HasPrefix(err.Error(), "image "+h.host+"/python:3: "+h.host+" can't be reached: dial tcp ") {
+	if !errors.Is(err, ErrNoRegistry) ||
+		!strings.HasPrefix(err.Error(), "image "+h.host+"/python:3: "+h.host+" can't be reached: dial tcp ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -214,7 +218,8 @@ func TestTrust(t *testing.T) {
 		t.Fatalf("a registry of an unknown CA gives %v", err)
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})
-	if err := errors.Join(os.Mkdir(filepath.Join(certs, h.host), 0o755), os.WriteFile(filepath.Join(certs, h.host, "ca.crt"), ca, 0o644)); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(certs, h.host), 0o755),
+		os.WriteFile(filepath.Join(certs, h.host, "ca.crt"), ca, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	copyOf(t, c, h.named("python:3"), amd)

@@ -116,7 +116,8 @@ func (p *copyPlan) misses(ctx context.Context, l v1.Layer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+p.into.RegistryStr()+"/v2/"+p.into.RepositoryStr()+"/blobs/"+d.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead,
+		"http://"+p.into.RegistryStr()+"/v2/"+p.into.RepositoryStr()+"/blobs/"+d.String(), nil)
 	if err != nil {
 		return false, err
 	}

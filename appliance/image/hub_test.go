@@ -76,7 +76,11 @@ func (h *hub) named(image string) reference.Named {
 func (h *hub) push(image string, below ...v1.Layer) {
 	h.t.Helper()
 	index := v1.ImageIndex(empty.Index)
-	for _, p := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64", Variant: "v8"}, {OS: "unknown", Architecture: "unknown"}} {
+	for _, p := range []v1.Platform{
+		{OS: "linux", Architecture: "amd64"},
+		{OS: "linux", Architecture: "arm64", Variant: "v8"},
+		{OS: "unknown", Architecture: "unknown"},
+	} {
 		own, err := random.Layer(30_000, types.OCILayer)
 		if err != nil {
 			h.t.Fatal(err)

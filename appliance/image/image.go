@@ -66,7 +66,12 @@ func pack(path string) ([]byte, error) {
 		return nil, err
 	}
 	tw := tar.NewWriter(zw)
-	if err := tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: st.Size(), Typeflag: tar.TypeReg}); err != nil {
+	if err := tw.WriteHeader(&tar.Header{
+		Name:     "app",
+		Mode:     0o755,
+		Size:     st.Size(),
+		Typeflag: tar.TypeReg,
+	}); err != nil {
 		return nil, err
 	}
 	if _, err := io.Copy(tw, f); err != nil {

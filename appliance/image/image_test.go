@@ -69,7 +69,8 @@ func TestFromBinary_PushedImageHoldsTheBinary(t *testing.T) {
 
 func TestPush_BadName(t *testing.T) {
 	t.Parallel()
-	if _, err := Push(t.Context(), "localhost:5000/UPPER:1", nil); err == nil || !strings.Contains(err.Error(), "not an image name") {
+	if _, err := Push(t.Context(), "localhost:5000/UPPER:1", nil); err == nil ||
+		!strings.Contains(err.Error(), "not an image name") {
 		t.Fatalf("got %v", err)
 	}
 }

@@ -30,9 +30,15 @@ func (t inProcess) RoundTrip(req *http.Request) (resp *http.Response, err error)
 	t.handler.ServeHTTP(a, in)
 	a.WriteHeader(http.StatusOK)
 	resp = &http.Response{
-		Status: fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)), StatusCode: a.status, Header: a.sent, Request: req,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(&a.body), ContentLength: int64(a.body.Len()),
+		Status:        fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)),
+		StatusCode:    a.status,
+		Header:        a.sent,
+		Request:       req,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Body:          io.NopCloser(&a.body),
+		ContentLength: int64(a.body.Len()),
 	}
 	if n, err := strconv.ParseInt(a.sent.Get("Content-Length"), 10, 64); err == nil && req.Method == http.MethodHead {
 		resp.ContentLength = n

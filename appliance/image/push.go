@@ -120,11 +120,25 @@ var pushAdvice = []struct {
 	said *regexp.Regexp
 	do   string
 }{
-	{regexp.MustCompile(`dial tcp|connection re|EOF$`), "nothing serves it there now; see with `crawlbox status` whether the registry runs, then try again"},
-	{regexp.MustCompile(`^(denied|unauthorized)|no basic auth credentials|status: 40[13]`), "the registry wants other rights than this node has; see in `crawlbox config` that registry.port is crawlbox's own, and in its log why"},
-	{regexp.MustCompile(`^unsupported|read.?only|status: 405`), "the registry takes no pushes; see in `crawlbox config` that registry.port is crawlbox's own"},
+	{
+		regexp.MustCompile(`dial tcp|connection re|EOF$`),
+		"nothing serves it there now; see with `crawlbox status` whether the registry runs, then try again",
+	},
+	{
+		regexp.MustCompile(`^(denied|unauthorized)|no basic auth credentials|status: 40[13]`),
+		"the registry wants other rights than this node has; see in `crawlbox config` that registry.port is " +
+			"crawlbox's own, and in its log why",
+	},
+	{
+		regexp.MustCompile(`^unsupported|read.?only|status: 405`),
+		"the registry takes no pushes; see in `crawlbox config` that registry.port is crawlbox's own",
+	},
 	{regexp.MustCompile(`^toomanyrequests|status: 429`), "the registry has too much to do; try again in a minute"},
-	{regexp.MustCompile(`(?i)no space left|status: 5\d\d|^unknown|timeout`), "the registry could not keep it; look for free space with df on the manager and for the cause in crawlbox's log, then try again"},
+	{
+		regexp.MustCompile(`(?i)no space left|status: 5\d\d|^unknown|timeout`),
+		"the registry could not keep it; look for free space with df on the manager and for the cause in crawlbox's " +
+			"log, then try again",
+	},
 }
 
 // pushFailed is the error of a push in one line, with what to do.

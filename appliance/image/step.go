@@ -57,7 +57,8 @@ func newTracker(see func(Progress)) *tracker {
 
 // housework matches steps that the user has not written: they bring the context in.
 // They are shown if they fail.
-var housework = regexp.MustCompile(`^(\[internal\] load (remote build context|build context|build definition|\.dockerignore)|copy /context /|docker-image://docker/dockerfile)`)
+var housework = regexp.MustCompile(
+	`^(\[internal\] load (remote build context|build context|build definition|\.dockerignore)|copy /context /|docker-image://docker/dockerfile)`)
 
 func (t *tracker) take(news *controlapi.StatusResponse) {
 	for _, v := range news.Vertexes {

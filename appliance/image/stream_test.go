@@ -24,7 +24,8 @@ type engine struct {
 	auth    string
 }
 
-func (e *engine) ImageBuild(_ context.Context, _ io.Reader, o build.ImageBuildOptions) (build.ImageBuildResponse, error) {
+func (e *engine) ImageBuild(_ context.Context, _ io.Reader,
+	o build.ImageBuildOptions) (build.ImageBuildResponse, error) {
 	e.options = o
 	return build.ImageBuildResponse{Body: io.NopCloser(strings.NewReader(e.stream))}, e.refused
 }
@@ -55,18 +56,22 @@ func TestBuild_LinesAndID(t *testing.T) {
 	t.Parallel()
 	e := &engine{stream: built}
 	var got []string
-	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true, Builder: Classic}, func(p Progress) { got = append(got, p.Line) })
+	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true, Builder: Classic},
+		func(p Progress) { got = append(got, p.Line) })
 	if err != nil || id != "sha256:final" {
 		t.Fatalf("id %q, %v", id, err)
 	}
 	want := []string{
-		"Step 1/2 : FROM python:3-slim", "3-slim: Pulling from library/python", "Digest: sha256:1111", " ---> 0123456789ab",
-		"Step 2/2 : RUN pip install x", "Collecting x", " 100%", "WARNING: root", "Successfully built 0123456789ab", "Successfully tagged spider:1",
+		"Step 1/2 : FROM python:3-slim", "3-slim: Pulling from library/python", "Digest: sha256:1111",
+		" ---> 0123456789ab",
+		"Step 2/2 : RUN pip install x", "Collecting x", " 100%", "WARNING: root", "Successfully built 0123456789ab",
+		"Successfully tagged spider:1",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got lines %q\nwant %q", got, want)
 	}
-	if o := e.options; o.Version != build.BuilderV1 || o.NetworkMode != "host" || !o.ForceRemove || !o.PullParent || o.Tags[0] != "spider:1" {
+	if o := e.options; o.Version != build.BuilderV1 || o.NetworkMode != "host" || !o.ForceRemove || !o.PullParent ||
+		o.Tags[0] != "spider:1" {
 		t.Errorf("options %+v", o)
 	}
 }
@@ -78,23 +83,38 @@ func TestBuild_Errors(t *testing.T) {
 		stream, want string
 		refused      error
 	}{
-		"a step": {stream: `{"stream":"Step 5/9 : RUN pip install nosuch\n"}{"stream":"ERROR: No matching distribution\n"}
+		"a step": {
+			stream: `{"stream":"Step 5/9 : RUN pip install nosuch\n"}{"stream":"ERROR: No matching distribution\n"}
 {"errorDetail":{"code":1,"message":"The command '/bin/sh -c pip install nosuch' returned a non-zero code: 1"},"error":"The command '/bin/sh -c pip install nosuch' returned a non-zero code: 1"}`,
-			want: "build failed at step 5/9: RUN pip install nosuch: returned a non-zero code: 1"},
-		"no base image": {stream: from + `{"error":"manifest for python:99 not found: manifest unknown: manifest unknown"}`,
-			want: "build failed at step 1/2: FROM python:99: there is no such base image (manifest for python:99 not found: manifest unknown: manifest unknown); correct its name"},
-		"no network": {stream: from + `{"error":"Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host"}`,
-			want: "its registry could not be asked"},
-		"missing file": {stream: `{"stream":"Step 2/2 : COPY x ./\n"}{"error":"COPY failed: file not found in build context or excluded by .dockerignore: stat x: file does not exist"}`,
-			want: "build failed at step 2/2: COPY x ./: COPY failed: file not found"},
-		"bad Dockerfile": {refused: cerrdefs.ErrInvalidArgument.WithMessage("Error response from daemon: dockerfile parse error line 2:\n unknown instruction: RUNN"),
-			want: "build failed: dockerfile parse error line 2: unknown instruction: RUNN"},
+			want: "build failed at step 5/9: RUN pip install nosuch: returned a non-zero code: 1",
+		},
+		"no base image": {
+			stream: from + `{"error":"manifest for python:99 not found: manifest unknown: manifest unknown"}`,
+			want: "build failed at step 1/2: FROM python:99: there is no such base image (manifest for python:99 " +
+				"not found: manifest unknown: manifest unknown); correct its name",
+		},
+		"no network": {
+			stream: from +
+				`{"error":"Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host"}`,
+			want: "its registry could not be asked",
+		},
+		"missing file": {
+			stream: `{"stream":"Step 2/2 : COPY x ./\n"}{"error":"COPY failed: file not found in build context or excluded by .dockerignore: stat x: file does not exist"}`,
+			want:   "build failed at step 2/2: COPY x ./: COPY failed: file not found",
+		},
+		"bad Dockerfile": {
+			refused: cerrdefs.ErrInvalidArgument.WithMessage(
+				"Error response from daemon: dockerfile parse error line 2:\n unknown instruction: RUNN"),
+			want: "build failed: dockerfile parse error line 2: unknown instruction: RUNN",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil, BuildOptions{Builder: Classic}, func(Progress) {})
+			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil,
+				BuildOptions{Builder: Classic}, func(Progress) {})
 			var failed *BuildError
-			if !errors.As(err, &failed) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if !errors.As(err, &failed) || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "\n") {
 				t.Fatalf("got %v\nwant %s", err, c.want)
 			}
 		})
@@ -139,13 +159,24 @@ func TestPush_Progress(t *testing.T) {
 {"status":"Pushed","progressDetail":{},"id":"a"}
 {"status":"0.01: digest: ` + digest + ` size: 1234"}
 `
-	want := []PushProgress{{1, 0, 0, 0, 0}, {2, 0, 0, 0, 0}, {2, 1, 1, 0, 0}, {2, 1, 1, 512, 4096}, {2, 1, 1, 4096, 4096}, {2, 1, 2, 4096, 4096}}
-	for name, aux := range map[string]string{"containerd": "", "graph driver": `{"progressDetail":{},"aux":{"Tag":"0.01","Digest":"` + digest + `","Size":1234}}`} {
+	want := []PushProgress{
+		{1, 0, 0, 0, 0},
+		{2, 0, 0, 0, 0},
+		{2, 1, 1, 0, 0},
+		{2, 1, 1, 512, 4096},
+		{2, 1, 1, 4096, 4096},
+		{2, 1, 2, 4096, 4096},
+	}
+	for name, aux := range map[string]string{
+		"containerd":   "",
+		"graph driver": `{"progressDetail":{},"aux":{"Tag":"0.01","Digest":"` + digest + `","Size":1234}}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := &engine{stream: stream + aux}
 			var got []PushProgress
-			d, err := NewBuilder(e).Push(t.Context(), "localhost:8003/spider:0.01", func(p PushProgress) { got = append(got, p) })
+			d, err := NewBuilder(e).Push(t.Context(), "localhost:8003/spider:0.01",
+				func(p PushProgress) { got = append(got, p) })
 			if err != nil || d != digest || e.auth != "e30=" {
 				t.Fatalf("digest %q, auth %q, %v", d, e.auth, err)
 			}
@@ -160,19 +191,29 @@ func TestPush_Progress(t *testing.T) {
 func TestPush_Errors(t *testing.T) {
 	t.Parallel()
 	for said, want := range map[string]string{
-		"dial tcp 127.0.0.1:8003: connect: connection refused":                                     "connection refused; nothing serves it there now; see with `crawlbox status`",
-		"denied: requested access to the resource is denied":                                       "is denied; the registry wants other rights",
-		"unauthorized: authentication required":                                                    "authentication required; the registry wants other rights",
-		"unsupported: The operation is unsupported.":                                               "the registry takes no pushes; see in `crawlbox config`",
-		"toomanyrequests: slow down":                                                               "slow down; the registry has too much to do; try again",
-		"received unexpected HTTP status: 507 Insufficient Storage":                                "507 Insufficient Storage; the registry could not keep it; look for free space",
-		"received unexpected HTTP status: 500 Internal Server Error":                               "500 Internal Server Error; the registry could not keep it; look for free space",
-		"denied: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`": "push r: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`",
-		"error from registry: registry disk is full; free space":                                   "push r: registry disk is full; free space",
+		"dial tcp 127.0.0.1:8003: connect: connection " +
+			"refused": "connection refused; nothing serves it there now; see with `crawlbox status`",
+		"denied: requested access to the resource " +
+			"is denied": "is denied; the registry wants other rights",
+		"unauthorized: authentication " +
+			"required": "authentication required; the registry wants other rights",
+		"unsupported: The operation is " +
+			"unsupported.": "the registry takes no pushes; see in `crawlbox config`",
+		"toomanyrequests: " +
+			"slow down": "slow down; the registry has too much to do; try again",
+		"received unexpected HTTP status: 507 Insufficient " +
+			"Storage": "507 Insufficient Storage; the registry could not keep it; look for free space",
+		"received unexpected HTTP status: 500 Internal " +
+			"Server Error": "500 Internal Server Error; the registry could not keep it; look for free space",
+		"denied: registry disk is full: 1MB free under /x; free space or run `crawlbox " +
+			"images gc`": "push r: registry disk is full: 1MB free under /x; free space or run `crawlbox images gc`",
+		"error from registry: registry disk is full; free space": "push r: registry disk is full; free space",
 	} {
-		stream := fmt.Sprintf(`{"status":"Preparing","id":"a"}{"errorDetail":{"message":%q},"error":%q}`, said, said+"\n")
+		stream := fmt.Sprintf(`{"status":"Preparing","id":"a"}{"errorDetail":{"message":%q},"error":%q}`, said,
+			said+"\n")
 		_, err := NewBuilder(&engine{stream: stream}).Push(t.Context(), "r", func(PushProgress) {})
-		if err == nil || !strings.HasPrefix(err.Error(), "push r: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.HasPrefix(err.Error(), "push r: ") || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

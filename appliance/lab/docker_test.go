@@ -37,7 +37,8 @@ func TestDocker_StoppedAndStarted(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	h := l.AddHost(lab.DockerFlags("--live-restore", "--label=rack=7"))
-	if got := h.Docker("info", "--format={{.LiveRestoreEnabled}} {{.Labels}} {{.Driver}}"); got != "true [rack=7] overlay2" {
+	if got := h.Docker("info", "--format={{.LiveRestoreEnabled}} {{.Labels}} "+
+		"{{.Driver}}"); got != "true [rack=7] overlay2" {
 		t.Errorf("docker info: %s", got)
 	}
 	h.StopDocker()
@@ -61,10 +62,12 @@ func TestWalkthrough_BuildsUnchanged(t *testing.T) {
 	h := l.AddHost()
 	h.LoadPythonBase()
 	dir := artifact.Spider(t, "127.0.0.1", "secret")
-	if output := h.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--tag=localhost:8003/spider:0.01", dir); !strings.Contains(output, "Requirement already satisfied: redis") {
+	if output := h.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--tag=localhost:8003/spider:0.01",
+		dir); !strings.Contains(output, "Requirement already satisfied: redis") {
 		t.Errorf("pip did not find redis in the base image:\n%s", output)
 	}
-	got := h.Docker("run", "--rm", "localhost:8003/spider:0.01", "python3", "-c", "import redis; print(open('spider.py').read())")
+	got := h.Docker("run", "--rm", "localhost:8003/spider:0.01", "python3", "-c",
+		"import redis; print(open('spider.py').read())")
 	if !strings.Contains(got, "host='127.0.0.1', port='7891', password='secret'") {
 		t.Errorf("the image's spider is\n%s", got)
 	}
@@ -127,7 +130,8 @@ func TestSystemd_BootsWithDocker(t *testing.T) {
 	})
 	t.Run("runs containers", func(t *testing.T) {
 		m.Load(artifact.TinyImage(t, "tiny:0.01", 0))
-		if got := m.Docker("run", "--rm", "--network=host", "--env=TINY_EXIT=0", "tiny:0.01"); got != "tiny from tiny:0.01 on deb" {
+		if got := m.Docker("run", "--rm", "--network=host", "--env=TINY_EXIT=0",
+			"tiny:0.01"); got != "tiny from tiny:0.01 on deb" {
 			t.Errorf("the container says %q", got)
 		}
 	})

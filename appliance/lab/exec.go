@@ -93,7 +93,11 @@ func (h *Host) start(cmd *exec.Cmd) error {
 // environ is that of a fresh login: nothing of the test's own may reach a host.
 func (h *Host) environ() []string {
 	if h.spec.systemd {
-		return []string{"HOME=/root", "LANG=C.UTF-8", "PATH=" + machineBin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+		return []string{
+			"HOME=/root", "LANG=C.UTF-8", "PATH=" + machineBin +
+				":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		}
 	}
-	return []string{"HOME=/var/lib/home", "LANG=C.UTF-8", "PATH=" + h.lab.dir + "/bin:" + os.Getenv("PATH") + ":" + h.dir + "/usr/bin"}
+	return []string{"HOME=/var/lib/home", "LANG=C.UTF-8", "PATH=" + h.lab.dir + "/bin:" + os.Getenv(
+		"PATH") + ":" + h.dir + "/usr/bin"}
 }

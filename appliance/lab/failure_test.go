@@ -14,7 +14,8 @@ import (
 func TestNew_SaysWhatTheMachineLacks(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r := record(func(r *recorder) { lab.New(r) })
-	if !strings.Contains(r.fatal, "lacks bash, ip, mount, iptables, containerd, dockerd, docker: .ci/deps installs it") {
+	if !strings.Contains(r.fatal, "lacks bash, ip, mount, iptables, containerd, dockerd, docker: .ci/deps "+
+		"installs it") {
 		t.Errorf("without tools New fails with %q", r.fatal)
 	}
 }
@@ -30,7 +31,8 @@ func TestAddHost_DockerThatDoesNotStart(t *testing.T) {
 	if !strings.Contains(r.fatal, "host h1: start dockerd: ") {
 		t.Errorf("it fails with %q", r.fatal)
 	}
-	if log := strings.Join(r.lines, "\n"); !strings.Contains(log, "end of dockerd's log") || !strings.Contains(log, "--no-such-flag") {
+	if log := strings.Join(r.lines, "\n"); !strings.Contains(log, "end of dockerd's log") ||
+		!strings.Contains(log, "--no-such-flag") {
 		t.Errorf("the failure does not show dockerd's log but\n%s", log)
 	}
 	if err := leftovers(dir); err != nil {
@@ -58,7 +60,8 @@ func TestAddHost_EnvRelease(t *testing.T) {
 	if name := h.ReadFile("/usr/lib/os-release"); !strings.Contains(name, "VERSION_CODENAME=trixie") {
 		t.Errorf("the host has the programs of %s", name)
 	}
-	if version := h.MustExec("dockerd", "--version") + h.Docker("--version"); strings.Count(version, "version 26.1") != 2 {
+	if version := h.MustExec("dockerd", "--version") + h.Docker("--version"); strings.Count(version,
+		"version 26.1") != 2 {
 		t.Errorf("its Docker is %s", version)
 	}
 	h.MustExec("git", "--version")
@@ -72,7 +75,8 @@ func TestHost_SwitchedOffIsNotEntered(t *testing.T) {
 	if r := h.Exec(t.Context(), "hostname"); r.Code != -1 || !strings.Contains(r.Stderr, "host is down") {
 		t.Errorf("hostname on a host that is off: %+v", r)
 	}
-	if _, err := h.DialContext(t.Context(), "tcp", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "host is down") {
+	if _, err := h.DialContext(t.Context(), "tcp", "127.0.0.1:1"); err == nil ||
+		!strings.Contains(err.Error(), "host is down") {
 		t.Errorf("dial from a host that is off: %v", err)
 	}
 }

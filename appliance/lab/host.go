@@ -212,7 +212,8 @@ func (h *Host) bootPlain() (err error) {
 		}
 		layers = files.Docker + "/usr:" + files.Bare + "/usr"
 	}
-	h.frame, err = frame.Start(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(), h.spec.stateLimit, layers)
+	h.frame, err = frame.Start(h.dir, hostNamespaces, plainScript, h.dir, h.spec.hostname, h.ip.String(),
+		h.spec.stateLimit, layers)
 	if err != nil {
 		return err
 	}

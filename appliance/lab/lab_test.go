@@ -44,7 +44,8 @@ func TestSwarm_ThreeHosts(t *testing.T) {
 	for _, h := range hosts {
 		h.Load(artifact.TinyImage(t, "tiny:0.01", 0))
 	}
-	hosts[0].Docker("service", "create", "--detach", "--name=tiny", "--replicas=6", "--network=host", "--no-resolve-image", "tiny:0.01")
+	hosts[0].Docker("service", "create", "--detach", "--name=tiny", "--replicas=6", "--network=host",
+		"--no-resolve-image", "tiny:0.01")
 	for _, h := range hosts {
 		lab.WaitFor(t, 30*time.Second, "two tasks on "+h.Name(), func() error {
 			return expect(h.Docker("ps", "--format={{.Image}}"), "tiny:0.01\ntiny:0.01")
@@ -124,7 +125,8 @@ func TestHost_HasItsOwnState(t *testing.T) {
 		a.PowerOff()
 		<-p.Done()
 		a.PowerOn()
-		if got := a.ReadFile("/etc/crawlbox/crawlbox.yaml") + a.ReadFile("/var/lib/crawlbox/state"); got != "a: 1\nof a" {
+		if got := a.ReadFile("/etc/crawlbox/crawlbox.yaml") + a.ReadFile(
+			"/var/lib/crawlbox/state"); got != "a: 1\nof a" {
 			t.Errorf("after the power cut: %q", got)
 		}
 	})

@@ -55,7 +55,8 @@ func TestSweep_AfterKilledOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner.Wait()
-	lab.WaitFor(t, 10*time.Second, "the lab's processes to end with their owner", func() error { return processesIn(dir) })
+	lab.WaitFor(t, 10*time.Second, "the lab's processes to end with their owner",
+		func() error { return processesIn(dir) })
 
 	// Another test's New may sweep first, so the result counts, not who did it.
 	if _, err := frame.Sweep(); err != nil {

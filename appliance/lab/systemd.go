@@ -132,7 +132,8 @@ func (h *Host) awaitSystemd(ctx context.Context, unit string) error {
 			}
 		}
 		if clock.Sleep(ctx, 4*frame.PollInterval) != nil {
-			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err, frame.LastLine(h.console(), "nothing"))
+			return fmt.Errorf("wait for %s: %w (the console ends with: %s)", unit, err,
+				frame.LastLine(h.console(), "nothing"))
 		}
 	}
 }

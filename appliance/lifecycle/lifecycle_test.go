@@ -75,7 +75,8 @@ func TestRun_PartFailsBeforeReady(t *testing.T) {
 func TestRun_PartFailsLater(t *testing.T) {
 	boom, ready := errors.New("boom"), make(chan struct{})
 	var d diary
-	err := Run(t.Context(), slog.New(slog.DiscardHandler), func() { close(ready) }, d.part("a"), failing("b", boom, ready))
+	err := Run(t.Context(), slog.New(slog.DiscardHandler), func() { close(ready) }, d.part("a"),
+		failing("b", boom, ready))
 	if !errors.Is(err, boom) {
 		t.Fatalf("got %v", err)
 	}

@@ -24,7 +24,8 @@ func (n *Node) about() api.Status {
 
 // swarmAreas are those that every node answers by its engine, as far as it manages the
 // swarm.
-func (n *Node) swarmAreas(first func() netip.Addr, demoted func(context.Context) error, errs control.Errors) []api.Area {
+func (n *Node) swarmAreas(first func() netip.Addr, demoted func(context.Context) error,
+	errs control.Errors) []api.Area {
 	return []api.Area{
 		api.NodesArea(control.NewNodes(n.engine, n.gossip.Members, first, demoted, errs)),
 		api.ServicesArea(control.NewServices(n.engine, errs)),

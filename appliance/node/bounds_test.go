@@ -37,13 +37,21 @@ func TestAudit_JoinFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := enroll.Options{CA: ca, Swarm: noSwarm{}, Changed: func(pki.Membership) {}, Audit: trail.Record, Log: slog.New(slog.DiscardHandler),
-		Seeds: func() []netip.AddrPort { return nil }, Managers: func() []netip.AddrPort { return nil }}
+	o := enroll.Options{
+		CA:       ca,
+		Swarm:    noSwarm{},
+		Changed:  func(pki.Membership) {},
+		Audit:    trail.Record,
+		Log:      slog.New(slog.DiscardHandler),
+		Seeds:    func() []netip.AddrPort { return nil },
+		Managers: func() []netip.AddrPort { return nil },
+	}
 	var errs [4]error
 	o.Tokens, errs[0] = token.Open(store)
 	o.Members, errs[1] = member.Open(store, pki.NodeLife())
 	o.Keys, errs[2] = member.OpenKeys(store)
-	o.Identity, errs[3] = pki.ManagerIdentity(filepath.Join(dir, "node"), ca, pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
+	o.Identity, errs[3] = pki.ManagerIdentity(filepath.Join(dir, "node"), ca,
+		pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +65,11 @@ func TestAudit_JoinFlood(t *testing.T) {
 		handlers = append(handlers, agent.Raw(route, h))
 	}
 	port := agent.Port(o.Identity, handlers)
-	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") }, agent.RefuseBootstrap)
+	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") },
+		agent.RefuseBootstrap)
 	for n := range times {
-		r := httptest.NewRequest(http.MethodPost, "/v1/join", strings.NewReader(`{"version":1,"token":"`+strings.Repeat("t", 9000)+`"}`))
+		r := httptest.NewRequest(http.MethodPost, "/v1/join",
+			strings.NewReader(`{"version":1,"token":"`+strings.Repeat("t", 9000)+`"}`))
 		r.RemoteAddr = fmt.Sprintf("192.0.2.1:%d", 1024+n)
 		port.ServeHTTP(httptest.NewRecorder(), r)
 		r = httptest.NewRequest(http.MethodGet, "/", nil)

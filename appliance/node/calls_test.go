@@ -60,7 +60,13 @@ func (s *swarmList) RemoveNode(_ context.Context, id string) error {
 func (s *swarmList) add(id, role string, ready bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nodes = append(s.nodes, member.Node{ID: id, Addr: netip.MustParseAddr("127.0.0.1"), Role: role, Raft: role == fleet.RoleManager, Ready: ready})
+	s.nodes = append(s.nodes, member.Node{
+		ID:    id,
+		Addr:  netip.MustParseAddr("127.0.0.1"),
+		Role:  role,
+		Raft:  role == fleet.RoleManager,
+		Ready: ready,
+	})
 }
 
 func (s *swarmList) ids() (ids []string) {
@@ -149,7 +155,13 @@ func (p *port) join(role, swarmID string) *pki.Identity {
 	if err != nil {
 		p.Fatal(err)
 	}
-	s := token.JoinToken{Role: role, Managers: []netip.AddrPort{p.addr}, CA: p.m.authority.CA.Hash(), Token: c.ID, Secret: c.Secret}
+	s := token.JoinToken{
+		Role:     role,
+		Managers: []netip.AddrPort{p.addr},
+		CA:       p.m.authority.CA.Hash(),
+		Token:    c.ID,
+		Secret:   c.Secret,
+	}
 	self := pki.Self{Name: swarmID, Addr: netip.MustParseAddr("127.0.0.1"), Version: "1"}
 	id, err := enroll.Join(p.Context(), p.TempDir(), s, self, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -209,8 +221,10 @@ func TestCalls(t *testing.T) {
 			}
 			served[h.Route()] = true
 			who := agent.Callers[h.Route()]
-			if who != enroll.Holder && h.Route() != enroll.RouteJoin && h.Route() != enroll.RouteFollow && h.Route() != enroll.RouteRenew {
-				h = agent.Raw(h.Route(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+			if who != enroll.Holder && h.Route() != enroll.RouteJoin && h.Route() != enroll.RouteFollow &&
+				h.Route() != enroll.RouteRenew {
+				h = agent.Raw(h.Route(), http.HandlerFunc(
+					func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 			}
 			stubs = append(stubs, h)
 		}
@@ -223,14 +237,21 @@ func TestCalls(t *testing.T) {
 	callers["worker"], callers["manager"] = p.join(fleet.RoleWorker, "s1"), p.join(fleet.RoleManager, "s2")
 	callers["demoted"], callers["removed"] = p.join(fleet.RoleManager, "s3"), p.join(fleet.RoleManager, "s4")
 	p.swarm.nodes[3].Role, p.swarm.nodes[3].Raft = fleet.RoleWorker, false
-	if err := errors.Join(p.m.authority.Joins.Demoted(t.Context()), p.m.authority.Joins.Remove(t.Context(), nil, callers["removed"].Node.ID)); err != nil {
+	if err := errors.Join(p.m.authority.Joins.Demoted(t.Context()),
+		p.m.authority.Joins.Remove(t.Context(), nil, callers["removed"].Node.ID)); err != nil {
 		t.Fatal(err)
 	}
 	// Who gets to call more than this has to change two places.
-	strangers := []string{"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program"}
-	nodes := []string{"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/", wire.Path}
+	strangers := []string{
+		"GET /v1/time", "POST /v1/join", "GET /v1/ca", "GET /v1/bootstrap", "GET /v1/bootstrap/program",
+	}
+	nodes := []string{
+		"POST /v1/renew", "POST /v1/follow", "POST /v1/leave", "POST /v1/reach", "GET /v1/program/{sum}", "/v2/",
+		wire.Path,
+	}
 	for route, who := range agent.Callers {
-		if who < enroll.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) || who < enroll.Returning && !slices.Contains(strangers, route) {
+		if who < enroll.Manager && !slices.Contains(slices.Concat(strangers, nodes), route) ||
+			who < enroll.Returning && !slices.Contains(strangers, route) {
 			t.Errorf("%s is for more than managers, or more than nodes", route)
 		}
 		if !served[route] {
@@ -276,7 +297,9 @@ func TestCalls_NoOtherMux(t *testing.T) {
 				t.Fatal(err)
 			}
 			ast.Inspect(file, func(n ast.Node) bool {
-				if sel, ok := n.(*ast.SelectorExpr); ok && (sel.Sel.Name == "NewServeMux" || sel.Sel.Name == "ServeMux" || sel.Sel.Name == "HandleFunc" || sel.Sel.Name == "Handle") {
+				if sel, ok := n.(*ast.SelectorExpr); ok &&
+					(sel.Sel.Name == "NewServeMux" || sel.Sel.Name == "ServeMux" || sel.Sel.Name == "HandleFunc" ||
+						sel.Sel.Name == "Handle") {
 					if found++; path != "../agent/port.go" {
 						t.Errorf("%s has a mux of its own: routes belong into the table in agent/port.go", path)
 					}
@@ -300,7 +323,8 @@ func TestLeave_BehindNAT(t *testing.T) {
 		p.swarm.nodes[i].Ready = false
 	}
 	// What it says does not count.
-	if code, body := p.ask(leaves, http.MethodPost, "/v1/leave", map[string]string{"node": "stays"}); code != http.StatusNoContent {
+	if code, body := p.ask(leaves, http.MethodPost, "/v1/leave",
+		map[string]string{"node": "stays"}); code != http.StatusNoContent {
 		t.Fatalf("%d %s", code, body)
 	}
 	if got := p.swarm.ids(); !slices.Equal(got, []string{"stays", "down"}) {

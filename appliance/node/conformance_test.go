@@ -69,7 +69,8 @@ func conform(t *testing.T, program string, srv *httptest.Server, repository stri
 	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "OCI_RESULTS_DIR=" + dir, "OCI_TLS=disabled",
-		"OCI_REGISTRY=" + srv.Listener.Addr().String(), "OCI_REPO1=" + repository + "/one", "OCI_REPO2=" + repository + "/two",
+		"OCI_REGISTRY=" + srv.Listener.Addr().String(), "OCI_REPO1=" + repository + "/one",
+		"OCI_REPO2=" + repository + "/two",
 		"OCI_API_BLOBS_DELETE=false", "OCI_API_MANIFESTS_DELETE=false", "OCI_API_TAGS_DELETE=false"}
 	out, runErr := cmd.CombinedOutput() // ends with 1 where a test fails
 	report, err := os.ReadFile(filepath.Join(dir, "junit.xml"))

@@ -17,7 +17,10 @@ func TestOthers_GossipIsAHint(t *testing.T) {
 	at := func(to netip.AddrPort) bool { return to.Addr() == netip.MustParseAddr("10.0.0.2") }
 	var members []gossip.Member
 	for _, addr := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "169.254.169.254"} {
-		members = append(members, gossip.Member{Node: gossip.Node{ID: addr, Name: addr, Role: fleet.RoleWorker, Addr: netip.MustParseAddr(addr)}, State: gossip.Alive})
+		members = append(members, gossip.Member{
+			Node:  gossip.Node{ID: addr, Name: addr, Role: fleet.RoleWorker, Addr: netip.MustParseAddr(addr)},
+			State: gossip.Alive,
+		})
 	}
 	if got := n.alive(members, at); len(got) != 1 || got[0] != "10.0.0.2:7980" {
 		t.Errorf("asked are %v", got)

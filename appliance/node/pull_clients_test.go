@@ -54,7 +54,8 @@ func TestPullClients(t *testing.T) {
 			})
 			podman := func(args ...string) string {
 				t.Helper()
-				return run(t, append([]string{"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}, args...)...)
+				return run(t, append([]string{"podman", "--root", filepath.Join(dir,
+					"root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}, args...)...)
 			}
 			from := ref(c.sub(t))
 			podman("pull", "--quiet", "--tls-verify=false", from)

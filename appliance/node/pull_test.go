@@ -61,8 +61,10 @@ func startPullCluster(t *testing.T) *pullCluster {
 	reg := openRegistry(t, registry.Options{})
 	c := &pullCluster{t: t, registry: reg, direct: httptest.NewServer(reg.Handler())}
 	t.Cleanup(c.direct.Close)
-	c.manager = c.nodePort(registry.ReadOnly(reg.Handler()), func(network exchange.Network, self string) *exchange.Exchange {
-		return exchange.New(exchange.Options{Store: pushed{reg}, Network: network, Self: self}, slog.New(slog.DiscardHandler))
+	c.manager = c.nodePort(registry.ReadOnly(
+		reg.Handler()), func(network exchange.Network, self string) *exchange.Exchange {
+		return exchange.New(exchange.Options{Store: pushed{reg}, Network: network, Self: self},
+			slog.New(slog.DiscardHandler))
 	})
 	return c
 }
@@ -75,7 +77,8 @@ func (c *pullCluster) sub(t *testing.T) *pullCluster {
 }
 
 // nodePort serves images and pieces to the other nodes.
-func (c *pullCluster) nodePort(images http.Handler, pieces func(exchange.Network, string) *exchange.Exchange) *httptest.Server {
+func (c *pullCluster) nodePort(images http.Handler,
+	pieces func(exchange.Network, string) *exchange.Exchange) *httptest.Server {
 	c.t.Helper()
 	mux := http.NewServeMux()
 	srv := httptest.NewUnstartedServer(mux)
@@ -85,7 +88,8 @@ func (c *pullCluster) nodePort(images http.Handler, pieces func(exchange.Network
 	network := wire.NewLinks(c.client(srv, addr))
 	c.t.Cleanup(network.Close)
 	x := pieces(network, addr)
-	mux.Handle(wire.Path, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))
+	mux.Handle(wire.Path, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(
+		func(h http.Handler) http.Handler { return h }, func(r *http.Request) string { return r.Header.Get("Node") }))
 	mux.Handle("/v2/", images)
 	return srv
 }
@@ -116,8 +120,12 @@ func (c *pullCluster) join() *pullNode {
 	kept := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.Kept().ServeHTTP(w, r) })
 	c.nodePort(kept, func(network exchange.Network, self string) *exchange.Exchange {
 		m, err := mirror.Open(mirror.Options{
-			Dir: c.t.TempDir(), MinFree: -1,
-			Source: &mirror.HTTPSource{Client: c.manager.Client(), Bases: func() []string { return []string{c.manager.URL} }},
+			Dir:     c.t.TempDir(),
+			MinFree: -1,
+			Source: &mirror.HTTPSource{
+				Client: c.manager.Client(),
+				Bases:  func() []string { return []string{c.manager.URL} },
+			},
 			Exchange: &exchange.Options{Network: network, Self: self,
 				Trackers: func() []string { return []string{c.manager.Listener.Addr().String()} }},
 		}, slog.New(slog.DiscardHandler))
@@ -156,7 +164,8 @@ func (c *pullCluster) push(ref string) v1.Image {
 
 // comparedHeaders are those that clients go by.
 var comparedHeaders = []string{
-	"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "Docker-Content-Digest", "Docker-Distribution-Api-Version", "Etag", "Link",
+	"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "Docker-Content-Digest",
+	"Docker-Distribution-Api-Version", "Etag", "Link",
 }
 
 // answer is what a client sees of a response.

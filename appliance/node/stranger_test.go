@@ -26,7 +26,11 @@ func FuzzNodePort(f *testing.F) {
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
 	handlers := []http.Handler{agent.Port(manager.identity, manager.handlers(inside)), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-		for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", "/v1/leave", "/v1/owner", "/v1/stage", "/v1/unstage", "/v1/kill", "/v1/container", "/v1/held", "/v1/reach", "/v1/upgrade", wire.Path, "/v1/join", "/v1/renew", "/v1/follow", "/v1/time", "//v2/", "/v1/../v2/"} {
+		for _, path := range []string{
+			"/v2/", "/v2/a/blobs/uploads/", "/v1/leave", "/v1/owner", "/v1/stage", "/v1/unstage", "/v1/kill",
+			"/v1/container", "/v1/held", "/v1/reach", "/v1/upgrade", wire.Path, "/v1/join", "/v1/renew", "/v1/follow",
+			"/v1/time", "//v2/", "/v1/../v2/",
+		} {
 			f.Add([]byte(method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"))
 		}
 	}
@@ -54,7 +58,11 @@ func workerOf(f *testing.F, p *primary) *joined {
 
 func aMirror(t testing.TB) *mirror.Mirror {
 	t.Helper()
-	mir, err := mirror.Open(mirror.Options{Dir: t.TempDir(), Source: &mirror.HTTPSource{}, Exchange: &exchange.Options{}}, slog.New(slog.DiscardHandler))
+	mir, err := mirror.Open(mirror.Options{
+		Dir:      t.TempDir(),
+		Source:   &mirror.HTTPSource{},
+		Exchange: &exchange.Options{},
+	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

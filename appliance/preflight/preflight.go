@@ -98,7 +98,8 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	skews, reached := x.others(ctx, needs)
 	list = append(list, x.system.Clock(skews)...)
 	if x.findErr == nil {
-		list = append(list, doctor.PortsHere(needs, doctor.BindAddr(x.addr), x.runs, x.info.State == swarm.StateActive)...)
+		list = append(list, doctor.PortsHere(needs, doctor.BindAddr(x.addr), x.runs,
+			x.info.State == swarm.StateActive)...)
 	}
 	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
 	return append(list, reached...)
@@ -109,12 +110,14 @@ func (x *examination) swarm() doctor.Finding {
 	var err error
 	switch {
 	case setup.StateOf(x.cfg) == setup.Joined && x.info.State == swarm.StateInactive:
-		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, or end it here with `crawlbox leave`")
+		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, " +
+			"or end it here with `crawlbox leave`")
 	case setup.StateOf(x.cfg) == setup.Joined:
 	case x.joins:
 		err = setup.Foreign(x.info, x.token.Managers)
 	case x.role == fleet.RoleWorker && x.info.State == swarm.StateActive:
-		err = fmt.Errorf("this machine is in a swarm that is not crawlbox's, with the managers %v; leave that first with `docker swarm leave`", x.info.Managers)
+		err = fmt.Errorf("this machine is in a swarm that is not crawlbox's, with the managers %v; leave that first "+
+			"with `docker swarm leave`", x.info.Managers)
 	case x.role == fleet.RoleManager:
 		r, loadErr := setup.LoadRecord(x.record())
 		if err = loadErr; err == nil {
@@ -158,15 +161,24 @@ func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []
 	}
 	switch {
 	case x.runs && x.nearErr != nil:
-		return nil, []doctor.Finding{doctor.Failed("ports there", doctor.Warn, fmt.Errorf("the crawlbox that runs here can't say: %w", x.nearErr))}
+		return nil, []doctor.Finding{doctor.Failed("ports there", doctor.Warn,
+			fmt.Errorf("the crawlbox that runs here can't say: %w", x.nearErr))}
 	case x.runs && len(x.near) > 0:
 		return skews, doctor.Reach(x.near, needs, x.addr)
 	case x.runs:
-		return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "there is no other node that could try"}}
+		return nil, []doctor.Finding{
+			{Check: "ports there", Level: doctor.OK, Text: "there is no other node that could try"},
+		}
 	case len(x.token.Managers) > 0:
 		return x.managers(ctx)
 	}
-	return nil, []doctor.Finding{{Check: "ports there", Level: doctor.OK, Text: "not tried: no crawlbox runs here, and no --join TOKEN says where the manager is"}}
+	return nil, []doctor.Finding{
+		{
+			Check: "ports there",
+			Level: doctor.OK,
+			Text:  "not tried: no crawlbox runs here, and no --join TOKEN says where the manager is",
+		},
+	}
 }
 
 // managers looks at those of a join token.

@@ -27,7 +27,8 @@ func findAccount() (account, error) {
 	u, err := user.Lookup(User)
 	if errors.As(err, new(user.UnknownUserError)) {
 		if taken, err := user.LookupId(strconv.Itoa(spareID)); err == nil {
-			return account{}, fmt.Errorf("there is no user %s and its number %d is %s's; make the user with `useradd --system %s`", User, spareID, taken.Username, User)
+			return account{}, fmt.Errorf("there is no user %s and its number %d is %s's; make the user with `useradd "+
+				"--system %s`", User, spareID, taken.Username, User)
 		}
 		return account{spareID, spareID}, nil
 	}
@@ -40,7 +41,8 @@ func findAccount() (account, error) {
 		return account{}, fmt.Errorf("find user %s: %w", User, err)
 	}
 	if uid == 0 || gid == 0 {
-		return account{}, fmt.Errorf("the user %s is root (%d:%d); remove it with `userdel %s` and run `crawlbox install` again", User, uid, gid, User)
+		return account{}, fmt.Errorf("the user %s is root (%d:%d); remove it with `userdel %s` and run `crawlbox "+
+			"install` again", User, uid, gid, User)
 	}
 	return account{uid, gid}, nil
 }
@@ -60,7 +62,9 @@ func openDirectory(path string, a account) (*os.File, error) {
 		err = give(dir, a)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("give the queue's directory %s to its user: %w: make it writable, or set queue.data_dir to another one", path, err), dir.Close())
+		return nil, errors.Join(fmt.Errorf(
+			"give the queue's directory %s to its user: %w: make it writable, or set queue.data_dir to another one",
+			path, err), dir.Close())
 	}
 	return dir, nil
 }
@@ -125,7 +129,8 @@ func ownFiles(dir *os.File, leave bool) (files []*os.File, err error) {
 			file.Close()
 		default:
 			file.Close()
-			return files, fmt.Errorf("%s has something that is not the queue's, %q; move it away, or choose another directory with queue.data_dir in the config", dir.Name(), name)
+			return files, fmt.Errorf("%s has something that is not the queue's, %q; move it away, or choose another "+
+				"directory with queue.data_dir in the config", dir.Name(), name)
 		}
 	}
 	return files, nil

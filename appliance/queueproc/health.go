@@ -46,7 +46,13 @@ type mark struct {
 }
 
 func newHealth(now time.Time, silence, command time.Duration) *health {
-	return &health{silence: silence, command: command, looked: now, alive: mark{at: now}, finished: mark{at: now}}
+	return &health{
+		silence:  silence,
+		command:  command,
+		looked:   now,
+		alive:    mark{at: now},
+		finished: mark{at: now},
+	}
 }
 
 // heard takes a word of the process.
@@ -74,7 +80,8 @@ func (h *health) hung(now time.Time, is sample) string {
 		return fmt.Sprintf("it was stopped and has said nothing for %s", silence.Round(time.Second))
 	case silence > h.silence && !waits(is, h.alive, silence):
 		return fmt.Sprintf("it has said nothing for %s", silence.Round(time.Second))
-	case !h.busySince.IsZero() && now.Sub(h.busySince) > h.command && command > h.command && !waits(is, h.finished, command):
+	case !h.busySince.IsZero() && now.Sub(h.busySince) > h.command && command > h.command &&
+		!waits(is, h.finished, command):
 		return fmt.Sprintf("one command has taken %s", now.Sub(h.busySince).Round(time.Second))
 	}
 	return ""

@@ -20,14 +20,24 @@ func TestHealth(t *testing.T) {
 		at   func(n int) second
 		hung int // the second at which it is found out; 0: not in 200
 	}{
-		"well":                    {func(n int) second { return second{&queue.Progress{Commands: uint64(n)}, 0, "SSS"} }, 0},
-		"busy with many commands": {func(n int) second { return second{&queue.Progress{Commands: uint64(n), Busy: 1}, time.Second, "RRS"} }, 0},
-		"one command without end": {func(n int) second { return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, time.Second, "RSS"} }, 62},
-		"a command that waits":    {func(n int) second { return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, 0, "SSS"} }, 62},
+		"well": {func(n int) second {
+			return second{&queue.Progress{Commands: uint64(n)}, 0, "SSS"}
+		}, 0},
+		"busy with many commands": {func(n int) second {
+			return second{&queue.Progress{Commands: uint64(n), Busy: 1}, time.Second, "RRS"}
+		}, 0},
+		"one command without end": {func(n int) second {
+			return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, time.Second, "RSS"}
+		}, 62},
+		"a command that waits": {func(n int) second {
+			return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, 0, "SSS"}
+		}, 62},
 		"a command without the CPU": {func(n int) second {
 			return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, 10 * time.Millisecond, "RSS"}
 		}, 0},
-		"a command for the disk": {func(n int) second { return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, 0, "DSS"} }, 0},
+		"a command for the disk": {func(n int) second {
+			return second{&queue.Progress{Commands: 7, Busy: seconds(n)}, 0, "DSS"}
+		}, 0},
 		"silent":                 {func(int) second { return second{nil, 0, "SSS"} }, 31},
 		"silent at work":         {func(int) second { return second{nil, time.Second, "RSS"} }, 31},
 		"silent for want of CPU": {func(int) second { return second{nil, 10 * time.Millisecond, "RRS"} }, 0},

@@ -96,7 +96,11 @@ func (c *child) run() error {
 		return err
 	}
 	server, err := queue.New(queue.Options{
-		Addr: "inherited", Password: set.Password, Dir: ".", MaxMemory: set.MaxMemory, Listen: c.listen,
+		Addr:      "inherited",
+		Password:  set.Password,
+		Dir:       ".",
+		MaxMemory: set.MaxMemory,
+		Listen:    c.listen,
 	}, c.log)
 	if err != nil {
 		return err

@@ -71,7 +71,13 @@ func start(t *testing.T, opts Options) *box {
 			t.Errorf("the supervisor ended with %v", err)
 		}
 	}()
-	b := &box{Supervisor: s, T: t, addr: opts.Listener.Addr().String(), dir: opts.Dir, stop: func() { cancel(); <-done }}
+	b := &box{
+		Supervisor: s,
+		T:          t,
+		addr:       opts.Listener.Addr().String(),
+		dir:        opts.Dir,
+		stop:       func() { cancel(); <-done },
+	}
 	t.Cleanup(b.stop)
 	select {
 	case <-s.Ready():
@@ -82,7 +88,13 @@ func start(t *testing.T, opts Options) *box {
 }
 
 func (b *box) client() *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: b.addr, Password: password, DisableIdentity: true, MaxRetries: 5, ReadTimeout: 20 * time.Second})
+	c := redis.NewClient(&redis.Options{
+		Addr:            b.addr,
+		Password:        password,
+		DisableIdentity: true,
+		MaxRetries:      5,
+		ReadTimeout:     20 * time.Second,
+	})
 	b.Cleanup(func() { c.Close() })
 	return c
 }

@@ -58,7 +58,11 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 // is seen then.
 func (s *Supervisor) settle(p *process, who account) error {
 	first := order{Settings: &settings{
-		Password: s.opts.Password, MaxMemory: s.opts.MaxMemory, UID: who.uid, GID: who.gid, Whole: s.isolation != sandbox.None,
+		Password:  s.opts.Password,
+		MaxMemory: s.opts.MaxMemory,
+		UID:       who.uid,
+		GID:       who.gid,
+		Whole:     s.isolation != sandbox.None,
 	}}
 	if s.opts.TLS != nil {
 		pair, err := s.opts.TLS()
@@ -108,7 +112,8 @@ func (p *process) ending() error {
 	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory"):
 		return errors.New("its process needs more memory than queue.max_memory lets it have; raise that in the config")
 	case status.Signaled() && status.Signal() == unix.SIGKILL:
-		return errors.New("its process was killed, by a person or because the machine has no memory left; `dmesg` says which, and a lower queue.max_memory leaves more to others")
+		return errors.New("its process was killed, by a person or because the machine has no memory left; `dmesg` " +
+			"says which, and a lower queue.max_memory leaves more to others")
 	case status.Signaled():
 		return fmt.Errorf("its process was ended by the signal %s: %s", status.Signal(), said)
 	}

@@ -95,8 +95,13 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 	setDefault(&opts.LongestCommand, commandLimit)
 	setDefault(&opts.Pause, leastPause)
 	s := &Supervisor{
-		opts: opts, log: log, listener: listener, words: rate.NewLimiter(logRate, logBurst), renew: make(chan struct{}, 1),
-		ready: make(chan struct{}), state: State{MaxMemory: opts.MaxMemory},
+		opts:     opts,
+		log:      log,
+		listener: listener,
+		words:    rate.NewLimiter(logRate, logBurst),
+		renew:    make(chan struct{}, 1),
+		ready:    make(chan struct{}),
+		state:    State{MaxMemory: opts.MaxMemory},
 	}
 	if os.Geteuid() != 0 {
 		s.isolation, s.whyWeaker = sandbox.None, errors.New("crawlbox was not started by root")
@@ -189,7 +194,8 @@ func (s *Supervisor) serve(ctx context.Context) (served time.Duration, err error
 				return served, err
 			}
 		}
-		if s.isolation == sandbox.None || ctx.Err() != nil || !sandbox.Forbidden(err) && !errors.Is(err, errNotConfined) {
+		if s.isolation == sandbox.None || ctx.Err() != nil ||
+			!sandbox.Forbidden(err) && !errors.Is(err, errNotConfined) {
 			return 0, err
 		}
 		s.isolation, s.whyWeaker = s.isolation.Weaker(), err

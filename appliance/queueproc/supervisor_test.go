@@ -140,7 +140,8 @@ func TestSupervisor_Damage(t *testing.T) {
 	}
 	b = start(t, options(t, dir))
 	st := b.await("fail twice", func(st State) bool { return st.Restarts >= 2 && st.Problem != "" })
-	if st.Serving || !strings.Contains(st.Problem, path+" is damaged at byte") || !strings.Contains(st.Problem, "truncate") {
+	if st.Serving || !strings.Contains(st.Problem, path+" is damaged at byte") ||
+		!strings.Contains(st.Problem, "truncate") {
 		t.Errorf("the state is %+v", st)
 	}
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
@@ -163,11 +164,19 @@ func TestSupervisor_Directory(t *testing.T) {
 		spoil func(dir string) error
 		want  string
 	}{
-		"another's file": {func(dir string) error { return os.WriteFile(dir+"/passwd", nil, 0o600) }, `not the queue's, "passwd"`},
-		"a link":         {func(dir string) error { return os.Symlink(secret, dir+"/segment-0000000001") }, `not the queue's, "segment-0000000001"`},
-		"a second name":  {func(dir string) error { return os.Link(secret, dir+"/segment-0000000001") }, `not the queue's, "segment-0000000001"`},
-		"a directory":    {func(dir string) error { return os.Mkdir(dir+"/snapshot-0000000001", 0o700) }, `not the queue's, "snapshot-0000000001"`},
-		"a file":         {func(dir string) error { return os.Remove(dir) }, ""},
+		"another's file": {func(dir string) error {
+			return os.WriteFile(dir+"/passwd", nil, 0o600)
+		}, `not the queue's, "passwd"`},
+		"a link": {func(dir string) error {
+			return os.Symlink(secret, dir+"/segment-0000000001")
+		}, `not the queue's, "segment-0000000001"`},
+		"a second name": {func(dir string) error {
+			return os.Link(secret, dir+"/segment-0000000001")
+		}, `not the queue's, "segment-0000000001"`},
+		"a directory": {func(dir string) error {
+			return os.Mkdir(dir+"/snapshot-0000000001", 0o700)
+		}, `not the queue's, "snapshot-0000000001"`},
+		"a file": {func(dir string) error { return os.Remove(dir) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := directory(t)
@@ -184,7 +193,8 @@ func TestSupervisor_Directory(t *testing.T) {
 				c.want = "queue.data_dir"
 			}
 			b := start(t, options(t, dir))
-			if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, c.want) || !strings.Contains(st.Problem, "queue.data_dir") {
+			if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, c.want) ||
+				!strings.Contains(st.Problem, "queue.data_dir") {
 				t.Errorf("the state is %+v", st)
 			}
 		})
@@ -230,7 +240,8 @@ func TestSupervisor_FullDisk(t *testing.T) {
 	t.Parallel()
 	dir := testenv.SmallDisk(t, "nr_inodes=2")
 	b := start(t, options(t, dir))
-	if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, "no space left on device") || !strings.Contains(st.Problem, dir) {
+	if st := b.await("fail", failing); st.Serving || !strings.Contains(st.Problem, "no space left on device") ||
+		!strings.Contains(st.Problem, dir) {
 		t.Errorf("the state is %+v", st)
 	}
 	b.stop() // it has no file open any more

@@ -54,7 +54,13 @@ func TestSupervisor_TLS(t *testing.T) {
 	if n := shown(); n != 1 {
 		t.Errorf("certificate %d is shown", n)
 	}
-	c := redis.NewClient(&redis.Options{Addr: b.addr, Password: password, DisableIdentity: true, PoolSize: 1, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	c := redis.NewClient(&redis.Options{
+		Addr:            b.addr,
+		Password:        password,
+		DisableIdentity: true,
+		PoolSize:        1,
+		TLSConfig:       &tls.Config{InsecureSkipVerify: true},
+	})
 	defer c.Close()
 	if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)

@@ -80,7 +80,11 @@ func newFailure(err error) *failure {
 // error is the failure as a person meets it, who does not see the process's root.
 func (f failure) error(dir string) error {
 	if c := f.Corrupt; c != nil {
-		return &journal.CorruptError{File: filepath.Join(dir, filepath.Base(filepath.Join("/", printable(c.File)))), Offset: c.Offset, Reason: printable(c.Reason)}
+		return &journal.CorruptError{
+			File:   filepath.Join(dir, filepath.Base(filepath.Join("/", printable(c.File)))),
+			Offset: c.Offset,
+			Reason: printable(c.Reason),
+		}
 	}
 	return errors.New(printable(f.Text) + "; the files are those in " + dir)
 }

@@ -15,11 +15,15 @@ func TestGroupMemory(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for path, text := range map[string]string{
-		"memory.max": "max\n", "system.slice/memory.max": "4000\n", "system.slice/crawlbox.service/memory.max": "max\n",
-		"memory/docker/memory.limit_in_bytes": "3000\n", "memory/docker/x/memory.limit_in_bytes": "9223372036854771712\n",
+		"memory.max":                               "max\n",
+		"system.slice/memory.max":                  "4000\n",
+		"system.slice/crawlbox.service/memory.max": "max\n",
+		"memory/docker/memory.limit_in_bytes":      "3000\n",
+		"memory/docker/x/memory.limit_in_bytes":    "9223372036854771712\n",
 	} {
 		full := filepath.Join(root, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o700), os.WriteFile(full, []byte(text), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o700),
+			os.WriteFile(full, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -64,7 +64,10 @@ func SBOM(w io.Writer, path, version string) error {
 		return err
 	}
 	doc := document{
-		Format: "CycloneDX", Spec: "1.5", Version: 1, Serial: serial(sum),
+		Format:     "CycloneDX",
+		Spec:       "1.5",
+		Version:    1,
+		Serial:     serial(sum),
 		Metadata:   metadata{Component: program(info, version, sum)},
 		Components: components(info),
 	}
@@ -103,7 +106,13 @@ func components(info *debug.BuildInfo) []component {
 
 func library(path, version string) component {
 	purl := "pkg:golang/" + path + "@" + version
-	return component{Ref: purl, Type: "library", Name: path, Version: version, PURL: purl}
+	return component{
+		Ref:     purl,
+		Type:    "library",
+		Name:    path,
+		Version: version,
+		PURL:    purl,
+	}
 }
 
 // serial makes a UUID of a checksum, of version 8 (RFC 9562): bits of one's own.

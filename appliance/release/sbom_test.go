@@ -30,13 +30,15 @@ func TestSBOM(t *testing.T) {
 	if err := json.Unmarshal(first.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if !regexp.MustCompile(`^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(doc.Serial) {
+	if !regexp.MustCompile(
+		`^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(doc.Serial) {
 		t.Errorf("the serial number is %q", doc.Serial)
 	}
 	if doc.Metadata.Component.Version != "1.2.3" || len(doc.Metadata.Component.Hashes) != 1 {
 		t.Errorf("the program is %+v", doc.Metadata.Component)
 	}
-	if !slices.ContainsFunc(doc.Components, func(c component) bool { return strings.HasPrefix(c.PURL, "pkg:golang/stdlib@1.") }) {
+	if !slices.ContainsFunc(doc.Components,
+		func(c component) bool { return strings.HasPrefix(c.PURL, "pkg:golang/stdlib@1.") }) {
 		t.Errorf("the standard library is not among %+v", doc.Components)
 	}
 }

@@ -28,7 +28,9 @@ const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 // Forbidden reports whether a start failed for its namespaces: the kernel, the container
 // around or the rights of the parent do not allow them.
 func Forbidden(err error) bool {
-	return slices.ContainsFunc([]error{syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.ENOSYS, syscall.ENOSPC, syscall.EUSERS},
+	return slices.ContainsFunc([]error{
+		syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.ENOSYS, syscall.ENOSPC, syscall.EUSERS,
+	},
 		func(e error) bool { return errors.Is(err, e) })
 }
 

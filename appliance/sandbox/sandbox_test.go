@@ -59,7 +59,9 @@ var deeds = []deed{
 	{"execute by a descriptor", func() error { return call(unix.SYS_EXECVEAT, 0, 0, 0) }},
 	{"fork", func() error { return call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0) }},
 	{"fork otherwise", func() error { return call(unix.SYS_CLONE3, 0, 0, 0) }},
-	{"make a thread in a namespace", func() error { return call(unix.SYS_CLONE, unix.CLONE_THREAD|unix.CLONE_NEWUSER, 0, 0) }},
+	{"make a thread in a namespace", func() error {
+		return call(unix.SYS_CLONE, unix.CLONE_THREAD|unix.CLONE_NEWUSER, 0, 0)
+	}},
 	{"make a namespace", func() error { return unix.Unshare(unix.CLONE_NEWUSER) }},
 	{"enter a namespace", func() error { return unix.Setns(0, 0) }},
 	{"trace", func() error { return unix.PtraceSeize(os.Getppid()) }},

@@ -14,19 +14,27 @@ import (
 // EPERM. A kernel for another processor does not have all of them.
 var allowed = []string{
 	// Go's runtime.
-	"mmap", "mprotect", "munmap", "mremap", "madvise", "mincore", "brk", "membarrier", "futex", "set_robust_list", "rseq", "arch_prctl", "set_tid_address",
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "getpid", "gettid", "sched_yield", "sched_getaffinity", "restart_syscall",
-	"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "timer_create", "timer_settime", "timer_delete", "setitimer",
+	"mmap", "mprotect", "munmap", "mremap", "madvise", "mincore", "brk", "membarrier", "futex", "set_robust_list",
+	"rseq", "arch_prctl", "set_tid_address",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "getpid", "gettid", "sched_yield",
+	"sched_getaffinity", "restart_syscall",
+	"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "timer_create",
+	"timer_settime", "timer_delete", "setitimer",
 	"exit", "exit_group", "getrandom", "uname", "sysinfo", "getrusage", "getrlimit", "prlimit64",
 	"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid",
-	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "pipe2", "poll", "ppoll", "select", "pselect6",
+	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "pipe2", "poll", "ppoll",
+	"select", "pselect6",
 	// Connections.
-	"accept", "accept4", "getsockopt", "setsockopt", "getsockname", "getpeername", "shutdown", "recvfrom", "recvmsg", "sendto", "sendmsg", "listen",
+	"accept", "accept4", "getsockopt", "setsockopt", "getsockname", "getpeername", "shutdown", "recvfrom", "recvmsg",
+	"sendto", "sendmsg", "listen",
 	"read", "write", "readv", "writev", "close", "close_range", "dup", "dup3", "fcntl",
 	// Files.
-	"open", "openat", "openat2", "creat", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
-	"lseek", "pread64", "pwrite64", "preadv", "pwritev", "fsync", "fdatasync", "syncfs", "sync_file_range", "truncate", "ftruncate", "fallocate", "fadvise64",
-	"rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "link", "linkat", "chmod", "fchmod", "fchmodat", "fchmodat2",
+	"open", "openat", "openat2", "creat", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs",
+	"access", "faccessat", "faccessat2", "readlink", "readlinkat",
+	"lseek", "pread64", "pwrite64", "preadv", "pwritev", "fsync", "fdatasync", "syncfs", "sync_file_range", "truncate",
+	"ftruncate", "fallocate", "fadvise64",
+	"rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "link", "linkat", "chmod",
+	"fchmod", "fchmodat", "fchmodat2",
 	"getdents64", "getcwd", "flock", "umask", "utimensat", "copy_file_range", "sendfile", "splice",
 }
 
@@ -51,13 +59,18 @@ func filter(Options) error {
 	}}
 	runtime.LockOSThread() // no_new_privs is of a thread, and so is the right to filter
 	defer runtime.UnlockOSThread()
-	if err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: policy}); err != nil {
+	if err := seccomp.LoadFilter(seccomp.Filter{
+		NoNewPrivs: true,
+		Flag:       seccomp.FilterFlagTSync,
+		Policy:     policy,
+	}); err != nil {
 		return fmt.Errorf("load it: %w", err)
 	}
 	return nil
 }
 
-const newNamespace = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+const newNamespace = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 func known(kernel *arch.Info, names []string) (list []string) {
 	for _, name := range names {

@@ -90,7 +90,8 @@ func (s Site) server(ctx context.Context, log *slog.Logger) *http.Server {
 func ListenSocket(path, group string) (net.Listener, error) {
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("a crawlbox runs here already (it serves %s); see `crawlbox status`, or stop it first", path)
+		return nil, fmt.Errorf("a crawlbox runs here already (it serves %s); see `crawlbox status`, or stop it first",
+			path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace socket %s: %w", path, err)
@@ -127,7 +128,8 @@ func groupID(group string) (int, error) {
 	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, fmt.Errorf("socket_group %q does not exist on this machine; create it with `groupadd %s` or name another", group, group)
+		return 0, fmt.Errorf("socket_group %q does not exist on this machine; create it with `groupadd %s` or name "+
+			"another", group, group)
 	}
 	return strconv.Atoi(g.Gid)
 }

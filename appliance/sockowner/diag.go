@@ -80,9 +80,11 @@ func lookUp(family uint8, local, remote netip.AddrPort) (uint32, error) {
 		Family: family,
 		States: 1 << established,
 		ID: diagSocket{
-			LocalPort: portBytes(local), LocalAddr: addrBytes(family, local),
-			RemotePort: portBytes(remote), RemoteAddr: addrBytes(family, remote),
-			Cookie: [2]uint32{^uint32(0), ^uint32(0)}, // any
+			LocalPort:  portBytes(local),
+			LocalAddr:  addrBytes(family, local),
+			RemotePort: portBytes(remote),
+			RemoteAddr: addrBytes(family, remote),
+			Cookie:     [2]uint32{^uint32(0), ^uint32(0)}, // any
 		},
 	})
 	switch {

@@ -123,7 +123,10 @@ func mappedClient(t *testing.T, ln net.Listener) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Close(fd) })
-	to := syscall.SockaddrInet6{Port: int(addrOf(ln.Addr()).Port()), Addr: netip.MustParseAddr("::ffff:127.0.0.1").As16()}
+	to := syscall.SockaddrInet6{
+		Port: int(addrOf(ln.Addr()).Port()),
+		Addr: netip.MustParseAddr("::ffff:127.0.0.1").As16(),
+	}
 	if err := syscall.Connect(fd, &to); err != nil {
 		t.Fatal(err)
 	}

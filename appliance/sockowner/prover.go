@@ -65,9 +65,9 @@ type question struct {
 	verdict chan verdict // takes one
 }
 
-// Holds reports whether any of the processes has the socket of Holder open. The error is that of ctx, ErrBusy, ErrNoSocket,
-// what keeps it from looking, or, where none of the processes that are known has the
-// connection, why others are not known.
+// Holds reports whether any of the processes has the socket of Holder open. The error is
+// that of ctx, ErrBusy, ErrNoSocket, what keeps it from looking, or, where none of the
+// processes that are known has the connection, why others are not known.
 func (p *Prover) Holds(ctx context.Context, local, remote netip.AddrPort) (bool, error) {
 	q := &question{ctx, connection{local, remote}, make(chan verdict, 1)}
 	if !p.enter(q) {

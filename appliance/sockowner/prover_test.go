@@ -76,7 +76,8 @@ func TestProver_Flood(t *testing.T) {
 		}
 		for range seconds - 1 {
 			begun := time.Now()
-			if own, err := p.Holds(t.Context(), docker, docker); !own || err != nil || time.Since(begun) > 10*proverPace {
+			if own, err := p.Holds(t.Context(), docker, docker); !own || err != nil ||
+				time.Since(begun) > 10*proverPace {
 				t.Errorf("Docker beside them: %v, %v, after %s", own, err, time.Since(begun))
 			}
 			time.Sleep(time.Second)

@@ -34,7 +34,8 @@ func (e *Engine) SetImage(ctx context.Context, id string, c servicespec.ImageCha
 // StopForUpdate scales a service to 0 and writes in the same change, into its
 // label, how it is to go on.
 func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) error {
-	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error { return servicespec.StopForUpdate(s, pending, mark) })
+	return e.changeService(ctx, id, false,
+		func(s *swarm.ServiceSpec) error { return servicespec.StopForUpdate(s, pending, mark) })
 }
 
 // Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
@@ -53,7 +54,8 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // changeService changes a spec, again if somebody else changed it between
 // reading and writing.
-func (e *Engine) changeService(ctx context.Context, id string, queryRegistry bool, change func(*swarm.ServiceSpec) error) error {
+func (e *Engine) changeService(ctx context.Context, id string, queryRegistry bool,
+	change func(*swarm.ServiceSpec) error) error {
 	return e.retryOutOfSequence(ctx, func(ctx context.Context) error {
 		s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
 		if err != nil {

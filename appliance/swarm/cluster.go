@@ -78,13 +78,23 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		return Info{}, e.explain(err)
 	}
 	info := Info{
-		Name: v.Name, Version: v.ServerVersion, LiveRestore: v.LiveRestoreEnabled,
-		State: string(v.Swarm.LocalNodeState), Error: v.Swarm.Error,
-		NodeID: v.Swarm.NodeID, Manager: v.Swarm.ControlAvailable,
-		API: e.cli.ClientVersion(), Root: v.DockerRootDir, Images: imagesDir(v), Storage: v.Driver,
-		CgroupDriver: v.CgroupDriver, CgroupVersion: v.CgroupVersion, NoMemoryLimit: !v.MemoryLimit,
-		Rootless: slices.ContainsFunc(v.SecurityOptions, func(o string) bool { return strings.Contains(o, "rootless") }),
-		NoDType:  slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),
+		Name:          v.Name,
+		Version:       v.ServerVersion,
+		LiveRestore:   v.LiveRestoreEnabled,
+		State:         string(v.Swarm.LocalNodeState),
+		Error:         v.Swarm.Error,
+		NodeID:        v.Swarm.NodeID,
+		Manager:       v.Swarm.ControlAvailable,
+		API:           e.cli.ClientVersion(),
+		Root:          v.DockerRootDir,
+		Images:        imagesDir(v),
+		Storage:       v.Driver,
+		CgroupDriver:  v.CgroupDriver,
+		CgroupVersion: v.CgroupVersion,
+		NoMemoryLimit: !v.MemoryLimit,
+		Rootless: slices.ContainsFunc(v.SecurityOptions,
+			func(o string) bool { return strings.Contains(o, "rootless") }),
+		NoDType: slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),
 	}
 	info.NodeAddr, _ = netip.ParseAddr(v.Swarm.NodeAddr)
 	if v.Swarm.Cluster != nil {
@@ -233,7 +243,8 @@ func (e *Engine) Configure(ctx context.Context, want Settings) error {
 	if want.Heartbeat != nil && spec.Dispatcher.HeartbeatPeriod != *want.Heartbeat {
 		spec.Dispatcher.HeartbeatPeriod, changed = *want.Heartbeat, true
 	}
-	if h := spec.Orchestration.TaskHistoryRetentionLimit; want.TaskHistory != nil && (h == nil || *h != *want.TaskHistory) {
+	if h := spec.Orchestration.TaskHistoryRetentionLimit; want.TaskHistory != nil &&
+		(h == nil || *h != *want.TaskHistory) {
 		spec.Orchestration.TaskHistoryRetentionLimit, changed = want.TaskHistory, true
 	}
 	if !changed {
@@ -243,5 +254,6 @@ func (e *Engine) Configure(ctx context.Context, want Settings) error {
 }
 
 func isNotManager(err error) bool {
-	return cerrdefs.IsUnavailable(err) && (strings.Contains(err.Error(), "not a swarm manager") || strings.Contains(err.Error(), "Worker nodes can't"))
+	return cerrdefs.IsUnavailable(err) &&
+		(strings.Contains(err.Error(), "not a swarm manager") || strings.Contains(err.Error(), "Worker nodes can't"))
 }

@@ -88,7 +88,8 @@ func (e *Engine) RemoveTasks(ctx context.Context) error {
 func (e *Engine) removeLabelled(ctx context.Context, label string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
+	list, err := e.cli.ContainerList(ctx,
+		container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
 		return e.explain(err)
 	}

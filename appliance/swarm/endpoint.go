@@ -80,7 +80,9 @@ func readContext(dir, name string) (endpoint, error) {
 	id := hex.EncodeToString(sum[:])
 	b, err := os.ReadFile(filepath.Join(dir, "contexts", "meta", id, "meta.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return endpoint{}, fmt.Errorf("docker context %q does not exist in %s; choose one with `docker context use` or set DOCKER_HOST", name, dir)
+		return endpoint{}, fmt.Errorf(
+			"docker context %q does not exist in %s; choose one with `docker context use` or set DOCKER_HOST", name,
+			dir)
 	}
 	if err != nil {
 		return endpoint{}, fmt.Errorf("read docker context %q: %w", name, err)
@@ -93,7 +95,8 @@ func readContext(dir, name string) (endpoint, error) {
 	}
 	ep := endpoint{host: meta.Endpoints["docker"].Host}
 	if ep.host == "" {
-		return endpoint{}, fmt.Errorf("docker context %q names no host; choose another with `docker context use` or set DOCKER_HOST", name)
+		return endpoint{}, fmt.Errorf(
+			"docker context %q names no host; choose another with `docker context use` or set DOCKER_HOST", name)
 	}
 	tls := filepath.Join(dir, "contexts", "tls", id, "docker")
 	if _, err := os.Stat(tls); err == nil {
@@ -112,10 +115,12 @@ func (ep endpoint) options() ([]client.Opt, error) {
 	case u.Scheme == "unix":
 		return []client.Opt{client.WithHost(ep.host), client.WithDialContext(dialer(u.Host))}, nil
 	case u.Scheme == "ssh":
-		return nil, fmt.Errorf("docker at %s is reached over ssh; crawlbox must run on the same machine as its engine", ep.host)
+		return nil, fmt.Errorf("docker at %s is reached over ssh; crawlbox must run on the same machine as its engine",
+			ep.host)
 	case ep.certPath != "":
 		f := func(name string) string { return filepath.Join(ep.certPath, name) }
-		return []client.Opt{client.WithHost(ep.host), client.WithTLSClientConfig(f("ca.pem"), f("cert.pem"), f("key.pem"))}, nil
+		return []client.Opt{client.WithHost(
+			ep.host), client.WithTLSClientConfig(f("ca.pem"), f("cert.pem"), f("key.pem"))}, nil
 	}
 	return []client.Opt{client.WithHost(ep.host)}, nil
 }

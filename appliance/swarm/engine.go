@@ -103,9 +103,11 @@ func (e *Engine) explain(err error) error {
 		return fmt.Errorf("no permission for the Docker Engine at %s; run as root (sudo)", e.host)
 	case client.IsErrConnectionFailed(err), isDial(err):
 		if e.host != client.DefaultDockerHost {
-			return fmt.Errorf("%w at %s; start it, or see what DOCKER_HOST, docker.host in the config and `docker context ls` say", ErrUnreachable, e.host)
+			return fmt.Errorf("%w at %s; start it, or see what DOCKER_HOST, docker.host in the config and `docker "+
+				"context ls` say", ErrUnreachable, e.host)
 		}
-		return fmt.Errorf("%w at %s; install Docker (apt-get install docker.io) or start it (systemctl start docker)", ErrUnreachable, e.host)
+		return fmt.Errorf("%w at %s; install Docker (apt-get install docker.io) or start it (systemctl start docker)",
+			ErrUnreachable, e.host)
 	case isNotManager(err):
 		return ErrNotManager
 	case cerrdefs.IsNotFound(err):

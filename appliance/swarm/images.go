@@ -106,7 +106,8 @@ func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
 func (e *Engine) Digest(ctx context.Context, image string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
-		return "", fmt.Errorf("%q is not an image name: %w; use NAME:TAG, such as localhost:8003/spider:0.01", image, err)
+		return "", fmt.Errorf("%q is not an image name: %w; use NAME:TAG, such as localhost:8003/spider:0.01", image,
+			err)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -114,7 +115,8 @@ func (e *Engine) Digest(ctx context.Context, image string) (string, error) {
 	if err == nil {
 		return insp.Descriptor.Digest.String(), nil
 	}
-	if cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "manifest unknown") || strings.Contains(err.Error(), "not found") {
+	if cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "manifest unknown") ||
+		strings.Contains(err.Error(), "not found") {
 		return "", fmt.Errorf("%w %s; `crawlbox images` lists what was pushed", ErrNoImage, image)
 	}
 	if errors.Is(e.explain(err), ErrUnreachable) {

@@ -27,7 +27,10 @@ func TestDigestsOf(t *testing.T) {
 func TestNamesIn(t *testing.T) {
 	t.Parallel()
 	got := namesIn([]image.Summary{
-		{RepoTags: []string{"mine:dev", "localhost:8003/spider:0.01"}, RepoDigests: []string{"localhost:8003/spider@sha256:a", "other:8003/spider@sha256:a"}},
+		{
+			RepoTags:    []string{"mine:dev", "localhost:8003/spider:0.01"},
+			RepoDigests: []string{"localhost:8003/spider@sha256:a", "other:8003/spider@sha256:a"},
+		},
 		{RepoTags: []string{"localhost:80031/spider:1", "localhost:8003"}, RepoDigests: nil},
 	}, []string{"localhost:8003"})
 	want := []string{"localhost:8003/spider:0.01", "localhost:8003/spider@sha256:a"}

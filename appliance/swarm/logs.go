@@ -34,7 +34,12 @@ type LogOptions struct {
 // end, ctx ends or fn fails. Lines of one task come in order.
 func (e *Engine) Logs(ctx context.Context, id string, task bool, o LogOptions, fn func(LogLine) error) error {
 	opts := container.LogsOptions{
-		ShowStdout: true, ShowStderr: true, Timestamps: true, Details: true, Follow: o.Follow, Tail: "all",
+		ShowStdout: true,
+		ShowStderr: true,
+		Timestamps: true,
+		Details:    true,
+		Follow:     o.Follow,
+		Tail:       "all",
 	}
 	if o.Tail >= 0 {
 		opts.Tail = strconv.Itoa(o.Tail)

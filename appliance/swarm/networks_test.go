@@ -76,7 +76,8 @@ func TestRemoveNetwork_EndpointLeft(t *testing.T) {
 func TestRemoveNetwork_InUse(t *testing.T) {
 	t.Parallel()
 	k := &keeper{used: true}
-	if err := k.open(t).RemoveNetwork(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "has active endpoints") {
+	if err := k.open(t).RemoveNetwork(t.Context(), "x"); err == nil ||
+		!strings.Contains(err.Error(), "has active endpoints") {
 		t.Errorf("%v", err)
 	}
 	if k.dropped.Load() {

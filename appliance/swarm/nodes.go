@@ -61,12 +61,19 @@ func (e *Engine) Nodes(ctx context.Context) ([]fleet.Node, error) {
 
 func nodeOf(n swarm.Node) fleet.Node {
 	node := fleet.Node{
-		ID: n.ID, Name: n.Description.Hostname, Role: string(n.Spec.Role),
-		Availability: string(n.Spec.Availability), State: string(n.Status.State), Addr: n.Status.Addr,
-		Engine: n.Description.Engine.EngineVersion,
-		CPUs:   float64(n.Description.Resources.NanoCPUs) / 1e9, Memory: n.Description.Resources.MemoryBytes,
-		Labels: n.Spec.Labels, EngineLabels: n.Description.Engine.Labels,
-		OS: n.Description.Platform.OS, Arch: n.Description.Platform.Architecture,
+		ID:           n.ID,
+		Name:         n.Description.Hostname,
+		Role:         string(n.Spec.Role),
+		Availability: string(n.Spec.Availability),
+		State:        string(n.Status.State),
+		Addr:         n.Status.Addr,
+		Engine:       n.Description.Engine.EngineVersion,
+		CPUs:         float64(n.Description.Resources.NanoCPUs) / 1e9,
+		Memory:       n.Description.Resources.MemoryBytes,
+		Labels:       n.Spec.Labels,
+		EngineLabels: n.Description.Engine.Labels,
+		OS:           n.Description.Platform.OS,
+		Arch:         n.Description.Platform.Architecture,
 	}
 	if m := n.ManagerStatus; m != nil {
 		node.Leader, node.Raft = m.Leader, true

@@ -22,8 +22,10 @@ const processTimeout = 5 * time.Second
 const ping = "GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
 
 var (
-	errNoEngine  = errors.New("what answers there is no Docker Engine; see what DOCKER_HOST, docker.host in the config and `docker context ls` say")
-	errOtherPIDs = errors.New("it is in another PID namespace; run crawlbox on the host itself, or in a container with --pid=host")
+	errNoEngine = errors.New("what answers there is no Docker Engine; see what DOCKER_HOST, docker.host in the " +
+		"config and `docker context ls` say")
+	errOtherPIDs = errors.New("it is in another PID namespace; run crawlbox on the host itself, or in a container " +
+		"with --pid=host")
 )
 
 // Process returns the process that is the Docker Engine: the one that answers
@@ -133,7 +135,8 @@ func whoAccepted(conn net.Conn) (int, error) {
 	pid, err := sockowner.Holder(remote.AddrPort(), local.AddrPort())
 	switch {
 	case errors.Is(err, sockowner.ErrNoSocket):
-		return 0, errors.New("it is not on this machine, or in another network namespace; set docker.host in the config to the engine of this machine")
+		return 0, errors.New("it is not on this machine, or in another network namespace; set docker.host in the " +
+			"config to the engine of this machine")
 	case errors.Is(err, sockowner.ErrNoHolder):
 		return 0, errOtherPIDs
 	}

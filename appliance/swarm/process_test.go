@@ -172,7 +172,8 @@ func TestProcess_OutsideThisPIDNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, said := child(t, asks, "unix://"+path, syscall.CLONE_NEWPID)
-	if !strings.Contains(said, path) || !strings.Contains(said, "another PID namespace") || !strings.Contains(said, "--pid=host") {
+	if !strings.Contains(said, path) || !strings.Contains(said, "another PID namespace") ||
+		!strings.Contains(said, "--pid=host") {
 		t.Errorf("got %q", said)
 	}
 }
@@ -181,7 +182,8 @@ func TestProcess_NobodyThere(t *testing.T) {
 	t.Parallel()
 	nobody := listenTCP(t)
 	nobody.Close()
-	for _, host := range []string{"unix://" + filepath.Join(t.TempDir(), "none.sock"), "tcp://" + nobody.Addr().String()} {
+	for _, host := range []string{"unix://" + filepath.Join(t.TempDir(),
+		"none.sock"), "tcp://" + nobody.Addr().String()} {
 		_, err := open(t, host).Process(t.Context())
 		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), host) {
 			t.Errorf("%s: got %v", host, err)

@@ -8,8 +8,9 @@ import (
 func TestReadPull(t *testing.T) {
 	t.Parallel()
 	var last Pulled
-	stream := `{"status":"Pulling from spider","id":"2"}{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}` +
-		`{"status":"Downloading","progressDetail":{"current":1,"total":4},"id":"b"}{"status":"Download complete","progressDetail":{},"id":"a"}`
+	stream :=
+		`{"status":"Pulling from spider","id":"2"}{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}` +
+			`{"status":"Downloading","progressDetail":{"current":1,"total":4},"id":"b"}{"status":"Download complete","progressDetail":{},"id":"a"}`
 	if err := readPull(strings.NewReader(stream), func(p Pulled) { last = p }); err != nil || last != (Pulled{11, 14}) {
 		t.Errorf("got %+v, %v", last, err)
 	}

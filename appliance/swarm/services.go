@@ -49,11 +49,17 @@ func (e *Engine) ServiceJSON(ctx context.Context, id string) (json.RawMessage, e
 
 func serviceOf(s swarm.Service) fleet.Service {
 	svc := fleet.Service{
-		ID: s.ID, Name: s.Spec.Name, Created: s.CreatedAt, Updated: s.UpdatedAt,
-		Managed: s.Spec.Labels[fleet.LabelManaged] != "", Hash: s.Spec.Labels[fleet.LabelHash],
-		Replicas: -1, Pending: s.Spec.Labels[fleet.LabelPending],
-		Deploy:   s.Spec.Labels[fleet.LabelDeploy],
-		Restarts: restarts(s.Spec.TaskTemplate.RestartPolicy), RestartDelay: servicespec.SwarmRestartDelay,
+		ID:           s.ID,
+		Name:         s.Spec.Name,
+		Created:      s.CreatedAt,
+		Updated:      s.UpdatedAt,
+		Managed:      s.Spec.Labels[fleet.LabelManaged] != "",
+		Hash:         s.Spec.Labels[fleet.LabelHash],
+		Replicas:     -1,
+		Pending:      s.Spec.Labels[fleet.LabelPending],
+		Deploy:       s.Spec.Labels[fleet.LabelDeploy],
+		Restarts:     restarts(s.Spec.TaskTemplate.RestartPolicy),
+		RestartDelay: servicespec.SwarmRestartDelay,
 	}
 	if n, err := strconv.Atoi(s.Spec.Labels[fleet.LabelReplicas]); err == nil {
 		svc.Replicas = n

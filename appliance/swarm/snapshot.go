@@ -86,9 +86,15 @@ func (e *Engine) Tasks(ctx context.Context, serviceID string) ([]fleet.Task, err
 
 func taskOf(t swarm.Task) fleet.Task {
 	task := fleet.Task{
-		ID: t.ID, ServiceID: t.ServiceID, Slot: t.Slot, NodeID: t.NodeID,
-		State: string(t.Status.State), Desired: string(t.DesiredState), Error: words.OneLine(t.Status.Err),
-		Created: t.CreatedAt, Since: t.Status.Timestamp,
+		ID:        t.ID,
+		ServiceID: t.ServiceID,
+		Slot:      t.Slot,
+		NodeID:    t.NodeID,
+		State:     string(t.Status.State),
+		Desired:   string(t.DesiredState),
+		Error:     words.OneLine(t.Status.Err),
+		Created:   t.CreatedAt,
+		Since:     t.Status.Timestamp,
 	}
 	task.Image, task.Digest = splitDigest(t.Spec.ContainerSpec.Image)
 	if c := t.Status.ContainerStatus; c != nil {

@@ -43,12 +43,23 @@ func TestFindEndpoint_InTheOrderOfTheDockerCommand(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"config wins":     {"unix:///config.sock", map[string]string{"DOCKER_HOST": "unix:///env.sock"}, "unix:///config.sock"},
-		"DOCKER_HOST":     {"", map[string]string{"DOCKER_HOST": "unix:///env.sock", "DOCKER_CONFIG": dir}, "unix:///env.sock"},
-		"DOCKER_CONTEXT":  {"", map[string]string{"DOCKER_CONTEXT": "other", "DOCKER_CONFIG": dir}, "tcp://10.0.0.1:2376"},
+		"config wins": {
+			"unix:///config.sock", map[string]string{"DOCKER_HOST": "unix:///env.sock"}, "unix:///config.sock",
+		},
+		"DOCKER_HOST": {"", map[string]string{
+			"DOCKER_HOST":   "unix:///env.sock",
+			"DOCKER_CONFIG": dir,
+		}, "unix:///env.sock"},
+		"DOCKER_CONTEXT": {"", map[string]string{
+			"DOCKER_CONTEXT": "other",
+			"DOCKER_CONFIG":  dir,
+		}, "tcp://10.0.0.1:2376"},
 		"current context": {"", map[string]string{"DOCKER_CONFIG": dir}, "unix:///crawl.sock"},
-		"default context": {"", map[string]string{"DOCKER_CONTEXT": "default", "DOCKER_CONFIG": dir}, "unix:///var/run/docker.sock"},
-		"nothing":         {"", map[string]string{"HOME": "/nonexistent"}, "unix:///var/run/docker.sock"},
+		"default context": {"", map[string]string{
+			"DOCKER_CONTEXT": "default",
+			"DOCKER_CONFIG":  dir,
+		}, "unix:///var/run/docker.sock"},
+		"nothing": {"", map[string]string{"HOME": "/nonexistent"}, "unix:///var/run/docker.sock"},
 	} {
 		ep, err := findEndpoint(tc.host, env(tc.env))
 		if err != nil || ep.host != tc.want {
@@ -101,12 +112,15 @@ func TestNatural(t *testing.T) {
 
 func TestParseLine(t *testing.T) {
 	t.Parallel()
-	const head = "2026-01-02T03:04:05.678901234Z com.docker.swarm.node.id=n1,com.docker.swarm.service.id=s1,com.docker.swarm.task.id=t1 "
+	const head = "2026-01-02T03:04:05.678901234Z " +
+		"com.docker.swarm.node.id=n1,com.docker.swarm.service.id=s1,com.docker.swarm.task.id=t1 "
 	l := parseLine("stderr", head+"got: a,b = c")
-	if l.Text != "got: a,b = c" || l.TaskID != "t1" || l.NodeID != "n1" || l.Stream != "stderr" || l.Time.Year() != 2026 {
+	if l.Text != "got: a,b = c" || l.TaskID != "t1" || l.NodeID != "n1" || l.Stream != "stderr" ||
+		l.Time.Year() != 2026 {
 		t.Errorf("got %+v", l)
 	}
-	if l := parseLine("stderr", "error from daemon in stream: node is not available"); l.TaskID != "" || !strings.HasPrefix(l.Text, "error from") {
+	if l := parseLine("stderr", "error from daemon in stream: node is not available"); l.TaskID != "" ||
+		!strings.HasPrefix(l.Text, "error from") {
 		t.Errorf("got %+v", l)
 	}
 }

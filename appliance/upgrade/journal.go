@@ -42,7 +42,8 @@ func (f Directory) Underway() error {
 	if err != nil || j.ended() {
 		return err
 	}
-	return fmt.Errorf("this node is being upgraded to %s; run this again when that is over, see `systemctl status crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
+	return fmt.Errorf("this node is being upgraded to %s; run this again when that is over, see `systemctl status "+
+		"crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
 }
 
 // Directory is where a node keeps what it upgrades to, in its data directory.

@@ -89,7 +89,8 @@ func (k Keeper) step(ctx context.Context, j Journal) (Journal, error) {
 		failpoint.Hit(failpoint.UpgradeReturning)
 		return k.goBack(ctx, j)
 	}
-	return j, fmt.Errorf("the journal of upgrades has an unknown phase %q; remove the directory %s", j.Phase, k.Directory)
+	return j, fmt.Errorf("the journal of upgrades has an unknown phase %q; remove the directory %s", j.Phase,
+		k.Directory)
 }
 
 // swap puts the new program in its place, and the old one beside it.

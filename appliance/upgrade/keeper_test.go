@@ -52,7 +52,11 @@ func newSite(t *testing.T, program string) *site {
 func newSiteIn(t *testing.T, state, dir, program string) *site {
 	t.Helper()
 	s := &site{T: t, dir: dir, exe: filepath.Join(t.TempDir(), "exe"), directory: In(state), running: old}
-	for path, text := range map[string]string{s.program(): old, s.directory.staged(): program, s.directory.Keeper(): old} {
+	for path, text := range map[string]string{
+		s.program():          old,
+		s.directory.staged(): program,
+		s.directory.Keeper(): old,
+	} {
 		s.put(path, text)
 	}
 	s.journal(Journal{Phase: Staged, Program: s.program(), From: offerOf("1", old), To: offerOf("2", program)})
@@ -128,7 +132,13 @@ func (s *site) keep(cut int) error {
 	ctx, s.stop = context.WithCancel(s.Context())
 	defer s.stop()
 	s.cut, s.calls = cut, 0
-	return Keeper{Directory: s.directory, Service: s, Timeout: time.Minute, Steady: time.Millisecond, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
+	return Keeper{
+		Directory: s.directory,
+		Service:   s,
+		Timeout:   time.Minute,
+		Steady:    time.Millisecond,
+		Log:       slog.New(slog.DiscardHandler),
+	}.Run(ctx)
 }
 
 // ends checks what is there when all is over.
@@ -185,7 +195,8 @@ func TestKeeper_GoesBackFromOneThatDoesNotStayUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ends(Returned, old)
-	if j, _ := s.directory.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was started again" {
+	if j, _ := s.directory.Journal(); j.Reason != "2 was ready and did not stay so for 1ms: it has ended and was "+
+		"started again" {
 		t.Errorf("the reason is %q", j.Reason)
 	}
 }

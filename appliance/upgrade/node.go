@@ -83,7 +83,15 @@ func (n *Node) State() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return State{Version: n.Version, SHA256: sum, Arch: runtime.GOARCH, Managed: n.Keep != nil, Busy: n.busy, Failed: n.failed, Journal: j}, nil
+	return State{
+		Version: n.Version,
+		SHA256:  sum,
+		Arch:    runtime.GOARCH,
+		Managed: n.Keep != nil,
+		Busy:    n.busy,
+		Failed:  n.failed,
+		Journal: j,
+	}, nil
 }
 
 // Take takes an offer up, if the node is not at it already: the command that brought it

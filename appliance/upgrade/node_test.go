@@ -59,7 +59,8 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := settled(t, n)
-	if s.Failed != "" || s.Journal.Phase != Staged || s.Journal.To != offer || s.Journal.From.SHA256 != s.SHA256 || kept != 1 {
+	if s.Failed != "" || s.Journal.Phase != Staged || s.Journal.To != offer || s.Journal.From.SHA256 != s.SHA256 ||
+		kept != 1 {
 		t.Errorf("got %+v, %d keepers", s, kept)
 	}
 	if sum, _, err := Sum(n.Directory.Keeper()); err != nil || sum != s.SHA256 {
@@ -68,7 +69,8 @@ func TestNode(t *testing.T) {
 	if err := n.Take(offer); err != nil || settled(t, n).Journal.Phase != Staged || kept != 1 {
 		t.Errorf("the same offer again: %v", err)
 	}
-	if err := n.Take(Offer{Arch: offer.Arch, SHA256: "another", Size: 1}); err == nil || !strings.Contains(err.Error(), "being upgraded to another version") {
+	if err := n.Take(Offer{Arch: offer.Arch, SHA256: "another", Size: 1}); err == nil ||
+		!strings.Contains(err.Error(), "being upgraded to another version") {
 		t.Errorf("another offer: %v", err)
 	}
 }
@@ -92,7 +94,9 @@ func TestNode_Refuses(t *testing.T) {
 		"another size":       {func(o *Offer) { o.Size-- }, never, "another size"},
 		"longer":             {func(o *Offer) { o.Size++ }, never, "another size"},
 		"another checksum":   {func(o *Offer) { o.SHA256 = strings.Repeat("0", 64) }, never, "SHA-256"},
-		"no keeper":          {func(*Offer) {}, func(context.Context) error { return errors.New("no systemd") }, "no systemd"},
+		"no keeper": {func(*Offer) {}, func(context.Context) error {
+			return errors.New("no systemd")
+		}, "no systemd"},
 	} {
 		n, o := taking(t, path, c.keep), offer
 		c.change(&o)
@@ -118,21 +122,26 @@ func TestNode_Refuses(t *testing.T) {
 func TestNode_Stalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := (&Node{Directory: In(t.TempDir()), Log: slog.New(slog.DiscardHandler), Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
-			r, w := io.Pipe()
-			go func() {
-				for range 5 {
-					time.Sleep(stallTimeout - time.Second)
-					_, _ = w.Write([]byte("part"))
-				}
-				<-ctx.Done()
-				w.CloseWithError(ctx.Err())
-			}()
-			return r, nil
-		}}).Init()
+		n := (&Node{
+			Directory: In(t.TempDir()),
+			Log:       slog.New(slog.DiscardHandler),
+			Fetch: func(ctx context.Context, _ Offer) (io.ReadCloser, error) {
+				r, w := io.Pipe()
+				go func() {
+					for range 5 {
+						time.Sleep(stallTimeout - time.Second)
+						_, _ = w.Write([]byte("part"))
+					}
+					<-ctx.Done()
+					w.CloseWithError(ctx.Err())
+				}()
+				return r, nil
+			},
+		}).Init()
 		begun := time.Now()
 		err := n.stage(t.Context(), Offer{Size: 100})
-		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") || took != 5*(stallTimeout-time.Second)+stallTimeout {
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") ||
+			took != 5*(stallTimeout-time.Second)+stallTimeout {
 			t.Errorf("after %s: %v", took, err)
 		}
 	})
@@ -146,7 +155,8 @@ func TestNode_Tidies(t *testing.T) {
 	if err := f.make(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{f.staged(), filepath.Join(string(f), ".crawlbox123"), filepath.Join(string(f), ".offered4")} {
+	for _, path := range []string{f.staged(), filepath.Join(string(f),
+		".crawlbox123"), filepath.Join(string(f), ".offered4")} {
 		if err := os.WriteFile(path, nil, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -161,8 +171,13 @@ func TestNode_Tidies(t *testing.T) {
 func TestNode_GoesOn(t *testing.T) {
 	t.Parallel()
 	kept := make(chan struct{})
-	n := (&Node{Directory: In(t.TempDir()), Keep: func(context.Context) error { close(kept); return nil }, Log: slog.New(slog.DiscardHandler)}).Init()
-	if err := errors.Join(os.MkdirAll(string(n.Directory), 0o700), n.Directory.write(Journal{Phase: Staged})); err != nil {
+	n := (&Node{
+		Directory: In(t.TempDir()),
+		Keep:      func(context.Context) error { close(kept); return nil },
+		Log:       slog.New(slog.DiscardHandler),
+	}).Init()
+	if err := errors.Join(os.MkdirAll(string(n.Directory), 0o700),
+		n.Directory.write(Journal{Phase: Staged})); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -203,7 +218,8 @@ func TestPlan(t *testing.T) {
 			left = append(left, s.Node.ID)
 		}
 	}
-	if want := []string{"at it", "w2", "w3", "second", "first"}; !slices.Equal(todo, want) || !steps[len(steps)-1].Last {
+	if want := []string{"at it", "w2", "w3", "second", "first"}; !slices.Equal(todo, want) ||
+		!steps[len(steps)-1].Last {
 		t.Errorf("the order is %q, want %q", todo, want)
 	}
 	if want := []string{"arm", "down", "hand", "has"}; !slices.Equal(left, want) {
@@ -232,7 +248,12 @@ func TestBring(t *testing.T) {
 	t.Parallel()
 	o, away := Offer{Version: "2", SHA256: "b"}, errors.New("connection refused")
 	at := func(p Phase) State {
-		return State{Journal: Journal{Phase: p, From: Offer{Version: "1"}, To: o, Reason: map[Phase]string{Returned: "it has crashed"}[p]}}
+		return State{Journal: Journal{
+			Phase:  p,
+			From:   Offer{Version: "1"},
+			To:     o,
+			Reason: map[Phase]string{Returned: "it has crashed"}[p],
+		}}
 	}
 	for name, c := range map[string]struct {
 		states  []State
@@ -241,19 +262,26 @@ func TestBring(t *testing.T) {
 		err     string
 		offered int
 	}{
-		"all goes well": {[]State{{Busy: true}, at(Staged), {}, at(Swapped), at(Done)}, []error{nil, nil, away, nil}, "fetches 2|restarts with 2|runs 2 (was 1)", "", 1},
-		"taken up":      {[]State{at(Swapped), at(Done)}, []error{nil}, "restarts with 2|runs 2 (was 1)", "", 1},
-		"goes back":     {[]State{at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
-		"fails":         {[]State{{Failed: "no room"}}, []error{nil}, "", "no room", 1},
-		"forgotten":     {[]State{{}}, []error{nil}, "", "forgotten the offer", 1},
-		"stays away":    {[]State{{}}, []error{away}, "", "connection refused", 1},
+		"all goes well": {
+			[]State{{Busy: true}, at(Staged), {}, at(Swapped), at(Done)},
+			[]error{nil, nil, away, nil},
+			"fetches 2|restarts with 2|runs 2 (was 1)",
+			"",
+			1,
+		},
+		"taken up":   {[]State{at(Swapped), at(Done)}, []error{nil}, "restarts with 2|runs 2 (was 1)", "", 1},
+		"goes back":  {[]State{at(Returned)}, []error{nil}, "", "it runs 1 again: it has crashed", 1},
+		"fails":      {[]State{{Failed: "no room"}}, []error{nil}, "", "no room", 1},
+		"forgotten":  {[]State{{}}, []error{nil}, "", "forgotten the offer", 1},
+		"stays away": {[]State{{}}, []error{away}, "", "connection refused", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				k := &talk{c.states, c.errs, 0}
 				var said []string
-				err := Bring(t.Context(), k, fleet.Node{}, o, func(text string) error { said = append(said, text); return nil })
+				err := Bring(t.Context(), k, fleet.Node{}, o,
+					func(text string) error { said = append(said, text); return nil })
 				if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 					t.Errorf("got %v, want %q", err, c.err)
 				}
@@ -268,7 +296,15 @@ func TestBring(t *testing.T) {
 func TestState_Problem(t *testing.T) {
 	t.Parallel()
 	at := func(p Phase, sum string) State {
-		return State{SHA256: sum, Journal: Journal{Phase: p, From: Offer{Version: "1", SHA256: "a"}, To: Offer{Version: "2", SHA256: "b"}, Reason: "it has crashed"}}
+		return State{
+			SHA256: sum,
+			Journal: Journal{
+				Phase:  p,
+				From:   Offer{Version: "1", SHA256: "a"},
+				To:     Offer{Version: "2", SHA256: "b"},
+				Reason: "it has crashed",
+			},
+		}
 	}
 	for want, s := range map[string]State{
 		"":                                {},
@@ -294,11 +330,18 @@ func TestDirectory_Underway(t *testing.T) {
 	if err := f.Underway(); err != nil {
 		t.Errorf("of none: %v", err)
 	}
-	for phase, ended := range map[Phase]bool{Staged: false, Swapped: false, Done: true, Returning: false, Returned: true} {
+	for phase, ended := range map[Phase]bool{
+		Staged:    false,
+		Swapped:   false,
+		Done:      true,
+		Returning: false,
+		Returned:  true,
+	} {
 		if err := errors.Join(f.make(), f.write(Journal{Phase: phase, To: Offer{Version: "2"}})); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Underway(); (err == nil) != ended || err != nil && !strings.Contains(err.Error(), "being upgraded to 2; ") {
+		if err := f.Underway(); (err == nil) != ended ||
+			err != nil && !strings.Contains(err.Error(), "being upgraded to 2; ") {
 			t.Errorf("%s: got %v", phase, err)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // ErrUnderWay is returned by Offers while an upgrade is under way.
-var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlbox nodes`, and run the command again when it is over")
+var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlbox nodes`, and run the command again " +
+	"when it is over")
 
 // Offers is the program that a manager offers to the nodes, and itself. It has none after a
 // start: who began an upgrade brings it again. Its methods may be called at the same time.

@@ -37,7 +37,8 @@ func Plan(answers []Answer, o Offer) (steps []Step) {
 		case a.State.SHA256 == o.SHA256 && a.State.Journal.ended():
 			s.Leave = "it has that version already"
 		case a.State.Arch != o.Arch:
-			s.Leave = "it is " + a.State.Arch + ", the program is for " + o.Arch + "; run `crawlbox install` of another one there"
+			s.Leave = "it is " + a.State.Arch + ", the program is for " + o.Arch +
+				"; run `crawlbox install` of another one there"
 		case !a.State.Managed:
 			s.Leave = ErrUnmanaged.Error()
 		}

@@ -58,7 +58,8 @@ func TestKeeper_LosesWhatWasNotSynced(t *testing.T) {
 				states, bins := after(state), after(bin)
 				for i, state := range states {
 					for j, bin := range bins {
-						s.boots(fmt.Sprintf("cut at call %d, state synced %v, program %v", cut, i == 1, j == 1), state.Cut(), bin.Cut())
+						s.boots(fmt.Sprintf("cut at call %d, state synced %v, program %v", cut, i == 1, j == 1),
+							state.Cut(), bin.Cut())
 					}
 				}
 			}

@@ -66,7 +66,8 @@ func checkHeader(path string) error {
 	}
 	defer f.Close()
 	head := make([]byte, elf.EI_DATA+1)
-	if _, err := io.ReadFull(f, head); err != nil || string(head) != elf.ELFMAG+string([]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)}) {
+	if _, err := io.ReadFull(f, head); err != nil ||
+		string(head) != elf.ELFMAG+string([]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)}) {
 		return errors.New("it is not a program for 64-bit Linux")
 	}
 	program, err := elf.NewFile(f)
@@ -104,12 +105,14 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	out, err := output(ctx, path)
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return "", fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run", syscall.EACCES)
+		return "", fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run",
+			syscall.EACCES)
 	case err != nil:
 		return "", fmt.Errorf("it does not say its version: %w", err)
 	}
 	var said struct{ Version string }
-	if json.Unmarshal(out, &said) != nil || said.Version == "" || len(said.Version) > 64 || strings.ContainsFunc(said.Version, odd) {
+	if json.Unmarshal(out, &said) != nil || said.Version == "" || len(said.Version) > 64 ||
+		strings.ContainsFunc(said.Version, odd) {
 		return "", errors.New("it does not say its version as crawlbox does")
 	}
 	return said.Version, nil

@@ -16,7 +16,12 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "version" {
 		name := filepath.Base(os.Args[0])
-		os.Stdout.WriteString(map[string]string{"good": `{"version":"9.9.9"}`, "crawlbox": `{"version":"9.9.9"}`, "odd": `{"version":"9 \u001b[31m"}`, "mute": ""}[name])
+		os.Stdout.WriteString(map[string]string{
+			"good":     `{"version":"9.9.9"}`,
+			"crawlbox": `{"version":"9.9.9"}`,
+			"odd":      `{"version":"9 \u001b[31m"}`,
+			"mute":     "",
+		}[name])
 		os.Exit(map[string]int{"crash": 3}[name])
 	}
 	os.Exit(m.Run())
@@ -56,7 +61,8 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, size, err := Sum(path)
-	if want := (Offer{Version: "9.9.9", Arch: runtime.GOARCH, SHA256: sum, Size: size}); err != nil || o != want || len(sum) != 64 {
+	if want := (Offer{Version: "9.9.9", Arch: runtime.GOARCH, SHA256: sum, Size: size}); err != nil || o != want ||
+		len(sum) != 64 {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
 
@@ -74,20 +80,26 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ path, says string }{
-		"another architecture": {copyOfSelf(t, "good", func(b []byte) { binary.LittleEndian.PutUint16(b[18:], uint16(other)) }), "this machine is " + runtime.GOARCH},
-		"an odd processor":     {copyOfSelf(t, "good", func(b []byte) { binary.LittleEndian.PutUint16(b[18:], 8) }), "another processor"},
+		"another architecture": {copyOfSelf(t, "good",
+			func(b []byte) { binary.LittleEndian.PutUint16(b[18:], uint16(other)) }),
+			"this machine is " + runtime.GOARCH},
+		"an odd processor": {copyOfSelf(t, "good",
+			func(b []byte) { binary.LittleEndian.PutUint16(b[18:], 8) }), "another processor"},
 		"a script":             {script, "not a program for 64-bit Linux"},
 		"another program":      {tool, "does not say its version"},
 		"one that says oddly":  {copyOfSelf(t, "odd", same), "does not say its version as crawlbox does"},
 		"one that says nought": {copyOfSelf(t, "mute", same), "does not say its version as crawlbox does"},
 		"one that crashes":     {copyOfSelf(t, "crash", same), "exit status 3"},
 		"not executable":       {closed, "make it executable"},
-		"emptied":              {copyOfSelf(t, "good", func(b []byte) { clear(b[1:]) }), "not a program for 64-bit Linux"},
-		"cut off early":        {cutOff(t, 64), "cut off or damaged"},
-		"cut off half":         {cutOff(t, size/2), "cut off"},
-		"cut off at the end":   {cutOff(t, size-1), "cut off"},
+		"emptied": {copyOfSelf(t, "good",
+			func(b []byte) { clear(b[1:]) }), "not a program for 64-bit Linux"},
+		"cut off early":      {cutOff(t, 64), "cut off or damaged"},
+		"cut off half":       {cutOff(t, size/2), "cut off"},
+		"cut off at the end": {cutOff(t, size-1), "cut off"},
 	} {
-		if _, err := Inspect(t.Context(), c.path); !errors.Is(err, ErrNotCrawlbox) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.path) {
+		if _, err := Inspect(t.Context(),
+			c.path); !errors.Is(err, ErrNotCrawlbox) || !strings.Contains(err.Error(), c.says) ||
+			!strings.Contains(err.Error(), c.path) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

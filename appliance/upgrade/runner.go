@@ -80,7 +80,8 @@ func (s State) progress(o Offer) (text string, over bool, err error) {
 	case s.Failed != "":
 		return "", false, errors.New(s.Failed)
 	case j.To.SHA256 != o.SHA256:
-		return "", false, errors.New("it has forgotten the offer, as it was restarted meanwhile; run the same command again")
+		return "", false, errors.New("it has forgotten the offer, as it was restarted meanwhile; run the same " +
+			"command again")
 	case j.Phase == Returned:
 		return "", false, fmt.Errorf("it runs %s again: %s", j.From.Version, j.Reason)
 	case j.Phase == Done:
@@ -98,9 +99,11 @@ func (s State) Problem() string {
 	case s.Failed != "":
 		return fmt.Sprintf("the upgrade of this node has failed: %s; run the same `crawlbox upgrade` again", s.Failed)
 	case !j.ended():
-		return fmt.Sprintf("this node is being upgraded to %s; `systemctl status crawlbox-upgrade` shows how far it is", j.To.Version)
+		return fmt.Sprintf("this node is being upgraded to %s; `systemctl status crawlbox-upgrade` shows how far it is",
+			j.To.Version)
 	case j.Phase == Returned && s.SHA256 == j.From.SHA256:
-		return fmt.Sprintf("the upgrade of this node to %s was taken back: %s; bring another version with `crawlbox upgrade --from FILE`", j.To.Version, j.Reason)
+		return fmt.Sprintf("the upgrade of this node to %s was taken back: %s; bring another version with `crawlbox "+
+			"upgrade --from FILE`", j.To.Version, j.Reason)
 	}
 	return ""
 }

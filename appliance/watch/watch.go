@@ -49,7 +49,14 @@ type Options struct {
 
 // New returns a watcher of a node with an engine, whose data is below a directory.
 func New(e *swarm.Engine, g *gossip.Gossip, self gossip.Node, dir string, opts Options, log *slog.Logger) *Watcher {
-	return &Watcher{engine: e, gossip: g, self: self, dir: dir, opts: opts, log: log}
+	return &Watcher{
+		engine: e,
+		gossip: g,
+		self:   self,
+		dir:    dir,
+		opts:   opts,
+		log:    log,
+	}
 }
 
 // Run looks until ctx ends.
@@ -106,7 +113,8 @@ func (w *Watcher) warnDuplicateHostname(members []gossip.Member) {
 			continue
 		}
 		w.twin = m.Addr.String()
-		w.log.Warn("another node has this machine's host name; give one of them a name of its own with `hostnamectl set-hostname NAME` and restart its Docker and crawlbox",
+		w.log.Warn("another node has this machine's host name; give one of them a name of its own with `hostnamectl "+
+			"set-hostname NAME` and restart its Docker and crawlbox",
 			"name", m.Name, "other", m.Addr)
 	}
 }

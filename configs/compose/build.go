@@ -37,7 +37,14 @@ func (s Service) Build() (b Build, ok bool) {
 	if c == nil {
 		return b, false
 	}
-	b = Build{Context: c.Context, Dockerfile: c.Dockerfile, Args: map[string]string{}, Target: c.Target, NoCache: c.NoCache, Pull: c.Pull}
+	b = Build{
+		Context:    c.Context,
+		Dockerfile: c.Dockerfile,
+		Args:       map[string]string{},
+		Target:     c.Target,
+		NoCache:    c.NoCache,
+		Pull:       c.Pull,
+	}
 	for name, value := range c.Args {
 		if value != nil {
 			b.Args[name] = *value
@@ -108,7 +115,9 @@ func CheckDestinations(services []Service, registry uint16, p *document.Problems
 			continue // reported by checkImage
 		}
 		if _, digested := named.(reference.Digested); digested || reference.Domain(named) != local {
-			p.Add(s.problem("image", fmt.Sprintf("what is built goes into the cluster's registry: write %s/%s, or leave it out", local, strings.ToLower(s.Name))))
+			p.Add(s.problem("image", fmt.Sprintf(
+				"what is built goes into the cluster's registry: write %s/%s, or leave it out", local,
+				strings.ToLower(s.Name))))
 		}
 	}
 }

@@ -40,7 +40,8 @@ func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal
 
 func (s *Service) checkDeploy() *document.Error {
 	d := s.Compose.Deploy
-	if err := s.oneOf("deploy.mode", s.Mode(), ModeReplicated, ModeGlobal, ModeReplicatedJob, ModeGlobalJob); err != nil {
+	if err := s.oneOf("deploy.mode", s.Mode(), ModeReplicated, ModeGlobal, ModeReplicatedJob,
+		ModeGlobalJob); err != nil {
 		return err
 	}
 	if s.isGlobal() && (s.Compose.Scale != nil || d.Replicas != nil) {
@@ -53,9 +54,12 @@ func (s *Service) checkDeploy() *document.Error {
 		return s.problem("deploy.mode", "a job is not updated in steps; remove update_config and rollback_config")
 	}
 	if s.isGlobal() && d.Placement.MaxReplicas > 0 {
-		return s.problem("deploy.placement.max_replicas_per_node", "a "+s.Mode()+" service has one task on each node; remove it")
+		return s.problem("deploy.placement.max_replicas_per_node",
+			"a "+s.Mode()+" service has one task on each node; remove it")
 	}
-	for _, check := range []func(*types.DeployConfig) *document.Error{s.checkUpdates, s.checkRestart, s.checkPlacement, s.checkResources} {
+	for _, check := range []func(*types.DeployConfig) *document.Error{
+		s.checkUpdates, s.checkRestart, s.checkPlacement, s.checkResources,
+	} {
 		if err := check(d); err != nil {
 			return err
 		}
@@ -122,7 +126,8 @@ func (s *Service) checkPlacement(d *types.DeployConfig) *document.Error {
 	}
 	for i, preference := range d.Placement.Preferences {
 		if preference.Spread == "" {
-			return s.problem(fmt.Sprintf("deploy.placement.preferences.%d", i), "has no spread: name a label like node.labels.rack")
+			return s.problem(fmt.Sprintf("deploy.placement.preferences.%d", i),
+				"has no spread: name a label like node.labels.rack")
 		}
 	}
 	return nil
@@ -132,7 +137,10 @@ func (s *Service) checkPlacement(d *types.DeployConfig) *document.Error {
 const maxCount = 1_000_000
 
 func (s *Service) checkResources(d *types.DeployConfig) *document.Error {
-	for place, r := range map[string]*types.Resource{"limits": d.Resources.Limits, "reservations": d.Resources.Reservations} {
+	for place, r := range map[string]*types.Resource{
+		"limits":       d.Resources.Limits,
+		"reservations": d.Resources.Reservations,
+	} {
 		place = "deploy.resources." + place
 		switch {
 		case r == nil:

@@ -80,7 +80,9 @@ var goNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): (invalid syn
 func composeText(err error, file string) string {
 	text := strings.TrimPrefix(words.OneLine(err.Error()), "validating "+file+": ")
 	text = goNumber.ReplaceAllString(text, "$1 is not a number of the right kind")
-	for _, noise := range []string{": invalid compose project", "error while interpolating ", "failed to cast to expected type: "} {
+	for _, noise := range []string{
+		": invalid compose project", "error while interpolating ", "failed to cast to expected type: ",
+	} {
 		text = strings.ReplaceAll(text, noise, "")
 	}
 	return text

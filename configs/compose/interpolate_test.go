@@ -12,7 +12,8 @@ func TestInterpolate_LikeCompose(t *testing.T) {
 	env := map[string]string{"A": "1", "EMPTY": "", "B": "x$Ay"}
 	find := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	for _, text := range []string{
-		"", "plain", "$A", "${A}", "a${A}b$A", "$$A", "$${A}", "${NO:-d}", "${NO-d}", "${EMPTY:-d}", "${EMPTY-d}", "${A:-d}",
+		"", "plain", "$A", "${A}", "a${A}b$A", "$$A", "$${A}", "${NO:-d}", "${NO-d}", "${EMPTY:-d}", "${EMPTY-d}",
+		"${A:-d}",
 		"${NO:-${A}}", "${NO:-${NEIN:-deep}}x", "${A:+set}", "${NO:+set}", "${EMPTY:+set}", "${EMPTY+set}", "${NO+set}",
 		"${A:?must}", "${NO:-a:b}", "${NO:-a-b}", "$B", "${NO:-{}", "${NO:-}", "$A$A$A",
 	} {
@@ -24,7 +25,9 @@ func TestInterpolate_LikeCompose(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"${NO:?must}", "${EMPTY:?must}", "${NO?}", "$NO", "${NO}", "$", "$5", "${", "${}", "${A", "${A!}", "${1}"} {
+	for _, text := range []string{
+		"${NO:?must}", "${EMPTY:?must}", "${NO?}", "$NO", "${NO}", "$", "$5", "${", "${}", "${A", "${A!}", "${1}",
+	} {
 		if got, err := interpolate(text, find); err == nil {
 			t.Errorf("%s gave %q", text, got)
 		}

@@ -26,7 +26,8 @@ const (
 	noHooks     = "Swarm runs no hooks; do it in the entrypoint"
 	inBuild     = "crawlbox builds without it; do it in the Dockerfile"
 	noSecrets   = "crawlbox does not manage Swarm's secrets and configs; use env_file, or bind a file"
-	createFirst = "crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it `external: true`"
+	createFirst = "crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it " +
+		"`external: true`"
 )
 
 // composeRefused are top-level keys of Compose that crawlbox has no use for.
@@ -58,11 +59,39 @@ func TakesKey(e document.Entry, p *document.Problems) bool {
 // serviceRules cover every key that compose-go knows of a service, which a test
 // holds: what a later Compose adds is thought about, not dropped.
 var serviceRules = rules{
-	"build": "", "cap_add": "", "cap_drop": "", "command": "", "deploy": "", "dns": "", "dns_opt": "",
-	"dns_search": "", "entrypoint": "", "env_file": "", "environment": "", "extra_hosts": "", "group_add": "",
-	"healthcheck": "", "hostname": "", "image": "", "init": "", "labels": "", "logging": "", "network_mode": "",
-	"networks": "", "read_only": "", "scale": "", "stdin_open": "", "stop_grace_period": "", "stop_signal": "",
-	"sysctls": "", "tmpfs": "", "tty": "", "ulimits": "", "user": "", "volumes": "", "working_dir": "",
+	"build":             "",
+	"cap_add":           "",
+	"cap_drop":          "",
+	"command":           "",
+	"deploy":            "",
+	"dns":               "",
+	"dns_opt":           "",
+	"dns_search":        "",
+	"entrypoint":        "",
+	"env_file":          "",
+	"environment":       "",
+	"extra_hosts":       "",
+	"group_add":         "",
+	"healthcheck":       "",
+	"hostname":          "",
+	"image":             "",
+	"init":              "",
+	"labels":            "",
+	"logging":           "",
+	"network_mode":      "",
+	"networks":          "",
+	"read_only":         "",
+	"scale":             "",
+	"stdin_open":        "",
+	"stop_grace_period": "",
+	"stop_signal":       "",
+	"sysctls":           "",
+	"tmpfs":             "",
+	"tty":               "",
+	"ulimits":           "",
+	"user":              "",
+	"volumes":           "",
+	"working_dir":       "",
 
 	"annotations":         notInSwarm,
 	"attach":              "it is for `docker compose up`; remove it",
@@ -137,27 +166,65 @@ var serviceRules = rules{
 // item. Places that are not listed are left to Compose's own schema.
 var nestedRules = map[string]rules{
 	"build": {
-		"args": "", "context": "", "dockerfile": "", "no_cache": "", "platforms": "", "pull": "", "secrets": "", "target": "",
-		"additional_contexts": inBuild, "cache_from": inBuild, "cache_to": inBuild, "entitlements": inBuild, "extra_hosts": inBuild,
-		"labels": inBuild, "network": inBuild, "no_cache_filter": inBuild, "privileged": inBuild, "provenance": inBuild, "sbom": inBuild,
-		"shm_size": inBuild, "ssh": inBuild, "ulimits": inBuild,
-		"dockerfile_inline": "write it to a file and name that with dockerfile", "isolation": windowsOnly,
-		"tags": "an image has one tag: the next one, or that of image:",
+		"args":                "",
+		"context":             "",
+		"dockerfile":          "",
+		"no_cache":            "",
+		"platforms":           "",
+		"pull":                "",
+		"secrets":             "",
+		"target":              "",
+		"additional_contexts": inBuild,
+		"cache_from":          inBuild,
+		"cache_to":            inBuild,
+		"entitlements":        inBuild,
+		"extra_hosts":         inBuild,
+		"labels":              inBuild,
+		"network":             inBuild,
+		"no_cache_filter":     inBuild,
+		"privileged":          inBuild,
+		"provenance":          inBuild,
+		"sbom":                inBuild,
+		"shm_size":            inBuild,
+		"ssh":                 inBuild,
+		"ulimits":             inBuild,
+		"dockerfile_inline":   "write it to a file and name that with dockerfile",
+		"isolation":           windowsOnly,
+		"tags":                "an image has one tag: the next one, or that of image:",
 	},
-	"build.secrets.*": {"source": "", "target": "", "gid": inBuild, "mode": inBuild, "uid": inBuild},
+	"build.secrets.*": {
+		"source": "",
+		"target": "",
+		"gid":    inBuild,
+		"mode":   inBuild,
+		"uid":    inBuild,
+	},
 	"deploy": {
-		"endpoint_mode": "", "labels": "", "mode": "", "placement": "", "replicas": "", "resources": "",
-		"restart_policy": "", "rollback_config": "", "update_config": "",
+		"endpoint_mode":   "",
+		"labels":          "",
+		"mode":            "",
+		"placement":       "",
+		"replicas":        "",
+		"resources":       "",
+		"restart_policy":  "",
+		"rollback_config": "",
+		"update_config":   "",
 	},
 	"deploy.placement":               {"constraints": "", "max_replicas_per_node": "", "preferences": ""},
 	"deploy.placement.preferences.*": {"spread": ""},
 	"deploy.resources":               {"limits": "", "reservations": ""},
 	"deploy.resources.limits": {
-		"cpus": "", "memory": "", "pids": "",
-		"devices": noDevices, "generic_resources": "only a reservation can have it",
+		"cpus":              "",
+		"memory":            "",
+		"pids":              "",
+		"devices":           noDevices,
+		"generic_resources": "only a reservation can have it",
 	},
 	"deploy.resources.reservations": {
-		"cpus": "", "memory": "", "pids": "only limits can have it", "devices": noDevices,
+		"cpus":              "",
+		"memory":            "",
+		"pids":              "only limits can have it",
+		"devices":           noDevices,
 		"generic_resources": "crawlbox's nodes announce no generic resources; use a placement constraint",
 	},
 	"deploy.restart_policy":  {"condition": "", "delay": "", "max_attempts": "", "window": ""},
@@ -165,19 +232,38 @@ var nestedRules = map[string]rules{
 	"deploy.rollback_config": updateRules,
 	"env_file.*":             {"path": "", "required": "", "format": "crawlbox reads Compose's format only"},
 	"healthcheck": {
-		"disable": "", "interval": "", "retries": "", "start_period": "", "test": "", "timeout": "",
+		"disable":        "",
+		"interval":       "",
+		"retries":        "",
+		"start_period":   "",
+		"test":           "",
+		"timeout":        "",
 		"start_interval": newEngine,
 	},
 	"logging": {"driver": "", "options": ""},
 	"networks.*": {
-		"aliases": "", "driver_opts": "",
-		"gw_priority": notInSwarm, "interface_name": notInSwarm, "ipv4_address": notInSwarm, "ipv6_address": notInSwarm,
-		"link_local_ips": notInSwarm, "mac_address": notInSwarm, "priority": notInSwarm, "use_service_name_alias": notInSwarm,
+		"aliases":                "",
+		"driver_opts":            "",
+		"gw_priority":            notInSwarm,
+		"interface_name":         notInSwarm,
+		"ipv4_address":           notInSwarm,
+		"ipv6_address":           notInSwarm,
+		"link_local_ips":         notInSwarm,
+		"mac_address":            notInSwarm,
+		"priority":               notInSwarm,
+		"use_service_name_alias": notInSwarm,
 	},
 	"ulimits.*": {"hard": "", "single": "write the number itself", "soft": ""},
 	"volumes.*": {
-		"bind": "", "read_only": "", "source": "", "target": "", "tmpfs": "", "type": "", "volume": "",
-		"consistency": "it is for Docker Desktop; remove it", "image": newEngine,
+		"bind":        "",
+		"read_only":   "",
+		"source":      "",
+		"target":      "",
+		"tmpfs":       "",
+		"type":        "",
+		"volume":      "",
+		"consistency": "it is for Docker Desktop; remove it",
+		"image":       newEngine,
 	},
 	"volumes.*.bind": {
 		"propagation": "", "recursive": newEngine, "selinux": notInSwarm,
@@ -188,23 +274,47 @@ var nestedRules = map[string]rules{
 }
 
 var updateRules = rules{
-	"delay": "", "failure_action": "", "max_failure_ratio": "", "monitor": "", "order": "", "parallelism": "",
+	"delay":             "",
+	"failure_action":    "",
+	"max_failure_ratio": "",
+	"monitor":           "",
+	"order":             "",
+	"parallelism":       "",
 }
 
 var networkRules = rules{
-	"external": "", "name": "",
-	"attachable": createFirst, "driver": createFirst, "driver_opts": createFirst, "enable_ipv4": createFirst,
-	"enable_ipv6": createFirst, "internal": createFirst, "ipam": createFirst, "labels": createFirst,
+	"external":    "",
+	"name":        "",
+	"attachable":  createFirst,
+	"driver":      createFirst,
+	"driver_opts": createFirst,
+	"enable_ipv4": createFirst,
+	"enable_ipv6": createFirst,
+	"internal":    createFirst,
+	"ipam":        createFirst,
+	"labels":      createFirst,
 }
 
 // secretRules are for the secrets of builds; services have none.
 var secretRules = rules{
-	"environment": "", "file": "", "name": noSecrets,
-	"driver": noSecrets, "driver_opts": noSecrets, "external": noSecrets, "labels": noSecrets, "template_driver": noSecrets,
-	"content": "name a file or an environment variable instead",
+	"environment":     "",
+	"file":            "",
+	"name":            noSecrets,
+	"driver":          noSecrets,
+	"driver_opts":     noSecrets,
+	"external":        noSecrets,
+	"labels":          noSecrets,
+	"template_driver": noSecrets,
+	"content":         "name a file or an environment variable instead",
 }
 
-var volumeRules = rules{"driver": "", "driver_opts": "", "external": "", "labels": "", "name": ""}
+var volumeRules = rules{
+	"driver":      "",
+	"driver_opts": "",
+	"external":    "",
+	"labels":      "",
+	"name":        "",
+}
 
 // isExtension reports whether a key is a fragment that Compose leaves to its
 // users. x-crawlbox is crawlbox's own, and reserved.

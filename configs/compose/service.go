@@ -161,7 +161,8 @@ func (r *serviceReader) read(e document.Entry) (Service, bool) {
 }
 
 func hasAny(n *yaml.Node, names ...string) bool {
-	return slices.ContainsFunc(document.Entries(n), func(e document.Entry) bool { return slices.Contains(names, e.Name) })
+	return slices.ContainsFunc(document.Entries(n),
+		func(e document.Entry) bool { return slices.Contains(names, e.Name) })
 }
 
 // load decodes the service and completes it.
@@ -190,7 +191,8 @@ func (r *serviceReader) load(s *Service, n *yaml.Node) *document.Error {
 
 // used picks the definitions that a service refers to. compose-go has checked
 // that they exist.
-func used(service types.ServiceConfig, project *types.Project) (map[string]types.VolumeConfig, map[string]types.NetworkConfig) {
+func used(service types.ServiceConfig,
+	project *types.Project) (map[string]types.VolumeConfig, map[string]types.NetworkConfig) {
 	volumes, networks := map[string]types.VolumeConfig{}, map[string]types.NetworkConfig{}
 	for _, mount := range service.Volumes {
 		if mount.Type == types.VolumeTypeVolume && mount.Source != "" {

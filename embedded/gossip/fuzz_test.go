@@ -60,7 +60,8 @@ func FuzzEvents(f *testing.F) {
 			play(g, kind, &memberlist.Node{Name: name, Addr: body, Meta: body}, body)
 		}
 		for _, m := range g.Members() {
-			if checkText(m.ID) != nil || m.ID != m.Name && m.Name != "" && checkText(m.Name) != nil || g.roster.isForgotten(m.ID) {
+			if checkText(m.ID) != nil || m.ID != m.Name && m.Name != "" && checkText(m.Name) != nil ||
+				g.roster.isForgotten(m.ID) {
 				t.Errorf("member %+v", m)
 			}
 		}
@@ -150,7 +151,8 @@ func (n *fuzzed) packet(t *testing.T, data []byte) {
 		_, _ = client.Write(data)
 		_ = client.Close()
 	}()
-	if err := n.wire.IngestPacket(server, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9), Port: 9}, time.Now(), true); err != nil {
+	if err := n.wire.IngestPacket(server, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9), Port: 9}, time.Now(),
+		true); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -184,7 +186,8 @@ func FuzzPeer(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xff}, 20)) // and that with the padding of version 0
 	f.Add([]byte("\x08" + string(encodeFarewell("self", 1))))
 	f.Add([]byte("\x08\x81\xaaUserMsgLen\x03Fxx"))
-	f.Add([]byte("\x04\x86\xabIncarnation\x01\xa4Node\xa1a\xa4Addr\xc4\x04\x7f\x00\x00\x01\xa4Port\xcd\x1f\x2d\xa4Meta\xc4\x04\x01\x01\x01a\xa3Vsn\xc4\x06\x01\x05\x02\x00\x00\x00"))
+	f.Add([]byte(
+		"\x04\x86\xabIncarnation\x01\xa4Node\xa1a\xa4Addr\xc4\x04\x7f\x00\x00\x01\xa4Port\xcd\x1f\x2d\xa4Meta\xc4\x04\x01\x01\x01a\xa3Vsn\xc4\x06\x01\x05\x02\x00\x00\x00"))
 	f.Add([]byte("\x06\x83\xa4Join\xc3\xa5Nodes\x00\xacUserStateLen\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		head := binary.BigEndian.AppendUint32([]byte{10}, uint32(len(data)+29))

@@ -45,20 +45,31 @@ type host struct {
 func newHost(t *testing.T, name string, seeds ...*host) *host {
 	t.Helper()
 	n := nextHost.Add(1)
-	h := &host{t: t, patience: 500 * time.Millisecond, opts: Options{
-		Addr: netip.AddrFrom4([4]byte{127, 0, byte(20 + n>>8), byte(n)}),
-		Port: testPort,
-		Keys: [][]byte{testKey},
-		Self: Node{ID: fmt.Sprintf("id-%d", n), Name: name, Role: "worker", Version: "1.0", Docker: "running", FreeDisk: 1 << 40},
-		Seeds: func() (addrs []netip.AddrPort) {
-			for _, s := range seeds {
-				addrs = append(addrs, netip.AddrPortFrom(s.opts.Addr, testPort))
-			}
-			return addrs
+	h := &host{
+		t:        t,
+		patience: 500 * time.Millisecond,
+		opts: Options{
+			Addr: netip.AddrFrom4([4]byte{127, 0, byte(20 + n>>8), byte(n)}),
+			Port: testPort,
+			Keys: [][]byte{testKey},
+			Self: Node{
+				ID:       fmt.Sprintf("id-%d", n),
+				Name:     name,
+				Role:     "worker",
+				Version:  "1.0",
+				Docker:   "running",
+				FreeDisk: 1 << 40,
+			},
+			Seeds: func() (addrs []netip.AddrPort) {
+				for _, s := range seeds {
+					addrs = append(addrs, netip.AddrPortFrom(s.opts.Addr, testPort))
+				}
+				return addrs
+			},
+			retryMin: 20 * time.Millisecond,
+			retryMax: 200 * time.Millisecond,
 		},
-		retryMin: 20 * time.Millisecond,
-		retryMax: 200 * time.Millisecond,
-	}}
+	}
 	return h
 }
 

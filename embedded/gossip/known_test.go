@@ -27,7 +27,8 @@ func TestKnown_NothingGoesElsewhere(t *testing.T) {
 			heard, victim := bystander(t)
 			a, b := newHost(t, "a"), newHost(t, "b")
 			if rule {
-				nodes := []netip.AddrPort{netip.AddrPortFrom(a.opts.Addr, testPort), netip.AddrPortFrom(b.opts.Addr, testPort)}
+				nodes := []netip.AddrPort{netip.AddrPortFrom(a.opts.Addr,
+					testPort), netip.AddrPortFrom(b.opts.Addr, testPort)}
 				known := func(addr netip.AddrPort) bool { return slices.Contains(nodes, addr) }
 				a.opts.Known, b.opts.Known = known, known
 			}

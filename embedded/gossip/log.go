@@ -40,7 +40,8 @@ func (w *logWriter) close() {
 // node does not answer. When a node is given up, the roster says so. A node that
 // was removed is heard of until all have forgotten it, and a new one before it is known
 // where it is.
-var usual = [][]byte{[]byte("Refuting"), []byte("Failed fallback TCP ping"), []byte(errRemoved.Error()), []byte(errUnknown.Error())}
+var usual = [][]byte{[]byte("Refuting"), []byte(
+	"Failed fallback TCP ping"), []byte(errRemoved.Error()), []byte(errUnknown.Error())}
 
 func (w *logWriter) Write(line []byte) (int, error) {
 	level, text := split(line)

@@ -56,7 +56,8 @@ func TestMeta_Decode(t *testing.T) {
 		"not UTF-8":           {"\x01" + id + "\x03\x01\xff", false},
 		"short number":        {"\x01" + id + "\x07\x01\x01", false},
 		"negative number":     {"\x01" + id + "\x07\x08\xff\xff\xff\xff\xff\xff\xff\xff", false},
-		"too long":            {"\x01" + id + "\xc8\xff" + strings.Repeat("x", 255) + "\xc9\xff" + strings.Repeat("x", 255), false},
+		"too long": {"\x01" + id + "\xc8\xff" + strings.Repeat("x", 255) + "\xc9\xff" + strings.Repeat("x",
+			255), false},
 	}
 	for name, tt := range tests {
 		if _, _, err := decodeMeta([]byte(tt.in)); (err == nil) != tt.ok {

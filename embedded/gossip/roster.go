@@ -79,7 +79,13 @@ type roster struct {
 }
 
 func newRoster(self string, boot int64, known func(netip.AddrPort) bool, log *slog.Logger) *roster {
-	return &roster{self: self, boot: boot, known: known, log: log, entries: map[string]*entry{}}
+	return &roster{
+		self:    self,
+		boot:    boot,
+		known:   known,
+		log:     log,
+		entries: map[string]*entry{},
+	}
 }
 
 // close keeps the membership as it is: memberlist's timers fire on for a while

@@ -28,7 +28,8 @@ type transport struct {
 	once    sync.Once
 }
 
-func newTransport(ctx context.Context, addr netip.Addr, port uint16, known func(netip.AddrPort) bool, logger *log.Logger) (*transport, error) {
+func newTransport(ctx context.Context, addr netip.Addr, port uint16, known func(netip.AddrPort) bool,
+	logger *log.Logger) (*transport, error) {
 	inner, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 		BindAddrs: []string{addr.String()},
 		BindPort:  int(port),

@@ -85,11 +85,14 @@ func BenchmarkCPU(b *testing.B) {
 	b.Cleanup(plain.Close)
 	b.Cleanup(http.DefaultClient.CloseIdleConnections)
 	x := exchange.New(exchange.Options{Store: have}, slog.New(slog.DiscardHandler))
-	manager := serveTLS(b, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	manager := serveTLS(b, wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(
+		func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
 	network := wire.NewLinks(manager.Client())
 	b.Cleanup(network.Close)
 	n := startLogged(b, plain.URL, Options{Exchange: &exchange.Options{
-		Network: network, Self: "node:1", Trackers: func() []string { return []string{manager.Listener.Addr().String()} },
+		Network:  network,
+		Self:     "node:1",
+		Trackers: func() []string { return []string{manager.Listener.Addr().String()} },
 	}}, slog.New(slog.DiscardHandler))
 	if _, err := x.Table(d); err != nil { // as when a blob was pushed
 		b.Fatal(err)
@@ -113,8 +116,12 @@ func BenchmarkCPU(b *testing.B) {
 		{"file-server", http.DefaultClient, plain.URL + "/" + d.Encoded(), discard, func() {}},
 		{"file-server-TLS", sealed.Client(), sealed.URL + "/" + d.Encoded(), discard, func() {}},
 		{"file-server-TLS-kept", sealed.Client(), sealed.URL + "/" + d.Encoded(), kept, func() {}},
-		{"mirror", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() { n.forget(d) }},
-		{"mirror-again", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() { n.settled() }},
+		{"mirror", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() {
+			n.forget(d)
+		}},
+		{"mirror-again", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() {
+			n.settled()
+		}},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			b.SetBytes(size)
@@ -150,13 +157,20 @@ func serveTLS(t testing.TB, h http.Handler) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewUnstartedServer(h)
-	srv.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	srv.TLS = &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	t.Cleanup(srv.Client().CloseIdleConnections)

@@ -112,7 +112,8 @@ func (m *Mirror) run(ctx context.Context, dl *download) {
 	err := m.fill(ctx, dl)
 	switch {
 	case errors.Is(err, cache.ErrDigest):
-		m.log.Error("mirror received a blob with the wrong digest", "repository", dl.repo, "digest", dl.key.Digest, "err", err)
+		m.log.Error("mirror received a blob with the wrong digest", "repository", dl.repo, "digest", dl.key.Digest,
+			"err", err)
 	case errors.Is(err, errNotKept):
 		m.log.Warn("mirror failed to keep a blob", "digest", dl.key.Digest, "err", err)
 	}

@@ -41,7 +41,14 @@ type download struct {
 }
 
 func newDownload(k cache.Key, repo string, linger time.Duration, cancel context.CancelFunc) *download {
-	d := &download{key: k, repo: repo, linger: linger, cancel: cancel, changed: make(chan struct{}), size: -1}
+	d := &download{
+		key:     k,
+		repo:    repo,
+		linger:  linger,
+		cancel:  cancel,
+		changed: make(chan struct{}),
+		size:    -1,
+	}
 	d.idle = time.AfterFunc(linger, cancel)
 	return d
 }

@@ -107,7 +107,9 @@ func TestUpstreamBreaksOff(t *testing.T) {
 		}
 	})
 	t.Run("never answers", func(t *testing.T) {
-		p := startPipeline(t, 1<<20, func(*pipeline, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		p := startPipeline(t, 1<<20, func(*pipeline, http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler)
+		})
 		resp, body := start(t, p.URL, Options{Retries: 2}).get(p.path())
 		if code, _ := errorOf(t, body); code != "UNAVAILABLE" || resp.StatusCode != http.StatusFailedDependency {
 			t.Errorf("%s %s", resp.Status, body)

@@ -65,7 +65,8 @@ func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
 	var status *statusError
 	if errors.As(err, &status) && status.status == http.StatusForbidden {
 		// It is about this node, and not in the words of the registry API.
-		writeError(w, http.StatusForbidden, "DENIED", "the registry on "+m.opts.Manager()+" refuses this node; see `crawlbox status` on it")
+		writeError(w, http.StatusForbidden, "DENIED",
+			"the registry on "+m.opts.Manager()+" refuses this node; see `crawlbox status` on it")
 		return
 	}
 	if errors.As(err, &status) {
@@ -87,7 +88,8 @@ func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
 
 // passedOn are the headers of the upstream that a client gets.
 var passedOn = []string{
-	"Content-Type", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Retry-After", "Accept-Ranges", "Content-Range",
+	"Content-Type", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Retry-After", "Accept-Ranges",
+	"Content-Range",
 }
 
 func copyHeader(to, from http.Header) {

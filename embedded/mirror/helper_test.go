@@ -217,7 +217,8 @@ type pipeline struct {
 	opened  atomic.Int64
 }
 
-func startPipeline(t testing.TB, size int, serve func(p *pipeline, w http.ResponseWriter, req *http.Request)) *pipeline {
+func startPipeline(t testing.TB, size int,
+	serve func(p *pipeline, w http.ResponseWriter, req *http.Request)) *pipeline {
 	t.Helper()
 	p := &pipeline{content: make([]byte, size)}
 	rand.Read(p.content)

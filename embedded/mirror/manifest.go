@@ -53,7 +53,8 @@ func (m *Mirror) keep(d digest.Digest, mf manifest) {
 }
 
 func writeManifest(w http.ResponseWriter, req *http.Request, mf manifest, d digest.Digest) {
-	if slices.ContainsFunc(req.Header.Values("If-None-Match"), func(tag string) bool { return strings.Trim(tag, `"`) == d.String() }) {
+	if slices.ContainsFunc(req.Header.Values("If-None-Match"),
+		func(tag string) bool { return strings.Trim(tag, `"`) == d.String() }) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}

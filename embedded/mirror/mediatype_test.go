@@ -59,16 +59,27 @@ func (l *liar) Open(_ context.Context, method, _ string, _ http.Header) (*http.R
 	if method == http.MethodHead {
 		body = ""
 	}
-	return &http.Response{StatusCode: 200, Header: header, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}, l.away.Load(), nil
+	return &http.Response{
+		StatusCode:    200,
+		Header:        header,
+		Body:          io.NopCloser(strings.NewReader(body)),
+		ContentLength: int64(len(body)),
+	}, l.away.Load(), nil
 }
 
 // TestStandIn_HeadersAreNotBelieved: of a node that stands in for the manager only what
 // the digest vouches for is taken, now and later.
 func TestStandIn_HeadersAreNotBelieved(t *testing.T) {
 	t.Parallel()
-	src := &liar{content: `{"schemaVersion":2,"config":{},"layers":[]}`, header: http.Header{
-		"Content-Type": {"text/html"}, "Docker-Content-Digest": {"sha256:" + strings.Repeat("0", 64)}, "Content-Length": {"1"}, "Link": {"<https://evil/>"},
-	}}
+	src := &liar{
+		content: `{"schemaVersion":2,"config":{},"layers":[]}`,
+		header: http.Header{
+			"Content-Type":          {"text/html"},
+			"Docker-Content-Digest": {"sha256:" + strings.Repeat("0", 64)},
+			"Content-Length":        {"1"},
+			"Link":                  {"<https://evil/>"},
+		},
+	}
 	path := "/v2/spider/manifests/" + digest.FromString(src.content).String()
 	for _, first := range []string{http.MethodHead, http.MethodGet} {
 		n := start(t, "", Options{Source: src})
@@ -80,7 +91,8 @@ func TestStandIn_HeadersAreNotBelieved(t *testing.T) {
 					t.Fatal(err)
 				}
 				h := resp.Header
-				if h.Get("Content-Type") != v1.MediaTypeImageManifest || !strings.HasSuffix(path, h.Get("Docker-Content-Digest")) || h.Get("Link") != "" {
+				if h.Get("Content-Type") != v1.MediaTypeImageManifest ||
+					!strings.HasSuffix(path, h.Get("Docker-Content-Digest")) || h.Get("Link") != "" {
 					t.Errorf("%s, manager away %v: %v", method, away, h)
 				}
 				if method == http.MethodGet && string(body) != src.content {
@@ -96,14 +108,20 @@ func TestStandIn_HeadersAreNotBelieved(t *testing.T) {
 func TestStandIn_OnlyContent(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	evil := startPipeline(t, 1, func(_ *pipeline, w http.ResponseWriter, _ *http.Request) { asked.Add(1); w.WriteHeader(http.StatusOK) })
+	evil := startPipeline(t, 1, func(_ *pipeline, w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusOK)
+	})
 	src := &HTTPSource{Client: client(), OthersClient: client(),
 		Bases:  func() []string { return []string{"http://127.0.0.1:1"} },
 		Others: func() []string { return []string{evil.URL} }}
 	d := digest.FromString("x").String()
 	for path, method := range map[string]string{
-		"/v2/spider/referrers/" + d: http.MethodGet, "/v2/spider/manifests/1": http.MethodGet, "/v2/spider/tags/list?n=1:1": http.MethodGet,
-		"/v2/spider/blobs/" + d: http.MethodHead, "/v2/spider/manifests/" + d: http.MethodHead,
+		"/v2/spider/referrers/" + d:  http.MethodGet,
+		"/v2/spider/manifests/1":     http.MethodGet,
+		"/v2/spider/tags/list?n=1:1": http.MethodGet,
+		"/v2/spider/blobs/" + d:      http.MethodHead,
+		"/v2/spider/manifests/" + d:  http.MethodHead,
 	} {
 		if resp, _, err := src.Open(t.Context(), method, path, nil); err == nil {
 			resp.Body.Close()

@@ -124,9 +124,13 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 	c.Fit()
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mirror{
-		opts: o, log: log, cache: c, pins: pinned,
-		up:  &upstream{source: o.Source, stall: o.StallTimeout},
-		ctx: ctx, cancel: cancel,
+		opts:      o,
+		log:       log,
+		cache:     c,
+		pins:      pinned,
+		up:        &upstream{source: o.Source, stall: o.StallTimeout},
+		ctx:       ctx,
+		cancel:    cancel,
 		downloads: make(map[cache.Key]*download),
 	}
 	if o.Exchange != nil {

@@ -103,7 +103,8 @@ func TestErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if code, msg := errorOf(t, body); resp.StatusCode != http.StatusForbidden || code != "DENIED" || !strings.Contains(msg, "manager") {
+		if code, msg := errorOf(t, body); resp.StatusCode != http.StatusForbidden || code != "DENIED" ||
+			!strings.Contains(msg, "manager") {
 			t.Errorf("%s: %s %s %s", method, resp.Status, code, msg)
 		}
 	}
@@ -127,7 +128,8 @@ func TestHeadAndManifestType(t *testing.T) {
 		}
 		resp, body = n.get("/v2/spider/manifests/" + d.String())
 		h := resp.Header
-		if !bytes.Equal(body, raw) || h.Get("Content-Type") != string(mt) || h.Get("Docker-Content-Digest") != d.String() {
+		if !bytes.Equal(body, raw) || h.Get("Content-Type") != string(mt) ||
+			h.Get("Docker-Content-Digest") != d.String() {
 			t.Errorf("%s GET: %v", when, h)
 		}
 	}

@@ -183,7 +183,8 @@ func above(t testing.TB, img v1.Image) (v1.Image, digest.Digest) {
 func TestPins_Index(t *testing.T) {
 	up := startManager(t)
 	img, _ := image(t)
-	index := mutate.AppendManifests(mutate.IndexMediaType(emptyIndex(t), "application/vnd.oci.image.index.v1+json"), mutate.IndexAddendum{Add: img})
+	index := mutate.AppendManifests(mutate.IndexMediaType(emptyIndex(t), "application/vnd.oci.image.index.v1+json"),
+		mutate.IndexAddendum{Add: img})
 	ref, err := gcr.ParseReference(up.Listener.Addr().String()+"/many:1", gcr.Insecure)
 	if err != nil {
 		t.Fatal(err)

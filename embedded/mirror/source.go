@@ -38,7 +38,8 @@ type HTTPSource struct {
 var errUnreachable = errors.New("no manager is reachable")
 
 // Open asks one base URL after another.
-func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.Header) (resp *http.Response, standIn bool, err error) {
+func (s *HTTPSource) Open(ctx context.Context, method, path string,
+	header http.Header) (resp *http.Response, standIn bool, err error) {
 	failed := errUnreachable
 	for _, base := range s.Bases() {
 		resp, err := s.ask(ctx, s.Client, base, method, path, header)
@@ -52,7 +53,8 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string, header http.
 	}
 	if s.Others != nil && method == http.MethodGet && byDigest(path) {
 		for _, base := range s.Others() {
-			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil && resp.StatusCode < http.StatusMultipleChoices {
+			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil &&
+				resp.StatusCode < http.StatusMultipleChoices {
 				return resp, true, nil
 			} else if err == nil {
 				resp.Body.Close()
@@ -72,7 +74,8 @@ func byDigest(path string) bool {
 	return f != nil && strings.Contains(f[2], ":")
 }
 
-func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method, path string, header http.Header) (*http.Response, error) {
+func (s *HTTPSource) ask(ctx context.Context, client *http.Client, base, method, path string,
+	header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
 		return nil, err

@@ -61,7 +61,8 @@ func (m memory) add(t testing.TB, img v1.Image) (bytes int64) {
 func tracker(t testing.TB, m exchange.Store) (*exchange.Exchange, *exchange.Options) {
 	t.Helper()
 	x := exchange.New(exchange.Options{Store: m}, testLog(t))
-	srv := httptest.NewTLSServer(wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
+	srv := httptest.NewTLSServer(wire.NewServer(x, slog.New(slog.DiscardHandler)).Handler(
+		func(h http.Handler) http.Handler { return h }, func(*http.Request) string { return "node:1" }))
 	t.Cleanup(srv.Close)
 	nodes := srv.Client()
 	t.Cleanup(nodes.CloseIdleConnections)
@@ -88,14 +89,16 @@ func TestSharedLayers(t *testing.T) {
 	n.pulled(up, "spider:1", first)
 	got := n.Stats()
 	if got.Pieces.FromTrackers != sizeFirst || got.FromCache != 0 {
-		t.Errorf("of the first, %d of %d bytes came in pieces and %d from the cache", got.Pieces.FromTrackers, sizeFirst, got.FromCache)
+		t.Errorf("of the first, %d of %d bytes came in pieces and %d from the cache", got.Pieces.FromTrackers,
+			sizeFirst, got.FromCache)
 	}
 	n.stop() // the cache outlives it
 	n = start(t, up.URL, Options{Exchange: with, Dir: n.opts.Dir})
 	n.pulled(up, "spider:2", second)
 	got = n.Stats()
 	if got.Pieces.FromTrackers != sizeMore || got.FromCache != sizeFirst {
-		t.Errorf("of the second, %d of %d bytes came in pieces and %d of %d from the cache", got.Pieces.FromTrackers, sizeMore, got.FromCache, sizeFirst)
+		t.Errorf("of the second, %d of %d bytes came in pieces and %d of %d from the cache", got.Pieces.FromTrackers,
+			sizeMore, got.FromCache, sizeFirst)
 	}
 	if got.FromManager == 0 || got.FromManager > 10_000 || got.FromNodes != 0 { // manifest and config
 		t.Errorf("%d bytes came whole from the manager, %d from nodes", got.FromManager, got.FromNodes)

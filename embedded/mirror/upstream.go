@@ -66,7 +66,14 @@ func (u *upstream) do(ctx context.Context, method, path string, header http.Head
 	if standIn {
 		got = &u.fromNodes
 	}
-	resp.Body = &watchedBody{ReadCloser: resp.Body, ctx: ctx, timer: timer, stall: u.stall, stop: stop, got: got}
+	resp.Body = &watchedBody{
+		ReadCloser: resp.Body,
+		ctx:        ctx,
+		timer:      timer,
+		stall:      u.stall,
+		stop:       stop,
+		got:        got,
+	}
 	if resp.StatusCode < http.StatusBadRequest {
 		return resp, nil
 	}

@@ -34,7 +34,8 @@ var errWrongPassword = errors.New("wrong password")
 type tooManyGuesses struct{ wait time.Duration }
 
 func (e *tooManyGuesses) Error() string {
-	return fmt.Sprintf("too many wrong passwords from your address: try again in %d s", int(math.Ceil(e.wait.Seconds())))
+	return fmt.Sprintf("too many wrong passwords from your address: try again in %d s",
+		int(math.Ceil(e.wait.Seconds())))
 }
 
 // attempts bounds how fast passwords can be guessed. Each wrong one costs its

@@ -49,7 +49,8 @@ func TestAttempts_WrongOnesWaitForTheirTurn(t *testing.T) {
 		if took := time.Since(start).Round(time.Millisecond); took != 3*guessPause {
 			t.Errorf("three more took %v, want %v", took, 3*guessPause)
 		}
-		if err := a.try(t.Context(), here, right); err != nil || time.Since(start).Round(time.Millisecond) != 4*guessPause {
+		if err := a.try(t.Context(), here, right); err != nil ||
+			time.Since(start).Round(time.Millisecond) != 4*guessPause {
 			t.Errorf("the right one: %v after %v", err, time.Since(start))
 		}
 	})
@@ -135,7 +136,8 @@ func TestAttempts_WaitsNoLongerThanItsClient(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if err := a.try(t.Context(), here, right); err != nil || time.Since(start).Round(time.Millisecond) != guessPause {
+		if err := a.try(t.Context(), here, right); err != nil ||
+			time.Since(start).Round(time.Millisecond) != guessPause {
 			t.Errorf("after them: %v, %v", err, time.Since(start))
 		}
 	})

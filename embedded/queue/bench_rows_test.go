@@ -8,7 +8,8 @@ import (
 
 // request is a crawler's request as scrapy-redis keeps it.
 func benchRequest(i int) string {
-	return `{"url": "https://example.org/catalogue/page-` + strconv.Itoa(i) + `.html", "callback": "parse", "method": "GET", ` +
+	return `{"url": "https://example.org/catalogue/page-` + strconv.Itoa(
+		i) + `.html", "callback": "parse", "method": "GET", ` +
 		`"headers": {"Referer": "https://example.org/catalogue/"}, "meta": {"depth": 3}, "priority": 0, "dont_filter": false}`
 }
 
@@ -60,21 +61,33 @@ func inMulti(commands ...[]string) func([]byte, int, int) []byte {
 }
 
 var (
-	fillRequests = fillMany([]string{"ZADD", "k"}, func(i int) []string { return []string{number(scatter(i, 100)), benchRequest(i)} })
-	fillScores   = fillMany([]string{"ZADD", "k"}, func(i int) []string { return []string{number(scatter(i, 1<<30)), fingerprint(i)} })
-	fillSet      = fillMany([]string{"SADD", "k"}, func(i int) []string { return []string{fingerprint(i)} })
-	fillList     = fillMany([]string{"LPUSH", "k"}, func(i int) []string { return []string{benchRequest(i)} })
-	fillHash     = fillMany([]string{"HSET", "k"}, func(i int) []string { return []string{fingerprint(i), number(i)} })
-	fillStrings  = fillKeys(func(i int) []string { return []string{"SET", "key:" + number(i), fingerprint(i)} })
-	fillHashes   = fillKeys(func(i int) []string { return []string{"HSET", "h:" + number(i/10), "field" + number(i%10), number(i)} })
+	fillRequests = fillMany([]string{"ZADD", "k"},
+		func(i int) []string { return []string{number(scatter(i, 100)), benchRequest(i)} })
+	fillScores = fillMany([]string{"ZADD", "k"},
+		func(i int) []string { return []string{number(scatter(i, 1<<30)), fingerprint(i)} })
+	fillSet     = fillMany([]string{"SADD", "k"}, func(i int) []string { return []string{fingerprint(i)} })
+	fillList    = fillMany([]string{"LPUSH", "k"}, func(i int) []string { return []string{benchRequest(i)} })
+	fillHash    = fillMany([]string{"HSET", "k"}, func(i int) []string { return []string{fingerprint(i), number(i)} })
+	fillStrings = fillKeys(func(i int) []string { return []string{"SET", "key:" + number(i), fingerprint(i)} })
+	fillHashes  = fillKeys(func(i int) []string {
+		return []string{"HSET", "h:" + number(i/10), "field" + number(i%10), number(i)}
+	})
 )
 
 // loadRows are the rows, as far as one number says it.
 var loadRows = []loadRow{
 	{name: "scrapy-zset-pop", clients: 8, depth: 1, replies: 4, share: 4, fill: fillRequests,
 		op: inMulti([]string{"ZRANGE", "k", "0", "0"}, []string{"ZREMRANGEBYRANK", "k", "0", "0"})},
-	{name: "zadd", clients: 8, depth: 16, replies: 1, fill: fillScores,
-		op: each(func(i, n int) []string { return []string{"ZADD", "k", number(scatter(i, 1<<30)), fingerprint(n + i)} })},
+	{
+		name:    "zadd",
+		clients: 8,
+		depth:   16,
+		replies: 1,
+		fill:    fillScores,
+		op: each(func(i, n int) []string {
+			return []string{"ZADD", "k", number(scatter(i, 1<<30)), fingerprint(n + i)}
+		}),
+	},
 	{name: "zpopmin", clients: 8, depth: 16, replies: 1, share: 4, fill: fillScores,
 		op: each(func(int, int) []string { return []string{"ZPOPMIN", "k"} })},
 	{name: "zrank", clients: 8, depth: 16, replies: 1, fill: fillScores,
@@ -121,8 +134,16 @@ var loadRows = []loadRow{
 		})},
 	{name: "hgetall-10", clients: 8, depth: 16, replies: 1, fill: fillHashes,
 		op: each(func(i, n int) []string { return []string{"HGETALL", "h:" + number(scatter(i, n/10))} })},
-	{name: "set-ex", clients: 8, depth: 16, replies: 1, fill: fillStrings,
-		op: each(func(i, n int) []string { return []string{"SET", "key:" + number(scatter(i, 2*n)), "x", "EX", "3600"} })},
+	{
+		name:    "set-ex",
+		clients: 8,
+		depth:   16,
+		replies: 1,
+		fill:    fillStrings,
+		op: each(func(i, n int) []string {
+			return []string{"SET", "key:" + number(scatter(i, 2*n)), "x", "EX", "3600"}
+		}),
+	},
 	{name: "set", clients: 8, depth: 1, replies: 1, fill: fillStrings,
 		op: each(func(i, n int) []string { return []string{"SET", "key:" + number(scatter(i, n)), fingerprint(i)} })},
 	{name: "get", clients: 8, depth: 1, replies: 1, fill: fillStrings,

@@ -104,9 +104,12 @@ type memoryRow struct {
 func payload100(i int) string { return fingerprint(i) + strings.Repeat("x", 60) }
 
 var memoryRows = []memoryRow{
-	{"set-2,000,000", 2_000_000, fillMany([]string{"SADD", "k"}, func(i int) []string { return []string{payload100(i)} })},
-	{"list-1,000,000", 1_000_000, fillMany([]string{"RPUSH", "k"}, func(i int) []string { return []string{payload100(i)} })},
-	{"zset-1,000,000", 1_000_000, fillMany([]string{"ZADD", "k"}, func(i int) []string { return []string{number(i), payload100(i)} })},
+	{"set-2,000,000", 2_000_000, fillMany([]string{"SADD", "k"},
+		func(i int) []string { return []string{payload100(i)} })},
+	{"list-1,000,000", 1_000_000, fillMany([]string{"RPUSH", "k"},
+		func(i int) []string { return []string{payload100(i)} })},
+	{"zset-1,000,000", 1_000_000, fillMany([]string{"ZADD", "k"},
+		func(i int) []string { return []string{number(i), payload100(i)} })},
 }
 
 // reportMemory measures how much a process grows for each byte of payload.

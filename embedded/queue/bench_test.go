@@ -126,7 +126,8 @@ const expiryMax = 10 * time.Second // a server that lags more is not waited for
 // reportExpiry writes n keys that live half a second, at full rate, and measures
 // how long after the last of them had to be gone it was.
 func reportExpiry(b *testing.B, n int) {
-	row := loadRow{fill: fillKeys(func(i int) []string { return []string{"SET", "seen:" + number(i), "1", "PX", "500"} })}
+	row := loadRow{fill: fillKeys(
+		func(i int) []string { return []string{"SET", "seen:" + number(i), "1", "PX", "500"} })}
 	both := contenders(b)
 	for _, c := range both {
 		start := time.Now()

@@ -87,7 +87,8 @@ func TestBlocking(t *testing.T) {
 	})
 	t.Run("a client that left with requests behind its wait gets nothing", func(t *testing.T) {
 		conn := dial(t, q)
-		fmt.Fprintf(conn, "*2\r\n$4\r\nAUTH\r\n$11\r\nopen sesame\r\nBLPOP behind 0\r\n%s", strings.Repeat("PING\r\n", 3000))
+		fmt.Fprintf(conn, "*2\r\n$4\r\nAUTH\r\n$11\r\nopen sesame\r\nBLPOP behind 0\r\n%s",
+			strings.Repeat("PING\r\n", 3000))
 		await(t, func() error { return blocked(q, 1) })
 		conn.Close()
 		await(t, func() error { return blocked(q, 0) })

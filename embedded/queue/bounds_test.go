@@ -70,15 +70,23 @@ func TestBounds_Full(t *testing.T) {
 	opts := testOptions(t.TempDir())
 	opts.MaxMemory = smallMemory
 	q := startQueue(t, opts)
-	c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, MaxRetries: -1, ReadTimeout: -1, WriteTimeout: -1})
+	c := redis.NewClient(&redis.Options{
+		Addr:         q.Addr(),
+		Password:     testPassword,
+		MaxRetries:   -1,
+		ReadTimeout:  -1,
+		WriteTimeout: -1,
+	})
 	defer c.Close()
 	item := strings.Repeat("x", 10_000)
 	for kind, fill := range map[string]func(p redis.Pipeliner, n int){
-		"strings":     func(p redis.Pipeliner, n int) { p.Set(ctx, fmt.Sprint("k", n), item, 0) },
-		"list":        func(p redis.Pipeliner, _ int) { p.RPush(ctx, "l", item) },
-		"set":         func(p redis.Pipeliner, n int) { p.SAdd(ctx, "s", fmt.Sprint(n, item)) },
-		"hash":        func(p redis.Pipeliner, n int) { p.HSet(ctx, "h", fmt.Sprint(n), item) },
-		"sorted set":  func(p redis.Pipeliner, n int) { p.ZAdd(ctx, "z", redis.Z{Score: 1, Member: fmt.Sprint(n, item)}) },
+		"strings": func(p redis.Pipeliner, n int) { p.Set(ctx, fmt.Sprint("k", n), item, 0) },
+		"list":    func(p redis.Pipeliner, _ int) { p.RPush(ctx, "l", item) },
+		"set":     func(p redis.Pipeliner, n int) { p.SAdd(ctx, "s", fmt.Sprint(n, item)) },
+		"hash":    func(p redis.Pipeliner, n int) { p.HSet(ctx, "h", fmt.Sprint(n), item) },
+		"sorted set": func(p redis.Pipeliner, n int) {
+			p.ZAdd(ctx, "z", redis.Z{Score: 1, Member: fmt.Sprint(n, item)})
+		},
 		"appended":    func(p redis.Pipeliner, _ int) { p.Append(ctx, "a", item) },
 		"small items": func(p redis.Pipeliner, n int) { p.SAdd(ctx, "s", n*3, n*3+1, n*3+2) },
 	} {
@@ -110,7 +118,13 @@ func TestBounds_Full(t *testing.T) {
 			t.Fatal(err)
 		}
 		q = startQueue(t, opts)
-		c = redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, MaxRetries: -1, ReadTimeout: -1, WriteTimeout: -1})
+		c = redis.NewClient(&redis.Options{
+			Addr:         q.Addr(),
+			Password:     testPassword,
+			MaxRetries:   -1,
+			ReadTimeout:  -1,
+			WriteTimeout: -1,
+		})
 		defer c.Close()
 		if again := c.DBSize(ctx).Val(); again != keys {
 			t.Errorf("%s: %d keys after a restart, were %d", kind, again, keys)
@@ -137,15 +151,16 @@ func TestBounds_Clients(t *testing.T) {
 	}
 	arg := fmt.Sprintf("*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(big), big)
 	for name, tc := range map[string]struct{ first, again string }{
-		"replies that nobody reads":      {"", "GET big\r\n"},
-		"a transaction":                  {"MULTI\r\n", arg},
-		"a transaction of small ones":    {"MULTI\r\n", strings.Repeat("GET k\r\n", 1000)},
-		"requests behind a wait":         {"BLPOP nothing 0\r\n", arg},
-		"one large request":              {"*2\r\n$4\r\nECHO\r\n$500000000\r\n", big},
-		"a request of many arguments":    {"*2000000000\r\n", strings.Repeat("$1\r\nx\r\n", 10_000)},
-		"channels without end":           {"", "SUBSCRIBE " + strings.Repeat("c", 1000) + "%d\r\n"},
-		"messages that nobody reads":     {"SUBSCRIBE news\r\n", ""},
-		"many short channels":            {"", "SUBSCRIBE" + strings.Repeat(" %[1]d%[1]dx %[1]dy %[1]dz", 300) + "\r\n"},
+		"replies that nobody reads":   {"", "GET big\r\n"},
+		"a transaction":               {"MULTI\r\n", arg},
+		"a transaction of small ones": {"MULTI\r\n", strings.Repeat("GET k\r\n", 1000)},
+		"requests behind a wait":      {"BLPOP nothing 0\r\n", arg},
+		"one large request":           {"*2\r\n$4\r\nECHO\r\n$500000000\r\n", big},
+		"a request of many arguments": {"*2000000000\r\n", strings.Repeat("$1\r\nx\r\n", 10_000)},
+		"channels without end":        {"", "SUBSCRIBE " + strings.Repeat("c", 1000) + "%d\r\n"},
+		"messages that nobody reads":  {"SUBSCRIBE news\r\n", ""},
+		"many short channels": {"", "SUBSCRIBE" + strings.Repeat(" %[1]d%[1]dx %[1]dy %[1]dz",
+			300) + "\r\n"},
 		"watches without end":            {"", "WATCH " + strings.Repeat("w", 1000) + "%d\r\n"},
 		"a line without end":             {"", big},
 		"the number of a line, no end":   {"*", strings.Repeat("1", 1<<20)},
@@ -201,7 +216,8 @@ func TestBounds_Reply(t *testing.T) {
 	c := q.client(t)
 	c.SAdd(ctx, "few", "a")
 	c.Set(ctx, "big", strings.Repeat("x", 1<<20), 0)
-	if err := c.SRandMemberN(ctx, "few", -9223372036854775807).Err(); err == nil || err.Error() != engine.ErrLargeReply {
+	if err := c.SRandMemberN(ctx, "few", -9223372036854775807).Err(); err == nil ||
+		err.Error() != engine.ErrLargeReply {
 		t.Errorf("a reply without end: %v", err)
 	}
 	_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
@@ -281,8 +297,9 @@ func TestConn_IsFreed(t *testing.T) {
 	login := fmt.Sprintf("*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(testPassword), testPassword)
 	item := strings.Repeat("x", 100<<10)
 	for name, payload := range map[string]string{
-		"QUIT and what follows":      "QUIT\r\n" + strings.Repeat("PING\r\n", 200),
-		"amid a pipeline":            strings.Repeat(fmt.Sprintf("*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(item), item), 20),
+		"QUIT and what follows": "QUIT\r\n" + strings.Repeat("PING\r\n", 200),
+		"amid a pipeline": strings.Repeat(fmt.Sprintf("*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(item), item),
+			20),
 		"in a transaction":           "MULTI\r\n" + strings.Repeat("SET k v\r\n", 100),
 		"while it waits":             "BLPOP nothing 0\r\n" + strings.Repeat("PING\r\n", 100),
 		"while it listens":           "SUBSCRIBE a b c\r\n",
@@ -300,8 +317,11 @@ func TestConn_IsFreed(t *testing.T) {
 			core := q.core.Load()
 			core.mu.Lock()
 			defer core.mu.Unlock()
-			if n := q.open.Load(); n != 0 || len(core.sessions)+len(core.waiters)+len(core.watchers)+len(core.hub.channels) > 0 || q.room.held() != 0 {
-				return fmt.Errorf("%s: %d connections, %d sessions, %d waits, %d watches, %d channels, %d bytes stay", name,
+			if n := q.open.Load(); n != 0 ||
+				len(core.sessions)+len(core.waiters)+len(core.watchers)+len(core.hub.channels) > 0 ||
+				q.room.held() != 0 {
+				return fmt.Errorf("%s: %d connections, %d sessions, %d waits, %d watches, %d channels, %d bytes stay",
+					name,
 					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels), q.room.held())
 			}
 			return nil

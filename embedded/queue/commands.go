@@ -52,14 +52,33 @@ func init() {
 	own("CONFIG", ownCommand{arity: -2, run: locked((*session).config)})
 	own("DISCARD", ownCommand{arity: 1, atOnce: true, run: discard})
 	own("ECHO", ownCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})
-	own("EXEC", ownCommand{arity: 1, atOnce: true, run: func(ctx context.Context, s *session, _ []string) { s.exec(ctx) }})
+	own("EXEC", ownCommand{
+		arity:  1,
+		atOnce: true,
+		run:    func(ctx context.Context, s *session, _ []string) { s.exec(ctx) },
+	})
 	own("HELLO", ownCommand{arity: -1, anyone: true, run: hello})
 	own("INFO", ownCommand{arity: -1, run: locked((*session).info)})
-	own("LASTSAVE", ownCommand{arity: 1, run: locked(func(s *session, _ []string) { s.c.Out.Int64(time.Now().Unix()) })})
+	own("LASTSAVE", ownCommand{
+		arity: 1,
+		run:   locked(func(s *session, _ []string) { s.c.Out.Int64(time.Now().Unix()) }),
+	})
 	own("MULTI", ownCommand{arity: 1, atOnce: true, run: begin})
 	own("PING", ownCommand{arity: -1, subscribed: true, run: locked((*session).ping)})
-	own("QUIT", ownCommand{arity: -1, anyone: true, subscribed: true, atOnce: true, run: quit})
-	own("RESET", ownCommand{arity: 1, anyone: true, subscribed: true, atOnce: true, run: reset})
+	own("QUIT", ownCommand{
+		arity:      -1,
+		anyone:     true,
+		subscribed: true,
+		atOnce:     true,
+		run:        quit,
+	})
+	own("RESET", ownCommand{
+		arity:      1,
+		anyone:     true,
+		subscribed: true,
+		atOnce:     true,
+		run:        reset,
+	})
 	own("SELECT", ownCommand{arity: 2, run: locked((*session).selectDB)})
 	own("TIME", ownCommand{arity: 1, run: locked((*session).time)})
 	own("UNWATCH", ownCommand{arity: 1, run: locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() })})
@@ -197,7 +216,8 @@ func hello(ctx context.Context, s *session, args []string) {
 		return
 	}
 	if !s.authed {
-		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> " +
+		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH " +
+			"<user> <pass> " +
 			"option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
@@ -338,10 +358,17 @@ func (s *session) config(args []string) {
 
 func (s *session) getConfig(patterns []string) {
 	settings := [][2]string{
-		{"appendonly", "yes"}, {"appendfsync", "everysec"}, {"databases", strconv.Itoa(engine.Databases)},
-		{"maxclients", strconv.Itoa(s.server.maxClients())}, {"maxmemory", strconv.FormatInt(s.server.opts.dataBound(), 10)},
-		{"maxmemory-policy", "noeviction"}, {"port", strconv.Itoa(s.server.addr.Load().Port)},
-		{"proto-max-bulk-len", "536870912"}, {"save", ""}, {"timeout", "0"}, {"tcp-keepalive", "15"},
+		{"appendonly", "yes"},
+		{"appendfsync", "everysec"},
+		{"databases", strconv.Itoa(engine.Databases)},
+		{"maxclients", strconv.Itoa(s.server.maxClients())},
+		{"maxmemory", strconv.FormatInt(s.server.opts.dataBound(), 10)},
+		{"maxmemory-policy", "noeviction"},
+		{"port", strconv.Itoa(s.server.addr.Load().Port)},
+		{"proto-max-bulk-len", "536870912"},
+		{"save", ""},
+		{"timeout", "0"},
+		{"tcp-keepalive", "15"},
 	}
 	var found [][2]string
 	for _, setting := range settings {

@@ -16,23 +16,24 @@ func TestCompare_Bytes(t *testing.T) {
 	t.Parallel()
 	servers := startCompared(t)
 	for name, payload := range map[string]string{
-		"quit amid a pipeline":    "SET q 1\r\nQUIT\r\nSET q 2\r\n",
-		"inline":                  "SET i 'a b'\r\nGET i\r\nSET i \"\\x41\\n\"\r\nGET i\r\n\r\nPING\nQUIT\r\n",
-		"inline unbalanced":       "SET i 'a\r\nQUIT\r\n",
-		"inline after quote":      "SET i 'a'b\r\nQUIT\r\n",
-		"empty requests":          "*0\r\n*-1\r\n\r\n*1\r\n$4\r\nPING\r\nQUIT\r\n",
-		"no bulk":                 "*1\r\n:5\r\n",
-		"no length":               "*1\r\n$x\r\n",
-		"negative length":         "*1\r\n$-1\r\n",
-		"length too large":        "*1\r\n$999999999999\r\n",
-		"length with sign":        "*1\r\n$+4\r\nPING\r\nQUIT\r\n",
-		"no count":                "*x\r\n",
-		"count too large":         "*2147483648\r\n",
-		"long inline":             strings.Repeat("x", 65_540),
-		"long count":              "*" + strings.Repeat("1", 65_540),
-		"empty name":              "*1\r\n$0\r\n\r\nQUIT\r\n",
-		"unknown":                 "nonsense a 'b c'\r\nQUIT\r\n",
-		"unknown with long words": "nonsense " + strings.Repeat("x", 200) + " b\r\n" + strings.Repeat("y", 200) + "\r\nQUIT\r\n",
+		"quit amid a pipeline": "SET q 1\r\nQUIT\r\nSET q 2\r\n",
+		"inline":               "SET i 'a b'\r\nGET i\r\nSET i \"\\x41\\n\"\r\nGET i\r\n\r\nPING\nQUIT\r\n",
+		"inline unbalanced":    "SET i 'a\r\nQUIT\r\n",
+		"inline after quote":   "SET i 'a'b\r\nQUIT\r\n",
+		"empty requests":       "*0\r\n*-1\r\n\r\n*1\r\n$4\r\nPING\r\nQUIT\r\n",
+		"no bulk":              "*1\r\n:5\r\n",
+		"no length":            "*1\r\n$x\r\n",
+		"negative length":      "*1\r\n$-1\r\n",
+		"length too large":     "*1\r\n$999999999999\r\n",
+		"length with sign":     "*1\r\n$+4\r\nPING\r\nQUIT\r\n",
+		"no count":             "*x\r\n",
+		"count too large":      "*2147483648\r\n",
+		"long inline":          strings.Repeat("x", 65_540),
+		"long count":           "*" + strings.Repeat("1", 65_540),
+		"empty name":           "*1\r\n$0\r\n\r\nQUIT\r\n",
+		"unknown":              "nonsense a 'b c'\r\nQUIT\r\n",
+		"unknown with long words": "nonsense " + strings.Repeat("x", 200) + " b\r\n" + strings.Repeat("y",
+			200) + "\r\nQUIT\r\n",
 		"line breaks in an error": "*2\r\n$3\r\na\r\n\r\n$3\r\nb\nc\r\nQUIT\r\n",
 		"skip one":                "CLIENT REPLY SKIP\r\nSET r 1\r\nGET r\r\nQUIT\r\n",
 		"reply on again":          "CLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nPING\r\nQUIT\r\n",
@@ -51,7 +52,8 @@ func TestCompare_Strangers(t *testing.T) {
 	t.Parallel()
 	servers := startCompared(t)
 	for name, payload := range map[string]string{
-		"commands":       "PING\r\nGET s\r\nEXEC\r\nMULTI\r\nSUBSCRIBE c\r\nnonsense\r\nGET\r\nCLIENT ID\r\nHELLO 3\r\nQUIT\r\n",
+		"commands": "PING\r\nGET s\r\nEXEC\r\nMULTI\r\nSUBSCRIBE c\r\nnonsense\r\nGET\r\nCLIENT ID\r\nHELLO " +
+			"3\r\nQUIT\r\n",
 		"reset":          "RESET\r\nPING\r\nQUIT\r\n",
 		"hello":          "HELLO\r\nHELLO 7\r\nHELLO x\r\nHELLO 3 SETNAME x\r\nQUIT\r\n",
 		"many arguments": "*11\r\n",
@@ -126,11 +128,14 @@ func TestCompare_LongPipelines(t *testing.T) {
 	t.Parallel()
 	servers := startCompared(t)
 	for name, payload := range map[string][]byte{
-		"150,000 in MULTI":     concat(respRequest("MULTI"), pipeline(150_000, "RPUSH", "multi", "x"), respRequest("EXEC")),
-		"a million":            pipeline(1_000_000/slowdown, "INCR", "n"),
-		"large replies":        concat(respRequest("SET", "big", strings.Repeat("x", 100_000)), pipeline(300, "GET", "big")),
-		"errors":               pipeline(100_000, "LPUSH", "n"),
-		"many arguments":       respRequest(append([]string{"RPUSH", "many"}, strings.Fields(strings.Repeat("x ", 200_000))...)...),
+		"150,000 in MULTI": concat(respRequest("MULTI"), pipeline(150_000, "RPUSH", "multi", "x"),
+			respRequest("EXEC")),
+		"a million": pipeline(1_000_000/slowdown, "INCR", "n"),
+		"large replies": concat(respRequest("SET", "big", strings.Repeat("x", 100_000)),
+			pipeline(300, "GET", "big")),
+		"errors": pipeline(100_000, "LPUSH", "n"),
+		"many arguments": respRequest(
+			append([]string{"RPUSH", "many"}, strings.Fields(strings.Repeat("x ", 200_000))...)...),
 		"an argument of 32 MB": respRequest("SET", "large", strings.Repeat("y", 32<<20)),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -118,7 +118,8 @@ func (g generator) spoil(args []string) []string {
 		args = append(args, args[at])
 	case 3:
 		if at > 0 && (at != 2 || !strings.Contains(args[0], "RAND")) {
-			args[at] = g.pick("", "x", "-1", "0", "1.5", "nan", "9223372036854775807", "9223372036854775808", "\x00\r\n")
+			args[at] = g.pick("", "x", "-1", "0", "1.5", "nan", "9223372036854775807", "9223372036854775808",
+				"\x00\r\n")
 		}
 	case 4:
 		for i := 1; i < len(args); i++ {
@@ -218,7 +219,8 @@ func (c *comparison) compareAll() {
 // TestCompare_GrammarIsComplete fails when a command on data has no rule.
 func TestCompare_GrammarIsComplete(t *testing.T) {
 	t.Parallel()
-	apart := strings.Fields(`AUTH HELLO ECHO QUIT RESET SELECT CLIENT COMMAND CONFIG INFO TIME WAIT LASTSAVE BGREWRITEAOF
+	apart := strings.Fields(
+		`AUTH HELLO ECHO QUIT RESET SELECT CLIENT COMMAND CONFIG INFO TIME WAIT LASTSAVE BGREWRITEAOF
 		FLUSHDB FLUSHALL MULTI EXEC DISCARD WATCH UNWATCH PING
 		SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE PUBLISH PUBSUB`)
 	for _, name := range commandNames() {

@@ -65,10 +65,12 @@ func (c *comparison) awaitLeft() {
 	c.Helper()
 	control := c.client("control")
 	c.awaitAt(control.redis, "CLIENT", func(reply respValue) bool {
-		return !slices.ContainsFunc(c.left, func(p *clientPair) bool { return clientLine(reply.text, p.redis.id) != "" })
+		return !slices.ContainsFunc(c.left,
+			func(p *clientPair) bool { return clientLine(reply.text, p.redis.id) != "" })
 	}, "LIST")
 	c.awaitAt(control.subject, "CLIENT", func(reply respValue) bool {
-		return !slices.ContainsFunc(c.left, func(p *clientPair) bool { return clientLine(reply.text, p.subject.id) != "" })
+		return !slices.ContainsFunc(c.left,
+			func(p *clientPair) bool { return clientLine(reply.text, p.subject.id) != "" })
 	}, "LIST")
 	c.left = nil
 }

@@ -185,6 +185,7 @@ func sections(cases []scriptCase) map[string][]scriptLine {
 func mentions(lines []scriptLine, name, token string) bool {
 	return slices.ContainsFunc(lines, func(line scriptLine) bool {
 		return len(line.args) > 0 && strings.EqualFold(line.args[0], name) &&
-			(token == "" || slices.ContainsFunc(line.args[1:], func(arg string) bool { return strings.EqualFold(arg, token) }))
+			(token == "" || slices.ContainsFunc(line.args[1:],
+				func(arg string) bool { return strings.EqualFold(arg, token) }))
 	})
 }

@@ -61,7 +61,8 @@ const (
 	waitingFor = "((BLPOP|BRPOP) <place> *(<place>) 0|BLMOVE <place> <place> (LEFT|RIGHT) (LEFT|RIGHT) 0|" +
 		"BRPOPLPUSH <place> <place> 0|BLMPOP 0 #(<place>) (LEFT|RIGHT) ?(COUNT (1|2|10))|" +
 		"(BZPOPMIN|BZPOPMAX) <place> *(<place>) 0|BZMPOP 0 #(<place>) (MIN|MAX) ?(COUNT (1|2)))"
-	bringing = "((LPUSH|RPUSH) <place> <val> *(<val>)|(LPUSH|RPUSH) <place> <val> *(<val>)|ZADD <place> <score> <val>|" +
+	bringing = "((LPUSH|RPUSH) <place> <val> *(<val>)|(LPUSH|RPUSH) <place> <val> *(<val>)|ZADD <place> " +
+		"<score> <val>|" +
 		"ZADD <place> <score> <val> <score> <val>|(DEL|UNLINK) <place>|SET <place> x|SADD <place> x|" +
 		"RENAME <place> <place>|COPY <place> <place>|LMOVE <place> <place> LEFT RIGHT|LPOP <place>|FLUSHALL)"
 )
@@ -69,7 +70,8 @@ const (
 // wait sends a blocking command, whose reply comes at once where a key exists.
 func (w *waiterGenerator) wait() {
 	w.Helper()
-	idle := slices.DeleteFunc(slices.Clone(waiterNames), func(name string) bool { return slices.Contains(w.waiting, name) })
+	idle := slices.DeleteFunc(slices.Clone(waiterNames),
+		func(name string) bool { return slices.Contains(w.waiting, name) })
 	name := idle[w.generator.IntN(len(idle))]
 	args := w.expand(waitingFor)
 	sources := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !strings.HasPrefix(arg, "k") })

@@ -54,9 +54,13 @@ type waiter struct {
 
 func openCore(opts Options, log *slog.Logger) (*core, error) {
 	c := &core{
-		log: log, broken: make(chan struct{}), engine: engine.New(opts.dataBound()),
-		waiters: map[engine.Key][]*waiter{}, watchers: map[engine.Key]map[*session]struct{}{},
-		sessions: map[int64]*session{}, hub: newHub(),
+		log:      log,
+		broken:   make(chan struct{}),
+		engine:   engine.New(opts.dataBound()),
+		waiters:  map[engine.Key][]*waiter{},
+		watchers: map[engine.Key]map[*session]struct{}{},
+		sessions: map[int64]*session{},
+		hub:      newHub(),
 	}
 	c.engine.Flushing = c.flushing
 	var err error

@@ -87,7 +87,8 @@ func TestServer_Killed(t *testing.T) {
 		c := server.client(t)
 		var acked []time.Time
 		first := next
-		kill := time.AfterFunc(time.Duration(900+round*333)*time.Millisecond, func() { child.Process.Signal(syscall.SIGKILL) })
+		kill := time.AfterFunc(time.Duration(900+round*333)*time.Millisecond,
+			func() { child.Process.Signal(syscall.SIGKILL) })
 		for {
 			_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
 				p.RPush(ctx, "jobs", next)

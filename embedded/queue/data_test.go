@@ -144,7 +144,8 @@ func dumpAll(t *testing.T, c *redis.Client, dbs int) map[string]string {
 			if kind == "set" {
 				slices.Sort(lines)
 			}
-			all[fmt.Sprint(db, "/", key)] = fmt.Sprintf("%s %v until %v", kind, strings.Join(lines, " "), conn.Do(ctx, "PEXPIRETIME", key).Val())
+			all[fmt.Sprint(db, "/", key)] = fmt.Sprintf("%s %v until %v", kind, strings.Join(lines, " "),
+				conn.Do(ctx, "PEXPIRETIME", key).Val())
 		}
 	}
 	return all

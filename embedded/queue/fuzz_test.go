@@ -20,7 +20,8 @@ func FuzzStranger(f *testing.F) {
 		"PING\r\nGET secret\r\nEXEC\r\nMULTI\r\nRESET\r\nSELECT 1\r\nINFO\r\nCLIENT ID\r\nQUIT\r\n",
 		"*2\r\n$4\r\nAUTH\r\n$1\r\nx\r\nAUTH a b\r\nHELLO\r\nHELLO 3 SETNAME n AUTH default x\r\nFLUSHALL\r\n",
 		"HELLO 2 AUTH default\r\nHELLO 3 NONSENSE\r\n*0\r\n*-1\r\n*1\r\n$0\r\n\r\n",
-		"*1\r\n$99999999999\r\n", "*999999\r\n", "*2\r\n:1\r\n", "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"*1\r\n$99999999999\r\n", "*999999\r\n", "*2\r\n:1\r\n", "\x16\x03\x01\x02\x00\x01",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		f.Add([]byte(seed))
 	}

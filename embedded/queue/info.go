@@ -59,11 +59,14 @@ func (s *session) sections() []section {
 			"maxmemory_policy:noeviction", field("mem_clients_normal", srv.room.held()),
 		}},
 		{"Persistence", []string{
-			"loading:0", "aof_enabled:1", field("aof_rewrite_in_progress", b2i(c.snapshot != nil)), "aof_last_write_status:" + written,
+			"loading:0", "aof_enabled:1", field("aof_rewrite_in_progress", b2i(c.snapshot != nil)),
+			"aof_last_write_status:" + written,
 		}},
 		{"Stats", []string{
-			field("total_connections_received", srv.clients.Load()), field("total_commands_processed", c.commands.Load()),
-			field("expired_keys", stats.Expired), field("keyspace_hits", stats.Hits), field("keyspace_misses", stats.Misses),
+			field("total_connections_received", srv.clients.Load()),
+			field("total_commands_processed", c.commands.Load()),
+			field("expired_keys", stats.Expired), field("keyspace_hits", stats.Hits),
+			field("keyspace_misses", stats.Misses),
 		}},
 		{"Replication", []string{"role:master", "connected_slaves:0"}},
 		{"Keyspace", keyspace},

@@ -35,10 +35,11 @@ func dial(t testing.TB, q *queue) net.Conn {
 func TestLogin_ThirdWrongPasswordEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, send := range map[string]string{
-		"AUTH":       strings.Repeat("AUTH x\r\n", 4),
-		"HELLO":      strings.Repeat("HELLO 3 AUTH default x\r\n", 4),
-		"mixed":      "AUTH x\r\nHELLO 2 AUTH root x\r\nPING\r\nAUTH a b\r\nAUTH x\r\n",
-		"logged in":  fmt.Sprintf("*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(testPassword), testPassword) + strings.Repeat("AUTH x\r\n", 4),
+		"AUTH":  strings.Repeat("AUTH x\r\n", 4),
+		"HELLO": strings.Repeat("HELLO 3 AUTH default x\r\n", 4),
+		"mixed": "AUTH x\r\nHELLO 2 AUTH root x\r\nPING\r\nAUTH a b\r\nAUTH x\r\n",
+		"logged in": fmt.Sprintf("*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(testPassword),
+			testPassword) + strings.Repeat("AUTH x\r\n", 4),
 		"after that": strings.Repeat("AUTH x\r\n", 3) + "PING\r\n",
 	} {
 		q := startQueue(t, testOptions(t.TempDir()))
@@ -125,7 +126,13 @@ func TestLogin_GuessesDoNotLockClientsOut(t *testing.T) {
 		t.Errorf("who had logged in: %v", err)
 	}
 	for _, protocol := range []int{2, 3} {
-		c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, Protocol: protocol, MaxRetries: -1, ReadTimeout: 10 * time.Second})
+		c := redis.NewClient(&redis.Options{
+			Addr:        q.Addr(),
+			Password:    testPassword,
+			Protocol:    protocol,
+			MaxRetries:  -1,
+			ReadTimeout: 10 * time.Second,
+		})
 		defer c.Close()
 		if err := c.Ping(within(t, 10*time.Second)).Err(); err != nil {
 			t.Errorf("go-redis with protocol %d: %v", protocol, err)
@@ -190,7 +197,13 @@ func TestListen_TLSAdmitsWhoLoggedIn(t *testing.T) {
 	if got, err := bufio.NewReader(stranger).ReadString('\n'); !strings.HasPrefix(got, "-WRONGPASS") {
 		t.Errorf("stranger got %q, %v", got, err)
 	}
-	c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, TLSConfig: config, MaxRetries: -1, PoolSize: 1})
+	c := redis.NewClient(&redis.Options{
+		Addr:       q.Addr(),
+		Password:   testPassword,
+		TLSConfig:  config,
+		MaxRetries: -1,
+		PoolSize:   1,
+	})
 	defer c.Close()
 	if err := c.Set(within(t, 10*time.Second), "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)

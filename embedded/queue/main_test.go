@@ -65,7 +65,12 @@ func startQueue(t testing.TB, opts Options) *queue {
 
 func (q *queue) client(t testing.TB) *redis.Client {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, MaxRetries: -1, ReadTimeout: 30 * time.Second})
+	c := redis.NewClient(&redis.Options{
+		Addr:        q.Addr(),
+		Password:    testPassword,
+		MaxRetries:  -1,
+		ReadTimeout: 30 * time.Second,
+	})
 	t.Cleanup(func() { c.Close() })
 	return c
 }

@@ -51,7 +51,8 @@ func (o Options) validate() error {
 	case o.Dir == "":
 		return errors.New("queue: no data directory: set one")
 	case o.SyncInterval > maxSyncInterval:
-		return fmt.Errorf("queue: sync interval %v is above %v: a crash would lose more than a second of writes", o.SyncInterval, maxSyncInterval)
+		return fmt.Errorf("queue: sync interval %v is above %v: a crash would lose more than a second of writes",
+			o.SyncInterval, maxSyncInterval)
 	}
 	return nil
 }
@@ -94,8 +95,14 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	return &Server{
-		opts: opts, log: log, ready: make(chan struct{}), started: time.Now(), room: newRoom(opts.MaxMemory / 4), cutOffs: rate.Sometimes{Interval: time.Minute},
-		password: sha256.Sum256([]byte(opts.Password)), attempts: newAttempts(log),
+		opts:     opts,
+		log:      log,
+		ready:    make(chan struct{}),
+		started:  time.Now(),
+		room:     newRoom(opts.MaxMemory / 4),
+		cutOffs:  rate.Sometimes{Interval: time.Minute},
+		password: sha256.Sum256([]byte(opts.Password)),
+		attempts: newAttempts(log),
 	}, nil
 }
 
@@ -255,7 +262,8 @@ func (s *Server) turnAway(client net.Conn) {
 // tellCutOff logs, once a minute at most, that a client was cut off.
 func (s *Server) tellCutOff(client string) {
 	s.cutOffs.Do(func() {
-		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than there is for clients; "+
+		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than "+
+			"there is for clients; "+
 			"others may have been within the same minute", "client", client, "bytes", s.room.most)
 	})
 }
@@ -263,8 +271,13 @@ func (s *Server) tellCutOff(client string) {
 func (s *Server) newSession(core *core, client net.Conn) *session {
 	now := time.Now()
 	n := &session{
-		server: s, core: core, id: s.clients.Add(1), from: source(client), addr: client.RemoteAddr().String(),
-		began: now, last: now,
+		server: s,
+		core:   core,
+		id:     s.clients.Add(1),
+		from:   source(client),
+		addr:   client.RemoteAddr().String(),
+		began:  now,
+		last:   now,
 	}
 	n.length.Store(-1)
 	n.c.Out.Limit = int(s.room.most)

@@ -152,8 +152,10 @@ func TestServer_Refuses(t *testing.T) {
 	ctx := within(t, 20*time.Second)
 	c := startQueue(t, testOptions(t.TempDir())).client(t)
 	for _, name := range []string{
-		"EVAL", "EVALSHA", "SCRIPT", "FCALL", "PFADD", "HEXPIRE", "GEOADD", "XADD", "XGROUP", "XREADGROUP", "MOVE", "SWAPDB",
-		"RESTORE", "DUMP", "SORT", "BITFIELD", "OBJECT", "DEBUG", "MODULE", "REPLICAOF", "SHUTDOWN", "CONFIG SET", "CLUSTER", "MONITOR",
+		"EVAL", "EVALSHA", "SCRIPT", "FCALL", "PFADD", "HEXPIRE", "GEOADD", "XADD", "XGROUP", "XREADGROUP", "MOVE",
+		"SWAPDB",
+		"RESTORE", "DUMP", "SORT", "BITFIELD", "OBJECT", "DEBUG", "MODULE", "REPLICAOF", "SHUTDOWN", "CONFIG SET",
+		"CLUSTER", "MONITOR",
 	} {
 		conn := c.Conn() // who goes on asking is slowed down
 		var args []any

@@ -208,7 +208,13 @@ func (s *session) wait(b *engine.Block) *waiter {
 		s.c.Out.Error(errNoRoom.Error())
 		return nil
 	}
-	w := &waiter{Block: b, session: s, size: size, v3: s.c.Out.V3, reply: make(chan []byte, 1)}
+	w := &waiter{
+		Block:   b,
+		session: s,
+		size:    size,
+		v3:      s.c.Out.V3,
+		reply:   make(chan []byte, 1),
+	}
 	s.waiting = w
 	s.core.wait(w)
 	s.server.blocked.Add(1)

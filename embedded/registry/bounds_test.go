@@ -45,8 +45,13 @@ func TestPushes_GrowByWhatIsThere(t *testing.T) {
 	nothing := digest.FromString("nothing").String()
 	for i := range 200 {
 		name := fmt.Sprintf("not-there-%d", i)
-		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPut, http.MethodPatch} {
-			for _, path := range []string{"/blobs/" + nothing, "/manifests/" + nothing, "/manifests/1", "/blobs/uploads/" + strings.Repeat("0", 36), "/tags/list", "/referrers/" + nothing} {
+		for _, method := range []string{
+			http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPut, http.MethodPatch,
+		} {
+			for _, path := range []string{
+				"/blobs/" + nothing, "/manifests/" + nothing, "/manifests/1",
+				"/blobs/uploads/" + strings.Repeat("0", 36), "/tags/list", "/referrers/" + nothing,
+			} {
 				ask(write, method, "/v2/"+name+path)
 				ask(read, method, "/v2/"+name+path)
 			}
@@ -57,7 +62,8 @@ func TestPushes_GrowByWhatIsThere(t *testing.T) {
 		}
 	}
 	if repos, digests := h.pushes.size(); repos != 0 || digests != 0 {
-		t.Errorf("%d repositories and %d digests are remembered of requests that brought and found nothing", repos, digests)
+		t.Errorf("%d repositories and %d digests are remembered of requests that brought and found nothing", repos,
+			digests)
 	}
 	if ask(write, http.MethodHead, "/v2/spider/blobs/"+layer) != http.StatusOK {
 		t.Fatal("the layer is not there")
@@ -90,7 +96,8 @@ func TestLongNamesAreRefused(t *testing.T) {
 	h := start(t, Options{})
 	long := strings.Repeat("a", 256)
 	nothing := digest.FromString("nothing").String()
-	for _, path := range []string{"/blobs/" + nothing, "/manifests/1", "/blobs/uploads/", "/tags/" + strings.Repeat("l", maxPath)} {
+	for _, path := range []string{"/blobs/" + nothing, "/manifests/1", "/blobs/uploads/", "/tags/" + strings.Repeat("l",
+		maxPath)} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost} {
 			if status := ask(h.Handler(), method, "/v2/"+long+path); status != http.StatusBadRequest {
 				t.Errorf("%s of a name of 256 characters, %.20s: %d", method, path, status)

@@ -23,7 +23,13 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (collect.Report
 	}
 	r.ageRemoved()
 	cutoff := r.barrier()
-	c := collect.Collection{Layout: r.layout, Touch: r.touch, Grace: r.grace, Now: r.now, Log: r.log}
+	c := collect.Collection{
+		Layout: r.layout,
+		Touch:  r.touch,
+		Grace:  r.grace,
+		Now:    r.now,
+		Log:    r.log,
+	}
 	sweep, err := c.Mark(ctx, keep, cutoff)
 	if err != nil {
 		return collect.Report{}, err
@@ -32,7 +38,8 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (collect.Report
 	if err != nil {
 		return report, err
 	}
-	r.log.Info("collected images", "bytes", report.Bytes, "blobs", report.Blobs, "manifests", report.Manifests, "uploads", report.Uploads)
+	r.log.Info("collected images", "bytes", report.Bytes, "blobs", report.Blobs, "manifests", report.Manifests,
+		"uploads", report.Uploads)
 	return report, nil
 }
 

@@ -183,7 +183,8 @@ func TestGC_ManifestByDigestOnly(t *testing.T) {
 	h.push("spider@"+d.String(), img)
 	c.Advance(50 * time.Minute)
 	// A client that finds the manifest there skips its layers.
-	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept", string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
+	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept",
+		string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
 	c.Advance(50 * time.Minute)
@@ -219,7 +220,8 @@ func TestGC_CheckedBlobStays(t *testing.T) {
 					continue
 				}
 				repo = "copy"
-				if resp := h.do(http.MethodPost, "/v2/copy/blobs/uploads/?from=spider&mount="+d, nil); resp.StatusCode != http.StatusCreated {
+				if resp := h.do(http.MethodPost, "/v2/copy/blobs/uploads/?from=spider&mount="+d,
+					nil); resp.StatusCode != http.StatusCreated {
 					t.Fatal(resp.Status)
 				}
 			}
@@ -403,7 +405,8 @@ func pushOnto(h *host, client http.RoundTripper, base v1.Image, ref string) erro
 	if err != nil {
 		return err
 	}
-	return remote.Write(h.ref(ref), img, remote.WithTransport(client), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
+	return remote.Write(h.ref(ref), img, remote.WithTransport(client),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
 }
 
 func TestGC_CancelledContext(t *testing.T) {

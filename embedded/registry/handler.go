@@ -58,7 +58,8 @@ func refusesName(w http.ResponseWriter, req *http.Request) bool {
 	if len(req.URL.Path) <= maxPath && (f == nil || len(f[1]) <= reference.RepositoryNameTotalLengthMax) {
 		return false
 	}
-	_ = errcode.ServeJSON(w, errcode.ErrorCodeNameInvalid.WithMessage("the name is longer than that of a repository may be"))
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeNameInvalid.WithMessage(
+		"the name is longer than that of a repository may be"))
 	return true
 }
 

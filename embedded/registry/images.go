@@ -94,7 +94,8 @@ func (r *Registry) Remove(ctx context.Context, ref string) error {
 		return err
 	}
 	if n.digest != "" {
-		return fmt.Errorf("%w with a tag: %q; remove the tags that point at it, then run `crawlbox images gc`", ErrBadName, ref)
+		return fmt.Errorf("%w with a tag: %q; remove the tags that point at it, then run `crawlbox images gc`",
+			ErrBadName, ref)
 	}
 	r.puts.Lock()
 	defer r.puts.Unlock()

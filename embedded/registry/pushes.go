@@ -55,7 +55,8 @@ type removal struct {
 func (p *pushes) watch(req *http.Request, now func() time.Time) (ended func(status int)) {
 	f := contentPath.FindStringSubmatch(req.URL.Path)
 	switch {
-	case f == nil, req.Method == http.MethodGet, req.Method == http.MethodHead && (f[2] == "manifests" || onlyReads(req)):
+	case f == nil, req.Method == http.MethodGet,
+		req.Method == http.MethodHead && (f[2] == "manifests" || onlyReads(req)):
 		return nil
 	}
 	query := req.URL.Query()

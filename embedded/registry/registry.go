@@ -122,11 +122,14 @@ func (r *Registry) start(ctx context.Context) error {
 	}
 	storage.RedirectLogrus(r.log)
 	d := &storage.Driver{
-		Driver: filesystem.New(filesystem.DriverParameters{RootDirectory: r.layout.Root, MaxThreads: storage.MaxThreads}),
-		Root:   r.layout.Root,
-		Disk:   r.disk,
-		Now:    r.now,
-		Touch:  r.touch,
+		Driver: filesystem.New(filesystem.DriverParameters{
+			RootDirectory: r.layout.Root,
+			MaxThreads:    storage.MaxThreads,
+		}),
+		Root:  r.layout.Root,
+		Disk:  r.disk,
+		Now:   r.now,
+		Touch: r.touch,
 	}
 	if r.app, err = storage.NewApp(secret, d, false); err == nil {
 		r.sparse, err = storage.NewApp(secret, d, true)

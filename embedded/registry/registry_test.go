@@ -209,7 +209,9 @@ func TestPushPull(t *testing.T) {
 	want := h.push("team/spider:0.01", img)
 	h.mustPull("team/spider:0.01")
 
-	for _, ref := range []string{"team/spider:0.01", "localhost:8003/team/spider:0.01", "team/spider@" + want.String()} {
+	for _, ref := range []string{
+		"team/spider:0.01", "localhost:8003/team/spider:0.01", "team/spider@" + want.String(),
+	} {
 		if got, err := h.Digest(t.Context(), ref); err != nil || got != want {
 			t.Errorf("Digest(%s) = %s, %v; want %s", ref, got, err, want)
 		}
@@ -468,10 +470,13 @@ func TestUploaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{manifest.Config.Digest.String(), manifest.Layers[0].Digest.String(), manifest.Layers[1].Digest.String()}
+	want := []string{
+		manifest.Config.Digest.String(), manifest.Layers[0].Digest.String(), manifest.Layers[1].Digest.String(),
+	}
 
 	upload := h.do(http.MethodPost, "/v2/spider/blobs/uploads/", nil).Header.Get("Location")
-	if resp := h.do(http.MethodPut, upload+"&digest="+digest.FromString("other").String(), strings.NewReader("blob")); resp.StatusCode != http.StatusBadRequest {
+	if resp := h.do(http.MethodPut, upload+"&digest="+digest.FromString("other").String(),
+		strings.NewReader("blob")); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("a wrong digest: %s", resp.Status)
 	}
 	mu.Lock()

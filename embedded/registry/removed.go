@@ -14,7 +14,8 @@ import (
 func (r *Registry) noteRemoved(repo string, d digest.Digest) {
 	parts, err := collect.PartsOf(r.layout, r.log, repo, d)
 	if err != nil {
-		r.log.Warn("removed image cannot be read; its space is free after the grace", "repository", repo, "digest", d, "err", err)
+		r.log.Warn("removed image cannot be read; its space is free after the grace", "repository", repo, "digest", d,
+			"err", err)
 		return
 	}
 	r.pushes.remove(removal{repo, parts, r.now()})
@@ -48,7 +49,8 @@ func (r *Registry) ageRemoved() {
 // through other repositories stands in their own links.
 func age(l layout.Layout, image removal, d digest.Digest) {
 	long := time.Unix(0, 0)
-	for _, path := range []string{l.BlobFile(d), l.Abs(layout.LayerDir(image.repo, d) + "/link"), l.Abs(layout.RevisionDir(image.repo, d) + "/link")} {
+	for _, path := range []string{l.BlobFile(
+		d), l.Abs(layout.LayerDir(image.repo, d) + "/link"), l.Abs(layout.RevisionDir(image.repo, d) + "/link")} {
 		if fi, err := os.Stat(path); err == nil && !fi.ModTime().After(image.at) {
 			_ = os.Chtimes(path, long, long)
 		}

@@ -46,10 +46,12 @@ func (m *Machine) Await(ctx context.Context, say func(status string)) error {
 		case s.active == "failed" && begun:
 			return fmt.Errorf("the service does not start: %s; `journalctl -u crawlbox` tells more", orNothing(last))
 		case len(failures) >= patientFor:
-			return fmt.Errorf("the service fails at each start: %s; `journalctl -u crawlbox` tells more", orNothing(last))
+			return fmt.Errorf("the service fails at each start: %s; `journalctl -u crawlbox` tells more",
+				orNothing(last))
 		}
 		if clock.Sleep(ctx, lookInterval) != nil {
-			return fmt.Errorf("the service is not ready yet (%s); systemd goes on with it, `systemctl status crawlbox` shows how far it is: %w", orNothing(last), context.Cause(ctx))
+			return fmt.Errorf("the service is not ready yet (%s); systemd goes on with it, `systemctl status "+
+				"crawlbox` shows how far it is: %w", orNothing(last), context.Cause(ctx))
 		}
 	}
 }

@@ -44,11 +44,14 @@ var releases = map[string][2]float64{"debian": {11, 13}, "ubuntu": {20.04, 26.04
 func PlanDocker(b Bare) (p Plan, err error) {
 	switch {
 	case b.Docker != "":
-		return p, fmt.Errorf("there is a Docker on this machine (%s), which does not answer; start it (systemctl start docker), or see why not with `journalctl -u docker`", b.Docker)
+		return p, fmt.Errorf("there is a Docker on this machine (%s), which does not answer; start it (systemctl "+
+			"start docker), or see why not with `journalctl -u docker`", b.Docker)
 	case slices.Contains(b.Rivals, "podman-docker"):
-		return p, errors.New("podman-docker stands in for Docker on this machine; remove it with `apt-get remove podman-docker`, or name an engine with --docker-host")
+		return p, errors.New("podman-docker stands in for Docker on this machine; remove it with `apt-get remove " +
+			"podman-docker`, or name an engine with --docker-host")
 	case !b.known():
-		return p, fmt.Errorf("--install-docker knows Debian 11 to 13 and Ubuntu 20.04 to 26.04, and this is %s; install Docker 20.10 or newer by its own instructions, and run this again", b.name())
+		return p, fmt.Errorf("--install-docker knows Debian 11 to 13 and Ubuntu 20.04 to 26.04, and this is %s; "+
+			"install Docker 20.10 or newer by its own instructions, and run this again", b.name())
 	}
 	if why := b.distribution(); why != "" {
 		p.notef("Docker comes from %s: %s", b.name(), why)
@@ -67,7 +70,8 @@ func PlanDocker(b Bare) (p Plan, err error) {
 func (b Bare) distribution() string {
 	switch {
 	case len(b.Rivals) > 0:
-		return fmt.Sprintf("the packages of Docker's own repository would push out %s, which is installed", strings.Join(b.Rivals, " and "))
+		return fmt.Sprintf("the packages of Docker's own repository would push out %s, which is installed",
+			strings.Join(b.Rivals, " and "))
 	case b.Key == "" && !b.Listed:
 		return "Docker's own repository can't be reached, or has nothing for this system"
 	}
@@ -105,7 +109,8 @@ func (b Bare) packages() []string {
 // apt is a command of apt-get that asks nothing, waits for others, and keeps what the
 // operator has written into config files.
 func apt(verb string, packages ...string) Run {
-	words := Run{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=" + lockWait,
+	words := Run{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o",
+		"DPkg::Lock::Timeout=" + lockWait,
 		"-o", "DPkg::Options::=--force-confold", verb}
 	return append(words, packages...)
 }

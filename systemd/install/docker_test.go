@@ -18,13 +18,23 @@ func lines(p Plan) (list []string) {
 	return list
 }
 
-const aptText = "env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o DPkg::Options::=--force-confold "
+const aptText = "env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o " +
+	"DPkg::Options::=--force-confold "
 
 func TestPlanDocker(t *testing.T) {
 	t.Parallel()
-	bookworm := Bare{ID: "debian", Version: "12", Codename: "bookworm", Name: "Debian GNU/Linux 12 (bookworm)", Arch: "amd64", Key: "KEY"}
+	bookworm := Bare{
+		ID:       "debian",
+		Version:  "12",
+		Codename: "bookworm",
+		Name:     "Debian GNU/Linux 12 (bookworm)",
+		Arch:     "amd64",
+		Key:      "KEY",
+	}
 	own := []string{aptText + "update", aptText + "install docker-ce docker-ce-cli containerd.io docker-buildx-plugin"}
-	written := append([]string{"write /etc/apt/keyrings/docker.asc, mode 0644", "write /etc/apt/sources.list.d/docker.list, mode 0644"}, own...)
+	written := append([]string{
+		"write /etc/apt/keyrings/docker.asc, mode 0644", "write /etc/apt/sources.list.d/docker.list, mode 0644",
+	}, own...)
 	distribution := []string{aptText + "update", aptText + "install docker.io ca-certificates"}
 	for name, tt := range map[string]struct {
 		change func(*Bare)
@@ -36,18 +46,28 @@ func TestPlanDocker(t *testing.T) {
 		"no Internet":        {func(b *Bare) { b.Key = "" }, distribution, "can't be reached"},
 		"Debian 13 alone": {func(b *Bare) { b.Version, b.Codename, b.Key = "13", "trixie", "" },
 			[]string{aptText + "update", aptText + "install docker.io ca-certificates docker-cli"}, ""},
-		"containerd is here": {func(b *Bare) { b.Rivals = []string{"containerd", "runc"} }, distribution, "push out containerd and runc"},
-		"Debian 11":          {func(b *Bare) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
-		"Debian 13":          {func(b *Bare) { b.Version, b.Codename = "13", "trixie" }, written, ""},
-		"Ubuntu 20.04":       {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal" }, written, ""},
-		"Ubuntu 26.04":       {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute" }, written, ""},
-		"Ubuntu 18.04":       {func(b *Bare) { b.ID, b.Version, b.Name = "ubuntu", "18.04", "Ubuntu 18.04.6 LTS" }, nil, "and this is Ubuntu 18.04.6 LTS; install Docker 20.10 or newer"},
-		"Debian 10":          {func(b *Bare) { b.Version = "10" }, nil, "knows Debian 11 to 13"},
-		"Debian testing":     {func(b *Bare) { b.Version, b.Name = "", "Debian GNU/Linux forky/sid" }, nil, "this is Debian GNU/Linux forky/sid"},
-		"Fedora":             {func(b *Bare) { b.ID, b.Version, b.Name = "fedora", "42", "Fedora Linux 42" }, nil, "this is Fedora Linux 42"},
-		"nothing known":      {func(b *Bare) { *b = Bare{} }, nil, "a system without /etc/os-release"},
-		"a Docker":           {func(b *Bare) { b.Docker = "/usr/bin/dockerd" }, nil, "there is a Docker on this machine (/usr/bin/dockerd), which does not answer; start it"},
-		"podman-docker":      {func(b *Bare) { b.Rivals = []string{"podman-docker"} }, nil, "apt-get remove podman-docker"},
+		"containerd is here": {func(b *Bare) {
+			b.Rivals = []string{"containerd", "runc"}
+		}, distribution, "push out containerd and runc"},
+		"Debian 11":    {func(b *Bare) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
+		"Debian 13":    {func(b *Bare) { b.Version, b.Codename = "13", "trixie" }, written, ""},
+		"Ubuntu 20.04": {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal" }, written, ""},
+		"Ubuntu 26.04": {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute" }, written, ""},
+		"Ubuntu 18.04": {func(b *Bare) {
+			b.ID, b.Version, b.Name = "ubuntu", "18.04", "Ubuntu 18.04.6 LTS"
+		}, nil, "and this is Ubuntu 18.04.6 LTS; install Docker 20.10 or newer"},
+		"Debian 10": {func(b *Bare) { b.Version = "10" }, nil, "knows Debian 11 to 13"},
+		"Debian testing": {func(b *Bare) {
+			b.Version, b.Name = "", "Debian GNU/Linux forky/sid"
+		}, nil, "this is Debian GNU/Linux forky/sid"},
+		"Fedora": {func(b *Bare) {
+			b.ID, b.Version, b.Name = "fedora", "42", "Fedora Linux 42"
+		}, nil, "this is Fedora Linux 42"},
+		"nothing known": {func(b *Bare) { *b = Bare{} }, nil, "a system without /etc/os-release"},
+		"a Docker": {func(b *Bare) {
+			b.Docker = "/usr/bin/dockerd"
+		}, nil, "there is a Docker on this machine (/usr/bin/dockerd), which does not answer; start it"},
+		"podman-docker": {func(b *Bare) { b.Rivals = []string{"podman-docker"} }, nil, "apt-get remove podman-docker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +77,8 @@ func TestPlanDocker(t *testing.T) {
 			if got := lines(p); !slices.Equal(got, tt.steps) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.steps, "\n"))
 			}
-			if (err != nil) != (tt.steps == nil) || !strings.Contains(strings.Join(p.Notes, "")+fmt.Sprint(err), tt.says) {
+			if (err != nil) != (tt.steps == nil) ||
+				!strings.Contains(strings.Join(p.Notes, "")+fmt.Sprint(err), tt.says) {
 				t.Errorf("says %q, %v; want %q", p.Notes, err, tt.says)
 			}
 		})
@@ -72,7 +93,11 @@ func TestPlanDocker_SignedBy(t *testing.T) {
 	}
 	want := []Step{
 		Write{"/etc/apt/keyrings/docker.asc", "KEY", 0o644},
-		Write{"/etc/apt/sources.list.d/docker.list", "deb [arch=arm64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable\n", 0o644},
+		Write{
+			"/etc/apt/sources.list.d/docker.list",
+			"deb [arch=arm64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble " +
+				"stable\n", 0o644,
+		},
 	}
 	if !slices.Equal(p.Steps[:2:2], want) {
 		t.Errorf("got %q", p.Steps[:2])
@@ -81,8 +106,10 @@ func TestPlanDocker_SignedBy(t *testing.T) {
 
 // The systems as their os-release says it.
 const (
-	bookwormRelease = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n"
-	nobleRelease    = "PRETTY_NAME=\"Ubuntu 24.04.2 LTS\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n"
+	bookwormRelease = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian " +
+		"GNU/Linux\"\nVERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n"
+	nobleRelease = "PRETTY_NAME=\"Ubuntu 24.04.2 " +
+		"LTS\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n"
 )
 
 func TestLookDocker(t *testing.T) {
@@ -93,17 +120,58 @@ func TestLookDocker(t *testing.T) {
 		answers  map[string]string
 		want     Bare
 	}{
-		"no Internet": {files: map[string]string{"/etc/os-release": bookwormRelease},
-			want: Bare{ID: "debian", Version: "12", Codename: "bookworm", Name: "Debian GNU/Linux 12 (bookworm)", Arch: "amd64"}},
-		"a key that is another's": {files: map[string]string{"/etc/os-release": nobleRelease},
+		"no Internet": {
+			files: map[string]string{"/etc/os-release": bookwormRelease},
+			want: Bare{
+				ID:       "debian",
+				Version:  "12",
+				Codename: "bookworm",
+				Name:     "Debian GNU/Linux 12 (bookworm)",
+				Arch:     "amd64",
+			},
+		},
+		"a key that is another's": {
+			files:   map[string]string{"/etc/os-release": nobleRelease},
 			answers: map[string]string{"https://download.docker.com/linux/ubuntu/dists/noble/Release": "Suite: noble", "https://download.docker.com/linux/ubuntu/gpg": key(t)},
-			want:    Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64"}},
-		"packages in the way": {files: map[string]string{"/etc/os-release": nobleRelease}, packages: []string{"containerd"},
-			want: Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64", Rivals: []string{"containerd"}}},
-		"a source that is there": {files: map[string]string{"/etc/os-release": nobleRelease, "/etc/apt/sources.list.d/docker.sources": "Types: deb\nURIs: https://download.docker.com/linux/ubuntu\n"},
-			want: Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64", Listed: true}},
-		"a Docker": {files: map[string]string{"/etc/os-release": bookwormRelease, "/usr/bin/dockerd": ""},
-			want: Bare{ID: "debian", Version: "12", Codename: "bookworm", Name: "Debian GNU/Linux 12 (bookworm)", Docker: "/usr/bin/dockerd"}},
+			want:    Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64"},
+		},
+		"packages in the way": {
+			files:    map[string]string{"/etc/os-release": nobleRelease},
+			packages: []string{"containerd"},
+			want: Bare{
+				ID:       "ubuntu",
+				Version:  "24.04",
+				Codename: "noble",
+				Name:     "Ubuntu 24.04.2 LTS",
+				Arch:     "amd64",
+				Rivals:   []string{"containerd"},
+			},
+		},
+		"a source that is there": {
+			files: map[string]string{
+				"/etc/os-release": nobleRelease,
+				"/etc/apt/sources.list.d/docker.sources": "Types: deb\nURIs: " +
+					"https://download.docker.com/linux/ubuntu\n",
+			},
+			want: Bare{
+				ID:       "ubuntu",
+				Version:  "24.04",
+				Codename: "noble",
+				Name:     "Ubuntu 24.04.2 LTS",
+				Arch:     "amd64",
+				Listed:   true,
+			},
+		},
+		"a Docker": {
+			files: map[string]string{"/etc/os-release": bookwormRelease, "/usr/bin/dockerd": ""},
+			want: Bare{
+				ID:       "debian",
+				Version:  "12",
+				Codename: "bookworm",
+				Name:     "Debian GNU/Linux 12 (bookworm)",
+				Docker:   "/usr/bin/dockerd",
+			},
+		},
 		"no os-release": {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +218,11 @@ func TestFingerprint(t *testing.T) {
 	if got := fingerprint(key(t)); got != "ee87a239dd7a8016325142fb413ea54d705a90af" { // what gpg says
 		t.Errorf("got %s", got)
 	}
-	for _, bad := range []string{"", "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n-----END PGP PUBLIC KEY BLOCK-----", strings.ReplaceAll(key(t), "\n", "!\n")} {
+	for _, bad := range []string{
+		"", "-----BEGIN PGP PUBLIC KEY BLOCK-----",
+		"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n-----END PGP PUBLIC KEY BLOCK-----",
+		strings.ReplaceAll(key(t), "\n", "!\n"),
+	} {
 		if got := fingerprint(bad); got != "" {
 			t.Errorf("%.40q has the fingerprint %s", bad, got)
 		}

@@ -84,7 +84,8 @@ func (m *Machine) units(p *Plan, u systemd.Unit) (changed bool, err error) {
 		case is == f.Text:
 			continue
 		case is != "" && !systemd.Ours(is):
-			p.notef("%s was edited by hand and stays as it is; move it away and install again to have it written anew, and put what is yours into a drop-in with `systemctl edit %s`", path, f.Name)
+			p.notef("%s was edited by hand and stays as it is; move it away and install again to have it written "+
+				"anew, and put what is yours into a drop-in with `systemctl edit %s`", path, f.Name)
 			for _, line := range systemd.Differences(is, f.Text) {
 				p.notef("  it would have been: %s", line)
 			}

@@ -72,7 +72,10 @@ func (b *box) wanted(args ...string) Wanted {
 	return Wanted{
 		Unit: systemd.Unit{Role: "worker", Program: Program, Args: args, Directories: []string{"/var/lib/crawlbox"},
 			Keeper: []string{"/var/lib/crawlbox/upgrade/keeper", "keep"}},
-		Self: b.path("/src/crawlbox"), Config: "# nothing\n", ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join",
+		Self:       b.path("/src/crawlbox"),
+		Config:     "# nothing\n",
+		ConfigPath: "/etc/crawlbox/crawlbox.yaml",
+		JoinPath:   "/var/lib/crawlbox/join",
 	}
 }
 
@@ -114,7 +117,8 @@ func TestInstall_OnABareMachine(t *testing.T) {
 	for _, f := range w.Unit.Files() {
 		b.check(unitPath(f.Name), f.Text, 0o644)
 	}
-	if want := []string{"daemon-reload", "enable crawlbox.service", "start --no-block crawlbox.service"}; !slices.Equal(ran, want) {
+	if want := []string{"daemon-reload", "enable crawlbox.service", "start --no-block crawlbox.service"}; !slices.Equal(
+		ran, want) {
 		t.Errorf("ran %q", ran)
 	}
 	for _, step := range p.Steps {
@@ -132,7 +136,10 @@ func TestInstall_User(t *testing.T) {
 	b.put("/etc/passwd", "root:x:0:0::/root:/bin/sh\ncrawlbox-queue2:x:998:998::/:/bin/sh\n", 0o644)
 	w := b.wanted()
 	w.User = "crawlbox-queue"
-	making := Run{"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "crawlbox-queue"}.String()
+	making := Run{
+		"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell",
+		"/usr/sbin/nologin", "crawlbox-queue",
+	}.String()
 	steps := func(p Plan, err error) string {
 		t.Helper()
 		if err != nil {
@@ -218,18 +225,21 @@ func TestInstall_AgainChangesWhatDiffers(t *testing.T) {
 	if want := []string{"daemon-reload", "restart --no-block crawlbox.service"}; !slices.Equal(ran, want) {
 		t.Errorf("other flags run %q", ran)
 	}
-	if said := strings.Join(p.Notes, "\n"); !strings.Contains(said, "- ExecStart=/usr/local/bin/crawlbox worker\n") || !strings.Contains(said, "worker --node-port 7000") {
+	if said := strings.Join(p.Notes, "\n"); !strings.Contains(said, "- ExecStart=/usr/local/bin/crawlbox worker\n") ||
+		!strings.Contains(said, "worker --node-port 7000") {
 		t.Errorf("it says %q", said)
 	}
 	b.check("/etc/crawlbox/crawlbox.yaml", "queue:\n", 0o640)
 
 	b.put("/src/crawlbox", "newer", 0o755)
-	if _, ran := b.install(b.wanted("--node-port", "7000")); !slices.Equal(ran, []string{"restart --no-block crawlbox.service"}) {
+	if _, ran := b.install(b.wanted("--node-port", "7000")); !slices.Equal(ran,
+		[]string{"restart --no-block crawlbox.service"}) {
 		t.Errorf("another program runs %q", ran)
 	}
 	b.check(Program, "newer", 0o755)
 	b.active = false
-	if _, ran := b.install(b.wanted("--node-port", "7000")); !slices.Equal(ran, []string{"start --no-block crawlbox.service"}) {
+	if _, ran := b.install(b.wanted("--node-port", "7000")); !slices.Equal(ran,
+		[]string{"start --no-block crawlbox.service"}) {
 		t.Errorf("a service that was stopped runs %q", ran)
 	}
 }
@@ -244,7 +254,8 @@ func TestInstall_KeepsAnEditedUnit(t *testing.T) {
 	b.put(path, edited, 0o644)
 	p, ran := b.install(b.wanted("--node-port", "7000"))
 	b.check(path, edited, 0o644)
-	if said := strings.Join(p.Notes, "\n"); !strings.Contains(said, "edited by hand") || !strings.Contains(said, "+ ExecStart=/usr/local/bin/crawlbox worker --node-port 7000") {
+	if said := strings.Join(p.Notes, "\n"); !strings.Contains(said, "edited by hand") ||
+		!strings.Contains(said, "+ ExecStart=/usr/local/bin/crawlbox worker --node-port 7000") {
 		t.Errorf("it says %q", said)
 	}
 	if len(ran) > 0 {
@@ -275,7 +286,8 @@ func TestDo_StopsAtTheFirstError(t *testing.T) {
 	if len(b.commands) > 0 {
 		t.Errorf("went on to %q", b.commands)
 	}
-	if err := readOnly(&os.PathError{Op: "open", Path: "x", Err: syscall.EROFS}, Program); !strings.Contains(err.Error(), "read-only; make it writable") {
+	if err := readOnly(&os.PathError{Op: "open", Path: "x", Err: syscall.EROFS},
+		Program); !strings.Contains(err.Error(), "read-only; make it writable") {
 		t.Errorf("a read-only /usr is told as %v", err)
 	}
 }
@@ -287,12 +299,35 @@ func TestAwait(t *testing.T) {
 		shows     []string
 		says, err string
 	}{
-		"ready":                   {[]string{"ActiveState=activating\nStatusText=joining", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
-		"about to restart":        {[]string{"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining\nJob=12", "ActiveState=active\nStatusText=ready"}, "joining ready", ""},
-		"failed before":           {[]string{"ActiveState=failed\nStatusText=failed: revoked\nJob=12", "ActiveState=active\nStatusText=ready"}, "ready", ""},
-		"one failure passes":      {[]string{auto + "1", auto + "1", "ActiveState=active\nStatusText=ready"}, "failed: no manager ready", ""},
-		"three failures are told": {[]string{auto + "1", auto + "2", auto + "3"}, "failed: no manager", "fails at each start: no manager; `journalctl -u crawlbox` tells more"},
-		"a unit that is no good":  {[]string{"ActiveState=failed"}, "", "does not start: it has said nothing"},
+		"ready": {
+			[]string{"ActiveState=activating\nStatusText=joining", "ActiveState=active\nStatusText=ready"},
+			"joining ready",
+			"",
+		},
+		"about to restart": {
+			[]string{
+				"ActiveState=active\nStatusText=ready\nJob=12", "ActiveState=activating\nStatusText=joining\nJob=12",
+				"ActiveState=active\nStatusText=ready",
+			},
+			"joining ready",
+			"",
+		},
+		"failed before": {
+			[]string{"ActiveState=failed\nStatusText=failed: revoked\nJob=12", "ActiveState=active\nStatusText=ready"},
+			"ready",
+			"",
+		},
+		"one failure passes": {
+			[]string{auto + "1", auto + "1", "ActiveState=active\nStatusText=ready"},
+			"failed: no manager ready",
+			"",
+		},
+		"three failures are told": {
+			[]string{auto + "1", auto + "2", auto + "3"},
+			"failed: no manager",
+			"fails at each start: no manager; `journalctl -u crawlbox` tells more",
+		},
+		"a unit that is no good": {[]string{"ActiveState=failed"}, "", "does not start: it has said nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -312,7 +347,8 @@ func TestAwait(t *testing.T) {
 	b.shows = []string{"ActiveState=activating\nStatusText=joining"}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 1, errors.New("waited long"))
 	defer cancel()
-	if err := b.Await(ctx, func(string) {}); err == nil || !strings.Contains(err.Error(), "not ready yet (joining)") || !strings.Contains(err.Error(), "waited long") {
+	if err := b.Await(ctx, func(string) {}); err == nil || !strings.Contains(err.Error(), "not ready yet (joining)") ||
+		!strings.Contains(err.Error(), "waited long") {
 		t.Errorf("got %v", err)
 	}
 }

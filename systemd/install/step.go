@@ -56,7 +56,9 @@ func (s Copy) do(_ context.Context, m *Machine) error {
 // readOnly says what to do about a file system that cannot be written.
 func readOnly(err error, path string) error {
 	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%s lies on a file system that is read-only; make it writable meanwhile (`mount -o remount,rw /usr`), or let a unit of your own run `crawlbox manager` or `crawlbox worker` from elsewhere", path)
+		return fmt.Errorf("%s lies on a file system that is read-only; make it writable meanwhile (`mount -o "+
+			"remount,rw /usr`), or let a unit of your own run `crawlbox manager` or `crawlbox worker` from elsewhere",
+			path)
 	}
 	return err
 }

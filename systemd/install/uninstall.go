@@ -99,7 +99,8 @@ func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error)
 // config says, it is not removed.
 func shared(directory string) bool {
 	directory = filepath.Clean(directory)
-	return strings.Count(directory, "/") < 2 || slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, directory)
+	return strings.Count(directory, "/") < 2 ||
+		slices.Contains([]string{"/var/lib", "/var/local", "/var/tmp", "/usr/local"}, directory)
 }
 
 // unitsAway plans the units' end. Drop-ins are a person's.
@@ -130,7 +131,8 @@ func (m *Machine) unitsAway(p *Plan, purge bool) {
 	if m.HasSystemd() {
 		// A slice runs on without its services, and a service that failed stays on the
 		// list without its unit.
-		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice}, Try{"systemctl", "reset-failed", systemd.Service, systemd.Upgrade})
+		p.add(Run{"systemctl", "daemon-reload"}, Try{"systemctl", "stop", systemd.Slice},
+			Try{"systemctl", "reset-failed", systemd.Service, systemd.Upgrade})
 	}
 }
 

@@ -17,7 +17,13 @@ func TestUninstall(t *testing.T) {
 		w.Join = "CBX1-SECRET"
 		b.install(w)
 		b.put("/var/lib/crawlbox/registry/blob", "x", 0o644)
-		u := Unwanted{Config: w.Config, ConfigPath: w.ConfigPath, JoinPath: w.JoinPath, State: []string{"/var/lib/crawlbox"}, Purge: purge}
+		u := Unwanted{
+			Config:     w.Config,
+			ConfigPath: w.ConfigPath,
+			JoinPath:   w.JoinPath,
+			State:      []string{"/var/lib/crawlbox"},
+			Purge:      purge,
+		}
 		if !purge {
 			b.put(w.ConfigPath, "queue:\n", 0o640)
 			before = append(before, w.ConfigPath, "/var/lib/crawlbox/registry/blob")
@@ -68,7 +74,8 @@ func TestUninstall_LeavesTheDirectoriesOfTheSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []Step{Remove{"/var/lib/crawlbox"}, Remove{"/srv/images"}}; !slices.Equal(p.Steps, want) || len(p.Notes) != 3 {
+	if want := []Step{Remove{"/var/lib/crawlbox"}, Remove{"/srv/images"}}; !slices.Equal(p.Steps, want) ||
+		len(p.Notes) != 3 {
 		t.Errorf("it removes %v and says %q", p.Steps, p.Notes)
 	}
 }
@@ -92,7 +99,8 @@ func TestUninstall_DockerDirectory(t *testing.T) {
 			if tt.used {
 				b.put(dockerConfig+"/key.json", "{}", 0o600)
 			}
-			p, err := b.Uninstall(t.Context(), Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join"})
+			p, err := b.Uninstall(t.Context(),
+				Unwanted{ConfigPath: "/etc/crawlbox/crawlbox.yaml", JoinPath: "/var/lib/crawlbox/join"})
 			if err != nil {
 				t.Fatal(err)
 			}

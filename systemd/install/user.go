@@ -8,7 +8,10 @@ func (m *Machine) makeUser(p *Plan, name string) error {
 	if err != nil || has || name == "" {
 		return err
 	}
-	p.add(Run{"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name})
+	p.add(Run{
+		"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell",
+		"/usr/sbin/nologin", name,
+	})
 	return nil
 }
 

@@ -30,7 +30,13 @@ func TestHandler(t *testing.T) {
 	if level != journal.PriWarning {
 		t.Errorf("the level is %d", level)
 	}
-	want := map[string]string{"CRAWLBOX_PART": "registry", "CRAWLBOX_ERROR": "no such image", "CRAWLBOX_TOOK": "2s", "CRAWLBOX_DATA_DIR": "/x", "CRAWLBOX_GR__E": "3"}
+	want := map[string]string{
+		"CRAWLBOX_PART":     "registry",
+		"CRAWLBOX_ERROR":    "no such image",
+		"CRAWLBOX_TOOK":     "2s",
+		"CRAWLBOX_DATA_DIR": "/x",
+		"CRAWLBOX_GR__E":    "3",
+	}
 	if !maps.Equal(fields, want) {
 		t.Errorf("the fields are %v", fields)
 	}

@@ -30,7 +30,8 @@ func Watchdog(ctx context.Context, check func(context.Context) error, log *slog.
 		if err := within(ctx, bound, check); err == nil {
 			send(daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			log.Error("crawlbox does not answer itself; systemd restarts it unless it does soon", "limit", limit, "error", err)
+			log.Error("crawlbox does not answer itself; systemd restarts it unless it does soon", "limit", limit,
+				"error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -25,7 +25,9 @@ import (
 const proofTimeout = 5 * time.Second
 
 // errNotDocker is for programs that ask this machine's registry by themselves.
-var errNotDocker = errors.New("the registry of this machine serves its Docker Engine only; use docker or `crawlbox images`, or push from elsewhere after `crawlbox registry login`")
+var errNotDocker = errors.New(
+	"the registry of this machine serves its Docker Engine only; use docker or `crawlbox images`, or push from " +
+		"elsewhere after `crawlbox registry login`")
 
 // Prover finds out whose connections to this machine are. Its methods may be called at the
 // same time.

@@ -40,7 +40,8 @@ func Answer(p *Prover, log *slog.Logger) agent.Handler {
 		for _, remote := range r.Remote {
 			own, err := p.owns(ctx, r.Local, remote)
 			if err != nil {
-				log.Debug("failed to find out who asks the manager's registry", "local", r.Local, "remote", remote, "error", err)
+				log.Debug("failed to find out who asks the manager's registry", "local", r.Local, "remote", remote,
+					"error", err)
 				continue
 			}
 			if a.Docker = own; own {

@@ -63,7 +63,10 @@ func Answer(addr netip.Addr) agent.Handler {
 		}
 		seen := from.Addr.Addr()
 		if !seen.IsValid() {
-			return answer{}, &agent.StatusError{Code: http.StatusBadRequest, Text: "the address of who asks is not known"}
+			return answer{}, &agent.StatusError{
+				Code: http.StatusBadRequest,
+				Text: "the address of who asks is not known",
+			}
 		}
 		return answer{
 			Time:  time.Now(),

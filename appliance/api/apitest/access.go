@@ -32,8 +32,15 @@ func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 // line is what joins a node with a token.
 func line(t token.Info) api.Token {
 	join := fmt.Sprintf("CBX1-%s-%s", t.Role, t.ID)
-	return api.Token{ID: t.ID, Role: t.Role, Join: join, Command: "crawlbox " + t.Role + " --join " + join, Expires: t.Expires, Uses: t.Uses,
-		Bootstrap: "(curl " + join + ")"}
+	return api.Token{
+		ID:        t.ID,
+		Role:      t.Role,
+		Join:      join,
+		Command:   "crawlbox " + t.Role + " --join " + join,
+		Expires:   t.Expires,
+		Uses:      t.Uses,
+		Bootstrap: "(curl " + join + ")",
+	}
 }
 
 func (c *Cluster) add(t token.Info) token.Info {

@@ -33,7 +33,9 @@ var (
 // Handler serves all areas from b.
 func Handler(b Backend, audit api.Audit, log *slog.Logger) http.Handler {
 	return api.Handler(audit, log,
-		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b), api.RemovalsArea(b),
-		api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b), api.BuildsArea(b), api.ImagesArea(b),
+		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),
+		api.RemovalsArea(b),
+		api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b), api.BuildsArea(b),
+		api.ImagesArea(b),
 		api.QueuesArea(b), api.UpgradesArea(b))
 }

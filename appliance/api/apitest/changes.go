@@ -27,7 +27,8 @@ func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(deplo
 			return err
 		}
 		if s.Mode == fleet.ModeGlobal {
-			return fail(api.CodeInvalid, "%s is a global service; it runs once on every node and cannot be scaled", name)
+			return fail(api.CodeInvalid, "%s is a global service; it runs once on every node and cannot be scaled",
+				name)
 		}
 	}
 	for _, name := range names {
@@ -43,7 +44,13 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(deploy.
 	if err != nil {
 		return err
 	}
-	e := deploy.Progress{Service: name, Stage: history.StageScale, Running: s.Running, Desired: n, Stopping: max(0, s.Running-n)}
+	e := deploy.Progress{
+		Service:  name,
+		Stage:    history.StageScale,
+		Running:  s.Running,
+		Desired:  n,
+		Stopping: max(0, s.Running-n),
+	}
 	if err := c.begin(ctx, e, fn); err != nil {
 		return err
 	}
@@ -80,7 +87,8 @@ func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(dep
 		return err
 	}
 	_, repository, _ := strings.Cut(req.Image, "/")
-	known := slices.ContainsFunc(someImages(c.now), func(i fleet.Image) bool { return i.Repository+":"+i.Tag == repository })
+	known := slices.ContainsFunc(someImages(c.now),
+		func(i fleet.Image) bool { return i.Repository+":"+i.Tag == repository })
 	if !known {
 		return fail(api.CodeNotFound, "no image %s in the registry; push it first", req.Image)
 	}

@@ -128,14 +128,25 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := api.Status{
-		Version: "0.1.0", Mode: fleet.RoleManager, Node: "h1", Addr: "10.77.0.11", Started: c.now.Add(-3 * time.Hour),
+		Version:  "0.1.0",
+		Mode:     fleet.RoleManager,
+		Node:     "h1",
+		Addr:     "10.77.0.11",
+		Started:  c.now.Add(-3 * time.Hour),
 		Docker:   api.Docker{State: "running", Version: "20.10.24+dfsg1", Host: "unix:///var/run/docker.sock"},
 		Registry: api.Registry{Local: "localhost:8003", Dir: "/var/lib/crawlbox/registry", Free: 41_300_000_000},
 	}
 	if c.worker {
 		st.Mode, st.Node, st.Addr = fleet.RoleWorker, "h2", "10.77.0.12"
 		st.Registry.Used, st.Registry.ReadOnly = 83_000_000, true
-		st.Registry.Traffic = api.Traffic{FromManager: 12_600_000, FromNodes: 70_400_000, FromCache: 251_000_000, Sent: 31_000_000, BadPieces: 1, Retries: 4}
+		st.Registry.Traffic = api.Traffic{
+			FromManager: 12_600_000,
+			FromNodes:   70_400_000,
+			FromCache:   251_000_000,
+			Sent:        31_000_000,
+			BadPieces:   1,
+			Retries:     4,
+		}
 		return st, nil
 	}
 	st.Manager, st.Cluster = true, "q6sk1k9w2n7m4x0c8v5b3z1l0"
@@ -150,10 +161,18 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	}
 	st.Registry.Traffic.Sent = 374_000_000
 	st.Registry.Public, st.Registry.Images = "10.77.0.11:8003", len(c.images)
-	st.Queue = &api.Queue{Addr: "10.77.0.11:7891", Serving: true, Keys: int64(len(c.queue)), Memory: 3_000_000, MaxMemory: 1_000_000_000}
+	st.Queue = &api.Queue{
+		Addr:      "10.77.0.11:7891",
+		Serving:   true,
+		Keys:      int64(len(c.queue)),
+		Memory:    3_000_000,
+		MaxMemory: 1_000_000_000,
+	}
 	st.Problems = []string{
-		"node slave-frankfurt-4 is down since 2 hours; bring it back, or remove it with `crawlbox node rm slave-frankfurt-4`",
-		"service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with `crawlbox update`",
+		"node slave-frankfurt-4 is down since 2 hours; bring it back, or remove it with `crawlbox node rm " +
+			"slave-frankfurt-4`",
+		"service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with `crawlbox " +
+			"update`",
 	}
 	return st, nil
 }
@@ -168,7 +187,8 @@ func (c *Cluster) Leave(_ context.Context, force bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !force && !c.worker {
-		return fail(api.CodeConflict, "this node is the last manager, the cluster ends with it; `crawlbox leave --force` ends it")
+		return fail(api.CodeConflict, "this node is the last manager, the cluster ends with it; `crawlbox leave "+
+			"--force` ends it")
 	}
 	c.left = true
 	return nil

@@ -58,7 +58,11 @@ func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 		return api.QueueAddress{}, err
 	}
 	defer c.mu.Unlock()
-	return api.QueueAddress{URL: "redis://default:s%2Fecret@10.77.0.11:7891", Addr: "10.77.0.11:7891", Password: "s/ecret"}, nil
+	return api.QueueAddress{
+		URL:      "redis://default:s%2Fecret@10.77.0.11:7891",
+		Addr:     "10.77.0.11:7891",
+		Password: "s/ecret",
+	}, nil
 }
 
 // QueueLen implements Backend.

@@ -29,14 +29,24 @@ func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, 
 		return err
 	}
 	name := "localhost:8003/" + q.Repository + ":" + cmp.Or(q.Tag, "0.03")
-	said := api.BuildEvent{Step: &image.Step{N: 1, Name: "[1/1] FROM scratch", State: image.StepDone, Took: 200 * time.Millisecond}}
+	said := api.BuildEvent{Step: &image.Step{
+		N:     1,
+		Name:  "[1/1] FROM scratch",
+		State: image.StepDone,
+		Took:  200 * time.Millisecond,
+	}}
 	switch {
 	case q.Builder == image.Classic && len(q.Secrets) > 0:
 		return fail(api.CodeInvalid, "build secrets need BuildKit")
 	case q.Builder == image.Classic:
 		said = api.BuildEvent{Line: "Step 1/1 : FROM scratch"}
 	}
-	for _, e := range []api.BuildEvent{said, {Push: &image.PushProgress{Layers: 2, Existing: 1, Done: 1, Total: 10e6}}} {
+	for _, e := range []api.BuildEvent{said, {Push: &image.PushProgress{
+		Layers:   2,
+		Existing: 1,
+		Done:     1,
+		Total:    10e6,
+	}}} {
 		if err := fn(e); err != nil {
 			return err
 		}
@@ -54,7 +64,13 @@ func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(dep
 	}
 	c.mu.Unlock()
 	if req.Defined && req.Service == "robot" {
-		return fn(deploy.Progress{Service: req.Service, Stage: history.StageUnchanged, Running: 2, Desired: 2, Done: &deploy.Summary{}})
+		return fn(deploy.Progress{
+			Service: req.Service,
+			Stage:   history.StageUnchanged,
+			Running: 2,
+			Desired: 2,
+			Done:    &deploy.Summary{},
+		})
 	}
 	e := deploy.Progress{Service: req.Service, Stage: history.StagePull}
 	for have := range 4 {
@@ -66,11 +82,18 @@ func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(dep
 			return err
 		}
 	}
-	if err := c.begin(ctx, deploy.Progress{Service: req.Service, Stage: history.StageWatch, Desired: 3}, fn); err != nil {
+	if err := c.begin(ctx, deploy.Progress{Service: req.Service, Stage: history.StageWatch, Desired: 3},
+		fn); err != nil {
 		return err
 	}
 	c.change(req.Service, func(s *fleet.Service) { s.Image, _, _ = strings.Cut(req.Image, "@") })
-	return fn(deploy.Progress{Service: req.Service, Stage: history.StageWatch, Running: 3, Desired: 3, Done: finish(deploy.Summary{Started: 3, Stopped: 3})})
+	return fn(deploy.Progress{
+		Service: req.Service,
+		Stage:   history.StageWatch,
+		Running: 3,
+		Desired: 3,
+		Done:    finish(deploy.Summary{Started: 3, Stopped: 3}),
+	})
 }
 
 // DeployPlan implements Backend.
@@ -79,7 +102,12 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.P
 		return deploy.Plan{}, err
 	}
 	c.mu.Unlock()
-	p := deploy.Plan{Service: req.Service, Action: deploy.Replace, Changes: []string{"image"}, Steps: []string{"pull: bring " + req.Image + " onto 3 nodes", "update: service " + req.Service}}
+	p := deploy.Plan{
+		Service: req.Service,
+		Action:  deploy.Replace,
+		Changes: []string{"image"},
+		Steps:   []string{"pull: bring " + req.Image + " onto 3 nodes", "update: service " + req.Service},
+	}
 	switch {
 	case !req.Defined:
 	case req.Service == "robot":
@@ -100,7 +128,11 @@ func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	const file = "/etc/crawlbox/crawlbox.yaml"
 	return []api.Definition{
 		{Name: "robot", Image: "localhost:8003/robot:1", File: file},
-		{Name: "site", Build: &compose.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}}, File: file},
+		{
+			Name:  "site",
+			Build: &compose.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}},
+			File:  file,
+		},
 	}, nil
 }
 
@@ -134,7 +166,8 @@ func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan deplo
 		if err != nil {
 			return plan, err
 		}
-		plan.Steps = append(plan.Steps, fmt.Sprintf("scale: service %s from %d to %d replicas", s.Name, s.Desired, req.Replicas[name]))
+		plan.Steps = append(plan.Steps,
+			fmt.Sprintf("scale: service %s from %d to %d replicas", s.Name, s.Desired, req.Replicas[name]))
 	}
 	return plan, nil
 }

@@ -24,7 +24,14 @@ func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[len(c.nodes)-1]
-	return []doctor.Neighbour{{Name: n.Display, Role: n.Role, Addr: netip.MustParseAddr(n.Addr), There: []doctor.Try{{Port: 7980}}, Here: []doctor.Try{{Port: 7980}}, MTU: 1500}}, nil
+	return []doctor.Neighbour{{
+		Name:  n.Display,
+		Role:  n.Role,
+		Addr:  netip.MustParseAddr(n.Addr),
+		There: []doctor.Try{{Port: 7980}},
+		Here:  []doctor.Try{{Port: 7980}},
+		MTU:   1500,
+	}}, nil
 }
 
 // SetNode implements Backend.

@@ -94,8 +94,22 @@ func (c *Cluster) lines(q api.LogQuery) ([]api.LogLine, error) {
 			continue
 		}
 		own := []api.LogLine{
-			{Time: t.Since, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stdout", Text: "got: item of " + t.Name()},
-			{Time: c.now, Task: t.Name(), TaskID: t.ID, Node: t.Node, Stream: "stderr", Text: "warning: slow answer"},
+			{
+				Time:   t.Since,
+				Task:   t.Name(),
+				TaskID: t.ID,
+				Node:   t.Node,
+				Stream: "stdout",
+				Text:   "got: item of " + t.Name(),
+			},
+			{
+				Time:   c.now,
+				Task:   t.Name(),
+				TaskID: t.ID,
+				Node:   t.Node,
+				Stream: "stderr",
+				Text:   "warning: slow answer",
+			},
 		}
 		own = slices.DeleteFunc(own, func(l api.LogLine) bool { return l.Time.Before(q.Since) })
 		if q.Tail >= 0 {

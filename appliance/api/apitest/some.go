@@ -13,15 +13,47 @@ import (
 
 func someNodes(now time.Time) []fleet.Node {
 	nodes := []fleet.Node{
-		{ID: "n1aaaaaaaaaaaaaaaaaaaaaaa", Name: "h1", Role: fleet.RoleManager, Leader: true, Self: true, Addr: "10.77.0.11", Running: 4},
-		{ID: "n2bbbbbbbbbbbbbbbbbbbbbbb", Name: "h2", Role: fleet.RoleWorker, Addr: "10.77.0.12", Running: 2},
-		{ID: "n3ccccccccccccccccccccccc", Name: "h3", Role: fleet.RoleWorker, Availability: fleet.AvailabilityDrain, Addr: "203.113.155.133"},
-		{ID: "n4ddddddddddddddddddddddd", Name: "slave-frankfurt-4", Role: fleet.RoleWorker, State: "down", Addr: "198.119.247.104"},
+		{
+			ID:      "n1aaaaaaaaaaaaaaaaaaaaaaa",
+			Name:    "h1",
+			Role:    fleet.RoleManager,
+			Leader:  true,
+			Self:    true,
+			Addr:    "10.77.0.11",
+			Running: 4,
+		},
+		{
+			ID:      "n2bbbbbbbbbbbbbbbbbbbbbbb",
+			Name:    "h2",
+			Role:    fleet.RoleWorker,
+			Addr:    "10.77.0.12",
+			Running: 2,
+		},
+		{
+			ID:           "n3ccccccccccccccccccccccc",
+			Name:         "h3",
+			Role:         fleet.RoleWorker,
+			Availability: fleet.AvailabilityDrain,
+			Addr:         "203.113.155.133",
+		},
+		{
+			ID:    "n4ddddddddddddddddddddddd",
+			Name:  "slave-frankfurt-4",
+			Role:  fleet.RoleWorker,
+			State: "down",
+			Addr:  "198.119.247.104",
+		},
 	}
 	for i := range nodes {
 		n := &nodes[i]
 		n.Engine, n.CPUs, n.Memory = "20.10.24+dfsg1", 2, 4<<30
-		n.Agent = &fleet.Agent{State: "alive", Version: "0.1.0", FreeDisk: int64(41_300_000_000 / (i + 1)), Docker: "running", Seen: now}
+		n.Agent = &fleet.Agent{
+			State:    "alive",
+			Version:  "0.1.0",
+			FreeDisk: int64(41_300_000_000 / (i + 1)),
+			Docker:   "running",
+			Seen:     now,
+		}
 		if n.State == "" {
 			n.State = fleet.StateReady
 		}
@@ -38,7 +70,14 @@ func someNodes(now time.Time) []fleet.Node {
 func someImages(now time.Time) []fleet.Image {
 	image := func(repository, tag string, size int64, age time.Duration, used ...string) fleet.Image {
 		d := digest(repository + tag)
-		return fleet.Image{Repository: repository, Tag: tag, Digest: d, Size: size, Pushed: now.Add(-age), Used: used}
+		return fleet.Image{
+			Repository: repository,
+			Tag:        tag,
+			Digest:     d,
+			Size:       size,
+			Pushed:     now.Add(-age),
+			Used:       used,
+		}
 	}
 	images := []fleet.Image{
 		image("robot", "2", 42_100_000, 26*time.Hour, "robot"),
@@ -55,17 +94,61 @@ func someImages(now time.Time) []fleet.Image {
 func someTokens(now time.Time) []token.Info {
 	day := 24 * time.Hour
 	return []token.Info{
-		{ID: "aaaa", Role: fleet.RoleWorker, State: token.StateGood, Created: now.Add(-30 * day), Used: 3, Standing: true},
-		{ID: "bbbb", Role: fleet.RoleManager, State: token.StateGood, Created: now.Add(-30 * day), Standing: true},
-		{ID: "cccc", Role: fleet.RoleWorker, State: token.StateExpired, Created: now.Add(-3 * day), Expires: now.Add(-2 * day)},
-		{ID: "dddd", Role: fleet.RoleWorker, State: token.StateUsedUp, Created: now.Add(-5 * time.Hour), Expires: now.Add(19 * time.Hour), Uses: 5, Used: 5},
-		{ID: "eeee", Role: fleet.RoleManager, State: token.StateRevoked, Created: now.Add(-time.Hour), Uses: 1},
-		{ID: "ffff", Role: fleet.RoleWorker, State: token.StateGood, Created: now.Add(-time.Minute), Expires: now.Add(7 * day), Uses: 5, Used: 2},
+		{
+			ID:       "aaaa",
+			Role:     fleet.RoleWorker,
+			State:    token.StateGood,
+			Created:  now.Add(-30 * day),
+			Used:     3,
+			Standing: true,
+		},
+		{
+			ID:       "bbbb",
+			Role:     fleet.RoleManager,
+			State:    token.StateGood,
+			Created:  now.Add(-30 * day),
+			Standing: true,
+		},
+		{
+			ID:      "cccc",
+			Role:    fleet.RoleWorker,
+			State:   token.StateExpired,
+			Created: now.Add(-3 * day),
+			Expires: now.Add(-2 * day),
+		},
+		{
+			ID:      "dddd",
+			Role:    fleet.RoleWorker,
+			State:   token.StateUsedUp,
+			Created: now.Add(-5 * time.Hour),
+			Expires: now.Add(19 * time.Hour),
+			Uses:    5,
+			Used:    5,
+		},
+		{
+			ID:      "eeee",
+			Role:    fleet.RoleManager,
+			State:   token.StateRevoked,
+			Created: now.Add(-time.Hour),
+			Uses:    1,
+		},
+		{
+			ID:      "ffff",
+			Role:    fleet.RoleWorker,
+			State:   token.StateGood,
+			Created: now.Add(-time.Minute),
+			Expires: now.Add(7 * day),
+			Uses:    5,
+			Used:    2,
+		},
 	}
 }
 
 func someAccounts(now time.Time) []api.RegistryAccount {
-	return []api.RegistryAccount{{Name: "ci", Created: now.Add(-26 * time.Hour)}, {Name: "laptop", Created: now.Add(-time.Minute)}}
+	return []api.RegistryAccount{
+		{Name: "ci", Created: now.Add(-26 * time.Hour)},
+		{Name: "laptop", Created: now.Add(-time.Minute)},
+	}
 }
 
 func digest(of string) string {
@@ -76,8 +159,15 @@ func someServices(now time.Time) ([]fleet.Service, []fleet.Task) {
 	service := func(name, mode, image string, desired int, age time.Duration) fleet.Service {
 		at := now.Add(-age)
 		return fleet.Service{
-			ID: "s-" + name, Name: name, Mode: mode, Image: image, Digest: digest(image),
-			Desired: desired, Replicas: -1, Created: at, Updated: at,
+			ID:       "s-" + name,
+			Name:     name,
+			Mode:     mode,
+			Image:    image,
+			Digest:   digest(image),
+			Desired:  desired,
+			Replicas: -1,
+			Created:  at,
+			Updated:  at,
 		}
 	}
 	services := []fleet.Service{
@@ -112,17 +202,37 @@ func someServices(now time.Time) ([]fleet.Service, []fleet.Task) {
 func someTask(of fleet.Service, slot, node int, state string, since time.Time) fleet.Task {
 	id := fmt.Sprintf("t%s%d%d", of.Name, slot, node)
 	return fleet.Task{
-		ID: id, ServiceID: of.ID, Service: of.Name, Slot: slot, NodeID: "n", Node: fmt.Sprintf("h%d", node),
-		Image: of.Image, Digest: of.Digest, State: state, Desired: fleet.TaskRunning,
-		Container: "c" + id, Created: since, Since: since, Version: 1,
+		ID:        id,
+		ServiceID: of.ID,
+		Service:   of.Name,
+		Slot:      slot,
+		NodeID:    "n",
+		Node:      fmt.Sprintf("h%d", node),
+		Image:     of.Image,
+		Digest:    of.Digest,
+		State:     state,
+		Desired:   fleet.TaskRunning,
+		Container: "c" + id,
+		Created:   since,
+		Since:     since,
+		Version:   1,
 	}
 }
 
 func someHistory(service string, now time.Time) []history.Entry {
 	entry := func(version int, age, took time.Duration, kind string, result history.Result) history.Entry {
 		tag := fmt.Sprintf("0.%02d", version)
-		return history.Entry{Version: version, Image: "localhost:8003/" + service + ":" + tag, Digest: digest(service + tag), At: now.Add(-age),
-			By: "root", Kind: kind, Stage: history.StageWatch, Result: result, Took: took}
+		return history.Entry{
+			Version: version,
+			Image:   "localhost:8003/" + service + ":" + tag,
+			Digest:  digest(service + tag),
+			At:      now.Add(-age),
+			By:      "root",
+			Kind:    kind,
+			Stage:   history.StageWatch,
+			Result:  result,
+			Took:    took,
+		}
 	}
 	bad := entry(2, 2*time.Hour, 21*time.Second, history.KindDeploy, history.RolledBack)
 	bad.Why = service + ": the update failed and the old version runs again: task: non-zero exit (1) (on h2)"

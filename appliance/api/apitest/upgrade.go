@@ -20,7 +20,11 @@ func (c *Cluster) UpgradeState(context.Context) (upgrade.State, error) {
 	s := upgrade.State{Version: "0.1.0", SHA256: oldSum, Arch: runtime.GOARCH, Managed: true}
 	if c.upgraded.SHA256 != "" {
 		s.Version, s.SHA256 = c.upgraded.Version, c.upgraded.SHA256
-		s.Journal = upgrade.Journal{Phase: upgrade.Done, From: upgrade.Offer{Version: "0.1.0", SHA256: oldSum}, To: c.upgraded}
+		s.Journal = upgrade.Journal{
+			Phase: upgrade.Done,
+			From:  upgrade.Offer{Version: "0.1.0", SHA256: oldSum},
+			To:    c.upgraded,
+		}
 	}
 	return s, nil
 }

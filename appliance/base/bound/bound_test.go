@@ -60,7 +60,10 @@ func TestStream(t *testing.T) {
 func TestPrefix(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{
-		"10.1.2.3": "10.1.2.3/32", "::ffff:10.1.2.3": "10.1.2.3/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+		"10.1.2.3":             "10.1.2.3/32",
+		"::ffff:10.1.2.3":      "10.1.2.3/32",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"fe80::1%eth0":         "fe80::/64",
 	} {
 		if got := Prefix(netip.MustParseAddr(addr)).String(); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)

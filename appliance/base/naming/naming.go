@@ -37,7 +37,8 @@ func CheckService(name string) error {
 // CheckAccount returns an error unless an account at the registry can have this name.
 func CheckAccount(name string) error {
 	if !account.MatchString(name) {
-		return fmt.Errorf("%.64q cannot be the name of an account: it has 1 to 32 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit", name)
+		return fmt.Errorf("%.64q cannot be the name of an account: it has 1 to 32 of a-z, 0-9, '.', '_' and '-', and "+
+			"begins with a letter or digit", name)
 	}
 	return nil
 }

@@ -14,9 +14,18 @@ func TestChecks(t *testing.T) {
 		check     func(string) error
 		good, bad []string
 	}{
-		{naming.CheckService, []string{"a", "9", "Spider-2_b", "a__b", long[:63]}, []string{"", ".", "..", "-a", "a-", "_a", "a_", "a.b", "a/b", "a:b", "a b", "a\n", "ä", "a\x00", long}},
-		{naming.CheckAccount, []string{"a", "0", "a.b_c-d", "a-", long[:32]}, []string{"", "-x", ".x", "..", "Ci", "a b", "a:b", "a/b", "a;b", "a\n", "é", long[:33]}},
-		{naming.CheckRole, []string{naming.RoleManager, naming.RoleWorker}, []string{"", "Manager", "king", "worker\n"}},
+		{
+			naming.CheckService, []string{"a", "9", "Spider-2_b", "a__b", long[:63]},
+			[]string{"", ".", "..", "-a", "a-", "_a", "a_", "a.b", "a/b", "a:b", "a b", "a\n", "ä", "a\x00", long},
+		},
+		{
+			naming.CheckAccount, []string{"a", "0", "a.b_c-d", "a-", long[:32]},
+			[]string{"", "-x", ".x", "..", "Ci", "a b", "a:b", "a/b", "a;b", "a\n", "é", long[:33]},
+		},
+		{
+			naming.CheckRole, []string{naming.RoleManager, naming.RoleWorker},
+			[]string{"", "Manager", "king", "worker\n"},
+		},
 	} {
 		for _, name := range rule.good {
 			if err := rule.check(name); err != nil {

@@ -28,7 +28,15 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	known := []string{"spider", "spare", "port", "ports", "web"}
 	for name, want := range map[string]string{
-		"spidr": "spider", "SPIDER": "spider", "spiders": "spider", "prot": "port", "portz": "port", "wbe": "", "w": "", "xyz": "", "": "",
+		"spidr":   "spider",
+		"SPIDER":  "spider",
+		"spiders": "spider",
+		"prot":    "port",
+		"portz":   "port",
+		"wbe":     "",
+		"w":       "",
+		"xyz":     "",
+		"":        "",
 	} {
 		if got := words.Nearest(name, known); got != want {
 			t.Errorf("%q is near %q, want %q", name, got, want)

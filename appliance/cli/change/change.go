@@ -51,7 +51,8 @@ func (f Flags) PlanFlag(cmd *cobra.Command) Flags {
 }
 
 // ShowPlan prints what would be done.
-func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool, ask func(context.Context, *api.Client) (deploy.Plan, error)) error {
+func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool,
+	ask func(context.Context, *api.Client) (deploy.Plan, error)) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -136,7 +137,8 @@ func encodeFailures(enc *json.Encoder, err error) {
 
 // untilAccepted ends the stream after the first event of each service: by then
 // Swarm has all of the change.
-func untilAccepted(a *command.App, asJSON bool, ch Change, see func(deploy.Progress) error) func(deploy.Progress) error {
+func untilAccepted(a *command.App, asJSON bool, ch Change,
+	see func(deploy.Progress) error) func(deploy.Progress) error {
 	accepted := map[string]bool{}
 	return func(e deploy.Progress) error {
 		if err := see(e); err != nil || e.Service == "" {
@@ -171,9 +173,11 @@ func OfDeploy(service, image string, run func(context.Context, *api.Client, func
 		},
 		BrokenOff: func() string {
 			if untouched {
-				return "nothing was changed; the nodes keep what they have of the image, and the same command goes on from there"
+				return "nothing was changed; the nodes keep what they have of the image, and the same command goes " +
+					"on from there"
 			}
-			return fmt.Sprintf("the deploy goes on, watch it with `crawlbox ps %s`, see its end with `crawlbox history %s`, or undo it with `crawlbox rollback %s`", service, service, service)
+			return fmt.Sprintf("the deploy goes on, watch it with `crawlbox ps %s`, see its end with `crawlbox "+
+				"history %s`, or undo it with `crawlbox rollback %s`", service, service, service)
 		},
 	}
 }

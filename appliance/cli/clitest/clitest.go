@@ -26,7 +26,8 @@ import (
 // CheckViews draws views on screens of all kinds. They have to look as in their golden
 // files, to fit, and to be the same without colours. S is a screen, which newScreen
 // returns; tooLong allows lines that are longer than the screen is wide, and may be nil.
-func CheckViews[S any](t *testing.T, newScreen func(w io.Writer, now func() time.Time, width, colors int) S, views map[string]func(S), tooLong func(view, line string, width int) bool) {
+func CheckViews[S any](t *testing.T, newScreen func(w io.Writer, now func() time.Time, width, colors int) S,
+	views map[string]func(S), tooLong func(view, line string, width int) bool) {
 	t.Helper()
 	draw := func(view string, width, colors int) string {
 		var out bytes.Buffer

@@ -128,7 +128,8 @@ On a node that still runs use crawlbox leave instead: it does both halves.`,
 			return c.RemoveNode(ctx, node, *force)
 		})
 		if err == nil {
-			fmt.Fprintln(a.Env.Stderr, "If a server may be in other hands, run `crawlbox token rotate` too: the old join tokens let it in again.")
+			fmt.Fprintln(a.Env.Stderr, "If a server may be in other hands, run `crawlbox token rotate` too: the old "+
+				"join tokens let it in again.")
 		}
 		return err
 	}

@@ -10,7 +10,10 @@ import (
 
 func TestNodeCells(t *testing.T) {
 	t.Parallel()
-	n := fleet.Node{Engine: "29.1.0", Agent: &fleet.Agent{State: "alive", Version: "0.1.0", Docker: "stopped", FreeDisk: 1000}}
+	n := fleet.Node{
+		Engine: "29.1.0",
+		Agent:  &fleet.Agent{State: "alive", Version: "0.1.0", Docker: "stopped", FreeDisk: 1000},
+	}
 	disk, docker, agent := agentCells(n)
 	if got := disk.Text + " " + docker.Text + " " + agent.Text; got != "1kB stopped 0.1.0" {
 		t.Errorf("got %s", got)

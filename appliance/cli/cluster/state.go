@@ -58,7 +58,8 @@ secrets are shown as dots, unless with --secrets.`,
 
 func renderState(s tui.Screen, view *state.View) {
 	c := view.Commit
-	fmt.Fprintf(s.W, "head %s\nby %s at %s: %s\n\n", view.Head, c.Author, c.Time.Local().Format(time.DateTime), c.Message)
+	fmt.Fprintf(s.W, "head %s\nby %s at %s: %s\n\n", view.Head, c.Author, c.Time.Local().Format(time.DateTime),
+		c.Message)
 	t := tui.Table{Columns: []tui.Column{{Head: "NAME"}, {Head: "SIZE"}, {Head: "CONTENT"}}}
 	for _, e := range view.Documents {
 		t.Add(tui.Text(e.Name), tui.Text(tui.Size(int64(e.Size))), tui.Text(e.Hash[:12]))

@@ -60,7 +60,8 @@ func renderStatus(s tui.Screen, st api.Status) {
 func writeTraffic(field func(name, format string, args ...any), r api.Registry) {
 	t := r.Traffic
 	if r.ReadOnly {
-		field("Pulled", "%s from the manager, %s from nodes, %s from the cache", tui.Size(t.FromManager), tui.Size(t.FromNodes), tui.Size(t.FromCache))
+		field("Pulled", "%s from the manager, %s from nodes, %s from the cache", tui.Size(t.FromManager),
+			tui.Size(t.FromNodes), tui.Size(t.FromCache))
 	}
 	field("Sent", "%s of images to other nodes", tui.Size(t.Sent))
 	if t.BadPieces > 0 || t.Retries > 0 {
@@ -97,7 +98,8 @@ func registryState(r api.Registry) string {
 func queueState(q api.Queue) string {
 	parts := []string{q.Addr}
 	if q.Serving {
-		parts = append(parts, tui.Count(int(q.Keys), "key"), fmt.Sprintf("%s of %s", tui.Size(q.Memory), tui.Size(q.MaxMemory)))
+		parts = append(parts, tui.Count(int(q.Keys), "key"),
+			fmt.Sprintf("%s of %s", tui.Size(q.Memory), tui.Size(q.MaxMemory)))
 	} else {
 		parts = append(parts, "not served")
 	}

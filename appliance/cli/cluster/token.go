@@ -26,7 +26,8 @@ func TokenCmd(a *command.App) *cobra.Command {
 With --bootstrap it is a line for a machine that has curl and no crawlbox: it
 gets this manager's and installs that. It sends the join token only once the
 checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
-		Example:   "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses 1\n  crawlbox token --bootstrap --ttl 1h",
+		Example: "  crawlbox token\n  crawlbox token worker --ttl 24h --uses 5\n  crawlbox token manager --uses " +
+			"1\n  crawlbox token --bootstrap --ttl 1h",
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
 	}, tokenLsCmd(a), tokenRevokeCmd(a), tokenRotateCmd(a))
 	cmd.Args = command.AtMostOne("one role")
@@ -115,7 +116,14 @@ many nodes a token has joined, of how many it may; - is any number.`,
 }
 
 func renderTokens(s tui.Screen, tokens []token.Info) {
-	t := tui.Table{Columns: []tui.Column{{Head: "ID"}, {Head: "ROLE"}, {Head: "STATE"}, {Head: "EXPIRES"}, {Head: "USES"}, {Head: "CREATED"}}}
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "ID"},
+		{Head: "ROLE"},
+		{Head: "STATE"},
+		{Head: "EXPIRES"},
+		{Head: "USES"},
+		{Head: "CREATED"},
+	}}
 	for _, k := range tokens {
 		t.Add(tokenName(k), tui.Text(k.Role), tokenState(k), tui.Text(s.Until(k.Expires)),
 			tui.Text(tokenUses(k)), tui.Text(s.Since(k.Created)))

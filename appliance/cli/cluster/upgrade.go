@@ -31,8 +31,9 @@ version goes the same way, shown as "back to".
 
 A node that systemd does not run as 'crawlbox install' has it, or that is for
 other processors, is told and left as it is.`,
-		Example: "  crawlbox upgrade --from ./crawlbox --dry-run\n  crawlbox upgrade --from ./crawlbox --sha256 9f86…\n  crawlbox upgrade --from /usr/local/bin/crawlbox.old",
-		Args:    command.NoArgs,
+		Example: "  crawlbox upgrade --from ./crawlbox --dry-run\n  crawlbox upgrade --from ./crawlbox --sha256 " +
+			"9f86…\n  crawlbox upgrade --from /usr/local/bin/crawlbox.old",
+		Args: command.NoArgs,
 	}
 	from := cmd.Flags().String("from", "", "the program, a `file`")
 	sum := cmd.Flags().String("sha256", "", "refuse a file with another `checksum`")
@@ -78,12 +79,14 @@ func upgradeNodes(a *command.App, ctx context.Context, path, sum string, dry boo
 	if err := bring(ctx, c, path, offer); err != nil {
 		return err
 	}
-	err = c.UpgradeNodes(ctx, offer, func(e upgrade.Event) error { return a.Printf("%s: %s\n", e.Node, words.OneLine(e.Text)) })
+	err = c.UpgradeNodes(ctx, offer,
+		func(e upgrade.Event) error { return a.Printf("%s: %s\n", e.Node, words.OneLine(e.Text)) })
 	if err == nil && self {
 		err = upgradeManager(a, ctx, c, steps[len(steps)-1].Node.Display, offer)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w; the node that was being upgraded goes on, the same command again does the rest", command.ErrInterrupted)
+		return fmt.Errorf("%w; the node that was being upgraded goes on, the same command again does the rest",
+			command.ErrInterrupted)
 	}
 	return err
 }
@@ -95,7 +98,8 @@ func inspect(ctx context.Context, path, want string) (upgrade.Offer, error) {
 		return upgrade.Offer{}, fmt.Errorf("%w; name the file of the new crawlbox with --from", err)
 	}
 	if want != "" && !strings.EqualFold(want, sum) {
-		return upgrade.Offer{}, fmt.Errorf("the SHA-256 of %s is %s, not %s as --sha256 says; nothing was changed", path, sum, want)
+		return upgrade.Offer{}, fmt.Errorf("the SHA-256 of %s is %s, not %s as --sha256 says; nothing was changed",
+			path, sum, want)
 	}
 	offer, err := upgrade.Inspect(ctx, path)
 	if err != nil {
@@ -123,12 +127,14 @@ func bring(ctx context.Context, c *api.Client, path string, offer upgrade.Offer)
 
 // upgradeSelf upgrades the manager. It does not answer while it is restarted.
 func upgradeManager(a *command.App, ctx context.Context, c *api.Client, name string, offer upgrade.Offer) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*upgrade.ReadyTimeout, errors.New("waited for the manager; `systemctl status crawlbox crawlbox-upgrade` tells more"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*upgrade.ReadyTimeout,
+		errors.New("waited for the manager; `systemctl status crawlbox crawlbox-upgrade` tells more"))
 	defer cancel()
 	if err := c.UpgradeSelf(ctx, offer); err != nil {
 		return err
 	}
-	err := upgrade.Follow(ctx, c.UpgradeState, offer, func(text string) error { return a.Printf("%s: %s\n", name, words.OneLine(text)) })
+	err := upgrade.Follow(ctx, c.UpgradeState, offer,
+		func(text string) error { return a.Printf("%s: %s\n", name, words.OneLine(text)) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -137,7 +143,12 @@ func upgradeManager(a *command.App, ctx context.Context, c *api.Client, name str
 
 // renderSteps shows what is done to which node, in order.
 func renderSteps(s tui.Screen, steps []upgrade.Step, offer upgrade.Offer) {
-	t := tui.Table{Columns: []tui.Column{{Head: "NAME", Min: 8}, {Head: "ROLE"}, {Head: "RUNS"}, {Head: "UPGRADE", Min: 8}}}
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "NAME", Min: 8},
+		{Head: "ROLE"},
+		{Head: "RUNS"},
+		{Head: "UPGRADE", Min: 8},
+	}}
 	for _, step := range steps {
 		what := tui.Styled("to "+offer.Version, tui.Green)
 		switch {

@@ -31,7 +31,8 @@ func TestRenderSteps_TellsTheWayBack(t *testing.T) {
 	renderSteps(tui.Screen{W: &out}, []upgrade.Step{
 		{Node: fleet.Node{Display: "h1"}, From: "2.0.0"}, {Node: fleet.Node{Display: "h2"}, From: "1.0.0"},
 	}, upgrade.Offer{Version: "1.5.0"})
-	if lines := strings.Split(out.String(), "\n"); !strings.Contains(lines[1], "  back to 1.5.0") || !strings.Contains(lines[2], "  to 1.5.0") {
+	if lines := strings.Split(out.String(), "\n"); !strings.Contains(lines[1], "  back to 1.5.0") ||
+		!strings.Contains(lines[2], "  to 1.5.0") {
 		t.Errorf("it shows\n%s", out.String())
 	}
 }

@@ -21,6 +21,7 @@ func TestViews(t *testing.T) {
 		"status-worker": func(s tui.Screen) { renderStatus(s, workerStatus) },
 		"nodes":         func(s tui.Screen) { renderNodes(s, nodes) },
 	}, func(view, line string, _ int) bool {
-		return view == "status" && (strings.Contains(line, "localhost:8003/broken") || strings.Contains(line, "slave-frankfurt"))
+		return view == "status" && (strings.Contains(line, "localhost:8003/broken") ||
+			strings.Contains(line, "slave-frankfurt"))
 	})
 }

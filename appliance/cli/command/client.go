@@ -61,7 +61,8 @@ func (a *App) Printf(format string, args ...any) error {
 
 // Reads makes cmd a command that asks the API once and shows the answer, as
 // JSON with --json.
-func Reads[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error), render func(tui.Screen, T)) *cobra.Command {
+func Reads[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error),
+	render func(tui.Screen, T)) *cobra.Command {
 	asJSON := JSONFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.Client()

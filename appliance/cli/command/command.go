@@ -70,7 +70,8 @@ type Env struct {
 
 // Each does the same to several things and says what is done, up to the first
 // failure.
-func (a *App) Each(cmd *cobra.Command, names []string, past string, do func(context.Context, *api.Client, string) error) error {
+func (a *App) Each(cmd *cobra.Command, names []string, past string,
+	do func(context.Context, *api.Client, string) error) error {
 	for _, name := range names {
 		if name == "" {
 			return Usagef(cmd, "a name is empty")

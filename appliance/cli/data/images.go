@@ -37,7 +37,12 @@ func imagesLsCmd(a *command.App) *cobra.Command {
 
 func renderImages(s tui.Screen, images []fleet.Image) {
 	t := tui.Table{Columns: []tui.Column{
-		{Head: "IMAGE", Min: 16, AtStart: true}, {Head: "DIGEST"}, {Head: "SIZE"}, {Head: "PUSHED"}, {Head: "NODES"}, {Head: "USED BY", Min: 8},
+		{Head: "IMAGE", Min: 16, AtStart: true},
+		{Head: "DIGEST"},
+		{Head: "SIZE"},
+		{Head: "PUSHED"},
+		{Head: "NODES"},
+		{Head: "USED BY", Min: 8},
 	}}
 	for _, i := range images {
 		t.Add(tui.Text(i.Repository+":"+i.Tag), tui.Text(Short(i.Digest)), tui.Text(tui.Size(i.Size)),
@@ -80,9 +85,11 @@ func imagesRmCmd(a *command.App) *cobra.Command {
 
 // collected says what a collection did, and why it did not do more.
 func collected(r api.GCReport) string {
-	text := fmt.Sprintf("freed %s: %s, %s", tui.Size(r.Bytes), tui.Count(r.Manifests, "manifest"), tui.Count(r.Blobs, "blob"))
+	text := fmt.Sprintf("freed %s: %s, %s", tui.Size(r.Bytes), tui.Count(r.Manifests, "manifest"),
+		tui.Count(r.Blobs, "blob"))
 	if r.Held > 0 {
-		text += fmt.Sprintf("; %s more can go from %s on: a push that is under way may count on it", tui.Size(r.Held), r.HeldUntil.Local().Format("15:04:05"))
+		text += fmt.Sprintf("; %s more can go from %s on: a push that is under way may count on it", tui.Size(r.Held),
+			r.HeldUntil.Local().Format("15:04:05"))
 	}
 	return text
 }

@@ -56,8 +56,10 @@ func renderLogin(a *command.App, s tui.Screen, l api.RegistryLogin) {
 // loginLines put the CA where Docker looks for it, and log in.
 func loginLines(l api.RegistryLogin) string {
 	dir := quote("/etc/docker/certs.d/" + l.Registry)
-	return fmt.Sprintf(" sudo mkdir -p %s && sudo tee %s/ca.crt >/dev/null <<'EOF'\n%s\nEOF\n", dir, dir, strings.TrimSpace(l.CA)) +
-		fmt.Sprintf(" docker login %s --username %s --password-stdin <<'EOF'\n%s\nEOF\n", quote(l.Registry), quote(l.User), l.Password)
+	return fmt.Sprintf(" sudo mkdir -p %s && sudo tee %s/ca.crt >/dev/null <<'EOF'\n%s\nEOF\n", dir, dir,
+		strings.TrimSpace(l.CA)) +
+		fmt.Sprintf(" docker login %s --username %s --password-stdin <<'EOF'\n%s\nEOF\n", quote(l.Registry),
+			quote(l.User), l.Password)
 }
 
 // quote makes text one word of a shell.

@@ -18,7 +18,8 @@ import (
 )
 
 // buildAgain makes a new image of a service.
-func buildAgain(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, d target) (image string, err error) {
+func buildAgain(a *command.App, ctx context.Context, c *api.Client, f *deployFlags,
+	d target) (image string, err error) {
 	if d.Build != nil {
 		return buildDefined(a, ctx, c, f, d)
 	}
@@ -65,11 +66,17 @@ func (f *deployFlags) source(cmd *cobra.Command, path string) *history.Source {
 }
 
 // buildDefined makes the image of a service as its definition says.
-func buildDefined(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, d target) (image string, err error) {
+func buildDefined(a *command.App, ctx context.Context, c *api.Client, f *deployFlags,
+	d target) (image string, err error) {
 	b := d.Build
 	own := deployFlags{Flags: f.Flags, name: b.Repository, tag: b.Tag, build: buildFlags{
-		from: source.Options{Dockerfile: b.Dockerfile}, target: b.Target, platform: b.Platform, builder: f.build.builder, secretFlags: b.Secrets,
-		noCache: b.NoCache || f.build.noCache, pull: b.Pull || f.build.pull,
+		from:        source.Options{Dockerfile: b.Dockerfile},
+		target:      b.Target,
+		platform:    b.Platform,
+		builder:     f.build.builder,
+		secretFlags: b.Secrets,
+		noCache:     b.NoCache || f.build.noCache,
+		pull:        b.Pull || f.build.pull,
 	}}
 	for _, name := range slices.Sorted(maps.Keys(b.Args)) {
 		own.build.args = append(own.build.args, name+"="+b.Args[name])

@@ -45,8 +45,10 @@ func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags
 		return false, err
 	}
 	if *f.DryRun {
-		err := a.Printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir, strings.TrimSuffix(f.name+":"+f.tag, ":"))
-		return true, errors.Join(err, a.Printf("then pull, update and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
+		err := a.Printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir,
+			strings.TrimSuffix(f.name+":"+f.tag, ":"))
+		return true, errors.Join(err, a.Printf(
+			"then pull, update and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
 	}
 	if err := showGenerated(a, f, src, path); err != nil {
 		return false, err
@@ -60,16 +62,28 @@ func showGenerated(a *command.App, f *deployFlags, src *source.Source, path stri
 	if !src.Generated || src.Kind == source.Binary || *f.JSON {
 		return nil
 	}
-	return a.Printf("%s has no Dockerfile; as a %s spider it gets this one (--eject writes it):\n%s", path, src.Kind, indent(src.Dockerfile))
+	return a.Printf("%s has no Dockerfile; as a %s spider it gets this one (--eject writes it):\n%s", path, src.Kind,
+		indent(src.Dockerfile))
 }
 
-func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, src *source.Source, secrets api.Secrets) (image string, err error) {
+func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, src *source.Source,
+	secrets api.Secrets) (image string, err error) {
 	files, w := io.Pipe()
 	defer files.Close()
 	go func() { w.CloseWithError(src.Tar(ctx, w)) }()
 	begun := a.Env.Now()
-	q := api.BuildRequest{Repository: strings.ToLower(f.name), Tag: f.tag, Dockerfile: src.DockerfileName(), Args: f.build.given, Secrets: secrets,
-		Target: f.build.target, Platform: f.build.platform, Builder: f.build.builder, NoCache: f.build.noCache, Pull: f.build.pull}
+	q := api.BuildRequest{
+		Repository: strings.ToLower(f.name),
+		Tag:        f.tag,
+		Dockerfile: src.DockerfileName(),
+		Args:       f.build.given,
+		Secrets:    secrets,
+		Target:     f.build.target,
+		Platform:   f.build.platform,
+		Builder:    f.build.builder,
+		NoCache:    f.build.noCache,
+		Pull:       f.build.pull,
+	}
 	pushing := begun
 	view := tui.NewBuildView(a.Stdout())
 	end := view.Start()
@@ -93,7 +107,8 @@ func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFla
 		return image, err
 	}
 	name, _, _ := strings.Cut(image, "@")
-	return image, a.Printf("built %s in %s, pushed in %s\n", name, tui.Took(pushing.Sub(begun)), tui.Took(a.Env.Now().Sub(pushing)))
+	return image, a.Printf("built %s in %s, pushed in %s\n", name, tui.Took(pushing.Sub(begun)),
+		tui.Took(a.Env.Now().Sub(pushing)))
 }
 
 func eject(a *command.App, src *source.Source) error {

@@ -126,11 +126,14 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	if *f.DryRun {
-		return change.ShowPlan(a, cmd, *f.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.DeployPlan(ctx, f.req) })
+		return change.ShowPlan(a, cmd, *f.JSON,
+			func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.DeployPlan(ctx, f.req) })
 	}
-	return change.Follow(a, cmd, f.Flags, change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
-		return c.Deploy(ctx, f.req, see)
-	}))
+	return change.Follow(a, cmd, f.Flags,
+		change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client,
+			see func(deploy.Progress) error) error {
+			return c.Deploy(ctx, f.req, see)
+		}))
 }
 
 // request takes over what flags say that have to be understood first.

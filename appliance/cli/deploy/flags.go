@@ -49,7 +49,8 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.pull, "pull", false, "ask for newer base images")
 	flags.BoolVar(&f.printDockerfile, "print-dockerfile", false, "print the Dockerfile that is made, no more")
 	flags.BoolVar(&f.eject, "eject", false, "write that Dockerfile to the directory, no more")
-	_ = cmd.RegisterFlagCompletionFunc("builder", cobra.FixedCompletions([]string{image.BuildKit, image.Classic}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("builder",
+		cobra.FixedCompletions([]string{image.BuildKit, image.Classic}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // request takes over what flags say that have to be understood first.
@@ -155,7 +156,8 @@ func (f *buildFlags) readSecrets() (map[string][]byte, error) {
 			return nil, err
 		}
 		if len(value) > maxSecret {
-			return nil, fmt.Errorf("the secret %s has %s, and a build takes 500KB at most", s.id, tui.Size(int64(len(value))))
+			return nil, fmt.Errorf("the secret %s has %s, and a build takes 500KB at most", s.id,
+				tui.Size(int64(len(value))))
 		}
 		all[s.id] = value
 	}

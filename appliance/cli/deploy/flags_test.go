@@ -14,7 +14,8 @@ import (
 func TestBuildArgs(t *testing.T) {
 	t.Setenv("CRAWLBOX_TEST_ARG", "from here")
 	got, err := buildArgs([]string{"A=b=c", "B=", "CRAWLBOX_TEST_ARG", "CRAWLBOX_TEST_NONE"})
-	if want := (map[string]string{"A": "b=c", "B": "", "CRAWLBOX_TEST_ARG": "from here"}); err != nil || !maps.Equal(got, want) {
+	if want := (map[string]string{"A": "b=c", "B": "", "CRAWLBOX_TEST_ARG": "from here"}); err != nil ||
+		!maps.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 	for _, bad := range []string{"", "=x", "A B=1", "1A=x", "A\nRUN rm=1"} {
@@ -45,7 +46,11 @@ func TestSecrets(t *testing.T) {
 	t.Setenv("CRAWLBOX_TEST_SECRET", "of the environment")
 	t.Chdir(t.TempDir())
 	big := filepath.Join(t.TempDir(), "big")
-	for path, text := range map[string]string{"token": "of a file", "CRAWLBOX_TEST_SECRET": "not this", big: strings.Repeat("x", maxSecret+1)} {
+	for path, text := range map[string]string{
+		"token":                "of a file",
+		"CRAWLBOX_TEST_SECRET": "not this",
+		big:                    strings.Repeat("x", maxSecret+1),
+	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,9 @@ import (
 
 // forServices are the flags that mean something where services are deployed. What
 // such a service is given stands in its definition, or stays as it is.
-var forServices = []string{"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout"}
+var forServices = []string{
+	"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout",
+}
 
 // deployServices builds what is to be built, one after the other, and deploys all
 // at the same time.
@@ -30,7 +32,8 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 		return err
 	}
 	if len(list) == 0 {
-		return errors.New("crawlbox.yaml has no services; write them there, or name a directory, a program or an image to deploy")
+		return errors.New("crawlbox.yaml has no services; write them there, or name a directory, a program or an " +
+			"image to deploy")
 	}
 	if *f.DryRun {
 		return planServices(a, cmd.Context(), c, f, list)
@@ -66,7 +69,8 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
 	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		if err == nil && flag.Changed && !slices.Contains(forServices, flag.Name) {
-			err = command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in crawlbox.yaml", flag.Name)
+			err = command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in "+
+				"crawlbox.yaml", flag.Name)
 		}
 	})
 	return err
@@ -75,7 +79,13 @@ func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
 // requestFor asks for a service as the config file has it, or, where it is not from
 // there, for its image again.
 func (f *deployFlags) requestFor(d target) api.DeployRequest {
-	req := api.DeployRequest{Service: d.Name, Defined: d.File != "", StageQuorum: f.req.StageQuorum, StageTimeout: f.req.StageTimeout, StartTimeout: f.req.StartTimeout}
+	req := api.DeployRequest{
+		Service:      d.Name,
+		Defined:      d.File != "",
+		StageQuorum:  f.req.StageQuorum,
+		StageTimeout: f.req.StageTimeout,
+		StartTimeout: f.req.StartTimeout,
+	}
 	if !req.Defined {
 		req.Image = d.Image
 	}
@@ -88,8 +98,13 @@ func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployF
 	var failed []error
 	for _, d := range list {
 		if d.of.Path != "" {
-			plans = append(plans, deploy.Plan{Service: d.Name, Action: deploy.Replace, Changes: []string{"image"}, Steps: []string{
-				fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then pull, update and watch"}})
+			plans = append(plans, deploy.Plan{
+				Service: d.Name,
+				Action:  deploy.Replace,
+				Changes: []string{"image"},
+				Steps: []string{
+					fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then pull, update and watch"},
+			})
 			continue
 		}
 		plan, err := c.DeployPlan(ctx, f.requestFor(d))
@@ -158,5 +173,6 @@ func (d *deployed) brokenOff() string {
 		return "what was not done is as it was; the same command goes on from there"
 	}
 	slices.Sort(on)
-	return fmt.Sprintf("the deploy of %s goes on, see its end with `crawlbox ls`; the others that were not done are as they were", strings.Join(on, ", "))
+	return fmt.Sprintf("the deploy of %s goes on, see its end with `crawlbox ls`; the others that were not done are "+
+		"as they were", strings.Join(on, ", "))
 }

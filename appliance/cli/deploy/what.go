@@ -61,13 +61,15 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 		}
 		return deployServices(a, cmd, c, f, chosen)
 	case len(args) > 1:
-		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a directory, a program or an image by itself")
+		return command.Usagef(cmd, "of several arguments each has to be a service; deploy a directory, a program or "+
+			"an image by itself")
 	}
 	return deployImage(a, cmd, f, args[0])
 }
 
 // choose returns the services that all arguments name, nil where one is none.
-func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string, defs []api.Definition) (chosen []target, err error) {
+func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string,
+	defs []api.Definition) (chosen []target, err error) {
 	for _, arg := range args {
 		d, err := serviceNamed(cmd.Context(), c, arg, defs)
 		if err != nil {
@@ -119,7 +121,8 @@ func targets(defs []api.Definition) (list []target) {
 func sayTaken(a *command.App, list []target) (err error) {
 	for _, d := range list {
 		if err == nil && d.File != "" && exists(d.Name) {
-			_, err = fmt.Fprintf(a.Env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n", d.Name, d.File, d.Name)
+			_, err = fmt.Fprintf(a.Env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n",
+				d.Name, d.File, d.Name)
 		}
 	}
 	return err

@@ -51,7 +51,8 @@ config file that explains every key. Run again with other flags it changes what
 differs, and says what. A unit that was edited by hand stays.`, role, install.Program)
 	cmd.Example = map[string]string{
 		fleet.RoleManager: "  crawlbox install manager --queue\n  crawlbox install manager --dry-run",
-		fleet.RoleWorker:  "  crawlbox install worker --join CBX1-…\n  ssh root@manager crawlbox token | crawlbox install worker --join-file -",
+		fleet.RoleWorker: "  crawlbox install worker --join CBX1-…\n  ssh root@manager crawlbox token | crawlbox " +
+			"install worker --join-file -",
 	}[role]
 	dry := cmd.Flags().Bool("dry-run", false, "only print the files and commands")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return installNode(a, cmd, *dry) }
@@ -61,7 +62,8 @@ differs, and says what. A unit that was edited by hand stays.`, role, install.Pr
 func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	machine := install.This()
 	if !machine.HasSystemd() {
-		return fmt.Errorf("this machine is not run by systemd; let its own init system run `crawlbox %s`, or run that in the foreground", cmd.Name())
+		return fmt.Errorf("this machine is not run by systemd; let its own init system run `crawlbox %s`, or run "+
+			"that in the foreground", cmd.Name())
 	}
 	if err := doctor.Root(); err != nil && !dry {
 		return err
@@ -113,11 +115,14 @@ func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg
 		return err
 	}
 	if cmd.Name() == fleet.RoleWorker {
-		return a.Printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has logged\n")
+		return a.Printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has " +
+			"logged\n")
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
 	if err != nil || !tui.IsTerminal(a.Env.Stdout) {
-		return a.Printf("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker --join TOKEN` on each further server\n")
+		return a.Printf("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker " +
+			"--join TOKEN` on each further server\n")
 	}
-	return a.Printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n", token.Join)
+	return a.Printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n",
+		token.Join)
 }

@@ -40,9 +40,15 @@ func TestUnitArgs(t *testing.T) {
 	}
 	for _, c := range []struct{ args, want []string }{
 		{[]string{"manager"}, nil},
-		{[]string{"manager", "--queue", "--queue-port=7000", "--dry-run", "--install-docker", "--no-color"}, []string{"--queue", "--queue-port", "7000"}},
+		{
+			[]string{"manager", "--queue", "--queue-port=7000", "--dry-run", "--install-docker", "--no-color"},
+			[]string{"--queue", "--queue-port", "7000"},
+		},
 		{[]string{"manager", "--queue=false", "--adopt-swarm"}, []string{"--adopt-swarm", "--queue=false"}},
-		{[]string{"worker", "--join", "CBX1-SECRET", "--data-dir", "data=true", "--config", "/c"}, []string{"--config", "/c", "--data-dir", filepath.Join(here, "data=true")}},
+		{
+			[]string{"worker", "--join", "CBX1-SECRET", "--data-dir", "data=true", "--config", "/c"},
+			[]string{"--config", "/c", "--data-dir", filepath.Join(here, "data=true")},
+		},
 		{[]string{"worker", "--join-file", "-", "--log-level", "debug"}, []string{"--log-level", "debug"}},
 	} {
 		if got := argsOf(t, c.args...); !slices.Equal(got, c.want) {
@@ -53,8 +59,11 @@ func TestUnitArgs(t *testing.T) {
 
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
-	notes := notTaken([]string{"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_REGISTRY_PORT=8004", "DOCKER_HOST=unix:///x"})
-	if len(notes) != 2 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") || !strings.HasPrefix(notes[1], "DOCKER_HOST is set here") {
+	notes := notTaken([]string{
+		"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_REGISTRY_PORT=8004", "DOCKER_HOST=unix:///x",
+	})
+	if len(notes) != 2 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") ||
+		!strings.HasPrefix(notes[1], "DOCKER_HOST is set here") {
 		t.Errorf("got %q", notes)
 	}
 }
@@ -98,7 +107,12 @@ func TestLaidJoin_IsUsedOnce(t *testing.T) {
 func TestInstalledConfig(t *testing.T) {
 	t.Parallel()
 	m := &install.Machine{Root: t.TempDir()}
-	unit := systemd.Unit{Role: "manager", Program: install.Program, Args: argsOf(t, "manager", "--data-dir", "/srv/my crawl", "--queue"), Keeper: []string{"/k", "keep"}}
+	unit := systemd.Unit{
+		Role:    "manager",
+		Program: install.Program,
+		Args:    argsOf(t, "manager", "--data-dir", "/srv/my crawl", "--queue"),
+		Keeper:  []string{"/k", "keep"},
+	}
 	path := filepath.Join(m.Root, systemd.Dir, systemd.Service)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

@@ -64,7 +64,12 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 		return err
 	}
 	plan, err := machine.Uninstall(ctx, install.Unwanted{
-		Config: configs.Annotated, ConfigPath: cfg.File, JoinPath: run.JoinLaid(cfg.DataDir), State: stateOf(cfg), User: queueproc.User, Purge: purge,
+		Config:     configs.Annotated,
+		ConfigPath: cfg.File,
+		JoinPath:   run.JoinLaid(cfg.DataDir),
+		State:      stateOf(cfg),
+		User:       queueproc.User,
+		Purge:      purge,
 	})
 	if err != nil {
 		return err
@@ -121,7 +126,8 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 	case err != nil && !force:
 		return err
 	case err != nil:
-		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n", words.OneLine(err.Error()))
+		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n",
+			words.OneLine(err.Error()))
 	default:
 		_ = a.Printf("this node has left the cluster\n")
 	}

@@ -48,10 +48,18 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 		return w, cfg, fmt.Errorf("find this program: %w", err)
 	}
 	w = install.Wanted{
-		Unit: systemd.Unit{Role: cmd.Name(), Program: install.Program, Args: unitArgs(cmd.Flags()), Directories: directoriesOf(cfg),
-			Keeper: run.KeeperOf(cfg)},
-		Self: self, Config: configs.Annotated, ConfigPath: cfg.File,
-		Join: opts.Join, JoinPath: run.JoinLaid(cfg.DataDir),
+		Unit: systemd.Unit{
+			Role:        cmd.Name(),
+			Program:     install.Program,
+			Args:        unitArgs(cmd.Flags()),
+			Directories: directoriesOf(cfg),
+			Keeper:      run.KeeperOf(cfg),
+		},
+		Self:       self,
+		Config:     configs.Annotated,
+		ConfigPath: cfg.File,
+		Join:       opts.Join,
+		JoinPath:   run.JoinLaid(cfg.DataDir),
 	}
 	if cmd.Name() == fleet.RoleManager {
 		w.User = queueproc.User
@@ -72,7 +80,8 @@ func checkJoin(text, role, dataDir string) error {
 		return err
 	}
 	if s.Role != role {
-		return fmt.Errorf("this join token is for a %s; run `crawlbox install %s --join TOKEN`, or get the other one with `crawlbox token %s`", s.Role, s.Role, role)
+		return fmt.Errorf("this join token is for a %s; run `crawlbox install %s --join TOKEN`, or get the other one "+
+			"with `crawlbox token %s`", s.Role, s.Role, role)
 	}
 	id, err := pki.LoadIdentity(filepath.Join(dataDir, "node"))
 	if err == nil && id.CA() != s.CA {
@@ -126,7 +135,8 @@ func notTaken(environ []string) (notes []string) {
 		case name == "DOCKER_HOST" || name == "DOCKER_CONTEXT" || name == "DOCKER_CONFIG":
 			notes = append(notes, name+" is set here and not for the service; name the engine with --docker-host")
 		case strings.HasPrefix(name, "CRAWLBOX_") && name != run.JoinEnv:
-			notes = append(notes, name+" is set here and not for the service; write it into the config, or give the flag")
+			notes = append(notes, name+" is set here and not for the service; write it into the config, or give "+
+				"the flag")
 		}
 	}
 	return notes

@@ -92,7 +92,8 @@ func MissesDocker(a *command.App, ctx context.Context, machine *install.Machine,
 	if !absent(ctx, engine) {
 		return nil
 	}
-	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install docker.io), or run this again with --install-docker")
+	return errors.New("there is no Docker on this machine, and nothing was changed; install it (apt-get install " +
+		"docker.io), or run this again with --install-docker")
 }
 
 // person returns the terminal on which somebody can answer, nil if there is none: where
@@ -117,13 +118,15 @@ func answering(a *command.App, cmd *cobra.Command) *os.File {
 
 // agrees asks whether Docker shall be installed.
 func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.Plan) bool {
-	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ", strings.Join(plan.Notes, ". "))
+	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ",
+		strings.Join(plan.Notes, ". "))
 	answer, err := command.Ask(ctx, command.Env{Stdin: person, Stderr: a.Env.Stderr})
 	answer = strings.ToLower(answer)
 	return err == nil && (answer == "y" || answer == "yes")
 }
 
-func installDocker(a *command.App, ctx context.Context, machine *install.Machine, plan install.Plan, engine *swarm.Engine) error {
+func installDocker(a *command.App, ctx context.Context, machine *install.Machine, plan install.Plan,
+	engine *swarm.Engine) error {
 	for _, note := range plan.Notes {
 		_ = a.Printf("%s\n", note)
 	}
@@ -146,7 +149,8 @@ func installDocker(a *command.App, ctx context.Context, machine *install.Machine
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Docker is installed and does not answer within %s; see why with `journalctl -u docker`, or start it as this system starts services: %w", engineTimeout, err)
+			return fmt.Errorf("Docker is installed and does not answer within %s; see why with `journalctl -u "+
+				"docker`, or start it as this system starts services: %w", engineTimeout, err)
 		case <-tick.C:
 		}
 	}
@@ -159,7 +163,8 @@ func PrintSteps(a *command.App, p install.Plan) {
 	}
 	for _, step := range p.Steps {
 		_ = a.Printf("%s\n", step)
-		if w, ok := step.(install.Write); ok && (strings.HasPrefix(w.Path, systemd.Dir) || strings.HasSuffix(w.Path, ".list")) {
+		if w, ok := step.(install.Write); ok &&
+			(strings.HasPrefix(w.Path, systemd.Dir) || strings.HasSuffix(w.Path, ".list")) {
 			_ = a.Printf("    %s\n", strings.ReplaceAll(strings.TrimSpace(w.Text), "\n", "\n    "))
 		}
 	}

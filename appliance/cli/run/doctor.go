@@ -61,7 +61,8 @@ use, and 0 if there are only warnings.`,
 		if err := command.Show(a, *asJSON, report, renderReport); err != nil || report.OK {
 			return err
 		}
-		return fmt.Errorf("%s would stop this machine from joining as a %s, or from being of use; see above", strings.Join(badChecks(report), ", "), role)
+		return fmt.Errorf("%s would stop this machine from joining as a %s, or from being of use; see above",
+			strings.Join(badChecks(report), ", "), role)
 	}
 	return cmd
 }
@@ -112,7 +113,9 @@ func renderReport(s tui.Screen, r doctor.Report) {
 		}
 	}
 	t.Write(s)
-	slices.SortStableFunc(troubles, func(a, b doctor.Finding) int { return strings.Compare(string(a.Level), string(b.Level)) }) // bad before warning
+	// bad before warning
+	slices.SortStableFunc(troubles,
+		func(a, b doctor.Finding) int { return strings.Compare(string(a.Level), string(b.Level)) })
 	if len(troubles) == 0 {
 		fmt.Fprintln(s.W, "\n"+s.Fit(fmt.Sprintf("%s is fit to be a %s.", r.Node, r.Role)))
 		return

@@ -38,7 +38,11 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 	flag, _ := cmd.Flags().GetString("join")
 	env, file := os.Getenv(JoinEnv), opts.Config.JoinFile
 	var given []string
-	for _, place := range []struct{ name, value string }{{"--join", flag}, {JoinEnv, env}, {"join_file or --join-file", file}} {
+	for _, place := range []struct{ name, value string }{
+		{"--join", flag},
+		{JoinEnv, env},
+		{"join_file or --join-file", file},
+	} {
 		if place.value != "" {
 			given = append(given, place.name)
 		}
@@ -95,7 +99,8 @@ func joinFromFile(path string, log *slog.Logger) (string, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		log.Warn("the join file is open to others than its owner; close it with `chmod 600`", "join_file", path, "mode", info.Mode().Perm().String())
+		log.Warn("the join file is open to others than its owner; close it with `chmod 600`", "join_file", path, "mode",
+			info.Mode().Perm().String())
 	}
 	return readJoin(f, path)
 }
@@ -112,7 +117,8 @@ func readJoin(r io.Reader, from string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("read the join token: %w", err)
 	case len(text) > maxJoinFile:
-		return "", fmt.Errorf("read the join token: %s has more than %d bytes; it should have nothing else", from, maxJoinFile)
+		return "", fmt.Errorf("read the join token: %s has more than %d bytes; it should have nothing else", from,
+			maxJoinFile)
 	case join == "":
 		return "", fmt.Errorf("read the join token: %s is empty; print one on the manager with `crawlbox token`", from)
 	}

@@ -49,7 +49,8 @@ func TestSetJoin(t *testing.T) {
 		return path
 	}
 	good, open := file("good", " CBX1-FILE\n", 0o600), file("open", "CBX1-OPEN", 0o644)
-	line, large := file("line", "crawlbox worker --join CBX1-LINE\n", 0o400), file("large", strings.Repeat("secret", 1000), 0o600)
+	line, large := file("line", "crawlbox worker --join CBX1-LINE\n",
+		0o400), file("large", strings.Repeat("secret", 1000), 0o600)
 	none, empty := filepath.Join(dir, "none"), file("empty", "\n", 0o600)
 	for _, tt := range []struct {
 		name, env, config, stdin string
@@ -64,10 +65,21 @@ func TestSetJoin(t *testing.T) {
 		{name: "a file of the config", config: good, want: "CBX1-FILE"},
 		{name: "a file with the whole line", config: line, want: "CBX1-LINE"},
 		{name: "a file that others read", config: open, want: "CBX1-OPEN", logs: "chmod 600"},
-		{name: "stdin", args: []string{"--join-file", "-"}, stdin: "crawlbox worker --join CBX1-STDIN\n", want: "CBX1-STDIN"},
+		{
+			name:  "stdin",
+			args:  []string{"--join-file", "-"},
+			stdin: "crawlbox worker --join CBX1-STDIN\n",
+			want:  "CBX1-STDIN",
+		},
 		{name: "empty stdin", args: []string{"--join-file", "-"}, fails: "standard input is empty"},
 		{name: "two", args: []string{"--join", "CBX1-FLAG"}, env: "CBX1-ENV", fails: "--join and by CRAWLBOX_JOIN"},
-		{name: "three", args: []string{"--join", "CBX1-FLAG"}, env: "CBX1-ENV", config: good, fails: "CRAWLBOX_JOIN and by join_file"},
+		{
+			name:   "three",
+			args:   []string{"--join", "CBX1-FLAG"},
+			env:    "CBX1-ENV",
+			config: good,
+			fails:  "CRAWLBOX_JOIN and by join_file",
+		},
 		{name: "a file that is gone", config: none, logs: "the join file is gone"},
 		{name: "a named file that is gone", args: []string{"--join-file", none}, fails: "no such file"},
 		{name: "an empty file", config: empty, fails: "is empty"},
@@ -80,7 +92,8 @@ func TestSetJoin(t *testing.T) {
 			if tt.fails == "" && (err != nil || got != tt.want) {
 				t.Errorf("got %q, %v; want %q", got, err, tt.want)
 			}
-			if tt.fails != "" && (err == nil || !strings.Contains(err.Error(), tt.fails) || strings.Contains(err.Error(), "secret")) {
+			if tt.fails != "" && (err == nil || !strings.Contains(err.Error(), tt.fails) ||
+				strings.Contains(err.Error(), "secret")) {
 				t.Errorf("got %v, want %s", err, tt.fails)
 			}
 			if !strings.Contains(logged, tt.logs) || tt.logs == "" && logged != "" || strings.Contains(logged, "CBX1") {

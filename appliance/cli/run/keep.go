@@ -28,7 +28,11 @@ func KeepCmd(a *command.App) *cobra.Command {
 	dir := cmd.Flags().String("data-dir", configs.Default().DataDir, "state `dir` of the node")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return upgrade.Keeper{
-			Directory: upgrade.In(*dir), Service: service{install.This()}, Timeout: upgrade.ReadyTimeout, Steady: upgrade.SteadyTime, Log: a.Log,
+			Directory: upgrade.In(*dir),
+			Service:   service{install.This()},
+			Timeout:   upgrade.ReadyTimeout,
+			Steady:    upgrade.SteadyTime,
+			Log:       a.Log,
 		}.Run(cmd.Context())
 	}
 	return cmd

@@ -60,8 +60,9 @@ can also stand in a file, in CRAWLBOX_JOIN, or in the config (join_file).
 
 Killed at any moment and started again it goes on where it was, also while its
 manager or its Docker is away.`,
-		Example: "  crawlbox worker --join CBX1-…\n  ssh root@manager crawlbox token --uses 1 | crawlbox worker --join-file -\n  crawlbox worker",
-		Args:    command.NoArgs,
+		Example: "  crawlbox worker --join CBX1-…\n  ssh root@manager crawlbox token --uses 1 | crawlbox worker " +
+			"--join-file -\n  crawlbox worker",
+		Args: command.NoArgs,
 	}
 	nodeFlags(cmd.Flags())
 	dockerFlag(cmd)

@@ -45,7 +45,10 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 	level.Set(cfg.LogLevel)
 	log := command.NewLogger(a.Env.Stderr, &level)
 	return node.Options{
-		Config: cfg, Reload: load, Version: a.Version, Log: log,
+		Config:  cfg,
+		Reload:  load,
+		Version: a.Version,
+		Log:     log,
 		Ready: func(t api.Token) {
 			UseUp(cfg.DataDir, log)
 			ready(a, t)

@@ -25,11 +25,22 @@ func TestViews(t *testing.T) {
 // someReport has a finding of each kind.
 var someReport = doctor.NewReport("h2", "worker", []doctor.Finding{
 	{Check: "docker", Level: doctor.OK, Text: "Docker Engine 20.10.24+dfsg1, API 1.41"},
-	{Check: "dns", Level: doctor.Warn, Text: "/etc/resolv.conf names no server: images of other registries and base images of builds can't be pulled by this machine",
-		Remedy: "give it a name server if it shall have the Internet; nodes do without"},
-	{Check: "firewall", Level: doctor.Bad, Text: "other nodes are kept out of 7946/tcp+udp, 7980/tcp by nftables (chain input of table inet filter, by its policy)",
-		Remedy: "open them; the rule is gone after a reboot unless it also stands in /etc/nftables.conf", Commands: []string{
+	{
+		Check: "dns",
+		Level: doctor.Warn,
+		Text: "/etc/resolv.conf names no server: images of other registries and base images of builds can't be " +
+			"pulled by this machine",
+		Remedy: "give it a name server if it shall have the Internet; nodes do without",
+	},
+	{
+		Check: "firewall",
+		Level: doctor.Bad,
+		Text: "other nodes are kept out of 7946/tcp+udp, 7980/tcp by nftables (chain input of table inet filter, " +
+			"by its policy)",
+		Remedy: "open them; the rule is gone after a reboot unless it also stands in /etc/nftables.conf",
+		Commands: []string{
 			"nft insert rule inet filter input ip saddr 10.99.0.0/16 tcp dport '{ 7946, 7980 }' accept",
 			"nft insert rule inet filter input ip saddr 10.99.0.0/16 udp dport '{ 7946 }' accept",
-		}},
+		},
+	},
 })

@@ -31,9 +31,18 @@ func HistoryCmd(a *command.App) *cobra.Command {
 }
 
 func renderHistory(s tui.Screen, entries []history.Entry) {
-	t := tui.Table{Columns: []tui.Column{{Head: "VERSION"}, {Head: "IMAGE", Min: 16, AtStart: true}, {Head: "DIGEST"}, {Head: "WHEN"}, {Head: "BY", Min: 6}, {Head: "RESULT"}, {Head: "TOOK"}}}
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "VERSION"},
+		{Head: "IMAGE", Min: 16, AtStart: true},
+		{Head: "DIGEST"},
+		{Head: "WHEN"},
+		{Head: "BY", Min: 6},
+		{Head: "RESULT"},
+		{Head: "TOOK"},
+	}}
 	for _, e := range entries {
-		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(fleet.FamiliarImage(e.Image)), tui.Text(data.Short(e.Digest)), tui.Text(s.Since(e.At)+" ago"),
+		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(fleet.FamiliarImage(e.Image)), tui.Text(data.Short(e.Digest)),
+			tui.Text(s.Since(e.At)+" ago"),
 			tui.Text(tui.OrDash(e.By)), resultCell(e), tui.Text(tookOrDash(e)))
 		if e.Why != "" {
 			t.Note(e.Why)
@@ -79,13 +88,16 @@ another image, or to one that crawlbox history lists.`,
 		if len(args) == 2 {
 			n, err := strconv.ParseUint(args[1], 10, 31)
 			if err != nil || n == 0 {
-				return command.Usagef(cmd, "%q is not the number of a version; see `crawlbox history %s`", args[1], args[0])
+				return command.Usagef(cmd, "%q is not the number of a version; see `crawlbox history %s`", args[1],
+					args[0])
 			}
 			req.Version = int(n)
 		}
-		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
-			return c.Rollback(ctx, req, see)
-		}))
+		return change.Follow(a, cmd, flags,
+			change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client,
+				see func(deploy.Progress) error) error {
+				return c.Rollback(ctx, req, see)
+			}))
 	}
 	return cmd
 }

@@ -74,7 +74,8 @@ func parseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, erro
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, command.Usagef(cmd, "--since is %q; it is a span such as 10m or 2h, or a time such as %s", text, now.UTC().Format(time.RFC3339))
+		return t, command.Usagef(cmd, "--since is %q; it is a span such as 10m or 2h, or a time such as %s", text,
+			now.UTC().Format(time.RFC3339))
 	}
 	return t, nil
 }

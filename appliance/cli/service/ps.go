@@ -33,7 +33,10 @@ func PsCmd(a *command.App) *cobra.Command {
 
 func renderTasks(s tui.Screen, tasks []fleet.Task) {
 	t := tui.Table{Columns: []tui.Column{
-		{Head: "TASK", Min: 14}, {Head: "NODE", Min: 8}, {Head: "STATE", Min: 16}, {Head: "IMAGE", Min: 16, AtStart: true},
+		{Head: "TASK", Min: 14},
+		{Head: "NODE", Min: 8},
+		{Head: "STATE", Min: 16},
+		{Head: "IMAGE", Min: 16, AtStart: true},
 	}}
 	last := ""
 	for _, task := range tasks {
@@ -43,7 +46,8 @@ func renderTasks(s tui.Screen, tasks []fleet.Task) {
 			shown = ` \_ ` + name // an earlier one in the same slot, as docker shows it
 		}
 		last = name
-		t.Add(tui.Text(shown), tui.Text(tui.OrDash(task.Node)), taskState(s, task), tui.Text(fleet.FamiliarImage(task.Image)))
+		t.Add(tui.Text(shown), tui.Text(tui.OrDash(task.Node)), taskState(s, task),
+			tui.Text(fleet.FamiliarImage(task.Image)))
 		if task.Error != "" {
 			t.Note(task.Error)
 		}

@@ -33,7 +33,8 @@ func RmCmd(a *command.App) *cobra.Command {
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: services,
 			Done: func(e deploy.Progress) string {
-				return fmt.Sprintf("removed, %s gone in %s", tui.Count(e.Done.Stopped, "container"), tui.Took(e.Done.Took))
+				return fmt.Sprintf("removed, %s gone in %s", tui.Count(e.Done.Stopped, "container"),
+					tui.Took(e.Done.Took))
 			},
 			Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 				return removeAll(ctx, c, services, see)

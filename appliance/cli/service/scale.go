@@ -128,11 +128,14 @@ them at a time, and follow until all run.`,
 	flags := change.FollowFlags(cmd).PlanFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.RestartPlan(ctx, args[0]) })
+			return change.ShowPlan(a, cmd, *flags.JSON,
+				func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.RestartPlan(ctx, args[0]) })
 		}
-		return change.Follow(a, cmd, flags, change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
-			return c.Restart(ctx, args[0], see)
-		}))
+		return change.Follow(a, cmd, flags,
+			change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client,
+				see func(deploy.Progress) error) error {
+				return c.Restart(ctx, args[0], see)
+			}))
 	}
 	return cmd
 }

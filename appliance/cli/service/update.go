@@ -26,7 +26,8 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 	flags := change.AddFlags(cmd).PlanFlag(cmd)
 	var req api.UpdateRequest
 	cmd.Flags().StringVar(&req.Image, "image", "", "the `image` to run")
-	cmd.Flags().BoolVar(&req.StopFirstAll, "stop-first-all", false, "stop all replicas before the first one starts anew")
+	cmd.Flags().BoolVar(&req.StopFirstAll, "stop-first-all", false,
+		"stop all replicas before the first one starts anew")
 	_ = cmd.RegisterFlagCompletionFunc("image", a.Complete(command.PullNames))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if req.Image == "" {
@@ -34,7 +35,8 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 		}
 		req.Service = args[0]
 		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.UpdatePlan(ctx, req) })
+			return change.ShowPlan(a, cmd, *flags.JSON,
+				func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.UpdatePlan(ctx, req) })
 		}
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: args,

@@ -21,9 +21,24 @@ var aBuild = []image.Step{
 	{N: 2, Name: "[2/3] COPY requirements.txt ./", State: image.StepCached},
 	{N: 3, Name: "[3/3] RUN pip install --no-cache-dir -r requirements.txt", State: image.StepRunning},
 	{N: 4, Name: "[build 2/2] RUN make", State: image.StepRunning},
-	{N: 3, Name: "[3/3] RUN pip install --no-cache-dir -r requirements.txt", State: image.StepRunning, Line: "Collecting redis"},
-	{N: 3, Name: "[3/3] RUN pip install --no-cache-dir -r requirements.txt", State: image.StepRunning, Line: "no such package"},
-	{N: 3, Name: "[3/3] RUN pip install --no-cache-dir -r requirements.txt", State: image.StepFailed, Took: 2 * time.Second},
+	{
+		N:     3,
+		Name:  "[3/3] RUN pip install --no-cache-dir -r requirements.txt",
+		State: image.StepRunning,
+		Line:  "Collecting redis",
+	},
+	{
+		N:     3,
+		Name:  "[3/3] RUN pip install --no-cache-dir -r requirements.txt",
+		State: image.StepRunning,
+		Line:  "no such package",
+	},
+	{
+		N:     3,
+		Name:  "[3/3] RUN pip install --no-cache-dir -r requirements.txt",
+		State: image.StepFailed,
+		Took:  2 * time.Second,
+	},
 	{N: 4, Name: "[build 2/2] RUN make", State: image.StepCanceled},
 }
 
@@ -59,7 +74,8 @@ func TestBuildView_InAPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		push := api.BuildEvent{Push: &image.PushProgress{Layers: 2, Done: 1}}
-		showBuild(t, Screen{W: &out, Now: time.Now}, append(stepEvents(), api.BuildEvent{Line: "Step 1/1 : FROM x"}, push)...)
+		showBuild(t, Screen{W: &out, Now: time.Now},
+			append(stepEvents(), api.BuildEvent{Line: "Step 1/1 : FROM x"}, push)...)
 		clitest.Golden(t, "testdata/build.pipe.golden", out.String())
 	})
 }
@@ -82,7 +98,8 @@ func TestBuildView_OnATerminal(t *testing.T) {
 		}
 		for _, frame := range []string{
 			"  [1/3] FROM x  5MB of 40MB  0.1s\n",
-			"  [3/3] RUN pip install --no-cache-dir -r r…  0.5s\n    Collecting redis\n    no such package\n  [build 2/2] RUN make  0.3s\n",
+			"  [3/3] RUN pip install --no-cache-dir -r r…  0.5s\n    Collecting redis\n    no such package\n  [build " +
+				"2/2] RUN make  0.3s\n",
 		} {
 			if !strings.Contains(out.String(), frame) {
 				t.Errorf("never showed %q in %q", frame, out.String())
@@ -101,7 +118,9 @@ func TestBuildView_PushAndCrowd(t *testing.T) {
 		}
 		events = append(events, api.BuildEvent{Push: &image.PushProgress{Layers: 4, Done: 1, Bytes: 1e6, Total: 3e6}})
 		showBuild(t, Screen{W: &out, Now: time.Now, Width: 80, height: 24}, events...)
-		for _, frame := range []string{"  and 2 steps more\n", "  push [=====>              ] 1/4 layers, 1MB of 3MB  0.1s\n"} {
+		for _, frame := range []string{
+			"  and 2 steps more\n", "  push [=====>              ] 1/4 layers, 1MB of 3MB  0.1s\n",
+		} {
 			if !strings.Contains(out.String(), frame) {
 				t.Errorf("never showed %q in %q", frame, out.String())
 			}

@@ -98,10 +98,12 @@ func (p *Progress) See(e deploy.Progress) error {
 		return p.err // a word on the whole: the command ends with it
 	}
 	if was := l.event.Copied; was.Total > 0 && e.Copied.From == "" {
-		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, copied(was), Took(p.out.Now().Sub(p.begun))))
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, copied(was),
+			Took(p.out.Now().Sub(p.begun))))
 	}
 	if l.event.Pulled.Nodes > 0 && e.Pulled.Nodes == 0 {
-		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, pulled(l.event.Pulled), Took(p.out.Now().Sub(p.begun))))
+		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, pulled(l.event.Pulled),
+			Took(p.out.Now().Sub(p.begun))))
 	}
 	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
 	if e.Note != "" && e.Note != l.note {

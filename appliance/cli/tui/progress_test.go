@@ -38,7 +38,14 @@ func TestProgress_InAPipe(t *testing.T) {
 		steps(p, failing, failing, running("robot", 0, 1), running("spider", 4, 5))
 		time.Sleep(3 * time.Second) // what was held back comes without a new event
 		last := running("spider", 5, 5)
-		last.Done = &deploy.Summary{Took: 12300 * time.Millisecond, Started: 4, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}
+		last.Done = &deploy.Summary{
+			Took:        12300 * time.Millisecond,
+			Started:     4,
+			P50:         4100 * time.Millisecond,
+			P95:         9 * time.Second,
+			Slowest:     "h7",
+			SlowestTook: 11200 * time.Millisecond,
+		}
 		steps(p, last)
 		end()
 		clitest.Golden(t, "testdata/progress.pipe.golden", out.String())
@@ -98,14 +105,20 @@ func TestProgress_OutputGone(t *testing.T) {
 func TestProgress_Text(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]deploy.Progress{
-		"3/5 running":                        {Running: 3, Desired: 5},
-		"5/3 running, 2 to stop":             {Running: 5, Desired: 3, Stopping: 2},
-		"1/5 running, 2 complete":            {Running: 3, Complete: 2, Desired: 5},
-		"27 containers to go":                {Running: 20, Stopping: 27},
-		"image of docker.io":                 {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io"}},
-		"45MB copied from docker.io":         {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6}},
-		"12MB of 45MB copied from docker.io": {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6}},
-		"1 container to go":                  {Stopping: 1},
+		"3/5 running":             {Running: 3, Desired: 5},
+		"5/3 running, 2 to stop":  {Running: 5, Desired: 3, Stopping: 2},
+		"1/5 running, 2 complete": {Running: 3, Complete: 2, Desired: 5},
+		"27 containers to go":     {Running: 20, Stopping: 27},
+		"image of docker.io":      {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io"}},
+		"45MB copied from docker.io": {
+			Stage:  history.StageCopy,
+			Copied: deploy.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6},
+		},
+		"12MB of 45MB copied from docker.io": {
+			Stage:  history.StageCopy,
+			Copied: deploy.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6},
+		},
+		"1 container to go": {Stopping: 1},
 	} {
 		if got := (&progressLine{event: e}).text(); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -115,7 +128,11 @@ func TestProgress_Text(t *testing.T) {
 
 func TestBar(t *testing.T) {
 	t.Parallel()
-	for part, want := range map[float64]string{0: "[>                   ]", 0.5: "[==========>         ]", 1: "[====================]"} {
+	for part, want := range map[float64]string{
+		0:   "[>                   ]",
+		0.5: "[==========>         ]",
+		1:   "[====================]",
+	} {
 		if got := bar(part); got != want {
 			t.Errorf("%v: got %s", part, got)
 		}
@@ -130,11 +147,31 @@ func TestSummary(t *testing.T) {
 	t.Parallel()
 	took := 12300 * time.Millisecond
 	for want, e := range map[string]deploy.Progress{
-		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {Running: 50, Desired: 50, Done: &deploy.Summary{
-			Took: took, Started: 50, P50: 4100 * time.Millisecond, P95: 9 * time.Second, Slowest: "h7", SlowestTook: 11200 * time.Millisecond}},
-		"3 running in 12.3s":                   {Running: 3, Desired: 3, Done: &deploy.Summary{Took: took, Stopped: 2}},
-		"3 complete in 12.3s":                  {Running: 3, Complete: 3, Desired: 3, Done: &deploy.Summary{Took: took}},
-		"1 running, 2 complete in 12.3s":       {Running: 3, Complete: 2, Desired: 3, Done: &deploy.Summary{Took: took}},
+		"50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)": {
+			Running: 50,
+			Desired: 50,
+			Done: &deploy.Summary{
+				Took:        took,
+				Started:     50,
+				P50:         4100 * time.Millisecond,
+				P95:         9 * time.Second,
+				Slowest:     "h7",
+				SlowestTook: 11200 * time.Millisecond,
+			},
+		},
+		"3 running in 12.3s": {Running: 3, Desired: 3, Done: &deploy.Summary{Took: took, Stopped: 2}},
+		"3 complete in 12.3s": {
+			Running:  3,
+			Complete: 3,
+			Desired:  3,
+			Done:     &deploy.Summary{Took: took},
+		},
+		"1 running, 2 complete in 12.3s": {
+			Running:  3,
+			Complete: 2,
+			Desired:  3,
+			Done:     &deploy.Summary{Took: took},
+		},
 		"stopped, 50 containers gone in 12.3s": {Done: &deploy.Summary{Took: took, Stopped: 50}},
 		"stopped, 1 container gone in 12.3s":   {Done: &deploy.Summary{Took: took, Stopped: 1}},
 	} {

@@ -32,7 +32,10 @@ func TestUntil(t *testing.T) {
 	t.Parallel()
 	s := Screen{Now: func() time.Time { return clitest.Now }}
 	for want, at := range map[string]time.Time{
-		"never": {}, "in 0s": clitest.Now, "in 19h": clitest.Now.Add(19 * time.Hour), "2d ago": clitest.Now.Add(-48 * time.Hour),
+		"never":  {},
+		"in 0s":  clitest.Now,
+		"in 19h": clitest.Now.Add(19 * time.Hour),
+		"2d ago": clitest.Now.Add(-48 * time.Hour),
 	} {
 		if got := s.Until(at); got != want {
 			t.Errorf("got %s, want %s", got, want)

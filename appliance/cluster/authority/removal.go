@@ -49,17 +49,21 @@ func (a *Authority) RemoveMember(ctx context.Context, id string) (bool, error) {
 
 // noCertificate says what to do about a node that the cluster knows no certificate of.
 func (a *Authority) noCertificate(n fleet.Node) error {
-	text := fmt.Sprintf("no certificate of the cluster is known to be that of %s (%s), so nothing was changed; if crawlbox never ran on it, or its certificate has ended by itself, take it off Swarm's list with `docker node rm %s`", n.Display, n.Addr, n.ID)
+	text := fmt.Sprintf("no certificate of the cluster is known to be that of %s (%s), so nothing was changed; if "+
+		"crawlbox never ran on it, or its certificate has ended by itself, take it off Swarm's list with `docker "+
+		"node rm %s`", n.Display, n.Addr, n.ID)
 	var others []string
 	for _, member := range a.Members.Unbound() {
 		if len(others) == maxOthers {
 			others = append(others, "…")
 			break
 		}
-		others = append(others, fmt.Sprintf("%s (calls itself %s, asks from %s)", member.ID, member.Name, member.Remote))
+		others = append(others, fmt.Sprintf("%s (calls itself %s, asks from %s)", member.ID, member.Name,
+			member.Remote))
 	}
 	if len(others) > 0 {
-		text += "; if it has one of these, which Swarm has no node of, end it first with `crawlbox node rm ID`: " + strings.Join(others, ", ")
+		text += "; if it has one of these, which Swarm has no node of, end it first with `crawlbox node rm ID`: " +
+			strings.Join(others, ", ")
 	}
 	return api.Conflict("%s", text)
 }
@@ -69,7 +73,13 @@ const maxOthers = 10
 
 func memberNode(n fleet.Node) member.Node {
 	addr, _ := netip.ParseAddr(n.Addr)
-	return member.Node{ID: n.ID, Addr: addr, Role: n.Role, Raft: n.Raft, Ready: n.State == fleet.StateReady}
+	return member.Node{
+		ID:    n.ID,
+		Addr:  addr,
+		Role:  n.Role,
+		Raft:  n.Raft,
+		Ready: n.State == fleet.StateReady,
+	}
 }
 
 func memberNodes(list []fleet.Node) []member.Node {

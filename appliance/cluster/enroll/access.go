@@ -107,14 +107,17 @@ func outlived(r *http.Request) bool {
 // a node in now, as `Authorization: Bearer CBX1-…`; next is told for which role. It
 // uses nothing up, and counts tries that fail as those to join. Others are answered by
 // refused, with one of the refusals.
-func (s *Server) RequireToken(next func(w http.ResponseWriter, r *http.Request, role string), refused func(http.ResponseWriter, error)) http.Handler {
+func (s *Server) RequireToken(next func(w http.ResponseWriter, r *http.Request, role string),
+	refused func(http.ResponseWriter, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" { // not even a try
 			refused(w, ErrBadRequest)
 			return
 		}
 		held, err := s.holds(r)
-		line := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("path", r.URL.Path), slog.String("token", held.Token), slog.String("role", held.Role)}
+		line := []slog.Attr{slog.String("remote",
+			r.RemoteAddr), slog.String("path", r.URL.Path), slog.String("token", held.Token),
+			slog.String("role", held.Role)}
 		if err != nil {
 			s.Audit("bootstrap refused", append(line, slog.String("reason", reason(err)))...)
 			refused(w, err)

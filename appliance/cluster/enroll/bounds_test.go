@@ -66,7 +66,11 @@ func TestFollow_InALoop(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	for _, id := range []string{"evil", "good"} {
-		if err := s.Members.Put(member.Member{ID: id, Role: fleet.RoleWorker, Until: time.Now().Add(time.Hour)}); err != nil {
+		if err := s.Members.Put(member.Member{
+			ID:    id,
+			Role:  fleet.RoleWorker,
+			Until: time.Now().Add(time.Hour),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,7 +80,9 @@ func TestFollow_InALoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		ask := func(id string) {
-			ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), peerKey{}, pki.NodeInfo{ID: id, Role: fleet.RoleWorker}), requestTimeout+followHold)
+			ctx, cancel := context.WithTimeout(
+				context.WithValue(t.Context(), peerKey{}, pki.NodeInfo{ID: id, Role: fleet.RoleWorker}),
+				requestTimeout+followHold)
 			defer cancel()
 			r := httptest.NewRequestWithContext(ctx, http.MethodPost, pathFollow, nil)
 			if _, err := s.follow(r, body); err != nil {

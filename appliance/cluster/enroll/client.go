@@ -44,18 +44,26 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 
 // Again joins as the node that dir has the key of, whatever certificate it has: for one
 // whose certificate gets no Swarm join token. Its errors are those of Join.
-func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log *slog.Logger) (*pki.Identity, error) {
+func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
+	log *slog.Logger) (*pki.Identity, error) {
 	return enroll(ctx, dir, s, self, log)
 }
 
-func enroll(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log *slog.Logger) (*pki.Identity, error) {
+func enroll(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
+	log *slog.Logger) (*pki.Identity, error) {
 	key, csr, err := pki.NodeKey(dir)
 	if err != nil {
 		return nil, err
 	}
 	req := joinRequest{
-		Version: wireVersion, Token: s.Token, Secret: s.Secret[:], Role: s.Role,
-		CSR: csr, Name: self.Name, Addr: self.Addr, Crawlbox: self.Version,
+		Version:  wireVersion,
+		Token:    s.Token,
+		Secret:   s.Secret[:],
+		Role:     s.Role,
+		CSR:      csr,
+		Name:     self.Name,
+		Addr:     self.Addr,
+		Crawlbox: self.Version,
 	}
 	if err := req.check(); err != nil {
 		return nil, fmt.Errorf("join as %q at %s: %w", self.Name, self.Addr, err)
@@ -82,13 +90,17 @@ func enroll(ctx context.Context, dir string, s token.JoinToken, self pki.Self, l
 
 // isFinal reports whether other managers would answer the same.
 func isFinal(err error) bool {
-	final := []error{token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp, token.ErrWrongRole, ErrTooMany, pki.ErrRemoved, ErrVersion, ErrBadRequest, ErrClock}
+	final := []error{
+		token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp, token.ErrWrongRole, ErrTooMany,
+		pki.ErrRemoved, ErrVersion, ErrBadRequest, ErrClock,
+	}
 	return slices.ContainsFunc(final, func(e error) bool { return errors.Is(err, e) })
 }
 
 // ask runs the exchange with one manager. The secret is sent only after pin has
 // found the right CA and the certificate is good; sent reports whether it was.
-func ask(ctx context.Context, addr netip.AddrPort, hash pki.KeyHash, req joinRequest, log *slog.Logger) (answer *joinAnswer, sent bool, err error) {
+func ask(ctx context.Context, addr netip.AddrPort, hash pki.KeyHash, req joinRequest,
+	log *slog.Logger) (answer *joinAnswer, sent bool, err error) {
 	p := &pin{hash: hash}
 	conn, err := dial(ctx, addr, &tls.Config{
 		MinVersion:         tls.VersionTLS13,
@@ -138,7 +150,8 @@ func (a *joinAnswer) check(ca *x509.Certificate, role string, told time.Time) er
 
 // accept keeps what a manager gave. The address that worked comes first among
 // the managers: behind NAT they may know themselves by another.
-func accept(dir string, key *ecdsa.PrivateKey, self pki.Self, addr netip.AddrPort, a *joinAnswer) (*pki.Identity, error) {
+func accept(dir string, key *ecdsa.PrivateKey, self pki.Self, addr netip.AddrPort,
+	a *joinAnswer) (*pki.Identity, error) {
 	ca, err := x509.ParseCertificate(a.CA)
 	if err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)

@@ -112,7 +112,8 @@ func post(ctx context.Context, client *http.Client, url string, in, out any) (to
 }
 
 // call returns the time the manager told. A refusal is the error it stands for.
-func call(ctx context.Context, client *http.Client, method, url string, body io.Reader, out any) (told time.Time, err error) {
+func call(ctx context.Context, client *http.Client, method, url string, body io.Reader,
+	out any) (told time.Time, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return time.Time{}, err
@@ -194,11 +195,14 @@ func explainDial(err error, addr netip.AddrPort) error {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nothing listens there (%w): start `crawlbox manager` on that machine, or check the address", syscall.ECONNREFUSED)
+		return fmt.Errorf("nothing listens there (%w): start `crawlbox manager` on that machine, or check the address",
+			syscall.ECONNREFUSED)
 	case isTimeout(err):
-		return fmt.Errorf("no answer within %s (%w): check the address, and that firewalls let port %d/tcp through", dialTimeout, context.DeadlineExceeded, addr.Port())
+		return fmt.Errorf("no answer within %s (%w): check the address, and that firewalls let port %d/tcp through",
+			dialTimeout, context.DeadlineExceeded, addr.Port())
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Errorf("there is no route to it: check the address and this machine's network (%w)", unwrapSyscall(err))
+		return fmt.Errorf("there is no route to it: check the address and this machine's network (%w)",
+			unwrapSyscall(err))
 	}
 	return fmt.Errorf("cannot connect: %w", err)
 }
@@ -211,13 +215,15 @@ func explainHandshake(err error) error {
 	case errors.Is(err, ErrImpostor):
 		return err
 	case errors.As(err, &plain):
-		return fmt.Errorf("what listens there does not speak TLS, so it is not crawlbox: check address and port (%w)", err)
+		return fmt.Errorf("what listens there does not speak TLS, so it is not crawlbox: check address and port (%w)",
+			err)
 	case errors.As(err, &other):
 		return fmt.Errorf("its certificate is not of this cluster: check the address (%w)", err)
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case isTimeout(err):
-		return fmt.Errorf("it accepts connections but does not answer within %s (%w): check that crawlbox runs there", dialTimeout, context.DeadlineExceeded)
+		return fmt.Errorf("it accepts connections but does not answer within %s (%w): check that crawlbox runs there",
+			dialTimeout, context.DeadlineExceeded)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("it hung up, so it is not crawlbox or is just stopping (%w): check address and port", err)
 	}
@@ -230,7 +236,8 @@ func explainCall(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if isTimeout(err) {
-		return fmt.Errorf("it took the request but did not answer within %s (%w): look at its log", exchangeTimeout, context.DeadlineExceeded)
+		return fmt.Errorf("it took the request but did not answer within %s (%w): look at its log", exchangeTimeout,
+			context.DeadlineExceeded)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("it hung up before it answered (%w): look at its log", err)
@@ -270,7 +277,8 @@ func explainClock(manager, here time.Time, cause error) error {
 	if skew.Abs() <= maxSkew {
 		return fmt.Errorf("the manager's certificate is out of date: restart crawlbox there (%w)", cause)
 	}
-	return fmt.Errorf("%w: this machine's clock is %s the manager's: set it, for instance with `timedatectl set-ntp true`, and run the same command again", ErrClock, skewText(skew))
+	return fmt.Errorf("%w: this machine's clock is %s the manager's: set it, for instance with `timedatectl set-ntp "+
+		"true`, and run the same command again", ErrClock, skewText(skew))
 }
 
 func skewText(skew time.Duration) string {

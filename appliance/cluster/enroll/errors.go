@@ -14,26 +14,38 @@ import (
 
 // A manager refuses a join with one of these. Each says what to do.
 var (
-	ErrTooMany     = errors.New("the manager was asked with wrong join tokens too often from this address: wait a minute, then run the command again with the right one")
-	ErrVersion     = errors.New("the manager speaks another version of the join exchange: run the same version of crawlbox on both")
+	ErrTooMany = errors.New("the manager was asked with wrong join tokens too often from this address: wait a " +
+		"minute, then run the command again with the right one")
+	ErrVersion = errors.New("the manager speaks another version of the join exchange: run the same version of " +
+		"crawlbox on both")
 	ErrBadRequest  = errors.New("the manager does not understand the request: run the same version of crawlbox on both")
-	ErrUnavailable = errors.New("the manager cannot let nodes in right now: look at its log, then run the same command again")
-	ErrTooOften    = errors.New("this node asks its manager too often: it goes on in a minute by itself; if it does not, look at its log")
-	ErrFull        = errors.New("the cluster has as many nodes as it may have: remove some on a manager with `crawlbox node rm`, and replace the join token with `crawlbox token rotate` if others have it")
-	ErrBound       = errors.New("another certificate of the cluster has the Docker of this machine as its node: run `crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join again with `crawlbox worker --join TOKEN`")
-	ErrUnbound     = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: join again with `crawlbox worker --join TOKEN`")
+	ErrUnavailable = errors.New("the manager cannot let nodes in right now: look at its log, then run the same " +
+		"command again")
+	ErrTooOften = errors.New("this node asks its manager too often: it goes on in a minute by itself; if it does " +
+		"not, look at its log")
+	ErrFull = errors.New("the cluster has as many nodes as it may have: remove some on a manager with `crawlbox " +
+		"node rm`, and replace the join token with `crawlbox token rotate` if others have it")
+	ErrBound = errors.New("another certificate of the cluster has the Docker of this machine as its node: run " +
+		"`crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join " +
+		"again with `crawlbox worker --join TOKEN`")
+	ErrUnbound = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: " +
+		"join again with `crawlbox worker --join TOKEN`")
 )
 
 // A node stops before or without a manager's answer with one of these.
 var (
 	// ErrImpostor: what answers does not have the CA that the join token names.
-	ErrImpostor = errors.New("it has another CA than the join token says, so nothing was sent: the string is of another cluster, or someone is in between; print it again on the manager with `crawlbox token`")
+	ErrImpostor = errors.New("it has another CA than the join token says, so nothing was sent: the string is of " +
+		"another cluster, or someone is in between; print it again on the manager with `crawlbox token`")
 	// ErrClock: certificates are not valid by this machine's clock.
 	ErrClock = errors.New("clocks differ")
 )
 
 // finals are the errors that time does not mend.
-var finals = []error{token.ErrUnknownToken, token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp, token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined}
+var finals = []error{
+	token.ErrUnknownToken, token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp,
+	token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined,
+}
 
 // Final reports whether a join fails again however often it is tried, until a person
 // does something. To try on would only use up the tries that a manager allows to the

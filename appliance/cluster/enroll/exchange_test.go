@@ -212,7 +212,13 @@ func (m *manager) string(t *testing.T, role string) token.JoinToken {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return token.JoinToken{Role: role, Managers: []netip.AddrPort{m.addr}, CA: m.CA.Hash(), Token: c.ID, Secret: c.Secret}
+	return token.JoinToken{
+		Role:     role,
+		Managers: []netip.AddrPort{m.addr},
+		CA:       m.CA.Hash(),
+		Token:    c.ID,
+		Secret:   c.Secret,
+	}
 }
 
 // expire has the token at an index be one that ended a minute ago.
@@ -293,7 +299,8 @@ func TestJoin_AgainAsksNobody(t *testing.T) {
 		t.Errorf("as manager: %v", err)
 	}
 	other := startManager(t, nil)
-	if _, err := Join(t.Context(), dir, other.string(t, fleet.RoleWorker), worker, testLog(t)); !errors.Is(err, pki.ErrOtherCluster) {
+	if _, err := Join(t.Context(), dir, other.string(t, fleet.RoleWorker), worker,
+		testLog(t)); !errors.Is(err, pki.ErrOtherCluster) {
 		t.Errorf("in another cluster: %v", err)
 	}
 	if err := pki.Forget(dir); err != nil {
@@ -320,7 +327,11 @@ func TestJoin_ReplacesAnExpiredCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := m.CA.Issue(csr, pki.Grant{Role: fleet.RoleWorker, From: time.Now().Add(-time.Hour), Until: time.Now().Add(-time.Minute)})
+	old, err := m.CA.Issue(csr, pki.Grant{
+		Role:  fleet.RoleWorker,
+		From:  time.Now().Add(-time.Hour),
+		Until: time.Now().Add(-time.Minute),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +355,8 @@ func TestJoin_CutOffKeepsItsID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(dir, pki.IdentityFile)); err != nil { // as if the power went before it was written
+	// as if the power went before it was written
+	if err := os.Remove(filepath.Join(dir, pki.IdentityFile)); err != nil {
 		t.Fatal(err)
 	}
 	again, err := Join(t.Context(), dir, s, worker, testLog(t))
@@ -369,7 +381,9 @@ func TestJoin_Refusals(t *testing.T) {
 		"secret":  {func(s *token.JoinToken, _ *pki.Self) { s.Secret[0] ^= 1 }, token.ErrBadSecret},
 		"unknown": {func(s *token.JoinToken, _ *pki.Self) { s.Token = "zzzzzzzz" }, token.ErrUnknownToken},
 		"role":    {func(s *token.JoinToken, _ *pki.Self) { s.Role = fleet.RoleManager }, token.ErrWrongRole},
-		"expired": {func(s *token.JoinToken, _ *pki.Self) { s.Token, s.Secret = short.ID, short.Secret }, token.ErrExpiredToken},
+		"expired": {func(s *token.JoinToken, _ *pki.Self) {
+			s.Token, s.Secret = short.ID, short.Secret
+		}, token.ErrExpiredToken},
 		"CA hash": {func(s *token.JoinToken, _ *pki.Self) { s.CA[0] ^= 1 }, ErrImpostor},
 		"swarm":   {func(s *token.JoinToken, _ *pki.Self) { *s = broken.string(t, fleet.RoleWorker) }, ErrUnavailable},
 	} {
@@ -380,7 +394,8 @@ func TestJoin_Refusals(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 			continue
 		}
-		if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, s.Managers[0].String()) || strings.Contains(text, "leader") {
+		if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, s.Managers[0].String()) ||
+			strings.Contains(text, "leader") {
 			t.Errorf("%s: message is not one line that says where: %s", name, text)
 		}
 		if _, err := pki.LoadIdentity(dir); !errors.Is(err, pki.ErrNotJoined) {
@@ -409,11 +424,17 @@ func TestJoin_ImpostorLearnsNothing(t *testing.T) {
 		cert *tls.Certificate
 		want string
 	}{
-		"own CA":          {mallory.id.Certificate(), ErrImpostor.Error()},
-		"true CA's copy":  {&copied, ErrImpostor.Error()},
-		"a worker's":      {peer.Certificate(), "worker"},
-		"leaf alone":      {&tls.Certificate{Certificate: m.id.Certificate().Certificate[:1], PrivateKey: m.id.Certificate().PrivateKey}, ErrImpostor.Error()},
-		"true certs only": {&tls.Certificate{Certificate: m.id.Certificate().Certificate, PrivateKey: mallory.id.Certificate().PrivateKey}, "TLS"},
+		"own CA":         {mallory.id.Certificate(), ErrImpostor.Error()},
+		"true CA's copy": {&copied, ErrImpostor.Error()},
+		"a worker's":     {peer.Certificate(), "worker"},
+		"leaf alone": {&tls.Certificate{
+			Certificate: m.id.Certificate().Certificate[:1],
+			PrivateKey:  m.id.Certificate().PrivateKey,
+		}, ErrImpostor.Error()},
+		"true certs only": {&tls.Certificate{
+			Certificate: m.id.Certificate().Certificate,
+			PrivateKey:  mallory.id.Certificate().PrivateKey,
+		}, "TLS"},
 	} {
 		s := m.string(t, fleet.RoleWorker)
 		var received chan []byte
@@ -485,7 +506,8 @@ func TestJoin_SaysWhatIsAtTheAddress(t *testing.T) {
 			s := m.string(t, fleet.RoleWorker)
 			s.Managers = []netip.AddrPort{tt.addr}
 			_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.addr.String()) || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.Contains(err.Error(), tt.want) ||
+				!strings.Contains(err.Error(), tt.addr.String()) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("message: %v", err)
 			}
 		})
@@ -508,7 +530,8 @@ func TestJoin_SaysWhatIsAtTheAddress(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := Join(ctx, t.TempDir(), m.string(t, fleet.RoleWorker), worker, testLog(t)); !errors.Is(err, context.Canceled) {
+		if _, err := Join(ctx, t.TempDir(), m.string(t, fleet.RoleWorker), worker,
+			testLog(t)); !errors.Is(err, context.Canceled) {
 			t.Errorf("after cancel: %v", err)
 		}
 	})
@@ -535,7 +558,10 @@ func outOfDate(t *testing.T, m *manager, from, until time.Duration) *tls.Certifi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw, m.CA.Certificate().Raw}, PrivateKey: m.id.Certificate().PrivateKey}
+	return &tls.Certificate{
+		Certificate: [][]byte{cert.Raw, m.CA.Certificate().Raw},
+		PrivateKey:  m.id.Certificate().PrivateKey,
+	}
 }
 
 func TestJoin_NamesTheSkewOfClocks(t *testing.T) {
@@ -563,7 +589,8 @@ func TestJoin_NamesTheSkewOfClocks(t *testing.T) {
 		s := m.string(t, fleet.RoleWorker)
 		s.Managers = []netip.AddrPort{addr}
 		_, err := Join(t.Context(), t.TempDir(), s, worker, testLog(t))
-		if err == nil || !strings.Contains(roundSkew(err.Error()), tt.want) || errors.Is(err, ErrClock) != (tt.clock != 0) {
+		if err == nil || !strings.Contains(roundSkew(err.Error()), tt.want) ||
+			errors.Is(err, ErrClock) != (tt.clock != 0) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if secrets.Load() > 0 {

@@ -30,7 +30,8 @@ const (
 // hears that it was removed, and with ErrBound when another certificate has its place;
 // swarmID returns the node's ID in the
 // swarm, empty where it is not known. It returns nil.
-func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, changed func(pki.Membership, error), log *slog.Logger) error {
+func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, changed func(pki.Membership, error),
+	log *slog.Logger) error {
 	client := followClient(id)
 	defer client.CloseIdleConnections()
 	have := ""
@@ -91,7 +92,8 @@ func followClient(id *pki.Identity) *http.Client {
 
 // askNews asks the managers in turn, and keeps the first answer. The version is
 // empty where there is no news.
-func askNews(ctx context.Context, id *pki.Identity, client *http.Client, req followRequest) (version string, err error) {
+func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
+	req followRequest) (version string, err error) {
 	failed := &ManagersError{}
 	for _, addr := range id.Membership().Managers {
 		var answer followAnswer
@@ -154,7 +156,8 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 	return fmt.Errorf("renew certificate: %w", failed)
 }
 
-func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort, req renewRequest) (answer joinAnswer, err error) {
+func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort,
+	req renewRequest) (answer joinAnswer, err error) {
 	conn, err := dial(ctx, addr, id.ClientTLS(fleet.RoleManager))
 	if err != nil {
 		return joinAnswer{}, err

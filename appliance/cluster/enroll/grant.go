@@ -45,7 +45,14 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	failpoint.Hit(failpoint.GrantUsed)
-	joining := member.Member{ID: node, Role: req.Role, Name: req.Name, Addr: req.Addr, Remote: remoteAddr(r), Joined: time.Now().UTC().Truncate(time.Second)}
+	joining := member.Member{
+		ID:     node,
+		Role:   req.Role,
+		Name:   req.Name,
+		Addr:   req.Addr,
+		Remote: remoteAddr(r),
+		Joined: time.Now().UTC().Truncate(time.Second),
+	}
 	g := s.grant(r, req.Role, req.Name, req.Addr)
 	g.Trial = true
 	a, err := s.grantTo(joining, csr, g, swarmJoin)
@@ -57,7 +64,8 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 
 // grantTo signs a node's certificate, puts the node on the list and makes the
 // answer.
-func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki.Grant, swarmJoin pki.SwarmJoin) (*joinAnswer, error) {
+func (s *Server) grantTo(node member.Member, csr *x509.CertificateRequest, g pki.Grant,
+	swarmJoin pki.SwarmJoin) (*joinAnswer, error) {
 	g.Epoch, _ = s.Members.Epochs()
 	cert, err := s.CA.Issue(csr, g)
 	if err != nil {

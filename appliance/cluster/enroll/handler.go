@@ -170,7 +170,8 @@ func (s *Server) join(r *http.Request, body []byte) (any, error) {
 			s.tries.failed(remote)
 		}
 	}
-	line := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("token", req.Token), slog.String("role", req.Role),
+	line := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("token", req.Token),
+		slog.String("role", req.Role),
 		slog.String("name", req.Name), slog.String("addr", req.Addr.String()), slog.String("version", req.Crawlbox)}
 	if err != nil {
 		s.Audit("join refused", append(line, slog.String("reason", reason(err)))...)
@@ -218,9 +219,11 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	g := s.grant(r, now.role, "", req.Addr)
 	g.Trial = now.trial
 	if now.role == fleet.RoleManager {
-		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames), func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
+		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames),
+			func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
 	}
-	a, err := s.grantTo(member.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)}, csr, g, swarmJoin)
+	a, err := s.grantTo(member.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)},
+		csr, g, swarmJoin)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +242,13 @@ func (s *Server) roleAtJoin(peer pki.NodeInfo) string {
 func (s *Server) answer(cert *x509.Certificate, swarmJoin pki.SwarmJoin) *joinAnswer {
 	member := s.membership()
 	member.Swarm, member.Seeds = swarmJoin, s.Seeds()
-	return &joinAnswer{Membership: member, Certificate: cert.Raw, CA: s.CA.Certificate().Raw, Time: time.Now(), node: cert.Subject.CommonName}
+	return &joinAnswer{
+		Membership:  member,
+		Certificate: cert.Raw,
+		CA:          s.CA.Certificate().Raw,
+		Time:        time.Now(),
+		node:        cert.Subject.CommonName,
+	}
 }
 
 // remoteAddr is where a request came from.

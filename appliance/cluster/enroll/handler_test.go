@@ -40,9 +40,13 @@ func TestGrant_WorkerCannotPassForAManager(t *testing.T) {
 		refuse []string
 		accept []string
 	}{
-		"manager's address":    {fleet.RoleWorker, "10.0.0.1", []string{"10.0.0.1", "master"}, []string{"localhost", "127.0.0.1"}},
-		"somebody's address":   {fleet.RoleWorker, "10.0.0.9", []string{"10.0.0.9", "master"}, []string{"localhost"}},
-		"a manager by a token": {fleet.RoleManager, "10.0.0.9", []string{"10.0.0.1", "10.0.0.9", "master"}, []string{"localhost"}},
+		"manager's address": {
+			fleet.RoleWorker, "10.0.0.1", []string{"10.0.0.1", "master"}, []string{"localhost", "127.0.0.1"},
+		},
+		"somebody's address": {fleet.RoleWorker, "10.0.0.9", []string{"10.0.0.9", "master"}, []string{"localhost"}},
+		"a manager by a token": {
+			fleet.RoleManager, "10.0.0.9", []string{"10.0.0.1", "10.0.0.9", "master"}, []string{"localhost"},
+		},
 	} {
 		leaf := joined(t, m, tt.role, pki.Self{Name: "master", Addr: netip.MustParseAddr(tt.addr)}).Certificate().Leaf
 		for _, host := range tt.refuse {
@@ -221,7 +225,8 @@ func TestRenew_Ticket(t *testing.T) {
 		}
 		for _, got := range []pki.Membership{w.Membership(), saved.Membership()} {
 			if !reflect.DeepEqual(got, want) {
-				t.Errorf("%s: %+v with ticket %q, want %+v with %q", when, got, string(got.Swarm.Token), want, string(token))
+				t.Errorf("%s: %+v with ticket %q, want %+v with %q", when, got, string(got.Swarm.Token), want,
+					string(token))
 			}
 		}
 	}
@@ -357,7 +362,8 @@ func TestInfoFrom_Strict(t *testing.T) {
 	}
 	for _, uri := range []string{
 		"", "spiffe://x/y", "crawlbox://node/" + m.id.Node.ID, "crawlbox://node/" + m.id.Node.ID + "?role=king",
-		"crawlbox://node/aaaaaaaaaaaaaaaaaaaaaaaaaa?role=manager", "crawlbox://node/" + m.id.Node.ID + "?role=manager&role=worker",
+		"crawlbox://node/aaaaaaaaaaaaaaaaaaaaaaaaaa?role=manager",
+		"crawlbox://node/" + m.id.Node.ID + "?role=manager&role=worker",
 		"crawlbox://x@node/" + m.id.Node.ID + "?role=manager", "crawlbox://node/" + m.id.Node.ID + "?role=manager#x",
 	} {
 		cert := &x509.Certificate{RawSubjectPublicKeyInfo: good.RawSubjectPublicKeyInfo, URIs: parseURIs(t, uri)}

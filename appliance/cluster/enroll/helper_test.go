@@ -66,12 +66,13 @@ const hashOfSecret = "JYHM8RKY5DgF7SkluyKr7lHOKL/l6hCfnwbZClB2vd0="
 
 func testToken() token.JoinToken {
 	return token.JoinToken{
-		Role:     fleet.RoleWorker,
-		Managers: []netip.AddrPort{netip.MustParseAddrPort("45.77.138.242:7980"), netip.MustParseAddrPort("[2001:db8::1]:7980")},
-		CA:       pki.KeyHash(bytes.Repeat([]byte{0xab}, 32)),
-		Token:    "abcdefgh",
-		Secret:   token.Secret([]byte("secret-secret-16")),
-		Expires:  time.Unix(2_000_000_000, 0),
+		Role: fleet.RoleWorker,
+		Managers: []netip.AddrPort{netip.MustParseAddrPort(
+			"45.77.138.242:7980"), netip.MustParseAddrPort("[2001:db8::1]:7980")},
+		CA:      pki.KeyHash(bytes.Repeat([]byte{0xab}, 32)),
+		Token:   "abcdefgh",
+		Secret:  token.Secret([]byte("secret-secret-16")),
+		Expires: time.Unix(2_000_000_000, 0),
 	}
 }
 

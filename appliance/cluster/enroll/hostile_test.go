@@ -104,13 +104,17 @@ func FuzzAnswer(f *testing.F) {
 		conn.Close()
 		<-done
 		if err != nil {
-			if odd := strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }); odd >= 0 || len(err.Error()) > 1000 {
+			if odd := strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }); odd >= 0 ||
+				len(err.Error()) > 1000 {
 				t.Errorf("message is not one short line: %.1000q", err)
 			}
 			return
 		}
 		leaf := id.Certificate().Leaf
-		if err := leaf.CheckSignatureFrom(ca.Certificate()); err != nil || !id.Certificate().PrivateKey.(*ecdsa.PrivateKey).PublicKey.Equal(leaf.PublicKey) || id.Node.Role != fleet.RoleWorker {
+		if err := leaf.CheckSignatureFrom(
+			ca.Certificate()); err != nil ||
+			!id.Certificate().PrivateKey.(*ecdsa.PrivateKey).PublicKey.Equal(leaf.PublicKey) ||
+			id.Node.Role != fleet.RoleWorker {
 			t.Errorf("accepted a certificate of %v: %v", leaf.Issuer, err)
 		}
 	})

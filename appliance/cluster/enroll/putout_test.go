@@ -22,7 +22,13 @@ import (
 )
 
 func inSwarm(id, addr, role string) member.Node {
-	return member.Node{ID: id, Addr: netip.MustParseAddr(addr), Role: role, Raft: role == fleet.RoleManager, Ready: true}
+	return member.Node{
+		ID:    id,
+		Addr:  netip.MustParseAddr(addr),
+		Role:  role,
+		Raft:  role == fleet.RoleManager,
+		Ready: true,
+	}
 }
 
 // member joins a node that is in Swarm, at the address from which all of this test comes.
@@ -60,10 +66,16 @@ func TestRemove_LiarIsFound(t *testing.T) {
 	for name, claimsOwn := range map[string]bool{"was known": true, "never claimed its own place": false} {
 		m := startManager(t, nil)
 		evil := joined(t, m, fleet.RoleWorker, pki.Self{Name: "evil", Addr: loopback, Version: "1"})
-		if err := m.Members.Put(member.Member{ID: "victim", Role: fleet.RoleWorker, Remote: victimAddr, Until: time.Now().Add(time.Hour)}); err != nil {
+		if err := m.Members.Put(member.Member{
+			ID:     "victim",
+			Role:   fleet.RoleWorker,
+			Remote: victimAddr,
+			Until:  time.Now().Add(time.Hour),
+		}); err != nil {
 			t.Fatal(err)
 		}
-		m.swarm.has(inSwarm("swarm-evil", "127.0.0.1", fleet.RoleWorker), inSwarm("swarm-victim", "10.0.0.9", fleet.RoleWorker))
+		m.swarm.has(inSwarm("swarm-evil", "127.0.0.1", fleet.RoleWorker),
+			inSwarm("swarm-victim", "10.0.0.9", fleet.RoleWorker))
 		nodes, _ := m.swarm.SwarmNodes(t.Context())
 		if claimsOwn {
 			if err := checkAs(t.Context(), evil, "swarm-evil"); err != nil {
@@ -82,7 +94,8 @@ func TestRemove_LiarIsFound(t *testing.T) {
 		if err := checkAs(t.Context(), evil, "swarm-victim"); !errors.Is(err, ErrBound) {
 			t.Errorf("%s: it claims a place that is taken: %v", name, err)
 		}
-		if lines := strings.Join(m.trail.all(), "\n"); strings.Count(lines, "binding refused") != 1 || !strings.Contains(lines, evil.Node.ID) {
+		if lines := strings.Join(m.trail.all(), "\n"); strings.Count(lines, "binding refused") != 1 ||
+			!strings.Contains(lines, evil.Node.ID) {
 			t.Errorf("%s: the audit has not one line about it: %s", name, lines)
 		}
 		ids, err := m.removeNode(t, "swarm-evil")
@@ -257,7 +270,8 @@ func TestRole_FollowsSwarm(t *testing.T) {
 	if code, body := order(t, m, second); code != http.StatusOK {
 		t.Errorf("as a manager it gets %d %s", code, body)
 	}
-	if err := RenewSwarmToken(t.Context(), second); err != nil || string(second.Membership().Swarm.Token) != "SWMTKN-1-manager" {
+	if err := RenewSwarmToken(t.Context(), second); err != nil ||
+		string(second.Membership().Swarm.Token) != "SWMTKN-1-manager" {
 		t.Errorf("as a manager it gets the ticket %q, %v", string(second.Membership().Swarm.Token), err)
 	}
 	before := m.swarm.rotated()
@@ -270,11 +284,14 @@ func TestRole_FollowsSwarm(t *testing.T) {
 	if got := m.swarm.rotated(); got != before+1 {
 		t.Errorf("Swarm's tokens were changed %d times at the demotion", got-before)
 	}
-	if err := RenewSwarmToken(t.Context(), second); err != nil || string(second.Membership().Swarm.Token) != "SWMTKN-1-worker" {
+	if err := RenewSwarmToken(t.Context(), second); err != nil ||
+		string(second.Membership().Swarm.Token) != "SWMTKN-1-worker" {
 		t.Errorf("after its demotion it gets the ticket %q, %v", string(second.Membership().Swarm.Token), err)
 	}
-	if info, err := pki.InfoFrom(second.Certificate().Leaf); err != nil || info.Role != fleet.RoleWorker || second.Certificate().Leaf.VerifyHostname("second") == nil {
-		t.Errorf("after its demotion it gets the certificate of a %s, %v, with the names %v", info.Role, err, second.Certificate().Leaf.DNSNames)
+	if info, err := pki.InfoFrom(second.Certificate().Leaf); err != nil || info.Role != fleet.RoleWorker ||
+		second.Certificate().Leaf.VerifyHostname("second") == nil {
+		t.Errorf("after its demotion it gets the certificate of a %s, %v, with the names %v", info.Role, err,
+			second.Certificate().Leaf.DNSNames)
 	}
 	if !m.id.IsManager(m.id.Certificate().Leaf) || m.id.IsManager(manager.Leaf) {
 		t.Error("who is a manager is confused")
@@ -393,10 +410,12 @@ func TestRemove_GoesOnAfterACrash(t *testing.T) {
 				}
 			}
 			m.run(t)
-			waitUntil(t, fmt.Sprintf("the end of a removal that was cut off after %d phases", cut), func() bool { return len(m.Members.Pending()) == 0 })
+			waitUntil(t, fmt.Sprintf("the end of a removal that was cut off after %d phases", cut),
+				func() bool { return len(m.Members.Pending()) == 0 })
 			nodes, _ := m.swarm.SwarmNodes(t.Context())
 			if !m.Members.WasRemoved(node.Node.ID) || m.swarm.rotated() == 0 || len(nodes) != 0 {
-				t.Errorf("cut off after %d phases: removed %v, tokens changed %d times, Swarm has %v", cut, m.Members.Removed(), m.swarm.rotated(), nodes)
+				t.Errorf("cut off after %d phases: removed %v, tokens changed %d times, Swarm has %v", cut,
+					m.Members.Removed(), m.swarm.rotated(), nodes)
 			}
 			if keys := m.Keys.All(); len(keys) != 1 || slices.Equal(keys[0], key) {
 				t.Errorf("cut off after %d phases: gossip has the same key", cut)
@@ -414,7 +433,9 @@ func TestRemove_SwarmIsAway(t *testing.T) {
 	m.swarm.mu.Lock()
 	m.swarm.fail = errors.New("docker is stopped")
 	m.swarm.mu.Unlock()
-	if err := m.Remove(t.Context(), []string{"s2"}, node.Node.ID); err == nil || !strings.Contains(err.Error(), "docker is stopped") || !strings.Contains(err.Error(), "goes on by itself") {
+	if err := m.Remove(t.Context(), []string{"s2"},
+		node.Node.ID); err == nil || !strings.Contains(err.Error(), "docker is stopped") ||
+		!strings.Contains(err.Error(), "goes on by itself") {
 		t.Errorf("the command says %v", err)
 	}
 	if err := Check(t.Context(), node); !errors.Is(err, pki.ErrRemoved) {
@@ -486,9 +507,14 @@ func TestManyRemoved(t *testing.T) {
 			t.Errorf("%d removed nodes: after an epoch each node is told of %d", n, got)
 		}
 		if accepted := stays.Membership().Epoch; accepted != 1 || pki.EpochOf(stays.Certificate().Leaf) != accepted {
-			t.Errorf("%d removed nodes: the one that stays has a certificate of epoch %d, accepted is %d", n, pki.EpochOf(stays.Certificate().Leaf), accepted)
+			t.Errorf("%d removed nodes: the one that stays has a certificate of epoch %d, accepted is %d", n,
+				pki.EpochOf(stays.Certificate().Leaf), accepted)
 		}
-		for what, err := range map[string]error{"news": Check(t.Context(), goes), "a renewal": Renew(t.Context(), goes), "a ticket": RenewSwarmToken(t.Context(), goes)} {
+		for what, err := range map[string]error{
+			"news":      Check(t.Context(), goes),
+			"a renewal": Renew(t.Context(), goes),
+			"a ticket":  RenewSwarmToken(t.Context(), goes),
+		} {
 			if !errors.Is(err, pki.ErrRemoved) {
 				t.Errorf("%d removed nodes: one of them asks for %s: %v", n, what, err)
 			}

@@ -28,7 +28,14 @@ import (
 
 // with is the join token for a token.
 func (m *manager) with(c token.Issued) token.JoinToken {
-	return token.JoinToken{Role: c.Role, Managers: []netip.AddrPort{m.addr}, CA: m.CA.Hash(), Token: c.ID, Secret: c.Secret, Expires: c.Expires}
+	return token.JoinToken{
+		Role:     c.Role,
+		Managers: []netip.AddrPort{m.addr},
+		CA:       m.CA.Hash(),
+		Token:    c.ID,
+		Secret:   c.Secret,
+		Expires:  c.Expires,
+	}
 }
 
 // typed is the string after it was printed, pasted and read.
@@ -45,7 +52,8 @@ func TestJoin_EachRefusalHasItsMessage(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	good := m.with(issue(t, m.Tokens, fleet.RoleWorker, 0, 0))
-	once, old, revoked := issue(t, m.Tokens, fleet.RoleWorker, 0, 1), issue(t, m.Tokens, fleet.RoleWorker, time.Hour, 0), issue(t, m.Tokens, fleet.RoleWorker, 0, 0)
+	once, old, revoked := issue(t, m.Tokens, fleet.RoleWorker, 0,
+		1), issue(t, m.Tokens, fleet.RoleWorker, time.Hour, 0), issue(t, m.Tokens, fleet.RoleWorker, 0, 0)
 	if _, err := Join(t.Context(), t.TempDir(), m.with(once), worker, testLog(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +81,8 @@ func TestJoin_EachRefusalHasItsMessage(t *testing.T) {
 		"altered CA":     {ca, ErrImpostor, "another CA"},
 	} {
 		_, err := Join(t.Context(), t.TempDir(), typed(t, tt.s), worker, testLog(t))
-		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.tell) || !strings.Contains(err.Error(), "crawlbox token") {
+		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.tell) ||
+			!strings.Contains(err.Error(), "crawlbox token") {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
@@ -186,7 +195,11 @@ func TestJoin_ImpostorGetsAHelloOnly(t *testing.T) {
 				t.Errorf("%s: after its ClientHello it sent more than an alert: records %v", name, got)
 			}
 		}
-		for what, secret := range map[string]string{"secret": string(tt.s.Secret[:]), "token": tt.s.Token, "name": worker.Name} {
+		for what, secret := range map[string]string{
+			"secret": string(tt.s.Secret[:]),
+			"token":  tt.s.Token,
+			"name":   worker.Name,
+		} {
 			if strings.Contains(r.got.String(), secret) {
 				t.Errorf("%s: it received the %s", name, what)
 			}
@@ -202,7 +215,8 @@ func TestParse_AlteredStringGivesNothingToDial(t *testing.T) {
 		if text[i] == '7' {
 			c = "8"
 		}
-		if s, err := token.Parse(text[:i] + c + text[i+1:]); err == nil || len(s.Managers) > 0 || s.Secret != (token.Secret{}) {
+		if s, err := token.Parse(text[:i] + c + text[i+1:]); err == nil || len(s.Managers) > 0 ||
+			s.Secret != (token.Secret{}) {
 			t.Errorf("character %d altered: %v, %v", i, s, err)
 		}
 	}
@@ -264,12 +278,14 @@ func TestFinal(t *testing.T) {
 		}
 		return fmt.Errorf("join: %w", e)
 	}
-	for _, err := range []error{pki.ErrNotJoined, through(token.ErrRevoked), through(ErrUnavailable, token.ErrBadSecret)} {
+	for _, err := range []error{pki.ErrNotJoined, through(
+		token.ErrRevoked), through(ErrUnavailable, token.ErrBadSecret)} {
 		if !Final(err) {
 			t.Errorf("%v passes by itself", err)
 		}
 	}
-	for _, err := range []error{nil, context.DeadlineExceeded, ErrTooMany, ErrClock, through(ErrUnavailable, ErrVersion)} {
+	for _, err := range []error{nil, context.DeadlineExceeded, ErrTooMany, ErrClock, through(ErrUnavailable,
+		ErrVersion)} {
 		if Final(err) {
 			t.Errorf("%v is for good", err)
 		}

@@ -120,10 +120,15 @@ func TestRemove_EndsAccessAndChangesTheKey(t *testing.T) {
 	}
 	fresh := &http.Transport{TLSClientConfig: goes.ClientTLS()}
 	defer fresh.CloseIdleConnections()
-	if code, body, err := get1(&http.Client{Transport: fresh}, who); code != http.StatusForbidden || !strings.Contains(body, "removed") {
+	if code, body, err := get1(&http.Client{Transport: fresh}, who); code != http.StatusForbidden ||
+		!strings.Contains(body, "removed") {
 		t.Errorf("on another connection: %d %q, %v", code, body, err)
 	}
-	for what, err := range map[string]error{"news": Check(t.Context(), goes.Identity), "renewal": Renew(t.Context(), goes.Identity), "ticket": RenewSwarmToken(t.Context(), goes.Identity)} {
+	for what, err := range map[string]error{
+		"news":    Check(t.Context(), goes.Identity),
+		"renewal": Renew(t.Context(), goes.Identity),
+		"ticket":  RenewSwarmToken(t.Context(), goes.Identity),
+	} {
 		if !errors.Is(err, pki.ErrRemoved) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -144,7 +149,8 @@ func TestRemove_EndsAccessAndChangesTheKey(t *testing.T) {
 		}
 	}
 	// The others know whom to refuse.
-	if removed := stays.Membership().Removed; !slices.Contains(removed, goes.Node.ID) || slices.Contains(removed, stays.Node.ID) {
+	if removed := stays.Membership().Removed; !slices.Contains(removed, goes.Node.ID) ||
+		slices.Contains(removed, stays.Node.ID) {
 		t.Errorf("removed are %v for the others", stays.Membership().Removed)
 	}
 	lines := strings.Join(m.trail.all(), "\n")
@@ -181,7 +187,8 @@ func TestRun_GoesOnWhereItWasCutOff(t *testing.T) {
 			}
 		}
 		m.run(t)
-		node.await(t, "change of keys", func(heard []pki.Keyring, _ error) bool { return len(heard[len(heard)-1]) == 1 && len(heard) > 1 })
+		node.await(t, "change of keys",
+			func(heard []pki.Keyring, _ error) bool { return len(heard[len(heard)-1]) == 1 && len(heard) > 1 })
 		if m.Keys.Changing() {
 			t.Errorf("cut off after step %d: not ended", steps)
 		}
@@ -217,7 +224,8 @@ func TestFollow_TellsTheSwarmID(t *testing.T) {
 	m.swarm.has(member.Node{ID: "abc123", Addr: loopback, Role: fleet.RoleWorker, Ready: true})
 	node := follow(t, joined(t, m, fleet.RoleWorker, worker), "abc123")
 	node.awaitKeys(t, m.Keys.All())
-	if got := m.Members.All(); len(got) != 1 || !slices.Equal(got[0].Bound, []string{"abc123"}) || got[0].Name != worker.Name || got[0].Remote != loopback {
+	if got := m.Members.All(); len(got) != 1 || !slices.Equal(got[0].Bound, []string{"abc123"}) ||
+		got[0].Name != worker.Name || got[0].Remote != loopback {
 		t.Errorf("the manager knows %+v", got)
 	}
 	if err := Renew(t.Context(), node.Identity); err != nil {
@@ -240,7 +248,8 @@ func TestJoin_EveryTryIsInTheAudit(t *testing.T) {
 	}
 	lines := m.trail.all()
 	if len(lines) != 2 || !strings.Contains(lines[0], "join ") || !strings.Contains(lines[0], node.Node.ID) ||
-		!strings.Contains(lines[1], "join refused") || !strings.Contains(lines[1], "bad-secret") || !strings.Contains(lines[1], "127.0.0.1") {
+		!strings.Contains(lines[1], "join refused") || !strings.Contains(lines[1], "bad-secret") ||
+		!strings.Contains(lines[1], "127.0.0.1") {
 		t.Errorf("audit: %q", lines)
 	}
 }

@@ -41,7 +41,10 @@ func TestIssueServer(t *testing.T) {
 
 	// get says how a client fares at an address.
 	get := func(to string, conf *tls.Config) error {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		client := &http.Client{
+			Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true},
+			Timeout:   10 * time.Second,
+		}
 		resp, err := client.Get("https://" + to)
 		if err != nil {
 			return err

@@ -92,12 +92,14 @@ func TestHandler_TooManyWrongTries(t *testing.T) {
 			}
 		}
 		for range limitBurst {
-			if rec := postTo(h, pathJoin, wrong); rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), "bad-secret") {
+			if rec := postTo(h, pathJoin, wrong); rec.Code != http.StatusForbidden ||
+				!strings.Contains(rec.Body.String(), "bad-secret") {
 				t.Fatalf("wrong: %d %s", rec.Code, rec.Body)
 			}
 		}
 		for name, body := range map[string]string{"wrong": wrong, "right": right} {
-			if rec := postTo(h, pathJoin, body); rec.Code != http.StatusTooManyRequests || !strings.Contains(rec.Body.String(), "too-many") {
+			if rec := postTo(h, pathJoin, body); rec.Code != http.StatusTooManyRequests ||
+				!strings.Contains(rec.Body.String(), "too-many") {
 				t.Errorf("%s after too many: %d %s", name, rec.Code, rec.Body)
 			}
 		}
@@ -203,7 +205,8 @@ func FuzzJoinExchange(f *testing.F) {
 		h.ServeHTTP(rec, r)
 		checkAnswer(t, s, rec)
 		var no refusal
-		if err := json.Unmarshal(rec.Body.Bytes(), &no); err != nil || errors.Is(no.err(), errNotManager) || rec.Code/100 != 4 {
+		if err := json.Unmarshal(rec.Body.Bytes(), &no); err != nil || errors.Is(no.err(), errNotManager) ||
+			rec.Code/100 != 4 {
 			t.Errorf("answer is no refusal: %d %s", rec.Code, rec.Body)
 		}
 	})

@@ -155,7 +155,8 @@ func (m *List) Find(target Node, all []Node) []Member {
 			bound[id] = true
 		}
 	}
-	alone := !slices.ContainsFunc(all, func(n Node) bool { return n.ID != target.ID && n.at(target.Addr) && !bound[n.ID] })
+	alone := !slices.ContainsFunc(all,
+		func(n Node) bool { return n.ID != target.ID && n.at(target.Addr) && !bound[n.ID] })
 	return slices.DeleteFunc(m.standing(), func(n Member) bool {
 		if len(n.Bound) > 0 {
 			return !slices.Contains(n.Bound, target.ID)

@@ -30,7 +30,8 @@ func TestKeys_ChangeInSteps(t *testing.T) {
 		// What a manager finds that was killed here is what it had.
 		again := openKeys(t, dir)
 		if !reflect.DeepEqual(again.stored, k.stored) || again.Changing() != changing {
-			t.Fatalf("on disk %d keys, changing %v; want %d, %v", len(again.All()), again.Changing(), len(k.All()), changing)
+			t.Fatalf("on disk %d keys, changing %v; want %d, %v", len(again.All()), again.Changing(), len(k.All()),
+				changing)
 		}
 		return again.All()
 	}

@@ -30,7 +30,15 @@ func open(t testing.TB, dir string) *List {
 
 // aMember is one that asks from an address, and says that it has another.
 func aMember(id, remote string, bound ...string) Member {
-	return Member{ID: id, Role: fleet.RoleWorker, Name: "host-" + id, Addr: addr("192.0.2.1"), Remote: addr(remote), Bound: bound, Until: time.Now().Add(life).UTC()}
+	return Member{
+		ID:     id,
+		Role:   fleet.RoleWorker,
+		Name:   "host-" + id,
+		Addr:   addr("192.0.2.1"),
+		Remote: addr(remote),
+		Bound:  bound,
+		Until:  time.Now().Add(life).UTC(),
+	}
 }
 
 func listOf(t testing.TB, dir string, list ...Member) *List {
@@ -102,12 +110,15 @@ func TestList_DamagedFileStays(t *testing.T) {
 func TestList_OlderFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	old := fmt.Sprintf(`[{"id":"a","role":"worker","name":"h","addr":"10.0.0.1","remote":"10.0.0.2","swarm":"s1","until":%q}]`, time.Now().Add(life).Format(time.RFC3339))
+	old := fmt.Sprintf(
+		`[{"id":"a","role":"worker","name":"h","addr":"10.0.0.1","remote":"10.0.0.2","swarm":"s1","until":%q}]`,
+		time.Now().Add(life).Format(time.RFC3339))
 	if err := os.WriteFile(filepath.Join(dir, "members.json"), []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m := open(t, dir)
-	if n, ok := m.Get("a"); !ok || len(n.Bound) > 0 || n.Swarm != "" || !m.Of(Node{ID: "s2", Addr: addr("10.0.0.2")})[0].from(addr("10.0.0.2")) {
+	if n, ok := m.Get("a"); !ok || len(n.Bound) > 0 || n.Swarm != "" ||
+		!m.Of(Node{ID: "s2", Addr: addr("10.0.0.2")})[0].from(addr("10.0.0.2")) {
 		t.Errorf("it knows %+v", n)
 	}
 }
@@ -135,14 +146,50 @@ func TestBind(t *testing.T) {
 		remote string
 		want   error
 	}{
-		"its own":                             {nil, aMember("x", "10.0.0.1"), "s1", "10.0.0.1", nil},
-		"its own, as IPv6 writes it":          {nil, aMember("x", "10.0.0.1"), "s1", "::ffff:10.0.0.1", nil},
-		"one of those behind NAT":             {[]Member{aMember("y", "10.9.9.9", "nat1")}, aMember("x", "10.9.9.9"), "nat2", "10.9.9.9", nil},
-		"taken":                               {[]Member{aMember("y", "10.0.0.1", "s1")}, aMember("x", "10.0.0.1"), "s1", "10.0.0.1", ErrTaken},
-		"taken, behind NAT":                   {[]Member{aMember("y", "10.9.9.9", "nat1")}, aMember("x", "10.9.9.9"), "nat1", "10.9.9.9", ErrTaken},
-		"taken by what it was before":         {[]Member{aMember("y", "10.0.0.2", "s1", "s2")}, aMember("x", "10.0.0.1"), "s1", "10.0.0.1", ErrTaken},
-		"another's, who has not claimed it":   {[]Member{aMember("y", "10.0.0.2")}, aMember("x", "10.0.0.1"), "s2", "10.0.0.1", ErrUnproven},
-		"another's, from a further address":   {[]Member{aMember("y", "10.0.0.2")}, aMember("x", "10.0.0.1"), "s2", "10.0.0.99", ErrUnproven},
+		"its own":                    {nil, aMember("x", "10.0.0.1"), "s1", "10.0.0.1", nil},
+		"its own, as IPv6 writes it": {nil, aMember("x", "10.0.0.1"), "s1", "::ffff:10.0.0.1", nil},
+		"one of those behind NAT": {
+			[]Member{aMember("y", "10.9.9.9", "nat1")},
+			aMember("x", "10.9.9.9"),
+			"nat2",
+			"10.9.9.9",
+			nil,
+		},
+		"taken": {
+			[]Member{aMember("y", "10.0.0.1", "s1")},
+			aMember("x", "10.0.0.1"),
+			"s1",
+			"10.0.0.1",
+			ErrTaken,
+		},
+		"taken, behind NAT": {
+			[]Member{aMember("y", "10.9.9.9", "nat1")},
+			aMember("x", "10.9.9.9"),
+			"nat1",
+			"10.9.9.9",
+			ErrTaken,
+		},
+		"taken by what it was before": {
+			[]Member{aMember("y", "10.0.0.2", "s1", "s2")},
+			aMember("x", "10.0.0.1"),
+			"s1",
+			"10.0.0.1",
+			ErrTaken,
+		},
+		"another's, who has not claimed it": {
+			[]Member{aMember("y", "10.0.0.2")},
+			aMember("x", "10.0.0.1"),
+			"s2",
+			"10.0.0.1",
+			ErrUnproven,
+		},
+		"another's, from a further address": {
+			[]Member{aMember("y", "10.0.0.2")},
+			aMember("x", "10.0.0.1"),
+			"s2",
+			"10.0.0.99",
+			ErrUnproven,
+		},
 		"another's, from a node's address":    {nil, aMember("x", "10.0.0.1"), "s2", "10.0.0.1", ErrUnproven},
 		"nobody's":                            {nil, aMember("x", "10.0.0.1"), "s77", "10.0.0.1", ErrUnproven},
 		"its own, by another way":             {nil, aMember("x", "10.0.0.70"), "two-ways", "10.0.0.70", nil},
@@ -208,7 +255,12 @@ type machine struct {
 }
 
 func (m *machine) clock(at time.Time) *clock {
-	return &clock{wall: func() time.Time { return m.wall }, ran: func() time.Duration { return m.ran }, at: at, had: m.ran}
+	return &clock{
+		wall: func() time.Time { return m.wall },
+		ran:  func() time.Duration { return m.ran },
+		at:   at,
+		had:  m.ran,
+	}
 }
 
 // pass lets time pass.
@@ -303,7 +355,13 @@ func TestJournal(t *testing.T) {
 	for _, step := range []struct {
 		keys []string
 		want bool
-	}{{[]string{"k1", "k2"}, true}, {[]string{"k2"}, true}, {[]string{"k3", "k2"}, true}, {[]string{"k3"}, false}, {[]string{"k3"}, false}} {
+	}{
+		{[]string{"k1", "k2"}, true},
+		{[]string{"k2"}, true},
+		{[]string{"k3", "k2"}, true},
+		{[]string{"k3"}, false},
+		{[]string{"k3"}, false},
+	} {
 		if got, err := m.AwaitsKeys(step.keys); err != nil || got != step.want {
 			t.Errorf("with the keys %v another is awaited: %v, %v", step.keys, got, err)
 		}
@@ -368,7 +426,8 @@ func TestEpochs(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := open(t, dir)
-	if signed, accepted := again.Epochs(); signed != 1 || accepted != 1 || !slices.Equal(again.Removed(), []string{"renewed", "unheard-of"}) {
+	if signed, accepted := again.Epochs(); signed != 1 || accepted != 1 ||
+		!slices.Equal(again.Removed(), []string{"renewed", "unheard-of"}) {
 		t.Errorf("epochs %d, %d; removed %v", signed, accepted, again.Removed())
 	}
 	if _, ok := again.Get("old"); ok || !slices.Equal(ids(again.All()), []string{"stays"}) {
@@ -416,7 +475,12 @@ func TestBind_ManagersNode(t *testing.T) {
 		"who was promoted before it was bound":              {fleet.RoleWorker, "10.0.0.3", second, nil},
 		"a manager with two ways to the first":              {fleet.RoleManager, "198.51.100.7", second, nil},
 	} {
-		m := listOf(t, t.TempDir(), Member{ID: "x", Role: tc.role, Remote: addr(tc.from), Until: time.Now().Add(time.Hour)})
+		m := listOf(t, t.TempDir(), Member{
+			ID:     "x",
+			Role:   tc.role,
+			Remote: addr(tc.from),
+			Until:  time.Now().Add(time.Hour),
+		})
 		if err := m.Bind("x", tc.claim.ID, addr(tc.from), []Node{first, second, down}); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}

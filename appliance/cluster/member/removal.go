@@ -151,7 +151,8 @@ func (m *List) SawManagers(nodes []Node) (demoted []string, err error) {
 	if slices.Equal(now, m.state.Managers) || len(now) == 0 {
 		return nil, nil
 	}
-	demoted = slices.DeleteFunc(slices.Clone(m.state.Managers), func(id string) bool { return slices.Contains(now, id) })
+	demoted = slices.DeleteFunc(slices.Clone(m.state.Managers),
+		func(id string) bool { return slices.Contains(now, id) })
 	next := m.state
 	next.Managers = now
 	if len(demoted) > 0 {

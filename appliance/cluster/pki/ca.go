@@ -77,8 +77,9 @@ func newCA() ([]byte, error) {
 	}
 	now := time.Now()
 	tmpl := &x509.Certificate{
-		SerialNumber:          newSerial(),
-		Subject:               pkix.Name{CommonName: "crawlbox cluster " + HashOf(&x509.Certificate{RawSubjectPublicKeyInfo: spki}).ClusterID()},
+		SerialNumber: newSerial(),
+		Subject: pkix.Name{CommonName: "crawlbox cluster " + HashOf(
+			&x509.Certificate{RawSubjectPublicKeyInfo: spki}).ClusterID()},
 		NotBefore:             now.Add(-skewMargin),
 		NotAfter:              now.Add(caLife),
 		IsCA:                  true,

@@ -106,7 +106,14 @@ func parseIdentity(dir string, data []byte) (*Identity, error) {
 // NewIdentity returns the identity of the node with a key, to be kept in dir. It is of no
 // use before it has a certificate (Use), and not on disk before Save.
 func NewIdentity(dir string, key *ecdsa.PrivateKey, ca *x509.Certificate, self Self, member Membership) *Identity {
-	return &Identity{Self: self, dir: dir, key: key, ca: ca, renew: make(chan struct{}, 1), member: member}
+	return &Identity{
+		Self:   self,
+		dir:    dir,
+		key:    key,
+		ca:     ca,
+		renew:  make(chan struct{}, 1),
+		member: member,
+	}
 }
 
 // Use takes a certificate of the CA for this node's key into use.

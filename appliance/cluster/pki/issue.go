@@ -165,7 +165,12 @@ func (ca *CA) Reissue(id *Identity) error {
 }
 
 func (id *Identity) managerGrant() Grant {
-	g := Grant{Role: fleet.RoleManager, HoldsCA: true, Epoch: max(id.Membership().Renew, id.Membership().Epoch), Addrs: []netip.Addr{id.Self.Addr.Unmap()}}
+	g := Grant{
+		Role:    fleet.RoleManager,
+		HoldsCA: true,
+		Epoch:   max(id.Membership().Renew, id.Membership().Epoch),
+		Addrs:   []netip.Addr{id.Self.Addr.Unmap()},
+	}
 	if IsHostName(id.Self.Name) {
 		g.Names = []string{id.Self.Name}
 	}

@@ -27,17 +27,21 @@ const (
 func ClassifySwarm(info swarm.Info, r Record, adopt bool) (swarmAction, error) {
 	switch {
 	case info.State == swarm.StateInactive && r.Cluster != "":
-		return 0, fmt.Errorf("Docker has left the swarm that crawlbox made on this machine; end it here too with `crawlbox leave --force`, then start it anew")
+		return 0, fmt.Errorf("Docker has left the swarm that crawlbox made on this machine; end it here too with " +
+			"`crawlbox leave --force`, then start it anew")
 	case info.State == swarm.StateInactive:
 		return swarmMissing, nil
 	case info.State == swarm.StateLocked:
 		return 0, fmt.Errorf("the swarm of this machine is locked; unlock it with `docker swarm unlock`")
 	case info.State == swarm.StateError:
-		return 0, fmt.Errorf("the swarm of this machine has failed: %s; mend it, or leave it with `docker swarm leave --force`", info.Error)
+		return 0, fmt.Errorf("the swarm of this machine has failed: %s; mend it, or leave it with `docker swarm "+
+			"leave --force`", info.Error)
 	case !info.Manager && r.Cluster != "":
-		return 0, fmt.Errorf("this node was demoted to a worker; promote it on another manager with `crawlbox node promote`")
+		return 0, fmt.Errorf("this node was demoted to a worker; promote it on another manager with `crawlbox node " +
+			"promote`")
 	case !info.Manager:
-		return 0, fmt.Errorf("this machine is a worker in the swarm of %v; leave it first with `docker swarm leave`", info.Managers)
+		return 0, fmt.Errorf("this machine is a worker in the swarm of %v; leave it first with `docker swarm leave`",
+			info.Managers)
 	case r.Cluster == info.ClusterID:
 		return swarmOurs, nil
 	case r.Cluster == "" && !r.Begun.IsZero() && info.ClusterMade.After(r.Begun):
@@ -45,7 +49,8 @@ func ClassifySwarm(info swarm.Info, r Record, adopt bool) (swarmAction, error) {
 	case adopt:
 		return swarmAdopt, nil
 	}
-	return 0, fmt.Errorf("this machine is already in a swarm that crawlbox did not make (%s); take it over with --adopt-swarm, or leave it with `docker swarm leave --force`", info.ClusterID)
+	return 0, fmt.Errorf("this machine is already in a swarm that crawlbox did not make (%s); take it over with "+
+		"--adopt-swarm, or leave it with `docker swarm leave --force`", info.ClusterID)
 }
 
 // Create makes this machine the first manager of a cluster, or finds that it is: with a
@@ -109,7 +114,8 @@ func advertiseAddr(configured netip.Addr, info swarm.Info, r Record) (netip.Addr
 	case !made.IsValid():
 		return doctor.AdvertiseAddr()
 	case configured.IsValid() && configured != made:
-		return made, fmt.Errorf("the swarm of this machine was made with the address %s and advertise_addr is %s; Swarm can't change it, set advertise_addr to %s", made, configured, made)
+		return made, fmt.Errorf("the swarm of this machine was made with the address %s and advertise_addr is %s; "+
+			"Swarm can't change it, set advertise_addr to %s", made, configured, made)
 	}
 	return made, nil
 }
@@ -157,7 +163,8 @@ func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 		case <-ctx.Done():
 			return info, ctx.Err()
 		case <-elected.Done():
-			return info, fmt.Errorf("the swarm of this machine has no leader after %s; see `docker node ls` and start its other managers", electionTimeout)
+			return info, fmt.Errorf("the swarm of this machine has no leader after %s; see `docker node ls` and "+
+				"start its other managers", electionTimeout)
 		case <-tick.C:
 		}
 	}

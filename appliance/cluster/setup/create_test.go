@@ -34,13 +34,22 @@ func TestClassifySwarm(t *testing.T) {
 		"ours":                             {manager, Record{Cluster: "c1", Begun: noon}, false, swarmOurs, ""},
 		"ours, and told to adopt":          {manager, Record{Cluster: "c1", Begun: noon}, true, swarmOurs, ""},
 		"somebody else's":                  {manager, Record{}, false, 0, "--adopt-swarm"},
-		"another than ours":                {manager, Record{Cluster: "c0", Begun: noon.Add(-time.Hour)}, false, 0, "--adopt-swarm"},
-		"adopted":                          {manager, Record{}, true, swarmAdopt, ""},
-		"Docker left it":                   {inactive, Record{Cluster: "c1"}, false, 0, "Docker has left"},
-		"worker elsewhere":                 {worker, Record{}, true, 0, "docker swarm leave"},
-		"demoted":                          {worker, Record{Cluster: "c1"}, false, 0, "demoted"},
-		"locked":                           {swarm.Info{State: swarm.StateLocked}, Record{}, false, 0, "docker swarm unlock"},
-		"failed":                           {swarm.Info{State: swarm.StateError, Error: "certificate expired"}, Record{}, false, 0, "certificate expired"},
+		"another than ours": {manager, Record{
+			Cluster: "c0",
+			Begun:   noon.Add(-time.Hour),
+		}, false, 0, "--adopt-swarm"},
+		"adopted":          {manager, Record{}, true, swarmAdopt, ""},
+		"Docker left it":   {inactive, Record{Cluster: "c1"}, false, 0, "Docker has left"},
+		"worker elsewhere": {worker, Record{}, true, 0, "docker swarm leave"},
+		"demoted":          {worker, Record{Cluster: "c1"}, false, 0, "demoted"},
+		"locked":           {swarm.Info{State: swarm.StateLocked}, Record{}, false, 0, "docker swarm unlock"},
+		"failed": {
+			swarm.Info{State: swarm.StateError, Error: "certificate expired"},
+			Record{},
+			false,
+			0,
+			"certificate expired",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

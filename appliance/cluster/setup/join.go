@@ -54,7 +54,9 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 		return j.Membership, err
 	}
 	if t.Role != role {
-		return j.Membership, fmt.Errorf("this join token is for a %s; run `crawlbox %s --join TOKEN`, or get the other one with `crawlbox token %s`",
+		return j.Membership, fmt.Errorf(
+			"this join token is for a %s; run `crawlbox %s --join TOKEN`, or get the other one with `crawlbox "+
+				"token %s`",
 			t.Role, t.Role, role)
 	}
 	err = j.enter(ctx, t, id)
@@ -68,7 +70,8 @@ func (j *joining) start(ctx context.Context, id *pki.Identity) error {
 		j.Role = fleet.RoleWorker
 	}
 	if id.Node.Role != j.Role {
-		return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with `crawlbox leave`", id.Node.Role, id.Node.Role)
+		return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with "+
+			"`crawlbox leave`", id.Node.Role, id.Node.Role)
 	}
 	return j.resume(ctx, id)
 }
@@ -81,7 +84,8 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 	}
 	j.Identity, j.Addr = id, id.Self.Addr
 	if j.Config.AdvertiseAddr.IsValid() && j.Config.AdvertiseAddr != j.Addr {
-		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and join again to change it", j.Addr, j.Config.AdvertiseAddr)
+		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and "+
+			"join again to change it", j.Addr, j.Config.AdvertiseAddr)
 	}
 	info, err := j.checkEngine(ctx)
 	if err != nil && !(swarm.Away(err) && journal.Reached(enroll.PhaseDone)) {
@@ -95,7 +99,8 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 		return nil
 	}
 	if journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive {
-		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, or end it here with `crawlbox leave`")
+		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join " +
+			"TOKEN`, or end it here with `crawlbox leave`")
 	}
 	return j.complete(ctx, journal)
 }
@@ -108,7 +113,8 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 		return err
 	}
 	if StateOf(j.Config) == Created {
-		return errors.New("this machine is the manager of a cluster of its own; end that first with `crawlbox leave --force`")
+		return errors.New("this machine is the manager of a cluster of its own; end that first with `crawlbox leave " +
+			"--force`")
 	}
 	info, err := j.checkEngine(ctx)
 	if id != nil && swarm.Away(err) && journal.Reached(enroll.PhaseDone) {
@@ -284,7 +290,8 @@ func Foreign(info swarm.Info, managers []netip.AddrPort) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("this machine is in another swarm, with the managers %v; leave that first with `docker swarm leave`", info.Managers)
+	return fmt.Errorf("this machine is in another swarm, with the managers %v; leave that first with `docker "+
+		"swarm leave`", info.Managers)
 }
 
 // OwnAddr returns the address from which this machine reaches the managers.

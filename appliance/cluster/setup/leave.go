@@ -25,7 +25,8 @@ func (m *Machine) End(ctx context.Context, force bool) error {
 		return err
 	}
 	if !force {
-		return api.Conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its services; do so with --force", m.Name)
+		return api.Conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its "+
+			"services; do so with --force", m.Name)
 	}
 	if err := m.Engine.Leave(ctx, true); err != nil {
 		return err
@@ -51,16 +52,19 @@ func (m *Machine) End(ctx context.Context, force bool) error {
 
 // Leave takes a machine that joined out of its cluster, here and on the first manager,
 // which primary names for people.
-func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, primary string, force bool) error {
+func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, primary string,
+	force bool) error {
 	info, err := m.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
 	if info.Manager && !force {
-		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node demote %s`", m.Name)
+		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node "+
+			"demote %s`", m.Name)
 	}
 	if err := agent.Reachable(ctx, managers); err != nil && !force {
-		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this node there with `crawlbox node rm %s`", primary, err, m.Name)
+		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this "+
+			"node there with `crawlbox node rm %s`", primary, err, m.Name)
 	}
 	swarmID, err := m.leavingAs(info.NodeID)
 	if err != nil {
@@ -71,7 +75,8 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	}
 	failpoint.Hit(failpoint.LeaveDocker)
 	if err := agent.Leave(ctx, managers, swarmID); err != nil {
-		m.Log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+m.Name+"`", "error", err)
+		m.Log.Warn("the manager could not take this node off its list; do it there with `crawlbox node rm "+m.Name+"`",
+			"error", err)
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)
 	return m.forget(id)

@@ -37,7 +37,8 @@ func LoadRecord(path string) (*Record, error) {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
 	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("load %s: %w; restore it from a backup, or remove it and start with --adopt-swarm", path, err)
+		return nil, fmt.Errorf("load %s: %w; restore it from a backup, or remove it and start with --adopt-swarm", path,
+			err)
 	}
 	return r, nil
 }

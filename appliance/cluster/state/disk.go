@@ -58,7 +58,13 @@ type blob struct {
 // Open opens the store in dir, which is made where it is not there, and takes the files of
 // versions before over.
 func Open(dir string, o Options) (*Disk, error) {
-	d := &Disk{Options: o, dir: dir, objects: objects{filepath.Join(dir, "objects")}, step: func(string) {}, changed: make(chan struct{})}
+	d := &Disk{
+		Options: o,
+		dir:     dir,
+		objects: objects{filepath.Join(dir, "objects")},
+		step:    func(string) {},
+		changed: make(chan struct{}),
+	}
 	if err := os.MkdirAll(d.objects.dir, secretDir); err != nil {
 		return nil, fmt.Errorf("open the cluster's state: %w", err)
 	}
@@ -123,7 +129,8 @@ func load(dir string) ([]snapshot, error) {
 		return nil, err
 	}
 	var list []snapshot
-	for id := Version(bytes.TrimSpace(head)); id != "" && len(list) < keepCommits; id = list[len(list)-1].commit.Parent {
+	for id := Version(bytes.TrimSpace(head)); id != "" &&
+		len(list) < keepCommits; id = list[len(list)-1].commit.Parent {
 		s := snapshot{id: id}
 		err := o.getJSON(string(id), &s.commit)
 		if err == nil {
@@ -151,7 +158,8 @@ func load(dir string) ([]snapshot, error) {
 
 // damaged is the error for a store that can't be read. Nothing is made anew in its place.
 func damaged(dir string, err error) error {
-	return fmt.Errorf("%s is damaged (%w): restore it from a backup; or move it away and start crawlbox again, which takes the state over from the files beside it", dir, err)
+	return fmt.Errorf("%s is damaged (%w): restore it from a backup; or move it away and start crawlbox again, which "+
+		"takes the state over from the files beside it", dir, err)
 }
 
 // head returns the newest commit. The caller holds mu.
@@ -289,7 +297,14 @@ func (d *Disk) commit(changes map[string][]byte, message string) error {
 		return err
 	}
 	d.step("tree")
-	next.commit = Commit{Tree: hash, Parent: head.id, Author: d.Author, Time: time.Now().UTC(), Epoch: head.commit.Epoch, Message: message}
+	next.commit = Commit{
+		Tree:    hash,
+		Parent:  head.id,
+		Author:  d.Author,
+		Time:    time.Now().UTC(),
+		Epoch:   head.commit.Epoch,
+		Message: message,
+	}
 	id, err := d.objects.putJSON(next.commit)
 	if err != nil {
 		return err

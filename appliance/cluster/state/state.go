@@ -154,7 +154,8 @@ func (d *Document) Save(data []byte, message string) error {
 // Damaged is the error for a document that is there but cannot be used. Nothing is made anew
 // in its place: that would cut off every node that relies on it.
 func (d *Document) Damaged(err error) error {
-	return fmt.Errorf("document %s of the cluster's state is damaged (%w): restore the data directory from a backup", d.name, err)
+	return fmt.Errorf("document %s of the cluster's state is damaged (%w): restore the data directory from a backup",
+		d.name, err)
 }
 
 // LoadOrCreate returns the document, which create provides where there is none. Of two that

@@ -76,15 +76,22 @@ func conformance(t *testing.T, s state.Store) {
 	want(t, s, "b", "")
 
 	// On an older base, only what is as it was can be changed.
-	for _, changes := range []map[string][]byte{{"a": []byte("3")}, {"b": []byte("3")}, {"a": nil}, {"dir/c": []byte("3"), "a": []byte("3")}} {
+	for _, changes := range []map[string][]byte{
+		{"a": []byte("3")},
+		{"b": []byte("3")},
+		{"a": nil},
+		{"dir/c": []byte("3"), "a": []byte("3")},
+	} {
 		if _, err := s.Commit(t.Context(), first, changes, "test"); !errors.Is(err, state.ErrConflict) {
 			t.Errorf("%v on an older base: %v", changes, err)
 		}
 	}
-	if _, err := s.Commit(t.Context(), "", map[string][]byte{"a": []byte("3")}, "test"); !errors.Is(err, state.ErrConflict) {
+	if _, err := s.Commit(t.Context(), "", map[string][]byte{"a": []byte("3")},
+		"test"); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("created what exists: %v", err)
 	}
-	if _, err := s.Commit(t.Context(), "made-up", map[string][]byte{"dir/c": []byte("3")}, "test"); !errors.Is(err, state.ErrConflict) {
+	if _, err := s.Commit(t.Context(), "made-up", map[string][]byte{"dir/c": []byte("3")},
+		"test"); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("on a base that nobody knows: %v", err)
 	}
 	want(t, s, "dir/c", "1")
@@ -105,7 +112,8 @@ func conformance(t *testing.T, s state.Store) {
 			t.Errorf("took the name %q", name)
 		}
 	}
-	if _, err := s.Commit(t.Context(), v, map[string][]byte{"a": make([]byte, state.MaxDocument+1)}, "test"); err == nil {
+	if _, err := s.Commit(t.Context(), v, map[string][]byte{"a": make([]byte, state.MaxDocument+1)},
+		"test"); err == nil {
 		t.Error("took a document that is too long")
 	}
 	many := map[string][]byte{}
@@ -157,7 +165,8 @@ func TestDisk_TwoProcesses(t *testing.T) {
 	v := commit(t, a, "", map[string][]byte{"a": []byte("1")})
 	want(t, b, "a", "1")
 	commit(t, b, v, map[string][]byte{"a": []byte("2")})
-	if _, err := a.Commit(t.Context(), v, map[string][]byte{"a": []byte("3")}, "test"); !errors.Is(err, state.ErrConflict) {
+	if _, err := a.Commit(t.Context(), v, map[string][]byte{"a": []byte("3")},
+		"test"); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("on what the other has changed: %v", err)
 	}
 }
@@ -213,7 +222,8 @@ func TestDisk_Damaged(t *testing.T) {
 			if err := os.WriteFile(path, bad, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if d, err := state.Open(dir, state.Options{}); err == nil || !strings.Contains(err.Error(), dir+" is damaged") || !strings.Contains(err.Error(), "backup") {
+			if d, err := state.Open(dir, state.Options{}); err == nil ||
+				!strings.Contains(err.Error(), dir+" is damaged") || !strings.Contains(err.Error(), "backup") {
 				if err == nil {
 					d.Close()
 				}
@@ -237,7 +247,8 @@ func TestDocument(t *testing.T) {
 	if err != nil || string(made) != "1" {
 		t.Fatalf("%q, %v", made, err)
 	}
-	if err := errors.Join(other.Save([]byte("1"), "b"), doc.Save([]byte("2"), "a"), doc.Save([]byte("3"), "a")); err != nil {
+	if err := errors.Join(other.Save([]byte("1"), "b"), doc.Save([]byte("2"), "a"),
+		doc.Save([]byte("3"), "a")); err != nil {
 		t.Error(err)
 	}
 	late := state.NewDocument(d, "a")
@@ -252,7 +263,8 @@ func TestDocument(t *testing.T) {
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for in, secret := range map[string]string{
-		"-----BEGIN PRIVATE KEY-----\nMIG\nabc\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nshown\n-----END CERTIFICATE-----\n": "MIG",
+		"-----BEGIN PRIVATE KEY-----\nMIG\nabc\n-----END PRIVATE KEY-----\n-----BEGIN " +
+			"CERTIFICATE-----\nshown\n-----END CERTIFICATE-----\n": "MIG",
 		`[{"id":"shown","secret":"c2Vj","hash":"aGFz"}]`: "c2Vj",
 		`{"keys":["a2V5"],"next":"a2V5","x":"shown"}`:    "a2V5",
 	} {

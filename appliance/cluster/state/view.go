@@ -26,7 +26,12 @@ func Look(dir string) (*View, error) {
 		return nil, fmt.Errorf("%s keeps none of the cluster's state: look on a manager (%w)", dir, ErrNotFound)
 	}
 	head := list[len(list)-1]
-	return &View{Head: head.id, Commit: head.commit, Documents: head.tree.list(""), objects: objects{filepath.Join(dir, "objects")}}, nil
+	return &View{
+		Head:      head.id,
+		Commit:    head.commit,
+		Documents: head.tree.list(""),
+		objects:   objects{filepath.Join(dir, "objects")},
+	}, nil
 }
 
 // Document returns the content of a document.

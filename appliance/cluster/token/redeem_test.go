@@ -42,15 +42,19 @@ func TestRedeem_SaysWhyNot(t *testing.T) {
 			check(when, "role", tokens.Redeem(short.ID, short.Secret, fleet.RoleManager, "a"), ErrWrongRole)
 			check(when, "right", tokens.Redeem(short.ID, short.Secret, fleet.RoleWorker, "a"), nil)
 			check(when, "used up", tokens.Redeem(short.ID, short.Secret, fleet.RoleWorker, "b"), ErrUsedUp)
-			check(when, "used up, wrong role", tokens.Redeem(short.ID, short.Secret, fleet.RoleManager, "b"), ErrWrongRole)
-			check(when, "used up, bad secret", tokens.Redeem(short.ID, manager.Secret, fleet.RoleWorker, "b"), ErrBadSecret)
+			check(when, "used up, wrong role", tokens.Redeem(short.ID, short.Secret, fleet.RoleManager, "b"),
+				ErrWrongRole)
+			check(when, "used up, bad secret", tokens.Redeem(short.ID, manager.Secret, fleet.RoleWorker, "b"),
+				ErrBadSecret)
 			check(when, "manager", tokens.Redeem(manager.ID, manager.Secret, fleet.RoleManager, "a"), nil)
 			tokens = openTokens(t, dir)
 		}
 		time.Sleep(time.Hour + time.Second) // of the bubble's clock
 		check("later", "expired", tokens.Redeem(short.ID, short.Secret, fleet.RoleWorker, "a"), ErrExpiredToken)
-		check("later", "expired, wrong role", tokens.Redeem(short.ID, short.Secret, fleet.RoleManager, "a"), ErrExpiredToken)
-		check("later", "expired, bad secret", tokens.Redeem(short.ID, manager.Secret, fleet.RoleWorker, "a"), ErrBadSecret)
+		check("later", "expired, wrong role", tokens.Redeem(short.ID, short.Secret, fleet.RoleManager, "a"),
+			ErrExpiredToken)
+		check("later", "expired, bad secret", tokens.Redeem(short.ID, manager.Secret, fleet.RoleWorker, "a"),
+			ErrBadSecret)
 		check("later", "for ever", tokens.Redeem(manager.ID, manager.Secret, fleet.RoleManager, "a"), nil)
 		check("later", "revoke", tokens.Revoke(short.ID), nil)
 		check("later", "revoked, expired", tokens.Redeem(short.ID, short.Secret, fleet.RoleWorker, "a"), ErrRevoked)
@@ -90,7 +94,8 @@ func TestRedeem_OnDiskBeforeItReturns(t *testing.T) {
 		}
 		want := []int{1, 1, 2, 2, 3, 3}[i]
 		if got := usesOnDisk(t, tokens, c.ID); got != want || tokens.List()[0].Used != want {
-			t.Errorf("after %d tries %d uses are on disk and %d in the list, want %d", i+1, got, tokens.List()[0].Used, want)
+			t.Errorf("after %d tries %d uses are on disk and %d in the list, want %d", i+1, got, tokens.List()[0].Used,
+				want)
 		}
 	}
 	if err := tokens.Redeem(c.ID, c.Secret, c.Role, "d"); !errors.Is(err, ErrUsedUp) {

@@ -64,7 +64,8 @@ func (s JoinToken) Reveal() (string, error) {
 		return "", fmt.Errorf("make join token: %w", err)
 	}
 	sealed := append(body, checksum(body)...)
-	return fmt.Sprintf("%s%d-%s%s", stringFamily, stringVersion, crockfordInt(len(sealed)), crockford.EncodeToString(sealed)), nil
+	return fmt.Sprintf("%s%d-%s%s", stringFamily, stringVersion, crockfordInt(len(sealed)),
+		crockford.EncodeToString(sealed)), nil
 }
 
 // Parse reads a join token. Spaces and line breaks inside, as terminals add
@@ -101,7 +102,8 @@ func cutPrefix(text string) (string, error) {
 	version, err := strconv.ParseUint(digits, 10, 16)
 	switch {
 	case !family || !ok || err != nil || version == 0:
-		return "", fmt.Errorf("%w: it begins with %s%d-; print it on the manager with `crawlbox token`", ErrNotJoinString, stringFamily, stringVersion)
+		return "", fmt.Errorf("%w: it begins with %s%d-; print it on the manager with `crawlbox token`",
+			ErrNotJoinString, stringFamily, stringVersion)
 	case version > stringVersion:
 		return "", fmt.Errorf("%w: update crawlbox on this machine to the manager's version", ErrNewer)
 	}

@@ -18,12 +18,13 @@ import (
 
 func testString() JoinToken {
 	return JoinToken{
-		Role:     fleet.RoleWorker,
-		Managers: []netip.AddrPort{netip.MustParseAddrPort("45.77.138.242:7980"), netip.MustParseAddrPort("[2001:db8::1]:7980")},
-		CA:       pki.KeyHash(bytes.Repeat([]byte{0xab}, 32)),
-		Token:    "abcdefgh",
-		Secret:   Secret([]byte("secret-secret-16")),
-		Expires:  time.Unix(2_000_000_000, 0),
+		Role: fleet.RoleWorker,
+		Managers: []netip.AddrPort{netip.MustParseAddrPort(
+			"45.77.138.242:7980"), netip.MustParseAddrPort("[2001:db8::1]:7980")},
+		CA:      pki.KeyHash(bytes.Repeat([]byte{0xab}, 32)),
+		Token:   "abcdefgh",
+		Secret:  Secret([]byte("secret-secret-16")),
+		Expires: time.Unix(2_000_000_000, 0),
 	}
 }
 
@@ -46,7 +47,8 @@ func TestString_RoundTrip(t *testing.T) {
 	for _, want := range []JoinToken{testString(), forEver, manager, many} {
 		text := reveal(t, want)
 		got, err := Parse(text)
-		if err != nil || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) || got.Secret != want.Secret || !got.Expires.Equal(want.Expires) {
+		if err != nil || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) || got.Secret != want.Secret ||
+			!got.Expires.Equal(want.Expires) {
 			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
 		}
 		if strings.Trim(text, crockfordAlphabet+"-") != "" {
@@ -78,8 +80,10 @@ func TestParse_SaysWhatIsWrong(t *testing.T) {
 		in   string
 		want error
 	}{
-		"nothing":         {"", ErrNotJoinString},
-		"swarm's token":   {"SWMTKN-1-49nj1cmql0jkz5s954yi3oex3nedyz0fb0xx14ie39trti4wxv-8vxv8rssmk743ojnwacrr2e7c", ErrNotJoinString},
+		"nothing": {"", ErrNotJoinString},
+		"swarm's token": {
+			"SWMTKN-1-49nj1cmql0jkz5s954yi3oex3nedyz0fb0xx14ie39trti4wxv-8vxv8rssmk743ojnwacrr2e7c", ErrNotJoinString,
+		},
 		"without prefix":  {text[5:], ErrNotJoinString},
 		"prefix alone":    {"CBX1", ErrNotJoinString},
 		"version zero":    {"CBX0" + text[4:], ErrNotJoinString},
@@ -150,9 +154,14 @@ func TestReveal_RefusesWhatNobodyCouldUse(t *testing.T) {
 func TestSecrets_DoNotShow(t *testing.T) {
 	t.Parallel()
 	s := testString()
-	member := pki.Membership{GossipKeys: pki.Keyring{pki.Key("secret-secret-16")}, Swarm: pki.SwarmJoin{Token: "secret-secret-16"}}
+	member := pki.Membership{
+		GossipKeys: pki.Keyring{pki.Key("secret-secret-16")},
+		Swarm:      pki.SwarmJoin{Token: "secret-secret-16"},
+	}
 	var out bytes.Buffer
-	for _, v := range []any{s, &s, s.Secret, Issued{Secret: s.Secret}, member, &member, member.Swarm, member.GossipKeys} {
+	for _, v := range []any{
+		s, &s, s.Secret, Issued{Secret: s.Secret}, member, &member, member.Swarm, member.GossipKeys,
+	} {
 		fmt.Fprintf(&out, "%v %+v %#v %s %x %q %d\n", v, v, v, v, v, v, v)
 		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 			slog.New(h).Info("test", "value", v)
@@ -161,7 +170,9 @@ func TestSecrets_DoNotShow(t *testing.T) {
 	if data, err := json.Marshal(s); err == nil {
 		out.Write(data)
 	}
-	for _, leak := range []string{"secret-secret", "7365637265742d", "115 101 99 114", "c2VjcmV0LXNlY3JldC0xNg", "0x73, 0x65"} {
+	for _, leak := range []string{
+		"secret-secret", "7365637265742d", "115 101 99 114", "c2VjcmV0LXNlY3JldC0xNg", "0x73, 0x65",
+	} {
 		if i := strings.Index(out.String(), leak); i >= 0 {
 			t.Errorf("shows the secret: %.200s", out.String()[max(0, i-100):])
 		}
@@ -170,7 +181,8 @@ func TestSecrets_DoNotShow(t *testing.T) {
 
 // same compares what String.String does not show too.
 func same(a, b JoinToken) bool {
-	return fmt.Sprintf("%#v", a) == fmt.Sprintf("%#v", b) && a.Secret == b.Secret && a.Expires.Equal(b.Expires) && slices.Equal(a.Managers, b.Managers)
+	return fmt.Sprintf("%#v", a) == fmt.Sprintf("%#v", b) && a.Secret == b.Secret && a.Expires.Equal(b.Expires) &&
+		slices.Equal(a.Managers, b.Managers)
 }
 
 func FuzzParse(f *testing.F) {

@@ -218,7 +218,11 @@ func newIssued(role string) (Issued, error) {
 	id := make([]byte, tokenIDSize)
 	_, _ = rand.Read(id) // never fails
 	return Issued{
-		Record: Record{ID: pki.IDEncoding.EncodeToString(id), Role: role, Created: time.Now().UTC().Truncate(time.Second)},
+		Record: Record{
+			ID:      pki.IDEncoding.EncodeToString(id),
+			Role:    role,
+			Created: time.Now().UTC().Truncate(time.Second),
+		},
 		Secret: newSecret(),
 	}, nil
 }

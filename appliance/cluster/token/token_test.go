@@ -84,7 +84,8 @@ func TestTokens_RotateAndRevoke(t *testing.T) {
 			t.Fatal(err)
 		}
 		redeem := func(c Issued) error { return tokens.Redeem(c.ID, c.Secret, c.Role, "a") }
-		if err := errors.Join(redeem(worker), redeem(limited), tokens.Rotate(fleet.RoleWorker), tokens.Revoke(limited.ID)); err != nil {
+		if err := errors.Join(redeem(worker), redeem(limited), tokens.Rotate(fleet.RoleWorker),
+			tokens.Revoke(limited.ID)); err != nil {
 			t.Fatal(err)
 		}
 		next := standing(t, tokens, fleet.RoleWorker)
@@ -158,7 +159,8 @@ func TestOpenTokens_OlderFile(t *testing.T) {
 	dir := t.TempDir()
 	data := `[{"id":"abcdefgh","role":"worker","created":"2026-01-01T00:00:00Z","standing":true,
 		"hash":"` + hashOfSecret + `","secret":"c2VjcmV0LXNlY3JldC0xNg=="},
-		{"id":"bcdefghi","role":"manager","created":"2026-01-01T00:00:00Z","expires":"2999-01-01T00:00:00Z","hash":"` + hashOfSecret + `"}]`
+		{"id":"bcdefghi","role":"manager","created":"2026-01-01T00:00:00Z","expires":"2999-01-01T00:00:00Z","hash":"` +
+		hashOfSecret + `"}]`
 	if err := os.WriteFile(filepath.Join(dir, "tokens.json"), []byte(data), 0o600); err != nil {
 		t.Fatal(err)
 	}

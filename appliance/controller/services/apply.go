@@ -108,7 +108,8 @@ func whyNotAgain(service string, e history.Entry) string {
 	if e.Result == history.RolledBack {
 		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before runs on: %s; %s", e.Why, again)
 	}
-	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and stays; %s", service, again)
+	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and "+
+		"stays; %s", service, again)
 }
 
 // tellEnd says how a change went that the controller began. It is called before the

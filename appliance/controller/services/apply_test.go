@@ -39,16 +39,36 @@ func TestTried(t *testing.T) {
 		fresh bool
 		want  bool
 	}{
-		"never":                         {nil, false, false},
-		"another one":                   {[]history.Entry{entry("a", history.Done, watch)}, false, false},
-		"and it was bad":                {[]history.Entry{entry("a", history.Done, watch), entry("b", history.RolledBack, watch)}, false, true},
-		"and the file changed since":    {[]history.Entry{entry("a", history.Done, watch), entry("b", history.RolledBack, watch)}, true, false},
-		"but another one was since":     {[]history.Entry{entry("b", history.RolledBack, watch), entry("a", history.Done, watch)}, false, false},
-		"and somebody went back":        {[]history.Entry{entry("a", history.Done, watch), entry("b", history.Done, watch), byHand}, false, true},
-		"but nodes did not get it":      {[]history.Entry{entry("b", history.Failed, pull)}, false, false},
-		"but the manager stopped":       {[]history.Entry{entry("b", history.Interrupted, watch)}, false, false},
-		"and is at it":                  {[]history.Entry{entry("b", history.Running, pull)}, true, true},
-		"while somebody else is at it":  {[]history.Entry{entry("a", history.Done, watch), {Kind: history.KindDeploy, Result: history.Running}}, false, true},
+		"never":       {nil, false, false},
+		"another one": {[]history.Entry{entry("a", history.Done, watch)}, false, false},
+		"and it was bad": {
+			[]history.Entry{entry("a", history.Done, watch), entry("b", history.RolledBack, watch)},
+			false,
+			true,
+		},
+		"and the file changed since": {
+			[]history.Entry{entry("a", history.Done, watch), entry("b", history.RolledBack, watch)},
+			true,
+			false,
+		},
+		"but another one was since": {
+			[]history.Entry{entry("b", history.RolledBack, watch), entry("a", history.Done, watch)},
+			false,
+			false,
+		},
+		"and somebody went back": {
+			[]history.Entry{entry("a", history.Done, watch), entry("b", history.Done, watch), byHand},
+			false,
+			true,
+		},
+		"but nodes did not get it": {[]history.Entry{entry("b", history.Failed, pull)}, false, false},
+		"but the manager stopped":  {[]history.Entry{entry("b", history.Interrupted, watch)}, false, false},
+		"and is at it":             {[]history.Entry{entry("b", history.Running, pull)}, true, true},
+		"while somebody else is at it": {
+			[]history.Entry{entry("a", history.Done, watch), {Kind: history.KindDeploy, Result: history.Running}},
+			false,
+			true,
+		},
 		"and it fails, with none older": {[]history.Entry{entry("b", history.Failed, watch)}, false, true},
 	} {
 		r := pastOf(t, tc.past)

@@ -98,7 +98,8 @@ func (a asked) change(ctx context.Context) (deploy.Change, error) {
 	now := serviceOf(snap, a.svc.Name)
 	switch {
 	case now != nil && !now.Managed:
-		return nil, deploy.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or rename the one in the file",
+		return nil, deploy.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or "+
+			"rename the one in the file",
 			now.Name, a.file, now.Name)
 	case now != nil && now.Pending != "":
 		return nil, deploy.Conflict("service %s is being updated; see `crawlbox ps %s`", now.Name, now.Name)
@@ -122,7 +123,8 @@ func (a asked) change(ctx context.Context) (deploy.Change, error) {
 
 // imageOf is the image that a service of the config file is to run, with its digest:
 // the one that its definition names, or the one that was built for it last.
-func (c *Controller) imageOf(ctx context.Context, svc compose.Service, now *fleet.Service) (image string, from *deploy.Source, err error) {
+func (c *Controller) imageOf(ctx context.Context, svc compose.Service,
+	now *fleet.Service) (image string, from *deploy.Source, err error) {
 	if svc.Compose.Build == nil {
 		image, from, err := c.sources.Resolve(ctx, svc.Compose.Image)
 		// A service with an image that nobody pushed would start later, by its tag,

@@ -92,7 +92,8 @@ func departed(svc fleet.Service, prune bool) step {
 	if prune {
 		s.action, s.why = remove, "it left the config and prune is on"
 	} else {
-		s.why = fmt.Sprintf("it left the config and runs on; remove it with `crawlbox rm %s`, or set prune: true", svc.Name)
+		s.why = fmt.Sprintf("it left the config and runs on; remove it with `crawlbox rm %s`, or set prune: true",
+			svc.Name)
 	}
 	return s
 }

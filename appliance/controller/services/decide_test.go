@@ -23,16 +23,52 @@ func TestDecide(t *testing.T) {
 		prune bool
 		want  []step // of which why, now and the definition are not compared
 	}{
-		"new":                         {nil, []compose.Service{spider}, false, []step{{action: create, service: "spider"}}},
-		"unchanged":                   {[]fleet.Service{ours("h1", 3)}, []compose.Service{spider}, false, []step{{action: keep, service: "spider"}}},
-		"changed, replicas as before": {[]fleet.Service{ours("h0", 3)}, []compose.Service{spider}, false, []step{{action: replace, service: "spider", keepReplicas: true}}},
-		"changed, other replicas":     {[]fleet.Service{ours("h0", 5)}, []compose.Service{spider}, false, []step{{action: replace, service: "spider"}}},
-		"changed during an update": {[]fleet.Service{{ID: "id", Name: "spider", Managed: true, Hash: "h0", Pending: "3 image"}}, []compose.Service{spider}, false,
-			[]step{{action: wait, service: "spider"}}},
-		"left the file":                {[]fleet.Service{ours("h1", 3)}, nil, false, []step{{action: report, service: "spider"}}},
-		"left the file with prune":     {[]fleet.Service{ours("h1", 3)}, nil, true, []step{{action: remove, service: "spider"}}},
+		"new": {nil, []compose.Service{spider}, false, []step{
+			{action: create, service: "spider"},
+		}},
+		"unchanged": {
+			[]fleet.Service{ours("h1", 3)},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: keep, service: "spider"}},
+		},
+		"changed, replicas as before": {
+			[]fleet.Service{ours("h0", 3)},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: replace, service: "spider", keepReplicas: true}},
+		},
+		"changed, other replicas": {
+			[]fleet.Service{ours("h0", 5)},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: replace, service: "spider"}},
+		},
+		"changed during an update": {
+			[]fleet.Service{{ID: "id", Name: "spider", Managed: true, Hash: "h0", Pending: "3 image"}},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: wait, service: "spider"}},
+		},
+		"left the file": {
+			[]fleet.Service{ours("h1", 3)},
+			nil,
+			false,
+			[]step{{action: report, service: "spider"}},
+		},
+		"left the file with prune": {
+			[]fleet.Service{ours("h1", 3)},
+			nil,
+			true,
+			[]step{{action: remove, service: "spider"}},
+		},
 		"made by hand and not defined": {[]fleet.Service{{ID: "id", Name: "spider"}}, nil, true, nil},
-		"made by hand and defined":     {[]fleet.Service{{ID: "id", Name: "spider"}}, []compose.Service{spider}, false, []step{{action: refuse, service: "spider"}}},
+		"made by hand and defined": {
+			[]fleet.Service{{ID: "id", Name: "spider"}},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: refuse, service: "spider"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

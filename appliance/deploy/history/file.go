@@ -59,7 +59,8 @@ func load(path string) ([]Entry, error) {
 		err = ordered(entries)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): move it away and start again; only the record of earlier deployments is lost with it", path, err)
+		return nil, fmt.Errorf("%s is damaged (%w): move it away and start again; only the record of earlier "+
+			"deployments is lost with it", path, err)
 	}
 	return entries, nil
 }

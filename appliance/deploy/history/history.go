@@ -95,7 +95,8 @@ type Entry struct {
 
 	Source *Source `json:"source,omitempty"` // what the image was built of; nil: it was there
 
-	Definition string `json:"definition,omitempty"` // hash of the one in the config file that it brings; empty: none of there
+	// hash of the one in the config file that it brings; empty: none of there
+	Definition string `json:"definition,omitempty"`
 }
 
 // Source is a directory or program from which an image was built.

@@ -57,7 +57,10 @@ func TestKept(t *testing.T) {
 
 func TestKept_ImageBeforeItsDigestIsKnown(t *testing.T) {
 	t.Parallel()
-	got := kept([]Entry{{Version: 1, Image: "spider:0.01", Result: Running}, {Version: 2, Image: "spider:0.02", Result: Running}}, 1)
+	got := kept([]Entry{
+		{Version: 1, Image: "spider:0.01", Result: Running},
+		{Version: 2, Image: "spider:0.02", Result: Running},
+	}, 1)
 	if versions(got) != "2 1" {
 		t.Errorf("got %v", got)
 	}
@@ -66,7 +69,9 @@ func TestKept_ImageBeforeItsDigestIsKnown(t *testing.T) {
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
 	s := &Store{entries: map[string][]Entry{
-		"ended": entriesOf("a:done b:failed"), "new": entriesOf("a:running"), "again": entriesOf("a:running b:running c:done"),
+		"ended": entriesOf("a:done b:failed"),
+		"new":   entriesOf("a:running"),
+		"again": entriesOf("a:running b:running c:done"),
 	}}
 	got := map[string]int{}
 	for service, e := range s.Unfinished() {

@@ -35,8 +35,16 @@ func TestStore_SurvivesARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "history")
 	s := open(t, dir)
 	full := Entry{
-		Image: "spider:0.01", Digest: "sha256:aa", At: time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC), By: "root",
-		Kind: KindRollback, From: 3, Stage: StageUpdate, Why: "it's <slow>", Took: 3 * time.Second, Spec: json.RawMessage(`{"Name":"spider"}`),
+		Image:  "spider:0.01",
+		Digest: "sha256:aa",
+		At:     time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC),
+		By:     "root",
+		Kind:   KindRollback,
+		From:   3,
+		Stage:  StageUpdate,
+		Why:    "it's <slow>",
+		Took:   3 * time.Second,
+		Spec:   json.RawMessage(`{"Name":"spider"}`),
 	}
 	if v := begin(t, s, "spider", full); v != 1 {
 		t.Fatalf("got version %d", v)
@@ -89,9 +97,24 @@ func TestStore_Names(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	for name, good := range map[string]bool{
-		"spider": true, "9": true, "a-c_D": true, strings.Repeat("a", 63): true,
-		"": false, ".": false, "a.b": false, "..": false, ".spider": false, "-spider": false, "../spider": false, "a/b": false, "a\\b": false, "a\x00b": false,
-		"a b": false, "spider\n": false, "spïder": false, strings.Repeat("a", 64): false,
+		"spider":                true,
+		"9":                     true,
+		"a-c_D":                 true,
+		strings.Repeat("a", 63): true,
+		"":                      false,
+		".":                     false,
+		"a.b":                   false,
+		"..":                    false,
+		".spider":               false,
+		"-spider":               false,
+		"../spider":             false,
+		"a/b":                   false,
+		"a\\b":                  false,
+		"a\x00b":                false,
+		"a b":                   false,
+		"spider\n":              false,
+		"spïder":                false,
+		strings.Repeat("a", 64): false,
 	} {
 		if _, err := s.Begin(name, Entry{}); (err == nil) != good {
 			t.Errorf("%q: got %v", name, err)
@@ -138,7 +161,12 @@ func TestStore_UnchangedWhereTheDiskFails(t *testing.T) {
 func TestOpen_Damaged(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{
-		"empty": "", "torn": `[{"version":1`, "other": `{"a":1}`, "twice": `[{"version":1},{"version":1}]`, "no version": `[{}]`, "more": `[] []`,
+		"empty":      "",
+		"torn":       `[{"version":1`,
+		"other":      `{"a":1}`,
+		"twice":      `[{"version":1},{"version":1}]`,
+		"no version": `[{}]`,
+		"more":       `[] []`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +175,8 @@ func TestOpen_Damaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := Open(filepath.Dir(path))
-			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away") || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away") ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -158,7 +187,8 @@ func TestOpen_Damaged(t *testing.T) {
 func TestOpen_OlderStages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	content := `[{"version":1,"stage":"stage","result":"failed"},{"version":2,"stage":"flip","result":"running"},{"version":3,"stage":"watch"}]`
+	content :=
+		`[{"version":1,"stage":"stage","result":"failed"},{"version":2,"stage":"flip","result":"running"},{"version":3,"stage":"watch"}]`
 	if err := os.WriteFile(filepath.Join(dir, "spider.json"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,15 @@ const (
 	iptablesCommand = "iptables-save -t filter"
 )
 
-var nodePorts = []Port{{"tcp", 7980}, {"tcp", 7981}, {"udp", 7981}, {"tcp", 2377}, {"tcp", 7946}, {"udp", 7946}, {"udp", 4789}}
+var nodePorts = []Port{
+	{"tcp", 7980},
+	{"tcp", 7981},
+	{"udp", 7981},
+	{"tcp", 2377},
+	{"tcp", 7946},
+	{"udp", 7946},
+	{"udp", 4789},
+}
 
 func TestLook(t *testing.T) {
 	t.Parallel()
@@ -47,47 +55,78 @@ func TestLook(t *testing.T) {
 		want     []string // each: ports | by | commands
 	}{
 		"no rules": {
-			programs: map[string]string{iptablesCommand: "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", nftCommand: `{"nftables": []}`},
-			ports:    nodePorts,
+			programs: map[string]string{
+				iptablesCommand: "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n",
+				nftCommand:      `{"nftables": []}`,
+			},
+			ports: nodePorts,
 		},
 		"ufw": {
 			programs: map[string]string{iptablesCommand: "file ufw.iptables", "ufw status": "Status: active\n"},
-			ports:    nodePorts, from: peer, sources: lan, by: "ufw",
+			ports:    nodePorts,
+			from:     peer,
+			sources:  lan,
+			by:       "ufw",
 			want: []string{"2377/tcp, 4789/udp, 7946/tcp+udp, 7981/udp | iptables (chain INPUT, by its policy) | " +
-				"ufw allow proto tcp from 10.99.0.0/16 to any port 2377,7946 && ufw allow proto udp from 10.99.0.0/16 to any port 4789,7946,7981"},
+				"ufw allow proto tcp from 10.99.0.0/16 to any port 2377,7946 && ufw allow proto udp from " +
+				"10.99.0.0/16 to any port 4789,7946,7981"},
 		},
 		"ufw, from elsewhere": {
 			programs: map[string]string{iptablesCommand: "file ufw.iptables", "ufw status": "Status: active\n"},
-			ports:    []Port{{"tcp", 7980}}, from: netip.MustParseAddr("192.0.2.1"), by: "ufw",
-			want: []string{"7980/tcp | iptables (chain INPUT, by its policy) | ufw allow proto tcp from any to any port 7980"},
+			ports:    []Port{{"tcp", 7980}},
+			from:     netip.MustParseAddr("192.0.2.1"),
+			by:       "ufw",
+			want: []string{
+				"7980/tcp | iptables (chain INPUT, by its policy) | ufw allow proto tcp from any to any port 7980",
+			},
 		},
 		"firewalld": {
 			programs: map[string]string{nftCommand: "file firewalld.nft", iptablesCommand: "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "firewall-cmd --state": "running\n",
 				"firewall-cmd --get-zone-of-interface=eth0": "public\n"},
-			ports: []Port{{"tcp", 7980}, {"tcp", 7981}, {"udp", 7981}}, from: peer, by: "firewalld",
-			want: []string{"7980/tcp, 7981/udp | nftables (chain filter_IN_public of table inet firewalld, rule 72) | " +
-				"firewall-cmd --permanent --zone=public --add-port=7980/tcp && firewall-cmd --permanent --zone=public --add-port=7981/udp && firewall-cmd --reload"},
+			ports: []Port{{"tcp", 7980}, {"tcp", 7981}, {"udp", 7981}},
+			from:  peer,
+			by:    "firewalld",
+			want: []string{"7980/tcp, 7981/udp | nftables (chain filter_IN_public of table inet firewalld, " +
+				"rule 72) | " +
+				"firewall-cmd --permanent --zone=public --add-port=7980/tcp && firewall-cmd --permanent " +
+				"--zone=public --add-port=7981/udp && firewall-cmd --reload"},
 		},
 		"firewalld, from a network": {
 			programs: map[string]string{nftCommand: "file firewalld.nft", "firewall-cmd --state": "running\n", "firewall-cmd --get-default-zone": "public\n"},
-			ports:    []Port{{"tcp", 7980}}, from: peer, sources: lan, by: "firewalld",
+			ports:    []Port{{"tcp", 7980}},
+			from:     peer,
+			sources:  lan,
+			by:       "firewalld",
 			want: []string{"7980/tcp | nftables (chain filter_IN_public of table inet firewalld, rule 72) | " +
-				"firewall-cmd --permanent --zone=public --add-rich-rule='rule family=ipv4 source address=10.99.0.0/16 port port=7980 protocol=tcp accept' && firewall-cmd --reload"},
+				"firewall-cmd --permanent --zone=public --add-rich-rule='rule family=ipv4 source " +
+				"address=10.99.0.0/16 port port=7980 protocol=tcp accept' && firewall-cmd --reload"},
 		},
 		"rules of nft and of iptables": {
 			programs: map[string]string{nftCommand: "file both.nft", iptablesCommand: "file both.iptables"},
-			ports:    nodePorts, from: peer, sources: lan, by: "iptables and nftables",
+			ports:    nodePorts,
+			from:     peer,
+			sources:  lan,
+			by:       "iptables and nftables",
 			want: []string{
-				"2377/tcp, 7946/tcp | iptables (chain INPUT: -A INPUT -p tcp -m multiport --dports 2377,7946 -j DROP) | iptables -I INPUT -p tcp -s 10.99.0.0/16 -m multiport --dports 2377,7946 -j ACCEPT",
-				"7946/tcp, 7981/udp | nftables (chain input of table inet filter, by its policy) | nft insert rule inet filter input ip saddr 10.99.0.0/16 tcp dport '{ 7946 }' accept && nft insert rule inet filter input ip saddr 10.99.0.0/16 udp dport '{ 7981 }' accept",
-				"2377/tcp | nftables (chain input of table inet filter, rule 5) | nft insert rule inet filter input ip saddr 10.99.0.0/16 tcp dport '{ 2377 }' accept",
-				"7980/tcp | nftables (chain input of table inet filter, rule 7) | nft insert rule inet filter input ip saddr 10.99.0.0/16 tcp dport '{ 7980 }' accept",
+				"2377/tcp, 7946/tcp | iptables (chain INPUT: -A INPUT -p tcp -m multiport --dports 2377,7946 -j " +
+					"DROP) | iptables -I INPUT -p tcp -s 10.99.0.0/16 -m multiport --dports 2377,7946 -j ACCEPT",
+				"7946/tcp, 7981/udp | nftables (chain input of table inet filter, by its policy) | nft insert rule " +
+					"inet filter input ip saddr 10.99.0.0/16 tcp dport '{ 7946 }' accept && nft insert rule inet " +
+					"filter input ip saddr 10.99.0.0/16 udp dport '{ 7981 }' accept",
+				"2377/tcp | nftables (chain input of table inet filter, rule 5) | nft insert rule inet filter input " +
+					"ip saddr 10.99.0.0/16 tcp dport '{ 2377 }' accept",
+				"7980/tcp | nftables (chain input of table inet filter, rule 7) | nft insert rule inet filter input " +
+					"ip saddr 10.99.0.0/16 tcp dport '{ 7980 }' accept",
 			},
 		},
 		"from one network only": {
 			programs: map[string]string{iptablesCommand: "file both.iptables"},
-			ports:    []Port{{"tcp", 8003}}, from: netip.MustParseAddr("192.0.2.1"), by: "iptables",
-			want: []string{`8003/tcp | iptables (chain INPUT: -A INPUT ! -s 10.0.0.0/8 -p tcp -m tcp --dport 8003:8010 -m comment --comment "not for strangers" -j REJECT --reject-with icmp-port-unreachable) | iptables -I INPUT -p tcp -m multiport --dports 8003 -j ACCEPT`},
+			ports:    []Port{{"tcp", 8003}},
+			from:     netip.MustParseAddr("192.0.2.1"),
+			by:       "iptables",
+			want: []string{
+				`8003/tcp | iptables (chain INPUT: -A INPUT ! -s 10.0.0.0/8 -p tcp -m tcp --dport 8003:8010 -m comment --comment "not for strangers" -j REJECT --reject-with icmp-port-unreachable) | iptables -I INPUT -p tcp -m multiport --dports 8003 -j ACCEPT`,
+			},
 		},
 		"not from there": {
 			programs: map[string]string{iptablesCommand: "file both.iptables"},
@@ -95,17 +134,24 @@ func TestLook(t *testing.T) {
 		},
 		"IPv6": {
 			programs: map[string]string{nftCommand: "file both.nft", "ip6tables-save -t filter": "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 2001:db8::/32 -p tcp -m tcp --dport 7980 -j ACCEPT\nCOMMIT\n"},
-			ports:    []Port{{"tcp", 7980}, {"tcp", 2377}}, from: netip.MustParseAddr("2001:db8::7"), sources: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}, by: "ip6tables and nftables",
+			ports:    []Port{{"tcp", 7980}, {"tcp", 2377}},
+			from:     netip.MustParseAddr("2001:db8::7"),
+			sources:  []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")},
+			by:       "ip6tables and nftables",
 			want: []string{
-				"2377/tcp | ip6tables (chain INPUT, by its policy) | ip6tables -I INPUT -p tcp -s 2001:db8::/64 -m multiport --dports 2377 -j ACCEPT",
+				"2377/tcp | ip6tables (chain INPUT, by its policy) | ip6tables -I INPUT -p tcp -s 2001:db8::/64 -m " +
+					"multiport --dports 2377 -j ACCEPT",
 				// The rule for 2377 is one of IPv4.
-				"2377/tcp | nftables (chain input of table inet filter, by its policy) | nft insert rule inet filter input ip6 saddr 2001:db8::/64 tcp dport '{ 2377 }' accept",
-				"7980/tcp | nftables (chain input of table inet filter, rule 7) | nft insert rule inet filter input ip6 saddr 2001:db8::/64 tcp dport '{ 7980 }' accept",
+				"2377/tcp | nftables (chain input of table inet filter, by its policy) | nft insert rule inet filter " +
+					"input ip6 saddr 2001:db8::/64 tcp dport '{ 2377 }' accept",
+				"7980/tcp | nftables (chain input of table inet filter, rule 7) | nft insert rule inet filter input " +
+					"ip6 saddr 2001:db8::/64 tcp dport '{ 7980 }' accept",
 			},
 		},
 		"nft alone": {
 			programs: map[string]string{nftCommand: "file both.nft"},
-			ports:    []Port{{"udp", 7946}, {"udp", 4789}}, from: peer, by: "nftables", // by a set, which is not looked into
+			// by a set, which is not looked into
+			ports: []Port{{"udp", 7946}, {"udp", 4789}}, from: peer, by: "nftables",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -59,7 +59,8 @@ func iptablesRule(c *chain, words []string, line string) rule {
 			value = words[i+1]
 		}
 		switch option {
-		case "-m", "--reject-with", "--comment", "--log-prefix", "--log-level", "--set-xmark", "--nflog-prefix", "--nflog-group":
+		case "-m", "--reject-with", "--comment", "--log-prefix", "--log-level", "--set-xmark", "--nflog-prefix",
+			"--nflog-group":
 			i++
 			if strings.HasPrefix(value, `"`) {
 				for i < len(words)-1 && !strings.HasSuffix(words[i], `"`) {

@@ -74,7 +74,8 @@ func (m manager) commands(s *ruleset, base *chain, ports []Port, sources []netip
 	case m.name == "ufw":
 		return list, ""
 	case s.tool != "nftables":
-		return list, "the rule is gone after a reboot unless `netfilter-persistent save` or what else brings your rules back keeps it"
+		return list, "the rule is gone after a reboot unless `netfilter-persistent save` or what else brings your " +
+			"rules back keeps it"
 	}
 	return list, "the rule is gone after a reboot unless it also stands in /etc/nftables.conf"
 }
@@ -107,12 +108,14 @@ func (m manager) open(s *ruleset, base *chain, proto string, ports []string, sou
 		if text != "" {
 			text = " -s " + text
 		}
-		return fmt.Sprintf("%s -I INPUT -p %s%s -m multiport --dports %s -j ACCEPT", s.tool, proto, text, strings.Join(ports, ","))
+		return fmt.Sprintf("%s -I INPUT -p %s%s -m multiport --dports %s -j ACCEPT", s.tool, proto, text,
+			strings.Join(ports, ","))
 	}
 	if text != "" {
 		text = fmt.Sprintf(" %s saddr %s", map[bool]string{false: "ip", true: "ip6"}[source.Addr().Is6()], text)
 	}
-	return fmt.Sprintf("nft insert rule %s %s%s %s dport '{ %s }' accept", base.table, base.name, text, proto, strings.Join(ports, ", "))
+	return fmt.Sprintf("nft insert rule %s %s%s %s dport '{ %s }' accept", base.table, base.name, text, proto,
+		strings.Join(ports, ", "))
 }
 
 // firewalld needs one option for each port; those with a source are rich rules.
@@ -128,7 +131,8 @@ func firewalld(zone, proto string, ports []string, source string) string {
 		if strings.Contains(source, ":") {
 			family = "ipv6"
 		}
-		fmt.Fprintf(&b, " --add-rich-rule='rule family=%s source address=%s port port=%s protocol=%s accept'", family, source, p, proto)
+		fmt.Fprintf(&b, " --add-rich-rule='rule family=%s source address=%s port port=%s protocol=%s accept'", family,
+			source, p, proto)
 	}
 	return b.String()
 }

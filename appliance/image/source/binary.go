@@ -22,7 +22,8 @@ func (s *Source) openBinary(o Options) error {
 		return err
 	}
 	if o.Dockerfile != "" {
-		return fmt.Errorf("%s is a program, which needs no Dockerfile; give the directory of %s to use that", s.file, o.Dockerfile)
+		return fmt.Errorf("%s is a program, which needs no Dockerfile; give the directory of %s to use that", s.file,
+			o.Dockerfile)
 	}
 	s.Kind, s.Generated, s.sent, s.dockerfileName = Binary, true, true, "Dockerfile"
 	steps := []string{"FROM " + or(o.Base, "scratch")}
@@ -47,14 +48,16 @@ func checkStatic(path string) error {
 	}
 	defer f.Close()
 	if want, known := machines[runtime.GOARCH]; known && f.Machine != want {
-		return fmt.Errorf("%s is built for %s, and this machine is %s; build it for linux/%s", path, f.Machine, want, runtime.GOARCH)
+		return fmt.Errorf("%s is built for %s, and this machine is %s; build it for linux/%s", path, f.Machine, want,
+			runtime.GOARCH)
 	}
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN || f.Entry == 0 {
 		return fmt.Errorf("%s is a library or object file, not a program; give the linked program", path)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs shared libraries; link it statically (Go: CGO_ENABLED=0, Rust: a musl target, C: -static), or give a directory with a Dockerfile", path)
+			return fmt.Errorf("%s needs shared libraries; link it statically (Go: CGO_ENABLED=0, Rust: a musl "+
+				"target, C: -static), or give a directory with a Dockerfile", path)
 		}
 	}
 	return nil
@@ -66,7 +69,13 @@ func (s *Source) program() ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []entry{textEntry("Dockerfile", s.Dockerfile), {name: "app", path: s.file, mode: 0o755, size: st.Size(), mtime: st.ModTime()}}
+	files := []entry{textEntry("Dockerfile", s.Dockerfile), {
+		name:  "app",
+		path:  s.file,
+		mode:  0o755,
+		size:  st.Size(),
+		mtime: st.ModTime(),
+	}}
 	if certs, err := os.Stat(hostCerts); err == nil {
 		files = append(files, entry{name: "ca-certificates.crt", path: hostCerts, mode: 0o644, size: certs.Size()})
 	}

@@ -13,9 +13,19 @@ import (
 // program writes the headers of a program with the segments given.
 func program(t *testing.T, m elf.Machine, entry uint64, segments ...elf.ProgType) string {
 	t.Helper()
-	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(m), Version: 1, Entry: entry, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(segments))}
+	h := elf.Header64{
+		Type:      uint16(elf.ET_EXEC),
+		Machine:   uint16(m),
+		Version:   1,
+		Entry:     entry,
+		Phoff:     64,
+		Ehsize:    64,
+		Phentsize: 56,
+		Phnum:     uint16(len(segments)),
+	}
 	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(
+		elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
 	var b bytes.Buffer
 	parts := []any{h}
 	for _, s := range segments {
@@ -51,7 +61,8 @@ func TestOpen_Binary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "FROM local\nCOPY app /app\nENTRYPOINT [\"/app\"]\n"; s.Kind != Binary || s.Name != "fetch-linux" || s.Dockerfile != want {
+	if want := "FROM local\nCOPY app /app\nENTRYPOINT [\"/app\"]\n"; s.Kind != Binary || s.Name != "fetch-linux" ||
+		s.Dockerfile != want {
 		t.Errorf("got %+v", s)
 	}
 	names, texts := packed(t, path, Options{})
@@ -73,7 +84,8 @@ func TestOpen_BinaryRefused(t *testing.T) {
 		"neither a directory nor a Linux program; give the ": script,
 		"no such file": script + "x",
 	} {
-		if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -13,9 +13,11 @@ import (
 func (s *Source) Eject() (path string, err error) {
 	switch s.Kind {
 	case Dockerfile:
-		return "", fmt.Errorf("%s has a Dockerfile already, so none was made that could be written; move it away first", s.Dir)
+		return "", fmt.Errorf("%s has a Dockerfile already, so none was made that could be written; move it away first",
+			s.Dir)
 	case Binary:
-		return "", fmt.Errorf("%s is a program, and its Dockerfile is of no use but to crawlbox; see it with --print-dockerfile", s.file)
+		return "", fmt.Errorf("%s is a program, and its Dockerfile is of no use but to crawlbox; see it with "+
+			"--print-dockerfile", s.file)
 	}
 	path = filepath.Join(s.Dir, "Dockerfile")
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

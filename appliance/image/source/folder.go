@@ -44,7 +44,8 @@ func (s *Source) openDirectory(o Options) error {
 		s.Dockerfile = text
 		return err
 	}
-	return fmt.Errorf("%s has no Dockerfile, scrapy.cfg, package.json, go.mod, requirements.txt, pyproject.toml or *.py file that says how to run it; write a Dockerfile there", s.Dir)
+	return fmt.Errorf("%s has no Dockerfile, scrapy.cfg, package.json, go.mod, requirements.txt, pyproject.toml or "+
+		"*.py file that says how to run it; write a Dockerfile there", s.Dir)
 }
 
 // ownDockerfile is the path of the user's Dockerfile, empty if there is none.

@@ -63,9 +63,11 @@ func (s *Source) mainPackage() (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("%s has no package main at its top and none in cmd/*; give the directory of the program if it has its own go.mod, or write a Dockerfile there", s.Dir)
+		return "", fmt.Errorf("%s has no package main at its top and none in cmd/*; give the directory of the "+
+			"program if it has its own go.mod, or write a Dockerfile there", s.Dir)
 	}
-	return "", fmt.Errorf("%s has the programs %s; write a Dockerfile there that builds one", s.Dir, strings.Join(found, ", "))
+	return "", fmt.Errorf("%s has the programs %s; write a Dockerfile there that builds one", s.Dir,
+		strings.Join(found, ", "))
 }
 
 func isMain(dir string) bool {

@@ -33,7 +33,13 @@ func (s *Source) node(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := recipe{base: or(o.Base, "node:lts-slim"), args: o.Args, env: nodeEnv, install: "npm install --omit=dev", cmd: cmd}
+	r := recipe{
+		base:    or(o.Base, "node:lts-slim"),
+		args:    o.Args,
+		env:     nodeEnv,
+		install: "npm install --omit=dev",
+		cmd:     cmd,
+	}
 	r.whole = p.Workspaces != nil || strings.Contains(text, `"file:`)
 	for _, f := range []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"} {
 		if s.has(f) {
@@ -65,5 +71,6 @@ func (s *Source) nodeCommand(p packageJSON) ([]string, error) {
 			return cmd, nil
 		}
 	}
-	return nil, fmt.Errorf("package.json of %s leads to `%s`, and no such file is there; build it first, set main or scripts.start, or write a Dockerfile there", s.Dir, strings.Join(cmd, " "))
+	return nil, fmt.Errorf("package.json of %s leads to `%s`, and no such file is there; build it first, set main or "+
+		"scripts.start, or write a Dockerfile there", s.Dir, strings.Join(cmd, " "))
 }

@@ -50,9 +50,11 @@ func (s *Source) entry() (string, error) {
 	case 1:
 		return scripts[0], nil
 	case 0:
-		return "", fmt.Errorf("%s has no main.py, spider.py, app.py or other *.py file to run; write a Dockerfile there", s.Dir)
+		return "", fmt.Errorf("%s has no main.py, spider.py, app.py or other *.py file to run; write a "+
+			"Dockerfile there", s.Dir)
 	}
-	return "", fmt.Errorf("%s has %s, and none is main.py, spider.py or app.py; rename the one to run, or write a Dockerfile there", s.Dir, strings.Join(scripts, ", "))
+	return "", fmt.Errorf("%s has %s, and none is main.py, spider.py or app.py; rename the one to run, or write a "+
+		"Dockerfile there", s.Dir, strings.Join(scripts, ", "))
 }
 
 // pipEnv are settings of pip, as variables because an old pip does not mind one
@@ -87,7 +89,8 @@ func (s *Source) pip(o Options, also ...string) (recipe, error) {
 
 // namesFiles matches lines of a requirements.txt that lead to other files of
 // the directory: -r, -c, -e, -f and paths.
-var namesFiles = regexp.MustCompile(`(?m)^\s*(-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links|\.{0,2}/|\.\s*$|\.\[|\S+\s*@\s*file:)`)
+var namesFiles = regexp.MustCompile(
+	`(?m)^\s*(-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links|\.{0,2}/|\.\s*$|\.\[|\S+\s*@\s*file:)`)
 
 // pyproject returns the packages that the standard table of pyproject.toml
 // lists. The project itself is not installed: it runs from its directory.
@@ -106,7 +109,8 @@ func (s *Source) pyproject() ([]string, error) {
 		return nil, fmt.Errorf("read %s: %w", filepath.Join(s.Dir, "pyproject.toml"), err)
 	}
 	if len(p.Project.Dependencies) == 0 && len(p.Tool.Poetry.Dependencies) > 0 {
-		return nil, fmt.Errorf("%s lists its packages for poetry only; run `poetry export -o requirements.txt`, or write a Dockerfile there", filepath.Join(s.Dir, "pyproject.toml"))
+		return nil, fmt.Errorf("%s lists its packages for poetry only; run `poetry export -o requirements.txt`, or "+
+			"write a Dockerfile there", filepath.Join(s.Dir, "pyproject.toml"))
 	}
 	return p.Project.Dependencies, nil
 }

@@ -11,7 +11,8 @@ import (
 
 func runGit(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@t"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "git",
+		append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@t"}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("git %s: %v\n%s", args, err, out)
 	}
@@ -31,7 +32,8 @@ func TestRevision(t *testing.T) {
 	}
 	fails := func(want string) {
 		t.Helper()
-		if got, err := Revision(t.Context(), spider); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if got, err := Revision(t.Context(), spider); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %q, %v; want %s", got, err, want)
 		}
 	}

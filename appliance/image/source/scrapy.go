@@ -29,11 +29,15 @@ func (s *Source) spider(wanted string) (string, error) {
 	case wanted != "" && (len(names) == 0 || slices.Contains(names, wanted)):
 		return wanted, nil
 	case wanted != "":
-		return "", fmt.Errorf("%s has no spider %q, but %s; choose one with --spider, or write a Dockerfile there", s.Dir, wanted, strings.Join(names, ", "))
+		return "", fmt.Errorf("%s has no spider %q, but %s; choose one with --spider, or write a Dockerfile there",
+			s.Dir, wanted, strings.Join(names, ", "))
 	case len(names) == 0:
-		return "", fmt.Errorf(`no class with name = "…" in spiders/*.py below %s; choose the spider with --spider, or write a Dockerfile there`, s.Dir)
+		return "",
+			fmt.Errorf(
+				`no class with name = "…" in spiders/*.py below %s; choose the spider with --spider, or write a Dockerfile there`, s.Dir)
 	case len(names) > 1:
-		return "", fmt.Errorf("%s has the spiders %s; choose one with --spider, or say with --dockerfile how to run them", s.Dir, strings.Join(names, ", "))
+		return "", fmt.Errorf("%s has the spiders %s; choose one with --spider, or say with --dockerfile how to "+
+			"run them", s.Dir, strings.Join(names, ", "))
 	}
 	return names[0], nil
 }

@@ -37,10 +37,13 @@ func (s *Source) check(found []entry) error {
 		return nil
 	}
 	if s.Kind == Binary {
-		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it", s.file, size(bytes), size(s.limit))
+		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it", s.file, size(bytes),
+			size(s.limit))
 	}
-	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; most is in %s: list what the image does not need in %s",
-		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found, bytes), " and "), filepath.Join(s.Dir, ignoreName))
+	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; most is in %s: list what "+
+		"the image does not need in %s",
+		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found, bytes), " and "),
+		filepath.Join(s.Dir, ignoreName))
 }
 
 func sum(found []entry) (files int, bytes int64) {

@@ -77,7 +77,8 @@ func Open(path string, o Options) (*Source, error) {
 		return nil, err
 	}
 	if o.Spider != "" && s.Kind != Scrapy {
-		return nil, fmt.Errorf("a spider can be chosen in a Scrapy project without a Dockerfile, and %s is of kind %s; say in its CMD what to run", s.Dir, s.Kind)
+		return nil, fmt.Errorf("a spider can be chosen in a Scrapy project without a Dockerfile, and %s is of kind "+
+			"%s; say in its CMD what to run", s.Dir, s.Kind)
 	}
 	return s, nil
 }

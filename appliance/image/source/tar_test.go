@@ -52,11 +52,38 @@ func TestTar(t *testing.T) {
 		o     Options
 		want  string
 	}{
-		"as docker does":        {files{"Dockerfile": "FROM x", ".git/HEAD": "", "a/b": ""}, Options{}, ".git/ .git/HEAD Dockerfile a/ a/b"},
-		"usual of generated":    {files{"main.py": "", ".git/HEAD": "", "p/__pycache__/x": "", ".venv/x": "", "venv/x": ""}, Options{}, ".dockerignore Dockerfile main.py p/"},
-		"node modules":          {files{"package.json": "{}", "index.js": "", "node_modules/x/y": ""}, Options{}, ".dockerignore Dockerfile index.js package.json"},
-		"ignored but needed":    {files{"build/D": "FROM x", "build/o": "", ".dockerignore": "*\n!a\na/skip\n", "a/b": "", "a/skip": "", "c": ""}, Options{Dockerfile: "build/D"}, ".dockerignore a/ a/b build/D"},
-		"generated with ignore": {files{"main.py": "", ".dockerignore": "data", "data/x": "", ".git/HEAD": ""}, Options{}, ".dockerignore .git/ .git/HEAD Dockerfile main.py"},
+		"as docker does": {
+			files{"Dockerfile": "FROM x", ".git/HEAD": "", "a/b": ""},
+			Options{},
+			".git/ .git/HEAD Dockerfile a/ a/b",
+		},
+		"usual of generated": {
+			files{"main.py": "", ".git/HEAD": "", "p/__pycache__/x": "", ".venv/x": "", "venv/x": ""},
+			Options{},
+			".dockerignore Dockerfile main.py p/",
+		},
+		"node modules": {
+			files{"package.json": "{}", "index.js": "", "node_modules/x/y": ""},
+			Options{},
+			".dockerignore Dockerfile index.js package.json",
+		},
+		"ignored but needed": {
+			files{
+				"build/D":       "FROM x",
+				"build/o":       "",
+				".dockerignore": "*\n!a\na/skip\n",
+				"a/b":           "",
+				"a/skip":        "",
+				"c":             "",
+			},
+			Options{Dockerfile: "build/D"},
+			".dockerignore a/ a/b build/D",
+		},
+		"generated with ignore": {
+			files{"main.py": "", ".dockerignore": "data", "data/x": "", ".git/HEAD": ""},
+			Options{},
+			".dockerignore .git/ .git/HEAD Dockerfile main.py",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +101,8 @@ func TestTar_DockerfileIsNoCode(t *testing.T) {
 	other := directory(t, map[string]string{"D": "FROM other"})
 	dir := directory(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": "data"})
 	names, texts := packed(t, dir, Options{Dockerfile: filepath.Join(other, "D")})
-	if names != ".crawlbox.Dockerfile .dockerignore Dockerfile" || texts[".crawlbox.Dockerfile"] != "FROM other" || texts[".dockerignore"] != "data\n.crawlbox.Dockerfile\n" {
+	if names != ".crawlbox.Dockerfile .dockerignore Dockerfile" || texts[".crawlbox.Dockerfile"] != "FROM other" ||
+		texts[".dockerignore"] != "data\n.crawlbox.Dockerfile\n" {
 		t.Errorf("got %s, %q", names, texts)
 	}
 	_, texts = packed(t, directory(t, map[string]string{"main.py": ""}), Options{})
@@ -86,7 +114,8 @@ func TestTar_DockerfileIsNoCode(t *testing.T) {
 func TestTar_LinksAndSockets(t *testing.T) {
 	t.Parallel()
 	dir := directory(t, map[string]string{"x": "FROM x"})
-	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")), os.Symlink("x", filepath.Join(dir, "Dockerfile"))); err != nil {
+	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")),
+		os.Symlink("x", filepath.Join(dir, "Dockerfile"))); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
@@ -102,7 +131,13 @@ func TestTar_LinksAndSockets(t *testing.T) {
 
 func TestTar_TooLarge(t *testing.T) {
 	t.Parallel()
-	dir := directory(t, map[string]string{"Dockerfile": "FROM x", "data/1": strings.Repeat("x", 3000), "data/2": strings.Repeat("x", 1000), "log": strings.Repeat("x", 2000), "a": "x"})
+	dir := directory(t, map[string]string{
+		"Dockerfile": "FROM x",
+		"data/1":     strings.Repeat("x", 3000),
+		"data/2":     strings.Repeat("x", 1000),
+		"log":        strings.Repeat("x", 2000),
+		"a":          "x",
+	})
 	s, err := Open(dir, Options{MaxContext: 5000})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +148,8 @@ func TestTar_TooLarge(t *testing.T) {
 	}
 	var b bytes.Buffer
 	err = s.Tar(t.Context(), &b)
-	want := dir + " has 5.866KiB in 5 files, more than the 4.883KiB that may be sent to Docker; most is in data (3.906KiB) and log (1.953KiB): list what the image does not need in " + dir + "/.dockerignore"
+	want := dir + " has 5.866KiB in 5 files, more than the 4.883KiB that may be sent to Docker; most is in data " +
+		"(3.906KiB) and log (1.953KiB): list what the image does not need in " + dir + "/.dockerignore"
 	if err == nil || err.Error() != want || b.Len() != 0 {
 		t.Errorf("got %v\nwant %s; %d bytes written", err, want, b.Len())
 	}

@@ -46,7 +46,8 @@ func BinaryWithFailpoints(t frame.TB) string {
 // BinaryWithFailpoints and says another version.
 func BinaryOfVersion(t frame.TB, version string) string {
 	t.Helper()
-	path, err := buildOnce("crawlbox-"+version, ".", "-tags=failpoints", "-ldflags=-s -w -X github.com/crawlbox/crawlbox/appliance/cli.version="+version)
+	path, err := buildOnce("crawlbox-"+version, ".", "-tags=failpoints",
+		"-ldflags=-s -w -X github.com/crawlbox/crawlbox/appliance/cli.version="+version)
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}

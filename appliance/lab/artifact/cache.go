@@ -80,7 +80,8 @@ func bootstrap(t frame.TB, release, path string, args []string) error {
 		"--dpkgopt=path-exclude=/usr/share/locale/*"}, args...)
 	cmd := exec.Command("mmdebstrap", append(args, release, path)...)
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("make release %s (its packages come from the distribution's servers): %w\n%s", release, err, output)
+		return fmt.Errorf("make release %s (its packages come from the distribution's servers): %w\n%s", release, err,
+			output)
 	}
 	return nil
 }

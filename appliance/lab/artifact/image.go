@@ -76,7 +76,12 @@ func Architecture(arch string) ImageOption {
 // row are too many.
 func HealthCheck(interval time.Duration) ImageOption {
 	return func(c *v1.ConfigFile) {
-		c.Config.Healthcheck = &v1.HealthConfig{Test: []string{"CMD", "/tiny", "health"}, Interval: interval, Timeout: interval, Retries: 2}
+		c.Config.Healthcheck = &v1.HealthConfig{
+			Test:     []string{"CMD", "/tiny", "health"},
+			Interval: interval,
+			Timeout:  interval,
+			Retries:  2,
+		}
 	}
 }
 

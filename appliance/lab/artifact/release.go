@@ -33,9 +33,15 @@ type distribution struct {
 }
 
 var (
-	debianServers = &distribution{keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", keyringPackage: "debian-archive-keyring"}
-	ubuntuServers = &distribution{keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg", keyringPackage: "ubuntu-keyring",
-		args: []string{"--components=main,universe"}}
+	debianServers = &distribution{
+		keyring:        "/usr/share/keyrings/debian-archive-keyring.gpg",
+		keyringPackage: "debian-archive-keyring",
+	}
+	ubuntuServers = &distribution{
+		keyring:        "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+		keyringPackage: "ubuntu-keyring",
+		args:           []string{"--components=main,universe"},
+	}
 )
 
 // Releases are what lab.Release takes.
@@ -105,10 +111,12 @@ rmdir $dir/root
 func NewSystem(t frame.TB, name string) (s System, err error) {
 	from, ok := Releases[name]
 	if !ok {
-		return s, fmt.Errorf("the lab has no release %q, only %s", name, strings.Join(slices.Sorted(maps.Keys(Releases)), ", "))
+		return s, fmt.Errorf("the lab has no release %q, only %s", name,
+			strings.Join(slices.Sorted(maps.Keys(Releases)), ", "))
 	}
 	if _, err := os.Stat(from.keyring); err != nil {
-		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", name, from.keyring, from.keyringPackage)
+		return s, fmt.Errorf("release %s is checked with %s, which this machine lacks: install %s", name, from.keyring,
+			from.keyringPackage)
 	}
 	args := slices.Concat([]string{
 		"--include=apt,systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,iptables,procps",

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// Frame is a bash process in namespaces of its own that ends with this process. All that a host or the bridge consists of hangs
-// on one.
+// Frame is a bash process in namespaces of its own that ends with this process. All that a
+// host or the bridge consists of hangs on one.
 type Frame struct {
 	cmd   *exec.Cmd
 	stdin io.Closer

@@ -31,7 +31,8 @@ func TestSlowDown(t *testing.T) {
 		if err := d.Apply(&s); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.TaskTemplate.RestartPolicy; *got.Delay != tc.back || tc.policy != nil && got.Condition != tc.policy.Condition {
+		if got := s.TaskTemplate.RestartPolicy; *got.Delay != tc.back ||
+			tc.policy != nil && got.Condition != tc.policy.Condition {
 			t.Errorf("%s: after the next deploy it is %+v, want %s", name, got, tc.back)
 		}
 		if _, there := s.Labels[fleet.LabelRestartDelay]; there {

@@ -235,8 +235,13 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {
 	u := deployOf(svc).UpdateConfig
 	c := updateConfig(svc, u)
-	p = UpdatePolicy{Parallelism: c.Parallelism, Delay: c.Delay, Monitor: c.Monitor, FailureRatio: c.MaxFailureRatio,
-		StartFirst: c.Order == swarm.UpdateOrderStartFirst}
+	p = UpdatePolicy{
+		Parallelism:  c.Parallelism,
+		Delay:        c.Delay,
+		Monitor:      c.Monitor,
+		FailureRatio: c.MaxFailureRatio,
+		StartFirst:   c.Order == swarm.UpdateOrderStartFirst,
+	}
 	return p, u != nil && u.Parallelism != nil
 }
 

@@ -13,31 +13,55 @@ import (
 func serviceOfTwo() swarm.ServiceSpec {
 	two := uint64(2)
 	return swarm.ServiceSpec{
-		Annotations:  swarm.Annotations{Name: "spider", Labels: map[string]string{"a": "b"}},
-		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "old", Env: []string{"A=1", "B=2"}}, ForceUpdate: 3},
-		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &two}},
+		Annotations: swarm.Annotations{Name: "spider", Labels: map[string]string{"a": "b"}},
+		TaskTemplate: swarm.TaskSpec{
+			ContainerSpec: &swarm.ContainerSpec{Image: "old", Env: []string{"A=1", "B=2"}},
+			ForceUpdate:   3,
+		},
+		Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &two}},
 	}
 }
 
 func TestDeployment_ChangesOnlyWhatItSays(t *testing.T) {
 	t.Parallel()
 	s := serviceOfTwo()
-	s.UpdateConfig = &swarm.UpdateConfig{Delay: time.Second, Monitor: time.Minute, Order: "start-first", FailureAction: "continue", MaxFailureRatio: 0.5}
+	s.UpdateConfig = &swarm.UpdateConfig{
+		Delay:           time.Second,
+		Monitor:         time.Minute,
+		Order:           "start-first",
+		FailureAction:   "continue",
+		MaxFailureRatio: 0.5,
+	}
 	five, half, memory := 5, int64(5e8), int64(1<<20)
-	d := Deployment{Image: "new@sha256:1", Replicas: &five, Env: map[string]string{"B": "3", "C": "4"}, CPUs: &half, Memory: &memory,
-		Constraints: []string{"node.role==worker"}, Update: UpdatePolicy{Parallelism: 2, Delay: 2 * time.Second}}
+	d := Deployment{
+		Image:       "new@sha256:1",
+		Replicas:    &five,
+		Env:         map[string]string{"B": "3", "C": "4"},
+		CPUs:        &half,
+		Memory:      &memory,
+		Constraints: []string{"node.role==worker"},
+		Update:      UpdatePolicy{Parallelism: 2, Delay: 2 * time.Second},
+	}
 	if err := d.Apply(&s); err != nil {
 		t.Fatal(err)
 	}
 	c := s.TaskTemplate.ContainerSpec
-	if c.Image != "new@sha256:1" || strings.Join(c.Env, " ") != "A=1 B=3 C=4" || c.Init == nil || !*c.Init || *s.Mode.Replicated.Replicas != 5 {
+	if c.Image != "new@sha256:1" || strings.Join(c.Env, " ") != "A=1 B=3 C=4" || c.Init == nil || !*c.Init ||
+		*s.Mode.Replicated.Replicas != 5 {
 		t.Errorf("the service is %+v with %+v", s, c)
 	}
 	if l := s.TaskTemplate.Resources.Limits; l.NanoCPUs != half || l.MemoryBytes != memory {
 		t.Errorf("its limits are %+v", l)
 	}
 	// A service that somebody deployed while its tasks came to an end goes back again.
-	want := swarm.UpdateConfig{Parallelism: 2, Delay: 2 * time.Second, Monitor: time.Minute, Order: "start-first", FailureAction: "rollback", MaxFailureRatio: 0.5}
+	want := swarm.UpdateConfig{
+		Parallelism:     2,
+		Delay:           2 * time.Second,
+		Monitor:         time.Minute,
+		Order:           "start-first",
+		FailureAction:   "rollback",
+		MaxFailureRatio: 0.5,
+	}
 	if *s.UpdateConfig != want {
 		t.Errorf("it is updated by %+v, want %+v", *s.UpdateConfig, want)
 	}
@@ -72,7 +96,8 @@ func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := now.TaskTemplate.ContainerSpec
-	if c.Image != "old@sha256:1" || !reflect.DeepEqual(c.Env, []string{"A=1", "B=2"}) || now.Labels["a"] != "b" || *now.Mode.Replicated.Replicas != 7 || now.TaskTemplate.ForceUpdate != 3 {
+	if c.Image != "old@sha256:1" || !reflect.DeepEqual(c.Env, []string{"A=1", "B=2"}) || now.Labels["a"] != "b" ||
+		*now.Mode.Replicated.Replicas != 7 || now.TaskTemplate.ForceUpdate != 3 {
 		t.Errorf("the service is %+v with %+v", now, c)
 	}
 	d.Spec = json.RawMessage("{")

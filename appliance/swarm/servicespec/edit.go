@@ -38,7 +38,8 @@ func setReplicas(s *swarm.ServiceSpec, replicas *int) error {
 		return nil
 	}
 	if s.Mode.Replicated == nil {
-		return fmt.Errorf("service %s is not replicated and can't be stopped first; update it without --stop-first-all", s.Name)
+		return fmt.Errorf("service %s is not replicated and can't be stopped first; update it without --stop-first-all",
+			s.Name)
 	}
 	n := uint64(*replicas)
 	s.Mode.Replicated.Replicas = &n
@@ -64,7 +65,12 @@ func setLabel(s *swarm.ServiceSpec, name, value string) {
 // crawlbox's defaults where there is nothing.
 func withParallelism(u *swarm.UpdateConfig, n uint64) *swarm.UpdateConfig {
 	if u == nil {
-		return &swarm.UpdateConfig{Parallelism: n, FailureAction: swarm.UpdateFailureActionRollback, Order: swarm.UpdateOrderStopFirst, Monitor: 5 * time.Second}
+		return &swarm.UpdateConfig{
+			Parallelism:   n,
+			FailureAction: swarm.UpdateFailureActionRollback,
+			Order:         swarm.UpdateOrderStopFirst,
+			Monitor:       5 * time.Second,
+		}
 	}
 	c := *u
 	c.Parallelism = n
@@ -92,7 +98,8 @@ func Scale(s *swarm.ServiceSpec, replicas int) error {
 	case s.Mode.ReplicatedJob != nil:
 		s.Mode.ReplicatedJob.TotalCompletions = &n
 	default:
-		return fmt.Errorf("service %s is global: it runs once on every node and can't be scaled; drain nodes, or remove it with `crawlbox rm %s`",
+		return fmt.Errorf("service %s is global: it runs once on every node and can't be scaled; drain nodes, or "+
+			"remove it with `crawlbox rm %s`",
 			s.Name, s.Name)
 	}
 	return nil

@@ -12,7 +12,10 @@ import (
 func TestDeployment_PlacesTasksWhereTheImageRuns(t *testing.T) {
 	t.Parallel()
 	s := serviceOfTwo()
-	s.TaskTemplate.Placement = &swarm.Placement{MaxReplicas: 3, Platforms: []swarm.Platform{{OS: "linux", Architecture: "s390x"}}}
+	s.TaskTemplate.Placement = &swarm.Placement{
+		MaxReplicas: 3,
+		Platforms:   []swarm.Platform{{OS: "linux", Architecture: "s390x"}},
+	}
 	both := []fleet.Platform{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm"}, {OS: "linux", Arch: "ARM"}}
 	for _, tc := range []struct {
 		image     string

@@ -105,7 +105,11 @@ func resources(wanted types.Resources) *dockerswarm.ResourceRequirements {
 	}
 	result := &dockerswarm.ResourceRequirements{}
 	if r := wanted.Limits; r != nil {
-		result.Limits = &dockerswarm.Limit{NanoCPUs: nanoCPUs(r.NanoCPUs), MemoryBytes: int64(r.MemoryBytes), Pids: r.Pids}
+		result.Limits = &dockerswarm.Limit{
+			NanoCPUs:    nanoCPUs(r.NanoCPUs),
+			MemoryBytes: int64(r.MemoryBytes),
+			Pids:        r.Pids,
+		}
 	}
 	if r := wanted.Reservations; r != nil {
 		result.Reservations = &dockerswarm.Resources{NanoCPUs: nanoCPUs(r.NanoCPUs), MemoryBytes: int64(r.MemoryBytes)}

@@ -19,7 +19,14 @@ import (
 // Open takes up the files that are in dir. They may be more than the limit
 // allows.
 func Open(dir string, limit, minFree int64, log *slog.Logger) (*Cache, error) {
-	c := &Cache{Dir: dir, limit: limit, minFree: minFree, log: log, entries: make(map[Key]*list.Element), recent: list.New()}
+	c := &Cache{
+		Dir:     dir,
+		limit:   limit,
+		minFree: minFree,
+		log:     log,
+		entries: make(map[Key]*list.Element),
+		recent:  list.New(),
+	}
 	c.ranks.Store(new(map[digest.Digest]int))
 	if err := os.RemoveAll(c.tmpDir()); err != nil {
 		return nil, fmt.Errorf("remove half-written files: %w", err)

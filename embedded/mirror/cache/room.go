@@ -77,7 +77,8 @@ func (c *Cache) leastWanted() (least *list.Element) {
 func (c *Cache) evict(el *list.Element) {
 	ent := el.Value.(*Entry)
 	if c.Rank(ent.key.Digest) > 0 {
-		c.log.Warn("mirror drops a part of a pinned image, as nothing else is left to make room; raise mirror.max_size, or free the disk",
+		c.log.Warn("mirror drops a part of a pinned image, as nothing else is left to make room; raise "+
+			"mirror.max_size, or free the disk",
 			"digest", ent.key.Digest, "bytes", ent.Size)
 	}
 	c.remove(el)

@@ -128,7 +128,8 @@ func TestTables_FewAtATime(t *testing.T) {
 		t.Error(err)
 	}
 	if x.tables.known.Len() > remembered || x.given.Len() > remembered || x.tracker.blobs.Len() > remembered {
-		t.Errorf("%d tables, %d handouts and %d blobs are remembered", x.tables.known.Len(), x.given.Len(), x.tracker.blobs.Len())
+		t.Errorf("%d tables, %d handouts and %d blobs are remembered", x.tables.known.Len(), x.given.Len(),
+			x.tracker.blobs.Len())
 	}
 }
 
@@ -136,7 +137,8 @@ func TestTables_FewAtATime(t *testing.T) {
 func TestFetch_MadeUpNodes(t *testing.T) {
 	t.Parallel()
 	x := New(Options{Network: refusing{}}, slog.New(slog.DiscardHandler))
-	f := newFetch(t.Context(), x, cut.NewPartial(made(0), &cut.Table{Size: 1 << 20, Piece: 1 << 20}, true, nil, func(int64) {}))
+	f := newFetch(t.Context(), x, cut.NewPartial(made(0), &cut.Table{Size: 1 << 20, Piece: 1 << 20}, true, nil,
+		func(int64) {}))
 	defer f.end()
 	p := &peer{addr: "evil", have: cut.NewBitmap(1)}
 	for n := range 100 {

@@ -105,9 +105,16 @@ func New(o Options, log *slog.Logger) *Exchange {
 	o = o.withDefaults()
 	given, _ := lru.New[digest.Digest, *handout](remembered) // fails for sizes below 1 only
 	return &Exchange{
-		o: o, log: log, tables: newTables(), tracker: newTracker(), slots: newSlots(o.Slots),
-		buffers: newBuffers(), fetches: map[digest.Digest]*fetch{}, given: given,
-		slowRate: slowRate, pieceSize: cut.PieceSize,
+		o:         o,
+		log:       log,
+		tables:    newTables(),
+		tracker:   newTracker(),
+		slots:     newSlots(o.Slots),
+		buffers:   newBuffers(),
+		fetches:   map[digest.Digest]*fetch{},
+		given:     given,
+		slowRate:  slowRate,
+		pieceSize: cut.PieceSize,
 	}
 }
 
@@ -148,7 +155,8 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 		return err
 	}
 	x.tables.keep(d, table)
-	x.log.Debug("a blob came in pieces", "digest", d, "bytes", table.Size, "took", time.Since(begun).Round(time.Millisecond), "tally", f.tally)
+	x.log.Debug("a blob came in pieces", "digest", d, "bytes", table.Size, "took",
+		time.Since(begun).Round(time.Millisecond), "tally", f.tally)
 	return into.Keep()
 }
 

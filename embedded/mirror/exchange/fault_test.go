@@ -47,7 +47,9 @@ func TestBadNode(t *testing.T) {
 			n.give = func(_ context.Context, body io.ReadCloser) (io.ReadCloser, error) { return wrong{body}, nil }
 		},
 		"hangs after the header": func(n *simNode) {
-			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) { return hanging{body, ctx}, nil }
+			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+				return hanging{body, ctx}, nil
+			}
 		},
 		"hangs before the header": func(n *simNode) {
 			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
@@ -63,9 +65,13 @@ func TestBadNode(t *testing.T) {
 				}{io.LimitReader(body, simPiece/2), body}, nil
 			}
 		},
-		"is slow":            func(n *simNode) { n.up.rate = 10e3 / 8 },
-		"lies about the lot": func(n *simNode) { n.claim = func(b cut.Bitmap) cut.Bitmap { return cut.Full(len(b) * 8) } },
-		"talks nonsense":     func(n *simNode) { n.claim = func(b cut.Bitmap) cut.Bitmap { return make(cut.Bitmap, len(b)+3) } },
+		"is slow": func(n *simNode) { n.up.rate = 10e3 / 8 },
+		"lies about the lot": func(n *simNode) {
+			n.claim = func(b cut.Bitmap) cut.Bitmap { return cut.Full(len(b) * 8) }
+		},
+		"talks nonsense": func(n *simNode) {
+			n.claim = func(b cut.Bitmap) cut.Bitmap { return make(cut.Bitmap, len(b)+3) }
+		},
 		"dies": func(n *simNode) {
 			time.AfterFunc(time.Second, func() { n.set(func() { n.dead = true }) })
 		},
@@ -138,7 +144,8 @@ func TestManagerDies_WithPieces(t *testing.T) {
 		img := c.push(42)
 		time.AfterFunc(time.Second, func() { c.manager.set(func() { c.manager.dead = true }) })
 		err := c.nodes[0].fetch(t.Context(), img.digest, img.data)
-		if err == nil || !strings.Contains(err.Error(), "of 42 pieces") || !strings.Contains(err.Error(), "manager: no answer") {
+		if err == nil || !strings.Contains(err.Error(), "of 42 pieces") ||
+			!strings.Contains(err.Error(), "manager: no answer") {
 			t.Error(err)
 		}
 		if took := c.took(); took < 30 || took > 35 {
@@ -197,7 +204,8 @@ func TestFullDisk(t *testing.T) {
 		img := c.push(42)
 		wait := c.wants(img, c.nodes[1:]...)
 		full := &fullFile{&memFile{n: c.nodes[0], want: img.data, d: img.digest}, 10}
-		if err := c.nodes[0].Fetch(t.Context(), img.digest, full); !errors.Is(err, cut.ErrNoRoom) || !errors.Is(err, errFull) {
+		if err := c.nodes[0].Fetch(t.Context(), img.digest, full); !errors.Is(err, cut.ErrNoRoom) ||
+			!errors.Is(err, errFull) {
 			t.Error(err)
 		}
 		wait()

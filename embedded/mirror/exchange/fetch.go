@@ -49,8 +49,15 @@ type fetch struct {
 func newFetch(ctx context.Context, x *Exchange, part *cut.Partial) *fetch {
 	ctx, cancel := context.WithCancel(ctx)
 	return &fetch{
-		x: x, part: part, ctx: ctx, cancel: cancel, do: make(chan func()),
-		peers: map[string]*peer{}, known: map[string]struct{}{}, flights: map[*flight]struct{}{}, gained: time.Now(),
+		x:       x,
+		part:    part,
+		ctx:     ctx,
+		cancel:  cancel,
+		do:      make(chan func()),
+		peers:   map[string]*peer{},
+		known:   map[string]struct{}{},
+		flights: map[*flight]struct{}{},
+		gained:  time.Now(),
 	}
 }
 

@@ -83,7 +83,15 @@ func (f *fetch) reviewFlights(now time.Time) {
 func (f *fetch) launch(p *peer, ask Ask) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	now := time.Now()
-	fl := &flight{peer: p, ask: ask, piece: ask.Piece, began: now, cancel: cancel, seenAt: now, moved: now}
+	fl := &flight{
+		peer:   p,
+		ask:    ask,
+		piece:  ask.Piece,
+		began:  now,
+		cancel: cancel,
+		seenAt: now,
+		moved:  now,
+	}
 	f.flights[fl] = struct{}{}
 	p.flights++
 	f.wg.Go(func() {
@@ -100,7 +108,13 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 		return false, err
 	}
 	defer f.x.buffers.give(buf)
-	l := &landing{f: f, fl: fl, ctx: ctx, buf: buf, piece: notBegun}
+	l := &landing{
+		f:     f,
+		fl:    fl,
+		ctx:   ctx,
+		buf:   buf,
+		piece: notBegun,
+	}
 	if err := f.x.o.Network.Take(ctx, fl.peer.addr, f.part.Digest, fl.ask, l); err != nil {
 		return false, err
 	}

@@ -117,7 +117,8 @@ func (x *Exchange) Follow(ctx context.Context, from string, d digest.Digest, see
 }
 
 // Take gives a piece. The body is to be closed; its length is that of the piece.
-func (x *Exchange) Take(ctx context.Context, d digest.Digest, ask Ask) (piece int, length int64, body io.ReadCloser, err error) {
+func (x *Exchange) Take(ctx context.Context, d digest.Digest,
+	ask Ask) (piece int, length int64, body io.ReadCloser, err error) {
 	h, err := x.hold(d)
 	if err != nil {
 		return 0, 0, nil, err

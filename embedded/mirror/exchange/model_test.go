@@ -97,7 +97,9 @@ func trouble(rng *rand.Rand, n *simNode) {
 		case 2:
 			n.give = func(_ context.Context, body io.ReadCloser) (io.ReadCloser, error) { return wrong{body}, nil }
 		case 3:
-			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) { return hanging{body, ctx}, nil }
+			n.give = func(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+				return hanging{body, ctx}, nil
+			}
 		default:
 			n.dead, n.island, n.give = false, 0, nil
 		}

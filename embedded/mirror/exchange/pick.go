@@ -58,7 +58,8 @@ func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
 	}
 	end := open.Count() == 0
 	for fl := range f.flights {
-		if i := fl.piece; i >= 0 && asked[i] == 1 && !have.Has(i) && (fl.slow || end && now.Sub(fl.began) > f.patient()) {
+		if i := fl.piece; i >= 0 && asked[i] == 1 && !have.Has(i) &&
+			(fl.slow || end && now.Sub(fl.began) > f.patient()) {
 			late.Set(i)
 		}
 	}

@@ -92,7 +92,13 @@ func (c *card) chunk() int {
 
 // add makes a node with a card of so many bits a second.
 func (w *world) add(addr string, bits float64, o Options) *simNode {
-	n := &simNode{w: w, addr: addr, up: card{rate: bits / 8}, down: card{rate: bits / 8}, blobs: map[digest.Digest][]byte{}}
+	n := &simNode{
+		w:     w,
+		addr:  addr,
+		up:    card{rate: bits / 8},
+		down:  card{rate: bits / 8},
+		blobs: map[digest.Digest][]byte{},
+	}
 	o.Store, o.MinSize, o.Self, o.Network = n, 1, addr, simNetwork{n}
 	n.Exchange = New(o, slog.New(slog.DiscardHandler))
 	n.slowRate = slowRate / simScale

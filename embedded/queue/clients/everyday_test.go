@@ -24,14 +24,20 @@ func TestRedisPy(t *testing.T) {
 	t.Parallel()
 	needPackage(t, "python3-redis", python, "-c", "import redis")
 	s := startServer(t)
-	run(t, 60*time.Second, program{name: python, args: []string{"testdata/python/everyday.py", s.host, s.port, password, served()}})
+	run(t, 60*time.Second, program{
+		name: python,
+		args: []string{"testdata/python/everyday.py", s.host, s.port, password, served()},
+	})
 }
 
 func TestScrapyRedis(t *testing.T) {
 	t.Parallel()
 	needPackage(t, "python3-redis", python, "-c", "import redis")
 	s := startServer(t)
-	run(t, 90*time.Second, program{name: python, args: []string{"-W", "ignore", "testdata/python/scrapy_redis.py", s.url(), "4"}})
+	run(t, 90*time.Second, program{
+		name: python,
+		args: []string{"-W", "ignore", "testdata/python/scrapy_redis.py", s.url(), "4"},
+	})
 }
 
 func TestIORedis(t *testing.T) {
@@ -61,7 +67,8 @@ func TestRedisCLI(t *testing.T) {
 			{"ZADD z 1.5 a", ""},
 			{"ZRANGE z 0 -1 WITHSCORES", "a\n1.5"},
 		} {
-			args := append([]string{protocol, "-h", s.host, "-p", s.port, "--no-auth-warning", "-a", password}, strings.Fields(c[0])...)
+			args := append([]string{protocol, "-h", s.host, "-p", s.port, "--no-auth-warning", "-a", password},
+				strings.Fields(c[0])...)
 			p := start(t, program{name: "redis-cli", args: args})
 			out, err := p.finish(t, 10*time.Second)
 			if out = strings.TrimSpace(out); err != nil || c[1] != "" && out != c[1] {
@@ -98,7 +105,8 @@ func everydayGo(ctx context.Context, t *testing.T, c *redis.Client) {
 		{c.LRange(ctx, "l", 0, -1), "[c]"},
 		{c.SAdd(ctx, "s", "a", "b"), "2"},
 		{c.SMIsMember(ctx, "s", "a", "x"), "[true false]"},
-		{c.ZAdd(ctx, "z", redis.Z{Score: 1, Member: "a"}, redis.Z{Score: 2, Member: "b"}, redis.Z{Score: 3, Member: "c"}), "3"},
+		{c.ZAdd(ctx, "z", redis.Z{Score: 1, Member: "a"}, redis.Z{Score: 2, Member: "b"},
+			redis.Z{Score: 3, Member: "c"}), "3"},
 		{c.ZRangeWithScores(ctx, "z", 0, -1), "[{1 a} {2 b} {3 c}]"},
 		{c.BZPopMin(ctx, time.Second, "z"), "&{{1 a} z}"},
 		{c.ZPopMin(ctx, "z", 2), "[{2 b} {3 c}]"},

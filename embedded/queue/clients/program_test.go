@@ -145,7 +145,8 @@ func needPackage(t *testing.T, pkg, name string, args ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(within(t, 30*time.Second), name, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s does not work here: run .ci/deps, or `apt-get install %s`: %v\n%s", pkg, pkg, err, tail(string(out)))
+		t.Fatalf("%s does not work here: run .ci/deps, or `apt-get install %s`: %v\n%s", pkg, pkg, err,
+			tail(string(out)))
 	}
 }
 
@@ -204,10 +205,15 @@ func installNode(base, dir string) error {
 func node(t *testing.T, script string, args ...string) program {
 	t.Helper()
 	needPackage(t, "npm", "npm", "--version")
-	needPackage(t, "nodejs", "node", "-e", "if (parseInt(process.versions.node) < 20) throw 'version 20 or later is needed'")
+	needPackage(t, "nodejs", "node", "-e",
+		"if (parseInt(process.versions.node) < 20) throw 'version 20 or later is needed'")
 	modules, err := nodeModules()
 	if err != nil {
 		t.Fatalf("install the npm packages of testdata/node: %v", err)
 	}
-	return program{name: "node", args: append([]string{"testdata/node/" + script}, args...), env: []string{"NODE_PATH=" + modules}}
+	return program{
+		name: "node",
+		args: append([]string{"testdata/node/" + script}, args...),
+		env:  []string{"NODE_PATH=" + modules},
+	}
 }

@@ -35,14 +35,23 @@ func TestRefused(t *testing.T) {
 func startRQ(t *testing.T, s server) *process {
 	needPackage(t, "python3-rq", python, "-c", "import rq")
 	run(t, 20*time.Second, program{name: python, args: []string{"jobs.py", s.url()}, dir: "testdata/rq"})
-	return start(t, program{name: python, args: []string{"-m", "rq.cli", "worker", "--url", s.url()}, dir: "testdata/rq"})
+	return start(t, program{
+		name: python,
+		args: []string{"-m", "rq.cli", "worker", "--url", s.url()},
+		dir:  "testdata/rq",
+	})
 }
 
 func startSidekiq(t *testing.T, s server) *process {
 	needPackage(t, "ruby-sidekiq", "ruby", "-e", "require 'sidekiq'")
 	env := []string{"REDIS_URL=" + s.url()}
 	run(t, 20*time.Second, program{name: "ruby", args: []string{"jobs.rb"}, dir: "testdata/sidekiq", env: env})
-	return start(t, program{name: "sidekiq", args: []string{"--require", "./jobs.rb"}, dir: "testdata/sidekiq", env: env})
+	return start(t, program{
+		name: "sidekiq",
+		args: []string{"--require", "./jobs.rb"},
+		dir:  "testdata/sidekiq",
+		env:  env,
+	})
 }
 
 func startBullMQ(action string) func(t *testing.T, s server) *process {
@@ -57,6 +66,11 @@ func startBullMQ(action string) func(t *testing.T, s server) *process {
 // startAsynq builds testdata/asynq, a module of its own that crawlbox does not need.
 func startAsynq(t *testing.T, s server) *process {
 	binary := filepath.Join(t.TempDir(), "asynq")
-	run(t, 3*time.Minute, program{name: "go", args: []string{"build", "-o", binary, "."}, dir: "testdata/asynq", env: []string{"GOWORK=off", "GOFLAGS="}})
+	run(t, 3*time.Minute, program{
+		name: "go",
+		args: []string{"build", "-o", binary, "."},
+		dir:  "testdata/asynq",
+		env:  []string{"GOWORK=off", "GOFLAGS="},
+	})
 	return start(t, program{name: binary, args: []string{s.addr(), password}})
 }

@@ -131,13 +131,16 @@ func dialRESP3(t *testing.T, s server) *resp3 {
 	t.Cleanup(func() { conn.Close() })
 	c := &resp3{conn, bufio.NewReader(conn)}
 	hello := c.do(t, "HELLO 3 AUTH default "+password)
-	for _, want := range []string{`"proto" 3`, `"server" "redis"`, `"version" "`, `"role" "master"`, `"mode" "standalone"`} {
+	for _, want := range []string{
+		`"proto" 3`, `"server" "redis"`, `"version" "`, `"role" "master"`, `"mode" "standalone"`,
+	} {
 		if !strings.Contains(hello, want) {
 			t.Fatalf("HELLO: got %s, want %s in it", hello, want)
 		}
 	}
 	for _, info := range []string{"LIB-NAME redis-py", "LIB-VER 8.1.0"} {
-		if got := c.do(t, "CLIENT SETINFO "+info); got != "OK" && !strings.HasPrefix(got, "-ERR ") { // 7.0 has no SETINFO
+		// 7.0 has no SETINFO
+		if got := c.do(t, "CLIENT SETINFO "+info); got != "OK" && !strings.HasPrefix(got, "-ERR ") {
 			t.Errorf("CLIENT SETINFO %s: got %s", info, got)
 		}
 	}

@@ -132,7 +132,8 @@ func (c *Context) note(args ...string) {
 }
 
 // ErrLargeReply replaces a reply that there is no room for.
-const ErrLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise queue.max_memory"
+const ErrLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise " +
+	"queue.max_memory"
 
 // replyFits reports whether a reply of so many items does, and fails if not: what is
 // taken out and not told would be lost.
@@ -258,5 +259,11 @@ const (
 )
 
 func register(name string, arity int, f flag, run func(*Context)) {
-	commands[name] = &Command{Name: name, Arity: arity, Write: f != reads, Grows: f == grows, run: run}
+	commands[name] = &Command{
+		Name:  name,
+		Arity: arity,
+		Write: f != reads,
+		Grows: f == grows,
+		run:   run,
+	}
 }

@@ -105,7 +105,9 @@ func (e *Engine) Replay(batch []journal.Command) error {
 	for _, cmd := range batch {
 		known := Lookup(cmd.Args[0])
 		if known == nil || !known.Write || !known.ArityOK(len(cmd.Args)) || cmd.DB >= Databases {
-			return &ReplayError{cmd.Args[0], "this version does not serve it: start the version before, and take out its keys"}
+			return &ReplayError{
+				cmd.Args[0], "this version does not serve it: start the version before, and take out its keys",
+			}
 		}
 		c.begin(cmd.DB, cmd.Args)
 		known.run(&c)

@@ -197,5 +197,7 @@ func hashRandom(c *Context) {
 func hashScan(c *Context) {
 	o := c.parseCursor(2)
 	h := find[*hash](c, c.args[1])
-	scanValue(c, o, h.table(), func(it table.Item[int32]) []string { return []string{it.Key, c.e.fields.HGet(h.name, it.Key)} })
+	scanValue(c, o, h.table(), func(it table.Item[int32]) []string {
+		return []string{it.Key, c.e.fields.HGet(h.name, it.Key)}
+	})
 }

@@ -230,7 +230,8 @@ func replyRandom[V any](c *Context, r random, t *table.Map[V], value func(table.
 
 func setScan(c *Context) {
 	o := c.parseCursor(2)
-	scanValue(c, o, find[*set](c, c.args[1]).table(), func(it table.Item[struct{}]) []string { return []string{it.Key} })
+	scanValue(c, o, find[*set](c, c.args[1]).table(),
+		func(it table.Item[struct{}]) []string { return []string{it.Key} })
 }
 
 // sets returns the sets at some keys, nil where there is none.

@@ -22,7 +22,8 @@ func init() {
 	register("ZREMRANGEBYSCORE", 4, writes, func(c *Context) { c.removeRange(byScore) })
 	register("ZREVRANGE", -4, reads, func(c *Context) { c.rangeCommand(1, rangeOptions{rev: true}) })
 	register("ZREVRANGEBYLEX", -4, reads, func(c *Context) { c.rangeCommand(1, rangeOptions{by: byLex, rev: true}) })
-	register("ZREVRANGEBYSCORE", -4, reads, func(c *Context) { c.rangeCommand(1, rangeOptions{by: byScore, rev: true}) })
+	register("ZREVRANGEBYSCORE", -4, reads,
+		func(c *Context) { c.rangeCommand(1, rangeOptions{by: byScore, rev: true}) })
 }
 
 // by is what a range is of.

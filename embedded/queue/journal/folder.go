@@ -78,7 +78,8 @@ func parseName(name string) (uint64, string) {
 func (f *directory) checkGaps() error {
 	for i, n := range f.segments {
 		if want := f.snapshot + 1 + uint64(i); n != want {
-			return fmt.Errorf("%s is missing though later segments are there: restore the directory from a backup", f.segmentPath(want))
+			return fmt.Errorf("%s is missing though later segments are there: restore the directory from a backup",
+				f.segmentPath(want))
 		}
 	}
 	return nil
@@ -120,7 +121,11 @@ func (f *directory) load(apply func([]Command) error) (int64, error) {
 			return end, nil
 		}
 		if errors.Is(err, errTorn) {
-			return end, &CorruptError{File: f.segmentPath(n), Offset: end, Reason: "record is cut off, and later segments exist"}
+			return end, &CorruptError{
+				File:   f.segmentPath(n),
+				Offset: end,
+				Reason: "record is cut off, and later segments exist",
+			}
 		}
 		if err != nil {
 			return end, err

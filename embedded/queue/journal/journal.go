@@ -89,8 +89,12 @@ func Open(dir string, opts Options, log *slog.Logger, source Source, apply func(
 		return nil, err
 	}
 	j := &Journal{
-		opts: opts.withDefaults(), log: log, source: source, lock: lock,
-		forced: make(chan struct{}, 1), changed: make(chan struct{}),
+		opts:    opts.withDefaults(),
+		log:     log,
+		source:  source,
+		lock:    lock,
+		forced:  make(chan struct{}, 1),
+		changed: make(chan struct{}),
 	}
 	if err := j.load(dir, apply); err != nil {
 		return nil, errors.Join(err, lock.Close())

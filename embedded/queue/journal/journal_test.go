@@ -224,7 +224,8 @@ func TestJournal_FlippedByteIsFound(t *testing.T) {
 		if n > 0 {
 			start = int64(ends[n-1])
 		}
-		if corrupt.File != path || corrupt.Offset != start || !strings.Contains(err.Error(), fmt.Sprintf("truncate -s %d %s", start, path)) {
+		if corrupt.File != path || corrupt.Offset != start ||
+			!strings.Contains(err.Error(), fmt.Sprintf("truncate -s %d %s", start, path)) {
 			t.Fatalf("byte %d flipped: got %v, want file %s and byte %d", i, err, path, start)
 		}
 	}
@@ -325,7 +326,8 @@ func TestOpen_Refuses(t *testing.T) {
 		}, "segment-0000000001 is missing"},
 		"torn segment before the last": {func(dir string) error {
 			second := append([]byte(magic), 0)
-			return errors.Join(os.WriteFile(filepath.Join(dir, "segment-0000000002"), second, 0o600), os.Truncate(filepath.Join(dir, "segment-0000000001"), 30))
+			return errors.Join(os.WriteFile(filepath.Join(dir, "segment-0000000002"), second, 0o600),
+				os.Truncate(filepath.Join(dir, "segment-0000000001"), 30))
 		}, "later segments exist"},
 		"another kind of file": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "segment-0000000001"), []byte("REDIS0009 and so on"), 0o600)

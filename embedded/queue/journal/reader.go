@@ -26,7 +26,8 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	if strings.HasPrefix(filepath.Base(e.File), snapshotPrefix) { // it is whole, or of no use
-		return fmt.Sprintf("%s is damaged at byte %d (%s): restore the directory from a backup, or move the directory away to start "+
+		return fmt.Sprintf("%s is damaged at byte %d (%s): restore the directory from a backup, or move the "+
+			"directory away to start "+
 			"with an empty queue", e.File, e.Offset, e.Reason)
 	}
 	return fmt.Sprintf("%s is damaged at byte %d (%s): restore the directory from a backup, or keep a copy of it and "+
@@ -55,7 +56,8 @@ func newReader(f *os.File) (*reader, error) {
 		return nil, fmt.Errorf("read %s: %w", r.name, err)
 	}
 	if string(head) != magic[:len(head)] {
-		return nil, fmt.Errorf("%s is damaged at its beginning, or not a journal of this version: restore the directory from a backup, or move the directory away to start with an empty queue", r.name)
+		return nil, fmt.Errorf("%s is damaged at its beginning, or not a journal of this version: restore the "+
+			"directory from a backup, or move the directory away to start with an empty queue", r.name)
 	}
 	if len(head) < len(magic) {
 		return nil, errTorn

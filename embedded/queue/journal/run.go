@@ -84,7 +84,8 @@ func (j *Journal) report(err error) {
 	defer j.mu.Unlock()
 	switch {
 	case err != nil && j.failure == nil:
-		j.log.Error("the queue cannot write to disk and refuses writes until it can", "file", j.segment.file.Name(), "error", err)
+		j.log.Error("the queue cannot write to disk and refuses writes until it can", "file", j.segment.file.Name(),
+			"error", err)
 	case err == nil && j.failure != nil:
 		j.log.Info("the queue writes to disk again", "file", j.segment.file.Name())
 	}
@@ -141,7 +142,8 @@ func (j *Journal) finishRewrite(r rewritten) {
 	}
 	if r.err != nil {
 		j.retryAfter = time.Now().Add(rewritePause)
-		j.log.Warn("failed to rewrite the queue's journal; it stays as it is and grows", "retry_in", rewritePause, "error", r.err)
+		j.log.Warn("failed to rewrite the queue's journal; it stays as it is and grows", "retry_in", rewritePause,
+			"error", r.err)
 		return
 	}
 	directory, err := scanDirectory(j.directory.dir)

@@ -104,7 +104,8 @@ func TestAccounts_Damaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := openAccounts(file(path), bcrypt.MinCost)
-		if err == nil || !strings.Contains(err.Error(), "are damaged") || !strings.Contains(err.Error(), "restore the") {
+		if err == nil || !strings.Contains(err.Error(), "are damaged") ||
+			!strings.Contains(err.Error(), "restore the") {
 			t.Errorf("%s: %v, want an error that says what to do", name, err)
 		}
 		if now, err := os.ReadFile(path); err != nil || string(now) != content {

@@ -13,7 +13,8 @@ import (
 
 var (
 	errNoWrite  = errors.New("this client may only read")
-	errNoDelete = errors.New("nothing is deleted over the network: remove images on the manager with `crawlbox images rm`")
+	errNoDelete = errors.New("nothing is deleted over the network: remove images on the manager with `crawlbox " +
+		"images rm`")
 )
 
 // unproven is the error for a request that did not prove who it is.
@@ -53,7 +54,8 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", challenge(r, who.token))
 	}
 	if errors.Is(err, errNoWrite) || who != nil && !who.token {
-		message += ": run `docker login " + r.Host + "` with the user and password that `crawlbox registry login` on the manager issues"
+		message += ": run `docker login " + r.Host +
+			"` with the user and password that `crawlbox registry login` on the manager issues"
 	}
 	_ = errcode.ServeJSON(w, code.WithMessage(message))
 }

@@ -21,7 +21,8 @@ func checkOrigin(r *http.Request, ours func(hostport string) bool) error {
 		}
 	}
 	if r.Host == "" || !ours(r.Host) {
-		return fmt.Errorf("the registry is not called %.100q: use the manager's address, or localhost on a node", r.Host)
+		return fmt.Errorf("the registry is not called %.100q: use the manager's address, or localhost on a node",
+			r.Host)
 	}
 	return nil
 }

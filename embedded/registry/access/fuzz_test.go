@@ -23,7 +23,8 @@ func request(raw []byte, from string) *http.Request {
 
 func addSeeds(f *testing.F, more ...string) {
 	for _, method := range methods {
-		for _, path := range append(endpoints("sha256:aa", "sha256:bb"), "/token?account=ci&service=crawlbox", "*", "https://other/v2/") {
+		for _, path := range append(endpoints("sha256:aa", "sha256:bb"), "/token?account=ci&service=crawlbox", "*",
+			"https://other/v2/") {
 			f.Add([]byte(method+" "+path+" HTTP/1.1\r\nHost: "+hostName+"\r\n\r\n"), "192.0.2.1:1")
 		}
 	}
@@ -38,10 +39,17 @@ func FuzzNetwork_Stranger(f *testing.F) {
 	accounts := newAccounts(f)
 	issue(f, accounts, "ci")
 	old := newTokens(newClock().Now).issue(party{Account: "ci", Right: Write})
-	addSeeds(f, "Authorization: Basic Y2k6Y2k=", "Authorization: Basic Og==", "Authorization: Basic", "Authorization: Bearer "+old,
-		"Authorization: bearer x", "Authorization: Bearer "+strings.Repeat("A", 2000), "Origin: null", "Sec-Fetch-Site: none", "X-Forwarded-Proto: http", "X-Http-Method-Override: PUT")
-	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { panic("reached by " + r.Method + " " + r.URL.String()) })
-	h := Network(stranger, Options{Accounts: accounts, Admit: func(_ *http.Request, who string) { panic("admitted as " + who) }}.forTest(f))
+	addSeeds(f, "Authorization: Basic Y2k6Y2k=", "Authorization: Basic Og==", "Authorization: Basic",
+		"Authorization: Bearer "+old,
+		"Authorization: bearer x", "Authorization: Bearer "+strings.Repeat("A", 2000), "Origin: null",
+		"Sec-Fetch-Site: none", "X-Forwarded-Proto: http", "X-Http-Method-Override: PUT")
+	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		panic("reached by " + r.Method + " " + r.URL.String())
+	})
+	h := Network(stranger, Options{
+		Accounts: accounts,
+		Admit:    func(_ *http.Request, who string) { panic("admitted as " + who) },
+	}.forTest(f))
 	refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}
 	f.Fuzz(func(t *testing.T, raw []byte, from string) {
 		r := request(raw, from)

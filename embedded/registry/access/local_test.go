@@ -60,7 +60,8 @@ func TestLocal_Owner(t *testing.T) {
 	if _, err := remote.Image(ref, transport); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("another process pulls: %v, want the owner's error", err)
 	}
-	if err := remote.Write(ref, newImage(t), transport); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+	if err := remote.Write(ref, newImage(t), transport); err == nil ||
+		!strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("another process pushes: %v, want the owner's error", err)
 	}
 	for _, path := range endpoints("sha256:"+strings.Repeat("0", 64), "sha256:"+strings.Repeat("1", 64)) {

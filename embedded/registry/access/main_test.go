@@ -150,12 +150,14 @@ func (s *site) ref(image string) gcr.Reference {
 }
 
 func (s *site) push(image string, img v1.Image, auth authn.Authenticator) error {
-	return remote.Write(s.ref(image), img, remote.WithAuth(auth), remote.WithTransport(s.transport()), remote.WithRetryStatusCodes())
+	return remote.Write(s.ref(image), img, remote.WithAuth(auth), remote.WithTransport(s.transport()),
+		remote.WithRetryStatusCodes())
 }
 
 // pull reads the whole image.
 func (s *site) pull(image string, auth authn.Authenticator) error {
-	img, err := remote.Image(s.ref(image), remote.WithAuth(auth), remote.WithTransport(s.transport()), remote.WithRetryStatusCodes())
+	img, err := remote.Image(s.ref(image), remote.WithAuth(auth), remote.WithTransport(s.transport()),
+		remote.WithRetryStatusCodes())
 	if err != nil {
 		return err
 	}

@@ -186,7 +186,8 @@ func (n *network) recordLogin(r *http.Request, p party) {
 }
 
 func (n *network) recordRefusal(r *http.Request, why error, attrs ...slog.Attr) {
-	n.Audit("registry login refused", append(attrs, slog.String("from", r.RemoteAddr), slog.String("error", why.Error()))...)
+	n.Audit("registry login refused",
+		append(attrs, slog.String("from", r.RemoteAddr), slog.String("error", why.Error()))...)
 }
 
 // printable keeps a password that was typed in the wrong field out of the logs.

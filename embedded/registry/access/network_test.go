@@ -23,7 +23,8 @@ func TestNetwork_Node(t *testing.T) {
 		t.Errorf("pull without a login: %v", err)
 	}
 	err := s.push("spider:2", newImage(t), authn.Anonymous)
-	if err == nil || !strings.Contains(err.Error(), "DENIED") || !strings.Contains(err.Error(), "docker login "+hostName) {
+	if err == nil || !strings.Contains(err.Error(), "DENIED") ||
+		!strings.Contains(err.Error(), "docker login "+hostName) {
 		t.Errorf("push without a login: %v, want DENIED that tells how to log in", err)
 	}
 	// A manifest whose layers are there is a write too.
@@ -73,7 +74,8 @@ func endpoints(digest, blob string) []string {
 		"/v2/spider/blobs/" + blob, "/v2/spider/blobs/uploads/",
 		"/v2/spider/blobs/uploads/?mount=" + blob + "&from=spider",
 		"/v2/spider/blobs/uploads/6b7b3b1e-5f3f-4b6e-9d2c-0c8f7d1f0001",
-		"/v2/spider/referrers/" + digest, "/", "/debug/vars", "/metrics", "/token", "/token/", "//token", "/v2/../token",
+		"/v2/spider/referrers/" + digest, "/", "/debug/vars", "/metrics", "/token", "/token/", "//token",
+		"/v2/../token",
 	}
 }
 
@@ -112,7 +114,8 @@ func TestNetwork_Stranger(t *testing.T) {
 			if a.status != http.StatusUnauthorized {
 				t.Errorf("%s %s: %d, want 401", method, path, a.status)
 			}
-			if want := `Bearer realm="https://` + hostName + `/token",service="crawlbox"`; a.header.Get("WWW-Authenticate") != want {
+			if want := `Bearer realm="https://` + hostName + `/token",service="crawlbox"`; a.header.Get(
+				"WWW-Authenticate") != want {
 				t.Errorf("%s %s: challenge %q, want %q", method, path, a.header.Get("WWW-Authenticate"), want)
 			}
 			if method != http.MethodHead {
@@ -153,7 +156,9 @@ func TestNetwork_NothingIsDeleted(t *testing.T) {
 	s := serve(t, Options{})
 	digest, blob := s.image()
 	password := issue(t, s.opts.Accounts, "ci")
-	for _, path := range []string{"/v2/spider/manifests/1", "/v2/spider/manifests/" + digest, "/v2/spider/blobs/" + blob} {
+	for _, path := range []string{
+		"/v2/spider/manifests/1", "/v2/spider/manifests/" + digest, "/v2/spider/blobs/" + blob,
+	} {
 		a := s.do(http.MethodDelete, path, basic("ci", password))
 		if a.status != http.StatusForbidden || !strings.Contains(a.body, "crawlbox images rm") {
 			t.Errorf("DELETE %s: %d %s, want 403 and what to do", path, a.status, a.body)
@@ -166,7 +171,8 @@ func TestNetwork_Basic(t *testing.T) {
 	s := serve(t, Options{})
 	s.image()
 	password := issue(t, s.opts.Accounts, "ci")
-	if a := s.do(http.MethodGet, "/v2/_catalog", basic("ci", password)); a.status != http.StatusOK || !strings.Contains(a.body, "spider") {
+	if a := s.do(http.MethodGet, "/v2/_catalog", basic("ci", password)); a.status != http.StatusOK ||
+		!strings.Contains(a.body, "spider") {
 		t.Errorf("catalog: %d %s", a.status, a.body)
 	}
 	if a := s.do(http.MethodPost, "/v2/new/blobs/uploads/", basic("ci", password)); a.status != http.StatusAccepted {
@@ -187,7 +193,8 @@ func TestNetwork_PostToken(t *testing.T) {
 	password := issue(t, s.opts.Accounts, "ci")
 	a := s.do(http.MethodPost, "/token", func(r *http.Request) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Body = io.NopCloser(strings.NewReader("grant_type=password&service=crawlbox&username=ci&password=" + password))
+		r.Body = io.NopCloser(strings.NewReader(
+			"grant_type=password&service=crawlbox&username=ci&password=" + password))
 	})
 	if a.status != http.StatusUnauthorized {
 		t.Errorf("POST: %d, want 401, at which they turn to GET", a.status)
@@ -202,7 +209,8 @@ func TestNetwork_Peer(t *testing.T) {
 	var log bytes.Buffer
 	s := serve(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	a := s.do(http.MethodGet, "/token", nil)
-	if a.status != http.StatusUnauthorized || !strings.Contains(a.body, "python3 (4711)") || !strings.Contains(a.body, "docker login") {
+	if a.status != http.StatusUnauthorized || !strings.Contains(a.body, "python3 (4711)") ||
+		!strings.Contains(a.body, "docker login") {
 		t.Errorf("a stranger is told %d %s, want the reason and what to do", a.status, a.body)
 	}
 	if !strings.Contains(log.String(), "python3 (4711)") {
@@ -224,12 +232,15 @@ func TestNetwork_Browser(t *testing.T) {
 		return func(r *http.Request) { r.Header.Set(k, v); r.SetBasicAuth("ci", password) }
 	}
 	for name, change := range map[string]func(*http.Request){
-		"an Origin":           header("Origin", "https://"+hostName),
-		"a null Origin":       header("Origin", "null"),
-		"an empty Origin":     header("Origin", ""),
-		"another page":        header("Sec-Fetch-Site", "cross-site"),
-		"the same site":       header("Sec-Fetch-Site", "same-origin"),
-		"a foreign name":      func(r *http.Request) { r.Host = "rebind.example.net:8003"; r.SetBasicAuth("ci", password) },
+		"an Origin":       header("Origin", "https://"+hostName),
+		"a null Origin":   header("Origin", "null"),
+		"an empty Origin": header("Origin", ""),
+		"another page":    header("Sec-Fetch-Site", "cross-site"),
+		"the same site":   header("Sec-Fetch-Site", "same-origin"),
+		"a foreign name": func(r *http.Request) {
+			r.Host = "rebind.example.net:8003"
+			r.SetBasicAuth("ci", password)
+		},
 		"our name at no port": func(r *http.Request) { r.Host = "example.com"; r.SetBasicAuth("ci", password) },
 	} {
 		for _, path := range []string{"/v2/", "/token"} {
@@ -317,7 +328,8 @@ func TestNetwork_Audit(t *testing.T) {
 // token asks for one.
 func (s *site) token(change func(*http.Request)) string {
 	s.t.Helper()
-	a := s.do(http.MethodGet, "/token?service=crawlbox&scope=repository:spider:push,pull&offline_token=true&client_id=docker", change)
+	a := s.do(http.MethodGet,
+		"/token?service=crawlbox&scope=repository:spider:push,pull&offline_token=true&client_id=docker", change)
 	var got struct {
 		Token     string `json:"token"`
 		ExpiresIn int    `json:"expires_in"`
@@ -346,14 +358,16 @@ func wantCode(t *testing.T, a answer, code string) {
 	var got struct {
 		Errors []struct{ Code, Message string }
 	}
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil || len(got.Errors) != 1 || got.Errors[0].Code != code || got.Errors[0].Message == "" {
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil || len(got.Errors) != 1 || got.Errors[0].Code != code ||
+		got.Errors[0].Message == "" {
 		t.Errorf("the answer is %s, want the error %s", a.body, code)
 	}
 }
 
 // asContainerd is how an engine that keeps its images in containerd asks.
 func asContainerd(r *http.Request) {
-	r.Header.Set("User-Agent", "docker/29.1.3 go/go1.24.4 os/linux arch/amd64 containerd-client/2.1.5+unknown storage-driver/overlayfs UpstreamClient(Docker-Client/29.1.3 \\(linux\\))")
+	r.Header.Set("User-Agent", "docker/29.1.3 go/go1.24.4 os/linux arch/amd64 containerd-client/2.1.5+unknown "+
+		"storage-driver/overlayfs UpstreamClient(Docker-Client/29.1.3 \\(linux\\))")
 }
 
 // TestNetwork_EngineWithoutTokens wants an engine that asks for no tokens to get what
@@ -388,10 +402,12 @@ func TestNetwork_EngineWithoutTokens(t *testing.T) {
 				if a.status != ask.want {
 					t.Errorf("%s %s: %d, want %d", ask.method, ask.path, a.status, ask.want)
 				}
-				if got := a.header.Get("WWW-Authenticate"); a.status == http.StatusUnauthorized && got != `Basic realm="crawlbox"` {
+				if got := a.header.Get("WWW-Authenticate"); a.status == http.StatusUnauthorized &&
+					got != `Basic realm="crawlbox"` {
 					t.Errorf("%s %s: challenge %q", ask.method, ask.path, got)
 				}
-				if a := s.do(ask.method, ask.path, func(r *http.Request) { asContainerd(r); r.SetBasicAuth("ci", password) }); a.status >= 300 {
+				if a := s.do(ask.method, ask.path,
+					func(r *http.Request) { asContainerd(r); r.SetBasicAuth("ci", password) }); a.status >= 300 {
 					t.Errorf("%s %s with a login: %d", ask.method, ask.path, a.status)
 				}
 			}

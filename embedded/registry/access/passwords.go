@@ -68,7 +68,8 @@ func newPasswords(accounts *Accounts, now func() time.Time) *passwords {
 
 // check returns which of the account's passwords this is. fresh says that it was
 // compared just now. The error is *unproven or *tooMany.
-func (p *passwords) check(ctx context.Context, from netip.Addr, user, password string) (issue string, fresh bool, err error) {
+func (p *passwords) check(ctx context.Context, from netip.Addr,
+	user, password string) (issue string, fresh bool, err error) {
 	if issue, ok := p.remembered(user, password); ok {
 		return issue, false, nil
 	}

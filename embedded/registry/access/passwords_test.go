@@ -91,7 +91,8 @@ func TestPasswords_RateLimit(t *testing.T) {
 		if w.Code != http.StatusTooManyRequests {
 			t.Errorf("after %d tries: %d, want 429", maxTries, w.Code)
 		}
-		if s, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || s < 1 || s > int(tryInterval.Seconds()) {
+		if s, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || s < 1 ||
+			s > int(tryInterval.Seconds()) {
 			t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
 		}
 	}

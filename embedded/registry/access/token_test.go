@@ -114,7 +114,10 @@ func TestToken_AccountEnds(t *testing.T) {
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
-		for how, change := range map[string]func(*http.Request){"token": bearer(token), "password": basic("ci", password)} {
+		for how, change := range map[string]func(*http.Request){
+			"token":    bearer(token),
+			"password": basic("ci", password),
+		} {
 			if a := s.do(http.MethodGet, "/v2/", change); a.status != http.StatusUnauthorized {
 				t.Errorf("%s: the %s gives %d, want 401", name, how, a.status)
 			}

@@ -36,7 +36,13 @@ func (c Collection) Mark(ctx context.Context, keep []digest.Digest, cutoff time.
 	if err := m.roots(ctx, inv, keep, cutoff); err != nil {
 		return nil, fmt.Errorf("find images in use: %w", err)
 	}
-	return &Sweep{Collection: c, marks: m, inv: inv, keep: keep, cutoff: cutoff}, nil
+	return &Sweep{
+		Collection: c,
+		marks:      m,
+		inv:        inv,
+		keep:       keep,
+		cutoff:     cutoff,
+	}, nil
 }
 
 // held adds to the report what nothing needs and only the grace keeps.

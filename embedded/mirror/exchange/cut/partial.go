@@ -54,8 +54,14 @@ type Partial struct {
 // doubt. grown is told how far it can be read from the start.
 func NewPartial(d digest.Digest, t *Table, sure bool, file File, grown func(int64)) *Partial {
 	return &Partial{
-		Digest: d, Table: t, sure: sure, File: file, grown: grown,
-		have: NewBitmap(t.Pieces()), missing: t.Pieces(), changed: make(chan struct{}),
+		Digest:  d,
+		Table:   t,
+		sure:    sure,
+		File:    file,
+		grown:   grown,
+		have:    NewBitmap(t.Pieces()),
+		missing: t.Pieces(),
+		changed: make(chan struct{}),
 	}
 }
 

@@ -77,7 +77,8 @@ func TestLink_Leave(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if err := sites[0].network.Take(ctx, manager.addr, d, exchange.Ask{}, &landed{}); !errors.Is(err, context.Canceled) {
+	if err := sites[0].network.Take(ctx, manager.addr, d, exchange.Ask{},
+		&landed{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	<-left
@@ -113,11 +114,12 @@ func TestLink_Rest(t *testing.T) {
 // What is not as it should be ends the link, and with it what was asked.
 func TestLink_Nonsense(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want string }{
-		"too long":      {string(head(nil, frameData, 1, maxFrame+1)), errFrames.Error()},
-		"no kind":       {string(head(nil, 77, 1, 0)), errFrames.Error()},
-		"a question":    {string(head(nil, frameAsk, 1, 0)), errFrames.Error()},
-		"no status":     {string(head(nil, frameAnswer, 1, 3)) + "abc", errFrames.Error()},
-		"no question":   {string(head(nil, frameData, 9, 3)) + "abc" + string(head(nil, frameBroken, 1, 0)), io.ErrUnexpectedEOF.Error()},
+		"too long":   {string(head(nil, frameData, 1, maxFrame+1)), errFrames.Error()},
+		"no kind":    {string(head(nil, 77, 1, 0)), errFrames.Error()},
+		"a question": {string(head(nil, frameAsk, 1, 0)), errFrames.Error()},
+		"no status":  {string(head(nil, frameAnswer, 1, 3)) + "abc", errFrames.Error()},
+		"no question": {string(head(nil, frameData, 9, 3)) + "abc" + string(
+			head(nil, frameBroken, 1, 0)), io.ErrUnexpectedEOF.Error()},
 		"an early end":  {string(head(nil, frameAnswer, 1, 6)) + "\x00", io.ErrUnexpectedEOF.Error()},
 		"ends":          {"", "it ended the connection"},
 		"a status":      {string(head(nil, frameAnswer, 1, 6)) + "\x02\x12\xff\xff\xff\xff", "it answers 530"},
@@ -143,7 +145,8 @@ func TestLink_Nonsense(t *testing.T) {
 					}
 				}
 			})
-			if err := l.ask(t.Context(), []byte("hi"), &whole{most: 5}); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := l.ask(t.Context(), []byte("hi"), &whole{most: 5}); err == nil ||
+				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %s", err, c.want)
 			}
 			wg.Wait()
@@ -171,9 +174,12 @@ func TestServeFrames_Nonsense(t *testing.T) {
 			here, there := net.Pipe()
 			defer here.Close()
 			s := &answering{
-				upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil), log: slog.New(slog.DiscardHandler),
+				upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil),
+				log:     slog.New(slog.DiscardHandler),
 				handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
-				out:     frameWriter{w: there}, asks: map[uint32]context.CancelFunc{}, all: &askers{},
+				out:     frameWriter{w: there},
+				asks:    map[uint32]context.CancelFunc{},
+				all:     &askers{},
 			}
 			go func() { _, _ = io.WriteString(here, text); here.Close() }()
 			s.run(bufio.NewReader(there)) // returns
@@ -206,8 +212,13 @@ func TestServeFrames_ManyConnections(t *testing.T) {
 	for range 10 {
 		here, there := net.Pipe()
 		s := &answering{
-			upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil), log: slog.New(slog.DiscardHandler),
-			handler: handler, out: frameWriter{w: there}, asks: map[uint32]context.CancelFunc{}, all: &all, node: "evil",
+			upgrade: httptest.NewRequestWithContext(t.Context(), http.MethodGet, framesPath, nil),
+			log:     slog.New(slog.DiscardHandler),
+			handler: handler,
+			out:     frameWriter{w: there},
+			asks:    map[uint32]context.CancelFunc{},
+			all:     &all,
+			node:    "evil",
 		}
 		wg.Go(func() {
 			s.run(bufio.NewReader(there))
@@ -267,7 +278,8 @@ func TestLinks_Watch(t *testing.T) {
 		_ = raw.Control(func(fd uintptr) {
 			got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
 			idle, ierr := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
-			if err := errors.Join(err, ierr); err != nil || time.Duration(got)*time.Millisecond != deadAfter || idle != int(aliveIdle.Seconds()) {
+			if err := errors.Join(err, ierr); err != nil || time.Duration(got)*time.Millisecond != deadAfter ||
+				idle != int(aliveIdle.Seconds()) {
 				t.Errorf("%s: it ends after %d ms, and is tried after %d s, %v", name, got, idle, err)
 			}
 		})
@@ -286,7 +298,8 @@ func TestLinks_HangsUp(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"+string(head(nil, frameClose, 0, 0)))
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+
+			framesProtocol+"\r\n\r\n"+string(head(nil, frameClose, 0, 0)))
 	}))
 	defer srv.Close()
 	network := NewLinks(srv.Client())

@@ -107,7 +107,8 @@ func (k *Links) Take(ctx context.Context, node string, d digest.Digest, ask exch
 	return k.ask(ctx, node, http.MethodPost, d, "/take", body, &pieceSink{to: to})
 }
 
-func (k *Links) ask(ctx context.Context, node, method string, d digest.Digest, what string, body []byte, into sink) error {
+func (k *Links) ask(ctx context.Context, node, method string, d digest.Digest, what string, body []byte,
+	into sink) error {
 	text := append([]byte(method+" "+Path+d.String()+what+"\n"), body...)
 	var err error
 	for range 2 { // a link may end before it can be asked on
@@ -164,7 +165,8 @@ func (k *Links) keep(node string, d *dialled) {
 func (k *Links) dial(node string) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(k.ctx, dialTimeout)
 	defer cancel()
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { watch(i.Conn) }})
+	traced := httptrace.WithClientTrace(ctx,
+		&httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { watch(i.Conn) }})
 	req, err := http.NewRequestWithContext(traced, http.MethodGet, "https://"+node+framesPath, nil)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,8 @@ func TestLinks_NobodyThere(t *testing.T) {
 	s := newSite(t, exchange.Options{})
 	links := s.network
 	for n := range 200 {
-		if _, err := links.Table(t.Context(), fmt.Sprintf("127.0.0.%d:1", n+1), digest.FromString(fmt.Sprint(n))); err == nil {
+		if _, err := links.Table(t.Context(), fmt.Sprintf("127.0.0.%d:1", n+1),
+			digest.FromString(fmt.Sprint(n))); err == nil {
 			t.Fatal("somebody answers")
 		}
 	}

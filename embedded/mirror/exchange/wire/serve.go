@@ -41,8 +41,14 @@ func (s *Server) serveFrames(w http.ResponseWriter, r *http.Request, from string
 		return
 	}
 	a := &answering{
-		upgrade: r, node: holderOf(r, from), all: &s.askers,
-		handler: handler, out: frameWriter{w: conn}, buffers: &s.frames, log: s.log, asks: map[uint32]context.CancelFunc{},
+		upgrade: r,
+		node:    holderOf(r, from),
+		all:     &s.askers,
+		handler: handler,
+		out:     frameWriter{w: conn},
+		buffers: &s.frames,
+		log:     s.log,
+		asks:    map[uint32]context.CancelFunc{},
 	}
 	defer a.wg.Wait()
 	defer conn.Close()                // so that whoever writes to it ends
@@ -51,7 +57,8 @@ func (s *Server) serveFrames(w http.ResponseWriter, r *http.Request, from string
 	holdBack(conn)
 	stop := context.AfterFunc(r.Context(), func() { conn.Close() })
 	defer stop()
-	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn,
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+framesProtocol+"\r\n\r\n"); err != nil {
 		return
 	}
 	a.run(buffered.Reader)
@@ -134,7 +141,13 @@ func (s *answering) depart(id uint32) {
 
 // answer has the handler answer a question.
 func (s *answering) answer(ctx context.Context, id uint32, text []byte) {
-	w := &answer{s: s, ctx: ctx, id: id, header: http.Header{}, status: http.StatusOK}
+	w := &answer{
+		s:      s,
+		ctx:    ctx,
+		id:     id,
+		header: http.Header{},
+		status: http.StatusOK,
+	}
 	defer func() {
 		failed := recover()
 		w.finish(failed != nil)

@@ -316,10 +316,12 @@ func TestHTTP_Statuses(t *testing.T) {
 	if _, err := n.Table(t.Context(), manager.addr, small); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("table of a small blob: %v", err)
 	}
-	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 2}, &landed{}); !errors.Is(err, exchange.ErrUnknown) {
+	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 2},
+		&landed{}); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("a piece beyond the end: %v", err)
 	}
-	if err := n.Follow(t.Context(), manager.addr, none, func(exchange.News) { t.Error("news of nothing") }); !errors.Is(err, exchange.ErrUnknown) {
+	if err := n.Follow(t.Context(), manager.addr, none,
+		func(exchange.News) { t.Error("news of nothing") }); !errors.Is(err, exchange.ErrUnknown) {
 		t.Errorf("news of nothing: %v", err)
 	}
 	for i := range 3 { // one copy of two pieces
@@ -336,7 +338,8 @@ func TestHTTP_Statuses(t *testing.T) {
 		}
 		defer body.Close()
 	}
-	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 0}, &landed{}); !errors.Is(err, exchange.ErrBusy) {
+	if err := n.Take(t.Context(), manager.addr, d, exchange.Ask{Piece: 0},
+		&landed{}); !errors.Is(err, exchange.ErrBusy) {
 		t.Errorf("beyond the slots: %v", err)
 	}
 	for path, want := range map[string]int{
@@ -378,7 +381,10 @@ func TestHTTP_Limits(t *testing.T) {
 		{Upload: rate.NewLimiter(4<<20, 64<<10)},
 	} {
 		manager := newSite(t, exchange.Options{Upload: o.Upload})
-		node := newSite(t, exchange.Options{Trackers: func() []string { return []string{manager.addr} }, Download: o.Download})
+		node := newSite(t, exchange.Options{
+			Trackers: func() []string { return []string{manager.addr} },
+			Download: o.Download,
+		})
 		data, d := manager.put(2 << 20)
 		begun := time.Now()
 		if err := node.get(t.Context(), d, data); err != nil {

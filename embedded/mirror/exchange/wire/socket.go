@@ -29,7 +29,12 @@ func watch(conn net.Conn) {
 	if tcp == nil {
 		return
 	}
-	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: aliveIdle, Interval: aliveAgain, Count: int(deadAfter / aliveAgain)})
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     aliveIdle,
+		Interval: aliveAgain,
+		Count:    int(deadAfter / aliveAgain),
+	})
 	set(tcp, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
 }
 

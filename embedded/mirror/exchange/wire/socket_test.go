@@ -52,7 +52,9 @@ func slowDown(t *testing.T, c net.Conn, rate int) {
 		return
 	}
 	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate) }); err != nil || failed != nil {
+	if err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate)
+	}); err != nil || failed != nil {
 		t.Error(err, failed)
 	}
 }
