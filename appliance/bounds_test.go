@@ -32,13 +32,13 @@ type grows struct {
 var everything = []grows{
 	// Connections.
 	{
-		"appliance/guard.crowd.groups", "stranger",
+		"appliance/guard.perSourceLimit.groups", "stranger",
 		"1024 connections at a time, 64 of one address, the oldest gives way",
 		"appliance/guard.TestListener_OldestOfAFullAddressGivesWay",
 	},
 	{
-		"appliance/guard.crowd.bySize", "stranger", "as groups: one list for each size",
-		"appliance/guard.TestCrowd_LargestIsLargest",
+		"appliance/guard.perSourceLimit.bySize", "stranger", "as groups: one list for each size",
+		"appliance/guard.TestPerSourceLimit_LargestIsLargest",
 	},
 	{
 		"appliance/guard.group.conns", "stranger", "as groups",

@@ -59,7 +59,7 @@ type Listener struct {
 	limits Limits
 
 	mu        sync.Mutex
-	strangers *crowd
+	strangers *perSourceLimit
 	admitted  map[string]*list.List // of *conn, the oldest first, by who
 }
 
@@ -70,7 +70,7 @@ func New(ln net.Listener, l Limits) *Listener {
 	return &Listener{
 		Listener:  ln,
 		limits:    l.withDefaults(),
-		strangers: newCrowd(),
+		strangers: newPerSourceLimit(),
 		admitted:  map[string]*list.List{},
 	}
 }

@@ -8,28 +8,28 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
-// crowd is the book of all strangers. It knows the group that holds the most of
+// perSourceLimit counts the strangers of each address. It finds the group that holds the most of
 // them without a search: groups lie in one list for each size, and as a group
 // grows and shrinks by one, so does the largest size. Of groups of one size
 // the first is the one that has had it longest.
 //
 // The Listener's mutex guards it.
-type crowd struct {
+type perSourceLimit struct {
 	n      int
 	groups map[netip.Prefix]*group
 	bySize []*list.List // of *group; the last one that is not empty holds the largest
 	top    int          // size of the largest group
 }
 
-// group is the strangers of one address, oldest first.
+// group holds the strangers of one address, oldest first.
 type group struct {
 	prefix netip.Prefix
 	conns  *list.List    // of *conn
-	place  *list.Element // in crowd.bySize[len]
+	place  *list.Element // in perSourceLimit.bySize[len]
 }
 
-func newCrowd() *crowd {
-	return &crowd{groups: map[netip.Prefix]*group{}, bySize: []*list.List{list.New()}}
+func newPerSourceLimit() *perSourceLimit {
+	return &perSourceLimit{groups: map[netip.Prefix]*group{}, bySize: []*list.List{list.New()}}
 }
 
 func (g *group) len() int { return g.conns.Len() }
@@ -37,45 +37,45 @@ func (g *group) len() int { return g.conns.Len() }
 func (g *group) oldest() *conn { return g.conns.Front().Value.(*conn) }
 
 // largest returns the group with the most strangers. There must be one.
-func (w *crowd) largest() *group { return w.bySize[w.top].Front().Value.(*group) }
+func (p *perSourceLimit) largest() *group { return p.bySize[p.top].Front().Value.(*group) }
 
 // add books a stranger and returns its group.
-func (w *crowd) add(c *conn, prefix netip.Prefix) *group {
-	g := w.groups[prefix]
+func (p *perSourceLimit) add(c *conn, prefix netip.Prefix) *group {
+	g := p.groups[prefix]
 	if g == nil {
 		g = &group{prefix: prefix, conns: list.New()}
-		w.groups[prefix] = g
-		g.place = w.bySize[0].PushBack(g)
+		p.groups[prefix] = g
+		g.place = p.bySize[0].PushBack(g)
 	}
 	c.group, c.place = g, g.conns.PushBack(c)
-	w.n++
-	w.moved(g, g.len()-1)
+	p.n++
+	p.moved(g, g.len()-1)
 	return g
 }
 
 // remove takes a stranger out that is in.
-func (w *crowd) remove(c *conn) {
+func (p *perSourceLimit) remove(c *conn) {
 	g := c.group
 	g.conns.Remove(c.place)
 	c.group, c.place = nil, nil
-	w.n--
-	w.moved(g, g.len()+1)
+	p.n--
+	p.moved(g, g.len()+1)
 	if g.len() == 0 {
-		w.bySize[0].Remove(g.place)
-		delete(w.groups, g.prefix)
+		p.bySize[0].Remove(g.place)
+		delete(p.groups, g.prefix)
 	}
 }
 
 // moved puts a group that had another size among those of its size.
-func (w *crowd) moved(g *group, was int) {
+func (p *perSourceLimit) moved(g *group, was int) {
 	now := g.len()
-	if now == len(w.bySize) {
-		w.bySize = append(w.bySize, list.New())
+	if now == len(p.bySize) {
+		p.bySize = append(p.bySize, list.New())
 	}
-	w.bySize[was].Remove(g.place)
-	g.place = w.bySize[now].PushBack(g)
-	if now > w.top || was == w.top && w.bySize[was].Len() == 0 {
-		w.top = now
+	p.bySize[was].Remove(g.place)
+	g.place = p.bySize[now].PushBack(g)
+	if now > p.top || was == p.top && p.bySize[was].Len() == 0 {
+		p.top = now
 	}
 }
 

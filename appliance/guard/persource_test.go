@@ -8,12 +8,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
-// TestCrowd_LargestIsLargest compares the book with one that counts all, over a
+// TestPerSourceLimit_LargestIsLargest compares the book with one that counts all, over a
 // long random run.
-func TestCrowd_LargestIsLargest(t *testing.T) {
+func TestPerSourceLimit_LargestIsLargest(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 0))
-	w, in, sizes := newCrowd(), []*conn{}, map[netip.Prefix]int{}
+	w, in, sizes := newPerSourceLimit(), []*conn{}, map[netip.Prefix]int{}
 	for range 20000 {
 		if len(in) > 0 && rnd.IntN(100) < 49 {
 			i := rnd.IntN(len(in))
