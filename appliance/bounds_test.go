@@ -203,8 +203,8 @@ var everything = []grows{
 	},
 	{"embedded/mirror/exchange.fetch.flights", "node", "4 pieces under way", "embedded/mirror/exchange.TestModel"},
 	{
-		"embedded/mirror/exchange.familiar.nodes", "node", "peers of fetches under way",
-		"embedded/mirror/exchange.TestFamiliar",
+		"embedded/mirror/exchange.peerUse.nodes", "node", "peers of fetches under way",
+		"embedded/mirror/exchange.TestPeerUse",
 	},
 	{
 		"embedded/mirror/exchange/wire.link.streams", "node", "questions that this node has under way",

@@ -85,7 +85,7 @@ type Exchange struct {
 	slots    *slots
 	buffers  *buffers
 	stats    counters
-	familiar familiar
+	peerUse peerUse
 
 	// Tests cut smaller.
 	slowRate  int64

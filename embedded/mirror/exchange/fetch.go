@@ -67,7 +67,7 @@ func (f *fetch) end() {
 	f.wg.Wait()
 	for _, p := range f.peers {
 		if !p.tracker {
-			f.x.familiar.remove(p.addr)
+			f.x.peerUse.remove(p.addr)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (f *fetch) meet(node string, came bool) {
 		}
 		p = &peer{addr: node, have: cut.NewBitmap(f.part.Table.Pieces()), useful: time.Now()}
 		f.peers[node] = p
-		f.x.familiar.add(node)
+		f.x.peerUse.add(node)
 		delete(f.known, node)
 	}
 	f.resume(p)
@@ -99,7 +99,7 @@ func (f *fetch) meet(node string, came bool) {
 // meetAll meets nodes, those first with which another blob is exchanged: there is a
 // connection to them.
 func (f *fetch) meetAll(nodes []string) {
-	for _, node := range f.x.familiar.first(nodes) {
+	for _, node := range f.x.peerUse.first(nodes) {
 		f.meet(node, false)
 	}
 }
@@ -224,7 +224,7 @@ func (f *fetch) drop(p *peer) {
 		f.known[p.addr] = struct{}{}
 	}
 	delete(f.peers, p.addr)
-	f.x.familiar.remove(p.addr)
+	f.x.peerUse.remove(p.addr)
 }
 
 // quicker reports whether a is likely to give a piece sooner than b.

@@ -7,8 +7,8 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
-func TestFamiliar(t *testing.T) {
-	var f familiar
+func TestPeerUse(t *testing.T) {
+	var f peerUse
 	for _, node := range []string{"c", "c", "b", "d"} {
 		f.add(node)
 	}
