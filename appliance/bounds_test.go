@@ -227,7 +227,7 @@ var everything = []grows{
 		"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way",
 		"embedded/queue.TestStrangers_TheOldestGoes",
 	},
-	{"embedded/queue.attempts.guessers", "stranger", "4096 addresses", "embedded/queue.TestAttempts_TableIsBounded"},
+	{"embedded/queue.authLimiter.failed", "stranger", "4096 addresses", "embedded/queue.TestAuthLimiter_TableIsBounded"},
 	{
 		"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory",
 		"embedded/queue.TestBounds_TooManyClients",

@@ -159,7 +159,7 @@ func (s *session) login(ctx context.Context, user, password string) bool {
 	}
 	err := errWrongPassword
 	if !s.inExec {
-		err = s.server.attempts.try(ctx, s.from, func() bool { return right })
+		err = s.server.logins.try(ctx, s.from, func() bool { return right })
 	}
 	if err == nil {
 		s.authed = true

@@ -7,7 +7,7 @@
 // A command passes through these layers:
 //
 //	strangers  who connects and does not log in makes room for who comes next
-//	attempts   how often an address may try a password
+//	authlimit  how often an address may try a password
 //	conn       one client: reading, writing, waiting for an item
 //	session    password, MULTI, WATCH, SELECT, pub/sub, and commands about clients
 //	core       one mutex, one command after the other, as in Redis

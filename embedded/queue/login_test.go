@@ -89,12 +89,12 @@ func TestLogin_ClientsSayWhyTheyAreRefused(t *testing.T) {
 	t.Parallel()
 	q := startQueue(t, testOptions(t.TempDir()))
 	guess(t, q, 1)
-	q.attempts.mu.Lock()
-	tokens := q.attempts.guessers[netip.MustParsePrefix("127.0.0.1/32")].tokens
+	q.logins.mu.Lock()
+	tokens := q.logins.failed[netip.MustParsePrefix("127.0.0.1/32")].tokens
 	for range 3 { // owes for half a minute
 		tokens.ReserveN(time.Now(), guessBurst)
 	}
-	q.attempts.mu.Unlock()
+	q.logins.mu.Unlock()
 	for _, protocol := range []int{2, 3} {
 		c := redis.NewClient(&redis.Options{Addr: q.Addr(), Password: testPassword, Protocol: protocol, MaxRetries: -1})
 		defer c.Close()

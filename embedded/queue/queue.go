@@ -71,7 +71,7 @@ type Server struct {
 	opts      Options
 	log       *slog.Logger
 	password  [sha256.Size]byte // its hash, to compare in constant time
-	attempts  *attempts
+	logins    *authLimiter
 	strangers strangers
 
 	room    *room
@@ -102,7 +102,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		room:     newRoom(opts.MaxMemory / 4),
 		cutOffs:  rate.Sometimes{Interval: time.Minute},
 		password: sha256.Sum256([]byte(opts.Password)),
-		attempts: newAttempts(log),
+		logins:   newAuthLimiter(log),
 	}, nil
 }
 
@@ -209,7 +209,7 @@ func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *
 	var group sync.WaitGroup
 	group.Go(func() { s.accept(ctx, listener, core, &group) })
 	group.Go(func() { core.expire(ctx) })
-	group.Go(func() { s.attempts.tidy(ctx) })
+	group.Go(func() { s.logins.tidy(ctx) })
 
 	var err error
 	select {

@@ -23,10 +23,10 @@ var (
 func right() bool { return true }
 func wrong() bool { return false }
 
-// spent returns attempts of which an address has used up all that cost no time.
-func spent(t *testing.T, from netip.Prefix) *attempts {
+// spent returns a limiter of which an address has used up all that cost no time.
+func spent(t *testing.T, from netip.Prefix) *authLimiter {
 	t.Helper()
-	a := newAttempts(slog.New(slog.DiscardHandler))
+	a := newAuthLimiter(slog.New(slog.DiscardHandler))
 	for range guessBurst {
 		if err := a.try(t.Context(), from, wrong); !errors.Is(err, errWrongPassword) {
 			t.Fatalf("wrong password: %v", err)
@@ -35,7 +35,7 @@ func spent(t *testing.T, from netip.Prefix) *attempts {
 	return a
 }
 
-func TestAttempts_WrongOnesWaitForTheirTurn(t *testing.T) {
+func TestAuthLimiter_WrongOnesWaitForTheirTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -56,7 +56,7 @@ func TestAttempts_WrongOnesWaitForTheirTurn(t *testing.T) {
 	})
 }
 
-func TestAttempts_RightOnesCostNothing(t *testing.T) {
+func TestAuthLimiter_RightOnesCostNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -84,7 +84,7 @@ func TestAttempts_RightOnesCostNothing(t *testing.T) {
 	})
 }
 
-func TestAttempts_NobodyLooksBeforeTheTurn(t *testing.T) {
+func TestAuthLimiter_NobodyLooksBeforeTheTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
@@ -113,7 +113,7 @@ func TestAttempts_NobodyLooksBeforeTheTurn(t *testing.T) {
 	})
 }
 
-func TestAttempts_WaitsNoLongerThanItsClient(t *testing.T) {
+func TestAuthLimiter_WaitsNoLongerThanItsClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
@@ -143,31 +143,31 @@ func TestAttempts_WaitsNoLongerThanItsClient(t *testing.T) {
 	})
 }
 
-func TestAttempts_TableIsBounded(t *testing.T) {
+func TestAuthLimiter_TableIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
-		for n := range maxGuessers + 100 {
+		for n := range maxFailed + 100 {
 			from := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
 			_ = a.try(t.Context(), from, wrong)
 		}
-		if n := len(a.guessers); n != maxGuessers {
+		if n := len(a.failed); n != maxFailed {
 			t.Errorf("%d addresses are remembered", n)
 		}
-		if a.guessers[here] == nil {
+		if a.failed[here] == nil {
 			t.Error("who owes most was forgotten")
 		}
 		for range 2 { // what is reported at the first goes with the second
 			time.Sleep(guessInterval) // of the bubble's clock
 			a.sweep(time.Now())
 		}
-		if n := len(a.guessers); n != 0 {
+		if n := len(a.failed); n != 0 {
 			t.Errorf("%d addresses are remembered that owe nothing", n)
 		}
 	})
 }
 
-func TestAttempts_LogsOnceAMinute(t *testing.T) {
+func TestAuthLimiter_LogsOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
@@ -177,7 +177,7 @@ func TestAttempts_LogsOnceAMinute(t *testing.T) {
 			}
 			return a
 		}
-		a := newAttempts(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})))
+		a := newAuthLimiter(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go a.tidy(ctx)

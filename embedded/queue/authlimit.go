@@ -22,9 +22,9 @@ const (
 	guessBurst = 10          // wrong passwords that cost no time
 	guessPause = time.Second // for each one after those
 
-	longestTurn   = 5 * time.Second // who would wait longer for a turn is refused
+	longestTurn   = 5 * time.Second // an attempt that would wait longer for its turn is refused
 	maxGuesses    = 3               // wrong passwords on one connection
-	maxGuessers   = 4096            // addresses remembered
+	maxFailed     = 4096            // addresses remembered
 	guessInterval = time.Minute     // between two lines of the log about one address
 )
 
@@ -38,20 +38,20 @@ func (e *tooManyGuesses) Error() string {
 		int(math.Ceil(e.wait.Seconds())))
 }
 
-// attempts bounds how fast passwords can be guessed. Each wrong one costs its
+// authLimiter bounds how fast passwords can be guessed. Each wrong one costs its
 // address a token, and an address without tokens gets one a second: until then
 // its attempts stand in line and nobody looks at them. To look first and answer
-// late would stop no one: who guesses hangs up and tries again. The right
+// late would stop no one: an attacker hangs up and tries again. The right
 // password costs nothing, so clients at an address that never fails never wait.
-type attempts struct {
+type authLimiter struct {
 	log *slog.Logger
 
-	mu       sync.Mutex
-	guessers map[netip.Prefix]*guesser // that failed lately
+	mu     sync.Mutex
+	failed map[netip.Prefix]*failedAddr // by address
 }
 
-// guesser is an address that failed.
-type guesser struct {
+// failedAddr is an address from which a wrong password came lately.
+type failedAddr struct {
 	tokens  *rate.Limiter
 	line    chan struct{} // has room for the one whose turn is next; others queue, first come first served
 	waiting int           // how many that are
@@ -60,19 +60,19 @@ type guesser struct {
 	reported   time.Time
 }
 
-func newAttempts(log *slog.Logger) *attempts {
-	return &attempts{log: log, guessers: map[netip.Prefix]*guesser{}}
+func newAuthLimiter(log *slog.Logger) *authLimiter {
+	return &authLimiter{log: log, failed: map[netip.Prefix]*failedAddr{}}
 }
 
 // try makes an attempt from an address when its turn has come. check looks at
 // the password; it must be quick. The error is errWrongPassword, a
 // *tooManyGuesses at once if the turn would come after ctx's deadline or
 // longestTurn, or that of ctx.
-func (a *attempts) try(ctx context.Context, from netip.Prefix, check func() bool) error {
+func (a *authLimiter) try(ctx context.Context, from netip.Prefix, check func() bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	g := a.guessers[from]
+	g := a.failed[from]
 	if g == nil || g.waiting == 0 && g.wait(now) == 0 {
 		return a.look(now, from, check)
 	}
@@ -89,7 +89,7 @@ func (a *attempts) try(ctx context.Context, from netip.Prefix, check func() bool
 }
 
 // await waits for the turn without mu, which the caller holds.
-func (a *attempts) await(ctx context.Context, g *guesser) error {
+func (a *authLimiter) await(ctx context.Context, g *failedAddr) error {
 	a.mu.Unlock()
 	defer a.mu.Lock()
 	return g.turn(ctx)
@@ -104,13 +104,13 @@ func patience(ctx context.Context, now time.Time) time.Duration {
 }
 
 // wait is the time until one more attempt has its turn, if all before it fail.
-func (g *guesser) wait(now time.Time) time.Duration {
+func (g *failedAddr) wait(now time.Time) time.Duration {
 	missing := float64(g.waiting+1) - g.tokens.TokensAt(now)
 	return max(0, time.Duration(math.Ceil(missing*float64(guessPause))))
 }
 
 // turn waits in line, and then for a token, which it leaves there.
-func (g *guesser) turn(ctx context.Context) error {
+func (g *failedAddr) turn(ctx context.Context) error {
 	select {
 	case g.line <- struct{}{}:
 	case <-ctx.Done():
@@ -130,11 +130,11 @@ func (g *guesser) turn(ctx context.Context) error {
 
 // look evaluates an attempt. The caller holds mu, so that attempts made at the
 // same time cannot share a token.
-func (a *attempts) look(now time.Time, from netip.Prefix, check func() bool) error {
+func (a *authLimiter) look(now time.Time, from netip.Prefix, check func() bool) error {
 	if check() {
 		return nil
 	}
-	g := a.guessers[from]
+	g := a.failed[from]
 	if g == nil {
 		g = a.remember(now, from)
 	}
@@ -144,28 +144,28 @@ func (a *attempts) look(now time.Time, from netip.Prefix, check func() bool) err
 	return errWrongPassword
 }
 
-func (a *attempts) remember(now time.Time, from netip.Prefix) *guesser {
-	if len(a.guessers) >= maxGuessers {
+func (a *authLimiter) remember(now time.Time, from netip.Prefix) *failedAddr {
+	if len(a.failed) >= maxFailed {
 		a.forgetOne(now)
 	}
-	g := &guesser{tokens: rate.NewLimiter(rate.Every(guessPause), guessBurst), line: make(chan struct{}, 1)}
-	a.guessers[from] = g
+	g := &failedAddr{tokens: rate.NewLimiter(rate.Every(guessPause), guessBurst), line: make(chan struct{}, 1)}
+	a.failed[from] = g
 	return g
 }
 
 // forgetOne makes room: it forgets the address that owes least.
-func (a *attempts) forgetOne(now time.Time) {
+func (a *authLimiter) forgetOne(now time.Time) {
 	var least netip.Prefix
 	most := math.Inf(-1)
-	for from, g := range a.guessers {
+	for from, g := range a.failed {
 		if tokens := g.tokens.TokensAt(now); g.waiting == 0 && tokens > most {
 			least, most = from, tokens
 		}
 	}
-	delete(a.guessers, least)
+	delete(a.failed, least)
 }
 
-func (a *attempts) report(now time.Time, from netip.Prefix, g *guesser) {
+func (a *authLimiter) report(now time.Time, from netip.Prefix, g *failedAddr) {
 	if g.unreported == 0 || now.Sub(g.reported) < guessInterval {
 		return
 	}
@@ -173,9 +173,9 @@ func (a *attempts) report(now time.Time, from netip.Prefix, g *guesser) {
 	g.unreported, g.reported = 0, now
 }
 
-// tidy reports what was not reported yet, and forgets who owes nothing, every
+// tidy reports what was not reported yet, and forgets addresses that owe nothing, every
 // minute until ctx ends.
-func (a *attempts) tidy(ctx context.Context) {
+func (a *authLimiter) tidy(ctx context.Context) {
 	ticker := time.NewTicker(guessInterval)
 	defer ticker.Stop()
 	for {
@@ -188,14 +188,14 @@ func (a *attempts) tidy(ctx context.Context) {
 	}
 }
 
-func (a *attempts) sweep(now time.Time) {
+func (a *authLimiter) sweep(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for from, g := range a.guessers {
+	for from, g := range a.failed {
 		a.report(now, from, g)
 		idle := g.waiting == 0 && now.Sub(g.reported) >= guessInterval
 		if idle && g.tokens.TokensAt(now) >= guessBurst {
-			delete(a.guessers, from)
+			delete(a.failed, from)
 		}
 	}
 }
