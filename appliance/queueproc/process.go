@@ -51,12 +51,12 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 	}
 	go p.wait()
 	go p.read()
-	return p, s.settle(p, who)
+	return p, s.sendSettings(p, who)
 }
 
-// settle gives the process its settings. A process that does not take them ends, which
+// sendSettings gives the process its settings. A process that does not take them ends, which
 // is seen then.
-func (s *Supervisor) settle(p *process, who account) error {
+func (s *Supervisor) sendSettings(p *process, who account) error {
 	first := order{Settings: &settings{
 		Password:  s.opts.Password,
 		MaxMemory: s.opts.MaxMemory,

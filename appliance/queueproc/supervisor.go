@@ -142,13 +142,13 @@ func (s *Supervisor) set(change func(*State)) {
 	change(&s.state)
 }
 
-func (s *Supervisor) settled() { s.once.Do(func() { close(s.ready) }) }
+func (s *Supervisor) markReady() { s.once.Do(func() { close(s.ready) }) }
 
 // Run keeps the process running until ctx ends. It returns nil: whatever the process
 // does is no reason for the node to end.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.listener.Close()
-	defer time.AfterFunc(readyPatience, s.settled).Stop()
+	defer time.AfterFunc(readyPatience, s.markReady).Stop()
 	wait := s.opts.Pause
 	for {
 		served, err := s.serve(ctx)
@@ -159,7 +159,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			wait = s.opts.Pause
 		}
 		s.tellFailure(err, wait)
-		s.settled()
+		s.markReady()
 		if clock.Sleep(ctx, wait) != nil {
 			return nil
 		}
@@ -276,7 +276,7 @@ func (w *watch) take(r report) {
 	case r.Ready:
 		w.ready = time.Now()
 		w.set(func(st *State) { st.Serving, st.Problem = true, "" })
-		w.settled()
+		w.markReady()
 	case r.Progress != nil:
 		w.health.heard(*r.Progress, time.Now(), look(w.cmd.Process.Pid))
 		w.set(func(st *State) { st.Progress = *r.Progress })

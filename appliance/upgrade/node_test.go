@@ -31,8 +31,8 @@ func taking(t *testing.T, file string, keep func(context.Context) error) *Node {
 	return n
 }
 
-// settled waits until a node has done with what it took.
-func settled(t *testing.T, n *Node) State {
+// awaitIdle waits until a node has finished the upgrade that it took.
+func awaitIdle(t *testing.T, n *Node) State {
 	t.Helper()
 	for {
 		s, err := n.State()
@@ -58,7 +58,7 @@ func TestNode(t *testing.T) {
 	if err := n.Take(offer); err != nil {
 		t.Fatal(err)
 	}
-	s := settled(t, n)
+	s := awaitIdle(t, n)
 	if s.Failed != "" || s.Journal.Phase != Staged || s.Journal.To != offer || s.Journal.From.SHA256 != s.SHA256 ||
 		kept != 1 {
 		t.Errorf("got %+v, %d keepers", s, kept)
@@ -66,7 +66,7 @@ func TestNode(t *testing.T) {
 	if sum, _, err := Sum(n.Directory.Keeper()); err != nil || sum != s.SHA256 {
 		t.Errorf("the keeper is not this program: %v", err)
 	}
-	if err := n.Take(offer); err != nil || settled(t, n).Journal.Phase != Staged || kept != 1 {
+	if err := n.Take(offer); err != nil || awaitIdle(t, n).Journal.Phase != Staged || kept != 1 {
 		t.Errorf("the same offer again: %v", err)
 	}
 	if err := n.Take(Offer{Arch: offer.Arch, SHA256: "another", Size: 1}); err == nil ||
@@ -104,7 +104,7 @@ func TestNode_Refuses(t *testing.T) {
 		if err := n.Take(o); err != nil {
 			said = err.Error()
 		} else {
-			said = settled(t, n).Failed
+			said = awaitIdle(t, n).Failed
 		}
 		if !strings.Contains(said, c.says) {
 			t.Errorf("%s: it says %q", name, said)

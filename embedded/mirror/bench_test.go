@@ -55,14 +55,14 @@ func BenchmarkPull(b *testing.B) {
 	run("direct", p.URL+p.path(), func() {})
 	run("cold", "http://"+n.addr+p.path(), func() { n.forget(p.digest) })
 	fetch(b, "http://"+n.addr+p.path())
-	n.settled()
+	n.awaitDownloads()
 	run("warm", "http://"+n.addr+p.path(), func() {})
 	http.DefaultClient.CloseIdleConnections()
 }
 
 // forget drops a blob from the cache.
 func (n *node) forget(d digest.Digest) {
-	n.settled()
+	n.awaitDownloads()
 	n.cache.Forget(d)
 }
 
@@ -120,7 +120,7 @@ func BenchmarkCPU(b *testing.B) {
 			n.forget(d)
 		}},
 		{"mirror-again", http.DefaultClient, "http://" + n.addr + "/v2/spider/blobs/" + d.String(), discard, func() {
-			n.settled()
+			n.awaitDownloads()
 		}},
 	} {
 		b.Run(way.name, func(b *testing.B) {

@@ -39,8 +39,8 @@ func (n *node) fetch(d digest.Digest, want []byte) {
 	}
 }
 
-// settled waits until no download is under way.
-func (n *node) settled() Stats {
+// awaitDownloads waits until no download is under way.
+func (n *node) awaitDownloads() Stats {
 	n.t.Helper()
 	waitFor(n.t, func() error {
 		n.mu.Lock()
@@ -58,11 +58,11 @@ func TestEviction(t *testing.T) {
 	n := start(t, base, Options{MaxBytes: 3500})
 	for _, d := range order[:3] {
 		n.fetch(d, content[d])
-		n.settled()
+		n.awaitDownloads()
 	}
 	n.fetch(order[0], content[order[0]]) // now the second is the oldest
 	n.fetch(order[3], content[order[3]])
-	if s := n.settled(); s.Files != 3 || s.Bytes != 3000 || s.Evicted != 1 {
+	if s := n.awaitDownloads(); s.Files != 3 || s.Bytes != 3000 || s.Evicted != 1 {
 		t.Errorf("stats = %+v", s)
 	}
 	if n.cache.Has(cache.Blob(order[1])) || !n.cache.Has(cache.Blob(order[0])) {
@@ -80,20 +80,20 @@ func TestEviction_NotWhatIsRead(t *testing.T) {
 	base, content, order := store(t, 2, 1000)
 	n := start(t, base, Options{MaxBytes: 1500})
 	n.fetch(order[0], content[order[0]])
-	n.settled()
+	n.awaitDownloads()
 	f, ent, ok := n.cache.Open(cache.Blob(order[0]))
 	if !ok {
 		t.Fatal("not kept")
 	}
 	defer f.Close()
 	n.fetch(order[1], content[order[1]]) // comes, but is not kept
-	n.settled()
+	n.awaitDownloads()
 	if !n.cache.Has(cache.Blob(order[0])) || n.cache.Has(cache.Blob(order[1])) {
 		t.Error("evicted what is being read")
 	}
 	n.cache.Release(ent)
 	n.fetch(order[1], content[order[1]])
-	if n.settled(); !n.cache.Has(cache.Blob(order[1])) {
+	if n.awaitDownloads(); !n.cache.Has(cache.Blob(order[1])) {
 		t.Error("not kept when there is room")
 	}
 }
@@ -106,7 +106,7 @@ func TestLargerThanTheLimit(t *testing.T) {
 	if resp.StatusCode != http.StatusPartialContent || !bytes.Equal(body, p.content[1000:2000]) {
 		t.Errorf("range: %s, %d bytes", resp.Status, len(body))
 	}
-	if s := n.settled(); s.Files != 0 || s.Streamed != 2 {
+	if s := n.awaitDownloads(); s.Files != 0 || s.Streamed != 2 {
 		t.Errorf("stats = %+v", s)
 	}
 }
@@ -122,7 +122,7 @@ func TestOpen_AfterACrash(t *testing.T) {
 	p := startPipeline(t, 100_000, whole)
 	n := start(t, p.URL, Options{})
 	n.wantBlob(p)
-	n.settled()
+	n.awaitDownloads()
 	n.stop()
 
 	half := filepath.Join(n.opts.Dir, "tmp", "123")
@@ -138,7 +138,7 @@ func TestOpen_AfterACrash(t *testing.T) {
 		t.Errorf("the half-written file is still there: %v", err)
 	}
 	n.wantBlob(p)
-	n.settled()
+	n.awaitDownloads()
 	n.wantBlob(p)
 	if got := p.opened.Load(); got != 2 {
 		t.Errorf("%d requests reached the upstream, want 2", got)
@@ -152,7 +152,7 @@ func TestFullDisk(t *testing.T) {
 		p := startPipeline(t, 8<<20, whole)
 		n := start(t, p.URL, Options{Dir: dir, MinFree: 1 << 20})
 		n.wantBlob(p)
-		if s := n.settled(); s.Files != 0 || s.Streamed != 1 {
+		if s := n.awaitDownloads(); s.Files != 0 || s.Streamed != 1 {
 			t.Errorf("stats = %+v", s)
 		}
 	})
@@ -187,11 +187,11 @@ func TestFullDisk(t *testing.T) {
 		}
 		close(more)
 		<-done
-		n.settled()
+		n.awaitDownloads()
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
-		if s := n.settled(); s.Files != 0 || s.Streamed != 1 {
+		if s := n.awaitDownloads(); s.Files != 0 || s.Streamed != 1 {
 			t.Errorf("stats = %+v", s)
 		}
 		if files := n.cached(); len(files) != 0 {

@@ -29,7 +29,7 @@ func (n *node) pulled(up *manager, name string, img v1.Image) {
 	if err := pull(n.addr, name); err != nil {
 		n.t.Fatal(err)
 	}
-	n.settled()
+	n.awaitDownloads()
 }
 
 // partsOf are the digests of an image.

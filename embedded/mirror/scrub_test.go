@@ -53,7 +53,7 @@ func TestScrub(t *testing.T) {
 	if err := pull(n.addr, "spider:1"); err != nil {
 		t.Error(err)
 	}
-	n.settled()
+	n.awaitDownloads()
 	n.wantParts("after the next pull", img, 5)
 }
 
@@ -76,7 +76,7 @@ func TestScrub_IsSlow(t *testing.T) {
 	if err := pull(n.addr, "spider@"+d.String()); err != nil {
 		t.Error(err)
 	}
-	n.settled()
+	n.awaitDownloads()
 	n.stop()
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("that took %v", took)

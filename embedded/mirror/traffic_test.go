@@ -117,7 +117,7 @@ func TestTraffic_StandIn(t *testing.T) {
 	if err := pull(first.addr, "spider@"+d.String()); err != nil {
 		t.Fatal(err)
 	}
-	first.settled()
+	first.awaitDownloads()
 	if got := first.Stats(); got.FromManager < 300_000 || got.FromNodes != 0 {
 		t.Errorf("the first got %d bytes from the manager and %d from nodes", got.FromManager, got.FromNodes)
 	}
@@ -132,7 +132,7 @@ func TestTraffic_StandIn(t *testing.T) {
 	if err := pull(second.addr, "spider@"+d.String()); err != nil {
 		t.Fatal(err)
 	}
-	if got := second.settled(); got.FromManager != 0 || got.FromNodes < 300_000 {
+	if got := second.awaitDownloads(); got.FromManager != 0 || got.FromNodes < 300_000 {
 		t.Errorf("the second got %d bytes from the manager and %d from nodes", got.FromManager, got.FromNodes)
 	}
 }

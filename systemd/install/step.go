@@ -125,7 +125,7 @@ func (p *Plan) notef(format string, args ...any) {
 // Do carries the plan out up to the first error. It says each step before it is
 // taken. When it returns, a power cut undoes nothing of it.
 func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
-	defer m.settle(p)
+	defer m.syncDirs(p)
 	for _, step := range p.Steps {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -142,9 +142,9 @@ func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
 	return nil
 }
 
-// settle writes to the disk which names the steps have removed, and which systemctl has
+// syncDirs makes durable which names the steps have removed, and which systemctl has
 // linked.
-func (m *Machine) settle(p Plan) {
+func (m *Machine) syncDirs(p Plan) {
 	directories := map[string]bool{}
 	for _, step := range p.Steps {
 		switch s := step.(type) {

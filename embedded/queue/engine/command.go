@@ -228,8 +228,8 @@ func add[T value](c *Context, key string, v T) T {
 	return v
 }
 
-// settle ends the change of a value: without items its key goes.
-func (c *Context) settle(key string, items int) {
+// finishChange ends the change of a value: without items its key is removed.
+func (c *Context) finishChange(key string, items int) {
 	if items == 0 {
 		c.e.remove(c.db, key)
 	}

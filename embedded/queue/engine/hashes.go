@@ -77,7 +77,7 @@ func hashDelete(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.settle(c.args[1], h.fields.Len())
+		c.finishChange(c.args[1], h.fields.Len())
 	}
 	c.Out.Int(n)
 }

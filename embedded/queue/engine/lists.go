@@ -84,7 +84,7 @@ func (c *Context) listFits(l *list, left bool, count int) bool {
 // take pops one item of the list at a key.
 func (c *Context) take(l *list, key string, left bool) string {
 	s := l.pop(left)
-	c.settle(key, l.n)
+	c.finishChange(key, l.n)
 	return s
 }
 
@@ -96,7 +96,7 @@ func (c *Context) takeSome(l *list, key string, left bool, count int) {
 		c.Out.Bulk(l.pop(left))
 	}
 	if count > 0 {
-		c.settle(key, l.n)
+		c.finishChange(key, l.n)
 	}
 }
 
@@ -167,7 +167,7 @@ func listTrim(c *Context) {
 	for range min(from, l.n) {
 		l.pop(true)
 	}
-	c.settle(c.args[1], l.n)
+	c.finishChange(c.args[1], l.n)
 }
 
 func listSet(c *Context) {
@@ -249,7 +249,7 @@ func listRemove(c *Context) {
 	}
 	if removed > 0 {
 		l.replace(items)
-		c.settle(c.args[1], l.n)
+		c.finishChange(c.args[1], l.n)
 	}
 	c.Out.Int(removed)
 }
@@ -363,7 +363,7 @@ func (c *Context) parseMove(args []string) *Block {
 			into = add(c, target, c.e.newList())
 		}
 		into.push(to, s)
-		c.settle(key, l.n)
+		c.finishChange(key, l.n)
 		c.touch(target)
 		c.note("LMOVE", key, target, sideName(from), sideName(to))
 		c.Out.Bulk(s)

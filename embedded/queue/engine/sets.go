@@ -62,7 +62,7 @@ func setRemove(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.settle(c.args[1], s.members.Len())
+		c.finishChange(c.args[1], s.members.Len())
 	}
 	c.Out.Int(n)
 }
@@ -99,7 +99,7 @@ func setMove(c *Context) {
 		return
 	}
 	from.remove(m)
-	c.settle(c.args[1], from.members.Len())
+	c.finishChange(c.args[1], from.members.Len())
 	if to == nil {
 		to = add(c, c.args[2], c.e.newSet())
 	}
@@ -137,7 +137,7 @@ func setPop(c *Context) {
 		s.remove(m)
 		gone = append(gone, m)
 	}
-	c.settle(c.args[1], s.members.Len())
+	c.finishChange(c.args[1], s.members.Len())
 	c.note(gone...)
 	if single {
 		c.Out.Bulk(gone[2])

@@ -242,7 +242,7 @@ func (c *Context) removeRange(by by) {
 		}
 	}
 	if len(gone) > 0 {
-		c.settle(c.args[1], z.count())
+		c.finishChange(c.args[1], z.count())
 	}
 	c.Out.Int(len(gone))
 }

@@ -176,7 +176,7 @@ func zsetRemove(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.settle(c.args[1], z.count())
+		c.finishChange(c.args[1], z.count())
 	}
 	c.Out.Int(n)
 }
@@ -192,7 +192,7 @@ func (c *Context) takeScored(z *zset, key string, low bool, count int) []scored 
 		z.remove(s.member)
 		taken = append(taken, s)
 	}
-	c.settle(key, z.count())
+	c.finishChange(key, z.count())
 	return taken
 }
 
