@@ -52,7 +52,7 @@ type Config struct {
 	// Prune removes services that crawlbox made from this file and that the
 	// file no longer has. Default false: they are reported and left running.
 	Prune bool
-	// Services is what the file defines, sorted by name.
+	// Services lists what the file defines, sorted by name.
 	Services []compose.Service
 
 	// File is the absolute path that Load looked at, whether or not it exists.
@@ -147,14 +147,14 @@ func Default() Config {
 // DefaultQueue returns the queue as it is when the file says only `queue:`.
 func DefaultQueue() *Queue { return &Queue{Port: 7891} }
 
-// RegistryDir is where the manager keeps images: registry.data_dir, else
+// RegistryDir returns where the manager keeps images: registry.data_dir, else
 // "registry" below the data directory.
 func (c Config) RegistryDir() string { return orBelow(c.Registry.DataDir, c.DataDir, "registry") }
 
-// MirrorDir is where a worker keeps its cache: "mirror" below the data directory.
+// MirrorDir returns where a worker keeps its cache: "mirror" below the data directory.
 func (c Config) MirrorDir() string { return filepath.Join(c.DataDir, "mirror") }
 
-// QueueDir is where the queue keeps its items: queue.data_dir, else "queue"
+// QueueDir returns where the queue keeps its items: queue.data_dir, else "queue"
 // below the data directory. It is empty when the queue is off.
 func (c Config) QueueDir() string {
 	if c.Queue == nil {
@@ -170,7 +170,7 @@ func orBelow(dir, parent, name string) string {
 	return filepath.Join(parent, name)
 }
 
-// EnvFiles are the files, besides File, whose content the configuration depends
+// EnvFiles returns the files, besides File, whose content the configuration depends
 // on: absolute, sorted, each once.
 func (c Config) EnvFiles() []string {
 	var files []string

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// queueEnabled is what `queue: true`, `queue: {…}` and CRAWLBOX_QUEUE set. It
+// queueEnabled is the key that `queue: true`, `queue: {…}` and CRAWLBOX_QUEUE set. It
 // has a name of its own because viper cannot hold a value and a group under
 // one key.
 const queueEnabled = "queue.enabled"
@@ -50,7 +50,7 @@ var keys = []key{
 // ofQueue reports whether the key exists only while the queue is on.
 func (k key) ofQueue() bool { return strings.HasPrefix(k.name, "queue.") }
 
-// env is the variable that sets the key.
+// env returns the variable that sets the key.
 func (k key) env() string { return envName(k.name) }
 
 func envName(name string) string {
@@ -60,7 +60,7 @@ func envName(name string) string {
 	return "CRAWLBOX_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
 }
 
-// flagName is the flag that sets the key, without dashes in front.
+// flagName returns the flag that sets the key, without dashes in front.
 func flagName(name string) string {
 	if name == queueEnabled {
 		name = "queue"
@@ -92,7 +92,7 @@ func isGroup(name string) bool {
 	return slices.ContainsFunc(keys, func(k key) bool { return strings.HasPrefix(k.name, name+".") })
 }
 
-// siblings are the names that may stand where name stands: the settings of its
+// siblings returns the names that may stand where name stands: the settings of its
 // group, or at the top level the groups, the single settings, and Compose's.
 func siblings(name string) []string {
 	group, _, nested := strings.Cut(name, ".")

@@ -52,7 +52,7 @@ func TestAnnotated_IsDefault(t *testing.T) {
 	sameAsDefault(t, mustLoad(t, Annotated))
 }
 
-// uncommented is the annotated file with every key in force: keys follow the #
+// uncommented returns the annotated file with every key in force: keys follow the #
 // at once or after an indent, prose after one space.
 func uncommented() string {
 	return regexp.MustCompile(`(?m)^#((?:  )*[A-Za-z_]+:)`).ReplaceAllString(Annotated, "$1")

@@ -153,7 +153,7 @@ func (s *settings) config() Config {
 	return cfg
 }
 
-// value is the winning text. A relative path counts from the directory of the file
+// value returns the winning text. A relative path counts from the directory of the file
 // that holds it, else from where crawlbox was started.
 func (s *settings) value(k key) string {
 	text := s.viper.GetString(k.name)
@@ -205,7 +205,7 @@ func (s *settings) complainOf(problem keyProblem) {
 	s.Add(&err)
 }
 
-// place is where the winning value of a key stands; empty for a default.
+// place returns where the winning value of a key stands; empty for a default.
 func (s *settings) place(name string) document.Error {
 	if origin, ok := s.origins[name]; ok {
 		return document.Error{File: origin}

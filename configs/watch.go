@@ -134,7 +134,7 @@ func (w *watcher) follow() {
 	}
 }
 
-// mentioned is the config file and its env_files. While the file is broken, the
+// mentioned returns the config file and its env_files. While the file is broken, the
 // former ones count too: it may not have got as far as naming them.
 func (w *watcher) mentioned() []string {
 	data, err := document.ReadBounded(w.file)

@@ -17,7 +17,7 @@ const (
 	Dir     = "/etc/systemd/system"
 )
 
-// Exit codes of a node that shall not be started again.
+// Exit codes of a node that must not be started again.
 const (
 	ExitLeft  = 3 // it has left its cluster
 	ExitFinal = 4 // it fails again until a person does something
@@ -26,7 +26,7 @@ const (
 //go:embed crawlbox.service crawlbox.slice crawlbox.target crawlbox-upgrade.service hardening
 var templates embed.FS
 
-// Unit is what the units of a node depend on.
+// Unit holds what the units of a node depend on.
 type Unit struct {
 	Role    string   // manager or worker, as the command is called
 	Program string   // absolute path of crawlbox
@@ -39,7 +39,7 @@ type Unit struct {
 	Keeper []string
 }
 
-// File is a unit file as it shall be.
+// File is a unit file as it should be.
 type File struct{ Name, Text string }
 
 // Files renders the units, the service first.

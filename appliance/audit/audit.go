@@ -4,7 +4,7 @@
 // the registry.
 //
 // Part of what is recorded comes from strangers. A value is cut, and cannot
-// break out of its line or steer the terminal that shows it. Who repeats himself
+// break out of its line or steer the terminal that shows it. A source that repeats itself
 // gets one line for many, so that nobody can push away what others did. Whoever
 // records makes sure that it holds no secret.
 //

@@ -103,7 +103,7 @@ func (f *file) shift() error {
 	return nil
 }
 
-// old is the name of the n-th file back; 0 is the one that is written.
+// old returns the name of the n-th file back; 0 is the one that is written.
 func (f *file) old(n int) string {
 	if n == 0 {
 		return f.path

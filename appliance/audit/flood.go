@@ -24,7 +24,7 @@ const (
 	maxEvents    = 64 // kinds of events; all further ones are one kind
 )
 
-// authorized are the events that are recorded each time. All others can be caused by
+// authorized lists the events that are recorded each time. All others can be caused by
 // strangers or by nodes as often as they like, so a new one is bounded unless it is here.
 var authorized = map[string]string{
 	"local-api": "those who cause it may do all that root may",
@@ -41,7 +41,7 @@ type flood struct {
 // source is who causes an event.
 type source struct{ event, who string }
 
-// eventState is what is known of one event.
+// eventState holds what is known of one event.
 type eventState struct {
 	lines  *rate.Limiter
 	held   int            // since the last summary

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// byStrangers are the events that anybody can cause, with what they say of who did.
+// byStrangers lists the events that anybody can cause, with what they say of who did.
 var byStrangers = map[string]func(n int) slog.Attr{
 	"join refused":           func(n int) slog.Attr { return slog.String("remote", addrPort(n)) },
 	"bootstrap refused":      func(n int) slog.Attr { return slog.String("remote", addrPort(n)) },

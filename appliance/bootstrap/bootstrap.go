@@ -16,14 +16,14 @@ import (
 )
 
 // Paths on the manager's port for nodes. The CA is shown to everybody, the rest to
-// who holds a join token.
+// holders of a join token.
 const (
 	PathCA      = "/v1/ca"
 	PathScript  = "/v1/bootstrap"
 	PathProgram = "/v1/bootstrap/program"
 )
 
-// Line returns what is to be pasted on a machine that shall join. addr is where the
+// Line returns what is to be pasted on a machine that is to join. addr is where the
 // manager listens, HOST:PORT; ca is what it answers at PathCA.
 func Line(addr string, ca []byte, join string) string {
 	sum := sha256.Sum256(ca)
@@ -34,7 +34,7 @@ func Line(addr string, ca []byte, join string) string {
 		addr, PathCA, hex.EncodeToString(sum[:]), join, PathScript)
 }
 
-// Program is what the script brings.
+// Program describes what the script brings.
 type Program struct {
 	URL     string
 	Role    string // manager or worker: what the machine becomes
@@ -48,7 +48,7 @@ var source string
 
 var script = template.Must(template.New("install.sh").Funcs(template.FuncMap{"quote": quote}).Parse(source))
 
-// machines are what uname calls processors, by Go's names.
+// machines lists what uname calls processors, by Go's names.
 var machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 
 // Script returns the script.

@@ -73,7 +73,7 @@ func (s *site) change(fn func()) {
 	fn()
 }
 
-// anotherCA is the certificate of a CA that has signed nothing.
+// anotherCA returns the certificate of a CA that has signed nothing.
 func anotherCA(t *testing.T) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

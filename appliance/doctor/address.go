@@ -14,7 +14,7 @@ type Candidate struct {
 	Addr      netip.Addr
 }
 
-// AdvertiseAddr finds the address that other nodes shall use: the one that the
+// AdvertiseAddr finds the address that other nodes should use: the one that the
 // default route goes out from, else the only global address of the machine.
 func AdvertiseAddr() (netip.Addr, error) {
 	if a, ok := SourceAddr(netip.MustParseAddr("192.0.2.1")); ok {

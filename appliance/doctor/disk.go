@@ -13,7 +13,7 @@ const (
 	// MinDisk is how many bytes must be free under the data directory before a machine
 	// is made a node: keys and journals need little, and have to be written.
 	MinDisk = 16 << 20
-	// lowDisk is what images of a few versions take.
+	// lowDisk is the room that images of a few versions take.
 	lowDisk = 5 * units.GB
 	// lowInodes is the share of them that should be free.
 	lowInodes = 0.02

@@ -27,7 +27,7 @@ const (
 	Bad  Level = "bad" // it would stop a join, or keep a node from being of use
 )
 
-// Finding is what one check has found.
+// Finding holds what one check has found.
 type Finding struct {
 	Check string `json:"check"`
 	Level Level  `json:"level"`
@@ -59,10 +59,10 @@ func Failed(check string, level Level, err error) Finding {
 	return Finding{Check: check, Level: level, Text: text, Remedy: remedy}
 }
 
-// good is a finding that all is well.
+// good returns a finding that all is well.
 func good(check, text string) Finding { return Finding{Check: check, Level: OK, Text: text} }
 
-// orGood are the findings or, where there are none, that all is well.
+// orGood returns the findings or, where there are none, that all is well.
 func orGood(list []Finding, check, text string) []Finding {
 	if len(list) == 0 {
 		return []Finding{good(check, text)}

@@ -11,7 +11,7 @@ import (
 // MinEngine is the oldest Docker Engine that crawlbox works with.
 const MinEngine = "20.10"
 
-// Engine is what a Docker Engine says of itself.
+// Engine holds what a Docker Engine says of itself.
 type Engine struct {
 	Version, API  string
 	LiveRestore   bool
@@ -40,7 +40,7 @@ func (e Engine) Check() error {
 	return nil
 }
 
-// Findings are those of `crawlbox doctor`.
+// Findings returns the findings of `crawlbox doctor`.
 func (e Engine) Findings() []Finding {
 	return slices.Concat(e.docker(), e.storage(), e.cgroups())
 }
@@ -62,7 +62,7 @@ func (e Engine) docker() (list []Finding) {
 	return orGood(list, "docker", fmt.Sprintf("Docker Engine %s, API %s", e.Version, e.API))
 }
 
-// storages are the drivers that keep images in layers.
+// storages lists the drivers that keep images in layers.
 var storages = []string{"overlay2", "overlayfs", "btrfs", "zfs", "fuse-overlayfs"}
 
 func (e Engine) storage() (list []Finding) {

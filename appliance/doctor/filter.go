@@ -53,7 +53,7 @@ func (s System) Firewall(ctx context.Context, needs []Need, card Card, peers []n
 	return orGood(list, "firewall", text)
 }
 
-// sources are whom ports shall be opened to, and one of them.
+// sources returns the addresses to open ports to, and one of them.
 func sources(card Card, peers []netip.Addr) (one netip.Addr, all []netip.Prefix) {
 	local := card.Net.IsValid() && card.Net.Addr().IsPrivate()
 	if local && !slices.ContainsFunc(peers, func(p netip.Addr) bool { return !card.Net.Contains(p) }) {
@@ -71,7 +71,7 @@ func sources(card Card, peers []netip.Addr) (one netip.Addr, all []netip.Prefix)
 	return one, all
 }
 
-// neighbour is an address of the network that is another's.
+// neighbour returns an address of the network that is another's.
 func neighbour(net netip.Prefix) netip.Addr {
 	if next := net.Addr().Next(); net.Contains(next) {
 		return next

@@ -19,7 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor/firewall"
 )
 
-// machine is one on which all is well.
+// machine returns one on which all is well.
 func machine(files fs.FS) System {
 	return System{
 		Files: files,

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// features are what Docker wants of the kernel for what crawlbox lets it do.
+// features lists what Docker needs of the kernel for what crawlbox lets it do.
 var features = []struct{ option, module, without string }{
 	{"OVERLAY_FS", "overlay", "images take much more of the disk, and containers start slowly"},
 	{"VETH", "veth", "containers have no network of their own; the host's, which crawlers use by default, works"},
@@ -47,7 +47,7 @@ func (s System) Kernel() (list []Finding) {
 	return orGood(list, "kernel", fmt.Sprintf("Linux %s with %s", release, strings.Join(have, ", ")))
 }
 
-// kernelConfig is how the kernel was built, empty where it does not tell.
+// kernelConfig returns how the kernel was built, empty where it does not tell.
 func (s System) kernelConfig(release string) string {
 	if text, err := fs.ReadFile(s.Files, "boot/config-"+release); err == nil {
 		return "\n" + string(text)
@@ -67,7 +67,7 @@ func (s System) kernelConfig(release string) string {
 	return "\n" + string(text)
 }
 
-// modules are the paths of what can be loaded or is built in.
+// modules returns the paths of what can be loaded or is built in.
 func (s System) modules(release string) string {
 	return s.word("lib/modules/"+release+"/modules.dep") + "\n" + s.word("lib/modules/"+release+"/modules.builtin")
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// minFiles is what a node with hundreds of containers and connections needs.
+	// minFiles is the number that a node with hundreds of containers and connections needs.
 	minFiles = 4096
 	// minWatchers and minWatches are for a machine whose containers watch files too.
 	minWatchers = 128

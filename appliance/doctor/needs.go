@@ -25,7 +25,7 @@ type Need struct {
 	Vital bool
 }
 
-// Ports are those of crawlbox's own that can be chosen.
+// Ports holds the ports of crawlbox that can be chosen.
 type Ports struct {
 	Node, Gossip uint16
 	// Those of the manager that has the registry; 0 on others, and where there is no queue.
@@ -60,7 +60,7 @@ func swarmNeeds(manager bool) (list []Need) {
 		Need{firewall.Port{Proto: "udp", Number: overlay}, "", false})
 }
 
-// Tried are the ports that other nodes can be asked to connect to.
+// Tried returns the ports that other nodes can be asked to connect to.
 func Tried(needs []Need) (ports []uint16) {
 	for _, n := range needs {
 		if n.Proto == "tcp" {

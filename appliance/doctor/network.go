@@ -31,7 +31,7 @@ func Cards() (list []Card) {
 	return list
 }
 
-// CardAt is the one that has an address; its zero value, if none has.
+// CardAt returns the one that has an address; its zero value, if none has.
 func CardAt(addr netip.Addr, cards []Card) Card {
 	for _, c := range cards {
 		if c.Net.Addr() == addr {

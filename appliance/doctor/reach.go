@@ -136,7 +136,7 @@ func levelOf(vital bool) Level {
 	return Warn
 }
 
-// failures are the ports by the reason why they are not reached.
+// failures returns the ports by the reason why they are not reached.
 func failures(tries []Try) map[string][]uint16 {
 	list := map[string][]uint16{}
 	for _, t := range tries {

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
-// System is what the checks see of a machine.
+// System holds what the checks see of a machine.
 type System struct {
 	Files fs.FS // from its root: proc/version
 	// Run runs a program and returns what it printed. Its error wraps exec.ErrNotFound
@@ -32,7 +32,7 @@ type System struct {
 	Free func(dir string) (bytes int64, inodes float64, err error)
 }
 
-// This is the machine that the process runs on.
+// This returns the machine that the process runs on.
 func This() System {
 	return System{
 		Files:        os.DirFS("/"),
@@ -92,7 +92,7 @@ func synchronized() (bool, error) {
 	return state != unix.TIME_ERROR, err
 }
 
-// word is the text of a small file without the space around it, empty where it
+// word returns the text of a small file without the space around it, empty where it
 // cannot be read.
 func (s System) word(path string) string {
 	text, err := fs.ReadFile(s.Files, path)

@@ -59,7 +59,7 @@ const (
 	UpgradeReturning Point = "upgrade-returning" // written down that the old program goes back, it has not gone
 )
 
-// Join, Grant, Remove, Leave, Deploy and Upgrade are the points by who passes them.
+// Join, Grant, Remove, Leave, Deploy and Upgrade list the points by the operation that passes them.
 var (
 	Join = []Point{
 		JoinStarted, JoinKey, JoinAnswered, JoinIdentity, JoinCertified, JoinDocker, JoinSwarmJoined, JoinTrust,

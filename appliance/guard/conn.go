@@ -71,7 +71,7 @@ func (c *conn) forget() bool {
 	return true
 }
 
-// expire ends the connection of a stranger who never said who he is.
+// expire ends the connection of a stranger that never proved its identity.
 func (c *conn) expire() {
 	c.l.mu.Lock()
 	stranger := c.group != nil

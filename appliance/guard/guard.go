@@ -8,13 +8,13 @@
 // Patience, however busily it trickles bytes.
 //
 // Where there is no place left nobody is refused. The oldest stranger of the
-// address that holds the most gives way instead. So somebody who floods closes
-// his own connections, and a node gets in: to push it out takes as many
+// address that holds the most gives way instead. So a flood closes
+// its own connections, and a node gets in: to push it out takes as many
 // addresses as there are places, all within the time of one handshake.
 //
 // Admitted connections have no deadline here, until Drop ends those of a party that
 // lost its access. A party that has PerParty of them closes its own oldest with the
-// next: who was admitted may be broken into later.
+// next: a node that was admitted may be broken into later.
 //
 // Accept costs the same however full the books are, and waits for nothing but
 // the listener beneath. No goroutine is started: each stranger has a timer,
@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// Limits are what can be taken. A zero field means its default.
+// Limits bounds what can be taken. A zero field means its default.
 type Limits struct {
 	PerParty  int           // connections at a time of one that was admitted; default 256
 	Strangers int           // connections at a time, of all addresses; default 1024

@@ -12,7 +12,7 @@ import (
 	images "github.com/docker/docker/api/types/image"
 )
 
-// Engine is what a Builder needs of the Docker Engine; *client.Client has it.
+// Engine is the part of the Docker Engine that a Builder needs; *client.Client has it.
 type Engine interface {
 	Ping(ctx context.Context) (types.Ping, error)
 	DialHijack(ctx context.Context, path, proto string, meta map[string][]string) (net.Conn, error)

@@ -26,7 +26,7 @@ func (e *BuildError) keep(line string) { e.Output = lastLines(append(e.Output, l
 
 func lastLines(lines []string) []string { return lines[max(0, len(lines)-tailLines):] }
 
-// Error is one line: the step, and what was wrong with it.
+// Error returns one line: the step, and what was wrong with it.
 func (e *BuildError) Error() string {
 	switch {
 	case e.Command == "":
@@ -48,7 +48,7 @@ var (
 		`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
 )
 
-// reason is the message without the command, which the error names already,
+// reason returns the message without the command, which the error names already,
 // and for a base image what to do.
 func (e *BuildError) reason() string {
 	words := strings.Fields(e.Command)
@@ -116,7 +116,7 @@ func (t *tracker) failure(said string) *BuildError {
 	return e
 }
 
-// familiar is the name of an image as people write it.
+// familiar returns the name of an image as people write it.
 func familiar(name string) string {
 	ref, err := reference.ParseNormalizedNamed(name)
 	if err != nil {

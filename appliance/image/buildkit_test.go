@@ -131,7 +131,7 @@ func (e *kitEngine) Status(_ *controlapi.StatusRequest, out controlapi.Control_S
 
 var day = time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// vertex is a step that began at a second and ended at another; -1 is not yet.
+// vertex returns a step that began at a second and ended at another; -1 is not yet.
 func vertex(name string, began, ended int, said string) *controlapi.Vertex {
 	v := &controlapi.Vertex{Digest: name, Name: name, Error: said}
 	if began >= 0 {

@@ -53,7 +53,7 @@ var (
 func (c *Copier) Find(ctx context.Context, image reference.Named) (digest.Digest, error) {
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	// Who has no Internet shall hear of it at once.
+	// A machine without Internet must hear of it at once.
 	from, err := c.open(image, remote.WithRetryPredicate(answered))
 	if err != nil {
 		return "", err

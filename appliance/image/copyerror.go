@@ -19,7 +19,7 @@ import (
 // reached, or is not to be trusted.
 var ErrNoRegistry = errors.New("can't be reached")
 
-// RefusedError is what the registry of an image answered where it did not give the
+// RefusedError holds what the registry of an image answered where it did not give the
 // image.
 type RefusedError struct {
 	Image    string // as people name it
@@ -34,7 +34,7 @@ func (e *RefusedError) Passing() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
 }
 
-// Error is one line, with what to do.
+// Error returns one line, with what to do.
 func (e *RefusedError) Error() string {
 	advice := "check its name and tag, or docker login to it on this machine if it is private"
 	switch {
@@ -82,7 +82,7 @@ func refused(image reference.Named, into name.Repository, err error) error {
 	return fmt.Errorf("image %s: %s %w: %s", what, registry, ErrNoRegistry, words.OneLine(err.Error()))
 }
 
-// answer is what a registry said.
+// answer returns what a registry said.
 func answer(e *transport.Error) string {
 	var said []string
 	for _, d := range e.Errors {

@@ -17,7 +17,7 @@ import (
 // layersAtOnce is how many layers come at the same time, as in the Docker Engine.
 const layersAtOnce = 3
 
-// copyPlan is what a copy has to bring.
+// copyPlan lists what a copy has to bring.
 type copyPlan struct {
 	platforms []fleet.Platform
 	from      *origin // nil: nothing is brought

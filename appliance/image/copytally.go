@@ -31,7 +31,7 @@ func (t *tally) fail(err error) {
 	t.failed = err
 }
 
-// cause is why an upload failed: what it had to read, if that failed, and not what the
+// cause returns why an upload failed: what it had to read, if that failed, and not what the
 // cluster's registry says to half of a layer.
 func (t *tally) cause(err error) error {
 	t.mu.Lock()

@@ -51,7 +51,7 @@ func newHub(t *testing.T, start func(*httptest.Server)) *hub {
 
 func plainHub(t *testing.T) *hub { return newHub(t, (*httptest.Server).Start) }
 
-// got is how often something was fetched whose path has the part.
+// got returns how often something was fetched whose path has the part.
 func (h *hub) got(part string) (n int) {
 	h.gets.Range(func(path, _ any) bool {
 		if strings.Contains(path.(string), part) {

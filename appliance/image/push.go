@@ -114,7 +114,7 @@ func total(layers map[string]layer) (p PushProgress) {
 	return p
 }
 
-// pushAdvice is what to do about a push that a registry refused. The registry of
+// pushAdvice says what to do about a push that a registry refused. The registry of
 // crawlbox says that itself, with the code DENIED, where it has a reason to refuse.
 var pushAdvice = []struct {
 	said *regexp.Regexp
@@ -141,7 +141,7 @@ var pushAdvice = []struct {
 	},
 }
 
-// pushFailed is the error of a push in one line, with what to do.
+// pushFailed returns the error of a push in one line, with what to do.
 func pushFailed(ctx context.Context, ref string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("push %s: %w", ref, ctx.Err())

@@ -41,7 +41,7 @@ func decode(r io.Reader, each func(message)) error {
 	}
 }
 
-// errSaid is what the engine said when it failed.
+// errSaid holds what the engine said when it failed.
 type errSaid string
 
 func (e errSaid) Error() string { return string(e) }

@@ -84,7 +84,7 @@ func (h *Host) startDocker(ctx context.Context) error {
 	return h.awaitDocker(ctx)
 }
 
-// cgroup is where the host's containers are counted, so that they can be found
+// cgroup returns where the host's containers are counted, so that they can be found
 // when all else is gone.
 func (h *Host) cgroup() string { return "/" + filepath.Base(h.lab.dir) + "/" + h.name }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
-// Result is what a command on a host came to.
+// Result is the outcome of a command on a host.
 type Result struct {
 	Stdout string
 	Stderr string
@@ -90,7 +90,7 @@ func (h *Host) start(cmd *exec.Cmd) error {
 	return frame.Inside(h.PID(), frame.Everything, cmd.Start)
 }
 
-// environ is that of a fresh login: nothing of the test's own may reach a host.
+// environ returns the environment of a fresh login: nothing of the test's own may reach a host.
 func (h *Host) environ() []string {
 	if h.spec.systemd {
 		return []string{

@@ -166,7 +166,7 @@ func (h *Host) powerOn(ctx context.Context) error {
 	return h.awaitCable()
 }
 
-// hostNamespaces are what a host has of its own. IPC is among them because
+// hostNamespaces lists what a host has of its own. IPC is among them because
 // containers may share their host's.
 const hostNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
 	syscall.CLONE_NEWPID | syscall.CLONE_NEWNET

@@ -26,13 +26,13 @@ func startBridge(dir string) (*frame.Frame, error) {
 		"ip link add br0 type bridge && ip link set lo up && ip link set br0 up")
 }
 
-// address is that of the number-th host, from 1. All labs use the same: their
+// address returns the address of the number-th host, from 1. All labs use the same: their
 // bridges do not know of each other.
 func address(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 99, byte(number / 250), byte(number%250 + 1)})
 }
 
-// cardAddress is the hardware address of a host's network card. It is the same after
+// cardAddress returns the hardware address of a host's network card. It is the same after
 // each boot, as that of a real card is: others would send to the old one until their
 // ARP tables forget it, half a minute later.
 func cardAddress(ip netip.Addr) string {

@@ -78,7 +78,7 @@ func (p *Proc) Stop(ctx context.Context) (int, error) {
 	return p.Wait(ctx)
 }
 
-// Done is closed when the process has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Proc) Done() <-chan struct{} { return p.done }
 
 // Wait waits for the process and returns its exit code, -1 if a signal ended it.

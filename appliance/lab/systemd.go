@@ -118,7 +118,7 @@ const openCgroups = `for dir in /sys/fs/cgroup/*; do
 	if mountpoint -q $dir; then mount -o remount,bind,rw $dir || exit; fi
 done`
 
-// console is the file with what the host says while it boots.
+// console returns the file with what the host says while it boots.
 func (h *Host) console() string { return filepath.Join(h.dir, "console.log") }
 
 // awaitSystemd waits until the host has booted and a unit is active.

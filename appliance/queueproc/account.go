@@ -106,7 +106,7 @@ func stat(f *os.File) (is unix.Stat_t, err error) {
 	return is, nil
 }
 
-// ownFiles are the queue's files in a directory, opened by name without following
+// ownFiles returns the queue's files in a directory, opened by name without following
 // links. Others are an error, or left alone.
 func ownFiles(dir *os.File, leave bool) (files []*os.File, err error) {
 	names, err := dir.Readdirnames(-1)

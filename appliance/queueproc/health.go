@@ -22,13 +22,13 @@ const (
 	starved = 0.05
 )
 
-// sample is what the kernel says of a process.
+// sample holds what the kernel says of a process.
 type sample struct {
 	cpu    time.Duration // used by all its threads since it began
 	states string        // of its threads, a letter each, see proc_pid_stat(5)
 }
 
-// health is what is known of a process: when it was last seen to get on, and what it
+// health holds what is known of a process: when it was last seen to get on, and what it
 // had used of the processors by then.
 type health struct {
 	silence, command time.Duration // limits

@@ -51,7 +51,7 @@ func options(t *testing.T, dir string) Options {
 	}
 }
 
-// directory is a directory below one that only root can enter, as on a server.
+// directory returns a directory below one that only root can enter, as on a server.
 func directory(t *testing.T) string {
 	t.Helper()
 	return t.TempDir() + "/queue"

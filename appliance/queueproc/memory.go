@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastMemory is what the queue may have on the smallest machine.
+// leastMemory is the queue's memory on the smallest machine.
 const leastMemory = 64 << 20
 
-// DefaultMemory is a quarter of the machine's memory, or of what this process's
+// DefaultMemory returns a quarter of the machine's memory, or of what this process's
 // control group may use.
 func DefaultMemory() int64 {
 	var info unix.Sysinfo_t
@@ -24,7 +24,7 @@ func DefaultMemory() int64 {
 	return max(leastMemory, min(total, groupMemory("/sys/fs/cgroup", string(text), total))/4)
 }
 
-// groupMemory is the smallest limit of the control groups in a list of /proc, and of
+// groupMemory returns the smallest limit of the control groups in a list of /proc, and of
 // those above them; at most total.
 func groupMemory(root, list string, total int64) int64 {
 	least := total

@@ -115,7 +115,7 @@ func setDefault[T comparable](value *T, otherwise T) {
 	}
 }
 
-// Ready is closed by Run once clients are served or it is known why they are not; at
+// Ready returns a channel that Run closes once clients are served or it is known why they are not; at
 // the latest after a while.
 func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
 
@@ -257,7 +257,7 @@ func (w *watch) served() time.Duration {
 	return time.Since(w.ready)
 }
 
-// ended is why a process ended by itself, or has closed its control socket.
+// ended returns why a process ended by itself, or has closed its control socket.
 func (w *watch) ended() error {
 	w.stop(killAfter)
 	switch {

@@ -244,7 +244,7 @@ func TestSupervisor_FullDisk(t *testing.T) {
 		!strings.Contains(st.Problem, dir) {
 		t.Errorf("the state is %+v", st)
 	}
-	b.stop() // it has no file open any more
+	b.stop() // it no longer has a file open
 }
 
 // TestSupervisor_Hung wants a process that says nothing to be missed, and it alone

@@ -25,14 +25,14 @@ const (
 // maxLine bounds a message of either side, in bytes.
 const maxLine = 64 << 10
 
-// order is what the manager tells the process, one a line. The first has settings,
+// order holds what the manager tells the process, one a line. The first has settings,
 // further ones a certificate.
 type order struct {
 	Settings *settings `json:"settings,omitempty"`
 	TLS      *KeyPair  `json:"tls,omitempty"`
 }
 
-// settings are what the process does not find out by itself. They do not go by its
+// settings holds what the process does not find out by itself. They do not go by its
 // arguments or environment, which all users of the machine can read.
 type settings struct {
 	Password  string `json:"password"`
@@ -50,7 +50,7 @@ type KeyPair struct {
 	Key         []byte `json:"key"`
 }
 
-// report is what the process says, one a line. The process may be in the hands of an
+// report holds what the process says, one a line. The process may be in the hands of an
 // attacker: all of it is bounded, and shown to people at most.
 type report struct {
 	Confined *confined       `json:"confined,omitempty"`
@@ -77,7 +77,7 @@ func newFailure(err error) *failure {
 	return f
 }
 
-// error is the failure as a person meets it, who does not see the process's root.
+// error returns the failure with the paths that a person sees, outside the process's root.
 func (f failure) error(dir string) error {
 	if c := f.Corrupt; c != nil {
 		return &journal.CorruptError{

@@ -20,7 +20,7 @@ const (
 	None
 )
 
-// Weaker is what to try next.
+// Weaker returns what to try next.
 func (i Isolation) Weaker() Isolation { return min(i+1, None) }
 
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC

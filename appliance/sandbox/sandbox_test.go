@@ -104,7 +104,7 @@ func call(number, a, b, c uintptr) error {
 	return nil // the kernel has looked at it: it was let through
 }
 
-// answer is what the probe found.
+// answer holds what the probe found.
 type answer struct {
 	Missing []Missing
 	Done    []string // deeds that were done

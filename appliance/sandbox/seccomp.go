@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed are the system calls of a server that accepts connections on sockets which
+// allowed lists the system calls of a server that accepts connections on sockets which
 // it has, and reads and writes files below its root. What is not here fails with
 // EPERM. A kernel for another processor does not have all of them.
 var allowed = []string{
@@ -45,7 +45,7 @@ func filter(Options) error {
 		return err
 	}
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{
-		// What it wants lies in memory, which a filter cannot see; who asks falls back on
+		// What it wants lies in memory, which a filter cannot see; the caller falls back on
 		// clone.
 		{Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: known(kernel, []string{"clone3"})},
 		// A call with conditions has to be the last: what is compared after them is no

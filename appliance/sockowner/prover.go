@@ -27,7 +27,7 @@ const (
 var ErrBusy = errors.New("too many connections are looked into at a time")
 
 // Prover says of connections whether one of some processes has them. Anybody may ask
-// it as often as he likes: all who ask at a time are answered by one look into the
+// it as often as they like: all that ask at a time are answered by one look into the
 // processes, looks have a pace, and those who ask first are answered first, so that
 // nobody is kept out by others who ask without end.
 //
@@ -171,7 +171,7 @@ func lookInto(pids []int, conns []connection) []verdict {
 	return verdicts
 }
 
-// holders are the processes as they were named last.
+// holders holds the processes as they were named last.
 type holders struct {
 	named []process
 	at    time.Time

@@ -42,7 +42,7 @@ func TestProver_Real(t *testing.T) {
 }
 
 // TestProver_Flood: whoever asks without end makes no more looks and no more questions
-// to the engine than the pace allows, and who asks beside him is answered soon.
+// to the engine than the pace allows, and others that ask at the same time are answered soon.
 func TestProver_Flood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestProver_Flood(t *testing.T) {
 	})
 }
 
-// TestProver_Queue: the waiting are bounded, and who does not wait any more is not
+// TestProver_Queue: the waiting are bounded, and a request that no longer waits is not
 // looked for.
 func TestProver_Queue(t *testing.T) {
 	t.Parallel()

@@ -8,8 +8,8 @@
 //
 // The kernel is asked for the inode of the peer's socket (sock_diag(7), as ss
 // does, or /proc/net/tcp where the kernel has no sock_diag), and /proc/PID/fd
-// for who has that inode open. This is not a race, as long as the caller keeps
-// his end open while he asks: as long as the connection lives, nobody else can
+// for the process that has that inode open. This is not a race, as long as the caller keeps
+// its end open meanwhile: as long as the connection lives, nobody else can
 // have its two addresses, and its socket keeps its inode. Only an established
 // connection counts. A peer that has closed already, or is only trying to
 // connect from the same address, is ErrNoSocket.

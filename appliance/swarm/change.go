@@ -40,7 +40,7 @@ func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) er
 
 // Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
 // already is left as it is. The version before is forgotten, so that Swarm can't go
-// back by itself any more, and is told not to.
+// back by itself after that, and is told not to.
 func (e *Engine) Nudge(ctx context.Context, id string) error {
 	return e.changeService(ctx, id, false, servicespec.Nudge)
 }

@@ -32,7 +32,7 @@ const (
 	StateLocked   = string(swarm.LocalNodeStateLocked)
 )
 
-// Info is what the engine says of itself.
+// Info holds what the engine says of itself.
 type Info struct {
 	Name        string // host name
 	Version     string // of the engine
@@ -61,7 +61,7 @@ type Info struct {
 // what it keeps. The engine does not tell.
 const containerdDir = "/var/lib/containerd"
 
-// imagesDir is where an engine keeps its images: new ones leave that to containerd.
+// imagesDir returns where an engine keeps its images: new ones leave that to containerd.
 func imagesDir(v system.Info) string {
 	if slices.Contains(v.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"}) {
 		return containerdDir
@@ -209,8 +209,8 @@ func (e *Engine) JoinToken(ctx context.Context, role string) (string, error) {
 	return s.JoinTokens.Worker, nil
 }
 
-// RotateJoinTokens gives Swarm new tokens for roles, worker and manager. Who has the
-// old ones can't join with them any more; members stay.
+// RotateJoinTokens gives Swarm new tokens for roles, worker and manager. Nobody can join
+// with the old ones after it; members stay.
 func (e *Engine) RotateJoinTokens(ctx context.Context, roles ...string) error {
 	flags := swarm.UpdateFlags{
 		RotateManagerToken: slices.Contains(roles, string(swarm.NodeRoleManager)),
@@ -225,7 +225,7 @@ func (e *Engine) RotateJoinTokens(ctx context.Context, roles ...string) error {
 	})
 }
 
-// Settings are what `docker swarm update` sets. Nil fields are left alone.
+// Settings holds what `docker swarm update` sets. Nil fields are left alone.
 type Settings struct {
 	Heartbeat   *time.Duration // between the nodes and the managers
 	TaskHistory *int64         // ended tasks that are kept for each slot

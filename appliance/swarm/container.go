@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
-// Container is what a node's engine knows of a task's container and Swarm does not.
+// Container holds what a node's engine knows of a task's container and Swarm does not.
 type Container struct {
 	Running     bool   `json:"running"`
 	ExitCode    int    `json:"exit_code"`
@@ -50,7 +50,7 @@ func (e *Engine) Container(ctx context.Context, id string) (Container, error) {
 	return c, nil
 }
 
-// lastSaid is what a health check said last. The one that was under way when Docker
+// lastSaid returns what a health check said last. The one that was under way when Docker
 // stopped the container has said nothing.
 func lastSaid(log []*container.HealthcheckResult) string {
 	for _, result := range slices.Backward(log) {
@@ -116,7 +116,7 @@ func (e *Engine) awaitRemoved(ctx context.Context, id string) error {
 }
 
 // KillTasks ends the containers that tasks have on this engine with SIGKILL. Swarm
-// is to have been told before that they shall end: it would start others.
+// must have been told before that they are to end: it would start others.
 func (e *Engine) KillTasks(ctx context.Context, tasks []string) error {
 	const label = "com.docker.swarm.task.id"
 	ctx, cancel := bounded(ctx)

@@ -32,7 +32,7 @@ func dormant(ctx context.Context, path string) bool {
 }
 
 // runs reports whether a service in that state answers. One that starts or stops
-// is left alone: a connection that it does not take any more would start it.
+// is left alone: a connection that it no longer takes would start it.
 func runs(state string) bool { return state == "active" || state == "reloading" }
 
 func activeState(ctx context.Context, conn *dbus.Conn, unit string) string {

@@ -1,4 +1,4 @@
-// Package swarm is what crawlbox asks of the Docker Engine of its node: typed
+// Package swarm is the client of the Docker Engine of its node: typed
 // operations on its swarm, and the snapshot of it as plain fleet values. No
 // other package but image and lab sees the Docker SDK.
 //
@@ -69,13 +69,13 @@ func Open(host string) (*Engine, error) {
 	return &Engine{cli: cli, host: ep.host}, nil
 }
 
-// Host is the engine's address, such as unix:///var/run/docker.sock.
+// Host returns the engine's address, such as unix:///var/run/docker.sock.
 func (e *Engine) Host() string { return e.host }
 
 // Usual reports whether it is where Docker has its engine on every machine.
 func (e *Engine) Usual() bool { return e.host == client.DefaultDockerHost }
 
-// Client is the SDK's client of the engine, for image, which builds with it.
+// Client returns the SDK's client of the engine, for image, which builds with it.
 func (e *Engine) Client() *client.Client { return e.cli }
 
 // Close ends idle connections to the engine.
@@ -116,7 +116,7 @@ func (e *Engine) explain(err error) error {
 	return errors.New(said(err))
 }
 
-// said is the engine's own word in one line, without what the SDK puts before.
+// said returns the engine's own word in one line, without what the SDK puts before.
 func said(err error) string {
 	return words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// ImageDigests are those of all images that this engine has, sorted: a task of one
+// ImageDigests returns the digests of all images that this engine has, sorted: a task of one
 // of them starts without a pull. An image that was built here, and neither pushed
 // nor pulled, has none.
 func (e *Engine) ImageDigests(ctx context.Context) ([]string, error) {

@@ -24,7 +24,7 @@ func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
 }
 
 // RemoveNetwork removes a network of this engine, and the endpoints in it of containers
-// that are not there any more: Docker keeps some when its machine loses power, and takes
+// that are no longer there: Docker keeps some when its machine loses power, and takes
 // a moment for those of a swarm that it has left. A network that is not there is no error.
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 	ctx, cancel := bounded(ctx)

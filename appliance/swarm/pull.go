@@ -125,7 +125,7 @@ func sum(layers map[string]Pulled) (all Pulled) {
 	return all
 }
 
-// WithoutTag is the name under which an engine keeps an image that it pulled by
+// WithoutTag returns the name under which an engine keeps an image that it pulled by
 // its digest: NAME@DIGEST.
 func WithoutTag(pinned string) string {
 	name, digest, _ := strings.Cut(pinned, "@")

@@ -15,5 +15,5 @@
 //	              └─────▶ returning ──▶ returned
 //
 // So whenever a node is cut off, it ends with one of the two versions running. The
-// offer itself is not written down: the same command again skips who has the version.
+// offer itself is not written down: the same command again skips nodes that have the version.
 package upgrade

@@ -23,7 +23,7 @@ const (
 	Returned  Phase = "returned"  // the old one is in its place again
 )
 
-// Journal is what is known of the last upgrade of a node.
+// Journal holds what is known of the last upgrade of a node.
 type Journal struct {
 	Phase   Phase  `json:"phase"`
 	Program string `json:"program"` // the file that is replaced
@@ -52,7 +52,7 @@ type Directory string
 // In returns the directory of a node.
 func In(dataDir string) Directory { return Directory(filepath.Join(dataDir, "upgrade")) }
 
-// Keeper is the program of the keeper. It is there as long as the keeper has to run.
+// Keeper returns the program of the keeper. It is there as long as the keeper has to run.
 func (f Directory) Keeper() string { return filepath.Join(string(f), "keeper") }
 
 func (f Directory) staged() string  { return filepath.Join(string(f), "crawlbox") }

@@ -44,7 +44,7 @@ type Keeper struct {
 	Log       *slog.Logger
 }
 
-// Beside is where the program that was replaced stays, as the way back.
+// Beside returns where the program that was replaced stays, as the way back.
 func Beside(program string) string { return program + ".old" }
 
 // Run goes on from where the journal is. It returns nil when the upgrade has come to

@@ -23,7 +23,7 @@ const (
 // ErrUnmanaged is why a node cannot be upgraded that nobody would restart.
 var ErrUnmanaged = errors.New("systemd does not run it; run `crawlbox install` of the new one there")
 
-// State is what a node says of its own program, and of its last upgrade.
+// State holds what a node says of its own program, and of its last upgrade.
 type State struct {
 	Version string  `json:"version"`
 	SHA256  string  `json:"sha256"`  // of the program that runs

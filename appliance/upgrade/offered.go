@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Offered is the program that a manager offers.
+// Offered returns the program that a manager offers.
 func (f Directory) Offered() string { return filepath.Join(string(f), "offered") }
 
 // Put keeps a program that is to be offered, if it has the size and the checksum, and

@@ -14,7 +14,7 @@ var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlb
 	"when it is over")
 
 // Offers is the program that a manager offers to the nodes, and itself. It has none after a
-// start: who began an upgrade brings it again. Its methods may be called at the same time.
+// start: the client that began an upgrade brings it again. Its methods may be called at the same time.
 type Offers struct {
 	directory Directory
 	nodes     Nodes

@@ -7,7 +7,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Step is what happens to one node.
+// Step says what happens to one node.
 type Step struct {
 	Node  fleet.Node `json:"node"`
 	From  string     `json:"from,omitempty"`  // version that runs now; empty where that is not known
@@ -15,7 +15,7 @@ type Step struct {
 	Last  bool       `json:"last,omitempty"`  // the manager that makes the offer
 }
 
-// Answer is what a node has said, or why it has not.
+// Answer holds what a node has said, or why it has not.
 type Answer struct {
 	Node  fleet.Node
 	Self  bool // it is the one that asks

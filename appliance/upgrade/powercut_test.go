@@ -102,7 +102,7 @@ func newSiteOnDisks(t *testing.T, program string) (s *site, state, bin *disktest
 	return s, state, bin
 }
 
-// after are the disks that a power cut may leave.
+// after returns the disks that a power cut may leave.
 func after(d *disktest.Disk) [2]*disktest.Disk {
 	forgetful := d.Cut()
 	d.Sync()

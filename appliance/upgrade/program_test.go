@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// copyOfSelf is this program under another name, with a change.
+// copyOfSelf returns this program under another name, with a change.
 func copyOfSelf(t *testing.T, name string, change func([]byte)) string {
 	t.Helper()
 	self, err := os.ReadFile(SelfPath)
@@ -42,7 +42,7 @@ func copyOfSelf(t *testing.T, name string, change func([]byte)) string {
 	return path
 }
 
-// cutOff is the start of this program.
+// cutOff returns the start of this program.
 func cutOff(t *testing.T, size int64) string {
 	t.Helper()
 	path := copyOfSelf(t, "good", func([]byte) {})

@@ -26,7 +26,7 @@ type Nodes interface {
 	OfferUpgrade(ctx context.Context, n fleet.Node, o Offer) error
 }
 
-// Event is what an upgrade has come to on one node.
+// Event reports how far an upgrade has come on one node.
 type Event struct {
 	Node string `json:"node"`
 	Text string `json:"text"`
@@ -92,7 +92,7 @@ func (s State) progress(o Offer) (text string, over bool, err error) {
 	return "restarts with " + o.Version, false, nil
 }
 
-// Problem is what a person should know of the last upgrade of a node; empty: nothing.
+// Problem returns what a person should know of the last upgrade of a node; empty: nothing.
 func (s State) Problem() string {
 	j := s.Journal
 	switch {

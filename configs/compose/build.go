@@ -30,7 +30,7 @@ type Build struct {
 	Tag        string `json:"tag,omitempty"`
 }
 
-// Build is how the image of the service is made; ok is false for one that names
+// Build returns how the image of the service is made; ok is false for one that names
 // its image only.
 func (s Service) Build() (b Build, ok bool) {
 	c := s.Compose.Build
@@ -72,7 +72,7 @@ func (s Service) buildSecret(use types.ServiceSecretConfig) string {
 	return "id=" + id + ",src=" + secret.File
 }
 
-// destination is where a built image goes: to the name that the definition says, or
+// destination returns where a built image goes: to the name that the definition says, or
 // to that of the service.
 func (s Service) destination() (repository, tag string) {
 	if s.Compose.Image == "" {

@@ -18,7 +18,7 @@ const (
 	ModeGlobalJob     = "global-job"
 )
 
-// Mode is deploy.mode; replicated when the definition does not say.
+// Mode returns deploy.mode; replicated when the definition does not say.
 func (s Service) Mode() string {
 	if s.Compose.Deploy == nil || s.Compose.Deploy.Mode == "" {
 		return ModeReplicated

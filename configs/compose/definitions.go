@@ -52,7 +52,7 @@ func (r *serviceReader) checkValues(e document.Entry, section *yaml.Node) {
 	}
 }
 
-// mentioned are the definitions that a service refers to. Each service brings
+// mentioned returns the definitions that a service refers to. Each service brings
 // its own to compose-go: all of them, for every service, would make the time a
 // product of both.
 func (r *serviceReader) mentioned(section, service *yaml.Node, kind string) map[string]any {
@@ -66,7 +66,7 @@ func (r *serviceReader) mentioned(section, service *yaml.Node, kind string) map[
 	return found
 }
 
-// secretsOf are the secrets, where a service has a build that may use them.
+// secretsOf returns the secrets, where a service has a build that may use them.
 func (r *serviceReader) secretsOf(service *yaml.Node) *yaml.Node {
 	if r.secrets == nil || !hasAny(service, "build") {
 		return &yaml.Node{Kind: yaml.MappingNode}
@@ -74,7 +74,7 @@ func (r *serviceReader) secretsOf(service *yaml.Node) *yaml.Node {
 	return r.secrets
 }
 
-// references are the names below `networks:` or `volumes:` of a service.
+// references returns the names below `networks:` or `volumes:` of a service.
 func (r *serviceReader) references(service *yaml.Node, kind string) map[string]bool {
 	names := map[string]bool{}
 	for _, e := range document.Entries(service) {
@@ -92,7 +92,7 @@ func (r *serviceReader) references(service *yaml.Node, kind string) map[string]b
 	return names
 }
 
-// source is the name in one item of a list: all of `- backend`, the part before
+// source returns the name in one item of a list: all of `- backend`, the part before
 // the colon of `- cache:/cache`, or the source of a mapping.
 func (r *serviceReader) source(item *yaml.Node) string {
 	for _, e := range document.Entries(item) {

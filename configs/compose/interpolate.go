@@ -56,7 +56,7 @@ func variable(text string, find lookup) (value, rest string, err error) {
 // maxNesting bounds defaults within defaults, whose cost grows with its square.
 const maxNesting = 16
 
-// closing is the index of the brace that ends body, or -1.
+// closing returns the index of the brace that ends body, or -1.
 func closing(body string) int {
 	for i, depth := 0, 1; i < len(body) && depth <= maxNesting; i++ {
 		switch {

@@ -26,7 +26,7 @@ func (r *serviceReader) checkKeys(n *yaml.Node, where string, known rules) {
 	}
 }
 
-// honoured are the keys to suggest, as full names.
+// honoured returns the keys to suggest, as full names.
 func (r rules) honoured(where string) []string {
 	var names []string
 	for name, reason := range r {

@@ -9,7 +9,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// yamlKeys are the keys of a struct of compose-go.
+// yamlKeys returns the keys of a struct of compose-go.
 func yamlKeys(typ reflect.Type) []string {
 	var names []string
 	for field := range fields(typ) {

@@ -41,7 +41,7 @@ type Service struct {
 	// File and Line are where the definition begins.
 	File string
 	Line int
-	// EnvFiles are the absolute paths whose content went into the environment.
+	// EnvFiles lists the absolute paths whose content went into the environment.
 	EnvFiles []string
 
 	lines document.Lines
@@ -65,7 +65,7 @@ func (s Service) problem(place, reason string) *document.Error {
 	return &document.Error{File: s.File, Line: line, Reason: words.OneLine(name + ": " + reason)}
 }
 
-// Replicas is how many tasks the definition asks for; 1 when it does not say.
+// Replicas returns how many tasks the definition asks for; 1 when it does not say.
 // It means nothing for the global modes.
 func (s Service) Replicas() int { return s.Compose.GetScale() }
 
@@ -118,7 +118,7 @@ func (r *serviceReader) find(name string) (string, bool) {
 	return value, ok
 }
 
-// section is the value of a top-level key, or nothing.
+// section returns the value of a top-level key, or nothing.
 func (r *serviceReader) section(e document.Entry) *yaml.Node {
 	switch {
 	case document.IsNull(e.Value):
@@ -219,5 +219,5 @@ func usedSecrets(build *types.BuildConfig, project *types.Project) map[string]ty
 	return secrets
 }
 
-// directory is where relative paths in the file start.
+// directory returns where relative paths in the file start.
 func (r *serviceReader) directory() string { return filepath.Dir(r.File) }

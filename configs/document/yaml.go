@@ -59,7 +59,7 @@ func Parse(data []byte, p *Problems) *yaml.Node {
 	return expandDocument(doc.Content[0], p)
 }
 
-// badUTF8 is the line of the first byte that is not UTF-8, or 0.
+// badUTF8 returns the line of the first byte that is not UTF-8, or 0.
 func badUTF8(data []byte) int {
 	for line, rest := 1, data; len(rest) > 0; {
 		r, n := utf8.DecodeRune(rest)

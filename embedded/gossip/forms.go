@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// memberlist panics over two forms of a message that only who has the key can
+// memberlist panics over two forms of a message that only a node with the key can
 // make, and nodes do not send: version 0 of the cipher with a false padding, and
 // an empty one on a stream. They are kept from it, or one node with an evil
 // owner could end all others.

@@ -7,7 +7,7 @@
 // says who is there, and Options.Known where they are: nothing is sent to another
 // address, whatever a member says of itself or of others.
 //
-// Who has no key learns nothing and holds nobody up: packets it sends are dropped,
+// A stranger without a key learns nothing and holds nobody up: packets it sends are dropped,
 // and streams, of which memberlist reads some before it can tell, are bounded so
 // that one address cannot take those of others. Keys are changed while nodes talk
 // (SetKeys), which is what shuts out a node that was removed.
@@ -50,7 +50,7 @@ type Options struct {
 	// Keys of KeySize bytes: the first encrypts everything, all decrypt. SetKeys
 	// changes them.
 	Keys [][]byte
-	// Self is what others learn about this node. Its ID is unique in the cluster.
+	// Self holds what others learn about this node. Its ID is unique in the cluster.
 	Self Node
 	// Seeds returns addresses where other nodes may be found. It is asked again
 	// before each try and may be nil.

@@ -18,7 +18,7 @@ import (
 
 func key(b byte) []byte { return bytes.Repeat([]byte{b}, KeySize) }
 
-// keysOf are keys of one letter each.
+// keysOf returns keys of one letter each.
 func keysOf(letters string) (keys [][]byte) {
 	for _, b := range []byte(letters) {
 		keys = append(keys, key(b))

@@ -17,8 +17,8 @@ import (
 func anywhere(netip.AddrPort) bool { return true }
 
 // TestKnown_NothingGoesElsewhere has a member with the key say that it is at the address
-// of somebody who has nothing to do with the cluster. The same with no rule shows that
-// he would hear of it.
+// of a stranger that has nothing to do with the cluster. The same with no rule shows that
+// the stranger would hear of it.
 func TestKnown_NothingGoesElsewhere(t *testing.T) {
 	t.Parallel()
 	for name, rule := range map[string]bool{"where nodes are known": true, "anywhere": false} {

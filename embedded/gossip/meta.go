@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Node is what a node says about itself.
+// Node holds what a node says about itself.
 type Node struct {
 	ID       string     // unique in the cluster, at most 64 bytes; never empty
 	Swarm    string     // its ID in Swarm; empty before it joined

@@ -41,10 +41,10 @@ const (
 )
 
 // maxForgotten bounds how many removed nodes are kept out; the oldest go first.
-// Long before that nobody knows them any more.
+// Long before that no node knows them any longer.
 const maxForgotten = 4096
 
-// maxAlive bounds the members that are there: who has the key can make up as many as he
+// maxAlive bounds the members that are there: a node with the key can make up as many as it
 // likes.
 const maxAlive = 4096
 
@@ -236,7 +236,7 @@ func (r *roster) members() []Member {
 	return list
 }
 
-// prune forgets who is gone for too long.
+// prune forgets members that are gone for too long.
 func (r *roster) prune() {
 	var oldest *entry
 	gone := 0

@@ -18,9 +18,9 @@ const (
 	maxStreamBytes  = 4 << 20
 )
 
-// streams are the inbound ones that are open. Who comes is never refused: the
+// streams holds the inbound ones that are open. A new one is never refused: the
 // oldest goes, of the same address if that has many, else of the address that
-// has the most. So who opens slow streams closes his own.
+// has the most. So a stranger that opens slow streams closes its own.
 type streams struct {
 	mu   sync.Mutex
 	open []*stream // the oldest first

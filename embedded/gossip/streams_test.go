@@ -38,7 +38,7 @@ func (s slow) open() bool {
 	}
 }
 
-// patient is a node that waits long for what strangers say.
+// patient returns a node that waits long for what strangers say.
 func patient(t *testing.T) *host {
 	t.Helper()
 	h := newHost(t, "manager")

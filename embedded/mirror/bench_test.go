@@ -177,7 +177,7 @@ func serveTLS(t testing.TB, h http.Handler) *httptest.Server {
 	return srv
 }
 
-// cpu is the processor time that this process has used.
+// cpu returns the processor time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

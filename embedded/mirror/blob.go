@@ -125,7 +125,7 @@ func (m *Mirror) run(ctx context.Context, dl *download) {
 	dl.end(err, m.cache)
 }
 
-// fill brings a blob in pieces from all who have them. What the manager does not
+// fill brings a blob in pieces from all that have them. What the manager does not
 // cut, as it is small, or cannot cut, as it is of another version, comes whole.
 func (m *Mirror) fill(ctx context.Context, dl *download) error {
 	into := &sink{d: dl, cache: m.cache}

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
-// store is an upstream with several blobs of one size.
+// store returns an upstream with several blobs of one size.
 func store(t testing.TB, count, size int) (base string, content map[digest.Digest][]byte, order []digest.Digest) {
 	t.Helper()
 	content = make(map[digest.Digest][]byte)

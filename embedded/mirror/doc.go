@@ -2,7 +2,7 @@
 // Engine pulls comes from the manager, and stays on disk within a size limit.
 //
 // A blob is fetched once, however many ask for it at a time. Readers follow the
-// file as it grows; who comes late gets the beginning from disk. The last bytes
+// file as it grows; one that comes late gets the beginning from disk. The last bytes
 // of a blob are handed out only after its digest is right, and only then is it
 // kept, so that neither Docker nor the cache ever takes a wrong blob for whole.
 // A reader that goes away does not stop the download, which goes on for a while
@@ -16,11 +16,11 @@
 // Each request names a repository, which is passed on, as the manager checks
 // that the blob is in it. What is in the cache is given out under any
 // repository name: all workloads of one cluster trust each other, and everyone
-// who reaches the mirror may read everything on the manager.
+// a client that reaches the mirror may read everything on the manager.
 //
 // Over its limit the cache drops what was not used for the longest time. Images that
 // are pinned, with all that they consist of, go last: what a cluster may go back to
-// shall not have to travel again. Pins are an order, no promise; a pull never fails
+// should not have to travel again. Pins are an order, no promise; a pull never fails
 // for them. What was kept is read through after a start, slowly, and what the disk
 // has damaged is dropped.
 //

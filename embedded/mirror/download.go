@@ -53,7 +53,7 @@ func newDownload(k cache.Key, repo string, linger time.Duration, cancel context.
 	return d
 }
 
-// update changes the state and wakes all who wait.
+// update changes the state and wakes all that wait.
 func (d *download) update(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

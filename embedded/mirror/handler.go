@@ -86,7 +86,7 @@ func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
 		m.opts.Manager(), err))
 }
 
-// passedOn are the headers of the upstream that a client gets.
+// passedOn lists the headers of the upstream that a client gets.
 var passedOn = []string{
 	"Content-Type", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Retry-After", "Accept-Ranges",
 	"Content-Range",

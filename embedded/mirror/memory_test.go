@@ -60,7 +60,7 @@ func (f directory) noise(t testing.TB, size int64) digest.Digest {
 	return sum.Digest()
 }
 
-// serveBlobs is an upstream that has them.
+// serveBlobs returns an upstream that has them.
 func (f directory) serveBlobs(t testing.TB) *httptest.Server {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		d, err := digest.Parse(filepath.Base(req.URL.Path))

@@ -38,7 +38,7 @@ type Options struct {
 	MinFree int64
 	// Source is where everything comes from that does not come in pieces.
 	Source Source
-	// Exchange is what pieces come by; nil means that none do. Its Store is set by
+	// Exchange brings pieces; nil means that none come. Its Store is set by
 	// Open.
 	Exchange *exchange.Options
 	// Manager is the registry's name in error messages, such as
@@ -154,7 +154,7 @@ func (m *Mirror) Unpin(image digest.Digest) { m.pins.remove(image) }
 // Handler serves the read half of the registry API under /v2/.
 func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }
 
-// Exchange is what other nodes get pieces from; nil where Options has none.
+// Exchange returns what other nodes get pieces from; nil where Options has none.
 func (m *Mirror) Exchange() *exchange.Exchange { return m.exchange }
 
 // Close stops the downloads and the check of the cache, and waits for them. Their readers fail.

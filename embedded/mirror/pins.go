@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/cache"
 )
 
-// pins are the images that the cache keeps for as long as there is anything else to
+// pins lists the images that the cache keeps for as long as there is anything else to
 // evict. They outlive the process in a file.
 type pins struct {
 	cache *cache.Cache
@@ -27,7 +27,7 @@ type pins struct {
 	images []digest.Digest // of their manifests; pinned last at the end
 }
 
-// pinsVersion is that of the file's form.
+// pinsVersion is the version of the file's form.
 const pinsVersion = 1
 
 type pinsFile struct {
@@ -155,7 +155,7 @@ func imageParts(c *cache.Cache, image digest.Digest) []digest.Digest {
 	return all
 }
 
-// names are the digests in a manifest: of other manifests, or of config and layers.
+// names returns the digests in a manifest: of other manifests, or of config and layers.
 func (m manifest) names() (list []digest.Digest) {
 	type descriptor struct {
 		Digest digest.Digest `json:"digest"`

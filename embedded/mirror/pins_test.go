@@ -32,7 +32,7 @@ func (n *node) pulled(up *manager, name string, img v1.Image) {
 	n.awaitDownloads()
 }
 
-// partsOf are the digests of an image.
+// partsOf returns the digests of an image.
 func partsOf(t testing.TB, img v1.Image) (list []digest.Digest) {
 	t.Helper()
 	m, err := img.Manifest()
@@ -162,7 +162,7 @@ func TestUnpin_KeepsWhatOthersNeed(t *testing.T) {
 	}
 }
 
-// above is an image that has the layers of another, and one more.
+// above returns an image that has the layers of another, and one more.
 func above(t testing.TB, img v1.Image) (v1.Image, digest.Digest) {
 	t.Helper()
 	layer, err := random.Layer(300_000, "application/vnd.docker.image.rootfs.diff.tar.gzip")

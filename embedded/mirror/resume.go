@@ -117,7 +117,7 @@ func (r *resumer) Close() error {
 }
 
 // verified checks the digest of what is read. The last bytes come only when it
-// is right: who got all of them has the right blob.
+// is right: a node that got all of them has the right blob.
 type verified struct {
 	io.Reader
 	verifier digest.Verifier

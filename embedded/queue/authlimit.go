@@ -95,7 +95,7 @@ func (a *authLimiter) await(ctx context.Context, g *failedAddr) error {
 	return g.turn(ctx)
 }
 
-// patience is how long an attempt may wait.
+// patience returns how long an attempt may wait.
 func patience(ctx context.Context, now time.Time) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(longestTurn, deadline.Sub(now))
@@ -103,7 +103,7 @@ func patience(ctx context.Context, now time.Time) time.Duration {
 	return longestTurn
 }
 
-// wait is the time until one more attempt has its turn, if all before it fail.
+// wait returns the time until one more attempt has its turn, if all before it fail.
 func (g *failedAddr) wait(now time.Time) time.Duration {
 	missing := float64(g.waiting+1) - g.tokens.TokensAt(now)
 	return max(0, time.Duration(math.Ceil(missing*float64(guessPause))))

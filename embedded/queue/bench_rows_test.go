@@ -13,7 +13,7 @@ func benchRequest(i int) string {
 		`"headers": {"Referer": "https://example.org/catalogue/"}, "meta": {"depth": 3}, "priority": 0, "dont_filter": false}`
 }
 
-// fingerprint is what a dupe filter keeps of a request.
+// fingerprint returns what a dupe filter keeps of a request.
 func fingerprint(i int) string {
 	sum := sha1.Sum(strconv.AppendInt(nil, int64(i), 10))
 	return hex.EncodeToString(sum[:])
@@ -74,7 +74,7 @@ var (
 	})
 )
 
-// loadRows are the rows, as far as one number says it.
+// loadRows lists the rows, as far as one number says it.
 var loadRows = []loadRow{
 	{name: "scrapy-zset-pop", clients: 8, depth: 1, replies: 4, share: 4, fill: fillRequests,
 		op: inMulti([]string{"ZRANGE", "k", "0", "0"}, []string{"ZREMRANGEBYRANK", "k", "0", "0"})},

@@ -271,7 +271,7 @@ func flood(ctx context.Context, c *redis.Client, message string) {
 	}
 }
 
-// TestBounds_TooManyClients turns away who is one too many, in Redis' words.
+// TestBounds_TooManyClients turns away the client that is one too many, in Redis' words.
 func TestBounds_TooManyClients(t *testing.T) {
 	t.Parallel()
 	opts := testOptions(t.TempDir())

@@ -20,7 +20,7 @@ func validName(name string) bool {
 	return len(name) <= longest && !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
 }
 
-// client is CLIENT.
+// client implements CLIENT.
 func (s *session) client(args []string) {
 	out := &s.c.Out
 	switch sub := lower(args[1]); {
@@ -83,7 +83,7 @@ func (s *session) setReply(mode string) {
 	}
 }
 
-// describe is the client's line of CLIENT LIST.
+// describe returns the client's line of CLIENT LIST.
 func (s *session) describe() string {
 	flags, multi, version := "", s.length.Load(), 2
 	if s.subscriptions() > 0 {
@@ -141,7 +141,7 @@ func knownKind(kind string) bool {
 	return slices.Contains([]string{"normal", "pubsub", "master", "replica", "slave"}, lower(kind))
 }
 
-// kind is the client's type.
+// kind returns the client's type.
 func (s *session) kind() string {
 	if s.subscriptions() > 0 {
 		return "pubsub"
@@ -149,7 +149,7 @@ func (s *session) kind() string {
 	return "normal"
 }
 
-// others are all clients, in the order they came.
+// others returns all clients, in the order they came.
 func (s *session) others() []*session {
 	var all []*session
 	for _, other := range s.core.sessions {
@@ -183,7 +183,7 @@ func (s *session) unblockClient(args []string) {
 // maxFilters bounds what each client is compared with.
 const maxFilters = 32
 
-// kill is CLIENT KILL addr, or CLIENT KILL ID id | ADDR addr | SKIPME yes|no ….
+// kill implements CLIENT KILL addr, or CLIENT KILL ID id | ADDR addr | SKIPME yes|no ….
 func (s *session) kill(args []string) {
 	match, skipMe, problem := s.killed(args)
 	if problem != "" {
@@ -212,8 +212,8 @@ func (s *session) kill(args []string) {
 	}
 }
 
-// killed reads whom CLIENT KILL means: those that all of match say yes to, without who
-// asks if skipMe. Otherwise problem is the answer.
+// killed reads whom CLIENT KILL means: those that all of match say yes to, without the
+// caller if skipMe. Otherwise problem is the answer.
 func (s *session) killed(args []string) (match []func(*session) bool, skipMe bool, problem string) {
 	switch {
 	case len(args) == 1:

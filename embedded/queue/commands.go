@@ -134,7 +134,7 @@ func reset(_ context.Context, s *session, _ []string) {
 	s.c.Out.Status("RESET")
 }
 
-// auth is AUTH [user] password.
+// auth implements AUTH [user] password.
 func auth(ctx context.Context, s *session, args []string) {
 	user, password := "default", args[len(args)-1]
 	if len(args) > 3 {
@@ -154,7 +154,7 @@ func auth(ctx context.Context, s *session, args []string) {
 func (s *session) login(ctx context.Context, user, password string) bool {
 	got := sha256.Sum256([]byte(password))
 	right := subtle.ConstantTimeCompare(got[:], s.server.password[:]) == 1 && user == "default"
-	if s.authed && right { // who has logged in knows it
+	if s.authed && right { // the client knows it
 		return true
 	}
 	err := errWrongPassword
@@ -177,7 +177,7 @@ func (s *session) login(ctx context.Context, user, password string) bool {
 	return false
 }
 
-// hello is HELLO [version [AUTH user password] [SETNAME name]].
+// hello implements HELLO [version [AUTH user password] [SETNAME name]].
 func hello(ctx context.Context, s *session, args []string) {
 	v3 := s.c.Out.V3
 	if len(args) > 1 {
@@ -305,7 +305,7 @@ func (s *session) failSub(args []string, known ...string) {
 	s.c.Out.Error("ERR unknown subcommand '" + args[1][:min(len(args[1]), 128)] + "'. Try " + args[0] + " HELP.")
 }
 
-// command is COMMAND; what the commands are is Redis' documentation.
+// command implements COMMAND; what the commands are is Redis' documentation.
 func (s *session) command(args []string) {
 	sub := ""
 	if len(args) > 1 {
@@ -338,7 +338,7 @@ func (s *session) command(args []string) {
 	}
 }
 
-// config is CONFIG GET; the settings are crawlbox.yaml's.
+// config implements CONFIG GET; the settings are crawlbox.yaml's.
 func (s *session) config(args []string) {
 	switch lower(args[1]) {
 	case "get":

@@ -148,7 +148,7 @@ func TestCompare_LongPipelines(t *testing.T) {
 	}
 }
 
-// stream is what a server answered, in short.
+// stream holds what a server answered, in short.
 type stream struct {
 	size int
 	sum  uint32

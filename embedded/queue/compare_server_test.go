@@ -27,7 +27,7 @@ type redisServer struct {
 	pid            int // 0 where it is not a process of its own
 }
 
-// comparedServers are the yardstick and what is measured with it.
+// comparedServers holds the yardstick and what is measured with it.
 type comparedServers struct{ redis, subject redisServer }
 
 // oneAtATime is held while a test has the server that the environment names.

@@ -67,7 +67,7 @@ func TestCompare_EveryCommandIsCovered(t *testing.T) {
 	}
 }
 
-// servedSubcommands are those of commands that have some.
+// servedSubcommands lists the subcommands of commands that have some.
 var servedSubcommands = map[string]string{
 	"CLIENT":  "GETNAME ID INFO KILL LIST NO-EVICT REPLY SETNAME UNBLOCK",
 	"COMMAND": "COUNT",

@@ -126,7 +126,7 @@ func (c *conn) refuse(err error) {
 	}
 }
 
-// linger reads on for a while: who closes a connection with unread bytes in it takes
+// linger reads on for a while: closing a connection with unread bytes in it takes
 // the last reply from the client.
 func (c *conn) linger() {
 	half, ok := innermost(c.net).(interface{ CloseWrite() error })

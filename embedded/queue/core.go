@@ -183,7 +183,7 @@ func (c *core) commit() {
 	}
 }
 
-// flushing makes the transactions of those fail who watch a key that goes.
+// flushing makes the transactions fail that watch a key that goes.
 func (c *core) flushing(db int) {
 	for key := range c.watchers {
 		if key.DB == db && c.engine.Alive(key) {

@@ -6,7 +6,7 @@
 //
 // A command passes through these layers:
 //
-//	strangers  who connects and does not log in makes room for who comes next
+//	strangers  a client that does not log in makes room for the next one
 //	authlimit  how often an address may try a password
 //	conn       one client: reading, writing, waiting for an item
 //	session    password, MULTI, WATCH, SELECT, pub/sub, and commands about clients
@@ -29,7 +29,7 @@
 // replies are those of Redis 7.0 to the byte, which a comparison with a real
 // redis-server holds it to. Of scripts those of redis-py's Lock are known by their
 // hash and done without Lua, since Celery needs one. Streams, other scripts, places,
-// HyperLogLogs and the rest are refused by name, with what to do; who goes on asking
+// HyperLogLogs and the rest are refused by name, with what to do; a client that goes on asking
 // for them is answered later and later.
 //
 // # Strangers

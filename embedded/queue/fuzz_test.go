@@ -77,14 +77,14 @@ func overhear(t *testing.T, opts Options, core *core, data []byte) string {
 	return replies.String()
 }
 
-// serveConn serves a stranger, who must not get in.
+// serveConn serves a stranger, which must not get in.
 func serveConn(t *testing.T, srv *Server, core *core, conn net.Conn) {
 	t.Helper()
 	newConn(conn, srv.newSession(core, conn), func() { t.Error("a stranger logged in") }).serve(t.Context())
 }
 
 // tapped is a connection whose replies go elsewhere: a pipe would stop a stranger
-// who writes and does not read.
+// that writes and does not read.
 type tapped struct {
 	net.Conn
 	to io.Writer

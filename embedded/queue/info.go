@@ -16,7 +16,7 @@ type section struct {
 	lines []string
 }
 
-// info is INFO, the part that clients and monitors read.
+// info implements INFO, the part that clients and monitors read.
 func (s *session) info(args []string) {
 	var parts []string
 	for _, part := range s.sections() {

@@ -12,7 +12,7 @@ const maxAhead = 64 << 20
 
 var errAhead = errors.New("the client sends too much while it waits")
 
-// input is what comes from a client. Before it waits for more, what is to be sent
+// input reads what comes from a client. Before it waits for more, what is to be sent
 // goes out.
 type input struct {
 	conn   net.Conn

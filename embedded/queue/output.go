@@ -20,7 +20,7 @@ const (
 
 var errSlow = errors.New("the client does not read what it asked for")
 
-// output is what goes to a client. Nobody waits for a client that does not read:
+// output holds what goes to a client. Nobody waits for a client that does not read:
 // what the socket does not take is kept, within the bound on memory, and a
 // goroutine writes it while there is any.
 type output struct {

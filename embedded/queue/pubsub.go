@@ -94,7 +94,7 @@ func (s *session) lists(patterns bool) (*map[string]struct{}, map[string]map[*se
 	return &s.channels, s.core.hub.channels
 }
 
-// subscriptionCost is what a subscription takes beside the name.
+// subscriptionCost is the number of bytes that a subscription takes beside the name.
 const subscriptionCost = 500
 
 func (s *session) subscribe(args []string, patterns bool) {

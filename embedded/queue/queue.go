@@ -18,7 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
-// redisVersion is what clients are told: the one whose replies are given.
+// redisVersion is the version that clients are told: the one whose replies are given.
 const redisVersion = "7.0.15"
 
 const acceptPause = 100 * time.Millisecond // after a failed accept, such as too many open files
@@ -59,7 +59,7 @@ func (o Options) validate() error {
 
 const maxSyncInterval = 500 * time.Millisecond
 
-// dataBound is how many bytes the data may take.
+// dataBound returns how many bytes the data may take.
 func (o Options) dataBound() int64 { return o.MaxMemory / 4 * 3 }
 
 func (o Options) journal() journal.Options {
@@ -106,7 +106,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 	}, nil
 }
 
-// Ready is closed once clients are served.
+// Ready returns a channel that is closed once clients are served.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Addr returns the host:port that clients are served at, "" before Ready.

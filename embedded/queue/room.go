@@ -13,7 +13,7 @@ type room struct {
 	clients map[*share]struct{}
 }
 
-// share is what one client has of the room.
+// share counts what one client has of the room.
 type share struct {
 	room   *room
 	cutOff func()
@@ -88,7 +88,7 @@ func (s *share) release() {
 	}
 }
 
-// held is how many bytes all clients hold.
+// held returns how many bytes all clients hold.
 func (r *room) held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -157,7 +157,7 @@ func TestServer_Refuses(t *testing.T) {
 		"RESTORE", "DUMP", "SORT", "BITFIELD", "OBJECT", "DEBUG", "MODULE", "REPLICAOF", "SHUTDOWN", "CONFIG SET",
 		"CLUSTER", "MONITOR",
 	} {
-		conn := c.Conn() // who goes on asking is slowed down
+		conn := c.Conn() // a client that goes on asking is slowed down
 		var args []any
 		for _, arg := range append(strings.Fields(name), "a", "1", "c") {
 			args = append(args, arg)

@@ -16,7 +16,7 @@ import (
 // errNoRoom refuses what does not fit into the memory that clients share.
 var errNoRoom = errors.New("OOM the request does not fit into the queue's memory: raise queue.max_memory")
 
-// session is what the queue remembers of one client. Its connection alone uses
+// session holds what the queue remembers of one client. Its connection alone uses
 // it, but for what core.mu guards.
 type session struct {
 	server *Server
@@ -59,7 +59,7 @@ type session struct {
 	patterns map[string]struct{}
 }
 
-// replyMode is what CLIENT REPLY sets.
+// replyMode holds what CLIENT REPLY sets.
 type replyMode int
 
 const (
@@ -78,7 +78,7 @@ func (s *session) take(n int) error {
 	return nil
 }
 
-// handle runs one command. The waiter, when not nil, is what a blocking command
+// handle runs one command. The waiter, when not nil, belongs to a blocking command
 // has to wait for; its reply then comes later.
 func (s *session) handle(ctx context.Context, args []string) *waiter {
 	defer s.mute(len(s.c.Out.Buf))
@@ -133,7 +133,7 @@ func (s *session) refuse(msg string) {
 	s.c.Out.Error(msg)
 }
 
-// abortedBy is the error when a command is refused, which for EXEC says more.
+// abortedBy returns the error when a command is refused, which for EXEC says more.
 func abortedBy(name, msg string) string {
 	if name == "EXEC" {
 		return "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(msg, "ERR ")
@@ -141,7 +141,7 @@ func abortedBy(name, msg string) string {
 	return msg
 }
 
-// unknown is the error for a command that is not served.
+// unknown returns the error for a command that is not served.
 func unknown(name string, args []string) string {
 	if msg := engine.Refusal(strings.ToUpper(name)); msg != "" {
 		return msg

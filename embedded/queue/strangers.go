@@ -9,14 +9,14 @@ import (
 // maxStrangers bounds the connections that have not logged in.
 const maxStrangers = 1000
 
-// strangers are the clients that have not logged in, the oldest first.
+// strangers holds the clients that have not logged in, the oldest first.
 type strangers struct {
 	mu   sync.Mutex
 	list list.List // of func(), which ends the connection
 }
 
 // enter takes one more stranger in and ends the oldest if that is one too many:
-// a client logs in at once, and who holds connections without it comes first.
+// a client logs in at once, and the oldest is the likeliest to hold its place for nothing.
 // leave may be called more than once.
 func (s *strangers) enter(end func()) (leave func()) {
 	s.mu.Lock()
@@ -33,7 +33,7 @@ func (s *strangers) enter(end func()) (leave func()) {
 }
 
 // admitter is a connection of a listener that bounds strangers too, and wants to
-// hear who is none.
+// hear which are none.
 type admitter interface{ Admit(who string) }
 
 // admit tells such a connection, however it is wrapped, that the client logged in.
@@ -51,8 +51,8 @@ func admit(conn net.Conn) {
 	}
 }
 
-// innermost is the connection that its wrappers use. Closing it never waits,
-// while TLS tells the peer, who may not read.
+// innermost returns the connection that its wrappers use. Closing it never waits,
+// while TLS tells the peer, which may not read.
 func innermost(conn net.Conn) net.Conn {
 	for {
 		wrapped, ok := conn.(interface{ NetConn() net.Conn })

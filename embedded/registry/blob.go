@@ -12,7 +12,7 @@ type Blob struct {
 	size int64
 }
 
-// Size is that of the blob, in bytes.
+// Size returns the size of the blob, in bytes.
 func (b *Blob) Size() int64 { return b.size }
 
 // OpenBlob opens the blob of a digest, in whatever repository it is. A collection

@@ -31,7 +31,7 @@ func (p *pushes) size() (repos, digests int) {
 }
 
 // TestPushes_GrowByWhatIsThere asks for what is not there in all ways that there are,
-// as who may write and as who may read, and for what is there as who may only read.
+// with the right to write and to read, and for what is there with the right to read.
 func TestPushes_GrowByWhatIsThere(t *testing.T) {
 	t.Parallel()
 	h := start(t, Options{})

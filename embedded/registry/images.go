@@ -21,9 +21,9 @@ import (
 type Image struct {
 	Repository string
 	Tag        string
-	// Digest is that of the manifest or the index.
+	// Digest is the digest of the manifest or the index.
 	Digest digest.Digest
-	// Size is what config and layers have in bytes, compressed as they are
+	// Size is the size of config and layers in bytes, compressed as they are
 	// pulled; of an index, those of all its children, each blob counted once.
 	Size int64
 	// Pushed is when the tag was last pushed.
@@ -33,7 +33,7 @@ type Image struct {
 	Platforms []string
 }
 
-// Name is REPOSITORY:TAG.
+// Name returns REPOSITORY:TAG.
 func (i Image) Name() string { return i.Repository + ":" + i.Tag }
 
 // Images lists all tags by name. A tag whose manifest is gone is listed with

@@ -34,7 +34,7 @@ type pushes struct {
 	removed []removal
 }
 
-// pushState is what is known of the pushes to one repository.
+// pushState holds what is known of the pushes to one repository.
 type pushState struct {
 	requests int // that run now
 	last     time.Time
@@ -42,7 +42,7 @@ type pushState struct {
 	told     map[digest.Digest]bool
 }
 
-// removal is what an image consisted of whose tag was taken away.
+// removal lists what an image consisted of whose tag was taken away.
 type removal struct {
 	repo    string
 	digests []digest.Digest

@@ -140,10 +140,10 @@ func (r *Registry) start(ctx context.Context) error {
 // Handler serves the registry API under /v2/.
 func (r *Registry) Handler() http.Handler { return r.serve(r.app) }
 
-// Sparse is a Handler that also takes indexes of which some images are not there, and
+// Sparse returns a Handler that also takes indexes of which some images are not there, and
 // layers that are to be had elsewhere only. It is for the copies of other registries'
 // images: of an index they need what the cluster's processors run, and the index is
-// to keep its digest. Whoever pushes an image of his own means it to be whole.
+// to keep its digest. A user who pushes an image means it to be whole.
 func (r *Registry) Sparse() http.Handler { return r.serve(r.sparse) }
 
 // Close releases the directory. Requests must have ended.

@@ -17,14 +17,14 @@ const (
 // a new server up to date at its first boot.
 const lockWait = "300"
 
-// Bare is what is found of a machine on which Docker may be installed.
+// Bare describes a machine on which Docker may be installed.
 type Bare struct {
 	ID       string // of the system, from os-release(5): debian, ubuntu
 	Version  string // VERSION_ID: 12, 24.04
 	Codename string // VERSION_CODENAME
 	Name     string // PRETTY_NAME
 	Arch     string // as dpkg has it
-	// Docker is what there is of a Docker, such as /usr/bin/dockerd; empty: nothing.
+	// Docker is the trace of a Docker, such as /usr/bin/dockerd; empty: nothing.
 	Docker string
 	// Rivals are installed packages that Docker's own ones would push out.
 	Rivals []string
@@ -35,7 +35,7 @@ type Bare struct {
 	Listed bool
 }
 
-// releases are the systems that Docker is installed on, the oldest and the newest.
+// releases lists the systems that Docker is installed on, the oldest and the newest.
 var releases = map[string][2]float64{"debian": {11, 13}, "ubuntu": {20.04, 26.04}}
 
 // PlanDocker plans the installation of Docker: from its own repository where that can
@@ -91,12 +91,12 @@ func (b Bare) name() string {
 	return b.Name
 }
 
-// source is the line of sources.list(5).
+// source returns the line of sources.list(5).
 func (b Bare) source() string {
 	return fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s stable\n", b.Arch, dockerKey, repository(b.ID), b.Codename)
 }
 
-// packages are those of the distribution. Where the docker command is a package of its
+// packages returns those of the distribution. Where the docker command is a package of its
 // own, docker.io only recommends it, and servers may be set to do without such.
 func (b Bare) packages() []string {
 	list := []string{"docker.io", "ca-certificates"}
@@ -106,7 +106,7 @@ func (b Bare) packages() []string {
 	return list
 }
 
-// apt is a command of apt-get that asks nothing, waits for others, and keeps what the
+// apt returns a command of apt-get that asks nothing, waits for others, and keeps what the
 // operator has written into config files.
 func apt(verb string, packages ...string) Run {
 	words := Run{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o",

@@ -11,11 +11,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
-// dockerFingerprint is that of the key by which Docker signs its packages for Debian
+// dockerFingerprint is the fingerprint of the key by which Docker signs its packages for Debian
 // and Ubuntu, as its instructions for them have it.
 const dockerFingerprint = "9dc858229fc7dd38854ae2d88d81803c0ebfcd88"
 
-// fingerprint is that of the first key in an armoured OpenPGP file, empty where there
+// fingerprint returns the one of the first key in an armoured OpenPGP file, empty where there
 // is none: the SHA-1 of its packet as RFC 4880, 12.2, says for keys of version 4. A library
 // that parses all packets, such as go-crypto/openpgp/packet, makes the program 1.5 MB larger.
 func fingerprint(armoured string) string {

@@ -55,7 +55,7 @@ func (m *Machine) LookDocker(ctx context.Context) (b Bare, err error) {
 	return b, nil
 }
 
-// TraceOfDocker is a sign that Docker was installed here, by whatever means, such as
+// TraceOfDocker returns a sign that Docker was installed here, by whatever means, such as
 // /usr/bin/dockerd; empty: there is none.
 func (m *Machine) TraceOfDocker() string {
 	for _, path := range []string{

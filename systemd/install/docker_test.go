@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// lines are what a dry run prints of a plan.
+// lines returns what a dry run prints of a plan.
 func lines(p Plan) (list []string) {
 	for _, s := range p.Steps {
 		list = append(list, fmt.Sprint(s))
@@ -203,7 +203,7 @@ func TestLookDocker(t *testing.T) {
 	}
 }
 
-// key is one that gpg has made.
+// key returns one that gpg has made.
 func key(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/key.asc")

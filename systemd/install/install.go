@@ -18,7 +18,7 @@ const (
 	OldProgram = Program + ".old"
 )
 
-// Wanted is what shall be on a machine.
+// Wanted describes what should be on a machine.
 type Wanted struct {
 	Unit systemd.Unit
 	// Self is the program that is copied to Unit.Program.

@@ -22,7 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// Machine is what is acted on.
+// Machine is the machine that is acted on.
 type Machine struct {
 	// Root stands in front of all paths; empty but in tests.
 	Root string
@@ -33,7 +33,7 @@ type Machine struct {
 	Fetch func(ctx context.Context, url string) (string, error)
 }
 
-// This is the machine that the process runs on.
+// This returns the machine that the process runs on.
 func This() *Machine { return &Machine{Command: command, Fetch: fetch} }
 
 // HasSystemd reports whether systemd manages the machine, see sd_booted(3).

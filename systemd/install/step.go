@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
-// Step is one change of a machine. Its text is what a dry run prints.
+// Step is one change of a machine. A dry run prints its text.
 type Step interface {
 	fmt.Stringer
 	do(ctx context.Context, m *Machine) error
@@ -110,7 +110,7 @@ func (s Try) do(ctx context.Context, m *Machine) error {
 	return nil
 }
 
-// Plan is what has to be done, and what a person should know of it.
+// Plan holds what has to be done, and what a person should know of it.
 type Plan struct {
 	Steps []Step
 	Notes []string

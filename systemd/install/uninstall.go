@@ -13,14 +13,14 @@ import (
 // bring the directory, and some of its versions make it; where neither does, the unit has.
 const dockerConfig = "/etc/docker"
 
-// Unwanted is what shall be taken from a machine.
+// Unwanted describes what should be taken from a machine.
 type Unwanted struct {
 	// Config is the text of a config file that nobody has edited: it goes, another one
 	// at ConfigPath stays unless Purge is set.
 	Config, ConfigPath string
 	// JoinPath may have a join token that was not used.
 	JoinPath string
-	// State are the directories that Purge removes.
+	// State lists the directories that Purge removes.
 	State []string
 	// User is the system user that Purge removes.
 	User  string

@@ -30,7 +30,7 @@ func Is(w io.Writer) bool {
 	return is && err == nil
 }
 
-// ErrorPrefix is what makes a line on standard error one of level error, see
+// ErrorPrefix makes a line on standard error one of level error, see
 // sd-daemon(3).
 const ErrorPrefix = "<3>"
 
@@ -70,7 +70,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	return h.send(text(r.Message, attrs), priority(r.Level), vars)
 }
 
-// text is the message with its attributes, as slog's own text has them.
+// text returns the message with its attributes, as slog's own text has them.
 func text(message string, attrs []slog.Attr) string {
 	var b bytes.Buffer
 	only := slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
@@ -85,7 +85,7 @@ func text(message string, attrs []slog.Attr) string {
 	return strings.TrimSpace(message + " " + strings.TrimSpace(b.String()))
 }
 
-// field is the journal's name for an attribute; empty if it can have none.
+// field returns the journal's name for an attribute; empty if it can have none.
 func field(key string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

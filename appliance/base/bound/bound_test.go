@@ -30,7 +30,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// endless is what somebody sends who wants the memory of who reads.
+// endless is a body without an end, sent to exhaust the reader's memory.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {

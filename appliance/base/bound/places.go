@@ -11,7 +11,7 @@ type Places[Who comparable] struct {
 	most int
 
 	mu sync.Mutex
-	of map[Who]*places // of who is in or waits
+	of map[Who]*places // those that are in or wait
 }
 
 type places struct {
@@ -36,7 +36,7 @@ func (p *Places[Who]) Enter(ctx context.Context, who Who) (leave func(), err err
 	}
 }
 
-// Len is how many are in or wait.
+// Len returns how many are in or wait.
 func (p *Places[Who]) Len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -3,8 +3,8 @@ package bound
 import "net/netip"
 
 // Prefix returns the prefix that identifies one client: the address for IPv4, its /64
-// for IPv6, the smallest network that a customer gets, who has all addresses in it. It
-// is the zero Prefix for the zero Addr.
+// for IPv6, the smallest network that a customer gets. It is
+// the zero Prefix for the zero Addr.
 func Prefix(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap()
 	bits := addr.BitLen()

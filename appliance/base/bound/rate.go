@@ -45,7 +45,7 @@ func (r *Rate[Who]) Forget(who Who) { r.known.Remove(who) }
 // that it would end before.
 func (r *Rate[Who]) Wait(ctx context.Context, who Who) error { return r.of(who).Wait(ctx) }
 
-// Len is how many are remembered.
+// Len returns how many are remembered.
 func (r *Rate[Who]) Len() int { return r.known.Len() }
 
 func (r *Rate[Who]) of(who Who) *rate.Limiter {

@@ -55,7 +55,7 @@ func Strict(r io.Reader, most int64, into any) error {
 // a time.
 type Stream struct{ lines *bufio.Scanner }
 
-// NewStream reads lines of most bytes each from r, and any number of them: who reads
+// NewStream reads lines of most bytes each from r, and any number of them: the reader
 // bounds how long it takes.
 func NewStream(r io.Reader, most int) *Stream {
 	lines := bufio.NewScanner(r)

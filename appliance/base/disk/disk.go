@@ -1,4 +1,4 @@
-// Package disk tells how much room there is. Who is to write much asks here first: a disk that
+// Package disk tells how much room there is. A caller that is to write much asks here first: a disk that
 // is full harms more than what was to be written.
 package disk
 

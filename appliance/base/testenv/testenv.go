@@ -1,4 +1,4 @@
-// Package testenv is what tests ask of the machine that they run on, and of chance. It
+// Package testenv answers what tests ask of the machine that they run on, and of chance. It
 // is for tests only.
 //
 // Without root `go test ./...` passes what can pass: each test that needs root is left

@@ -25,17 +25,17 @@ type Port struct {
 
 func (p Port) String() string { return fmt.Sprintf("%d/%s", p.Number, p.Proto) }
 
-// Question is what shall be let in.
+// Question describes what should be let in.
 type Question struct {
 	Ports     []Port
 	IPv6      bool       // by which nodes reach each other, instead of IPv4
 	Interface string     // of the network card that it comes in by; empty: not known
 	From      netip.Addr // another node, by which rules are judged; not valid: any
-	// Sources are the other nodes, as the commands shall have it. None: from anywhere.
+	// Sources lists the other nodes, as the commands should have it. None: from anywhere.
 	Sources []netip.Prefix
 }
 
-// Blocked is what one chain of rules does not let in.
+// Blocked lists what one chain of rules does not let in.
 type Blocked struct {
 	Ports    []Port
 	By       string   // such as: nftables (chain input of table inet filter, by its policy)
@@ -70,7 +70,7 @@ func Look(ctx context.Context, run Runner, q Question) (by string, blocked []Blo
 	return strings.Join(names, " and "), merge(blocked), nil
 }
 
-// blocked are the ports that do not come through a base chain, by the rules that
+// blocked returns the ports that do not come through a base chain, by the rules that
 // stop them.
 func (s *ruleset) blocked(base *chain, q Question, who manager) (list []Blocked) {
 	byRule := map[string][]Port{}
@@ -119,7 +119,7 @@ func sorted(ports []Port) []Port {
 	})
 }
 
-// numbers are the ports of one protocol, as text.
+// numbers returns the ports of one protocol, as text.
 func numbers(ports []Port, proto string) (list []string) {
 	for _, p := range sorted(ports) {
 		if p.Proto == proto {

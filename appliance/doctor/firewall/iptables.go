@@ -89,7 +89,7 @@ func iptablesRule(c *chain, words []string, line string) rule {
 	return r
 }
 
-// harmless are the extensions whose options are known here.
+// harmless lists the extensions whose options are known here.
 var harmless = []string{"icmp6", "tcp", "udp", "multiport", "state", "conntrack", "comment", "addrtype", "icmp"}
 
 func condition(negated bool, is func(packet) answer) func(packet) answer {

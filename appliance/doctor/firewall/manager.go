@@ -38,7 +38,7 @@ func read(ctx context.Context, run Runner, ipv6 bool) (sets []*ruleset, err erro
 	return nil, nftErr
 }
 
-// manager is what writes the rules: ufw, firewalld, or, with no name, a person.
+// manager is the program that writes the rules: ufw, firewalld, or, with no name, a person.
 type manager struct {
 	name string
 	zone string // of firewalld
@@ -87,7 +87,7 @@ func orAnywhere(sources []netip.Prefix) []netip.Prefix {
 	return sources
 }
 
-// open is one command, for the ports of one protocol.
+// open returns one command, for the ports of one protocol.
 func (m manager) open(s *ruleset, base *chain, proto string, ports []string, source netip.Prefix) string {
 	text := ""
 	if source.IsValid() {

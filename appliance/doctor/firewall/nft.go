@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// nftList is what nft -j list ruleset prints, see libnftables-json(5).
+// nftList is the output of nft -j list ruleset, see libnftables-json(5).
 type nftList struct {
 	Nftables []struct {
 		Chain *nftChain
@@ -65,7 +65,7 @@ func parseNft(text string, iptables, ipv6 bool) (*ruleset, error) {
 	return s, nil
 }
 
-// ofIptables are the tables that iptables-nft keeps.
+// ofIptables reports whether a table is one that iptables-nft keeps.
 func ofIptables(family, table string) bool {
 	return family != "inet" && slices.Contains([]string{"filter", "nat", "mangle", "raw", "security"}, table)
 }

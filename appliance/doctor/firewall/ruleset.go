@@ -23,7 +23,7 @@ const (
 	yes
 )
 
-// kind is what a rule does.
+// kind says what a rule does.
 type kind int
 
 const (
@@ -49,7 +49,7 @@ type chain struct {
 	drops bool // its policy
 }
 
-// ruleset is what one tool knows.
+// ruleset holds the rules that one tool knows.
 type ruleset struct {
 	tool   string // nftables, iptables or ip6tables
 	chains map[string]*chain
@@ -105,7 +105,7 @@ func (s *ruleset) follow(c *chain, p packet, depth int) verdict {
 	return verdict{kind: pass}
 }
 
-// matches is the least sure of all conditions.
+// matches returns the least sure of all conditions.
 func (r rule) matches(p packet) answer {
 	all := yes
 	for _, when := range r.when {

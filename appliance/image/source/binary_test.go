@@ -43,7 +43,7 @@ func program(t *testing.T, m elf.Machine, entry uint64, segments ...elf.ProgType
 	return path
 }
 
-// native is the machine that this test runs on.
+// native returns the machine that this test runs on.
 func native(t *testing.T) elf.Machine {
 	t.Helper()
 	f, err := elf.Open("/proc/self/exe")

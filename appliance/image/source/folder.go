@@ -48,7 +48,7 @@ func (s *Source) openDirectory(o Options) error {
 		"*.py file that says how to run it; write a Dockerfile there", s.Dir)
 }
 
-// ownDockerfile is the path of the user's Dockerfile, empty if there is none.
+// ownDockerfile returns the path of the user's Dockerfile, empty if there is none.
 // Docker takes the name in lower case too.
 func (s *Source) ownDockerfile(o Options) string {
 	if filepath.IsAbs(o.Dockerfile) {

@@ -47,7 +47,7 @@ func (s *Source) golang(o Options) (string, error) {
 // its modules can be downloaded.
 var localReplace = regexp.MustCompile(`=>\s*\.`)
 
-// mainPackage is the directory to build: the top one, or the only one below cmd.
+// mainPackage returns the directory to build: the top one, or the only one below cmd.
 func (s *Source) mainPackage() (string, error) {
 	if isMain(s.Dir) {
 		return ".", nil

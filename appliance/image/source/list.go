@@ -27,7 +27,7 @@ type entry struct {
 	mtime time.Time
 }
 
-// textEntry is a file of the context that is on no disk. It has no time, so
+// textEntry returns a file of the context that is on no disk. It has no time, so
 // that the same source makes the same context.
 func textEntry(name, text string) entry {
 	return entry{name: name, text: text, mode: 0o644, size: int64(len(text))}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// packageJSON is what crawlbox reads of a package.json.
+// packageJSON holds what crawlbox reads of a package.json.
 type packageJSON struct {
 	Main       string
 	Scripts    struct{ Start string }

@@ -10,14 +10,14 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// entries are the names that say which of several scripts is run.
+// entries lists the names that say which of several scripts is run.
 var entries = []string{"main.py", "spider.py", "app.py"}
 
 func (s *Source) isPython() bool {
 	return s.has("requirements.txt") || s.has("pyproject.toml") || len(s.scripts()) > 0
 }
 
-// scripts are the top Python files that could be run.
+// scripts returns the top Python files that could be run.
 func (s *Source) scripts() []string {
 	found, _ := filepath.Glob(filepath.Join(escapeGlob(s.Dir), "*.py")) // the pattern is a good one
 	var names []string
@@ -63,7 +63,7 @@ func (s *Source) entry() (string, error) {
 // where no answer comes.
 const pipEnv = " PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1"
 
-// pip is the recipe of a Python project but for its command. also are packages
+// pip returns the recipe of a Python project but for its command. also are packages
 // that are needed whether or not the project says so.
 func (s *Source) pip(o Options, also ...string) (recipe, error) {
 	r := recipe{base: or(o.Base, "python:3-slim"), args: o.Args, env: "PYTHONUNBUFFERED=1"}

@@ -16,7 +16,7 @@ import (
 // gitTime bounds a question to git: it may have to look at every file.
 const gitTime = 30 * time.Second
 
-// Revision is the short name of the commit that a directory is at, such as 1f0c2d7, by
+// Revision returns the short name of the commit that a directory is at, such as 1f0c2d7, by
 // the program git. It ends with -dirty if the directory has files that are changed or
 // new since then, and that git does not ignore.
 func Revision(ctx context.Context, dir string) (string, error) {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Kind is what a source was found to be.
+// Kind is the kind of project that a source was found to be.
 type Kind string
 
 // The kinds, in the order in which they are looked for in a directory. Binary is
@@ -83,7 +83,7 @@ func Open(path string, o Options) (*Source, error) {
 	return s, nil
 }
 
-// DockerfileName is the name of the Dockerfile in the context.
+// DockerfileName returns the name of the Dockerfile in the context.
 func (s *Source) DockerfileName() string { return s.dockerfileName }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)

@@ -162,7 +162,7 @@ func versions(t frame.TB, refs []string) (paths []string, err error) {
 	return paths, nil
 }
 
-// noiseLayer is one file of noise, which does not compress.
+// noiseLayer returns one file of noise, which does not compress.
 func noiseLayer(name string, size int64) (v1.Layer, error) {
 	noise := make([]byte, size)
 	if _, err := io.ReadFull(rand.Reader, noise); err != nil {

@@ -13,10 +13,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
 )
 
-// DefaultRelease is what a host has where nothing else is said.
+// DefaultRelease is the release of a host where nothing else is said.
 const DefaultRelease = "bookworm"
 
-// Release is what is special about a release of a distribution.
+// Release holds what is special about a release of a distribution.
 type Release struct {
 	*distribution
 	// Unified gives the host cgroups of version 2 also where this machine has version 1,
@@ -44,7 +44,7 @@ var (
 	}
 )
 
-// Releases are what lab.Release takes.
+// Releases lists what lab.Release takes.
 var Releases = map[string]Release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
@@ -66,7 +66,7 @@ type System struct {
 // is the host's only one.
 const packagesDir = "/opt/lab/packages"
 
-// dockerPackages are those that the distribution has Docker in. Where the command is
+// dockerPackages lists those that the distribution has Docker in. Where the command is
 // a package of its own, docker.io recommends it.
 const dockerPackages = "docker.io docker-cli"
 

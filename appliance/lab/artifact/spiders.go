@@ -40,7 +40,7 @@ env -u TMPDIR npm pack --silent npm@10.9.4 >/dev/null
 tar -xzf npm-10.9.4.tgz --no-same-owner; rm npm-10.9.4.tgz; mv package npm
 ln -s ../lib/node_modules/npm/bin/npm-cli.js "$1"/usr/local/bin/npm`
 
-// copyOfGo is a hook that copies of this machine's Go what builds a program,
+// copyOfGo returns a hook that copies of this machine's Go what builds a program,
 // 110 MB. Debian's takes 450 MB and is too old for today's modules.
 func copyOfGo() (hook string, err error) {
 	output, err := exec.Command("go", "env", "GOVERSION", "GOROOT").Output()

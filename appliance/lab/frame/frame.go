@@ -1,4 +1,4 @@
-// Package frame is what a host of the lab stands on: a process in namespaces of its own,
+// Package frame makes the frame of a host of the lab: a process in namespaces of its own,
 // which ends with the test, what of it the machine remembers, and the sweep that
 // removes what killed tests have left.
 //

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// tools are the programs that hosts are made with.
+// tools lists the programs that hosts are made with.
 var tools = []string{"bash", "ip", "mount", "iptables", "containerd", "dockerd", "docker"}
 
 // CheckMachine returns an error that says what the machine lacks for a lab.
@@ -35,7 +35,7 @@ func CheckTools(names ...string) error {
 	return nil
 }
 
-// limits are the kernel's settings that all hosts share and that are too small
+// limits lists the kernel's settings that all hosts share and that are too small
 // for fifty: watchers of files are counted per user, and the neighbour tables of
 // all namespaces have one bound.
 var limits = []struct {

@@ -1,6 +1,6 @@
 package frame
 
-// TB is what the lab needs of a test. testing.TB has it all; a command can
+// TB is the part of testing.TB that the lab needs. testing.TB has it all; a command can
 // bring its own.
 type TB interface {
 	Helper()

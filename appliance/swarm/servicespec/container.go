@@ -42,7 +42,7 @@ func containerSpec(c types.ServiceConfig) *dockerswarm.ContainerSpec {
 	return spec
 }
 
-// dropped are the capabilities that a container does not get. With NET_RAW, which
+// dropped returns the capabilities that a container does not get. With NET_RAW, which
 // Docker gives to all, one on the host's network could listen to whatever goes
 // over the host's cards and loopback, such as images on their way to Docker.
 func dropped(c types.ServiceConfig) []string {

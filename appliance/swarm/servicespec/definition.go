@@ -91,7 +91,7 @@ func serviceLabels(svc compose.Service, deploy types.DeployConfig) map[string]st
 	return labels
 }
 
-// attachments are the networks of the tasks: the host's, unless others are named.
+// attachments returns the networks of the tasks: the host's, unless others are named.
 func attachments(svc compose.Service) []dockerswarm.NetworkAttachmentConfig {
 	if len(svc.Compose.Networks) == 0 {
 		return []dockerswarm.NetworkAttachmentConfig{{Target: "host"}}

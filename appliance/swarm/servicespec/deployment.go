@@ -26,7 +26,7 @@ type UpdatePolicy struct {
 	StartFirst   bool          // the new task runs before the old one is stopped
 }
 
-// Deployment is what a deploy changes of a service. What is nil or empty stays as
+// Deployment holds what a deploy changes of a service. What is nil or empty stays as
 // it is.
 type Deployment struct {
 	Image       string // pinned by digest
@@ -141,7 +141,7 @@ func (d Deployment) place(t *swarm.TaskSpec) {
 	t.Placement = &p
 }
 
-// over is the policy laid over what a service has.
+// over returns the policy laid over what a service has.
 func (p UpdatePolicy) over(have *swarm.UpdateConfig) *swarm.UpdateConfig {
 	c := swarm.UpdateConfig{Monitor: DefaultMonitor, Order: swarm.UpdateOrderStopFirst}
 	if have != nil {
@@ -229,7 +229,7 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 	t.Placement = &p
 }
 
-// DefinedPolicy is how a service of the config file is brought to another version.
+// DefinedPolicy returns how a service of the config file is brought to another version.
 // Its parallelism is for as many replicas as are defined; said reports whether the
 // definition itself says it.
 func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {

@@ -97,7 +97,7 @@ func prune(v any) (empty bool) {
 	return false
 }
 
-// keyNames are the keys of the config file for places in a service of Docker's API.
+// keyNames lists the keys of the config file for places in a service of Docker's API.
 var keyNames = map[string]string{
 	"Name":                       "name",
 	"Labels":                     "deploy.labels",
@@ -136,7 +136,7 @@ var keyNames = map[string]string{
 	"ContainerSpec.Labels": "labels",
 }
 
-// differences are the keys in which two plain services differ, sorted.
+// differences returns the keys in which two plain services differ, sorted.
 func differences(before, after Plain) (keys []string) {
 	taskBefore, taskAfter := section(before, "TaskTemplate"), section(after, "TaskTemplate")
 	inBefore, inAfter := section(taskBefore, "ContainerSpec"), section(taskAfter, "ContainerSpec")
@@ -171,7 +171,7 @@ func section(v map[string]any, name string) map[string]any {
 	return m
 }
 
-// differing are the names whose values differ, but for one.
+// differing returns the names whose values differ, but for one.
 func differing(a, b map[string]any, except string) (names []string) {
 	all := maps.Clone(a)
 	if all == nil {

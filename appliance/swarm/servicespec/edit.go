@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// ImageChange is what SetImage changes beside the image itself.
+// ImageChange holds what SetImage changes beside the image itself.
 type ImageChange struct {
 	Image       string // name:tag, pinned by digest on the way if a registry knows it
 	Parallelism uint64 // replicas that are replaced at once; 0: all

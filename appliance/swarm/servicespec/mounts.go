@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// serviceMounts are the volumes and the tmpfs of a service. Swarm makes named
+// serviceMounts returns the volumes and the tmpfs of a service. Swarm makes named
 // volumes on each node when a task first needs them, and wants the source of a
 // bind to be there.
 func serviceMounts(svc compose.Service) ([]mount.Mount, error) {

@@ -69,7 +69,7 @@ type Entry struct {
 	readers int // an entry with readers is not evicted
 
 	// check runs before the first use of a blob that was there at Open: the disk had
-	// time to damage it. It is not needed any more where the file is known to be
+	// time to damage it. It is no longer needed where the file is known to be
 	// sound.
 	check func() error
 	Sound atomic.Bool
@@ -143,7 +143,7 @@ func (c *Cache) Release(ent *Entry) {
 	ent.readers--
 }
 
-// Drop forgets a file and removes it, unless that was done. Who reads it still has
+// Drop forgets a file and removes it, unless that was done. A reader still has
 // it open.
 func (c *Cache) Drop(ent *Entry) bool {
 	c.mu.Lock()

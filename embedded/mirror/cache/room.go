@@ -61,7 +61,7 @@ func (c *Cache) evictable() (bytes int64) {
 	return bytes
 }
 
-// leastWanted is what goes first: of what no pinned image needs that which was used
+// leastWanted returns what goes first: of what no pinned image needs that which was used
 // longest ago, then the same of the oldest pinned image; nil if all is being read.
 func (c *Cache) leastWanted() (least *list.Element) {
 	ranks, lowest := *c.ranks.Load(), math.MaxInt
@@ -99,7 +99,7 @@ func (c *Cache) Create() (*os.File, error) { return os.CreateTemp(c.tmpDir(), ""
 
 // Commit keeps a file from create, complete and checked, whose size was
 // reserved. The file must survive a power cut before its name says that it is
-// whole. The entry is held for the caller, who calls release.
+// whole. The entry is held for the caller, which calls release.
 func (c *Cache) Commit(f *os.File, k Key, size int64) (*Entry, error) {
 	path := c.Path(k)
 	now := time.Now() // the kernel's own times are coarser, open's would overtake them

@@ -27,7 +27,7 @@ func (c *Cache) Scrub(ctx context.Context, files []*Entry, bytesPerSecond int64)
 	}
 }
 
-// Files are all that is kept, the one used last first.
+// Files returns all that is kept, the one used last first.
 func (c *Cache) Files() (list []*Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -36,7 +36,7 @@ type Options struct {
 	Network Network
 	// Self is this node's own address and port, which is never asked.
 	Self string
-	// Trackers are the nodes that have every blob and know who takes part; nil on
+	// Trackers lists the nodes that have every blob and know who takes part; nil on
 	// such a node itself.
 	Trackers func() []string
 	// MinSize is the size in bytes from which a blob is cut; cut.MinSize.

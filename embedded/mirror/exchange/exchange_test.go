@@ -55,7 +55,7 @@ type image struct {
 	digest digest.Digest
 }
 
-// oneCopy is how long an image takes through one network card.
+// oneCopy returns how long an image takes through one network card.
 func (i image) oneCopy(bits float64) float64 { return float64(len(i.data)) * simScale * 8 / bits }
 
 // wants begins a fetch on each of the nodes; the result waits for all, which must
@@ -73,7 +73,7 @@ func (c *cluster) wants(i image, nodes ...*simNode) (wait func()) {
 	return wg.Wait
 }
 
-// took is how many seconds have passed since the cluster was made.
+// took returns how many seconds have passed since the cluster was made.
 func (c *cluster) took() float64 { return time.Since(c.begun).Seconds() }
 
 // The time hardly grows with the nodes, nor does what the manager sends.

@@ -118,7 +118,7 @@ func (c *cluster) heldByNodes(i image) int {
 	return all.Count()
 }
 
-// The manager is not needed any more once the nodes have all pieces together.
+// The manager is no longer needed once the nodes have all pieces together.
 func TestManagerDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 10, 100*mbit)
@@ -241,7 +241,7 @@ func TestWrongTable(t *testing.T) {
 	})
 }
 
-// Who ends a fetch leaves nothing behind.
+// A fetch that is ended leaves nothing behind.
 func TestFetchIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, 1*mbit)

@@ -128,7 +128,7 @@ func (f *fetch) review() {
 	}
 }
 
-// hopeless reports whether nobody gives anything any more. Who is busy makes others wait,
+// hopeless reports whether no peer gives anything any longer. A busy one makes others wait,
 // but not for ever.
 func (f *fetch) hopeless(now time.Time) bool {
 	patience, waits := f.x.o.Patience, now.Sub(f.gained)

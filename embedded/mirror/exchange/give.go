@@ -14,7 +14,7 @@ import (
 // newsPace is the least time between two pieces of news to one node.
 const newsPace = 25 * time.Millisecond
 
-// holding is what this node has of a blob, open.
+// holding is this node's part of a blob, open.
 type holding struct {
 	table *cut.Table
 	have  cut.Bitmap

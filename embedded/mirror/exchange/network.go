@@ -26,7 +26,7 @@ type Network interface {
 }
 
 // Landing is where a piece comes in. Its methods are called one after the other, and not
-// any more once Take has returned.
+// after Take has returned.
 type Landing interface {
 	// Begin is told which piece comes, and returns where to put it, which is as long as
 	// the piece.
@@ -45,7 +45,7 @@ var (
 	ErrEnough = errors.New("the node leaves this to others")
 )
 
-// News is what a node has of a blob.
+// News says what a node has of a blob.
 type News struct {
 	Have  cut.Bitmap `json:"have"`
 	Nodes []string   `json:"nodes,omitempty"` // others that take part

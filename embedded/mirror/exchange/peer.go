@@ -64,7 +64,7 @@ func (p *peer) strike(now time.Time) {
 	p.strikes++
 }
 
-// pauseFor lets a peer rest for about so long: many who were told the same shall not
+// pauseFor lets a peer rest for about so long: many that were told the same should not
 // come back at the same moment.
 func (p *peer) pauseFor(now time.Time, d time.Duration) {
 	p.rest = now.Add(d/2 + rand.N(d))
@@ -143,7 +143,7 @@ func (f *fetch) refresh(now time.Time) {
 	}
 }
 
-// idle is for how long a peer had nothing to give that has said what it has, or that
+// idle returns for how long a peer had nothing to give that has said what it has, or that
 // should have by now.
 func (p *peer) idle(now time.Time) time.Duration {
 	since := now.Sub(p.useful)

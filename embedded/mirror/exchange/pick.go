@@ -39,7 +39,7 @@ func (f *fetch) assign() {
 
 // open returns the pieces that nobody is asked for and, of the others, those that
 // take too long and that only one is asked for. Once nobody is asked for nothing any
-// more, what takes longer than it should counts as such: the end shall not hang on
+// more, what takes longer than it should counts as such: the end must not hang on
 // one node.
 func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
 	have, _, _ := f.part.State()
@@ -66,7 +66,7 @@ func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
 	return open, late
 }
 
-// patient is how long a piece may take at the end.
+// patient returns how long a piece may take at the end.
 func (f *fetch) patient() time.Duration { return max(endFor, 2*f.typical) }
 
 // hasRoom reports whether a peer can be asked for one more piece. Slow ones leave room

@@ -60,7 +60,7 @@ type simNode struct {
 	claim func(cut.Bitmap) cut.Bitmap
 }
 
-// card is one direction of a network card. Who sends waits for its turn.
+// card is one direction of a network card. A sender waits for its turn.
 type card struct {
 	rate float64 // bytes a second; 0: no limit
 	mu   sync.Mutex
@@ -81,7 +81,7 @@ func (c *card) reserve(now time.Time, n int) time.Time {
 	return c.free
 }
 
-// chunk is how many bytes are sent at a time: less on a slow line, where others
+// chunk returns how many bytes are sent at a time: less on a slow line, where others
 // wait for them.
 func (c *card) chunk() int {
 	if c.rate == 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// slotWait is how long one waits for a free slot who will take any piece. Who wants
+	// slotWait is how long a peer that will take any piece waits for a free slot. One that wants
 	// a certain one is told at once to ask elsewhere: others have it, and are idle.
 	slotWait = 200 * time.Millisecond
 	// slotHeld is after what time a slot that is still held may be lent to another, and
@@ -24,15 +24,15 @@ const (
 	// peakHalf is after what time it counts half what a node was seen to send: lines
 	// change.
 	peakHalf = 10 * time.Minute
-	// slotShare is what part of a slot's share of the line makes its holder slow.
+	// slotShare is the part of a slot's share of the line below which its holder is slow.
 	slotShare = 1. / 4
 	// slotFree is how many are lent whoever holds them.
 	slotFree = 2
 )
 
 // slots bound how many pieces are sent at a time: a few at full speed are passed
-// on sooner than many at a slow one. Those who are slow by themselves shall not keep
-// others from being served, though: what they hold for long is lent. Slow is who gets
+// on sooner than many at a slow one. Those that are slow by themselves must not keep
+// others from being served, though: what they hold for long is lent. Slow is one that gets
 // little of what this node can send, as far as it has seen; to see more, it lends some
 // in any case.
 type slots struct {
@@ -96,7 +96,7 @@ func (h *slot) note(n int) {
 	h.sent.Add(int64(n))
 }
 
-// rate is how many of some bytes a second went out since the slot was taken.
+// rate returns how many of some bytes a second went out since the slot was taken.
 func (h *slot) rate(bytes int64) float64 { return float64(bytes) / time.Since(h.since).Seconds() }
 
 // overdue lends the slot if its holder is slow, and looks again later if not.

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
-// tables are those of the blobs that are here whole, made when first asked for
+// tables holds the tables of the blobs that are here whole, made when first asked for
 // and kept in memory.
 type tables struct {
 	making chan struct{} // holds one token for each that is being made
@@ -33,7 +33,7 @@ func newTables() *tables {
 	return &tables{making: make(chan struct{}, maxMaking), known: c}
 }
 
-// of returns the table of a blob; several who ask wait for the same reading.
+// of returns the table of a blob; several callers wait for the same reading.
 func (t *tables) of(d digest.Digest, b Blob, piece int64) (*cut.Table, error) {
 	t.mu.Lock()
 	get, ok := t.known.Get(d)

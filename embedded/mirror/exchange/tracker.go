@@ -10,7 +10,7 @@ import (
 
 const (
 	// trackedFor is how long a node counts as one that has a blob after it asked for
-	// it. Who asks it in vain goes on to others.
+	// it. A node that asks it in vain goes on to others.
 	trackedFor = time.Hour
 	// trackedSome is how many nodes are named to one that asks.
 	trackedSome = 30

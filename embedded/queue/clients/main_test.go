@@ -130,7 +130,7 @@ func checkRefused(t *testing.T, command string, err error) {
 	}
 }
 
-// refusal is how the queue's words for a command begin; what to do follows.
+// refusal returns how the queue's words for a command begin; what to do follows.
 func refusal(command string) string {
 	return fmt.Sprintf("%s is not served by crawlbox's embedded queue; ", command)
 }

@@ -19,7 +19,7 @@ import (
 // python is Debian's, which has Debian's packages; another may be first on PATH.
 const python = "/usr/bin/python3"
 
-// program is what a test runs.
+// program describes what a test runs.
 type program struct {
 	name string
 	args []string
@@ -134,7 +134,7 @@ func run(t *testing.T, max time.Duration, prog program) {
 	}
 }
 
-// tail is the end of an output that is too long for a test's log.
+// tail returns the end of an output that is too long for a test's log.
 func tail(out string) string {
 	const most = 8 << 10
 	return out[max(0, len(out)-most):]

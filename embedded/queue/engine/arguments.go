@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// cString is what Redis reads where it takes an argument for a string of C.
+// cString returns what Redis reads where it takes an argument for a string of C.
 func cString(s string) string {
 	s, _, _ = strings.Cut(s, "\x00")
 	return s

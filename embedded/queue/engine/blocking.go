@@ -72,7 +72,7 @@ func (c *Context) timeout(arg string) time.Duration {
 	return time.Duration(math.Ceil(seconds*1000)) * time.Millisecond
 }
 
-// blockPop is BLPOP, BRPOP, BZPOPMIN and BZPOPMAX: key … timeout.
+// blockPop implements BLPOP, BRPOP, BZPOPMIN and BZPOPMAX: key … timeout.
 func blockPop(c *Context) {
 	last := len(c.args) - 1
 	timeout := c.timeout(c.args[last])
@@ -119,14 +119,14 @@ func (c *Context) notePop(name, key string, n int) {
 	c.note(name, key, strconv.Itoa(n))
 }
 
-// blockMove is BLMOVE and BRPOPLPUSH.
+// blockMove implements BLMOVE and BRPOPLPUSH.
 func (c *Context) blockMove(args []string, timeout string) {
 	b := c.parseMove(args)
 	b.Timeout = c.timeout(timeout)
 	c.tryPop(b)
 }
 
-// blockMultiPop is BLMPOP and BZMPOP: timeout numkeys key … rest.
+// blockMultiPop implements BLMPOP and BZMPOP: timeout numkeys key … rest.
 func (c *Context) blockMultiPop(k kind) {
 	if b := c.parseMultiPop(2, k); !c.failed {
 		b.Timeout = c.timeout(c.args[1])

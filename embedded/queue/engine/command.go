@@ -24,7 +24,7 @@ func (c *Command) ArityOK(n int) bool {
 	return n == c.Arity
 }
 
-// Block is what a command waits for that found nothing.
+// Block describes what a command waits for that found nothing.
 type Block struct {
 	Keys    []Key
 	Timeout time.Duration // 0: for ever
@@ -114,7 +114,7 @@ func (c *Context) fail(msg string) {
 // failArity refuses the number of arguments.
 func (c *Context) failArity() { c.fail(WrongArity(c.args[0])) }
 
-// WrongArity is the error for a wrong number of arguments.
+// WrongArity returns the error for a wrong number of arguments.
 func WrongArity(name string) string {
 	return "ERR wrong number of arguments for '" + strings.ToLower(name) + "' command"
 }
@@ -241,7 +241,7 @@ var commands = map[string]*Command{}
 // Lookup returns the command of a name in upper case, nil when it is not served.
 func Lookup(name string) *Command { return commands[name] }
 
-// Names are the names of all commands.
+// Names returns the names of all commands.
 func Names() []string {
 	names := make([]string, 0, len(commands))
 	for name := range commands {

@@ -72,16 +72,16 @@ func New(max int64) *Engine {
 	return &Engine{fields: newFields(), now: time.Now, max: max}
 }
 
-// Used is how many bytes the data takes, estimated.
+// Used returns how many bytes the data takes, estimated.
 func (e *Engine) Used() int64 { return e.used }
 
-// Stats are what Redis counts under these names.
+// Stats holds what Redis counts under these names.
 type Stats struct{ Hits, Misses, Expired int64 }
 
-// Stats are the figures since the start.
+// Stats returns the figures since the start.
 func (e *Engine) Stats() Stats { return e.stats }
 
-// Keys is how many keys a database has, and how many of them have a deadline.
+// Keys returns how many keys a database has, and how many of them have a deadline.
 func (e *Engine) Keys(db int) (keys, expiring int) {
 	return e.dbs[db].keys.Len(), e.dbs[db].expiring
 }
@@ -261,7 +261,7 @@ const (
 	stringCost = 16  // a string
 )
 
-// sizeOf is what a string takes: the allocator rounds up.
+// sizeOf returns what a string takes: the allocator rounds up.
 func sizeOf(s string) int64 { return stringCost + int64(len(s)+len(s)/8) }
 
 func valueSize(v any) int64 {

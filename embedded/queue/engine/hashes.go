@@ -82,7 +82,7 @@ func hashDelete(c *Context) {
 	c.Out.Int(n)
 }
 
-// hashGet is HGET, HMGET, HEXISTS and HSTRLEN.
+// hashGet implements HGET, HMGET, HEXISTS and HSTRLEN.
 func hashGet(c *Context) {
 	h := find[*hash](c, c.args[1])
 	if c.failed {
@@ -106,7 +106,7 @@ func hashGet(c *Context) {
 	}
 }
 
-// hashAll is HGETALL, HKEYS and HVALS.
+// hashAll implements HGETALL, HKEYS and HVALS.
 func hashAll(c *Context) {
 	h := find[*hash](c, c.args[1])
 	if c.failed {

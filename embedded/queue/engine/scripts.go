@@ -140,7 +140,7 @@ func init() {
 	}
 }
 
-// Refusal is the error for a command that is not served, "" when Redis has none
+// Refusal returns the error for a command that is not served, "" when Redis has none
 // of that name either.
 func Refusal(name string) string {
 	if reason, ok := refused[name]; ok {

@@ -154,7 +154,7 @@ func setRandom(c *Context) {
 	replyRandom(c, r, find[*set](c, c.args[1]).table(), nil)
 }
 
-// random is what is asked for of entries by chance.
+// random holds what is asked for of random entries.
 type random struct {
 	counted bool  // several, in an array
 	count   int64 // negative: they may come twice

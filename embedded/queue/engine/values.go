@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
-// base is what all values that change in place have. While a snapshot is under
+// base holds what all values that change in place have. While a snapshot is under
 // way a value is copied before its first change.
 type base struct {
 	owner *Engine // set while the value is in the keyspace
@@ -28,7 +28,7 @@ func (b *base) grow(n int64) {
 	}
 }
 
-// fresh is the base of a new value, which no snapshot under way wants.
+// fresh returns the base of a new value, which no snapshot under way wants.
 func (e *Engine) fresh() base { return base{epoch: e.epoch} }
 
 // blob is a string that was changed in place.
@@ -57,7 +57,7 @@ func (v *blob) resize(n int) {
 	v.b = v.b[:n]
 }
 
-// room is what n bytes will take.
+// room returns what n bytes will take.
 func (v *blob) room(n int) int {
 	if n > cap(v.b) && n < 2*len(v.b) {
 		return n + n/8
@@ -203,7 +203,7 @@ type hash struct {
 	values []string         // of a copy
 }
 
-// hashNames are the names of hashes in miniredis, whose maps neither shrink nor forget
+// hashNames holds the names of hashes in miniredis, whose maps neither shrink nor forget
 // a name: names are used again, and a hash that has lost most of its fields gets another.
 type hashNames struct {
 	live int
@@ -372,7 +372,7 @@ func (z *zset) remove(m string) bool {
 	return found
 }
 
-// rank is how many members come before one that satisfies a condition that holds
+// rank returns how many members come before one that satisfies a condition that holds
 // for all behind it too.
 func (z *zset) rank(behind func(scored) bool) int {
 	from, to := 0, z.count()

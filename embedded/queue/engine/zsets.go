@@ -214,7 +214,7 @@ func zpopName(low bool) string {
 	return "ZPOPMAX"
 }
 
-// popZset is ZPOPMIN and ZPOPMAX.
+// popZset implements ZPOPMIN and ZPOPMAX.
 func (c *Context) popZset(low bool) {
 	if len(c.args) > 3 {
 		c.fail(ErrSyntax)

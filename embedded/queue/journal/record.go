@@ -55,7 +55,7 @@ func appendPayload(dst []byte, batch []Command) []byte {
 	return dst
 }
 
-// payload is what is left to decode of a record.
+// payload holds what is left to decode of a record.
 type payload []byte
 
 func decodePayload(p payload) ([]Command, error) {

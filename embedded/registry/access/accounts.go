@@ -24,7 +24,7 @@ type Account struct {
 	Created time.Time // when its password was issued
 }
 
-// account is what the file has of an account.
+// account holds what the file has of an account.
 type account struct {
 	Name    string    `json:"name"`
 	Issue   string    `json:"issue"` // a random name of this password
@@ -41,7 +41,7 @@ type Document interface {
 	Save(data []byte, message string) error
 }
 
-// Accounts are the accounts of the registry, in a document. All methods may be called
+// Accounts holds the accounts of the registry, in a document. All methods may be called
 // at the same time; only one process may have the document open.
 type Accounts struct {
 	doc  Document
@@ -49,7 +49,7 @@ type Accounts struct {
 	// nobody stands in for accounts that there are not.
 	nobody account
 
-	changing sync.Mutex // held by who writes the file
+	changing sync.Mutex // held while the file is written
 	mu       sync.RWMutex
 	byName   map[string]account
 }
@@ -131,7 +131,7 @@ func (a *Accounts) List() []Account {
 func (a *Accounts) change(fn func(byName map[string]account) error) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	next := maps.Clone(a.byName) // written only by who holds changing
+	next := maps.Clone(a.byName) // written only with changing held
 	if err := fn(next); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // challenge says where tokens are. It names no scope: a token has all rights of
-// its holder, and the scope would be text of a stranger in a header. Who asks for no
+// its holder, and the scope would be text of a stranger in a header. A client that asks for no
 // tokens is asked for user and password.
 func challenge(r *http.Request, invalid bool) string {
 	if asksNoTokens(r) {

@@ -8,7 +8,7 @@
 // (https://distribution.github.io/distribution/spec/auth/token/): the 401 names
 // /token, and /token hands out a token that lives for minutes. A token goes to
 //
-//   - who has the password of an account: reads and writes
+//   - a client with the password of an account: reads and writes
 //   - the Docker Engine of a node of the cluster, which has no credentials: what
 //     Options.Peer gives it, reads as a rule
 //

@@ -52,7 +52,7 @@ func (f accountsFile) check() error {
 	return nil
 }
 
-// damaged is the error for a file that is there but cannot be used. It is not
+// damaged returns the error for a file that is there but cannot be used. It is not
 // made anew: that would lock out everybody who has an account.
 func damaged(err error) error {
 	return fmt.Errorf("the accounts of the registry are damaged (%w): restore the data directory from a backup", err)

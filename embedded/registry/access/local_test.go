@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-// localSite is a real registry behind Local; owner may be changed.
+// localSite returns a real registry behind Local; owner may be changed.
 func localSite(t *testing.T, owner func(*http.Request) error) (srv *httptest.Server) {
 	t.Helper()
 	o := Options{}.forTest(t)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/docker/go-events.(*Broadcaster).run"))
 }
 
-// hostName is what httptest's certificate is for.
+// hostName is the name in httptest's certificate.
 const hostName = "example.com:8003"
 
 func isHost(h string) bool { return h == hostName }

@@ -15,7 +15,7 @@ import (
 
 // Options say who may use the registry over the network.
 type Options struct {
-	// Accounts are those who may log in.
+	// Accounts may log in.
 	Accounts *Accounts
 	// Peer says what a client without credentials may do, from who is at the
 	// other end of the connection. Its error, where it gives None, goes to the

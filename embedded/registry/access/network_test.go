@@ -66,7 +66,7 @@ func TestNetwork_Login(t *testing.T) {
 	}
 }
 
-// endpoints are all of the API, for an image that is there.
+// endpoints returns all of the API, for an image that is there.
 func endpoints(digest, blob string) []string {
 	return []string{
 		"/v2/", "/v2", "/v2/_catalog", "/v2/_catalog?n=1", "/v2/spider/tags/list",
@@ -340,7 +340,7 @@ func (s *site) token(change func(*http.Request)) string {
 	return got.Token
 }
 
-// listing is what the registry has.
+// listing returns what the registry has.
 func (s *site) listing() (names []string) {
 	s.t.Helper()
 	images, err := s.back.Images(s.t.Context())

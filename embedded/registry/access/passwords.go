@@ -40,7 +40,7 @@ type passwords struct {
 	right map[string]proof // by the account's name
 }
 
-// proof is that a password was right a moment ago.
+// proof records that a password was right a moment ago.
 type proof struct {
 	issue string
 	mac   []byte

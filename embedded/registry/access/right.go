@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Right is what a client may do.
+// Right says what a client may do.
 type Right uint8
 
 // The rights, each with all before it.
@@ -15,7 +15,7 @@ const (
 	Write
 )
 
-// wanted is the right that a request takes.
+// wanted returns the right that a request takes.
 func wanted(r *http.Request) Right {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return Read
@@ -31,7 +31,7 @@ type party struct {
 	Right   Right      `json:"r"`
 }
 
-// String is "account NAME" or "node ADDRESS".
+// String returns "account NAME" or "node ADDRESS".
 func (p party) String() string {
 	if p.Account != "" {
 		return "account " + p.Account
@@ -39,7 +39,7 @@ func (p party) String() string {
 	return "node " + p.Node.String()
 }
 
-// address is the address at the other end, invalid where it is not known.
+// address returns the address at the other end, invalid where it is not known.
 func address(r *http.Request) netip.Addr {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

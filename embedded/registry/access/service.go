@@ -72,7 +72,7 @@ func (n *network) recognize(r *http.Request) (party, error) {
 	return party{}, &unproven{message: fmt.Sprintf("%s (%s)", noNode, short(err))}
 }
 
-// short is the beginning of an error's first line.
+// short returns the beginning of an error's first line.
 func short(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return strings.ToValidUTF8(line[:min(len(line), maxReason)], "")

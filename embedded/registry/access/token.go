@@ -13,7 +13,7 @@ import (
 
 const (
 	tokenLife = 5 * time.Minute
-	// announced is what clients are told, so that no token ends on its way. At
+	// announced is the lifetime that clients are told, so that no token ends on its way. At
 	// least a minute, or Docker takes it for a minute.
 	announced = tokenLife - 30*time.Second
 	// maxToken bounds what is looked at, in bytes.

@@ -9,14 +9,14 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
-// inventory is what the directory held when the collection began. What comes later
+// inventory lists what the directory held when the collection began. What comes later
 // is younger than the cutoff.
 type inventory struct {
 	repos []string
-	// links are the directories through which repositories have a digest.
+	// links lists the directories through which repositories have a digest.
 	links map[digest.Digest][]link
 	blobs map[digest.Digest]bool
-	// revisions are the digests that are manifests.
+	// revisions lists the digests that are manifests.
 	revisions map[digest.Digest]bool
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
 
-// marks are the digests that are needed, and by which repository.
+// marks holds the digests that are needed, and by which repository.
 type marks struct {
 	layout layout.Layout
 	log    *slog.Logger

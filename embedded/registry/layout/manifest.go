@@ -8,7 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Manifest is what image manifests and indexes, of Docker and of OCI, have in
+// Manifest holds what image manifests and indexes, of Docker and of OCI, have in
 // common: what they refer to.
 type Manifest struct {
 	Config    *ocispec.Descriptor  `json:"config"`
@@ -29,7 +29,7 @@ func parseManifest(raw []byte) (Manifest, error) {
 	return m, nil
 }
 
-// Blobs are the config and the layers.
+// Blobs returns the config and the layers.
 func (m Manifest) Blobs() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers

@@ -3,7 +3,7 @@
 //
 // distribution's own file driver does not note when a client was last told of a blob,
 // which the collection lives on, leaves half-written files on a full disk, and hides
-// that the disk is full from who answers the request: see Driver and Fault. Its
+// that the disk is full from the handler of the request: see Driver and Fault. Its
 // configuration can only name drivers, and panics where it is wrong: see NewApp.
 package storage
 

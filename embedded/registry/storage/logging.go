@@ -78,7 +78,7 @@ func (slogHook) Fire(e *logrus.Entry) error {
 
 func short(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxLogged)], "") }
 
-// loggedFields are the fields worth keeping of the dozens that distribution
+// loggedFields lists the fields worth keeping of the dozens that distribution
 // attaches to each line.
 var loggedFields = []string{
 	"http.request.method", "http.request.uri", "http.request.remoteaddr",

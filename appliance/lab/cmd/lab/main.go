@@ -71,7 +71,7 @@ type session struct {
 	failed   bool
 }
 
-// failure is what Fatalf unwinds the stack with.
+// failure is the panic by which Fatalf unwinds the stack.
 type failure struct{}
 
 func (*session) Helper()                      {}

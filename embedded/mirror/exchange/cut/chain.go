@@ -8,7 +8,7 @@ import (
 	"hash"
 )
 
-// chain is what SHA-256 goes on from after a whole number of its blocks. The one after
+// chain is the state that SHA-256 goes on from after a whole number of its blocks. The one after
 // a piece is both that piece's checksum and where the next piece begins: pieces that
 // lead from one to the other, in whatever order they were checked, lead to the digest.
 type chain [sha256.Size]byte

@@ -17,7 +17,7 @@ var (
 	ErrPiece = errors.New("a piece does not match its checksum")
 )
 
-// File is what a blob is written to, piece by piece and in any order.
+// File takes a blob, piece by piece and in any order.
 type File interface {
 	io.WriterAt
 	// Open opens it for a reader that may outlast the fetch. It fails after Sink.Keep.

@@ -23,7 +23,7 @@ const (
 	MaxPieces = 1 << 16
 )
 
-// PieceSize is that of the pieces of a blob: small enough that a piece is soon
+// PieceSize returns the size of the pieces of a blob: small enough that a piece is soon
 // passed on, large enough that a large blob has few.
 func PieceSize(size int64) int64 {
 	switch {
@@ -79,7 +79,7 @@ func (t *Table) check(d digest.Digest, i int, data []byte) bool {
 // Pieces returns the number of pieces.
 func (t *Table) Pieces() int { return len(t.chains) + 1 }
 
-// Span is where a piece lies, in bytes.
+// Span returns where a piece lies, in bytes.
 func (t *Table) Span(i int) (offset, length int64) {
 	offset = int64(i) * t.Piece
 	return offset, min(t.Piece, t.Size-offset)

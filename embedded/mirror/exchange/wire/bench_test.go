@@ -37,7 +37,7 @@ func BenchmarkHTTP(b *testing.B) {
 	b.ReportMetric(used.Seconds()/float64(bytes)*1e9, "cpu-s/GB")
 }
 
-// cpu is the processor time that this process has used.
+// cpu returns the processor time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -13,7 +13,7 @@ import (
 // the asker gave the question, the length of what follows, and that.
 //
 // HTTP/2 does the same and more, and took half of crawlbox's processor time: for changes
-// between goroutines with each frame, and for windows that nobody needs here. Who asks
+// between goroutines with each frame, and for windows that nobody needs here. A node that asks
 // for a piece has room for all of it.
 type frameKind byte
 
@@ -24,7 +24,7 @@ const (
 	frameData                        // more of the answer
 	frameEnd                         // nothing: that was the answer
 	frameBroken                      // nothing: there will be no more, and it is not whole
-	frameClose                       // nothing, and no question: the next ones shall come over another connection
+	frameClose                       // nothing, and no question: the next ones must come over another connection
 )
 
 const (

@@ -205,7 +205,7 @@ func (l *link) readFrame(r *bufio.Reader) error {
 }
 
 // pass hands n bytes to a stream as they come. They are copied to where they belong only
-// once they are here, so that who does not want them any more need not wait.
+// once they are here, so that a fetch that no longer wants them need not wait.
 func pass(r *bufio.Reader, n int, s *stream) error {
 	if n == 0 {
 		return nil

@@ -21,7 +21,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 )
 
-// Once a node says that nothing more shall come over a connection, there is another one;
+// Once a node says that nothing more may come over a connection, there is another one;
 // what is still under way on the first goes on.
 func TestLink_Close(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestLink_Close(t *testing.T) {
 	wg.Wait()
 }
 
-// Who does not want an answer any more does not get it, nor wait for it.
+// A fetch that no longer wants an answer does not get it, nor wait for it.
 func TestLink_Leave(t *testing.T) {
 	t.Parallel()
 	manager, sites := newSites(t, 1, exchange.Options{})

@@ -167,7 +167,7 @@ func (s *answering) answer(ctx context.Context, id uint32, text []byte) {
 }
 
 // askers counts how many questions each node has under way, over all its connections.
-// Who has none is not in it.
+// A node without any is not in it.
 type askers struct {
 	mu    sync.Mutex
 	nodes map[string]int

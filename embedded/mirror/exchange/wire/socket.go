@@ -10,7 +10,7 @@ import (
 const (
 	// unsent is how much of what was written the kernel keeps before it is sent, in bytes.
 	// Left alone it takes some megabytes of each connection: pieces then wait there behind
-	// others, when their slots are free again long since, and what nobody wants any more is
+	// others, when their slots are free again long since, and what nobody wants any longer is
 	// sent all the same.
 	unsent = 128 << 10
 	// deadAfter is after what time a connection ends whose other side takes nothing and

@@ -63,7 +63,7 @@ func (s *stream) finish(err error) {
 	s.err <- err
 }
 
-// leave waits until nothing is handed to the sink any more, and reports whether the other
+// leave waits until nothing more is handed to the sink, and reports whether the other
 // side has to be told.
 func (s *stream) leave() (tell bool) {
 	s.mu.Lock()

@@ -37,12 +37,12 @@ func (s slot) place() int { return int(uint32(s)) - 1 }
 
 func makeSlot(hash uint64, place int) slot { return slot(hash&^0xffffffff | uint64(place+1)) }
 
-// home is where a key's search begins.
+// home returns where a key's search begins.
 func (t *Map[V]) home(s slot) int {
 	return int(uint64(s) >> 32 >> (32 - bits.TrailingZeros(uint(len(t.slots)))))
 }
 
-// Len is how many entries there are; a table that is not there has none.
+// Len returns how many entries there are; a table that is not there has none.
 func (t *Map[V]) Len() int {
 	if t == nil {
 		return 0
