@@ -139,7 +139,7 @@ func (h *handler) guard(r *http.Request, run func() error) (err error) {
 			string(debug.Stack()))
 		err = &Error{
 			Code:    CodeInternal,
-			Message: "crawlbox met a fault of its own in this call and goes on; its log has the details",
+			Message: "internal error; see journalctl -u crawlbox",
 		}
 	}()
 	return run()

@@ -91,7 +91,7 @@ func (a *access) impostor() {
 	text := alter(a.T, a.token("worker"), func(s *token.JoinToken) {
 		s.Managers = []netip.AddrPort{netip.AddrPortFrom(impostor.IP(), 7980)}
 	})
-	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "another CA", "nothing was sent",
+	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "CA fingerprint mismatch", "nothing was sent",
 		"crawlbox token")
 	for _, e := range audited(a.T, impostor) {
 		if strings.HasPrefix(e.Event, "join") {
@@ -135,7 +135,7 @@ func (a *access) noGood() {
 	a.outside.WriteFile(file, standing+"\n")
 	a.outside.WriteFile(whole, a.revoked.Command+"\n")
 
-	a.refused(a.outside, worker(a.once.Join), "has let in as many nodes as it may", "crawlbox token")
+	a.refused(a.outside, worker(a.once.Join), "has reached its use limit", "crawlbox token")
 	a.refused(a.outside, []string{"env", "CRAWLBOX_JOIN=" + a.short.Join, "crawlbox", "worker"}, "has expired",
 		"crawlbox token")
 	a.outside.MustExec("chmod", "600", file, whole)

@@ -271,7 +271,7 @@ func (b *badInput) joinStrings() {
 		"for a manager": {b.token(
 			"manager"), []string{"is for a manager", "crawlbox manager --join", "crawlbox token worker"}},
 		"of another cluster": {change(
-			func(s *token.JoinToken) { s.CA[0]++ }), []string{"another CA", "another cluster"}},
+			func(s *token.JoinToken) { s.CA[0]++ }), []string{"CA fingerprint mismatch", "another cluster"}},
 		"with a wrong secret": {change(
 			func(s *token.JoinToken) { s.Secret[0]++ }), []string{"secret", "crawlbox token"}},
 		"with a token of long ago": {change(
@@ -309,7 +309,7 @@ func (b *badInput) notCrawlbox() {
 	b.refused(b.fresh, at(7000), where+":7000", "does not speak TLS", "not crawlbox", "check address and port")
 	b.refused(b.fresh, at(7001), where+":7001", "nothing listens there", "crawlbox manager")
 	b.refused(b.fresh, at(8003), where+":8003", "does not answer as a crawlbox manager does", "check the address")
-	b.refused(b.fresh, at(2377), where+":2377", "another CA", "nothing was sent") // Swarm's own TLS
+	b.refused(b.fresh, at(2377), where+":2377", "CA fingerprint mismatch", "nothing was sent") // Swarm's own TLS
 	b.manager.Cut()
 	b.refused(b.fresh, at(7980), where+":7980", "check the address")
 	b.manager.Heal()

@@ -151,7 +151,7 @@ func (c *cluster) leaveManager() {
 		c.Errorf("the new cluster has the join token of the old one")
 	}
 	contains(c.T, c.run("images"), "s:1")
-	contains(c.T, c.fails(c.hosts[1], 1, "worker", "--join", token), "another CA")
+	contains(c.T, c.fails(c.hosts[1], 1, "worker", "--join", token), "CA fingerprint mismatch")
 
 	c.stop(c.manager)
 	contains(c.T, c.fails(c.manager, 1, "leave"), "ends the cluster", "--force")

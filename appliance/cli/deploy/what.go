@@ -79,7 +79,7 @@ func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string,
 			return nil, nil
 		}
 		if slices.ContainsFunc(chosen, func(other target) bool { return other.Name == d.Name }) {
-			return nil, command.Usagef(cmd, "service %q is there twice", d.Name)
+			return nil, command.Usagef(cmd, "service %q specified more than once", d.Name)
 		}
 		chosen = append(chosen, d)
 	}

@@ -66,7 +66,7 @@ func parseReplicas(cmd *cobra.Command, args []string) (map[string]int, error) {
 			return nil, command.Usagef(cmd, "%q: the number of replicas is a whole number, 0 or more", arg)
 		}
 		if _, twice := replicas[service]; twice {
-			return nil, command.Usagef(cmd, "service %q is there twice", service)
+			return nil, command.Usagef(cmd, "service %q specified more than once", service)
 		}
 		replicas[service] = int(n)
 	}

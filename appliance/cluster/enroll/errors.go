@@ -34,10 +34,10 @@ var (
 
 // A node stops before or without a manager's answer with one of these.
 var (
-	// ErrImpostor: what answers does not have the CA that the join token names.
-	ErrImpostor = errors.New("it has another CA than the join token says, so nothing was sent: the string is of " +
-		"another cluster, or someone is in between; print it again on the manager with `crawlbox token`")
-	// ErrClock: certificates are not valid by this machine's clock.
+	// ErrImpostor means that what answers does not have the CA that the join token names.
+	ErrImpostor = errors.New("CA fingerprint mismatch, nothing was sent: the token belongs to another cluster, or the " +
+		"connection is being intercepted; print it again on the manager with `crawlbox token`")
+	// ErrClock means that certificates are not valid by this machine's clock.
 	ErrClock = errors.New("clocks differ")
 )
 

@@ -72,13 +72,13 @@ func TestJoin_EachRefusalHasItsMessage(t *testing.T) {
 		want error
 		tell string
 	}{
-		"used up":        {m.with(once), token.ErrUsedUp, "let in as many nodes as it may"},
+		"used up":        {m.with(once), token.ErrUsedUp, "reached its use limit"},
 		"expired":        {m.with(old), token.ErrExpiredToken, "has expired"},
 		"revoked":        {m.with(revoked), token.ErrRevoked, "was revoked"},
 		"wrong role":     {role, token.ErrWrongRole, "another role"},
 		"altered secret": {secret, token.ErrBadSecret, "secret in the join token is wrong"},
 		"altered token":  {unknown, token.ErrUnknownToken, "does not know this join token"},
-		"altered CA":     {ca, ErrImpostor, "another CA"},
+		"altered CA":     {ca, ErrImpostor, "CA fingerprint mismatch"},
 	} {
 		_, err := Join(t.Context(), t.TempDir(), typed(t, tt.s), worker, testLog(t))
 		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.tell) ||

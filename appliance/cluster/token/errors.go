@@ -10,8 +10,8 @@ var (
 		"`crawlbox token`")
 	ErrExpiredToken = errors.New("the join token has expired: print a new one on the manager with `crawlbox token`")
 	ErrRevoked      = errors.New("the join token was revoked: print a new one on the manager with `crawlbox token`")
-	ErrUsedUp       = errors.New("the join token has let in as many nodes as it may: print a new one on the manager " +
-		"with `crawlbox token`")
+	ErrUsedUp       = errors.New("the join token has reached its use limit: print a new one on the manager with " +
+		"`crawlbox token`")
 	ErrWrongRole = errors.New("the join token is for another role: print the right one on the manager with `crawlbox " +
 		"token worker` or `crawlbox token manager`")
 )
