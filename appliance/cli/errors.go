@@ -28,7 +28,7 @@ func report(w io.Writer, err error) int {
 	if journal.Is(w) {
 		level = journal.ErrorPrefix
 	}
-	for _, e := range command.Unjoin(err) {
+	for _, e := range command.SplitErrors(err) {
 		if errors.Is(e, context.Canceled) {
 			e = command.ErrInterrupted
 		}

@@ -155,7 +155,7 @@ func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error
 			gone = see(p)
 		}
 	})
-	c.lastWords(ctx, err, see)
+	c.showFailureLog(ctx, err, see)
 	return c.explain(cmp.Or(err, gone))
 }
 
@@ -178,18 +178,18 @@ func serial(fn func(deploy.Progress) error) func(deploy.Progress) error {
 	}
 }
 
-// lastWordsLines is how much of what a failed task wrote is shown.
-const lastWordsLines = 5
+// failureLogLines is how much of what a failed task wrote is shown.
+const failureLogLines = 5
 
-// lastWords shows what the task wrote last by which a version was found bad.
-func (c *Changes) lastWords(ctx context.Context, failed error, see func(deploy.Progress) error) {
+// showFailureLog shows what the task wrote last by which a version was found bad.
+func (c *Changes) showFailureLog(ctx context.Context, failed error, see func(deploy.Progress) error) {
 	service, task := deploy.FailedTask(failed)
 	if task == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := c.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: lastWordsLines}, func(l swarm.LogLine) error {
+	err := c.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: failureLogLines}, func(l swarm.LogLine) error {
 		return see(deploy.Progress{Service: service, Stage: history.StageWatch, Note: "log: " + l.Text})
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ func (q *Queues) Report(_ context.Context, st *api.Status) {
 	for _, m := range is.Missing {
 		st.Queue.Lacks = append(st.Queue.Lacks, m.String())
 	}
-	st.Problems = append(st.Problems, queueTroubles(is)...)
+	st.Problems = append(st.Problems, queueProblems(is)...)
 }
 
 // running is the client of a queue that runs.

@@ -22,25 +22,25 @@ type Overview struct {
 	engine  *swarm.Engine
 	why     func(context.Context, []fleet.Node, fleet.Task) string
 	reports []Report
-	judges  []Judge
+	checks  []Check
 }
 
 // Report adds to a status what one part of this node has to say.
 type Report func(ctx context.Context, st *api.Status)
 
-// Judge returns sentences on what is not as it should be in the cluster.
-type Judge func(fleet.Snapshot) []string
+// Check returns sentences on what is not as it should be in the cluster.
+type Check func(fleet.Snapshot) []string
 
 // NewOverview returns the overview of a node that is as self says. why finds out what a
 // task failed by.
 func NewOverview(self api.Status, engine *swarm.Engine, why func(context.Context, []fleet.Node, fleet.Task) string,
-	reports []Report, judges ...Judge) *Overview {
+	reports []Report, checks ...Check) *Overview {
 	return &Overview{
 		self:    self,
 		engine:  engine,
 		why:     why,
 		reports: reports,
-		judges:  judges,
+		checks:  checks,
 	}
 }
 
@@ -67,10 +67,10 @@ func (o *Overview) Status(ctx context.Context) (api.Status, error) {
 		return st, nil
 	}
 	count(&st, snap)
-	st.Problems = append(st.Problems, nodeTroubles(snap.Nodes)...)
-	st.Problems = append(st.Problems, serviceTroubles(snap, o.lastWords(ctx, snap))...)
-	for _, judge := range o.judges {
-		st.Problems = append(st.Problems, judge(snap)...)
+	st.Problems = append(st.Problems, nodeProblems(snap.Nodes)...)
+	st.Problems = append(st.Problems, serviceProblems(snap, o.crashReasons(ctx, snap))...)
+	for _, check := range o.checks {
+		st.Problems = append(st.Problems, check(snap)...)
 	}
 	return st, nil
 }
@@ -93,30 +93,30 @@ func count(st *api.Status, snap fleet.Snapshot) {
 	for _, s := range snap.Services {
 		st.Tasks.Have += s.Running
 		st.Tasks.Want += s.Desired - s.Complete
-		if s.Settled() {
+		if s.Converged() {
 			st.Services.Have++
 		}
 	}
 }
 
-// maxLastWords bounds of how many tasks it is found out what they wrote: the status
+// maxCrashReasons bounds of how many tasks it is found out what they wrote: the status
 // should be quick.
-const maxLastWords = 3
+const maxCrashReasons = 3
 
-// lastWords finds out what tasks failed by that crash again and again, and the line that
+// crashReasons finds out what tasks failed by that crash again and again, and the line that
 // each wrote last, by the ID of the task.
-func (o *Overview) lastWords(ctx context.Context, snap fleet.Snapshot) map[string]string {
+func (o *Overview) crashReasons(ctx context.Context, snap fleet.Snapshot) map[string]string {
 	said := map[string]string{}
 	for _, t := range crashed(snap) {
-		if len(said) == maxLastWords {
+		if len(said) == maxCrashReasons {
 			break
 		}
-		said[t.ID] = o.lastWord(ctx, snap.Nodes, t)
+		said[t.ID] = o.crashReason(ctx, snap.Nodes, t)
 	}
 	return said
 }
 
-func (o *Overview) lastWord(ctx context.Context, nodes []fleet.Node, t fleet.Task) string {
+func (o *Overview) crashReason(ctx context.Context, nodes []fleet.Node, t fleet.Task) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	why := o.why(ctx, nodes, t)

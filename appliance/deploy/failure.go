@@ -53,8 +53,8 @@ type stalledError struct {
 
 func (e *stalledError) Error() string { return e.service + ": " + e.text }
 
-// badBy says by what the version of a change is found bad that is to go back.
-func badBy(err error) (failure, bool) {
+// failureIn says by what the version of a change is found bad that is to go back.
+func failureIn(err error) (failure, bool) {
 	var failing *failingError
 	var stalled *stalledError
 	switch {

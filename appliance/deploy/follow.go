@@ -57,7 +57,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 			tasks = f.causes.look(ctx, nodes, tasks, g)
 			p := f.assess(svc, nodes, tasks)
 			emit(p.told(stage))
-			if err := f.judge(ctx, svc, nodes, tasks, p); err != nil {
+			if err := f.check(ctx, svc, nodes, tasks, p); err != nil {
 				return Summary{}, err
 			}
 			if f.reached(p) {
@@ -88,8 +88,8 @@ func (f *poller) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Ta
 	return p
 }
 
-// judge returns an error that ends the change.
-func (f *poller) judge(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p state) error {
+// check returns an error that ends the change.
+func (f *poller) check(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p state) error {
 	if err := rolledBack(f.svc, svc, p); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func failsFor(node string, times int, err error) pullerFunc {
 	}
 }
 
-func TestPull_BrokenOff(t *testing.T) {
+func TestPull_Interrupted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

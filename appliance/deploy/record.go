@@ -194,12 +194,12 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 		case svc.Pending != "": // which the reconciler takes up
 			err = errUnderWay
 		case changedBy(svc, e):
-			_, err = r.rewatch(ctx, svc, e.Digest, r.LastGood(service))
+			_, err = r.followAgain(ctx, svc, e.Digest, r.LastGood(service))
 		case e.Stage == history.StageUpdate:
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
 		default:
-			_, err = r.rewatch(ctx, svc, svc.Digest, nil)
+			_, err = r.followAgain(ctx, svc, svc.Digest, nil)
 			err = cmp.Or[error](err, errWentBack)
 		}
 		if ctx.Err() != nil {
@@ -229,10 +229,10 @@ func changedBy(svc fleet.Service, e history.Entry) bool {
 // version back.
 var errWentBack = errors.New("the manager stopped while it went back; another version runs")
 
-// rewatch follows a deploy to the image with the digest whose beginning another
+// followAgain follows a deploy to the image with the digest whose beginning another
 // process saw; old is the version to go back to, nil where none is known. Its
 // errors are those of Deploy.
-func (r *Runner) rewatch(ctx context.Context, svc fleet.Service, digest string,
+func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest string,
 	old *servicespec.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)
 	if err != nil {
@@ -256,7 +256,7 @@ func (r *Runner) rewatch(ctx context.Context, svc fleet.Service, digest string,
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts
 	s, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, func(Progress) {})
-	bad, is := badBy(err)
+	bad, is := failureIn(err)
 	switch {
 	case is && old == nil:
 		return s, &NoOlderError{bad}

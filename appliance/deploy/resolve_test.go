@@ -39,7 +39,7 @@ func testCopies(t *testing.T) *copies {
 	}
 }
 
-func TestCopies_Foreign(t *testing.T) {
+func TestCopies_External(t *testing.T) {
 	t.Parallel()
 	c := testCopies(t)
 	digest := "@sha256:" + strings.Repeat("a", 64)
@@ -56,14 +56,14 @@ func TestCopies_Foreign(t *testing.T) {
 		"localhost:8003/mirror/docker.io/library/python:3" + digest: "",
 	} {
 		got := ""
-		if ref := c.foreign(named); ref != nil {
+		if ref := c.external(named); ref != nil {
 			got = ref.String()
 		}
 		if got != want {
 			t.Errorf("%s is %q, want %q", named, got, want)
 		}
 	}
-	if ref := (*copies)(nil).foreign("python:3"); ref != nil {
+	if ref := (*copies)(nil).external("python:3"); ref != nil {
 		t.Errorf("with registry.public: false, there is %s", ref)
 	}
 }

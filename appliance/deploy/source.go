@@ -125,7 +125,7 @@ func NewCopyingSources(
 // Resolve names an image with its digest, as services are to name it. from is nil for
 // one that the nodes get without more ado.
 func (s *Sources) Resolve(ctx context.Context, named string) (pinned string, from *Source, err error) {
-	ref := s.copies.foreign(named)
+	ref := s.copies.external(named)
 	if ref == nil {
 		pinned, err = s.pin(ctx, named)
 		return pinned, nil, err
@@ -164,10 +164,10 @@ func (s *Sources) platforms(ctx context.Context) (list []fleet.Platform, err err
 	return list, err
 }
 
-// foreign reads the name of an image of another registry, or of the copy of one by its
+// external reads the name of an image of another registry, or of the copy of one by its
 // tag, which is what the tag is there. It is nil for what is the cluster's own, or can
 // have no copy.
-func (c *copies) foreign(named string) reference.Named {
+func (c *copies) external(named string) reference.Named {
 	if c == nil {
 		return nil
 	}

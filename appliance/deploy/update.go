@@ -30,7 +30,7 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 	g := d.goal(svc)
 	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, servicespec.DefaultMonitor), d.limit(svc)
 	s, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, emit)
-	if bad, is := badBy(err); is {
+	if bad, is := failureIn(err); is {
 		r.slowDown(ctx, svc, g.Hold)
 		return s, &NoOlderError{bad}
 	}
@@ -81,7 +81,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 			"it did not end",
 		}
 	}
-	if bad, is := badBy(err); is && !d.stays() {
+	if bad, is := failureIn(err); is && !d.stays() {
 		return s, r.rollBack(ctx, svc, old, bad, emit)
 	}
 	return s, err

@@ -50,10 +50,10 @@ func TestTally(t *testing.T) {
 	}
 	s.Tally()
 	a, g := s.Services[0], s.Services[1]
-	if a.Running != 1 || a.Complete != 1 || a.Failed != 1 || a.Settled() {
+	if a.Running != 1 || a.Complete != 1 || a.Failed != 1 || a.Converged() {
 		t.Errorf("replicated: %+v", a)
 	}
-	if g.Running != 1 || g.Desired != 2 || g.Settled() {
+	if g.Running != 1 || g.Desired != 2 || g.Converged() {
 		t.Errorf("global: %+v", g)
 	}
 	if s.Nodes[0].Running != 2 || s.Nodes[1].Running != 1 {

@@ -120,5 +120,5 @@ func (svc *Service) tally(tasks []Task) {
 	}
 }
 
-// Settled reports whether the service has all it shall have.
-func (svc Service) Settled() bool { return svc.Running+svc.Complete >= svc.Desired }
+// Converged reports whether the service has all it shall have.
+func (svc Service) Converged() bool { return svc.Running+svc.Complete >= svc.Desired }

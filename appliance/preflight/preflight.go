@@ -114,7 +114,7 @@ func (x *examination) swarm() doctor.Finding {
 			"or end it here with `crawlbox leave`")
 	case setup.StateOf(x.cfg) == setup.Joined:
 	case x.joins:
-		err = setup.Foreign(x.info, x.token.Managers)
+		err = setup.CheckOtherSwarm(x.info, x.token.Managers)
 	case x.role == fleet.RoleWorker && x.info.State == swarm.StateActive:
 		err = fmt.Errorf("this machine is in a swarm that is not crawlbox's, with the managers %v; leave that first "+
 			"with `docker swarm leave`", x.info.Managers)
@@ -147,7 +147,7 @@ func (x *examination) findAddr() {
 	case idErr == nil:
 		x.addr = id.Self.Addr
 	default:
-		x.addr, x.findErr = setup.OwnAddr(x.cfg.AdvertiseAddr, x.token.Managers)
+		x.addr, x.findErr = setup.JoinAddr(x.cfg.AdvertiseAddr, x.token.Managers)
 	}
 	x.card = doctor.CardAt(x.addr, doctor.Cards())
 }

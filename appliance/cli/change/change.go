@@ -27,7 +27,7 @@ type Change struct {
 	Done     func(deploy.Progress) string // the last line of a service
 	Title    string                       // in a word; empty: the stage says it
 
-	BrokenOff func() string // what Ctrl-C leaves behind; nil: the change goes on
+	Interrupted func() string // what Ctrl-C leaves behind; nil: the change goes on
 }
 
 // Flags are the flags that all changes have.
@@ -95,8 +95,8 @@ func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 }
 
 func (ch Change) whatRemains() string {
-	if ch.BrokenOff != nil {
-		return ch.BrokenOff()
+	if ch.Interrupted != nil {
+		return ch.Interrupted()
 	}
 	return fmt.Sprintf("the change goes on, watch it with `crawlbox ps %s`", ch.Services[0])
 }
@@ -124,7 +124,7 @@ func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Pr
 
 // encodeFailures writes why changes failed that had begun, a line each.
 func encodeFailures(enc *json.Encoder, err error) {
-	for _, err := range command.Unjoin(err) {
+	for _, err := range command.SplitErrors(err) {
 		var failed *api.Error
 		if errors.As(err, &failed) {
 			_ = enc.Encode(struct {
@@ -171,7 +171,7 @@ func OfDeploy(service, image string, run func(context.Context, *api.Client, func
 				return see(e)
 			})
 		},
-		BrokenOff: func() string {
+		Interrupted: func() string {
 			if untouched {
 				return "nothing was changed; the nodes keep what they have of the image, and the same command goes " +
 					"on from there"

@@ -61,9 +61,9 @@ func Between(least, most int, name string) cobra.PositionalArgs {
 	return argument{least, most, name}.check
 }
 
-// Unjoin takes apart what errors.Join made. Other errors with several causes
+// SplitErrors takes apart what errors.Join made. Other errors with several causes
 // have words of their own around them.
-func Unjoin(err error) []error {
+func SplitErrors(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
 		return []error{err}

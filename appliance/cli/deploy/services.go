@@ -63,7 +63,7 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 	if len(ready) == 0 {
 		return errors.Join(failed...)
 	}
-	return errors.Join(append(failed, command.Unjoin(change.Follow(a, cmd, f.Flags, deployAll(ready, images)))...)...)
+	return errors.Join(append(failed, command.SplitErrors(change.Follow(a, cmd, f.Flags, deployAll(ready, images)))...)...)
 }
 
 func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
@@ -120,13 +120,13 @@ func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployF
 // deployAll deploys services at the same time, whatever comes of the others.
 func deployAll(reqs []api.DeployRequest, images map[string]string) change.Change {
 	all := &deployed{stages: map[string]history.Stage{}}
-	ch := change.Change{BrokenOff: all.brokenOff}
+	ch := change.Change{Interrupted: all.interrupted}
 	for _, req := range reqs {
 		ch.Services = append(ch.Services, req.Service)
 	}
 	ch.Done = func(e deploy.Progress) string {
 		if e.Stage == history.StageUnchanged {
-			return "unchanged, " + tui.Fare(e)
+			return "unchanged, " + tui.TaskCounts(e)
 		}
 		return images[e.Service] + ", " + tui.Summary(e)
 	}
@@ -160,7 +160,7 @@ func (d *deployed) seen(service string, see func(deploy.Progress) error) func(de
 	}
 }
 
-func (d *deployed) brokenOff() string {
+func (d *deployed) interrupted() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var on []string

@@ -56,7 +56,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 		if err := f.onlyForServices(cmd); err != nil {
 			return err
 		}
-		if err := sayTaken(a, chosen); err != nil {
+		if err := warnShadowed(a, chosen); err != nil {
 			return err
 		}
 		return deployServices(a, cmd, c, f, chosen)
@@ -116,9 +116,9 @@ func targets(defs []api.Definition) (list []target) {
 	return list
 }
 
-// sayTaken tells of services that are taken though there are directories or programs of
+// warnShadowed tells of services that are taken though there are directories or programs of
 // their names here, out of the way of what is printed for programs.
-func sayTaken(a *command.App, list []target) (err error) {
+func warnShadowed(a *command.App, list []target) (err error) {
 	for _, d := range list {
 		if err == nil && d.File != "" && exists(d.Name) {
 			_, err = fmt.Fprintf(a.Env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n",

@@ -89,15 +89,15 @@ func TestLaidJoin_IsUsedOnce(t *testing.T) {
 	if err := run.SetJoin(a, cmd, &opts); err != nil || opts.Join != "" {
 		t.Errorf("nothing was laid, and it is %q, %v", opts.Join, err)
 	}
-	if err := os.WriteFile(run.JoinLaid(dir), []byte("CBX1-LAID\n"), 0o600); err != nil {
+	if err := os.WriteFile(run.JoinTokenPath(dir), []byte("CBX1-LAID\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := run.SetJoin(a, cmd, &opts); err != nil || opts.Join != "CBX1-LAID" {
 		t.Errorf("got %q, %v", opts.Join, err)
 	}
-	run.UseUp(dir, opts.Log)
-	run.UseUp(dir, opts.Log)
-	if _, err := os.Stat(run.JoinLaid(dir)); !os.IsNotExist(err) {
+	run.DeleteJoinToken(dir, opts.Log)
+	run.DeleteJoinToken(dir, opts.Log)
+	if _, err := os.Stat(run.JoinTokenPath(dir)); !os.IsNotExist(err) {
 		t.Errorf("what is used up is still there: %v", err)
 	}
 }

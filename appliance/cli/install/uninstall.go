@@ -66,7 +66,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	plan, err := machine.Uninstall(ctx, install.Unwanted{
 		Config:     configs.Annotated,
 		ConfigPath: cfg.File,
-		JoinPath:   run.JoinLaid(cfg.DataDir),
+		JoinPath:   run.JoinTokenPath(cfg.DataDir),
 		State:      stateOf(cfg),
 		User:       queueproc.User,
 		Purge:      purge,

@@ -59,7 +59,7 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 		Config:     configs.Annotated,
 		ConfigPath: cfg.File,
 		Join:       opts.Join,
-		JoinPath:   run.JoinLaid(cfg.DataDir),
+		JoinPath:   run.JoinTokenPath(cfg.DataDir),
 	}
 	if cmd.Name() == fleet.RoleManager {
 		w.User = queueproc.User

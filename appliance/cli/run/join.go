@@ -52,7 +52,7 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 	}
 	opts.Join = cmp.Or(flag, env)
 	if len(given) == 0 {
-		return laidJoin(opts)
+		return installedJoin(opts)
 	}
 	if file == "" {
 		return nil
@@ -71,23 +71,23 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 	return err
 }
 
-// JoinLaid is where `crawlbox install` lays the join token for the service that it
+// JoinTokenPath is where `crawlbox install` lays the join token for the service that it
 // starts, so that it stands neither in the unit nor among the arguments of a process.
-func JoinLaid(dataDir string) string { return filepath.Join(dataDir, "join") }
+func JoinTokenPath(dataDir string) string { return filepath.Join(dataDir, "join") }
 
-// laidJoin takes the join token that was laid for this node, if any. Who may not
+// installedJoin takes the join token that was laid for this node, if any. Who may not
 // look hears why he may not run a node from others.
-func laidJoin(opts *node.Options) (err error) {
-	opts.Join, err = joinFromFile(JoinLaid(opts.Config.DataDir), opts.Log)
+func installedJoin(opts *node.Options) (err error) {
+	opts.Join, err = joinFromFile(JoinTokenPath(opts.Config.DataDir), opts.Log)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
 	return err
 }
 
-// UseUp deletes the join token that was laid for this node, once it has joined.
-func UseUp(dataDir string, log *slog.Logger) {
-	if err := os.Remove(JoinLaid(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// DeleteJoinToken deletes the join token that was laid for this node, once it has joined.
+func DeleteJoinToken(dataDir string, log *slog.Logger) {
+	if err := os.Remove(JoinTokenPath(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Warn("failed to delete the join token that is used up", "error", err)
 	}
 }

@@ -47,9 +47,9 @@ func KeeperOf(cfg configs.Config) []string {
 	return []string{upgrade.In(dir).Keeper(), keepCommand, "--data-dir", dir}
 }
 
-// keeping starts the keeper of this process's node. It is nil where systemd does not
+// startKeeper starts the keeper of this process's node. It is nil where systemd does not
 // run this process as `crawlbox install` would have it.
-func keeping(machine *install.Machine) func(context.Context) error {
+func startKeeper(machine *install.Machine) func(context.Context) error {
 	self, err := os.Executable()
 	if err != nil || !isInstalled(self) || !notify.Listening() || !machine.KeepsUpgrades() {
 		return nil

@@ -78,16 +78,16 @@ manager or its Docker is away.`,
 		if err := EnsureDocker(a, cmd, opts.Config, false); err != nil {
 			return err
 		}
-		leaveRoom()
+		limitProcs()
 		return runNode(cmd.Context(), runWorker, opts)
 	}
 	return cmd
 }
 
-// leaveRoom keeps half of the processors free for the spiders, unless the operator has
+// limitProcs keeps half of the processors free for the spiders, unless the operator has
 // said how many to use. On two of them one also does more with its time: there are no
 // threads to wake (an image in pieces took 12 % less of it).
-func leaveRoom() {
+func limitProcs() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}

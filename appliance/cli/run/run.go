@@ -50,10 +50,10 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 		Version: a.Version,
 		Log:     log,
 		Ready: func(t api.Token) {
-			UseUp(cfg.DataDir, log)
+			DeleteJoinToken(cfg.DataDir, log)
 			ready(a, t)
 		},
-		Keep:  keeping(install.This()),
+		Keep:  startKeeper(install.This()),
 		Phase: notify.Phase,
 		Watchdog: func(ctx context.Context, check func(context.Context) error) {
 			notify.Watchdog(ctx, check, log)

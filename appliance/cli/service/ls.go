@@ -54,9 +54,9 @@ func serviceState(s fleet.Service) tui.Cell {
 		return tui.Styled("stopping", tui.Yellow)
 	case s.Desired == 0:
 		return tui.Styled("stopped", tui.Dim)
-	case !s.Settled() && s.Failed > 0:
+	case !s.Converged() && s.Failed > 0:
 		return tui.Styled(fmt.Sprintf("%d failing", s.Failed), tui.Red)
-	case !s.Settled():
+	case !s.Converged():
 		return tui.Styled("starting", tui.Yellow)
 	case s.Running == 0 && s.Took == 0:
 		return tui.Styled("complete", tui.Green) // a job, or one that nobody saw begin

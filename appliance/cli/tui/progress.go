@@ -264,7 +264,7 @@ func Summary(e deploy.Progress) string {
 	if e.Desired == 0 {
 		return fmt.Sprintf("stopped, %s gone in %s", Count(s.Stopped, "container"), Took(s.Took))
 	}
-	text := fmt.Sprintf("%s in %s", Fare(e), Took(s.Took))
+	text := fmt.Sprintf("%s in %s", TaskCounts(e), Took(s.Took))
 	if s.Started == 0 {
 		return text
 	}
@@ -275,8 +275,8 @@ func Summary(e deploy.Progress) string {
 	return text + ")"
 }
 
-// Fare is "3 running", "3 complete", or "1 running, 2 complete".
-func Fare(e deploy.Progress) string {
+// TaskCounts is "3 running", "3 complete", or "1 running, 2 complete".
+func TaskCounts(e deploy.Progress) string {
 	complete := fmt.Sprintf("%d complete", e.Complete)
 	switch e.Complete {
 	case 0:

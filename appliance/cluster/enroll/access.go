@@ -50,7 +50,7 @@ func Require(id *pki.Identity, c Caller, next http.Handler) http.Handler {
 		if err == nil && c == Manager {
 			err = managerNow(r.Context(), id, r.TLS.VerifiedChains[0][0])
 		}
-		if outlived(r) || err != nil {
+		if nearExpiry(r) || err != nil {
 			w.Header().Set("Connection", "close")
 		}
 		if err != nil {
@@ -91,11 +91,11 @@ func PeerFrom(ctx context.Context) (pki.NodeInfo, bool) {
 	return info, ok
 }
 
-// outlived reports whether the certificate that a connection began with is near its
+// nearExpiry reports whether the certificate that a connection began with is near its
 // end, or past it. Its holder has had another for long, and shows that when it
 // connects anew: one that asks all the time would keep the connection else, and
 // be refused on it for ever.
-func outlived(r *http.Request) bool {
+func nearExpiry(r *http.Request) bool {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return false
 	}

@@ -159,7 +159,7 @@ func accept(dir string, key *ecdsa.PrivateKey, self pki.Self, addr netip.AddrPor
 	a.Membership.Managers = first(addr, a.Managers)
 	id := pki.NewIdentity(dir, key, ca, self, a.Membership)
 	id.StartDelay = min(max(a.StartDelay, 0), 2*minStartDelay)
-	id.HearNow()
+	id.ManagerAnswered()
 	if err := id.Use(a.Certificate); err != nil {
 		return nil, fmt.Errorf("join through manager %s: %w", addr, err)
 	}

@@ -106,13 +106,13 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 			continue
 		}
 		if answer.News == "" {
-			id.HearNow()
+			id.ManagerAnswered()
 			return "", nil
 		}
 		if !answer.GossipKeys.Good() {
 			return "", fmt.Errorf("ask manager %s for news: %w", addr, errNotManager)
 		}
-		id.HearNow()
+		id.ManagerAnswered()
 		return answer.News, learn(id, addr, answer.Membership)
 	}
 	return "", failed
@@ -150,7 +150,7 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 		if err := id.Use(answer.Certificate); err != nil {
 			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
 		}
-		id.HearNow()
+		id.ManagerAnswered()
 		return learn(id, addr, answer.Membership)
 	}
 	return fmt.Errorf("renew certificate: %w", failed)

@@ -357,7 +357,7 @@ func TestRequire_StaleRoles(t *testing.T) {
 	if err := node.Adopt(known); err != nil {
 		t.Fatal(err)
 	}
-	node.HearNow()
+	node.ManagerAnswered()
 	if err := managerNow(t.Context(), node, leaf); err != nil {
 		t.Errorf("with a manager of an older version: %v", err)
 	}

@@ -18,9 +18,9 @@ const (
 	// ackTimeout bounds the wait for the nodes in touch to know a key. One that
 	// does not answer gets the keys when it is back.
 	ackTimeout = 15 * time.Second
-	// lastWords is how long packets with the old key may still be under way when
+	// oldKeyGrace is how long packets with the old key may still be under way when
 	// all nodes use the new one.
-	lastWords = time.Second
+	oldKeyGrace = time.Second
 	// gathering is how long after the start all nodes that are up have asked for
 	// news again.
 	gathering = 2*followRetry + time.Second
@@ -205,5 +205,5 @@ func (s *Server) awaitNodes(ctx context.Context) bool {
 		case <-s.heard:
 		}
 	}
-	return !s.Keys.Switched() || clock.Sleep(ctx, lastWords) == nil
+	return !s.Keys.Switched() || clock.Sleep(ctx, oldKeyGrace) == nil
 }

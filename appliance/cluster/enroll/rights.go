@@ -142,7 +142,7 @@ func (s *Server) look(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.manage(nil))
 	}
-	demoted, err := s.Members.SawManagers(nodes)
+	demoted, err := s.Members.NoteManagers(nodes)
 	if err != nil {
 		return err
 	}

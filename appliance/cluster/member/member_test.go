@@ -371,9 +371,9 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestSawManagers wants whoever is a manager no more to be noticed once, however he
+// TestNoteManagers wants whoever is a manager no more to be noticed once, however he
 // stopped being one.
-func TestSawManagers(t *testing.T) {
+func TestNoteManagers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	manager := func(id string) Node { return Node{ID: id, Role: fleet.RoleManager, Raft: true} }
@@ -391,7 +391,7 @@ func TestSawManagers(t *testing.T) {
 		{[]Node{manager("1")}, true}, // removed by docker's commands
 	} {
 		m := open(t, dir)
-		if got, err := m.SawManagers(step.nodes); err != nil || (len(got) == 1) != step.want {
+		if got, err := m.NoteManagers(step.nodes); err != nil || (len(got) == 1) != step.want {
 			t.Errorf("step %d: %v, %v", i, got, err)
 		}
 		if got := len(open(t, dir).Pending()) > 0; got != step.want {

@@ -136,9 +136,9 @@ func (m *List) edit(fn func(Removal) Removal) error {
 	return m.setState(next)
 }
 
-// SawManagers notes which nodes have Swarm's raft now. It returns those that had it and
+// NoteManagers notes which nodes have Swarm's raft now. It returns those that had it and
 // have not: a removal of what they knew is on disk by then.
-func (m *List) SawManagers(nodes []Node) (demoted []string, err error) {
+func (m *List) NoteManagers(nodes []Node) (demoted []string, err error) {
 	var now []string
 	for _, n := range nodes {
 		if n.Raft || n.Role == fleet.RoleManager {

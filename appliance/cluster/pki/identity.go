@@ -194,8 +194,8 @@ func (id *Identity) HeardWithin(age time.Duration) bool {
 	return !id.heard.IsZero() && time.Since(id.heard) < age
 }
 
-// HearNow notes that a manager answers.
-func (id *Identity) HearNow() {
+// ManagerAnswered notes that a manager answers.
+func (id *Identity) ManagerAnswered() {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	id.heard = time.Now()

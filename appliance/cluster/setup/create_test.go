@@ -89,19 +89,19 @@ func TestAdvertiseAddr(t *testing.T) {
 	}
 }
 
-func TestForeign(t *testing.T) {
+func TestCheckOtherSwarm(t *testing.T) {
 	t.Parallel()
 	cluster := []netip.AddrPort{netip.AddrPortFrom(ownIP, 7980)}
 	in := func(a netip.Addr) swarm.Info {
 		return swarm.Info{State: swarm.StateActive, Managers: []netip.AddrPort{netip.AddrPortFrom(a, swarm.Port)}}
 	}
-	if err := Foreign(swarm.Info{State: swarm.StateInactive}, cluster); err != nil {
+	if err := CheckOtherSwarm(swarm.Info{State: swarm.StateInactive}, cluster); err != nil {
 		t.Errorf("in no swarm: %v", err)
 	}
-	if err := Foreign(in(ownIP), cluster); err != nil {
+	if err := CheckOtherSwarm(in(ownIP), cluster); err != nil {
 		t.Errorf("in this cluster's swarm: %v", err)
 	}
-	if err := Foreign(in(nextIP), cluster); err == nil || !strings.Contains(err.Error(), "10.0.0.2") {
+	if err := CheckOtherSwarm(in(nextIP), cluster); err == nil || !strings.Contains(err.Error(), "10.0.0.2") {
 		t.Errorf("in another swarm: %v", err)
 	}
 }

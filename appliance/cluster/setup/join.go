@@ -128,10 +128,10 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 			return err
 		}
 	}
-	if err := Foreign(info, s.Managers); err != nil {
+	if err := CheckOtherSwarm(info, s.Managers); err != nil {
 		return err
 	}
-	if j.Addr, err = OwnAddr(j.Config.AdvertiseAddr, s.Managers); err != nil {
+	if j.Addr, err = JoinAddr(j.Config.AdvertiseAddr, s.Managers); err != nil {
 		return err
 	}
 	if !journal.Reached(enroll.PhaseCertified) {
@@ -279,9 +279,9 @@ func (j *joining) useToken(ctx context.Context) error {
 	return nil
 }
 
-// Foreign refuses a machine that is in a swarm none of whose managers is one of
+// CheckOtherSwarm refuses a machine that is in a swarm none of whose managers is one of
 // the cluster's.
-func Foreign(info swarm.Info, managers []netip.AddrPort) error {
+func CheckOtherSwarm(info swarm.Info, managers []netip.AddrPort) error {
 	if info.State != swarm.StateActive {
 		return nil
 	}
@@ -294,8 +294,8 @@ func Foreign(info swarm.Info, managers []netip.AddrPort) error {
 		"swarm leave`", info.Managers)
 }
 
-// OwnAddr returns the address from which this machine reaches the managers.
-func OwnAddr(configured netip.Addr, managers []netip.AddrPort) (netip.Addr, error) {
+// JoinAddr returns the address from which this machine reaches the managers.
+func JoinAddr(configured netip.Addr, managers []netip.AddrPort) (netip.Addr, error) {
 	if configured.IsValid() {
 		return configured, nil
 	}

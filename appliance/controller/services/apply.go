@@ -20,7 +20,7 @@ const byConfig = "crawlbox.yaml"
 func (c *Controller) act(ctx context.Context, s step) error {
 	switch s.action {
 	case keep:
-		c.settled(s.service)
+		c.clearNotes(s.service)
 		return nil
 	case report, refuse:
 		c.tell(s.service, slog.LevelWarn, "service "+s.service+": "+s.why)
@@ -44,7 +44,7 @@ func (c *Controller) start(ctx context.Context, s step) error {
 		if e.Result == history.Running {
 			return nil // whoever ends it asks for another round
 		}
-		c.note(svc.Name, whyNotAgain(svc.Name, e))
+		c.note(svc.Name, explainSkipped(svc.Name, e))
 		return nil
 	}
 	image, from, err := c.imageOf(ctx, svc, s.now)
@@ -102,8 +102,8 @@ func (c *Controller) tried(svc compose.Service) (history.Entry, bool) {
 	return history.Entry{}, false
 }
 
-// whyNotAgain says why a definition is not in force though it is in the file.
-func whyNotAgain(service string, e history.Entry) string {
+// explainSkipped says why a definition is not in force though it is in the file.
+func explainSkipped(service string, e history.Entry) string {
 	again := fmt.Sprintf("change it there, or try it again with `crawlbox deploy %s`", service)
 	if e.Result == history.RolledBack {
 		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before runs on: %s; %s", e.Why, again)
@@ -115,7 +115,7 @@ func whyNotAgain(service string, e history.Entry) string {
 // tellEnd says how a change went that the controller began. It is called before the
 // job ends: the next round is to know that the definition was tried.
 func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
-	c.settled(s.service)
+	c.clearNotes(s.service)
 	switch {
 	case ctx.Err() != nil: // the next start sees to it
 	case err == nil:

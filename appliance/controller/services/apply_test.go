@@ -83,17 +83,17 @@ func TestTried(t *testing.T) {
 func TestController_Notes(t *testing.T) {
 	t.Parallel()
 	r := pastOf(t, nil)
-	r.takeUp(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "a"}}})
+	r.setConfig(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "a"}}})
 	r.note("spider", "bad\nnews")
 	r.note("robot", "more")
 	if got := strings.Join(r.Problems(), "|"); got != "service robot: more|service spider: bad; news" {
 		t.Errorf("got %s", got)
 	}
-	r.takeUp(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
+	r.setConfig(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
 	if len(r.Problems()) != 1 || !r.fresh["robot"] {
 		t.Errorf("after a change of robot: %q", r.Problems())
 	}
-	if r.settled("spider"); len(r.Problems()) != 0 {
+	if r.clearNotes("spider"); len(r.Problems()) != 0 {
 		t.Errorf("got %q", r.Problems())
 	}
 }

@@ -85,7 +85,7 @@ func (a asked) run(ctx context.Context, emit deploy.Emit) error {
 		return err
 	}
 	err = change.Run(ctx, emit)
-	a.settled(a.svc.Name) // it was tried
+	a.clearNotes(a.svc.Name) // it was tried
 	return err
 }
 

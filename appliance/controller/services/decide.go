@@ -51,7 +51,7 @@ func decide(s seen) []step {
 	}
 	for _, svc := range s.snapshot.Services {
 		if svc.Managed && !defined[svc.Name] {
-			steps = append(steps, departed(svc, s.config.Prune))
+			steps = append(steps, stepForRemoved(svc, s.config.Prune))
 		}
 	}
 	return steps
@@ -87,7 +87,7 @@ func stepFor(d compose.Service, now *fleet.Service) step {
 // as it does unless its definition names another one than before.
 func keepsReplicas(svc fleet.Service, d compose.Service) bool { return svc.Replicas == d.Replicas() }
 
-func departed(svc fleet.Service, prune bool) step {
+func stepForRemoved(svc fleet.Service, prune bool) step {
 	s := step{action: report, service: svc.Name, now: &svc}
 	if prune {
 		s.action, s.why = remove, "it left the config and prune is on"

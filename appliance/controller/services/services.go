@@ -118,12 +118,12 @@ func (c *Controller) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.told, c.file)
-	c.takeUp(cfg)
+	c.setConfig(cfg)
 	return nil
 }
 
-// takeUp makes a config the one in force.
-func (c *Controller) takeUp(cfg configs.Config) {
+// setConfig makes a config the one in force.
+func (c *Controller) setConfig(cfg configs.Config) {
 	before := map[string]string{}
 	for _, s := range c.cfg.Services {
 		before[s.Name] = s.Hash
@@ -248,8 +248,8 @@ func (c *Controller) note(service, text string) {
 	c.tell(service, slog.LevelWarn, "service "+service+": "+text)
 }
 
-// settled takes back what was to be known of a service.
-func (c *Controller) settled(service string) {
+// clearNotes forgets what was to be known of a service.
+func (c *Controller) clearNotes(service string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.notes, service)

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
 
-func TestNodeTroubles(t *testing.T) {
+func TestNodeProblems(t *testing.T) {
 	t.Parallel()
 	manager := func(name string) fleet.Node {
 		return fleet.Node{
@@ -58,13 +58,13 @@ func TestNodeTroubles(t *testing.T) {
 			want:  []string{"node w5 (10.0.0.5) is down; look at it, or remove it with `crawlbox node rm w5`"},
 		},
 	} {
-		if got := nodeTroubles(tt.nodes); !slices.Equal(got, tt.want) {
+		if got := nodeProblems(tt.nodes); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 	}
 }
 
-func TestServiceTroubles(t *testing.T) {
+func TestServiceProblems(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	failed := func(id string, ago time.Duration) fleet.Task {
@@ -133,7 +133,7 @@ func TestServiceTroubles(t *testing.T) {
 		if tt.want != "" {
 			want = []string{"service spider: " + tt.want}
 		}
-		if got := serviceTroubles(snap, tt.said); !slices.Equal(got, want) {
+		if got := serviceProblems(snap, tt.said); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 		loops := strings.Contains(tt.want, "again and again")
@@ -143,7 +143,7 @@ func TestServiceTroubles(t *testing.T) {
 	}
 }
 
-func TestQueueTroubles(t *testing.T) {
+func TestQueueProblems(t *testing.T) {
 	t.Parallel()
 	for want, st := range map[string]queueproc.State{
 		"":                       {Serving: true, Progress: queue.Progress{Memory: 9, Bound: 10}},
@@ -151,7 +151,7 @@ func TestQueueTroubles(t *testing.T) {
 		"the queue cannot write": {Serving: true, Progress: queue.Progress{NoDisk: true}},
 		"the queue does not run": {Problem: "its journal is damaged"},
 	} {
-		got := strings.Join(queueTroubles(st), "\n")
+		got := strings.Join(queueProblems(st), "\n")
 		if !strings.HasPrefix(got, want) || (got == "") != (want == "") {
 			t.Errorf("got %q, want %q", got, want)
 		}

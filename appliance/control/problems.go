@@ -16,8 +16,8 @@ import (
 // What is not as it should be, in sentences, from what is known of the cluster and of this
 // node's parts: nothing here asks anybody.
 
-// nodeTroubles returns what is wrong with nodes.
-func nodeTroubles(nodes []fleet.Node) []string {
+// nodeProblems returns what is wrong with nodes.
+func nodeProblems(nodes []fleet.Node) []string {
 	managers := 0
 	list := duplicateHostnames(nodes)
 	for _, n := range nodes {
@@ -64,18 +64,18 @@ func duplicateHostnames(nodes []fleet.Node) (list []string) {
 	return list
 }
 
-// serviceTroubles returns what is wrong with services. said has what the tasks failed by
+// serviceProblems returns what is wrong with services. said has what the tasks failed by
 // that crashed returned, by their IDs, as far as that is known.
-func serviceTroubles(snap fleet.Snapshot, said map[string]string) (list []string) {
+func serviceProblems(snap fleet.Snapshot, said map[string]string) (list []string) {
 	for _, s := range snap.Services {
-		if text := serviceTrouble(snap, s, said); text != "" {
+		if text := serviceProblem(snap, s, said); text != "" {
 			list = append(list, "service "+s.Name+": "+text)
 		}
 	}
 	return list
 }
 
-func serviceTrouble(snap fleet.Snapshot, s fleet.Service, said map[string]string) string {
+func serviceProblem(snap fleet.Snapshot, s fleet.Service, said map[string]string) string {
 	loop, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken)
 	switch {
 	case loops:
@@ -92,7 +92,7 @@ func serviceTrouble(snap fleet.Snapshot, s fleet.Service, said map[string]string
 	case s.Update == "rollback_completed":
 		return fmt.Sprintf("its last update failed and the version before it runs again (%s); look with `crawlbox ps "+
 			"--all %s`", s.Message, s.Name)
-	case !s.Settled():
+	case !s.Converged():
 		return fmt.Sprintf("%d of %d running%s; look with `crawlbox ps %s`", s.Running, s.Desired,
 			lastError(snap, s.ID), s.Name)
 	}
@@ -122,8 +122,8 @@ func lastError(snap fleet.Snapshot, serviceID string) string {
 	return fmt.Sprintf(" (last error: %s)", last.Error)
 }
 
-// queueTroubles returns what is wrong with the queue.
-func queueTroubles(st queueproc.State) (list []string) {
+// queueProblems returns what is wrong with the queue.
+func queueProblems(st queueproc.State) (list []string) {
 	if st.Problem != "" {
 		list = append(list, fmt.Sprintf("the queue does not run: %s; it is tried again by itself, and all else goes on",
 			st.Problem))
