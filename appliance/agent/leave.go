@@ -25,7 +25,7 @@ var leaveCall = Call[leaveRequest, None]{
 	Route:      routeLeave,
 	MaxRequest: 4 << 10,
 	Timeout:    leaveTimeout,
-	Invalid:    "not a goodbye",
+	Invalid:    "not a leave request",
 	Succeeded:  http.StatusNoContent,
 }
 

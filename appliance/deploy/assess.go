@@ -28,7 +28,7 @@ type Goal struct {
 	Patience time.Duration // the engine may be away for so long
 }
 
-// state is how much of a change has come true, and what it is judged by.
+// state holds how much of a change has come true, and what decides whether it goes on.
 type state struct {
 	Progress
 	starting int    // replicas that are not healthy yet
@@ -40,8 +40,8 @@ type state struct {
 	done     bool
 }
 
-// told is what is told of the state.
-func (s state) told(stage history.Stage) Progress {
+// progress returns what clients are told of the state.
+func (s state) progress(stage history.Stage) Progress {
 	s.Stage, s.Note = stage, s.lastErr
 	switch {
 	case s.lastErr != "":
@@ -71,7 +71,7 @@ func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 				p.Complete++
 			}
 		}
-		p.leaving(slot, away, svc == nil)
+		p.countLeaving(slot, away, svc == nil)
 	}
 	p.Desired = desired(svc, g, wanted)
 	p.countFailures(tasks, nodes, g)
@@ -105,8 +105,8 @@ func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 	return t.State == fleet.TaskComplete && !svc.Restarts && t.Desired != fleet.TaskRemove
 }
 
-// leaving counts the containers of a slot that are on their way out.
-func (p *state) leaving(slot fleet.Slot, away map[string]bool, removed bool) {
+// countLeaving counts the containers of a slot that are on their way out.
+func (s *state) countLeaving(slot fleet.Slot, away map[string]bool, removed bool) {
 	for _, t := range slot {
 		if t.Ended() || t.NodeID == "" || t.Desired == fleet.TaskRunning && !removed {
 			continue
@@ -116,25 +116,25 @@ func (p *state) leaving(slot fleet.Slot, away map[string]bool, removed bool) {
 			continue
 		}
 		if away[t.NodeID] {
-			p.lost++
+			s.lost++
 		} else {
-			p.Stopping++
+			s.Stopping++
 		}
 	}
 }
 
-func (p *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
+func (s *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 	var last time.Time
 	for _, t := range tasks {
 		if g.Before[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
 			continue
 		}
 		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {
-			p.failures++
+			s.failures++
 		}
 		if t.Since.After(last) {
-			last, p.lastErr, p.lastTask = t.Since, t.Error, t.ID
-			p.lastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
+			last, s.lastErr, s.lastTask = t.Since, t.Error, t.ID
+			s.lastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 		case err == nil:
 			tasks = f.causes.look(ctx, nodes, tasks, g)
 			p := f.assess(svc, nodes, tasks)
-			emit(p.told(stage))
+			emit(p.progress(stage))
 			if err := f.check(ctx, svc, nodes, tasks, p); err != nil {
 				return Summary{}, err
 			}

@@ -98,13 +98,13 @@ func (r *Runner) pull(ctx context.Context, nodes []fleet.Node, image string, pol
 				s.forgetGone(now)
 			}
 		case <-over:
-			emit(s.state().told(history.StagePull))
+			emit(s.state().progress(history.StagePull))
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			return s.verdict(policy)
 		}
-		emit(s.state().told(history.StagePull))
+		emit(s.state().progress(history.StagePull))
 	}
 }
 

@@ -239,7 +239,7 @@ func existing(dir string) string {
 	return dir
 }
 
-// needsOf are the ports of a node with a role. The first manager of a cluster has the
+// Needs returns the ports of a node with a role. The first manager of a cluster has the
 // registry and the queue.
 func Needs(cfg configs.Config, role string, first bool) []doctor.Need {
 	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port}

@@ -42,7 +42,7 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 	return id, nil
 }
 
-// Again joins as the node that dir has the key of, whatever certificate it has: for one
+// Rejoin joins as the node that dir has the key of, whatever certificate it has: for one
 // whose certificate gets no Swarm join token. Its errors are those of Join.
 func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
 	log *slog.Logger) (*pki.Identity, error) {

@@ -161,7 +161,7 @@ func (r refusal) err() error {
 	return errNotManager
 }
 
-// Look asks a manager of a join token how late it is, and says how far its clock is
+// Probe asks a manager of a join token for its time, and returns how far its clock is
 // ahead. Nothing secret is sent. The error says in one line what is there instead of
 // that manager.
 func Probe(ctx context.Context, addr netip.AddrPort, ca pki.KeyHash) (skew time.Duration, err error) {

@@ -629,7 +629,7 @@ func TestJoin_FiftyAtOnce(t *testing.T) {
 			case wait >= minStartDelay && wait < 2*minStartDelay:
 				later.Add(1)
 			default:
-				t.Errorf("a node of a crowd waits %s", wait)
+				t.Errorf("a node that joins with many waits %s", wait)
 			}
 		})
 	}

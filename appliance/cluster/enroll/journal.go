@@ -113,7 +113,7 @@ func (j *Journal) Do(to Phase, step func() error) error {
 	return nil
 }
 
-// Forgetting removes the journal and the identity from dir, for a node that left.
+// Forget removes the journal and the identity from dir, for a node that left.
 // Cut off between two files, it can be run again, and what is left of it does
 // not stand in the way of another join.
 func Forget(dir string) error {

@@ -16,7 +16,7 @@ const (
 	// limitBurst is how many tries may fail at once: enough for mistakes with
 	// several machines behind one address.
 	limitBurst = 10
-	// limitPause is after what time one more may.
+	// limitPause is the time after which one more may fail.
 	limitPause = 5 * time.Second
 	// limitAddrs bounds the addresses that are known to have failed. The one that
 	// was quiet for longest is forgotten for another.
@@ -63,11 +63,11 @@ func (l *authLimiter) failed(addr netip.Addr) {
 }
 
 const (
-	// crowdSize is how many nodes that join at the same moment are no crowd, and
-	// crowdPause after what time one more is none.
+	// joinBurst nodes may start at once when they join at the same moment, and one more
+	// every joinEvery.
 	joinBurst = 5
 	joinEvery = 2 * time.Second
-	// crowdWait is what a node of a crowd waits, at least; at most half as much more.
+	// minStartDelay is how long each of the others waits at least; at most half as much more.
 	minStartDelay = 10 * time.Second
 )
 
@@ -76,8 +76,8 @@ func newJoinRate() *rate.Limiter { return rate.NewLimiter(rate.Every(joinEvery),
 
 // startDelay is how long the node that is let in now waits, once it is in the swarm,
 // before it begins what its tasks do not need. Gossip costs each node the more,
-// the more others are new, and would take from a crowd what it needs to get into
-// the swarm.
+// the more others are new, and would take from many at once what they need to get
+// into the swarm.
 func (s *Server) startDelay() time.Duration {
 	if s.joinRate.Allow() {
 		return 0

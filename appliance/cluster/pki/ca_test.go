@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,10 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
-}
 
 func newTestCA(t testing.TB) *CA {
 	t.Helper()

@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// secretFile is the mode of all files with secrets.
+// SecretFile is the mode of all files with secrets.
 const SecretFile = 0o600
 
 // createFile writes a file that must not be there yet; where it is, the error is

@@ -113,8 +113,8 @@ func NewKey() []byte {
 	return key
 }
 
-// maxNodeName is the longest name of a node, in bytes: Linux allows no longer host names.
+// MaxName is the longest name of a node, in bytes: Linux allows no longer host names.
 const MaxName = 64
 
-// redacted stands for a secret where it would be printed.
+// Redacted stands for a secret where it would be printed.
 const Redacted = "••••"

@@ -45,7 +45,7 @@ func KeepRenewed(ctx context.Context, id *Identity, renew func(context.Context) 
 	}
 }
 
-// renewSoon has KeepRenewed renew the certificate before it is due.
+// RenewSoon has KeepRenewed renew the certificate before it is due.
 func (id *Identity) RenewSoon() {
 	select {
 	case id.renew <- struct{}{}:

@@ -16,12 +16,12 @@ import (
 // so, not unknown.
 const keepEnded = 30 * 24 * time.Hour
 
-// Tokens are the tokens of the cluster, kept in a file. Its methods may be
+// Store holds the tokens of the cluster in a file. Its methods may be
 // called at the same time, but only one process may have the file open.
 type Store struct {
 	doc *state.Document
 
-	// disk is for who writes the file. It is taken before mu.
+	// disk is held to write the file. It is taken before mu.
 	disk  sync.Mutex
 	saved int // the change up to which list is on disk
 

@@ -28,7 +28,7 @@ var (
 	ErrNewer         = errors.New("join token is from a newer crawlbox")
 )
 
-// String is a join token: where the managers are, how to know the right one,
+// JoinToken is a decoded join token: where the managers are, how to know the right one,
 // and the secret that lets a node in.
 type JoinToken struct {
 	Role     string

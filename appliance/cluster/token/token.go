@@ -25,7 +25,7 @@ const (
 	maxUses = 1000
 )
 
-// Token is a right to join, without its secret.
+// Record is a right to join, without its secret.
 type Record struct {
 	ID       string    `json:"id"`
 	Role     string    `json:"role"`
