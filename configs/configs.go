@@ -18,7 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// DefaultPath is where [Load] looks when it is given no path.
+// DefaultPath is the path that [Load] reads when it is given none.
 const DefaultPath = "/etc/crawlbox/crawlbox.yaml"
 
 // Config is the effective configuration of one node.

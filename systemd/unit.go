@@ -79,7 +79,7 @@ func (u Unit) Files() []File {
 	return files
 }
 
-// NeedsFolder reports whether a directory must be there before the service starts: it is
+// NeedsDirectory reports whether a directory must be there before the service starts: it is
 // opened in a place that is else closed.
 func NeedsDirectory(directory string) bool { return anyBelow([]string{directory}, closed) }
 

@@ -41,7 +41,7 @@ func CardAt(addr netip.Addr, cards []Card) Card {
 	return Card{}
 }
 
-// Seen is where another node sees this one come from.
+// Seen is the address from which another node sees this one come.
 type Seen struct {
 	Node string
 	At   netip.Addr

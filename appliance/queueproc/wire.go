@@ -65,7 +65,7 @@ type confined struct {
 	Missing []sandbox.Missing `json:"missing"`
 }
 
-// failure is why the process ends.
+// failure says why the process ends.
 type failure struct {
 	Text    string                `json:"text"`
 	Corrupt *journal.CorruptError `json:"corrupt,omitempty"`

@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
-// Port is where swarm managers listen.
+// Port is the port on which swarm managers listen.
 const Port = 2377
 
 // leaveTimeout bounds a leave. The engine stops its tasks first, and one that has

@@ -64,7 +64,7 @@ func lastSaid(log []*container.HealthcheckResult) string {
 // maxSaid is how much of what a health check said is passed on, in bytes.
 const maxSaid = 200
 
-// lastLineOf is where programs say what went wrong.
+// lastLineOf returns the last line, where programs say what went wrong.
 func lastLineOf(text string) string {
 	text = strings.TrimSpace(text)
 	text = words.OneLine(text[strings.LastIndexByte(text, '\n')+1:])

@@ -18,7 +18,7 @@ import (
 const processTimeout = 5 * time.Second
 
 // ping leaves the connection open after the answer: an end that is closed has
-// no owner any more.
+// no owner any longer.
 const ping = "GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
 
 var (

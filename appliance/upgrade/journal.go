@@ -46,7 +46,7 @@ func (f Directory) Underway() error {
 		"crawlbox-upgrade`, or give it up with `systemctl stop crawlbox-upgrade && rm -r %s`", j.To.Version, f)
 }
 
-// Directory is where a node keeps what it upgrades to, in its data directory.
+// Directory is the path at which a node keeps what it upgrades to, in its data directory.
 type Directory string
 
 // In returns the directory of a node.

@@ -20,7 +20,7 @@ const (
 	stallTimeout = 30 * time.Second
 )
 
-// ErrUnmanaged is why a node cannot be upgraded that nobody would restart.
+// ErrUnmanaged refuses the upgrade of a node that nobody would restart.
 var ErrUnmanaged = errors.New("systemd does not run it; run `crawlbox install` of the new one there")
 
 // State holds what a node says of its own program, and of its last upgrade.

@@ -23,7 +23,7 @@ type Answer struct {
 	Err   error
 }
 
-// TooOld is why a node is left alone whose crawlbox knows nothing of upgrades.
+// TooOld is the answer for a node whose crawlbox knows nothing of upgrades; it is left alone.
 const TooOld = "its crawlbox is too old to be upgraded from here; run `crawlbox install` of the new one there"
 
 // Plan says what is to be done to which node, in order: first the workers, then other

@@ -36,7 +36,7 @@ type Options struct {
 	// MinFree is how many bytes of the disk the cache leaves free; a negative
 	// number means none.
 	MinFree int64
-	// Source is where everything comes from that does not come in pieces.
+	// Source supplies everything that does not come in pieces.
 	Source Source
 	// Exchange brings pieces; nil means that none come. Its Store is set by
 	// Open.

@@ -95,7 +95,7 @@ func TestPins(t *testing.T) {
 	n.wantParts("the pinned one, after a kill and with a lower limit", pinned, 5)
 
 	n.Unpin(d)
-	n.wantParts("what is not pinned any more", pinned, 0)
+	n.wantParts("what is no longer pinned", pinned, 0)
 	n.stop()
 	n = start(t, up.URL, Options{Dir: killed, MaxBytes: imageBytes})
 	if !n.Pin(d) {

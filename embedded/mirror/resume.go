@@ -19,7 +19,7 @@ const (
 	maxBackOff = 5 * time.Second
 )
 
-// fetcher is where the bytes of a blob come from. open returns those from
+// fetcher supplies the bytes of a blob. open returns those from
 // offset on, and the size of the whole.
 type fetcher interface {
 	open(ctx context.Context, offset int64) (body io.ReadCloser, size int64, err error)

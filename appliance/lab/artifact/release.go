@@ -26,7 +26,7 @@ type Release struct {
 	extra []string
 }
 
-// distribution is where a release comes from.
+// distribution says where a release comes from.
 type distribution struct {
 	keyring, keyringPackage string
 	args                    []string // of mmdebstrap

@@ -15,7 +15,7 @@ const prefix = "crawlbox-lab-"
 
 func sweepLock() string { return filepath.Join(os.TempDir(), "crawlbox-lab.lock") }
 
-// NewFolder makes and claims a directory, after a sweep. Until its owner file is
+// NewDirectory makes and claims a directory, after a sweep. Until its owner file is
 // closed, no other sweep touches it.
 func NewDirectory(t TB) (dir string, owner *os.File, err error) {
 	unlock, err := LockFile(sweepLock())

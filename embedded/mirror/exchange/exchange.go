@@ -118,7 +118,7 @@ func New(o Options, log *slog.Logger) *Exchange {
 	}
 }
 
-// Sink is where a fetched blob goes.
+// Sink takes a fetched blob.
 type Sink interface {
 	// Make makes room for a blob of the size given, in bytes.
 	Make(size int64) (cut.File, error)

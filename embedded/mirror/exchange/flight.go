@@ -133,7 +133,7 @@ func (f *fetch) fly(ctx context.Context, fl *flight) (fresh bool, err error) {
 	return fresh, err
 }
 
-// landing is where the piece of a flight comes in.
+// landing takes the piece of a flight.
 type landing struct {
 	f       *fetch
 	fl      *flight

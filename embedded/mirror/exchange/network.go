@@ -25,7 +25,7 @@ type Network interface {
 	Take(ctx context.Context, node string, d digest.Digest, ask Ask, to Landing) error
 }
 
-// Landing is where a piece comes in. Its methods are called one after the other, and not
+// Landing takes a piece that comes in. Its methods are called one after the other, and not
 // after Take has returned.
 type Landing interface {
 	// Begin is told which piece comes, and returns where to put it, which is as long as

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// served is what the programs of testdata are told of scripts and streams.
+// served returns what the programs of testdata are told of scripts and streams.
 func served() string {
 	if otherServer != "" {
 		return "yes"

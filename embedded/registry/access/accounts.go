@@ -32,7 +32,7 @@ type account struct {
 	Created time.Time `json:"created"`
 }
 
-// Document is where accounts are kept.
+// Document stores the accounts.
 type Document interface {
 	// Load returns what was saved last. The error is fs.ErrNotExist where nothing was.
 	Load() ([]byte, error)

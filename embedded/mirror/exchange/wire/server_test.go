@@ -357,7 +357,7 @@ func TestHTTP_Statuses(t *testing.T) {
 	}
 }
 
-// landed is where a piece comes in that nobody needs.
+// landed takes a piece that nobody needs.
 type landed struct {
 	room []byte
 	got  int

@@ -23,7 +23,7 @@ type stream struct {
 }
 
 // sink takes an answer. Its methods are called one after the other, and not once nobody
-// waits for the answer any more.
+// waits for the answer any longer.
 type sink interface {
 	// begin is told the number of the piece that comes, or noPiece.
 	begin(piece int) error
