@@ -76,7 +76,7 @@ func start(f *file, log *slog.Logger) *Log {
 func (l *Log) Record(event string, attrs ...slog.Attr) {
 	event, attrs = clean(event, attrs)
 	l.mu.Lock()
-	lets := l.flood.lets(event, attrs)
+	lets := l.flood.allow(event, attrs)
 	l.mu.Unlock()
 	if lets {
 		l.record(event, attrs)

@@ -57,8 +57,8 @@ func newFlood() *flood {
 	}
 }
 
-// lets reports whether an event gets a line, and counts it if not.
-func (f *flood) lets(event string, attrs []slog.Attr) bool {
+// allow reports whether an event gets a line, and counts it if not.
+func (f *flood) allow(event string, attrs []slog.Attr) bool {
 	if _, ok := authorized[event]; ok {
 		return true
 	}

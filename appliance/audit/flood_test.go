@@ -82,7 +82,7 @@ func TestFlood_ADay(t *testing.T) {
 					n++
 					attrs := []slog.Attr{from(n), slog.String("error",
 						"user or password is wrong: run docker login again with what crawlbox registry login issues")}
-					if f.lets(event, attrs) {
+					if f.allow(event, attrs) {
 						bytes += len(encode(time.Now(), event, attrs))
 					}
 				}
@@ -108,15 +108,15 @@ func TestFlood_MadeUpEvents(t *testing.T) {
 	t.Parallel()
 	f := newFlood()
 	for n := range 10_000 {
-		f.lets(fmt.Sprint("event", n), nil)
+		f.allow(fmt.Sprint("event", n), nil)
 	}
 	if len(f.events) > maxEvents+1 {
 		t.Errorf("%d events are remembered", len(f.events))
 	}
 	e := f.event("event0")
 	for n := range 3 * maxSources {
-		f.lets("event0", []slog.Attr{slog.String("node", fmt.Sprint(n))})
-		f.lets("event0", []slog.Attr{slog.String("node", fmt.Sprint(n))})
+		f.allow("event0", []slog.Attr{slog.String("node", fmt.Sprint(n))})
+		f.allow("event0", []slog.Attr{slog.String("node", fmt.Sprint(n))})
 	}
 	if len(e.from) > maxSources || e.held == 0 {
 		t.Errorf("%d sources of %d events", len(e.from), e.held)

@@ -43,7 +43,7 @@ func rename(groups []string, a slog.Attr) slog.Attr {
 // clean bounds what is recorded, and turns it into plain values.
 func clean(event string, attrs []slog.Attr) (string, []slog.Attr) {
 	left := maxAttrs
-	return cut(event, maxKey), cleanAll(attrs, &left)
+	return truncate(event, maxKey), cleanAll(attrs, &left)
 }
 
 func cleanAll(attrs []slog.Attr, left *int) []slog.Attr {
@@ -53,14 +53,14 @@ func cleanAll(attrs []slog.Attr, left *int) []slog.Attr {
 			break
 		}
 		*left--
-		out = append(out, slog.Attr{Key: key(a.Key), Value: value(a.Value.Resolve(), left)})
+		out = append(out, slog.Attr{Key: attrKey(a.Key), Value: value(a.Value.Resolve(), left)})
 	}
 	return out
 }
 
-// key keeps a name from being taken for one of the log's own.
-func key(name string) string {
-	switch name = cut(name, maxKey); name {
+// attrKey keeps a name from being taken for one of the log's own.
+func attrKey(name string) string {
+	switch name = truncate(name, maxKey); name {
 	case slog.TimeKey, slog.LevelKey, slog.MessageKey, slog.SourceKey, "event":
 		return name + "_"
 	}
@@ -70,18 +70,18 @@ func key(name string) string {
 func value(v slog.Value, left *int) slog.Value {
 	switch v.Kind() {
 	case slog.KindString:
-		return slog.StringValue(cut(v.String(), maxValue))
+		return slog.StringValue(truncate(v.String(), maxValue))
 	case slog.KindGroup:
 		return slog.GroupValue(cleanAll(v.Group(), left)...)
 	case slog.KindAny:
-		return slog.StringValue(cut(fmt.Sprint(v.Any()), maxValue))
+		return slog.StringValue(truncate(fmt.Sprint(v.Any()), maxValue))
 	}
 	return v
 }
 
-// cut shortens text to limit bytes, at the end of a character, and replaces what
+// truncate shortens text to limit bytes, at the end of a character, and replaces what
 // could steer a terminal and what JSON does not escape.
-func cut(text string, limit int) string {
+func truncate(text string, limit int) string {
 	if len(text) > limit {
 		const mark = "…"
 		end := limit - len(mark)

@@ -59,7 +59,7 @@ func openDirectory(path string, a account) (*os.File, error) {
 		return nil, fmt.Errorf("open the queue's directory: %w", err)
 	}
 	if os.Geteuid() == 0 {
-		err = give(dir, a)
+		err = changeOwner(dir, a)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf(
@@ -69,10 +69,10 @@ func openDirectory(path string, a account) (*os.File, error) {
 	return dir, nil
 }
 
-// give changes the owner of the files, and of the directory last: cut off, it is done
+// changeOwner changes the owner of the files, and of the directory last: cut off, it is done
 // again. In a directory that is not the queue's yet it begins with a look at them: what
 // is not the queue's is nobody's to give away.
-func give(dir *os.File, a account) error {
+func changeOwner(dir *os.File, a account) error {
 	is, err := stat(dir)
 	if err != nil {
 		return err

@@ -55,8 +55,8 @@ func newHealth(now time.Time, silence, command time.Duration) *health {
 	}
 }
 
-// heard takes a word of the process.
-func (h *health) heard(p queue.Progress, now time.Time, is sample) {
+// observe takes a word of the process.
+func (h *health) observe(p queue.Progress, now time.Time, is sample) {
 	h.alive = mark{now, is.cpu}
 	if p.Busy == 0 || p.Commands != h.commands {
 		h.finished = h.alive
@@ -67,9 +67,9 @@ func (h *health) heard(p queue.Progress, now time.Time, is sample) {
 	}
 }
 
-// hung returns why the process has to be killed, empty if it need not. It is called
+// hangReason returns why the process has to be killed, empty if it need not. It is called
 // each tick.
-func (h *health) hung(now time.Time, is sample) string {
+func (h *health) hangReason(now time.Time, is sample) string {
 	if pause := now.Sub(h.looked); pause > 5*tick { // nobody has listened meanwhile
 		h.alive.at, h.finished.at = h.alive.at.Add(pause), h.finished.at.Add(pause)
 	}

@@ -56,9 +56,9 @@ func TestHealth(t *testing.T) {
 			s := c.at(n)
 			is.cpu, is.states = is.cpu+s.cpu, s.states
 			if s.says != nil {
-				h.heard(*s.says, now, is)
+				h.observe(*s.says, now, is)
 			}
-			if h.hung(now, is) != "" {
+			if h.hangReason(now, is) != "" {
 				hung = n
 			}
 		}
@@ -77,7 +77,7 @@ func TestHealth_NobodyListened(t *testing.T) {
 	now := time.Unix(0, 0)
 	h := newHealth(now, 30*time.Second, time.Minute)
 	now = now.Add(10 * time.Minute)
-	if why := h.hung(now, sample{states: "SSS"}); why != "" {
+	if why := h.hangReason(now, sample{states: "SSS"}); why != "" {
 		t.Errorf("hung: %s", why)
 	}
 }

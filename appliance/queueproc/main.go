@@ -75,7 +75,7 @@ func inherit() (*child, error) {
 		listener: os.NewFile(listenerFD, "listener"), directory: os.NewFile(directoryFD, "directory"),
 		out: lineWriter{w: conn}, orders: make(chan order),
 	}
-	c.log = slog.New(slog.NewJSONHandler(relay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.log = slog.New(slog.NewJSONHandler(logRelay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
 		defer close(c.orders)
 		_ = readLines(conn, func(o order) error { c.orders <- o; return nil })
@@ -92,7 +92,7 @@ func (c *child) run() error {
 	if err := c.confine(set); err != nil {
 		return err
 	}
-	if err := c.use(first.TLS); err != nil {
+	if err := c.setCertificate(first.TLS); err != nil {
 		return err
 	}
 	server, err := queue.New(queue.Options{
@@ -107,8 +107,8 @@ func (c *child) run() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go c.obey(cancel)
-	go c.tell(ctx, server)
+	go c.followOrders(cancel)
+	go c.reportProgress(ctx, server)
 	return server.Run(ctx)
 }
 
@@ -132,8 +132,8 @@ func (c *child) confine(set settings) error {
 	return nil
 }
 
-// use takes a certificate into use, for the next handshake.
-func (c *child) use(pair *KeyPair) error {
+// setCertificate takes a certificate into use, for the next handshake.
+func (c *child) setCertificate(pair *KeyPair) error {
 	if pair == nil {
 		return nil
 	}
@@ -162,11 +162,11 @@ func (c *child) listen(string) (net.Listener, error) {
 	}), nil
 }
 
-// obey does what the manager says, until it is gone: then the queue has to end, well
+// followOrders does what the manager says, until it is gone: then the queue has to end, well
 // if it can, and the port is another's at once.
-func (c *child) obey(stop func()) {
+func (c *child) followOrders(stop func()) {
 	for o := range c.orders {
-		if err := c.use(o.TLS); err != nil {
+		if err := c.setCertificate(o.TLS); err != nil {
 			c.log.Error("the queue goes on with the certificate that it has", "error", err)
 		}
 	}
@@ -175,14 +175,14 @@ func (c *child) obey(stop func()) {
 	time.AfterFunc(stopLimit, func() { os.Exit(1) })
 }
 
-// tell reports how the queue gets on, beginning before it has read its journal.
-func (c *child) tell(ctx context.Context, server *queue.Server) {
+// reportProgress reports how the queue gets on, beginning before it has read its journal.
+func (c *child) reportProgress(ctx context.Context, server *queue.Server) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	ready := server.Ready()
 	for {
 		p := server.Progress()
-		_ = c.out.write(report{Progress: &p}) // the manager is gone: obey sees to it
+		_ = c.out.write(report{Progress: &p}) // the manager is gone: followOrders sees to it
 		select {
 		case <-ready:
 			_ = c.out.write(report{Ready: true})
@@ -194,10 +194,10 @@ func (c *child) tell(ctx context.Context, server *queue.Server) {
 	}
 }
 
-// relay takes lines of slog's JSON.
-type relay struct{ out *lineWriter }
+// logRelay takes lines of slog's JSON.
+type logRelay struct{ out *lineWriter }
 
-func (r relay) Write(line []byte) (int, error) {
+func (r logRelay) Write(line []byte) (int, error) {
 	if err := r.out.write(report{Log: line}); err != nil {
 		return 0, err
 	}

@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// box is a supervisor under test.
-type box struct {
+// harness is a supervisor under test.
+type harness struct {
 	*Supervisor
 	*testing.T
 	addr, dir string
@@ -57,7 +57,7 @@ func directory(t *testing.T) string {
 	return t.TempDir() + "/queue"
 }
 
-func start(t *testing.T, opts Options) *box {
+func start(t *testing.T, opts Options) *harness {
 	t.Helper()
 	s, err := New(opts, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
@@ -71,7 +71,7 @@ func start(t *testing.T, opts Options) *box {
 			t.Errorf("the supervisor ended with %v", err)
 		}
 	}()
-	b := &box{
+	b := &harness{
 		Supervisor: s,
 		T:          t,
 		addr:       opts.Listener.Addr().String(),
@@ -87,7 +87,7 @@ func start(t *testing.T, opts Options) *box {
 	return b
 }
 
-func (b *box) client() *redis.Client {
+func (b *harness) client() *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Addr:            b.addr,
 		Password:        password,
@@ -100,7 +100,7 @@ func (b *box) client() *redis.Client {
 }
 
 // await waits until the state is as wanted.
-func (b *box) await(what string, is func(State) bool) State {
+func (b *harness) await(what string, is func(State) bool) State {
 	b.Helper()
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if st := b.State(); is(st) {
@@ -115,7 +115,7 @@ func serving(st State) bool { return st.Serving }
 
 func failing(st State) bool { return st.Problem != "" }
 
-func (b *box) signal(sig syscall.Signal) {
+func (b *harness) signal(sig syscall.Signal) {
 	b.Helper()
 	if err := syscall.Kill(b.State().PID, sig); err != nil {
 		b.Fatal(err)

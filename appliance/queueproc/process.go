@@ -24,7 +24,7 @@ type process struct {
 	cmd     *exec.Cmd
 	control *net.UnixConn
 	orders  lineWriter
-	output  head
+	output  firstBytes
 	reports chan report   // closed when it says no more
 	exited  chan struct{} // closed when it has ended, and err is set
 	err     error
@@ -134,13 +134,13 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// head keeps the beginning of what a process writes: there Go says what it ends by.
-type head struct {
+// firstBytes keeps the beginning of what a process writes: there Go says what it ends by.
+type firstBytes struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-func (h *head) Write(p []byte) (int, error) {
+func (h *firstBytes) Write(p []byte) (int, error) {
 	const most = 500
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,7 +148,7 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (h *head) String() string {
+func (h *firstBytes) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return string(h.text)

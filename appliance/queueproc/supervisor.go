@@ -235,7 +235,7 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 		case <-w.renew:
 			w.passCertificate()
 		case <-ticker.C:
-			if why := w.health.hung(time.Now(), look(w.cmd.Process.Pid)); why != "" {
+			if why := w.health.hangReason(time.Now(), look(w.cmd.Process.Pid)); why != "" {
 				return w.served(), w.end(why)
 			}
 		}
@@ -278,7 +278,7 @@ func (w *watch) take(r report) {
 		w.set(func(st *State) { st.Serving, st.Problem = true, "" })
 		w.markReady()
 	case r.Progress != nil:
-		w.health.heard(*r.Progress, time.Now(), look(w.cmd.Process.Pid))
+		w.health.observe(*r.Progress, time.Now(), look(w.cmd.Process.Pid))
 		w.set(func(st *State) { st.Progress = *r.Progress })
 	case r.Failed != nil:
 		w.failure = r.Failed.error(w.opts.Dir)

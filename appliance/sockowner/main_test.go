@@ -133,10 +133,10 @@ func mappedClient(t *testing.T, ln net.Listener) net.Conn {
 	return accept(t, ln)
 }
 
-// wayOf is how a test finds an inode.
-type wayOf func(local, remote netip.AddrPort) (uint32, error)
+// findInode is how a test finds an inode.
+type findInode func(local, remote netip.AddrPort) (uint32, error)
 
-var ways = map[string]wayOf{"sock_diag": inodeFromDiag, "proc": inodeFromProc}
+var ways = map[string]findInode{"sock_diag": inodeFromDiag, "proc": inodeFromProc}
 
 // inodeOf returns the inode of our own end of a connection.
 func inodeOf(t *testing.T, c net.Conn) uint32 {

@@ -48,7 +48,7 @@ type Prover struct {
 // where it names some but not all. It is asked once a second at the most, as long as
 // those it named live.
 func NewProver(who func(context.Context) (pids []int, err error)) *Prover {
-	return &Prover{who: who, look: lookInto}
+	return &Prover{who: who, look: findOwners}
 }
 
 // connection is one by its ends, as in Holder.
@@ -138,8 +138,8 @@ func (p *Prover) answer(batch []*question) {
 	}
 }
 
-// lookInto looks for connections among the files of processes.
-func lookInto(pids []int, conns []connection) []verdict {
+// findOwners looks for connections among the files of processes.
+func findOwners(pids []int, conns []connection) []verdict {
 	verdicts := make([]verdict, len(conns))
 	var sockets []socket
 	var of []int // the connection of each

@@ -90,12 +90,12 @@ func holderOf(s socket) (int, error) {
 // socket is one end of an established connection.
 type socket struct {
 	inode         uint32
-	local, remote netip.AddrPort // as plain leaves them
+	local, remote netip.AddrPort // as unmap leaves them
 }
 
 // findSocket asks sock_diag if this kernel has it, else /proc.
 func findSocket(local, remote netip.AddrPort) (socket, error) {
-	local, remote = plain(local), plain(remote)
+	local, remote = unmap(local), unmap(remote)
 	if local.Addr().Is4() != remote.Addr().Is4() || !local.Addr().IsValid() {
 		return socket{}, ErrNoSocket
 	}
@@ -107,7 +107,7 @@ func findSocket(local, remote netip.AddrPort) (socket, error) {
 	return socket{inode, local, remote}, err
 }
 
-// plain takes off what is not in the kernel's tables: mapping and zone.
-func plain(ap netip.AddrPort) netip.AddrPort {
+// unmap takes off what is not in the kernel's tables: mapping and zone.
+func unmap(ap netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }

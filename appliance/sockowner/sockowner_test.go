@@ -69,7 +69,7 @@ func TestInode_EveryFamily(t *testing.T) {
 			for end, c := range map[string]net.Conn{"server": client, "client": server} {
 				local, remote := peer(c)
 				want := inodeOf(t, map[string]net.Conn{"server": server, "client": client}[end])
-				if got, err := find(plain(local), plain(remote)); err != nil || got != want {
+				if got, err := find(unmap(local), unmap(remote)); err != nil || got != want {
 					t.Errorf("%s by %s: the %s's inode is %d, %v; want %d", name, way, end, got, err, want)
 				}
 			}

@@ -45,14 +45,14 @@ func (e *Engine) Container(ctx context.Context, id string) (Container, error) {
 	}
 	if h := found.State.Health; h != nil && h.Status != container.NoHealthcheck {
 		c.Health = h.Status
-		c.Said = lastSaid(h.Log)
+		c.Said = lastHealthOutput(h.Log)
 	}
 	return c, nil
 }
 
-// lastSaid returns what a health check said last. The one that was under way when Docker
+// lastHealthOutput returns what a health check said last. The one that was under way when Docker
 // stopped the container has said nothing.
-func lastSaid(log []*container.HealthcheckResult) string {
+func lastHealthOutput(log []*container.HealthcheckResult) string {
 	for _, result := range slices.Backward(log) {
 		if said := lastLineOf(result.Output); said != "" {
 			return said

@@ -24,7 +24,7 @@ func TestLastSaid(t *testing.T) {
 		for _, output := range tc.outputs {
 			log = append(log, &container.HealthcheckResult{Output: output})
 		}
-		if got := lastSaid(log); got != tc.want {
+		if got := lastHealthOutput(log); got != tc.want {
 			t.Errorf("of %q the last is %q, want %q", tc.outputs, got, tc.want)
 		}
 	}

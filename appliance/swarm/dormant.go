@@ -28,12 +28,12 @@ func dormant(ctx context.Context, path string) bool {
 		return false
 	}
 	defer conn.Close()
-	return activeState(ctx, conn, "docker.socket") == "active" && !runs(activeState(ctx, conn, "docker.service"))
+	return activeState(ctx, conn, "docker.socket") == "active" && !isRunning(activeState(ctx, conn, "docker.service"))
 }
 
-// runs reports whether a service in that state answers. One that starts or stops
+// isRunning reports whether a service in that state answers. One that starts or stops
 // is left alone: a connection that it no longer takes would start it.
-func runs(state string) bool { return state == "active" || state == "reloading" }
+func isRunning(state string) bool { return state == "active" || state == "reloading" }
 
 func activeState(ctx context.Context, conn *dbus.Conn, unit string) string {
 	p, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveState")

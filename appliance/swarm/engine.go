@@ -111,13 +111,13 @@ func (e *Engine) explain(err error) error {
 	case isNotManager(err):
 		return ErrNotManager
 	case cerrdefs.IsNotFound(err):
-		return fmt.Errorf("%w: %s", ErrNotFound, said(err))
+		return fmt.Errorf("%w: %s", ErrNotFound, engineMessage(err))
 	}
-	return errors.New(said(err))
+	return errors.New(engineMessage(err))
 }
 
-// said returns the engine's own word in one line, without what the SDK puts before.
-func said(err error) string {
+// engineMessage returns the engine's own word in one line, without what the SDK puts before.
+func engineMessage(err error) string {
 	return words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }
 

@@ -45,9 +45,9 @@ func (e *Engine) Process(ctx context.Context) (pid int, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if unixConn, ok := conn.(*net.UnixConn); ok {
-		pid, err = whoAnswers(unixConn)
+		pid, err = answeringPID(unixConn)
 	} else {
-		pid, err = whoAccepted(conn)
+		pid, err = acceptingPID(conn)
 	}
 	if err == nil {
 		return pid, nil
@@ -65,11 +65,11 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// whoAnswers returns who writes the answer to a ping. It is the kernel that
+// answeringPID returns who writes the answer to a ping. It is the kernel that
 // says so, in a control message beside the answer; see unix(7). SO_PEERCRED
 // would name whoever made the listening socket, which is systemd where Docker
 // is started by docker.socket.
-func whoAnswers(conn *net.UnixConn) (int, error) {
+func answeringPID(conn *net.UnixConn) (int, error) {
 	// What is written before this is set comes without its writer.
 	if err := passCredentials(conn); err != nil {
 		return 0, fmt.Errorf("ask for credentials: %w", err)
@@ -118,9 +118,9 @@ func writer(control []byte) (int, error) {
 	return 0, errors.New("the kernel named no process")
 }
 
-// whoAccepted returns who has the other end of a TCP connection. The answer is
+// acceptingPID returns who has the other end of a TCP connection. The answer is
 // waited for because nobody has an end that is not accepted yet.
-func whoAccepted(conn net.Conn) (int, error) {
+func acceptingPID(conn net.Conn) (int, error) {
 	if _, err := conn.Write([]byte(ping)); err != nil {
 		return 0, err
 	}

@@ -44,8 +44,8 @@ type Keeper struct {
 	Log       *slog.Logger
 }
 
-// Beside returns where the program that was replaced stays, as the way back.
-func Beside(program string) string { return program + ".old" }
+// BackupPath returns where the program that was replaced stays, as the way back.
+func BackupPath(program string) string { return program + ".old" }
 
 // Run goes on from where the journal is. It returns nil when the upgrade has come to
 // its end, well or not. After an error it is to be run again.
@@ -55,7 +55,7 @@ func (k Keeper) Run(ctx context.Context) error {
 		return err
 	}
 	if !j.ended() {
-		sweep(k.Directory.journal(), j.Program, Beside(j.Program))
+		sweep(k.Directory.journal(), j.Program, BackupPath(j.Program))
 	}
 	for !j.ended() {
 		if err := ctx.Err(); err != nil {
@@ -114,7 +114,7 @@ func (k Keeper) keepOld(j Journal) error {
 	if sum, _, err := Sum(j.Program); err != nil || sum != j.From.SHA256 {
 		return err
 	}
-	return replace(Beside(j.Program), j.Program, j.From.SHA256)
+	return replace(BackupPath(j.Program), j.Program, j.From.SHA256)
 }
 
 // start restarts the node, unless the new program runs already.
@@ -173,9 +173,9 @@ func (k Keeper) goBack(ctx context.Context, j Journal) (Journal, error) {
 // putBack takes the program that was kept beside if it is the old one, which takes no
 // room on the disk: that it is full may be why the new one does not start.
 func (k Keeper) putBack(j Journal) error {
-	beside := Beside(j.Program)
-	if sum, _, err := Sum(beside); err == nil && sum == j.From.SHA256 {
-		if err := durable.Link(j.Program, beside); err == nil {
+	backup := BackupPath(j.Program)
+	if sum, _, err := Sum(backup); err == nil && sum == j.From.SHA256 {
+		if err := durable.Link(j.Program, backup); err == nil {
 			return nil
 		}
 	}

@@ -165,7 +165,7 @@ func TestKeeper(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ends(Done, good)
-	if got := s.text(Beside(s.program())); got != old {
+	if got := s.text(BackupPath(s.program())); got != old {
 		t.Errorf("beside it is the %q", got)
 	}
 	if !slices.Equal(s.starts, []string{good}) {
@@ -265,7 +265,7 @@ func TestKeeper_PowerCut(t *testing.T) {
 				s.journal(j)
 				s.put(s.program(), c.there)
 				if c.beside {
-					s.put(Beside(s.program()), old)
+					s.put(BackupPath(s.program()), old)
 				}
 				s.running = c.there
 				if err := s.keep(0); err != nil {

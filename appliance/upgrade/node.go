@@ -132,12 +132,12 @@ func (n *Node) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case o := <-n.offers:
-			n.note(n.stage(ctx, o))
+			n.setFailed(n.stage(ctx, o))
 		}
 	}
 }
 
-func (n *Node) note(err error) {
+func (n *Node) setFailed(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.busy = false
@@ -197,7 +197,7 @@ func (n *Node) fetch(ctx context.Context, o Offer) error {
 	program, err := n.Fetch(ctx, o)
 	if err == nil {
 		defer program.Close()
-		err = install(n.Directory.staged(), flowing{program, stalled}, 0o700, o)
+		err = install(n.Directory.staged(), stallReader{program, stalled}, 0o700, o)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -205,13 +205,13 @@ func (n *Node) fetch(ctx context.Context, o Offer) error {
 	return err
 }
 
-// flowing puts a timer off whenever something comes.
-type flowing struct {
+// stallReader puts a timer off whenever something comes.
+type stallReader struct {
 	io.Reader
 	stalled *time.Timer
 }
 
-func (f flowing) Read(p []byte) (int, error) {
+func (f stallReader) Read(p []byte) (int, error) {
 	n, err := f.Reader.Read(p)
 	if n > 0 {
 		f.stalled.Reset(stallTimeout)

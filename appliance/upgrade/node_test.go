@@ -227,22 +227,22 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// talk is a node that answers one after the other, the last for ever.
-type talk struct {
+// scriptedNode is a node that answers one after the other, the last for ever.
+type scriptedNode struct {
 	states  []State
 	errs    []error
 	offered int
 }
 
-func (k *talk) UpgradeStates(context.Context) ([]Answer, error) { return nil, nil }
+func (k *scriptedNode) UpgradeStates(context.Context) ([]Answer, error) { return nil, nil }
 
-func (k *talk) UpgradeState(context.Context, fleet.Node) (State, error) {
+func (k *scriptedNode) UpgradeState(context.Context, fleet.Node) (State, error) {
 	s, err := k.states[0], k.errs[0]
 	k.states, k.errs = k.states[min(1, len(k.states)-1):], k.errs[min(1, len(k.errs)-1):]
 	return s, err
 }
 
-func (k *talk) OfferUpgrade(context.Context, fleet.Node, Offer) error { k.offered++; return nil }
+func (k *scriptedNode) OfferUpgrade(context.Context, fleet.Node, Offer) error { k.offered++; return nil }
 
 func TestBring(t *testing.T) {
 	t.Parallel()
@@ -278,9 +278,9 @@ func TestBring(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				k := &talk{c.states, c.errs, 0}
+				k := &scriptedNode{c.states, c.errs, 0}
 				var said []string
-				err := Bring(t.Context(), k, fleet.Node{}, o,
+				err := upgradeNode(t.Context(), k, fleet.Node{}, o,
 					func(text string) error { said = append(said, text); return nil })
 				if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 					t.Errorf("got %v, want %q", err, c.err)

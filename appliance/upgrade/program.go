@@ -102,7 +102,7 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := output(ctx, path)
+	out, err := runOutput(ctx, path)
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return "", fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run",
@@ -112,17 +112,17 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	}
 	var said struct{ Version string }
 	if json.Unmarshal(out, &said) != nil || said.Version == "" || len(said.Version) > 64 ||
-		strings.ContainsFunc(said.Version, odd) {
+		strings.ContainsFunc(said.Version, isUnprintable) {
 		return "", errors.New("it does not say its version as crawlbox does")
 	}
 	return said.Version, nil
 }
 
-func odd(r rune) bool { return r <= ' ' || r > '~' }
+func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }
 
-// output tries again where the file counts as open for writing: for a moment, a
+// runOutput tries again where the file counts as open for writing: for a moment, a
 // process that is just being started elsewhere here has all that was open.
-func output(ctx context.Context, path string) (out []byte, err error) {
+func runOutput(ctx context.Context, path string) (out []byte, err error) {
 	for range 20 {
 		cmd := exec.CommandContext(ctx, path, "version", "--json")
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // not systemd's socket

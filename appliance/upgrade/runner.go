@@ -32,10 +32,10 @@ type Event struct {
 	Text string `json:"text"`
 }
 
-// Bring brings what was offered onto one node and returns when it runs there. The
+// upgradeNode brings what was offered onto one node and returns when it runs there. The
 // error says why it does not; the node then has the version that it had. say is called
 // with each thing that happens, once.
-func Bring(ctx context.Context, nodes Nodes, n fleet.Node, o Offer, say func(string) error) error {
+func upgradeNode(ctx context.Context, nodes Nodes, n fleet.Node, o Offer, say func(string) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("waited %s", upTimeout))
 	defer cancel()
 	if err := nodes.OfferUpgrade(ctx, n, o); err != nil {

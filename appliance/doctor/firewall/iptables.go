@@ -78,7 +78,7 @@ func iptablesRule(c *chain, words []string, line string) rule {
 			}
 			i++
 		case "--syn":
-			r.when = append(r.when, condition(negated, func(p packet) answer { return whether(p.Proto == "tcp") }))
+			r.when = append(r.when, condition(negated, func(p packet) answer { return answerOf(p.Proto == "tcp") }))
 			negated = false
 		default:
 			r.when = append(r.when, condition(negated, iptablesMatch(option, value)))
@@ -105,26 +105,26 @@ func condition(negated bool, is func(packet) answer) func(packet) answer {
 func iptablesMatch(option, value string) func(packet) answer {
 	switch option {
 	case "-p":
-		return func(p packet) answer { return whether(value == p.Proto || value == "all") }
+		return func(p packet) answer { return answerOf(value == p.Proto || value == "all") }
 	case "-s":
 		network, _ := netip.ParsePrefix(value)
-		return func(p packet) answer { return fromIn(p, network) }
+		return func(p packet) answer { return fromNetwork(p, network) }
 	case "-i":
 		return func(p packet) answer {
 			if prefix, wild := strings.CutSuffix(value, "+"); wild {
-				return whether(strings.HasPrefix(p.iface, prefix))
+				return answerOf(strings.HasPrefix(p.iface, prefix))
 			}
 			if p.iface == "" && value != "lo" {
 				return maybe
 			}
-			return whether(p.iface == value)
+			return answerOf(p.iface == value)
 		}
 	case "--dport", "--dports":
-		return func(p packet) answer { return whether(hasPort(value, p.Number)) }
+		return func(p packet) answer { return answerOf(hasPort(value, p.Number)) }
 	case "--state", "--ctstate":
-		return func(packet) answer { return whether(slices.Contains(strings.Split(value, ","), "NEW")) }
+		return func(packet) answer { return answerOf(slices.Contains(strings.Split(value, ","), "NEW")) }
 	case "--dst-type":
-		return func(packet) answer { return whether(value == "LOCAL") }
+		return func(packet) answer { return answerOf(value == "LOCAL") }
 	case "--icmp-type", "--icmpv6-type":
 		return func(packet) answer { return no }
 	}

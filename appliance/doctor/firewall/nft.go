@@ -44,7 +44,7 @@ func parseNft(text string, iptables, ipv6 bool) (*ruleset, error) {
 	s := &ruleset{tool: "nftables", chains: map[string]*chain{}}
 	for _, e := range list.Nftables {
 		c := e.Chain
-		if c == nil || iptables && ofIptables(c.Family, c.Table) || c.Family != "inet" && c.Family != family {
+		if c == nil || iptables && isIptablesTable(c.Family, c.Table) || c.Family != "inet" && c.Family != family {
 			continue
 		}
 		table := c.Family + " " + c.Table
@@ -65,8 +65,8 @@ func parseNft(text string, iptables, ipv6 bool) (*ruleset, error) {
 	return s, nil
 }
 
-// ofIptables reports whether a table is one that iptables-nft keeps.
-func ofIptables(family, table string) bool {
+// isIptablesTable reports whether a table is one that iptables-nft keeps.
+func isIptablesTable(family, table string) bool {
 	return family != "inet" && slices.Contains([]string{"filter", "nat", "mangle", "raw", "security"}, table)
 }
 
@@ -153,9 +153,9 @@ func isInterface(right json.RawMessage, p packet) answer {
 		var name string
 		_ = json.Unmarshal(v, &name)
 		if prefix, wild := strings.CutSuffix(name, "*"); wild {
-			return whether(strings.HasPrefix(p.iface, prefix))
+			return answerOf(strings.HasPrefix(p.iface, prefix))
 		}
-		return whether(name == p.iface)
+		return answerOf(name == p.iface)
 	})
 }
 
@@ -186,7 +186,7 @@ func isText(want string) func(json.RawMessage) answer {
 	return func(v json.RawMessage) answer {
 		var text string
 		_ = json.Unmarshal(v, &text)
-		return whether(text == want)
+		return answerOf(text == want)
 	}
 }
 
@@ -194,11 +194,11 @@ func isPort(want uint16) func(json.RawMessage) answer {
 	return func(v json.RawMessage) answer {
 		var number int
 		if json.Unmarshal(v, &number) == nil {
-			return whether(number == int(want))
+			return answerOf(number == int(want))
 		}
 		var between struct{ Range []int }
 		if json.Unmarshal(v, &between) == nil && len(between.Range) == 2 {
-			return whether(between.Range[0] <= int(want) && int(want) <= between.Range[1])
+			return answerOf(between.Range[0] <= int(want) && int(want) <= between.Range[1])
 		}
 		return maybe
 	}
@@ -212,7 +212,7 @@ func isSource(p packet) func(json.RawMessage) answer {
 			if err != nil {
 				return maybe
 			}
-			return fromIn(p, netip.PrefixFrom(a, a.BitLen()))
+			return fromNetwork(p, netip.PrefixFrom(a, a.BitLen()))
 		}
 		var net struct {
 			Prefix struct {
@@ -221,7 +221,7 @@ func isSource(p packet) func(json.RawMessage) answer {
 			}
 		}
 		if json.Unmarshal(v, &net) == nil && net.Prefix.Addr.IsValid() {
-			return fromIn(p, netip.PrefixFrom(net.Prefix.Addr, net.Prefix.Len))
+			return fromNetwork(p, netip.PrefixFrom(net.Prefix.Addr, net.Prefix.Len))
 		}
 		return maybe
 	}

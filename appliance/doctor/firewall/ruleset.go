@@ -121,21 +121,21 @@ func (c *chain) describe() string {
 	return fmt.Sprintf("chain %s of table %s", c.name, c.table)
 }
 
-// whether turns what is sure into an answer.
-func whether(ok bool) answer {
+// answerOf turns what is sure into an answer.
+func answerOf(ok bool) answer {
 	if ok {
 		return yes
 	}
 	return no
 }
 
-// fromIn reports whether a packet comes from a network.
-func fromIn(p packet, network netip.Prefix) answer {
+// fromNetwork reports whether a packet comes from a network.
+func fromNetwork(p packet, network netip.Prefix) answer {
 	switch {
 	case !network.IsValid(), !p.from.IsValid() && network.Bits() > 0:
 		return maybe
 	case !p.from.IsValid():
 		return yes
 	}
-	return whether(network.Contains(p.from))
+	return answerOf(network.Contains(p.from))
 }

@@ -17,25 +17,25 @@ var (
 		"images rm`")
 )
 
-// unproven is the error for a request that did not prove who it is.
-type unproven struct {
+// unauthenticatedError is the error for a request that did not prove who it is.
+type unauthenticatedError struct {
 	message string
 	token   bool // it had a token, which is not valid
 }
 
-func (e *unproven) Error() string { return e.message }
+func (e *unauthenticatedError) Error() string { return e.message }
 
-// tooMany is the error for an address that has to wait.
-type tooMany struct {
+// rateLimitedError is the error for an address that has to wait.
+type rateLimitedError struct {
 	message string
 	retry   time.Duration
 }
 
-func (e *tooMany) Error() string {
+func (e *rateLimitedError) Error() string {
 	return fmt.Sprintf("%s: try again in %d s", e.message, e.seconds())
 }
 
-func (e *tooMany) seconds() int { return max(1, int(math.Ceil(e.retry.Seconds()))) }
+func (e *rateLimitedError) seconds() int { return max(1, int(math.Ceil(e.retry.Seconds()))) }
 
 // refuse answers in the registry API's form, and with the way in where there is
 // one. The Host header was checked before.
@@ -43,8 +43,8 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	// Without it Docker 20.10 takes the answer for that of a registry of 2014.
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	code, message := errcode.ErrorCodeDenied, err.Error()
-	var wait *tooMany
-	var who *unproven
+	var wait *rateLimitedError
+	var who *unauthenticatedError
 	switch {
 	case errors.As(err, &wait):
 		code = errcode.ErrorCodeTooManyRequests
@@ -64,7 +64,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 // its holder, and the scope would be text of a stranger in a header. A client that asks for no
 // tokens is asked for user and password.
 func challenge(r *http.Request, invalid bool) string {
-	if asksNoTokens(r) {
+	if usesNoTokens(r) {
 		return fmt.Sprintf(`Basic realm=%q`, service)
 	}
 	c := fmt.Sprintf(`Bearer realm=%q,service=%q`, "https://"+r.Host+tokenPath, service)

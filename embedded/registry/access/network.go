@@ -75,7 +75,7 @@ func newNetwork(h http.Handler, o Options) *network {
 		reading:   registry.ReadOnly(h),
 		tokens:    newTokens(o.Clock),
 		passwords: newPasswords(o.Accounts, o.Clock),
-		notes:     newTries(o.Clock),
+		notes:     newTryLimit(o.Clock),
 	}
 }
 
@@ -128,32 +128,32 @@ func (n *network) identify(r *http.Request) (party, error) {
 	case "bearer":
 		p, err := n.tokens.read(token)
 		if err == nil {
-			err = n.stillGood(p, address(r))
+			err = n.stillValid(p, address(r))
 		}
 		if err != nil {
 			n.recordRefusal(r, err)
-			return party{}, &unproven{message: err.Error(), token: true}
+			return party{}, &unauthenticatedError{message: err.Error(), token: true}
 		}
 		return p, nil
 	}
-	if !asksNoTokens(r) {
-		return party{}, &unproven{message: "authentication required"}
+	if !usesNoTokens(r) {
+		return party{}, &unauthenticatedError{message: "authentication required"}
 	}
 	p, err := n.recognize(r)
 	if err == nil && p.Right < wanted(r) {
-		err = &unproven{message: errNoWrite.Error()} // it may have a login
+		err = &unauthenticatedError{message: errNoWrite.Error()} // it may have a login
 	}
 	return p, err
 }
 
-// asksNoTokens tells a Docker Engine that keeps its images in containerd: see the
+// usesNoTokens tells a Docker Engine that keeps its images in containerd: see the
 // package comment.
-func asksNoTokens(r *http.Request) bool {
+func usesNoTokens(r *http.Request) bool {
 	return strings.Contains(r.UserAgent(), "containerd-client/")
 }
 
-// stillGood checks what may have changed since the token was made.
-func (n *network) stillGood(p party, from netip.Addr) error {
+// stillValid checks what may have changed since the token was made.
+func (n *network) stillValid(p party, from netip.Addr) error {
 	if p.Account != "" {
 		if a, ok := n.Accounts.find(p.Account); !ok || a.Issue != p.Issue {
 			return errors.New("the account of this token was removed or has another password: log in again")
@@ -171,7 +171,7 @@ func (n *network) stillGood(p party, from netip.Addr) error {
 func (n *network) login(r *http.Request) (p party, fresh bool, err error) {
 	user, password, ok := r.BasicAuth()
 	if !ok {
-		return party{}, false, &unproven{message: "the Authorization header is malformed"}
+		return party{}, false, &unauthenticatedError{message: "the Authorization header is malformed"}
 	}
 	issue, fresh, err := n.passwords.check(r.Context(), address(r), user, password)
 	if err != nil {

@@ -47,8 +47,8 @@ type proof struct {
 	until time.Time
 }
 
-// newTries counts what each address has tried.
-func newTries(now func() time.Time) *bound.Rate[netip.Prefix] {
+// newTryLimit counts what each address has tried.
+func newTryLimit(now func() time.Time) *bound.Rate[netip.Prefix] {
 	tries := bound.NewRate[netip.Prefix](tryInterval, maxTries, maxAddresses)
 	tries.Now = now
 	return tries
@@ -57,7 +57,7 @@ func newTries(now func() time.Time) *bound.Rate[netip.Prefix] {
 func newPasswords(accounts *Accounts, now func() time.Time) *passwords {
 	return &passwords{
 		accounts: accounts,
-		tries:    newTries(now),
+		tries:    newTryLimit(now),
 		compare:  bcrypt.CompareHashAndPassword,
 		turns:    make(chan struct{}, maxCompares),
 		key:      newKey(),
@@ -67,7 +67,7 @@ func newPasswords(accounts *Accounts, now func() time.Time) *passwords {
 }
 
 // check returns which of the account's passwords this is. fresh says that it was
-// compared just now. The error is *unproven or *tooMany.
+// compared just now. The error is *unauthenticatedError or *rateLimitedError.
 func (p *passwords) check(ctx context.Context, from netip.Addr,
 	user, password string) (issue string, fresh bool, err error) {
 	if issue, ok := p.remembered(user, password); ok {
@@ -98,14 +98,14 @@ func (p *passwords) turn(ctx context.Context) error {
 	case p.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return &tooMany{message: "too many logins at a time", retry: compareWait}
+		return &rateLimitedError{message: "too many logins at a time", retry: compareWait}
 	}
 }
 
 func (p *passwords) try(from netip.Addr, user, password string) (string, bool, error) {
 	a, known := p.accounts.find(user)
 	if err := p.compare([]byte(a.Hash), []byte(password)); err != nil || !known {
-		return "", false, &unproven{message: "user or password is wrong"}
+		return "", false, &unauthenticatedError{message: "user or password is wrong"}
 	}
 	p.tries.Forget(bound.Prefix(from))
 	p.remember(a, password)
@@ -132,5 +132,5 @@ func (p *passwords) remembered(user, password string) (issue string, ok bool) {
 }
 
 func tooManyTries(wait time.Duration) error {
-	return &tooMany{message: "too many wrong passwords from this address", retry: wait}
+	return &rateLimitedError{message: "too many wrong passwords from this address", retry: wait}
 }

@@ -138,7 +138,7 @@ func TestPasswords_Turns(t *testing.T) {
 			from := netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))
 			wg.Go(func() {
 				_, _, err := p.check(context.Background(), from, "ci", "x")
-				if _, ok := errors.AsType[*tooMany](err); ok {
+				if _, ok := errors.AsType[*rateLimitedError](err); ok {
 					busy.Add(1)
 				}
 			})

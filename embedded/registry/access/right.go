@@ -23,7 +23,7 @@ func wanted(r *http.Request) Right {
 	return Write
 }
 
-// party is somebody who has proved who it is.
+// party is a client that has proved its identity.
 type party struct {
 	Account string     `json:"a,omitempty"` // name of an account
 	Issue   string     `json:"i,omitempty"` // which of the account's passwords it was

@@ -26,7 +26,7 @@ const (
 func (n *network) serveToken(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		// See the package comment on why it is not 405.
-		refuse(w, r, &unproven{message: "tokens are asked for with GET"})
+		refuse(w, r, &unauthenticatedError{message: "tokens are asked for with GET"})
 		return
 	}
 	p, err := n.prove(r)
@@ -64,12 +64,12 @@ func (n *network) recognize(r *http.Request) (party, error) {
 		return party{Node: address(r), Right: min(right, Write)}, nil
 	}
 	if err == nil {
-		return party{}, &unproven{message: noNode}
+		return party{}, &unauthenticatedError{message: noNode}
 	}
 	if n.notes.Allow(bound.Prefix(address(r))) {
 		n.Log.Warn("a client without credentials is refused at the registry", "from", r.RemoteAddr, "error", err)
 	}
-	return party{}, &unproven{message: fmt.Sprintf("%s (%s)", noNode, short(err))}
+	return party{}, &unauthenticatedError{message: fmt.Sprintf("%s (%s)", noNode, short(err))}
 }
 
 // short returns the beginning of an error's first line.

@@ -29,8 +29,8 @@ type tokens struct {
 	now func() time.Time
 }
 
-// signed is the content of a token.
-type signed struct {
+// tokenContent is the content of a token.
+type tokenContent struct {
 	party
 	Expires time.Time `json:"e"`
 }
@@ -46,7 +46,7 @@ func newKey() []byte {
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
 func (t *tokens) issue(p party) string {
-	content, err := json.Marshal(signed{party: p, Expires: t.now().Add(tokenLife)})
+	content, err := json.Marshal(tokenContent{party: p, Expires: t.now().Add(tokenLife)})
 	if err != nil {
 		panic(err) // plain fields always marshal
 	}
@@ -66,7 +66,7 @@ func (t *tokens) read(token string) (party, error) {
 	if !hmac.Equal(mac, sum(t.key, content)) {
 		return party{}, errToken
 	}
-	var s signed
+	var s tokenContent
 	if err := json.Unmarshal(content, &s); err != nil || !t.now().Before(s.Expires) {
 		return party{}, errToken
 	}
