@@ -8,7 +8,7 @@
 //
 // The units are templates; [Unit.Files] renders them, and knows nothing of the
 // machine. Each begins with a seal, a checksum of all that follows, by which
-// [Ours] tells a unit as it was written from one that a person has edited since:
+// [IsOurs] tells a unit as it was written from one that a person has edited since:
 // such a unit is the person's, and is kept.
 //
 // Docker is wanted by crawlbox.target and not by crawlbox.service. What a unit

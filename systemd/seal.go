@@ -19,8 +19,8 @@ func seal(text string) string {
 	return sealStart + checksum(body) + sealEnd + body
 }
 
-// Ours reports whether a unit file is as crawlbox, of whatever version, wrote it.
-func Ours(text string) bool {
+// IsOurs reports whether a unit file is as crawlbox, of whatever version, wrote it.
+func IsOurs(text string) bool {
 	rest, ok := strings.CutPrefix(text, sealStart)
 	if !ok {
 		return false

@@ -21,7 +21,7 @@ func TestUnit_Files(t *testing.T) {
 	var names []string
 	for _, f := range manager.Files() {
 		names = append(names, f.Name)
-		if !Ours(f.Text) {
+		if !IsOurs(f.Text) {
 			t.Errorf("%s is not as crawlbox wrote it", f.Name)
 		}
 		if strings.Contains(f.Text, "{{") || strings.Contains(f.Text, "\n\n\n") {
@@ -91,7 +91,7 @@ func TestOurs_NotWhenEdited(t *testing.T) {
 		strings.Replace(text, "WatchdogSec=60s", "WatchdogSec=90s", 1),
 		strings.Replace(text, "sha256 ", "sha256 0", 1), text[1:], text[:len(text)-1],
 	} {
-		if Ours(edited) {
+		if IsOurs(edited) {
 			t.Errorf("a unit that was edited passes: %.80q", edited)
 		}
 	}

@@ -57,7 +57,7 @@ type Cluster interface {
 	CreateDeployed(ctx context.Context, name string, d servicespec.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error)
 	SlowDown(ctx context.Context, id string) error
-	Nudge(ctx context.Context, id string) error
+	RestartUpdate(ctx context.Context, id string) error
 	Spec(ctx context.Context, id string) (json.RawMessage, error)
 	Changes(ctx context.Context, id string, d servicespec.Deployment) (keys []string, err error)
 	Digest(ctx context.Context, image string) (string, error)

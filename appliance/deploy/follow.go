@@ -122,7 +122,7 @@ func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string
 	}
 	f.log.Info("resuming an update that waits for tasks on lost nodes", "service", svc.Name, "tasks", tasks)
 	f.nudged, f.goal.BySwarm = append(f.nudged, tasks...), false
-	return f.cluster.Nudge(ctx, svc.ID)
+	return f.cluster.RestartUpdate(ctx, svc.ID)
 }
 
 // stuck are the tasks of a change, by ID, that Swarm waits for in vain: it put them on

@@ -47,7 +47,7 @@ func (c *halted) Tasks(context.Context, string) ([]fleet.Task, error) {
 	return []fleet.Task{c.task, on}, nil
 }
 
-func (c *halted) Nudge(context.Context, string) error {
+func (c *halted) RestartUpdate(context.Context, string) error {
 	c.nudged++
 	c.service.Update = ""
 	return nil

@@ -205,7 +205,7 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 		if ctx.Err() != nil {
 			return // the next start takes it up
 		}
-		if !swarm.Away(err) && !errors.Is(err, errUnderWay) {
+		if !swarm.IsUnreachable(err) && !errors.Is(err, errUnderWay) {
 			rec.end(ctx, err)
 			return
 		}

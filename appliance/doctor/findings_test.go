@@ -129,7 +129,7 @@ func TestKernel(t *testing.T) {
 
 func TestKernel_OfThisMachine(t *testing.T) {
 	t.Parallel()
-	for _, f := range This().Kernel() { // Docker runs here in other tests
+	for _, f := range LocalSystem().Kernel() { // Docker runs here in other tests
 		if strings.Contains(f.Text, "no veth") || strings.Contains(f.Text, "no bridge") ||
 			strings.Contains(f.Text, "no overlay") {
 			t.Errorf("%+v", f)
@@ -209,10 +209,10 @@ func TestAddress(t *testing.T) {
 		{"lo", 65536, netip.MustParsePrefix("127.0.0.1/8")},
 		{"eth0", 1500, netip.MustParsePrefix("10.0.0.5/24")},
 	}
-	expect(t, Address(own, CardAt(own, cards), []Seen{{"h1", own}}), "ok | 10.0.0.5 on eth0")
-	expect(t, Address(other, CardAt(other, cards), []Seen{{"h1", other}}),
+	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", own}}), "ok | 10.0.0.5 on eth0")
+	expect(t, Address(other, CardAt(other, cards), []SeenAddr{{"h1", other}}),
 		"warning | 198.51.100.7 is no address of this machine, so it is behind NAT")
-	expect(t, Address(own, CardAt(own, cards), []Seen{{"h1", other}, {"h2", other}}),
+	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", other}, {"h2", other}}),
 		"warning | h1 sees this machine come from 198.51.100.7, while others are told 10.0.0.5 … advertise_addr")
 	lo := netip.MustParseAddr("127.0.0.1")
 	expect(t, Address(lo, CardAt(lo, cards), nil), "warning | 127.0.0.1 is good for a cluster of this machine alone")
@@ -222,7 +222,7 @@ func TestMTU(t *testing.T) {
 	t.Parallel()
 	card := Card{"eth0", 1450, netip.MustParsePrefix("10.0.0.5/24")}
 	s := machine(files(map[string]string{"sys/class/net/docker0/mtu": "1500\n"}))
-	expect(t, s.MTU(card, []Away{{"h1", 9000}, {"h2", 0}, {"h3", 1450}}),
+	expect(t, s.MTU(card, []PeerMTU{{"h1", 9000}, {"h2", 0}, {"h3", 1450}}),
 		"warning … Docker's bridge of 1500 … \"mtu\": 1450 … driver.mtu=1400",
 		"warning … the card of h1 of 9000 … ip link set eth0 mtu 1450")
 	card.MTU = 1500

@@ -24,7 +24,7 @@ var features = []struct{ option, module, without string }{
 // Kernel looks for features, in the kernel and among its modules. Where neither the
 // kernel's config nor its modules can be seen, nothing is said to be missing.
 func (s System) Kernel() (list []Finding) {
-	release := s.word("proc/sys/kernel/osrelease")
+	release := s.readTrimmed("proc/sys/kernel/osrelease")
 	config, modules := s.kernelConfig(release), s.modules(release)
 	var have []string
 	for _, f := range features {
@@ -69,5 +69,5 @@ func (s System) kernelConfig(release string) string {
 
 // modules returns the paths of what can be loaded or is built in.
 func (s System) modules(release string) string {
-	return s.word("lib/modules/"+release+"/modules.dep") + "\n" + s.word("lib/modules/"+release+"/modules.builtin")
+	return s.readTrimmed("lib/modules/"+release+"/modules.dep") + "\n" + s.readTrimmed("lib/modules/"+release+"/modules.builtin")
 }

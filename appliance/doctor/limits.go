@@ -29,7 +29,7 @@ func (s System) Limits() (list []Finding) {
 		})
 	}
 	return orGood(list, "limits", fmt.Sprintf("%d open files, %s file watchers with %s watches", files,
-		s.word("proc/sys/fs/inotify/max_user_instances"), s.word("proc/sys/fs/inotify/max_user_watches")))
+		s.readTrimmed("proc/sys/fs/inotify/max_user_instances"), s.readTrimmed("proc/sys/fs/inotify/max_user_watches")))
 }
 
 func (s System) watchers() (list []Finding) {
@@ -42,7 +42,7 @@ func (s System) watchers() (list []Finding) {
 		{"max_user_instances", minWatchers, 1024, errors.Is(s.Watch(), syscall.EMFILE)},
 		{"max_user_watches", minWatches, 524288, false},
 	} {
-		is, err := strconv.Atoi(s.word("proc/sys/fs/inotify/" + limit.name))
+		is, err := strconv.Atoi(s.readTrimmed("proc/sys/fs/inotify/" + limit.name))
 		if err != nil || is >= limit.min && !limit.used {
 			continue
 		}

@@ -31,7 +31,7 @@ func (s System) Names(ctx context.Context) (list []Finding) {
 	if _, err := s.lookup(ctx, publicName); err != nil {
 		text := "public names are not found (" + publicName +
 			"): images of other registries and base images of builds can't be pulled by this machine"
-		if !strings.Contains(s.word("etc/resolv.conf"), "nameserver") {
+		if !strings.Contains(s.readTrimmed("etc/resolv.conf"), "nameserver") {
 			text = "/etc/resolv.conf names no server: images of other registries and base images of builds can't be " +
 				"pulled by this machine"
 		}

@@ -60,8 +60,8 @@ func swarmNeeds(manager bool) (list []Need) {
 		Need{firewall.Port{Proto: "udp", Number: overlay}, "", false})
 }
 
-// Tried returns the ports that other nodes can be asked to connect to.
-func Tried(needs []Need) (ports []uint16) {
+// TryablePorts returns the ports that other nodes can be asked to connect to.
+func TryablePorts(needs []Need) (ports []uint16) {
 	for _, n := range needs {
 		if n.Proto == "tcp" {
 			ports = append(ports, n.Number)

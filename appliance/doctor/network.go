@@ -41,14 +41,14 @@ func CardAt(addr netip.Addr, cards []Card) Card {
 	return Card{}
 }
 
-// Seen is the address from which another node sees this one come.
-type Seen struct {
+// SeenAddr is the address from which another node sees this one come.
+type SeenAddr struct {
 	Node string
 	At   netip.Addr
 }
 
 // Address looks at the address that others are told to use.
-func Address(addr netip.Addr, card Card, seen []Seen) (list []Finding) {
+func Address(addr netip.Addr, card Card, seen []SeenAddr) (list []Finding) {
 	switch {
 	case addr.IsLoopback():
 		list = append(list, Finding{
@@ -83,19 +83,19 @@ func Address(addr netip.Addr, card Card, seen []Seen) (list []Finding) {
 	return orGood(list, "address", fmt.Sprintf("%s on %s", addr, card.Name))
 }
 
-// Away is the MTU of another node's network card.
-type Away struct {
+// PeerMTU is the MTU of another node's network card.
+type PeerMTU struct {
 	Node string
 	MTU  int
 }
 
 // MTU compares the largest packet of the network card with those of Docker's bridge
 // and of other nodes.
-func (s System) MTU(card Card, others []Away) (list []Finding) {
+func (s System) MTU(card Card, others []PeerMTU) (list []Finding) {
 	if card.MTU == 0 {
 		return nil
 	}
-	if bridge, err := strconv.Atoi(s.word("sys/class/net/docker0/mtu")); err == nil && bridge > card.MTU {
+	if bridge, err := strconv.Atoi(s.readTrimmed("sys/class/net/docker0/mtu")); err == nil && bridge > card.MTU {
 		list = append(list, Finding{
 			Check: "mtu",
 			Level: Warn,

@@ -32,8 +32,8 @@ type System struct {
 	Free func(dir string) (bytes int64, inodes float64, err error)
 }
 
-// This returns the machine that the process runs on.
-func This() System {
+// LocalSystem returns the machine that the process runs on.
+func LocalSystem() System {
 	return System{
 		Files:        os.DirFS("/"),
 		Run:          run,
@@ -92,9 +92,9 @@ func synchronized() (bool, error) {
 	return state != unix.TIME_ERROR, err
 }
 
-// word returns the text of a small file without the space around it, empty where it
+// readTrimmed returns the text of a small file without the space around it, empty where it
 // cannot be read.
-func (s System) word(path string) string {
+func (s System) readTrimmed(path string) string {
 	text, err := fs.ReadFile(s.Files, path)
 	if err != nil {
 		return ""

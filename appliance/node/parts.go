@@ -181,7 +181,7 @@ func (n *Node) neighbours(
 ) func(context.Context) []doctor.Neighbour {
 	return func(ctx context.Context) []doctor.Neighbour {
 		ports := func(role string, first bool) []uint16 {
-			return doctor.Tried(preflight.Needs(n.cfg, role, first))
+			return doctor.TryablePorts(preflight.Needs(n.cfg, role, first))
 		}
 		p := reach.Prober{
 			Client:   client,

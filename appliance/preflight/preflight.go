@@ -43,7 +43,7 @@ type examination struct {
 // Examine looks at this machine as a node with a role, or as one that is to become
 // it by a join token, and changes nothing. It takes a few seconds.
 func Examine(ctx context.Context, cfg configs.Config, role, joinToken string) (doctor.Report, error) {
-	x := &examination{cfg: cfg, role: role, system: doctor.This(), joins: joinToken != ""}
+	x := &examination{cfg: cfg, role: role, system: doctor.LocalSystem(), joins: joinToken != ""}
 	if x.joins {
 		var err error
 		if x.token, err = token.Parse(joinToken); err != nil {
@@ -201,18 +201,18 @@ func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list [
 
 func (x *examination) record() string { return filepath.Join(x.cfg.DataDir, setup.RecordFile) }
 
-func (x *examination) seen() (list []doctor.Seen) {
+func (x *examination) seen() (list []doctor.SeenAddr) {
 	for _, n := range x.near {
 		if n.Seen.IsValid() {
-			list = append(list, doctor.Seen{Node: n.Name, At: n.Seen})
+			list = append(list, doctor.SeenAddr{Node: n.Name, At: n.Seen})
 		}
 	}
 	return list
 }
 
-func (x *examination) away() (list []doctor.Away) {
+func (x *examination) away() (list []doctor.PeerMTU) {
 	for _, n := range x.near {
-		list = append(list, doctor.Away{Node: n.Name, MTU: n.MTU})
+		list = append(list, doctor.PeerMTU{Node: n.Name, MTU: n.MTU})
 	}
 	return list
 }

@@ -38,11 +38,11 @@ func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) er
 		func(s *swarm.ServiceSpec) error { return servicespec.StopForUpdate(s, pending, mark) })
 }
 
-// Nudge has Swarm begin the update of a service, by ID, anew: what has the new version
+// RestartUpdate has Swarm begin the update of a service, by ID, anew: what has the new version
 // already is left as it is. The version before is forgotten, so that Swarm can't go
 // back by itself after that, and is told not to.
-func (e *Engine) Nudge(ctx context.Context, id string) error {
-	return e.changeService(ctx, id, false, servicespec.Nudge)
+func (e *Engine) RestartUpdate(ctx context.Context, id string) error {
+	return e.changeService(ctx, id, false, servicespec.RestartUpdate)
 }
 
 // Remove removes a service, by ID. Its containers go after it.

@@ -41,9 +41,9 @@ var (
 	ErrNotManager = errors.New("this node is not a swarm manager")
 )
 
-// Away reports whether an error means that there is no engine to ask now, but that
+// IsUnreachable reports whether an error means that there is no engine to ask now, but that
 // there will be one again.
-func Away(err error) bool { return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStopped) }
+func IsUnreachable(err error) bool { return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStopped) }
 
 // Engine is the Docker Engine of this node. It is safe for concurrent use.
 type Engine struct {
@@ -72,8 +72,8 @@ func Open(host string) (*Engine, error) {
 // Host returns the engine's address, such as unix:///var/run/docker.sock.
 func (e *Engine) Host() string { return e.host }
 
-// Usual reports whether it is where Docker has its engine on every machine.
-func (e *Engine) Usual() bool { return e.host == client.DefaultDockerHost }
+// IsDefault reports whether it is where Docker has its engine on every machine.
+func (e *Engine) IsDefault() bool { return e.host == client.DefaultDockerHost }
 
 // Client returns the SDK's client of the engine, for image, which builds with it.
 func (e *Engine) Client() *client.Client { return e.cli }

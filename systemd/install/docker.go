@@ -17,8 +17,8 @@ const (
 // a new server up to date at its first boot.
 const lockWait = "300"
 
-// Bare describes a machine on which Docker may be installed.
-type Bare struct {
+// DockerTarget describes a machine on which Docker may be installed.
+type DockerTarget struct {
 	ID       string // of the system, from os-release(5): debian, ubuntu
 	Version  string // VERSION_ID: 12, 24.04
 	Codename string // VERSION_CODENAME
@@ -41,7 +41,7 @@ var releases = map[string][2]float64{"debian": {11, 13}, "ubuntu": {20.04, 26.04
 // PlanDocker plans the installation of Docker: from its own repository where that can
 // be reached, else as the distribution has it. What there is of a Docker is never
 // touched, and no daemon.json is written.
-func PlanDocker(b Bare) (p Plan, err error) {
+func PlanDocker(b DockerTarget) (p Plan, err error) {
 	switch {
 	case b.Docker != "":
 		return p, fmt.Errorf("there is a Docker on this machine (%s), which does not answer; start it (systemctl "+
@@ -67,7 +67,7 @@ func PlanDocker(b Bare) (p Plan, err error) {
 }
 
 // distribution says why Docker is to come from the distribution; empty: it is not.
-func (b Bare) distribution() string {
+func (b DockerTarget) distribution() string {
 	switch {
 	case len(b.Rivals) > 0:
 		return fmt.Sprintf("the packages of Docker's own repository would push out %s, which is installed",
@@ -78,13 +78,13 @@ func (b Bare) distribution() string {
 	return ""
 }
 
-func (b Bare) known() bool {
+func (b DockerTarget) known() bool {
 	version, err := strconv.ParseFloat(b.Version, 64)
 	between, ok := releases[b.ID]
 	return ok && err == nil && version >= between[0] && version < between[1]+0.005
 }
 
-func (b Bare) name() string {
+func (b DockerTarget) name() string {
 	if b.Name == "" {
 		return "a system without /etc/os-release"
 	}
@@ -92,13 +92,13 @@ func (b Bare) name() string {
 }
 
 // source returns the line of sources.list(5).
-func (b Bare) source() string {
+func (b DockerTarget) source() string {
 	return fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s stable\n", b.Arch, dockerKey, repository(b.ID), b.Codename)
 }
 
 // packages returns those of the distribution. Where the docker command is a package of its
 // own, docker.io only recommends it, and servers may be set to do without such.
-func (b Bare) packages() []string {
+func (b DockerTarget) packages() []string {
 	list := []string{"docker.io", "ca-certificates"}
 	if version, _ := strconv.ParseFloat(b.Version, 64); b.ID == "debian" && version >= 13 {
 		list = append(list, "docker-cli")

@@ -26,13 +26,13 @@ func repository(id string) string { return repositories + id }
 
 // LookDocker finds out what PlanDocker has to know. It changes nothing, and takes up
 // to half a minute where the Internet is slow.
-func (m *Machine) LookDocker(ctx context.Context) (b Bare, err error) {
+func (m *Machine) LookDocker(ctx context.Context) (b DockerTarget, err error) {
 	text, err := m.read("/etc/os-release")
 	if err != nil {
 		return b, err
 	}
 	os := osRelease(text)
-	b = Bare{ID: os["ID"], Version: os["VERSION_ID"], Codename: os["VERSION_CODENAME"], Name: os["PRETTY_NAME"]}
+	b = DockerTarget{ID: os["ID"], Version: os["VERSION_ID"], Codename: os["VERSION_CODENAME"], Name: os["PRETTY_NAME"]}
 	b.Docker = m.TraceOfDocker()
 	if b.Docker != "" || !b.known() {
 		return b, nil
@@ -87,7 +87,7 @@ func (m *Machine) knowsRepository() bool {
 }
 
 // dockerKey asks the repository for this release, and for its key.
-func (m *Machine) dockerKey(ctx context.Context, b Bare) string {
+func (m *Machine) dockerKey(ctx context.Context, b DockerTarget) string {
 	if _, err := m.Fetch(ctx, repository(b.ID)+"/dists/"+b.Codename+"/Release"); err != nil {
 		return ""
 	}

@@ -23,7 +23,7 @@ const aptText = "env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock:
 
 func TestPlanDocker(t *testing.T) {
 	t.Parallel()
-	bookworm := Bare{
+	bookworm := DockerTarget{
 		ID:       "debian",
 		Version:  "12",
 		Codename: "bookworm",
@@ -37,37 +37,37 @@ func TestPlanDocker(t *testing.T) {
 	}, own...)
 	distribution := []string{aptText + "update", aptText + "install docker.io ca-certificates"}
 	for name, tt := range map[string]struct {
-		change func(*Bare)
+		change func(*DockerTarget)
 		steps  []string
 		says   string // in the note or, where there are no steps, in the error
 	}{
-		"its own repository": {func(*Bare) {}, written, "its own repository"},
-		"one that apt knows": {func(b *Bare) { b.Listed, b.Key = true, "" }, own, "its own repository"},
-		"no Internet":        {func(b *Bare) { b.Key = "" }, distribution, "can't be reached"},
-		"Debian 13 alone": {func(b *Bare) { b.Version, b.Codename, b.Key = "13", "trixie", "" },
+		"its own repository": {func(*DockerTarget) {}, written, "its own repository"},
+		"one that apt knows": {func(b *DockerTarget) { b.Listed, b.Key = true, "" }, own, "its own repository"},
+		"no Internet":        {func(b *DockerTarget) { b.Key = "" }, distribution, "can't be reached"},
+		"Debian 13 alone": {func(b *DockerTarget) { b.Version, b.Codename, b.Key = "13", "trixie", "" },
 			[]string{aptText + "update", aptText + "install docker.io ca-certificates docker-cli"}, ""},
-		"containerd is here": {func(b *Bare) {
+		"containerd is here": {func(b *DockerTarget) {
 			b.Rivals = []string{"containerd", "runc"}
 		}, distribution, "push out containerd and runc"},
-		"Debian 11":    {func(b *Bare) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
-		"Debian 13":    {func(b *Bare) { b.Version, b.Codename = "13", "trixie" }, written, ""},
-		"Ubuntu 20.04": {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal" }, written, ""},
-		"Ubuntu 26.04": {func(b *Bare) { b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute" }, written, ""},
-		"Ubuntu 18.04": {func(b *Bare) {
+		"Debian 11":    {func(b *DockerTarget) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
+		"Debian 13":    {func(b *DockerTarget) { b.Version, b.Codename = "13", "trixie" }, written, ""},
+		"Ubuntu 20.04": {func(b *DockerTarget) { b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal" }, written, ""},
+		"Ubuntu 26.04": {func(b *DockerTarget) { b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute" }, written, ""},
+		"Ubuntu 18.04": {func(b *DockerTarget) {
 			b.ID, b.Version, b.Name = "ubuntu", "18.04", "Ubuntu 18.04.6 LTS"
 		}, nil, "and this is Ubuntu 18.04.6 LTS; install Docker 20.10 or newer"},
-		"Debian 10": {func(b *Bare) { b.Version = "10" }, nil, "knows Debian 11 to 13"},
-		"Debian testing": {func(b *Bare) {
+		"Debian 10": {func(b *DockerTarget) { b.Version = "10" }, nil, "knows Debian 11 to 13"},
+		"Debian testing": {func(b *DockerTarget) {
 			b.Version, b.Name = "", "Debian GNU/Linux forky/sid"
 		}, nil, "this is Debian GNU/Linux forky/sid"},
-		"Fedora": {func(b *Bare) {
+		"Fedora": {func(b *DockerTarget) {
 			b.ID, b.Version, b.Name = "fedora", "42", "Fedora Linux 42"
 		}, nil, "this is Fedora Linux 42"},
-		"nothing known": {func(b *Bare) { *b = Bare{} }, nil, "a system without /etc/os-release"},
-		"a Docker": {func(b *Bare) {
+		"nothing known": {func(b *DockerTarget) { *b = DockerTarget{} }, nil, "a system without /etc/os-release"},
+		"a Docker": {func(b *DockerTarget) {
 			b.Docker = "/usr/bin/dockerd"
 		}, nil, "there is a Docker on this machine (/usr/bin/dockerd), which does not answer; start it"},
-		"podman-docker": {func(b *Bare) { b.Rivals = []string{"podman-docker"} }, nil, "apt-get remove podman-docker"},
+		"podman-docker": {func(b *DockerTarget) { b.Rivals = []string{"podman-docker"} }, nil, "apt-get remove podman-docker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +87,7 @@ func TestPlanDocker(t *testing.T) {
 
 func TestPlanDocker_SignedBy(t *testing.T) {
 	t.Parallel()
-	p, err := PlanDocker(Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Arch: "arm64", Key: "KEY"})
+	p, err := PlanDocker(DockerTarget{ID: "ubuntu", Version: "24.04", Codename: "noble", Arch: "arm64", Key: "KEY"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,11 +118,11 @@ func TestLookDocker(t *testing.T) {
 		files    map[string]string
 		packages []string
 		answers  map[string]string
-		want     Bare
+		want     DockerTarget
 	}{
 		"no Internet": {
 			files: map[string]string{"/etc/os-release": bookwormRelease},
-			want: Bare{
+			want: DockerTarget{
 				ID:       "debian",
 				Version:  "12",
 				Codename: "bookworm",
@@ -133,12 +133,12 @@ func TestLookDocker(t *testing.T) {
 		"a key that is another's": {
 			files:   map[string]string{"/etc/os-release": nobleRelease},
 			answers: map[string]string{"https://download.docker.com/linux/ubuntu/dists/noble/Release": "Suite: noble", "https://download.docker.com/linux/ubuntu/gpg": key(t)},
-			want:    Bare{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64"},
+			want:    DockerTarget{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64"},
 		},
 		"packages in the way": {
 			files:    map[string]string{"/etc/os-release": nobleRelease},
 			packages: []string{"containerd"},
-			want: Bare{
+			want: DockerTarget{
 				ID:       "ubuntu",
 				Version:  "24.04",
 				Codename: "noble",
@@ -153,7 +153,7 @@ func TestLookDocker(t *testing.T) {
 				"/etc/apt/sources.list.d/docker.sources": "Types: deb\nURIs: " +
 					"https://download.docker.com/linux/ubuntu\n",
 			},
-			want: Bare{
+			want: DockerTarget{
 				ID:       "ubuntu",
 				Version:  "24.04",
 				Codename: "noble",
@@ -164,7 +164,7 @@ func TestLookDocker(t *testing.T) {
 		},
 		"a Docker": {
 			files: map[string]string{"/etc/os-release": bookwormRelease, "/usr/bin/dockerd": ""},
-			want: Bare{
+			want: DockerTarget{
 				ID:       "debian",
 				Version:  "12",
 				Codename: "bookworm",

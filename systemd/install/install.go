@@ -41,7 +41,7 @@ func (m *Machine) Install(ctx context.Context, w Wanted) (p Plan, err error) {
 	if err != nil {
 		return p, err
 	}
-	if role := systemd.Role(unit); systemd.Ours(unit) && role != w.Unit.Role {
+	if role := systemd.Role(unit); systemd.IsOurs(unit) && role != w.Unit.Role {
 		return p, fmt.Errorf("this machine is installed as a %s; take that away first with `crawlbox uninstall`", role)
 	}
 	restart := w.Join != ""
@@ -83,7 +83,7 @@ func (m *Machine) units(p *Plan, u systemd.Unit) (changed bool, err error) {
 			return false, err
 		case is == f.Text:
 			continue
-		case is != "" && !systemd.Ours(is):
+		case is != "" && !systemd.IsOurs(is):
 			p.notef("%s was edited by hand and stays as it is; move it away and install again to have it written "+
 				"anew, and put what is yours into a drop-in with `systemctl edit %s`", path, f.Name)
 			for _, line := range systemd.Differences(is, f.Text) {

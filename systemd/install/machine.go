@@ -6,7 +6,7 @@
 // each step is whole or not there, and the plan is made anew.
 //
 // What a person has edited is kept: a unit that is not as crawlbox wrote it (see
-// systemd.Ours), a config file that is there, a drop-in.
+// systemd.IsOurs), a config file that is there, a drop-in.
 package install
 
 import (
@@ -33,8 +33,8 @@ type Machine struct {
 	Fetch func(ctx context.Context, url string) (string, error)
 }
 
-// This returns the machine that the process runs on.
-func This() *Machine { return &Machine{Command: command, Fetch: fetch} }
+// LocalMachine returns the machine that the process runs on.
+func LocalMachine() *Machine { return &Machine{Command: command, Fetch: fetch} }
 
 // HasSystemd reports whether systemd manages the machine, see sd_booted(3).
 func (m *Machine) HasSystemd() bool {

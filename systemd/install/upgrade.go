@@ -7,13 +7,13 @@ import (
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
-// KeepsUpgrades reports whether the machine has the unit that upgrades its node.
-func (m *Machine) KeepsUpgrades() bool {
+// HasUpgradeUnit reports whether the machine has the unit that upgrades its node.
+func (m *Machine) HasUpgradeUnit() bool {
 	return m.HasSystemd() && m.exists(unitPath(systemd.Service)) && m.exists(unitPath(systemd.Upgrade))
 }
 
-// Keep starts what upgrades the node, beside the node, and returns at once.
-func (m *Machine) Keep(ctx context.Context) error {
+// StartUpgrade starts what upgrades the node, beside the node, and returns at once.
+func (m *Machine) StartUpgrade(ctx context.Context) error {
 	_, err := m.systemctl(ctx, "start", "--no-block", systemd.Upgrade)
 	return err
 }

@@ -60,7 +60,7 @@ differs, and says what. A unit that was edited by hand stays.`, role, install.Pr
 }
 
 func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
-	machine := install.This()
+	machine := install.LocalMachine()
 	if !machine.HasSystemd() {
 		return fmt.Errorf("this machine is not run by systemd; let its own init system run `crawlbox %s`, or run "+
 			"that in the foreground", cmd.Name())

@@ -46,7 +46,7 @@ nodes that takes --force.`,
 		if err := doctor.Root(); err != nil {
 			return err
 		}
-		return uninstall(a, cmd.Context(), install.This(), *purge, *force)
+		return uninstall(a, cmd.Context(), install.LocalMachine(), *purge, *force)
 	}
 	return cmd
 }

@@ -51,7 +51,7 @@ func EnsureDocker(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bo
 	if err := doctor.Root(); err != nil && !dry {
 		return err
 	}
-	machine := install.This()
+	machine := install.LocalMachine()
 	bare, err := machine.LookDocker(cmd.Context())
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func EnsureDocker(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bo
 // absent reports whether an engine of this machine does not answer; one of another machine
 // is not its business.
 func absent(ctx context.Context, engine *swarm.Engine) bool {
-	return errors.Is(engine.Ping(ctx), swarm.ErrUnreachable) && engine.Usual()
+	return errors.Is(engine.Ping(ctx), swarm.ErrUnreachable) && engine.IsDefault()
 }
 
 // MissesDocker says that there is no Docker on this machine: a node that is installed

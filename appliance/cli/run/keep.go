@@ -29,7 +29,7 @@ func KeepCmd(a *command.App) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return upgrade.Keeper{
 			Directory: upgrade.In(*dir),
-			Service:   service{install.This()},
+			Service:   service{install.LocalMachine()},
 			Timeout:   upgrade.ReadyTimeout,
 			Steady:    upgrade.SteadyTime,
 			Log:       a.Log,
@@ -51,10 +51,10 @@ func KeeperOf(cfg configs.Config) []string {
 // run this process as `crawlbox install` would have it.
 func startKeeper(machine *install.Machine) func(context.Context) error {
 	self, err := os.Executable()
-	if err != nil || !isInstalled(self) || !notify.Listening() || !machine.KeepsUpgrades() {
+	if err != nil || !isInstalled(self) || !notify.Listening() || !machine.HasUpgradeUnit() {
 		return nil
 	}
-	return machine.Keep
+	return machine.StartUpgrade
 }
 
 // isInstalled reports whether a program, without symbolic links in its path, is the one

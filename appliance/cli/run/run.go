@@ -53,7 +53,7 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 			DeleteJoinToken(cfg.DataDir, log)
 			ready(a, t)
 		},
-		Keep:  startKeeper(install.This()),
+		Keep:  startKeeper(install.LocalMachine()),
 		Phase: notify.Phase,
 		Watchdog: func(ctx context.Context, check func(context.Context) error) {
 			notify.Watchdog(ctx, check, log)

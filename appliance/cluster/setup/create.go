@@ -64,7 +64,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 		return none, err
 	}
 	info, err := m.checkEngine(ctx)
-	if swarm.Away(err) && r.Cluster != "" {
+	if swarm.IsUnreachable(err) && r.Cluster != "" {
 		m.Log.Warn("starting without Docker; waiting for it", "error", err)
 		return r.Addr, m.Open(r.Addr, true)
 	}

@@ -71,7 +71,7 @@ func Forget(ctx context.Context, cfg configs.Config, registries []string, images
 	defer engine.Close()
 	info, err := engine.Info(ctx)
 	switch {
-	case swarm.Away(err) && !images: // what is there then, is there of no node
+	case swarm.IsUnreachable(err) && !images: // what is there then, is there of no node
 		err = nil
 	case err == nil:
 		err = forgetInDocker(ctx, engine, info.State == swarm.StateInactive, registries, images)

@@ -88,7 +88,7 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 			"join again to change it", j.Addr, j.Config.AdvertiseAddr)
 	}
 	info, err := j.checkEngine(ctx)
-	if err != nil && !(swarm.Away(err) && journal.Reached(enroll.PhaseDone)) {
+	if err != nil && !(swarm.IsUnreachable(err) && journal.Reached(enroll.PhaseDone)) {
 		return err
 	}
 	if err := j.Open(j.Addr, false); err != nil {
@@ -117,7 +117,7 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 			"--force`")
 	}
 	info, err := j.checkEngine(ctx)
-	if id != nil && swarm.Away(err) && journal.Reached(enroll.PhaseDone) {
+	if id != nil && swarm.IsUnreachable(err) && journal.Reached(enroll.PhaseDone) {
 		return j.resume(ctx, id)
 	}
 	if err != nil {

@@ -157,7 +157,7 @@ func (c *Controller) round(ctx context.Context) error {
 		c.unready.Store(nil)
 		return nil
 	}
-	if !swarm.Away(err) { // the status says so anyway
+	if !swarm.IsUnreachable(err) { // the status says so anyway
 		c.unready.Store(line("", err))
 	}
 	c.tell("", slog.LevelError, "failed to apply the config", "error", err)

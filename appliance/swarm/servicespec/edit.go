@@ -130,9 +130,9 @@ func StopForUpdate(s *swarm.ServiceSpec, pending, mark string) error {
 	return setReplicas(s, &zero)
 }
 
-// Nudge has Swarm begin the update of a service anew: what has the new version
+// RestartUpdate has Swarm begin the update of a service anew: what has the new version
 // already is left as it is.
-func Nudge(s *swarm.ServiceSpec) error {
+func RestartUpdate(s *swarm.ServiceSpec) error {
 	setLabel(s, fleet.LabelNudged, time.Now().UTC().Format(time.RFC3339Nano))
 	if s.UpdateConfig != nil && s.UpdateConfig.FailureAction == swarm.UpdateFailureActionRollback {
 		tolerateEnd(s)
