@@ -63,7 +63,7 @@ func (b bootstrapper) program(w http.ResponseWriter, r *http.Request, _ string) 
 		w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	_, _ = io.Copy(w, program) // who asks checks what comes
+	_, _ = io.Copy(w, program) // the client checks what comes
 }
 
 // RefuseBootstrap answers what the bootstrap command runs in place of the script.

@@ -3,10 +3,10 @@
 //
 // A question is one Call (or one Stream, where the answer takes a while), and both of its
 // ends are in one file: what goes over the wire, who answers it with what, and the function
-// that asks. Whoever asks about the node that it is on itself gets the answer of the same
+// that asks. A caller that asks about its own node gets the answer of the same
 // handler without a connection, so nobody has to know which node is this one.
 //
-// Who may ask what stands in one table, Callers. A node is connected to only where the
+// One table, Callers, lists who may ask what. A node is connected to only where the
 // cluster's managers know one to be (client.go), and an answer counts only if it comes
 // from the certificate that was asked (Target.IDs).
 //
@@ -41,13 +41,13 @@ type Call[Req, Resp any] struct {
 	MaxAnswer  int64          // bytes
 	Timeout    time.Duration  // from question to answer; 0: that of the context
 	Valid      func(Req) bool // nil: all that can be read
-	Invalid    string         // what who asks is told of a request that is not valid
+	Invalid    string         // what the caller is told of a request that is not valid
 	Failures   []Failure      // errors that come back as themselves
 	Failed     int            // status of other errors; 0: 503
 	Succeeded  int            // status where there is an answer; 0: 200
 }
 
-// Failure is how an error of a handler goes over the wire: who asks gets Err again.
+// Failure says how an error of a handler goes over the wire: the caller gets Err again.
 type Failure struct {
 	Err    error
 	Status int
@@ -147,7 +147,7 @@ func (c Call[Req, Resp]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req
 	return resp, nil
 }
 
-// Answered is what one of several nodes has answered.
+// Answered is the answer of one of several nodes.
 type Answered[Resp any] struct {
 	Node fleet.Node
 	Resp Resp

@@ -77,8 +77,7 @@ func (p *pins) Unpin(d digest.Digest) {
 	delete(p.set, d)
 }
 
-// cluster is two nodes with the same engine: one is asked over the network, one is who
-// asks.
+// cluster is two nodes with the same engine: one asks, the other is asked over the network.
 type cluster struct {
 	engine   engine
 	pins     pins
@@ -263,7 +262,7 @@ func TestCalls_Answers(t *testing.T) {
 	}
 }
 
-// TestCalls_Callers: who is no manager gets nowhere, whatever he asks.
+// TestCalls_Callers: a caller that is no manager gets nowhere, whatever it asks.
 func TestCalls_Callers(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)

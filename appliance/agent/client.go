@@ -75,7 +75,7 @@ func NewClient(at func(netip.AddrPort) bool, id *pki.Identity, roles ...string) 
 }
 
 // Hints returns the members of gossip that have not left and are where nodes are, but for
-// the one at self. Whom gossip names elsewhere, nobody asks.
+// the one at self. What gossip names elsewhere is not asked.
 func Hints(all []gossip.Member, self netip.Addr, port uint16, at func(netip.AddrPort) bool) []gossip.Member {
 	return slices.DeleteFunc(slices.Clone(all), func(m gossip.Member) bool {
 		return m.State == gossip.Left || m.Addr == self || !at(netip.AddrPortFrom(m.Addr, port))

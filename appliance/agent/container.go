@@ -13,7 +13,7 @@ type containerRequest struct {
 	ID string `json:"id"`
 }
 
-// containerCall asks what became of a task's container. Who asks can do without an answer.
+// containerCall asks what became of a task's container. The caller can do without an answer.
 var containerCall = Call[containerRequest, swarm.Container]{
 	Route:      routeContainer,
 	MaxRequest: 4 << 10,

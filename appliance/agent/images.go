@@ -7,7 +7,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// holdersTimeout bounds the question to all nodes together. Who asks waits for it.
+// holdersTimeout bounds the question to all nodes together. The caller waits for it.
 const holdersTimeout = 3 * time.Second
 
 type imagesAnswer struct {
@@ -25,7 +25,7 @@ func (n node) images(ctx context.Context, _ Peer, _ None) (imagesAnswer, error) 
 	return imagesAnswer{digests}, err
 }
 
-// holders is how many nodes have which images.
+// holders counts the nodes that have an image.
 type holders struct {
 	all     int            // nodes of the cluster
 	unknown int            // of these, those that did not answer

@@ -25,7 +25,7 @@ type Pins interface {
 	Unpin(d digest.Digest)
 }
 
-// NoPins are those of a node that has all images.
+// NoPins are the pins of a node that has all images: none.
 type NoPins struct{}
 
 // Pin implements Pins.

@@ -55,7 +55,7 @@ var Callers = map[string]enroll.Caller{
 	RouteOwner:             enroll.Manager,
 }
 
-// Port serves handlers to those whom the table lets through.
+// Port serves handlers to the callers that the table admits.
 func Port(id *pki.Identity, handlers []Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, h := range handlers {

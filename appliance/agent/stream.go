@@ -19,10 +19,10 @@ type Stream[Req, Progress, Line any] struct {
 	MaxRequest int64          // bytes
 	MaxLine    int            // bytes
 	Valid      func(Req) bool // nil: all that can be read
-	Invalid    string         // what who asks is told of a request that is not valid
+	Invalid    string         // what the caller is told of a request that is not valid
 
 	Every time.Duration // between two lines, also where nothing moved
-	Quiet time.Duration // without a line after which who asks gives up
+	Quiet time.Duration // without a line after which the caller gives up
 
 	Pack   func(p Progress, done bool, err error) Line
 	Unpack func(Line) (p Progress, done bool, err error) // done also with an error

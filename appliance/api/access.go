@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
 
-// Tokens are what lets nodes into the cluster.
+// Tokens answers for the tokens that let nodes into the cluster.
 type Tokens interface {
 	Token(ctx context.Context, role string) (Token, error)
 	NewToken(ctx context.Context, req TokenRequest) (Token, error)
@@ -34,7 +34,7 @@ func TokensArea(t Tokens) Area {
 	}
 }
 
-// Accounts are those of the registry for machines outside of the cluster.
+// Accounts answers for the registry's accounts for machines outside the cluster.
 type Accounts interface {
 	RegistryLogin(ctx context.Context, name string) (RegistryLogin, error)
 	RegistryAccounts(ctx context.Context) ([]RegistryAccount, error)
@@ -71,7 +71,7 @@ type TokenRequest struct {
 	Uses int           `json:"uses,omitempty"`   // 0: any number of nodes
 }
 
-// RegistryLogin is what a machine outside the cluster needs to push images.
+// RegistryLogin holds what a machine outside the cluster needs to push images.
 type RegistryLogin struct {
 	Registry string `json:"registry"` // ADDRESS:8003
 	User     string `json:"user"`
@@ -112,7 +112,7 @@ func (c *Client) RotateTokens(ctx context.Context, role string) (v []Token, err 
 }
 
 // RegistryLogin issues a password for pushing images from outside the cluster.
-// One that the same name had before is of no use any more.
+// One that the same name had before is no longer of use.
 func (c *Client) RegistryLogin(ctx context.Context, name string) (v RegistryLogin, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/registry/accounts/"+url.PathEscape(name), nil, &v)
 }

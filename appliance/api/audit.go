@@ -17,7 +17,7 @@ import (
 // harmless are the parameters that may stand in the audit log.
 var harmless = []string{"role", "force", "ref", "key"}
 
-// statusGone stands in the audit log where nobody waited for the answer.
+// statusGone is written to the audit log where the client did not wait for the answer.
 const statusGone = 499
 
 // notesKey finds in a context what a call itself adds to its record.
@@ -102,8 +102,8 @@ func peerOf(c net.Conn) (peer *unix.Ucred) {
 	return peer
 }
 
-// PeerUser is who has connected, as people know him: the name of the user, or his
-// number where there is no name; empty where that is not known.
+// PeerUser returns the name of the user who has connected, or the number where there is
+// no name; empty where that is not known.
 func PeerUser(ctx context.Context) string {
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {
@@ -116,7 +116,7 @@ func PeerUser(ctx context.Context) string {
 	return id
 }
 
-// peerAttrs are who has connected, as the audit log shows it.
+// peerAttrs returns who has connected, as the audit log shows it.
 func peerAttrs(ctx context.Context) []slog.Attr {
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// Changes are those of services that Swarm makes by itself.
+// Changes answers for the changes of services that Swarm makes by itself.
 type Changes interface {
 	Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Progress) error) error
 	ScalePlan(ctx context.Context, req ScaleRequest) (deploy.Plan, error)

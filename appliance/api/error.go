@@ -27,7 +27,7 @@ var statusOf = map[string]int{
 	CodeInternal:    http.StatusInternalServerError,
 }
 
-// Error is what the API answers when it cannot do what was asked. Message is
+// Error is the API's answer when it cannot do what was asked. Message is
 // one line: what, where, what to do.
 type Error struct {
 	Code    string `json:"code"`

@@ -81,7 +81,7 @@ func (b bounded) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy
 	return b.Cluster.Scale(ctx, req, fn)
 }
 
-// request is what a server would have read, or nil where it would have refused.
+// request returns what a server would have read, or nil where it would have refused.
 func request(method, target, body string) *http.Request {
 	u, err := url.ParseRequestURI(target)
 	if err != nil || !strings.HasPrefix(target, "/") {

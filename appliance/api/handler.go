@@ -1,5 +1,5 @@
 // Package api is the local API of a node: HTTP and JSON over the unix socket
-// that the command line speaks to. Each Area is one subject: the interface of who answers,
+// that the command line speaks to. Each Area is one subject: the interface that answers,
 // the wire types, the paths and the Client's methods. The Handler serves the areas that it
 // is given, these and others.
 //
@@ -22,11 +22,11 @@ import (
 // Area is the calls of one subject, by method and path. The functions that make the
 // areas of this package are given who answers their calls: its methods may be called at
 // the same time, and end soon after their context does. What a stream is sent by is
-// called by one goroutine at a time, and not any more once the method has returned; the
+// called by one goroutine at a time, and no longer once the method has returned; the
 // method stops when it fails. An error that the user can do something about is an *Error.
 type Area map[string]Route
 
-// Route is how one call is answered.
+// Route answers one call.
 type Route struct {
 	serve func(h *handler) http.Handler
 	// secret is of a read that answers with a secret. The audit log has them, and all

@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Images are those of the cluster's registry.
+// Images answers for the images of the cluster's registry.
 type Images interface {
 	Images(ctx context.Context, nodes bool) ([]fleet.Image, error)
 	RemoveImage(ctx context.Context, ref string) error

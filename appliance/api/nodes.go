@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Nodes are those of the swarm.
+// Nodes answers for the nodes of the swarm.
 type Nodes interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	SetNode(ctx context.Context, node, verb string) error

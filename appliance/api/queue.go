@@ -29,7 +29,7 @@ func QueuesArea(q Queues) Area {
 	}
 }
 
-// QueueAddress is what a program needs to speak to the queue.
+// QueueAddress holds what a program needs to speak to the queue.
 type QueueAddress struct {
 	URL      string `json:"url"` // redis://default:PASSWORD@ADDRESS:PORT; rediss:// with queue.tls
 	Addr     string `json:"addr"`

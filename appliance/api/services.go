@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Services are those of the swarm, and their tasks.
+// Services answers for the services of the swarm, and their tasks.
 type Services interface {
 	Services(ctx context.Context) ([]fleet.Service, error)
 	Inspect(ctx context.Context, service string) (Inspect, error)
@@ -28,7 +28,7 @@ func ServicesArea(s Services) Area {
 	}
 }
 
-// Logs is what tasks write.
+// Logs answers with what tasks write.
 type Logs interface {
 	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
 }
@@ -113,7 +113,7 @@ func (q LogQuery) values() url.Values {
 
 type servicesHandler struct{ services Services }
 
-// inspect hides what services are given as secrets: who reads the answer, or
+// inspect hides what services are given as secrets: a user who reads the answer, or
 // stores it as a record, asked for none.
 func (h servicesHandler) inspect(r *http.Request) (Inspect, error) {
 	v, err := h.services.Inspect(r.Context(), r.PathValue("service"))

@@ -20,7 +20,7 @@ func OverviewArea(o Overview) Area {
 	return Area{"GET /v1/status": Value(plain(o.Status))}
 }
 
-// Local is what every node answers of itself, and does with itself.
+// Local holds what every node answers about itself, and does with itself.
 type Local interface {
 	Config(ctx context.Context) (string, error)
 	Leave(ctx context.Context, force bool) error
@@ -76,7 +76,7 @@ type Docker struct {
 	Host    string `json:"host"` // its address, such as unix:///var/run/docker.sock
 }
 
-// Registry is where images are pushed and pulled on this node.
+// Registry holds the addresses where images are pushed and pulled on this node.
 type Registry struct {
 	Local    string `json:"local"`            // localhost:8003
 	Public   string `json:"public,omitempty"` // ADDRESS:8003 on the manager that holds it
@@ -89,7 +89,7 @@ type Registry struct {
 	Traffic Traffic `json:"traffic"`
 }
 
-// Traffic is what images moved since crawlbox was started, in bytes. Of a manager it
+// Traffic counts the bytes of images that moved since crawlbox was started. Of a manager it
 // has what was sent to other nodes, nothing else.
 type Traffic struct {
 	FromManager int64 `json:"from_manager"`

@@ -85,7 +85,7 @@ func checkOffer(r *http.Request, o upgrade.Offer) error {
 	return nil
 }
 
-// programOf is what the program that comes with a request should be.
+// programOf returns what the program that comes with a request should be.
 func programOf(r *http.Request) (o upgrade.Offer, err error) {
 	size, err := number(r, "size", 0)
 	if err != nil {

@@ -25,8 +25,8 @@ func Args() []string {
 	return args
 }
 
-// secretFrom is where in arg, which follows before, a join token begins; -1:
-// nowhere. What --join is given is one even if it is damaged.
+// secretFrom returns the index in arg, which follows before, where a join token begins, or
+// -1. What --join is given is one even if it is damaged.
 func secretFrom(before, arg string) int {
 	const flag = "--join="
 	switch {

@@ -111,7 +111,7 @@ func configFile(a *command.App, file string) string {
 	return a.Config
 }
 
-// writeNew writes a file that is not there yet, for its owner only: it is where
+// writeNew writes a file that is not there yet, for its owner only: it holds
 // a password may be put.
 func writeNew(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

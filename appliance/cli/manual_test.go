@@ -42,7 +42,7 @@ var codeBlock = regexp.MustCompile("(?ms)^```([a-z]+)?\n(.*?)^```$")
 // codeSpan matches code within a paragraph.
 var codeSpan = regexp.MustCompile("`([^`\n]+)`")
 
-// commandLine is what a page shows to be typed.
+// commandLine matches what a page shows to be typed.
 type commandLine struct {
 	text    string
 	mention bool // in a sentence, which may name a command without its arguments

@@ -35,6 +35,6 @@ type History interface {
 type Defined interface {
 	Reload() error
 	Config() configs.Config
-	// Change is what brings a service to its definition.
+	// Change brings a service to its definition.
 	Change(svc compose.Service, req services.Request) deploy.Change
 }

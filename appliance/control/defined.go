@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// Definitions implements api.Deploys. It reads the config file anew: who has just written it means what it says
+// Definitions implements api.Deploys. It reads the config file again: a user who has just written it means what it says
 // now.
 func (r *Deploys) Definitions(context.Context) ([]api.Definition, error) {
 	if err := r.defined.Reload(); err != nil {

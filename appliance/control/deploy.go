@@ -174,8 +174,8 @@ func (r *Deploys) Source(ctx context.Context, service string) (history.Source, e
 	return history.Source{}, err
 }
 
-// deployment is what a request asks for, with what it leaves open, and the service
-// that there is, or nil.
+// deployment returns the deploy that a request asks for, completed with defaults, and
+// the existing service or nil.
 func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
 	services, err := r.engine.Services(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	return svc, d, r.explain(err)
 }
 
-// changeOf is what a request says of the service.
+// changeOf returns the settings of the service that a request names.
 func changeOf(req api.DeployRequest) (servicespec.Deployment, error) {
 	c := servicespec.Deployment{
 		Image:       req.Image,

@@ -144,7 +144,7 @@ func (i *Images) inUse(ctx context.Context) (map[string][]string, error) {
 	return used, nil
 }
 
-// repositoryName and tagName are what a registry takes, without a host.
+// repositoryName and tagName match what a registry takes, without a host.
 var (
 	repositoryName = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
 	tagName        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)

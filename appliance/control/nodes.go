@@ -25,9 +25,9 @@ type Nodes struct {
 	errs    Errors
 }
 
-// NewNodes returns the nodes that engine knows. heard is what gossip has heard of them,
-// first is where the manager is that has the registry, the queue and the CA, and demoted
-// changes what a demoted node knew.
+// NewNodes returns the nodes that engine knows. heard returns what gossip has heard of
+// them, first the address of the manager that has the registry, the queue and the CA, and
+// demoted changes the secrets that a demoted node knew.
 func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() netip.Addr,
 	demoted func(context.Context) error, errs Errors) *Nodes {
 	return &Nodes{

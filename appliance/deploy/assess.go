@@ -8,7 +8,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Goal is what a change of a service wants to see.
+// Goal holds what a change of a service wants to see.
 type Goal struct {
 	Desired int    // replicas; negative: as many as the service asks for
 	Digest  string // of the image that they should run; empty: whatever the service says
@@ -93,7 +93,7 @@ func desired(svc *fleet.Service, g Goal, wanted int) int {
 	return wanted
 }
 
-// fulfils reports whether a task is what the goal wants: it runs, or it ended well
+// fulfils reports whether a task meets the goal: it runs, or it ended well
 // where nothing starts it again.
 func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 	if g.Digest != "" && t.Digest != g.Digest {

@@ -44,7 +44,7 @@ func (e ConflictError) Error() string { return string(e) }
 // Conflict makes a ConflictError.
 func Conflict(format string, args ...any) error { return ConflictError(fmt.Sprintf(format, args...)) }
 
-// Cluster is what the Runner asks of the swarm. *swarm.Engine is one.
+// Cluster holds the methods of *swarm.Engine that the Runner needs.
 type Cluster interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	Services(ctx context.Context) ([]fleet.Service, error)

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// Deploy is what a deploy is to do.
+// Deploy says what a deploy should do.
 type Deploy struct {
 	Service string // name
 	Change  servicespec.Deployment
@@ -25,7 +25,7 @@ type Deploy struct {
 	// 0: defaultStartTimeout. Docker itself ends one whose health check fails too
 	// often, so it bounds those whose check does not answer.
 	StartTimeout time.Duration
-	// Entry is what the history is to say of it beside what the deploy knows itself. One
+	// Entry holds what the history should say about it beside what the deploy knows itself. One
 	// without a kind is not written down.
 	Entry history.Entry
 
@@ -136,7 +136,7 @@ func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fl
 	return e.May, nil
 }
 
-// goal is what a deploy wants to see of a service.
+// goal returns what a deploy wants to see of a service.
 func (d Deploy) goal(svc fleet.Service) Goal {
 	start := cmp.Or(d.StartTimeout, defaultStartTimeout)
 	pauses := cmp.Or(d.Change.Update.Delay, svc.UpdateDelay) + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor)
@@ -181,7 +181,7 @@ func (d Deploy) saysFailureAction() bool {
 // before the next.
 const lotTakes = time.Minute
 
-// bound is how long a deploy is followed at most.
+// bound returns how long a deploy is followed at most.
 func (d Deploy) bound(svc *fleet.Service) time.Duration {
 	if svc == nil {
 		return updateTimeout + d.StartTimeout + d.Change.Update.Monitor
@@ -195,7 +195,7 @@ func (d Deploy) bound(svc *fleet.Service) time.Duration {
 	return updateTimeout + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor) + time.Duration(lots)*takes
 }
 
-// limit is how many failed tasks make a version a bad one.
+// limit returns how many failed tasks make a version a bad one.
 func (d Deploy) limit(svc fleet.Service) int {
 	return 1 + int(d.Change.Update.FailureRatio*float32(d.replicas(svc)))
 }

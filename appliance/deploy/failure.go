@@ -8,7 +8,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// failure is what a version was found bad by.
+// failure holds why a version was found bad.
 type failure struct {
 	service string
 	cause   string // what the task that failed last said
@@ -53,7 +53,7 @@ type stalledError struct {
 
 func (e *stalledError) Error() string { return e.service + ": " + e.text }
 
-// failureIn says by what the version of a change is found bad that is to go back.
+// failureIn returns why the version of a change was found bad, if it should go back.
 func failureIn(err error) (failure, bool) {
 	var failing *failingError
 	var stalled *stalledError

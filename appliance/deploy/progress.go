@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Progress is how far a change of a service is. It is the one value that tells it, from
+// Progress holds how far a change of a service is. It is the one value that tells it, from
 // who makes the change to the screen, and in the stream of the local API.
 type Progress struct {
 	Service  string        `json:"service"`
@@ -33,14 +33,14 @@ func (p Progress) Title() string {
 	return string(p.Stage)
 }
 
-// Copied is how much of an image has come from another registry into the cluster's.
+// Copied holds how much of an image has come from another registry into the cluster's.
 type Copied struct {
 	From  string `json:"from"` // such as docker.io
 	Bytes int64  `json:"bytes"`
 	Total int64  `json:"total"` // of what was not there
 }
 
-// Pulled is how many nodes have an image that is brought to them.
+// Pulled counts the nodes that have an image that is brought to them.
 type Pulled struct {
 	Have  int    `json:"have"`
 	Nodes int    `json:"nodes"`          // that may run it, and are up
@@ -80,7 +80,7 @@ func tell(service string, emit Emit, change func(Emit) (Summary, error)) error {
 	return err
 }
 
-// Plan is what a change of a service would do.
+// Plan holds what a change of a service would do.
 type Plan struct {
 	Service string   `json:"service,omitempty"`
 	Action  Action   `json:"action,omitempty"`  // empty for changes that are their one step
@@ -88,7 +88,7 @@ type Plan struct {
 	Steps   []string `json:"steps"`             // for people, a line each
 }
 
-// Action is what a change does with a service.
+// Action says what a change does with a service.
 type Action string
 
 // Actions of a Plan.

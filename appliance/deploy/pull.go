@@ -42,7 +42,7 @@ type PullPolicy struct {
 	Timeout time.Duration // after which the quorum will do; before it, all are waited for
 }
 
-// DefaultPullPolicy is that of deploys of which nobody says more.
+// DefaultPullPolicy applies unless the user says otherwise.
 var DefaultPullPolicy = PullPolicy{Quorum: Share{percent: 100}, Timeout: 5 * time.Minute}
 
 // ErrNoAgent is wrapped by Agents where a node can never be given an image,
@@ -58,7 +58,7 @@ const (
 	pullLook = 2 * time.Second
 )
 
-// pulling is how far each node is.
+// pulling holds how far each node is.
 type pulling struct {
 	mu    sync.Mutex
 	nodes []pullingNode
@@ -173,7 +173,7 @@ func (s *pulling) state() state {
 	return p
 }
 
-// names are those of the nodes that are furthest behind.
+// names lists the nodes that are furthest behind.
 func names(late []pullingNode) string {
 	slices.SortStableFunc(late, func(a, b pullingNode) int { return cmp.Compare(a.Bytes, b.Bytes) })
 	var list []string

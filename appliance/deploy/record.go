@@ -230,8 +230,8 @@ func changedBy(svc fleet.Service, e history.Entry) bool {
 var errWentBack = errors.New("the manager stopped while it went back; another version runs")
 
 // followAgain follows a deploy to the image with the digest whose beginning another
-// process saw; old is the version to go back to, nil where none is known. Its
-// errors are those of Deploy.
+// process saw; old is the version to go back to, nil where none is known. It
+// fails as Deploy does.
 func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest string,
 	old *servicespec.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)

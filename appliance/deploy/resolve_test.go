@@ -68,7 +68,7 @@ func TestCopies_External(t *testing.T) {
 	}
 }
 
-// TestCopies_Find asks a registry that has an image, has it no more, limits who asks,
+// TestCopies_Find asks a registry that has an image, no longer has it, limits its clients,
 // and is away.
 func TestCopies_Find(t *testing.T) {
 	t.Parallel()

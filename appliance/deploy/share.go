@@ -15,7 +15,7 @@ type Share struct {
 	all     bool
 }
 
-// DefaultShare is what is replaced at once unless somebody says otherwise, so that
+// DefaultShare is replaced at once unless the user says otherwise, so that
 // three quarters of the replicas go on crawling.
 var DefaultShare = Share{percent: 25}
 
@@ -37,7 +37,7 @@ func ParseShare(s string) (Share, error) {
 	return Share{count: int(n)}, nil
 }
 
-// Of is how many of so many replicas that is, at least one, in Swarm's terms: 0
+// Of returns how many of so many replicas that is, at least one, in Swarm's terms: 0
 // is all at once. A percentage is rounded up.
 func (s Share) Of(replicas int) uint64 {
 	switch {
@@ -49,7 +49,7 @@ func (s Share) Of(replicas int) uint64 {
 	return uint64(max(1, s.count))
 }
 
-// Least is how many of n are enough: all of them, or the share.
+// Least returns how many of n are enough: all of them, or the share.
 func (s Share) Least(n int) int {
 	if s.all {
 		return n

@@ -53,7 +53,7 @@ func (s *Source) tell(emit Emit) {
 // copies reports whether the image is to be copied.
 func (s *Source) copies() bool { return s != nil && s.Copy != nil }
 
-// steps are what is done before the stages, in words.
+// steps describes what is done before the stages.
 func (s *Source) steps(image string) (steps []string) {
 	if s != nil && s.Note != "" {
 		steps = append(steps, "note: "+s.Note)
@@ -65,13 +65,13 @@ func (s *Source) steps(image string) (steps []string) {
 	return steps
 }
 
-// Engine is what Sources ask of Docker. *swarm.Engine is one.
+// Engine holds the methods of *swarm.Engine that Sources need.
 type Engine interface {
 	Digest(ctx context.Context, image string) (string, error)
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 }
 
-// Registry is the cluster's own, as Sources ask it for the copies that are there.
+// Registry is the cluster's own, which Sources ask for existing copies.
 type Registry interface {
 	Digest(ctx context.Context, name string) (digest.Digest, error)
 }
@@ -94,7 +94,7 @@ type Sources struct {
 	copies *copies
 }
 
-// copies are those in the manager's registry.
+// copies finds and makes the copies in the manager's registry.
 type copies struct {
 	*image.Copier
 	registry Registry
@@ -153,7 +153,7 @@ func (s *Sources) pin(ctx context.Context, named string) (string, error) {
 	return named + "@" + d, err
 }
 
-// platforms are those of all nodes, also of those that are down now.
+// platforms returns the platforms of all nodes, also of those that are down now.
 func (s *Sources) platforms(ctx context.Context) (list []fleet.Platform, err error) {
 	nodes, err := s.engine.Nodes(ctx)
 	for _, n := range nodes {

@@ -16,7 +16,7 @@ import (
 // an update that stopped all replicas first.
 const updateTimeout = 15 * time.Minute
 
-// Parallelism is how many of so many replicas are replaced at once: a quarter,
+// Parallelism returns how many of so many replicas are replaced at once: a quarter,
 // at least one, so that three quarters go on crawling.
 func Parallelism(replicas int) uint64 { return DefaultShare.Of(replicas) }
 
@@ -61,7 +61,7 @@ func (r *Runner) stopFirst(ctx context.Context, svc fleet.Service, d Deploy, emi
 	return r.finish(ctx, svc, p, emit)
 }
 
-// stoppedReplicas is how many replicas start again after an update that stops all.
+// stoppedReplicas returns how many replicas start again after an update that stops all.
 func stoppedReplicas(svc fleet.Service) int {
 	if p, ok := parsePending(svc.Pending); ok {
 		return p.replicas

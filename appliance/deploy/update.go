@@ -122,7 +122,7 @@ func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Serv
 	return svc, tasks, err
 }
 
-// asItIs is what brings a service back to what it is now.
+// asItIs returns the change that brings a service back to what it is now.
 func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
 	spec, err := r.cluster.Spec(ctx, svc.ID)
 	old := servicespec.Deployment{

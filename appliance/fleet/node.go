@@ -50,7 +50,7 @@ type Node struct {
 	Arch         string            `json:"arch,omitempty"`          // as the kernel names it, such as x86_64
 }
 
-// Agent is what gossip last heard of the crawlbox on a node: a hint, never an
+// Agent holds what gossip last heard of the crawlbox on a node: a hint, never an
 // authority. It is nil for a node on which crawlbox was never seen.
 type Agent struct {
 	State    string    `json:"state"` // alive, left or failed

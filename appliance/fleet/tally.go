@@ -52,8 +52,8 @@ func Finishes(tasks []Task) bool {
 	return slices.ContainsFunc(tasks, func(t Task) bool { return t.State == TaskComplete })
 }
 
-// newer orders the tasks of a slot: one that shall run stands before one that
-// shall not, since the clocks of two managers may differ.
+// newer orders the tasks of a slot: one that should run comes before one
+// that should not, since the clocks of two managers may differ.
 func newer(a, b Task) bool {
 	if aLive, bLive := a.Desired == TaskRunning, b.Desired == TaskRunning; aLive != bLive {
 		return aLive
@@ -120,5 +120,5 @@ func (svc *Service) tally(tasks []Task) {
 	}
 }
 
-// Converged reports whether the service has all it shall have.
+// Converged reports whether the service has all the tasks that it should have.
 func (svc Service) Converged() bool { return svc.Running+svc.Complete >= svc.Desired }

@@ -43,7 +43,7 @@ func CheckAll(probes []Probe) func(ctx context.Context) error {
 	}
 }
 
-// question is what a part was asked last.
+// question holds what a part was asked last.
 type question struct {
 	back chan struct{} // closed when the part comes back; nil before the first time
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// examination is what is found out about a machine on the way.
+// examination holds what is found out about a machine on the way.
 type examination struct {
 	cfg     configs.Config
 	role    string

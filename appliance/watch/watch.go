@@ -39,7 +39,7 @@ type Watcher struct {
 	twin   string       // the last node that was found to have this one's name
 }
 
-// Options are whom a Watcher tells what it sees.
+// Options holds whom a Watcher tells what it sees.
 type Options struct {
 	SwarmID func(id string)      // told the node's ID in the swarm
 	Back    func()               // called when the engine answers after it did not

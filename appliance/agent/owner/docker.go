@@ -53,7 +53,7 @@ func (p *Prover) owns(ctx context.Context, local, remote netip.AddrPort) (bool, 
 	return p.sockets.Holds(ctx, local, remote)
 }
 
-// proof is what was found out of a connection, which holds for as long as it lives.
+// proof holds what was found out about a connection, and is good for as long as that lives.
 type proof struct{ known atomic.Int32 }
 
 const (

@@ -63,8 +63,8 @@ func TestAnswer_InALoop(t *testing.T) {
 	}
 }
 
-// TestNeighbours: managers come first, also those that gossip has lost, and whom gossip
-// names where no node is, nobody tries.
+// TestNeighbours: managers come first, also those that gossip has lost, and what
+// gossip names where no node is, is not tried.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	member := func(addr, role string, state gossip.State) gossip.Member {

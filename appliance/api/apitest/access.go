@@ -29,7 +29,7 @@ func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 	return line(c.add(token.Info{Role: role, Standing: true})), nil
 }
 
-// line is what joins a node with a token.
+// line returns what joins a node with a token.
 func line(t token.Info) api.Token {
 	join := fmt.Sprintf("CBX1-%s-%s", t.Role, t.ID)
 	return api.Token{

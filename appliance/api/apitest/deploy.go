@@ -119,7 +119,7 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.P
 }
 
 // Definitions implements Backend: the services of a config file, of which site
-// is built of the directory it is in, and robot is as it shall be.
+// is built of the directory it is in, and robot is as it should be.
 func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	if err := c.manager(); err != nil {
 		return nil, err

@@ -64,8 +64,8 @@ func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool,
 	return command.Show(a, asJSON, plan, func(s tui.Screen, p deploy.Plan) { RenderPlans(s, []deploy.Plan{p}) })
 }
 
-// FollowFlags are those of a change that ends with its client while it has only
-// begun, so that nobody can detach from it.
+// FollowFlags returns the flags of a change that ends with its client while it has only
+// begun, so that no --detach is offered.
 func FollowFlags(cmd *cobra.Command) Flags {
 	return Flags{JSON: command.JSONFlag(cmd), detach: new(bool)}
 }
@@ -182,7 +182,7 @@ func OfDeploy(service, image string, run func(context.Context, *api.Client, func
 	}
 }
 
-// ImageName is what a service runs, in a word.
+// ImageName returns the short name of the image that a service runs.
 func ImageName(image, otherwise string) string {
 	image, _, _ = strings.Cut(image, "@")
 	return fleet.FamiliarImage(cmp.Or(image, otherwise))

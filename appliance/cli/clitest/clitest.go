@@ -88,7 +88,7 @@ func Must[T any](v T, err error) func(*testing.T) T {
 // Update is the flag -update of tests with golden files.
 var Update = flag.Bool("update", false, "write golden files anew")
 
-// Now is when all tests happen.
+// Now is the time at which all tests happen.
 var Now = time.Date(2024, 11, 22, 8, 0, 0, 0, time.UTC)
 
 // Serve answers for cluster on a unix socket, as a node does, until stop.
@@ -157,7 +157,7 @@ func OpenTerminal(t *testing.T, columns, rows uint16) (tty *os.File, shown func(
 	}
 }
 
-// Display is what a terminal shows after text: it knows what progress uses.
+// Display returns what a terminal shows after text: it knows what progress uses.
 func Display(text string) []string {
 	var lines []string
 	for line := range strings.Lines(text) {

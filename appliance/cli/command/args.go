@@ -25,7 +25,7 @@ func Usagef(cmd *cobra.Command, format string, args ...any) error {
 	return &UsageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
 }
 
-// argument is how many arguments a command takes, and what they are called.
+// argument says how many arguments a command takes, and what they are called.
 type argument struct {
 	min, max int // max < 0: no bound
 	name     string
@@ -61,7 +61,7 @@ func Between(least, most int, name string) cobra.PositionalArgs {
 	return argument{least, most, name}.check
 }
 
-// SplitErrors takes apart what errors.Join made. Other errors with several causes
+// SplitErrors returns the errors that errors.Join has joined. Other errors with several causes
 // have words of their own around them.
 func SplitErrors(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })

@@ -28,7 +28,7 @@ func (a *App) Stderr() tui.Screen { return tui.NewScreen(a.Env.Stderr, a.Env.Now
 // ErrInterrupted is the end of what the user broke off.
 var ErrInterrupted = errors.New("interrupted")
 
-// App is what all commands of one run share.
+// App holds what all commands of one run share.
 type App struct {
 	Env      Env
 	Version  string
@@ -61,7 +61,7 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 	return Usagef(cmd, "unknown command %q", args[0])
 }
 
-// Env is what a command has of its process.
+// Env holds what a command has of its process.
 type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer

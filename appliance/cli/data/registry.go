@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
-// defaultAccount is the account of who does not name one.
+// defaultAccount is the account of a user who does not name one.
 const defaultAccount = "push"
 
 // RegistryCmd returns crawlbox registry.

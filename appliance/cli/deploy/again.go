@@ -42,7 +42,7 @@ func buildAgain(a *command.App, ctx context.Context, c *api.Client, f *deployFla
 	return then.req.Image, err
 }
 
-// source is what an image is built of, to be kept for the next time.
+// source returns what an image is built of, to be kept for the next time.
 func (f *deployFlags) source(cmd *cobra.Command, path string) *history.Source {
 	abs, err := filepath.Abs(path)
 	if err != nil {

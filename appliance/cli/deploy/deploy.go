@@ -21,7 +21,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// deployFlags are those of deploy, as they were given.
+// deployFlags holds the flags of deploy, as they were given.
 type deployFlags struct {
 	change.Flags
 	build   buildFlags

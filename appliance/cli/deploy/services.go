@@ -142,7 +142,7 @@ func deployAll(reqs []api.DeployRequest, images map[string]string) change.Change
 	return ch
 }
 
-// deployed is how far each of several deploys is.
+// deployed holds how far each of several deploys is.
 type deployed struct {
 	mu     sync.Mutex
 	stages map[string]history.Stage

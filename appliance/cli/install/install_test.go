@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd/install"
 )
 
-// argsOf is what `crawlbox install` with these arguments puts into the unit.
+// argsOf returns what `crawlbox install` with these arguments puts into the unit.
 func argsOf(t *testing.T, args ...string) []string {
 	t.Helper()
 	a := command.New(command.Env{}, "")

@@ -26,7 +26,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd/install"
 )
 
-// wanted turns the command line into what shall be on the machine. The config is
+// wanted turns the command line into what should be on the machine. The config is
 // read as the service will read it, so that what is wrong shows now.
 func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.Config, err error) {
 	opts, err := run.NodeOptions(a, cmd)
@@ -142,7 +142,7 @@ func notTaken(environ []string) (notes []string) {
 	return notes
 }
 
-// foldersOf are those that a node writes to.
+// directoriesOf returns the directories that a node writes to.
 func directoriesOf(cfg configs.Config) []string {
 	list := []string{cfg.DataDir, cfg.RegistryDir(), filepath.Dir(cfg.Socket)}
 	if dir := cfg.QueueDir(); dir != "" {

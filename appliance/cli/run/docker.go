@@ -116,7 +116,7 @@ func answering(a *command.App, cmd *cobra.Command) *os.File {
 	return tty
 }
 
-// agrees asks whether Docker shall be installed.
+// agrees asks whether to install Docker.
 func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.Plan) bool {
 	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ",
 		strings.Join(plan.Notes, ". "))

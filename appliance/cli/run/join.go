@@ -71,12 +71,12 @@ func SetJoin(a *command.App, cmd *cobra.Command, opts *node.Options) (err error)
 	return err
 }
 
-// JoinTokenPath is where `crawlbox install` lays the join token for the service that it
-// starts, so that it stands neither in the unit nor among the arguments of a process.
+// JoinTokenPath returns where `crawlbox install` writes the join token for the service that
+// it starts, so that it is neither in the unit nor among the arguments of a process.
 func JoinTokenPath(dataDir string) string { return filepath.Join(dataDir, "join") }
 
-// installedJoin takes the join token that was laid for this node, if any. Who may not
-// look hears why he may not run a node from others.
+// installedJoin reads the join token that was installed for this node, if any. For a user who
+// may not read it, others explain why a node cannot be run.
 func installedJoin(opts *node.Options) (err error) {
 	opts.Join, err = joinFromFile(JoinTokenPath(opts.Config.DataDir), opts.Log)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -85,7 +85,7 @@ func installedJoin(opts *node.Options) (err error) {
 	return err
 }
 
-// DeleteJoinToken deletes the join token that was laid for this node, once it has joined.
+// DeleteJoinToken deletes the join token that was installed for this node, once it has joined.
 func DeleteJoinToken(dataDir string, log *slog.Logger) {
 	if err := os.Remove(JoinTokenPath(dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Warn("failed to delete the join token that is used up", "error", err)

@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/systemd/notify"
 )
 
-// keepCommand is what crawlbox-upgrade.service runs, with the version before.
+// keepCommand is the command that crawlbox-upgrade.service runs, with the version before.
 const keepCommand = "keep"
 
 // KeepCmd returns crawlbox keep, which finishes the upgrade of this node.

@@ -97,7 +97,7 @@ func runNode(ctx context.Context, run func(context.Context, node.Options) error,
 	return err
 }
 
-// QueueProcessCmd is what a manager starts for its queue.
+// QueueProcessCmd returns the command that a manager starts for its queue.
 func QueueProcessCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:    queueproc.Command,

@@ -63,7 +63,7 @@ func stepEvents() (events []api.BuildEvent) {
 	return events
 }
 
-// left is what a terminal shows in the end, when what was painted is gone.
+// left returns what a terminal shows in the end, when what was painted is gone.
 func left(text string) []string {
 	lines := clitest.Display(text)
 	return lines[:len(lines)-1] // the last is the empty one with the cursor
@@ -108,7 +108,7 @@ func TestBuildView_OnATerminal(t *testing.T) {
 	})
 }
 
-func TestBuildView_PushAndCrowd(t *testing.T) {
+func TestBuildView_PushAndManyLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

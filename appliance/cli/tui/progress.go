@@ -232,7 +232,7 @@ func pulled(s deploy.Pulled) string {
 	return text
 }
 
-// part is how much of the change is true, from 0 to 1.
+// part returns how much of the change is done, from 0 to 1.
 func (l *progressLine) part() float64 {
 	e := l.event
 	switch {
@@ -275,7 +275,7 @@ func Summary(e deploy.Progress) string {
 	return text + ")"
 }
 
-// TaskCounts is "3 running", "3 complete", or "1 running, 2 complete".
+// TaskCounts returns "3 running", "3 complete", or "1 running, 2 complete".
 func TaskCounts(e deploy.Progress) string {
 	complete := fmt.Sprintf("%d complete", e.Complete)
 	switch e.Complete {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Screen is where output goes, and what it can show.
+// Screen says where output goes, and what it can show.
 type Screen struct {
 	W      io.Writer
 	Width  int // columns of the terminal; 0: it is none
@@ -161,7 +161,7 @@ func NewFixed(w io.Writer, now func() time.Time, width, colors int) Screen {
 	return Screen{W: w, Now: now, Width: width, Colors: colors}
 }
 
-// Until is how far away a time is: in 19h, 2d ago, never.
+// Until returns how far away a time is: in 19h, 2d ago, never.
 func (s Screen) Until(t time.Time) string {
 	if t.IsZero() {
 		return "never"

@@ -23,7 +23,7 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
-// Took is how long something took, to a tenth of a second.
+// Took returns how long something took, to a tenth of a second.
 func Took(d time.Duration) string {
 	if d >= time.Minute {
 		return d.Round(time.Second).String()

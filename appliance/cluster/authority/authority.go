@@ -41,7 +41,7 @@ type Authority struct {
 }
 
 // Open loads what a manager with a data directory keeps, and creates what is missing.
-// managers are where the nodes find the managers.
+// managers are the addresses at which the nodes find the managers.
 func Open(dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort) (*Authority, error) {
 	store, err := state.Open(state.Dir(dataDir), state.Options{Author: self.Name, Files: state.Files(dataDir)})
 	if err != nil {
@@ -109,7 +109,7 @@ func (a *Authority) Run(ctx context.Context) error { return a.Joins.Run(ctx) }
 // TellAddresses tells nodes where the others are until ctx ends.
 func (a *Authority) TellAddresses(ctx context.Context) error { return a.Book.Run(ctx, a.Joins.Refresh) }
 
-// remotes are where nodes came from when they got their certificates.
+// remotes returns the addresses from which nodes got their certificates.
 func (a *Authority) remotes() (list []netip.Addr) {
 	for _, n := range a.Members.All() {
 		if n.Remote.IsValid() {

@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/guard"
 )
 
-// Caller is who may make a call to the port between nodes.
+// Caller says who may make a call to the port between nodes.
 type Caller int
 
 const (

@@ -46,8 +46,8 @@ func TestRenew_InALoop(t *testing.T) {
 	}
 }
 
-// TestJoin_InALoop: who has a join token and joins with one key again and again gets no
-// more certificates than who renews.
+// TestJoin_InALoop: a join token used with one key again and again gives no more
+// certificates than renewals do.
 func TestJoin_InALoop(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -22,5 +22,5 @@
 //	started ──▶ certified ──▶ swarm-joined ──▶ done
 package enroll
 
-// DefaultPort is where nodes speak mutual TLS, and where a node joins.
+// DefaultPort is the port where nodes speak mutual TLS, and where a node joins.
 const DefaultPort = 7980

@@ -54,7 +54,7 @@ func Final(err error) bool {
 	return slices.ContainsFunc(finals, func(final error) bool { return errors.Is(err, final) })
 }
 
-// refusalOf is how an error looks on the wire.
+// refusalOf says how an error looks on the wire.
 type refusalOf struct {
 	err    error
 	code   string

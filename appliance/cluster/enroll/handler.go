@@ -23,7 +23,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Swarm is what the exchange needs of Docker Swarm. It is called at the same
+// Swarm holds what the exchange needs of Docker Swarm. It is called at the same
 // time by many requests.
 type Swarm interface {
 	// SwarmJoinToken returns Swarm's join token for a role, and where its
@@ -38,7 +38,7 @@ type Swarm interface {
 	RemoveNode(ctx context.Context, id string) error
 }
 
-// Options are what a Server stands on. All but Nodes are required. The functions are called
+// Options holds what a Server works with. All but Nodes are required. The functions are called
 // at the same time by many requests.
 type Options struct {
 	CA       *pki.CA
@@ -114,8 +114,8 @@ const requestTimeout = 10 * time.Second
 // Routes of the exchange, with their methods.
 const (
 	RouteJoin   = "POST " + pathJoin   // for a Stranger
-	RouteRenew  = "POST " + pathRenew  // for who is Returning
-	RouteFollow = "POST " + pathFollow // for who is Returning
+	RouteRenew  = "POST " + pathRenew  // for Returning
+	RouteFollow = "POST " + pathFollow // for Returning
 	RouteTime   = "GET " + pathTime    // for a Stranger
 )
 
@@ -231,7 +231,7 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 	return a, nil
 }
 
-// roleAtJoin is what a node may be at most.
+// roleAtJoin returns the highest role that a node may have.
 func (s *Server) roleAtJoin(peer pki.NodeInfo) string {
 	if m, ok := s.Members.Get(peer.ID); ok {
 		return m.Role
@@ -251,7 +251,7 @@ func (s *Server) answer(cert *x509.Certificate, swarmJoin pki.SwarmJoin) *joinAn
 	}
 }
 
-// remoteAddr is where a request came from.
+// remoteAddr returns where a request came from.
 func remoteAddr(r *http.Request) netip.Addr {
 	return remoteAddrPort(r).Addr().Unmap()
 }

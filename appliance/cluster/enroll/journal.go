@@ -14,7 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
 
-// Phase is how far a join has come.
+// Phase says how far a join has come.
 type Phase string
 
 // Phases in their order. Each is on disk before what follows it begins.

@@ -21,13 +21,13 @@ const followHold = 25 * time.Second
 // says that it is there.
 const claimHold = 3 * time.Second
 
-// ack is what a node said last of what it knows.
+// ack holds what a node last said it knows.
 type ack struct {
 	version string
 	at      time.Time
 }
 
-// membership is what all nodes are to know, without what differs from node to
+// membership returns what all nodes should know, without what differs from node to
 // node or from minute to minute.
 func (s *Server) membership() pki.Membership {
 	signed, accepted := s.Members.Epochs()

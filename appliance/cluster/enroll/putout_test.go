@@ -217,7 +217,7 @@ func TestKeepRenewed_Epoch(t *testing.T) {
 	t.Parallel()
 	m := startManager(t, nil)
 	node := m.member(t, fleet.RoleWorker, "node", "s2")
-	if err := Renew(t.Context(), node); err != nil { // no trial any more
+	if err := Renew(t.Context(), node); err != nil { // no longer a trial
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

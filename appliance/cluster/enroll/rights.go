@@ -26,7 +26,7 @@ const (
 	lookAge = 5 * time.Minute
 )
 
-// rights are what a node may have now, by what Swarm says of it.
+// rights holds what a node may have now, by what Swarm says of it.
 type rights struct {
 	role       string
 	trial      bool // Swarm does not have it yet
@@ -94,7 +94,7 @@ func (s *Server) claim(ctx context.Context, id string, from netip.AddrPort, swar
 	case !errors.Is(err, member.ErrTaken) && !errors.Is(err, member.ErrUnproven):
 		return err
 	}
-	// Swarm's list is some seconds old: of who joins now it knows nothing, and a claim to
+	// Swarm's list is some seconds old: of a node that joins now it knows nothing, and a claim to
 	// what is nobody's harms nobody.
 	there := slices.ContainsFunc(nodes, func(n member.Node) bool { return n.ID == swarmID })
 	if there && s.newClaim(id, swarmID) {
@@ -112,7 +112,7 @@ type rejectedClaim struct {
 	at      time.Time
 }
 
-// newClaim reports whether a claim in vain is worth a line of audit: who makes one does so
+// newClaim reports whether a claim in vain is worth a line of audit: the node that makes one does so
 // again and again, and one line for each thing that is claimed, and one a minute, is
 // enough.
 func (s *Server) newClaim(id, swarmID string) bool {
@@ -136,7 +136,7 @@ const (
 )
 
 // look follows what Swarm says of its managers: nodes hear which of theirs they are, and
-// what a node knew that is no manager any more is changed.
+// what a node knew that is no longer a manager is changed.
 func (s *Server) look(ctx context.Context) error {
 	nodes, err := s.Swarm.SwarmNodes(ctx)
 	if err != nil {

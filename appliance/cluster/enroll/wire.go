@@ -57,7 +57,7 @@ type followRequest struct {
 	Swarm   string `json:"swarm"` // its ID in the swarm, empty where it does not know; a claim, see members
 }
 
-// followAnswer is what is new; without a version, nothing is.
+// followAnswer holds what is new; without a version, nothing is.
 type followAnswer struct {
 	pki.Membership
 	News string    `json:"news,omitempty"` // version

@@ -7,7 +7,7 @@
 // (List.Bind): from then on `node rm` finds the certificate by the ID, and no other
 // certificate gets it.
 //
-// Who is put out stays out, whatever comes between: a removal is a journal of phases on
+// A node that was put out stays out, whatever comes between: a removal is a journal of phases on
 // disk (Removal), which the next start goes on with, and which the same command again
 // finds.
 //
@@ -42,11 +42,11 @@ var ErrRemoved = errors.New("the node was removed from the cluster")
 // ErrFull is returned for a new node where there are Max.
 var ErrFull = errors.New("the cluster has as many nodes as it may have")
 
-// Max bounds the nodes with certificates: who has a join token can make as many keys as
-// he likes.
+// Max bounds the nodes with certificates: the holder of a join token can make any number
+// of keys.
 const Max = 5000
 
-// margin is how long an entry is kept after its certificate has ended.
+// margin is the time that an entry is kept after its certificate has ended.
 const margin = time.Hour
 
 // Member is a node that has a certificate of this cluster, or had.
@@ -80,7 +80,7 @@ type List struct {
 	state progress
 }
 
-// progress is what is in the document of removals.
+// progress is the content of the document of removals.
 type progress struct {
 	Clock    time.Time `json:"clock"`              // see clock
 	Signed   int       `json:"signed,omitempty"`   // the epoch of certificates that are signed now
@@ -174,7 +174,7 @@ func (m *List) All() []Member {
 	return m.standing()
 }
 
-// standing is All for who holds mu.
+// standing is All for callers that hold mu.
 func (m *List) standing() []Member {
 	list := slices.DeleteFunc(slices.Collect(maps.Values(m.list)), Member.gone)
 	slices.SortFunc(list, byID)
@@ -238,7 +238,7 @@ func (m *List) change(id string, fn func(*Member) error) error {
 }
 
 // replace puts another list in the place of this one. The caller holds mu. Nodes whose
-// certificates have ended are forgotten: who has no certificate needs no refusing.
+// certificates have ended are forgotten: a node without a certificate needs no refusing.
 func (m *List) replace(next map[string]Member) error {
 	now := m.clock.now()
 	maps.DeleteFunc(next, func(_ string, n Member) bool { return now.Sub(n.Until) > margin })

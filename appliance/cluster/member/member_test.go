@@ -176,7 +176,7 @@ func TestBind(t *testing.T) {
 			"10.0.0.1",
 			ErrTaken,
 		},
-		"another's, who has not claimed it": {
+		"another's, which has not claimed it": {
 			[]Member{aMember("y", "10.0.0.2")},
 			aMember("x", "10.0.0.1"),
 			"s2",
@@ -371,7 +371,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestNoteManagers wants whoever is a manager no more to be noticed once, however he
+// TestNoteManagers wants a node that is no longer a manager to be noticed once, however it
 // stopped being one.
 func TestNoteManagers(t *testing.T) {
 	t.Parallel()

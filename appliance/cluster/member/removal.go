@@ -14,12 +14,12 @@ type Phase string
 // is out. The key of gossip takes its time, and waits for nothing but the certificate.
 const (
 	PhaseCertificate Phase = "certificate" // is refused
-	PhaseTokens      Phase = "tokens"      // of Swarm are others, both: who ever was a manager knows both
+	PhaseTokens      Phase = "tokens"      // of Swarm are others, both: every former manager knows both
 	PhaseSwarm       Phase = "swarm"       // has the node no longer
 	PhaseKeys        Phase = "keys"        // of gossip are others
 )
 
-// Removal is what has to be done still to put somebody out, or to take from a demoted
+// Removal holds what is left to do to put a node out, or to take from a demoted
 // node what it knew as a manager. It is on disk before its first phase begins, and each
 // phase that ended before the next begins. All phases can be done twice.
 type Removal struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// CertsDir is where Docker looks, at each pull, for the CAs of registries.
+// CertsDir is the directory in which Docker looks, at each pull, for the CAs of registries.
 const CertsDir = "/etc/docker/certs.d"
 
 // caMark begins the files of InstallCA. Docker skips text before the certificate.

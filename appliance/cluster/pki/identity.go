@@ -21,7 +21,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// Self is what a node says about itself when it joins.
+// Self holds what a node says about itself when it joins.
 type Self struct {
 	Name    string     // host name
 	Addr    netip.Addr // where other nodes reach it

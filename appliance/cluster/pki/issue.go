@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Grant is what a certificate is to say.
+// Grant holds what a certificate should say.
 type Grant struct {
 	Role  string
 	Names []string     // host names, beside localhost
@@ -30,7 +30,7 @@ type Grant struct {
 	From, Until time.Time // zero: now, for NodeLife
 }
 
-// marks are what nodes of this version read in a certificate, and others pass over.
+// marks returns what nodes of this version read in a certificate, and others ignore.
 func (g Grant) marks() []string {
 	marks := []string{epochMark + strconv.Itoa(g.Epoch)}
 	if g.HoldsCA {
@@ -61,7 +61,7 @@ func (ca *CA) Issue(csr *x509.CertificateRequest, g Grant) (*x509.Certificate, e
 	return x509.ParseCertificate(der)
 }
 
-// template is what all certificates of a grant have.
+// template returns what all certificates of a grant have.
 func (g Grant) template() *x509.Certificate {
 	tmpl := &x509.Certificate{
 		SerialNumber: newSerial(),

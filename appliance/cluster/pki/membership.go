@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Membership is what a node knows of its cluster. It gets it when it joins, and
+// Membership holds what a node knows of its cluster. It gets it when it joins, and
 // by enroll.Follow whenever something changes.
 type Membership struct {
 	Cluster    string           `json:"cluster"`

@@ -27,7 +27,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// NodeInfo is what a certificate says about the node that holds its key.
+// NodeInfo holds what a certificate says about the node that holds its key.
 type NodeInfo struct {
 	ID   string // hash of the node's public key: 26 letters and digits
 	Role string // fleet.RoleManager or fleet.RoleWorker

@@ -56,7 +56,7 @@ func (id *Identity) RenewSoon() {
 // NeedsRenewal reports whether the certificate is past half its life.
 func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.renewAt()) }
 
-// Expired reports whether the certificate is of no use any more.
+// Expired reports whether the certificate is no longer of use.
 func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
 
 // renewAt is when half of the certificate's life is over. One on trial is renewed as

@@ -14,7 +14,7 @@ import (
 // started.
 const electionTimeout = time.Minute
 
-// swarmAction is what a manager does about the swarm that it finds on its machine.
+// swarmAction says what a manager does about the swarm that it finds on its machine.
 type swarmAction int
 
 const (

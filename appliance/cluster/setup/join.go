@@ -20,7 +20,7 @@ import (
 // swarmJoinTimeout bounds how long Docker may take to become a member.
 const swarmJoinTimeout = 90 * time.Second
 
-// Membership is what a machine that joined is in its cluster.
+// Membership holds what a machine that joined is in its cluster.
 type Membership struct {
 	Identity *pki.Identity
 	Addr     netip.Addr // that others reach this node at

@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
-// RecordFile is where a Record is kept, in the data directory.
+// RecordFile is the file of a Record, in the data directory.
 const RecordFile = "cluster.json"
 
 // Record is cluster.json: the swarm that this manager made or took over. It is

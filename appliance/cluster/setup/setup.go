@@ -67,7 +67,7 @@ func EngineOf(i swarm.Info) doctor.Engine {
 	}
 }
 
-// State is what the data directory says a machine is.
+// State says what a machine is, according to its data directory.
 type State int
 
 // States of a machine.

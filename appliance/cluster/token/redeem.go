@@ -15,7 +15,7 @@ import (
 //
 // Else the error is the first that holds of ErrUnknownToken, ErrBadSecret,
 // ErrRevoked, ErrExpiredToken, ErrWrongRole and ErrUsedUp, of which the last four
-// are only for who knows the secret; or another where the disk fails.
+// are only for a caller that knows the secret; or another where the disk fails.
 func (t *Store) Redeem(id string, secret Secret, role, node string) error {
 	change, err := t.use(id, secret, role, node)
 	if err != nil || change == 0 {

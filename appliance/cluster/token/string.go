@@ -218,7 +218,7 @@ func (s *JoinToken) unmarshal(buf []byte) error {
 }
 
 // crockford is Douglas Crockford's base 32 (crockford.com/base32.html): no I, L, O, U, and
-// whoever types them for 1 or 0 is understood. It is all letters and digits, so a double
+// typing them for 1 or 0 works. It is all letters and digits, so a double
 // click selects it.
 var crockford = base32.NewEncoding(crockfordAlphabet).WithPadding(base32.NoPadding)
 

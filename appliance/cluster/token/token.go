@@ -178,7 +178,7 @@ func revoke(list []storedRecord, which func(storedRecord) bool) []storedRecord {
 	return list
 }
 
-// Info is what people see of a token.
+// Info holds what people see of a token.
 type Info struct {
 	ID       string    `json:"id"`
 	Role     string    `json:"role"`

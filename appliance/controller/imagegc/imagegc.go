@@ -49,7 +49,7 @@ func New(cluster Cluster, past *history.Store, forget Forget, log *slog.Logger) 
 	return loop
 }
 
-// seen is what was deployed, and which of the images are to be kept.
+// seen holds what was deployed, and which of the images are to be kept.
 type seen struct {
 	entries []history.Entry
 	keep    map[string]bool // by digest

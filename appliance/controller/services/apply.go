@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// byConfig is who a change is by that the config file asks for.
+// byConfig is named as the author of a change that the config file asks for.
 const byConfig = "crawlbox.yaml"
 
 // act takes one step, or begins it. Changes of services go on by themselves, each on
@@ -42,7 +42,7 @@ func (c *Controller) start(ctx context.Context, s step) error {
 	svc := s.definition
 	if e, tried := c.tried(svc); tried && s.now != nil {
 		if e.Result == history.Running {
-			return nil // whoever ends it asks for another round
+			return nil // its end asks for another round
 		}
 		c.note(svc.Name, explainSkipped(svc.Name, e))
 		return nil

@@ -19,7 +19,7 @@ import (
 // when it is told to, and not by itself when it starts.
 var errNotBuilt = errors.New("not deployed yet")
 
-// Request is what a person says who asks for a service of the config file.
+// Request holds what a person says who asks for a service of the config file.
 type Request struct {
 	By           string
 	Image        string // that was built for it; empty: the one that its definition names, or that was built last

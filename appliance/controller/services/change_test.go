@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// Who asks for a change that is under way follows it; another one waits for its end.
+// A request for a change that is under way follows it; one for another waits for its end.
 func TestChange_WhileAnotherIsUnderWay(t *testing.T) {
 	t.Parallel()
 	bad := errors.New("bad")

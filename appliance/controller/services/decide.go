@@ -8,7 +8,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// action is what a step does with a service.
+// action says what a step does with a service.
 type action string
 
 // Actions of steps.
@@ -22,7 +22,7 @@ const (
 	keep    action = "keep"   // is as it is defined
 )
 
-// step is what there is to do about a service.
+// step holds what there is to do about a service.
 type step struct {
 	action       action
 	service      string
@@ -32,7 +32,7 @@ type step struct {
 	why          string
 }
 
-// seen is what there is, and what the config file wants.
+// seen holds what there is, and what the config file wants.
 type seen struct {
 	snapshot fleet.Snapshot
 	config   configs.Config

@@ -13,7 +13,7 @@ type jobs struct {
 	byService map[string]*job
 }
 
-// job is one such change. Whoever asks for the same meanwhile follows it.
+// job is one such change. A request for the same meanwhile follows it.
 type job struct {
 	hash string // of the definition
 	done chan struct{}
@@ -37,7 +37,7 @@ func (a *jobs) begin(service, hash string) (j *job, mine bool) {
 	return j, true
 }
 
-// end is called once by who began the job.
+// end is called once, by the caller that began the job.
 func (a *jobs) end(service string, j *job, err error) {
 	a.mu.Lock()
 	delete(a.byService, service)

@@ -27,7 +27,7 @@ import (
 
 const retry = 15 * time.Second
 
-// Engine is what the controller asks of the swarm. *swarm.Engine is one.
+// Engine holds the methods of *swarm.Engine that the controller needs.
 type Engine interface {
 	Snapshot(ctx context.Context) (fleet.Snapshot, error)
 	Configure(ctx context.Context, s swarm.Settings) error
@@ -172,7 +172,7 @@ func (c *Controller) observe(ctx context.Context) (seen, error) {
 	return seen{snap, c.Config()}, err
 }
 
-// settings are those of `docker swarm update`.
+// settings applies the settings of `docker swarm update`.
 func (c *Controller) settings(ctx context.Context) error {
 	var s swarm.Settings
 	wanted := c.Config().Swarm
@@ -193,7 +193,7 @@ func line(before string, err error) *string {
 	return &text
 }
 
-// Problems are what the user should know of the config.
+// Problems returns what the user should know about the config.
 func (c *Controller) Problems() (list []string) {
 	for _, p := range []*atomic.Pointer[string]{&c.broken, &c.unready} {
 		if text := p.Load(); text != nil {
@@ -248,7 +248,7 @@ func (c *Controller) note(service, text string) {
 	c.tell(service, slog.LevelWarn, "service "+service+": "+text)
 }
 
-// clearNotes forgets what was to be known of a service.
+// clearNotes drops what the user was to know about a service.
 func (c *Controller) clearNotes(service string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

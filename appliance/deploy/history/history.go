@@ -23,7 +23,7 @@ const (
 	KindConfig   = "config" // the definition in the config file changed
 )
 
-// Stage is what a change of a service is at: the stages of a deploy in their order, then
+// Stage names how far a change of a service is: the stages of a deploy in their order, then
 // those of smaller changes.
 type Stage string
 
@@ -105,7 +105,7 @@ type Source struct {
 	Flags []string `json:"flags"` // of the build, each NAME=VALUE
 }
 
-// Mark is what a service is labelled with that the entry's change made.
+// Mark returns the label of a service that the entry's change made.
 func (e Entry) Mark() string { return e.At.UTC().Format(time.RFC3339Nano) }
 
 // Original is the version whose image and settings the entry has: its own, or the one

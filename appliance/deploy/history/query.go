@@ -44,7 +44,7 @@ func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service),
 // images stay in the registry and on the nodes.
 const KeptVersions = 5
 
-// KeptDigests are those of the images that services may go back to.
+// KeptDigests returns the digests of the images that services may go back to.
 func (s *Store) KeptDigests() (digests []string) {
 	for service := range s.all() {
 		for _, e := range s.Kept(service, KeptVersions) {
