@@ -284,7 +284,7 @@ func TestCalls_Callers(t *testing.T) {
 	}
 }
 
-// shown is a connection on which a node has shown its certificate; none without a role.
+// shown returns a connection on which a node has shown its certificate; none without a role.
 func shown(t *testing.T, role string) *tls.ConnectionState {
 	t.Helper()
 	if role == "" {

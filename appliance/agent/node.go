@@ -42,7 +42,7 @@ type node struct {
 	log     *slog.Logger
 }
 
-// Answers are the handlers of what every node answers about itself, whatever its role.
+// Answers returns the handlers of what every node answers about itself, whatever its role.
 func Answers(e Engine, pins Pins, u *upgrade.Node, log *slog.Logger) []Handler {
 	n := node{e, pins, u, log}
 	return []Handler{

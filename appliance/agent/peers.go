@@ -12,8 +12,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Peers are the crawlboxes on the nodes of the swarm, that of this node among them, as
-// somebody asks them who knows the nodes' certificates. Its methods may be called at the
+// Peers asks the crawlboxes on the nodes of the swarm, that of this node among them, for a
+// caller that knows the nodes' certificates. Its methods may be called at the
 // same time.
 type Peers struct {
 	swarm     Swarm
@@ -57,7 +57,7 @@ func own[H Handler](p *Peers, route string, valid bool, invalid string) (h H, er
 	return h, err
 }
 
-// target is the crawlbox on a node. The error wraps deploy.ErrNoAgent where none is
+// target returns the crawlbox on a node. The error wraps deploy.ErrNoAgent where none is
 // known there.
 func (p *Peers) target(n fleet.Node) (Target, error) {
 	addr, err := netip.ParseAddr(n.Addr)
@@ -68,7 +68,7 @@ func (p *Peers) target(n fleet.Node) (Target, error) {
 	return p.At(addr, may), nil
 }
 
-// At is one of some nodes, at an address.
+// At returns the target for any of some nodes, at an address.
 func (p *Peers) At(addr netip.Addr, may []member.Member) Target {
 	ids := make([]string, len(may))
 	for i, n := range may {

@@ -71,7 +71,7 @@ func isOneOf(ids []string, resp *http.Response) bool {
 // maxReason bounds what a node may say of why it does not do what it was asked, in bytes.
 const maxReason = 1 << 10
 
-// refusal is the error of an answer that is none: one of package join, or a StatusError.
+// refusal returns the error of an answer that is none: one of package join, or a StatusError.
 func refusal(resp *http.Response) error {
 	text, _ := bound.ReadAll(resp.Body, maxReason)
 	if err := enroll.Refused(text); err != nil {

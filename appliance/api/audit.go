@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harmless are the parameters that may stand in the audit log.
+// harmless lists the parameters that may be written to the audit log.
 var harmless = []string{"role", "force", "ref", "key"}
 
 // statusGone is written to the audit log where the client did not wait for the answer.
@@ -46,7 +46,7 @@ func note(r *http.Request, attrs ...slog.Attr) {
 	}
 }
 
-// outcome is the HTTP status that an end with err would have as the whole
+// outcome returns the HTTP status that an end with err would have as the whole
 // answer, and the error.
 func outcome(ctx context.Context, err error) []slog.Attr {
 	switch {

@@ -53,7 +53,7 @@ type BuildRequest struct {
 	Pull       bool              `json:"pull,omitempty"`
 }
 
-// Secrets are files that the steps of one build may read, by id. They print as
+// Secrets holds the files that the steps of one build may read, by id. They print as
 // their number.
 type Secrets map[string][]byte
 

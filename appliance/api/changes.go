@@ -50,7 +50,7 @@ func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Pro
 	return stream(ctx, c, http.MethodPost, "/v1/scale", req, failing(fn))
 }
 
-// ScalePlan says what Scale would do.
+// ScalePlan returns what Scale would do.
 func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
 }
@@ -60,7 +60,7 @@ func (c *Client) Update(ctx context.Context, req UpdateRequest, fn func(deploy.P
 	return stream(ctx, c, http.MethodPost, "/v1/update", req, failing(fn))
 }
 
-// UpdatePlan says what Update would do.
+// UpdatePlan returns what Update would do.
 func (c *Client) UpdatePlan(ctx context.Context, req UpdateRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/update/plan", req, &v)
 }

@@ -86,7 +86,7 @@ func (c *Client) Deploy(ctx context.Context, req DeployRequest, fn func(deploy.P
 	return stream(ctx, c, http.MethodPost, "/v1/deploy", req, failing(fn))
 }
 
-// DeployPlan says what Deploy would do.
+// DeployPlan returns what Deploy would do.
 func (c *Client) DeployPlan(ctx context.Context, req DeployRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/deploy/plan", req, &v)
 }
@@ -113,7 +113,7 @@ func (c *Client) Restart(ctx context.Context, service string, fn func(deploy.Pro
 	return stream(ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart", nil, failing(fn))
 }
 
-// RestartPlan says what Restart would do.
+// RestartPlan returns what Restart would do.
 func (c *Client) RestartPlan(ctx context.Context, service string) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/restart/plan", nil, &v)
 }

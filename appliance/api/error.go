@@ -36,7 +36,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// status is the HTTP status of an answer that is e.
+// status returns the HTTP status of an answer that is e.
 func (e *Error) status() int {
 	if status, ok := statusOf[e.Code]; ok {
 		return status

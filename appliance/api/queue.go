@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Queues are lists of the queue, for people who look into them.
+// Queues answers for the lists of the queue, for people who look into them.
 type Queues interface {
 	QueueAddress(ctx context.Context) (QueueAddress, error)
 	QueueLen(ctx context.Context, key string) ([]Items, error)
@@ -36,7 +36,7 @@ type QueueAddress struct {
 	Password string `json:"password"`
 }
 
-// Items are entries of a queue, its head first.
+// Items holds entries of a queue, its head first.
 type Items struct {
 	Key   string   `json:"key"`
 	Len   int64    `json:"len"`

@@ -133,7 +133,7 @@ func (c *Client) Neighbours(ctx context.Context) (v []doctor.Neighbour, err erro
 	return v, c.call(ctx, http.MethodGet, "/v1/neighbours", nil, &v)
 }
 
-// UpgradeState says what version this node runs, and how far its upgrade is.
+// UpgradeState returns what version this node runs, and how far its upgrade is.
 func (c *Client) UpgradeState(ctx context.Context) (v upgrade.State, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/upgrade", nil, &v)
 }

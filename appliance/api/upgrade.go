@@ -49,7 +49,7 @@ func (c *Client) OfferProgram(ctx context.Context, o upgrade.Offer, program io.R
 	return v, c.call(ctx, http.MethodPost, "/v1/upgrade/program?"+q.Encode(), program, &v)
 }
 
-// UpgradePlan says what would be done to bring an offer onto all nodes.
+// UpgradePlan returns what would be done to bring an offer onto all nodes.
 func (c *Client) UpgradePlan(ctx context.Context, o upgrade.Offer) (v []upgrade.Step, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/upgrade/plan", o, &v)
 }

@@ -18,7 +18,7 @@ import (
 
 const readme = "../../README.md"
 
-// manualPages are the files of the manual: README.md and the embedded topics, with
+// manualPages returns the files of the manual: README.md and the embedded topics, with
 // paths from here.
 func manualPages(t *testing.T) map[string]string {
 	t.Helper()
@@ -268,7 +268,7 @@ func TestManual_Links(t *testing.T) {
 
 var notInAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)
 
-// anchors are the targets that GitHub makes of headings.
+// anchors returns the targets that GitHub makes of headings.
 func anchors(page string) (list []string) {
 	for line := range strings.Lines(codeBlock.ReplaceAllString(page, "")) {
 		if text, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") {

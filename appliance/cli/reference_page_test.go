@@ -40,7 +40,7 @@ func referencePage(root *cobra.Command) string {
 	return b.String()
 }
 
-// doesMore are the commands with others below them that do something alone.
+// doesMore lists the commands with others below them that do something alone.
 var doesMore = map[string]bool{"images": true, "token": true}
 
 // writeCommand writes the rows of a command and of those below it.

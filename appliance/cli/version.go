@@ -12,7 +12,7 @@ import (
 // version is set by the linker: -X …/appliance/cli.version=0.1.0.
 var version string
 
-// Version is the version of this binary, "dev" where the build has none.
+// Version returns the version of this binary, "dev" where the build has none.
 func Version() string {
 	if version != "" {
 		return version

@@ -159,7 +159,7 @@ func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error
 	return c.explain(cmp.Or(err, gone))
 }
 
-// plan says what a change would do, unless it could not be decided.
+// plan returns what a change would do, unless it could not be decided.
 func (c *Changes) plan(ctx context.Context, change deploy.Change, undecided error) (deploy.Plan, error) {
 	if undecided != nil {
 		return deploy.Plan{}, c.explain(undecided)

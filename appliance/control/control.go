@@ -31,7 +31,7 @@ type History interface {
 	Previous(service string) (history.Entry, bool)
 }
 
-// Defined are the services of the config file. *services.Controller is one.
+// Defined holds the services of the config file. *services.Controller is one.
 type Defined interface {
 	Reload() error
 	Config() configs.Config

@@ -32,7 +32,7 @@ func brokenFile(err error) error {
 	return api.Invalid("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
-// toDeployDefined is the change of a service to what the config file says.
+// toDeployDefined returns the change of a service to what the config file says.
 func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
 	svc, err := r.definition(req.Service)
 	if err != nil {

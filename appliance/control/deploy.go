@@ -88,7 +88,7 @@ func (r *Deploys) toRollBack(ctx context.Context, req api.RollbackRequest) (depl
 	return r.runner.Deploy(svc, d), err
 }
 
-// target is the version of a service to go back to.
+// target returns the version of a service to go back to.
 func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	if version == 0 {
 		e, ok := r.past.Previous(service)
@@ -254,7 +254,7 @@ func pullPolicy(req api.DeployRequest) (p deploy.PullPolicy, err error) {
 	return p, err
 }
 
-// pinned is the image that a service runs, with its digest where that is known.
+// pinned returns the image that a service runs, with its digest where that is known.
 func pinned(svc fleet.Service) string {
 	return strings.TrimSuffix(svc.Image+"@"+svc.Digest, "@")
 }

@@ -41,7 +41,7 @@ func (e Elsewhere) history() error  { return e.onlyOn("the history of deploys") 
 func (e Elsewhere) config() error   { return e.onlyOn("the config file with the services") }
 func (e Elsewhere) upgrade() error  { return e.onlyOn("what upgrades the cluster") }
 
-// deploy is the error of what brings a service to a version: of the config file, where it
+// deploy returns the error of a call that brings a service to a version: of the config file, where it
 // is defined there.
 func (e Elsewhere) deploy(req api.DeployRequest) error {
 	if req.Defined {

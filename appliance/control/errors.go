@@ -47,7 +47,7 @@ func (e Errors) notManager() error {
 	}
 }
 
-// onlyOn is the error of a call that needs a part which runs on another node.
+// onlyOn returns the error of a call that needs a part which runs on another node.
 func (e Errors) onlyOn(what string) error {
 	return &api.Error{
 		Code:    api.CodeNotManager,

@@ -76,7 +76,7 @@ func (i *Images) Images(ctx context.Context, nodes bool) ([]fleet.Image, error) 
 	return images, nil
 }
 
-// held says how many nodes have an image; nil where nobody could be asked.
+// held returns a function that counts the nodes with an image; nil where none could be asked.
 func (i *Images) held(ctx context.Context) func(digest string) *fleet.Holders {
 	of, err := i.holders(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 	return errors.Join(gone, fn(api.BuildEvent{Image: name + "@" + digest}))
 }
 
-// freeTag is the tag that was asked for, if there is no image of that name yet, or
+// freeTag returns the tag that was asked for, if there is no image of that name yet, or
 // the next one.
 func (b *Builds) freeTag(ctx context.Context, q api.BuildRequest) (string, error) {
 	if q.Tag == "" {

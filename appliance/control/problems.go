@@ -167,7 +167,7 @@ func mixed(members []gossip.Member) []string {
 	}
 }
 
-// some are the first few of a list of names.
+// some returns the first few of a list of names.
 func some(names []string) string {
 	slices.Sort(names)
 	const most = 3

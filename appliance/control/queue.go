@@ -56,7 +56,7 @@ func (q *Queues) Report(_ context.Context, st *api.Status) {
 	st.Problems = append(st.Problems, queueProblems(is)...)
 }
 
-// running is the client of a queue that runs.
+// running returns the client of a queue that runs.
 func (q *Queues) running() (*redis.Client, error) {
 	if is := q.state(); is.Problem != "" {
 		return nil, api.Conflict("the queue does not run: %s", is.Problem)

@@ -152,7 +152,7 @@ func updating(svc *fleet.Service) bool {
 	return svc != nil && (svc.Update == "updating" || svc.Update == "rollback_started")
 }
 
-// endedTasks are the tasks that a change starting now has nothing to do with.
+// endedTasks returns the tasks that a change starting now has nothing to do with.
 func endedTasks(tasks []fleet.Task) map[string]bool {
 	ended := map[string]bool{}
 	for _, t := range tasks {

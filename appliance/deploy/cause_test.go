@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// engines are agents that know containers by their ID.
+// engines holds agents that know containers by their ID.
 type engines struct {
 	pullerFunc
 	containers map[string]swarm.Container

@@ -39,11 +39,11 @@ type Deploy struct {
 // says.
 const defaultStartTimeout = 10 * time.Minute
 
-// awayFor is how long the engine may be away while a deploy is watched: its restart
+// awayFor bounds how long the engine may be unreachable while a deploy is watched: its restart
 // takes seconds, and Swarm goes on meanwhile.
 const awayFor = 2 * time.Minute
 
-// digest is that of the image.
+// digest returns the digest of the image.
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
 
 // Deploy brings a service to another version, or makes it: first the image goes into
@@ -119,7 +119,7 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 	return d.rec.at(history.StageUpdate)
 }
 
-// mayRun are the nodes that are to have the image before anything changes.
+// mayRun returns the nodes that should have the image before anything changes.
 func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
 	nodes, err := r.cluster.Nodes(ctx)
 	if err != nil {

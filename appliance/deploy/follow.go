@@ -125,7 +125,7 @@ func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string
 	return f.cluster.RestartUpdate(ctx, svc.ID)
 }
 
-// stuck are the tasks of a change, by ID, that Swarm waits for in vain: it put them on
+// stuck returns the tasks of a change, by ID, that Swarm waits for in vain: it put them on
 // a node that is gone, has replaced them since, and waits without a bound for them to
 // run before it goes on with the next replica (updateTask in swarmkit's updater).
 func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {

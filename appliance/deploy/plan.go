@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// planDeploy says what a deploy would do.
+// planDeploy returns what a deploy would do.
 func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (Plan, error) {
 	isHere := d.Built == "" && !d.Source.copies()
 	if isHere {
@@ -45,7 +45,7 @@ func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (
 	return f, nil
 }
 
-// shortImage is an image with the beginning of its digest, as people compare it.
+// shortImage returns an image with the beginning of its digest, as people compare it.
 func shortImage(pinned string) string {
 	name, digest, _ := strings.Cut(pinned, "@")
 	name = fleet.FamiliarImage(name)
@@ -95,7 +95,7 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 	return watch + fmt.Sprintf("; back to %s if one fails", shortImage(svc.Image))
 }
 
-// planStopFirst says what StopFirst would do.
+// planStopFirst returns what StopFirst would do.
 func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy) (Plan, error) {
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	nodes, err := r.mayRun(ctx, &svc, d)
@@ -107,7 +107,7 @@ func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy)
 	)}, err
 }
 
-// scaleStep is a change of a service's replicas, in words.
+// scaleStep returns a change of a service's replicas, in words.
 func scaleStep(svc fleet.Service, replicas int) string {
 	switch n := replicas - svc.Desired; {
 	case n == 0:

@@ -25,7 +25,7 @@ type Progress struct {
 	Done     *Summary      `json:"done,omitempty"`  // set in the last one of a change that went well
 }
 
-// Title is the change in words, such as "scale to 50".
+// Title returns the change in words, such as "scale to 50".
 func (p Progress) Title() string {
 	if p.Stage == history.StageScale {
 		return fmt.Sprintf("%s to %d", p.Stage, p.Desired)
@@ -149,7 +149,7 @@ func summarize(before, after []fleet.Task, nodeName func(id string) string) Summ
 	return s
 }
 
-// percentile is the nearest-rank percentile of sorted values, 0 for none.
+// percentile returns the nearest-rank percentile of sorted values, 0 for none.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0

@@ -23,7 +23,7 @@ const (
 	lateNamed = 3
 )
 
-// Agents are the crawlboxes on the nodes. Several of them are asked at the same time.
+// Agents asks the crawlboxes on the nodes. Several are asked at the same time.
 type Agents interface {
 	// Pull brings an image, named with its digest, onto a node. It returns when the
 	// node has it.

@@ -123,7 +123,7 @@ func resultOf(err error) history.Result {
 	return history.Failed
 }
 
-// Failed are sentences on services whose last deploy failed and left them as they
+// Failed returns sentences on services whose last deploy failed and left them as they
 // are. Swarm may take such a one for finished; of a crash loop it is told elsewhere.
 func (r *Runner) Failed(snap fleet.Snapshot) (list []string) {
 	for _, s := range snap.Services {
@@ -138,7 +138,7 @@ func (r *Runner) Failed(snap fleet.Snapshot) (list []string) {
 	return list
 }
 
-// LastGood is the newest version that ran as it should, nil where there is none.
+// LastGood returns the newest version that ran as it should, nil where there is none.
 func (r *Runner) LastGood(service string) *servicespec.Deployment {
 	for _, e := range r.past.List(service) {
 		if e.Result == history.Done && e.Spec != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
-// testCopies are in a registry of their own.
+// testCopies returns copies in a registry of their own.
 func testCopies(t *testing.T) *copies {
 	t.Helper()
 	r, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), MinFree: -1}, slog.New(slog.DiscardHandler))

@@ -124,7 +124,7 @@ func (r *Runner) killOn(ctx context.Context, nodes []fleet.Node, stopping map[st
 	all.Wait()
 }
 
-// stopping are the tasks by node that Swarm wants to end.
+// stopping returns the tasks by node that Swarm wants to end.
 func stopping(tasks []fleet.Task) map[string][]string {
 	byNode := map[string][]string{}
 	for _, t := range tasks {

@@ -68,7 +68,7 @@ func (s Share) String() string {
 	return strconv.Itoa(max(1, s.count))
 }
 
-// ShareOf is the share of which Swarm speaks as so many at a time; 0 is all.
+// ShareOf returns the share of which Swarm speaks as so many at a time; 0 is all.
 func ShareOf(parallelism uint64) Share {
 	if parallelism == 0 {
 		return Share{all: true}

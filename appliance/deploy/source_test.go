@@ -13,7 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// fromHub is a deploy of an image that docker.io has.
+// fromHub returns a deploy of an image that docker.io has.
 func fromHub(from *Source) Deploy {
 	return Deploy{
 		Service: "base",

@@ -111,7 +111,7 @@ func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit 
 	return s, err
 }
 
-// digestOf is the digest of a pinned image.
+// digestOf returns the digest of a pinned image.
 func digestOf(image string) string {
 	_, digest, _ := strings.Cut(image, "@")
 	return digest

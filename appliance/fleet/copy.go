@@ -15,7 +15,7 @@ const copies = "mirror"
 // maxRepository is how long the name of a repository may be, in bytes.
 const maxRepository = 255
 
-// CopyName is the name of the copy of another registry's image, on the registry at
+// CopyName returns the name of the copy of another registry's image, on the registry at
 // localhost:PORT of each node: with its tag, latest where it has neither that nor a
 // digest, and with its digest. It is "" where a registry can't be part of a name, such
 // as one with an IPv6 address.

@@ -13,7 +13,7 @@ type Image struct {
 	Nodes      *Holders  `json:"nodes,omitempty"` // nil: nobody could be asked
 }
 
-// Holders are the nodes on which a task of an image starts without a pull.
+// Holders counts the nodes on which a task of an image starts without a pull.
 type Holders struct {
 	Have    int `json:"have"`
 	All     int `json:"all"`     // nodes of the cluster

@@ -20,7 +20,7 @@ func (p Platform) fits(n Node) bool {
 	return (p.Arch == "" || goArch(p.Arch) == goArch(n.Arch)) && (p.OS == "" || p.OS == n.OS)
 }
 
-// Platform is the node's, in the words of images.
+// Platform returns the node's platform, in the words of images.
 func (n Node) Platform() Platform { return Platform{OS: n.OS, Arch: goArch(n.Arch)} }
 
 // goArch translates what a kernel calls its architecture to what images call it.

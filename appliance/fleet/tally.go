@@ -10,7 +10,7 @@ import (
 // the same slot number, or for a global service the same node. Newest first.
 type Slot []Task
 
-// Newest is the task that stands for the slot now.
+// Newest returns the task that stands for the slot now.
 func (s Slot) Newest() Task { return s[0] }
 
 // Slots groups the tasks of one service, by slot number and then by node.

@@ -37,7 +37,7 @@ type Task struct {
 	Version   uint64    `json:"version"` // of the service spec it runs
 }
 
-// Name is the name that Docker shows: service.slot, or service.node for a
+// Name returns the name that Docker shows: service.slot, or service.node for a
 // global service.
 func (t Task) Name() string {
 	if t.Slot > 0 {

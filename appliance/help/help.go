@@ -15,7 +15,7 @@ import (
 //go:embed *.md
 var files embed.FS
 
-// names are the topics in the order of the table of contents.
+// names lists the topics in the order of the table of contents.
 var names = []string{
 	"install",
 	"deploy",

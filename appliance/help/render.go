@@ -12,7 +12,7 @@ import (
 // Style writes text in bold or in another style of a terminal.
 type Style func(text string) string
 
-// Styles are how a page is emphasised. A nil Style leaves text as it is.
+// Styles says how a page is emphasised. A nil Style leaves text as it is.
 type Styles struct {
 	Heading Style
 	Strong  Style

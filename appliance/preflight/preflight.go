@@ -217,7 +217,7 @@ func (x *examination) away() (list []doctor.PeerMTU) {
 	return list
 }
 
-// peers are the addresses of other nodes, as far as they are known here.
+// peers returns the addresses of other nodes, as far as they are known here.
 func (x *examination) peers() (list []netip.Addr) {
 	for _, n := range x.near {
 		list = append(list, n.Addr)

@@ -126,7 +126,7 @@ func proofOf(ctx context.Context) *proof {
 	return p
 }
 
-// ends are the two addresses of the connection that a request came by.
+// ends returns the two addresses of the connection by which a request came.
 func ends(r *http.Request) (server, client netip.AddrPort, err error) {
 	conn := guard.Conn(r.Context())
 	if conn == nil {

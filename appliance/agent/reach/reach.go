@@ -105,7 +105,7 @@ func (p Prober) Probe(ctx context.Context, own []uint16) []doctor.Neighbour {
 	return others
 }
 
-// neighbours are the other nodes: the managers first, also those that gossip has lost, and
+// neighbours returns the other nodes: the managers first, also those that gossip has lost, and
 // how many they are.
 func (p Prober) neighbours() (list []doctor.Neighbour, managers int) {
 	known := agent.Hints(p.Members(), p.Self, p.Port, p.At)

@@ -30,7 +30,7 @@ type Change struct {
 	Interrupted func() string // what Ctrl-C leaves behind; nil: the change goes on
 }
 
-// Flags are the flags that all changes have.
+// Flags holds the flags that all changes have.
 type Flags struct {
 	JSON, detach *bool
 	DryRun       *bool // nil: it cannot be asked what would be done

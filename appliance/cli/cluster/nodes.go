@@ -67,7 +67,7 @@ func nodeState(n fleet.Node) tui.Cell {
 	return tui.Text(n.State)
 }
 
-// agentCells are the free disk, the state of Docker and of crawlbox on a node.
+// agentCells returns the free disk, the state of Docker and of crawlbox on a node.
 func agentCells(n fleet.Node) (disk, docker, agent tui.Cell) {
 	docker = tui.Text(tui.ShortVersion(n.Engine))
 	if n.Agent == nil {

@@ -63,7 +63,7 @@ checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
 	return cmd
 }
 
-// roleOf is the role that args name, or else.
+// roleOf returns the role that args name, or otherwise.
 func roleOf(cmd *cobra.Command, args []string, otherwise string) (string, error) {
 	if len(args) == 0 {
 		return otherwise, nil

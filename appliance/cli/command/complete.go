@@ -57,7 +57,7 @@ func ServiceNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return found, err
 }
 
-// TaskNames are the services too: logs takes both.
+// TaskNames returns tasks and services: logs takes both.
 func TaskNames(ctx context.Context, c *api.Client) ([]string, error) {
 	found, err := ServiceNames(ctx, c)
 	if err != nil {
@@ -90,7 +90,7 @@ func ImageNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return found, err
 }
 
-// PullNames are images by the names that services use.
+// PullNames returns images by the names that services use.
 func PullNames(ctx context.Context, c *api.Client) ([]string, error) {
 	found, err := ImageNames(ctx, c)
 	if err != nil || len(found) == 0 {
@@ -103,7 +103,7 @@ func PullNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return found, err
 }
 
-// TokenIDs are the tokens that can still be revoked.
+// TokenIDs returns the tokens that can still be revoked.
 func TokenIDs(ctx context.Context, c *api.Client) ([]string, error) {
 	tokens, err := c.Tokens(ctx)
 	var found []string

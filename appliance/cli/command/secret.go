@@ -6,5 +6,5 @@ import "regexp"
 // takes too much rather than too little.
 var JoinText = regexp.MustCompile(`(?i)CBX[0-9]*-[0-9A-Z\s\\]{8,}`)
 
-// WithoutJoin is text in which no join token can be read.
+// WithoutJoin returns text in which no join token can be read.
 func WithoutJoin(text string) string { return JoinText.ReplaceAllString(text, "CBX1-…") }

@@ -51,7 +51,7 @@ func renderImages(s tui.Screen, images []fleet.Image) {
 	t.Write(s)
 }
 
-// holders is on how many of all nodes an image is.
+// holders shows on how many of all nodes an image is.
 func holders(h *fleet.Holders) tui.Cell {
 	switch {
 	case h == nil:
@@ -62,7 +62,7 @@ func holders(h *fleet.Holders) tui.Cell {
 	return tui.Text(fmt.Sprintf("%d/%d", h.Have, h.All))
 }
 
-// Short is the beginning of a digest, as docker shows it.
+// Short returns the beginning of a digest, as docker shows it.
 func Short(digest string) string {
 	_, hex, _ := strings.Cut(digest, ":")
 	return hex[:min(12, len(hex))]

@@ -167,7 +167,7 @@ func isPath(what string) bool {
 	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
 }
 
-// nameOfImage is the last part of an image's name: spider of localhost:8003/spider:0.02.
+// nameOfImage returns the last part of an image's name: spider of localhost:8003/spider:0.02.
 func nameOfImage(image string) string {
 	name, _, _ := strings.Cut(image, "@")
 	name = name[strings.LastIndexByte(name, '/')+1:]

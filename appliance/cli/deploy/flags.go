@@ -66,7 +66,7 @@ func (f *buildFlags) request() (err error) {
 	return err
 }
 
-// chosenBuilder is the builder that the flag or else Docker's variable names.
+// chosenBuilder returns the builder that the flag or else Docker's variable names.
 func chosenBuilder(flag, dockers string) (string, error) {
 	switch flag {
 	case image.BuildKit, image.Classic:

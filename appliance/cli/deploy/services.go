@@ -19,7 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
-// forServices are the flags that mean something where services are deployed. What
+// forServices lists the flags that mean something where services are deployed. What
 // such a service is given stands in its definition, or stays as it is.
 var forServices = []string{
 	"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout",
@@ -63,7 +63,8 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 	if len(ready) == 0 {
 		return errors.Join(failed...)
 	}
-	return errors.Join(append(failed, command.SplitErrors(change.Follow(a, cmd, f.Flags, deployAll(ready, images)))...)...)
+	err := change.Follow(a, cmd, f.Flags, deployAll(ready, images))
+	return errors.Join(append(failed, command.SplitErrors(err)...)...)
 }
 
 func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {

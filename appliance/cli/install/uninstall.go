@@ -89,7 +89,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	return a.Printf("crawlbox is uninstalled; Docker stays\n")
 }
 
-// installedConfig is the config that the service was started with: its flags stand in
+// installedConfig returns the config that the service was started with: its flags stand in
 // its unit.
 func installedConfig(a *command.App, machine *install.Machine) (configs.Config, error) {
 	unit, err := machine.Installed()
@@ -144,7 +144,7 @@ func alone(ctx context.Context, cfg configs.Config) bool {
 	return err == nil && len(nodes) > 0 && !others
 }
 
-// stateOf are the directories with a node's state, the outermost first.
+// stateOf returns the directories with a node's state, the outermost first.
 func stateOf(cfg configs.Config) []string {
 	list := []string{cfg.DataDir}
 	for _, dir := range []string{cfg.RegistryDir(), cfg.QueueDir()} {

@@ -99,10 +99,10 @@ func inCluster(ctx context.Context, cfg configs.Config) bool {
 	return err == nil && !slices.Contains(status.Problems, node.RemovedText)
 }
 
-// installOnly are flags that are no part of what the service runs.
+// installOnly lists flags that are no part of what the service runs.
 var installOnly = []string{"join", "join-file", "dry-run", "install-docker", "no-color"}
 
-// unitArgs are the flags as they go into the unit. Paths count from where the user
+// unitArgs returns the flags as they go into the unit. Paths count from where the user
 // is, which is not where the service runs.
 func unitArgs(flags *pflag.FlagSet) (args []string) {
 	flags.Visit(func(f *pflag.Flag) {

@@ -67,7 +67,7 @@ use, and 0 if there are only warnings.`,
 	return cmd
 }
 
-// examinedAs is the role that the machine is looked at for.
+// examinedAs returns the role that the machine is looked at for.
 func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, error) {
 	is := setup.RoleOf(opts.Config)
 	if len(args) > 0 {
@@ -89,7 +89,7 @@ func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, e
 	return s.Role, err
 }
 
-// badChecks are the names of what is bad, each once.
+// badChecks returns the names of what is bad, each once.
 func badChecks(r doctor.Report) (names []string) {
 	for _, f := range r.Findings {
 		if f.Level == doctor.Bad && !slices.Contains(names, f.Check) {

@@ -17,7 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// joinOf is the join token that a worker takes from a command line, the config
+// joinOf returns the join token that a worker takes from a command line, the config
 // and stdin, and what it logs.
 func joinOf(t *testing.T, config configs.Config, stdin io.Reader, args ...string) (join, logged string, err error) {
 	t.Helper()

@@ -38,7 +38,7 @@ func KeepCmd(a *command.App) *cobra.Command {
 	return cmd
 }
 
-// KeeperOf is the command that upgrades a node.
+// KeeperOf returns the command that upgrades a node.
 func KeeperOf(cfg configs.Config) []string {
 	dir, err := filepath.Abs(cfg.DataDir)
 	if err != nil {

@@ -101,7 +101,7 @@ func runWorker(ctx context.Context, opts node.Options) error {
 	return node.Run(ctx, fleet.RoleWorker, opts)
 }
 
-// RoleCmd is the command that runs a node of a role.
+// RoleCmd returns the command that runs a node of a role.
 func RoleCmd(a *command.App, role string) *cobra.Command {
 	if role == fleet.RoleManager {
 		return ManagerCmd(a)

@@ -212,7 +212,7 @@ func (l *progressLine) text() string {
 	return text
 }
 
-// copied is "12MB of 45MB copied from docker.io".
+// copied returns "12MB of 45MB copied from docker.io".
 func copied(c deploy.Copied) string {
 	switch c.Total {
 	case 0:
@@ -223,7 +223,7 @@ func copied(c deploy.Copied) string {
 	return fmt.Sprintf("%s of %s copied from %s", Size(c.Bytes), Size(c.Total), c.From)
 }
 
-// pulled is "47/50 nodes have it, waiting for h7, h9".
+// pulled returns "47/50 nodes have it, waiting for h7, h9".
 func pulled(s deploy.Pulled) string {
 	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
 	if s.Late != "" && s.Have < s.Nodes {
@@ -257,7 +257,7 @@ func bar(part float64) string {
 	return "[" + strings.Repeat("=", full) + head + strings.Repeat(" ", barWidth-full-len(head)) + "]"
 }
 
-// Summary is "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
+// Summary returns "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
 // "3 complete in 2.0s" of spiders whose queue is empty, or "stopped, 50 containers gone in 3.2s".
 func Summary(e deploy.Progress) string {
 	s := e.Done

@@ -115,14 +115,14 @@ func (p *Page) Flush() error {
 	return err
 }
 
-// palette are colours of the 256 that can be read on black and on white.
+// palette holds colours of the 256 that can be read on black and on white.
 // Their number has no factor in common with the 7 of colorOf.
 var palette = []int{
 	32, 33, 35, 36, 38, 62, 63, 67, 71, 72, 98, 99, 104,
 	130, 133, 134, 136, 139, 161, 162, 166, 168, 172, 173, 202, 204,
 }
 
-// ColorOf is the style of a task, always the same for its name. Neighbouring
+// ColorOf returns the style of a task, always the same for its name. Neighbouring
 // slots of a service have different ones.
 func (s Screen) ColorOf(task string) string {
 	dot := strings.LastIndexByte(task, '.') + 1
@@ -156,7 +156,7 @@ func WriteProblem(s Screen, text string) {
 	fmt.Fprintln(s.W, line)
 }
 
-// NewFixed is a screen of a width and a number of colours; 0 columns are no terminal.
+// NewFixed returns a screen of a width and a number of colours; 0 columns are no terminal.
 func NewFixed(w io.Writer, now func() time.Time, width, colors int) Screen {
 	return Screen{W: w, Now: now, Width: width, Colors: colors}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/docker/go-units"
 )
 
-// age is a span as one number: 5s, 3m, 30h, 4d.
+// age returns a span as one number: 5s, 3m, 30h, 4d.
 func age(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -34,7 +34,7 @@ func Took(d time.Duration) string {
 // Size writes bytes with three digits: 45MB.
 func Size(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
 
-// Count is a number of things: 1 node, 2 nodes.
+// Count returns a number of things: 1 node, 2 nodes.
 func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

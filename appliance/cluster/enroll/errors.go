@@ -35,13 +35,13 @@ var (
 // A node stops before or without a manager's answer with one of these.
 var (
 	// ErrImpostor means that what answers does not have the CA that the join token names.
-	ErrImpostor = errors.New("CA fingerprint mismatch, nothing was sent: the token belongs to another cluster, or the " +
-		"connection is being intercepted; print it again on the manager with `crawlbox token`")
+	ErrImpostor = errors.New("CA fingerprint mismatch, nothing was sent: the token belongs to another cluster, or " +
+		"the connection is being intercepted; print it again on the manager with `crawlbox token`")
 	// ErrClock means that certificates are not valid by this machine's clock.
 	ErrClock = errors.New("clocks differ")
 )
 
-// finals are the errors that time does not mend.
+// finals lists the errors that time does not mend.
 var finals = []error{
 	token.ErrUnknownToken, token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp,
 	token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined,

@@ -267,7 +267,7 @@ func isRefusal(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && slices.ContainsFunc(refusals, refuses)
 }
 
-// reason is the refusal's code, or what went wrong here.
+// reason returns the refusal's code, or what went wrong here.
 func reason(err error) string {
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {

@@ -363,7 +363,7 @@ func TestRequire_StaleRoles(t *testing.T) {
 	}
 }
 
-// again is the manager's start after a crash: all from disk.
+// again starts the manager after a crash: all from disk.
 func (m *manager) again(t *testing.T) *manager {
 	t.Helper()
 	o := m.Options

@@ -26,7 +26,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// with is the join token for a token.
+// with returns the join token for a token.
 func (m *manager) with(c token.Issued) token.JoinToken {
 	return token.JoinToken{
 		Role:     c.Role,
@@ -38,7 +38,7 @@ func (m *manager) with(c token.Issued) token.JoinToken {
 	}
 }
 
-// typed is the string after it was printed, pasted and read.
+// typed returns the string after it was printed, pasted and read.
 func typed(t *testing.T, s token.JoinToken) token.JoinToken {
 	t.Helper()
 	got, err := token.Parse(reveal(t, s))

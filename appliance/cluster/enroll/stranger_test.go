@@ -54,7 +54,7 @@ func newServer(t testing.TB) *Server {
 	return s
 }
 
-// requestWith is a join that newServer allows, with changes.
+// requestWith returns a join that newServer allows, with changes.
 func requestWith(t testing.TB, change func(*joinRequest)) string {
 	t.Helper()
 	_, csr, err := pki.NodeKey(t.TempDir())

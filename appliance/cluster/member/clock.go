@@ -22,7 +22,7 @@ func newClock(at time.Time) *clock {
 	return &clock{wall: time.Now, ran: func() time.Duration { return time.Since(started) }, at: at.Round(0)}
 }
 
-// now is for one caller at a time.
+// now may be called by one goroutine at a time.
 func (c *clock) now() time.Time {
 	ran := c.ran()
 	more := min(c.wall().Round(0).Sub(c.at), catchUp*(ran-c.had))

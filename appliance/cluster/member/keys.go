@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
-// Keys are the keys of gossip, kept in the cluster's state. The first encrypts, all decrypt.
+// Keys holds the keys of gossip, kept in the cluster's state. The first encrypts, all decrypt.
 //
 // A key is changed in steps, each on disk before the nodes hear of it, and the
 // next one taken only when they have: so two nodes that talk to each other

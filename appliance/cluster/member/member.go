@@ -126,7 +126,7 @@ func Open(store state.Store, life time.Duration) (*List, error) {
 	return m, err
 }
 
-// lastSeen is the latest time that the certificates prove, for a list without a clock of
+// lastSeen returns the latest time that the certificates prove, for a list without a clock of
 // its own; with none it is now.
 func (m *List) lastSeen(now time.Time) time.Time {
 	var last time.Time

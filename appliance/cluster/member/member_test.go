@@ -28,7 +28,7 @@ func open(t testing.TB, dir string) *List {
 	return m
 }
 
-// aMember is one that asks from an address, and says that it has another.
+// aMember returns a member that asks from an address, and says that it has another.
 func aMember(id, remote string, bound ...string) Member {
 	return Member{
 		ID:     id,

@@ -47,7 +47,7 @@ func (r Removal) Next() (Phase, bool) {
 	return "", false
 }
 
-// NewRemoval is one of all phases, of members and of the nodes of Swarm that they are.
+// NewRemoval returns a removal of all phases, of members and of the nodes of Swarm that they are.
 func NewRemoval(members, swarm []string) Removal {
 	return Removal{Members: members, Swarm: swarm, Begun: time.Now().UTC().Truncate(time.Second),
 		Left: []Phase{PhaseCertificate, PhaseTokens, PhaseSwarm, PhaseKeys}}

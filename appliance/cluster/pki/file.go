@@ -56,7 +56,7 @@ func loadOrCreate(path string, make func() ([]byte, error)) ([]byte, error) {
 	return data, nil
 }
 
-// Damaged is the error for a file that is there but cannot be used. Nothing is
+// Damaged returns the error for a file that is there but cannot be used. Nothing is
 // made anew in its place: that would cut off every node that relies on it.
 func Damaged(path string, err error) error {
 	return fmt.Errorf("%s is damaged (%w): restore it from a backup", path, err)

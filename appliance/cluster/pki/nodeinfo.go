@@ -33,7 +33,7 @@ type NodeInfo struct {
 	Role string // fleet.RoleManager or fleet.RoleWorker
 }
 
-// uri is the form in the certificate: crawlbox://node/ID?role=worker.
+// uri returns the form in the certificate: crawlbox://node/ID?role=worker.
 func (n NodeInfo) uri() *url.URL {
 	return &url.URL{Scheme: "crawlbox", Host: "node", Path: "/" + n.ID, RawQuery: "role=" + n.Role}
 }
@@ -84,7 +84,7 @@ func HashOf(cert *x509.Certificate) KeyHash {
 	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }
 
-// ClusterID is the short name of the cluster with this CA: 16 hex digits.
+// ClusterID returns the short name of the cluster with this CA: 16 hex digits.
 func (h KeyHash) ClusterID() string { return hex.EncodeToString(h[:8]) }
 
 func CheckRole(role string) error {

@@ -59,7 +59,7 @@ func (id *Identity) NeedsRenewal(now time.Time) bool { return !now.Before(id.ren
 // Expired reports whether the certificate is no longer of use.
 func (id *Identity) Expired(now time.Time) bool { return now.After(id.Certificate().Leaf.NotAfter) }
 
-// renewAt is when half of the certificate's life is over. One on trial is renewed as
+// renewAt returns when half of the certificate's life is over. One on trial is renewed as
 // soon as Docker should be in the swarm.
 func (id *Identity) renewAt() time.Time {
 	leaf := id.Certificate().Leaf

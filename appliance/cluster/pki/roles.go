@@ -22,7 +22,7 @@ func (id *Identity) IsManager(leaf *x509.Certificate) bool {
 	return HoldsCA(leaf) || len(list) == 0 || slices.Contains(list, info.ID)
 }
 
-// roleOf is the role of a node by what this node heard last.
+// roleOf returns the role of a node by what this node heard last.
 func (id *Identity) roleOf(leaf *x509.Certificate) string {
 	if id.IsManager(leaf) {
 		return fleet.RoleManager

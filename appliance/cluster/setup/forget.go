@@ -20,7 +20,7 @@ import (
 // its Docker has their images still.
 const leftFile = "registries"
 
-// Registries are the names, HOST:PORT, under which this node's engine has images of
+// Registries returns the names, HOST:PORT, under which this node's engine has images of
 // the cluster's registry, or of those of clusters that it has left.
 func Registries(cfg configs.Config) []string {
 	port := strconv.Itoa(int(cfg.Registry.Port))

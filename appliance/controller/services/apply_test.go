@@ -10,7 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// pastOf is a controller whose history of spider has the entries, oldest first.
+// pastOf returns a controller whose history of spider has the entries, oldest first.
 func pastOf(t *testing.T, entries []history.Entry) *Controller {
 	t.Helper()
 	store, err := history.Open(t.TempDir())

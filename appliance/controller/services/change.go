@@ -121,7 +121,7 @@ func (a asked) change(ctx context.Context) (deploy.Change, error) {
 	return a.runner.Deploy(now, d), nil
 }
 
-// imageOf is the image that a service of the config file is to run, with its digest:
+// imageOf returns the image that a service of the config file is to run, with its digest:
 // the one that its definition names, or the one that was built for it last.
 func (c *Controller) imageOf(ctx context.Context, svc compose.Service,
 	now *fleet.Service) (image string, from *deploy.Source, err error) {
@@ -149,7 +149,7 @@ func (c *Controller) builtFor(svc compose.Service, image string) bool {
 	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", c.Config().Registry.Port, b.Repository))
 }
 
-// deployOf is the deploy that brings a service to its definition.
+// deployOf returns the deploy that brings a service to its definition.
 func deployOf(svc compose.Service, image string, from *deploy.Source) deploy.Deploy {
 	policy, said := servicespec.DefinedPolicy(svc)
 	share := deploy.ShareOf(policy.Parallelism)

@@ -7,7 +7,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// jobs are the changes of services to their definitions that are under way.
+// jobs holds the changes of services to their definitions that are under way.
 type jobs struct {
 	mu        sync.Mutex
 	byService map[string]*job

@@ -85,7 +85,7 @@ func New(
 	return c
 }
 
-// Part is the controller as a part of a node.
+// Part returns the controller as a part of a node.
 func (c *Controller) Part() lifecycle.Part {
 	return lifecycle.Part{Name: c.Name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
 		changes, err := configs.Watch(ctx, c.file, c.log)

@@ -108,7 +108,7 @@ type Source struct {
 // Mark returns the label of a service that the entry's change made.
 func (e Entry) Mark() string { return e.At.UTC().Format(time.RFC3339Nano) }
 
-// Original is the version whose image and settings the entry has: its own, or the one
+// Original returns the version whose image and settings the entry has: its own, or the one
 // that it went back to.
 func (e Entry) Original() int { return cmp.Or(e.From, e.Version) }
 

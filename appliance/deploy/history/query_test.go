@@ -18,7 +18,7 @@ func entriesOf(s string) (entries []Entry) {
 	return entries
 }
 
-// storeOf is a store that holds what is given and has no disk.
+// storeOf returns a store that holds what is given and has no disk.
 func storeOf(entries string) *Store {
 	return &Store{entries: map[string][]Entry{"spider": entriesOf(entries)}}
 }
