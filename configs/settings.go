@@ -144,11 +144,11 @@ func (s *settings) config() Config {
 			continue
 		}
 		if err := k.field(&cfg).set(s.value(k)); err != nil {
-			s.complain(k.name, err.Error())
+			s.addProblem(k.name, err.Error())
 		}
 	}
 	for _, problem := range cfg.check() {
-		s.complainOf(problem)
+		s.addKeyProblem(problem)
 	}
 	return cfg
 }
@@ -176,7 +176,7 @@ func (s *settings) queueOn() bool {
 	if text := s.viper.GetString(queueEnabled); text != "" {
 		on, err := parseBool(text)
 		if err != nil {
-			s.complain(queueEnabled, err.Error())
+			s.addProblem(queueEnabled, err.Error())
 		}
 		return on
 	}
@@ -188,11 +188,11 @@ func (s *settings) queueOn() bool {
 	return false
 }
 
-func (s *settings) complain(name, reason string) {
-	s.complainOf(keyProblem{key: name, reason: reason})
+func (s *settings) addProblem(name, reason string) {
+	s.addKeyProblem(keyProblem{key: name, reason: reason})
 }
 
-func (s *settings) complainOf(problem keyProblem) {
+func (s *settings) addKeyProblem(problem keyProblem) {
 	name, reason := problem.key, problem.reason
 	err := s.place(name)
 	if err.File == "" {

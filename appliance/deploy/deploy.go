@@ -174,7 +174,7 @@ func (d Deploy) stays() bool {
 // saysFailureAction reports whether the definition itself decides what becomes of a
 // version whose tasks end.
 func (d Deploy) saysFailureAction() bool {
-	return d.Change.Definition != nil && d.Change.Definition.SaysFailureAction()
+	return d.Change.Definition != nil && d.Change.Definition.HasFailureAction()
 }
 
 // lotTakes bounds how long it takes to replace one lot of replicas, beside the pause

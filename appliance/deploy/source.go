@@ -220,7 +220,7 @@ func (c *copies) find(ctx context.Context, ref reference.Named,
 // with the image.
 func mayPass(err error) bool {
 	var said *image.RefusedError
-	return errors.Is(err, image.ErrNoRegistry) || errors.As(err, &said) && said.Passing()
+	return errors.Is(err, image.ErrNoRegistry) || errors.As(err, &said) && said.Temporary()
 }
 
 func pinnedTo(name string, d digest.Digest) string {

@@ -84,10 +84,10 @@ func (b *Builder) Build(ctx context.Context, files io.Reader, o BuildOptions,
 }
 
 // choose returns BuildKit, or nil for the classic builder.
-func (b *Builder) choose(ctx context.Context, o BuildOptions) (*kit, error) {
+func (b *Builder) choose(ctx context.Context, o BuildOptions) (*buildKit, error) {
 	why := "the classic builder was asked for"
 	if o.Builder != Classic {
-		k, err := b.openKit(ctx, o.Builder == BuildKit)
+		k, err := b.openBuildKit(ctx, o.Builder == BuildKit)
 		if err == nil {
 			return k, nil
 		}

@@ -32,9 +32,9 @@ func (e *BuildError) Error() string {
 	case e.Command == "":
 		return "build failed: " + e.reason()
 	case e.Step == "":
-		return fmt.Sprintf("build failed at %s: %s", short(e.Command), e.reason())
+		return fmt.Sprintf("build failed at %s: %s", shorten(e.Command), e.reason())
 	}
-	return fmt.Sprintf("build failed at step %s: %s: %s", e.Step, short(e.Command), e.reason())
+	return fmt.Sprintf("build failed at step %s: %s: %s", e.Step, shorten(e.Command), e.reason())
 }
 
 var (
@@ -77,8 +77,8 @@ func (e *BuildError) reason() string {
 	return e.Message
 }
 
-// short cuts a command that would fill the screen.
-func short(command string) string {
+// shorten cuts a command that would fill the screen.
+func shorten(command string) string {
 	const most = 80
 	r := []rune(words.OneLine(command))
 	if len(r) <= most {

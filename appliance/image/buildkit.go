@@ -38,19 +38,19 @@ const (
 	maxMessage = 16 << 20
 )
 
-// kit is the BuildKit inside of a Docker Engine. It is spoken to by its control API:
+// buildKit is the BuildKit inside of a Docker Engine. It is spoken to by its control API:
 // the package client of the same module does that too, but brings 1.8 MB of what a
 // build here does not need.
-type kit struct {
-	conn    *grpc.ClientConn
-	control controlapi.ControlClient
-	hoards  bool // keeps its cache forever, as Docker before 23 does by default
+type buildKit struct {
+	conn     *grpc.ClientConn
+	control  controlapi.ControlClient
+	unpruned bool // keeps its cache forever, as Docker before 23 does by default
 }
 
-// openKit connects to the engine's BuildKit. The error says why there is none: the
+// openBuildKit connects to the engine's BuildKit. The error says why there is none: the
 // engine has no such thing, or daemon.json turns it off, which counts unless the
 // user asked for it.
-func (b *Builder) openKit(ctx context.Context, asked bool) (*kit, error) {
+func (b *Builder) openBuildKit(ctx context.Context, asked bool) (*buildKit, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	ping, err := b.engine.Ping(ctx)
@@ -69,23 +69,23 @@ func (b *Builder) openKit(ctx context.Context, asked bool) (*kit, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kit{conn: conn, control: controlapi.NewControlClient(conn)}
+	k := &buildKit{conn: conn, control: controlapi.NewControlClient(conn)}
 	workers, err := k.control.ListWorkers(ctx, &controlapi.ListWorkersRequest{})
 	if err != nil {
 		k.close()
 		return nil, fmt.Errorf("the Docker Engine has none (%s)", words.OneLine(status.Convert(err).Message()))
 	}
 	for _, w := range workers.Record {
-		k.hoards = k.hoards || len(w.GCPolicy) == 0
+		k.unpruned = k.unpruned || len(w.GCPolicy) == 0
 	}
 	return k, nil
 }
 
-func (k *kit) close() { _ = k.conn.Close() }
+func (k *buildKit) close() { _ = k.conn.Close() }
 
 // build builds. The context and the secrets go over a session, in which BuildKit
 // asks for them: neither is in the request, which is kept.
-func (k *kit) build(ctx context.Context, files io.Reader, o BuildOptions, see func(Progress)) (id string, err error) {
+func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions, see func(Progress)) (id string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := session.NewSession(ctx, "")
@@ -124,8 +124,8 @@ func (k *kit) build(ctx context.Context, files io.Reader, o BuildOptions, see fu
 
 // tidy keeps the cache from filling the disk. The image is there whether or not that
 // works, and the next build tries again.
-func (k *kit) tidy(ctx context.Context) {
-	if !k.hoards {
+func (k *buildKit) tidy(ctx context.Context) {
+	if !k.unpruned {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, tidyTime)
@@ -138,7 +138,7 @@ func (k *kit) tidy(ctx context.Context) {
 
 // follow hears of the steps of a build until that has ended. The function that it
 // returns waits for the last of it, when the build has ended.
-func (k *kit) follow(ctx context.Context, ref string, t *tracker) (wait func()) {
+func (k *buildKit) follow(ctx context.Context, ref string, t *tracker) (wait func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

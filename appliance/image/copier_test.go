@@ -179,8 +179,8 @@ func TestCopier_Refused(t *testing.T) {
 			t.Fatalf("%d gives %v", status, err)
 		}
 		if passing := status == http.StatusTooManyRequests ||
-			status == http.StatusServiceUnavailable; said.Passing() != passing {
-			t.Errorf("of %v it is said that it passes: %t", err, said.Passing())
+			status == http.StatusServiceUnavailable; said.Temporary() != passing {
+			t.Errorf("of %v it is said that it passes: %t", err, said.Temporary())
 		}
 	}
 	h.fails = nil

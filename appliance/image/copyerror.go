@@ -28,9 +28,9 @@ type RefusedError struct {
 	Said     string // in its words
 }
 
-// Passing reports whether the same may go well later: the registry limits how often it is
+// Temporary reports whether the same may go well later: the registry limits how often it is
 // asked, or has troubles of its own.
-func (e *RefusedError) Passing() bool {
+func (e *RefusedError) Temporary() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError
 }
 
@@ -40,7 +40,7 @@ func (e *RefusedError) Error() string {
 	switch {
 	case e.Status == http.StatusTooManyRequests:
 		advice = "try again later, or docker login to it on this machine, which may allow more"
-	case e.Passing():
+	case e.Temporary():
 		advice = "try again later"
 	}
 	return fmt.Sprintf("image %s: %s answers %s; %s", e.Image, e.Registry, e.Said, advice)

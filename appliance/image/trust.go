@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// trusting reaches registries that are trusted.
-type trusting struct{ *http.Transport }
+// trustTransport reaches registries that are trusted.
+type trustTransport struct{ *http.Transport }
 
 // trust makes what reaches the registry at a host, which may have a port. Docker's
 // directory certs has a directory HOST:PORT for each registry whose CA the machine does not
 // know.
-func trust(certs, host string) (trusting, error) {
+func trust(certs, host string) (trustTransport, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
@@ -28,11 +28,11 @@ func trust(certs, host string) (trusting, error) {
 	for _, path := range files {
 		pem, err := os.ReadFile(path)
 		if err != nil {
-			return trusting{}, fmt.Errorf("trust registry %s: %w", host, err)
+			return trustTransport{}, fmt.Errorf("trust registry %s: %w", host, err)
 		}
 		roots.AppendCertsFromPEM(pem)
 	}
-	return trusting{&http.Transport{
+	return trustTransport{&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   5 * time.Second,
@@ -47,7 +47,7 @@ var errPlain = errors.New("it speaks no TLS, which is for loopback only")
 
 // RoundTrip implements http.RoundTripper. A name with a private address is tried
 // without TLS too by go-containerregistry, which Docker does only where it is told to.
-func (t trusting) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t trustTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !onLoopback(req.URL.Hostname()) {
 		return nil, errPlain
 	}

@@ -29,9 +29,9 @@ func (s Service) Mode() string {
 // IsJob reports whether the tasks run once and are done.
 func (s Service) IsJob() bool { return strings.HasSuffix(s.Mode(), "-job") }
 
-// SaysFailureAction reports whether the definition itself decides what becomes of
+// HasFailureAction reports whether the definition itself decides what becomes of
 // an update whose tasks end.
-func (s Service) SaysFailureAction() bool {
+func (s Service) HasFailureAction() bool {
 	d := s.Compose.Deploy
 	return d != nil && d.UpdateConfig != nil && d.UpdateConfig.FailureAction != ""
 }

@@ -38,7 +38,7 @@ func variable(text string, find lookup) (value, rest string, err error) {
 		return "$", after, nil
 	}
 	if body, ok := strings.CutPrefix(text, "{"); ok {
-		end := closing(body)
+		end := closingBrace(body)
 		if end < 0 {
 			return "", "", errors.New("${ has no }: write $$ for a dollar sign")
 		}
@@ -56,8 +56,8 @@ func variable(text string, find lookup) (value, rest string, err error) {
 // maxNesting bounds defaults within defaults, whose cost grows with its square.
 const maxNesting = 16
 
-// closing returns the index of the brace that ends body, or -1.
-func closing(body string) int {
+// closingBrace returns the index of the brace that ends body, or -1.
+func closingBrace(body string) int {
 	for i, depth := 0, 1; i < len(body) && depth <= maxNesting; i++ {
 		switch {
 		case strings.HasPrefix(body[i:], "${"):

@@ -37,7 +37,7 @@ func (p Plain) SameTasks(after Plain) bool {
 // Changes lists the keys that a deployment changes, in the words of the config file,
 // sorted: but for those that each deployment decides anew.
 func (d Deployment) Changes(before, after Plain) []string {
-	if d.Definition == nil || !d.Definition.SaysFailureAction() {
+	if d.Definition == nil || !d.Definition.HasFailureAction() {
 		forget(before, after, "UpdateConfig", "FailureAction") // decided anew at each change
 	}
 	if _, said := definedPolicy(d); !said {

@@ -190,7 +190,7 @@ func (l *link) readFrame(r *bufio.Reader) error {
 		if _, err := io.ReadFull(r, b[:]); err != nil {
 			return err
 		}
-		s.hand(func(into sink) error {
+		s.deliver(func(into sink) error {
 			if err := errorOf(int(binary.BigEndian.Uint16(b[:]))); err != nil {
 				return err
 			}
@@ -215,10 +215,10 @@ func pass(r *bufio.Reader, n int, s *stream) error {
 			return err
 		}
 		p, _ := r.Peek(min(n, r.Buffered()))
-		s.hand(func(into sink) error { return into.data(p) })
+		s.deliver(func(into sink) error { return into.data(p) })
 		_, _ = r.Discard(len(p))
 		n -= len(p)
 	}
-	s.hand(sink.frame)
+	s.deliver(sink.frame)
 	return nil
 }

@@ -54,7 +54,7 @@ func (s *Server) serveFrames(w http.ResponseWriter, r *http.Request, from string
 	defer conn.Close()                // so that whoever writes to it ends
 	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server
 	watch(conn)
-	holdBack(conn)
+	limitUnsent(conn)
 	stop := context.AfterFunc(r.Context(), func() { conn.Close() })
 	defer stop()
 	if _, err := io.WriteString(conn,

@@ -20,8 +20,8 @@ const (
 	aliveAgain = 3 * time.Second
 )
 
-// holdBack has the kernel take little more of what is written to conn than it sends.
-func holdBack(conn net.Conn) { set(conn, unix.TCP_NOTSENT_LOWAT, unsent) }
+// limitUnsent has the kernel take little more of what is written to conn than it sends.
+func limitUnsent(conn net.Conn) { set(conn, unix.TCP_NOTSENT_LOWAT, unsent) }
 
 // watch has the kernel end conn when the other side is gone.
 func watch(conn net.Conn) {

@@ -35,8 +35,8 @@ type sink interface {
 
 func newStream(into sink) *stream { return &stream{into: into, err: make(chan error, 1)} }
 
-// hand has the sink take something, if somebody still waits for it.
-func (s *stream) hand(take func(sink) error) {
+// deliver has the sink take something, if somebody still waits for it.
+func (s *stream) deliver(take func(sink) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left {
