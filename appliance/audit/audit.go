@@ -29,7 +29,7 @@ const (
 	backlog  = 256 // records that wait for the disk
 )
 
-// Log is an audit log. Its methods may be called at the same time.
+// Log is an audit log. It is safe for concurrent use.
 type Log struct {
 	log     *slog.Logger
 	entries chan entry

@@ -66,7 +66,7 @@ func TestCable_CutAndHealed(t *testing.T) {
 		}
 		return err
 	}
-	// Nobody listens there: a refusal is an answer, a time-out is none.
+	// Nobody listens there: a refusal is an answer, a timeout is none.
 	answered := func(err error) bool { return err != nil && strings.Contains(err.Error(), "connection refused") }
 
 	if err := reach(3 * time.Second); !answered(err) {

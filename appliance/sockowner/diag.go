@@ -13,7 +13,7 @@ import (
 // diagRequest is a netlink message with struct inet_diag_req_v2, and diagReply
 // the start of the one that answers it, with struct inet_diag_msg; see
 // sock_diag(7) and linux/inet_diag.h. They are sent in the machine's own byte
-// order, but for addresses and ports.
+// order, except for addresses and ports.
 type diagRequest struct {
 	Header   unix.NlMsghdr
 	Family   uint8

@@ -32,7 +32,7 @@ var ErrBusy = errors.New("too many connections are looked into at a time")
 // nobody is kept out by others who ask without end.
 //
 // A look begins after the question, so it finds the socket of whoever waits for the
-// answer. Its methods may be called at the same time.
+// answer. It is safe for concurrent use.
 type Prover struct {
 	who  func(context.Context) (pids []int, err error)
 	look func(pids []int, conns []connection) []verdict

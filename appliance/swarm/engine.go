@@ -43,7 +43,9 @@ var (
 
 // IsUnreachable reports whether an error means that there is no engine to ask now, but that
 // there will be one again.
-func IsUnreachable(err error) bool { return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStopped) }
+func IsUnreachable(err error) bool {
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrStopped)
+}
 
 // Engine is the Docker Engine of this node. It is safe for concurrent use.
 type Engine struct {

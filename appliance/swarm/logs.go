@@ -64,7 +64,7 @@ func (e *Engine) Logs(ctx context.Context, id string, task bool, o LogOptions, f
 }
 
 // lineWriter cuts what is written into lines. The engine sends a line at a
-// time but for very long ones.
+// time except for very long ones.
 type lineWriter struct {
 	stream string
 	fn     func(LogLine) error

@@ -71,7 +71,7 @@ func (n *Node) Init() *Node {
 	return n
 }
 
-// State may be called by many at the same time.
+// State is safe for concurrent use.
 func (n *Node) State() (State, error) {
 	sum, err := n.sum()
 	if err != nil {

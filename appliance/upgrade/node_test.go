@@ -242,7 +242,10 @@ func (k *scriptedNode) UpgradeState(context.Context, fleet.Node) (State, error) 
 	return s, err
 }
 
-func (k *scriptedNode) OfferUpgrade(context.Context, fleet.Node, Offer) error { k.offered++; return nil }
+func (k *scriptedNode) OfferUpgrade(context.Context, fleet.Node, Offer) error {
+	k.offered++
+	return nil
+}
 
 func TestBring(t *testing.T) {
 	t.Parallel()

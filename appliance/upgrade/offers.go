@@ -14,7 +14,7 @@ var ErrUnderWay = errors.New("an upgrade is under way already; look with `crawlb
 	"when it is over")
 
 // Offers is the program that a manager offers to the nodes, and itself. It has none after a
-// start: the client that began an upgrade brings it again. Its methods may be called at the same time.
+// start: the client that began an upgrade brings it again. It is safe for concurrent use.
 type Offers struct {
 	directory Directory
 	nodes     Nodes
@@ -56,7 +56,7 @@ func (f *Offers) Open(sum string) (*os.File, error) {
 	return os.Open(f.directory.Offered())
 }
 
-// Bring brings the offer onto one node after the other, but for the last, and stops at
+// Bring brings the offer onto one node after the other, except for the last, and stops at
 // the first that does not run it.
 func (f *Offers) Bring(ctx context.Context, steps []Step, o Offer, fn func(Event) error) error {
 	if !f.one.TryLock() {

@@ -17,8 +17,8 @@ const (
 	upTimeout = fetchTimeout + 2*ReadyTimeout
 )
 
-// Nodes is how the manager speaks to the nodes. Its methods may be called at the same
-// time.
+// Nodes is how the manager speaks to the nodes. It must be safe for concurrent
+// use.
 type Nodes interface {
 	// UpgradeStates asks all nodes of the swarm at once.
 	UpgradeStates(ctx context.Context) ([]Answer, error)

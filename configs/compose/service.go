@@ -35,7 +35,7 @@ type Service struct {
 	Volumes  map[string]types.VolumeConfig
 	Networks map[string]types.NetworkConfig
 	Secrets  map[string]types.SecretConfig // of its build
-	// Hash changes when, and only when, what the service means changes, but for its
+	// Hash changes when, and only when, what the service means changes, except for its
 	// build: that takes effect when it is deployed. It is SHA-256 in hexadecimal.
 	Hash string
 	// File and Line are where the definition begins.

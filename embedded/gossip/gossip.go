@@ -56,8 +56,8 @@ type Options struct {
 	// before each try and may be nil.
 	Seeds func() []netip.AddrPort
 	// Known reports whether a node of the cluster is at an address, by what the caller
-	// knows from elsewhere. It is called at the same time, must not wait, and may change
-	// its mind. nil means that every address may be one.
+	// knows from elsewhere. It must be safe for concurrent use, must not wait, and may
+	// change its mind. nil means that every address may be one.
 	Known func(netip.AddrPort) bool
 
 	// Tests hurry and cut cables with these.
@@ -66,8 +66,7 @@ type Options struct {
 	retryMax time.Duration
 }
 
-// Gossip is one node's part. Its methods may be called at the same time, also
-// before and after Run.
+// Gossip is one node's part. It is safe for concurrent use, also before and after Run.
 type Gossip struct {
 	opts   Options
 	log    *slog.Logger
@@ -213,7 +212,7 @@ func (g *Gossip) publish(ctx context.Context, list *memberlist.Memberlist) {
 			return
 		case <-g.change:
 		}
-		// The update is queued at once; the time-out is only that of waiting
+		// The update is queued at once; the timeout is only that of waiting
 		// until it was sent, which nobody here needs to know.
 		_ = list.UpdateNode(time.Nanosecond)
 	}

@@ -19,7 +19,7 @@ type State string
 // States a member can be in.
 const (
 	Alive  State = "alive"
-	Left   State = "left"   // said good-bye
+	Left   State = "left"   // said goodbye
 	Failed State = "failed" // stopped answering
 )
 
@@ -53,7 +53,7 @@ type entry struct {
 	Member
 	port     uint16
 	boot     int64
-	farewell bool // said good-bye in this life
+	farewell bool // said goodbye in this life
 }
 
 var (
@@ -186,7 +186,7 @@ func (r *roster) put(n *memberlist.Node) *entry {
 	return e
 }
 
-// farewell notes that a node says good-bye, and reports whether that is news.
+// farewell notes that a node says goodbye, and reports whether that is news.
 // The message and memberlist's own may come in either order, and one from an
 // earlier life of the node may come late.
 func (r *roster) farewell(id string, boot int64) bool {

@@ -72,7 +72,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Mirror is an open mirror. All methods may be called at the same time.
+// Mirror is an open mirror. It is safe for concurrent use.
 type Mirror struct {
 	opts  Options
 	log   *slog.Logger
@@ -91,7 +91,7 @@ type Mirror struct {
 	stats     Stats
 }
 
-// Stats are counters since Open, but for Bytes and Files, which are now.
+// Stats are counters since Open, except for Bytes and Files, which are now.
 type Stats struct {
 	Bytes     int64 // kept on disk
 	Files     int   // kept on disk

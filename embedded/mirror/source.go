@@ -13,7 +13,7 @@ import (
 // Source reaches a registry. Open sends a GET or HEAD for a path such as
 // /v2/spider/manifests/0.01, which may carry a query, and returns whatever
 // status comes; an error means that no registry answered. standIn is set where
-// another node answers in the registry's place. It may be called at the same time.
+// another node answers in the registry's place. It must be safe for concurrent use.
 // The context bounds the body too.
 type Source interface {
 	Open(ctx context.Context, method, path string, header http.Header) (resp *http.Response, standIn bool, err error)

@@ -16,7 +16,7 @@ func startCompareSubject(t testing.TB) redisServer {
 	return redisServer{addr: q.Addr(), password: testPassword}
 }
 
-// commandNames returns the commands that the queue serves, but for those of
+// commandNames returns the commands that the queue serves, except for those of
 // scripts, of which it knows three.
 func commandNames() []string {
 	names := append(engine.Names(), slices.Collect(maps.Keys(ownCommands))...)

@@ -17,7 +17,7 @@ import (
 var errNoRoom = errors.New("OOM the request does not fit into the queue's memory: raise queue.max_memory")
 
 // session holds what the queue remembers of one client. Its connection alone uses
-// it, but for what core.mu guards.
+// it, except for what core.mu guards.
 type session struct {
 	server *Server
 	core   *core

@@ -30,7 +30,7 @@
 // manifest is found touched and all beneath it is kept.
 //
 // The grace would also keep what a user has just removed to make room. So an
-// image whose tag was removed loses it at the next collection, but for the blobs
+// image whose tag was removed loses it at the next collection, except for the blobs
 // that a push under way was told of. A push is taken for ended when it named a
 // tag, or asked for nothing for longer than Docker rests between two tries. A
 // report says how much the grace keeps, and until when.

@@ -85,7 +85,7 @@ func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error
 	return d, nil
 }
 
-// Remove takes a tag away. The space comes back with the next GC, but for what a
+// Remove takes a tag away. The space comes back with the next GC, except for what a
 // push under way counts on; after a restart, with one after the grace. Errors:
 // ErrBadName, ErrUnknownImage.
 func (r *Registry) Remove(ctx context.Context, ref string) error {

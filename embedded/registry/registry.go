@@ -60,7 +60,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Registry is an open registry. All methods may be called at the same time.
+// Registry is an open registry. It is safe for concurrent use.
 type Registry struct {
 	layout layout.Layout
 	disk   storage.Disk

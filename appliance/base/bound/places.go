@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Places bounds how many of each do something at a time. Its methods may be called at
-// the same time.
+// Places bounds how many of each do something at a time. It is safe for
+// concurrent use.
 type Places[Who comparable] struct {
 	most int
 

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Rate bounds how often something is done for each of many. Its methods may be called
-// at the same time.
+// Rate bounds how often something is done for each of many. It is safe for
+// concurrent use.
 type Rate[Who comparable] struct {
 	// Now is the clock of all but Wait, for tests; by default time.Now.
 	Now func() time.Time

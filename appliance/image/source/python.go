@@ -63,7 +63,7 @@ func (s *Source) entry() (string, error) {
 // where no answer comes.
 const pipEnv = " PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1"
 
-// pip returns the recipe of a Python project but for its command. also are packages
+// pip returns the recipe of a Python project except for its command. also are packages
 // that are needed whether or not the project says so.
 func (s *Source) pip(o Options, also ...string) (recipe, error) {
 	r := recipe{base: or(o.Base, "python:3-slim"), args: o.Args, env: "PYTHONUNBUFFERED=1"}

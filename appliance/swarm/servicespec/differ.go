@@ -35,7 +35,7 @@ func (p Plain) SameTasks(after Plain) bool {
 }
 
 // Changes lists the keys that a deployment changes, in the words of the config file,
-// sorted: but for those that each deployment decides anew.
+// sorted: except for those that each deployment decides anew.
 func (d Deployment) Changes(before, after Plain) []string {
 	if d.Definition == nil || !d.Definition.HasFailureAction() {
 		forget(before, after, "UpdateConfig", "FailureAction") // decided anew at each change
@@ -171,7 +171,7 @@ func section(v map[string]any, name string) map[string]any {
 	return m
 }
 
-// differing returns the names whose values differ, but for one.
+// differing returns the names whose values differ, except for one.
 func differing(a, b map[string]any, except string) (names []string) {
 	all := maps.Clone(a)
 	if all == nil {

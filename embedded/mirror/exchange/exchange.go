@@ -75,16 +75,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Exchange gives pieces of blobs to other nodes and gets them from there. All
-// methods may be called at the same time.
+// Exchange gives pieces of blobs to other nodes and gets them from there. It
+// is safe for concurrent use.
 type Exchange struct {
-	o        Options
-	log      *slog.Logger
-	tables   *tables
-	tracker  *tracker
-	slots    *slots
-	buffers  *buffers
-	stats    counters
+	o       Options
+	log     *slog.Logger
+	tables  *tables
+	tracker *tracker
+	slots   *slots
+	buffers *buffers
+	stats   counters
 	peerUse peerUse
 
 	// Tests cut smaller.

@@ -9,8 +9,8 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
-// Network reaches other nodes, which are named by address and port. Its methods
-// are called at the same time. Errors other than those below mean that the node
+// Network reaches other nodes, which are named by address and port. It must
+// be safe for concurrent use. Errors other than those below mean that the node
 // does not answer as it should.
 type Network interface {
 	// Table asks how a blob is cut.

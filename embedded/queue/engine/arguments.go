@@ -44,7 +44,7 @@ func (c *Context) bounded(arg string, least, most int64, msg string) int {
 	return int(n)
 }
 
-// parseFloat reads what strtod reads, but for NaN.
+// parseFloat reads what strtod reads, except for NaN.
 func parseFloat(s string) (float64, bool) {
 	if s == "" || strings.ContainsAny(s, "_ \t\r\n\v\f") {
 		return 0, false

@@ -161,7 +161,7 @@ type random struct {
 	values  bool
 }
 
-// parseRandom reads [count [word]], which all commands that pick by chance have;
+// parseRandom reads [count [word]], which all commands that pick at random have;
 // word asks for values.
 func (c *Context) parseRandom(word string) (r random) {
 	r.counted, r.values = len(c.args) > 2, len(c.args) == 4 && word != "" && is(c.args[3], word)
@@ -183,7 +183,7 @@ func (c *Context) parseRandom(word string) (r random) {
 	return r
 }
 
-// replyRandom replies entries by chance; value writes what belongs to one.
+// replyRandom replies entries at random; value writes what belongs to one.
 func replyRandom[V any](c *Context, r random, t *table.Map[V], value func(table.Item[V])) {
 	switch {
 	case c.failed:

@@ -157,7 +157,7 @@ func (c *Context) parseRange(args []string, o rangeOptions, store bool) rangeOpt
 	return o
 }
 
-// rangeCommand implements ZRANGE and its kin; the i-th argument is the key to read.
+// rangeCommand implements ZRANGE and its variants; the i-th argument is the key to read.
 func (c *Context) rangeCommand(i int, o rangeOptions) {
 	o = c.parseRange(c.args[i+3:], o, i == 2)
 	in := c.parseSpan(o.by, c.args[i+1], c.args[i+2], o.rev)
@@ -332,7 +332,7 @@ func diffScores(sources []source, _ func(a, b float64) float64, add func(string,
 	})
 }
 
-// combineZsets implements ZUNION and its kin; the i-th argument is how many keys follow.
+// combineZsets implements ZUNION and its variants; the i-th argument is how many keys follow.
 func (c *Context) combineZsets(i int, merge merge) {
 	n := c.integer(c.args[i])
 	switch {

@@ -41,8 +41,8 @@ type Document interface {
 	Save(data []byte, message string) error
 }
 
-// Accounts holds the accounts of the registry, in a document. All methods may be called
-// at the same time; only one process may have the document open.
+// Accounts holds the accounts of the registry, in a document. It is safe for
+// concurrent use; only one process may have the document open.
 type Accounts struct {
 	doc  Document
 	cost int // bcrypt's

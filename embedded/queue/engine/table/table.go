@@ -1,5 +1,5 @@
 // Package table has the hash table that all values of the queue's engine stand on, and
-// the keys themselves. An entry can be picked from it by chance, and a scan of it can go
+// the keys themselves. An entry can be picked from it at random, and a scan of it can go
 // on where it stopped: neither can be done with Go's maps.
 package table
 
@@ -154,10 +154,10 @@ func (t *Map[V]) resize(size int) {
 	}
 }
 
-// Random returns an entry by chance. The table must not be empty.
+// Random returns an entry at random. The table must not be empty.
 func (t *Map[V]) Random() *Item[V] { return &t.Items[rand.IntN(len(t.Items))] }
 
-// Sample returns n different entries by chance, n at most len.
+// Sample returns n different entries at random, n at most len.
 func (t *Map[V]) Sample(n int) []Item[V] {
 	if 3*n > len(t.Items) {
 		all := append([]Item[V](nil), t.Items...)
