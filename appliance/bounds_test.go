@@ -68,6 +68,10 @@ var everything = []grows{
 		"appliance/cluster/member.TestPut_Full",
 	},
 	{
+		"appliance/cluster/member.List.moved", "node", "one for each node on the list, until the list is written",
+		"appliance/cluster/member.TestPut_Full",
+	},
+	{
 		"commits and documents of the cluster's state", "node", "32 commits, 256 documents, 8 MiB each",
 		"appliance/cluster/state.TestDisk_IsBounded",
 	},

@@ -43,7 +43,7 @@ func TestNames_AllDoorsAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := access.OpenAccounts(unwritten{})
+	accounts, err := access.OpenAccounts(&inMemory{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +101,19 @@ func TestNames_AllDoorsAgree(t *testing.T) {
 	}
 }
 
-// unwritten is a document that nobody reads again.
-type unwritten struct{}
+// inMemory is a document that is on no disk.
+type inMemory struct{ data []byte }
 
-func (unwritten) Load() ([]byte, error)     { return nil, fs.ErrNotExist }
-func (unwritten) Save([]byte, string) error { return nil }
+func (d *inMemory) Load() ([]byte, error) {
+	if d.data == nil {
+		return nil, fs.ErrNotExist
+	}
+	return d.data, nil
+}
+
+func (d *inMemory) Update(_ string, fn func([]byte) ([]byte, error)) (err error) {
+	d.data, err = fn(d.data)
+	return err
+}
+
+func (d *inMemory) Changed() <-chan struct{} { return nil }

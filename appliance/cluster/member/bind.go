@@ -48,31 +48,30 @@ func (n Node) at(addr netip.Addr) bool { return addr.IsValid() && n.Addr.Unmap()
 // from remote. The first claim to a node counts. A certificate may become another node
 // later, when its Docker has left Swarm and joined again, and is found by both.
 func (m *List) Bind(id, claim string, remote netip.Addr, nodes []Node) error {
-	m.mu.Lock()
-	err := m.provable(id, claim, remote, nodes)
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return m.change(id, func(n *Member) error {
+	m.lock()
+	defer m.mu.Unlock()
+	return m.update(func(next *documents) error {
+		n := next.list[id]
 		if n.gone() {
 			return ErrRemoved
 		}
-		if err := m.provable(id, claim, remote, nodes); err != nil {
+		next.edit(m.moved)
+		if err := next.list.provable(id, claim, remote, nodes); err != nil {
 			return err
 		}
 		if n.ID == "" { // of a list that was restored from a backup
-			n.Role, n.Until = fleet.RoleWorker, time.Now().Add(m.life)
+			n.ID, n.Role, n.Until = id, fleet.RoleWorker, time.Now().Add(m.life)
 		}
 		n.Bound, n.Swarm, n.Remote = append(slices.Clone(n.Bound), claim), claim, remote
+		next.list[id] = n
 		return nil
 	})
 }
 
-// provable says why a claim is not to be believed. The caller holds mu.
-func (m *List) provable(id, claim string, remote netip.Addr, nodes []Node) error {
-	own := m.list[id].Bound
-	for _, n := range m.list {
+// provable says why a claim is not to be believed.
+func (list members) provable(id, claim string, remote netip.Addr, nodes []Node) error {
+	own := list[id].Bound
+	for _, n := range list {
 		if n.ID != id && slices.Contains(n.Bound, claim) {
 			return ErrTaken
 		}
@@ -91,9 +90,9 @@ func (m *List) provable(id, claim string, remote netip.Addr, nodes []Node) error
 		return ErrUnproven
 	case node.at(remote):
 		return nil
-	case node.Raft && m.list[id].Role != fleet.RoleManager: // promoted, so bound since it was a worker
+	case node.Raft && list[id].Role != fleet.RoleManager: // promoted, so bound since it was a worker
 		return ErrUnproven
-	case m.others(id, node, remote, nodes):
+	case list.others(id, node, remote, nodes):
 		return ErrUnproven
 	}
 	return nil
@@ -102,13 +101,13 @@ func (m *List) provable(id, claim string, remote netip.Addr, nodes []Node) error
 // others reports whether somebody else is at one of two addresses that differ: that from
 // which a node asks, and that at which Swarm sees the one it claims to be. A machine
 // with two ways to the managers has nobody else at either.
-func (m *List) others(id string, node Node, remote netip.Addr, nodes []Node) bool {
+func (list members) others(id string, node Node, remote netip.Addr, nodes []Node) bool {
 	for _, n := range nodes {
 		if n.ID != node.ID && (n.at(remote) || n.at(node.Addr)) {
 			return true
 		}
 	}
-	for _, n := range m.list {
+	for _, n := range list {
 		if n.ID != id && !n.gone() && (n.from(node.Addr) || n.from(remote)) {
 			return true
 		}
@@ -118,7 +117,7 @@ func (m *List) others(id string, node Node, remote netip.Addr, nodes []Node) boo
 
 // IsBound reports whether a certificate is bound to a node of Swarm as the newest.
 func (m *List) IsBound(id, swarmID string) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	bound := m.list[id].Bound
 	return len(bound) > 0 && bound[len(bound)-1] == swarmID
@@ -127,11 +126,11 @@ func (m *List) IsBound(id, swarmID string) bool {
 // Moved notes where a node asks from now. It gets on disk with the next change: a node
 // with two addresses must not have a file written each time that it asks.
 func (m *List) Moved(id string, remote netip.Addr) {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	if n, ok := m.list[id]; ok && !n.gone() {
-		n.Remote = remote
-		m.list[id] = n
+	if n, ok := m.list[id]; ok && !n.gone() && n.Remote != remote {
+		m.moved[id] = remote
+		m.list.move(map[string]netip.Addr{id: remote})
 	}
 }
 
@@ -147,7 +146,7 @@ func (m Member) Node(nodes []Node) (Node, bool) {
 // to it, and what is bound to none but asks from its address, where that can be no other
 // node.
 func (m *List) Find(target Node, all []Node) []Member {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	bound := map[string]bool{}
 	for _, n := range m.list {
@@ -157,7 +156,7 @@ func (m *List) Find(target Node, all []Node) []Member {
 	}
 	alone := !slices.ContainsFunc(all,
 		func(n Node) bool { return n.ID != target.ID && n.at(target.Addr) && !bound[n.ID] })
-	return slices.DeleteFunc(m.standing(), func(n Member) bool {
+	return slices.DeleteFunc(m.list.standing(), func(n Member) bool {
 		if len(n.Bound) > 0 {
 			return !slices.Contains(n.Bound, target.ID)
 		}

@@ -9,7 +9,7 @@ import (
 // Removed returns the IDs of removed nodes that may still have a certificate which
 // would be good otherwise, sorted.
 func (m *List) Removed() []string {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	now, ids := m.clock.now(), []string{}
 	for id, n := range m.list {
@@ -23,14 +23,14 @@ func (m *List) Removed() []string {
 
 // WasRemoved reports whether a node was removed.
 func (m *List) WasRemoved(id string) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return m.list[id].gone()
 }
 
 // RemovedNode reports whether somebody was put out who was the node of Swarm.
 func (m *List) RemovedNode(swarmID string) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	for _, n := range m.list {
 		if n.gone() && slices.Contains(n.Bound, swarmID) {
@@ -43,26 +43,28 @@ func (m *List) RemovedNode(swarmID string) bool {
 // Remove has it on disk, before it returns, that nodes were removed. One that is not on
 // the list gets there, with a certificate as long as any.
 func (m *List) Remove(ids ...string) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	next := maps.Clone(m.list)
-	for _, id := range ids {
-		n := next[id]
-		if n.ID == "" {
-			n.ID, n.Until, n.Epoch = id, time.Now().Add(m.life), m.state.Signed
+	return m.update(func(next *documents) error {
+		next.edit(m.moved)
+		for _, id := range ids {
+			n := next.list[id]
+			if n.ID == "" {
+				n.ID, n.Until, n.Epoch = id, time.Now().Add(m.life), next.state.Signed
+			}
+			if !n.gone() {
+				n.Removed = time.Now().UTC().Truncate(time.Second)
+			}
+			next.list[id] = n
 		}
-		if !n.gone() {
-			n.Removed = time.Now().UTC().Truncate(time.Second)
-		}
-		next[id] = n
-	}
-	return m.replace(next)
+		return nil
+	})
 }
 
 // Epochs returns the epoch of certificates that are signed now, and the first one whose
 // certificates are accepted.
 func (m *List) Epochs() (signed, accepted int) {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return m.state.Signed, m.state.Accepted
 }
@@ -70,27 +72,25 @@ func (m *List) Epochs() (signed, accepted int) {
 // NextEpoch has certificates signed for another epoch from now on, if those of the last
 // are the only ones that are accepted.
 func (m *List) NextEpoch() error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	if m.state.Signed > m.state.Accepted {
+	return m.update(func(next *documents) error {
+		if next.state.Signed == next.state.Accepted {
+			next.state.Signed++
+		}
 		return nil
-	}
-	next := m.state
-	next.Signed++
-	return m.setState(next)
+	})
 }
 
 // AcceptEpoch has only certificates of the epoch that is signed now be accepted, and
 // forgets those who were removed with older ones.
 func (m *List) AcceptEpoch() error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	next := m.state
-	next.Accepted = next.Signed
-	if err := m.setState(next); err != nil {
-		return err
-	}
-	list := maps.Clone(m.list)
-	maps.DeleteFunc(list, func(_ string, n Member) bool { return n.gone() && n.Epoch < next.Accepted })
-	return m.replace(list)
+	return m.update(func(next *documents) error {
+		next.state.Accepted = next.state.Signed
+		next.edit(m.moved)
+		maps.DeleteFunc(next.list, func(_ string, n Member) bool { return n.gone() && n.Epoch < next.state.Accepted })
+		return nil
+	})
 }

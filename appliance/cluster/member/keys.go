@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -19,10 +19,7 @@ import (
 //
 //	old ──▶ old, new ──▶ new, old ──▶ new
 type Keys struct {
-	doc *state.Document
-
-	mu     sync.Mutex
-	stored storedKeys
+	stored *state.Value[storedKeys]
 }
 
 type storedKeys struct {
@@ -32,29 +29,46 @@ type storedKeys struct {
 
 // OpenKeys reads the keys in the cluster's state, which gets one at random at first.
 func OpenKeys(store state.Store) (*Keys, error) {
-	k := &Keys{doc: state.NewDocument(store, state.GossipKeys)}
-	data, err := k.doc.LoadOrCreate(func() ([]byte, error) {
+	_, err := state.NewDocument(store, state.GossipKeys).LoadOrCreate(func() ([]byte, error) {
 		return json.Marshal(storedKeys{Keys: [][]byte{pki.NewKey()}})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open keys of gossip: %w", err)
 	}
-	err = json.Unmarshal(data, &k.stored)
-	if err == nil && !k.All().Good() {
+	stored, err := state.NewValue(store, state.Format[storedKeys]{
+		Names:  []string{state.GossipKeys},
+		Decode: decodeKeys,
+		Encode: func(s *storedKeys) (state.Contents, error) {
+			data, err := json.Marshal(s)
+			return state.Contents{state.GossipKeys: data}, err
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open keys of gossip: %w", err)
+	}
+	return &Keys{stored}, nil
+}
+
+func decodeKeys(docs state.Contents) (*storedKeys, error) {
+	s := &storedKeys{}
+	err := json.Unmarshal(docs[state.GossipKeys], s)
+	if err == nil && !s.keyring().Good() {
 		err = errors.New("it does not hold one key or two")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open keys of gossip: %w", k.doc.Damaged(err))
+		return nil, state.Damaged(state.GossipKeys, err)
 	}
-	return k, nil
+	return s, nil
 }
 
 // All returns the keys, the one that encrypts first.
 func (k *Keys) All() pki.Keyring {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	list := make(pki.Keyring, len(k.stored.Keys))
-	for i, key := range k.stored.Keys {
+	return k.stored.Get().keyring()
+}
+
+func (s storedKeys) keyring() pki.Keyring {
+	list := make(pki.Keyring, len(s.Keys))
+	for i, key := range s.Keys {
 		list[i] = pki.Key(key)
 	}
 	return list
@@ -62,25 +76,28 @@ func (k *Keys) All() pki.Keyring {
 
 // Changing reports whether a change was begun and not brought to its end.
 func (k *Keys) Changing() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.stored.Next != nil
+	return k.stored.Get().Next != nil
 }
 
-// Step takes the next step of a change, or the first of a new one.
+// Step takes the next step of a change, or the first of a new one. Where somebody else takes
+// it at the same time it is taken once: the nodes have to hear of it before the next.
 func (k *Keys) Step() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	next := k.stored.after()
-	data, err := json.Marshal(next)
-	if err == nil {
-		err = k.doc.Save(data, "change the keys of gossip")
-	}
+	from := k.stored.Get()
+	err := k.stored.Update("change the keys of gossip", func(s *storedKeys) (*storedKeys, error) {
+		if !s.is(*from) {
+			return s, nil
+		}
+		next := s.after()
+		return &next, nil
+	})
 	if err != nil {
 		return fmt.Errorf("save keys of gossip: %w", err)
 	}
-	k.stored = next
 	return nil
+}
+
+func (s storedKeys) is(o storedKeys) bool {
+	return bytes.Equal(s.Next, o.Next) && slices.EqualFunc(s.Keys, o.Keys, bytes.Equal)
 }
 
 func (s storedKeys) after() storedKeys {
@@ -96,9 +113,7 @@ func (s storedKeys) after() storedKeys {
 
 // Switched reports whether a change has come so far that the new key encrypts.
 func (k *Keys) Switched() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.stored.used()
+	return k.stored.Get().used()
 }
 
 func (s storedKeys) used() bool { return s.Next != nil && bytes.Equal(s.Keys[0], s.Next) }

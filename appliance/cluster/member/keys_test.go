@@ -29,7 +29,7 @@ func TestKeys_ChangeInSteps(t *testing.T) {
 		}
 		// What a manager finds that was killed here is what it had.
 		again := openKeys(t, dir)
-		if !reflect.DeepEqual(again.stored, k.stored) || again.Changing() != changing {
+		if !reflect.DeepEqual(again.stored.Get(), k.stored.Get()) || again.Changing() != changing {
 			t.Fatalf("on disk %d keys, changing %v; want %d, %v", len(again.All()), again.Changing(), len(k.All()),
 				changing)
 		}

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -68,17 +69,29 @@ func (m Member) gone() bool { return !m.Removed.IsZero() }
 
 // List is all nodes with certificates, in two documents of the cluster's state. It
 // decides whether a certificate that is good by itself is accepted. Its methods may be
-// called at the same time, but only one process may have the files open.
+// called at the same time.
 type List struct {
-	life     time.Duration // of certificates
-	members  *state.Document
-	removals *state.Document
-	clock    *clock
+	life time.Duration // of certificates
+	docs *state.Value[documents]
 
 	mu    sync.Mutex
-	list  map[string]Member
+	clock *clock
+	moved map[string]netip.Addr // where nodes ask from, where that is not on disk
+	now   *documents            // that list and state are of
+	list  members
 	state progress
 }
+
+// documents are both, in memory.
+type documents struct {
+	list          members
+	state         progress
+	listed, known bool // they are there
+
+	edited, noted bool // list is another than before, and so is state
+}
+
+type members map[string]Member
 
 // progress is the content of the document of removals.
 type progress struct {
@@ -92,38 +105,68 @@ type progress struct {
 // Open reads the list in the cluster's state, or starts with an empty list. life is how long the
 // certificates of nodes are good.
 func Open(store state.Store, life time.Duration) (*List, error) {
-	m := &List{
-		life:     life,
-		members:  state.NewDocument(store, state.Members),
-		removals: state.NewDocument(store, state.Removals),
-		list:     map[string]Member{},
-	}
-	var list []Member
-	listed, err := load(m.members, &list)
+	docs, err := state.NewValue(store, state.Format[documents]{
+		Names:  []string{state.Members, state.Removals},
+		Decode: decode,
+		Encode: encode,
+	})
 	if err != nil {
+		return nil, fmt.Errorf("open list of nodes: %w", err)
+	}
+	m := &List{life: life, docs: docs, moved: map[string]netip.Addr{}}
+	m.follow()
+	if !m.now.known {
+		m.state.Clock = m.lastSeen(time.Now())
+	}
+	m.clock = newClock(m.state.Clock)
+	if m.now.listed && m.now.known {
+		return m, nil
+	}
+	return m, m.update(func(next *documents) error {
+		if !next.listed {
+			next.edit(nil)
+		}
+		return nil
+	})
+}
+
+// decode reads the list from its documents.
+func decode(docs state.Contents) (*documents, error) {
+	d := &documents{list: members{}}
+	var list []Member
+	var err error
+	if d.listed, err = load(docs, state.Members, &list); err != nil {
 		return nil, err
 	}
 	for _, n := range list {
 		if len(n.Bound) == 0 { // a version before wrote what the node had said
 			n.Swarm = ""
 		}
-		m.list[n.ID] = n
+		d.list[n.ID] = n
 	}
-	known, err := load(m.removals, &m.state)
-	if err != nil {
-		return nil, err
+	d.known, err = load(docs, state.Removals, &d.state)
+	return d, err
+}
+
+// encode returns the documents of the list. That of the members is long, and stays where they do.
+func encode(d *documents) (state.Contents, error) {
+	docs := state.Contents{}
+	if d.edited {
+		list := append([]Member{}, slices.SortedFunc(maps.Values(d.list), byID)...)
+		if err := put(docs, state.Members, list); err != nil {
+			return nil, err
+		}
 	}
-	if !known {
-		m.state.Clock = m.lastSeen(time.Now())
+	if d.noted {
+		return docs, put(docs, state.Removals, d.state)
 	}
-	m.clock = newClock(m.state.Clock)
-	if !listed {
-		err = write(m.members, []Member{})
-	}
-	if !known {
-		err = errors.Join(err, write(m.removals, m.state))
-	}
-	return m, err
+	return docs, nil
+}
+
+func put(docs state.Contents, name string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	docs[name] = append(data, '\n')
+	return err
 }
 
 // lastSeen returns the latest time that the certificates prove, for a list without a clock of
@@ -141,51 +184,62 @@ func (m *List) lastSeen(now time.Time) time.Time {
 	return last
 }
 
-// load reads a document, and reports whether it was there.
-func load(doc *state.Document, v any) (bool, error) {
-	data, err := doc.Load()
-	if errors.Is(err, state.ErrNotFound) {
+// load reads a document, and reports whether it is there.
+func load(docs state.Contents, name string, v any) (bool, error) {
+	data, ok := docs[name]
+	if !ok {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("open list of nodes: %w", err)
-	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return false, fmt.Errorf("open list of nodes: %w", doc.Damaged(err))
+		return false, state.Damaged(name, err)
 	}
 	return true, nil
 }
 
-func write(doc *state.Document, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err == nil {
-		err = doc.Save(append(data, '\n'), "change the list of nodes")
+// lock is for who reads the list, and finds it as the cluster's state has it.
+func (m *List) lock() {
+	m.mu.Lock()
+	m.follow()
+}
+
+// follow takes over what the documents say, also by others. The caller holds mu.
+func (m *List) follow() {
+	d := m.docs.Get()
+	if d == m.now {
+		return
 	}
-	if err != nil {
-		return fmt.Errorf("save list of nodes: %w", err)
+	m.now, m.list, m.state = d, maps.Clone(d.list), d.state
+	m.list.move(m.moved)
+}
+
+// move sets where nodes ask from.
+func (list members) move(moved map[string]netip.Addr) {
+	for id, remote := range moved {
+		if n, ok := list[id]; ok && !n.gone() {
+			n.Remote = remote
+			list[id] = n
+		}
 	}
-	return nil
 }
 
 // All returns the nodes that were not removed, sorted by ID.
 func (m *List) All() []Member {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	return m.standing()
+	return m.list.standing()
 }
 
-// standing is All for callers that hold mu.
-func (m *List) standing() []Member {
-	list := slices.DeleteFunc(slices.Collect(maps.Values(m.list)), Member.gone)
-	slices.SortFunc(list, byID)
-	return list
+func (list members) standing() []Member {
+	all := slices.DeleteFunc(slices.Collect(maps.Values(list)), Member.gone)
+	slices.SortFunc(all, byID)
+	return all
 }
 
 func byID(a, b Member) int { return strings.Compare(a.ID, b.ID) }
 
 // Get returns a node that was not removed.
 func (m *List) Get(id string) (n Member, ok bool) {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	n, ok = m.list[id]
 	return n, ok && !n.gone()
@@ -204,11 +258,14 @@ func (m Member) from(addr netip.Addr) bool {
 // is known. The error is ErrRemoved for one that was removed, and ErrFull for a new one
 // where there are Max.
 func (m *List) Put(n Member) error {
-	return m.change(n.ID, func(have *Member) error {
+	m.lock()
+	defer m.mu.Unlock()
+	return m.update(func(next *documents) error {
+		have, n := next.list[n.ID], n
 		if have.gone() {
 			return ErrRemoved
 		}
-		if have.ID == "" && len(m.standing()) >= Max {
+		if have.ID == "" && len(next.list.standing()) >= Max {
 			return ErrFull
 		}
 		if n.Name == "" {
@@ -218,46 +275,50 @@ func (m *List) Put(n Member) error {
 			n.Joined = have.Joined
 		}
 		n.Bound, n.Swarm = have.Bound, have.Swarm
-		*have = n
+		next.edit(m.moved)
+		next.list[n.ID] = n
 		return nil
 	})
 }
 
-// change changes one node on disk and then in memory.
-func (m *List) change(id string, fn func(*Member) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := m.list[id]
-	if err := fn(&n); err != nil {
-		return err
-	}
-	n.ID = id
-	next := maps.Clone(m.list)
-	next[id] = n
-	return m.replace(next)
+// edit lets the list be changed, without that of before being changed with it.
+func (d *documents) edit(moved map[string]netip.Addr) {
+	d.list, d.edited = maps.Clone(d.list), true
+	d.list.move(moved)
 }
 
-// replace puts another list in the place of this one. The caller holds mu. Nodes whose
-// certificates have ended are forgotten: a node without a certificate needs no refusing.
-func (m *List) replace(next map[string]Member) error {
-	now := m.clock.now()
-	maps.DeleteFunc(next, func(_ string, n Member) bool { return now.Sub(n.Until) > margin })
-	if err := write(m.members, slices.SortedFunc(maps.Values(next), byID)); err != nil {
+// update changes both documents in one commit, and then what is in memory. fn is called again
+// where somebody else has changed them meanwhile. The caller holds mu. Nodes whose certificates
+// have ended are forgotten: a node without a certificate needs no refusing.
+func (m *List) update(fn func(next *documents) error) error {
+	moved, refused := 0, error(nil)
+	err := m.docs.Update("change the list of nodes", func(was *documents) (*documents, error) {
+		next := &documents{list: was.list, state: was.state, listed: was.listed, known: was.known}
+		if refused = fn(next); refused != nil {
+			return nil, refused
+		}
+		next.listed, next.known = true, true
+		now := m.clock.now()
+		if next.edited {
+			moved = len(m.moved)
+			maps.DeleteFunc(next.list, func(_ string, n Member) bool { return now.Sub(n.Until) > margin })
+		}
+		late := now.Sub(was.state.Clock)
+		next.noted = !was.known || late >= margin || !reflect.DeepEqual(next.state, was.state)
+		if next.noted && late > 0 {
+			next.state.Clock = now
+		}
+		if !next.edited && !next.noted {
+			return was, nil
+		}
+		return next, nil
+	})
+	if err == nil && moved > 0 {
+		clear(m.moved)
+	}
+	m.follow()
+	if err == nil || refused != nil {
 		return err
 	}
-	m.list = next
-	if now.Sub(m.state.Clock) < margin {
-		return nil
-	}
-	return m.setState(m.state)
-}
-
-// setState changes what the document of removals holds. The caller holds mu.
-func (m *List) setState(next progress) error {
-	next.Clock = m.clock.now()
-	if err := write(m.removals, next); err != nil {
-		return err
-	}
-	m.state = next
-	return nil
+	return fmt.Errorf("save list of nodes: %w", err)
 }

@@ -45,11 +45,22 @@ func listOf(t testing.TB, dir string, list ...Member) *List {
 	t.Helper()
 	m := open(t, dir)
 	for _, n := range list {
-		if err := m.change(n.ID, func(have *Member) error { *have = n; return nil }); err != nil {
+		if err := m.set(n); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return m
+}
+
+// set has a member on the list as it is.
+func (m *List) set(n Member) error {
+	m.lock()
+	defer m.mu.Unlock()
+	return m.update(func(next *documents) error {
+		next.edit(nil)
+		next.list[n.ID] = n
+		return nil
+	})
 }
 
 func ids(list []Member) []string {
@@ -439,17 +450,30 @@ func TestEpochs(t *testing.T) {
 func TestPut_Full(t *testing.T) {
 	t.Parallel()
 	m := open(t, t.TempDir())
-	for n := range Max {
-		id := fmt.Sprint(n)
-		m.list[id] = Member{ID: id, Until: time.Now().Add(time.Hour)}
+	change := func(fn func(members)) {
+		t.Helper()
+		err := m.update(func(next *documents) error {
+			next.edit(nil)
+			fn(next.list)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	change(func(list members) {
+		for n := range Max {
+			id := fmt.Sprint(n)
+			list[id] = Member{ID: id, Until: time.Now().Add(time.Hour)}
+		}
+	})
 	if err := m.Put(aMember("one-more", "10.0.0.9")); !errors.Is(err, ErrFull) {
 		t.Errorf("one more: %v", err)
 	}
 	if err := m.Put(aMember("7", "10.0.0.7")); err != nil {
 		t.Errorf("one of them, again: %v", err)
 	}
-	delete(m.list, "8")
+	change(func(list members) { delete(list, "8") })
 	if err := m.Put(aMember("one-more", "10.0.0.9")); err != nil {
 		t.Errorf("one more after one is gone: %v", err)
 	}

@@ -60,11 +60,12 @@ func NewDemotion() Removal {
 
 // Begin has it on disk that a removal is to be done.
 func (m *List) Begin(r Removal) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	next := m.state
-	next.Removals = with(m.state.Removals, r)
-	return m.setState(next)
+	return m.update(func(next *documents) error {
+		next.state.Removals = with(next.state.Removals, r)
+		return nil
+	})
 }
 
 // with adds a removal, in the place of one that is about the same.
@@ -74,7 +75,7 @@ func with(list []Removal, r Removal) []Removal {
 
 // Pending returns the removals that are not done.
 func (m *List) Pending() []Removal {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.state.Removals)
 }
@@ -117,23 +118,30 @@ func (m *List) AwaitsKeys(keys []string) (bool, error) {
 	if !changed {
 		return awaits, nil
 	}
+	if err := m.edit(check); err != nil {
+		return true, err
+	}
 	awaits = false
-	err := m.edit(check)
-	return awaits, err
+	for _, r := range m.Pending() {
+		check(r)
+	}
+	return awaits, nil
 }
 
 // edit changes removals on disk and drops those that are done.
 func (m *List) edit(fn func(Removal) Removal) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
-	next := m.state
-	next.Removals = nil
-	for _, r := range m.state.Removals {
-		if r = fn(r); len(r.Left) > 0 {
-			next.Removals = append(next.Removals, r)
+	return m.update(func(next *documents) error {
+		var left []Removal
+		for _, r := range next.state.Removals {
+			if r = fn(r); len(r.Left) > 0 {
+				left = append(left, r)
+			}
 		}
-	}
-	return m.setState(next)
+		next.state.Removals = left
+		return nil
+	})
 }
 
 // NoteManagers notes which nodes have Swarm's raft now. It returns those that had it and
@@ -146,17 +154,19 @@ func (m *List) NoteManagers(nodes []Node) (demoted []string, err error) {
 		}
 	}
 	slices.Sort(now)
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if slices.Equal(now, m.state.Managers) || len(now) == 0 {
 		return nil, nil
 	}
-	demoted = slices.DeleteFunc(slices.Clone(m.state.Managers),
-		func(id string) bool { return slices.Contains(now, id) })
-	next := m.state
-	next.Managers = now
-	if len(demoted) > 0 {
-		next.Removals = with(m.state.Removals, NewDemotion())
-	}
-	return demoted, m.setState(next)
+	err = m.update(func(next *documents) error {
+		demoted = slices.DeleteFunc(slices.Clone(next.state.Managers),
+			func(id string) bool { return slices.Contains(now, id) })
+		next.state.Managers = now
+		if len(demoted) > 0 {
+			next.state.Removals = with(next.state.Removals, NewDemotion())
+		}
+		return nil
+	})
+	return demoted, err
 }

@@ -114,8 +114,16 @@ func (d *Disk) refresh() error {
 	case len(d.history) > 0 && Version(bytes.TrimSpace(head)) == d.head().id:
 		return nil
 	}
-	d.history, err = load(d.dir)
+	if d.history, err = load(d.dir); err == nil {
+		d.tell()
+	}
 	return err
+}
+
+// tell tells who waits that there is a commit. The caller holds mu.
+func (d *Disk) tell() {
+	close(d.changed)
+	d.changed = make(chan struct{})
 }
 
 // load reads the commits that are kept, the oldest first. What the newest names is whole.
@@ -320,8 +328,7 @@ func (d *Disk) commit(changes map[string][]byte, message string) error {
 	}
 	d.step("head")
 	d.history = append(d.history, next)
-	close(d.changed)
-	d.changed = make(chan struct{})
+	d.tell()
 	if len(d.history) < 2*keepCommits {
 		return nil
 	}

@@ -27,7 +27,6 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -113,65 +112,4 @@ func check(changes map[string][]byte) error {
 		}
 	}
 	return nil
-}
-
-// Document is one document of a store, for who changes no other with it. Its methods may be
-// called at the same time.
-type Document struct {
-	store Store
-	name  string
-
-	mu   sync.Mutex
-	base Version // when it was read or written last
-}
-
-// NewDocument returns the document with a name, which need not exist.
-func NewDocument(store Store, name string) *Document { return &Document{store: store, name: name} }
-
-// Load returns the document. The error is ErrNotFound where there is none.
-func (d *Document) Load() ([]byte, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	data, v, err := d.store.Read(d.name)
-	if err == nil || errors.Is(err, ErrNotFound) {
-		d.base = v
-	}
-	return data, err
-}
-
-// Save replaces the document. The error is ErrConflict where somebody else changed it since
-// it was loaded or saved last.
-func (d *Document) Save(data []byte, message string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	v, err := d.store.Commit(context.Background(), d.base, map[string][]byte{d.name: data}, message)
-	if err == nil {
-		d.base = v
-	}
-	return err
-}
-
-// Damaged is the error for a document that is there but cannot be used. Nothing is made anew
-// in its place: that would cut off every node that relies on it.
-func (d *Document) Damaged(err error) error {
-	return fmt.Errorf("document %s of the cluster's state is damaged (%w): restore the data directory from a backup",
-		d.name, err)
-}
-
-// LoadOrCreate returns the document, which create provides where there is none. Of two that
-// create it at the same time, both get one content.
-func (d *Document) LoadOrCreate(create func() ([]byte, error)) ([]byte, error) {
-	for {
-		data, err := d.Load()
-		if !errors.Is(err, ErrNotFound) {
-			return data, err
-		}
-		if data, err = create(); err != nil {
-			return nil, err
-		}
-		err = d.Save(data, "create "+d.name)
-		if !errors.Is(err, ErrConflict) {
-			return data, err
-		}
-	}
 }

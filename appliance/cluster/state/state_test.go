@@ -131,6 +131,7 @@ func conformance(t *testing.T, s state.Store) {
 	want(t, s, "a", "2")
 
 	t.Run("concurrent", func(t *testing.T) { concurrent(t, s) })
+	t.Run("values", func(t *testing.T) { values(t, s) })
 }
 
 // concurrent has many count in one document, each on what it has read.
@@ -247,15 +248,18 @@ func TestDocument(t *testing.T) {
 	if err != nil || string(made) != "1" {
 		t.Fatalf("%q, %v", made, err)
 	}
-	if err := errors.Join(other.Save([]byte("1"), "b"), doc.Save([]byte("2"), "a"),
-		doc.Save([]byte("3"), "a")); err != nil {
+	add := func(doc *state.Document) error {
+		return doc.Update("add", func(data []byte) ([]byte, error) { return append(data, '+'), nil })
+	}
+	if err := errors.Join(add(other), add(doc), add(state.NewDocument(d, "a")), add(doc)); err != nil {
 		t.Error(err)
 	}
-	late := state.NewDocument(d, "a")
-	if err := late.Save([]byte("4"), "never read"); !errors.Is(err, state.ErrConflict) {
-		t.Errorf("saved what it never read: %v", err)
+	want(t, d, "b", "+")
+	refused := errors.New("refused")
+	if err := doc.Update("refused", func([]byte) ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("refused: %v", err)
 	}
-	if again, err := late.LoadOrCreate(nil); err != nil || string(again) != "3" {
+	if again, err := state.NewDocument(d, "a").LoadOrCreate(nil); err != nil || string(again) != "1+++" {
 		t.Errorf("%q, %v", again, err)
 	}
 }

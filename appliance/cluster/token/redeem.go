@@ -17,34 +17,41 @@ import (
 // ErrRevoked, ErrExpiredToken, ErrWrongRole and ErrUsedUp, of which the last four
 // are only for a caller that knows the secret; or another where the disk fails.
 func (t *Store) Redeem(id string, secret Secret, role, node string) error {
-	change, err := t.use(id, secret, role, node)
-	if err != nil || change == 0 {
+	uses, err := t.use(id, secret, role, node)
+	if err != nil || uses == 0 {
 		return err
 	}
-	if err := t.flush(change); err != nil {
+	if err := t.flush(uses); err != nil {
 		return fmt.Errorf("count use of token %s: %w", id, err)
 	}
-	return nil
+	// Somebody else may have revoked the token or used it up before this use was on disk.
+	t.lock()
+	defer t.mu.Unlock()
+	s, err := t.find(id, secret, role)
+	if err == nil && !slices.Contains(s.Nodes, node) {
+		err = ErrUsedUp
+	}
+	return err
 }
 
-// use counts a use, and returns the change that has to be on disk before the
-// node gets its certificate; 0 where nothing has to.
-func (t *Store) use(id string, secret Secret, role, node string) (change int, err error) {
-	t.mu.Lock()
+// use counts a use, and returns how many have to be on disk before the node gets its
+// certificate; 0 where nothing has to.
+func (t *Store) use(id string, secret Secret, role, node string) (uses int, err error) {
+	t.lock()
 	defer t.mu.Unlock()
 	s, err := t.find(id, secret, role)
 	switch {
 	case err != nil || s.Uses == 0:
 		return 0, err
 	case slices.Contains(s.Nodes, node):
-		return t.changes, nil // its use may still be on its way to the disk
+		return t.uses, nil // its use may still be on its way to the disk
 	case s.usedUp():
 		return 0, ErrUsedUp
 	}
-	s.Nodes = append(s.Nodes, node)
-	s.Used++
-	t.changes++
-	return t.changes, nil
+	t.pending = append(t.pending, use{id, node})
+	t.list = t.now.with(t.pending)
+	t.uses++
+	return t.uses, nil
 }
 
 // find returns the token if it is good, though maybe used up. An unknown one
@@ -75,7 +82,7 @@ func (t *Store) find(id string, secret Secret, role string) (*storedRecord, erro
 // Verify reports whether the token is good, but uses nothing up: for what is done
 // between the secret and the use. Its errors are those of Redeem but ErrUsedUp.
 func (t *Store) Verify(id string, secret Secret, role string) error {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	_, err := t.find(id, secret, role)
 	return err
@@ -84,7 +91,7 @@ func (t *Store) Verify(id string, secret Secret, role string) error {
 // Usable reports whether a token would let one more node in. Its errors are those of
 // Redeem.
 func (t *Store) Usable(id string, secret Secret, role string) error {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	s, err := t.find(id, secret, role)
 	if err == nil && s.usedUp() {

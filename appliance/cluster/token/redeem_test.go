@@ -2,7 +2,6 @@ package token
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -64,18 +64,10 @@ func TestRedeem_SaysWhyNot(t *testing.T) {
 	})
 }
 
-// usesOnDisk reads the file as another process would.
+// usesOnDisk is without those that are still on their way.
 func usesOnDisk(t *testing.T, tokens *Store, id string) int {
 	t.Helper()
-	data, err := tokens.doc.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []storedRecord
-	if err := json.Unmarshal(data, &list); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range list {
+	for _, s := range tokens.docs.Get().list {
 		if s.ID == id {
 			return len(s.Nodes)
 		}
@@ -103,19 +95,30 @@ func TestRedeem_OnDiskBeforeItReturns(t *testing.T) {
 	}
 }
 
-// noDisk is a store that keeps nothing.
-type noDisk struct{ state.Store }
+// badDisk is a store whose disk can fail.
+type badDisk struct {
+	state.Store
+	fails bool
+}
 
-func (noDisk) Commit(context.Context, state.Version, map[string][]byte, string) (state.Version, error) {
-	return "", errors.New("the disk fails")
+func (d *badDisk) Commit(
+	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+) (state.Version, error) {
+	if d.fails {
+		return "", errors.New("the disk fails")
+	}
+	return d.Store.Commit(ctx, base, changes, message)
 }
 
 func TestRedeem_NotWhenTheDiskFails(t *testing.T) {
 	t.Parallel()
-	tokens := openTokens(t, t.TempDir())
+	disk := &badDisk{Store: statetest.Open(t, t.TempDir())}
+	tokens, err := Open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, free := issue(t, tokens, fleet.RoleWorker, 0, 1), issue(t, tokens, fleet.RoleWorker, 0, 0)
-	doc := tokens.doc
-	tokens.doc = state.NewDocument(noDisk{}, state.Tokens)
+	disk.fails = true
 	for range 2 {
 		if err := tokens.Redeem(c.ID, c.Secret, c.Role, "a"); err == nil {
 			t.Error("redeemed without a record of it")
@@ -130,7 +133,7 @@ func TestRedeem_NotWhenTheDiskFails(t *testing.T) {
 	if err := tokens.Revoke(free.ID); err == nil {
 		t.Error("revoked what is good after the next start")
 	}
-	tokens.doc = doc
+	disk.fails = false
 	if err := tokens.Redeem(c.ID, c.Secret, c.Role, "b"); !errors.Is(err, ErrUsedUp) {
 		t.Errorf("another node has the use of the one that will try again: %v", err)
 	}

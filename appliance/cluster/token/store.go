@@ -16,19 +16,27 @@ import (
 // so, not unknown.
 const keepEnded = 30 * 24 * time.Hour
 
-// Store holds the tokens of the cluster in a file. Its methods may be
-// called at the same time, but only one process may have the file open.
+// Store holds the tokens of the cluster, in a document of its state. Its methods may be
+// called at the same time.
 type Store struct {
-	doc *state.Document
+	docs *state.Value[records]
 
-	// disk is held to write the file. It is taken before mu.
+	// disk is held to write the document. It is taken before mu.
 	disk  sync.Mutex
-	saved int // the change up to which list is on disk
+	saved int // how many uses are on disk
 
 	mu      sync.Mutex
-	list    []storedRecord
-	changes int // of list, counted
+	now     *records       // that list is of
+	list    []storedRecord // with the pending uses
+	pending []use          // that are not on disk
+	uses    int            // counted, with the pending ones
 }
+
+// records are the tokens in the document.
+type records struct{ list []storedRecord }
+
+// use is one of a token with a limit by a node.
+type use struct{ token, node string }
 
 // storedRecord is a token on disk. The secret itself is kept only of a standing
 // token, which is printed again at every start of the manager; of the others
@@ -68,63 +76,104 @@ func (s storedRecord) forgotten(now time.Time) bool {
 
 // Open reads the tokens in the cluster's state, or starts without any where there are none.
 func Open(store state.Store) (*Store, error) {
-	t := &Store{doc: state.NewDocument(store, state.Tokens)}
-	data, err := t.doc.LoadOrCreate(func() ([]byte, error) { return []byte("[]\n"), nil })
+	none := func() ([]byte, error) { return []byte("[]\n"), nil }
+	_, err := state.NewDocument(store, state.Tokens).LoadOrCreate(none)
 	if err != nil {
 		return nil, fmt.Errorf("open join tokens: %w", err)
 	}
-	err = json.Unmarshal(data, &t.list)
-	for _, s := range t.list {
+	docs, err := state.NewValue(store, state.Format[records]{
+		Names:  []string{state.Tokens},
+		Decode: decode,
+		Encode: encode,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open join tokens: %w", err)
+	}
+	return &Store{docs: docs}, nil
+}
+
+func decode(docs state.Contents) (*records, error) {
+	r := &records{}
+	err := json.Unmarshal(docs[state.Tokens], &r.list)
+	for _, s := range r.list {
 		err = errors.Join(err, s.check())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open join tokens: %w", t.doc.Damaged(err))
+		return nil, state.Damaged(state.Tokens, err)
 	}
-	return t, nil
+	return r, nil
 }
 
-// edit changes the list and returns once that is on disk. Where it fails, the
-// list is as it was.
+func encode(r *records) (state.Contents, error) {
+	data, err := json.MarshalIndent(r.list, "", "  ")
+	return state.Contents{state.Tokens: append(data, '\n')}, err
+}
+
+// lock is for who reads the list, and finds it as the cluster's state has it.
+func (t *Store) lock() {
+	t.mu.Lock()
+	t.follow()
+}
+
+// follow takes over what the document says, also by others. The caller holds mu.
+func (t *Store) follow() {
+	if r := t.docs.Get(); r != t.now {
+		t.now, t.list = r, r.with(t.pending)
+	}
+}
+
+// with returns the tokens after uses, but for those that they no longer admit.
+func (r *records) with(uses []use) []storedRecord {
+	list := slices.Clone(r.list)
+	for _, u := range uses {
+		i := slices.IndexFunc(list, isToken(u.token))
+		if i < 0 || !list[i].Revoked.IsZero() || list[i].usedUp() || slices.Contains(list[i].Nodes, u.node) {
+			continue
+		}
+		list[i].Nodes = append(slices.Clone(list[i].Nodes), u.node)
+		list[i].Used++
+	}
+	return list
+}
+
+// edit changes the list and returns once that is on disk. Where it fails, the list is as it
+// was. change is called again where somebody else has changed the document meanwhile.
 func (t *Store) edit(change func([]storedRecord) []storedRecord) error {
 	t.disk.Lock()
 	defer t.disk.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	list := change(slices.Clone(t.list))
-	now := time.Now()
-	list = slices.DeleteFunc(list, func(s storedRecord) bool { return s.forgotten(now) })
-	if err := t.write(list); err != nil {
-		return err
-	}
-	t.list = list
-	t.changes++
-	t.saved = t.changes
-	return nil
+	return t.write(change)
 }
 
-// flush returns once the list is on disk with all its changes up to the given
-// one. Of those who come while the file is written, one writes for all: a disk
-// that takes its time does not make fifty nodes wait fifty times.
-func (t *Store) flush(change int) error {
+// flush returns once the uses up to the given one are on disk. Of those who come while the
+// document is written, one writes for all: a disk that takes its time does not make fifty
+// nodes wait fifty times.
+func (t *Store) flush(uses int) error {
 	t.disk.Lock()
 	defer t.disk.Unlock()
-	if t.saved >= change {
+	if t.saved >= uses {
 		return nil
 	}
-	t.mu.Lock()
-	list, changes := slices.Clone(t.list), t.changes
-	t.mu.Unlock()
-	if err := t.write(list); err != nil {
-		return err
-	}
-	t.saved = changes
-	return nil
+	return t.write(func(list []storedRecord) []storedRecord { return list })
 }
 
-func (t *Store) write(list []storedRecord) error {
-	data, err := json.MarshalIndent(list, "", "  ")
+// write changes the document, with the uses that are pending. The caller holds disk.
+func (t *Store) write(change func([]storedRecord) []storedRecord) error {
+	t.mu.Lock()
+	pending, uses := slices.Clone(t.pending), t.uses
+	t.mu.Unlock()
+	err := t.docs.Update("change join tokens", func(r *records) (*records, error) {
+		list := change(r.with(pending))
+		now := time.Now()
+		list = slices.DeleteFunc(list, func(s storedRecord) bool { return s.forgotten(now) })
+		return &records{list}, nil
+	})
 	if err != nil {
 		return err
 	}
-	return t.doc.Save(append(data, '\n'), "change join tokens")
+	t.saved = uses
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pending = slices.Delete(t.pending, 0, len(pending))
+	t.follow()
+	return nil
 }

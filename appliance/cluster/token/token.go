@@ -100,16 +100,18 @@ func (t *Store) Standing(role string) (Issued, error) {
 	if c, ok := t.standing(role); ok {
 		return c, nil
 	}
-	c, err := newIssued(role)
+	made, err := newIssued(role)
 	if err != nil {
 		return Issued{}, fmt.Errorf("issue token: %w", err)
 	}
-	c.Standing = true
+	made.Standing = true
+	c := made
 	err = t.edit(func(list []storedRecord) []storedRecord {
 		if i := slices.IndexFunc(list, isStanding(role)); i >= 0 { // made in the meantime
 			c = list[i].issued()
 			return list
 		}
+		c = made
 		return append(list, c.stored())
 	})
 	if err != nil {
@@ -119,7 +121,7 @@ func (t *Store) Standing(role string) (Issued, error) {
 }
 
 func (t *Store) standing(role string) (Issued, bool) {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	i := slices.IndexFunc(t.list, isStanding(role))
 	if i < 0 {
@@ -193,7 +195,7 @@ type Info struct {
 // List returns all tokens as they are now, the oldest first.
 func (t *Store) List() []Info {
 	now := time.Now()
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	list := make([]Info, len(t.list))
 	for i, s := range t.list {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -92,7 +93,8 @@ func TestTokens_RotateAndRevoke(t *testing.T) {
 		if next.ID == worker.ID || standing(t, tokens, fleet.RoleManager) != manager {
 			t.Errorf("rotated from %v to %v, the manager's is %v", worker.ID, next.ID, manager.ID)
 		}
-		data, err := tokens.doc.Load()
+		docs, err := encode(tokens.docs.Get())
+		data := docs[state.Tokens]
 		if err != nil || bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(worker.Secret[:]))) {
 			t.Errorf("a revoked token's secret is kept, %v", err)
 		}

@@ -3,6 +3,7 @@ package access
 import (
 	"cmp"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,22 +37,26 @@ type account struct {
 type Document interface {
 	// Load returns what was saved last. The error is fs.ErrNotExist where nothing was.
 	Load() ([]byte, error)
-	// Save leaves the old content or the new one, whatever happens in between, and the
-	// new one once it has returned. The message says what it is for.
-	Save(data []byte, message string) error
+	// Update replaces the content, which is nil where there is none, by what fn makes of
+	// it. It leaves the old content or the new one, whatever happens in between, and the
+	// new one once it has returned; fn is called again where somebody else has changed the
+	// document meanwhile. The message says what it is for.
+	Update(message string, fn func(data []byte) ([]byte, error)) error
+	// Changed returns a channel that is closed when the content may have changed.
+	Changed() <-chan struct{}
 }
 
-// Accounts holds the accounts of the registry, in a document. It is safe for
-// concurrent use; only one process may have the document open.
+// Accounts holds the accounts of the registry, in a document, which it follows. All methods
+// may be called at the same time.
 type Accounts struct {
 	doc  Document
 	cost int // bcrypt's
 	// nobody stands in for accounts that there are not.
 	nobody account
 
-	changing sync.Mutex // held while the file is written
-	mu       sync.RWMutex
-	byName   map[string]account
+	mu      sync.Mutex
+	changed <-chan struct{} // since byName was read
+	byName  map[string]account
 }
 
 // OpenAccounts reads the accounts in a document; none, where there is none. A damaged
@@ -61,19 +66,35 @@ func OpenAccounts(doc Document) (*Accounts, error) {
 }
 
 func openAccounts(doc Document, cost int) (*Accounts, error) {
-	list, err := readAccounts(doc)
-	if err != nil {
-		return nil, err
-	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), cost)
 	if err != nil {
 		return nil, fmt.Errorf("prepare accounts of the registry: %w", err)
 	}
-	a := &Accounts{doc: doc, cost: cost, nobody: account{Hash: string(hash)}, byName: map[string]account{}}
-	for _, each := range list {
-		a.byName[each.Name] = each
+	a := &Accounts{doc: doc, cost: cost, nobody: account{Hash: string(hash)}}
+	return a, a.read()
+}
+
+// read takes over what the document says. The caller holds mu, or has Accounts for itself.
+func (a *Accounts) read() error {
+	changed := a.doc.Changed() // before the document is read
+	byName, err := readAccounts(a.doc)
+	if err == nil {
+		a.byName, a.changed = byName, changed
 	}
-	return a, nil
+	return err
+}
+
+// accounts returns the accounts as they are now; where the document cannot be read, those
+// that it had last.
+func (a *Accounts) accounts() map[string]account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.changed:
+		_ = a.read() // which is tried again
+	default:
+	}
+	return a.byName
 }
 
 // Issue makes an account, or gives one that is there another password, and
@@ -118,10 +139,8 @@ func (a *Accounts) Remove(name string) error {
 
 // List returns the accounts in the order of their names.
 func (a *Accounts) List() []Account {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
 	var list []Account
-	for _, each := range sorted(a.byName) {
+	for _, each := range sorted(a.accounts()) {
 		list = append(list, Account{Name: each.Name, Created: each.Created})
 	}
 	return list
@@ -129,27 +148,33 @@ func (a *Accounts) List() []Account {
 
 // change makes what fn does to a copy of the accounts true, on disk first.
 func (a *Accounts) change(fn func(byName map[string]account) error) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	next := maps.Clone(a.byName) // written only with changing held
-	if err := fn(next); err != nil {
-		return err
-	}
-	if err := writeAccounts(a.doc, sorted(next)); err != nil {
-		return err
+	var refused error
+	err := a.doc.Update("change accounts of the registry", func(data []byte) ([]byte, error) {
+		byName, err := decodeAccounts(data)
+		if err == nil {
+			err = fn(byName)
+		}
+		if refused = err; err != nil {
+			return nil, err
+		}
+		data, err = json.MarshalIndent(accountsFile{Accounts: append([]account{}, sorted(byName)...)}, "", "  ")
+		return append(data, '\n'), err
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil:
+		return fmt.Errorf("write accounts of the registry: %w", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.byName = next
-	return nil
+	return a.read()
 }
 
 // find returns an account. Where there is none, it returns one with a hash that
 // no password fits, so that a look costs the same.
 func (a *Accounts) find(name string) (account, bool) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if found, ok := a.byName[name]; ok {
+	if found, ok := a.accounts()[name]; ok {
 		return found, true
 	}
 	return a.nobody, false

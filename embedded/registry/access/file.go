@@ -16,13 +16,22 @@ type accountsFile struct {
 	Accounts []account `json:"accounts"`
 }
 
-func readAccounts(doc Document) ([]account, error) {
+func readAccounts(doc Document) (map[string]account, error) {
 	data, err := doc.Load()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read accounts of the registry: %w", err)
+	}
+	if err == nil && data == nil {
+		data = []byte{}
+	}
+	return decodeAccounts(data)
+}
+
+// decodeAccounts reads the accounts in a document, whose data is nil where there is none.
+func decodeAccounts(data []byte) (map[string]account, error) {
+	byName := map[string]account{}
+	if data == nil {
+		return byName, nil
 	}
 	var f accountsFile
 	if err := json.Unmarshal(data, &f); err != nil {
@@ -31,7 +40,10 @@ func readAccounts(doc Document) ([]account, error) {
 	if err := f.check(); err != nil {
 		return nil, damaged(err)
 	}
-	return f.Accounts, nil
+	for _, each := range f.Accounts {
+		byName[each.Name] = each
+	}
+	return byName, nil
 }
 
 func (f accountsFile) check() error {
@@ -56,17 +68,4 @@ func (f accountsFile) check() error {
 // made anew: that would lock out everybody who has an account.
 func damaged(err error) error {
 	return fmt.Errorf("the accounts of the registry are damaged (%w): restore the data directory from a backup", err)
-}
-
-// writeAccounts leaves the old file or the new one, whatever happens in between,
-// and the new one once it has returned.
-func writeAccounts(doc Document, list []account) error {
-	data, err := json.MarshalIndent(accountsFile{Accounts: append([]account{}, list...)}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write accounts of the registry: %w", err)
-	}
-	if err := doc.Save(append(data, '\n'), "change accounts of the registry"); err != nil {
-		return fmt.Errorf("write accounts of the registry: %w", err)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -65,9 +66,28 @@ func (c *clock) Advance(d time.Duration) {
 // file is a document in a file.
 type file string
 
-func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
+var files sync.Mutex
 
-func (f file) Save(data []byte, _ string) error { return os.WriteFile(string(f), data, 0o600) }
+func (f file) Load() ([]byte, error) {
+	files.Lock()
+	defer files.Unlock()
+	return os.ReadFile(string(f))
+}
+
+func (f file) Update(_ string, fn func([]byte) ([]byte, error)) error {
+	files.Lock()
+	defer files.Unlock()
+	data, err := os.ReadFile(string(f))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if data, err = fn(data); err != nil {
+		return err
+	}
+	return os.WriteFile(string(f), data, 0o600)
+}
+
+func (f file) Changed() <-chan struct{} { return nil }
 
 func newAccounts(t testing.TB) *Accounts {
 	t.Helper()

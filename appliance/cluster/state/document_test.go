@@ -1,0 +1,146 @@
+package state_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
+)
+
+// pair is a value of two documents.
+type pair struct{ a, b int }
+
+func newPair(t testing.TB, s state.Store) *state.Value[pair] {
+	t.Helper()
+	v, err := state.NewValue(s, state.Format[pair]{
+		Names: []string{"pair/a", "pair/b"},
+		Decode: func(docs state.Contents) (*pair, error) {
+			p := &pair{}
+			for name, n := range map[string]*int{"pair/a": &p.a, "pair/b": &p.b} {
+				data, ok := docs[name]
+				if !ok {
+					continue
+				}
+				var err error
+				if *n, err = strconv.Atoi(string(data)); err != nil {
+					return nil, state.Damaged(name, err)
+				}
+			}
+			return p, nil
+		},
+		Encode: func(p *pair) (state.Contents, error) {
+			return state.Contents{
+				"pair/a": strconv.AppendInt(nil, int64(p.a), 10),
+				"pair/b": strconv.AppendInt(nil, int64(p.b), 10),
+			}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (p *pair) next() (*pair, error) { return &pair{p.a + 1, p.b + 1}, nil }
+
+// values holds what the memory of a document promises, with any store.
+func values(t *testing.T, s state.Store) {
+	one, other := newPair(t, s), newPair(t, s)
+	var all sync.WaitGroup
+	for range 5 {
+		for _, v := range []*state.Value[pair]{one, other, newPair(t, s)} {
+			all.Go(func() {
+				if err := v.Update("count", (*pair).next); err != nil {
+					t.Error(err)
+				}
+				if p := v.Get(); p.a != p.b {
+					t.Errorf("it has seen half a commit: %v", p)
+				}
+			})
+		}
+	}
+	all.Wait()
+	for _, v := range []*state.Value[pair]{one, other} {
+		if p := v.Get(); *p != (pair{15, 15}) || v.Get() != p {
+			t.Errorf("after 15 updates by three: %v", p)
+		}
+	}
+
+	was := one.Get()
+	refused := errors.New("refused")
+	if err := one.Update("refused", func(*pair) (*pair, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("refused: %v", err)
+	}
+	if err := one.Update("nothing", func(p *pair) (*pair, error) { return p, nil }); err != nil || one.Get() != was {
+		t.Errorf("nothing to do: %v, %v", err, one.Get())
+	}
+
+	_, v, _ := s.List("")
+	v = commit(t, s, v, state.Contents{"pair/a": []byte("damaged")})
+	if one.Get() != was {
+		t.Errorf("of what cannot be read it makes %v", one.Get())
+	}
+	if err := one.Update("count", (*pair).next); err == nil {
+		t.Error("it has changed what it cannot read")
+	}
+	commit(t, s, v, state.Contents{"pair/a": []byte("7"), "pair/b": nil})
+	if p := one.Get(); *p != (pair{7, 0}) {
+		t.Errorf("after another has mended it: %v", p)
+	}
+}
+
+// TestUpdate_Conflicts has somebody else write between each read and the commit.
+func TestUpdate_Conflicts(t *testing.T) {
+	t.Parallel()
+	disk := open(t, filepath.Join(t.TempDir(), "state"), state.Options{})
+	third := newPair(t, disk)
+	busy := &statetest.Busy{Store: disk, Other: func() error { return third.Update("other", (*pair).next) }}
+	v, doc := newPair(t, busy), state.NewDocument(busy, "pair/a")
+
+	busy.Times(5)
+	if err := v.Update("count", (*pair).next); err != nil || *v.Get() != (pair{6, 6}) {
+		t.Errorf("others were faster 5 times: %v, %v", v.Get(), err)
+	}
+	busy.Times(3)
+	err := doc.Update("double", func(data []byte) ([]byte, error) { return append(data, data...), nil })
+	if want(t, disk, "pair/a", "99"); err != nil {
+		t.Error(err)
+	}
+	if p := v.Get(); *p != (pair{99, 9}) {
+		t.Errorf("it does not follow: %v", p)
+	}
+	busy.Times(1000)
+	if err := v.Update("count", (*pair).next); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("others are always faster: %v", err)
+	}
+	if left := busy.Left(); left > 990 || left < 900 {
+		t.Errorf("it has tried %d times", 1000-left)
+	}
+}
+
+// TestValue_OneCommit wants two documents in one commit.
+func TestValue_OneCommit(t *testing.T) {
+	t.Parallel()
+	disk := open(t, filepath.Join(t.TempDir(), "state"), state.Options{})
+	counted := &countCommits{Store: disk}
+	if err := newPair(t, counted).Update("count", (*pair).next); err != nil || counted.n != 1 {
+		t.Errorf("%d commits, %v", counted.n, err)
+	}
+}
+
+type countCommits struct {
+	state.Store
+	n int
+}
+
+func (c *countCommits) Commit(
+	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+) (state.Version, error) {
+	c.n++
+	return c.Store.Commit(ctx, base, changes, message)
+}
