@@ -95,3 +95,82 @@ func AskerAddr(r *http.Request) netip.Addr {
 	}
 	return peerOf(r).Addr.Addr()
 }
+
+// View is what a node knows of where the others are: from the news of the managers, which
+// count, and from gossip, which is a hint.
+type View struct {
+	id      *pki.Identity
+	self    netip.Addr
+	port    uint16
+	members func() []gossip.Member
+}
+
+// NewView returns the view of a node with an address. members are those that gossip knows.
+func NewView(id *pki.Identity, self netip.Addr, port uint16, members func() []gossip.Member) *View {
+	return &View{id, self, port, members}
+}
+
+// At reports whether a node of the cluster may be at an address.
+func (v *View) At(to netip.AddrPort) bool { return isNode(v.id.Membership(), to, v.port) }
+
+// Addr returns the port between nodes at an address.
+func (v *View) Addr(a netip.Addr) string { return netip.AddrPortFrom(a, v.port).String() }
+
+// Managers returns the ports of the managers.
+func (v *View) Managers() (list []string) {
+	for _, addr := range v.id.Membership().Managers {
+		list = append(list, addr.String())
+	}
+	return list
+}
+
+// Targets returns the managers as they are called.
+func (v *View) Targets(client *http.Client) (list []Target) {
+	for _, addr := range v.id.Membership().Managers {
+		list = append(list, Target{Client: client, Addr: addr})
+	}
+	return list
+}
+
+// Alive returns the ports of the other nodes that are up, as far as gossip has them where
+// nodes are.
+func (v *View) Alive() (list []string) {
+	for _, m := range Hints(v.members(), v.self, v.port, v.At) {
+		if m.State == gossip.Alive {
+			list = append(list, v.Addr(m.Addr))
+		}
+	}
+	return list
+}
+
+// Asker names the node that sent a request as others reach it; empty: it is not known.
+func (v *View) Asker(r *http.Request) string {
+	addr := AskerAddr(r)
+	if !addr.IsValid() {
+		return ""
+	}
+	return v.Addr(addr)
+}
+
+// Primary returns where the manager is that created the cluster. It is not valid where none
+// is known.
+func (v *View) Primary() netip.Addr {
+	if managers := v.id.Membership().Managers; len(managers) > 0 {
+		return managers[0].Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// PrimaryName names that manager for people.
+func (v *View) PrimaryName() string {
+	addr := v.Primary()
+	if !addr.IsValid() {
+		return "of this cluster"
+	}
+	for _, m := range v.members() {
+		if m.Addr == addr {
+			return fmt.Sprintf("%s (%s)", m.Name, addr)
+		}
+	}
+	return addr.String()
+}

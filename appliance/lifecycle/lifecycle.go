@@ -140,3 +140,30 @@ func (f *funcComponent) Run(ctx context.Context) error {
 }
 
 func (f *funcComponent) Ready() <-chan struct{} { return f.ready }
+
+// Background returns a part that is ready at once.
+func Background(name string, run func(ctx context.Context) error) Part {
+	return Part{Name: name, Component: Func(func(ctx context.Context, ready func()) error {
+		ready()
+		return run(ctx)
+	})}
+}
+
+// Announced returns the parts as such that say their names when they start.
+func Announced(parts []Part, say func(name string)) []Part {
+	list := make([]Part, len(parts))
+	for i, p := range parts {
+		list[i] = Part{Name: p.Name, Component: announced{p.Component, func() { say(p.Name) }}}
+	}
+	return list
+}
+
+type announced struct {
+	Component
+	say func()
+}
+
+func (a announced) Run(ctx context.Context) error {
+	a.say()
+	return a.Component.Run(ctx)
+}

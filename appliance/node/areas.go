@@ -66,14 +66,14 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 
 // areas are those of the local API of a node that joined: what it has not is elsewhere.
 func (m *joined) areas() []api.Area {
-	errs := control.NewErrors(m.name, m.primaryName)
+	errs := control.NewErrors(m.name, m.view.PrimaryName)
 	elsewhere := control.NewElsewhere(errs)
 	runner := deploy.NewRunner(m.engine, nil, nil, m.log)
 	demoted := func(ctx context.Context) error {
 		return m.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 	}
-	near := m.neighbours(m.others, m.atNodes(), false)
-	return append(m.swarmAreas(m.primaryAddr, demoted, errs),
+	near := m.neighbours(m.others, m.view.At, false)
+	return append(m.swarmAreas(m.view.Primary, demoted, errs),
 		api.OverviewArea(control.NewOverview(m.about(), m.engine, runner.Why, []control.Report{
 			control.Problems(m.problems),
 			control.UpgradeReport(m.upgrade),

@@ -140,8 +140,9 @@ func newPrimary(t testing.TB, swarm enroll.Swarm, managers func() []netip.AddrPo
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &primary{Node: &Node{log: log, identity: a.Identity}, authority: a, queue: noQueue{}}
+	p := &primary{Node: &Node{log: log}, authority: a, queue: noQueue{}}
 	p.cfg.DataDir = dir
+	p.identify(a.Identity)
 	p.ask()
 	return p
 }

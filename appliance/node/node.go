@@ -25,7 +25,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -36,10 +35,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
+	"github.com/crawlbox/crawlbox/appliance/watch"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -87,17 +87,17 @@ type Node struct {
 	prover  *owner.Prover // of connections of that engine
 	started time.Time
 	leaving context.CancelCauseFunc // ends Run with ErrLeft
-	ports
+	ports   server.Ports
 
 	name     string // host name
 	role     string // fleet.RoleManager or fleet.RoleWorker
 	addr     netip.Addr
 	identity *pki.Identity
+	view     *agent.View // of where the others are
 	audit    *audit.Log
 	gossip   *gossip.Gossip
 	upgrade  *upgrade.Node
-	swarmID  atomic.Value        // string: this node's ID in the swarm, once it is known
-	rounds   health.LoopWatchdog // of the loop that looks at Docker
+	watch    *watch.Watcher // of Docker on this machine
 }
 
 // assembly is what a node has by its role.
@@ -134,7 +134,7 @@ func Run(ctx context.Context, role string, opts Options) error {
 	err = lifecycle.Run(ctx, n.log, func() {
 		n.log.Debug("ready", "took", time.Since(n.started))
 		opts.Ready(is.token)
-	}, n.announced(is.parts)...)
+	}, lifecycle.Announced(is.parts, func(name string) { n.phase("starting: " + name) })...)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
 		return ErrLeft
 	}
@@ -183,8 +183,20 @@ func (n *Node) establishIdentity(ctx context.Context, role string) (func(context
 		return n.buildPrimary, err
 	}
 	is, err := n.machine().Join(ctx, role, n.opts.Join)
-	n.role, n.addr, n.identity = is.Role, is.Addr, is.Identity
+	n.role, n.addr = is.Role, is.Addr
+	n.identify(is.Identity)
 	return n.buildJoined, err
+}
+
+// identify says who this node is.
+func (n *Node) identify(id *pki.Identity) {
+	n.identity = id
+	n.view = agent.NewView(id, n.addr, n.cfg.Node.Port, func() []gossip.Member {
+		if n.gossip == nil { // not yet
+			return nil
+		}
+		return n.gossip.Members()
+	})
 }
 
 // machine is what is set up.
@@ -196,7 +208,7 @@ func (n *Node) machine() *setup.Machine {
 		Engine:  n.engine,
 		Log:     n.log,
 		Phase:   n.phase,
-		Open:    func(addr netip.Addr, first bool) error { return n.open(n.cfg, addr, first) },
+		Open:    func(addr netip.Addr, first bool) error { return n.ports.Open(n.cfg, addr, first) },
 	}
 }
 
@@ -212,22 +224,24 @@ func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 		return err
 	}
 	defer n.close()
-	if err := n.openSocket(n.cfg); err != nil {
+	if err := n.ports.OpenSocket(n.cfg); err != nil {
 		return err
 	}
 	if state == setup.Created {
 		return n.machine().End(ctx, force)
 	}
-	if n.identity, err = pki.LoadIdentity(setup.NodeDir(n.cfg)); err != nil {
+	id, err := pki.LoadIdentity(setup.NodeDir(n.cfg))
+	if err != nil {
 		return err
 	}
-	managers := agent.NewClient(agent.AtNodes(n.identity, n.cfg.Node.Port), n.identity, fleet.RoleManager)
+	n.identify(id)
+	managers := agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
 	defer managers.CloseIdleConnections()
-	return n.machine().Leave(ctx, n.identity, n.managerTargets(managers), n.primaryName(), force)
+	return n.machine().Leave(ctx, n.identity, n.view.Targets(managers), n.view.PrimaryName(), force)
 }
 
 func (n *Node) close() {
-	n.ports.close()
+	n.ports.Close()
 	n.engine.Close()
 }
 
@@ -238,24 +252,4 @@ func (n *Node) phase(text string) {
 	if n.opts.Phase != nil {
 		n.opts.Phase(text)
 	}
-}
-
-// announced says the name of each part when it starts.
-func (n *Node) announced(parts []lifecycle.Part) []lifecycle.Part {
-	list := make([]lifecycle.Part, len(parts))
-	for i, p := range parts {
-		say := func() { n.phase("starting: " + p.Name) }
-		list[i] = lifecycle.Part{Name: p.Name, Component: announced{p.Component, say}}
-	}
-	return list
-}
-
-type announced struct {
-	lifecycle.Component
-	say func()
-}
-
-func (a announced) Run(ctx context.Context) error {
-	a.say()
-	return a.Component.Run(ctx)
 }

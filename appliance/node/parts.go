@@ -11,17 +11,18 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/pieces"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/appliance/watch"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
@@ -29,13 +30,13 @@ import (
 
 func (n *Node) nodePort(handlers []agent.Handler) lifecycle.Part {
 	site := server.Site{Handler: agent.Port(n.identity, handlers), TLS: n.identity.ServerTLS()}
-	return lifecycle.Part{Name: "node port", Component: server.Serve(site, n.log, n.nodes)}
+	return lifecycle.Part{Name: "node port", Component: server.Serve(site, n.log, n.ports.Nodes)}
 }
 
 // localRegistry serves images on loopback, to this machine's Docker Engine.
 func (n *Node) localRegistry(images http.Handler) lifecycle.Component {
 	handler := access.Local(images, n.isLoopback, n.prover.DockerOnly)
-	return server.Serve(server.Site{Handler: handler, Conn: owner.Provable}, n.log, n.local)
+	return server.Serve(server.Site{Handler: handler, Conn: owner.Provable}, n.log, n.ports.Local)
 }
 
 func (n *Node) isLoopback(hostport string) bool {
@@ -45,24 +46,18 @@ func (n *Node) isLoopback(hostport string) bool {
 func (n *Node) localAPI(areas []api.Area) lifecycle.Part {
 	handler := failpoint.Handler(failpoint.HangAPI, api.Handler(n.audit.Record, n.log, areas...))
 	site := server.Site{Handler: handler, Conn: api.ConnContext}
-	return lifecycle.Part{Name: "local API", Component: server.Serve(site, n.log, n.socket)}
+	return lifecycle.Part{Name: "local API", Component: server.Serve(site, n.log, n.ports.Socket)}
 }
 
 func (n *Node) certificate(renew func(context.Context) error) lifecycle.Part {
-	return background("certificate", func(ctx context.Context) error {
+	return lifecycle.Background("certificate", func(ctx context.Context) error {
 		return pki.KeepRenewed(ctx, n.identity, renew, n.log)
 	})
 }
 
 // dockerWatch calls back when Docker answers again.
 func (n *Node) dockerWatch(back func()) lifecycle.Part {
-	w := watch.New(n.engine, n.gossip, n.self(), n.cfg.DataDir, watch.Options{
-		SwarmID: func(id string) { n.swarmID.Store(id) },
-		Back:    back,
-		Phase:   n.phase,
-		Rounds:  &n.rounds,
-	}, n.log)
-	return background("watch", w.Run)
+	return lifecycle.Background("watch", func(ctx context.Context) error { return n.watch.Run(ctx, n.gossip, back) })
 }
 
 // watchdog runs beside the other parts, where somebody wants to hear that they answer.
@@ -74,10 +69,10 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 		health.API(n.cfg.Socket),
 		health.RegistryPort(n.cfg.Registry.Port),
 		health.Registry(images),
-		health.Loop("watch", &n.rounds),
+		health.Loop("watch", &n.watch.Rounds),
 		health.Locks("what is known of the cluster", locks),
 	})
-	return []lifecycle.Part{background("watchdog", func(ctx context.Context) error {
+	return []lifecycle.Part{lifecycle.Background("watchdog", func(ctx context.Context) error {
 		n.opts.Watchdog(ctx, check)
 		return nil
 	})}
@@ -103,51 +98,19 @@ func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadClo
 
 // newGossip makes the node one of the cluster's gossip. seeds are whom it asks first.
 func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err error) {
-	n.learnSwarmID(context.Background())
+	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
+	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.phase, n.log)
+	n.watch.Learn(context.Background())
 	n.gossip, err = gossip.New(gossip.Options{
 		Addr:      doctor.BindAddr(n.addr),
 		Advertise: n.addr,
 		Port:      n.cfg.Gossip.Port,
 		Keys:      rawKeys(keys),
-		Self:      n.self(),
+		Self:      n.watch.Self(),
 		Seeds:     seeds,
 		Known:     agent.AtNodes(n.identity, n.cfg.Gossip.Port),
 	}, n.log)
 	return err
-}
-
-// self is what the others hear first. That Docker runs is known where it has just
-// told the node's ID; each correction later would be news for the whole cluster.
-func (n *Node) self() gossip.Node {
-	self := gossip.Node{
-		ID:       n.identity.Node.ID,
-		Name:     n.name,
-		Role:     n.role,
-		Version:  n.opts.Version,
-		Swarm:    n.ownSwarmID(),
-		Docker:   watch.Stopped,
-		FreeDisk: disk.FreeBytes(n.cfg.DataDir),
-	}
-	if self.Swarm != "" {
-		self.Docker = watch.Running
-	}
-	return self
-}
-
-// learnSwarmID asks Docker. A node that starts without Docker learns it later, from its
-// watch.
-func (n *Node) learnSwarmID(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, watch.Interval)
-	defer cancel()
-	if info, err := n.engine.Info(ctx); err == nil && info.NodeID != "" {
-		n.swarmID.Store(info.NodeID)
-	}
-}
-
-// ownSwarmID is this node's ID in the swarm, empty until it is known.
-func (n *Node) ownSwarmID() string {
-	id, _ := n.swarmID.Load().(string)
-	return id
 }
 
 // lastAnswer is how long a node that was removed may take to read the answer to
@@ -163,7 +126,7 @@ func (n *Node) learn(news pki.Membership) {
 	for _, id := range news.Removed {
 		n.gossip.Forget(id)
 	}
-	time.AfterFunc(lastAnswer, func() { n.drop(news.Removed) })
+	time.AfterFunc(lastAnswer, func() { n.ports.Drop(news.Removed) })
 }
 
 func rawKeys(keys pki.Keyring) [][]byte {
@@ -204,10 +167,15 @@ func (n *Node) left(err error) error {
 	return err
 }
 
-// background is a part that is ready at once.
-func background(name string, run func(ctx context.Context) error) lifecycle.Part {
-	return lifecycle.Part{Name: name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
-		ready()
-		return run(ctx)
-	})}
+// exchanging are the options of the exchange that all nodes share.
+func (n *Node) exchanging(network exchange.Network) exchange.Options {
+	return exchange.Options{
+		Network:  network,
+		Self:     n.view.Addr(n.addr),
+		Upload:   pieces.Limit(int64(n.cfg.Mirror.UploadRate)),
+		Download: pieces.Limit(int64(n.cfg.Mirror.DownloadRate)),
+	}
 }
+
+// unguarded leaves the question who may exchange pieces to the table of calls.
+func unguarded(h http.Handler) http.Handler { return h }

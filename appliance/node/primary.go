@@ -26,6 +26,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/pieces"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
@@ -41,7 +42,7 @@ type primary struct {
 	authority *authority.Authority
 	registry  *registry.Registry
 	pieces    *exchange.Exchange
-	cutter    *cutter
+	cutter    *pieces.Cutter
 	queue     queue
 	client    *http.Client // to other nodes
 	answered  []agent.Handler
@@ -72,7 +73,7 @@ func (p *primary) open(ctx context.Context) (err error) {
 	if p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers()); err != nil {
 		return err
 	}
-	p.identity = p.authority.Identity
+	p.identify(p.authority.Identity)
 	if !p.addr.IsLoopback() {
 		if err := pki.InstallCA(pki.CertsDir, p.registryAddr(), p.authority.CA.PEM()); err != nil {
 			return err
@@ -84,7 +85,7 @@ func (p *primary) open(ctx context.Context) (err error) {
 	p.registry, err = registry.Open(ctx, registry.Options{
 		Dir:      p.cfg.RegistryDir(),
 		MinFree:  int64(p.cfg.Registry.MinFree),
-		Uploaded: func(d digest.Digest) { p.cutter.add(d) },
+		Uploaded: func(d digest.Digest) { p.cutter.Add(d) },
 	}, p.log)
 	if err != nil {
 		return err
@@ -108,19 +109,19 @@ func (p *primary) open(ctx context.Context) (err error) {
 // meetNodes makes what lets nodes in, and what this node asks and tells them by.
 func (p *primary) meetNodes() error {
 	a := p.authority
-	err := a.Serve(p.engine, p.cfg.Gossip.Port, p.managers(), p.learn, p.audit.Record, p.log)
-	if err != nil {
-		return err
-	}
+	a.Locate(p.engine, p.log)
 	seeds := func() []netip.AddrPort { return a.Book.Seeds(p.cfg.Gossip.Port) }
 	if err := p.newGossip(a.Keys.All(), seeds); err != nil {
 		return err
 	}
+	if err := a.Serve(p.cfg.Gossip.Port, p.managers(), p.learn, p.audit.Record, p.log); err != nil {
+		return err
+	}
 	p.client = agent.NewClient(p.atMembers(), p.identity)
-	pieces := p.exchanging(nil) // it has all, and fetches nothing
-	pieces.Store = pushed{p.registry}
-	p.pieces = exchange.New(pieces, p.log)
-	p.cutter = newCutter(p.pieces, p.log)
+	opts := p.exchanging(nil) // it has all, and fetches nothing
+	opts.Store = pieces.Store{Registry: p.registry}
+	p.pieces = exchange.New(opts, p.log)
+	p.cutter = pieces.NewCutter(p.pieces, p.log)
 	p.ask()
 	return nil
 }
@@ -157,20 +158,20 @@ func (p *primary) parts() []lifecycle.Part {
 	p.runner.OnEnd(unused.Again)
 	written := defined.AfterPush(images)
 	return slices.Concat([]lifecycle.Part{
-		background("pieces", p.cutter.run),
+		lifecycle.Background("pieces", p.cutter.Run),
 		{Name: "registry", Component: p.localRegistry(written)},
 	}, p.networkRegistry(written), p.queue.parts(), []lifecycle.Part{
 		{Name: "gossip", Component: p.gossip},
 		p.nodePort(p.handlers(images)),
 		p.certificate(p.renew),
-		background("keys", p.authority.Run),
-		background("addresses", p.authority.TellAddresses),
+		lifecycle.Background("keys", p.authority.Run),
+		lifecycle.Background("addresses", p.authority.TellAddresses),
 		p.localAPI(p.areas(defined)),
 		p.dockerWatch(defined.Again),
-		background("deploys", p.runner.Resume),
+		lifecycle.Background("deploys", p.runner.Resume),
 		defined.Part(),
 		unused.Part(),
-		background("upgrade", p.upgrade.Run),
+		lifecycle.Background("upgrade", p.upgrade.Run),
 	}, p.watchdog(images, func() { p.gossip.Members() }))
 }
 
@@ -178,20 +179,20 @@ func (p *primary) parts() []lifecycle.Part {
 func (p *primary) handlers(images http.Handler) []agent.Handler {
 	handlers := slices.Concat(p.answered, []agent.Handler{
 		agent.Raw(agent.RouteImages, registry.ReadOnly(images)),
-		agent.Raw(wire.Path, wire.NewServer(p.pieces, p.log).Handler(unguarded, p.asker)),
+		agent.Raw(wire.Path, wire.NewServer(p.pieces, p.log).Handler(unguarded, p.view.Asker)),
 		agent.AnswerProgram(p.offers),
 		agent.AnswerLeave(p.authority.Joins, p.authority.Members, p.authority.Book.Forget, p.log),
 	})
 	for route, h := range p.authority.Joins.Handlers() {
 		handlers = append(handlers, agent.Raw(route, h))
 	}
-	own := p.nodeAddr(p.addr)
+	own := p.view.Addr(p.addr)
 	return append(handlers, agent.AnswerBootstrap(p.authority.Joins, p.authority.CA, p.upgrade, own, p.log)...)
 }
 
 // networkRegistry is the registry on the network, where it is served.
 func (p *primary) networkRegistry(images http.Handler) []lifecycle.Part {
-	if p.ports.registry == nil {
+	if p.ports.Registry == nil {
 		return nil
 	}
 	a := p.authority
@@ -207,7 +208,7 @@ func (p *primary) networkRegistry(images http.Handler) []lifecycle.Part {
 		Log:   p.log,
 	})
 	site := server.Site{Handler: handler, TLS: p.identity.ServerTLS(), Conn: owner.Provable}
-	return []lifecycle.Part{{Name: "registry on the network", Component: server.Serve(site, p.log, p.ports.registry)}}
+	return []lifecycle.Part{{Name: "registry on the network", Component: server.Serve(site, p.log, p.ports.Registry)}}
 }
 
 // isRegistry reports whether a Host header names the registry on the network: by

@@ -2,7 +2,6 @@ package node
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net/netip"
 
 	"github.com/redis/go-redis/v9"
@@ -34,26 +33,21 @@ func (p *primary) newQueue() (queue, error) {
 		return noQueue{}, err
 	}
 	opts := queueproc.Options{
-		Listener:  p.ports.queue,
+		Listener:  p.ports.Queue,
 		Password:  password,
 		Dir:       p.cfg.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
 	}
-	redisOpts := &redis.Options{
-		Addr:            netip.AddrPortFrom(doctor.BindAddr(p.addr), c.Port).String(),
-		Password:        password,
-		DisableIdentity: true,
-	}
+	var secured *tls.Config
 	if c.TLS {
-		opts.TLS = p.queueCertificate
-		redisOpts.TLSConfig = p.queueTLS()
+		opts.TLS, secured = p.queueCertificate, p.identity.TrustingCA(p.addr.String())
 	}
 	supervisor, err := queueproc.New(opts, p.log)
 	if err != nil {
 		return noQueue{}, err
 	}
 	addr := netip.AddrPortFrom(p.addr, c.Port).String()
-	client := redis.NewClient(redisOpts)
+	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(p.addr), c.Port), password, secured)
 	return ownQueue{supervisor, client, control.NewQueues(client, supervisor.State, addr, c.TLS)}, nil
 }
 
@@ -62,13 +56,6 @@ func (p *primary) newQueue() (queue, error) {
 func (p *primary) queueCertificate() (queueproc.KeyPair, error) {
 	cert, key, err := p.authority.CA.IssueServer(p.identity)
 	return queueproc.KeyPair{Certificate: cert, Key: key}, err
-}
-
-// queueTLS is how this node speaks to its own queue.
-func (p *primary) queueTLS() *tls.Config {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(p.authority.CA.PEM())
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: p.addr.String()}
 }
 
 // ownQueue runs in a process of its own on this node.

@@ -53,7 +53,9 @@ func FuzzNodePort(f *testing.F) {
 // workerOf is as much of a node that joined as its port between nodes needs.
 func workerOf(f *testing.F, p *primary) *joined {
 	f.Helper()
-	return &joined{Node: &Node{log: p.log, identity: p.identity}, mirror: aMirror(f)}
+	n := &Node{log: p.log}
+	n.identify(p.identity)
+	return &joined{Node: n, mirror: aMirror(f)}
 }
 
 func aMirror(t testing.TB) *mirror.Mirror {

@@ -26,48 +26,71 @@ const (
 	Stopped = "stopped"
 )
 
-// Watcher tells the others how this node's engine and disk are, and its own parts when
-// the engine has come back.
+// Watcher knows how this node's engine and disk are. It tells the others, and its own parts
+// when the engine has come back.
 type Watcher struct {
 	engine *swarm.Engine
-	gossip *gossip.Gossip
-	self   gossip.Node
 	dir    string // whose disk is looked at
-	opts   Options
+	phase  func(text string)
+	Rounds health.LoopWatchdog // of the loop
 	log    *slog.Logger
-	docker atomic.Value // string
-	twin   string       // the last node that was found to have this one's name
+
+	swarmID atomic.Value // string: the node's ID in the swarm, once it is known
+	self    gossip.Node  // what Run tells
+	twin    string       // the last node that was found to have this one's name
 }
 
-// Options holds whom a Watcher tells what it sees.
-type Options struct {
-	SwarmID func(id string)      // told the node's ID in the swarm
-	Back    func()               // called when the engine answers after it did not
-	Phase   func(text string)    // told what the node is about
-	Rounds  *health.LoopWatchdog // of the loop
-}
-
-// New returns a watcher of a node with an engine, whose data is below a directory.
-func New(e *swarm.Engine, g *gossip.Gossip, self gossip.Node, dir string, opts Options, log *slog.Logger) *Watcher {
+// New returns a watcher of a node with an engine, whose data is below a directory. phase is
+// told what the node is about.
+func New(e *swarm.Engine, self gossip.Node, dir string, phase func(text string), log *slog.Logger) *Watcher {
 	return &Watcher{
 		engine: e,
-		gossip: g,
 		self:   self,
 		dir:    dir,
-		opts:   opts,
+		phase:  phase,
 		log:    log,
 	}
 }
 
-// Run looks until ctx ends.
-func (w *Watcher) Run(ctx context.Context) error {
-	w.docker.Store(Running)
+// SwarmID returns the node's ID in the swarm, empty until it is known.
+func (w *Watcher) SwarmID() string {
+	id, _ := w.swarmID.Load().(string)
+	return id
+}
+
+// Learn asks Docker for the node's ID in the swarm. A node that starts without Docker learns
+// it later, in Run.
+func (w *Watcher) Learn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, Interval)
+	defer cancel()
+	if info, err := w.engine.Info(ctx); err == nil && info.NodeID != "" {
+		w.swarmID.Store(info.NodeID)
+	}
+}
+
+// Self returns what the others hear first. That Docker runs is known where it has just told
+// the node's ID; each correction later would be news for the whole cluster. It must not be
+// called after Run.
+func (w *Watcher) Self() gossip.Node {
+	self := w.self
+	self.Swarm, self.Docker, self.FreeDisk = w.SwarmID(), Stopped, disk.FreeBytes(w.dir)
+	if self.Swarm != "" {
+		self.Docker = Running
+	}
+	return self
+}
+
+// Run looks, and tells the others by gossip, until ctx ends. back is called when the engine
+// answers after it did not.
+func (w *Watcher) Run(ctx context.Context, g *gossip.Gossip, back func()) error {
+	w.self = w.Self()
+	w.self.Docker = Running
 	tick := time.NewTicker(Interval)
 	defer tick.Stop()
 	for {
-		w.opts.Rounds.Begin()
-		w.look(ctx)
-		w.opts.Rounds.End()
+		w.Rounds.Begin()
+		w.look(ctx, g, back)
+		w.Rounds.End()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -76,29 +99,29 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-func (w *Watcher) look(ctx context.Context) {
+func (w *Watcher) look(ctx context.Context, g *gossip.Gossip, back func()) {
 	failpoint.Hang(failpoint.HangWatch)
 	err := w.engine.Ping(ctx)
 	if ctx.Err() != nil {
 		return
 	}
-	now := Running
+	was, now := w.self.Docker, Running
 	if err != nil {
 		now = Stopped
 	}
 	w.log.Debug("looked at the Docker Engine", "state", now)
-	if was := w.docker.Swap(now); was != now {
-		w.changed(now, err)
+	if was != now {
+		w.changed(now, err, back)
 	}
 	if w.self.Swarm == "" && now == Running {
 		if info, err := w.engine.Info(ctx); err == nil {
 			w.self.Swarm = info.NodeID
-			w.opts.SwarmID(info.NodeID)
+			w.swarmID.Store(info.NodeID)
 		}
 	}
-	w.warnDuplicateHostname(w.gossip.Members())
+	w.warnDuplicateHostname(g.Members())
 	w.self.Docker, w.self.FreeDisk = now, disk.FreeBytes(w.dir)
-	if err := w.gossip.Update(w.self); err != nil {
+	if err := g.Update(w.self); err != nil {
 		w.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}
 }
@@ -119,14 +142,14 @@ func (w *Watcher) warnDuplicateHostname(members []gossip.Member) {
 	}
 }
 
-func (w *Watcher) changed(now string, err error) {
+func (w *Watcher) changed(now string, err error, back func()) {
 	if now == Stopped {
 		w.log.Warn("the Docker Engine does not answer; waiting for it", "error", err)
-		w.opts.Phase("ready; waiting for Docker, which does not answer")
+		w.phase("ready; waiting for Docker, which does not answer")
 		return
 	}
 	w.log.Info("the Docker Engine answers again")
-	w.opts.Phase("ready")
+	w.phase("ready")
 	w.self.Swarm = "" // it may have joined anew
-	w.opts.Back()
+	back()
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
-// Authority is the holder of the CA. Serve has to be called before any of its methods.
+// Authority is the holder of the CA. Locate and Serve have to be called before its methods.
 type Authority struct {
 	CA       *pki.CA
 	Tokens   *token.Store
@@ -78,14 +78,18 @@ func (a *Authority) load(nodeDir string, self pki.Self, managers []netip.AddrPor
 // Close closes the cluster's state.
 func (a *Authority) Close() { a.state.Close() }
 
-// Serve makes what lets nodes into the swarm of an engine. changed is told the news of the
-// cluster as the nodes are.
-func (a *Authority) Serve(
-	e *swarm.Engine, gossipPort uint16, managers []netip.AddrPort, changed func(pki.Membership),
-	audit func(event string, attrs ...slog.Attr), log *slog.Logger,
-) (err error) {
+// Locate begins the address book of the nodes in the swarm of an engine.
+func (a *Authority) Locate(e *swarm.Engine, log *slog.Logger) {
 	a.engine = e
 	a.Book = addressbook.New(e, a.remotes, a.addr, log)
+}
+
+// Serve makes what lets nodes in, after Locate. changed is told the news of the cluster as
+// the nodes are, the first time before Serve returns.
+func (a *Authority) Serve(
+	gossipPort uint16, managers []netip.AddrPort, changed func(pki.Membership),
+	audit func(event string, attrs ...slog.Attr), log *slog.Logger,
+) (err error) {
 	a.Joins, err = enroll.NewServer(enroll.Options{
 		CA:       a.CA,
 		Tokens:   a.Tokens,

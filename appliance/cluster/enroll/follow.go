@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -167,4 +168,39 @@ func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort,
 	defer client.CloseIdleConnections()
 	_, err = post(ctx, client, "https://"+addr.String()+pathRenew, req, &answer)
 	return answer, err
+}
+
+// RemovedText is the problem, in the status, of a node that is no longer one of the
+// cluster, and what to do there.
+const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, " +
+	"or join again with `crawlbox worker --join TOKEN`"
+
+// News takes up what a manager says is new of the cluster.
+type News struct {
+	Learn func(pki.Membership)
+	Log   *slog.Logger
+
+	refused atomic.Value // string: why a manager refuses this node, if it does
+}
+
+// Hear is told what Follow hears.
+func (n *News) Hear(news pki.Membership, err error) {
+	if err == nil {
+		n.refused.Store("")
+		n.Learn(news)
+		return
+	}
+	text := RemovedText
+	if !errors.Is(err, pki.ErrRemoved) {
+		text = err.Error()
+	}
+	if n.refused.Swap(text) != text {
+		n.Log.Warn(text)
+	}
+}
+
+// Refused returns why a manager refuses this node, or nothing.
+func (n *News) Refused() string {
+	text, _ := n.refused.Load().(string)
+	return text
 }

@@ -1,4 +1,4 @@
-package node
+package pieces
 
 import (
 	"bytes"
@@ -63,7 +63,7 @@ func startPullCluster(t *testing.T) *pullCluster {
 	t.Cleanup(c.direct.Close)
 	c.manager = c.nodePort(registry.ReadOnly(
 		reg.Handler()), func(network exchange.Network, self string) *exchange.Exchange {
-		return exchange.New(exchange.Options{Store: pushed{reg}, Network: network, Self: self},
+		return exchange.New(exchange.Options{Store: Store{reg}, Network: network, Self: self},
 			slog.New(slog.DiscardHandler))
 	})
 	return c

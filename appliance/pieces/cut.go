@@ -1,4 +1,4 @@
-package node
+package pieces
 
 import (
 	"context"
@@ -14,29 +14,30 @@ import (
 // node asks for it first, as everything is after a start.
 const cutQueue = 256
 
-// cutter makes the tables of pieces of what is pushed, one after the other, so that
+// Cutter makes the tables of pieces of what is pushed, one after the other, so that
 // the first node that asks does not wait for a large blob to be read.
-type cutter struct {
+type Cutter struct {
 	pieces *exchange.Exchange
 	pushed chan digest.Digest
 	log    *slog.Logger
 }
 
-func newCutter(pieces *exchange.Exchange, log *slog.Logger) *cutter {
-	return &cutter{pieces, make(chan digest.Digest, cutQueue), log}
+// NewCutter returns a cutter of what an exchange gives.
+func NewCutter(pieces *exchange.Exchange, log *slog.Logger) *Cutter {
+	return &Cutter{pieces, make(chan digest.Digest, cutQueue), log}
 }
 
-// add takes note of a blob. It does not wait.
-func (c *cutter) add(d digest.Digest) {
+// Add takes note of a blob. It does not wait.
+func (c *Cutter) Add(d digest.Digest) {
 	select {
 	case c.pushed <- d:
 	default:
 	}
 }
 
-// run cuts until ctx ends. It leaves a blob that is read then to itself: it may take
+// Run cuts until ctx ends. It leaves a blob that is read then to itself: it may take
 // longer than there is time to stop.
-func (c *cutter) run(ctx context.Context) error {
+func (c *Cutter) Run(ctx context.Context) error {
 	for {
 		select {
 		case d := <-c.pushed:
@@ -50,7 +51,7 @@ func (c *cutter) run(ctx context.Context) error {
 }
 
 // cut reports whether a blob was cut before ctx ended.
-func (c *cutter) cut(ctx context.Context, d digest.Digest) bool {
+func (c *Cutter) cut(ctx context.Context, d digest.Digest) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

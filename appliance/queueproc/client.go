@@ -2,11 +2,15 @@ package queueproc
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/configs"
@@ -42,4 +46,14 @@ func readPassword(path string) (string, error) {
 		return "", fmt.Errorf("the file %s is empty; put the queue's password into it", path)
 	}
 	return password, nil
+}
+
+// NewClient returns a client of the queue at an address; over TLS unless secured is nil.
+func NewClient(addr netip.AddrPort, password string, secured *tls.Config) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:            addr.String(),
+		Password:        password,
+		DisableIdentity: true,
+		TLSConfig:       secured,
+	})
 }

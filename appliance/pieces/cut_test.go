@@ -1,4 +1,4 @@
-package node
+package pieces
 
 import (
 	"context"
@@ -42,14 +42,14 @@ func (b readBlob) ReadAt(p []byte, off int64) (int, error) {
 func TestCutter(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
-	var c *cutter
-	reg := openRegistry(t, registry.Options{Uploaded: func(d digest.Digest) { c.add(d) }})
-	store := &readStore{Store: pushed{reg}}
+	var c *Cutter
+	reg := openRegistry(t, registry.Options{Uploaded: func(d digest.Digest) { c.Add(d) }})
+	store := &readStore{Store: Store{reg}}
 	x := exchange.New(exchange.Options{Store: store}, log)
-	c = newCutter(x, log)
+	c = NewCutter(x, log)
 	ctx, cancel := context.WithCancel(t.Context())
 	var ended sync.WaitGroup
-	ended.Go(func() { _ = c.run(ctx) })
+	ended.Go(func() { _ = c.Run(ctx) })
 	defer ended.Wait()
 	defer cancel()
 	direct := httptest.NewServer(reg.Handler())
@@ -85,9 +85,9 @@ func TestCutter(t *testing.T) {
 // What finds no place is left, and nobody waits.
 func TestCutter_Full(t *testing.T) {
 	t.Parallel()
-	c := newCutter(nil, nil)
+	c := NewCutter(nil, nil)
 	for range 2 * cutQueue {
-		c.add("sha256:a")
+		c.Add("sha256:a")
 	}
 	if len(c.pushed) != cutQueue {
 		t.Errorf("%d wait, want %d", len(c.pushed), cutQueue)

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/guard"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+// Ports are the listeners of a node, before anything is served on them.
+type Ports struct {
+	Socket   net.Listener    // the local API
+	Local    *guard.Listener // the registry on loopback
+	Nodes    *guard.Listener // mutual TLS between nodes
+	Registry *guard.Listener // the registry on the network; nil where it is not served
+	Queue    net.Listener    // guarded by the queue's process; nil where there is none
+}
+
+// loopback are the limits there, where all have one address.
+var loopback = guard.Limits{Strangers: 4096, PerAddr: 4096, PerParty: 4096}
+
+// Open opens all ports of a node with an address, or none. The first manager of a cluster
+// serves the registry and the queue on the network.
+func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error) {
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if err = p.OpenSocket(cfg); err != nil {
+		return err
+	}
+	bind, own := doctor.BindAddr(addr), netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if p.Local, err = listen(netip.AddrPortFrom(own, cfg.Registry.Port), "registry.port", loopback); err != nil {
+		return err
+	}
+	if p.Nodes, err = listen(netip.AddrPortFrom(bind, cfg.Node.Port), "node.port", guard.Limits{}); err != nil {
+		return err
+	}
+	if err = doctor.Port(netip.AddrPortFrom(bind, cfg.Gossip.Port), "gossip.port"); err != nil {
+		return err
+	}
+	if first && cfg.Queue != nil {
+		if p.Queue, err = doctor.Listen(netip.AddrPortFrom(bind, cfg.Queue.Port), "queue.port"); err != nil {
+			return err
+		}
+	}
+	// A cluster of one machine for itself has no network to serve.
+	if first && !bind.IsLoopback() {
+		p.Registry, err = listen(netip.AddrPortFrom(bind, cfg.Registry.Port), "registry.port", guard.Limits{})
+	}
+	return err
+}
+
+// OpenSocket opens the socket of the local API alone.
+func (p *Ports) OpenSocket(cfg configs.Config) (err error) {
+	p.Socket, err = ListenSocket(cfg.Socket, cfg.SocketGroup)
+	return err
+}
+
+// listen opens a port and bounds what strangers can take of it.
+func listen(addr netip.AddrPort, key string, limits guard.Limits) (*guard.Listener, error) {
+	ln, err := doctor.Listen(addr, key)
+	if err != nil {
+		return nil, err
+	}
+	return guard.New(ln, limits), nil
+}
+
+// guarded returns the listeners that are open and can be reached from other machines or
+// containers.
+func (p *Ports) guarded() []*guard.Listener {
+	all := []*guard.Listener{p.Local, p.Nodes, p.Registry}
+	return slices.DeleteFunc(all, func(ln *guard.Listener) bool { return ln == nil })
+}
+
+// Drop closes the connections of nodes that were removed, by their IDs.
+func (p *Ports) Drop(removed []string) {
+	for _, ln := range p.guarded() {
+		for _, id := range removed {
+			ln.Drop(id)
+		}
+	}
+}
+
+// Close closes those that are open.
+func (p *Ports) Close() {
+	for _, ln := range p.guarded() {
+		ln.Close()
+	}
+	if p.Queue != nil {
+		p.Queue.Close()
+	}
+	if p.Socket != nil {
+		p.Socket.Close()
+	}
+}
