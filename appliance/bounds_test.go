@@ -236,7 +236,7 @@ var everything = []grows{
 		"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory",
 		"embedded/queue.TestBounds_TooManyClients",
 	},
-	{"embedded/queue.room.clients", "spider", "one for each client", "embedded/queue.TestBounds_TooManyClients"},
+	{"embedded/queue.clientMemory.clients", "spider", "one for each client", "embedded/queue.TestBounds_TooManyClients"},
 	{
 		"embedded/queue.core.waiters", "spider",
 		"a quarter of queue.max_memory for all clients, who holds most is cut off", "embedded/queue.TestBounds_Clients",

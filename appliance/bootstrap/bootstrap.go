@@ -23,9 +23,9 @@ const (
 	PathProgram = "/v1/bootstrap/program"
 )
 
-// Line returns what is to be pasted on a machine that is to join. addr is where the
+// Command returns what is to be pasted on a machine that is to join. addr is where the
 // manager listens, HOST:PORT; ca is what it answers at PathCA.
-func Line(addr string, ca []byte, join string) string {
+func Command(addr string, ca []byte, join string) string {
 	sum := sha256.Sum256(ca)
 	return fmt.Sprintf(`(d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && cd "$d" && `+
 		`curl -fsSkm60 -o ca.pem https://%[1]s%[2]s && echo '%[3]s  ca.pem' | sha256sum -c && `+

@@ -107,7 +107,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *site) line() string { return Line(strings.TrimPrefix(s.URL, "https://"), s.ca(), join) }
+func (s *site) line() string { return Command(strings.TrimPrefix(s.URL, "https://"), s.ca(), join) }
 
 // paste runs a line on a machine that has systemd, as far as the script looks, and
 // whose /usr/local/bin is empty. It returns what it says.
@@ -144,7 +144,7 @@ func (s *site) untouched(secret bool) {
 	}
 }
 
-func TestLine(t *testing.T) {
+func TestCommand(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	said, failed := s.paste(s.line())
@@ -160,19 +160,19 @@ func TestLine(t *testing.T) {
 	})
 }
 
-func TestLine_AnotherCA(t *testing.T) {
+func TestCommand_AnotherCA(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	right := append(s.ca(), '\n') // any other
-	said, failed := s.paste(Line(strings.TrimPrefix(s.URL, "https://"), right, join))
+	said, failed := s.paste(Command(strings.TrimPrefix(s.URL, "https://"), right, join))
 	if !failed || !strings.Contains(said, "ca.pem: FAILED") {
 		t.Errorf("it says %s", said)
 	}
 	s.untouched(false)
 }
 
-// TestLine_AnotherServer shows the right CA, and cannot prove that it is of it.
-func TestLine_AnotherServer(t *testing.T) {
+// TestCommand_AnotherServer shows the right CA, and cannot prove that it is of it.
+func TestCommand_AnotherServer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: anotherCA(t)})
@@ -184,7 +184,7 @@ func TestLine_AnotherServer(t *testing.T) {
 	s.untouched(false)
 }
 
-func TestLine_AnotherProgram(t *testing.T) {
+func TestCommand_AnotherProgram(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.change(func() { s.program = append(s.program, "echo more\n"...) })
@@ -195,7 +195,7 @@ func TestLine_AnotherProgram(t *testing.T) {
 	s.untouched(true)
 }
 
-func TestLine_AnotherArchitecture(t *testing.T) {
+func TestCommand_AnotherArchitecture(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	other := func() string {
@@ -213,7 +213,7 @@ func TestLine_AnotherArchitecture(t *testing.T) {
 	s.untouched(true)
 }
 
-func TestLine_Refused(t *testing.T) {
+func TestCommand_Refused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.change(func() { s.script = func() string { return Refusal(errors.New("it's `revoked` $HOME")) } })
@@ -224,7 +224,7 @@ func TestLine_Refused(t *testing.T) {
 	s.untouched(true)
 }
 
-func TestLine_WhereNothingMayBeRun(t *testing.T) {
+func TestCommand_WhereNothingMayBeRun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	said, failed := s.paste(`mount -t tmpfs -o noexec tmp "$TMPDIR"; ` + s.line())
@@ -234,7 +234,7 @@ func TestLine_WhereNothingMayBeRun(t *testing.T) {
 	s.untouched(true)
 }
 
-func TestLine_WithoutSystemd(t *testing.T) {
+func TestCommand_WithoutSystemd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	said, failed := s.paste("rm -r /run/systemd; " + s.line() + "; ls -l /usr/local/bin; false")

@@ -76,7 +76,7 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 		Command:   "crawlbox " + c.Role + " --join " + line,
 		Expires:   c.Expires,
 		Uses:      c.Uses,
-		Bootstrap: bootstrap.Line(t.managers[0].String(), t.ca.PEM(), line),
+		Bootstrap: bootstrap.Command(t.managers[0].String(), t.ca.PEM(), line),
 	}, nil
 }
 

@@ -89,7 +89,7 @@ func (u *Upgrades) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(up
 	if err != nil {
 		return err
 	}
-	return u.errs.explain(u.offers.Bring(ctx, steps, o, fn))
+	return u.errs.explain(u.offers.RollOut(ctx, steps, o, fn))
 }
 
 // UpgradeSelf implements api.Upgrades.

@@ -14,19 +14,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// diary records what the parts of a test did, in order.
-type diary struct {
+// recorder records what the parts of a test did, in order.
+type recorder struct {
 	mu      sync.Mutex
 	entries []string
 }
 
-func (d *diary) write(s string) {
+func (d *recorder) write(s string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.entries = append(d.entries, s)
 }
 
-func (d *diary) part(name string) Part {
+func (d *recorder) part(name string) Part {
 	return Part{name, Func(func(ctx context.Context, ready func()) error {
 		d.write("+" + name)
 		ready()
@@ -47,7 +47,7 @@ func failing(name string, err error, after <-chan struct{}) Part {
 }
 
 func TestRun_StartsInOrderAndStopsInReverse(t *testing.T) {
-	var d diary
+	var d recorder
 	ctx, cancel := context.WithCancel(t.Context())
 	err := Run(ctx, slog.New(slog.DiscardHandler), cancel, d.part("a"), d.part("b"), d.part("c"))
 	if err != nil {
@@ -60,7 +60,7 @@ func TestRun_StartsInOrderAndStopsInReverse(t *testing.T) {
 }
 
 func TestRun_PartFailsBeforeReady(t *testing.T) {
-	var d diary
+	var d recorder
 	boom := errors.New("boom")
 	err := Run(t.Context(), slog.New(slog.DiscardHandler), func() { d.write("ready") },
 		d.part("a"), failing("b", boom, nil), d.part("c"))
@@ -74,7 +74,7 @@ func TestRun_PartFailsBeforeReady(t *testing.T) {
 
 func TestRun_PartFailsLater(t *testing.T) {
 	boom, ready := errors.New("boom"), make(chan struct{})
-	var d diary
+	var d recorder
 	err := Run(t.Context(), slog.New(slog.DiscardHandler), func() { close(ready) }, d.part("a"),
 		failing("b", boom, ready))
 	if !errors.Is(err, boom) {

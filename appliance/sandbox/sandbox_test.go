@@ -31,13 +31,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// deed is something that is not allowed. It returns nil when it was done.
-type deed struct {
+// attempt is something that is not allowed. It returns nil when it was done.
+type attempt struct {
 	name string
 	do   func() error
 }
 
-var deeds = []deed{
+var attempts = []attempt{
 	{"read /etc/shadow", func() error { _, err := os.ReadFile("/etc/shadow"); return err }},
 	{"list /proc", func() error { _, err := os.ReadDir("/proc"); return err }},
 	{"read the root of process 1", func() error { _, err := os.ReadDir("/proc/1/root"); return err }},
@@ -83,7 +83,7 @@ var deeds = []deed{
 	{"change the process", func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }},
 }
 
-// refused takes what only another could have answered for a deed done.
+// refused takes what only another could have answered for a successful attempt.
 func refused(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return nil
@@ -107,7 +107,7 @@ func call(number, a, b, c uintptr) error {
 // answer holds what the probe found.
 type answer struct {
 	Missing []Missing
-	Done    []string // deeds that were done
+	Done    []string // attempts that were done
 	Failed  []string // what it may do and could not
 }
 
@@ -124,7 +124,7 @@ func probe() {
 		a.Failed = append(a.Failed, "be another user")
 	}
 	a.Missing = missing
-	for _, d := range deeds {
+	for _, d := range attempts {
 		if d.do() == nil {
 			a.Done = append(a.Done, d.name)
 		}
@@ -157,8 +157,8 @@ func TestConfine(t *testing.T) {
 			if len(a.Missing)+len(a.Failed) > 0 {
 				t.Errorf("missing %v, failed %v", a.Missing, a.Failed)
 			}
-			for _, deed := range a.Done {
-				t.Errorf("it could %s", deed)
+			for _, done := range a.Done {
+				t.Errorf("it could %s", done)
 			}
 		})
 	}

@@ -247,7 +247,7 @@ func (k *scriptedNode) OfferUpgrade(context.Context, fleet.Node, Offer) error {
 	return nil
 }
 
-func TestBring(t *testing.T) {
+func TestUpgradeNode(t *testing.T) {
 	t.Parallel()
 	o, away := Offer{Version: "2", SHA256: "b"}, errors.New("connection refused")
 	at := func(p Phase) State {

@@ -56,9 +56,9 @@ func (f *Offers) Open(sum string) (*os.File, error) {
 	return os.Open(f.directory.Offered())
 }
 
-// Bring brings the offer onto one node after the other, except for the last, and stops at
+// RollOut brings the offer onto one node after the other, except for the last, and stops at
 // the first that does not run it.
-func (f *Offers) Bring(ctx context.Context, steps []Step, o Offer, fn func(Event) error) error {
+func (f *Offers) RollOut(ctx context.Context, steps []Step, o Offer, fn func(Event) error) error {
 	if !f.one.TryLock() {
 		return ErrUnderWay
 	}

@@ -195,11 +195,11 @@ func TestBounds_Clients(t *testing.T) {
 			if err := c.Ping(ctx).Err(); err != nil {
 				t.Error(err)
 			}
-			if most := q.room.most; q.room.held() > most {
-				t.Errorf("clients hold %d bytes, more than %d", q.room.held(), most)
+			if most := q.memory.most; q.memory.held() > most {
+				t.Errorf("clients hold %d bytes, more than %d", q.memory.held(), most)
 			}
 			await(t, func() error {
-				if used := q.room.held(); used != 0 {
+				if used := q.memory.held(); used != 0 {
 					return fmt.Errorf("%d bytes are still held", used)
 				}
 				return nil
@@ -319,10 +319,10 @@ func TestConn_IsFreed(t *testing.T) {
 			defer core.mu.Unlock()
 			if n := q.open.Load(); n != 0 ||
 				len(core.sessions)+len(core.waiters)+len(core.watchers)+len(core.hub.channels) > 0 ||
-				q.room.held() != 0 {
+				q.memory.held() != 0 {
 				return fmt.Errorf("%s: %d connections, %d sessions, %d waits, %d watches, %d channels, %d bytes stay",
 					name,
-					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels), q.room.held())
+					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels), q.memory.held())
 			}
 			return nil
 		})

@@ -14,8 +14,8 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
-// ownCommand is a command about the connection or the server, not about data.
-type ownCommand struct {
+// serverCommand is a command about the connection or the server, not about data.
+type serverCommand struct {
 	arity      int  // with the name; negative: at least
 	anyone     bool // allowed without a password
 	subscribed bool // allowed while the client listens to channels, in RESP2
@@ -24,11 +24,11 @@ type ownCommand struct {
 	run        func(ctx context.Context, s *session, args []string)
 }
 
-func (c *ownCommand) arityOK(n int) bool { return (&engine.Command{Arity: c.arity}).ArityOK(n) }
+func (c *serverCommand) arityOK(n int) bool { return (&engine.Command{Arity: c.arity}).ArityOK(n) }
 
-var ownCommands = map[string]*ownCommand{}
+var serverCommands = map[string]*serverCommand{}
 
-func own(name string, c ownCommand) { ownCommands[name] = &c }
+func register(name string, c serverCommand) { serverCommands[name] = &c }
 
 // locked makes a command that runs under core.mu, which EXEC holds already.
 func locked(run func(s *session, args []string)) func(context.Context, *session, []string) {
@@ -45,45 +45,45 @@ func locked(run func(s *session, args []string)) func(context.Context, *session,
 }
 
 func init() {
-	own("AUTH", ownCommand{arity: -2, anyone: true, run: auth})
-	own("BGREWRITEAOF", ownCommand{arity: 1, alone: true, run: locked((*session).rewrite)})
-	own("CLIENT", ownCommand{arity: -2, run: locked((*session).client)})
-	own("COMMAND", ownCommand{arity: -1, run: locked((*session).command)})
-	own("CONFIG", ownCommand{arity: -2, run: locked((*session).config)})
-	own("DISCARD", ownCommand{arity: 1, atOnce: true, run: discard})
-	own("ECHO", ownCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})
-	own("EXEC", ownCommand{
+	register("AUTH", serverCommand{arity: -2, anyone: true, run: auth})
+	register("BGREWRITEAOF", serverCommand{arity: 1, alone: true, run: locked((*session).rewrite)})
+	register("CLIENT", serverCommand{arity: -2, run: locked((*session).client)})
+	register("COMMAND", serverCommand{arity: -1, run: locked((*session).command)})
+	register("CONFIG", serverCommand{arity: -2, run: locked((*session).config)})
+	register("DISCARD", serverCommand{arity: 1, atOnce: true, run: discard})
+	register("ECHO", serverCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})
+	register("EXEC", serverCommand{
 		arity:  1,
 		atOnce: true,
 		run:    func(ctx context.Context, s *session, _ []string) { s.exec(ctx) },
 	})
-	own("HELLO", ownCommand{arity: -1, anyone: true, run: hello})
-	own("INFO", ownCommand{arity: -1, run: locked((*session).info)})
-	own("LASTSAVE", ownCommand{
+	register("HELLO", serverCommand{arity: -1, anyone: true, run: hello})
+	register("INFO", serverCommand{arity: -1, run: locked((*session).info)})
+	register("LASTSAVE", serverCommand{
 		arity: 1,
 		run:   locked(func(s *session, _ []string) { s.c.Out.Int64(time.Now().Unix()) }),
 	})
-	own("MULTI", ownCommand{arity: 1, atOnce: true, run: begin})
-	own("PING", ownCommand{arity: -1, subscribed: true, run: locked((*session).ping)})
-	own("QUIT", ownCommand{
+	register("MULTI", serverCommand{arity: 1, atOnce: true, run: begin})
+	register("PING", serverCommand{arity: -1, subscribed: true, run: locked((*session).ping)})
+	register("QUIT", serverCommand{
 		arity:      -1,
 		anyone:     true,
 		subscribed: true,
 		atOnce:     true,
 		run:        quit,
 	})
-	own("RESET", ownCommand{
+	register("RESET", serverCommand{
 		arity:      1,
 		anyone:     true,
 		subscribed: true,
 		atOnce:     true,
 		run:        reset,
 	})
-	own("SELECT", ownCommand{arity: 2, run: locked((*session).selectDB)})
-	own("TIME", ownCommand{arity: 1, run: locked((*session).time)})
-	own("UNWATCH", ownCommand{arity: 1, run: locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() })})
-	own("WAIT", ownCommand{arity: 3, run: locked((*session).waitReplicas)})
-	own("WATCH", ownCommand{arity: -2, atOnce: true, run: watch})
+	register("SELECT", serverCommand{arity: 2, run: locked((*session).selectDB)})
+	register("TIME", serverCommand{arity: 1, run: locked((*session).time)})
+	register("UNWATCH", serverCommand{arity: 1, run: locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() })})
+	register("WAIT", serverCommand{arity: 3, run: locked((*session).waitReplicas)})
+	register("WATCH", serverCommand{arity: -2, atOnce: true, run: watch})
 }
 
 func begin(_ context.Context, s *session, _ []string) {
@@ -311,7 +311,7 @@ func (s *session) command(args []string) {
 	if len(args) > 1 {
 		sub = lower(args[1])
 	}
-	names := append(engine.Names(), slices.Collect(maps.Keys(ownCommands))...)
+	names := append(engine.Names(), slices.Collect(maps.Keys(serverCommands))...)
 	switch sub {
 	case "":
 		s.c.Out.Array(0)

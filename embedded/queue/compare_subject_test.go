@@ -19,7 +19,7 @@ func startCompareSubject(t testing.TB) redisServer {
 // commandNames returns the commands that the queue serves, except for those of
 // scripts, of which it knows three.
 func commandNames() []string {
-	names := append(engine.Names(), slices.Collect(maps.Keys(ownCommands))...)
+	names := append(engine.Names(), slices.Collect(maps.Keys(serverCommands))...)
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return strings.HasPrefix(name, "EVAL") || name == "SCRIPT"
 	})

@@ -30,7 +30,7 @@ type conn struct {
 
 func newConn(client net.Conn, s *session, welcome func()) *conn {
 	c := &conn{net: client, session: s, welcome: welcome, out: s.out}
-	c.in = &input{conn: client, room: s.share, before: c.flush}
+	c.in = &input{conn: client, share: s.share, before: c.flush}
 	c.reader = resp.NewReader(c.in)
 	return c
 }

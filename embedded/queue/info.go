@@ -56,7 +56,7 @@ func (s *session) sections() []section {
 		}},
 		{"Memory", []string{
 			field("used_memory", used), "used_memory_human:" + human(used), field("maxmemory", srv.opts.dataBound()),
-			"maxmemory_policy:noeviction", field("mem_clients_normal", srv.room.held()),
+			"maxmemory_policy:noeviction", field("mem_clients_normal", srv.memory.held()),
 		}},
 		{"Persistence", []string{
 			"loading:0", "aof_enabled:1", field("aof_rewrite_in_progress", b2i(c.snapshot != nil)),

@@ -24,10 +24,10 @@ var errSlow = errors.New("the client does not read what it asked for")
 // what the socket does not take is kept, within the bound on memory, and a
 // goroutine writes it while there is any.
 type output struct {
-	conn net.Conn
-	raw  syscall.RawConn // to write without waiting; nil with TLS
-	room *share
-	slow func() // called when the client is cut off
+	conn  net.Conn
+	raw   syscall.RawConn // to write without waiting; nil with TLS
+	share *share
+	slow  func() // called when the client is cut off
 
 	mu      sync.Mutex
 	waiting []byte
@@ -35,8 +35,8 @@ type output struct {
 	err     error
 }
 
-func newOutput(conn net.Conn, room *share, slow func()) *output {
-	o := &output{conn: conn, room: room, slow: slow}
+func newOutput(conn net.Conn, share *share, slow func()) *output {
+	o := &output{conn: conn, share: share, slow: slow}
 	for c := conn; ; {
 		if _, ok := c.(*tls.Conn); ok {
 			return o
@@ -83,7 +83,7 @@ func (o *output) keep(p []byte, most int) error {
 	if o.err != nil || len(p) == 0 {
 		return o.err
 	}
-	if most > 0 && len(o.waiting)+len(p) > most || !o.room.take(len(p)) {
+	if most > 0 && len(o.waiting)+len(p) > most || !o.share.take(len(p)) {
 		o.fail(errSlow)
 		o.slow()
 		return o.err
@@ -111,14 +111,14 @@ func (o *output) drain(done chan struct{}) {
 		p := o.waiting
 		o.waiting = nil
 		if len(p) == 0 || o.err != nil {
-			o.room.give(len(p))
+			o.share.give(len(p))
 			o.writing = nil
 			o.mu.Unlock()
 			return
 		}
 		o.mu.Unlock()
 		err := o.writeAll(p)
-		o.room.give(len(p))
+		o.share.give(len(p))
 		if err != nil {
 			o.mu.Lock()
 			o.fail(err)

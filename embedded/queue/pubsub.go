@@ -77,13 +77,13 @@ func init() {
 	for prefix, patterns := range map[string]bool{"": false, "P": true} {
 		subscribe := func(s *session, args []string) { s.subscribe(args, patterns) }
 		unsubscribe := func(s *session, args []string) { s.unsubscribe(args, patterns) }
-		own(prefix+"SUBSCRIBE", ownCommand{arity: -2, subscribed: true, run: locked(subscribe)})
-		own(prefix+"UNSUBSCRIBE", ownCommand{arity: -1, subscribed: true, run: locked(unsubscribe)})
+		register(prefix+"SUBSCRIBE", serverCommand{arity: -2, subscribed: true, run: locked(subscribe)})
+		register(prefix+"UNSUBSCRIBE", serverCommand{arity: -1, subscribed: true, run: locked(unsubscribe)})
 	}
-	own("PUBLISH", ownCommand{arity: 3, run: locked(func(s *session, args []string) {
+	register("PUBLISH", serverCommand{arity: 3, run: locked(func(s *session, args []string) {
 		s.c.Out.Int(s.core.hub.publish(s, args[1], args[2]))
 	})})
-	own("PUBSUB", ownCommand{arity: -2, run: locked((*session).pubsub)})
+	register("PUBSUB", serverCommand{arity: -2, run: locked((*session).pubsub)})
 }
 
 // lists returns what the client listens to, and who listens to that.

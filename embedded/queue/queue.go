@@ -74,7 +74,7 @@ type Server struct {
 	logins    *authLimiter
 	strangers strangers
 
-	room    *room
+	memory  *clientMemory
 	cutOffs rate.Sometimes
 
 	ready   chan struct{}
@@ -99,7 +99,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		log:      log,
 		ready:    make(chan struct{}),
 		started:  time.Now(),
-		room:     newRoom(opts.MaxMemory / 4),
+		memory:   newClientMemory(opts.MaxMemory / 4),
 		cutOffs:  rate.Sometimes{Interval: time.Minute},
 		password: sha256.Sum256([]byte(opts.Password)),
 		logins:   newAuthLimiter(log),
@@ -264,7 +264,7 @@ func (s *Server) tellCutOff(client string) {
 	s.cutOffs.Do(func() {
 		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than "+
 			"there is for clients; "+
-			"others may have been within the same minute", "client", client, "bytes", s.room.most)
+			"others may have been within the same minute", "client", client, "bytes", s.memory.most)
 	})
 }
 
@@ -280,8 +280,8 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 		last:   now,
 	}
 	n.length.Store(-1)
-	n.c.Out.Limit = int(s.room.most)
-	n.share = s.room.enter(func() {
+	n.c.Out.Limit = int(s.memory.most)
+	n.share = s.memory.enter(func() {
 		s.tellCutOff(n.addr)
 		n.die()
 	})

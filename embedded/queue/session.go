@@ -84,7 +84,7 @@ func (s *session) handle(ctx context.Context, args []string) *waiter {
 	defer s.mute(len(s.c.Out.Buf))
 	asked, name := args[0], strings.ToUpper(args[0])
 	args[0] = name
-	own, data := ownCommands[name], engine.Lookup(name)
+	own, data := serverCommands[name], engine.Lookup(name)
 	switch {
 	case own == nil && data == nil:
 		s.refuse(unknown(asked, args[1:]))
@@ -329,7 +329,7 @@ func (s *session) exec(ctx context.Context) {
 			if cmd := engine.Lookup(args[0]); cmd != nil {
 				s.core.engine.Run(&s.c, cmd, s.db, args)
 			} else {
-				ownCommands[args[0]].run(ctx, s, args)
+				serverCommands[args[0]].run(ctx, s, args)
 			}
 			if s.c.Out.Over { // or what was to be read would be deleted by what follows
 				break

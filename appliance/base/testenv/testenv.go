@@ -31,13 +31,13 @@ const needsRoot = "this needs root: run `sudo make test`"
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		Lacks(t, needsRoot)
+		SkipOrFail(t, needsRoot)
 	}
 }
 
-// Lacks leaves a test out for what this machine lacks, or fails it where all tests are
+// SkipOrFail leaves a test out for what this machine lacks, or fails it where all tests are
 // wanted: as root, or with CRAWLBOX_TEST_ALL=1.
-func Lacks(t testing.TB, what any) {
+func SkipOrFail(t testing.TB, what any) {
 	t.Helper()
 	if wantsAll() {
 		t.Fatal(what)
@@ -83,7 +83,7 @@ func SmallDisk(t testing.TB, options string) string {
 	Root(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		Lacks(t, fmt.Errorf("mount a small disk: %w", err))
+		SkipOrFail(t, fmt.Errorf("mount a small disk: %w", err))
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

@@ -1,4 +1,4 @@
-// Package words puts messages into words. Packages that know nothing of each other say things
+// Package words helps to word messages. Packages that know nothing of each other say things
 // the same way by it.
 package words
 

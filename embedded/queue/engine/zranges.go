@@ -26,17 +26,17 @@ func init() {
 		func(c *Context) { c.rangeCommand(1, rangeOptions{by: byScore, rev: true}) })
 }
 
-// by selects what a range counts in.
-type by int
+// rangeBy selects what a range counts in.
+type rangeBy int
 
 const (
-	byRank by = iota
+	byRank rangeBy = iota
 	byScore
 	byLex
 )
 
 type rangeOptions struct {
-	by         by
+	by         rangeBy
 	rev        bool
 	open       bool // by and rev are options too
 	withScores bool
@@ -50,7 +50,7 @@ type rangeOptions struct {
 type span func(z *zset) (from, to int)
 
 // parseSpan reads the two ends of a range.
-func (c *Context) parseSpan(by by, low, high string, rev bool) span {
+func (c *Context) parseSpan(by rangeBy, low, high string, rev bool) span {
 	if by == byRank {
 		start, stop := c.integer(low), c.integer(high)
 		return func(z *zset) (int, int) {
@@ -214,7 +214,7 @@ func (c *Context) storeScored(key string, some []scored) {
 	}
 }
 
-func (c *Context) countRange(by by) {
+func (c *Context) countRange(by rangeBy) {
 	in := c.parseSpan(by, c.args[2], c.args[3], false)
 	z := find[*zset](c, c.args[1])
 	if c.failed {
@@ -228,7 +228,7 @@ func (c *Context) countRange(by by) {
 	c.Out.Int(n)
 }
 
-func (c *Context) removeRange(by by) {
+func (c *Context) removeRange(by rangeBy) {
 	in := c.parseSpan(by, c.args[2], c.args[3], false)
 	z := edit[*zset](c, c.args[1])
 	if c.failed {

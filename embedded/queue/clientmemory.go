@@ -2,10 +2,10 @@ package queue
 
 import "sync"
 
-// room is the memory that all clients share for what waits: large requests,
+// clientMemory is the memory that all clients share for what waits: large requests,
 // transactions, replies that nobody reads. Where it is used up, the client that
 // holds most is cut off, as Redis does, so that none can keep others out.
-type room struct {
+type clientMemory struct {
 	most int64 // bytes; 0: no bound
 
 	mu      sync.Mutex
@@ -13,22 +13,24 @@ type room struct {
 	clients map[*share]struct{}
 }
 
-// share counts what one client has of the room.
+// share counts what one client has of the memory.
 type share struct {
-	room   *room
+	of     *clientMemory
 	cutOff func()
 
-	// Guarded by room.mu.
+	// Guarded by of.mu.
 	used int64
 	gone bool
 }
 
-func newRoom(most int64) *room { return &room{most: most, clients: map[*share]struct{}{}} }
+func newClientMemory(most int64) *clientMemory {
+	return &clientMemory{most: most, clients: map[*share]struct{}{}}
+}
 
 // enter returns the share of a new client; cutOff ends its connection and waits
 // for nothing.
-func (r *room) enter(cutOff func()) *share {
-	s := &share{room: r, cutOff: cutOff}
+func (r *clientMemory) enter(cutOff func()) *share {
+	s := &share{of: r, cutOff: cutOff}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clients[s] = struct{}{}
@@ -36,9 +38,9 @@ func (r *room) enter(cutOff func()) *share {
 }
 
 // take takes n bytes. It reports false when the client is cut off, when it holds most,
-// or when it would hold more than half of the room while others need it.
+// or when it would hold more than half of it while others need it.
 func (s *share) take(n int) bool {
-	r := s.room
+	r := s.of
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.most > 0 && r.used+int64(n) > r.most && !s.gone {
@@ -64,32 +66,32 @@ func (s *share) take(n int) bool {
 
 // give gives n bytes back.
 func (s *share) give(n int) {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	if !s.gone {
 		s.used -= int64(n)
-		s.room.used -= int64(n)
+		s.of.used -= int64(n)
 	}
 }
 
 // leave gives everything back for good.
 func (s *share) leave() {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	s.release()
 }
 
-// release is leave; room.mu is held.
+// release is leave; of.mu is held.
 func (s *share) release() {
 	if !s.gone {
 		s.gone = true
-		s.room.used -= s.used
-		delete(s.room.clients, s)
+		s.of.used -= s.used
+		delete(s.of.clients, s)
 	}
 }
 
 // held returns how many bytes all clients hold.
-func (r *room) held() int64 {
+func (r *clientMemory) held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used
