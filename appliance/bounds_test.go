@@ -76,7 +76,7 @@ var everything = []grows{
 		"appliance/cluster/state.TestDisk_IsBounded",
 	},
 	{
-		"appliance/cluster/enroll.Server.touch", "node", "one for each node with a certificate; see List.list",
+		"appliance/cluster/enroll.Server.acks", "node", "one for each node with a certificate; see List.list",
 		"appliance/cluster/member.TestPut_Full",
 	},
 	{

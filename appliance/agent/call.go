@@ -4,7 +4,7 @@
 // A question is one Call (or one Stream, where the answer takes a while), and both of its
 // ends are in one file: what goes over the wire, who answers it with what, and the function
 // that asks. A caller that asks about its own node gets the answer of the same
-// handler without a connection, so nobody has to know which node is this one.
+// handler without a connection, so no caller has to know which node is this one.
 //
 // One table, Callers, lists who may ask what. A node is connected to only where the
 // cluster's managers know one to be (client.go), and an answer counts only if it comes

@@ -37,12 +37,12 @@ func isNode(m pki.Membership, to netip.AddrPort, port uint16) bool {
 	return len(m.Nodes) == 0 || slices.Contains(m.Nodes, to.Addr()) || slices.ContainsFunc(m.Managers, at)
 }
 
-// AtNodes is isNode by what a node knows now.
+// AtNodes returns isNode by what a node knows now.
 func AtNodes(id *pki.Identity, port uint16) func(netip.AddrPort) bool {
 	return func(to netip.AddrPort) bool { return isNode(id.Membership(), to, port) }
 }
 
-// AtMembers is AtNodes of a manager, which knows at once of a node that has joined.
+// AtMembers returns AtNodes of a manager, which knows at once of a node that has joined.
 func AtMembers(id *pki.Identity, list *member.List, port uint16) func(netip.AddrPort) bool {
 	at := AtNodes(id, port)
 	return func(to netip.AddrPort) bool {
@@ -52,7 +52,7 @@ func AtMembers(id *pki.Identity, list *member.List, port uint16) func(netip.Addr
 }
 
 // NewClient returns a client that speaks to nodes of the cluster with one of the roles, of
-// any where none is given, and to nobody else; at is where they may be. It goes where it is
+// any where none is given, and to nothing else; at is where they may be. It goes where it is
 // sent, and not where an answer sends it.
 func NewClient(at func(netip.AddrPort) bool, id *pki.Identity, roles ...string) *http.Client {
 	dialer := net.Dialer{Timeout: 5 * time.Second}

@@ -20,7 +20,7 @@ import (
 )
 
 // Area is the calls of one subject, by method and path. The functions that make the
-// areas of this package are given who answers their calls: its methods may be called at
+// areas of this package are given what answers their calls: its methods may be called at
 // the same time, and end soon after their context does. What a stream is sent by is
 // called by one goroutine at a time, and no longer once the method has returned; the
 // method stops when it fails. An error that the user can do something about is an *Error.
@@ -35,7 +35,7 @@ type Route struct {
 }
 
 // Audit is told of each call that changes something or hands out a secret, when it is
-// done: with who called, as far as the server uses ConnContext, and without any secret.
+// done: with the caller, as far as the server uses ConnContext, and without any secret.
 type Audit func(event string, attrs ...slog.Attr)
 
 // Handler serves the calls of areas. A call whose client has gone away is cancelled. A
@@ -202,7 +202,7 @@ type progressLine struct {
 // otherwise.
 func (l *lines[T]) fail(e *Error) {
 	if _, ok := any(l.last).(deploy.Progress); ok {
-		// The client is told by what it reads; there is nobody else to tell.
+		// The client learns it from what it reads.
 		_ = json.NewEncoder(l.w).Encode(progressLine{Err: e})
 		return
 	}

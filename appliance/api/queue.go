@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Queues answers for the lists of the queue, for people who look into them.
+// Queues answers for the lists of the queue.
 type Queues interface {
 	QueueAddress(ctx context.Context) (QueueAddress, error)
 	QueueLen(ctx context.Context, key string) ([]Items, error)

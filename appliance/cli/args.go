@@ -11,7 +11,7 @@ import (
 // Args returns the arguments of this process, without the program's name, and
 // blanks the join token among them where `ps` and /proc/PID/cmdline read it: in
 // the memory that the kernel gave the process for its arguments, at which the
-// strings of os.Args point on Linux. It is to be called once, before all else:
+// strings of os.Args point on Linux. It must be called once, before all else:
 // os.Args is changed. Between the start of the process and this call the string
 // can be seen; --join-file has no such moment.
 func Args() []string {

@@ -27,7 +27,7 @@ type Changes struct {
 	log    *slog.Logger
 	Errors
 
-	// toUpdate decides how a service comes to another image.
+	// toUpdate decides how a service gets another image.
 	toUpdate func(ctx context.Context, req api.UpdateRequest) (deploy.Change, error)
 	// reach returns why the containers of other nodes can't be reached from here, if they
 	// can't.
@@ -181,7 +181,7 @@ func serial(fn func(deploy.Progress) error) func(deploy.Progress) error {
 // failureLogLines is how much of what a failed task wrote is shown.
 const failureLogLines = 5
 
-// showFailureLog shows what the task wrote last by which a version was found bad.
+// showFailureLog shows the last lines of the task whose failure made a version a bad one.
 func (c *Changes) showFailureLog(ctx context.Context, failed error, see func(deploy.Progress) error) {
 	service, task := deploy.FailedTask(failed)
 	if task == "" {

@@ -17,7 +17,7 @@ import (
 // Sources finds out what the images are that services name.
 type Sources interface {
 	// Resolve names an image with its digest. from is nil for one that the nodes get
-	// without more ado.
+	// without a copy.
 	Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error)
 }
 

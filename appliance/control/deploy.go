@@ -156,7 +156,7 @@ func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, e
 			"it was never deployed by crawlbox; `crawlbox ls` lists what runs")
 	}
 	for i := range list {
-		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and nobody asked for them
+		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and were not asked for
 	}
 	return list, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // What is not as it should be, in sentences, from what is known of the cluster and of this
-// node's parts: nothing here asks anybody.
+// node's parts: nothing here makes a call.
 
 // nodeProblems returns what is wrong with nodes.
 func nodeProblems(nodes []fleet.Node) []string {
@@ -145,9 +145,9 @@ func queueProblems(st queueproc.State) (list []string) {
 	return list
 }
 
-// mixed says so where nodes run different versions: an upgrade is under way, or was
-// broken off.
-func mixed(members []gossip.Member) []string {
+// mixedVersions says so where nodes run different versions: an upgrade is under way, or was
+// interrupted.
+func mixedVersions(members []gossip.Member) []string {
 	by := map[string][]string{}
 	for _, m := range members {
 		if m.State == gossip.Alive {
@@ -159,7 +159,7 @@ func mixed(members []gossip.Member) []string {
 	}
 	var parts []string
 	for _, version := range slices.Sorted(maps.Keys(by)) {
-		parts = append(parts, version+" on "+some(by[version]))
+		parts = append(parts, version+" on "+firstNames(by[version]))
 	}
 	return []string{
 		fmt.Sprintf("the nodes run different versions of crawlbox: %s; unless an upgrade is under way, bring them to "+
@@ -167,8 +167,8 @@ func mixed(members []gossip.Member) []string {
 	}
 }
 
-// some returns the first few of a list of names.
-func some(names []string) string {
+// firstNames returns the first few of a list of names.
+func firstNames(names []string) string {
 	slices.Sort(names)
 	const most = 3
 	if more := len(names) - most; more > 0 {

@@ -166,13 +166,14 @@ func TestMixed(t *testing.T) {
 	}
 	add("h1", "1.0", gossip.Alive)
 	add("gone", "0.9", gossip.Left)
-	if got := mixed(members); got != nil {
+	if got := mixedVersions(members); got != nil {
 		t.Errorf("one version is told as %q", got)
 	}
 	for i := range 5 {
 		add(fmt.Sprint("w", 5-i), "1.1", gossip.Alive)
 	}
-	if got := mixed(members); len(got) != 1 || !strings.Contains(got[0], "1.0 on h1, 1.1 on w1, w2, w3 and 2 more; ") {
+	got := mixedVersions(members)
+	if len(got) != 1 || !strings.Contains(got[0], "1.0 on h1, 1.1 on w1, w2, w3 and 2 more; ") {
 		t.Errorf("got %q", got)
 	}
 }

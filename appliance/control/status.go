@@ -99,11 +99,10 @@ func count(st *api.Status, snap fleet.Snapshot) {
 	}
 }
 
-// maxCrashReasons bounds of how many tasks it is found out what they wrote: the status
-// should be quick.
+// maxCrashReasons bounds the tasks whose log is read: the status should be quick.
 const maxCrashReasons = 3
 
-// crashReasons finds out what tasks failed by that crash again and again, and the line that
+// crashReasons returns why tasks failed that crash again and again, and the line that
 // each wrote last, by the ID of the task.
 func (o *Overview) crashReasons(ctx context.Context, snap fleet.Snapshot) map[string]string {
 	said := map[string]string{}
@@ -151,7 +150,7 @@ func UpgradeReport(node *upgrade.Node) Report {
 
 // VersionsReport reports where nodes run different versions.
 func VersionsReport(heard func() []gossip.Member) Report {
-	return Problems(func() []string { return mixed(heard()) })
+	return Problems(func() []string { return mixedVersions(heard()) })
 }
 
 // RegistryReport reports a registry, to which others push at addr, and that sent has been

@@ -56,7 +56,7 @@ func (s state) progress(stage history.Stage) Progress {
 // that was removed.
 func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) state {
 	var p state
-	away := unreachable(nodes)
+	down := unreachable(nodes)
 	wanted := 0 // slots that Swarm wants to run now
 	for _, slot := range fleet.Slots(tasks) {
 		if slot.Newest().Desired == fleet.TaskRunning {
@@ -71,7 +71,7 @@ func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 				p.Complete++
 			}
 		}
-		p.countLeaving(slot, away, svc == nil)
+		p.countLeaving(slot, down, svc == nil)
 	}
 	p.Desired = desired(svc, g, wanted)
 	p.countFailures(tasks, nodes, g)
@@ -106,7 +106,7 @@ func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 }
 
 // countLeaving counts the containers of a slot that are on their way out.
-func (s *state) countLeaving(slot fleet.Slot, away map[string]bool, removed bool) {
+func (s *state) countLeaving(slot fleet.Slot, down map[string]bool, removed bool) {
 	for _, t := range slot {
 		if t.Ended() || t.NodeID == "" || t.Desired == fleet.TaskRunning && !removed {
 			continue
@@ -115,7 +115,7 @@ func (s *state) countLeaving(slot fleet.Slot, away map[string]bool, removed bool
 		if t.Desired == "ready" {
 			continue
 		}
-		if away[t.NodeID] {
+		if down[t.NodeID] {
 			s.lost++
 		} else {
 			s.Stopping++
@@ -140,11 +140,11 @@ func (s *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 }
 
 func unreachable(nodes []fleet.Node) map[string]bool {
-	away := map[string]bool{}
+	down := map[string]bool{}
 	for _, n := range nodes {
-		away[n.ID] = n.State != fleet.StateReady
+		down[n.ID] = n.State != fleet.StateReady
 	}
-	return away
+	return down
 }
 
 // updating reports whether Swarm still works on the service's last update.

@@ -20,7 +20,7 @@ const askedAtOnce = 5
 // ended well when Docker stopped it for that, and for one whose health check never
 // gives an answer it waits for ever.
 type causes struct {
-	agents Agents        // nil: nobody is asked
+	agents Agents        // nil: no node is asked
 	start  time.Duration // that a task may take until it is healthy; 0: any
 
 	first map[string]time.Time // when a task was first seen to start, by its ID
@@ -42,15 +42,15 @@ func newCauses(agents Agents, start time.Duration) *causes {
 	}
 }
 
-// look returns the tasks as they are to be judged: those that the nodes know to have
-// failed are failed, and say by what.
+// look returns the tasks with what their nodes know: those that the nodes know to have
+// failed are failed, and say why.
 func (q *causes) look(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task, g Goal) []fleet.Task {
 	left := askedAtOnce
 	for i, t := range tasks {
 		if g.Before[t.ID] || g.Digest != "" && t.Digest != g.Digest {
 			continue
 		}
-		if q.tells(t) && left > 0 {
+		if q.needsNode(t) && left > 0 {
 			left--
 			q.ask(ctx, nodes, t)
 		}
@@ -61,8 +61,8 @@ func (q *causes) look(ctx context.Context, nodes []fleet.Node, tasks []fleet.Tas
 	return tasks
 }
 
-// tells notes where a task is, and reports whether its node has something to tell of it.
-func (q *causes) tells(t fleet.Task) bool {
+// needsNode notes where a task is, and reports whether its node has something to tell of it.
+func (q *causes) needsNode(t fleet.Task) bool {
 	switch t.State {
 	case fleet.TaskRunning:
 		q.ran[t.ID] = true
@@ -100,7 +100,7 @@ func (q *causes) ask(ctx context.Context, nodes []fleet.Node, t fleet.Task) {
 	}
 }
 
-// Why says what a task failed by: as its node has it, or else as Swarm does.
+// Why returns why a task failed: as its node has it, or else as Swarm does.
 func (r *Runner) Why(ctx context.Context, nodes []fleet.Node, t fleet.Task) string {
 	c, err := container(ctx, r.agents, nodes, t)
 	if err != nil {

@@ -4,8 +4,8 @@
 // A Change is decided when it is made: Plan says what it would do, Run does it. Runner
 // makes them. Run makes the change in Swarm, which from then on belongs to Swarm, and
 // follows it until it is true, has failed, or nothing has moved for too long: assess looks
-// at the tasks of one service and answers how much of a change has come true. Who runs a
-// change is told by Progress, and the history in the package below is written on the way.
+// at the tasks of one service and answers how much of a change has come true. The caller
+// is told by Progress, and the history in the package below is written on the way.
 //
 // A deploy has stages. Only what comes before the update can be broken off without a
 // trace; the rest is followed to its end, and back where the version is bad:
@@ -81,7 +81,7 @@ func NewRunner(c Cluster, agents Agents, past *history.Store, log *slog.Logger) 
 	return &Runner{cluster: c, agents: agents, past: past, log: log}
 }
 
-// OnEnd has fn called whenever a change has its end in the history. It is to be called
+// OnEnd has fn called whenever the end of a change is in the history. It must be called
 // before changes run.
 func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
 

@@ -35,13 +35,12 @@ type Deploy struct {
 	rec *record
 }
 
-// defaultStartTimeout is how long a replica may take until it is healthy where nobody
-// says.
+// defaultStartTimeout is how long a replica may take until it is healthy by default.
 const defaultStartTimeout = 10 * time.Minute
 
-// awayFor bounds how long the engine may be unreachable while a deploy is watched: its restart
-// takes seconds, and Swarm goes on meanwhile.
-const awayFor = 2 * time.Minute
+// enginePatience bounds how long the engine may be unreachable while a deploy is watched:
+// its restart takes seconds, and Swarm goes on meanwhile.
+const enginePatience = 2 * time.Minute
 
 // digest returns the digest of the image.
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
@@ -102,11 +101,11 @@ func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 // prepare brings the image onto the nodes. When it returns without an error the update
 // is about to begin.
 func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emit Emit) error {
-	if err := d.Source.bring(ctx, emit); err != nil {
+	if err := d.Source.fetch(ctx, emit); err != nil {
 		return fmt.Errorf("%s: %w", d.Service, err)
 	}
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
-	nodes, err := r.mayRun(ctx, svc, *d)
+	nodes, err := r.eligibleNodes(ctx, svc, *d)
 	if err != nil {
 		return err
 	}
@@ -119,8 +118,8 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 	return d.rec.at(history.StageUpdate)
 }
 
-// mayRun returns the nodes that should have the image before anything changes.
-func (r *Runner) mayRun(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
+// eligibleNodes returns the nodes that should have the image before anything changes.
+func (r *Runner) eligibleNodes(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
 	nodes, err := r.cluster.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -144,12 +143,12 @@ func (d Deploy) goal(svc fleet.Service) Goal {
 		Desired:  -1,
 		Digest:   d.digest(),
 		Start:    start,
-		Quiet:    max(start, pauses) + lotTakes,
-		Patience: awayFor,
+		Quiet:    max(start, pauses) + batchTime,
+		Patience: enginePatience,
 	}
 }
 
-// watching tells that the service has changed. It is followed in any case.
+// watching emits that the service has changed. It is followed in any case.
 func (r *Runner) watching(d Deploy) {
 	if err := d.rec.at(history.StageWatch); err != nil {
 		r.log.Error("failed to record that a service has changed", "service", d.Service, "error", err)
@@ -166,20 +165,20 @@ func (d Deploy) replicas(svc fleet.Service) int {
 	return svc.Desired
 }
 
-// stays reports whether the definition has a bad version stay.
-func (d Deploy) stays() bool {
-	return d.saysFailureAction() && d.Change.Definition.Compose.Deploy.UpdateConfig.FailureAction != "rollback"
+// keepsBadVersion reports whether the definition keeps a bad version.
+func (d Deploy) keepsBadVersion() bool {
+	return d.definesFailureAction() && d.Change.Definition.Compose.Deploy.UpdateConfig.FailureAction != "rollback"
 }
 
-// saysFailureAction reports whether the definition itself decides what becomes of a
+// definesFailureAction reports whether the definition itself decides what becomes of a
 // version whose tasks end.
-func (d Deploy) saysFailureAction() bool {
+func (d Deploy) definesFailureAction() bool {
 	return d.Change.Definition != nil && d.Change.Definition.HasFailureAction()
 }
 
-// lotTakes bounds how long it takes to replace one lot of replicas, beside the pause
+// batchTime bounds how long it takes to replace one batch of replicas, beside the pause
 // before the next.
-const lotTakes = time.Minute
+const batchTime = time.Minute
 
 // bound returns how long a deploy is followed at most.
 func (d Deploy) bound(svc *fleet.Service) time.Duration {
@@ -191,7 +190,8 @@ func (d Deploy) bound(svc *fleet.Service) time.Duration {
 	if at := int(d.Share.Of(n)); at > 0 {
 		lots = (n + at - 1) / at
 	}
-	takes := max(lotTakes, cmp.Or(d.StartTimeout, defaultStartTimeout)) + cmp.Or(d.Change.Update.Delay, svc.UpdateDelay)
+	takes := max(batchTime, cmp.Or(d.StartTimeout, defaultStartTimeout)) +
+		cmp.Or(d.Change.Update.Delay, svc.UpdateDelay)
 	return updateTimeout + cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor) + time.Duration(lots)*takes
 }
 

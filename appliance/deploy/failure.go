@@ -116,7 +116,7 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
 	return nil
 }
 
-// stalled says that a change has come to nothing.
+// stalled returns an error if a change has come to a standstill.
 func stalled(name string, p state, quiet, allowed time.Duration) error {
 	bound, why := allowed, ""
 	switch {

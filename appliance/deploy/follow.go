@@ -16,10 +16,10 @@ import (
 // Bounds of following a change. They say when nothing moves any longer, not how
 // long a change may take.
 const (
-	stallFailing = 45 * time.Second // with tasks that fail
-	stallQuiet   = 5 * time.Minute  // without a word from Swarm
-	awayPoll     = time.Second      // between two tries to reach the engine
-	updateBegins = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
+	stallFailing    = 45 * time.Second // with tasks that fail
+	stallQuiet      = 5 * time.Minute  // without a word from Swarm
+	unreachablePoll = time.Second      // between two tries to reach the engine
+	updateBegins    = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
 )
 
 // poller is a change that is followed.
@@ -68,7 +68,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 		case ctx.Err() != nil || time.Since(f.seen) >= g.Patience:
 			return Summary{}, err
 		default:
-			wait = awayPoll
+			wait = unreachablePoll
 		}
 		if err := clock.Sleep(ctx, wait); err != nil {
 			return Summary{}, err
@@ -109,7 +109,7 @@ func (f *poller) check(ctx context.Context, svc *fleet.Service, nodes []fleet.No
 	return stalled(f.svc.Name, p, time.Since(f.moved), max(stallQuiet, g.Quiet))
 }
 
-// unstick has Swarm go on that waits for tasks on lost nodes.
+// unstick makes Swarm go on where it waits for tasks on lost nodes.
 func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string, p state) error {
 	tasks = slices.DeleteFunc(tasks, func(id string) bool { return slices.Contains(f.nudged, id) })
 	if len(tasks) == 0 {
@@ -129,11 +129,11 @@ func (f *poller) unstick(ctx context.Context, svc *fleet.Service, tasks []string
 // a node that is gone, has replaced them since, and waits without a bound for them to
 // run before it goes on with the next replica (updateTask in swarmkit's updater).
 func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
-	away := unreachable(nodes)
+	down := unreachable(nodes)
 	for _, t := range tasks {
 		ours := t.Digest == g.Digest && !g.Before[t.ID]
 		replaced := t.Desired != fleet.TaskRunning && t.Desired != "ready" && !t.Ended() && t.State != fleet.TaskRunning
-		if ours && replaced && away[t.NodeID] {
+		if ours && replaced && down[t.NodeID] {
 			ids = append(ids, t.ID)
 		}
 	}

@@ -17,7 +17,7 @@ func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (
 	if isHere {
 		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	}
-	nodes, err := r.mayRun(ctx, svc, d)
+	nodes, err := r.eligibleNodes(ctx, svc, d)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -98,7 +98,7 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 // planStopFirst returns what StopFirst would do.
 func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy) (Plan, error) {
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
-	nodes, err := r.mayRun(ctx, &svc, d)
+	nodes, err := r.eligibleNodes(ctx, &svc, d)
 	n := stoppedReplicas(svc)
 	return Plan{Action: Replace, Changes: []string{"image"}, Steps: append(d.Source.steps(d.Change.Image),
 		d.pullStep(len(nodes)),

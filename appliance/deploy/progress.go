@@ -10,8 +10,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Progress holds how far a change of a service is. It is the one value that tells it, from
-// who makes the change to the screen, and in the stream of the local API.
+// Progress holds how far a change of a service is. It is the one value that carries it, from
+// the code that makes the change to the screen, and in the stream of the local API.
 type Progress struct {
 	Service  string        `json:"service"`
 	Stage    history.Stage `json:"step,omitempty"`
@@ -60,7 +60,7 @@ type Summary struct {
 	Stopped     int           `json:"stopped"` // tasks that ended during it
 }
 
-// Emit hears of each step of a change. It must return soon.
+// Emit is called with each step of a change. It must return soon.
 type Emit func(Progress)
 
 // tell runs a change of a service: what it emits is told where it differs from what was

@@ -19,8 +19,8 @@ import (
 const (
 	// pullEmit is how often a pull says how far it is.
 	pullEmit = 200 * time.Millisecond
-	// lateNamed is how many of the nodes that are late are named.
-	lateNamed = 3
+	// maxLateNames is how many of the nodes that are late are named.
+	maxLateNames = 3
 )
 
 // Agents asks the crawlboxes on the nodes. Several are asked at the same time.
@@ -54,12 +54,12 @@ const (
 	// between: together long enough for Swarm to notice that a node is gone.
 	pullTries = 4
 	pullRetry = 3 * time.Second
-	// pullLook is how often it asks whether nodes have gone.
-	pullLook = 2 * time.Second
+	// pullNodesInterval is how often it asks whether nodes have gone.
+	pullNodesInterval = 2 * time.Second
 )
 
-// pulling holds how far each node is.
-type pulling struct {
+// pullState holds how far each node is.
+type pullState struct {
 	mu    sync.Mutex
 	nodes []pullingNode
 }
@@ -69,7 +69,7 @@ type pullingNode struct {
 	swarm.Pulled
 	done   bool
 	err    error
-	gone   bool // from the swarm, or never to be given one: nobody waits for it
+	gone   bool // from the swarm, or never to be given one: it is not waited for
 	cancel context.CancelFunc
 }
 
@@ -78,7 +78,7 @@ type pullingNode struct {
 func (r *Runner) pull(ctx context.Context, nodes []fleet.Node, image string, policy PullPolicy, emit Emit) error {
 	limited, cancel := context.WithTimeout(ctx, policy.Timeout)
 	defer cancel()
-	s := &pulling{nodes: make([]pullingNode, len(nodes))}
+	s := &pullState{nodes: make([]pullingNode, len(nodes))}
 	var pulls sync.WaitGroup
 	for i, n := range nodes {
 		own, stop := context.WithCancel(limited)
@@ -87,7 +87,7 @@ func (r *Runner) pull(ctx context.Context, nodes []fleet.Node, image string, pol
 	}
 	over := make(chan struct{})
 	go func() { defer close(over); pulls.Wait() }()
-	tick, look := time.NewTicker(pullEmit), time.NewTicker(pullLook)
+	tick, look := time.NewTicker(pullEmit), time.NewTicker(pullNodesInterval)
 	defer tick.Stop()
 	defer look.Stop()
 	for {
@@ -95,7 +95,7 @@ func (r *Runner) pull(ctx context.Context, nodes []fleet.Node, image string, pol
 		case <-tick.C:
 		case <-look.C:
 			if now, err := r.cluster.Nodes(limited); err == nil {
-				s.forgetGone(now)
+				s.dropGoneNodes(now)
 			}
 		case <-over:
 			emit(s.state().progress(history.StagePull))
@@ -110,7 +110,7 @@ func (r *Runner) pull(ctx context.Context, nodes []fleet.Node, image string, pol
 
 // pullOn brings the image onto one node, and tries again for a while where that
 // fails.
-func (r *Runner) pullOn(ctx context.Context, s *pulling, i int, n fleet.Node, image string) {
+func (r *Runner) pullOn(ctx context.Context, s *pullState, i int, n fleet.Node, image string) {
 	for try := 1; ; try++ {
 		err := r.agents.Pull(ctx, n, image, func(p swarm.Pulled) { s.set(i, func(n *pullingNode) { n.Pulled = p }) })
 		s.set(i, func(n *pullingNode) {
@@ -124,8 +124,8 @@ func (r *Runner) pullOn(ctx context.Context, s *pulling, i int, n fleet.Node, im
 	}
 }
 
-// forgetGone stops waiting for nodes that Swarm no longer hears from.
-func (s *pulling) forgetGone(now []fleet.Node) {
+// dropGoneNodes stops waiting for nodes that Swarm no longer hears from.
+func (s *pullState) dropGoneNodes(now []fleet.Node) {
 	ready := map[string]bool{}
 	for _, n := range now {
 		ready[n.ID] = n.State == fleet.StateReady
@@ -140,13 +140,13 @@ func (s *pulling) forgetGone(now []fleet.Node) {
 	}
 }
 
-func (s *pulling) set(i int, change func(*pullingNode)) {
+func (s *pullState) set(i int, change func(*pullingNode)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.nodes[i])
 }
 
-func (s *pulling) state() state {
+func (s *pullState) state() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var p state
@@ -177,7 +177,7 @@ func (s *pulling) state() state {
 func names(late []pullingNode) string {
 	slices.SortStableFunc(late, func(a, b pullingNode) int { return cmp.Compare(a.Bytes, b.Bytes) })
 	var list []string
-	for _, n := range late[:min(lateNamed, len(late))] {
+	for _, n := range late[:min(maxLateNames, len(late))] {
 		list = append(list, n.name)
 	}
 	if more := len(late) - len(list); more > 0 {
@@ -187,7 +187,7 @@ func names(late []pullingNode) string {
 }
 
 // verdict reports whether enough nodes have the image.
-func (s *pulling) verdict(policy PullPolicy) error {
+func (s *pullState) verdict(policy PullPolicy) error {
 	p := s.state()
 	if p.Pulled.Have >= policy.Quorum.Least(p.Pulled.Nodes) {
 		return nil

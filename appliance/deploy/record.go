@@ -39,21 +39,21 @@ func (r *Runner) recorded(ctx context.Context, d Deploy, run func(Deploy) (Summa
 func (r *Runner) begin(service string, e history.Entry) *record {
 	e.At = time.Now().UTC()
 	rec := &record{runner: r, service: service, entry: e}
-	if list := r.past.List(service); len(list) > 0 && sameTry(list[0], e) {
+	if list := r.past.List(service); len(list) > 0 && isRepeat(list[0], e) {
 		rec.again = list[0].Version
 	}
 	return rec
 }
 
-// sameTry reports whether a change of the config file is one that came to nothing
+// isRepeat reports whether a change of the config file is one that came to nothing
 // before, and is tried again. It is told once.
-func sameTry(last, e history.Entry) bool {
+func isRepeat(last, e history.Entry) bool {
 	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition &&
 		last.Digest == e.Digest &&
 		last.Stage == history.StagePull && (last.Result == history.Failed || last.Result == history.Interrupted)
 }
 
-// at writes down that a stage begins. Nothing is written of a deploy that is
+// at records that a stage begins. Nothing is written of a deploy that is
 // refused before its first one.
 func (r *record) at(stage history.Stage) (err error) {
 	if r == nil {
@@ -76,7 +76,7 @@ func (r *record) update(change func(*history.Entry)) error {
 	return r.runner.past.Update(r.service, r.entry.Version, change)
 }
 
-// end writes down how it went, and of a good version all that it takes to go back
+// end records how it went, and of a good version all that it takes to go back
 // to it.
 func (r *record) end(ctx context.Context, failed error) {
 	if r == nil || r.entry.Version == 0 {

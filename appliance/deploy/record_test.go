@@ -79,7 +79,7 @@ func TestSameTry(t *testing.T) {
 	} {
 		last := failed
 		tc.change(&last)
-		if got := sameTry(last, again); got != tc.want {
+		if got := isRepeat(last, again); got != tc.want {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}

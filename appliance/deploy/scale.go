@@ -19,7 +19,7 @@ const (
 	// killAgain is how often the containers are killed that are still there: one may
 	// have been about to start.
 	killAgain = 200 * time.Millisecond
-	// killTimeout bounds what goes on where nobody waits for it.
+	// killTimeout bounds the killing, which goes on without the caller.
 	killTimeout = time.Minute
 )
 

@@ -27,9 +27,8 @@ type Source struct {
 	Copy func(ctx context.Context, see func(bytes, total int64)) error
 }
 
-// bring has the image in the cluster's registry when it returns without an error. A
-// nil Source has nothing to do.
-func (s *Source) bring(ctx context.Context, emit Emit) error {
+// fetch brings the image into the cluster's registry. A nil Source has nothing to do.
+func (s *Source) fetch(ctx context.Context, emit Emit) error {
 	s.tell(emit)
 	if s == nil || s.Copy == nil {
 		return nil
@@ -43,7 +42,7 @@ func (s *Source) bring(ctx context.Context, emit Emit) error {
 	})
 }
 
-// tell tells what the user should know, if there is something.
+// tell emits what the user should know, if there is something.
 func (s *Source) tell(emit Emit) {
 	if s != nil && s.Note != "" {
 		emit(Progress{Stage: history.StageCopy, Copied: Copied{From: s.Registry}, Note: s.Note})
@@ -123,7 +122,7 @@ func NewCopyingSources(
 }
 
 // Resolve names an image with its digest, as services are to name it. from is nil for
-// one that the nodes get without more ado.
+// one that the nodes get without a copy.
 func (s *Sources) Resolve(ctx context.Context, named string) (pinned string, from *Source, err error) {
 	ref := s.copies.external(named)
 	if ref == nil {

@@ -56,11 +56,11 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 	if err != nil {
 		return Summary{}, err
 	}
-	old, err := r.asItIs(ctx, svc)
+	old, err := r.currentSpec(ctx, svc)
 	if err != nil {
 		return Summary{}, err
 	}
-	d.Change.Watched = fleet.Finishes(before) && !d.saysFailureAction()
+	d.Change.Watched = fleet.Finishes(before) && !d.definesFailureAction()
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	replaced, err := r.cluster.Deploy(ctx, svc.ID, d.Change)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 			"it did not end",
 		}
 	}
-	if bad, is := failureIn(err); is && !d.stays() {
+	if bad, is := failureIn(err); is && !d.keepsBadVersion() {
 		return s, r.rollBack(ctx, svc, old, bad, emit)
 	}
 	return s, err
@@ -122,8 +122,8 @@ func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Serv
 	return svc, tasks, err
 }
 
-// asItIs returns the change that brings a service back to what it is now.
-func (r *Runner) asItIs(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
+// currentSpec returns the change that brings a service back to what it is now.
+func (r *Runner) currentSpec(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
 	spec, err := r.cluster.Spec(ctx, svc.ID)
 	old := servicespec.Deployment{
 		Image:  svc.Image,

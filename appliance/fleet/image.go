@@ -10,7 +10,7 @@ type Image struct {
 	Size       int64     `json:"size"` // bytes of config and layers, compressed
 	Pushed     time.Time `json:"pushed"`
 	Used       []string  `json:"used,omitempty"`  // services that run it
-	Nodes      *Holders  `json:"nodes,omitempty"` // nil: nobody could be asked
+	Nodes      *Holders  `json:"nodes,omitempty"` // nil: no node could be asked
 }
 
 // Holders counts the nodes on which a task of an image starts without a pull.

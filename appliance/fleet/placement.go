@@ -53,11 +53,11 @@ const (
 // Eligibility says which nodes may run a service, and why others may not.
 type Eligibility struct {
 	May []Node      `json:"may"`
-	Why []Exclusion `json:"why"` // without those that exclude nobody
+	Why []Exclusion `json:"why"` // without those that exclude no node
 	Of  int         `json:"of"`  // nodes there are
 }
 
-// Eligible judges nodes by what a service asks for. No platforms are any
+// Eligible sorts nodes by what a service asks for. No platforms are any
 // platform; a constraint that can't be read excludes every node.
 func Eligible(nodes []Node, constraints []string, platforms []Platform) Eligibility {
 	e := Eligibility{Of: len(nodes)}

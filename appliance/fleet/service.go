@@ -11,7 +11,7 @@ const (
 	ModeGlobal     = "global"
 )
 
-// Service is a Swarm service and how it fares.
+// Service is a Swarm service and its state.
 type Service struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
@@ -65,7 +65,7 @@ const (
 	// that far, also where the image stayed the same.
 	LabelDeploy = "crawlbox.deploy"
 
-	// LabelNudged is when Swarm was last made to begin an update anew that waited for
+	// LabelNudged holds when Swarm was last made to begin an update again that waited for
 	// tasks on lost nodes.
 	LabelNudged = "crawlbox.update.nudged"
 

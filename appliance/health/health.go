@@ -108,7 +108,7 @@ func API(socket string) Probe {
 	return Probe{"local API", func(ctx context.Context) error { _, err := local.Config(ctx); return err }}
 }
 
-// RegistryPort wants any answer of the registry's port on loopback.
+// RegistryPort returns a probe that needs any answer of the registry's port on loopback.
 func RegistryPort(port uint16) Probe {
 	return Probe{"registry's port", func(ctx context.Context) error { return askPort(ctx, port) }}
 }

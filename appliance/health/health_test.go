@@ -79,7 +79,7 @@ func TestAskHandler(t *testing.T) {
 	}
 }
 
-// TestAskPort_DoesNotAskWho wants an answer without that anybody is asked who is at
+// TestAskPort_DoesNotAskWho wants an answer before it is found out who is at
 // the other end: that would be Docker.
 func TestAskPort_DoesNotAskWho(t *testing.T) {
 	t.Parallel()

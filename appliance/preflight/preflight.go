@@ -1,5 +1,5 @@
 // Package preflight examines a machine as `crawlbox doctor` shows it: as the node that it
-// is, or as one that it is to become. It gathers what the doctor's checks are told of the
+// is, or as one that it should become. It gathers what the doctor's checks are told of the
 // machine, its Docker Engine, its neighbours and the cluster, and changes nothing.
 package preflight
 
@@ -105,7 +105,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	return append(list, reached...)
 }
 
-// swarm says what a start would say of the swarm that Docker is in.
+// swarm returns what a start would say of the swarm that Docker is in.
 func (x *examination) swarm() doctor.Finding {
 	var err error
 	switch {

@@ -22,7 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
 
-// Site holds what a server serves, and to whom.
+// Site holds what a server serves, and to which clients.
 type Site struct {
 	Handler http.Handler
 	TLS     *tls.Config                                           // nil: none

@@ -150,6 +150,6 @@ func (w *Watcher) changed(now string, err error, back func()) {
 	}
 	w.log.Info("the Docker Engine answers again")
 	w.phase("ready")
-	w.self.Swarm = "" // it may have joined anew
+	w.self.Swarm = "" // it may have joined again
 	back()
 }

@@ -85,7 +85,7 @@ func (p *proof) of(ask func() (docker bool, err error)) (docker bool, err error)
 	return docker, err
 }
 
-// DockerOnly is the rule of the registry on loopback.
+// DockerOnly enforces the rule of the registry on loopback.
 func (p *Prover) DockerOnly(r *http.Request) error {
 	server, client, err := ends(r)
 	if err != nil {

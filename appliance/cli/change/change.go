@@ -101,7 +101,7 @@ func (ch Change) whatRemains() string {
 	return fmt.Sprintf("the change goes on, watch it with `crawlbox ps %s`", ch.Services[0])
 }
 
-// watcher returns what sees the events, and what is to be called at the end.
+// watcher returns what sees the events, and what must be called at the end.
 func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Progress) error, end func(error)) {
 	switch {
 	case asJSON:
@@ -157,7 +157,7 @@ func untilAccepted(a *command.App, asJSON bool, ch Change,
 	}
 }
 
-// OfDeploy is a deploy as it is followed. Broken off before the service is
+// OfDeploy returns the change that follows a deploy. Broken off before the service is
 // changed, it has done nothing.
 func OfDeploy(service, image string, run func(context.Context, *api.Client, func(deploy.Progress) error) error) Change {
 	untouched := true

@@ -91,7 +91,7 @@ func upgradeNodes(a *command.App, ctx context.Context, path, sum string, dry boo
 	return err
 }
 
-// inspect wants a crawlbox for this machine, of which nobody has changed a byte.
+// inspect requires an unaltered crawlbox for this machine.
 func inspect(ctx context.Context, path, want string) (upgrade.Offer, error) {
 	sum, _, err := upgrade.Sum(path)
 	if err != nil {
@@ -108,7 +108,7 @@ func inspect(ctx context.Context, path, want string) (upgrade.Offer, error) {
 	return offer, nil
 }
 
-// bring gives the manager the program.
+// bring uploads the program to the manager.
 func bring(ctx context.Context, c *api.Client, path string, offer upgrade.Offer) error {
 	f, err := os.Open(path)
 	if err != nil {

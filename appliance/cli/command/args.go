@@ -47,16 +47,16 @@ func (a argument) check(cmd *cobra.Command, args []string) error {
 // NoArgs refuses all arguments.
 func NoArgs(cmd *cobra.Command, args []string) error { return argument{}.check(cmd, args) }
 
-// ExactlyOne wants one argument, called name.
+// ExactlyOne requires one argument, called name.
 func ExactlyOne(name string) cobra.PositionalArgs { return argument{1, 1, name}.check }
 
-// AtMostOne wants one argument, called name, or none.
+// AtMostOne allows one argument, called name, or none.
 func AtMostOne(name string) cobra.PositionalArgs { return argument{0, 1, name}.check }
 
-// AtLeast wants n arguments or more, called name.
+// AtLeast requires n arguments or more, called name.
 func AtLeast(n int, name string) cobra.PositionalArgs { return argument{n, -1, name}.check }
 
-// Between wants least arguments or more, and not more than most.
+// Between requires least arguments or more, and not more than most.
 func Between(least, most int, name string) cobra.PositionalArgs {
 	return argument{least, most, name}.check
 }

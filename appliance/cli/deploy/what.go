@@ -15,11 +15,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
-// target is a service that is to be deployed: one of the config file, or one that
+// target is a service to deploy: one of the config file, or one that
 // runs and has no File.
 type target struct {
 	api.Definition
-	of history.Source // what it was built of; without a path it was not, or nobody knows
+	of history.Source // what it was built of; without a path it was not, or that is unknown
 }
 
 // deployWhat finds out what the arguments of deploy name.

@@ -96,7 +96,7 @@ func MissesDocker(a *command.App, ctx context.Context, machine *install.Machine,
 		"docker.io), or run this again with --install-docker")
 }
 
-// person returns the terminal on which somebody can answer, nil if there is none: where
+// person returns the terminal on which a user can answer, nil if there is none: where
 // the join token comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
 // is the one that this was run on.
 func answering(a *command.App, cmd *cobra.Command) *os.File {
@@ -170,5 +170,5 @@ func PrintSteps(a *command.App, p install.Plan) {
 	}
 }
 
-// SayStep tells of a step that is done.
+// SayStep prints a step that is done.
 func SayStep(a *command.App, s install.Step) { _ = a.Printf("%s\n", s) }

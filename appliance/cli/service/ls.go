@@ -39,7 +39,7 @@ func renderServices(s tui.Screen, services []fleet.Service) {
 	t.Write(s)
 }
 
-// serviceState says in a few words how a service fares.
+// serviceState returns the state of a service in a few words.
 func serviceState(s fleet.Service) tui.Cell {
 	switch s.Update {
 	case "updating", "rollback_started":

@@ -1,4 +1,4 @@
-// Package addressbook is where the nodes of a cluster are, as a manager knows it: where
+// Package addressbook knows where the nodes of a cluster are, as a manager sees it: where
 // Swarm sees them, and where they came from when they got their certificates. Nodes are
 // told, and connect to no other address; gossip begins with those that are up.
 package addressbook

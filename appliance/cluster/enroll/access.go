@@ -21,7 +21,7 @@ type Caller int
 const (
 	// Stranger is anybody.
 	Stranger Caller = iota
-	// Holder is anybody who shows a join token that is good. The handler checks it,
+	// Holder shows a join token that is good. The handler checks it,
 	// with Server.RequireToken.
 	Holder
 	// Returning is a node of the cluster, also one that was away while its certificate
@@ -33,11 +33,11 @@ const (
 	Manager
 )
 
-// maxRoleAge is how old may be what a node has heard of who the managers are, when one
+// maxRoleAge bounds the age of what a node has heard about who the managers are, when one
 // of them calls. A node that has heard nothing for longer asks first.
 const maxRoleAge = time.Minute
 
-// Require lets only those through to next who may make the call.
+// Require passes only requests to next whose caller may make them.
 func Require(id *pki.Identity, c Caller, next http.Handler) http.Handler {
 	if c <= Holder {
 		return next
@@ -62,13 +62,13 @@ func Require(id *pki.Identity, c Caller, next http.Handler) http.Handler {
 	})
 }
 
-// managerNow refuses who is not a manager now, whatever its certificate says. The error
+// managerNow refuses a node that is not a manager now, whatever its certificate says. The error
 // is ErrUnavailable where that can't be found out.
 func managerNow(ctx context.Context, id *pki.Identity, leaf *x509.Certificate) error {
 	if !id.IsManager(leaf) {
 		return pki.ErrNotAllowed
 	}
-	own := id.Certificate().Leaf // of who has the CA: it says who the managers are
+	own := id.Certificate().Leaf // the manager that has the CA says who the managers are
 	if pki.HoldsCA(leaf) || pki.HoldsCA(own) || id.HeardWithin(maxRoleAge) {
 		return nil
 	}
@@ -93,7 +93,7 @@ func PeerFrom(ctx context.Context) (pki.NodeInfo, bool) {
 
 // nearExpiry reports whether the certificate that a connection began with is near its
 // end, or past it. Its holder has had another for long, and shows that when it
-// connects anew: one that asks all the time would keep the connection else, and
+// connects again: one that asks all the time would keep the connection otherwise, and
 // be refused on it for ever.
 func nearExpiry(r *http.Request) bool {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
@@ -103,9 +103,9 @@ func nearExpiry(r *http.Request) bool {
 	return time.Until(leaf.NotAfter) < leaf.NotAfter.Sub(leaf.NotBefore)/10
 }
 
-// RequireToken lets only those through to next who show a join token that would let
+// RequireToken passes only requests to next that show a join token which would let
 // a node in now, as `Authorization: Bearer CBX1-…`; next is told for which role. It
-// uses nothing up, and counts tries that fail as those to join. Others are answered by
+// uses nothing up, and counts failed tries as it does those to join. Others are answered by
 // refused, with one of the refusals.
 func (s *Server) RequireToken(next func(w http.ResponseWriter, r *http.Request, role string),
 	refused func(http.ResponseWriter, error)) http.Handler {

@@ -43,7 +43,7 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 }
 
 // Rejoin joins as the node that dir has the key of, whatever certificate it has: for one
-// whose certificate gets no Swarm join token. Its errors are those of Join.
+// whose certificate gets no Swarm join token. It fails as Join does.
 func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
 	log *slog.Logger) (*pki.Identity, error) {
 	return enroll(ctx, dir, s, self, log)

@@ -52,7 +52,7 @@ func (p *pin) verify(state tls.ConnectionState) error {
 	root := x509.NewCertPool()
 	root.AddCert(p.ca)
 	leaf := state.PeerCertificates[0]
-	// Who it is does not depend on the time; a time at which it must be good.
+	// Who it is does not depend on the time, so any time will do at which it must be good.
 	inLife := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
 	info, err := pki.VerifyServer(state, root, inLife)
 	if err != nil {
@@ -94,7 +94,7 @@ func connHTTP(conn net.Conn) *http.Client {
 	}
 }
 
-// errStranger is the error for what speaks TLS and HTTP, but not ours.
+// errNotCrawlbox is the error for a server that speaks TLS and HTTP, but is not crawlbox.
 var errNotManager = errors.New("it does not answer as a crawlbox manager does: check the address and the version there")
 
 // get asks for what needs no body.
@@ -245,7 +245,7 @@ func explainCall(ctx context.Context, err error) error {
 	return fmt.Errorf("%w (%s)", errNotManager, printable(err.Error()))
 }
 
-// printable is for words that came from the other end, which may be many and
+// printable shortens and cleans words from the other end, which may be many and
 // steer a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {

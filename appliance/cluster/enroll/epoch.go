@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	// longList is how many removed nodes are listed before the next epoch of
+	// epochListSize is how many removed nodes are listed before the next epoch of
 	// certificates begins, and maxList how many are before it ends the old one without
 	// waiting for nodes that are late. 4,000 are 116 KiB of an answer's 256.
-	longList = 1000
-	maxList  = 4000
+	epochListSize = 1000
+	maxList       = 4000
 )
 
-// boundList keeps the list of those who were put out from growing: it has the nodes get
+// boundRemovedList keeps the list of removed nodes from growing: it has the nodes get
 // certificates of the next epoch, and when all in touch have, the others are of no use.
-func (s *Server) boundList() error {
+func (s *Server) boundRemovedList() error {
 	listed := len(s.Members.Removed())
 	signed, accepted := s.Members.Epochs()
 	switch {
-	case listed <= longList && signed == accepted:
+	case listed <= epochListSize && signed == accepted:
 		return nil
 	case signed == accepted:
 		if err := s.beginEpoch(); err != nil {
@@ -68,7 +68,7 @@ func (s *Server) publishEpoch() error {
 func (s *Server) renewed(epoch int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, k := range s.touch {
+	for id, k := range s.acks {
 		m, ok := s.Members.Get(id)
 		if ok && m.Epoch < epoch && time.Since(k.at) < followHold+requestTimeout {
 			return false

@@ -54,15 +54,15 @@ func Final(err error) bool {
 	return slices.ContainsFunc(finals, func(final error) bool { return errors.Is(err, final) })
 }
 
-// refusalOf says how an error looks on the wire.
-type refusalOf struct {
+// wireRefusal says how an error looks on the wire.
+type wireRefusal struct {
 	err    error
 	code   string
 	status int
 }
 
 // refusals gives each refusal its code on the wire and its HTTP status.
-var refusals = []refusalOf{
+var refusals = []wireRefusal{
 	{token.ErrUnknownToken, "unknown-token", http.StatusForbidden},
 	{token.ErrBadSecret, "bad-secret", http.StatusForbidden},
 	{token.ErrExpiredToken, "expired", http.StatusForbidden},

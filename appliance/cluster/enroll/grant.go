@@ -95,7 +95,7 @@ func (s *Server) swarmJoin(ctx context.Context, role string) (pki.SwarmJoin, err
 
 // grant decides for what a node's certificate is good: its address where the request
 // came from it, and never that of the manager that signs. A manager gets its host name
-// too, by the word of whoever holds a manager's token, but not that of the one that signs.
+// too, by the word of the holder of a manager's token, but not that of the one that signs.
 func (s *Server) grant(r *http.Request, role, name string, addr netip.Addr) pki.Grant {
 	g := pki.Grant{Role: role}
 	if role == fleet.RoleManager && name != "" && name != s.Identity.Self.Name {

@@ -58,8 +58,8 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// Server lets nodes into the cluster, tells them what is new of it, and puts them
-// out. Its methods may be called at the same time.
+// Server lets nodes into the cluster, tells them what is new of it, and removes
+// them. Its methods may be called at the same time.
 type Server struct {
 	Options
 	tries    *authLimiter
@@ -77,7 +77,7 @@ type Server struct {
 	mu         sync.Mutex
 	news       chan struct{}            // closed when there is something new
 	version    string                   // of what is new
-	touch      map[string]ack           // what nodes know, by ID
+	acks       map[string]ack           // what nodes know, by ID
 	claims     map[string]rejectedClaim // that were made last, by ID
 	managersAt time.Time                // when managerIDs was seen
 
@@ -97,7 +97,7 @@ func NewServer(o Options) (*Server, error) {
 		rotate:   make(chan struct{}, 1),
 		heard:    make(chan struct{}, 1),
 		news:     make(chan struct{}),
-		touch:    map[string]ack{},
+		acks:     map[string]ack{},
 		claims:   map[string]rejectedClaim{},
 		removing: make(chan struct{}, 1),
 	}
@@ -120,8 +120,8 @@ const (
 )
 
 // Handlers returns the manager's side of the exchange, by its routes. It is to be served
-// over TLS with the config of Identity.ServerTLS, to those whom Require lets
-// through; the server must bound the time for headers, the handlers bound what follows.
+// over TLS with the config of Identity.ServerTLS, to the callers that Require
+// admits; the server must bound the time for headers, the handlers bound what follows.
 func (s *Server) Handlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		RouteJoin:   s.endpoint(requestTimeout, s.join),
@@ -145,7 +145,7 @@ func (s *Server) endpoint(within time.Duration, answer func(*http.Request, []byt
 		}
 		a, err := answer(r.WithContext(ctx), body)
 		if err != nil {
-			if !isRefusal(err) && r.Context().Err() == nil { // who hung up is no fault of ours
+			if !isRefusal(err) && r.Context().Err() == nil { // a client that hung up is no fault of ours
 				s.Log.Warn("failed to answer a node", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
 			}
 			refuse(w, err)
@@ -263,7 +263,7 @@ func remoteAddrPort(r *http.Request) netip.AddrPort {
 
 // isRefusal reports whether an error is the other end's fault, and told to it.
 func isRefusal(err error) bool {
-	refuses := func(r refusalOf) bool { return errors.Is(err, r.err) }
+	refuses := func(r wireRefusal) bool { return errors.Is(err, r.err) }
 	return !errors.Is(err, ErrUnavailable) && slices.ContainsFunc(refusals, refuses)
 }
 

@@ -68,10 +68,10 @@ func versionOf(m pki.Membership) (string, error) {
 func (s *Server) Refresh() error { return s.publish() }
 
 // publish takes what is new into use here, and then lets the nodes that wait
-// for news have it. A list that is too long to be told is not: see boundList.
+// for news have it. A list that is too long to be told is not: see boundRemovedList.
 func (s *Server) publish() error {
 	if len(s.Members.Removed()) > maxList {
-		return s.boundList()
+		return s.boundRemovedList()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,9 +142,9 @@ func (s *Server) state(id, have string) (version string, news <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have == "" { // asks, and says nothing of what it knows
-		have = s.touch[id].version
+		have = s.acks[id].version
 	}
-	s.touch[id] = ack{version: have, at: time.Now()}
+	s.acks[id] = ack{version: have, at: time.Now()}
 	select {
 	case s.heard <- struct{}{}:
 	default: // one token is enough
@@ -159,10 +159,10 @@ func (s *Server) behind() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []string
-	for id, k := range s.touch {
+	for id, k := range s.acks {
 		switch {
 		case time.Since(k.at) > followHold+requestTimeout, slices.Contains(removed, id):
-			delete(s.touch, id)
+			delete(s.acks, id)
 		case k.version != s.version:
 			ids = append(ids, id)
 		}

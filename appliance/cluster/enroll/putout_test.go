@@ -259,7 +259,7 @@ func TestRole_FollowsSwarm(t *testing.T) {
 		t.Helper()
 		n := inSwarm("s2", "127.0.0.1", role)
 		m.swarm.has(own, n)
-		if err := m.look(t.Context()); err != nil {
+		if err := m.checkManagers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -318,7 +318,7 @@ func TestRequire_StaleRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.swarm.has(inSwarm("s1", "127.0.0.9", fleet.RoleManager), inSwarm("s2", "127.0.0.1", fleet.RoleManager))
-	if err := errors.Join(m.look(t.Context()), Check(t.Context(), node)); err != nil {
+	if err := errors.Join(m.checkManagers(t.Context()), Check(t.Context(), node)); err != nil {
 		t.Fatal(err)
 	}
 	stale := func() { // after a start, nothing was heard yet
@@ -331,7 +331,7 @@ func TestRequire_StaleRoles(t *testing.T) {
 		t.Errorf("a manager: %v", err)
 	}
 	m.swarm.has(inSwarm("s1", "127.0.0.9", fleet.RoleManager), inSwarm("s2", "127.0.0.1", fleet.RoleWorker))
-	if err := m.look(t.Context()); err != nil {
+	if err := m.checkManagers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stale()
@@ -469,7 +469,7 @@ func waitUntil(t *testing.T, what string, ok func() bool) {
 // that stay to notice nothing, and none of the others to come back.
 func TestManyRemoved(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{longList + 1, maxList + 1, 9500} {
+	for _, n := range []int{epochListSize + 1, maxList + 1, 9500} {
 		m := startManager(t, nil)
 		stays := m.member(t, fleet.RoleWorker, "stays", "s1")
 		goes := joined(t, m, fleet.RoleWorker, worker)
@@ -488,7 +488,7 @@ func TestManyRemoved(t *testing.T) {
 		}
 		// The loop looks twice, and between that who stays has heard of it.
 		for range 2 {
-			if err := errors.Join(m.boundList(), Check(t.Context(), stays)); err != nil {
+			if err := errors.Join(m.boundRemovedList(), Check(t.Context(), stays)); err != nil {
 				t.Errorf("%d removed nodes: the one that stays: %v", n, err)
 			}
 			if pki.EpochOf(stays.Certificate().Leaf) < stays.Membership().Renew {
@@ -500,10 +500,10 @@ func TestManyRemoved(t *testing.T) {
 				t.Errorf("%d removed nodes: the manager itself gets %d %s", n, code, body)
 			}
 		}
-		if err := errors.Join(m.boundList(), Check(t.Context(), stays)); err != nil {
+		if err := errors.Join(m.boundRemovedList(), Check(t.Context(), stays)); err != nil {
 			t.Errorf("%d removed nodes: the one that stays: %v", n, err)
 		}
-		if got := len(stays.Membership().Removed); got > longList {
+		if got := len(stays.Membership().Removed); got > epochListSize {
 			t.Errorf("%d removed nodes: after an epoch each node is told of %d", n, got)
 		}
 		if accepted := stays.Membership().Epoch; accepted != 1 || pki.EpochOf(stays.Certificate().Leaf) != accepted {

@@ -131,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// rekey changes the keys of gossip while somebody knows them who was put out.
+// rekey changes the keys of gossip while a removed node knows them.
 func (s *Server) rekey(ctx context.Context) error {
 	for {
 		due, err := s.Members.AwaitsKeys(s.Keys.All().Hashes())

@@ -202,9 +202,9 @@ func TestRun_DoesNotWaitForTheAbsent(t *testing.T) {
 	away.awaitKeys(t, m.Keys.All())
 	away.end()
 	m.mu.Lock()
-	for id, k := range m.touch {
+	for id, k := range m.acks {
 		k.at = time.Now().Add(-followHold - requestTimeout)
-		m.touch[id] = k
+		m.acks[id] = k
 	}
 	m.mu.Unlock()
 	m.run(t)

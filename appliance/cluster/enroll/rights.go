@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// trialTicket is how long after a join a node that Swarm does not have yet gets
+	// trialTokenPeriod is how long after a join a node that Swarm does not have yet gets
 	// another Swarm join token. Later its join token has to be shown again.
 	trialSwarmToken = 15 * time.Minute
 	// lookInterval is how often the managers of Swarm are looked at.
@@ -58,7 +58,7 @@ func (s *Server) rights(ctx context.Context, id string) (rights, error) {
 	return rights{role: fleet.RoleWorker, swarmToken: true}, nil
 }
 
-// known refuses a node that was put out so long ago that only its certificate's epoch
+// known refuses a node that was removed so long ago that only its certificate's epoch
 // says so.
 func (s *Server) known(r *http.Request, id string) error {
 	switch _, ok := s.Members.Get(id); {
@@ -106,15 +106,14 @@ func (s *Server) claim(ctx context.Context, id string, from netip.AddrPort, swar
 	return nil
 }
 
-// rejectedClaim is the last claim of a node in vain that has a line of audit.
+// rejectedClaim is the last rejected claim of a node that has a line of audit.
 type rejectedClaim struct {
 	swarmID string
 	at      time.Time
 }
 
-// newClaim reports whether a claim in vain is worth a line of audit: the node that makes one does so
-// again and again, and one line for each thing that is claimed, and one a minute, is
-// enough.
+// newClaim reports whether a rejected claim is worth a line of audit: nodes repeat them, and
+// one line for each thing that is claimed, and one a minute, is enough.
 func (s *Server) newClaim(id, swarmID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,36 +130,36 @@ func (s *Server) newClaim(id, swarmID string) bool {
 const (
 	// claimLine is the least time between two lines of audit about one node's claims.
 	claimLine = time.Minute
-	// maxClaims bounds the claims in vain that are remembered.
+	// maxClaims bounds the rejected claims that are remembered.
 	maxClaims = 1024
 )
 
-// look follows what Swarm says of its managers: nodes hear which of theirs they are, and
+// checkManagers follows what Swarm says of its managers: nodes hear which of theirs they are, and
 // what a node knew that is no longer a manager is changed.
-func (s *Server) look(ctx context.Context) error {
+func (s *Server) checkManagers(ctx context.Context) error {
 	nodes, err := s.Swarm.SwarmNodes(ctx)
 	if err != nil {
-		return errors.Join(err, s.manage(nil))
+		return errors.Join(err, s.publishManagers(nil))
 	}
 	demoted, err := s.Members.NoteManagers(nodes)
 	if err != nil {
 		return err
 	}
-	if err := s.manage(nodes); err != nil || len(demoted) == 0 {
+	if err := s.publishManagers(nodes); err != nil || len(demoted) == 0 {
 		return err
 	}
 	s.Audit("demotion", slog.Any("swarm", demoted))
 	return s.finish(ctx, &member.Removal{}) // of nobody: a demotion
 }
 
-// Demoted is called when a node was demoted and has no more access to Swarm's secrets.
+// Demoted is called when a node was demoted and no longer has access to Swarm's secrets.
 // When it returns without an error, Swarm's tokens are others.
 func (s *Server) Demoted(ctx context.Context) error {
 	r := member.NewDemotion()
 	if err := s.Members.Begin(r); err != nil {
 		return err
 	}
-	return errors.Join(s.finish(ctx, &r), s.look(ctx))
+	return errors.Join(s.finish(ctx, &r), s.checkManagers(ctx))
 }
 
 // Claim binds a node, which asks from an address, to the node of Swarm that it says it is,
@@ -176,8 +175,8 @@ func (s *Server) Claim(ctx context.Context, id string, from netip.AddrPort, swar
 
 func goodSwarmID(id string) bool { return len(id) <= pki.MaxName && !hasOdd(id) }
 
-// manage publishes who the managers are; nil where Swarm can't be asked.
-func (s *Server) manage(nodes []member.Node) error {
+// publishManagers publishes who the managers are; nil where Swarm can't be asked.
+func (s *Server) publishManagers(nodes []member.Node) error {
 	s.mu.Lock()
 	if nodes != nil {
 		s.managersAt = time.Now()
@@ -201,12 +200,12 @@ func (s *Server) manage(nodes []member.Node) error {
 	return s.publish()
 }
 
-// watch looks at Swarm's managers, and at how long the list is of those who were put out,
+// watch looks at Swarm's managers, and at how long the list of removed nodes is,
 // until ctx ends.
 func (s *Server) watch(ctx context.Context) error {
 	said := ""
 	for {
-		err := errors.Join(s.look(ctx), s.finish(ctx, nil), s.boundList())
+		err := errors.Join(s.checkManagers(ctx), s.finish(ctx, nil), s.boundRemovedList())
 		if err != nil && ctx.Err() == nil && err.Error() != said {
 			s.Log.Warn("failed to follow Swarm's nodes; will retry", "error", err)
 		}

@@ -71,9 +71,9 @@ type joinAnswer struct {
 	CA          []byte    `json:"ca"`          // DER
 	Time        time.Time `json:"time"`
 
-	StartDelay time.Duration `json:"settle_ns,omitempty"` // see Identity.Settle
+	StartDelay time.Duration `json:"settle_ns,omitempty"` // see Identity.StartDelay
 
-	node string // who got it, for the audit
+	node string // that got it, for the audit
 }
 
 // refusal is the body of every other answer.
@@ -83,7 +83,7 @@ type refusal struct {
 	Time   time.Time `json:"time"`
 }
 
-// decodeRequest reads a request from a stranger. The version is looked at first,
+// decodeRequest reads a request from an unknown client. The version is looked at first,
 // so that a newer crawlbox hears that, and not that a field is unknown.
 func decodeRequest[T any](body []byte) (req T, err error) {
 	var v struct {

@@ -28,7 +28,7 @@ func (m *List) WasRemoved(id string) bool {
 	return m.list[id].gone()
 }
 
-// RemovedNode reports whether somebody was put out who was the node of Swarm.
+// RemovedNode reports whether a removed member was the node of Swarm.
 func (m *List) RemovedNode(swarmID string) bool {
 	m.lock()
 	defer m.mu.Unlock()
@@ -83,7 +83,7 @@ func (m *List) NextEpoch() error {
 }
 
 // AcceptEpoch has only certificates of the epoch that is signed now be accepted, and
-// forgets those who were removed with older ones.
+// forgets the nodes that were removed with older ones.
 func (m *List) AcceptEpoch() error {
 	m.lock()
 	defer m.mu.Unlock()

@@ -74,7 +74,7 @@ func (s storedKeys) keyring() pki.Keyring {
 	return list
 }
 
-// Changing reports whether a change was begun and not brought to its end.
+// Changing reports whether a change was begun and has not ended.
 func (k *Keys) Changing() bool {
 	return k.stored.Get().Next != nil
 }

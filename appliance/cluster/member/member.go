@@ -7,11 +7,11 @@
 // (List.Bind): from then on `node rm` finds the certificate by the ID, and no other
 // certificate gets it.
 //
-// A node that was put out stays out, whatever comes between: a removal is a journal of phases on
+// A node that was removed stays out, whatever comes between: a removal is a journal of phases on
 // disk (Removal), which the next start goes on with, and which the same command again
 // finds.
 //
-// The list of those who were put out is told to every node, so it is bounded, however
+// The list of removed nodes is told to every node, so it is bounded, however
 // many leave while certificates live: certificates carry the number of an epoch. When
 // the list is long, the next epoch begins: nodes get certificates of it, and when all in
 // touch have them the others are refused for their age, and need no place on the list.
@@ -37,7 +37,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
-// ErrRemoved is returned for a node that was put out.
+// ErrRemoved is returned for a node that was removed.
 var ErrRemoved = errors.New("the node was removed from the cluster")
 
 // ErrFull is returned for a new node where there are Max.

@@ -19,7 +19,7 @@ const (
 	PhaseKeys        Phase = "keys"        // of gossip are others
 )
 
-// Removal holds what is left to do to put a node out, or to take from a demoted
+// Removal holds what is left to do to remove a node, or to take from a demoted
 // node what it knew as a manager. It is on disk before its first phase begins, and each
 // phase that ended before the next begins. All phases can be done twice.
 type Removal struct {
@@ -58,7 +58,7 @@ func NewDemotion() Removal {
 	return Removal{Begun: time.Now().UTC().Truncate(time.Second), Left: []Phase{PhaseTokens}}
 }
 
-// Begin has it on disk that a removal is to be done.
+// Begin writes to disk that a removal is to be done.
 func (m *List) Begin(r Removal) error {
 	m.lock()
 	defer m.mu.Unlock()
@@ -80,7 +80,7 @@ func (m *List) Pending() []Removal {
 	return slices.Clone(m.state.Removals)
 }
 
-// Done has it on disk that a phase of a removal has ended. keys are the hashes of the
+// Done writes to disk that a phase of a removal has ended. keys are the hashes of the
 // keys of gossip now.
 func (m *List) Done(r Removal, p Phase, keys []string) error {
 	return m.edit(func(o Removal) Removal {
@@ -95,7 +95,7 @@ func (m *List) Done(r Removal, p Phase, keys []string) error {
 	})
 }
 
-// AwaitsKeys reports whether somebody who was put out may know one of the keys of gossip,
+// AwaitsKeys reports whether a removed node may know one of the keys of gossip,
 // which are given by their hashes. Of removals that wait for no more it has that on disk.
 func (m *List) AwaitsKeys(keys []string) (bool, error) {
 	awaits, changed := false, false

@@ -57,7 +57,7 @@ func loadOrCreate(path string, make func() ([]byte, error)) ([]byte, error) {
 }
 
 // Damaged returns the error for a file that is there but cannot be used. Nothing is
-// made anew in its place: that would cut off every node that relies on it.
+// made again in its place: that would cut off every node that relies on it.
 func Damaged(path string, err error) error {
 	return fmt.Errorf("%s is damaged (%w): restore it from a backup", path, err)
 }

@@ -28,12 +28,12 @@ type Self struct {
 	Version string     // of crawlbox
 }
 
-// Identity is who this node is: its key, its certificate, its cluster. Its
+// Identity holds who this node is: its key, its certificate, its cluster. Its
 // methods may be called at the same time.
 type Identity struct {
 	Node NodeInfo
 	Self Self
-	// Settle is how long this node, which has just joined, is to wait once it is in
+	// StartDelay is how long this node, which has just joined, is to wait once it is in
 	// the swarm, before it begins what tasks do not need. 0 after a restart.
 	StartDelay time.Duration
 

@@ -103,7 +103,7 @@ func (ca *CA) IssueServer(id *Identity) (cert, key []byte, err error) {
 }
 
 // ManagerIdentity returns the identity of the manager that has the CA. It is made
-// and kept in dir at first; later only the certificate is issued anew, when it
+// and kept in dir at first; later only the certificate is issued again, when it
 // is due or when the manager's name or address changed. The error is
 // ErrOtherCluster or ErrOtherRole where dir belongs to another node.
 func ManagerIdentity(dir string, ca *CA, self Self, member Membership) (*Identity, error) {

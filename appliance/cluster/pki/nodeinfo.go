@@ -1,4 +1,4 @@
-// Package pki is who is who in a cluster: its CA, the certificates of its nodes, and the
+// Package pki proves who is who in a cluster: its CA, the certificates of its nodes, and the
 // mutual TLS that they speak.
 //
 // A worker's certificate is good for its own address and loopback only, never for a

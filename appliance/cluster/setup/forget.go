@@ -71,7 +71,7 @@ func Forget(ctx context.Context, cfg configs.Config, registries []string, images
 	defer engine.Close()
 	info, err := engine.Info(ctx)
 	switch {
-	case swarm.IsUnreachable(err) && !images: // what is there then, is there of no node
+	case swarm.IsUnreachable(err) && !images: // no node of this cluster is there then
 		err = nil
 	case err == nil:
 		err = forgetInDocker(ctx, engine, info.State == swarm.StateInactive, registries, images)

@@ -80,7 +80,7 @@ func (t *Store) find(id string, secret Secret, role string) (*storedRecord, erro
 }
 
 // Verify reports whether the token is good, but uses nothing up: for what is done
-// between the secret and the use. Its errors are those of Redeem but ErrUsedUp.
+// between the secret and the use. It fails as Redeem does, but for ErrUsedUp.
 func (t *Store) Verify(id string, secret Secret, role string) error {
 	t.lock()
 	defer t.mu.Unlock()

@@ -144,7 +144,7 @@ func (t *Store) edit(change func([]storedRecord) []storedRecord) error {
 	return t.write(change)
 }
 
-// flush returns once the uses up to the given one are on disk. Of those who come while the
+// flush returns once the uses up to the given one are on disk. Of the callers that come while the
 // document is written, one writes for all: a disk that takes its time does not make fifty
 // nodes wait fifty times.
 func (t *Store) flush(uses int) error {

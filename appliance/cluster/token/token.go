@@ -135,7 +135,7 @@ func isStanding(role string) func(storedRecord) bool {
 }
 
 // Revoke ends a token: from when it returns no node joins with it. For 30 days
-// those who try are told that it was revoked. Revoked twice, the first time
+// clients that try are told that it was revoked. Revoked twice, the first time
 // counts. The error is ErrUnknownToken where there is no such token.
 func (t *Store) Revoke(id string) error {
 	known := false

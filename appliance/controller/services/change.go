@@ -15,7 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
-// errNotBuilt is of a service with `build:` that has no image yet: crawlbox builds
+// errNotBuilt is returned for a service with `build:` that has no image yet: crawlbox builds
 // when it is told to, and not by itself when it starts.
 var errNotBuilt = errors.New("not deployed yet")
 
@@ -127,7 +127,7 @@ func (c *Controller) imageOf(ctx context.Context, svc compose.Service,
 	now *fleet.Service) (image string, from *deploy.Source, err error) {
 	if svc.Compose.Build == nil {
 		image, from, err := c.sources.Resolve(ctx, svc.Compose.Image)
-		// A service with an image that nobody pushed would start later, by its tag,
+		// A service with an image that was not pushed would start later, by its tag,
 		// with whatever each node finds under it then.
 		if errors.Is(err, swarm.ErrNoImage) {
 			return "", nil, fmt.Errorf("%w %s; it starts once that is pushed", swarm.ErrNoImage, svc.Compose.Image)

@@ -46,7 +46,7 @@ func (a *jobs) end(service string, j *job, err error) {
 	close(j.done)
 }
 
-// emit tells all who follow.
+// emit tells all followers.
 func (j *job) emit(p deploy.Progress) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 // maxEntries of a service are kept.
 const maxEntries = 50
 
-// Store holds the history of all services. It is safe for concurrent use; who
-// reads does not wait for the disk. No other Store may write to its directory.
+// Store holds the history of all services. It is safe for concurrent use; a
+// reader does not wait for the disk. No other Store may write to its directory.
 type Store struct {
 	dir string
 
@@ -26,7 +26,7 @@ type Store struct {
 
 // Open reads the history in a directory, which it makes where there is none. A
 // file that can't be read is an error: going on without it would offer images
-// for removal that somebody may want to go back to.
+// for removal that a user may want to go back to.
 func Open(dir string) (*Store, error) {
 	if err := prepare(dir); err != nil {
 		return nil, fmt.Errorf("open the deployment history: %w", err)
