@@ -16,7 +16,7 @@ const (
 	proverBatch = 512
 	// proverQueue bounds the connections that wait for a look.
 	proverQueue = 8192
-	// proverFresh is for how long the processes are taken for the same as long as they
+	// proverFresh is how long the processes are taken for the same as long as they
 	// live.
 	proverFresh = time.Second
 	// proverTimeout bounds the question which the processes are.

@@ -65,7 +65,7 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// answeringPID returns who writes the answer to a ping. It is the kernel that
+// answeringPID returns the process that answers a ping. It is the kernel that
 // says so, in a control message beside the answer; see unix(7). SO_PEERCRED
 // would name whoever made the listening socket, which is systemd where Docker
 // is started by docker.socket.
@@ -118,7 +118,7 @@ func writer(control []byte) (int, error) {
 	return 0, errors.New("the kernel named no process")
 }
 
-// acceptingPID returns who has the other end of a TCP connection. The answer is
+// acceptingPID returns the process at the other end of a TCP connection. The answer is
 // waited for because nobody has an end that is not accepted yet.
 func acceptingPID(conn net.Conn) (int, error) {
 	if _, err := conn.Write([]byte(ping)); err != nil {

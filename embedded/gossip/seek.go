@@ -11,7 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
-// aliasPause is for how long a seed is left alone that answered, but is listed
+// aliasPause is how long a seed is left alone that answered but is listed
 // as no member: it is a member under another address, behind NAT for example.
 const aliasPause = 5 * time.Minute
 

@@ -35,7 +35,7 @@ const (
 	globalParallelism = 10
 )
 
-// DefaultMonitor is for how long a new task is watched where nobody says.
+// DefaultMonitor is how long a new task is watched where nobody says.
 const DefaultMonitor = 5 * time.Second
 
 // defaultLog keeps a chatty spider from filling a node's disk.

@@ -50,7 +50,7 @@ type Options struct {
 	Copies int
 	// Flights is how many pieces of a blob are under way at a time; 4.
 	Flights int
-	// Peers is with how many others a blob is exchanged at a time; 8.
+	// Peers is the number of others with which a blob is exchanged at a time; 8.
 	Peers int
 	// Patience is how long a fetch goes on that gets nothing; 30 s. Where others have
 	// what is missing and are busy, it is ten times longer.
@@ -96,7 +96,7 @@ type Exchange struct {
 	given   *lru.Cache[digest.Digest, *handout]
 }
 
-// remembered is of how many blobs an exchange remembers how they are cut and who
+// remembered is the number of blobs of which an exchange remembers how they are cut and who
 // takes part.
 const remembered = 256
 

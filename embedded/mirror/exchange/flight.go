@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// slowAfter is after what time without progress a piece is asked for elsewhere
+	// slowAfter is the time without progress after which a piece is asked for elsewhere
 	// too, and slowRate what counts as progress, in bytes a second.
 	slowAfter = time.Second
 	slowRate  = 32 << 10
-	// stalledAfter is after what time without a byte a node is given up.
+	// stalledAfter is the time without a byte after which a node is given up.
 	stalledAfter = 5 * time.Second
 )
 

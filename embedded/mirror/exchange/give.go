@@ -168,7 +168,7 @@ type handout struct {
 	last   time.Time
 }
 
-// handoutPause is after what time the nodes that come are a new crowd.
+// handoutPause is the time after which the nodes that ask are other ones.
 const handoutPause = 30 * time.Second
 
 func (g *handout) choose(want, have cut.Bitmap, copies int, urgent bool) (int, error) {

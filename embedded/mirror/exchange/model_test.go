@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// troubled is for how long things go wrong in a schedule of the model test.
+// troubled is how long things go wrong in a schedule of the model test.
 const troubled = 40 * time.Second
 
 // TestModel plays random schedules of nodes, bandwidths and failures. Whatever

@@ -15,18 +15,18 @@ const (
 	// perPeer is how many pieces are asked of one node at a time: the next is on its
 	// way while one is checked.
 	perPeer = 2
-	// busyRest is for how long a node is let alone that is busy, and enoughRest one
+	// busyRest is how long a busy node is left alone, and enoughRest one
 	// that leaves a piece to others.
 	busyRest   = 30 * time.Millisecond
 	enoughRest = 250 * time.Millisecond
-	// strikeRest is for how long a node is let alone that failed; it doubles with each
+	// strikeRest is how long a node that failed is left alone; it doubles with each
 	// failure in a row. After strikesOut of them another takes its place.
 	strikeRest = 500 * time.Millisecond
 	strikesOut = 5
 	// strangersMost bounds those that come by themselves, beyond Options.Peers.
 	strangersMost = 4
-	// uselessFor is for how long a peer may have nothing to give, at least, before another
-	// takes its place, and silentFor for how long it may say nothing: a connection takes
+	// uselessFor is how long a peer may have nothing to give, at least, before another
+	// takes its place, and silentFor how long it may say nothing: a connection takes
 	// its time where all are made at once. knownMost bounds those that wait for a place.
 	uselessFor = 2 * time.Second
 	silentFor  = 10 * time.Second

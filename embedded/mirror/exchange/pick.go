@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	// randomFirst is of how many pieces the first ones are taken at random, so that
-	// those who begin together soon have something for each other.
+	// randomFirst is how many pieces are taken at random at first, so that
+	// those that begin together soon have something for each other.
 	randomFirst = 2
-	// aloneFor is after what time without anybody else who has a piece a tracker is
+	// aloneFor is the time without another node that has a piece after which a tracker is
 	// asked urgently.
 	aloneFor = 500 * time.Millisecond
-	// endFor is after what time, at least, the last pieces are asked for twice.
+	// endFor is the least time after which the last pieces are asked for twice.
 	endFor = 250 * time.Millisecond
 )
 
@@ -38,8 +38,8 @@ func (f *fetch) assign() {
 }
 
 // open returns the pieces that nobody is asked for and, of the others, those that
-// take too long and that only one is asked for. Once nobody is asked for nothing any
-// more, what takes longer than it should counts as such: the end must not hang on
+// take too long and that only one is asked for. Once all others
+// are asked for, what takes longer than it should counts as such: the end must not hang on
 // one node.
 func (f *fetch) open(now time.Time) (open, late cut.Bitmap) {
 	have, _, _ := f.part.State()

@@ -15,13 +15,13 @@ const (
 	// slotWait is how long a peer that will take any piece waits for a free slot. One that wants
 	// a certain one is told at once to ask elsewhere: others have it, and are idle.
 	slotWait = 200 * time.Millisecond
-	// slotHeld is after what time a slot that is still held may be lent to another, and
+	// slotHeld is the time after which a slot that is still held may be lent to another, and
 	// slotMost how many are served at the very most, in multiples of the slots.
 	slotHeld = 3 * time.Second
 	slotMost = 8
 	// slotAgain is when one that was not lent is looked at again.
 	slotAgain = time.Second
-	// peakHalf is after what time it counts half what a node was seen to send: lines
+	// peakHalf is the time after which what a node was seen to send counts half: lines
 	// change.
 	peakHalf = 10 * time.Minute
 	// slotShare is the part of a slot's share of the line below which its holder is slow.

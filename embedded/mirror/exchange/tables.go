@@ -72,7 +72,7 @@ const (
 )
 
 // findTable asks the trackers how a blob is cut and, where none answers, the other
-// nodes. It says whom it has it from.
+// nodes. It says which node it came from.
 func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *cut.Table, from string, err error) {
 	ask := func(ctx context.Context, node string) (*cut.Table, error) {
 		ctx, cancel := context.WithTimeout(ctx, tableTimeout)

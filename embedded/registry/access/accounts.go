@@ -19,7 +19,7 @@ import (
 // ErrUnknownAccount is returned by Remove.
 var ErrUnknownAccount = errors.New("no such account of the registry")
 
-// Account is somebody who may push and pull with a password.
+// Account may push and pull with a password.
 type Account struct {
 	Name    string
 	Created time.Time // when its password was issued

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// linkIdle is for how long a connection is kept on which nothing is asked.
+	// linkIdle is how long an idle connection is kept.
 	linkIdle = 2 * time.Minute
 	// readAhead is how much is read at a time, in bytes: what one TLS record has.
 	readAhead = 16 << 10

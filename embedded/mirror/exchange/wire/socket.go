@@ -13,7 +13,7 @@ const (
 	// others, when their slots are free again long since, and what nobody wants any longer is
 	// sent all the same.
 	unsent = 128 << 10
-	// deadAfter is after what time a connection ends whose other side takes nothing and
+	// deadAfter is the time after which a connection ends whose other side takes nothing and
 	// says nothing. One that is silent is tried after aliveIdle, and again each aliveAgain.
 	deadAfter  = 15 * time.Second
 	aliveIdle  = 5 * time.Second
