@@ -257,7 +257,7 @@ var everything = []grows{
 	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
 	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},
-	{"appliance/controller/services.Controller.told", "root", "services of the config file", ""},
+	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},
 	{"appliance/controller/services.jobs.byService", "root", "services of the config file", ""},

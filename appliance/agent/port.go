@@ -33,9 +33,9 @@ const (
 // node to node is the registry on the network, which lets every node read, by the same
 // Identity.Peer.
 var Callers = map[string]enroll.Caller{
-	enroll.RouteTime:       enroll.Stranger,
-	enroll.RouteJoin:       enroll.Stranger, // the join token is in the body
-	routeCA:                enroll.Stranger,
+	enroll.RouteTime:       enroll.Anyone,
+	enroll.RouteJoin:       enroll.Anyone, // the join token is in the body
+	routeCA:                enroll.Anyone,
 	routeScript:            enroll.Holder,
 	routeBootstrap:         enroll.Holder,
 	enroll.RouteRenew:      enroll.Returning,

@@ -193,7 +193,7 @@ func (c *copies) find(ctx context.Context, ref reference.Named,
 	now, err := c.Find(ctx, ref)
 	if err != nil {
 		last, unknown := c.registry.Digest(ctx, copied)
-		if unknown != nil || !mayPass(err) {
+		if unknown != nil || !isPassing(err) {
 			return "", nil, err
 		}
 		from.Note = err.Error() + "; the copy that is here is used"
@@ -215,9 +215,9 @@ func (c *copies) find(ctx context.Context, ref reference.Named,
 	return pinned, from, nil
 }
 
-// mayPass reports whether a registry did not give an image for a reason that lies not
+// isPassing reports whether a registry did not give an image for a reason that lies not
 // with the image.
-func mayPass(err error) bool {
+func isPassing(err error) bool {
 	var said *image.RefusedError
 	return errors.Is(err, image.ErrNoRegistry) || errors.As(err, &said) && said.Temporary()
 }

@@ -207,7 +207,7 @@ func (p *port) ask(id *pki.Identity, method, path string, body any) (int, string
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	allowed := map[enroll.Caller]string{ // of the callers below
-		enroll.Stranger:  "stranger worker manager demoted removed outdated",
+		enroll.Anyone:    "stranger worker manager demoted removed outdated",
 		enroll.Holder:    "", // without a join token
 		enroll.Returning: "worker manager demoted outdated",
 		enroll.Node:      "worker manager demoted",

@@ -92,10 +92,10 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	if x.findErr != nil {
 		list = append(list, doctor.Failed("address", doctor.Bad, x.findErr))
 	} else {
-		list = append(list, doctor.Address(x.addr, x.card, x.seen())...)
+		list = append(list, doctor.Address(x.addr, x.card, x.seenAddrs())...)
 	}
-	list = slices.Concat(list, x.system.MTU(x.card, x.away()), x.system.Names(ctx))
-	skews, reached := x.others(ctx, needs)
+	list = slices.Concat(list, x.system.MTU(x.card, x.peerMTUs()), x.system.Names(ctx))
+	skews, reached := x.checkPeers(ctx, needs)
 	list = append(list, x.system.Clock(skews)...)
 	if x.findErr == nil {
 		list = append(list, doctor.PortsHere(needs, doctor.BindAddr(x.addr), x.runs,
@@ -152,8 +152,10 @@ func (x *examination) findAddr() {
 	x.card = doctor.CardAt(x.addr, doctor.Cards())
 }
 
-// others finds out how other nodes are reached, and their clocks.
-func (x *examination) others(ctx context.Context, needs []doctor.Need) (skews []doctor.Skew, list []doctor.Finding) {
+// checkPeers finds out how other nodes are reached, and their clocks.
+func (x *examination) checkPeers(
+	ctx context.Context, needs []doctor.Need,
+) (skews []doctor.Skew, list []doctor.Finding) {
 	for _, n := range x.near {
 		if n.Error == "" {
 			skews = append(skews, doctor.Skew{Node: n.Name, By: n.Skew})
@@ -201,7 +203,7 @@ func (x *examination) managers(ctx context.Context) (skews []doctor.Skew, list [
 
 func (x *examination) record() string { return filepath.Join(x.cfg.DataDir, setup.RecordFile) }
 
-func (x *examination) seen() (list []doctor.SeenAddr) {
+func (x *examination) seenAddrs() (list []doctor.SeenAddr) {
 	for _, n := range x.near {
 		if n.Seen.IsValid() {
 			list = append(list, doctor.SeenAddr{Node: n.Name, At: n.Seen})
@@ -210,7 +212,7 @@ func (x *examination) seen() (list []doctor.SeenAddr) {
 	return list
 }
 
-func (x *examination) away() (list []doctor.PeerMTU) {
+func (x *examination) peerMTUs() (list []doctor.PeerMTU) {
 	for _, n := range x.near {
 		list = append(list, doctor.PeerMTU{Node: n.Name, MTU: n.MTU})
 	}

@@ -85,7 +85,7 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	if err != nil {
 		return err
 	}
-	plan.Notes = append(plan.Notes, notTaken(os.Environ())...)
+	plan.Notes = append(plan.Notes, ignoredEnv(os.Environ())...)
 	if dry {
 		return printPlan(a, plan)
 	}

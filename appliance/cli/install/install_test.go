@@ -59,7 +59,7 @@ func TestUnitArgs(t *testing.T) {
 
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
-	notes := notTaken([]string{
+	notes := ignoredEnv([]string{
 		"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_REGISTRY_PORT=8004", "DOCKER_HOST=unix:///x",
 	})
 	if len(notes) != 2 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") ||

@@ -113,7 +113,7 @@ func installedConfig(a *command.App, machine *install.Machine) (configs.Config, 
 // leaveForGood takes the node out of its cluster and stops its service. Where it may
 // not leave nothing has changed, unless force makes the rest go on all the same.
 func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine, cfg configs.Config, force bool) error {
-	err := api.NewClient(cfg.Socket).Leave(ctx, force || alone(ctx, cfg))
+	err := api.NewClient(cfg.Socket).Leave(ctx, force || isOnlyNode(ctx, cfg))
 	if errors.Is(err, api.ErrNotRunning) {
 		if err := machine.Stop(ctx); err != nil { // it may be about to start
 			return err
@@ -134,9 +134,9 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 	return machine.Stop(ctx)
 }
 
-// alone reports whether the node that runs here is all of its cluster: leaving it costs
-// nobody else anything.
-func alone(ctx context.Context, cfg configs.Config) bool {
+// isOnlyNode reports whether the node that runs here is its whole cluster: leaving it costs
+// no other node anything.
+func isOnlyNode(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	nodes, err := api.NewClient(cfg.Socket).Nodes(ctx)

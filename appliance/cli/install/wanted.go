@@ -127,8 +127,8 @@ func unitArgs(flags *pflag.FlagSet) (args []string) {
 	return args
 }
 
-// notTaken says which settings of the user's environment the service will not have.
-func notTaken(environ []string) (notes []string) {
+// ignoredEnv says which settings of the user's environment the service will not have.
+func ignoredEnv(environ []string) (notes []string) {
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
 		switch {

@@ -36,7 +36,7 @@ func dockerFlag(cmd *cobra.Command) {
 // start says what is missing. dry only prints what would be done.
 func EnsureDocker(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bool) error {
 	wanted, _ := cmd.Flags().GetBool("install-docker")
-	person := answering(a, cmd)
+	person := answerTerminal(a, cmd)
 	if !wanted && (person == nil || dry) {
 		return nil
 	}
@@ -96,10 +96,10 @@ func MissesDocker(a *command.App, ctx context.Context, machine *install.Machine,
 		"docker.io), or run this again with --install-docker")
 }
 
-// person returns the terminal on which a user can answer, nil if there is none: where
+// answerTerminal returns the terminal on which a user can answer, nil if there is none: where
 // the join token comes in by stdin, as in the line of `crawlbox token --bootstrap`, it
 // is the one that this was run on.
-func answering(a *command.App, cmd *cobra.Command) *os.File {
+func answerTerminal(a *command.App, cmd *cobra.Command) *os.File {
 	if !tui.IsTerminal(a.Env.Stderr) {
 		return nil
 	}

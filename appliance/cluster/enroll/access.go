@@ -19,8 +19,8 @@ import (
 type Caller int
 
 const (
-	// Stranger is anybody.
-	Stranger Caller = iota
+	// Anyone needs no certificate.
+	Anyone Caller = iota
 	// Holder shows a join token that is good. The handler checks it,
 	// with Server.RequireToken.
 	Holder

@@ -176,7 +176,7 @@ func startManager(t *testing.T, swarmErr error) *manager {
 func handlerOf(s *Server) http.Handler {
 	mux := http.NewServeMux()
 	for route, h := range s.Handlers() {
-		who := Stranger
+		who := Anyone
 		if route == RouteRenew || route == RouteFollow {
 			who = Returning
 		}

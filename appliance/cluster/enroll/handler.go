@@ -113,10 +113,10 @@ const requestTimeout = 10 * time.Second
 
 // Routes of the exchange, with their methods.
 const (
-	RouteJoin   = "POST " + pathJoin   // for a Stranger
+	RouteJoin   = "POST " + pathJoin   // for Anyone
 	RouteRenew  = "POST " + pathRenew  // for Returning
 	RouteFollow = "POST " + pathFollow // for Returning
-	RouteTime   = "GET " + pathTime    // for a Stranger
+	RouteTime   = "GET " + pathTime    // for Anyone
 )
 
 // Handlers returns the manager's side of the exchange, by its routes. It is to be served

@@ -98,7 +98,7 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 		return nil, err
 	}
 	peer, ok := PeerFrom(r.Context())
-	if !ok || !goodSwarmID(req.Swarm) {
+	if !ok || !validSwarmID(req.Swarm) {
 		return nil, ErrBadRequest
 	}
 	if err := s.known(r, peer.ID); err != nil {

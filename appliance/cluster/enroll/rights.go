@@ -165,7 +165,7 @@ func (s *Server) Demoted(ctx context.Context) error {
 // Claim binds a node, which asks from an address, to the node of Swarm that it says it is,
 // if that is so.
 func (s *Server) Claim(ctx context.Context, id string, from netip.AddrPort, swarmID string) {
-	if id == "" || !goodSwarmID(swarmID) {
+	if id == "" || !validSwarmID(swarmID) {
 		return
 	}
 	if err := s.claim(ctx, id, from, swarmID); err != nil {
@@ -173,7 +173,7 @@ func (s *Server) Claim(ctx context.Context, id string, from netip.AddrPort, swar
 	}
 }
 
-func goodSwarmID(id string) bool { return len(id) <= pki.MaxName && !hasOdd(id) }
+func validSwarmID(id string) bool { return len(id) <= pki.MaxName && !hasUnprintable(id) }
 
 // publishManagers publishes who the managers are; nil where Swarm can't be asked.
 func (s *Server) publishManagers(nodes []member.Node) error {

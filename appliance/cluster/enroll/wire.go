@@ -120,12 +120,13 @@ func (r joinRequest) check() error {
 		return errors.New("role is unknown")
 	case !pki.IsHostName(r.Name):
 		return errors.New("host name has odd characters")
-	case len(r.Crawlbox) > pki.MaxName || hasOdd(r.Crawlbox) || len(r.Token) > pki.MaxName || hasOdd(r.Token):
+	case len(r.Crawlbox) > pki.MaxName || hasUnprintable(r.Crawlbox) ||
+		len(r.Token) > pki.MaxName || hasUnprintable(r.Token):
 		return errors.New("version or token has odd characters")
 	}
 	return pki.CheckAddr(r.Addr)
 }
 
-func hasOdd(s string) bool {
+func hasUnprintable(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

@@ -72,7 +72,7 @@ func (s JoinToken) Reveal() (string, error) {
 // them, do no harm, nor do small letters. Its errors never repeat the text,
 // which may hold most of a secret.
 func Parse(text string) (JoinToken, error) {
-	text = strings.Map(squeeze, text[:min(len(text), maxString)])
+	text = strings.Map(dropSpaceAndQuotes, text[:min(len(text), maxString)])
 	payload, err := cutPrefix(text)
 	if err != nil {
 		return JoinToken{}, err
@@ -88,7 +88,7 @@ func Parse(text string) (JoinToken, error) {
 	return s, nil
 }
 
-func squeeze(r rune) rune {
+func dropSpaceAndQuotes(r rune) rune {
 	if unicode.IsSpace(r) || strings.ContainsRune("\u200b\ufeff\"'`", r) {
 		return -1
 	}
@@ -124,7 +124,7 @@ func open(payload string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; copy the whole line again", ErrTypo, err)
 	}
-	body, intact := unseal(raw)
+	body, intact := verifyChecksum(raw)
 	missing := crockford.EncodedLen(length) - len(payload[2:])
 	switch {
 	case missing > 0 && !intact: // intact, it is the length that was mistyped
@@ -135,8 +135,8 @@ func open(payload string) ([]byte, error) {
 	return body, nil
 }
 
-// unseal takes the checksum off, and reports whether it fits.
-func unseal(raw []byte) ([]byte, bool) {
+// verifyChecksum takes the checksum off, and reports whether it fits.
+func verifyChecksum(raw []byte) ([]byte, bool) {
 	if len(raw) < checksumSize {
 		return nil, false
 	}

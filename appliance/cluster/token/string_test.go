@@ -229,7 +229,7 @@ func FuzzParse_Typo(f *testing.F) {
 		at := int(where) % len(text)
 		got, err := Parse(text[:at] + string(typed) + text[at+1:])
 		right := crockfordLookalikes.Replace(text[at : at+1])
-		c := crockfordLookalikes.Replace(strings.Map(squeeze, string(typed)))
+		c := crockfordLookalikes.Replace(strings.Map(dropSpaceAndQuotes, string(typed)))
 		inHead := at < len("CBX1-")
 		switch {
 		case c == right:

@@ -23,7 +23,7 @@ func (c *Controller) act(ctx context.Context, s step) error {
 		c.clearNotes(s.service)
 		return nil
 	case report, refuse:
-		c.tell(s.service, slog.LevelWarn, "service "+s.service+": "+s.why)
+		c.logOnce(s.service, slog.LevelWarn, "service "+s.service+": "+s.why)
 		return nil
 	case wait:
 		return fmt.Errorf("service %s: %s", s.service, s.why)
@@ -56,7 +56,7 @@ func (c *Controller) start(ctx context.Context, s step) error {
 		return err
 	}
 	if from != nil && from.Note != "" {
-		c.tell(svc.Name, slog.LevelWarn, "service "+svc.Name+": "+from.Note)
+		c.logOnce(svc.Name, slog.LevelWarn, "service "+svc.Name+": "+from.Note)
 	}
 	d := deployOf(svc, image, from)
 	d.Change.KeepReplicas = s.keepReplicas

@@ -54,11 +54,11 @@ type Controller struct {
 	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
 	unready atomic.Pointer[string] // why the last round did not come to its end
 
-	mu    sync.Mutex
-	cfg   configs.Config    // the last one that was whole
-	told  map[string]string // what was logged last of a subject
-	notes map[string]string // what the user should know of a service
-	fresh map[string]bool   // services whose definition has changed since the start
+	mu     sync.Mutex
+	cfg    configs.Config    // the last one that was whole
+	logged map[string]string // what was logged last of a subject
+	notes  map[string]string // what the user should know of a service
+	fresh  map[string]bool   // services whose definition has changed since the start
 }
 
 // New returns the controller of the services of a config, which load reads again.
@@ -76,7 +76,7 @@ func New(
 		log:     log,
 		jobs:    jobs{byService: map[string]*job{}},
 		cfg:     cfg,
-		told:    map[string]string{},
+		logged:  map[string]string{},
 		notes:   map[string]string{},
 		fresh:   map[string]bool{},
 	}
@@ -110,14 +110,14 @@ func (c *Controller) Part() lifecycle.Part {
 func (c *Controller) Reload() error {
 	cfg, err := c.load()
 	if err != nil {
-		c.tell(c.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
+		c.logOnce(c.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
 		c.broken.Store(line("the config file is broken and the state before it stays: ", err))
 		return err
 	}
 	c.broken.Store(nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.told, c.file)
+	delete(c.logged, c.file)
 	c.setConfig(cfg)
 	return nil
 }
@@ -160,7 +160,7 @@ func (c *Controller) round(ctx context.Context) error {
 	if !swarm.IsUnreachable(err) { // the status says so anyway
 		c.unready.Store(line("", err))
 	}
-	c.tell("", slog.LevelError, "failed to apply the config", "error", err)
+	c.logOnce("", slog.LevelError, "failed to apply the config", "error", err)
 	if errors.Is(err, swarm.ErrNotManager) {
 		return nil
 	}
@@ -219,12 +219,12 @@ func (c *Controller) AfterPush(h http.Handler) http.Handler {
 	})
 }
 
-// tell logs what is said about a subject once, until it changes.
-func (c *Controller) tell(subject string, level slog.Level, msg string, args ...any) {
+// logOnce logs what is said about a subject once, until it changes.
+func (c *Controller) logOnce(subject string, level slog.Level, msg string, args ...any) {
 	text := fmt.Sprint(append([]any{msg}, args...)...)
 	c.mu.Lock()
-	told := c.told[subject] == text
-	c.told[subject] = text
+	told := c.logged[subject] == text
+	c.logged[subject] = text
 	c.mu.Unlock()
 	if told {
 		return
@@ -236,7 +236,7 @@ func (c *Controller) tell(subject string, level slog.Level, msg string, args ...
 func (c *Controller) forget(subject string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.told, subject)
+	delete(c.logged, subject)
 }
 
 // note keeps what the user should know of a service, and logs it once.
@@ -245,7 +245,7 @@ func (c *Controller) note(service, text string) {
 	c.mu.Lock()
 	c.notes[service] = text
 	c.mu.Unlock()
-	c.tell(service, slog.LevelWarn, "service "+service+": "+text)
+	c.logOnce(service, slog.LevelWarn, "service "+service+": "+text)
 }
 
 // clearNotes drops what the user was to know about a service.
@@ -253,6 +253,6 @@ func (c *Controller) clearNotes(service string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.notes, service)
-	delete(c.told, service)
+	delete(c.logged, service)
 	delete(c.fresh, service)
 }
