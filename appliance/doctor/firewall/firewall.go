@@ -75,7 +75,7 @@ func Look(ctx context.Context, run Runner, q Question) (by string, blocked []Blo
 func (s *ruleset) blocked(base *chain, q Question, who manager) (list []Blocked) {
 	byRule := map[string][]Port{}
 	for _, port := range q.Ports {
-		v := s.judge(base, packet{port, q.Interface, q.From, q.IPv6})
+		v := s.evaluate(base, packet{port, q.Interface, q.From, q.IPv6})
 		if v.kind == drop {
 			byRule[v.by] = append(byRule[v.by], port)
 		}

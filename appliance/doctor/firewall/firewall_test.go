@@ -197,7 +197,7 @@ func FuzzRules(f *testing.F) {
 		}
 		for _, s := range sets {
 			for _, base := range s.bases {
-				s.judge(base, packet{Port{"tcp", 7980}, "eth0", netip.MustParseAddr("10.0.0.1"), false})
+				s.evaluate(base, packet{Port{"tcp", 7980}, "eth0", netip.MustParseAddr("10.0.0.1"), false})
 			}
 		}
 	})

@@ -65,7 +65,7 @@ type verdict struct {
 // maxDepth bounds how deep chains call each other; the kernel's own bound is 16.
 const maxDepth = 16
 
-func (s *ruleset) judge(base *chain, p packet) verdict {
+func (s *ruleset) evaluate(base *chain, p packet) verdict {
 	v := s.follow(base, p, 0)
 	if v.kind == pass || v.kind == back {
 		v = verdict{accept, ""}
