@@ -14,6 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
@@ -39,7 +40,7 @@ func TestNames_AllDoorsAgree(t *testing.T) {
 		}
 		return nil
 	}
-	past, err := history.Open(t.TempDir())
+	past, err := history.Open(historytest.In(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -83,7 +84,7 @@ func TestSameTry(t *testing.T) {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
-	past, err := history.Open(t.TempDir())
+	past, err := history.Open(historytest.In(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
@@ -65,7 +66,7 @@ func TestDeploy_Copies(t *testing.T) {
 			return gone
 		},
 	})
-	past, err := history.Open(t.TempDir())
+	past, err := history.Open(historytest.In(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func (p *primary) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if p.past, err = history.Open(p.dir("deploys")); err != nil {
+	if p.past, err = history.Open(p.authority.Deploys()); err != nil {
 		return err
 	}
 	p.registry, err = registry.Open(ctx, registry.Options{

@@ -43,7 +43,11 @@ type Authority struct {
 // Open loads what a manager with a data directory keeps, and creates what is missing.
 // managers are the addresses at which the nodes find the managers.
 func Open(dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort) (*Authority, error) {
-	store, err := state.Open(state.Dir(dataDir), state.Options{Author: self.Name, Files: state.Files(dataDir)})
+	store, err := state.Open(state.Dir(dataDir), state.Options{
+		Author: self.Name,
+		Files:  state.Files(dataDir),
+		Dirs:   state.Dirs(dataDir),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +78,9 @@ func (a *Authority) load(nodeDir string, self pki.Self, managers []netip.AddrPor
 	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, self, pki.Membership{Managers: managers})
 	return err
 }
+
+// Deploys returns where the history of deploys is kept.
+func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
 
 // Close closes the cluster's state.
 func (a *Authority) Close() { a.state.Close() }

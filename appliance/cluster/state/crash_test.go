@@ -22,14 +22,14 @@ var legacy = func(dir string) map[string]string {
 // wantWhole opens the store, and wants all documents to be of one commit, which is one of two.
 func wantWhole(t *testing.T, what, dir string, was, next int) {
 	t.Helper()
-	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir)})
+	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 		return
 	}
 	defer d.Close()
 	var got [3]string
-	for i, name := range []string{"a", "b", "c"} {
+	for i, name := range []string{"a", "b", "dir/c"} {
 		data, _, err := d.Read(name)
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -40,7 +40,9 @@ func wantWhole(t *testing.T, what, dir string, was, next int) {
 	if got[0] != got[1] || got[1] != got[2] || got[0] != fmt.Sprint(was) && got[0] != fmt.Sprint(next) {
 		t.Errorf("%s: the documents are %v, want %d or %d", what, got, was, next)
 	}
-	for name, path := range legacy(dir) {
+	files := legacy(dir)
+	files["dir/c"] = filepath.Join(dir, "dir", "c.json")
+	for name, path := range files {
 		if data, err := os.ReadFile(path); err != nil || string(data) != got[0] {
 			t.Errorf("%s: the file of %s has %q, %v; the document has %s", what, name, data, err, got[0])
 		}
@@ -49,13 +51,13 @@ func wantWhole(t *testing.T, what, dir string, was, next int) {
 
 func number(n int) map[string][]byte {
 	data := fmt.Append(nil, n)
-	return map[string][]byte{"a": data, "b": data, "c": data}
+	return map[string][]byte{"a": data, "b": data, "dir/c": data}
 }
 
 // TestCommit_PowerCut cuts the power after each write of a commit.
 func TestCommit_PowerCut(t *testing.T) {
 	disk := disktest.New(t, 32)
-	d, err := Open(filepath.Join(disk.Dir, "state"), Options{Files: legacy(disk.Dir)})
+	d, err := Open(filepath.Join(disk.Dir, "state"), Options{Files: legacy(disk.Dir), Dirs: map[string]string{"dir/": filepath.Join(disk.Dir, "dir")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func TestCommit_PowerCut(t *testing.T) {
 		}
 		wantWhole(t, "power cut after "+step, disk.Cut().Dir, was, 2)
 	}
-	if _, err := d.Commit(t.Context(), v, number(2), "second"); err != nil || steps < 8 {
+	if _, err := d.Commit(t.Context(), v, number(2), "second"); err != nil || steps < 6 {
 		t.Fatalf("%d steps, %v", steps, err)
 	}
 	wantWhole(t, "power cut at the end", disk.Cut().Dir, 2, 2)
@@ -115,7 +117,7 @@ func TestCommit_Killed(t *testing.T) {
 
 // count commits numbers, and says which one it has committed, until it is killed.
 func count(dir string) {
-	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir)})
+	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

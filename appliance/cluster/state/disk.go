@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,9 @@ type Options struct {
 	Author string
 	// Files are the files of versions before, by the names of their documents.
 	Files map[string]string
+	// Dirs are directories of them, by what the names of their documents begin with: that of
+	// a document is the rest of its name and ".json".
+	Dirs map[string]string
 }
 
 // Disk is a store on this node's disk. Several processes may have one open.
@@ -41,11 +45,16 @@ type Disk struct {
 	changed chan struct{}
 }
 
-// snapshot is a commit with its tree.
+// snapshot is a commit with its ID.
 type snapshot struct {
-	id     Version
-	commit Commit
-	tree   tree
+	id Version
+	record
+}
+
+// record is the object of a commit. It has the tree in it, which would cost a sync of its own.
+type record struct {
+	Commit
+	Tree tree `json:"tree"`
 }
 
 type tree map[string]blob
@@ -138,13 +147,10 @@ func load(dir string) ([]snapshot, error) {
 	}
 	var list []snapshot
 	for id := Version(bytes.TrimSpace(head)); id != "" &&
-		len(list) < keepCommits; id = list[len(list)-1].commit.Parent {
+		len(list) < keepCommits; id = list[len(list)-1].Parent {
 		s := snapshot{id: id}
-		err := o.getJSON(string(id), &s.commit)
-		if err == nil {
-			err = o.getJSON(s.commit.Tree, &s.tree)
-		}
-		for _, b := range s.tree {
+		err := o.getJSON(string(id), &s.record)
+		for _, b := range s.Tree {
 			if len(list) == 0 && err == nil {
 				_, err = o.get(b.Hash)
 			}
@@ -186,7 +192,7 @@ func (d *Disk) Read(name string) ([]byte, Version, error) {
 		return nil, "", fmt.Errorf("read %s of the cluster's state: %w", name, err)
 	}
 	head := d.head()
-	b, ok := head.tree[name]
+	b, ok := head.Tree[name]
 	if !ok {
 		return nil, head.id, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
@@ -205,7 +211,7 @@ func (d *Disk) List(prefix string) ([]Entry, Version, error) {
 		return nil, "", fmt.Errorf("list the cluster's state: %w", err)
 	}
 	head := d.head()
-	return head.tree.list(prefix), head.id, nil
+	return head.Tree.list(prefix), head.id, nil
 }
 
 func (t tree) list(prefix string) []Entry {
@@ -264,10 +270,10 @@ func (d *Disk) unchanged(base Version, changes map[string][]byte) error {
 	}
 	var then tree
 	if i >= 0 {
-		then = d.history[i].tree
+		then = d.history[i].Tree
 	}
 	for name := range changes {
-		if then[name] != head.tree[name] {
+		if then[name] != head.Tree[name] {
 			return fmt.Errorf("%s: %w", name, ErrConflict)
 		}
 	}
@@ -277,53 +283,44 @@ func (d *Disk) unchanged(base Version, changes map[string][]byte) error {
 // commit writes a commit on the newest one, and the head last. The caller holds mu, and the lock.
 func (d *Disk) commit(changes map[string][]byte, message string) error {
 	head := d.head()
-	next := snapshot{tree: maps.Clone(head.tree)}
-	if next.tree == nil {
-		next.tree = tree{}
+	next := snapshot{record: record{Tree: maps.Clone(head.Tree)}}
+	if next.Tree == nil {
+		next.Tree = tree{}
 	}
-	for _, name := range slices.Sorted(maps.Keys(changes)) {
-		data := changes[name]
+	objects := map[string][]byte{}
+	for name, data := range changes {
 		if data == nil {
-			delete(next.tree, name)
+			delete(next.Tree, name)
 			continue
 		}
-		hash, err := d.objects.put(data)
-		if err != nil {
-			return err
-		}
-		next.tree[name] = blob{Hash: hash, Size: len(data)}
-		d.step("blob")
+		hash := hashOf(data)
+		objects[hash] = data
+		next.Tree[name] = blob{Hash: hash, Size: len(data)}
 	}
-	if len(next.tree) > MaxDocuments {
-		return fmt.Errorf("there would be %d documents, the limit is %d", len(next.tree), MaxDocuments)
+	if len(next.Tree) > MaxDocuments {
+		return fmt.Errorf("there would be %d documents, the limit is %d", len(next.Tree), MaxDocuments)
 	}
-	if head.id != "" && maps.Equal(next.tree, head.tree) {
+	if head.id != "" && maps.Equal(next.Tree, head.Tree) {
 		return nil
 	}
-	hash, err := d.objects.putJSON(next.tree)
-	if err != nil {
-		return err
-	}
-	d.step("tree")
-	next.commit = Commit{
-		Tree:    hash,
+	next.Commit = Commit{
 		Parent:  head.id,
 		Author:  d.Author,
 		Time:    time.Now().UTC(),
-		Epoch:   head.commit.Epoch,
+		Epoch:   head.Epoch,
 		Message: message,
 	}
-	id, err := d.objects.putJSON(next.commit)
+	data, err := json.Marshal(next.record)
 	if err != nil {
 		return err
 	}
-	next.id = Version(id)
-	d.step("commit")
-	if err := d.objects.sync(); err != nil {
+	next.id = Version(hashOf(data))
+	objects[string(next.id)] = data
+	if err := d.objects.put(objects, func() { d.step("object") }); err != nil {
 		return err
 	}
 	d.step("objects")
-	if err := durable.WriteFile(d.headPath(), []byte(id+"\n"), secretFile); err != nil {
+	if err := durable.WriteFile(d.headPath(), []byte(next.id+"\n"), secretFile); err != nil {
 		return err
 	}
 	d.step("head")
@@ -340,8 +337,8 @@ func (d *Disk) prune() error {
 	d.history = slices.Clone(d.history[max(0, len(d.history)-keepCommits):])
 	kept := map[string]bool{}
 	for _, s := range d.history {
-		kept[string(s.id)], kept[s.commit.Tree] = true, true
-		for _, b := range s.tree {
+		kept[string(s.id)] = true
+		for _, b := range s.Tree {
 			kept[b.Hash] = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -99,6 +100,37 @@ func (d *Document) LoadOrCreate(create func() ([]byte, error)) (data []byte, err
 	})
 	return data, err
 }
+
+// Group is the documents whose names begin alike, each changed by itself. Its methods may be
+// called at the same time.
+type Group struct {
+	store  Store
+	prefix string
+}
+
+// NewGroup returns the documents whose names begin with a prefix, without which they are named.
+func NewGroup(store Store, prefix string) *Group { return &Group{store, prefix} }
+
+// Hashes returns the names of the documents, and the hashes of their contents.
+func (g *Group) Hashes() (map[string]string, error) {
+	list, _, err := g.store.List(g.prefix)
+	hashes := map[string]string{}
+	for _, e := range list {
+		hashes[strings.TrimPrefix(e.Name, g.prefix)] = e.Hash
+	}
+	return hashes, err
+}
+
+// Load is Document.Load.
+func (g *Group) Load(name string) ([]byte, error) { return NewDocument(g.store, g.prefix+name).Load() }
+
+// Update is Document.Update.
+func (g *Group) Update(name, message string, fn func(data []byte) ([]byte, error)) error {
+	return NewDocument(g.store, g.prefix+name).Update(message, fn)
+}
+
+// Changed is Store.Changed.
+func (g *Group) Changed() <-chan struct{} { return g.store.Changed() }
 
 // Contents are those of documents, by their names.
 type Contents = map[string][]byte

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
@@ -29,17 +30,71 @@ func Files(dataDir string) map[string]string {
 	}
 }
 
+// Dirs returns the directories of files in which versions before have documents, in a data
+// directory.
+func Dirs(dataDir string) map[string]string {
+	return map[string]string{History: filepath.Join(dataDir, "deploys")}
+}
+
+const extension = ".json"
+
+// file returns the file of a document, which not all have.
+func (d *Disk) file(name string) (path string, ok bool) {
+	for prefix, dir := range d.Dirs {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && !strings.Contains(rest, "/") {
+			return filepath.Join(dir, rest+extension), true
+		}
+	}
+	path, ok = d.Files[name]
+	return path, ok
+}
+
+// filed returns the names of the documents that have files, or should have. In directories it
+// removes what a power cut has left of files that were being written, and leaves alone what has
+// another name, such as a damaged file that an operator moved out of the way.
+func (d *Disk) filed() ([]string, error) {
+	names := map[string]bool{}
+	for name := range d.Files {
+		names[name] = true
+	}
+	for name := range d.head().Tree {
+		if _, ok := d.file(name); ok {
+			names[name] = true
+		}
+	}
+	for prefix, dir := range d.Dirs {
+		list, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, f := range list {
+			if f.Type().IsRegular() && durable.Leftover(f.Name()) {
+				_ = os.Remove(filepath.Join(dir, f.Name()))
+			}
+			if name, ok := strings.CutSuffix(f.Name(), extension); ok && check(Contents{prefix + name: nil}) == nil {
+				names[prefix+name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
 // reconcile takes over what versions before have written to their files, and puts right what
 // a power cut kept from being exported. The caller holds mu, and the lock.
 func (d *Disk) reconcile() error {
-	names := slices.Sorted(maps.Keys(d.Files))
+	names, err := d.filed()
+	if err != nil {
+		return err
+	}
 	changes, stale, there, known := map[string][]byte{}, []string{}, 0, 0
 	for _, name := range names {
-		b, ok := d.head().tree[name]
-		if ok {
+		path, _ := d.file(name)
+		_, single := d.Files[name]
+		b, ok := d.head().Tree[name]
+		if ok && single {
 			known++
 		}
-		data, err := os.ReadFile(d.Files[name])
+		data, err := os.ReadFile(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			stale = append(stale, name)
@@ -47,17 +102,22 @@ func (d *Disk) reconcile() error {
 		case err != nil:
 			return err
 		}
-		there++
+		if single {
+			there++
+		}
 		switch hash := hashOf(data); {
 		case ok && hash == b.Hash:
-		case ok && (d.had(name, hash) || !whole(d.Files[name], data)), !ok && d.had(name, hash):
+		case ok && (d.had(name, hash) || !whole(path, data)), !ok && d.had(name, hash):
 			stale = append(stale, name)
+		case !single && !whole(path, data):
+			return fmt.Errorf("%s is damaged: move it away and start again; only the record of earlier deployments is "+
+				"lost with it", path)
 		default:
 			changes[name] = data
 		}
 	}
 	if there == 0 && known > 0 { // a version before has left its cluster
-		for _, name := range names {
+		for name := range d.Files { // it leaves the directories
 			changes[name] = nil
 		}
 		return d.commit(changes, "left by a version before")
@@ -85,14 +145,14 @@ func whole(path string, data []byte) bool {
 
 // had reports whether a document had a content before.
 func (d *Disk) had(name, hash string) bool {
-	return slices.ContainsFunc(d.history, func(s snapshot) bool { return s.tree[name].Hash == hash })
+	return slices.ContainsFunc(d.history, func(s snapshot) bool { return s.Tree[name].Hash == hash })
 }
 
 // export writes documents to the files of versions before.
 func (d *Disk) export(names ...string) error {
 	slices.Sort(names)
 	for _, name := range names {
-		path, ok := d.Files[name]
+		path, ok := d.file(name)
 		if !ok {
 			continue
 		}
@@ -105,7 +165,7 @@ func (d *Disk) export(names ...string) error {
 }
 
 func (d *Disk) exportOne(name, path string) error {
-	b, ok := d.head().tree[name]
+	b, ok := d.head().Tree[name]
 	if !ok {
 		return durable.Remove(path)
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
@@ -30,34 +32,45 @@ func hashOf(data []byte) string {
 
 func (o objects) path(hash string) string { return filepath.Join(o.dir, hash) }
 
-// put writes an object, unless it is there. It survives a power cut after sync.
-func (o objects) put(data []byte) (hash string, err error) {
-	hash = hashOf(data)
+// maxWrites bounds how many files are written at a time: those that are synced at the same
+// time cost a disk little more than one.
+const maxWrites = 16
+
+// put writes objects, by their hashes, but for those that are there. They survive a power cut
+// once it has returned. step is called after each.
+func (o objects) put(list map[string][]byte, step func()) error {
+	done := make(chan error, len(list))
+	var writing errgroup.Group
+	writing.SetLimit(maxWrites)
+	for hash, data := range list {
+		writing.Go(func() error {
+			err := o.putOne(hash, data)
+			done <- err
+			return err
+		})
+	}
+	for range list {
+		<-done
+		step()
+	}
+	return errors.Join(writing.Wait(), durable.SyncDir(o.dir))
+}
+
+func (o objects) putOne(hash string, data []byte) error {
 	// What is there may be from before a power cut, with a size and no content.
 	if have, err := o.get(hash); err == nil && have != nil {
-		return hash, nil
+		return nil
 	}
 	f, err := durable.Create(o.path(hash), secretFile)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Cleanup() //nolint:errcheck // of what was not kept
 	if _, err := f.Write(data); err != nil {
-		return "", err
+		return err
 	}
-	return hash, f.CloseAtomicallyReplace()
+	return f.CloseAtomicallyReplace()
 }
-
-func (o objects) putJSON(v any) (hash string, err error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	return o.put(data)
-}
-
-// sync makes all objects that were put survive a power cut.
-func (o objects) sync() error { return durable.SyncDir(o.dir) }
 
 // get returns an object that is what its name says.
 func (o objects) get(hash string) ([]byte, error) {

@@ -1,10 +1,9 @@
 // Package state keeps what a cluster must not lose, as named documents: a few dozen of a few
-// KiB each. A commit changes several of them at once or none, and only those that nobody has
+// KiB each, and the history of each service. A commit changes several of them at once or none, and only those that nobody has
 // changed since they were read.
 //
-// It is a small git: a document's content is a blob, named by its SHA-256; a tree names the
-// blobs of all documents; a commit names a tree, its parent, author, time and epoch; and one
-// file, the head, names the newest commit. All but the head never change once they are
+// It is a small git: a document's content is a blob, named by its SHA-256; a commit names the
+// blobs of all documents, its parent, author, time and epoch; and one file, the head, names the newest commit. All but the head never change once they are
 // written, so a commit is there from when the head is replaced, and a power cut at any point
 // leaves the old state or the new one. Disk is the implementation on this node's disk; that
 // only the head decides is what lets another one keep the head in Swarm's raft.
@@ -17,7 +16,8 @@
 // before finds the state as it is. When this version starts again, a file that is neither the
 // document nor an earlier content of it was written by a version before in the meantime, and
 // is taken over; any other is put right. Where all are gone, a version before has left its
-// cluster, and the documents go too.
+// cluster, and the documents go too. The history of deploys was a directory with a file for each
+// service, which stays when a cluster is left.
 package state
 
 import (
@@ -35,7 +35,7 @@ const (
 	// MaxDocument is the longest document, in bytes: a list of 5,000 members has 2 MiB.
 	MaxDocument = 8 << 20
 	// MaxDocuments is how many there are at most.
-	MaxDocuments = 256
+	MaxDocuments = 2048
 	// keepCommits is how many commits are kept, with what they name. A commit on a base
 	// that is older is a conflict.
 	keepCommits = 32
@@ -49,6 +49,8 @@ const (
 	Removals   = "removals"
 	GossipKeys = "gossip-keys"
 	Accounts   = "accounts"
+
+	History = "history/" // and the name of a service
 )
 
 var (
@@ -76,7 +78,6 @@ type Entry struct {
 
 // Commit is what is known of one.
 type Commit struct {
-	Tree    string    `json:"tree"`
 	Parent  Version   `json:"parent,omitempty"`
 	Author  string    `json:"author"`
 	Time    time.Time `json:"time"`
@@ -99,7 +100,7 @@ type Store interface {
 	Changed() <-chan struct{}
 }
 
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$`)
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$`)
 
 // check refuses changes that no store takes.
 func check(changes map[string][]byte) error {

@@ -107,7 +107,7 @@ func conformance(t *testing.T, s state.Store) {
 	}
 
 	// Bounds.
-	for _, name := range []string{"", "/a", "../a", "a/../b", "A", "a b", "a/", strings.Repeat("a", 129)} {
+	for _, name := range []string{"", "/a", "../a", "a/../b", "a b", "a/", strings.Repeat("a", 129)} {
 		if _, err := s.Commit(t.Context(), v, map[string][]byte{name: []byte("1")}, "test"); err == nil {
 			t.Errorf("took the name %q", name)
 		}
@@ -211,7 +211,7 @@ func TestDisk_Damaged(t *testing.T) {
 	v := commit(t, open(t, dir, state.Options{}), "", map[string][]byte{"a": []byte("1")})
 	files := []string{filepath.Join(dir, "head")}
 	objects, err := filepath.Glob(filepath.Join(dir, "objects", "*"))
-	if err != nil || len(objects) != 3 {
+	if err != nil || len(objects) != 2 {
 		t.Fatal(objects, err)
 	}
 	for _, path := range append(files, objects...) {

@@ -28,8 +28,8 @@ func Look(dir string) (*View, error) {
 	head := list[len(list)-1]
 	return &View{
 		Head:      head.id,
-		Commit:    head.commit,
-		Documents: head.tree.list(""),
+		Commit:    head.Commit,
+		Documents: head.Tree.list(""),
 		objects:   objects{filepath.Join(dir, "objects")},
 	}, nil
 }

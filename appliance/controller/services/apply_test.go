@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
@@ -13,7 +14,7 @@ import (
 // pastOf returns a controller whose history of spider has the entries, oldest first.
 func pastOf(t *testing.T, entries []history.Entry) *Controller {
 	t.Helper()
-	store, err := history.Open(t.TempDir())
+	store, err := history.Open(historytest.In(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,64 +3,39 @@ package history
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-
-	"github.com/crawlbox/crawlbox/appliance/base/durable"
-	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
-const extension = ".json"
-
-// prepare makes the directory. Specs in it may hold what others must not read.
-func prepare(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(dir))
+// Documents is where the history is kept: a document for each service. All methods may be
+// called at the same time.
+type Documents interface {
+	// Hashes returns the services that have a document; the hash changes with its content.
+	Hashes() (map[string]string, error)
+	// Load returns the document of a service that has one.
+	Load(service string) ([]byte, error)
+	// Update replaces the document of a service, which is nil where there is none, by what fn
+	// makes of it. A power cut leaves the old one or the new one, and the new one once it has
+	// returned. fn is called again where somebody else changes the document meanwhile; its
+	// error is returned as it is.
+	Update(service, message string, fn func(data []byte) ([]byte, error)) error
+	// Changed returns a channel that is closed when there may be other documents.
+	Changed() <-chan struct{}
 }
 
-// loadAll reads all files of services, and removes what a power cut left of
-// files that were being written. Other names are left alone, such as that of a
-// damaged file that an operator moved out of the way.
-func loadAll(dir string) (map[string][]Entry, error) {
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the deployment history: %w", err)
-	}
-	all := map[string][]Entry{}
-	for _, f := range files {
-		path := filepath.Join(dir, f.Name())
-		if f.Type().IsRegular() && durable.Leftover(f.Name()) {
-			_ = os.Remove(path)
-		}
-		service, ok := strings.CutSuffix(f.Name(), extension)
-		if !ok || naming.CheckService(service) != nil {
-			continue
-		}
-		if all[service], err = load(path); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
+// maxSize bounds the document of a service, in bytes: specs in it may be long.
+const maxSize = 4 << 20
 
-func load(path string) ([]Entry, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the deployment history: %w", err)
-	}
+func decode(service string, data []byte) ([]Entry, error) {
 	var entries []Entry
-	if err = json.Unmarshal(data, &entries); err == nil {
+	if data == nil {
+		return nil, nil
+	}
+	err := json.Unmarshal(data, &entries)
+	if err == nil {
 		err = ordered(entries)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): move it away and start again; only the record of earlier "+
-			"deployments is lost with it", path, err)
+		return nil, fmt.Errorf("the deployment history of service %s is damaged (%w): restore the data directory from "+
+			"a backup", service, err)
 	}
 	return entries, nil
 }
@@ -77,12 +52,17 @@ func ordered(entries []Entry) error {
 	return nil
 }
 
-// save puts the entries in the place of a service's file, such that a power cut
-// leaves the old file or the new one, and the new one once it has returned.
-func save(dir, service string, entries []Entry) error {
-	data, err := json.Marshal(entries)
-	if err != nil {
-		return err
+// encode writes entries, without the oldest where they are too long together.
+func encode(entries []Entry) ([]byte, error) {
+	for {
+		data, err := json.Marshal(entries)
+		if err != nil || len(data) < maxSize {
+			return append(data, '\n'), err
+		}
+		fewer := trim(entries, len(entries)-1)
+		if len(fewer) == len(entries) || len(fewer) == 0 {
+			return append(data, '\n'), nil
+		}
+		entries = fewer
 	}
-	return durable.WriteFile(filepath.Join(dir, service+extension), append(data, '\n'), 0o600)
 }

@@ -1,6 +1,6 @@
 // Package history is the record of what was deployed: which image each service
 // ran, since when, who wanted it and how it went. The manager keeps it, one
-// JSON file per service, so that a person can go back to a version that was
+// document of JSON per service, so that a person can go back to a version that was
 // good, a manager that starts again finds what it was in the middle of, and the
 // registry is told which images are still needed.
 //

@@ -95,7 +95,7 @@ func TestTrim(t *testing.T) {
 		"others of the good ones": {"a:done b:done c:done " + fails + fails, 2, 3},
 		"all under way":           {strings.Repeat("r:running ", 3*maxEntries), 2*maxEntries + 1, 2*maxEntries + 2},
 	} {
-		got := trim(entriesOf(tc.entries))
+		got := trim(entriesOf(tc.entries), maxEntries)
 		if len(got) != maxEntries || got[0].Version != tc.first || got[1].Version != tc.second {
 			t.Errorf("%s: %s", name, versions(got))
 		}

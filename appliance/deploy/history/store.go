@@ -2,7 +2,6 @@ package history
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,29 +12,53 @@ import (
 // maxEntries of a service are kept.
 const maxEntries = 50
 
-// Store holds the history of all services. It is safe for concurrent use; a
-// reader does not wait for the disk. No other Store may write to its directory.
+// Store holds the history of all services. It is safe for concurrent use.
 type Store struct {
-	dir string
+	docs Documents
 
-	writing sync.Mutex // one change at a time, held while the disk is waited for
-
-	mu      sync.RWMutex
-	entries map[string][]Entry // by service, oldest first; a slice in here never changes
+	mu      sync.Mutex
+	changed <-chan struct{} // since entries were read
+	hashes  map[string]string
+	entries map[string][]Entry // by service, oldest first; neither the map nor a slice in here ever changes
 }
 
-// Open reads the history in a directory, which it makes where there is none. A
-// file that can't be read is an error: going on without it would offer images
-// for removal that a user may want to go back to.
-func Open(dir string) (*Store, error) {
-	if err := prepare(dir); err != nil {
+// Open reads the history. A document that can't be read is an error: going on without it would
+// offer images for removal that a user may want to go back to.
+func Open(docs Documents) (*Store, error) {
+	s := &Store{docs: docs}
+	if err := s.read(); err != nil {
 		return nil, fmt.Errorf("open the deployment history: %w", err)
 	}
-	entries, err := loadAll(dir)
+	return s, nil
+}
+
+// read reads the documents that are others than before. The caller holds mu, or has the Store
+// for itself.
+func (s *Store) read() error {
+	changed := s.docs.Changed() // before the documents are read
+	hashes, err := s.docs.Hashes()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &Store{dir: dir, entries: entries}, nil
+	all := make(map[string][]Entry, len(hashes))
+	for service, hash := range hashes {
+		if naming.CheckService(service) != nil {
+			continue
+		}
+		if entries, ok := s.entries[service]; ok && s.hashes[service] == hash {
+			all[service] = entries
+			continue
+		}
+		data, err := s.docs.Load(service)
+		if err == nil {
+			all[service], err = decode(service, data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.changed, s.hashes, s.entries = changed, hashes, all
+	return nil
 }
 
 // Begin records a change that is about to be made and gives it the next version
@@ -54,7 +77,7 @@ func (s *Store) Begin(service string, e Entry) (version int, err error) {
 		if n := len(entries); n > 0 {
 			e.Version = entries[n-1].Version + 1
 		}
-		return trim(append(entries, e)), nil
+		return trim(append(entries, e), maxEntries), nil
 	})
 	return e.Version, err
 }
@@ -74,43 +97,53 @@ func (s *Store) Update(service string, version int, fn func(*Entry)) error {
 	})
 }
 
-// change writes down what fn makes of a copy of a service's entries.
+// change writes down what fn makes of a service's entries. It is called again where somebody
+// else changes them meanwhile.
 func (s *Store) change(service string, fn func([]Entry) ([]Entry, error)) error {
-	if err := naming.CheckService(service); err != nil { // it is the name of a file, too
+	if err := naming.CheckService(service); err != nil { // it is the name of a document, too
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	entries, err := fn(slices.Clone(s.of(service)))
-	if err != nil {
-		return err
-	}
-	if err := save(s.dir, service, entries); err != nil {
+	var refused error
+	err := s.docs.Update(service, "record a change of service "+service, func(data []byte) ([]byte, error) {
+		entries, err := decode(service, data)
+		if err == nil {
+			entries, err = fn(entries)
+		}
+		if refused = err; err != nil {
+			return nil, err
+		}
+		return encode(entries)
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil:
 		return fmt.Errorf("record the change of service %s: %w", service, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.entries[service] = entries
-	return nil
+	return s.read()
 }
 
 // of returns the entries of a service, oldest first, to be read only.
-func (s *Store) of(service string) []Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.entries[service]
-}
+func (s *Store) of(service string) []Entry { return s.all()[service] }
 
+// all returns all entries, to be read only; where the documents cannot be read, as they were.
 func (s *Store) all() map[string][]Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.entries)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.changed:
+		_ = s.read() // which is tried again
+	default:
+	}
+	return s.entries
 }
 
 // trim drops the oldest entries where there are too many, but spares the two
 // last good images: fifty attempts that failed do not bar the way back.
-func trim(entries []Entry) []Entry {
-	for len(entries) > maxEntries {
+func trim(entries []Entry, most int) []Entry {
+	for len(entries) > most {
 		spared := map[int]bool{}
 		for _, e := range kept(entries, 2) {
 			spared[e.Version] = true

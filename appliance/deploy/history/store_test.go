@@ -10,11 +10,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 )
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir)
+	s, err := Open(historytest.In(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +34,7 @@ func begin(t *testing.T, s *Store, service string, e Entry) int {
 
 func TestStore_SurvivesARestart(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "history")
+	dir := t.TempDir()
 	s := open(t, dir)
 	full := Entry{
 		Image:  "spider:0.01",
@@ -75,21 +77,6 @@ func TestStore_SurvivesARestart(t *testing.T) {
 	}
 	if _, ok := again.Find("spider", 3); ok {
 		t.Error("found what is not there")
-	}
-}
-
-func TestStore_OnlyForTheOwner(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "history")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	begin(t, open(t, dir), "spider", Entry{})
-	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "spider.json"): 0o600} {
-		info, err := os.Stat(path)
-		if err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
-		}
 	}
 }
 
@@ -140,7 +127,7 @@ func TestStore_KeepsFifty(t *testing.T) {
 
 func TestStore_UnchangedWhereTheDiskFails(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "history")
+	dir := t.TempDir()
 	s := open(t, dir)
 	begin(t, s, "spider", Entry{Spec: json.RawMessage(`{}`)})
 	if _, err := s.Begin("spider", Entry{Spec: json.RawMessage(`{`)}); err == nil {
@@ -174,8 +161,8 @@ func TestOpen_Damaged(t *testing.T) {
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Open(filepath.Dir(path))
-			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away") ||
+			_, err := Open(historytest.In(filepath.Dir(path)))
+			if err == nil || !strings.Contains(err.Error(), "spider") || !strings.Contains(err.Error(), "backup") ||
 				strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v", err)
 			}
@@ -207,22 +194,6 @@ func TestOpen_OlderStages(t *testing.T) {
 	}
 }
 
-func TestOpen_OtherFiles(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for name, stays := range map[string]bool{"spider.json.bad": true, "note.txt": true, ".spider.json123": false} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("?"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := open(t, dir).Services(); len(got) != 0 {
-			t.Errorf("%s: got %v", name, got)
-		}
-		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != stays {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestStore_ManyAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -248,5 +219,18 @@ func TestStore_ManyAtOnce(t *testing.T) {
 	got := open(t, dir)
 	if len(got.List("spider")) != 20 || len(got.Unfinished()) != 0 || len(got.Kept("spider", 9)) != 4 {
 		t.Errorf("got %+v", got.List("spider"))
+	}
+}
+
+// TestStore_LongSpecs wants long histories to lose their oldest entries rather than to be refused.
+func TestStore_LongSpecs(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	spec := json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	for range 6 {
+		begin(t, s, "spider", Entry{Result: Done, Image: "spider:1", Spec: spec})
+	}
+	if got := versions(s.List("spider")); got != "6 5 4" {
+		t.Errorf("kept are %s", got)
 	}
 }
