@@ -194,12 +194,12 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 		case svc.Pending != "": // which the reconciler takes up
 			err = errUnderWay
 		case changedBy(svc, e):
-			_, err = r.followAgain(ctx, svc, e.Digest, r.LastGood(service))
+			err = r.followAgain(ctx, svc, e.Digest, r.LastGood(service))
 		case e.Stage == history.StageUpdate:
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
 		default:
-			_, err = r.followAgain(ctx, svc, svc.Digest, nil)
+			err = r.followAgain(ctx, svc, svc.Digest, nil)
 			err = cmp.Or[error](err, errWentBack)
 		}
 		if ctx.Err() != nil {
@@ -233,10 +233,10 @@ var errWentBack = errors.New("the manager stopped while it went back; another ve
 // process saw; old is the version to go back to, nil where none is known. It
 // fails as Deploy does.
 func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest string,
-	old *servicespec.Deployment) (Summary, error) {
+	old *servicespec.Deployment) error {
 	release, err := r.claim(svc.Name)
 	if err != nil {
-		return Summary{}, err
+		return err
 	}
 	defer release()
 	d := Deploy{Service: svc.Name, Change: servicespec.Deployment{Image: "@" + digest}}
@@ -244,7 +244,7 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 	defer cancel()
 	tasks, err := r.cluster.Tasks(ctx, svc.ID)
 	if err != nil {
-		return Summary{}, err
+		return err
 	}
 	g := d.goal(svc)
 	g.Before = endedTasks(slices.DeleteFunc(tasks,
@@ -255,14 +255,14 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts
-	s, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, func(Progress) {})
+	_, err = r.follow(ctx, svc, g, history.StageWatch, nil, begun, func(Progress) {})
 	bad, is := failureIn(err)
 	switch {
 	case is && old == nil:
-		return s, &NoOlderError{bad}
+		return &NoOlderError{bad}
 	case is:
 		old.Update.Parallelism = Parallelism(svc.Desired)
-		return s, r.rollBack(ctx, svc, *old, bad, func(Progress) {})
+		return r.rollBack(ctx, svc, *old, bad, func(Progress) {})
 	}
-	return s, err
+	return err
 }

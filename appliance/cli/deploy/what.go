@@ -48,7 +48,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	case len(args) == 0:
 		return deployServices(a, cmd, c, f, targets(defs))
 	}
-	chosen, err := choose(a, cmd, c, args, defs)
+	chosen, err := choose(cmd, c, args, defs)
 	switch {
 	case err != nil:
 		return err
@@ -68,7 +68,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 }
 
 // choose returns the services that all arguments name, nil where one is none.
-func choose(a *command.App, cmd *cobra.Command, c *api.Client, args []string,
+func choose(cmd *cobra.Command, c *api.Client, args []string,
 	defs []api.Definition) (chosen []target, err error) {
 	for _, arg := range args {
 		d, err := serviceNamed(cmd.Context(), c, arg, defs)
