@@ -148,9 +148,10 @@ func (d *Disk) had(name, hash string) bool {
 	return slices.ContainsFunc(d.history, func(s snapshot) bool { return s.Tree[name].Hash == hash })
 }
 
-// export writes documents to the files of versions before.
+// export writes documents to the files of versions before, and syncs each directory once.
 func (d *Disk) export(names ...string) error {
 	slices.Sort(names)
+	dirs := map[string]bool{}
 	for _, name := range names {
 		path, ok := d.file(name)
 		if !ok {
@@ -159,11 +160,18 @@ func (d *Disk) export(names ...string) error {
 		if err := d.exportOne(name, path); err != nil {
 			return fmt.Errorf("write %s for versions before: %w", path, err)
 		}
+		dirs[filepath.Dir(path)] = true
 		d.step("file")
+	}
+	for dir := range dirs {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write %s for versions before: %w", dir, err)
+		}
 	}
 	return nil
 }
 
+// exportOne writes the file of a document, whose name is on the disk once its directory is synced.
 func (d *Disk) exportOne(name, path string) error {
 	b, ok := d.head().Tree[name]
 	if !ok {
@@ -176,5 +184,13 @@ func (d *Disk) exportOne(name, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), secretDir); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, data, secretFile)
+	f, err := durable.Create(path, secretFile)
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup() //nolint:errcheck // of what was not kept
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
