@@ -82,6 +82,7 @@ soak:
 lint:
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
+	$(GO) vet -tags before ./appliance/e2e
 	$(GO) build -C .ci/lint -o $(CURDIR)/.cache/bin/lint .
 	.cache/bin/lint
 

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestUpgradeFrom takes a cluster of an earlier version, with a crawl running, to this
@@ -45,7 +47,7 @@ func TestUpgradeFrom(t *testing.T) {
 	begun, facts := time.Now(), s.keeps()
 	released := s.manager.MustExec("sh", "-c", "command -v crawlbox")
 	version := s.version(s.manager, released)
-	next := s.program(lab.BinaryOfVersion(s, newer))
+	next := s.program(artifact.BinaryOfVersion(s, newer))
 	t.Run("up", func(t *testing.T) { s.in(t).throughMixed(next, version, newer, facts) })
 	t.Run("down", func(t *testing.T) { s.in(t).throughMixed(released, newer, version, facts) })
 	s.oncePerPage(begun)
@@ -61,6 +63,7 @@ func TestUpgradeFrom(t *testing.T) {
 		s.awaitCrawl()
 	})
 	s.worker.MustExec("crawlbox", "leave")
+	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
 	s.worker.MustExec("crawlbox", "install", "worker", "--join", spare) // a join token of the earlier version
 	s.awaitReady(3)
 	s.awaitRunning("spider", spiders)
@@ -87,6 +90,9 @@ func (s *servers) throughMixed(program, from, to, facts string) {
 	h.MustExec("rm", "-r", keeperDropins)
 	h.MustExec("systemctl", "daemon-reload")
 	h.MustExec("systemctl", "start", keeperUnit)
+	lab.WaitFor(s, patience, "the keeper to end", func() error {
+		return want(h.MustExec("systemctl", "show", "--property=ActiveState", "--value", keeperUnit), "inactive")
+	})
 	s.awaitManager()
 	s.awaitVersions(to, to, to)
 	s.kept(facts)
@@ -110,7 +116,7 @@ func (s *servers) deployAgain(env string) {
 func (s *servers) keeps() string {
 	s.Helper()
 	var b strings.Builder
-	var tokens []api.TokenInfo
+	var tokens []token.Info
 	s.read(&tokens, "token", "ls")
 	for _, t := range tokens {
 		fmt.Fprintf(&b, "join token %s of a %s\n", t.ID, t.Role)

@@ -130,16 +130,16 @@ func bitPos(c *Context) {
 		c.fail("ERR The bit argument must be 1 or 0.")
 		return
 	}
-	if len(c.args) > 6 {
-		c.fail(ErrSyntax)
-		return
-	}
 	t, found := c.text(c.args[1])
 	if c.failed {
 		return
 	}
 	if !found {
 		c.Out.Int64(-bit)
+		return
+	}
+	if len(c.args) > 6 {
+		c.fail(ErrSyntax)
 		return
 	}
 	first, last := c.bitRange(c.args[3:], t.len(), false)
