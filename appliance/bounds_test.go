@@ -231,12 +231,18 @@ var everything = []grows{
 		"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way",
 		"embedded/queue.TestStrangers_TheOldestGoes",
 	},
-	{"embedded/queue.authLimiter.failed", "stranger", "4096 addresses", "embedded/queue.TestAuthLimiter_TableIsBounded"},
+	{
+		"embedded/queue.authLimiter.failed", "stranger", "4096 addresses",
+		"embedded/queue.TestAuthLimiter_TableIsBounded",
+	},
 	{
 		"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory",
 		"embedded/queue.TestBounds_TooManyClients",
 	},
-	{"embedded/queue.clientMemory.clients", "spider", "one for each client", "embedded/queue.TestBounds_TooManyClients"},
+	{
+		"embedded/queue.clientMemory.clients", "spider", "one for each client",
+		"embedded/queue.TestBounds_TooManyClients",
+	},
 	{
 		"embedded/queue.core.waiters", "spider",
 		"a quarter of queue.max_memory for all clients, who holds most is cut off", "embedded/queue.TestBounds_Clients",

@@ -116,8 +116,9 @@ func TestServiceProblems(t *testing.T) {
 		},
 		"a crash loop, with what the task wrote": {
 			service: fleet.Service{Desired: 1, RestartDelay: 5 * time.Second},
-			tasks:   []fleet.Task{failed("t3", time.Second), failed("t2", 10*time.Second), failed("t1", 30*time.Second)},
-			said:    map[string]string{"t3": `exit 1 (it wrote "no module named x")`, "t2": "another"},
+			tasks: []fleet.Task{failed("t3",
+				time.Second), failed("t2", 10*time.Second), failed("t1", 30*time.Second)},
+			said: map[string]string{"t3": `exit 1 (it wrote "no module named x")`, "t2": "another"},
 			want: `spider.1 fails again and again, 3 times in 30s, on h1 last: exit 1 (it wrote "no module named x"); ` +
 				"Swarm starts it again 5s after each; look with `crawlbox logs spider`",
 		},

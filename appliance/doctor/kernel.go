@@ -69,5 +69,6 @@ func (s System) kernelConfig(release string) string {
 
 // modules returns the paths of what can be loaded or is built in.
 func (s System) modules(release string) string {
-	return s.readTrimmed("lib/modules/"+release+"/modules.dep") + "\n" + s.readTrimmed("lib/modules/"+release+"/modules.builtin")
+	return s.readTrimmed("lib/modules/"+release+"/modules.dep") + "\n" + s.readTrimmed(
+		"lib/modules/"+release+"/modules.builtin")
 }

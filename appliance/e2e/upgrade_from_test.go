@@ -63,7 +63,8 @@ func TestUpgradeFrom(t *testing.T) {
 		s.awaitCrawl()
 	})
 	s.worker.MustExec("crawlbox", "leave")
-	lab.WaitFor(s, patience, "the service to end", func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
+	lab.WaitFor(s, patience, "the service to end",
+		func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
 	s.worker.MustExec("crawlbox", "install", "worker", "--join", spare) // a join token of the earlier version
 	s.awaitReady(3)
 	s.awaitRunning("spider", spiders)

@@ -85,7 +85,8 @@ func (k *buildKit) close() { _ = k.conn.Close() }
 
 // build builds. The context and the secrets go over a session, in which BuildKit
 // asks for them: neither is in the request, which is kept.
-func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions, see func(Progress)) (id string, err error) {
+func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions,
+	see func(Progress)) (id string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := session.NewSession(ctx, "")

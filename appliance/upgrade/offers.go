@@ -68,7 +68,8 @@ func (f *Offers) RollOut(ctx context.Context, steps []Step, o Offer, fn func(Eve
 			continue
 		}
 		name := s.Node.Display
-		err := upgradeNode(ctx, f.nodes, s.Node, o, func(text string) error { return fn(Event{Node: name, Text: text}) })
+		err := upgradeNode(ctx, f.nodes, s.Node, o,
+			func(text string) error { return fn(Event{Node: name, Text: text}) })
 		if err != nil {
 			return fmt.Errorf("%s: %w; the nodes after it were left as they are", name, err)
 		}

@@ -322,7 +322,8 @@ func TestConn_IsFreed(t *testing.T) {
 				q.memory.held() != 0 {
 				return fmt.Errorf("%s: %d connections, %d sessions, %d waits, %d watches, %d channels, %d bytes stay",
 					name,
-					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels), q.memory.held())
+					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels),
+					q.memory.held())
 			}
 			return nil
 		})

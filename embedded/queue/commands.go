@@ -81,7 +81,10 @@ func init() {
 	})
 	register("SELECT", serverCommand{arity: 2, run: locked((*session).selectDB)})
 	register("TIME", serverCommand{arity: 1, run: locked((*session).time)})
-	register("UNWATCH", serverCommand{arity: 1, run: locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() })})
+	register("UNWATCH", serverCommand{
+		arity: 1,
+		run:   locked(func(s *session, _ []string) { s.unwatch(); s.c.Out.OK() }),
+	})
 	register("WAIT", serverCommand{arity: 3, run: locked((*session).waitReplicas)})
 	register("WATCH", serverCommand{arity: -2, atOnce: true, run: watch})
 }

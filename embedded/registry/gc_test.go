@@ -279,7 +279,8 @@ func TestGC_RescuesWhatIsAskedForInMidSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept", string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
+	if resp := h.do(http.MethodHead, "/v2/spider/manifests/"+d.String(), nil, "Accept",
+		string(types.DockerManifestSchema2)); resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
 	report, err := sweep.Run(t.Context())

@@ -49,10 +49,14 @@ func TestPlanDocker(t *testing.T) {
 		"containerd is here": {func(b *DockerTarget) {
 			b.Rivals = []string{"containerd", "runc"}
 		}, distribution, "push out containerd and runc"},
-		"Debian 11":    {func(b *DockerTarget) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
-		"Debian 13":    {func(b *DockerTarget) { b.Version, b.Codename = "13", "trixie" }, written, ""},
-		"Ubuntu 20.04": {func(b *DockerTarget) { b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal" }, written, ""},
-		"Ubuntu 26.04": {func(b *DockerTarget) { b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute" }, written, ""},
+		"Debian 11": {func(b *DockerTarget) { b.Version, b.Codename = "11", "bullseye" }, written, ""},
+		"Debian 13": {func(b *DockerTarget) { b.Version, b.Codename = "13", "trixie" }, written, ""},
+		"Ubuntu 20.04": {func(b *DockerTarget) {
+			b.ID, b.Version, b.Codename = "ubuntu", "20.04", "focal"
+		}, written, ""},
+		"Ubuntu 26.04": {func(b *DockerTarget) {
+			b.ID, b.Version, b.Codename = "ubuntu", "26.04", "resolute"
+		}, written, ""},
 		"Ubuntu 18.04": {func(b *DockerTarget) {
 			b.ID, b.Version, b.Name = "ubuntu", "18.04", "Ubuntu 18.04.6 LTS"
 		}, nil, "and this is Ubuntu 18.04.6 LTS; install Docker 20.10 or newer"},
@@ -67,7 +71,9 @@ func TestPlanDocker(t *testing.T) {
 		"a Docker": {func(b *DockerTarget) {
 			b.Docker = "/usr/bin/dockerd"
 		}, nil, "there is a Docker on this machine (/usr/bin/dockerd), which does not answer; start it"},
-		"podman-docker": {func(b *DockerTarget) { b.Rivals = []string{"podman-docker"} }, nil, "apt-get remove podman-docker"},
+		"podman-docker": {func(b *DockerTarget) {
+			b.Rivals = []string{"podman-docker"}
+		}, nil, "apt-get remove podman-docker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,9 +137,18 @@ func TestLookDocker(t *testing.T) {
 			},
 		},
 		"a key that is another's": {
-			files:   map[string]string{"/etc/os-release": nobleRelease},
-			answers: map[string]string{"https://download.docker.com/linux/ubuntu/dists/noble/Release": "Suite: noble", "https://download.docker.com/linux/ubuntu/gpg": key(t)},
-			want:    DockerTarget{ID: "ubuntu", Version: "24.04", Codename: "noble", Name: "Ubuntu 24.04.2 LTS", Arch: "amd64"},
+			files: map[string]string{"/etc/os-release": nobleRelease},
+			answers: map[string]string{
+				"https://download.docker.com/linux/ubuntu/dists/noble/Release": "Suite: noble",
+				"https://download.docker.com/linux/ubuntu/gpg":                 key(t),
+			},
+			want: DockerTarget{
+				ID:       "ubuntu",
+				Version:  "24.04",
+				Codename: "noble",
+				Name:     "Ubuntu 24.04.2 LTS",
+				Arch:     "amd64",
+			},
 		},
 		"packages in the way": {
 			files:    map[string]string{"/etc/os-release": nobleRelease},

@@ -22,7 +22,8 @@ var legacy = func(dir string) map[string]string {
 // wantWhole opens the store, and wants all documents to be of one commit, which is one of two.
 func wantWhole(t *testing.T, what, dir string, was, next int) {
 	t.Helper()
-	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
+	d, err := Open(filepath.Join(dir, "state"),
+		Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 		return
@@ -57,7 +58,8 @@ func number(n int) map[string][]byte {
 // TestCommit_PowerCut cuts the power after each write of a commit.
 func TestCommit_PowerCut(t *testing.T) {
 	disk := disktest.New(t, 32)
-	d, err := Open(filepath.Join(disk.Dir, "state"), Options{Files: legacy(disk.Dir), Dirs: map[string]string{"dir/": filepath.Join(disk.Dir, "dir")}})
+	d, err := Open(filepath.Join(disk.Dir, "state"),
+		Options{Files: legacy(disk.Dir), Dirs: map[string]string{"dir/": filepath.Join(disk.Dir, "dir")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (d *Disk) locked(fn func() error) error {
 	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	defer unix.Flock(int(d.lock.Fd()), unix.LOCK_UN) //nolint:errcheck // goes with the file too
+	defer func() { _ = unix.Flock(int(d.lock.Fd()), unix.LOCK_UN) }() // goes with the file too
 	if err := d.refresh(); err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func (d *Disk) exportOne(name, path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup() //nolint:errcheck // of what was not kept
+	defer func() { _ = f.Cleanup() }() // of what was not kept
 	if _, err := f.Write(data); err != nil {
 		return err
 	}

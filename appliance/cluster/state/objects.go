@@ -39,14 +39,13 @@ const maxWrites = 16
 // put writes objects, by their hashes, but for those that are there. They survive a power cut
 // once it has returned. step is called after each.
 func (o objects) put(list map[string][]byte, step func()) error {
-	done := make(chan error, len(list))
+	done := make(chan struct{}, len(list))
 	var writing errgroup.Group
 	writing.SetLimit(maxWrites)
 	for hash, data := range list {
 		writing.Go(func() error {
-			err := o.putOne(hash, data)
-			done <- err
-			return err
+			defer func() { done <- struct{}{} }()
+			return o.putOne(hash, data)
 		})
 	}
 	for range list {
@@ -65,7 +64,7 @@ func (o objects) putOne(hash string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup() //nolint:errcheck // of what was not kept
+	defer func() { _ = f.Cleanup() }() // of what was not kept
 	if _, err := f.Write(data); err != nil {
 		return err
 	}

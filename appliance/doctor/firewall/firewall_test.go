@@ -81,8 +81,12 @@ func TestLook(t *testing.T) {
 			},
 		},
 		"firewalld": {
-			programs: map[string]string{nftCommand: "file firewalld.nft", iptablesCommand: "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "firewall-cmd --state": "running\n",
-				"firewall-cmd --get-zone-of-interface=eth0": "public\n"},
+			programs: map[string]string{
+				nftCommand:             "file firewalld.nft",
+				iptablesCommand:        "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n",
+				"firewall-cmd --state": "running\n",
+				"firewall-cmd --get-zone-of-interface=eth0": "public\n",
+			},
 			ports: []Port{{"tcp", 7980}, {"tcp", 7981}, {"udp", 7981}},
 			from:  peer,
 			by:    "firewalld",
@@ -92,11 +96,15 @@ func TestLook(t *testing.T) {
 				"--zone=public --add-port=7981/udp && firewall-cmd --reload"},
 		},
 		"firewalld, from a network": {
-			programs: map[string]string{nftCommand: "file firewalld.nft", "firewall-cmd --state": "running\n", "firewall-cmd --get-default-zone": "public\n"},
-			ports:    []Port{{"tcp", 7980}},
-			from:     peer,
-			sources:  lan,
-			by:       "firewalld",
+			programs: map[string]string{
+				nftCommand:                        "file firewalld.nft",
+				"firewall-cmd --state":            "running\n",
+				"firewall-cmd --get-default-zone": "public\n",
+			},
+			ports:   []Port{{"tcp", 7980}},
+			from:    peer,
+			sources: lan,
+			by:      "firewalld",
 			want: []string{"7980/tcp | nftables (chain filter_IN_public of table inet firewalld, rule 72) | " +
 				"firewall-cmd --permanent --zone=public --add-rich-rule='rule family=ipv4 source " +
 				"address=10.99.0.0/16 port port=7980 protocol=tcp accept' && firewall-cmd --reload"},
@@ -133,11 +141,16 @@ func TestLook(t *testing.T) {
 			ports:    []Port{{"tcp", 8003}}, from: peer, by: "iptables",
 		},
 		"IPv6": {
-			programs: map[string]string{nftCommand: "file both.nft", "ip6tables-save -t filter": "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 2001:db8::/32 -p tcp -m tcp --dport 7980 -j ACCEPT\nCOMMIT\n"},
-			ports:    []Port{{"tcp", 7980}, {"tcp", 2377}},
-			from:     netip.MustParseAddr("2001:db8::7"),
-			sources:  []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")},
-			by:       "ip6tables and nftables",
+			programs: map[string]string{
+				nftCommand: "file both.nft",
+				"ip6tables-save " +
+					"-t filter": "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 2001:db8::/32 -p tcp -m tcp --dport 7980 " +
+					"-j ACCEPT\nCOMMIT\n",
+			},
+			ports:   []Port{{"tcp", 7980}, {"tcp", 2377}},
+			from:    netip.MustParseAddr("2001:db8::7"),
+			sources: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")},
+			by:      "ip6tables and nftables",
 			want: []string{
 				"2377/tcp | ip6tables (chain INPUT, by its policy) | ip6tables -I INPUT -p tcp -s 2001:db8::/64 -m " +
 					"multiport --dports 2377 -j ACCEPT",

@@ -68,7 +68,10 @@ func TestToken_Tampered(t *testing.T) {
 		t.Error("a token with a line end is taken")
 	}
 	raw, _ := tokenEncoding.DecodeString(token)
-	content, _ := json.Marshal(tokenContent{party: party{Node: holder.Node, Right: Write}, Expires: now().Add(time.Hour)})
+	content, _ := json.Marshal(tokenContent{
+		party:   party{Node: holder.Node, Right: Write},
+		Expires: now().Add(time.Hour),
+	})
 	if _, err := tokens.read(tokenEncoding.EncodeToString(append(raw[:32:32], content...))); err == nil {
 		t.Error("a token with another content is taken")
 	}
