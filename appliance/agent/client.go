@@ -174,3 +174,11 @@ func (v *View) PrimaryName() string {
 	}
 	return addr.String()
 }
+
+// URLs returns those of ports between nodes.
+func URLs(ports []string) (list []string) {
+	for _, port := range ports {
+		list = append(list, "https://"+port)
+	}
+	return list
+}

@@ -52,9 +52,9 @@ func (m *joined) open() (err error) {
 		Manager:  m.view.PrimaryName,
 		Source: &mirror.HTTPSource{
 			Client:       m.client,
-			Bases:        func() []string { return urls(m.view.Managers()) },
+			Bases:        func() []string { return agent.URLs(m.view.Managers()) },
 			OthersClient: m.others,
-			Others:       func() []string { return urls(m.view.Alive()) },
+			Others:       func() []string { return agent.URLs(m.view.Alive()) },
 		},
 		Exchange: &opts,
 	}, m.log)
@@ -142,11 +142,4 @@ func (m *joined) handlers() []agent.Handler {
 
 func (m *joined) leave(ctx context.Context, force bool) error {
 	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.client), m.view.PrimaryName(), force))
-}
-
-func urls(addrs []string) (list []string) {
-	for _, addr := range addrs {
-		list = append(list, "https://"+addr)
-	}
-	return list
 }

@@ -86,14 +86,13 @@ func (n *Node) answers(pins agent.Pins) []agent.Handler {
 
 // upgradable makes this node one that can be upgraded to what fetch returns.
 func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadCloser, error)) {
-	u := &upgrade.Node{
+	n.upgrade = (&upgrade.Node{
 		Directory: upgrade.In(n.cfg.DataDir),
 		Version:   n.opts.Version,
 		Fetch:     fetch,
 		Keep:      n.opts.Keep,
 		Log:       n.log,
-	}
-	n.upgrade = u.Init()
+	}).Init()
 }
 
 // newGossip makes the node one of the cluster's gossip. seeds are whom it asks first.
@@ -105,7 +104,7 @@ func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err e
 		Addr:      doctor.BindAddr(n.addr),
 		Advertise: n.addr,
 		Port:      n.cfg.Gossip.Port,
-		Keys:      rawKeys(keys),
+		Keys:      keys.Raw(),
 		Self:      n.watch.Self(),
 		Seeds:     seeds,
 		Known:     agent.AtNodes(n.identity, n.cfg.Gossip.Port),
@@ -120,7 +119,7 @@ const lastAnswer = time.Second
 // learn takes into use what is new of the cluster: the keys of gossip, and who
 // was removed.
 func (n *Node) learn(news pki.Membership) {
-	if err := n.gossip.SetKeys(rawKeys(news.GossipKeys)); err != nil {
+	if err := n.gossip.SetKeys(news.GossipKeys.Raw()); err != nil {
 		n.log.Warn("failed to use new gossip keys", "error", err)
 	}
 	for _, id := range news.Removed {
@@ -129,34 +128,21 @@ func (n *Node) learn(news pki.Membership) {
 	time.AfterFunc(lastAnswer, func() { n.ports.Drop(news.Removed) })
 }
 
-func rawKeys(keys pki.Keyring) [][]byte {
-	raw := make([][]byte, len(keys))
-	for i, k := range keys {
-		raw[i] = k
-	}
-	return raw
-}
-
 // neighbours tries to reach the other nodes, which are where at says, and has them try to
 // reach this one.
 func (n *Node) neighbours(
 	client *http.Client, at func(netip.AddrPort) bool, first bool,
 ) func(context.Context) []doctor.Neighbour {
-	return func(ctx context.Context) []doctor.Neighbour {
-		ports := func(role string, first bool) []uint16 {
-			return doctor.TryablePorts(preflight.Needs(n.cfg, role, first))
-		}
-		p := reach.Prober{
-			Client:   client,
-			Self:     n.addr,
-			Port:     n.cfg.Node.Port,
-			At:       at,
-			Members:  n.gossip.Members,
-			Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
-			Ports:    ports,
-		}
-		return p.Probe(ctx, ports(n.role, first))
+	p := reach.Prober{
+		Client:   client,
+		Self:     n.addr,
+		Port:     n.cfg.Node.Port,
+		At:       at,
+		Members:  n.gossip.Members,
+		Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
+		Ports:    preflight.Ports(n.cfg),
 	}
+	return func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(n.role, first)) }
 }
 
 // left ends Run after a leave that succeeded.

@@ -253,3 +253,8 @@ func Needs(cfg configs.Config, role string, first bool) []doctor.Need {
 	}
 	return doctor.Needs(p, role == fleet.RoleManager)
 }
+
+// Ports returns those that other nodes can try of a node with a role; see Needs.
+func Ports(cfg configs.Config) func(role string, first bool) []uint16 {
+	return func(role string, first bool) []uint16 { return doctor.TryablePorts(Needs(cfg, role, first)) }
+}

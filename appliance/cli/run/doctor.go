@@ -40,7 +40,7 @@ use, and 0 if there are only warnings.`,
 	}
 	cmd.ValidArgs = []string{fleet.RoleManager, fleet.RoleWorker}
 	nodeFlags(cmd.Flags())
-	joinFlags(cmd, "join `string` of the cluster")
+	joinFlags(cmd, "join `token` of the cluster")
 	asJSON := command.JSONFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts, err := NodeOptions(a, cmd)

@@ -31,7 +31,7 @@ Killed at any moment and started again it goes on where it was.`,
 	cmd.Flags().Bool("queue", false, "serve the queue")
 	cmd.Flags().Uint16("queue-port", 7891, "`port` of the queue")
 	adopt := cmd.Flags().Bool("adopt-swarm", false, "take over the swarm this machine manages")
-	joinFlags(cmd, "join as a further manager with this `string`")
+	joinFlags(cmd, "join as a further manager with this `token`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := NodeOptions(a, cmd)
 		if err != nil {
@@ -66,7 +66,7 @@ manager or its Docker is away.`,
 	}
 	nodeFlags(cmd.Flags())
 	dockerFlag(cmd)
-	joinFlags(cmd, "join `string` of the cluster")
+	joinFlags(cmd, "join `token` of the cluster")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := NodeOptions(a, cmd)
 		if err != nil {

@@ -58,6 +58,15 @@ type Keyring []Key
 // Format implements fmt.Formatter, for all verbs.
 func (Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
+// Raw returns the bytes of each key.
+func (k Keyring) Raw() [][]byte {
+	raw := make([][]byte, len(k))
+	for i, key := range k {
+		raw[i] = key
+	}
+	return raw
+}
+
 // LogValue implements slog.LogValuer: a JSON log would not ask Format.
 func (m Membership) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("cluster", m.Cluster), slog.Any("managers", m.Managers))
