@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,14 +20,14 @@ func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
 // swarm is one that has three nodes, or can't be asked.
 type swarm struct {
-	err   error
+	away  atomic.Bool
 	asked int
 }
 
 func (s *swarm) Nodes(context.Context) ([]fleet.Node, error) {
 	s.asked++
-	if s.err != nil {
-		return nil, s.err
+	if s.away.Load() {
+		return nil, errors.New("Docker is away")
 	}
 	return []fleet.Node{
 		{Addr: self.String(), State: fleet.StateReady},
@@ -72,7 +73,7 @@ func TestRun(t *testing.T) {
 		go func() { done <- b.Run(ctx, func() error { told++; return nil }) }()
 		time.Sleep(10*maxAge + time.Millisecond)
 		knows(self, other, down, away)
-		s.err = errors.New("Docker is away")
+		s.away.Store(true)
 		time.Sleep(10 * maxAge)
 		knows(self, other, down, away)
 		cancel()
