@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -205,6 +206,7 @@ func (c *cluster) joinedOnce(h *lab.Host) {
 type member struct {
 	ID, Name string
 	Removed  string
+	Until    time.Time
 }
 
 // members are those of the manager's list that were not removed.
@@ -220,6 +222,20 @@ func (c *cluster) members() (list []member) {
 		}
 	}
 	return list
+}
+
+// awaitTrials waits until nodes have exchanged the certificates of their first day, of which
+// they renew the first a few seconds after they have joined.
+func (c *cluster) awaitTrials() {
+	c.Helper()
+	lab.WaitFor(c, patience, "all nodes to have lasting certificates", func() error {
+		for _, m := range c.members() {
+			if time.Until(m.Until) < 48*time.Hour {
+				return fmt.Errorf("that of %s ends at %s", m.ID, m.Until)
+			}
+		}
+		return nil
+	})
 }
 
 // settledKeys waits until no change of the keys of gossip is under way.

@@ -94,6 +94,7 @@ func newHeist(t *testing.T) *heist {
 	h.run("node", "rm", "--force", "traitor")
 	h.awaitReady(2)
 	h.settledKeys()
+	h.awaitTrials()
 
 	h.push("localhost:8003/" + heistImage + ":" + heistTag)
 	h.run("queue", "push", heistList, heistItem)
