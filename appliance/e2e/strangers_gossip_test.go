@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -40,9 +41,14 @@ func (h *heist) gossipAsNode() {
 	want := []string{nameOfStranger, h.copyIdentity(h.manager).Node.ID, h.live.Node.ID}
 	slices.Sort(want)
 	for _, host := range h.hosts {
-		if g := h.gossip(host, h.sharedKey()); g.joined != nil || g.answered == nil || !slices.Equal(g.members, want) {
-			h.Errorf("%s says %v, want the members %v", host.Name(), g, want)
-		}
+		// A node that was removed is suspected for some seconds, before the others drop it.
+		lab.WaitFor(h, patience, "gossip on "+host.Name(), func() error {
+			g := h.gossip(host, h.sharedKey())
+			if g.joined != nil || g.answered == nil || !slices.Equal(g.members, want) {
+				return fmt.Errorf("it says %v, want the members %v", g, want)
+			}
+			return nil
+		})
 	}
 }
 
