@@ -72,7 +72,7 @@ var everything = []grows{
 		"appliance/cluster/member.TestPut_Full",
 	},
 	{
-		"commits and documents of the cluster's state", "node", "32 commits, 2048 documents, 8 MiB each",
+		"commits and documents of the cluster's state", "node", "32 commits, 16384 documents, 8 MiB each",
 		"appliance/cluster/state.TestDisk_IsBounded",
 	},
 	{

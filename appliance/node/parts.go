@@ -99,7 +99,9 @@ func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadClo
 func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
 	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.phase, n.log)
-	n.watch.Learn(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), watch.Interval)
+	defer cancel()
+	n.watch.Learn(ctx)
 	n.gossip, err = gossip.New(gossip.Options{
 		Addr:      doctor.BindAddr(n.addr),
 		Advertise: n.addr,

@@ -61,8 +61,6 @@ func (w *Watcher) SwarmID() string {
 // Learn asks Docker for the node's ID in the swarm. A node that starts without Docker learns
 // it later, in Run.
 func (w *Watcher) Learn(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, Interval)
-	defer cancel()
 	if info, err := w.engine.Info(ctx); err == nil && info.NodeID != "" {
 		w.swarmID.Store(info.NodeID)
 	}

@@ -47,6 +47,8 @@ func Open(dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort) (*A
 		Author: self.Name,
 		Files:  state.Files(dataDir),
 		Dirs:   state.Dirs(dataDir),
+		// A node that leaves removes its identity too.
+		Left: func() bool { return !pki.HasIdentity(nodeDir) },
 	})
 	if err != nil {
 		return nil, err

@@ -59,9 +59,9 @@ type Keyring []Key
 func (Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // Raw returns the bytes of each key.
-func (k Keyring) Raw() [][]byte {
-	raw := make([][]byte, len(k))
-	for i, key := range k {
+func (r Keyring) Raw() [][]byte {
+	raw := make([][]byte, len(r))
+	for i, key := range r {
 		raw[i] = key
 	}
 	return raw

@@ -106,7 +106,8 @@ func (m *Machine) forget(id *pki.Identity) error {
 	for _, registry := range managersRegistries(m.Config, id) {
 		errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
 	}
-	errs = append(errs, os.RemoveAll(m.Config.MirrorDir()), os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
+	errs = append(errs, os.RemoveAll(state.Dir(m.Config.DataDir)), os.RemoveAll(m.Config.MirrorDir()),
+		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("forget the cluster: %w", err)
 	}

@@ -119,7 +119,8 @@ func TestCommit_Killed(t *testing.T) {
 
 // count commits numbers, and says which one it has committed, until it is killed.
 func count(dir string) {
-	d, err := Open(filepath.Join(dir, "state"), Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
+	d, err := Open(filepath.Join(dir, "state"),
+		Options{Files: legacy(dir), Dirs: map[string]string{"dir/": filepath.Join(dir, "dir")}})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

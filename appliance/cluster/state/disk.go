@@ -29,6 +29,9 @@ type Options struct {
 	// Dirs are directories of them, by what the names of their documents begin with: that of
 	// a document is the rest of its name and ".json".
 	Dirs map[string]string
+	// Left reports whether a version before may have left the cluster, which it does by removing
+	// all of Files; nil: it has. Otherwise missing files are written again.
+	Left func() bool
 }
 
 // Disk is a store on this node's disk. Several processes may have one open.
@@ -326,10 +329,10 @@ func (d *Disk) commit(changes map[string][]byte, message string) error {
 	d.step("head")
 	d.history = append(d.history, next)
 	d.tell()
-	if len(d.history) < 2*keepCommits {
-		return nil
+	if len(d.history) >= 2*keepCommits {
+		_ = d.prune() // the commit stands; what is left over goes later
 	}
-	return d.prune()
+	return nil
 }
 
 // prune forgets old commits, and removes all that no other names. The caller holds mu, and the lock.

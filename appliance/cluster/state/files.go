@@ -87,6 +87,7 @@ func (d *Disk) reconcile() error {
 		return err
 	}
 	changes, stale, there, known := map[string][]byte{}, []string{}, 0, 0
+	other := d.otherCluster()
 	for _, name := range names {
 		path, _ := d.file(name)
 		_, single := d.Files[name]
@@ -96,6 +97,9 @@ func (d *Disk) reconcile() error {
 		}
 		data, err := os.ReadFile(path)
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && single && other:
+			changes[name] = nil
+			continue
 		case errors.Is(err, fs.ErrNotExist):
 			stale = append(stale, name)
 			continue
@@ -107,6 +111,8 @@ func (d *Disk) reconcile() error {
 		}
 		switch hash := hashOf(data); {
 		case ok && hash == b.Hash:
+		case single && other && whole(path, data):
+			changes[name] = data
 		case ok && (d.had(name, hash) || !whole(path, data)), !ok && d.had(name, hash):
 			stale = append(stale, name)
 		case !single && !whole(path, data):
@@ -116,7 +122,7 @@ func (d *Disk) reconcile() error {
 			changes[name] = data
 		}
 	}
-	if there == 0 && known > 0 { // a version before has left its cluster
+	if there == 0 && known > 0 && (d.Left == nil || d.Left()) { // a version before has left its cluster
 		for name := range d.Files { // it leaves the directories
 			changes[name] = nil
 		}
@@ -128,6 +134,17 @@ func (d *Disk) reconcile() error {
 		}
 	}
 	return d.export(stale...)
+}
+
+// otherCluster reports whether a version before has made another cluster since: with a CA
+// that none of the commits has. What was kept of the one before is not for that.
+func (d *Disk) otherCluster() bool {
+	path, ok := d.Files[CA]
+	if _, known := d.head().Tree[CA]; !ok || !known {
+		return false
+	}
+	data, err := os.ReadFile(path)
+	return err == nil && whole(path, data) && !d.had(CA, hashOf(data))
 }
 
 // whole reports whether a file can be what its name says. One that a disk has damaged must

@@ -108,3 +108,58 @@ func TestFiles_AfterDamage(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 }
+
+// TestFiles_Lost has all files go without that the cluster was left.
+func TestFiles_Lost(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	ca, _, err := start().Read(state.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range state.Files(dir) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, filepath.Join(dir, "state"), state.Options{
+		Files: state.Files(dir),
+		Left:  func() bool { return false },
+	})
+	want(t, s, state.CA, string(ca))
+	if data, err := os.ReadFile(state.Files(dir)[state.CA]); err != nil || !bytes.Equal(data, ca) {
+		t.Errorf("the file of the CA is not written again: %q, %v", data, err)
+	}
+}
+
+// TestFiles_OtherCluster has a version before leave the cluster and make another one: nothing
+// of the first is good in the second.
+func TestFiles_OtherCluster(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	s := start()
+	list, v, err := s.List("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v = commit(t, s, v, map[string][]byte{state.Accounts: []byte(`{"bob":1}`), state.Members: []byte("[]\n")})
+	commit(t, s, v, map[string][]byte{state.Removals: []byte("[1]")})
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "ca")),
+		os.Mkdir(filepath.Join(dir, "ca"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	const other = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	for name, content := range map[string]string{state.CA: other, state.Members: "[]\n"} {
+		if err := os.WriteFile(state.Files(dir)[name], []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = start()
+	want(t, s, state.CA, other)
+	want(t, s, state.Members, "[]\n")
+	for _, name := range []string{state.Accounts, state.Tokens, state.Removals} {
+		if data, _, _ := s.Read(name); data != nil {
+			t.Errorf("of the cluster before there is %s, %q (of %d documents)", name, data, len(list))
+		}
+	}
+}

@@ -34,8 +34,8 @@ import (
 const (
 	// MaxDocument is the longest document, in bytes: a list of 5,000 members has 2 MiB.
 	MaxDocument = 8 << 20
-	// MaxDocuments is how many there are at most.
-	MaxDocuments = 2048
+	// MaxDocuments is how many there are at most: one is for each name that a service ever had.
+	MaxDocuments = 16384
 	// keepCommits is how many commits are kept, with what they name. A commit on a base
 	// that is older is a conflict.
 	keepCommits = 32

@@ -120,6 +120,8 @@ func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
 	case ctx.Err() != nil: // the next start sees to it
 	case err == nil:
 		c.log.Info(string(s.action)+" service "+s.service, "why", s.why)
+	case s.action == remove: // it is gone and its containers take long, or the next round tries again
+		c.log.Warn("failed to follow the removal of a service", "service", s.service, "error", err)
 	default:
 		c.note(s.service, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action, err))
 	}

@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Documents is where the history is kept: a document for each service. All methods may be
@@ -52,10 +53,11 @@ func ordered(entries []Entry) error {
 	return nil
 }
 
-// encode writes entries, without the oldest where they are too long together.
+// encode writes entries, without the oldest where they are too long together. Stages have the
+// names that versions before know, which may read them after a downgrade.
 func encode(entries []Entry) ([]byte, error) {
 	for {
-		data, err := json.Marshal(entries)
+		data, err := json.Marshal(older(entries))
 		if err != nil || len(data) < maxSize {
 			return append(data, '\n'), err
 		}
@@ -65,4 +67,18 @@ func encode(entries []Entry) ([]byte, error) {
 		}
 		entries = fewer
 	}
+}
+
+// older returns the entries with the stages as versions before called them.
+func older(entries []Entry) []Entry {
+	list := slices.Clone(entries)
+	for i, e := range list {
+		switch e.Stage {
+		case StagePull:
+			list[i].Stage = "stage"
+		case StageUpdate:
+			list[i].Stage = "flip"
+		}
+	}
+	return list
 }

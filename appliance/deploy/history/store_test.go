@@ -189,7 +189,7 @@ func TestOpen_OlderStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "spider.json"))
-	if err != nil || strings.Contains(string(data), "flip") || !strings.Contains(string(data), `"stage":"update"`) {
+	if err != nil || strings.Contains(string(data), `"update"`) || !strings.Contains(string(data), `"stage":"flip"`) {
 		t.Errorf("it is written as %s, %v", data, err)
 	}
 }
