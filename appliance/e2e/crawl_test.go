@@ -42,11 +42,12 @@ func startCrawl(t *testing.T, from, manager *lab.Host) *crawl {
 	return c
 }
 
-// queueClient makes a client that tries each command once.
+// queueClient makes a client that tries each command, and each connection, once: it must not go
+// on with a queue that was started again.
 func queueClient(from, manager *lab.Host) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: net.JoinHostPort(manager.IP().String(), "7891"), Password: password,
-		Dialer: from.DialContext, MaxRetries: -1, DisableIdentity: true,
+		Dialer: from.DialContext, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true,
 	})
 }
 
