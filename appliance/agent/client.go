@@ -111,7 +111,7 @@ func NewView(id *pki.Identity, self netip.Addr, port uint16, members func() []go
 }
 
 // At reports whether a node of the cluster may be at an address.
-func (v *View) At(to netip.AddrPort) bool { return isNode(v.id.Membership(), to, v.port) }
+func (v *View) At(to netip.AddrPort) bool { return AtNodes(v.id, v.port)(to) }
 
 // Addr returns the port between nodes at an address.
 func (v *View) Addr(a netip.Addr) string { return netip.AddrPortFrom(a, v.port).String() }

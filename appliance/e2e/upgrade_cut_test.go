@@ -99,9 +99,7 @@ func (s *servers) offerCutOff(released, version string) {
 	s.worker.MustExec("rm", "-r", keeperDropins)
 	s.worker.MustExec("systemctl", "daemon-reload")
 	s.worker.MustExec("systemctl", "start", keeperUnit)
-	lab.WaitFor(s, patience, "the keeper to end", func() error {
-		return want(s.worker.MustExec("systemctl", "show", "--property=ActiveState", "--value", keeperUnit), "inactive")
-	})
+	s.awaitKeeperEnded(s.worker)
 	s.manager.PowerOn()
 	s.awaitManager()
 	s.awaitVersions(newer, version, newer)
@@ -162,6 +160,13 @@ func (s *servers) awaitKeeperStopped(h *lab.Host) {
 	s.Helper()
 	lab.WaitFor(s, patience, "the keeper to be cut off", func() error {
 		return want(h.MustExec("systemctl", "show", "--property=Result", "--value", keeperUnit), "signal")
+	})
+}
+
+func (s *servers) awaitKeeperEnded(h *lab.Host) {
+	s.Helper()
+	lab.WaitFor(s, patience, "the keeper to end", func() error {
+		return want(h.MustExec("systemctl", "show", "--property=ActiveState", "--value", keeperUnit), "inactive")
 	})
 }
 

@@ -91,9 +91,7 @@ func (s *servers) throughMixed(program, from, to, facts string) {
 	h.MustExec("rm", "-r", keeperDropins)
 	h.MustExec("systemctl", "daemon-reload")
 	h.MustExec("systemctl", "start", keeperUnit)
-	lab.WaitFor(s, patience, "the keeper to end", func() error {
-		return want(h.MustExec("systemctl", "show", "--property=ActiveState", "--value", keeperUnit), "inactive")
-	})
+	s.awaitKeeperEnded(h)
 	s.awaitManager()
 	s.awaitVersions(to, to, to)
 	s.kept(facts)

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
@@ -38,29 +37,18 @@ func signEvery() time.Duration { return min(time.Minute, pki.NodeLife()/20) }
 // are free, so a whole rack may join through one NAT. Its methods may be called
 // at the same time.
 type authLimiter struct {
-	failures *lru.Cache[netip.Prefix, *rate.Limiter]
+	failures *bound.Rate[netip.Prefix]
 }
 
 func newAuthLimiter() *authLimiter {
-	failures, _ := lru.New[netip.Prefix, *rate.Limiter](limitAddrs) // fails only for a size below 1
-	return &authLimiter{failures: failures}
+	return &authLimiter{bound.NewRate[netip.Prefix](limitPause, limitBurst, limitAddrs)}
 }
 
 // allow reports whether an address may try. If not, it may in limitPause.
-func (l *authLimiter) allow(addr netip.Addr) bool {
-	failures, known := l.failures.Get(bound.Prefix(addr))
-	return !known || failures.Tokens() >= 1
-}
+func (l *authLimiter) allow(addr netip.Addr) bool { return l.failures.Delay(bound.Prefix(addr)) == 0 }
 
 // failed counts a try that was refused.
-func (l *authLimiter) failed(addr netip.Addr) {
-	fresh := rate.NewLimiter(rate.Every(limitPause), limitBurst)
-	failures, known, _ := l.failures.PeekOrAdd(bound.Prefix(addr), fresh)
-	if !known {
-		failures = fresh
-	}
-	failures.Allow()
-}
+func (l *authLimiter) failed(addr netip.Addr) { l.failures.Allow(bound.Prefix(addr)) }
 
 const (
 	// joinBurst nodes may start at once when they join at the same moment, and one more
