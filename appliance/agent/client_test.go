@@ -9,9 +9,12 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 func TestIsNode(t *testing.T) {
@@ -41,6 +44,48 @@ func TestIsNode(t *testing.T) {
 		isNode(m, netip.MustParseAddrPort("10.0.0.3:22"), 7980) {
 		t.Error("where no address is told, only the port counts")
 	}
+}
+
+// TestAtMembers_AtOnce: a manager knows where a node is from when it got its certificate, not
+// from the next time that the nodes are told.
+func TestAtMembers_AtOnce(t *testing.T) {
+	t.Parallel()
+	id, err := identity(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Adopt(pki.Membership{Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := member.Open(statetest.Open(t, t.TempDir()), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := AtMembers(id, list, 7981)
+	knows := func(text string, want bool) {
+		t.Helper()
+		if got := at(netip.MustParseAddrPort(text)); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+	knows("10.0.0.1:7981", true)
+	knows("10.0.0.2:7981", false)
+	n := member.Member{
+		ID:     "b",
+		Role:   fleet.RoleWorker,
+		Remote: netip.MustParseAddr("10.0.0.2"),
+		Until:  time.Now().Add(time.Hour),
+	}
+	if err := list.Put(n); err != nil {
+		t.Fatal(err)
+	}
+	knows("10.0.0.2:7981", true)
+	knows("[::ffff:10.0.0.2]:7981", true)
+	knows("10.0.0.2:22", false)
+	if err := list.Remove(n.ID); err != nil {
+		t.Fatal(err)
+	}
+	knows("10.0.0.2:7981", false)
 }
 
 // TestNewClient_GoesNowhereElse: whatever sends it there, a node's client connects to

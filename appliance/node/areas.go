@@ -48,7 +48,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 		control.VersionsReport(p.gossip.Members),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
 	}, queue...)
-	near := p.neighbours(p.client, p.atMembers(), true)
+	near := p.neighbours(p.client, p.atMembers(p.cfg.Node.Port), true)
 	return append(p.swarmAreas(func() netip.Addr { return p.addr }, a.Demoted, errs),
 		api.OverviewArea(control.NewOverview(p.about(), p.engine, p.runner.Why, reports, p.runner.Failed)),
 		api.LocalArea(control.NewLocal(p.cfg, p.upgrade, near, p.leave, errs)),

@@ -65,7 +65,7 @@ func (m *joined) open() (err error) {
 		return agent.FetchProgram(ctx, m.view.Targets(m.client), o)
 	})
 	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
-	return m.newGossip(m.identity.Membership().GossipKeys, seeds)
+	return m.newGossip(m.identity.Membership().GossipKeys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port))
 }
 
 func (m *joined) release() {

@@ -95,8 +95,11 @@ func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadClo
 	}).Init()
 }
 
-// newGossip makes the node one of the cluster's gossip. seeds are whom it asks first.
-func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err error) {
+// newGossip makes the node one of the cluster's gossip. seeds are whom it asks first; known
+// reports where nodes are.
+func (n *Node) newGossip(
+	keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool,
+) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
 	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.phase, n.log)
 	ctx, cancel := context.WithTimeout(context.Background(), watch.Interval)
@@ -109,7 +112,7 @@ func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort) (err e
 		Keys:      keys.Raw(),
 		Self:      n.watch.Self(),
 		Seeds:     seeds,
-		Known:     agent.AtNodes(n.identity, n.cfg.Gossip.Port),
+		Known:     known,
 	}, n.log)
 	return err
 }

@@ -111,13 +111,13 @@ func (p *primary) meetNodes() error {
 	a := p.authority
 	a.Locate(p.engine, p.log)
 	seeds := func() []netip.AddrPort { return a.Book.Seeds(p.cfg.Gossip.Port) }
-	if err := p.newGossip(a.Keys.All(), seeds); err != nil {
+	if err := p.newGossip(a.Keys.All(), seeds, p.atMembers(p.cfg.Gossip.Port)); err != nil {
 		return err
 	}
 	if err := a.Serve(p.cfg.Gossip.Port, p.managers(), p.learn, p.audit.Record, p.log); err != nil {
 		return err
 	}
-	p.client = agent.NewClient(p.atMembers(), p.identity)
+	p.client = agent.NewClient(p.atMembers(p.cfg.Node.Port), p.identity)
 	opts := p.exchanging(nil) // it has all, and fetches nothing
 	opts.Store = pieces.Store{Registry: p.registry}
 	p.pieces = exchange.New(opts, p.log)
@@ -232,9 +232,10 @@ func (p *primary) registryAddr() string {
 	return netip.AddrPortFrom(p.addr, p.cfg.Registry.Port).String()
 }
 
-// atMembers reports where nodes are; the primary knows at once of one that has joined.
-func (p *primary) atMembers() func(netip.AddrPort) bool {
-	return agent.AtMembers(p.identity, p.authority.Members, p.cfg.Node.Port)
+// atMembers reports where nodes listen on a port; the primary knows at once of one that has
+// joined.
+func (p *primary) atMembers(port uint16) func(netip.AddrPort) bool {
+	return agent.AtMembers(p.identity, p.authority.Members, port)
 }
 
 func (p *primary) errs() control.Errors {
