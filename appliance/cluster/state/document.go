@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,8 @@ type Format[T any] struct {
 	Names []string
 	// Decode reads a T from the documents that there are.
 	Decode func(Contents) (*T, error)
-	// Encode returns the documents of a T; those that it leaves out stay as they are.
+	// Encode returns the documents of a T; those that it leaves out stay as they are. Those
+	// that are as before are not written.
 	Encode func(*T) (Contents, error)
 }
 
@@ -151,7 +153,10 @@ type Value[T any] struct {
 	store  Store
 	format Format[T]
 
-	writing sync.Mutex // one update at a time: those of one process need no second attempt
+	pendingMu sync.Mutex
+	pending   []*update[T] // in order, of callers that wait for writing
+
+	writing sync.Mutex // one commit at a time: those of one process need no second attempt
 
 	mu      sync.Mutex
 	changed <-chan struct{} // since now was read
@@ -180,46 +185,94 @@ func (v *Value[T]) Get() *T {
 	return v.now
 }
 
+// update is what one caller of Update wants.
+type update[T any] struct {
+	message string
+	fn      func(*T) (*T, error)
+	refused error // by fn
+	done    bool
+	err     error
+}
+
 // Update changes the value to what fn makes of it: fn returns another T, or the same to change
 // nothing. It is called again with the newest where somebody else changes one of the documents
 // meanwhile, which all are written in one commit. An error of fn is returned as it is, and
 // nothing is changed.
+//
+// Updates that come while one is written are written together, in one commit: fn may be called
+// by another caller of Update, while its own waits.
 func (v *Value[T]) Update(message string, fn func(*T) (*T, error)) error {
+	u := &update[T]{message: message, fn: fn}
+	v.pendingMu.Lock()
+	v.pending = append(v.pending, u)
+	v.pendingMu.Unlock()
+
 	v.writing.Lock()
 	defer v.writing.Unlock()
-	return retry(func(ctx context.Context) error {
-		v.mu.Lock()
-		err := v.follow()
-		was, base, hashes := v.now, v.base, slices.Clone(v.hashes)
-		v.mu.Unlock()
-		if err != nil {
-			return err
+	if u.done {
+		return u.err
+	}
+	v.pendingMu.Lock()
+	all := v.pending
+	v.pending = nil
+	v.pendingMu.Unlock()
+	err := retry(func(ctx context.Context) error { return v.write(ctx, all) })
+	for _, u := range all {
+		u.done, u.err = true, cmp.Or(u.refused, err)
+	}
+	return u.err
+}
+
+// write makes one commit of updates. The caller holds writing.
+func (v *Value[T]) write(ctx context.Context, all []*update[T]) error {
+	v.mu.Lock()
+	err := v.follow()
+	was, base, hashes := v.now, v.base, slices.Clone(v.hashes)
+	v.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	next := was
+	var messages []string
+	for _, u := range all {
+		var made *T
+		if made, u.refused = u.fn(next); u.refused != nil || made == next {
+			continue
 		}
-		next, err := fn(was)
-		if err != nil || next == was {
-			return err
+		next = made
+		if !slices.Contains(messages, u.message) {
+			messages = append(messages, u.message)
 		}
-		changes, err := v.format.Encode(next)
-		if err != nil {
-			return err
-		}
-		done, err := v.store.Commit(ctx, base, changes, message)
-		if err != nil {
-			return err
-		}
-		for i, name := range v.format.Names {
-			if data, ok := changes[name]; ok {
-				hashes[i] = hashOf(data)
+	}
+	if next == was {
+		return nil
+	}
+	changes, err := v.format.Encode(next)
+	if err != nil {
+		return err
+	}
+	for i, name := range v.format.Names {
+		if data, ok := changes[name]; ok {
+			was := hashes[i]
+			if hashes[i] = hashOf(data); hashes[i] == was {
+				delete(changes, name)
 			}
 		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.base == base {
-			v.now, v.base, v.hashes = next, done, hashes
-		}
-		_ = v.follow() // also what others have changed in documents that stay; the commit stands
+	}
+	if len(changes) == 0 {
 		return nil
-	})
+	}
+	done, err := v.store.Commit(ctx, base, changes, strings.Join(messages, "; "))
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.base == base {
+		v.now, v.base, v.hashes = next, done, hashes
+	}
+	_ = v.follow() // also what others have changed in documents that stay; the commit stands
+	return nil
 }
 
 // follow reads the documents where they may have changed. The caller holds mu.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -133,14 +134,55 @@ func TestValue_OneCommit(t *testing.T) {
 	}
 }
 
+// TestValue_AtOnce wants what many callers change while one commit is written in one more: each
+// gets its own error, and none waits for a commit of its own.
+func TestValue_AtOnce(t *testing.T) {
+	t.Parallel()
+	counted := &countCommits{
+		Store: open(t, filepath.Join(t.TempDir(), "state"), state.Options{}),
+		began: make(chan struct{}),
+		gate:  make(chan struct{}),
+	}
+	v := newPair(t, counted)
+	var all sync.WaitGroup
+	count := func() {
+		if err := v.Update("count", (*pair).next); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(count)
+	<-counted.began
+	refused := errors.New("refused")
+	for range 20 {
+		all.Go(count)
+		all.Go(func() {
+			if err := v.Update("x", func(*pair) (*pair, error) { return nil, refused }); !errors.Is(err, refused) {
+				t.Errorf("what was refused has ended as %v", err)
+			}
+		})
+	}
+	for v.Pending() < 40 {
+		runtime.Gosched()
+	}
+	close(counted.gate)
+	all.Wait()
+	if *v.Get() != (pair{21, 21}) || counted.n != 2 {
+		t.Errorf("%v after %d commits, want 21 after 2", *v.Get(), counted.n)
+	}
+}
+
 type countCommits struct {
 	state.Store
-	n int
+	n           int
+	began, gate chan struct{} // of the first, where they are not nil
 }
 
 func (c *countCommits) Commit(
 	ctx context.Context, base state.Version, changes map[string][]byte, message string,
 ) (state.Version, error) {
-	c.n++
+	if c.n++; c.n == 1 && c.gate != nil {
+		close(c.began)
+		<-c.gate
+	}
 	return c.Store.Commit(ctx, base, changes, message)
 }
