@@ -15,7 +15,9 @@ const MinEngine = "20.10"
 type Engine struct {
 	Version, API  string
 	LiveRestore   bool
-	Rootless      bool
+	Security      []string // names of its security options
+	Authorization []string // plugins that are asked before it does anything
+	LogDriver     string
 	Root          string // its data directory
 	Storage       string // storage driver
 	NoDType       bool   // the file system below overlay2 does not tell types of entries
@@ -33,9 +35,12 @@ func (e Engine) Check() error {
 	case e.LiveRestore:
 		return errors.New("live-restore is on, which Swarm excludes; take \"live-restore\" out of " +
 			"/etc/docker/daemon.json and run `systemctl reload docker`")
-	case e.Rootless:
+	case slices.Contains(e.Security, "rootless"):
 		return errors.New("Docker runs rootless, with a network of its own that other nodes do not reach; install " +
 			"Docker for the whole machine, or name its engine with --docker-host")
+	case slices.Contains(e.Security, "userns"):
+		return errors.New("userns-remap is on, with which Docker refuses every container on the host's network, as " +
+			"services are; take \"userns-remap\" out of /etc/docker/daemon.json and run `systemctl restart docker`")
 	}
 	return nil
 }
@@ -57,6 +62,36 @@ func (e Engine) docker() (list []Finding) {
 				"registry work",
 			Remedy:   "remove the snap and install Docker as a package",
 			Commands: []string{"snap remove docker", "apt-get install docker.io"},
+		})
+	}
+	if slices.Contains(e.Security, "no-new-privileges") {
+		list = append(list, Finding{
+			Check: "docker",
+			Level: Warn,
+			Text: "no-new-privileges is on in Docker's daemon.json: setuid programs such as sudo, and the sandbox of " +
+				"Chromium, do not work in services",
+			Remedy:   "take \"no-new-privileges\" out of /etc/docker/daemon.json if services need them, then",
+			Commands: []string{"systemctl restart docker"},
+		})
+	}
+	if len(e.Authorization) > 0 {
+		list = append(list, Finding{
+			Check: "docker",
+			Level: Warn,
+			Text: fmt.Sprintf("Docker asks the authorization plugin %s, which may refuse what crawlbox does",
+				strings.Join(e.Authorization, ", ")),
+			Remedy: "have it admit root at Docker's socket, or take \"authorization-plugins\" out of " +
+				"/etc/docker/daemon.json",
+		})
+	}
+	if e.LogDriver == "none" {
+		list = append(list, Finding{
+			Check: "docker",
+			Level: Warn,
+			Text: "Docker keeps no logs of containers (log-driver none): `crawlbox logs` shows nothing, and a failed " +
+				"deploy cannot say why",
+			Remedy:   "take \"log-driver\" out of /etc/docker/daemon.json, then",
+			Commands: []string{"systemctl restart docker"},
 		})
 	}
 	return orGood(list, "docker", fmt.Sprintf("Docker Engine %s, API %s", e.Version, e.API))

@@ -78,8 +78,26 @@ func TestEngine_Findings(t *testing.T) {
 	expect(t, bad.Findings(), "bad | Docker Engine 19.03.8 is too old … upgrade it",
 		"warning | Docker's storage driver is vfs", "warning … memory limits do nothing … update-grub")
 	bad = good
-	bad.Rootless, bad.NoDType = true, true
+	bad.Security, bad.NoDType = []string{"seccomp", "rootless"}, true
 	expect(t, bad.Findings(), "bad | Docker runs rootless … --docker-host", "warning … ftype", "ok")
+	for text, set := range map[string]func(*Engine){
+		"bad | userns-remap is on … systemctl restart docker": func(e *Engine) { e.Security = []string{"userns"} },
+		"bad | live-restore is on … systemctl reload docker":  func(e *Engine) { e.LiveRestore = true },
+		"warning | no-new-privileges … setuid … systemctl restart docker": func(e *Engine) {
+			e.Security = []string{"seccomp", "no-new-privileges"}
+		},
+		"warning … authorization plugin opa, twistlock … authorization-plugins": func(e *Engine) {
+			e.Authorization = []string{"opa", "twistlock"}
+		},
+		"warning | Docker keeps no logs … systemctl restart docker": func(e *Engine) { e.LogDriver = "none" },
+		"ok": func(e *Engine) {
+			e.Security, e.LogDriver = []string{"apparmor", "seccomp", "selinux", "cgroupns"}, "json-file"
+		},
+	} {
+		bad = good
+		set(&bad)
+		expect(t, bad.docker(), text)
+	}
 	bad = good
 	bad.Root = "/var/snap/docker/common/var-lib-docker"
 	expect(t, bad.docker(), "warning | Docker is the snap … snap remove docker && apt-get install docker.io")

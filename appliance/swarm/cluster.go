@@ -46,8 +46,10 @@ type Info struct {
 	ClusterMade time.Time // on managers only
 	Managers    []netip.AddrPort
 
-	API           string // version that is spoken with it
-	Rootless      bool
+	API           string   // version that is spoken with it
+	Security      []string // names of its security options, such as rootless
+	Authorization []string // plugins that are asked before it does anything
+	LogDriver     string
 	Root          string // data directory
 	Images        string // directory that most of the disk goes to
 	Storage       string // driver
@@ -92,9 +94,10 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		CgroupDriver:  v.CgroupDriver,
 		CgroupVersion: v.CgroupVersion,
 		NoMemoryLimit: !v.MemoryLimit,
-		Rootless: slices.ContainsFunc(v.SecurityOptions,
-			func(o string) bool { return strings.Contains(o, "rootless") }),
-		NoDType: slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),
+		Security:      optionNames(v.SecurityOptions),
+		Authorization: v.Plugins.Authorization,
+		LogDriver:     v.LoggingDriver,
+		NoDType:       slices.Contains(v.DriverStatus, [2]string{"Supports d_type", "false"}),
 	}
 	info.NodeAddr, _ = netip.ParseAddr(v.Swarm.NodeAddr)
 	if v.Swarm.Cluster != nil {
@@ -106,6 +109,18 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// optionNames returns the names of options such as "name=seccomp,profile=builtin".
+func optionNames(options []string) (names []string) {
+	for _, o := range options {
+		for field := range strings.SplitSeq(o, ",") {
+			if name, ok := strings.CutPrefix(field, "name="); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // Init makes a new swarm with this engine as its first manager.

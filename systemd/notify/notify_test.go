@@ -66,12 +66,14 @@ func setWatchdog(t *testing.T, limit time.Duration) {
 	t.Setenv("WATCHDOG_USEC", fmt.Sprint(limit.Microseconds()))
 }
 
-func run(t *testing.T, check func(context.Context) error) {
+// run runs a watchdog, of a process that waits for nothing unless read says so.
+func run(t *testing.T, check func(context.Context) error, read ...func() stalls) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
+	read = append(read, func() stalls { return stalls{} })
 	go func() {
 		defer close(done)
-		Watchdog(ctx, check, slog.New(slog.DiscardHandler))
+		watchdog(ctx, check, read[0], slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 }
@@ -121,6 +123,86 @@ func TestWatchdog_NotFedWhileTheCheckHangs(t *testing.T) {
 	close(release)
 	if got := next(soon); got != "WATCHDOG=1" {
 		t.Errorf("systemd hears %q of a process that goes on", got)
+	}
+}
+
+// TestWatchdog_StarvedIsNotHung: a process that has waited for the machine while it did not
+// answer lives, and systemd waits for it longer; one that had all it needed does not.
+func TestWatchdog_StarvedIsNotHung(t *testing.T) {
+	for _, resource := range []string{"processors", "memory", "disk"} {
+		t.Run(resource, func(t *testing.T) {
+			next := listen(t)
+			setWatchdog(t, 300*time.Millisecond)
+			var starved atomic.Bool
+			starved.Store(true)
+			began := time.Now()
+			run(t, func(ctx context.Context) error {
+				if !starved.Load() {
+					return errors.New("no answer")
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}, func() (s stalls) {
+				if starved.Load() {
+					*map[string]*time.Duration{"processors": &s.cpu, "memory": &s.memory, "disk": &s.io}[resource] =
+						time.Since(began)
+				}
+				return s
+			})
+			for _, want := range []string{"WATCHDOG_USEC=1500000", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+				if got := next(soon); got != want {
+					t.Fatalf("systemd hears %q, want %q", got, want)
+				}
+			}
+			starved.Store(false)
+			got := next(soon)
+			for got == "WATCHDOG=1" { // one or two were on their way
+				got = next(soon)
+			}
+			if got != "WATCHDOG_USEC=300000" {
+				t.Errorf("systemd hears %q of a process that hangs, and had all it needs", got)
+			}
+			if got := next(500 * time.Millisecond); got != "" {
+				t.Errorf("systemd hears %q of a process that hangs, and had all it needs", got)
+			}
+		})
+	}
+}
+
+// TestStarvation wants what a process lacked told from what it did not do.
+func TestStarvation(t *testing.T) {
+	t.Parallel()
+	const bound = 20 * time.Second
+	for name, tc := range map[string]struct {
+		s    starvation
+		want bool
+	}{
+		"waited half the time":     {starvation{window: 40 * time.Second, waited: 20 * time.Second}, true},
+		"waited now and then":      {starvation{window: 40 * time.Second, waited: 15 * time.Second}, false},
+		"failed at once":           {starvation{window: time.Second, waited: time.Second}, false},
+		"woken late":               {starvation{window: 40 * time.Second, late: 10 * time.Second}, true},
+		"woken in time":            {starvation{window: 40 * time.Second, late: time.Second}, false},
+		"failed before the bound":  {starvation{window: 40 * time.Second, late: -19 * time.Second}, false},
+		"the kernel does not tell": {starvation{window: 40 * time.Second}, false},
+	} {
+		tc.s.bound = bound
+		if got := tc.s.is(); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestTotalOf(t *testing.T) {
+	t.Parallel()
+	text := "some avg10=25.72 avg60=46.67 avg300=36.95 total=831956587\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+	if got := totalOf(text); got != 831956587*time.Microsecond {
+		t.Errorf("read %v", got)
+	}
+	if got := totalOf("full total=7"); got != 0 {
+		t.Errorf("read %v of another file", got)
+	}
+	if _, err := os.Stat("/proc/pressure/cpu"); err == nil && readStalls() == (stalls{}) {
+		t.Error("this kernel tells nothing")
 	}
 }
 
