@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -28,6 +29,7 @@ func (c *Controller) act(ctx context.Context, s step) error {
 	case wait:
 		return fmt.Errorf("service %s: %s", s.service, s.why)
 	case remove:
+		c.clearNotes(s.service)
 		c.launch(ctx, s, c.runner.Remove(*s.now))
 		return nil
 	}
@@ -71,16 +73,27 @@ func (c *Controller) launch(ctx context.Context, s step, change deploy.Change) {
 	if !mine {
 		return
 	}
+	var once sync.Once
+	end := func(err error) {
+		once.Do(func() {
+			c.jobs.end(s.service, j, err)
+			if err == nil {
+				c.Again()
+			}
+		})
+	}
 	go func() {
-		err := change.Run(ctx, j.emit)
+		err := change.Run(ctx, func(p deploy.Progress) {
+			j.emit(p)
+			if p.Stage == history.StageRemove { // another one of the name need not wait for containers
+				end(nil)
+			}
+		})
 		c.tellEnd(ctx, s, err)
-		c.jobs.end(s.service, j, err)
-		if err == nil {
-			c.Again()
-			return
+		end(err)
+		if err != nil { // what did not come to change anything is tried again
+			time.AfterFunc(retry, c.Again)
 		}
-		// What did not come to change anything is tried again.
-		time.AfterFunc(retry, c.Again)
 	}()
 }
 
@@ -115,7 +128,9 @@ func explainSkipped(service string, e history.Entry) string {
 // tellEnd says how a change went that the controller began. It is called before the
 // job ends: the next round is to know that the definition was tried.
 func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
-	c.clearNotes(s.service)
+	if s.action != remove { // there may be another one of the name
+		c.clearNotes(s.service)
+	}
 	switch {
 	case ctx.Err() != nil: // the next start sees to it
 	case err == nil:

@@ -1,10 +1,13 @@
 package services
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
 	"github.com/crawlbox/crawlbox/configs"
@@ -97,4 +100,36 @@ func TestController_Notes(t *testing.T) {
 	if r.clearNotes("spider"); len(r.Problems()) != 0 {
 		t.Errorf("got %q", r.Problems())
 	}
+}
+
+// removal has been removed by Swarm, and its containers take long.
+type removal struct{ containers chan struct{} }
+
+func (removal) Plan(context.Context) (deploy.Plan, error) { return deploy.Plan{}, nil }
+func (r removal) Run(_ context.Context, emit deploy.Emit) error {
+	emit(deploy.Progress{Stage: history.StageRemove})
+	<-r.containers
+	return nil
+}
+
+// A service that comes back into the file does not wait for the containers of the one that left.
+func TestLaunch_WhileARemovalIsFollowed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := pastOf(t, nil)
+		r := removal{make(chan struct{})}
+		c.launch(t.Context(), step{action: remove, service: "spider"}, r)
+		synctest.Wait()
+		j, mine := c.jobs.begin("spider", "b")
+		if !mine {
+			t.Fatal("it has to wait")
+		}
+		c.note("spider", "of the new one")
+		close(r.containers)
+		synctest.Wait()
+		if _, again := c.jobs.begin("spider", "b"); again || len(c.Problems()) != 1 {
+			t.Errorf("the end of the removal ends the next change; notes %q", c.Problems())
+		}
+		c.jobs.end("spider", j, nil)
+	})
 }
