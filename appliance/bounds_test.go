@@ -76,6 +76,10 @@ var everything = []grows{
 		"appliance/cluster/state.TestDisk_IsBounded",
 	},
 	{
+		"histories of services that are gone", "who deploys", "500, those that changed last",
+		"appliance/controller/imagegc.TestGone",
+	},
+	{
 		"appliance/cluster/enroll.Server.acks", "node", "one for each node with a certificate; see List.list",
 		"appliance/cluster/member.TestPut_Full",
 	},
@@ -264,6 +268,8 @@ var everything = []grows{
 	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
 	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},
+	{"appliance/controller/imagegc.seen.gone", "root", "for one round; services with histories", ""},
+	{"appliance/controller/imagegc.outdated.services", "root", "for one round; services with histories", ""},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},

@@ -1,6 +1,7 @@
 // Package imagegc takes the images of versions that no service goes back to from the nodes,
 // so that disks don't fill up. It goes on as long as a container that has ended holds one, and
-// once an hour in any case: a node may have been down.
+// once an hour in any case: a node may have been down. With the images of services that are long
+// gone it drops their history, which nobody else would.
 package imagegc
 
 import (
@@ -44,7 +45,7 @@ type collector struct {
 // New returns the loop. It is to be kicked after a deploy.
 func New(cluster Cluster, past *history.Store, forget Forget, log *slog.Logger) *controller.Loop {
 	c := &collector{cluster: cluster, past: past, forget: forget, log: log}
-	loop := controller.New("images", controller.Round(c.observe, outdated, c.act))
+	loop := controller.New("images", controller.Round(c.observe, decide, c.act))
 	loop.First, loop.Every, loop.Retry, loop.RetryMost = every, every, retry, every
 	return loop
 }
@@ -53,47 +54,67 @@ func New(cluster Cluster, past *history.Store, forget Forget, log *slog.Logger) 
 type seen struct {
 	entries []history.Entry
 	keep    map[string]bool // by digest
+	gone    map[string]int  // services to be forgotten, with their newest version
 }
 
 func (c *collector) observe(ctx context.Context) (seen, error) {
-	s := seen{keep: map[string]bool{}}
-	for _, digest := range c.past.KeptDigests() {
-		s.keep[digest] = true
-	}
 	services, err := c.cluster.Services(ctx)
 	if err != nil {
 		c.log.Debug("failed to find out which images are old", "error", err)
-		return s, err
+		return seen{}, err
 	}
+	s, there := seen{keep: map[string]bool{}}, map[string]bool{}
 	for _, svc := range services {
 		s.keep[svc.Digest] = true // a person may have gone back by hand
+		there[svc.Name] = true
 	}
+	s.gone = c.past.Outdated(func(service string) bool { return there[service] })
 	for _, service := range c.past.Services() {
 		s.entries = append(s.entries, c.past.List(service)...)
+		if _, gone := s.gone[service]; gone {
+			continue
+		}
+		for _, e := range c.past.Kept(service, history.KeptVersions) {
+			s.keep[e.Digest] = true
+		}
 	}
 	return s, nil
 }
 
-// outdated decides which images go: those of entries that are not to be kept, each once,
-// in one action.
-func outdated(s seen) [][]string {
-	var images []string
+// outdated is what goes.
+type outdated struct {
+	images   []string
+	services map[string]int
+}
+
+// decide returns what goes, in one action: images of entries that are not to be kept, each once,
+// and services.
+func decide(s seen) []outdated {
+	o := outdated{services: s.gone}
 	named := map[string]bool{}
 	for _, e := range s.entries {
 		if e.Digest != "" && !s.keep[e.Digest] && !named[e.Digest] {
 			named[e.Digest] = true
-			images = append(images, e.Image+"@"+e.Digest)
+			o.images = append(o.images, e.Image+"@"+e.Digest)
 		}
 	}
-	if images == nil {
+	if o.images == nil && len(o.services) == 0 {
 		return nil
 	}
-	return [][]string{images}
+	return []outdated{o}
 }
 
-func (c *collector) act(ctx context.Context, images []string) error {
-	if !c.forget(ctx, images) {
-		return errHeld
+// act drops the history of services once none of their images is left, so that none is forgotten,
+// or where there are too many.
+func (c *collector) act(ctx context.Context, o outdated) error {
+	var errs []error
+	if o.images != nil && !c.forget(ctx, o.images) {
+		errs = append(errs, errHeld)
 	}
-	return nil
+	if errs == nil || len(o.services) > history.KeptGone {
+		for service, newest := range o.services {
+			errs = append(errs, c.past.Forget(service, newest))
+		}
+	}
+	return errors.Join(errs...)
 }

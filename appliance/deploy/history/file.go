@@ -14,7 +14,7 @@ type Documents interface {
 	// Load returns the document of a service that has one.
 	Load(service string) ([]byte, error)
 	// Update replaces the document of a service, which is nil where there is none, by what fn
-	// makes of it. A power cut leaves the old one or the new one, and the new one once it has
+	// makes of it; nil drops it. A power cut leaves the old one or the new one, and the new one once it has
 	// returned. fn is called again where somebody else changes the document meanwhile; its
 	// error is returned as it is.
 	Update(service, message string, fn func(data []byte) ([]byte, error)) error
@@ -25,15 +25,24 @@ type Documents interface {
 // maxSize bounds the document of a service, in bytes: specs in it may be long.
 const maxSize = 4 << 20
 
+// Check returns why a document is none of a history.
+func Check(data []byte) error {
+	_, err := parse(data)
+	return err
+}
+
+func parse(data []byte) (entries []Entry, err error) {
+	if err = json.Unmarshal(data, &entries); err == nil {
+		err = ordered(entries)
+	}
+	return entries, err
+}
+
 func decode(service string, data []byte) ([]Entry, error) {
-	var entries []Entry
 	if data == nil {
 		return nil, nil
 	}
-	err := json.Unmarshal(data, &entries)
-	if err == nil {
-		err = ordered(entries)
-	}
+	entries, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("the deployment history of service %s is damaged (%w): restore the data directory from "+
 			"a backup", service, err)

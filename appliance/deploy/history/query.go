@@ -44,6 +44,26 @@ func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service),
 // images stay in the registry and on the nodes.
 const KeptVersions = 5
 
+// KeptGone is of how many services that are gone the history is kept: of those that changed last.
+const KeptGone = 500
+
+// Outdated returns the services that are gone and whose history is not to be kept, with their
+// newest version; there reports which are not gone.
+func (s *Store) Outdated(there func(service string) bool) map[string]int {
+	all := s.all()
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(service string) bool {
+		_, runs := newest(all[service], func(e Entry) bool { return e.Result == Running })
+		return runs || there(service) || len(all[service]) == 0
+	})
+	last := func(service string) Entry { return all[service][len(all[service])-1] }
+	slices.SortFunc(gone, func(x, y string) int { return last(y).At.Compare(last(x).At) })
+	outdated := map[string]int{}
+	for _, service := range gone[min(len(gone), KeptGone):] {
+		outdated[service] = last(service).Version
+	}
+	return outdated
+}
+
 // KeptDigests returns the digests of the images that services may go back to.
 func (s *Store) KeptDigests() (digests []string) {
 	for service := range s.all() {

@@ -109,7 +109,7 @@ func (s *Store) change(service string, fn func([]Entry) ([]Entry, error)) error 
 		if err == nil {
 			entries, err = fn(entries)
 		}
-		if refused = err; err != nil {
+		if refused = err; err != nil || entries == nil {
 			return nil, err
 		}
 		return encode(entries)
@@ -123,6 +123,16 @@ func (s *Store) change(service string, fn func([]Entry) ([]Entry, error)) error 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.read()
+}
+
+// Forget drops the history of a service, unless there is a version after the one given.
+func (s *Store) Forget(service string, newest int) error {
+	return s.change(service, func(entries []Entry) ([]Entry, error) {
+		if n := len(entries); n > 0 && entries[n-1].Version == newest {
+			return nil, nil
+		}
+		return entries, nil
+	})
 }
 
 // of returns the entries of a service, oldest first, to be read only.

@@ -54,8 +54,11 @@ func (d *Dir) Update(service, _ string, fn func([]byte) ([]byte, error)) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if data, err = fn(data); err != nil {
+	switch data, err = fn(data); {
+	case err != nil:
 		return err
+	case data == nil:
+		return os.RemoveAll(d.path(service))
 	}
 	return os.WriteFile(d.path(service), data, 0o600)
 }
