@@ -9,6 +9,7 @@ package testenv
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -74,6 +75,18 @@ func Seed(t testing.TB) uint64 {
 	}
 	t.Logf("again with %s=%d", SeedVariable, seed)
 	return seed
+}
+
+// WantMode wants a file to be there with permissions.
+func WantMode(t testing.TB, path string, want fs.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != want {
+		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
+	}
 }
 
 // SmallDisk mounts a file system of its own, with the options of a tmpfs such as

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
@@ -136,27 +137,13 @@ func startManager(t *testing.T, swarmErr error) *manager {
 	m := &manager{swarm: &fakeSwarm{err: swarmErr}}
 	listener, addr := listen(t)
 	m.addr = addr
-	ca, dir := newTestCA(t), t.TempDir()
-	m.dir, m.idDir = dir, t.TempDir()
+	m.dir, m.idDir = t.TempDir(), t.TempDir()
+	o := options(t, m.dir, m.idDir)
+	m.id, o.Swarm, o.Audit, o.Log = o.Identity, m.swarm, m.trail.record, testLog(t)
+	o.Seeds = func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} }
+	o.Managers = func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} }
 	var err error
-	m.id, err = pki.ManagerIdentity(m.idDir, ca, pki.Self{Name: "master", Addr: loopback}, pki.Membership{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Server, err = NewServer(Options{
-		CA:       ca,
-		Tokens:   openTokens(t, dir),
-		Members:  openMembers(t, dir),
-		Keys:     openKeys(t, dir),
-		Identity: m.id,
-		Swarm:    m.swarm,
-		Seeds:    func() []netip.AddrPort { return []netip.AddrPort{netip.AddrPortFrom(loopback, 7981)} },
-		Managers: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), m.addr} },
-		Changed:  func(pki.Membership) {},
-		Audit:    m.trail.record,
-		Log:      testLog(t),
-	})
-	if err != nil {
+	if m.Server, err = NewServer(o); err != nil {
 		t.Fatal(err)
 	}
 	m.gathered = time.Now()
@@ -274,9 +261,9 @@ func TestJoin_GivesAnIdentity(t *testing.T) {
 			t.Errorf("%s: identity %v of %+v", name, id, id.Self)
 		}
 	}
-	wantMode(t, dir, 0o700)
-	wantMode(t, filepath.Join(dir, pki.KeyFile), 0o600)
-	wantMode(t, filepath.Join(dir, pki.IdentityFile), 0o600)
+	testenv.WantMode(t, dir, 0o700)
+	testenv.WantMode(t, filepath.Join(dir, pki.KeyFile), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, pki.IdentityFile), 0o600)
 }
 
 func TestJoin_AgainAsksNobody(t *testing.T) {

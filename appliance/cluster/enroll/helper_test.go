@@ -2,10 +2,8 @@ package enroll
 
 import (
 	"bytes"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -32,14 +30,27 @@ func newTestCA(t testing.TB) *pki.CA {
 	return ca
 }
 
-func wantMode(t *testing.T, path string, want fs.FileMode) {
+// options are those of a server at loopback whose documents are in a directory, and its identity
+// in another.
+func options(t testing.TB, dir, idDir string) Options {
 	t.Helper()
-	info, err := os.Stat(path)
+	ca := newTestCA(t)
+	id, err := pki.ManagerIdentity(idDir, ca, pki.Self{Name: "master", Addr: loopback}, pki.Membership{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != want {
-		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
+	return Options{
+		CA:       ca,
+		Tokens:   openTokens(t, dir),
+		Members:  openMembers(t, dir),
+		Keys:     openKeys(t, dir),
+		Identity: id,
+		Swarm:    &fakeSwarm{},
+		Seeds:    func() []netip.AddrPort { return nil },
+		Managers: func() []netip.AddrPort { return nil },
+		Changed:  func(pki.Membership) {},
+		Audit:    func(string, ...slog.Attr) {},
+		Log:      slog.New(slog.DiscardHandler),
 	}
 }
 

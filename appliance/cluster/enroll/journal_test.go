@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 )
 
@@ -98,7 +99,7 @@ func TestJournal_OtherCluster(t *testing.T) {
 		t.Errorf("two clusters: %v", err)
 	}
 	path := filepath.Join(dir, journalFile)
-	wantMode(t, path, 0o600)
+	testenv.WantMode(t, path, 0o600)
 	for _, data := range []string{"", "{", `{"cluster":"x","phase":"dancing"}`} {
 		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 			t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -33,21 +32,7 @@ func newServer(t testing.TB) *Server {
 	if err := os.WriteFile(filepath.Join(dir, "tokens.json"), []byte(tokens), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ca := newTestCA(t)
-	id, err := pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "master", Addr: loopback}, pki.Membership{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := NewServer(Options{
-		CA: ca, Tokens: openTokens(t, dir), Members: openMembers(t, dir), Keys: openKeys(t, dir),
-		Identity: id,
-		Swarm:    &fakeSwarm{},
-		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: func() []netip.AddrPort { return nil },
-		Changed:  func(pki.Membership) {},
-		Audit:    func(string, ...slog.Attr) {},
-		Log:      slog.New(slog.DiscardHandler),
-	})
+	s, err := NewServer(options(t, dir, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,13 @@
 package member
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 )
@@ -20,7 +20,7 @@ func TestKeys_ChangeInSteps(t *testing.T) {
 	if len(old) != len(pki.NewKey()) || k.Changing() {
 		t.Fatalf("new keys: %d bytes, changing %v", len(old), k.Changing())
 	}
-	wantMode(t, filepath.Join(dir, "gossip.json"), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, "gossip.json"), 0o600)
 
 	step := func(changing bool) pki.Keyring {
 		t.Helper()
@@ -72,15 +72,4 @@ func openKeys(t testing.TB, dir string) *Keys {
 		t.Fatal(err)
 	}
 	return k
-}
-
-func wantMode(t *testing.T, path string, want fs.FileMode) {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != want {
-		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
-	}
 }

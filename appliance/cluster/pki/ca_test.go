@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -29,17 +29,6 @@ func newTestCA(t testing.TB) *CA {
 		t.Fatal(err)
 	}
 	return ca
-}
-
-func wantMode(t *testing.T, path string, want fs.FileMode) {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != want {
-		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
-	}
 }
 
 func TestCA_IsMadeOnce(t *testing.T) {
@@ -61,7 +50,7 @@ func TestCA_IsMadeOnce(t *testing.T) {
 			t.Error("processes that start together have different CAs")
 		}
 	}
-	wantMode(t, filepath.Join(dir, "ca.pem"), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, "ca.pem"), 0o600)
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 { // and the state
 		t.Errorf("left in the directory: %v, %v", entries, err)
 	}
@@ -150,6 +139,6 @@ func TestManagerIdentity_StaysAndFollows(t *testing.T) {
 	if _, err := make(newTestCA(t), self); !errors.Is(err, ErrOtherCluster) {
 		t.Errorf("with another CA: %v", err)
 	}
-	wantMode(t, filepath.Join(dir, KeyFile), 0o600)
-	wantMode(t, filepath.Join(dir, IdentityFile), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, KeyFile), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, IdentityFile), 0o600)
 }

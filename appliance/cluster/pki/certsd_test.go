@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 func TestInstallCA(t *testing.T) {
@@ -26,7 +28,7 @@ func TestInstallCA(t *testing.T) {
 	if !pool.AppendCertsFromPEM(data) || !pool.Equal(want) { // as Docker reads it
 		t.Errorf("file is not the last CA: %s", data)
 	}
-	wantMode(t, path, 0o644)
+	testenv.WantMode(t, path, 0o644)
 
 	theirs := filepath.Join(root, host, "client.cert")
 	if err := os.WriteFile(theirs, []byte("theirs"), 0o644); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -51,7 +51,7 @@ func TestTokens_StandingStays(t *testing.T) {
 	if n := len(tokens.List()); n != 1 {
 		t.Errorf("%d tokens, want 1", n)
 	}
-	wantMode(t, filepath.Join(dir, "tokens.json"), 0o600)
+	testenv.WantMode(t, filepath.Join(dir, "tokens.json"), 0o600)
 }
 
 func TestTokens_StandingIsMadeOnce(t *testing.T) {
@@ -224,16 +224,5 @@ func TestTokens_Refuse(t *testing.T) {
 		if _, err := Open(statetest.Open(t, dir)); err == nil {
 			t.Errorf("%s: opened", name)
 		}
-	}
-}
-
-func wantMode(t *testing.T, path string, want fs.FileMode) {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != want {
-		t.Errorf("%s has mode %v, want %v", path, info.Mode().Perm(), want)
 	}
 }
