@@ -1,12 +1,10 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,11 +12,6 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/audit"
-	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
-	"github.com/crawlbox/crawlbox/appliance/cluster/member"
-	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
-	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
-	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
 
 // TestAudit_JoinFlood: garbage that a stranger sends to a manager's port fills neither
@@ -32,40 +25,10 @@ func TestAudit_JoinFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := statetest.Open(t, dir)
-	ca, err := pki.LoadOrCreateCA(store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := enroll.Options{
-		CA:       ca,
-		Swarm:    noSwarm{},
-		Changed:  func(pki.Membership) {},
-		Audit:    trail.Record,
-		Log:      slog.New(slog.DiscardHandler),
-		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: func() []netip.AddrPort { return nil },
-	}
-	var errs [4]error
-	o.Tokens, errs[0] = token.Open(store)
-	o.Members, errs[1] = member.Open(store, pki.NodeLife())
-	o.Keys, errs[2] = member.OpenKeys(store)
-	o.Identity, errs[3] = pki.ManagerIdentity(filepath.Join(dir, "node"), ca,
-		pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, pki.Membership{})
-	if err := errors.Join(errs[:]...); err != nil {
-		t.Fatal(err)
-	}
-	server, err := enroll.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newPrimary(t, noSwarm{}, trail.Record)
 	const times = 5000
-	var handlers []agent.Handler
-	for route, h := range server.Handlers() {
-		handlers = append(handlers, agent.Raw(route, h))
-	}
-	port := agent.Port(o.Identity, handlers)
-	bootstrap := server.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") },
+	port := agent.Port(m.identity, m.handlers(http.NotFoundHandler()))
+	bootstrap := m.authority.Joins.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") },
 		agent.RefuseBootstrap)
 	for n := range times {
 		r := httptest.NewRequest(http.MethodPost, "/v1/join",

@@ -91,13 +91,13 @@ type port struct {
 func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handler) *port {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	p := &port{T: t, swarm: &swarmList{}}
-	p.m = newPrimary(t, p.swarm, func() []netip.AddrPort { return []netip.AddrPort{p.addr} })
-	handlers := change(p.m, p.m.handlers(http.NotFoundHandler()))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := &port{T: t, swarm: &swarmList{}, addr: netip.MustParseAddrPort(ln.Addr().String())}
+	p.m = newPrimary(t, p.swarm, unheard, p.addr)
+	handlers := change(p.m, p.m.handlers(http.NotFoundHandler()))
 	srv := &http.Server{
 		Handler:           agent.Port(p.m.identity, handlers),
 		ReadHeaderTimeout: time.Minute,
@@ -109,35 +109,31 @@ func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handl
 		_ = srv.Serve(tls.NewListener(ln, p.m.identity.ServerTLS()))
 	}()
 	t.Cleanup(func() { srv.Close(); <-done })
-	p.addr = netip.MustParseAddrPort(ln.Addr().String())
 	return p
 }
 
+// unheard is an audit log that nobody reads.
+func unheard(string, ...slog.Attr) {}
+
+// noNodes is a swarm for an address book.
+type noNodes struct{}
+
+func (noNodes) Nodes(context.Context) ([]fleet.Node, error) { return nil, nil }
+
 // newPrimary is as much of the primary as its port between nodes needs.
-func newPrimary(t testing.TB, swarm enroll.Swarm, managers func() []netip.AddrPort) *primary {
+func newPrimary(
+	t testing.TB, swarm enroll.Swarm, audit func(string, ...slog.Attr), managers ...netip.AddrPort,
+) *primary {
 	t.Helper()
 	log, dir := slog.New(slog.DiscardHandler), t.TempDir()
 	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
-	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, nil)
+	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, managers, 0, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	a.Book = addressbook.New(nil, func() []netip.Addr { return nil }, netip.Addr{}, log)
-	a.Joins, err = enroll.NewServer(enroll.Options{
-		CA:       a.CA,
-		Tokens:   a.Tokens,
-		Members:  a.Members,
-		Keys:     a.Keys,
-		Identity: a.Identity,
-		Swarm:    swarm,
-		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: managers,
-		Changed:  func(pki.Membership) {},
-		Audit:    func(string, ...slog.Attr) {},
-		Log:      log,
-	})
-	if err != nil {
+	a.Book = addressbook.New(noNodes{}, func() []netip.Addr { return nil }, netip.Addr{}, log)
+	if err := a.Serve(swarm, func(pki.Membership) {}, audit); err != nil {
 		t.Fatal(err)
 	}
 	p := &primary{Node: &Node{log: log}, authority: a, queue: noQueue{}}

@@ -54,12 +54,10 @@ type Options struct {
 	AdoptSwarm bool   // a manager takes over a swarm that it did not make
 	Join       string // the join token of a node that is not yet in the cluster
 
-	// Keep, if not nil, starts the keeper of an upgrade of this node, and returns at
-	// once; see upgrade.Node.
+	// Keep, if not nil, starts the keeper of an upgrade of this node, and returns at once; see upgrade.Node.
 	Keep func(ctx context.Context) error
 
-	// Ready is called once the node serves. The token is the line that joins a
-	// worker; it is empty on a node that joined.
+	// Ready is called once the node serves. The token joins a worker; it is empty on a node that joined.
 	Ready func(api.Token)
 
 	// Phase, if not nil, is told what the node is about, in a few words: before it
@@ -71,8 +69,7 @@ type Options struct {
 	Watchdog func(ctx context.Context, check func(context.Context) error)
 }
 
-// ErrLeft is returned by Run of a node that was told to leave the cluster, and
-// has.
+// ErrLeft is returned by Run of a node that was told to leave the cluster, and has.
 var ErrLeft = errors.New("this node has left the cluster")
 
 // ErrNoNode is returned by LeaveOffline where this machine is not a node.
@@ -134,7 +131,7 @@ func Run(ctx context.Context, role string, opts Options) error {
 	err = lifecycle.Run(ctx, n.log, func() {
 		n.log.Debug("ready", "took", time.Since(n.started))
 		opts.Ready(is.token)
-	}, lifecycle.Announced(is.parts, func(name string) { n.phase("starting: " + name) })...)
+	}, lifecycle.Announced(is.parts, func(name string) { n.opts.Phase("starting: " + name) })...)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
 		return ErrLeft
 	}
@@ -160,6 +157,9 @@ func prepare(opts Options) (*Node, error) {
 	if err := doctor.Directory(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
+	if opts.Phase == nil {
+		opts.Phase = func(string) {}
+	}
 	n := &Node{
 		opts:    opts,
 		cfg:     opts.Config,
@@ -169,7 +169,7 @@ func prepare(opts Options) (*Node, error) {
 		name:    name,
 		started: time.Now(),
 	}
-	n.phase("looking at this machine and its Docker")
+	n.opts.Phase("looking at this machine and its Docker")
 	return n, nil
 }
 
@@ -207,7 +207,7 @@ func (n *Node) machine() *setup.Machine {
 		Version: n.opts.Version,
 		Engine:  n.engine,
 		Log:     n.log,
-		Phase:   n.phase,
+		Phase:   n.opts.Phase,
 		Open:    func(addr netip.Addr, first bool) error { return n.ports.Open(n.cfg, addr, first) },
 	}
 }
@@ -246,10 +246,3 @@ func (n *Node) close() {
 }
 
 func (n *Node) dir(name string) string { return filepath.Join(n.cfg.DataDir, name) }
-
-// phase tells who wants to know what the node is about.
-func (n *Node) phase(text string) {
-	if n.opts.Phase != nil {
-		n.opts.Phase(text)
-	}
-}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
@@ -56,11 +57,11 @@ type primary struct {
 // buildPrimary opens what the primary keeps on disk and makes its parts.
 func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
 	p := &primary{Node: n, queue: noQueue{}}
-	if err := p.open(ctx); err != nil {
-		p.release()
-		return assembly{}, err
+	var token api.Token
+	err := p.open(ctx)
+	if err == nil {
+		token, err = p.joinTokens().Token(ctx, fleet.RoleWorker)
 	}
-	token, err := p.joinTokens().Token(ctx, fleet.RoleWorker)
 	if err != nil {
 		p.release()
 		return assembly{}, err
@@ -70,7 +71,8 @@ func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
 
 func (p *primary) open(ctx context.Context) (err error) {
 	self := pki.Self{Name: p.name, Addr: p.addr, Version: p.opts.Version}
-	if p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers()); err != nil {
+	p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers(), p.cfg.Gossip.Port, p.log)
+	if err != nil {
 		return err
 	}
 	p.identify(p.authority.Identity)
@@ -109,12 +111,11 @@ func (p *primary) open(ctx context.Context) (err error) {
 // meetNodes makes what lets nodes in, and what this node asks and tells them by.
 func (p *primary) meetNodes() error {
 	a := p.authority
-	a.Locate(p.engine, p.log)
-	seeds := func() []netip.AddrPort { return a.Book.Seeds(p.cfg.Gossip.Port) }
-	if err := p.newGossip(a.Keys.All(), seeds, p.atMembers(p.cfg.Gossip.Port)); err != nil {
+	a.Locate(p.engine)
+	if err := p.newGossip(a.Keys.All(), a.Seeds, p.atMembers(p.cfg.Gossip.Port)); err != nil {
 		return err
 	}
-	if err := a.Serve(p.cfg.Gossip.Port, p.managers(), p.learn, p.audit.Record, p.log); err != nil {
+	if err := a.Serve(a, p.learn, p.audit.Record); err != nil {
 		return err
 	}
 	p.client = agent.NewClient(p.atMembers(p.cfg.Node.Port), p.identity)

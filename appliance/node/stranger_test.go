@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -21,7 +20,7 @@ import (
 // manager and of a worker: he gets no further than the exchange of a join, and
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
-	manager := newPrimary(f, noSwarm{}, func() []netip.AddrPort { return nil })
+	manager := newPrimary(f, noSwarm{}, unheard)
 	worker := agent.Port(manager.identity, workerOf(f, manager).handlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
 	handlers := []http.Handler{agent.Port(manager.identity, manager.handlers(inside)), worker}

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +30,7 @@ func stateShowCmd(a *command.App) *cobra.Command {
 		Use:   "show [NAME]",
 		Short: "List the documents, or print one",
 		Long: `List the documents of the cluster's state, or print one. Private keys and
-secrets are shown as dots, unless with --secrets.`,
+secrets are shown as stars, unless with --secrets.`,
 		Example: "  crawlbox state show\n  crawlbox state show members",
 		Args:    command.AtMostOne("one document"),
 	}
@@ -49,11 +52,56 @@ secrets are shown as dots, unless with --secrets.`,
 			return err
 		}
 		if !*secrets {
-			data = state.Redact(data)
+			if data, err = redact(data); err != nil {
+				return err
+			}
 		}
 		return a.Printf("%s", data)
 	}
 	return cmd
+}
+
+const stars = "********"
+
+var (
+	privateKey = regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----\n).*?(\n-----END)`)
+	secretKey  = map[string]bool{"keys": true, "next": true, "hash": true} // beside those that name a secret
+)
+
+// redact returns a document with stars in place of private keys and secrets, those of the services
+// in a history too.
+func redact(data []byte) ([]byte, error) {
+	var doc any
+	if json.Unmarshal(data, &doc) != nil {
+		return privateKey.ReplaceAll(data, []byte("${1}"+stars+"${2}")), nil
+	}
+	doc, err := configs.HideSecrets(hideKeys(doc))
+	if err != nil {
+		return nil, err
+	}
+	data, err = json.MarshalIndent(doc, "", "  ")
+	return append(data, '\n'), err
+}
+
+func hideKeys(v any) any {
+	switch v := v.(type) {
+	case string:
+		if arg, ok := strings.CutPrefix(v, "build-arg="); ok { // of what an image was built with
+			name, _, _ := strings.Cut(arg, "=")
+			return "build-arg=" + name + "=" + stars
+		}
+	case []any:
+		for i := range v {
+			v[i] = hideKeys(v[i])
+		}
+	case map[string]any:
+		for key, value := range v {
+			if v[key] = hideKeys(value); secretKey[key] {
+				v[key] = stars
+			}
+		}
+	}
+	return v
 }
 
 func renderState(s tui.Screen, view *state.View) {

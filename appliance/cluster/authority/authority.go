@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
@@ -19,6 +20,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
@@ -35,33 +37,55 @@ type Authority struct {
 	Book     *addressbook.Book
 	Joins    *enroll.Server
 
-	state  *state.Disk
-	engine *swarm.Engine
-	addr   netip.Addr
+	self       pki.Self
+	managers   []netip.AddrPort
+	gossipPort uint16
+	log        *slog.Logger
+	state      *state.Disk
+	engine     *swarm.Engine
 }
 
 // Open loads what a manager with a data directory keeps, and creates what is missing.
-// managers are the addresses at which the nodes find the managers.
-func Open(dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort) (*Authority, error) {
+// managers are the addresses at which the nodes find the managers, and gossip has a port.
+func Open(
+	dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort, gossip uint16, log *slog.Logger,
+) (*Authority, error) {
 	store, err := state.Open(state.Dir(dataDir), state.Options{
 		Author: self.Name,
 		Files:  state.Files(dataDir),
 		Dirs:   state.Dirs(dataDir),
+		Check:  check,
 		// A node that leaves removes its identity too.
 		Left: func() bool { return !pki.HasIdentity(nodeDir) },
+		Log:  log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{state: store, addr: self.Addr}
-	if err := a.load(nodeDir, self, managers); err != nil {
+	a := &Authority{self: self, managers: managers, gossipPort: gossip, log: log, state: store}
+	if err := a.load(nodeDir); err != nil {
 		store.Close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *Authority) load(nodeDir string, self pki.Self, managers []netip.AddrPort) (err error) {
+// check returns why a file of a version before is none of a document.
+func check(name string, data []byte) error {
+	switch {
+	case name == state.CA:
+		return pki.CheckCA(data)
+	case name == state.Tokens:
+		return token.Check(data)
+	case name == state.Accounts:
+		return access.CheckAccounts(data)
+	case strings.HasPrefix(name, state.History):
+		return history.Check(data)
+	}
+	return member.Check(name, data)
+}
+
+func (a *Authority) load(nodeDir string) (err error) {
 	if a.CA, err = pki.LoadOrCreateCA(a.state); err != nil {
 		return err
 	}
@@ -77,7 +101,7 @@ func (a *Authority) load(nodeDir string, self pki.Self, managers []netip.AddrPor
 	if a.Accounts, err = access.OpenAccounts(state.NewDocument(a.state, state.Accounts)); err != nil {
 		return err
 	}
-	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, self, pki.Membership{Managers: managers})
+	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, a.self, pki.Membership{Managers: a.managers})
 	return err
 }
 
@@ -88,16 +112,19 @@ func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, stat
 func (a *Authority) Close() { a.state.Close() }
 
 // Locate begins the address book of the nodes in the swarm of an engine.
-func (a *Authority) Locate(e *swarm.Engine, log *slog.Logger) {
+func (a *Authority) Locate(e *swarm.Engine) {
 	a.engine = e
-	a.Book = addressbook.New(e, a.remotes, a.addr, log)
+	a.Book = addressbook.New(e, a.remotes, a.self.Addr, a.log)
 }
 
-// Serve makes what lets nodes in, after Locate. changed is told the news of the cluster as
-// the nodes are, the first time before Serve returns.
+// Seeds returns where gossip looks for others, after Locate.
+func (a *Authority) Seeds() []netip.AddrPort { return a.Book.Seeds(a.gossipPort) }
+
+// Serve makes what lets nodes in, after Locate, and asks a swarm for them, which a itself is by
+// its engine. changed is told the news of the cluster as the nodes are, the first time before
+// Serve returns.
 func (a *Authority) Serve(
-	gossipPort uint16, managers []netip.AddrPort, changed func(pki.Membership),
-	audit func(event string, attrs ...slog.Attr), log *slog.Logger,
+	swarm enroll.Swarm, changed func(pki.Membership), audit func(event string, attrs ...slog.Attr),
 ) (err error) {
 	a.Joins, err = enroll.NewServer(enroll.Options{
 		CA:       a.CA,
@@ -105,13 +132,13 @@ func (a *Authority) Serve(
 		Members:  a.Members,
 		Keys:     a.Keys,
 		Identity: a.Identity,
-		Swarm:    a,
-		Seeds:    func() []netip.AddrPort { return a.Book.Seeds(gossipPort) },
+		Swarm:    swarm,
+		Seeds:    a.Seeds,
 		Nodes:    a.Book.Known,
-		Managers: func() []netip.AddrPort { return managers },
+		Managers: func() []netip.AddrPort { return a.managers },
 		Changed:  changed,
 		Audit:    audit,
-		Log:      log,
+		Log:      a.log,
 	})
 	return err
 }
@@ -135,7 +162,7 @@ func (a *Authority) remotes() (list []netip.Addr) {
 // SwarmJoinToken implements enroll.Swarm.
 func (a *Authority) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
 	token, err = a.engine.JoinToken(ctx, role)
-	return token, []string{netip.AddrPortFrom(a.addr, swarm.Port).String()}, err
+	return token, []string{netip.AddrPortFrom(a.self.Addr, swarm.Port).String()}, err
 }
 
 // SwarmNodes implements enroll.Swarm.
@@ -143,7 +170,7 @@ func (a *Authority) SwarmNodes(context.Context) ([]member.Node, error) {
 	nodes, err := a.Book.Nodes()
 	list := memberNodes(nodes)
 	for i := range list {
-		list[i].First = list[i].Addr == a.addr
+		list[i].First = list[i].Addr == a.self.Addr
 	}
 	return list, err
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
-	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -34,7 +33,8 @@ func (s *swarmOf) RemoveNode(_ context.Context, id string) error {
 func TestNoCertificate(t *testing.T) {
 	t.Parallel()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
-	a, err := Open(dir, filepath.Join(dir, "node"), pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}, nil)
+	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
+	a, err := Open(dir, filepath.Join(dir, "node"), self, nil, 0, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,20 +42,7 @@ func TestNoCertificate(t *testing.T) {
 	from := netip.MustParseAddr("10.0.0.7")
 	swarm := &swarmOf{nodes: []member.Node{{ID: "s1", Addr: from, Role: fleet.RoleWorker, Ready: true}}}
 	a.Book = addressbook.New(nil, a.remotes, netip.Addr{}, log)
-	a.Joins, err = enroll.NewServer(enroll.Options{
-		CA:       a.CA,
-		Tokens:   a.Tokens,
-		Members:  a.Members,
-		Keys:     a.Keys,
-		Identity: a.Identity,
-		Swarm:    swarm,
-		Seeds:    func() []netip.AddrPort { return nil },
-		Managers: func() []netip.AddrPort { return nil },
-		Changed:  func(pki.Membership) {},
-		Audit:    func(string, ...slog.Attr) {},
-		Log:      log,
-	})
-	if err != nil {
+	if err := a.Serve(swarm, func(pki.Membership) {}, func(string, ...slog.Attr) {}); err != nil {
 		t.Fatal(err)
 	}
 	put := func(id string) {

@@ -48,14 +48,11 @@ func (n Node) at(addr netip.Addr) bool { return addr.IsValid() && n.Addr.Unmap()
 // from remote. The first claim to a node counts. A certificate may become another node
 // later, when its Docker has left Swarm and joined again, and is found by both.
 func (m *List) Bind(id, claim string, remote netip.Addr, nodes []Node) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
 		n := next.list[id]
 		if n.gone() {
 			return ErrRemoved
 		}
-		next.edit(m.moved)
 		if err := next.list.provable(id, claim, remote, nodes); err != nil {
 			return err
 		}
@@ -63,7 +60,7 @@ func (m *List) Bind(id, claim string, remote netip.Addr, nodes []Node) error {
 			n.ID, n.Role, n.Until = id, fleet.RoleWorker, time.Now().Add(m.life)
 		}
 		n.Bound, n.Swarm, n.Remote = append(slices.Clone(n.Bound), claim), claim, remote
-		next.list[id] = n
+		next.list[id], next.edited = n, true
 		return nil
 	})
 }

@@ -1,6 +1,9 @@
 package member
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // catchUp is how much faster than time itself the clock may run while it is behind.
 const catchUp = 2
@@ -13,6 +16,7 @@ type clock struct {
 	wall func() time.Time     // the machine's clock
 	ran  func() time.Duration // how long crawlbox has run
 
+	mu  sync.Mutex
 	at  time.Time
 	had time.Duration // of ran, when at was set
 }
@@ -22,8 +26,9 @@ func newClock(at time.Time) *clock {
 	return &clock{wall: time.Now, ran: func() time.Duration { return time.Since(started) }, at: at.Round(0)}
 }
 
-// now may be called by one goroutine at a time.
 func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	ran := c.ran()
 	more := min(c.wall().Round(0).Sub(c.at), catchUp*(ran-c.had))
 	c.had = ran

@@ -43,10 +43,8 @@ func (m *List) RemovedNode(swarmID string) bool {
 // Remove has it on disk, before it returns, that nodes were removed. One that is not on
 // the list gets there, with a certificate as long as any.
 func (m *List) Remove(ids ...string) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
-		next.edit(m.moved)
+		next.edited = true
 		for _, id := range ids {
 			n := next.list[id]
 			if n.ID == "" {
@@ -72,8 +70,6 @@ func (m *List) Epochs() (signed, accepted int) {
 // NextEpoch has certificates signed for another epoch from now on, if those of the last
 // are the only ones that are accepted.
 func (m *List) NextEpoch() error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
 		if next.state.Signed == next.state.Accepted {
 			next.state.Signed++
@@ -85,11 +81,8 @@ func (m *List) NextEpoch() error {
 // AcceptEpoch has only certificates of the epoch that is signed now be accepted, and
 // forgets the nodes that were removed with older ones.
 func (m *List) AcceptEpoch() error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
-		next.state.Accepted = next.state.Signed
-		next.edit(m.moved)
+		next.state.Accepted, next.edited = next.state.Signed, true
 		maps.DeleteFunc(next.list, func(_ string, n Member) bool { return n.gone() && n.Epoch < next.state.Accepted })
 		return nil
 	})

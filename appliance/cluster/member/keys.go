@@ -50,15 +50,20 @@ func OpenKeys(store state.Store) (*Keys, error) {
 }
 
 func decodeKeys(docs state.Contents) (*storedKeys, error) {
-	s := &storedKeys{}
-	err := json.Unmarshal(docs[state.GossipKeys], s)
-	if err == nil && !s.keyring().Good() {
-		err = errors.New("it does not hold one key or two")
-	}
+	s, err := parseKeys(docs[state.GossipKeys])
 	if err != nil {
 		return nil, state.Damaged(state.GossipKeys, err)
 	}
 	return s, nil
+}
+
+func parseKeys(data []byte) (*storedKeys, error) {
+	s := &storedKeys{}
+	err := json.Unmarshal(data, s)
+	if err == nil && !s.keyring().Good() {
+		err = errors.New("it does not hold one key or two")
+	}
+	return s, err
 }
 
 // All returns the keys, the one that encrypts first.

@@ -69,13 +69,13 @@ func (m Member) gone() bool { return !m.Removed.IsZero() }
 
 // List is all nodes with certificates, in two documents of the cluster's state. It
 // decides whether a certificate that is good by itself is accepted. Its methods may be
-// called at the same time.
+// called at the same time; those that read do not wait for those that write.
 type List struct {
-	life time.Duration // of certificates
-	docs *state.Value[documents]
+	life  time.Duration // of certificates
+	docs  *state.Value[documents]
+	clock *clock
 
 	mu    sync.Mutex
-	clock *clock
 	moved map[string]netip.Addr // where nodes ask from, where that is not on disk
 	now   *documents            // that list and state are of
 	list  members
@@ -88,7 +88,8 @@ type documents struct {
 	state         progress
 	listed, known bool // they are there
 
-	edited, noted bool // list is another than before, and so is state
+	edited  bool   // list was changed
+	written []byte // list as it is written, nil where that is not known
 }
 
 type members map[string]Member
@@ -122,12 +123,7 @@ func Open(store state.Store, life time.Duration) (*List, error) {
 	if m.now.listed && m.now.known {
 		return m, nil
 	}
-	return m, m.update(func(next *documents) error {
-		if !next.listed {
-			next.edit(nil)
-		}
-		return nil
-	})
+	return m, m.update(func(*documents) error { return nil })
 }
 
 // decode reads the list from its documents.
@@ -145,28 +141,26 @@ func decode(docs state.Contents) (*documents, error) {
 		d.list[n.ID] = n
 	}
 	d.known, err = load(docs, state.Removals, &d.state)
+	d.written = docs[state.Members]
 	return d, err
 }
 
-// encode returns the documents of the list. That of the members is long, and stays where they do.
+// encode returns the documents of the list. That of the members is long, and made where they change.
 func encode(d *documents) (state.Contents, error) {
-	docs := state.Contents{}
-	if d.edited {
-		list := append([]Member{}, slices.SortedFunc(maps.Values(d.list), byID)...)
-		if err := put(docs, state.Members, list); err != nil {
+	if d.written == nil {
+		list, err := written(append([]Member{}, slices.SortedFunc(maps.Values(d.list), byID)...))
+		if err != nil {
 			return nil, err
 		}
+		d.written = list
 	}
-	if d.noted {
-		return docs, put(docs, state.Removals, d.state)
-	}
-	return docs, nil
+	removals, err := written(d.state)
+	return state.Contents{state.Members: d.written, state.Removals: removals}, err
 }
 
-func put(docs state.Contents, name string, v any) error {
+func written(v any) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
-	docs[name] = append(data, '\n')
-	return err
+	return append(data, '\n'), err
 }
 
 // lastSeen returns the latest time that the certificates prove, for a list without a clock of
@@ -194,6 +188,19 @@ func load(docs state.Contents, name string, v any) (bool, error) {
 		return false, state.Damaged(name, err)
 	}
 	return true, nil
+}
+
+// Check returns why a document is none of a name: the list of nodes, removals or keys of gossip.
+func Check(name string, data []byte) (err error) {
+	switch name {
+	case state.Members:
+		err = json.Unmarshal(data, &[]Member{})
+	case state.Removals:
+		err = json.Unmarshal(data, &progress{})
+	case state.GossipKeys:
+		_, err = parseKeys(data)
+	}
+	return err
 }
 
 // lock is for who reads the list, and finds it as the cluster's state has it.
@@ -258,8 +265,6 @@ func (m Member) from(addr netip.Addr) bool {
 // is known. The error is ErrRemoved for one that was removed, and ErrFull for a new one
 // where there are Max.
 func (m *List) Put(n Member) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
 		have, n := next.list[n.ID], n
 		if have.gone() {
@@ -275,49 +280,55 @@ func (m *List) Put(n Member) error {
 			n.Joined = have.Joined
 		}
 		n.Bound, n.Swarm = have.Bound, have.Swarm
-		next.edit(m.moved)
-		next.list[n.ID] = n
+		next.list[n.ID], next.edited = n, true
 		return nil
 	})
 }
 
-// edit lets the list be changed, without that of before being changed with it.
-func (d *documents) edit(moved map[string]netip.Addr) {
-	d.list, d.edited = maps.Clone(d.list), true
-	d.list.move(moved)
-}
-
 // update changes both documents in one commit, and then what is in memory. fn is called again
-// where somebody else has changed them meanwhile. The caller holds mu. Nodes whose certificates
-// have ended are forgotten: a node without a certificate needs no refusing.
+// where somebody else has changed them meanwhile. The list that it gets is its own to change, and
+// written where it says that it did. Nodes whose certificates have ended are forgotten: a node
+// without a certificate needs no refusing.
 func (m *List) update(fn func(next *documents) error) error {
-	moved, refused := 0, error(nil)
+	var moved map[string]netip.Addr // and written
+	var refused error
 	err := m.docs.Update("change the list of nodes", func(was *documents) (*documents, error) {
-		next := &documents{list: was.list, state: was.state, listed: was.listed, known: was.known}
+		m.mu.Lock()
+		moved = maps.Clone(m.moved)
+		m.mu.Unlock()
+		next := &documents{
+			list:    maps.Clone(was.list),
+			state:   was.state,
+			listed:  true,
+			known:   true,
+			edited:  !was.listed,
+			written: was.written,
+		}
+		next.list.move(moved)
 		if refused = fn(next); refused != nil {
 			return nil, refused
 		}
-		next.listed, next.known = true, true
 		now := m.clock.now()
 		if next.edited {
-			moved = len(m.moved)
+			next.written = nil
 			maps.DeleteFunc(next.list, func(_ string, n Member) bool { return now.Sub(n.Until) > margin })
+		} else {
+			moved = nil
 		}
 		late := now.Sub(was.state.Clock)
-		next.noted = !was.known || late >= margin || !reflect.DeepEqual(next.state, was.state)
-		if next.noted && late > 0 {
+		noted := !was.known || late >= margin || !reflect.DeepEqual(next.state, was.state)
+		if noted && late > 0 {
 			next.state.Clock = now
 		}
-		if !next.edited && !next.noted {
+		if !next.edited && !noted {
 			return was, nil
 		}
 		return next, nil
 	})
-	if err == nil && moved > 0 {
-		clear(m.moved)
-	}
-	m.follow()
+	m.lock()
+	defer m.mu.Unlock()
 	if err == nil || refused != nil {
+		maps.DeleteFunc(m.moved, func(id string, to netip.Addr) bool { return err == nil && moved[id] == to })
 		return err
 	}
 	return fmt.Errorf("save list of nodes: %w", err)

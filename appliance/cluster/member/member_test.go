@@ -54,11 +54,8 @@ func listOf(t testing.TB, dir string, list ...Member) *List {
 
 // set has a member on the list as it is.
 func (m *List) set(n Member) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
-		next.edit(nil)
-		next.list[n.ID] = n
+		next.list[n.ID], next.edited = n, true
 		return nil
 	})
 }
@@ -453,7 +450,7 @@ func TestPut_Full(t *testing.T) {
 	change := func(fn func(members)) {
 		t.Helper()
 		err := m.update(func(next *documents) error {
-			next.edit(nil)
+			next.edited = true
 			fn(next.list)
 			return nil
 		})

@@ -60,8 +60,6 @@ func NewDemotion() Removal {
 
 // Begin writes to disk that a removal is to be done.
 func (m *List) Begin(r Removal) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
 		next.state.Removals = with(next.state.Removals, r)
 		return nil
@@ -130,8 +128,6 @@ func (m *List) AwaitsKeys(keys []string) (bool, error) {
 
 // edit changes removals on disk and drops those that are done.
 func (m *List) edit(fn func(Removal) Removal) error {
-	m.lock()
-	defer m.mu.Unlock()
 	return m.update(func(next *documents) error {
 		var left []Removal
 		for _, r := range next.state.Removals {
@@ -155,8 +151,9 @@ func (m *List) NoteManagers(nodes []Node) (demoted []string, err error) {
 	}
 	slices.Sort(now)
 	m.lock()
-	defer m.mu.Unlock()
-	if slices.Equal(now, m.state.Managers) || len(now) == 0 {
+	same := slices.Equal(now, m.state.Managers)
+	m.mu.Unlock()
+	if same || len(now) == 0 {
 		return nil, nil
 	}
 	err = m.update(func(next *documents) error {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -128,12 +130,12 @@ type cutBefore struct {
 }
 
 func (c *cutBefore) Commit(
-	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+	ctx context.Context, base state.Version, changes state.Contents, message string, read ...string,
 ) (state.Version, error) {
 	c.n++
 	c.check("before")
 	defer c.check("after")
-	return c.Store.Commit(ctx, base, changes, message)
+	return c.Store.Commit(ctx, base, changes, message, read...)
 }
 
 // TestAcceptEpoch_OneCommit wants the epoch and the list to change at once.
@@ -158,5 +160,46 @@ func TestAcceptEpoch_OneCommit(t *testing.T) {
 	}
 	if err := m.AcceptEpoch(); err != nil || store.n != 1 {
 		t.Errorf("%d commits, %v", store.n, err)
+	}
+}
+
+// TestList_ReadDuringACommit has a commit hang: who reads, such as gossip under its own locks, goes on.
+func TestList_ReadDuringACommit(t *testing.T) {
+	t.Parallel()
+	hangs, goOn := make(chan struct{}), make(chan struct{})
+	busy := &statetest.Busy{Store: statetest.Open(t, t.TempDir()), Other: func() error {
+		close(hangs)
+		<-goOn
+		return nil
+	}}
+	m, err := Open(busy, life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Put(aMember("a", "10.0.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	busy.Times(1)
+	put := make(chan error)
+	go func() { put <- m.Put(aMember("b", "10.0.0.2")) }()
+	<-hangs
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		m.Moved("a", netip.MustParseAddr("10.0.0.9"))
+		_, ok := m.Get("b")
+		if ok || len(m.All()) != 1 || len(m.At(netip.MustParseAddr("10.0.0.9"))) != 1 || m.WasRemoved("a") ||
+			len(m.Removed()) != 0 || len(m.Pending()) != 0 {
+			t.Errorf("in the middle of a commit: %v", m.All())
+		}
+	}()
+	select {
+	case <-read:
+	case <-time.After(10 * time.Second):
+		t.Fatal("who reads waits for the commit")
+	}
+	close(goOn)
+	if err := <-put; err != nil || len(m.All()) != 2 || len(m.At(netip.MustParseAddr("10.0.0.9"))) != 1 {
+		t.Errorf("after it: %v, %v", m.All(), err)
 	}
 }

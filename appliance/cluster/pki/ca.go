@@ -57,6 +57,12 @@ func LoadOrCreateCA(store state.Store) (*CA, error) {
 	return ca, nil
 }
 
+// CheckCA returns why a document is none of a CA.
+func CheckCA(data []byte) error {
+	_, err := parseCA(data)
+	return err
+}
+
 // Certificate returns the CA's certificate.
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 

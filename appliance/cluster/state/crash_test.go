@@ -63,7 +63,6 @@ func TestCommit_PowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
 	v, err := d.Commit(t.Context(), "", number(1), "first")
 	if err != nil {
 		t.Fatal(err)
@@ -77,10 +76,33 @@ func TestCommit_PowerCut(t *testing.T) {
 		}
 		wantWhole(t, "power cut after "+step, disk.Cut().Dir, was, 2)
 	}
-	if _, err := d.Commit(t.Context(), v, number(2), "second"); err != nil || steps < 6 {
+	if v, err = d.Commit(t.Context(), v, number(2), "second"); err != nil || steps != 5 {
 		t.Fatalf("%d steps, %v", steps, err)
 	}
 	wantWhole(t, "power cut at the end", disk.Cut().Dir, 2, 2)
+	n := 3
+	d.step = func(step string) {
+		if n == maxLate+1 && step != "commit" { // the files are written to the disk itself
+			wantWhole(t, "power cut at a flush after "+step, disk.Cut().Dir, n, n)
+		}
+	}
+	for ; n < 3+2*maxLate; n++ {
+		if v, err = d.Commit(t.Context(), v, number(n), "more"); err != nil {
+			t.Fatal(err)
+		}
+		if n%5 == 0 || n == maxLate+1 {
+			wantWhole(t, "power cut later", disk.Cut().Dir, n, n)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	after := disk.Cut().Dir
+	for name, path := range legacy(after) {
+		if data, err := os.ReadFile(path); err != nil || string(data) != fmt.Sprint(2+2*maxLate) {
+			t.Errorf("power cut after a stop: the file of %s has %q, %v", name, data, err)
+		}
+	}
 }
 
 // TestCommit_Killed kills a process that commits, again and again.

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,9 +17,19 @@ func TestDirs(t *testing.T) {
 	t.Parallel()
 	dir, _ := before(t)
 	deploys := filepath.Join(dir, "deploys")
+	options := state.Options{
+		Files: state.Files(dir),
+		Dirs:  state.Dirs(dir),
+		Check: func(name string, data []byte) error {
+			if strings.HasPrefix(name, state.History) && !json.Valid(data) {
+				return errors.New("no JSON")
+			}
+			return nil
+		},
+	}
 	start := func() *state.Disk {
 		t.Helper()
-		return open(t, filepath.Join(dir, "state"), state.Options{Files: state.Files(dir), Dirs: state.Dirs(dir)})
+		return open(t, filepath.Join(dir, "state"), options)
 	}
 	write := func(name, content string) {
 		t.Helper()
@@ -41,6 +52,14 @@ func TestDirs(t *testing.T) {
 	write("note.txt", "?")
 	write("spider.json.bad", "?")
 	write(".spider.json123", "?") // what a power cut has left
+	write("bad.json", "[")
+	if _, err := state.Open(filepath.Join(dir, "state"), options); err == nil ||
+		!strings.Contains(err.Error(), "bad.json") || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if err := os.Remove(filepath.Join(deploys, "bad.json")); err != nil {
+		t.Fatal(err)
+	}
 	s := start()
 	hashes, err := state.NewGroup(s, state.History).Hashes()
 	if err != nil || len(hashes) != 2 || hashes["spider"] == "" || hashes["a-c_D"] == "" {
@@ -72,12 +91,16 @@ func TestDirs(t *testing.T) {
 	want(t, s, state.History+"spider", "[5]")
 	want(t, s, state.History+"other", "[6]")
 
-	write("spider.json", "[3]") // what a power cut has left, and damage
+	replace("spider", "[7]")
+	write("spider.json", "[5]") // what a power cut has left, and damage
 	write("other.json", "[")
+	write("new.json", "[8]") // by the version before, nevertheless
 	s = start()
-	want(t, s, state.History+"spider", "[5]")
-	has("spider.json", "[5]")
+	want(t, s, state.History+"spider", "[7]")
+	want(t, s, state.History+"new", "[8]")
+	has("spider.json", "[7]")
 	has("other.json", "[6]")
+	has("other.json.damaged", "[")
 
 	for _, path := range state.Files(dir) { // `crawlbox leave` of the version before
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -87,13 +110,7 @@ func TestDirs(t *testing.T) {
 	for range 2 {
 		s = start()
 		want(t, s, state.CA, "")
-		want(t, s, state.History+"spider", "[5]")
-		has("spider.json", "[5]")
-	}
-
-	write("bad.json", "[") // that is no document's
-	_, err = state.Open(filepath.Join(dir, "state"), state.Options{Dirs: state.Dirs(dir)})
-	if err == nil || !strings.Contains(err.Error(), "bad.json") || !strings.Contains(err.Error(), "move it away") {
-		t.Errorf("a damaged file: %v", err)
+		want(t, s, state.History+"spider", "[7]")
+		has("spider.json", "[7]")
 	}
 }

@@ -1,17 +1,15 @@
 package state
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,157 +27,181 @@ type Options struct {
 	// Dirs are directories of them, by what the names of their documents begin with: that of
 	// a document is the rest of its name and ".json".
 	Dirs map[string]string
+	// Check returns why a content of Files or Dirs is none of a document; nil: any is one.
+	Check func(name string, data []byte) error
 	// Left reports whether a version before may have left the cluster, which it does by removing
 	// all of Files; nil: it has. Otherwise missing files are written again.
 	Left func() bool
+	// Log is told what happens to Files and Dirs; nil: nobody is.
+	Log *slog.Logger
 }
 
-// Disk is a store on this node's disk. Several processes may have one open.
+// Disk is a store on this node's disk. Several processes may have one open. Who reads waits for
+// nobody who commits: until a commit is on the disk, there is the one before.
 type Disk struct {
 	Options
-	dir     string
-	objects objects
-	lock    *os.File
-	step    func(string) // for tests: called between writes
+	dir  string
+	lock *os.File
+	step func(string) // for tests: called between writes
+
+	writing  sync.Mutex // one commit at a time; taken before mu
+	exported Version    // whose documents the files have for sure, also after a power cut
+	failing  string     // why files could not be written
 
 	mu      sync.Mutex
-	history []snapshot // the newest last; none before the first commit
-	late    []string   // documents whose files could not be written
+	alone   bool        // nobody but who holds writing can commit, and changes history
+	seen    os.FileInfo // of the head that is the last of history
+	history []snapshot  // the newest last; none before the first commit
 	changed chan struct{}
 }
 
-// snapshot is a commit with its ID.
-type snapshot struct {
-	id Version
-	record
-}
+// Names in the directory of a store, beside those of commits.
+const (
+	headFile     = "head" // another name of the newest commit
+	lockFile     = "lock"
+	exportedFile = "exported" // has the ID of Disk.exported
+)
 
-// record is the object of a commit. It has the tree in it, which would cost a sync of its own.
-type record struct {
-	Commit
-	Tree tree `json:"tree"`
-}
-
-type tree map[string]blob
-
-type blob struct {
-	Hash string `json:"hash"`
-	Size int    `json:"size"`
-}
+// errGone is returned where the state was removed.
+var errGone = errors.New("it is there no longer: this node has left its cluster")
 
 // Open opens the store in dir, which is made where it is not there, and takes the files of
 // versions before over.
 func Open(dir string, o Options) (*Disk, error) {
-	d := &Disk{
-		Options: o,
-		dir:     dir,
-		objects: objects{filepath.Join(dir, "objects")},
-		step:    func(string) {},
-		changed: make(chan struct{}),
+	d := &Disk{Options: o, dir: dir, step: func(string) {}, changed: make(chan struct{})}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(d.objects.dir, secretDir); err != nil {
-		return nil, fmt.Errorf("open the cluster's state: %w", err)
+	err := os.MkdirAll(dir, secretDir)
+	if err == nil {
+		d.lock, err = os.OpenFile(d.path(lockFile), os.O_CREATE|os.O_RDONLY, secretFile)
 	}
-	var err error
-	if d.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, secretFile); err != nil {
-		return nil, fmt.Errorf("open the cluster's state: %w", err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err = d.locked(func() error {
-		err := errors.Join(durable.SyncDir(filepath.Dir(dir)), durable.SyncDir(dir), durable.Sweep(d.headPath()))
-		return errors.Join(err, d.prune(), d.reconcile())
-	})
 	if err != nil {
+		return nil, fmt.Errorf("open the cluster's state: %w", explained(dir, err))
+	}
+	if err := d.locked(d.restore); err != nil {
 		d.lock.Close()
-		return nil, fmt.Errorf("open the cluster's state: %w", err)
+		return nil, fmt.Errorf("open the cluster's state: %w", explained(dir, err))
 	}
 	return d, nil
 }
 
+// restore puts right what a power cut has left, and takes files over. The caller is in locked.
+func (d *Disk) restore() error {
+	if head := d.head(); head.id != "" {
+		// Its names may have been lost one by one.
+		if err := os.Link(d.path(headFile), d.path(string(head.id))); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		for _, b := range head.Tree {
+			if _, err := b.read(d.dir); err != nil {
+				return damaged(d.dir, err)
+			}
+		}
+	}
+	if err := errors.Join(durable.SyncDir(filepath.Dir(d.dir)), durable.SyncDir(d.dir)); err != nil {
+		return err
+	}
+	if err := d.prune(); err != nil {
+		return err
+	}
+	return d.reconcile()
+}
+
 // Close lets go of the store.
-func (d *Disk) Close() error { return d.lock.Close() }
+func (d *Disk) Close() error {
+	_ = d.locked(func() error { // where the state was removed, there is nothing to do
+		d.report(d.flush())
+		return nil
+	})
+	return d.lock.Close()
+}
 
-func (d *Disk) headPath() string { return filepath.Join(d.dir, "head") }
+// Remove removes the state in a data directory with the files of versions before, but for their
+// directories, for a node that leaves. It waits for a commit that is under way; later ones fail.
+func Remove(dataDir string) error {
+	dir := Dir(dataDir)
+	lock, err := os.Open(filepath.Join(dir, lockFile))
+	if err == nil {
+		defer lock.Close()
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the cluster's state: %w", explained(dir, err))
+	}
+	paths := []string{dir, filepath.Join(dataDir, "ca")}
+	for _, path := range Files(dataDir) {
+		paths = append(paths, path, path+aside)
+	}
+	for _, path := range paths {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the cluster's state: %w", explained(dir, err))
+		}
+	}
+	return nil
+}
 
-// locked has no other process commit while fn runs, which begins with the newest state. The
-// caller holds mu.
+func (d *Disk) path(name string) string { return filepath.Join(d.dir, name) }
+
+// locked has nobody else commit while fn runs, which begins with the newest state.
 func (d *Disk) locked(fn func() error) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
 	defer func() { _ = unix.Flock(int(d.lock.Fd()), unix.LOCK_UN) }() // goes with the file too
-	if err := d.refresh(); err != nil {
+	if err := d.setAlone(true); err != nil {
 		return err
 	}
+	defer func() { _ = d.setAlone(false) }()
 	return fn()
 }
 
-// refresh reads what another process has committed. The caller holds mu.
-func (d *Disk) refresh() error {
-	head, err := os.ReadFile(d.headPath())
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(d.history) == 0:
-		return nil
-	case err != nil:
-		return err
-	case len(d.history) > 0 && Version(bytes.TrimSpace(head)) == d.head().id:
-		return nil
+func (d *Disk) setAlone(alone bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if alone {
+		if _, err := d.newest(); err != nil {
+			return err
+		}
 	}
-	if d.history, err = load(d.dir); err == nil {
-		d.tell()
-	}
-	return err
+	d.alone = alone
+	return nil
 }
 
-// tell tells who waits that there is a commit. The caller holds mu.
-func (d *Disk) tell() {
+// newest returns the newest commit, which may be that of another process. The caller holds mu.
+func (d *Disk) newest() (snapshot, error) {
+	if d.alone {
+		return d.head(), nil
+	}
+	head, err := os.Stat(d.path(headFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(d.history) == 0:
+		return snapshot{}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return snapshot{}, errGone
+	case err != nil:
+		return snapshot{}, err
+	case d.seen != nil && os.SameFile(head, d.seen) && head.ModTime().Equal(d.seen.ModTime()):
+		return d.head(), nil
+	}
+	history, err := load(d.dir)
+	if err != nil {
+		return snapshot{}, err
+	}
+	d.swap(history, head)
+	return d.head(), nil
+}
+
+// swap has readers find another history. The caller holds mu.
+func (d *Disk) swap(history []snapshot, head os.FileInfo) {
+	d.history, d.seen = history, head
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
 
-// load reads the commits that are kept, the oldest first. What the newest names is whole.
-func load(dir string) ([]snapshot, error) {
-	o := objects{filepath.Join(dir, "objects")}
-	head, err := os.ReadFile(filepath.Join(dir, "head"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var list []snapshot
-	for id := Version(bytes.TrimSpace(head)); id != "" &&
-		len(list) < keepCommits; id = list[len(list)-1].Parent {
-		s := snapshot{id: id}
-		err := o.getJSON(string(id), &s.record)
-		for _, b := range s.Tree {
-			if len(list) == 0 && err == nil {
-				_, err = o.get(b.Hash)
-			}
-		}
-		if err != nil && len(list) > 0 {
-			break // older ones are gone, and of use to nobody
-		}
-		if err != nil {
-			return nil, damaged(dir, err)
-		}
-		list = append(list, s)
-	}
-	if len(list) == 0 {
-		return nil, damaged(dir, errors.New("head is empty"))
-	}
-	slices.Reverse(list)
-	return list, nil
-}
-
-// damaged is the error for a store that can't be read. Nothing is made anew in its place.
-func damaged(dir string, err error) error {
-	return fmt.Errorf("%s is damaged (%w): restore it from a backup; or move it away and start crawlbox again, which "+
-		"takes the state over from the files beside it", dir, err)
-}
-
-// head returns the newest commit. The caller holds mu.
+// head returns the newest commit that is known. The caller holds mu, or is in locked.
 func (d *Disk) head() snapshot {
 	if len(d.history) == 0 {
 		return snapshot{}
@@ -191,15 +213,15 @@ func (d *Disk) head() snapshot {
 func (d *Disk) Read(name string) ([]byte, Version, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.refresh(); err != nil {
+	head, err := d.newest()
+	if err != nil {
 		return nil, "", fmt.Errorf("read %s of the cluster's state: %w", name, err)
 	}
-	head := d.head()
 	b, ok := head.Tree[name]
 	if !ok {
 		return nil, head.id, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
-	data, err := d.objects.get(b.Hash)
+	data, err := b.read(d.dir)
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s of the cluster's state: %w", name, damaged(d.dir, err))
 	}
@@ -210,21 +232,11 @@ func (d *Disk) Read(name string) ([]byte, Version, error) {
 func (d *Disk) List(prefix string) ([]Entry, Version, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.refresh(); err != nil {
+	head, err := d.newest()
+	if err != nil {
 		return nil, "", fmt.Errorf("list the cluster's state: %w", err)
 	}
-	head := d.head()
 	return head.Tree.list(prefix), head.id, nil
-}
-
-func (t tree) list(prefix string) []Entry {
-	var list []Entry
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		if strings.HasPrefix(name, prefix) {
-			list = append(list, Entry{Name: name, Size: t[name].Size, Hash: t[name].Hash})
-		}
-	}
-	return list
 }
 
 // Changed implements Store.
@@ -235,39 +247,48 @@ func (d *Disk) Changed() <-chan struct{} {
 }
 
 // Commit implements Store.
-func (d *Disk) Commit(ctx context.Context, base Version, changes map[string][]byte, message string) (Version, error) {
-	if err := errors.Join(ctx.Err(), check(changes)); err != nil {
-		return "", fmt.Errorf("commit the cluster's state: %w", err)
+func (d *Disk) Commit(
+	ctx context.Context, base Version, changes Contents, message string, read ...string,
+) (v Version, err error) {
+	if err = check(changes); err == nil {
+		err = d.locked(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := d.unchanged(base, changes, read); err != nil {
+				return err
+			}
+			if err := d.commit(changes, message); err != nil {
+				return err
+			}
+			v = d.head().id
+			return nil
+		})
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err := d.locked(func() error {
-		// A file is one commit late at most, so that what is in it is known to be old.
-		if err := errors.Join(d.unchanged(base, changes), d.export(d.late...)); err != nil {
-			return err
-		}
-		d.late = nil
-		if err := d.commit(changes, message); err != nil {
-			return err
-		}
-		if names := slices.Collect(maps.Keys(changes)); d.export(names...) != nil {
-			d.late = names // the commit stands; the next one says what is wrong
-		}
-		return nil
-	})
 	if err != nil {
-		return "", fmt.Errorf("commit the cluster's state (%s): %w", message, err)
+		return "", fmt.Errorf("commit the cluster's state (%s): %w", message, explained(d.dir, err))
 	}
-	return d.head().id, nil
+	return v, nil
 }
 
-// unchanged refuses changes of documents that are not what they were at base.
-func (d *Disk) unchanged(base Version, changes map[string][]byte) error {
+// explained says what to do about a disk that takes nothing more.
+func explained(dir string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("the disk of %s is full, make room on it: %w", dir, err)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("the file system of %s is read-only, see `dmesg` for the reason: %w", dir, err)
+	}
+	return err
+}
+
+// unchanged refuses changes where a document is not what it was at base.
+func (d *Disk) unchanged(base Version, changes Contents, read []string) error {
 	head := d.head()
 	if base == head.id {
 		return nil
 	}
-	i := slices.IndexFunc(d.history, func(s snapshot) bool { return s.id == base })
+	i := d.index(base)
 	if i < 0 && (base != "" || len(d.history) >= keepCommits) {
 		return ErrConflict
 	}
@@ -275,75 +296,62 @@ func (d *Disk) unchanged(base Version, changes map[string][]byte) error {
 	if i >= 0 {
 		then = d.history[i].Tree
 	}
-	for name := range changes {
-		if then[name] != head.Tree[name] {
+	for _, name := range slices.AppendSeq(slices.Clone(read), maps.Keys(changes)) {
+		if then[name].Hash != head.Tree[name].Hash {
 			return fmt.Errorf("%s: %w", name, ErrConflict)
 		}
 	}
 	return nil
 }
 
-// commit writes a commit on the newest one, and the head last. The caller holds mu, and the lock.
-func (d *Disk) commit(changes map[string][]byte, message string) error {
-	head := d.head()
-	next := snapshot{record: record{Tree: maps.Clone(head.Tree)}}
-	if next.Tree == nil {
-		next.Tree = tree{}
+// index returns where a commit is in history, or -1.
+func (d *Disk) index(v Version) int {
+	return slices.IndexFunc(d.history, func(s snapshot) bool { return s.id == v })
+}
+
+// commit writes a commit on the newest one. The caller is in locked.
+func (d *Disk) commit(changes Contents, message string) error {
+	about := Commit{Author: d.Author, Time: time.Now().UTC(), Message: message}
+	next, data, err := d.head().next(about, changes)
+	if err != nil || data == nil {
+		return err
 	}
-	objects := map[string][]byte{}
-	for name, data := range changes {
-		if data == nil {
-			delete(next.Tree, name)
-			continue
-		}
-		hash := hashOf(data)
-		objects[hash] = data
-		next.Tree[name] = blob{Hash: hash, Size: len(data)}
-	}
-	if len(next.Tree) > MaxDocuments {
-		return fmt.Errorf("there would be %d documents, the limit is %d", len(next.Tree), MaxDocuments)
-	}
-	if head.id != "" && maps.Equal(next.Tree, head.Tree) {
-		return nil
-	}
-	next.Commit = Commit{
-		Parent:  head.id,
-		Author:  d.Author,
-		Time:    time.Now().UTC(),
-		Epoch:   head.Epoch,
-		Message: message,
-	}
-	data, err := json.Marshal(next.record)
+	path := d.path(string(next.id))
+	f, err := durable.Create(path, secretFile)
 	if err != nil {
 		return err
 	}
-	next.id = Version(hashOf(data))
-	objects[string(next.id)] = data
-	if err := d.objects.put(objects, func() { d.step("object") }); err != nil {
+	defer func() { _ = f.Cleanup() }() // of what was not kept
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	d.step("objects")
-	if err := durable.WriteFile(d.headPath(), []byte(next.id+"\n"), secretFile); err != nil {
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	d.step("commit")
+	// This has both names on the disk.
+	if err := durable.Link(d.path(headFile), path); err != nil {
 		return err
 	}
 	d.step("head")
-	d.history = append(d.history, next)
-	d.tell()
+	head, err := os.Stat(d.path(headFile))
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.swap(append(d.history, next), head)
+	d.mu.Unlock()
+	d.export(changes)
 	if len(d.history) >= 2*keepCommits {
 		_ = d.prune() // the commit stands; what is left over goes later
 	}
 	return nil
 }
 
-// prune forgets old commits, and removes all that no other names. The caller holds mu, and the lock.
+// prune forgets old commits, and removes what no other needs. The caller is in locked.
 func (d *Disk) prune() error {
+	d.mu.Lock()
 	d.history = slices.Clone(d.history[max(0, len(d.history)-keepCommits):])
-	kept := map[string]bool{}
-	for _, s := range d.history {
-		kept[string(s.id)] = true
-		for _, b := range s.Tree {
-			kept[b.Hash] = true
-		}
-	}
-	return d.objects.sweep(kept)
+	d.mu.Unlock()
+	return sweep(d.dir, d.history)
 }

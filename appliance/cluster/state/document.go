@@ -262,7 +262,7 @@ func (v *Value[T]) write(ctx context.Context, all []*update[T]) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	done, err := v.store.Commit(ctx, base, changes, strings.Join(messages, "; "))
+	done, err := v.store.Commit(ctx, base, changes, strings.Join(messages, "; "), v.format.Names...)
 	if err != nil {
 		return err
 	}

@@ -16,31 +16,33 @@ import (
 // pair is a value of two documents.
 type pair struct{ a, b int }
 
+var pairFormat = state.Format[pair]{
+	Names: []string{"pair/a", "pair/b"},
+	Decode: func(docs state.Contents) (*pair, error) {
+		p := &pair{}
+		for name, n := range map[string]*int{"pair/a": &p.a, "pair/b": &p.b} {
+			data, ok := docs[name]
+			if !ok {
+				continue
+			}
+			var err error
+			if *n, err = strconv.Atoi(string(data)); err != nil {
+				return nil, state.Damaged(name, err)
+			}
+		}
+		return p, nil
+	},
+	Encode: func(p *pair) (state.Contents, error) {
+		return state.Contents{
+			"pair/a": strconv.AppendInt(nil, int64(p.a), 10),
+			"pair/b": strconv.AppendInt(nil, int64(p.b), 10),
+		}, nil
+	},
+}
+
 func newPair(t testing.TB, s state.Store) *state.Value[pair] {
 	t.Helper()
-	v, err := state.NewValue(s, state.Format[pair]{
-		Names: []string{"pair/a", "pair/b"},
-		Decode: func(docs state.Contents) (*pair, error) {
-			p := &pair{}
-			for name, n := range map[string]*int{"pair/a": &p.a, "pair/b": &p.b} {
-				data, ok := docs[name]
-				if !ok {
-					continue
-				}
-				var err error
-				if *n, err = strconv.Atoi(string(data)); err != nil {
-					return nil, state.Damaged(name, err)
-				}
-			}
-			return p, nil
-		},
-		Encode: func(p *pair) (state.Contents, error) {
-			return state.Contents{
-				"pair/a": strconv.AppendInt(nil, int64(p.a), 10),
-				"pair/b": strconv.AppendInt(nil, int64(p.b), 10),
-			}, nil
-		},
-	})
+	v, err := state.NewValue(s, pairFormat)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +126,31 @@ func TestUpdate_Conflicts(t *testing.T) {
 	}
 }
 
+// TestUpdate_WhatWasRead has somebody else change a document that an update reads and leaves alone.
+func TestUpdate_WhatWasRead(t *testing.T) {
+	t.Parallel()
+	disk := open(t, filepath.Join(t.TempDir(), "state"), state.Options{})
+	other := newPair(t, disk)
+	busy := &statetest.Busy{Store: disk, Other: func() error {
+		return other.Update("other", func(p *pair) (*pair, error) { return &pair{p.a + 1, p.b}, nil })
+	}}
+	half := pairFormat
+	half.Encode = func(p *pair) (state.Contents, error) {
+		docs, err := pairFormat.Encode(p)
+		delete(docs, "pair/a")
+		return docs, err
+	}
+	v, err := state.NewValue(busy, half)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy.Times(2)
+	err = v.Update("double", func(p *pair) (*pair, error) { return &pair{p.a, 2 * p.a}, nil })
+	if p := v.Get(); err != nil || *p != (pair{2, 4}) {
+		t.Errorf("decided by what was not so any longer: %v, %v", p, err)
+	}
+}
+
 // TestValue_OneCommit wants two documents in one commit.
 func TestValue_OneCommit(t *testing.T) {
 	t.Parallel()
@@ -178,11 +205,11 @@ type countCommits struct {
 }
 
 func (c *countCommits) Commit(
-	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+	ctx context.Context, base state.Version, changes state.Contents, message string, read ...string,
 ) (state.Version, error) {
 	if c.n++; c.n == 1 && c.gate != nil {
 		close(c.began)
 		<-c.gate
 	}
-	return c.Store.Commit(ctx, base, changes, message)
+	return c.Store.Commit(ctx, base, changes, message, read...)
 }

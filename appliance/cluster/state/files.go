@@ -1,8 +1,7 @@
 package state
 
 import (
-	"encoding/json"
-	"encoding/pem"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,7 +35,13 @@ func Dirs(dataDir string) map[string]string {
 	return map[string]string{History: filepath.Join(dataDir, "deploys")}
 }
 
-const extension = ".json"
+const (
+	extension = ".json"
+	// aside is added to the name of a file that is none of a document.
+	aside = ".damaged"
+	// maxLate is after how many commits the files are written to the disk itself.
+	maxLate = keepCommits / 2
+)
 
 // file returns the file of a document, which not all have.
 func (d *Disk) file(name string) (path string, ok bool) {
@@ -49,13 +54,16 @@ func (d *Disk) file(name string) (path string, ok bool) {
 	return path, ok
 }
 
-// filed returns the names of the documents that have files, or should have. In directories it
-// removes what a power cut has left of files that were being written, and leaves alone what has
-// another name, such as a damaged file that an operator moved out of the way.
+// filed returns the names of the documents that have files, or should have. It removes what a
+// power cut has left of files that were being written, and leaves alone what has another name in
+// directories, such as a damaged file that was put aside.
 func (d *Disk) filed() ([]string, error) {
 	names := map[string]bool{}
-	for name := range d.Files {
+	for name, path := range d.Files {
 		names[name] = true
+		if err := durable.Sweep(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	for name := range d.head().Tree {
 		if _, ok := d.file(name); ok {
@@ -80,13 +88,18 @@ func (d *Disk) filed() ([]string, error) {
 }
 
 // reconcile takes over what versions before have written to their files, and puts right what
-// a power cut kept from being exported. The caller holds mu, and the lock.
+// a power cut kept from being exported. The caller is in locked.
 func (d *Disk) reconcile() error {
+	exported, err := os.ReadFile(d.path(exportedFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	d.exported = Version(bytes.TrimSpace(exported))
 	names, err := d.filed()
 	if err != nil {
 		return err
 	}
-	changes, stale, there, known := map[string][]byte{}, []string{}, 0, 0
+	changes, stale, there, known := Contents{}, []string{}, 0, 0
 	other := d.otherCluster()
 	for _, name := range names {
 		path, _ := d.file(name)
@@ -96,118 +109,203 @@ func (d *Disk) reconcile() error {
 			known++
 		}
 		data, err := os.ReadFile(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && single && other:
-			changes[name] = nil
+		if errors.Is(err, fs.ErrNotExist) {
+			if stale = append(stale, name); single && other {
+				changes[name] = nil
+			}
 			continue
-		case errors.Is(err, fs.ErrNotExist):
-			stale = append(stale, name)
-			continue
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
 		if single {
 			there++
 		}
-		switch hash := hashOf(data); {
+		hash, foreign := hashOf(data), single && other
+		switch {
 		case ok && hash == b.Hash:
-		case single && other && whole(path, data):
-			changes[name] = data
-		case ok && (d.had(name, hash) || !whole(path, data)), !ok && d.had(name, hash):
+		case !foreign && d.had(name, data):
 			stale = append(stale, name)
-		case !single && !whole(path, data):
-			return fmt.Errorf("%s is damaged: move it away and start again; only the record of earlier deployments is "+
-				"lost with it", path)
-		default:
+		case d.bad(name, data) == nil:
 			changes[name] = data
+		case ok && !foreign, !single && d.head().id != "": // there is a state without it
+			if err := d.putAside(path, d.bad(name, data)); err != nil {
+				return err
+			}
+			stale = append(stale, name)
+		default:
+			return fmt.Errorf("%s is damaged (%w): restore it from a backup, or move it away if what it has may be lost",
+				path, d.bad(name, data))
 		}
 	}
-	if there == 0 && known > 0 && (d.Left == nil || d.Left()) { // a version before has left its cluster
+	message := "taken over from a version before"
+	if there == 0 && known > 0 && d.index(d.exported) >= 0 && (d.Left == nil || d.Left()) {
+		message = "left by a version before"
 		for name := range d.Files { // it leaves the directories
 			changes[name] = nil
 		}
-		return d.commit(changes, "left by a version before")
+	}
+	if err := check(changes); err != nil {
+		return err
 	}
 	if len(changes) > 0 {
-		if err := errors.Join(check(changes), d.commit(changes, "taken over from a version before")); err != nil {
+		if err := d.commit(changes, message); err != nil {
 			return err
 		}
 	}
-	return d.export(stale...)
-}
-
-// otherCluster reports whether a version before has made another cluster since: with a CA
-// that none of the commits has. What was kept of the one before is not for that.
-func (d *Disk) otherCluster() bool {
-	path, ok := d.Files[CA]
-	if _, known := d.head().Tree[CA]; !ok || !known {
-		return false
-	}
-	data, err := os.ReadFile(path)
-	return err == nil && whole(path, data) && !d.had(CA, hashOf(data))
-}
-
-// whole reports whether a file can be what its name says. One that a disk has damaged must
-// not take the place of a document that is good.
-func whole(path string, data []byte) bool {
-	switch filepath.Ext(path) {
-	case ".json":
-		return json.Valid(data)
-	case ".pem":
-		block, _ := pem.Decode(data)
-		return block != nil
-	}
-	return true
-}
-
-// had reports whether a document had a content before.
-func (d *Disk) had(name, hash string) bool {
-	return slices.ContainsFunc(d.history, func(s snapshot) bool { return s.Tree[name].Hash == hash })
-}
-
-// export writes documents to the files of versions before, and syncs each directory once.
-func (d *Disk) export(names ...string) error {
-	slices.Sort(names)
-	dirs := map[string]bool{}
-	for _, name := range names {
-		path, ok := d.file(name)
-		if !ok {
-			continue
-		}
-		if err := d.exportOne(name, path); err != nil {
-			return fmt.Errorf("write %s for versions before: %w", path, err)
-		}
-		dirs[filepath.Dir(path)] = true
-		d.step("file")
-	}
-	for dir := range dirs {
-		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("write %s for versions before: %w", dir, err)
-		}
-	}
+	d.report(d.flush(stale...))
 	return nil
 }
 
-// exportOne writes the file of a document, whose name is on the disk once its directory is synced.
-func (d *Disk) exportOne(name, path string) error {
-	b, ok := d.head().Tree[name]
-	if !ok {
-		return durable.Remove(path)
+// otherCluster reports whether a version before has made another cluster since: with another CA.
+// What was kept of the one before is not for that.
+func (d *Disk) otherCluster() bool {
+	b, known := d.head().Tree[CA]
+	path, ok := d.Files[CA]
+	if !ok || !known {
+		return false
 	}
-	data, err := d.objects.get(b.Hash)
-	if err != nil {
-		return damaged(d.dir, err)
+	data, err := os.ReadFile(path)
+	return err == nil && hashOf(data) != b.Hash && !d.had(CA, data) && d.bad(CA, data) == nil
+}
+
+// putAside has nobody take a damaged file for a document.
+func (d *Disk) putAside(path string, bad error) error {
+	d.Log.Warn("put aside a damaged file of the version before; the state without it stays", "file", path+aside,
+		"error", bad)
+	return os.Rename(path, path+aside)
+}
+
+// bad returns why a content is none of a document.
+func (d *Disk) bad(name string, data []byte) error {
+	if d.Check == nil {
+		return nil
 	}
+	return d.Check(name, data)
+}
+
+// had reports whether a document had a content since the files were written for sure, so that
+// this is what a power cut has left of it. Where that was too long ago, any content is such one.
+func (d *Disk) had(name string, data []byte) bool {
+	since, hash := d.index(d.exported), hashOf(data)
+	switch {
+	case since < 0:
+		return len(d.history) > 0
+	case len(data) == 0 && since < len(d.history)-1: // the disk has its name and no more
+		return true
+	}
+	return slices.ContainsFunc(d.history[since:], func(s snapshot) bool { return s.Tree[name].Hash == hash })
+}
+
+// export writes changed documents to the files of versions before. It leaves to the kernel when
+// they come to the disk, but for now and then. Where that fails the commit stands, and the next
+// one tries again.
+func (d *Disk) export(changed Contents) {
+	if since := d.index(d.exported); since < 0 || len(d.history)-since > maxLate || d.failing != "" {
+		d.report(d.flush())
+		return
+	}
+	d.report(d.write(false, slices.Collect(maps.Keys(changed))))
+}
+
+// report says it once when files cannot be written, and when they can be again.
+func (d *Disk) report(err error) {
+	switch {
+	case err == nil && d.failing != "":
+		d.failing = ""
+		d.Log.Info("the files for the version before are written again")
+	case err != nil && d.failing != err.Error():
+		d.failing = err.Error()
+		d.Log.Warn("failed to write the files for the version before; until a commit can, going back to it loses changes",
+			"error", explained(d.dir, err))
+	}
+}
+
+// flush has the files on the disk of documents that may not be there as they are, and of more.
+func (d *Disk) flush(more ...string) error {
+	head := d.head()
+	if head.id == "" || head.id == d.exported && len(more) == 0 {
+		return nil
+	}
+	if since := d.index(d.exported); since >= 0 {
+		then := d.history[since].Tree
+		for _, t := range []tree{then, head.Tree} {
+			for name := range t {
+				if then[name].Hash != head.Tree[name].Hash {
+					more = append(more, name)
+				}
+			}
+		}
+	} else {
+		all, err := d.filed()
+		if err != nil {
+			return err
+		}
+		more = all
+	}
+	if err := d.write(true, more); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(d.path(exportedFile), []byte(head.id+"\n"), secretFile); err != nil {
+		return err
+	}
+	d.exported = head.id
+	return nil
+}
+
+// write writes the files of documents, all that it can, and where they are to be durable it syncs
+// each directory once. It returns the first error.
+func (d *Disk) write(sync bool, names []string) (err error) {
+	failed := func(path string, e error) {
+		if e != nil && err == nil {
+			err = fmt.Errorf("write %s: %w", path, e)
+		}
+	}
+	slices.Sort(names)
+	dirs := map[string]bool{}
+	for _, name := range slices.Compact(names) {
+		if path, ok := d.file(name); ok {
+			failed(path, d.writeOne(name, path, sync))
+			dirs[filepath.Dir(path)] = sync
+			d.step("file")
+		}
+	}
+	for dir, sync := range dirs {
+		if sync {
+			failed(dir, durable.SyncDir(dir))
+		}
+	}
+	return err
+}
+
+// writeOne writes the file of a document, or removes that of one that there is not.
+func (d *Disk) writeOne(name, path string, sync bool) error {
 	if err := os.MkdirAll(filepath.Dir(path), secretDir); err != nil {
 		return err
 	}
-	f, err := durable.Create(path, secretFile)
+	b, ok := d.head().Tree[name]
+	if !ok {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	data, err := b.read(d.dir)
+	if err != nil {
+		return damaged(d.dir, err)
+	}
+	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s%d", filepath.Base(path), os.Getpid()))
+	defer os.Remove(temp) // does nothing once it has got its name
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, secretFile)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Cleanup() }() // of what was not kept
-	if _, err := f.Write(data); err != nil {
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return f.CloseAtomicallyReplace()
+	return os.Rename(temp, path)
 }

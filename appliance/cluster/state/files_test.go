@@ -3,9 +3,12 @@ package state_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -20,6 +23,18 @@ func before(t *testing.T) (dir string, store func() *state.Disk) {
 	}
 	return dir, func() *state.Disk {
 		return open(t, filepath.Join(dir, "state"), state.Options{Files: state.Files(dir)})
+	}
+}
+
+// wantFile wants a file with a content, or none.
+func wantFile(t *testing.T, path, content string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if content == "" && errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil || string(data) != content {
+		t.Errorf("%s has %q, %v; want %q", path, data, err, content)
 	}
 }
 
@@ -54,32 +69,35 @@ func TestFiles_ThereAndBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	has := func(when, path, content string) {
-		t.Helper()
-		if data, err := os.ReadFile(path); err != nil || string(data) != content {
-			t.Errorf("%s, %s has %q, %v", when, path, data, err)
-		}
-	}
 	s := start()
 	old, v, err := s.Read("tokens")
 	if err != nil {
 		t.Fatal(err)
 	}
+	v = commit(t, s, v, map[string][]byte{"tokens": []byte("[0]")})
 	commit(t, s, v, map[string][]byte{"tokens": []byte("[1]"), state.GossipKeys: []byte(`{"a":1}`)})
-	has("the version before", tokens, "[1]")
-	has("the version before", gossip, `{"a":1}`)
+	wantFile(t, tokens, "[1]")
+	wantFile(t, gossip, `{"a":1}`)
 
-	write(tokens, "[2]") // by the version before
+	write(tokens, "[0]") // what a power cut after the head has left
+	write(gossip, "")
 	s = start()
-	want(t, s, "tokens", "[2]")
+	want(t, s, "tokens", "[1]")
+	wantFile(t, tokens, "[1]")
+	wantFile(t, gossip, `{"a":1}`)
+
+	write(tokens, string(old)) // by the version before, from a backup
+	s = start()
+	want(t, s, "tokens", string(old))
+	_, v, _ = s.Read("tokens")
+	commit(t, s, v, map[string][]byte{"tokens": []byte("[2]")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(tokens, string(old)) // after a stop nothing else can have left it
+	s = start()
+	want(t, s, "tokens", string(old))
 	want(t, s, state.GossipKeys, `{"a":1}`)
-
-	write(tokens, string(old)) // what a power cut after the head has left
-	write(gossip, "\x00\x00")  // what a disk has damaged
-	s = start()
-	want(t, s, "tokens", "[2]")
-	has("after a power cut", tokens, "[2]")
-	has("after damage", gossip, `{"a":1}`)
 
 	for _, path := range state.Files(dir) { // `crawlbox leave` of the version before
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -88,6 +106,137 @@ func TestFiles_ThereAndBack(t *testing.T) {
 	}
 	if list, _, err := start().List(""); err != nil || len(list) != 0 {
 		t.Errorf("after it has left: %v, %v", list, err)
+	}
+}
+
+// TestFiles_NoDocument has files be JSON, but not what their documents are.
+func TestFiles_NoDocument(t *testing.T) {
+	t.Parallel()
+	dir, _ := before(t)
+	tokens, other := state.Files(dir)[state.Tokens], filepath.Join(dir, "deploys", "other.json")
+	var log bytes.Buffer
+	start := func() (*state.Disk, error) {
+		return state.Open(filepath.Join(dir, "state"), state.Options{
+			Files: state.Files(dir),
+			Dirs:  state.Dirs(dir),
+			Check: func(name string, data []byte) error {
+				if string(data) == "{}" {
+					return errors.New("no list")
+				}
+				return nil
+			},
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+	}
+	write := func(path string) []byte {
+		t.Helper()
+		was, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		_ = os.Mkdir(filepath.Dir(path), 0o700)
+		if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return was
+	}
+	was := write(tokens)
+	if _, err := start(); err == nil || !strings.Contains(err.Error(), tokens+" is damaged (no list): restore it") {
+		t.Errorf("nothing to go on with: %v", err)
+	}
+	wantFile(t, tokens, "{}")
+	if err := os.WriteFile(tokens, was, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+
+	write(tokens)
+	write(other)
+	if s, err = start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	want(t, s, "tokens", string(was))
+	want(t, s, state.History+"other", "")
+	wantFile(t, tokens, string(was))
+	wantFile(t, other, "")
+	wantFile(t, tokens+".damaged", "{}")
+	wantFile(t, other+".damaged", "{}")
+	if n := strings.Count(log.String(), "\n"); n != 2 || strings.Count(log.String(), "put aside") != 2 {
+		t.Errorf("%d lines of log: %s", n, log.String())
+	}
+}
+
+// TestFiles_CannotBeWritten has a directory be in the place of a file.
+func TestFiles_CannotBeWritten(t *testing.T) {
+	t.Parallel()
+	dir, _ := before(t)
+	tokens := state.Files(dir)[state.Tokens]
+	var log bytes.Buffer
+	s := open(t, filepath.Join(dir, "state"), state.Options{
+		Files: state.Files(dir),
+		Log:   slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err := errors.Join(os.Remove(tokens), os.MkdirAll(filepath.Join(tokens, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	_, v, _ := s.List("")
+	for i := range 100 {
+		v = commit(t, s, v, map[string][]byte{"tokens": fmt.Append(nil, i)})
+		v = commit(t, s, v, map[string][]byte{"accounts": fmt.Append(nil, i)})
+	}
+	want(t, s, "tokens", "99")
+	wantFile(t, state.Files(dir)[state.Accounts], "99")
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), tokens) {
+		t.Errorf("%d lines of log: %s", n, log.String())
+	}
+	if err := os.RemoveAll(tokens); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, v, map[string][]byte{"accounts": []byte("100")})
+	wantFile(t, tokens, "99")
+	if !strings.HasSuffix(log.String(), "\n") || strings.Count(log.String(), "written again") != 1 {
+		t.Errorf("it is not said that it goes on: %s", log.String())
+	}
+}
+
+// TestFiles_Leftovers wants what a power cut has left of files to go.
+func TestFiles_Leftovers(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	left := filepath.Join(dir, "ca", ".tokens.json123456")
+	if err := os.WriteFile(left, []byte("?"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	wantFile(t, left, "")
+}
+
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	s := start()
+	_, v, _ := s.List("")
+	v = commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+	if err := state.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(t.Context(), v, map[string][]byte{"tokens": []byte("[2]")}, "late"); err == nil ||
+		!strings.Contains(err.Error(), "has left") {
+		t.Errorf("a commit after it: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	if err := state.Remove(dir); err != nil {
+		t.Errorf("again: %v", err)
 	}
 }
 

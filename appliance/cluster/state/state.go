@@ -2,22 +2,25 @@
 // KiB each, and the history of each service. A commit changes several of them at once or none, and only those that nobody has
 // changed since they were read.
 //
-// It is a small git: a document's content is a blob, named by its SHA-256; a commit names the
-// blobs of all documents, its parent, author, time and epoch; and one file, the head, names the newest commit. All but the head never change once they are
-// written, so a commit is there from when the head is replaced, and a power cut at any point
-// leaves the old state or the new one. Disk is the implementation on this node's disk; that
-// only the head decides is what lets another one keep the head in Swarm's raft.
+// It is a small git: a commit names the contents of all documents by their SHA-256, its parent,
+// author, time and epoch, and has the contents that it changes in it; the head is the newest
+// commit. But for the head nothing is changed once it is written, so a commit is there from when
+// the head is replaced, and a power cut at any point leaves the old state or the new one. Disk is
+// the implementation on this node's disk; that only the head decides is what lets another one
+// keep the head in Swarm's raft.
 //
 // # Files of versions before
 //
 // Versions before this one kept each document in a file of its own in the data directory.
 // The first start takes those that are there over, in one commit. From then on each commit
 // also writes the documents that it changes to these files, after the head, so that a version
-// before finds the state as it is. When this version starts again, a file that is neither the
-// document nor an earlier content of it was written by a version before in the meantime, and
-// is taken over; any other is put right. Where all are gone, a version before has left its
-// cluster, and the documents go too. The history of deploys was a directory with a file for each
-// service, which stays when a cluster is left.
+// before finds the state as it is. Only now and then, and at the end, it is waited until the disk
+// has them, and then it is written down which commit they are of. When this version starts again,
+// a file that has neither the document nor a content of it since that commit was written by a
+// version before in the meantime, and is taken over if it can be read as the document; any other is
+// put right. Where all are gone, a version before has left its cluster, and the documents go too.
+// The history of deploys was a directory with a file for each service, which stays when a cluster
+// is left.
 package state
 
 import (
@@ -34,7 +37,7 @@ import (
 const (
 	// MaxDocument is the longest document, in bytes: a list of 5,000 members has 2 MiB.
 	MaxDocument = 8 << 20
-	// MaxDocuments is how many there are at most: one is for each name that a service ever had.
+	// MaxDocuments is how many there are at most: one is for each service, and for some that are gone.
 	MaxDocuments = 16384
 	// keepCommits is how many commits are kept, with what they name. A commit on a base
 	// that is older is a conflict.
@@ -94,8 +97,8 @@ type Store interface {
 	// List returns the documents whose names begin with a prefix, by name.
 	List(prefix string) ([]Entry, Version, error)
 	// Commit changes documents, all or none; nil deletes one. The error is ErrConflict where
-	// one of them is not what it was at base.
-	Commit(ctx context.Context, base Version, changes map[string][]byte, message string) (Version, error)
+	// one of them is not what it was at base, or one of those that were read to decide.
+	Commit(ctx context.Context, base Version, changes Contents, message string, read ...string) (Version, error)
 	// Changed returns a channel that is closed at the next commit.
 	Changed() <-chan struct{}
 }
@@ -103,7 +106,7 @@ type Store interface {
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$`)
 
 // check refuses changes that no store takes.
-func check(changes map[string][]byte) error {
+func check(changes Contents) error {
 	for name, data := range changes {
 		switch {
 		case len(name) > 128 || !validName.MatchString(name) || strings.Contains(name, ".."):

@@ -102,12 +102,12 @@ type badDisk struct {
 }
 
 func (d *badDisk) Commit(
-	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+	ctx context.Context, base state.Version, changes state.Contents, message string, read ...string,
 ) (state.Version, error) {
 	if d.fails {
 		return "", errors.New("the disk fails")
 	}
-	return d.Store.Commit(ctx, base, changes, message)
+	return d.Store.Commit(ctx, base, changes, message, read...)
 }
 
 func TestRedeem_NotWhenTheDiskFails(t *testing.T) {

@@ -1,9 +1,9 @@
 package token
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -93,15 +93,26 @@ func Open(store state.Store) (*Store, error) {
 }
 
 func decode(docs state.Contents) (*records, error) {
-	r := &records{}
-	err := json.Unmarshal(docs[state.Tokens], &r.list)
-	for _, s := range r.list {
-		err = errors.Join(err, s.check())
-	}
+	r, err := parse(docs[state.Tokens])
 	if err != nil {
 		return nil, state.Damaged(state.Tokens, err)
 	}
 	return r, nil
+}
+
+func parse(data []byte) (*records, error) {
+	r := &records{}
+	err := json.Unmarshal(data, &r.list)
+	for _, s := range r.list {
+		err = cmp.Or(err, s.check())
+	}
+	return r, err
+}
+
+// Check returns why a document is none of tokens.
+func Check(data []byte) error {
+	_, err := parse(data)
+	return err
 }
 
 func encode(r *records) (state.Contents, error) {

@@ -33,17 +33,27 @@ func decodeAccounts(data []byte) (map[string]account, error) {
 	if data == nil {
 		return byName, nil
 	}
-	var f accountsFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, damaged(err)
-	}
-	if err := f.check(); err != nil {
+	f, err := parseAccounts(data)
+	if err != nil {
 		return nil, damaged(err)
 	}
 	for _, each := range f.Accounts {
 		byName[each.Name] = each
 	}
 	return byName, nil
+}
+
+func parseAccounts(data []byte) (f accountsFile, err error) {
+	if err = json.Unmarshal(data, &f); err == nil {
+		err = f.check()
+	}
+	return f, err
+}
+
+// CheckAccounts returns why a document is none of accounts.
+func CheckAccounts(data []byte) error {
+	_, err := parseAccounts(data)
+	return err
 }
 
 func (f accountsFile) check() error {

@@ -33,7 +33,7 @@ func (b *Busy) Left() int {
 
 // Commit implements state.Store.
 func (b *Busy) Commit(
-	ctx context.Context, base state.Version, changes map[string][]byte, message string,
+	ctx context.Context, base state.Version, changes state.Contents, message string, read ...string,
 ) (state.Version, error) {
 	b.mu.Lock()
 	faster := b.times > 0
@@ -44,5 +44,5 @@ func (b *Busy) Commit(
 			return "", err
 		}
 	}
-	return b.Store.Commit(ctx, base, changes, message)
+	return b.Store.Commit(ctx, base, changes, message, read...)
 }
