@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
@@ -101,7 +103,7 @@ func (n *Node) newGossip(
 	keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool,
 ) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
-	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.phase, n.log)
+	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.opts.Phase, n.log)
 	ctx, cancel := context.WithTimeout(context.Background(), watch.Interval)
 	defer cancel()
 	n.watch.Learn(ctx)
@@ -117,8 +119,7 @@ func (n *Node) newGossip(
 	return err
 }
 
-// lastAnswer is how long a node that was removed may take to read the answer to
-// what it had asked before.
+// lastAnswer is how long a node that was removed may take to read the answer to what it had asked before.
 const lastAnswer = time.Second
 
 // learn takes into use what is new of the cluster: the keys of gossip, and who
@@ -150,9 +151,9 @@ func (n *Node) neighbours(
 	return func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(n.role, first)) }
 }
 
-// left ends Run after a leave that succeeded.
+// left ends Run after a leave, whatever it could not clean up.
 func (n *Node) left(err error) error {
-	if err == nil {
+	if err == nil || errors.Is(err, setup.ErrUnclean) {
 		n.leaving(ErrLeft)
 	}
 	return err

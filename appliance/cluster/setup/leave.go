@@ -11,11 +11,24 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 )
+
+// ErrUnclean is in the error of End and Leave where the machine is out of its cluster, and has
+// something left of it.
+var ErrUnclean = errors.New("this node has left the cluster, but keeps some of its files; mend what is in the way, " +
+	"and run `crawlbox leave --force` again")
+
+func unclean(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w (%s)", ErrUnclean, words.OneLine(err.Error()))
+}
 
 // End ends the cluster that this machine created: without this node there is no registry,
 // no queue and no way to join. The images and the queue stay on disk.
@@ -31,18 +44,20 @@ func (m *Machine) End(ctx context.Context, force bool) error {
 	if err := m.Engine.Leave(ctx, true); err != nil {
 		return err
 	}
-	// The record goes last: until it is gone, a leave that was cut off can be
-	// run again.
+	return unclean(m.clean(r))
+}
+
+// clean removes what the machine kept of the cluster that it has ended. The record goes last:
+// until it is gone, a leave that was cut off can be run again.
+func (m *Machine) clean(r *Record) error {
 	if err := keepRegistries(m.Config); err != nil {
 		return err
 	}
 	registry := netip.AddrPortFrom(r.Addr, m.Config.Registry.Port).String()
-	err = errors.Join(
+	err := errors.Join(
 		pki.RemoveCA(pki.CertsDir, registry),
 		enroll.Forget(NodeDir(m.Config)),
-		os.RemoveAll(state.Dir(m.Config.DataDir)),
-		os.RemoveAll(m.path("ca")),
-		os.RemoveAll(m.path("gossip.json")),
+		state.Remove(m.Config.DataDir),
 	)
 	if err != nil {
 		return err
@@ -79,7 +94,7 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 			"error", err)
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)
-	return m.forget(id)
+	return unclean(m.forget(id))
 }
 
 // leavingFile has the node's ID in the swarm while it leaves: Docker, which has left,
@@ -106,10 +121,10 @@ func (m *Machine) forget(id *pki.Identity) error {
 	for _, registry := range managersRegistries(m.Config, id) {
 		errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
 	}
-	errs = append(errs, os.RemoveAll(state.Dir(m.Config.DataDir)), os.RemoveAll(m.Config.MirrorDir()),
+	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
 		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("forget the cluster: %w", err)
+		return err
 	}
 	return enroll.Forget(NodeDir(m.Config))
 }
