@@ -57,7 +57,7 @@ type Disk struct {
 
 // Names in the directory of a store, beside those of commits.
 const (
-	headFile     = "head" // another name of the newest commit
+	headFile     = "newest" // another name of the newest commit
 	lockFile     = "lock"
 	exportedFile = "exported" // has the ID of Disk.exported
 )
@@ -105,7 +105,11 @@ func (d *Disk) restore() error {
 	if err := d.prune(); err != nil {
 		return err
 	}
-	return d.reconcile()
+	if err := d.reconcile(); err != nil {
+		return err
+	}
+	// Of builds between two versions, which had each content in a file of its own.
+	return errors.Join(os.RemoveAll(d.path("objects")), os.RemoveAll(d.path("head")))
 }
 
 // Close lets go of the store.

@@ -41,7 +41,12 @@ func wantFile(t *testing.T, path, content string) {
 func TestFiles_TakenOverOnce(t *testing.T) {
 	t.Parallel()
 	dir, start := before(t)
+	between := filepath.Join(dir, "state", "objects", strings.Repeat("0", 64))
+	if err := os.MkdirAll(between, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s := start()
+	wantFile(t, filepath.Dir(between), "")
 	list, v, err := s.List("")
 	if err != nil || len(list) != 5 {
 		t.Fatalf("%v, %v", list, err)

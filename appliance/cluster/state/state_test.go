@@ -211,7 +211,7 @@ func TestDisk_Damaged(t *testing.T) {
 	d := open(t, dir, state.Options{})
 	first := commit(t, d, "", map[string][]byte{"a": []byte("one")})
 	v := commit(t, d, first, map[string][]byte{"b": []byte("1")})
-	for _, path := range []string{filepath.Join(dir, "head"), filepath.Join(dir, string(first))} {
+	for _, path := range []string{filepath.Join(dir, "newest"), filepath.Join(dir, string(first))} {
 		good, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
