@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // hidden stands where a secret would.
@@ -95,6 +97,7 @@ func (m mask) text(name, v string) string {
 	v = urlPassword.ReplaceAllString(v, "${1}"+hidden+"@")
 	if m.dollars {
 		v = strings.ReplaceAll(v, "$", "$$")
+		v = strings.ReplaceAll(v, compose.QueuePlaceholder, "${"+compose.QueueVariable+"}")
 	}
 	return v
 }

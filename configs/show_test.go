@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 func shown(t *testing.T, cfg Config) string {
@@ -27,7 +29,7 @@ services:
   a:
     image: i
     command: [sh, -c, 'echo $$HOME']
-    environment: {FORWARD: null, N: 1.5}
+    environment: {FORWARD: null, N: 1.5, QUEUE: '${CRAWLBOX_QUEUE_URL}/0', PRICE: $$5}
     networks: [back]
     volumes: ['vol:/v', './d:/d']
     tmpfs: /run
@@ -90,7 +92,7 @@ func TestHideSecrets(t *testing.T) {
 		Args   []string
 	}
 	spec := container{
-		Env:    []string{"REDIS_URL=redis://default:hush@h:1", "API_KEY=hu\nsh", "KEEP=$visible", "TOKEN="},
+		Env: []string{"REDIS_URL=redis://default:hush@h:1", "API_KEY=hu\nsh", "KEEP=$visible", "TOKEN="},
 		Labels: map[string]string{"password": "hush", "tier": "1"},
 		Args:   []string{"-token", "hush", "plain"},
 	}
@@ -99,7 +101,7 @@ func TestHideSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{"N": 1.0, "Spec": map[string]any{
-		"Env":    []any{"REDIS_URL=redis://default:" + hidden + "@h:1", "API_KEY=" + hidden, "KEEP=$visible", "TOKEN="},
+		"Env": []any{"REDIS_URL=redis://default:" + hidden + "@h:1", "API_KEY=" + hidden, "KEEP=$visible", "TOKEN="},
 		"Labels": map[string]any{"password": hidden, "tier": "1"},
 		"Args":   []any{"-token", hidden, "plain"},
 	}}
@@ -108,5 +110,23 @@ func TestHideSecrets(t *testing.T) {
 	}
 	if _, err := HideSecrets(func() {}); err == nil {
 		t.Error("what is no JSON is hidden")
+	}
+}
+
+// TestQueueURL wants the URL of the queue to be a matter of the deploy: its password is
+// no part of a definition, nor shown.
+func TestQueueURL(t *testing.T) {
+	t.Setenv("CRAWLBOX_QUEUE_URL", "redis://default:hush@h:1") // of some other time
+	cfg := mustLoad(t, "services: {a: {image: i, environment: [CRAWLBOX_QUEUE_URL, 'Q=${CRAWLBOX_QUEUE_URL}/0']}}")
+	for name, want := range map[string]string{
+		"CRAWLBOX_QUEUE_URL": compose.QueuePlaceholder,
+		"Q":                  compose.QueuePlaceholder + "/0",
+	} {
+		if got := cfg.Services[0].Compose.Environment[name]; got == nil || *got != want {
+			t.Errorf("%s is %v", name, got)
+		}
+	}
+	if text := shown(t, cfg); strings.Contains(text, "hush") || !strings.Contains(text, "Q: ${CRAWLBOX_QUEUE_URL}/0") {
+		t.Errorf("shown as\n%s", text)
 	}
 }

@@ -145,6 +145,18 @@ func queueProblems(st queueproc.State) (list []string) {
 	return list
 }
 
+// QueueChanged says which services that run know the queue by another URL than it has now,
+// which mark stands for.
+func QueueChanged(snap fleet.Snapshot, mark string) (list []string) {
+	for _, s := range snap.Services {
+		if s.Queue != "" && s.Queue != mark && s.Desired > 0 {
+			list = append(list, fmt.Sprintf("service %s: the address or password of the queue changed after it was "+
+				"deployed, so it can't reach the queue; `crawlbox restart %s` tells it the new one", s.Name, s.Name))
+		}
+	}
+	return list
+}
+
 // mixedVersions says so where nodes run different versions: an upgrade is under way, or was
 // interrupted.
 func mixedVersions(members []gossip.Member) []string {

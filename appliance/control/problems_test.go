@@ -13,6 +13,24 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
 
+// TestQueueChanged wants services that run with another URL of the queue to be named.
+func TestQueueChanged(t *testing.T) {
+	t.Parallel()
+	snap := fleet.Snapshot{Services: []fleet.Service{
+		{Name: "told", Queue: "now", Desired: 1},
+		{Name: "stale", Queue: "before", Desired: 1},
+		{Name: "stopped", Queue: "before"},
+		{Name: "without", Desired: 1},
+	}}
+	got := QueueChanged(snap, "now")
+	if len(got) != 1 || !strings.Contains(got[0], "`crawlbox restart stale`") {
+		t.Errorf("got %q", got)
+	}
+	if off := QueueChanged(snap, ""); len(off) != 2 {
+		t.Errorf("with the queue off: %q", off)
+	}
+}
+
 func TestNodeProblems(t *testing.T) {
 	t.Parallel()
 	manager := func(name string) fleet.Node {

@@ -38,6 +38,9 @@ func NewQueues(client *redis.Client, state func() queueproc.State, addr string, 
 	}}
 }
 
+// URL returns what a program connects to, with the password.
+func (q *Queues) URL() string { return q.url.String() }
+
 // Report returns how the queue is.
 func (q *Queues) Report(_ context.Context, st *api.Status) {
 	is := q.state()
@@ -70,7 +73,7 @@ func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
 		return api.QueueAddress{}, err
 	}
 	password, _ := q.url.User.Password()
-	return api.QueueAddress{URL: q.url.String(), Addr: q.url.Host, Password: password}, nil
+	return api.QueueAddress{URL: q.URL(), Addr: q.url.Host, Password: password}, nil
 }
 
 // QueueLen implements api.Queues.

@@ -71,6 +71,7 @@ type Runner struct {
 	agents  Agents
 	past    *history.Store
 	log     *slog.Logger
+	queue   func(ctx context.Context, image string) servicespec.Queue
 	busy    sync.Map // name of the service → struct{}
 	ended   []func()
 }
@@ -84,6 +85,12 @@ func NewRunner(c Cluster, agents Agents, past *history.Store, log *slog.Logger) 
 // OnEnd has fn called whenever the end of a change is in the history. It must be called
 // before changes run.
 func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
+
+// TellQueue has services told of the cluster's queue. queue returns what one of an image is
+// to know. It must be called before changes run; without it their environment stays.
+func (r *Runner) TellQueue(queue func(ctx context.Context, image string) servicespec.Queue) {
+	r.queue = queue
+}
 
 func (r *Runner) claim(service string) (release func(), err error) {
 	if _, taken := r.busy.LoadOrStore(service, struct{}{}); taken {

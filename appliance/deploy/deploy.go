@@ -64,6 +64,7 @@ func (r *Runner) Deploy(svc *fleet.Service, d Deploy) Change {
 }
 
 func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) (Summary, error) {
+	r.tellQueue(ctx, &d)
 	if svc != nil && d.IfChanged {
 		changes, err := r.cluster.Changes(ctx, svc.ID, d.Change)
 		if err == nil && len(changes) == 0 {
@@ -88,6 +89,7 @@ func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 	if err := r.prepare(ctx, svc, &d, emit); err != nil {
 		return Summary{}, err
 	}
+	r.tellQueue(ctx, &d) // the image may have come just now
 	failpoint.Hit(failpoint.DeployUpdate)
 	// From here on it no longer belongs to the client.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.bound(svc))
@@ -96,6 +98,14 @@ func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 		return r.create(ctx, d, begun, emit)
 	}
 	return r.update(ctx, svc.ID, d, begun, emit)
+}
+
+// tellQueue has the service told of the queue, where there may be one.
+func (r *Runner) tellQueue(ctx context.Context, d *Deploy) {
+	if r.queue != nil {
+		q := r.queue(ctx, d.Change.Image)
+		d.Change.Queue = &q
+	}
 }
 
 // prepare brings the image onto the nodes. When it returns without an error the update

@@ -17,6 +17,7 @@ func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (
 	if isHere {
 		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	}
+	r.tellQueue(ctx, &d)
 	nodes, err := r.eligibleNodes(ctx, svc, d)
 	if err != nil {
 		return Plan{}, err

@@ -108,6 +108,44 @@ func TestPlan_Deploy(t *testing.T) {
 	}
 }
 
+// telling is a Cluster that keeps what it was to change.
+type telling struct {
+	planned
+	asked []servicespec.Deployment
+}
+
+func (c *telling) Changes(_ context.Context, _ string, d servicespec.Deployment) ([]string, error) {
+	c.asked = append(c.asked, d)
+	return nil, nil
+}
+
+// TestDeploy_TellsQueue wants a plan and the deploy itself to know the same of the queue.
+func TestDeploy_TellsQueue(t *testing.T) {
+	t.Parallel()
+	c := &telling{}
+	r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
+	r.TellQueue(func(_ context.Context, image string) servicespec.Queue { return servicespec.Queue{URL: image} })
+	change := r.Deploy(&fleet.Service{Name: "spider"}, Deploy{
+		Service:   "spider",
+		Change:    servicespec.Deployment{Image: "i@sha256:1"},
+		IfChanged: true,
+	})
+	if _, err := change.Plan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := change.Run(t.Context(), func(Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range c.asked {
+		if d.Queue == nil || d.Queue.URL != "i@sha256:1" {
+			t.Errorf("it is asked for %+v", d)
+		}
+	}
+	if len(c.asked) != 2 {
+		t.Errorf("asked %d times", len(c.asked))
+	}
+}
+
 func TestPlan_StopFirst(t *testing.T) {
 	t.Parallel()
 	svc := fleet.Service{Name: "spider", Mode: fleet.ModeReplicated, Desired: 6}

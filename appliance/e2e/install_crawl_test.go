@@ -23,8 +23,8 @@ const spiders = 6
 
 // crawl has spiders on all servers crawl a site. It is the walkthrough's image, with a
 // spider that does not give up when the queue is away for a moment, and without a shell
-// that keeps SIGTERM from it.
-func (s *servers) crawl() {
+// that keeps SIGTERM from it. It finds the queue by itself.
+func (s *servers) crawl(flags ...string) {
 	s.Helper()
 	const directory = "/tmp/crawler"
 	dockerfile, err := os.ReadFile(filepath.Join(artifact.Spider(s, "", ""), "Dockerfile"))
@@ -33,11 +33,11 @@ func (s *servers) crawl() {
 	}
 	s.manager.WriteFile(directory+"/Dockerfile", strings.Replace(string(dockerfile), "CMD ", "CMD exec ", 1))
 	s.manager.WriteFile(directory+"/spider.py", crawler)
-	var queue api.QueueAddress
-	s.read(&queue, "queue", "url")
 	s.run(append([]string{"queue", "push", "todo"}, s.site.entrances()...)...)
-	s.run("deploy", directory, "--name", "spider", "--replicas", fmt.Sprint(spiders), "--monitor", "1s",
-		"--env", "QUEUE="+queue.URL, "--env", "SLOT={{.Service.Name}}.{{.Task.Slot}}")
+	s.run(append([]string{
+		"deploy", directory, "--name", "spider", "--replicas", fmt.Sprint(spiders), "--monitor", "1s",
+		"--env", "SLOT={{.Service.Name}}.{{.Task.Slot}}",
+	}, flags...)...)
 	s.manager.Docker("image", "rm", "python:3.6")
 	s.awaitCrawl()
 	s.crawlsFrom(s.hosts...)

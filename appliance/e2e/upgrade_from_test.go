@@ -40,7 +40,9 @@ func TestUpgradeFrom(t *testing.T) {
 	s.manager.LoadPythonBase()
 	s.run("registry", "login", "laptop")
 	spare := s.token("worker")
-	s.crawl()
+	var queue api.QueueAddress
+	s.read(&queue, "queue", "url")
+	s.crawl("--env", "REDIS_URL="+queue.URL) // the version before may not tell it by itself
 	s.deployAgain("ROUND=1")
 	s.awaitCrawl()
 

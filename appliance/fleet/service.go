@@ -31,6 +31,7 @@ type Service struct {
 	Replicas      int           `json:"replicas_defined"`  // replicas of that definition, -1 where there is none
 	Pending       string        `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
 	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
+	Queue         string        `json:"queue,omitempty"`   // that its environment names; see LabelQueue
 	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
 	UpdateStarted time.Time     `json:"update_started"`
 	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"` // after which Swarm starts a failed replica again
@@ -68,6 +69,10 @@ const (
 	// LabelNudged holds when Swarm was last made to begin an update again that waited for
 	// tasks on lost nodes.
 	LabelNudged = "crawlbox.update.nudged"
+
+	// LabelQueue marks a service whose environment has the URL of the cluster's queue, with
+	// what tells one URL from another.
+	LabelQueue = "crawlbox.queue"
 
 	// LabelRestartDelay keeps the delay between the failure of a replica and the next
 	// start, as Go writes it, of a service whose delay was made longer since it never

@@ -50,7 +50,8 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 	}, queue...)
 	near := p.neighbours(p.client, p.atMembers(p.cfg.Node.Port), true)
 	return append(p.swarmAreas(func() netip.Addr { return p.addr }, a.Demoted, errs),
-		api.OverviewArea(control.NewOverview(p.about(), p.engine, p.runner.Why, reports, p.runner.Failed)),
+		api.OverviewArea(control.NewOverview(p.about(), p.engine, p.runner.Why, reports, p.runner.Failed,
+			p.queueProblems)),
 		api.LocalArea(control.NewLocal(p.cfg, p.upgrade, near, p.leave, errs)),
 		api.TokensArea(p.joinTokens()),
 		api.AccountsArea(control.NewAccounts(a.Accounts, p.registryAddr(), a.CA.PEM(), errs)),

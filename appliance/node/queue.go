@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"net/netip"
 
@@ -9,8 +10,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // queue is the queue of the cluster, or that there is none.
@@ -18,7 +22,8 @@ type queue interface {
 	parts() []lifecycle.Part
 	// area answers for it, and reports are what the status has of it.
 	area() (queues api.Queues, reports []control.Report)
-	renew() // its certificate
+	told() servicespec.Queue // to services
+	renew()                  // its certificate
 	close()
 }
 
@@ -48,7 +53,24 @@ func (p *primary) newQueue() (queue, error) {
 	}
 	addr := netip.AddrPortFrom(p.addr, c.Port).String()
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(p.addr), c.Port), password, secured)
-	return ownQueue{supervisor, client, control.NewQueues(client, supervisor.State, addr, c.TLS)}, nil
+	ca := ""
+	if c.TLS {
+		ca = string(p.authority.CA.PEM())
+	}
+	return ownQueue{supervisor, client, control.NewQueues(client, supervisor.State, addr, c.TLS), ca}, nil
+}
+
+// queueFor returns what a service of an image is told of the queue.
+func (p *primary) queueFor(ctx context.Context, pinned string) servicespec.Queue {
+	q := p.queue.told()
+	q.Image = image.Environment(ctx, p.registry.Handler(), pinned)
+	return q
+}
+
+// queueProblems returns which services know the queue as it was before its address or
+// password changed.
+func (p *primary) queueProblems(snap fleet.Snapshot) []string {
+	return control.QueueChanged(snap, p.queue.told().Mark())
 }
 
 // queueCertificate issues what the queue shows to its clients: the node's own key is
@@ -63,6 +85,7 @@ type ownQueue struct {
 	supervisor *queueproc.Supervisor
 	client     *redis.Client
 	queues     *control.Queues
+	ca         string // of its certificate, if it has one
 }
 
 func (q ownQueue) parts() []lifecycle.Part {
@@ -73,6 +96,8 @@ func (q ownQueue) area() (api.Queues, []control.Report) {
 	return q.queues, []control.Report{q.queues.Report}
 }
 
+func (q ownQueue) told() servicespec.Queue { return servicespec.Queue{URL: q.queues.URL(), CA: q.ca} }
+
 func (q ownQueue) renew() { q.supervisor.Renew() }
 func (q ownQueue) close() { q.client.Close() }
 
@@ -81,5 +106,6 @@ type noQueue struct{ file string }
 
 func (q noQueue) parts() []lifecycle.Part              { return nil }
 func (q noQueue) area() (api.Queues, []control.Report) { return control.QueueIsOff(q.file), nil }
+func (q noQueue) told() servicespec.Queue              { return servicespec.Queue{} }
 func (q noQueue) renew()                               {}
 func (q noQueue) close()                               {}

@@ -18,26 +18,35 @@ func (e *Engine) CreateDeployed(ctx context.Context, name string, d servicespec.
 	if err != nil {
 		return "", err
 	}
-	if err := d.Apply(&spec); err != nil {
+	if _, _, err := e.apply(ctx, &spec, d); err != nil {
 		return "", err
 	}
 	return e.Create(ctx, spec)
+}
+
+// apply brings a service to a deployment, and returns what it was and what it is.
+func (e *Engine) apply(ctx context.Context, s *swarm.ServiceSpec,
+	d servicespec.Deployment) (before, after servicespec.Plain, err error) {
+	if before, err = servicespec.PlainOf(*s); err != nil {
+		return nil, nil, err
+	}
+	if err := d.Apply(s); err != nil {
+		return nil, nil, err
+	}
+	e.resolveNetworks(ctx, s)
+	if err := d.TellQueue(s, before); err != nil {
+		return nil, nil, err
+	}
+	after, err = servicespec.PlainOf(*s)
+	return before, after, err
 }
 
 // Deploy brings a service, by ID, to another version in one change. It reports whether
 // that makes its tasks others, so that Swarm replaces them.
 func (e *Engine) Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error) {
 	err = e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
-		before, err := servicespec.PlainOf(*s)
-		if err != nil {
-			return err
-		}
-		if err := d.Apply(s); err != nil {
-			return err
-		}
-		e.resolveNetworks(ctx, s)
-		after, err := servicespec.PlainOf(*s)
-		replaced = !before.SameTasks(after)
+		before, after, err := e.apply(ctx, s, d)
+		replaced = err == nil && !before.SameTasks(after)
 		return err
 	})
 	return replaced, err
@@ -76,15 +85,7 @@ func (e *Engine) Changes(ctx context.Context, id string, d servicespec.Deploymen
 	if err != nil {
 		return nil, e.explain(err)
 	}
-	before, err := servicespec.PlainOf(s.Spec)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.Apply(&s.Spec); err != nil {
-		return nil, err
-	}
-	e.resolveNetworks(ctx, &s.Spec)
-	after, err := servicespec.PlainOf(s.Spec)
+	before, after, err := e.apply(ctx, &s.Spec, d)
 	if err != nil {
 		return nil, err
 	}

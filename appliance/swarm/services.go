@@ -58,6 +58,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 		Replicas:     -1,
 		Pending:      s.Spec.Labels[fleet.LabelPending],
 		Deploy:       s.Spec.Labels[fleet.LabelDeploy],
+		Queue:        s.Spec.Labels[fleet.LabelQueue],
 		Restarts:     restarts(s.Spec.TaskTemplate.RestartPolicy),
 		RestartDelay: servicespec.SwarmRestartDelay,
 	}

@@ -22,7 +22,8 @@ const hostMode = "host"
 // check reports the first value that Compose takes and crawlbox cannot honour.
 func (s *Service) check() *document.Error {
 	for _, check := range []func() *document.Error{
-		s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy, s.checkRest,
+		s.checkQueueURL, s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy,
+		s.checkRest,
 	} {
 		if err := check(); err != nil {
 			return err

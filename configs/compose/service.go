@@ -110,6 +110,7 @@ func environment() types.Mapping {
 		name, value, _ := strings.Cut(variable, "=")
 		env[name] = value
 	}
+	env[QueueVariable] = QueuePlaceholder
 	return env
 }
 

@@ -23,8 +23,10 @@ func queueURLCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "url",
 		Short: "Print the queue's URL with its password, as Redis clients take it",
-		Example: "  docker service create --env REDIS_URL=$(crawlbox queue url) ...\n" +
-			"  redis-cli -u $(crawlbox queue url) ping",
+		Long: `Print the queue's URL with its password, as Redis clients take it. What crawlbox
+deploys knows it by itself, as REDIS_URL and CRAWLBOX_QUEUE_URL.`,
+		Example: "  redis-cli -u $(crawlbox queue url) ping\n" +
+			"  docker service create --env REDIS_URL=$(crawlbox queue url) ...",
 		Args: command.NoArgs,
 	}
 	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (api.QueueAddress, error) {

@@ -98,6 +98,10 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	if len(plan.Steps) == 0 {
 		_ = a.Printf("nothing has to be changed\n")
 	}
+	if q := cfg.Queue; cmd.Name() == fleet.RoleManager && q != nil && !q.TLS {
+		_ = a.Printf("the queue's password and items cross the network in clear text; unless port %d is on a network "+
+			"of your own, run it again with --queue-tls\n", q.Port)
+	}
 	return awaitNode(a, cmd, machine, cfg)
 }
 

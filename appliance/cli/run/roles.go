@@ -28,7 +28,8 @@ Killed at any moment and started again it goes on where it was.`,
 	}
 	nodeFlags(cmd.Flags())
 	dockerFlag(cmd)
-	cmd.Flags().Bool("queue", false, "serve the queue")
+	cmd.Flags().Bool("queue", false, "serve the queue, in clear text on the network")
+	cmd.Flags().Bool("queue-tls", false, "serve the queue with TLS")
 	cmd.Flags().Uint16("queue-port", 7891, "`port` of the queue")
 	adopt := cmd.Flags().Bool("adopt-swarm", false, "take over the swarm this machine manages")
 	joinFlags(cmd, "join as a further manager with this `token`")

@@ -14,7 +14,7 @@ WORK = 0.3  # seconds that a page takes: who is killed is at one
 mine = "doing:" + os.environ["SLOT"]
 stopping = []
 signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
-client = redis.Redis.from_url(os.environ["QUEUE"], socket_timeout=5, decode_responses=True)
+client = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5, decode_responses=True)
 
 
 def finish(url, links):

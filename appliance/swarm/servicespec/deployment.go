@@ -52,6 +52,8 @@ type Deployment struct {
 	// Watched says that the caller itself goes back to the old version: Swarm takes
 	// a task that ends well for one that failed. See tolerateEnd.
 	Watched bool
+	// Queue is told to the service; nil: what it knows of the queue stays. See TellQueue.
+	Queue *Queue
 }
 
 // New returns a service of a deployment, with what services of the config file get
@@ -209,6 +211,9 @@ func (d Deployment) define(s *swarm.ServiceSpec) error {
 	}
 	if d.KeepReplicas && s.Mode.Replicated != nil && spec.Mode.Replicated != nil {
 		spec.Mode = s.Mode
+	}
+	if told := s.Labels[fleet.LabelQueue]; told != "" {
+		setLabel(&spec, fleet.LabelQueue, told)
 	}
 	*s = spec
 	if d.Mark != "" {

@@ -1,0 +1,134 @@
+package servicespec
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs/compose"
+)
+
+// Variables by which a service knows the cluster's queue. Programs look for the first by
+// habit; the last is there where the queue speaks TLS.
+const (
+	redisURL = "REDIS_URL"
+	queueURL = compose.QueueVariable
+	queueCA  = "CRAWLBOX_QUEUE_CA"
+)
+
+// Queue is what services are told of the cluster's queue.
+type Queue struct {
+	URL string // with the password; empty: there is none
+	CA  string // of its certificate, in PEM; empty: it does not speak TLS
+	// Image is the environment of the service's image: what it sets is left alone.
+	Image []string
+}
+
+// Mark returns what fleet.LabelQueue says of a service that knows the queue: a change of
+// its address or password shows in it, and neither can be read from it.
+func (q Queue) Mark() string {
+	if q.URL == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(q.URL))
+	return hex.EncodeToString(sum[:8])
+}
+
+// TellQueue completes a service that was brought to the deployment with the URL of the
+// queue, unless it sets the variables itself. before is what the service was.
+//
+// One that was never told is left as it is where nothing else of its tasks changes, so
+// that they are not replaced for that alone, and where it goes back to what it was.
+func (d Deployment) TellQueue(s *swarm.ServiceSpec, before Plain) error {
+	c := s.TaskTemplate.ContainerSpec
+	if d.Queue == nil || c == nil {
+		return nil
+	}
+	q, env := *d.Queue, slices.Clone(c.Env)
+	if name := usesQueue(env); name != "" && q.URL == "" && d.Definition != nil {
+		return d.Definition.Errorf("environment."+name, "${%s} stands for the queue, which is off; put `queue: {}` "+
+			"into crawlbox.yaml and restart crawlbox, or take it out", queueURL)
+	}
+	for i := range env {
+		env[i] = strings.ReplaceAll(env[i], compose.QueuePlaceholder, q.URL)
+	}
+	told := s.Labels[fleet.LabelQueue]
+	c.Env = q.renew(env, told)
+	if told == "" {
+		after, err := PlainOf(*s)
+		if err != nil || d.Spec != nil || before.SameTasks(after) {
+			return err
+		}
+	}
+	c.Env = q.add(c.Env)
+	delete(s.Labels, fleet.LabelQueue)
+	if q.knownIn(c.Env) {
+		setLabel(s, fleet.LabelQueue, q.Mark())
+	}
+	return nil
+}
+
+// usesQueue returns the name of a variable whose value has the placeholder.
+func usesQueue(env []string) string {
+	for _, variable := range env {
+		if name, value, _ := strings.Cut(variable, "="); strings.Contains(value, compose.QueuePlaceholder) {
+			return name
+		}
+	}
+	return ""
+}
+
+// renew brings an environment that was told of the queue before, as the label told says,
+// to the queue of now. What was derived of the URL follows it.
+func (q Queue) renew(env []string, told string) (renewed []string) {
+	old := ""
+	for _, variable := range env {
+		if _, value, _ := strings.Cut(variable, "="); told != "" && (Queue{URL: value}).Mark() == told {
+			old = value
+		}
+	}
+	if old == "" {
+		return env
+	}
+	for _, variable := range env {
+		name, value, _ := strings.Cut(variable, "=")
+		if name == queueCA && value != q.CA || q.URL == "" && value == old {
+			continue
+		}
+		renewed = append(renewed, strings.ReplaceAll(variable, old, q.URL))
+	}
+	return renewed
+}
+
+// add appends the variables that neither the service nor its image sets.
+func (q Queue) add(env []string) []string {
+	if q.URL == "" {
+		return env
+	}
+	own := variableNames(env, q.Image)
+	for _, variable := range []string{queueURL + "=" + q.URL, queueCA + "=" + q.CA, redisURL + "=" + q.URL} {
+		name, value, _ := strings.Cut(variable, "=")
+		if value != "" && !own[name] {
+			env = append(env, variable)
+		}
+	}
+	return env
+}
+
+func variableNames(envs ...[]string) map[string]bool {
+	names := map[string]bool{}
+	for _, variable := range slices.Concat(envs...) {
+		name, _, _ := strings.Cut(variable, "=")
+		names[name] = true
+	}
+	return names
+}
+
+// knownIn reports whether an environment has the URL.
+func (q Queue) knownIn(env []string) bool {
+	return q.URL != "" && slices.ContainsFunc(env, func(v string) bool { return strings.Contains(v, q.URL) })
+}
