@@ -176,15 +176,8 @@ func (a *authLimiter) report(now time.Time, from netip.Prefix, g *failedAddr) {
 // tidy reports what was not reported yet, and forgets addresses that owe nothing, every
 // minute until ctx ends.
 func (a *authLimiter) tidy(ctx context.Context) {
-	ticker := time.NewTicker(guessInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			a.sweep(now)
-		}
+	for clock.Sleep(ctx, guessInterval) == nil {
+		a.sweep(time.Now())
 	}
 }
 

@@ -20,7 +20,6 @@ func validName(name string) bool {
 	return len(name) <= longest && !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
 }
 
-// client implements CLIENT.
 func (s *session) client(args []string) {
 	out := &s.c.Out
 	switch sub := lower(args[1]); {

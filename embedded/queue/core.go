@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
@@ -261,8 +262,6 @@ const (
 // expire deletes keys whose time has come though nobody asks for them, until ctx
 // ends. It goes on until it has caught up.
 func (c *core) expire(ctx context.Context) {
-	ticker := time.NewTicker(expirePause)
-	defer ticker.Stop()
 	for {
 		for more := c.journal.Err() == nil; more && ctx.Err() == nil; {
 			var n int64
@@ -276,10 +275,8 @@ func (c *core) expire(ctx context.Context) {
 			more = more && ok && c.admit(ctx) == ""
 			c.keys.Store(n)
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, expirePause) != nil {
 			return
-		case <-ticker.C:
 		}
 	}
 }

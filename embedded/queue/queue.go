@@ -66,7 +66,6 @@ func (o Options) journal() journal.Options {
 	return journal.Options{SyncInterval: o.SyncInterval, RewriteSize: o.RewriteSize}
 }
 
-// Server is a queue.
 type Server struct {
 	opts      Options
 	log       *slog.Logger

@@ -39,9 +39,16 @@ func (c *Context) bounded(arg string, least, most int64, msg string) int {
 	n, ok := parseInt(arg)
 	if !ok || n < least || n > most {
 		c.fail(msg)
-		return 0
 	}
 	return int(n)
+}
+
+// addInts adds as INCRBY does, or fails.
+func (c *Context) addInts(n, by int64) int64 {
+	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
+		c.fail("ERR increment or decrement would overflow")
+	}
+	return n + by
 }
 
 // parseFloat reads what strtod reads, except for NaN.
@@ -71,24 +78,24 @@ func (c *Context) float(arg, msg string) float64 {
 // longDouble is the precision of the x87's numbers, in which Redis adds.
 const longDouble = 64
 
-// addFloats adds two numbers as INCRBYFLOAT does. It reports what is wrong.
-func addFloats(a, b string) (sum, failed string) {
+// addFloats adds two numbers as INCRBYFLOAT does; msg says that one is none.
+func (c *Context) addFloats(a, b, msg string) string {
 	x, ok := parseLong(a)
 	y, ok2 := parseLong(b)
 	switch {
 	case !ok || !ok2:
-		return "", errNotFloat
+		c.fail(msg)
 	case x.IsInf() || y.IsInf():
-		return "", "ERR increment would produce NaN or Infinity"
+		c.fail("ERR increment would produce NaN or Infinity")
 	}
-	sum = x.Add(x, y).Text('f', 17)
+	sum := x.Add(x, y).Text('f', 17)
 	if strings.Contains(sum, ".") {
 		sum = strings.TrimRight(strings.TrimRight(sum, "0"), ".")
 	}
 	if sum == "-0" {
-		sum = "0"
+		return "0"
 	}
-	return sum, ""
+	return sum
 }
 
 func parseLong(s string) (*big.Float, bool) {

@@ -28,9 +28,6 @@ func setBit(c *Context) {
 	offset := c.bitOffset(c.args[2])
 	bit := c.bounded(c.args[3], 0, 1, "ERR bit is not an integer or out of range")
 	t, _ := c.text(c.args[1])
-	if c.failed {
-		return
-	}
 	at, mask := offset/8, byte(0x80)>>(offset%8)
 	old := at < t.len() && t.byteAt(at)&mask != 0
 	if at < t.len() && old == (bit == 1) {
@@ -38,9 +35,6 @@ func setBit(c *Context) {
 		return
 	}
 	b := c.blob(c.args[1], at+1)
-	if c.failed {
-		return
-	}
 	if old != (bit == 1) {
 		b[at] ^= mask
 	}
@@ -50,9 +44,8 @@ func setBit(c *Context) {
 
 func getBit(c *Context) {
 	offset := c.bitOffset(c.args[2])
-	if t, _ := c.text(c.args[1]); !c.failed {
-		c.Out.Flag(offset/8 < t.len() && t.byteAt(offset/8)&(0x80>>(offset%8)) != 0)
-	}
+	t, _ := c.text(c.args[1])
+	c.Out.Flag(offset/8 < t.len() && t.byteAt(offset/8)&(0x80>>(offset%8)) != 0)
 }
 
 // bitRange reads [start [end [BYTE|BIT]]] as the first and the last bit of a
@@ -93,18 +86,14 @@ func (c *Context) bitRange(args []string, n int, ordered bool) (first, last int6
 
 func bitCount(c *Context) {
 	t, found := c.text(c.args[1])
-	if !found && !c.failed {
+	if !found {
 		c.Out.Int(0)
 		return
 	}
 	if n := len(c.args); n == 3 || n > 5 {
 		c.fail(ErrSyntax)
-		return
 	}
 	first, last := c.bitRange(c.args[2:], t.len(), true)
-	if c.failed {
-		return
-	}
 	n := 0
 	if first <= last {
 		for i := first / 8; i <= last/8; i++ {
@@ -123,29 +112,18 @@ func bitCount(c *Context) {
 
 func bitPos(c *Context) {
 	bit := c.integer(c.args[2])
-	if c.failed {
-		return
-	}
 	if bit != 0 && bit != 1 {
 		c.fail("ERR The bit argument must be 1 or 0.")
-		return
 	}
 	t, found := c.text(c.args[1])
-	if c.failed {
-		return
-	}
 	if !found {
 		c.Out.Int64(-bit)
 		return
 	}
 	if len(c.args) > 6 {
 		c.fail(ErrSyntax)
-		return
 	}
 	first, last := c.bitRange(c.args[3:], t.len(), false)
-	if c.failed {
-		return
-	}
 	c.Out.Int64(firstBit(t, first, last, bit, len(c.args) < 5))
 }
 
@@ -173,11 +151,9 @@ func bitOp(c *Context) {
 	op := slices.IndexFunc([]string{"AND", "OR", "XOR", "NOT"}, func(s string) bool { return is(c.args[1], s) })
 	if op < 0 {
 		c.fail(ErrSyntax)
-		return
 	}
 	if op == 3 && len(c.args) != 4 {
 		c.fail("ERR BITOP NOT must be called with a single source key.")
-		return
 	}
 	var sources []text
 	longest := 0
@@ -186,9 +162,7 @@ func bitOp(c *Context) {
 		sources = append(sources, t)
 		longest = max(longest, t.len())
 	}
-	if c.failed || !c.fits(int64(longest)) {
-		return
-	}
+	c.checkRoom(int64(longest))
 	target := c.args[2]
 	if longest == 0 {
 		if c.e.remove(c.db, target) {

@@ -36,9 +36,6 @@ func (c *Context) block(keys []string, k kind, serve func(*Context, string) bool
 // tryPop takes from the first key that has something, and replies that there is
 // nothing otherwise, or waits.
 func (c *Context) tryPop(b *Block) {
-	if c.failed {
-		return
-	}
 	for _, key := range b.Keys {
 		if b.serve(c, key.Name) {
 			return
@@ -51,7 +48,6 @@ func (c *Context) tryPop(b *Block) {
 	b.none(&c.Out)
 }
 
-// noWait is the timeout of commands that do not wait.
 const noWait = -1
 
 // timeout reads seconds, with a fraction; 0 is for ever.
@@ -89,7 +85,7 @@ func popItem(left bool) func(*Context, string) bool {
 	return func(c *Context, key string) bool {
 		l := edit[*list](c, key)
 		if l == nil {
-			return c.failed
+			return false
 		}
 		c.Out.Array(2)
 		c.Out.Bulk(key)
@@ -103,7 +99,7 @@ func popScored(low bool) func(*Context, string) bool {
 	return func(c *Context, key string) bool {
 		z := edit[*zset](c, key)
 		if z == nil {
-			return c.failed
+			return false
 		}
 		s := c.takeScored(z, key, low, 1)[0]
 		c.Out.Array(3)
@@ -128,10 +124,9 @@ func (c *Context) blockMove(args []string, timeout string) {
 
 // blockMultiPop implements BLMPOP and BZMPOP: timeout numkeys key … rest.
 func (c *Context) blockMultiPop(k kind) {
-	if b := c.parseMultiPop(2, k); !c.failed {
-		b.Timeout = c.timeout(c.args[1])
-		c.tryPop(b)
-	}
+	b := c.parseMultiPop(2, k)
+	b.Timeout = c.timeout(c.args[1])
+	c.tryPop(b)
 }
 
 // parseMultiPop reads numkeys key … LEFT|RIGHT|MIN|MAX [COUNT n] from the i-th
@@ -140,9 +135,6 @@ func (c *Context) parseMultiPop(i int, k kind) *Block {
 	n := c.bounded(c.args[i], 1, math.MaxInt64, errNumKeys)
 	if n >= len(c.args)-i-1 {
 		c.fail(ErrSyntax)
-	}
-	if c.failed {
-		return nil
 	}
 	keys, rest := c.args[i+1:i+1+n], c.args[i+1+n:]
 	first, second := "LEFT", "RIGHT"
@@ -156,7 +148,6 @@ func (c *Context) parseMultiPop(i int, k kind) *Block {
 	for i := 1; i < len(rest); i += 2 {
 		if i > 1 || !is(rest[i], "COUNT") || i+1 == len(rest) {
 			c.fail(ErrSyntax)
-			break
 		}
 		count = c.bounded(rest[i+1], 1, math.MaxInt64, errCount)
 	}
@@ -173,11 +164,9 @@ func popItems(left bool, count int) func(*Context, string) bool {
 	return func(c *Context, key string) bool {
 		l := edit[*list](c, key)
 		if l == nil {
-			return c.failed
+			return false
 		}
-		if !c.listFits(l, left, count) {
-			return true
-		}
+		c.checkListReply(l, left, count)
 		c.Out.Array(2)
 		c.Out.Bulk(key)
 		c.takeSome(l, key, left, count)
@@ -190,20 +179,13 @@ func popScores(low bool, count int) func(*Context, string) bool {
 	return func(c *Context, key string) bool {
 		z := edit[*zset](c, key)
 		if z == nil {
-			return c.failed
+			return false
 		}
-		if !c.zsetFits(z, low, count) {
-			return true
-		}
+		c.checkZsetReply(z, low, count)
 		taken := c.takeScored(z, key, low, count)
 		c.Out.Array(2)
 		c.Out.Bulk(key)
-		c.Out.Array(len(taken))
-		for _, s := range taken {
-			c.Out.Array(2)
-			c.Out.Bulk(s.member)
-			c.Out.Double(s.score)
-		}
+		c.replyScored(taken, true, true)
 		c.notePop(zpopName(low), key, count)
 		return true
 	}

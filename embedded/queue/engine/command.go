@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,13 +48,12 @@ type Context struct {
 	e       *Engine
 	db      int
 	args    []string // the name in upper case
-	failed  bool     // an error was replied; what is read after it counts for nothing
 	changed bool
 	noted   bool
 }
 
 func (c *Context) begin(db int, args []string) {
-	c.db, c.args, c.failed, c.changed, c.noted = db, args, false, false, false
+	c.db, c.args, c.changed, c.noted = db, args, false, false
 }
 
 // Run runs a command, args[0] its name in upper case. The reply is appended to
@@ -60,12 +62,12 @@ func (e *Engine) Run(c *Context, cmd *Command, db int, args []string) {
 	c.e, c.Block, c.Unserved = e, nil, false
 	c.begin(db, args)
 	if cmd.Grows && e.Full() {
-		c.fail(errOOM)
+		c.Out.Error(errOOM)
 		return
 	}
 	e.Tick()
 	e.reading = !cmd.Write
-	cmd.run(c)
+	c.try(cmd.run)
 	e.reading = false
 	if c.changed && !c.noted {
 		e.note(db, args...)
@@ -81,7 +83,9 @@ func (e *Engine) Serve(c *Context, b *Block, key Key) bool {
 	}
 	c.e = e
 	c.begin(key.DB, nil)
-	return b.serve(c, key.Name)
+	served := true // by an error too
+	c.try(func(c *Context) { served = b.serve(c, key.Name) })
+	return served
 }
 
 // Errors of Redis that commands about clients have too.
@@ -96,25 +100,34 @@ const (
 	errRange     = "ERR value is out of range"
 	errPositive  = "ERR value is out of range, must be positive"
 	errWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
-	errOverflow  = "ERR increment or decrement would overflow"
 	errNumKeys   = "ERR numkeys should be greater than 0"
 	errCount     = "ERR count should be greater than 0"
 	errNegLimit  = "ERR LIMIT can't be negative"
 	errTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 )
 
-// fail replies an error, if it is the command's first one.
+// failure is the panic of a command that has replied an error.
+type failure struct{}
+
+// fail replies an error and ends the command: it does not return.
 func (c *Context) fail(msg string) {
-	if !c.failed {
-		c.failed = true
-		c.Out.Error(msg)
-	}
+	c.Out.Error(msg)
+	panic(failure{})
+}
+
+// try runs a command until it ends or fails.
+func (c *Context) try(run func(*Context)) {
+	defer func() {
+		if p := recover(); p != nil && p != any(failure{}) {
+			panic(p)
+		}
+	}()
+	run(c)
 }
 
 // failArity refuses the number of arguments.
 func (c *Context) failArity() { c.fail(WrongArity(c.args[0])) }
 
-// WrongArity returns the error for a wrong number of arguments.
 func WrongArity(name string) string {
 	return "ERR wrong number of arguments for '" + strings.ToLower(name) + "' command"
 }
@@ -135,33 +148,28 @@ func (c *Context) note(args ...string) {
 const ErrLargeReply = "OOM the reply does not fit into the queue's memory: ask for less at a time, or raise " +
 	"queue.max_memory"
 
-// replyFits reports whether a reply of so many items does, and fails if not: what is
-// taken out and not told would be lost.
-func (c *Context) replyFits(n int, size func(i int) int) bool {
+// checkReply fails unless there is room for a reply of so many items: what is taken out
+// and not told would be lost.
+func (c *Context) checkReply(n int, size func(i int) int) {
 	const each = 48 // for lengths and a score
 	total := len(c.Out.Buf)
 	for i := 0; i < n && c.Out.Limit > 0; i++ {
 		if total += each + size(i); total > c.Out.Limit {
 			c.fail(ErrLargeReply)
-			return false
 		}
 	}
-	return true
 }
 
-// fits reports whether n more bytes do, and refuses the command if not.
-func (c *Context) fits(n int64) bool {
-	if c.e.loading || c.e.max == 0 || n <= 0 || c.e.used+n <= c.e.max {
-		return true
+// checkRoom refuses the command unless there is room for n more bytes.
+func (c *Context) checkRoom(n int64) {
+	if !c.e.loading && c.e.max > 0 && n > 0 && c.e.used+n > c.e.max {
+		c.fail(errOOM)
 	}
-	c.fail(errOOM)
-	return false
 }
 
 // is reports whether an argument is a word, in any case.
 func is(arg, word string) bool { return strings.EqualFold(arg, word) }
 
-// kind is a type of value.
 type kind string
 
 const (
@@ -203,7 +211,7 @@ func find[T value](c *Context, key string) (v T) {
 // edit is find for a value that will change.
 func edit[T value](c *Context, key string) T {
 	v := find[T](c, key)
-	if ent := c.e.dbs[c.db].keys.Get(key); ent != nil && !c.failed {
+	if c.e.dbs[c.db].keys.Get(key) != nil {
 		c.e.keep(v)
 	}
 	return v
@@ -217,9 +225,39 @@ type counted interface {
 
 // replyLen replies how many items the value of the first key has.
 func replyLen[T counted](c *Context) {
-	if v := find[T](c, c.args[1]); !c.failed {
-		c.Out.Int(v.count())
+	c.Out.Int(find[T](c, c.args[1]).count())
+}
+
+// removable is a value whose items have names by which they are taken out.
+type removable interface {
+	counted
+	remove(item string) bool
+}
+
+// removeItems implements HDEL, SREM and ZREM.
+func removeItems[T removable](c *Context) {
+	v, n := edit[T](c, c.args[1]), 0
+	for _, item := range c.args[2:] {
+		if v.count() > 0 && v.remove(item) {
+			n++
+		}
 	}
+	if n > 0 {
+		c.finishChange(c.args[1], v.count())
+	}
+	c.Out.Int(n)
+}
+
+// popCount reads how many items to pop, if that is said; msg refuses more arguments.
+func (c *Context) popCount(msg string) (count int, said bool) {
+	switch len(c.args) {
+	case 2:
+		return 1, false
+	case 3:
+		return c.bounded(c.args[2], 0, math.MaxInt64, errPositive), true
+	}
+	c.fail(msg)
+	return 0, false
 }
 
 // add puts a new value under a key that has none.
@@ -241,13 +279,8 @@ var commands = map[string]*Command{}
 // Lookup returns the command of a name in upper case, nil when it is not served.
 func Lookup(name string) *Command { return commands[name] }
 
-// Names returns the names of all commands.
 func Names() []string {
-	names := make([]string, 0, len(commands))
-	for name := range commands {
-		names = append(names, name)
-	}
-	return names
+	return slices.Collect(maps.Keys(commands))
 }
 
 type flag int

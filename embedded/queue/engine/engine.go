@@ -110,7 +110,7 @@ func (e *Engine) Replay(batch []journal.Command) error {
 			}
 		}
 		c.begin(cmd.DB, cmd.Args)
-		known.run(&c)
+		c.try(known.run)
 		if len(c.Out.Buf) > 0 && c.Out.Buf[0] == '-' {
 			return &ReplayError{cmd.Args[0], string(c.Out.Buf[1 : len(c.Out.Buf)-2])}
 		}
@@ -242,7 +242,6 @@ func (e *Engine) Expire(limit int) (more bool) {
 	return false
 }
 
-// keyspace is a database.
 type keyspace struct {
 	keys      table.Map[entry]
 	expiring  int       // keys with a deadline
@@ -278,7 +277,7 @@ func valueSize(v any) int64 {
 type value interface {
 	size() int64 // bytes it takes, estimated
 	meta() *base // its part in a snapshot
-	clone(*Engine) value
+	clone() value
 }
 
 // deadline is a hint: the entry of the key decides.

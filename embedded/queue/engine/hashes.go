@@ -1,14 +1,13 @@
 package engine
 
 import (
-	"math"
 	"strconv"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
 func init() {
-	register("HDEL", -3, writes, hashDelete)
+	register("HDEL", -3, writes, removeItems[*hash])
 	register("HEXISTS", 3, reads, hashGet)
 	register("HGET", 3, reads, hashGet)
 	register("HGETALL", 2, reads, hashAll)
@@ -30,19 +29,15 @@ func hashSet(c *Context) {
 	pairs := c.args[2:]
 	if len(pairs)%2 != 0 {
 		c.failArity()
-		return
 	}
 	h := c.hash(c.args[1])
-	if c.failed {
-		return
-	}
-	if _, there := h.get(c.e, pairs[0]); there && c.args[0] == "HSETNX" {
+	if _, there := h.get(pairs[0]); there && c.args[0] == "HSETNX" {
 		c.Out.Int(0)
 		return
 	}
 	n := 0
 	for i := 0; i < len(pairs); i += 2 {
-		if h.set(c.e, pairs[i], pairs[i+1]) {
+		if h.set(pairs[i], pairs[i+1]) {
 			n++
 		}
 	}
@@ -57,42 +52,20 @@ func hashSet(c *Context) {
 // hash returns the hash at a key for a change, a new one if there is none.
 func (c *Context) hash(key string) *hash {
 	h := edit[*hash](c, key)
-	if h == nil && !c.failed {
+	if h == nil {
 		h = add(c, key, c.e.newHash())
 	}
 	return h
 }
 
-func hashDelete(c *Context) {
-	h := edit[*hash](c, c.args[1])
-	if c.failed {
-		return
-	}
-	n := 0
-	if h != nil {
-		for _, f := range c.args[2:] {
-			if h.remove(c.e, f) {
-				n++
-			}
-		}
-	}
-	if n > 0 {
-		c.finishChange(c.args[1], h.fields.Len())
-	}
-	c.Out.Int(n)
-}
-
 // hashGet implements HGET, HMGET, HEXISTS and HSTRLEN.
 func hashGet(c *Context) {
 	h := find[*hash](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if c.args[0] == "HMGET" {
 		c.Out.Array(len(c.args) - 2)
 	}
 	for _, f := range c.args[2:] {
-		v, found := h.get(c.e, f)
+		v, found := h.get(f)
 		switch {
 		case c.args[0] == "HEXISTS":
 			c.Out.Flag(found)
@@ -109,9 +82,6 @@ func hashGet(c *Context) {
 // hashAll implements HGETALL, HKEYS and HVALS.
 func hashAll(c *Context) {
 	h := find[*hash](c, c.args[1])
-	if c.failed {
-		return
-	}
 	var fields []table.Item[int32]
 	if h != nil {
 		fields = h.fields.Items
@@ -134,25 +104,17 @@ func hashAll(c *Context) {
 func hashIncr(c *Context) {
 	by := c.integer(c.args[3])
 	h := find[*hash](c, c.args[1])
-	if c.failed {
-		return
-	}
 	var n int64
-	if old, found := h.get(c.e, c.args[2]); found {
+	if old, found := h.get(c.args[2]); found {
 		var ok bool
 		if n, ok = parseInt(old); !ok {
 			c.fail("ERR hash value is not an integer")
-			return
 		}
 	}
-	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
-		c.fail(errOverflow)
-		return
-	}
-	h = c.hash(c.args[1])
-	h.set(c.e, c.args[2], strconv.FormatInt(n+by, 10))
+	n = c.addInts(n, by)
+	c.hash(c.args[1]).set(c.args[2], strconv.FormatInt(n, 10))
 	c.touch(c.args[1])
-	c.Out.Int64(n + by)
+	c.Out.Int64(n)
 }
 
 func hashIncrFloat(c *Context) {
@@ -160,29 +122,16 @@ func hashIncrFloat(c *Context) {
 	switch {
 	case !ok:
 		c.fail(errNotFloat)
-		return
 	case by.IsInf():
 		c.fail("ERR value is NaN or Infinity")
-		return
 	}
 	h := find[*hash](c, c.args[1])
-	if c.failed {
-		return
-	}
-	old, found := h.get(c.e, c.args[2])
+	old, found := h.get(c.args[2])
 	if !found {
 		old = "0"
 	}
-	sum, failed := addFloats(old, c.args[3])
-	if failed == errNotFloat {
-		failed = "ERR hash value is not a float"
-	}
-	if failed != "" {
-		c.fail(failed)
-		return
-	}
-	h = c.hash(c.args[1])
-	h.set(c.e, c.args[2], sum)
+	sum := c.addFloats(old, c.args[3], "ERR hash value is not a float")
+	c.hash(c.args[1]).set(c.args[2], sum)
 	c.touch(c.args[1])
 	c.note("HSET", c.args[1], c.args[2], sum)
 	c.Out.Bulk(sum)

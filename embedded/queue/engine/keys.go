@@ -34,7 +34,6 @@ func init() {
 	register("UNLINK", -2, writes, del)
 }
 
-// unit is how a time is given.
 type unit struct {
 	ms       int64
 	absolute bool // a Unix time
@@ -63,7 +62,6 @@ func (c *Context) deadline(arg string, u unit, positive bool) int64 {
 	}
 	if positive && n <= 0 || n > math.MaxInt64/u.ms || n < math.MinInt64/u.ms || n*u.ms > math.MaxInt64-now {
 		c.fail("ERR invalid expire time in '" + lower(c.args[0]) + "' command")
-		return 0
 	}
 	return n*u.ms + now
 }
@@ -104,21 +102,15 @@ func expireIn(u unit) func(*Context) {
 				lt = true
 			default:
 				c.fail("ERR Unsupported option " + cString(opt))
-				return
 			}
 		}
 		switch {
 		case nx && (xx || gt || lt):
 			c.fail("ERR NX and XX, GT or LT options at the same time are not compatible")
-			return
 		case gt && lt:
 			c.fail("ERR GT and LT options at the same time are not compatible")
-			return
 		}
 		at := c.deadline(c.args[2], u, false)
-		if c.failed {
-			return
-		}
 		ent := c.e.lookup(c.db, c.args[1])
 		if ent == nil || nx && ent.expires != 0 || xx && ent.expires == 0 ||
 			gt && (ent.expires == 0 || at <= ent.expires) || lt && ent.expires != 0 && at >= ent.expires {
@@ -190,7 +182,6 @@ func typeCommand(c *Context) {
 func flush(c *Context) {
 	if len(c.args) > 2 || len(c.args) == 2 && !is(c.args[1], "ASYNC") && !is(c.args[1], "SYNC") {
 		c.fail(ErrSyntax)
-		return
 	}
 	from, to := c.db, c.db
 	if c.args[0] == "FLUSHALL" {
@@ -206,7 +197,6 @@ func flush(c *Context) {
 func keysCommand(c *Context) {
 	if len(c.args[1]) > MaxPattern {
 		c.fail(ErrPattern)
-		return
 	}
 	var found []string
 	for _, key := range c.e.dbs[c.db].keys.Keys() {
@@ -233,7 +223,6 @@ func rename(c *Context) {
 	ent := c.e.lookup(c.db, from)
 	if ent == nil {
 		c.fail("ERR no such key")
-		return
 	}
 	nx := c.args[0] == "RENAMENX"
 	if nx && c.e.lookup(c.db, to) != nil {
@@ -282,13 +271,9 @@ func copyCommand(c *Context) {
 			c.fail(ErrSyntax)
 		}
 	}
-	if c.failed {
-		return
-	}
 	from, to := c.args[1], c.args[2]
 	if db == c.db && from == to {
 		c.fail("ERR source and destination objects are the same")
-		return
 	}
 	ent := c.e.lookup(c.db, from)
 	if ent == nil || c.e.lookup(db, to) != nil && !replace {
@@ -296,9 +281,7 @@ func copyCommand(c *Context) {
 		return
 	}
 	v, expires := ent.val, ent.expires
-	if !c.fits(keyCost + sizeOf(to) + valueSize(v)) {
-		return
-	}
+	c.checkRoom(keyCost + sizeOf(to) + valueSize(v))
 	c.e.put(db, to, c.e.duplicate(v))
 	if expires != 0 {
 		c.e.dbs[db].expire(to, c.e.dbs[db].keys.Get(to), expires)
@@ -326,7 +309,7 @@ func (e *Engine) duplicate(v any) any {
 	case *hash:
 		h := e.newHash()
 		for _, it := range v.fields.Items {
-			h.set(e, it.Key, e.fields.HGet(v.name, it.Key))
+			h.set(it.Key, e.fields.HGet(v.name, it.Key))
 		}
 		return h
 	case *zset:
@@ -342,9 +325,6 @@ func (e *Engine) duplicate(v any) any {
 func scan(c *Context) {
 	o := c.parseCursor(1)
 	o = c.parseScan(2, o, true)
-	if c.failed {
-		return
-	}
 	items, next := c.e.dbs[c.db].keys.Scan(o.cursor, o.count)
 	found := make([]string, 0, len(items))
 	for _, it := range items {
@@ -382,7 +362,7 @@ func (c *Context) parseCursor(i int) (o scanOptions) {
 
 // parseScan reads the options, from the i-th argument on.
 func (c *Context) parseScan(i int, o scanOptions, keys bool) scanOptions {
-	for ; i < len(c.args) && !c.failed; i += 2 {
+	for ; i < len(c.args); i += 2 {
 		last := i == len(c.args)-1
 		switch {
 		case is(c.args[i], "COUNT") && !last:
@@ -418,9 +398,6 @@ const smallValue = 128
 func scanValue[V any](c *Context, o scanOptions, t *table.Map[V], parts func(table.Item[V]) []string) {
 	if t != nil { // or nobody looks at the options
 		o = c.parseScan(3, o, false)
-	}
-	if c.failed {
-		return
 	}
 	if t.Len() <= smallValue {
 		o.cursor, o.count = 0, smallValue

@@ -29,9 +29,6 @@ func init() {
 
 func listPush(c *Context) {
 	l := edit[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		if len(c.args[0]) == len("LPUSHX") {
 			c.Out.Int(0)
@@ -47,33 +44,25 @@ func listPush(c *Context) {
 }
 
 func listPop(c *Context) {
-	if len(c.args) > 3 {
-		c.failArity()
-		return
-	}
-	count, single := 1, len(c.args) == 2
-	if !single {
-		count = c.bounded(c.args[2], 0, math.MaxInt64, errPositive)
-	}
+	count, said := c.popCount(WrongArity(c.args[0]))
 	l := edit[*list](c, c.args[1])
 	switch {
-	case c.failed:
-	case l == nil && single:
+	case l == nil && !said:
 		c.Out.Null()
 	case l == nil:
 		c.Out.NullArray()
-	case single:
+	case !said:
 		c.Out.Bulk(c.take(l, c.args[1], c.args[0] == "LPOP"))
 	default:
-		if left := c.args[0] == "LPOP"; c.listFits(l, left, count) {
-			c.takeSome(l, c.args[1], left, count)
-		}
+		left := c.args[0] == "LPOP"
+		c.checkListReply(l, left, count)
+		c.takeSome(l, c.args[1], left, count)
 	}
 }
 
-// listFits reports whether a reply with count items does.
-func (c *Context) listFits(l *list, left bool, count int) bool {
-	return c.replyFits(min(count, l.n), func(i int) int {
+// checkListReply fails unless there is room for a reply with count items.
+func (c *Context) checkListReply(l *list, left bool, count int) {
+	c.checkReply(min(count, l.n), func(i int) int {
 		if !left {
 			i = l.n - 1 - i
 		}
@@ -81,7 +70,6 @@ func (c *Context) listFits(l *list, left bool, count int) bool {
 	})
 }
 
-// take pops one item of the list at a key.
 func (c *Context) take(l *list, key string, left bool) string {
 	s := l.pop(left)
 	c.finishChange(key, l.n)
@@ -102,21 +90,16 @@ func (c *Context) takeSome(l *list, key string, left bool, count int) {
 
 func listIndex(c *Context) {
 	l := find[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		c.Out.Null()
 		return
 	}
 	i, there := c.place(l, c.args[2])
-	switch {
-	case c.failed:
-	case there:
+	if there {
 		c.Out.Bulk(l.at(i))
-	default:
-		c.Out.Null()
+		return
 	}
+	c.Out.Null()
 }
 
 // place reads the index of an item, negative ones from the end, and reports whether
@@ -132,9 +115,6 @@ func (c *Context) place(l *list, arg string) (i int, there bool) {
 func listRange(c *Context) {
 	start, stop := c.integer(c.args[2]), c.integer(c.args[3])
 	l := find[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		c.Out.Array(0)
 		return
@@ -149,9 +129,6 @@ func listRange(c *Context) {
 func listTrim(c *Context) {
 	start, stop := c.integer(c.args[2]), c.integer(c.args[3])
 	l := edit[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	c.Out.OK()
 	if l == nil {
 		return
@@ -172,19 +149,12 @@ func listTrim(c *Context) {
 
 func listSet(c *Context) {
 	l := edit[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		c.fail("ERR no such key")
-		return
 	}
 	i, there := c.place(l, c.args[2])
 	if !there {
 		c.fail("ERR index out of range")
-	}
-	if c.failed {
-		return
 	}
 	l.set(i, c.args[3])
 	c.touch(c.args[1])
@@ -198,12 +168,8 @@ func listInsert(c *Context) {
 		after = 1
 	case !is(c.args[2], "BEFORE"):
 		c.fail(ErrSyntax)
-		return
 	}
 	l := edit[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		c.Out.Int(0)
 		return
@@ -222,9 +188,6 @@ func listInsert(c *Context) {
 func listRemove(c *Context) {
 	count := c.integer(c.args[2])
 	l := edit[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if l == nil {
 		c.Out.Int(0)
 		return
@@ -277,9 +240,6 @@ func listPos(c *Context) {
 		}
 	}
 	l := find[*list](c, c.args[1])
-	if c.failed {
-		return
-	}
 	var found []int
 	if l != nil {
 		found = l.positions(c.args[2], rank, count, most)
@@ -327,7 +287,6 @@ func (l *list) positions(s string, rank, count, most int64) (found []int) {
 	return found
 }
 
-// side reads LEFT or RIGHT.
 func (c *Context) side(arg string) (left bool) {
 	left = is(arg, "LEFT")
 	if !left && !is(arg, "RIGHT") {
@@ -337,7 +296,7 @@ func (c *Context) side(arg string) (left bool) {
 }
 
 func listMove(c *Context) {
-	if b := c.parseMove(c.args); !c.failed && !b.serve(c, c.args[1]) {
+	if !c.parseMove(c.args).serve(c, c.args[1]) {
 		c.Out.Null()
 	}
 }
@@ -352,12 +311,9 @@ func (c *Context) parseMove(args []string) *Block {
 	b := c.block(args[1:2], kindList, func(c *Context, key string) bool {
 		l := edit[*list](c, key)
 		if l == nil {
-			return c.failed
+			return false
 		}
 		into := edit[*list](c, target)
-		if c.failed {
-			return true
-		}
 		s := l.pop(from)
 		if into == nil {
 			into = add(c, target, c.e.newList())

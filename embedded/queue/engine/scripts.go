@@ -43,22 +43,15 @@ func eval(c *Context) {
 	if !isLock(sha) {
 		c.Unserved = true
 		c.fail("ERR " + c.args[0] + Refused + noScripts)
-		return
 	}
 	keys := c.bounded(c.args[2], 1, 1, ErrNotInt)
-	if c.failed {
-		return
-	}
 	if wants := map[string]int{lockRelease: 1, lockReacquire: 2, lockExtend: 3}[sha]; len(c.args)-3-keys < wants {
 		c.fail("ERR too few arguments for the script of a lock")
-		return
 	}
 	key, argv := c.args[3], c.args[4:]
 	t, found := c.text(key)
-	if c.failed || !found || t.string() != argv[0] {
-		if !c.failed {
-			c.Out.Int(0)
-		}
+	if !found || t.string() != argv[0] {
+		c.Out.Int(0)
 		return
 	}
 	if sha == lockRelease {
@@ -78,9 +71,8 @@ func eval(c *Context) {
 		at = expires
 	}
 	by := c.float(argv[1], ErrNotInt)
-	if c.failed || math.Abs(by) > 1<<52 || at > math.MaxInt64-1<<52 {
+	if math.Abs(by) > 1<<52 || at > math.MaxInt64-1<<52 {
 		c.fail(ErrNotInt)
-		return
 	}
 	c.setDeadline(key, at+int64(by))
 	c.Out.Int(1)

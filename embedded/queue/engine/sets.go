@@ -22,7 +22,7 @@ func init() {
 	register("SMOVE", 4, grows, setMove)
 	register("SPOP", -2, writes, setPop)
 	register("SRANDMEMBER", -2, reads, setRandom)
-	register("SREM", -3, writes, setRemove)
+	register("SREM", -3, writes, removeItems[*set])
 	register("SSCAN", -3, reads, setScan)
 	register("SUNION", -2, reads, func(c *Context) { c.combineSets(c.args[1:], setUnion) })
 	register("SUNIONSTORE", -3, grows, func(c *Context) { c.storeSets(setUnion) })
@@ -30,9 +30,6 @@ func init() {
 
 func setAdd(c *Context) {
 	s := edit[*set](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if s == nil {
 		s = add(c, c.args[1], c.e.newSet())
 	}
@@ -48,30 +45,8 @@ func setAdd(c *Context) {
 	c.Out.Int(n)
 }
 
-func setRemove(c *Context) {
-	s := edit[*set](c, c.args[1])
-	if c.failed {
-		return
-	}
-	n := 0
-	if s != nil {
-		for _, m := range c.args[2:] {
-			if s.remove(m) {
-				n++
-			}
-		}
-	}
-	if n > 0 {
-		c.finishChange(c.args[1], s.members.Len())
-	}
-	c.Out.Int(n)
-}
-
 func setIsMember(c *Context) {
 	s := find[*set](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if c.args[0] == "SMISMEMBER" {
 		c.Out.Array(len(c.args) - 2)
 	}
@@ -82,23 +57,16 @@ func setIsMember(c *Context) {
 
 func setMove(c *Context) {
 	from := edit[*set](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if from == nil {
 		c.Out.Int(0)
 		return
 	}
 	to := edit[*set](c, c.args[2])
-	if c.failed {
-		return
-	}
 	m := c.args[3]
-	if !from.has(m) || c.args[1] == c.args[2] {
+	if c.args[1] == c.args[2] || !from.remove(m) {
 		c.Out.Flag(from.has(m))
 		return
 	}
-	from.remove(m)
 	c.finishChange(c.args[1], from.members.Len())
 	if to == nil {
 		to = add(c, c.args[2], c.e.newSet())
@@ -109,28 +77,17 @@ func setMove(c *Context) {
 }
 
 func setPop(c *Context) {
-	if len(c.args) > 3 {
-		c.fail(ErrSyntax)
-		return
-	}
-	count, single := 1, len(c.args) == 2
-	if !single {
-		count = c.bounded(c.args[2], 0, math.MaxInt64, errPositive)
-	}
+	count, said := c.popCount(ErrSyntax)
 	s := edit[*set](c, c.args[1])
 	switch {
-	case c.failed:
-		return
-	case s == nil && single:
+	case s == nil && !said:
 		c.Out.Null()
 		return
 	case s == nil || count == 0:
 		c.Out.Set(0)
 		return
 	}
-	if !c.replyFits(1, func(int) int { return min(count, s.members.Len()) * int(s.bytes) / s.members.Len() }) {
-		return
-	}
+	c.checkReply(1, func(int) int { return min(count, s.members.Len()) * int(s.bytes) / s.members.Len() })
 	gone := []string{"SREM", c.args[1]}
 	for range min(count, s.members.Len()) {
 		m := s.members.Random().Key
@@ -139,7 +96,7 @@ func setPop(c *Context) {
 	}
 	c.finishChange(c.args[1], s.members.Len())
 	c.note(gone...)
-	if single {
+	if !said {
 		c.Out.Bulk(gone[2])
 		return
 	}
@@ -186,8 +143,6 @@ func (c *Context) parseRandom(word string) (r random) {
 // replyRandom replies entries at random; value writes what belongs to one.
 func replyRandom[V any](c *Context, r random, t *table.Map[V], value func(table.Item[V])) {
 	switch {
-	case c.failed:
-		return
 	case t == nil && !r.counted:
 		c.Out.Null()
 		return
@@ -301,9 +256,6 @@ type combination func(sets []*set, add func(string) bool)
 
 func (c *Context) combineSets(keys []string, combine combination) {
 	sets := c.sets(keys)
-	if c.failed {
-		return
-	}
 	var found table.Map[struct{}]
 	combine(sets, func(m string) bool { found.Set(m, struct{}{}); return true })
 	c.Out.Set(found.Len())
@@ -314,37 +266,34 @@ func (c *Context) combineSets(keys []string, combine combination) {
 
 func (c *Context) storeSets(combine combination) {
 	sets := c.sets(c.args[2:])
-	if c.failed {
-		return
-	}
 	result := c.e.newSet()
 	combine(sets, func(m string) bool {
 		result.add(m)
 		return c.e.max == 0 || c.e.loading || c.e.used+result.bytes <= c.e.max
 	})
-	if c.fits(result.bytes) {
-		c.replaceBy(c.args[1], result, result.members.Len())
-		c.Out.Int(result.members.Len())
-	}
+	c.storeResult(result)
 }
 
-// replaceBy puts the result of a command under a key; without items the key goes.
-func (c *Context) replaceBy(key string, v value, items int) {
+// storeResult puts the result of a command under its first key and replies how many items
+// it has; without any the key goes.
+func (c *Context) storeResult(v counted) {
+	c.checkRoom(v.size())
+	key, n := c.args[1], v.count()
 	switch {
-	case items > 0:
+	case n > 0:
 		c.e.put(c.db, key, v)
 		c.touch(key)
 	case c.e.remove(c.db, key):
 		c.touch(key)
 	}
+	c.Out.Int(n)
 }
 
 // parseLimit reads LIMIT n.
 func (c *Context) parseLimit(args []string) (limit int) {
-	for i := 0; i < len(args) && !c.failed; i += 2 {
+	for i := 0; i < len(args); i += 2 {
 		if !is(args[i], "LIMIT") || i == len(args)-1 {
 			c.fail(ErrSyntax)
-			return 0
 		}
 		limit = c.bounded(args[i+1], 0, math.MaxInt64, errNegLimit)
 	}
@@ -353,17 +302,10 @@ func (c *Context) parseLimit(args []string) (limit int) {
 
 func setInterCard(c *Context) {
 	n := c.bounded(c.args[1], 1, math.MaxInt64, errNumKeys)
-	if c.failed {
-		return
-	}
 	if n > len(c.args)-2 {
 		c.fail("ERR Number of keys can't be greater than number of args")
-		return
 	}
 	limit, sets := c.parseLimit(c.args[2+n:]), c.sets(c.args[2:2+n])
-	if c.failed {
-		return
-	}
 	found := 0
 	setInter(sets, func(string) bool { found++; return limit == 0 || found < limit })
 	c.Out.Int(found)

@@ -39,7 +39,7 @@ func (e *Engine) Begin(mu sync.Locker) *Snapshot {
 // keep saves the state of a value that is about to change for the snapshot.
 func (e *Engine) keep(v value) {
 	if f := v.meta(); e.epoch != 0 && f.epoch != e.epoch {
-		f.epoch, f.saved = e.epoch, v.clone(e)
+		f.epoch, f.saved = e.epoch, v.clone()
 	}
 }
 

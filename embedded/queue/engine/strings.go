@@ -18,7 +18,7 @@ func init() {
 	register("GETRANGE", 4, reads, getRange)
 	register("GETSET", 3, grows, getSet)
 	register("INCR", 2, grows, func(c *Context) { c.incr(c.args[1], 1) })
-	register("INCRBY", 3, grows, incrBy)
+	register("INCRBY", 3, grows, func(c *Context) { c.incr(c.args[1], c.integer(c.args[2])) })
 	register("INCRBYFLOAT", 3, grows, incrByFloat)
 	register("MGET", -2, reads, mget)
 	register("MSET", -3, grows, mset)
@@ -69,7 +69,6 @@ func (c *Context) text(key string) (t text, found bool) {
 func (c *Context) reply(key string) {
 	t, found := c.text(key)
 	switch {
-	case c.failed:
 	case found && t.b != nil:
 		c.Out.Bytes(t.b)
 	case found:
@@ -95,25 +94,19 @@ func (c *Context) store(key, s string) {
 func (c *Context) blob(key string, n int) []byte {
 	ent := c.e.lookup(c.db, key)
 	if ent == nil {
-		if !c.fits(int64(n)) {
-			return nil
-		}
+		c.checkRoom(int64(n))
 		return add(c, key, c.e.newBlob(make([]byte, n))).b
 	}
 	v, inPlace := ent.val.(*blob)
 	if !inPlace {
 		s := ent.val.(string)
-		if !c.fits(int64(max(n-len(s), 0))) {
-			return nil
-		}
+		c.checkRoom(int64(max(n-len(s), 0)))
 		v = c.e.newBlob(append(make([]byte, 0, max(n, len(s))), s...))
 		v.owner = c.e
 		c.e.used += v.bytes - sizeOf(s)
 		ent.val = v
 	}
-	if !c.fits(int64(v.room(n) - cap(v.b))) {
-		return nil
-	}
+	c.checkRoom(int64(v.room(n) - cap(v.b)))
 	c.e.keep(v)
 	v.resize(max(n, len(v.b)))
 	return v.b
@@ -121,15 +114,9 @@ func (c *Context) blob(key string, n int) []byte {
 
 func setCommand(c *Context) {
 	opts := c.parseSet()
-	if c.failed {
-		return
-	}
 	key := c.args[1]
 	if opts.get {
 		c.reply(key)
-	}
-	if c.failed {
-		return
 	}
 	ent := c.e.lookup(c.db, key)
 	if opts.nx && ent != nil || opts.xx && ent == nil {
@@ -179,7 +166,6 @@ func (c *Context) parseSet() (o setOptions) {
 			i++
 		default:
 			c.fail(ErrSyntax)
-			return o
 		}
 	}
 	if i := o.expires; i != 0 {
@@ -194,9 +180,6 @@ func setEx(c *Context) {
 		u.ms = 1
 	}
 	at := c.deadline(c.args[2], u, true)
-	if c.failed {
-		return
-	}
 	c.e.put(c.db, c.args[1], c.args[3])
 	c.expire(c.args[1], at)
 	c.touch(c.args[1])
@@ -216,9 +199,6 @@ func setNX(c *Context) {
 
 func getSet(c *Context) {
 	c.reply(c.args[1])
-	if c.failed {
-		return
-	}
 	c.e.put(c.db, c.args[1], c.args[2])
 	c.touch(c.args[1])
 	c.note("SET", c.args[1], c.args[2])
@@ -226,7 +206,7 @@ func getSet(c *Context) {
 
 func getDel(c *Context) {
 	c.reply(c.args[1])
-	if !c.failed && c.e.remove(c.db, c.args[1]) {
+	if c.e.remove(c.db, c.args[1]) {
 		c.touch(c.args[1])
 	}
 }
@@ -242,7 +222,6 @@ func getEx(c *Context) {
 			i++
 		default:
 			c.fail(ErrSyntax)
-			return
 		}
 	}
 	_, found := c.text(key)
@@ -251,9 +230,6 @@ func getEx(c *Context) {
 		at = c.deadline(c.args[timed+1], unitOf(c.args[timed]), true)
 	}
 	c.reply(key)
-	if c.failed {
-		return
-	}
 	ent := c.e.lookup(c.db, key)
 	switch {
 	case ent == nil:
@@ -282,7 +258,6 @@ func mset(c *Context) {
 	pairs := c.args[1:]
 	if len(pairs)%2 != 0 {
 		c.failArity()
-		return
 	}
 	fresh := c.args[0] == "MSETNX"
 	for i := 0; fresh && i < len(pairs); i += 2 {
@@ -302,20 +277,10 @@ func mset(c *Context) {
 	c.Out.OK()
 }
 
-func incrBy(c *Context) {
-	if by := c.integer(c.args[2]); !c.failed {
-		c.incr(c.args[1], by)
-	}
-}
-
 func decrBy(c *Context) {
 	by := c.integer(c.args[2])
-	if c.failed {
-		return
-	}
 	if by == math.MinInt64 {
 		c.fail("ERR decrement would overflow")
-		return
 	}
 	c.incr(c.args[1], -by)
 }
@@ -326,31 +291,18 @@ func (c *Context) incr(key string, by int64) {
 	if found {
 		n = c.integer(t.string())
 	}
-	if c.failed {
-		return
-	}
-	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
-		c.fail(errOverflow)
-		return
-	}
-	c.store(key, strconv.FormatInt(n+by, 10))
-	c.Out.Int64(n + by)
+	n = c.addInts(n, by)
+	c.store(key, strconv.FormatInt(n, 10))
+	c.Out.Int64(n)
 }
 
 func incrByFloat(c *Context) {
 	t, found := c.text(c.args[1])
-	if c.failed {
-		return
-	}
 	old := "0"
 	if found {
 		old = t.string()
 	}
-	sum, failed := addFloats(old, c.args[2])
-	if failed != "" {
-		c.fail(failed)
-		return
-	}
+	sum := c.addFloats(old, c.args[2], errNotFloat)
 	c.store(c.args[1], sum)
 	c.note("SET", c.args[1], sum, "KEEPTTL")
 	c.Out.Bulk(sum)
@@ -359,9 +311,6 @@ func incrByFloat(c *Context) {
 func appendCommand(c *Context) {
 	key := c.args[1]
 	t, found := c.text(key)
-	if c.failed {
-		return
-	}
 	if !found {
 		c.store(key, c.args[2])
 		c.Out.Int(len(c.args[2]))
@@ -370,29 +319,21 @@ func appendCommand(c *Context) {
 	n := t.len() + len(c.args[2])
 	if n > maxString {
 		c.fail(errTooLong)
-		return
 	}
 	b := c.blob(key, n)
-	if c.failed {
-		return
-	}
 	copy(b[n-len(c.args[2]):], c.args[2])
 	c.touch(key)
 	c.Out.Int(n)
 }
 
 func strLen(c *Context) {
-	if t, _ := c.text(c.args[1]); !c.failed {
-		c.Out.Int(t.len())
-	}
+	t, _ := c.text(c.args[1])
+	c.Out.Int(t.len())
 }
 
 func getRange(c *Context) {
 	start, stop := c.integer(c.args[2]), c.integer(c.args[3])
 	t, _ := c.text(c.args[1])
-	if c.failed {
-		return
-	}
 	if start < 0 && stop < 0 && start > stop {
 		c.Out.Bulk("")
 		return
@@ -404,30 +345,19 @@ func getRange(c *Context) {
 func setRange(c *Context) {
 	key, piece := c.args[1], c.args[3]
 	offset := c.integer(c.args[2])
-	if c.failed {
-		return
-	}
 	if offset < 0 {
 		c.fail("ERR offset is out of range")
-		return
 	}
 	t, _ := c.text(key)
-	if c.failed {
-		return
-	}
 	if piece == "" {
 		c.Out.Int(t.len())
 		return
 	}
 	if offset > maxString-int64(len(piece)) {
 		c.fail(errTooLong)
-		return
 	}
 	n := max(t.len(), int(offset)+len(piece))
 	b := c.blob(key, n)
-	if c.failed {
-		return
-	}
 	copy(b[offset:], piece)
 	c.touch(key)
 	c.Out.Int(n)

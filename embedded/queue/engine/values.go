@@ -43,7 +43,7 @@ func (e *Engine) newBlob(b []byte) *blob {
 	return v
 }
 
-func (v *blob) clone(*Engine) value { return &blob{b: append([]byte(nil), v.b...)} }
+func (v *blob) clone() value { return &blob{b: append([]byte(nil), v.b...)} }
 
 // resize makes the string n bytes long, zeros behind its end. It takes an eighth
 // more than is asked for when it grows bit by bit.
@@ -75,7 +75,7 @@ type list struct {
 
 func (e *Engine) newList() *list { return &list{base: e.fresh(), ring: make([]string, 4)} }
 
-func (l *list) clone(*Engine) value { return &list{ring: l.all(), n: l.n} }
+func (l *list) clone() value { return &list{ring: l.all(), n: l.n} }
 
 func (l *list) count() int {
 	if l == nil {
@@ -143,7 +143,6 @@ func (l *list) all() []string {
 	return append(out, l.ring[:max(0, end-len(l.ring))]...)
 }
 
-// replace makes items all that the list has.
 func (l *list) replace(items []string) {
 	size := 4
 	for size < len(items) {
@@ -157,7 +156,6 @@ func (l *list) replace(items []string) {
 	l.grow(bytes - l.bytes)
 }
 
-// set is a set of strings.
 type set struct {
 	base
 	members table.Map[struct{}]
@@ -165,7 +163,7 @@ type set struct {
 
 func (e *Engine) newSet() *set { return &set{base: e.fresh()} }
 
-func (s *set) clone(*Engine) value { return &set{members: s.members.Clone()} }
+func (s *set) clone() value { return &set{members: s.members.Clone()} }
 
 func (s *set) has(m string) bool { return s != nil && s.members.Get(m) != nil }
 
@@ -198,6 +196,7 @@ func (s *set) remove(m string) bool {
 type hash struct {
 	base
 	fields table.Map[int32] // lengths of the values
+	e      *Engine          // whose miniredis it is
 	name   string           // in miniredis
 	most   int              // fields since it has this name
 	values []string         // of a copy
@@ -211,7 +210,7 @@ type hashNames struct {
 	free []string
 }
 
-func (e *Engine) newHash() *hash { return &hash{base: e.fresh(), name: e.takeName()} }
+func (e *Engine) newHash() *hash { return &hash{base: e.fresh(), e: e, name: e.takeName()} }
 
 func (e *Engine) takeName() (name string) {
 	n := &e.names
@@ -237,10 +236,10 @@ func (e *Engine) dropName(name string) {
 
 func newFields() *miniredis.RedisDB { return miniredis.NewMiniRedis().DB(0) }
 
-func (h *hash) clone(e *Engine) value {
+func (h *hash) clone() value {
 	c := &hash{fields: h.fields.Clone(), values: make([]string, h.fields.Len())}
 	for i, f := range h.fields.Items {
-		c.values[i] = e.fields.HGet(h.name, f.Key)
+		c.values[i] = h.e.fields.HGet(h.name, f.Key)
 	}
 	return c
 }
@@ -254,45 +253,45 @@ func (h *hash) table() *table.Map[int32] {
 
 func (h *hash) count() int { return h.table().Len() }
 
-func (h *hash) get(e *Engine, f string) (string, bool) {
+func (h *hash) get(f string) (string, bool) {
 	if h == nil || h.fields.Get(f) == nil {
 		return "", false
 	}
-	return e.fields.HGet(h.name, f), true
+	return h.e.fields.HGet(h.name, f), true
 }
 
 // set gives a field a value and reports whether the field is new.
-func (h *hash) set(e *Engine, f, v string) bool {
+func (h *hash) set(f, v string) bool {
 	if old := h.fields.Get(f); old != nil {
 		h.grow(int64(len(v)) - int64(*old))
 		*old = int32(len(v))
-		e.fields.HSet(h.name, f, v)
+		h.e.fields.HSet(h.name, f, v)
 		return false
 	}
 	h.fields.Set(f, int32(len(v)))
 	h.most = max(h.most, h.fields.Len())
-	e.fields.HSet(h.name, f, v)
+	h.e.fields.HSet(h.name, f, v)
 	h.grow(hashCost + sizeOf(f) + int64(len(v)))
 	return true
 }
 
 const hashCost = 2*memberCost + 3*stringCost // a field
 
-func (h *hash) remove(e *Engine, f string) bool {
+func (h *hash) remove(f string) bool {
 	n, found := h.fields.Delete(f)
 	if found {
 		h.grow(-hashCost - sizeOf(f) - int64(n))
-		e.fields.HDel(h.name, f)
+		h.e.fields.HDel(h.name, f)
 	}
 	if n := h.fields.Len(); n > 0 && h.most > 64 && 4*n < h.most {
-		h.rename(e)
+		h.rename()
 	}
 	return found
 }
 
 // rename moves the values into a map that is as large as they need.
-func (h *hash) rename(e *Engine) {
-	old := h.name
+func (h *hash) rename() {
+	e, old := h.e, h.name
 	h.name, h.most = e.takeName(), h.fields.Len()
 	for _, f := range h.fields.Items {
 		e.fields.HSet(h.name, f.Key, e.fields.HGet(old, f.Key))
@@ -328,7 +327,7 @@ func (e *Engine) newZset() *zset {
 	return &zset{base: e.fresh(), order: btree.NewBTreeGOptions(scored.less, btree.Options{NoLocks: true})}
 }
 
-func (z *zset) clone(*Engine) value { return &zset{scores: z.scores.Clone()} }
+func (z *zset) clone() value { return &zset{scores: z.scores.Clone()} }
 
 func (z *zset) table() *table.Map[float64] {
 	if z == nil {

@@ -100,7 +100,6 @@ func parseScoreEnd(s string) (score float64, open, ok bool) {
 	return score, open, ok
 }
 
-// lexEnd is an end of a range of members.
 type lexEnd struct {
 	member   string
 	open     bool
@@ -131,7 +130,7 @@ func (l *lexEnd) before(m string, low bool) bool {
 // parseRange reads what follows the ends of a range.
 func (c *Context) parseRange(args []string, o rangeOptions, store bool) rangeOptions {
 	fixed := !o.open
-	for i := 0; i < len(args) && !c.failed; i++ {
+	for i := 0; i < len(args); i++ {
 		switch {
 		case is(args[i], "WITHSCORES") && !store:
 			o.withScores = true
@@ -162,16 +161,17 @@ func (c *Context) rangeCommand(i int, o rangeOptions) {
 	o = c.parseRange(c.args[i+3:], o, i == 2)
 	in := c.parseSpan(o.by, c.args[i+1], c.args[i+2], o.rev)
 	z := find[*zset](c, c.args[i])
-	if c.failed {
-		return
-	}
 	var some []scored
 	if z != nil {
 		from, to := o.limit(in(z))
 		some = z.span(from, to)
 	}
 	if i == 2 {
-		c.storeScored(c.args[1], some)
+		result := c.e.newZset()
+		for _, s := range some {
+			result.set(s.member, unsigned(s.score))
+		}
+		c.storeResult(result)
 		return
 	}
 	if o.rev {
@@ -180,7 +180,6 @@ func (c *Context) rangeCommand(i int, o rangeOptions) {
 	c.replyScored(some, o.withScores, c.Out.V3)
 }
 
-// limit applies LIMIT to ranks.
 func (o rangeOptions) limit(from, to int) (int, int) {
 	if !o.limited || o.by == byRank {
 		return from, to
@@ -202,24 +201,9 @@ func (o rangeOptions) limit(from, to int) (int, int) {
 	return from, from + int(n)
 }
 
-// storeScored puts members under a key and replies how many they are.
-func (c *Context) storeScored(key string, some []scored) {
-	result := c.e.newZset()
-	for _, s := range some {
-		result.set(s.member, unsigned(s.score))
-	}
-	if c.fits(result.bytes) {
-		c.replaceBy(key, result, result.count())
-		c.Out.Int(result.count())
-	}
-}
-
 func (c *Context) countRange(by rangeBy) {
 	in := c.parseSpan(by, c.args[2], c.args[3], false)
 	z := find[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	n := 0
 	if z != nil {
 		from, to := in(z)
@@ -231,9 +215,6 @@ func (c *Context) countRange(by rangeBy) {
 func (c *Context) removeRange(by rangeBy) {
 	in := c.parseSpan(by, c.args[2], c.args[3], false)
 	z := edit[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	var gone []scored
 	if z != nil {
 		gone = z.span(in(z))
@@ -336,14 +317,10 @@ func diffScores(sources []source, _ func(a, b float64) float64, add func(string,
 func (c *Context) combineZsets(i int, merge merge) {
 	n := c.integer(c.args[i])
 	switch {
-	case c.failed:
-		return
 	case n < 1:
 		c.fail("ERR at least 1 input key is needed for '" + lower(c.args[0]) + "' command")
-		return
 	case n > int64(len(c.args)-i-1):
 		c.fail(ErrSyntax)
-		return
 	}
 	rest := c.args[i+1+int(n):]
 	sources := c.sources(c.args[i+1 : i+1+int(n)])
@@ -352,9 +329,6 @@ func (c *Context) combineZsets(i int, merge merge) {
 		limit = c.parseLimit(rest)
 	} else {
 		withScores, join = c.parseMerge(rest, sources, i == 2, c.args[0][:5] == "ZDIFF")
-	}
-	if c.failed {
-		return
 	}
 	result := c.e.newZset()
 	merge(sources, join, func(m string, score float64) bool {
@@ -367,10 +341,9 @@ func (c *Context) combineZsets(i int, merge merge) {
 	switch {
 	case c.args[0] == "ZINTERCARD":
 		c.Out.Int(result.count())
-	case i == 2 && c.fits(result.bytes):
-		c.replaceBy(c.args[1], result, result.count())
-		c.Out.Int(result.count())
-	case i == 1:
+	case i == 2:
+		c.storeResult(result)
+	default:
 		c.replyScored(result.span(0, result.count()), withScores, c.Out.V3)
 	}
 }
@@ -394,7 +367,7 @@ func (c *Context) sources(keys []string) []source {
 // parseMerge reads WEIGHTS, AGGREGATE and WITHSCORES.
 func (c *Context) parseMerge(args []string, sources []source, store, diff bool) (bool, func(a, b float64) float64) {
 	withScores, join := false, sumScores
-	for i := 0; i < len(args) && !c.failed; i++ {
+	for i := 0; i < len(args); i++ {
 		switch left := len(args) - i; {
 		case is(args[i], "WEIGHTS") && !diff && left > len(sources):
 			for n := range sources {

@@ -18,7 +18,7 @@ func init() {
 	register("ZPOPMIN", -2, writes, func(c *Context) { c.popZset(true) })
 	register("ZRANDMEMBER", -2, reads, zsetRandom)
 	register("ZRANK", 3, reads, zsetRank)
-	register("ZREM", -3, writes, zsetRemove)
+	register("ZREM", -3, writes, removeItems[*zset])
 	register("ZREVRANK", 3, reads, zsetRank)
 	register("ZSCAN", -3, reads, zsetScan)
 	register("ZSCORE", 3, reads, zsetScore)
@@ -55,13 +55,10 @@ func (c *Context) parseAdd() (o addOptions, pairs []string) {
 func zsetAdd(c *Context) {
 	o, pairs := c.parseAdd()
 	scores := make([]float64, 0, len(pairs)/2)
-	for i := 0; i < len(pairs) && !c.failed; i += 2 {
+	for i := 0; i < len(pairs); i += 2 {
 		scores = append(scores, c.float(pairs[i], errNotFloat))
 	}
 	z := edit[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if z == nil && !o.xx {
 		z = add(c, c.args[1], c.e.newZset())
 	}
@@ -77,7 +74,6 @@ func zsetAdd(c *Context) {
 		if found && o.incr {
 			if score += old; math.IsNaN(score) {
 				c.fail(errNaN)
-				return
 			}
 		}
 		if found && (o.gt && score <= old || o.lt && score >= old) {
@@ -110,16 +106,12 @@ func zsetAdd(c *Context) {
 func zsetIncr(c *Context) {
 	by := c.float(c.args[2], errNotFloat)
 	z := edit[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	score := by
 	if old, found := z.score(c.args[3]); found {
 		score += old
 	}
 	if math.IsNaN(score) {
 		c.fail(errNaN)
-		return
 	}
 	if z == nil {
 		z = add(c, c.args[1], c.e.newZset())
@@ -132,9 +124,6 @@ func zsetIncr(c *Context) {
 
 func zsetScore(c *Context) {
 	z := find[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	if c.args[0] == "ZMSCORE" {
 		c.Out.Array(len(c.args) - 2)
 	}
@@ -149,9 +138,6 @@ func zsetScore(c *Context) {
 
 func zsetRank(c *Context) {
 	z := find[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	score, found := z.score(c.args[2])
 	if !found {
 		c.Out.Null()
@@ -162,23 +148,6 @@ func zsetRank(c *Context) {
 		rank = z.count() - 1 - rank
 	}
 	c.Out.Int(rank)
-}
-
-func zsetRemove(c *Context) {
-	z := edit[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
-	n := 0
-	for _, m := range c.args[2:] {
-		if z != nil && z.remove(m) {
-			n++
-		}
-	}
-	if n > 0 {
-		c.finishChange(c.args[1], z.count())
-	}
-	c.Out.Int(n)
 }
 
 // takeScored takes up to count members from the low or the high end.
@@ -196,9 +165,9 @@ func (c *Context) takeScored(z *zset, key string, low bool, count int) []scored 
 	return taken
 }
 
-// zsetFits reports whether a reply with count members does.
-func (c *Context) zsetFits(z *zset, low bool, count int) bool {
-	return c.replyFits(min(count, z.count()), func(i int) int {
+// checkZsetReply fails unless there is room for a reply with count members.
+func (c *Context) checkZsetReply(z *zset, low bool, count int) {
+	c.checkReply(min(count, z.count()), func(i int) int {
 		if !low {
 			i = z.count() - 1 - i
 		}
@@ -216,26 +185,14 @@ func zpopName(low bool) string {
 
 // popZset implements ZPOPMIN and ZPOPMAX.
 func (c *Context) popZset(low bool) {
-	if len(c.args) > 3 {
-		c.fail(ErrSyntax)
-		return
-	}
-	count := 1
-	if len(c.args) == 3 {
-		count = c.bounded(c.args[2], 0, math.MaxInt64, errPositive)
-	}
+	count, said := c.popCount(ErrSyntax)
 	z := edit[*zset](c, c.args[1])
-	if c.failed {
-		return
-	}
 	var taken []scored
-	if z != nil && !c.zsetFits(z, low, count) {
-		return
-	}
 	if z != nil && count > 0 {
+		c.checkZsetReply(z, low, count)
 		taken = c.takeScored(z, c.args[1], low, count)
 	}
-	c.replyScored(taken, true, c.Out.V3 && len(c.args) == 3)
+	c.replyScored(taken, true, c.Out.V3 && said)
 }
 
 // replyScored replies members, with their scores if asked for, those in arrays of

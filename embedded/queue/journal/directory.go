@@ -35,7 +35,7 @@ func numbered(dir, prefix string, n uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%s%010d", prefix, n))
 }
 
-// scanFolder finds the files that count and deletes what a crash in the middle
+// scanDirectory finds the files that count and deletes what a crash in the middle
 // of a rewrite left behind.
 func scanDirectory(dir string) (*directory, error) {
 	entries, err := os.ReadDir(dir)
@@ -174,7 +174,7 @@ func loadFile(path string, apply func([]Command) error) (int64, error) {
 	}
 }
 
-// lockFolder keeps a second process out of the directory. The kernel lets go of
+// lockDirectory keeps a second process out of the directory. The kernel lets go of
 // the lock when the process ends, however it ends.
 func lockDirectory(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

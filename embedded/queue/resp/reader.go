@@ -43,7 +43,6 @@ type Reader struct {
 	asked, taken int // bytes of the request under way: given by Room, used
 }
 
-// NewReader returns a reader of what src sends.
 func NewReader(src io.Reader) *Reader {
 	return &Reader{Reader: bufio.NewReaderSize(src, bufSize)}
 }

@@ -112,22 +112,16 @@ func FormatDouble(f float64) string {
 	return strconv.FormatFloat(f, 'g', 17, 64)
 }
 
-// Null writes what is not there.
-func (w *Writer) Null() {
-	if w.V3 {
-		w.line('_', "")
-		return
-	}
-	w.line('$', "-1")
-}
+func (w *Writer) Null() { w.null('$') }
 
-// NullArray writes an array that is not there.
-func (w *Writer) NullArray() {
+func (w *Writer) NullArray() { w.null('*') }
+
+func (w *Writer) null(kind byte) {
 	if w.V3 {
 		w.line('_', "")
 		return
 	}
-	w.line('*', "-1")
+	w.line(kind, "-1")
 }
 
 // Array begins an array of n elements.

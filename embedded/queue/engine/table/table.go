@@ -191,7 +191,6 @@ func (t *Map[V]) Scan(cursor uint64, count int) ([]Item[V], uint64) {
 	return t.Items[from:to], uint64(from)
 }
 
-// Keys returns all keys.
 func (t *Map[V]) Keys() []string {
 	out := make([]string, len(t.Items))
 	for i := range t.Items {
