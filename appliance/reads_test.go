@@ -27,7 +27,6 @@ var mayRead = map[string]string{
 	"appliance/doctor/port.go":                "a table of the kernel, line by line",
 	"appliance/image/stream.go":               "the Docker Engine of this machine, which is root here",
 	"appliance/lab":                           "for tests",
-	"appliance/queueproc/wire.go":             "lines of the queue's process, each within maxLine",
 	"appliance/sockowner/procnet.go":          "a table of the kernel, within io.LimitReader",
 	"appliance/swarm/pull.go":                 "the Docker Engine of this machine, which is root here",
 	"configs":                                 "a file, within io.LimitReader",

@@ -47,7 +47,7 @@ func findAccount() (account, error) {
 	return account{uid, gid}, nil
 }
 
-// openFolder opens the queue's directory, made where it is missing, and gives it with
+// openDirectory opens the queue's directory, made where it is missing, and gives it with
 // its files to a. That of an earlier version is root's, and so are files that were
 // restored from a backup.
 func openDirectory(path string, a account) (*os.File, error) {

@@ -76,10 +76,7 @@ func inherit() (*child, error) {
 		out: lineWriter{w: conn}, orders: make(chan order),
 	}
 	c.log = slog.New(slog.NewJSONHandler(logRelay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	go func() {
-		defer close(c.orders)
-		_ = readLines(conn, func(o order) error { c.orders <- o; return nil })
-	}()
+	go readLines(conn, c.orders)
 	return c, nil
 }
 

@@ -50,7 +50,7 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 		return nil, fmt.Errorf("start the queue's process: %w", err)
 	}
 	go p.wait()
-	go p.read()
+	go readLines(ours, p.reports)
 	return p, s.sendSettings(p, who)
 }
 
@@ -82,11 +82,6 @@ func (p *process) wait() {
 	_ = p.control.SetReadDeadline(time.Now().Add(tick)) // what it has said is there already
 }
 
-func (p *process) read() {
-	defer close(p.reports)
-	_ = readLines(p.control, func(r report) error { p.reports <- r; return nil })
-}
-
 // stop ends the process: it is asked to, and killed after a while. It returns when it
 // has ended.
 func (p *process) stop(patience time.Duration) {
@@ -103,8 +98,8 @@ func (p *process) stop(patience time.Duration) {
 func (p *process) ending() error {
 	<-p.exited
 	said := printable(strings.TrimSpace(p.output.String()))
-	var exit *exec.ExitError
-	if !errors.As(p.err, &exit) {
+	exit, ok := errors.AsType[*exec.ExitError](p.err)
+	if !ok {
 		return errors.Join(errors.New("its process ended by itself"), p.err)
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)

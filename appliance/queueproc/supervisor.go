@@ -1,6 +1,7 @@
 package queueproc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,6 @@ const (
 	logRate, logBurst = 5, 100
 )
 
-// Options say what is run, and with what.
 type Options struct {
 	Listener  net.Listener // of TCP; it stays open when Run returns. Required
 	Password  string       // of the user "default". Required
@@ -52,7 +52,6 @@ type Options struct {
 	Pause                   time.Duration // before the first restart; default 1 s
 }
 
-// State is how the queue is.
 type State struct {
 	Serving   bool
 	Problem   string // why it does not serve, where and what to do; one line
@@ -90,10 +89,10 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue: pass the port on: %w", err)
 	}
-	setDefault(&opts.MaxMemory, DefaultMemory())
-	setDefault(&opts.Silence, silenceLimit)
-	setDefault(&opts.LongestCommand, commandLimit)
-	setDefault(&opts.Pause, leastPause)
+	opts.MaxMemory = cmp.Or(opts.MaxMemory, DefaultMemory())
+	opts.Silence = cmp.Or(opts.Silence, silenceLimit)
+	opts.LongestCommand = cmp.Or(opts.LongestCommand, commandLimit)
+	opts.Pause = cmp.Or(opts.Pause, leastPause)
 	s := &Supervisor{
 		opts:     opts,
 		log:      log,
@@ -107,12 +106,6 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		s.isolation, s.whyWeaker = sandbox.None, errors.New("crawlbox was not started by root")
 	}
 	return s, nil
-}
-
-func setDefault[T comparable](value *T, otherwise T) {
-	if *value == *new(T) {
-		*value = otherwise
-	}
 }
 
 // Ready returns a channel that Run closes once clients are served or it is known why they are not; at

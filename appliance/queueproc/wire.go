@@ -1,7 +1,6 @@
 package queueproc
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"unicode"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
@@ -123,18 +123,14 @@ func (l *lineWriter) write(message any) error {
 	return err
 }
 
-// readLines calls take with each message until r ends or take returns an error.
-func readLines[T any](r io.Reader, take func(T) error) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
+// readLines passes on each message until r ends or has something else, and then closes to.
+func readLines[T any](r io.Reader, to chan<- T) {
+	defer close(to)
+	for lines := bound.NewStream(r, maxLine); ; {
 		var message T
-		if err := json.Unmarshal(lines.Bytes(), &message); err != nil {
-			return err
+		if lines.Next(&message) != nil {
+			return
 		}
-		if err := take(message); err != nil {
-			return err
-		}
+		to <- message
 	}
-	return lines.Err()
 }

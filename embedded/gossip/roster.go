@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// State of a member.
 type State string
 
 // States a member can be in.
@@ -23,7 +22,6 @@ const (
 	Failed State = "failed" // stopped answering
 )
 
-// Member is a node and how it is.
 type Member struct {
 	Node
 	State State

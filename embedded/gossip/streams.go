@@ -26,7 +26,6 @@ type streams struct {
 	open []*stream // the oldest first
 }
 
-// add takes a stream in.
 func (s *streams) add(conn net.Conn) *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -49,8 +49,7 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, req *http.Request, repo string
 // otherRepo reports whether the download was refused in a repository that is
 // not the one asked for here.
 func (m *Mirror) otherRepo(err error, dl *download, repo string) bool {
-	var status *statusError
-	return errors.As(err, &status) && dl.repo != repo
+	return errors.As(err, new(*statusError)) && dl.repo != repo
 }
 
 func (m *Mirror) serveReader(w http.ResponseWriter, req *http.Request, r *reader) {

@@ -62,14 +62,14 @@ func (m *Mirror) withDigest(w http.ResponseWriter, req *http.Request, repo, s st
 
 // fail answers for a request that did not begin to answer yet.
 func (m *Mirror) fail(w http.ResponseWriter, req *http.Request, err error) {
-	var status *statusError
-	if errors.As(err, &status) && status.status == http.StatusForbidden {
+	status, ok := errors.AsType[*statusError](err)
+	switch {
+	case ok && status.status == http.StatusForbidden:
 		// It is about this node, and not in the words of the registry API.
 		writeError(w, http.StatusForbidden, "DENIED",
 			"the registry on "+m.opts.Manager()+" refuses this node; see `crawlbox status` on it")
 		return
-	}
-	if errors.As(err, &status) {
+	case ok:
 		copyHeader(w.Header(), status.header)
 		w.WriteHeader(status.status)
 		_, _ = w.Write(status.body)

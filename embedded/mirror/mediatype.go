@@ -14,7 +14,6 @@ const (
 	dockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// errManifest begins the errors of mediaTypeOf.
 var errManifest = errors.New("not a manifest of an image")
 
 // mediaTypeOf says what a manifest is, from nothing but its content, which its digest

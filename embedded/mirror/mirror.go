@@ -164,7 +164,6 @@ func (m *Mirror) Close() error {
 	return nil
 }
 
-// Stats returns the counters.
 func (m *Mirror) Stats() Stats {
 	m.mu.Lock()
 	s := m.stats

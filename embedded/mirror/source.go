@@ -19,7 +19,6 @@ type Source interface {
 	Open(ctx context.Context, method, path string, header http.Header) (resp *http.Response, standIn bool, err error)
 }
 
-// HTTPSource is a Source over HTTP.
 type HTTPSource struct {
 	// Client brings the TLS identity. It must have no timeout for whole
 	// requests, blobs may take long.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
@@ -70,7 +71,7 @@ func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
 	h := start(t, Options{Dir: dir, MinFree: minFree, Grace: -1})
 	h.push("spider:0.01", bigImage(t, 4<<20))
 
-	before, err := h.disk.Free()
+	before, _, err := disk.Free(h.disk.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func fullDisk(t *testing.T, minFree int64, client http.RoundTripper) {
 	}
 	h.mustPull("spider:0.01")
 	// Small blobs of the image may be there, waiting for a push that fits.
-	if after, _ := h.disk.Free(); after < before-512<<10 {
+	if after := disk.FreeBytes(h.disk.Dir); after < before-512<<10 {
 		t.Errorf("the failed pushes keep %d bytes", before-after)
 	}
 	if tags := h.tagList("spider"); !slices.Equal(tags, []string{"0.01"}) {

@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -82,15 +84,7 @@ func nearest(want string, known []string) []string {
 			cost[k] = d
 		}
 	}
-	near := make([]string, 0, len(cost))
-	for k := range cost {
-		near = append(near, k)
-	}
-	slices.SortFunc(near, func(a, b string) int {
-		if cost[a] != cost[b] {
-			return cost[a] - cost[b]
-		}
-		return strings.Compare(a, b)
-	})
+	near := slices.SortedFunc(maps.Keys(cost),
+		func(a, b string) int { return cmp.Or(cost[a]-cost[b], strings.Compare(a, b)) })
 	return near[:min(len(near), maxNear)]
 }

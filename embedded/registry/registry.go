@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,14 +44,8 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.MinFree == 0 {
-		o.MinFree = DefaultMinFree
-	}
-	o.MinFree = max(o.MinFree, 0)
-	if o.Grace == 0 {
-		o.Grace = DefaultGrace
-	}
-	o.Grace = max(o.Grace, 0)
+	o.MinFree = max(cmp.Or(o.MinFree, DefaultMinFree), 0)
+	o.Grace = max(cmp.Or(o.Grace, DefaultGrace), 0)
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 )
 
-// ErrTooLong is returned for what has more bytes than it may.
 var ErrTooLong = errors.New("it is longer than it may be")
 
 // ReadAll reads to the end. The error is ErrTooLong after most bytes.

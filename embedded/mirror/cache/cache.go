@@ -79,7 +79,6 @@ type Entry struct {
 // none does.
 func (c *Cache) Rank(d digest.Digest) int { return (*c.ranks.Load())[d] }
 
-// SetRanks replaces the ranks of all digests.
 func (c *Cache) SetRanks(ranks map[digest.Digest]int) { c.ranks.Store(&ranks) }
 
 func (c *Cache) tmpDir() string { return filepath.Join(c.Dir, "tmp") }

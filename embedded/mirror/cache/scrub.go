@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // Scrub checks files that were there at Open and drops those that are damaged,
@@ -12,7 +14,7 @@ import (
 // things to do, and ends with ctx.
 func (c *Cache) Scrub(ctx context.Context, files []*Entry, bytesPerSecond int64) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), Chunk)
-	slowly := func(r io.Reader) io.Reader { return paced{ctx, r, limit} }
+	slowly := func(r io.Reader) io.Reader { return bound.Paced(ctx, r, limit) }
 	for _, ent := range files {
 		if ent.Sound.Load() { // somebody needed it meanwhile
 			continue
@@ -35,19 +37,4 @@ func (c *Cache) Files() (list []*Entry) {
 		list = append(list, el.Value.(*Entry))
 	}
 	return list
-}
-
-// paced is a reader with a limit.
-type paced struct {
-	ctx   context.Context
-	from  io.Reader
-	limit *rate.Limiter
-}
-
-func (p paced) Read(b []byte) (int, error) {
-	n, err := p.from.Read(b[:min(len(b), Chunk)])
-	if wait := p.limit.WaitN(p.ctx, n); wait != nil {
-		return 0, wait
-	}
-	return n, err
 }

@@ -23,7 +23,6 @@ type Store interface {
 	Open(d digest.Digest) (b Blob, ok bool)
 }
 
-// Blob is an open blob.
 type Blob interface {
 	io.ReaderAt
 	io.Closer

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
 
@@ -79,7 +80,6 @@ func (f *fetch) reviewFlights(now time.Time) {
 	}
 }
 
-// launch asks a peer for a piece.
 func (f *fetch) launch(p *peer, ask Ask) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	now := time.Now()
@@ -146,7 +146,6 @@ type landing struct {
 // notBegun is the piece of a landing of which nothing has come.
 const notBegun = -1
 
-// Begin implements Landing.
 func (l *landing) Begin(piece int) ([]byte, error) {
 	if piece < 0 || piece >= l.f.part.Table.Pieces() || l.fl.ask.Piece >= 0 && piece != l.fl.ask.Piece {
 		return nil, fmt.Errorf("it sends piece %d", piece)
@@ -159,11 +158,10 @@ func (l *landing) Begin(piece int) ([]byte, error) {
 	return l.buf, nil
 }
 
-// Got implements Landing.
 func (l *landing) Got(n int) error {
 	l.missing -= n
 	l.fl.got.Add(int64(n))
-	return pace(l.ctx, l.f.x.o.Download, n)
+	return bound.Pace(l.ctx, l.f.x.o.Download, n)
 }
 
 // chosen takes up what piece a tracker sends. If it comes from elsewhere already,
@@ -231,7 +229,6 @@ func (f *fetch) land(fl *flight, fresh bool, err error) {
 
 func (fl *flight) stalled(now time.Time) bool { return now.Sub(fl.moved) > stalledAfter }
 
-// callOff ends the flights of a piece that is there.
 func (f *fetch) callOff(piece int) {
 	for fl := range f.flights {
 		if fl.piece == piece {

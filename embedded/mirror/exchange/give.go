@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/cut"
 )
@@ -146,7 +147,7 @@ func (x *Exchange) Take(ctx context.Context, d digest.Digest,
 	}
 	off, n := h.table.Span(piece)
 	slot.size.Store(n)
-	return piece, n, &sending{limited(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload), h, slot}, nil
+	return piece, n, &sending{bound.Paced(ctx, io.NewSectionReader(h.r, off, n), x.o.Upload), h, slot}, nil
 }
 
 // choose picks the piece that was given out least of those that are wanted.

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -77,7 +75,6 @@ func (s *slots) take(ctx context.Context, wait time.Duration) (*slot, error) {
 	return h, nil
 }
 
-// slot is one that is held.
 type slot struct {
 	*slots
 	since  time.Time    // when it was taken
@@ -161,38 +158,4 @@ func (s *sending) Read(p []byte) (int, error) {
 func (s *sending) Close() error {
 	s.slot.release()
 	return s.held.Close()
-}
-
-// limited reads no faster than the limiter lets it, if there is one.
-func limited(ctx context.Context, r io.Reader, l *rate.Limiter) io.Reader {
-	if l == nil {
-		return r
-	}
-	return &limitedReader{ctx, r, l}
-}
-
-type limitedReader struct {
-	ctx context.Context
-	r   io.Reader
-	l   *rate.Limiter
-}
-
-func (l *limitedReader) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p[:min(len(p), l.l.Burst())])
-	if perr := pace(l.ctx, l.l, n); perr != nil {
-		return n, perr
-	}
-	return n, err
-}
-
-// pace waits until n bytes may have come or gone, by the limiter if there is one.
-func pace(ctx context.Context, l *rate.Limiter, n int) error {
-	for l != nil && n > 0 {
-		some := min(n, l.Burst())
-		if err := l.WaitN(ctx, some); err != nil {
-			return err
-		}
-		n -= some
-	}
-	return nil
 }

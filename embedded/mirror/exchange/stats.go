@@ -21,7 +21,6 @@ type counters struct {
 	fromTrackers, fromPeers, badPieces, retries atomic.Int64
 }
 
-// Stats returns the counters.
 func (x *Exchange) Stats() Stats {
 	c := &x.stats
 	return Stats{c.fromTrackers.Load(), c.fromPeers.Load(), x.slots.sent.Load(), c.badPieces.Load(), c.retries.Load()}

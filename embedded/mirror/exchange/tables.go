@@ -19,9 +19,7 @@ import (
 // and kept in memory.
 type tables struct {
 	making chan struct{} // holds one token for each that is being made
-
-	mu    sync.Mutex
-	known *lru.Cache[digest.Digest, func() (*cut.Table, error)]
+	known  *lru.Cache[digest.Digest, func() (*cut.Table, error)]
 }
 
 // maxMaking is how many blobs are read at a time to be cut: a node may ask for the tables
@@ -35,7 +33,6 @@ func newTables() *tables {
 
 // of returns the table of a blob; several callers wait for the same reading.
 func (t *tables) of(d digest.Digest, b Blob, piece int64) (*cut.Table, error) {
-	t.mu.Lock()
 	get, ok := t.known.Get(d)
 	if !ok {
 		get = sync.OnceValues(func() (*cut.Table, error) {
@@ -43,26 +40,19 @@ func (t *tables) of(d digest.Digest, b Blob, piece int64) (*cut.Table, error) {
 			defer func() { <-t.making }()
 			return cut.Make(d, io.NewSectionReader(b, 0, b.Size()), b.Size(), piece)
 		})
-		t.known.Add(d, get)
+		if others, ok, _ := t.known.PeekOrAdd(d, get); ok {
+			get = others
+		}
 	}
-	t.mu.Unlock()
 	table, err := get()
 	if err != nil {
-		t.forget(d)
+		t.known.Remove(d)
 	}
 	return table, err
 }
 
 func (t *tables) keep(d digest.Digest, table *cut.Table) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.known.Add(d, func() (*cut.Table, error) { return table, nil })
-}
-
-func (t *tables) forget(d digest.Digest) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.known.Remove(d)
 }
 
 const (

@@ -16,7 +16,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
-// ErrUnknownAccount is returned by Remove.
 var ErrUnknownAccount = errors.New("no such account of the registry")
 
 // Account may push and pull with a password.

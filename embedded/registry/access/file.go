@@ -11,7 +11,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
-// accountsFile is the content of the file.
 type accountsFile struct {
 	Accounts []account `json:"accounts"`
 }

@@ -15,7 +15,6 @@ const (
 	Write
 )
 
-// wanted returns the right that a request takes.
 func wanted(r *http.Request) Right {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return Read

@@ -29,7 +29,6 @@ type tokens struct {
 	now func() time.Time
 }
 
-// tokenContent is the content of a token.
 type tokenContent struct {
 	party
 	Expires time.Time `json:"e"`

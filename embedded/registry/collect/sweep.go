@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -75,11 +76,8 @@ func (s *Sweep) order() []digest.Digest {
 	for d := range s.inv.revisions {
 		descend(d)
 	}
-	manifests := len(bottomUp)
-	top := make([]digest.Digest, 0, manifests)
-	for i := range bottomUp {
-		top = append(top, bottomUp[manifests-1-i])
-	}
+	top := bottomUp
+	slices.Reverse(top)
 	for d := range s.inv.links {
 		if !seen[d] {
 			seen[d] = true

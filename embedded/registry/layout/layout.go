@@ -36,7 +36,6 @@ func (l Layout) Abs(p string) string { return filepath.Join(l.Root, p) }
 // RemoveAll removes a file, or a directory and what is in it.
 func (l Layout) RemoveAll(p string) error { return os.RemoveAll(l.Abs(p)) }
 
-// BlobDir returns the directory of a blob.
 func BlobDir(d digest.Digest) string {
 	return path.Join(BlobsPrefix, d.Algorithm().String(), d.Encoded()[:2], d.Encoded())
 }
@@ -44,7 +43,6 @@ func BlobDir(d digest.Digest) string {
 // BlobFile returns the path of a blob's content.
 func (l Layout) BlobFile(d digest.Digest) string { return l.Abs(BlobDir(d) + "/data") }
 
-// ReadBlob returns the content of a blob.
 func (l Layout) ReadBlob(d digest.Digest) ([]byte, error) { return os.ReadFile(l.BlobFile(d)) }
 
 // RepoDir returns a directory of a repository, such as "_layers".
@@ -60,7 +58,6 @@ func RevisionDir(repo string, d digest.Digest) string {
 	return path.Join(RepoDir(repo, "_manifests/revisions"), d.Algorithm().String(), d.Encoded())
 }
 
-// TagDir returns the directory of a tag.
 func TagDir(repo, tag string) string { return path.Join(RepoDir(repo, "_manifests/tags"), tag) }
 
 // ReadLink returns the digest in the link file of dir.
@@ -142,7 +139,6 @@ func (l Layout) Digests(dir string) ([]digest.Digest, error) {
 	return found, err
 }
 
-// Blobs returns the digests of all blobs.
 func (l Layout) Blobs() ([]digest.Digest, error) {
 	var found []digest.Digest
 	algorithms, err := l.List(BlobsPrefix)

@@ -29,7 +29,6 @@ func parseManifest(raw []byte) (Manifest, error) {
 	return m, nil
 }
 
-// Blobs returns the config and the layers.
 func (m Manifest) Blobs() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
@@ -37,7 +36,6 @@ func (m Manifest) Blobs() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{*m.Config}, m.Layers...)
 }
 
-// LoadManifest reads the manifest of d.
 func (l Layout) LoadManifest(d digest.Digest) (Manifest, error) {
 	if err := d.Validate(); err != nil {
 		return Manifest{}, err

@@ -17,19 +17,10 @@ type Disk struct {
 	MinFree int64
 }
 
-// Free returns the bytes that this process may still write.
-func (d Disk) Free() (int64, error) {
-	free, _, err := disk.Free(d.Dir)
-	if err != nil {
-		return 0, fmt.Errorf("look up free space under %s: %w", d.Dir, err)
-	}
-	return free, nil
-}
-
 // Check returns a *fullError unless size more bytes leave minFree bytes free.
 // Where the free space cannot be looked up, the write itself has to tell.
 func (d Disk) Check(size int64) error {
-	free, err := d.Free()
+	free, _, err := disk.Free(d.Dir)
 	if err != nil || free-max(size, 0) >= d.MinFree {
 		return nil
 	}
@@ -38,8 +29,7 @@ func (d Disk) Check(size int64) error {
 
 // Full describes the disk after a write failed for want of space.
 func (d Disk) Full() error {
-	free, _ := d.Free()
-	return &fullError{disk: d, free: free}
+	return &fullError{disk: d, free: disk.FreeBytes(d.Dir)}
 }
 
 // fullError says that an upload does not fit.
@@ -62,10 +52,8 @@ func (e *fullError) Error() string {
 
 // isFull reports whether err comes from a full disk or a used-up quota.
 func isFull(err error) bool {
-	var wrapped storagedriver.Error // has no Unwrap
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[storagedriver.Error](err); ok { // has no Unwrap
 		err = wrapped.Detail
 	}
-	var full *fullError
-	return errors.As(err, &full) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	return errors.As(err, new(*fullError)) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -5,10 +5,8 @@ import "math/bits"
 // Bitmap says of each piece of a blob whether it is there.
 type Bitmap []byte
 
-// NewBitmap returns a bitmap of which nothing is there.
 func NewBitmap(pieces int) Bitmap { return make(Bitmap, (pieces+7)/8) }
 
-// Full returns a bitmap of which all pieces are there.
 func Full(pieces int) Bitmap {
 	b := NewBitmap(pieces)
 	for i := range pieces {
@@ -20,10 +18,8 @@ func Full(pieces int) Bitmap {
 // Has is false for pieces that the blob does not have.
 func (b Bitmap) Has(i int) bool { return i >= 0 && i/8 < len(b) && b[i/8]&(1<<(i%8)) != 0 }
 
-// Set notes that a piece is there.
 func (b Bitmap) Set(i int) { b[i/8] |= 1 << (i % 8) }
 
-// Unset notes that a piece is not there.
 func (b Bitmap) Unset(i int) { b[i/8] &^= 1 << (i % 8) }
 
 // Count returns the number of pieces that are there.
@@ -34,5 +30,4 @@ func (b Bitmap) Count() (n int) {
 	return n
 }
 
-// Clone returns a copy.
 func (b Bitmap) Clone() Bitmap { return append(Bitmap(nil), b...) }

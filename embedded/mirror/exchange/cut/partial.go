@@ -13,7 +13,6 @@ var (
 	// ErrNoRoom wraps what goes wrong with the file that a blob is written to.
 	ErrNoRoom = errors.New("the blob cannot be written")
 
-	// ErrPiece is returned for a piece that does not match its checksum.
 	ErrPiece = errors.New("a piece does not match its checksum")
 )
 

@@ -76,7 +76,6 @@ func (t *Table) check(d digest.Digest, i int, data []byte) bool {
 	return digest.NewDigest(digest.SHA256, h) == d
 }
 
-// Pieces returns the number of pieces.
 func (t *Table) Pieces() int { return len(t.chains) + 1 }
 
 // Span returns where a piece lies, in bytes.
@@ -95,7 +94,6 @@ func (t *Table) Encode() []byte {
 	return b
 }
 
-// ErrTable is returned for what is no table.
 var ErrTable = errors.New("not a table of pieces")
 
 // Decode reads what Encode gave. It returns ErrTable for anything else.

@@ -52,7 +52,6 @@ func (a *answer) Write(p []byte) (int, error) {
 	return int(n), err
 }
 
-// ReadFrom implements io.ReaderFrom.
 func (a *answer) ReadFrom(r io.Reader) (sent int64, err error) {
 	buf := a.s.buffers.Get().(*[headroom + frame]byte)
 	defer a.s.buffers.Put(buf)

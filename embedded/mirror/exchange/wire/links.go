@@ -190,8 +190,7 @@ func (k *Links) dial(node string) (io.ReadWriteCloser, error) {
 
 // WithoutURL takes from an error of an http.Client what repeats the whole URL.
 func WithoutURL(err error) error {
-	var where *url.Error
-	if errors.As(err, &where) {
+	if where, ok := errors.AsType[*url.Error](err); ok {
 		return where.Err
 	}
 	return err

@@ -59,7 +59,6 @@ func (s *Server) Handler(admit func(http.Handler) http.Handler, from func(*http.
 	}))
 }
 
-// answer returns the handler for a node.
 func (s *Server) answer(from string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := exchangePath.FindStringSubmatch(r.URL.Path)
