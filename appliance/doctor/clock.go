@@ -34,23 +34,13 @@ func (s System) Clock(skews []Skew) (list []Finding) {
 		if k.By < 0 {
 			how = "ahead of"
 		}
-		list = append(list, Finding{
-			Check: "clock",
-			Level: level,
-			Text: fmt.Sprintf("this machine's clock is %s %s that of %s", k.By.Abs().Round(time.Second), how,
-				k.Node),
-			Remedy:   remedy,
-			Commands: commands,
-		})
+		list = append(list, wrong("clock", level,
+			fmt.Sprintf("this machine's clock is %s %s that of %s", k.By.Abs().Round(time.Second), how, k.Node), remedy,
+			commands...))
 	}
 	if synced, err := s.Synchronized(); err == nil && !synced && len(skews) == 0 {
-		list = append(list, Finding{
-			Check:    "clock",
-			Level:    Warn,
-			Text:     "nothing sets this machine's clock, by what the kernel knows",
-			Remedy:   "let it be set by others",
-			Commands: commands,
-		})
+		list = append(list, wrong("clock", Warn, "nothing sets this machine's clock, by what the kernel knows",
+			"let it be set by others", commands...))
 	}
 	text := "others set it, or nobody can tell"
 	if len(skews) > 0 {

@@ -46,21 +46,13 @@ func (s System) Room(dirs ...string) (list []Finding) {
 		case i == 0 && bytes < MinDisk:
 			list = append(list, Failed("disk", Bad, full(dir, bytes)))
 		case bytes < lowDisk:
-			list = append(list, Finding{
-				Check:    "disk",
-				Level:    Warn,
-				Text:     fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
-				Remedy:   "free some; what Docker has and no container uses goes with",
-				Commands: []string{"docker system prune --all"},
-			})
+			list = append(list, wrong("disk", Warn,
+				fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
+				"free some; what Docker has and no container uses goes with", "docker system prune --all"))
 		case inodes < lowInodes:
-			list = append(list, Finding{
-				Check: "disk",
-				Level: Warn,
-				Text: fmt.Sprintf("only %.1f %% of the inodes are free under %s: no new files before long",
-					100*inodes, dir),
-				Remedy: "remove many small files, or make the file system anew with more inodes",
-			})
+			list = append(list, wrong("disk", Warn,
+				fmt.Sprintf("only %.1f %% of the inodes are free under %s: no new files before long", 100*inodes, dir),
+				"remove many small files, or make the file system anew with more inodes"))
 		}
 		if text != "" {
 			text += ", "

@@ -20,7 +20,6 @@ import (
 // Level says how bad a finding is.
 type Level string
 
-// Levels.
 const (
 	OK   Level = "ok"
 	Warn Level = "warning"
@@ -59,7 +58,11 @@ func Failed(check string, level Level, err error) Finding {
 	return Finding{Check: check, Level: level, Text: text, Remedy: remedy}
 }
 
-// good returns a finding that all is well.
+// wrong returns a finding of something, and what to do about it.
+func wrong(check string, level Level, text, remedy string, commands ...string) Finding {
+	return Finding{check, level, text, remedy, commands}
+}
+
 func good(check, text string) Finding { return Finding{Check: check, Level: OK, Text: text} }
 
 // orGood returns the findings or, where there are none, that all is well.

@@ -60,15 +60,15 @@ func TestListen_ForeignAddress(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	one := Candidate{"eth0", netip.MustParseAddr("10.0.0.1")}
-	two := Candidate{"eth1", netip.MustParseAddr("10.1.0.1")}
-	if a, err := choose([]Candidate{one}); err != nil || a != one.Addr {
+	one := Card{Name: "eth0", Net: netip.MustParsePrefix("10.0.0.1/24")}
+	two := Card{Name: "eth1", Net: netip.MustParsePrefix("10.1.0.1/24")}
+	if a, err := choose([]Card{one}); err != nil || a != one.Net.Addr() {
 		t.Errorf("one candidate: got %v, %v", a, err)
 	}
 	if _, err := choose(nil); err == nil {
 		t.Error("no candidate: no error")
 	}
-	_, err := choose([]Candidate{one, two})
+	_, err := choose([]Card{one, two})
 	if err == nil || !strings.Contains(err.Error(), "10.0.0.1 (eth0), 10.1.0.1 (eth1)") ||
 		!strings.Contains(err.Error(), "--advertise-addr") {
 		t.Errorf("two candidates: got %v", err)

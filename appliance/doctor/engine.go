@@ -55,14 +55,9 @@ func (e Engine) docker() (list []Finding) {
 		list = append(list, Failed("docker", Bad, err))
 	}
 	if strings.HasPrefix(e.Root, "/var/snap/") {
-		list = append(list, Finding{
-			Check: "docker",
-			Level: Warn,
-			Text: "Docker is the snap, which does not see /etc/docker/certs.d: only localhost names of the " +
-				"registry work",
-			Remedy:   "remove the snap and install Docker as a package",
-			Commands: []string{"snap remove docker", "apt-get install docker.io"},
-		})
+		list = append(list, wrong("docker", Warn,
+			"Docker is the snap, which does not see /etc/docker/certs.d: only localhost names of the registry work",
+			"remove the snap and install Docker as a package", "snap remove docker", "apt-get install docker.io"))
 	}
 	if slices.Contains(e.Security, "no-new-privileges") {
 		list = append(list, Finding{
@@ -103,30 +98,24 @@ var storages = []string{"overlay2", "overlayfs", "btrfs", "zfs", "fuse-overlayfs
 func (e Engine) storage() (list []Finding) {
 	switch {
 	case !slices.Contains(storages, e.Storage):
-		list = append(list, Finding{
-			Check: "storage",
-			Level: Warn,
-			Text: fmt.Sprintf("Docker's storage driver is %s, which copies whole images for each container or is "+
-				"no longer kept up", e.Storage),
-			Remedy: fmt.Sprintf("put %s on ext4 or xfs and let Docker choose overlay2", e.Root),
-		})
+		list = append(list, wrong("storage", Warn,
+			fmt.Sprintf("Docker's storage driver is %s, which copies whole images for each container or is no "+
+				"longer kept up", e.Storage),
+			fmt.Sprintf("put %s on ext4 or xfs and let Docker choose overlay2", e.Root)))
 	case e.NoDType:
-		list = append(list, Finding{Check: "storage", Level: Warn,
-			Text:   fmt.Sprintf("%s lies on an xfs without ftype: overlay2 damages images there", e.Root),
-			Remedy: "make that file system anew with `mkfs.xfs -n ftype=1`"})
+		list = append(list, wrong("storage", Warn,
+			fmt.Sprintf("%s lies on an xfs without ftype: overlay2 damages images there", e.Root),
+			"make that file system anew with `mkfs.xfs -n ftype=1`"))
 	}
 	return orGood(list, "storage", e.Storage)
 }
 
 func (e Engine) cgroups() []Finding {
 	if e.NoMemoryLimit {
-		return []Finding{{
-			Check:    "cgroups",
-			Level:    Warn,
-			Text:     "the kernel does not count the memory of containers: memory limits do nothing",
-			Remedy:   "add cgroup_enable=memory swapaccount=1 to GRUB_CMDLINE_LINUX in /etc/default/grub, then",
-			Commands: []string{"update-grub", "systemctl reboot"},
-		}}
+		return []Finding{wrong("cgroups", Warn,
+			"the kernel does not count the memory of containers: memory limits do nothing",
+			"add cgroup_enable=memory swapaccount=1 to GRUB_CMDLINE_LINUX in /etc/default/grub, then",
+			"update-grub", "systemctl reboot")}
 	}
 	return []Finding{good("cgroups", fmt.Sprintf("version %s, kept by %s", e.CgroupVersion, e.CgroupDriver))}
 }

@@ -18,25 +18,16 @@ func (s System) Firewall(ctx context.Context, needs []Need, card Card, peers []n
 	q.From, q.Sources = sources(card, peers)
 	by, blocked, err := firewall.Look(ctx, s.Run, q)
 	if err != nil {
-		return []Finding{
-			{
-				Check:  "firewall",
-				Level:  Warn,
-				Text:   "the rules of this machine's firewall can't be read: " + err.Error(),
-				Remedy: "see by hand that it lets in " + firewall.List(q.Ports),
-			},
-		}
+		return []Finding{wrong("firewall", Warn,
+			"the rules of this machine's firewall can't be read: "+err.Error(),
+			"see by hand that it lets in "+firewall.List(q.Ports))}
 	}
 	for _, b := range blocked {
 		vital := slices.ContainsFunc(b.Ports,
 			func(p firewall.Port) bool { return p.Proto == "tcp" && IsVital(needs, p.Number) })
-		f := Finding{
-			Check:    "firewall",
-			Level:    levelOf(vital),
-			Text:     fmt.Sprintf("other nodes are kept out of %s by %s", firewall.List(b.Ports), b.By),
-			Remedy:   "open them",
-			Commands: b.Commands,
-		}
+		f := wrong("firewall", levelOf(vital),
+			fmt.Sprintf("other nodes are kept out of %s by %s", firewall.List(b.Ports), b.By), "open them",
+			b.Commands...)
 		if len(q.Sources) == 0 {
 			f.Remedy += ", better to the addresses of your nodes only, since overlay networks (4789/udp) know no " +
 				"password"

@@ -35,13 +35,10 @@ func (s System) Kernel() (list []Finding) {
 			have = append(have, f.module)
 		case config == "" && strings.TrimSpace(modules) == "":
 		default:
-			list = append(list, Finding{
-				Check: "kernel",
-				Level: Warn,
-				Text:  fmt.Sprintf("the kernel %s has no %s: %s", release, f.module, f.without),
-				Remedy: "where that is needed, install the distribution's full kernel, on Ubuntu `apt-get install " +
-					"linux-modules-extra-$(uname -r)`",
-			})
+			list = append(list, wrong("kernel", Warn,
+				fmt.Sprintf("the kernel %s has no %s: %s", release, f.module, f.without),
+				"where that is needed, install the distribution's full kernel, on Ubuntu `apt-get install "+
+					"linux-modules-extra-$(uname -r)`"))
 		}
 	}
 	return orGood(list, "kernel", fmt.Sprintf("Linux %s with %s", release, strings.Join(have, ", ")))

@@ -20,13 +20,8 @@ func (s System) Limits() (list []Finding) {
 	list = s.watchers()
 	files, err := s.MaxFiles()
 	if err == nil && files < minFiles {
-		list = append(list, Finding{
-			Check:    "limits",
-			Level:    Warn,
-			Text:     fmt.Sprintf("at most %d files may be open here", files),
-			Remedy:   "run crawlbox by its service, which has a limit of its own, or raise this shell's",
-			Commands: []string{"ulimit -n 65536"},
-		})
+		list = append(list, wrong("limits", Warn, fmt.Sprintf("at most %d files may be open here", files),
+			"run crawlbox by its service, which has a limit of its own, or raise this shell's", "ulimit -n 65536"))
 	}
 	return orGood(list, "limits", fmt.Sprintf("%d open files, %s file watchers with %s watches", files,
 		s.readTrimmed("proc/sys/fs/inotify/max_user_instances"), s.readTrimmed("proc/sys/fs/inotify/max_user_watches")))
@@ -51,16 +46,9 @@ func (s System) watchers() (list []Finding) {
 			text = fmt.Sprintf("all %d file watchers of fs.inotify.%s are in use: changes of the config file are "+
 				"not seen", is, limit.name)
 		}
-		list = append(list, Finding{
-			Check:  "limits",
-			Level:  Warn,
-			Text:   text,
-			Remedy: "raise it, now and for later boots",
-			Commands: []string{
-				fmt.Sprintf("sysctl -w fs.inotify.%s=%d", limit.name, limit.want),
-				fmt.Sprintf("echo fs.inotify.%s=%d >>/etc/sysctl.d/60-crawlbox.conf", limit.name, limit.want),
-			},
-		})
+		list = append(list, wrong("limits", Warn, text, "raise it, now and for later boots",
+			fmt.Sprintf("sysctl -w fs.inotify.%s=%d", limit.name, limit.want),
+			fmt.Sprintf("echo fs.inotify.%s=%d >>/etc/sysctl.d/60-crawlbox.conf", limit.name, limit.want)))
 	}
 	return list
 }

@@ -20,13 +20,9 @@ func (s System) Names(ctx context.Context) (list []Finding) {
 	defer cancel()
 	addrs, err := s.lookup(ctx, "localhost")
 	if err != nil || !slices.Contains(addrs, "127.0.0.1") {
-		list = append(list, Finding{
-			Check:    "dns",
-			Level:    Bad,
-			Text:     "localhost is not 127.0.0.1 on this machine: Docker does not find the registry",
-			Remedy:   "name it in /etc/hosts",
-			Commands: []string{`echo "127.0.0.1 localhost" >>/etc/hosts`},
-		})
+		list = append(list, wrong("dns", Bad,
+			"localhost is not 127.0.0.1 on this machine: Docker does not find the registry", "name it in /etc/hosts",
+			`echo "127.0.0.1 localhost" >>/etc/hosts`))
 	}
 	if _, err := s.lookup(ctx, publicName); err != nil {
 		text := "public names are not found (" + publicName +
@@ -35,12 +31,8 @@ func (s System) Names(ctx context.Context) (list []Finding) {
 			text = "/etc/resolv.conf names no server: images of other registries and base images of builds can't be " +
 				"pulled by this machine"
 		}
-		list = append(list, Finding{
-			Check:  "dns",
-			Level:  Warn,
-			Text:   text,
-			Remedy: "give it a name server if it shall have the Internet; nodes do without",
-		})
+		list = append(list, wrong("dns", Warn, text,
+			"give it a name server if it shall have the Internet; nodes do without"))
 	}
 	return orGood(list, "dns", "localhost and public names are found")
 }

@@ -51,32 +51,22 @@ type SeenAddr struct {
 func Address(addr netip.Addr, card Card, seen []SeenAddr) (list []Finding) {
 	switch {
 	case addr.IsLoopback():
-		list = append(list, Finding{
-			Check:  "address",
-			Level:  Warn,
-			Text:   fmt.Sprintf("%s is good for a cluster of this machine alone", addr),
-			Remedy: "set advertise_addr to one that others reach",
-		})
+		list = append(list, wrong("address", Warn, fmt.Sprintf("%s is good for a cluster of this machine alone", addr),
+			"set advertise_addr to one that others reach"))
 	case card.Name == "":
-		list = append(list, Finding{
-			Check: "address",
-			Level: Warn,
-			Text: fmt.Sprintf("%s is no address of this machine, so it is behind NAT: others reach it only as far "+
-				"as ports are forwarded", addr),
-			Remedy: "forward each port to this machine under the same number; overlay networks want 4789/udp, and " +
-				"that other nodes see it come from that address",
-		})
+		list = append(list, wrong("address", Warn,
+			fmt.Sprintf("%s is no address of this machine, so it is behind NAT: others reach it only as far as "+
+				"ports are forwarded", addr),
+			"forward each port to this machine under the same number; overlay networks want 4789/udp, and that "+
+				"other nodes see it come from that address"))
 	}
 	for _, s := range seen {
 		if s.At != addr && !s.At.IsLoopback() && card.Name != "" {
-			list = append(list, Finding{
-				Check: "address",
-				Level: Warn,
-				Text: fmt.Sprintf("%s sees this machine come from %s, while others are told %s: NAT, or a second "+
-					"network", s.Node, s.At, addr),
-				Remedy: fmt.Sprintf("if others can't reach %s, set advertise_addr; a node that has joined has to "+
-					"leave and join again for that", addr),
-			})
+			list = append(list, wrong("address", Warn,
+				fmt.Sprintf("%s sees this machine come from %s, while others are told %s: NAT, or a second network",
+					s.Node, s.At, addr),
+				fmt.Sprintf("if others can't reach %s, set advertise_addr; a node that has joined has to leave and "+
+					"join again for that", addr)))
 			break
 		}
 	}
@@ -96,25 +86,18 @@ func (s System) MTU(card Card, others []PeerMTU) (list []Finding) {
 		return nil
 	}
 	if bridge, err := strconv.Atoi(s.readTrimmed("sys/class/net/docker0/mtu")); err == nil && bridge > card.MTU {
-		list = append(list, Finding{
-			Check: "mtu",
-			Level: Warn,
-			Text: fmt.Sprintf("%s carries packets of %d bytes, Docker's bridge of %d: larger ones of containers "+
-				"get lost where nothing tells them", card.Name, card.MTU, bridge),
-			Remedy: fmt.Sprintf("put \"mtu\": %d into /etc/docker/daemon.json and restart Docker; overlay networks "+
-				"want `--opt com.docker.network.driver.mtu=%d`", card.MTU, card.MTU-50),
-		})
+		list = append(list, wrong("mtu", Warn,
+			fmt.Sprintf("%s carries packets of %d bytes, Docker's bridge of %d: larger ones of containers get lost "+
+				"where nothing tells them", card.Name, card.MTU, bridge),
+			fmt.Sprintf("put \"mtu\": %d into /etc/docker/daemon.json and restart Docker; overlay networks want "+
+				"`--opt com.docker.network.driver.mtu=%d`", card.MTU, card.MTU-50)))
 	}
 	for _, o := range others {
 		if o.MTU != 0 && o.MTU != card.MTU {
-			list = append(list, Finding{
-				Check: "mtu",
-				Level: Warn,
-				Text: fmt.Sprintf("%s carries packets of %d bytes, the card of %s of %d: large ones may get lost "+
-					"between them", card.Name, card.MTU, o.Node, o.MTU),
-				Remedy:   "set the same MTU on all nodes of a network",
-				Commands: []string{fmt.Sprintf("ip link set %s mtu %d", card.Name, min(card.MTU, o.MTU))},
-			})
+			list = append(list, wrong("mtu", Warn,
+				fmt.Sprintf("%s carries packets of %d bytes, the card of %s of %d: large ones may get lost between "+
+					"them", card.Name, card.MTU, o.Node, o.MTU), "set the same MTU on all nodes of a network",
+				fmt.Sprintf("ip link set %s mtu %d", card.Name, min(card.MTU, o.MTU))))
 		}
 	}
 	return orGood(list, "mtu", fmt.Sprintf("%d on %s", card.MTU, card.Name))

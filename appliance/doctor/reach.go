@@ -81,35 +81,26 @@ func Reach(neighbours []Neighbour, needs []Need, self netip.Addr) (list []Findin
 	for _, n := range neighbours {
 		manager := n.Role == fleet.RoleManager
 		if n.Error != "" {
-			list = append(list, Finding{
-				Check:  "ports there",
-				Level:  levelOf(manager),
-				Text:   fmt.Sprintf("%s can't be asked about this node: %s", n.describe(), n.Error),
-				Remedy: "look there with `crawlbox doctor`",
-			})
+			list = append(list, wrong("ports there", levelOf(manager),
+				fmt.Sprintf("%s can't be asked about this node: %s", n.describe(), n.Error),
+				"look there with `crawlbox doctor`"))
 		}
 		there, here := failures(n.There), failures(n.Here)
 		for _, why := range slices.Sorted(maps.Keys(there)) {
 			ports := there[why]
 			vital := manager && (slices.Contains(ports, swarmManagement) || n.Error != "")
-			list = append(list, Finding{
-				Check: "ports there",
-				Level: levelOf(vital),
-				Text:  fmt.Sprintf("this node does not reach %s at %s: %s", n.describe(), tcpPorts(ports), why),
-				Remedy: fmt.Sprintf("open them on %s, and in whatever firewall is between; `crawlbox doctor` there "+
-					"names the commands", n.Name),
-			})
+			list = append(list, wrong("ports there", levelOf(vital),
+				fmt.Sprintf("this node does not reach %s at %s: %s", n.describe(), tcpPorts(ports), why),
+				fmt.Sprintf("open them on %s, and in whatever firewall is between; `crawlbox doctor` there names "+
+					"the commands", n.Name)))
 		}
 		for _, why := range slices.Sorted(maps.Keys(here)) {
 			ports := here[why]
 			vital := slices.ContainsFunc(ports, func(p uint16) bool { return IsVital(needs, p) })
-			list = append(list, Finding{
-				Check: "ports there",
-				Level: levelOf(vital),
-				Text:  fmt.Sprintf("%s does not reach this node at %s: %s", n.describe(), tcpPorts(ports), why),
-				Remedy: fmt.Sprintf("if the firewall here lets it through, one between does not, such as a "+
-					"provider's: let %s from %s to %s through", tcpPorts(ports), n.Addr, self),
-			})
+			list = append(list, wrong("ports there", levelOf(vital),
+				fmt.Sprintf("%s does not reach this node at %s: %s", n.describe(), tcpPorts(ports), why),
+				fmt.Sprintf("if the firewall here lets it through, one between does not, such as a provider's: let "+
+					"%s from %s to %s through", tcpPorts(ports), n.Addr, self)))
 		}
 	}
 	names, text := make([]string, 0, len(neighbours)), "reached: "

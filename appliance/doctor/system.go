@@ -56,8 +56,7 @@ func run(ctx context.Context, argv ...string) (string, error) {
 		cmd.Path, cmd.Err = path, nil
 	}
 	out, err := cmd.Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(out), fmt.Errorf("%s: %s", strings.Join(argv, " "), strings.TrimSpace(string(failed.Stderr)))
 	}
 	return string(out), err
