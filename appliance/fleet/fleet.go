@@ -15,7 +15,6 @@ type Snapshot struct {
 	Tasks    []Task    `json:"tasks"`
 }
 
-// Service returns the service with the name or ID given.
 func (s Snapshot) Service(nameOrID string) (Service, bool) {
 	for _, svc := range s.Services {
 		if svc.Name == nameOrID || svc.ID == nameOrID {
@@ -25,7 +24,6 @@ func (s Snapshot) Service(nameOrID string) (Service, bool) {
 	return Service{}, false
 }
 
-// TasksOf returns the tasks of a service, by ID.
 func (s Snapshot) TasksOf(serviceID string) (tasks []Task) {
 	for _, t := range s.Tasks {
 		if t.ServiceID == serviceID {

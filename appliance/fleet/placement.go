@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Platform is one that an image was made for; what is empty may be anything.
@@ -129,7 +131,7 @@ func names(platforms []Platform) string {
 // Explain says in one line how many nodes can run the service and what
 // excludes the others.
 func (e Eligibility) Explain() string {
-	lead := fmt.Sprintf("%d of %s can run it", len(e.May), countNodes(e.Of))
+	lead := fmt.Sprintf("%d of %s can run it", len(e.May), words.Count(e.Of, "node"))
 	if len(e.May) == 0 {
 		lead = "no node can run it"
 	}
@@ -140,20 +142,13 @@ func (e Eligibility) Explain() string {
 	for _, x := range e.Why {
 		switch x.Reason {
 		case reasonDrained, reasonPaused, reasonDown:
-			parts = append(parts, fmt.Sprintf("%d of %s %s", x.Nodes, countNodes(e.Of), x.Reason))
+			parts = append(parts, fmt.Sprintf("%d of %s %s", x.Nodes, words.Count(e.Of, "node"), x.Reason))
 		default:
-			parts = append(parts, fmt.Sprintf("%s excludes %d of %s", x.Reason, x.Nodes, countNodes(e.Of)))
+			parts = append(parts, fmt.Sprintf("%s excludes %d of %s", x.Reason, x.Nodes, words.Count(e.Of, "node")))
 		}
 	}
 	if len(parts) == 0 {
 		return lead
 	}
 	return lead + ": " + strings.Join(parts, "; ")
-}
-
-func countNodes(n int) string {
-	if n == 1 {
-		return "1 node"
-	}
-	return fmt.Sprintf("%d nodes", n)
 }

@@ -1,8 +1,9 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
-	"sort"
+	"strings"
 	"time"
 )
 
@@ -15,35 +16,24 @@ func (s Slot) Newest() Task { return s[0] }
 
 // Slots groups the tasks of one service, by slot number and then by node.
 func Slots(tasks []Task) []Slot {
-	type key struct {
-		n    int
-		node string
-	}
-	byKey := map[key]Slot{}
-	var keys []key
-	for _, t := range tasks {
-		k := key{n: t.Slot}
-		if t.Slot == 0 {
-			k.node = t.NodeID
+	tasks = slices.Clone(tasks)
+	slices.SortStableFunc(tasks, func(a, b Task) int { return cmp.Or(byPlace(a, b), byAge(a, b)) })
+	var slots []Slot
+	for i, t := range tasks {
+		if i == 0 || byPlace(tasks[i-1], t) != 0 {
+			slots = append(slots, nil)
 		}
-		if byKey[k] == nil {
-			keys = append(keys, k)
-		}
-		byKey[k] = append(byKey[k], t)
-	}
-	sort.Slice(keys, func(i, j int) bool {
-		if keys[i].n != keys[j].n {
-			return keys[i].n < keys[j].n
-		}
-		return keys[i].node < keys[j].node
-	})
-	slots := make([]Slot, 0, len(keys))
-	for _, k := range keys {
-		s := byKey[k]
-		sort.SliceStable(s, func(i, j int) bool { return newer(s[i], s[j]) })
-		slots = append(slots, s)
+		slots[len(slots)-1] = append(slots[len(slots)-1], t)
 	}
 	return slots
+}
+
+// byPlace orders tasks by slot number and, of a global service, by node.
+func byPlace(a, b Task) int {
+	if a.Slot != b.Slot || a.Slot > 0 {
+		return cmp.Compare(a.Slot, b.Slot)
+	}
+	return strings.Compare(a.NodeID, b.NodeID)
 }
 
 // Finishes reports whether a task ended with exit code 0 by itself: the program is
@@ -52,13 +42,16 @@ func Finishes(tasks []Task) bool {
 	return slices.ContainsFunc(tasks, func(t Task) bool { return t.State == TaskComplete })
 }
 
-// newer orders the tasks of a slot: one that should run comes before one
-// that should not, since the clocks of two managers may differ.
-func newer(a, b Task) bool {
-	if aLive, bLive := a.Desired == TaskRunning, b.Desired == TaskRunning; aLive != bLive {
-		return aLive
+// byAge orders the tasks of a slot, the newest first: one that should run comes before
+// one that should not, since the clocks of two managers may differ.
+func byAge(a, b Task) int {
+	switch aLive, bLive := a.Desired == TaskRunning, b.Desired == TaskRunning; {
+	case aLive && !bLive:
+		return -1
+	case bLive && !aLive:
+		return 1
 	}
-	return a.Created.After(b.Created)
+	return b.Created.Compare(a.Created)
 }
 
 // Tally counts into each service how its slots fare, and into each node the

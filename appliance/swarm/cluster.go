@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -71,7 +72,6 @@ func imagesDir(v system.Info) string {
 	return v.DockerRootDir
 }
 
-// Info asks the engine what it is.
 func (e *Engine) Info(ctx context.Context) (Info, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -176,8 +176,6 @@ func isMember(err error) bool {
 }
 
 func (e *Engine) awaitActive(ctx context.Context) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		info, err := e.Info(ctx)
 		switch {
@@ -190,10 +188,8 @@ func (e *Engine) awaitActive(ctx context.Context) error {
 		case info.State == StateLocked:
 			return errors.New("join the swarm: it is locked; unlock it with `docker swarm unlock`")
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("join the swarm: still %s: %w", info.State, ctx.Err())
-		case <-tick.C:
+		if err := clock.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("join the swarm: still %s: %w", info.State, err)
 		}
 	}
 }

@@ -54,11 +54,9 @@ func (e *Engine) Deploy(ctx context.Context, id string, d servicespec.Deployment
 
 // Spec returns what a service, by ID, is asked to be, for Deployment.Spec.
 func (e *Engine) Spec(ctx context.Context, id string) (json.RawMessage, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+	s, _, err := e.inspect(ctx, id)
 	if err != nil {
-		return nil, e.explain(err)
+		return nil, err
 	}
 	return json.Marshal(s.Spec)
 }
@@ -79,11 +77,9 @@ func (e *Engine) resolveNetworks(ctx context.Context, s *swarm.ServiceSpec) {
 // words of the config file: image, environment.QUEUE, deploy.replicas. Values are
 // not told: they may be secret.
 func (e *Engine) Changes(ctx context.Context, id string, d servicespec.Deployment) ([]string, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, _, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+	s, _, err := e.inspect(ctx, id)
 	if err != nil {
-		return nil, e.explain(err)
+		return nil, err
 	}
 	before, after, err := e.apply(ctx, &s.Spec, d)
 	if err != nil {

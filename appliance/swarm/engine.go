@@ -30,8 +30,7 @@ const callTimeout = 30 * time.Second
 var (
 	// ErrStopped is returned by every call while docker.service is stopped on
 	// a machine whose docker.socket would start it again.
-	ErrStopped = errors.New("docker is stopped on this machine; start it with `systemctl start docker`")
-	// ErrUnreachable is returned where no engine answers at its address.
+	ErrStopped     = errors.New("docker is stopped on this machine; start it with `systemctl start docker`")
 	ErrUnreachable = errors.New("no Docker Engine answers")
 	// ErrNotFound is wrapped where Swarm does not know what was named.
 	ErrNotFound = errors.New("not found")

@@ -19,13 +19,15 @@ import (
 // of them starts without a pull. An image that was built here, and neither pushed
 // nor pulled, has none.
 func (e *Engine) ImageDigests(ctx context.Context) ([]string, error) {
+	list, err := e.images(ctx)
+	return digestsOf(list), err
+}
+
+func (e *Engine) images(ctx context.Context) ([]image.Summary, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	list, err := e.cli.ImageList(ctx, image.ListOptions{})
-	if err != nil {
-		return nil, e.explain(err)
-	}
-	return digestsOf(list), nil
+	return list, e.explain(err)
 }
 
 func digestsOf(list []image.Summary) []string {
@@ -44,24 +46,16 @@ func digestsOf(list []image.Summary) []string {
 // ImagesOf lists the names that this engine's images have in one of the registries,
 // given as HOST:PORT: with tags, then with digests.
 func (e *Engine) ImagesOf(ctx context.Context, registries []string) ([]string, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	list, err := e.cli.ImageList(ctx, image.ListOptions{})
-	if err != nil {
-		return nil, e.explain(err)
-	}
-	return namesIn(list, registries), nil
+	list, err := e.images(ctx)
+	return namesIn(list, registries), err
 }
 
 func namesIn(list []image.Summary, registries []string) (names []string) {
-	add := func(name string) {
-		if host, _, below := strings.Cut(name, "/"); below && slices.Contains(registries, host) {
-			names = append(names, name)
-		}
-	}
 	for _, i := range list {
 		for _, name := range slices.Concat(i.RepoTags, i.RepoDigests) {
-			add(name)
+			if host, _, below := strings.Cut(name, "/"); below && slices.Contains(registries, host) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names

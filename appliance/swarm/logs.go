@@ -3,7 +3,6 @@ package swarm
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -108,7 +107,7 @@ func parseLine(stream, s string) LogLine {
 	}
 	details, text, _ := strings.Cut(rest, " ")
 	l.Time, l.Text = t, text
-	for _, pair := range strings.Split(details, ",") {
+	for pair := range strings.SplitSeq(details, ",") {
 		k, v, _ := strings.Cut(pair, "=")
 		if v, err = url.QueryUnescape(v); err != nil {
 			continue
@@ -122,5 +121,3 @@ func parseLine(stream, s string) LogLine {
 	}
 	return l
 }
-
-var _ io.Writer = (*lineWriter)(nil)

@@ -6,6 +6,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // BridgeNetwork is the network that Docker makes for a swarm, and leaves behind
@@ -29,8 +31,6 @@ func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	again := time.NewTicker(500 * time.Millisecond)
-	defer again.Stop()
 	for {
 		err := e.cli.NetworkRemove(ctx, name)
 		switch {
@@ -39,9 +39,7 @@ func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 		case !cerrdefs.IsPermissionDenied(err), !e.dropEndpoints(ctx, name): // not for endpoints, or in use
 			return e.explain(err)
 		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 500*time.Millisecond) != nil {
 			return e.explain(err)
 		}
 	}

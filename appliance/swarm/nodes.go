@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"net"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -81,7 +82,7 @@ func nodeOf(n swarm.Node) fleet.Node {
 			node.State = "unreachable"
 		}
 		// The leader knows itself as 0.0.0.0 before its first heartbeat.
-		if host, _, ok := cutPort(m.Addr); ok {
+		if host, _, err := net.SplitHostPort(m.Addr); err == nil {
 			node.Addr = host
 		}
 	}

@@ -61,8 +61,8 @@ func (e *Engine) Process(ctx context.Context) (pid int, err error) {
 // isDial reports whether nobody could be connected to; requests of the SDK have
 // an error of their own for that.
 func isDial(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }
 
 // answeringPID returns the process that answers a ping. It is the kernel that

@@ -28,23 +28,26 @@ func (e *Engine) Services(ctx context.Context) ([]fleet.Service, error) {
 	return out, nil
 }
 
-// Service returns one service by ID or name.
 func (e *Engine) Service(ctx context.Context, idOrName string) (fleet.Service, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, _, err := e.cli.ServiceInspectWithRaw(ctx, idOrName, swarm.ServiceInspectOptions{})
+	s, _, err := e.inspect(ctx, idOrName)
 	if err != nil {
-		return fleet.Service{}, e.explain(err)
+		return fleet.Service{}, err
 	}
 	return serviceOf(s), nil
 }
 
-// ServiceJSON returns Docker's own description of a service.
-func (e *Engine) ServiceJSON(ctx context.Context, id string) (json.RawMessage, error) {
+// inspect returns a service, by ID or name, and Docker's own text of it.
+func (e *Engine) inspect(ctx context.Context, idOrName string) (swarm.Service, json.RawMessage, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	_, raw, err := e.cli.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
-	return raw, e.explain(err)
+	s, raw, err := e.cli.ServiceInspectWithRaw(ctx, idOrName, swarm.ServiceInspectOptions{})
+	return s, raw, e.explain(err)
+}
+
+// ServiceJSON returns Docker's own description of a service.
+func (e *Engine) ServiceJSON(ctx context.Context, id string) (json.RawMessage, error) {
+	_, raw, err := e.inspect(ctx, id)
+	return raw, err
 }
 
 func serviceOf(s swarm.Service) fleet.Service {
@@ -66,7 +69,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 		svc.Replicas = n
 	}
 	if c := s.Spec.TaskTemplate.ContainerSpec; c != nil {
-		svc.Image, svc.Digest = splitDigest(c.Image)
+		svc.Image, svc.Digest, _ = strings.Cut(c.Image, "@")
 	}
 	if p := s.Spec.TaskTemplate.RestartPolicy; p != nil && p.Delay != nil {
 		svc.RestartDelay = *p.Delay
@@ -107,10 +110,4 @@ func modeOf(m swarm.ServiceMode) (mode string, desired int) {
 		return "global-job", 0
 	}
 	return fleet.ModeGlobal, 0
-}
-
-// splitDigest parts name:tag@sha256:… into what the user wrote and the digest.
-func splitDigest(image string) (name, digest string) {
-	name, digest, _ = strings.Cut(image, "@")
-	return name, digest
 }

@@ -1,9 +1,10 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
-	"net"
-	"sort"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/filters"
@@ -39,25 +40,16 @@ func (e *Engine) Snapshot(ctx context.Context) (s fleet.Snapshot, err error) {
 }
 
 func sortSnapshot(s *fleet.Snapshot) {
-	sort.Slice(s.Nodes, func(i, j int) bool {
-		a, b := s.Nodes[i], s.Nodes[j]
-		if a.Role != b.Role {
-			return a.Role == fleet.RoleManager
-		}
-		return natural(a.Display, b.Display)
+	slices.SortFunc(s.Nodes, func(a, b fleet.Node) int {
+		return cmp.Or(strings.Compare(a.Role, b.Role), natural(a.Display, b.Display)) // manager is before worker
 	})
-	sort.Slice(s.Services, func(i, j int) bool { return natural(s.Services[i].Name, s.Services[j].Name) })
-	sort.SliceStable(s.Tasks, func(i, j int) bool {
-		a, b := s.Tasks[i], s.Tasks[j]
-		switch {
-		case a.Service != b.Service:
-			return natural(a.Service, b.Service)
-		case a.Slot != b.Slot:
-			return a.Slot < b.Slot
-		case a.Slot == 0 && a.Node != b.Node:
-			return natural(a.Node, b.Node)
+	slices.SortFunc(s.Services, func(a, b fleet.Service) int { return natural(a.Name, b.Name) })
+	slices.SortStableFunc(s.Tasks, func(a, b fleet.Task) int {
+		first := cmp.Or(natural(a.Service, b.Service), cmp.Compare(a.Slot, b.Slot))
+		if first == 0 && a.Slot == 0 {
+			first = natural(a.Node, b.Node)
 		}
-		return a.Created.After(b.Created)
+		return cmp.Or(first, b.Created.Compare(a.Created))
 	})
 }
 
@@ -96,51 +88,30 @@ func taskOf(t swarm.Task) fleet.Task {
 		Created:   t.CreatedAt,
 		Since:     t.Status.Timestamp,
 	}
-	task.Image, task.Digest = splitDigest(t.Spec.ContainerSpec.Image)
+	task.Image, task.Digest, _ = strings.Cut(t.Spec.ContainerSpec.Image, "@")
 	if c := t.Status.ContainerStatus; c != nil {
 		task.Container, task.ExitCode = c.ContainerID, c.ExitCode
 	}
 	return task
 }
 
-// natural orders names as a person does: h2 before h10.
-func natural(a, b string) bool {
+// natural compares names as a person does: h2 is before h10.
+func natural(a, b string) int {
 	for a != "" && b != "" {
-		da, db := digits(a), digits(b)
-		switch {
-		case da > 0 && db > 0:
-			na, nb := trimZeros(a[:da]), trimZeros(b[:db])
-			if len(na) != len(nb) {
-				return len(na) < len(nb)
-			}
-			if na != nb {
-				return na < nb
-			}
-			a, b = a[da:], b[db:]
-		case a[0] != b[0]:
-			return a[0] < b[0]
-		default:
-			a, b = a[1:], b[1:]
+		first := cmp.Compare(a[0], b[0])
+		restA, restB := a[1:], b[1:]
+		if da, db := digits(a), digits(b); da > 0 && db > 0 {
+			na, nb := strings.TrimLeft(a[:da], "0"), strings.TrimLeft(b[:db], "0")
+			first = cmp.Or(cmp.Compare(len(na), len(nb)), strings.Compare(na, nb))
+			restA, restB = a[da:], b[db:]
 		}
+		if first != 0 {
+			return first
+		}
+		a, b = restA, restB
 	}
-	return len(a) < len(b)
+	return cmp.Compare(len(a), len(b))
 }
 
-func digits(s string) (n int) {
-	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
-		n++
-	}
-	return n
-}
-
-func trimZeros(s string) string {
-	for len(s) > 1 && s[0] == '0' {
-		s = s[1:]
-	}
-	return s
-}
-
-func cutPort(addr string) (host, port string, ok bool) {
-	host, port, err := net.SplitHostPort(addr)
-	return host, port, err == nil
-}
+// digits returns how many digits a name begins with.
+func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }

@@ -99,12 +99,7 @@ func TestOpen_OverSSHIsRefused(t *testing.T) {
 func TestNatural(t *testing.T) {
 	t.Parallel()
 	names := []string{"h10", "h2", "a", "h1", "h", "h02b", "h2a"}
-	slices.SortFunc(names, func(a, b string) int {
-		if natural(a, b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(names, natural)
 	if got := strings.Join(names, " "); got != "a h h1 h2 h2a h02b h10" {
 		t.Errorf("got %s", got)
 	}

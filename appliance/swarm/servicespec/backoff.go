@@ -14,18 +14,14 @@ const FailingDelay = 30 * time.Second
 
 // SlowDown has Swarm start failed replicas after FailingDelay.
 func SlowDown(s *swarm.ServiceSpec) error {
-	policy, was := swarm.RestartPolicy{}, SwarmRestartDelay
-	if p := s.TaskTemplate.RestartPolicy; p != nil {
-		policy = *p
-	}
+	policy, was := valueOf(s.TaskTemplate.RestartPolicy), SwarmRestartDelay
 	if policy.Delay != nil {
 		was = *policy.Delay
 	}
 	if was >= FailingDelay {
 		return nil
 	}
-	longer := FailingDelay
-	policy.Delay, s.TaskTemplate.RestartPolicy = &longer, &policy
+	policy.Delay, s.TaskTemplate.RestartPolicy = new(FailingDelay), &policy
 	setLabel(s, fleet.LabelRestartDelay, was.String())
 	tolerateEnd(s) // what fails goes on failing, and is nothing to go back from
 	return nil

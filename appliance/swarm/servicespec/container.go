@@ -60,8 +60,7 @@ func dropped(c types.ServiceConfig) []string {
 // `CMD python3 spider.py` makes, ignores SIGTERM, and every stop would take the
 // whole grace period.
 func initProcess(wanted *bool) *bool {
-	on := wanted == nil || *wanted
-	return &on
+	return new(wanted == nil || *wanted)
 }
 
 func durationOr(d *types.Duration, fallback time.Duration) *time.Duration {

@@ -52,7 +52,7 @@ func FromConfig(svc compose.Service) (dockerswarm.ServiceSpec, error) {
 	}
 	container := containerSpec(svc.Compose)
 	container.Mounts = mounts
-	deploy := deployOf(svc)
+	deploy := valueOf(svc.Compose.Deploy)
 	spec := dockerswarm.ServiceSpec{
 		Annotations: dockerswarm.Annotations{Name: svc.Name, Labels: serviceLabels(svc, deploy)},
 		TaskTemplate: dockerswarm.TaskSpec{
@@ -73,13 +73,6 @@ func FromConfig(svc compose.Service) (dockerswarm.ServiceSpec, error) {
 		spec.RollbackConfig = rollbackConfig(spec.UpdateConfig, deploy.RollbackConfig)
 	}
 	return spec, nil
-}
-
-func deployOf(svc compose.Service) types.DeployConfig {
-	if svc.Compose.Deploy == nil {
-		return types.DeployConfig{}
-	}
-	return *svc.Compose.Deploy
 }
 
 func serviceLabels(svc compose.Service, deploy types.DeployConfig) map[string]string {

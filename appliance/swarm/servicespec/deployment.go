@@ -110,13 +110,8 @@ func (d Deployment) limit(t *swarm.TaskSpec) {
 	if d.CPUs == nil && d.Memory == nil {
 		return
 	}
-	r, l := swarm.ResourceRequirements{}, swarm.Limit{}
-	if t.Resources != nil {
-		r = *t.Resources
-	}
-	if r.Limits != nil {
-		l = *r.Limits
-	}
+	r := valueOf(t.Resources)
+	l := valueOf(r.Limits)
 	if d.CPUs != nil {
 		l.NanoCPUs = *d.CPUs
 	}
@@ -130,10 +125,7 @@ func (d Deployment) place(t *swarm.TaskSpec) {
 	if d.MaxPerNode == nil && d.Constraints == nil {
 		return
 	}
-	p := swarm.Placement{}
-	if t.Placement != nil {
-		p = *t.Placement
-	}
+	p := valueOf(t.Placement)
 	if d.MaxPerNode != nil {
 		p.MaxReplicas = *d.MaxPerNode
 	}
@@ -226,10 +218,7 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 	if len(platforms) == 0 {
 		return
 	}
-	p := swarm.Placement{}
-	if t.Placement != nil {
-		p = *t.Placement
-	}
+	p := valueOf(t.Placement)
 	p.Platforms = platforms
 	t.Placement = &p
 }
@@ -238,7 +227,7 @@ func keepPlatforms(t *swarm.TaskSpec, platforms []swarm.Platform) {
 // Its parallelism is for as many replicas as are defined; said reports whether the
 // definition itself says it.
 func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {
-	u := deployOf(svc).UpdateConfig
+	u := valueOf(svc.Compose.Deploy).UpdateConfig
 	c := updateConfig(svc, u)
 	p = UpdatePolicy{
 		Parallelism:  c.Parallelism,
@@ -253,10 +242,7 @@ func DefinedPolicy(svc compose.Service) (p UpdatePolicy, said bool) {
 // setPlatforms has Swarm place tasks where their image runs. It compares a node's
 // armv7l with an image's arm, and finds no match: that architecture is left open.
 func setPlatforms(t *swarm.TaskSpec, platforms []fleet.Platform) {
-	p := swarm.Placement{}
-	if t.Placement != nil {
-		p = *t.Placement
-	}
+	p := valueOf(t.Placement)
 	p.Platforms = nil
 	for _, known := range platforms {
 		have := swarm.Platform{OS: known.OS, Architecture: known.Arch}

@@ -171,7 +171,6 @@ func section(v map[string]any, name string) map[string]any {
 	return m
 }
 
-// differing returns the names whose values differ, except for one.
 func differing(a, b map[string]any, except string) (names []string) {
 	all := maps.Clone(a)
 	if all == nil {

@@ -28,8 +28,7 @@ func errNoContainer(service string) error {
 // that it made has none unless --init was given.
 func withInit(c *swarm.ContainerSpec) {
 	if c.Init == nil {
-		yes := true
-		c.Init = &yes
+		c.Init = new(true)
 	}
 }
 
@@ -41,8 +40,7 @@ func setReplicas(s *swarm.ServiceSpec, replicas *int) error {
 		return fmt.Errorf("service %s is not replicated and can't be stopped first; update it without --stop-first-all",
 			s.Name)
 	}
-	n := uint64(*replicas)
-	s.Mode.Replicated.Replicas = &n
+	s.Mode.Replicated.Replicas = new(uint64(*replicas))
 	return nil
 }
 
@@ -75,6 +73,14 @@ func withParallelism(u *swarm.UpdateConfig, n uint64) *swarm.UpdateConfig {
 	c := *u
 	c.Parallelism = n
 	return &c
+}
+
+// valueOf returns what p points at, the zero value where that is nil.
+func valueOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 // tolerateEnd lets an update of a service whose tasks come to an end go through.
@@ -122,12 +128,11 @@ func (c ImageChange) Apply(s *swarm.ServiceSpec) error {
 
 // StopForUpdate scales a service to 0 and writes into its label how it is to go on.
 func StopForUpdate(s *swarm.ServiceSpec, pending, mark string) error {
-	zero := 0
 	setPending(s, pending)
 	if mark != "" {
 		setLabel(s, fleet.LabelDeploy, mark)
 	}
-	return setReplicas(s, &zero)
+	return setReplicas(s, new(0))
 }
 
 // RestartUpdate has Swarm begin the update of a service anew: what has the new version

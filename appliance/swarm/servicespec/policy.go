@@ -68,10 +68,8 @@ func merge(wanted *types.UpdateConfig, defaults dockerswarm.UpdateConfig) *docke
 
 // restartPolicy lets a spider finish: Swarm's own default starts it again when
 // it exits with 0.
-func restartPolicy(wanted *types.RestartPolicy) *dockerswarm.RestartPolicy {
-	if wanted == nil {
-		wanted = &types.RestartPolicy{}
-	}
+func restartPolicy(said *types.RestartPolicy) *dockerswarm.RestartPolicy {
+	wanted := valueOf(said)
 	policy := &dockerswarm.RestartPolicy{
 		Condition:   dockerswarm.RestartPolicyConditionOnFailure,
 		Delay:       durationOr(wanted.Delay, defaultRestartDelay),
