@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
-	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -41,7 +41,7 @@ func configCheckCmd(a *command.App) *cobra.Command {
 			return a.Printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n",
 				cfg.File)
 		}
-		return a.Printf("%s: good, %s\n", cfg.File, tui.Count(len(cfg.Services), "service"))
+		return a.Printf("%s: good, %s\n", cfg.File, words.Count(len(cfg.Services), "service"))
 	}
 	return cmd
 }

@@ -21,7 +21,6 @@ const (
 	groupOther   = "other"
 )
 
-// New returns the command tree.
 func New(env command.Env) *cobra.Command {
 	a := command.New(env, Version())
 	root := command.Group(&cobra.Command{

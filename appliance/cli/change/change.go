@@ -23,11 +23,29 @@ import (
 // Change is a command that changes services and follows until it is true.
 type Change struct {
 	Services []string
-	Run      func(context.Context, *api.Client, func(deploy.Progress) error) error
-	Done     func(deploy.Progress) string // the last line of a service
-	Title    string                       // in a word; empty: the stage says it
+	Run      Run
+	Plan     func(context.Context, *api.Client) (deploy.Plan, error) // what Run would do, for --dry-run
+	Done     func(deploy.Progress) string                            // the last line of a service
+	Title    string                                                  // in a word; empty: the stage says it
 
 	Interrupted func() string // what Ctrl-C leaves behind; nil: the change goes on
+}
+
+// Run asks for a change.
+type Run func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error
+
+// Asks returns what asks for a change by a request.
+func Asks[Q any](call func(*api.Client, context.Context, Q, func(deploy.Progress) error) error, req Q) Run {
+	return func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
+		return call(c, ctx, req, see)
+	}
+}
+
+// Plans returns what asks for the plan of a change by a request.
+func Plans[Q any](
+	call func(*api.Client, context.Context, Q) (deploy.Plan, error), req Q,
+) func(context.Context, *api.Client) (deploy.Plan, error) {
+	return func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return call(c, ctx, req) }
 }
 
 // Flags holds the flags that all changes have.
@@ -50,20 +68,6 @@ func (f Flags) PlanFlag(cmd *cobra.Command) Flags {
 	return f
 }
 
-// ShowPlan prints what would be done.
-func ShowPlan(a *command.App, cmd *cobra.Command, asJSON bool,
-	ask func(context.Context, *api.Client) (deploy.Plan, error)) error {
-	c, err := a.Client()
-	if err != nil {
-		return err
-	}
-	plan, err := ask(cmd.Context(), c)
-	if err != nil {
-		return err
-	}
-	return command.Show(a, asJSON, plan, func(s tui.Screen, p deploy.Plan) { RenderPlans(s, []deploy.Plan{p}) })
-}
-
 // FollowFlags returns the flags of a change that ends with its client while it has only
 // begun, so that no --detach is offered.
 func FollowFlags(cmd *cobra.Command) Flags {
@@ -74,10 +78,18 @@ func FollowFlags(cmd *cobra.Command) Flags {
 var ErrDetached = errors.New("detached")
 
 // Follow makes a change and shows how far it is, until it is done or the user breaks off.
+// With --dry-run it prints what would be done.
 func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
+	}
+	if flags.DryRun != nil && *flags.DryRun {
+		plan, err := ch.Plan(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		return command.Show(a, *flags.JSON, plan, func(s tui.Screen, p deploy.Plan) { fmt.Fprintln(s.W, p) })
 	}
 	see, end := watcher(a, *flags.JSON, *flags.detach, ch)
 	if *flags.detach {
@@ -125,8 +137,7 @@ func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Pr
 // encodeFailures writes why changes failed that had begun, a line each.
 func encodeFailures(enc *json.Encoder, err error) {
 	for _, err := range command.SplitErrors(err) {
-		var failed *api.Error
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*api.Error](err); ok {
 			_ = enc.Encode(struct {
 				deploy.Progress
 				Err *api.Error `json:"error"`
@@ -159,7 +170,7 @@ func untilAccepted(a *command.App, asJSON bool, ch Change,
 
 // OfDeploy returns the change that follows a deploy. Broken off before the service is
 // changed, it has done nothing.
-func OfDeploy(service, image string, run func(context.Context, *api.Client, func(deploy.Progress) error) error) Change {
+func OfDeploy(service, image string, run Run) Change {
 	untouched := true
 	image = ImageName(image, "")
 	return Change{

@@ -85,7 +85,6 @@ func Must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-// Update is the flag -update of tests with golden files.
 var Update = flag.Bool("update", false, "write golden files anew")
 
 // Now is the time at which all tests happen.

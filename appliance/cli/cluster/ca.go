@@ -3,10 +3,10 @@ package cluster
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
 
-// CACmd returns crawlbox ca.
 func CACmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ca",
@@ -16,16 +16,12 @@ that connect to the queue with TLS, or to the registry from outside the cluster,
 know that they speak to the cluster.`,
 		Example: "  crawlbox ca > ca.pem\n  redis-cli --cacert ca.pem -u $(crawlbox queue url) ping",
 		Args:    command.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Client()
-			if err != nil {
-				return err
-			}
+		RunE: a.Asking(func(cmd *cobra.Command, c *api.Client, _ []string) error {
 			pem, err := c.CA(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return a.Printf("%s", pem)
-		},
+		}),
 	}
 }

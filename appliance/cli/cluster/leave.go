@@ -14,7 +14,6 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// LeaveCmd returns crawlbox leave.
 func LeaveCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leave",
@@ -26,12 +25,8 @@ images and its queue stay on disk.`,
 		Args: command.NoArgs,
 	}
 	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
-		err = c.Leave(cmd.Context(), *force)
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, _ []string) error {
+		err := c.Leave(cmd.Context(), *force)
 		if errors.Is(err, api.ErrNotRunning) && usualSocket(a) {
 			err = leaveOffline(a, cmd.Context(), *force)
 		}
@@ -39,7 +34,7 @@ images and its queue stay on disk.`,
 			return err
 		}
 		return a.Printf("this node has left the cluster\n")
-	}
+	})
 	return cmd
 }
 

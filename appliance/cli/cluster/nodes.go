@@ -13,7 +13,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// NodesCmd returns crawlbox nodes.
 func NodesCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "nodes",
@@ -25,9 +24,7 @@ ready node that gets no new tasks. DISK is what is free for images and logs.
 CRAWLBOX is the version that runs there, or left or failed where it went away.`,
 		Args: command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Node, error) {
-		return c.Nodes(ctx)
-	}, renderNodes)
+	return command.ReadsAll(a, cmd, (*api.Client).Nodes, renderNodes)
 }
 
 func renderNodes(s tui.Screen, nodes []fleet.Node) {
@@ -83,7 +80,6 @@ func agentCells(n fleet.Node) (disk, docker, agent tui.Cell) {
 	return disk, docker, agent
 }
 
-// NodeCmd returns crawlbox node.
 func NodeCmd(a *command.App) *cobra.Command {
 	ls := NodesCmd(a)
 	ls.Use = "ls"
@@ -105,7 +101,7 @@ func nodeVerbCmd(a *command.App, verb, past, short string) *cobra.Command {
 		ValidArgsFunction: a.Complete(command.NodeNames),
 	}
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		return a.Each(cmd, nodes, past, func(ctx context.Context, c *api.Client, node string) error {
+		return a.Each(cmd, nodes, past, func(c *api.Client, ctx context.Context, node string) error {
 			return c.SetNode(ctx, node, verb)
 		})
 	}
@@ -124,7 +120,7 @@ On a node that still runs use crawlbox leave instead: it does both halves.`,
 	}
 	force := cmd.Flags().Bool("force", false, "remove a node although Swarm still hears from it")
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		err := a.Each(cmd, nodes, "removed", func(ctx context.Context, c *api.Client, node string) error {
+		err := a.Each(cmd, nodes, "removed", func(c *api.Client, ctx context.Context, node string) error {
 			return c.RemoveNode(ctx, node, *force)
 		})
 		if err == nil {

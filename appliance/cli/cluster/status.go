@@ -4,7 +4,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -16,16 +15,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
-// StatusCmd returns crawlbox status.
 func StatusCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show this node, its cluster and what is wrong with them",
 		Args:  command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (api.Status, error) {
-		return c.Status(ctx)
-	}, renderStatus)
+	return command.ReadsAll(a, cmd, (*api.Client).Status, renderStatus)
 }
 
 func renderStatus(s tui.Screen, st api.Status) {
@@ -89,7 +85,7 @@ func registryState(r api.Registry) string {
 	if r.ReadOnly {
 		parts = append(parts, tui.Size(r.Used)+" kept")
 	} else {
-		parts = append(parts, tui.Count(r.Images, "image"))
+		parts = append(parts, words.Count(r.Images, "image"))
 	}
 	parts = append(parts, tui.Size(r.Free)+" free")
 	return strings.Join(parts, ", ")
@@ -98,7 +94,7 @@ func registryState(r api.Registry) string {
 func queueState(q api.Queue) string {
 	parts := []string{q.Addr}
 	if q.Serving {
-		parts = append(parts, tui.Count(int(q.Keys), "key"),
+		parts = append(parts, words.Count(int(q.Keys), "key"),
 			fmt.Sprintf("%s of %s", tui.Size(q.Memory), tui.Size(q.MaxMemory)))
 	} else {
 		parts = append(parts, "not served")

@@ -9,13 +9,13 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// TokenCmd returns crawlbox token.
 func TokenCmd(a *command.App) *cobra.Command {
 	cmd := command.Group(&cobra.Command{
 		Use:   "token [worker|manager]",
@@ -36,17 +36,13 @@ checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
 	var ttl command.Span
 	cmd.Flags().Var(&ttl, "ttl", "make one that expires after this `time`, such as 24h or 7d")
 	uses := cmd.Flags().Int("uses", 0, "make one that is good for `n` nodes")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		role, err := roleOf(cmd, args, fleet.RoleWorker)
 		if err != nil {
 			return err
 		}
 		if cmd.Flags().Changed("uses") && *uses < 1 {
 			return command.Usagef(cmd, "--uses is %d; it must be 1 or more", *uses)
-		}
-		c, err := a.Client()
-		if err != nil {
-			return err
 		}
 		token, err := getToken(cmd.Context(), c, api.TokenRequest{Role: role, TTL: time.Duration(ttl), Uses: *uses})
 		if err != nil {
@@ -59,7 +55,7 @@ checksum of the cluster's CA fits, and runs nothing before its checksum does.`,
 			token.Command = token.Bootstrap
 		}
 		return printToken(a, token)
-	}
+	})
 	return cmd
 }
 
@@ -95,7 +91,7 @@ func limits(t api.Token) string {
 		text += ", until " + t.Expires.Local().Format(time.DateTime)
 	}
 	if t.Uses > 0 {
-		text += ", for " + tui.Count(t.Uses, "node")
+		text += ", for " + words.Count(t.Uses, "node")
 	}
 	return text
 }
@@ -110,9 +106,7 @@ The standing ones, which 'crawlbox token' prints, are marked with *. USES is how
 many nodes a token has joined, of how many it may; - is any number.`,
 		Args: command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]token.Info, error) {
-		return c.Tokens(ctx)
-	}, renderTokens)
+	return command.ReadsAll(a, cmd, (*api.Client).Tokens, renderTokens)
 }
 
 func renderTokens(s tui.Screen, tokens []token.Info) {
@@ -160,9 +154,7 @@ func tokenRevokeCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.Complete(command.TokenIDs),
 	}
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		return a.Each(cmd, ids, "revoked", func(ctx context.Context, c *api.Client, id string) error {
-			return c.RevokeToken(ctx, id)
-		})
+		return a.Each(cmd, ids, "revoked", (*api.Client).RevokeToken)
 	}
 	return cmd
 }
@@ -177,12 +169,8 @@ strings printed before are of no use any more; nodes they have joined stay.`,
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
 	}
 	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		role, err := roleOf(cmd, args, "")
-		if err != nil {
-			return err
-		}
-		c, err := a.Client()
 		if err != nil {
 			return err
 		}
@@ -199,6 +187,6 @@ strings printed before are of no use any more; nodes they have joined stay.`,
 			}
 		}
 		return nil
-	}
+	})
 	return cmd
 }

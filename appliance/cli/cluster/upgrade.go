@@ -17,7 +17,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-// UpgradeCmd returns crawlbox upgrade.
 func UpgradeCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade --from FILE",

@@ -20,7 +20,6 @@ func (e *UsageError) Error() string {
 
 func (e *UsageError) Unwrap() error { return e.err }
 
-// Usagef returns a UsageError of cmd.
 func Usagef(cmd *cobra.Command, format string, args ...any) error {
 	return &UsageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
 }
@@ -44,7 +43,6 @@ func (a argument) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// NoArgs refuses all arguments.
 func NoArgs(cmd *cobra.Command, args []string) error { return argument{}.check(cmd, args) }
 
 // ExactlyOne requires one argument, called name.

@@ -59,23 +59,38 @@ func (a *App) Printf(format string, args ...any) error {
 	return err
 }
 
+// Asking makes of what a command does with the client of the crawlbox here what it runs.
+func (a *App) Asking(
+	do func(cmd *cobra.Command, c *api.Client, args []string) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := a.Client()
+		if err != nil {
+			return err
+		}
+		return do(cmd, c, args)
+	}
+}
+
 // Reads makes cmd a command that asks the API once and shows the answer, as
 // JSON with --json.
 func Reads[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error),
 	render func(tui.Screen, T)) *cobra.Command {
 	asJSON := JSONFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		v, err := ask(cmd.Context(), c, args)
 		if err != nil {
 			return err
 		}
 		return Show(a, *asJSON, v, render)
-	}
+	})
 	return cmd
+}
+
+// ReadsAll is Reads for a question without arguments.
+func ReadsAll[T any](a *App, cmd *cobra.Command, ask func(*api.Client, context.Context) (T, error),
+	render func(tui.Screen, T)) *cobra.Command {
+	return Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (T, error) { return ask(c, ctx) }, render)
 }
 
 // Show prints v as JSON, or as render does.

@@ -71,7 +71,7 @@ type Env struct {
 // Each does the same to several things and says what is done, up to the first
 // failure.
 func (a *App) Each(cmd *cobra.Command, names []string, past string,
-	do func(context.Context, *api.Client, string) error) error {
+	do func(*api.Client, context.Context, string) error) error {
 	for _, name := range names {
 		if name == "" {
 			return Usagef(cmd, "a name is empty")
@@ -82,7 +82,7 @@ func (a *App) Each(cmd *cobra.Command, names []string, past string,
 		return err
 	}
 	for _, name := range names {
-		if err := do(cmd.Context(), c, name); err != nil {
+		if err := do(c, cmd.Context(), name); err != nil {
 			return err
 		}
 		if err := a.Printf("%s: %s\n", name, past); err != nil {

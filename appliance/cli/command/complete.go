@@ -9,6 +9,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // names lists what can stand for an argument.
@@ -47,17 +48,39 @@ func (a *App) Ask(cmd *cobra.Command, list names) []string {
 	return found
 }
 
-// ServiceNames lists the services.
-func ServiceNames(ctx context.Context, c *api.Client) ([]string, error) {
-	services, err := c.Services(ctx)
-	var found []string
-	for _, s := range services {
-		found = append(found, s.Name)
+// namesOf lists the names of what list returns, but for empty ones.
+func namesOf[T any](list func(*api.Client, context.Context) ([]T, error), name func(T) string) names {
+	return func(ctx context.Context, c *api.Client) (found []string, err error) {
+		all, err := list(c, ctx)
+		for _, v := range all {
+			if text := name(v); text != "" {
+				found = append(found, text)
+			}
+		}
+		return found, err
 	}
-	return found, err
 }
 
-// TaskNames returns tasks and services: logs takes both.
+var (
+	ServiceNames = namesOf((*api.Client).Services, func(s fleet.Service) string { return s.Name })
+	NodeNames    = namesOf((*api.Client).Nodes, func(n fleet.Node) string { return n.Display })
+	ImageNames   = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) { return c.Images(ctx, false) },
+		func(i fleet.Image) string { return i.Repository + ":" + i.Tag })
+	AccountNames = namesOf((*api.Client).RegistryAccounts, func(a api.RegistryAccount) string { return a.Name })
+	// QueueKeys lists the lists of the queue.
+	QueueKeys = namesOf(func(c *api.Client, ctx context.Context) ([]api.Items, error) { return c.QueueLen(ctx, "") },
+		func(l api.Items) string { return l.Key })
+)
+
+// TokenIDs lists the tokens that can still be revoked.
+var TokenIDs = namesOf((*api.Client).Tokens, func(t token.Info) string {
+	if t.State != token.StateGood {
+		return ""
+	}
+	return t.ID
+})
+
+// TaskNames lists tasks and services: logs takes both.
 func TaskNames(ctx context.Context, c *api.Client) ([]string, error) {
 	found, err := ServiceNames(ctx, c)
 	if err != nil {
@@ -70,27 +93,7 @@ func TaskNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return found, err
 }
 
-// NodeNames lists the nodes.
-func NodeNames(ctx context.Context, c *api.Client) ([]string, error) {
-	nodes, err := c.Nodes(ctx)
-	var found []string
-	for _, n := range nodes {
-		found = append(found, n.Display)
-	}
-	return found, err
-}
-
-// ImageNames lists the images of the registry.
-func ImageNames(ctx context.Context, c *api.Client) ([]string, error) {
-	images, err := c.Images(ctx, false)
-	var found []string
-	for _, i := range images {
-		found = append(found, i.Repository+":"+i.Tag)
-	}
-	return found, err
-}
-
-// PullNames returns images by the names that services use.
+// PullNames lists images by the names that services use.
 func PullNames(ctx context.Context, c *api.Client) ([]string, error) {
 	found, err := ImageNames(ctx, c)
 	if err != nil || len(found) == 0 {
@@ -99,38 +102,6 @@ func PullNames(ctx context.Context, c *api.Client) ([]string, error) {
 	st, err := c.Status(ctx)
 	for i := range found {
 		found[i] = st.Registry.Local + "/" + found[i]
-	}
-	return found, err
-}
-
-// TokenIDs returns the tokens that can still be revoked.
-func TokenIDs(ctx context.Context, c *api.Client) ([]string, error) {
-	tokens, err := c.Tokens(ctx)
-	var found []string
-	for _, t := range tokens {
-		if t.State == token.StateGood {
-			found = append(found, t.ID)
-		}
-	}
-	return found, err
-}
-
-// AccountNames lists the accounts that may push.
-func AccountNames(ctx context.Context, c *api.Client) ([]string, error) {
-	accounts, err := c.RegistryAccounts(ctx)
-	var found []string
-	for _, account := range accounts {
-		found = append(found, account.Name)
-	}
-	return found, err
-}
-
-// QueueKeys lists the lists of the queue.
-func QueueKeys(ctx context.Context, c *api.Client) ([]string, error) {
-	lists, err := c.QueueLen(ctx, "")
-	var found []string
-	for _, l := range lists {
-		found = append(found, l.Key)
 	}
 	return found, err
 }

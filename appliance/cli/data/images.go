@@ -10,12 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// ImagesCmd returns crawlbox images.
 func ImagesCmd(a *command.App) *cobra.Command {
 	cmd := imagesLsCmd(a)
 	list := cmd.RunE
@@ -76,17 +76,15 @@ func imagesRmCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.Complete(command.ImageNames),
 	}
 	cmd.RunE = func(cmd *cobra.Command, refs []string) error {
-		return a.Each(cmd, refs, "removed", func(ctx context.Context, c *api.Client, ref string) error {
-			return c.RemoveImage(ctx, ref)
-		})
+		return a.Each(cmd, refs, "removed", (*api.Client).RemoveImage)
 	}
 	return cmd
 }
 
 // collected says what a collection did, and why it did not do more.
 func collected(r api.GCReport) string {
-	text := fmt.Sprintf("freed %s: %s, %s", tui.Size(r.Bytes), tui.Count(r.Manifests, "manifest"),
-		tui.Count(r.Blobs, "blob"))
+	text := fmt.Sprintf("freed %s: %s, %s", tui.Size(r.Bytes), words.Count(r.Manifests, "manifest"),
+		words.Count(r.Blobs, "blob"))
 	if r.Held > 0 {
 		text += fmt.Sprintf("; %s more can go from %s on: a push that is under way may count on it", tui.Size(r.Held),
 			r.HeldUntil.Local().Format("15:04:05"))
@@ -100,20 +98,6 @@ func imagesGCCmd(a *command.App) *cobra.Command {
 		Short: "Free what no tag and no service needs",
 		Args:  command.NoArgs,
 	}
-	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
-		r, err := c.CollectImages(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return a.PrintJSON(r)
-		}
-		return a.Printf("%s\n", collected(r))
-	}
-	return cmd
+	return command.ReadsAll(a, cmd, (*api.Client).CollectImages,
+		func(s tui.Screen, r api.GCReport) { fmt.Fprintln(s.W, collected(r)) })
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
-	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
 // Bounds of one push to the API. JSON may write a byte in six, and the largest
@@ -36,11 +36,7 @@ the queue is empty.`,
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) (err error) {
 		p := &pusher{ctx: cmd.Context(), client: c, key: args[0]}
 		if len(args) == 2 && args[1] == "-" {
 			err = p.lines(a.Env.Stdin)
@@ -53,8 +49,8 @@ the queue is empty.`,
 		if *asJSON {
 			return a.PrintJSON(api.Items{Key: p.key, Len: p.length})
 		}
-		return a.Printf("%s: %s pushed, %d in the list\n", p.key, tui.Count(p.pushed, "item"), p.length)
-	}
+		return a.Printf("%s: %s pushed, %d in the list\n", p.key, words.Count(p.pushed, "item"), p.length)
+	})
 	return cmd
 }
 
@@ -132,5 +128,5 @@ func (p *pusher) explain(err error) error {
 	if p.pushed == 0 {
 		return err
 	}
-	return fmt.Errorf("%w (%s pushed before)", err, tui.Count(p.pushed, "item"))
+	return fmt.Errorf("%w (%s pushed before)", err, words.Count(p.pushed, "item"))
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
-// QueueCmd returns crawlbox queue.
 func QueueCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "queue", Short: "Look into the embedded queue, and fill it"},
 		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a))
@@ -29,9 +29,8 @@ deploys knows it by itself, as REDIS_URL and CRAWLBOX_QUEUE_URL.`,
 			"  docker service create --env REDIS_URL=$(crawlbox queue url) ...",
 		Args: command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (api.QueueAddress, error) {
-		return c.QueueAddress(ctx)
-	}, func(s tui.Screen, v api.QueueAddress) { fmt.Fprintln(s.W, v.URL) })
+	return command.ReadsAll(a, cmd, (*api.Client).QueueAddress,
+		func(s tui.Screen, v api.QueueAddress) { fmt.Fprintln(s.W, v.URL) })
 }
 
 func queueLenCmd(a *command.App) *cobra.Command {
@@ -42,11 +41,7 @@ func queueLenCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		lists, err := c.QueueLen(cmd.Context(), strings.Join(args, ""))
 		if err != nil {
 			return err
@@ -55,7 +50,7 @@ func queueLenCmd(a *command.App) *cobra.Command {
 			return a.Printf("%d\n", lists[0].Len)
 		}
 		return command.Show(a, *asJSON, lists, renderLists)
-	}
+	})
 	return cmd
 }
 
@@ -74,27 +69,17 @@ func queuePeekCmd(a *command.App) *cobra.Command {
 		Args:              command.ExactlyOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
-	asJSON := command.JSONFlag(cmd)
 	n := cmd.Flags().IntP("number", "n", 10, "how many `items`")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) (api.Items, error) {
 		if *n < 1 {
-			return command.Usagef(cmd, "--number is %d; it must be 1 or more", *n)
+			return api.Items{}, command.Usagef(cmd, "--number is %d; it must be 1 or more", *n)
 		}
-		c, err := a.Client()
-		if err != nil {
-			return err
+		return c.QueuePeek(ctx, args[0], *n)
+	}, func(s tui.Screen, v api.Items) {
+		for _, item := range v.Items {
+			fmt.Fprintln(s.W, item)
 		}
-		items, err := c.QueuePeek(cmd.Context(), args[0], *n)
-		if err != nil {
-			return err
-		}
-		return command.Show(a, *asJSON, items, func(s tui.Screen, v api.Items) {
-			for _, item := range v.Items {
-				fmt.Fprintln(s.W, item)
-			}
-		})
-	}
-	return cmd
+	})
 }
 
 func queueClearCmd(a *command.App) *cobra.Command {
@@ -105,14 +90,10 @@ func queueClearCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		key := args[0]
 		if !*yes && !tui.IsTerminal(a.Env.Stdin) {
 			return command.Usagef(cmd, "nobody can be asked here; say --yes to delete all items of %s", key)
-		}
-		c, err := a.Client()
-		if err != nil {
-			return err
 		}
 		if !*yes {
 			if err := confirmClear(a, cmd.Context(), c, key); err != nil {
@@ -123,8 +104,8 @@ func queueClearCmd(a *command.App) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Printf("%s: %s deleted\n", key, tui.Count(int(was.Len), "item"))
-	}
+		return a.Printf("%s: %s deleted\n", key, words.Count(int(was.Len), "item"))
+	})
 	return cmd
 }
 
@@ -137,7 +118,7 @@ func confirmClear(a *command.App, ctx context.Context, c *api.Client, key string
 	for _, l := range lists {
 		n += l.Len
 	}
-	fmt.Fprintf(a.Env.Stderr, "Delete %s of %s? [y/N] ", tui.Count(int(n), "item"), key)
+	fmt.Fprintf(a.Env.Stderr, "Delete %s of %s? [y/N] ", words.Count(int(n), "item"), key)
 	answer, err := command.Ask(ctx, a.Env)
 	if err != nil {
 		return err

@@ -15,7 +15,6 @@ import (
 // defaultAccount is the account of a user who does not name one.
 const defaultAccount = "push"
 
-// RegistryCmd returns crawlbox registry.
 func RegistryCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "registry", Short: "Let machines outside the cluster push images"},
 		registryLoginCmd(a), registryLsCmd(a), registryLogoutCmd(a))
@@ -79,9 +78,7 @@ func registryLsCmd(a *command.App) *cobra.Command {
 		Short: "List the accounts that may push",
 		Args:  command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]api.RegistryAccount, error) {
-		return c.RegistryAccounts(ctx)
-	}, renderAccounts)
+	return command.ReadsAll(a, cmd, (*api.Client).RegistryAccounts, renderAccounts)
 }
 
 func renderAccounts(s tui.Screen, accounts []api.RegistryAccount) {
@@ -100,9 +97,7 @@ func registryLogoutCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.Complete(command.AccountNames),
 	}
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
-		return a.Each(cmd, names, "logged out", func(ctx context.Context, c *api.Client, name string) error {
-			return c.RegistryLogout(ctx, name)
-		})
+		return a.Each(cmd, names, "logged out", (*api.Client).RegistryLogout)
 	}
 	return cmd
 }

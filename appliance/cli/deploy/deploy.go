@@ -5,7 +5,6 @@ package deploy
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,10 +17,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// deployFlags holds the flags of deploy, as they were given.
 type deployFlags struct {
 	change.Flags
 	build   buildFlags
@@ -35,7 +32,6 @@ type deployFlags struct {
 	tag, name string
 }
 
-// Cmd returns crawlbox deploy.
 func Cmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy [PATH|IMAGE|SERVICE...]",
@@ -125,15 +121,9 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
-	if *f.DryRun {
-		return change.ShowPlan(a, cmd, *f.JSON,
-			func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.DeployPlan(ctx, f.req) })
-	}
-	return change.Follow(a, cmd, f.Flags,
-		change.OfDeploy(f.req.Service, f.req.Image, func(ctx context.Context, c *api.Client,
-			see func(deploy.Progress) error) error {
-			return c.Deploy(ctx, f.req, see)
-		}))
+	ch := change.OfDeploy(f.req.Service, f.req.Image, change.Asks((*api.Client).Deploy, f.req))
+	ch.Plan = change.Plans((*api.Client).DeployPlan, f.req)
+	return change.Follow(a, cmd, f.Flags, ch)
 }
 
 // request takes over what flags say that have to be understood first.

@@ -99,7 +99,7 @@ func serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.De
 		return target{}, nil
 	}
 	in, err := c.Inspect(ctx, name)
-	if e := (*api.Error)(nil); errors.As(err, &e) && e.Code == api.CodeNotFound {
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeNotFound {
 		return target{}, nil // an image, maybe
 	}
 	if err != nil {

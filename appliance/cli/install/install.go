@@ -26,7 +26,6 @@ import (
 // minute and a half to join a swarm.
 const readyTimeout = 3 * time.Minute
 
-// Cmd returns crawlbox install.
 func Cmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{
 		Use:   "install",
@@ -87,12 +86,10 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	}
 	plan.Notes = append(plan.Notes, ignoredEnv(os.Environ())...)
 	if dry {
-		return printPlan(a, plan)
+		run.PrintSteps(a, plan)
+		return a.Printf("nothing was changed\n")
 	}
-	for _, note := range plan.Notes {
-		_ = a.Printf("%s\n", note)
-	}
-	if err := machine.Do(cmd.Context(), plan, func(s install.Step) { run.SayStep(a, s) }); err != nil {
+	if err := run.Do(a, cmd.Context(), machine, plan); err != nil {
 		return err
 	}
 	if len(plan.Steps) == 0 {
@@ -103,11 +100,6 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 			"of your own, run it again with --queue-tls\n", q.Port)
 	}
 	return awaitNode(a, cmd, machine, cfg)
-}
-
-func printPlan(a *command.App, p install.Plan) error {
-	run.PrintSteps(a, p)
-	return a.Printf("nothing was changed\n")
 }
 
 // awaitNode waits until the node is ready and says what comes next.

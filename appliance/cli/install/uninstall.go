@@ -26,7 +26,6 @@ import (
 	"github.com/crawlbox/crawlbox/systemd/install"
 )
 
-// UninstallCmd returns crawlbox uninstall.
 func UninstallCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
@@ -80,7 +79,7 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	} else if err != nil {
 		_ = a.Printf("something stays: %s\n", words.OneLine(err.Error()))
 	}
-	if err := machine.Do(ctx, plan, func(s install.Step) { run.SayStep(a, s) }); err != nil {
+	if err := machine.Do(ctx, plan, func(s install.Step) { _ = a.Printf("%s\n", s) }); err != nil {
 		return err
 	}
 	for _, note := range plan.Notes {

@@ -33,9 +33,6 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 	if err != nil {
 		return w, cfg, err
 	}
-	if err := run.SetJoin(a, cmd, &opts); err != nil {
-		return w, cfg, err
-	}
 	cfg = opts.Config
 	if err := doctor.Directory(cfg.DataDir); err != nil {
 		return w, cfg, err

@@ -10,7 +10,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/demo"
 )
 
-// DemoCmd returns crawlbox demo.
 func DemoCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -116,7 +117,6 @@ func answerTerminal(a *command.App, cmd *cobra.Command) *os.File {
 	return tty
 }
 
-// agrees asks whether to install Docker.
 func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.Plan) bool {
 	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ",
 		strings.Join(plan.Notes, ". "))
@@ -127,12 +127,9 @@ func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.
 
 func installDocker(a *command.App, ctx context.Context, machine *install.Machine, plan install.Plan,
 	engine *swarm.Engine) error {
-	for _, note := range plan.Notes {
-		_ = a.Printf("%s\n", note)
-	}
 	apt, cancel := context.WithTimeoutCause(ctx, aptTimeout, fmt.Errorf("apt took longer than %s", aptTimeout))
 	defer cancel()
-	switch err := machine.Do(apt, plan, func(s install.Step) { SayStep(a, s) }); {
+	switch err := Do(a, apt, machine, plan); {
 	case err != nil && strings.Contains(err.Error(), "/usr/bin/dpkg returned an error"):
 		return fmt.Errorf("install Docker: %w; /var/log/apt/term.log tells more", err)
 	case err != nil:
@@ -140,27 +137,21 @@ func installDocker(a *command.App, ctx context.Context, machine *install.Machine
 	}
 	ctx, cancel = context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		err := engine.Ping(ctx)
 		if err == nil {
 			return a.Printf("Docker is installed and answers\n")
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("Docker is installed and does not answer within %s; see why with `journalctl -u "+
 				"docker`, or start it as this system starts services: %w", engineTimeout, err)
-		case <-tick.C:
 		}
 	}
 }
 
 // PrintSteps shows the steps of a plan, with the text of units that it writes.
 func PrintSteps(a *command.App, p install.Plan) {
-	for _, note := range p.Notes {
-		_ = a.Printf("%s\n", note)
-	}
+	printEach(a, p.Notes)
 	for _, step := range p.Steps {
 		_ = a.Printf("%s\n", step)
 		if w, ok := step.(install.Write); ok &&
@@ -170,5 +161,14 @@ func PrintSteps(a *command.App, p install.Plan) {
 	}
 }
 
-// SayStep prints a step that is done.
-func SayStep(a *command.App, s install.Step) { _ = a.Printf("%s\n", s) }
+// Do makes the changes of a plan and prints its notes, and each step that is done.
+func Do(a *command.App, ctx context.Context, machine *install.Machine, p install.Plan) error {
+	printEach(a, p.Notes)
+	return machine.Do(ctx, p, func(s install.Step) { _ = a.Printf("%s\n", s) })
+}
+
+func printEach(a *command.App, lines []string) {
+	for _, line := range lines {
+		_ = a.Printf("%s\n", line)
+	}
+}

@@ -19,7 +19,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 )
 
-// DoctorCmd returns crawlbox doctor.
 func DoctorCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [manager|worker]",
@@ -45,9 +44,6 @@ use, and 0 if there are only warnings.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts, err := NodeOptions(a, cmd)
 		if err != nil {
-			return err
-		}
-		if err := SetJoin(a, cmd, &opts); err != nil {
 			return err
 		}
 		role, err := examinedAs(cmd, args, opts)

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"context"
 	"os"
 	"runtime"
 
@@ -9,10 +8,8 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
-	"github.com/crawlbox/crawlbox/appliance/node"
 )
 
-// ManagerCmd returns crawlbox manager.
 func ManagerCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manager",
@@ -39,18 +36,14 @@ Killed at any moment and started again it goes on where it was.`,
 			return err
 		}
 		opts.AdoptSwarm = *adopt
-		if err := SetJoin(a, cmd, &opts); err != nil {
-			return err
-		}
 		if err := EnsureDocker(a, cmd, opts.Config, false); err != nil {
 			return err
 		}
-		return runNode(cmd.Context(), runManager, opts)
+		return runNode(cmd.Context(), fleet.RoleManager, opts)
 	}
 	return cmd
 }
 
-// WorkerCmd returns crawlbox worker.
 func WorkerCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
@@ -73,14 +66,11 @@ manager or its Docker is away.`,
 		if err != nil {
 			return err
 		}
-		if err := SetJoin(a, cmd, &opts); err != nil {
-			return err
-		}
 		if err := EnsureDocker(a, cmd, opts.Config, false); err != nil {
 			return err
 		}
 		limitProcs()
-		return runNode(cmd.Context(), runWorker, opts)
+		return runNode(cmd.Context(), fleet.RoleWorker, opts)
 	}
 	return cmd
 }
@@ -92,14 +82,6 @@ func limitProcs() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
-}
-
-func runManager(ctx context.Context, opts node.Options) error {
-	return node.Run(ctx, fleet.RoleManager, opts)
-}
-
-func runWorker(ctx context.Context, opts node.Options) error {
-	return node.Run(ctx, fleet.RoleWorker, opts)
 }
 
 // RoleCmd returns the command that runs a node of a role.

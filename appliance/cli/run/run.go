@@ -34,7 +34,7 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.Uint16("registry-port", d.Registry.Port, "`port` of the registry")
 }
 
-// NodeOptions reads the config for a node. The log goes where it says.
+// NodeOptions reads the config and the join token for a node. The log goes where it says.
 func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 	load := func() (configs.Config, error) { return configs.Load(a.Config, configs.Flags(cmd.Flags())) }
 	cfg, err := load()
@@ -44,7 +44,7 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 	var level slog.LevelVar
 	level.Set(cfg.LogLevel)
 	log := command.NewLogger(a.Env.Stderr, &level)
-	return node.Options{
+	opts := node.Options{
 		Config:  cfg,
 		Reload:  load,
 		Version: a.Version,
@@ -58,7 +58,9 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 		Watchdog: func(ctx context.Context, check func(context.Context) error) {
 			notify.Watchdog(ctx, check, log)
 		},
-	}, nil
+	}
+	err = SetJoin(a, cmd, &opts)
+	return opts, err
 }
 
 // ready tells a person, on standard output, what comes next. What is no terminal
@@ -79,9 +81,9 @@ func ready(a *command.App, t api.Token) {
 // runNode runs a node, tells systemd that it stops, and why if it fails. A signal
 // and a leave are good ends; a leave is told to systemd, which else would start the
 // node again.
-func runNode(ctx context.Context, run func(context.Context, node.Options) error, opts node.Options) error {
+func runNode(ctx context.Context, role string, opts node.Options) error {
 	defer context.AfterFunc(ctx, notify.Stopping)()
-	err := run(ctx, opts)
+	err := node.Run(ctx, role, opts)
 	switch {
 	case errors.Is(err, node.ErrLeft):
 		notify.Phase("this node has left the cluster")

@@ -12,12 +12,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/data"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// HistoryCmd returns crawlbox history.
 func HistoryCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "history SERVICE",
@@ -72,7 +70,6 @@ func tookOrDash(e history.Entry) string {
 	return tui.Took(e.Took)
 }
 
-// RollbackCmd returns crawlbox rollback.
 func RollbackCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback SERVICE [VERSION]",
@@ -94,10 +91,7 @@ another image, or to one that crawlbox history lists.`,
 			req.Version = int(n)
 		}
 		return change.Follow(a, cmd, flags,
-			change.OfDeploy(args[0], "rolled back", func(ctx context.Context, c *api.Client,
-				see func(deploy.Progress) error) error {
-				return c.Rollback(ctx, req, see)
-			}))
+			change.OfDeploy(args[0], "rolled back", change.Asks((*api.Client).Rollback, req)))
 	}
 	return cmd
 }

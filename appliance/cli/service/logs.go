@@ -16,7 +16,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
-// LogsCmd returns crawlbox logs.
 func LogsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs SERVICE|TASK",

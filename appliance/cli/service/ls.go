@@ -3,7 +3,6 @@
 package service
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,16 +13,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// LsCmd returns crawlbox ls.
 func LsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the services",
 		Args:  command.NoArgs,
 	}
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Service, error) {
-		return c.Services(ctx)
-	}, renderServices)
+	return command.ReadsAll(a, cmd, (*api.Client).Services, renderServices)
 }
 
 func renderServices(s tui.Screen, services []fleet.Service) {
@@ -68,7 +64,6 @@ func serviceState(s fleet.Service) tui.Cell {
 	return tui.Styled("running", tui.Green)
 }
 
-// InspectCmd returns crawlbox inspect.
 func InspectCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "inspect SERVICE",
@@ -77,16 +72,12 @@ func InspectCmd(a *command.App) *cobra.Command {
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}
 	command.JSONFlag(cmd) // accepted like everywhere; there is no other form
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.Client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		v, err := c.Inspect(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		return a.PrintJSON(v)
-	}
+	})
 	return cmd
 }

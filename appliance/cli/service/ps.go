@@ -11,7 +11,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// PsCmd returns crawlbox ps.
 func PsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "ps [SERVICE]",

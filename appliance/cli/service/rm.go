@@ -10,13 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// RmCmd returns crawlbox rm.
 func RmCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "rm SERVICE...",
@@ -33,7 +33,7 @@ func RmCmd(a *command.App) *cobra.Command {
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: services,
 			Done: func(e deploy.Progress) string {
-				return fmt.Sprintf("removed, %s gone in %s", tui.Count(e.Done.Stopped, "container"),
+				return fmt.Sprintf("removed, %s gone in %s", words.Count(e.Done.Stopped, "container"),
 					tui.Took(e.Done.Took))
 			},
 			Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,10 +12,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
-	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// ScaleCmd returns crawlbox scale.
 func ScaleCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scale SERVICE=N...",
@@ -40,17 +37,11 @@ Ctrl-C ends the following, not the change.`,
 }
 
 func scale(a *command.App, cmd *cobra.Command, flags change.Flags, req api.ScaleRequest) error {
-	if *flags.DryRun {
-		return change.ShowPlan(a, cmd, *flags.JSON, func(ctx context.Context, c *api.Client) (deploy.Plan, error) {
-			return c.ScalePlan(ctx, req)
-		})
-	}
 	return change.Follow(a, cmd, flags, change.Change{
 		Services: slices.Sorted(maps.Keys(req.Replicas)),
+		Run:      change.Asks((*api.Client).Scale, req),
+		Plan:     change.Plans((*api.Client).ScalePlan, req),
 		Done:     tui.Summary,
-		Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
-			return c.Scale(ctx, req, see)
-		},
 	})
 }
 
@@ -90,7 +81,6 @@ func completeScale(a *command.App) cobra.CompletionFunc {
 	}
 }
 
-// StopCmd returns crawlbox stop.
 func StopCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop SERVICE...",
@@ -115,7 +105,6 @@ stop_grace_period says, 10 s by default. With --now they are killed.`,
 	return cmd
 }
 
-// RestartCmd returns crawlbox restart.
 func RestartCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart SERVICE",
@@ -127,15 +116,9 @@ them at a time, and follow until all run.`,
 	}
 	flags := change.FollowFlags(cmd).PlanFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON,
-				func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.RestartPlan(ctx, args[0]) })
-		}
-		return change.Follow(a, cmd, flags,
-			change.OfDeploy(args[0], "restarted", func(ctx context.Context, c *api.Client,
-				see func(deploy.Progress) error) error {
-				return c.Restart(ctx, args[0], see)
-			}))
+		ch := change.OfDeploy(args[0], "restarted", change.Asks((*api.Client).Restart, args[0]))
+		ch.Plan = change.Plans((*api.Client).RestartPlan, args[0])
+		return change.Follow(a, cmd, flags, ch)
 	}
 	return cmd
 }

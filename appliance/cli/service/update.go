@@ -1,8 +1,6 @@
 package service
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -12,7 +10,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
-// UpdateCmd returns crawlbox update.
 func UpdateCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update SERVICE --image IMAGE",
@@ -34,19 +31,14 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 			return command.Usagef(cmd, "update needs --image")
 		}
 		req.Service = args[0]
-		if *flags.DryRun {
-			return change.ShowPlan(a, cmd, *flags.JSON,
-				func(ctx context.Context, c *api.Client) (deploy.Plan, error) { return c.UpdatePlan(ctx, req) })
-		}
 		return change.Follow(a, cmd, flags, change.Change{
 			Services: args,
 			Title:    "update to " + req.Image,
 			Done: func(e deploy.Progress) string {
 				return "updated to " + req.Image + ", " + tui.Summary(e)
 			},
-			Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
-				return c.Update(ctx, req, see)
-			},
+			Run:  change.Asks((*api.Client).Update, req),
+			Plan: change.Plans((*api.Client).UpdatePlan, req),
 		})
 	}
 	return cmd

@@ -2,12 +2,14 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
 
@@ -42,7 +44,6 @@ type liveStep struct {
 	lines []string
 }
 
-// NewBuildView returns a view of a build that has not begun.
 func NewBuildView(out Screen) *BuildView {
 	return &BuildView{out: out, said: map[int]bool{}, over: map[int]bool{}}
 }
@@ -157,13 +158,7 @@ func (v *BuildView) live(n int) *liveStep {
 }
 
 func (v *BuildView) drop(gone *liveStep) {
-	var rest []*liveStep
-	for _, l := range v.steps {
-		if l != gone {
-			rest = append(rest, l)
-		}
-	}
-	v.steps = rest
+	v.steps = slices.DeleteFunc(v.steps, func(l *liveStep) bool { return l == gone })
 	if v.last == gone {
 		v.last = nil
 	}
@@ -222,7 +217,7 @@ func (v *BuildView) drawing() (lines []string) {
 		}
 	}
 	if more := len(v.steps) - len(shown); more > 0 {
-		add(Dim, "and "+Count(more, "step")+" more", "")
+		add(Dim, "and "+words.Count(more, "step")+" more", "")
 	}
 	if p := v.push; p != nil {
 		text := fmt.Sprintf("push %s %d/%d layers", bar(float64(p.Done)/float64(max(1, p.Layers))), p.Done, p.Layers)

@@ -31,7 +31,7 @@ func (s Screen) Page(text string) error {
 	// As git does: a short page is not paged, and what was read stays on the screen.
 	cmd.Env = append(os.Environ(), "LESS="+cmp.Or(os.Getenv("LESS"), "FRX"))
 	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() != 127 {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() != 127 {
 		return nil // how a pager ends is its own business; 127 is no such program
 	}
 	if err != nil {

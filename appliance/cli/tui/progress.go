@@ -32,7 +32,6 @@ type Progress struct {
 	err   error    // of the first write that failed
 }
 
-// progressLine is the line of one service.
 type progressLine struct {
 	service string
 	event   deploy.Progress
@@ -200,7 +199,7 @@ func (l *progressLine) text() string {
 	case e.Pulled.Nodes > 0:
 		return pulled(e.Pulled)
 	case e.Desired == 0:
-		return Count(e.Stopping, "container") + " to go"
+		return words.Count(e.Stopping, "container") + " to go"
 	}
 	text := fmt.Sprintf("%d/%d running", e.Running-e.Complete, e.Desired)
 	if e.Complete > 0 {
@@ -262,7 +261,7 @@ func bar(part float64) string {
 func Summary(e deploy.Progress) string {
 	s := e.Done
 	if e.Desired == 0 {
-		return fmt.Sprintf("stopped, %s gone in %s", Count(s.Stopped, "container"), Took(s.Took))
+		return fmt.Sprintf("stopped, %s gone in %s", words.Count(s.Stopped, "container"), Took(s.Took))
 	}
 	text := fmt.Sprintf("%s in %s", TaskCounts(e), Took(s.Took))
 	if s.Started == 0 {

@@ -12,14 +12,12 @@ import (
 // gap is between two columns of a table.
 const gap = "  "
 
-// Column is one column of a table.
 type Column struct {
 	Head    string
 	Min     int  // the width to which it may be cut; 0: never
 	AtStart bool // cut its beginning
 }
 
-// Cell is one text of a table.
 type Cell struct {
 	Text  string
 	style string
@@ -28,7 +26,6 @@ type Cell struct {
 // Text returns a cell without style.
 func Text(text string) Cell { return Cell{Text: text} }
 
-// Styled returns a cell in a style.
 func Styled(text, style string) Cell { return Cell{Text: text, style: style} }
 
 // Table is rendered like docker's: a line of heads, then rows. It never wraps:
@@ -44,13 +41,11 @@ type row struct {
 	note  string // stands below the row
 }
 
-// Add adds a row.
 func (t *Table) Add(cells ...Cell) { t.rows = append(t.rows, row{cells: cells}) }
 
 // Note adds a line below the last row.
 func (t *Table) Note(text string) { t.rows[len(t.rows)-1].note = text }
 
-// Write draws the table.
 func (t *Table) Write(s Screen) {
 	widths := t.widths(s.Width)
 	heads := make([]Cell, len(t.Columns))

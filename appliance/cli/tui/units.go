@@ -34,14 +34,6 @@ func Took(d time.Duration) string {
 // Size writes bytes with three digits: 45MB.
 func Size(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
 
-// Count returns a number of things: 1 node, 2 nodes.
-func Count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // ShortVersion leaves the build out of an engine's version: 20.10.24+dfsg1.
 func ShortVersion(v string) string {
 	v, _, _ = strings.Cut(v, "+")
