@@ -210,8 +210,7 @@ func (c Call[Req, Resp]) Any(ctx context.Context, nodes []Target, req Req) (resp
 }
 
 func (c Call[Req, Resp]) failure(err error) error {
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		for _, f := range c.Failures {
 			if status.Code == f.Status && status.Text == f.Text {
 				return f.Err
@@ -229,7 +228,6 @@ func within(ctx context.Context, timeout time.Duration) (context.Context, contex
 	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 }
 
-// read reads a request, and reports whether it is a valid one.
 func read[Req any](r *http.Request, most int64, valid func(Req) bool) (req Req, ok bool) {
 	if _, none := any(req).(None); none {
 		return req, true

@@ -28,10 +28,8 @@ type Pins interface {
 // NoPins are the pins of a node that has all images: none.
 type NoPins struct{}
 
-// Pin implements Pins.
 func (NoPins) Pin(digest.Digest) bool { return false }
 
-// Unpin implements Pins.
 func (NoPins) Unpin(digest.Digest) {}
 
 // node answers for the node that it is on.

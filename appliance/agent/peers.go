@@ -25,7 +25,6 @@ type Peers struct {
 	log       *slog.Logger
 }
 
-// Swarm lists its nodes.
 type Swarm interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 }

@@ -110,7 +110,6 @@ func (s Stream[Req, Progress, Line]) Ask(ctx context.Context, to Target, req Req
 	return s.read(bound.NewStream(body, s.MaxLine), func(p Progress) { quiet.Reset(s.Quiet); see(p) })
 }
 
-// read reads lines to the last one.
 func (s Stream[Req, Progress, Line]) read(lines *bound.Stream, see func(Progress)) error {
 	for {
 		var line Line

@@ -60,10 +60,8 @@ type Secrets map[string][]byte
 // String hides the secrets.
 func (s Secrets) String() string { return fmt.Sprintf("%d hidden", len(s)) }
 
-// GoString hides the secrets.
 func (s Secrets) GoString() string { return s.String() }
 
-// LogValue hides the secrets.
 func (s Secrets) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // BuildEvent is one step of a build. Exactly one field is set.

@@ -148,8 +148,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w (nothing serves %s); start one with `crawlbox manager` or `crawlbox worker`, or run "+
 			"this on the manager", ErrNotRunning, c.socket)
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the made-up URL
 	}
 	return fmt.Errorf("ask crawlbox at %s: %w", c.socket, err)

@@ -46,8 +46,7 @@ func (e *Error) status() int {
 
 // AsError returns the *Error in err's chain, or wraps err as an internal one.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: CodeInternal, Message: err.Error()}

@@ -26,7 +26,6 @@ import (
 // method stops when it fails. An error that the user can do something about is an *Error.
 type Area map[string]Route
 
-// Route answers one call.
 type Route struct {
 	serve func(h *handler) http.Handler
 	// secret is of a read that answers with a secret. The audit log has them, and all

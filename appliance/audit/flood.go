@@ -38,7 +38,6 @@ type flood struct {
 	events  map[string]*eventState
 }
 
-// source is who causes an event.
 type source struct{ event, who string }
 
 // eventState holds what is known of one event.

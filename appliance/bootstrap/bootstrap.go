@@ -51,7 +51,6 @@ var script = template.Must(template.New("install.sh").Funcs(template.FuncMap{"qu
 // machines lists what uname calls processors, by Go's names.
 var machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 
-// Script returns the script.
 func Script(p Program) string {
 	var text strings.Builder
 	err := script.Execute(&text, struct {

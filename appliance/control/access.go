@@ -36,7 +36,6 @@ func NewTokens(tokens *token.Store, ca *pki.CA, managers []netip.AddrPort, engin
 	}
 }
 
-// CA implements api.Tokens.
 func (t *Tokens) CA(context.Context) (string, error) { return string(t.ca.PEM()), nil }
 
 // Token implements api.Tokens. The token stays the same over restarts.
@@ -48,7 +47,6 @@ func (t *Tokens) Token(_ context.Context, role string) (api.Token, error) {
 	return t.command(c)
 }
 
-// NewToken implements api.Tokens.
 func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
 	c, err := t.tokens.Issue(req.Role, req.TTL, req.Uses)
 	if err != nil {
@@ -80,10 +78,8 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 	}, nil
 }
 
-// Tokens implements api.Tokens.
 func (t *Tokens) Tokens(context.Context) ([]token.Info, error) { return t.tokens.List(), nil }
 
-// RevokeToken implements api.Tokens.
 func (t *Tokens) RevokeToken(_ context.Context, id string) error {
 	err := t.tokens.Revoke(id)
 	if errors.Is(err, token.ErrUnknownToken) {
@@ -137,7 +133,6 @@ func NewAccounts(accounts *access.Accounts, registry string, ca []byte, errs Err
 	return &Accounts{accounts: accounts, registry: registry, ca: ca, errs: errs}
 }
 
-// RegistryLogin implements api.Accounts.
 func (a *Accounts) RegistryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
 	password, err := a.accounts.Issue(name)
 	if err != nil {
@@ -146,7 +141,6 @@ func (a *Accounts) RegistryLogin(_ context.Context, name string) (api.RegistryLo
 	return api.RegistryLogin{Registry: a.registry, User: name, Password: password, CA: string(a.ca)}, nil
 }
 
-// RegistryAccounts implements api.Accounts.
 func (a *Accounts) RegistryAccounts(context.Context) ([]api.RegistryAccount, error) {
 	accounts := a.accounts.List()
 	list := make([]api.RegistryAccount, len(accounts))
@@ -156,7 +150,6 @@ func (a *Accounts) RegistryAccounts(context.Context) ([]api.RegistryAccount, err
 	return list, nil
 }
 
-// RegistryLogout implements api.Accounts.
 func (a *Accounts) RegistryLogout(_ context.Context, name string) error {
 	err := a.accounts.Remove(name)
 	if errors.Is(err, access.ErrUnknownAccount) {

@@ -42,13 +42,11 @@ func NewChanges(engine *swarm.Engine, runner *deploy.Runner, log *slog.Logger, e
 	return c
 }
 
-// Update implements api.Changes.
 func (c *Changes) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
 	change, err := c.toUpdate(ctx, req)
 	return c.run(ctx, change, err, fn)
 }
 
-// UpdatePlan implements api.Changes.
 func (c *Changes) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
 	change, err := c.toUpdate(ctx, req)
 	return c.plan(ctx, change, err)
@@ -96,7 +94,6 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 	return todo, nil
 }
 
-// ScalePlan implements api.Changes.
 func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
 	todo, err := c.toScale(ctx, req)
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
@@ -109,7 +106,6 @@ func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan dep
 	return plan, err
 }
 
-// Scale implements api.Changes.
 func (c *Changes) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
 	todo, err := c.toScale(ctx, req)
 	if err != nil {
@@ -123,7 +119,6 @@ func (c *Changes) Scale(ctx context.Context, req api.ScaleRequest, fn func(deplo
 	return group.Wait()
 }
 
-// RemoveService implements api.Changes.
 func (c *Changes) RemoveService(ctx context.Context, ref string, fn func(deploy.Progress) error) error {
 	svc, err := c.service(ctx, ref)
 	if err != nil {

@@ -42,13 +42,11 @@ func NewDeploys(changes *Changes, sources Sources, past History, defined Defined
 	return d
 }
 
-// Deploy implements api.Deploys.
 func (r *Deploys) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
 	change, err := r.toDeploy(ctx, req, "")
 	return r.run(ctx, change, err, fn)
 }
 
-// DeployPlan implements api.Deploys.
 func (r *Deploys) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy.Plan, error) {
 	built, err := r.wouldBuild(ctx, &req)
 	if err != nil {
@@ -130,7 +128,6 @@ func (r *Deploys) Restart(ctx context.Context, service string, fn func(deploy.Pr
 	return r.run(ctx, change, err, fn)
 }
 
-// RestartPlan implements api.Deploys.
 func (r *Deploys) RestartPlan(ctx context.Context, service string) (deploy.Plan, error) {
 	change, err := r.toRestart(ctx, service)
 	p, err := r.plan(ctx, change, err)
@@ -148,7 +145,6 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 	return r.runner.Deploy(&svc, d), err
 }
 
-// History implements api.Deploys.
 func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, error) {
 	list := r.past.List(service)
 	if len(list) == 0 {
@@ -161,7 +157,6 @@ func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, e
 	return list, nil
 }
 
-// Source implements api.Deploys.
 func (r *Deploys) Source(ctx context.Context, service string) (history.Source, error) {
 	services, err := r.engine.Services(ctx)
 	if err != nil {
@@ -229,8 +224,7 @@ func changeOf(req api.DeployRequest) (servicespec.Deployment, error) {
 			FailureRatio: float32(req.FailureRatio), StartFirst: req.StartFirst},
 	}
 	if req.CPUs > 0 {
-		nano := int64(req.CPUs * 1e9)
-		c.CPUs = &nano
+		c.CPUs = new(int64(req.CPUs * 1e9))
 	}
 	if req.Memory > 0 {
 		c.Memory = &req.Memory

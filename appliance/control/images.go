@@ -46,7 +46,6 @@ func NewImages(reg *registry.Registry, engine *swarm.Engine, kept func() []strin
 	}
 }
 
-// Images implements api.Images.
 func (i *Images) Images(ctx context.Context, nodes bool) ([]fleet.Image, error) {
 	list, err := i.registry.Images(ctx)
 	if err != nil {
@@ -86,7 +85,6 @@ func (i *Images) held(ctx context.Context) func(digest string) *fleet.Holders {
 	return of
 }
 
-// RemoveImage implements api.Images.
 func (i *Images) RemoveImage(ctx context.Context, ref string) error {
 	err := i.registry.Remove(ctx, ref)
 	switch {

@@ -33,23 +33,19 @@ func NewLocal(cfg configs.Config, u *upgrade.Node, neighbours func(context.Conte
 	}
 }
 
-// Config implements api.Local.
 func (l *Local) Config(context.Context) (string, error) {
 	out, err := configs.Show(l.cfg)
 	return string(out), l.errs.explain(err)
 }
 
-// Leave implements api.Local.
 func (l *Local) Leave(ctx context.Context, force bool) error {
 	return l.errs.explain(l.leave(ctx, force))
 }
 
-// Neighbours implements api.Local.
 func (l *Local) Neighbours(ctx context.Context) ([]doctor.Neighbour, error) {
 	return l.neighbours(ctx), nil
 }
 
-// UpgradeState implements api.Local.
 func (l *Local) UpgradeState(context.Context) (upgrade.State, error) {
 	s, err := l.upgrade.State()
 	return s, l.errs.explain(err)
@@ -68,7 +64,6 @@ func NewUpgrades(node *upgrade.Node, offers *upgrade.Offers, errs Errors) *Upgra
 	return &Upgrades{node, offers, errs}
 }
 
-// OfferProgram implements api.Upgrades.
 func (u *Upgrades) OfferProgram(ctx context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
 	o, err := u.offers.Put(ctx, o, program)
 	if err != nil && !errors.Is(err, upgrade.ErrUnderWay) {
@@ -77,13 +72,11 @@ func (u *Upgrades) OfferProgram(ctx context.Context, o upgrade.Offer, program io
 	return o, u.errs.explain(err)
 }
 
-// UpgradePlan implements api.Upgrades.
 func (u *Upgrades) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error) {
 	steps, err := u.offers.Plan(ctx, o)
 	return steps, u.errs.explain(err)
 }
 
-// UpgradeNodes implements api.Upgrades.
 func (u *Upgrades) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error {
 	steps, err := u.UpgradePlan(ctx, o)
 	if err != nil {
@@ -92,7 +85,6 @@ func (u *Upgrades) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(up
 	return u.errs.explain(u.offers.RollOut(ctx, steps, o, fn))
 }
 
-// UpgradeSelf implements api.Upgrades.
 func (u *Upgrades) UpgradeSelf(_ context.Context, o upgrade.Offer) error {
 	if err := u.node.Take(o); err != nil {
 		return api.Conflict("this node: %s", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -39,7 +40,6 @@ func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() n
 	}
 }
 
-// Nodes implements api.Nodes.
 func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
 	snap, err := n.engine.Snapshot(ctx)
 	if err != nil {
@@ -76,7 +76,6 @@ func agentOf(swarmID string, heard []gossip.Member) *fleet.Agent {
 	return found
 }
 
-// SetNode implements api.Nodes.
 func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 	node, err := nodeCalled(ctx, n.engine, ref)
 	if err != nil {
@@ -165,8 +164,6 @@ func (n *Nodes) awaitDemotion(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, demotionTimeout,
 		fmt.Errorf("Swarm has it as a manager after %s", demotionTimeout))
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		nodes, err := n.engine.Nodes(ctx)
 		if err == nil && !hasRaft(nodes, id) {
@@ -175,10 +172,8 @@ func (n *Nodes) awaitDemotion(ctx context.Context, id string) error {
 		if errors.Is(err, swarm.ErrNotManager) { // it is this node
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 200*time.Millisecond) != nil {
 			return context.Cause(ctx)
-		case <-tick.C:
 		}
 	}
 }
@@ -207,7 +202,6 @@ func NewRemovals(engine *swarm.Engine, node func(context.Context, fleet.Node) er
 	return &Removals{engine: engine, node: node, certificate: certificate, errs: errs}
 }
 
-// RemoveNode implements api.Removals.
 func (r *Removals) RemoveNode(ctx context.Context, ref string, force bool) error {
 	n, err := nodeCalled(ctx, r.engine, ref)
 	if err != nil {

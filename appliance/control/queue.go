@@ -41,7 +41,6 @@ func NewQueues(client *redis.Client, state func() queueproc.State, addr string, 
 // URL returns what a program connects to, with the password.
 func (q *Queues) URL() string { return q.url.String() }
 
-// Report returns how the queue is.
 func (q *Queues) Report(_ context.Context, st *api.Status) {
 	is := q.state()
 	st.Queue = &api.Queue{
@@ -67,7 +66,6 @@ func (q *Queues) running() (*redis.Client, error) {
 	return q.client, nil
 }
 
-// QueueAddress implements api.Queues.
 func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
 	if _, err := q.running(); err != nil {
 		return api.QueueAddress{}, err
@@ -76,7 +74,6 @@ func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
 	return api.QueueAddress{URL: q.URL(), Addr: q.url.Host, Password: password}, nil
 }
 
-// QueueLen implements api.Queues.
 func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
 	c, err := q.running()
 	if err != nil {
@@ -109,7 +106,6 @@ func lists(ctx context.Context, c *redis.Client) ([]string, error) {
 	return keys, it.Err()
 }
 
-// QueuePeek implements api.Queues.
 func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
 	c, err := q.running()
 	if err != nil {
@@ -126,7 +122,6 @@ func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, e
 	return api.Items{Key: key, Len: length, Items: items}, queueError("read", key, err)
 }
 
-// QueuePush implements api.Queues.
 func (q *Queues) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
 	c, err := q.running()
 	if err != nil {
@@ -139,7 +134,6 @@ func (q *Queues) QueuePush(ctx context.Context, key string, items []string) (api
 	return api.Items{Key: key, Len: n}, queueError("write", key, err)
 }
 
-// QueueClear implements api.Queues.
 func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) {
 	c, err := q.running()
 	if err != nil {

@@ -92,7 +92,6 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// Part returns the loop as a part of a node.
 func (l *Loop) Part() lifecycle.Part {
 	return lifecycle.Part{Name: l.Name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
 		// A round may take as long as a change of a service.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -34,8 +35,6 @@ func (d *demo) fill(ctx context.Context) error {
 // removes the service.
 func (d *demo) watch(ctx context.Context) error {
 	begun, last := time.Now(), ""
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		done, by, err := d.count(ctx)
 		if err != nil {
@@ -49,10 +48,8 @@ func (d *demo) watch(ctx context.Context) error {
 		if done == items {
 			return d.result(ctx, time.Since(begun))
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, 200*time.Millisecond) != nil {
 			return d.gaveUp(ctx)
-		case <-tick.C:
 		}
 	}
 }

@@ -41,7 +41,6 @@ type ConflictError string
 
 func (e ConflictError) Error() string { return string(e) }
 
-// Conflict makes a ConflictError.
 func Conflict(format string, args ...any) error { return ConflictError(fmt.Sprintf(format, args...)) }
 
 // Cluster holds the methods of *swarm.Engine that the Runner needs.

@@ -42,7 +42,6 @@ const defaultStartTimeout = 10 * time.Minute
 // its restart takes seconds, and Swarm goes on meanwhile.
 const enginePatience = 2 * time.Minute
 
-// digest returns the digest of the image.
 func (d Deploy) digest() string { return digestOf(d.Change.Image) }
 
 // Deploy brings a service to another version, or makes it: first the image goes into
@@ -175,7 +174,6 @@ func (d Deploy) replicas(svc fleet.Service) int {
 	return svc.Desired
 }
 
-// keepsBadVersion reports whether the definition keeps a bad version.
 func (d Deploy) keepsBadVersion() bool {
 	return d.definesFailureAction() && d.Change.Definition.Compose.Deploy.UpdateConfig.FailureAction != "rollback"
 }

@@ -82,8 +82,7 @@ func FailedTask(err error) (service, task string) {
 
 // wasRolledBack reports whether an error means that the old version runs again.
 func wasRolledBack(err error) bool {
-	var back *RolledBackError
-	return errors.As(err, &back)
+	return errors.As(err, new(*RolledBackError))
 }
 
 // begins reports whether Swarm has begun an update after was.

@@ -11,7 +11,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// planDeploy returns what a deploy would do.
 func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (Plan, error) {
 	isHere := d.Built == "" && !d.Source.copies()
 	if isHere {
@@ -96,7 +95,6 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 	return watch + fmt.Sprintf("; back to %s if one fails", shortImage(svc.Image))
 }
 
-// planStopFirst returns what StopFirst would do.
 func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy) (Plan, error) {
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	nodes, err := r.eligibleNodes(ctx, &svc, d)

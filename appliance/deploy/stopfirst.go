@@ -111,7 +111,6 @@ func (r *Runner) finish(ctx context.Context, svc fleet.Service, p pending, emit 
 	return s, err
 }
 
-// digestOf returns the digest of a pinned image.
 func digestOf(image string) string {
 	_, digest, _ := strings.Cut(image, "@")
 	return digest

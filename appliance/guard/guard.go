@@ -22,6 +22,7 @@
 package guard
 
 import (
+	"cmp"
 	"container/list"
 	"net"
 	"sync"
@@ -37,18 +38,10 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	if l.Strangers <= 0 {
-		l.Strangers = 1024
-	}
-	if l.PerAddr <= 0 {
-		l.PerAddr = 64
-	}
-	if l.PerParty <= 0 {
-		l.PerParty = 256
-	}
-	if l.Patience <= 0 {
-		l.Patience = 30 * time.Second
-	}
+	l.Strangers = cmp.Or(max(l.Strangers, 0), 1024)
+	l.PerAddr = cmp.Or(max(l.PerAddr, 0), 64)
+	l.PerParty = cmp.Or(max(l.PerParty, 0), 256)
+	l.Patience = cmp.Or(max(l.Patience, 0), 30*time.Second)
 	return l
 }
 

@@ -82,10 +82,8 @@ const longestRound = time.Minute
 // same time.
 type LoopWatchdog struct{ begun atomic.Pointer[time.Time] } // nil while the loop waits
 
-// Begin begins a round.
 func (r *LoopWatchdog) Begin() { now := time.Now(); r.begun.Store(&now) }
 
-// End ends it.
 func (r *LoopWatchdog) End() { r.begun.Store(nil) }
 
 // Check returns an error when the round takes too long.
@@ -102,7 +100,6 @@ func (r *LoopWatchdog) ask(limit time.Duration) error {
 // registry for Docker, the loop that looks at this machine, and what others are locked out
 // of while it hangs.
 
-// API asks the local API at a socket.
 func API(socket string) Probe {
 	local := api.NewClient(socket)
 	return Probe{"local API", func(ctx context.Context) error { _, err := local.Config(ctx); return err }}
@@ -118,7 +115,6 @@ func Registry(images http.Handler) Probe {
 	return Probe{"registry", func(ctx context.Context) error { return askHandler(ctx, images) }}
 }
 
-// Loop asks a loop.
 func Loop(name string, w *LoopWatchdog) Probe {
 	return Probe{name, func(context.Context) error { return w.Check() }}
 }

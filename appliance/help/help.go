@@ -49,7 +49,6 @@ func Topics() []Topic {
 	return topics
 }
 
-// Lookup returns the page of a name, and whether there is one.
 func Lookup(name string) (Topic, bool) {
 	text, err := fs.ReadFile(files, name+".md")
 	if err != nil {

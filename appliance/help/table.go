@@ -45,7 +45,10 @@ func (p *printer) table(lines []string) {
 		first, column := "", 0
 		for j, width := range widths {
 			line := p.oneLine(row[j])
-			first += pad(p.head(i == 0, line), width-line.width)
+			if i == 0 {
+				line.text = p.styles.Strong.write(line.text)
+			}
+			first += pad(line.text, width-line.width)
 			column += width
 		}
 		last := row[len(widths)]
@@ -55,13 +58,6 @@ func (p *printer) table(lines []string) {
 		}
 		p.wrap(last, first, strings.Repeat(" ", column))
 	}
-}
-
-func (p *printer) head(is bool, w word) string {
-	if is {
-		return p.styles.Strong.write(w.text)
-	}
-	return w.text
 }
 
 // columns returns the widths of all columns but the last, with the space after them.

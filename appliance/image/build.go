@@ -24,7 +24,6 @@ type Engine interface {
 // safe for concurrent use. Only the caller's context bounds a build or a push.
 type Builder struct{ engine Engine }
 
-// NewBuilder makes a Builder.
 func NewBuilder(e Engine) *Builder { return &Builder{e} }
 
 // The builders of the Docker Engine, by the names that BuildOptions takes.

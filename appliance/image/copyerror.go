@@ -48,8 +48,7 @@ func (e *RefusedError) Error() string {
 
 // answered reports whether an error is the answer of a registry.
 func answered(err error) bool {
-	var said *transport.Error
-	return errors.As(err, &said)
+	return errors.As(err, new(*transport.Error))
 }
 
 // unanswered reports whether a registry gave no answer at all. What is neither is an answer

@@ -46,7 +46,6 @@ func (t inProcess) RoundTrip(req *http.Request) (resp *http.Response, err error)
 	return resp, nil
 }
 
-// answerWriter keeps an answer.
 type answerWriter struct {
 	header, sent http.Header
 	status       int

@@ -77,7 +77,6 @@ func readPush(r io.Reader, see func(PushProgress)) (digest string, err error) {
 	return digest, err
 }
 
-// layer is one layer of a push.
 type layer struct {
 	existing, done bool
 	sent, size     int64
@@ -146,8 +145,7 @@ func pushFailed(ctx context.Context, ref string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("push %s: %w", ref, ctx.Err())
 	}
-	var said errSaid
-	if errors.As(err, &said) && strings.Contains(err.Error(), "; ") {
+	if said, ok := errors.AsType[errSaid](err); ok && strings.Contains(err.Error(), "; ") {
 		text := strings.TrimPrefix(string(said), "denied: ")
 		text = strings.TrimPrefix(text, "error from registry: ") // of engines that keep images in containerd
 		return fmt.Errorf("push %s: %s", ref, text)

@@ -11,7 +11,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// about returns what a node is, for its status.
 func (n *Node) about() api.Status {
 	return api.Status{
 		Version: n.opts.Version,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -98,9 +99,7 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 		ready()
 		ready = nil
 		m.log.Debug("many nodes join now; gossip begins later", "after", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if clock.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}

@@ -22,7 +22,6 @@ type Cutter struct {
 	log    *slog.Logger
 }
 
-// NewCutter returns a cutter of what an exchange gives.
 func NewCutter(pieces *exchange.Exchange, log *slog.Logger) *Cutter {
 	return &Cutter{pieces, make(chan digest.Digest, cutQueue), log}
 }

@@ -14,7 +14,6 @@ import (
 // Store is a registry as the exchange of pieces sees it.
 type Store struct{ *registry.Registry }
 
-// Open implements exchange.Store.
 func (s Store) Open(d digest.Digest) (exchange.Blob, bool) {
 	b, err := s.OpenBlob(d)
 	if err != nil {

@@ -46,7 +46,6 @@ type Missing struct {
 	Reason string `json:"reason"`
 }
 
-// String is for people.
 func (m Missing) String() string { return m.Step + " (" + m.Reason + ")" }
 
 // Essential reports whether the process has more than its directory without the step.

@@ -16,7 +16,6 @@ import (
 // have open.
 const maxEntries = 1 << 20
 
-// errGone is returned where a process does not exist.
 var errGone = errors.New("the process does not exist")
 
 // hasOpen reports whether a process has a socket open.

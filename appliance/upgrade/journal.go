@@ -49,7 +49,6 @@ func (f Directory) Underway() error {
 // Directory is the path at which a node keeps what it upgrades to, in its data directory.
 type Directory string
 
-// In returns the directory of a node.
 func In(dataDir string) Directory { return Directory(filepath.Join(dataDir, "upgrade")) }
 
 // Keeper returns the program of the keeper. It is there as long as the keeper has to run.
@@ -84,7 +83,6 @@ func (f Directory) write(j Journal) error {
 	return nil
 }
 
-// make makes the directory.
 func (f Directory) make() error { return durable.Mkdir(string(f), 0o700) }
 
 // clean removes the programs of an upgrade that has ended.

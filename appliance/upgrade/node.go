@@ -34,7 +34,6 @@ type State struct {
 	Journal Journal `json:"journal"`
 }
 
-// Node is a node that may be upgraded.
 type Node struct {
 	Directory Directory
 	Version   string // of this process

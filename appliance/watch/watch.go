@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
@@ -83,16 +84,12 @@ func (w *Watcher) Self() gossip.Node {
 func (w *Watcher) Run(ctx context.Context, g *gossip.Gossip, back func()) error {
 	w.self = w.Self()
 	w.self.Docker = Running
-	tick := time.NewTicker(Interval)
-	defer tick.Stop()
 	for {
 		w.Rounds.Begin()
 		w.look(ctx, g, back)
 		w.Rounds.End()
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, Interval) != nil {
 			return nil
-		case <-tick.C:
 		}
 	}
 }

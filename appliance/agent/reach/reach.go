@@ -137,8 +137,7 @@ func (p Prober) ask(ctx context.Context, n *doctor.Neighbour, ports []uint16) er
 	to := agent.Target{Client: p.Client, Addr: netip.AddrPortFrom(n.Addr, p.Port), Fresh: true}
 	asked := time.Now()
 	a, err := call.Ask(ctx, to, request{ports})
-	var status *agent.StatusError
-	if errors.As(err, &status) {
+	if errors.As(err, new(*agent.StatusError)) {
 		return fmt.Errorf("%w, so its crawlbox is of another version", err)
 	}
 	if err != nil {

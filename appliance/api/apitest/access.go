@@ -12,10 +12,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// ca stands for the certificate of the CA.
 const ca = "-----BEGIN CERTIFICATE-----\nMIIBnotacertificate\n-----END CERTIFICATE-----\n"
 
-// Token implements Backend.
 func (c *Cluster) Token(_ context.Context, role string) (api.Token, error) {
 	if err := c.manager(); err != nil {
 		return api.Token{}, err
@@ -49,7 +47,6 @@ func (c *Cluster) add(t token.Info) token.Info {
 	return t
 }
 
-// NewToken implements Backend.
 func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
 	if err := c.manager(); err != nil {
 		return api.Token{}, err
@@ -62,7 +59,6 @@ func (c *Cluster) NewToken(_ context.Context, req api.TokenRequest) (api.Token, 
 	return line(c.add(t)), nil
 }
 
-// Tokens implements Backend.
 func (c *Cluster) Tokens(context.Context) ([]token.Info, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -71,7 +67,6 @@ func (c *Cluster) Tokens(context.Context) ([]token.Info, error) {
 	return slices.Clone(c.tokens), nil
 }
 
-// RevokeToken implements Backend.
 func (c *Cluster) RevokeToken(_ context.Context, id string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -85,7 +80,6 @@ func (c *Cluster) RevokeToken(_ context.Context, id string) error {
 	return nil
 }
 
-// RotateTokens implements Backend.
 func (c *Cluster) RotateTokens(_ context.Context, role string) ([]api.Token, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -106,7 +100,6 @@ func (c *Cluster) RotateTokens(_ context.Context, role string) ([]api.Token, err
 	return lines, nil
 }
 
-// RegistryLogin implements Backend.
 func (c *Cluster) RegistryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
 	if err := c.manager(); err != nil {
 		return api.RegistryLogin{}, err
@@ -121,7 +114,6 @@ func called(name string) func(api.RegistryAccount) bool {
 	return func(a api.RegistryAccount) bool { return a.Name == name }
 }
 
-// RegistryAccounts implements Backend.
 func (c *Cluster) RegistryAccounts(context.Context) ([]api.RegistryAccount, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -130,7 +122,6 @@ func (c *Cluster) RegistryAccounts(context.Context) ([]api.RegistryAccount, erro
 	return slices.Clone(c.accounts), nil
 }
 
-// RegistryLogout implements Backend.
 func (c *Cluster) RegistryLogout(_ context.Context, name string) error {
 	if err := c.manager(); err != nil {
 		return err

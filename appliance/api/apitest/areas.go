@@ -30,7 +30,6 @@ var (
 	_ Backend = (*api.Client)(nil)
 )
 
-// Handler serves all areas from b.
 func Handler(b Backend, audit api.Audit, log *slog.Logger) http.Handler {
 	return api.Handler(audit, log,
 		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),

@@ -80,7 +80,6 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(deploy.
 	return fn(e)
 }
 
-// Update implements Backend.
 func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
 	s, err := c.found(req.Service)
 	if err != nil {
@@ -107,7 +106,6 @@ func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(dep
 	return fn(e)
 }
 
-// RemoveService implements Backend.
 func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	s, err := c.found(service)
 	if err != nil {

@@ -123,7 +123,6 @@ func (c *Cluster) service(name string) (*fleet.Service, error) {
 	return nil, fail(api.CodeNotFound, "unknown service %q; `crawlbox ls` lists them", name)
 }
 
-// Status implements Backend.
 func (c *Cluster) Status(context.Context) (api.Status, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,12 +176,10 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	return st, nil
 }
 
-// Config implements Backend.
 func (c *Cluster) Config(context.Context) (string, error) {
 	return "registry:\n  port: 8003\nqueue:\n  password: (hidden)\n", nil
 }
 
-// Leave implements Backend.
 func (c *Cluster) Leave(_ context.Context, force bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

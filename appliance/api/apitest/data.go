@@ -9,7 +9,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Images implements Backend.
 func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -24,7 +23,6 @@ func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	return images, nil
 }
 
-// RemoveImage implements Backend.
 func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -43,7 +41,6 @@ func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
 	return fail(api.CodeNotFound, "unknown image %q; `crawlbox images` lists them", ref)
 }
 
-// CollectImages implements Backend.
 func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
 	if err := c.manager(); err != nil {
 		return api.GCReport{}, err
@@ -52,7 +49,6 @@ func (c *Cluster) CollectImages(context.Context) (api.GCReport, error) {
 	return api.GCReport{Manifests: 2, Blobs: 7, Bytes: 128_000_000}, nil
 }
 
-// QueueAddress implements Backend.
 func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 	if err := c.manager(); err != nil {
 		return api.QueueAddress{}, err
@@ -65,7 +61,6 @@ func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 	}, nil
 }
 
-// QueueLen implements Backend.
 func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -81,7 +76,6 @@ func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	return all, nil
 }
 
-// QueuePeek implements Backend.
 func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err
@@ -91,7 +85,6 @@ func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, er
 	return api.Items{Key: key, Len: int64(len(q)), Items: slices.Clone(q[:min(n, len(q))])}, nil
 }
 
-// QueuePush implements Backend.
 func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err
@@ -101,7 +94,6 @@ func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.
 	return api.Items{Key: key, Len: int64(len(c.queue[key]))}, nil
 }
 
-// QueueClear implements Backend.
 func (c *Cluster) QueueClear(_ context.Context, key string) (api.Items, error) {
 	if err := c.manager(); err != nil {
 		return api.Items{}, err

@@ -96,7 +96,6 @@ func (c *Cluster) Deploy(ctx context.Context, req api.DeployRequest, fn func(dep
 	})
 }
 
-// DeployPlan implements Backend.
 func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.Plan, error) {
 	if err := c.manager(); err != nil {
 		return deploy.Plan{}, err
@@ -145,7 +144,6 @@ func (c *Cluster) Source(_ context.Context, service string) (history.Source, err
 	return history.Source{}, err
 }
 
-// UpdatePlan implements Backend.
 func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy.Plan, error) {
 	if _, err := c.found(req.Service); err != nil {
 		return deploy.Plan{}, err
@@ -153,13 +151,11 @@ func (c *Cluster) UpdatePlan(ctx context.Context, req api.UpdateRequest) (deploy
 	return c.DeployPlan(ctx, api.DeployRequest{Service: req.Service, Image: req.Image})
 }
 
-// RestartPlan implements Backend.
 func (c *Cluster) RestartPlan(_ context.Context, service string) (deploy.Plan, error) {
 	s, err := c.found(service)
 	return deploy.Plan{Service: s.Name, Steps: []string{"update: replace the replicas of service " + s.Name}}, err
 }
 
-// ScalePlan implements Backend.
 func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
 	for _, name := range slices.Sorted(maps.Keys(req.Replicas)) {
 		s, err := c.found(name)
@@ -172,7 +168,6 @@ func (c *Cluster) ScalePlan(_ context.Context, req api.ScaleRequest) (plan deplo
 	return plan, nil
 }
 
-// Rollback implements Backend.
 func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func(deploy.Progress) error) error {
 	if _, err := c.found(req.Service); err != nil {
 		return err
@@ -180,7 +175,6 @@ func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: "localhost:8003/" + req.Service + ":0.01"}, fn)
 }
 
-// Restart implements Backend.
 func (c *Cluster) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {
 	s, err := c.found(service)
 	if err != nil {
@@ -189,7 +183,6 @@ func (c *Cluster) Restart(ctx context.Context, service string, fn func(deploy.Pr
 	return c.Deploy(ctx, api.DeployRequest{Service: s.Name, Image: s.Image}, fn)
 }
 
-// History implements Backend.
 func (c *Cluster) History(_ context.Context, service string) ([]history.Entry, error) {
 	if _, err := c.found(service); err != nil {
 		return nil, err

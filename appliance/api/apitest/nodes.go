@@ -10,7 +10,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Nodes implements Backend.
 func (c *Cluster) Nodes(context.Context) ([]fleet.Node, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -34,7 +33,6 @@ func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
 	}}, nil
 }
 
-// SetNode implements Backend.
 func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -58,7 +56,6 @@ func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 	return nil
 }
 
-// RemoveNode implements Backend.
 func (c *Cluster) RemoveNode(_ context.Context, node string, force bool) error {
 	if err := c.manager(); err != nil {
 		return err

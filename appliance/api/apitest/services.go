@@ -9,7 +9,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// Services implements Backend.
 func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -18,7 +17,6 @@ func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
 	return slices.Clone(c.services), nil
 }
 
-// Inspect implements Backend.
 func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error) {
 	if err := c.manager(); err != nil {
 		return api.Inspect{}, err
@@ -32,7 +30,6 @@ func (c *Cluster) Inspect(_ context.Context, service string) (api.Inspect, error
 	return api.Inspect{Service: *s, Spec: map[string]any{"Name": s.Name, "Env": env}}, nil
 }
 
-// Tasks implements Backend.
 func (c *Cluster) Tasks(_ context.Context, q api.TaskQuery) ([]fleet.Task, error) {
 	if err := c.manager(); err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 // oldSum stands for the checksum of the program that all nodes run.
 const oldSum = "0ld"
 
-// UpgradeState implements Backend.
 func (c *Cluster) UpgradeState(context.Context) (upgrade.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,7 +28,6 @@ func (c *Cluster) UpgradeState(context.Context) (upgrade.State, error) {
 	return s, nil
 }
 
-// OfferProgram implements Backend.
 func (c *Cluster) OfferProgram(_ context.Context, o upgrade.Offer, program io.Reader) (upgrade.Offer, error) {
 	if err := c.manager(); err != nil {
 		return upgrade.Offer{}, err
@@ -46,7 +44,6 @@ func (c *Cluster) OfferProgram(_ context.Context, o upgrade.Offer, program io.Re
 	return o, nil
 }
 
-// UpgradePlan implements Backend.
 func (c *Cluster) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.Step, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
@@ -67,7 +64,6 @@ func (c *Cluster) UpgradePlan(ctx context.Context, o upgrade.Offer) ([]upgrade.S
 	return upgrade.Plan(answers, o), nil
 }
 
-// UpgradeNodes implements Backend.
 func (c *Cluster) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upgrade.Event) error) error {
 	steps, err := c.UpgradePlan(ctx, o)
 	if err != nil {
@@ -84,7 +80,6 @@ func (c *Cluster) UpgradeNodes(ctx context.Context, o upgrade.Offer, fn func(upg
 	return nil
 }
 
-// UpgradeSelf implements Backend.
 func (c *Cluster) UpgradeSelf(_ context.Context, o upgrade.Offer) error {
 	if err := c.manager(); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -21,7 +22,6 @@ const (
 	maxAge = 2 * time.Second
 )
 
-// Swarm lists its nodes.
 type Swarm interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 }
@@ -102,8 +102,6 @@ func (b *Book) Seeds(port uint16) []netip.AddrPort {
 
 // Run keeps the book until ctx ends, and calls changed whenever Known changes.
 func (b *Book) Run(ctx context.Context, changed func() error) error {
-	tick := time.NewTicker(maxAge)
-	defer tick.Stop()
 	for {
 		_, _ = b.Nodes()
 		if b.update() {
@@ -111,10 +109,8 @@ func (b *Book) Run(ctx context.Context, changed func() error) error {
 				b.log.Warn("failed to tell nodes where the others are", "error", err)
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, maxAge) != nil {
 			return nil
-		case <-tick.C:
 		}
 	}
 }

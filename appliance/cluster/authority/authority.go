@@ -105,7 +105,6 @@ func (a *Authority) load(nodeDir string) (err error) {
 	return err
 }
 
-// Deploys returns where the history of deploys is kept.
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
 
 // Close closes the cluster's state.

@@ -27,7 +27,6 @@ const (
 	// Returning is a node of the cluster, also one that was away while its certificate
 	// got too old for the others. The handler checks that it is on the list.
 	Returning
-	// Node is a node of the cluster.
 	Node
 	// Manager is a manager of the cluster, which Swarm has as one at the time of the call.
 	Manager

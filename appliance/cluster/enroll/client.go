@@ -29,7 +29,7 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 	id, err := pki.LoadIdentity(dir)
 	switch {
 	case errors.Is(err, pki.ErrNotJoined):
-		return enroll(ctx, dir, s, self, log)
+		return Rejoin(ctx, dir, s, self, log)
 	case err != nil:
 		return nil, err
 	case id.CA() != s.CA:
@@ -37,7 +37,7 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 	case id.Node.Role != s.Role:
 		return nil, pki.ErrOtherRole
 	case id.Expired(time.Now()):
-		return enroll(ctx, dir, s, self, log)
+		return Rejoin(ctx, dir, s, self, log)
 	}
 	return id, nil
 }
@@ -45,11 +45,6 @@ func Join(ctx context.Context, dir string, s token.JoinToken, self pki.Self, log
 // Rejoin joins as the node that dir has the key of, whatever certificate it has: for one
 // whose certificate gets no Swarm join token. It fails as Join does.
 func Rejoin(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
-	log *slog.Logger) (*pki.Identity, error) {
-	return enroll(ctx, dir, s, self, log)
-}
-
-func enroll(ctx context.Context, dir string, s token.JoinToken, self pki.Self,
 	log *slog.Logger) (*pki.Identity, error) {
 	key, csr, err := pki.NodeKey(dir)
 	if err != nil {

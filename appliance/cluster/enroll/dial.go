@@ -94,7 +94,7 @@ func connHTTP(conn net.Conn) *http.Client {
 	}
 }
 
-// errNotCrawlbox is the error for a server that speaks TLS and HTTP, but is not crawlbox.
+// errNotManager is the error for a server that speaks TLS and HTTP, but is not crawlbox.
 var errNotManager = errors.New("it does not answer as a crawlbox manager does: check the address and the version there")
 
 // get asks for what needs no body.
@@ -131,13 +131,11 @@ func call(ctx context.Context, client *http.Client, method, url string, body io.
 	if json.Unmarshal(data, &no) != nil || no.Time.IsZero() {
 		return time.Time{}, errNotManager
 	}
-	if resp.StatusCode == http.StatusOK && out != nil {
-		if json.Unmarshal(data, out) != nil {
-			return no.Time, errNotManager
-		}
-	}
-	if resp.StatusCode != http.StatusOK {
+	switch {
+	case resp.StatusCode != http.StatusOK:
 		return no.Time, no.err()
+	case out != nil && json.Unmarshal(data, out) != nil:
+		return no.Time, errNotManager
 	}
 	return no.Time, nil
 }
@@ -185,8 +183,8 @@ func Probe(ctx context.Context, addr netip.AddrPort, ca pki.KeyHash) (skew time.
 }
 
 func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+	ne, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, context.DeadlineExceeded) || ok && ne.Timeout()
 }
 
 // explainDial says why there is no TCP connection.
@@ -260,8 +258,7 @@ func printable(text string) string {
 const maxWords = 300
 
 func unwrapSyscall(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return err

@@ -104,7 +104,6 @@ func (e *ManagersError) Error() string {
 	return "no manager could be used: " + strings.Join(whys, "; ")
 }
 
-// Unwrap gives the errors of all tries.
 func (e *ManagersError) Unwrap() []error {
 	errs := make([]error, len(e.Tries))
 	for i, t := range e.Tries {

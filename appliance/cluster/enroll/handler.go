@@ -251,7 +251,6 @@ func (s *Server) answer(cert *x509.Certificate, swarmJoin pki.SwarmJoin) *joinAn
 	}
 }
 
-// remoteAddr returns where a request came from.
 func remoteAddr(r *http.Request) netip.Addr {
 	return remoteAddrPort(r).Addr().Unmap()
 }

@@ -63,7 +63,6 @@ func CheckCA(data []byte) error {
 	return err
 }
 
-// Certificate returns the CA's certificate.
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
 // PEM returns the CA's certificate in PEM.

@@ -9,7 +9,6 @@ var (
 		"with `crawlbox worker --join TOKEN` if it shall come back")
 	ErrOutdated = errors.New("this node's certificate is older than the cluster accepts: it gets another one from " +
 		"the manager by itself, if it is a node of the cluster still")
-	// ErrOtherCluster: this node belongs to another cluster.
 	ErrOtherCluster = errors.New("this machine is a node of another cluster: run `crawlbox leave` first, then the " +
 		"same command again")
 	// ErrOtherRole: this node is in the cluster already, as something else.

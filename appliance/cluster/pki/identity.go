@@ -194,7 +194,6 @@ func (id *Identity) HeardWithin(age time.Duration) bool {
 	return !id.heard.IsZero() && time.Since(id.heard) < age
 }
 
-// ManagerAnswered notes that a manager answers.
 func (id *Identity) ManagerAnswered() {
 	id.mu.Lock()
 	defer id.mu.Unlock()

@@ -39,7 +39,6 @@ func (g Grant) marks() []string {
 	return marks
 }
 
-// Issue signs a certificate for the key in a request.
 func (ca *CA) Issue(csr *x509.CertificateRequest, g Grant) (*x509.Certificate, error) {
 	info := NodeInfo{ID: IDOf(csr.RawSubjectPublicKeyInfo), Role: g.Role}
 	if now := time.Now(); g.From.IsZero() {

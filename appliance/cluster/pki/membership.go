@@ -58,7 +58,6 @@ type Keyring []Key
 // Format implements fmt.Formatter, for all verbs.
 func (Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
-// Raw returns the bytes of each key.
 func (r Keyring) Raw() [][]byte {
 	raw := make([][]byte, len(r))
 	for i, key := range r {

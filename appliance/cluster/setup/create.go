@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -149,8 +150,6 @@ func (m *Machine) initSwarm(ctx context.Context, r *Record, addr netip.Addr, wha
 func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 	elected, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		info, err := m.Engine.Info(elected)
 		if err == nil && info.Manager && info.ClusterID != "" {
@@ -159,13 +158,12 @@ func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 		if err == nil && info.State != swarm.StateActive && info.State != swarm.StatePending {
 			return info, fmt.Errorf("the swarm of this machine is %s: %s", info.State, info.Error)
 		}
-		select {
-		case <-ctx.Done():
+		switch err := clock.Sleep(elected, 100*time.Millisecond); {
+		case ctx.Err() != nil:
 			return info, ctx.Err()
-		case <-elected.Done():
+		case err != nil:
 			return info, fmt.Errorf("the swarm of this machine has no leader after %s; see `docker node ls` and "+
 				"start its other managers", electionTimeout)
-		case <-tick.C:
 		}
 	}
 }

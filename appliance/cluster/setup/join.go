@@ -63,7 +63,6 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 	return j.Membership, err
 }
 
-// start starts a node by the identity that it has.
 func (j *joining) start(ctx context.Context, id *pki.Identity) error {
 	if id.Node.Role == fleet.RoleWorker && j.Role == fleet.RoleManager {
 		j.Log.Info("this node was demoted; it goes on as a worker")

@@ -51,7 +51,6 @@ func (m *Machine) checkEngine(ctx context.Context) (swarm.Info, error) {
 	return info, EngineOf(info).Check()
 }
 
-// EngineOf returns what the doctor is told of an engine.
 func EngineOf(i swarm.Info) doctor.Engine {
 	return doctor.Engine{
 		Version:       i.Version,

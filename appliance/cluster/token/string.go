@@ -231,8 +231,7 @@ var crockfordLookalikes = strings.NewReplacer("O", "0", "I", "1", "L", "1")
 func uncrockford(text string) (data []byte, whole bool, err error) {
 	text = crockfordLookalikes.Replace(text)
 	data, err = crockford.DecodeString(text)
-	var at base32.CorruptInputError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[base32.CorruptInputError](err); ok {
 		return nil, false, fmt.Errorf("character %d from its end is none of a join token's", len(text)-int(at))
 	}
 	return data, crockford.EncodeToString(data) == text, err

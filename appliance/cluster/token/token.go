@@ -63,7 +63,6 @@ func (t Record) Expired(now time.Time) bool { return !t.Expires.IsZero() && now.
 
 func (t Record) usedUp() bool { return t.Uses > 0 && t.Used >= t.Uses }
 
-// Issued is a token with its secret.
 type Issued struct {
 	Record
 	Secret Secret

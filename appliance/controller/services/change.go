@@ -143,7 +143,6 @@ func (c *Controller) imageOf(ctx context.Context, svc compose.Service,
 	return "", nil, fmt.Errorf("%w: run `crawlbox deploy %s`", errNotBuilt, svc.Name)
 }
 
-// builtFor reports whether an image was built for a service.
 func (c *Controller) builtFor(svc compose.Service, image string) bool {
 	b, _ := svc.Build()
 	return strings.HasPrefix(image, fmt.Sprintf("localhost:%d/%s:", c.Config().Registry.Port, b.Repository))

@@ -85,7 +85,6 @@ func New(
 	return c
 }
 
-// Part returns the controller as a part of a node.
 func (c *Controller) Part() lifecycle.Part {
 	return lifecycle.Part{Name: c.Name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
 		changes, err := configs.Watch(ctx, c.file, c.log)
@@ -189,8 +188,7 @@ func (c *Controller) settings(ctx context.Context) error {
 }
 
 func line(before string, err error) *string {
-	text := before + strings.ReplaceAll(err.Error(), "\n", "; ")
-	return &text
+	return new(before + strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Problems returns what the user should know about the config.

@@ -86,7 +86,6 @@ func (s *Store) Previous(service string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Find returns one version of a service.
 func (s *Store) Find(service string, version int) (Entry, bool) {
 	return newest(s.of(service), func(e Entry) bool { return e.Version == version })
 }

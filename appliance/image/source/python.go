@@ -115,7 +115,6 @@ func (s *Source) pyproject() ([]string, error) {
 	return p.Project.Dependencies, nil
 }
 
-// missing returns those of want that no requirement names.
 func missing(requirements, want []string) (out []string) {
 	for _, w := range want {
 		named := regexp.MustCompile(`(?i)^\s*` + regexp.QuoteMeta(w) + `\s*($|[^\w.-])`)
