@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
@@ -13,6 +14,8 @@ import (
 type Changes interface {
 	Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Progress) error) error
 	ScalePlan(ctx context.Context, req ScaleRequest) (deploy.Plan, error)
+	Start(ctx context.Context, req StartRequest, fn func(deploy.Progress) error) error
+	StartPlan(ctx context.Context, req StartRequest) (deploy.Plan, error)
 	Update(ctx context.Context, req UpdateRequest, fn func(deploy.Progress) error) error
 	UpdatePlan(ctx context.Context, req UpdateRequest) (deploy.Plan, error)
 	RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error
@@ -23,6 +26,8 @@ func ChangesArea(c Changes) Area {
 	return Area{
 		"POST /v1/scale":       Stream(asked(scaleRequest, c.Scale)),
 		"POST /v1/scale/plan":  Value(planned(scaleRequest, c.ScalePlan)),
+		"POST /v1/start":       Stream(asked(startRequest, c.Start)),
+		"POST /v1/start/plan":  Value(planned(startRequest, c.StartPlan)),
 		"POST /v1/update":      Stream(asked(updateRequest, c.Update)),
 		"POST /v1/update/plan": Value(planned(updateRequest, c.UpdatePlan)),
 		"DELETE /v1/services/{service}": Stream(func(r *http.Request, send func(deploy.Progress) error) error {
@@ -35,6 +40,11 @@ func ChangesArea(c Changes) Area {
 type ScaleRequest struct {
 	Replicas map[string]int `json:"replicas"`
 	Now      bool           `json:"now,omitempty"` // kill the containers, without their grace time; all Replicas are 0
+}
+
+// StartRequest asks for services to run again, with as many replicas as they had.
+type StartRequest struct {
+	Services []string `json:"services"`
 }
 
 // UpdateRequest asks for another image.
@@ -53,6 +63,16 @@ func (c *Client) Scale(ctx context.Context, req ScaleRequest, fn func(deploy.Pro
 // ScalePlan returns what Scale would do.
 func (c *Client) ScalePlan(ctx context.Context, req ScaleRequest) (v deploy.Plan, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/scale/plan", req, &v)
+}
+
+// Start runs services again that were stopped or have finished, as Scale does.
+func (c *Client) Start(ctx context.Context, req StartRequest, fn func(deploy.Progress) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/start", req, failing(fn))
+}
+
+// StartPlan returns what Start would do.
+func (c *Client) StartPlan(ctx context.Context, req StartRequest) (v deploy.Plan, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/start/plan", req, &v)
 }
 
 // Update brings a service to another image, as Scale does.
@@ -85,6 +105,17 @@ func scaleRequest(r *http.Request) (req ScaleRequest, err error) {
 		if req.Now && n > 0 {
 			return req, Invalid("cannot scale %q to %d now; only what stops is killed", service, n)
 		}
+	}
+	return req, nil
+}
+
+func startRequest(r *http.Request) (req StartRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.Any("services", req.Services))
+	if len(req.Services) == 0 || slices.Contains(req.Services, "") {
+		return req, Invalid("start needs the names of services")
 	}
 	return req, nil
 }

@@ -70,13 +70,13 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 			return nil, err
 		}
 	}
-	services, err := c.engine.Services(ctx)
+	snap, err := c.engine.Snapshot(ctx)
 	if err != nil {
 		return nil, c.explain(err)
 	}
 	todo := map[string]deploy.Change{}
 	for name, n := range req.Replicas {
-		svc, err := findService(services, name)
+		svc, err := findService(snap.Services, name)
 		switch {
 		case err != nil:
 			return nil, err
@@ -87,15 +87,51 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain "+
 				"nodes, or remove it with `crawlbox rm %s`", name, name)
 		}
-		if todo[name] = c.runner.Scale(svc, n); req.Now {
+		switch todo[name] = c.runner.Scale(svc, n); {
+		case req.Now:
 			todo[name] = c.runner.StopNow(svc)
+		case svc.IsFinished() && n > 0:
+			todo[name] = c.runner.Start(svc, n)
 		}
 	}
 	return todo, nil
 }
 
-func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan deploy.Plan, err error) {
+// toStart checks all that is asked before anything changes.
+func (c *Changes) toStart(ctx context.Context, req api.StartRequest) (map[string]deploy.Change, error) {
+	snap, err := c.engine.Snapshot(ctx)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	todo := map[string]deploy.Change{}
+	for _, name := range req.Services {
+		svc, err := findService(snap.Services, name)
+		if err != nil {
+			return nil, err
+		}
+		todo[name] = c.runner.Start(svc, 0)
+	}
+	return todo, nil
+}
+
+func (c *Changes) Start(ctx context.Context, req api.StartRequest, fn func(deploy.Progress) error) error {
+	todo, err := c.toStart(ctx, req)
+	return c.runAll(ctx, todo, err, fn)
+}
+
+func (c *Changes) StartPlan(ctx context.Context, req api.StartRequest) (deploy.Plan, error) {
+	todo, err := c.toStart(ctx, req)
+	return c.planAll(ctx, todo, err)
+}
+
+func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (deploy.Plan, error) {
 	todo, err := c.toScale(ctx, req)
+	return c.planAll(ctx, todo, err)
+}
+
+// planAll returns what several changes would do, unless they could not be decided.
+func (c *Changes) planAll(ctx context.Context, todo map[string]deploy.Change, undecided error) (plan deploy.Plan,
+	err error) {
 	for _, name := range slices.Sorted(maps.Keys(todo)) {
 		p, err := todo[name].Plan(ctx)
 		if err != nil {
@@ -103,13 +139,19 @@ func (c *Changes) ScalePlan(ctx context.Context, req api.ScaleRequest) (plan dep
 		}
 		plan.Steps = append(plan.Steps, p.Steps...)
 	}
-	return plan, err
+	return plan, undecided
 }
 
 func (c *Changes) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
 	todo, err := c.toScale(ctx, req)
-	if err != nil {
-		return err
+	return c.runAll(ctx, todo, err, fn)
+}
+
+// runAll makes several changes at the same time, unless they could not be decided.
+func (c *Changes) runAll(ctx context.Context, todo map[string]deploy.Change, undecided error,
+	fn func(deploy.Progress) error) error {
+	if undecided != nil {
+		return undecided
 	}
 	see := serial(fn)
 	group, ctx := errgroup.WithContext(ctx)

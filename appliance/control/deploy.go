@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -140,7 +139,11 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 	if err != nil {
 		return nil, err
 	}
-	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: pinned(svc)})
+	if svc.IsStopped() {
+		return nil, api.Conflict("service %s is stopped, so there is nothing to replace; start it with `crawlbox start "+
+			"%s`", svc.Name, svc.Name)
+	}
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()})
 	d.Change.Restart = true
 	return r.runner.Deploy(&svc, d), err
 }
@@ -207,7 +210,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err
 	}
-	if svc == nil || req.Image != pinned(*svc) || svc.Digest == "" { // else it runs, and stays as it is
+	if svc == nil || req.Image != svc.Pinned() || svc.Digest == "" { // else it runs, and stays as it is
 		d.Change.Image, d.Source, err = r.sources.Resolve(ctx, req.Image)
 	}
 	return svc, d, r.explain(err)
@@ -246,9 +249,4 @@ func pullPolicy(req api.DeployRequest) (p deploy.PullPolicy, err error) {
 		err = api.Invalid("stage quorum: %s", err)
 	}
 	return p, err
-}
-
-// pinned returns the image that a service runs, with its digest where that is known.
-func pinned(svc fleet.Service) string {
-	return strings.TrimSuffix(svc.Image+"@"+svc.Digest, "@")
 }

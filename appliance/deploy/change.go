@@ -50,6 +50,7 @@ type Cluster interface {
 	Service(ctx context.Context, idOrName string) (fleet.Service, error)
 	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
 	Scale(ctx context.Context, id string, replicas int) error
+	Start(ctx context.Context, id string, replicas int, queue *servicespec.Queue) error
 	SetImage(ctx context.Context, id string, c servicespec.ImageChange) error
 	StopForUpdate(ctx context.Context, id, pending, mark string) error
 	Remove(ctx context.Context, id string) error

@@ -126,12 +126,9 @@ func (r *Runner) serviceAndTasks(ctx context.Context, id string) (svc fleet.Serv
 func (r *Runner) currentSpec(ctx context.Context, svc fleet.Service) (servicespec.Deployment, error) {
 	spec, err := r.cluster.Spec(ctx, svc.ID)
 	old := servicespec.Deployment{
-		Image:  svc.Image,
+		Image:  svc.Pinned(),
 		Spec:   spec,
 		Update: servicespec.UpdatePolicy{Parallelism: Parallelism(svc.Desired)},
-	}
-	if svc.Digest != "" {
-		old.Image += "@" + svc.Digest
 	}
 	if svc.Mode == fleet.ModeReplicated {
 		old.Replicas = &svc.Desired

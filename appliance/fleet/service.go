@@ -24,11 +24,13 @@ type Service struct {
 	Complete int `json:"complete"` // replicas that ended by themselves with exit code 0
 	Failed   int `json:"failed"`   // tasks that failed and whose slot does not run now
 	// state of the last update: updating, completed, paused, rollback_…; empty: never updated
-	Update        string        `json:"update"`
-	Message       string        `json:"message"`           // Swarm's word on that update
-	Managed       bool          `json:"managed"`           // comes from the config file
-	Hash          string        `json:"hash,omitempty"`    // of the definition it was made from
-	Replicas      int           `json:"replicas_defined"`  // replicas of that definition, -1 where there is none
+	Update   string `json:"update"`
+	Message  string `json:"message"`          // Swarm's word on that update
+	Managed  bool   `json:"managed"`          // comes from the config file
+	Hash     string `json:"hash,omitempty"`   // of the definition it was made from
+	Replicas int    `json:"replicas_defined"` // replicas of that definition, -1 where there is none
+	// replicas that one which was scaled to 0 had before; 0: it was not, or nobody knows
+	Before        int           `json:"replicas_before,omitempty"`
 	Pending       string        `json:"pending,omitempty"` // an update that was begun and is to go on; see LabelPending
 	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
 	Queue         string        `json:"queue,omitempty"`   // that its environment names; see LabelQueue
@@ -48,6 +50,20 @@ type Service struct {
 
 // IsJob reports whether the tasks of the service run once and are done.
 func (svc Service) IsJob() bool { return strings.HasSuffix(svc.Mode, "-job") }
+
+// Pinned returns the image with its digest, where that is known.
+func (svc Service) Pinned() string { return strings.TrimSuffix(svc.Image+"@"+svc.Digest, "@") }
+
+// IsStopped reports whether the service was scaled to 0.
+func (svc Service) IsStopped() bool {
+	return svc.Mode == ModeReplicated && svc.Desired == 0 && svc.Pending == ""
+}
+
+// IsFinished reports whether all replicas have ended well by themselves, so that Swarm
+// starts none of them.
+func (svc Service) IsFinished() bool {
+	return !svc.IsJob() && svc.Complete > 0 && svc.Running == 0 && svc.Complete == svc.Desired
+}
 
 // Labels that crawlbox puts on the services it makes from the config file.
 const (
@@ -73,6 +89,10 @@ const (
 	// LabelQueue marks a service whose environment has the URL of the cluster's queue, with
 	// what tells one URL from another.
 	LabelQueue = "crawlbox.queue"
+
+	// LabelReplicasBefore keeps how many replicas a service had that was scaled to 0, in
+	// decimal, until it is started again.
+	LabelReplicasBefore = "crawlbox.replicas.before"
 
 	// LabelRestartDelay keeps the delay between the failure of a replica and the next
 	// start, as Go writes it, of a service whose delay was made longer since it never

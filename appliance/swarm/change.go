@@ -26,6 +26,17 @@ func (e *Engine) Scale(ctx context.Context, id string, replicas int) error {
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error { return servicespec.Scale(s, replicas) })
 }
 
+// Start starts a service, by ID, with the number of replicas given: one that was stopped, or
+// one whose replicas have ended, all at once. A nil queue is for engines that know none.
+func (e *Engine) Start(ctx context.Context, id string, replicas int, queue *servicespec.Queue) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		if err := servicespec.Start(s, replicas); err != nil {
+			return err
+		}
+		return servicespec.Deployment{Queue: queue}.TellQueue(s, nil)
+	})
+}
+
 // SetImage brings a service, by ID, to another image.
 func (e *Engine) SetImage(ctx context.Context, id string, c servicespec.ImageChange) error {
 	return e.changeService(ctx, id, true, c.Apply)

@@ -82,6 +82,9 @@ func serviceOf(s swarm.Service) fleet.Service {
 		svc.UpdateDelay, svc.UpdateMonitor = u.Delay, u.Monitor
 	}
 	svc.Mode, svc.Desired = modeOf(s.Spec.Mode)
+	if svc.IsStopped() {
+		svc.Before = replicasBefore(s)
+	}
 	if u := s.UpdateStatus; u != nil {
 		svc.Update, svc.Message = string(u.State), u.Message
 		if u.StartedAt != nil {
@@ -89,6 +92,22 @@ func serviceOf(s swarm.Service) fleet.Service {
 		}
 	}
 	return svc
+}
+
+// replicasBefore returns how many replicas a service had that was scaled to 0: as it was
+// kept, else as Swarm remembers where that was the last change, else as the service is
+// defined; 0 where nobody knows.
+func replicasBefore(s swarm.Service) int {
+	if n, err := strconv.Atoi(s.Spec.Labels[fleet.LabelReplicasBefore]); err == nil && n > 0 {
+		return n
+	}
+	if s.PreviousSpec != nil {
+		if _, n := modeOf(s.PreviousSpec.Mode); n > 0 {
+			return n
+		}
+	}
+	n, _ := strconv.Atoi(s.Spec.Labels[fleet.LabelReplicas])
+	return max(n, 0)
 }
 
 // restarts reports whether a task that ended with exit code 0 is started again.

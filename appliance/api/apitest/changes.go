@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -78,6 +79,39 @@ func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(deploy.
 	c.resize(name, n)
 	e.Done = finish(done)
 	return fn(e)
+}
+
+// Start implements Backend: a service that runs is left alone, another gets what it had, or
+// 3 replicas.
+func (c *Cluster) Start(ctx context.Context, req api.StartRequest, fn func(deploy.Progress) error) error {
+	for _, name := range req.Services {
+		s, err := c.found(name)
+		if err != nil {
+			return err
+		}
+		if s.Running > 0 {
+			e := deploy.Progress{Service: name, Stage: history.StageUnchanged, Running: s.Running, Desired: s.Desired}
+			e.Done = &deploy.Summary{}
+			if err := fn(e); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.scale(ctx, name, cmp.Or(s.Desired, s.Before, 3), fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) StartPlan(_ context.Context, req api.StartRequest) (plan deploy.Plan, err error) {
+	for _, name := range req.Services {
+		if _, err := c.found(name); err != nil {
+			return plan, err
+		}
+		plan.Steps = append(plan.Steps, "start: service "+name)
+	}
+	return plan, nil
 }
 
 func (c *Cluster) Update(ctx context.Context, req api.UpdateRequest, fn func(deploy.Progress) error) error {
@@ -159,6 +193,9 @@ func (c *Cluster) found(service string) (fleet.Service, error) {
 // resize gives a service n running tasks: it keeps those of its first slots.
 func (c *Cluster) resize(service string, n int) {
 	c.change(service, func(s *fleet.Service) {
+		if n == 0 {
+			s.Before = s.Desired
+		}
 		s.Desired, s.Running, s.Complete = n, n, 0
 		kept := map[int]bool{}
 		c.tasks = slices.DeleteFunc(c.tasks, func(t fleet.Task) bool {

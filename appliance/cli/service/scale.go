@@ -12,13 +12,16 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 func ScaleCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scale SERVICE=N...",
 		Short: "Change how many replicas services have",
-		Long: `Change how many replicas services have, and follow until that many run.
+		Long: `Change how many replicas services have, and follow until that many run. Of a
+service whose replicas have all finished, that many run again.
 
 Ctrl-C ends the following, not the change.`,
 		Example:           "  crawlbox scale spider=50 robot=3",
@@ -81,12 +84,49 @@ func completeScale(a *command.App) cobra.CompletionFunc {
 	}
 }
 
+func StartCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "start SERVICE...",
+		Short: "Run services again that were stopped or have finished",
+		Long: `Run services again that were stopped, or whose replicas have all ended with exit
+code 0, with as many replicas as they had, and follow until these run.
+
+Ctrl-C ends the following, not the change.`,
+		Example:           "  crawlbox queue push urls - < more.txt && crawlbox start spider",
+		Args:              command.AtLeast(1, "a service"),
+		ValidArgsFunction: a.Complete(command.ServiceNames),
+	}
+	flags := change.AddFlags(cmd).PlanFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, services []string) error {
+		if slices.Contains(services, "") {
+			return command.Usagef(cmd, "a name is empty")
+		}
+		req := api.StartRequest{Services: slices.Compact(slices.Sorted(slices.Values(services)))}
+		return change.Follow(a, cmd, flags, change.Change{
+			Services: req.Services,
+			Run:      change.Asks((*api.Client).Start, req),
+			Plan:     change.Plans((*api.Client).StartPlan, req),
+			Done:     started,
+		})
+	}
+	return cmd
+}
+
+func started(e deploy.Progress) string {
+	if e.Stage == history.StageUnchanged {
+		return "unchanged, " + tui.TaskCounts(e)
+	}
+	return tui.Summary(e)
+}
+
 func StopCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop SERVICE...",
 		Short: "Stop services: scale them to 0",
 		Long: `Stop services: scale them to 0. Their programs get SIGTERM and as long to end as
-stop_grace_period says, 10 s by default. With --now they are killed.`,
+stop_grace_period says, 10 s by default. With --now they are killed. crawlbox
+start runs them again, with as many replicas.`,
+		Example:           "  crawlbox stop spider\n  crawlbox stop spider robot --now",
 		Args:              command.AtLeast(1, "a service"),
 		ValidArgsFunction: a.Complete(command.ServiceNames),
 	}
@@ -110,7 +150,8 @@ func RestartCmd(a *command.App) *cobra.Command {
 		Use:   "restart SERVICE",
 		Short: "Replace the replicas of a service by new ones of the same version",
 		Long: `Replace the replicas of a service by new ones of the same version, a quarter of
-them at a time, and follow until all run.`,
+them at a time, and follow until all run. Replicas that have finished run again.`,
+		Example:           "  crawlbox restart spider\n  crawlbox restart spider --dry-run",
 		Args:              command.ExactlyOne("one service"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}

@@ -161,6 +161,9 @@ func (d Deployment) restore(s *swarm.ServiceSpec) error {
 		return fmt.Errorf("read the version of service %s that is to come back: %w", s.Name, err)
 	}
 	old.Name, old.Mode = s.Name, s.Mode
+	if before := s.Labels[fleet.LabelReplicasBefore]; before != "" {
+		setLabel(&old, fleet.LabelReplicasBefore, before)
+	}
 	old.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
 	*s = old
 	return nil

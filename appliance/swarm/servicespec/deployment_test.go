@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 func serviceOfTwo() swarm.ServiceSpec {
@@ -103,5 +105,39 @@ func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
 	d.Spec = json.RawMessage("{")
 	if err := d.Apply(&now); err == nil {
 		t.Error("half a spec was taken")
+	}
+}
+
+// TestScale_KeepsReplicas wants a service that is stopped to know how many replicas it had,
+// whatever is done with it before it starts again.
+func TestScale_KeepsReplicas(t *testing.T) {
+	t.Parallel()
+	s := serviceOfTwo()
+	step := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, err := json.Marshal(serviceOfTwo())
+	step(err)
+	step(Scale(&s, 0))
+	step(Scale(&s, 0))
+	step(Deployment{Image: "new"}.Apply(&s))
+	step(Deployment{Image: "old", Spec: old}.Apply(&s))
+	if got := s.Labels[fleet.LabelReplicasBefore]; got != "2" || *s.Mode.Replicated.Replicas != 0 {
+		t.Errorf("stopped: it had %q replicas, and has %d", got, *s.Mode.Replicated.Replicas)
+	}
+	before := s.TaskTemplate.ForceUpdate
+	step(Start(&s, 2))
+	if _, kept := s.Labels[fleet.LabelReplicasBefore]; kept || s.TaskTemplate.ForceUpdate != before ||
+		*s.Mode.Replicated.Replicas != 2 {
+		t.Errorf("started: %+v", s)
+	}
+	// What has finished Swarm starts only as another version, and then all at once.
+	step(Start(&s, 3))
+	if s.TaskTemplate.ForceUpdate != before+1 || *s.Mode.Replicated.Replicas != 3 || s.UpdateConfig.Parallelism != 0 ||
+		s.UpdateConfig.FailureAction != swarm.UpdateFailureActionContinue {
+		t.Errorf("started again: %+v, %+v", s, s.UpdateConfig)
 	}
 }

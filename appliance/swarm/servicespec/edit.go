@@ -2,6 +2,7 @@ package servicespec
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -100,6 +101,7 @@ func Scale(s *swarm.ServiceSpec, replicas int) error {
 	n := uint64(replicas)
 	switch {
 	case s.Mode.Replicated != nil:
+		keepReplicas(s, n)
 		s.Mode.Replicated.Replicas = &n
 	case s.Mode.ReplicatedJob != nil:
 		s.Mode.ReplicatedJob.TotalCompletions = &n
@@ -108,6 +110,32 @@ func Scale(s *swarm.ServiceSpec, replicas int) error {
 			"remove it with `crawlbox rm %s`",
 			s.Name, s.Name)
 	}
+	return nil
+}
+
+// keepReplicas keeps how many replicas a service has that is scaled to 0.
+func keepReplicas(s *swarm.ServiceSpec, wanted uint64) {
+	has := s.Mode.Replicated.Replicas
+	switch {
+	case wanted > 0:
+		delete(s.Labels, fleet.LabelReplicasBefore)
+	case has != nil && *has > 0:
+		setLabel(s, fleet.LabelReplicasBefore, strconv.FormatUint(*has, 10))
+	}
+}
+
+// Start has Swarm start a service with the number of replicas given, all at once. Those that
+// have ended well it starts as others of the same version: it leaves alone what is complete.
+func Start(s *swarm.ServiceSpec, replicas int) error {
+	if r := s.Mode.Replicated; r != nil {
+		stopped := r.Replicas != nil && *r.Replicas == 0
+		if err := Scale(s, replicas); err != nil || stopped {
+			return err
+		}
+	}
+	s.TaskTemplate.ForceUpdate++
+	s.UpdateConfig = withParallelism(s.UpdateConfig, 0)
+	tolerateEnd(s)
 	return nil
 }
 
