@@ -94,18 +94,15 @@ func NodeCmd(a *command.App) *cobra.Command {
 }
 
 func nodeVerbCmd(a *command.App, verb, past, short string) *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:               verb + " NODE...",
 		Short:             short,
 		Args:              command.AtLeast(1, "a node"),
 		ValidArgsFunction: a.Complete(command.NodeNames),
-	}
-	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		return a.Each(cmd, nodes, past, func(c *api.Client, ctx context.Context, node string) error {
+		RunE: a.Each(past, func(c *api.Client, ctx context.Context, node string) error {
 			return c.SetNode(ctx, node, verb)
-		})
+		}),
 	}
-	return cmd
 }
 
 func nodeRmCmd(a *command.App) *cobra.Command {
@@ -119,10 +116,11 @@ On a node that still runs use crawlbox leave instead: it does both halves.`,
 		ValidArgsFunction: a.Complete(command.NodeNames),
 	}
 	force := cmd.Flags().Bool("force", false, "remove a node although Swarm still hears from it")
+	remove := a.Each("removed", func(c *api.Client, ctx context.Context, node string) error {
+		return c.RemoveNode(ctx, node, *force)
+	})
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		err := a.Each(cmd, nodes, "removed", func(c *api.Client, ctx context.Context, node string) error {
-			return c.RemoveNode(ctx, node, *force)
-		})
+		err := remove(cmd, nodes)
 		if err == nil {
 			fmt.Fprintln(a.Env.Stderr, "If a server may be in other hands, run `crawlbox token rotate` too: the old "+
 				"join tokens let it in again.")

@@ -147,16 +147,13 @@ func tokenUses(t token.Info) string {
 }
 
 func tokenRevokeCmd(a *command.App) *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:               "revoke ID...",
 		Short:             "Make tokens useless; nodes they have joined stay",
 		Args:              command.AtLeast(1, "the ID of a token"),
 		ValidArgsFunction: a.Complete(command.TokenIDs),
+		RunE:              a.Each("revoked", (*api.Client).RevokeToken),
 	}
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		return a.Each(cmd, ids, "revoked", (*api.Client).RevokeToken)
-	}
-	return cmd
 }
 
 func tokenRotateCmd(a *command.App) *cobra.Command {

@@ -68,28 +68,25 @@ type Env struct {
 	Now            func() time.Time // for ages; nil: time.Now
 }
 
-// Each does the same to several things and says what is done, up to the first
-// failure.
-func (a *App) Each(cmd *cobra.Command, names []string, past string,
-	do func(*api.Client, context.Context, string) error) error {
-	for _, name := range names {
-		if name == "" {
+// Each makes what a command runs that does the same to several things and says what is
+// done, up to the first failure.
+func (a *App) Each(
+	past string, do func(*api.Client, context.Context, string) error,
+) func(*cobra.Command, []string) error {
+	return a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
+		if slices.Contains(names, "") {
 			return Usagef(cmd, "a name is empty")
 		}
-	}
-	c, err := a.Client()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := do(c, cmd.Context(), name); err != nil {
-			return err
+		for _, name := range names {
+			if err := do(c, cmd.Context(), name); err != nil {
+				return err
+			}
+			if err := a.Printf("%s: %s\n", name, past); err != nil {
+				return err
+			}
 		}
-		if err := a.Printf("%s: %s\n", name, past); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Ask reads one line, or until ctx ends: a read from a terminal does not end by

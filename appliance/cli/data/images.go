@@ -69,16 +69,13 @@ func Short(digest string) string {
 }
 
 func imagesRmCmd(a *command.App) *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:               "rm IMAGE...",
 		Short:             "Remove images, such as spider:0.01",
 		Args:              command.AtLeast(1, "an image"),
 		ValidArgsFunction: a.Complete(command.ImageNames),
+		RunE:              a.Each("removed", (*api.Client).RemoveImage),
 	}
-	cmd.RunE = func(cmd *cobra.Command, refs []string) error {
-		return a.Each(cmd, refs, "removed", (*api.Client).RemoveImage)
-	}
-	return cmd
 }
 
 // collected says what a collection did, and why it did not do more.

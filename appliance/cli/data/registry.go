@@ -90,14 +90,11 @@ func renderAccounts(s tui.Screen, accounts []api.RegistryAccount) {
 }
 
 func registryLogoutCmd(a *command.App) *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:               "logout NAME...",
 		Short:             "End accounts that may push",
 		Args:              command.AtLeast(1, "a name"),
 		ValidArgsFunction: a.Complete(command.AccountNames),
+		RunE:              a.Each("logged out", (*api.Client).RegistryLogout),
 	}
-	cmd.RunE = func(cmd *cobra.Command, names []string) error {
-		return a.Each(cmd, names, "logged out", (*api.Client).RegistryLogout)
-	}
-	return cmd
 }
