@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/sha1"
+	_ "embed"
 	"encoding/hex"
 	"math"
 	"strings"
@@ -17,8 +18,6 @@ const (
 
 // Refused begins the error for a command that is not served; see [Refusal].
 const Refused = " is not served by crawlbox's embedded queue; "
-
-const noScripts = "it runs no scripts: use a Redis or Valkey server of your own for what needs them"
 
 func init() {
 	register("EVAL", -3, writes, eval)
@@ -42,7 +41,7 @@ func eval(c *Context) {
 	}
 	if !isLock(sha) {
 		c.Unserved = true
-		c.fail("ERR " + c.args[0] + Refused + noScripts)
+		c.fail(Refusal(c.args[0]))
 	}
 	keys := c.bounded(c.args[2], 1, 1, ErrNotInt)
 	if wants := map[string]int{lockRelease: 1, lockReacquire: 2, lockExtend: 3}[sha]; len(c.args)-3-keys < wants {
@@ -91,46 +90,24 @@ func script(c *Context) {
 		c.Out.OK()
 	default:
 		c.Unserved = true
-		c.fail("ERR SCRIPT" + Refused + noScripts)
+		c.fail(Refusal("SCRIPT"))
 	}
 }
 
-const ownServer = "use a Redis or Valkey server of your own for what needs it"
+//go:embed refused.txt
+var refusals string
 
-// refused says why a command of Redis is not served, and what to do.
-var refused = map[string]string{}
-
-func init() {
-	for reason, names := range map[string]string{
-		noScripts: "EVAL_RO EVALSHA_RO FCALL FCALL_RO FUNCTION",
-		"it has no streams: " + ownServer: "XADD XACK XAUTOCLAIM XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD " +
-			"XREADGROUP XREVRANGE " +
-			"XSETID XTRIM",
-		"it has no places: " + ownServer: "GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUSBYMEMBER " +
-			"GEORADIUSBYMEMBER_RO " +
-			"GEORADIUS_RO GEOSEARCH GEOSEARCHSTORE",
-		"it has no HyperLogLogs: " + ownServer: "PFADD PFCOUNT PFDEBUG PFMERGE PFSELFTEST",
-		"values have no binary form there":     "DUMP RESTORE MIGRATE RESTORE-ASKING",
-		"fields of hashes have no " +
-			"deadlines": "HEXPIRE HPERSIST HTTL HPTTL HSETEX HPEXPIRE HEXPIREAT HPEXPIREAT HGETEX HGETDEL " +
-			"HEXPIRETIME HPEXPIRETIME",
-		"use LRANGE, SMEMBERS or ZRANGE":        "SORT SORT_RO",
-		"use SETBIT and GETBIT":                 "BITFIELD BITFIELD_RO",
-		"use SUBSCRIBE and PUBLISH":             "SSUBSCRIBE SUNSUBSCRIBE SPUBLISH",
-		"keys stay in their database: use COPY": "MOVE SWAPDB",
-		"it has a journal of its own":           "SAVE BGSAVE",
-		"it runs on one node": "CLUSTER FAILOVER ASKING READONLY READWRITE SYNC PSYNC REPLCONF REPLICAOF " +
-			"SLAVEOF ROLE WAITAOF",
-		"crawlbox starts, stops and sets it up": "SHUTDOWN DEBUG MODULE",
-		"there is one user, default":            "ACL",
-		"it keeps no such figures: see INFO":    "OBJECT MEMORY MONITOR SLOWLOG LATENCY",
-		"compare the strings yourself":          "LCS",
-	} {
-		for _, name := range strings.Fields(names) {
-			refused[name] = reason
+// refused says why a command of Redis is not served, and what to do, by its name.
+var refused = func() map[string]string {
+	reasons := map[string]string{}
+	for line := range strings.Lines(refusals) {
+		reason, names, _ := strings.Cut(line, " | ")
+		for name := range strings.FieldsSeq(names) {
+			reasons[name] = reason
 		}
 	}
-}
+	return reasons
+}()
 
 // Refusal returns the error for a command that is not served, "" when Redis has none
 // of that name either.
