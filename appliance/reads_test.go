@@ -24,7 +24,6 @@ var mayRead = map[string]string{
 	"appliance/cli/command/command.go":        "what a person types",
 	"appliance/cli/data/push.go":              "what a person pipes, line by line",
 	"appliance/doctor/kernel.go":              "a file, within io.LimitReader",
-	"appliance/doctor/port.go":                "a table of the kernel, line by line",
 	"appliance/image/stream.go":               "the Docker Engine of this machine, which is root here",
 	"appliance/lab":                           "for tests",
 	"appliance/sockowner/procnet.go":          "a table of the kernel, within io.LimitReader",

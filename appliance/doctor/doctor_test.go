@@ -75,19 +75,33 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-func TestParseHexAddr(t *testing.T) {
+func TestPortOwner(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		"0100007F:1F43":                         "127.0.0.1:8003",
-		"00000000000000000000000001000000:1F43": "[::1]:8003",
-		"0000000000000000FFFF00000100007F:1F43": "127.0.0.1:8003",
-	} {
-		got, ok := parseHexAddr(in)
-		if !ok || got.String() != want {
-			t.Errorf("%s: got %v, %v; want %s", in, got, ok, want)
+	mine := fmt.Sprintf("(pid %d)", os.Getpid())
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"} {
+		ln, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, ok := parseHexAddr("rubbish"); ok {
-		t.Error("rubbish was read")
+		defer ln.Close()
+		addr := netip.MustParseAddrPort(ln.Addr().String())
+		conn, err := net.ListenPacket("udp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, proto := range []string{"tcp", "udp"} {
+			if got := portOwner(addr, proto); !strings.Contains(got, mine) {
+				t.Errorf("%s/%s is of %q, want %s", addr, proto, got, mine)
+			}
+		}
+		if addr.Addr() == netip.MustParseAddr("127.0.0.1") {
+			if got := portOwner(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), addr.Port()), "tcp"); got != "" {
+				t.Errorf("the port of another address is of %q", got)
+			}
+			if got := portOwner(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), "tcp"); got == "" {
+				t.Error("nobody has the port at any address")
+			}
+		}
 	}
 }

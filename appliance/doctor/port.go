@@ -1,18 +1,16 @@
 package doctor
 
 import (
-	"bufio"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/prometheus/procfs"
 )
 
 // Listen is net.Listen for TCP, whose error names the process that holds the
@@ -57,11 +55,15 @@ func portError(err error, addr netip.AddrPort, key, proto string) error {
 // portOwner names the process that has the port at addr, such as "nginx (pid 12)",
 // or returns "" where that can't be told.
 func portOwner(addr netip.AddrPort, proto string) string {
-	for _, table := range []string{"/proc/net/" + proto, "/proc/net/" + proto + "6"} {
-		for _, inode := range listeners(table, addr) {
-			if owner := socketOwner(inode); owner != "" {
-				return owner
-			}
+	for _, s := range sockets(proto) {
+		local, _ := netip.AddrFromSlice(s.LocalAddr)
+		local = local.Unmap()
+		if s.St != stateListen && s.St != stateBound || s.LocalPort != uint64(addr.Port()) ||
+			local != addr.Addr() && !local.IsUnspecified() && !addr.Addr().IsUnspecified() {
+			continue
+		}
+		if owner := socketOwner(s.Inode); owner != "" {
+			return owner
 		}
 	}
 	return ""
@@ -70,54 +72,26 @@ func portOwner(addr netip.AddrPort, proto string) string {
 // States of sockets that take what comes: TCP_LISTEN in /proc/net/tcp, and what stands
 // in its place in /proc/net/udp.
 const (
-	stateListen = "0A"
-	stateBound  = "07"
+	stateListen = 0x0a
+	stateBound  = 0x07
 )
 
-// listeners returns the inodes of the sockets at addr, at all addresses or, where addr
-// is all of them, at any.
-func listeners(table string, addr netip.AddrPort) (inodes []string) {
-	f, err := os.Open(table)
-	if err != nil {
-		return nil
+// sockets returns those of a protocol, as far as the kernel lists them.
+func sockets(proto string) procfs.NetTCP {
+	proc, _ := procfs.NewDefaultFS()
+	if proto == "udp" {
+		v4, _ := proc.NetUDP()
+		v6, _ := proc.NetUDP6()
+		return procfs.NetTCP(append(v4, v6...))
 	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		fields := strings.Fields(sc.Text())
-		if len(fields) < 10 || fields[3] != stateListen && fields[3] != stateBound {
-			continue
-		}
-		local, ok := parseHexAddr(fields[1])
-		if !ok || local.Port() != addr.Port() {
-			continue
-		}
-		if local.Addr().IsUnspecified() || addr.Addr().IsUnspecified() || local.Addr() == addr.Addr() {
-			inodes = append(inodes, fields[9])
-		}
-	}
-	return inodes
+	v4, _ := proc.NetTCP()
+	v6, _ := proc.NetTCP6()
+	return append(v4, v6...)
 }
 
-// parseHexAddr reads 0100007F:1F43: 32-bit words in the byte order of the
-// machine (little endian on all that crawlbox is built for), then the port.
-func parseHexAddr(s string) (netip.AddrPort, bool) {
-	host, port, ok := strings.Cut(s, ":")
-	b, err := hex.DecodeString(host)
-	if !ok || err != nil || len(b)%4 != 0 {
-		return netip.AddrPort{}, false
-	}
-	for i := 0; i < len(b); i += 4 {
-		slices.Reverse(b[i : i+4])
-	}
-	a, okA := netip.AddrFromSlice(b)
-	p, err := strconv.ParseUint(port, 16, 16)
-	return netip.AddrPortFrom(a.Unmap(), uint16(p)), okA && err == nil
-}
-
-func socketOwner(inode string) string {
+func socketOwner(inode uint64) string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
-	want := "socket:[" + inode + "]"
+	want := fmt.Sprintf("socket:[%d]", inode)
 	for _, fd := range fds {
 		if target, err := os.Readlink(fd); err != nil || target != want {
 			continue
