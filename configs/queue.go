@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // maxPasswordFile bounds what is read as a password, in bytes.
@@ -30,7 +32,7 @@ func (q Queue) Secret() (string, error) {
 	if len(text) > maxPasswordFile {
 		return "", fmt.Errorf("read queue.password_file: %s is larger than %d bytes", q.PasswordFile, maxPasswordFile)
 	}
-	password := strings.TrimSpace(string(text))
+	password := strings.TrimSpace(words.WithoutMark(string(text)))
 	if password == "" {
 		return "", fmt.Errorf("read queue.password_file: %s is empty", q.PasswordFile)
 	}

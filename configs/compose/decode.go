@@ -111,6 +111,11 @@ func (r *serviceReader) readEnvFiles(s *Service, project *types.Project) *docume
 		case len(data) > document.MaxFile:
 			return s.problem(place, file.Path+" is larger than 1 MiB")
 		}
+		// compose-go would quote what it does not understand, and it may be a password.
+		set := func(string) (string, bool) { return "x", true }
+		if err := ReadEnv(data, map[string]string{}, set); err != nil {
+			return s.problem(place, file.Path+": "+err.Error())
+		}
 		s.EnvFiles = append(s.EnvFiles, file.Path)
 	}
 	resolved, err := project.WithServicesEnvironmentResolved(true)

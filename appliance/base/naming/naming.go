@@ -19,6 +19,8 @@ var (
 	// Without dots, slashes and colons, no service has the name of an image with a tag, or
 	// of a file that lies elsewhere.
 	service = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*$`)
+	// tag is the rule of registries.
+	tag = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
 	// account goes into shell lines and Docker's own files.
 	account = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 )
@@ -30,6 +32,14 @@ const maxService = 63
 func CheckService(name string) error {
 	if len(name) > maxService || !service.MatchString(name) {
 		return fmt.Errorf("%.64q cannot name a service: use at most %d letters, digits, - and _", name, maxService)
+	}
+	return nil
+}
+
+// CheckTag returns an error unless an image can have this tag.
+func CheckTag(name string) error {
+	if !tag.MatchString(name) {
+		return fmt.Errorf("%.64q cannot be a tag: use at most 128 letters, digits, dots and dashes, such as 0.02", name)
 	}
 	return nil
 }

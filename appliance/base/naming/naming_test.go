@@ -19,6 +19,10 @@ func TestChecks(t *testing.T) {
 			[]string{"", ".", "..", "-a", "a-", "_a", "a_", "a.b", "a/b", "a:b", "a b", "a\n", "ä", "a\x00", long},
 		},
 		{
+			naming.CheckTag, []string{"a", "0.01", "_x", "V1-rc.2", long + long},
+			[]string{"", ".1", "-1", "a b", "a/b", "a:b", "a\n", "ä", long + long + "a"},
+		},
+		{
 			naming.CheckAccount, []string{"a", "0", "a.b_c-d", "a-", long[:32]},
 			[]string{"", "-x", ".x", "..", "Ci", "a b", "a:b", "a/b", "a;b", "a\n", "é", long[:33]},
 		},

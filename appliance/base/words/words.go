@@ -12,6 +12,9 @@ import (
 // its line.
 func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
+// WithoutMark returns a text without the byte order mark that editors of Windows put before it.
+func WithoutMark(s string) string { return strings.TrimPrefix(s, "\ufeff") }
+
 // Count words a number of things: "1 node", "2 nodes".
 func Count(n int, what string) string {
 	if n == 1 {

@@ -80,6 +80,9 @@ func (p *pusher) lines(r io.Reader) error {
 	n := 1
 	for ; in.Scan(); n++ {
 		line := strings.TrimSuffix(in.Text(), "\r")
+		if n == 1 {
+			line = words.WithoutMark(line)
+		}
 		if line == "" {
 			continue
 		}

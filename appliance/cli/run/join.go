@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/node"
@@ -109,7 +110,7 @@ func joinFromFile(path string, log *slog.Logger) (string, error) {
 // It never says what it has read.
 func readJoin(r io.Reader, from string) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxJoinFile+1))
-	join := strings.TrimSpace(string(text))
+	join := strings.TrimSpace(words.WithoutMark(string(text)))
 	if _, after, whole := strings.Cut(join, "--join "); whole {
 		join = after
 	}
