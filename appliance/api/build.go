@@ -41,16 +41,19 @@ func BuildsArea(b Builds) Area {
 // BuildRequest says what is to be built of the files that come with it, and under
 // what name it goes into the cluster's registry.
 type BuildRequest struct {
-	Repository string            `json:"repository"`    // such as spider
-	Tag        string            `json:"tag,omitempty"` // empty: the next of those there are, from 0.01 on
-	Dockerfile string            `json:"dockerfile,omitempty"`
-	Args       map[string]string `json:"args,omitempty"` // of ARG
-	Secrets    Secrets           `json:"secrets,omitempty"`
-	Target     string            `json:"target,omitempty"`   // stage to stop at
-	Platform   string            `json:"platform,omitempty"` // such as linux/arm64
-	Builder    string            `json:"builder,omitempty"`  // image.BuildKit, image.Classic or image.Auto
-	NoCache    bool              `json:"no_cache,omitempty"`
-	Pull       bool              `json:"pull,omitempty"`
+	Repository string `json:"repository"`    // such as spider
+	Tag        string `json:"tag,omitempty"` // empty: the next of those there are, from 0.01 on
+	Dockerfile []byte `json:"dockerfile"`    // text, be it UTF-8 or not
+	// of the Dockerfile among the files; empty: it is none of them
+	DockerfileName string            `json:"dockerfile_name,omitempty"`
+	Args           map[string]string `json:"args,omitempty"`   // of ARG
+	Logins         image.Logins      `json:"logins,omitempty"` // of the user, for base images
+	Secrets        Secrets           `json:"secrets,omitempty"`
+	Target         string            `json:"target,omitempty"`   // stage to stop at
+	Platform       string            `json:"platform,omitempty"` // such as linux/arm64
+	Builder        string            `json:"builder,omitempty"`  // image.BuildKit, image.Classic or image.Auto
+	NoCache        bool              `json:"no_cache,omitempty"`
+	Pull           bool              `json:"pull,omitempty"`
 }
 
 // Secrets holds the files that the steps of one build may read, by id. They print as
@@ -105,8 +108,8 @@ func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 }
 
 func checkBuild(q BuildRequest) error {
-	if q.Repository == "" {
-		return Invalid("a build needs the name of its repository")
+	if q.Repository == "" || len(q.Dockerfile) == 0 {
+		return Invalid("a build needs the name of its repository, and a Dockerfile")
 	}
 	if q.Builder != image.Auto && q.Builder != image.BuildKit && q.Builder != image.Classic {
 		return Invalid("the builder is %q; it must be %s or %s", q.Builder, image.BuildKit, image.Classic)

@@ -38,16 +38,18 @@ func TestClient_Build(t *testing.T) {
 	// Larger than what the request may be, with lines of its own.
 	files := strings.Repeat("files\n", api.MaxBody/5)
 	q := api.BuildRequest{
-		Repository: "spider",
-		Tag:        "0.01",
-		Dockerfile: "docker/prod",
-		Args:       map[string]string{"A": "b\nc"},
-		Secrets:    api.Secrets{"token": []byte("hush\x00\n")},
-		Target:     "run",
-		Platform:   "linux/arm64",
-		Builder:    image.BuildKit,
-		NoCache:    true,
-		Pull:       true,
+		Repository:     "spider",
+		Tag:            "0.01",
+		Dockerfile:     []byte("FROM x # \xe9\n"),
+		DockerfileName: "docker/prod",
+		Args:           map[string]string{"A": "b\nc"},
+		Logins:         image.Logins{"r:5000": {Username: "ci", Password: "hush"}},
+		Secrets:        api.Secrets{"token": []byte("hush\x00\n")},
+		Target:         "run",
+		Platform:       "linux/arm64",
+		Builder:        image.BuildKit,
+		NoCache:        true,
+		Pull:           true,
 	}
 	var said []api.BuildEvent
 	err := c.Build(testContext(t), q, strings.NewReader(files), func(e api.BuildEvent) error {
@@ -64,10 +66,13 @@ func TestClient_Build(t *testing.T) {
 
 func TestSecrets_DoNotPrint(t *testing.T) {
 	t.Parallel()
-	q := api.BuildRequest{Secrets: api.Secrets{"token": []byte("hush")}}
+	q := api.BuildRequest{
+		Secrets: api.Secrets{"token": []byte("hush")},
+		Logins:  image.Logins{"r:5000": {Password: "hush"}},
+	}
 	var out bytes.Buffer
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secrets", q.Secrets, "request", q)
-	fmt.Fprintf(&out, "%v %+v %#v %s", q, q, q, q.Secrets)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secrets", q.Secrets, "logins", q.Logins, "request", q)
+	fmt.Fprintf(&out, "%v %+v %#v %s %s", q, q, q, q.Secrets, q.Logins)
 	if text := out.String(); strings.Contains(text, "hush") || strings.Contains(text, "104 117") ||
 		!strings.Contains(text, "1 hidden") {
 		t.Errorf("got %s", text)

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
@@ -28,7 +29,7 @@ type Deploys interface {
 // DeploysArea serves the calls of Deploys.
 func DeploysArea(d Deploys) Area {
 	return Area{
-		"POST /v1/deploy":                          Stream(asked(deployRequest, d.Deploy)),
+		"POST /v1/deploy":                          Stream(asked(builtRequest, d.Deploy)),
 		"POST /v1/deploy/plan":                     Value(planned(deployRequest, d.DeployPlan)),
 		"POST /v1/rollback":                        Stream(asked(rollbackRequest, d.Rollback)),
 		"POST /v1/services/{service}/restart":      Stream(asked(service, d.Restart)),
@@ -45,6 +46,8 @@ func DeploysArea(d Deploys) Area {
 type DeployRequest struct {
 	Service string `json:"service"`
 	Image   string `json:"image"`
+	// of a plan: what would be built first, in place of Image
+	Build *ToBuild `json:"build,omitempty"`
 	// what the image was built of, to be kept for the next time
 	Source *history.Source `json:"source,omitempty"`
 	// as the config file has it; Image is then what was built for it, or empty
@@ -63,6 +66,13 @@ type DeployRequest struct {
 	StartFirst   bool              `json:"start_first,omitempty"`
 	StageQuorum  string            `json:"stage_quorum,omitempty"`     // of the nodes; default 100%
 	StageTimeout time.Duration     `json:"stage_timeout_ns,omitempty"` // default 5m
+}
+
+// ToBuild is an image that is not built yet.
+type ToBuild struct {
+	From       string `json:"from"`          // directory or program
+	Repository string `json:"repository"`    // where it goes, such as spider
+	Tag        string `json:"tag,omitempty"` // empty: the next one
 }
 
 // RollbackRequest asks for a version that a service ran before.
@@ -129,8 +139,10 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	}
 	note(r, slog.String("service", req.Service), slog.String("image", req.Image))
 	switch {
-	case req.Service == "" || req.Image == "" && !req.Defined:
+	case req.Service == "" || req.Image == "" && !req.Defined && req.Build == nil:
 		return req, Invalid("deploy needs a service and an image")
+	case req.Build != nil && (req.Image != "" || req.Defined || req.Build.Repository == ""):
+		return req, Invalid("what is to be built has the name of its repository, and is no image yet")
 	case !req.Defined && naming.CheckService(req.Service) != nil:
 		return req, Invalid("%s", naming.CheckService(req.Service))
 	case req.Replicas != nil && *req.Replicas < 0:
@@ -138,10 +150,22 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 ||
 		req.StartTimeout < 0:
 		return req, Invalid("limits and times can't be negative")
+	case req.CPUs > 0 && req.CPUs < fleet.LeastCPUs, req.Memory > 0 && req.Memory < fleet.LeastMemory:
+		return req, Invalid("a replica needs %g processors and %d bytes of memory at least", fleet.LeastCPUs,
+			fleet.LeastMemory)
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
 		return req, Invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
 	}
 	return req, nil
+}
+
+// builtRequest is one whose image is there.
+func builtRequest(r *http.Request) (DeployRequest, error) {
+	req, err := deployRequest(r)
+	if err == nil && req.Build != nil {
+		err = Invalid("the image of service %s is not built yet", req.Service)
+	}
+	return req, err
 }
 
 func rollbackRequest(r *http.Request) (req RollbackRequest, err error) {

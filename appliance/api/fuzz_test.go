@@ -33,7 +33,7 @@ func FuzzHandler(f *testing.F) {
 		{"POST", "/v1/update", `{"service":"spider","image":"x/spider:0.02"}`},
 		{"POST", "/v1/scale", `{"replicas":{"spider":3}}`},
 		{"POST", "/v1/queue/items", `{"key":"k","items":["a"]}`},
-		{"POST", "/v1/build", `{"repository":"r","secrets":{"a":"aHVzaA=="}}` + "\nfiles"},
+		{"POST", "/v1/build", `{"repository":"r","dockerfile":"RlJPTSB4","secrets":{"a":"aHVzaA=="}}` + "\nfiles"},
 		{"CONNECT", "/", "["},
 		{"GET", "/v1/../v1/nodes", ""},
 	} {

@@ -87,7 +87,8 @@ func TestHandler_Audit(t *testing.T) {
 			"path=/v1/queue/items key=k items=1" + who + " status=200",
 		},
 		{
-			"POST", "/v1/build", `{"repository":"r","tag":"1","args":{"A":"hush"},"secrets":{"a":"aHVzaA=="}}` + "\n",
+			"POST", "/v1/build", `{"repository":"r","tag":"1","dockerfile":"aHVzaA==","args":{"A":"hush"},` +
+				`"secrets":{"a":"aHVzaA=="},"logins":{"r:5000":{"username":"hush","password":"hush"}}}` + "\n",
 			"path=/v1/build repository=r tag=1" + who + " status=200",
 		},
 		{"DELETE", "/v1/images?ref=spider:0.02", "", "path=/v1/images?ref=spider%3A0.02" + who + " status=200"},

@@ -41,6 +41,15 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 			"fewer than none", "POST", "/v1/deploy", `{"service":"s","image":"i","replicas":-1}`, 400,
 			"can't be negative",
 		},
+		{
+			"not built yet", "POST", "/v1/deploy", `{"service":"s","build":{"from":"/s","repository":"s"}}`, 400,
+			"the image of service s is not built yet",
+		},
+		{
+			"built and to build", "POST", "/v1/deploy/plan",
+			`{"service":"s","image":"i","build":{"from":"/s","repository":"s"}}`, 400, "is no image yet",
+		},
+		{"too little memory", "POST", "/v1/deploy/plan", `{"service":"s","image":"i","memory":1024}`, 400, "of memory"},
 		{"negative limit", "POST", "/v1/deploy", `{"service":"s","image":"i","memory":-1}`, 400, "can't be negative"},
 		{
 			"more than all", "POST", "/v1/deploy/plan", `{"service":"s","image":"i","failure_ratio":1.5}`, 400,
@@ -48,11 +57,12 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 		},
 		{"no service to roll back", "POST", "/v1/rollback", `{}`, 400, "rollback needs a service"},
 		{"nothing to build", "POST", "/v1/build", "{}\n", 400, "name of its repository"},
+		{"no Dockerfile", "POST", "/v1/build", `{"repository":"r"}` + "\n", 400, "and a Dockerfile"},
 		{"no request to build", "POST", "/v1/build", "", 400, "cannot read the request"},
 		{"files and no request", "POST", "/v1/build", "\x00\x00\n", 400, "cannot read the request"},
 		{"bad pull", "POST", "/v1/build", `{"repository":"r","pull":"maybe"}` + "\n", 400, "cannot read the request"},
 		{
-			"unknown builder", "POST", "/v1/build", `{"repository":"r","builder":"kaniko"}` + "\n", 400,
+			"unknown builder", "POST", "/v1/build", `{"repository":"r","dockerfile":"eA==","builder":"kaniko"}` + "\n", 400,
 			"must be buildkit or classic",
 		},
 		{"large request to build", "POST", "/v1/build", `{"repository":"` + strings.Repeat("x",

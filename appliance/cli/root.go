@@ -35,7 +35,7 @@ func New(env command.Env) *cobra.Command {
 	root.SetErr(env.Stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("crawlbox {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return command.Usagef(cmd, "%w", err) })
+	root.SetFlagErrorFunc(command.FlagError)
 	root.SetHelpCommand(helpCmd(a))
 	root.SetHelpFunc(withTopics(root.HelpFunc()))
 
@@ -53,7 +53,8 @@ func addCommands(a *command.App, root *cobra.Command) {
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), deploy.Cmd(a),
 		service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a), service.StopCmd(a),
 		service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
-	add(root, groupData, "Images and queues:", data.ImagesCmd(a), data.RegistryCmd(a), data.QueueCmd(a))
+	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), data.ImagesCmd(a), data.RegistryCmd(a),
+		data.QueueCmd(a))
 	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), run.DemoSpiderCmd(a), run.KeepCmd(a),
 		run.QueueProcessCmd(a))
 	root.SetHelpCommandGroupID(groupOther)

@@ -48,23 +48,25 @@ func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, bu
 	}), err
 }
 
-// wouldBuild names in a request the image that would be built for a service of the config
-// file, and says so in a line. It is empty where none would.
+// wouldBuild names in a request the image that would be built for it, and says so in a line. It
+// is empty where none would.
 func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
-	if !req.Defined || req.Image != "" {
+	what := req.Build
+	if req.Defined && req.Image == "" {
+		svc, err := r.definition(req.Service)
+		if err != nil {
+			return "", err
+		}
+		if build, ok := svc.Build(); ok {
+			what = &api.ToBuild{From: build.Context, Repository: build.Repository, Tag: build.Tag}
+		}
+	}
+	if what == nil {
 		return "", nil
 	}
-	svc, err := r.definition(req.Service)
-	if err != nil {
-		return "", err
-	}
-	build, ok := svc.Build()
-	if !ok {
-		return "", nil
-	}
-	tag, err := r.builds.freeTag(ctx, api.BuildRequest{Repository: build.Repository, Tag: build.Tag})
-	req.Image = r.builds.name(build.Repository, tag)
-	return fmt.Sprintf("build: %s as %s, and push it", build.Context, req.Image), err
+	tag, err := r.builds.freeTag(ctx, api.BuildRequest{Repository: what.Repository, Tag: what.Tag})
+	req.Image = r.builds.name(what.Repository, tag)
+	return fmt.Sprintf("build: %s as %s, and push it", what.From, req.Image), err
 }
 
 // definition finds a service of the config file, as the file is now.

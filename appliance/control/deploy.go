@@ -59,7 +59,7 @@ func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built str
 	if req.Defined {
 		return r.toDeployDefined(ctx, req, built)
 	}
-	svc, d, err := r.deployment(ctx, req)
+	svc, d, err := r.deployment(ctx, req, built)
 	d.Entry = history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx), Source: req.Source}
 	return r.runner.Deploy(svc, d), err
 }
@@ -79,7 +79,7 @@ func (r *Deploys) toRollBack(ctx context.Context, req api.RollbackRequest) (depl
 	if err != nil {
 		return nil, err
 	}
-	svc, d, err := r.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest})
+	svc, d, err := r.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest}, "")
 	d.Entry = history.Entry{Kind: history.KindRollback, By: api.PeerUser(ctx), From: to.Original(), Spec: to.Spec}
 	d.Change.Spec = to.Spec
 	return r.runner.Deploy(svc, d), err
@@ -113,7 +113,7 @@ func (r *Deploys) toDeployUpdate(ctx context.Context, req api.UpdateRequest) (de
 	if err != nil {
 		return nil, err
 	}
-	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image})
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, "")
 	d.Entry = history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}
 	if req.StopFirstAll {
 		return r.runner.StopFirst(svc, d), err
@@ -143,7 +143,7 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 		return nil, api.Conflict("service %s is stopped, so there is nothing to replace; start it with `crawlbox start "+
 			"%s`", svc.Name, svc.Name)
 	}
-	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()})
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()}, "")
 	d.Change.Restart = true
 	return r.runner.Deploy(&svc, d), err
 }
@@ -173,8 +173,9 @@ func (r *Deploys) Source(ctx context.Context, service string) (history.Source, e
 }
 
 // deployment returns the deploy that a request asks for, completed with defaults, and
-// the existing service or nil.
-func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet.Service, deploy.Deploy, error) {
+// the existing service or nil. built says what is done before, for a plan without the image.
+func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
+	built string) (*fleet.Service, deploy.Deploy, error) {
 	services, err := r.engine.Services(ctx)
 	if err != nil {
 		return nil, deploy.Deploy{}, r.explain(err)
@@ -185,7 +186,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 			svc = &s
 		}
 	}
-	d := deploy.Deploy{Service: req.Service, StartTimeout: req.StartTimeout}
+	d := deploy.Deploy{Service: req.Service, StartTimeout: req.StartTimeout, Built: built}
 	if svc != nil {
 		d.Service = svc.Name
 	}
@@ -210,7 +211,8 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest) (*fleet
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err
 	}
-	if svc == nil || req.Image != svc.Pinned() || svc.Digest == "" { // else it runs, and stays as it is
+	// Else it is not there yet, or runs, and stays as it is.
+	if built == "" && (svc == nil || req.Image != svc.Pinned() || svc.Digest == "") {
 		d.Change.Image, d.Source, err = r.sources.Resolve(ctx, req.Image)
 	}
 	return svc, d, r.explain(err)

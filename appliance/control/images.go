@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
@@ -142,11 +143,8 @@ func (i *Images) inUse(ctx context.Context) (map[string][]string, error) {
 	return used, nil
 }
 
-// repositoryName and tagName match what a registry takes, without a host.
-var (
-	repositoryName = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
-	tagName        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
-)
+// repositoryName matches what a registry takes, without a host.
+var repositoryName = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
 
 // pushTick is how often a push says how far it is.
 const pushTick = 100 * time.Millisecond
@@ -184,15 +182,17 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 	builder := image.NewBuilder(b.engine.Client())
 	var gone error // the client's
 	_, err = builder.Build(ctx, files, image.BuildOptions{
-		Tag:        name,
-		Dockerfile: q.Dockerfile,
-		Args:       q.Args,
-		Secrets:    q.Secrets,
-		Target:     q.Target,
-		Platform:   q.Platform,
-		NoCache:    q.NoCache,
-		Pull:       q.Pull,
-		Builder:    q.Builder,
+		Tag:            name,
+		Dockerfile:     string(q.Dockerfile),
+		DockerfileName: q.DockerfileName,
+		Args:           q.Args,
+		Logins:         q.Logins,
+		Secrets:        q.Secrets,
+		Target:         q.Target,
+		Platform:       q.Platform,
+		NoCache:        q.NoCache,
+		Pull:           q.Pull,
+		Builder:        q.Builder,
 	}, func(p image.Progress) {
 		if gone == nil {
 			gone = fn(api.BuildEvent{Line: p.Line, Step: p.Step})
@@ -232,8 +232,8 @@ func (b *Builds) freeTag(ctx context.Context, q api.BuildRequest) (string, error
 		}
 		return history.NextTag(tags), nil
 	}
-	if !tagName.MatchString(q.Tag) {
-		return "", api.Invalid("%q can't be a tag; use letters, digits, dots and dashes, such as 0.02", q.Tag)
+	if err := naming.CheckTag(q.Tag); err != nil {
+		return "", api.Invalid("%s", err)
 	}
 	_, err := b.registry.Digest(ctx, q.Repository+":"+q.Tag)
 	switch {

@@ -28,8 +28,9 @@ import (
 // Each time is the median of several rounds. The machine carries all hosts at
 // once, so a loaded one makes all times longer, those by hand too.
 
-// maxBinary is what the stripped program may have, in bytes.
-const maxBinary = 45_000_000
+// maxBinary is what the stripped program may have, in bytes. It was 45 MB before builds had what
+// docker build has: BuildKit's protocol for logins, and what reads dotenv files and flags strictly.
+const maxBinary = 46_000_000
 
 func TestBinary_IsSmall(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,22 @@ func (c *cluster) classicBuilder() {
 	c.buildKit(true)
 }
 
+// numbers gives each image a new number, also after the last one was removed, and none to what
+// can't be deployed.
+func (c *cluster) numbers() {
+	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\n" + sleeper})
+	command := []string{"deploy", directory, "--name", "numbered", "--monitor", "1s"}
+	contains(c.T, c.run(append(command, "--dry-run")...), "create numbered\n  build: "+directory+
+		" as localhost:8003/numbered:0.01, and push it\n  pull: bring localhost:8003/numbered:0.01 onto 1 node within 5m\n"+
+		"  update: create service numbered with 1 replica\n  watch: until all have run for 1s")
+	c.run(command...)
+	contains(c.T, c.fails(c.manager, 1, append(command, "--constraint", "node.labels.zone==nowhere")...), "node")
+	contains(c.T, c.fails(c.manager, 1, "images", "rm", "numbered:0.01"), "numbered:0.01 is what numbered runs; ")
+	c.run("images", "rm", "--force", "numbered:0.01")
+	contains(c.T, c.run(append(command, "--dry-run")...), "change numbered: image", "numbered:0.02, and push it")
+	contains(c.T, c.run(command...), "built localhost:8003/numbered:0.02 in ")
+}
+
 // buildKit turns the engine's BuildKit on or off, as it is done in daemon.json.
 func (c *cluster) buildKit(on bool) {
 	c.Helper()

@@ -31,6 +31,7 @@ type hub struct {
 	back  *httptest.Server // the same images, for the test itself
 	pulls atomic.Int64     // manifests that were fetched, as public registries count
 	limit atomic.Bool      // answers that there were too many
+	shut  atomic.Bool      // wants the login ci with the password hush
 }
 
 // startHub runs one on a host. The name in its certificate is example.com.
@@ -40,7 +41,13 @@ func startHub(t *testing.T, on *lab.Host, manager *lab.Host) *hub {
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	h.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		manifest := strings.Contains(req.URL.Path, "/manifests/")
+		user, password, _ := req.BasicAuth()
 		switch {
+		case h.shut.Load() && user+":"+password != "ci:hush":
+			w.Header().Set("WWW-Authenticate", `Basic realm="hub"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
+			return
 		case manifest && h.limit.Load():
 			w.WriteHeader(http.StatusTooManyRequests)
 			_, _ = io.WriteString(w,

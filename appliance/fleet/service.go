@@ -11,6 +11,13 @@ const (
 	ModeGlobal     = "global"
 )
 
+// The lowest limits of a replica that start: Swarm refuses fewer processors, and Docker less
+// memory.
+const (
+	LeastCPUs         = 0.001
+	LeastMemory int64 = 6 << 20
+)
+
 // Service is a Swarm service and its state.
 type Service struct {
 	ID     string `json:"id"`

@@ -33,22 +33,23 @@ const (
 	Classic  = "classic"  // one step after the other, in each engine
 )
 
-// BuildOptions say how to build. The zero value builds an image without a name
-// of the file Dockerfile.
+// BuildOptions say how to build an image of a Dockerfile. What is zero is as docker build has it.
 //
 // A build has the network of its host, as crawlers have: name servers on
 // 127.0.0.1, routes and the mirror of the node are those of the host, and it
 // works where Docker's bridge does not.
 type BuildOptions struct {
-	Tag        string            // name of the image
-	Dockerfile string            // name in the context
-	Args       map[string]string // of ARG
-	Secrets    map[string][]byte // of RUN --mount=type=secret, by id; BuildKit only
-	Target     string            // stage to stop at
-	Platform   string            // such as linux/arm64; the engine's own if empty
-	NoCache    bool              // run each step again
-	Pull       bool              // ask the registry for a newer base image
-	Builder    string            // Auto, BuildKit or Classic
+	Tag            string            // name of the image; empty: it has none
+	Dockerfile     string            // text
+	DockerfileName string            // in the context; empty: it is none of the files there
+	Args           map[string]string // of ARG
+	Logins         Logins            // for the registries of base images
+	Secrets        map[string][]byte // of RUN --mount=type=secret, by id; BuildKit only
+	Target         string            // stage to stop at
+	Platform       string            // such as linux/arm64; the engine's own if empty
+	NoCache        bool              // run each step again
+	Pull           bool              // ask the registry for a newer base image
+	Builder        string            // Auto, BuildKit or Classic
 }
 
 // Progress is one word of a build. One field is set.

@@ -43,17 +43,24 @@ var (
 	notCopied     = regexp.MustCompile(`"/([^"]+)":? not found`)
 	noHostNetwork = regexp.MustCompile(`network\.host is not allowed`)
 	noSecret      = regexp.MustCompile(`^secret (\S+?):? not found`)
-	notThere      = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
-	noRegistry    = regexp.MustCompile(
-		`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re|toomanyrequests`)
+	noAgent       = regexp.MustCompile(`(?i)no SSH key .* forwarded|unset ssh forward`)
+	notClassic    = regexp.MustCompile(`requires BuildKit`)
+	wantsLogin    = regexp.MustCompile(
+		`(?i)\b40[13]\b|unauthorized|no basic auth credentials|authorization failed|incorrect username or password`)
+	noTrust    = regexp.MustCompile(`x509: `)
+	notThere   = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
+	tooMany    = regexp.MustCompile(`(?i)toomanyrequests|\b429\b`)
+	noRegistry = regexp.MustCompile(`(?i)dial tcp|no such host|timeout|deadline exceeded|connection re`)
 )
 
 // reason returns the message without the command, which the error names already,
 // and for a base image what to do.
 func (e *BuildError) reason() string {
-	words := strings.Fields(e.Command)
-	is := func(instruction string) bool { return len(words) > 1 && strings.EqualFold(words[0], instruction) }
-	fromImage := is("FROM")
+	is := func(instruction string) bool {
+		first, _, more := strings.Cut(e.Command, " ")
+		return more && strings.EqualFold(first, instruction)
+	}
+	from := imageOf(e.Command)
 	switch m := exitCode.FindStringSubmatch(e.Message); {
 	case m != nil:
 		return "returned a non-zero code: " + m[1] + m[2]
@@ -67,14 +74,61 @@ func (e *BuildError) reason() string {
 	case noSecret.MatchString(e.Message):
 		id := noSecret.FindStringSubmatch(e.Message)[1]
 		return "there is no build secret " + id + "; give it with --secret id=" + id + ",src=FILE"
-	case fromImage && notThere.MatchString(e.Message):
-		return "there is no such base image (" + e.Message +
-			"); correct its name or tag in the Dockerfile, or, if it is private, docker pull it on this machine first"
-	case fromImage && noRegistry.MatchString(e.Message):
+	case noAgent.MatchString(e.Message):
+		return "it wants an SSH agent, which crawlbox gives no build; give the key as a --secret, or build with " +
+			"`docker build --ssh` and deploy the image"
+	case notClassic.MatchString(e.Message):
+		return e.Message + "; build without --builder classic and DOCKER_BUILDKIT=0"
+	case from == "":
+		return e.Message
+	case wantsLogin.MatchString(e.Message):
+		return "its registry wants a login (" + e.Message + "); run `" + loginTo(from) + "` on this machine as the " +
+			"user who deploys, then try again"
+	case noTrust.MatchString(e.Message):
+		return "Docker does not trust its registry (" + e.Message + "); put the registry's CA into /etc/docker/certs.d/" +
+			registryOf(from) + "/ca.crt, and restart Docker if that alone does not help"
+	case strings.HasPrefix(e.Command, "#") && (notThere.MatchString(e.Message) || noRegistry.MatchString(e.Message)):
+		return "what reads the Dockerfile could not be fetched (" + e.Message + "); take that line out, which newer " +
+			"Docker Engines do not need, or bring the image to this machine with docker load"
+	case notThere.MatchString(e.Message):
+		return "there is no such base image (" + e.Message + "); correct its name or tag in the Dockerfile, or, if it " +
+			"is private, run `" + loginTo(from) + "` on this machine as the user who deploys"
+	case tooMany.MatchString(e.Message):
+		return "its registry limits how much is pulled (" + e.Message + "); run `" + loginTo(from) + "` on this machine " +
+			"as the user who deploys, or wait"
+	case noRegistry.MatchString(e.Message):
 		return "its registry could not be asked (" + e.Message +
 			"); try again, or bring the image to this machine with docker load"
 	}
 	return e.Message
+}
+
+// fetched matches commands that fetch an image, which they name.
+var fetched = regexp.MustCompile(`(?i)^(?:FROM(?: +--\S+)*|COPY .*?--from=|# syntax =) *(\S+)`)
+
+// imageOf returns the image that a command fetches, empty for one that fetches none.
+func imageOf(command string) string {
+	m := fetched.FindStringSubmatch(command)
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
+
+// loginTo returns the command that logs in to the registry of an image.
+func loginTo(image string) string {
+	if registry := registryOf(image); registry != "docker.io" {
+		return "docker login " + registry
+	}
+	return "docker login"
+}
+
+func registryOf(image string) string {
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return "docker.io"
+	}
+	return reference.Domain(ref)
 }
 
 // shorten cuts a command that would fill the screen.
@@ -90,6 +144,7 @@ func shorten(command string) string {
 var (
 	stepName = regexp.MustCompile(`^\[(?:stage-\d+ |(\S+) )?(\d+/\d+)\] (.*)`)
 	metadata = regexp.MustCompile(`^\[internal\] load metadata for (\S+)`)
+	syntax   = regexp.MustCompile(`^resolve image config for (?:docker-image://)?(\S+)`)
 	// solving matches what BuildKit's layers put before the cause of a failure.
 	solving = regexp.MustCompile(
 		`^((rpc error: code = \w+ desc =|failed to solve( with frontend \S+)?:|failed to (build LLB|create LLB definition|prepare context|read dockerfile):) )+`)
@@ -110,6 +165,9 @@ func (t *tracker) failure(said string) *BuildError {
 		}
 		if m := metadata.FindStringSubmatch(s.Name); m != nil {
 			e.Command = "FROM " + familiar(m[1])
+		}
+		if m := syntax.FindStringSubmatch(s.Name); m != nil {
+			e.Command = "# syntax = " + familiar(m[1])
 		}
 	}
 	e.Message = mounts.ReplaceAllString(solving.ReplaceAllString(e.Message, ""), "")

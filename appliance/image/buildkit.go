@@ -83,8 +83,8 @@ func (b *Builder) openBuildKit(ctx context.Context, asked bool) (*buildKit, erro
 
 func (k *buildKit) close() { _ = k.conn.Close() }
 
-// build builds. The context and the secrets go over a session, in which BuildKit
-// asks for them: neither is in the request, which is kept.
+// build builds. The context, the secrets and the logins go over a session, in which BuildKit
+// asks for them: none is in the request, which is kept.
 func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions,
 	see func(Progress)) (id string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -96,6 +96,7 @@ func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions,
 	up := uploadprovider.New()
 	s.Allow(up)
 	s.Allow(secretsprovider.FromMap(o.Secrets))
+	s.Allow(loginServer{logins: o.Logins})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -107,8 +108,11 @@ func (k *buildKit) build(ctx context.Context, files io.Reader, o BuildOptions,
 		<-served
 	}()
 
-	req := o.solve(up.Add(io.NopCloser(files)))
+	req := o.solve()
 	req.Ref, req.Session = identity.NewID(), s.ID()
+	if req.FrontendInputs, err = inputs(o.Dockerfile, up.Add(io.NopCloser(files))); err != nil {
+		return "", fmt.Errorf("build: %w", err)
+	}
 	t := newTracker(see)
 	followed := k.follow(ctx, req.Ref, t)
 	resp, err := k.control.Solve(ctx, req)
@@ -162,8 +166,8 @@ func (k *buildKit) follow(ctx context.Context, ref string, t *tracker) (wait fun
 
 // solve asks for an image in the engine's store. Exporters of two generations are
 // named: an engine takes the one that it knows.
-func (o BuildOptions) solve(files string) *controlapi.SolveRequest {
-	attrs := map[string]string{"context": files, "force-network-mode": "host"}
+func (o BuildOptions) solve() *controlapi.SolveRequest {
+	attrs := map[string]string{"force-network-mode": "host"}
 	for name, value := range o.Args {
 		attrs["build-arg:"+name] = value
 	}
@@ -172,7 +176,6 @@ func (o BuildOptions) solve(files string) *controlapi.SolveRequest {
 			attrs[key] = value
 		}
 	}
-	set("filename", o.Dockerfile)
 	set("target", o.Target)
 	set("platform", o.Platform)
 	if o.NoCache {

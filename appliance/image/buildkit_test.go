@@ -18,9 +18,11 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	workertypes "github.com/moby/buildkit/api/types"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/session/grpchijack"
 	"github.com/moby/buildkit/session/secrets"
 	"github.com/moby/buildkit/session/upload"
+	"github.com/moby/buildkit/solver/pb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -41,11 +43,13 @@ type kitEngine struct {
 	news  []*controlapi.StatusResponse
 	fails error
 
-	req    *controlapi.SolveRequest
-	files  bytes.Buffer
-	secret []byte
-	pruned []*controlapi.PruneRequest
-	policy []*workertypes.GCPolicy
+	req        *controlapi.SolveRequest
+	files      bytes.Buffer
+	dockerfile string
+	secret     []byte
+	logins     []string // for r:5000, Docker Hub and a registry without one
+	pruned     []*controlapi.PruneRequest
+	policy     []*workertypes.GCPolicy
 }
 
 func newKitEngine(t *testing.T) *kitEngine {
@@ -101,7 +105,26 @@ func (e *kitEngine) Solve(ctx context.Context, req *controlapi.SolveRequest) (*c
 	if err != nil {
 		return nil, err
 	}
-	where, err := url.Parse(req.FrontendAttrs["context"])
+	first := func(input string) *pb.Op {
+		op := &pb.Op{}
+		if err == nil {
+			err = op.UnmarshalVT(req.FrontendInputs[input].Def[0])
+		}
+		return op
+	}
+	text, files := first("dockerfile"), first("context")
+	if err != nil {
+		return nil, err
+	}
+	e.dockerfile = string(text.GetFile().Actions[0].GetMkfile().Data)
+	for _, host := range []string{"r:5000", "registry-1.docker.io", "other"} {
+		l, err := auth.NewAuthClient(client.Conn()).Credentials(ctx, &auth.CredentialsRequest{Host: host})
+		if err != nil {
+			return nil, err
+		}
+		e.logins = append(e.logins, l.Username+":"+l.Secret)
+	}
+	where, err := url.Parse(files.GetSource().Identifier)
 	if err != nil {
 		return nil, err
 	}
@@ -151,19 +174,21 @@ func logged(name, text string) *controlapi.StatusResponse {
 	return &controlapi.StatusResponse{Logs: []*controlapi.VertexLog{{Vertex: name, Msg: []byte(text)}}}
 }
 
-func TestBuildKit_ContextAndSecretsGoOverTheSession(t *testing.T) {
+func TestBuildKit_SecretsAndLoginsGoOverTheSession(t *testing.T) {
 	t.Parallel()
 	e := newKitEngine(t)
 	files := strings.Repeat("tar", 1<<18)
 	o := BuildOptions{
-		Tag:        "localhost:8003/spider:1",
-		Dockerfile: "docker/prod",
-		Args:       map[string]string{"A": "b=c"},
-		Secrets:    map[string][]byte{"token": []byte("hush")},
-		Target:     "run",
-		Platform:   "linux/arm64",
-		NoCache:    true,
-		Pull:       true,
+		Tag:            "localhost:8003/spider:1",
+		Dockerfile:     "FROM x",
+		DockerfileName: "docker/prod",
+		Args:           map[string]string{"A": "b=c"},
+		Logins:         Logins{"r:5000": {Username: "ci", Password: "hush"}, DockerHub: {IdentityToken: "hush"}},
+		Secrets:        map[string][]byte{"token": []byte("hush")},
+		Target:         "run",
+		Platform:       "linux/arm64",
+		NoCache:        true,
+		Pull:           true,
 	}
 	id, err := NewBuilder(e).Build(t.Context(), strings.NewReader(files), o, func(Progress) {})
 	if err != nil || id != "sha256:built" {
@@ -172,10 +197,12 @@ func TestBuildKit_ContextAndSecretsGoOverTheSession(t *testing.T) {
 	if e.files.String() != files || string(e.secret) != "hush" {
 		t.Errorf("got %d bytes of files, the secret %q", e.files.Len(), e.secret)
 	}
+	if want := []string{"ci:hush", ":hush", ":"}; e.dockerfile != "FROM x" || !slices.Equal(e.logins, want) {
+		t.Errorf("got the Dockerfile %q, the logins %q", e.dockerfile, e.logins)
+	}
 	asked := e.req.String()
 	for _, want := range []string{
-		"dockerfile.v0", "moby", "localhost:8003/spider:1", "docker/prod", "b=c", "network.host", "linux/arm64",
-		"no-cache", "pull",
+		"dockerfile.v0", "moby", "localhost:8003/spider:1", "b=c", "network.host", "linux/arm64", "no-cache", "pull",
 	} {
 		if !strings.Contains(asked, want) {
 			t.Errorf("no %q in %s", want, asked)
@@ -257,6 +284,25 @@ func TestBuildKit_Errors(t *testing.T) {
 			"[2/2] RUN --mount=type=secret,id=tok,required cat", "secret tok not found: not found", "",
 			"there is no build secret tok; give it with --secret id=tok,src=FILE",
 		},
+		"a private base image": {"[internal] load metadata for 10.9.9.3:5443/base:1",
+			"unexpected status from HEAD request to https://10.9.9.3:5443/v2/base/manifests/1: 401 Unauthorized", "",
+			"build failed at FROM 10.9.9.3:5443/base:1: its registry wants a login (unexpected status from HEAD request to " +
+				"https://10.9.9.3:5443/v2/base/manifests/1: 401 Unauthorized); run `docker login 10.9.9.3:5443` on this " +
+				"machine as the user who deploys"},
+		"a private base image of Docker Hub": {"[internal] load metadata for docker.io/me/base:1",
+			"pull access denied, repository does not exist or may require authorization: server message: " +
+				"insufficient_scope: authorization failed", "", "run `docker login` on this machine"},
+		"too many pulls": {"[internal] load metadata for docker.io/library/python:3",
+			"toomanyrequests: You have reached your unauthenticated pull rate limit", "",
+			"its registry limits how much is pulled ("},
+		"a CA that Docker does not know": {"[internal] load metadata for r.example:5000/base:1",
+			`failed to do request: Head "https://r.example:5000/v2/": x509: certificate signed by unknown authority`, "",
+			"put the registry's CA into /etc/docker/certs.d/r.example:5000/ca.crt, and restart Docker"},
+		"syntax": {"resolve image config for docker-image://docker.io/docker/dockerfile:1",
+			`failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: no such host`, "",
+			"build failed at # syntax = docker/dockerfile:1: what reads the Dockerfile could not be fetched ("},
+		"an SSH agent": {"[2/2] RUN --mount=type=ssh,required git clone",
+			`no SSH key "default" forwarded from the client`, "", "it wants an SSH agent, which crawlbox gives no build"},
 		"bad Dockerfile": {"", "", "failed to solve with frontend dockerfile.v0: failed to create LLB definition: " +
 			"dockerfile parse error line 2: unknown instruction: RUNN",
 			"build failed: dockerfile parse error line 2: unknown instruction: RUNN"},

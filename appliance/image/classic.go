@@ -17,6 +17,11 @@ import (
 // classic builds as docker build did before BuildKit.
 func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions,
 	see func(line string)) (id string, err error) {
+	if o.DockerfileName == "" {
+		added := withDockerfile(files, o.Dockerfile)
+		defer added.Close()
+		files, o.DockerfileName = added, apart
+	}
 	resp, err := b.engine.ImageBuild(ctx, files, o.docker())
 	if cerrdefs.IsInvalidArgument(err) {
 		return "", &BuildError{Message: words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
@@ -34,7 +39,8 @@ func (o BuildOptions) docker() build.ImageBuildOptions {
 		NetworkMode: "host",
 		Remove:      true,
 		ForceRemove: true,
-		Dockerfile:  o.Dockerfile,
+		Dockerfile:  o.DockerfileName,
+		AuthConfigs: o.Logins.classic(),
 		BuildArgs:   map[string]*string{},
 		Target:      o.Target,
 		Platform:    o.Platform,

@@ -1,11 +1,13 @@
 package image
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +58,13 @@ func TestBuild_LinesAndID(t *testing.T) {
 	t.Parallel()
 	e := &engine{stream: built}
 	var got []string
-	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{Tag: "spider:1", Pull: true, Builder: Classic},
+	id, err := NewBuilder(e).Build(t.Context(), nil, BuildOptions{
+		Tag:            "spider:1",
+		DockerfileName: "docker/D",
+		Logins:         Logins{"r:5000": {Username: "ci", Password: "hush"}},
+		Pull:           true,
+		Builder:        Classic,
+	},
 		func(p Progress) { got = append(got, p.Line) })
 	if err != nil || id != "sha256:final" {
 		t.Fatalf("id %q, %v", id, err)
@@ -71,7 +79,7 @@ func TestBuild_LinesAndID(t *testing.T) {
 		t.Errorf("got lines %q\nwant %q", got, want)
 	}
 	if o := e.options; o.Version != build.BuilderV1 || o.NetworkMode != "host" || !o.ForceRemove || !o.PullParent ||
-		o.Tags[0] != "spider:1" {
+		o.Tags[0] != "spider:1" || o.Dockerfile != "docker/D" || o.AuthConfigs["r:5000"].Password != "hush" {
 		t.Errorf("options %+v", o)
 	}
 }
@@ -102,6 +110,19 @@ func TestBuild_Errors(t *testing.T) {
 			stream: `{"stream":"Step 2/2 : COPY x ./\n"}{"error":"COPY failed: file not found in build context or excluded by .dockerignore: stat x: file does not exist"}`,
 			want:   "build failed at step 2/2: COPY x ./: COPY failed: file not found",
 		},
+		"a private base image": {
+			stream: `{"stream":"Step 1/3 : FROM r.example:5443/base:1\n"}{"error":"Get \"https://r.example:5443/v2/\": no basic auth credentials"}`,
+			want: "its registry wants a login (Get \"https://r.example:5443/v2/\": no basic auth credentials); run `docker " +
+				"login r.example:5443` on this machine as the user who deploys, then try again",
+		},
+		"a private image to copy from": {
+			stream: `{"stream":"Step 2/3 : COPY --from=r.example/tools:1 / /\n"}{"error":"unauthorized: authentication required"}`,
+			want:   "run `docker login r.example` on this machine",
+		},
+		"a step for BuildKit": {
+			stream: `{"stream":"Step 2/3 : RUN --mount=type=cache,target=/x true\n"}{"error":"the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/"}`,
+			want:   "build without --builder classic and DOCKER_BUILDKIT=0",
+		},
 		"bad Dockerfile": {
 			refused: cerrdefs.ErrInvalidArgument.WithMessage(
 				"Error response from daemon: dockerfile parse error line 2:\n unknown instruction: RUNN"),
@@ -111,7 +132,7 @@ func TestBuild_Errors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := NewBuilder(&engine{stream: c.stream, refused: c.refused}).Build(t.Context(), nil,
-				BuildOptions{Builder: Classic}, func(Progress) {})
+				BuildOptions{DockerfileName: "Dockerfile", Builder: Classic}, func(Progress) {})
 			var failed *BuildError
 			if !errors.As(err, &failed) || !strings.Contains(err.Error(), c.want) ||
 				strings.Contains(err.Error(), "\n") {
@@ -119,6 +140,61 @@ func TestBuild_Errors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWithDockerfile has what the classic builder is given of a Dockerfile that is no file of the
+// context: it takes away what .dockerignore lists.
+func TestWithDockerfile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		files []string
+		want  map[string]string
+	}{
+		"alone": {
+			[]string{"a", "caf\xe9"},
+			map[string]string{
+				"a": "a", "caf\xe9": "caf\xe9", apart: "FROM x", ignoreName: ".crawlbox.Dockerfile\n.dockerignore\n",
+			},
+		},
+		"with a list": {
+			[]string{ignoreName, "b"},
+			map[string]string{"b": "b", apart: "FROM x", ignoreName: ".dockerignore\n.crawlbox.Dockerfile\n"},
+		},
+	} {
+		var context bytes.Buffer
+		tw := tar.NewWriter(&context)
+		for _, file := range c.files {
+			h := &tar.Header{Name: file, Typeflag: tar.TypeReg, Mode: 0o640, Size: int64(len(file))}
+			if err := write(tw, h, file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r := withDockerfile(&context, "FROM x")
+		got := map[string]string{}
+		for in := tar.NewReader(r); ; {
+			h, err := in.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			text, readErr := io.ReadAll(in)
+			if err := errors.Join(err, readErr); err != nil {
+				t.Fatal(err)
+			}
+			got[h.Name] = string(text)
+		}
+		if r.Close(); !maps.Equal(got, c.want) {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+	r := withDockerfile(halfRead{}, "FROM x")
+	if _, err := io.ReadAll(r); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("of a context that breaks off: %v", err)
+	}
+	r = withDockerfile(halfRead{}, "FROM x") // the goroutine ends though nobody reads
+	r.Close()
 }
 
 func TestBuild_KeepsTheLastLines(t *testing.T) {

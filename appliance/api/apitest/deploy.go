@@ -51,7 +51,7 @@ func (c *Cluster) Build(_ context.Context, q api.BuildRequest, files io.Reader, 
 			return err
 		}
 	}
-	if q.Dockerfile == "broken" {
+	if q.DockerfileName == "broken" {
 		return fail(api.CodeFailed, "build failed at step 1/1: FROM scratch: no such thing")
 	}
 	return fn(api.BuildEvent{Image: name + "@" + digest(name)})
@@ -108,6 +108,10 @@ func (c *Cluster) DeployPlan(_ context.Context, req api.DeployRequest) (deploy.P
 		Steps:   []string{"pull: bring " + req.Image + " onto 3 nodes", "update: service " + req.Service},
 	}
 	switch {
+	case req.Build != nil:
+		name := "localhost:8003/" + req.Build.Repository + ":" + cmp.Or(req.Build.Tag, "0.03")
+		p.Steps = append([]string{"build: " + req.Build.From + " as " + name + ", and push it"}, p.Steps...)
+		p.Steps[1] = "pull: bring " + name + " onto 3 nodes"
 	case !req.Defined:
 	case req.Service == "robot":
 		return deploy.Plan{Service: req.Service, Action: deploy.Unchanged}, nil

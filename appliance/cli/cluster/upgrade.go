@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -41,6 +43,9 @@ other processors, is told and left as it is.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *from == "" {
 			return command.Usagef(cmd, "upgrade needs --from FILE")
+		}
+		if sum, err := hex.DecodeString(*sum); err != nil || len(sum) != 0 && len(sum) != sha256.Size {
+			return command.Usagef(cmd, "--sha256 is no SHA-256, which has 64 hexadecimal digits")
 		}
 		return upgradeNodes(a, cmd.Context(), *from, *sum, *dry)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // UsageError is a command line that crawlbox does not understand.
@@ -22,6 +23,30 @@ func (e *UsageError) Unwrap() error { return e.err }
 
 func Usagef(cmd *cobra.Command, format string, args ...any) error {
 	return &UsageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
+}
+
+// values says what flags of a type take.
+var values = map[string]string{
+	"bool":     "it is true or false",
+	"duration": "it is a time such as 5s",
+	"float64":  "it is a number such as 0.5",
+	"int":      "it is a whole number",
+	"uint16":   "it is a number from 0 to 65535",
+	"uint64":   "it is a whole number, 0 or more",
+}
+
+// FlagError returns the UsageError for a flag that was not understood, without Go's words for it.
+func FlagError(cmd *cobra.Command, err error) error {
+	invalid := (*pflag.InvalidValueError)(nil)
+	if !errors.As(err, &invalid) {
+		return Usagef(cmd, "%w", err)
+	}
+	flag := invalid.GetFlag()
+	is, ok := values[flag.Value.Type()]
+	if !ok { // a type of our own says it itself
+		is = invalid.Unwrap().Error()
+	}
+	return Usagef(cmd, "--%s is %q; %s", flag.Name, invalid.GetValue(), is)
 }
 
 // argument says how many arguments a command takes, and what they are called.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -35,6 +36,7 @@ func buildAgain(a *command.App, ctx context.Context, c *api.Client, f *deployFla
 			return "", fmt.Errorf("build it as before with --%s: %w", flag, err)
 		}
 	}
+	then.build.maxContext = cmp.Or(f.build.maxContext, then.build.maxContext)
 	if err := then.build.request(); err != nil {
 		return "", err
 	}
@@ -71,6 +73,7 @@ func buildDefined(a *command.App, ctx context.Context, c *api.Client, f *deployF
 	b := d.Build
 	own := deployFlags{Flags: f.Flags, name: b.Repository, tag: b.Tag, build: buildFlags{
 		from:        source.Options{Dockerfile: b.Dockerfile},
+		maxContext:  f.build.maxContext,
 		target:      b.Target,
 		platform:    b.Platform,
 		builder:     f.build.builder,
@@ -84,19 +87,19 @@ func buildDefined(a *command.App, ctx context.Context, c *api.Client, f *deployF
 	if err := own.build.request(); err != nil {
 		return "", err
 	}
-	secrets, err := own.build.readSecrets()
-	if err != nil {
-		return "", err
-	}
 	src, err := source.Open(b.Context, own.build.from)
 	if err != nil {
 		return "", err
 	}
-	if err := src.Check(); err != nil {
+	if err := own.build.check(a, src); err != nil {
+		return "", err
+	}
+	// The cluster, too, is asked before anything is built.
+	if _, err := c.DeployPlan(ctx, f.requestFor(d)); err != nil {
 		return "", err
 	}
 	if err := showGenerated(a, f, src, b.Context); err != nil {
 		return "", err
 	}
-	return buildImage(a, ctx, c, &own, src, secrets)
+	return buildImage(a, ctx, c, &own, src)
 }

@@ -1,9 +1,9 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,51 +11,89 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/image/source"
 )
 
+// BuildCmd returns crawlbox build.
+func BuildCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "build [PATH]",
+		Short: "Build an image and push it, without a deploy",
+		Long: `Build a directory, or a static program, as 'crawlbox deploy' does, and push the
+image into the cluster's registry. Nothing that runs is changed.`,
+		Example: "  crawlbox build\n  crawlbox build ./spider --name spider --tag 1.4",
+		Args:    command.AtMostOne("one directory or program"),
+	}
+	f := deployFlags{Flags: change.Flags{JSON: command.JSONFlag(cmd)}}
+	f.addNames(cmd.Flags(), "the image")
+	f.build.add(cmd)
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
+		if err := f.request(cmd); err != nil {
+			return err
+		}
+		path := cmp.Or(strings.Join(args, ""), ".")
+		src, err := f.open(a, cmd.Context(), path)
+		if err != nil || src == nil {
+			return err
+		}
+		if err := showGenerated(a, &f, src, path); err != nil {
+			return err
+		}
+		_, err = buildImage(a, cmd.Context(), c, &f, src)
+		return err
+	})
+	cmd.SetFlagErrorFunc(refuseDockers)
+	return cmd
+}
+
 // buildFrom makes an image of what is at path, and puts it in the request. done
 // says that there is nothing more to do.
 func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags, path string) (done bool, err error) {
-	src, err := source.Open(path, f.build.from)
-	if err != nil {
-		return false, err
+	src, err := f.open(a, cmd.Context(), path)
+	if err != nil || src == nil {
+		return true, err
 	}
-	if f.build.printDockerfile {
-		return true, a.Printf("%s", src.Dockerfile)
-	}
-	if f.build.eject {
-		return true, eject(a, src)
-	}
-	if err := src.Check(); err != nil {
-		return false, err
-	}
-	if f.name == "" {
-		f.name = src.Name
-	}
-	if f.tag == tagOfGit {
-		if f.tag, err = source.Revision(cmd.Context(), src.Dir); err != nil {
-			return false, fmt.Errorf("--tag %s: %w", tagOfGit, err)
-		}
-	}
-	secrets, err := f.build.readSecrets()
-	if err != nil {
-		return false, err
-	}
+	f.req.Service, f.req.Image = f.name, ""
+	f.req.Build = &api.ToBuild{From: src.Dir, Repository: strings.ToLower(f.name), Tag: f.tag}
 	if *f.DryRun {
-		err := a.Printf("build: %s as %s, and push it to the cluster's registry\n", src.Dir,
-			strings.TrimSuffix(f.name+":"+f.tag, ":"))
-		return true, errors.Join(err, a.Printf(
-			"then pull, update and watch; `crawlbox deploy IMAGE --dry-run` says how\n"))
+		return false, nil
 	}
+	// The cluster, too, is asked before anything is built.
+	if _, err := c.DeployPlan(cmd.Context(), f.req); err != nil {
+		return false, err
+	}
+	f.req.Build = nil
 	if err := showGenerated(a, f, src, path); err != nil {
 		return false, err
 	}
 	f.req.Source = f.source(cmd, path)
-	f.req.Image, err = buildImage(a, cmd.Context(), c, f, src, secrets)
+	f.req.Image, err = buildImage(a, cmd.Context(), c, f, src)
 	return false, err
+}
+
+// open reads what is at path, and completes what the image is called. It returns nil where only
+// the Dockerfile was wanted.
+func (f *deployFlags) open(a *command.App, ctx context.Context, path string) (*source.Source, error) {
+	src, err := source.Open(path, f.build.from)
+	if err != nil {
+		return nil, err
+	}
+	if f.build.printDockerfile {
+		return nil, a.Printf("%s", src.Dockerfile)
+	}
+	if f.build.eject {
+		return nil, eject(a, src)
+	}
+	f.name = cmp.Or(f.name, src.Name)
+	if f.tag == tagOfGit {
+		if f.tag, err = source.Revision(ctx, src.Dir); err != nil {
+			return nil, fmt.Errorf("--tag %s: %w", tagOfGit, err)
+		}
+	}
+	return src, f.build.check(a, src)
 }
 
 func showGenerated(a *command.App, f *deployFlags, src *source.Source, path string) error {
@@ -66,23 +104,26 @@ func showGenerated(a *command.App, f *deployFlags, src *source.Source, path stri
 		indent(src.Dockerfile))
 }
 
-func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFlags, src *source.Source,
-	secrets api.Secrets) (image string, err error) {
+func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFlags,
+	src *source.Source) (image string, err error) {
+	args, logins := dockers(a, ctx, src.Dockerfile, f.build.given)
 	files, w := io.Pipe()
 	defer files.Close()
 	go func() { w.CloseWithError(src.Tar(ctx, w)) }()
 	begun := a.Env.Now()
 	q := api.BuildRequest{
-		Repository: strings.ToLower(f.name),
-		Tag:        f.tag,
-		Dockerfile: src.DockerfileName(),
-		Args:       f.build.given,
-		Secrets:    secrets,
-		Target:     f.build.target,
-		Platform:   f.build.platform,
-		Builder:    f.build.builder,
-		NoCache:    f.build.noCache,
-		Pull:       f.build.pull,
+		Repository:     strings.ToLower(f.name),
+		Tag:            f.tag,
+		Dockerfile:     []byte(src.Dockerfile),
+		DockerfileName: src.DockerfileName(),
+		Args:           args,
+		Logins:         logins,
+		Secrets:        f.build.sent,
+		Target:         f.build.target,
+		Platform:       f.build.platform,
+		Builder:        f.build.builder,
+		NoCache:        f.build.noCache,
+		Pull:           f.build.pull,
 	}
 	pushing := begun
 	view := tui.NewBuildView(a.Stdout())

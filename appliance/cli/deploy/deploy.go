@@ -5,12 +5,10 @@ package deploy
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -50,8 +48,12 @@ so on; --tag git takes the short name of the directory's commit, with -dirty
 where files have changed since, and needs the program git.
 
 Docker's BuildKit builds where the engine has it, its classic builder otherwise,
-or with --builder classic or DOCKER_BUILDKIT=0. A --secret is a file or variable
+or with --builder classic or DOCKER_BUILDKIT=0. Your logins of docker login and
+the proxies of ~/.docker/config.json are used. A --secret is a file or variable
 that RUN --mount=type=secret,id=ID may read, and that is in no image.
+
+Files of variables are read as env_file in crawlbox.yaml: with quotes, comments
+and ${OTHER} variables.
 
 When the new version fails the old one comes back. Ctrl-C before the
 update changes nothing; after it the deploy goes on.
@@ -71,12 +73,13 @@ is deployed again from what it was made of, else an image.`,
 	f.Flags = change.FollowFlags(cmd).PlanFlag(cmd)
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return deployWhat(a, cmd, &f, args) }
+	cmd.SetFlagErrorFunc(refuseDockers)
 	return cmd
 }
 
 func (f *deployFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.name, "name", "", "`name` of the service (default: of the directory)")
+	f.addNames(flags, "the service")
 	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are)")
 	flags.StringArrayVarP(&f.envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables")
@@ -84,7 +87,6 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.memory, "limit-memory", "", "memory for a replica, a `size` such as 256MB")
 	flags.Uint64Var(&f.req.MaxPerNode, "max-per-node", 0, "`number` of replicas on one node at most")
 	flags.StringArrayVar(&f.req.Constraints, "constraint", nil, "`rule` for nodes: node.labels.zone==eu")
-	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its commit")
 	flags.StringVar(&f.req.Parallelism, "parallelism", "", "`share` replaced at once: 5, all (default 25%)")
 	flags.DurationVar(&f.req.Delay, "delay", 0, "`time` between two lots of replicas")
 	flags.DurationVar(&f.req.Monitor, "monitor", 0, "`time` a new replica is watched (default 5s)")
@@ -103,22 +105,29 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	})
 }
 
+// addNames adds the flags that say what is built is called.
+func (f *deployFlags) addNames(flags *pflag.FlagSet, of string) {
+	flags.StringVar(&f.name, "name", "", "`name` of "+of+" (default: of the directory)")
+	flags.StringVar(&f.tag, "tag", "", "`tag` of a built image; git: of its commit")
+}
+
 func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string) error {
-	if err := f.request(cmd); err != nil {
-		return err
-	}
 	c, err := a.Client()
 	if err != nil {
 		return err
 	}
 	f.req.Image = what
-	if _, err := os.Stat(what); err == nil {
+	_, err = os.Stat(what)
+	switch {
+	case err == nil:
 		done, err := buildFrom(a, cmd, c, f, what)
 		if err != nil || done {
 			return err
 		}
-	} else if isPath(what) {
+	case isPath(what):
 		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
+	case isRemote(what):
+		return fmt.Errorf("%s is nothing on this machine; fetch it, such as with git clone, and name the directory", what)
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	ch := change.OfDeploy(f.req.Service, f.req.Image, change.Asks((*api.Client).Deploy, f.req))
@@ -126,36 +135,13 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 	return change.Follow(a, cmd, f.Flags, ch)
 }
 
-// request takes over what flags say that have to be understood first.
-func (f *deployFlags) request(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("replicas") {
-		if f.replicas < 0 {
-			return command.Usagef(cmd, "--replicas can't be negative")
-		}
-		f.req.Replicas = &f.replicas
-	}
-	if f.memory != "" {
-		bytes, err := units.RAMInBytes(f.memory)
-		if err != nil || bytes <= 0 {
-			return command.Usagef(cmd, "--limit-memory %q is not a size such as 256MB", f.memory)
-		}
-		f.req.Memory = bytes
-	}
-	if err := f.build.request(); err != nil {
-		return command.Usagef(cmd, "%w", err)
-	}
-	env, err := readEnv(f.envFiles, f.envs)
-	if err != nil {
-		return command.Usagef(cmd, "%w", err)
-	}
-	f.req.Env = env
-	return nil
-}
-
 // isPath reports whether a word is meant as a path, though nothing is there.
 func isPath(what string) bool {
 	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
 }
+
+// isRemote reports whether a word is what docker build takes, too: an address, or standard input.
+func isRemote(what string) bool { return what == "-" || strings.Contains(what, "://") }
 
 // nameOfImage returns the last part of an image's name: spider of localhost:8003/spider:0.02.
 func nameOfImage(image string) string {
@@ -163,46 +149,4 @@ func nameOfImage(image string) string {
 	name = name[strings.LastIndexByte(name, '/')+1:]
 	name, _, _ = strings.Cut(name, ":")
 	return name
-}
-
-// readEnv reads files of variables and then those given, which win.
-func readEnv(files, given []string) (map[string]string, error) {
-	env := map[string]string{}
-	for _, path := range files {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("read --env-file: %w", err)
-		}
-		for n, line := range strings.Split(string(text), "\n") {
-			line = strings.TrimSpace(line)
-			if line == "" || strings.HasPrefix(line, "#") {
-				continue
-			}
-			if err := setEnv(env, line); err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
-			}
-		}
-	}
-	for _, text := range given {
-		if err := setEnv(env, text); err != nil {
-			return nil, fmt.Errorf("--env %q: %w", text, err)
-		}
-	}
-	return env, nil
-}
-
-// setEnv takes a variable without a value from the environment here, as docker
-// does; one that is not there is left out.
-func setEnv(env map[string]string, text string) error {
-	name, value, given := strings.Cut(text, "=")
-	if name == "" || strings.ContainsAny(name, " \t") {
-		return errors.New("want NAME=VALUE")
-	}
-	if !given {
-		if value, given = os.LookupEnv(name); !given {
-			return nil
-		}
-	}
-	env[name] = value
-	return nil
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,8 +11,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/image/source"
@@ -23,10 +28,12 @@ const tagOfGit = "git"
 // buildFlags say how a directory becomes an image.
 type buildFlags struct {
 	from            source.Options
+	maxContext      string
 	args            []string
 	given           map[string]string // of args
 	secretFlags     []string
 	secrets         []buildSecret
+	sent            api.Secrets // what secrets are
 	target          string
 	platform        string
 	builder         string
@@ -40,6 +47,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&f.from.Dockerfile, "dockerfile", "f", "", "`path` of the Dockerfile")
 	flags.StringVar(&f.from.Spider, "spider", "", "`name` of the Scrapy spider to run")
 	flags.StringVar(&f.from.Base, "base", "", "base `image` of a Dockerfile made by crawlbox")
+	flags.StringVar(&f.maxContext, "max-context", "", "`size` that the files may have (default 512MiB)")
 	flags.StringArrayVar(&f.args, "build-arg", nil, "`value` NAME=VALUE of an ARG; NAME: as it is here")
 	flags.StringArrayVar(&f.secretFlags, "secret", nil, "`file` for RUN --mount: id=ID,src=PATH or env=NAME")
 	flags.StringVar(&f.target, "target", "", "`stage` of the Dockerfile to stop at")
@@ -62,7 +70,45 @@ func (f *buildFlags) request() (err error) {
 	if f.secrets, err = parseSecrets(f.secretFlags); err != nil {
 		return err
 	}
+	if f.maxContext != "" {
+		f.from.MaxContext, err = units.RAMInBytes(f.maxContext)
+		if err != nil || f.from.MaxContext <= 0 {
+			return fmt.Errorf("--max-context %q is not a size such as 2GB", f.maxContext)
+		}
+	}
+	if f.from.Dockerfile == "-" {
+		return errors.New("--dockerfile is -; write it to a file, which is there when the service is built again")
+	}
+	if f.from.Base != "" {
+		if _, err := reference.ParseNormalizedNamed(f.from.Base); err != nil {
+			return fmt.Errorf("--base %q is not the name of an image", f.from.Base)
+		}
+	}
+	from := "--platform"
+	if usual := os.Getenv("DOCKER_DEFAULT_PLATFORM"); f.platform == "" && usual != "" {
+		f.platform, from = usual, "the variable DOCKER_DEFAULT_PLATFORM"
+	}
+	if f.platform != "" && !onePlatform.MatchString(f.platform) {
+		return fmt.Errorf("%s is %q; it is one platform, such as linux/amd64 or linux/arm64", from, f.platform)
+	}
 	f.builder, err = chosenBuilder(f.builder, os.Getenv("DOCKER_BUILDKIT"))
+	return err
+}
+
+// onePlatform matches a platform that Docker runs on.
+var onePlatform = regexp.MustCompile(
+	`^(linux/)?(386|amd64|arm|arm64|loong64|mips64|mips64le|ppc64le|riscv64|s390x|x86_64|aarch64)(/v[0-9]+)?$`)
+
+// check refuses what is sure to fail, and reads the secrets.
+func (f *buildFlags) check(a *command.App, src *source.Source) (err error) {
+	if err := src.Check(); err != nil {
+		return err
+	}
+	if f.target != "" && !src.HasStage(f.target) {
+		return fmt.Errorf("--target is %q, and the Dockerfile has no stage of that name", f.target)
+	}
+	warnOfAgent(a, src.Dockerfile)
+	f.sent, err = f.readSecrets()
 	return err
 }
 

@@ -22,7 +22,7 @@ import (
 // forServices lists the flags that mean something where services are deployed. What
 // such a service is given stands in its definition, or stays as it is.
 var forServices = []string{
-	"builder", "dry-run", "json", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout",
+	"builder", "dry-run", "json", "max-context", "no-cache", "pull", "stage-quorum", "stage-timeout", "start-timeout",
 }
 
 // deployServices builds what is to be built, one after the other, and deploys all
@@ -98,17 +98,11 @@ func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployF
 	plans := []deploy.Plan{}
 	var failed []error
 	for _, d := range list {
+		req := f.requestFor(d)
 		if d.of.Path != "" {
-			plans = append(plans, deploy.Plan{
-				Service: d.Name,
-				Action:  deploy.Replace,
-				Changes: []string{"image"},
-				Steps: []string{
-					fmt.Sprintf("build: %s as %s, and push it", d.of.Path, d.Name), "then pull, update and watch"},
-			})
-			continue
+			req.Image, req.Build = "", &api.ToBuild{From: d.of.Path, Repository: strings.ToLower(d.Name)}
 		}
-		plan, err := c.DeployPlan(ctx, f.requestFor(d))
+		plan, err := c.DeployPlan(ctx, req)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", d.Name, err))
 			continue

@@ -27,10 +27,8 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	if slices.Contains(args, "") {
 		return command.Usagef(cmd, "a name is empty")
 	}
-	if f.name != "" {
-		if err := naming.CheckService(f.name); err != nil {
-			return err
-		}
+	if err := f.request(cmd); err != nil {
+		return err
 	}
 	if len(args) == 1 && naming.CheckService(args[0]) != nil { // a path, or an image with a tag
 		return deployImage(a, cmd, f, args[0])

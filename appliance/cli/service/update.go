@@ -1,6 +1,7 @@
 package service
 
 import (
+	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -29,6 +30,9 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if req.Image == "" {
 			return command.Usagef(cmd, "update needs --image")
+		}
+		if _, err := reference.ParseNormalizedNamed(req.Image); err != nil {
+			return command.Usagef(cmd, "--image %q is not the name of an image", req.Image)
 		}
 		req.Service = args[0]
 		return change.Follow(a, cmd, flags, change.Change{

@@ -25,7 +25,7 @@ func (s *Source) openBinary(o Options) error {
 		return fmt.Errorf("%s is a program, which needs no Dockerfile; give the directory of %s to use that", s.file,
 			o.Dockerfile)
 	}
-	s.Kind, s.Generated, s.sent, s.dockerfileName = Binary, true, true, "Dockerfile"
+	s.Kind, s.Generated = Binary, true
 	steps := []string{"FROM " + or(o.Base, "scratch")}
 	if o.Base == "" {
 		steps = append(steps, makeTmp)
@@ -69,7 +69,7 @@ func (s *Source) program() ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []entry{textEntry("Dockerfile", s.Dockerfile), {
+	files := []entry{{
 		name:  "app",
 		path:  s.file,
 		mode:  0o755,

@@ -66,11 +66,12 @@ func TestOpen_Binary(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	names, texts := packed(t, path, Options{})
-	if !strings.HasPrefix(names, "Dockerfile app") || !strings.HasPrefix(texts["app"], elf.ELFMAG) {
+	if !strings.HasPrefix(names, "app") || !strings.HasPrefix(texts["app"], elf.ELFMAG) {
 		t.Errorf("got %s", names)
 	}
-	if strings.Contains(names, "certificates") != strings.Contains(texts["Dockerfile"], "certificates") {
-		t.Errorf("got %s with\n%s", names, texts["Dockerfile"])
+	if s, err = Open(path, Options{}); err != nil ||
+		strings.Contains(names, "certificates") != strings.Contains(s.Dockerfile, "certificates") {
+		t.Errorf("got %s with\n%s, %v", names, s.Dockerfile, err)
 	}
 }
 

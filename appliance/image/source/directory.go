@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-)
+	"strings"
 
-// elsewhere is the name in the context of a Dockerfile from outside of it.
-const elsewhere = ".crawlbox.Dockerfile"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
+)
 
 // guesses are asked in this order; the first that knows the directory writes the
 // Dockerfile. Python is last: others carry a script or two as well.
@@ -24,20 +24,17 @@ var guesses = []struct {
 	{Python, (*Source).isPython, (*Source).python},
 }
 
-// openFolder takes the Dockerfile that is there, or writes one.
+// openDirectory takes the Dockerfile that is there, or writes one.
 func (s *Source) openDirectory(o Options) error {
-	if name := s.ownDockerfile(o); name != "" {
-		if err := s.take(name); err != nil {
-			return err
-		}
-		return s.readIgnore()
+	if path := s.ownDockerfile(o); path != "" {
+		return s.take(path)
 	}
 	for _, g := range guesses {
 		if !g.knows(s) {
 			continue
 		}
-		s.Kind, s.Generated, s.sent, s.dockerfileName = g.kind, true, true, "Dockerfile"
-		if err := s.readIgnore(); err != nil {
+		s.Kind, s.Generated = g.kind, true
+		if err := s.readIgnore(""); err != nil {
 			return err
 		}
 		text, err := g.write(s, o)
@@ -65,9 +62,8 @@ func (s *Source) ownDockerfile(o Options) string {
 	return ""
 }
 
-// take reads a Dockerfile. One that lies outside of the directory, or that a
-// symlink there leads to, is sent under another name, as the engine follows
-// no link out of the context.
+// take reads a Dockerfile. It is a file of the context unless it lies outside of the directory,
+// also where a symlink there leads out, or .dockerignore lists it.
 func (s *Source) take(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -77,11 +73,25 @@ func (s *Source) take(path string) error {
 	if err != nil {
 		return fmt.Errorf("read Dockerfile: %w", err)
 	}
-	s.Kind, s.Dockerfile = Dockerfile, string(text)
-	s.dockerfileName, s.sent = elsewhere, true
-	if rel, err := filepath.Rel(s.Dir, real); err == nil && filepath.IsLocal(rel) {
-		s.dockerfileName, s.sent = filepath.ToSlash(rel), false
+	if strings.TrimSpace(string(text)) == "" {
+		return fmt.Errorf("%s is empty", path)
 	}
+	s.Kind, s.Dockerfile = Dockerfile, string(text)
+	if err := s.readIgnore(path); err != nil {
+		return err
+	}
+	rel, err := filepath.Rel(s.Dir, real)
+	if err != nil || !filepath.IsLocal(rel) {
+		return nil
+	}
+	ignore, err := s.ignored()
+	if err != nil {
+		return err
+	}
+	if left, err := ignore.MatchesOrParentMatches(rel); err != nil || left {
+		return err
+	}
+	s.dockerfileName = filepath.ToSlash(rel)
 	return nil
 }
 
@@ -96,5 +106,5 @@ func (s *Source) read(name string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	return string(b), err
+	return words.WithoutMark(string(b)), err
 }

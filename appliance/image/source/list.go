@@ -1,10 +1,14 @@
 package source
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/moby/patternmatcher"
@@ -17,45 +21,54 @@ const ignoreName = ".dockerignore"
 // .dockerignore: no program reads it, and it can be larger than the rest.
 const usual = ".git\n**/__pycache__\n.venv\nvenv\n.scrapy\n"
 
-// entry is one file, directory or symlink of the context.
+// entry is one file of the context, of any type.
 type entry struct {
-	name  string // in the context, with slashes
-	path  string // on disk; empty for text
-	text  string
-	mode  fs.FileMode
-	size  int64
-	mtime time.Time
+	name   string // in the context, with slashes
+	path   string // on disk
+	mode   fs.FileMode
+	size   int64
+	mtime  time.Time
+	device uint64 // that the file stands for
 }
 
-// textEntry returns a file of the context that is on no disk. It has no time, so
-// that the same source makes the same context.
-func textEntry(name, text string) entry {
-	return entry{name: name, text: text, mode: 0o644, size: int64(len(text))}
-}
-
-// readIgnore sets what to leave out. A Dockerfile that is not a file of the
-// directory is ignored too: the engine reads it and then takes it away, so that
-// a change of it is no change of the code.
-func (s *Source) readIgnore() error {
-	text, err := s.read(ignoreName)
-	if err != nil {
-		return err
+// readIgnore reads what to leave out. A Dockerfile may have a list of its own beside it, with
+// .dockerignore after its name, which then counts in place of the directory's.
+func (s *Source) readIgnore(dockerfile string) error {
+	candidates := []string{filepath.Join(s.Dir, ignoreName)}
+	if dockerfile != "" {
+		candidates = []string{dockerfile + ignoreName, candidates[0]}
 	}
-	none := !s.has(ignoreName)
-	if none && s.Generated {
-		text = usual
-		if s.Kind == Node {
-			text += "node_modules\n"
+	for _, s.ignoreFile = range candidates {
+		text, err := os.ReadFile(s.ignoreFile)
+		if err == nil {
+			s.ignore = string(text)
+			_, err := s.ignored()
+			return err
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
-	if s.sent {
-		text += "\n" + s.dockerfileName + "\n"
-		if none {
-			text += ignoreName + "\n"
-		}
+	if s.Generated {
+		s.ignore = usual
 	}
-	s.ignore = text
+	if s.Kind == Node {
+		s.ignore += "node_modules\n"
+	}
 	return nil
+}
+
+// ignored returns what finds the files to leave out.
+func (s *Source) ignored() (*patternmatcher.PatternMatcher, error) {
+	patterns, err := ignorefile.ReadAll(strings.NewReader(s.ignore))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.ignoreFile, err)
+	}
+	pm, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.ignoreFile, err)
+	}
+	return pm, nil
 }
 
 // list returns what the context holds, sorted by name.
@@ -63,20 +76,18 @@ func (s *Source) list() ([]entry, error) {
 	if s.Kind == Binary {
 		return s.program()
 	}
-	patterns, err := ignorefile.ReadAll(strings.NewReader(s.ignore))
+	ignore, err := s.ignored()
 	if err != nil {
 		return nil, err
 	}
-	pm, err := patternmatcher.New(patterns)
-	if err != nil {
-		return nil, err
+	w := walk{
+		dir:    s.Dir,
+		ignore: ignore,
+		seen:   map[string]patternmatcher.MatchInfo{},
+		left:   map[string]entry{},
 	}
-	w := walk{s: s, ignore: pm, seen: map[string]patternmatcher.MatchInfo{}}
 	if err := filepath.WalkDir(s.Dir, w.visit); err != nil {
 		return nil, err
-	}
-	if s.sent {
-		w.found = append(w.found, textEntry(s.dockerfileName, s.Dockerfile), textEntry(ignoreName, s.ignore))
 	}
 	slices.SortFunc(w.found, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	return w.found, nil
@@ -84,9 +95,10 @@ func (s *Source) list() ([]entry, error) {
 
 // walk is one walk through a directory.
 type walk struct {
-	s      *Source
+	dir    string
 	ignore *patternmatcher.PatternMatcher
 	seen   map[string]patternmatcher.MatchInfo // of directories above
+	left   map[string]entry                    // ignored directories, which come in with a file that is not
 	found  []entry
 }
 
@@ -94,7 +106,7 @@ func (w *walk) visit(path string, d fs.DirEntry, err error) error {
 	if err != nil {
 		return err
 	}
-	rel, err := filepath.Rel(w.s.Dir, path)
+	rel, err := filepath.Rel(w.dir, path)
 	if err != nil || rel == "." {
 		return err
 	}
@@ -107,38 +119,45 @@ func (w *walk) visit(path string, d fs.DirEntry, err error) error {
 		w.seen[rel] = info
 	}
 	switch {
-	case ignored && d.IsDir() && !w.ignore.Exclusions() && !strings.HasPrefix(w.s.dockerfileName, rel+"/"):
+	case ignored && !d.IsDir():
+		return nil
+	case ignored && !w.ignore.Exclusions():
 		return filepath.SkipDir
-	case ignored && !w.wanted(rel), w.replaced(rel):
-		return nil
 	}
-	return w.add(rel, path, d)
-}
-
-// wanted reports whether the engine needs a file, ignored or not; it takes the
-// ignored ones away itself.
-func (w *walk) wanted(rel string) bool {
-	return !w.s.sent && (rel == w.s.dockerfileName || rel == ignoreName)
-}
-
-// replaced reports whether the source has its own text for a file.
-func (w *walk) replaced(rel string) bool {
-	return w.s.sent && (rel == w.s.dockerfileName || rel == ignoreName)
-}
-
-// add takes in files, directories and symlinks; sockets and devices stay behind.
-func (w *walk) add(rel, path string, d fs.DirEntry) error {
-	info, err := d.Info()
-	if err != nil {
-		return err
-	}
-	e := entry{name: rel, path: path, mode: info.Mode(), mtime: info.ModTime()}
+	e, err := newEntry(rel, path, d)
 	switch {
-	case info.Mode().IsRegular():
-		e.size = info.Size()
-	case !info.IsDir() && info.Mode().Type() != fs.ModeSymlink:
-		return nil
+	case err != nil:
+		return err
+	case ignored:
+		w.left[rel] = e
+	case e.mode.Type() != fs.ModeSocket: // which is nothing without who listens
+		w.add(e)
+	}
+	return nil
+}
+
+// add takes in an entry, with the directories above it.
+func (w *walk) add(e entry) {
+	for dir := filepath.Dir(e.name); dir != "."; dir = filepath.Dir(dir) {
+		if above, ok := w.left[dir]; ok {
+			delete(w.left, dir)
+			w.found = append(w.found, above)
+		}
 	}
 	w.found = append(w.found, e)
-	return nil
+}
+
+func newEntry(rel, path string, d fs.DirEntry) (entry, error) {
+	info, err := d.Info()
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{name: rel, path: path, mode: info.Mode(), mtime: info.ModTime()}
+	if e.mode.IsRegular() {
+		e.size = info.Size()
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		e.device = uint64(st.Rdev)
+	}
+	return e, nil
 }

@@ -3,17 +3,21 @@ package source
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // packageJSON holds what crawlbox reads of a package.json.
 type packageJSON struct {
-	Main       string
-	Scripts    struct{ Start string }
-	Workspaces json.RawMessage
+	Main            string
+	Scripts         map[string]string
+	Dependencies    map[string]any
+	DevDependencies map[string]any
+	Workspaces      json.RawMessage
 }
 
 // nodeEnv also keeps npm from asking for a newer npm, which takes seconds where no
@@ -33,6 +37,10 @@ func (s *Source) node(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	lifecycle, err := s.lifecycle(p)
+	if err != nil {
+		return "", err
+	}
 	r := recipe{
 		base:    or(o.Base, "node:lts-slim"),
 		args:    o.Args,
@@ -46,10 +54,83 @@ func (s *Source) node(o Options) (string, error) {
 			r.manifests = append(r.manifests, f)
 		}
 	}
-	if s.has("package-lock.json") || s.has("npm-shrinkwrap.json") {
+	switch {
+	case s.has("package-lock.json") || s.has("npm-shrinkwrap.json"):
 		r.install = "npm ci --omit=dev"
+	default:
+		r.note = s.unreadNodeLock()
 	}
+	r.install = lifecycle + r.install
 	return r.dockerfile(), nil
+}
+
+// unreadNodeLock says for who reads the Dockerfile that a lock file does not count.
+func (s *Source) unreadNodeLock() string {
+	for _, lock := range []string{"yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb"} {
+		if s.has(lock) {
+			return "The versions in " + lock + " do not count; to have them, run `npm install --package-lock-only`."
+		}
+	}
+	return ""
+}
+
+// lifecycle returns what goes before the installation. npm runs scripts of the package with it,
+// and a tool that only development has is not there: it is left out where the script prepares
+// the directory of who works on it, as husky does, and refused where it is part of the program.
+func (s *Source) lifecycle(p packageJSON) (before string, err error) {
+	for _, name := range []string{"preinstall", "install", "postinstall", "prestart", "start"} {
+		if tool := s.missingTool(p, name); tool != "" {
+			return "", fmt.Errorf("scripts.%s in package.json of %s needs %s, which is of devDependencies and not in the "+
+				"image; move it to dependencies, or write a Dockerfile there", name, s.Dir, tool)
+		}
+	}
+	for _, name := range []string{"preprepare", "prepare", "postprepare"} {
+		if s.missingTool(p, name) != "" {
+			before += "npm pkg delete scripts." + name + " && "
+		}
+	}
+	return before, nil
+}
+
+// tools names the programs of packages that are called otherwise than the package.
+var tools = map[string]string{
+	"@babel/cli":      "babel",
+	"@babel/node":     "babel-node",
+	"@biomejs/biome":  "biome",
+	"@commitlint/cli": "commitlint",
+	"@nestjs/cli":     "nest",
+	"@swc/cli":        "swc",
+	"typescript":      "tsc",
+}
+
+var (
+	scriptWord = regexp.MustCompile(`[\w@./-]+`)
+	otherRun   = regexp.MustCompile(`\b(?:npm|yarn|pnpm)(?: run| run-script)? +([\w:.-]+)`)
+)
+
+// missingTool returns the package of devDependencies that a script runs, itself or by another
+// script, and nothing if it runs none.
+func (s *Source) missingTool(p packageJSON, script string, seen ...string) string {
+	text := p.Scripts[script]
+	if slices.Contains(seen, script) {
+		return ""
+	}
+	for _, word := range scriptWord.FindAllString(text, -1) {
+		word = strings.TrimPrefix(strings.TrimPrefix(word, "./"), "node_modules/.bin/")
+		for _, name := range slices.Sorted(maps.Keys(p.DevDependencies)) {
+			_, kept := p.Dependencies[name]
+			named := word == name || word == tools[name] || strings.HasPrefix(word, name+"/")
+			if named && !kept && !s.has(word) {
+				return name
+			}
+		}
+	}
+	for _, m := range otherRun.FindAllStringSubmatch(text, -1) {
+		if tool := s.missingTool(p, m[1], append(seen, script)...); tool != "" {
+			return tool
+		}
+	}
+	return ""
 }
 
 // plainNode matches start scripts that need no shell.
@@ -58,7 +139,7 @@ var plainNode = regexp.MustCompile(`^node( +[\w./=:@-]+)+$`)
 // nodeCommand runs node itself wherever it can: npm would stand between it and
 // SIGTERM.
 func (s *Source) nodeCommand(p packageJSON) ([]string, error) {
-	start := strings.TrimSpace(p.Scripts.Start)
+	start := strings.TrimSpace(p.Scripts["start"])
 	if start != "" && !plainNode.MatchString(start) {
 		return []string{"npm", "start"}, nil
 	}

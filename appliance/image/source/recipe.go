@@ -13,6 +13,7 @@ import (
 type recipe struct {
 	base      string
 	args      []string // of the build
+	note      string   // for who reads the Dockerfile: what is not taken of the project
 	env       string
 	manifests []string // files that say what to install
 	install   string   // empty if there is nothing to
@@ -22,7 +23,11 @@ type recipe struct {
 
 // dockerfile writes the recipe down.
 func (r recipe) dockerfile() string {
-	steps := append([]string{"FROM " + r.base}, declare(r.args)...)
+	var steps []string
+	if r.note != "" {
+		steps = append(steps, "# "+r.note)
+	}
+	steps = append(append(steps, "FROM "+r.base), declare(r.args)...)
 	steps = append(steps, "ENV "+r.env, "WORKDIR /app")
 	copied := "COPY . ."
 	switch {

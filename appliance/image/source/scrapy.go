@@ -14,7 +14,7 @@ func (s *Source) scrapy(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r, err := s.pip(o, "scrapy")
+	r, err := s.pip(o, "", "scrapy")
 	r.cmd = []string{"scrapy", "crawl", spider}
 	return r.dockerfile(), err
 }

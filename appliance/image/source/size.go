@@ -3,7 +3,6 @@ package source
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,13 +12,6 @@ import (
 // MaxContext is how many bytes a build context may have unless Options say
 // otherwise. Code is far smaller; more is data that was forgotten there.
 const MaxContext int64 = 512 << 20
-
-func limitOf(o Options) int64 {
-	if o.MaxContext == 0 {
-		return MaxContext
-	}
-	return o.MaxContext
-}
 
 // Check returns an error if the context is larger than it may be. Tar does so
 // too, before it writes anything.
@@ -33,17 +25,16 @@ func (s *Source) Check() error {
 
 func (s *Source) check(found []entry) error {
 	files, bytes := sum(found)
-	if s.limit < 0 || bytes <= s.limit {
+	if bytes <= s.limit {
 		return nil
 	}
 	if s.Kind == Binary {
-		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it", s.file, size(bytes),
-			size(s.limit))
+		return fmt.Errorf("%s has %s, more than the %s that may be sent to Docker; strip it, or allow more with "+
+			"--max-context", s.file, size(bytes), size(s.limit))
 	}
 	return fmt.Errorf("%s has %s in %d files, more than the %s that may be sent to Docker; most is in %s: list what "+
-		"the image does not need in %s",
-		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found, bytes), " and "),
-		filepath.Join(s.Dir, ignoreName))
+		"the image does not need in %s, or allow more with --max-context",
+		s.Dir, size(bytes), files, size(s.limit), strings.Join(largest(found, bytes), " and "), s.ignoreFile)
 }
 
 func sum(found []entry) (files int, bytes int64) {

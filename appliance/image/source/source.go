@@ -4,10 +4,12 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -32,7 +34,7 @@ type Options struct {
 	Spider     string   // which spider of a Scrapy project without a Dockerfile to run
 	Base       string   // image that a generated Dockerfile starts from, in place of the usual one
 	Args       []string // names of build arguments, which a generated Dockerfile declares
-	MaxContext int64    // bytes that the context may have; 0 is MaxContext, negative is no limit
+	MaxContext int64    // bytes that the context may have; 0 is MaxContext
 }
 
 // Source is a directory or program that can become an image. It does not change
@@ -45,9 +47,9 @@ type Source struct {
 	Generated  bool   // the Dockerfile is crawlbox's
 
 	file           string // the program of a Binary
-	dockerfileName string
-	sent           bool   // the Dockerfile is not among the files of Dir
-	ignore         string // text of the .dockerignore
+	dockerfileName string // in the context; empty where it is none of its files
+	ignoreFile     string // path of the file that says what to leave out, there or not
+	ignore         string // its text
 	limit          int64
 }
 
@@ -66,7 +68,7 @@ func Open(path string, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{Dir: real, Name: serviceName(filepath.Base(abs)), limit: limitOf(o)}
+	s := &Source{Dir: real, Name: serviceName(filepath.Base(abs)), limit: cmp.Or(o.MaxContext, MaxContext)}
 	if st.IsDir() {
 		err = s.openDirectory(o)
 	} else {
@@ -83,8 +85,24 @@ func Open(path string, o Options) (*Source, error) {
 	return s, nil
 }
 
-// DockerfileName returns the name of the Dockerfile in the context.
+// DockerfileName returns the name of the Dockerfile in the context. It is empty where the
+// Dockerfile is none of the files there: one from elsewhere, one that .dockerignore lists,
+// and one that crawlbox wrote.
 func (s *Source) DockerfileName() string { return s.dockerfileName }
+
+// stageLine matches where a stage of a Dockerfile begins.
+var stageLine = regexp.MustCompile(`(?im)^\s*FROM\s+(?:--\S+\s+)*\S+(?:\s+AS\s+(\S+))?\s*$`)
+
+// HasStage reports whether the Dockerfile has a stage of a name or number.
+func (s *Source) HasStage(name string) bool {
+	text := strings.ReplaceAll(strings.ReplaceAll(s.Dockerfile, "\r", ""), "\\\n", " ")
+	for n, m := range stageLine.FindAllStringSubmatch(text, -1) {
+		if strings.EqualFold(m[1], name) || strconv.Itoa(n) == name {
+			return true
+		}
+	}
+	return false
+}
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 

@@ -107,6 +107,97 @@ func TestOpen(t *testing.T) {
 			pip + `RUN ["pip","install","--no-cache-dir","httpx>=0.27","lxml; python_version < \"4\""]` +
 				"\nCOPY . .\nCMD [\"python3\",\"main.py\"]\n",
 		},
+		"requirements.in": {
+			files{"main.py": "", "requirements.in": "redis"},
+			Options{},
+			Python,
+			pip + "COPY requirements.in ./\nRUN pip install --no-cache-dir -r requirements.in\nCOPY . .\nCMD " +
+				"[\"python3\",\"main.py\"]\n",
+		},
+		"requirements.txt before all others": {
+			files{"main.py": "", "requirements.txt": "x", "Pipfile": "", "setup.py": "install_requires", "uv.lock": ""},
+			Options{},
+			Python,
+			pip + "COPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nCMD " +
+				"[\"python3\",\"main.py\"]\n",
+		},
+		"setup.py": {
+			files{"main.py": "", "setup.py": "setup(install_requires=['redis'])"},
+			Options{},
+			Python,
+			pip + "COPY . .\nRUN pip install --no-cache-dir .\nCMD [\"python3\",\"main.py\"]\n",
+		},
+		"setup.py of scrapyd-deploy": {
+			files{"scrapy.cfg": "", "p/spiders/a.py": oneSpider, "setup.py": "setup(packages=find_packages())"},
+			Options{},
+			Scrapy,
+			pip + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"scrapy\"]\nCOPY . .\nCMD " +
+				"[\"scrapy\",\"crawl\",\"quotes\"]\n",
+		},
+		"setup.cfg beside pyproject.toml": {
+			files{"scrapy.cfg": "", "p/spiders/a.py": oneSpider, "setup.cfg": "install_requires = redis",
+				"pyproject.toml": "[tool.black]"},
+			Options{},
+			Scrapy,
+			pip + "COPY . .\nRUN pip install --no-cache-dir . scrapy\nCMD [\"scrapy\",\"crawl\",\"quotes\"]\n",
+		},
+		"dynamic dependencies": {
+			files{"main.py": "", "pyproject.toml": "[project]\nname = 'x'\ndynamic = ['version', 'dependencies']"},
+			Options{},
+			Python,
+			pip + "COPY . .\nRUN pip install --no-cache-dir .\nCMD [\"python3\",\"main.py\"]\n",
+		},
+		"a lock beside dependencies": {
+			files{"main.py": "", "uv.lock": "", "pyproject.toml": "[project]\ndependencies = ['redis']\n" +
+				"[dependency-groups]\ndev = ['pytest']"},
+			Options{},
+			Python,
+			"# The versions in uv.lock do not count; to have them, run `uv export --no-dev -o requirements.txt`.\n" +
+				pip + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"redis\"]\nCOPY . .\nCMD " +
+				"[\"python3\",\"main.py\"]\n",
+		},
+		"nothing needed": {
+			files{"main.py": "", "uv.lock": "", "requirements-dev.txt": "x",
+				"pyproject.toml": "[project]\ndependencies = []\n[dependency-groups]\ndev = ['pytest']"},
+			Options{},
+			Python,
+			python + "COPY . .\nCMD [\"python3\",\"main.py\"]\n",
+		},
+		"packages of a script": {
+			files{"main.py": "#!/usr/bin/env python3\n# /// script\n# requires-python = '>=3.11'\n# dependencies = [\n" +
+				"#   'redis',\n# ]\n# ///\nimport redis\n"},
+			Options{},
+			Python,
+			pip + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"redis\"]\nCOPY . .\nCMD " +
+				"[\"python3\",\"main.py\"]\n",
+		},
+		"files with a mark": {
+			files{"main.py": "", "pyproject.toml": "\ufeff[project]\ndependencies = ['redis']"},
+			Options{},
+			Python,
+			pip + "RUN [\"pip\",\"install\",\"--no-cache-dir\",\"redis\"]\nCOPY . .\nCMD " +
+				"[\"python3\",\"main.py\"]\n",
+		},
+		"node with a tool to prepare": {
+			files{
+				"package.json": "\ufeff" + `{"scripts":{"prepare":"is-ci || npm run hooks","hooks":"husky"},` +
+					`"devDependencies":{"husky":"9","@types/node":"22"},"dependencies":{"is-ci":"1"}}`,
+				"package-lock.json": "{}",
+				"index.js":          "",
+			},
+			Options{},
+			Node,
+			node + "COPY package.json package-lock.json ./\nRUN npm pkg delete scripts.prepare && npm ci " +
+				"--omit=dev\nCOPY . .\nCMD [\"node\",\"index.js\"]\n",
+		},
+		"node with a lock of yarn": {
+			files{"package.json": `{"scripts":{"start":"node yarn/a.js"},"devDependencies":{"yarn":"1"}}`,
+				"yarn/a.js": "", "yarn.lock": ""},
+			Options{},
+			Node,
+			"# The versions in yarn.lock do not count; to have them, run `npm install --package-lock-only`.\n" + node +
+				"COPY package.json ./\nRUN npm install --omit=dev\nCOPY . .\nCMD [\"node\",\"yarn/a.js\"]\n",
+		},
 		"node with lock": {
 			files{
 				"package.json":      `{"scripts":{"start":"node -r dotenv/config src/a.js"}}`,
@@ -188,6 +279,7 @@ func TestOpen_Refused(t *testing.T) {
 		want  string
 	}{
 		"nothing known":      {map[string]string{"README": ""}, Options{}, "write a Dockerfile there"},
+		"empty Dockerfile":   {map[string]string{"Dockerfile": " \n"}, Options{}, "Dockerfile is empty"},
 		"no such Dockerfile": {nil, Options{Dockerfile: "x"}, "read Dockerfile: "},
 		"many scripts": {
 			map[string]string{"a.py": "", "b.py": ""},
@@ -203,6 +295,61 @@ func TestOpen_Refused(t *testing.T) {
 			map[string]string{"main.py": "", "pyproject.toml": "[tool.poetry.dependencies]\nlxml = '*'"},
 			Options{},
 			"poetry export",
+		},
+		"Pipfile": {
+			map[string]string{"main.py": "", "Pipfile": "[packages]"},
+			Options{},
+			"Pipfile lists packages, and pip does not read it; run `pipenv lock && pipenv requirements",
+		},
+		"Pipfile.lock": {map[string]string{"main.py": "", "Pipfile.lock": "{}"}, Options{}, "run `pipenv requirements"},
+		"pdm.lock": {
+			map[string]string{"main.py": "", "pdm.lock": "", "pyproject.toml": "[tool.pdm]"},
+			Options{},
+			"pdm.lock lists packages, and pip does not read it; run `pdm export",
+		},
+		"uv.lock":         {map[string]string{"main.py": "", "uv.lock": ""}, Options{}, "uv export"},
+		"environment.yml": {map[string]string{"main.py": "", "environment.yml": ""}, Options{}, "in requirements.txt"},
+		"groups only": {
+			map[string]string{"main.py": "", "pyproject.toml": "[project]\nname = 'x'\n[dependency-groups]\na = ['x']"},
+			Options{},
+			"in [dependency-groups] only",
+		},
+		"setup.cfg alone": {
+			map[string]string{"main.py": "", "setup.cfg": "install_requires =\n redis"},
+			Options{},
+			"pip reads it only beside a setup.py",
+		},
+		"requirements in a directory": {
+			map[string]string{"main.py": "", "requirements/base.txt": "", "requirements/dev.txt": "",
+				"requirements/prod.txt": ""},
+			Options{},
+			"with the line `-r requirements/prod.txt`",
+		},
+		"requirements of another name": {
+			map[string]string{"main.py": "", "requirements-dev.txt": "", "my-requirements.txt": ""},
+			Options{},
+			"with the line `-r my-requirements.txt`",
+		},
+		"a start with a tool": {
+			map[string]string{"package.json": `{"scripts":{"start":"NODE_ENV=x tsx a.ts"},"devDependencies":{"tsx":"4"}}`},
+			Options{},
+			"scripts.start in package.json of",
+		},
+		"a start that loads a tool": {
+			map[string]string{
+				"package.json": `{"scripts":{"start":"node -r ts-node/register a.ts"},"devDependencies":{"ts-node":"4"}}`,
+				"a.ts":         "",
+			},
+			Options{},
+			"needs ts-node, which is of devDependencies",
+		},
+		"an installation with a tool": {
+			map[string]string{
+				"package.json": `{"scripts":{"postinstall":"npm run b","b":"tsc -p ."},"devDependencies":{"typescript":"5"}}`,
+				"index.js":     "",
+			},
+			Options{},
+			"scripts.postinstall in package.json of",
 		},
 		"node without build": {
 			map[string]string{"package.json": `{"main":"dist/a.js"}`},
@@ -223,6 +370,22 @@ func TestOpen_Refused(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestHasStage(t *testing.T) {
+	t.Parallel()
+	s, err := Open(directory(t, map[string]string{"Dockerfile": "ARG V=3\nfrom --platform=$BUILDPLATFORM python:$V as Build\r\n" +
+		"RUN echo FROM here\nFROM scratch\nFROM x \\\n  AS last\n"}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"build": true, "last": true, "0": true, "2": true, "3": false, "here": false, "scratch": false,
+	} {
+		if got := s.HasStage(name); got != want {
+			t.Errorf("%s: got %v", name, got)
+		}
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tar writes the build context: all that .dockerignore leaves, sorted, owned
@@ -22,6 +23,9 @@ func (s *Source) Tar(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	tw := tar.NewWriter(w)
+	if len(found) == 0 { // an engine takes an archive of nothing for a file
+		found = []entry{{name: ".", mode: fs.ModeDir | 0o755}}
+	}
 	for _, e := range found {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -34,37 +38,62 @@ func (s *Source) Tar(ctx context.Context, w io.Writer) error {
 }
 
 func (e entry) write(tw *tar.Writer) error {
-	h := &tar.Header{Name: e.name, Mode: int64(e.mode.Perm()), ModTime: e.mtime}
-	switch {
-	case e.path == "":
-		return send(tw, h, strings.NewReader(e.text), e.size)
-	case e.mode.IsDir():
+	h := &tar.Header{Name: e.name, Mode: e.bits(), ModTime: e.mtime}
+	switch e.mode.Type() {
+	case fs.ModeDir:
 		h.Typeflag, h.Name = tar.TypeDir, e.name+"/"
-		return tw.WriteHeader(h)
-	case e.mode.Type() == fs.ModeSymlink:
+	case fs.ModeNamedPipe:
+		h.Typeflag = tar.TypeFifo
+	case fs.ModeDevice:
+		h.Typeflag = tar.TypeBlock
+	case fs.ModeDevice | fs.ModeCharDevice:
+		h.Typeflag = tar.TypeChar
+	case fs.ModeSymlink:
 		target, err := os.Readlink(e.path)
 		if err != nil {
 			return err
 		}
 		h.Typeflag, h.Linkname = tar.TypeSymlink, target
-		return tw.WriteHeader(h)
+	default:
+		return e.writeFile(tw, h)
 	}
+	if e.mode&fs.ModeDevice != 0 {
+		h.Devmajor, h.Devminor = int64(unix.Major(e.device)), int64(unix.Minor(e.device))
+	}
+	return tw.WriteHeader(h)
+}
+
+// bits returns the mode as tar has it.
+func (e entry) bits() int64 {
+	bits := int64(e.mode.Perm())
+	for flag, bit := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if e.mode&flag != 0 {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+// capability is the attribute by which a program may what root may, such as to ping.
+const capability = "security.capability"
+
+// writeFile writes the size that was counted: a log that grows meanwhile is cut
+// there, and a file that has shrunk is an error.
+func (e entry) writeFile(tw *tar.Writer, h *tar.Header) error {
 	f, err := os.Open(e.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return send(tw, h, f, e.size)
-}
-
-// send writes the size that was counted: a log that grows meanwhile is cut
-// there, and a file that has shrunk is an error.
-func send(tw *tar.Writer, h *tar.Header, r io.Reader, size int64) error {
-	h.Typeflag, h.Size = tar.TypeReg, size
+	h.Typeflag, h.Size = tar.TypeReg, e.size
+	var may [64]byte // the longest has 24
+	if n, err := unix.Fgetxattr(int(f.Fd()), capability, may[:]); err == nil {
+		h.PAXRecords = map[string]string{"SCHILY.xattr." + capability: string(may[:n])}
+	}
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(tw, r, size); err != nil {
+	if _, err := io.CopyN(tw, f, e.size); err != nil {
 		return fmt.Errorf("it changed while it was read: %w", err)
 	}
 	return nil

@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // packed opens a source and returns its context as lines, and the texts.
@@ -60,12 +64,12 @@ func TestTar(t *testing.T) {
 		"usual of generated": {
 			files{"main.py": "", ".git/HEAD": "", "p/__pycache__/x": "", ".venv/x": "", "venv/x": ""},
 			Options{},
-			".dockerignore Dockerfile main.py p/",
+			"main.py p/",
 		},
 		"node modules": {
 			files{"package.json": "{}", "index.js": "", "node_modules/x/y": ""},
 			Options{},
-			".dockerignore Dockerfile index.js package.json",
+			"index.js package.json",
 		},
 		"ignored but needed": {
 			files{
@@ -77,12 +81,43 @@ func TestTar(t *testing.T) {
 				"c":             "",
 			},
 			Options{Dockerfile: "build/D"},
-			".dockerignore a/ a/b build/D",
+			"a/ a/b",
+		},
+		"in a directory that is ignored": {
+			files{"Dockerfile": "FROM x", ".dockerignore": "a\n!a/b/c", "a/x": "", "a/b/c": "", "a/b/d": ""},
+			Options{},
+			".dockerignore Dockerfile a/ a/b/ a/b/c",
 		},
 		"generated with ignore": {
 			files{"main.py": "", ".dockerignore": "data", "data/x": "", ".git/HEAD": ""},
 			Options{},
-			".dockerignore .git/ .git/HEAD Dockerfile main.py",
+			".dockerignore .git/ .git/HEAD main.py",
+		},
+		"list of one Dockerfile": {
+			files{
+				"docker/D":              "FROM x",
+				"docker/D.dockerignore": ".env\n",
+				".dockerignore":         "docs\n",
+				".env":                  "",
+				"docs/x":                "",
+			},
+			Options{Dockerfile: "docker/D"},
+			".dockerignore docker/ docker/D docker/D.dockerignore docs/ docs/x",
+		},
+		"empty list of one Dockerfile": {
+			files{"D": "FROM x", "D.dockerignore": "", ".dockerignore": "x\n", "x": ""},
+			Options{Dockerfile: "D"},
+			".dockerignore D D.dockerignore x",
+		},
+		"with a mark": {
+			files{"Dockerfile": "FROM x", ".dockerignore": "\ufeffx\n", "x": ""},
+			Options{},
+			".dockerignore Dockerfile",
+		},
+		"nothing": {
+			files{"Dockerfile": "FROM x", ".dockerignore": "*\n", "x": ""},
+			Options{},
+			"./",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,28 +129,59 @@ func TestTar(t *testing.T) {
 	}
 }
 
-// A Dockerfile from elsewhere, and one that crawlbox wrote, must not become
-// code: the engine takes away what .dockerignore names.
-func TestTar_DockerfileIsNoCode(t *testing.T) {
+// A Dockerfile from elsewhere has a list of its own beside it too, and neither is in the context.
+func TestTar_DockerfileFromElsewhere(t *testing.T) {
 	t.Parallel()
-	other := directory(t, map[string]string{"D": "FROM other"})
-	dir := directory(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": "data"})
-	names, texts := packed(t, dir, Options{Dockerfile: filepath.Join(other, "D")})
-	if names != ".crawlbox.Dockerfile .dockerignore Dockerfile" || texts[".crawlbox.Dockerfile"] != "FROM other" ||
-		texts[".dockerignore"] != "data\n.crawlbox.Dockerfile\n" {
-		t.Errorf("got %s, %q", names, texts)
-	}
-	_, texts = packed(t, directory(t, map[string]string{"main.py": ""}), Options{})
-	if got := texts[".dockerignore"]; !strings.HasSuffix(got, "\nDockerfile\n.dockerignore\n") {
-		t.Errorf("got %q", got)
+	other := directory(t, map[string]string{"D": "FROM other", "E": "FROM other", "D.dockerignore": ".env"})
+	dir := directory(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": "data", ".env": "", "data": ""})
+	for name, want := range map[string]string{
+		"D": ".dockerignore Dockerfile data",
+		"E": ".dockerignore .env Dockerfile",
+	} {
+		o := Options{Dockerfile: filepath.Join(other, name)}
+		if names, _ := packed(t, dir, o); names != want {
+			t.Errorf("%s: got %s, want %s", name, names, want)
+		}
+		s, err := Open(dir, o)
+		if err != nil || s.DockerfileName() != "" || s.Dockerfile != "FROM other" {
+			t.Errorf("%s: got %+v, %v", name, s, err)
+		}
 	}
 }
 
-func TestTar_LinksAndSockets(t *testing.T) {
+func TestDockerfileName(t *testing.T) {
 	t.Parallel()
-	dir := directory(t, map[string]string{"x": "FROM x"})
-	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")),
-		os.Symlink("x", filepath.Join(dir, "Dockerfile"))); err != nil {
+	for name, c := range map[string]struct {
+		files map[string]string
+		o     Options
+		want  string
+	}{
+		"usual":     {map[string]string{"Dockerfile": "FROM x"}, Options{}, "Dockerfile"},
+		"lower":     {map[string]string{"dockerfile": "FROM x"}, Options{}, "dockerfile"},
+		"other":     {map[string]string{"a/D": "FROM x"}, Options{Dockerfile: "a/D"}, "a/D"},
+		"ignored":   {map[string]string{"Dockerfile": "FROM x", ".dockerignore": "Docker*"}, Options{}, ""},
+		"below":     {map[string]string{"a/D": "FROM x", ".dockerignore": "a"}, Options{Dockerfile: "a/D"}, ""},
+		"generated": {map[string]string{"main.py": ""}, Options{}, ""},
+	} {
+		s, err := Open(directory(t, c.files), c.o)
+		if err != nil || s.DockerfileName() != c.want {
+			t.Errorf("%s: got %q, %v; want %q", name, s.DockerfileName(), err, c.want)
+		}
+	}
+}
+
+// TestTar_KindsOfFiles has what docker build sends, and what it leaves behind.
+func TestTar_KindsOfFiles(t *testing.T) {
+	t.Parallel()
+	odd := []string{"caf\xe9.html", "two\nlines", "\u202e", strings.Repeat("n", 250), "-rf", "a b", `back\slash`}
+	files := map[string]string{"x": "FROM x"}
+	for _, name := range odd {
+		files[name] = "odd"
+	}
+	dir := directory(t, files)
+	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")), os.Symlink("x", filepath.Join(dir, "Dockerfile")),
+		unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600), os.Chmod(filepath.Join(dir, "a b"), 0o755|fs.ModeSetuid),
+		os.Chmod(dir+"/x", 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
@@ -123,9 +189,28 @@ func TestTar_LinksAndSockets(t *testing.T) {
 		t.Skip(err) // the path of the directory may be too long for a socket
 	}
 	defer l.Close()
-	names, texts := packed(t, dir, Options{})
-	if names != "Dockerfile etc x" || texts["etc"] != "/etc" {
-		t.Errorf("got %s, %q", names, texts)
+	_, texts := packed(t, dir, Options{})
+	for _, name := range odd {
+		if texts[name] != "odd" {
+			t.Errorf("%q is not there", name)
+		}
+		delete(texts, name)
+	}
+	if want := map[string]string{"Dockerfile": "x", "etc": "/etc", "x": "FROM x", "pipe": ""}; !maps.Equal(texts, want) {
+		t.Errorf("got %q", texts)
+	}
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.list()
+	for _, e := range list {
+		if want := map[string]int64{"a b": 0o4755, "x": 0o600, "pipe": 0o600}[e.name]; want != 0 && e.bits() != want {
+			t.Errorf("%s has mode %o, want %o", e.name, e.bits(), want)
+		}
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -149,7 +234,8 @@ func TestTar_TooLarge(t *testing.T) {
 	var b bytes.Buffer
 	err = s.Tar(t.Context(), &b)
 	want := dir + " has 5.866KiB in 5 files, more than the 4.883KiB that may be sent to Docker; most is in data " +
-		"(3.906KiB) and log (1.953KiB): list what the image does not need in " + dir + "/.dockerignore"
+		"(3.906KiB) and log (1.953KiB): list what the image does not need in " + dir +
+		"/.dockerignore, or allow more with --max-context"
 	if err == nil || err.Error() != want || b.Len() != 0 {
 		t.Errorf("got %v\nwant %s; %d bytes written", err, want, b.Len())
 	}
@@ -160,7 +246,7 @@ func TestTar_TooLarge(t *testing.T) {
 	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "most is in data (3.906KiB): list") {
 		t.Errorf("got %v", err)
 	}
-	if s, err = Open(dir, Options{MaxContext: -1}); err != nil || s.Check() != nil {
-		t.Errorf("without a limit: %v, %v", err, s.Check())
+	if s, err = Open(dir, Options{MaxContext: 7000}); err != nil || s.Check() != nil {
+		t.Errorf("with more allowed: %v, %v", err, s.Check())
 	}
 }

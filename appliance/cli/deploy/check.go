@@ -1,0 +1,132 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/configs/compose"
+)
+
+// request takes over what flags say, and refuses values that are sure to fail: a build and a
+// push come before the cluster would.
+func (f *deployFlags) request(cmd *cobra.Command) error {
+	changed := cmd.Flags().Changed
+	for _, number := range []struct {
+		flag string
+		good bool
+		is   string
+	}{
+		{"replicas", f.replicas >= 0, "a number, 0 or more"},
+		{"limit-cpu", f.req.CPUs >= fleet.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
+		{"max-per-node", f.req.MaxPerNode > 0, "a number, 1 or more"},
+		{"failure-ratio", f.req.FailureRatio >= 0 && f.req.FailureRatio <= 1, "a number from 0 to 1"},
+		{"delay", f.req.Delay >= 0, "a time, 0s or more"},
+		{"monitor", f.req.Monitor > 0, "a time, more than 0s"},
+		{"start-timeout", f.req.StartTimeout > 0, "a time, more than 0s"},
+		{"stage-timeout", f.req.StageTimeout > 0, "a time, more than 0s"},
+	} {
+		if changed(number.flag) && !number.good {
+			return command.Usagef(cmd, "--%s is %q; it is %s", number.flag, cmd.Flags().Lookup(number.flag).Value.String(),
+				number.is)
+		}
+	}
+	if changed("replicas") {
+		f.req.Replicas = &f.replicas
+	}
+	for _, take := range []func() error{f.takeMemory, f.takeNames, f.takeShares, f.takeEnv, f.build.request} {
+		if err := take(); err != nil {
+			return command.Usagef(cmd, "%w", err)
+		}
+	}
+	return nil
+}
+
+// mostCPUs keeps what is sent within the numbers that Swarm has.
+const mostCPUs = 1e6
+
+func (f *deployFlags) takeMemory() (err error) {
+	if f.memory == "" {
+		return nil
+	}
+	f.req.Memory, err = units.RAMInBytes(f.memory)
+	if err != nil {
+		return fmt.Errorf("--limit-memory %q is not a size such as 256MB", f.memory)
+	}
+	if f.req.Memory < fleet.LeastMemory {
+		return fmt.Errorf("--limit-memory is %q; Docker takes 6MB and more", f.memory)
+	}
+	return nil
+}
+
+func (f *deployFlags) takeNames() error {
+	if f.name != "" {
+		if err := naming.CheckService(f.name); err != nil {
+			return fmt.Errorf("--name: %w", err)
+		}
+	}
+	if f.tag != "" {
+		if err := naming.CheckTag(f.tag); err != nil {
+			return fmt.Errorf("--tag: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f *deployFlags) takeShares() error {
+	for flag, share := range map[string]string{"parallelism": f.req.Parallelism, "stage-quorum": f.req.StageQuorum} {
+		if share == "" {
+			continue
+		}
+		if _, err := deploy.ParseShare(share); err != nil {
+			return fmt.Errorf("--%s: %w", flag, err)
+		}
+	}
+	for _, rule := range f.req.Constraints {
+		if _, err := fleet.ParseConstraint(rule); err != nil {
+			return fmt.Errorf("--constraint: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f *deployFlags) takeEnv() (err error) {
+	f.req.Env, err = readEnv(f.envFiles, f.envs)
+	return err
+}
+
+// readEnv reads files of variables and then those given, which win.
+func readEnv(files, given []string) (map[string]string, error) {
+	env := map[string]string{}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read --env-file: %w", err)
+		}
+		if err := compose.ReadEnv(text, env, os.LookupEnv); err != nil {
+			return nil, fmt.Errorf("--env-file %s: %w", path, err)
+		}
+	}
+	for _, text := range given {
+		// A variable without a value is taken from the environment here, as docker does; one that
+		// is not there is left out.
+		name, value, has := strings.Cut(text, "=")
+		if name == "" || strings.ContainsAny(name, " \t") {
+			return nil, fmt.Errorf("--env %q: want NAME=VALUE", text)
+		}
+		if !has {
+			value, has = os.LookupEnv(name)
+		}
+		if has {
+			env[name] = value
+		}
+	}
+	return env, nil
+}
