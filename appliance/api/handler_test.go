@@ -160,10 +160,10 @@ var calls = []call{
 		return b.Images(ctx, false)
 	}},
 	{"remove an image", func(ctx context.Context, b apitest.Backend) (any, error) {
-		return done(b.RemoveImage(ctx, "spider:0.02"))
+		return done(b.RemoveImage(ctx, "spider:0.02", false))
 	}},
 	{"remove a used image", func(ctx context.Context, b apitest.Backend) (any, error) {
-		return done(b.RemoveImage(ctx, "spider:0.01"))
+		return done(b.RemoveImage(ctx, "spider:0.01", false))
 	}},
 	{"collect images", func(ctx context.Context, b apitest.Backend) (any, error) { return b.CollectImages(ctx) }},
 	{"queue address", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueAddress(ctx) }},

@@ -13,7 +13,7 @@ import (
 // Images answers for the images of the cluster's registry.
 type Images interface {
 	Images(ctx context.Context, nodes bool) ([]fleet.Image, error)
-	RemoveImage(ctx context.Context, ref string) error
+	RemoveImage(ctx context.Context, ref string, force bool) error
 	CollectImages(ctx context.Context) (GCReport, error)
 }
 
@@ -45,9 +45,10 @@ func (c *Client) Images(ctx context.Context, nodes bool) (v []fleet.Image, err e
 	return v, c.call(ctx, http.MethodGet, "/v1/images?nodes="+strconv.FormatBool(nodes), nil, &v)
 }
 
-// RemoveImage removes a tag, such as spider:0.01.
-func (c *Client) RemoveImage(ctx context.Context, ref string) error {
-	return c.call(ctx, http.MethodDelete, "/v1/images?ref="+url.QueryEscape(ref), nil, nil)
+// RemoveImage removes a tag, such as spider:0.01, and one that a service runs only if it is forced to.
+func (c *Client) RemoveImage(ctx context.Context, ref string, force bool) error {
+	return c.call(ctx, http.MethodDelete,
+		"/v1/images?ref="+url.QueryEscape(ref)+"&force="+strconv.FormatBool(force), nil, nil)
 }
 
 // CollectImages frees what no tag and no service needs.
@@ -70,5 +71,9 @@ func (h imagesHandler) remove(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.images.RemoveImage(r.Context(), ref)
+	force, err := flag(r, "force")
+	if err != nil {
+		return err
+	}
+	return h.images.RemoveImage(r.Context(), ref, force)
 }

@@ -31,6 +31,14 @@ type History interface {
 	Previous(service string) (history.Entry, bool)
 }
 
+// Numbers are those that images are given as their tags. history.Numbers is one.
+type Numbers interface {
+	// Next is the tag of the next image with a name, of which those given exist.
+	Next(name string, existing []string) (tag string, err error)
+	// Note has a tag never be the next one again.
+	Note(name, tag string) error
+}
+
 // Defined holds the services of the config file. *services.Controller is one.
 type Defined interface {
 	Reload() error

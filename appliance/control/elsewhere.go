@@ -69,7 +69,7 @@ func (e Elsewhere) RegistryAccounts(context.Context) ([]api.RegistryAccount, err
 }
 func (e Elsewhere) RegistryLogout(context.Context, string) error        { return e.registry() }
 func (e Elsewhere) Images(context.Context, bool) ([]fleet.Image, error) { return nil, e.registry() }
-func (e Elsewhere) RemoveImage(context.Context, string) error           { return e.registry() }
+func (e Elsewhere) RemoveImage(context.Context, string, bool) error     { return e.registry() }
 func (e Elsewhere) CollectImages(context.Context) (api.GCReport, error) {
 	return api.GCReport{}, e.registry()
 }

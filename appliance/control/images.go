@@ -7,13 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
-	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -24,6 +24,7 @@ import (
 type Images struct {
 	registry *registry.Registry
 	engine   *swarm.Engine
+	numbers  Numbers
 	kept     func() []string
 	holders  Holders
 	log      *slog.Logger
@@ -35,11 +36,12 @@ type Holders func(context.Context) (of func(digest string) *fleet.Holders, err e
 
 // NewImages returns the images of a registry. kept has the digests of those that services
 // may go back to.
-func NewImages(reg *registry.Registry, engine *swarm.Engine, kept func() []string, holders Holders, log *slog.Logger,
-	errs Errors) *Images {
+func NewImages(reg *registry.Registry, engine *swarm.Engine, numbers Numbers, kept func() []string, holders Holders,
+	log *slog.Logger, errs Errors) *Images {
 	return &Images{
 		registry: reg,
 		engine:   engine,
+		numbers:  numbers,
 		kept:     kept,
 		holders:  holders,
 		log:      log,
@@ -86,15 +88,43 @@ func (i *Images) held(ctx context.Context) func(digest string) *fleet.Holders {
 	return of
 }
 
-func (i *Images) RemoveImage(ctx context.Context, ref string) error {
-	err := i.registry.Remove(ctx, ref)
+// RemoveImage leaves what a service runs unless forced: the service runs on without it, until it is
+// deployed again.
+func (i *Images) RemoveImage(ctx context.Context, ref string, force bool) error {
+	img, err := i.registry.Image(ctx, ref)
 	switch {
 	case errors.Is(err, registry.ErrUnknownImage):
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
 	case errors.Is(err, registry.ErrBadName):
 		return api.Invalid("%s", err)
+	case err != nil:
+		return i.errs.explain(err)
 	}
-	return i.errs.explain(err)
+	if !force {
+		by, err := i.usedBy(ctx, img)
+		if err != nil {
+			return i.errs.explain(err)
+		}
+		if len(by) > 0 {
+			return api.Conflict("%s is what %s runs; deploy another version of it or remove it first, or add --force: it "+
+				"runs on, but can't be deployed again", img.Name(), strings.Join(by, " and "))
+		}
+	}
+	if err := i.numbers.Note(img.Repository, img.Tag); err != nil {
+		return i.errs.explain(err)
+	}
+	return i.errs.explain(i.registry.Remove(ctx, ref))
+}
+
+// usedBy returns the services that name an image, at whatever address of the registry.
+func (i *Images) usedBy(ctx context.Context, img registry.Image) (by []string, err error) {
+	services, err := i.engine.Services(ctx)
+	for _, s := range services {
+		if _, name, _ := strings.Cut(s.Image, "/"); name == img.Name() {
+			by = append(by, s.Name)
+		}
+	}
+	return by, err
 }
 
 // CollectImages implements api.Images. It needs Docker: without knowing what services run, nothing may
@@ -153,14 +183,21 @@ const pushTick = 100 * time.Millisecond
 type Builds struct {
 	engine   *swarm.Engine
 	registry *registry.Registry
+	numbers  Numbers
 	port     uint16
 	errs     Errors
 }
 
 // NewBuilds returns what builds images by engine and pushes them into a registry, which is
 // at a port of this machine.
-func NewBuilds(engine *swarm.Engine, reg *registry.Registry, port uint16, errs Errors) *Builds {
-	return &Builds{engine: engine, registry: reg, port: port, errs: errs}
+func NewBuilds(engine *swarm.Engine, reg *registry.Registry, numbers Numbers, port uint16, errs Errors) *Builds {
+	return &Builds{
+		engine:   engine,
+		registry: reg,
+		numbers:  numbers,
+		port:     port,
+		errs:     errs,
+	}
 }
 
 // name returns what an image is called in the registry.
@@ -204,6 +241,9 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 	if err != nil {
 		return b.errs.explain(err)
 	}
+	if err := b.numbers.Note(q.Repository, tag); err != nil {
+		return b.errs.explain(err)
+	}
 	var last time.Time
 	digest, err := builder.Push(ctx, name, func(p image.PushProgress) {
 		if gone == nil && time.Since(last) >= pushTick {
@@ -230,7 +270,8 @@ func (b *Builds) freeTag(ctx context.Context, q api.BuildRequest) (string, error
 				tags = append(tags, i.Tag)
 			}
 		}
-		return history.NextTag(tags), nil
+		next, err := b.numbers.Next(q.Repository, tags)
+		return next, b.errs.explain(err)
 	}
 	if err := naming.CheckTag(q.Tag); err != nil {
 		return "", api.Invalid("%s", err)

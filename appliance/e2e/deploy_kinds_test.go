@@ -68,6 +68,7 @@ func TestDeployKinds(t *testing.T) {
 	t.Run("nothing left", func(t *testing.T) { c.sub(t).noStages() })
 	t.Run("secret", func(t *testing.T) { c.sub(t).buildSecret() })
 	t.Run("classic", func(t *testing.T) { c.sub(t).classicBuilder() })
+	t.Run("numbers", func(t *testing.T) { c.sub(t).numbers() })
 	t.Run("git", func(t *testing.T) { c.sub(t).tagOfGit() })
 	t.Run("ejected", func(t *testing.T) { c.sub(t).ejected(spiderDirectory(t, "node")) })
 	t.Run("refused", func(t *testing.T) { c.sub(t).refusedDirectories() })

@@ -41,7 +41,8 @@ func TestPublicImages(t *testing.T) {
 	contains(t, c.run("ls"), " "+image+" ")
 	contains(t, c.run("ps", "tiny"), " "+image)
 	contains(t, c.run("history", "tiny"), " "+image+" ")
-	c.run("images", "rm", copied) // gc is to keep what runs, also without a tag
+	contains(t, c.fails(c.manager, 1, "images", "rm", copied), copied+" is what tiny runs; ", "--force")
+	c.run("images", "rm", "--force", copied) // gc is to keep what runs, also without a tag
 	c.run("images", "gc")
 	deploy(image) // brings the tag back
 	c.wantOn(copied, fleet.Holders{Have: 2, All: 2})

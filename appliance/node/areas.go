@@ -8,6 +8,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -35,7 +36,8 @@ func (n *Node) swarmAreas(first func() netip.Addr, demoted func(context.Context)
 // areas are those of the local API of the primary, which has all of them.
 func (p *primary) areas(defined *services.Controller) []api.Area {
 	errs, a := p.errs(), p.authority
-	builds := control.NewBuilds(p.engine, p.registry, p.cfg.Registry.Port, errs)
+	numbers := history.NewNumbers(a.Numbers())
+	builds := control.NewBuilds(p.engine, p.registry, numbers, p.cfg.Registry.Port, errs)
 	changes := control.NewChanges(p.engine, p.runner, p.log, errs)
 	deploys := control.NewDeploys(changes, p.sources, p.past, defined, builds)
 	queues, queue := p.queue.area()
@@ -58,7 +60,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 		api.ChangesArea(deploys),
 		api.DeploysArea(deploys),
 		api.BuildsArea(builds),
-		api.ImagesArea(control.NewImages(p.registry, p.engine, p.past.KeptDigests, p.peers.Holders, p.log, errs)),
+		api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log, errs)),
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
 	)

@@ -64,6 +64,19 @@ func (r *Registry) Images(ctx context.Context) ([]Image, error) {
 	return images, nil
 }
 
+// Image returns what a tag points at. Errors: ErrBadName, also for a digest, and ErrUnknownImage.
+func (r *Registry) Image(ctx context.Context, ref string) (Image, error) {
+	n, err := parseTag(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	d, err := r.Digest(ctx, ref)
+	if err != nil {
+		return Image{}, err
+	}
+	return imageOf(r.layout, n.repo, n.tag, d)
+}
+
 // Digest returns that of the manifest that ref names: a tag, or a digest, which
 // is then known to be there. Errors: ErrBadName, ErrUnknownImage.
 func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error) {
@@ -89,13 +102,9 @@ func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error
 // push under way counts on; after a restart, with one after the grace. Errors:
 // ErrBadName, ErrUnknownImage.
 func (r *Registry) Remove(ctx context.Context, ref string) error {
-	n, err := parseName(ref)
+	n, err := parseTag(ref)
 	if err != nil {
 		return err
-	}
-	if n.digest != "" {
-		return fmt.Errorf("%w with a tag: %q; remove the tags that point at it, then run `crawlbox images gc`",
-			ErrBadName, ref)
 	}
 	r.puts.Lock()
 	defer r.puts.Unlock()

@@ -54,6 +54,16 @@ func parseName(ref string) (name, error) {
 	return n, nil
 }
 
+// parseTag is parseName for a name that has to have a tag.
+func parseTag(ref string) (name, error) {
+	n, err := parseName(ref)
+	if err == nil && n.digest != "" {
+		err = fmt.Errorf("%w with a tag: %q; remove the tags that point at it, then run `crawlbox images gc`",
+			ErrBadName, ref)
+	}
+	return n, err
+}
+
 func (n name) String() string {
 	if n.digest != "" {
 		return n.repo + "@" + n.digest.String()

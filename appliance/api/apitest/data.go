@@ -23,7 +23,7 @@ func (c *Cluster) Images(_ context.Context, nodes bool) ([]fleet.Image, error) {
 	return images, nil
 }
 
-func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
+func (c *Cluster) RemoveImage(_ context.Context, ref string, force bool) error {
 	if err := c.manager(); err != nil {
 		return err
 	}
@@ -32,8 +32,8 @@ func (c *Cluster) RemoveImage(_ context.Context, ref string) error {
 		if img.Repository+":"+img.Tag != ref {
 			continue
 		}
-		if len(img.Used) > 0 {
-			return fail(api.CodeConflict, "%s is used by service %s", ref, img.Used[0])
+		if len(img.Used) > 0 && !force {
+			return fail(api.CodeConflict, "%s is what %s runs; or add --force", ref, img.Used[0])
 		}
 		c.images = slices.Delete(c.images, i, i+1)
 		return nil

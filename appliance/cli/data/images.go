@@ -69,13 +69,20 @@ func Short(digest string) string {
 }
 
 func imagesRmCmd(a *command.App) *cobra.Command {
-	return &cobra.Command{
-		Use:               "rm IMAGE...",
-		Short:             "Remove images, such as spider:0.01",
+	cmd := &cobra.Command{
+		Use:   "rm IMAGE...",
+		Short: "Remove images, such as spider:0.01",
+		Long: `Remove images. One that a service runs stays unless --force is given: the
+service runs on without it, but can't be deployed again by its name. The number
+of an image that was built here is never given again.`,
 		Args:              command.AtLeast(1, "an image"),
 		ValidArgsFunction: a.Complete(command.ImageNames),
-		RunE:              a.Each("removed", (*api.Client).RemoveImage),
 	}
+	force := cmd.Flags().Bool("force", false, "remove an image although a service runs it")
+	cmd.RunE = a.Each("removed", func(c *api.Client, ctx context.Context, ref string) error {
+		return c.RemoveImage(ctx, ref, *force)
+	})
+	return cmd
 }
 
 // collected says what a collection did, and why it did not do more.

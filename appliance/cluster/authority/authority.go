@@ -107,6 +107,9 @@ func (a *Authority) load(nodeDir string) (err error) {
 
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
 
+// Numbers returns where the numbers of images are kept.
+func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state, state.Numbers) }
+
 // Close closes the cluster's state.
 func (a *Authority) Close() { a.state.Close() }
 

@@ -52,6 +52,7 @@ const (
 	Removals   = "removals"
 	GossipKeys = "gossip-keys"
 	Accounts   = "accounts"
+	Numbers    = "image-numbers"
 
 	History = "history/" // and the name of a service
 )
