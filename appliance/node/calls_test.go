@@ -136,7 +136,7 @@ func newPrimary(
 	if err := a.Serve(swarm, func(pki.Membership) {}, audit); err != nil {
 		t.Fatal(err)
 	}
-	p := &primary{Node: &Node{log: log}, authority: a, queue: noQueue{}}
+	p := &primary{Node: &Node{log: log}, authority: a, queue: noQueue("")}
 	p.cfg.DataDir = dir
 	p.identify(a.Identity)
 	p.ask()

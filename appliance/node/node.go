@@ -1,20 +1,18 @@
-// Package node puts the parts of a node together: it is the only place that knows all of
-// them, and it does nothing else.
+// Package node puts the parts of a node together: it is the only place that knows all of them, and it does nothing else.
 //
-// A Node is a machine of a cluster, of one type whatever its role. Every node has gossip,
-// the port between nodes, the registry at localhost and the local API. What else it has
-// depends on how it came to its cluster: the manager that created it (primary.go) has the
-// CA, the registry, the queue and the controllers; a node that joined (joined.go), worker
-// or manager, has a mirror of the registry and follows the news. What a node has not is no
-// part of it, and its local API says where it is.
+// A Node is a machine of a cluster, of one type whatever its role. Every node has gossip, the port between nodes, the
+// registry at localhost and the local API. What else it has depends on how it came to its cluster: the manager that
+// created it (primary.go) has the CA, the registry, the queue and the controllers; a node that joined (joined.go),
+// worker or manager, has a mirror of the registry and follows the news. What a node has not is no part of it, and its
+// local API says where it is.
 //
 // A start goes the same way each time, whatever a crash left:
 //
 //	check ──▶ open ports ──▶ create, join or find the cluster ──▶ run the parts ──▶ ready
 //
-// Until the ports are open nothing on the machine is changed; see package setup. A node
-// that was set up once starts without its Docker Engine too: its queue, registry and gossip
-// serve the others while Docker is away, and the rest catches up when Docker is back.
+// Until the ports are open nothing on the machine is changed; see package setup. A node that was set up once starts
+// without its Docker Engine too: its queue, registry and gossip serve the others while Docker is away, and the rest
+// catches up when Docker is back.
 package node
 
 import (
@@ -104,9 +102,8 @@ type assembly struct {
 	release func()           // closes what the parts stand on, after they have stopped
 }
 
-// Run runs a node with a role until ctx ends, a part of it fails or it has left the
-// cluster, which is ErrLeft. A manager creates its cluster, unless it joins one or did so
-// before.
+// Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A manager
+// creates its cluster, unless it joins one or did so before.
 func Run(ctx context.Context, role string, opts Options) error {
 	n, err := prepare(opts)
 	if err != nil {

@@ -122,8 +122,7 @@ func (n *Node) newGossip(
 // lastAnswer is how long a node that was removed may take to read the answer to what it had asked before.
 const lastAnswer = time.Second
 
-// learn takes into use what is new of the cluster: the keys of gossip, and who
-// was removed.
+// learn takes into use what is new of the cluster: the keys of gossip, and who was removed.
 func (n *Node) learn(news pki.Membership) {
 	if err := n.gossip.SetKeys(news.GossipKeys.Raw()); err != nil {
 		n.log.Warn("failed to use new gossip keys", "error", err)

@@ -56,7 +56,7 @@ type primary struct {
 
 // buildPrimary opens what the primary keeps on disk and makes its parts.
 func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
-	p := &primary{Node: n, queue: noQueue{}}
+	p := &primary{Node: n, queue: noQueue("")}
 	var token api.Token
 	err := p.open(ctx)
 	if err == nil {
@@ -162,7 +162,7 @@ func (p *primary) parts() []lifecycle.Part {
 	return slices.Concat([]lifecycle.Part{
 		lifecycle.Background("pieces", p.cutter.Run),
 		{Name: "registry", Component: p.localRegistry(written)},
-	}, p.networkRegistry(written), p.queue.parts(), []lifecycle.Part{
+	}, p.networkRegistry(written), p.queue.parts, []lifecycle.Part{
 		{Name: "gossip", Component: p.gossip},
 		p.nodePort(p.handlers(images)),
 		p.certificate(p.renew),
@@ -234,8 +234,7 @@ func (p *primary) registryAddr() string {
 	return netip.AddrPortFrom(p.addr, p.cfg.Registry.Port).String()
 }
 
-// atMembers reports where nodes listen on a port; the primary knows at once of one that has
-// joined.
+// atMembers reports where nodes listen on a port; the primary knows at once of one that has joined.
 func (p *primary) atMembers(port uint16) func(netip.AddrPort) bool {
 	return agent.AtMembers(p.identity, p.authority.Members, port)
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"net/netip"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -17,25 +15,32 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
-// queue is the queue of the cluster, or that there is none.
-type queue interface {
-	parts() []lifecycle.Part
-	// area answers for it, and reports are what the status has of it.
-	area() (queues api.Queues, reports []control.Report)
-	told() servicespec.Queue // to services
-	renew()                  // its certificate
-	close()
+// queue is the queue of the cluster, or that there is none. It runs in a process of its own.
+type queue struct {
+	parts   []lifecycle.Part
+	queues  api.Queues        // answers for it
+	reports []control.Report  // that the status has of it
+	told    servicespec.Queue // to services
+	renew   func()            // its certificate
+	close   func()
+}
+
+func (q queue) area() (api.Queues, []control.Report) { return q.queues, q.reports }
+
+// noQueue is one that the config file turns off.
+func noQueue(file string) queue {
+	return queue{queues: control.QueueIsOff(file), renew: func() {}, close: func() {}}
 }
 
 // newQueue makes the queue, where the config turns it on.
 func (p *primary) newQueue() (queue, error) {
 	c := p.cfg.Queue
 	if c == nil {
-		return noQueue{p.cfg.File}, nil
+		return noQueue(p.cfg.File), nil
 	}
 	password, err := queueproc.Password(*c, p.dir("queue.password"))
 	if err != nil {
-		return noQueue{}, err
+		return noQueue(""), err
 	}
 	opts := queueproc.Options{
 		Listener:  p.ports.Queue,
@@ -43,34 +48,37 @@ func (p *primary) newQueue() (queue, error) {
 		Dir:       p.cfg.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
 	}
-	var secured *tls.Config
+	ca, secured := "", (*tls.Config)(nil)
 	if c.TLS {
-		opts.TLS, secured = p.queueCertificate, p.identity.TrustingCA(p.addr.String())
+		ca, secured = string(p.authority.CA.PEM()), p.identity.TrustingCA(p.addr.String())
+		opts.TLS = p.queueCertificate
 	}
 	supervisor, err := queueproc.New(opts, p.log)
 	if err != nil {
-		return noQueue{}, err
+		return noQueue(""), err
 	}
-	addr := netip.AddrPortFrom(p.addr, c.Port).String()
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(p.addr), c.Port), password, secured)
-	ca := ""
-	if c.TLS {
-		ca = string(p.authority.CA.PEM())
-	}
-	return ownQueue{supervisor, client, control.NewQueues(client, supervisor.State, addr, c.TLS), ca}, nil
+	queues := control.NewQueues(client, supervisor.State, netip.AddrPortFrom(p.addr, c.Port).String(), c.TLS)
+	return queue{
+		parts:   []lifecycle.Part{{Name: "queue", Component: supervisor}},
+		queues:  queues,
+		reports: []control.Report{queues.Report},
+		told:    servicespec.Queue{URL: queues.URL(), CA: ca},
+		renew:   supervisor.Renew,
+		close:   func() { client.Close() },
+	}, nil
 }
 
 // queueFor returns what a service of an image is told of the queue.
 func (p *primary) queueFor(ctx context.Context, pinned string) servicespec.Queue {
-	q := p.queue.told()
+	q := p.queue.told
 	q.Image = image.Environment(ctx, p.registry.Handler(), pinned)
 	return q
 }
 
-// queueProblems returns which services know the queue as it was before its address or
-// password changed.
+// queueProblems returns which services know the queue as it was before its address or password changed.
 func (p *primary) queueProblems(snap fleet.Snapshot) []string {
-	return control.QueueChanged(snap, p.queue.told().Mark())
+	return control.QueueChanged(snap, p.queue.told.Mark())
 }
 
 // queueCertificate issues what the queue shows to its clients: the node's own key is
@@ -79,33 +87,3 @@ func (p *primary) queueCertificate() (queueproc.KeyPair, error) {
 	cert, key, err := p.authority.CA.IssueServer(p.identity)
 	return queueproc.KeyPair{Certificate: cert, Key: key}, err
 }
-
-// ownQueue runs in a process of its own on this node.
-type ownQueue struct {
-	supervisor *queueproc.Supervisor
-	client     *redis.Client
-	queues     *control.Queues
-	ca         string // of its certificate, if it has one
-}
-
-func (q ownQueue) parts() []lifecycle.Part {
-	return []lifecycle.Part{{Name: "queue", Component: q.supervisor}}
-}
-
-func (q ownQueue) area() (api.Queues, []control.Report) {
-	return q.queues, []control.Report{q.queues.Report}
-}
-
-func (q ownQueue) told() servicespec.Queue { return servicespec.Queue{URL: q.queues.URL(), CA: q.ca} }
-
-func (q ownQueue) renew() { q.supervisor.Renew() }
-func (q ownQueue) close() { q.client.Close() }
-
-// noQueue is one that the config file turns off.
-type noQueue struct{ file string }
-
-func (q noQueue) parts() []lifecycle.Part              { return nil }
-func (q noQueue) area() (api.Queues, []control.Report) { return control.QueueIsOff(q.file), nil }
-func (q noQueue) told() servicespec.Queue              { return servicespec.Queue{} }
-func (q noQueue) renew()                               {}
-func (q noQueue) close()                               {}
