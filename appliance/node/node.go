@@ -1,4 +1,4 @@
-// Package node puts the parts of a node together: it is the only place that knows all of them, and it does nothing else.
+// Package node puts the parts of a node together: it alone knows all of them, and it does nothing else.
 //
 // A Node is a machine of a cluster, of one type whatever its role. Every node has gossip, the port between nodes, the
 // registry at localhost and the local API. What else it has depends on how it came to its cluster: the manager that
@@ -102,8 +102,8 @@ type assembly struct {
 	release func()           // closes what the parts stand on, after they have stopped
 }
 
-// Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A manager
-// creates its cluster, unless it joins one or did so before.
+// Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A
+// manager creates its cluster, unless it joins one or did so before.
 func Run(ctx context.Context, role string, opts Options) error {
 	n, err := prepare(opts)
 	if err != nil {
