@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,5 +55,11 @@ func TestHistory_InTheState(t *testing.T) {
 	data, err := os.ReadFile(file)
 	if err != nil || strings.Count(string(data), `"version"`) != 4 {
 		t.Errorf("the version before finds %s, %v", data, err)
+	}
+	if err := past.Forget("spider", 10); err != nil || len(other.Services()) != 0 {
+		t.Errorf("forgotten: %v; the other has %v", err, other.Services())
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the version before finds what was forgotten: %v", err)
 	}
 }
