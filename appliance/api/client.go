@@ -21,6 +21,9 @@ import (
 // socket.
 var ErrNotRunning = errors.New("no crawlbox runs here")
 
+// ErrCut is wrapped by the error of a stream that did not come to its end.
+var ErrCut = errors.New("ended in the middle of its answer")
+
 // Client speaks to the crawlbox of this machine. It is safe for concurrent
 // use. All calls block until answered or until their context ends.
 type Client struct {
@@ -87,7 +90,7 @@ func stream[T any](ctx context.Context, c *Client, method, path string, in any, 
 			return ctx.Err()
 		}
 		if err != nil {
-			return fmt.Errorf("crawlbox at %s ended in the middle of its answer: %w", c.socket, err)
+			return fmt.Errorf("crawlbox at %s %w: %w", c.socket, ErrCut, err)
 		}
 		if err := fn(v); err != nil {
 			return err

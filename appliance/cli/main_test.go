@@ -51,7 +51,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-type clusterKey struct{}
+type (
+	clusterKey struct{}
+	stopKey    struct{}
+)
 
 func setup(env *testscript.Env) error {
 	// A program to upgrade to.
@@ -69,19 +72,21 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(stop)
-	env.Values[clusterKey{}] = cluster
+	env.Values[clusterKey{}], env.Values[stopKey{}] = cluster, stop
 	env.Setenv("CRAWLBOX_SOCKET", socket)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at each exit
 	return nil
 }
 
 // clusterCmd changes the cluster of a script: cluster hold SERVICE, cluster
-// worker; or waits until it holds: cluster await WHAT.
+// worker; or waits until it holds: cluster await WHAT; or ends it: cluster stop.
 func clusterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	cluster := ts.Value(clusterKey{}).(*apitest.Cluster)
 	switch {
 	case neg || len(args) == 0:
-		ts.Fatalf("usage: cluster hold SERVICE | worker | await WHAT")
+		ts.Fatalf("usage: cluster hold SERVICE | worker | await WHAT | stop")
+	case args[0] == "stop":
+		ts.Value(stopKey{}).(func())()
 	case args[0] == "worker":
 		cluster.BeWorker()
 	case args[0] == "hold" && len(args) == 2:

@@ -46,11 +46,11 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("progress is repainted", func(t *testing.T) {
-		text := onTerminal(t, "scale", "spider=5")
-		if !strings.Contains(text, "spider: [============>       ] 3/5 running  0.0s\n") {
+		text := onTerminal(t, "scale", "spider=50")
+		if !strings.Contains(text, "spider: [=>                  ] 3/50 running  0.0s\n") {
 			t.Errorf("got %q", text)
 		}
-		want := "spider: 5 running in 0.2s (p50 0.1s, p95 0.2s, slowest node…"
+		want := "spider: 50 running in 4.7s (p50 2.4s, p95 4.5s, slowest nod…"
 		if got := clitest.Display(text); len(got) != 1 || got[0] != want {
 			t.Errorf("the terminal shows %q, want %q", got, want)
 		}

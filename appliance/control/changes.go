@@ -14,7 +14,6 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
-	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -187,12 +186,13 @@ func (c *Changes) run(ctx context.Context, change deploy.Change, undecided error
 		return c.explain(undecided)
 	}
 	var gone error
+	var last deploy.Progress
 	err := change.Run(ctx, func(p deploy.Progress) {
-		if gone == nil {
+		if last = p; gone == nil {
 			gone = see(p)
 		}
 	})
-	c.showFailureLog(ctx, err, see)
+	c.showFailureLog(ctx, err, last, see)
 	return c.explain(cmp.Or(err, gone))
 }
 
@@ -218,16 +218,19 @@ func serial(fn func(deploy.Progress) error) func(deploy.Progress) error {
 // failureLogLines is how much of what a failed task wrote is shown.
 const failureLogLines = 5
 
-// showFailureLog shows the last lines of the task whose failure made a version a bad one.
-func (c *Changes) showFailureLog(ctx context.Context, failed error, see func(deploy.Progress) error) {
-	service, task := deploy.FailedTask(failed)
+// showFailureLog shows the last lines of the task whose failure made a version a bad one,
+// beside what was shown last.
+func (c *Changes) showFailureLog(ctx context.Context, failed error, last deploy.Progress,
+	see func(deploy.Progress) error) {
+	_, task := deploy.FailedTask(failed)
 	if task == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := c.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: failureLogLines}, func(l swarm.LogLine) error {
-		return see(deploy.Progress{Service: service, Stage: history.StageWatch, Note: "log: " + l.Text})
+		last.Note = "log: " + l.Text
+		return see(last)
 	})
 	if err != nil {
 		c.log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))

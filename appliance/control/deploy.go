@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -90,8 +91,8 @@ func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	if version == 0 {
 		e, ok := r.past.Previous(service)
 		if !ok {
-			return e, api.Conflict("service %s has no earlier version to go back to; see `crawlbox history %s`",
-				service, service)
+			return e, api.Conflict("service %s has no earlier version to go back to; name one that `crawlbox history %s` "+
+				"lists", service, service)
 		}
 		return e, nil
 	}
@@ -100,7 +101,7 @@ func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	case !ok:
 		return e, &api.Error{
 			Code:    api.CodeNotFound,
-			Message: "service " + service + " has no such version; see `crawlbox history " + service + "`",
+			Message: fmt.Sprintf("service %s has no version %d; see `crawlbox history %s`", service, version, service),
 		}
 	case e.Digest == "":
 		return e, api.Conflict("version %d of %s never had an image", version, service)

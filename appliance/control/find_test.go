@@ -50,6 +50,24 @@ func TestLogTarget(t *testing.T) {
 	}
 }
 
+// TestIsOfStopped wants what is left of a service that was stopped out of the way.
+func TestIsOfStopped(t *testing.T) {
+	t.Parallel()
+	snap := fleet.Snapshot{Services: []fleet.Service{
+		{ID: "stopped", Mode: fleet.ModeReplicated},
+		{ID: "runs", Mode: fleet.ModeReplicated, Desired: 1},
+		{ID: "stops first", Mode: fleet.ModeReplicated, Pending: "3 image"},
+	}}
+	for service, want := range map[string]bool{"stopped": true, "runs": false, "stops first": false, "gone": false} {
+		if got := isOfStopped(snap, fleet.Task{ServiceID: service, State: fleet.TaskFailed}); got != want {
+			t.Errorf("%s: got %v", service, got)
+		}
+		if isOfStopped(snap, fleet.Task{ServiceID: service, State: fleet.TaskRunning}) {
+			t.Errorf("%s: what still runs is left out", service)
+		}
+	}
+}
+
 func TestChooseTasks_NewestOfEachSlot(t *testing.T) {
 	t.Parallel()
 	tasks := []fleet.Task{ // sorted as a snapshot is

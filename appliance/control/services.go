@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -60,7 +61,16 @@ func (s *Services) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, er
 		}
 		node = n.ID
 	}
+	if !q.All {
+		snap.Tasks = slices.DeleteFunc(snap.Tasks, func(t fleet.Task) bool { return isOfStopped(snap, t) })
+	}
 	return chooseTasks(snap.Tasks, service, node, q.All), nil
+}
+
+// isOfStopped reports whether a task is what is left of a service that was stopped.
+func isOfStopped(snap fleet.Snapshot, t fleet.Task) bool {
+	svc, known := snap.Service(t.ServiceID)
+	return known && svc.IsStopped() && t.Ended()
 }
 
 // chooseTasks keeps, unless all are asked for, the newest task of each slot,

@@ -1,9 +1,13 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -18,6 +22,9 @@ type Goal struct {
 	// such a slot as it is when the number of replicas changes.
 	Before map[string]bool
 
+	// Old holds the tasks that ran when the change began, where all of them are replaced.
+	Old map[string]bool
+
 	Hold     time.Duration // for how long all must be as wanted before it counts
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
 	BySwarm  bool          // Swarm counts them, and goes back by itself
@@ -31,23 +38,32 @@ type Goal struct {
 // state holds how much of a change has come true, and what decides whether it goes on.
 type state struct {
 	Progress
-	starting int    // replicas that are not healthy yet
-	lost     int    // containers that have to go, on nodes that Swarm does not hear from
+	starting int // replicas that are not healthy yet
+	lost     int // containers that have to go, on nodes that Swarm does not hear from
+	lostOn   []string
 	failures int    // tasks that failed since the change began
 	lastErr  string // what the last of them said
 	lastNode string // and where
 	lastTask string // its ID
 	done     bool
+
+	// of Running and Complete, those that are as before: they have the image that is wanted
+	oldRunning, oldComplete int
 }
 
 // progress returns what clients are told of the state.
 func (s state) progress(stage history.Stage) Progress {
 	s.Stage, s.Note = stage, s.lastErr
-	switch {
-	case s.lastErr != "":
+	s.Running -= s.oldRunning
+	s.Complete -= s.oldComplete
+	switch ends := stage == history.StageStop || stage == history.StageRemove; {
+	case s.lastErr != "" && !ends: // what ends may fail
 		s.Note += on(s.lastNode)
 	case s.lost > 0:
-		s.Note = fmt.Sprintf("%d on nodes that are down are left to Swarm", s.lost)
+		s.Note = fmt.Sprintf("Swarm does not hear from %s; it ends %s there when it does", strings.Join(s.lostOn, ", "),
+			words.Count(s.lost, "task"))
+	case ends:
+		s.Note = ""
 	}
 	return s.Progress
 }
@@ -65,11 +81,8 @@ func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 				p.starting++
 			}
 		}
-		if svc != nil && fulfils(slot.Newest(), *svc, g) {
-			p.Running++
-			if slot.Newest().State == fleet.TaskComplete {
-				p.Complete++
-			}
+		if svc != nil {
+			p.countGood(slot.Newest(), *svc, g)
 		}
 		p.countLeaving(slot, down, svc == nil)
 	}
@@ -79,6 +92,28 @@ func assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, g Goal) 
 	// as long as it wants more than is desired, it has not begun.
 	p.done = p.Running >= p.Desired && wanted <= p.Desired && p.Stopping == 0 && !updating(svc)
 	return p
+}
+
+// countGood counts the task of a slot that is as wanted, or runs as before.
+func (s *state) countGood(t fleet.Task, svc fleet.Service, g Goal) {
+	old := g.Old[t.ID]
+	if old && t.State == fleet.TaskRunning && t.Desired == fleet.TaskRunning {
+		s.Old++
+	}
+	if !fulfils(t, svc, g) {
+		return
+	}
+	complete := t.State == fleet.TaskComplete
+	s.Running++
+	if complete {
+		s.Complete++
+	}
+	if old {
+		s.oldRunning++
+	}
+	if old && complete {
+		s.oldComplete++
+	}
 }
 
 func desired(svc *fleet.Service, g Goal, wanted int) int {
@@ -106,17 +141,20 @@ func fulfils(t fleet.Task, svc fleet.Service, g Goal) bool {
 }
 
 // countLeaving counts the containers of a slot that are on their way out.
-func (s *state) countLeaving(slot fleet.Slot, down map[string]bool, removed bool) {
+func (s *state) countLeaving(slot fleet.Slot, down map[string]string, removed bool) {
 	for _, t := range slot {
 		if t.Ended() || t.NodeID == "" || t.Desired == fleet.TaskRunning && !removed {
 			continue
 		}
 		// A task that is held back until the one before it is gone.
-		if t.Desired == "ready" {
+		if t.Desired == fleet.TaskReady {
 			continue
 		}
-		if down[t.NodeID] {
+		if name := down[t.NodeID]; name != "" {
 			s.lost++
+			if !slices.Contains(s.lostOn, name) {
+				s.lostOn = append(s.lostOn, name)
+			}
 		} else {
 			s.Stopping++
 		}
@@ -139,10 +177,13 @@ func (s *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 	}
 }
 
-func unreachable(nodes []fleet.Node) map[string]bool {
-	down := map[string]bool{}
+// unreachable returns the nodes, by ID, that Swarm does not hear from, with their names.
+func unreachable(nodes []fleet.Node) map[string]string {
+	down := map[string]string{}
 	for _, n := range nodes {
-		down[n.ID] = n.State != fleet.StateReady
+		if n.State != fleet.StateReady {
+			down[n.ID] = cmp.Or(n.Display, n.ID)
+		}
 	}
 	return down
 }
@@ -150,6 +191,15 @@ func unreachable(nodes []fleet.Node) map[string]bool {
 // updating reports whether Swarm still works on the service's last update.
 func updating(svc *fleet.Service) bool {
 	return svc != nil && (svc.Update == "updating" || svc.Update == "rollback_started")
+}
+
+// idsOf returns the tasks by ID.
+func idsOf(tasks []fleet.Task) map[string]bool {
+	ids := map[string]bool{}
+	for _, t := range tasks {
+		ids[t.ID] = true
+	}
+	return ids
 }
 
 // endedTasks returns the tasks that a change starting now has nothing to do with.

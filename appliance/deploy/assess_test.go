@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -94,6 +95,59 @@ func TestAssess_TellsWhatIsComplete(t *testing.T) {
 			run), task("b", 2, fleet.TaskComplete, shut), task("c", 3, fleet.TaskFailed, shut)}, Goal{Desired: -1})
 	if p.Running != 2 || p.Complete != 1 {
 		t.Errorf("got %d that run or ended well and %d complete, want 2 and 1", p.Running, p.Complete)
+	}
+}
+
+// TestProgress_Old tells what is new from what runs as before, with another image and with
+// the same one.
+func TestProgress_Old(t *testing.T) {
+	t.Parallel()
+	run, shut := fleet.TaskRunning, fleet.TaskShutdown
+	another := func(t fleet.Task) fleet.Task { t.Digest = "sha256:old"; return t }
+	was := map[string]bool{"a": true, "b": true, "c": true}
+	for name, tc := range map[string]struct {
+		tasks                   []fleet.Task
+		old                     map[string]bool
+		running, complete, olds int
+	}{
+		"none is new": {
+			[]fleet.Task{another(task("a", 1, run, run)), another(task("b", 2, run, run))}, was, 0, 0, 2,
+		},
+		"one is": {[]fleet.Task{task("x", 1, run, run), another(task("b", 2, run, run))}, was, 1, 0, 1},
+		"one ends": {
+			[]fleet.Task{task("x", 1, "ready", "ready"), another(task("a", 1, run, shut)), another(task("b", 2, run, run))},
+			was, 0, 0, 1,
+		},
+		"a restart, none is new": {[]fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, was, 0, 0, 2},
+		"a restart, one is":      {[]fleet.Task{task("x", 1, run, run), task("b", 2, run, run)}, was, 1, 0, 1},
+		"what has finished runs again": {
+			[]fleet.Task{task("a", 1, fleet.TaskComplete, run), task("x", 2, fleet.TaskComplete, run)}, was, 1, 1, 0,
+		},
+		"not replaced": {[]fleet.Task{task("a", 1, run, run)}, nil, 1, 0, 0},
+	} {
+		p := assess(replicated(2), up, tc.tasks, Goal{Desired: -1, Digest: "sha256:new", Old: tc.old})
+		got := p.progress(history.StageWatch)
+		if got.Running != tc.running || got.Complete != tc.complete || got.Old != tc.olds {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}
+
+// TestProgress_Note wants what fails to be told, but not of a service that ends.
+func TestProgress_Note(t *testing.T) {
+	t.Parallel()
+	failed := state{lastErr: "exit 1", lastNode: "h2", lost: 2, lostOn: []string{"h3"}}
+	for stage, want := range map[history.Stage]string{
+		history.StageWatch:  "exit 1 (on h2)",
+		history.StageRemove: "Swarm does not hear from h3; it ends 2 tasks there when it does",
+		history.StageStop:   "Swarm does not hear from h3; it ends 2 tasks there when it does",
+	} {
+		if got := failed.progress(stage).Note; got != want {
+			t.Errorf("%s: got %q", stage, got)
+		}
+	}
+	if got := (state{lastErr: "exit 1"}).progress(history.StageStop).Note; got != "" {
+		t.Errorf("of one that ends: %q", got)
 	}
 }
 

@@ -16,6 +16,7 @@ type Progress struct {
 	Service  string        `json:"service"`
 	Stage    history.Stage `json:"step,omitempty"`
 	Running  int           `json:"running"`            // replicas that run as wanted, or ended well
+	Old      int           `json:"old,omitempty"`      // replicas that run as before a change that replaces them
 	Complete int           `json:"complete,omitempty"` // of them, those that ended well
 	Desired  int           `json:"desired"`
 	Stopping int           `json:"stopping"`        // containers that still have to go, on nodes that are up
@@ -58,6 +59,11 @@ type Summary struct {
 	Slowest     string        `json:"slowest"` // node of the task that took longest
 	SlowestTook time.Duration `json:"slowest_ns"`
 	Stopped     int           `json:"stopped"` // tasks that ended during it
+
+	// of a deploy: what runs now, by the history
+	Version int    `json:"version,omitempty"`
+	From    int    `json:"from,omitempty"` // the version that it went back to
+	Image   string `json:"image,omitempty"`
 }
 
 // Emit is called with each step of a change. It must return soon.

@@ -151,18 +151,23 @@ func (s *pullState) state() state {
 	defer s.mu.Unlock()
 	var p state
 	var late []pullingNode
+	var size int64 // of the image, where a node knows it; others have not begun
+	for _, n := range s.nodes {
+		size = max(size, n.Total)
+	}
 	for _, n := range s.nodes {
 		if n.gone {
 			continue
 		}
 		p.Pulled.Nodes++
 		p.Pulled.Bytes += n.Bytes
-		p.Pulled.Total += n.Total
 		if n.done {
 			p.Pulled.Have++
 		} else {
 			late = append(late, n)
+			n.Total = cmp.Or(n.Total, size)
 		}
+		p.Pulled.Total += n.Total
 		if n.err != nil {
 			p.lastErr, p.lastNode = n.err.Error(), n.name
 		}

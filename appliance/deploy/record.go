@@ -33,6 +33,9 @@ func (r *Runner) recorded(ctx context.Context, d Deploy, run func(Deploy) (Summa
 	}
 	sum, err := run(d)
 	d.rec.end(ctx, err)
+	if sum.Image, _, _ = strings.Cut(d.Change.Image, "@"); d.rec != nil {
+		sum.Version, sum.From = d.rec.entry.Version, d.rec.entry.From
+	}
 	return sum, err
 }
 

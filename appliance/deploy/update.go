@@ -72,7 +72,9 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 		return Summary{Took: time.Since(begun)}, nil
 	}
 	g := d.goal(svc)
-	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
+	if g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0; g.Replaced {
+		g.Old = idsOf(before)
+	}
 	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
 	s, err := r.follow(ctx, svc, g, history.StageWatch, before, begun, emit)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {

@@ -52,9 +52,10 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("back", func(t *testing.T) {
 		c := c.sub(t)
-		contains(t, c.run("rollback", "tiny", "1"), "6 running")
+		contains(t, c.run("rollback", "tiny"), "tiny: back to version 1, localhost:8003/tiny:0.01, 6 running")
 		c.awaitVersion("tiny", "localhost:8003/tiny:0.01", 6)
-		c.run("rollback", "tiny")
+		contains(t, c.fails(c.manager, 1, "rollback", "tiny"), "no earlier version")
+		c.run("rollback", "tiny", "2")
 		c.awaitVersion("tiny", "localhost:8003/tiny:0.02", 6)
 		var list []history.Entry
 		if c.read(&list, "history", "tiny"); list[0].From != 2 || list[1].From != 1 || list[0].By != "root" {
@@ -72,7 +73,7 @@ func TestDeploy(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--name", "no/name"), `"no/name" cannot name a service`)
 		contains(t, c.fails(c.manager, 1, "deploy", "./nowhere"), "no such file")
 		contains(t, c.fails(c.manager, 1, "deploy", image, "--parallelism", "half"), "half")
-		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no such version")
+		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no version 99")
 		contains(t, c.fails(c.hosts[1], 1, "deploy", image), "run the command")
 		if plan := c.run("deploy", image, "--replicas", "9", "--dry-run"); strings.Count(plan, "\n") != 3 {
 			t.Errorf("the plan is %q", plan)

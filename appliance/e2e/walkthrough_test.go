@@ -35,7 +35,7 @@ func TestWalkthrough(t *testing.T) {
 		master+":8003/spider:0.01")
 	c.push1000()
 	c.awaitRunning("spider", 1)
-	contains(t, c.run("scale", "spider=6"), "6 running", "p50", "slowest node")
+	contains(t, c.run("scale", "spider=6"), "6 running in ")
 	c.awaitSpread("spider", 3)
 	contains(t, c.run("ls"), "spider", "6/6")
 	contains(t, c.manager.Docker("service", "ps", "spider"), "spider.6")

@@ -24,6 +24,34 @@ func TestTaskName(t *testing.T) {
 	}
 }
 
+// TestTally_Starts wants to know when Swarm starts a task in the place of one that failed,
+// and not of one that an update replaces.
+func TestTally_Starts(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		state string // of the task before
+		want  time.Time
+	}{
+		"failed":   {TaskFailed, now.Add(30 * time.Second)},
+		"rejected": {TaskRejected, now.Add(30 * time.Second)},
+		"replaced": {TaskRunning, time.Time{}},
+		"stopped":  {TaskShutdown, time.Time{}},
+	} {
+		s := Snapshot{
+			Services: []Service{{ID: "a", Mode: ModeReplicated, Desired: 1, RestartDelay: 30 * time.Second}},
+			Tasks: []Task{
+				{ID: "new", ServiceID: "a", Slot: 1, State: "ready", Desired: TaskReady, Created: now},
+				{ID: "old", ServiceID: "a", Slot: 1, State: tc.state, Desired: TaskShutdown, Created: now.Add(-time.Hour)},
+			},
+		}
+		s.Tally()
+		if got := s.Tasks[0].Starts; !got.Equal(tc.want) || !s.Tasks[1].Starts.IsZero() {
+			t.Errorf("%s: got %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
 func TestTally(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -55,6 +83,11 @@ func TestTally(t *testing.T) {
 	}
 	if g.Running != 1 || g.Desired != 2 || g.Converged() {
 		t.Errorf("global: %+v", g)
+	}
+	for _, task := range s.Tasks {
+		if !task.Starts.IsZero() {
+			t.Errorf("a task that is not held back starts at %s", task.Starts)
+		}
 	}
 	if s.Nodes[0].Running != 2 || s.Nodes[1].Running != 1 {
 		t.Errorf("nodes: %+v", s.Nodes)

@@ -65,8 +65,16 @@ func (s *Snapshot) Tally() {
 			onNode[t.NodeID]++
 		}
 	}
+	delays := map[string]time.Duration{}
 	for i := range s.Services {
 		s.Services[i].tally(byService[s.Services[i].ID])
+		delays[s.Services[i].ID] = s.Services[i].RestartDelay
+	}
+	waiting := waiting(byService)
+	for i, t := range s.Tasks {
+		if waiting[t.ID] {
+			s.Tasks[i].Starts = t.Created.Add(delays[t.ServiceID])
+		}
 	}
 	for i := range s.Nodes {
 		s.Nodes[i].Running = onNode[s.Nodes[i].ID]
@@ -111,6 +119,21 @@ func (svc *Service) tally(tasks []Task) {
 	if svc.Complete > 0 && svc.Complete == svc.Desired {
 		svc.Took = max(0, last.Sub(first))
 	}
+}
+
+// waiting returns the tasks, by ID, that Swarm has made in the place of others that ended by
+// themselves, and starts after a delay. One in the place of another that is replaced waits
+// for the end of that.
+func waiting(byService map[string][]Task) map[string]bool {
+	ids := map[string]bool{}
+	for _, tasks := range byService {
+		for _, slot := range Slots(tasks) {
+			if len(slot) > 1 && slot[0].Desired == TaskReady && slot[1].Ended() && slot[1].State != TaskShutdown {
+				ids[slot[0].ID] = true
+			}
+		}
+	}
+	return ids
 }
 
 // Converged reports whether the service has all the tasks that it should have.

@@ -15,6 +15,7 @@ const (
 	TaskRejected = "rejected"
 	TaskOrphaned = "orphaned"
 	TaskRemove   = "remove"
+	TaskReady    = "ready" // it is to start later
 )
 
 // Task is one container of a service, past or present.
@@ -33,8 +34,9 @@ type Task struct {
 	ExitCode  int       `json:"exit_code"`
 	Container string    `json:"container,omitempty"` // ID
 	Created   time.Time `json:"created"`
-	Since     time.Time `json:"since"`   // when it entered State
-	Version   uint64    `json:"version"` // of the service spec it runs
+	Since     time.Time `json:"since"`              // when it entered State
+	Starts    time.Time `json:"starts_at,omitzero"` // when Swarm starts it, in the place of one that ended by itself
+	Version   uint64    `json:"version"`            // of the service spec it runs
 }
 
 // Name returns the name that Docker shows: service.slot, or service.node for a

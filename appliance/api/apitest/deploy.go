@@ -176,7 +176,13 @@ func (c *Cluster) Rollback(ctx context.Context, req api.RollbackRequest, fn func
 	if _, err := c.found(req.Service); err != nil {
 		return err
 	}
-	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: "localhost:8003/" + req.Service + ":0.01"}, fn)
+	image := "localhost:8003/" + req.Service + ":0.01"
+	return c.Deploy(ctx, api.DeployRequest{Service: req.Service, Image: image}, func(p deploy.Progress) error {
+		if p.Done != nil {
+			p.Done.From, p.Done.Image = cmp.Or(req.Version, 1), image
+		}
+		return fn(p)
+	})
 }
 
 func (c *Cluster) Restart(ctx context.Context, service string, fn func(deploy.Progress) error) error {

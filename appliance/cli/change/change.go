@@ -102,6 +102,9 @@ func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 		return nil
 	case cmd.Context().Err() != nil:
 		return fmt.Errorf("%w; %s", command.ErrInterrupted, ch.whatRemains())
+	case errors.Is(err, api.ErrCut):
+		return fmt.Errorf("the crawlbox here stopped meanwhile (`crawlbox status` shows when it is back); %s",
+			ch.whatRemains())
 	}
 	return err
 }
@@ -131,7 +134,11 @@ func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Pr
 	}
 	p := tui.NewProgress(a.Stdout(), ch.Services, ch.Done)
 	stop := p.Start()
-	return p.See, func(error) { stop() }
+	return p.See, func(err error) {
+		if stop(); err != nil {
+			p.Fail()
+		}
+	}
 }
 
 // encodeFailures writes why changes failed that had begun, a line each.

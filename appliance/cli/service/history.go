@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/data"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -75,7 +76,9 @@ func RollbackCmd(a *command.App) *cobra.Command {
 		Use:   "rollback SERVICE [VERSION]",
 		Short: "Bring a service back to a version that it ran before",
 		Long: `Bring a service back to a version that it ran before: to the last good one with
-another image, or to one that crawlbox history lists.`,
+another image, or to one that crawlbox history lists. Done again it goes further
+back, never to the version that it came from.`,
+		Example:           "  crawlbox rollback spider\n  crawlbox rollback spider 3",
 		Args:              command.Between(1, 2, "a service and maybe the number of a version"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}
@@ -90,8 +93,14 @@ another image, or to one that crawlbox history lists.`,
 			}
 			req.Version = int(n)
 		}
-		return change.Follow(a, cmd, flags,
-			change.OfDeploy(args[0], "rolled back", change.Asks((*api.Client).Rollback, req)))
+		ch := change.OfDeploy(args[0], "", change.Asks((*api.Client).Rollback, req))
+		ch.Done = wentBack
+		return change.Follow(a, cmd, flags, ch)
 	}
 	return cmd
+}
+
+// wentBack returns "back to version 2, localhost:8003/spider:0.01, 3 running in 5.2s".
+func wentBack(e deploy.Progress) string {
+	return fmt.Sprintf("back to version %d, %s, %s", e.Done.From, fleet.FamiliarImage(e.Done.Image), tui.Summary(e))
 }

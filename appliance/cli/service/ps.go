@@ -64,6 +64,10 @@ func taskState(s tui.Screen, t fleet.Task) tui.Cell {
 		return tui.Styled(t.State+" "+since+" ago", tui.Dim)
 	case stop:
 		return tui.Styled("stopping "+since, tui.Yellow)
+	case t.Starts.After(s.Now()):
+		return tui.Styled("restarts "+s.Until(t.Starts), tui.Yellow)
+	case !t.Starts.IsZero():
+		return tui.Styled("restarts now", tui.Yellow)
 	case t.State == fleet.TaskRunning:
 		return tui.Styled(t.State+" "+since, tui.Green)
 	}

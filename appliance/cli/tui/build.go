@@ -220,7 +220,11 @@ func (v *BuildView) drawing() (lines []string) {
 		add(Dim, "and "+words.Count(more, "step")+" more", "")
 	}
 	if p := v.push; p != nil {
-		text := fmt.Sprintf("push %s %d/%d layers", bar(float64(p.Done)/float64(max(1, p.Layers))), p.Done, p.Layers)
+		part := float64(p.Done) / float64(max(1, p.Layers))
+		if p.Total > 0 && p.Done < p.Layers {
+			part = unfinished(p.Bytes, p.Total)
+		}
+		text := fmt.Sprintf("push %s %d/%d layers", bar(part), p.Done, p.Layers)
 		if p.Total > 0 {
 			text += ", " + Size(p.Bytes) + " of " + Size(p.Total)
 		}

@@ -119,7 +119,7 @@ func TestBuildView_PushAndManyLines(t *testing.T) {
 		events = append(events, api.BuildEvent{Push: &image.PushProgress{Layers: 4, Done: 1, Bytes: 1e6, Total: 3e6}})
 		showBuild(t, Screen{W: &out, Now: time.Now, Width: 80, height: 24}, events...)
 		for _, frame := range []string{
-			"  and 2 steps more\n", "  push [=====>              ] 1/4 layers, 1MB of 3MB  0.1s\n",
+			"  and 2 steps more\n", "  push [======>             ] 1/4 layers, 1MB of 3MB  0.1s\n",
 		} {
 			if !strings.Contains(out.String(), frame) {
 				t.Errorf("never showed %q in %q", frame, out.String())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
 
 const (
@@ -39,6 +40,7 @@ type progressLine struct {
 	note    string // the last one
 	most    int    // containers that had to go
 	ended   string
+	failed  bool
 	printed string    // what a pipe got last
 	at      time.Time // and when
 }
@@ -104,7 +106,7 @@ func (p *Progress) See(e deploy.Progress) error {
 		p.ended = append(p.ended, fmt.Sprintf("%s: %s after %s", l.service, pulled(l.event.Pulled),
 			Took(p.out.Now().Sub(p.begun))))
 	}
-	l.seen, l.event, l.most = true, e, max(l.most, e.Stopping)
+	l.seen, l.event, l.most = true, e, max(l.most, toGo(e))
 	if e.Note != "" && e.Note != l.note {
 		l.note = e.Note
 		p.notes = append(p.notes, l.service+": "+words.OneLine(e.Note))
@@ -114,6 +116,19 @@ func (p *Progress) See(e deploy.Progress) error {
 	}
 	p.show()
 	return p.err
+}
+
+// Fail takes away what was painted of services that did not come to their last line: how far
+// they were says nothing of how they are, and the error that follows does.
+func (p *Progress) Fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.lines {
+		l.failed = l.ended == ""
+	}
+	if p.painted {
+		p.paint()
+	}
 }
 
 func (p *Progress) line(service string) *progressLine {
@@ -142,7 +157,8 @@ func (p *Progress) show() {
 // print adds a line for what has changed, not more than one a second.
 func (p *Progress) print(l *progressLine) {
 	text, now := l.text(), p.out.Now()
-	if !l.seen || text == l.printed || l.ended == "" && now.Sub(l.at) < quiet {
+	wait := l.ended == "" && (now.Sub(l.at) < quiet || l.isOver())
+	if !l.seen || text == l.printed || wait {
 		return
 	}
 	l.printed, l.at = text, now
@@ -163,7 +179,7 @@ func (p *Progress) paint() {
 	}
 	p.ended, p.notes, p.drawn = nil, nil, 0
 	for _, l := range p.lines {
-		if l.seen {
+		if l.seen && !l.failed {
 			b.WriteString(p.drawing(l) + "\n")
 			p.drawn++
 		}
@@ -199,11 +215,21 @@ func (l *progressLine) text() string {
 	case e.Pulled.Nodes > 0:
 		return pulled(e.Pulled)
 	case e.Desired == 0:
-		return words.Count(e.Stopping, "container") + " to go"
+		return words.Count(toGo(e), "container") + " to go"
 	}
-	text := fmt.Sprintf("%d/%d running", e.Running-e.Complete, e.Desired)
+	what := "running"
+	switch {
+	case e.Stage == history.StageRollBack:
+		what = "running as before"
+	case e.Old > 0:
+		what = "new"
+	}
+	text := fmt.Sprintf("%d/%d %s", e.Running-e.Complete, e.Desired, what)
 	if e.Complete > 0 {
 		text += fmt.Sprintf(", %d complete", e.Complete)
+	}
+	if e.Old > 0 {
+		text += fmt.Sprintf(", %d old running", e.Old)
 	}
 	if e.Stopping > 0 {
 		text += fmt.Sprintf(", %d to stop", e.Stopping)
@@ -222,9 +248,32 @@ func copied(c deploy.Copied) string {
 	return fmt.Sprintf("%s of %s copied from %s", Size(c.Bytes), Size(c.Total), c.From)
 }
 
-// pulled returns "47/50 nodes have it, waiting for h7, h9".
+// toGo returns how many containers still have to go of a service that ends.
+func toGo(e deploy.Progress) int {
+	if e.Desired > 0 {
+		return 0
+	}
+	return e.Running + e.Stopping
+}
+
+// isOver reports whether a part of the change is over, of which the next line says more.
+func (l *progressLine) isOver() bool {
+	e := l.event
+	switch {
+	case e.Copied.From != "":
+		return e.Copied.Total > 0 && e.Copied.Bytes == e.Copied.Total
+	case e.Pulled.Nodes > 0:
+		return e.Pulled.Have == e.Pulled.Nodes
+	}
+	return e.Desired == 0 && toGo(e) == 0
+}
+
+// pulled returns "47/50 nodes have it, 2.1GB of 2.3GB, waiting for h7, h9".
 func pulled(s deploy.Pulled) string {
 	text := fmt.Sprintf("%d/%d nodes have it", s.Have, s.Nodes)
+	if s.Total > 0 && s.Have < s.Nodes {
+		text += fmt.Sprintf(", %s of %s", Size(s.Bytes), Size(s.Total))
+	}
 	if s.Late != "" && s.Have < s.Nodes {
 		text += ", waiting for " + s.Late
 	}
@@ -237,15 +286,19 @@ func (l *progressLine) part() float64 {
 	switch {
 	case e.Copied.From != "":
 		return float64(e.Copied.Bytes) / float64(max(1, e.Copied.Total))
+	case e.Pulled.Nodes > 0 && e.Pulled.Total > 0 && e.Pulled.Have < e.Pulled.Nodes:
+		return unfinished(e.Pulled.Bytes, e.Pulled.Total)
 	case e.Pulled.Nodes > 0:
 		return float64(e.Pulled.Have) / float64(e.Pulled.Nodes)
 	case e.Desired > 0:
 		return min(1, float64(e.Running)/float64(e.Desired))
-	case l.most > 0:
-		return 1 - float64(e.Stopping)/float64(l.most)
 	}
-	return 1
+	return 1 - float64(toGo(e))/float64(max(1, l.most))
 }
+
+// unfinished returns how much of some bytes has come, and less than 1: there is more to do
+// than to move them.
+func unfinished(bytes, total int64) float64 { return min(0.99, float64(bytes)/float64(total)) }
 
 func bar(part float64) string {
 	full := int(part * barWidth)
@@ -256,15 +309,21 @@ func bar(part float64) string {
 	return "[" + strings.Repeat("=", full) + head + strings.Repeat(" ", barWidth-full-len(head)) + "]"
 }
 
+// manyStarts is how many tasks have to start for a percentile to say something.
+const manyStarts = 10
+
 // Summary returns "50 running in 12.3s (p50 4.1s, p95 9.0s, slowest node h7 11.2s)",
 // "3 complete in 2.0s" of spiders whose queue is empty, or "stopped, 50 containers gone in 3.2s".
 func Summary(e deploy.Progress) string {
 	s := e.Done
-	if e.Desired == 0 {
+	switch {
+	case e.Desired == 0 && e.Stage == history.StageWatch:
+		return fmt.Sprintf("stopped; `crawlbox start %s` runs it", e.Service)
+	case e.Desired == 0:
 		return fmt.Sprintf("stopped, %s gone in %s", words.Count(s.Stopped, "container"), Took(s.Took))
 	}
 	text := fmt.Sprintf("%s in %s", TaskCounts(e), Took(s.Took))
-	if s.Started == 0 {
+	if s.Started < manyStarts {
 		return text
 	}
 	text += fmt.Sprintf(" (p50 %s, p95 %s", Took(s.P50), Took(s.P95))

@@ -40,7 +40,7 @@ func TestProgress_InAPipe(t *testing.T) {
 		last := running("spider", 5, 5)
 		last.Done = &deploy.Summary{
 			Took:        12300 * time.Millisecond,
-			Started:     4,
+			Started:     40,
 			P50:         4100 * time.Millisecond,
 			P95:         9 * time.Second,
 			Slowest:     "h7",
@@ -108,8 +108,20 @@ func TestProgress_Text(t *testing.T) {
 		"3/5 running":             {Running: 3, Desired: 5},
 		"5/3 running, 2 to stop":  {Running: 5, Desired: 3, Stopping: 2},
 		"1/5 running, 2 complete": {Running: 3, Complete: 2, Desired: 5},
-		"27 containers to go":     {Running: 20, Stopping: 27},
-		"image of docker.io":      {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io"}},
+		"27 containers to go":     {Running: 20, Stopping: 7},
+		"0/3 new, 3 old running":  {Stage: history.StageWatch, Old: 3, Desired: 3},
+		"2/3 new, 1 complete, 1 old running, 1 to stop": {
+			Stage: history.StageWatch, Running: 3, Complete: 1, Old: 1, Desired: 3, Stopping: 1,
+		},
+		"1/3 running as before": {Stage: history.StageRollBack, Running: 1, Desired: 3},
+		"1/3 nodes have it, 15MB of 30MB, waiting for h2": {
+			Stage:  history.StagePull,
+			Pulled: deploy.Pulled{Have: 1, Nodes: 3, Bytes: 15e6, Total: 30e6, Late: "h2"},
+		},
+		"3/3 nodes have it": {
+			Stage: history.StagePull, Pulled: deploy.Pulled{Have: 3, Nodes: 3, Bytes: 30e6, Total: 30e6},
+		},
+		"image of docker.io": {Stage: history.StageCopy, Copied: deploy.Copied{From: "docker.io"}},
 		"45MB copied from docker.io": {
 			Stage:  history.StageCopy,
 			Copied: deploy.Copied{From: "docker.io", Bytes: 45e6, Total: 45e6},
@@ -137,10 +149,70 @@ func TestBar(t *testing.T) {
 			t.Errorf("%v: got %s", part, got)
 		}
 	}
-	half := progressLine{event: deploy.Progress{Stopping: 5}, most: 10}
-	if got := half.part(); got != 0.5 {
-		t.Errorf("5 of 10 containers gone is %v", got)
+	for name, tc := range map[string]struct {
+		line progressLine
+		want float64
+	}{
+		"containers":    {progressLine{event: deploy.Progress{Stopping: 5}, most: 10}, 0.5},
+		"bytes":         {progressLine{event: pulling(0, 4, 3, 4)}, 0.75},
+		"not all bytes": {progressLine{event: pulling(1, 4, 4, 4)}, 0.99},
+		"all nodes":     {progressLine{event: pulling(4, 4, 4, 4)}, 1},
+		"none said":     {progressLine{event: pulling(1, 4, 0, 0)}, 0.25},
+	} {
+		if got := tc.line.part(); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
 	}
+}
+
+func pulling(have, nodes int, bytes, total int64) deploy.Progress {
+	return deploy.Progress{
+		Service: "spider",
+		Stage:   history.StagePull,
+		Pulled:  deploy.Pulled{Have: have, Nodes: nodes, Bytes: bytes, Total: total},
+	}
+}
+
+// TestProgress_Failed wants no bar of a change that has failed, whatever was heard last, and the
+// notes to stay.
+func TestProgress_Failed(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]deploy.Progress{
+		"running":  running("spider", 3, 3),
+		"pulled":   pulling(3, 3, 9, 9),
+		"to go":    {Service: "spider"},
+		"the note": {Service: "spider", Note: "log: no module"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			p := NewProgress(Screen{W: &out, Width: 60, height: 24, Now: time.Now}, []string{"spider"}, Summary)
+			end := p.Start()
+			steps(p, last)
+			end()
+			p.Fail()
+			if got := strings.Join(clitest.Display(out.String()), "\n"); got != "" && !strings.HasPrefix(got, "! ") {
+				t.Errorf("%s: the terminal shows %q", name, got)
+			}
+		})
+	}
+}
+
+// TestProgress_InAPipeOnce wants a part that is over to be told once.
+func TestProgress_InAPipeOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := NewProgress(Screen{W: &out, Now: time.Now}, []string{"spider"}, Summary)
+		end := p.Start()
+		steps(p, pulling(3, 3, 9, 9))
+		time.Sleep(2 * time.Second)
+		steps(p, running("spider", 3, 3))
+		end()
+		want := "spider: 3/3 nodes have it after 2.2s\nspider: 3/3 running\n"
+		if out.String() != want {
+			t.Errorf("got %q, want %q", out.String(), want)
+		}
+	})
 }
 
 func TestSummary(t *testing.T) {
@@ -158,6 +230,10 @@ func TestSummary(t *testing.T) {
 				Slowest:     "h7",
 				SlowestTook: 11200 * time.Millisecond,
 			},
+		},
+		"9 running in 12.3s": {Running: 9, Desired: 9, Done: &deploy.Summary{Took: took, Started: 9, P50: took}},
+		"stopped; `crawlbox start spider` runs it": {
+			Service: "spider", Stage: history.StageWatch, Done: &deploy.Summary{Took: took},
 		},
 		"3 running in 12.3s": {Running: 3, Desired: 3, Done: &deploy.Summary{Took: took, Stopped: 2}},
 		"3 complete in 12.3s": {

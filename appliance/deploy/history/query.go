@@ -74,16 +74,12 @@ func (s *Store) KeptDigests() (digests []string) {
 	return digests
 }
 
-// Previous returns the newest good version of a service before the one that runs, with
-// another image or other settings.
+// Previous returns the newest good version of a service that is older than the one that
+// runs. After a way back it is one further back, and never the one that was fled from.
 func (s *Store) Previous(service string) (Entry, bool) {
-	good := slices.DeleteFunc(s.List(service), func(e Entry) bool { return e.Result != Done })
-	for _, e := range good {
-		if e.Original() != good[0].Original() {
-			return e, true
-		}
-	}
-	return Entry{}, false
+	good := func(e Entry) bool { return e.Result == Done }
+	runs, _ := newest(s.of(service), good)
+	return newest(s.of(service), func(e Entry) bool { return good(e) && e.Original() < runs.Original() })
 }
 
 func (s *Store) Find(service string, version int) (Entry, bool) {

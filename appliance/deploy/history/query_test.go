@@ -116,8 +116,10 @@ func TestPrevious(t *testing.T) {
 		"the first":                 {[]Entry{done(1, 0)}, 0},
 		"the one before":            {[]Entry{done(2, 0), done(1, 0)}, 1},
 		"not a bad one":             {[]Entry{bad(4), done(3, 0), bad(2), done(1, 0)}, 1},
-		"again, and forth it is":    {[]Entry{done(3, 1), done(2, 0), done(1, 0)}, 2},
-		"and back":                  {[]Entry{done(4, 2), done(3, 1), done(2, 0), done(1, 0)}, 3},
+		"again: none before that":   {[]Entry{done(3, 1), done(2, 0), done(1, 0)}, 0},
+		"again: further back":       {[]Entry{done(4, 2), done(3, 0), done(2, 0), done(1, 0)}, 1},
+		"and a third time":          {[]Entry{done(5, 2), done(4, 3), done(3, 0), done(2, 0), done(1, 0)}, 1},
+		"after a better one":        {[]Entry{done(4, 0), done(3, 1), done(2, 0), done(1, 0)}, 3},
 		"not what it was all along": {[]Entry{done(2, 1), done(1, 0)}, 0},
 	} {
 		slices.Reverse(tc.newestFirst)
