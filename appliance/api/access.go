@@ -23,14 +23,21 @@ type Tokens interface {
 
 // TokensArea serves the calls of Tokens.
 func TokensArea(t Tokens) Area {
-	h := tokensHandler{t}
 	return Area{
-		"GET /v1/ca":             Value(plain(t.CA)),
-		"GET /v1/token":          Secret(Value(h.token)),
-		"GET /v1/tokens":         List(plain(t.Tokens)),
-		"POST /v1/tokens":        Value(h.newToken),
-		"DELETE /v1/tokens/{id}": Action(h.revokeToken),
-		"POST /v1/tokens/rotate": List(h.rotateTokens),
+		"GET /v1/ca":     Value(plain(t.CA)),
+		"GET /v1/token":  Secret(Value(answered(role, t.Token))),
+		"GET /v1/tokens": List(plain(t.Tokens)),
+		"POST /v1/tokens": Value(func(r *http.Request) (token Token, err error) {
+			req, err := tokenRequest(r)
+			if err != nil {
+				return token, err
+			}
+			token, err = t.NewToken(r.Context(), req)
+			note(r, slog.String("token", token.ID))
+			return token, err
+		}),
+		"DELETE /v1/tokens/{id}": Action(done(path("id"), t.RevokeToken)),
+		"POST /v1/tokens/rotate": List(answered(anyRole, t.RotateTokens)),
 	}
 }
 
@@ -43,11 +50,10 @@ type Accounts interface {
 
 // AccountsArea serves the calls of Accounts.
 func AccountsArea(a Accounts) Area {
-	h := accountsHandler{a}
 	return Area{
 		"GET /v1/registry/accounts":           List(plain(a.RegistryAccounts)),
-		"POST /v1/registry/accounts/{name}":   Value(h.registryLogin),
-		"DELETE /v1/registry/accounts/{name}": Action(h.registryLogout),
+		"POST /v1/registry/accounts/{name}":   Value(answered(account, a.RegistryLogin)),
+		"DELETE /v1/registry/accounts/{name}": Action(done(path("name"), a.RegistryLogout)),
 	}
 }
 
@@ -132,7 +138,18 @@ func (c *Client) CA(ctx context.Context) (v string, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/ca", nil, &v)
 }
 
-type tokensHandler struct{ tokens Tokens }
+func role(r *http.Request) (string, error) {
+	role := r.URL.Query().Get("role")
+	return role, checkRole(role)
+}
+
+// anyRole is role, which may be left out.
+func anyRole(r *http.Request) (string, error) {
+	if r.URL.Query().Get("role") == "" {
+		return "", nil
+	}
+	return role(r)
+}
 
 func checkRole(role string) error {
 	if err := naming.CheckRole(role); err != nil {
@@ -141,64 +158,26 @@ func checkRole(role string) error {
 	return nil
 }
 
-func (h tokensHandler) token(r *http.Request) (Token, error) {
-	role := r.URL.Query().Get("role")
-	if err := checkRole(role); err != nil {
-		return Token{}, err
-	}
-	return h.tokens.Token(r.Context(), role)
-}
-
-func (h tokensHandler) newToken(r *http.Request) (Token, error) {
-	var req TokenRequest
+func tokenRequest(r *http.Request) (req TokenRequest, err error) {
 	if err := body(r, &req); err != nil {
-		return Token{}, err
+		return req, err
 	}
 	note(r, slog.String("role", req.Role), slog.Duration("ttl", req.TTL), slog.Int("uses", req.Uses))
-	if err := checkTokenRequest(req); err != nil {
-		return Token{}, err
-	}
-	token, err := h.tokens.NewToken(r.Context(), req)
-	note(r, slog.String("token", token.ID))
-	return token, err
-}
-
-func checkTokenRequest(req TokenRequest) error {
 	switch {
 	case req.TTL < 0 || req.TTL > 0 && req.TTL < time.Second:
-		return Invalid("the token would expire after %s; it must be a second or more", req.TTL)
+		return req, Invalid("the token would expire after %s; it must be a second or more", req.TTL)
 	case req.Uses < 0:
-		return Invalid("uses is %d; it must be 1 or more", req.Uses)
+		return req, Invalid("uses is %d; it must be 1 or more", req.Uses)
 	case req.TTL == 0 && req.Uses == 0:
-		return Invalid("a token that is not the standing one needs a time, or a number of uses")
+		return req, Invalid("a token that is not the standing one needs a time, or a number of uses")
 	}
-	return checkRole(req.Role)
+	return req, checkRole(req.Role)
 }
 
-func (h tokensHandler) revokeToken(r *http.Request) error {
-	return h.tokens.RevokeToken(r.Context(), r.PathValue("id"))
-}
-
-func (h tokensHandler) rotateTokens(r *http.Request) ([]Token, error) {
-	role := r.URL.Query().Get("role")
-	if role != "" {
-		if err := checkRole(role); err != nil {
-			return nil, err
-		}
-	}
-	return h.tokens.RotateTokens(r.Context(), role)
-}
-
-type accountsHandler struct{ accounts Accounts }
-
-func (h accountsHandler) registryLogin(r *http.Request) (RegistryLogin, error) {
+func account(r *http.Request) (string, error) {
 	name := r.PathValue("name")
 	if err := naming.CheckAccount(name); err != nil {
-		return RegistryLogin{}, Invalid("%s", err)
+		return "", Invalid("%s", err)
 	}
-	return h.accounts.RegistryLogin(r.Context(), name)
-}
-
-func (h accountsHandler) registryLogout(r *http.Request) error {
-	return h.accounts.RegistryLogout(r.Context(), r.PathValue("name"))
+	return name, nil
 }

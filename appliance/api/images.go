@@ -19,10 +19,19 @@ type Images interface {
 
 // ImagesArea serves the calls of Images.
 func ImagesArea(i Images) Area {
-	h := imagesHandler{i}
 	return Area{
-		"GET /v1/images":     List(h.list),
-		"DELETE /v1/images":  Action(h.remove),
+		"GET /v1/images": List(answered(query(flag, "nodes"), i.Images)),
+		"DELETE /v1/images": Action(func(r *http.Request) error {
+			ref, err := needed(r, "ref")
+			if err != nil {
+				return err
+			}
+			force, err := flag(r, "force")
+			if err != nil {
+				return err
+			}
+			return i.RemoveImage(r.Context(), ref, force)
+		}),
 		"POST /v1/images/gc": Value(plain(i.CollectImages)),
 	}
 }
@@ -54,26 +63,4 @@ func (c *Client) RemoveImage(ctx context.Context, ref string, force bool) error 
 // CollectImages frees what no tag and no service needs.
 func (c *Client) CollectImages(ctx context.Context) (v GCReport, err error) {
 	return v, c.call(ctx, http.MethodPost, "/v1/images/gc", nil, &v)
-}
-
-type imagesHandler struct{ images Images }
-
-func (h imagesHandler) list(r *http.Request) ([]fleet.Image, error) {
-	nodes, err := flag(r, "nodes")
-	if err != nil {
-		return nil, err
-	}
-	return h.images.Images(r.Context(), nodes)
-}
-
-func (h imagesHandler) remove(r *http.Request) error {
-	ref, err := needed(r, "ref")
-	if err != nil {
-		return err
-	}
-	force, err := flag(r, "force")
-	if err != nil {
-		return err
-	}
-	return h.images.RemoveImage(r.Context(), ref, force)
 }

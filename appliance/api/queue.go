@@ -19,13 +19,34 @@ type Queues interface {
 
 // QueuesArea serves the calls of Queues.
 func QueuesArea(q Queues) Area {
-	h := queuesHandler{q}
 	return Area{
-		"GET /v1/queue":          List(h.length),
-		"GET /v1/queue/address":  Secret(Value(plain(q.QueueAddress))),
-		"GET /v1/queue/items":    Value(h.peek),
-		"POST /v1/queue/items":   Value(h.push),
-		"DELETE /v1/queue/items": Value(h.clear),
+		"GET /v1/queue":         List(answered(query(optional, "key"), q.QueueLen)),
+		"GET /v1/queue/address": Secret(Value(plain(q.QueueAddress))),
+		"GET /v1/queue/items": Value(func(r *http.Request) (items Items, err error) {
+			key, err := needed(r, "key")
+			if err != nil {
+				return items, err
+			}
+			n, err := number(r, "n", 10)
+			if err != nil {
+				return items, err
+			}
+			if n < 0 {
+				return items, Invalid("n is %d; it must be 0 or more", n)
+			}
+			return q.QueuePeek(r.Context(), key, n)
+		}),
+		"POST /v1/queue/items": Value(func(r *http.Request) (in Items, err error) {
+			if err := body(r, &in); err != nil {
+				return in, err
+			}
+			note(r, slog.String("key", in.Key), slog.Int("items", len(in.Items)))
+			if in.Key == "" || len(in.Items) == 0 {
+				return in, Invalid("a push needs a key and items")
+			}
+			return q.QueuePush(r.Context(), in.Key, in.Items)
+		}),
+		"DELETE /v1/queue/items": Value(answered(query(needed, "key"), q.QueueClear)),
 	}
 }
 
@@ -67,45 +88,4 @@ func (c *Client) QueuePush(ctx context.Context, key string, items []string) (v I
 // QueueClear deletes the list key and returns how long it was.
 func (c *Client) QueueClear(ctx context.Context, key string) (v Items, err error) {
 	return v, c.call(ctx, http.MethodDelete, "/v1/queue/items?key="+url.QueryEscape(key), nil, &v)
-}
-
-type queuesHandler struct{ queues Queues }
-
-func (h queuesHandler) length(r *http.Request) ([]Items, error) {
-	return h.queues.QueueLen(r.Context(), r.URL.Query().Get("key"))
-}
-
-func (h queuesHandler) peek(r *http.Request) (Items, error) {
-	key, err := needed(r, "key")
-	if err != nil {
-		return Items{}, err
-	}
-	n, err := number(r, "n", 10)
-	if err != nil {
-		return Items{}, err
-	}
-	if n < 0 {
-		return Items{}, Invalid("n is %d; it must be 0 or more", n)
-	}
-	return h.queues.QueuePeek(r.Context(), key, n)
-}
-
-func (h queuesHandler) push(r *http.Request) (Items, error) {
-	var in Items
-	if err := body(r, &in); err != nil {
-		return Items{}, err
-	}
-	note(r, slog.String("key", in.Key), slog.Int("items", len(in.Items)))
-	if in.Key == "" || len(in.Items) == 0 {
-		return Items{}, Invalid("a push needs a key and items")
-	}
-	return h.queues.QueuePush(r.Context(), in.Key, in.Items)
-}
-
-func (h queuesHandler) clear(r *http.Request) (Items, error) {
-	key, err := needed(r, "key")
-	if err != nil {
-		return Items{}, err
-	}
-	return h.queues.QueueClear(r.Context(), key)
 }

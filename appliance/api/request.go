@@ -34,6 +34,8 @@ func needed(r *http.Request, key string) (string, error) {
 	return v, nil
 }
 
+func optional(r *http.Request, key string) (string, error) { return r.URL.Query().Get(key), nil }
+
 func flag(r *http.Request, key string) (bool, error) {
 	v := r.URL.Query().Get(key)
 	if v == "" {
@@ -63,8 +65,8 @@ func plain[T any](do func(context.Context) (T, error)) func(*http.Request) (T, e
 	return func(r *http.Request) (T, error) { return do(r.Context()) }
 }
 
-// planned is a call that asks with what read finds in its request.
-func planned[Q, T any](read func(*http.Request) (Q, error),
+// answered is a call that asks with what read finds in its request.
+func answered[Q, T any](read func(*http.Request) (Q, error),
 	do func(context.Context, Q) (T, error)) func(*http.Request) (T, error) {
 	return func(r *http.Request) (answer T, err error) {
 		q, err := read(r)
@@ -75,7 +77,19 @@ func planned[Q, T any](read func(*http.Request) (Q, error),
 	}
 }
 
-// asked is planned for a call that answers a stream.
+// done is answered for a call that answers only that it was done.
+func done[Q any](read func(*http.Request) (Q, error),
+	do func(context.Context, Q) error) func(*http.Request) error {
+	return func(r *http.Request) error {
+		q, err := read(r)
+		if err != nil {
+			return err
+		}
+		return do(r.Context(), q)
+	}
+}
+
+// asked is answered for a call that answers a stream.
 func asked[Q, T any](read func(*http.Request) (Q, error),
 	do func(context.Context, Q, func(T) error) error) func(*http.Request, func(T) error) error {
 	return func(r *http.Request, send func(T) error) error {
@@ -87,4 +101,14 @@ func asked[Q, T any](read func(*http.Request) (Q, error),
 	}
 }
 
-func service(r *http.Request) (string, error) { return r.PathValue("service"), nil }
+// path reads a part of the path.
+func path(name string) func(*http.Request) (string, error) {
+	return func(r *http.Request) (string, error) { return r.PathValue(name), nil }
+}
+
+var service = path("service")
+
+// query reads a parameter, by needed, flag or optional.
+func query[T any](read func(*http.Request, string) (T, error), key string) func(*http.Request) (T, error) {
+	return func(r *http.Request) (T, error) { return read(r, key) }
+}

@@ -20,11 +20,17 @@ type Services interface {
 
 // ServicesArea serves the calls of Services.
 func ServicesArea(s Services) Area {
-	h := servicesHandler{s}
 	return Area{
-		"GET /v1/services":           List(plain(s.Services)),
-		"GET /v1/services/{service}": Value(h.inspect),
-		"GET /v1/tasks":              List(h.tasks),
+		"GET /v1/services": List(plain(s.Services)),
+		"GET /v1/services/{service}": Value(func(r *http.Request) (Inspect, error) {
+			v, err := s.Inspect(r.Context(), r.PathValue("service"))
+			if err == nil {
+				// A user who reads the answer, or stores it as a record, asked for no secrets.
+				v.Spec, err = configs.HideSecrets(v.Spec)
+			}
+			return v, err
+		}),
+		"GET /v1/tasks": List(answered(taskQuery, s.Tasks)),
 	}
 }
 
@@ -35,15 +41,7 @@ type Logs interface {
 
 // LogsArea serves the calls of Logs.
 func LogsArea(l Logs) Area {
-	return Area{
-		"GET /v1/logs": Stream(func(r *http.Request, send func(LogLine) error) error {
-			q, err := logQuery(r)
-			if err != nil {
-				return err
-			}
-			return l.Logs(r.Context(), q, send)
-		}),
-	}
+	return Area{"GET /v1/logs": Stream(asked(logQuery, l.Logs))}
 }
 
 // TaskQuery chooses tasks. Empty fields choose all.
@@ -111,26 +109,10 @@ func (q LogQuery) values() url.Values {
 	return v
 }
 
-type servicesHandler struct{ services Services }
-
-// inspect hides what services are given as secrets: a user who reads the answer, or
-// stores it as a record, asked for none.
-func (h servicesHandler) inspect(r *http.Request) (Inspect, error) {
-	v, err := h.services.Inspect(r.Context(), r.PathValue("service"))
-	if err != nil {
-		return v, err
-	}
-	v.Spec, err = configs.HideSecrets(v.Spec)
-	return v, err
-}
-
-func (h servicesHandler) tasks(r *http.Request) ([]fleet.Task, error) {
-	all, err := flag(r, "all")
-	if err != nil {
-		return nil, err
-	}
+func taskQuery(r *http.Request) (TaskQuery, error) {
 	q := r.URL.Query()
-	return h.services.Tasks(r.Context(), TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all})
+	all, err := flag(r, "all")
+	return TaskQuery{Service: q.Get("service"), Node: q.Get("node"), All: all}, err
 }
 
 func logQuery(r *http.Request) (q LogQuery, err error) {

@@ -34,13 +34,7 @@ func LocalArea(l Local) Area {
 		"GET /v1/config":     Value(plain(l.Config)),
 		"GET /v1/neighbours": List(plain(l.Neighbours)),
 		"GET /v1/upgrade":    Value(plain(l.UpgradeState)),
-		"POST /v1/leave": Action(func(r *http.Request) error {
-			force, err := flag(r, "force")
-			if err != nil {
-				return err
-			}
-			return l.Leave(r.Context(), force)
-		}),
+		"POST /v1/leave":     Action(done(query(flag, "force"), l.Leave)),
 	}
 }
 

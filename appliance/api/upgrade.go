@@ -24,7 +24,7 @@ type Upgrades interface {
 func UpgradesArea(u Upgrades) Area {
 	return Area{
 		"POST /v1/upgrade":      Stream(asked(offerOf, u.UpgradeNodes)),
-		"POST /v1/upgrade/plan": List(planned(offerOf, u.UpgradePlan)),
+		"POST /v1/upgrade/plan": List(answered(offerOf, u.UpgradePlan)),
 		"POST /v1/upgrade/program": Value(func(r *http.Request) (upgrade.Offer, error) {
 			o, err := programOf(r)
 			if err != nil {
@@ -32,13 +32,7 @@ func UpgradesArea(u Upgrades) Area {
 			}
 			return u.OfferProgram(r.Context(), o, r.Body)
 		}),
-		"POST /v1/upgrade/self": Action(func(r *http.Request) error {
-			o, err := offerOf(r)
-			if err != nil {
-				return err
-			}
-			return u.UpgradeSelf(r.Context(), o)
-		}),
+		"POST /v1/upgrade/self": Action(done(offerOf, u.UpgradeSelf)),
 	}
 }
 
