@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -99,10 +98,7 @@ func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	e, ok := r.past.Find(service, version)
 	switch {
 	case !ok:
-		return e, &api.Error{
-			Code:    api.CodeNotFound,
-			Message: fmt.Sprintf("service %s has no version %d; see `crawlbox history %s`", service, version, service),
-		}
+		return e, api.NotFound("service %s has no version %d; see `crawlbox history %s`", service, version, service)
 	case e.Digest == "":
 		return e, api.Conflict("version %d of %s never had an image", version, service)
 	}

@@ -33,11 +33,10 @@ func findNode(nodes []fleet.Node, ref string) (fleet.Node, error) {
 	for i, n := range byName {
 		names[i] = n.Display
 	}
-	return fleet.Node{}, &api.Error{Code: api.CodeInvalid,
-		Message: fmt.Sprintf("%d nodes are called %s; name one of %s", len(byName), ref, strings.Join(names, ", "))}
+	return fleet.Node{}, api.Invalid("%d nodes are called %s; name one of %s", len(byName), ref,
+		strings.Join(names, ", "))
 }
 
-// findService finds a service by name or ID.
 func findService(services []fleet.Service, ref string) (fleet.Service, error) {
 	var known []string
 	for _, s := range services {
@@ -60,11 +59,8 @@ func findTask(tasks []fleet.Task, ref string) (fleet.Task, bool) {
 }
 
 func unknown(kind, ref string, known []string, hint string) error {
-	msg := fmt.Sprintf("unknown %s %q", kind, ref)
 	if near := words.Nearest(ref, known); near != "" {
-		msg += fmt.Sprintf("; did you mean %q?", near)
-	} else {
-		msg += "; " + hint
+		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	return &api.Error{Code: api.CodeNotFound, Message: msg}
+	return api.NotFound("unknown %s %q; %s", kind, ref, hint)
 }

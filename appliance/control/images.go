@@ -94,7 +94,7 @@ func (i *Images) RemoveImage(ctx context.Context, ref string, force bool) error 
 	img, err := i.registry.Image(ctx, ref)
 	switch {
 	case errors.Is(err, registry.ErrUnknownImage):
-		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
+		return api.NotFound("%s", err)
 	case errors.Is(err, registry.ErrBadName):
 		return api.Invalid("%s", err)
 	case err != nil:

@@ -120,7 +120,7 @@ func (l *Logs) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) er
 	if err != nil {
 		return err
 	}
-	names := &taskNames{engine: l.engine, nodes: s.Nodes, byID: map[string]string{}}
+	names := &taskNames{engine: l.engine, byID: map[string]string{}}
 	names.learn(s.Tasks)
 	opts := swarm.LogOptions{Follow: q.Follow, Tail: q.Tail, Since: q.Since}
 	var sinkErr error
@@ -158,7 +158,6 @@ func logTarget(s fleet.Snapshot, ref string) (id string, isTask bool, err error)
 // taskNames knows tasks by name, those too that start while logs are followed.
 type taskNames struct {
 	engine *swarm.Engine
-	nodes  []fleet.Node
 	byID   map[string]string
 }
 

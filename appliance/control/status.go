@@ -75,7 +75,6 @@ func (o *Overview) Status(ctx context.Context) (api.Status, error) {
 	return st, nil
 }
 
-// count sums up a snapshot.
 func count(st *api.Status, snap fleet.Snapshot) {
 	st.Nodes.Want, st.Services.Want = len(snap.Nodes), len(snap.Services)
 	for _, n := range snap.Nodes {

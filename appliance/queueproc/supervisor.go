@@ -53,13 +53,12 @@ type Options struct {
 }
 
 type State struct {
-	Serving   bool
-	Problem   string // why it does not serve, where and what to do; one line
-	PID       int    // of the process; 0: none
-	Restarts  int
-	Missing   []sandbox.Missing // steps of the sandbox that this machine does not allow
-	Progress  queue.Progress    // as the process said last
-	MaxMemory int64             // bytes
+	Serving  bool
+	Problem  string // why it does not serve, where and what to do; one line
+	PID      int    // of the process; 0: none
+	Restarts int
+	Missing  []sandbox.Missing // steps of the sandbox that this machine does not allow
+	Progress queue.Progress    // as the process said last
 }
 
 // Supervisor keeps the queue's process running. It is a component of a node.
@@ -100,7 +99,6 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		words:    rate.NewLimiter(logRate, logBurst),
 		renew:    make(chan struct{}, 1),
 		ready:    make(chan struct{}),
-		state:    State{MaxMemory: opts.MaxMemory},
 	}
 	if os.Geteuid() != 0 {
 		s.isolation, s.whyWeaker = sandbox.None, errors.New("crawlbox was not started by root")

@@ -35,7 +35,6 @@ const (
 
 // Info holds what the engine says of itself.
 type Info struct {
-	Name        string // host name
 	Version     string // of the engine
 	LiveRestore bool
 	State       string // of its swarm membership: StateInactive …
@@ -80,7 +79,6 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 		return Info{}, e.explain(err)
 	}
 	info := Info{
-		Name:          v.Name,
 		Version:       v.ServerVersion,
 		LiveRestore:   v.LiveRestoreEnabled,
 		State:         string(v.Swarm.LocalNodeState),
@@ -242,7 +240,6 @@ type Settings struct {
 	TaskHistory *int64         // ended tasks that are kept for each slot
 }
 
-// Configure brings the swarm to the settings given.
 func (e *Engine) Configure(ctx context.Context, want Settings) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

@@ -14,7 +14,6 @@ import (
 // when it leaves the swarm.
 const BridgeNetwork = "docker_gwbridge"
 
-// HasNetwork reports whether this engine has a network of that name.
 func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

@@ -72,9 +72,6 @@ func OpenJournal(dir string, ca pki.KeyHash) (*Journal, error) {
 	return j, nil
 }
 
-// Phase returns how far the join came.
-func (j *Journal) Phase() Phase { return j.entry.Phase }
-
 // Reached reports whether the join came as far as the phase.
 func (j *Journal) Reached(p Phase) bool {
 	i := slices.Index(phases, p)

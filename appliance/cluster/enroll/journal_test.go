@@ -65,8 +65,8 @@ func TestJournal_ResumesAtEveryPhase(t *testing.T) {
 					t.Errorf("cut in %s, before %v: step %s ran %d times, want %d", broken, before, p, done[p], want)
 				}
 			}
-			if j := openJournal(t, dir, pki.KeyHash{1}); j.Phase() != PhaseDone || !j.Reached(PhaseCertified) {
-				t.Errorf("phase is %q", j.Phase())
+			if j := openJournal(t, dir, pki.KeyHash{1}); j.entry.Phase != PhaseDone || !j.Reached(PhaseCertified) {
+				t.Errorf("phase is %q", j.entry.Phase)
 			}
 		}
 	}
@@ -76,8 +76,8 @@ func TestJournal_DoesNotSkip(t *testing.T) {
 	t.Parallel()
 	j := openJournal(t, t.TempDir(), pki.KeyHash{1})
 	for _, p := range []Phase{PhaseSwarmJoined, PhaseDone, "dancing"} {
-		if err := j.Do(p, nil); err == nil || j.Phase() != PhaseNone {
-			t.Errorf("skipped to %q: %v, phase %q", p, err, j.Phase())
+		if err := j.Do(p, nil); err == nil || j.entry.Phase != PhaseNone {
+			t.Errorf("skipped to %q: %v, phase %q", p, err, j.entry.Phase)
 		}
 	}
 }
@@ -89,8 +89,8 @@ func TestJournal_OtherCluster(t *testing.T) {
 	if err := j.Do(PhaseStarted, nil); err != nil {
 		t.Fatal(err)
 	}
-	if other := openJournal(t, dir, pki.KeyHash{2}); other.Phase() != PhaseNone {
-		t.Errorf("a join that only started holds the next one up at %q", other.Phase())
+	if other := openJournal(t, dir, pki.KeyHash{2}); other.entry.Phase != PhaseNone {
+		t.Errorf("a join that only started holds the next one up at %q", other.entry.Phase)
 	}
 	if err := j.Do(PhaseCertified, nil); err != nil {
 		t.Fatal(err)

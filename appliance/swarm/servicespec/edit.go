@@ -96,7 +96,6 @@ func tolerateEnd(s *swarm.ServiceSpec) {
 	}
 }
 
-// Scale sets the number of replicas of a service.
 func Scale(s *swarm.ServiceSpec, replicas int) error {
 	n := uint64(replicas)
 	switch {

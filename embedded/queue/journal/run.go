@@ -105,9 +105,8 @@ func (j *Journal) outgrown() bool {
 	return written >= max(j.opts.RewriteSize, j.snapBytes) && time.Now().After(j.retryAfter)
 }
 
-// rewritten is the outcome of a rewrite of everything up to segment upTo.
+// rewritten is the outcome of a rewrite.
 type rewritten struct {
-	upTo  uint64
 	bytes int64
 	took  time.Duration
 	err   error
@@ -123,14 +122,14 @@ func (j *Journal) startRewrite(ctx context.Context) chan rewritten {
 		err = j.nextSegment(upTo + 1)
 	}
 	if err != nil {
-		j.finishRewrite(rewritten{upTo: upTo, err: err})
+		j.finishRewrite(rewritten{err: err})
 		return nil
 	}
 	dir, done := j.directory.dir, make(chan rewritten, 1)
 	go func() {
 		start := time.Now()
 		bytes, err := writeSnapshot(ctx, dir, upTo, j.source)
-		done <- rewritten{upTo: upTo, bytes: bytes, took: time.Since(start), err: err}
+		done <- rewritten{bytes: bytes, took: time.Since(start), err: err}
 	}()
 	return done
 }
