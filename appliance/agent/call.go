@@ -180,7 +180,6 @@ func (c Call[Req, Resp]) DoAll(ctx context.Context, p *Peers, req Req) ([]Answer
 	return answers, nil
 }
 
-// Ask asks another node.
 func (c Call[Req, Resp]) Ask(ctx context.Context, to Target, req Req) (resp Resp, err error) {
 	ctx, cancel := within(ctx, c.Timeout)
 	defer cancel()

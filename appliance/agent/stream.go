@@ -96,7 +96,6 @@ func (s Stream[Req, Progress, Line]) Do(
 	return s.Ask(ctx, to, req, see)
 }
 
-// Ask has another node do it.
 func (s Stream[Req, Progress, Line]) Ask(ctx context.Context, to Target, req Req, see func(Progress)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -21,7 +21,6 @@ type Tokens interface {
 	CA(ctx context.Context) (string, error)
 }
 
-// TokensArea serves the calls of Tokens.
 func TokensArea(t Tokens) Area {
 	return Area{
 		"GET /v1/ca":     Value(plain(t.CA)),
@@ -48,7 +47,6 @@ type Accounts interface {
 	RegistryLogout(ctx context.Context, name string) error
 }
 
-// AccountsArea serves the calls of Accounts.
 func AccountsArea(a Accounts) Area {
 	return Area{
 		"GET /v1/registry/accounts":           List(plain(a.RegistryAccounts)),

@@ -21,7 +21,6 @@ type Builds interface {
 	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error
 }
 
-// BuildsArea serves the calls of Builds.
 func BuildsArea(b Builds) Area {
 	return Area{
 		"POST /v1/build": Stream(func(r *http.Request, send func(BuildEvent) error) error {

@@ -21,7 +21,6 @@ type Changes interface {
 	RemoveService(ctx context.Context, service string, fn func(deploy.Progress) error) error
 }
 
-// ChangesArea serves the calls of Changes.
 func ChangesArea(c Changes) Area {
 	return Area{
 		"POST /v1/scale":       Stream(asked(scaleRequest, c.Scale)),

@@ -26,7 +26,6 @@ type Deploys interface {
 	Definitions(ctx context.Context) ([]Definition, error)
 }
 
-// DeploysArea serves the calls of Deploys.
 func DeploysArea(d Deploys) Area {
 	return Area{
 		"POST /v1/deploy":                          Stream(asked(builtRequest, d.Deploy)),

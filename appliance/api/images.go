@@ -17,7 +17,6 @@ type Images interface {
 	CollectImages(ctx context.Context) (GCReport, error)
 }
 
-// ImagesArea serves the calls of Images.
 func ImagesArea(i Images) Area {
 	return Area{
 		"GET /v1/images": List(answered(query(flag, "nodes"), i.Images)),

@@ -15,7 +15,6 @@ type Nodes interface {
 	SetNode(ctx context.Context, node, verb string) error
 }
 
-// NodesArea serves the calls of Nodes.
 func NodesArea(n Nodes) Area {
 	return Area{
 		"GET /v1/nodes": List(plain(n.Nodes)),
@@ -35,7 +34,6 @@ type Removals interface {
 	RemoveNode(ctx context.Context, node string, force bool) error
 }
 
-// RemovalsArea serves the calls of Removals.
 func RemovalsArea(n Removals) Area {
 	return Area{
 		"DELETE /v1/nodes/{node}": Action(func(r *http.Request) error {

@@ -17,7 +17,6 @@ type Queues interface {
 	QueueClear(ctx context.Context, key string) (Items, error)
 }
 
-// QueuesArea serves the calls of Queues.
 func QueuesArea(q Queues) Area {
 	return Area{
 		"GET /v1/queue":         List(answered(query(optional, "key"), q.QueueLen)),

@@ -101,7 +101,6 @@ func asked[Q, T any](read func(*http.Request) (Q, error),
 	}
 }
 
-// path reads a part of the path.
 func path(name string) func(*http.Request) (string, error) {
 	return func(r *http.Request) (string, error) { return r.PathValue(name), nil }
 }

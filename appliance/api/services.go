@@ -18,7 +18,6 @@ type Services interface {
 	Tasks(ctx context.Context, q TaskQuery) ([]fleet.Task, error)
 }
 
-// ServicesArea serves the calls of Services.
 func ServicesArea(s Services) Area {
 	return Area{
 		"GET /v1/services": List(plain(s.Services)),
@@ -39,7 +38,6 @@ type Logs interface {
 	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
 }
 
-// LogsArea serves the calls of Logs.
 func LogsArea(l Logs) Area {
 	return Area{"GET /v1/logs": Stream(asked(logQuery, l.Logs))}
 }

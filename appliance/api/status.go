@@ -15,7 +15,6 @@ type Overview interface {
 	Status(ctx context.Context) (Status, error)
 }
 
-// OverviewArea serves the calls of an Overview.
 func OverviewArea(o Overview) Area {
 	return Area{"GET /v1/status": Value(plain(o.Status))}
 }
@@ -28,7 +27,6 @@ type Local interface {
 	UpgradeState(ctx context.Context) (upgrade.State, error)
 }
 
-// LocalArea serves the calls of a Local.
 func LocalArea(l Local) Area {
 	return Area{
 		"GET /v1/config":     Value(plain(l.Config)),

@@ -20,7 +20,6 @@ type Upgrades interface {
 	UpgradeSelf(ctx context.Context, o upgrade.Offer) error
 }
 
-// UpgradesArea serves the calls of Upgrades.
 func UpgradesArea(u Upgrades) Area {
 	return Area{
 		"POST /v1/upgrade":      Stream(asked(offerOf, u.UpgradeNodes)),

@@ -32,7 +32,6 @@ var names = []string{
 	"commands",
 }
 
-// Topic is one page of the manual.
 type Topic struct {
 	Name  string // such as "ports-and-files"
 	Title string

@@ -44,7 +44,6 @@ func Render(markdown string, width int, styles Styles) string {
 	return p.out.String()
 }
 
-// printer renders one page.
 type printer struct {
 	out    strings.Builder
 	width  int

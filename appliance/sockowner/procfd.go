@@ -18,7 +18,6 @@ const maxEntries = 1 << 20
 
 var errGone = errors.New("the process does not exist")
 
-// hasOpen reports whether a process has a socket open.
 func hasOpen(pid int, s socket) (bool, error) {
 	open, err := opened(pid, []socket{s})
 	return open[0], err

@@ -15,7 +15,6 @@ import (
 
 type State string
 
-// States a member can be in.
 const (
 	Alive  State = "alive"
 	Left   State = "left"   // said goodbye

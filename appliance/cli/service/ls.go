@@ -35,7 +35,6 @@ func renderServices(s tui.Screen, services []fleet.Service) {
 	t.Write(s)
 }
 
-// serviceState returns the state of a service in a few words.
 func serviceState(s fleet.Service) tui.Cell {
 	switch s.Update {
 	case "updating", "rollback_started":

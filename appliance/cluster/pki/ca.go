@@ -65,7 +65,6 @@ func CheckCA(data []byte) error {
 
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
-// PEM returns the CA's certificate in PEM.
 func (ca *CA) PEM() []byte { return certPEM(ca.cert.Raw) }
 
 // Hash returns the hash of the CA's public key, by which nodes know the cluster.

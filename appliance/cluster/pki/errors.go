@@ -11,9 +11,7 @@ var (
 		"the manager by itself, if it is a node of the cluster still")
 	ErrOtherCluster = errors.New("this machine is a node of another cluster: run `crawlbox leave` first, then the " +
 		"same command again")
-	// ErrOtherRole: this node is in the cluster already, as something else.
 	ErrOtherRole = errors.New("this machine is in this cluster already, with another role: use `crawlbox node " +
 		"promote` or `demote` on a manager")
-	// ErrNotJoined: there is no identity on disk.
 	ErrNotJoined = errors.New("this machine is not a node of a cluster: run `crawlbox worker --join TOKEN`")
 )

@@ -230,7 +230,6 @@ func (id *Identity) CA() KeyHash { return HashOf(id.ca) }
 // CAPEM returns the certificate of the cluster's CA.
 func (id *Identity) CAPEM() []byte { return certPEM(id.ca.Raw) }
 
-// LogValue implements slog.LogValuer.
 func (id *Identity) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", id.Node.ID), slog.String("role", id.Node.Role))
 }

@@ -71,16 +71,12 @@ func (m Membership) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("cluster", m.Cluster), slog.Any("managers", m.Managers))
 }
 
-// LogValue implements slog.LogValuer.
 func (SwarmJoin) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
-// LogValue implements slog.LogValuer.
 func (SwarmToken) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
-// LogValue implements slog.LogValuer.
 func (Keyring) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
-// LogValue implements slog.LogValuer.
 func (Key) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 func CheckAddr(a netip.Addr) error {

@@ -53,7 +53,6 @@ func (s JoinToken) String() string {
 	return fmt.Sprintf("join token for a %s at %v, cluster %s, token %s", s.Role, s.Managers, s.CA.ClusterID(), s.Token)
 }
 
-// LogValue implements slog.LogValuer.
 func (s JoinToken) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Reveal returns the one line to paste on the node that is to join: letters and

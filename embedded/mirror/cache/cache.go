@@ -61,7 +61,6 @@ type Cache struct {
 	evicted int64
 }
 
-// Entry is a kept file.
 type Entry struct {
 	key     Key
 	Path    string

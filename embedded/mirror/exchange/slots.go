@@ -124,7 +124,6 @@ func (h *slot) look() {
 	}
 }
 
-// release gives the slot back.
 func (h *slot) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

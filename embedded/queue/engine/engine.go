@@ -199,7 +199,6 @@ func (e *Engine) release(v any) {
 	}
 }
 
-// flush empties a database.
 func (e *Engine) flush(db int) {
 	if e.dbs[db].keys.Len() == 0 {
 		return

@@ -289,7 +289,6 @@ func (c *Context) storeResult(v counted) {
 	c.Out.Int(n)
 }
 
-// parseLimit reads LIMIT n.
 func (c *Context) parseLimit(args []string) (limit int) {
 	for i := 0; i < len(args); i += 2 {
 		if !is(args[i], "LIMIT") || i == len(args)-1 {

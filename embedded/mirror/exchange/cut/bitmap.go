@@ -22,7 +22,6 @@ func (b Bitmap) Set(i int) { b[i/8] |= 1 << (i % 8) }
 
 func (b Bitmap) Unset(i int) { b[i/8] &^= 1 << (i % 8) }
 
-// Count returns the number of pieces that are there.
 func (b Bitmap) Count() (n int) {
 	for _, x := range b {
 		n += bits.OnesCount8(x)

@@ -72,7 +72,6 @@ func (p *Partial) State() (have Bitmap, missing int, more <-chan struct{}) {
 	return p.have.Clone(), p.missing, p.changed
 }
 
-// Has reports whether a piece is there.
 func (p *Partial) Has(i int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -139,7 +139,6 @@ func (s *answering) depart(id uint32) {
 	s.all.depart(s.node)
 }
 
-// answer has the handler answer a question.
 func (s *answering) answer(ctx context.Context, id uint32, text []byte) {
 	w := &answer{
 		s:      s,
