@@ -3,7 +3,6 @@ package tui
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -24,7 +23,7 @@ const (
 // write, and one line stays of each that has ended; of one that failed also its
 // output.
 type BuildView struct {
-	out Screen
+	canvas
 
 	mu    sync.Mutex
 	steps []*liveStep // that run, in the order in which they began
@@ -34,8 +33,6 @@ type BuildView struct {
 	said  map[int]bool // steps that a pipe knows
 	over  map[int]bool // steps that have ended
 	ended []string     // not yet printed
-	drawn int          // lines that stand above the cursor and are painted over
-	err   error        // of the first write that failed
 }
 
 type liveStep struct {
@@ -45,7 +42,7 @@ type liveStep struct {
 }
 
 func NewBuildView(out Screen) *BuildView {
-	return &BuildView{out: out, said: map[int]bool{}, over: map[int]bool{}}
+	return &BuildView{canvas: canvas{out: out}, said: map[int]bool{}, over: map[int]bool{}}
 }
 
 // Start repaints while nothing is heard. The function that it returns ends that,
@@ -179,26 +176,12 @@ func (v *BuildView) line(style, text, how string) string {
 
 // paint draws what runs over what was drawn last, with what has ended above it.
 func (v *BuildView) paint() {
-	var b strings.Builder
-	if v.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.drawn)
-	}
-	for _, line := range v.ended {
-		b.WriteString(line + "\n")
-	}
-	v.ended, v.drawn = nil, 0
+	var drawing []string
 	if v.out.Width > 0 {
-		for _, line := range v.drawing() {
-			b.WriteString(line + "\n")
-			v.drawn++
-		}
+		drawing = v.drawing()
 	}
-	if b.Len() == 0 {
-		return
-	}
-	if _, err := v.out.W.Write([]byte(b.String())); err != nil && v.err == nil {
-		v.err = err
-	}
+	v.draw(v.ended, drawing)
+	v.ended = nil
 }
 
 func (v *BuildView) drawing() (lines []string) {

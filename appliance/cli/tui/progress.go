@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ const (
 // Progress shows how far a change is: on a terminal one line a service that is
 // painted again and again, in a pipe a line where something has changed.
 type Progress struct {
-	out     Screen
+	canvas
 	done    func(deploy.Progress) string
 	begun   time.Time
 	painted bool // on a terminal with room for all lines
@@ -29,8 +30,6 @@ type Progress struct {
 	lines []*progressLine
 	notes []string // not yet printed
 	ended []string // what is over of a change that has parts, not yet printed
-	drawn int      // lines that stand above the cursor and are painted over
-	err   error    // of the first write that failed
 }
 
 type progressLine struct {
@@ -47,7 +46,7 @@ type progressLine struct {
 
 // NewProgress returns the progress of a change of services. done is the last line of one.
 func NewProgress(out Screen, services []string, done func(deploy.Progress) string) *Progress {
-	p := &Progress{out: out, done: done, begun: out.Now()}
+	p := &Progress{canvas: canvas{out: out}, done: done, begun: out.Now()}
 	p.painted = out.Width > 0 && (out.height == 0 || len(services) < out.height)
 	for _, name := range services {
 		p.lines = append(p.lines, &progressLine{service: name})
@@ -63,6 +62,34 @@ func (p *Progress) Start() (end func()) {
 		every = repaint
 	}
 	return repeat(every, &p.mu, p.show)
+}
+
+// canvas is where lines are painted over those that were painted last.
+type canvas struct {
+	out   Screen
+	drawn int   // lines that stand above the cursor and are painted over
+	err   error // of the first write that failed
+}
+
+// draw writes lines that stay, and others below them that are painted over next time.
+func (c *canvas) draw(stay, drawing []string) {
+	var b strings.Builder
+	if c.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", c.drawn)
+	}
+	for _, line := range slices.Concat(stay, drawing) {
+		b.WriteString(line + "\n")
+	}
+	c.drawn = len(drawing)
+	if b.Len() > 0 {
+		c.write(b.String())
+	}
+}
+
+func (c *canvas) write(s string) {
+	if _, err := c.out.W.Write([]byte(s)); err != nil && c.err == nil {
+		c.err = err
+	}
 }
 
 // repeat calls show once in a time, with the lock held, until the function
@@ -167,24 +194,20 @@ func (p *Progress) print(l *progressLine) {
 
 // paint draws all lines over those drawn last, with new notes above them.
 func (p *Progress) paint() {
-	var b strings.Builder
-	if p.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn)
-	}
+	var stay, drawing []string
 	for _, n := range p.ended {
-		b.WriteString(p.out.Fit(n) + "\n")
+		stay = append(stay, p.out.Fit(n))
 	}
 	for _, n := range p.notes {
-		b.WriteString(p.out.Styled(Red, p.out.Fit("! "+n)) + "\n")
+		stay = append(stay, p.out.Styled(Red, p.out.Fit("! "+n)))
 	}
-	p.ended, p.notes, p.drawn = nil, nil, 0
+	p.ended, p.notes = nil, nil
 	for _, l := range p.lines {
 		if l.seen && !l.failed {
-			b.WriteString(p.drawing(l) + "\n")
-			p.drawn++
+			drawing = append(drawing, p.drawing(l))
 		}
 	}
-	p.write(b.String())
+	p.draw(stay, drawing)
 }
 
 func (p *Progress) drawing(l *progressLine) string {
@@ -197,12 +220,6 @@ func (p *Progress) drawing(l *progressLine) string {
 		text += "  " + Took(p.out.Now().Sub(p.begun))
 	}
 	return p.out.Fit(text)
-}
-
-func (p *Progress) write(s string) {
-	if _, err := p.out.W.Write([]byte(s)); err != nil && p.err == nil {
-		p.err = err
-	}
 }
 
 func (l *progressLine) text() string {
