@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -341,6 +342,23 @@ func TestPortsHere(t *testing.T) {
 	expect(t, PortsHere(needs, lo, false, false),
 		fmt.Sprintf("bad | port %d/udp, which Docker Swarm needs, is in use by doctor.test", taken))
 	expect(t, PortsHere(needs, lo, false, true), "ok | Docker has its own")
+}
+
+// TestNeed_Addrs: what serves the machine itself is opened on loopback too.
+func TestNeed_Addrs(t *testing.T) {
+	t.Parallel()
+	bind := netip.MustParseAddr("10.0.0.1")
+	for key, want := range map[string][]netip.Addr{
+		"queue.port": {bind, Loopback}, "registry.port": {bind, Loopback}, "node.port": {bind},
+		"": {netip.IPv4Unspecified()},
+	} {
+		if got := (Need{Key: key}).addrs(bind); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", key, got, want)
+		}
+	}
+	if got := (Need{Key: "queue.port"}).addrs(Loopback); len(got) != 1 {
+		t.Errorf("on loopback alone: %v", got)
+	}
 }
 
 func TestNewReport(t *testing.T) {

@@ -17,6 +17,15 @@ const (
 	overlay         = 4789 // the kernel's, for overlay networks
 )
 
+// Keys of the config that choose ports which are opened on loopback too.
+const (
+	keyRegistry = "registry.port"
+	keyQueue    = "queue.port"
+)
+
+// Loopback is where a node serves its own machine.
+var Loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 // Need is a port of this machine that other nodes use.
 type Need struct {
 	firewall.Port
@@ -43,10 +52,10 @@ func Needs(p Ports, manager bool) []Need {
 		{udp(p.Gossip), "gossip.port", false},
 	}
 	if p.Registry != 0 {
-		list = append(list, Need{tcp(p.Registry), "registry.port", false})
+		list = append(list, Need{tcp(p.Registry), keyRegistry, false})
 	}
 	if p.Queue != 0 {
-		list = append(list, Need{tcp(p.Queue), "queue.port", false})
+		list = append(list, Need{tcp(p.Queue), keyQueue, false})
 	}
 	return append(list, swarmNeeds(manager)...)
 }
@@ -89,6 +98,18 @@ func SwarmPorts(manager bool) error {
 	return nil
 }
 
+// addrs returns where the port is opened: the registry and the queue serve this machine on
+// loopback too.
+func (n Need) addrs(bind netip.Addr) []netip.Addr {
+	switch {
+	case n.Key == "":
+		return []netip.Addr{netip.IPv4Unspecified()}
+	case (n.Key == keyRegistry || n.Key == keyQueue) && !bind.IsLoopback():
+		return []netip.Addr{bind, Loopback}
+	}
+	return []netip.Addr{bind}
+}
+
 // free reports whether the port can be had. A port of Docker's own that Docker has is one
 // that it has not given up yet, just after it has left a swarm.
 func (n Need) free(bind netip.Addr) error {
@@ -119,12 +140,10 @@ func PortsHere(needs []Need, bind netip.Addr, crawlbox, swarm bool) (list []Find
 		if n.Key == "" && swarm || n.Key != "" && crawlbox || n.Number == overlay {
 			continue
 		}
-		at := bind
-		if n.Key == "" {
-			at = netip.IPv4Unspecified()
-		}
-		if err := n.free(at); err != nil {
-			list = append(list, Failed("ports here", Bad, err))
+		for _, at := range n.addrs(bind) {
+			if err := n.free(at); err != nil {
+				list = append(list, Failed("ports here", Bad, err))
+			}
 		}
 	}
 	switch {

@@ -55,6 +55,8 @@ func TestQueue(t *testing.T) {
 			return host.MustExec(append([]string{"redis-cli", "--no-auth-warning"}, args...)...)
 		}
 		contains(t, cli("-u", addr.URL, "ping"), "PONG")
+		contains(t, c.manager.MustExec("redis-cli", "--no-auth-warning", "-p", "7891", "-a",
+			strings.TrimSpace(c.manager.ReadFile(passwordFile)), "ping"), "PONG")
 		ip, port, _ := net.SplitHostPort(addr.Addr)
 		contains(t, cli("-h", ip, "-p", port, "lpop", "k"), "NOAUTH")
 		contains(t, cli("-h", ip, "-p", port, "-a", "wrong", "lpop", "k"), "NOAUTH")

@@ -43,7 +43,7 @@ func (p *primary) newQueue() (queue, error) {
 		return noQueue(""), err
 	}
 	opts := queueproc.Options{
-		Listener:  p.ports.Queue,
+		Listeners: p.ports.Queue,
 		Password:  password,
 		Dir:       p.cfg.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),

@@ -55,7 +55,7 @@ func Main(log *slog.Logger) error {
 
 // child is the process's side.
 type child struct {
-	listener  *os.File
+	listeners []*os.File
 	directory *os.File
 	out       lineWriter
 	log       *slog.Logger
@@ -72,8 +72,9 @@ func inherit() (*child, error) {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
 	c := &child{
-		listener: os.NewFile(listenerFD, "listener"), directory: os.NewFile(directoryFD, "directory"),
-		out: lineWriter{w: conn}, orders: make(chan order),
+		directory: os.NewFile(directoryFD, "directory"),
+		out:       lineWriter{w: conn},
+		orders:    make(chan order),
 	}
 	c.log = slog.New(slog.NewJSONHandler(logRelay{&c.out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go readLines(conn, c.orders)
@@ -86,6 +87,9 @@ func (c *child) run() error {
 		return errors.New("no settings came from the manager")
 	}
 	set := *first.Settings
+	for i := range set.Listeners {
+		c.listeners = append(c.listeners, os.NewFile(listenerFD+uintptr(i), "listener"))
+	}
 	if err := c.confine(set); err != nil {
 		return err
 	}
@@ -142,14 +146,18 @@ func (c *child) setCertificate(pair *KeyPair) error {
 	return nil
 }
 
-// listen makes a listener of the inherited socket, each time that the queue opens it.
+// listen makes a listener of the inherited sockets, each time that the queue opens it.
 // Strangers are bounded beneath TLS: the handshake is theirs.
 func (c *child) listen(string) (net.Listener, error) {
-	ln, err := net.FileListener(c.listener)
-	if err != nil {
-		return nil, fmt.Errorf("open the inherited socket: %w", err)
+	var guarded []net.Listener
+	for _, file := range c.listeners {
+		ln, err := net.FileListener(file)
+		if err != nil {
+			return nil, fmt.Errorf("open the inherited socket: %w", err)
+		}
+		guarded = append(guarded, guard.New(ln, limits(ln.Addr())))
 	}
-	ln = guard.New(ln, guard.Limits{PerParty: math.MaxInt}) // all clients are one party here; the queue bounds them
+	ln := join(guarded)
 	if c.certificate.Load() == nil {
 		return ln, nil
 	}
@@ -159,6 +167,19 @@ func (c *child) listen(string) (net.Listener, error) {
 	}), nil
 }
 
+// limits returns those of strangers at an address of this machine. On loopback all have one
+// address. All clients are one party; the queue bounds them.
+func limits(at net.Addr) guard.Limits {
+	l := guard.Limits{PerParty: math.MaxInt}
+	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+		l.Strangers, l.PerAddr = localStrangers, localStrangers
+	}
+	return l
+}
+
+// localStrangers may be connected on loopback at a time.
+const localStrangers = 4096
+
 // followOrders does what the manager says, until it is gone: then the queue has to end, well
 // if it can, and the port is another's at once.
 func (c *child) followOrders(stop func()) {
@@ -167,7 +188,9 @@ func (c *child) followOrders(stop func()) {
 			c.log.Error("the queue goes on with the certificate that it has", "error", err)
 		}
 	}
-	c.listener.Close()
+	for _, file := range c.listeners {
+		file.Close()
+	}
 	stop()
 	time.AfterFunc(stopLimit, func() { os.Exit(1) })
 }

@@ -46,7 +46,7 @@ func options(t *testing.T, dir string) Options {
 	}
 	t.Cleanup(func() { ln.Close() })
 	return Options{
-		Listener: ln, Password: password, Dir: dir, MaxMemory: 128 << 20, Pause: 50 * time.Millisecond,
+		Listeners: []net.Listener{ln}, Password: password, Dir: dir, MaxMemory: 128 << 20, Pause: 50 * time.Millisecond,
 		Env: []string{childEnv + "=1", "GORACE=atexit_sleep_ms=0"},
 	}
 }
@@ -74,7 +74,7 @@ func start(t *testing.T, opts Options) *harness {
 	b := &harness{
 		Supervisor: s,
 		T:          t,
-		addr:       opts.Listener.Addr().String(),
+		addr:       opts.Listeners[0].Addr().String(),
 		dir:        opts.Dir,
 		stop:       func() { cancel(); <-done },
 	}

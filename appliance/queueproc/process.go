@@ -42,7 +42,7 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Env = append([]string{"GOTRACEBACK=single"}, s.opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.ExtraFiles = []*os.File{s.listener, theirs, directory}
+	p.cmd.ExtraFiles = append([]*os.File{theirs, directory}, s.listeners...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	s.isolation.Apply(p.cmd.SysProcAttr, who.uid, who.gid)
 	if err := p.cmd.Start(); err != nil {
@@ -60,6 +60,7 @@ func (s *Supervisor) sendSettings(p *process, who account) error {
 	first := order{Settings: &settings{
 		Password:  s.opts.Password,
 		MaxMemory: s.opts.MaxMemory,
+		Listeners: len(s.listeners),
 		UID:       who.uid,
 		GID:       who.gid,
 		Whole:     s.isolation != sandbox.None,

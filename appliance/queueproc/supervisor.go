@@ -37,10 +37,10 @@ const (
 )
 
 type Options struct {
-	Listener  net.Listener // of TCP; it stays open when Run returns. Required
-	Password  string       // of the user "default". Required
-	Dir       string       // of the data, given to the queue's user. Required
-	MaxMemory int64        // bytes; 0: DefaultMemory
+	Listeners []net.Listener // of TCP; they stay open when Run returns. Required
+	Password  string         // of the user "default". Required
+	Dir       string         // of the data, given to the queue's user. Required
+	MaxMemory int64          // bytes; 0: DefaultMemory
 
 	// TLS issues a certificate, which the process gets at its start and when Renew is
 	// called; nil: no TLS.
@@ -63,13 +63,13 @@ type State struct {
 
 // Supervisor keeps the queue's process running. It is a component of a node.
 type Supervisor struct {
-	opts     Options
-	log      *slog.Logger
-	listener *os.File // what the process inherits
-	words    *rate.Limiter
-	renew    chan struct{}
-	ready    chan struct{}
-	once     sync.Once
+	opts      Options
+	log       *slog.Logger
+	listeners []*os.File // what the process inherits
+	words     *rate.Limiter
+	renew     chan struct{}
+	ready     chan struct{}
+	once      sync.Once
 
 	isolation sandbox.Isolation // that works here
 	whyWeaker error             // why it is not the best
@@ -80,30 +80,46 @@ type Supervisor struct {
 
 // New checks the options. Nothing is started before Run.
 func New(opts Options, log *slog.Logger) (*Supervisor, error) {
-	file, ok := opts.Listener.(interface{ File() (*os.File, error) })
-	if !ok || opts.Password == "" || opts.Dir == "" {
+	if len(opts.Listeners) == 0 || opts.Password == "" || opts.Dir == "" {
 		return nil, errors.New("queue: a listener, a password and a directory are required")
-	}
-	listener, err := file.File()
-	if err != nil {
-		return nil, fmt.Errorf("queue: pass the port on: %w", err)
 	}
 	opts.MaxMemory = cmp.Or(opts.MaxMemory, DefaultMemory())
 	opts.Silence = cmp.Or(opts.Silence, silenceLimit)
 	opts.LongestCommand = cmp.Or(opts.LongestCommand, commandLimit)
 	opts.Pause = cmp.Or(opts.Pause, leastPause)
 	s := &Supervisor{
-		opts:     opts,
-		log:      log,
-		listener: listener,
-		words:    rate.NewLimiter(logRate, logBurst),
-		renew:    make(chan struct{}, 1),
-		ready:    make(chan struct{}),
+		opts:  opts,
+		log:   log,
+		words: rate.NewLimiter(logRate, logBurst),
+		renew: make(chan struct{}, 1),
+		ready: make(chan struct{}),
+	}
+	for _, ln := range opts.Listeners {
+		file, err := fileOf(ln)
+		if err != nil {
+			s.closeListeners()
+			return nil, fmt.Errorf("queue: pass the port on: %w", err)
+		}
+		s.listeners = append(s.listeners, file)
 	}
 	if os.Geteuid() != 0 {
 		s.isolation, s.whyWeaker = sandbox.None, errors.New("crawlbox was not started by root")
 	}
 	return s, nil
+}
+
+func fileOf(ln net.Listener) (*os.File, error) {
+	file, ok := ln.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, errors.New("it is none of TCP")
+	}
+	return file.File()
+}
+
+func (s *Supervisor) closeListeners() {
+	for _, file := range s.listeners {
+		file.Close()
+	}
 }
 
 // Ready returns a channel that Run closes once clients are served or it is known why they are not; at
@@ -138,7 +154,7 @@ func (s *Supervisor) markReady() { s.once.Do(func() { close(s.ready) }) }
 // Run keeps the process running until ctx ends. It returns nil: whatever the process
 // does is no reason for the node to end.
 func (s *Supervisor) Run(ctx context.Context) error {
-	defer s.listener.Close()
+	defer s.closeListeners()
 	defer time.AfterFunc(readyPatience, s.markReady).Stop()
 	wait := s.opts.Pause
 	for {

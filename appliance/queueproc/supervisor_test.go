@@ -1,7 +1,9 @@
 package queueproc
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +70,67 @@ func TestSupervisor_Confined(t *testing.T) {
 }
 
 const none = "0000000000000000"
+
+// TestSupervisor_SeveralPorts wants clients of all served, with one memory, also after the
+// process was started again.
+func TestSupervisor_SeveralPorts(t *testing.T) {
+	t.Parallel()
+	opts := options(t, directory(t))
+	also, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { also.Close() })
+	opts.Listeners = append(opts.Listeners, also)
+	b := start(t, opts)
+	other := *b
+	other.addr = also.Addr().String()
+	for _, round := range []string{"at first", "again"} {
+		if err := b.client().Set(t.Context(), "k", round, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := other.client().Get(t.Context(), "k").Result(); err != nil || v != round {
+			t.Errorf("%s, at the other port: %q, %v", round, v, err)
+		}
+		b.signal(syscall.SIGKILL)
+	}
+}
+
+// TestJoin wants what any of several listeners accepts, and no more once it is closed.
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	var all []net.Listener
+	for range 2 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ln)
+	}
+	j := join(all)
+	for _, ln := range all {
+		dialled, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := j.Accept()
+		if err != nil || accepted.LocalAddr().String() != ln.Addr().String() {
+			t.Errorf("got %v, %v", accepted, err)
+		}
+		accepted.Close()
+		dialled.Close()
+	}
+	all[0].Close() // it fails, and the other goes on
+	if _, err := j.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if err := j.Close(); err == nil {
+		t.Error("one is closed already, and it does not say so")
+	}
+	if _, err := j.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("when closed: %v", err)
+	}
+}
 
 // TestSupervisor_Killed wants the process alone started again, with its data, while
 // clients wait.

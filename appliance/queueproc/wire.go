@@ -17,9 +17,9 @@ import (
 
 // Descriptors that the process inherits, beside the standard ones.
 const (
-	listenerFD  = 3
-	controlFD   = 4
-	directoryFD = 5
+	controlFD   = 3
+	directoryFD = 4
+	listenerFD  = 5 // the first; the others follow
 )
 
 // maxLine bounds a message of either side, in bytes.
@@ -37,6 +37,7 @@ type order struct {
 type settings struct {
 	Password  string `json:"password"`
 	MaxMemory int64  `json:"max_memory"`
+	Listeners int    `json:"listeners"`
 	UID       int    `json:"uid"`
 	GID       int    `json:"gid"`
 	// Whole ends the process where an essential step of the sandbox fails: the manager

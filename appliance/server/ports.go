@@ -16,7 +16,9 @@ type Ports struct {
 	Local    *guard.Listener // the registry on loopback
 	Nodes    *guard.Listener // mutual TLS between nodes
 	Registry *guard.Listener // the registry on the network; nil where it is not served
-	Queue    net.Listener    // guarded by the queue's process; nil where there is none
+	// Queue is guarded by the queue's process: on the network, and on loopback where that is
+	// elsewhere; nil where there is none.
+	Queue []net.Listener
 }
 
 // loopback are the limits there, where all have one address.
@@ -33,8 +35,9 @@ func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error
 	if err = p.OpenSocket(cfg); err != nil {
 		return err
 	}
-	bind, own := doctor.BindAddr(addr), netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if p.Local, err = listen(netip.AddrPortFrom(own, cfg.Registry.Port), "registry.port", loopback); err != nil {
+	bind := doctor.BindAddr(addr)
+	own := netip.AddrPortFrom(doctor.Loopback, cfg.Registry.Port)
+	if p.Local, err = listen(own, "registry.port", loopback); err != nil {
 		return err
 	}
 	if p.Nodes, err = listen(netip.AddrPortFrom(bind, cfg.Node.Port), "node.port", guard.Limits{}); err != nil {
@@ -44,7 +47,7 @@ func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error
 		return err
 	}
 	if first && cfg.Queue != nil {
-		if p.Queue, err = doctor.Listen(netip.AddrPortFrom(bind, cfg.Queue.Port), "queue.port"); err != nil {
+		if err = p.openQueue(bind, cfg.Queue.Port); err != nil {
 			return err
 		}
 	}
@@ -53,6 +56,22 @@ func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error
 		p.Registry, err = listen(netip.AddrPortFrom(bind, cfg.Registry.Port), "registry.port", guard.Limits{})
 	}
 	return err
+}
+
+// openQueue opens the queue's port, for people of this machine on loopback.
+func (p *Ports) openQueue(bind netip.Addr, port uint16) error {
+	addrs := []netip.Addr{bind}
+	if !bind.IsLoopback() {
+		addrs = append(addrs, doctor.Loopback)
+	}
+	for _, addr := range addrs {
+		ln, err := doctor.Listen(netip.AddrPortFrom(addr, port), "queue.port")
+		if err != nil {
+			return err
+		}
+		p.Queue = append(p.Queue, ln)
+	}
+	return nil
 }
 
 // OpenSocket opens the socket of the local API alone.
@@ -91,8 +110,8 @@ func (p *Ports) Close() {
 	for _, ln := range p.guarded() {
 		ln.Close()
 	}
-	if p.Queue != nil {
-		p.Queue.Close()
+	for _, ln := range p.Queue {
+		ln.Close()
 	}
 	if p.Socket != nil {
 		p.Socket.Close()

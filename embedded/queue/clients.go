@@ -56,13 +56,8 @@ func (s *session) client(args []string) {
 		s.unblockClient(args[2:])
 	case sub == "kill" && len(args) > 2:
 		s.kill(args[2:])
-	case sub == "help" && len(args) == 2:
-		out.Bulks([]string{
-			"CLIENT GETNAME, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME or UNBLOCK",
-		})
 	default:
-		s.failSub(args, "setname", "getname", "id", "info", "setinfo", "no-evict", "no-touch", "reply", "unblock",
-			"kill")
+		s.failSub(args)
 	}
 }
 

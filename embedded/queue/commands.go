@@ -299,13 +299,53 @@ func (s *session) rewrite([]string) {
 	s.c.Out.Status("Background append only file rewriting started")
 }
 
-// failSub refuses a subcommand, or how many arguments it has if it is one of known.
-func (s *session) failSub(args []string, known ...string) {
-	if sub := lower(args[1]); slices.Contains(known, sub) {
+// subcommands are those that are served, of the commands that have some, beside HELP.
+var subcommands = map[string][]string{
+	"CLIENT": {
+		"getname", "id", "info", "kill", "list", "no-evict", "no-touch", "reply", "setinfo", "setname", "unblock",
+	},
+	"COMMAND": {"count", "docs", "info", "list"},
+	"CONFIG":  {"get", "resetstat"},
+	"PUBSUB":  {"channels", "numpat", "numsub"},
+}
+
+// unservedSubcommands are those of Redis that are not served, with the reason.
+var unservedSubcommands = map[string]string{
+	"CLIENT CACHING":          noTracking,
+	"CLIENT GETREDIR":         noTracking,
+	"CLIENT TRACKING":         noTracking,
+	"CLIENT TRACKINGINFO":     noTracking,
+	"CLIENT PAUSE":            "it pauses nobody",
+	"CLIENT UNPAUSE":          "it pauses nobody",
+	"COMMAND GETKEYS":         "find the keys in Redis' documentation",
+	"COMMAND GETKEYSANDFLAGS": "find the keys in Redis' documentation",
+	"CONFIG REWRITE":          "its settings are in crawlbox.yaml",
+	"CONFIG SET":              "its settings are in crawlbox.yaml",
+	"PUBSUB SHARDCHANNELS":    "use PUBSUB CHANNELS",
+	"PUBSUB SHARDNUMSUB":      "use PUBSUB NUMSUB",
+}
+
+const noTracking = "it tells nobody which keys have changed"
+
+// failSub answers a subcommand that is not served, or has a wrong number of arguments. HELP
+// is served by it: what an error advises to try has to be there.
+func (s *session) failSub(args []string) {
+	sub, name := lower(args[1]), args[0]+" "+strings.ToUpper(args[1])
+	served := subcommands[args[0]]
+	switch {
+	case sub == "help" && len(args) == 2:
+		lines := []string{args[0] + " <subcommand> [<arg> ...]. Subcommands are:"}
+		for _, known := range append(slices.Clone(served), "help") {
+			lines = append(lines, strings.ToUpper(known))
+		}
+		s.c.Out.Bulks(lines)
+	case sub == "help" || slices.Contains(served, sub):
 		s.c.Out.Error(engine.WrongArity(args[0] + "|" + sub))
-		return
+	case unservedSubcommands[name] != "":
+		s.c.Out.Error("ERR " + name + engine.Refused + unservedSubcommands[name])
+	default:
+		s.c.Out.Error("ERR unknown subcommand '" + args[1][:min(len(args[1]), 128)] + "'. Try " + args[0] + " HELP.")
 	}
-	s.c.Out.Error("ERR unknown subcommand '" + args[1][:min(len(args[1]), 128)] + "'. Try " + args[0] + " HELP.")
 }
 
 // command implements COMMAND; what the commands are is Redis' documentation.
@@ -320,7 +360,7 @@ func (s *session) command(args []string) {
 		s.c.Out.Array(0)
 	case "count":
 		if len(args) > 2 {
-			s.failSub(args, sub)
+			s.failSub(args)
 			return
 		}
 		s.c.Out.Int(len(names))
@@ -346,14 +386,12 @@ func (s *session) config(args []string) {
 	switch lower(args[1]) {
 	case "get":
 		if len(args) < 3 {
-			s.failSub(args, "get")
+			s.failSub(args)
 			return
 		}
 		s.getConfig(args[2:])
 	case "resetstat":
 		s.c.Out.OK()
-	case "set", "rewrite":
-		s.c.Out.Error("ERR CONFIG " + strings.ToUpper(args[1]) + engine.Refused + "its settings are in crawlbox.yaml")
 	default:
 		s.failSub(args)
 	}

@@ -180,6 +180,6 @@ func (s *session) pubsub(args []string) {
 	case sub == "channels":
 		s.c.Out.Error("ERR unknown subcommand or wrong number of arguments for '" + args[1] + "'. Try PUBSUB HELP.")
 	default:
-		s.failSub(args, "numpat")
+		s.failSub(args)
 	}
 }

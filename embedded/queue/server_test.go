@@ -173,6 +173,45 @@ func TestServer_Refuses(t *testing.T) {
 	}
 }
 
+// TestServer_AdviceHolds tries what the error of an unknown subcommand advises to try, and
+// wants what Redis has and the queue has not refused by name.
+func TestServer_AdviceHolds(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 20*time.Second)
+	c := startQueue(t, testOptions(t.TempDir())).client(t)
+	for name, served := range subcommands {
+		err := c.Do(ctx, name, "nonsense").Err()
+		_, advice, ok := strings.Cut(fmt.Sprint(err), "Try ")
+		if !ok {
+			t.Errorf("%s nonsense: %v", name, err)
+			continue
+		}
+		var args []any
+		for _, arg := range strings.Fields(strings.TrimSuffix(advice, ".")) {
+			args = append(args, arg)
+		}
+		lines, err := c.Do(ctx, args...).StringSlice()
+		if err != nil || len(lines) != len(served)+2 {
+			t.Errorf("%v: %q, %v", args, lines, err)
+		}
+		for _, sub := range served {
+			if err := c.Do(ctx, name, sub).Err(); err != nil && strings.Contains(err.Error(), "unknown subcommand") {
+				t.Errorf("%s has %s and does not know it: %v", args, sub, err)
+			}
+		}
+		if err := c.Do(ctx, name, "help", "x").Err(); err == nil || !strings.Contains(err.Error(), "wrong number") {
+			t.Errorf("%s HELP x: %v", name, err)
+		}
+	}
+	for name := range unservedSubcommands {
+		command, sub, _ := strings.Cut(name, " ")
+		err := c.Do(ctx, command, sub).Err()
+		if err == nil || !strings.HasPrefix(err.Error(), "ERR "+name+engine.Refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestServer_SlowsDownWhoGoesOnAsking answers a client that asks again at once for what
 // is not served later and later, and others as before.
 func TestServer_SlowsDownWhoGoesOnAsking(t *testing.T) {
