@@ -56,7 +56,7 @@ type Options struct {
 	Keep func(ctx context.Context) error
 
 	// Ready is called once the node serves. The token joins a worker; it is empty on a node that joined.
-	Ready func(api.Token)
+	Ready func(role string, worker api.Token)
 
 	// Phase, if not nil, is told what the node is about, in a few words: before it
 	// is ready, and afterwards when that changes.
@@ -127,7 +127,7 @@ func Run(ctx context.Context, role string, opts Options) error {
 	defer is.release()
 	err = lifecycle.Run(ctx, n.log, func() {
 		n.log.Debug("ready", "took", time.Since(n.started))
-		opts.Ready(is.token)
+		opts.Ready(n.role, is.token)
 	}, lifecycle.Announced(is.parts, func(name string) { n.opts.Phase("starting: " + name) })...)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
 		return ErrLeft

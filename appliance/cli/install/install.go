@@ -5,6 +5,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -115,6 +116,10 @@ func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg
 			"logged\n")
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
+	if elsewhere := (*api.Error)(nil); errors.As(err, &elsewhere) && elsewhere.Code == api.CodeNotManager {
+		// It joined, and the tokens are elsewhere.
+		return a.Printf("manager is ready; `crawlbox status` shows how it is\n")
+	}
 	if err != nil || !tui.IsTerminal(a.Env.Stdout) {
 		return a.Printf("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker " +
 			"--join TOKEN` on each further server\n")

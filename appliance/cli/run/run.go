@@ -49,9 +49,9 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 		Reload:  load,
 		Version: a.Version,
 		Log:     log,
-		Ready: func(t api.Token) {
+		Ready: func(role string, worker api.Token) {
 			DeleteJoinToken(cfg.DataDir, log)
-			ready(a, t)
+			ready(a, role, worker)
 		},
 		Keep:  startKeeper(install.LocalMachine()),
 		Phase: notify.Phase,
@@ -65,17 +65,17 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 
 // ready tells a person, on standard output, what comes next. What is no terminal
 // is a log, as a rule, and a log holds no secret.
-func ready(a *command.App, t api.Token) {
+func ready(a *command.App, role string, worker api.Token) {
 	notify.Ready("ready")
 	switch {
-	case t.Command == "":
-		_ = a.Printf("worker is ready\n")
+	case worker.Command == "":
+		_ = a.Printf("%s is ready; `crawlbox status` shows how it is\n", role)
 		return
 	case !tui.IsTerminal(a.Env.Stdout):
 		_ = a.Printf("manager is ready; `crawlbox token` prints the line to run on each further server\n")
 		return
 	}
-	_ = a.Printf("manager is ready; on each further server run\n\n    %s\n\n", t.Command)
+	_ = a.Printf("manager is ready; on each further server run\n\n    %s\n\n", worker.Command)
 }
 
 // runNode runs a node, tells systemd that it stops, and why if it fails. A signal
