@@ -21,6 +21,7 @@ type Goal struct {
 	// failures are not its own. What had completed counts as done: Swarm leaves
 	// such a slot as it is when the number of replicas changes.
 	Before map[string]bool
+	Former former // the version to which it goes back
 
 	// Old holds the tasks that ran when the change began, where all of them are replaced.
 	Old map[string]bool

@@ -14,6 +14,36 @@ type failure struct {
 	cause   string // what the task that failed last said
 	node    string // where; empty where it is not known
 	task    string // its ID
+	former  former
+}
+
+// former says what the version before did when a change began.
+type former int
+
+const (
+	formerRan former = iota
+	formerStopped
+	formerFailed
+)
+
+// formerOf tells by a service and its tasks as they were then.
+func formerOf(svc fleet.Service, tasks []fleet.Task, now time.Time) former {
+	if svc.Mode == fleet.ModeReplicated && svc.Desired == 0 {
+		return formerStopped
+	}
+	good, bad := false, false
+	for _, t := range tasks {
+		switch t.State {
+		case fleet.TaskRunning, fleet.TaskComplete:
+			good = true
+		case fleet.TaskFailed, fleet.TaskRejected:
+			bad = true
+		}
+	}
+	if _, loops := fleet.CrashLoop(tasks, now); loops || bad && !good {
+		return formerFailed
+	}
+	return formerRan
 }
 
 func failureOf(service string, p state) failure {
@@ -22,22 +52,28 @@ func failureOf(service string, p state) failure {
 
 func (f failure) where() string { return f.cause + on(f.node) }
 
-// RolledBackError says that a version was bad and the one before it runs again in
-// full.
+// RolledBackError says that a version was bad and the one before it is back: it runs in full,
+// or is stopped as it was.
 type RolledBackError struct{ failure }
 
 func (e *RolledBackError) Error() string {
+	if e.former == formerStopped {
+		return fmt.Sprintf("%s: the update failed and it is stopped again, as before: %s", e.service, e.where())
+	}
 	return fmt.Sprintf("%s: the update failed and the old version runs again: %s", e.service, e.where())
 }
 
-// NoOlderError says that the first version of a service is bad, so that there is
-// none to go back to.
+// NoOlderError says that a version is bad and that there is none that ran before to go back
+// to.
 type NoOlderError struct{ failure }
 
 func (e *NoOlderError) Error() string {
-	return fmt.Sprintf("%s: its tasks fail: %s; there is no older version, so it stays: deploy a better one, or "+
-		"remove it with `crawlbox rm %s`",
-		e.service, e.where(), e.service)
+	older := "there is no older version, so it stays"
+	if e.former == formerFailed {
+		older = "the version before it failed too, so nothing runs"
+	}
+	return fmt.Sprintf("%s: its tasks fail: %s; %s: deploy a better one, or remove it with `crawlbox rm %s`",
+		e.service, e.where(), older, e.service)
 }
 
 // failingError ends a change of which too many tasks fail.
@@ -91,11 +127,12 @@ func begins(was fleet.Service, now *fleet.Service) bool {
 }
 
 // rolledBack reports whether Swarm gave up an update that began after was.
-func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
+func rolledBack(was fleet.Service, now *fleet.Service, p state, before former) error {
 	if now == nil || !begins(was, now) {
 		return nil
 	}
 	f := failureOf(was.Name, p)
+	f.former = before
 	if f.cause == "" {
 		f.cause = now.Message
 	}
@@ -110,6 +147,9 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state) error {
 		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(),
 			was.Name)}
 	case "rollback_completed":
+		if before == formerFailed {
+			return &NoOlderError{f}
+		}
 		return &RolledBackError{f}
 	}
 	return nil

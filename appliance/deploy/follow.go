@@ -90,7 +90,7 @@ func (f *poller) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Ta
 
 // check returns an error that ends the change.
 func (f *poller) check(ctx context.Context, svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task, p state) error {
-	if err := rolledBack(f.svc, svc, p); err != nil {
+	if err := rolledBack(f.svc, svc, p, f.goal.Former); err != nil {
 		return err
 	}
 	g := f.goal

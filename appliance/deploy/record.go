@@ -253,6 +253,9 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 	g.Before = endedTasks(slices.DeleteFunc(tasks,
 		func(t fleet.Task) bool { return !t.Created.Before(svc.UpdateStarted) }))
 	g.Limit, g.BySwarm = 1, true
+	if len(r.past.List(svc.Name)) > 1 && r.LastGood(svc.Name) == nil {
+		g.Former = formerFailed
+	}
 	if svc.Tolerates || svc.UpdateStarted.IsZero() {
 		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, servicespec.DefaultMonitor)
 	}

@@ -75,6 +75,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 	if g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0; g.Replaced {
 		g.Old = idsOf(before)
 	}
+	g.Former = formerOf(svc, before, time.Now())
 	g.Limit, g.BySwarm = d.limit(svc), !d.Change.Watched
 	s, err := r.follow(ctx, svc, g, history.StageWatch, before, begun, emit)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
@@ -84,6 +85,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 		}
 	}
 	if bad, is := failureIn(err); is && !d.keepsBadVersion() {
+		bad.former = g.Former
 		return s, r.rollBack(ctx, svc, old, bad, emit)
 	}
 	return s, err
@@ -106,6 +108,9 @@ func (r *Runner) rollBack(ctx context.Context, svc fleet.Service, old servicespe
 	if err != nil {
 		return fmt.Errorf("%s: the update failed: %s, and the old version could not be brought back: %w; see "+
 			"`crawlbox ps %s`", svc.Name, why.where(), err, svc.Name)
+	}
+	if why.former == formerFailed { // it is not waited for what it never did
+		return &NoOlderError{why}
 	}
 	g := d.goal(svc)
 	g.Before, g.Replaced = endedTasks(before), replaced && len(before) > 0
