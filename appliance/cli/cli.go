@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/systemd"
 )
 
@@ -30,6 +31,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func execute(ctx context.Context, env command.Env, args []string) int {
+	env.Stdout, env.Stderr = tui.Guard(env.Stdout), tui.Guard(env.Stderr)
 	root := New(env)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	return report(env.Stderr, root.ExecuteContext(ctx))

@@ -168,6 +168,7 @@ func (v *BuildView) stay(style, text, how string) {
 // line is a line of what a step is and how it is, which is seen also if the whole
 // does not fit.
 func (v *BuildView) line(style, text, how string) string {
+	text = visible(text)
 	if how != "" {
 		text = cut(text, max(0, v.out.Width-4-utf8.RuneCountInString(how)), false) + "  " + how
 	}

@@ -27,6 +27,9 @@ func (s Screen) Page(text string) error {
 	cmd := exec.Command("sh", "-c", pager)
 	cmd.Stdin = strings.NewReader(text)
 	cmd.Stdout = s.W
+	if t, ok := s.W.(*Terminal); ok {
+		cmd.Stdout = t.file // a page is ours
+	}
 	cmd.Stderr = os.Stderr
 	// As git does: a short page is not paged, and what was read stays on the screen.
 	cmd.Env = append(os.Environ(), "LESS="+cmp.Or(os.Getenv("LESS"), "FRX"))

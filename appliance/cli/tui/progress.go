@@ -74,20 +74,20 @@ type canvas struct {
 // draw writes lines that stay, and others below them that are painted over next time.
 func (c *canvas) draw(stay, drawing []string) {
 	var b strings.Builder
-	if c.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", c.drawn)
-	}
+	above := c.drawn
 	for _, line := range slices.Concat(stay, drawing) {
 		b.WriteString(line + "\n")
 	}
 	c.drawn = len(drawing)
-	if b.Len() > 0 {
-		c.write(b.String())
+	if above > 0 || b.Len() > 0 {
+		c.repaint(above, b.String())
 	}
 }
 
-func (c *canvas) write(s string) {
-	if _, err := c.out.W.Write([]byte(s)); err != nil && c.err == nil {
+func (c *canvas) write(s string) { c.repaint(0, s) }
+
+func (c *canvas) repaint(above int, text string) {
+	if err := c.out.repaint(above, text); c.err == nil {
 		c.err = err
 	}
 }

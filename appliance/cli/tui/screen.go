@@ -30,11 +30,12 @@ type Screen struct {
 // NewScreen returns the screen behind a writer, which may be none. now is for ages.
 func NewScreen(w io.Writer, now func() time.Time, noColor bool) Screen {
 	s := Screen{W: w, Now: now}
-	if !IsTerminal(w) {
+	file := terminal(w)
+	if file == nil {
 		return s
 	}
 	s.Width, s.Colors = 80, colors()
-	if width, height, err := term.GetSize(int(w.(*os.File).Fd())); err == nil && width > 0 {
+	if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
 		s.Width, s.height = width, height
 	} else if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		s.Width = n
@@ -42,13 +43,35 @@ func NewScreen(w io.Writer, now func() time.Time, noColor bool) Screen {
 	if noColor || os.Getenv("NO_COLOR") != "" {
 		s.Colors = 0
 	}
+	if t, ok := w.(*Terminal); ok {
+		t.setPlain(s.Colors == 0)
+	}
 	return s
 }
 
 // IsTerminal reports whether a reader or writer is a terminal.
-func IsTerminal(v any) bool {
-	f, ok := v.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+func IsTerminal(v any) bool { return terminal(v) != nil }
+
+// terminal returns the terminal behind a reader or writer, nil where there is none.
+func terminal(v any) *os.File {
+	switch v := v.(type) {
+	case *Terminal:
+		return v.file
+	case *os.File:
+		if term.IsTerminal(int(v.Fd())) {
+			return v
+		}
+	}
+	return nil
+}
+
+// repaint writes text in place of the lines above the cursor.
+func (s Screen) repaint(lines int, text string) error {
+	if t, ok := s.W.(*Terminal); ok {
+		return t.repaint(lines, text)
+	}
+	_, err := io.WriteString(s.W, up(lines)+text)
+	return err
 }
 
 func colors() int {
@@ -101,7 +124,7 @@ func (s Screen) Fit(line string) string {
 	if s.Width == 0 {
 		return line
 	}
-	return cut(line, s.Width, false)
+	return cut(visible(line), s.Width, false)
 }
 
 // Page collects what is rendered, so that one write, and one error, remain.
@@ -144,6 +167,9 @@ func (s Screen) ColorOf(task string) string {
 func WriteProblem(s Screen, text string) {
 	line := "  " + s.Styled(Red, "!")
 	used := 3
+	if s.Width > 0 {
+		text = visible(text)
+	}
 	for word := range strings.FieldsSeq(text) {
 		n := 1 + utf8.RuneCountInString(word)
 		if s.Width > 0 && used+n > s.Width && used > 3 {

@@ -47,6 +47,9 @@ func (t *Table) Add(cells ...Cell) { t.rows = append(t.rows, row{cells: cells}) 
 func (t *Table) Note(text string) { t.rows[len(t.rows)-1].note = text }
 
 func (t *Table) Write(s Screen) {
+	if s.Width > 0 {
+		t.neutral()
+	}
 	widths := t.widths(s.Width)
 	heads := make([]Cell, len(t.Columns))
 	for i, c := range t.Columns {
@@ -57,6 +60,15 @@ func (t *Table) Write(s Screen) {
 		t.writeRow(s, r.cells, widths)
 		if r.note != "" {
 			fmt.Fprintln(s.W, s.Styled(Red, s.Fit("  ! "+words.OneLine(r.note))))
+		}
+	}
+}
+
+// neutral makes of what others wrote what can be measured.
+func (t *Table) neutral() {
+	for _, r := range t.rows {
+		for i := range r.cells {
+			r.cells[i].Text = visible(r.cells[i].Text)
 		}
 	}
 }
