@@ -113,6 +113,10 @@ var everything = []grows{
 
 	// Logs.
 	{
+		"events and lines that wait for a client of the local API", "root", "256 events, 8 MiB of lines",
+		"appliance/api.TestEvents_NobodyWaitsForWhoLooks",
+	},
+	{
 		"lines of the audit log", "stranger",
 		"30 of one source and 1000 of all, and then one in minutes and a line for many",
 		"appliance/audit.TestFlood_KeepsWhatOthersDid",

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -15,7 +16,7 @@ type tides struct{ at map[string]int }
 func (t tides) area() api.Area {
 	return api.Area{
 		"GET /v1/tides/{port}": api.Value(t.height),
-		"GET /v1/tides":        api.Stream(t.ports),
+		"GET /v1/tides":        api.Events(api.Lag[string]{Tell: skipped}, t.ports),
 		"PUT /v1/tides/{port}": api.Action(func(*http.Request) error { return api.Conflict("no man orders the tide") }),
 	}
 }
@@ -31,6 +32,8 @@ func (t tides) height(r *http.Request) (int, error) {
 func (t tides) ports(_ *http.Request, send func(string) error) error {
 	return errors.Join(send("brest"), send("dover"))
 }
+
+func skipped(n int, _ string) string { return fmt.Sprint(n, " ports are left out") }
 
 func TestHandler_AnotherArea(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ type Builds interface {
 
 func BuildsArea(b Builds) Area {
 	return Area{
-		"POST /v1/build": Stream(func(r *http.Request, send func(BuildEvent) error) error {
+		"POST /v1/build": Events(buildLag, func(r *http.Request, send func(BuildEvent) error) error {
 			q, files, err := readBuild(r.Body)
 			if err != nil {
 				return err

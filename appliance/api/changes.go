@@ -23,15 +23,13 @@ type Changes interface {
 
 func ChangesArea(c Changes) Area {
 	return Area{
-		"POST /v1/scale":       Stream(asked(scaleRequest, c.Scale)),
-		"POST /v1/scale/plan":  Value(answered(scaleRequest, c.ScalePlan)),
-		"POST /v1/start":       Stream(asked(startRequest, c.Start)),
-		"POST /v1/start/plan":  Value(answered(startRequest, c.StartPlan)),
-		"POST /v1/update":      Stream(asked(updateRequest, c.Update)),
-		"POST /v1/update/plan": Value(answered(updateRequest, c.UpdatePlan)),
-		"DELETE /v1/services/{service}": Stream(func(r *http.Request, send func(deploy.Progress) error) error {
-			return c.RemoveService(r.Context(), r.PathValue("service"), send)
-		}),
+		"POST /v1/scale":                Events(changeLag, asked(scaleRequest, c.Scale)),
+		"POST /v1/scale/plan":           Value(answered(scaleRequest, c.ScalePlan)),
+		"POST /v1/start":                Events(changeLag, asked(startRequest, c.Start)),
+		"POST /v1/start/plan":           Value(answered(startRequest, c.StartPlan)),
+		"POST /v1/update":               Events(changeLag, asked(updateRequest, c.Update)),
+		"POST /v1/update/plan":          Value(answered(updateRequest, c.UpdatePlan)),
+		"DELETE /v1/services/{service}": Events(changeLag, asked(service, c.RemoveService)),
 	}
 }
 

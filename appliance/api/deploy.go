@@ -28,10 +28,10 @@ type Deploys interface {
 
 func DeploysArea(d Deploys) Area {
 	return Area{
-		"POST /v1/deploy":                          Stream(asked(builtRequest, d.Deploy)),
+		"POST /v1/deploy":                          Events(changeLag, asked(builtRequest, d.Deploy)),
 		"POST /v1/deploy/plan":                     Value(answered(deployRequest, d.DeployPlan)),
-		"POST /v1/rollback":                        Stream(asked(rollbackRequest, d.Rollback)),
-		"POST /v1/services/{service}/restart":      Stream(asked(service, d.Restart)),
+		"POST /v1/rollback":                        Events(changeLag, asked(rollbackRequest, d.Rollback)),
+		"POST /v1/services/{service}/restart":      Events(changeLag, asked(service, d.Restart)),
 		"POST /v1/services/{service}/restart/plan": Value(answered(service, d.RestartPlan)),
 		"GET /v1/history/{service}":                List(answered(service, d.History)),
 		// Builds are given arguments, and some of them are secret.

@@ -31,6 +31,8 @@ type Route struct {
 	// secret is of a read that answers with a secret. The audit log has them, and all
 	// calls that change something.
 	secret bool
+	// streams are the answers of one whose client does not hold up what it asks for.
+	streams bool
 }
 
 // Audit is told of each call that changes something or hands out a secret, when it is
@@ -77,9 +79,16 @@ func Action(call func(*http.Request) error) Route {
 	}}
 }
 
-// Stream answers the values that call sends.
-func Stream[T any](call func(r *http.Request, send func(T) error) error) Route {
-	return Route{serve: func(h *handler) http.Handler { return streamed(h, call) }}
+// Events answers what call sends. Sending does not wait for the client: lag says what a slow
+// one misses.
+func Events[T any](lag Lag[T], call func(r *http.Request, send func(T) error) error) Route {
+	erased := func(r *http.Request, send func(any) error) error {
+		return call(r, func(v T) error { return send(v) })
+	}
+	return Route{
+		serve:   func(h *handler) http.Handler { return streamed(h, lag.ofAny(), erased) },
+		streams: true,
+	}
 }
 
 // Secret is a read whose answer is a secret.
@@ -171,13 +180,13 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, status int, v a
 const trailerError = "Crawlbox-Error"
 
 // lines writes a stream of values, one a line, each on its way at once.
-type lines[T any] struct {
+type lines struct {
 	w       http.ResponseWriter
 	started bool
-	last    T
+	last    any
 }
 
-func (l *lines[T]) write(v T) error {
+func (l *lines) write(v any) error {
 	if !l.started {
 		l.w.Header().Set("Content-Type", "application/x-ndjson")
 		l.w.Header().Set("Trailer", trailerError)
@@ -199,8 +208,8 @@ type progressLine struct {
 
 // fail ends the stream with e: by a line where progress is sent, and in the trailer
 // otherwise.
-func (l *lines[T]) fail(e *Error) {
-	if _, ok := any(l.last).(deploy.Progress); ok {
+func (l *lines) fail(e *Error) {
+	if _, ok := l.last.(deploy.Progress); ok {
 		// The client learns it from what it reads.
 		_ = json.NewEncoder(l.w).Encode(progressLine{Err: e})
 		return
@@ -209,14 +218,21 @@ func (l *lines[T]) fail(e *Error) {
 	l.w.Header().Set(trailerError, string(b))
 }
 
-// streamed answers what call sends. An error before the first line has its
-// HTTP status, a later one ends the stream.
-func streamed[T any](h *handler, call func(*http.Request, func(T) error) error) http.Handler {
+// streamed answers what call sends. An error before the first line has its HTTP status, a
+// later one ends the stream.
+func streamed(h *handler, lag lag, call func(*http.Request, func(any) error) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, done := h.recorded(r)
-		out := &lines[T]{w: w}
-		err := h.guard(r, func() error { return call(r, out.write) })
+		out := &lines{w: w}
+		send, drain := out.write, func() {}
+		if lag.waits == nil || !lag.waits(r) {
+			box := newOutbox(lag, out.write)
+			send, drain = box.send, func() { box.drain(r.Context(), w) }
+		}
+		defer drain() // of a connection that is broken off, too
+		err := h.guard(r, func() error { return call(r, send) })
 		done(err)
+		drain()
 		switch {
 		case r.Context().Err() != nil:
 			return

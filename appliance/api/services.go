@@ -39,7 +39,7 @@ type Logs interface {
 }
 
 func LogsArea(l Logs) Area {
-	return Area{"GET /v1/logs": Stream(asked(logQuery, l.Logs))}
+	return Area{"GET /v1/logs": Events(logLag, asked(logQuery, l.Logs))}
 }
 
 // TaskQuery chooses tasks. Empty fields choose all.

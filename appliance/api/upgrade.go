@@ -22,7 +22,7 @@ type Upgrades interface {
 
 func UpgradesArea(u Upgrades) Area {
 	return Area{
-		"POST /v1/upgrade":      Stream(asked(offerOf, u.UpgradeNodes)),
+		"POST /v1/upgrade":      Events(upgradeLag, asked(offerOf, u.UpgradeNodes)),
 		"POST /v1/upgrade/plan": List(answered(offerOf, u.UpgradePlan)),
 		"POST /v1/upgrade/program": Value(func(r *http.Request) (upgrade.Offer, error) {
 			o, err := programOf(r)

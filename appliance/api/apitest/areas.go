@@ -31,10 +31,14 @@ var (
 )
 
 func Handler(b Backend, audit api.Audit, log *slog.Logger) http.Handler {
-	return api.Handler(audit, log,
+	return api.Handler(audit, log, Areas(b)...)
+}
+
+// Areas returns all areas of b.
+func Areas(b Backend) []api.Area {
+	return []api.Area{
 		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),
-		api.RemovalsArea(b),
-		api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b), api.BuildsArea(b),
-		api.ImagesArea(b),
-		api.QueuesArea(b), api.UpgradesArea(b))
+		api.RemovalsArea(b), api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b),
+		api.BuildsArea(b), api.ImagesArea(b), api.QueuesArea(b), api.UpgradesArea(b),
+	}
 }
