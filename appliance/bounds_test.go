@@ -15,7 +15,7 @@ import (
 var serving = []string{
 	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster",
 	"appliance/control", "appliance/controller", "appliance/guard", "appliance/node", "appliance/sockowner",
-	"appliance/upgrade",
+	"appliance/tasklog", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
 
@@ -112,6 +112,20 @@ var everything = []grows{
 	{"appliance/agent.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 
 	// Logs.
+	{
+		"appliance/tasklog.joiner", "spider", "a line of 256 KiB of each stream, then it is cut",
+		"appliance/tasklog.TestView_AnyInterleaving",
+	},
+	{
+		"appliance/tasklog.lastLines.seen", "spider", "the streams of a task, which are two",
+		"appliance/tasklog.TestView_Tail",
+	},
+	{"appliance/tasklog.following.known", "root", "the tasks of a service that Swarm knows", ""},
+	{"appliance/control.logChoice.versions", "root", "the versions of these tasks", ""},
+	{
+		"logs of tasks that are read at a time, and their last lines", "spider", "512 for each who reads them, 64 MiB",
+		"appliance/tasklog.TestView_Bounds",
+	},
 	{
 		"events and lines that wait for a client of the local API", "root", "256 events, 8 MiB of lines",
 		"appliance/api.TestEvents_NobodyWaitsForWhoLooks",
@@ -270,7 +284,6 @@ var everything = []grows{
 	{"appliance/cluster/state.Options.Files", "root", "as many as the program names", ""},
 	{"appliance/cluster/state.Options.Dirs", "root", "as many as the program names", ""},
 	{"appliance/agent.Peers.own", "root", "one for each call that this node answers", ""},
-	{"appliance/control.taskNames.byID", "root", "for one call of the local API", ""},
 	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},
 	{"appliance/controller/imagegc.seen.gone", "root", "for one round; services with histories", ""},
 	{"appliance/controller/imagegc.outdated.services", "root", "for one round; services with histories", ""},

@@ -55,17 +55,22 @@ type LogQuery struct {
 	Follow bool
 	Tail   int       // last lines of each task; negative: all
 	Since  time.Time // zero: from the beginning
+	Node   string    // name or ID; empty: all
+	All    bool      // also of tasks that have ended and were replaced, and of other versions
 }
 
 // LogLine is one line that a task wrote, or, where Task is empty, a word of
 // crawlbox about the stream itself.
 type LogLine struct {
-	Time   time.Time `json:"time"`
-	Task   string    `json:"task"`
-	TaskID string    `json:"task_id"`
-	Node   string    `json:"node"`
-	Stream string    `json:"stream"` // stdout or stderr
-	Text   string    `json:"text"`
+	Time    time.Time `json:"time"`
+	Task    string    `json:"task"`
+	TaskID  string    `json:"task_id"`
+	Node    string    `json:"node"`
+	Version string    `json:"version,omitempty"` // the tag of its image
+	Mixed   bool      `json:"mixed,omitempty"`   // there are lines of several versions
+	Stream  string    `json:"stream"`            // stdout or stderr
+	Text    string    `json:"text"`
+	Cut     bool      `json:"cut,omitempty"` // the line is very long, and goes on in the next of its task and stream
 }
 
 // Inspect is a service in whole: crawlbox's view and Docker's own JSON, with
@@ -100,7 +105,13 @@ func (q TaskQuery) values() url.Values {
 }
 
 func (q LogQuery) values() url.Values {
-	v := url.Values{"target": {q.Target}, "follow": {strconv.FormatBool(q.Follow)}, "tail": {strconv.Itoa(q.Tail)}}
+	v := url.Values{
+		"target": {q.Target},
+		"follow": {strconv.FormatBool(q.Follow)},
+		"tail":   {strconv.Itoa(q.Tail)},
+		"node":   {q.Node},
+		"all":    {strconv.FormatBool(q.All)},
+	}
 	if !q.Since.IsZero() {
 		v.Set("since", q.Since.Format(time.RFC3339Nano))
 	}
@@ -123,6 +134,10 @@ func logQuery(r *http.Request) (q LogQuery, err error) {
 	if q.Tail, err = number(r, "tail", -1); err != nil {
 		return q, err
 	}
+	if q.All, err = flag(r, "all"); err != nil {
+		return q, err
+	}
+	q.Node = r.URL.Query().Get("node")
 	since := r.URL.Query().Get("since")
 	if since == "" {
 		return q, nil

@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -228,11 +227,12 @@ func (c *Changes) showFailureLog(ctx context.Context, failed error, last deploy.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := c.engine.Logs(ctx, task, true, swarm.LogOptions{Tail: failureLogLines}, func(l swarm.LogLine) error {
-		last.Note = "log: " + l.Text
-		return see(last)
-	})
+	said, err := lastWords(ctx, c.engine, task, failureLogLines)
+	for _, text := range said {
+		last.Note = "log: " + text
+		_ = see(last)
+	}
 	if err != nil {
-		c.log.Debug("read what a failed task wrote", "task", task, "error", fmt.Sprint(err))
+		c.log.Debug("failed to read what a failed task wrote", "task", task, "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -33,19 +34,30 @@ func TestFindNode(t *testing.T) {
 	}
 }
 
-func TestLogTarget(t *testing.T) {
+func TestChooseLogs_Target(t *testing.T) {
 	t.Parallel()
 	s := fleet.Snapshot{
 		Services: []fleet.Service{{ID: "s1", Name: "spider"}},
-		Tasks:    []fleet.Task{{ID: "t2", Service: "spider", Slot: 1}, {ID: "t1", Service: "spider", Slot: 1}},
+		Tasks: []fleet.Task{
+			{ID: "t2", ServiceID: "s1", Service: "spider", Slot: 1},
+			{ID: "t1", ServiceID: "s1", Service: "spider", Slot: 1},
+		},
 	}
-	for ref, want := range map[string]string{"spider": "s1", "spider.1": "t2", "t1": "t1"} {
-		id, isTask, err := logTarget(s, ref)
-		if err != nil || id != want || isTask != (want != "s1") {
-			t.Errorf("%s: got %s, %v, %v", ref, id, isTask, err)
+	for ref, want := range map[string]string{"spider": "t2", "spider.1": "t2", "t1": "t1"} {
+		c, err := chooseLogs(s, api.LogQuery{Target: ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, t := range c.tasks(s) {
+			got = append(got, t.ID)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: got %v, want %s", ref, got, want)
 		}
 	}
-	if _, _, err := logTarget(s, "spidr"); err == nil || !strings.Contains(err.Error(), `did you mean "spider"?`) {
+	_, err := chooseLogs(s, api.LogQuery{Target: "spidr"})
+	if err == nil || !strings.Contains(err.Error(), `did you mean "spider"?`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -118,14 +118,10 @@ func (o *Overview) crashReason(ctx context.Context, nodes []fleet.Node, t fleet.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	why := o.why(ctx, nodes, t)
-	line := ""
-	_ = o.engine.Logs(ctx, t.ID, true, swarm.LogOptions{Tail: 1}, func(l swarm.LogLine) error {
-		if l.TaskID != "" {
-			line = fmt.Sprintf(" (it wrote %q)", l.Text)
-		}
-		return nil
-	})
-	return why + line
+	if said, _ := lastWords(ctx, o.engine, t.ID, 1); len(said) > 0 {
+		why += fmt.Sprintf(" (it wrote %q)", said[0])
+	}
+	return why
 }
 
 // Problems reports what a part of the node has to say of itself.

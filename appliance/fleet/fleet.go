@@ -33,12 +33,19 @@ func (s Snapshot) TasksOf(serviceID string) (tasks []Task) {
 	return tasks
 }
 
-// NodeName returns the display name of a node, or its ID where it is unknown.
+// NoNode is the name of a node that was removed: its ID tells a person nothing.
+const NoNode = "(removed)"
+
+// NodeName returns the display name of a node, NoNode where there is none of that ID, and
+// nothing for no ID.
 func (s Snapshot) NodeName(id string) string {
 	for _, n := range s.Nodes {
 		if n.ID == id {
 			return n.Display
 		}
 	}
-	return id
+	if id == "" {
+		return ""
+	}
+	return NoNode
 }

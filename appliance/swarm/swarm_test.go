@@ -104,32 +104,3 @@ func TestNatural(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
-
-func TestParseLine(t *testing.T) {
-	t.Parallel()
-	const head = "2026-01-02T03:04:05.678901234Z " +
-		"com.docker.swarm.node.id=n1,com.docker.swarm.service.id=s1,com.docker.swarm.task.id=t1 "
-	l := parseLine("stderr", head+"got: a,b = c")
-	if l.Text != "got: a,b = c" || l.TaskID != "t1" || l.NodeID != "n1" || l.Stream != "stderr" ||
-		l.Time.Year() != 2026 {
-		t.Errorf("got %+v", l)
-	}
-	if l := parseLine("stderr", "error from daemon in stream: node is not available"); l.TaskID != "" ||
-		!strings.HasPrefix(l.Text, "error from") {
-		t.Errorf("got %+v", l)
-	}
-}
-
-func TestLineWriter_JoinsAndCuts(t *testing.T) {
-	t.Parallel()
-	var got []string
-	w := &lineWriter{stream: "stdout", fn: func(l LogLine) error { got = append(got, l.Text); return nil }}
-	for _, chunk := range []string{"a\nb", "c\n\n", strings.Repeat("x", maxLine+1)} {
-		if _, err := w.Write([]byte(chunk)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(got) != 4 || got[0] != "a" || got[1] != "bc" || got[2] != "" || len(got[3]) != maxLine+1 {
-		t.Errorf("got %d lines: %.20q", len(got), got)
-	}
-}

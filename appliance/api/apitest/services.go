@@ -87,25 +87,31 @@ func (c *Cluster) lines(q api.LogQuery) ([]api.LogLine, error) {
 	}
 	var lines []api.LogLine
 	for _, t := range c.tasks {
-		if t.Service != service || t.Desired == fleet.TaskShutdown || (q.Target != service && q.Target != t.Name()) {
+		if t.Service != service || t.Desired == fleet.TaskShutdown && !q.All || q.Node != "" && q.Node != t.Node ||
+			(q.Target != service && q.Target != t.Name()) {
 			continue
 		}
+		_, version, _ := strings.Cut(t.Image[strings.LastIndexByte(t.Image, '/')+1:], ":")
 		own := []api.LogLine{
 			{
-				Time:   t.Since,
-				Task:   t.Name(),
-				TaskID: t.ID,
-				Node:   t.Node,
-				Stream: "stdout",
-				Text:   "got: item of " + t.Name(),
+				Time:    t.Since,
+				Task:    t.Name(),
+				TaskID:  t.ID,
+				Node:    t.Node,
+				Version: version,
+				Mixed:   q.All,
+				Stream:  "stdout",
+				Text:    "got: item of " + t.Name(),
 			},
 			{
-				Time:   c.now,
-				Task:   t.Name(),
-				TaskID: t.ID,
-				Node:   t.Node,
-				Stream: "stderr",
-				Text:   "warning: slow answer",
+				Time:    c.now,
+				Task:    t.Name(),
+				TaskID:  t.ID,
+				Node:    t.Node,
+				Version: version,
+				Mixed:   q.All,
+				Stream:  "stderr",
+				Text:    "warning: slow answer",
 			},
 		}
 		own = slices.DeleteFunc(own, func(l api.LogLine) bool { return l.Time.Before(q.Since) })

@@ -20,10 +20,16 @@ func LogsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs SERVICE|TASK",
 		Short: "Show what tasks write, from all nodes",
-		Long: `Show what the tasks of a service write, from all nodes, or what one task writes.
+		Long: `Show what the tasks of a service write, from all nodes, or what one task writes,
+in the order of time.
 
-Each line begins with its task and node. What a task wrote to its standard error
-goes to standard error here too.`,
+The tasks are those that 'crawlbox ps' lists, of the version that the service
+has now; with --all also those that were replaced, and those of versions before.
+Each line begins with its task and node, and its version if there are several.
+What a task wrote to its standard error goes to standard error here too. A line
+of more than 256 KiB is cut, and goes on in the next one.`,
+		Example: "  crawlbox logs spider\n  crawlbox logs -f -n 20 spider\n" +
+			"  crawlbox logs -t --since 10m --node h2 spider\n  crawlbox logs --all spider.3",
 		Args:              command.ExactlyOne("one service or task"),
 		ValidArgsFunction: a.CompleteOne(command.TaskNames),
 	}
@@ -32,8 +38,12 @@ goes to standard error here too.`,
 	follow := f.BoolP("follow", "f", false, "go on with new lines until Ctrl-C")
 	tail := f.StringP("tail", "n", "all", "only the last `N` lines of each task")
 	since := f.String("since", "", "only lines after this `time`, or of the last 10m")
+	all := f.BoolP("all", "a", false, "also of tasks that were replaced, and versions before")
+	node := f.String("node", "", "only of tasks on this `node`")
+	times := f.BoolP("timestamps", "t", false, "begin each line with its time")
+	_ = cmd.RegisterFlagCompletionFunc("node", a.Complete(command.NodeNames))
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		q := api.LogQuery{Target: args[0], Follow: *follow}
+		q := api.LogQuery{Target: args[0], Follow: *follow, Node: *node, All: *all}
 		if q.Tail, err = parseTail(cmd, *tail); err != nil {
 			return err
 		}
@@ -44,7 +54,7 @@ goes to standard error here too.`,
 		if err != nil {
 			return err
 		}
-		err = c.Logs(cmd.Context(), q, logWriter(a, *asJSON))
+		err = c.Logs(cmd.Context(), q, logWriter(a, *asJSON, *times))
 		if *follow && cmd.Context().Err() != nil {
 			return nil // Ctrl-C is how following ends
 		}
@@ -79,21 +89,25 @@ func parseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, erro
 	return t, nil
 }
 
-func logWriter(a *command.App, asJSON bool) func(api.LogLine) error {
+func logWriter(a *command.App, asJSON, times bool) func(api.LogLine) error {
 	if asJSON {
 		enc := json.NewEncoder(a.Env.Stdout)
 		enc.SetEscapeHTML(false)
 		return func(l api.LogLine) error { return enc.Encode(l) }
 	}
-	p := &logPrinter{out: a.Stdout(), err: a.Stderr()}
+	p := &logPrinter{out: a.Stdout(), err: a.Stderr(), times: times}
 	return p.print
 }
 
 // logPrinter prints lines behind the name of their task, in its own colour.
 type logPrinter struct {
 	out, err tui.Screen
+	times    bool
 	width    int // of the longest name so far
 }
+
+// timeFormat is that of --timestamps.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 func (p *logPrinter) print(l api.LogLine) error {
 	if l.Task == "" {
@@ -105,8 +119,18 @@ func (p *logPrinter) print(l api.LogLine) error {
 		s = p.err
 	}
 	name := l.Task + "@" + l.Node
+	if l.Mixed {
+		name += " " + l.Version
+	}
 	p.width = max(p.width, utf8.RuneCountInString(name))
 	prefix := name + strings.Repeat(" ", p.width-utf8.RuneCountInString(name)) + " |"
-	_, err := fmt.Fprintf(s.W, "%s %s\n", s.Styled(s.ColorOf(l.Task), prefix), l.Text)
+	if p.times {
+		prefix = l.Time.Local().Format(timeFormat) + " " + prefix
+	}
+	text := l.Text
+	if l.Cut {
+		text += s.Styled(tui.Dim, " … (goes on)")
+	}
+	_, err := fmt.Fprintf(s.W, "%s %s\n", s.Styled(s.ColorOf(l.Task), prefix), text)
 	return err
 }

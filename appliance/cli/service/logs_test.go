@@ -17,6 +17,7 @@ func TestLogPrinter(t *testing.T) {
 		{Task: "spider.10", Node: "h12", Stream: "stdout", Text: "got: b"},
 		{Task: "spider.1", Node: "h1", Stream: "stderr", Text: "oops"},
 		{Task: "spider.1", Node: "h1", Stream: "stdout", Text: "got: c"},
+		{Task: "spider.1", Node: "h1", Version: "0.02", Mixed: true, Stream: "stdout", Text: "got: d", Cut: true},
 		{Text: "node h3 does not\nanswer"},
 	} {
 		if err := p.print(l); err != nil {
@@ -26,7 +27,8 @@ func TestLogPrinter(t *testing.T) {
 	style1, style10 := p.out.ColorOf("spider.1"), p.out.ColorOf("spider.10")
 	want := "\x1b[" + style1 + "mspider.1@h1 |\x1b[0m got: a\n" +
 		"\x1b[" + style10 + "mspider.10@h12 |\x1b[0m got: b\n" +
-		"\x1b[" + style1 + "mspider.1@h1   |\x1b[0m got: c\n"
+		"\x1b[" + style1 + "mspider.1@h1   |\x1b[0m got: c\n" +
+		"\x1b[" + style1 + "mspider.1@h1 0.02 |\x1b[0m got: d\x1b[2m … (goes on)\x1b[0m\n"
 	if got := out.String(); got != want || style1 == style10 {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -1,7 +1,8 @@
 // Command tiny is a container that costs next to nothing: it says which image it
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
 // once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
-// so many MiB of memory first. Called with the word health it is its own health
+// so many MiB of memory first, and with TINY_LONG=N it writes so many lines of 40 kB to its
+// output and short ones to its errors. Called with the word health it is its own health
 // check, which fails where TINY_SICK says why.
 package main
 
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -24,6 +26,10 @@ func main() {
 	eaten := make([]byte, number("TINY_EAT")<<20)
 	for i := 0; i < len(eaten); i += os.Getpagesize() {
 		eaten[i] = 1
+	}
+	for n := range number("TINY_LONG") {
+		fmt.Printf("%s %d %s.\n", os.Getenv("TINY_NAME"), n, strings.Repeat("x", 40_000))
+		fmt.Fprintf(os.Stderr, "%s %d short\n", os.Getenv("TINY_NAME"), n)
 	}
 	if _, ends := os.LookupEnv("TINY_EXIT"); ends {
 		os.Exit(number("TINY_EXIT"))

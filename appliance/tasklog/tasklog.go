@@ -1,0 +1,34 @@
+// Package tasklog reads what tasks write. Everything that shows or searches logs reads them
+// here: Docker has two forms of them, cuts long lines into pieces, mixes those of several tasks,
+// and loses the end of some.
+//
+// Each task has a stream of its own from the engine of this node, to which Swarm brings it from
+// the node that runs the task. So a line is of the task whose stream it came by, whatever it
+// says, and the lines of many are put in the order of time while they come: a task that is
+// read waits until it has the oldest line. What is kept of a task is one line of a stream and
+// the beginning of the next.
+package tasklog
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+// Engine is where logs are read. *swarm.Engine is one.
+type Engine interface {
+	// OpenLog opens the log of a task, by ID, as Docker sends it: with the time of each
+	// message.
+	OpenLog(ctx context.Context, task string, o swarm.LogOptions) (io.ReadCloser, error)
+}
+
+// Last returns the last n lines of a task, by ID.
+func Last(ctx context.Context, e Engine, task string, n int) (last []Line, err error) {
+	_, err = newTaskLog(e, task, false).tail(ctx, n, n*MaxLine, time.Time{}, func(line Line) error {
+		last = append(last, line)
+		return nil
+	})
+	return last, err
+}
