@@ -92,7 +92,7 @@ func TestHideSecrets(t *testing.T) {
 		Args   []string
 	}
 	spec := container{
-		Env: []string{"REDIS_URL=redis://default:hush@h:1", "API_KEY=hu\nsh", "KEEP=$visible", "TOKEN="},
+		Env:    []string{"REDIS_URL=redis://default:hush@h:1", "API_KEY=hu\nsh", "KEEP=$visible", "TOKEN="},
 		Labels: map[string]string{"password": "hush", "tier": "1"},
 		Args:   []string{"-token", "hush", "plain"},
 	}
@@ -101,7 +101,7 @@ func TestHideSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{"N": 1.0, "Spec": map[string]any{
-		"Env": []any{"REDIS_URL=redis://default:" + hidden + "@h:1", "API_KEY=" + hidden, "KEEP=$visible", "TOKEN="},
+		"Env":    []any{"REDIS_URL=redis://default:" + hidden + "@h:1", "API_KEY=" + hidden, "KEEP=$visible", "TOKEN="},
 		"Labels": map[string]any{"password": hidden, "tier": "1"},
 		"Args":   []any{"-token", hidden, "plain"},
 	}}

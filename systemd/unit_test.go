@@ -1,9 +1,12 @@
 package systemd
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 var manager = Unit{
@@ -142,6 +145,13 @@ func TestCommand_IsWhatWasQuoted(t *testing.T) {
 	}
 	if got := Command("[Service]\nType=notify\n"); got != nil {
 		t.Errorf("got %q of a unit without a command", got)
+	}
+}
+
+func TestService_IsWhereOthersLook(t *testing.T) {
+	t.Parallel()
+	if path := filepath.Join(Dir, Service); path != naming.UnitFile {
+		t.Errorf("the unit is %s, and others look for %s", path, naming.UnitFile)
 	}
 }
 

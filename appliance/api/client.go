@@ -21,6 +21,15 @@ import (
 // socket.
 var ErrNotRunning = errors.New("no crawlbox runs here")
 
+// NotRunning is the error of a call where nothing serves a socket, by its path. How to change
+// that depends on the machine, and the caller says so.
+type NotRunning string
+
+func (e NotRunning) Error() string {
+	return fmt.Sprintf("%s (nothing serves %s)", ErrNotRunning, string(e))
+}
+func (NotRunning) Unwrap() error { return ErrNotRunning }
+
 // ErrCut is wrapped by the error of a stream that did not come to its end.
 var ErrCut = errors.New("ended in the middle of its answer")
 
@@ -148,8 +157,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("no permission for %s; run as root (sudo), or set socket_group in the config and join "+
 			"that group", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w (nothing serves %s); start one with `crawlbox manager` or `crawlbox worker`, or run "+
-			"this on the manager", ErrNotRunning, c.socket)
+		return NotRunning(c.socket)
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the made-up URL

@@ -5,11 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
 	"github.com/crawlbox/crawlbox/systemd/journal"
 	"github.com/crawlbox/crawlbox/systemd/notify"
 )
@@ -32,7 +40,7 @@ func report(w io.Writer, err error) int {
 		if errors.Is(e, context.Canceled) {
 			e = command.ErrInterrupted
 		}
-		fmt.Fprintf(w, "%scrawlbox: %s\n", level, command.WithoutJoin(words.OneLine(e.Error())))
+		fmt.Fprintf(w, "%scrawlbox: %s\n", level, command.WithoutJoin(words.OneLine(e.Error()+remedy(e))))
 	}
 	var usage *command.UsageError
 	switch {
@@ -42,4 +50,36 @@ func report(w io.Writer, err error) int {
 		return exitFinal
 	}
 	return exitFailed
+}
+
+// remedy returns what the machine itself tells of how to mend an error.
+func remedy(err error) string {
+	switch {
+	case errors.As(err, new(api.NotRunning)):
+		cfg, err := configs.Load("")
+		if err != nil {
+			cfg = configs.Default()
+		}
+		return "; " + howToStart(install.LocalMachine(), cfg)
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && !strings.Contains(err.Error(), "run as root"):
+		return "; run as root (sudo)"
+	}
+	return ""
+}
+
+// howToStart says how a crawlbox comes to run here.
+func howToStart(m *install.Machine, cfg configs.Config) string {
+	const elsewhere = ", or run this on the manager"
+	unit, _ := m.Installed()
+	role := setup.RoleOf(cfg)
+	switch {
+	case systemd.Role(unit) != "":
+		return "start it with `systemctl start crawlbox`, and see why it stopped with `journalctl -u crawlbox`"
+	case role != "":
+		return "start it with `crawlbox " + role + "`"
+	case m.HasSystemd():
+		return "make this server a node with `crawlbox install manager`, or with `crawlbox install worker --join TOKEN`" +
+			elsewhere
+	}
+	return "make this machine a node with `crawlbox manager`, or with `crawlbox worker --join TOKEN`" + elsewhere
 }

@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *clitest.Update,
-		Setup:               setup,
+		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": clusterCmd,
 			"exits":   exitsCmd,
@@ -56,7 +56,7 @@ type (
 	stopKey    struct{}
 )
 
-func setup(env *testscript.Env) error {
+func setUp(env *testscript.Env) error {
 	// A program to upgrade to.
 	self, err := os.Executable()
 	if err == nil {

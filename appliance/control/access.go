@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/bootstrap"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -71,7 +72,7 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 		ID:        c.ID,
 		Role:      c.Role,
 		Join:      line,
-		Command:   "crawlbox " + c.Role + " --join " + line,
+		Command:   naming.Join(c.Role) + line,
 		Expires:   c.Expires,
 		Uses:      c.Uses,
 		Bootstrap: bootstrap.Command(t.managers[0].String(), t.ca.PEM(), line),

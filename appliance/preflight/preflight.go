@@ -110,8 +110,7 @@ func (x *examination) swarm() doctor.Finding {
 	var err error
 	switch {
 	case setup.StateOf(x.cfg) == setup.Joined && x.info.State == swarm.StateInactive:
-		err = errors.New("Docker has left the swarm of this cluster; join again with `crawlbox worker --join TOKEN`, " +
-			"or end it here with `crawlbox leave`")
+		err = setup.ErrSwarmLeft
 	case setup.StateOf(x.cfg) == setup.Joined:
 	case x.joins:
 		err = setup.CheckOtherSwarm(x.info, x.token.Managers)

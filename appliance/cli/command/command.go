@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
@@ -53,12 +54,42 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		slices.Sort(near)
+	if near := guesses(cmd, args[0]); len(near) > 0 {
 		return Usagef(cmd, "unknown command %q (did you mean %s?)", args[0], strings.Join(near, " or "))
 	}
 	return Usagef(cmd, "unknown command %q", args[0])
+}
+
+// ends are commands that end or remove something. They are no guess for a word that begins
+// otherwise: who follows one blindly must not lose by it.
+var ends = []string{"clear", "demote", "drain", "leave", "revoke", "rm", "stop", "uninstall"}
+
+// guesses returns the commands below cmd that a word may stand for, sorted: those that other
+// tools call so, else those that begin with it, else those that it is a slip of.
+func guesses(cmd *cobra.Command, word string) []string {
+	var same, begin, near []string
+	least := max(1, min(2, len(word)-2))
+	for _, c := range cmd.Commands() {
+		name := c.Name()
+		switch distance := words.Distance(word, name); {
+		case !c.IsAvailableCommand():
+		case slices.Contains(c.SuggestFor, word):
+			same = append(same, name)
+		case strings.HasPrefix(name, word):
+			begin = append(begin, name)
+		case slices.Contains(ends, name) && name[0] != word[0]:
+		case distance < least:
+			least, near = distance, []string{name}
+		case distance == least:
+			near = append(near, name)
+		}
+	}
+	for _, list := range [][]string{same, begin, near} {
+		if slices.Sort(list); len(list) > 0 {
+			return list
+		}
+	}
+	return nil
 }
 
 // Env holds what a command has of its process.

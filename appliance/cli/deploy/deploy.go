@@ -34,6 +34,8 @@ func Cmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy [PATH|IMAGE|SERVICE...]",
 		Short: "Bring a version onto every node, then run it",
+
+		SuggestFor: []string{"apply", "create", "run", "up"},
 		Long: `Deploy the services of crawlbox.yaml, or those named, or a directory, a static
 program or an image as a service. It goes in stages:
 

@@ -48,7 +48,8 @@ it is deleted once the node has joined.
 
 It copies itself to %s and writes, where there is none, a
 config file that explains every key. Run again with other flags it changes what
-differs, and says what. A unit that was edited by hand stays.`, role, install.Program)
+differs, and says what; flags that are not given again stay, --queue=false takes
+one back. A unit that was edited by hand stays.`, role, install.Program)
 	cmd.Example = map[string]string{
 		fleet.RoleManager: "  crawlbox install manager --queue\n  crawlbox install manager --dry-run",
 		fleet.RoleWorker: "  crawlbox install worker --join CBX1-…\n  ssh root@manager crawlbox token | crawlbox " +
@@ -68,7 +69,11 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	if err := doctor.Root(); err != nil && !dry {
 		return err
 	}
-	want, cfg, err := wanted(a, cmd)
+	unit, err := machine.Installed()
+	if err != nil {
+		return err
+	}
+	want, cfg, err := wanted(a, cmd, unit)
 	if err != nil {
 		return err
 	}

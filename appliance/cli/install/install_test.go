@@ -57,6 +57,56 @@ func TestUnitArgs(t *testing.T) {
 	}
 }
 
+// TestKeepFlags wants flags of the unit that are not given again to stay, and those that are
+// given to win.
+func TestKeepFlags(t *testing.T) {
+	t.Parallel()
+	installed := systemd.Unit{
+		Role:    "manager",
+		Program: install.Program,
+		Args:    []string{"--queue", "--queue-port", "7000", "--advertise-addr", "10.0.0.1"},
+		Keeper:  []string{"/k", "keep"},
+	}.Files()[0].Text
+	for _, c := range []struct {
+		unit       string
+		args, want []string
+		says       string
+	}{
+		{
+			installed,
+			[]string{"manager"},
+			[]string{"--advertise-addr", "10.0.0.1", "--queue", "--queue-port", "7000"},
+			"as before: --advertise-addr=10.0.0.1 --queue=true --queue-port=7000\n",
+		},
+		{
+			installed,
+			[]string{"manager", "--queue=false", "--advertise-addr", "10.0.0.2", "--log-level", "debug"},
+			[]string{"--advertise-addr", "10.0.0.2", "--log-level", "debug", "--queue=false", "--queue-port", "7000"},
+			"as before: --queue-port=7000\n",
+		},
+		{"", []string{"manager", "--queue"}, []string{"--queue"}, ""},
+		{installed, []string{"worker"}, nil, ""}, // which is refused
+	} {
+		var out strings.Builder
+		a := command.New(command.Env{Stdout: &out}, "")
+		root := Cmd(a)
+		a.AddFlags(root.PersistentFlags())
+		cmd, rest, err := root.Find(c.args)
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil {
+			err = keepFlags(a, cmd, c.unit)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := unitArgs(cmd.Flags()); !slices.Equal(got, c.want) || out.String() != c.says {
+			t.Errorf("%q: got %q and %q, want %q", c.args, got, out.String(), c.want)
+		}
+	}
+}
+
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
 	notes := ignoredEnv([]string{

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -95,18 +94,15 @@ func installedConfig(a *command.App, machine *install.Machine) (configs.Config, 
 	if err != nil {
 		return configs.Config{}, err
 	}
-	role := systemd.Role(unit)
-	if role == "" {
+	if systemd.Role(unit) == "" {
 		return configs.Load(a.Config)
 	}
-	fresh := command.New(a.Env, a.Version)
-	cmd := run.RoleCmd(fresh, role)
-	fresh.AddFlags(cmd.Flags())
-	if err := cmd.ParseFlags(systemd.Command(unit)[2:]); err != nil {
-		return configs.Config{}, fmt.Errorf("read the unit %s: %w", systemd.Service, err)
+	flags, err := unitFlags(a, unit)
+	if err != nil {
+		return configs.Config{}, err
 	}
-	file, _ := cmd.Flags().GetString("config")
-	return configs.Load(cmp.Or(a.Config, file), configs.Flags(cmd.Flags()))
+	file, _ := flags.GetString("config")
+	return configs.Load(cmp.Or(a.Config, file), configs.Flags(flags))
 }
 
 // leaveForGood takes the node out of its cluster and stops its service. Where it may

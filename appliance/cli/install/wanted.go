@@ -28,7 +28,10 @@ import (
 
 // wanted turns the command line into what should be on the machine. The config is
 // read as the service will read it, so that what is wrong shows now.
-func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.Config, err error) {
+func wanted(a *command.App, cmd *cobra.Command, unit string) (w install.Wanted, cfg configs.Config, err error) {
+	if err := keepFlags(a, cmd, unit); err != nil {
+		return w, cfg, err
+	}
 	opts, err := run.NodeOptions(a, cmd)
 	if err != nil {
 		return w, cfg, err
@@ -67,6 +70,40 @@ func wanted(a *command.App, cmd *cobra.Command) (w install.Wanted, cfg configs.C
 	return w, cfg, nil
 }
 
+// keepFlags gives a command that installs anew the flags that the unit has and the command line
+// does not say: who gives one more does not want to lose the others.
+func keepFlags(a *command.App, cmd *cobra.Command, unit string) error {
+	if systemd.Role(unit) != cmd.Name() {
+		return nil
+	}
+	was, err := unitFlags(a, unit)
+	if err != nil {
+		return err
+	}
+	var kept []string
+	was.Visit(func(f *pflag.Flag) {
+		if now := cmd.Flags().Lookup(f.Name); err == nil && now != nil && !now.Changed {
+			err = cmd.Flags().Set(f.Name, f.Value.String())
+			kept = append(kept, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	if err == nil && len(kept) > 0 {
+		err = a.Printf("as before: %s\n", strings.Join(kept, " "))
+	}
+	return err
+}
+
+// unitFlags returns the flags of the command that a unit runs.
+func unitFlags(a *command.App, unit string) (*pflag.FlagSet, error) {
+	fresh := command.New(a.Env, a.Version)
+	cmd := run.RoleCmd(fresh, systemd.Role(unit))
+	fresh.AddFlags(cmd.Flags())
+	if err := cmd.ParseFlags(systemd.Command(unit)[2:]); err != nil {
+		return nil, fmt.Errorf("read the unit %s: %w", systemd.Service, err)
+	}
+	return cmd.Flags(), nil
+}
+
 // checkJoin refuses what cannot work before anything is changed.
 func checkJoin(text, role, dataDir string) error {
 	if text == "" {
@@ -93,7 +130,8 @@ func inCluster(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	status, err := api.NewClient(cfg.Socket).Status(ctx)
-	return err == nil && !slices.Contains(status.Problems, enroll.RemovedText)
+	removed := func(problem string) bool { return strings.HasPrefix(problem, enroll.Removed) }
+	return err == nil && !slices.ContainsFunc(status.Problems, removed)
 }
 
 // installOnly lists flags that are no part of what the service runs.

@@ -17,7 +17,9 @@ func LsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the services",
-		Args:  command.NoArgs,
+
+		SuggestFor: []string{"list", "services"},
+		Args:       command.NoArgs,
 	}
 	return command.ReadsAll(a, cmd, (*api.Client).Services, renderServices)
 }

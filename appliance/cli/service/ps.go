@@ -15,6 +15,7 @@ func PsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "ps [SERVICE]",
 		Short:             "List the tasks of a service, or of all",
+		SuggestFor:        []string{"tasks", "top"},
 		Args:              command.AtMostOne("one service"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
@@ -27,9 +28,9 @@ var (
 		"node rm`, and replace the join token with `crawlbox token rotate` if others have it")
 	ErrBound = errors.New("another certificate of the cluster has the Docker of this machine as its node: run " +
 		"`crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join " +
-		"again with `crawlbox worker --join TOKEN`")
+		"again with " + naming.JoinAgain)
 	ErrUnbound = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: " +
-		"join again with `crawlbox worker --join TOKEN`")
+		"join again with " + naming.JoinAgain)
 )
 
 // A node stops before or without a manager's answer with one of these.

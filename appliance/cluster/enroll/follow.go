@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -170,10 +171,10 @@ func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort,
 	return answer, err
 }
 
-// RemovedText is the problem, in the status, of a node that is no longer one of the
-// cluster, and what to do there.
-const RemovedText = "this node was removed from its cluster; run `crawlbox leave` on it, " +
-	"or join again with `crawlbox worker --join TOKEN`"
+// Removed begins the problem, in the status, of a node that is no longer one of the cluster.
+const Removed = "this node was removed from its cluster"
+
+const removedText = Removed + "; run `crawlbox leave` on it, or join again with "
 
 // News takes up what a manager says is new of the cluster.
 type News struct {
@@ -190,7 +191,7 @@ func (n *News) Hear(news pki.Membership, err error) {
 		n.Learn(news)
 		return
 	}
-	text := RemovedText
+	text := removedText + naming.JoinAgain
 	if !errors.Is(err, pki.ErrRemoved) {
 		text = err.Error()
 	}

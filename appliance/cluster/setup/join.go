@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -16,6 +17,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
+
+// ErrSwarmLeft is returned where Docker is in no swarm on a node that had joined.
+var ErrSwarmLeft = errors.New("Docker has left the swarm of this cluster; join again with " + naming.JoinAgain +
+	", or end it here with `crawlbox leave`")
 
 // swarmJoinTimeout bounds how long Docker may take to become a member.
 const swarmJoinTimeout = 90 * time.Second
@@ -98,8 +103,7 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 		return nil
 	}
 	if journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive {
-		return fmt.Errorf("Docker has left the swarm of this cluster; join again with `crawlbox worker --join " +
-			"TOKEN`, or end it here with `crawlbox leave`")
+		return ErrSwarmLeft
 	}
 	return j.complete(ctx, journal)
 }
