@@ -30,7 +30,7 @@ func (e NotRunning) Error() string {
 }
 func (NotRunning) Unwrap() error { return ErrNotRunning }
 
-// ErrCut is wrapped by the error of a stream that did not come to its end.
+// ErrCut is wrapped by the error of a call whose answer did not come to its end.
 var ErrCut = errors.New("ended in the middle of its answer")
 
 // Client speaks to the crawlbox of this machine. It is safe for concurrent
@@ -158,6 +158,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 			"that group", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return NotRunning(c.socket)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("crawlbox at %s %w", c.socket, ErrCut)
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the made-up URL

@@ -51,10 +51,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-type (
-	clusterKey struct{}
-	stopKey    struct{}
-)
+type clusterKey struct{}
 
 func setUp(env *testscript.Env) error {
 	// A program to upgrade to.
@@ -72,21 +69,19 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(stop)
-	env.Values[clusterKey{}], env.Values[stopKey{}] = cluster, stop
+	env.Values[clusterKey{}] = cluster
 	env.Setenv("CRAWLBOX_SOCKET", socket)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at each exit
 	return nil
 }
 
 // clusterCmd changes the cluster of a script: cluster hold SERVICE, cluster
-// worker; or waits until it holds: cluster await WHAT; or ends it: cluster stop.
+// worker; or waits until it holds: cluster await WHAT.
 func clusterCmd(ts *testscript.TestScript, neg bool, args []string) {
 	cluster := ts.Value(clusterKey{}).(*apitest.Cluster)
 	switch {
 	case neg || len(args) == 0:
-		ts.Fatalf("usage: cluster hold SERVICE | worker | await WHAT | stop")
-	case args[0] == "stop":
-		ts.Value(stopKey{}).(func())()
+		ts.Fatalf("usage: cluster hold SERVICE | worker | await WHAT")
 	case args[0] == "worker":
 		cluster.BeWorker()
 	case args[0] == "hold" && len(args) == 2:

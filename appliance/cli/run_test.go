@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -41,6 +42,35 @@ func TestLogs_Follow(t *testing.T) {
 	}
 	if got := <-code; got != exitDone {
 		t.Errorf("exit code %d after Ctrl-C", got)
+	}
+}
+
+// TestDeploy_CutOff wants to hear what comes of a deploy when the manager ends amid it.
+func TestDeploy_CutOff(t *testing.T) {
+	t.Parallel()
+	for events, want := range map[string]string{
+		"": "whether the change has begun shows `crawlbox history spider`",
+		`{"service":"spider","step":"pull"}` + "\n": "nothing was changed",
+		`{"service":"spider","step":"pull"}` + "\n" + `{"service":"spider","step":"watch"}` + "\n": "the deploy goes on, " +
+			"watch it with `crawlbox ps spider`, see its end with `crawlbox history spider`",
+	} {
+		socket, stop, err := clitest.ServeHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if _, err := io.WriteString(w, events); err == nil && events != "" {
+				err = http.NewResponseController(w).Flush()
+			}
+			panic(http.ErrAbortHandler)
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		code := execute(t.Context(), command.Env{Stdout: io.Discard, Stderr: &errs},
+			[]string{"deploy", "localhost:8003/spider:0.02", "--socket", socket})
+		stop()
+		if said := errs.String(); code != exitFailed || strings.Count(said, "\n") != 1 ||
+			!strings.Contains(said, "the crawlbox here stopped meanwhile") || !strings.Contains(said, want) {
+			t.Errorf("after %q: exit code %d and %s", events, code, said)
+		}
 	}
 }
 

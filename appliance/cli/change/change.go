@@ -29,6 +29,7 @@ type Change struct {
 	Title    string                                                  // in a word; empty: the stage says it
 
 	Interrupted func() string // what Ctrl-C leaves behind; nil: the change goes on
+	begun       *bool         // something was heard of it; nil: it makes no difference
 }
 
 // Run asks for a change.
@@ -103,8 +104,11 @@ func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 	case cmd.Context().Err() != nil:
 		return fmt.Errorf("%w; %s", command.ErrInterrupted, ch.whatRemains())
 	case errors.Is(err, api.ErrCut):
-		return fmt.Errorf("the crawlbox here stopped meanwhile (`crawlbox status` shows when it is back); %s",
-			ch.whatRemains())
+		const ended = "the crawlbox here stopped meanwhile (`crawlbox status` shows when it is back); "
+		if ch.begun != nil && !*ch.begun {
+			return fmt.Errorf(ended+"whether the change has begun shows `crawlbox history %s`", ch.Services[0])
+		}
+		return errors.New(ended + ch.whatRemains())
 	}
 	return err
 }
@@ -178,14 +182,15 @@ func untilAccepted(a *command.App, asJSON bool, ch Change,
 // OfDeploy returns the change that follows a deploy. Broken off before the service is
 // changed, it has done nothing.
 func OfDeploy(service, image string, run Run) Change {
-	untouched := true
+	untouched, begun := true, false
 	image = ImageName(image, "")
 	return Change{
 		Services: []string{service},
+		begun:    &begun,
 		Done:     func(e deploy.Progress) string { return image + ", " + tui.Summary(e) },
 		Run: func(ctx context.Context, c *api.Client, see func(deploy.Progress) error) error {
 			return run(ctx, c, func(e deploy.Progress) error {
-				untouched = e.Stage.Untouched()
+				untouched, begun = e.Stage.Untouched(), true
 				return see(e)
 			})
 		},
