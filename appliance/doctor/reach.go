@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -67,8 +68,10 @@ type Neighbour struct {
 	Role  string     `json:"role"`
 	Addr  netip.Addr `json:"addr"`
 	Error string     `json:"error,omitempty"` // why it could not be asked; empty: it was
-	There []Try      `json:"there"`           // its ports, from here
-	Here  []Try      `json:"here"`            // the ports of this node, from there
+	// it answers that this node was removed from the cluster
+	Removed bool  `json:"removed,omitempty"`
+	There   []Try `json:"there"` // its ports, from here
+	Here    []Try `json:"here"`  // the ports of this node, from there
 	// What it says, where it was asked.
 	Skew time.Duration `json:"skew_ns"` // how far its clock is ahead
 	Seen netip.Addr    `json:"seen"`    // where it sees this node come from
@@ -78,6 +81,10 @@ type Neighbour struct {
 // Reach looks at what the neighbours reach here and what is reached there. needs are
 // this node's.
 func Reach(neighbours []Neighbour, needs []Need, self netip.Addr) (list []Finding) {
+	if slices.ContainsFunc(neighbours, func(n Neighbour) bool { return n.Removed }) {
+		return []Finding{wrong("membership", Bad, "this node was removed from its cluster",
+			"run `crawlbox leave` here, or join again with "+naming.JoinAgain)}
+	}
 	for _, n := range neighbours {
 		manager := n.Role == fleet.RoleManager
 		if n.Error != "" {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
@@ -137,7 +138,8 @@ func (p Prober) ask(ctx context.Context, n *doctor.Neighbour, ports []uint16) er
 	to := agent.Target{Client: p.Client, Addr: netip.AddrPortFrom(n.Addr, p.Port), Fresh: true}
 	asked := time.Now()
 	a, err := call.Ask(ctx, to, request{ports})
-	if errors.As(err, new(*agent.StatusError)) {
+	n.Removed = errors.Is(err, pki.ErrRemoved)
+	if status, ok := errors.AsType[*agent.StatusError](err); ok && status.Code == http.StatusNotFound {
 		return fmt.Errorf("%w, so its crawlbox is of another version", err)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package reach
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -60,6 +62,40 @@ func TestAnswer_InALoop(t *testing.T) {
 	}
 	if codes[http.StatusOK] > burst+1 || codes[http.StatusTooManyRequests] == 0 {
 		t.Errorf("answers: %v", codes)
+	}
+}
+
+// TestAsk_Refused wants a node to say why another does not try its ports: by what that
+// answers, and not by its status alone.
+func TestAsk_Refused(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status  int
+		answer  string
+		want    string
+		removed bool
+	}{
+		"an older version": {http.StatusNotFound, "404 page not found", "of another version", false},
+		"removed": {
+			http.StatusForbidden, `{"code":"removed","time":"2026-01-01T00:00:00Z"}`, "was removed from the cluster", true,
+		},
+		"too often":       {http.StatusTooManyRequests, "it was asked too often", "429 Too Many Requests: it was asked", false},
+		"for some reason": {http.StatusForbidden, "", "it answers 403 Forbidden", false},
+	} {
+		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tc.status)
+			_, _ = io.WriteString(w, tc.answer)
+		}))
+		addr := s.Listener.Addr().(*net.TCPAddr).AddrPort()
+		n := doctor.Neighbour{Addr: addr.Addr()}
+		err := Prober{Client: s.Client(), Port: addr.Port()}.ask(t.Context(), &n, nil)
+		s.Close()
+		if err == nil || !strings.Contains(err.Error(), tc.want) || n.Removed != tc.removed {
+			t.Errorf("%s: got %v, removed %v", name, err, n.Removed)
+		}
+		if other := strings.Contains(fmt.Sprint(err), "another version"); other != (tc.status == http.StatusNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

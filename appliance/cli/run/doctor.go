@@ -97,16 +97,18 @@ func badChecks(r doctor.Report) (names []string) {
 
 var levelStyles = map[doctor.Level]string{doctor.OK: tui.Green, doctor.Warn: tui.Yellow, doctor.Bad: tui.Red}
 
-// renderReport draws what was found and, below it, what to do: sentences that break
-// between words, and commands that stay in one piece.
+// renderReport draws what is well and, below it, each trouble with what to do: sentences
+// that break between words, and commands that stay in one piece.
 func renderReport(s tui.Screen, r doctor.Report) {
 	t := tui.Table{Columns: []tui.Column{{Head: "CHECK"}, {Head: "STATE"}, {Head: "FOUND", Min: 20}}}
 	var troubles []doctor.Finding
 	for _, f := range r.Findings {
-		t.Add(tui.Text(f.Check), tui.Styled(string(f.Level), levelStyles[f.Level]), tui.Text(words.OneLine(f.Text)))
+		found := tui.Text(words.OneLine(f.Text))
 		if f.Level != doctor.OK {
 			troubles = append(troubles, f)
+			found = tui.Styled("see below", tui.Dim)
 		}
+		t.Add(tui.Text(f.Check), tui.Styled(string(f.Level), levelStyles[f.Level]), found)
 	}
 	t.Write(s)
 	// bad before warning
