@@ -16,9 +16,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
 
-// Builds make images of source code.
+// Builds make images of source code, and bring images of this machine into the cluster's registry.
 type Builds interface {
 	Build(ctx context.Context, req BuildRequest, files io.Reader, fn func(BuildEvent) error) error
+	Push(ctx context.Context, req PushRequest, fn func(BuildEvent) error) error
 }
 
 func BuildsArea(b Builds) Area {
@@ -34,7 +35,27 @@ func BuildsArea(b Builds) Area {
 			}
 			return b.Build(r.Context(), q, files, send)
 		}),
+		"POST /v1/push": Events(buildLag, asked(pushRequest, b.Push)),
 	}
+}
+
+// PushRequest names an image that Docker has on this machine, and what it is called in the
+// cluster's registry.
+type PushRequest struct {
+	Image      string `json:"image"`
+	Repository string `json:"repository"`
+	Tag        string `json:"tag,omitempty"` // empty: the next of those there are
+}
+
+func pushRequest(r *http.Request) (q PushRequest, err error) {
+	if err := body(r, &q); err != nil {
+		return q, err
+	}
+	note(r, slog.String("image", q.Image), slog.String("repository", q.Repository), slog.String("tag", q.Tag))
+	if q.Image == "" || q.Repository == "" {
+		return q, Invalid("a push needs an image and the name of its repository")
+	}
+	return q, nil
 }
 
 // BuildRequest says what is to be built of the files that come with it, and under
@@ -86,6 +107,12 @@ func (c *Client) Build(ctx context.Context, req BuildRequest, files io.Reader, f
 	}
 	body := io.MultiReader(bytes.NewReader(append(line, '\n')), files)
 	return stream(ctx, c, http.MethodPost, "/v1/build", body, fn)
+}
+
+// Push brings an image that Docker has here into the registry of the cluster. It calls fn with
+// each step.
+func (c *Client) Push(ctx context.Context, req PushRequest, fn func(BuildEvent) error) error {
+	return stream(ctx, c, http.MethodPost, "/v1/push", req, fn)
 }
 
 // readBuild takes the request from the head of a body. The rest are the files.

@@ -81,6 +81,7 @@ func argumentsFor(path, dir string) []string {
 	return map[string][]string{
 		"deploy":     {dir},
 		"logs":       {"spider"},
+		"push":       {"spider"},
 		"queue peek": {"robots"},
 		"update":     {"spider", "--image=localhost:8003/spider:0.02"},
 		"upgrade":    {"--from=/bin/true"},

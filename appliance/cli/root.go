@@ -53,8 +53,8 @@ func addCommands(a *command.App, root *cobra.Command) {
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), deploy.Cmd(a),
 		service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a), service.StopCmd(a),
 		service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
-	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), data.ImagesCmd(a), data.RegistryCmd(a),
-		data.QueueCmd(a))
+	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), deploy.PushCmd(a), data.ImagesCmd(a),
+		data.RegistryCmd(a), data.QueueCmd(a))
 	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), run.DemoSpiderCmd(a), run.KeepCmd(a),
 		run.QueueProcessCmd(a))
 	root.SetHelpCommandGroupID(groupOther)

@@ -64,7 +64,7 @@ func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (strin
 	if what == nil {
 		return "", nil
 	}
-	tag, err := r.builds.freeTag(ctx, api.BuildRequest{Repository: what.Repository, Tag: what.Tag})
+	tag, err := r.builds.freeTag(ctx, what.Repository, what.Tag)
 	req.Image = r.builds.name(what.Repository, tag)
 	return fmt.Sprintf("build: %s as %s, and push it", what.From, req.Image), err
 }

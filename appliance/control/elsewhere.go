@@ -76,6 +76,9 @@ func (e Elsewhere) CollectImages(context.Context) (api.GCReport, error) {
 func (e Elsewhere) Build(context.Context, api.BuildRequest, io.Reader, func(api.BuildEvent) error) error {
 	return e.registry()
 }
+func (e Elsewhere) Push(context.Context, api.PushRequest, func(api.BuildEvent) error) error {
+	return e.registry()
+}
 func (e Elsewhere) Deploy(_ context.Context, req api.DeployRequest, _ func(deploy.Progress) error) error {
 	return e.deploy(req)
 }

@@ -21,6 +21,7 @@ func TestElsewhere_NamesWhatIsWhere(t *testing.T) {
 		"node rm":        {func() error { return e.RemoveNode(ctx, "h3", true) }, "the cluster's CA"},
 		"registry login": {func() error { _, err := e.RegistryLogin(ctx, "ci"); return err }, "the registry"},
 		"images":         {func() error { _, err := e.Images(ctx, false); return err }, "the registry"},
+		"push":           {func() error { return e.Push(ctx, api.PushRequest{}, nil) }, "the registry"},
 		"build":          {func() error { return e.Build(ctx, api.BuildRequest{}, nil, nil) }, "the registry"},
 		"deploy": {func() error {
 			return e.Deploy(ctx, api.DeployRequest{Service: "s"}, nil)

@@ -208,18 +208,14 @@ func (b *Builds) name(repository, tag string) string {
 // Build implements api.Builds. It lets Docker build the files and push the image to the registry here. A tag
 // that is there already is not given to another image.
 func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader, fn func(api.BuildEvent) error) error {
-	if !repositoryName.MatchString(q.Repository) {
-		return api.Invalid("%q can't be the name of an image; use small letters, digits and dashes", q.Repository)
-	}
-	tag, err := b.freeTag(ctx, q)
+	tag, err := b.claim(ctx, q.Repository, q.Tag)
 	if err != nil {
 		return err
 	}
-	name := b.name(q.Repository, tag)
 	builder := image.NewBuilder(b.engine.Client())
 	var gone error // the client's
 	_, err = builder.Build(ctx, files, image.BuildOptions{
-		Tag:            name,
+		Tag:            b.name(q.Repository, tag),
 		Dockerfile:     string(q.Dockerfile),
 		DockerfileName: q.DockerfileName,
 		Args:           q.Args,
@@ -241,10 +237,42 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 	if err != nil {
 		return b.errs.explain(err)
 	}
-	if err := b.numbers.Note(q.Repository, tag); err != nil {
+	return b.push(ctx, builder, q.Repository, tag, gone, fn)
+}
+
+// Push brings an image that Docker has here into the registry, as Build does with what it built.
+func (b *Builds) Push(ctx context.Context, q api.PushRequest, fn func(api.BuildEvent) error) error {
+	tag, err := b.claim(ctx, q.Repository, q.Tag)
+	if err != nil {
+		return err
+	}
+	builder := image.NewBuilder(b.engine.Client())
+	err = builder.Tag(ctx, q.Image, b.name(q.Repository, tag))
+	if errors.Is(err, image.ErrNotHere) {
+		return api.NotFound("%v; see `docker images`, or fetch it with `docker pull %s`", err, q.Image)
+	}
+	if err != nil {
 		return b.errs.explain(err)
 	}
-	var last time.Time
+	return b.push(ctx, builder, q.Repository, tag, nil, fn)
+}
+
+// claim returns the tag of an image that goes into the registry: the one given if it is free, or the
+// next one.
+func (b *Builds) claim(ctx context.Context, repository, tag string) (string, error) {
+	if !repositoryName.MatchString(repository) {
+		return "", api.Invalid("%q can't be the name of an image; use small letters, digits and dashes", repository)
+	}
+	return b.freeTag(ctx, repository, tag)
+}
+
+// push brings an image of the engine into the registry and says so. gone is set where the client is.
+func (b *Builds) push(ctx context.Context, builder *image.Builder, repository, tag string, gone error,
+	fn func(api.BuildEvent) error) error {
+	if err := b.numbers.Note(repository, tag); err != nil {
+		return b.errs.explain(err)
+	}
+	name, last := b.name(repository, tag), time.Time{}
 	digest, err := builder.Push(ctx, name, func(p image.PushProgress) {
 		if gone == nil && time.Since(last) >= pushTick {
 			last, gone = time.Now(), fn(api.BuildEvent{Push: &p})
@@ -258,31 +286,31 @@ func (b *Builds) Build(ctx context.Context, q api.BuildRequest, files io.Reader,
 
 // freeTag returns the tag that was asked for, if there is no image of that name yet, or
 // the next one.
-func (b *Builds) freeTag(ctx context.Context, q api.BuildRequest) (string, error) {
-	if q.Tag == "" {
+func (b *Builds) freeTag(ctx context.Context, repository, tag string) (string, error) {
+	if tag == "" {
 		images, err := b.registry.Images(ctx)
 		if err != nil {
 			return "", b.errs.explain(err)
 		}
 		var tags []string
 		for _, i := range images {
-			if i.Repository == q.Repository {
+			if i.Repository == repository {
 				tags = append(tags, i.Tag)
 			}
 		}
-		next, err := b.numbers.Next(q.Repository, tags)
+		next, err := b.numbers.Next(repository, tags)
 		return next, b.errs.explain(err)
 	}
-	if err := naming.CheckTag(q.Tag); err != nil {
+	if err := naming.CheckTag(tag); err != nil {
 		return "", api.Invalid("%s", err)
 	}
-	_, err := b.registry.Digest(ctx, q.Repository+":"+q.Tag)
+	_, err := b.registry.Digest(ctx, repository+":"+tag)
 	switch {
 	case err == nil:
 		return "", api.Conflict("the image %s:%s is there already; choose another --tag or leave it out, or remove "+
-			"that one with `crawlbox images rm %s:%s`", q.Repository, q.Tag, q.Repository, q.Tag)
+			"that one with `crawlbox images rm %s:%s`", repository, tag, repository, tag)
 	case errors.Is(err, registry.ErrUnknownImage):
-		return q.Tag, nil
+		return tag, nil
 	}
 	return "", b.errs.explain(err)
 }

@@ -360,7 +360,8 @@ func (b *badInput) commands() {
 	b.says(b.manager, 2, []string{"update", "spider"}, "needs --image")
 
 	update := func(image string) []string { return []string{"update", "spider", "--image", image} }
-	b.says(b.manager, 1, update("Not An Image"), `"Not An Image" is not an image name`, "localhost:8003/spider:0.01")
+	b.says(b.manager, 2, update("Not An Image"), `--image "Not An Image" is not the name of an image`,
+		"localhost:8003/spider:0.02")
 	b.says(b.manager, 1, update("localhost:8003/a:2"), "no image localhost:8003/a:2", "crawlbox images")
 	b.says(b.manager, 1, append(update("localhost:8003/a:2"), "--stop-first-all"), "no image localhost:8003/a:2")
 	b.says(b.manager, 1, update(b.manager.IP().String()+":8003/elephant:1"), "no image", "elephant:1")

@@ -84,6 +84,12 @@ func (c *cluster) numbers() {
 	c.run("images", "rm", "--force", "numbered:0.01")
 	contains(c.T, c.run(append(command, "--dry-run")...), "change numbered: image", "numbered:0.02, and push it")
 	contains(c.T, c.run(command...), "built localhost:8003/numbered:0.02 in ")
+
+	c.manager.Docker("tag", "spiders:lab", "lab/pushed")
+	contains(c.T, c.run("push", "lab/pushed"), "pushed localhost:8003/pushed:0.01 in ")
+	contains(c.T, c.run("push", "spiders:lab"), "pushed localhost:8003/spiders:lab in ")
+	contains(c.T, c.fails(c.manager, 1, "push", "spiders:lab"), "spiders:lab is there already")
+	contains(c.T, c.fails(c.manager, 1, "push", "nothing:1"), "Docker has no such image here: nothing:1; ")
 }
 
 // buildKit turns the engine's BuildKit on or off, as it is done in daemon.json.

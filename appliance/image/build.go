@@ -18,6 +18,7 @@ type Engine interface {
 	DialHijack(ctx context.Context, path, proto string, meta map[string][]string) (net.Conn, error)
 	ImageBuild(ctx context.Context, files io.Reader, o build.ImageBuildOptions) (build.ImageBuildResponse, error)
 	ImagePush(ctx context.Context, ref string, o images.PushOptions) (io.ReadCloser, error)
+	ImageTag(ctx context.Context, image, ref string) error
 }
 
 // Builder builds and pushes images by the Docker Engine of this node. It is

@@ -46,7 +46,7 @@ var (
 	noAgent       = regexp.MustCompile(`(?i)no SSH key .* forwarded|unset ssh forward`)
 	notClassic    = regexp.MustCompile(`requires BuildKit`)
 	wantsLogin    = regexp.MustCompile(
-		`(?i)\b40[13]\b|unauthorized|no basic auth credentials|authorization failed|incorrect username or password`)
+		`(?i)\b40[13]\b|unauthorized|no basic auth credentials|incorrect username or password`)
 	noTrust    = regexp.MustCompile(`x509: `)
 	notThere   = regexp.MustCompile(`(?i)not found|does not exist|manifest unknown|no such image|access denied`)
 	tooMany    = regexp.MustCompile(`(?i)toomanyrequests|\b429\b`)

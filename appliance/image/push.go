@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	cerrdefs "github.com/containerd/errdefs"
 	images "github.com/docker/docker/api/types/image"
 )
 
@@ -38,6 +39,18 @@ func (b *Builder) Push(ctx context.Context, ref string, see func(PushProgress)) 
 		return "", pushFailed(ctx, ref, err)
 	}
 	return digest, nil
+}
+
+// ErrNotHere is wrapped by Tag where the engine has no such image.
+var ErrNotHere = errors.New("Docker has no such image here")
+
+// Tag gives an image that the engine has another name.
+func (b *Builder) Tag(ctx context.Context, image, ref string) error {
+	err := b.engine.ImageTag(ctx, image, ref)
+	if cerrdefs.IsNotFound(err) {
+		return fmt.Errorf("%w: %s", ErrNotHere, image)
+	}
+	return err
 }
 
 // auxOf returns what the engine says beside the text: the id of an image that

@@ -32,6 +32,8 @@ func (e *engine) ImageBuild(_ context.Context, _ io.Reader,
 	return build.ImageBuildResponse{Body: io.NopCloser(strings.NewReader(e.stream))}, e.refused
 }
 
+func (e *engine) ImageTag(context.Context, string, string) error { return e.refused }
+
 func (e *engine) ImagePush(_ context.Context, _ string, o images.PushOptions) (io.ReadCloser, error) {
 	e.auth = o.RegistryAuth
 	return io.NopCloser(strings.NewReader(e.stream)), e.refused
@@ -139,6 +141,17 @@ func TestBuild_Errors(t *testing.T) {
 				t.Fatalf("got %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestTag(t *testing.T) {
+	t.Parallel()
+	if err := NewBuilder(&engine{}).Tag(t.Context(), "a", "b"); err != nil {
+		t.Error(err)
+	}
+	err := NewBuilder(&engine{refused: cerrdefs.ErrNotFound}).Tag(t.Context(), "a", "b")
+	if !errors.Is(err, ErrNotHere) || err.Error() != "Docker has no such image here: a" {
+		t.Errorf("got %v", err)
 	}
 }
 

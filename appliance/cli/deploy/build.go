@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
+	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -110,7 +112,6 @@ func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFla
 	files, w := io.Pipe()
 	defer files.Close()
 	go func() { w.CloseWithError(src.Tar(ctx, w)) }()
-	begun := a.Env.Now()
 	q := api.BuildRequest{
 		Repository:     strings.ToLower(f.name),
 		Tag:            f.tag,
@@ -125,31 +126,88 @@ func buildImage(a *command.App, ctx context.Context, c *api.Client, f *deployFla
 		NoCache:        f.build.noCache,
 		Pull:           f.build.pull,
 	}
+	image, took, err := followBuild(a, ctx, *f.JSON,
+		func(see func(api.BuildEvent) error) error { return c.Build(ctx, q, files, see) })
+	if err != nil || *f.JSON {
+		return image, err
+	}
+	return image, a.Printf("built %s in %s, pushed in %s\n", nameOf(image), tui.Took(took.build), tui.Took(took.push))
+}
+
+// buildTook is how long an image took to be there.
+type buildTook struct{ build, push time.Duration }
+
+// followBuild shows how far a build or a push is, until the image is in the registry.
+func followBuild(a *command.App, ctx context.Context, asJSON bool,
+	run func(see func(api.BuildEvent) error) error) (image string, took buildTook, err error) {
+	begun := a.Env.Now()
 	pushing := begun
 	view := tui.NewBuildView(a.Stdout())
 	end := view.Start()
-	err = c.Build(ctx, q, files, func(e api.BuildEvent) error {
+	err = run(func(e api.BuildEvent) error {
 		if e.Image != "" {
 			image = e.Image
 		}
 		if e.Push != nil && pushing.Equal(begun) {
 			pushing = a.Env.Now()
 		}
-		if *f.JSON {
+		if asJSON {
 			return json.NewEncoder(a.Env.Stdout).Encode(e)
 		}
 		return view.See(e)
 	})
 	end()
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("%w; nothing was changed", command.ErrInterrupted)
-	case err != nil || *f.JSON:
-		return image, err
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w; nothing was changed", command.ErrInterrupted)
 	}
+	return image, buildTook{pushing.Sub(begun), a.Env.Now().Sub(pushing)}, err
+}
+
+// nameOf returns an image without its digest.
+func nameOf(image string) string {
 	name, _, _ := strings.Cut(image, "@")
-	return image, a.Printf("built %s in %s, pushed in %s\n", name, tui.Took(pushing.Sub(begun)),
-		tui.Took(a.Env.Now().Sub(pushing)))
+	return name
+}
+
+// PushCmd returns crawlbox push.
+func PushCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "push IMAGE",
+		Short: "Push an image of this machine's Docker, without a deploy",
+		Long: `Push an image that Docker has on this machine into the cluster's registry, under
+its own name and tag, or the next number where that is latest. It is what docker
+tag and docker push to localhost:8003/NAME:TAG do.`,
+		Example: "  docker build --ssh default -t spider .\n  crawlbox push spider",
+		Args:    command.ExactlyOne("one image"),
+	}
+	f := deployFlags{Flags: change.Flags{JSON: command.JSONFlag(cmd)}}
+	cmd.Flags().StringVar(&f.name, "name", "", "`name` of the image in the registry (default: its own)")
+	cmd.Flags().StringVar(&f.tag, "tag", "", "`tag` of it there (default: its own, or the next number)")
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
+		if err := f.request(cmd); err != nil {
+			return err
+		}
+		ref, err := reference.ParseNormalizedNamed(args[0])
+		if err != nil {
+			return command.Usagef(cmd, "%q is not the name of an image", args[0])
+		}
+		own := ""
+		if tagged, ok := ref.(reference.Tagged); ok && tagged.Tag() != "latest" {
+			own = tagged.Tag()
+		}
+		q := api.PushRequest{
+			Image:      args[0],
+			Repository: strings.ToLower(cmp.Or(f.name, nameOfImage(args[0]))),
+			Tag:        cmp.Or(f.tag, own),
+		}
+		image, took, err := followBuild(a, cmd.Context(), *f.JSON,
+			func(see func(api.BuildEvent) error) error { return c.Push(cmd.Context(), q, see) })
+		if err != nil || *f.JSON {
+			return err
+		}
+		return a.Printf("pushed %s in %s\n", nameOf(image), tui.Took(took.build+took.push))
+	})
+	return cmd
 }
 
 func eject(a *command.App, src *source.Source) error {

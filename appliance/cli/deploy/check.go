@@ -91,7 +91,7 @@ func (f *deployFlags) takeShares() error {
 	}
 	for _, rule := range f.req.Constraints {
 		if _, err := fleet.ParseConstraint(rule); err != nil {
-			return fmt.Errorf("--constraint: %w", err)
+			return fmt.Errorf("--%w", err)
 		}
 	}
 	return nil

@@ -32,7 +32,8 @@ until all run it. With --stop-first-all no two versions run at the same time.`,
 			return command.Usagef(cmd, "update needs --image")
 		}
 		if _, err := reference.ParseNormalizedNamed(req.Image); err != nil {
-			return command.Usagef(cmd, "--image %q is not the name of an image", req.Image)
+			return command.Usagef(cmd, "--image %q is not the name of an image, such as localhost:8003/spider:0.02",
+				req.Image)
 		}
 		req.Service = args[0]
 		return change.Follow(a, cmd, flags, change.Change{

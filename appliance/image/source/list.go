@@ -157,7 +157,7 @@ func newEntry(rel, path string, d fs.DirEntry) (entry, error) {
 		e.size = info.Size()
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		e.device = uint64(st.Rdev)
+		e.device = st.Rdev
 	}
 	return e, nil
 }
