@@ -84,6 +84,10 @@ func (c talkative) Build(_ context.Context, _ api.BuildRequest, _ io.Reader, sen
 	}, api.BuildEvent{Image: "the end"})
 }
 
+func (c talkative) Push(ctx context.Context, _ api.PushRequest, send func(api.BuildEvent) error) error {
+	return c.Build(ctx, api.BuildRequest{}, nil, send)
+}
+
 func (c talkative) UpgradeNodes(_ context.Context, _ upgrade.Offer, send func(upgrade.Event) error) error {
 	return talk(c, send, func(i int) upgrade.Event {
 		return upgrade.Event{Node: fmt.Sprint("h", i), Text: strings.Repeat("x", 200)}
@@ -106,6 +110,7 @@ var streams = map[string]string{
 	"POST /v1/rollback":                   `{"service":"spider"}`,
 	"POST /v1/services/{service}/restart": ``,
 	"POST /v1/build":                      `{"repository":"spider","dockerfile":"RlJPTSB4"}` + "\n",
+	"POST /v1/push":                       `{"image":"x","repository":"x"}`,
 	"POST /v1/upgrade":                    `{"sha256":"` + strings.Repeat("0", 64) + `","size":1}`,
 	"GET /v1/logs":                        ``, // that are followed
 }

@@ -51,6 +51,7 @@ var asksOthers = map[string][]string{
 	"ca":              nil,
 	"deploy":          {"localhost:8003/spider:0.02", "--name", "spider"},
 	"build":           {"$DIR"},
+	"push":            {"spider"},
 	"rollback":        {"spider"},
 	"restart":         {"spider"},
 	"update":          {"nobody", "--image", "localhost:8003/spider:0.02"},
