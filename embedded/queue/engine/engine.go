@@ -59,6 +59,7 @@ type Engine struct {
 
 	effects []journal.Command
 	touched []Key
+	ready   []Key // of touched, those that had what clients wait for by then
 
 	reading bool  // the command under way only reads
 	stats   Stats // since the start
@@ -87,10 +88,11 @@ func (e *Engine) Keys(db int) (keys, expiring int) {
 }
 
 // Effects returns what was noted since the last time: commands to keep, and the
-// keys that changed. Both are valid until the next command.
+// keys that changed, in the order in which Redis serves who waits for them: as they got
+// a list or a sorted set, not as they lost one. Both are valid until the next command.
 func (e *Engine) Effects() (effects []journal.Command, touched []Key) {
-	effects, touched = e.effects, e.touched
-	e.effects, e.touched = e.effects[:0], e.touched[:0]
+	effects, touched = e.effects, append(e.ready, e.touched...)
+	e.effects, e.touched, e.ready = e.effects[:0], e.touched[:0], touched[:0]
 	return effects, touched
 }
 
@@ -116,7 +118,7 @@ func (e *Engine) Replay(batch []journal.Command) error {
 		}
 		c.Out.Buf = c.Out.Buf[:0]
 	}
-	e.touched = e.touched[:0]
+	e.touched, e.ready = e.touched[:0], e.ready[:0]
 	return nil
 }
 
@@ -159,8 +161,15 @@ func (e *Engine) note(db int, args ...string) {
 }
 
 func (e *Engine) touch(db int, key string) {
-	if !e.loading {
-		e.touched = append(e.touched, Key{db, key})
+	if e.loading {
+		return
+	}
+	e.touched = append(e.touched, Key{db, key})
+	if ent := e.dbs[db].keys.Get(key); ent != nil {
+		switch ent.val.(type) {
+		case *list, *zset:
+			e.ready = append(e.ready, Key{db, key})
+		}
 	}
 }
 
