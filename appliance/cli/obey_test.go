@@ -51,7 +51,6 @@ var asksOthers = map[string][]string{
 	"ca":              nil,
 	"deploy":          {"localhost:8003/spider:0.02", "--name", "spider"},
 	"build":           {"$DIR"},
-	"push":            {"spider"},
 	"rollback":        {"spider"},
 	"restart":         {"spider"},
 	"update":          {"nobody", "--image", "localhost:8003/spider:0.02"},
@@ -69,7 +68,7 @@ var asksOthers = map[string][]string{
 
 // asksNobody are those that print only what is crawlbox's or its user's own, such as counts.
 var asksNobody = strings.Fields(`manager worker install install|manager install|worker uninstall doctor demo version
-	help completion upgrade config|init config|check state|show start stop rm images|gc queue|push queue|clear`)
+	help completion upgrade config|init config|check state|show start stop rm push images|gc queue|push queue|clear`)
 
 // sayEvil makes an API end all texts that it says with evil.
 func sayEvil(inner http.Handler) http.Handler {
