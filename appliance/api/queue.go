@@ -8,7 +8,10 @@ import (
 	"strconv"
 )
 
-// Queues answers for the lists of the queue.
+// MaxKeys is how many keys of the queue are named at most.
+const MaxKeys = 1000
+
+// Queues answers for what the queue holds.
 type Queues interface {
 	QueueAddress(ctx context.Context) (QueueAddress, error)
 	QueueLen(ctx context.Context, key string) ([]Items, error)
@@ -56,11 +59,15 @@ type QueueAddress struct {
 	Password string `json:"password"`
 }
 
-// Items holds entries of a queue, its head first.
+// Items holds entries of a key of the queue: those that are taken first come first.
 type Items struct {
 	Key   string   `json:"key"`
-	Len   int64    `json:"len"`
+	Type  string   `json:"type,omitempty"` // list, set, zset, hash or string; empty: there is no such key
+	Len   int64    `json:"len"`            // items, members or fields; of a string, 1
 	Items []string `json:"items,omitempty"`
+
+	Scores []float64 `json:"scores,omitempty"` // of the items of a zset
+	Values []string  `json:"values,omitempty"` // of a hash, whose Items are the names of fields
 }
 
 // QueueAddress returns where programs find the queue, with its password.
@@ -68,13 +75,12 @@ func (c *Client) QueueAddress(ctx context.Context) (v QueueAddress, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/queue/address", nil, &v)
 }
 
-// QueueLen returns the length of the list key, or of every list where key is
-// empty.
+// QueueLen returns how many items a key has, or of MaxKeys keys where key is empty.
 func (c *Client) QueueLen(ctx context.Context, key string) (v []Items, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/queue?key="+url.QueryEscape(key), nil, &v)
 }
 
-// QueuePeek returns the first n items of the list key without taking them.
+// QueuePeek returns the first n items of a key without taking them.
 func (c *Client) QueuePeek(ctx context.Context, key string, n int) (v Items, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/queue/items?key="+url.QueryEscape(key)+"&n="+strconv.Itoa(n), nil, &v)
 }
@@ -84,7 +90,7 @@ func (c *Client) QueuePush(ctx context.Context, key string, items []string) (v I
 	return v, c.call(ctx, http.MethodPost, "/v1/queue/items", Items{Key: key, Items: items}, &v)
 }
 
-// QueueClear deletes the list key and returns how long it was.
+// QueueClear deletes a key and returns how many items it had.
 func (c *Client) QueueClear(ctx context.Context, key string) (v Items, err error) {
 	return v, c.call(ctx, http.MethodDelete, "/v1/queue/items?key="+url.QueryEscape(key), nil, &v)
 }

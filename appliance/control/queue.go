@@ -14,9 +14,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 )
 
-// maxLists bounds how many lists a look at the whole queue names.
-const maxLists = 1000
-
 // Queues answers api.Queues on the node that has the queue.
 type Queues struct {
 	client *redis.Client
@@ -79,31 +76,83 @@ func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) 
 	if err != nil {
 		return nil, err
 	}
-	keys := []string{key}
-	if key == "" {
-		if keys, err = lists(ctx, c); err != nil {
-			return nil, queueError("list", "*", err)
-		}
+	if key != "" {
+		is, err := size(ctx, c, key)
+		return []api.Items{is}, err
 	}
-	items := make([]api.Items, 0, len(keys))
-	for _, k := range keys {
-		n, err := c.LLen(ctx, k).Result()
-		if err != nil {
-			return nil, queueError("read", k, err)
-		}
-		items = append(items, api.Items{Key: k, Len: n})
+	keys, err := someKeys(ctx, c)
+	if err != nil {
+		return nil, queueError("list", "*", err)
 	}
-	return items, nil
+	list, err := sizes(ctx, c, keys)
+	gone := func(is api.Items) bool { return is.Type == "" } // meanwhile
+	return slices.DeleteFunc(list, gone), queueError("read", "*", err)
 }
 
-func lists(ctx context.Context, c *redis.Client) ([]string, error) {
+// someKeys returns keys of the queue, sorted.
+func someKeys(ctx context.Context, c *redis.Client) ([]string, error) {
 	var keys []string
-	it := c.ScanType(ctx, 0, "*", maxLists, "list").Iterator()
-	for it.Next(ctx) && len(keys) < maxLists {
+	it := c.Scan(ctx, 0, "*", api.MaxKeys).Iterator()
+	for len(keys) < api.MaxKeys && it.Next(ctx) {
 		keys = append(keys, it.Val())
 	}
 	slices.Sort(keys)
-	return keys, it.Err()
+	return slices.Compact(keys), it.Err()
+}
+
+// counters count what a key of a type holds.
+var counters = map[string]func(redis.Pipeliner, context.Context, string) *redis.IntCmd{
+	"list":   redis.Pipeliner.LLen,
+	"set":    redis.Pipeliner.SCard,
+	"zset":   redis.Pipeliner.ZCard,
+	"hash":   redis.Pipeliner.HLen,
+	"string": func(p redis.Pipeliner, ctx context.Context, key string) *redis.IntCmd { return p.Exists(ctx, key) },
+}
+
+// sizes returns what keys are and how much they hold, in two questions. A key that becomes
+// another meanwhile counts as empty.
+func sizes(ctx context.Context, c *redis.Client, keys []string) ([]api.Items, error) {
+	if len(keys) == 0 {
+		return []api.Items{}, nil
+	}
+	types := make([]*redis.StatusCmd, len(keys))
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			types[i] = p.Type(ctx, key)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	counts := map[int]*redis.IntCmd{}
+	_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			if count := counters[types[i].Val()]; count != nil {
+				counts[i] = count(p, ctx, key)
+			}
+		}
+		return nil
+	})
+	if err != nil && !strings.HasPrefix(err.Error(), "WRONGTYPE") {
+		return nil, err
+	}
+	list := make([]api.Items, len(keys))
+	for i, key := range keys {
+		list[i] = api.Items{Key: key, Type: strings.TrimPrefix(types[i].Val(), "none")}
+		if n := counts[i]; n != nil {
+			list[i].Len = n.Val()
+		}
+	}
+	return list, nil
+}
+
+func size(ctx context.Context, c *redis.Client, key string) (api.Items, error) {
+	list, err := sizes(ctx, c, []string{key})
+	if err != nil {
+		return api.Items{Key: key}, queueError("read", key, err)
+	}
+	return list[0], nil
 }
 
 func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
@@ -114,12 +163,60 @@ func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, e
 	if n < 1 {
 		return api.Items{}, api.Invalid("%d items can't be shown; ask for 1 or more", n)
 	}
-	length, err := c.LLen(ctx, key).Result()
-	if err != nil {
-		return api.Items{}, queueError("read", key, err)
+	is, err := size(ctx, c, key)
+	if err == nil {
+		err = queueError("read", key, peek(ctx, c, &is, n))
 	}
-	items, err := c.LRange(ctx, key, 0, int64(n)-1).Result()
-	return api.Items{Key: key, Len: length, Items: items}, queueError("read", key, err)
+	return is, err
+}
+
+// maxPeekValue bounds what is shown of a string, in bytes.
+const maxPeekValue = 64 << 10
+
+// peek reads the first n items of a key: of a sorted set those of the lowest scores, which are
+// taken first.
+func peek(ctx context.Context, c *redis.Client, is *api.Items, n int) (err error) {
+	switch last := int64(n) - 1; is.Type {
+	case "list":
+		is.Items, err = c.LRange(ctx, is.Key, 0, last).Result()
+	case "set":
+		is.Items, err = scanned(n, func(cursor uint64) ([]string, uint64, error) {
+			return c.SScan(ctx, is.Key, cursor, "", int64(n)).Result()
+		})
+	case "zset":
+		var members []redis.Z
+		members, err = c.ZRangeWithScores(ctx, is.Key, 0, last).Result()
+		for _, m := range members {
+			is.Items, is.Scores = append(is.Items, fmt.Sprint(m.Member)), append(is.Scores, m.Score)
+		}
+	case "hash":
+		var fields []string // and their values
+		fields, err = scanned(2*n, func(cursor uint64) ([]string, uint64, error) {
+			return c.HScan(ctx, is.Key, cursor, "", int64(n)).Result()
+		})
+		for pair := range slices.Chunk(fields, 2) {
+			is.Items, is.Values = append(is.Items, pair[0]), append(is.Values, pair[1])
+		}
+	case "string":
+		var value string
+		value, err = c.GetRange(ctx, is.Key, 0, maxPeekValue-1).Result()
+		is.Items = []string{value}
+	}
+	return err
+}
+
+// scanned returns the first n texts that a scan gives.
+func scanned(n int, scan func(cursor uint64) ([]string, uint64, error)) (all []string, err error) {
+	cursor := uint64(0)
+	for len(all) < n {
+		var some []string
+		if some, cursor, err = scan(cursor); err != nil || cursor == 0 {
+			all = append(all, some...)
+			break
+		}
+		all = append(all, some...)
+	}
+	return all[:min(n, len(all))], err
 }
 
 func (q *Queues) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
@@ -139,11 +236,11 @@ func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) 
 	if err != nil {
 		return api.Items{}, err
 	}
-	n, err := c.LLen(ctx, key).Result()
-	if err != nil {
-		return api.Items{}, queueError("read", key, err)
+	is, err := size(ctx, c, key)
+	if err == nil {
+		err = queueError("clear", key, c.Del(ctx, key).Err())
 	}
-	return api.Items{Key: key, Len: n}, queueError("clear", key, c.Del(ctx, key).Err())
+	return is, err
 }
 
 func queueError(verb, key string, err error) error {
@@ -151,7 +248,7 @@ func queueError(verb, key string, err error) error {
 	case err == nil, errors.Is(err, context.Canceled):
 		return err
 	case strings.HasPrefix(err.Error(), "WRONGTYPE"):
-		return api.Invalid("%s is not a list; see what it is with `redis-cli type %s`", key, key)
+		return api.Invalid("%s is not a list, and a push appends to lists; `crawlbox queue len` shows what it is", key)
 	}
 	if strings.HasPrefix(err.Error(), "OOM ") {
 		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start "+

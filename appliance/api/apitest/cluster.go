@@ -45,6 +45,7 @@ func New(now time.Time) *Cluster {
 	c.tokens, c.accounts = someTokens(now), someAccounts(now)
 	c.queue = map[string][]string{
 		"example:swarm:spider": {"https://a.example/", "https://b.example/", "https://c.example/"},
+		"quotes:requests":      {"https://q.example/1", "https://q.example/2"},
 		"robots":               {"r1"},
 	}
 	return c

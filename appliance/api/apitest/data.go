@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -67,13 +68,22 @@ func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 	}
 	defer c.mu.Unlock()
 	if key != "" {
-		return []api.Items{{Key: key, Len: int64(len(c.queue[key]))}}, nil
+		return []api.Items{c.items(key)}, nil
 	}
 	var all []api.Items
 	for _, k := range slices.Sorted(maps.Keys(c.queue)) {
-		all = append(all, api.Items{Key: k, Len: int64(len(c.queue[k]))})
+		all = append(all, c.items(k))
 	}
 	return all, nil
+}
+
+// items returns what a key is: the one of requests is a sorted set.
+func (c *Cluster) items(key string) api.Items {
+	is := api.Items{Key: key, Type: "list", Len: int64(len(c.queue[key]))}
+	if strings.HasSuffix(key, ":requests") {
+		is.Type = "zset"
+	}
+	return is
 }
 
 func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {
@@ -81,8 +91,14 @@ func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, er
 		return api.Items{}, err
 	}
 	defer c.mu.Unlock()
-	q := c.queue[key]
-	return api.Items{Key: key, Len: int64(len(q)), Items: slices.Clone(q[:min(n, len(q))])}, nil
+	is, q := c.items(key), c.queue[key]
+	is.Items = slices.Clone(q[:min(n, len(q))])
+	for i := range is.Items {
+		if is.Type == "zset" {
+			is.Scores = append(is.Scores, float64(-10*i))
+		}
+	}
+	return is, nil
 }
 
 func (c *Cluster) QueuePush(_ context.Context, key string, items []string) (api.Items, error) {
@@ -99,7 +115,7 @@ func (c *Cluster) QueueClear(_ context.Context, key string) (api.Items, error) {
 		return api.Items{}, err
 	}
 	defer c.mu.Unlock()
-	n := len(c.queue[key])
+	is := c.items(key)
 	delete(c.queue, key)
-	return api.Items{Key: key, Len: int64(n)}, nil
+	return is, nil
 }

@@ -24,7 +24,7 @@ ready node that gets no new tasks. DISK is what is free for images and logs.
 CRAWLBOX is the version that runs there, or left or failed where it went away.`,
 		Args: command.NoArgs,
 	}
-	return command.ReadsAll(a, cmd, (*api.Client).Nodes, renderNodes)
+	return command.WatchesAll(a, cmd, (*api.Client).Nodes, renderNodes)
 }
 
 func renderNodes(s tui.Screen, nodes []fleet.Node) {

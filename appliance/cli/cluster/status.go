@@ -21,7 +21,7 @@ func StatusCmd(a *command.App) *cobra.Command {
 		Short: "Show this node, its cluster and what is wrong with them",
 		Args:  command.NoArgs,
 	}
-	return command.ReadsAll(a, cmd, (*api.Client).Status, renderStatus)
+	return command.WatchesAll(a, cmd, (*api.Client).Status, renderStatus)
 }
 
 func renderStatus(s tui.Screen, st api.Status) {

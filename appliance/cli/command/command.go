@@ -137,6 +137,14 @@ func Ask(ctx context.Context, env Env) (string, error) {
 	}
 }
 
+// Confirm asks a question on a terminal, and reports whether the answer is yes.
+func (a *App) Confirm(ctx context.Context, question string) (bool, error) {
+	fmt.Fprintf(a.Env.Stderr, "%s [y/N] ", question)
+	answer, err := Ask(ctx, a.Env)
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
+}
+
 // New returns what the commands of one run of crawlbox share. The log begins with
 // startLog.
 func New(env Env, version string) *App {

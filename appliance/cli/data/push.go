@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,19 +30,24 @@ func queuePushCmd(a *command.App) *cobra.Command {
 		Short: "Append items to a list, or with - the lines of stdin",
 		Long: `Append items to a list. With - they come from standard input, one a line.
 
-Empty lines are left out: a spider that takes an empty item would believe that
-the queue is empty.`,
+Empty lines are left out, and an empty ITEM is refused: a spider that takes one
+would believe that the queue is empty. --allow-empty pushes them too.`,
 		Example:           "  crawlbox queue push example:swarm:spider - < urls.txt",
 		Args:              command.AtLeast(2, "a key and items, or - for standard input"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	asJSON := command.JSONFlag(cmd)
+	empty := cmd.Flags().Bool("allow-empty", false, "push empty items too")
 	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) (err error) {
-		p := &pusher{ctx: cmd.Context(), client: c, key: args[0]}
-		if len(args) == 2 && args[1] == "-" {
+		p := &pusher{ctx: cmd.Context(), client: c, key: args[0], empty: *empty}
+		switch items := args[1:]; {
+		case len(items) == 1 && items[0] == "-":
 			err = p.lines(a.Env.Stdin)
-		} else {
-			err = p.all(args[1:])
+		case slices.Contains(items, "") && !*empty:
+			return command.Usagef(cmd, "an item is empty, which a spider takes for the end of the queue; --allow-empty "+
+				"pushes it")
+		default:
+			err = p.all(items)
 		}
 		if err != nil {
 			return p.explain(err)
@@ -49,7 +55,11 @@ the queue is empty.`,
 		if *asJSON {
 			return a.PrintJSON(api.Items{Key: p.key, Len: p.length})
 		}
-		return a.Printf("%s: %s pushed, %d in the list\n", p.key, words.Count(p.pushed, "item"), p.length)
+		text := fmt.Sprintf("%s: %s pushed", p.key, words.Count(p.pushed, "item"))
+		if p.left > 0 {
+			text += fmt.Sprintf(", %s left out", words.Count(p.left, "empty line"))
+		}
+		return a.Printf("%s, %d in the list\n", text, p.length)
 	})
 	return cmd
 }
@@ -61,8 +71,10 @@ type pusher struct {
 	key    string
 	batch  []string
 	bytes  int
+	empty  bool // empty items are pushed too
 	pushed int
-	length int64 // of the list, after the last batch
+	left   int   // empty lines that were left out
+	length int64 // of the list, in the end
 }
 
 func (p *pusher) all(items []string) error {
@@ -71,7 +83,7 @@ func (p *pusher) all(items []string) error {
 			return err
 		}
 	}
-	return p.flush()
+	return p.end()
 }
 
 func (p *pusher) lines(r io.Reader) error {
@@ -83,7 +95,8 @@ func (p *pusher) lines(r io.Reader) error {
 		if n == 1 {
 			line = words.WithoutMark(line)
 		}
-		if line == "" {
+		if line == "" && !p.empty {
+			p.left++
 			continue
 		}
 		if err := p.add(line); err != nil {
@@ -95,7 +108,19 @@ func (p *pusher) lines(r io.Reader) error {
 	} else if err != nil {
 		return fmt.Errorf("read standard input: %w", err)
 	}
-	return p.flush()
+	return p.end()
+}
+
+// end pushes what is left, and finds out how long the list is where nothing was pushed.
+func (p *pusher) end() error {
+	if err := p.flush(); err != nil || p.pushed > 0 {
+		return err
+	}
+	list, err := p.client.QueueLen(p.ctx, p.key)
+	for _, is := range list {
+		p.length += is.Len
+	}
+	return err
 }
 
 func (p *pusher) add(item string) error {

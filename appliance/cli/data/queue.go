@@ -35,37 +35,53 @@ deploys knows it by itself, as REDIS_URL and CRAWLBOX_QUEUE_URL.`,
 
 func queueLenCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "len [KEY]",
-		Short:             "Show how long a list is, or all lists",
+		Use:   "len [KEY]",
+		Short: "Show how many items a key has, or all keys",
+		Long: `Show how many items a list, a set or a sorted set has, or a hash fields, or list
+the keys with their types.`,
+		Example:           "  crawlbox queue len\n  crawlbox queue len urls --watch",
 		Args:              command.AtMostOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
-	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
-		lists, err := c.QueueLen(cmd.Context(), strings.Join(args, ""))
-		if err != nil {
-			return err
+	single := false
+	return command.Watches(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]api.Items, error) {
+		single = len(args) == 1
+		return c.QueueLen(ctx, strings.Join(args, ""))
+	}, func(s tui.Screen, keys []api.Items) {
+		if single && len(keys) == 1 {
+			fmt.Fprintln(s.W, keys[0].Len)
+			return
 		}
-		if len(args) == 1 && len(lists) == 1 && !*asJSON {
-			return a.Printf("%d\n", lists[0].Len)
-		}
-		return command.Show(a, *asJSON, lists, renderLists)
+		renderKeys(s, keys)
 	})
-	return cmd
 }
 
-func renderLists(s tui.Screen, lists []api.Items) {
-	t := tui.Table{Columns: []tui.Column{{Head: "KEY", Min: 16}, {Head: "ITEMS"}}}
-	for _, l := range lists {
-		t.Add(tui.Text(l.Key), tui.Text(strconv.FormatInt(l.Len, 10)))
+func renderKeys(s tui.Screen, keys []api.Items) {
+	t := tui.Table{Columns: []tui.Column{{Head: "KEY", Min: 16}, {Head: "TYPE"}, {Head: "ITEMS"}}}
+	for _, k := range keys {
+		t.Add(tui.Text(k.Key), tui.Text(typeName(k.Type)), tui.Text(strconv.FormatInt(k.Len, 10)))
 	}
 	t.Write(s)
+	if len(keys) >= api.MaxKeys {
+		fmt.Fprintln(s.W, s.Fit(fmt.Sprintf("Only %d keys are listed.", len(keys))))
+	}
+}
+
+func typeName(is string) string {
+	if is == "zset" {
+		return "sorted set"
+	}
+	return is
 }
 
 func queuePeekCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "peek KEY",
-		Short:             "Show the next items of a list, one a line, without taking them",
+		Use:   "peek KEY",
+		Short: "Show the next items of a key, one a line, without taking them",
+		Long: `Show the next items of a key, one a line, without taking them: of a list its
+head, of a sorted set the lowest scores with their items, of a hash names and
+values.`,
+		Example:           "  crawlbox queue peek urls\n  crawlbox queue peek urls -n 100",
 		Args:              command.ExactlyOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
@@ -75,17 +91,26 @@ func queuePeekCmd(a *command.App) *cobra.Command {
 			return api.Items{}, command.Usagef(cmd, "--number is %d; it must be 1 or more", *n)
 		}
 		return c.QueuePeek(ctx, args[0], *n)
-	}, func(s tui.Screen, v api.Items) {
-		for _, item := range v.Items {
-			fmt.Fprintln(s.W, item)
+	}, renderItems)
+}
+
+func renderItems(s tui.Screen, v api.Items) {
+	for i, item := range v.Items {
+		switch {
+		case i < len(v.Scores):
+			item = strconv.FormatFloat(v.Scores[i], 'g', -1, 64) + "\t" + item
+		case i < len(v.Values):
+			item += "\t" + v.Values[i]
 		}
-	})
+		fmt.Fprintln(s.W, item)
+	}
 }
 
 func queueClearCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "clear KEY",
-		Short:             "Delete a list",
+		Short:             "Delete a key with all its items",
+		Example:           "  crawlbox queue clear urls",
 		Args:              command.ExactlyOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
@@ -118,13 +143,9 @@ func confirmClear(a *command.App, ctx context.Context, c *api.Client, key string
 	for _, l := range lists {
 		n += l.Len
 	}
-	fmt.Fprintf(a.Env.Stderr, "Delete %s of %s? [y/N] ", words.Count(int(n), "item"), key)
-	answer, err := command.Ask(ctx, a.Env)
-	if err != nil {
-		return err
-	}
-	if a := strings.ToLower(answer); a != "y" && a != "yes" {
+	yes, err := a.Confirm(ctx, fmt.Sprintf("Delete %s of %s?", words.Count(int(n), "item"), key))
+	if err == nil && !yes {
 		return fmt.Errorf("%s: nothing deleted", key)
 	}
-	return nil
+	return err
 }

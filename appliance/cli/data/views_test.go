@@ -16,6 +16,6 @@ func TestViews(t *testing.T) {
 	clitest.CheckViews(t, tui.NewFixed, map[string]func(tui.Screen){
 		"accounts": func(s tui.Screen) { renderAccounts(s, accounts) },
 		"images":   func(s tui.Screen) { renderImages(s, images) },
-		"queue":    func(s tui.Screen) { renderLists(s, lists) },
+		"queue":    func(s tui.Screen) { renderKeys(s, lists) },
 	}, nil)
 }

@@ -21,7 +21,7 @@ func LsCmd(a *command.App) *cobra.Command {
 		SuggestFor: []string{"list", "services"},
 		Args:       command.NoArgs,
 	}
-	return command.ReadsAll(a, cmd, (*api.Client).Services, renderServices)
+	return command.WatchesAll(a, cmd, (*api.Client).Services, renderServices)
 }
 
 func renderServices(s tui.Screen, services []fleet.Service) {

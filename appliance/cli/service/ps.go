@@ -23,7 +23,7 @@ func PsCmd(a *command.App) *cobra.Command {
 	cmd.Flags().StringVar(&q.Node, "node", "", "only tasks on this `node`")
 	cmd.Flags().BoolVarP(&q.All, "all", "a", false, "also tasks that were replaced")
 	_ = cmd.RegisterFlagCompletionFunc("node", a.Complete(command.NodeNames))
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]fleet.Task, error) {
+	return command.Watches(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]fleet.Task, error) {
 		if len(args) > 0 {
 			q.Service = args[0]
 		}
