@@ -86,7 +86,7 @@ func TestBuild_Wrong(t *testing.T) {
 		},
 		{"a key that is not honoured", service(
 			"build: {context: ., ssh: [default]}"),
-			"3: services.a.build.ssh: crawlbox builds without it; do it in the Dockerfile"},
+			"3: services.a.build.ssh: builds get no SSH agent; give the key as one of build.secrets"},
 		{
 			"a typing error", service("build:\n  contxt: ."),
 			`4: unknown key "services.a.build.contxt" (did you mean "services.a.build.context"?)`,

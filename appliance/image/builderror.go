@@ -76,7 +76,7 @@ func (e *BuildError) reason() string {
 		return "there is no build secret " + id + "; give it with --secret id=" + id + ",src=FILE"
 	case noAgent.MatchString(e.Message):
 		return "it wants an SSH agent, which crawlbox gives no build; give the key as a --secret, or build with " +
-			"`docker build --ssh` and deploy the image"
+			"`docker build --ssh` and give the image to `crawlbox push`"
 	case notClassic.MatchString(e.Message):
 		return e.Message + "; build without --builder classic and DOCKER_BUILDKIT=0"
 	case from == "":

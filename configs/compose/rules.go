@@ -25,6 +25,7 @@ const (
 	noDevices   = "Swarm gives containers no devices; remove it"
 	noHooks     = "Swarm runs no hooks; do it in the entrypoint"
 	inBuild     = "crawlbox builds without it; do it in the Dockerfile"
+	keptCache   = "the manager's Docker keeps the cache of earlier builds itself; remove it"
 	noSecrets   = "crawlbox does not manage Swarm's secrets and configs; use env_file, or bind a file"
 	createFirst = "crawlbox does not create networks; run `docker network create -d overlay NAME` and mark it " +
 		"`external: true`"
@@ -174,19 +175,19 @@ var nestedRules = map[string]rules{
 		"pull":                "",
 		"secrets":             "",
 		"target":              "",
-		"additional_contexts": inBuild,
-		"cache_from":          inBuild,
-		"cache_to":            inBuild,
+		"additional_contexts": "copy the files into the directory of the context",
+		"cache_from":          keptCache,
+		"cache_to":            keptCache,
 		"entitlements":        inBuild,
 		"extra_hosts":         inBuild,
 		"labels":              inBuild,
-		"network":             inBuild,
+		"network":             "builds use the host's network; remove it",
 		"no_cache_filter":     inBuild,
 		"privileged":          inBuild,
 		"provenance":          inBuild,
 		"sbom":                inBuild,
 		"shm_size":            inBuild,
-		"ssh":                 inBuild,
+		"ssh":                 "builds get no SSH agent; give the key as one of build.secrets",
 		"ulimits":             inBuild,
 		"dockerfile_inline":   "write it to a file and name that with dockerfile",
 		"isolation":           windowsOnly,

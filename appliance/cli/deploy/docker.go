@@ -35,7 +35,7 @@ func dockers(a *command.App, ctx context.Context, dockerfile string,
 
 // What is to be done in place of flags that docker build has and a deploy has not.
 const (
-	byHand    = "build with docker build, push to localhost:8003/NAME:TAG and deploy that"
+	byHand    = "build with docker build, and give the image to crawlbox push"
 	inFile    = "say it in the Dockerfile, or " + byHand
 	oneCache  = "the manager's Docker keeps the cache of earlier builds itself; leave it out"
 	bySecret  = "give the key with --secret, or " + byHand
