@@ -165,7 +165,7 @@ func (s *state) countLeaving(slot fleet.Slot, down map[string]string, removed bo
 func (s *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 	var last time.Time
 	for _, t := range tasks {
-		if g.Before[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
+		if g.Before[t.ID] || g.Old[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
 			continue
 		}
 		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {

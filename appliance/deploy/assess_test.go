@@ -161,6 +161,11 @@ func TestAssess_NamesTheLastFailure(t *testing.T) {
 	if p.failures != 2 || p.lastErr != "No such image" || p.lastNode != "h2" {
 		t.Errorf("got %+v", p)
 	}
+	// What is replaced may fail meanwhile, which the new version has nothing to do with.
+	p = assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1, Old: map[string]bool{"b": true}})
+	if p.failures != 1 || p.lastErr != "exit 1" || p.lastTask != "a" {
+		t.Errorf("with one of the version before: %+v", p)
+	}
 }
 
 func TestSummarize(t *testing.T) {

@@ -195,7 +195,9 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 					Pull:         PullPolicy{Share{all: true}, time.Minute},
 					StartTimeout: tc.start,
 				}
-				c.changed = func() { c.service.Update, c.away = "updating", 30 } // its engine is restarted
+				c.changed = func() { // and its engine is restarted
+					c.task.ID, c.service.Update, c.away = "n", "updating", 30
+				}
 				begun := time.Now()
 				err := r.Deploy(&c.service, d).Run(t.Context(), func(Progress) {})
 				var back *RolledBackError
