@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,12 +13,23 @@ import (
 // Nodes answers for the nodes of the swarm.
 type Nodes interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
+	Node(ctx context.Context, node string) (fleet.Node, error)
 	SetNode(ctx context.Context, node, verb string) error
+	LabelNode(ctx context.Context, req LabelRequest) (fleet.Node, error)
+}
+
+// LabelRequest asks for other labels of a node.
+type LabelRequest struct {
+	Node   string            `json:"node"`
+	Set    map[string]string `json:"set,omitempty"`
+	Remove []string          `json:"remove,omitempty"` // names
 }
 
 func NodesArea(n Nodes) Area {
 	return Area{
-		"GET /v1/nodes": List(plain(n.Nodes)),
+		"GET /v1/nodes":        List(plain(n.Nodes)),
+		"GET /v1/nodes/{node}": Value(answered(node, n.Node)),
+		"POST /v1/labels":      Value(answered(labelRequest, n.LabelNode)),
 		"POST /v1/nodes/{node}/{verb}": Action(func(r *http.Request) error {
 			verb := r.PathValue("verb")
 			switch verb {
@@ -49,6 +61,31 @@ func RemovalsArea(n Removals) Area {
 // Nodes returns all nodes, managers first, then by name.
 func (c *Client) Nodes(ctx context.Context) (v []fleet.Node, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/nodes", nil, &v)
+}
+
+// Node returns the node that a name, a host name, an address, or an ID or its beginning means.
+func (c *Client) Node(ctx context.Context, node string) (v fleet.Node, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/nodes/"+url.PathEscape(node), nil, &v)
+}
+
+// LabelNode changes the labels of a node, and returns the node as it is then.
+func (c *Client) LabelNode(ctx context.Context, req LabelRequest) (v fleet.Node, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/labels", req, &v)
+}
+
+func node(r *http.Request) (string, error) { return r.PathValue("node"), nil }
+
+func labelRequest(r *http.Request) (req LabelRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.String("node", req.Node), slog.Any("set", req.Set), slog.Any("remove", req.Remove))
+	for name, value := range req.Set {
+		if err := fleet.CheckLabel(name, value); err != nil {
+			return req, Invalid("%s", err)
+		}
+	}
+	return req, nil
 }
 
 // SetNode changes a node: verb is promote, demote, drain, activate or pause.

@@ -74,6 +74,7 @@ var goodAnyway = map[string]string{
 	"join":        "it is read by who joins, before anything is sent",
 	"join-file":   "it is read by who joins, before anything is sent",
 	"node":        "only the cluster knows its nodes, and ps changes nothing",
+	"rm":          "a label that a node does not have is gone",
 }
 
 // argumentsFor are those that a command needs to get as far as its flags.

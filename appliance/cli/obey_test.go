@@ -58,6 +58,7 @@ var asksOthers = map[string][]string{
 	"images rm":       {"nothing:1"},
 	"node rm":         {"nobody"},
 	"node drain":      {"nobody"},
+	"node label":      {"h1"},
 	"node activate":   {"nobody"},
 	"node promote":    {"nobody"},
 	"node demote":     {"nobody"},

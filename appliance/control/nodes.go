@@ -76,6 +76,24 @@ func agentOf(swarmID string, heard []gossip.Member) *fleet.Agent {
 	return found
 }
 
+// Node implements api.Nodes.
+func (n *Nodes) Node(ctx context.Context, ref string) (fleet.Node, error) {
+	node, err := nodeCalled(ctx, n.engine, ref)
+	return node, n.errs.explain(err)
+}
+
+// LabelNode implements api.Nodes.
+func (n *Nodes) LabelNode(ctx context.Context, req api.LabelRequest) (fleet.Node, error) {
+	node, err := nodeCalled(ctx, n.engine, req.Node)
+	if err == nil {
+		err = n.engine.SetLabels(ctx, node.ID, req.Set, req.Remove)
+	}
+	if err == nil {
+		node, err = nodeCalled(ctx, n.engine, node.ID)
+	}
+	return node, n.errs.explain(err)
+}
+
 func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 	node, err := nodeCalled(ctx, n.engine, ref)
 	if err != nil {

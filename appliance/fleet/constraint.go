@@ -35,6 +35,15 @@ func ParseConstraint(s string) (Constraint, error) {
 	return c, nil
 }
 
+// CheckLabel returns an error unless a constraint can name a node by the label.
+func CheckLabel(name, value string) error {
+	if _, err := ParseConstraint("node.labels." + name + "==" + value); err != nil || strings.ContainsAny(name, "=! ") {
+		return fmt.Errorf("%q=%q can be no label of a node: use letters, digits, dots and dashes, as in zone=eu", name,
+			value)
+	}
+	return nil
+}
+
 var constraintForm = regexp.MustCompile(`^([A-Za-z_][\w.-]+)\s*(==|!=)\s*([\w:.*()?+\[\]\\^$|/\s-]+)$`)
 
 func parseConstraint(s string) (Constraint, error) {

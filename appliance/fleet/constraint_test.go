@@ -5,6 +5,20 @@ import (
 	"testing"
 )
 
+// TestCheckLabel wants the labels to be taken that a constraint can name, and no others.
+func TestCheckLabel(t *testing.T) {
+	t.Parallel()
+	for label, good := range map[string]bool{
+		"zone=eu": true, "a.b-c_d=x:1": true, "zone=": false, "=eu": false, "my zone=eu": false, "zone!=eu": false,
+		"zone=e=u": false, "zone=\"eu\"": false,
+	} {
+		name, value, _ := strings.Cut(label, "=")
+		if err := CheckLabel(name, value); (err == nil) != good {
+			t.Errorf("%s: got %v", label, err)
+		}
+	}
+}
+
 func TestConstraint_Allows(t *testing.T) {
 	t.Parallel()
 	n := Node{

@@ -44,7 +44,7 @@ type Node struct {
 	Raft bool `json:"-"`
 
 	// What a service may choose its nodes by; see Eligible.
-	Labels       map[string]string `json:"labels,omitempty"`        // set with docker node update
+	Labels       map[string]string `json:"labels,omitempty"`        // set with crawlbox node label
 	EngineLabels map[string]string `json:"engine_labels,omitempty"` // set in the Docker Engine's config
 	OS           string            `json:"os,omitempty"`            // such as linux
 	Arch         string            `json:"arch,omitempty"`          // as the kernel names it, such as x86_64

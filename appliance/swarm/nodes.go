@@ -2,7 +2,9 @@ package swarm
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -19,6 +21,19 @@ func (e *Engine) SetAvailability(ctx context.Context, id, availability string) e
 	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailability(availability) })
 }
 
+// SetLabels gives a node, by ID, labels, and takes others away by their names.
+func (e *Engine) SetLabels(ctx context.Context, id string, set map[string]string, remove []string) error {
+	return e.changeNode(ctx, id, func(s *swarm.NodeSpec) {
+		labels := maps.Clone(s.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		maps.Copy(labels, set)
+		maps.DeleteFunc(labels, func(name, _ string) bool { return slices.Contains(remove, name) })
+		s.Labels = labels
+	})
+}
+
 // changeNode changes a node's spec, again if somebody else changed it between
 // reading and writing.
 func (e *Engine) changeNode(ctx context.Context, id string, change func(*swarm.NodeSpec)) error {
@@ -29,7 +44,8 @@ func (e *Engine) changeNode(ctx context.Context, id string, change func(*swarm.N
 		}
 		before := n.Spec
 		change(&n.Spec)
-		if before.Role == n.Spec.Role && before.Availability == n.Spec.Availability {
+		if before.Role == n.Spec.Role && before.Availability == n.Spec.Availability &&
+			maps.Equal(before.Labels, n.Spec.Labels) {
 			return nil
 		}
 		return e.cli.NodeUpdate(ctx, id, n.Version, n.Spec)

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -33,6 +34,37 @@ func (c *Cluster) Neighbours(context.Context) ([]doctor.Neighbour, error) {
 	}}, nil
 }
 
+func (c *Cluster) Node(_ context.Context, node string) (fleet.Node, error) {
+	if err := c.manager(); err != nil {
+		return fleet.Node{}, err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(node)
+	if err != nil {
+		return fleet.Node{}, err
+	}
+	return *n, nil
+}
+
+func (c *Cluster) LabelNode(_ context.Context, req api.LabelRequest) (fleet.Node, error) {
+	if err := c.manager(); err != nil {
+		return fleet.Node{}, err
+	}
+	defer c.mu.Unlock()
+	n, err := c.node(req.Node)
+	if err != nil {
+		return fleet.Node{}, err
+	}
+	labels := map[string]string{}
+	maps.Copy(labels, n.Labels)
+	maps.Copy(labels, req.Set)
+	for _, name := range req.Remove {
+		delete(labels, name)
+	}
+	n.Labels = labels
+	return *n, nil
+}
+
 func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 	if err := c.manager(); err != nil {
 		return err
@@ -53,6 +85,13 @@ func (c *Cluster) SetNode(_ context.Context, node, verb string) error {
 		return fail(api.CodeConflict, "%s is the last manager; promote another node first", n.Display)
 	}
 	change()
+	if verb == "drain" { // what ran there runs elsewhere
+		for i, t := range c.tasks {
+			if t.Node == n.Display {
+				c.tasks[i].Node, c.tasks[i].NodeID = c.nodes[0].Display, c.nodes[0].ID
+			}
+		}
+	}
 	return nil
 }
 

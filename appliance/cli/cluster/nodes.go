@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -85,24 +86,95 @@ func NodeCmd(a *command.App) *cobra.Command {
 	ls.Use = "ls"
 	return command.Group(&cobra.Command{Use: "node", Short: "Manage nodes"},
 		ls,
-		nodeVerbCmd(a, "promote", "promoted", "Make workers managers"),
-		nodeVerbCmd(a, "demote", "demoted", "Make managers workers; do it before you remove a manager"),
-		nodeVerbCmd(a, "drain", "drained", "Move all tasks away from nodes, and give them no new ones"),
-		nodeVerbCmd(a, "activate", "active", "Give drained nodes tasks again"),
+		nodeVerbCmd(a, promote),
+		nodeVerbCmd(a, demote),
+		nodeDrainCmd(a),
+		nodeVerbCmd(a, activate),
+		nodeLabelCmd(a),
 		nodeRmCmd(a),
 	)
 }
 
-func nodeVerbCmd(a *command.App, verb, past, short string) *cobra.Command {
-	return &cobra.Command{
-		Use:               verb + " NODE...",
-		Short:             short,
+// nodeVerb is a change of nodes.
+type nodeVerb struct {
+	name, past string
+	is         func(fleet.Node) bool // it is so already
+	short      string
+}
+
+var (
+	promote = nodeVerb{
+		"promote", "promoted", func(n fleet.Node) bool { return n.Role == fleet.RoleManager }, "Make workers managers",
+	}
+	demote = nodeVerb{
+		"demote", "demoted", func(n fleet.Node) bool { return n.Role == fleet.RoleWorker && !n.Raft },
+		"Make managers workers; do it before you remove a manager",
+	}
+	drain = nodeVerb{
+		"drain", "drained", func(n fleet.Node) bool { return n.Availability == fleet.AvailabilityDrain },
+		"Move all tasks away from nodes, and give them no new ones",
+	}
+	activate = nodeVerb{
+		"activate", "active", func(n fleet.Node) bool { return n.Availability == fleet.AvailabilityActive },
+		"Give drained nodes tasks again",
+	}
+)
+
+func nodeVerbCmd(a *command.App, verb nodeVerb) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               verb.name + " NODE...",
+		Short:             verb.short,
+		Example:           "  crawlbox node " + verb.name + " h2 h3",
 		Args:              command.AtLeast(1, "a node"),
 		ValidArgsFunction: a.Complete(command.NodeNames),
-		RunE: a.Each(past, func(c *api.Client, ctx context.Context, node string) error {
-			return c.SetNode(ctx, node, verb)
-		}),
 	}
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
+		nodes, err := nodesNamed(cmd, c, names)
+		if err != nil {
+			return err
+		}
+		return setNodes(a, cmd.Context(), c, verb, nodes, func(fleet.Node) error { return nil })
+	})
+	return cmd
+}
+
+// nodesNamed returns the nodes that are meant, each once. An unknown one is an error before
+// anything is done with the others.
+func nodesNamed(cmd *cobra.Command, c *api.Client, names []string) (nodes []fleet.Node, err error) {
+	for _, name := range names {
+		if name == "" {
+			return nil, command.Usagef(cmd, "a name is empty")
+		}
+		n, err := c.Node(cmd.Context(), name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(nodes, func(other fleet.Node) bool { return other.ID == n.ID }) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, nil
+}
+
+// setNodes changes nodes and says of each that it is done, when await has returned.
+func setNodes(a *command.App, ctx context.Context, c *api.Client, verb nodeVerb, nodes []fleet.Node,
+	await func(fleet.Node) error) error {
+	for _, n := range nodes {
+		past := verb.past
+		if verb.is(n) {
+			past += " already"
+		}
+		if err := c.SetNode(ctx, n.ID, verb.name); err != nil {
+			return err
+		}
+		if err := await(n); err != nil {
+			return err
+		}
+		if err := a.Printf("%s: %s\n", n.Display, past); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func nodeRmCmd(a *command.App) *cobra.Command {
@@ -112,11 +184,12 @@ func nodeRmCmd(a *command.App) *cobra.Command {
 		Long: `Remove nodes that are gone.
 
 On a node that still runs use crawlbox leave instead: it does both halves.`,
+		Example:           "  crawlbox node rm h4",
 		Args:              command.AtLeast(1, "a node"),
 		ValidArgsFunction: a.Complete(command.NodeNames),
 	}
 	force := cmd.Flags().Bool("force", false, "remove a node although Swarm still hears from it")
-	remove := a.Each("removed", func(c *api.Client, ctx context.Context, node string) error {
+	remove := a.Each("removed", command.NodeReferences, func(c *api.Client, ctx context.Context, node string) error {
 		return c.RemoveNode(ctx, node, *force)
 	})
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {

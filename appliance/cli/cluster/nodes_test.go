@@ -28,3 +28,28 @@ func TestViews_Empty(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestLeavesActive wants to know whether a drain leaves nothing that takes tasks.
+func TestLeavesActive(t *testing.T) {
+	t.Parallel()
+	node := func(id, state, availability string) fleet.Node {
+		return fleet.Node{ID: id, State: state, Availability: availability}
+	}
+	up, active := fleet.StateReady, fleet.AvailabilityActive
+	one, two := node("1", up, active), node("2", up, active)
+	down, paused := node("3", "down", active), node("4", up, fleet.AvailabilityPause)
+	for name, tc := range map[string]struct {
+		all, drained []fleet.Node
+		want         bool
+	}{
+		"one of two":           {[]fleet.Node{one, two}, []fleet.Node{one}, true},
+		"both":                 {[]fleet.Node{one, two}, []fleet.Node{two, one}, false},
+		"the only one":         {[]fleet.Node{one}, []fleet.Node{one}, false},
+		"the only one that is": {[]fleet.Node{one, down, paused}, []fleet.Node{one}, false},
+		"one that is down":     {[]fleet.Node{one, down}, []fleet.Node{down}, true},
+	} {
+		if got := leavesActive(tc.all, tc.drained); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}

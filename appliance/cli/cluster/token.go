@@ -152,7 +152,7 @@ func tokenRevokeCmd(a *command.App) *cobra.Command {
 		Short:             "Make tokens useless; nodes they have joined stay",
 		Args:              command.AtLeast(1, "the ID of a token"),
 		ValidArgsFunction: a.Complete(command.TokenIDs),
-		RunE:              a.Each("revoked", (*api.Client).RevokeToken),
+		RunE:              a.Each("revoked", command.AllTokenIDs, (*api.Client).RevokeToken),
 	}
 }
 

@@ -102,13 +102,17 @@ type Env struct {
 // Each makes what a command runs that does the same to several things and says what is
 // done, up to the first failure.
 func (a *App) Each(
-	past string, do func(*api.Client, context.Context, string) error,
+	past string, known names, do func(*api.Client, context.Context, string) error,
 ) func(*cobra.Command, []string) error {
 	return a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
 		if slices.Contains(names, "") {
 			return Usagef(cmd, "a name is empty")
 		}
-		for _, name := range names {
+		there, err := known(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		for _, name := range unknownFirst(names, there) {
 			if err := do(c, cmd.Context(), name); err != nil {
 				return err
 			}
@@ -118,6 +122,22 @@ func (a *App) Each(
 		}
 		return nil
 	})
+}
+
+// unknownFirst brings names that are not known, which are slips as a rule, before the others:
+// one that fails is to fail before anything is done.
+func unknownFirst(names, known []string) []string {
+	sorted := slices.Clone(names)
+	slices.SortStableFunc(sorted, func(a, b string) int {
+		switch x, y := slices.Contains(known, a), slices.Contains(known, b); {
+		case x == y:
+			return 0
+		case y:
+			return -1
+		}
+		return 1
+	})
+	return sorted
 }
 
 // Ask reads one line, or until ctx ends: a read from a terminal does not end by

@@ -72,6 +72,9 @@ var (
 		func(l api.Items) string { return l.Key })
 )
 
+// AllTokenIDs lists tokens that are of no use any more too.
+var AllTokenIDs = namesOf((*api.Client).Tokens, func(t token.Info) string { return t.ID })
+
 // TokenIDs lists the tokens that can still be revoked.
 var TokenIDs = namesOf((*api.Client).Tokens, func(t token.Info) string {
 	if t.State != token.StateGood {
@@ -79,6 +82,16 @@ var TokenIDs = namesOf((*api.Client).Tokens, func(t token.Info) string {
 	}
 	return t.ID
 })
+
+// NodeReferences lists what may stand for a node.
+func NodeReferences(ctx context.Context, c *api.Client) ([]string, error) {
+	nodes, err := c.Nodes(ctx)
+	var found []string
+	for _, n := range nodes {
+		found = append(found, n.Display, n.Name, n.ID, n.Addr)
+	}
+	return found, err
+}
 
 // TaskNames lists tasks and services: logs takes both.
 func TaskNames(ctx context.Context, c *api.Client) ([]string, error) {

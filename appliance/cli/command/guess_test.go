@@ -8,6 +8,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// TestUnknownFirst wants a slip to be tried before anything is done.
+func TestUnknownFirst(t *testing.T) {
+	t.Parallel()
+	got := unknownFirst([]string{"b", "a", "x", "c", "y"}, []string{"a", "b", "c"})
+	if want := []string{"x", "y", "b", "a", "c"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestGuesses wants slips and other tools' words to be understood, and nothing that ends
 // or removes to be offered for a word that means something else.
 func TestGuesses(t *testing.T) {

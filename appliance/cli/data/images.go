@@ -79,7 +79,7 @@ of an image that was built here is never given again.`,
 		ValidArgsFunction: a.Complete(command.ImageNames),
 	}
 	force := cmd.Flags().Bool("force", false, "remove an image although a service runs it")
-	cmd.RunE = a.Each("removed", func(c *api.Client, ctx context.Context, ref string) error {
+	cmd.RunE = a.Each("removed", command.ImageNames, func(c *api.Client, ctx context.Context, ref string) error {
 		return c.RemoveImage(ctx, ref, *force)
 	})
 	return cmd

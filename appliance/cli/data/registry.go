@@ -95,6 +95,6 @@ func registryLogoutCmd(a *command.App) *cobra.Command {
 		Short:             "End accounts that may push",
 		Args:              command.AtLeast(1, "a name"),
 		ValidArgsFunction: a.Complete(command.AccountNames),
-		RunE:              a.Each("logged out", (*api.Client).RegistryLogout),
+		RunE:              a.Each("logged out", command.AccountNames, (*api.Client).RegistryLogout),
 	}
 }
