@@ -265,7 +265,17 @@ func TestTopLevel(t *testing.T) {
 	}
 }
 
+// eachFile calls fn with each Go file but tests.
 func eachFile(t *testing.T, fn func(path string)) {
+	t.Helper()
+	eachGoFile(t, func(path string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			fn(path)
+		}
+	})
+}
+
+func eachGoFile(t *testing.T, fn func(path string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -273,7 +283,7 @@ func eachFile(t *testing.T, fn func(path string)) {
 			return err
 		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".ci" || d.Name() == ".cache" || d.Name() == "testdata"):
 			return filepath.SkipDir
-		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+		case strings.HasSuffix(path, ".go"):
 			fn(path)
 		}
 		return nil

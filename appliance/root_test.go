@@ -1,7 +1,6 @@
 package appliance_test
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,19 +17,16 @@ var asksForRoot = regexp.MustCompile(`\btestenv\.(Root|RootForAll|Lacks|SmallDis
 func TestNeedsRoot(t *testing.T) {
 	t.Parallel()
 	var partly []string
-	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
+	eachGoFile(t, func(path string) {
 		text, err := os.ReadFile(path)
-		if pkg := filepath.Dir(path); asksForRoot.Match(text) && !slices.Contains(partly, pkg) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkg := filepath.Dir(path)
+		if strings.HasSuffix(path, "_test.go") && asksForRoot.Match(text) && !slices.Contains(partly, pkg) {
 			partly = append(partly, pkg)
 		}
-		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if len(partly) == 0 {
 		t.Error("no package needs root")
 	}

@@ -102,13 +102,14 @@ func TestServices_Wrong(t *testing.T) {
 		},
 		{
 			"queue", service("image: i\ncommand: [sh, -c, 'x ${CRAWLBOX_QUEUE_URL}']"),
-			"4: services.a.command.2: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a shell in the container " +
-				"knows it as $$CRAWLBOX_QUEUE_URL",
+			"4: services.a.command.2: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a shell in the " +
+				"container knows it as $$CRAWLBOX_QUEUE_URL",
 		},
 		{
-			"queue in the build", service("image: localhost:8003/i\nbuild:\n  context: .\n  args: [CRAWLBOX_QUEUE_URL]"),
-			"6: services.a.build.args.CRAWLBOX_QUEUE_URL: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a shell " +
-				"in the container knows it as $$CRAWLBOX_QUEUE_URL",
+			"queue in the build", service("image: localhost:8003/i\nbuild:\n  context: .\n  args: " +
+				"[CRAWLBOX_QUEUE_URL]"),
+			"6: services.a.build.args.CRAWLBOX_QUEUE_URL: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a " +
+				"shell in the container knows it as $$CRAWLBOX_QUEUE_URL",
 		},
 		{
 			"depends_on", service("image: i\ndepends_on: [b]"),

@@ -78,7 +78,8 @@ func howToStart(m *install.Machine, cfg configs.Config) string {
 	case role != "":
 		return "start it with `crawlbox " + role + "`"
 	case m.HasSystemd():
-		return "make this server a node with `crawlbox install manager`, or with `crawlbox install worker --join TOKEN`" +
+		return "make this server a node with `crawlbox install manager`, or with " +
+			"`crawlbox install worker --join TOKEN`" +
 			elsewhere
 	}
 	return "make this machine a node with `crawlbox manager`, or with `crawlbox worker --join TOKEN`" + elsewhere

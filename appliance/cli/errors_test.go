@@ -23,19 +23,23 @@ func TestHowToStart(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"nothing":        {nil, "make this machine a node with `crawlbox manager`"},
-		"systemd":        {map[string]string{"/run/systemd/system/x": ""}, "`crawlbox install manager`"},
-		"installed":      {map[string]string{"/etc/systemd/system/crawlbox.service": unit}, "`systemctl start crawlbox`"},
+		"nothing": {nil, "make this machine a node with `crawlbox manager`"},
+		"systemd": {map[string]string{"/run/systemd/system/x": ""}, "`crawlbox install manager`"},
+		"installed": {
+			map[string]string{"/etc/systemd/system/crawlbox.service": unit}, "`systemctl start crawlbox`",
+		},
 		"the foreground": {map[string]string{"/data/cluster.json": "{}"}, "start it with `crawlbox manager`"},
 	} {
 		m := &install.Machine{Root: t.TempDir()}
 		for path, text := range tc.files {
 			path = filepath.Join(m.Root, path)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644))
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := howToStart(m, configs.Config{DataDir: filepath.Join(m.Root, "data")}); !strings.Contains(got, tc.want) {
+		got := howToStart(m, configs.Config{DataDir: filepath.Join(m.Root, "data")})
+		if !strings.Contains(got, tc.want) {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}

@@ -106,7 +106,8 @@ func TestFlags_FirstBadValue(t *testing.T) {
 		used[flag.Name] = true
 		bad, judged := firstBad[flag.Name]
 		if judged == (goodAnyway[flag.Name] != "") {
-			t.Errorf("%s --%s: say in firstBad what it does not take, or in goodAnyway why it takes all", path, flag.Name)
+			t.Errorf("%s --%s: say in firstBad what it does not take, or in goodAnyway why it takes all", path,
+				flag.Name)
 		}
 		values := []string{bad}
 		if flag.Value.Type() != "string" && flag.Value.Type() != "stringArray" {

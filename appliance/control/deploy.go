@@ -90,8 +90,8 @@ func (r *Deploys) target(service string, version int) (history.Entry, error) {
 	if version == 0 {
 		e, ok := r.past.Previous(service)
 		if !ok {
-			return e, api.Conflict("service %s has no earlier version to go back to; name one that `crawlbox history %s` "+
-				"lists", service, service)
+			return e, api.Conflict("service %s has no earlier version to go back to; name one that "+
+				"`crawlbox history %s` lists", service, service)
 		}
 		return e, nil
 	}
@@ -137,8 +137,8 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 		return nil, err
 	}
 	if svc.IsStopped() {
-		return nil, api.Conflict("service %s is stopped, so there is nothing to replace; start it with `crawlbox start "+
-			"%s`", svc.Name, svc.Name)
+		return nil, api.Conflict("service %s is stopped, so there is nothing to replace; start it with "+
+			"`crawlbox start %s`", svc.Name, svc.Name)
 	}
 	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()}, "")
 	d.Change.Restart = true

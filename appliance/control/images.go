@@ -106,8 +106,8 @@ func (i *Images) RemoveImage(ctx context.Context, ref string, force bool) error 
 			return i.errs.explain(err)
 		}
 		if len(by) > 0 {
-			return api.Conflict("%s is what %s runs; deploy another version of it or remove it first, or add --force: it "+
-				"runs on, but can't be deployed again", img.Name(), strings.Join(by, " and "))
+			return api.Conflict("%s is what %s runs; deploy another version of it or remove it first, or add "+
+				"--force: it runs on, but can't be deployed again", img.Name(), strings.Join(by, " and "))
 		}
 	}
 	if err := i.numbers.Note(img.Repository, img.Tag); err != nil {

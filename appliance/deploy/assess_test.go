@@ -115,7 +115,8 @@ func TestProgress_Old(t *testing.T) {
 		},
 		"one is": {[]fleet.Task{task("x", 1, run, run), another(task("b", 2, run, run))}, was, 1, 0, 1},
 		"one ends": {
-			[]fleet.Task{task("x", 1, "ready", "ready"), another(task("a", 1, run, shut)), another(task("b", 2, run, run))},
+			[]fleet.Task{task("x", 1, "ready", "ready"), another(task("a", 1, run, shut)),
+				another(task("b", 2, run, run))},
 			was, 0, 0, 1,
 		},
 		"a restart, none is new": {[]fleet.Task{task("a", 1, run, run), task("b", 2, run, run)}, was, 0, 0, 2},

@@ -132,7 +132,8 @@ func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
 	down := unreachable(nodes)
 	for _, t := range tasks {
 		ours := t.Digest == g.Digest && !g.Before[t.ID]
-		replaced := t.Desired != fleet.TaskRunning && t.Desired != fleet.TaskReady && !t.Ended() && t.State != fleet.TaskRunning
+		replaced := t.Desired != fleet.TaskRunning && t.Desired != fleet.TaskReady && !t.Ended() &&
+			t.State != fleet.TaskRunning
 		if ours && replaced && down[t.NodeID] != "" {
 			ids = append(ids, t.ID)
 		}

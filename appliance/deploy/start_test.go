@@ -97,10 +97,15 @@ func TestStart(t *testing.T) {
 			svc:   with(func(s *fleet.Service) { s.Mode, s.Desired, s.Complete = fleet.ModeGlobal, 2, 2 }),
 			tasks: complete(2), want: 2,
 		},
-		"runs":             {svc: with(func(s *fleet.Service) { s.Desired, s.Running = 2, 2 })},
-		"finished in part": {svc: with(func(s *fleet.Service) { s.Desired, s.Running, s.Complete = 2, 1, 1 }), bad: true},
-		"a job":            {svc: with(func(s *fleet.Service) { s.Mode, s.Desired, s.Complete = "replicated-job", 2, 2 }), bad: true},
-		"being updated":    {svc: with(func(s *fleet.Service) { s.Pending = "3 image" }), bad: true},
+		"runs": {svc: with(func(s *fleet.Service) { s.Desired, s.Running = 2, 2 })},
+		"finished in part": {
+			svc: with(func(s *fleet.Service) { s.Desired, s.Running, s.Complete = 2, 1, 1 }),
+			bad: true,
+		},
+		"a job": {svc: with(func(s *fleet.Service) {
+			s.Mode, s.Desired, s.Complete = "replicated-job", 2, 2
+		}), bad: true},
+		"being updated": {svc: with(func(s *fleet.Service) { s.Pending = "3 image" }), bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

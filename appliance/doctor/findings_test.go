@@ -304,7 +304,8 @@ func TestReach(t *testing.T) {
 		Error: "no answer within 5s",
 		There: []Try{{Port: 7946, Error: "no answer"}},
 	}
-	expect(t, Reach([]Neighbour{{Name: "h3", Error: "it is away"}, {Name: "h1", Error: "removed", Removed: true}}, needs,
+	expect(t, Reach([]Neighbour{{Name: "h3", Error: "it is away"}, {Name: "h1", Error: "removed", Removed: true}},
+		needs,
 		self), "bad | this node was removed from its cluster | run `crawlbox leave` here")
 	expect(t, Reach([]Neighbour{worker}, needs, self), "warning | h2 (10.0.0.2) can't be asked",
 		"warning | this node does not reach h2 (10.0.0.2) at 7946/tcp")

@@ -17,8 +17,8 @@ import (
 )
 
 // listing shows the files that a Dockerfile with it copies, with their types, modes and links.
-const listing = "COPY . /app\nRUN cd /app || exit 0; find . -mindepth 1 -printf '%y %m %l %P\\n' | LC_ALL=C sort | cat -v " +
-	">/said; cat /said\n"
+const listing = "COPY . /app\nRUN cd /app || exit 0; find . -mindepth 1 -printf '%y %m %l %P\\n' | LC_ALL=C sort | " +
+	"cat -v >/said; cat /said\n"
 
 // asDocker is a directory, of which crawlbox has to make the image that docker build makes.
 type asDocker struct {
@@ -89,7 +89,8 @@ var builtAsDocker = map[string]asDocker{
 			}
 			socket.(*net.UnixListener).SetUnlinkOnClose(false)
 			socket.Close()
-			return errors.Join(os.Symlink("/etc", at("etc")), os.Symlink("gone", at("link")), os.Mkdir(at("empty"), 0o700),
+			return errors.Join(os.Symlink("/etc", at("etc")), os.Symlink("gone", at("link")),
+				os.Mkdir(at("empty"), 0o700),
 				os.Chmod(at("setuid"), 0o755|fs.ModeSetuid), os.Chmod(at("sticky"), 0o777|fs.ModeSticky),
 				os.Chmod(at("private"), 0o600), unix.Mkfifo(at("pipe"), 0o600),
 				unix.Mknod(at("null"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
@@ -200,7 +201,8 @@ func (c *cluster) layOut(row asDocker) (dir string) {
 			text = "FROM spiders:lab AS first\n" + text
 		}
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644))
+		if err != nil {
 			c.Fatal(err)
 		}
 	}
@@ -277,11 +279,13 @@ func (c *cluster) buildWithSyntax() {
 	contains(c.T, c.fails(c.manager, 1, "build", dir, "--name", "syntax", "--builder", image.BuildKit),
 		"build failed at # syntax = docker/dockerfile:1: what reads the Dockerfile could not be fetched (",
 		"; take that line out, which newer Docker Engines do not need, or bring the image to this machine")
-	contains(c.T, c.run("build", dir, "--name", "syntax", "--builder", image.Classic), "built localhost:8003/syntax:0.01")
+	contains(c.T, c.run("build", dir, "--name", "syntax", "--builder", image.Classic),
+		"built localhost:8003/syntax:0.01")
 	for flag, way := range map[string]string{
 		"--ssh": "--secret", "--build-context": "into the directory", "--cache-from": "keeps the cache",
 	} {
-		contains(c.T, c.fails(c.manager, 2, "build", dir, flag, "x"), fmt.Sprintf("%s of docker build is not offered: ", flag),
+		contains(c.T, c.fails(c.manager, 2, "build", dir, flag, "x"),
+			fmt.Sprintf("%s of docker build is not offered: ", flag),
 			way)
 	}
 }

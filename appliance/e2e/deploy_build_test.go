@@ -76,7 +76,8 @@ func (c *cluster) numbers() {
 	directory := filesIn(c.T, map[string]string{"Dockerfile": "FROM spiders:lab\n" + sleeper})
 	command := []string{"deploy", directory, "--name", "numbered", "--monitor", "1s"}
 	contains(c.T, c.run(append(command, "--dry-run")...), "create numbered\n  build: "+directory+
-		" as localhost:8003/numbered:0.01, and push it\n  pull: bring localhost:8003/numbered:0.01 onto 1 node within 5m\n"+
+		" as localhost:8003/numbered:0.01, and push it\n  pull: bring localhost:8003/numbered:0.01 onto 1 node "+
+		"within 5m\n"+
 		"  update: create service numbered with 1 replica\n  watch: until all have run for 1s")
 	c.run(command...)
 	contains(c.T, c.fails(c.manager, 1, append(command, "--constraint", "node.labels.zone==nowhere")...), "node")

@@ -42,7 +42,14 @@ func TestTally_Starts(t *testing.T) {
 			Services: []Service{{ID: "a", Mode: ModeReplicated, Desired: 1, RestartDelay: 30 * time.Second}},
 			Tasks: []Task{
 				{ID: "new", ServiceID: "a", Slot: 1, State: "ready", Desired: TaskReady, Created: now},
-				{ID: "old", ServiceID: "a", Slot: 1, State: tc.state, Desired: TaskShutdown, Created: now.Add(-time.Hour)},
+				{
+					ID:        "old",
+					ServiceID: "a",
+					Slot:      1,
+					State:     tc.state,
+					Desired:   TaskShutdown,
+					Created:   now.Add(-time.Hour),
+				},
 			},
 		}
 		s.Tally()

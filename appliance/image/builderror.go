@@ -85,17 +85,18 @@ func (e *BuildError) reason() string {
 		return "its registry wants a login (" + e.Message + "); run `" + loginTo(from) + "` on this machine as the " +
 			"user who deploys, then try again"
 	case noTrust.MatchString(e.Message):
-		return "Docker does not trust its registry (" + e.Message + "); put the registry's CA into /etc/docker/certs.d/" +
+		return "Docker does not trust its registry (" + e.Message + "); put the registry's CA into " +
+			"/etc/docker/certs.d/" +
 			registryOf(from) + "/ca.crt, and restart Docker if that alone does not help"
 	case strings.HasPrefix(e.Command, "#") && (notThere.MatchString(e.Message) || noRegistry.MatchString(e.Message)):
 		return "what reads the Dockerfile could not be fetched (" + e.Message + "); take that line out, which newer " +
 			"Docker Engines do not need, or bring the image to this machine with docker load"
 	case notThere.MatchString(e.Message):
-		return "there is no such base image (" + e.Message + "); correct its name or tag in the Dockerfile, or, if it " +
-			"is private, run `" + loginTo(from) + "` on this machine as the user who deploys"
+		return "there is no such base image (" + e.Message + "); correct its name or tag in the Dockerfile, or, if " +
+			"it is private, run `" + loginTo(from) + "` on this machine as the user who deploys"
 	case tooMany.MatchString(e.Message):
-		return "its registry limits how much is pulled (" + e.Message + "); run `" + loginTo(from) + "` on this machine " +
-			"as the user who deploys, or wait"
+		return "its registry limits how much is pulled (" + e.Message + "); run `" + loginTo(from) + "` on this " +
+			"machine as the user who deploys, or wait"
 	case noRegistry.MatchString(e.Message):
 		return "its registry could not be asked (" + e.Message +
 			"); try again, or bring the image to this machine with docker load"

@@ -286,9 +286,9 @@ func TestBuildKit_Errors(t *testing.T) {
 		},
 		"a private base image": {"[internal] load metadata for 10.9.9.3:5443/base:1",
 			"unexpected status from HEAD request to https://10.9.9.3:5443/v2/base/manifests/1: 401 Unauthorized", "",
-			"build failed at FROM 10.9.9.3:5443/base:1: its registry wants a login (unexpected status from HEAD request to " +
-				"https://10.9.9.3:5443/v2/base/manifests/1: 401 Unauthorized); run `docker login 10.9.9.3:5443` on this " +
-				"machine as the user who deploys"},
+			"build failed at FROM 10.9.9.3:5443/base:1: its registry wants a login (unexpected status from HEAD " +
+				"request to https://10.9.9.3:5443/v2/base/manifests/1: 401 Unauthorized); run `docker login " +
+				"10.9.9.3:5443` on this machine as the user who deploys"},
 		"a private base image of Docker Hub": {"[internal] load metadata for docker.io/me/base:1",
 			"pull access denied, repository does not exist or may require authorization: server message: " +
 				"insufficient_scope: authorization failed", "", "run `docker login` on this machine"},

@@ -47,7 +47,8 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s: got %q", repository, got)
 		}
 	}
-	for _, other := range []string{"", "localhost:8003/one:1", "localhost:8003/none:1@sha256:" + strings.Repeat("0", 64)} {
+	none := "localhost:8003/none:1@sha256:" + strings.Repeat("0", 64)
+	for _, other := range []string{"", "localhost:8003/one:1", none} {
 		if got := Environment(t.Context(), r.Handler(), other); got != nil {
 			t.Errorf("%q: got %q", other, got)
 		}

@@ -114,8 +114,8 @@ func TestBuild_Errors(t *testing.T) {
 		},
 		"a private base image": {
 			stream: `{"stream":"Step 1/3 : FROM r.example:5443/base:1\n"}{"error":"Get \"https://r.example:5443/v2/\": no basic auth credentials"}`,
-			want: "its registry wants a login (Get \"https://r.example:5443/v2/\": no basic auth credentials); run `docker " +
-				"login r.example:5443` on this machine as the user who deploys, then try again",
+			want: "its registry wants a login (Get \"https://r.example:5443/v2/\": no basic auth credentials); run " +
+				"`docker login r.example:5443` on this machine as the user who deploys, then try again",
 		},
 		"a private image to copy from": {
 			stream: `{"stream":"Step 2/3 : COPY --from=r.example/tools:1 / /\n"}{"error":"unauthorized: authentication required"}`,

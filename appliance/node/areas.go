@@ -60,7 +60,8 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 		api.ChangesArea(deploys),
 		api.DeploysArea(deploys),
 		api.BuildsArea(builds),
-		api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log, errs)),
+		api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log,
+			errs)),
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
 	)

@@ -68,7 +68,8 @@ func envProblem(err error, text []byte) error {
 		before, _, _ := strings.Cut(string(text), opened[1])
 		return fmt.Errorf("line %d: a quote does not end", 1+strings.Count(before, "\n"))
 	case line == "":
-		return errors.New("a value has a $ that names no variable; write $$ for it, or put the value into single quotes")
+		return errors.New("a value has a $ that names no variable; write $$ for it, or put the value into single " +
+			"quotes")
 	}
 	return fmt.Errorf("%s: want NAME=VALUE", line)
 }

@@ -33,8 +33,8 @@ type Options struct {
 	// quarters are for data, the rest for what clients leave waiting and for a reply.
 	MaxMemory int64
 
-	// Listen opens the TCP listener; nil means net.Listen. Its connections may speak TLS, whose handshake is left to the
-	// first Read. If one of them, or what its method NetConn returns, has a method
+	// Listen opens the TCP listener; nil means net.Listen. Its connections may speak TLS,
+	// whose handshake is left to the first Read. If one of them, or what its method NetConn returns, has a method
 	// Admit(who string), that is called with "queue" once the client has logged in.
 	Listen func(addr string) (net.Listener, error)
 
@@ -262,8 +262,8 @@ func (s *Server) turnAway(client net.Conn) {
 func (s *Server) tellCutOff(client string) {
 	s.cutOffs.Do(func() {
 		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than "+
-			"there is for clients; "+
-			"others may have been within the same minute", "client", client, "bytes", s.memory.most)
+			"there is for clients; others may have been within the same minute", "client", client, "bytes",
+			s.memory.most)
 	})
 }
 

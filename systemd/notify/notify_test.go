@@ -194,7 +194,8 @@ func TestStarvation(t *testing.T) {
 
 func TestTotalOf(t *testing.T) {
 	t.Parallel()
-	text := "some avg10=25.72 avg60=46.67 avg300=36.95 total=831956587\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+	text := "some avg10=25.72 avg60=46.67 avg300=36.95 total=831956587\n" +
+		"full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
 	if got := totalOf(text); got != 831956587*time.Microsecond {
 		t.Errorf("read %v", got)
 	}

@@ -79,7 +79,9 @@ func TestAsk_Refused(t *testing.T) {
 		"removed": {
 			http.StatusForbidden, `{"code":"removed","time":"2026-01-01T00:00:00Z"}`, "was removed from the cluster", true,
 		},
-		"too often":       {http.StatusTooManyRequests, "it was asked too often", "429 Too Many Requests: it was asked", false},
+		"too often": {
+			http.StatusTooManyRequests, "it was asked too often", "429 Too Many Requests: it was asked", false,
+		},
 		"for some reason": {http.StatusForbidden, "", "it answers 403 Forbidden", false},
 	} {
 		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -64,7 +64,9 @@ func namesOf[T any](list func(*api.Client, context.Context) ([]T, error), name f
 var (
 	ServiceNames = namesOf((*api.Client).Services, func(s fleet.Service) string { return s.Name })
 	NodeNames    = namesOf((*api.Client).Nodes, func(n fleet.Node) string { return n.Display })
-	ImageNames   = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) { return c.Images(ctx, false) },
+	ImageNames   = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
+		return c.Images(ctx, false)
+	},
 		func(i fleet.Image) string { return i.Repository + ":" + i.Tag })
 	AccountNames = namesOf((*api.Client).RegistryAccounts, func(a api.RegistryAccount) string { return a.Name })
 	// QueueKeys lists the lists of the queue.

@@ -34,7 +34,8 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 		{"stage-timeout", f.req.StageTimeout > 0, "a time, more than 0s"},
 	} {
 		if changed(number.flag) && !number.good {
-			return command.Usagef(cmd, "--%s is %q; it is %s", number.flag, cmd.Flags().Lookup(number.flag).Value.String(),
+			return command.Usagef(cmd, "--%s is %q; it is %s", number.flag,
+				cmd.Flags().Lookup(number.flag).Value.String(),
 				number.is)
 		}
 	}

@@ -129,7 +129,8 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 	case isPath(what):
 		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
 	case isRemote(what):
-		return fmt.Errorf("%s is nothing on this machine; fetch it, such as with git clone, and name the directory", what)
+		return fmt.Errorf("%s is nothing on this machine; fetch it, such as with git clone, and name the directory",
+			what)
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
 	ch := change.OfDeploy(f.req.Service, f.req.Image, change.Asks((*api.Client).Deploy, f.req))

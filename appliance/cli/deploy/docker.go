@@ -103,7 +103,8 @@ func refuseDockers(cmd *cobra.Command, err error) error {
 	if errors.As(err, &unknown) {
 		if way, ok := dockersFlags[unknown.GetSpecifiedName()]; ok {
 			dashes := strings.Repeat("-", min(2, len(unknown.GetSpecifiedName())))
-			return command.Usagef(cmd, "%s%s of docker build is not offered: %s", dashes, unknown.GetSpecifiedName(), way)
+			return command.Usagef(cmd, "%s%s of docker build is not offered: %s", dashes, unknown.GetSpecifiedName(),
+				way)
 		}
 	}
 	return cmd.Parent().FlagErrorFunc()(cmd, err)
@@ -115,6 +116,7 @@ var agentMount = regexp.MustCompile(`(?im)^\s*RUN\s.*--mount=\S*type=ssh`)
 // warnOfAgent tells of steps that docker build gives an SSH agent if it is asked to.
 func warnOfAgent(a *command.App, dockerfile string) {
 	if agentMount.MatchString(dockerfile) {
-		fmt.Fprintf(a.Env.Stderr, "warning: the Dockerfile has steps for an SSH agent, and they get none: %s\n", bySecret)
+		fmt.Fprintf(a.Env.Stderr, "warning: the Dockerfile has steps for an SSH agent, and they get none: %s\n",
+			bySecret)
 	}
 }

@@ -12,7 +12,10 @@ import (
 func TestTaskState(t *testing.T) {
 	t.Parallel()
 	s := tui.Screen{Now: func() time.Time { return clitest.Now }}
-	for want, starts := range map[string]time.Duration{"restarts in 27s": 27 * time.Second, "restarts now": -time.Second} {
+	for want, starts := range map[string]time.Duration{
+		"restarts in 27s": 27 * time.Second,
+		"restarts now":    -time.Second,
+	} {
 		task := fleet.Task{State: fleet.TaskReady, Desired: fleet.TaskReady, Starts: clitest.Now.Add(starts)}
 		if got := taskState(s, task).Text; got != want {
 			t.Errorf("got %s, want %s", got, want)

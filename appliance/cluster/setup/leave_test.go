@@ -31,7 +31,8 @@ func TestEnd_Unclean(t *testing.T) {
 		t.Fatal(err)
 	}
 	busy := filepath.Join(dir, "ca", "busy")
-	if err := errors.Join(r.save(), os.Mkdir(busy, 0o700), unix.Mount("tmpfs", busy, "tmpfs", 0, "size=64k")); err != nil {
+	err = errors.Join(r.save(), os.Mkdir(busy, 0o700), unix.Mount("tmpfs", busy, "tmpfs", 0, "size=64k"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	unmount := func() error { return unix.Unmount(busy, unix.MNT_DETACH) }

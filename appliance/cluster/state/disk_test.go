@@ -114,7 +114,9 @@ func TestCommit_DiskTakesNothing(t *testing.T) {
 	t.Parallel()
 	for want, take := range map[string]func(dir string) error{
 		"is full, make room on it": func(string) error { return nil },
-		"is read-only":             func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") },
+		"is read-only": func(dir string) error {
+			return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		},
 	} {
 		dir := filepath.Join(testenv.SmallDisk(t, "size=64k"), "data")
 		d, err := Open(Dir(dir), Options{Files: Files(dir)})

@@ -134,7 +134,8 @@ func (d *Disk) reconcile() error {
 			}
 			stale = append(stale, name)
 		default:
-			return fmt.Errorf("%s is damaged (%w): restore it from a backup, or move it away if what it has may be lost",
+			return fmt.Errorf("%s is damaged (%w): restore it from a backup, or move it away if what it has may be "+
+				"lost",
 				path, d.bad(name, data))
 		}
 	}
@@ -216,7 +217,8 @@ func (d *Disk) report(err error) {
 		d.Log.Info("the files for the version before are written again")
 	case err != nil && d.failing != err.Error():
 		d.failing = err.Error()
-		d.Log.Warn("failed to write the files for the version before; until a commit can, going back to it loses changes",
+		d.Log.Warn("failed to write the files for the version before; until a commit can, going back to it loses "+
+			"changes",
 			"error", explained(d.dir, err))
 	}
 }

@@ -1,6 +1,6 @@
 // Package state keeps what a cluster must not lose, as named documents: a few dozen of a few
-// KiB each, and the history of each service. A commit changes several of them at once or none, and only those that nobody has
-// changed since they were read.
+// KiB each, and the history of each service. A commit changes several of them at once or
+// none, and only those that nobody has changed since they were read.
 //
 // It is a small git: a commit names the contents of all documents by their SHA-256, its parent,
 // author, time and epoch, and has the contents that it changes in it; the head is the newest

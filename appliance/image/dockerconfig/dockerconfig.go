@@ -83,8 +83,9 @@ func (c Config) Logins(ctx context.Context, dockerfile string, args map[string]s
 		}
 		login, err := c.login(ctx, registry)
 		if err != nil {
-			failed = append(failed, fmt.Errorf("the login to %s was not to be had of docker-credential-%s (%s), and the "+
-				"build goes on without it", credentials.ConvertToHostname(registry), helper, words.OneLine(err.Error())))
+			failed = append(failed, fmt.Errorf("the login to %s was not to be had of docker-credential-%s (%s), and "+
+				"the build goes on without it", credentials.ConvertToHostname(registry), helper,
+				words.OneLine(err.Error())))
 			continue
 		}
 		if login != (image.Login{}) {

@@ -61,8 +61,11 @@ func TestLogins(t *testing.T) {
 		"a helper for what the Dockerfile names": {
 			config:     `{"credHelpers":{"a.example":"good","b.example":"good","c.example":"good"}}`,
 			dockerfile: "FROM a.example/x\nCOPY --from=b.example/y / /",
-			want:       image.Logins{"a.example": {IdentityToken: "of a.example"}, "b.example": {IdentityToken: "of b.example"}},
-			asked:      "get a.example, get b.example",
+			want: image.Logins{
+				"a.example": {IdentityToken: "of a.example"},
+				"b.example": {IdentityToken: "of b.example"},
+			},
+			asked: "get a.example, get b.example",
 		},
 		"a helper for what an argument names": {
 			config:     `{"credHelpers":{"a.example":"good","b.example":"good"}}`,

@@ -80,8 +80,8 @@ func (s *Source) unreadNodeLock() string {
 func (s *Source) lifecycle(p packageJSON) (before string, err error) {
 	for _, name := range []string{"preinstall", "install", "postinstall", "prestart", "start"} {
 		if tool := s.missingTool(p, name); tool != "" {
-			return "", fmt.Errorf("scripts.%s in package.json of %s needs %s, which is of devDependencies and not in the "+
-				"image; move it to dependencies, or write a Dockerfile there", name, s.Dir, tool)
+			return "", fmt.Errorf("scripts.%s in package.json of %s needs %s, which is of devDependencies and not in "+
+				"the image; move it to dependencies, or write a Dockerfile there", name, s.Dir, tool)
 		}
 	}
 	for _, name := range []string{"preprepare", "prepare", "postprepare"} {

@@ -164,7 +164,8 @@ func TestOpen(t *testing.T) {
 			python + "COPY . .\nCMD [\"python3\",\"main.py\"]\n",
 		},
 		"packages of a script": {
-			files{"main.py": "#!/usr/bin/env python3\n# /// script\n# requires-python = '>=3.11'\n# dependencies = [\n" +
+			files{"main.py": "#!/usr/bin/env python3\n# /// script\n# requires-python = '>=3.11'\n# dependencies = " +
+				"[\n" +
 				"#   'redis',\n# ]\n# ///\nimport redis\n"},
 			Options{},
 			Python,
@@ -375,7 +376,8 @@ func TestOpen_Refused(t *testing.T) {
 
 func TestHasStage(t *testing.T) {
 	t.Parallel()
-	s, err := Open(directory(t, map[string]string{"Dockerfile": "ARG V=3\nfrom --platform=$BUILDPLATFORM python:$V as Build\r\n" +
+	s, err := Open(directory(t, map[string]string{"Dockerfile": "ARG V=3\nfrom --platform=$BUILDPLATFORM python:$V " +
+		"as Build\r\n" +
 		"RUN echo FROM here\nFROM scratch\nFROM x \\\n  AS last\n"}), Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -179,7 +179,8 @@ func TestTar_KindsOfFiles(t *testing.T) {
 		files[name] = "odd"
 	}
 	dir := directory(t, files)
-	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")), os.Symlink("x", filepath.Join(dir, "Dockerfile")),
+	if err := errors.Join(os.Symlink("/etc", filepath.Join(dir, "etc")),
+		os.Symlink("x", filepath.Join(dir, "Dockerfile")),
 		unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600), os.Chmod(filepath.Join(dir, "a b"), 0o755|fs.ModeSetuid),
 		os.Chmod(dir+"/x", 0o600)); err != nil {
 		t.Fatal(err)
@@ -196,7 +197,8 @@ func TestTar_KindsOfFiles(t *testing.T) {
 		}
 		delete(texts, name)
 	}
-	if want := map[string]string{"Dockerfile": "x", "etc": "/etc", "x": "FROM x", "pipe": ""}; !maps.Equal(texts, want) {
+	want := map[string]string{"Dockerfile": "x", "etc": "/etc", "x": "FROM x", "pipe": ""}
+	if !maps.Equal(texts, want) {
 		t.Errorf("got %q", texts)
 	}
 	s, err := Open(dir, Options{})
