@@ -6,6 +6,7 @@
 //	snapshot-0000000003   everything up to the end of segment 3
 //	segment-0000000004    what came after
 //	segment-0000000005    the segment that is written now
+//	reserve               room for what was accepted when the disk is full
 //	lock                  held while a process uses the directory
 //
 // The state is the snapshot with the highest number, then every segment with a
@@ -21,7 +22,9 @@
 // is undone by truncating to the last synced byte and repeated from memory, as
 // the kernel may drop dirty pages after a failed fsync. Admit is the gate in
 // front of Append: it reports a failing disk, and holds back writers while the
-// disk is more than MaxLag behind, which bounds what a crash can lose.
+// disk is more than MaxLag behind, which bounds what a crash can lose. On a disk that
+// is full the reserve is given up for what was accepted so far; Admit lets nothing pass
+// that half of the reserve has no room for, nor anything while there is none.
 //
 // # Rewriting
 //

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,46 @@ func TestJournal_FullDisk(t *testing.T) {
 	awaitAdmit(t, j, func(err error) bool { return err == nil })
 	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+	mustEqual(t, contents(t, dir), want)
+}
+
+// TestJournal_StopsOnAFullDisk: what was accepted is there after a stop, and after a crash,
+// although the disk has been full since.
+func TestJournal_StopsOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := testenv.SmallDisk(t, "size=2m")
+	dir := filepath.Join(disk, "queue")
+	j, _, err := open(t, dir, Options{SyncInterval: 50 * time.Millisecond, RewriteSize: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, j)
+	awaitAdmit(t, j, func(err error) bool { return err == nil })
+	ballast := make([]byte, 64<<10)
+	for i := 0; err == nil; i++ {
+		err = os.WriteFile(filepath.Join(disk, fmt.Sprint("ballast", i)), ballast, 0o600)
+	}
+	var want [][]Command
+	for err = j.Admit(t.Context()); err == nil; err = j.Admit(t.Context()) {
+		batch := []Command{{Args: []string{"RPUSH", "jobs", fmt.Sprint(len(want), string(make([]byte, 1000)))}}}
+		if err := j.Append(batch); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, batch)
+	}
+	if !errors.Is(err, unix.ENOSPC) || len(want) == 0 {
+		t.Fatalf("%d are accepted, then %v", len(want), err)
+	}
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(contents(t, crashed)); n == 0 {
+		t.Errorf("of %d that were accepted none is on the disk", len(want))
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
 	}
 	mustEqual(t, contents(t, dir), want)
 }

@@ -61,6 +61,7 @@ type Journal struct {
 	// Only Run touches these.
 	directory   *directory
 	segment     *segment
+	reserve     *reserve
 	closedBytes int64  // bytes of the segments between the snapshot and the current one
 	snapBytes   int64  // bytes of the snapshot
 	inflight    []byte // taken from pending, not synced yet
@@ -71,6 +72,7 @@ type Journal struct {
 	pending []byte        // appended, not yet taken by the writer
 	oldest  time.Time     // when the oldest unsynced record was appended; zero: all synced
 	failure error         // why the last sync failed; nil when it did not
+	room    int           // bytes of unsynced records that have a place on a full disk
 	changed chan struct{} // closed and replaced after every sync
 }
 
@@ -93,6 +95,7 @@ func Open(dir string, opts Options, log *slog.Logger, source Source, apply func(
 		log:     log,
 		source:  source,
 		lock:    lock,
+		reserve: newReserve(dir),
 		forced:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
 	}
@@ -127,6 +130,16 @@ func (j *Journal) load(dir string, apply func([]Command) error) error {
 		j.closedBytes += fileSize(directory.segmentPath(n))
 	}
 	j.segment, err = openSegment(path, last, end)
+	return err
+}
+
+// keepReserve has room on the disk for what will be accepted until the next sync, while what
+// was accepted before is written.
+func (j *Journal) keepReserve() error {
+	err := j.reserve.keep()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.room = int(j.reserve.size / 2)
 	return err
 }
 
@@ -190,7 +203,8 @@ func (j *Journal) admit() (<-chan struct{}, error) {
 	if j.failure != nil {
 		return nil, j.failure
 	}
-	if !j.oldest.IsZero() && (time.Since(j.oldest) > j.opts.MaxLag || len(j.pending) > j.opts.MaxPending) {
+	bound := min(j.opts.MaxPending, j.room)
+	if !j.oldest.IsZero() && (time.Since(j.oldest) > j.opts.MaxLag || len(j.pending) > bound) {
 		return j.changed, nil
 	}
 	return nil, nil

@@ -15,6 +15,7 @@ const rewritePause = time.Minute
 func (j *Journal) Run(ctx context.Context) error {
 	ticker := time.NewTicker(j.opts.SyncInterval)
 	defer ticker.Stop()
+	_ = j.sync()                 // which makes the reserve; if it cannot, Admit says so
 	var rewriting chan rewritten // nil: none under way
 	forced := false
 	for {
@@ -23,7 +24,12 @@ func (j *Journal) Run(ctx context.Context) error {
 			if rewriting != nil {
 				j.finishRewrite(<-rewriting)
 			}
-			return errors.Join(j.sync(), j.Close())
+			err := j.sync()
+			if len(j.inflight) == 0 {
+				err = nil // there may be no room for more, but all is written
+			}
+			j.reserve.release()
+			return errors.Join(err, j.Close())
 		case <-ticker.C:
 		case <-j.forced:
 			forced = true
@@ -59,13 +65,16 @@ func (j *Journal) take() {
 }
 
 func (j *Journal) write() error {
-	if len(j.inflight) == 0 {
+	if len(j.inflight) == 0 && j.reserve.size > 0 {
 		return nil
 	}
-
 	err := j.segment.append(j.inflight)
+	if isFull(err) && j.reserve.release() {
+		err = j.segment.append(j.inflight)
+	}
 	if err == nil {
 		j.inflight = recycle(j.inflight)
+		err = j.keepReserve()
 	}
 	j.report(err)
 	return err
