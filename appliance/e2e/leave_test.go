@@ -44,6 +44,17 @@ func TestLeave(t *testing.T) {
 		c.startManager()
 		c.awaitRemoved(h2)
 	})
+	t.Run("damaged identity", func(t *testing.T) {
+		c := c.sub(t)
+		c.join(h2)
+		c.awaitReady(2)
+		c.stop(h2)
+		h2.WriteFile("/var/lib/crawlbox/node/identity.json", "{bad")
+		contains(t, c.fails(h2, 1, "leave"), "damaged", "crawlbox leave --force")
+		h2.MustExec("crawlbox", "leave", "--force")
+		c.ended(h2)
+		c.awaitRemoved(h2)
+	})
 	t.Run("manager", func(t *testing.T) { c.sub(t).leaveManager() })
 }
 

@@ -227,9 +227,9 @@ func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 	if state == setup.Created {
 		return n.machine().End(ctx, force)
 	}
-	id, err := pki.LoadIdentity(setup.NodeDir(n.cfg))
+	id, err := setup.JoinedAs(n.cfg)
 	if err != nil {
-		return err
+		return n.machine().Abandon(ctx, err, force)
 	}
 	n.identify(id)
 	managers := agent.NewClient(n.view.At, n.identity, fleet.RoleManager)

@@ -47,7 +47,8 @@ func Watches[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.C
 // WatchesAll is Watches for a question without arguments.
 func WatchesAll[T any](a *App, cmd *cobra.Command, ask func(*api.Client, context.Context) (T, error),
 	render func(tui.Screen, T)) *cobra.Command {
-	return Watches(a, cmd, func(ctx context.Context, c *api.Client, _ []string) (T, error) { return ask(c, ctx) }, render)
+	asked := func(ctx context.Context, c *api.Client, _ []string) (T, error) { return ask(c, ctx) }
+	return Watches(a, cmd, asked, render)
 }
 
 // repeat shows a value and what is asked for again, until ctx ends or that fails. show gets the

@@ -44,8 +44,8 @@ would believe that the queue is empty. --allow-empty pushes them too.`,
 		case len(items) == 1 && items[0] == "-":
 			err = p.lines(a.Env.Stdin)
 		case slices.Contains(items, "") && !*empty:
-			return command.Usagef(cmd, "an item is empty, which a spider takes for the end of the queue; --allow-empty "+
-				"pushes it")
+			return command.Usagef(cmd, "an item is empty, which a spider takes for the end of the queue; "+
+				"--allow-empty pushes it")
 		default:
 			err = p.all(items)
 		}

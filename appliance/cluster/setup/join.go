@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // ErrSwarmLeft is returned where Docker is in no swarm on a node that had joined.
@@ -39,11 +40,20 @@ type joining struct {
 	rejoin func(context.Context) (*pki.Identity, error) // by the join token once more; nil without one
 }
 
+// JoinedAs returns who a machine is that joined. The error is ErrNotJoined where it has not.
+func JoinedAs(cfg configs.Config) (*pki.Identity, error) {
+	id, err := pki.LoadIdentity(NodeDir(cfg))
+	if err != nil && !errors.Is(err, pki.ErrNotJoined) {
+		return nil, fmt.Errorf("%w, or leave with `crawlbox leave --force` and join again", err)
+	}
+	return id, err
+}
+
 // Join makes this machine a node of the cluster of a join token, from wherever an earlier
 // try got. Without a token it finds that it is one, with or without its Docker Engine.
 func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership, error) {
 	j := &joining{Machine: m, Membership: Membership{Role: role}}
-	id, err := pki.LoadIdentity(NodeDir(m.Config))
+	id, err := JoinedAs(m.Config)
 	if err != nil && !errors.Is(err, pki.ErrNotJoined) {
 		return j.Membership, err
 	}

@@ -97,6 +97,20 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	return unclean(m.forget(id))
 }
 
+// Abandon takes a machine out of its cluster that joined, and whose identity cannot be read for a
+// reason, which it returns unless it is forced: here only, since no manager would know who asks.
+func (m *Machine) Abandon(ctx context.Context, unread error, force bool) error {
+	if !force {
+		return unread
+	}
+	if err := m.Engine.Leave(ctx, true); err != nil {
+		return err
+	}
+	m.Log.Warn("this node's identity cannot be read, so no manager was told; do it there with `crawlbox node rm " +
+		m.Name + "`")
+	return unclean(m.forget(nil))
+}
+
 // leavingFile has the node's ID in the swarm while it leaves: Docker, which has left,
 // knows it no longer when a leave that was cut off is run again.
 const leavingFile = "leaving"
@@ -114,12 +128,16 @@ func (m *Machine) leavingAs(swarmID string) (string, error) {
 	return string(kept), nil
 }
 
-// forget removes what the node kept of the cluster. The identity goes last:
-// until it is gone, a leave that was cut off can be run again.
+// forget removes what the node kept of the cluster. The identity, nil where it cannot be read,
+// goes last: until it is gone, a leave that was cut off can be run again.
 func (m *Machine) forget(id *pki.Identity) error {
 	errs := []error{keepRegistries(m.Config)}
-	for _, registry := range managersRegistries(m.Config, id) {
-		errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
+	if id == nil {
+		errs = append(errs, pki.RemoveAllCAs(pki.CertsDir))
+	} else {
+		for _, registry := range managersRegistries(m.Config, id) {
+			errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
+		}
 	}
 	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
 		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))

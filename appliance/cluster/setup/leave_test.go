@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -49,5 +50,22 @@ func TestEnd_Unclean(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != leftFile {
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// TestJoinedAs_Damaged names the way out, which needs no backup.
+func TestJoinedAs_Damaged(t *testing.T) {
+	t.Parallel()
+	cfg := configs.Config{DataDir: t.TempDir()}
+	if _, err := JoinedAs(cfg); !errors.Is(err, pki.ErrNotJoined) {
+		t.Errorf("of no node: %v", err)
+	}
+	path := filepath.Join(NodeDir(cfg), pki.IdentityFile)
+	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("{bad"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := JoinedAs(cfg); err == nil || !strings.Contains(err.Error(), "crawlbox leave --force") {
+		t.Errorf("a damaged identity: %v", err)
 	}
 }

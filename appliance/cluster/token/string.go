@@ -109,6 +109,9 @@ func cutPrefix(text string) (string, error) {
 	return payload, nil
 }
 
+// maxMissing is how much of a token can have been cut off: none has more characters.
+const maxMissing = 400
+
 // open takes length and checksum off. The length comes first, in two characters
 // of its own, so that a cut string can be told from one with a typing error.
 func open(payload string) ([]byte, error) {
@@ -126,6 +129,8 @@ func open(payload string) ([]byte, error) {
 	body, intact := verifyChecksum(raw)
 	missing := crockford.EncodedLen(length) - len(payload[2:])
 	switch {
+	case missing > maxMissing && !intact:
+		return nil, fmt.Errorf("%w: it is no join token; copy the whole line that `crawlbox token` prints", ErrTypo)
 	case missing > 0 && !intact: // intact, it is the length that was mistyped
 		return nil, fmt.Errorf("%w: %d characters are missing at its end; copy the whole line", ErrCut, missing)
 	case missing != 0 || !intact || !whole:

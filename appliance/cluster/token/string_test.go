@@ -89,6 +89,7 @@ func TestParse_SaysWhatIsWrong(t *testing.T) {
 		"version zero":    {"CBX0" + text[4:], ErrNotJoinString},
 		"newer":           {"CBX2-ABC", ErrNewer},
 		"cut after head":  {"CBX1-", ErrCut},
+		"made up":         {"CBX1-xyz", ErrTypo},
 		"cut in half":     {text[:len(text)/2], ErrCut},
 		"something after": {text + "AAAA", ErrTypo},
 		"no such letter":  {text[:20] + "U" + text[21:], ErrTypo},
