@@ -56,7 +56,7 @@ func TestDeploy_CutOff(t *testing.T) {
 	} {
 		socket, stop, err := clitest.ServeHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if _, err := io.WriteString(w, events); err == nil && events != "" {
-				err = http.NewResponseController(w).Flush()
+				_ = http.NewResponseController(w).Flush()
 			}
 			panic(http.ErrAbortHandler)
 		}))

@@ -75,8 +75,8 @@ func confirmDrain(a *command.App, cmd *cobra.Command, nodes []fleet.Node) error 
 	}
 	list := strings.Join(names, ", ")
 	if !tui.IsTerminal(a.Env.Stdin) {
-		return command.Usagef(cmd, "without %s no node takes tasks, and all services stop; say --yes to drain it all the "+
-			"same", list)
+		return command.Usagef(cmd, "without %s no node takes tasks, and all services stop; say --yes to "+
+			"drain it all the same", list)
 	}
 	yes, err := a.Confirm(cmd.Context(), "No node would take tasks, and all services stop. Drain "+list+"?")
 	if err == nil && !yes {
@@ -102,8 +102,8 @@ func awaitDrained(ctx context.Context, c *api.Client, n fleet.Node) error {
 		case left == 0:
 			return nil
 		case time.Now().After(end):
-			return fmt.Errorf("%s takes no new tasks, and %s after %s still there; see `crawlbox ps --node %s`", n.Display,
-				words.Count(left, "task"), drainTimeout, n.Display)
+			return fmt.Errorf("%s takes no new tasks, and %s after %s still there; see `crawlbox ps --node %s`",
+				n.Display, words.Count(left, "task"), drainTimeout, n.Display)
 		}
 		if clock.Sleep(ctx, drainLook) != nil {
 			return fmt.Errorf("%w; %s takes no new tasks, and those that it has end", command.ErrInterrupted, n.Display)

@@ -22,7 +22,8 @@ func nodeLabelCmd(a *command.App) *cobra.Command {
 		Long: `Show the labels of a node, or set some. A service runs where a label has a value
 with crawlbox deploy --constraint node.labels.NAME==VALUE, or with
 deploy.placement.constraints in the config file.`,
-		Example:           "  crawlbox node label h2 zone=eu\n  crawlbox node label h2 --rm zone\n  crawlbox node label h2",
+		Example: "  crawlbox node label h2 zone=eu\n  crawlbox node label h2 --rm zone\n" +
+			"  crawlbox node label h2",
 		Args:              command.AtLeast(1, "a node, and maybe labels such as zone=eu"),
 		ValidArgsFunction: a.CompleteOne(command.NodeNames),
 	}
