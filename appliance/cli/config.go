@@ -27,9 +27,10 @@ func fileFlag(cmd *cobra.Command, usage string) *string {
 
 func configCheckCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Say what is wrong with a config file, all of it",
-		Args:  command.NoArgs,
+		Use:     "check",
+		Short:   "Say what is wrong with a config file, all of it",
+		Example: "  crawlbox config check\n  crawlbox config check --file new.yaml",
+		Args:    command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -52,7 +53,8 @@ func configShowCmd(a *command.App) *cobra.Command {
 		Short: "Show the config in force here, or what a file means",
 		Long: `Show the config of the crawlbox that runs here with all defaults, or with --file
 what a file would mean. Passwords are hidden.`,
-		Args: command.NoArgs,
+		Example: "  crawlbox config show\n  crawlbox config show --file new.yaml",
+		Args:    command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` to show (default: what runs here)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -83,9 +85,10 @@ func showConfig(a *command.App, cmd *cobra.Command, file string) (string, error)
 
 func configInitCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Write a config file that explains every setting",
-		Args:  command.NoArgs,
+		Use:     "init",
+		Short:   "Write a config file that explains every setting",
+		Example: "  crawlbox config init\n  crawlbox config init --file new.yaml",
+		Args:    command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` to write, - for stdout (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {

@@ -40,6 +40,10 @@ func TestCommands_AreDescribed(t *testing.T) {
 			if c.Short == "" || strings.HasSuffix(c.Short, ".") {
 				t.Errorf("%s: short description %q", c.CommandPath(), c.Short)
 			}
+			leaf := !c.HasSubCommands() && !c.Hidden && c.Name() != "help"
+			if leaf && !strings.Contains(c.Example, strings.TrimSuffix(c.CommandPath(), " ls")) {
+				t.Errorf("%s: its help has no example of it", c.CommandPath())
+			}
 			if c.Args == nil && c.Name() != "help" {
 				t.Errorf("%s takes whatever arguments it is given", c.CommandPath())
 			}

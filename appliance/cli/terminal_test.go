@@ -71,7 +71,7 @@ func TestTerminal(t *testing.T) {
 	t.Run("a login comes with what to do", func(t *testing.T) {
 		if text := onTerminal(t, "registry",
 			"login"); !strings.HasPrefix(text,
-			"Paste this on the machine that pushes to 10.77.0.11:8003:\n\n sudo mkdir") {
+			"Paste this on the machine that pushes to 10.77.0.11:8003:\n\n (as() {") {
 			t.Errorf("got %q", text)
 		}
 	})

@@ -44,9 +44,10 @@ func thisBuild() build {
 
 func versionCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of this binary",
-		Args:  command.NoArgs,
+		Use:     "version",
+		Short:   "Show the version of this binary",
+		Example: "  crawlbox version --json",
+		Args:    command.NoArgs,
 	}
 	asJSON := command.JSONFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {

@@ -153,6 +153,7 @@ func (r *Deploys) History(_ context.Context, service string) ([]history.Entry, e
 	}
 	for i := range list {
 		list[i].Spec, list[i].Source = nil, nil // they may hold passwords, and were not asked for
+		list[i].TookNS = list[i].Took
 	}
 	return list, nil
 }

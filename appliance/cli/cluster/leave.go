@@ -22,7 +22,8 @@ func LeaveCmd(a *command.App) *cobra.Command {
 
 On the manager that made the cluster this ends the cluster and its services. Its
 images and its queue stay on disk.`,
-		Args: command.NoArgs,
+		Example: "  crawlbox leave",
+		Args:    command.NoArgs,
 	}
 	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
 	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, _ []string) error {

@@ -20,10 +20,13 @@ func NodesCmd(a *command.App) *cobra.Command {
 		Short: "List the nodes of the cluster",
 		Long: `List the nodes of the cluster.
 
-The node that answers is marked with *. STATE is Swarm's; drain or pause is a
-ready node that gets no new tasks. DISK is what is free for images and logs.
+The node that answers is marked with *. STATE is Swarm's: ready; drain or pause,
+a ready node that gets no new tasks; down, when Swarm does not hear from it;
+unknown, until it does after a change of managers; unreachable, a manager that
+the others do not reach. DISK is what is free for images and logs.
 CRAWLBOX is the version that runs there, or left or failed where it went away.`,
-		Args: command.NoArgs,
+		Example: "  crawlbox nodes\n  crawlbox nodes --watch",
+		Args:    command.NoArgs,
 	}
 	return command.WatchesAll(a, cmd, (*api.Client).Nodes, renderNodes)
 }

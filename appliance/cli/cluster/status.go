@@ -17,9 +17,10 @@ import (
 
 func StatusCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show this node, its cluster and what is wrong with them",
-		Args:  command.NoArgs,
+		Use:     "status",
+		Short:   "Show this node, its cluster and what is wrong with them",
+		Example: "  crawlbox status\n  crawlbox status --watch",
+		Args:    command.NoArgs,
 	}
 	return command.WatchesAll(a, cmd, (*api.Client).Status, renderStatus)
 }

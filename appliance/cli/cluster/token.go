@@ -103,8 +103,10 @@ func tokenLsCmd(a *command.App) *cobra.Command {
 		Long: `List the tokens that join nodes, without their secrets.
 
 The standing ones, which 'crawlbox token' prints, are marked with *. USES is how
-many nodes a token has joined, of how many it may; - is any number.`,
-		Args: command.NoArgs,
+many nodes a token has joined, of how many it may; - is any number. STATE is
+good, expired, used up or revoked.`,
+		Example: "  crawlbox token ls",
+		Args:    command.NoArgs,
 	}
 	return command.ReadsAll(a, cmd, (*api.Client).Tokens, renderTokens)
 }
@@ -150,6 +152,7 @@ func tokenRevokeCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:               "revoke ID...",
 		Short:             "Make tokens useless; nodes they have joined stay",
+		Example:           "  crawlbox token revoke aaaa",
 		Args:              command.AtLeast(1, "the ID of a token"),
 		ValidArgsFunction: a.Complete(command.TokenIDs),
 		RunE:              a.Each("revoked", command.AllTokenIDs, (*api.Client).RevokeToken),
@@ -162,6 +165,7 @@ func tokenRotateCmd(a *command.App) *cobra.Command {
 		Short: "Replace the standing tokens of a role, or of both",
 		Long: `Replace the standing tokens of a role, or of both, and print the new lines. Join
 strings printed before are of no use any more; nodes they have joined stay.`,
+		Example:   "  crawlbox token rotate\n  crawlbox token rotate worker",
 		Args:      command.AtMostOne("one role"),
 		ValidArgs: []string{fleet.RoleWorker, fleet.RoleManager},
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,18 @@ func (a *App) Complete(list names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		found := slices.DeleteFunc(a.Ask(cmd, list), func(name string) bool { return slices.Contains(args, name) })
 		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// CompleteOr completes an argument that may also be a path, which the shell completes where no
+// name fits.
+func (a *App) CompleteOr(list names) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
+		if strings.ContainsAny(text, "./~") {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		found, _ := a.Complete(list)(cmd, args, text)
+		return found, cobra.ShellCompDirectiveDefault
 	}
 }
 

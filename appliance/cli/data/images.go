@@ -26,9 +26,10 @@ func ImagesCmd(a *command.App) *cobra.Command {
 
 func imagesLsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List the images of the cluster's registry",
-		Args:  command.NoArgs,
+		Use:     "ls",
+		Short:   "List the images of the cluster's registry",
+		Example: "  crawlbox images ls\n  crawlbox images ls --json",
+		Args:    command.NoArgs,
 	}
 	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, _ []string) ([]fleet.Image, error) {
 		return c.Images(ctx, true)
@@ -75,6 +76,7 @@ func imagesRmCmd(a *command.App) *cobra.Command {
 		Long: `Remove images. One that a service runs stays unless --force is given: the
 service runs on without it, but can't be deployed again by its name. The number
 of an image that was built here is never given again.`,
+		Example:           "  crawlbox images rm spider:0.01",
 		Args:              command.AtLeast(1, "an image"),
 		ValidArgsFunction: a.Complete(command.ImageNames),
 	}
@@ -98,9 +100,10 @@ func collected(r api.GCReport) string {
 
 func imagesGCCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "gc",
-		Short: "Free what no tag and no service needs",
-		Args:  command.NoArgs,
+		Use:     "gc",
+		Short:   "Free what no tag and no service needs",
+		Example: "  crawlbox images gc",
+		Args:    command.NoArgs,
 	}
 	return command.ReadsAll(a, cmd, (*api.Client).CollectImages,
 		func(s tui.Screen, r api.GCReport) { fmt.Fprintln(s.W, collected(r)) })

@@ -31,7 +31,8 @@ another.
 
 The password is on no command line, and a shell that leaves out of its history
 what begins with a space (HISTCONTROL=ignorespace) does not keep it.`,
-		Args: command.AtMostOne("one name"),
+		Example: "  crawlbox registry login\n  crawlbox registry login ci",
+		Args:    command.AtMostOne("one name"),
 	}
 	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) (api.RegistryLogin, error) {
 		name := defaultAccount
@@ -52,10 +53,11 @@ func renderLogin(a *command.App, s tui.Screen, l api.RegistryLogin) {
 	fmt.Fprint(s.W, loginLines(l))
 }
 
-// loginLines put the CA where Docker looks for it, and log in.
+// loginLines put the CA where Docker looks for it, and log in. Who is root may have no sudo.
 func loginLines(l api.RegistryLogin) string {
 	dir := quote("/etc/docker/certs.d/" + l.Registry)
-	return fmt.Sprintf(" sudo mkdir -p %s && sudo tee %s/ca.crt >/dev/null <<'EOF'\n%s\nEOF\n", dir, dir,
+	const asRoot = `as() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }`
+	return fmt.Sprintf(" (%s; as mkdir -p %s && as tee %s/ca.crt >/dev/null) <<'EOF'\n%s\nEOF\n", asRoot, dir, dir,
 		strings.TrimSpace(l.CA)) +
 		fmt.Sprintf(" docker login %s --username %s --password-stdin <<'EOF'\n%s\nEOF\n", quote(l.Registry),
 			quote(l.User), l.Password)
@@ -74,9 +76,10 @@ func quote(text string) string {
 
 func registryLsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List the accounts that may push",
-		Args:  command.NoArgs,
+		Use:     "ls",
+		Short:   "List the accounts that may push",
+		Example: "  crawlbox registry ls",
+		Args:    command.NoArgs,
 	}
 	return command.ReadsAll(a, cmd, (*api.Client).RegistryAccounts, renderAccounts)
 }
@@ -93,6 +96,7 @@ func registryLogoutCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:               "logout NAME...",
 		Short:             "End accounts that may push",
+		Example:           "  crawlbox registry logout ci",
 		Args:              command.AtLeast(1, "a name"),
 		ValidArgsFunction: a.Complete(command.AccountNames),
 		RunE:              a.Each("logged out", command.AccountNames, (*api.Client).RegistryLogout),

@@ -69,7 +69,7 @@ is deployed again from what it was made of, else an image.`,
   crawlbox deploy . --secret id=pip,src=$HOME/.config/pip/pip.conf
   crawlbox deploy localhost:8003/spider:0.02`,
 		Args:              command.AtLeast(0, "directories, images or services"),
-		ValidArgsFunction: a.Complete(command.ServiceNames),
+		ValidArgsFunction: a.CompleteOr(command.ServiceNames),
 	}
 	var f deployFlags
 	f.Flags = change.FollowFlags(cmd).PlanFlag(cmd)
@@ -82,7 +82,7 @@ is deployed again from what it was made of, else an image.`,
 func (f *deployFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.addNames(flags, "the service")
-	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are)")
+	flags.IntVar(&f.replicas, "replicas", 0, "`number` of replicas (default: as there are, or 1)")
 	flags.StringArrayVarP(&f.envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables")
 	flags.Float64Var(&f.req.CPUs, "limit-cpu", 0, "`processors` for a replica, such as 0.5")

@@ -36,7 +36,8 @@ the images that Docker has of it, unless --purge is given.
 
 On the manager that made the cluster this ends the cluster; while it has other
 nodes that takes --force.`,
-		Args: command.NoArgs,
+		Example: "  crawlbox uninstall\n  crawlbox uninstall --purge",
+		Args:    command.NoArgs,
 	}
 	purge := cmd.Flags().Bool("purge", false, "remove state, config and the cluster's images too")
 	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")

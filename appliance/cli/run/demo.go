@@ -12,9 +12,10 @@ import (
 
 func DemoCmd(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo",
-		Short: "Show crawlbox on this machine: three replicas drain a queue, and nothing stays",
-		Args:  command.NoArgs,
+		Use:     "demo",
+		Short:   "Show crawlbox on this machine: three replicas drain a queue, and nothing stays",
+		Example: "  crawlbox demo",
+		Args:    command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.DiscardHandler)
 			if cmd.Flags().Changed("log-level") {

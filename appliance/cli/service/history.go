@@ -19,8 +19,14 @@ import (
 
 func HistoryCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "history SERVICE",
-		Short:             "List what was deployed of a service, and how it went",
+		Use:   "history SERVICE",
+		Short: "List what was deployed of a service, and how it went",
+		Long: `List what was deployed of a service, and how it went, the newest first.
+
+RESULT is done; rolled-back, when it failed and the version before runs again;
+failed, when there was none; interrupted, when the manager stopped before
+anything was changed; running, with the stage that it is at.`,
+		Example:           "  crawlbox history spider",
 		Args:              command.ExactlyOne("one service"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}
@@ -33,7 +39,7 @@ func renderHistory(s tui.Screen, entries []history.Entry) {
 	t := tui.Table{Columns: []tui.Column{
 		{Head: "VERSION"},
 		{Head: "IMAGE", Min: 16, AtStart: true},
-		{Head: "DIGEST"},
+		{Head: "DIGEST", Min: 8},
 		{Head: "WHEN"},
 		{Head: "BY", Min: 6},
 		{Head: "RESULT"},
@@ -80,7 +86,7 @@ another image, or to one that crawlbox history lists. Done again it goes further
 back, never to the version that it came from.`,
 		Example:           "  crawlbox rollback spider\n  crawlbox rollback spider 3",
 		Args:              command.Between(1, 2, "a service and maybe the number of a version"),
-		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
+		ValidArgsFunction: completeVersion(a),
 	}
 	flags := change.FollowFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -98,6 +104,29 @@ back, never to the version that it came from.`,
 		return change.Follow(a, cmd, flags, ch)
 	}
 	return cmd
+}
+
+// completeVersion completes a service, and then the version that it may go back to.
+func completeVersion(a *command.App) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		list := command.ServiceNames
+		switch len(args) {
+		case 0:
+		case 1:
+			list = func(ctx context.Context, c *api.Client) (versions []string, err error) {
+				entries, err := c.History(ctx, args[0])
+				for _, e := range entries {
+					if e.Result == history.Done {
+						versions = append(versions, fmt.Sprintf("%d\t%s", e.Version, fleet.FamiliarImage(e.Image)))
+					}
+				}
+				return versions, err
+			}
+		default:
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.Ask(cmd, list), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
 }
 
 // wentBack returns "back to version 2, localhost:8003/spider:0.01, 3 running in 5.2s".

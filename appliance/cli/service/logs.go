@@ -37,7 +37,7 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 	f := cmd.Flags()
 	follow := f.BoolP("follow", "f", false, "go on with new lines until Ctrl-C")
 	tail := f.StringP("tail", "n", "all", "only the last `N` lines of each task")
-	since := f.String("since", "", "only lines after this `time`, or of the last 10m")
+	since := f.String("since", "", "only lines after this `time`, or 10m (default all)")
 	all := f.BoolP("all", "a", false, "also of tasks that were replaced, and versions before")
 	node := f.String("node", "", "only of tasks on this `node`")
 	times := f.BoolP("timestamps", "t", false, "begin each line with its time")

@@ -17,8 +17,15 @@ func LsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the services",
+		Long: `List the services.
 
+STATE is running, when as many replicas run as it should have; starting, when
+they do not yet; N failing, when Swarm starts N again that failed; updating, and
+update paused, when a new version failed and the old one did not come back;
+rolled back, when it did; finished, when all replicas have ended with exit code
+0; complete, of a job; stopping and stopped, when it was scaled to 0.`,
 		SuggestFor: []string{"list", "services"},
+		Example:    "  crawlbox ls\n  crawlbox ls --watch",
 		Args:       command.NoArgs,
 	}
 	return command.WatchesAll(a, cmd, (*api.Client).Services, renderServices)
@@ -69,6 +76,7 @@ func InspectCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "inspect SERVICE",
 		Short:             "Show all of a service as JSON, with Docker's own description",
+		Example:           "  crawlbox inspect spider",
 		Args:              command.ExactlyOne("one service"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}

@@ -13,9 +13,18 @@ import (
 
 func PsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "ps [SERVICE]",
-		Short:             "List the tasks of a service, or of all",
+		Use:   "ps [SERVICE]",
+		Short: "List the tasks of a service, or of all",
+		Long: `List the tasks of a service, or of all: one for each replica, and of one that
+failed the task before, with its error.
+
+STATE is running; new, pending, assigned, preparing or starting on its way to
+that; restarts in 9s, when the one before failed; complete, when it ended with
+exit code 0; failed with another; rejected, when its node could not start it;
+stopping, when it is told to end; shutdown, when it was replaced; orphaned, when
+its node is gone.`,
 		SuggestFor:        []string{"tasks", "top"},
+		Example:           "  crawlbox ps\n  crawlbox ps spider --all\n  crawlbox ps --node h2 --watch",
 		Args:              command.AtMostOne("one service"),
 		ValidArgsFunction: a.CompleteOne(command.ServiceNames),
 	}

@@ -21,6 +21,7 @@ func RmCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "rm SERVICE...",
 		Short:             "Remove services, and their containers from every node",
+		Example:           "  crawlbox rm spider robot",
 		Args:              command.AtLeast(1, "a service"),
 		ValidArgsFunction: a.Complete(command.ServiceNames),
 	}

@@ -1,12 +1,9 @@
 package tui
 
 import (
-	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // gap is between two columns of a table.
@@ -59,7 +56,7 @@ func (t *Table) Write(s Screen) {
 	for _, r := range t.rows {
 		t.writeRow(s, r.cells, widths)
 		if r.note != "" {
-			fmt.Fprintln(s.W, s.Styled(Red, s.Fit("  ! "+words.OneLine(r.note))))
+			WriteProblem(s, r.note)
 		}
 	}
 }

@@ -80,18 +80,20 @@ const (
 
 // Entry is one change of a service.
 type Entry struct {
-	Version int             `json:"version"` // from 1, counted for each service
-	Image   string          `json:"image"`   // name:tag
-	Digest  string          `json:"digest"`  // sha256:…, empty as long as it is not known
-	At      time.Time       `json:"at"`      // when it began
-	By      string          `json:"by"`
-	Kind    string          `json:"kind"`
-	From    int             `json:"from"`  // the version that a rollback went back to, or 0
-	Stage   Stage           `json:"stage"` // how far it is or came
-	Result  Result          `json:"result"`
-	Why     string          `json:"why"`            // in one line
-	Took    time.Duration   `json:"took"`           // nanoseconds
-	Spec    json.RawMessage `json:"spec,omitempty"` // of the service; its bytes are never changed
+	Version int           `json:"version"` // from 1, counted for each service
+	Image   string        `json:"image"`   // name:tag
+	Digest  string        `json:"digest"`  // sha256:…, empty as long as it is not known
+	At      time.Time     `json:"at"`      // when it began
+	By      string        `json:"by"`
+	Kind    string        `json:"kind"`
+	From    int           `json:"from"`  // the version that a rollback went back to, or 0
+	Stage   Stage         `json:"stage"` // how far it is or came
+	Result  Result        `json:"result"`
+	Why     string        `json:"why"`  // in one line
+	Took    time.Duration `json:"took"` // in nanoseconds, as in the documents of earlier versions
+	// TookNS is Took by the name that a time has everywhere in --json; it is not kept.
+	TookNS time.Duration   `json:"took_ns,omitempty"`
+	Spec   json.RawMessage `json:"spec,omitempty"` // of the service; its bytes are never changed
 
 	Source *Source `json:"source,omitempty"` // what the image was built of; nil: it was there
 
