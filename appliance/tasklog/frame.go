@@ -153,7 +153,13 @@ func (f *frames) piece() (piece, error) {
 	if f.left == 0 { // a message without a text
 		return p, nil
 	}
-	if _, err := f.in.Peek(1); err != nil {
+	// What has a length is not shown before it is there: a log that breaks off in a message is
+	// read again from there.
+	n := min(f.left, chunk)
+	if f.bare {
+		n = 1
+	}
+	if _, err := f.in.Peek(n); err != nil {
 		return p, unexpected(err, f.bare)
 	}
 	text, _ := f.in.Peek(min(f.left, f.in.Buffered(), chunk))

@@ -112,11 +112,16 @@ func (d *docker) OpenLog(ctx context.Context, task string, o swarm.LogOptions) (
 	if lost := d.loses[task]; lost > 0 && !o.Follow {
 		sent = min(sent, first+lost)
 	}
+	text := encode(w.bare, w.messages[first:sent])
+	if !w.bare && sent < len(w.messages) { // it may break off in a message
+		next := encode(false, w.messages[sent:sent+1])
+		text = append(text, next[:d.rand.IntN(len(next))]...)
+	}
 	return &body{
 		ctx:    ctx,
 		docker: d,
 		log:    w,
-		text:   encode(w.bare, w.messages[first:sent]),
+		text:   text,
 		sent:   sent,
 		follow: o.Follow,
 		silent: sent < len(w.messages) || d.loses[task] > 0 && first+d.loses[task] == len(w.messages),
