@@ -121,6 +121,7 @@ var everything = []grows{
 		"appliance/tasklog.TestView_Tail",
 	},
 	{"appliance/tasklog.following.known", "root", "the tasks of a service that Swarm knows", ""},
+	{"appliance/control.logChoice.listed", "root", "the same tasks", ""},
 	{"appliance/control.logChoice.versions", "root", "the versions of these tasks", ""},
 	{
 		"logs of tasks that are read at a time, and their last lines", "spider", "512 for each who reads them, 64 MiB",

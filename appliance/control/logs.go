@@ -78,7 +78,11 @@ type logChoice struct {
 	slot    string // name of a task; empty: all of the service
 	node    string // ID; empty: all
 	all     bool
-	began   time.Time // of the following; zero: it is not followed
+
+	// Of logs that are followed: since when, and the tasks that were listed last, by ID. These
+	// stay: their last words may be still to come.
+	began  time.Time
+	listed map[string]bool
 
 	fn   func(api.LogLine) error
 	gone error // of fn
@@ -125,19 +129,33 @@ func (c *logChoice) tasks(s fleet.Snapshot) (list []tasklog.Task) {
 	for _, t := range chooseTasks(s.Tasks, c.service, c.node, c.all || c.task != "") {
 		shown[t.ID] = c.all || c.task != "" || !t.Ended() || isCurrent(s, t)
 	}
-	away := map[string]string{}
-	for _, n := range s.Nodes {
-		if n.State != fleet.StateReady {
-			away[n.ID] = n.State
-		}
-	}
 	for _, t := range s.Tasks {
 		isNew := !c.began.IsZero() && !t.Created.Before(c.began)
-		if c.means(t) && (shown[t.ID] || isNew) {
-			list = append(list, tasklog.Task{Task: t, Away: away[t.NodeID]})
+		if c.means(t) && (shown[t.ID] || isNew || c.listed[t.ID]) {
+			list = append(list, tasklog.Task{Task: t, Away: away(s, t)})
+		}
+	}
+	if !c.began.IsZero() {
+		c.listed = map[string]bool{}
+		for _, t := range list {
+			c.listed[t.ID] = true
 		}
 	}
 	return list
+}
+
+// away says what the node of a task is instead of ready.
+func away(s fleet.Snapshot, t fleet.Task) string {
+	for _, n := range s.Nodes {
+		switch {
+		case n.ID != t.NodeID:
+		case n.State == fleet.StateReady:
+			return ""
+		default:
+			return n.State
+		}
+	}
+	return "gone"
 }
 
 // means reports whether a task is one of those that the user named.

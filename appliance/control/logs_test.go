@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,37 @@ func TestChooseLogs(t *testing.T) {
 		if _, err := chooseLogs(spiders(now), api.LogQuery{Target: target, Node: node}); err == nil {
 			t.Errorf("%s on %q: no error", target, node)
 		}
+	}
+}
+
+// TestChooseLogs_LastWords: a task that was followed stays on the list after another has taken
+// its place, as long as Swarm knows it.
+func TestChooseLogs_LastWords(t *testing.T) {
+	t.Parallel()
+	s := spiders(time.Now())
+	c, err := chooseLogs(s, api.LogQuery{Target: "spider.3", Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := func() (list string) {
+		for _, task := range c.tasks(s) {
+			list += " " + task.ID
+		}
+		return list
+	}
+	if got := ids(); got != " 3b" {
+		t.Errorf("at first: %s", got)
+	}
+	next := s.Tasks[5]
+	next.ID, next.Created = "3c", s.Taken.Add(time.Second)
+	s.Tasks[5].State = fleet.TaskShutdown
+	s.Tasks = slices.Insert(s.Tasks, 5, next)
+	if got := ids(); got != " 3c 3b" {
+		t.Errorf("replaced: %s", got)
+	}
+	s.Tasks = slices.Delete(s.Tasks, 6, 7)
+	if got := ids(); got != " 3c" || len(c.listed) != 1 {
+		t.Errorf("forgotten: %s, and %v", got, c.listed)
 	}
 }
 
