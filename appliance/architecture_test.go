@@ -146,6 +146,8 @@ var bans = []struct {
 	{"appliance/controller", nil, module + "appliance/api", "who decides does not know who reports"},
 	{"appliance/controller", nil, module + "appliance/control", "loops run without anybody who asks"},
 	{"appliance/controller", nil, module + "embedded", "loops know the swarm and the history"},
+	{"appliance/tasklog", nil, module + "appliance/api", "who reads does not know who shows"},
+	{"appliance/swarm", nil, module + "appliance/tasklog", "it opens what others read"},
 	{"appliance/swarm", nil, module + "appliance/api", "who acts does not know who reports"},
 	{"appliance/swarm", nil, module + "appliance/deploy", "who acts does not know who decides"},
 	{
