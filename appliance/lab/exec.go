@@ -91,6 +91,13 @@ func (h *Host) start(cmd *exec.Cmd) error {
 }
 
 // environ returns the environment of a fresh login: nothing of the test's own may reach a host.
+// Shell returns the command, for a person, that opens a shell on the host with the lab's
+// programs, such as crawlbox, on its PATH.
+func (h *Host) Shell() string {
+	return fmt.Sprintf("nsenter --target %d --mount --uts --ipc --net --pid env %s bash", h.PID(),
+		strings.Join(h.environ(), " "))
+}
+
 func (h *Host) environ() []string {
 	if h.spec.systemd {
 		return []string{

@@ -6,12 +6,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// prefix starts the name of every lab's directory and cgroups.
+// prefix starts the name of every lab's directory and cgroups. It is a name that others may
+// give as well: what a lab made bears a mark.
 const prefix = "crawlbox-lab-"
+
+// mark begins the owner file of a lab, before the PID of its owner, which is for people.
+const mark = "made by crawlbox's lab, process "
 
 func sweepLock() string { return filepath.Join(os.TempDir(), "crawlbox-lab.lock") }
 
@@ -29,7 +34,9 @@ func NewDirectory(t TB) (dir string, owner *os.File, err error) {
 	if dir, err = os.MkdirTemp(os.TempDir(), prefix+"*"); err != nil {
 		return "", nil, fmt.Errorf("make lab directory: %w", err)
 	}
-	owner, err = claim(dir)
+	if owner, err = claim(dir, os.O_CREATE|os.O_EXCL); err == nil {
+		_, err = fmt.Fprintf(owner, "%s%d\n", mark, os.Getpid())
+	}
 	return dir, owner, err
 }
 
@@ -48,7 +55,7 @@ func Scratch(t TB) (string, error) {
 }
 
 // Sweep removes what labs have left whose owner is gone, and returns their
-// directories. Labs that are in use are left alone.
+// directories. Labs that are in use are left alone, and what no lab of this user made.
 func Sweep() ([]string, error) {
 	unlock, err := LockFile(sweepLock())
 	if err != nil {
@@ -65,10 +72,10 @@ func sweep() (removed []string, err error) {
 	}
 	var failed error
 	for _, dir := range dirs {
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		if !isOurs(dir) {
 			continue
 		}
-		owner, err := claim(dir)
+		owner, err := claim(dir, 0)
 		if errors.Is(err, errInUse) || errors.Is(err, fs.ErrNotExist) {
 			continue // the second: its owner has removed it just now
 		}
@@ -87,11 +94,25 @@ func sweep() (removed []string, err error) {
 
 var errInUse = errors.New("lab is in use")
 
-// claim makes this process the owner of a lab, until it closes the file or
-// ends. A lock can't outlive its process as a noted PID can; the PID in the file
-// is for people.
-func claim(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_RDWR|os.O_CREATE, 0o644)
+// isOurs reports whether a lab of this user made a directory: it bears the mark, and nobody
+// else can have put that there. What it records are processes to kill.
+func isOurs(dir string) bool {
+	for _, path := range []string{dir, ownerFile(dir)} {
+		var is unix.Stat_t
+		if unix.Lstat(path, &is) != nil || int(is.Uid) != os.Geteuid() || is.Mode&0o022 != 0 {
+			return false
+		}
+	}
+	text, err := os.ReadFile(ownerFile(dir))
+	return err == nil && strings.HasPrefix(string(text), mark)
+}
+
+func ownerFile(dir string) string { return filepath.Join(dir, "owner") }
+
+// claim makes this process the owner of a lab, until it closes the file or ends. A lock
+// can't outlive its process as a noted PID can.
+func claim(dir string, flags int) (*os.File, error) {
+	file, err := os.OpenFile(ownerFile(dir), os.O_RDWR|flags, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("claim lab: %w", err)
 	}
@@ -99,11 +120,6 @@ func claim(dir string) (*os.File, error) {
 		file.Close()
 		return nil, errInUse
 	}
-	if err := file.Truncate(0); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("claim lab: %w", err)
-	}
-	fmt.Fprintln(file, os.Getpid())
 	return file, nil
 }
 

@@ -1,14 +1,17 @@
-// Command lab is the lab by hand: lab up N holds N hosts until Ctrl-C, lab up N trixie
-// servers of that release with systemd and crawlbox, lab up N trixie bare the same
-// without Docker. lab clean removes what killed tests have left.
+// Command lab is the lab by hand: lab up N holds N hosts with crawlbox until Ctrl-C, lab up
+// N trixie servers of that release with systemd, lab up N trixie bare the same without
+// Docker. lab clean removes what killed tests have left.
 package main
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/crawlbox/crawlbox/appliance/lab"
@@ -28,7 +31,8 @@ func main() {
 	case len(args) == 4 && args[0] == "up" && args[3] == "bare":
 		os.Exit(up(ctx, args[1], args[2:3], lab.WithoutDocker()))
 	}
-	fmt.Fprintln(os.Stderr, "usage: lab up N [RELEASE [bare]] | lab clean")
+	fmt.Fprintf(os.Stderr, "usage: lab up N [RELEASE [bare]] | lab clean\nreleases: %s\n",
+		strings.Join(slices.Sorted(maps.Keys(artifact.Releases)), " "))
 	os.Exit(2)
 }
 
@@ -53,12 +57,12 @@ func up(ctx context.Context, count string, release []string, opts ...lab.HostOpt
 	t := &session{}
 	defer t.end(&code)
 	l := lab.New(t)
+	l.Install(artifact.Binary(t))
 	for _, name := range release {
-		l.Install(artifact.Binary(t))
 		opts = append(opts, lab.Release(name))
 	}
 	for _, h := range l.AddHosts(n, opts...) {
-		fmt.Printf("%s  %s  nsenter --target %d --mount --uts --ipc --net --pid bash\n", h.Name(), h.IP(), h.PID())
+		fmt.Printf("%s  %s  %s\n", h.Name(), h.IP(), h.Shell())
 	}
 	fmt.Println("Ctrl-C ends them")
 	<-ctx.Done()
