@@ -108,7 +108,8 @@ func (c *cluster) queueCommands(addr api.QueueAddress) {
 	contains(c.T, c.run("queue", "len"), "KEY", "list", "100002")
 	contains(c.T, shell("redis-cli --no-auth-warning -u $(crawlbox queue url) llen list"), "100002")
 	shell("redis-cli --no-auth-warning -u $(crawlbox queue url) set word x")
-	contains(c.T, c.fails(c.manager, 1, "queue", "len", "word"), "word is not a list", "redis-cli")
+	contains(c.T, c.run("queue", "len"), "word", "string")
+	contains(c.T, c.fails(c.manager, 1, "queue", "push", "word", "y"), "word is not a list", "crawlbox queue len")
 	contains(c.T, c.fails(c.manager, 2, "queue", "clear", "list"), "--yes")
 	contains(c.T, c.run("queue", "clear", "--yes", "list"), "100002 items deleted")
 	if out := c.run("queue", "len", "list"); out != "0" {
