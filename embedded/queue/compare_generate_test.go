@@ -96,7 +96,8 @@ func (g generator) command(inMulti bool) []string {
 		name = names[g.IntN(len(names))]
 	}
 	args := append([]string{name}, g.expand(grammar[name])...)
-	if g.IntN(12) == 0 {
+	scored := name == "ZADD" && args[1] == "lex" // its members keep one score: see lexKey
+	if g.IntN(12) == 0 && !scored {
 		args = g.spoil(args)
 	}
 	return args
@@ -118,8 +119,11 @@ func (g generator) spoil(args []string) []string {
 		args = append(args, args[at])
 	case 3:
 		if at > 0 && (at != 2 || !strings.Contains(args[0], "RAND")) {
-			args[at] = g.pick("", "x", "-1", "0", "1.5", "nan", "9223372036854775807", "9223372036854775808",
-				"\x00\r\n")
+			odd := []string{"", "x", "-1", "nan", "\x00\r\n"}
+			if strings.ToUpper(args[0])[0] != 'B' { // else it may be how long to wait
+				odd = append(odd, "0", "1.5", "9223372036854775807", "9223372036854775808")
+			}
+			args[at] = g.pick(odd...)
 		}
 	case 4:
 		for i := 1; i < len(args); i++ {

@@ -131,12 +131,15 @@ func timeLeft(u unit) func(*Context) {
 		case ent.expires == 0:
 			c.Out.Int(-1)
 		case u.absolute:
-			c.Out.Int64((ent.expires + u.ms/2) / u.ms)
+			c.Out.Int64(u.rounded(ent.expires))
 		default:
-			c.Out.Int64((max(0, ent.expires-c.e.clock) + u.ms/2) / u.ms)
+			c.Out.Int64(u.rounded(max(0, ent.expires-c.e.clock)))
 		}
 	}
 }
+
+// rounded returns a time in ms, which is not negative and may be the largest, in its unit.
+func (u unit) rounded(ms int64) int64 { return int64((uint64(ms) + uint64(u.ms/2)) / uint64(u.ms)) }
 
 func persist(c *Context) {
 	ent := c.e.lookup(c.db, c.args[1])

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -274,6 +275,7 @@ func (s source) each(yield func(m string, score float64) bool) {
 type merge func(sources []source, join func(a, b float64) float64, add func(string, float64) bool)
 
 func unionScores(sources []source, join func(a, b float64) float64, add func(string, float64) bool) {
+	slices.SortStableFunc(sources, bySize)
 	var sum table.Map[float64]
 	for _, src := range sources {
 		src.each(func(m string, score float64) bool {
@@ -290,6 +292,7 @@ func unionScores(sources []source, join func(a, b float64) float64, add func(str
 }
 
 func interScores(sources []source, join func(a, b float64) float64, add func(string, float64) bool) {
+	slices.SortStableFunc(sources, bySize)
 	sources[0].each(func(m string, score float64) bool {
 		for _, other := range sources[1:] {
 			more, found := other.score(m)
@@ -301,6 +304,11 @@ func interScores(sources []source, join func(a, b float64) float64, add func(str
 		return add(m, score)
 	})
 }
+
+// bySize orders sources as Redis does before it joins their scores: sums of floats depend on it.
+func bySize(a, b source) int { return cmp.Compare(a.count(), b.count()) }
+
+func (s source) count() int { return s.set.count() + s.zset.count() }
 
 func diffScores(sources []source, _ func(a, b float64) float64, add func(string, float64) bool) {
 	sources[0].each(func(m string, score float64) bool {
@@ -376,7 +384,7 @@ func (c *Context) parseMerge(args []string, sources []source, store, diff bool) 
 			}
 		case is(args[i], "AGGREGATE") && !diff && left > 1:
 			i++
-			joins := map[string]func(a, b float64) float64{"SUM": sumScores, "MIN": math.Min, "MAX": math.Max}
+			joins := map[string]func(a, b float64) float64{"SUM": sumScores, "MIN": minScore, "MAX": maxScore}
 			if join = joins[upper(args[i])]; join == nil {
 				c.fail(ErrSyntax)
 			}
@@ -387,6 +395,21 @@ func (c *Context) parseMerge(args []string, sources []source, store, diff bool) 
 		}
 	}
 	return withScores, join
+}
+
+// minScore and maxScore keep the first of two zeros, as Redis does.
+func minScore(a, b float64) float64 {
+	if b < a {
+		return b
+	}
+	return a
+}
+
+func maxScore(a, b float64) float64 {
+	if b > a {
+		return b
+	}
+	return a
 }
 
 // sumScores adds scores; opposite infinities make 0, as in Redis.
