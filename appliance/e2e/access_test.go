@@ -304,7 +304,7 @@ func (a *access) joinedAlready() {
 // elsewhere.
 func (a *access) tooMany() {
 	good := a.token("worker")
-	const guesses = 20
+	const guesses = 60 // more than it takes, also where each is slow: some are given back each minute
 	b := &badInput{a.cluster, a.outside}
 	said := ""
 	for n := 0; n < guesses && !strings.Contains(said, "too often"); n++ {

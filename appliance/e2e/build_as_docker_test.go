@@ -125,7 +125,8 @@ var builtAsDocker = map[string]asDocker{
 		files: map[string]string{"Dockerfile": "RUN echo $http_proxy $HTTPS_PROXY $no_proxy >/said\n"},
 		config: `{"proxies":{"default":{"httpProxy":"http://10.9.9.9:3128","httpsProxy":"http://10.9.9.9:3129",` +
 			`"noProxy":"localhost"}}}`,
-		flags: []string{"--build-arg", "no_proxy=example.com"},
+		// BuildKit takes either spelling, as a map has them.
+		flags: []string{"--build-arg", "no_proxy=example.com", "--build-arg", "NO_PROXY=example.com"},
 		want:  "http://10.9.9.9:3128 http://10.9.9.9:3129 example.com",
 	},
 }

@@ -134,7 +134,8 @@ func (c *cluster) image(repository, tag string) fleet.Image {
 
 // keptForService removes the tag of an image that a service runs by its digest.
 func (c *cluster) keptForService() {
-	c.run("images", "rm", "a:1")
+	contains(c.T, c.fails(c.manager, 1, "images", "rm", "a:1"), "a:1 is what spider runs", "--force")
+	c.run("images", "rm", "--force", "a:1")
 	contains(c.T, c.run("images", "gc"), "freed 0B")
 	image := at(c.spec("spider"), "TaskTemplate", "ContainerSpec", "Image").(string)
 	c.run("stop", "spider")

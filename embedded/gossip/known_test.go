@@ -62,6 +62,26 @@ func TestKnown_NothingGoesElsewhere(t *testing.T) {
 	}
 }
 
+// TestKnown_NoLonger has a node be known no longer at once, with no probe in between: it is a
+// member for nobody soon, also of those whom the others tell of their members.
+func TestKnown_NoLonger(t *testing.T) {
+	t.Parallel()
+	a, b := newHost(t, "a"), newHost(t, "b")
+	var removed atomic.Bool
+	a.opts.Known = func(addr netip.AddrPort) bool { return addr.Addr() != b.opts.Addr || !removed.Load() }
+	a.start()
+	b.opts.Seeds = func() []netip.AddrPort { return []netip.AddrPort{a.LocalAddr()} }
+	b.start()
+	within(t, func() error { return sees(a, b.opts.Self.ID) })
+	removed.Store(true)
+	within(t, func() error {
+		if sees(a, b.opts.Self.ID) == nil {
+			return errors.New("it is a member still")
+		}
+		return nil
+	})
+}
+
 // bystander counts what comes to an address on the port of gossip.
 func bystander(t *testing.T) (heard *atomic.Int64, addr netip.Addr) {
 	t.Helper()

@@ -70,7 +70,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 // DialAddressTimeout opens a stream to another node. The error is errUnknown for an
 // address where none is known.
 func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	if err := t.check(a.Addr); err != nil {
+	if err := t.check("dial", "tcp", a.Addr); err != nil {
 		return nil, err
 	}
 	dialer := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: t.addr.AsSlice(), Zone: t.addr.Zone()}}
@@ -86,16 +86,18 @@ func (t *transport) WriteTo(packet []byte, addr string) (time.Time, error) {
 // where none is known: members name addresses of themselves and of others, also of those
 // who are to be asked and answered.
 func (t *transport) WriteToAddress(packet []byte, a memberlist.Address) (time.Time, error) {
-	if err := t.check(a.Addr); err != nil {
+	if err := t.check("write", "udp", a.Addr); err != nil {
 		return time.Time{}, err
 	}
 	return t.NetTransport.WriteToAddress(packet, a)
 }
 
-func (t *transport) check(addr string) error {
+// check returns errUnknown as the network would have failed: only then memberlist gives up a
+// member, which is where no node is known any longer.
+func (t *transport) check(op, network, addr string) error {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil || !t.known(to) {
-		return errUnknown
+		return &net.OpError{Op: op, Net: network, Err: errUnknown}
 	}
 	return nil
 }
