@@ -90,7 +90,6 @@ func (h *Host) start(cmd *exec.Cmd) error {
 	return frame.Inside(h.PID(), frame.Everything, cmd.Start)
 }
 
-// environ returns the environment of a fresh login: nothing of the test's own may reach a host.
 // Shell returns the command, for a person, that opens a shell on the host with the lab's
 // programs, such as crawlbox, on its PATH.
 func (h *Host) Shell() string {
@@ -98,6 +97,7 @@ func (h *Host) Shell() string {
 		strings.Join(h.environ(), " "))
 }
 
+// environ returns the environment of a fresh login: nothing of the test's own may reach a host.
 func (h *Host) environ() []string {
 	if h.spec.systemd {
 		return []string{
