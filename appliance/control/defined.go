@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,13 +20,46 @@ func (r *Deploys) Definitions(context.Context) ([]api.Definition, error) {
 	}
 	list := []api.Definition{}
 	for _, svc := range r.defined.Config().Services {
-		d := api.Definition{Name: svc.Name, Image: svc.Compose.Image, File: svc.File}
+		d := api.Definition{
+			Name:  svc.Name,
+			Image: svc.Compose.Image,
+			File:  svc.File,
+			Away:  r.defined.IsAway(svc),
+		}
 		if build, ok := svc.Build(); ok {
 			d.Build = &build
 		}
 		list = append(list, d)
 	}
 	return list, nil
+}
+
+// RemoveService implements api.Changes. A service of the config file is kept away until somebody
+// wants it again; one that only has the name of one there makes way for that.
+func (r *Deploys) RemoveService(ctx context.Context, ref string, fn func(deploy.Progress) error) error {
+	svc, err := r.service(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer r.defined.Again()
+	if !svc.Managed {
+		return r.run(ctx, r.runner.Remove(svc), nil, fn)
+	}
+	defined, err := r.defined.KeepAway(svc.Name, api.PeerUser(ctx))
+	if err != nil {
+		return r.explain(err)
+	}
+	err = r.run(ctx, r.runner.Remove(svc), nil, func(p deploy.Progress) error {
+		if defined && p.Note == "" {
+			p.Note = fmt.Sprintf("crawlbox.yaml defines it: it stays away until its definition there changes, or "+
+				"`crawlbox deploy %s` brings it back", svc.Name)
+		}
+		return fn(p)
+	})
+	if _, stays := r.service(ctx, svc.ID); stays == nil && defined {
+		err = errors.Join(err, r.explain(r.defined.LetBack(svc.Name)))
+	}
+	return err
 }
 
 func brokenFile(err error) error {
@@ -52,7 +86,7 @@ func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, bu
 // is empty where none would.
 func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
 	what := req.Build
-	if req.Defined && req.Image == "" {
+	if what == nil && req.Defined && req.Image == "" {
 		svc, err := r.definition(req.Service)
 		if err != nil {
 			return "", err

@@ -3,12 +3,14 @@ package control
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // What a deploy does unless the user says otherwise.
@@ -56,12 +58,32 @@ func (r *Deploys) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy
 }
 
 func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
-	if req.Defined {
+	if req.Defined || r.defines(req.Service) {
+		if err := onlyDefined(req); err != nil {
+			return nil, err
+		}
 		return r.toDeployDefined(ctx, req, built)
 	}
 	svc, d, err := r.deployment(ctx, req, built)
 	d.Entry = history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx), Source: req.Source}
 	return r.runner.Deploy(svc, d), err
+}
+
+// defines reports whether the config file that is in force has a service of a name.
+func (r *Deploys) defines(service string) bool {
+	return slices.ContainsFunc(r.defined.Config().Services, func(d compose.Service) bool { return d.Name == service })
+}
+
+// onlyDefined refuses what only the config file says of its services.
+func onlyDefined(req api.DeployRequest) error {
+	given := req.Replicas != nil || len(req.Env) > 0 || req.CPUs > 0 || req.Memory > 0 || req.MaxPerNode > 0 ||
+		req.Constraints != nil || req.Parallelism != "" || req.Delay > 0 || req.Monitor > 0 || req.FailureRatio > 0 ||
+		req.StartFirst
+	if given {
+		return api.Invalid("%s is a service of crawlbox.yaml: write there what it is given, or choose another name",
+			req.Service)
+	}
+	return nil
 }
 
 // Rollback implements api.Deploys: it is a deploy of what a service was before.

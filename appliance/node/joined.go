@@ -2,11 +2,9 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -15,7 +13,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
@@ -66,6 +63,7 @@ func (m *joined) open() (err error) {
 		return agent.FetchProgram(ctx, m.view.Targets(m.client), o)
 	})
 	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
+	m.newCheckup(m.others, m.view.At, false)
 	return m.newGossip(m.identity.Membership().GossipKeys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port))
 }
 
@@ -113,22 +111,8 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 			return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
 		}),
 		m.dockerWatch(func() {}),
+		lifecycle.Background("checkup", m.checkup.Run),
 	)
-}
-
-// problems are those that only a node that joined has.
-func (m *joined) problems() (list []string) {
-	if text := m.news.Refused(); text != "" {
-		return []string{text}
-	}
-	primary := m.view.Primary()
-	for _, node := range m.gossip.Members() {
-		if node.Addr == primary && node.State != gossip.Alive {
-			list = append(list, fmt.Sprintf("the manager %s does not answer since %s; look at it",
-				m.view.PrimaryName(), node.Seen.Format(time.RFC3339)))
-		}
-	}
-	return list
 }
 
 // handlers returns what the port between nodes serves.

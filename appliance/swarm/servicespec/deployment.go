@@ -36,6 +36,7 @@ type Deployment struct {
 	Memory      *int64            // limit, in bytes
 	MaxPerNode  *uint64
 	Constraints []string         // replace those there are
+	Avoid       []string         // nodes, by ID, that the tasks are kept off for now; see Avoid
 	Platforms   []fleet.Platform // that the image was made for; none: any
 	// Mark is kept in the service's label fleet.LabelDeploy.
 	Mark   string
@@ -66,9 +67,19 @@ func New(name string) (swarm.ServiceSpec, error) {
 
 // Apply changes a service to what the deployment says.
 func (d Deployment) Apply(s *swarm.ServiceSpec) error {
+	apply := d.change
 	if d.Definition != nil {
-		return d.define(s)
+		apply = d.define
 	}
+	if err := apply(s); err != nil {
+		return err
+	}
+	Avoid(s, d.Avoid)
+	return nil
+}
+
+// change makes a service another one in what the deployment names.
+func (d Deployment) change(s *swarm.ServiceSpec) error {
 	if err := d.restore(s); err != nil {
 		return err
 	}
@@ -130,7 +141,7 @@ func (d Deployment) place(t *swarm.TaskSpec) {
 		p.MaxReplicas = *d.MaxPerNode
 	}
 	if d.Constraints != nil {
-		p.Constraints = d.Constraints
+		p.Constraints = slices.Clone(d.Constraints)
 	}
 	t.Placement = &p
 }
