@@ -2,7 +2,11 @@
 // is full harms more than what was to be written.
 package disk
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Free returns the bytes that a process without privileges may still write below dir, and
 // the share of the file system's inodes that is free: 1 where it makes them as they are
@@ -25,3 +29,6 @@ func FreeBytes(dir string) int64 {
 	free, _, _ := Free(dir)
 	return free
 }
+
+// IsFull reports whether err comes from a full disk or a used-up quota.
+func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
 
@@ -278,7 +279,7 @@ func (d *Disk) Commit(
 // explained says what to do about a disk that takes nothing more.
 func explained(dir string, err error) error {
 	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case disk.IsFull(err):
 		return fmt.Errorf("the disk of %s is full, make room on it: %w", dir, err)
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("the file system of %s is read-only, see `dmesg` for the reason: %w", dir, err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 const (
@@ -30,11 +32,11 @@ func (r *reserve) keep() error {
 	if r.size > 0 {
 		return nil
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(r.path), &fs); err != nil {
+	free, _, err := disk.Free(filepath.Dir(r.path))
+	if err != nil {
 		return fmt.Errorf("look at the disk: %w", err)
 	}
-	size := min(maxReserve, int64(fs.Bavail)*fs.Bsize/reserveShare)
+	size := min(maxReserve, free/reserveShare)
 	if size < minReserve {
 		return &os.PathError{Op: "reserve room", Path: r.path, Err: unix.ENOSPC}
 	}
@@ -59,5 +61,3 @@ func (r *reserve) release() bool {
 	r.size = 0
 	return had && os.Remove(r.path) == nil
 }
-
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
 
 // rewritePause is the least time between a failed rewrite and the next try.
@@ -69,7 +71,7 @@ func (j *Journal) write() error {
 		return nil
 	}
 	err := j.segment.append(j.inflight)
-	if isFull(err) && j.reserve.release() {
+	if disk.IsFull(err) && j.reserve.release() {
 		err = j.segment.append(j.inflight)
 	}
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/docker/go-units"
-	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
 )
@@ -55,5 +54,5 @@ func isFull(err error) bool {
 	if wrapped, ok := errors.AsType[storagedriver.Error](err); ok { // has no Unwrap
 		err = wrapped.Detail
 	}
-	return errors.As(err, new(*fullError)) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	return errors.As(err, new(*fullError)) || disk.IsFull(err)
 }
