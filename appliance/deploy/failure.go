@@ -155,6 +155,19 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state, before former) e
 	return nil
 }
 
+// overtaken returns an error where somebody else has made another change of a service, after which
+// this one would be waited for in vain, or what is gone would count as done.
+func overtaken(name string, now *fleet.Service, g Goal) error {
+	switch {
+	case now == nil:
+		return Conflict("service %s was removed in the meantime", name)
+	case now.Mode == fleet.ModeReplicated && g.Desired >= 0 && now.Desired != g.Desired:
+		return Conflict("service %s was scaled to %d in the meantime; `crawlbox ps %s` shows how it is", name,
+			now.Desired, name)
+	}
+	return nil
+}
+
 // stalled returns an error if a change has come to a standstill.
 func stalled(name string, p state, quiet, allowed time.Duration) error {
 	bound, why := allowed, ""

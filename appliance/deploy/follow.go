@@ -57,7 +57,11 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 			tasks = f.causes.look(ctx, nodes, tasks, g)
 			p := f.assess(svc, nodes, tasks)
 			emit(p.progress(stage))
-			if err := f.check(ctx, svc, nodes, tasks, p); err != nil {
+			err := f.check(ctx, svc, nodes, tasks, p)
+			if err == nil && stage != history.StageRemove {
+				err = overtaken(f.svc.Name, svc, g)
+			}
+			if err != nil {
 				return Summary{}, err
 			}
 			if f.reached(p) {

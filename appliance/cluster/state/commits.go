@@ -147,7 +147,7 @@ func (b blob) read(dir string) ([]byte, error) {
 func load(dir string) ([]snapshot, error) {
 	s, err := readCommit(filepath.Join(dir, headFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, headless(dir)
 	}
 	if err != nil {
 		return nil, damaged(dir, err)
@@ -162,6 +162,27 @@ func load(dir string) ([]snapshot, error) {
 	slices.Reverse(list)
 	return list, nil
 }
+
+// headless returns an error where commits have lost their head, which would be swept away as if
+// there were none. One without a parent may be what a power cut has left of the first.
+func headless(dir string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range list {
+		if !isCommit(e.Name()) {
+			continue
+		}
+		if s, err := readCommit(filepath.Join(dir, e.Name())); err != nil || s.Parent != "" {
+			return damaged(dir, fmt.Errorf("%s is missing, and commits are there", headFile))
+		}
+	}
+	return nil
+}
+
+// isCommit reports whether a name is that of a commit.
+func isCommit(name string) bool { return len(name) == 2*sha256.Size }
 
 // damaged is the error for a store that can't be read. Nothing is made anew in its place.
 func damaged(dir string, err error) error {
@@ -194,7 +215,7 @@ func sweep(dir string, others []snapshot) error {
 		return err
 	}
 	for _, e := range list {
-		if isCommit := len(e.Name()) == 2*sha256.Size; !isCommit && !durable.Leftover(e.Name()) || kept[e.Name()] {
+		if !isCommit(e.Name()) && !durable.Leftover(e.Name()) || kept[e.Name()] {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

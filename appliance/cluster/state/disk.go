@@ -134,9 +134,17 @@ func Remove(dataDir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the cluster's state: %w", explained(dir, err))
 	}
-	paths := []string{dir, filepath.Join(dataDir, "ca")}
+	gone := dir + ".removed" // at once, for who starts after a removal that was cut off
+	paths := []string{gone, filepath.Join(dataDir, "ca")}
 	for _, path := range Files(dataDir) {
 		paths = append(paths, path, path+aside)
+	}
+	err = os.RemoveAll(gone)
+	if err == nil {
+		err = os.Rename(dir, gone)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the cluster's state: %w", explained(dir, err))
 	}
 	for _, path := range paths {
 		if err := os.RemoveAll(path); err != nil {
@@ -183,7 +191,7 @@ func (d *Disk) newest() (snapshot, error) {
 	head, err := os.Stat(d.path(headFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(d.history) == 0:
-		return snapshot{}, nil
+		return snapshot{}, headless(d.dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return snapshot{}, errGone
 	case err != nil:

@@ -227,6 +227,10 @@ func TestRemove(t *testing.T) {
 	s := start()
 	_, v, _ := s.List("")
 	v = commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+	cutOff := filepath.Join(dir, "state.removed") // of a removal before
+	if err := os.MkdirAll(filepath.Join(cutOff, "objects"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := state.Remove(dir); err != nil {
 		t.Fatal(err)
 	}

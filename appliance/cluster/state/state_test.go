@@ -235,6 +235,22 @@ func TestDisk_Damaged(t *testing.T) {
 	if view, err := state.Look(dir); err != nil || view.Head != v || view.Commit.Message != "test" {
 		t.Errorf("%v, %v", view, err)
 	}
+	// Where the head is lost, nothing is begun anew over the commits.
+	head := filepath.Join(dir, "newest")
+	if err := os.Rename(head, dir+".head"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := state.Open(dir, state.Options{})
+	_, looked := state.Look(dir)
+	for _, err := range []error{err, looked} {
+		if err == nil || !strings.Contains(err.Error(), dir+" is damaged (newest is missing") {
+			t.Errorf("without its head: %v", err)
+		}
+	}
+	if err := os.Rename(dir+".head", head); err != nil {
+		t.Fatal(err)
+	}
+	want(t, open(t, dir, state.Options{}), "a", "one")
 }
 
 func TestDocument(t *testing.T) {
