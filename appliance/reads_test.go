@@ -19,7 +19,7 @@ var unbounded = map[string]bool{
 var mayRead = map[string]string{
 	"appliance/base/bound/read.go": "it is what bounds",
 
-	"appliance/api/build.go":                  "the head of a build, within io.LimitedReader",
+	"appliance/api/images.go":                 "the head of a build, within io.LimitedReader",
 	"appliance/cli/run/join.go":               "a file, within io.LimitReader",
 	"appliance/cli/command/command.go":        "what a person types",
 	"appliance/cli/data/push.go":              "what a person pipes, line by line",

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,17 @@ func nodeProblems(nodes []fleet.Node) []string {
 	}
 	if managers == 2 {
 		list = append(list, "2 managers: if either fails, no change is possible; promote a third, or demote one")
+	}
+	return list
+}
+
+// ManagerAway returns that the manager at an address, of a name for people, does not answer.
+func ManagerAway(members []gossip.Member, at netip.Addr, name string) (list []string) {
+	for _, node := range members {
+		if node.Addr == at && node.State != gossip.Alive {
+			list = append(list, fmt.Sprintf("the manager %s does not answer since %s; look at it", name,
+				node.Seen.Format(time.RFC3339)))
+		}
 	}
 	return list
 }

@@ -2,20 +2,18 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
@@ -117,18 +115,11 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 }
 
 // problems are those that only a node that joined has.
-func (m *joined) problems() (list []string) {
+func (m *joined) problems() []string {
 	if text := m.news.Refused(); text != "" {
 		return []string{text}
 	}
-	primary := m.view.Primary()
-	for _, node := range m.gossip.Members() {
-		if node.Addr == primary && node.State != gossip.Alive {
-			list = append(list, fmt.Sprintf("the manager %s does not answer since %s; look at it",
-				m.view.PrimaryName(), node.Seen.Format(time.RFC3339)))
-		}
-	}
-	return list
+	return control.ManagerAway(m.gossip.Members(), m.view.Primary(), m.view.PrimaryName())
 }
 
 // handlers returns what the port between nodes serves.

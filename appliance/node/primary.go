@@ -3,11 +3,9 @@ package node
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
@@ -213,12 +211,9 @@ func (p *primary) networkRegistry(images http.Handler) []lifecycle.Part {
 	return []lifecycle.Part{{Name: "registry on the network", Component: server.Serve(site, p.log, p.ports.Registry)}}
 }
 
-// isRegistry reports whether a Host header names the registry on the network: by
-// a name or address that this node's certificate is good for.
+// isRegistry reports whether a Host header names the registry on the network.
 func (p *primary) isRegistry(hostport string) bool {
-	host, port, err := net.SplitHostPort(hostport)
-	return err == nil && port == strconv.Itoa(int(p.cfg.Registry.Port)) &&
-		p.identity.Certificate().Leaf.VerifyHostname(host) == nil
+	return server.IsCertified(hostport, p.cfg.Registry.Port, p.identity.Certificate().Leaf)
 }
 
 func (p *primary) renew(context.Context) error {

@@ -6,6 +6,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -132,6 +133,13 @@ func groupID(group string) (int, error) {
 			"another", group, group)
 	}
 	return strconv.Atoi(g.Gid)
+}
+
+// IsCertified reports whether a Host header names a port by a name or an address that a
+// certificate is good for.
+func IsCertified(hostport string, want uint16, leaf *x509.Certificate) bool {
+	host, port, err := net.SplitHostPort(hostport)
+	return err == nil && port == fmt.Sprint(want) && leaf.VerifyHostname(host) == nil
 }
 
 // IsLoopback reports whether a Host header names this machine's loopback at a port: a
