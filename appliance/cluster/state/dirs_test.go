@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
@@ -49,6 +51,10 @@ func TestDirs(t *testing.T) {
 	}
 	write("spider.json", "[1]")
 	write("a-c_D.json", "[2]")
+	if err := errors.Join(unix.Mkfifo(filepath.Join(deploys, "fifo.json"), 0o600),
+		os.Mkdir(filepath.Join(deploys, "dir.json"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
 	write("note.txt", "?")
 	write("spider.json.bad", "?")
 	write(".spider.json123", "?") // what a power cut has left

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,9 @@ func Open(dir string, o Options) (*Disk, error) {
 	}
 	err := os.MkdirAll(dir, secretDir)
 	if err == nil {
+		err = os.Chmod(dir, secretDir) // of one that was restored by hand
+	}
+	if err == nil {
 		d.lock, err = os.OpenFile(d.path(lockFile), os.O_CREATE|os.O_RDONLY, secretFile)
 	}
 	if err != nil {
@@ -110,7 +114,7 @@ func (d *Disk) restore() error {
 		return err
 	}
 	// Of builds between two versions, which had each content in a file of its own.
-	return errors.Join(os.RemoveAll(d.path("objects")), os.RemoveAll(d.path("head")))
+	return cmp.Or(os.RemoveAll(d.path("objects")), os.RemoveAll(d.path("head")))
 }
 
 // Close lets go of the store.

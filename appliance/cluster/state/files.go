@@ -76,7 +76,10 @@ func (d *Disk) filed() ([]string, error) {
 			return nil, err
 		}
 		for _, f := range list {
-			if f.Type().IsRegular() && durable.Leftover(f.Name()) {
+			if !f.Type().IsRegular() { // a FIFO would be waited for
+				continue
+			}
+			if durable.Leftover(f.Name()) {
 				_ = os.Remove(filepath.Join(dir, f.Name()))
 			}
 			if name, ok := strings.CutSuffix(f.Name(), extension); ok && check(Contents{prefix + name: nil}) == nil {

@@ -247,10 +247,13 @@ func TestDisk_Damaged(t *testing.T) {
 			t.Errorf("without its head: %v", err)
 		}
 	}
-	if err := os.Rename(dir+".head", head); err != nil {
+	if err := errors.Join(os.Rename(dir+".head", head), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, open(t, dir, state.Options{}), "a", "one")
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("others see it after it was restored by hand: %v, %v", info.Mode(), err)
+	}
 }
 
 func TestDocument(t *testing.T) {
