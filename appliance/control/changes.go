@@ -88,7 +88,7 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		switch todo[name] = c.runner.Scale(svc, n); {
 		case req.Now:
 			todo[name] = c.runner.StopNow(svc)
-		case svc.IsFinished() && n > 0:
+		case (svc.IsFinished() || svc.IsStopped()) && n > 0:
 			todo[name] = c.runner.Start(svc, n)
 		}
 	}

@@ -24,7 +24,8 @@ type Goal struct {
 	Former former // the version to which it goes back
 
 	// Old holds the tasks that ran when the change began, where all of them are replaced.
-	Old map[string]bool
+	Old   map[string]bool
+	Fresh bool // what is Old counts for nothing, as there is no way back to it
 
 	Hold     time.Duration // for how long all must be as wanted before it counts
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
@@ -101,7 +102,7 @@ func (s *state) countGood(t fleet.Task, svc fleet.Service, g Goal) {
 	if old && t.State == fleet.TaskRunning && t.Desired == fleet.TaskRunning {
 		s.Old++
 	}
-	if !fulfils(t, svc, g) {
+	if !fulfils(t, svc, g) || old && g.Fresh {
 		return
 	}
 	complete := t.State == fleet.TaskComplete

@@ -277,6 +277,6 @@ func (r *Runner) start(ctx context.Context, svc fleet.Service, n int, emit Emit)
 	if err := r.cluster.Start(ctx, svc.ID, n, d.Change.Queue); err != nil {
 		return Summary{}, err
 	}
-	g := Goal{Desired: n, Before: endedTasks(before), Replaced: svc.IsFinished(), Old: idsOf(before)}
+	g := Goal{Desired: n, Before: endedTasks(before), Old: idsOf(before), Fresh: true}
 	return r.follow(ctx, svc, g, history.StageStart, before, begun, emit)
 }

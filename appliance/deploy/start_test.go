@@ -87,6 +87,7 @@ func TestStart(t *testing.T) {
 	}{
 		"stopped":               {svc: with(func(s *fleet.Service) { s.Before = 3 }), want: 3},
 		"stopped, nobody knows": {svc: one, want: 1},
+		"stopped after its end": {svc: with(func(s *fleet.Service) { s.Before = 3 }), tasks: complete(3), want: 3},
 		"finished": {
 			svc: with(func(s *fleet.Service) { s.Desired, s.Complete = 2, 2 }), tasks: complete(2), want: 2,
 		},
@@ -121,7 +122,7 @@ func TestStart(t *testing.T) {
 				if errors.As(err, &conflict) != tc.bad || errors.As(planErr, &conflict) != tc.bad {
 					t.Fatalf("got %v, and its plan %v", err, planErr)
 				}
-				if c.asked != tc.want || tc.want > 0 && (c.told == nil || last.Running != tc.want) {
+				if c.asked != tc.want || tc.want > 0 && (c.told == nil || last.Running != tc.want || last.Complete > 0) {
 					t.Errorf("asked for %d, told of %v; in the end it has %+v", c.asked, c.told, last)
 				}
 				if unchanged := last.Stage == history.StageUnchanged; !tc.bad && unchanged != (tc.want == 0) {

@@ -22,6 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/configs/compose"
 	"github.com/crawlbox/crawlbox/systemd"
 	"github.com/crawlbox/crawlbox/systemd/install"
 )
@@ -169,7 +170,8 @@ func ignoredEnv(environ []string) (notes []string) {
 		switch {
 		case name == "DOCKER_HOST" || name == "DOCKER_CONTEXT" || name == "DOCKER_CONFIG":
 			notes = append(notes, name+" is set here and not for the service; name the engine with --docker-host")
-		case strings.HasPrefix(name, "CRAWLBOX_") && name != run.JoinEnv:
+		case name == run.JoinEnv, name == compose.QueueVariable: // the second is a program's
+		case strings.HasPrefix(name, "CRAWLBOX_"):
 			notes = append(notes, name+" is set here and not for the service; write it into the config, or give "+
 				"the flag")
 		}

@@ -270,7 +270,7 @@ func toGo(e deploy.Progress) int {
 	if e.Desired > 0 {
 		return 0
 	}
-	return e.Running + e.Stopping
+	return e.Running - e.Complete + e.Stopping
 }
 
 // isOver reports whether a part of the change is over, of which the next line says more.

@@ -130,7 +130,7 @@ func TestProgress_Text(t *testing.T) {
 			Stage:  history.StageCopy,
 			Copied: deploy.Copied{From: "docker.io", Bytes: 12e6, Total: 45e6},
 		},
-		"1 container to go": {Stopping: 1},
+		"1 container to go": {Running: 3, Complete: 3, Stopping: 1},
 	} {
 		if got := (&progressLine{event: e}).text(); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -21,7 +21,8 @@ const caMark = "# Put here by crawlbox, which also takes it away.\n"
 
 // InstallCA makes Docker trust the registry at HOST:PORT if it has a certificate
 // of the CA. It writes root/HOST:PORT/ca.crt, unless that is so already. A file
-// there that is not crawlbox's is left alone, and an error.
+// there that is not crawlbox's is left alone, and an error; one with this CA is what the
+// lines of `crawlbox registry login` have put there.
 func InstallCA(root, hostport string, caPEM []byte) error {
 	path, err := certsPath(root, hostport)
 	if err != nil {
@@ -32,7 +33,8 @@ func InstallCA(root, hostport string, caPEM []byte) error {
 	switch {
 	case err == nil && bytes.Equal(have, want):
 		return nil
-	case err == nil && !bytes.HasPrefix(have, []byte(caMark)):
+	case err == nil && !bytes.HasPrefix(have, []byte(caMark)) &&
+		!bytes.Equal(bytes.TrimSpace(have), bytes.TrimSpace(caPEM)):
 		return fmt.Errorf("trust registry %s: %s is not crawlbox's: move it away", hostport, path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("trust registry %s: %w", hostport, err)

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -44,6 +45,29 @@ func TestInstallCA(t *testing.T) {
 	}
 	if _, err := os.Stat(theirs); err != nil {
 		t.Errorf("the operator's file is gone: %v", err)
+	}
+}
+
+// TestInstallCA_TakesOver wants a machine on which the lines of a login were pasted to start.
+func TestInstallCA_TakesOver(t *testing.T) {
+	t.Parallel()
+	const host = "10.0.0.1:8003"
+	root, ca := t.TempDir(), newTestCA(t).PEM()
+	path, err := certsPath(root, host)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(path, append(bytes.TrimSpace(ca), "\n\n"...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := InstallCA(root, host, ca); err != nil {
+		t.Fatal(err)
+	}
+	if have, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(have, []byte(caMark)) {
+		t.Errorf("it has %s, %v", have, err)
 	}
 }
 

@@ -64,8 +64,25 @@ func New(name string) (swarm.ServiceSpec, error) {
 	return spec, err
 }
 
-// Apply changes a service to what the deployment says.
+// Apply changes a service to what the deployment says. One that was stopped and starts again
+// gets other tasks: Swarm leaves alone what had completed before it was stopped.
 func (d Deployment) Apply(s *swarm.ServiceSpec) error {
+	stopped := hasNoReplicas(s)
+	if err := d.apply(s); err != nil {
+		return err
+	}
+	if stopped && !hasNoReplicas(s) {
+		s.TaskTemplate.ForceUpdate++
+	}
+	return nil
+}
+
+func hasNoReplicas(s *swarm.ServiceSpec) bool {
+	r := s.Mode.Replicated
+	return r != nil && r.Replicas != nil && *r.Replicas == 0
+}
+
+func (d Deployment) apply(s *swarm.ServiceSpec) error {
 	if d.Definition != nil {
 		return d.define(s)
 	}

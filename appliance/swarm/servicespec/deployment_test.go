@@ -3,6 +3,7 @@ package servicespec
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,49 @@ func TestDeployment_RestoresAllButTheReplicas(t *testing.T) {
 	}
 }
 
+// TestDeployment_StartsAgain wants a deploy of a service that was stopped to start it also where
+// its tasks had completed before, and to say no more than that.
+func TestDeployment_StartsAgain(t *testing.T) {
+	t.Parallel()
+	zero, two := 0, 2
+	for name, tc := range map[string]struct {
+		from, to *int
+		want     uint64
+		changes  string
+	}{
+		"it starts":      {&zero, &two, 4, "deploy.replicas"},
+		"it stays":       {&zero, nil, 3, ""},
+		"it runs":        {&two, &two, 3, ""},
+		"it is to stop":  {&two, &zero, 3, "deploy.replicas"},
+		"it stays as is": {&two, nil, 3, ""},
+	} {
+		s := serviceOfTwo()
+		withInit(s.TaskTemplate.ContainerSpec)
+		if err := Scale(&s, *tc.from); err != nil {
+			t.Fatal(err)
+		}
+		before := plainOf(t, s)
+		d := Deployment{Image: "old", Replicas: tc.to}
+		if err := d.Apply(&s); err != nil {
+			t.Fatal(err)
+		}
+		changes := slices.DeleteFunc(d.Changes(before, plainOf(t, s)),
+			func(key string) bool { return strings.HasSuffix(key, "_config") })
+		if s.TaskTemplate.ForceUpdate != tc.want || strings.Join(changes, " ") != tc.changes {
+			t.Errorf("%s: forced %d times, changes %q", name, s.TaskTemplate.ForceUpdate, changes)
+		}
+	}
+}
+
+func plainOf(t *testing.T, s swarm.ServiceSpec) Plain {
+	t.Helper()
+	p, err := PlainOf(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // TestScale_KeepsReplicas wants a service that is stopped to know how many replicas it had,
 // whatever is done with it before it starts again.
 func TestScale_KeepsReplicas(t *testing.T) {
@@ -129,13 +173,11 @@ func TestScale_KeepsReplicas(t *testing.T) {
 		t.Errorf("stopped: it had %q replicas, and has %d", got, *s.Mode.Replicated.Replicas)
 	}
 	before := s.TaskTemplate.ForceUpdate
-	step(Start(&s, 2))
-	if _, kept := s.Labels[fleet.LabelReplicasBefore]; kept || s.TaskTemplate.ForceUpdate != before ||
-		*s.Mode.Replicated.Replicas != 2 {
-		t.Errorf("started: %+v", s)
-	}
 	// What has finished Swarm starts only as another version, and then all at once.
 	step(Start(&s, 3))
+	if _, kept := s.Labels[fleet.LabelReplicasBefore]; kept {
+		t.Errorf("started: %+v", s)
+	}
 	if s.TaskTemplate.ForceUpdate != before+1 || *s.Mode.Replicated.Replicas != 3 || s.UpdateConfig.Parallelism != 0 ||
 		s.UpdateConfig.FailureAction != swarm.UpdateFailureActionContinue {
 		t.Errorf("started again: %+v, %+v", s, s.UpdateConfig)

@@ -44,8 +44,14 @@ func (d Deployment) Changes(before, after Plain) []string {
 		forget(before, after, "UpdateConfig", "Parallelism") // follows the number of replicas
 		forget(before, after, "RollbackConfig", "Parallelism")
 	}
+	if before.replicas() == nil && after.replicas() != nil {
+		forget(before, after, "TaskTemplate", "ForceUpdate") // it starts again, see Apply
+	}
 	return differences(before, after)
 }
+
+// replicas returns how many a service is to have, nil for 0.
+func (p Plain) replicas() any { return section(section(p, "Mode"), "Replicated")["Replicas"] }
 
 // PlainOf returns the plain form of a service, which shares nothing with it.
 func PlainOf(s swarm.ServiceSpec) (Plain, error) {

@@ -123,12 +123,12 @@ func keepReplicas(s *swarm.ServiceSpec, wanted uint64) {
 	}
 }
 
-// Start has Swarm start a service with the number of replicas given, all at once. Those that
-// have ended well it starts as others of the same version: it leaves alone what is complete.
+// Start has Swarm start a service with the number of replicas given, all at once. They are
+// others of the same version: what is complete it leaves alone, also after the service was
+// scaled to 0.
 func Start(s *swarm.ServiceSpec, replicas int) error {
-	if r := s.Mode.Replicated; r != nil {
-		stopped := r.Replicas != nil && *r.Replicas == 0
-		if err := Scale(s, replicas); err != nil || stopped {
+	if s.Mode.Replicated != nil {
+		if err := Scale(s, replicas); err != nil {
 			return err
 		}
 	}
