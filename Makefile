@@ -14,6 +14,7 @@ FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
 FUZZTIME ?= 60s
 BENCH    ?= .
+BENCHTIME ?= 1x
 
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
@@ -91,7 +92,7 @@ lint:
 
 # All benchmarks, or some, such as `make bench BENCH=Images/20-hosts-20mbit`.
 bench: build
-	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -count 1 -timeout 60m ./...
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count 1 -timeout 60m ./...
 
 # Every fuzz test of the module, one after the other.
 fuzz:

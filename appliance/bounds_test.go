@@ -100,7 +100,7 @@ var everything = []grows{
 	{"questions for news", "node", "60, and then two a second for each", "appliance/cluster/enroll.TestFollow_InALoop"},
 	{"bytes of a question or an answer", "node", "what its reader says", "appliance.TestReads"},
 	{
-		"bytes of what a node says of a stage", "node", "64 KiB a line, and 10 s without one",
+		"bytes of what a node says of a stage", "node", "64 KiB a line, and 30 s without one",
 		"appliance/agent.TestStream_Endless",
 	},
 	{"addresses that a node connects to", "node", "those where managers know nodes", "appliance.TestConnects"},
@@ -291,6 +291,9 @@ var everything = []grows{
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},
+	{"appliance/controller/services.removals.list", "root", "services of the config file", ""},
+	{"appliance/controller/services.seen.removed", "root", "services of the config file", ""},
+	{"appliance/control/problems.Seen.Why", "root", "3 tasks, for one status", ""},
 	{"appliance/controller/services.jobs.byService", "root", "services of the config file", ""},
 	{"embedded/registry/access.Accounts.byName", "root", "crawlbox registry login", ""},
 	{"embedded/registry/collect.inventory.links", "root", "for one collection; what the registry holds", ""},

@@ -87,6 +87,7 @@ type cluster struct {
 	there    fleet.Node
 	here     fleet.Node
 	nodes    []fleet.Node // of the swarm
+	stop     func()       // so that nothing listens there any longer
 }
 
 // Nodes implements Swarm.
@@ -116,6 +117,7 @@ func newCluster(t *testing.T, wrap func(*cluster) http.Handler) *cluster {
 	srv.Listener = tls.NewListener(srv.Listener, id.ServerTLS())
 	srv.Start()
 	t.Cleanup(srv.Close)
+	c.stop = srv.Close
 	client := NewClient(func(netip.AddrPort) bool { return true }, id)
 	t.Cleanup(client.CloseIdleConnections)
 	port := netip.MustParseAddrPort(srv.Listener.Addr().String()).Port()

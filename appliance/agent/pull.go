@@ -32,7 +32,7 @@ var pullCall = Stream[pullRequest, swarm.Pulled, pullLine]{
 	Valid:      func(r pullRequest) bool { return strings.Contains(r.Image, "@sha256:") },
 	Invalid:    "not an image with its digest",
 	Every:      time.Second,
-	Quiet:      10 * time.Second,
+	Quiet:      30 * time.Second, // Swarm gives up a node that is away sooner
 	Pack:       packPull,
 	Unpack:     unpackPull,
 }

@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -22,7 +24,7 @@ type Stream[Req, Progress, Line any] struct {
 	Invalid    string         // what the caller is told of a request that is not valid
 
 	Every time.Duration // between two lines, also where nothing moved
-	Quiet time.Duration // without a line after which the caller gives up
+	Quiet time.Duration // without a line after which the caller gives up, by clock.Silence
 
 	Pack   func(p Progress, done bool, err error) Line
 	Unpack func(Line) (p Progress, done bool, err error) // done also with an error
@@ -96,24 +98,33 @@ func (s Stream[Req, Progress, Line]) Do(
 	return s.Ask(ctx, to, req, see)
 }
 
+// Ask has another node do it. The error wraps deploy.ErrUnanswered where it did not come to an
+// answer.
 func (s Stream[Req, Progress, Line]) Ask(ctx context.Context, to Target, req Req, see func(Progress)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	quiet := time.AfterFunc(s.Quiet, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	quiet := clock.NewSilence(s.Quiet, func() { cancel(fmt.Errorf("no word from it for %s", s.Quiet)) })
 	defer quiet.Stop()
 	body, err := to.send(ctx, s.Route, req)
 	if err != nil {
 		return fmt.Errorf("ask the crawlbox there: %w", err)
 	}
 	defer body.Close()
-	return s.read(bound.NewStream(body, s.MaxLine), func(p Progress) { quiet.Reset(s.Quiet); see(p) })
+	lines := bound.NewStream(body, s.MaxLine)
+	if err = s.read(lines, func(p Progress) { quiet.Heard(); see(p) }); errors.Is(err, errSilent) && ctx.Err() != nil {
+		err = unanswered(fmt.Errorf("%w: %w", errSilent, context.Cause(ctx)))
+	}
+	return err
 }
+
+// errSilent is of an answer that ends before it is over.
+var errSilent = errors.New("the node went silent")
 
 func (s Stream[Req, Progress, Line]) read(lines *bound.Stream, see func(Progress)) error {
 	for {
 		var line Line
 		if err := lines.Next(&line); err != nil {
-			return fmt.Errorf("the node went silent: %w", err)
+			return unanswered(fmt.Errorf("%w: %w", errSilent, err))
 		}
 		p, done, err := s.Unpack(line)
 		see(p)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
 
@@ -72,9 +73,47 @@ func TestStream_Lives(t *testing.T) {
 		switch {
 		case name == "works" && (err != nil || seen < 5):
 			t.Errorf("a node that works was heard %d times: %v", seen, err)
-		case name == "silent" && (err == nil || !strings.Contains(err.Error(), "the node went silent")):
+		case name == "silent" && (!errors.Is(err, deploy.ErrUnanswered) ||
+			!strings.Contains(err.Error(), "the node went silent: no word from it for 500ms")):
 			t.Errorf("a silent node: %v", err)
 		}
 	}
 	<-gone
+}
+
+// TestStream_Unanswered: what a node says itself is one thing, and that it did not come to say it
+// another.
+func TestStream_Unanswered(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answer http.HandlerFunc
+		as     error // nil: it is neither
+	}{
+		"it is busy": {
+			func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", http.StatusServiceUnavailable) },
+			deploy.ErrUnanswered,
+		},
+		"it breaks off": {
+			func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, `{"bytes":1}`) },
+			deploy.ErrUnanswered,
+		},
+		"it does not know the question": {http.NotFound, nil},
+		"it says why not": {
+			func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, `{"error":"no space left"}`) }, nil,
+		},
+	} {
+		c := newCluster(t, func(*cluster) http.Handler { return tc.answer })
+		err := pullCall.Do(t.Context(), c.peers, c.there, pullRequest{anImage}, func(swarm.Pulled) {})
+		for _, kind := range []error{deploy.ErrUnanswered, deploy.ErrNotRunning, deploy.ErrNoAgent} {
+			if err == nil || errors.Is(err, kind) != (kind == tc.as) {
+				t.Errorf("%s: got %v, is it %v: %v", name, err, kind, errors.Is(err, kind))
+			}
+		}
+	}
+	c := newCluster(t, func(*cluster) http.Handler { return http.NotFoundHandler() })
+	c.stop()
+	err := pullCall.Do(t.Context(), c.peers, c.there, pullRequest{anImage}, func(swarm.Pulled) {})
+	if !errors.Is(err, deploy.ErrNotRunning) || strings.Contains(err.Error(), "https://") {
+		t.Errorf("where nothing listens: %v", err)
+	}
 }

@@ -11,11 +11,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
 // Target is another node that is asked.
@@ -45,18 +48,44 @@ func (t Target) send(ctx context.Context, route string, question any) (io.ReadCl
 	resp, err := t.Client.Do(req)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, unanswered(context.Cause(ctx))
 	case err != nil:
-		return nil, err
+		return nil, t.unreached(err)
 	case t.IDs != nil && !isOneOf(t.IDs, resp):
 		err = errors.New("another node answers there")
 	case resp.StatusCode >= http.StatusMultipleChoices:
-		err = refusal(resp)
+		if err = refusal(resp); resp.StatusCode >= http.StatusInternalServerError {
+			err = unanswered(err)
+		}
 	default:
 		return resp.Body, nil
 	}
 	resp.Body.Close()
 	return nil, err
+}
+
+// marked is an error that is another one too, which its text does not say.
+type marked struct {
+	error
+	as error
+}
+
+func (m marked) Is(target error) bool { return target == m.as }
+func (m marked) Unwrap() error        { return m.error }
+
+// unanswered marks the error of a node that did not come to answer: it may be starved, and is
+// worth another try.
+func unanswered(err error) error { return marked{err, deploy.ErrUnanswered} }
+
+// unreached returns the error of a request that nobody answered.
+func (t Target) unreached(err error) error {
+	switch {
+	case errors.Is(err, ErrNoNode):
+		return wire.WithoutURL(err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return marked{fmt.Errorf("nothing listens at %s; it may be stopped", t.Addr), deploy.ErrNotRunning}
+	}
+	return unanswered(wire.WithoutURL(err))
 }
 
 // isOneOf reports whether a response comes from a node with one of the IDs.

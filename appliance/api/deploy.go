@@ -86,6 +86,7 @@ type Definition struct {
 	Image string         `json:"image,omitempty"`
 	Build *compose.Build `json:"build,omitempty"` // nil: its image is there
 	File  string         `json:"file"`
+	Away  bool           `json:"away,omitempty"` // a person removed it, and it waits until it is deployed by its name
 }
 
 // Deploy brings a service to a version and calls fn with each step, as Scale does.
@@ -140,7 +141,7 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	switch {
 	case req.Service == "" || req.Image == "" && !req.Defined && req.Build == nil:
 		return req, Invalid("deploy needs a service and an image")
-	case req.Build != nil && (req.Image != "" || req.Defined || req.Build.Repository == ""):
+	case req.Build != nil && (req.Image != "" || req.Build.Repository == ""):
 		return req, Invalid("what is to be built has the name of its repository, and is no image yet")
 	case !req.Defined && naming.CheckService(req.Service) != nil:
 		return req, Invalid("%s", naming.CheckService(req.Service))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -47,12 +48,13 @@ type Status struct {
 	Manager  bool      `json:"manager"`  // its Docker Engine is a swarm manager now
 	Cluster  string    `json:"cluster"`  // ID of the swarm
 	Nodes    Count     `json:"nodes"`    // ready of all
+	Active   int       `json:"active"`   // of those that are ready, those that take tasks
 	Managers Count     `json:"managers"` // reachable of all
 	Services Count     `json:"services"` // with all replicas running or complete, of all
 	Tasks    Count     `json:"tasks"`    // running of desired
 	Registry Registry  `json:"registry"`
 	Queue    *Queue    `json:"queue,omitempty"` // nil: off
-	Problems []string  `json:"problems"`        // each a sentence: what, where, what to do
+	Problems []Problem `json:"problems"`        // the worst first
 }
 
 // Count is a part of a whole.
@@ -128,4 +130,86 @@ func (c *Client) Neighbours(ctx context.Context) (v []doctor.Neighbour, err erro
 // UpgradeState returns what version this node runs, and how far its upgrade is.
 func (c *Client) UpgradeState(ctx context.Context) (v upgrade.State, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/upgrade", nil, &v)
+}
+
+// Problem is something that is not as it should be: of this node, of the cluster, or of a
+// service.
+type Problem struct {
+	Level   Level  `json:"level"`
+	Kind    string `json:"kind"`              // what it is, for programs, such as node-down
+	Subject string `json:"subject,omitempty"` // the node or service that it is of; empty: the cluster, or this node
+	Text    string `json:"text"`              // a sentence: what, where, and behind the last semicolon what to do
+}
+
+// Level says how bad a problem is.
+type Level string
+
+// Levels, the worst first.
+const (
+	Bad     Level = "bad"     // something does not work
+	Warning Level = "warning" // something may not work before long, or was not done
+	Note    Level = "note"    // somebody wanted it so, and may have forgotten it
+)
+
+// Levels are all of them, the worst first.
+var Levels = []Level{Bad, Warning, Note}
+
+// UnmarshalJSON reads a problem, also one of an earlier version, which is its text alone.
+func (p *Problem) UnmarshalJSON(data []byte) error {
+	if json.Unmarshal(data, &p.Text) == nil {
+		p.Level, p.Kind = Warning, "other"
+		return nil
+	}
+	type plain Problem
+	return json.Unmarshal(data, (*plain)(p))
+}
+
+// Kinds of problems. In each level they are shown in this order.
+const (
+	Removed          = "removed"           // this node is no longer one of the cluster
+	DockerHere       = "docker"            // the engine of this node does not answer
+	AddressGone      = "address"           // this machine no longer has the address that others know
+	ManagerAway      = "manager-away"      // the manager that this node follows does not answer
+	CertificateEnds  = "certificate"       // this node's is about to end, and could not be renewed
+	MachineUnfit     = "machine"           // what `crawlbox doctor` has found
+	NoNode           = "no-node"           // no node takes tasks
+	NodeDown         = "node-down"         // Swarm does not hear from a node
+	DockerStopped    = "docker-stopped"    // the engine of another node does not answer
+	CrawlboxStopped  = "crawlbox-stopped"  // no crawlbox runs on a node
+	DiskFull         = "disk-full"         // of a node
+	QueueDown        = "queue-down"        //
+	QueueFull        = "queue-full"        //
+	QueueDisk        = "queue-disk"        // it can't write
+	FileBroken       = "file-broken"       // the config file
+	ServiceFailing   = "service-failing"   // its tasks fail again and again
+	ServiceForgotten = "service-forgotten" // Swarm does not look for nodes for its tasks any longer
+	UpdatePaused     = "update-paused"     // it stopped halfway
+	DeployFailed     = "deploy-failed"     // and left the service as it is
+	QueueChanged     = "queue-changed"     // after a service was told of it
+	ServiceShort     = "service-short"     // fewer replicas run than should
+	FewManagers      = "few-managers"      // one more that fails, and no change is possible
+	NodeUnknown      = "node-unknown"      // Swarm does not know yet whether it is up
+	DiskLow          = "disk-low"          //
+	SameNames        = "same-names"        // nodes share a host name
+	VersionsApart    = "versions"          // nodes run different versions
+	UpgradeFailed    = "upgrade"           // of this node, or it is under way
+	RolledBack       = "rolled-back"       // the last deploy of a service failed and the version before runs
+	Interrupted      = "interrupted"       // the last deploy of a service was
+	FileNotApplied   = "file-not-applied"  // the config file, or a service of it
+	Uneven           = "uneven"            // all replicas of a service run on one node
+	QueueSandbox     = "queue-sandbox"     // lacks a part
+	AuditLog         = "audit"             // it can't be written
+	NodeIdle         = "node-idle"         // it is drained or paused, or has no replicas of a service
+	LeftFile         = "left-file"         // a service that is no longer in the config file runs on
+	KeptAway         = "kept-away"         // a service of the config file was removed by hand
+	NotDeployed      = "not-deployed"      // a service of the config file has no image yet
+)
+
+// Kinds are all of them.
+var Kinds = []string{
+	Removed, DockerHere, AddressGone, ManagerAway, CertificateEnds, MachineUnfit, NoNode, NodeDown, DockerStopped,
+	CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing, ServiceForgotten,
+	UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, NodeUnknown, DiskLow, SameNames, VersionsApart,
+	UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven, QueueSandbox, AuditLog, NodeIdle, LeftFile,
+	KeptAway, NotDeployed,
 }

@@ -37,8 +37,9 @@ type Log struct {
 	closed  chan struct{}
 	once    sync.Once
 
-	mu    sync.Mutex
-	flood *flood
+	mu     sync.Mutex
+	flood  *flood
+	failed error // why the last line could not be written; nil: it was
 }
 
 // entry is one line on its way to the file.
@@ -108,6 +109,23 @@ func (l *Log) record(event string, attrs []slog.Attr) {
 	}
 }
 
+// Problem says why the log is not written, and what to do; empty: it is.
+func (l *Log) Problem() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		return ""
+	}
+	return fmt.Sprintf("the audit log can't be written: %s; free room there, or see what is wrong with that disk; "+
+		"meanwhile its records are in `journalctl -u crawlbox`", l.failed)
+}
+
+func (l *Log) setFailed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
+}
+
 // Close writes what waits and closes the file. What is recorded later goes to
 // the normal log alone. It waits no longer than a moment for a disk that hangs.
 func (l *Log) Close() error {
@@ -129,6 +147,9 @@ func (l *Log) run(f *file) {
 		err := f.write(line)
 		if err != nil && !failing {
 			l.log.Warn("failed to write the audit log; its records are only here until it can be written", "error", err)
+		}
+		if failing != (err != nil) {
+			l.setFailed(err)
 		}
 		failing = err != nil
 	}

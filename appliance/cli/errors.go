@@ -32,6 +32,9 @@ func report(w io.Writer, err error) int {
 	if errors.Is(err, node.ErrLeft) {
 		return exitLeft
 	}
+	if code := command.ExitError(0); errors.As(err, &code) {
+		return int(code)
+	}
 	level := ""
 	if journal.Is(w) {
 		level = journal.ErrorPrefix

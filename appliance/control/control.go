@@ -53,6 +53,13 @@ type Defined interface {
 	Config() configs.Config
 	// Change brings a service to its definition.
 	Change(svc compose.Service, req services.Request) deploy.Change
+	// KeepAway has a service stay away that a person removes; defined says that the file has it.
+	KeepAway(service, by string) (defined bool, err error)
+	// LetBack undoes that.
+	LetBack(service string) error
+	IsAway(svc compose.Service) bool
+	// Again asks for another look at what the file says and what there is.
+	Again()
 }
 
 // Errors gives what the layers below return the code and the words for the API's

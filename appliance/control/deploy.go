@@ -3,7 +3,9 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -60,12 +62,32 @@ func (r *Deploys) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy
 }
 
 func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
-	if req.Defined {
+	if req.Defined || r.defines(req.Service) {
+		if err := onlyDefined(req); err != nil {
+			return nil, err
+		}
 		return r.toDeployDefined(ctx, req, built)
 	}
 	svc, d, err := r.deployment(ctx, req, built)
 	d.Entry = history.Entry{Kind: history.KindDeploy, By: api.PeerUser(ctx), Source: req.Source}
 	return r.runner.Deploy(svc, d), err
+}
+
+// defines reports whether the config file that is in force has a service of a name.
+func (r *Deploys) defines(service string) bool {
+	return slices.ContainsFunc(r.defined.Config().Services, func(d compose.Service) bool { return d.Name == service })
+}
+
+// onlyDefined refuses what only the config file says of its services.
+func onlyDefined(req api.DeployRequest) error {
+	given := req.Replicas != nil || len(req.Env) > 0 || req.CPUs > 0 || req.Memory > 0 || req.MaxPerNode > 0 ||
+		req.Constraints != nil || req.Parallelism != "" || req.Delay > 0 || req.Monitor > 0 || req.FailureRatio > 0 ||
+		req.StartFirst
+	if given {
+		return api.Invalid("%s is a service of crawlbox.yaml: write there what it is given, or choose another name",
+			req.Service)
+	}
+	return nil
 }
 
 // Rollback implements api.Deploys: it is a deploy of what a service was before.
@@ -263,13 +285,46 @@ func (r *Deploys) Definitions(context.Context) ([]api.Definition, error) {
 	}
 	list := []api.Definition{}
 	for _, svc := range r.defined.Config().Services {
-		d := api.Definition{Name: svc.Name, Image: svc.Compose.Image, File: svc.File}
+		d := api.Definition{
+			Name:  svc.Name,
+			Image: svc.Compose.Image,
+			File:  svc.File,
+			Away:  r.defined.IsAway(svc),
+		}
 		if build, ok := svc.Build(); ok {
 			d.Build = &build
 		}
 		list = append(list, d)
 	}
 	return list, nil
+}
+
+// RemoveService implements api.Changes. A service of the config file is kept away until somebody
+// wants it again; one that only has the name of one there makes way for that.
+func (r *Deploys) RemoveService(ctx context.Context, ref string, fn func(deploy.Progress) error) error {
+	svc, err := r.service(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer r.defined.Again()
+	if !svc.Managed {
+		return r.run(ctx, r.runner.Remove(svc), nil, fn)
+	}
+	defined, err := r.defined.KeepAway(svc.Name, api.PeerUser(ctx))
+	if err != nil {
+		return r.explain(err)
+	}
+	err = r.run(ctx, r.runner.Remove(svc), nil, func(p deploy.Progress) error {
+		if defined && p.Note == "" {
+			p.Note = fmt.Sprintf("crawlbox.yaml defines it: it stays away until its definition there changes, or "+
+				"`crawlbox deploy %s` brings it back", svc.Name)
+		}
+		return fn(p)
+	})
+	if _, stays := r.service(ctx, svc.ID); stays == nil && defined {
+		err = errors.Join(err, r.explain(r.defined.LetBack(svc.Name)))
+	}
+	return err
 }
 
 func brokenFile(err error) error {
@@ -296,7 +351,7 @@ func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, bu
 // is empty where none would.
 func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
 	what := req.Build
-	if req.Defined && req.Image == "" {
+	if what == nil && req.Defined && req.Image == "" {
 		svc, err := r.definition(req.Service)
 		if err != nil {
 			return "", err

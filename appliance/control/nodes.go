@@ -14,26 +14,24 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
-	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // Nodes answers api.Nodes as far as a node is a manager of the swarm.
 type Nodes struct {
 	engine  *swarm.Engine
-	heard   func() []gossip.Member
+	view    *View
 	first   func() netip.Addr
 	demoted func(context.Context) error
 	errs    Errors
 }
 
-// NewNodes returns the nodes that engine knows. heard returns what gossip has heard of
-// them, first the address of the manager that has the registry, the queue and the CA, and
-// demoted changes the secrets that a demoted node knew.
-func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() netip.Addr,
+// NewNodes returns the nodes that engine knows. first returns the address of the manager that has
+// the registry, the queue and the CA, and demoted changes the secrets that a demoted node knew.
+func NewNodes(engine *swarm.Engine, view *View, first func() netip.Addr,
 	demoted func(context.Context) error, errs Errors) *Nodes {
 	return &Nodes{
 		engine:  engine,
-		heard:   heard,
+		view:    view,
 		first:   first,
 		demoted: demoted,
 		errs:    errs,
@@ -41,7 +39,7 @@ func NewNodes(engine *swarm.Engine, heard func() []gossip.Member, first func() n
 }
 
 func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
-	snap, err := n.engine.Snapshot(ctx)
+	snap, err := n.view.Snapshot(ctx)
 	if err != nil {
 		return nil, n.errs.explain(err)
 	}
@@ -49,31 +47,10 @@ func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
 	if err != nil {
 		return nil, n.errs.explain(err)
 	}
-	heard := n.heard()
 	for i, node := range snap.Nodes {
 		snap.Nodes[i].Self = node.ID == info.NodeID
-		snap.Nodes[i].Agent = agentOf(node.ID, heard)
 	}
 	return snap.Nodes, nil
-}
-
-// agentOf returns what gossip heard last of a Swarm node. One that joined twice is
-// known under two IDs of its own; the one heard of last counts.
-func agentOf(swarmID string, heard []gossip.Member) *fleet.Agent {
-	var found *fleet.Agent
-	for _, m := range heard {
-		if m.Swarm != swarmID || found != nil && found.Seen.After(m.Seen) {
-			continue
-		}
-		found = &fleet.Agent{
-			State:    string(m.State),
-			Version:  m.Version,
-			FreeDisk: m.FreeDisk,
-			Docker:   m.Docker,
-			Seen:     m.Seen,
-		}
-	}
-	return found
 }
 
 // Node implements api.Nodes.

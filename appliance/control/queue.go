@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 )
 
@@ -38,8 +39,9 @@ func NewQueues(client *redis.Client, state func() queueproc.State, addr string, 
 // URL returns what a program connects to, with the password.
 func (q *Queues) URL() string { return q.url.String() }
 
-func (q *Queues) Report(_ context.Context, st *api.Status) {
+func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) {
 	is := q.state()
+	seen.Queue = &is
 	st.Queue = &api.Queue{
 		Addr:      q.url.Host,
 		Serving:   is.Serving,
@@ -52,7 +54,6 @@ func (q *Queues) Report(_ context.Context, st *api.Status) {
 	for _, m := range is.Missing {
 		st.Queue.Lacks = append(st.Queue.Lacks, m.String())
 	}
-	st.Problems = append(st.Problems, queueProblems(is)...)
 }
 
 // running returns the client of a queue that runs.

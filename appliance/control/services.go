@@ -13,21 +13,24 @@ import (
 // Services answers api.Services as far as a node is a manager of the swarm.
 type Services struct {
 	engine *swarm.Engine
+	view   *View
 	errs   Errors
 }
 
 // NewServices returns the services that engine knows.
-func NewServices(engine *swarm.Engine, errs Errors) *Services { return &Services{engine, errs} }
+func NewServices(engine *swarm.Engine, view *View, errs Errors) *Services {
+	return &Services{engine, view, errs}
+}
 
 // Services implements api.Services.
 func (s *Services) Services(ctx context.Context) ([]fleet.Service, error) {
-	snap, err := s.engine.Snapshot(ctx)
+	snap, err := s.view.Snapshot(ctx)
 	return snap.Services, s.errs.explain(err)
 }
 
 // Inspect implements api.Services.
 func (s *Services) Inspect(ctx context.Context, ref string) (api.Inspect, error) {
-	snap, err := s.engine.Snapshot(ctx)
+	snap, err := s.view.Snapshot(ctx)
 	if err != nil {
 		return api.Inspect{}, s.errs.explain(err)
 	}
@@ -41,7 +44,7 @@ func (s *Services) Inspect(ctx context.Context, ref string) (api.Inspect, error)
 
 // Tasks implements api.Services.
 func (s *Services) Tasks(ctx context.Context, q api.TaskQuery) ([]fleet.Task, error) {
-	snap, err := s.engine.Snapshot(ctx)
+	snap, err := s.view.Snapshot(ctx)
 	if err != nil {
 		return nil, s.errs.explain(err)
 	}

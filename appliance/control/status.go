@@ -3,14 +3,19 @@ package control
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
+	"github.com/crawlbox/crawlbox/appliance/control/problems"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
@@ -20,59 +25,59 @@ import (
 type Overview struct {
 	self    api.Status
 	engine  *swarm.Engine
+	view    *View
 	why     func(context.Context, []fleet.Node, fleet.Task) string
 	reports []Report
-	checks  []Check
 }
 
-// Report adds to a status what one part of this node has to say.
-type Report func(ctx context.Context, st *api.Status)
-
-// Check returns sentences on what is not as it should be in the cluster.
-type Check func(fleet.Snapshot) []string
+// Report adds to a status what one part of this node has to say, and to what is seen what it
+// knows.
+type Report func(ctx context.Context, st *api.Status, seen *problems.Seen)
 
 // NewOverview returns the overview of a node that is as self says. why finds out what a
 // task failed by.
-func NewOverview(self api.Status, engine *swarm.Engine, why func(context.Context, []fleet.Node, fleet.Task) string,
-	reports []Report, checks ...Check) *Overview {
+func NewOverview(self api.Status, engine *swarm.Engine, view *View,
+	why func(context.Context, []fleet.Node, fleet.Task) string, reports ...Report) *Overview {
 	return &Overview{
 		self:    self,
 		engine:  engine,
+		view:    view,
 		why:     why,
 		reports: reports,
-		checks:  checks,
 	}
 }
 
 // Status implements api.Overview. What can't be asked is a problem of it, and no error.
 func (o *Overview) Status(ctx context.Context) (api.Status, error) {
 	st := o.self
-	st.Docker = api.Docker{State: "running", Host: o.engine.Host()}
+	seen := problems.Seen{Now: time.Now(), Started: st.Started, Members: o.view.heard()}
+	seen.Docker = o.ask(ctx, &st, &seen)
 	for _, report := range o.reports {
-		report(ctx, &st)
+		report(ctx, &st, &seen)
 	}
+	st.Problems = problems.Find(seen)
+	return st, nil
+}
+
+// ask asks the engine how it and, where it manages the swarm, the cluster are.
+func (o *Overview) ask(ctx context.Context, st *api.Status, seen *problems.Seen) error {
+	st.Docker = api.Docker{State: "stopped", Host: o.engine.Host()}
 	info, err := o.engine.Info(ctx)
 	if err != nil {
-		st.Docker.State = "stopped"
-		st.Problems = append(st.Problems, err.Error())
-		return st, nil
+		return err
 	}
+	st.Docker.State = "running"
 	st.Docker.Version, st.Manager, st.Cluster = info.Version, info.Manager, info.ClusterID
 	if !info.Manager {
-		return st, nil
+		return nil
 	}
-	snap, err := o.engine.Snapshot(ctx)
+	snap, err := o.view.Snapshot(ctx)
 	if err != nil {
-		st.Problems = append(st.Problems, err.Error())
-		return st, nil
+		return err
 	}
-	count(&st, snap)
-	st.Problems = append(st.Problems, nodeProblems(snap.Nodes)...)
-	st.Problems = append(st.Problems, serviceProblems(snap, o.crashReasons(ctx, snap))...)
-	for _, check := range o.checks {
-		st.Problems = append(st.Problems, check(snap)...)
-	}
-	return st, nil
+	count(st, snap)
+	seen.Cluster, seen.Why = &snap, o.crashReasons(ctx, snap)
+	return nil
 }
 
 func count(st *api.Status, snap fleet.Snapshot) {
@@ -81,6 +86,9 @@ func count(st *api.Status, snap fleet.Snapshot) {
 		ready := n.State == fleet.StateReady
 		if ready {
 			st.Nodes.Have++
+		}
+		if ready && n.Availability == fleet.AvailabilityActive {
+			st.Active++
 		}
 		if n.Role == fleet.RoleManager {
 			st.Managers.Want++
@@ -105,7 +113,7 @@ const maxCrashReasons = 3
 // each wrote last, by the ID of the task.
 func (o *Overview) crashReasons(ctx context.Context, snap fleet.Snapshot) map[string]string {
 	said := map[string]string{}
-	for _, t := range crashed(snap) {
+	for _, t := range problems.Crashed(snap) {
 		if len(said) == maxCrashReasons {
 			break
 		}
@@ -124,37 +132,64 @@ func (o *Overview) crashReason(ctx context.Context, nodes []fleet.Node, t fleet.
 	return why
 }
 
-// Problems reports what a part of the node has to say of itself.
-func Problems(of func() []string) Report {
-	return func(_ context.Context, st *api.Status) { st.Problems = append(st.Problems, of()...) }
-}
-
 // UpgradeReport reports how the upgrade of this node ended.
 func UpgradeReport(node *upgrade.Node) Report {
-	return Problems(func() []string {
+	return PartReport(api.Warning, api.UpgradeFailed, func() string {
 		s, err := node.State()
 		if err != nil {
-			return []string{err.Error()}
+			return err.Error()
 		}
-		if problem := s.Problem(); problem != "" {
-			return []string{problem}
-		}
-		return nil
+		return s.Problem()
 	})
 }
 
-// VersionsReport reports where nodes run different versions.
-func VersionsReport(heard func() []gossip.Member) Report {
-	return Problems(func() []string { return mixedVersions(heard()) })
+// PartReport reports what a part of the node knows to be wrong with itself, if it does: in a
+// sentence of a level and a kind.
+func PartReport(level api.Level, kind string, problem func() string) Report {
+	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
+		if text := problem(); text != "" {
+			seen.Parts = append(seen.Parts, api.Problem{Level: level, Kind: kind, Text: words.OneLine(text)})
+		}
+	}
+}
+
+// DeploysReport reports what the history knows of the last change of each service, what the
+// config file says of services, and that they are told of a queue for which mark stands.
+func DeploysReport(past History, notes func() []services.Note, mark string) Report {
+	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
+		seen.Config, seen.QueueMark = notes(), &mark
+		seen.Last = func(service string) (e history.Entry, ok bool) {
+			if list := past.List(service); len(list) > 0 {
+				return list[0], true
+			}
+			return e, false
+		}
+	}
+}
+
+// FollowsReport reports which manager the node follows: where it is, and what it is called.
+func FollowsReport(addr func() netip.Addr, name func() string) Report {
+	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
+		seen.Follows, seen.FollowsName = addr(), name()
+	}
+}
+
+// MachineReport reports what is wrong with this machine: what was found there, and the address
+// that it no longer has.
+func MachineReport(findings func(context.Context) []doctor.Finding, moved func() *doctor.Moved) Report {
+	return func(ctx context.Context, _ *api.Status, seen *problems.Seen) {
+		seen.Findings, seen.Moved = findings(ctx), moved()
+	}
 }
 
 // RegistryReport reports a registry, to which others push at addr, and that sent has been
 // sent to other nodes in pieces.
 func RegistryReport(reg *registry.Registry, local, addr, dir string, sent func() int64) Report {
-	return func(ctx context.Context, st *api.Status) {
+	return func(ctx context.Context, st *api.Status, seen *problems.Seen) {
 		images, err := reg.Images(ctx)
 		if err != nil {
-			st.Problems = append(st.Problems, err.Error())
+			seen.Parts = append(seen.Parts, api.Problem{Level: api.Bad, Kind: api.MachineUnfit, Text: words.OneLine(
+				fmt.Sprintf("the images of the registry can't be listed: %s; look at its directory %s", err, dir))})
 		}
 		st.Registry = api.Registry{
 			Local:   local,
@@ -170,7 +205,7 @@ func RegistryReport(reg *registry.Registry, local, addr, dir string, sent func()
 // MirrorReport reports the mirror of the registry on a node that has not the registry
 // itself.
 func MirrorReport(m *mirror.Mirror, local, dir string) Report {
-	return func(_ context.Context, st *api.Status) {
+	return func(_ context.Context, st *api.Status, _ *problems.Seen) {
 		is := m.Stats()
 		st.Registry = api.Registry{
 			Local:    local,

@@ -151,7 +151,7 @@ func (d *demo) startManager(ctx context.Context) (stop func() error, err error) 
 		Log:        d.Log,
 		AdoptSwarm: d.before.State != swarm.StateInactive,
 		Reload:     func() (configs.Config, error) { return d.cfg, nil },
-		Ready:      func(string, api.Token) { close(ready) },
+		Ready:      func(string, api.Token, string) { close(ready) },
 	}
 	go func() { ended <- node.Run(running, fleet.RoleManager, opts) }()
 	stop = func() error { cancel(); return <-ended }

@@ -192,7 +192,7 @@ func unreachable(nodes []fleet.Node) map[string]string {
 
 // updating reports whether Swarm still works on the service's last update.
 func updating(svc *fleet.Service) bool {
-	return svc != nil && (svc.Update == "updating" || svc.Update == "rollback_started")
+	return svc != nil && (svc.Update == fleet.Updating || svc.Update == fleet.RollingBack)
 }
 
 // idsOf returns the tasks by ID.

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
+
+// askTries is how often a node is asked about a task that does not answer.
+const askTries = 3
 
 // askedAtOnce bounds the questions between two looks at the tasks.
 const askedAtOnce = 5
@@ -25,7 +29,7 @@ type causes struct {
 
 	first map[string]time.Time // when a task was first seen to start, by its ID
 	ran   map[string]bool      // tasks that were seen to run
-	asked map[string]bool      // tasks whose node was asked
+	asked map[string]int       // how often the node of a task was asked
 	cause map[string]string    // what tasks failed by, where Swarm does not say it
 	late  int                  // tasks that took longer than start
 	plain bool                 // the tasks have no health check
@@ -37,7 +41,7 @@ func newCauses(agents Agents, start time.Duration) *causes {
 		start:  start,
 		first:  map[string]time.Time{},
 		ran:    map[string]bool{},
-		asked:  map[string]bool{},
+		asked:  map[string]int{},
 		cause:  map[string]string{},
 	}
 }
@@ -70,11 +74,11 @@ func (q *causes) needsNode(t fleet.Task) bool {
 		if q.first[t.ID].IsZero() {
 			q.first[t.ID] = time.Now()
 		}
-		return q.isLate(t) && !q.asked[t.ID]
+		return q.isLate(t) && q.asked[t.ID] < askTries
 	case fleet.TaskFailed:
-		return t.Container != "" && !q.asked[t.ID]
+		return t.Container != "" && q.asked[t.ID] < askTries
 	case fleet.TaskComplete:
-		return !q.plain && !q.asked[t.ID]
+		return !q.plain && q.asked[t.ID] < askTries
 	}
 	return false
 }
@@ -85,9 +89,12 @@ func (q *causes) isLate(t fleet.Task) bool {
 }
 
 func (q *causes) ask(ctx context.Context, nodes []fleet.Node, t fleet.Task) {
-	q.asked[t.ID] = true
 	c, err := container(ctx, q.agents, nodes, t)
+	if q.asked[t.ID]++; !errors.Is(err, ErrUnanswered) {
+		q.asked[t.ID] = askTries
+	}
 	switch {
+	case err != nil && q.asked[t.ID] < askTries:
 	case q.isLate(t): // whatever its node says
 		q.late++
 		q.cause[t.ID] = lateCause(q.start, c)

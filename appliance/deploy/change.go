@@ -17,6 +17,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -52,7 +53,8 @@ type Cluster interface {
 	Scale(ctx context.Context, id string, replicas int) error
 	Start(ctx context.Context, id string, replicas int, queue *servicespec.Queue) error
 	SetImage(ctx context.Context, id string, c servicespec.ImageChange) error
-	StopForUpdate(ctx context.Context, id, pending, mark string) error
+	StopForUpdate(ctx context.Context, id, pending, mark string, avoid []string) error
+	Avoid(ctx context.Context, id string, nodes []string) error
 	Remove(ctx context.Context, id string) error
 	CreateDeployed(ctx context.Context, name string, d servicespec.Deployment) (id string, err error)
 	Deploy(ctx context.Context, id string, d servicespec.Deployment) (replaced bool, err error)
@@ -115,4 +117,50 @@ func (o operation) Plan(ctx context.Context) (Plan, error) {
 
 func (o operation) Run(ctx context.Context, emit Emit) error {
 	return tell(o.service, emit, func(emit Emit) (Summary, error) { return o.run(ctx, emit) })
+}
+
+// engineTries is how often the engine is asked that did not answer in time. One that is starved
+// of its processors is slow, and not gone.
+const engineTries = 4
+
+// late reports whether an engine did not answer in the time that one question has, while there
+// is time for another.
+func late(ctx context.Context, err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+}
+
+// patiently asks the engine something that changes nothing, until it answers in time.
+func patiently[T any](ctx context.Context, ask func(context.Context) (T, error)) (v T, err error) {
+	for range engineTries {
+		if v, err = ask(ctx); !late(ctx, err) {
+			break
+		}
+	}
+	return v, err
+}
+
+// service returns a service, by ID or name, as it is now.
+func (r *Runner) service(ctx context.Context, id string) (fleet.Service, error) {
+	return patiently(ctx, func(ctx context.Context) (fleet.Service, error) { return r.cluster.Service(ctx, id) })
+}
+
+// change makes the change of a deploy in a service, or creates it where there is none. Where the
+// engine does not answer in time it may have made the change all the same, which the deploy's
+// mark tells.
+func (r *Runner) change(ctx context.Context, was *fleet.Service, d Deploy) (id string, replaced bool, err error) {
+	for range engineTries {
+		if was == nil {
+			id, err = r.cluster.CreateDeployed(ctx, d.Service, d.Change)
+		} else {
+			id = was.ID
+			replaced, err = r.cluster.Deploy(ctx, id, d.Change)
+		}
+		if !late(ctx, err) || d.Change.Mark == "" {
+			break
+		}
+		if made, lookErr := r.service(ctx, d.Service); lookErr == nil && made.Deploy == d.Change.Mark {
+			return made.ID, true, nil
+		}
+	}
+	return id, replaced, err
 }

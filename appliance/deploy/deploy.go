@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -114,6 +118,9 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 		return fmt.Errorf("%s: %w", d.Service, err)
 	}
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
+	if err := r.awaitKnown(ctx, svc, *d, emit); err != nil {
+		return err
+	}
 	nodes, err := r.eligibleNodes(ctx, svc, *d)
 	if err != nil {
 		return err
@@ -121,15 +128,98 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 	if err := d.rec.at(history.StagePull); err != nil {
 		return err
 	}
-	if err := r.pull(ctx, nodes, d.Change.Image, d.Pull, emit); err != nil {
+	absent, err := r.pull(ctx, nodes, d.Change.Image, d.Pull, emit)
+	if err == nil && isClusters(d.Change.Image) {
+		d.Change.Avoid = absent
+		err = d.room(svc, nodes)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", d.Service, err)
 	}
 	return d.rec.at(history.StageUpdate)
 }
 
+// room refuses a deploy whose replicas find no room on the nodes that are left without those to
+// avoid.
+func (d Deploy) room(svc *fleet.Service, nodes []fleet.Node) error {
+	if len(d.Change.Avoid) == 0 {
+		return nil
+	}
+	left := len(nodes) - len(d.Change.Avoid)
+	most, replicas := d.maxPerNode(orNew(svc)), d.replicas(orNew(svc))
+	if left > 0 && (most == 0 || replicas <= left*most) {
+		return nil
+	}
+	var names []string
+	for _, n := range nodes {
+		if slices.Contains(d.Change.Avoid, n.ID) {
+			names = append(names, n.Display)
+		}
+	}
+	where := strings.Join(names, ", ")
+	if left == 0 {
+		return fmt.Errorf("no node can run it, and nothing was changed: no crawlbox runs on %s; start it there with "+
+			"`systemctl start crawlbox`", where)
+	}
+	return fmt.Errorf("%s do not fit on %s with %d on each at most, and nothing was changed: no crawlbox runs on %s; "+
+		"start it there with `systemctl start crawlbox`",
+		words.Count(replicas, "replica"), words.Count(left, "node"), most, where)
+}
+
+// maxPerNode returns how many replicas one node may have; 0: any number.
+func (d Deploy) maxPerNode(svc fleet.Service) int {
+	switch c := d.Change; {
+	case c.MaxPerNode != nil:
+		return int(*c.MaxPerNode)
+	case c.Definition != nil && c.Definition.Compose.Deploy != nil:
+		return int(c.Definition.Compose.Deploy.Placement.MaxReplicas)
+	case c.Definition != nil:
+		return 0
+	}
+	return svc.MaxPerNode
+}
+
+// maxUnknown bounds the wait for Swarm to know of its nodes after its engine was started, or
+// when another manager leads: it takes six heartbeats, of 5 s unless the config says otherwise.
+const maxUnknown = 45 * time.Second
+
+// awaitKnown waits until Swarm knows of each node whether it is up: it begins anew when a manager
+// is started, and a deploy at that moment would find no nodes.
+func (r *Runner) awaitKnown(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) error {
+	limited, cancel := context.WithTimeout(ctx, min(maxUnknown, d.Pull.Timeout))
+	defer cancel()
+	for {
+		nodes, err := r.nodes(limited)
+		if err != nil && limited.Err() == nil {
+			return err
+		}
+		i := slices.IndexFunc(nodes, func(n fleet.Node) bool { return n.State == fleet.StateUnknown })
+		if i < 0 || clock.Sleep(limited, time.Second) != nil {
+			return ctx.Err()
+		}
+		emit(Progress{
+			Stage:   history.StageWait,
+			Desired: d.replicas(orNew(svc)),
+			Note:    fmt.Sprintf("waits until Swarm knows again whether %s is up", nodes[i].Display),
+		})
+	}
+}
+
+// orNew returns a service that there is, or what a new one is without a word on it.
+func orNew(svc *fleet.Service) fleet.Service {
+	if svc == nil {
+		return fleet.Service{Desired: 1}
+	}
+	return *svc
+}
+
+func (r *Runner) nodes(ctx context.Context) ([]fleet.Node, error) {
+	return patiently(ctx, r.cluster.Nodes)
+}
+
 // eligibleNodes returns the nodes that should have the image before anything changes.
 func (r *Runner) eligibleNodes(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
-	nodes, err := r.cluster.Nodes(ctx)
+	nodes, err := r.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -23,7 +24,8 @@ type former int
 const (
 	formerRan former = iota
 	formerStopped
-	formerFailed
+	formerFailed // it fails now
+	formerNever  // it has never worked
 )
 
 // formerOf tells by a service and its tasks as they were then.
@@ -57,23 +59,32 @@ func (f failure) where() string { return f.cause + on(f.node) }
 type RolledBackError struct{ failure }
 
 func (e *RolledBackError) Error() string {
+	back := history.Back
 	if e.former == formerStopped {
-		return fmt.Sprintf("%s: the update failed and it is stopped again, as before: %s", e.service, e.where())
+		back = history.Stood
 	}
-	return fmt.Sprintf("%s: the update failed and the old version runs again: %s", e.service, e.where())
+	return fmt.Sprintf("%s: the update failed and %s%s", e.service, back, e.where())
 }
 
 // NoOlderError says that a version is bad and that there is none that ran before to go back
 // to.
-type NoOlderError struct{ failure }
+type NoOlderError struct {
+	failure
+	good int // the version that worked last; 0: none
+}
 
 func (e *NoOlderError) Error() string {
-	older := "there is no older version, so it stays"
-	if e.former == formerFailed {
-		older = "the version before it failed too, so nothing runs"
+	none, instead := "there is no older version, so it stays", "remove it with `crawlbox rm "+e.service+"`"
+	switch e.former {
+	case formerFailed:
+		none = "the version before it failed too, so nothing runs"
+	case formerNever:
+		none = "the version before never worked either, so it does not come back"
 	}
-	return fmt.Sprintf("%s: its tasks fail: %s; %s: deploy a better one, or remove it with `crawlbox rm %s`",
-		e.service, e.where(), older, e.service)
+	if e.good > 0 {
+		instead = fmt.Sprintf("go back to version %d with `crawlbox rollback %s %d`", e.good, e.service, e.good)
+	}
+	return fmt.Sprintf("%s: its tasks fail: %s; %s: deploy a better one, or %s", e.service, e.where(), none, instead)
 }
 
 // failingError ends a change of which too many tasks fail.
@@ -140,15 +151,15 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state, before former) e
 		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
 	switch now.Update {
-	case "paused":
+	case fleet.UpdatePaused:
 		return fmt.Errorf("%s: the update stopped halfway: %s; look with `crawlbox ps %s`", was.Name, f.where(),
 			was.Name)
-	case "rollback_paused":
+	case fleet.RollbackPaused:
 		return &stalledError{f, fmt.Sprintf("the way back stopped halfway: %s; look with `crawlbox ps %s`", f.where(),
 			was.Name)}
-	case "rollback_completed":
-		if before == formerFailed {
-			return &NoOlderError{f}
+	case fleet.UpdateRolledBack:
+		if before >= formerFailed {
+			return &NoOlderError{failure: f}
 		}
 		return &RolledBackError{f}
 	}

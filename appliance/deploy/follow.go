@@ -20,6 +20,9 @@ const (
 	stallQuiet      = 5 * time.Minute  // without a word from Swarm
 	unreachablePoll = time.Second      // between two tries to reach the engine
 	updateBegins    = 10 * time.Second // for Swarm to begin an update; one without tasks never begins
+	// lookCounts bounds what counts of the time between two looks: a manager that is starved or
+	// was stopped has not looked meanwhile, and can't say that nothing moved.
+	lookCounts = 10 * time.Second
 )
 
 // poller is a change that is followed.
@@ -30,26 +33,27 @@ type poller struct {
 	causes *causes
 	nudged []string // tasks that Swarm no longer waits for
 
-	begun, seen time.Time // when it was first and last looked at
-	moved       time.Time // when something moved last
-	last        state     // what it was then
-	good        time.Time // since when all is as wanted; zero: it is not
+	watch clock.Watch   // whose time all of these are
+	now   time.Duration // of the look that is under way
+	seen  time.Duration // when the engine answered last
+	moved time.Duration // when something moved last
+	last  state         // what it was then
+	good  time.Duration // since when all is as wanted; negative: it is not
 }
 
 // follow polls until the goal is true, the change has failed or stalls.
 func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage history.Stage, before []fleet.Task,
 	begun time.Time, emit Emit) (Summary, error) {
-	now := time.Now()
 	f := &poller{
 		Runner: r,
 		svc:    svc,
 		goal:   g,
 		causes: newCauses(r.agents, g.Start),
-		begun:  now,
-		seen:   now,
-		moved:  now,
+		watch:  clock.Watch{Most: lookCounts},
+		good:   -1,
 	}
 	for {
+		f.now = f.watch.Look()
 		svc, nodes, tasks, err := r.look(ctx, svc.ID)
 		wait := pollInterval(len(tasks))
 		switch {
@@ -69,7 +73,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 				s.Took = time.Since(begun)
 				return s, nil
 			}
-		case ctx.Err() != nil || time.Since(f.seen) >= g.Patience:
+		case ctx.Err() != nil || f.now-f.seen >= g.Patience:
 			return Summary{}, err
 		default:
 			wait = unreachablePoll
@@ -81,13 +85,13 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 }
 
 func (f *poller) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Task) state {
-	f.seen = time.Now()
+	f.seen = f.now
 	p := assess(svc, nodes, tasks, f.goal)
-	if f.goal.Replaced && !begins(f.svc, svc) && time.Since(f.begun) < updateBegins {
+	if f.goal.Replaced && !begins(f.svc, svc) && f.now < updateBegins {
 		p.done = false // what looks done is the version before
 	}
 	if p.Running != f.last.Running || p.Stopping+p.lost != f.last.Stopping+f.last.lost {
-		f.moved, f.last = time.Now(), p
+		f.moved, f.last = f.now, p
 	}
 	return p
 }
@@ -110,7 +114,7 @@ func (f *poller) check(ctx context.Context, svc *fleet.Service, nodes []fleet.No
 	if p.done {
 		return nil
 	}
-	return stalled(f.svc.Name, p, time.Since(f.moved), max(stallQuiet, g.Quiet))
+	return stalled(f.svc.Name, p, f.now-f.moved, max(stallQuiet, g.Quiet))
 }
 
 // unstick makes Swarm go on where it waits for tasks on lost nodes.
@@ -149,11 +153,11 @@ func stuck(nodes []fleet.Node, tasks []fleet.Task, g Goal) (ids []string) {
 func (f *poller) reached(p state) bool {
 	switch {
 	case !p.done:
-		f.good = time.Time{}
-	case f.good.IsZero():
-		f.good = time.Now()
+		f.good = -1
+	case f.good < 0:
+		f.good = f.now
 	}
-	return p.done && time.Since(f.good) >= f.goal.Hold
+	return p.done && f.now-f.good >= f.goal.Hold
 }
 
 // look reads one service; nil is one that is gone, whose tasks remain until

@@ -94,7 +94,10 @@ func (r *record) end(ctx context.Context, failed error) {
 	}
 	r.close(func(e *history.Entry) {
 		e.Took, e.Result, e.Spec = time.Since(e.At), resultOf(failed), spec
-		if failed != nil {
+		switch {
+		case e.Result == history.Interrupted:
+			e.Why = history.BrokenOff
+		case failed != nil:
 			e.Why = failed.Error()
 		}
 	})
@@ -124,21 +127,6 @@ func resultOf(err error) history.Result {
 		return history.Interrupted
 	}
 	return history.Failed
-}
-
-// Failed returns sentences on services whose last deploy failed and left them as they
-// are. Swarm may take such a one for finished; of a crash loop it is told elsewhere.
-func (r *Runner) Failed(snap fleet.Snapshot) (list []string) {
-	for _, s := range snap.Services {
-		entries := r.past.List(s.Name)
-		if len(entries) == 0 || entries[0].Result != history.Failed || s.Desired == 0 || s.Deploy != entries[0].Mark() {
-			continue
-		}
-		if _, loops := fleet.CrashLoop(snap.TasksOf(s.ID), snap.Taken); !loops {
-			list = append(list, "the last deploy of service "+entries[0].Why)
-		}
-	}
-	return list
 }
 
 // LastGood returns the newest version that ran as it should, nil where there is none.
@@ -265,7 +253,8 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 	bad, is := failureIn(err)
 	switch {
 	case is && old == nil:
-		return &NoOlderError{bad}
+		bad.former = g.Former
+		return &NoOlderError{failure: bad}
 	case is:
 		old.Update.Parallelism = Parallelism(svc.Desired)
 		return r.rollBack(ctx, svc, *old, bad, func(Progress) {})

@@ -160,6 +160,17 @@ func (r *Runner) remove(ctx context.Context, svc fleet.Service, emit Emit) (Summ
 	return r.follow(ctx, svc, Goal{Desired: 0}, history.StageRemove, before, begun, emit)
 }
 
+// Avoid keeps the replicas of a service off nodes, by ID, and off no others. What runs elsewhere
+// stays where it is. A service that is being changed is refused with a ConflictError.
+func (r *Runner) Avoid(ctx context.Context, svc fleet.Service, nodes []string) error {
+	release, err := r.claim(svc.Name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return r.cluster.Avoid(ctx, svc.ID, nodes)
+}
+
 // SetImage brings a service to another image, a share of its replicas at a time,
 // and follows until all run it. Swarm goes on if the caller does not.
 //

@@ -51,7 +51,7 @@ func (r *Runner) stopFirst(ctx context.Context, svc fleet.Service, d Deploy, emi
 		return Summary{}, err
 	}
 	p := pending{stoppedReplicas(svc), d.Change.Image}
-	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String(), d.Change.Mark); err != nil {
+	if err := r.cluster.StopForUpdate(ctx, svc.ID, p.String(), d.Change.Mark, d.Change.Avoid); err != nil {
 		return Summary{}, err
 	}
 	r.watching(d)

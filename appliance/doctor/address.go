@@ -20,13 +20,20 @@ func AdvertiseAddr() (netip.Addr, error) {
 	return choose(Cards())
 }
 
-// choose returns the only address that other machines may reach this one at.
-func choose(cards []Card) (netip.Addr, error) {
-	list := slices.DeleteFunc(cards, func(c Card) bool { return ofDocker(c.Name) || !c.Net.Addr().IsGlobalUnicast() })
+// outward returns the cards at which other machines may reach this one.
+func outward(cards []Card) []Card {
+	list := slices.DeleteFunc(slices.Clone(cards),
+		func(c Card) bool { return ofDocker(c.Name) || !c.Net.Addr().IsGlobalUnicast() })
 	// One machine with an IPv4 and an IPv6 address has no choice to make.
 	if v4 := slices.DeleteFunc(slices.Clone(list), func(c Card) bool { return !c.Net.Addr().Is4() }); len(v4) > 0 {
-		list = v4
+		return v4
 	}
+	return list
+}
+
+// choose returns the only address that other machines may reach this one at.
+func choose(cards []Card) (netip.Addr, error) {
+	list := outward(cards)
 	switch len(list) {
 	case 0:
 		return netip.Addr{}, fmt.Errorf(
@@ -69,4 +76,83 @@ func IsLocal(a netip.Addr) bool {
 	}
 	ln.Close()
 	return true
+}
+
+// CheckAddress is the name of the check of the address that others know.
+const CheckAddress = "address"
+
+// Moved says that a machine no longer has the address that others know it by, though it was its
+// own: a lease ran out, or a provider gave the machine another one. That is not NAT, where the
+// address was never on a card of the machine.
+type Moved struct {
+	From  netip.Addr
+	First bool   // it made the cluster
+	Cards []Card // that it has now
+}
+
+// FindMoved returns where a machine has gone that others know at an address; nil where it has it.
+func FindMoved(known netip.Addr, first bool) *Moved {
+	if IsLocal(known) {
+		return nil
+	}
+	return &Moved{From: known, First: first, Cards: Cards()}
+}
+
+// Text says what happened.
+func (m Moved) Text() string {
+	var now []string
+	for _, c := range outward(m.Cards) {
+		now = append(now, c.Net.Addr().String())
+	}
+	has := ""
+	if len(now) > 0 {
+		has = fmt.Sprintf(" (it has %s)", strings.Join(now, ", "))
+	}
+	if m.First {
+		return fmt.Sprintf("this machine no longer has the address %s%s, at which it made the cluster: no other node "+
+			"reaches it, and Swarm can't change the address of a manager", m.From, has)
+	}
+	return fmt.Sprintf("this machine no longer has the address %s%s, with which it joined: other nodes look for it "+
+		"there", m.From, has)
+}
+
+// Sentence says what happened and what to do, on one line; empty: nothing has happened.
+func (m *Moved) Sentence() string {
+	if m == nil {
+		return ""
+	}
+	return m.Text() + "; " + m.Remedy()
+}
+
+// Remedy says what to do.
+func (m Moved) Remedy() string {
+	again := "give it that address again"
+	if c, ok := m.card(); ok {
+		again += fmt.Sprintf(" (`ip addr add %s/%d dev %s`, and for good where its network is set up)", m.From,
+			c.Net.Bits(), c.Name)
+	}
+	if m.First {
+		return again + ", start Docker and crawlbox again, and all nodes are back by themselves; or make the cluster " +
+			"anew: `crawlbox leave --force` here, `crawlbox leave --force` on the others, then install the manager " +
+			"and let them join as at first"
+	}
+	return again + ", or run `crawlbox leave` here and let it join again with its new one"
+}
+
+// card returns the card in whose network the address was.
+func (m Moved) card() (Card, bool) {
+	for _, c := range m.Cards {
+		if c.Net.Contains(m.From) && !c.Net.Addr().IsLoopback() && !ofDocker(c.Name) {
+			return c, true
+		}
+	}
+	return Card{}, false
+}
+
+func (m Moved) finding() Finding {
+	level := Warn
+	if m.First {
+		level = Bad
+	}
+	return Finding{Check: CheckAddress, Level: level, Text: m.Text(), Remedy: m.Remedy()}
 }

@@ -13,8 +13,10 @@ const (
 	// MinDisk is how many bytes must be free under the data directory before a machine
 	// is made a node: keys and journals need little, and have to be written.
 	MinDisk = 16 << 20
-	// lowDisk is the room that images of a few versions take.
-	lowDisk = 5 * units.GB
+	// FullDisk is how many bytes are so few that nothing can be pulled or logged any longer.
+	FullDisk = 200 * units.MB
+	// LowDisk is the room that images of a few versions take.
+	LowDisk = 5 * units.GB
 	// lowInodes is the share of them that should be free.
 	lowInodes = 0.02
 )
@@ -45,7 +47,7 @@ func (s System) Room(dirs ...string) (list []Finding) {
 			continue
 		case i == 0 && bytes < MinDisk:
 			list = append(list, Failed("disk", Bad, full(dir, bytes)))
-		case bytes < lowDisk:
+		case bytes < LowDisk:
 			list = append(list, wrong("disk", Warn,
 				fmt.Sprintf("only %s are free under %s", units.HumanSize(float64(bytes)), dir),
 				"free some; what Docker has and no container uses goes with", "docker system prune --all"))

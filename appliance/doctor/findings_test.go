@@ -228,13 +228,40 @@ func TestAddress(t *testing.T) {
 		{"lo", 65536, netip.MustParsePrefix("127.0.0.1/8")},
 		{"eth0", 1500, netip.MustParsePrefix("10.0.0.5/24")},
 	}
-	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", own}}), "ok | 10.0.0.5 on eth0")
-	expect(t, Address(other, CardAt(other, cards), []SeenAddr{{"h1", other}}),
+	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", own}}, nil), "ok | 10.0.0.5 on eth0")
+	expect(t, Address(other, CardAt(other, cards), []SeenAddr{{"h1", other}}, nil),
 		"warning | 198.51.100.7 is no address of this machine, so it is behind NAT")
-	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", other}, {"h2", other}}),
+	expect(t, Address(own, CardAt(own, cards), []SeenAddr{{"h1", other}, {"h2", other}}, nil),
 		"warning | h1 sees this machine come from 198.51.100.7, while others are told 10.0.0.5 … advertise_addr")
 	lo := netip.MustParseAddr("127.0.0.1")
-	expect(t, Address(lo, CardAt(lo, cards), nil), "warning | 127.0.0.1 is good for a cluster of this machine alone")
+	expect(t, Address(lo, CardAt(lo, cards), nil, nil),
+		"warning | 127.0.0.1 is good for a cluster of this machine alone")
+}
+
+// An address that a machine had and has no longer is not NAT: the way out is another.
+func TestAddress_Moved(t *testing.T) {
+	t.Parallel()
+	moved := Moved{
+		From:  netip.MustParseAddr("10.0.0.5"),
+		First: true,
+		Cards: []Card{
+			{"lo", 65536, netip.MustParsePrefix("127.0.0.1/8")},
+			{"docker0", 1500, netip.MustParsePrefix("10.0.0.1/8")},
+			{"eth0", 1500, netip.MustParsePrefix("10.0.0.78/24")},
+		},
+	}
+	expect(t, Address(moved.From, Card{}, nil, &moved), "bad | this machine no longer has the address 10.0.0.5 (it "+
+		"has 10.0.0.78), at which it made the cluster … give it that address again (`ip addr add 10.0.0.5/24 dev "+
+		"eth0` … or make the cluster anew: `crawlbox leave --force` here")
+	moved.First, moved.Cards = false, nil
+	expect(t, Address(moved.From, Card{}, nil, &moved), "warning | this machine no longer has the address 10.0.0.5 … "+
+		"with which it joined … give it that address again, or run `crawlbox leave`")
+	if lo := netip.MustParseAddr("127.0.0.1"); FindMoved(lo, true) != nil {
+		t.Error("an address that the machine has is taken for lost")
+	}
+	if m := FindMoved(netip.MustParseAddr("203.0.113.7"), true); m == nil || !m.First {
+		t.Errorf("got %+v", m)
+	}
 }
 
 func TestMTU(t *testing.T) {

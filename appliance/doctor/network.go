@@ -47,14 +47,18 @@ type SeenAddr struct {
 	At   netip.Addr
 }
 
-// Address looks at the address that others are told to use.
-func Address(addr netip.Addr, card Card, seen []SeenAddr) (list []Finding) {
+// Address looks at the address that others are told to use. moved says that the machine has lost
+// it; nil: it has it, or never had it.
+func Address(addr netip.Addr, card Card, seen []SeenAddr, moved *Moved) (list []Finding) {
 	switch {
+	case moved != nil:
+		list = append(list, moved.finding())
 	case addr.IsLoopback():
-		list = append(list, wrong("address", Warn, fmt.Sprintf("%s is good for a cluster of this machine alone", addr),
+		list = append(list, wrong(CheckAddress, Warn,
+			fmt.Sprintf("%s is good for a cluster of this machine alone", addr),
 			"set advertise_addr to one that others reach"))
 	case card.Name == "":
-		list = append(list, wrong("address", Warn,
+		list = append(list, wrong(CheckAddress, Warn,
 			fmt.Sprintf("%s is no address of this machine, so it is behind NAT: others reach it only as far as "+
 				"ports are forwarded", addr),
 			"forward each port to this machine under the same number; overlay networks want 4789/udp, and that "+
@@ -62,7 +66,7 @@ func Address(addr netip.Addr, card Card, seen []SeenAddr) (list []Finding) {
 	}
 	for _, s := range seen {
 		if s.At != addr && !s.At.IsLoopback() && card.Name != "" {
-			list = append(list, wrong("address", Warn,
+			list = append(list, wrong(CheckAddress, Warn,
 				fmt.Sprintf("%s sees this machine come from %s, while others are told %s: NAT, or a second network",
 					s.Node, s.At, addr),
 				fmt.Sprintf("if others can't reach %s, set advertise_addr; a node that has joined has to leave and "+
@@ -70,7 +74,7 @@ func Address(addr netip.Addr, card Card, seen []SeenAddr) (list []Finding) {
 			break
 		}
 	}
-	return orGood(list, "address", fmt.Sprintf("%s on %s", addr, card.Name))
+	return orGood(list, CheckAddress, fmt.Sprintf("%s on %s", addr, card.Name))
 }
 
 // PeerMTU is the MTU of another node's network card.

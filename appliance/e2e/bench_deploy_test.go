@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -77,10 +78,21 @@ type deploying struct {
 	next    int      // version
 }
 
-func (d *deploying) begin(hosts []*lab.Host) {
+// gather makes a cluster of the hosts.
+func (d *deploying) gather(hosts []*lab.Host) {
 	d.b.Helper()
 	p := d.manager.Start("crawlbox", "crawlbox", "manager")
 	lab.WaitFor(d.b, patience, "the manager", func() error { return said(p, "manager is ready") })
+	line := strings.Fields(d.manager.MustExec("crawlbox", "token"))
+	for _, h := range hosts[1:] {
+		h.Start("crawlbox", line...)
+	}
+	lab.WaitFor(d.b, scalePatience, "all nodes", func() error { return want(len(d.ready()), len(hosts)) })
+}
+
+func (d *deploying) begin(hosts []*lab.Host) {
+	d.b.Helper()
+	d.gather(hosts)
 	for v := range 2 + deployWays*deployRounds {
 		d.images = append(d.images, fmt.Sprintf("localhost:8003/spider:%d", v))
 	}
@@ -88,11 +100,6 @@ func (d *deploying) begin(hosts []*lab.Host) {
 		d.manager.Load(tar)
 		d.manager.Docker("push", "--quiet", d.images[i])
 	}
-	line := strings.Fields(d.manager.MustExec("crawlbox", "token"))
-	for _, h := range hosts[1:] {
-		h.Start("crawlbox", line...)
-	}
-	lab.WaitFor(d.b, scalePatience, "all nodes", func() error { return want(len(d.ready()), len(hosts)) })
 	d.must("crawlbox", "deploy", d.images[1], "--name", "box", "--replicas", fmt.Sprint(deployHosts), "--max-per-node",
 		"1")
 	d.must("crawlbox", "deploy", d.images[1], "--name", "first", "--replicas", fmt.Sprint(deployHosts))
@@ -158,4 +165,44 @@ func (d *deploying) running(service string) (n int) {
 		}
 	}
 	return n
+}
+
+const (
+	coldHosts = 50
+	coldSize  = 40e6 // bytes of the image, of which no host has anything
+)
+
+// BenchmarkDeployCold deploys a service that no host has anything of on 50 servers, one replica
+// each, while as many programs as there are processors do nothing but keep them busy: what
+// starves must not be taken for dead. Each round has to end well, and with all replicas running.
+// Ten of them: make bench BENCH=DeployCold BENCHTIME=10x.
+func BenchmarkDeployCold(b *testing.B) {
+	l := newBenchLab(b)
+	hosts := l.AddHosts(coldHosts)
+	d := &deploying{observer: newObserver(b, hosts[0]), manager: hosts[0]}
+	for _, h := range hosts { // what has been pulled before need not be kept
+		h.WriteFile("/etc/crawlbox/crawlbox.yaml", "mirror:\n  max_size: 100MB\n")
+	}
+	d.gather(hosts)
+	for range runtime.NumCPU() {
+		d.manager.Start("busy", "sh", "-c", "while :; do :; done")
+	}
+	var took []time.Duration
+	for round := range b.N {
+		image := fmt.Sprintf("localhost:8003/cold:%d", round+1)
+		d.manager.Load(artifact.TinyImage(b, image, coldSize+int64(round)))
+		d.manager.Docker("push", "--quiet", image)
+		begun := time.Now()
+		r := d.manager.Exec(b.Context(), "crawlbox", "deploy", image, "--replicas", fmt.Sprint(coldHosts),
+			"--max-per-node", "1")
+		if err := want(d.running("cold"), coldHosts); r.Err() != nil || err != nil {
+			b.Fatalf("round %d of %d after %v: %v, %v\n%s", round+1, b.N, time.Since(begun), r.Err(), err, r.Stdout)
+		}
+		took = append(took, time.Since(begun))
+		b.Logf("deployed after %v; load %s", took[round], load())
+		d.must("crawlbox", "rm", "cold")
+		d.onAll(hosts, "docker", "image", "prune", "--all", "--force")
+	}
+	report(b, "s/deploy-50-cold", took)
+	b.ReportMetric(slices.Max(took).Seconds(), "s/deploy-50-cold-worst")
 }

@@ -278,7 +278,7 @@ func (c *cluster) serviceLeaves() {
 	config := twoServices("3", "2", 1)
 	config, _, _ = strings.Cut(config, "  other:")
 	c.configure(strings.Replace(config, "prune: true", "prune: false", 1))
-	c.awaitLog("service other: it left the config and runs on", "crawlbox rm other")
+	c.awaitLog("service other: it is no longer in crawlbox.yaml and runs on", "crawlbox rm other")
 	c.awaitServices("other", "spider")
 
 	// What the file says is applied at a start too.

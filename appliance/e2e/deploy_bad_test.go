@@ -71,7 +71,7 @@ func TestDeployBad(t *testing.T) {
 		c.wantHistory("sick", "1 deploy failed")
 		// It ended well when Docker stopped it: Swarm takes it for finished.
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "),
-			"the last deploy of service sick: its tasks fail: never became healthy")
+			"service sick: its last deploy failed: its tasks fail: never became healthy")
 		delay := func() string {
 			return c.manager.Docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.RestartPolicy.Delay}}",
 				"sick")

@@ -82,8 +82,7 @@ func TestDeployConfig(t *testing.T) {
 		c.configure(definedServices(directory, "4", "TINY_EXIT: 3"))
 		c.awaitHistory("taken", "4 config rolled-back", "3 config done")
 		c.awaitSpec("taken", "3", 3)
-		told := "service taken: what crawlbox.yaml says was tried and the version before runs on: taken: the " +
-			"update failed"
+		told := "service taken: what crawlbox.yaml says was tried and the version before is back: "
 		c.awaitLog(told, "non-zero exit (3)")
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "), told,
 			"change it there, or try it again with `crawlbox deploy taken`")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
@@ -91,7 +92,8 @@ func (c *cluster) awaitOnly(service string, replicas int, env string) {
 		return want(len(list), replicas)
 	})
 	lab.WaitFor(c, patience, "a status without problems", func() error {
-		_, problems, _ := strings.Cut(c.run("status"), "Problems")
-		return want(problems, "")
+		// That a deploy was cut off before it changed anything stays to be told.
+		left := slices.DeleteFunc(wrong(c.status()), func(p api.Problem) bool { return p.Kind == api.Interrupted })
+		return want(fmt.Sprint(left), "[]")
 	})
 }

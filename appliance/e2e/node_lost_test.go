@@ -20,12 +20,18 @@ func TestNodeLost(t *testing.T) {
 		"localhost:8003/spider:1")
 	c.awaitRunning("spider", 6)
 
+	named := fmt.Sprintf("node %s (%s)", lost.Name(), lost.IP())
 	for _, way := range []struct {
 		name      string
 		end, back func()
+		says      []string
 	}{
-		{"its engine is stopped", lost.StopDocker, lost.StartDocker},
-		{"its cable is cut", lost.Cut, lost.Heal},
+		{"its engine is stopped", lost.StopDocker, lost.StartDocker, []string{
+			"Docker does not answer on " + named + ", which is down", "systemctl start docker",
+		}},
+		{"its cable is cut", lost.Cut, lost.Heal, []string{
+			named + " is down, and neither Docker nor crawlbox answers there", "crawlbox node rm " + lost.Name(),
+		}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			c := c.sub(t)
@@ -33,8 +39,8 @@ func TestNodeLost(t *testing.T) {
 			way.end()
 			c.awaitMoved(lost, "spider", 6)
 			contains(t, c.run("nodes"), "down")
-			contains(t, strings.Join(strings.Fields(c.run("status")), " "), "2/3 ready", "6/6 running",
-				fmt.Sprintf("node %s (%s) is down", lost.Name(), lost.IP()), "crawlbox node rm "+lost.Name())
+			contains(t, strings.Join(strings.Fields(c.run("status")), " "),
+				append(way.says, "2/3 ready", "6/6 running")...)
 			if lost.Exec(t.Context(), "crawlbox", "status").Err() != nil {
 				t.Error("crawlbox on the lost node has ended")
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
@@ -257,7 +258,7 @@ func (c *cluster) settledKeys() {
 func (c *cluster) refusesKnown(h *lab.Host) {
 	c.Helper()
 	lab.WaitFor(c, patience, "the removed node to know it", func() error {
-		var st struct{ Problems []string }
+		var st api.Status
 		r := h.Exec(c.Context(), "crawlbox", "status", "--json")
 		if err := json.Unmarshal([]byte(r.Stdout), &st); err != nil {
 			return err

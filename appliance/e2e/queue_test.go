@@ -246,7 +246,7 @@ func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
 	lab.WaitFor(c, patience, "the damage to be said", func() error {
 		var st api.Status
 		c.read(&st, "status")
-		said := strings.Join(st.Problems, "\n")
+		said := fmt.Sprint(st.Problems)
 		_, after, found := strings.Cut(said, "`truncate -s ")
 		command, _, _ := strings.Cut(after, "`")
 		if remedy = "truncate -s " + command; !found ||
@@ -262,7 +262,7 @@ func (c *cluster) damageQueue(h *lab.Host, addr api.QueueAddress) {
 	lab.WaitFor(c, patience, "the queue to be back",
 		func() error { return dialQueue(c.T, h, addr).Set(c.Context(), "k", "v", 0).Err() })
 	var st api.Status
-	if c.read(&st, "status"); !st.Queue.Serving || len(st.Problems) > 0 {
+	if c.read(&st, "status"); !st.Queue.Serving || len(wrong(st)) > 0 {
 		c.Errorf("the status is %+v", st)
 	}
 }

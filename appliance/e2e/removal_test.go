@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
@@ -248,7 +249,7 @@ func (r *removal) look() error {
 	if i < 0 || nodes[i].Agent == nil || nodes[i].Agent.State != "alive" {
 		return fmt.Errorf("crawlbox nodes has %s", said.Stdout)
 	}
-	var st struct{ Problems []string }
+	var st api.Status
 	said = r.stays.Exec(r.Context(), "crawlbox", "status", "--json")
 	if err := errors.Join(said.Err(), json.Unmarshal([]byte(said.Stdout), &st)); err != nil {
 		return fmt.Errorf("crawlbox status: %w", err)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
@@ -19,8 +20,12 @@ const (
 	AvailabilityDrain  = "drain"
 )
 
-// StateReady is the state of a node that Swarm hears from.
-const StateReady = "ready"
+// States of a node that crawlbox decides on; Swarm knows more.
+const (
+	StateReady   = "ready"   // Swarm hears from it
+	StateDown    = "down"    // it does not
+	StateUnknown = "unknown" // it has not yet, since Swarm itself was started or has another leader
+)
 
 // Node is one server of the cluster.
 type Node struct {
@@ -38,6 +43,8 @@ type Node struct {
 	Self         bool    `json:"self"`    // the node that answers
 	Running      int     `json:"running"` // tasks that run there now
 	Agent        *Agent  `json:"agent,omitempty"`
+	// when Swarm last noted something else of it, such as its availability
+	Updated time.Time `json:"-"`
 
 	// Raft is set where it has the managers' raft, with all secrets of the swarm. One that
 	// is demoted has it until Swarm's leader has put it out.
@@ -50,10 +57,35 @@ type Node struct {
 	Arch         string            `json:"arch,omitempty"`          // as the kernel names it, such as x86_64
 }
 
+// States of an Agent.
+const (
+	AgentAlive  = "alive"
+	AgentLeft   = "left"   // it was stopped
+	AgentFailed = "failed" // it no longer answers
+)
+
+// EngineStopped is the state, in an Agent, of a Docker Engine that does not answer.
+const EngineStopped = "stopped"
+
+// HasAgent reports whether crawlbox runs on the node, as far as gossip knows.
+func (n Node) HasAgent() bool { return n.Agent != nil && n.Agent.State == AgentAlive }
+
+// Silent returns why nothing is known of what runs on the node; empty: it is known.
+func (n Node) Silent() string {
+	switch {
+	case n.HasAgent() && n.Agent.Docker == EngineStopped:
+		return fmt.Sprintf("Docker does not answer on %s", n.Display)
+	case n.State == StateUnknown && n.HasAgent(): // Swarm was started again just now
+	case n.State != StateReady:
+		return fmt.Sprintf("%s is %s", n.Display, n.State)
+	}
+	return ""
+}
+
 // Agent holds what gossip last heard of the crawlbox on a node: a hint, never an
 // authority. It is nil for a node on which crawlbox was never seen.
 type Agent struct {
-	State    string    `json:"state"` // alive, left or failed
+	State    string    `json:"state"` // AgentAlive, AgentLeft or AgentFailed
 	Version  string    `json:"version"`
 	FreeDisk int64     `json:"free_disk"` // bytes free under the data directory
 	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped

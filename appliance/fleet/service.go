@@ -18,6 +18,16 @@ const (
 	LeastMemory int64 = 6 << 20
 )
 
+// States of an update that crawlbox decides on; Swarm knows more.
+const (
+	Updating         = "updating"
+	UpdatePaused     = "paused"
+	UpdateCompleted  = "completed"
+	RollingBack      = "rollback_started"
+	RollbackPaused   = "rollback_paused"
+	UpdateRolledBack = "rollback_completed"
+)
+
 // Service is a Swarm service and its state.
 type Service struct {
 	ID     string `json:"id"`
@@ -30,6 +40,8 @@ type Service struct {
 	Running  int `json:"running"`  // replicas that run now
 	Complete int `json:"complete"` // replicas that ended by themselves with exit code 0
 	Failed   int `json:"failed"`   // tasks that failed and whose slot does not run now
+	// replicas that ran on nodes of which nothing is heard any longer
+	Lost int `json:"lost,omitempty"`
 	// state of the last update: updating, completed, paused, rollback_…; empty: never updated
 	Update   string `json:"update"`
 	Message  string `json:"message"`          // Swarm's word on that update
@@ -47,6 +59,11 @@ type Service struct {
 	// of one whose replicas are all complete, from its first task to the end of its last
 	Took        time.Duration `json:"took_ns,omitempty"`
 	Constraints []string      `json:"constraints,omitempty"` // on the nodes that its tasks may run on
+	Platforms   []Platform    `json:"-"`                     // that its image is for; none: any, or not known
+	MaxPerNode  int           `json:"-"`                     // tasks on one node at most; 0: any number
+	Reserves    bool          `json:"-"`                     // its tasks go only where what they reserve is free
+	// nodes, by ID, that its tasks are kept off since no crawlbox runs there
+	Avoids []string `json:"avoids,omitempty"`
 	// Swarm goes on with an update of it whatever fails
 	Tolerates     bool          `json:"tolerates"`
 	UpdateDelay   time.Duration `json:"update_delay_ns,omitempty"`   // between two lots of replicas
@@ -88,6 +105,10 @@ const (
 	// the same change: a manager that finds a deploy cut off knows whether it came
 	// that far, also where the image stayed the same.
 	LabelDeploy = "crawlbox.deploy"
+
+	// LabelAvoids lists the nodes, by ID and with commas between, that the tasks are kept off
+	// since no crawlbox ran there when the service was deployed.
+	LabelAvoids = "crawlbox.avoids"
 
 	// LabelNudged holds when Swarm was last made to begin an update again that waited for
 	// tasks on lost nodes.

@@ -54,14 +54,39 @@ func byAge(a, b Task) int {
 	return b.Created.Compare(a.Created)
 }
 
+// Hear takes into the snapshot what is known of the crawlbox on each node, by its ID, nil where
+// that is nothing, and counts anew. What runs on a node whose engine does not answer is not
+// known, also where Swarm has not noticed that yet.
+func (s *Snapshot) Hear(agent func(node string) *Agent) {
+	for i, n := range s.Nodes {
+		s.Nodes[i].Agent = agent(n.ID)
+	}
+	s.Tally()
+}
+
+// findLost notes which tasks nothing is known of.
+func (s *Snapshot) findLost() {
+	silent := map[string]string{}
+	for _, n := range s.Nodes {
+		silent[n.ID] = n.Silent()
+	}
+	for i, t := range s.Tasks {
+		if s.Tasks[i].Lost = ""; !t.Ended() {
+			s.Tasks[i].Lost = silent[t.NodeID]
+		}
+	}
+}
+
 // Tally counts into each service how its slots fare, and into each node the
 // tasks that run there.
 func (s *Snapshot) Tally() {
+	s.findLost()
+	s.findForgotten()
 	byService := map[string][]Task{}
 	onNode := map[string]int{}
 	for _, t := range s.Tasks {
 		byService[t.ServiceID] = append(byService[t.ServiceID], t)
-		if t.State == TaskRunning {
+		if t.State == TaskRunning && t.Lost == "" {
 			onNode[t.NodeID]++
 		}
 	}
@@ -82,11 +107,14 @@ func (s *Snapshot) Tally() {
 }
 
 func (svc *Service) tally(tasks []Task) {
-	svc.Running, svc.Complete, svc.Failed, svc.Took = 0, 0, 0, 0
+	svc.Running, svc.Complete, svc.Failed, svc.Lost, svc.Took = 0, 0, 0, 0, 0
 	live := 0
 	var first, last time.Time // of the tasks that are complete
 	for _, slot := range Slots(tasks) {
 		switch t := slot.Newest(); {
+		case t.State == TaskRunning && t.Desired == TaskRunning && t.Lost != "":
+			svc.Lost++
+			live++
 		case t.State == TaskRunning && t.Desired == TaskRunning:
 			svc.Running++
 			live++

@@ -7,6 +7,7 @@ import (
 
 // States of a task that crawlbox decides on; Swarm knows more.
 const (
+	TaskPending  = "pending"  // it has no node yet
 	TaskStarting = "starting" // its container is made, or runs and is not healthy yet
 	TaskRunning  = "running"
 	TaskComplete = "complete"
@@ -37,6 +38,10 @@ type Task struct {
 	Since     time.Time `json:"since"`              // when it entered State
 	Starts    time.Time `json:"starts_at,omitzero"` // when Swarm starts it, in the place of one that ended by itself
 	Version   uint64    `json:"version"`            // of the service spec it runs
+	// why nothing is known of it any longer, such as that its node is down; empty: it is known
+	Lost string `json:"lost,omitempty"`
+	// Swarm does not look for a node for it any longer though there are some
+	Forgotten bool `json:"forgotten,omitempty"`
 }
 
 // Name returns the name that Docker shows: service.slot, or service.node for a

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -119,9 +120,9 @@ func (c *Copier) Copy(ctx context.Context, image reference.Named, d digest.Diges
 	defer cancel()
 	ctx, give := context.WithCancelCause(ctx)
 	defer give(nil)
-	idle := time.AfterFunc(copyIdle, func() { give(errIdle) })
+	idle := clock.NewSilence(copyIdle, func() { give(errIdle) })
 	defer idle.Stop()
-	t := &tally{see: func(now Copied) { idle.Reset(copyIdle); see(now) }}
+	t := &tally{see: func(now Copied) { idle.Heard(); see(now) }}
 	if err = c.copy(ctx, from, d.String(), into, platforms, t); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

@@ -24,13 +24,23 @@ func (n *Node) about() api.Status {
 
 // swarmAreas are those that every node answers by its engine, as far as it manages the
 // swarm.
-func (n *Node) swarmAreas(first func() netip.Addr, demoted func(context.Context) error,
+func (n *Node) swarmAreas(view *control.View, first func() netip.Addr, demoted func(context.Context) error,
 	errs control.Errors) []api.Area {
 	return []api.Area{
-		api.NodesArea(control.NewNodes(n.engine, n.gossip.Members, first, demoted, errs)),
-		api.ServicesArea(control.NewServices(n.engine, errs)),
+		api.NodesArea(control.NewNodes(n.engine, view, first, demoted, errs)),
+		api.ServicesArea(control.NewServices(n.engine, view, errs)),
 		api.LogsArea(control.NewLogs(n.engine, errs)),
 	}
+}
+
+// reports are what the status of every node has of its parts, after those that are its role's.
+func (n *Node) reports(own ...control.Report) []control.Report {
+	return append(own,
+		control.UpgradeReport(n.upgrade),
+		control.MachineReport(n.checkup.Findings, n.checkup.Moved),
+		control.PartReport(api.Bad, api.CertificateEnds, n.identity.Problem),
+		control.PartReport(api.Warning, api.AuditLog, n.audit.Problem),
+	)
 }
 
 // areas are those of the local API of the primary, which has all of them.
@@ -43,17 +53,14 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 	queues, queue := p.queue.area()
 	local := control.LocalRegistry(p.cfg.Registry.Port)
 	sent := func() int64 { return p.pieces.Stats().Sent }
-	reports := append([]control.Report{
-		control.Problems(defined.Problems),
-		control.UpgradeReport(p.upgrade),
-		control.VersionsReport(p.gossip.Members),
+	reports := p.reports(append(queue,
+		control.DeploysReport(p.past, defined.Notes, p.queue.told.Mark()),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
-	}, queue...)
-	near := p.neighbours(p.client, p.atMembers(p.cfg.Node.Port), true)
-	return append(p.swarmAreas(func() netip.Addr { return p.addr }, a.Demoted, errs),
-		api.OverviewArea(control.NewOverview(p.about(), p.engine, p.runner.Why, reports, p.runner.Failed,
-			p.queueProblems)),
-		api.LocalArea(control.NewLocal(p.cfg, p.upgrade, near, p.leave, errs)),
+	)...)
+	view := control.NewView(p.engine, p.gossip.Members, control.Settle(defined.Notes))
+	return append(p.swarmAreas(view, func() netip.Addr { return p.addr }, a.Demoted, errs),
+		api.OverviewArea(control.NewOverview(p.about(), p.engine, view, p.runner.Why, reports...)),
+		api.LocalArea(control.NewLocal(p.cfg, p.upgrade, p.checkup.Neighbours, p.leave, errs)),
 		api.TokensArea(p.joinTokens()),
 		api.AccountsArea(control.NewAccounts(a.Accounts, p.registryAddr(), a.CA.PEM(), errs)),
 		api.RemovalsArea(control.NewRemovals(p.engine, a.Remove, a.RemoveMember, errs)),
@@ -75,14 +82,15 @@ func (m *joined) areas() []api.Area {
 	demoted := func(ctx context.Context) error {
 		return m.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 	}
-	near := m.neighbours(m.others, m.view.At, false)
-	return append(m.swarmAreas(m.view.Primary, demoted, errs),
-		api.OverviewArea(control.NewOverview(m.about(), m.engine, runner.Why, []control.Report{
-			control.Problems(m.problems),
-			control.UpgradeReport(m.upgrade),
-			control.MirrorReport(m.mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
-		})),
-		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, near, m.leave, errs)),
+	view := control.NewView(m.engine, m.gossip.Members, nil)
+	reports := m.reports(
+		control.PartReport(api.Bad, api.Removed, m.news.Refused),
+		control.FollowsReport(m.view.Primary, m.view.PrimaryName),
+		control.MirrorReport(m.mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
+	)
+	return append(m.swarmAreas(view, m.view.Primary, demoted, errs),
+		api.OverviewArea(control.NewOverview(m.about(), m.engine, view, runner.Why, reports...)),
+		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
 		api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)),
 		api.TokensArea(elsewhere),
 		api.AccountsArea(elsewhere),

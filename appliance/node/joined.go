@@ -9,7 +9,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
-	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
@@ -64,6 +63,7 @@ func (m *joined) open() (err error) {
 		return agent.FetchProgram(ctx, m.view.Targets(m.client), o)
 	})
 	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
+	m.newCheckup(m.others, m.view.At, false)
 	return m.newGossip(m.identity.Membership().GossipKeys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port))
 }
 
@@ -111,15 +111,8 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 			return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
 		}),
 		m.dockerWatch(func() {}),
+		lifecycle.Background("checkup", m.checkup.Run),
 	)
-}
-
-// problems are those that only a node that joined has.
-func (m *joined) problems() []string {
-	if text := m.news.Refused(); text != "" {
-		return []string{text}
-	}
-	return control.ManagerAway(m.gossip.Members(), m.view.Primary(), m.view.PrimaryName())
 }
 
 // handlers returns what the port between nodes serves.

@@ -34,6 +34,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -56,7 +57,8 @@ type Options struct {
 	Keep func(ctx context.Context) error
 
 	// Ready is called once the node serves. The token joins a worker; it is empty on a node that joined.
-	Ready func(role string, worker api.Token)
+	// trouble says why others do not reach the node; empty: they do, as far as it knows.
+	Ready func(role string, worker api.Token, trouble string)
 
 	// Phase, if not nil, is told what the node is about, in a few words: before it
 	// is ready, and afterwards when that changes.
@@ -93,6 +95,7 @@ type Node struct {
 	gossip   *gossip.Gossip
 	upgrade  *upgrade.Node
 	watch    *watch.Watcher // of Docker on this machine
+	checkup  *preflight.Checkup
 }
 
 // assembly is what a node has by its role.
@@ -127,7 +130,7 @@ func Run(ctx context.Context, role string, opts Options) error {
 	defer is.release()
 	err = lifecycle.Run(ctx, n.log, func() {
 		n.log.Debug("ready", "took", time.Since(n.started))
-		opts.Ready(n.role, is.token)
+		opts.Ready(n.role, is.token, setup.Moved(n.cfg).Sentence())
 	}, lifecycle.Announced(is.parts, func(name string) { n.opts.Phase("starting: " + name) })...)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
 		return ErrLeft

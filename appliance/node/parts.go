@@ -133,11 +133,9 @@ func (n *Node) learn(news pki.Membership) {
 	time.AfterFunc(lastAnswer, func() { n.ports.Drop(news.Removed) })
 }
 
-// neighbours tries to reach the other nodes, which are where at says, and has them try to
-// reach this one.
-func (n *Node) neighbours(
-	client *http.Client, at func(netip.AddrPort) bool, first bool,
-) func(context.Context) []doctor.Neighbour {
+// newCheckup makes what examines this node. The other nodes are where at says; they are tried, and
+// have to try to reach this one.
+func (n *Node) newCheckup(client *http.Client, at func(netip.AddrPort) bool, first bool) {
 	p := reach.Prober{
 		Client:   client,
 		Self:     n.addr,
@@ -147,7 +145,8 @@ func (n *Node) neighbours(
 		Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
 		Ports:    preflight.Ports(n.cfg),
 	}
-	return func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(n.role, first)) }
+	near := func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(n.role, first)) }
+	n.checkup = preflight.NewCheckup(n.cfg, n.role, near, func(addr netip.Addr) bool { return n.gossip.Answers(addr) })
 }
 
 // left ends Run after a leave, whatever it could not clean up.

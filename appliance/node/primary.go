@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
+	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -123,6 +124,7 @@ func (p *primary) meetNodes() error {
 	p.pieces = exchange.New(opts, p.log)
 	p.cutter = pieces.NewCutter(p.pieces, p.log)
 	p.ask()
+	p.newCheckup(p.client, p.atMembers(p.cfg.Node.Port), true)
 	return nil
 }
 
@@ -152,8 +154,10 @@ func (p *primary) release() {
 
 func (p *primary) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, p.registry.Handler())
-	defined := services.New(p.engine, p.sources, p.runner, p.past, p.cfg, p.opts.Reload, p.log)
+	defined := services.New(p.engine, p.sources, p.runner, p.past, p.authority.ServicesAway(), p.cfg, p.opts.Reload,
+		p.log)
 	unused := imagegc.New(p.engine, p.past, p.peers.Prune, p.log)
+	agents := func(node string) *fleet.Agent { return control.AgentOn(node, p.gossip.Members()) }
 	p.runner.OnEnd(defined.Again)
 	p.runner.OnEnd(unused.Again)
 	written := defined.AfterPush(images)
@@ -171,6 +175,8 @@ func (p *primary) parts() []lifecycle.Part {
 		lifecycle.Background("deploys", p.runner.Resume),
 		defined.Part(),
 		unused.Part(),
+		readmit.New(p.engine, p.runner, agents, p.log).Part(),
+		lifecycle.Background("checkup", p.checkup.Run),
 		lifecycle.Background("upgrade", p.upgrade.Run),
 	}, p.watchdog(images, func() { p.gossip.Members() }))
 }

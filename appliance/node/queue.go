@@ -8,7 +8,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
@@ -74,11 +73,6 @@ func (p *primary) queueFor(ctx context.Context, pinned string) servicespec.Queue
 	q := p.queue.told
 	q.Image = image.Environment(ctx, p.registry.Handler(), pinned)
 	return q
-}
-
-// queueProblems returns which services know the queue as it was before its address or password changed.
-func (p *primary) queueProblems(snap fleet.Snapshot) []string {
-	return control.QueueChanged(snap, p.queue.told.Mark())
 }
 
 // queueCertificate issues what the queue shows to its clients: the node's own key is

@@ -33,6 +33,7 @@ type examination struct {
 	near    []doctor.Neighbour // of the node that runs here
 	nearErr error
 	runs    bool
+	inside  bool // the node that runs here examines itself
 	joins   bool // by a join token
 	token   token.JoinToken
 	findErr error // why there is no address
@@ -81,25 +82,29 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 		list = append(list, doctor.Failed("root", doctor.Bad, err))
 	}
 	dirs := []string{existing(x.cfg.DataDir)}
-	if x.docker != nil {
+	switch {
+	case x.docker != nil && x.inside: // which it says already
+	case x.docker != nil:
 		list = append(list, doctor.Failed("docker", doctor.Bad, x.docker))
-	} else {
+	default:
 		list = append(list, setup.EngineOf(x.info).Findings()...)
 		list = append(list, x.swarm())
 		dirs = append(dirs, x.info.Root, x.info.Images)
 	}
 	list = slices.Concat(list, x.system.Kernel(), x.system.Limits(), x.system.Room(dirs...))
 	if x.findErr != nil {
-		list = append(list, doctor.Failed("address", doctor.Bad, x.findErr))
+		list = append(list, doctor.Failed(doctor.CheckAddress, doctor.Bad, x.findErr))
 	} else {
-		list = append(list, doctor.Address(x.addr, x.card, x.seenAddrs())...)
+		list = append(list, doctor.Address(x.addr, x.card, x.seenAddrs(), setup.Moved(x.cfg))...)
 	}
 	list = slices.Concat(list, x.system.MTU(x.card, x.peerMTUs()), x.system.Names(ctx))
 	skews, reached := x.checkPeers(ctx, needs)
 	list = append(list, x.system.Clock(skews)...)
-	if x.findErr == nil {
-		list = append(list, doctor.PortsHere(needs, doctor.BindAddr(x.addr), x.runs,
-			x.info.State == swarm.StateActive)...)
+	// It is none of this machine's where that has lost its address and has no other. From inside,
+	// Docker must not find its ports taken while it starts.
+	bind := doctor.BindAddr(x.addr)
+	if x.findErr == nil && doctor.IsLocal(bind) && !x.inside {
+		list = append(list, doctor.PortsHere(needs, bind, x.runs, x.info.State == swarm.StateActive)...)
 	}
 	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
 	return append(list, reached...)

@@ -3,7 +3,9 @@ package swarm
 import (
 	"context"
 	"strings"
+	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
@@ -43,10 +45,19 @@ func (e *Engine) SetImage(ctx context.Context, id string, c servicespec.ImageCha
 }
 
 // StopForUpdate scales a service to 0 and writes in the same change, into its
-// label, how it is to go on.
-func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string) error {
+// label, how it is to go on, off the nodes to avoid.
+func (e *Engine) StopForUpdate(ctx context.Context, id, pending, mark string, avoid []string) error {
 	return e.changeService(ctx, id, false,
-		func(s *swarm.ServiceSpec) error { return servicespec.StopForUpdate(s, pending, mark) })
+		func(s *swarm.ServiceSpec) error { return servicespec.StopForUpdate(s, pending, mark, avoid) })
+}
+
+// Avoid keeps the tasks of a service, by ID, off nodes, in place of those that they were kept off
+// before. Tasks elsewhere run on.
+func (e *Engine) Avoid(ctx context.Context, id string, nodes []string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		servicespec.Avoid(s, nodes)
+		return nil
+	})
 }
 
 // RestartUpdate has Swarm begin the update of a service, by ID, anew: what has the new version
@@ -89,7 +100,7 @@ func (e *Engine) retryOutOfSequence(ctx context.Context, fn func(context.Context
 	defer cancel()
 	for {
 		err := fn(ctx)
-		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "out of sequence") {
+		if err == nil || ctx.Err() != nil || outcomeOf(err) != soon {
 			return e.explain(err)
 		}
 	}
@@ -104,4 +115,75 @@ func (e *Engine) retryOutOfSequence(ctx context.Context, fn func(context.Context
 // for services of which nothing runs, and never for one that worked before.
 func (e *Engine) SlowDown(ctx context.Context, id string) error {
 	return e.changeService(ctx, id, false, servicespec.SlowDown)
+}
+
+// outcome is what an answer of the engine means for who wants something to be gone, ended or
+// changed, beside others who may want the same: Docker itself, Swarm, an operator.
+type outcome int
+
+const (
+	failed  outcome = iota
+	done            // it is so, by whoever
+	soon            // the engine is busy with it: it is so in a moment, or can be
+	blocked         // something else holds it
+)
+
+// outcomes lists what the engine says beside the kind of its error, which is the same for all
+// conflicts. Found in moby's sources, from 20.10 on.
+var outcomes = []struct {
+	says string
+	is   outcome
+}{
+	{"is already in progress", soon},     // removal of a container
+	{"device or resource busy", soon},    // its file system is being unmounted
+	{"out of sequence", soon},            // somebody else changed the object in the swarm
+	{"has active endpoints", soon},       // of containers that are being removed, or blocked: see RemoveNetwork
+	{"is not running", done},             // container to kill or to stop
+	{"not part of a swarm", done},        // to leave
+	{"already part of a swarm", blocked}, // to join: it may be the one that is wanted
+	{"being used", blocked},              // image
+	{"using its referenced image", blocked},
+}
+
+// outcomeOf returns what an error of the engine means.
+func outcomeOf(err error) outcome {
+	if err == nil || cerrdefs.IsNotFound(err) {
+		return done
+	}
+	for _, o := range outcomes {
+		if strings.Contains(err.Error(), o.says) {
+			return o.is
+		}
+	}
+	return failed
+}
+
+// againAfter is the pause before the engine is asked again for what it is busy with.
+const againAfter = 200 * time.Millisecond
+
+// insist asks the engine for something until that is so, it says no, or ctx ends: then the error is
+// what it is busy with.
+func insist(ctx context.Context, ask func(context.Context) error) error {
+	again := time.NewTicker(againAfter)
+	defer again.Stop()
+	var busy error
+	for {
+		err := ask(ctx)
+		switch outcomeOf(err) {
+		case done:
+			return nil
+		case soon:
+			busy = err
+		default:
+			if ctx.Err() != nil && busy != nil {
+				return busy
+			}
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return busy
+		}
+	}
 }

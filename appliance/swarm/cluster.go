@@ -170,7 +170,7 @@ func (e *Engine) join(ctx context.Context, req swarm.JoinRequest) error {
 // isMember reports whether an engine refused to join because it is in a swarm, or on
 // its way into one.
 func isMember(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "already part of a swarm")
+	return outcomeOf(err) == blocked
 }
 
 func (e *Engine) awaitActive(ctx context.Context) error {
@@ -197,11 +197,7 @@ func (e *Engine) awaitActive(ctx context.Context) error {
 func (e *Engine) Leave(ctx context.Context, force bool) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	err := e.cli.SwarmLeave(ctx, force)
-	if err != nil && strings.Contains(err.Error(), "not part of a swarm") {
-		return nil
-	}
-	return e.explain(err)
+	return e.explain(insist(ctx, func(ctx context.Context) error { return e.cli.SwarmLeave(ctx, force) }))
 }
 
 // JoinToken returns Swarm's own token for a role, worker or manager.

@@ -2,10 +2,11 @@ package swarm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"golang.org/x/sync/errgroup"
@@ -93,26 +94,17 @@ func (e *Engine) removeLabelled(ctx context.Context, label string) error {
 	if err != nil {
 		return e.explain(err)
 	}
+	var errs []error
 	for _, c := range list {
-		err := e.cli.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
-		if cerrdefs.IsConflict(err) { // Docker is removing it already
-			err = e.awaitRemoved(ctx, c.ID)
-		}
-		if err != nil && !cerrdefs.IsNotFound(err) {
-			return e.explain(err)
+		err := insist(ctx, func(ctx context.Context) error {
+			return e.cli.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("container %s stays (`docker rm --force %[1]s` removes it): %w", c.ID[:12],
+				e.explain(err)))
 		}
 	}
-	return nil
-}
-
-func (e *Engine) awaitRemoved(ctx context.Context, id string) error {
-	gone, failed := e.cli.ContainerWait(ctx, id, container.WaitConditionRemoved)
-	select {
-	case <-gone:
-		return nil
-	case err := <-failed:
-		return err
-	}
+	return errors.Join(errs...)
 }
 
 // KillTasks ends the containers that tasks have on this engine with SIGKILL. Swarm
@@ -132,11 +124,9 @@ func (e *Engine) KillTasks(ctx context.Context, tasks []string) error {
 			continue
 		}
 		kills.Go(func() error {
-			err := e.cli.ContainerKill(ctx, c.ID, "KILL")
-			if cerrdefs.IsNotFound(err) || cerrdefs.IsConflict(err) { // it is gone already
-				return nil
-			}
-			return e.explain(err)
+			return e.explain(insist(ctx, func(ctx context.Context) error {
+				return e.cli.ContainerKill(ctx, c.ID, "KILL")
+			}))
 		})
 	}
 	return kills.Wait()

@@ -88,11 +88,10 @@ func (e *Engine) Platforms(ctx context.Context, image string) (list []fleet.Plat
 func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	_, err := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{Force: true, PruneChildren: true})
-	if cerrdefs.IsNotFound(err) {
-		return nil
-	}
-	return e.explain(err)
+	return e.explain(insist(ctx, func(ctx context.Context) error {
+		_, err := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{Force: true, PruneChildren: true})
+		return err
+	}))
 }
 
 // Digest asks the registry behind image, by way of the engine, for its digest.

@@ -2,12 +2,10 @@ package swarm
 
 import (
 	"context"
-	"time"
+	"fmt"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
-
-	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // BridgeNetwork is the network that Docker makes for a swarm, and leaves behind
@@ -30,18 +28,13 @@ func (e *Engine) HasNetwork(ctx context.Context, name string) (bool, error) {
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	for {
+	return e.explain(insist(ctx, func(ctx context.Context) error {
 		err := e.cli.NetworkRemove(ctx, name)
-		switch {
-		case cerrdefs.IsNotFound(err):
-			return nil
-		case !cerrdefs.IsPermissionDenied(err), !e.dropEndpoints(ctx, name): // not for endpoints, or in use
-			return e.explain(err)
+		if err != nil && outcomeOf(err) == soon && !e.dropEndpoints(ctx, name) {
+			return fmt.Errorf("containers that are not of a swarm use the network %s; remove them first", name)
 		}
-		if clock.Sleep(ctx, 500*time.Millisecond) != nil {
-			return e.explain(err)
-		}
-	}
+		return err
+	}))
 }
 
 // dropEndpoints takes endpoints out of a network, and reports whether it may be free of

@@ -77,7 +77,7 @@ func TestRemoveNetwork_InUse(t *testing.T) {
 	t.Parallel()
 	k := &keeper{used: true}
 	if err := k.open(t).RemoveNetwork(t.Context(), "x"); err == nil ||
-		!strings.Contains(err.Error(), "has active endpoints") {
+		!strings.Contains(err.Error(), "containers that are not of a swarm use the network x") {
 		t.Errorf("%v", err)
 	}
 	if k.dropped.Load() {

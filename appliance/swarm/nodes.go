@@ -91,6 +91,7 @@ func nodeOf(n swarm.Node) fleet.Node {
 		EngineLabels: n.Description.Engine.Labels,
 		OS:           n.Description.Platform.OS,
 		Arch:         n.Description.Platform.Architecture,
+		Updated:      n.UpdatedAt,
 	}
 	if m := n.ManagerStatus; m != nil {
 		node.Leader, node.Raft = m.Leader, true

@@ -74,7 +74,7 @@ func (e *Engine) RemoveUnused(ctx context.Context, pinned string) (gone bool, er
 	}
 	_, err = e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 	switch {
-	case err == nil, cerrdefs.IsNotFound(err):
+	case outcomeOf(err) == done:
 		return true, nil
 	case cerrdefs.IsConflict(err):
 		return false, nil

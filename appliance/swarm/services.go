@@ -74,8 +74,16 @@ func serviceOf(s swarm.Service) fleet.Service {
 	if p := s.Spec.TaskTemplate.RestartPolicy; p != nil && p.Delay != nil {
 		svc.RestartDelay = *p.Delay
 	}
+	svc.Constraints, svc.Avoids = servicespec.Constraints(s.Spec), servicespec.Avoided(s.Spec)
 	if p := s.Spec.TaskTemplate.Placement; p != nil {
-		svc.Constraints = p.Constraints
+		svc.MaxPerNode = int(p.MaxReplicas)
+		for _, of := range p.Platforms {
+			svc.Platforms = append(svc.Platforms, fleet.Platform{OS: of.OS, Arch: of.Architecture})
+		}
+	}
+	if r := s.Spec.TaskTemplate.Resources; r != nil && r.Reservations != nil {
+		svc.Reserves = r.Reservations.NanoCPUs > 0 || r.Reservations.MemoryBytes > 0 ||
+			len(r.Reservations.GenericResources) > 0
 	}
 	if u := s.Spec.UpdateConfig; u != nil {
 		svc.Tolerates = u.FailureAction == swarm.UpdateFailureActionContinue

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 const (
@@ -191,7 +193,7 @@ func (n *Node) prepare(ctx context.Context, o Offer) (j Journal, err error) {
 func (n *Node) fetch(ctx context.Context, o Offer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("nothing of it came for %s", stallTimeout)) })
+	stalled := clock.NewSilence(stallTimeout, func() { cancel(fmt.Errorf("nothing of it came for %s", stallTimeout)) })
 	defer stalled.Stop()
 	program, err := n.Fetch(ctx, o)
 	if err == nil {
@@ -207,13 +209,13 @@ func (n *Node) fetch(ctx context.Context, o Offer) error {
 // stallReader puts a timer off whenever something comes.
 type stallReader struct {
 	io.Reader
-	stalled *time.Timer
+	stalled *clock.Silence
 }
 
 func (f stallReader) Read(p []byte) (int, error) {
 	n, err := f.Reader.Read(p)
 	if n > 0 {
-		f.stalled.Reset(stallTimeout)
+		f.stalled.Heard()
 	}
 	return n, err
 }

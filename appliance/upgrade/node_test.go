@@ -140,8 +140,10 @@ func TestNode_Stalls(t *testing.T) {
 		}).Init()
 		begun := time.Now()
 		err := n.stage(t.Context(), Offer{Size: 100})
-		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") ||
-			took != 5*(stallTimeout-time.Second)+stallTimeout {
+		took := time.Since(begun)
+		late := took - 5*(stallTimeout-time.Second) - stallTimeout // silence is counted in steps
+		if err == nil || !strings.Contains(err.Error(), "nothing of it came for 30s") || late < 0 ||
+			late > stallTimeout/10 {
 			t.Errorf("after %s: %v", took, err)
 		}
 	})

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,6 +177,11 @@ func (g *Gossip) LocalAddr() netip.AddrPort {
 // Members returns all nodes known, this one too, sorted by ID: those alive, and
 // those that left or failed within the last day.
 func (g *Gossip) Members() []Member { return g.roster.members() }
+
+// Answers reports whether a node at an address is alive.
+func (g *Gossip) Answers(addr netip.Addr) bool {
+	return slices.ContainsFunc(g.Members(), func(m Member) bool { return m.Addr == addr && m.State == Alive })
+}
 
 // Forget drops a node that was removed from the cluster, for good: its ID is not
 // taken in again, whatever the others still say about it. What keeps it from

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 const (
@@ -54,14 +55,14 @@ type upstream struct {
 // *statusError. The body fails with errStalled when nothing comes for too long.
 func (u *upstream) do(ctx context.Context, method, path string, header http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(u.stall, func() { cancel(errStalled) })
-	stop := func() { timer.Stop(); cancel(nil) }
+	silence := clock.NewSilence(u.stall, func() { cancel(errStalled) })
+	stop := func() { silence.Stop(); cancel(nil) }
 	resp, standIn, err := u.source.Open(ctx, method, path, header)
 	if err != nil {
 		stop()
 		return nil, causeOf(ctx, err)
 	}
-	timer.Stop()
+	silence.Stop()
 	got := &u.fromManager
 	if standIn {
 		got = &u.fromNodes
@@ -69,8 +70,7 @@ func (u *upstream) do(ctx context.Context, method, path string, header http.Head
 	resp.Body = &watchedBody{
 		ReadCloser: resp.Body,
 		ctx:        ctx,
-		timer:      timer,
-		stall:      u.stall,
+		silence:    silence,
 		stop:       stop,
 		got:        got,
 	}
@@ -96,18 +96,17 @@ func causeOf(ctx context.Context, err error) error {
 // watchedBody ends a body that stalls.
 type watchedBody struct {
 	io.ReadCloser
-	ctx   context.Context
-	timer *time.Timer
-	stall time.Duration
-	stop  func()
-	got   *atomic.Int64
+	ctx     context.Context
+	silence *clock.Silence
+	stop    func()
+	got     *atomic.Int64
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
 	// The clock runs only while we wait: our own reader may be slow.
-	b.timer.Reset(b.stall)
+	b.silence.Heard()
 	n, err := b.ReadCloser.Read(p)
-	b.timer.Stop()
+	b.silence.Stop()
 	b.got.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = causeOf(b.ctx, err)

@@ -127,19 +127,34 @@ func (p *Plan) notef(format string, args ...any) {
 func (m *Machine) Do(ctx context.Context, p Plan, say func(Step)) error {
 	defer m.syncDirs(p)
 	for _, step := range p.Steps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		say(step)
-		err := step.do(ctx, m)
-		if _, command := step.(Run); err != nil && !command { // a command's error names it
-			err = fmt.Errorf("%s: %w", step, err)
-		}
-		if err != nil {
+		if err := m.take(ctx, step, say); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// DoAll carries the plan out to its end, as Do does, and returns what failed of it.
+func (m *Machine) DoAll(ctx context.Context, p Plan, say func(Step)) (failed []error) {
+	defer m.syncDirs(p)
+	for _, step := range p.Steps {
+		if err := m.take(ctx, step, say); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed
+}
+
+func (m *Machine) take(ctx context.Context, step Step, say func(Step)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	say(step)
+	err := step.do(ctx, m)
+	if _, command := step.(Run); err != nil && !command { // a command's error names it
+		err = fmt.Errorf("%s: %w", step, err)
+	}
+	return err
 }
 
 // syncDirs makes durable which names the steps have removed, and which systemctl has

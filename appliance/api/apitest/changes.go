@@ -152,6 +152,7 @@ func (c *Cluster) RemoveService(ctx context.Context, service string, fn func(dep
 	c.mu.Lock()
 	c.services = slices.DeleteFunc(c.services, func(v fleet.Service) bool { return v.Name == s.Name })
 	c.tasks = slices.DeleteFunc(c.tasks, func(v fleet.Task) bool { return v.Service == s.Name })
+	c.away = c.away || s.Name == "robot"
 	c.mu.Unlock()
 	for e.Stopping > 0 {
 		e.Running--

@@ -34,6 +34,7 @@ type Cluster struct {
 	hold     map[string]bool
 	worker   bool
 	left     bool
+	away     bool          // robot, which the config file has, was removed
 	upgraded upgrade.Offer // what the node that answers runs; zero: what it did at first
 }
 
@@ -150,7 +151,7 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 		return st, nil
 	}
 	st.Manager, st.Cluster = true, "q6sk1k9w2n7m4x0c8v5b3z1l0"
-	st.Nodes, st.Managers = api.Count{Have: 3, Want: 4}, api.Count{Have: 1, Want: 1}
+	st.Nodes, st.Active, st.Managers = api.Count{Have: 3, Want: 4}, 2, api.Count{Have: 1, Want: 1}
 	for _, s := range c.services {
 		st.Services.Want++
 		st.Tasks.Have += s.Running
@@ -168,11 +169,26 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 		Memory:    3_000_000,
 		MaxMemory: 1_000_000_000,
 	}
-	st.Problems = []string{
-		"node slave-frankfurt-4 is down since 2 hours; bring it back, or remove it with `crawlbox node rm " +
-			"slave-frankfurt-4`",
-		"service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with `crawlbox " +
-			"update`",
+	st.Problems = []api.Problem{
+		{
+			Level:   api.Bad,
+			Kind:    api.NodeDown,
+			Subject: "slave-frankfurt-4",
+			Text: "node slave-frankfurt-4 is down since 2 hours; start the machine; if it never comes back, take it " +
+				"off the list with `crawlbox node rm slave-frankfurt-4`",
+		},
+		{
+			Level:   api.Warning,
+			Kind:    api.ServiceShort,
+			Subject: "broken",
+			Text: "service broken: No such image: localhost:8003/broken:9 on h2; push it, or change the image with " +
+				"`crawlbox update`",
+		},
+		{
+			Level: api.Note,
+			Kind:  api.NodeIdle,
+			Text:  "1 of 4 nodes gets no tasks: h3 (drained); give them some again with `crawlbox node activate h3`",
+		},
 	}
 	return st, nil
 }

@@ -143,10 +143,10 @@ func (c *Cluster) Definitions(context.Context) ([]api.Definition, error) {
 	if err := c.manager(); err != nil {
 		return nil, err
 	}
-	c.mu.Unlock()
+	defer c.mu.Unlock()
 	const file = "/etc/crawlbox/crawlbox.yaml"
 	return []api.Definition{
-		{Name: "robot", Image: "localhost:8003/robot:1", File: file},
+		{Name: "robot", Image: "localhost:8003/robot:1", File: file, Away: c.away},
 		{
 			Name:  "site",
 			Build: &compose.Build{Context: "site", Repository: "site", Args: map[string]string{"A": "b"}},

@@ -4,7 +4,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,14 +17,54 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 )
 
+// Exit codes of `crawlbox status --check` beside 0; 1 is also that of one that could not ask.
+const (
+	exitBad      = 1
+	exitWarnings = 3
+)
+
 func StatusCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show this node, its cluster and what is wrong with them",
-		Example: "  crawlbox status\n  crawlbox status --watch",
-		Args:    command.NoArgs,
+		Use:   "status",
+		Short: "Show this node, its cluster and what is wrong with them",
+		Long: `Show this node, its cluster and what is wrong with them: the worst first, each
+with what to do. What crawlbox nodes, ls, ps, doctor and history show, and the
+log warns of, is here too. Notes are of what is so because somebody wanted it.
+
+With --check the exit code tells programs: 0 if nothing is wrong, 3 if there are
+only warnings, and 1 if something does not work or crawlbox does not answer.`,
+		Example: "  crawlbox status\n  crawlbox status --watch\n" +
+			"  crawlbox status --check >/dev/null || echo look at the cluster",
+		Args: command.NoArgs,
 	}
-	return command.WatchesAll(a, cmd, (*api.Client).Status, renderStatus)
+	check := cmd.Flags().Bool("check", false, "tell by the exit code whether something is wrong")
+	var last api.Status
+	command.WatchesAll(a, cmd, func(c *api.Client, ctx context.Context) (st api.Status, err error) {
+		last, err = c.Status(ctx)
+		return last, err
+	}, renderStatus)
+	show := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := show(cmd, args); err != nil || !*check {
+			return err
+		}
+		return command.Exit(exitCode(last.Problems))
+	}
+	return cmd
+}
+
+// exitCode returns the exit code that tells of problems.
+func exitCode(list []api.Problem) int {
+	at := func(level api.Level) bool {
+		return slices.ContainsFunc(list, func(p api.Problem) bool { return p.Level == level })
+	}
+	switch {
+	case at(api.Bad):
+		return exitBad
+	case at(api.Warning):
+		return exitWarnings
+	}
+	return 0
 }
 
 func renderStatus(s tui.Screen, st api.Status) {
@@ -34,7 +76,7 @@ func renderStatus(s tui.Screen, st api.Status) {
 	field("Docker", "%s", dockerState(st.Docker))
 	if st.Manager {
 		field("Cluster", "%s", st.Cluster)
-		field("Nodes", "%s ready", of(st.Nodes))
+		field("Nodes", "%s", nodesState(st))
 		field("Managers", "%s reachable", of(st.Managers))
 		field("Services", "%s as wanted", of(st.Services))
 		field("Tasks", "%s running", of(st.Tasks))
@@ -44,13 +86,36 @@ func renderStatus(s tui.Screen, st api.Status) {
 	if st.Queue != nil {
 		field("Queue", "%s", queueState(*st.Queue))
 	}
-	if len(st.Problems) == 0 {
-		return
-	}
-	fmt.Fprintln(s.W, "\nProblems:")
+	title := ""
 	for _, p := range st.Problems {
-		tui.WriteProblem(s, words.OneLine(p))
+		is := "Problems"
+		if p.Level == api.Note {
+			is = "Notes"
+		}
+		if is != title {
+			fmt.Fprintf(s.W, "\n%s:\n", is)
+			title = is
+		}
+		tui.WriteMarked(s, marks[p.Level], words.OneLine(p.Text))
 	}
+}
+
+// marks are what stands before problems.
+var marks = map[api.Level]tui.Mark{
+	api.Bad:     {Text: "!", Style: tui.Red},
+	api.Warning: {Text: "!", Style: tui.Yellow},
+	api.Note:    {Text: "-", Style: tui.Dim},
+}
+
+func nodesState(st api.Status) string {
+	text := of(st.Nodes) + " ready"
+	switch {
+	case st.Active == st.Nodes.Have:
+		return text
+	case st.Active == 1:
+		return text + ", 1 takes tasks"
+	}
+	return fmt.Sprintf("%s, %d take tasks", text, st.Active)
 }
 
 // writeTraffic says where images came from and went to.

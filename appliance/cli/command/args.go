@@ -49,6 +49,19 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return Usagef(cmd, "--%s is %q; %s", flag.Name, invalid.GetValue(), is)
 }
 
+// Exit returns what ends crawlbox with an exit code and without a word; nil for 0.
+func Exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return ExitError(code)
+}
+
+// ExitError is an exit code that says all there is to say.
+type ExitError int
+
+func (e ExitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // argument says how many arguments a command takes, and what they are called.
 type argument struct {
 	min, max int // max < 0: no bound
@@ -87,9 +100,16 @@ func Between(least, most int, name string) cobra.PositionalArgs {
 // SplitErrors returns the errors that errors.Join has joined. Other errors with several causes
 // have words of their own around them.
 func SplitErrors(err error) []error {
+	if err == nil {
+		return nil
+	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
 		return []error{err}
 	}
-	return joined.Unwrap()
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, SplitErrors(err)...)
+	}
+	return all
 }

@@ -58,6 +58,9 @@ func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags
 	if err != nil || src == nil {
 		return true, err
 	}
+	if err := f.define(a, cmd, c, f.name); err != nil {
+		return false, err
+	}
 	f.req.Service, f.req.Image = f.name, ""
 	f.req.Build = &api.ToBuild{From: src.Dir, Repository: strings.ToLower(f.name), Tag: f.tag}
 	if *f.DryRun {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ type deployFlags struct {
 	ofBuild []string // names of the flags of the build
 	req     api.DeployRequest
 
+	defined   api.Definition // of a service of the config file
 	replicas  int
 	envs      []string
 	envFiles  []string
@@ -131,11 +133,47 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 	case isRemote(what):
 		return fmt.Errorf("%s is nothing on this machine; fetch it, such as with git clone, and name the directory",
 			what)
+	default:
+		if err := f.define(a, cmd, c, cmp.Or(f.name, nameOfImage(what))); err != nil {
+			return err
+		}
 	}
 	f.req.Service = cmp.Or(f.name, nameOfImage(f.req.Image))
+	if err := f.warnOtherImage(a); err != nil {
+		return err
+	}
 	ch := change.OfDeploy(f.req.Service, f.req.Image, change.Asks((*api.Client).Deploy, f.req))
 	ch.Plan = change.Plans((*api.Client).DeployPlan, f.req)
 	return change.Follow(a, cmd, f.Flags, ch)
+}
+
+// define finds out whether the config file has the service: then it is deployed with what stands
+// there, and with this image. A node that does not know the file deploys nothing either.
+func (f *deployFlags) define(a *command.App, cmd *cobra.Command, c *api.Client, service string) error {
+	defs, err := c.Definitions(cmd.Context())
+	i := slices.IndexFunc(defs, func(d api.Definition) bool { return d.Name == service })
+	if err != nil || i < 0 {
+		return nil
+	}
+	if name := otherFlag(cmd, slices.Concat(forServices, f.ofBuild, []string{"name", "tag"})); name != "" {
+		return command.Usagef(cmd, "%s is a service of %s, so that --%s is not for it: write it there, or choose "+
+			"another --name", service, defs[i].File, name)
+	}
+	f.req.Defined, f.defined = true, defs[i]
+	if *f.JSON {
+		return nil
+	}
+	return a.Printf("%s is a service of %s: it gets what stands there, and this image\n", service, defs[i].File)
+}
+
+// warnOtherImage tells of an image that is another than the config file names.
+func (f *deployFlags) warnOtherImage(a *command.App) error {
+	image, _, _ := strings.Cut(f.req.Image, "@")
+	if *f.JSON || !f.req.Defined || f.defined.Build != nil || f.defined.Image == "" || f.defined.Image == image {
+		return nil
+	}
+	return a.Printf("%s names the image %s for it: write %s there, or the next change of the file brings the other "+
+		"back\n", f.defined.File, f.defined.Image, image)
 }
 
 // isPath reports whether a word is meant as a path, though nothing is there.

@@ -67,14 +67,22 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 	return errors.Join(append(failed, command.SplitErrors(err)...)...)
 }
 
-func (f *deployFlags) onlyForServices(cmd *cobra.Command) (err error) {
+func (f *deployFlags) onlyForServices(cmd *cobra.Command) error {
+	if name := otherFlag(cmd, forServices); name != "" {
+		return command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in "+
+			"crawlbox.yaml", name)
+	}
+	return nil
+}
+
+// otherFlag returns a flag that was given and is none of these; empty: there is none.
+func otherFlag(cmd *cobra.Command, these []string) (name string) {
 	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
-		if err == nil && flag.Changed && !slices.Contains(forServices, flag.Name) {
-			err = command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in "+
-				"crawlbox.yaml", flag.Name)
+		if name == "" && flag.Changed && !slices.Contains(these, flag.Name) {
+			name = flag.Name
 		}
 	})
-	return err
+	return name
 }
 
 // requestFor asks for a service as the config file has it, or, where it is not from

@@ -44,7 +44,11 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	case err != nil:
 		return err
 	case len(args) == 0:
-		return deployServices(a, cmd, c, f, targets(defs))
+		present, err := withoutAway(a, defs)
+		if err != nil || len(present) == 0 && len(defs) > 0 {
+			return err
+		}
+		return deployServices(a, cmd, c, f, targets(present))
 	}
 	chosen, err := choose(cmd, c, args, defs)
 	switch {
@@ -105,6 +109,20 @@ func serviceNamed(ctx context.Context, c *api.Client, name string, defs []api.De
 	}
 	of, err := c.Source(ctx, in.Service.Name)
 	return target{Definition: api.Definition{Name: in.Service.Name, Image: in.Service.Image}, of: of}, err
+}
+
+// withoutAway leaves out services that a person removed, and says so: they come back by their
+// names.
+func withoutAway(a *command.App, defs []api.Definition) (present []api.Definition, err error) {
+	for _, d := range defs {
+		if !d.Away {
+			present = append(present, d)
+		} else if err == nil {
+			_, err = fmt.Fprintf(a.Env.Stderr, "%s stays away, as it was removed with `crawlbox rm`; `crawlbox deploy "+
+				"%s` brings it back\n", d.Name, d.Name)
+		}
+	}
+	return present, err
 }
 
 func targets(defs []api.Definition) (list []target) {

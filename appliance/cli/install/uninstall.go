@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -59,9 +60,6 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 		return err
 	}
 	registries := setup.Registries(cfg)
-	if err := leaveForGood(a, ctx, machine, cfg, force); err != nil {
-		return err
-	}
 	plan, err := machine.Uninstall(ctx, install.Unwanted{
 		Config:     configs.Annotated,
 		ConfigPath: cfg.File,
@@ -73,17 +71,26 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	if err != nil {
 		return err
 	}
-	// Docker first: what removes the rest is removed last.
-	if err := setup.Forget(ctx, cfg, registries, purge); err != nil && !force {
+	left, err := leaveForGood(a, ctx, machine, cfg, force)
+	if !left {
 		return err
-	} else if err != nil {
-		_ = a.Printf("something stays: %s\n", words.OneLine(err.Error()))
 	}
-	if err := machine.Do(ctx, plan, func(s install.Step) { _ = a.Printf("%s\n", s) }); err != nil {
-		return err
+	// From here on it goes to its end: half of it helps nobody. Docker first: what removes the
+	// rest is removed last.
+	undone := command.SplitErrors(errors.Join(err, setup.Forget(ctx, cfg, registries, purge)))
+	undone = append(undone, machine.DoAll(ctx, plan, func(s install.Step) { _ = a.Printf("%s\n", s) })...)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	for _, note := range plan.Notes {
 		_ = a.Printf("%s\n", note)
+	}
+	for _, err := range undone {
+		_ = a.Printf("not done: %s\n", words.OneLine(err.Error()))
+	}
+	if len(undone) > 0 {
+		return fmt.Errorf("crawlbox is uninstalled, but for what is \"not done\" above: %s; do that by hand",
+			words.Count(len(undone), "step"))
 	}
 	return a.Printf("crawlbox is uninstalled; Docker stays\n")
 }
@@ -107,27 +114,29 @@ func installedConfig(a *command.App, machine *install.Machine) (configs.Config, 
 }
 
 // leaveForGood takes the node out of its cluster and stops its service. Where it may
-// not leave nothing has changed, unless force makes the rest go on all the same.
-func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine, cfg configs.Config, force bool) error {
-	err := api.NewClient(cfg.Socket).Leave(ctx, force || isOnlyNode(ctx, cfg))
+// not leave nothing has changed and left is false, unless force makes the rest go on all the same.
+// The error of one that has left says what was not done.
+func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine, cfg configs.Config,
+	force bool) (left bool, err error) {
+	err = api.NewClient(cfg.Socket).Leave(ctx, force || isOnlyNode(ctx, cfg))
 	if errors.Is(err, api.ErrNotRunning) {
 		if err := machine.Stop(ctx); err != nil { // it may be about to start
-			return err
+			return false, err
 		}
 		err = node.LeaveOffline(ctx, node.Options{Config: cfg, Version: a.Version, Log: a.Log}, force)
 	}
 	switch {
 	case errors.Is(err, node.ErrNoNode):
-		return machine.Stop(ctx)
+		return true, machine.Stop(ctx)
 	case err != nil && !force:
-		return err
+		return false, err
 	case err != nil:
 		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n",
 			words.OneLine(err.Error()))
 	default:
 		_ = a.Printf("this node has left the cluster\n")
 	}
-	return machine.Stop(ctx)
+	return true, machine.Stop(ctx)
 }
 
 // isOnlyNode reports whether the node that runs here is its whole cluster: leaving it costs

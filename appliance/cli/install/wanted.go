@@ -131,7 +131,7 @@ func inCluster(ctx context.Context, cfg configs.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	status, err := api.NewClient(cfg.Socket).Status(ctx)
-	removed := func(problem string) bool { return strings.HasPrefix(problem, enroll.Removed) }
+	removed := func(p api.Problem) bool { return strings.HasPrefix(p.Text, enroll.Removed) }
 	return err == nil && !slices.ContainsFunc(status.Problems, removed)
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -49,9 +50,16 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 		Reload:  load,
 		Version: a.Version,
 		Log:     log,
-		Ready: func(role string, worker api.Token) {
+		Ready: func(role string, worker api.Token, trouble string) {
 			DeleteJoinToken(cfg.DataDir, log)
-			ready(a, role, worker)
+			if trouble == "" {
+				ready(a, role, worker)
+				return
+			}
+			notify.Ready("ready")
+			what, _, _ := strings.Cut(trouble, "; ")
+			notify.Phase("it runs, but " + what)
+			log.Error("this node runs, but others do not find it: " + trouble)
 		},
 		Keep:  startKeeper(install.LocalMachine()),
 		Phase: notify.Phase,

@@ -46,12 +46,14 @@ func renderServices(s tui.Screen, services []fleet.Service) {
 
 func serviceState(s fleet.Service) tui.Cell {
 	switch s.Update {
-	case "updating", "rollback_started":
+	case fleet.Updating, fleet.RollingBack:
 		return tui.Styled("updating", tui.Yellow)
-	case "paused", "rollback_paused":
+	case fleet.UpdatePaused, fleet.RollbackPaused:
 		return tui.Styled("update paused", tui.Red)
 	}
 	switch {
+	case s.Lost > 0:
+		return tui.Styled(fmt.Sprintf("%d lost", s.Lost), tui.Red)
 	case s.Pending != "":
 		return tui.Styled("updating", tui.Yellow)
 	case s.Desired == 0 && s.Running > 0:
@@ -66,7 +68,7 @@ func serviceState(s fleet.Service) tui.Cell {
 		return tui.Styled("complete", tui.Green) // a job, or one that nobody saw begin
 	case s.Running == 0:
 		return tui.Styled("finished in "+tui.Took(s.Took), tui.Green)
-	case s.Update == "rollback_completed":
+	case s.Update == fleet.UpdateRolledBack:
 		return tui.Styled("rolled back", tui.Yellow)
 	}
 	return tui.Styled("running", tui.Green)

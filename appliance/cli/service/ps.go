@@ -57,7 +57,10 @@ func renderTasks(s tui.Screen, tasks []fleet.Task) {
 		last = name
 		t.Add(tui.Text(shown), tui.Text(tui.OrDash(task.Node)), taskState(s, task),
 			tui.Text(fleet.FamiliarImage(task.Image)))
-		if task.Error != "" {
+		switch {
+		case task.Lost != "":
+			t.Note(task.Lost)
+		case task.Error != "":
 			t.Note(task.Error)
 		}
 	}
@@ -68,6 +71,8 @@ func taskState(s tui.Screen, t fleet.Task) tui.Cell {
 	since := s.Since(t.Since)
 	stop := t.Desired == fleet.TaskShutdown || t.Desired == fleet.TaskRemove
 	switch {
+	case t.Lost != "":
+		return tui.Styled("lost, was "+t.State, tui.Red)
 	case t.State == fleet.TaskFailed || t.State == fleet.TaskRejected || t.State == fleet.TaskOrphaned:
 		return tui.Styled(t.State+" "+since+" ago", tui.Red)
 	case t.Ended():

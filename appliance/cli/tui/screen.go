@@ -164,10 +164,19 @@ func (s Screen) ColorOf(task string) string {
 	return strconv.Itoa(31 + n%6)
 }
 
-// WriteProblem breaks a sentence between its words, as no terminal does; a word that is longer
+// Mark stands before a sentence.
+type Mark struct {
+	Text  string // one character
+	Style string
+}
+
+// WriteProblem writes a sentence on what is wrong.
+func WriteProblem(s Screen, text string) { WriteMarked(s, Mark{"!", Red}, text) }
+
+// WriteMarked breaks a sentence between its words, as no terminal does; a word that is longer
 // than a line, such as a digest, within.
-func WriteProblem(s Screen, text string) {
-	line := "  " + s.Styled(Red, "!")
+func WriteMarked(s Screen, m Mark, text string) {
+	line := "  " + s.Styled(m.Style, m.Text)
 	used := 3
 	if s.Width > 0 {
 		text = visible(text)

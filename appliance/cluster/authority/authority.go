@@ -110,6 +110,9 @@ func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, stat
 // Numbers returns where the numbers of images are kept.
 func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state, state.Numbers) }
 
+// ServicesAway returns where it is kept which services of the config file were removed by hand.
+func (a *Authority) ServicesAway() *state.Document { return state.NewDocument(a.state, state.Away) }
+
 // Close closes the cluster's state.
 func (a *Authority) Close() { a.state.Close() }
 

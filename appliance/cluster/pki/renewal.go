@@ -2,6 +2,7 @@ package pki
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -67,6 +68,23 @@ func (id *Identity) renewAt() time.Time {
 		return leaf.NotAfter.Add(TrialRenewal - TrialLife)
 	}
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+}
+
+// Problem says that the certificate is about to end and could not be renewed, and what to do;
+// empty: it is good.
+func (id *Identity) Problem() string {
+	leaf, now := id.Certificate().Leaf, time.Now()
+	left, life := leaf.NotAfter.Sub(now), leaf.NotAfter.Sub(leaf.NotBefore)
+	if id.OnTrial() || left > life/4 {
+		return ""
+	}
+	ends := leaf.NotAfter.Local().Format(time.DateTime)
+	if left <= 0 {
+		return fmt.Sprintf("the certificate of this node ended on %s, and no other node speaks to it; see why it was "+
+			"not renewed with `journalctl -u crawlbox`, and whether this machine's clock is right", ends)
+	}
+	return fmt.Sprintf("the certificate of this node ends on %s and could not be renewed; the manager has to answer "+
+		"it: look with `crawlbox doctor`, and for the reason with `journalctl -u crawlbox`", ends)
 }
 
 // OnTrial reports whether the certificate is one that a node gets before Swarm has it.

@@ -67,7 +67,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	info, err := m.checkEngine(ctx)
 	if swarm.IsUnreachable(err) && r.Cluster != "" {
 		m.Log.Warn("starting without Docker; waiting for it", "error", err)
-		return r.Addr, m.Open(r.Addr, true)
+		return r.Addr, m.open(r.Addr, true)
 	}
 	if err != nil {
 		return none, err
@@ -95,7 +95,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := m.Open(addr, true); err != nil {
+	if err := m.open(addr, true); err != nil {
 		return none, err
 	}
 	m.Phase("making or taking up the swarm")
@@ -123,7 +123,7 @@ func advertiseAddr(configured netip.Addr, info swarm.Info, r Record) (netip.Addr
 
 // initSwarm makes the swarm or takes it up, and writes that down.
 func (m *Machine) initSwarm(ctx context.Context, r *Record, addr netip.Addr, what swarmAction) error {
-	r.Addr = addr
+	r.Addr, r.Own = addr, r.Own || doctor.IsLocal(addr)
 	if what == swarmMissing {
 		// Docker's clock and ours are the same; Swarm stamps after us.
 		r.Begun, r.Cluster = time.Now(), ""

@@ -79,21 +79,18 @@ func Forget(ctx context.Context, cfg configs.Config, registries []string, images
 	return errors.Join(append(errs, err)...)
 }
 
-// forgetInDocker leaves to a swarm what is a swarm's, if Docker is in one still.
+// forgetInDocker leaves to a swarm what is a swarm's, if Docker is in one still. What can't be
+// removed does not keep the rest from being.
 func forgetInDocker(ctx context.Context, engine *swarm.Engine, alone bool, registries []string, images bool) error {
+	var errs []error
 	if alone {
-		if err := engine.RemoveTasks(ctx); err != nil {
-			return err
-		}
+		errs = append(errs, engine.RemoveTasks(ctx))
 	}
 	if !images {
-		return nil
+		return errors.Join(errs...)
 	}
 	list, err := engine.ImagesOf(ctx, registries)
-	if err != nil {
-		return err
-	}
-	var errs []error
+	errs = append(errs, err)
 	for _, image := range list {
 		errs = append(errs, engine.RemoveImage(ctx, image))
 	}

@@ -105,7 +105,7 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 	if err != nil && !(swarm.IsUnreachable(err) && journal.Reached(enroll.PhaseDone)) {
 		return err
 	}
-	if err := j.Open(j.Addr, false); err != nil {
+	if err := j.open(j.Addr, false); err != nil {
 		return err
 	}
 	if err != nil {
@@ -157,7 +157,7 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 			return err
 		}
 	}
-	if err := j.Open(j.Addr, false); err != nil {
+	if err := j.open(j.Addr, false); err != nil {
 		return err
 	}
 	if err := journal.Do(enroll.PhaseStarted, nil); err != nil {

@@ -23,6 +23,7 @@ type Record struct {
 	Begun   time.Time  `json:"begun"`
 	Cluster string     `json:"cluster,omitempty"` // Swarm's ID
 	Addr    netip.Addr `json:"addr"`              // advertised
+	Own     bool       `json:"own,omitempty"`     // the machine has had that address; false: not known, or NAT
 	path    string
 }
 

@@ -11,6 +11,7 @@ package setup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -39,6 +40,16 @@ type Machine struct {
 
 // NodeDir returns where a node that joined keeps its identity and its journal.
 func NodeDir(cfg configs.Config) string { return filepath.Join(cfg.DataDir, "node") }
+
+// open opens the ports of a node at its address. Where it can't since the machine has lost that
+// address, the error says so.
+func (m *Machine) open(addr netip.Addr, first bool) error {
+	err := m.Open(addr, first)
+	if moved := Moved(m.Config); err != nil && moved != nil {
+		return fmt.Errorf("%s; %s (%w)", moved.Text(), moved.Remedy(), err)
+	}
+	return err
+}
 
 func (m *Machine) path(name string) string { return filepath.Join(m.Config.DataDir, name) }
 
@@ -88,6 +99,25 @@ func StateOf(cfg configs.Config) State {
 		return Joined
 	}
 	return None
+}
+
+// Moved returns where this machine has gone, if it is a node that no longer has the address that
+// others know, though it had it; nil otherwise. An address that the config names may be one that
+// it never had, behind NAT.
+func Moved(cfg configs.Config) *doctor.Moved {
+	found := !cfg.AdvertiseAddr.IsValid()
+	switch StateOf(cfg) {
+	case Created:
+		r, err := LoadRecord(filepath.Join(cfg.DataDir, RecordFile))
+		if err == nil && r.Addr.IsValid() && (r.Own || found) {
+			return doctor.FindMoved(r.Addr, true)
+		}
+	case Joined:
+		if id, err := pki.LoadIdentity(NodeDir(cfg)); err == nil && id.Self.Addr.IsValid() && found {
+			return doctor.FindMoved(id.Self.Addr, false)
+		}
+	}
+	return nil
 }
 
 // RoleOf returns the role that a machine has as a node, empty where it is none.

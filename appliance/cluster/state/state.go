@@ -53,6 +53,8 @@ const (
 	GossipKeys = "gossip-keys"
 	Accounts   = "accounts"
 	Numbers    = "image-numbers"
+	// Away holds the services of the config file that were removed by hand.
+	Away = "services-away"
 
 	History = "history/" // and the name of a service
 )

@@ -21,15 +21,21 @@ const byConfig = "crawlbox.yaml"
 func (c *Controller) act(ctx context.Context, s step) error {
 	switch s.action {
 	case keep:
-		c.clearNotes(s.service)
+		c.settle(s.service)
 		return nil
-	case report, refuse:
-		c.logOnce(s.service, slog.LevelWarn, "service "+s.service+": "+s.why)
+	case report:
+		c.note(s.service, Gone, s.why)
+		return nil
+	case refuse:
+		c.note(s.service, Foreign, s.why)
+		return nil
+	case away:
+		c.note(s.service, Removed, s.why)
 		return nil
 	case wait:
 		return fmt.Errorf("service %s: %s", s.service, s.why)
 	case remove:
-		c.clearNotes(s.service)
+		c.clearNote(s.service)
 		c.launch(ctx, s, c.runner.Remove(*s.now))
 		return nil
 	}
@@ -46,12 +52,12 @@ func (c *Controller) start(ctx context.Context, s step) error {
 		if e.Result == history.Running {
 			return nil // its end asks for another round
 		}
-		c.note(svc.Name, explainSkipped(svc.Name, e))
+		c.note(svc.Name, Untaken, explainSkipped(svc.Name, e))
 		return nil
 	}
 	image, from, err := c.imageOf(ctx, svc, s.now)
 	if errors.Is(err, errNotBuilt) {
-		c.note(svc.Name, err.Error())
+		c.note(svc.Name, NotDeployed, err.Error())
 		return nil
 	}
 	if err != nil {
@@ -119,7 +125,7 @@ func (c *Controller) tried(svc compose.Service) (history.Entry, bool) {
 func explainSkipped(service string, e history.Entry) string {
 	again := fmt.Sprintf("change it there, or try it again with `crawlbox deploy %s`", service)
 	if e.Result == history.RolledBack {
-		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before runs on: %s; %s", e.Why, again)
+		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before is back: %s; %s", e.Cause(), again)
 	}
 	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and "+
 		"stays; %s", service, again)
@@ -129,15 +135,16 @@ func explainSkipped(service string, e history.Entry) string {
 // job ends: the next round is to know that the definition was tried.
 func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
 	if s.action != remove { // there may be another one of the name
-		c.clearNotes(s.service)
+		c.clearNote(s.service)
 	}
 	switch {
 	case ctx.Err() != nil: // the next start sees to it
+	case errors.As(err, new(deploy.ConflictError)): // another change of it is under way, whose end asks for a round
 	case err == nil:
 		c.log.Info(string(s.action)+" service "+s.service, "why", s.why)
 	case s.action == remove: // it is gone and its containers take long, or the next round tries again
 		c.log.Warn("failed to follow the removal of a service", "service", s.service, "error", err)
 	default:
-		c.note(s.service, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action, err))
+		c.note(s.service, Untaken, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action, err))
 	}
 }

@@ -3,13 +3,14 @@ package services
 import (
 	"context"
 	"log/slog"
-	"strings"
+	"slices"
 	"testing"
 	"testing/synctest"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
@@ -26,7 +27,7 @@ func pastOf(t *testing.T, entries []history.Entry) *Controller {
 			t.Fatal(err)
 		}
 	}
-	return New(nil, nil, nil, store, configs.Config{}, nil, slog.New(slog.DiscardHandler))
+	return New(nil, nil, nil, store, nil, configs.Config{}, nil, slog.New(slog.DiscardHandler))
 }
 
 // A definition that was tried is not tried again, unless the file has changed since
@@ -88,25 +89,35 @@ func TestController_Notes(t *testing.T) {
 	t.Parallel()
 	r := pastOf(t, nil)
 	r.setConfig(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "a"}}})
-	r.note("spider", "bad\nnews")
-	r.note("robot", "more")
-	if got := strings.Join(r.Problems(), "|"); got != "service robot: more|service spider: bad; news" {
-		t.Errorf("got %s", got)
+	r.note("spider", Untaken, "bad\nnews")
+	r.note("robot", NotDeployed, "more")
+	if got := r.Notes(); !slices.Equal(got, []Note{
+		{"robot", NotDeployed, "more"}, {"spider", Untaken, "bad; news"},
+	}) {
+		t.Errorf("got %+v", got)
 	}
 	r.setConfig(configs.Config{Services: []compose.Service{{Name: "spider", Hash: "a"}, {Name: "robot", Hash: "b"}}})
-	if len(r.Problems()) != 1 || !r.fresh["robot"] {
-		t.Errorf("after a change of robot: %q", r.Problems())
+	if len(r.Notes()) != 1 || !r.fresh["robot"] {
+		t.Errorf("after a change of robot: %+v", r.Notes())
 	}
-	if r.clearNotes("spider"); len(r.Problems()) != 0 {
-		t.Errorf("got %q", r.Problems())
+	if r.settle("spider"); !slices.Equal(r.Notes(), []Note{{"spider", AsDefined, ""}}) {
+		t.Errorf("got %+v", r.Notes())
+	}
+	r.note("gone", Gone, "it runs on")
+	r.forgetOthers(seen{config: r.Config(), snapshot: fleet.Snapshot{Services: []fleet.Service{{Name: "gone"}}}})
+	if len(r.Notes()) != 2 {
+		t.Errorf("of a service that runs on: %+v", r.Notes())
+	}
+	if r.forgetOthers(seen{config: r.Config()}); len(r.Notes()) != 1 {
+		t.Errorf("of a service that is nowhere any longer: %+v", r.Notes())
 	}
 }
 
-// removal has been removed by Swarm, and its containers take long.
-type removal struct{ containers chan struct{} }
+// slowRemoval has been removed by Swarm, and its containers take long.
+type slowRemoval struct{ containers chan struct{} }
 
-func (removal) Plan(context.Context) (deploy.Plan, error) { return deploy.Plan{}, nil }
-func (r removal) Run(_ context.Context, emit deploy.Emit) error {
+func (slowRemoval) Plan(context.Context) (deploy.Plan, error) { return deploy.Plan{}, nil }
+func (r slowRemoval) Run(_ context.Context, emit deploy.Emit) error {
 	emit(deploy.Progress{Stage: history.StageRemove})
 	<-r.containers
 	return nil
@@ -117,18 +128,18 @@ func TestLaunch_WhileARemovalIsFollowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := pastOf(t, nil)
-		r := removal{make(chan struct{})}
+		r := slowRemoval{make(chan struct{})}
 		c.launch(t.Context(), step{action: remove, service: "spider"}, r)
 		synctest.Wait()
 		j, mine := c.jobs.begin("spider", "b")
 		if !mine {
 			t.Fatal("it has to wait")
 		}
-		c.note("spider", "of the new one")
+		c.note("spider", Untaken, "of the new one")
 		close(r.containers)
 		synctest.Wait()
-		if _, again := c.jobs.begin("spider", "b"); again || len(c.Problems()) != 1 {
-			t.Errorf("the end of the removal ends the next change; notes %q", c.Problems())
+		if _, again := c.jobs.begin("spider", "b"); again || len(c.Notes()) != 1 {
+			t.Errorf("the end of the removal ends the next change; notes %+v", c.Notes())
 		}
 		c.jobs.end("spider", j, nil)
 	})

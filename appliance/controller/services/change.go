@@ -22,7 +22,7 @@ var errNotBuilt = errors.New("not deployed yet")
 // Request holds what a person says who asks for a service of the config file.
 type Request struct {
 	By           string
-	Image        string // that was built for it; empty: the one that its definition names, or that was built last
+	Image        string // that it should run; empty: the one that its definition names, or that was built last
 	Built        string // what is done before, in a line, for a plan without the image
 	StartTimeout time.Duration
 	Pull         deploy.PullPolicy
@@ -84,8 +84,10 @@ func (a asked) run(ctx context.Context, emit deploy.Emit) error {
 	if err != nil {
 		return err
 	}
-	err = change.Run(ctx, emit)
-	a.clearNotes(a.svc.Name) // it was tried
+	if err = change.Run(ctx, emit); err == nil && a.IsAway(a.svc) {
+		err = a.LetBack(a.svc.Name)
+	}
+	a.clearNote(a.svc.Name) // it was tried
 	return err
 }
 
@@ -97,21 +99,22 @@ func (a asked) change(ctx context.Context) (deploy.Change, error) {
 	}
 	now := serviceOf(snap, a.svc.Name)
 	switch {
-	case now != nil && !now.Managed:
-		return nil, deploy.Conflict("a service %s exists that is not from %s; remove it with `crawlbox rm %s`, or "+
-			"rename the one in the file",
-			now.Name, a.file, now.Name)
+	case now != nil && !now.Managed && now.Deploy == "":
+		return nil, deploy.Conflict("service %s: %s", now.Name, refusal(*now))
 	case now != nil && now.Pending != "":
 		return nil, deploy.Conflict("service %s is being updated; see `crawlbox ps %s`", now.Name, now.Name)
 	}
 	image, from := a.req.Image, (*deploy.Source)(nil)
-	if image == "" {
+	switch {
+	case image == "":
 		if image, from, err = a.imageOf(ctx, a.svc, now); errors.Is(err, errNotBuilt) {
 			err = deploy.Conflict("service %s: %s", a.svc.Name, err)
 		}
-		if err != nil {
-			return nil, err
-		}
+	case a.req.Built == "" && !strings.Contains(image, "@"):
+		image, from, err = a.sources.Resolve(ctx, image)
+	}
+	if err != nil {
+		return nil, err
 	}
 	d := deployOf(a.svc, image, from)
 	d.Change.KeepReplicas = now != nil && now.Desired > 0 && keepsReplicas(*now, a.svc)

@@ -2,6 +2,7 @@ package services
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
@@ -19,6 +20,7 @@ const (
 	report  action = "report" // left the file and is kept
 	wait    action = "wait"   // an update of it is under way
 	refuse  action = "refuse" // has the name of a service that somebody else made
+	away    action = "away"   // was removed by a person
 	keep    action = "keep"   // is as it is defined
 )
 
@@ -36,6 +38,7 @@ type step struct {
 type seen struct {
 	snapshot fleet.Snapshot
 	config   configs.Config
+	removed  map[string]removal // services that were removed by hand as they are defined now
 }
 
 // decide returns what brings the services of a snapshot to the definitions. A
@@ -47,7 +50,12 @@ func decide(s seen) []step {
 	defined := map[string]bool{}
 	for _, d := range s.config.Services {
 		defined[d.Name] = true
-		steps = append(steps, stepFor(d, serviceOf(s.snapshot, d.Name)))
+		now := serviceOf(s.snapshot, d.Name)
+		if was, there := s.removed[d.Name]; there && now == nil {
+			steps = append(steps, stepForAway(d, was))
+			continue
+		}
+		steps = append(steps, stepFor(d, now))
 	}
 	for _, svc := range s.snapshot.Services {
 		if svc.Managed && !defined[svc.Name] {
@@ -71,8 +79,7 @@ func stepFor(d compose.Service, now *fleet.Service) step {
 		s.action, s.why = create, "new in the config"
 	case !now.Managed:
 		s.action = refuse
-		s.why = fmt.Sprintf("a service of this name exists that is not from the config; "+
-			"remove it with `crawlbox rm %s` or rename the one in the config", d.Name)
+		s.why = refusal(*now)
 	case now.Hash == d.Hash:
 		s.action, s.why = keep, "it is as it is defined"
 	case now.Pending != "":
@@ -87,13 +94,34 @@ func stepFor(d compose.Service, now *fleet.Service) step {
 // as it does unless its definition names another one than before.
 func keepsReplicas(svc fleet.Service, d compose.Service) bool { return svc.Replicas == d.Replicas() }
 
+// refusal says why a service is not what the config file says that was made otherwise.
+func refusal(now fleet.Service) string {
+	if now.Deploy == "" {
+		return fmt.Sprintf("crawlbox.yaml defines it, but one of this name runs that crawlbox did not make; rename "+
+			"the one in the file, or remove the other with `crawlbox rm %s`", now.Name)
+	}
+	return fmt.Sprintf("crawlbox.yaml defines it, but it was deployed otherwise before, and stays so; `crawlbox "+
+		"deploy %s` makes it what the file says", now.Name)
+}
+
+func stepForAway(d compose.Service, was removal) step {
+	by := ""
+	if was.By != "" {
+		by = " by " + was.By
+	}
+	return step{action: away, service: d.Name, definition: d, why: fmt.Sprintf(
+		"crawlbox.yaml defines it, but it was removed%s on %s, and stays away until its definition changes; take it "+
+			"out of the file, or bring it back with `crawlbox deploy %s`",
+		by, was.At.Local().Format(time.DateTime), d.Name)}
+}
+
 func stepForRemoved(svc fleet.Service, prune bool) step {
 	s := step{action: report, service: svc.Name, now: &svc}
 	if prune {
 		s.action, s.why = remove, "it left the config and prune is on"
 	} else {
-		s.why = fmt.Sprintf("it left the config and runs on; remove it with `crawlbox rm %s`, or set prune: true",
-			svc.Name)
+		s.why = fmt.Sprintf("it is no longer in crawlbox.yaml and runs on; put it back there, set prune: true, or "+
+			"remove it with `crawlbox rm %s`", svc.Name)
 	}
 	return s
 }

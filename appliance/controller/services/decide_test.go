@@ -17,6 +17,9 @@ func TestDecide(t *testing.T) {
 	}
 	replicas := 3
 	spider := compose.Service{Name: "spider", Hash: "h1", Compose: types.ServiceConfig{Scale: &replicas}}
+	robot := compose.Service{Name: "robot", Hash: "h1"}
+	removed := map[string]removal{"robot": {Hash: "h1"}}
+	byHand := fleet.Service{ID: "id", Name: "spider", Deploy: "then"}
 	for name, tc := range map[string]struct {
 		there []fleet.Service
 		defs  []compose.Service
@@ -63,6 +66,24 @@ func TestDecide(t *testing.T) {
 			[]step{{action: remove, service: "spider"}},
 		},
 		"made by hand and not defined": {[]fleet.Service{{ID: "id", Name: "spider"}}, nil, true, nil},
+		"deployed by hand and defined": {
+			[]fleet.Service{byHand},
+			[]compose.Service{spider},
+			false,
+			[]step{{action: refuse, service: "spider"}},
+		},
+		"removed by hand": {
+			nil,
+			[]compose.Service{robot},
+			false,
+			[]step{{action: away, service: "robot"}},
+		},
+		"removed by hand, and brought back": {
+			[]fleet.Service{{ID: "id", Name: "robot", Managed: true, Hash: "h1"}},
+			[]compose.Service{robot},
+			false,
+			[]step{{action: keep, service: "robot"}},
+		},
 		"made by hand and defined": {
 			[]fleet.Service{{ID: "id", Name: "spider"}},
 			[]compose.Service{spider},
@@ -72,7 +93,11 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := decide(seen{fleet.Snapshot{Services: tc.there}, configs.Config{Services: tc.defs, Prune: tc.prune}})
+			got := decide(seen{
+				fleet.Snapshot{Services: tc.there},
+				configs.Config{Services: tc.defs, Prune: tc.prune},
+				removed,
+			})
 			if len(got) != len(tc.want) {
 				t.Fatalf("got %v, want %v", got, tc.want)
 			}
@@ -84,7 +109,7 @@ func TestDecide(t *testing.T) {
 				if g.why == "" {
 					t.Errorf("step %+v has no reason", g)
 				}
-				if exists := g.now != nil && g.now.ID == "id"; exists == (g.action == create) {
+				if exists := g.now != nil && g.now.ID == "id"; exists == (g.action == create || g.action == away) {
 					t.Errorf("step %+v is of the service %+v", g, g.now)
 				}
 			}

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,14 +40,15 @@ type Sources interface {
 // be called from any goroutine.
 type Controller struct {
 	*controller.Loop
-	engine  Engine
-	sources Sources
-	runner  *deploy.Runner
-	past    *history.Store
-	load    func() (configs.Config, error)
-	file    string
-	log     *slog.Logger
-	jobs    jobs
+	engine   Engine
+	sources  Sources
+	runner   *deploy.Runner
+	past     *history.Store
+	load     func() (configs.Config, error)
+	file     string
+	log      *slog.Logger
+	jobs     jobs
+	removals removals
 
 	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
 	unready atomic.Pointer[string] // why the last round did not come to its end
@@ -57,28 +56,30 @@ type Controller struct {
 	mu     sync.Mutex
 	cfg    configs.Config    // the last one that was whole
 	logged map[string]string // what was logged last of a subject
-	notes  map[string]string // what the user should know of a service
+	notes  map[string]Note   // what is known of a service
 	fresh  map[string]bool   // services whose definition has changed since the start
 }
 
-// New returns the controller of the services of a config, which load reads again.
+// New returns the controller of the services of a config, which load reads again. removed keeps
+// which of them were removed by hand.
 func New(
-	engine Engine, sources Sources, runner *deploy.Runner, past *history.Store,
+	engine Engine, sources Sources, runner *deploy.Runner, past *history.Store, removed Document,
 	cfg configs.Config, load func() (configs.Config, error), log *slog.Logger,
 ) *Controller {
 	c := &Controller{
-		engine:  engine,
-		sources: sources,
-		runner:  runner,
-		past:    past,
-		load:    load,
-		file:    cfg.File,
-		log:     log,
-		jobs:    jobs{byService: map[string]*job{}},
-		cfg:     cfg,
-		logged:  map[string]string{},
-		notes:   map[string]string{},
-		fresh:   map[string]bool{},
+		engine:   engine,
+		sources:  sources,
+		runner:   runner,
+		past:     past,
+		load:     load,
+		file:     cfg.File,
+		log:      log,
+		jobs:     jobs{byService: map[string]*job{}},
+		removals: removals{doc: removed},
+		cfg:      cfg,
+		logged:   map[string]string{},
+		notes:    map[string]Note{},
+		fresh:    map[string]bool{},
 	}
 	c.Loop = controller.New("services", c.round)
 	c.Retry, c.RetryMost = retry, retry
@@ -166,9 +167,21 @@ func (c *Controller) round(ctx context.Context) error {
 	return err
 }
 
-func (c *Controller) observe(ctx context.Context) (seen, error) {
-	snap, err := c.engine.Snapshot(ctx)
-	return seen{snap, c.Config()}, err
+func (c *Controller) observe(ctx context.Context) (s seen, err error) {
+	s.config, s.removed = c.Config(), map[string]removal{}
+	for _, svc := range s.config.Services {
+		was, there, err := c.removals.of(svc)
+		if err != nil {
+			return s, err
+		}
+		if there {
+			s.removed[svc.Name] = was
+		}
+	}
+	if s.snapshot, err = c.engine.Snapshot(ctx); err == nil {
+		c.forgetOthers(s)
+	}
+	return s, err
 }
 
 // settings applies the settings of `docker swarm update`.
@@ -189,21 +202,6 @@ func (c *Controller) settings(ctx context.Context) error {
 
 func line(before string, err error) *string {
 	return new(before + strings.ReplaceAll(err.Error(), "\n", "; "))
-}
-
-// Problems returns what the user should know about the config.
-func (c *Controller) Problems() (list []string) {
-	for _, p := range []*atomic.Pointer[string]{&c.broken, &c.unready} {
-		if text := p.Load(); text != nil {
-			list = append(list, *text)
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, service := range slices.Sorted(maps.Keys(c.notes)) {
-		list = append(list, "service "+service+": "+c.notes[service])
-	}
-	return list
 }
 
 // AfterPush lets h serve and asks for another round when an image was pushed: a
@@ -235,22 +233,4 @@ func (c *Controller) forget(subject string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.logged, subject)
-}
-
-// note keeps what the user should know of a service, and logs it once.
-func (c *Controller) note(service, text string) {
-	text = *line("", errors.New(text))
-	c.mu.Lock()
-	c.notes[service] = text
-	c.mu.Unlock()
-	c.logOnce(service, slog.LevelWarn, "service "+service+": "+text)
-}
-
-// clearNotes drops what the user was to know about a service.
-func (c *Controller) clearNotes(service string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.notes, service)
-	delete(c.logged, service)
-	delete(c.fresh, service)
 }

@@ -11,7 +11,9 @@ package history
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -105,6 +107,30 @@ type Entry struct {
 type Source struct {
 	Path  string   `json:"path"`  // absolute, on the manager
 	Flags []string `json:"flags"` // of the build, each NAME=VALUE
+}
+
+// BrokenOff is why a change was interrupted that its user did not want any longer.
+const BrokenOff = "broken off before anything was changed"
+
+// WasCutOff reports whether the manager stopped in the middle of the change.
+func (e Entry) WasCutOff() bool {
+	return e.Result == Interrupted && e.Why != BrokenOff && !strings.HasSuffix(e.Why, context.Canceled.Error())
+}
+
+// What stands in why a change was taken back, before what its version failed by.
+const (
+	Back  = "the old version runs again: "
+	Stood = "it is stopped again, as before: "
+)
+
+// Cause returns what a change failed by, without what became of it.
+func (e Entry) Cause() string {
+	for _, became := range []string{Back, Stood} {
+		if _, cause, ok := strings.Cut(e.Why, became); ok {
+			return cause
+		}
+	}
+	return e.Why
 }
 
 // Mark returns the label of a service that the entry's change made.

@@ -36,6 +36,7 @@ type Deployment struct {
 	Memory      *int64            // limit, in bytes
 	MaxPerNode  *uint64
 	Constraints []string         // replace those there are
+	Avoid       []string         // nodes, by ID, that the tasks are kept off for now; see Avoid
 	Platforms   []fleet.Platform // that the image was made for; none: any
 	// Mark is kept in the service's label fleet.LabelDeploy.
 	Mark   string
@@ -68,12 +69,17 @@ func New(name string) (swarm.ServiceSpec, error) {
 // gets other tasks: Swarm leaves alone what had completed before it was stopped.
 func (d Deployment) Apply(s *swarm.ServiceSpec) error {
 	stopped := hasNoReplicas(s)
-	if err := d.apply(s); err != nil {
+	apply := d.change
+	if d.Definition != nil {
+		apply = d.define
+	}
+	if err := apply(s); err != nil {
 		return err
 	}
 	if stopped && !hasNoReplicas(s) {
 		s.TaskTemplate.ForceUpdate++
 	}
+	Avoid(s, d.Avoid)
 	return nil
 }
 
@@ -82,10 +88,8 @@ func hasNoReplicas(s *swarm.ServiceSpec) bool {
 	return r != nil && r.Replicas != nil && *r.Replicas == 0
 }
 
-func (d Deployment) apply(s *swarm.ServiceSpec) error {
-	if d.Definition != nil {
-		return d.define(s)
-	}
+// change makes a service another one in what the deployment names.
+func (d Deployment) change(s *swarm.ServiceSpec) error {
 	if err := d.restore(s); err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func (d Deployment) place(t *swarm.TaskSpec) {
 		p.MaxReplicas = *d.MaxPerNode
 	}
 	if d.Constraints != nil {
-		p.Constraints = d.Constraints
+		p.Constraints = slices.Clone(d.Constraints)
 	}
 	t.Placement = &p
 }

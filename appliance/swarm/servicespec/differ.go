@@ -55,6 +55,8 @@ func (p Plain) replicas() any { return section(section(p, "Mode"), "Replicated")
 
 // PlainOf returns the plain form of a service, which shares nothing with it.
 func PlainOf(s swarm.ServiceSpec) (Plain, error) {
+	s.Labels = maps.Clone(s.Labels)
+	Avoid(&s, nil) // which is decided anew at each change
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err

@@ -153,8 +153,10 @@ func (c ImageChange) Apply(s *swarm.ServiceSpec) error {
 	return setReplicas(s, c.Replicas)
 }
 
-// StopForUpdate scales a service to 0 and writes into its label how it is to go on.
-func StopForUpdate(s *swarm.ServiceSpec, pending, mark string) error {
+// StopForUpdate scales a service to 0, writes into its label how it is to go on, and off which
+// nodes it is kept then.
+func StopForUpdate(s *swarm.ServiceSpec, pending, mark string, avoid []string) error {
+	Avoid(s, avoid)
 	setPending(s, pending)
 	if mark != "" {
 		setLabel(s, fleet.LabelDeploy, mark)

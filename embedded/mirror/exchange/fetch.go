@@ -14,6 +14,9 @@ const (
 	// reviewEvery is how often a fetch looks whether something is too slow, and asks
 	// again whom it let rest.
 	reviewEvery = 100 * time.Millisecond
+	// lateAfter is how late a review may come. What comes later is on a machine that is starved,
+	// and says nothing of the others.
+	lateAfter = 10 * reviewEvery
 	// meetEvery is how often it asks a tracker for more nodes.
 	meetEvery = 2 * time.Second
 	// busyPatience is how many times longer one waits for others that are busy than for
@@ -38,6 +41,7 @@ type fetch struct {
 	met      time.Time     // when trackers were asked last
 	replaced time.Time     // when a peer that had nothing to give made room
 	typical  time.Duration // that a piece takes
+	reviewed time.Time     // when the last review was
 	gained   time.Time     // when the last bytes came
 	promised time.Time     // when somebody last had what is missing, and no time for it
 	alone    time.Time     // since when nobody but a tracker has what is missing; zero: somebody does
@@ -49,15 +53,16 @@ type fetch struct {
 func newFetch(ctx context.Context, x *Exchange, part *cut.Partial) *fetch {
 	ctx, cancel := context.WithCancel(ctx)
 	return &fetch{
-		x:       x,
-		part:    part,
-		ctx:     ctx,
-		cancel:  cancel,
-		do:      make(chan func()),
-		peers:   map[string]*peer{},
-		known:   map[string]struct{}{},
-		flights: map[*flight]struct{}{},
-		gained:  time.Now(),
+		x:        x,
+		part:     part,
+		ctx:      ctx,
+		cancel:   cancel,
+		do:       make(chan func()),
+		peers:    map[string]*peer{},
+		known:    map[string]struct{}{},
+		flights:  map[*flight]struct{}{},
+		gained:   time.Now(),
+		reviewed: time.Now(),
 	}
 }
 
@@ -113,6 +118,8 @@ func (f *fetch) run() error {
 // review looks after what does not move by itself.
 func (f *fetch) review() {
 	now := time.Now()
+	f.excuse(now.Sub(f.reviewed) - lateAfter)
+	f.reviewed = now
 	f.reviewFlights(now)
 	f.refresh(now)
 	if now.Sub(f.met) > meetEvery {
@@ -125,6 +132,17 @@ func (f *fetch) review() {
 			failed = errors.New("no node that has them is known")
 		}
 		f.fatal = fmt.Errorf("nobody gives the missing %d of %d pieces: %w", missing, have.Count()+missing, failed)
+	}
+}
+
+// excuse does not count against others by how much this node's own review is late.
+func (f *fetch) excuse(late time.Duration) {
+	if late <= 0 {
+		return
+	}
+	f.gained, f.promised = f.gained.Add(late), f.promised.Add(late)
+	for fl := range f.flights {
+		fl.moved = fl.moved.Add(late)
 	}
 }
 
