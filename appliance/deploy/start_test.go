@@ -122,7 +122,8 @@ func TestStart(t *testing.T) {
 				if errors.As(err, &conflict) != tc.bad || errors.As(planErr, &conflict) != tc.bad {
 					t.Fatalf("got %v, and its plan %v", err, planErr)
 				}
-				if c.asked != tc.want || tc.want > 0 && (c.told == nil || last.Running != tc.want || last.Complete > 0) {
+				wrong := c.told == nil || last.Running != tc.want || last.Complete > 0
+				if c.asked != tc.want || tc.want > 0 && wrong {
 					t.Errorf("asked for %d, told of %v; in the end it has %+v", c.asked, c.told, last)
 				}
 				if unchanged := last.Stage == history.StageUnchanged; !tc.bad && unchanged != (tc.want == 0) {

@@ -110,7 +110,8 @@ func TestKeepFlags(t *testing.T) {
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
 	notes := ignoredEnv([]string{
-		"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_QUEUE_URL=redis://h", "CRAWLBOX_REGISTRY_PORT=8004", "DOCKER_HOST=unix:///x",
+		"HOME=/root", "CRAWLBOX_JOIN=CBX1-SECRET", "CRAWLBOX_QUEUE_URL=redis://h", "CRAWLBOX_REGISTRY_PORT=8004",
+		"DOCKER_HOST=unix:///x",
 	})
 	if len(notes) != 2 || !strings.HasPrefix(notes[0], "CRAWLBOX_REGISTRY_PORT is set here") ||
 		!strings.HasPrefix(notes[1], "DOCKER_HOST is set here") {
