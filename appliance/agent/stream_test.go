@@ -105,7 +105,7 @@ func TestStream_Unanswered(t *testing.T) {
 		c := newCluster(t, func(*cluster) http.Handler { return tc.answer })
 		err := pullCall.Do(t.Context(), c.peers, c.there, pullRequest{anImage}, func(swarm.Pulled) {})
 		for _, kind := range []error{deploy.ErrUnanswered, deploy.ErrNotRunning, deploy.ErrNoAgent} {
-			if err == nil || errors.Is(err, kind) != (kind == tc.as) {
+			if err == nil || errors.Is(err, kind) != errors.Is(tc.as, kind) {
 				t.Errorf("%s: got %v, is it %v: %v", name, err, kind, errors.Is(err, kind))
 			}
 		}
