@@ -98,8 +98,7 @@ func Secret(r Route) Route {
 }
 
 func unknownCall(r *http.Request) error {
-	return NotFound("no such call: %s %s; the crawlbox that runs here may be of another version than this command",
-		r.Method, r.URL.Path)
+	return NotFound("no such call: %s %s; %s", r.Method, r.URL.Path, otherVersion)
 }
 
 type handler struct {

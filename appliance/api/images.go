@@ -185,7 +185,7 @@ func readBuild(body io.Reader) (q BuildRequest, files io.Reader, err error) {
 		return q, nil, Invalid("cannot read the request: %v", err)
 	}
 	if err := bound.Strict(bytes.NewReader(line), MaxBody, &q); err != nil {
-		return q, nil, Invalid("cannot read the request: %v", err)
+		return q, nil, unreadable(err)
 	}
 	head.N = math.MaxInt64
 	return q, in, nil

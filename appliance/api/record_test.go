@@ -80,7 +80,8 @@ func TestHandler_Audit(t *testing.T) {
 		},
 		{
 			"POST", "/v1/scale", `{`, "path=/v1/scale" + who +
-				" status=400 error=cannot read the request: unexpected EOF",
+				" status=400 error=cannot read the request: unexpected EOF; the crawlbox that runs here may be " +
+				"of another version than this command",
 		},
 		{
 			"POST", "/v1/queue/items", `{"key":"k","items":["hush"]}`,

@@ -23,7 +23,15 @@ func body(r *http.Request, v any) error {
 	case errors.Is(err, bound.ErrTooLong):
 		return Invalid("the request is larger than %d bytes; send it in parts", MaxBody)
 	}
-	return Invalid("cannot read the request: %v", err)
+	return unreadable(err)
+}
+
+// otherVersion is what may be the reason why a command and a node do not understand each other.
+const otherVersion = "the crawlbox that runs here may be of another version than this command"
+
+// unreadable is the error of a request that is not written as this version does.
+func unreadable(err error) error {
+	return Invalid("cannot read the request: %v; %s", err, otherVersion)
 }
 
 func needed(r *http.Request, key string) (string, error) {

@@ -23,7 +23,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 		{"unknown call", "GET", "/v1/nothing", "", 404, "no such call: GET /v1/nothing"},
 		{"wrong method", "PUT", "/v1/status", "", 404, "no such call: PUT /v1/status"},
 		{"unknown field", "POST", "/v1/scale", `{"replicas":{"spider":1},"x":1}`, 400, `unknown field \"x\"`},
-		{"wrong type", "POST", "/v1/scale", `{"replicas":{"spider":"1"}}`, 400, "cannot read the request"},
+		{"wrong type", "POST", "/v1/scale", `{"replicas":{"spider":"1"}}`, 400, "of another version"},
 		{"cut off", "POST", "/v1/scale", `{"replicas":`, 400, "cannot read the request"},
 		{"two values", "POST", "/v1/scale", `{"replicas":{"spider":1}}{}`, 400, "more than one value"},
 		{"no services", "POST", "/v1/scale", `{}`, 400, "at least one service"},
@@ -59,7 +59,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 		{"nothing to build", "POST", "/v1/build", "{}\n", 400, "name of its repository"},
 		{"no Dockerfile", "POST", "/v1/build", `{"repository":"r"}` + "\n", 400, "and a Dockerfile"},
 		{"no request to build", "POST", "/v1/build", "", 400, "cannot read the request"},
-		{"files and no request", "POST", "/v1/build", "\x00\x00\n", 400, "cannot read the request"},
+		{"files and no request", "POST", "/v1/build", "\x00\x00\n", 400, "of another version"},
 		{"bad pull", "POST", "/v1/build", `{"repository":"r","pull":"maybe"}` + "\n", 400, "cannot read the request"},
 		{
 			"unknown builder", "POST", "/v1/build", `{"repository":"r","dockerfile":"eA==","builder":"kaniko"}` + "\n", 400,
