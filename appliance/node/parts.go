@@ -141,7 +141,7 @@ func (n *Node) newCheckup(client *http.Client, at func(netip.AddrPort) bool, fir
 		Self:     n.addr,
 		Port:     n.cfg.Node.Port,
 		At:       at,
-		Members:  n.gossip.Members,
+		Members:  func() []gossip.Member { return n.gossip.Members() }, // there is none yet
 		Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
 		Ports:    preflight.Ports(n.cfg),
 	}
