@@ -24,13 +24,14 @@ const (
 )
 
 // Command returns what is to be pasted on a machine that is to join. addr is where the
-// manager listens, HOST:PORT; ca is what it answers at PathCA.
+// manager listens, HOST:PORT; ca is what it answers at PathCA. The brackets of an IPv6 address
+// would be a pattern for file names in some shells, hence the quotes.
 func Command(addr string, ca []byte, join string) string {
 	sum := sha256.Sum256(ca)
 	return fmt.Sprintf(`(d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && cd "$d" && `+
-		`curl -fsSkm60 -o ca.pem https://%[1]s%[2]s && echo '%[3]s  ca.pem' | sha256sum -c && `+
+		`curl -fsSkm60 -o ca.pem 'https://%[1]s%[2]s' && echo '%[3]s  ca.pem' | sha256sum -c && `+
 		`printf 'Authorization: Bearer %%s\n' %[4]s >auth && `+
-		`curl -sSm60 --cacert ca.pem -H @auth -o install.sh https://%[1]s%[5]s && sh install.sh)`,
+		`curl -sSm60 --cacert ca.pem -H @auth -o install.sh 'https://%[1]s%[5]s' && sh install.sh)`,
 		addr, PathCA, hex.EncodeToString(sum[:]), join, PathScript)
 }
 

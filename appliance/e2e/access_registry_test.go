@@ -11,7 +11,7 @@ import (
 )
 
 // public is an image's name at the registry on the network.
-func (c *cluster) public(image string) string { return c.manager.IP().String() + ":8003/" + image }
+func (c *cluster) public(image string) string { return c.manager.At(8003) + "/" + image }
 
 // inContainerd reports whether the host's Docker keeps images in containerd.
 func (c *cluster) inContainerd(h *lab.Host) bool {
@@ -76,7 +76,7 @@ func (a *access) registryLogin() {
 	contains(a.T, a.run("registry", "ls"), "laptop")
 	contains(a.T, a.run("images"), "x:1")
 
-	registry := a.manager.IP().String() + ":8003"
+	registry := a.manager.At(8003)
 	a.dockerFails(a.outside, []string{"login", registry, "--username", "laptop", "--password", "wrong"},
 		"user or password is wrong")
 
@@ -96,7 +96,7 @@ func (a *access) registryLogin() {
 func (a *access) loginAs(name string) {
 	a.Helper()
 	lines := a.run("registry", "login", name)
-	contains(a.T, lines, "as tee /etc/docker/certs.d/"+a.manager.IP().String()+":8003/ca.crt", "--password-stdin")
+	contains(a.T, lines, "as tee /etc/docker/certs.d/"+a.manager.At(8003)+"/ca.crt", "--password-stdin")
 	contains(a.T, a.outside.MustExec("sh", "-euc", lines), "Login Succeeded")
 
 	var login api.RegistryLogin

@@ -91,7 +91,7 @@ func (a *access) impostor() {
 	text := alter(a.T, a.token("worker"), func(s *token.JoinToken) {
 		s.Managers = []netip.AddrPort{netip.AddrPortFrom(impostor.IP(), 7980)}
 	})
-	a.refused(a.worker, worker(text), impostor.IP().String()+":7980", "CA fingerprint mismatch", "nothing was sent",
+	a.refused(a.worker, worker(text), impostor.At(7980), "CA fingerprint mismatch", "nothing was sent",
 		"crawlbox token")
 	for _, e := range audited(a.T, impostor) {
 		if strings.HasPrefix(e.Event, "join") {
@@ -191,7 +191,8 @@ const auditLog = "/var/lib/crawlbox/audit.log"
 func (a *access) tries(h *lab.Host) (list []string) {
 	a.Helper()
 	for _, r := range audited(a.T, a.manager) {
-		if strings.HasPrefix(r.Event, "join") && strings.HasPrefix(r.Remote, h.IP().String()+":") {
+		from, _ := netip.ParseAddrPort(r.Remote)
+		if strings.HasPrefix(r.Event, "join") && from.Addr() == h.IP() {
 			list = append(list, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.Event, r.Reason, r.Token)))
 		}
 	}

@@ -299,7 +299,7 @@ func (b *badInput) notCrawlbox() {
 	web := b.manager.Start("web", "python3", "-m", "http.server", "7000")
 	defer web.Kill()
 	lab.WaitFor(b, patience, "a web server", func() error {
-		conn, err := b.fresh.DialContext(b.Context(), "tcp", b.manager.IP().String()+":7000")
+		conn, err := b.fresh.DialContext(b.Context(), "tcp", b.manager.At(7000))
 		if err == nil {
 			conn.Close()
 		}
@@ -364,7 +364,7 @@ func (b *badInput) commands() {
 		"localhost:8003/spider:0.02")
 	b.says(b.manager, 1, update("localhost:8003/a:2"), "no image localhost:8003/a:2", "crawlbox images")
 	b.says(b.manager, 1, append(update("localhost:8003/a:2"), "--stop-first-all"), "no image localhost:8003/a:2")
-	b.says(b.manager, 1, update(b.manager.IP().String()+":8003/elephant:1"), "no image", "elephant:1")
+	b.says(b.manager, 1, update(b.manager.At(8003)+"/elephant:1"), "no image", "elephant:1")
 	b.says(b.manager, 1, update("localhost:9/a:1"), "look up image localhost:9/a:1", "connection refused",
 		"check its name")
 	b.says(b.manager, 1, []string{"images", "rm", "aa:1"}, "no such image", "aa:1", "near it are a:1")
@@ -379,7 +379,7 @@ func (b *badInput) otherSwarm() {
 	chief, member := b.lab.AddHost(), b.lab.AddHost()
 	chief.Docker("swarm", "init", "--advertise-addr", chief.IP().String())
 	member.Docker("swarm", "join", "--token", chief.Docker("swarm", "join-token", "--quiet", "worker"),
-		chief.IP().String()+":2377")
+		chief.At(2377))
 	id := chief.Docker("info", "--format", "{{.Swarm.Cluster.ID}}")
 
 	b.says(chief, 1, manager(), "already in a swarm", "--adopt-swarm", "docker swarm leave --force")

@@ -150,7 +150,7 @@ func (d *distributing) meet(bring func(ref string) time.Duration) {
 	d.b.Helper()
 	d.manager.Load(artifact.TinyImage(d.b, "localhost:8003/first:1", 1e6))
 	d.manager.Docker("push", "--quiet", "localhost:8003/first:1")
-	bring(d.manager.IP().String() + ":8003/first:1")
+	bring(d.manager.At(8003) + "/first:1")
 	d.onAll(d.hosts, "docker", "image", "prune", "--all", "--force")
 }
 

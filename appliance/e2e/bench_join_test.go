@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +77,7 @@ func (j *joining) crawlbox() {
 func (j *joining) byHand() {
 	token := j.manager.Docker("swarm", "join-token", "--quiet", "worker")
 	for _, h := range j.workers {
-		h.Start("join", "docker", "swarm", "join", "--token", token, fmt.Sprintf("%s:2377", j.manager.IP()))
+		h.Start("join", "docker", "swarm", "join", "--token", token, j.manager.At(2377))
 	}
 }
 

@@ -87,7 +87,7 @@ func BenchmarkWorkerJoin(b *testing.B) {
 
 		h = l.AddHost()
 		begun = time.Now()
-		h.Start("join", "docker", "swarm", "join", "--token", token, manager.IP().String()+":2377")
+		h.Start("join", "docker", "swarm", "join", "--token", token, manager.At(2377))
 		see.awaitNode(h)
 		byHand = append(byHand, time.Since(begun))
 		h.PowerOff()

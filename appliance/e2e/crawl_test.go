@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -46,7 +45,7 @@ func startCrawl(t *testing.T, from, manager *lab.Host) *crawl {
 // on with a queue that was started again.
 func queueClient(from, manager *lab.Host) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: net.JoinHostPort(manager.IP().String(), "7891"), Password: password,
+		Addr: manager.At(7891), Password: password,
 		Dialer: from.DialContext, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true,
 	})
 }

@@ -67,7 +67,7 @@ func TestManagerKilledAtFirstStart(t *testing.T) {
 			c.awaitReady(2)
 			c.run("queue", "push", "list", "item")
 			c.manager.Docker("push", "--quiet", "localhost:8003/spider:1")
-			worker.Docker("pull", "--quiet", c.manager.IP().String()+":8003/spider:1")
+			worker.Docker("pull", "--quiet", c.manager.At(8003)+"/spider:1")
 			worker.Docker("pull", "--quiet", "localhost:8003/spider:1")
 		})
 	}

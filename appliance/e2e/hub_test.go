@@ -4,7 +4,6 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -60,7 +59,7 @@ func startHub(t *testing.T, on *lab.Host, manager *lab.Host) *hub {
 	}))
 	h.srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	h.srv.Listener.Close()
-	h.srv.Listener = on.Listen(net.JoinHostPort(on.IP().String(), "5000"))
+	h.srv.Listener = on.Listen(on.At(5000))
 	h.srv.StartTLS()
 	t.Cleanup(h.srv.Close)
 	h.back = httptest.NewServer(images)

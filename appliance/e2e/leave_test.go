@@ -116,7 +116,7 @@ func (c *cluster) byHand(h *lab.Host) {
 	c.Helper()
 	contains(c.T, c.run("token"), "crawlbox worker --join CBX1-")
 	h.Docker("swarm", "join", "--token", c.manager.Docker("swarm", "join-token", "--quiet", "worker"),
-		c.manager.IP().String()+":2377")
+		c.manager.At(2377))
 	c.awaitReady(2)
 	contains(c.T, c.manager.Docker("info"), "Nodes: 2")
 	contains(c.T, c.run("status"), "2/2 ready")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -127,5 +126,5 @@ func (c *cluster) registryState() string {
 }
 
 func addrOf(host *lab.Host, port int) string {
-	return netip.AddrPortFrom(host.IP(), uint16(port)).String()
+	return host.At(uint16(port))
 }

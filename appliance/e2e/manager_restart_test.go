@@ -99,7 +99,7 @@ func TestManagerRestart(t *testing.T) {
 		if list, err := c.crawlItems(); err != nil || len(list) != len(kept) {
 			t.Errorf("%d items are queued, %v; want %d", len(list), err, len(kept))
 		}
-		worker.Docker("pull", "--quiet", c.manager.IP().String()+":8003/newer:1")
+		worker.Docker("pull", "--quiet", c.manager.At(8003)+"/newer:1")
 	})
 
 	t.Run("docker restarted under it", func(t *testing.T) {

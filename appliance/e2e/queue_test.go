@@ -88,7 +88,7 @@ except redis.AuthenticationError as e:
     print('refused:', e)
 `
 
-func (c *cluster) queueAddr() string { return c.manager.IP().String() + ":7891" }
+func (c *cluster) queueAddr() string { return c.manager.At(7891) }
 
 // queueCommands fill and empty lists, from arguments and from pipes.
 func (c *cluster) queueCommands(addr api.QueueAddress) {

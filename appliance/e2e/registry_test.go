@@ -76,15 +76,15 @@ func (c *cluster) bothNames() {
 	for _, h := range c.hosts {
 		c.pull(h, "localhost:8003/a:1")
 		h.Docker("image", "rm", "localhost:8003/a:1")
-		c.pull(h, c.manager.IP().String()+":8003/a:1")
-		h.Docker("image", "rm", c.manager.IP().String()+":8003/a:1")
+		c.pull(h, c.manager.At(8003)+"/a:1")
+		h.Docker("image", "rm", c.manager.At(8003)+"/a:1")
 	}
 }
 
 // pushElsewhere gets an answer that says where to push instead.
 func (c *cluster) pushElsewhere() {
 	worker := c.hosts[1]
-	public := c.manager.IP().String() + ":8003/b:1"
+	public := c.manager.At(8003) + "/b:1"
 	worker.Load(artifact.TinyImage(c, "localhost:8003/b:1", 0))
 	worker.Docker("tag", "localhost:8003/b:1", public)
 	contains(c.T, c.pushFails(worker, "localhost:8003/b:1"), "read-only", "push on the manager",
@@ -177,7 +177,7 @@ func (c *cluster) registryFull() {
 		"crawlbox: push localhost:8003/full:0.01: registry disk is full: ", "; free space or run `crawlbox images gc`")
 
 	c.pull(c.hosts[1], "localhost:8003/large:1")
-	c.pull(c.hosts[1], c.manager.IP().String()+":8003/large:1")
+	c.pull(c.hosts[1], c.manager.At(8003)+"/large:1")
 	if size := c.image("large", "1").Size; size < large {
 		c.Errorf("large:1 has %d bytes", size)
 	}

@@ -77,8 +77,8 @@ func (r *removal) removeBoth() {
 	r.ended(r.left)
 }
 
-func (r *removal) url(h *lab.Host, port int, path string) string {
-	return fmt.Sprintf("https://%s:%d%s", h.IP(), port, path)
+func (r *removal) url(h *lab.Host, port uint16, path string) string {
+	return "https://" + h.At(port) + path
 }
 
 // questions are for nodes only. Each has a part of the answer to a node and of that

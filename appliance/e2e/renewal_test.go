@@ -76,7 +76,7 @@ func (c *cluster) hold(h *lab.Host, as stolen, method, path string) *heldConn {
 	held := &heldConn{
 		host:   h,
 		method: method,
-		url:    fmt.Sprintf("https://%s:7980%s", h.IP(), path),
+		url:    "https://" + h.At(7980) + path,
 		serial: serial(c.T, h),
 	}
 	held.client = as.client(&held.dials)
@@ -97,7 +97,7 @@ func (h *heldConn) overRenewal(t *testing.T) {
 
 func serial(t *testing.T, h *lab.Host) string {
 	t.Helper()
-	conn, err := h.DialContext(t.Context(), "tcp", h.IP().String()+":7980")
+	conn, err := h.DialContext(t.Context(), "tcp", h.At(7980))
 	if err != nil {
 		t.Fatal(err)
 	}

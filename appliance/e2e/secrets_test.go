@@ -144,7 +144,7 @@ func (s *secrecy) useAll() {
 	var login api.RegistryLogin
 	s.read(&login, "registry", "login", "laptop")
 	s.secrets.add("a password of the registry", []byte(login.Password))
-	registry := s.manager.IP().String() + ":8003"
+	registry := s.manager.At(8003)
 	for _, password := range []string{login.Password, "a-wrong-password-of-the-registry"} {
 		s.secrets.add("a password of the registry", []byte(password))
 		s.worker.WriteFile("/etc/crawlbox/password", password)

@@ -236,13 +236,16 @@ func (s *soak) measures() []*measure {
 			return nil
 		}
 	}
-	ip := s.manager.IP().String()
 	return []*measure{
-		{name: "registry", pause: 200 * time.Millisecond, try: get("https://"+ip+":8003/v2/", http.StatusUnauthorized)},
+		{
+			name:  "registry",
+			pause: 200 * time.Millisecond,
+			try:   get("https://"+s.manager.At(8003)+"/v2/", http.StatusUnauthorized),
+		},
 		{
 			name:  "join port",
 			pause: 200 * time.Millisecond,
-			try:   get("https://"+ip+":7980"+bootstrap.PathCA, http.StatusOK),
+			try:   get("https://"+s.manager.At(7980)+bootstrap.PathCA, http.StatusOK),
 		},
 		{
 			name:  "local API",

@@ -125,7 +125,7 @@ func (c *cluster) cannotComeBack(h *lab.Host, tokens [2]string) {
 	_ = h.Exec(c.Context(), "docker", "swarm", "leave", "--force")
 	for i, role := range []string{"worker", "manager"} {
 		ctx, cancel := context.WithTimeout(c.Context(), patience)
-		said := h.Exec(ctx, "docker", "swarm", "join", "--token", tokens[i], c.manager.IP().String()+":2377")
+		said := h.Exec(ctx, "docker", "swarm", "join", "--token", tokens[i], c.manager.At(2377))
 		cancel()
 		if said.Code == 0 || !strings.Contains(said.Stderr, "join token") {
 			c.Errorf("with the old token of a %s %s gets: %s%s", role, h.Name(), said.Stdout, said.Stderr)
@@ -267,7 +267,7 @@ func (c *cluster) managerForAWhile(h *lab.Host) {
 // that is said.
 func (c *cluster) dockerAlone(h *lab.Host) {
 	c.Helper()
-	h.Docker("swarm", "join", "--token", c.swarmToken("worker"), c.manager.IP().String()+":2377")
+	h.Docker("swarm", "join", "--token", c.swarmToken("worker"), c.manager.At(2377))
 	lab.WaitFor(c, patience, h.Name()+" on the list", func() error {
 		if list := c.hostnames(); !strings.Contains(list, h.Name()) {
 			return errors.New(list)

@@ -309,7 +309,7 @@ func (h *heist) bodies() map[string]string {
 		"/v1/kill":      `{"tasks":["x"]}`,
 		"/v1/upgrade":   fmt.Sprintf(`{"version":"1","arch":"amd64","sha256":"%s","size":1}`, strings.Repeat("0", 64)),
 		"/v1/container": `{"id":"0123456789ab"}`,
-		"/v1/owner":     fmt.Sprintf(`{"local":"%s:1","remote":["%s:8003"]}`, h.worker.IP(), h.manager.IP()),
+		"/v1/owner":     fmt.Sprintf(`{"local":%q,"remote":[%q]}`, h.worker.At(1), h.manager.At(8003)),
 	}
 }
 

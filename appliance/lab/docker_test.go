@@ -120,7 +120,7 @@ func TestSystemd_BootsWithDocker(t *testing.T) {
 	t.Run("is on the same bridge", func(t *testing.T) {
 		p := m.Start("listener", "systemd-socket-activate", "--accept", "--inetd", "--listen=8080", "cat")
 		lab.WaitFor(t, 5*time.Second, "a connection from the other host", func() error {
-			conn, err := h.DialContext(t.Context(), "tcp", m.IP().String()+":8080")
+			conn, err := h.DialContext(t.Context(), "tcp", m.At(8080))
 			if err != nil {
 				return err
 			}

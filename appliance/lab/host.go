@@ -17,12 +17,14 @@ import (
 
 // Host is one server of a lab.
 type Host struct {
-	lab   *Lab
-	spec  hostSpec
-	name  string
-	ip    netip.Addr
-	cable string // the bridge's end of it
-	dir   string
+	lab    *Lab
+	spec   hostSpec
+	number int // from 1
+	name   string
+	ip     netip.Addr
+	ip6    netip.Addr // not valid: it has none
+	cable  string     // the bridge's end of it
+	dir    string
 
 	frame  *frame.Frame // nil while the host is off
 	leader atomic.Int64 // the process whose namespaces are the host's; 0 while it is off
@@ -37,6 +39,8 @@ type hostSpec struct {
 	rate        string
 	stateLimit  string
 	noDocker    bool
+	noIPv4      bool
+	ipv6        bool
 	systemd     bool
 	release     string
 	dockerFlags []string
@@ -52,6 +56,12 @@ func Hostname(name string) HostOption { return func(s *hostSpec) { s.hostname = 
 // Rate limits the network card in both directions, in the units of tc:
 // "100mbit" is a hundred million bits a second.
 func Rate(rate string) HostOption { return func(s *hostSpec) { s.rate = rate } }
+
+// IPv6 makes a host that has an IPv6 address and no other.
+func IPv6() HostOption { return func(s *hostSpec) { s.ipv6, s.noIPv4 = true, true } }
+
+// DualStack gives a host an IPv6 address beside the other.
+func DualStack() HostOption { return func(s *hostSpec) { s.ipv6 = true } }
 
 // StateLimit puts /var/lib/crawlbox on a file system of that size, such as
 // "64m", for a disk that fills up. What is on it is lost when the host is
@@ -86,15 +96,22 @@ const EnvRelease = "CRAWLBOX_LAB_RELEASE"
 
 func newHost(l *Lab, number int, opts []HostOption) *Host {
 	h := &Host{
-		lab:   l,
-		name:  fmt.Sprintf("h%d", number),
-		ip:    address(number),
-		cable: fmt.Sprintf("v%d", number),
+		lab:    l,
+		number: number,
+		name:   fmt.Sprintf("h%d", number),
+		ip:     address(number),
+		cable:  fmt.Sprintf("v%d", number),
 	}
 	h.dir = filepath.Join(l.dir, h.name)
 	h.spec.hostname = h.name
 	for _, opt := range opts {
 		opt(&h.spec)
+	}
+	if h.spec.ipv6 {
+		h.ip6 = address6(number)
+	}
+	if h.spec.noIPv4 {
+		h.ip = h.ip6
 	}
 	if name := os.Getenv(EnvRelease); name != "" {
 		h.spec.release = name
@@ -106,8 +123,14 @@ func newHost(l *Lab, number int, opts []HostOption) *Host {
 func (h *Host) Name() string { return h.name }
 
 // IP returns the address of the host's network card, the only one that others
-// can reach.
+// can reach; of a DualStack host that of IPv4.
 func (h *Host) IP() netip.Addr { return h.ip }
+
+// IP6 returns the IPv6 address of the host's card. It is not valid where it has none.
+func (h *Host) IP6() netip.Addr { return h.ip6 }
+
+// At returns a port of the host as others reach it: ADDRESS:PORT.
+func (h *Host) At(port uint16) string { return netip.AddrPortFrom(h.ip, port).String() }
 
 // PID returns the process, in the machine's numbers, whose namespaces are the
 // host's: nsenter --target PID --all enters it.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -60,7 +60,7 @@ func TestCable_CutAndHealed(t *testing.T) {
 	reach := func(within time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
-		conn, err := hosts[0].DialContext(ctx, "tcp", net.JoinHostPort(hosts[1].IP().String(), "9"))
+		conn, err := hosts[0].DialContext(ctx, "tcp", hosts[1].At(9))
 		if err == nil {
 			conn.Close()
 		}
@@ -79,6 +79,47 @@ func TestCable_CutAndHealed(t *testing.T) {
 	hosts[1].Heal()
 	if err := reach(5 * time.Second); !answered(err) {
 		t.Fatalf("after the cable is back: %v", err)
+	}
+}
+
+func TestHost_Addresses(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	six, both := l.AddHost(lab.WithoutDocker(), lab.IPv6()), l.AddHost(lab.WithoutDocker(), lab.DualStack())
+	four := l.AddHost(lab.WithoutDocker())
+	// Nobody listens there: a refusal is an answer.
+	reach := func(from *lab.Host, to netip.Addr) error {
+		conn, err := from.DialContext(t.Context(), "tcp", netip.AddrPortFrom(to, 9).String())
+		if err == nil {
+			conn.Close()
+		}
+		if err != nil && strings.Contains(err.Error(), "connection refused") {
+			return nil
+		}
+		return err
+	}
+	for _, err := range []error{
+		reach(six, both.IP6()), reach(both, six.IP()), reach(both, four.IP()), reach(four, both.IP()),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if reach(six, four.IP()) == nil || four.IP6().IsValid() || six.IP() != six.IP6() {
+		t.Errorf("a host with IPv6 alone is at %s, and reaches %s", six.IP(), four.IP())
+	}
+
+	was, is := four.IP(), netip.MustParseAddr("10.99.200.1")
+	four.Renumber(is)
+	if err := reach(both, is); err != nil || four.IP() != is || strings.Contains(four.MustExec("ip", "addr"),
+		was.String()) {
+		t.Errorf("another address: %v\n%s", err, four.MustExec("ip", "addr"))
+	}
+	four.PowerOff()
+	four.Renumber(was)
+	four.PowerOn()
+	if err := reach(both, was); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -172,11 +213,10 @@ func TestProc_SignalsAndLogs(t *testing.T) {
 }
 
 func formSwarm(hosts []*lab.Host) {
-	ip := hosts[0].IP().String()
-	hosts[0].Docker("swarm", "init", "--advertise-addr", ip)
+	hosts[0].Docker("swarm", "init", "--advertise-addr", hosts[0].IP().String())
 	token := hosts[0].Docker("swarm", "join-token", "--quiet", "worker")
 	for _, h := range hosts[1:] {
-		h.Docker("swarm", "join", "--token", token, ip+":2377")
+		h.Docker("swarm", "join", "--token", token, hosts[0].At(2377))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,12 +33,47 @@ func address(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 99, byte(number / 250), byte(number%250 + 1)})
 }
 
+// address6 returns the IPv6 address of the number-th host, where it has one.
+func address6(number int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x99, 14: byte(number >> 8), 15: byte(number)})
+}
+
 // cardAddress returns the hardware address of a host's network card. It is the same after
 // each boot, as that of a real card is: others would send to the old one until their
 // ARP tables forget it, half a minute later.
-func cardAddress(ip netip.Addr) string {
-	b := ip.As4()
+func cardAddress(number int) string {
+	b := address(number).As4()
 	return net.HardwareAddr{2, 0, b[0], b[1], b[2], b[3]}.String()
+}
+
+// addresses returns lines of ip that give the host's card its addresses.
+func (h *Host) addresses() (lines []string) {
+	for _, ip := range slices.Compact([]netip.Addr{h.ip, h.ip6}) {
+		switch {
+		case ip.Is4():
+			lines = append(lines, fmt.Sprintf("addr add %s/16 dev eth0", ip))
+		case ip.Is6(): // that nobody else has it need not be found out first, which takes a second
+			lines = append(lines, fmt.Sprintf("addr add %s/64 dev eth0 nodad", ip))
+		}
+	}
+	return lines
+}
+
+// Renumber gives the host's card another address instead of all that it has, as a provider or a
+// lease that ran out does. A host that is off has it when it is switched on.
+func (h *Host) Renumber(ip netip.Addr) {
+	h.lab.t.Helper()
+	h.ip, h.ip6 = ip, netip.Addr{}
+	if ip.Is6() {
+		h.ip6 = ip
+	}
+	if h.frame == nil {
+		return
+	}
+	lines := append([]string{"addr flush dev eth0 scope global"}, h.addresses()...)
+	if err := batch(h.frame.PID(), "ip", lines...); err != nil {
+		h.lab.t.Fatalf("lab: host %s: give its card %s: %v", h.name, ip, err)
+	}
 }
 
 // plugIn gives the host its network card and puts the cable into the bridge.
@@ -50,11 +86,8 @@ func (h *Host) plugIn() error {
 	if err != nil {
 		return fmt.Errorf("plug in cable: %w", err)
 	}
-	err = batch(h.frame.PID(), "ip",
-		"link set lo up",
-		"link set eth0 address "+cardAddress(h.ip),
-		fmt.Sprintf("addr add %s/16 dev eth0", h.ip),
-		"link set eth0 up")
+	lines := append([]string{"link set lo up", "link set eth0 address " + cardAddress(h.number)}, h.addresses()...)
+	err = batch(h.frame.PID(), "ip", append(lines, "link set eth0 up")...)
 	if err != nil {
 		return fmt.Errorf("set up network card: %w", err)
 	}

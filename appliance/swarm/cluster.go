@@ -20,6 +20,10 @@ import (
 // Port is the port on which swarm managers listen.
 const Port = 2377
 
+// listenAddr is where an engine listens for other nodes: at all addresses that its machine has or
+// gets, those of IPv6 among them.
+var listenAddr = netip.AddrPortFrom(netip.IPv4Unspecified(), Port).String()
+
 // leaveTimeout bounds a leave. The engine stops its tasks first, and one that has
 // just joined makes its networks before it takes them away.
 const leaveTimeout = 2 * time.Minute
@@ -126,7 +130,7 @@ func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	_, err := e.cli.SwarmInit(ctx, swarm.InitRequest{
-		ListenAddr:    fmt.Sprintf("0.0.0.0:%d", Port),
+		ListenAddr:    listenAddr,
 		AdvertiseAddr: advertise.String(),
 	})
 	return e.explain(err)

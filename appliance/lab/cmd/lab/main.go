@@ -1,6 +1,7 @@
 // Command lab is the lab by hand: lab up N holds N hosts with crawlbox until Ctrl-C, lab up
 // N trixie servers of that release with systemd, lab up N trixie bare the same without
-// Docker. lab clean removes what killed tests have left.
+// Docker, ipv6 with IPv6 addresses alone, and dual with such beside the others. lab clean
+// removes what killed tests have left.
 package main
 
 import (
@@ -28,13 +29,16 @@ func main() {
 		os.Exit(clean())
 	case len(args) >= 2 && len(args) <= 3 && args[0] == "up":
 		os.Exit(up(ctx, args[1], args[2:]))
-	case len(args) == 4 && args[0] == "up" && args[3] == "bare":
-		os.Exit(up(ctx, args[1], args[2:3], lab.WithoutDocker()))
+	case len(args) == 4 && args[0] == "up" && kinds[args[3]] != nil:
+		os.Exit(up(ctx, args[1], args[2:3], kinds[args[3]]))
 	}
-	fmt.Fprintf(os.Stderr, "usage: lab up N [RELEASE [bare]] | lab clean\nreleases: %s\n",
+	fmt.Fprintf(os.Stderr, "usage: lab up N [RELEASE [bare|ipv6|dual]] | lab clean\nreleases: %s\n",
 		strings.Join(slices.Sorted(maps.Keys(artifact.Releases)), " "))
 	os.Exit(2)
 }
+
+// kinds are the hosts that are otherwise than most.
+var kinds = map[string]lab.HostOption{"bare": lab.WithoutDocker(), "ipv6": lab.IPv6(), "dual": lab.DualStack()}
 
 func clean() int {
 	removed, err := frame.Sweep()
