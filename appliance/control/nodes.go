@@ -11,6 +11,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -22,18 +23,21 @@ type Nodes struct {
 	view    *View
 	first   func() netip.Addr
 	demoted func(context.Context) error
+	moved   func() *doctor.Moved
 	errs    Errors
 }
 
 // NewNodes returns the nodes that engine knows. first returns the address of the manager that has
-// the registry, the queue and the CA, and demoted changes the secrets that a demoted node knew.
+// the registry, the queue and the CA, demoted changes the secrets that a demoted node knew, and
+// moved returns where this machine has gone.
 func NewNodes(engine *swarm.Engine, view *View, first func() netip.Addr,
-	demoted func(context.Context) error, errs Errors) *Nodes {
+	demoted func(context.Context) error, moved func() *doctor.Moved, errs Errors) *Nodes {
 	return &Nodes{
 		engine:  engine,
 		view:    view,
 		first:   first,
 		demoted: demoted,
+		moved:   moved,
 		errs:    errs,
 	}
 }
@@ -47,8 +51,10 @@ func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
 	if err != nil {
 		return nil, n.errs.explain(err)
 	}
-	for i, node := range snap.Nodes {
-		snap.Nodes[i].Self = node.ID == info.NodeID
+	for i := range snap.Nodes {
+		if self := &snap.Nodes[i]; self.ID == info.NodeID {
+			self.Self, self.Problem = true, n.moved().Sentence()
+		}
 	}
 	return snap.Nodes, nil
 }

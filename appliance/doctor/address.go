@@ -1,11 +1,15 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 // AdvertiseAddr finds the address that other nodes should use: the one that the
@@ -78,6 +82,31 @@ func IsLocal(a netip.Addr) bool {
 	return true
 }
 
+// unusable bounds how long an address that a card has may not be of use.
+const unusable = 15 * time.Second
+
+// AwaitUsable waits until an address of a network card can be used: of one of IPv6 a machine that
+// boots first finds out for a second or more that nobody else has it. Of an address that no card
+// has it does not wait.
+func AwaitUsable(ctx context.Context, a netip.Addr) {
+	ctx, cancel := context.WithTimeout(ctx, unusable)
+	defer cancel()
+	for !IsLocal(a) && isOnCard(a) {
+		if clock.Sleep(ctx, 100*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// isOnCard reports whether a network card has an address, usable or not.
+func isOnCard(a netip.Addr) bool {
+	addrs, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(addrs, func(has net.Addr) bool {
+		p, err := netip.ParsePrefix(has.String())
+		return err == nil && p.Addr().Unmap() == a.Unmap()
+	})
+}
+
 // CheckAddress is the name of the check of the address that others know.
 const CheckAddress = "address"
 
@@ -92,7 +121,7 @@ type Moved struct {
 
 // FindMoved returns where a machine has gone that others know at an address; nil where it has it.
 func FindMoved(known netip.Addr, first bool) *Moved {
-	if IsLocal(known) {
+	if IsLocal(known) || isOnCard(known) {
 		return nil
 	}
 	return &Moved{From: known, First: first, Cards: Cards()}
@@ -112,8 +141,7 @@ func (m Moved) Text() string {
 		return fmt.Sprintf("this machine no longer has the address %s%s, at which it made the cluster: no other node "+
 			"reaches it, and Swarm can't change the address of a manager", m.From, has)
 	}
-	return fmt.Sprintf("this machine no longer has the address %s%s, with which it joined: other nodes look for it "+
-		"there", m.From, has)
+	return fmt.Sprintf("this machine no longer has the address %s%s, at which the other nodes know it", m.From, has)
 }
 
 // Sentence says what happened and what to do, on one line; empty: nothing has happened.
@@ -136,7 +164,7 @@ func (m Moved) Remedy() string {
 			"anew: `crawlbox leave --force` here, `crawlbox leave --force` on the others, then install the manager " +
 			"and let them join as at first"
 	}
-	return again + ", or run `crawlbox leave` here and let it join again with its new one"
+	return "restart crawlbox here (`systemctl restart crawlbox`), and it takes the one that it has now; or " + again
 }
 
 // card returns the card in whose network the address was.
@@ -147,6 +175,17 @@ func (m Moved) card() (Card, bool) {
 		}
 	}
 	return Card{}, false
+}
+
+// SwarmAddr looks at the address that the Docker of a node that joined tells the other nodes.
+func SwarmAddr(told netip.Addr) []Finding {
+	if !told.IsValid() || FindMoved(told, false) == nil {
+		return nil
+	}
+	return []Finding{wrong(CheckAddress, Warn,
+		fmt.Sprintf("Docker tells other nodes the address %s, which this machine no longer has: overlay networks do "+
+			"not reach it", told),
+		"if services use such networks, give it that address again, or run `crawlbox leave` here and join again")}
 }
 
 func (m Moved) finding() Finding {

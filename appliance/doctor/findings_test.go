@@ -255,10 +255,16 @@ func TestAddress_Moved(t *testing.T) {
 		"eth0` … or make the cluster anew: `crawlbox leave --force` here")
 	moved.First, moved.Cards = false, nil
 	expect(t, Address(moved.From, Card{}, nil, &moved), "warning | this machine no longer has the address 10.0.0.5 … "+
-		"with which it joined … give it that address again, or run `crawlbox leave`")
-	if lo := netip.MustParseAddr("127.0.0.1"); FindMoved(lo, true) != nil {
+		"at which the other nodes know it … systemctl restart crawlbox … or give it that address again")
+	lo := netip.MustParseAddr("127.0.0.1")
+	if FindMoved(lo, true) != nil {
 		t.Error("an address that the machine has is taken for lost")
 	}
+	if got := slices.Concat(SwarmAddr(lo), SwarmAddr(netip.Addr{})); len(got) > 0 {
+		t.Errorf("found %+v", got)
+	}
+	expect(t, SwarmAddr(netip.MustParseAddr("203.0.113.7")), "warning | Docker tells other nodes the address "+
+		"203.0.113.7, which this machine no longer has … crawlbox leave")
 	if m := FindMoved(netip.MustParseAddr("203.0.113.7"), true); m == nil || !m.First {
 		t.Errorf("got %+v", m)
 	}

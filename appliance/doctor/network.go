@@ -110,7 +110,7 @@ func (s System) MTU(card Card, others []PeerMTU) (list []Finding) {
 // BindAddr returns the address to listen on for others: the advertised one, or, where
 // that is not this machine's own (behind NAT), the one of its default route.
 func BindAddr(advertised netip.Addr) netip.Addr {
-	if IsLocal(advertised) {
+	if IsLocal(advertised) || isOnCard(advertised) {
 		return advertised
 	}
 	if a, err := AdvertiseAddr(); err == nil {

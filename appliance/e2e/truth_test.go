@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -240,29 +242,39 @@ func (c *cluster) serviceOfTheFile() {
 func (c *cluster) addressChanges() {
 	c.stop(c.manager)
 	c.manager.StopDocker()
-	own, other := c.manager.IP().String(), "10.99.200.200"
-	c.manager.MustExec("ip", "addr", "flush", "dev", "eth0", "scope", "global")
-	c.manager.MustExec("ip", "addr", "add", other+"/16", "dev", "eth0")
+	was := c.manager.IP()
+	own, other := was.String(), netip.MustParseAddr("10.99.200.200")
+	c.manager.Renumber(other)
 	c.manager.StartDocker()
+	started := time.Now()
 	c.agents[c.manager] = c.manager.Start("crawlbox", "crawlbox", "manager")
 	c.awaitAgent(c.manager)
-	c.awaitProblem(api.AddressGone, "no longer has the address "+own, other, "ip addr add "+own+"/16 dev eth0",
-		"crawlbox leave --force")
+	said := []string{
+		"no longer has the address " + own, other.String(), "ip addr add " + own + "/16 dev eth0",
+		"crawlbox leave --force",
+	}
+	c.awaitProblem(api.AddressGone, said...)
+	contains(c.T, strings.Join(strings.Fields(c.run("nodes")), " "), said...)
+	contains(c.T, c.agents[c.manager].Logs(), said...)
+	took := time.Since(started)
+	c.Logf("all say what has happened %s after the start", took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		c.Errorf("they say what has happened %s after the start", took)
+	}
 	lab.WaitFor(c, patience, "the nodes to be down", func() error { return want(c.status().Nodes.Have, 1) })
 	if status := c.run("status"); strings.Contains(status, "node rm") {
 		c.Errorf("it would remove nodes that do not find it: %s", status)
 	}
 	contains(c.T, c.manager.Exec(c.Context(), "crawlbox", "doctor").Stdout, "no longer has the address "+own)
-	_, after, said := strings.Cut(c.agents[c.manager].Logs(), "this node runs, but others do not find it")
-	if !said || strings.Contains(after, "is ready") {
+	_, after, told := strings.Cut(c.agents[c.manager].Logs(), "this node runs, but others do not find it")
+	if !told || strings.Contains(after, "is ready") {
 		c.Errorf("it says that it is ready: %s", after)
 	}
 	contains(c.T, c.hosts[1].MustExec("crawlbox", "status"), "does not answer since", "its address may be another now")
 
 	c.stop(c.manager)
 	c.manager.StopDocker()
-	c.manager.MustExec("ip", "addr", "flush", "dev", "eth0", "scope", "global")
-	c.manager.MustExec("ip", "addr", "add", own+"/16", "dev", "eth0")
+	c.manager.Renumber(was)
 	c.manager.StartDocker()
 	c.startManager()
 	c.awaitReady(3)

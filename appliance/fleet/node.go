@@ -43,6 +43,7 @@ type Node struct {
 	Self         bool    `json:"self"`    // the node that answers
 	Running      int     `json:"running"` // tasks that run there now
 	Agent        *Agent  `json:"agent,omitempty"`
+	Problem      string  `json:"problem,omitempty"` // why the others do not find the node that answers
 	// when Swarm last noted something else of it, such as its availability
 	Updated time.Time `json:"-"`
 

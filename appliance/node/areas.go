@@ -27,7 +27,7 @@ func (n *Node) about() api.Status {
 func (n *Node) swarmAreas(view *control.View, first func() netip.Addr, demoted func(context.Context) error,
 	errs control.Errors) []api.Area {
 	return []api.Area{
-		api.NodesArea(control.NewNodes(n.engine, view, first, demoted, errs)),
+		api.NodesArea(control.NewNodes(n.engine, view, first, demoted, n.checkup.Moved, errs)),
 		api.ServicesArea(control.NewServices(n.engine, view, errs)),
 		api.LogsArea(control.NewLogs(n.engine, errs)),
 	}

@@ -89,6 +89,9 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	default:
 		list = append(list, setup.EngineOf(x.info).Findings()...)
 		list = append(list, x.swarm())
+		if setup.StateOf(x.cfg) == setup.Joined && !x.cfg.AdvertiseAddr.IsValid() {
+			list = append(list, doctor.SwarmAddr(x.info.NodeAddr)...)
+		}
 		dirs = append(dirs, x.info.Root, x.info.Images)
 	}
 	list = slices.Concat(list, x.system.Kernel(), x.system.Limits(), x.system.Room(dirs...))

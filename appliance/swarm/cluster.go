@@ -139,13 +139,16 @@ func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 // Join makes the engine a member of the swarm of the managers given and waits
 // until it is, or ctx ends. One that is joining already, or is a member, is waited
 // for: an engine answers after 20 s and goes on by itself. The engine's answer is
-// believed, since its Info is dear and many machines may join at once.
+// believed, since its Info is dear and many machines may join at once. The engine finds the address
+// that it advertises by itself, each time that it starts, where that is not valid.
 func (e *Engine) Join(ctx context.Context, token string, managers []string, advertise netip.Addr) error {
 	req := swarm.JoinRequest{
-		ListenAddr:    fmt.Sprintf("0.0.0.0:%d", Port),
-		AdvertiseAddr: advertise.String(),
-		RemoteAddrs:   managers,
-		JoinToken:     token,
+		ListenAddr:  listenAddr,
+		RemoteAddrs: managers,
+		JoinToken:   token,
+	}
+	if advertise.IsValid() {
+		req.AdvertiseAddr = advertise.String()
 	}
 	err := e.join(ctx, req)
 	if isMember(err) {

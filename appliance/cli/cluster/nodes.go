@@ -42,6 +42,12 @@ func renderNodes(s tui.Screen, nodes []fleet.Node) {
 			disk, docker, agent, tui.Text(strconv.Itoa(n.Running)))
 	}
 	t.Write(s)
+	for _, n := range nodes {
+		if n.Problem != "" {
+			fmt.Fprintln(s.W)
+			tui.WriteProblem(s, n.Problem)
+		}
+	}
 }
 
 func nodeName(n fleet.Node) tui.Cell {

@@ -14,12 +14,16 @@ func TestViews(t *testing.T) {
 	c, worker := apitest.New(clitest.Now), apitest.New(clitest.Now)
 	worker.BeWorker()
 	status, workerStatus := clitest.Must(c.Status(t.Context()))(t), clitest.Must(worker.Status(t.Context()))(t)
+	moved := clitest.Must(c.Nodes(t.Context()))(t)
+	moved[0].Problem = "this machine no longer has the address 10.77.0.11 (it has 10.77.0.99), at which it made the " +
+		"cluster; give it that address again"
 	nodes, tokens := clitest.Must(c.Nodes(t.Context()))(t), clitest.Must(c.Tokens(t.Context()))(t)
 	clitest.CheckViews(t, tui.NewFixed, map[string]func(tui.Screen){
 		"tokens":        func(s tui.Screen) { renderTokens(s, tokens) },
 		"status":        func(s tui.Screen) { renderStatus(s, status) },
 		"status-worker": func(s tui.Screen) { renderStatus(s, workerStatus) },
 		"nodes":         func(s tui.Screen) { renderNodes(s, nodes) },
+		"nodes-moved":   func(s tui.Screen) { renderNodes(s, moved) },
 	}, func(view, line string, _ int) bool {
 		return view == "status" && (strings.Contains(line, "localhost:8003/broken") ||
 			strings.Contains(line, "slave-frankfurt"))

@@ -20,7 +20,8 @@ import (
 const (
 	// followRetry is the pause after no manager answered.
 	followRetry = 2 * time.Second
-	// trialRetry is the pause between tries to get a certificate that is no trial.
+	// trialRetry is the pause between tries to get a certificate that is no trial, or for the
+	// address that the node has taken.
 	trialRetry = time.Minute
 	// removedRetry is the pause after a manager said that this node was removed.
 	removedRetry = time.Minute
@@ -41,7 +42,7 @@ func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, change
 	for ctx.Err() == nil {
 		own := swarmID()
 		news, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Have: have, Swarm: own})
-		if err == nil && own != "" && id.OnTrial() && time.Since(pushed) > trialRetry {
+		if err == nil && own != "" && (id.OnTrial() || id.Moved()) && time.Since(pushed) > trialRetry {
 			pushed = time.Now()
 			id.RenewSoon() // a machine that is switched off now may come back in days
 		}

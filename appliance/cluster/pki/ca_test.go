@@ -142,3 +142,48 @@ func TestManagerIdentity_StaysAndFollows(t *testing.T) {
 	testenv.WantMode(t, filepath.Join(dir, KeyFile), 0o600)
 	testenv.WantMode(t, filepath.Join(dir, IdentityFile), 0o600)
 }
+
+// TestIdentity_Moved wants a certificate for another address to be seen, and one without any, as
+// behind NAT, to be left alone.
+func TestIdentity_Moved(t *testing.T) {
+	t.Parallel()
+	ca, dir := newTestCA(t), t.TempDir()
+	id, err := ManagerIdentity(dir, ca, Self{Name: "h", Addr: netip.MustParseAddr("10.0.0.5")}, Membership{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := id.CSR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := ParseCSR(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		certified, is string
+		want          bool
+	}{
+		"where it was":              {"10.0.0.5", "10.0.0.5", false},
+		"where it was, by IPv6":     {"fd00:99::5", "fd00:99::5", false},
+		"elsewhere":                 {"10.0.0.5", "10.0.0.6", true},
+		"elsewhere, by IPv6":        {"10.0.0.5", "fd00:99::5", true},
+		"behind NAT, and elsewhere": {"", "10.0.0.6", false},
+	} {
+		g := Grant{Role: fleet.RoleManager}
+		if tc.certified != "" {
+			g.Addrs = []netip.Addr{netip.MustParseAddr(tc.certified)}
+		}
+		cert, err := ca.Issue(csr, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := id.Use(cert.Raw); err != nil {
+			t.Fatal(err)
+		}
+		id.Self.Addr = netip.MustParseAddr(tc.is)
+		if got := id.Moved(); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}

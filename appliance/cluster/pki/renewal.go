@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -85,6 +87,14 @@ func (id *Identity) Problem() string {
 	}
 	return fmt.Sprintf("the certificate of this node ends on %s and could not be renewed; the manager has to answer "+
 		"it: look with `crawlbox doctor`, and for the reason with `journalctl -u crawlbox`", ends)
+}
+
+// Moved reports whether the certificate is for an address that the node had before it took
+// another. A manager certifies an address only where the node comes from it.
+func (id *Identity) Moved() bool {
+	certified := slices.DeleteFunc(slices.Clone(id.Certificate().Leaf.IPAddresses), net.IP.IsLoopback)
+	own := func(ip net.IP) bool { return ip.Equal(id.Self.Addr.AsSlice()) }
+	return len(certified) > 0 && !slices.ContainsFunc(certified, own)
 }
 
 // OnTrial reports whether the certificate is one that a node gets before Swarm has it.

@@ -67,7 +67,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	info, err := m.checkEngine(ctx)
 	if swarm.IsUnreachable(err) && r.Cluster != "" {
 		m.Log.Warn("starting without Docker; waiting for it", "error", err)
-		return r.Addr, m.open(r.Addr, true)
+		return r.Addr, m.open(ctx, r.Addr, true)
 	}
 	if err != nil {
 		return none, err
@@ -95,7 +95,7 @@ func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := m.open(addr, true); err != nil {
+	if err := m.open(ctx, addr, true); err != nil {
 		return none, err
 	}
 	m.Phase("making or taking up the swarm")

@@ -101,11 +101,12 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 		return fmt.Errorf("this node joined with the address %s and advertise_addr is %s; run `crawlbox leave` and "+
 			"join again to change it", j.Addr, j.Config.AdvertiseAddr)
 	}
+	j.relocate()
 	info, err := j.checkEngine(ctx)
 	if err != nil && !(swarm.IsUnreachable(err) && journal.Reached(enroll.PhaseDone)) {
 		return err
 	}
-	if err := j.open(j.Addr, false); err != nil {
+	if err := j.open(ctx, j.Addr, false); err != nil {
 		return err
 	}
 	if err != nil {
@@ -116,6 +117,22 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 		return ErrSwarmLeft
 	}
 	return j.complete(ctx, journal)
+}
+
+// relocate takes the address from which this machine reaches the managers now, where it has lost
+// the one that it had as a node. Nobody believes it: the manager sees from where the node asks,
+// and certifies that. It is on disk once a manager has answered.
+func (j *joining) relocate() {
+	if Moved(j.Config) == nil {
+		return
+	}
+	for _, m := range j.Identity.Membership().Managers {
+		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
+			j.Log.Info("this machine has another address than before; it goes on with that", "was", j.Addr, "is", a)
+			j.Identity.Self.Addr, j.Addr = a, a
+			return
+		}
+	}
 }
 
 // enter joins the cluster of a join token, from wherever an earlier try got. id
@@ -157,7 +174,7 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 			return err
 		}
 	}
-	if err := j.open(j.Addr, false); err != nil {
+	if err := j.open(ctx, j.Addr, false); err != nil {
 		return err
 	}
 	if err := journal.Do(enroll.PhaseStarted, nil); err != nil {
@@ -169,6 +186,7 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 		j.withdraw(journal, err)
 		return err
 	}
+	j.Identity.Self.Addr = j.Addr // of one that has joined before it may be another; see relocate
 	if err := journal.Do(enroll.PhaseCertified, nil); err != nil {
 		return err
 	}
@@ -285,7 +303,11 @@ func (j *joining) useToken(ctx context.Context) error {
 	swarmToken := j.Identity.Membership().Swarm
 	ctx, cancel := context.WithTimeout(ctx, swarmJoinTimeout)
 	defer cancel()
-	if err := j.Engine.Join(ctx, string(swarmToken.Token), swarmToken.Managers, j.Addr); err != nil {
+	var advertise netip.Addr // of a worker Docker finds it at each start, also another one than before
+	if j.Role == fleet.RoleManager || j.Config.AdvertiseAddr.IsValid() {
+		advertise = j.Addr
+	}
+	if err := j.Engine.Join(ctx, string(swarmToken.Token), swarmToken.Managers, advertise); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.JoinDocker)

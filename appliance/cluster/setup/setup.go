@@ -41,9 +41,10 @@ type Machine struct {
 // NodeDir returns where a node that joined keeps its identity and its journal.
 func NodeDir(cfg configs.Config) string { return filepath.Join(cfg.DataDir, "node") }
 
-// open opens the ports of a node at its address. Where it can't since the machine has lost that
-// address, the error says so.
-func (m *Machine) open(addr netip.Addr, first bool) error {
+// open opens the ports of a node at its address, once that can be used. Where it can't since the
+// machine has lost that address, the error says so.
+func (m *Machine) open(ctx context.Context, addr netip.Addr, first bool) error {
+	doctor.AwaitUsable(ctx, addr)
 	err := m.Open(addr, first)
 	if moved := Moved(m.Config); err != nil && moved != nil {
 		return fmt.Errorf("%s; %s (%w)", moved.Text(), moved.Remedy(), err)

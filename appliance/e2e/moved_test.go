@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// TestMoved gives a worker another address over a reboot, as a provider does, and then its old
+// one again: it goes on as the node that it was, is known where it is, and the registry lets its
+// Docker in there, while another machine at the address that it had is nobody.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "", 2)
+	for i := range 3 {
+		c.push(fmt.Sprintf("localhost:8003/spider:%d", i+1))
+	}
+	c.run("deploy", "localhost:8003/spider:1", "--replicas", "3", "--max-per-node", "1")
+	worker, nodes := c.hosts[1], c.nodeIDs()
+	own, other := worker.IP(), netip.MustParseAddr("10.99.200.77")
+
+	c.reboots(worker, other)
+	c.isWhereItIs(worker, "spider:2")
+	stranger := c.lab.AddHost()
+	stranger.Renumber(own)
+	stranger.WriteFile("/etc/docker/certs.d/"+c.manager.At(8003)+"/ca.crt", c.run("ca"))
+	said := stranger.Exec(t.Context(), "docker", "pull", c.public("spider:2"))
+	if said.Code == 0 {
+		t.Error("a machine that has the old address of a node gets images")
+	}
+	contains(t, said.Stderr, "only nodes of the cluster read without a login", own.String())
+	stranger.PowerOff()
+
+	c.reboots(worker, own, "--join", c.token("worker"))
+	c.isWhereItIs(worker, "spider:3")
+	if now := c.nodeIDs(); now != nodes {
+		t.Errorf("nodes were %s and are %s", nodes, now)
+	}
+}
+
+// reboots gives a worker another address while it is off, and starts it with arguments.
+func (c *cluster) reboots(h *lab.Host, to netip.Addr, args ...string) {
+	c.Helper()
+	h.PowerOff()
+	h.Renumber(to)
+	h.PowerOn()
+	c.startWorker(h, args...)
+	c.awaitReady(len(c.hosts))
+}
+
+// isWhereItIs wants all to know where a worker is, and it to have all that a worker has.
+func (c *cluster) isWhereItIs(h *lab.Host, version string) {
+	c.Helper()
+	c.awaitGossip(h, "crawlbox", func(a fleet.Agent) bool { return a.State == fleet.AgentAlive })
+	lab.WaitFor(c, patience, "a certificate for "+h.IP().String(), func() error { return c.certified(h) })
+	lab.WaitFor(c, patience, "the worker to have no problem", func() error {
+		status := h.MustExec("crawlbox", "status")
+		if strings.Contains(status, "Problems") || !strings.Contains(status, "(worker), "+h.IP().String()) {
+			return fmt.Errorf("its status is %s", status)
+		}
+		return nil
+	})
+	if told := h.Docker("info", "--format", "{{.Swarm.NodeAddr}}"); told != h.IP().String() {
+		c.Errorf("its Docker tells others that it is at %s", told)
+	}
+	h.Docker("pull", "--quiet", c.public(version))
+	h.Docker("image", "rm", c.public(version))
+	c.fit(h)
+	c.fit(c.hosts[2])
+	contains(c.T, c.run("deploy", "localhost:8003/"+version), "3/3 nodes have it", "3 running")
+	c.awaitNoProblem()
+}
+
+// certified returns nil where a node shows a certificate for the address that it has, and for no
+// other than that.
+func (c *cluster) certified(h *lab.Host) error {
+	conn, err := c.manager.DialContext(c.Context(), "tcp", h.At(7980))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	shown := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // what it shows is looked at
+	if err := shown.HandshakeContext(c.Context()); err != nil {
+		return err
+	}
+	var addrs []net.IP
+	for _, ip := range shown.ConnectionState().PeerCertificates[0].IPAddresses {
+		if !ip.IsLoopback() {
+			addrs = append(addrs, ip)
+		}
+	}
+	return want(fmt.Sprint(addrs), fmt.Sprintf("[%s]", h.IP()))
+}
