@@ -65,6 +65,7 @@ func TestDeployKinds(t *testing.T) {
 			contains(t, c.run("ps", service), "complete")
 		}
 	})
+	t.Run("scrapy-redis", func(t *testing.T) { c.sub(t).scrapyRedis() })
 	t.Run("nothing left", func(t *testing.T) { c.sub(t).noStages() })
 	t.Run("secret", func(t *testing.T) { c.sub(t).buildSecret() })
 	t.Run("classic", func(t *testing.T) { c.sub(t).classicBuilder() })
