@@ -44,10 +44,13 @@ func (e Elsewhere) upgrade() error  { return e.onlyOn("what upgrades the cluster
 // deploy returns the error of a call that brings a service to a version: of the config file, where it
 // is defined there.
 func (e Elsewhere) deploy(req api.DeployRequest) error {
-	if req.Defined {
+	switch {
+	case req.Defined:
 		return e.config()
+	case req.Image == "": // what is to be built is here
+		return e.onlyOn("what builds and deploys directories")
 	}
-	return e.history()
+	return e.onlyOn("what deploys")
 }
 
 func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }

@@ -25,7 +25,10 @@ func TestElsewhere_NamesWhatIsWhere(t *testing.T) {
 		"build":          {func() error { return e.Build(ctx, api.BuildRequest{}, nil, nil) }, "the registry"},
 		"deploy": {func() error {
 			return e.Deploy(ctx, api.DeployRequest{Service: "s"}, nil)
-		}, "the history of deploys"},
+		}, "what builds and deploys directories"},
+		"deploy an image": {func() error {
+			return e.Deploy(ctx, api.DeployRequest{Service: "s", Image: "localhost:8003/s:1"}, nil)
+		}, "what deploys"},
 		"deploy a defined": {func() error {
 			return e.Deploy(ctx, api.DeployRequest{Defined: true}, nil)
 		}, "the config file with the services"},

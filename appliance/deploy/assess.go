@@ -31,6 +31,8 @@ type Goal struct {
 	Limit    int           // so many failed tasks end the change; 0: any number may fail
 	BySwarm  bool          // Swarm counts them, and goes back by itself
 	Replaced bool          // Swarm replaces tasks, a moment after it took the change
+	Monitor  time.Duration // Hold, after failures that did not end it
+	Outages  []fleet.Outage
 
 	Start    time.Duration // a task may take until it is healthy; 0: any
 	Quiet    time.Duration // nothing may move for so long, beyond what is usual
@@ -44,6 +46,8 @@ type state struct {
 	lost     int // containers that have to go, on nodes that Swarm does not hear from
 	lostOn   []string
 	failures int    // tasks that failed since the change began
+	excused  int    // tasks that an outage excuses
+	away     bool   // the last failure is one of them
 	lastErr  string // what the last of them said
 	lastNode string // and where
 	lastTask string // its ID
@@ -61,6 +65,9 @@ func (s state) progress(stage history.Stage) Progress {
 	switch ends := stage == history.StageStop || stage == history.StageRemove; {
 	case s.lastErr != "" && !ends: // what ends may fail
 		s.Note += on(s.lastNode)
+		if s.away {
+			s.Note += whileAway
+		}
 	case s.lost > 0:
 		s.Note = fmt.Sprintf("Swarm does not hear from %s; it ends %s there when it does", strings.Join(s.lostOn, ", "),
 			words.Count(s.lost, "task"))
@@ -169,10 +176,15 @@ func (s *state) countFailures(tasks []fleet.Task, nodes []fleet.Node, g Goal) {
 		if g.Before[t.ID] || g.Old[t.ID] || t.Error == "" || t.State == fleet.TaskShutdown {
 			continue
 		}
-		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {
+		away := excused(t, g.Outages)
+		switch {
+		case away:
+			s.excused++
+		case t.State == fleet.TaskFailed || t.State == fleet.TaskRejected:
 			s.failures++
 		}
 		if t.Since.After(last) {
+			s.away = away
 			last, s.lastErr, s.lastTask = t.Since, t.Error, t.ID
 			s.lastNode = fleet.Snapshot{Nodes: nodes}.NodeName(t.NodeID)
 		}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/docker/go-units"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -165,6 +167,44 @@ func lateCause(after time.Duration, c swarm.Container) string {
 		cause += ", and its health check has not answered yet"
 	}
 	return cause + " (--start-timeout gives it longer)"
+}
+
+// Programs that lose the queue end, whatever their version is. What fails while the queue is away,
+// or crawlbox with it, says nothing of a version and is excused: Swarm starts it again, and it has
+// to run through the monitor time after that. Swarm does not know of this, so crawlbox goes back
+// itself where a service knows the queue: when nobody is there to judge there is no queue either.
+
+// excusedOutages bounds the outages of one change that are excused: a version may be what ends
+// the queue.
+const excusedOutages = 3
+
+// outagesOf returns the outages since then that excuse failures of a service.
+func (r *Runner) outagesOf(svc *fleet.Service, since time.Time) []fleet.Outage {
+	if r.outages == nil || svc == nil || svc.Queue == "" {
+		return nil
+	}
+	return slices.DeleteFunc(r.outages(), func(o fleet.Outage) bool { return o.Over().Before(since) })
+}
+
+// blamable returns the tasks without those whose failure an outage excuses.
+func (r *Runner) blamable(svc fleet.Service, tasks []fleet.Task) []fleet.Task {
+	outages := r.outagesOf(&svc, time.Time{})
+	return slices.DeleteFunc(slices.Clone(tasks), func(t fleet.Task) bool { return excused(t, outages) })
+}
+
+func excused(t fleet.Task, outages []fleet.Outage) bool {
+	return slices.ContainsFunc(outages, func(o fleet.Outage) bool { return o.Excuses(t) })
+}
+
+// whileAway says of a failure that it is excused.
+const whileAway = " while the queue was away, which does not count"
+
+// Excuse says what a change that went well did not count; empty where all did.
+func (s Summary) Excuse() string {
+	if s.Excused == 0 {
+		return ""
+	}
+	return words.Count(s.Excused, "replica") + " ended" + whileAway
 }
 
 func limitOf(c swarm.Container) string {

@@ -74,7 +74,8 @@ type Runner struct {
 	past    *history.Store
 	log     *slog.Logger
 	queue   func(ctx context.Context, image string) servicespec.Queue
-	busy    sync.Map // name of the service → struct{}
+	outages func() []fleet.Outage // of the queue; nil: none is known
+	busy    sync.Map              // name of the service → struct{}
 	ended   []func()
 }
 
@@ -89,9 +90,11 @@ func NewRunner(c Cluster, agents Agents, past *history.Store, log *slog.Logger) 
 func (r *Runner) OnEnd(fn func()) { r.ended = append(r.ended, fn) }
 
 // TellQueue has services told of the cluster's queue. queue returns what one of an image is
-// to know. It must be called before changes run; without it their environment stays.
-func (r *Runner) TellQueue(queue func(ctx context.Context, image string) servicespec.Queue) {
-	r.queue = queue
+// to know, and outages, which may be nil, when they could not reach it. It must be called before
+// changes run; without it their environment stays.
+func (r *Runner) TellQueue(queue func(ctx context.Context, image string) servicespec.Queue,
+	outages func() []fleet.Outage) {
+	r.queue, r.outages = queue, outages
 }
 
 func (r *Runner) claim(service string) (release func(), err error) {

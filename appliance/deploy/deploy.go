@@ -242,6 +242,7 @@ func (d Deploy) goal(svc fleet.Service) Goal {
 		Desired:  -1,
 		Digest:   d.digest(),
 		Start:    start,
+		Monitor:  cmp.Or(d.Change.Update.Monitor, svc.UpdateMonitor, servicespec.DefaultMonitor),
 		Quiet:    max(start, pauses) + batchTime,
 		Patience: enginePatience,
 	}

@@ -113,8 +113,8 @@ func failureIn(err error) (failure, bool) {
 	return failure{}, false
 }
 
-// FailedTask returns the task, by ID, by which the version of a service was found bad,
-// empty where an error says none.
+// FailedTask returns the task, by ID, by which the version of a service was found bad or a change
+// of it failed, empty where an error says none.
 func FailedTask(err error) (service, task string) {
 	var back *RolledBackError
 	var none *NoOlderError
@@ -124,7 +124,8 @@ func FailedTask(err error) (service, task string) {
 	case errors.As(err, &none):
 		return none.service, none.task
 	}
-	return "", ""
+	f, _ := failureIn(err)
+	return f.service, f.task
 }
 
 // wasRolledBack reports whether an error means that the old version runs again.
@@ -147,7 +148,11 @@ func rolledBack(was fleet.Service, now *fleet.Service, p state, before former) e
 	if f.cause == "" {
 		f.cause = now.Message
 	}
-	if p.failures == 0 {
+	switch {
+	case p.failures > 0:
+	case p.excused > 0:
+		f.cause += " while the queue was away; deploy it again"
+	default:
 		f.cause += " (none of its tasks failed; if they ended because all was done, run the update again)"
 	}
 	switch now.Update {

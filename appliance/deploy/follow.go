@@ -58,6 +58,9 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 		wait := pollInterval(len(tasks))
 		switch {
 		case err == nil:
+			g.Outages = r.outagesOf(svc, begun)
+			g.Outages = g.Outages[:min(len(g.Outages), excusedOutages)]
+			f.goal.Outages = g.Outages
 			tasks = f.causes.look(ctx, nodes, tasks, g)
 			p := f.assess(svc, nodes, tasks)
 			emit(p.progress(stage))
@@ -70,7 +73,7 @@ func (r *Runner) follow(ctx context.Context, svc fleet.Service, g Goal, stage hi
 			}
 			if f.reached(p) {
 				s := summarize(before, tasks, fleet.Snapshot{Nodes: nodes}.NodeName)
-				s.Took = time.Since(begun)
+				s.Took, s.Excused = time.Since(begun), p.excused
 				return s, nil
 			}
 		case ctx.Err() != nil || f.now-f.seen >= g.Patience:
@@ -89,6 +92,10 @@ func (f *poller) assess(svc *fleet.Service, nodes []fleet.Node, tasks []fleet.Ta
 	p := assess(svc, nodes, tasks, f.goal)
 	if f.goal.Replaced && !begins(f.svc, svc) && f.now < updateBegins {
 		p.done = false // what looks done is the version before
+	}
+	away := func(o fleet.Outage) bool { return o.Lasts(time.Now()) }
+	if slices.ContainsFunc(f.goal.Outages, away) {
+		f.moved = f.now // what waits for the queue stands still
 	}
 	if p.Running != f.last.Running || p.Stopping+p.lost != f.last.Stopping+f.last.lost {
 		f.moved, f.last = f.now, p
@@ -157,7 +164,11 @@ func (f *poller) reached(p state) bool {
 	case f.good < 0:
 		f.good = f.now
 	}
-	return p.done && f.now-f.good >= f.goal.Hold
+	hold := f.goal.Hold
+	if p.excused+p.failures > 0 {
+		hold = max(hold, f.goal.Monitor)
+	}
+	return p.done && f.now-f.good >= hold
 }
 
 // look reads one service; nil is one that is gone, whose tasks remain until

@@ -124,7 +124,7 @@ func TestDeploy_TellsQueue(t *testing.T) {
 	t.Parallel()
 	c := &telling{}
 	r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
-	r.TellQueue(func(_ context.Context, image string) servicespec.Queue { return servicespec.Queue{URL: image} })
+	r.TellQueue(func(_ context.Context, image string) servicespec.Queue { return servicespec.Queue{URL: image} }, nil)
 	change := r.Deploy(&fleet.Service{Name: "spider"}, Deploy{
 		Service:   "spider",
 		Change:    servicespec.Deployment{Image: "i@sha256:1"},

@@ -59,6 +59,8 @@ type Summary struct {
 	Slowest     string        `json:"slowest"` // node of the task that took longest
 	SlowestTook time.Duration `json:"slowest_ns"`
 	Stopped     int           `json:"stopped"` // tasks that ended during it
+	// tasks that failed while the queue was away, which counted for nothing
+	Excused int `json:"excused,omitempty"`
 
 	// of a deploy: what runs now, by the history
 	Version int    `json:"version,omitempty"`

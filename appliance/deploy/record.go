@@ -32,7 +32,7 @@ func (r *Runner) recorded(ctx context.Context, d Deploy, run func(Deploy) (Summa
 		d.Change.Mark = d.rec.entry.Mark()
 	}
 	sum, err := run(d)
-	d.rec.end(ctx, err)
+	d.rec.end(ctx, sum, err)
 	if sum.Image, _, _ = strings.Cut(d.Change.Image, "@"); d.rec != nil {
 		sum.Version, sum.From = d.rec.entry.Version, d.rec.entry.From
 	}
@@ -81,7 +81,7 @@ func (r *record) update(change func(*history.Entry)) error {
 
 // end records how it went, and of a good version all that it takes to go back
 // to it.
-func (r *record) end(ctx context.Context, failed error) {
+func (r *record) end(ctx context.Context, sum Summary, failed error) {
 	if r == nil || r.entry.Version == 0 {
 		return
 	}
@@ -93,7 +93,7 @@ func (r *record) end(ctx context.Context, failed error) {
 		}
 	}
 	r.close(func(e *history.Entry) {
-		e.Took, e.Result, e.Spec = time.Since(e.At), resultOf(failed), spec
+		e.Took, e.Result, e.Spec, e.Why = time.Since(e.At), resultOf(failed), spec, sum.Excuse()
 		switch {
 		case e.Result == history.Interrupted:
 			e.Why = history.BrokenOff
@@ -176,6 +176,7 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 	}
 	r.log.Info("resuming an interrupted deploy", "service", service, "version", e.Version, "stage", e.Stage)
 	for {
+		var sum Summary
 		svc, err := r.cluster.Service(ctx, service)
 		switch {
 		case errors.Is(err, swarm.ErrNotFound):
@@ -185,19 +186,19 @@ func (r *Runner) resume(ctx context.Context, service string, e history.Entry) {
 		case svc.Pending != "": // which the reconciler takes up
 			err = errUnderWay
 		case changedBy(svc, e):
-			err = r.followAgain(ctx, svc, e.Digest, r.LastGood(service))
+			sum, err = r.followAgain(ctx, svc, e.Digest, r.LastGood(service))
 		case e.Stage == history.StageUpdate:
 			rec.interrupted("the manager stopped before the service was changed; deploy again")
 			return
 		default:
-			err = r.followAgain(ctx, svc, svc.Digest, nil)
+			_, err = r.followAgain(ctx, svc, svc.Digest, nil)
 			err = cmp.Or[error](err, errWentBack)
 		}
 		if ctx.Err() != nil {
 			return // the next start takes it up
 		}
 		if !swarm.IsUnreachable(err) && !errors.Is(err, errUnderWay) {
-			rec.end(ctx, err)
+			rec.end(ctx, sum, err)
 			return
 		}
 		if clock.Sleep(ctx, resumeRetry) != nil {
@@ -224,10 +225,10 @@ var errWentBack = errors.New("the manager stopped while it went back; another ve
 // process saw; old is the version to go back to, nil where none is known. It
 // fails as Deploy does.
 func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest string,
-	old *servicespec.Deployment) error {
+	old *servicespec.Deployment) (Summary, error) {
 	release, err := r.claim(svc.Name)
 	if err != nil {
-		return err
+		return Summary{}, err
 	}
 	defer release()
 	d := Deploy{Service: svc.Name, Change: servicespec.Deployment{Image: "@" + digest}}
@@ -235,7 +236,7 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 	defer cancel()
 	tasks, err := r.cluster.Tasks(ctx, svc.ID)
 	if err != nil {
-		return err
+		return Summary{}, err
 	}
 	g := d.goal(svc)
 	g.Before = endedTasks(slices.DeleteFunc(tasks,
@@ -245,19 +246,19 @@ func (r *Runner) followAgain(ctx context.Context, svc fleet.Service, digest stri
 		g.Former = formerFailed
 	}
 	if svc.Tolerates || svc.UpdateStarted.IsZero() {
-		g.BySwarm, g.Hold = false, cmp.Or(svc.UpdateMonitor, servicespec.DefaultMonitor)
+		g.BySwarm, g.Hold = false, g.Monitor
 	}
 	begun := svc.UpdateStarted
 	svc.UpdateStarted = time.Time{} // whatever came of it counts
-	_, err = r.follow(ctx, svc, g, history.StageWatch, nil, begun, func(Progress) {})
+	sum, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, func(Progress) {})
 	bad, is := failureIn(err)
 	switch {
 	case is && old == nil:
 		bad.former = g.Former
-		return &NoOlderError{failure: bad}
+		return sum, &NoOlderError{failure: bad}
 	case is:
 		old.Update.Parallelism = Parallelism(svc.Desired)
-		return r.rollBack(ctx, svc, *old, bad, func(Progress) {})
+		return sum, r.rollBack(ctx, svc, *old, bad, func(Progress) {})
 	}
-	return err
+	return sum, err
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,7 +75,10 @@ func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emi
 	if err != nil {
 		return Summary{}, err
 	}
-	g := Goal{Desired: replicas, Before: endedTasks(before)}
+	g := ofReplicas(svc, replicas, before)
+	if formerOf(svc, r.blamable(svc, before), time.Now()) == formerFailed {
+		g.Hold = g.Monitor
+	}
 	begun := time.Now()
 	if err := r.cluster.Scale(ctx, svc.ID, replicas); err != nil {
 		return Summary{}, err
@@ -89,7 +93,29 @@ func (r *Runner) scale(ctx context.Context, svc fleet.Service, replicas int, emi
 		}
 		go beside()
 	}
-	return r.follow(ctx, svc, g, stage, before, begun, emit)
+	s, err := r.follow(ctx, svc, g, stage, before, begun, emit)
+	return s, goesOn(err)
+}
+
+// ofReplicas returns the goal of a change that is about how many replicas there are. Each may fail
+// once, so that who waits hears of a service that crashes; what failed has to run for a while then.
+func ofReplicas(svc fleet.Service, replicas int, before []fleet.Task) Goal {
+	return Goal{
+		Desired: replicas,
+		Before:  endedTasks(before),
+		Limit:   replicas,
+		Monitor: cmp.Or(svc.UpdateMonitor, servicespec.DefaultMonitor),
+	}
+}
+
+// goesOn says of a change whose replicas fail that it stays.
+func goesOn(err error) error {
+	if failing, is := errors.AsType[*failingError](err); is {
+		return &stalledError{failing.failure, fmt.Sprintf("its tasks fail: %s; Swarm goes on trying, read what they "+
+			"write with `crawlbox logs --all %s`, or `crawlbox stop %s`", failing.where(), failing.service,
+			failing.service)}
+	}
+	return err
 }
 
 // kill kills those of the tasks that Swarm wants to stop, until all are gone.
@@ -288,6 +314,8 @@ func (r *Runner) start(ctx context.Context, svc fleet.Service, n int, emit Emit)
 	if err := r.cluster.Start(ctx, svc.ID, n, d.Change.Queue); err != nil {
 		return Summary{}, err
 	}
-	g := Goal{Desired: n, Before: endedTasks(before), Old: idsOf(before), Fresh: true}
-	return r.follow(ctx, svc, g, history.StageStart, before, begun, emit)
+	g := ofReplicas(svc, n, before)
+	g.Old, g.Fresh = idsOf(before), true
+	s, err := r.follow(ctx, svc, g, history.StageStart, before, begun, emit)
+	return s, goesOn(err)
 }

@@ -113,7 +113,7 @@ func TestStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &startable{svc: tc.svc, tasks: tc.tasks}
 				r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
-				r.TellQueue(func(context.Context, string) servicespec.Queue { return servicespec.Queue{URL: "u"} })
+				r.TellQueue(func(context.Context, string) servicespec.Queue { return servicespec.Queue{URL: "u"} }, nil)
 				change := r.Start(tc.svc, tc.n)
 				var last Progress
 				err := change.Run(t.Context(), func(p Progress) { last = p })

@@ -29,7 +29,7 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 		return Summary{Took: time.Since(begun)}, err
 	}
 	g := d.goal(svc)
-	g.Hold, g.Limit = cmp.Or(d.Change.Update.Monitor, servicespec.DefaultMonitor), d.limit(svc)
+	g.Hold, g.Limit = g.Monitor, d.limit(svc)
 	s, err := r.follow(ctx, svc, g, history.StageWatch, nil, begun, emit)
 	if bad, is := failureIn(err); is {
 		r.slowDown(ctx, svc, g.Hold)
@@ -62,7 +62,8 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 		return Summary{}, err
 	}
 	former := r.former(svc, before)
-	d.Change.Watched = (fleet.Finishes(before) || former == formerNever) && !d.definesFailureAction()
+	knowsQueue := d.Change.Queue != nil && d.Change.Queue.URL != "" && !svc.Pauses // which is a choice of somebody
+	d.Change.Watched = (fleet.Finishes(before) || former == formerNever || knowsQueue) && !d.definesFailureAction()
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	_, replaced, err := r.change(ctx, &svc, d)
 	if err != nil {
@@ -102,7 +103,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 
 // former tells what the version of a service that there is does, by its tasks and by the history.
 func (r *Runner) former(svc fleet.Service, tasks []fleet.Task) former {
-	by := formerOf(svc, tasks, time.Now())
+	by := formerOf(svc, r.blamable(svc, tasks), time.Now())
 	past := r.entries(svc.Name)
 	made := slices.IndexFunc(past, func(e history.Entry) bool { return e.Mark() == svc.Deploy })
 	if by == formerStopped || made < 0 || past[made].Result != history.Failed {

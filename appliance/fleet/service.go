@@ -65,7 +65,9 @@ type Service struct {
 	// nodes, by ID, that its tasks are kept off since no crawlbox runs there
 	Avoids []string `json:"avoids,omitempty"`
 	// Swarm goes on with an update of it whatever fails
-	Tolerates     bool          `json:"tolerates"`
+	Tolerates bool `json:"tolerates"`
+	// Swarm leaves an update of it halfway where a task fails
+	Pauses        bool          `json:"-"`
 	UpdateDelay   time.Duration `json:"update_delay_ns,omitempty"`   // between two lots of replicas
 	UpdateMonitor time.Duration `json:"update_monitor_ns,omitempty"` // for how long a new replica is watched
 	Created       time.Time     `json:"created"`

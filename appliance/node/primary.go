@@ -98,7 +98,7 @@ func (p *primary) open(ctx context.Context) (err error) {
 		return err
 	}
 	p.runner = deploy.NewRunner(p.engine, p.peers, p.past, p.log)
-	p.runner.TellQueue(p.queueFor)
+	p.runner.TellQueue(p.queueFor, p.queue.outages)
 	p.sources = deploy.NewSources(p.engine)
 	if p.cfg.Registry.Public {
 		own := func(hostport string) bool { return p.isLoopback(hostport) || p.isRegistry(hostport) }

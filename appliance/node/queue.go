@@ -8,6 +8,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
@@ -20,7 +21,8 @@ type queue struct {
 	queues  api.Queues        // answers for it
 	reports []control.Report  // that the status has of it
 	told    servicespec.Queue // to services
-	renew   func()            // its certificate
+	outages func() []fleet.Outage
+	renew   func() // its certificate
 	close   func()
 }
 
@@ -63,6 +65,7 @@ func (p *primary) newQueue() (queue, error) {
 		queues:  queues,
 		reports: []control.Report{queues.Report},
 		told:    servicespec.Queue{URL: queues.URL(), CA: ca},
+		outages: supervisor.Outages,
 		renew:   supervisor.Renew,
 		close:   func() { client.Close() },
 	}, nil
@@ -70,9 +73,7 @@ func (p *primary) newQueue() (queue, error) {
 
 // queueFor returns what a service of an image is told of the queue.
 func (p *primary) queueFor(ctx context.Context, pinned string) servicespec.Queue {
-	q := p.queue.told
-	q.Image = image.Environment(ctx, p.registry.Handler(), pinned)
-	return q
+	return p.queue.told.In(image.Environment(ctx, p.registry.Handler(), pinned))
 }
 
 // queueCertificate issues what the queue shows to its clients: the node's own key is

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
@@ -59,6 +60,26 @@ type State struct {
 	Restarts int
 	Missing  []sandbox.Missing // steps of the sandbox that this machine does not allow
 	Progress queue.Progress    // as the process said last
+	Outages  []fleet.Outage    // oldest first; of many the last ones
+}
+
+// keptOutages bounds how many outages are known.
+const keptOutages = 16
+
+// down adds an outage, unless one lasts.
+func (st *State) down(o fleet.Outage) {
+	n := len(st.Outages)
+	if n > 0 && st.Outages[n-1].Ended.IsZero() {
+		return
+	}
+	st.Outages = append(st.Outages[max(0, n+1-keptOutages):], o)
+}
+
+// up ends the outage that lasts.
+func (st *State) up(now time.Time) {
+	if n := len(st.Outages); n > 0 && st.Outages[n-1].Ended.IsZero() {
+		st.Outages[n-1].Ended = now
+	}
 }
 
 // Supervisor keeps the queue's process running. It is a component of a node.
@@ -94,6 +115,7 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		renew: make(chan struct{}, 1),
 		ready: make(chan struct{}),
 	}
+	s.state.down(fleet.Outage{Seen: time.Now(), Restart: true})
 	for _, ln := range opts.Listeners {
 		file, err := fileOf(ln)
 		if err != nil {
@@ -131,9 +153,12 @@ func (s *Supervisor) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.state
-	state.Missing = slices.Clone(state.Missing)
+	state.Missing, state.Outages = slices.Clone(state.Missing), slices.Clone(state.Outages)
 	return state
 }
+
+// Outages returns the times in which it was not served, the oldest first. It waits for nothing.
+func (s *Supervisor) Outages() []fleet.Outage { return s.State().Outages }
 
 // Renew has the process take another certificate into use. It does not block.
 func (s *Supervisor) Renew() {
@@ -177,7 +202,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 func (s *Supervisor) tellFailure(err error, wait time.Duration) {
 	text := printable(err.Error())
-	s.set(func(st *State) { st.Serving, st.PID, st.Problem, st.Progress = false, 0, text, queue.Progress{} })
+	s.set(func(st *State) {
+		st.Serving, st.PID, st.Problem, st.Progress = false, 0, text, queue.Progress{}
+		st.down(fleet.Outage{Seen: time.Now()})
+	})
 	s.log.Error("the queue does not run; all else does", "error", text, "again_in", wait.String())
 }
 
@@ -252,7 +280,10 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 // end kills a process that hangs. One that waits for a disk ends when that answers.
 func (w *watch) end(why string) error {
 	err := fmt.Errorf("its process hung and was ended: %s", why)
-	w.set(func(st *State) { st.Serving, st.Problem = false, err.Error() })
+	w.set(func(st *State) {
+		st.Serving, st.Problem = false, err.Error()
+		st.down(fleet.Outage{Seen: time.Now().Add(-w.opts.Silence)})
+	})
 	w.stop(0)
 	return err
 }
@@ -282,7 +313,10 @@ func (w *watch) take(r report) {
 		w.confined(r.Confined.Missing)
 	case r.Ready:
 		w.ready = time.Now()
-		w.set(func(st *State) { st.Serving, st.Problem = true, "" })
+		w.set(func(st *State) {
+			st.Serving, st.Problem = true, ""
+			st.up(w.ready)
+		})
 		w.markReady()
 	case r.Progress != nil:
 		w.health.observe(*r.Progress, time.Now(), look(w.cmd.Process.Pid))

@@ -119,7 +119,15 @@ func (e *Engine) explain(err error) error {
 
 // engineMessage returns the engine's own word in one line, without what the SDK puts before.
 func engineMessage(err error) string {
-	return words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
+	return withRemedy(words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: ")))
+}
+
+// withRemedy adds to a message of Docker what to do, where that has no word of it.
+func withRemedy(text string) string {
+	if strings.Contains(text, "no space left on device") {
+		text += "; that machine's disk is full: make room on it, `docker system df` there shows what of Docker takes it"
+	}
+	return text
 }
 
 // dialer connects to a unix socket unless that would wake a stopped engine.

@@ -87,6 +87,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 	}
 	if u := s.Spec.UpdateConfig; u != nil {
 		svc.Tolerates = u.FailureAction == swarm.UpdateFailureActionContinue
+		svc.Pauses = u.FailureAction == swarm.UpdateFailureActionPause
 		svc.UpdateDelay, svc.UpdateMonitor = u.Delay, u.Monitor
 	}
 	svc.Mode, svc.Desired = modeOf(s.Spec.Mode)

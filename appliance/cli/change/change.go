@@ -113,6 +113,9 @@ func Follow(a *command.App, cmd *cobra.Command, flags Flags, ch Change) error {
 	return err
 }
 
+// Begun reports whether something was heard of a deploy.
+func (ch Change) Begun() bool { return ch.begun != nil && *ch.begun }
+
 func (ch Change) whatRemains() string {
 	if ch.Interrupted != nil {
 		return ch.Interrupted()

@@ -5,6 +5,7 @@ package deploy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
@@ -144,7 +146,13 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 	}
 	ch := change.OfDeploy(f.req.Service, f.req.Image, change.Asks((*api.Client).Deploy, f.req))
 	ch.Plan = change.Plans((*api.Client).DeployPlan, f.req)
-	return change.Follow(a, cmd, f.Flags, ch)
+	err = change.Follow(a, cmd, f.Flags, ch)
+	if naming.CheckService(what) == nil && what == f.req.Image && !ch.Begun() && errors.As(err, new(*api.Error)) {
+		return fmt.Errorf("%s is no directory or program here, and no service of crawlbox.yaml or of the cluster, so "+
+			"it was taken for an image of another registry (this cluster's are named as `crawlbox images` lists "+
+			"them, with localhost:8003/ before): %w", what, err)
+	}
+	return err
 }
 
 // define finds out whether the config file has the service: then it is deployed with what stands

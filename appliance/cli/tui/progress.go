@@ -340,6 +340,9 @@ func Summary(e deploy.Progress) string {
 		return fmt.Sprintf("stopped, %s gone in %s", words.Count(s.Stopped, "container"), Took(s.Took))
 	}
 	text := fmt.Sprintf("%s in %s", TaskCounts(e), Took(s.Took))
+	if excuse := s.Excuse(); excuse != "" {
+		text += "; " + excuse
+	}
 	if s.Started < manyStarts {
 		return text
 	}

@@ -28,6 +28,12 @@ type Queue struct {
 	Image []string
 }
 
+// In returns what a service is told whose image has an environment.
+func (q Queue) In(image []string) Queue {
+	q.Image = image
+	return q
+}
+
 // Mark returns what fleet.LabelQueue says of a service that knows the queue: a change of
 // its address or password shows in it, and neither can be read from it.
 func (q Queue) Mark() string {
