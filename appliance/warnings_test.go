@@ -50,6 +50,8 @@ var warnings = map[string]string{
 	"failed to bring crawlbox onto a machine":                     another,
 	"failed to close the registry":                                moment,
 	"put aside a damaged file of the version before":              moment,
+	"a document of the cluster's state was damaged":               moment,
+	"files beside the cluster's state are not as that has them":   moment,
 	"failed to write the files for the version before":            seen,
 	"failed to upgrade this node":                                 api.UpgradeFailed,
 	"the upgrade of this node was taken back":                     api.UpgradeFailed,

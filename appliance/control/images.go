@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -284,19 +285,35 @@ func (b *Builds) push(ctx context.Context, builder *image.Builder, repository, t
 	return errors.Join(gone, fn(api.BuildEvent{Image: name + "@" + digest}))
 }
 
+// tags returns those that images of a repository have in the registry, and in services and this
+// machine's Docker: after a part of a backup was restored these alone know the last ones.
+func (b *Builds) tags(ctx context.Context, repository string) (tags []string, err error) {
+	images, err := b.registry.Images(ctx)
+	for _, i := range images {
+		if i.Repository == repository {
+			tags = append(tags, i.Tag)
+		}
+	}
+	services, svcErr := b.engine.Services(ctx)
+	names, imgErr := b.engine.ImagesOf(ctx, []string{LocalRegistry(b.port)})
+	for _, s := range services {
+		names = append(names, s.Image)
+	}
+	for _, name := range names {
+		if tag, ok := strings.CutPrefix(name, b.name(repository, "")); ok {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, cmp.Or(err, svcErr, imgErr)
+}
+
 // freeTag returns the tag that was asked for, if there is no image of that name yet, or
 // the next one.
 func (b *Builds) freeTag(ctx context.Context, repository, tag string) (string, error) {
 	if tag == "" {
-		images, err := b.registry.Images(ctx)
+		tags, err := b.tags(ctx, repository)
 		if err != nil {
 			return "", b.errs.explain(err)
-		}
-		var tags []string
-		for _, i := range images {
-			if i.Repository == repository {
-				tags = append(tags, i.Tag)
-			}
 		}
 		next, err := b.numbers.Next(repository, tags)
 		return next, b.errs.explain(err)

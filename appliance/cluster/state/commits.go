@@ -111,12 +111,9 @@ func readCommit(path string) (s snapshot, err error) {
 		return s, err
 	}
 	id, rest, _ := bytes.Cut(data, []byte("\n"))
-	if hashOf(rest) != string(id) {
-		return s, fmt.Errorf("%s does not hold what it should", path)
-	}
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	if err := json.Unmarshal(line, &s.record); err != nil {
-		return s, fmt.Errorf("%s: %w", path, err)
+	if hashOf(rest) != string(id) || json.Unmarshal(line, &s.record) != nil {
+		return s, fmt.Errorf("%s does not hold what it should", path)
 	}
 	s.named(string(id))
 	return s, nil
@@ -125,6 +122,9 @@ func readCommit(path string) (s snapshot, err error) {
 // read returns the content, which has to be what its hash says.
 func (b blob) read(dir string) ([]byte, error) {
 	f, err := os.Open(filepath.Join(dir, string(b.In)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing", filepath.Join(dir, string(b.In)))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +133,12 @@ func (b blob) read(dir string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	at := info.Size() - int64(b.Back)
+	if at < 0 {
+		return nil, fmt.Errorf("%s is cut short", f.Name())
+	}
 	data := make([]byte, b.Size)
-	if _, err := f.ReadAt(data, info.Size()-int64(b.Back)); err != nil {
+	if _, err := f.ReadAt(data, at); err != nil {
 		return nil, err
 	}
 	if hashOf(data) != b.Hash {

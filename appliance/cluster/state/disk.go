@@ -98,13 +98,11 @@ func (d *Disk) restore() error {
 		if err := os.Link(d.path(headFile), d.path(string(head.id))); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		for _, b := range head.Tree {
-			if _, err := b.read(d.dir); err != nil {
-				return damaged(d.dir, err)
-			}
-		}
 	}
 	if err := errors.Join(durable.SyncDir(filepath.Dir(d.dir)), durable.SyncDir(d.dir)); err != nil {
+		return err
+	}
+	if err := d.mend(); err != nil {
 		return err
 	}
 	if err := d.prune(); err != nil {

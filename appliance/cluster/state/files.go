@@ -153,12 +153,46 @@ func (d *Disk) reconcile() error {
 		return err
 	}
 	if len(changes) > 0 {
+		if d.head().id != "" {
+			d.Log.Warn("files beside the cluster's state are not as that has them, and were taken over, as those of a "+
+				"version before; was the state restored alone? Then stop crawlbox and restore the whole data directory",
+				"documents", slices.Sorted(maps.Keys(changes)))
+		}
 		if err := d.commit(changes, message); err != nil {
 			return err
 		}
 	}
 	d.report(d.flush(stale...))
 	return nil
+}
+
+// mend writes documents again that the disk has damaged and whose files hold what they should. The
+// caller is in locked.
+func (d *Disk) mend() error {
+	head, changes := d.head(), Contents{}
+	for name, b := range head.Tree {
+		_, bad := b.read(d.dir)
+		if bad == nil {
+			continue
+		}
+		path, _ := d.file(name)
+		data, err := os.ReadFile(path)
+		if err != nil || hashOf(data) != b.Hash {
+			return damaged(d.dir, fmt.Errorf("%w: the document %s", bad, name))
+		}
+		d.Log.Warn("a document of the cluster's state was damaged and is as it was, from the file beside it; look at "+
+			"the disk with `dmesg`", "document", name, "file", path, "error", bad)
+		changes[name] = data
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	head.Tree = maps.Clone(head.Tree)
+	maps.DeleteFunc(head.Tree, func(name string, _ blob) bool { return changes[name] != nil })
+	d.mu.Lock()
+	d.history[len(d.history)-1] = head
+	d.mu.Unlock()
+	return d.commit(changes, "mended what was damaged")
 }
 
 // otherCluster reports whether a version before has made another cluster since: with another CA.

@@ -321,3 +321,85 @@ func TestFiles_OtherCluster(t *testing.T) {
 		}
 	}
 }
+
+// TestFiles_Mended damages a commit that has documents of today, in all ways that disks know.
+func TestFiles_Mended(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(path string) error{
+		"is cut short": func(path string) error { return os.Truncate(path, 10) },
+		"is missing":   os.Remove,
+		"does not hold what it should": func(path string) error {
+			data, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, bytes.ToUpper(data), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, start := before(t)
+			s := start()
+			_, v, _ := s.List("")
+			commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+			members, _, err := s.Read(state.Members)
+			if err := errors.Join(err, s.Close(), harm(filepath.Join(dir, "state", string(v)))); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 2 {
+				var log bytes.Buffer
+				s = open(t, filepath.Join(dir, "state"), state.Options{
+					Files: state.Files(dir),
+					Log:   slog.New(slog.NewTextHandler(&log, nil)),
+				})
+				want(t, s, state.Members, string(members))
+				want(t, s, state.Tokens, "[1]")
+				said := strings.Contains(log.String(), name) && strings.Contains(log.String(), "document=members")
+				if said != (i == 0) {
+					t.Errorf("start %d says %s", i, log.String())
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			// Where no file has it a person has to help.
+			dir, start = before(t)
+			s = start()
+			_, v, _ = s.List("")
+			commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+			err = errors.Join(s.Close(), harm(filepath.Join(dir, "state", string(v))),
+				os.Remove(state.Files(dir)[state.Members]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = state.Open(filepath.Join(dir, "state"), state.Options{Files: state.Files(dir)})
+			want := string(v) + " " + name + ": the document members): restore it from"
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestFiles_StateRestoredAlone wants a word on what is taken over of the files beside it.
+func TestFiles_StateRestoredAlone(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	s := start()
+	_, v, _ := s.List("")
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(filepath.Join(dir, "state"))); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+	path := filepath.Join(dir, "state")
+	if err := errors.Join(s.Close(), os.RemoveAll(path), os.CopyFS(path, os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		var log bytes.Buffer
+		s := open(t, path, state.Options{Files: state.Files(dir), Log: slog.New(slog.NewTextHandler(&log, nil))})
+		want(t, s, "tokens", "[1]")
+		if said := strings.Contains(log.String(), "restored alone"); said != (i == 0) {
+			t.Errorf("start %d says %s", i, log.String())
+		}
+	}
+}
