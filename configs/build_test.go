@@ -97,7 +97,7 @@ func TestBuild_Wrong(t *testing.T) {
 				"leave it out",
 		},
 		{"an unknown secret", service(
-			"build: {context: ., secrets: [s]}"), `2: services.a: service "a" refers to undefined build secret s`},
+			"build: {context: ., secrets: [s]}"), `3: services.a.build.secrets.0: there is no "s" below secrets: at the top level; define it there with a file or an environment`},
 		{"a secret of Swarm", service(
 			"build: .") + "secrets:\n  s: {external: true}\n",
 			"5: secrets.s.external: crawlbox does not manage Swarm's secrets and configs; use env_file, or " +

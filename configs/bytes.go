@@ -26,7 +26,7 @@ func ParseBytes(text string) (Bytes, error) {
 	}
 	size, err := parse(strings.TrimSpace(text))
 	if err != nil || size < 0 || size == math.MaxInt64 {
-		return 0, fmt.Errorf("%q is not a size like 256MB or 10GiB", text)
+		return 0, fmt.Errorf("must be a size such as 256MB or 10GiB, not %q", text)
 	}
 	return Bytes(size), nil
 }

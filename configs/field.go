@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -50,10 +49,10 @@ func parseAddress(s string) (netip.Addr, error) {
 	}
 	addr, err := netip.ParseAddr(s)
 	if err != nil {
-		return addr, fmt.Errorf("%q is not an IP address", s)
+		return addr, fmt.Errorf("must be an IP address, not %q", s)
 	}
 	if addr.IsUnspecified() || addr.IsMulticast() {
-		return addr, fmt.Errorf("%s is not an address that other nodes can reach", addr)
+		return addr, fmt.Errorf("must be an address that other nodes can reach, not %s", addr)
 	}
 	return addr.Unmap(), nil
 }
@@ -62,7 +61,7 @@ func port(p *uint16) field {
 	return bind(p, func(s string) (uint16, error) {
 		n, err := strconv.ParseUint(s, 10, 16)
 		if err != nil || n == 0 {
-			return 0, fmt.Errorf("%q is not a port: want a number from 1 to 65535", s)
+			return 0, fmt.Errorf("must be a port from 1 to 65535, not %q", s)
 		}
 		return uint16(n), nil
 	}, func(n uint16) string { return strconv.Itoa(int(n)) })
@@ -74,7 +73,7 @@ func duration(p *time.Duration) field {
 	return bind(p, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration like 5s or 1m30s", s)
+			return 0, fmt.Errorf("must be a duration such as 5s or 1m30s, not %q", s)
 		}
 		return d, nil
 	}, time.Duration.String)
@@ -84,7 +83,7 @@ func integer(p *int) field {
 	return bind(p, func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return 0, fmt.Errorf("%q is not a whole number", s)
+			return 0, fmt.Errorf("must be a whole number, not %q", s)
 		}
 		return n, nil
 	}, strconv.Itoa)
@@ -101,14 +100,14 @@ func parseBool(s string) (bool, error) {
 	case "false":
 		return false, nil
 	}
-	return false, fmt.Errorf("%q is not true or false", s)
+	return false, fmt.Errorf("must be true or false, not %q", s)
 }
 
 func level(p *slog.Level) field {
 	return bind(p, func(s string) (slog.Level, error) {
 		var l slog.Level
 		if l.UnmarshalText([]byte(s)) != nil {
-			return 0, errors.New(strconv.Quote(s) + " is not a level: want debug, info, warn or error")
+			return 0, fmt.Errorf("must be debug, info, warn or error, not %q", s)
 		}
 		return l, nil
 	}, func(l slog.Level) string { return strings.ToLower(l.String()) })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/compose"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
@@ -30,6 +31,10 @@ func Flags(fs *pflag.FlagSet) Option {
 	}
 }
 
+// Checking has it looked whether the directories are there that the file names for builds. A node
+// does without them until something is built.
+func Checking() Option { return func(s *settings) { s.checking = true } }
+
 // Load reads the file at path, or [DefaultPath] if path is empty, which need
 // not exist. It returns every problem it finds, joined, each a [*document.Error] of one
 // line, and with an error no Config. It reads no other file but each service's
@@ -48,11 +53,11 @@ func load(path string, optional bool, opts []Option) (Config, error) {
 	}
 	data, err := document.ReadBounded(file)
 	if errors.Is(err, fs.ErrNotExist) && !optional {
-		return Config{}, fmt.Errorf("config file %s does not exist; make one with `crawlbox config init`, or name "+
-			"another with --config: %w", file, fs.ErrNotExist)
+		return Config{}, words.Error(fs.ErrNotExist, "config file %s does not exist; make one with `crawlbox config "+
+			"init`, or name another with --config", file)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Config{}, fmt.Errorf("read config file: %w", err)
+		return Config{}, fmt.Errorf("the config file cannot be read: %w", err)
 	}
 	return Parse(file, data, opts...)
 }
@@ -69,7 +74,7 @@ func Parse(file string, data []byte, opts ...Option) (Config, error) {
 func parse(file string, data []byte, opts []Option) (cfg Config, envFiles []string, err error) {
 	p := &document.Problems{File: file}
 	root := document.Parse(data, p)
-	if err := p.Err(); err != nil {
+	if err := p.Err(); err != nil && root == nil {
 		return Config{}, nil, err
 	}
 	s := newSettings(p)
@@ -79,7 +84,7 @@ func parse(file string, data []byte, opts []Option) (cfg Config, envFiles []stri
 	s.readFile(root)
 	cfg = s.config()
 	cfg.File = file
-	cfg.Services, envFiles = compose.Read(root, p)
+	cfg.Services, envFiles = compose.Read(root, s.checking, p)
 	compose.CheckDestinations(cfg.Services, cfg.Registry.Port, p)
 	if err := p.Err(); err != nil {
 		return Config{}, envFiles, err

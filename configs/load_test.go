@@ -172,8 +172,8 @@ func TestLoad_Layers(t *testing.T) {
 
 	t.Setenv("CRAWLBOX_GOSSIP_PORT", "many")
 	_, err := Load(file(t, text), set("registry.port", "0", "--registry-port"))
-	want := "--registry-port: registry.port: \"0\" is not a port: want a number from 1 to 65535\n" +
-		"CRAWLBOX_GOSSIP_PORT: gossip.port: \"many\" is not a port: want a number from 1 to 65535"
+	want := "--registry-port: registry.port: must be a port from 1 to 65535, not \"0\"\n" +
+		"CRAWLBOX_GOSSIP_PORT: gossip.port: must be a port from 1 to 65535, not \"many\""
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -208,31 +208,34 @@ var wrong = []struct{ name, text, want string }{
 	{"wrong case", "Prune: true\n", `1: unknown key "Prune" (did you mean "prune"?)`},
 	{"nothing near", "colour: red\n", `1: unknown key "colour"`},
 	{"dotted key", "registry.port: 1\n", `1: unknown key "registry.port" (write port: below registry:)`},
-	{"no mapping", "- a\n", "1: want a mapping of keys and values, like `data_dir: /var/lib/crawlbox`"},
-	{"value for a group", "node: 7980\n", `1: node: want a mapping with port`},
-	{"group for a value", "prune: {a: b}\n", `1: prune: want a single value`},
-	{"not a port", "node:\n  port: seven\n", `2: node.port: "seven" is not a port: want a number from 1 to 65535`},
-	{"port too high", "node: {port: 65536}\n", `1: node.port: "65536" is not a port: want a number from 1 to 65535`},
-	{"not an address", "advertise_addr: master\n", `1: advertise_addr: "master" is not an IP address`},
+	{
+		"no mapping", "- a\n",
+		"1: the file must be a mapping of keys and values, like `data_dir: /var/lib/crawlbox`, not a list",
+	},
+	{"value for a group", "node: 7980\n", `1: node: must be a mapping with port, not "7980"`},
+	{"group for a value", "prune: {a: b}\n", "1: prune: must be a single value, not a mapping"},
+	{"not a port", "node:\n  port: seven\n", `2: node.port: must be a port from 1 to 65535, not "seven"`},
+	{"port too high", "node: {port: 65536}\n", `1: node.port: must be a port from 1 to 65535, not "65536"`},
+	{"not an address", "advertise_addr: master\n", `1: advertise_addr: must be an IP address, not "master"`},
 	{
 		"no one's address", "advertise_addr: 0.0.0.0\n",
-		`1: advertise_addr: 0.0.0.0 is not an address that other nodes can reach`,
+		"1: advertise_addr: must be an address that other nodes can reach, not 0.0.0.0",
 	},
-	{"not a level", "log_level: loud\n", `1: log_level: "loud" is not a level: want debug, info, warn or error`},
-	{"not a size", "mirror: {max_size: big}\n", `1: mirror.max_size: "big" is not a size like 256MB or 10GiB`},
-	{"negative size", "mirror: {max_size: -1}\n", `1: mirror.max_size: "-1" is not a size like 256MB or 10GiB`},
-	{"not a boolean", "prune: yes\n", `1: prune: "yes" is not true or false`},
-	{"not a path", "data_dir: true\n", `1: data_dir: "true" is not a path: put it in quotes if it is one`},
-	{"empty path", "data_dir: \"\"\n", `1: data_dir: is empty: want a path`},
+	{"not a level", "log_level: loud\n", `1: log_level: must be debug, info, warn or error, not "loud"`},
+	{"not a size", "mirror: {max_size: big}\n", `1: mirror.max_size: must be a size such as 256MB or 10GiB, not "big"`},
+	{"negative size", "mirror: {max_size: -1}\n", `1: mirror.max_size: must be a size such as 256MB or 10GiB, not "-1"`},
+	{"not a boolean", "prune: yes\n", `1: prune: must be true or false, not "yes"`},
+	{"not a path", "data_dir: true\n", `1: data_dir: must be a path (put it in quotes if it is one), not "true"`},
+	{"empty path", "data_dir: \"\"\n", "1: data_dir: must be a path, not empty"},
 	{
 		"not a queue", "queue: on\n",
-		`1: queue: want true, false, or a mapping with port, password, password_file, tls, data_dir, max_memory`,
+		`1: queue: must be true, false, or a mapping with port, password, password_file, tls, data_dir, max_memory, not "on"`,
 	},
 	{
 		"two passwords", "queue:\n  password: a\n  password_file: /b\n",
 		`3: queue.password_file: queue.password is set too: remove one of them`,
 	},
-	{"no unit", "swarm: {heartbeat: 5}\n", `1: swarm.heartbeat: "5" is not a duration like 5s or 1m30s`},
+	{"no unit", "swarm: {heartbeat: 5}\n", `1: swarm.heartbeat: must be a duration such as 5s or 1m30s, not "5"`},
 	{
 		"small queue", "queue: {max_memory: 63MiB}\n",
 		`1: queue.max_memory: 63MiB is too little: use 64MiB or more, or 0 for a quarter of the machine's memory`,
@@ -253,15 +256,15 @@ var wrong = []struct{ name, text, want string }{
 	{"duplicate key", "prune: true\ndata_dir: /a\nprune: false\n", `3: duplicate key "prune" (first in line 1)`},
 	{"key that is a list", "? [a]\n: b\n", `1: a key must be plain text`},
 	{"tabs", "node:\n\tport: 1\n", `2: not YAML: found character that cannot start any token`},
-	{"unknown anchor", "a: 1\nb: *c\n", `2: unknown anchor 'c' referenced`},
+	{"unknown anchor", "a: 1\nb: *c\n", "2: not YAML: unknown anchor 'c' referenced"},
 	{"anchor in itself", "x-a: &a\n  b: *a\n", `1: the anchor contains itself`},
 	{
 		"second document", "prune: true\n---\nprune: false\n",
 		`2: a second YAML document begins here: put everything into one`,
 	},
 	{"not UTF-8", "a: 1\nb: \xff\n", `2: the text is not UTF-8`},
-	{"control character", "prune: true\nb: \x01\n", `2: control characters are not allowed`},
-	{"two errors", "prune: 1\nfoo: 2\n", "1: prune: \"1\" is not true or false\n2: unknown key \"foo\""},
+	{"control character", "prune: true\nb: \x01\n", "2: not YAML: control characters are not allowed"},
+	{"two errors", "prune: 1\nfoo: 2\n", "1: prune: must be true or false, not \"1\"\n2: unknown key \"foo\""},
 	{"merge of text", "node:\n  <<: a\n", "2: `<<` merges mappings only"},
 	{"compose's version", "version: '3'\n", `1: version: it is obsolete in Compose too; remove it`},
 	{"x-crawlbox", "x-crawlbox:\n  a: b\n", `2: unknown key "x-crawlbox.a": crawlbox has no extensions of Compose`},

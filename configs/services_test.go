@@ -108,7 +108,7 @@ func TestServices_Wrong(t *testing.T) {
 		{
 			"queue in the build", service("image: localhost:8003/i\nbuild:\n  context: .\n  args: " +
 				"[CRAWLBOX_QUEUE_URL]"),
-			"6: services.a.build.args.CRAWLBOX_QUEUE_URL: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a " +
+			"6: services.a.build.args.0: ${CRAWLBOX_QUEUE_URL} is for environment and env_file; a " +
 				"shell in the container knows it as $$CRAWLBOX_QUEUE_URL",
 		},
 		{
@@ -141,18 +141,21 @@ func TestServices_Wrong(t *testing.T) {
 			"9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
 		{
 			"wrong type", service("image: i\ndeploy:\n  replicas: many"),
-			`5: services.a.deploy.replicas: "many" is not a number of the right kind`,
+			`5: services.a.deploy.replicas: must be a whole number from 0 to 1000000, not "many"`,
 		},
-		{"list for a mapping", service("image: i\ndeploy: []"), "4: services.a.deploy: must be a mapping or null"},
-		{"no mapping", "services:\n  a: image\n", "2: services.a: want a mapping with at least `image:` or `build:`"},
-		{"services is a list", "services: [a]\n", "1: services: want a mapping with a name for each of the services"},
+		{"list for a mapping", service("image: i\ndeploy: []"), `4: services.a.deploy: must be a mapping of keys and values, not a list`},
+		{
+			"no mapping", "services:\n  a: image\n",
+			"2: services.a: must be a mapping with at least `image:` or `build:`, not \"image\"",
+		},
+		{"services is a list", "services: [a]\n", `1: services: must be a mapping with a name for each of the services, not a list`},
 		{
 			"no image", service("user: root"),
 			"2: services.a: has no image: name one with `image:`, or a directory with `build:`",
 		},
 		{
 			"bad image", service("image: Spider:1"),
-			`3: services.a.image: "Spider:1" does not name an image: invalid reference format: repository name (library/Spider) must be lowercase`,
+			`3: services.a.image: must be the name of an image such as localhost:8003/spider:0.01, in lower case, not "Spider:1"`,
 		},
 		{
 			"bad name", "services:\n  a.b: {image: i}\n",
@@ -160,22 +163,22 @@ func TestServices_Wrong(t *testing.T) {
 		},
 		{
 			"unset variable", service("image: i\nenvironment:\n  A: ${CRAWLBOX_TEST_UNSET}"),
-			"5: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}",
+			`5: services.a.environment.A: the variable CRAWLBOX_TEST_UNSET is not set: set it, or write ${CRAWLBOX_TEST_UNSET:-DEFAULT}`,
 		},
 		{"unset in a default", service(
 			"image: ${CRAWLBOX_TEST_UNSET:-$CRAWLBOX_TEST_OTHER}"),
-			"3: the variable CRAWLBOX_TEST_OTHER is not set: set it, or write ${CRAWLBOX_TEST_OTHER:-DEFAULT}"},
+			`3: services.a.image: the variable CRAWLBOX_TEST_OTHER is not set: set it, or write ${CRAWLBOX_TEST_OTHER:-DEFAULT}`},
 		{
 			"lone dollar", service("image: i\ncommand: [echo, '$5']"),
-			"4: $ begins no variable: write $$ for a dollar sign",
+			"4: services.a.command.1: $ begins no variable: write $$ for a dollar sign",
 		},
 		{
 			"missing env_file", service("image: i\nenv_file:\n- /nonexistent/a.env"),
-			"5: services.a.env_file.0: read env_file: stat /nonexistent/a.env: no such file or directory",
+			"5: services.a.env_file.0: there is no file /nonexistent/a.env; write `required: false` if that is meant",
 		},
 		{"env_file is a device", service(
 			"image: i\nenv_file: /dev/zero"),
-			"4: services.a.env_file.0: read env_file: read /dev/zero: is not a regular file"},
+			"4: services.a.env_file.0: it cannot be read: /dev/zero is not a regular file"},
 		{
 			"network not made", service("image: i\nnetworks: [n]") + "networks:\n  n: {external: false}\n",
 			"4: services.a.networks.n: crawlbox does not create networks; run `docker network create -d overlay " +
@@ -185,46 +188,53 @@ func TestServices_Wrong(t *testing.T) {
 			"image: i") + "networks:\n  n: {driver: overlay}\n",
 			"5: networks.n.driver: crawlbox does not create networks; run `docker network create -d overlay NAME` " +
 				"and mark it `external: true`"},
-		{"undefined network", service(
-			"image: i\nnetworks: [n]"), `2: services.a: service "a" refers to undefined network n`},
+		{
+			"undefined network", service("image: i\nnetworks: [n]"),
+			"4: services.a.networks.0: there is no \"n\" below networks: at the top level; define it there with " +
+				"`external: true`",
+		},
 		{
 			"undefined volume", service("image: i\nvolumes: ['vol:/v']"),
-			`2: services.a: service "a" refers to undefined volume vol`,
+			`4: services.a.volumes.0: there is no "vol" below volumes: at the top level; define it there, or begin a path with ./`,
 		},
 		{"other network mode", service(
 			"image: i\nnetwork_mode: bridge"),
-			`4: services.a.network_mode: "bridge": only host is supported; name others below networks`},
+			`4: services.a.network_mode: must be host, the only one; name others below networks, not "bridge"`},
 		{
 			"reserved label", service("image: i\ndeploy:\n  labels:\n    crawlbox.managed: me"),
 			"6: services.a.deploy.labels.crawlbox.managed: crawlbox keeps labels that begin with crawlbox. for itself",
 		},
 		{"negative replicas", service(
-			"image: i\ndeploy:\n  replicas: -1"), "5: services.a.deploy.replicas: must be greater than or equal to 0"},
+			"image: i\ndeploy:\n  replicas: -1"), `5: services.a.deploy.replicas: must be a whole number from 0 to 1000000, not "-1"`},
 		{"replicas of a global", service(
 			"image: i\nscale: 2\ndeploy:\n  mode: global"),
 			"6: services.a.deploy.mode: global runs one task on each node; remove replicas and scale"},
 		{
 			"unknown mode", service("image: i\ndeploy: {mode: some}"),
-			`4: services.a.deploy.mode: "some" is none of replicated, global, replicated-job, global-job`,
+			`4: services.a.deploy.mode: must be replicated, global, replicated-job or global-job, not "some"`,
 		},
 		{
-			"constraint", service("image: i\ndeploy:\n  placement:\n    constraints:\n    - a==b\n    - " +
+			"constraint", service("image: i\ndeploy:\n  placement:\n    constraints:\n    - node.rol==b\n    - " +
 				"node.role=worker"),
-			`8: services.a.deploy.placement.constraints.1: "node.role=worker" is not a constraint like node.labels.disk==ssd`,
+			"7: services.a.deploy.placement.constraints.0: must be a constraint such as node.labels.disk==ssd, not " +
+				"\"node.rol==b\": its key is none of node.id, node.hostname, node.ip, node.role, node.platform.os, " +
+				"node.platform.arch, node.labels.NAME and engine.labels.NAME\n" +
+				`8: services.a.deploy.placement.constraints.1: must be a constraint such as node.labels.disk==ssd, not ` +
+				"\"node.role=worker\": it is not of the form KEY==VALUE or KEY!=VALUE",
 		},
 		{"rollback of a rollback", service(
 			"image: i\ndeploy:\n  rollback_config:\n    failure_action: rollback"),
-			`6: services.a.deploy.rollback_config.failure_action: "rollback" is none of pause, continue`},
+			`6: services.a.deploy.rollback_config.failure_action: must be pause or continue, not "rollback"`},
 		{
 			"not a number", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: NaN"),
-			"2: services.a: json: unsupported value: NaN",
+			`6: services.a.deploy.update_config.max_failure_ratio: must be a number from 0 to 1, not "NaN"`,
 		},
 		{
 			"ratio", service("image: i\ndeploy:\n  update_config:\n    max_failure_ratio: 2"),
-			"6: services.a.deploy.update_config.max_failure_ratio: is not between 0 and 1",
+			`6: services.a.deploy.update_config.max_failure_ratio: must be a number from 0 to 1, not "2"`,
 		},
 		{"YAML's not a number", service(
-			"image: i\nstop_grace_period: .nan"), "4: .nan is not a number that can be used here"},
+			"image: i\nstop_grace_period: .nan"), `4: services.a.stop_grace_period: .nan is not a number that can be used here`},
 		{
 			"SELinux", service("image: i\nvolumes: ['/a:/a:Z']"),
 			"4: services.a.volumes.0: Swarm does not set SELinux labels; remove :z or :Z",
@@ -239,9 +249,16 @@ func TestServices_Wrong(t *testing.T) {
 				"Swarm has no links; use the service's name on a shared network",
 		},
 		{"unused volume of a wrong type", service(
-			"image: i") + "volumes:\n  vol:\n    driver: [a]\n", "6: volumes.vol.driver must be a string"},
+			"image: i") + "volumes:\n  vol:\n    driver: [a]\n", `6: volumes.vol.driver: must be text (put a number in quotes), not a list`},
 		{"unused network of a wrong type", service(
-			"image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", "6: networks.n.name must be a string"},
+			"image: i") + "networks:\n  n:\n    name: 5\n    external: true\n", `6: networks.n.name: must be text (put a number in quotes), not "5"`},
+		{
+			"tmpfs", service("image: i\ntmpfs:\n- /a:uid=5\n- run\n- /b:size=x\n- /c:mode=9"),
+			"5: services.a.tmpfs.0: the tmpfs option \"uid\" is not in Swarm: use size, mode, ro or rw\n" +
+				"6: services.a.tmpfs.1: the target \"run\" is not an absolute path\n" +
+				"7: services.a.tmpfs.2: \"size=x\" is not a size like size=64m\n" +
+				"8: services.a.tmpfs.3: \"mode=9\" is not a mode like mode=1777",
+		},
 		{"include", "include: [other.yaml]\n", "1: include: crawlbox reads one file; copy the services into it"},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.text, test.want) })

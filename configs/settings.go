@@ -17,7 +17,8 @@ import (
 // settings gathers the layers of everything but services.
 type settings struct {
 	*document.Problems
-	viper *viper.Viper
+	viper    *viper.Viper
+	checking bool // see Checking
 	// Where values come from, for errors.
 	lines   map[string]int
 	origins map[string]string
@@ -71,7 +72,7 @@ func (s *settings) readQueue(e document.Entry, file map[string]any) {
 	if e.Value.Kind == yaml.ScalarNode && !document.IsNull(e.Value) {
 		v, err := parseBool(e.Value.Value)
 		if err != nil {
-			s.Addf(e.Line, "queue: want true, false, or a mapping with %s", groupKeys(e.Name))
+			s.Addf(e.Line, "queue: must be true, false, or a mapping with %s, not %q", groupKeys(e.Name), e.Value.Value)
 			return
 		}
 		on = fmt.Sprint(v)
@@ -92,7 +93,7 @@ func (s *settings) readGroup(e document.Entry, file map[string]any) {
 		return
 	}
 	if e.Value.Kind != yaml.MappingNode {
-		s.Addf(e.Line, "%s: want a mapping with %s", e.Name, groupKeys(e.Name))
+		s.Addf(e.Line, "%s: must be a mapping with %s, not %s", e.Name, groupKeys(e.Name), document.What(e.Value))
 		return
 	}
 	group := map[string]any{}
@@ -114,9 +115,9 @@ func (s *settings) readKey(name string, e document.Entry, into map[string]any) {
 		s.Addf(e.Line, "unknown key %q (write %s: below %s:)", name, rest, group)
 	case document.IsNull(e.Value):
 	case e.Value.Kind != yaml.ScalarNode:
-		s.Addf(e.Line, "%s: want a single value", name)
+		s.Addf(e.Line, "%s: must be a single value, not %s", name, document.What(e.Value))
 	case k.path && e.Value.ShortTag() != "!!str":
-		s.Addf(e.Line, "%s: %q is not a path: put it in quotes if it is one", name, e.Value.Value)
+		s.Addf(e.Line, "%s: must be a path (put it in quotes if it is one), not %q", name, e.Value.Value)
 	default:
 		into[e.Name] = e.Value.Value
 		s.lines[name] = e.Line

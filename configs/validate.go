@@ -95,9 +95,10 @@ func (c Config) checkPaths() []keyProblem {
 		required := k.name == "data_dir" || k.name == "socket"
 		switch {
 		case path == "" && required:
-			found = append(found, keyProblem{key: k.name, reason: "is empty: want a path"})
+			found = append(found, keyProblem{key: k.name, reason: "must be a path, not empty"})
 		case path != "" && !filepath.IsAbs(path):
-			found = append(found, keyProblem{key: k.name, reason: fmt.Sprintf("%q is not an absolute path", path)})
+			reason := fmt.Sprintf("must be an absolute path, not %q", path)
+			found = append(found, keyProblem{key: k.name, reason: reason})
 		}
 	}
 	return found
@@ -129,7 +130,7 @@ func (c Config) checkPorts() []keyProblem {
 	for _, p := range ports {
 		switch user, ok := taken[p.port]; {
 		case p.port == 0:
-			found = append(found, keyProblem{key: p.key, reason: "0 is not a port: want a number from 1 to 65535"})
+			found = append(found, keyProblem{key: p.key, reason: "must be a port from 1 to 65535, not 0"})
 		case ok:
 			found = append(found, keyProblem{
 				key:    p.key,

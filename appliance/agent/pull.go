@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -47,7 +48,7 @@ func packPull(p swarm.Pulled, done bool, err error) pullLine {
 func unpackPull(l pullLine) (p swarm.Pulled, done bool, err error) {
 	switch {
 	case l.NoImage:
-		err = fmt.Errorf("%w: %.1000s", swarm.ErrNoImage, l.Error)
+		err = words.Error(swarm.ErrNoImage, "%.1000s", l.Error)
 	case l.Error != "":
 		err = fmt.Errorf("%.1000s", l.Error)
 	}

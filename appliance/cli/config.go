@@ -34,7 +34,7 @@ func configCheckCmd(a *command.App) *cobra.Command {
 	}
 	file := fileFlag(cmd, "the `file` (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		cfg, err := configs.Load(configFile(a, *file))
+		cfg, err := configs.Load(configFile(a, *file), configs.Checking())
 		if err != nil {
 			return err
 		}

@@ -51,9 +51,9 @@ func (r *Runner) begin(service string, e history.Entry) *record {
 // isRepeat reports whether a change of the config file is one that came to nothing
 // before, and is tried again. It is told once.
 func isRepeat(last, e history.Entry) bool {
+	nothing := last.Result == history.Failed || last.Result == history.Interrupted
 	return e.Kind == history.KindConfig && last.Kind == e.Kind && last.Definition == e.Definition &&
-		last.Digest == e.Digest &&
-		last.Stage == history.StagePull && (last.Result == history.Failed || last.Result == history.Interrupted)
+		last.Digest == e.Digest && nothing && (last.Stage == history.StagePull || last.Stage == history.StageUpdate)
 }
 
 // at records that a stage begins. Nothing is written of a deploy that is

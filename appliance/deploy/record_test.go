@@ -72,6 +72,7 @@ func TestSameTry(t *testing.T) {
 		want   bool
 	}{
 		"in the pull":        {func(*history.Entry) {}, true},
+		"refused by Swarm":   {func(e *history.Entry) { e.Stage = history.StageUpdate }, true},
 		"cut off there":      {func(e *history.Entry) { e.Result = history.Interrupted }, true},
 		"after it":           {func(e *history.Entry) { e.Stage = history.StageWatch }, false},
 		"another image":      {func(e *history.Entry) { e.Digest = "c" }, false},

@@ -20,7 +20,7 @@ func (r *Runner) create(ctx context.Context, d Deploy, begun time.Time, emit Emi
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(fleet.Service{Desired: 1}))
 	id, _, err := r.change(ctx, nil, d)
 	if err != nil {
-		return Summary{}, fmt.Errorf("%s: create the service: %w", d.Service, err)
+		return Summary{}, fmt.Errorf("%s: %s%w", d.Service, history.Untaken, err)
 	}
 	failpoint.Hit(failpoint.DeployUpdated)
 	r.watching(d)
@@ -67,7 +67,7 @@ func (r *Runner) update(ctx context.Context, id string, d Deploy, begun time.Tim
 	d.Change.Update.Parallelism = d.Share.Of(d.replicas(svc))
 	_, replaced, err := r.change(ctx, &svc, d)
 	if err != nil {
-		return Summary{}, fmt.Errorf("%s: change the service: %w", svc.Name, err)
+		return Summary{}, fmt.Errorf("%s: %s%w", svc.Name, history.Untaken, err)
 	}
 	failpoint.Hit(failpoint.DeployUpdated)
 	r.watching(d)

@@ -191,9 +191,9 @@ func (b *badInput) config() {
 		{"regstry: {port: 8003}\n", []string{":1:", `unknown key "regstry"`, `did you mean "registry"`}},
 		{"registry:\n  prt: 8003\n", []string{":2:", "prt", "port"}},
 		{"registry:\n  port: many\n", []string{":2:", "registry.port", "many"}},
-		{"registry: 8003\n", []string{":1:", "registry", "want a mapping"}},
+		{"registry: 8003\n", []string{":1:", "registry", "must be a mapping"}},
 		{"services:\n  spider:\n    image: a\n    replica: 3\n", []string{":4:", "replica", "services.spider.replica"}},
-		{"services:\n  spider:\n    imge: a\n", []string{":2:", "has no image"}},
+		{"services:\n  spider:\n    imge: a\n", []string{":3:", `did you mean "services.spider.image"?`}},
 		{
 			"services:\n  spider:\n    image: a\n    comand: b\n",
 			[]string{":4:", `did you mean "services.spider.command"?`},
@@ -202,9 +202,9 @@ func (b *badInput) config() {
 		{"services:\n  spider:\n    image: a\n    deploy: {replicas: -1}\n", []string{":4:", "replicas"}},
 		{
 			"services:\n  spider:\n    image: a\n    deploy: {replicas: x}\n",
-			[]string{":4:", "replicas", `"x" is not a number`},
+			[]string{":4:", "replicas", `must be a whole number from 0 to 1000000, not "x"`},
 		},
-		{"services:\n  spider: {image: 'Not An Image'}\n", []string{":2:", "does not name an image"}},
+		{"services:\n  spider: {image: 'Not An Image'}\n", []string{":2:", "must be the name of an image"}},
 		{"services: [\n", []string{":1:", "not YAML"}},
 		{"data_dir: &a [*a]\n", []string{":1:"}},
 		{bomb, []string{"crawlbox.yaml:", "alias"}},

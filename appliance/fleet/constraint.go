@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
 
 // Constraint is one placement constraint of a service, such as
@@ -44,46 +45,41 @@ func CheckLabel(name, value string) error {
 	return nil
 }
 
-var constraintForm = regexp.MustCompile(`^([A-Za-z_][\w.-]+)\s*(==|!=)\s*([\w:.*()?+\[\]\\^$|/\s-]+)$`)
-
 func parseConstraint(s string) (Constraint, error) {
-	parts := constraintForm.FindStringSubmatch(strings.TrimSpace(s))
-	if parts == nil {
-		return Constraint{}, errors.New("it is not of the form KEY==VALUE or KEY!=VALUE")
+	key, operator, value, err := naming.SplitConstraint(s)
+	if err != nil {
+		return Constraint{}, err
 	}
-	key, operator, value := parts[1], parts[2], parts[3]
 	c := Constraint{text: key + operator + value, equal: operator == "=="}
 	if strings.EqualFold(key, "node.ip") {
 		network, err := parseNetwork(value)
 		c.has = func(n Node) bool { return within(network, n.Addr) }
 		return c, err
 	}
-	of, err := attribute(key)
+	of := attribute(key)
 	c.has = func(n Node) bool { return strings.EqualFold(of(n), value) }
-	return c, err
+	return c, nil
 }
 
 // attribute finds what a key stands for. The architecture is compared as the
 // node names it: Swarm takes x86_64 and amd64 for the same only in an image.
-func attribute(key string) (func(Node) string, error) {
+func attribute(key string) func(Node) string {
 	switch lower := strings.ToLower(key); {
 	case lower == "node.id":
-		return func(n Node) string { return n.ID }, nil
+		return func(n Node) string { return n.ID }
 	case lower == "node.hostname":
-		return func(n Node) string { return n.Name }, nil
+		return func(n Node) string { return n.Name }
 	case lower == "node.role":
-		return func(n Node) string { return n.Role }, nil
+		return func(n Node) string { return n.Role }
 	case lower == "node.platform.os":
-		return func(n Node) string { return n.OS }, nil
+		return func(n Node) string { return n.OS }
 	case lower == "node.platform.arch":
-		return func(n Node) string { return n.Arch }, nil
-	case strings.HasPrefix(lower, "node.labels.") && len(key) > len("node.labels."):
-		return func(n Node) string { return n.Labels[key[len("node.labels."):]] }, nil
-	case strings.HasPrefix(lower, "engine.labels.") && len(key) > len("engine.labels."):
-		return func(n Node) string { return n.EngineLabels[key[len("engine.labels."):]] }, nil
+		return func(n Node) string { return n.Arch }
+	case strings.HasPrefix(lower, "node.labels."):
+		return func(n Node) string { return n.Labels[key[len("node.labels."):]] }
+	default:
+		return func(n Node) string { return n.EngineLabels[key[len("engine.labels."):]] }
 	}
-	return nil, errors.New("its key is none of node.id, node.hostname, node.ip, node.role, node.platform.os, " +
-		"node.platform.arch, node.labels.NAME and engine.labels.NAME")
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

@@ -11,10 +11,10 @@ const (
 	ModeGlobal     = "global"
 )
 
-// The lowest limits of a replica that start: Swarm refuses fewer processors, and Docker less
+// The lowest limits of a replica that start: the kernel refuses fewer processors, and Docker less
 // memory.
 const (
-	LeastCPUs         = 0.001
+	LeastCPUs         = 0.01
 	LeastMemory int64 = 6 << 20
 )
 

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -112,22 +111,9 @@ func (e *Engine) explain(err error) error {
 	case isNotManager(err):
 		return ErrNotManager
 	case cerrdefs.IsNotFound(err):
-		return fmt.Errorf("%w: %s", ErrNotFound, engineMessage(err))
+		return words.Error(ErrNotFound, "%s", words.Docker(err.Error()))
 	}
-	return errors.New(engineMessage(err))
-}
-
-// engineMessage returns the engine's own word in one line, without what the SDK puts before.
-func engineMessage(err error) string {
-	return withRemedy(words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: ")))
-}
-
-// withRemedy adds to a message of Docker what to do, where that has no word of it.
-func withRemedy(text string) string {
-	if strings.Contains(text, "no space left on device") {
-		text += "; that machine's disk is full: make room on it, `docker system df` there shows what of Docker takes it"
-	}
-	return text
+	return errors.New(words.Docker(err.Error()))
 }
 
 // dialer connects to a unix socket unless that would wake a stopped engine.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
@@ -95,7 +96,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 		svc.Before = replicasBefore(s)
 	}
 	if u := s.UpdateStatus; u != nil {
-		svc.Update, svc.Message = string(u.State), u.Message
+		svc.Update, svc.Message = string(u.State), words.Docker(u.Message)
 		if u.StartedAt != nil {
 			svc.UpdateStarted = *u.StartedAt
 		}

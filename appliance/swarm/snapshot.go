@@ -84,7 +84,7 @@ func taskOf(t swarm.Task) fleet.Task {
 		NodeID:    t.NodeID,
 		State:     string(t.Status.State),
 		Desired:   string(t.DesiredState),
-		Error:     withRemedy(words.OneLine(t.Status.Err)),
+		Error:     words.Docker(t.Status.Err),
 		Created:   t.CreatedAt,
 		Since:     t.Status.Timestamp,
 	}

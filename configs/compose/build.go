@@ -3,7 +3,6 @@ package compose
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -88,20 +87,6 @@ func (s Service) destination() (repository, tag string) {
 	return reference.Path(named), tag
 }
 
-// checkBuild reports the first value of `build:` that crawlbox cannot honour.
-func (s *Service) checkBuild() *document.Error {
-	b := s.Compose.Build
-	switch {
-	case b == nil:
-		return nil
-	case !filepath.IsAbs(b.Context):
-		return s.problem("build.context", fmt.Sprintf("%q is not a directory on this machine", b.Context))
-	case len(b.Platforms) > 1:
-		return s.problem("build.platforms.1", "an image is built for one platform")
-	}
-	return nil
-}
-
 // CheckDestinations reports images that are built but would not go into the
 // registry of the cluster, which listens on the port given.
 func CheckDestinations(services []Service, registry uint16, p *document.Problems) {
@@ -112,7 +97,7 @@ func CheckDestinations(services []Service, registry uint16, p *document.Problems
 		}
 		named, err := reference.ParseNormalizedNamed(s.Compose.Image)
 		if err != nil {
-			continue // reported by checkImage
+			continue // reported by its kind
 		}
 		if _, digested := named.(reference.Digested); digested || reference.Domain(named) != local {
 			p.Add(s.problem("image", fmt.Sprintf(

@@ -3,12 +3,9 @@ package compose
 import (
 	"fmt"
 	"maps"
-	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
-	"strings"
-
-	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/distribution/reference"
 
 	"github.com/crawlbox/crawlbox/configs/document"
 )
@@ -19,103 +16,93 @@ const LabelPrefix = "crawlbox."
 // hostMode is the only network mode, and the default.
 const hostMode = "host"
 
-// check reports the first value that Compose takes and crawlbox cannot honour.
-func (s *Service) check() *document.Error {
-	for _, check := range []func() *document.Error{
-		s.checkQueueURL, s.checkImage, s.checkBuild, s.checkNetworks, s.checkMounts, s.checkLabels, s.checkDeploy,
-		s.checkRest,
+// check reports values that are good one by one, and not together.
+func (r *serviceReader) check(s *Service) {
+	for _, check := range []func(*serviceReader, *Service){
+		(*serviceReader).checkBuild, (*serviceReader).checkNetworks, (*serviceReader).checkReplicas,
+		(*serviceReader).checkJob,
 	} {
-		if err := check(); err != nil {
-			return err
+		check(r, s)
+	}
+}
+
+func (r *serviceReader) wrong(s *Service, place, format string, args ...any) {
+	r.Add(s.problem(place, fmt.Sprintf(format, args...)))
+}
+
+// checkBuild reports what of `build:` crawlbox cannot honour.
+func (r *serviceReader) checkBuild(s *Service) {
+	b := s.Compose.Build
+	if b == nil {
+		return
+	}
+	if len(b.Platforms) > 1 {
+		r.wrong(s, "build.platforms.1", "an image is built for one platform")
+	}
+	if !filepath.IsAbs(b.Context) {
+		r.wrong(s, "build.context", "%s is not a directory on this machine", document.Quote(b.Context))
+		return
+	}
+	if !r.checking {
+		return
+	}
+	if info, err := os.Stat(b.Context); err != nil || !info.IsDir() {
+		r.wrong(s, "build.context", "there is no directory %s on this machine", b.Context)
+	} else if b.Dockerfile != "" {
+		dockerfile := b.Dockerfile
+		if !filepath.IsAbs(dockerfile) {
+			dockerfile = filepath.Join(b.Context, dockerfile)
+		}
+		if info, err := os.Stat(dockerfile); err != nil || !info.Mode().IsRegular() {
+			r.wrong(s, "build.dockerfile", "there is no file %s on this machine", dockerfile)
 		}
 	}
-	return nil
 }
 
-func (s *Service) checkImage() *document.Error {
-	image := s.Compose.Image
-	if image == "" && s.Compose.Build == nil {
-		return s.problem("", "has no image: name one with `image:`, or a directory with `build:`")
-	}
-	if image == "" {
-		return nil
-	}
-	if _, err := reference.ParseNormalizedNamed(image); err != nil {
-		return s.problem("image", fmt.Sprintf("%q does not name an image: %v", image, err))
-	}
-	return nil
-}
-
-func (s *Service) checkNetworks() *document.Error {
-	if mode := s.Compose.NetworkMode; mode != "" && mode != hostMode {
-		return s.problem("network_mode", fmt.Sprintf("%q: only host is supported; name others below networks", mode))
+func (r *serviceReader) checkNetworks(s *Service) {
+	if s.Compose.NetworkMode != "" && len(s.Compose.Networks) > 0 {
+		r.wrong(s, "network_mode", "it excludes networks; remove one of them")
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Networks)) {
 		network, attach := s.Networks[key], s.Compose.Networks[key]
-		if !network.External {
-			return s.problem("networks."+key, createFirst)
-		}
-		if network.Name == hostMode && (len(s.Networks) > 1 || attach != nil && len(attach.Aliases) > 0) {
-			return s.problem("networks."+key, "the host's network excludes other networks and aliases")
+		switch {
+		case !bool(network.External):
+			r.wrong(s, "networks."+key, createFirst)
+		case network.Name == hostMode && (len(s.Networks) > 1 || attach != nil && len(attach.Aliases) > 0):
+			r.wrong(s, "networks."+key, "the host's network excludes other networks and aliases")
 		}
 	}
-	return nil
 }
 
-func (s *Service) checkMounts() *document.Error {
-	for i, m := range s.Compose.Volumes {
-		place := fmt.Sprintf("volumes.%d", i)
-		switch m.Type {
-		case types.VolumeTypeBind, types.VolumeTypeVolume, types.VolumeTypeTmpfs:
-		default:
-			return s.problem(place, fmt.Sprintf("the type %q is not supported: use bind, volume or tmpfs", m.Type))
-		}
-		if !strings.HasPrefix(m.Target, "/") {
-			return s.problem(place, fmt.Sprintf("the target %q is not an absolute path", m.Target))
-		}
-		if m.Type == types.VolumeTypeBind && !strings.HasPrefix(m.Source, "/") {
-			return s.problem(place, fmt.Sprintf("the source %q of a bind is not an absolute path", m.Source))
-		}
-		if m.Type == types.VolumeTypeTmpfs && m.Source != "" {
-			return s.problem(place, "a tmpfs has no source")
-		}
-		if m.Bind != nil && m.Bind.SELinux != "" {
-			return s.problem(place, "Swarm does not set SELinux labels; remove :z or :Z")
-		}
+func (r *serviceReader) checkReplicas(s *Service) {
+	d := s.Compose.Deploy
+	if d == nil {
+		return
 	}
-	return nil
+	if scale := s.Compose.Scale; scale != nil && d.Replicas != nil && *scale != *d.Replicas {
+		r.wrong(s, "scale", "it is %d, and deploy.replicas is %d; remove one of them", *scale, *d.Replicas)
+	}
+	if !s.isGlobal() {
+		return
+	}
+	if s.Compose.Scale != nil || d.Replicas != nil {
+		r.wrong(s, "deploy.mode", "%s runs one task on each node; remove replicas and scale", s.Mode())
+	}
+	if d.Placement.MaxReplicas > 0 {
+		r.wrong(s, "deploy.placement.max_replicas_per_node", "a %s service has one task on each node; remove it",
+			s.Mode())
+	}
 }
 
-func (s *Service) checkLabels() *document.Error {
-	places := map[string]types.Labels{"labels": s.Compose.Labels}
-	if s.Compose.Deploy != nil {
-		places["deploy.labels"] = s.Compose.Deploy.Labels
+func (r *serviceReader) checkJob(s *Service) {
+	d := s.Compose.Deploy
+	if d == nil || !s.IsJob() {
+		return
 	}
-	for place, labels := range places {
-		for _, name := range slices.Sorted(maps.Keys(labels)) {
-			if strings.HasPrefix(name, LabelPrefix) {
-				return s.problem(place+"."+name, "crawlbox keeps labels that begin with crawlbox. for itself")
-			}
-		}
+	if d.UpdateConfig != nil || d.RollbackConfig != nil {
+		r.wrong(s, "deploy.mode", "a job is not updated in steps; remove update_config and rollback_config")
 	}
-	return nil
-}
-
-func (s *Service) checkRest() *document.Error {
-	for _, server := range s.Compose.DNS {
-		if _, err := netip.ParseAddr(server); err != nil {
-			return s.problem("dns", fmt.Sprintf("%q is not an IP address", server))
-		}
+	if d.RestartPolicy != nil && d.RestartPolicy.Condition == "any" {
+		r.wrong(s, "deploy.restart_policy.condition", "a job ends when its tasks have: use on-failure or none")
 	}
-	for host, addrs := range s.Compose.ExtraHosts {
-		for _, addr := range addrs {
-			if _, err := netip.ParseAddr(addr); err != nil {
-				return s.problem("extra_hosts", fmt.Sprintf("%q for %s is not an IP address", addr, host))
-			}
-		}
-	}
-	if grace := s.Compose.StopGracePeriod; grace != nil && *grace < 0 {
-		return s.problem("stop_grace_period", "a duration is not negative")
-	}
-	return nil
 }

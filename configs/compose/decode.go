@@ -19,33 +19,37 @@ import (
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
-// decode runs compose-go over one service and the definitions it may refer to.
-// One at a time, because compose-go stops at the first problem and does not
-// know lines.
-func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project, failed *document.Error) {
+// decode runs compose-go over one service and the definitions it may refer to. One at a time,
+// because it stops at the first problem. What it does not take, the kinds of keys should have
+// refused before, in words.
+func (r *serviceReader) decode(s *Service, n *yaml.Node) (project *types.Project) {
 	// compose-go asserts types that its schema leaves open. Its panic would end
 	// a manager that only wants to keep the old state.
 	defer func() {
-		if v := recover(); v != nil {
-			failed = s.problem("", fmt.Sprintf("a value has a type that Compose does not take: %v", v))
+		if recover() != nil {
+			r.fallBack(s.problem("", "a value has a type that Compose does not take"))
+			project = nil
 		}
 	}()
-	before := len(r.Errs)
-	model := map[string]any{
-		"services": map[string]any{s.Name: r.plain(n)},
-		"networks": r.mentioned(r.networks, n, "networks"),
-		"volumes":  r.mentioned(r.volumes, n, "volumes"),
-		"secrets":  r.plain(r.secretsOf(n)),
-	}
-	if len(r.Errs) > before {
-		return nil, r.Errs[before]
-	}
-	project, err := r.compose(model)
+	project, err := r.compose(map[string]any{
+		"services": map[string]any{s.Name: plain(n)},
+		"networks": r.used("networks"),
+		"volumes":  r.used("volumes"),
+		"secrets":  r.used("secrets"),
+	})
 	if err != nil {
-		return nil, s.composeError(err)
+		r.fallBack(s.composeError(err))
+		return nil
 	}
 	s.Compose = project.Services[s.Name]
-	return project, nil
+	return project
+}
+
+// fallBack reports a problem that has no better words, unless there is another: it may be the same.
+func (r *serviceReader) fallBack(err *document.Error) {
+	if len(r.Errs) == 0 {
+		r.Add(err)
+	}
 }
 
 func (r *serviceReader) compose(model map[string]any) (*types.Project, error) {
@@ -65,6 +69,7 @@ func (r *serviceReader) options(o *loader.Options) {
 	o.SkipExtends = true
 	o.SkipResolveEnvironment = true
 	o.SkipResolveLabels = true
+	o.SkipConsistencyCheck = true
 	o.Interpolate.Substitute = func(text string, find template.Mapping) (string, error) {
 		return interpolate(text, lookup(find))
 	}
@@ -73,56 +78,63 @@ func (r *serviceReader) options(o *loader.Options) {
 // composePlace finds the place that a message of compose-go is about.
 var composePlace = regexp.MustCompile(`services\.[^\s:,]+`)
 
-// goNumber is how Go says that a text is no number.
-var goNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): (invalid syntax|value out of range)`)
-
-// composeText leaves out what only makes sense for compose-go itself.
-func composeText(err error, file string) string {
-	text := strings.TrimPrefix(words.OneLine(err.Error()), "validating "+file+": ")
-	text = goNumber.ReplaceAllString(text, "$1 is not a number of the right kind")
-	for _, noise := range []string{
-		": invalid compose project", "error while interpolating ", "failed to cast to expected type: ",
-	} {
-		text = strings.ReplaceAll(text, noise, "")
-	}
-	return text
-}
-
-// composeError gives an error of compose-go its line.
+// composeError gives an error of compose-go its line. Its words are for those who know compose-go.
 func (s *Service) composeError(err error) *document.Error {
-	text := composeText(err, s.File)
-	match := composePlace.FindString(text)
-	place := strings.TrimPrefix(strings.TrimPrefix(match, "services."+s.Name), ".")
-	text = strings.Replace(text, match, "", 1)
+	place := strings.TrimPrefix(strings.TrimPrefix(composePlace.FindString(err.Error()), "services."+s.Name), ".")
 	place = strings.NewReplacer("[]", "", "[", ".", "]", "").Replace(place)
-	return s.problem(strings.Trim(place, "."), strings.Trim(text, ": "))
+	return s.problem(strings.Trim(place, "."), "Compose does not take this value")
 }
 
 // readEnvFiles merges the env_files of a service into its environment.
-func (r *serviceReader) readEnvFiles(s *Service, project *types.Project) *document.Error {
+func (r *serviceReader) readEnvFiles(s *Service, project *types.Project) (ok bool) {
+	ok = true
 	for i, file := range s.Compose.EnvFiles {
-		place := fmt.Sprintf("env_file.%d", i)
 		r.envFiles = append(r.envFiles, file.Path)
-		data, err := document.ReadBounded(file.Path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && !bool(file.Required):
-		case err != nil:
-			return s.problem(place, "read env_file: "+err.Error())
-		case len(data) > document.MaxFile:
-			return s.problem(place, file.Path+" is larger than 1 MiB")
-		}
-		// compose-go would quote what it does not understand, and it may be a password.
-		set := func(string) (string, bool) { return "x", true }
-		if err := ReadEnv(data, map[string]string{}, set); err != nil {
-			return s.problem(place, file.Path+": "+err.Error())
+		if reason := checkEnvFile(file); reason != "" {
+			r.Add(s.problem(fmt.Sprintf("env_file.%d", i), reason))
+			ok = false
+			continue
 		}
 		s.EnvFiles = append(s.EnvFiles, file.Path)
 	}
+	if !ok {
+		return false
+	}
 	resolved, err := project.WithServicesEnvironmentResolved(true)
 	if err != nil {
-		return s.problem("env_file", err.Error())
+		r.Add(s.problem("env_file", "Compose does not understand it"))
+		return false
 	}
 	s.Compose = resolved.Services[s.Name]
 	slices.Sort(s.EnvFiles)
-	return nil
+	for _, name := range slices.Sorted(maps.Keys(s.Compose.Environment)) {
+		if text := s.Compose.Environment[name]; text != nil && !IsTemplate(*text) {
+			r.Add(s.problem("env_file", fmt.Sprintf("a {{ in %s begins one of Swarm's templates, and this is none: %s",
+				name, words.BracesRemedy)))
+			ok = false
+		}
+	}
+	return ok
+}
+
+// checkEnvFile says what is wrong with an env_file, if anything is.
+func checkEnvFile(file types.EnvFile) string {
+	data, err := document.ReadBounded(file.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if file.Required {
+			return fmt.Sprintf("there is no file %s; write `required: false` if that is meant", file.Path)
+		}
+		return ""
+	case err != nil:
+		return "it cannot be read: " + err.Error()
+	case len(data) > document.MaxFile:
+		return file.Path + " is larger than 1 MiB"
+	}
+	// compose-go would quote what it does not understand, and it may be a password.
+	set := func(string) (string, bool) { return "x", true }
+	if err := ReadEnv(data, map[string]string{}, set); err != nil {
+		return file.Path + ": " + err.Error()
+	}
+	return ""
 }

@@ -1,7 +1,7 @@
 package compose
 
 import (
-	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -9,101 +9,81 @@ import (
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
-// definitions checks `networks:`, `volumes:` or `secrets:`, used or not.
-func (r *serviceReader) definitions(e document.Entry, known rules) *yaml.Node {
-	section, before := r.section(e), len(r.Errs)
-	for _, d := range document.Entries(section) {
-		if strings.HasPrefix(d.Name, "x-") {
-			continue
-		}
-		if d.Value.Kind != yaml.MappingNode && !document.IsNull(d.Value) {
-			r.Addf(d.Line, "%s.%s: want a mapping", e.Name, d.Name)
-			continue
-		}
-		r.checkKeys(d.Value, e.Name+"."+d.Name, known)
-		r.checkVariables(d.Value, r.find)
-	}
-	if section != nil && len(r.Errs) == before {
-		r.checkValues(e, section)
-	}
-	return section
-}
+// definitionRules are for the definitions that services refer to, by their sections.
+var definitionRules = map[string]rules{"networks": networkRules, "volumes": volumeRules, "secrets": secretRules}
 
-// definitionPlace finds the place that a message of compose-go is about.
-var definitionPlace = regexp.MustCompile(`(?:networks|volumes|secrets)\.[^\s:,]+`)
-
-// checkValues runs compose-go over all definitions at once: a service brings
-// only those that it mentions.
-func (r *serviceReader) checkValues(e document.Entry, section *yaml.Node) {
-	defer func() { // As in decode.
-		if v := recover(); v != nil {
-			r.Addf(e.Line, "%s: a value has a type that Compose does not take: %v", e.Name, v)
+// define reads a section of definitions, used or not. One that is wrong has its name, so that
+// whoever refers to it is not wrong too.
+func (r *serviceReader) define(e document.Entry) {
+	all := map[string]*yaml.Node{}
+	r.defined[e.Name] = all
+	for _, d := range document.Entries(r.section(e)) {
+		v := value{node: d.Value, where: e.Name + "." + d.Name, line: d.Line}
+		rest := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: d.Line}
+		switch {
+		case strings.HasPrefix(d.Name, "x-"):
+			continue
+		case strings.Trim(d.Name, definitionName) != "" || d.Name == "":
+			r.Addf(d.Line, "%s: %s cannot be a name: use letters, digits, dots, - and _", e.Name,
+				document.Quote(d.Name))
+		case d.Value.Kind == yaml.MappingNode:
+			before := len(r.Errs)
+			if rest = r.sift(v, definitionRules[e.Name]); len(r.Errs) == before {
+				r.checkDefinition(e.Name, v)
+			}
+		case !document.IsNull(d.Value):
+			r.must(v, "a mapping", document.What(d.Value))
 		}
-	}()
-	before := len(r.Errs)
-	model := map[string]any{e.Name: r.plain(section)}
-	if len(r.Errs) > before {
-		return
-	}
-	if _, err := r.compose(model); err != nil {
-		text := composeText(err, r.File)
-		place := strings.TrimPrefix(definitionPlace.FindString(text), e.Name+".")
-		r.Addf(document.LinesOf(section, e.Line).At(place), "%s", text)
+		all[d.Name] = rest
 	}
 }
 
-// mentioned returns the definitions that a service refers to. Each service brings
-// its own to compose-go: all of them, for every service, would make the time a
-// product of both.
-func (r *serviceReader) mentioned(section, service *yaml.Node, kind string) map[string]any {
+// definitionName has what names of networks, volumes and secrets consist of in Compose.
+const definitionName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+// checkDefinition reports keys of a definition that exclude or need each other.
+func (r *serviceReader) checkDefinition(section string, v value) {
+	var file, environment bool
+	for _, e := range document.Entries(v.node) {
+		file, environment = file || e.Name == "file", environment || e.Name == "environment"
+	}
+	switch {
+	case section == "secrets" && file == environment:
+		r.Addf(v.line, "%s: must have either file or environment", v.where)
+	case section == "volumes" && isExternal(v.node) && hasAny(v.node, "driver", "driver_opts", "labels"):
+		r.Addf(v.line, "%s: what is external is there, with the driver, the options and the labels that it was made "+
+			"with; remove them, or external", v.where)
+	}
+}
+
+// isExternal reports whether somebody else makes what is defined.
+func isExternal(n *yaml.Node) bool {
+	return slices.ContainsFunc(document.Entries(n), func(e document.Entry) bool {
+		return e.Name == "external" && strings.ToLower(e.Value.Value) != "false"
+	})
+}
+
+// refer notes that the service that is being read refers to a definition, or reports that there is
+// none.
+func (r *serviceReader) refer(v value, section, name, instead string) bool {
+	if r.defined[section][name] == nil {
+		r.Addf(v.line, "%s: there is no %s below %s: at the top level; %s", v.where, document.Quote(name),
+			section, instead)
+		return false
+	}
+	if r.uses[section] == nil {
+		r.uses[section] = map[string]bool{}
+	}
+	r.uses[section][name] = true
+	return true
+}
+
+// used returns the definitions that a service refers to. Each service brings its own to compose-go:
+// all of them, for every service, would make the time a product of both.
+func (r *serviceReader) used(section string) map[string]any {
 	found := map[string]any{}
-	wanted := r.references(service, kind)
-	for _, d := range document.Entries(section) {
-		if wanted[d.Name] {
-			found[d.Name] = r.plain(d.Value)
-		}
+	for name := range r.uses[section] {
+		found[name] = plain(r.defined[section][name])
 	}
 	return found
-}
-
-// secretsOf returns the secrets, where a service has a build that may use them.
-func (r *serviceReader) secretsOf(service *yaml.Node) *yaml.Node {
-	if r.secrets == nil || !hasAny(service, "build") {
-		return &yaml.Node{Kind: yaml.MappingNode}
-	}
-	return r.secrets
-}
-
-// references returns the names below `networks:` or `volumes:` of a service.
-func (r *serviceReader) references(service *yaml.Node, kind string) map[string]bool {
-	names := map[string]bool{}
-	for _, e := range document.Entries(service) {
-		if e.Name != kind {
-			continue
-		}
-		for key, item := range children(e.Value) {
-			if e.Value.Kind == yaml.MappingNode {
-				names[key] = true // networks: {backend: …}
-				continue
-			}
-			names[r.source(item)] = true
-		}
-	}
-	return names
-}
-
-// source returns the name in one item of a list: all of `- backend`, the part before
-// the colon of `- cache:/cache`, or the source of a mapping.
-func (r *serviceReader) source(item *yaml.Node) string {
-	for _, e := range document.Entries(item) {
-		if e.Name == "source" {
-			return r.source(e.Value)
-		}
-	}
-	text, err := interpolate(item.Value, r.find)
-	if err != nil {
-		return "" // Reported by checkVariables.
-	}
-	name, _, _ := strings.Cut(text, ":")
-	return name
 }

@@ -2,146 +2,102 @@ package compose
 
 import (
 	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
-// checkKeys reports the keys of a mapping that crawlbox cannot honour. where is
-// the mapping's full name, such as "services.spider".
-func (r *serviceReader) checkKeys(n *yaml.Node, where string, known rules) {
-	for _, e := range document.Entries(n) {
-		reason, ok := known[e.Name]
+// value is one value of a section of the file, with all below it.
+type value struct {
+	node    *yaml.Node
+	where   string // full name, such as "services.spider.volumes.0"
+	pattern string // where its rules are, such as "volumes.*"; see nestedRules
+	line    int    // of its key, or of itself in a list
+}
+
+func (v value) below(name, pattern string, n *yaml.Node, line int) value {
+	if v.pattern != "" {
+		pattern = v.pattern + "." + pattern
+	}
+	return value{n, v.where + "." + name, pattern, line}
+}
+
+// kind is what values of a key are. It reports what is wrong with one, and returns what is left
+// without that, nil for nothing.
+type kind func(r *serviceReader, v value) *yaml.Node
+
+// sift reports what is wrong below a mapping, all of it, and returns the mapping without that:
+// what concerns several keys can be told of the rest.
+func (r *serviceReader) sift(v value, known rules) *yaml.Node {
+	kept := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: v.node.Line}
+	for _, e := range document.Entries(v.node) {
+		rule, ok := known[e.Name]
+		below := v.below(e.Name, e.Name, e.Value, e.Line)
 		switch {
 		case isExtension(e.Name):
 		case e.Name == reservedKey:
 			checkReserved(e, r.Problems)
 		case !ok:
-			r.Addf(e.Line, "%s", document.UnknownKey(where+"."+e.Name, known.honoured(where)))
-		case reason != "":
-			r.Addf(e.Line, "%s.%s: %s", where, e.Name, reason)
+			r.Addf(e.Line, "%s", document.UnknownKey(below.where, known.honoured(v.where)))
+		case rule.refused != "":
+			r.Addf(e.Line, "%s: %s", below.where, rule.refused)
+		default:
+			if good := rule.is(r, below); good != nil {
+				name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: e.Name, Line: e.Line}
+				kept.Content = append(kept.Content, name, good)
+			}
 		}
 	}
+	return kept
 }
 
 // honoured returns the keys to suggest, as full names.
 func (r rules) honoured(where string) []string {
 	var names []string
-	for name, reason := range r {
-		if reason == "" {
+	for name, rule := range r {
+		if rule.refused == "" {
 			names = append(names, where+"."+name)
 		}
 	}
 	return names
 }
 
-// checkService reports what crawlbox cannot honour in one service, at any depth.
-func (r *serviceReader) checkService(n *yaml.Node, where string) {
-	r.checkKeys(n, where, serviceRules)
-	for _, e := range document.Entries(n) {
-		if serviceRules[e.Name] == "" && !strings.HasPrefix(e.Name, "x-") {
-			r.checkNested(e.Value, where+"."+e.Name, e.Name)
-		}
-	}
-}
-
-// checkNested follows nestedRules down. pattern is the place with * for items,
-// where the same with their names.
-func (r *serviceReader) checkNested(n *yaml.Node, where, pattern string) {
-	known, listed := nestedRules[pattern]
-	if listed {
-		r.checkKeys(n, where, known)
-	}
-	for name, child := range children(n) {
-		next := pattern + "." + name
-		if _, items := nestedRules[pattern+".*"]; items {
-			next = pattern + ".*"
-		}
-		if hasRules(next) {
-			r.checkNested(child, where+"."+name, next)
-		}
-	}
-}
-
-func hasRules(pattern string) bool {
-	for place := range nestedRules {
-		if place == pattern || strings.HasPrefix(place, pattern+".") {
-			return true
-		}
-	}
-	return false
-}
-
-// children goes through the values of a mapping or a list, by key or number.
-func children(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
-	return func(yield func(string, *yaml.Node) bool) {
-		if n.Kind == yaml.SequenceNode {
-			for i, item := range n.Content {
-				if !yield(strconv.Itoa(i), item) {
-					return
-				}
-			}
-		}
-		for _, e := range document.Entries(n) {
-			if !yield(e.Name, e.Value) {
-				return
-			}
-		}
-	}
-}
-
-// plain converts a node to what compose-go takes: maps, lists, numbers, text.
-// Dates stay text, as compose-go expects.
-func (r *serviceReader) plain(n *yaml.Node) any {
+// plain converts a node to what compose-go takes: maps, lists, numbers, text. Dates stay text, as
+// compose-go expects. What can't be converted is nothing: no kind has let it through.
+func plain(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
 		for _, e := range document.Entries(n) {
-			m[e.Name] = r.plain(e.Value)
+			m[e.Name] = plain(e.Value)
 		}
 		return m
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			list[i] = r.plain(item)
+			list[i] = plain(item)
 		}
 		return list
 	}
-	return r.scalar(n)
-}
-
-func (r *serviceReader) scalar(n *yaml.Node) any {
-	switch tag := n.ShortTag(); tag {
+	switch n.ShortTag() {
 	case "!!str", "!!timestamp":
 		return n.Value
-	case "!!null":
-		return nil
-	case "!!int", "!!float", "!!bool":
-		var v any
-		if err := n.Decode(&v); err != nil {
-			r.Addf(n.Line, "read %q: %v", n.Value, err)
-		}
-		if f, ok := v.(float64); ok && (f != f || f-f != 0) {
-			r.Addf(n.Line, "%s is not a number that can be used here", n.Value)
-		}
-		return v
-	default:
-		r.Addf(n.Line, "the tag %s is not supported", tag)
+	}
+	var v any
+	if n.Decode(&v) != nil {
 		return nil
 	}
+	return v
 }
 
-// checkVariables reports variables that cannot be replaced, each with its line,
-// which compose-go no longer knows.
-func (r *serviceReader) checkVariables(n *yaml.Node, find lookup) {
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
-		if _, err := interpolate(n.Value, find); err != nil {
-			r.Addf(n.Line, "%v", err)
+// items goes through a list.
+func (v value) items() func(yield func(value) bool) {
+	return func(yield func(value) bool) {
+		for i, item := range v.node.Content {
+			if !yield(v.below(strconv.Itoa(i), "*", item, item.Line)) {
+				return
+			}
 		}
-	}
-	for _, child := range children(n) {
-		r.checkVariables(child, find)
 	}
 }

@@ -4,9 +4,12 @@
 // They go through compose-go and not through viper, which folds the case of keys and
 // would ruin the names of environment variables. They are read strictly: a key that
 // Swarm or crawlbox cannot honour is refused with its line and the reason, because a
-// key that is silently dropped shows only in production. compose-go stops at the
-// first problem and knows no lines, so keys and variables are checked before, and
-// services go through it one at a time.
+// key that is silently dropped shows only in production.
+//
+// compose-go stops at the first problem, knows no lines and has words for those who
+// know its code. So each key has a kind, which says of all its values what is wrong
+// with them; that is left out, and the rest looked at. What is left is what
+// compose-go takes, one service at a time.
 package compose
 
 import (
@@ -69,22 +72,50 @@ func (s Service) problem(place, reason string) *document.Error {
 // It means nothing for the global modes.
 func (s Service) Replicas() int { return s.Compose.GetScale() }
 
+// The modes of deploy.mode.
+const (
+	ModeReplicated    = "replicated"
+	ModeGlobal        = "global"
+	ModeReplicatedJob = "replicated-job"
+	ModeGlobalJob     = "global-job"
+)
+
+// Mode returns deploy.mode; replicated when the definition does not say.
+func (s Service) Mode() string {
+	if s.Compose.Deploy == nil || s.Compose.Deploy.Mode == "" {
+		return ModeReplicated
+	}
+	return s.Compose.Deploy.Mode
+}
+
+// IsJob reports whether the tasks run once and are done.
+func (s Service) IsJob() bool { return strings.HasSuffix(s.Mode(), "-job") }
+
+// HasFailureAction reports whether the definition itself decides what becomes of
+// an update whose tasks end.
+func (s Service) HasFailureAction() bool {
+	d := s.Compose.Deploy
+	return d != nil && d.UpdateConfig != nil && d.UpdateConfig.FailureAction != ""
+}
+
+func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal) }
+
 // Read returns the `services:` of a document, sorted by name, and the files
 // that they name in env_file, also where something is wrong with them. A service with
 // a problem is left out, and its problem reported.
-func Read(root *yaml.Node, p *document.Problems) (list []Service, envFiles []string) {
-	reader := serviceReader{Problems: p, env: environment()}
+//
+// With checking it also looks whether the directories are there that images are built from. A
+// manager that starts does not need them.
+func Read(root *yaml.Node, checking bool, p *document.Problems) (list []Service, envFiles []string) {
+	reader := serviceReader{Problems: p, env: environment(), rules: nestedRules, checking: checking,
+		defined: map[string]map[string]*yaml.Node{}}
 	var services *yaml.Node
 	for _, e := range document.Entries(root) {
 		switch e.Name {
 		case "services":
 			services = reader.section(e)
-		case "networks":
-			reader.networks = reader.definitions(e, networkRules)
-		case "volumes":
-			reader.volumes = reader.definitions(e, volumeRules)
-		case "secrets":
-			reader.secrets = reader.definitions(e, secretRules)
+		case "networks", "volumes", "secrets":
+			reader.define(e)
 		}
 	}
 	for _, e := range document.Entries(services) {
@@ -99,9 +130,15 @@ func Read(root *yaml.Node, p *document.Problems) (list []Service, envFiles []str
 // serviceReader holds what the services of one file share.
 type serviceReader struct {
 	*document.Problems
-	env                        types.Mapping
-	networks, volumes, secrets *yaml.Node
-	envFiles                   []string // what services name, also those with errors
+	env      types.Mapping
+	rules    map[string]rules
+	defined  map[string]map[string]*yaml.Node // without what is wrong with them, by section and name
+	checking bool
+	envFiles []string // what services name, also those with errors
+
+	// Of the service that is being read.
+	targets map[string]int             // lines of its mounts
+	uses    map[string]map[string]bool // the definitions that it refers to
 }
 
 func environment() types.Mapping {
@@ -125,40 +162,48 @@ func (r *serviceReader) section(e document.Entry) *yaml.Node {
 	case document.IsNull(e.Value):
 		return nil
 	case e.Value.Kind != yaml.MappingNode:
-		r.Addf(e.Line, "%s: want a mapping with a name for each of the %s", e.Name, e.Name)
+		r.Addf(e.Line, "%s: must be a mapping with a name for each of the %s, not %s", e.Name, e.Name,
+			document.What(e.Value))
 		return nil
 	}
 	return e.Value
 }
 
+// read reads one service. What is wrong with one key of it does not keep the others from being
+// looked at.
 func (r *serviceReader) read(e document.Entry) (Service, bool) {
 	before := len(r.Errs)
-	where := "services." + e.Name
+	s := Service{Name: e.Name, File: r.File, Line: e.Line, lines: document.LinesOf(e.Value, e.Line)}
 	switch {
 	case e.Name == reservedKey:
 		checkReserved(e, r.Problems)
 		return Service{}, false
 	case strings.HasPrefix(e.Name, "x-"):
 		return Service{}, false
-	case naming.CheckService(e.Name) != nil:
-		r.Addf(e.Line, "%s", naming.CheckService(e.Name))
 	case e.Value.Kind != yaml.MappingNode:
-		r.Addf(e.Line, "%s: want a mapping with at least `image:` or `build:`", where)
-	case !hasAny(e.Value, "image", "build"):
-		r.Addf(e.Line, "%s: has no image: name one with `image:`, or a directory with `build:`", where)
-	default:
-		r.checkService(e.Value, where)
-		r.checkVariables(e.Value, r.find)
-	}
-	if len(r.Errs) > before {
+		r.Add(s.problem("", "must be a mapping with at least `image:` or `build:`, not "+document.What(e.Value)))
 		return Service{}, false
 	}
-	s := Service{Name: e.Name, File: r.File, Line: e.Line, lines: document.LinesOf(e.Value, e.Line)}
-	if err := r.load(&s, e.Value); err != nil {
-		r.Add(err)
+	if !hasImage(e.Value) {
+		r.Add(s.problem("", "has no image: name one with `image:`, or a directory with `build:`"))
+	}
+	r.targets, r.uses = map[string]int{}, map[string]map[string]bool{}
+	rest := r.sift(value{node: e.Value, where: "services." + e.Name, line: e.Line}, serviceRules)
+	if err := naming.CheckService(e.Name); err != nil {
+		r.Addf(e.Line, "%s", err)
+	} else if !r.load(&s, rest) {
 		return Service{}, false
 	}
 	return s, len(r.Errs) == before
+}
+
+// hasImage reports whether a service has an image, or a key that was meant for one.
+func hasImage(n *yaml.Node) bool {
+	keys := []string{"image", "build"}
+	return slices.ContainsFunc(document.Entries(n), func(e document.Entry) bool {
+		_, known := serviceRules[e.Name]
+		return slices.Contains(keys, e.Name) || !known && words.Nearest(e.Name, keys) != ""
+	})
 }
 
 func hasAny(n *yaml.Node, names ...string) bool {
@@ -166,32 +211,26 @@ func hasAny(n *yaml.Node, names ...string) bool {
 		func(e document.Entry) bool { return slices.Contains(names, e.Name) })
 }
 
-// load decodes the service and completes it.
-func (r *serviceReader) load(s *Service, n *yaml.Node) *document.Error {
-	project, err := r.decode(s, n)
-	if err != nil {
-		return err
-	}
-	if err := r.readEnvFiles(s, project); err != nil {
-		return err
+// load decodes the service and completes it, as far as it can be decoded.
+func (r *serviceReader) load(s *Service, n *yaml.Node) bool {
+	project := r.decode(s, n)
+	if project == nil || !r.readEnvFiles(s, project) {
+		return false
 	}
 	s.Volumes, s.Networks = used(s.Compose, project)
 	s.Secrets = usedSecrets(s.Compose.Build, project)
 	s.fillArgs(r.find)
-	if err := s.check(); err != nil {
-		return err
-	}
+	r.check(s)
 	s.canonicalize()
-	sum, failed := hash(*s)
-	if failed != nil {
-		return s.problem("", "hash the definition: "+failed.Error())
+	sum, err := hash(*s)
+	if err != nil {
+		r.Add(s.problem("", "the definition cannot be written down"))
 	}
 	s.Hash = sum
-	return nil
+	return true
 }
 
-// used picks the definitions that a service refers to. compose-go has checked
-// that they exist.
+// used picks the definitions that a service refers to.
 func used(service types.ServiceConfig,
 	project *types.Project) (map[string]types.VolumeConfig, map[string]types.NetworkConfig) {
 	volumes, networks := map[string]types.VolumeConfig{}, map[string]types.NetworkConfig{}

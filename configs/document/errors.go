@@ -46,10 +46,11 @@ func (p *Problems) Add(err *Error) { p.Errs = append(p.Errs, err) }
 
 // Err returns all problems, ordered by file and line, each once, through errors.Join.
 func (p *Problems) Err() error {
-	slices.SortStableFunc(p.Errs, func(a, b *Error) int {
+	sorted := slices.Clone(p.Errs)
+	slices.SortStableFunc(sorted, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
-	unique := slices.CompactFunc(p.Errs, func(a, b *Error) bool { return *a == *b })
+	unique := slices.CompactFunc(sorted, func(a, b *Error) bool { return *a == *b })
 	all := make([]error, len(unique))
 	for i, e := range unique {
 		all[i] = e

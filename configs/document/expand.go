@@ -33,12 +33,13 @@ func expandDocument(root *yaml.Node, p *Problems) *yaml.Node {
 	e := &expander{Problems: p, done: map[*yaml.Node]expanded{}, open: map[*yaml.Node]bool{}}
 	result := e.expand(root, 0)
 	switch {
-	case e.failed || len(p.Errs) > 0:
+	case e.failed:
 		return nil
 	case result.node.Kind == yaml.MappingNode:
 		return result.node
 	case !IsNull(result.node):
-		p.Addf(root.Line, "want a mapping of keys and values, like `data_dir: /var/lib/crawlbox`")
+		p.Addf(root.Line, "the file must be a mapping of keys and values, like `data_dir: /var/lib/crawlbox`, not %s",
+			What(result.node))
 	}
 	return nil
 }

@@ -42,3 +42,25 @@ func (l Lines) At(place string) int {
 		place = place[:max(strings.LastIndexByte(place, '.'), 0)]
 	}
 }
+
+// What says what stands at a place where something else should: a text in quotes, or "a list".
+func What(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case IsNull(n):
+		return "nothing"
+	}
+	return Quote(n.Value)
+}
+
+// Quote quotes as much of a text as fits into a line.
+func Quote(text string) string {
+	const most = 60
+	if r := []rune(text); len(r) > most {
+		return strconv.Quote(string(r[:most])) + "…"
+	}
+	return strconv.Quote(text)
+}

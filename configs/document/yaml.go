@@ -10,8 +10,8 @@ package document
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"regexp"
 	"strconv"
@@ -28,7 +28,7 @@ var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
 // Parse reads data as one mapping, with aliases and merge keys expanded so
 // that every node stands where its value counts and still knows its line. It
-// returns nil when there is nothing in it, or when there were problems.
+// returns nil when there is nothing in it, or nothing that could be read on.
 func Parse(data []byte, p *Problems) *yaml.Node {
 	if len(data) > MaxFile {
 		p.Addf(0, "the file is larger than 1 MiB")
@@ -90,7 +90,7 @@ func (p *Problems) addSyntax(data []byte, err error) {
 	case strings.Contains(reason, "control characters"):
 		line = controlLine(data)
 	}
-	p.Addf(max(line, 1), "%s", reason)
+	p.Addf(max(line, 1), "not YAML: %s", reason)
 }
 
 func lineOf(data []byte, text string) int {
@@ -111,7 +111,7 @@ func ReadBounded(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is not a regular file")}
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {

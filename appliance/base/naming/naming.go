@@ -4,8 +4,10 @@
 package naming
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 // Roles of a node, as Swarm names them.
@@ -42,6 +44,27 @@ func CheckTag(name string) error {
 		return fmt.Errorf("%.64q cannot be a tag: use at most 128 letters, digits, dots and dashes, such as 0.02", name)
 	}
 	return nil
+}
+
+// constraint is Swarm's own rule for a placement constraint; see manager/constraint in swarmkit.
+var constraint = regexp.MustCompile(`^([A-Za-z_][\w.-]+)\s*(==|!=)\s*([\w:.*()?+\[\]\\^$|/\s-]+)$`)
+
+// constraintKey is what a constraint can name.
+var constraintKey = regexp.MustCompile(
+	`(?i)^(node\.(id|hostname|ip|role|platform\.os|platform\.arch)|(node|engine)\.labels\..+)$`)
+
+// SplitConstraint reads KEY==VALUE or KEY!=VALUE. Swarm also takes keys that it does not know, and
+// then finds no node for them: those are errors here.
+func SplitConstraint(text string) (key, operator, value string, err error) {
+	parts := constraint.FindStringSubmatch(strings.TrimSpace(text))
+	if parts == nil {
+		return "", "", "", errors.New("it is not of the form KEY==VALUE or KEY!=VALUE")
+	}
+	if !constraintKey.MatchString(parts[1]) {
+		return "", "", "", errors.New("its key is none of node.id, node.hostname, node.ip, node.role, " +
+			"node.platform.os, node.platform.arch, node.labels.NAME and engine.labels.NAME")
+	}
+	return parts[1], parts[2], parts[3], nil
 }
 
 // CheckAccount returns an error unless an account at the registry can have this name.

@@ -15,6 +15,20 @@ func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // WithoutMark returns a text without the byte order mark that editors of Windows put before it.
 func WithoutMark(s string) string { return strings.TrimPrefix(s, "\ufeff") }
 
+// Error returns an error that reads as format says and is of a kind for errors.Is, whose own words
+// would say the same again.
+func Error(kind error, format string, args ...any) error {
+	return &kinded{kind, fmt.Sprintf(format, args...)}
+}
+
+type kinded struct {
+	kind error
+	text string
+}
+
+func (e *kinded) Error() string { return e.text }
+func (e *kinded) Unwrap() error { return e.kind }
+
 // Count words a number of things: "1 node", "2 nodes".
 func Count(n int, what string) string {
 	if n == 1 {

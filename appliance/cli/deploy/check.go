@@ -2,13 +2,16 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -127,6 +130,12 @@ func readEnv(files, given []string) (map[string]string, error) {
 		}
 		if has {
 			env[name] = value
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if !compose.IsTemplate(env[name]) {
+			return nil, fmt.Errorf("--env %s: a {{ begins one of Swarm's templates, and this is none: %s", name,
+				words.BracesRemedy)
 		}
 	}
 	return env, nil

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -50,8 +51,8 @@ func ClassifySwarm(info swarm.Info, r Record, adopt bool) (swarmAction, error) {
 	case adopt:
 		return swarmAdopt, nil
 	}
-	return 0, fmt.Errorf("this machine is already in a swarm that crawlbox did not make (%s); take it over with "+
-		"--adopt-swarm, or leave it with `docker swarm leave --force`", info.ClusterID)
+	return 0, errors.New("this machine is already in a swarm that crawlbox did not make; take it over with " +
+		"--adopt-swarm, or leave it with `docker swarm leave --force`")
 }
 
 // Create makes this machine the first manager of a cluster, or finds that it is: with a

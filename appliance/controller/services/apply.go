@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,8 +125,15 @@ func (c *Controller) tried(svc compose.Service) (history.Entry, bool) {
 // explainSkipped says why a definition is not in force though it is in the file.
 func explainSkipped(service string, e history.Entry) string {
 	again := fmt.Sprintf("change it there, or try it again with `crawlbox deploy %s`", service)
-	if e.Result == history.RolledBack {
-		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before is back: %s; %s", e.Cause(), again)
+	cause := strings.TrimPrefix(e.Cause(), service+": ")
+	switch {
+	case e.Result == history.RolledBack:
+		return fmt.Sprintf("what crawlbox.yaml says was tried and the version before is back: %s; %s", cause, again)
+	case e.Result == history.Failed && e.Stage == history.StageUpdate:
+		return fmt.Sprintf("Swarm did not take what crawlbox.yaml says, so nothing has changed: %s; %s", cause, again)
+	case e.Result == history.Failed:
+		return fmt.Sprintf("what crawlbox.yaml says was tried and failed, and another version was deployed since and "+
+			"stays: %s; %s", cause, again)
 	}
 	return fmt.Sprintf("another version than crawlbox.yaml says was deployed since (see `crawlbox history %s`) and "+
 		"stays; %s", service, again)
@@ -135,7 +143,7 @@ func explainSkipped(service string, e history.Entry) string {
 // job ends: the next round is to know that the definition was tried.
 func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
 	if s.action != remove { // there may be another one of the name
-		c.clearNote(s.service)
+		c.wasTried(s.service)
 	}
 	switch {
 	case ctx.Err() != nil: // the next start sees to it
@@ -145,6 +153,7 @@ func (c *Controller) tellEnd(ctx context.Context, s step, err error) {
 	case s.action == remove: // it is gone and its containers take long, or the next round tries again
 		c.log.Warn("failed to follow the removal of a service", "service", s.service, "error", err)
 	default:
-		c.note(s.service, Untaken, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action, err))
+		c.note(s.service, Untaken, fmt.Sprintf("%s it as crawlbox.yaml says: %s", s.action,
+			strings.TrimPrefix(err.Error(), s.service+": ")))
 	}
 }

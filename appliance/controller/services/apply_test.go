@@ -2,8 +2,10 @@ package services
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -143,4 +145,53 @@ func TestLaunch_WhileARemovalIsFollowed(t *testing.T) {
 		}
 		c.jobs.end("spider", j, nil)
 	})
+}
+
+// What Swarm refused is told by its cause, and never as if another version was deployed.
+func TestExplainSkipped(t *testing.T) {
+	t.Parallel()
+	const refused = "spider: " + history.Untaken + "1MiB of memory is too little"
+	for name, tc := range map[string]struct {
+		entry history.Entry
+		want  string
+	}{
+		"refused": {
+			history.Entry{Result: history.Failed, Stage: history.StageUpdate, Why: refused},
+			"Swarm did not take what crawlbox.yaml says, so nothing has changed: 1MiB of memory is too little; ",
+		},
+		"went back": {
+			history.Entry{Result: history.RolledBack, Why: "spider: the update failed and " + history.Back + "exit 1"},
+			"what crawlbox.yaml says was tried and the version before is back: exit 1; ",
+		},
+		"failed, and another came": {
+			history.Entry{Result: history.Failed, Stage: history.StageWatch, Why: "spider: its tasks fail: exit 1"},
+			"what crawlbox.yaml says was tried and failed, and another version was deployed since and stays: its " +
+				"tasks fail: exit 1; ",
+		},
+		"good, and another came": {
+			history.Entry{Result: history.Done},
+			"another version than crawlbox.yaml says was deployed since",
+		},
+	} {
+		if got := explainSkipped("spider", tc.entry); !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
+
+// What is refused again and again is logged once, and stands in the status throughout.
+func TestTellEnd_TheSameAgain(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	c := pastOf(t, nil)
+	c.log = slog.New(slog.NewTextHandler(&logged, nil))
+	for range 3 {
+		c.tellEnd(t.Context(), step{action: create, service: "spider"}, errors.New("spider: no"))
+		if notes := c.Notes(); len(notes) != 1 || notes[0].Text != "create it as crawlbox.yaml says: no" {
+			t.Errorf("got %+v", notes)
+		}
+	}
+	if n := strings.Count(logged.String(), "\n"); n != 1 {
+		t.Errorf("%d lines: %s", n, logged.String())
+	}
 }

@@ -63,6 +63,15 @@ func (c *Controller) clearNote(service string) {
 	delete(c.fresh, service)
 }
 
+// wasTried drops what was to know before the definition of a service was tried. If the same comes of
+// it again, that is not logged again.
+func (c *Controller) wasTried(service string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.notes, service)
+	delete(c.fresh, service)
+}
+
 // settle notes that a service is what the file says.
 func (c *Controller) settle(service string) {
 	c.clearNote(service)

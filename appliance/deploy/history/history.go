@@ -123,9 +123,12 @@ const (
 	Stood = "it is stopped again, as before: "
 )
 
+// Untaken stands in why a change came to nothing, before what Swarm has against it.
+const Untaken = "Swarm did not take it: "
+
 // Cause returns what a change failed by, without what became of it.
 func (e Entry) Cause() string {
-	for _, became := range []string{Back, Stood} {
+	for _, became := range []string{Back, Stood, Untaken} {
 		if _, cause, ok := strings.Cut(e.Why, became); ok {
 			return cause
 		}

@@ -105,26 +105,6 @@ func TestFromConfig_Parallelism(t *testing.T) {
 	}
 }
 
-func TestFromConfig_Wrong(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"services:\n  a:\n    image: i\n    tmpfs: " +
-			"['/a:uid=5']\n": "/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: " +
-			`the tmpfs option "uid" is not in Swarm: use size, mode, ro or rw`,
-		"services:\n  a:\n    image: i\n    " +
-			"tmpfs: run\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "run" is not an absolute path`,
-		"services:\n  a:\n    image: i\n    tmpfs: " +
-			"'/a:size=x'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "size=x" is not a size like size=64m`,
-		"services:\n  a:\n    image: i\n    tmpfs: " +
-			"'/a:mode=9'\n": `/etc/crawlbox/crawlbox.yaml:4: services.a.tmpfs: "mode=9" is not a mode like mode=1777`,
-	} {
-		_, err := FromConfig(composeServices(t, text)[0])
-		if err == nil || err.Error() != want {
-			t.Errorf("got  %v\nwant %s", err, want)
-		}
-	}
-}
-
 func TestFromConfig_DropsRawSockets(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ add, drop, want string }{

@@ -1,15 +1,11 @@
 package servicespec
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
-	"strconv"
-	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/docker/api/types/mount"
-	"github.com/docker/go-units"
 
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
@@ -34,7 +30,7 @@ func serviceMounts(svc compose.Service) ([]mount.Mount, error) {
 		list = append(list, m)
 	}
 	for _, text := range svc.Compose.Tmpfs {
-		m, err := parseTmpfs(text)
+		m, err := tmpfsMount(text)
 		if err != nil {
 			return nil, svc.Errorf("tmpfs", "%v", err)
 		}
@@ -77,46 +73,11 @@ func tmpfsOptions(tmpfs *types.ServiceVolumeTmpfs) *mount.TmpfsOptions {
 	return &mount.TmpfsOptions{SizeBytes: int64(tmpfs.Size), Mode: fs.FileMode(tmpfs.Mode)}
 }
 
-// parseTmpfs reads an entry of `tmpfs:`, a path and perhaps options:
-// /run:size=64m,mode=1777.
-func parseTmpfs(text string) (mount.Mount, error) {
-	target, list, _ := strings.Cut(text, ":")
-	m := mount.Mount{Type: mount.TypeTmpfs, Target: target}
-	if !strings.HasPrefix(target, "/") {
-		return m, fmt.Errorf("%q is not an absolute path", target)
+func tmpfsMount(text string) (mount.Mount, error) {
+	t, err := compose.ParseTmpfs(text)
+	m := mount.Mount{Type: mount.TypeTmpfs, Target: t.Target, ReadOnly: t.ReadOnly}
+	if t.Options {
+		m.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: t.Size, Mode: fs.FileMode(t.Mode)}
 	}
-	if list == "" {
-		return m, nil
-	}
-	m.TmpfsOptions = &mount.TmpfsOptions{}
-	for option := range strings.SplitSeq(list, ",") {
-		if err := setTmpfs(&m, option); err != nil {
-			return m, err
-		}
-	}
-	return m, nil
-}
-
-func setTmpfs(m *mount.Mount, option string) error {
-	name, value, _ := strings.Cut(option, "=")
-	switch name {
-	case "ro":
-		m.ReadOnly = true
-	case "rw":
-	case "size":
-		size, err := units.RAMInBytes(value)
-		if err != nil {
-			return fmt.Errorf("%q is not a size like size=64m", option)
-		}
-		m.TmpfsOptions.SizeBytes = size
-	case "mode":
-		mode, err := strconv.ParseUint(value, 8, 12)
-		if err != nil {
-			return fmt.Errorf("%q is not a mode like mode=1777", option)
-		}
-		m.TmpfsOptions.Mode = fs.FileMode(mode)
-	default:
-		return fmt.Errorf("the tmpfs option %q is not in Swarm: use size, mode, ro or rw", name)
-	}
-	return nil
+	return m, err
 }
