@@ -185,7 +185,8 @@ func SwarmAddr(told netip.Addr) []Finding {
 	return []Finding{wrong(CheckAddress, Warn,
 		fmt.Sprintf("Docker tells other nodes the address %s, which this machine no longer has: overlay networks do "+
 			"not reach it", told),
-		"if services use such networks, give it that address again, or run `crawlbox leave` here and join again")}
+		"if services use such networks, restart Docker here, which finds the new one; where it was told the old one, "+
+			"give the machine that again, or run `crawlbox leave` here and join again")}
 }
 
 func (m Moved) finding() Finding {

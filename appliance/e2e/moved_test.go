@@ -66,6 +66,9 @@ func (c *cluster) isWhereItIs(h *lab.Host, version string) {
 		}
 		return nil
 	})
+	if log := c.agents[h].Logs(); strings.Contains(log, "no longer has the address") {
+		c.Errorf("it says that it is not found: %s", log)
+	}
 	if told := h.Docker("info", "--format", "{{.Swarm.NodeAddr}}"); told != h.IP().String() {
 		c.Errorf("its Docker tells others that it is at %s", told)
 	}

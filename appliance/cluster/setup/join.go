@@ -121,7 +121,7 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 
 // relocate takes the address from which this machine reaches the managers now, where it has lost
 // the one that it had as a node. Nobody believes it: the manager sees from where the node asks,
-// and certifies that. It is on disk once a manager has answered.
+// and certifies that.
 func (j *joining) relocate() {
 	if Moved(j.Config) == nil {
 		return
@@ -129,9 +129,18 @@ func (j *joining) relocate() {
 	for _, m := range j.Identity.Membership().Managers {
 		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
 			j.Log.Info("this machine has another address than before; it goes on with that", "was", j.Addr, "is", a)
-			j.Identity.Self.Addr, j.Addr = a, a
+			j.Addr = a
+			j.takeAddr()
 			return
 		}
+	}
+}
+
+// takeAddr makes the address the node's own. What can't be written now is with the next news.
+func (j *joining) takeAddr() {
+	if j.Identity.Self.Addr != j.Addr {
+		j.Identity.Self.Addr = j.Addr
+		_ = j.Identity.Save()
 	}
 }
 
@@ -186,7 +195,7 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 		j.withdraw(journal, err)
 		return err
 	}
-	j.Identity.Self.Addr = j.Addr // of one that has joined before it may be another; see relocate
+	j.takeAddr() // one that has joined before may have another; see relocate
 	if err := journal.Do(enroll.PhaseCertified, nil); err != nil {
 		return err
 	}
