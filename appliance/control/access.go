@@ -79,7 +79,11 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 	}, nil
 }
 
-func (t *Tokens) Tokens(context.Context) ([]token.Info, error) { return t.tokens.List(), nil }
+func (t *Tokens) Tokens(context.Context) ([]token.Info, error) {
+	list := t.tokens.List()
+	token.Sort(list)
+	return list, nil
+}
 
 func (t *Tokens) RevokeToken(_ context.Context, id string) error {
 	err := t.tokens.Revoke(id)

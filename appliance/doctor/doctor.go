@@ -22,6 +22,7 @@ type Level string
 
 const (
 	OK   Level = "ok"
+	Note Level = "note" // it is as somebody may well want it
 	Warn Level = "warning"
 	Bad  Level = "bad" // it would stop a join, or keep a node from being of use
 )

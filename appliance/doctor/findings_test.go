@@ -122,12 +122,12 @@ func TestKernel(t *testing.T) {
 				"boot/config-6.1":             all,
 				"lib/modules/6.1/modules.dep": strings.ReplaceAll(dep, "vxlan.ko", "x.ko"),
 			},
-			[]string{"warning | the kernel 6.1 has no vxlan: overlay networks do not work … linux-modules-extra"},
+			[]string{"note | the kernel 6.1 has no vxlan: overlay networks do not work … linux-modules-extra"},
 		},
 		"built in": {
 			map[string]string{"boot/config-6.1": strings.ReplaceAll(strings.ReplaceAll(all, "=m", "=y"),
 				"CONFIG_IP_VS=y", "# CONFIG_IP_VS is not set")},
-			[]string{"warning | the kernel 6.1 has no ip_vs"},
+			[]string{"note | the kernel 6.1 has no ip_vs"},
 		},
 		"loaded": {
 			map[string]string{"boot/config-6.1": strings.ReplaceAll(all, "=m", "=y"), "sys/module/ip_vs/x": ""},
@@ -198,7 +198,7 @@ func TestNames(t *testing.T) {
 	}
 	expect(t, s.Names(t.Context()), "warning | public names are not found")
 	s.Files = files(nil)
-	expect(t, s.Names(t.Context()), "warning | /etc/resolv.conf names no server")
+	expect(t, s.Names(t.Context()), "note | /etc/resolv.conf names no server")
 	s.Lookup = func(context.Context, string) ([]string, error) { return []string{"10.0.0.1"}, nil }
 	expect(t, s.Names(t.Context()), "bad | localhost is not 127.0.0.1 … >>/etc/hosts")
 }

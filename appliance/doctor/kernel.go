@@ -9,15 +9,23 @@ import (
 	"strings"
 )
 
-// features lists what Docker needs of the kernel for what crawlbox lets it do.
-var features = []struct{ option, module, without string }{
-	{"OVERLAY_FS", "overlay", "images take much more of the disk, and containers start slowly"},
-	{"VETH", "veth", "containers have no network of their own; the host's, which crawlers use by default, works"},
-	{"BRIDGE", "bridge", "containers have no network of their own; the host's, which crawlers use by default, works"},
-	{"VXLAN", "vxlan", "overlay networks do not work; the host's network, which crawlers use by default, does"},
+// features lists what Docker needs of the kernel for what crawlbox lets it do. What crawlers do
+// without is a note.
+var features = []struct {
+	option, module string
+	level          Level
+	without        string
+}{
+	{"OVERLAY_FS", "overlay", Warn, "images take much more of the disk, and containers start slowly"},
+	{"VETH", "veth", Note, "containers have no network of their own; the host's, which crawlers use by default, works"},
 	{
-		"IP_VS", "ip_vs", "ports published by ingress and virtual IPs of services do not work; the host's network, " +
-			"which crawlers use by default, does",
+		"BRIDGE", "bridge", Note,
+		"containers have no network of their own; the host's, which crawlers use by default, works",
+	},
+	{"VXLAN", "vxlan", Note, "overlay networks do not work; the host's network, which crawlers use by default, does"},
+	{
+		"IP_VS", "ip_vs", Note, "ports published by ingress and virtual IPs of services do not work; the host's " +
+			"network, which crawlers use by default, does",
 	},
 }
 
@@ -35,7 +43,7 @@ func (s System) Kernel() (list []Finding) {
 			have = append(have, f.module)
 		case config == "" && strings.TrimSpace(modules) == "":
 		default:
-			list = append(list, wrong("kernel", Warn,
+			list = append(list, wrong("kernel", f.level,
 				fmt.Sprintf("the kernel %s has no %s: %s", release, f.module, f.without),
 				"where that is needed, install the distribution's full kernel, on Ubuntu `apt-get install "+
 					"linux-modules-extra-$(uname -r)`"))

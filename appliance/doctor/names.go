@@ -25,13 +25,12 @@ func (s System) Names(ctx context.Context) (list []Finding) {
 			`echo "127.0.0.1 localhost" >>/etc/hosts`))
 	}
 	if _, err := s.lookup(ctx, publicName); err != nil {
-		text := "public names are not found (" + publicName +
-			"): images of other registries and base images of builds can't be pulled by this machine"
+		level, text := Warn, "public names are not found ("+publicName+")"
 		if !strings.Contains(s.readTrimmed("etc/resolv.conf"), "nameserver") {
-			text = "/etc/resolv.conf names no server: images of other registries and base images of builds can't be " +
-				"pulled by this machine"
+			level, text = Note, "/etc/resolv.conf names no server"
 		}
-		list = append(list, wrong("dns", Warn, text,
+		list = append(list, wrong("dns", level,
+			text+": images of other registries and base images of builds can't be pulled by this machine",
 			"give it a name server if it shall have the Internet; nodes do without"))
 	}
 	return orGood(list, "dns", "localhost and public names are found")

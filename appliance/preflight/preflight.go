@@ -81,6 +81,9 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	if err := doctor.Root(); err != nil {
 		list = append(list, doctor.Failed("root", doctor.Bad, err))
 	}
+	if err := x.unread(); err != nil {
+		list = append(list, doctor.Failed("identity", doctor.Bad, err))
+	}
 	dirs := []string{existing(x.cfg.DataDir)}
 	switch {
 	case x.docker != nil && x.inside: // which it says already
@@ -111,6 +114,18 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	}
 	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
 	return append(list, reached...)
+}
+
+// unread returns why what this machine knows of itself as a node can't be read, nil where it can
+// or is none.
+func (x *examination) unread() (err error) {
+	switch setup.StateOf(x.cfg) {
+	case setup.Created:
+		_, err = setup.LoadRecord(x.record())
+	case setup.Joined:
+		_, err = setup.JoinedAs(x.cfg)
+	}
+	return err
 }
 
 // swarm returns what a start would say of the swarm that Docker is in.

@@ -149,6 +149,11 @@ func TestSupervisor_Killed(t *testing.T) {
 	if v, err := b.client().Get(ctx, "key1").Result(); err != nil || v != "value" { // it waits in the backlog
 		t.Errorf("after a kill there is %q, %v", v, err)
 	}
+	// It is known when nobody was served.
+	if out := b.Outages(); len(out) != 2 || !out[0].Restart || out[0].Ended.IsZero() || out[1].Restart ||
+		out[1].Seen.Before(out[0].Ended) {
+		t.Errorf("the outages are %+v", out)
+	}
 	if is := b.await("serve", serving); is.PID == was.PID || is.Restarts != 1 {
 		t.Errorf("it was %+v and is %+v", was, is)
 	}

@@ -122,3 +122,15 @@ func TestInsist_Bounded(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What Docker says of a full disk ends with what to do.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	e := engineOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		says(w, http.StatusInternalServerError, "mkdir /var/lib/docker/overlay2/x: no space left on device")
+	})
+	err := e.Start(t.Context(), "s", 1, nil)
+	if err == nil || !strings.Contains(err.Error(), "make room on it, `docker ") {
+		t.Errorf("got %v", err)
+	}
+}

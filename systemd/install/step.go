@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -76,6 +77,50 @@ type Remove struct{ Path string }
 func (s Remove) String() string { return "remove " + s.Path }
 
 func (s Remove) do(_ context.Context, m *Machine) error { return os.RemoveAll(m.path(s.Path)) }
+
+// Empty removes all that is in a directory except for what is mounted there: a mount stays, empty.
+type Empty struct{ Path string }
+
+func (s Empty) String() string { return "empty " + s.Path }
+
+func (s Empty) do(_ context.Context, m *Machine) error {
+	mounts, err := m.mounts(s.Path)
+	if err != nil {
+		return err
+	}
+	return m.empty(s.Path, mounts)
+}
+
+func (m *Machine) empty(directory string, mounts []string) error {
+	list, err := os.ReadDir(m.path(directory))
+	for _, entry := range list {
+		path := filepath.Join(directory, entry.Name())
+		within := func(mount string) bool { return mount == path || strings.HasPrefix(mount, path+"/") }
+		if slices.ContainsFunc(mounts, within) {
+			err = errors.Join(err, m.empty(path, mounts))
+		} else {
+			err = errors.Join(err, os.RemoveAll(m.path(path)))
+		}
+	}
+	return err
+}
+
+// mounts returns the mount points at and below a directory.
+func (m *Machine) mounts(directory string) (list []string, err error) {
+	text, err := m.read("/proc/self/mountinfo")
+	directory = filepath.Clean(directory)
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 { // see proc_pid_mountinfo(5)
+			continue
+		}
+		path := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
+		if path == directory || strings.HasPrefix(path, directory+"/") {
+			list = append(list, path)
+		}
+	}
+	return list, err
+}
 
 // RemoveEmpty removes a directory if nothing is in it.
 type RemoveEmpty struct{ Path string }

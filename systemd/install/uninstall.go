@@ -71,10 +71,18 @@ func (m *Machine) Uninstall(ctx context.Context, u Unwanted) (p Plan, err error)
 		p.add(Remove{u.JoinPath})
 	}
 	for _, directory := range u.State {
+		mounts, err := m.mounts(directory)
+		if err != nil {
+			return p, err
+		}
 		switch {
 		case !m.exists(directory):
 		case u.Purge && shared(directory):
 			p.notef("%s stays: others may have files there; remove those of crawlbox by hand", directory)
+		case u.Purge && len(mounts) > 0:
+			p.add(Empty{directory})
+			p.notef("%s stays, empty: it is mounted; take it out of /etc/fstab, umount and rmdir it if it is of no "+
+				"use any longer", strings.Join(slices.Compact(mounts), ", "))
 		case u.Purge:
 			p.add(Remove{directory})
 		default:

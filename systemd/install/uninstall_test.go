@@ -80,6 +80,46 @@ func TestUninstall_LeavesTheDirectoriesOfTheSystem(t *testing.T) {
 	}
 }
 
+// What is mounted at the data directory, or in it, can be emptied and not removed.
+func TestUninstall_EmptiesMounts(t *testing.T) {
+	t.Parallel()
+	for name, mount := range map[string]string{
+		"the directory": "/var/lib/crawlbox",
+		"in it":         "/var/lib/crawlbox/big disk",
+		"further in":    "/var/lib/crawlbox/a/b",
+	} {
+		b := newBox(t)
+		escaped := strings.ReplaceAll(mount, " ", `\040`)
+		b.put("/proc/self/mountinfo", "29 1 8:1 / / rw - ext4 /dev/sda1 rw\n"+
+			"36 29 8:2 / "+escaped+" rw,noatime shared:9 - ext4 /dev/sdb1 rw\n"+
+			"37 29 8:2 / /var/lib/crawlbox-other rw - ext4 /dev/sdb1 rw\n", 0o444)
+		b.put("/var/lib/crawlbox/ca/ca.pem", "x", 0o600)
+		b.put("/var/lib/crawlbox/a/other", "x", 0o600)
+		b.put(filepath.Join(mount, "blobs/x"), "x", 0o600)
+		p, err := b.Uninstall(t.Context(), Unwanted{
+			ConfigPath: "/etc/crawlbox/crawlbox.yaml",
+			State:      []string{"/var/lib/crawlbox"},
+			Purge:      true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Do(t.Context(), p, func(Step) {}); err != nil {
+			t.Fatal(err)
+		}
+		left, err := os.ReadDir(filepath.Join(b.Root, mount))
+		if err != nil || len(left) > 0 {
+			t.Errorf("%s: it has %v, %v", name, left, err)
+		}
+		if files := b.files(); strings.Contains(strings.Join(files, "\n"), "/var/lib/crawlbox/") {
+			t.Errorf("%s: %q are left", name, files)
+		}
+		if said := strings.Join(p.Notes, "\n"); !strings.HasPrefix(said, mount+" stays, empty: it is mounted") {
+			t.Errorf("%s: it says %q", name, said)
+		}
+	}
+}
+
 // TestUninstall_DockerFolder wants the directory that a package has to stay, and one that
 // the unit has made to go.
 func TestUninstall_DockerDirectory(t *testing.T) {

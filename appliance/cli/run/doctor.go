@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,6 +67,9 @@ use, and 0 if there are only warnings.`,
 // examinedAs returns the role that the machine is looked at for.
 func examinedAs(cmd *cobra.Command, args []string, opts node.Options) (string, error) {
 	is := setup.RoleOf(opts.Config)
+	if is == "" && setup.StateOf(opts.Config) == setup.Joined { // its identity is damaged
+		is = cmp.Or(slices.Concat(args, []string{fleet.RoleWorker})...)
+	}
 	if len(args) > 0 {
 		if err := naming.CheckRole(args[0]); err != nil {
 			return "", command.Usagef(cmd, "%s", err)
@@ -95,16 +99,21 @@ func badChecks(r doctor.Report) (names []string) {
 	return names
 }
 
-var levelStyles = map[doctor.Level]string{doctor.OK: tui.Green, doctor.Warn: tui.Yellow, doctor.Bad: tui.Red}
+var levelStyles = map[doctor.Level]string{
+	doctor.OK:   tui.Green,
+	doctor.Note: tui.Dim,
+	doctor.Warn: tui.Yellow,
+	doctor.Bad:  tui.Red,
+}
 
-// renderReport draws what is well and, below it, each trouble with what to do: sentences
+// renderReport draws what is well or only a note and, below it, each trouble with what to do: sentences
 // that break between words, and commands that stay in one piece.
 func renderReport(s tui.Screen, r doctor.Report) {
 	t := tui.Table{Columns: []tui.Column{{Head: "CHECK"}, {Head: "STATE"}, {Head: "FOUND", Min: 20}}}
 	var troubles []doctor.Finding
 	for _, f := range r.Findings {
 		found := tui.Text(words.OneLine(f.Text))
-		if f.Level != doctor.OK {
+		if f.Level == doctor.Warn || f.Level == doctor.Bad {
 			troubles = append(troubles, f)
 			found = tui.Styled("see below", tui.Dim)
 		}

@@ -26,6 +26,12 @@ func TestViews(t *testing.T) {
 var someReport = doctor.NewReport("h2", "worker", []doctor.Finding{
 	{Check: "docker", Level: doctor.OK, Text: "Docker Engine 20.10.24+dfsg1, API 1.41"},
 	{
+		Check:  "kernel",
+		Level:  doctor.Note,
+		Text:   "the kernel 6.1 has no vxlan: overlay networks do not work",
+		Remedy: "where that is needed, install the distribution's full kernel",
+	},
+	{
 		Check: "dns",
 		Level: doctor.Warn,
 		Text: "/etc/resolv.conf names no server: images of other registries and base images of builds can't be " +

@@ -27,8 +27,8 @@ var (
 	ErrFull = errors.New("the cluster has as many nodes as it may have: remove some on a manager with `crawlbox " +
 		"node rm`, and replace the join token with `crawlbox token rotate` if others have it")
 	ErrBound = errors.New("another certificate of the cluster has the Docker of this machine as its node: run " +
-		"`crawlbox node rm --force` for this machine on the manager, then `crawlbox leave --force` here, and join " +
-		"again with " + naming.JoinAgain)
+		"`crawlbox leave --force` here, join again with " + naming.JoinAgain + ", and remove the node of before with " +
+		"`crawlbox node rm` on the manager if it is listed there")
 	ErrUnbound = errors.New("Docker Swarm has no node that this certificate is of, or has it at another address: " +
 		"join again with " + naming.JoinAgain)
 )

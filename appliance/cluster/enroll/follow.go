@@ -70,10 +70,11 @@ func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, change
 
 // Check asks once whether the node is still one of the cluster, and keeps what
 // is new. The error is ErrRemoved where it is not.
-func Check(ctx context.Context, id *pki.Identity) error { return checkAs(ctx, id, "") }
+func Check(ctx context.Context, id *pki.Identity) error { return CheckAs(ctx, id, "") }
 
-// checkAs says what the node is in the swarm, too.
-func checkAs(ctx context.Context, id *pki.Identity, swarmID string) error {
+// CheckAs says what the node is in the swarm, too. The error is ErrBound where another certificate
+// is bound to that.
+func CheckAs(ctx context.Context, id *pki.Identity, swarmID string) error {
 	client := followClient(id)
 	defer client.CloseIdleConnections()
 	_, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Swarm: swarmID})

@@ -37,7 +37,7 @@ func (m *manager) member(t *testing.T, role, name, swarmID string) *pki.Identity
 	id := joined(t, m, role, pki.Self{Name: name, Addr: loopback, Version: "1"})
 	nodes, _ := m.swarm.SwarmNodes(t.Context())
 	m.swarm.has(append(nodes, inSwarm(swarmID, "127.0.0.1", role))...)
-	if err := checkAs(t.Context(), id, swarmID); err != nil {
+	if err := CheckAs(t.Context(), id, swarmID); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -78,7 +78,7 @@ func TestRemove_LiarIsFound(t *testing.T) {
 			inSwarm("swarm-victim", "10.0.0.9", fleet.RoleWorker))
 		nodes, _ := m.swarm.SwarmNodes(t.Context())
 		if claimsOwn {
-			if err := checkAs(t.Context(), evil, "swarm-evil"); err != nil {
+			if err := CheckAs(t.Context(), evil, "swarm-evil"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,12 +86,12 @@ func TestRemove_LiarIsFound(t *testing.T) {
 		if err := Renew(t.Context(), evil); err != nil {
 			t.Fatal(err)
 		}
-		_ = checkAs(t.Context(), evil, "swarm-victim")
+		_ = CheckAs(t.Context(), evil, "swarm-victim")
 		// The victim's place is its own still, and then taken.
 		if err := m.Members.Bind("victim", "swarm-victim", victimAddr, nodes); err != nil {
 			t.Errorf("%s: the victim lost its place: %v", name, err)
 		}
-		if err := checkAs(t.Context(), evil, "swarm-victim"); !errors.Is(err, ErrBound) {
+		if err := CheckAs(t.Context(), evil, "swarm-victim"); !errors.Is(err, ErrBound) {
 			t.Errorf("%s: it claims a place that is taken: %v", name, err)
 		}
 		if lines := strings.Join(m.trail.all(), "\n"); strings.Count(lines, "binding refused") != 1 ||
@@ -119,7 +119,7 @@ func TestClaim_ManyInVain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkAs(t.Context(), node, "not-in-swarm-yet"); err != nil {
+	if err := CheckAs(t.Context(), node, "not-in-swarm-yet"); err != nil {
 		t.Fatal(err)
 	}
 	if lines := strings.Join(m.trail.all(), "\n"); strings.Contains(lines, "binding refused") {
@@ -128,7 +128,7 @@ func TestClaim_ManyInVain(t *testing.T) {
 	for i := range 20 {
 		id := fmt.Sprint("elsewhere", i)
 		m.swarm.has(inSwarm(id, "10.0.0.77", fleet.RoleManager))
-		if err := checkAs(t.Context(), node, id); err != nil {
+		if err := CheckAs(t.Context(), node, id); err != nil {
 			t.Fatal(err)
 		}
 		m.Members.Moved(node.Node.ID, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
@@ -181,7 +181,7 @@ func TestRenew_OnTrial(t *testing.T) {
 		t.Errorf("a renewal the day after: %v", err)
 	}
 	m.swarm.has(inSwarm("s2", "127.0.0.1", fleet.RoleManager))
-	if err := errors.Join(checkAs(t.Context(), id, "s2"), Renew(t.Context(), id)); err != nil {
+	if err := errors.Join(CheckAs(t.Context(), id, "s2"), Renew(t.Context(), id)); err != nil {
 		t.Fatal(err)
 	}
 	if left := time.Until(id.Certificate().Leaf.NotAfter); left < pki.NodeLife()-time.Hour {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -199,6 +200,11 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 	if err := journal.Do(enroll.PhaseCertified, nil); err != nil {
 		return err
 	}
+	if info.State == swarm.StateActive && !info.Manager && !journal.Reached(enroll.PhaseSwarmJoined) {
+		if info.State, err = j.leaveFormer(ctx, info); err != nil {
+			return err
+		}
+	}
 	j.rejoin = func(ctx context.Context) (*pki.Identity, error) {
 		return enroll.Rejoin(ctx, NodeDir(j.Config), s, self, j.Log)
 	}
@@ -211,10 +217,16 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 	return j.complete(ctx, journal)
 }
 
+const (
+	removedTimeout = 3 * time.Second // for the question whether this node was removed
+	formerTimeout  = 8 * time.Second // for that whose node this machine's Docker is
+	formerRetry    = 3 * time.Second
+)
+
 // wasRemoved reports whether a manager that answers at once says that this node is no
 // longer one of the cluster.
 func (j *joining) wasRemoved(ctx context.Context, id *pki.Identity) bool {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, removedTimeout)
 	defer cancel()
 	return errors.Is(enroll.Check(ctx, id), pki.ErrRemoved)
 }
@@ -235,6 +247,37 @@ func (j *joining) startOver(ctx context.Context, ca pki.KeyHash) (*enroll.Journa
 	}
 	info, err := j.checkEngine(ctx)
 	return journal, info, err
+}
+
+// leaveFormer has Docker leave the swarm where it is none of the cluster's, but the node that this
+// machine was before its data directory was lost. It returns the state of Docker in the swarm.
+func (j *joining) leaveFormer(ctx context.Context, info swarm.Info) (state string, err error) {
+	if !j.isFormer(ctx, info.NodeID) {
+		return info.State, nil
+	}
+	j.Log.Info("Docker is in the swarm as the node that this machine was before; it joins as a new one",
+		"former", info.NodeID)
+	return swarm.StateInactive, j.Engine.Leave(ctx, true)
+}
+
+// isFormer reports whether a node of Swarm has another certificate than this machine, or is one that
+// Swarm has removed: Docker does not hear of that, and this one's certificate stays a trial. Swarm's
+// list is some seconds old.
+func (j *joining) isFormer(ctx context.Context, swarmID string) bool {
+	ctx, cancel := context.WithTimeout(ctx, formerTimeout)
+	defer cancel()
+	for {
+		err := enroll.CheckAs(ctx, j.Identity, swarmID)
+		if err == nil {
+			err = enroll.Renew(ctx, j.Identity)
+		}
+		if err != nil || !j.Identity.OnTrial() {
+			return errors.Is(err, enroll.ErrBound)
+		}
+		if clock.Sleep(ctx, formerRetry) != nil {
+			return true
+		}
+	}
 }
 
 // withdraw removes what a join has written that came to nothing. Where a manager

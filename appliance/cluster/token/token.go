@@ -8,6 +8,7 @@
 package token
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -190,7 +191,7 @@ type Info struct {
 	Standing bool      `json:"standing"`         // the one that is printed at every start
 }
 
-// List returns all tokens as they are now, the oldest first.
+// List returns all tokens as they are now.
 func (t *Store) List() []Info {
 	now := time.Now()
 	stored := t.list()
@@ -208,6 +209,20 @@ func (t *Store) List() []Info {
 		}
 	}
 	return list
+}
+
+// Sort puts tokens in the order of their age, the oldest first, and below those that are good no
+// longer.
+func Sort(list []Info) {
+	ended := func(t Info) int {
+		if t.State == StateGood {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b Info) int {
+		return cmp.Or(cmp.Compare(ended(a), ended(b)), a.Created.Compare(b.Created))
+	})
 }
 
 func newIssued(role string) (Issued, error) {

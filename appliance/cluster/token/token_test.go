@@ -226,3 +226,22 @@ func TestTokens_Refuse(t *testing.T) {
 		}
 	}
 }
+
+func TestSort(t *testing.T) {
+	t.Parallel()
+	at := func(hour int) time.Time { return time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC) }
+	list := []Info{
+		{ID: "d", State: StateGood, Created: at(4)},
+		{ID: "c", State: "revoked", Created: at(3)},
+		{ID: "a", State: StateGood, Created: at(1)},
+		{ID: "b", State: "expired", Created: at(2)},
+	}
+	Sort(list)
+	order := ""
+	for _, k := range list {
+		order += k.ID
+	}
+	if order != "adbc" {
+		t.Errorf("got %s", order)
+	}
+}

@@ -283,7 +283,7 @@ var planted = map[string]struct {
 					Remedy:   "open them",
 					Commands: []string{"ufw allow x"},
 				},
-				{Check: "kernel", Level: doctor.Warn, Text: "no ip_vs"},
+				{Check: "kernel", Level: doctor.Note, Text: "no ip_vs"},
 			}
 		},
 		api.Bad, api.MachineUnfit, []string{"this machine: kept out; open them: `ufw allow x`"},

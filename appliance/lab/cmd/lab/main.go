@@ -28,9 +28,9 @@ func main() {
 	case len(args) == 1 && args[0] == "clean":
 		os.Exit(clean())
 	case len(args) >= 2 && len(args) <= 3 && args[0] == "up":
-		os.Exit(up(ctx, args[1], args[2:]))
+		os.Exit(up(ctx, args[1], args[2:], ""))
 	case len(args) == 4 && args[0] == "up" && kinds[args[3]] != nil:
-		os.Exit(up(ctx, args[1], args[2:3], kinds[args[3]]))
+		os.Exit(up(ctx, args[1], args[2:3], args[3]))
 	}
 	fmt.Fprintf(os.Stderr, "usage: lab up N [RELEASE [bare|ipv6|dual]] | lab clean\nreleases: %s\n",
 		strings.Join(slices.Sorted(maps.Keys(artifact.Releases)), " "))
@@ -52,7 +52,10 @@ func clean() int {
 	return 0
 }
 
-func up(ctx context.Context, count string, release []string, opts ...lab.HostOption) (code int) {
+// pythonBase is what the Dockerfile starts from that a deploy makes for a Python spider.
+const pythonBase = "python:3-slim"
+
+func up(ctx context.Context, count string, release []string, kind string) (code int) {
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 1 {
 		fmt.Fprintf(os.Stderr, "lab: %q is not a number of hosts\n", count)
@@ -62,11 +65,22 @@ func up(ctx context.Context, count string, release []string, opts ...lab.HostOpt
 	defer t.end(&code)
 	l := lab.New(t)
 	l.Install(artifact.Binary(t))
+	var opts []lab.HostOption
+	if kind != "" {
+		opts = append(opts, kinds[kind])
+	}
 	for _, name := range release {
 		opts = append(opts, lab.Release(name))
 	}
-	for _, h := range l.AddHosts(n, opts...) {
+	hosts := l.AddHosts(n, opts...)
+	for _, h := range hosts {
 		fmt.Printf("%s  %s  %s\n", h.Name(), h.IP(), h.Shell())
+	}
+	if kind != "bare" {
+		hosts[0].LoadPythonBase()
+		hosts[0].Docker("tag", "python:3.6", pythonBase)
+		fmt.Printf("They have no Internet. The Docker of %s has %s, of Debian with redis-py, for `crawlbox deploy` "+
+			"of a Python spider.\n", hosts[0].Name(), pythonBase)
 	}
 	fmt.Println("Ctrl-C ends them")
 	<-ctx.Done()
