@@ -275,6 +275,7 @@ var everything = []grows{
 	{"embedded/queue.session.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.hub.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.hub.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
+	{"outages of the queue that are known", "spider", "the last 16", "appliance/queueproc.TestState_Outages"},
 	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
 	{
 		"what one command of the queue sets aside", "spider", "what is left of queue.max_memory",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // TestSupervisor_Confined reads of the kernel what the real process has left.
@@ -327,5 +328,22 @@ func TestSupervisor_Hung(t *testing.T) {
 	b.await("be missed", func(st State) bool { return st.PID != was.PID && st.Serving })
 	if err := b.client().Ping(t.Context()).Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestState_Outages wants one outage at a time, and the last ones of many.
+func TestState_Outages(t *testing.T) {
+	t.Parallel()
+	var st State
+	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
+	for n := range 10 * keptOutages {
+		st.down(fleet.Outage{Seen: at(3 * n)})
+		st.down(fleet.Outage{Seen: at(3*n + 1)}) // it is away already
+		st.up(at(3*n + 2))
+	}
+	last := st.Outages[len(st.Outages)-1]
+	if want := 3 * (10*keptOutages - 1); len(st.Outages) != keptOutages || last.Seen != at(want) ||
+		last.Ended != at(want+2) {
+		t.Errorf("there are %d, the last one is %+v", len(st.Outages), last)
 	}
 }

@@ -403,3 +403,26 @@ func TestFiles_StateRestoredAlone(t *testing.T) {
 		}
 	}
 }
+
+// A damaged commit of which nothing is needed any longer keeps no start.
+func TestFiles_OldCommitDamaged(t *testing.T) {
+	t.Parallel()
+	dir, start := before(t)
+	s := start()
+	_, v, _ := s.List("")
+	old := commit(t, s, v, map[string][]byte{"tokens": []byte("[1]")})
+	v = commit(t, s, old, map[string][]byte{"tokens": []byte("[2]")})
+	commit(t, s, v, map[string][]byte{"tokens": []byte("[3]")})
+	if err := errors.Join(s.Close(), os.Truncate(filepath.Join(dir, "state", string(old)), 10)); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s = open(t, filepath.Join(dir, "state"), state.Options{
+		Files: state.Files(dir),
+		Log:   slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	want(t, s, "tokens", "[3]")
+	if log.Len() > 0 {
+		t.Errorf("it says %s", log.String())
+	}
+}
