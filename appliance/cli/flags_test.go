@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/configs"
@@ -110,8 +111,11 @@ func TestFlags_FirstBadValue(t *testing.T) {
 				flag.Name)
 		}
 		values := []string{bad}
-		if flag.Value.Type() != "string" && flag.Value.Type() != "stringArray" {
-			values = append(values, "x")
+		if is := flag.Value.Type(); is != "string" && is != "stringArray" {
+			values = append(values, "x", "", "99999999999999999999x")
+			if is == "duration" {
+				values = append(values, "5", "5 minutes")
+			}
 		}
 		for _, value := range values {
 			switch {
@@ -159,8 +163,11 @@ func judgeNodeFlag(t *testing.T, path string, cmd *cobra.Command, flag *pflag.Fl
 		}
 		_, err = configs.Load(empty, configs.Flags(cmd.Flags()))
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		t.Errorf("%s --%s=%s: no error", path, flag.Name, value)
+	case len(testenv.Raw(command.FlagError(cmd, err).Error())) > 0:
+		t.Errorf("%s --%s=%s: words of programs: %s", path, flag.Name, value, command.FlagError(cmd, err))
 	}
 	_ = flag.Value.Set(before)
 	flag.Changed = false
@@ -197,8 +204,10 @@ func judgeFlag(t *testing.T, path, args []string, flag, value string) {
 		t.Errorf("%q: it was told after %q: %s", line, asked, said)
 	case !strings.HasPrefix(said, "crawlbox: ") || strings.Count(said, "\n") != 1:
 		t.Errorf("%q: not one line: %q", line, said)
-	case strings.Contains(said, "strconv") || strings.Contains(said, "time: "):
-		t.Errorf("%q: Go's words: %s", line, said)
+	case len(testenv.Raw(said)) > 0:
+		t.Errorf("%q: the words %q of programs: %s", line, testenv.Raw(said), said)
+	case testenv.Doubled(said) != "":
+		t.Errorf("%q: it is said twice: %s", line, said)
 	case code == exitUsage && !strings.Contains(said, "--"+flag):
 		t.Errorf("%q: it does not say which flag: %s", line, said)
 	}

@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/help"
@@ -33,6 +35,9 @@ On a terminal it is shown by $PAGER, or by less.`,
 			if err != nil {
 				return command.Usagef(cmd.Root(), "%w", err)
 			}
+			if target == cmd.Root() && len(rest) > 0 && len(command.Guesses(target, rest[0])) == 0 {
+				return unknownTopic(target, rest[0])
+			}
 			if err := command.KnownCommand(target, rest); err != nil {
 				return err
 			}
@@ -40,6 +45,17 @@ On a terminal it is shown by $PAGER, or by less.`,
 			return target.Help()
 		},
 	}
+}
+
+func unknownTopic(root *cobra.Command, name string) error {
+	var topics []string
+	for _, topic := range help.Topics() {
+		topics = append(topics, topic.Name)
+	}
+	if near := words.Nearest(name, topics); near != "" {
+		return command.Usagef(root, "there is no topic or command %q (did you mean %s?)", name, near)
+	}
+	return command.Usagef(root, "there is no topic or command %q; the topics are %s", name, strings.Join(topics, ", "))
 }
 
 func completeTopics(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

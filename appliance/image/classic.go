@@ -24,7 +24,7 @@ func (b *Builder) classic(ctx context.Context, files io.Reader, o BuildOptions,
 	}
 	resp, err := b.engine.ImageBuild(ctx, files, o.docker())
 	if cerrdefs.IsInvalidArgument(err) {
-		return "", &BuildError{Message: words.OneLine(strings.TrimPrefix(err.Error(), "Error response from daemon: "))}
+		return "", &BuildError{Message: words.Docker(err.Error())}
 	}
 	if err != nil {
 		return "", fmt.Errorf("build: %w", err)

@@ -54,7 +54,7 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if near := guesses(cmd, args[0]); len(near) > 0 {
+	if near := Guesses(cmd, args[0]); len(near) > 0 {
 		return Usagef(cmd, "unknown command %q (did you mean %s?)", args[0], strings.Join(near, " or "))
 	}
 	return Usagef(cmd, "unknown command %q", args[0])
@@ -64,9 +64,9 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 // otherwise: who follows one blindly must not lose by it.
 var ends = []string{"clear", "demote", "drain", "leave", "revoke", "rm", "stop", "uninstall"}
 
-// guesses returns the commands below cmd that a word may stand for, sorted: those that other
+// Guesses returns the commands below cmd that a word may stand for, sorted: those that other
 // tools call so, else those that begin with it, else those that it is a slip of.
-func guesses(cmd *cobra.Command, word string) []string {
+func Guesses(cmd *cobra.Command, word string) []string {
 	var same, begin, near []string
 	least := max(1, min(2, len(word)-2))
 	for _, c := range cmd.Commands() {

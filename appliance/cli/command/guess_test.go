@@ -43,12 +43,12 @@ func TestGuesses(t *testing.T) {
 		"x":       "",
 		"explode": "",
 	} {
-		if got := strings.Join(guesses(root, word), " "); got != want {
+		if got := strings.Join(Guesses(root, word), " "); got != want {
 			t.Errorf("%s: got %q, want %q", word, got, want)
 		}
 	}
 	for _, word := range []string{"run", "top", "up", "exec", "tops", "om", "arm", "sop", "ls"} {
-		for _, guess := range guesses(root, word) {
+		for _, guess := range Guesses(root, word) {
 			if slices.Contains(ends, guess) && guess[0] != word[0] {
 				t.Errorf("%s: %s is offered", word, guess)
 			}

@@ -99,8 +99,11 @@ func (p *pusher) lines(r io.Reader) error {
 			p.left++
 			continue
 		}
-		if err := p.add(line); err != nil {
+		switch err := p.add(line); {
+		case errors.Is(err, errNotText):
 			return fmt.Errorf("line %d: %w", n, err)
+		case err != nil: // of lines before it
+			return err
 		}
 	}
 	if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
@@ -123,9 +126,11 @@ func (p *pusher) end() error {
 	return err
 }
 
+var errNotText = errors.New("the item is not UTF-8 text; push it with redis-cli")
+
 func (p *pusher) add(item string) error {
 	if !utf8.ValidString(item) {
-		return errors.New("the item is not UTF-8 text; push it with redis-cli")
+		return errNotText
 	}
 	if len(p.batch) == batchItems || p.bytes+len(item) > batchBytes {
 		if err := p.flush(); err != nil {
