@@ -76,7 +76,16 @@ func (q *question) ask(ctx context.Context, p Probe) error {
 
 // longestRound is how long a look at Docker may take before the loop counts as hung. Of
 // a Docker that hangs it is sure within 35 s: a ping and a question have their bounds.
-const longestRound = time.Minute
+const longestRound = 50 * time.Second
+
+// hungError is of a part that has had all the time that it may need, so that there is nothing to
+// wait for.
+type hungError struct{ limit time.Duration }
+
+func (e hungError) Error() string { return fmt.Sprintf("it has not come round for more than %s", e.limit) }
+
+// Hung implements notify.Hung.
+func (hungError) Hung() bool { return true }
 
 // LoopWatchdog knows how long a round of a loop takes. Its methods may be called at the
 // same time.
@@ -91,7 +100,7 @@ func (r *LoopWatchdog) Check() error { return r.ask(failpoint.Round(longestRound
 
 func (r *LoopWatchdog) ask(limit time.Duration) error {
 	if begun := r.begun.Load(); begun != nil && time.Since(*begun) > limit {
-		return fmt.Errorf("it has not come round for more than %s", limit)
+		return hungError{limit}
 	}
 	return nil
 }

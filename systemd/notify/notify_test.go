@@ -104,6 +104,20 @@ func TestWatchdog_FedWhileTheCheckPasses(t *testing.T) {
 	}
 }
 
+type hung struct{ error }
+
+func (hung) Hung() bool { return true }
+
+// TestWatchdog_TriggeredByWhatHangs: what has had all its time is not waited for again.
+func TestWatchdog_TriggeredByWhatHangs(t *testing.T) {
+	next := listen(t)
+	setWatchdog(t, 300*time.Millisecond)
+	run(t, func(context.Context) error { return fmt.Errorf("watch: %w", hung{errors.New("no answer")}) })
+	if got := next(soon); got != "WATCHDOG=trigger" {
+		t.Errorf("systemd hears %q of a part that hangs", got)
+	}
+}
+
 func TestWatchdog_NotFedWhileTheCheckHangs(t *testing.T) {
 	next := listen(t)
 	setWatchdog(t, 300*time.Millisecond)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -23,8 +24,8 @@ const leniency = 5
 // reason for a restart. A check that does not come back when its context ends is one
 // too: no other is begun. A process that has waited for processors, memory or the disk for
 // most of a check that failed, or that was woken late itself, is starved, not hung: to start
-// it again would make that worse. It returns when ctx ends; where the unit has no watchdog,
-// it only waits for that.
+// it again would make that worse. One that is [Hung] systemd need not wait for. It returns
+// when ctx ends; where the unit has no watchdog, it only waits for that.
 func Watchdog(ctx context.Context, check func(context.Context) error, log *slog.Logger) {
 	watchdog(ctx, check, readStalls, log)
 }
@@ -65,6 +66,12 @@ func watchdog(ctx context.Context, check func(context.Context) error, read func(
 		case <-tick.C:
 		}
 	}
+}
+
+// Hung is an error that, where Hung returns true, is of a part that has had all its time.
+type Hung interface {
+	error
+	Hung() bool
 }
 
 // starvation is what a process lacked in a window: in a check and the pause before it.
@@ -109,6 +116,9 @@ func (d *dog) looked(err error, s starvation) {
 		}
 		d.log.Error("crawlbox does not answer itself; systemd restarts it unless it does soon", "limit", d.limit,
 			"error", err)
+		if hung, ok := errors.AsType[Hung](err); ok && hung.Hung() {
+			send("WATCHDOG=trigger")
+		}
 		return
 	}
 	send(daemon.SdNotifyWatchdog)
