@@ -19,12 +19,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -76,9 +78,17 @@ type raw struct {
 
 func (r raw) Route() string { return r.route }
 
-// Handler returns the answering end.
-func (c Call[Req, Resp]) Handler(answer func(context.Context, Peer, Req) (Resp, error)) Handler {
-	return handler[Req, Resp]{c, answer}
+// Handler returns the answering end. An answer that panics is caught.ErrInternal.
+func (c Call[Req, Resp]) Handler(
+	log *slog.Logger, answer func(context.Context, Peer, Req) (Resp, error),
+) Handler {
+	return handler[Req, Resp]{c, func(ctx context.Context, from Peer, req Req) (resp Resp, err error) {
+		err = caught.Run(log, c.Route, func() (err error) {
+			resp, err = answer(ctx, from, req)
+			return err
+		})
+		return resp, err
+	}}
 }
 
 type handler[Req, Resp any] struct {

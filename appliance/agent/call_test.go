@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -28,6 +29,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -191,6 +193,50 @@ func TestCalls_HereAsThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// faulty is a Docker Engine whose every answer is a fault of crawlbox's own.
+type faulty struct{ Engine }
+
+// TestCalls_Panic: a fault in an answer ends neither this node nor another, and both say so.
+func TestCalls_Panic(t *testing.T) {
+	t.Parallel()
+	var log sharedText
+	c := newCluster(t, func(c *cluster) http.Handler {
+		c.handlers = Answers(faulty{}, &c.pins, nil, slog.New(slog.NewTextHandler(&log, nil)))
+		return Port(c.id, c.handlers)
+	})
+	for route, call := range calls {
+		for place, n := range map[string]fleet.Node{"here": c.here, "there": c.there} {
+			_, err := call.do(t.Context(), c.peers, n)
+			if err == nil || !strings.Contains(err.Error(), caught.ErrInternal.Error()) {
+				t.Errorf("%s, %s: who asks is told %v", route, place, err)
+			}
+			said := log.take()
+			if !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "agent.node.") {
+				t.Errorf("%s, %s: the log has %q", route, place, said)
+			}
+		}
+	}
+}
+
+// sharedText is what several goroutines write.
+type sharedText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *sharedText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sharedText) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.text.Reset()
+	return s.text.String()
 }
 
 // TestCalls_Requests: what is longer than it may be is refused, as is what can't be read.

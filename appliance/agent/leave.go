@@ -32,7 +32,7 @@ var leaveCall = Call[leaveRequest, None]{
 // AnswerLeave ends the access of a node that left, and takes it off Swarm's list. changed
 // is called first: it may have come and gone within a moment.
 func AnswerLeave(joins *enroll.Server, list *member.List, changed func(), log *slog.Logger) Handler {
-	return leaveCall.Handler(func(ctx context.Context, from Peer, r leaveRequest) (None, error) {
+	return leaveCall.Handler(log, func(ctx context.Context, from Peer, r leaveRequest) (None, error) {
 		// Only what is bound to it, never what else is at its address: behind NAT its
 		// siblings are.
 		changed()

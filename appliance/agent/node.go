@@ -44,12 +44,12 @@ type node struct {
 func Answers(e Engine, pins Pins, u *upgrade.Node, log *slog.Logger) []Handler {
 	n := node{e, pins, u, log}
 	return []Handler{
-		pullCall.Handler(n.pull),
-		pruneCall.Handler(n.prune),
-		imagesCall.Handler(n.images),
-		killCall.Handler(n.kill),
-		containerCall.Handler(n.container),
-		stateCall.Handler(n.upgradeState),
-		offerCall.Handler(n.takeOffer),
+		pullCall.Handler(log, n.pull),
+		pruneCall.Handler(log, n.prune),
+		imagesCall.Handler(log, n.images),
+		killCall.Handler(log, n.kill),
+		containerCall.Handler(log, n.container),
+		stateCall.Handler(log, n.upgradeState),
+		offerCall.Handler(log, n.takeOffer),
 	}
 }

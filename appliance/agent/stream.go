@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -30,11 +32,14 @@ type Stream[Req, Progress, Line any] struct {
 	Unpack func(Line) (p Progress, done bool, err error) // done also with an error
 }
 
-// Handler returns the answering end. work may call see at any time, until it returns.
+// Handler returns the answering end. work may call see at any time, until it returns; where it
+// panics, its error is caught.ErrInternal.
 func (s Stream[Req, Progress, Line]) Handler(
-	work func(ctx context.Context, from Peer, req Req, see func(Progress)) error,
+	log *slog.Logger, work func(ctx context.Context, from Peer, req Req, see func(Progress)) error,
 ) Handler {
-	return streamHandler[Req, Progress, Line]{s, work}
+	return streamHandler[Req, Progress, Line]{s, func(ctx context.Context, p Peer, req Req, see func(Progress)) error {
+		return caught.Run(log, s.Route, func() error { return work(ctx, p, req, see) })
+	}}
 }
 
 type streamHandler[Req, Progress, Line any] struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -50,7 +51,8 @@ func TestStream_Lives(t *testing.T) {
 	t.Parallel()
 	stream := pullCall
 	stream.Every, stream.Quiet = 20*time.Millisecond, 500*time.Millisecond
-	works := stream.Handler(func(ctx context.Context, _ Peer, _ pullRequest, see func(swarm.Pulled)) error {
+	log := slog.New(slog.DiscardHandler)
+	works := stream.Handler(log, func(ctx context.Context, _ Peer, _ pullRequest, see func(swarm.Pulled)) error {
 		see(swarm.Pulled{Bytes: 1, Total: 2})
 		select {
 		case <-ctx.Done():

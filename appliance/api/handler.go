@@ -16,10 +16,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
@@ -136,24 +136,12 @@ func (h *handler) value(call func(*http.Request) (any, error)) http.Handler {
 
 // guard turns a panic of run into an error, but for the one that breaks a
 // connection off.
-func (h *handler) guard(r *http.Request, run func() error) (err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		//lint:ignore errorlint net/http compares what is recovered the same way
-		if p == http.ErrAbortHandler {
-			panic(p)
-		}
-		h.log.Error("a call of the API panicked", "call", r.Method+" "+r.URL.Path, "panic", p, "stack",
-			string(debug.Stack()))
-		err = &Error{
-			Code:    CodeInternal,
-			Message: "internal error; see journalctl -u crawlbox",
-		}
-	}()
-	return run()
+func (h *handler) guard(r *http.Request, run func() error) error {
+	err := caught.Run(h.log, r.Method+" "+r.URL.Path, run)
+	if errors.Is(err, caught.ErrInternal) {
+		return &Error{Code: CodeInternal, Message: err.Error()}
+	}
+	return err
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -83,7 +83,7 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 // answers returns what every node answers about itself.
 func (n *Node) answers(pins agent.Pins) []agent.Handler {
 	own := agent.Answers(n.engine, pins, n.upgrade, n.log)
-	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr)))
+	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log))
 }
 
 // upgradable makes this node one that can be upgraded to what fetch returns.

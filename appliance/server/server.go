@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
@@ -65,7 +66,7 @@ func Serve(s Site, log *slog.Logger, ln net.Listener) lifecycle.Component {
 
 func (s Site) server(ctx context.Context, log *slog.Logger) *http.Server {
 	srv := &http.Server{
-		Handler:           s.Handler,
+		Handler:           caughtIn(s.Handler, log),
 		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: 10 * time.Second, // of the TLS handshake too
 		IdleTimeout:       2 * time.Minute,
@@ -83,6 +84,20 @@ func (s Site) server(ctx context.Context, log *slog.Logger) *http.Server {
 		srv.ConnContext = s.Conn
 	}
 	return srv
+}
+
+// caughtIn has a request whose handler panics end as net/http does it, and says so where it is
+// read: what net/http itself logs is mostly of what strangers do.
+func caughtIn(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := caught.Run(log, r.Method+" "+r.URL.Path, func() error {
+			h.ServeHTTP(w, r)
+			return nil
+		})
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})
 }
 
 // ListenSocket opens the unix socket of the local API, mode 0660 and owned by

@@ -36,7 +36,7 @@ var call = agent.Call[request, answer]{
 
 // Answer answers whose a connection of this node is.
 func Answer(p *Prover, log *slog.Logger) agent.Handler {
-	return call.Handler(func(ctx context.Context, _ agent.Peer, r request) (a answer, _ error) {
+	return call.Handler(log, func(ctx context.Context, _ agent.Peer, r request) (a answer, _ error) {
 		for _, remote := range r.Remote {
 			own, err := p.owns(ctx, r.Local, remote)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -56,9 +57,9 @@ var call = agent.Call[request, answer]{
 // Answer tries ports of the node that asks, at the address from which it asks and at no
 // other: a node that was broken into has no others scan for it. addr is where this node
 // listens.
-func Answer(addr netip.Addr) agent.Handler {
+func Answer(addr netip.Addr, log *slog.Logger) agent.Handler {
 	asked := bound.NewRate[string](every, burst, maxAskers)
-	return call.Handler(func(ctx context.Context, from agent.Peer, r request) (answer, error) {
+	return call.Handler(log, func(ctx context.Context, from agent.Peer, r request) (answer, error) {
 		if !asked.Allow(from.ID) {
 			return answer{}, &agent.StatusError{Code: http.StatusTooManyRequests, Text: "it was asked too often"}
 		}

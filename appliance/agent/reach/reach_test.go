@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -35,7 +36,7 @@ func TestAnswer(t *testing.T) {
 	}
 	defer ln.Close()
 	port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
-	h := Answer(netip.MustParseAddr("127.0.0.1"))
+	h := Answer(netip.MustParseAddr("127.0.0.1"), slog.New(slog.DiscardHandler))
 	question, err := json.Marshal(request{[]uint16{port}})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func TestAnswer(t *testing.T) {
 
 func TestAnswer_InALoop(t *testing.T) {
 	t.Parallel()
-	h := Answer(netip.MustParseAddr("127.0.0.1"))
+	h := Answer(netip.MustParseAddr("127.0.0.1"), slog.New(slog.DiscardHandler))
 	codes := map[int]int{}
 	for range 5 * burst {
 		codes[ask(h, `{"ports":[]}`).Code]++
