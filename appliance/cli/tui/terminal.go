@@ -14,7 +14,8 @@ import (
 
 // Terminal is a terminal that does not obey what it shows: a spider, a host name or a label
 // of an image may hold sequences that forge lines, or write into the clipboard. Line feeds, tabs
-// and colours pass; other control characters are shown. It is safe for concurrent use.
+// and colours pass; other control characters are shown, and what turns round text after it. It is
+// safe for concurrent use.
 type Terminal struct {
 	file *os.File
 
@@ -119,7 +120,7 @@ func isReset(code []byte) bool { return len(bytes.Trim(code, "\x1b[0;:m")) == 0 
 // appendRune appends a rune as a terminal may see it.
 func appendRune(out []byte, r rune) []byte {
 	switch {
-	case r == '\n' || r == '\t' || !unicode.IsControl(r):
+	case r == '\n' || r == '\t' || !obeyed(r):
 		return utf8.AppendRune(out, r)
 	case r < ' ':
 		return append(out, '^', byte(r)+'@')
@@ -127,12 +128,19 @@ func appendRune(out []byte, r rune) []byte {
 	return fmt.Appendf(out, `\u%04x`, r) // as JSON has it, whose value stays the same
 }
 
+// obeyed reports whether a terminal may do something at a rune instead of showing it.
+func obeyed(r rune) bool { return unicode.IsControl(r) || unicode.Is(turning, r) }
+
+// turning are the runes that have text after them shown in another order, up to the end of the
+// line. The marks that Arabic and Hebrew are written with only touch their neighbours.
+var turning = &unicode.RangeTable{R16: []unicode.Range16{{0x202a, 0x202e, 1}, {0x2066, 0x2069, 1}}}
+
 // styles matches sequences that set colours.
 var styles = regexp.MustCompile(`\x1b\[[0-9;:]*m`)
 
 // visible returns a text of others as one line of a terminal, so that its width can be told.
 func visible(text string) string {
-	if !strings.ContainsFunc(text, unicode.IsControl) && utf8.ValidString(text) {
+	if !strings.ContainsFunc(text, obeyed) && utf8.ValidString(text) {
 		return text
 	}
 	var out []byte
