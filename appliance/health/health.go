@@ -82,7 +82,9 @@ const longestRound = 50 * time.Second
 // wait for.
 type hungError struct{ limit time.Duration }
 
-func (e hungError) Error() string { return fmt.Sprintf("it has not come round for more than %s", e.limit) }
+func (e hungError) Error() string {
+	return fmt.Sprintf("it has not come round for more than %s", e.limit)
+}
 
 // Hung implements notify.Hung.
 func (hungError) Hung() bool { return true }
