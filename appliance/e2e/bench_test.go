@@ -118,7 +118,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 const rounds = 7
 
 func newBenchLab(b *testing.B) *lab.Lab {
-	l := lab.New(b)
+	l := newLab(b)
 	l.Install(artifact.Binary(b))
 	return l
 }

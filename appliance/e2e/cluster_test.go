@@ -43,7 +43,7 @@ func newCluster(t *testing.T, config string, workers int) *cluster {
 // newClusterOf does the same with another crawlbox program.
 func newClusterOf(t *testing.T, binary, config string, workers int) *cluster {
 	t.Helper()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(binary)
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(1 + workers), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]

@@ -24,7 +24,7 @@ func traces(h *lab.Host) string {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	h := l.AddHost()
 	before := traces(h)

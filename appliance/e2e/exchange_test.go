@@ -79,7 +79,7 @@ const exchangeRate = "50mbit"
 
 // newExchange is a manager with four workers.
 func newExchange(t *testing.T) *cluster {
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(5, lab.Rate(exchangeRate)), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]

@@ -12,7 +12,7 @@ import (
 // packages.
 func TestInstallDocker(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	h := l.AddHost(lab.Release("trixie"), lab.WithoutDocker())
 	c := &cluster{T: t, lab: l, hosts: []*lab.Host{h}, manager: h, agents: map[*lab.Host]*lab.Proc{}}

@@ -19,7 +19,7 @@ import (
 // which keeps images in containerd.
 func TestInstall(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	hosts := []*lab.Host{l.AddHost(
 		lab.Release("bookworm")), l.AddHost(lab.Release("trixie")), l.AddHost(lab.Release("bookworm"))}

@@ -16,7 +16,7 @@ import (
 // both, and uses all that has an address: each works, and is printed as others take it.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	release := lab.Release("trixie")
 	hosts := append(l.AddHosts(2, release, lab.IPv6()), l.AddHost(release, lab.DualStack()))

@@ -41,7 +41,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func newRegistry(t *testing.T) *cluster {
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = l.AddHost(lab.StateLimit("64m"))

@@ -46,7 +46,7 @@ func TestRenewal(t *testing.T) {
 
 // newShortLived is a manager and a worker whose certificates end soon.
 func newShortLived(t *testing.T) *cluster {
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.BinaryWithFailpoints(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(2), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]

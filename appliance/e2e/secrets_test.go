@@ -34,7 +34,7 @@ type secrecy struct {
 // then looks for them where they must not be.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(3), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]

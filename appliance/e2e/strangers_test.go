@@ -78,7 +78,7 @@ func TestStrangers(t *testing.T) {
 }
 
 func newHeist(t *testing.T) *heist {
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	h := &heist{cluster: &cluster{T: t, lab: l, agents: map[*lab.Host]*lab.Proc{}}}
 	h.manager = l.AddHost(lab.Hostname(heistManager))

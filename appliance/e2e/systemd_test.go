@@ -17,7 +17,7 @@ const looks = 3
 // docker, although docker.socket would start it for anyone who connects.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(artifact.Binary(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(2, lab.Systemd()), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]

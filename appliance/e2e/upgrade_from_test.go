@@ -26,7 +26,7 @@ func TestUpgradeFrom(t *testing.T) {
 	if before == "" {
 		t.Fatal("CRAWLBOX_BEFORE names no program of an earlier version; run `make check-upgrade FROM=COMMIT`")
 	}
-	l := lab.New(t)
+	l := newLab(t)
 	l.Install(before)
 	hosts := []*lab.Host{l.AddHost(
 		lab.Release("bookworm")), l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm"))}

@@ -36,7 +36,11 @@ func (r Result) Err() error {
 // Exec runs a command on the host, in directory /, and waits for it. When ctx ends
 // the command is killed, with all it started in its session.
 func (h *Host) Exec(ctx context.Context, args ...string) Result {
-	return h.run(h.command(ctx, args))
+	result := h.run(h.command(ctx, args))
+	if h.lab.heard != nil {
+		h.lab.heard(args, result)
+	}
+	return result
 }
 
 func (h *Host) run(cmd *exec.Cmd) Result {

@@ -59,6 +59,7 @@ type Lab struct {
 	dir    string // also the lab's name: crawlbox-lab-NUMBER
 	owner  *os.File
 	bridge *frame.Frame
+	heard  func(args []string, r Result)
 
 	mu    sync.Mutex
 	hosts []*Host
@@ -93,6 +94,10 @@ func open(t frame.TB) (*Lab, error) {
 	}
 	return &Lab{t: t, dir: dir, owner: owner}, os.Mkdir(filepath.Join(dir, "bin"), 0o755)
 }
+
+// Hear has fn called with each command that a test runs on a host with Exec, and what came of it. It
+// must be called before there are hosts; fn may be called from any goroutine.
+func (l *Lab) Hear(fn func(args []string, r Result)) { l.heard = fn }
 
 // Dir returns the lab's directory; each host keeps its files and logs in a directory
 // below it.
