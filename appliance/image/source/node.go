@@ -1,7 +1,9 @@
 package source
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -13,11 +15,17 @@ import (
 
 // packageJSON holds what crawlbox reads of a package.json.
 type packageJSON struct {
-	Main            string
-	Scripts         map[string]string
-	Dependencies    map[string]any
-	DevDependencies map[string]any
-	Workspaces      json.RawMessage
+	Main            string            `json:"main"`
+	Scripts         map[string]string `json:"scripts"`
+	Dependencies    map[string]any    `json:"dependencies"`
+	DevDependencies map[string]any    `json:"devDependencies"`
+	Workspaces      json.RawMessage   `json:"workspaces"`
+}
+
+// wrongKind is of a value that is another than the tools of a project take there. What decoders say
+// of it is about types of ours.
+func wrongKind(value string) error {
+	return fmt.Errorf("%s is of another kind than it has to be, such as a list where names have values", value)
 }
 
 // nodeEnv also keeps npm from asking for a newer npm, which takes seconds where no
@@ -31,6 +39,9 @@ func (s *Source) node(o Options) (string, error) {
 	}
 	var p packageJSON
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			err = wrongKind(cmp.Or(wrong.Field, "the whole"))
+		}
 		return "", fmt.Errorf("read %s: %w", filepath.Join(s.Dir, "package.json"), err)
 	}
 	cmd, err := s.nodeCommand(p)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -103,7 +104,7 @@ func (s *Source) pyproject() (packages, error) {
 		}
 	}
 	if err := toml.Unmarshal([]byte(text), &t); err != nil {
-		return packages{}, fmt.Errorf("read %s: %w", path, err)
+		return packages{}, fmt.Errorf("read %s: %w", path, unread(err))
 	}
 	poetry := t.Tool.Poetry.Dependencies
 	byPoetry := poetry != nil
@@ -182,9 +183,23 @@ func (s *Source) inScript(script string) (packages, error) {
 	}
 	var t struct{ Dependencies []string }
 	if err := toml.Unmarshal([]byte(table.String()), &t); err != nil {
-		return packages{}, fmt.Errorf("read `# /// script` of %s: %w", filepath.Join(s.Dir, script), err)
+		return packages{}, fmt.Errorf("read `# /// script` of %s: %w", filepath.Join(s.Dir, script), unread(err))
 	}
 	return packages{declared: true, named: t.Dependencies}, nil
+}
+
+// unread says where TOML cannot be read, and why.
+func unread(err error) error {
+	wrong, ok := errors.AsType[*toml.DecodeError](err)
+	if !ok {
+		return err
+	}
+	line, _ := wrong.Position()
+	err = errors.New(strings.TrimPrefix(err.Error(), "toml: "))
+	if strings.HasPrefix(err.Error(), "cannot ") {
+		err = wrongKind("a value")
+	}
+	return fmt.Errorf("line %d: %w", line, err)
 }
 
 func missing(requirements, want []string) (out []string) {

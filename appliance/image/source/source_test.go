@@ -357,6 +357,22 @@ func TestOpen_Refused(t *testing.T) {
 			Options{},
 			"`node dist/a.js`, and no such file is there",
 		},
+		"a list for package.json": {map[string]string{"package.json": "[1]"}, Options{}, "json: the whole is of "},
+		"a list of scripts": {
+			map[string]string{"package.json": `{"scripts":[]}`},
+			Options{},
+			"json: scripts is of another kind",
+		},
+		"a number for a project": {
+			map[string]string{"main.py": "", "pyproject.toml": "\nproject = 3"},
+			Options{},
+			"toml: line 2: a value is of another kind",
+		},
+		"half a table": {
+			map[string]string{"main.py": "", "pyproject.toml": "\n[project\n"},
+			Options{},
+			"toml: line 2: expected character ]",
+		},
 		"many Go programs": {
 			map[string]string{"go.mod": "", "cmd/a/a.go": "package main", "cmd/b/b.go": "package main"},
 			Options{},
