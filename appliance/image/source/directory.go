@@ -100,9 +100,21 @@ func (s *Source) has(name string) bool {
 	return err == nil
 }
 
+// readFile is os.ReadFile of what does not wait: a pipe that nobody writes to would hold up even
+// Ctrl-C.
+func readFile(path string) ([]byte, error) {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", path)
+	}
+	return os.ReadFile(path)
+}
+
 // read returns the text of a file of the directory, empty if there is none.
 func (s *Source) read(name string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(s.Dir, name))
+	b, err := readFile(filepath.Join(s.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

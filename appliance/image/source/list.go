@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +38,7 @@ func (s *Source) readIgnore(dockerfile string) error {
 		candidates = []string{dockerfile + ignoreName, candidates[0]}
 	}
 	for _, s.ignoreFile = range candidates {
-		text, err := os.ReadFile(s.ignoreFile)
+		text, err := readFile(s.ignoreFile)
 		if err == nil {
 			s.ignore = string(text)
 			_, err := s.ignored()

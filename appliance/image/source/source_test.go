@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -387,6 +388,26 @@ func TestOpen_Refused(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+}
+
+// TestOpen_Pipe: what is no file is refused where a file is read, and not waited for.
+func TestOpen_Pipe(t *testing.T) {
+	t.Parallel()
+	for pipe, beside := range map[string]string{
+		".dockerignore":           "Dockerfile",
+		"Dockerfile.dockerignore": "Dockerfile",
+		"package.json":            "index.js",
+		"pyproject.toml":          "main.py",
+		"requirements.txt":        "main.py",
+	} {
+		dir := directory(t, map[string]string{beside: "FROM scratch"})
+		if err := syscall.Mkfifo(filepath.Join(dir, pipe), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), pipe+" is not a file") {
+			t.Errorf("%s: got %v", pipe, err)
+		}
 	}
 }
 
