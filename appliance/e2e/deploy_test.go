@@ -72,7 +72,7 @@ func TestDeploy(t *testing.T) {
 		contains(t, c.fails(c.manager, 1, "deploy", program, "--tag", "0.02"), "tiny:0.02 is there already")
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:9"), "no image localhost:8003/tiny:9")
 		contains(t, c.fails(c.manager, 2, "deploy", image, "--name", "no/name"), `"no/name" cannot name a service`)
-		contains(t, c.fails(c.manager, 1, "deploy", "./nowhere"), "no such file")
+		contains(t, c.fails(c.manager, 1, "deploy", "./nowhere"), "there is no directory or file")
 		contains(t, c.fails(c.manager, 2, "deploy", image, "--parallelism", "half"), "half")
 		contains(t, c.fails(c.manager, 1, "rollback", "tiny", "99"), "no version 99")
 		contains(t, c.fails(c.hosts[1], 1, "deploy", image), "run the command")

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 )
@@ -130,6 +132,9 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 		if err != nil || done {
 			return err
 		}
+	case isPath(what) && errors.Is(err, fs.ErrNotExist):
+		return words.Error(fs.ErrNotExist, "there is no directory or file %s on this machine; name a directory, a "+
+			"static program, or an image such as localhost:8003/spider:0.02", what)
 	case isPath(what):
 		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
 	case isRemote(what):

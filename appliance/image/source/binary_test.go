@@ -83,7 +83,7 @@ func TestOpen_BinaryRefused(t *testing.T) {
 		"is built for EM_S390":   program(t, elf.EM_S390, 0x1000),
 		"not a program":          program(t, native(t), 0),
 		"neither a directory nor a Linux program; give the ": script,
-		"no such file": script + "x",
+		"there is no directory or file":                      script + "x",
 	} {
 		if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), want) ||
 			strings.Contains(err.Error(), "\n") {

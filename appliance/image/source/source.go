@@ -5,12 +5,16 @@ package source
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Kind is the kind of project that a source was found to be.
@@ -61,6 +65,9 @@ func Open(path string, o Options) (*Source, error) {
 		return nil, err
 	}
 	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, words.Error(fs.ErrNotExist, "there is no directory or file %s on this machine", abs)
+	}
 	if err != nil {
 		return nil, err
 	}
