@@ -141,7 +141,7 @@ func TestServices_Wrong(t *testing.T) {
 			"9: services.a.volumes.1.consistency: it is for Docker Desktop; remove it"},
 		{
 			"wrong type", service("image: i\ndeploy:\n  replicas: many"),
-			`5: services.a.deploy.replicas: must be a whole number from 0 to 1000000, not "many"`,
+			`5: services.a.deploy.replicas: must be a whole number from 0 to 20000, not "many"`,
 		},
 		{"list for a mapping", service("image: i\ndeploy: []"), `4: services.a.deploy: must be a mapping of keys and values, not a list`},
 		{
@@ -205,7 +205,7 @@ func TestServices_Wrong(t *testing.T) {
 			"6: services.a.deploy.labels.crawlbox.managed: crawlbox keeps labels that begin with crawlbox. for itself",
 		},
 		{"negative replicas", service(
-			"image: i\ndeploy:\n  replicas: -1"), `5: services.a.deploy.replicas: must be a whole number from 0 to 1000000, not "-1"`},
+			"image: i\ndeploy:\n  replicas: -1"), `5: services.a.deploy.replicas: must be a whole number from 0 to 20000, not "-1"`},
 		{"replicas of a global", service(
 			"image: i\nscale: 2\ndeploy:\n  mode: global"),
 			"6: services.a.deploy.mode: global runs one task on each node; remove replicas and scale"},

@@ -18,7 +18,7 @@ services:
       replicas: x
 `,
 		`4: unknown key "services.a.imge" (did you mean "services.a.image"?)
-6: services.a.deploy.replicas: must be a whole number from 0 to 1000000, not "x"`,
+6: services.a.deploy.replicas: must be a whole number from 0 to 20000, not "x"`,
 	},
 	{
 		"every type", `

@@ -85,6 +85,9 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 			return nil, api.Invalid("service %s is global: it runs once on every node and can't be scaled; drain "+
 				"nodes, or remove it with `crawlbox rm %s`", name, name)
 		}
+		if why := fleet.Crowded(n, snap.Nodes); why != "" {
+			return nil, api.Invalid("%s=%d: %s", name, n, why)
+		}
 		switch todo[name] = c.runner.Scale(svc, n); {
 		case req.Now:
 			todo[name] = c.runner.StopNow(svc)

@@ -235,11 +235,29 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
 	if d.Change, err = changeOf(req); err != nil {
 		return nil, d, err
 	}
+	if err := r.bear(ctx, req.Replicas); err != nil {
+		return nil, d, err
+	}
 	// Else it is not there yet, or runs, and stays as it is.
 	if built == "" && (svc == nil || req.Image != svc.Pinned() || svc.Digest == "") {
 		d.Change.Image, d.Source, err = r.sources.Resolve(ctx, req.Image)
 	}
 	return svc, d, r.explain(err)
+}
+
+// bear refuses more replicas than the nodes bear.
+func (r *Deploys) bear(ctx context.Context, replicas *int) error {
+	if replicas == nil || *replicas <= fleet.MaxDensity {
+		return nil
+	}
+	nodes, err := r.engine.Nodes(ctx)
+	if err != nil {
+		return r.explain(err)
+	}
+	if why := fleet.Crowded(*replicas, nodes); why != "" {
+		return api.Invalid("--replicas: %s", why)
+	}
+	return nil
 }
 
 // changeOf returns the settings of the service that a request names.

@@ -125,6 +125,11 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 	if err != nil {
 		return err
 	}
+	if n := d.replicas(orNew(svc)); svc == nil || n != svc.Desired {
+		if why := fleet.Crowded(n, nodes); why != "" {
+			return fmt.Errorf("%s: %s", d.Service, why)
+		}
+	}
 	if err := d.rec.at(history.StagePull); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func TestLogs(t *testing.T) {
 		r := c.manager.Exec(t.Context(), append([]string{"crawlbox"}, failing...)...)
 		contains(t, r.Stdout+r.Stderr, "bad: log: tiny from "+image, "there is no older version")
 		contains(t, c.fails(c.manager, 1, append(failing, "--env", "ROUND=2")...),
-			"the version before it failed too, so nothing runs")
+			"the version before never worked either, so it does not come back")
 		c.wantHistory("bad", "2 deploy failed", "1 deploy failed")
 	})
 	t.Run("of a node that is down", func(t *testing.T) {

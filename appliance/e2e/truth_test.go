@@ -155,7 +155,7 @@ func (c *cluster) swarmForgets() {
 	for _, h := range c.hosts {
 		names = append(names, h.Name())
 	}
-	c.run(append([]string{"node", "drain"}, names...)...)
+	c.run(append([]string{"node", "drain", "--yes"}, names...)...)
 	c.awaitProblem(api.NoNode, "no node takes tasks", "crawlbox node activate")
 	c.manager.Docker("service", "scale", "--detach", "spider=4")
 	lab.WaitFor(c, patience, "four replicas that wait", func() error {

@@ -1,8 +1,11 @@
 package fleet
 
 import (
+	"fmt"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // Modes of a service.
@@ -17,6 +20,33 @@ const (
 	LeastCPUs         = 0.01
 	LeastMemory int64 = 6 << 20
 )
+
+// Bounds for numbers of replicas that are a slip of a finger: Swarm starts any, until no machine
+// answers any longer, whose processes they all are.
+const (
+	MaxReplicas = 20_000 // of a service
+	MaxDensity  = 500    // of a service on a node
+)
+
+// Crowded returns why so many replicas are more than nodes bear; empty where they are not.
+func Crowded(replicas int, nodes []Node) string {
+	active := 0
+	for _, n := range nodes {
+		if n.Availability == AvailabilityActive {
+			active++
+		}
+	}
+	most := min(max(active, 1)*MaxDensity, MaxReplicas)
+	if replicas <= most {
+		return ""
+	}
+	bear := "bear"
+	if active == 1 {
+		bear = "bears"
+	}
+	return fmt.Sprintf("%d replicas are more than %s %s; give %d at most", replicas, words.Count(active, "node"), bear,
+		most)
+}
 
 // States of an update that crawlbox decides on; Swarm knows more.
 const (

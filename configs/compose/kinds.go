@@ -115,12 +115,20 @@ func (s scalar) whole() (n int, ok bool) {
 // maxCount keeps numbers of tasks and processors far from overflow.
 const maxCount = 1_000_000
 
+// maxReplicas is a slip of a finger for sure; fleet.MaxReplicas is the same.
+const maxReplicas = 20_000
+
 var (
 	text = one("text (put a number in quotes)", scalar.isText)
 
 	count = one(fmt.Sprintf("a whole number from 0 to %d", maxCount), func(s scalar) bool {
 		n, ok := s.whole()
 		return ok && n >= 0 && n <= maxCount
+	})
+
+	replicas = one(fmt.Sprintf("a whole number from 0 to %d", maxReplicas), func(s scalar) bool {
+		n, ok := s.whole()
+		return ok && n >= 0 && n <= maxReplicas
 	})
 
 	limit = one("a whole number, or -1 for no limit", func(s scalar) bool {

@@ -212,7 +212,7 @@ var nestedRules = map[string]rules{
 		"labels":          {is: labels},
 		"mode":            {is: oneOf(ModeReplicated, ModeGlobal, ModeReplicatedJob, ModeGlobalJob)},
 		"placement":       {is: mapping},
-		"replicas":        {is: count},
+		"replicas":        {is: replicas},
 		"resources":       {is: mapping},
 		"restart_policy":  {is: mapping},
 		"rollback_config": {is: mapping},

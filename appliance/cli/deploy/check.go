@@ -27,7 +27,7 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 		good bool
 		is   string
 	}{
-		{"replicas", f.replicas >= 0, "a number, 0 or more"},
+		{"replicas", f.replicas >= 0 && f.replicas <= fleet.MaxReplicas, mostReplicas},
 		{"limit-cpu", f.req.CPUs >= fleet.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
 		{"max-per-node", f.req.MaxPerNode > 0, "a number, 1 or more"},
 		{"failure-ratio", f.req.FailureRatio >= 0 && f.req.FailureRatio <= 1, "a number from 0 to 1"},
@@ -52,6 +52,8 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 	}
 	return nil
 }
+
+var mostReplicas = fmt.Sprintf("a number from 0 to %d", fleet.MaxReplicas)
 
 // mostCPUs keeps what is sent within the numbers that Swarm has.
 const mostCPUs = 1e6
