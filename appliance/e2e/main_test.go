@@ -24,6 +24,7 @@ func newLab(t testing.TB) *lab.Lab {
 				continue
 			}
 			line = clusterID.ReplaceAllString(line, "Cluster:")
+			line = forDocker.ReplaceAllString(line, "``")
 			if raw := append(testenv.Raw(line), testenv.RawIDs(line)...); len(raw) > 0 {
 				t.Errorf("%s says %q to people: %s", strings.Join(args, " "), raw, line)
 			}
@@ -37,6 +38,9 @@ func newLab(t testing.TB) *lab.Lab {
 
 // clusterID is the ID of the swarm in a status: it has no name.
 var clusterID = regexp.MustCompile(`^Cluster: +\w+`)
+
+// forDocker are commands of Docker, which may have to name what has no name of its own.
+var forDocker = regexp.MustCompile("`docker [^`]*`")
 
 // forPeople reports whether all that a command says is crawlbox's own and for people: not what is for
 // programs, and what spiders wrote.
