@@ -7,12 +7,14 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // Engine is the Docker Engine of a node, as far as calls need it.
 type Engine interface {
 	Container(ctx context.Context, id string) (swarm.Container, error)
+	Exec(ctx context.Context, r taskexec.Request) (taskexec.Process, error)
 	ImageDigests(ctx context.Context) ([]string, error)
 	KillTasks(ctx context.Context, tasks []string) error
 	Pull(ctx context.Context, image string, see func(swarm.Pulled)) error
@@ -51,5 +53,6 @@ func Answers(e Engine, pins Pins, u *upgrade.Node, log *slog.Logger) []Handler {
 		containerCall.Handler(log, n.container),
 		stateCall.Handler(log, n.upgradeState),
 		offerCall.Handler(log, n.takeOffer),
+		newExecuting(e, log),
 	}
 }

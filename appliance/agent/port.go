@@ -20,6 +20,7 @@ const (
 	routeImages       = "POST /v1/held"
 	routeKill         = "POST /v1/kill"
 	routeContainer    = "POST /v1/container"
+	routeExecute      = "POST /v1/exec"
 	routeUpgradeState = "POST /v1/upgrade/state"
 	routeUpgrade      = "POST /v1/upgrade"
 	routeProgram      = "GET /v1/program/" // and its checksum
@@ -50,6 +51,7 @@ var Callers = map[string]enroll.Caller{
 	routeImages:            enroll.Manager,
 	routeKill:              enroll.Manager,
 	routeContainer:         enroll.Manager,
+	routeExecute:           enroll.Manager,
 	routeUpgradeState:      enroll.Manager,
 	routeUpgrade:           enroll.Manager,
 	RouteOwner:             enroll.Manager,

@@ -18,6 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
@@ -31,6 +32,27 @@ type Target struct {
 
 // send asks, and returns the body of an answer that is good.
 func (t Target) send(ctx context.Context, route string, question any) (io.ReadCloser, error) {
+	resp, err := t.ask(ctx, route, question, func(*http.Request) {})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// upgrade asks for a connection that goes both ways.
+func (t Target) upgrade(ctx context.Context, route string, question any) (io.ReadWriteCloser, error) {
+	//lint:ignore bodyclose it is the connection that is returned
+	resp, err := t.ask(ctx, route, question, taskexec.Ask)
+	if err != nil {
+		return nil, err
+	}
+	return taskexec.Answered(resp)
+}
+
+// ask returns an answer that is good.
+func (t Target) ask(
+	ctx context.Context, route string, question any, prepare func(*http.Request),
+) (*http.Response, error) {
 	var body io.Reader
 	if _, none := question.(None); !none {
 		text, err := json.Marshal(question)
@@ -45,6 +67,7 @@ func (t Target) send(ctx context.Context, route string, question any) (io.ReadCl
 		return nil, err
 	}
 	req.Close = t.Fresh
+	prepare(req)
 	resp, err := t.Client.Do(req)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -58,7 +81,7 @@ func (t Target) send(ctx context.Context, route string, question any) (io.ReadCl
 			err = unanswered(err)
 		}
 	default:
-		return resp.Body, nil
+		return resp, nil
 	}
 	resp.Body.Close()
 	return nil, err

@@ -119,6 +119,13 @@ func ended(resp *http.Response) error {
 }
 
 func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	return c.ask(ctx, method, path, in, func(*http.Request) {})
+}
+
+// ask returns an answer that is no error.
+func (c *Client) ask(
+	ctx context.Context, method, path string, in any, prepare func(*http.Request),
+) (*http.Response, error) {
 	var body io.Reader
 	switch v := in.(type) {
 	case nil:
@@ -135,6 +142,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
+	prepare(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.explain(ctx, err)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -21,6 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/caught"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 )
 
 // Area is the calls of one subject, by method and path. The functions that make the
@@ -93,6 +95,32 @@ func Events[T any](lag Lag[T], call func(r *http.Request, send func(T) error) er
 		serve:   func(h *handler) http.Handler { return streamed(h, lag.ofAny(), erased) },
 		streams: true,
 	}
+}
+
+// Tunnel answers with a connection, to which the client's own is upgraded.
+func Tunnel(call func(*http.Request) (io.ReadWriteCloser, error)) Route {
+	return Route{serve: func(h *handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r, done := h.recorded(r)
+			var far io.ReadWriteCloser
+			err := h.guard(r, func() (err error) {
+				far, err = call(r)
+				return err
+			})
+			done(err)
+			if err != nil {
+				h.refuse(w, r, err)
+				return
+			}
+			near, err := taskexec.Accept(w, r)
+			if err != nil {
+				far.Close()
+				h.refuse(w, r, Invalid("%s", err))
+				return
+			}
+			taskexec.Relay(r.Context(), near, far)
+		})
+	}}
 }
 
 // Secret is a read whose answer is a secret.

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -40,6 +42,36 @@ type Logs interface {
 
 func LogsArea(l Logs) Area {
 	return Area{"GET /v1/logs": Events(logLag, asked(logQuery, l.Logs))}
+}
+
+// Programs runs programs in the containers of tasks.
+type Programs interface {
+	// Execute returns the connection to a program, in the frames of package taskexec. The task of a
+	// request is named as people do.
+	Execute(ctx context.Context, r taskexec.Request) (io.ReadWriteCloser, error)
+}
+
+func ProgramsArea(p Programs) Area {
+	return Area{"POST /v1/exec": Tunnel(func(r *http.Request) (io.ReadWriteCloser, error) {
+		var req taskexec.Request
+		if err := body(r, &req); err != nil {
+			return nil, err
+		}
+		if !req.Valid() {
+			return nil, Invalid("name a task and a program")
+		}
+		return p.Execute(r.Context(), req)
+	})}
+}
+
+// Execute runs a program in a task's container; taskexec.Run goes on with the connection.
+func (c *Client) Execute(ctx context.Context, r taskexec.Request) (io.ReadWriteCloser, error) {
+	//lint:ignore bodyclose it is the connection that is returned
+	resp, err := c.ask(ctx, http.MethodPost, "/v1/exec", r, taskexec.Ask)
+	if err != nil {
+		return nil, err
+	}
+	return taskexec.Answered(resp)
 }
 
 // TaskQuery chooses tasks. Empty fields choose all.

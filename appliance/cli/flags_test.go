@@ -76,6 +76,8 @@ var goodAnyway = map[string]string{
 	"join-file":   "it is read by who joins, before anything is sent",
 	"node":        "only the cluster knows its nodes, and ps changes nothing",
 	"rm":          "a label that a node does not have is gone",
+	"user":        "only the container knows its users",
+	"workdir":     "only the container knows its directories",
 }
 
 // argumentsFor are those that a command needs to get as far as its flags.

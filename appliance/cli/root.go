@@ -50,9 +50,9 @@ func addCommands(a *command.App, root *cobra.Command) {
 		run.DoctorCmd(a), run.DemoCmd(a))
 	add(root, groupCluster, "The cluster:", cluster.StatusCmd(a), cluster.NodesCmd(a), cluster.NodeCmd(a),
 		cluster.TokenCmd(a), cluster.CACmd(a), cluster.StateCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
-	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), deploy.Cmd(a),
-		service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a), service.StopCmd(a),
-		service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
+	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), service.ExecCmd(a),
+		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a),
+		service.StopCmd(a), service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
 	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), deploy.PushCmd(a), data.ImagesCmd(a),
 		data.RegistryCmd(a), data.QueueCmd(a))
 	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), run.DemoSpiderCmd(a), run.KeepCmd(a),

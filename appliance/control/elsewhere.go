@@ -9,6 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
@@ -28,6 +29,7 @@ var (
 	_ api.Images   = Elsewhere{}
 	_ api.Queues   = Elsewhere{}
 	_ api.Upgrades = Elsewhere{}
+	_ api.Programs = Elsewhere{}
 )
 
 // NewElsewhere returns what answers for the areas of the manager that errs names.
@@ -134,3 +136,8 @@ func (no NoQueue) QueuePush(context.Context, string, []string) (api.Items, error
 	return api.Items{}, no()
 }
 func (no NoQueue) QueueClear(context.Context, string) (api.Items, error) { return api.Items{}, no() }
+
+// Execute implements api.Programs.
+func (e Elsewhere) Execute(context.Context, taskexec.Request) (io.ReadWriteCloser, error) {
+	return nil, e.onlyOn("what runs programs in tasks")
+}

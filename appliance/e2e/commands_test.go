@@ -45,6 +45,7 @@ func TestCommands(t *testing.T) {
 		}
 	})
 	t.Run("logs of one task", func(t *testing.T) { c.sub(t).logOfTasks("b") })
+	t.Run("exec", func(t *testing.T) { c.sub(t).programs() })
 	t.Run("inspect", func(t *testing.T) {
 		c := c.sub(t)
 		var v api.Inspect
@@ -100,4 +101,29 @@ func (c *cluster) logOfTasks(service string) {
 		}
 	}
 	contains(c.T, c.fails(c.manager, 1, "logs", service+".99"), service+".99")
+}
+
+// programs runs one in a task of each host, as `docker exec` does on one.
+func (c *cluster) programs() {
+	c.Helper()
+	asked := map[string]bool{}
+	for _, task := range c.tasks("b") {
+		if asked[task.Node] || task.State != fleet.TaskRunning {
+			continue
+		}
+		asked[task.Node] = true
+		r := c.manager.Exec(c.Context(), "crawlbox", "exec", "-e", "TINY_EXIT=5", task.Name(), "/tiny")
+		if r.Code != 5 || !strings.HasPrefix(r.Stdout, "tiny from ") {
+			c.Errorf("in %s on %s: %d, %q, %q", task.Name(), task.Node, r.Code, r.Stdout, r.Stderr)
+		}
+		r = c.manager.Exec(c.Context(), "crawlbox", "exec", task.Name(), "/nowhere")
+		if said := r.Stdout + r.Stderr; r.Code == 0 || !strings.Contains(said, "/nowhere") {
+			c.Errorf("a program that is not there, on %s: %d, %q", task.Node, r.Code, said)
+		}
+	}
+	if len(asked) != 2 {
+		c.Errorf("tasks were asked on %v", asked)
+	}
+	contains(c.T, c.fails(c.manager, 1, "exec", "b", "/tiny"), "b has 5 tasks; name one of b.1")
+	contains(c.T, c.fails(c.manager, 1, "exec", "nobody.1", "/tiny"), "unknown service")
 }

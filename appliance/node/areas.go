@@ -71,6 +71,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 			errs)),
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
+		api.ProgramsArea(control.NewPrograms(p.engine, p.peers.Execute, errs)),
 	)
 }
 
@@ -100,5 +101,6 @@ func (m *joined) areas() []api.Area {
 		api.ImagesArea(elsewhere),
 		api.QueuesArea(elsewhere),
 		api.UpgradesArea(elsewhere),
+		api.ProgramsArea(elsewhere),
 	)
 }

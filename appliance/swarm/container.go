@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 )
 
 // Container holds what a node's engine knows of a task's container and Swarm does not.
@@ -134,3 +139,93 @@ func (e *Engine) KillTasks(ctx context.Context, tasks []string) error {
 
 // killsAtOnce keeps a node with hundreds of containers usable while they end.
 const killsAtOnce = 16
+
+// Exec starts a program in the container that a task has on this engine. ErrNotFound is wrapped where
+// it has none that runs.
+func (e *Engine) Exec(ctx context.Context, r taskexec.Request) (taskexec.Process, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	list, err := e.cli.ContainerList(ctx, container.ListOptions{
+		Filters: filters.NewArgs(filters.Arg("label", "com.docker.swarm.task.id="+r.Task)),
+	})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: the task has no container that runs", ErrNotFound)
+	}
+	var size *[2]uint
+	if r.TTY && r.Size.Width > 0 {
+		size = &[2]uint{uint(r.Size.Height), uint(r.Size.Width)}
+	}
+	made, err := e.cli.ContainerExecCreate(ctx, list[0].ID, container.ExecOptions{
+		User:         r.User,
+		Tty:          r.TTY,
+		ConsoleSize:  size,
+		AttachStdin:  r.Input,
+		AttachStdout: true,
+		AttachStderr: true,
+		Env:          r.Env,
+		WorkingDir:   r.Dir,
+		Cmd:          r.Command,
+	})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	conn, err := e.cli.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{Tty: r.TTY, ConsoleSize: size})
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	return &process{e, made.ID, r.TTY, conn}, nil
+}
+
+// process implements taskexec.Process.
+type process struct {
+	engine *Engine
+	id     string
+	tty    bool
+	conn   types.HijackedResponse
+}
+
+func (p *process) Write(data []byte) (int, error) { return p.conn.Conn.Write(data) }
+func (p *process) CloseInput() error              { return p.conn.CloseWrite() }
+
+func (p *process) Close() error {
+	p.conn.Close()
+	return nil
+}
+
+func (p *process) Output(stdout, stderr io.Writer) (err error) {
+	if p.tty {
+		_, err = io.Copy(stdout, p.conn.Reader)
+	} else {
+		_, err = stdcopy.StdCopy(stdout, stderr, p.conn.Reader)
+	}
+	return err
+}
+
+func (p *process) Resize(ctx context.Context, s taskexec.Size) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	size := container.ResizeOptions{Height: uint(s.Height), Width: uint(s.Width)}
+	return p.engine.explain(p.engine.cli.ContainerExecResize(ctx, p.id, size))
+}
+
+// ExitCode waits a moment where the engine has closed the output before it knows.
+func (p *process) ExitCode(ctx context.Context) (code int, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	again := time.NewTicker(againAfter)
+	defer again.Stop()
+	for {
+		state, err := p.engine.cli.ContainerExecInspect(ctx, p.id)
+		if err != nil || !state.Running {
+			return state.ExitCode, p.engine.explain(err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return 0, errors.New("it closed its output and runs on; its exit code is not known")
+		}
+	}
+}

@@ -23,6 +23,7 @@ type Backend interface {
 	api.Images
 	api.Queues
 	api.Upgrades
+	api.Programs
 }
 
 var (
@@ -40,5 +41,6 @@ func Areas(b Backend) []api.Area {
 		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),
 		api.RemovalsArea(b), api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b),
 		api.BuildsArea(b), api.ImagesArea(b), api.QueuesArea(b), api.UpgradesArea(b),
+		api.ProgramsArea(b),
 	}
 }

@@ -2,11 +2,14 @@ package apitest
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/taskexec"
 )
 
 func (c *Cluster) Services(context.Context) ([]fleet.Service, error) {
@@ -124,4 +127,36 @@ func (c *Cluster) lines(q api.LogQuery) ([]api.LogLine, error) {
 		lines = append(lines, api.LogLine{Time: c.now, Text: "node h3 does not answer; its lines are missing"})
 	}
 	return lines, nil
+}
+
+// Execute implements Backend: each program writes its name, copies its input to its output and ends
+// with 3. "broken" has none.
+func (c *Cluster) Execute(_ context.Context, r taskexec.Request) (io.ReadWriteCloser, error) {
+	if strings.HasPrefix(r.Task, "broken") {
+		return nil, fail(api.CodeConflict, "broken.1 is failed; `crawlbox ps broken` shows which tasks run")
+	}
+	in, to := io.Pipe()
+	if !r.Input {
+		to.Close()
+	}
+	near, far := net.Pipe()
+	go taskexec.Serve(context.Background(), far, program{PipeWriter: to, in: in, name: r.Command[0]})
+	return near, nil
+}
+
+type program struct {
+	*io.PipeWriter
+	in   *io.PipeReader
+	name string
+}
+
+func (p program) CloseInput() error                         { return p.PipeWriter.Close() }
+func (program) Resize(context.Context, taskexec.Size) error { return nil }
+func (program) ExitCode(context.Context) (int, error)       { return 3, nil }
+
+func (p program) Close() error { return p.in.Close() }
+
+func (p program) Output(stdout, _ io.Writer) error {
+	_, err := io.Copy(stdout, io.MultiReader(strings.NewReader(p.name+"\n"), p.in))
+	return err
 }
