@@ -202,7 +202,7 @@ func (b *badInput) config() {
 		{"services:\n  spider:\n    image: a\n    deploy: {replicas: -1}\n", []string{":4:", "replicas"}},
 		{
 			"services:\n  spider:\n    image: a\n    deploy: {replicas: x}\n",
-			[]string{":4:", "replicas", `must be a whole number from 0 to 1000000, not "x"`},
+			[]string{":4:", "replicas", `must be a whole number from 0 to 20000, not "x"`},
 		},
 		{"services:\n  spider: {image: 'Not An Image'}\n", []string{":2:", "must be the name of an image"}},
 		{"services: [\n", []string{":1:", "not YAML"}},

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -225,13 +226,17 @@ func (r *reading) noteMissing(sources []*source) error {
 // place names a task and its node.
 func (s *source) place() string { return s.Name() + "@" + s.Node }
 
-// explain returns an error with names where Docker has IDs.
+// explain returns an error in plain words, with names where Docker has IDs.
 func (s *source) explain(err error) string {
 	text := err.Error()
 	for id, name := range map[string]string{s.ID: s.Name(), s.NodeID: s.Node, s.ServiceID: s.Service} {
 		if id != "" {
 			text = strings.ReplaceAll(text, id, name)
 		}
+	}
+	text = words.Docker(text)
+	if _, why, ok := strings.Cut(text, "could not be retrieved for the following reasons: "); ok {
+		return why
 	}
 	return text
 }

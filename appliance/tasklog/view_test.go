@@ -163,6 +163,10 @@ func TestView_SilentEngine(t *testing.T) {
 	})
 }
 
+// incomplete is what Docker begins with where it could not read a log to its end.
+const incomplete = "rpc error: code = Unknown desc = warning: incomplete log stream. some logs could not be " +
+	"retrieved for the following reasons: "
+
 // TestView_Away: the log of a task whose node is down is missing, which is said once, with
 // names.
 func TestView_Away(t *testing.T) {
@@ -175,7 +179,7 @@ func TestView_Away(t *testing.T) {
 	w := &written{}
 	w.write(Stdout, epoch, "it works", func() {})
 	d.logs[there.ID], d.logs[away.ID], d.logs[also.ID] = w, w, w
-	d.logs[lost.ID] = &written{messages: []message{{engine, epoch, errorPrefix + "rpc error: node " + id +
+	d.logs[lost.ID] = &written{messages: []message{{engine, epoch, errorPrefix + incomplete + "node " + id +
 		" is not available\n"}}}
 	pending := aTask(5)
 	pending.Container = ""
@@ -185,7 +189,7 @@ func TestView_Away(t *testing.T) {
 	}
 	want := []string{
 		"node h2 is down: what its tasks wrote is missing",
-		"the log of spider.4@h1 has not come in full: rpc error: node h1 is not available",
+		"the log of spider.4@h1 has not come in full: node h1 is not available",
 	}
 	if !slices.Equal(s.notes, want) {
 		t.Errorf("it says %q, want %q", s.notes, want)
