@@ -143,11 +143,13 @@ func (s *session) kind() string {
 	return "normal"
 }
 
-// others returns all clients, in the order they came.
+// others returns all clients that were not killed, in the order they came.
 func (s *session) others() []*session {
 	var all []*session
 	for _, other := range s.core.sessions {
-		all = append(all, other)
+		if !other.dead.Load() {
+			all = append(all, other)
+		}
 	}
 	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
 	return all
