@@ -54,6 +54,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 	local := control.LocalRegistry(p.cfg.Registry.Port)
 	sent := func() int64 { return p.pieces.Stats().Sent }
 	reports := p.reports(append(queue,
+		control.PartReport(api.Bad, api.StateBehind, a.Problem),
 		control.DeploysReport(p.past, defined.Notes, p.queue.told.Mark()),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
 	)...)

@@ -127,7 +127,7 @@ func newPrimary(
 	t.Helper()
 	log, dir := slog.New(slog.DiscardHandler), t.TempDir()
 	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
-	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, managers, 0, log)
+	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, managers, 0, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,8 @@ func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
 
 func (p *primary) open(ctx context.Context) (err error) {
 	self := pki.Self{Name: p.name, Addr: p.addr, Version: p.opts.Version}
-	p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers(), p.cfg.Gossip.Port, p.log)
+	p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers(), p.cfg.Gossip.Port,
+		authority.Raft(p.engine), p.log)
 	if err != nil {
 		return err
 	}
@@ -168,6 +169,7 @@ func (p *primary) parts() []lifecycle.Part {
 		{Name: "gossip", Component: p.gossip},
 		p.nodePort(p.handlers(images)),
 		p.certificate(p.renew),
+		lifecycle.Background("state", p.authority.Follow),
 		lifecycle.Background("keys", p.authority.Run),
 		lifecycle.Background("addresses", p.authority.TellAddresses),
 		p.localAPI(p.areas(defined)),

@@ -46,15 +46,18 @@ type Authority struct {
 }
 
 // Open loads what a manager with a data directory keeps, and creates what is missing.
-// managers are the addresses at which the nodes find the managers, and gossip has a port.
+// managers are the addresses at which the nodes find the managers, and gossip has a port. raft says which
+// state is the newest; nil: that on this disk.
 func Open(
-	dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort, gossip uint16, log *slog.Logger,
+	dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort, gossip uint16, raft state.Cluster,
+	log *slog.Logger,
 ) (*Authority, error) {
 	store, err := state.Open(state.Dir(dataDir), state.Options{
-		Author: self.Name,
-		Files:  state.Files(dataDir),
-		Dirs:   state.Dirs(dataDir),
-		Check:  check,
+		Author:  self.Name,
+		Cluster: raft,
+		Files:   state.Files(dataDir),
+		Dirs:    state.Dirs(dataDir),
+		Check:   check,
 		// A node that leaves removes its identity too.
 		Left: func() bool { return !pki.HasIdentity(nodeDir) },
 		Log:  log,
@@ -147,6 +150,12 @@ func (a *Authority) Serve(
 	})
 	return err
 }
+
+// Follow keeps the cluster's state what Swarm says is the newest, until ctx ends.
+func (a *Authority) Follow(ctx context.Context) error { return a.state.Follow(ctx) }
+
+// Problem returns what is wrong with the cluster's state, if anything is.
+func (a *Authority) Problem() string { return a.state.Problem() }
 
 // Run tells nodes the news until ctx ends.
 func (a *Authority) Run(ctx context.Context) error { return a.Joins.Run(ctx) }
