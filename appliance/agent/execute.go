@@ -39,22 +39,19 @@ func (x executing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a program to run in a task", http.StatusBadRequest)
 		return
 	}
-	select {
-	case x.places <- struct{}{}:
-		defer func() { <-x.places }()
-	default:
-		http.Error(w, fmt.Sprintf("%d programs run already; end some", maxPrograms), http.StatusTooManyRequests)
-		return
-	}
-	p, err := x.engine.Exec(r.Context(), req)
+	p, leave, err := x.start(r.Context(), req)
 	if err != nil {
 		status := http.StatusConflict // with what is asked for
-		if errors.Is(err, swarm.ErrNotFound) {
+		switch {
+		case errors.Is(err, swarm.ErrNotFound):
 			status = http.StatusNotFound
+		case errors.Is(err, errPrograms):
+			status = http.StatusTooManyRequests
 		}
 		http.Error(w, err.Error(), status)
 		return
 	}
+	defer leave()
 	conn, err := taskexec.Accept(w, r)
 	if err != nil {
 		p.Close()
@@ -64,6 +61,23 @@ func (x executing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	taskexec.Serve(r.Context(), conn, p)
 }
 
+var errPrograms = fmt.Errorf("%d programs run already; end some", maxPrograms)
+
+// start starts a program, if there is a place for it until leave is called.
+func (x executing) start(ctx context.Context, r taskexec.Request) (p taskexec.Process, leave func(), err error) {
+	select {
+	case x.places <- struct{}{}:
+	default:
+		return nil, nil, errPrograms
+	}
+	leave = func() { <-x.places }
+	if p, err = x.engine.Exec(ctx, r); err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return p, leave, nil
+}
+
 // Execute runs a program in a task's container on a node, and returns the connection to it.
 func (p *Peers) Execute(ctx context.Context, n fleet.Node, r taskexec.Request) (io.ReadWriteCloser, error) {
 	if p.isSelf(n) {
@@ -71,12 +85,13 @@ func (p *Peers) Execute(ctx context.Context, n fleet.Node, r taskexec.Request) (
 		if err != nil {
 			return nil, err
 		}
-		process, err := h.engine.Exec(ctx, r)
+		process, leave, err := h.start(ctx, r)
 		if err != nil {
 			return nil, err
 		}
 		near, far := net.Pipe()
 		go func() {
+			defer leave()
 			_ = caught.Run(h.log, routeExecute, func() error {
 				taskexec.Serve(ctx, far, process)
 				return nil

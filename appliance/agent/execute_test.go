@@ -72,9 +72,11 @@ func TestExecute_Bound(t *testing.T) {
 	for range maxPrograms {
 		x.places <- struct{}{}
 	}
-	_, err := c.peers.Execute(t.Context(), c.there, taskexec.Request{Task: "t", Command: []string{"ls"}})
-	if err == nil || !strings.Contains(err.Error(), "64 programs run already") {
-		t.Errorf("got %v", err)
+	for _, n := range []fleet.Node{c.here, c.there} {
+		_, err := c.peers.Execute(t.Context(), n, taskexec.Request{Task: "t", Command: []string{"ls"}})
+		if err == nil || !strings.Contains(err.Error(), "64 programs run already") {
+			t.Errorf("%s: got %v", n.Display, err)
+		}
 	}
 	for _, body := range []string{"", "[", `{"task":"t"}`, `{"task":"t","command":[""]}`,
 		`{"task":"t","command":["ls"]}` + strings.Repeat(" ", taskexec.MaxRequest)} {
