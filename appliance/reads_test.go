@@ -39,27 +39,18 @@ func TestReads(t *testing.T) {
 	t.Parallel()
 	used := map[string]bool{}
 	eachFile(t, func(path string) {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
+		eachCall(t, path, func(call *ast.CallExpr) {
 			name := calls(call)
 			if name == "" {
-				return true
+				return
 			}
 			for dir := path; dir != "."; dir = filepath.Dir(dir) {
 				if _, ok := mayRead[dir]; ok {
 					used[dir] = true
-					return true
+					return
 				}
 			}
 			t.Errorf("%s calls %s: read with appliance/base/bound", path, name)
-			return true
 		})
 	})
 	for path := range mayRead {
@@ -67,6 +58,21 @@ func TestReads(t *testing.T) {
 			t.Errorf("%s reads nothing without a bound any more: take it off the list", path)
 		}
 	}
+}
+
+// eachCall calls fn with all calls in a file.
+func eachCall(t *testing.T, path string, fn func(*ast.CallExpr)) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			fn(call)
+		}
+		return true
+	})
 }
 
 // calls names what is called if it is unbounded.

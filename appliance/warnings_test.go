@@ -2,8 +2,6 @@ package appliance_test
 
 import (
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -122,32 +120,23 @@ func TestEveryWarning(t *testing.T) {
 		if !slices.ContainsFunc(running, func(dir string) bool { return below(filepath.ToSlash(path), dir) }) {
 			return
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
+		eachCall(t, path, func(call *ast.CallExpr) {
 			message := warning(call)
 			if message == nil {
-				return true
+				return
 			}
 			text, known := literal(message)
 			if !known {
-				return true // what was worded elsewhere
+				return // what was worded elsewhere
 			}
 			for message := range warnings {
 				if strings.HasPrefix(text, message) {
 					found[message] = true
-					return true
+					return
 				}
 			}
 			t.Errorf("%s warns %q: say in the list which problem of the status tells of it, or why none has to", path,
 				text)
-			return true
 		})
 	})
 	for message, is := range warnings {

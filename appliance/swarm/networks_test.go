@@ -1,9 +1,7 @@
 package swarm
 
 import (
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,29 +40,11 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (k *keeper) open(t *testing.T) *Engine {
-	t.Helper()
-	socket := filepath.Join(t.TempDir(), "docker.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: k}
-	go func() { _ = srv.Serve(l) }()
-	t.Cleanup(func() { srv.Close() })
-	e, err := Open("unix://" + socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
-	return e
-}
-
 // An endpoint that has outlived its container does not keep a network.
 func TestRemoveNetwork_EndpointLeft(t *testing.T) {
 	t.Parallel()
 	k := &keeper{}
-	if err := k.open(t).RemoveNetwork(t.Context(), "x"); err != nil {
+	if err := engineOf(t, k.ServeHTTP).RemoveNetwork(t.Context(), "x"); err != nil {
 		t.Error(err)
 	}
 	if n := k.refused.Load(); n != 1 {
@@ -76,7 +56,7 @@ func TestRemoveNetwork_EndpointLeft(t *testing.T) {
 func TestRemoveNetwork_InUse(t *testing.T) {
 	t.Parallel()
 	k := &keeper{used: true}
-	if err := k.open(t).RemoveNetwork(t.Context(), "x"); err == nil ||
+	if err := engineOf(t, k.ServeHTTP).RemoveNetwork(t.Context(), "x"); err == nil ||
 		!strings.Contains(err.Error(), "containers that are not of a swarm use the network x") {
 		t.Errorf("%v", err)
 	}
