@@ -148,7 +148,7 @@ type Level string
 const (
 	Bad     Level = "bad"     // something does not work
 	Warning Level = "warning" // something may not work before long, or was not done
-	Note    Level = "note"    // somebody wanted it so, and may have forgotten it
+	Note    Level = "note"    // all works: somebody wanted it so and may have forgotten it, or it is news
 )
 
 // Levels are all of them, the worst first.

@@ -134,13 +134,17 @@ func (o *Overview) crashReason(ctx context.Context, nodes []fleet.Node, t fleet.
 
 // UpgradeReport reports how the upgrade of this node ended.
 func UpgradeReport(node *upgrade.Node) Report {
-	return PartReport(api.Warning, api.UpgradeFailed, func() string {
+	return func(ctx context.Context, st *api.Status, seen *problems.Seen) {
 		s, err := node.State()
-		if err != nil {
-			return err.Error()
+		text, level := s.Problem(), api.Warning
+		switch {
+		case err != nil:
+			text = err.Error()
+		case s.TakenBack(): // and the version before runs
+			level = api.Note
 		}
-		return s.Problem()
-	})
+		PartReport(level, api.UpgradeFailed, func() string { return text })(ctx, st, seen)
+	}
 }
 
 // PartReport reports what a part of the node knows to be wrong with itself, if it does: in a

@@ -101,9 +101,15 @@ func (s State) Problem() string {
 	case !j.ended():
 		return fmt.Sprintf("this node is being upgraded to %s; `systemctl status crawlbox-upgrade` shows how far it is",
 			j.To.Version)
-	case j.Phase == Returned && s.SHA256 == j.From.SHA256:
+	case s.TakenBack():
 		return fmt.Sprintf("the upgrade of this node to %s was taken back: %s; bring another version with `crawlbox "+
 			"upgrade --from FILE`", j.To.Version, j.Reason)
 	}
 	return ""
+}
+
+// TakenBack reports whether the node went back from the last version that was offered, and runs
+// the one before.
+func (s State) TakenBack() bool {
+	return s.Failed == "" && s.Journal.Phase == Returned && s.SHA256 == s.Journal.From.SHA256
 }

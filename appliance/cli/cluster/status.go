@@ -29,10 +29,13 @@ func StatusCmd(a *command.App) *cobra.Command {
 		Short: "Show this node, its cluster and what is wrong with them",
 		Long: `Show this node, its cluster and what is wrong with them: the worst first, each
 with what to do. What crawlbox nodes, ls, ps, doctor and history show, and the
-log warns of, is here too. Notes are of what is so because somebody wanted it.
+log warns of, is here too. Notes are of what is so because somebody wanted it,
+and of a deploy or an upgrade that was taken back while the version before runs
+well.
 
-With --check the exit code tells programs: 0 if nothing is wrong, 3 if there are
-only warnings, and 1 if something does not work or crawlbox does not answer.`,
+With --check the exit code tells programs: 0 if nothing is wrong (there may be
+notes), 3 if there are only warnings, and 1 if something does not work or
+crawlbox does not answer.`,
 		Example: "  crawlbox status\n  crawlbox status --watch\n" +
 			"  crawlbox status --check >/dev/null || echo look at the cluster",
 		Args: command.NoArgs,

@@ -257,7 +257,7 @@ var planted = map[string]struct {
 			p.service.Update, p.service.UpdateStarted = fleet.UpdateRolledBack, noon.Add(-time.Hour)
 			p.service.Message = "task failed"
 		},
-		api.Warning, api.RolledBack, []string{"the version before it is back (task failed)"},
+		api.Note, api.RolledBack, []string{"the version before it is back (task failed)"},
 	},
 	"all replicas are on one node": {
 		func(p *plot) {
@@ -332,14 +332,35 @@ var planted = map[string]struct {
 		func(p *plot) {
 			p.deployed(history.RolledBack, "spider: the update failed and the old version runs again: exit 1 (on h2)")
 		},
-		api.Warning, api.RolledBack, []string{
+		api.Note, api.RolledBack, []string{
 			"version 7 did not work, and the one before it is back: exit 1 (on h2); deploy a better one",
 			"crawlbox history spider",
 		},
 	},
+	"the last deploy was taken back, long ago": {
+		func(p *plot) {
+			p.deployed(history.RolledBack, "exit 1")
+			p.last.At = noon.Add(-48 * time.Hour)
+		},
+		api.Note, api.RolledBack, []string{"version 7 did not work"},
+	},
+	"the last deploy was taken back, and it is not well yet": {
+		func(p *plot) {
+			p.deployed(history.RolledBack, "exit 1")
+			p.tasks[0].Since = noon.Add(-time.Minute)
+		},
+		api.Warning, api.RolledBack, []string{"version 7 did not work"},
+	},
 	"the last deploy was cut off": {
 		func(p *plot) { p.deployed(history.Interrupted, "the manager stopped; deploy again") },
-		api.Warning, api.Interrupted, []string{"version 7 was interrupted: the manager stopped; deploy again"},
+		api.Note, api.Interrupted, []string{"version 7 was interrupted: the manager stopped; deploy again"},
+	},
+	"the last deploy was cut off, and not all runs": {
+		func(p *plot) {
+			p.deployed(history.Interrupted, "the manager stopped; deploy again")
+			p.tasks[0].State = "starting"
+		},
+		api.Warning, api.Interrupted, []string{"version 7 was interrupted"},
 	},
 
 	// What the log warns of.
@@ -452,10 +473,6 @@ func TestPlanted_Over(t *testing.T) {
 		"the file was put back": {
 			planted["the last deploy was taken back"].plant,
 			func(p *plot) { p.Config = []services.Note{{Service: "spider", Kind: services.AsDefined}} },
-		},
-		"an update was taken back long ago": {
-			planted["the last deploy was taken back"].plant,
-			func(p *plot) { p.last.At = noon.Add(-48 * time.Hour) },
 		},
 		"something else was done since": {
 			planted["the last deploy was taken back"].plant,

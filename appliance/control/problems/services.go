@@ -14,12 +14,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 )
 
-const (
-	// starting is how long a service may take to have all its replicas before that is bad.
-	starting = 2 * time.Minute
-	// remembered is how long a failed update is told of whose service runs as it did before.
-	remembered = 24 * time.Hour
-)
+// starting is how long a service may take to have all its replicas before that is bad.
+const starting = 2 * time.Minute
 
 // services returns what is wrong with the services of the cluster.
 func (s Seen) services() (list []api.Problem) {
@@ -125,14 +121,19 @@ func (s Seen) shortOf(svc fleet.Service, tasks []fleet.Task) string {
 	return ""
 }
 
-// lastDeploy returns how the last deploy of a service ended that was no success.
+// lastDeploy returns how the last deploy of a service ended that was no success. Once the version
+// before runs well that is news, until something else is done with the service, and no problem.
 func (s Seen) lastDeploy(svc fleet.Service) *problem {
 	if s.noted(svc.Name, services.Untaken) { // which says it in other words
 		return nil
 	}
+	level := api.Warning
+	if s.hasSettled(svc) {
+		level = api.Note
+	}
 	if s.Last == nil {
-		if svc.Update == fleet.UpdateRolledBack && s.Now.Sub(svc.UpdateStarted) < remembered {
-			return &problem{api.Warning, api.RolledBack, fmt.Sprintf(
+		if svc.Update == fleet.UpdateRolledBack {
+			return &problem{level, api.RolledBack, fmt.Sprintf(
 				"its last update failed and the version before it is back (%s); look with `crawlbox ps --all %s`",
 				svc.Message, svc.Name)}
 		}
@@ -146,13 +147,13 @@ func (s Seen) lastDeploy(svc fleet.Service) *problem {
 		return &problem{api.Bad, api.DeployFailed, fmt.Sprintf("its last deploy failed: %s",
 			strings.TrimPrefix(e.Why, svc.Name+": "))}
 	case svc.UpdateStarted.After(ended): // something else was done with it since
-	case s.Now.Sub(ended) > remembered || e.Definition != "" && e.Definition == svc.Hash || s.isAsDefined(svc):
+	case e.Definition != "" && e.Definition == svc.Hash || s.isAsDefined(svc):
 	case e.Result == history.RolledBack:
-		return &problem{api.Warning, api.RolledBack, fmt.Sprintf(
+		return &problem{level, api.RolledBack, fmt.Sprintf(
 			"version %d did not work, and the one before it is back: %s; deploy a better one; see `crawlbox "+
 				"history %s`", e.Version, e.Cause(), svc.Name)}
 	case e.Result == history.Interrupted && e.WasCutOff():
-		return &problem{api.Warning, api.Interrupted, fmt.Sprintf("the deploy of version %d was interrupted: %s",
+		return &problem{level, api.Interrupted, fmt.Sprintf("the deploy of version %d was interrupted: %s",
 			e.Version, e.Why)}
 	}
 	return nil
