@@ -21,7 +21,7 @@ var mayRead = map[string]string{
 
 	"appliance/api/images.go":                 "the head of a build, within io.LimitedReader",
 	"appliance/cli/run/join.go":               "a file, within io.LimitReader",
-	"appliance/cli/command/command.go":        "what a person types",
+	"appliance/cli/command/ask.go":            "what a person types",
 	"appliance/cli/data/push.go":              "what a person pipes, line by line",
 	"appliance/doctor/kernel.go":              "a file, within io.LimitReader",
 	"appliance/image/stream.go":               "the Docker Engine of this machine, which is root here",

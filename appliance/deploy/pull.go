@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -316,14 +317,11 @@ func (s *pullState) state() state {
 // names lists the nodes that are furthest behind.
 func names(late []pullingNode) string {
 	slices.SortStableFunc(late, func(a, b pullingNode) int { return cmp.Compare(a.Bytes, b.Bytes) })
-	var list []string
-	for _, n := range late[:min(maxLateNames, len(late))] {
-		list = append(list, n.name)
+	list := make([]string, len(late))
+	for i, n := range late {
+		list[i] = n.name
 	}
-	if more := len(late) - len(list); more > 0 {
-		list = append(list, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(list, ", ")
+	return words.Some(list, maxLateNames)
 }
 
 // verdict reports whether enough nodes have the image.

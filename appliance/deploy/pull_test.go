@@ -283,7 +283,7 @@ func TestNames(t *testing.T) {
 	for i := range 5 {
 		late = append(late, pullingNode{name: fmt.Sprintf("h%d", i), Pulled: swarm.Pulled{Bytes: int64(10 - i)}})
 	}
-	if got := names(late); got != "h4, h3, h2, 2 more" {
+	if got := names(late); got != "h4, h3, h2 and 2 more" {
 		t.Errorf("got %q", got)
 	}
 	if got := names(late[:1]); got != "h4" { // they are sorted now

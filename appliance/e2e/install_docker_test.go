@@ -41,6 +41,6 @@ func TestInstallDocker(t *testing.T) {
 	if contains(t, again, "nothing has to be changed"); strings.Contains(again, "apt-get") {
 		t.Errorf("a Docker that works was installed again: %s", again)
 	}
-	contains(t, h.MustExec("crawlbox", "uninstall", "--purge"), "Docker stays")
+	contains(t, h.MustExec("crawlbox", "uninstall", "--purge", "--yes"), "Docker stays")
 	h.MustExec("systemctl", "is-active", "docker")
 }

@@ -9,7 +9,7 @@ import (
 
 // uninstalled ends all servers while containers run on them.
 func (s *servers) uninstalled(before map[*lab.Host][]string) {
-	contains(s.T, s.fails(s.manager, 1, "uninstall"), "--force")
+	contains(s.T, s.fails(s.manager, 1, "uninstall", "--yes"), "--force")
 	if now := s.show(s.manager, "ActiveState"); now != "active" {
 		s.Errorf("an uninstall that was refused has left the service %s", now)
 	}
@@ -21,7 +21,7 @@ func (s *servers) uninstalled(before map[*lab.Host][]string) {
 	s.gone(s.other, before[s.other], "this node has left the cluster")
 	lab.WaitFor(s, patience, "the nodes to be off the list", func() error { return want(len(s.nodes()), 1) })
 
-	contains(s.T, s.manager.MustExec("crawlbox", "uninstall"), "this node has left the cluster",
+	contains(s.T, s.manager.MustExec("crawlbox", "uninstall", "--yes"), "this node has left the cluster",
 		"/var/lib/crawlbox stays")
 	s.manager.MustExec("test", "-d", "/var/lib/crawlbox/registry")
 	s.gone(s.manager, before[s.manager], "remove /var/lib/crawlbox")
@@ -31,7 +31,7 @@ func (s *servers) uninstalled(before map[*lab.Host][]string) {
 func (s *servers) gone(h *lab.Host, before []string, says string) {
 	s.Helper()
 	h.Exec(s.Context(), "rm", "-rf", "/run/systemd/system/crawlbox.service.d")
-	contains(s.T, h.MustExec("crawlbox", "uninstall", "--purge"), says)
+	contains(s.T, h.MustExec("crawlbox", "uninstall", "--purge", "--yes"), says)
 	if after := s.files(h); fmt.Sprint(after) != fmt.Sprint(before) {
 		s.Errorf("%s differs from what it was by %q", h.Name(), difference(after, before))
 	}

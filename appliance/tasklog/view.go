@@ -212,11 +212,7 @@ func (r *reading) noteMissing(sources []*source) error {
 		}
 	}
 	for _, reason := range reasons {
-		list := tasks[reason]
-		if more := len(list) - 3; more > 0 {
-			list = append(list[:3:3], fmt.Sprintf("%d more", more))
-		}
-		if err := r.Note("the log of " + strings.Join(list, ", ") + " " + reason); err != nil {
+		if err := r.Note("the log of " + words.Some(tasks[reason], 3) + " " + reason); err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,14 @@ func Count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
+// Some lists names, most of them at the most: "h1, h2 and 3 more".
+func Some(names []string, most int) string {
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Nearest returns the known name that a typing error most likely stood for, or nothing:
 // a wild guess misleads more than it helps. Known names are in lower case.
 func Nearest(name string, known []string) string {

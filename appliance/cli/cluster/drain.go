@@ -13,7 +13,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
-	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -35,7 +34,7 @@ tasks it asks.`,
 		Args:              command.AtLeast(1, "a node"),
 		ValidArgsFunction: a.Complete(command.NodeNames),
 	}
-	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
+	yes := command.YesFlag(cmd)
 	detach := cmd.Flags().BoolP("detach", "d", false, "do not wait until the tasks are gone")
 	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
 		nodes, err := nodesNamed(cmd, c, names)
@@ -47,7 +46,12 @@ tasks it asks.`,
 			return err
 		}
 		if !*yes && !leavesActive(all, nodes) {
-			if err := confirmDrain(a, cmd, nodes); err != nil {
+			list := strings.Join(displays(nodes), ", ")
+			if err := a.Sure(cmd, command.Question{
+				Why: "no node would take tasks, and all services stop",
+				Do:  "drain " + list,
+				Not: "nothing was drained",
+			}); err != nil {
 				return err
 			}
 		}
@@ -68,21 +72,12 @@ func leavesActive(all, drained []fleet.Node) bool {
 	})
 }
 
-func confirmDrain(a *command.App, cmd *cobra.Command, nodes []fleet.Node) error {
+func displays(nodes []fleet.Node) []string {
 	names := make([]string, len(nodes))
 	for i, n := range nodes {
 		names[i] = n.Display
 	}
-	list := strings.Join(names, ", ")
-	if !tui.IsTerminal(a.Env.Stdin) {
-		return command.Usagef(cmd, "without %s no node takes tasks, and all services stop; say --yes to "+
-			"drain it all the same", list)
-	}
-	yes, err := a.Confirm(cmd.Context(), "No node would take tasks, and all services stop. Drain "+list+"?")
-	if err == nil && !yes {
-		return fmt.Errorf("nothing was drained")
-	}
-	return err
+	return names
 }
 
 // awaitDrained returns when no task runs on a node that is drained. Of one that Swarm does not

@@ -5,10 +5,8 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -138,31 +136,6 @@ func unknownFirst(names, known []string) []string {
 		return 1
 	})
 	return sorted
-}
-
-// Ask reads one line, or until ctx ends: a read from a terminal does not end by
-// itself, but the process does.
-func Ask(ctx context.Context, env Env) (string, error) {
-	line := make(chan string, 1)
-	go func() {
-		text, _ := bufio.NewReader(env.Stdin).ReadString('\n')
-		line <- strings.TrimSpace(text)
-	}()
-	select {
-	case text := <-line:
-		return text, nil
-	case <-ctx.Done():
-		fmt.Fprintln(env.Stderr)
-		return "", ctx.Err()
-	}
-}
-
-// Confirm asks a question on a terminal, and reports whether the answer is yes.
-func (a *App) Confirm(ctx context.Context, question string) (bool, error) {
-	fmt.Fprintf(a.Env.Stderr, "%s [y/N] ", question)
-	answer, err := Ask(ctx, a.Env)
-	answer = strings.ToLower(answer)
-	return answer == "y" || answer == "yes", err
 }
 
 // New returns what the commands of one run of crawlbox share. The log begins with

@@ -114,14 +114,11 @@ func queueClearCmd(a *command.App) *cobra.Command {
 		Args:              command.ExactlyOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
-	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
+	yes := command.YesFlag(cmd)
 	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
 		key := args[0]
-		if !*yes && !tui.IsTerminal(a.Env.Stdin) {
-			return command.Usagef(cmd, "nobody can be asked here; say --yes to delete all items of %s", key)
-		}
 		if !*yes {
-			if err := confirmClear(a, cmd.Context(), c, key); err != nil {
+			if err := confirmClear(a, cmd, c, key); err != nil {
 				return err
 			}
 		}
@@ -134,8 +131,8 @@ func queueClearCmd(a *command.App) *cobra.Command {
 	return cmd
 }
 
-func confirmClear(a *command.App, ctx context.Context, c *api.Client, key string) error {
-	lists, err := c.QueueLen(ctx, key)
+func confirmClear(a *command.App, cmd *cobra.Command, c *api.Client, key string) error {
+	lists, err := c.QueueLen(cmd.Context(), key)
 	if err != nil {
 		return err
 	}
@@ -143,9 +140,8 @@ func confirmClear(a *command.App, ctx context.Context, c *api.Client, key string
 	for _, l := range lists {
 		n += l.Len
 	}
-	yes, err := a.Confirm(ctx, fmt.Sprintf("Delete %s of %s?", words.Count(int(n), "item"), key))
-	if err == nil && !yes {
-		return fmt.Errorf("%s: nothing deleted", key)
-	}
-	return err
+	return a.Sure(cmd, command.Question{
+		Do:  fmt.Sprintf("delete %s of %s", words.Count(int(n), "item"), key),
+		Not: key + ": nothing deleted",
+	})
 }

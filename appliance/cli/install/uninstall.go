@@ -36,27 +36,35 @@ Docker stays. State stays too, such as the registry's images and the queue, and
 the images that Docker has of it, unless --purge is given.
 
 On the manager that made the cluster this ends the cluster; while it has other
-nodes that takes --force.`,
-		Example: "  crawlbox uninstall\n  crawlbox uninstall --purge",
+nodes that takes --force. It says what ends and asks first, unless --yes is
+given; where nobody can be asked, it takes --yes.`,
+		Example: "  crawlbox uninstall\n  crawlbox uninstall --purge --yes",
 		Args:    command.NoArgs,
 	}
-	purge := cmd.Flags().Bool("purge", false, "remove state, config and the cluster's images too")
-	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
+	var w wish
+	cmd.Flags().BoolVar(&w.purge, "purge", false, "remove state, config and the cluster's images too")
+	cmd.Flags().BoolVar(&w.force, "force", false, "leave although the cluster ends or suffers by it")
+	yes := command.YesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := doctor.Root(); err != nil {
 			return err
 		}
-		return uninstall(a, cmd.Context(), install.LocalMachine(), *purge, *force)
+		w.sure = *yes
+		return uninstall(a, cmd, install.LocalMachine(), w)
 	}
 	return cmd
 }
 
-func uninstall(a *command.App, ctx context.Context, machine *install.Machine, purge, force bool) error {
+// wish is how a server is to be uninstalled.
+type wish struct{ purge, force, sure bool }
+
+func uninstall(a *command.App, cmd *cobra.Command, machine *install.Machine, w wish) error {
+	ctx := cmd.Context()
 	cfg, err := installedConfig(a, machine)
 	if err != nil {
 		return err
 	}
-	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !force {
+	if err := upgrade.In(cfg.DataDir).Underway(); err != nil && !w.force {
 		return err
 	}
 	registries := setup.Registries(cfg)
@@ -66,18 +74,27 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 		JoinPath:   run.JoinTokenPath(cfg.DataDir),
 		State:      stateOf(cfg),
 		User:       queueproc.User,
-		Purge:      purge,
+		Purge:      w.purge,
 	})
 	if err != nil {
 		return err
 	}
-	left, err := leaveForGood(a, ctx, machine, cfg, force)
+	if !w.sure {
+		if err := a.Sure(cmd, command.Question{
+			Why: consequences(ctx, api.NewClient(cfg.Socket)),
+			Do:  "uninstall crawlbox",
+			Not: "nothing was uninstalled",
+		}); err != nil {
+			return err
+		}
+	}
+	left, err := leaveForGood(a, ctx, machine, cfg, w.force)
 	if !left {
 		return err
 	}
 	// From here on it goes to its end: half of it helps nobody. Docker first: what removes the
 	// rest is removed last.
-	undone := command.SplitErrors(errors.Join(err, setup.Forget(ctx, cfg, registries, purge)))
+	undone := command.SplitErrors(errors.Join(err, setup.Forget(ctx, cfg, registries, w.purge)))
 	undone = append(undone, machine.DoAll(ctx, plan, func(s install.Step) { _ = a.Printf("%s\n", s) })...)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -94,6 +111,53 @@ func uninstall(a *command.App, ctx context.Context, machine *install.Machine, pu
 	}
 	return a.Printf("crawlbox is uninstalled; Docker stays\n")
 }
+
+// consequences says what ends beside crawlbox when its node leaves.
+func consequences(ctx context.Context, c *api.Client) string {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := c.Status(ctx)
+	if err == nil && !st.Manager {
+		return st.Node + " leaves its cluster, and its tasks go to other nodes"
+	}
+	nodes, nodesErr := c.Nodes(ctx)
+	services, servicesErr := c.Services(ctx)
+	if errors.Join(err, nodesErr, servicesErr) != nil {
+		return "the crawlbox here does not say what ends when it leaves its cluster"
+	}
+	return endOf(st, nodes, services)
+}
+
+// endOf says what ends when a manager leaves its cluster.
+func endOf(st api.Status, nodes []fleet.Node, services []fleet.Service) string {
+	var ends, alone []string
+	for _, s := range services {
+		ends = append(ends, s.Name)
+	}
+	for _, n := range nodes {
+		if n.Role == fleet.RoleManager && !n.Self {
+			return fmt.Sprintf("%s leaves the cluster, which %s goes on to manage, and its tasks go to other nodes",
+				st.Node, n.Display)
+		}
+		if !n.Self {
+			alone = append(alone, n.Display)
+		}
+	}
+	text := fmt.Sprintf("%s (%s) is the only manager, and its cluster ends", st.Node, st.Addr)
+	if len(ends) > 0 {
+		text += fmt.Sprintf(", with %s (%s)", words.Count(len(ends), "service"), words.Some(ends, maxNames))
+	}
+	if len(alone) > 0 {
+		text += fmt.Sprintf("; %s left alone (%s)", words.Count(len(alone), "node"), words.Some(alone, maxNames))
+	}
+	return text
+}
+
+// maxNames is how many names a question lists.
+const maxNames = 5
+
+// askTimeout bounds a question to the crawlbox that is to be uninstalled.
+const askTimeout = 10 * time.Second
 
 // installedConfig returns the config that the service was started with: its flags stand in
 // its unit.
@@ -142,7 +206,7 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 // isOnlyNode reports whether the node that runs here is its whole cluster: leaving it costs
 // no other node anything.
 func isOnlyNode(ctx context.Context, cfg configs.Config) bool {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	nodes, err := api.NewClient(cfg.Socket).Nodes(ctx)
 	others := slices.ContainsFunc(nodes, func(n fleet.Node) bool { return n.Addr != nodes[0].Addr })
