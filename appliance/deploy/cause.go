@@ -127,42 +127,58 @@ func container(ctx context.Context, agents Agents, nodes []fleet.Node, t fleet.T
 	return c, ErrNoAgent
 }
 
-// Exit codes of programs that were ended by a signal: 128 and its number.
-const (
-	exitKilled     = 137
-	exitTerminated = 143
-)
+// exitTerminated is the exit code of a program that was ended by SIGTERM: 128 and its number.
+const exitTerminated = 143
 
 // causeOf says why a task ended, from what its node knows of its container. ran says
 // that it was healthy before.
 func causeOf(t fleet.Task, c swarm.Container, ran bool) string {
+	cause := t.Error
 	switch {
-	case c.OutOfMemory && c.ExitCode == exitKilled:
+	case c.ExitCode == swarm.ExitKilled && c.OutOfMemory:
 		return "out of memory" + limitOf(c)
-	case c.OutOfMemory: // another process of it was killed
-		return t.Error + "; it was out of memory" + limitOf(c)
-	case c.Health != swarm.Unhealthy:
-		return t.Error
+	case c.Health == swarm.Unhealthy:
+		cause = unhealthyCause(t, c, ran)
+	case c.ExitCode == swarm.ExitKilled && c.Memory > 0: // Docker does not always hear for what
+		return "killed (exit code 137), perhaps for its memory" + limitOf(c)
 	}
+	if c.OutOfMemory { // another process of it was killed
+		cause += "; it was out of memory" + limitOf(c)
+	}
+	return cause
+}
+
+func unhealthyCause(t fleet.Task, c swarm.Container, ran bool) string {
 	cause := "never became healthy: its health check failed"
 	if ran {
 		cause = "became unhealthy: its health check failed"
 	}
-	if c.Said != "" {
-		cause += fmt.Sprintf(", last with %q", c.Said)
+	if last := lastCheck(c); last != "" {
+		cause += ", last with " + last
 	}
-	if c.ExitCode != 0 && c.ExitCode != exitKilled && c.ExitCode != exitTerminated {
+	if c.ExitCode != 0 && c.ExitCode != swarm.ExitKilled && c.ExitCode != exitTerminated {
 		return t.Error + "; it " + cause // it may have ended by itself
 	}
 	return cause
 }
 
+// lastCheck says how the last health check failed; empty where it did not.
+func lastCheck(c swarm.Container) string {
+	switch {
+	case c.Said != "":
+		return fmt.Sprintf("%q", c.Said)
+	case c.CheckCode > 0:
+		return fmt.Sprintf("exit code %d", c.CheckCode)
+	}
+	return ""
+}
+
 // lateCause says why a task is given up that is not healthy after so long.
 func lateCause(after time.Duration, c swarm.Container) string {
 	cause := fmt.Sprintf("never became healthy: it has been starting for %s", after)
-	switch {
-	case c.Said != "":
-		cause += fmt.Sprintf(", and its health check last said %q", c.Said)
+	switch last := lastCheck(c); {
+	case last != "":
+		cause += ", and its health check failed, last with " + last
 	case c.Health != "":
 		cause += ", and its health check has not answered yet"
 	}

@@ -44,6 +44,18 @@ func TestCauseOf(t *testing.T) {
 			OutOfMemory: true,
 			Memory:      3 << 29,
 		},
+		"killed (exit code 137), perhaps for its memory (limit 16 MiB)": {
+			ExitCode: 137,
+			Memory:   16 << 20,
+			Health:   swarm.Ended,
+		},
+		"never became healthy: its health check failed, last with exit code 137; it was out of memory (limit 16 MiB)": {
+			ExitCode:    143,
+			OutOfMemory: true,
+			Memory:      16 << 20,
+			Health:      swarm.Unhealthy,
+			CheckCode:   137,
+		},
 		"never became healthy: its health check failed": {
 			ExitCode: 143,
 			Health:   swarm.Unhealthy,
@@ -79,7 +91,7 @@ func TestCauses(t *testing.T) {
 		asked: new(atomic.Int32),
 		containers: map[string]swarm.Container{
 			"sick": {Health: swarm.Unhealthy, Said: "no queue"},
-			"well": {Health: "healthy"},
+			"well": {Health: swarm.Ended},
 			"slow": {Running: true, Health: "starting", Said: "not yet"},
 			"fat":  {ExitCode: 137, OutOfMemory: true},
 		},
@@ -109,7 +121,7 @@ func TestCauses(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		want(t, look(in("slow", fleet.TaskStarting))[0], fleet.TaskFailed,
-			`never became healthy: it has been starting for 1m0s, and its health check last said "not yet"`)
+			`never became healthy: it has been starting for 1m0s, and its health check failed, last with "not yet"`)
 		if q.late != 1 {
 			t.Errorf("%d are late", q.late)
 		}

@@ -137,7 +137,7 @@ func (d *dazed) Container(context.Context, fleet.Node, string) (swarm.Container,
 	if d.asked.Add(1) <= d.silent {
 		return swarm.Container{}, fmt.Errorf("no word: %w", ErrUnanswered)
 	}
-	return swarm.Container{ExitCode: exitKilled, OutOfMemory: true}, nil
+	return swarm.Container{ExitCode: swarm.ExitKilled, OutOfMemory: true}, nil
 }
 
 // A deploy that begins while Swarm has just been started again waits for it to know its nodes.

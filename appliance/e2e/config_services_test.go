@@ -55,7 +55,7 @@ services:
       - {type: tmpfs, target: /fast, tmpfs: {size: 2m, mode: 0o700}}
       - {type: bind, source: /var/lib/home, target: /shared, bind: {propagation: rprivate}}
       - {type: volume, source: cache, target: /again, volume: {nocopy: true}}
-    healthcheck: {test: [CMD, /sbin/docker-init, --version], interval: 2s, timeout: 2s, retries: 2, start_period: 1s}
+    healthcheck: {test: [CMD, /sbin/docker-init, --version], interval: 2s, timeout: 30s, retries: 2, start_period: 1s}
     logging: {driver: json-file, options: {max-size: 1m, max-file: "2"}}
     deploy:
       mode: replicated
@@ -119,7 +119,7 @@ const everyKeyMeans = `{
       "Sysctls": {"kernel.msgmax": "9000"},
       "CapabilityAdd": ["NET_RAW"], "CapabilityDrop": ["CHOWN"],
       "Ulimits": [{"Name": "nofile", "Soft": 500, "Hard": 900}, {"Name": "nproc", "Soft": 700, "Hard": 700}],
-      "Healthcheck": {"Test": ["CMD", "/sbin/docker-init", "--version"], "Interval": 2e9, "Timeout": 2e9, "Retries": 2, "StartPeriod": 1e9},
+      "Healthcheck": {"Test": ["CMD", "/sbin/docker-init", "--version"], "Interval": 2e9, "Timeout": 30e9, "Retries": 2, "StartPeriod": 1e9},
       "Mounts": [
         {"Type": "volume", "Source": "cache", "Target": "/again", "VolumeOptions": {"NoCopy": true, "Labels": {"of": "spider"}}},
         {"Type": "volume", "Source": "cache", "Target": "/cache", "VolumeOptions": {"Labels": {"of": "spider"}}},

@@ -73,13 +73,13 @@ func Architecture(arch string) ImageOption {
 }
 
 // HealthCheck lets the program check its own health that often; two failures in a
-// row are too many.
+// row are too many. One that is slow has not failed: the machine may be busy.
 func HealthCheck(interval time.Duration) ImageOption {
 	return func(c *v1.ConfigFile) {
 		c.Config.Healthcheck = &v1.HealthConfig{
 			Test:     []string{"CMD", "/tiny", "health"},
 			Interval: interval,
-			Timeout:  interval,
+			Timeout:  30 * time.Second,
 			Retries:  2,
 		}
 	}
