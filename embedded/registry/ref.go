@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -33,12 +34,8 @@ type name struct {
 // spider@sha256:…. Whatever address stands in front is dropped: this registry
 // answers under several. Without tag and digest the tag is latest, as in Docker.
 func parseName(ref string) (name, error) {
-	local := ref
-	if host, rest, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
-		local = rest
-	}
 	// The address keeps reference from adding docker.io/library/.
-	named, err := reference.ParseNormalizedNamed("localhost/" + local)
+	named, err := reference.ParseNormalizedNamed("localhost/" + naming.WithoutAddress(ref))
 	if err != nil {
 		return name{}, fmt.Errorf("%w: %q: %w; it is written like spider:0.01", ErrBadName, ref, err)
 	}

@@ -46,6 +46,26 @@ func CheckTag(name string) error {
 	return nil
 }
 
+// WithoutAddress returns the name of an image without the registry's address, which is what stands
+// before the first slash and has a dot or a colon, or is localhost.
+func WithoutAddress(image string) string {
+	host, rest, ok := strings.Cut(image, "/")
+	if ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		return rest
+	}
+	return image
+}
+
+// Tagged returns the one name by which an image of the registry is listed: without an address, and
+// with a tag, which is latest where it is left out.
+func Tagged(image string) string {
+	image = WithoutAddress(image)
+	if strings.ContainsAny(image, ":@") {
+		return image
+	}
+	return image + ":latest"
+}
+
 // constraint is Swarm's own rule for a placement constraint; see manager/constraint in swarmkit.
 var constraint = regexp.MustCompile(`^([A-Za-z_][\w.-]+)\s*(==|!=)\s*([\w:.*()?+\[\]\\^$|/\s-]+)$`)
 

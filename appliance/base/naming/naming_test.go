@@ -43,3 +43,22 @@ func TestChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestTagged(t *testing.T) {
+	t.Parallel()
+	for image, want := range map[string]string{
+		"spider":                          "spider:latest",
+		"spider:0.01":                     "spider:0.01",
+		"localhost:8003/spider:0.01":      "spider:0.01",
+		"localhost/spider":                "spider:latest",
+		"[fd00::1]:8003/spider":           "spider:latest",
+		"10.0.0.1:8003/teams/spider:0.01": "teams/spider:0.01",
+		"teams/spider":                    "teams/spider:latest",
+		"spider@sha256:00":                "spider@sha256:00",
+		"":                                ":latest",
+	} {
+		if got := naming.Tagged(image); got != want {
+			t.Errorf("%q: got %q, want %q", image, got, want)
+		}
+	}
+}

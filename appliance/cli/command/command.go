@@ -97,8 +97,8 @@ type Env struct {
 	Now            func() time.Time // for ages; nil: time.Now
 }
 
-// Each makes what a command runs that does the same to several things and says what is
-// done, up to the first failure.
+// Each makes what a command runs that does the same to several things, to each once, and says what
+// is done, up to the first failure. Things have one name each, as known lists them.
 func (a *App) Each(
 	past string, known names, do func(*api.Client, context.Context, string) error,
 ) func(*cobra.Command, []string) error {
@@ -122,20 +122,20 @@ func (a *App) Each(
 	})
 }
 
-// unknownFirst brings names that are not known, which are slips as a rule, before the others:
-// one that fails is to fail before anything is done.
+// unknownFirst returns each name once, and those that are not known, which are slips as a rule,
+// before the others: one that fails is to fail before anything is done.
 func unknownFirst(names, known []string) []string {
-	sorted := slices.Clone(names)
-	slices.SortStableFunc(sorted, func(a, b string) int {
-		switch x, y := slices.Contains(known, a), slices.Contains(known, b); {
-		case x == y:
-			return 0
-		case y:
-			return -1
+	var slips, others []string
+	for _, name := range names {
+		switch {
+		case slices.Contains(slips, name), slices.Contains(others, name):
+		case slices.Contains(known, name):
+			others = append(others, name)
+		default:
+			slips = append(slips, name)
 		}
-		return 1
-	})
-	return sorted
+	}
+	return append(slips, others...)
 }
 
 // New returns what the commands of one run of crawlbox share. The log begins with

@@ -8,10 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestUnknownFirst wants a slip to be tried before anything is done.
+// TestUnknownFirst wants a slip to be tried before anything is done, and nothing twice.
 func TestUnknownFirst(t *testing.T) {
 	t.Parallel()
-	got := unknownFirst([]string{"b", "a", "x", "c", "y"}, []string{"a", "b", "c"})
+	got := unknownFirst([]string{"b", "a", "x", "c", "a", "y", "x"}, []string{"a", "b", "c"})
 	if want := []string{"x", "y", "b", "a", "c"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
@@ -73,17 +74,26 @@ func imagesRmCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm IMAGE...",
 		Short: "Remove images, such as spider:0.01",
-		Long: `Remove images. One that a service runs stays unless --force is given: the
-service runs on without it, but can't be deployed again by its name. The number
-of an image that was built here is never given again.`,
+		Long: `Remove images, named with or without the registry's address. One that a
+service runs stays unless --force is given: the service runs on without it, but
+can't be deployed again by its name. The number of an image that was built here
+is never given again.`,
 		Example:           "  crawlbox images rm spider:0.01",
 		Args:              command.AtLeast(1, "an image"),
 		ValidArgsFunction: a.Complete(command.ImageNames),
 	}
 	force := cmd.Flags().Bool("force", false, "remove an image although a service runs it")
-	cmd.RunE = a.Each("removed", command.ImageNames, func(c *api.Client, ctx context.Context, ref string) error {
+	remove := a.Each("removed", command.ImageNames, func(c *api.Client, ctx context.Context, ref string) error {
 		return c.RemoveImage(ctx, ref, *force)
 	})
+	cmd.RunE = func(cmd *cobra.Command, images []string) error {
+		for i, image := range images {
+			if image != "" {
+				images[i] = naming.Tagged(image)
+			}
+		}
+		return remove(cmd, images)
+	}
 	return cmd
 }
 
