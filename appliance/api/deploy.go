@@ -69,9 +69,10 @@ type DeployRequest struct {
 
 // ToBuild is an image that is not built yet.
 type ToBuild struct {
-	From       string `json:"from"`          // directory or program
-	Repository string `json:"repository"`    // where it goes, such as spider
-	Tag        string `json:"tag,omitempty"` // empty: the next one
+	From       string `json:"from"`               // directory or program
+	Repository string `json:"repository"`         // where it goes, such as spider
+	Tag        string `json:"tag,omitempty"`      // empty: the next one
+	Platform   string `json:"platform,omitempty"` // that it is for; empty: the builder's own
 }
 
 // RollbackRequest asks for a version that a service ran before.

@@ -88,6 +88,9 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		if why := fleet.Crowded(n, snap.Nodes); why != "" {
 			return nil, api.Invalid("%s=%d: %s", name, n, why)
 		}
+		if why := neverRuns(svc, n, snap.Nodes); why != "" {
+			return nil, api.Invalid("%s=%d: %s", name, n, why)
+		}
 		switch todo[name] = c.runner.Scale(svc, n); {
 		case req.Now:
 			todo[name] = c.runner.StopNow(svc)
@@ -96,6 +99,15 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		}
 	}
 	return todo, nil
+}
+
+// neverRuns returns why nodes can never run more replicas of a service than it has; empty: they can.
+func neverRuns(svc fleet.Service, replicas int, nodes []fleet.Node) string {
+	if replicas <= svc.Desired || svc.IsJob() {
+		return ""
+	}
+	needs := svc.Needs()
+	return needs.Refuse(replicas, fleet.Eligible(nodes, needs).Fit)
 }
 
 // toStart checks all that is asked before anything changes.

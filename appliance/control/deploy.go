@@ -48,7 +48,7 @@ func NewDeploys(changes *Changes, sources Sources, past History, defined Defined
 }
 
 func (r *Deploys) Deploy(ctx context.Context, req api.DeployRequest, fn func(deploy.Progress) error) error {
-	change, err := r.toDeploy(ctx, req, "")
+	change, err := r.toDeploy(ctx, req, nil)
 	return r.run(ctx, change, err, fn)
 }
 
@@ -61,7 +61,7 @@ func (r *Deploys) DeployPlan(ctx context.Context, req api.DeployRequest) (deploy
 	return r.plan(ctx, change, err)
 }
 
-func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
+func (r *Deploys) toDeploy(ctx context.Context, req api.DeployRequest, built *deploy.Build) (deploy.Change, error) {
 	if req.Defined || r.defines(req.Service) {
 		if err := onlyDefined(req); err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func (r *Deploys) toRollBack(ctx context.Context, req api.RollbackRequest) (depl
 	if err != nil {
 		return nil, err
 	}
-	svc, d, err := r.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest}, "")
+	svc, d, err := r.deployment(ctx, api.DeployRequest{Service: running.Name, Image: to.Image + "@" + to.Digest}, nil)
 	d.Entry = history.Entry{Kind: history.KindRollback, By: api.PeerUser(ctx), From: to.Original(), Spec: to.Spec}
 	d.Change.Spec = to.Spec
 	return r.runner.Deploy(svc, d), err
@@ -136,7 +136,7 @@ func (r *Deploys) toDeployUpdate(ctx context.Context, req api.UpdateRequest) (de
 	if err != nil {
 		return nil, err
 	}
-	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, "")
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: req.Image}, nil)
 	d.Entry = history.Entry{Kind: history.KindUpdate, By: api.PeerUser(ctx)}
 	if req.StopFirstAll {
 		return r.runner.StopFirst(svc, d), err
@@ -166,7 +166,7 @@ func (r *Deploys) toRestart(ctx context.Context, service string) (deploy.Change,
 		return nil, api.Conflict("service %s is stopped, so there is nothing to replace; start it with "+
 			"`crawlbox start %s`", svc.Name, svc.Name)
 	}
-	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()}, "")
+	_, d, err := r.deployment(ctx, api.DeployRequest{Service: svc.Name, Image: svc.Pinned()}, nil)
 	d.Change.Restart = true
 	return r.runner.Deploy(&svc, d), err
 }
@@ -199,7 +199,7 @@ func (r *Deploys) Source(ctx context.Context, service string) (history.Source, e
 // deployment returns the deploy that a request asks for, completed with defaults, and
 // the existing service or nil. built says what is done before, for a plan without the image.
 func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
-	built string) (*fleet.Service, deploy.Deploy, error) {
+	built *deploy.Build) (*fleet.Service, deploy.Deploy, error) {
 	services, err := r.engine.Services(ctx)
 	if err != nil {
 		return nil, deploy.Deploy{}, r.explain(err)
@@ -239,7 +239,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
 		return nil, d, err
 	}
 	// Else it is not there yet, or runs, and stays as it is.
-	if built == "" && (svc == nil || req.Image != svc.Pinned() || svc.Digest == "") {
+	if built == nil && (svc == nil || req.Image != svc.Pinned() || svc.Digest == "") {
 		d.Change.Image, d.Source, err = r.sources.Resolve(ctx, req.Image)
 	}
 	return svc, d, r.explain(err)
@@ -350,7 +350,8 @@ func brokenFile(err error) error {
 }
 
 // toDeployDefined returns the change of a service to what the config file says.
-func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, built string) (deploy.Change, error) {
+func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest,
+	built *deploy.Build) (deploy.Change, error) {
 	svc, err := r.definition(req.Service)
 	if err != nil {
 		return nil, err
@@ -365,25 +366,30 @@ func (r *Deploys) toDeployDefined(ctx context.Context, req api.DeployRequest, bu
 	}), err
 }
 
-// wouldBuild names in a request the image that would be built for it, and says so in a line. It
-// is empty where none would.
-func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (string, error) {
+// wouldBuild names in a request the image that would be built for it, and says so. It is nil where
+// none would.
+func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (*deploy.Build, error) {
 	what := req.Build
 	if what == nil && req.Defined && req.Image == "" {
 		svc, err := r.definition(req.Service)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if build, ok := svc.Build(); ok {
-			what = &api.ToBuild{From: build.Context, Repository: build.Repository, Tag: build.Tag}
+			what = &api.ToBuild{From: build.Context, Repository: build.Repository, Tag: build.Tag,
+				Platform: build.Platform}
 		}
 	}
 	if what == nil {
-		return "", nil
+		return nil, nil
 	}
 	tag, err := r.builds.freeTag(ctx, what.Repository, what.Tag)
 	req.Image = r.builds.name(what.Repository, tag)
-	return fmt.Sprintf("build: %s as %s, and push it", what.From, req.Image), err
+	b := &deploy.Build{Step: fmt.Sprintf("build: %s as %s, and push it", what.From, req.Image)}
+	if what.Platform != "" {
+		b.Platforms = []fleet.Platform{fleet.ParsePlatform(what.Platform)}
+	}
+	return b, err
 }
 
 // definition finds a service of the config file, as the file is now.

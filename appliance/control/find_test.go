@@ -34,6 +34,18 @@ func TestFindNode(t *testing.T) {
 	}
 }
 
+// TestNeverRuns refuses replicas that find no room, and none that a service has already.
+func TestNeverRuns(t *testing.T) {
+	t.Parallel()
+	nodes := []fleet.Node{{State: fleet.StateReady}, {State: fleet.StateDown}}
+	svc := fleet.Service{Mode: fleet.ModeReplicated, Desired: 3, MaxPerNode: 1}
+	for replicas, want := range map[int]string{2: "", 3: "", 4: "4 replicas do not fit on 2 nodes"} {
+		if got := neverRuns(svc, replicas, nodes); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%d: got %q, want %q", replicas, got, want)
+		}
+	}
+}
+
 func TestChooseLogs_Target(t *testing.T) {
 	t.Parallel()
 	s := fleet.Snapshot{

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
-	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -21,7 +20,7 @@ import (
 type Deploy struct {
 	Service string // name
 	Change  servicespec.Deployment
-	Built   string  // what is done before, in a line, where the image is not made yet: there is only a plan
+	Built   *Build  // what is done before, where the image is not made yet: there is only a plan
 	Source  *Source // of the image; nil: the cluster's registry, where it is
 	Share   Share   // of the replicas that are replaced at once
 	Pull    PullPolicy
@@ -37,6 +36,12 @@ type Deploy struct {
 	IfChanged bool
 
 	rec *record
+}
+
+// Build is what makes an image.
+type Build struct {
+	Step      string           // in a line
+	Platforms []fleet.Platform // that it is made for; none: the builder's own
 }
 
 // defaultStartTimeout is how long a replica may take until it is healthy by default.
@@ -150,38 +155,27 @@ func (d Deploy) room(svc *fleet.Service, nodes []fleet.Node) error {
 	if len(d.Change.Avoid) == 0 {
 		return nil
 	}
-	left := len(nodes) - len(d.Change.Avoid)
-	most, replicas := d.maxPerNode(orNew(svc)), d.replicas(orNew(svc))
-	if left > 0 && (most == 0 || replicas <= left*most) {
-		return nil
-	}
+	var left []fleet.Node
 	var names []string
 	for _, n := range nodes {
 		if slices.Contains(d.Change.Avoid, n.ID) {
 			names = append(names, n.Display)
+		} else {
+			left = append(left, n)
 		}
 	}
+	needs, replicas := d.Change.Needs(orNew(svc).Needs()), d.replicas(orNew(svc))
+	room, bounded := needs.Room(left)
+	if len(left) > 0 && (!bounded || replicas <= room) {
+		return nil
+	}
 	where := strings.Join(names, ", ")
-	if left == 0 {
+	if len(left) == 0 {
 		return fmt.Errorf("no node can run it, and nothing was changed: no crawlbox runs on %s; start it there with "+
 			"`systemctl start crawlbox`", where)
 	}
-	return fmt.Errorf("%s do not fit on %s with %d on each at most, and nothing was changed: no crawlbox runs on %s; "+
-		"start it there with `systemctl start crawlbox`",
-		words.Count(replicas, "replica"), words.Count(left, "node"), most, where)
-}
-
-// maxPerNode returns how many replicas one node may have; 0: any number.
-func (d Deploy) maxPerNode(svc fleet.Service) int {
-	switch c := d.Change; {
-	case c.MaxPerNode != nil:
-		return int(*c.MaxPerNode)
-	case c.Definition != nil && c.Definition.Compose.Deploy != nil:
-		return int(c.Definition.Compose.Deploy.Placement.MaxReplicas)
-	case c.Definition != nil:
-		return 0
-	}
-	return svc.MaxPerNode
+	return fmt.Errorf("%s, and nothing was changed: no crawlbox runs on %s; start it there with `systemctl start "+
+		"crawlbox`", needs.Overfull(replicas, len(left)), where)
 }
 
 // maxUnknown bounds the wait for Swarm to know of its nodes after its engine was started, or
@@ -222,19 +216,24 @@ func (r *Runner) nodes(ctx context.Context) ([]fleet.Node, error) {
 	return patiently(ctx, r.cluster.Nodes)
 }
 
-// eligibleNodes returns the nodes that should have the image before anything changes.
+// eligibleNodes returns the nodes that should have the image before anything changes, and refuses
+// what can never run on the nodes that there are.
 func (r *Runner) eligibleNodes(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
 	nodes, err := r.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	constraints := d.Change.Constraints
-	if constraints == nil && svc != nil {
-		constraints = svc.Constraints
+	if d.Built != nil {
+		d.Change.Platforms = d.Built.Platforms
 	}
-	e := fleet.Eligible(nodes, constraints, d.Change.Platforms)
+	needs := d.Change.Needs(orNew(svc).Needs())
+	e := fleet.Eligible(nodes, needs)
+	why := needs.Refuse(d.together(orNew(svc)), e.Fit)
 	if len(e.May) == 0 {
-		return nil, fmt.Errorf("%s: %s", d.Service, e.Explain())
+		why = e.Explain()
+	}
+	if why != "" {
+		return nil, fmt.Errorf("%s: %s", d.Service, why)
 	}
 	return e.May, nil
 }
@@ -268,6 +267,19 @@ func (d Deploy) replicas(svc fleet.Service) int {
 		return c.Definition.Replicas()
 	}
 	return svc.Desired
+}
+
+// together returns how many replicas are to run at the same time, wherever that is: a global service
+// takes the nodes that it finds, and a job waits for them.
+func (d Deploy) together(svc fleet.Service) int {
+	replicated := svc.Mode == "" || svc.Mode == fleet.ModeReplicated
+	if c := d.Change.Definition; c != nil {
+		replicated = c.Mode() == compose.ModeReplicated
+	}
+	if !replicated {
+		return 0
+	}
+	return d.replicas(svc)
 }
 
 func (d Deploy) keepsBadVersion() bool {

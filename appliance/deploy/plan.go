@@ -12,7 +12,7 @@ import (
 )
 
 func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (Plan, error) {
-	isHere := d.Built == "" && !d.Source.copies()
+	isHere := d.Built == nil && !d.Source.copies()
 	if isHere {
 		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	}
@@ -34,8 +34,8 @@ func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (
 			}, nil
 		}
 	}
-	if d.Built != "" {
-		f.Steps = append(f.Steps, d.Built)
+	if d.Built != nil {
+		f.Steps = append(f.Steps, d.Built.Step)
 	}
 	f.Steps = append(f.Steps, d.Source.steps(d.Change.Image)...)
 	f.Steps = append(f.Steps, d.pullStep(len(nodes)), d.updateStep(svc))

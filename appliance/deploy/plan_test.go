@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs/compose"
@@ -98,12 +100,84 @@ func TestPlan_Deploy(t *testing.T) {
 			deploy(servicespec.Deployment{}), "", Replace,
 			[]string{pull, "update: change service spider, 25% of 2 replicas at a time"}},
 	} {
-		tc.d.Built = tc.built
+		if tc.built != "" {
+			tc.d.Built = &Build{Step: tc.built}
+		}
 		f, err := NewRunner(planned{changes: tc.changes}, nil, nil, slog.New(slog.DiscardHandler)).Deploy(tc.svc,
 			tc.d).Plan(t.Context())
 		if err != nil || f.Action != tc.action || strings.Join(f.Steps, "\n") != strings.Join(tc.steps, "\n") {
 			t.Errorf("%s: got %s, %v\n%s\nwant\n%s", name, f.Action, err, strings.Join(f.Steps, "\n"),
 				strings.Join(tc.steps, "\n"))
+		}
+	}
+}
+
+// small has nodes of which each has two processors.
+type small struct{ planned }
+
+func (small) Nodes(context.Context) ([]fleet.Node, error) {
+	n := fleet.Node{Availability: "active", CPUs: 2, Memory: 1 << 30, OS: "linux", Arch: "x86_64"}
+	up, down := n, n
+	up.ID, up.State = "n1", fleet.StateReady
+	down.ID, down.State = "n2", fleet.StateDown
+	return []fleet.Node{up, down}, nil
+}
+
+// TestPlan_NeverRuns: what can never run on the nodes that there are is refused by the plan, before
+// an image is built, as by the deploy.
+func TestPlan_NeverRuns(t *testing.T) {
+	t.Parallel()
+	reserving := func(mode string, cpus float32) *compose.Service {
+		return &compose.Service{Name: "spider", Compose: types.ServiceConfig{Deploy: &types.DeployConfig{
+			Mode:      mode,
+			Replicas:  new(3),
+			Resources: types.Resources{Reservations: &types.Resource{NanoCPUs: types.NanoCPUs(cpus)}},
+		}}}
+	}
+	three := &fleet.Service{ID: "id", Name: "spider", Mode: fleet.ModeReplicated, Desired: 3, MaxPerNode: 1}
+	for name, tc := range map[string]struct {
+		svc    *fleet.Service
+		change servicespec.Deployment
+		built  *Build
+		says   string // empty: it is not refused
+	}{
+		"processors": {nil, servicespec.Deployment{CPUs: new(int64(2e9))}, nil, ""},
+		"too many processors": {
+			nil, servicespec.Deployment{CPUs: new(int64(400e9))}, nil, "a limit of 400 processors",
+		},
+		"as many on each": {nil, servicespec.Deployment{Replicas: new(2), MaxPerNode: new(uint64(1))}, nil, ""},
+		"too many on each": {
+			nil, servicespec.Deployment{Replicas: new(20), MaxPerNode: new(uint64(1))}, nil, "20 replicas do not fit",
+		},
+		"of one that was there": {
+			three, servicespec.Deployment{}, nil, "3 replicas do not fit on 2 nodes with 1 on each",
+		},
+		"fewer of it":    {three, servicespec.Deployment{Replicas: new(2)}, nil, ""},
+		"as it was once": {three, servicespec.Deployment{Spec: []byte("{}")}, nil, ""},
+		"a platform": {
+			nil, servicespec.Deployment{}, &Build{Platforms: []fleet.Platform{{OS: "linux", Arch: "amd64"}}}, "",
+		},
+		"another platform": {
+			nil, servicespec.Deployment{}, &Build{Platforms: []fleet.Platform{{OS: "linux", Arch: "s390x"}}},
+			"image for linux/s390x (nodes are linux/amd64)",
+		},
+		"a file's": {nil, servicespec.Deployment{Definition: reserving("", 1)}, nil, ""},
+		"a file's, large": {
+			nil, servicespec.Deployment{Definition: reserving("", 3)}, nil, "a reservation of 3 processors",
+		},
+		"a file's, in all": {
+			nil, servicespec.Deployment{Definition: reserving("", 1.5)}, nil,
+			"3 replicas do not fit on 2 nodes with 1.5 processors",
+		},
+		"a file's, global": {nil, servicespec.Deployment{Definition: reserving(compose.ModeGlobal, 1.5)}, nil, ""},
+	} {
+		d := Deploy{Service: "spider", Change: tc.change, Share: DefaultShare, Pull: DefaultPullPolicy, Built: tc.built}
+		d.Change.Image = "localhost:8003/spider:0.02"
+		_, err := NewRunner(small{planned{changes: []string{"image"}}}, nil, nil, slog.New(slog.DiscardHandler)).Deploy(
+			tc.svc, d).Plan(t.Context())
+		if (err != nil) != (tc.says != "") || err != nil && !strings.Contains(err.Error(), "spider: ") ||
+			err != nil && !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.says)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -80,6 +81,7 @@ func (c *cluster) numbers() {
 		"within 5m\n"+
 		"  update: create service numbered with 1 replica\n  watch: until all have run for 1s")
 	c.run(command...)
+	c.neverRuns(command)
 	contains(c.T, c.fails(c.manager, 1, append(command, "--constraint", "node.labels.zone==nowhere")...), "node")
 	contains(c.T, c.fails(c.manager, 1, "images", "rm", "numbered:0.01"), "numbered:0.01 is what numbered runs; ")
 	c.run("images", "rm", "--force", "numbered:0.01")
@@ -95,6 +97,22 @@ func (c *cluster) numbers() {
 	contains(c.T, c.run("push", "spiders:lab"), "pushed localhost:8003/spiders:lab in ")
 	contains(c.T, c.fails(c.manager, 1, "push", "spiders:lab"), "spiders:lab is there already")
 	contains(c.T, c.fails(c.manager, 1, "push", "nothing:1"), "Docker has no such image here: nothing:1; ")
+}
+
+// neverRuns has what can never run on the nodes refused before anything is built.
+func (c *cluster) neverRuns(command []string) {
+	for flags, says := range map[string]string{
+		"--limit-cpu 4000":              "Docker refuses a limit of 4000 processors on each node",
+		"--platform linux/s390x":        "no node can run it: image for linux/s390x (nodes are linux/amd64) excludes",
+		"--max-per-node 1 --replicas 9": "9 replicas do not fit on 1 node with 1 on each at most; ask for 1 at most",
+	} {
+		for _, more := range [][]string{{"--dry-run"}, nil} {
+			said := c.fails(c.manager, 1, slices.Concat(command, strings.Fields(flags), more)...)
+			if contains(c.T, said, says); strings.Contains(said, "built") {
+				c.Errorf("%s: was built: %s", flags, said)
+			}
+		}
+	}
 }
 
 // buildKit turns the engine's BuildKit on or off, as it is done in daemon.json.

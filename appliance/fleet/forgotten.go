@@ -42,7 +42,7 @@ func (s *Snapshot) open(serviceID string) (n int) {
 	if !there {
 		return 0
 	}
-	for _, node := range Eligible(s.Nodes, svc.Constraints, svc.Platforms).May {
+	for _, node := range Eligible(s.Nodes, svc.Needs()).May {
 		if s.Taken.Sub(node.Updated) >= settled && !slices.Contains(svc.Avoids, node.ID) {
 			n++
 		}

@@ -14,6 +14,15 @@ type Platform struct {
 	Arch string `json:"arch"`
 }
 
+// ParsePlatform reads a platform as Docker writes it, such as linux/arm64/v8, or arm64 alone.
+func ParsePlatform(text string) Platform {
+	parts := strings.Split(text, "/")
+	if len(parts) == 1 {
+		parts = []string{"linux", text}
+	}
+	return Platform{OS: parts[0], Arch: goArch(parts[1])}
+}
+
 func (p Platform) String() string {
 	return strings.Trim(p.OS+"/"+p.Arch, "/")
 }
@@ -54,14 +63,16 @@ const (
 
 // Eligibility says which nodes may run a service, and why others may not.
 type Eligibility struct {
-	May []Node      `json:"may"`
+	May []Node `json:"may"`
+	// Fit are those that may, and those that are only drained, paused or down.
+	Fit []Node      `json:"fit"`
 	Why []Exclusion `json:"why"` // without those that exclude no node
 	Of  int         `json:"of"`  // nodes there are
 }
 
 // Eligible sorts nodes by what a service asks for. No platforms are any
 // platform; a constraint that can't be read excludes every node.
-func Eligible(nodes []Node, constraints []string, platforms []Platform) Eligibility {
+func Eligible(nodes []Node, needs Needs) Eligibility {
 	e := Eligibility{Of: len(nodes)}
 	excluded := make([]bool, len(nodes))
 	exclude := func(reason string, allows func(Node) bool) {
@@ -76,20 +87,26 @@ func Eligible(nodes []Node, constraints []string, platforms []Platform) Eligibil
 			e.Why = append(e.Why, Exclusion{Reason: reason, Nodes: count})
 		}
 	}
-	for _, s := range constraints {
+	left := func() (list []Node) {
+		for i, n := range nodes {
+			if !excluded[i] {
+				list = append(list, n)
+			}
+		}
+		return list
+	}
+	for _, s := range needs.Constraints {
 		exclude(constraintRule(s))
 	}
-	if len(platforms) > 0 {
-		exclude(platformRule(platforms, nodes))
+	if len(needs.Platforms) > 0 {
+		exclude(platformRule(needs.Platforms, nodes))
 	}
+	needs.reservations(nodes, exclude)
+	e.Fit = left()
 	exclude(reasonDrained, func(n Node) bool { return n.Availability != AvailabilityDrain })
 	exclude(reasonPaused, func(n Node) bool { return n.Availability != AvailabilityPause })
 	exclude(reasonDown, func(n Node) bool { return n.State == StateReady })
-	for i, n := range nodes {
-		if !excluded[i] {
-			e.May = append(e.May, n)
-		}
-	}
+	e.May = left()
 	return e
 }
 

@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -69,7 +71,7 @@ func TestEligible(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := Eligible(nodes, tc.constraints, tc.platforms)
+			got := Eligible(nodes, Needs{Constraints: tc.constraints, Platforms: tc.platforms})
 			may := ""
 			for _, n := range got.May {
 				may += n.ID
@@ -78,6 +80,34 @@ func TestEligible(t *testing.T) {
 				t.Errorf("got %s of %d: %v", may, got.Of, got.Why)
 			}
 		})
+	}
+}
+
+// TestEligible_Reservations: what a node has not, Swarm never finds free there; one that is away may
+// come back.
+func TestEligible_Reservations(t *testing.T) {
+	t.Parallel()
+	nodes := []Node{
+		{ID: "a", State: StateReady, CPUs: 2, Memory: 4 << 30},
+		{ID: "b", State: StateReady, CPUs: 4, Memory: 8 << 30},
+		{ID: "c", State: StateDown, CPUs: 8, Memory: 2 << 30},
+		{ID: "d", State: StateUnknown},
+	}
+	for want, r := range map[string]Resources{
+		"1: a reservation of 3 processors (8 is the most that a node has) excludes 1 of 4 nodes; ": {ReservedCPUs: 3},
+		"0: a reservation of 9 processors (8 is the most that a node has) excludes 3 of 4 nodes; ": {ReservedCPUs: 9},
+		"1: a reservation of 5GiB of memory (8GiB is the most that a node has) excludes 2 of 4 nodes; ": {
+			Reserved: 5 << 30,
+		},
+	} {
+		e := Eligible(nodes, Needs{Resources: r})
+		_, why, _ := strings.Cut(e.Explain(), ": ")
+		if got := fmt.Sprintf("%d: %s", len(e.May), why); !strings.HasPrefix(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if fit := len(e.Fit); fit != 4-e.Why[0].Nodes {
+			t.Errorf("%d fit, of %q", fit, want)
+		}
 	}
 }
 

@@ -92,6 +92,7 @@ type Service struct {
 	Platforms   []Platform    `json:"-"`                     // that its image is for; none: any, or not known
 	MaxPerNode  int           `json:"-"`                     // tasks on one node at most; 0: any number
 	Reserves    bool          `json:"-"`                     // its tasks go only where what they reserve is free
+	Resources   Resources     `json:"-"`
 	// nodes, by ID, that its tasks are kept off since no crawlbox runs there
 	Avoids []string `json:"avoids,omitempty"`
 	// Swarm goes on with an update of it whatever fails

@@ -62,7 +62,12 @@ func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags
 		return false, err
 	}
 	f.req.Service, f.req.Image = f.name, ""
-	f.req.Build = &api.ToBuild{From: src.Dir, Repository: strings.ToLower(f.name), Tag: f.tag}
+	f.req.Build = &api.ToBuild{
+		From:       src.Path(),
+		Repository: strings.ToLower(f.name),
+		Tag:        f.tag,
+		Platform:   f.build.platform,
+	}
 	if *f.DryRun {
 		return false, nil
 	}

@@ -108,7 +108,11 @@ func planServices(a *command.App, ctx context.Context, c *api.Client, f *deployF
 	for _, d := range list {
 		req := f.requestFor(d)
 		if d.of.Path != "" {
-			req.Image, req.Build = "", &api.ToBuild{From: d.of.Path, Repository: strings.ToLower(d.Name)}
+			req.Image, req.Build = "", &api.ToBuild{
+				From:       d.of.Path,
+				Repository: strings.ToLower(d.Name),
+				Platform:   d.of.Flag("platform"),
+			}
 		}
 		plan, err := c.DeployPlan(ctx, req)
 		if err != nil {

@@ -195,7 +195,7 @@ func (s Seen) spread(svc fleet.Service) *problem {
 	}
 	var full fleet.Node
 	var empty []string
-	for _, n := range fleet.Eligible(s.Cluster.Nodes, svc.Constraints, svc.Platforms).May {
+	for _, n := range fleet.Eligible(s.Cluster.Nodes, svc.Needs()).May {
 		switch {
 		case slices.Contains(svc.Avoids, n.ID) || n.Silent() != "":
 		case on[n.ID] == 0:

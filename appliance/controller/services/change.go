@@ -22,8 +22,8 @@ var errNotBuilt = errors.New("not deployed yet")
 // Request holds what a person says who asks for a service of the config file.
 type Request struct {
 	By           string
-	Image        string // that it should run; empty: the one that its definition names, or that was built last
-	Built        string // what is done before, in a line, for a plan without the image
+	Image        string        // that it should run; empty: the one that its definition names, or that was built last
+	Built        *deploy.Build // what is done before, for a plan without the image
 	StartTimeout time.Duration
 	Pull         deploy.PullPolicy
 }
@@ -110,7 +110,7 @@ func (a asked) change(ctx context.Context) (deploy.Change, error) {
 		if image, from, err = a.imageOf(ctx, a.svc, now); errors.Is(err, errNotBuilt) {
 			err = deploy.Conflict("service %s: %s", a.svc.Name, err)
 		}
-	case a.req.Built == "" && !strings.Contains(image, "@"):
+	case a.req.Built == nil && !strings.Contains(image, "@"):
 		image, from, err = a.sources.Resolve(ctx, image)
 	}
 	if err != nil {

@@ -109,6 +109,16 @@ type Source struct {
 	Flags []string `json:"flags"` // of the build, each NAME=VALUE
 }
 
+// Flag returns the last value that the build was given for a flag; empty: none.
+func (s Source) Flag(name string) (value string) {
+	for _, flag := range s.Flags {
+		if is, text, _ := strings.Cut(flag, "="); is == name {
+			value = text
+		}
+	}
+	return value
+}
+
 // BrokenOff is why a change was interrupted that its user did not want any longer.
 const BrokenOff = "broken off before anything was changed"
 

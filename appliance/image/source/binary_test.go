@@ -62,7 +62,7 @@ func TestOpen_Binary(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "FROM local\nCOPY app /app\nENTRYPOINT [\"/app\"]\n"; s.Kind != Binary || s.Name != "fetch-linux" ||
-		s.Dockerfile != want {
+		s.Dockerfile != want || s.Path() != path {
 		t.Errorf("got %+v", s)
 	}
 	names, texts := packed(t, path, Options{})

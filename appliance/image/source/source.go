@@ -92,6 +92,9 @@ func Open(path string, o Options) (*Source, error) {
 	return s, nil
 }
 
+// Path returns what becomes an image: the directory, or the one program.
+func (s *Source) Path() string { return cmp.Or(s.file, s.Dir) }
+
 // DockerfileName returns the name of the Dockerfile in the context. It is empty where the
 // Dockerfile is none of the files there: one from elsewhere, one that .dockerignore lists,
 // and one that crawlbox wrote.

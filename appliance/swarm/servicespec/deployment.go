@@ -142,6 +142,30 @@ func (d Deployment) limit(t *swarm.TaskSpec) {
 	r.Limits, t.Resources = &l, &r
 }
 
+// Needs returns what a service of the deployment wants of its nodes that wants so much now. Of one as
+// it was once, only the constraints are known.
+func (d Deployment) Needs(now fleet.Needs) fleet.Needs {
+	n := fleet.Needs{Constraints: now.Constraints, Platforms: d.Platforms}
+	switch {
+	case d.Definition != nil:
+		deploy := valueOf(d.Definition.Compose.Deploy)
+		n.MaxPerNode = int(deploy.Placement.MaxReplicas)
+		n.Resources = Resources(swarm.ServiceSpec{TaskTemplate: swarm.TaskSpec{Resources: resources(deploy.Resources)}})
+	case d.Spec == nil:
+		n.MaxPerNode, n.Resources = now.MaxPerNode, now.Resources
+	}
+	if d.Constraints != nil {
+		n.Constraints = d.Constraints
+	}
+	if d.MaxPerNode != nil {
+		n.MaxPerNode = int(*d.MaxPerNode)
+	}
+	if d.CPUs != nil {
+		n.LimitCPUs = float64(*d.CPUs) / 1e9
+	}
+	return n
+}
+
 func (d Deployment) place(t *swarm.TaskSpec) {
 	if d.MaxPerNode == nil && d.Constraints == nil {
 		return

@@ -8,6 +8,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	dockerswarm "github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
@@ -113,6 +114,18 @@ func resources(wanted types.Resources) *dockerswarm.ResourceRequirements {
 		result.Reservations = &dockerswarm.Resources{NanoCPUs: nanoCPUs(r.NanoCPUs), MemoryBytes: int64(r.MemoryBytes)}
 	}
 	return result
+}
+
+// Resources returns the processors and the memory of each task of a service.
+func Resources(s dockerswarm.ServiceSpec) (r fleet.Resources) {
+	of := valueOf(s.TaskTemplate.Resources)
+	if of.Limits != nil {
+		r.LimitCPUs = float64(of.Limits.NanoCPUs) / 1e9
+	}
+	if of.Reservations != nil {
+		r.ReservedCPUs, r.Reserved = float64(of.Reservations.NanoCPUs)/1e9, of.Reservations.MemoryBytes
+	}
+	return r
 }
 
 // nanoCPUs rounds to a millionth of a processor: compose-go keeps a float32, in
