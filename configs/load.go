@@ -54,7 +54,7 @@ func load(path string, optional bool, opts []Option) (Config, error) {
 	data, err := document.ReadBounded(file)
 	if errors.Is(err, fs.ErrNotExist) && !optional {
 		return Config{}, words.Error(fs.ErrNotExist, "config file %s does not exist; make one with `crawlbox config "+
-			"init`, or name another with --config", file)
+			"init --file %s`, or name another", file, file)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("the config file cannot be read: %w", err)

@@ -113,7 +113,8 @@ func TestServices_Wrong(t *testing.T) {
 		},
 		{
 			"depends_on", service("image: i\ndepends_on: [b]"),
-			"4: services.a.depends_on: Swarm does not order services; let the program wait for what it needs",
+			"4: services.a.depends_on: Swarm does not order services; remove it, and let the program wait for what " +
+				"it needs",
 		},
 		{
 			"container_name", service("image: i\ncontainer_name: x"),

@@ -39,7 +39,7 @@ func newSettings(p *document.Problems) *settings {
 
 func (s *settings) override(name, value, origin string) {
 	if _, ok := lookupKey(name); !ok && name != queueEnabled {
-		s.Add(&document.Error{File: origin, Reason: document.UnknownKey(name, Keys())})
+		s.Add(&document.Error{File: origin, Reason: document.UnknownKey(name, Keys(), nil)})
 		return
 	}
 	s.viper.Set(name, value)
@@ -109,7 +109,7 @@ func (s *settings) readKey(name string, e document.Entry, into map[string]any) {
 	k, known := lookupKey(name)
 	switch {
 	case !known:
-		s.Addf(e.Line, "%s", document.UnknownKey(name, siblings(name)))
+		s.Addf(e.Line, "%s", document.UnknownKey(name, siblings(name), Keys()))
 	case strings.Contains(e.Name, "."):
 		group, rest, _ := strings.Cut(name, ".")
 		s.Addf(e.Line, "unknown key %q (write %s: below %s:)", name, rest, group)

@@ -204,6 +204,39 @@ func TestLoad_NamesAll(t *testing.T) {
 	}
 }
 
+// TestServices_Misplaced: a key that stands at the wrong place is told the right one.
+func TestServices_Misplaced(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"replicas: 3":                          {"deploy.replicas"},
+		"restart_policy: {condition: any}":     {"deploy.restart_policy"},
+		"limits: {memory: 1G}":                 {"deploy.resources.limits"},
+		"constraints: [node.role==worker]":     {"deploy.placement.constraints"},
+		"order: stop-first":                    {"deploy.update_config.order", "deploy.rollback_config.order"},
+		"context: .":                           {"build.context"},
+		"deploy: {image: i}":                   {"image"},
+		"deploy: {environment: {A: b}}":        {"environment"},
+		"deploy: {cpus: 1}":                    {"deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"},
+		"deploy: {resources: {mode: global}}":  {"deploy.mode"},
+		"imge: i":                              {"image"},
+		"healthcheck: {retires: 3, test: [x]}": {"healthcheck.retries"},
+	} {
+		_, err := Load(file(t, service("image: i\n"+text)))
+		for i, key := range want {
+			want[i] = `"services.a.` + key + `"`
+		}
+		meant := "did you mean " + strings.Join(want, " or ") + "?"
+		if err == nil || !strings.Contains(err.Error(), meant) {
+			t.Errorf("%s: got %v, want %s", text, err, meant)
+		}
+	}
+	_, err := Load(file(t, "max_size: 5\nport: 5\n"))
+	if want := `"max_size" (did you mean "mirror.max_size"?)`; err == nil || !strings.Contains(err.Error(), want) ||
+		!strings.HasSuffix(err.Error(), `unknown key "port"`) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // TestChecking: a check also says which directories are missing, whom a node does not need.
 func TestChecking(t *testing.T) {
 	t.Parallel()
@@ -213,8 +246,10 @@ func TestChecking(t *testing.T) {
 		t.Errorf("a node that starts: %v", err)
 	}
 	dir := filepath.Dir(path)
-	want := path + ":3: services.a.build.context: there is no directory " + dir + "/nope on this machine\n" +
-		path + ":7: services.b.build.dockerfile: there is no file " + dir + "/D on this machine"
+	want := path + ":3: services.a.build.context: there is no directory " + dir + "/nope on this machine; relative " +
+		"paths begin at " + dir + ", where the file is\n" +
+		path + ":7: services.b.build.dockerfile: there is no file " + dir + "/D on this machine; relative " +
+		"paths begin in build.context"
 	if _, err := Load(path, Checking()); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

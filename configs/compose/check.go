@@ -47,14 +47,16 @@ func (r *serviceReader) checkBuild(s *Service) {
 		return
 	}
 	if info, err := os.Stat(b.Context); err != nil || !info.IsDir() {
-		r.wrong(s, "build.context", "there is no directory %s on this machine", b.Context)
+		r.wrong(s, "build.context", "there is no directory %s on this machine; relative paths begin at %s, where the "+
+			"file is", b.Context, r.directory())
 	} else if b.Dockerfile != "" {
 		dockerfile := b.Dockerfile
 		if !filepath.IsAbs(dockerfile) {
 			dockerfile = filepath.Join(b.Context, dockerfile)
 		}
 		if info, err := os.Stat(dockerfile); err != nil || !info.Mode().IsRegular() {
-			r.wrong(s, "build.dockerfile", "there is no file %s on this machine", dockerfile)
+			r.wrong(s, "build.dockerfile", "there is no file %s on this machine; relative paths begin in build.context",
+				dockerfile)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -39,7 +40,7 @@ func (r *serviceReader) sift(v value, known rules) *yaml.Node {
 		case e.Name == reservedKey:
 			checkReserved(e, r.Problems)
 		case !ok:
-			r.Addf(e.Line, "%s", document.UnknownKey(below.where, known.honoured(v.where)))
+			r.Addf(e.Line, "%s", document.UnknownKey(below.where, known.honoured(v.where), r.elsewhere()))
 		case rule.refused != "":
 			r.Addf(e.Line, "%s: %s", below.where, rule.refused)
 		default:
@@ -58,6 +59,19 @@ func (r rules) honoured(where string) []string {
 	for name, rule := range r {
 		if rule.refused == "" {
 			names = append(names, where+"."+name)
+		}
+	}
+	return names
+}
+
+// elsewhere returns all keys of the service that is being read, as full names, but those of items.
+func (r *serviceReader) elsewhere() (names []string) {
+	if r.service == "" {
+		return nil
+	}
+	for place, known := range r.rules {
+		if !strings.Contains(place, "*") {
+			names = append(names, known.honoured(strings.TrimSuffix(r.service+"."+place, "."))...)
 		}
 	}
 	return names

@@ -24,8 +24,7 @@ type rule struct {
 const (
 	notInSwarm  = "Swarm has no such setting; remove it"
 	hostNetwork = "crawlbox services use the host's network; remove it"
-	ownOrder    = "Swarm does not order services; let the program wait for what it needs"
-	useLimits   = "set it below deploy.resources"
+	ownOrder    = "Swarm does not order services; remove it, and let the program wait for what it needs"
 	cgroupsOnly = "Swarm does not pass it on; use deploy.resources for limits"
 	windowsOnly = "it is for Windows containers; crawlbox runs Linux"
 	newEngine   = "Docker Engine 20.10, which crawlbox still supports, would silently ignore it"
@@ -115,7 +114,7 @@ var serviceRules = rules{
 	"cpu_rt_period":       {refused: cgroupsOnly},
 	"cpu_rt_runtime":      {refused: cgroupsOnly},
 	"cpu_shares":          {refused: cgroupsOnly},
-	"cpus":                {refused: useLimits},
+	"cpus":                {refused: "write it as deploy.resources.limits.cpus"},
 	"cpuset":              {refused: cgroupsOnly},
 	"credential_spec":     {refused: windowsOnly},
 	"depends_on":          {refused: ownOrder},
@@ -135,8 +134,8 @@ var serviceRules = rules{
 	"log_driver":          {refused: "write it as logging.driver"},
 	"log_opt":             {refused: "write it as logging.options"},
 	"mac_address":         {refused: notInSwarm},
-	"mem_limit":           {refused: useLimits},
-	"mem_reservation":     {refused: useLimits},
+	"mem_limit":           {refused: "write it as deploy.resources.limits.memory"},
+	"mem_reservation":     {refused: "write it as deploy.resources.reservations.memory"},
 	"mem_swappiness":      {refused: cgroupsOnly},
 	"memswap_limit":       {refused: cgroupsOnly},
 	"models":              {refused: "crawlbox runs no models; remove it"},
@@ -145,7 +144,7 @@ var serviceRules = rules{
 	"oom_kill_disable":    {refused: cgroupsOnly},
 	"oom_score_adj":       {refused: newEngine},
 	"pid":                 {refused: "Swarm gives each container its own; remove it"},
-	"pids_limit":          {refused: useLimits},
+	"pids_limit":          {refused: "write it as deploy.resources.limits.pids"},
 	"platform":            {refused: "use a placement constraint on node.platform.arch"},
 	"ports":               {refused: "crawlbox services use the host's network; remove ports"},
 	"post_start":          {refused: noHooks},

@@ -15,6 +15,7 @@ package compose
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,8 +108,9 @@ func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal
 // With checking it also looks whether the directories are there that images are built from. A
 // manager that starts does not need them.
 func Read(root *yaml.Node, checking bool, p *document.Problems) (list []Service, envFiles []string) {
-	reader := serviceReader{Problems: p, env: environment(), rules: nestedRules, checking: checking,
+	reader := serviceReader{Problems: p, env: environment(), rules: maps.Clone(nestedRules), checking: checking,
 		defined: map[string]map[string]*yaml.Node{}}
+	reader.rules[""] = serviceRules
 	var services *yaml.Node
 	for _, e := range document.Entries(root) {
 		switch e.Name {
@@ -137,6 +139,7 @@ type serviceReader struct {
 	envFiles []string // what services name, also those with errors
 
 	// Of the service that is being read.
+	service string                     // its full name, such as "services.spider"
 	targets map[string]int             // lines of its mounts
 	uses    map[string]map[string]bool // the definitions that it refers to
 }
@@ -188,7 +191,9 @@ func (r *serviceReader) read(e document.Entry) (Service, bool) {
 		r.Add(s.problem("", "has no image: name one with `image:`, or a directory with `build:`"))
 	}
 	r.targets, r.uses = map[string]int{}, map[string]map[string]bool{}
-	rest := r.sift(value{node: e.Value, where: "services." + e.Name, line: e.Line}, serviceRules)
+	r.service = "services." + e.Name
+	defer func() { r.service = "" }()
+	rest := r.sift(value{node: e.Value, where: r.service, line: e.Line}, r.rules[""])
 	if err := naming.CheckService(e.Name); err != nil {
 		r.Addf(e.Line, "%s", err)
 	} else if !r.load(&s, rest) {
