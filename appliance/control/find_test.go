@@ -6,6 +6,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 func TestFindNode(t *testing.T) {
@@ -42,6 +43,20 @@ func TestNeverRuns(t *testing.T) {
 	for replicas, want := range map[int]string{2: "", 3: "", 4: "4 replicas do not fit on 2 nodes"} {
 		if got := neverRuns(svc, replicas, nodes); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%d: got %q, want %q", replicas, got, want)
+		}
+	}
+}
+
+// TestAgentOn_State: a node is told by one word everywhere, and none that was stopped has left the
+// cluster.
+func TestAgentOn_State(t *testing.T) {
+	t.Parallel()
+	for heard, want := range map[gossip.State]string{
+		gossip.Alive: "alive", gossip.Left: "stopped", gossip.Failed: "failed",
+	} {
+		got := AgentOn("n", []gossip.Member{{Node: gossip.Node{Swarm: "n"}, State: heard}})
+		if got == nil || got.State != want {
+			t.Errorf("%s: got %+v, want %s", heard, got, want)
 		}
 	}
 }

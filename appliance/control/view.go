@@ -53,6 +53,14 @@ func (v *View) Snapshot(ctx context.Context) (fleet.Snapshot, error) {
 	return snap, nil
 }
 
+// states are what a farewell means, and no answer. A node that has left the cluster, too, is on
+// Swarm's list no longer.
+var states = map[gossip.State]string{
+	gossip.Alive:  fleet.AgentAlive,
+	gossip.Left:   fleet.AgentStopped,
+	gossip.Failed: fleet.AgentFailed,
+}
+
 // AgentOn returns what gossip heard last of a Swarm node, by its ID; nil: nothing. One that joined
 // twice is known under two IDs of its own; the one heard of last counts.
 func AgentOn(node string, heard []gossip.Member) *fleet.Agent {
@@ -62,7 +70,7 @@ func AgentOn(node string, heard []gossip.Member) *fleet.Agent {
 			continue
 		}
 		found = &fleet.Agent{
-			State:    string(m.State),
+			State:    states[m.State],
 			Version:  m.Version,
 			FreeDisk: m.FreeDisk,
 			Docker:   m.Docker,

@@ -45,7 +45,7 @@ func TestWorkerRestart(t *testing.T) {
 		if code, err := c.agents[worker].Stop(t.Context()); err != nil || code != 0 {
 			t.Errorf("exit code %d, %v; want 0", code, err)
 		}
-		c.awaitGossip(worker, "the farewell", func(a fleet.Agent) bool { return a.State == "left" })
+		c.awaitGossip(worker, "the farewell", func(a fleet.Agent) bool { return a.State == fleet.AgentStopped })
 		c.startWorker(worker)
 		c.awaitAgents("alive")
 	})

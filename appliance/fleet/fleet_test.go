@@ -114,7 +114,7 @@ func TestHear(t *testing.T) {
 	}{
 		"all is well":                 {StateReady, &alive, ""},
 		"crawlbox was never there":    {StateReady, nil, ""},
-		"crawlbox is stopped":         {StateReady, &Agent{State: AgentLeft, Docker: EngineStopped}, ""},
+		"crawlbox is stopped":         {StateReady, &Agent{State: AgentStopped, Docker: EngineStopped}, ""},
 		"crawlbox has died":           {StateReady, &Agent{State: AgentFailed}, ""},
 		"Docker is stopped":           {StateReady, &stopped, "Docker does not answer on h1"},
 		"Docker is stopped, and down": {StateDown, &stopped, "Docker does not answer on h1"},

@@ -60,9 +60,9 @@ type Node struct {
 
 // States of an Agent.
 const (
-	AgentAlive  = "alive"
-	AgentLeft   = "left"   // it was stopped
-	AgentFailed = "failed" // it no longer answers
+	AgentAlive   = "alive"
+	AgentStopped = "stopped" // it was stopped
+	AgentFailed  = "failed"  // it no longer answers
 )
 
 // EngineStopped is the state, in an Agent, of a Docker Engine that does not answer.
@@ -86,7 +86,7 @@ func (n Node) Silent() string {
 // Agent holds what gossip last heard of the crawlbox on a node: a hint, never an
 // authority. It is nil for a node on which crawlbox was never seen.
 type Agent struct {
-	State    string    `json:"state"` // AgentAlive, AgentLeft or AgentFailed
+	State    string    `json:"state"` // AgentAlive, AgentStopped or AgentFailed
 	Version  string    `json:"version"`
 	FreeDisk int64     `json:"free_disk"` // bytes free under the data directory
 	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped

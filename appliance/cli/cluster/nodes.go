@@ -24,7 +24,8 @@ The node that answers is marked with *. STATE is Swarm's: ready; drain or pause,
 a ready node that gets no new tasks; down, when Swarm does not hear from it;
 unknown, until it does after a change of managers; unreachable, a manager that
 the others do not reach. DISK is what is free for images and logs.
-CRAWLBOX is the version that runs there, or left or failed where it went away.`,
+CRAWLBOX is the version that runs there; stopped, where somebody stopped it; or
+failed, where it no longer answers. A node that left the cluster is not listed.`,
 		Example: "  crawlbox nodes\n  crawlbox nodes --watch",
 		Args:    command.NoArgs,
 	}
@@ -81,10 +82,10 @@ func agentCells(n fleet.Node) (disk, docker, agent tui.Cell) {
 		return tui.Text("-"), docker, tui.Text("-")
 	}
 	disk, agent = tui.Text(tui.Size(n.Agent.FreeDisk)), tui.Text(tui.OrDash(n.Agent.Version))
-	if n.Agent.State != "alive" {
+	if n.Agent.State != fleet.AgentAlive {
 		agent = tui.Styled(n.Agent.State, tui.Yellow)
 	}
-	if n.Agent.Docker == "stopped" {
+	if n.Agent.Docker == fleet.EngineStopped {
 		docker = tui.Styled("stopped", tui.Red)
 	}
 	return disk, docker, agent

@@ -81,7 +81,7 @@ func (s Seen) crawlbox(n fleet.Node, name string) []api.Problem {
 		return of(api.Bad, api.CrawlboxStopped, n, "nothing is heard of crawlbox on node %s, so that %s; start it "+
 			"there with `systemctl start crawlbox`, or bring it there with the line that `crawlbox token` prints",
 			name, so)
-	case n.Agent.State == fleet.AgentLeft:
+	case n.Agent.State == fleet.AgentStopped:
 		return of(api.Bad, api.CrawlboxStopped, n, "crawlbox is stopped on node %s%s, so that %s; start it there with "+
 			"`systemctl start crawlbox`", name, s.since(n), so)
 	}

@@ -149,7 +149,7 @@ var planted = map[string]struct {
 	},
 	"crawlbox is stopped on a node": {
 		func(p *plot) {
-			p.nodes[2].Agent.State, p.nodes[2].Agent.Seen = fleet.AgentLeft, noon.Add(-time.Minute)
+			p.nodes[2].Agent.State, p.nodes[2].Agent.Seen = fleet.AgentStopped, noon.Add(-time.Minute)
 			p.service.Avoids = []string{"id-h3"}
 		},
 		api.Bad, api.CrawlboxStopped, []string{
@@ -556,7 +556,7 @@ func TestNodes_EveryState(t *testing.T) {
 		for _, availability := range []string{
 			fleet.AvailabilityActive, fleet.AvailabilityPause, fleet.AvailabilityDrain,
 		} {
-			for _, agent := range []string{fleet.AgentAlive, fleet.AgentLeft, fleet.AgentFailed, ""} {
+			for _, agent := range []string{fleet.AgentAlive, fleet.AgentStopped, fleet.AgentFailed, ""} {
 				for _, docker := range []string{"running", fleet.EngineStopped} {
 					p := healthy()
 					n := &p.nodes[1]

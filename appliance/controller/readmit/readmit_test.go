@@ -14,7 +14,7 @@ import (
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	node := func(id, state string) fleet.Node { return fleet.Node{ID: id, Agent: &fleet.Agent{State: state}} }
-	nodes := []fleet.Node{node("a", fleet.AgentAlive), node("l", "left"), node("f", "failed"), {ID: "n"}}
+	nodes := []fleet.Node{node("a", fleet.AgentAlive), node("l", "stopped"), node("f", "failed"), {ID: "n"}}
 	for name, tc := range map[string]struct {
 		service fleet.Service
 		want    string
