@@ -39,7 +39,7 @@ func configCheckCmd(a *command.App) *cobra.Command {
 			return err
 		}
 		if _, err := os.Stat(cfg.File); errors.Is(err, fs.ErrNotExist) {
-			return a.Printf("%s does not exist; the defaults are in force, `crawlbox config init` writes them down\n",
+			return a.Say("%s does not exist; the defaults are in force, `crawlbox config init` writes them down",
 				cfg.File)
 		}
 		return a.Printf("%s: good, %s\n", cfg.File, words.Count(len(cfg.Services), "service"))

@@ -3,15 +3,16 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/node"
@@ -39,11 +40,12 @@ func report(w io.Writer, err error) int {
 	if journal.Is(w) {
 		level = journal.ErrorPrefix
 	}
+	screen := tui.NewScreen(w, time.Now, false)
 	for _, e := range command.SplitErrors(err) {
 		if errors.Is(e, context.Canceled) {
 			e = command.ErrInterrupted
 		}
-		fmt.Fprintf(w, "%scrawlbox: %s\n", level, command.WithoutJoin(words.OneLine(e.Error()+remedy(e))))
+		_ = screen.Say(level + "crawlbox: " + command.WithoutJoin(words.OneLine(e.Error()+remedy(e))))
 	}
 	var usage *command.UsageError
 	switch {

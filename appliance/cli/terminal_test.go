@@ -50,9 +50,17 @@ func TestTerminal(t *testing.T) {
 		if !strings.Contains(text, "spider: [=>                  ] 3/50 running  0.0s\n") {
 			t.Errorf("got %q", text)
 		}
-		want := "spider: 50 running in 4.7s (p50 2.4s, p95 4.5s, slowest nod…"
-		if got := clitest.Display(text); len(got) != 1 || got[0] != want {
+		want := "spider: 50 running in 4.7s (p50 2.4s, p95 4.5s, slowest node\n  h2 4.7s)"
+		if got := strings.Join(clitest.Display(text), "\n"); got != want {
 			t.Errorf("the terminal shows %q, want %q", got, want)
+		}
+	})
+	t.Run("an error is broken between its words", func(t *testing.T) {
+		tty, shown := clitest.OpenTerminal(t, 40, 24)
+		execute(t.Context(), command.Env{Stdin: tty, Stdout: tty, Stderr: tty}, []string{"nods"})
+		want := "crawlbox: unknown command \"nods\" (did\n  you mean node or nodes?); see\n  'crawlbox --help'\n"
+		if text := shown(); text != want {
+			t.Errorf("got %q, want %q", text, want)
 		}
 	})
 	t.Run("a token comes with what to do", func(t *testing.T) {

@@ -203,12 +203,11 @@ On a node that still runs use crawlbox leave instead: it does both halves.`,
 		return c.RemoveNode(ctx, node, *force)
 	})
 	cmd.RunE = func(cmd *cobra.Command, nodes []string) error {
-		err := remove(cmd, nodes)
-		if err == nil {
-			fmt.Fprintln(a.Env.Stderr, "If a server may be in other hands, run `crawlbox token rotate` too: the old "+
-				"join tokens let it in again.")
+		if err := remove(cmd, nodes); err != nil {
+			return err
 		}
-		return err
+		return a.Tell("If a server may be in other hands, run `crawlbox token rotate` too: the old join tokens let " +
+			"it in again.")
 	}
 	return cmd
 }

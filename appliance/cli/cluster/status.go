@@ -72,7 +72,9 @@ func exitCode(list []api.Problem) int {
 
 func renderStatus(s tui.Screen, st api.Status) {
 	field := func(name, format string, args ...any) {
-		fmt.Fprintln(s.W, s.Fit(fmt.Sprintf("%-10s "+format, append([]any{name + ":"}, args...)...)))
+		for _, line := range s.Wrap(fmt.Sprintf("%-10s", name+":"), fmt.Sprintf(format, args...)) {
+			fmt.Fprintln(s.W, line)
+		}
 	}
 	field("Node", "%s (%s), %s", st.Node, st.Mode, st.Addr)
 	field("Crawlbox", "%s, up %s", st.Version, s.Since(st.Started))

@@ -84,7 +84,7 @@ func upgradeNodes(a *command.App, ctx context.Context, path, sum string, dry boo
 		return err
 	}
 	err = c.UpgradeNodes(ctx, offer,
-		func(e upgrade.Event) error { return a.Printf("%s: %s\n", e.Node, words.OneLine(e.Text)) })
+		func(e upgrade.Event) error { return a.Say("%s: %s", e.Node, words.OneLine(e.Text)) })
 	if err == nil && self {
 		err = upgradeManager(a, ctx, c, steps[len(steps)-1].Node.Display, offer)
 	}
@@ -138,7 +138,7 @@ func upgradeManager(a *command.App, ctx context.Context, c *api.Client, name str
 		return err
 	}
 	err := upgrade.Follow(ctx, c.UpgradeState, offer,
-		func(text string) error { return a.Printf("%s: %s\n", name, words.OneLine(text)) })
+		func(text string) error { return a.Say("%s: %s", name, words.OneLine(text)) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

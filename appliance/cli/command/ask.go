@@ -62,7 +62,7 @@ func Ask(ctx context.Context, env Env) (string, error) {
 
 // Confirm asks a question on a terminal, and reports whether the answer is yes.
 func (a *App) Confirm(ctx context.Context, question string) (bool, error) {
-	fmt.Fprintf(a.Env.Stderr, "%s [y/N] ", question)
+	fmt.Fprint(a.Env.Stderr, strings.Join(a.Stderr().Sentence(question+" [y/N]"), "\n")+" ")
 	answer, err := Ask(ctx, a.Env)
 	answer = strings.ToLower(answer)
 	return answer == "y" || answer == "yes", err

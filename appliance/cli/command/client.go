@@ -59,6 +59,16 @@ func (a *App) Printf(format string, args ...any) error {
 	return err
 }
 
+// Say prints a sentence.
+func (a *App) Say(format string, args ...any) error {
+	return a.Stdout().Say(fmt.Sprintf(format, args...))
+}
+
+// Tell prints a sentence beside the output, which programs may read.
+func (a *App) Tell(format string, args ...any) error {
+	return a.Stderr().Say(fmt.Sprintf(format, args...))
+}
+
 // Asking makes of what a command does with the client of the crawlbox here what it runs.
 func (a *App) Asking(
 	do func(cmd *cobra.Command, c *api.Client, args []string) error,

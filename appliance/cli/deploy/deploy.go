@@ -176,7 +176,7 @@ func (f *deployFlags) define(a *command.App, cmd *cobra.Command, c *api.Client, 
 	if *f.JSON {
 		return nil
 	}
-	return a.Printf("%s is a service of %s: it gets what stands there, and this image\n", service, defs[i].File)
+	return a.Say("%s is a service of %s: it gets what stands there, and this image", service, defs[i].File)
 }
 
 // warnOtherImage tells of an image that is another than the config file names.
@@ -185,8 +185,8 @@ func (f *deployFlags) warnOtherImage(a *command.App) error {
 	if *f.JSON || !f.req.Defined || f.defined.Build != nil || f.defined.Image == "" || f.defined.Image == image {
 		return nil
 	}
-	return a.Printf("%s names the image %s for it: write %s there, or the next change of the file brings the other "+
-		"back\n", f.defined.File, f.defined.Image, image)
+	return a.Say("%s names the image %s for it: write %s there, or the next change of the file brings the other "+
+		"back", f.defined.File, f.defined.Image, image)
 }
 
 // isPath reports whether a word is meant as a path, though nothing is there.

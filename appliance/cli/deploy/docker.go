@@ -19,7 +19,7 @@ import (
 // and logins. What can't be had is told, and is no error: the build may not need it.
 func dockers(a *command.App, ctx context.Context, dockerfile string,
 	given map[string]string) (args map[string]string, logins image.Logins) {
-	warn := func(err error) { fmt.Fprintf(a.Env.Stderr, "warning: %v\n", err) }
+	warn := func(err error) { _ = a.Tell("warning: %v", err) }
 	cfg, err := dockerconfig.Load()
 	if err != nil {
 		warn(fmt.Errorf("%w; its logins and proxies are not used", err))
@@ -116,7 +116,6 @@ var agentMount = regexp.MustCompile(`(?im)^\s*RUN\s.*--mount=\S*type=ssh`)
 // warnOfAgent tells of steps that docker build gives an SSH agent if it is asked to.
 func warnOfAgent(a *command.App, dockerfile string) {
 	if agentMount.MatchString(dockerfile) {
-		fmt.Fprintf(a.Env.Stderr, "warning: the Dockerfile has steps for an SSH agent, and they get none: %s\n",
-			bySecret)
+		_ = a.Tell("warning: the Dockerfile has steps for an SSH agent, and they get none: %s", bySecret)
 	}
 }

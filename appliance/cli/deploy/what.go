@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -118,8 +117,8 @@ func withoutAway(a *command.App, defs []api.Definition) (present []api.Definitio
 		if !d.Away {
 			present = append(present, d)
 		} else if err == nil {
-			_, err = fmt.Fprintf(a.Env.Stderr, "%s stays away, as it was removed with `crawlbox rm`; `crawlbox deploy "+
-				"%s` brings it back\n", d.Name, d.Name)
+			err = a.Tell("%s stays away, as it was removed with `crawlbox rm`; `crawlbox deploy %s` brings it back",
+				d.Name, d.Name)
 		}
 	}
 	return present, err
@@ -137,8 +136,8 @@ func targets(defs []api.Definition) (list []target) {
 func warnShadowed(a *command.App, list []target) (err error) {
 	for _, d := range list {
 		if err == nil && d.File != "" && exists(d.Name) {
-			_, err = fmt.Fprintf(a.Env.Stderr, "%s is the service of %s; write ./%s for what is here under that name\n",
-				d.Name, d.File, d.Name)
+			err = a.Tell("%s is the service of %s; write ./%s for what is here under that name", d.Name, d.File,
+				d.Name)
 		}
 	}
 	return err

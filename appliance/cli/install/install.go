@@ -102,8 +102,8 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 		_ = a.Printf("nothing has to be changed\n")
 	}
 	if q := cfg.Queue; cmd.Name() == fleet.RoleManager && q != nil && !q.TLS {
-		_ = a.Printf("the queue's password and items cross the network in clear text; unless port %d is on a network "+
-			"of your own, run it again with --queue-tls\n", q.Port)
+		_ = a.Say("the queue's password and items cross the network in clear text; unless port %d is on a network "+
+			"of your own, run it again with --queue-tls", q.Port)
 	}
 	return awaitNode(a, cmd, machine, cfg)
 }
@@ -117,8 +117,7 @@ func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg
 		return err
 	}
 	if cmd.Name() == fleet.RoleWorker {
-		return a.Printf("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has " +
-			"logged\n")
+		return a.Say("worker is ready; `crawlbox status` shows how it is, `journalctl -u crawlbox` what it has logged")
 	}
 	token, err := api.NewClient(cfg.Socket).Token(ctx, fleet.RoleWorker)
 	if elsewhere := (*api.Error)(nil); errors.As(err, &elsewhere) && elsewhere.Code == api.CodeNotManager {
@@ -126,8 +125,8 @@ func awaitNode(a *command.App, cmd *cobra.Command, machine *install.Machine, cfg
 		return a.Printf("manager is ready; `crawlbox status` shows how it is\n")
 	}
 	if err != nil || !tui.IsTerminal(a.Env.Stdout) {
-		return a.Printf("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker " +
-			"--join TOKEN` on each further server\n")
+		return a.Say("manager is ready; `crawlbox token` prints the join token, for `crawlbox install worker --join " +
+			"TOKEN` on each further server")
 	}
 	return a.Printf("manager is ready; on each further server run\n\n    crawlbox install worker --join %s\n\n",
 		token.Join)

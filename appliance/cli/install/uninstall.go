@@ -100,10 +100,10 @@ func uninstall(a *command.App, cmd *cobra.Command, machine *install.Machine, w w
 		return ctx.Err()
 	}
 	for _, note := range plan.Notes {
-		_ = a.Printf("%s\n", note)
+		_ = a.Say("%s", note)
 	}
 	for _, err := range undone {
-		_ = a.Printf("not done: %s\n", words.OneLine(err.Error()))
+		_ = a.Say("not done: %s", words.OneLine(err.Error()))
 	}
 	if len(undone) > 0 {
 		return fmt.Errorf("crawlbox is uninstalled, but for what is \"not done\" above: %s; do that by hand",
@@ -195,8 +195,7 @@ func leaveForGood(a *command.App, ctx context.Context, machine *install.Machine,
 	case err != nil && !force:
 		return false, err
 	case err != nil:
-		_ = a.Printf("this node could not leave its cluster, and goes on with --force: %s\n",
-			words.OneLine(err.Error()))
+		_ = a.Say("this node could not leave its cluster, and goes on with --force: %s", words.OneLine(err.Error()))
 	default:
 		_ = a.Printf("this node has left the cluster\n")
 	}

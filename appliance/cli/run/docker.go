@@ -118,11 +118,11 @@ func answerTerminal(a *command.App, cmd *cobra.Command) *os.File {
 }
 
 func agrees(a *command.App, ctx context.Context, person io.Reader, plan install.Plan) bool {
-	fmt.Fprintf(a.Env.Stderr, "There is no Docker on this machine. %s.\nInstall it with apt? [y/N] ",
-		strings.Join(plan.Notes, ". "))
-	answer, err := command.Ask(ctx, command.Env{Stdin: person, Stderr: a.Env.Stderr})
-	answer = strings.ToLower(answer)
-	return err == nil && (answer == "y" || answer == "yes")
+	asks := *a
+	asks.Env.Stdin = person
+	yes, err := asks.Confirm(ctx, fmt.Sprintf("There is no Docker on this machine. %s. Install it with apt?",
+		strings.Join(plan.Notes, ". ")))
+	return err == nil && yes
 }
 
 func installDocker(a *command.App, ctx context.Context, machine *install.Machine, plan install.Plan,
@@ -169,6 +169,6 @@ func Do(a *command.App, ctx context.Context, machine *install.Machine, p install
 
 func printEach(a *command.App, lines []string) {
 	for _, line := range lines {
-		_ = a.Printf("%s\n", line)
+		_ = a.Say("%s", line)
 	}
 }

@@ -80,7 +80,7 @@ func ready(a *command.App, role string, worker api.Token) {
 		_ = a.Printf("%s is ready; `crawlbox status` shows how it is\n", role)
 		return
 	case !tui.IsTerminal(a.Env.Stdout):
-		_ = a.Printf("manager is ready; `crawlbox token` prints the line to run on each further server\n")
+		_ = a.Say("manager is ready; `crawlbox token` prints the line to run on each further server")
 		return
 	}
 	_ = a.Printf("manager is ready; on each further server run\n\n    %s\n\n", worker.Command)

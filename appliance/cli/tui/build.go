@@ -138,8 +138,8 @@ func (v *BuildView) step(s image.Step) {
 	case image.StepFailed:
 		v.stay(Red, s.Name, "failed after "+Took(s.Took))
 		if l != nil {
-			for _, line := range l.lines {
-				v.stay(plain, "  "+line, "")
+			for _, line := range l.lines { // in full: why it failed is in it
+				v.ended = append(v.ended, "    "+visible(line))
 			}
 		}
 	}

@@ -108,6 +108,21 @@ func TestBuildView_OnATerminal(t *testing.T) {
 	})
 }
 
+// TestBuildView_FailedInFull wants what a step has written before it failed to stay uncut.
+func TestBuildView_FailedInFull(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		line := "ERROR: no matching distribution of redis==99 was found for this Python"
+		showBuild(t, Screen{W: &out, Now: time.Now, Width: 50, height: 24},
+			api.BuildEvent{Step: &image.Step{N: 1, Name: "RUN it", State: image.StepRunning, Line: line}},
+			api.BuildEvent{Step: &image.Step{N: 1, Name: "RUN it", State: image.StepFailed}})
+		if got := left(out.String()); len(got) != 2 || got[1] != "    "+line {
+			t.Errorf("the terminal shows %q", got)
+		}
+	})
+}
+
 func TestBuildView_PushAndManyLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -173,7 +173,7 @@ func (p *Progress) show() {
 		return
 	}
 	for _, n := range append(p.ended, p.notes...) {
-		p.write(n + "\n")
+		p.write(strings.Join(p.out.Sentence(n), "\n") + "\n")
 	}
 	p.ended, p.notes = nil, nil
 	for _, l := range p.lines {
@@ -189,37 +189,50 @@ func (p *Progress) print(l *progressLine) {
 		return
 	}
 	l.printed, l.at = text, now
-	p.write(l.service + ": " + text + "\n")
+	p.write(strings.Join(p.out.Sentence(l.service+": "+text), "\n") + "\n")
 }
 
 // paint draws all lines over those drawn last, with new notes above them.
 func (p *Progress) paint() {
-	var stay, drawing []string
+	var stay []string
 	for _, n := range p.ended {
-		stay = append(stay, p.out.Fit(n))
+		stay = append(stay, p.out.Sentence(n)...)
 	}
 	for _, n := range p.notes {
-		stay = append(stay, p.out.Styled(Red, p.out.Fit("! "+n)))
-	}
-	p.ended, p.notes = nil, nil
-	for _, l := range p.lines {
-		if l.seen && !l.failed {
-			drawing = append(drawing, p.drawing(l))
+		for _, line := range p.out.Sentence("! " + n) {
+			stay = append(stay, p.out.Styled(Red, line))
 		}
 	}
-	p.draw(stay, drawing)
+	p.ended, p.notes = nil, nil
+	p.draw(stay, p.drawing())
 }
 
-func (p *Progress) drawing(l *progressLine) string {
-	text := l.service + ": "
-	if l.ended == "" {
-		text += bar(l.part()) + " "
+// drawing returns the lines of all services, in full where the screen has room for that: what is
+// painted over has to be on it.
+func (p *Progress) drawing() []string {
+	var whole, cut []string
+	for _, l := range p.lines {
+		if !l.seen || l.failed {
+			continue
+		}
+		words := p.wordsOf(l)
+		cut = append(cut, p.out.Fit(strings.Join(words, " ")))
+		whole = append(whole, p.out.fill(chop(words, p.out.Width-len(indent)), indent)...)
 	}
-	text += l.text()
-	if l.ended == "" {
-		text += "  " + Took(p.out.Now().Sub(p.begun))
+	if p.out.height > 0 && len(whole) >= p.out.height {
+		return cut
 	}
-	return p.out.Fit(text)
+	return whole
+}
+
+// wordsOf returns the words of the line of a service, a bar being one.
+func (p *Progress) wordsOf(l *progressLine) []string {
+	words := spans(visible(l.text()), p.out.Width-len(indent))
+	if l.ended != "" {
+		return append([]string{l.service + ":"}, words...)
+	}
+	words = append([]string{l.service + ":", bar(l.part())}, words...)
+	return append(words, " "+Took(p.out.Now().Sub(p.begun)))
 }
 
 func (l *progressLine) text() string {

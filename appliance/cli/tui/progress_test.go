@@ -68,7 +68,8 @@ func TestProgress_OnATerminal(t *testing.T) {
 		steps(p, stopped, last)
 		end()
 		want := []string{
-			"! spider: spider.4 on h2: No such image: localhost:8003/spi…",
+			"! spider: spider.4 on h2: No such image:",
+			"  localhost:8003/spider:0.02@sha256:0123",
 			"robot: stopped, 1 container gone in 3.2s",
 			"spider: 5 running in 1.0s",
 		}
@@ -77,6 +78,32 @@ func TestProgress_OnATerminal(t *testing.T) {
 		}
 		if frame := "spider: [====>               ] 1/5 running  0.0s\n"; !strings.HasPrefix(out.String(), frame) {
 			t.Errorf("got %q, want it to begin with %q", out.String(), frame)
+		}
+	})
+}
+
+// TestProgress_Wraps wants all that is said of a service to be seen, in lines of whole words, as long as
+// what is painted over fits on the screen.
+func TestProgress_Wraps(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := deploy.Progress{Service: "spider", Stage: history.StagePull, Desired: 50, Pulled: deploy.Pulled{
+			Have: 47, Nodes: 50, Bytes: 21e8, Total: 23e8, Late: "h7, h9",
+		}}
+		for height, want := range map[int][]string{
+			24: {
+				"spider: [==================>  ] 47/50 nodes have it, 2.1GB",
+				"  of 2.3GB, waiting for h7, h9  0.0s",
+			},
+			2: {"spider: [==================>  ] 47/50 nodes have it, 2.1GB …"},
+		} {
+			var out bytes.Buffer
+			p := NewProgress(Screen{W: &out, Width: 60, height: height, Now: time.Now}, []string{"spider"}, Summary)
+			_ = p.See(e)
+			_ = p.See(e)
+			if got := clitest.Display(out.String()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+				t.Errorf("of %d lines the terminal shows %q, want %q", height, got, want)
+			}
 		}
 	})
 }

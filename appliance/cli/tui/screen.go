@@ -9,7 +9,6 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,50 +161,6 @@ func (s Screen) ColorOf(task string) string {
 		return fmt.Sprintf("38;5;%d", palette[n%len(palette)])
 	}
 	return strconv.Itoa(31 + n%6)
-}
-
-// Mark stands before a sentence.
-type Mark struct {
-	Text  string // one character
-	Style string
-}
-
-// WriteProblem writes a sentence on what is wrong.
-func WriteProblem(s Screen, text string) { WriteMarked(s, Mark{"!", Red}, text) }
-
-// WriteMarked breaks a sentence between its words, as no terminal does; a word that is longer
-// than a line, such as a digest, within.
-func WriteMarked(s Screen, m Mark, text string) {
-	line := "  " + s.Styled(m.Style, m.Text)
-	used := 3
-	if s.Width > 0 {
-		text = visible(text)
-	}
-	for _, word := range wordsOf(text, s.Width-4) {
-		n := 1 + utf8.RuneCountInString(word)
-		if s.Width > 0 && used+n > s.Width && used > 3 {
-			fmt.Fprintln(s.W, line)
-			line, used = "   ", 3
-		}
-		line += " " + word
-		used += n
-	}
-	fmt.Fprintln(s.W, line)
-}
-
-// wordsOf returns the words of a text, in parts those that are longer than a line of some
-// columns, where that is more than 0.
-func wordsOf(text string, columns int) (list []string) {
-	for word := range strings.FieldsSeq(text) {
-		if columns < 1 {
-			list = append(list, word)
-			continue
-		}
-		for part := range slices.Chunk([]rune(word), columns) {
-			list = append(list, string(part))
-		}
-	}
-	return list
 }
 
 // NewFixed returns a screen of a width and a number of colours; 0 columns are no terminal.

@@ -1,0 +1,102 @@
+package tui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Mark stands before a sentence.
+type Mark struct {
+	Text  string // one character
+	Style string
+}
+
+// WriteProblem writes a sentence on what is wrong.
+func WriteProblem(s Screen, text string) { WriteMarked(s, Mark{"!", Red}, text) }
+
+// WriteMarked writes a sentence behind a mark.
+func WriteMarked(s Screen, m Mark, text string) {
+	lines := s.Wrap("  "+m.Text, text)
+	lines[0] = "  " + s.Styled(m.Style, m.Text) + strings.TrimPrefix(lines[0], "  "+m.Text)
+	fmt.Fprintln(s.W, strings.Join(lines, "\n"))
+}
+
+// Say writes a sentence that stays.
+func (s Screen) Say(text string) error {
+	_, err := fmt.Fprintln(s.W, strings.Join(s.Sentence(text), "\n"))
+	return err
+}
+
+// Sentence breaks a text that stays into lines, between its words. One that is longer than a line
+// is left to the terminal, from which it is copied in one piece.
+func (s Screen) Sentence(text string) []string {
+	if s.Width == 0 {
+		return []string{text}
+	}
+	return s.fill(spans(visible(text), s.Width-len(indent)), indent)
+}
+
+// indent is before the lines of a sentence but for the first.
+const indent = "  "
+
+// Wrap breaks a text between its words, as no terminal does, into lines that are no longer than the
+// screen is wide. They are indented as far as lead is long, which stands before the first, and a
+// space. A word that is longer than a line is broken within. Where there is no terminal it is
+// one line.
+func (s Screen) Wrap(lead, text string) []string {
+	if s.Width == 0 {
+		return []string{lead + " " + strings.Join(strings.Fields(text), " ")}
+	}
+	room := s.Width - columns(lead) - 1
+	words := append([]string{lead}, chop(spans(visible(text), room), room)...)
+	return s.fill(words, strings.Repeat(" ", columns(lead)+1))
+}
+
+// fill puts words into lines, indented from the second on.
+func (s Screen) fill(words []string, indent string) (lines []string) {
+	for i, word := range words {
+		last := len(lines) - 1
+		switch {
+		case i == 0:
+			lines = append(lines, word)
+		case columns(lines[last])+1+columns(word) <= s.Width:
+			lines[last] += " " + word
+		default:
+			lines = append(lines, indent+word)
+		}
+	}
+	return lines
+}
+
+// chop returns words, in parts those that are longer than so many columns, where these are more than 0.
+func chop(words []string, room int) (list []string) {
+	if room < 1 {
+		return words
+	}
+	for _, word := range words {
+		for part := range slices.Chunk([]rune(word), room) {
+			list = append(list, string(part))
+		}
+	}
+	return list
+}
+
+// spans returns the words of a text. A command between backticks is one of them where it fits into
+// so many columns: it is copied.
+func spans(text string, room int) (list []string) {
+	open := false
+	for word := range strings.FieldsSeq(text) {
+		last := len(list) - 1
+		if open && columns(list[last])+1+columns(word) <= room {
+			list[last] += " " + word
+		} else {
+			list = append(list, word)
+		}
+		open = open != (strings.Count(word, "`")%2 == 1)
+	}
+	return list
+}
+
+func columns(text string) int { return utf8.RuneCountInString(text) }
