@@ -117,7 +117,7 @@ func TestBuildView_FailedInFull(t *testing.T) {
 		showBuild(t, Screen{W: &out, Now: time.Now, Width: 50, height: 24},
 			api.BuildEvent{Step: &image.Step{N: 1, Name: "RUN it", State: image.StepRunning, Line: line}},
 			api.BuildEvent{Step: &image.Step{N: 1, Name: "RUN it", State: image.StepFailed}})
-		if got := left(out.String()); len(got) != 2 || got[1] != "    "+line {
+		if got := clitest.Display(out.String()); len(got) != 2 || got[1] != "    "+line {
 			t.Errorf("the terminal shows %q", got)
 		}
 	})

@@ -92,10 +92,10 @@ func TestProgress_Wraps(t *testing.T) {
 		}}
 		for height, want := range map[int][]string{
 			24: {
-				"spider: [==================>  ] 47/50 nodes have it, 2.1GB",
-				"  of 2.3GB, waiting for h7, h9  0.0s",
+				"spider: [==================> ] 47/50 nodes have it, 2.1GB of",
+				"  2.3GB, waiting for h7, h9  0.0s",
 			},
-			2: {"spider: [==================>  ] 47/50 nodes have it, 2.1GB …"},
+			2: {"spider: [==================> ] 47/50 nodes have it, 2.1GB o…"},
 		} {
 			var out bytes.Buffer
 			p := NewProgress(Screen{W: &out, Width: 60, height: height, Now: time.Now}, []string{"spider"}, Summary)

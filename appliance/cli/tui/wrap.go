@@ -86,15 +86,20 @@ func chop(words []string, room int) (list []string) {
 // spans returns the words of a text. A command between backticks is one of them where it fits into
 // so many columns: it is copied.
 func spans(text string, room int) (list []string) {
-	open := false
+	begin := -1 // of a command, in the list
 	for word := range strings.FieldsSeq(text) {
-		last := len(list) - 1
-		if open && columns(list[last])+1+columns(word) <= room {
-			list[last] += " " + word
-		} else {
-			list = append(list, word)
+		list = append(list, word)
+		if strings.Count(word, "`")%2 == 0 {
+			continue
 		}
-		open = open != (strings.Count(word, "`")%2 == 1)
+		if begin < 0 {
+			begin = len(list) - 1
+			continue
+		}
+		if command := strings.Join(list[begin:], " "); columns(command) <= room {
+			list = append(list[:begin], command)
+		}
+		begin = -1
 	}
 	return list
 }
