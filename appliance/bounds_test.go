@@ -68,6 +68,18 @@ var everything = []grows{
 		"appliance/cluster/member.TestPut_Full",
 	},
 	{
+		"appliance/cluster/backup.Content.Documents", "who has the recovery key", "64 MiB in all, 16384 of each kind",
+		"appliance/cluster/backup.TestBackup_Refused",
+	},
+	{"appliance/cluster/backup.Content.Files", "who has the recovery key", "as Documents",
+		"appliance/cluster/backup.TestBackup_Refused"},
+	{"appliance/cluster/backup.Node.Labels", "who has the recovery key", "as Documents",
+		"appliance/cluster/backup.TestBackup_Refused"},
+	{
+		"backups that a node keeps", "manager", "the newest 3 of its cluster, 64 MiB each",
+		"appliance/cluster/backup.TestShelf",
+	},
+	{
 		"appliance/cluster/member.List.moved", "node", "one for each node on the list, until the list is written",
 		"appliance/cluster/member.TestPut_Full",
 	},

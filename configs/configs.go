@@ -46,8 +46,9 @@ type Config struct {
 	Registry Registry
 	Mirror   Mirror
 	// Queue is nil, the default, when the embedded queue is off.
-	Queue *Queue
-	Swarm Swarm
+	Queue  *Queue
+	Swarm  Swarm
+	Backup Backup
 
 	// Prune removes services that crawlbox made from this file and that the
 	// file no longer has. Default false: they are reported and left running.
@@ -128,6 +129,14 @@ type Swarm struct {
 	// TaskHistory is how many old tasks Swarm keeps per slot, at least 2.
 	// -1, the default: Swarm's value is left alone.
 	TaskHistory int
+}
+
+// Backup says where the manager puts the cluster's sealed backups, beside other nodes.
+type Backup struct {
+	// Dir is a directory that keeps the newest three. Absolute or empty, the default: none does.
+	Dir string
+	// Command is run by the shell with each as its standard input. Empty, the default: none is.
+	Command string
 }
 
 // Default returns the configuration of a node without a config file.

@@ -44,6 +44,8 @@ var keys = []key{
 	{name: "queue.max_memory", field: func(c *Config) field { return size(&c.Queue.MaxMemory) }},
 	{name: "swarm.heartbeat", field: func(c *Config) field { return duration(&c.Swarm.Heartbeat) }},
 	{name: "swarm.task_history", field: func(c *Config) field { return integer(&c.Swarm.TaskHistory) }},
+	{name: "backup.dir", path: true, field: func(c *Config) field { return text(&c.Backup.Dir) }},
+	{name: "backup.command", field: func(c *Config) field { return text(&c.Backup.Command) }},
 	{name: "prune", field: func(c *Config) field { return boolean(&c.Prune) }},
 }
 

@@ -138,7 +138,7 @@ func (c Call[Req, Resp]) fail(w http.ResponseWriter, err error) {
 
 // Do asks the crawlbox on a node, which may be this one.
 func (c Call[Req, Resp]) Do(ctx context.Context, p *Peers, n fleet.Node, req Req) (resp Resp, err error) {
-	if p.isSelf(n) {
+	if p.IsSelf(n) {
 		h, err := own[handler[Req, Resp]](p, c.Route, c.Valid == nil || c.Valid(req), c.Invalid)
 		if err != nil {
 			return resp, err

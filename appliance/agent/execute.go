@@ -80,7 +80,7 @@ func (x executing) start(ctx context.Context, r taskexec.Request) (p taskexec.Pr
 
 // Execute runs a program in a task's container on a node, and returns the connection to it.
 func (p *Peers) Execute(ctx context.Context, n fleet.Node, r taskexec.Request) (io.ReadWriteCloser, error) {
-	if p.isSelf(n) {
+	if p.IsSelf(n) {
 		h, err := own[executing](p, routeExecute, r.Valid(), "not a program to run in a task")
 		if err != nil {
 			return nil, err

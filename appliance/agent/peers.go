@@ -42,7 +42,8 @@ func NewPeers(
 	return p
 }
 
-func (p *Peers) isSelf(n fleet.Node) bool { return n.Addr == p.self.String() }
+// IsSelf reports whether a node is this one.
+func (p *Peers) IsSelf(n fleet.Node) bool { return n.Addr == p.self.String() }
 
 // own returns this node's handler of a route for a request, which is valid or not.
 func own[H Handler](p *Peers, route string, valid bool, invalid string) (h H, err error) {

@@ -13,6 +13,8 @@ import (
 const (
 	RouteOwner        = "POST /v1/owner"
 	RouteReach        = "POST /v1/reach"
+	RouteBackup       = "POST /v1/backup"
+	RouteBackups      = "POST /v1/backups"
 	RouteImages       = "/v2/" // the registry's
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
@@ -55,6 +57,8 @@ var Callers = map[string]enroll.Caller{
 	routeUpgradeState:      enroll.Manager,
 	routeUpgrade:           enroll.Manager,
 	RouteOwner:             enroll.Manager,
+	RouteBackup:            enroll.Manager,
+	RouteBackups:           enroll.Manager,
 }
 
 // Port serves handlers to the callers that the table admits.

@@ -89,7 +89,7 @@ func (h streamHandler[Req, Progress, Line]) ServeHTTP(w http.ResponseWriter, r *
 func (s Stream[Req, Progress, Line]) Do(
 	ctx context.Context, p *Peers, n fleet.Node, req Req, see func(Progress),
 ) error {
-	if p.isSelf(n) {
+	if p.IsSelf(n) {
 		h, err := own[streamHandler[Req, Progress, Line]](p, s.Route, s.Valid == nil || s.Valid(req), s.Invalid)
 		if err != nil {
 			return err

@@ -47,7 +47,7 @@ func (p *Peers) UpgradeStates(ctx context.Context) ([]upgrade.Answer, error) {
 	answers, err := stateCall.DoAll(ctx, p, None{})
 	list := make([]upgrade.Answer, len(answers))
 	for i, a := range answers {
-		list[i] = upgrade.Answer{Node: a.Node, Self: p.isSelf(a.Node), State: a.Resp, Err: tooOld(a.Err)}
+		list[i] = upgrade.Answer{Node: a.Node, Self: p.IsSelf(a.Node), State: a.Resp, Err: tooOld(a.Err)}
 		if a.Node.State != fleet.StateReady {
 			list[i].Err = fmt.Errorf("%w; run the same command again when it is back", a.Err)
 		}

@@ -49,7 +49,8 @@ func addCommands(a *command.App, root *cobra.Command) {
 	add(root, groupNode, "Run a node:", run.ManagerCmd(a), run.WorkerCmd(a), install.Cmd(a), install.UninstallCmd(a),
 		run.DoctorCmd(a), run.DemoCmd(a))
 	add(root, groupCluster, "The cluster:", cluster.StatusCmd(a), cluster.NodesCmd(a), cluster.NodeCmd(a),
-		cluster.TokenCmd(a), cluster.CACmd(a), cluster.StateCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
+		cluster.TokenCmd(a), cluster.CACmd(a), cluster.StateCmd(a), cluster.BackupCmd(a),
+		cluster.RecoveryKeyCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), service.ExecCmd(a),
 		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a),
 		service.StopCmd(a), service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))

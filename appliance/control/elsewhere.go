@@ -24,6 +24,7 @@ var (
 	_ api.Tokens   = Elsewhere{}
 	_ api.Accounts = Elsewhere{}
 	_ api.Removals = Elsewhere{}
+	_ api.Backups  = Elsewhere{}
 	_ api.Deploys  = Elsewhere{}
 	_ api.Builds   = Elsewhere{}
 	_ api.Images   = Elsewhere{}
@@ -54,6 +55,10 @@ func (e Elsewhere) deploy(req api.DeployRequest) error {
 	}
 	return e.onlyOn("what deploys")
 }
+
+func (e Elsewhere) Backups(context.Context) ([]api.BackupHolder, error) { return nil, e.backups() }
+func (e Elsewhere) BackUp(context.Context) error                        { return e.backups() }
+func (e Elsewhere) backups() error                                      { return e.onlyOn("what backs the cluster up") }
 
 func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }
 func (e Elsewhere) Token(context.Context, string) (api.Token, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/crawlbox/crawlbox/appliance/agent/copies"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
@@ -54,6 +55,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 	local := control.LocalRegistry(p.cfg.Registry.Port)
 	sent := func() int64 { return p.pieces.Stats().Sent }
 	reports := p.reports(append(queue,
+		control.BackupsReport(p.backups.State, p.cfg.File),
 		control.DeploysReport(p.past, defined.Notes, p.queue.told.Mark()),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
 	)...)
@@ -72,6 +74,7 @@ func (p *primary) areas(defined *services.Controller) []api.Area {
 		api.QueuesArea(queues),
 		api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
 		api.ProgramsArea(control.NewPrograms(p.engine, p.peers.Execute, errs)),
+		api.BackupsArea(control.NewBackups(p.backups, copies.Nodes{Peers: p.peers}, errs)),
 	)
 }
 
@@ -102,5 +105,6 @@ func (m *joined) areas() []api.Area {
 		api.QueuesArea(elsewhere),
 		api.UpgradesArea(elsewhere),
 		api.ProgramsArea(elsewhere),
+		api.BackupsArea(elsewhere),
 	)
 }

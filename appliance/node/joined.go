@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/pieces"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -42,7 +43,7 @@ func (n *Node) buildJoined(context.Context) (assembly, error) {
 }
 
 func (m *joined) open() (err error) {
-	opts := m.exchanging(m.links)
+	opts := pieces.Options(m.cfg.Mirror, m.links, m.view.Addr(m.addr))
 	opts.Trackers, opts.Nodes = m.view.Managers, m.view.Alive
 	m.mirror, err = mirror.Open(mirror.Options{
 		Dir:      m.cfg.MirrorDir(),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/copies"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -18,13 +19,11 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/pieces"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/appliance/watch"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
@@ -82,7 +81,7 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 
 // answers returns what every node answers about itself.
 func (n *Node) answers(pins agent.Pins) []agent.Handler {
-	own := agent.Answers(n.engine, pins, n.upgrade, n.log)
+	own := append(agent.Answers(n.engine, pins, n.upgrade, n.log), copies.Answer(n.cfg.DataDir, n.identity, n.log)...)
 	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log))
 }
 
@@ -155,16 +154,6 @@ func (n *Node) left(err error) error {
 		n.leaving(ErrLeft)
 	}
 	return err
-}
-
-// exchanging are the options of the exchange that all nodes share.
-func (n *Node) exchanging(network exchange.Network) exchange.Options {
-	return exchange.Options{
-		Network:  network,
-		Self:     n.view.Addr(n.addr),
-		Upload:   pieces.Limit(int64(n.cfg.Mirror.UploadRate)),
-		Download: pieces.Limit(int64(n.cfg.Mirror.DownloadRate)),
-	}
 }
 
 // unguarded leaves the question who may exchange pieces to the table of calls.

@@ -10,12 +10,15 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/copies"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
+	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
@@ -51,6 +54,7 @@ type primary struct {
 	past      *history.Store  // of deploys
 	runner    *deploy.Runner
 	sources   *deploy.Sources
+	backups   *backups.Controller
 }
 
 // buildPrimary opens what the primary keeps on disk and makes its parts.
@@ -119,7 +123,7 @@ func (p *primary) meetNodes() error {
 		return err
 	}
 	p.client = agent.NewClient(p.atMembers(p.cfg.Node.Port), p.identity)
-	opts := p.exchanging(nil) // it has all, and fetches nothing
+	opts := pieces.Options(p.cfg.Mirror, nil, p.view.Addr(p.addr)) // it has all, and fetches nothing
 	opts.Store = pieces.Store{Registry: p.registry}
 	p.pieces = exchange.New(opts, p.log)
 	p.cutter = pieces.NewCutter(p.pieces, p.log)
@@ -134,6 +138,8 @@ func (p *primary) ask() {
 	p.answered = p.answers(agent.NoPins{}) // the registry has all images
 	p.peers = agent.NewPeers(p.engine, p.authority.MembersOf, p.client, p.addr, p.cfg.Node.Port, p.answered, p.log)
 	p.offers = upgrade.OpenOffers(upgrade.In(p.cfg.DataDir), p.peers)
+	source := backup.NewSource(p.engine, p.cfg, p.name, p.opts.Version)
+	p.backups = backups.New(source.Read, copies.Nodes{Peers: p.peers}, p.cfg.Backup, p.log)
 }
 
 // release closes what open opened, as far as it came.
@@ -175,6 +181,7 @@ func (p *primary) parts() []lifecycle.Part {
 		lifecycle.Background("deploys", p.runner.Resume),
 		defined.Part(),
 		unused.Part(),
+		p.backups.Part(),
 		readmit.New(p.engine, p.runner, agents, p.log).Part(),
 		lifecycle.Background("checkup", p.checkup.Run),
 		lifecycle.Background("upgrade", p.upgrade.Run),

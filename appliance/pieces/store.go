@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/time/rate"
 
+	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
@@ -22,8 +23,18 @@ func (s Store) Open(d digest.Digest) (exchange.Blob, bool) {
 	return b, true
 }
 
-// Limit limits to so many bytes a second; 0 means no limit.
-func Limit(bytes int64) *rate.Limiter {
+// Options are those of the exchange that all nodes share, for a node that others know as self.
+func Options(cfg configs.Mirror, network exchange.Network, self string) exchange.Options {
+	return exchange.Options{
+		Network:  network,
+		Self:     self,
+		Upload:   limit(int64(cfg.UploadRate)),
+		Download: limit(int64(cfg.DownloadRate)),
+	}
+}
+
+// limit limits to so many bytes a second; 0 means no limit.
+func limit(bytes int64) *rate.Limiter {
 	if bytes == 0 {
 		return nil
 	}

@@ -15,6 +15,7 @@ type Backend interface {
 	api.Accounts
 	api.Nodes
 	api.Removals
+	api.Backups
 	api.Services
 	api.Logs
 	api.Changes
@@ -41,6 +42,6 @@ func Areas(b Backend) []api.Area {
 		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),
 		api.RemovalsArea(b), api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b),
 		api.BuildsArea(b), api.ImagesArea(b), api.QueuesArea(b), api.UpgradesArea(b),
-		api.ProgramsArea(b),
+		api.ProgramsArea(b), api.BackupsArea(b),
 	}
 }

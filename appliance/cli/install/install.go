@@ -95,6 +95,7 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 		run.PrintSteps(a, plan)
 		return a.Printf("nothing was changed\n")
 	}
+	isNew := run.IsNew(cfg)
 	if err := run.Do(a, cmd.Context(), machine, plan); err != nil {
 		return err
 	}
@@ -105,7 +106,11 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 		_ = a.Say("the queue's password and items cross the network in clear text; unless port %d is on a network "+
 			"of your own, run it again with --queue-tls", q.Port)
 	}
-	return awaitNode(a, cmd, machine, cfg)
+	if err := awaitNode(a, cmd, machine, cfg); err != nil || !isNew {
+		return err
+	}
+	run.ShowRecoveryKey(a, cfg)
+	return nil
 }
 
 // awaitNode waits until the node is ready and says what comes next.

@@ -182,8 +182,10 @@ func ignoredEnv(environ []string) (notes []string) {
 // directoriesOf returns the directories that a node writes to.
 func directoriesOf(cfg configs.Config) []string {
 	list := []string{cfg.DataDir, cfg.RegistryDir(), filepath.Dir(cfg.Socket)}
-	if dir := cfg.QueueDir(); dir != "" {
-		list = append(list, dir)
+	for _, dir := range []string{cfg.QueueDir(), cfg.Backup.Dir} {
+		if dir != "" {
+			list = append(list, dir)
+		}
 	}
 	return list
 }

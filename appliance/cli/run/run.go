@@ -45,6 +45,7 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 	var level slog.LevelVar
 	level.Set(cfg.LogLevel)
 	log := command.NewLogger(a.Env.Stderr, &level)
+	isNew := IsNew(cfg)
 	opts := node.Options{
 		Config:  cfg,
 		Reload:  load,
@@ -54,6 +55,9 @@ func NodeOptions(a *command.App, cmd *cobra.Command) (node.Options, error) {
 			DeleteJoinToken(cfg.DataDir, log)
 			if trouble == "" {
 				ready(a, role, worker)
+				if isNew {
+					ShowRecoveryKey(a, cfg)
+				}
 				return
 			}
 			notify.Ready("ready")

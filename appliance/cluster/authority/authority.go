@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
+	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -101,6 +102,9 @@ func (a *Authority) load(nodeDir string) (err error) {
 	if a.Accounts, err = access.OpenAccounts(state.NewDocument(a.state, state.Accounts)); err != nil {
 		return err
 	}
+	if _, err = backup.OpenKey(a.Recovery()); err != nil {
+		return err
+	}
 	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, a.self, pki.Membership{Managers: a.managers})
 	return err
 }
@@ -109,6 +113,9 @@ func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, stat
 
 // Numbers returns where the numbers of images are kept.
 func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state, state.Numbers) }
+
+// Recovery returns where the recovery key is kept.
+func (a *Authority) Recovery() *state.Document { return state.NewDocument(a.state, state.Recovery) }
 
 // ServicesAway returns where it is kept which services of the config file were removed by hand.
 func (a *Authority) ServicesAway() *state.Document { return state.NewDocument(a.state, state.Away) }

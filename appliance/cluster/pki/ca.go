@@ -63,6 +63,15 @@ func CheckCA(data []byte) error {
 	return err
 }
 
+// CAHash returns the hash of the CA in a document, whose key and certificate belong together.
+func CAHash(data []byte) (KeyHash, error) {
+	ca, err := parseCA(data)
+	if err != nil {
+		return KeyHash{}, err
+	}
+	return ca.Hash(), nil
+}
+
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
 func (ca *CA) PEM() []byte { return certPEM(ca.cert.Raw) }

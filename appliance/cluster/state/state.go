@@ -53,6 +53,7 @@ const (
 	GossipKeys = "gossip-keys"
 	Accounts   = "accounts"
 	Numbers    = "image-numbers"
+	Recovery   = "recovery" // the key that opens backups
 	// Away holds the services of the config file that were removed by hand.
 	Away = "services-away"
 

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// TestBackup finds sealed backups of a manager on its workers, without anybody who asked for one.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, queueConfig+"backup:\n  command: cat > /root/by-command\n", 2)
+	before := c.awaitBackups(1)
+	for _, h := range c.hosts[1:] {
+		listed := h.MustExec("sh", "-c", "stat -c %a /var/lib/crawlbox/backups/* && grep -c 'PRIVATE KEY' "+
+			"/var/lib/crawlbox/backups/* || true")
+		if listed != "600\n0" {
+			t.Errorf("on %s lies %q", h.Name(), listed)
+		}
+		contains(t, c.fails(h, 1, "recovery-key"), "look on a manager")
+		contains(t, c.fails(h, 1, "backup", "ls"), "h1 ("+c.manager.IP().String()+")")
+	}
+
+	c.manager.WriteFile("/root/data", "of a config")
+	c.manager.Docker("config", "create", "conf", "/root/data")
+	c.manager.Docker("network", "create", "--driver", "overlay", "--attachable", "net")
+	c.push("localhost:8003/s:1")
+	c.manager.Docker("service", "create", "--detach", "--name", "s", "--network", "host", "localhost:8003/s:1")
+	c.run("backup")
+	if after := c.awaitBackups(2); after == before {
+		t.Error("there is a new service, and the backup is the same")
+	}
+	contains(t, c.run("backup", "ls"), "h2", "h3", "h1")
+
+	contains(t, c.run("backup", "/root/file"), "wrote /root/file", "1 service")
+	contains(t, c.fails(c.manager, 1, "backup", "/root/file"), "--force")
+	key, err := backup.ParseKey(c.run("recovery-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"/root/file", "/root/by-command"} {
+		content, err := backup.Read(strings.NewReader(c.manager.ReadFile(file)), key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects := content.Objects
+		if len(objects.Services) != 1 || len(objects.Configs) != 1 || len(objects.Networks) != 1 ||
+			len(content.Nodes) != 3 || content.Documents[state.Tokens] == nil ||
+			!strings.Contains(string(content.Files[backup.ConfigFile]), password) {
+			t.Errorf("%s has %s: %+v", file, content, objects)
+		}
+		contains(t, string(objects.Configs[0].Spec), `"Data":"b2YgYSBjb25maWc="`)
+	}
+	contains(t, c.manager.MustExec("crawlbox", "state", "show", state.Recovery), "********")
+}
+
+// awaitBackups waits until each worker keeps so many copies, the newest of one content, and returns
+// that.
+func (c *cluster) awaitBackups(copies int) (content string) {
+	c.Helper()
+	lab.WaitFor(c, patience, fmt.Sprintf("%d backups on each worker", copies), func() error {
+		var list []api.BackupHolder
+		if err := json.Unmarshal([]byte(c.run("backup", "ls", "--json")), &list); err != nil {
+			return err
+		}
+		content = ""
+		for _, h := range list {
+			if len(h.Copies) != copies || content != "" && h.Copies[0].Content != content {
+				return fmt.Errorf("the nodes keep %+v", list)
+			}
+			content = h.Copies[0].Content
+		}
+		return want(len(list), len(c.hosts)-1)
+	})
+	return content
+}
