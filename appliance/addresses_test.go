@@ -16,6 +16,7 @@ var noAddresses = map[string]string{
 	"appliance/addresses_test.go":           "examples",
 	"appliance/rooms_test.go":               "a file and a line",
 	"appliance/e2e/config_services_test.go": "a file and a line",
+	"appliance/image/source/list.go":        "a file and a line",
 	"configs/document/errors.go":            "a file and a line",
 	"embedded/queue/compare_script_test.go": "a file and a line",
 	"embedded/queue/info.go":                "a name and a number",

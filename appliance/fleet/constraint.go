@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 )
@@ -27,9 +28,12 @@ func (c Constraint) Allows(n Node) bool { return c.has(n) == c.equal }
 
 // ParseConstraint reads KEY==VALUE or KEY!=VALUE. Swarm also takes keys that it
 // does not know and addresses that are none, and then finds no node for them:
-// those are errors here.
+// those are errors here, as are control characters.
 func ParseConstraint(s string) (Constraint, error) {
 	c, err := parseConstraint(s)
+	if err == nil && strings.ContainsFunc(s, unicode.IsControl) {
+		err = errors.New("it has a control character")
+	}
 	if err != nil {
 		return c, fmt.Errorf("constraint %q: %w", s, err)
 	}

@@ -96,6 +96,7 @@ func TestParseConstraint_Wrong(t *testing.T) {
 		"node.name==a":         "none of node.id",
 		"node.labels.==a":      "none of node.id",
 		"zone==eu":             "none of node.id",
+		"node.id==a\nb":        "it has a control character",
 		"node.ip==h1":          "neither an address",
 		"node.ip==10.0.0.0/33": "neither an address",
 	} {

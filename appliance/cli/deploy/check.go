@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -120,20 +119,11 @@ func readEnv(files, given []string) (map[string]string, error) {
 			return nil, fmt.Errorf("--env-file %s: %w", path, err)
 		}
 	}
-	for _, text := range given {
-		// A variable without a value is taken from the environment here, as docker does; one that
-		// is not there is left out.
-		name, value, has := strings.Cut(text, "=")
-		if name == "" || strings.ContainsAny(name, " \t") {
-			return nil, fmt.Errorf("--env %q: want NAME=VALUE", text)
-		}
-		if !has {
-			value, has = os.LookupEnv(name)
-		}
-		if has {
-			env[name] = value
-		}
+	variables, err := command.Variables("env", given)
+	if err != nil {
+		return nil, err
 	}
+	maps.Copy(env, variables)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		if !compose.IsTemplate(env[name]) {
 			return nil, fmt.Errorf("--env %s: a {{ begins one of Swarm's templates, and this is none: %s", name,

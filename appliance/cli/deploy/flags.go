@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/distribution/reference"
 	"github.com/docker/go-units"
@@ -136,23 +137,15 @@ func chosenBuilder(flag, dockers string) (string, error) {
 
 var argName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// buildArgs takes a value that is not given from the environment here, as docker
-// does; one that is not there is left out.
+// buildArgs reads variables that are names in Dockerfiles too.
 func buildArgs(list []string) (map[string]string, error) {
-	args := map[string]string{}
-	for _, text := range list {
-		name, value, given := strings.Cut(text, "=")
+	args, err := command.Variables("build-arg", list)
+	for name := range args {
 		if !argName.MatchString(name) {
-			return nil, fmt.Errorf("--build-arg %q: want NAME=VALUE", text)
-		}
-		if !given {
-			value, given = os.LookupEnv(name)
-		}
-		if given {
-			args[name] = value
+			return nil, fmt.Errorf("--build-arg %s: the name of an ARG has letters, digits and _ only", name)
 		}
 	}
-	return args, nil
+	return args, err
 }
 
 // buildSecret says where a secret of a build is. It is read when it is sent.
@@ -162,6 +155,9 @@ type buildSecret struct{ id, path, env string }
 // source it is the variable or else the file of the name ID.
 func parseSecrets(list []string) (secrets []buildSecret, err error) {
 	for _, text := range list {
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			return nil, fmt.Errorf("--secret %q has a control character; want id=ID,src=PATH or id=ID,env=NAME", text)
+		}
 		var s buildSecret
 		for part := range strings.SplitSeq(text, ",") {
 			key, value, _ := strings.Cut(part, "=")

@@ -63,6 +63,8 @@ func TestSecrets(t *testing.T) {
 		"id=CRAWLBOX_TEST_SECRET":           "CRAWLBOX_TEST_SECRET: of the environment",
 		"id=CRAWLBOX_TEST_SECRET,src=token": "CRAWLBOX_TEST_SECRET: of a file",
 		"src=token":                         "has no id",
+		"id=a\nb,src=token":                 `--secret "id=a\nb,src=token" has a control character`,
+		"id=a,src=to\x1bken":                `--secret "id=a,src=to\x1bken" has a control character`,
 		"":                                  `has no ""`,
 		"id=a,path=token":                   `has no "path"`,
 		"id=a,type=vault":                   `the type "vault"`,

@@ -2,7 +2,8 @@ package service
 
 import (
 	"context"
-	"strings"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,7 @@ import (
 
 func ExecCmd(a *command.App) *cobra.Command {
 	var r taskexec.Request
+	var env []string
 	cmd := &cobra.Command{
 		Use:   "exec [flags] TASK COMMAND [ARGUMENT...]",
 		Short: "Run a program in the container of a task, on any node",
@@ -25,10 +27,12 @@ the command, and the program runs on until it notices, as with 'docker exec'.`,
 		Example: "  crawlbox exec spider.3 cat /etc/hosts\n  crawlbox exec -it spider.3 sh\n" +
 			"  crawlbox exec -i spider.3 python3 - < look.py",
 		Args: func(cmd *cobra.Command, args []string) error {
-			for _, pair := range r.Env {
-				if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
-					return command.Usagef(cmd, "--env is %q; it is NAME=VALUE", pair)
-				}
+			variables, err := command.Variables("env", env)
+			if err != nil {
+				return command.Usagef(cmd, "%w", err)
+			}
+			for _, name := range slices.Sorted(maps.Keys(variables)) {
+				r.Env = append(r.Env, name+"="+variables[name])
 			}
 			return command.AtLeast(2, "a task and a program, such as spider.3 sh")(cmd, args)
 		},
@@ -39,7 +43,7 @@ the command, and the program runs on until it notices, as with 'docker exec'.`,
 	f.BoolVarP(&r.TTY, "tty", "t", false, "run it on a terminal")
 	f.StringVarP(&r.User, "user", "u", "", "run it as this `user`, or user:group")
 	f.StringVarP(&r.Dir, "workdir", "w", "", "run it in this `directory`")
-	f.StringArrayVarP(&r.Env, "env", "e", nil, "set a variable for it, `NAME=VALUE`; may be repeated")
+	f.StringArrayVarP(&env, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp

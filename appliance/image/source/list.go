@@ -41,8 +41,7 @@ func (s *Source) readIgnore(dockerfile string) error {
 		text, err := readFile(s.ignoreFile)
 		if err == nil {
 			s.ignore = string(text)
-			_, err := s.ignored()
-			return err
+			return s.checkIgnore()
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -55,6 +54,36 @@ func (s *Source) readIgnore(dockerfile string) error {
 		s.ignore += "node_modules\n"
 	}
 	return nil
+}
+
+// checkIgnore names the first line that is no pattern. What reads all of them knows no lines, and
+// looks into a pattern when a file may match it.
+func (s *Source) checkIgnore() error {
+	n := 0
+	for line := range strings.Lines(s.ignore) {
+		n++
+		patterns, err := ignorefile.ReadAll(strings.NewReader(line))
+		if err != nil {
+			return fmt.Errorf("%s:%d: the line is too long; write patterns of fewer than 64 KiB", s.ignoreFile, n)
+		}
+		for _, p := range patterns {
+			if !isPattern(p) {
+				return fmt.Errorf("%s:%d: %q is no pattern; close each [ with a ], write \\[ for the character "+
+					"itself, and put a pattern behind a !", s.ignoreFile, n,
+					strings.TrimSpace(line))
+			}
+		}
+	}
+	return nil
+}
+
+func isPattern(text string) bool {
+	pm, err := patternmatcher.New([]string{strings.TrimPrefix(text, "!")})
+	if err != nil || text == "!" {
+		return false
+	}
+	_, err = pm.MatchesOrParentMatches("x")
+	return err == nil
 }
 
 // ignored returns what finds the files to leave out.

@@ -252,3 +252,23 @@ func TestTar_TooLarge(t *testing.T) {
 		t.Errorf("with more allowed: %v, %v", err, s.Check())
 	}
 }
+
+// TestOpen_BadIgnore: what is no pattern is told with its file and line, and before anything is read.
+func TestOpen_BadIgnore(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"a\n# b\n[a\n":                     `.dockerignore:3: "[a" is no pattern`,
+		"!":                                `.dockerignore:1: "!" is no pattern`,
+		"a\n\n!b/[]":                       `.dockerignore:3: "!b/[]" is no pattern`,
+		"a\\":                              `.dockerignore:1: "a\\" is no pattern`,
+		"a\n" + strings.Repeat("b", 1<<17): ".dockerignore:2: the line is too long",
+		"[z-a]\n":                          `.dockerignore:1: "[z-a]" is no pattern`,
+		"a\n!b\n/c\\[":                     "",
+	} {
+		dir := directory(t, map[string]string{"Dockerfile": "FROM x", ".dockerignore": text})
+		_, err := Open(dir, Options{})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), dir+"/"+want)) {
+			t.Errorf("%.20q: got %v, want %s", text, err, want)
+		}
+	}
+}
