@@ -41,7 +41,7 @@ func report(w io.Writer, err error) int {
 		level = journal.ErrorPrefix
 	}
 	screen := tui.NewScreen(w, time.Now, false)
-	for _, e := range command.SplitErrors(err) {
+	for _, e := range words.SplitErrors(err) {
 		if errors.Is(e, context.Canceled) {
 			e = command.ErrInterrupted
 		}

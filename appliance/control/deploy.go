@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -346,7 +346,7 @@ func (r *Deploys) RemoveService(ctx context.Context, ref string, fn func(deploy.
 }
 
 func brokenFile(err error) error {
-	return api.Invalid("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	return api.Invalid("%s; see `crawlbox config check`", words.Brief(err, "mistake"))
 }
 
 // toDeployDefined returns the change of a service to what the config file says.

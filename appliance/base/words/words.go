@@ -3,6 +3,7 @@
 package words
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,34 @@ type kinded struct {
 
 func (e *kinded) Error() string { return e.text }
 func (e *kinded) Unwrap() error { return e.kind }
+
+// SplitErrors returns the errors that errors.Join has joined. Other errors with several causes
+// have words of their own around them.
+func SplitErrors(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, SplitErrors(err)...)
+	}
+	return all
+}
+
+// Brief returns an error in one line; of several that are joined, how many of what they are, and the
+// first.
+func Brief(err error, what string) string {
+	all := SplitErrors(err)
+	first := OneLine(all[0].Error())
+	if len(all) == 1 {
+		return first
+	}
+	return Count(len(all), what) + ", the first: " + first
+}
 
 // Count words a number of things: "1 node", "2 nodes".
 func Count(n int, what string) string {

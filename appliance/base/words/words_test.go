@@ -1,6 +1,8 @@
 package words_test
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
@@ -20,6 +22,29 @@ func TestCount(t *testing.T) {
 	for n, want := range map[int]string{0: "0 nodes", 1: "1 node", 2: "2 nodes"} {
 		if got := words.Count(n, "node"); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestBrief(t *testing.T) {
+	t.Parallel()
+	a, b := errors.New("line 2:\nno"), errors.New("line 3: no")
+	for want, err := range map[string]error{
+		"line 2: no":                        a,
+		"3 mistakes, the first: line 2: no": errors.Join(errors.Join(a, b), b),
+		"read: line 2: no line 3: no":       fmt.Errorf("read: %w", errors.Join(a, b)),
+	} {
+		if got := words.Brief(err, "mistake"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestSome(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]string{1: "a and 2 more", 2: "a, b and 1 more", 3: "a, b, c", 4: "a, b, c"} {
+		if got := words.Some([]string{"a", "b", "c"}, most); got != want {
+			t.Errorf("%d: got %q, want %q", most, got, want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -150,7 +151,7 @@ func watcher(a *command.App, asJSON, detach bool, ch Change) (see func(deploy.Pr
 
 // encodeFailures writes why changes failed that had begun, a line each.
 func encodeFailures(enc *json.Encoder, err error) {
-	for _, err := range command.SplitErrors(err) {
+	for _, err := range words.SplitErrors(err) {
 		if failed, ok := errors.AsType[*api.Error](err); ok {
 			_ = enc.Encode(struct {
 				deploy.Progress

@@ -96,20 +96,3 @@ func AtLeast(n int, name string) cobra.PositionalArgs { return argument{n, -1, n
 func Between(least, most int, name string) cobra.PositionalArgs {
 	return argument{least, most, name}.check
 }
-
-// SplitErrors returns the errors that errors.Join has joined. Other errors with several causes
-// have words of their own around them.
-func SplitErrors(err error) []error {
-	if err == nil {
-		return nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
-		return []error{err}
-	}
-	var all []error
-	for _, err := range joined.Unwrap() {
-		all = append(all, SplitErrors(err)...)
-	}
-	return all
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/change"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
@@ -64,7 +65,7 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 		return errors.Join(failed...)
 	}
 	err := change.Follow(a, cmd, f.Flags, deployAll(ready, images))
-	return errors.Join(append(failed, command.SplitErrors(err)...)...)
+	return errors.Join(append(failed, words.SplitErrors(err)...)...)
 }
 
 func (f *deployFlags) onlyForServices(cmd *cobra.Command) error {

@@ -94,7 +94,7 @@ func uninstall(a *command.App, cmd *cobra.Command, machine *install.Machine, w w
 	}
 	// From here on it goes to its end: half of it helps nobody. Docker first: what removes the
 	// rest is removed last.
-	undone := command.SplitErrors(errors.Join(err, setup.Forget(ctx, cfg, registries, w.purge)))
+	undone := words.SplitErrors(errors.Join(err, setup.Forget(ctx, cfg, registries, w.purge)))
 	undone = append(undone, machine.DoAll(ctx, plan, func(s install.Step) { _ = a.Printf("%s\n", s) })...)
 	if ctx.Err() != nil {
 		return ctx.Err()

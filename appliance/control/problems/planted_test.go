@@ -366,7 +366,7 @@ var planted = map[string]struct {
 	// What the log warns of.
 	"the file is broken": {
 		func(p *plot) { p.Config = []services.Note{{Kind: services.Broken, Text: "line 3: x"}} },
-		api.Bad, api.FileBroken, []string{"line 3: x"},
+		api.Bad, api.FileBroken, []string{"line 3: x; see `crawlbox config check`"},
 	},
 	"the file could not be applied": {
 		func(p *plot) { p.Config = []services.Note{{Kind: services.Unready, Text: "no image x; push it"}} },

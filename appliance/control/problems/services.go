@@ -237,7 +237,7 @@ func (s Seen) config() (list []api.Problem) {
 		}
 		text := n.Text
 		if n.Kind == services.Broken {
-			text += "; `crawlbox config check` says all that is to be corrected"
+			text += "; see `crawlbox config check`"
 		}
 		if n.Service != "" {
 			text = "service " + n.Service + ": " + text

@@ -1,10 +1,10 @@
 package services
 
 import (
-	"errors"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // NoteKind says what a Note is of.
@@ -47,7 +47,7 @@ func (c *Controller) Notes() (list []Note) {
 
 // note keeps what the user should know of a service, and logs it once.
 func (c *Controller) note(service string, kind NoteKind, text string) {
-	text = *line("", errors.New(text))
+	text = strings.ReplaceAll(text, "\n", "; ")
 	c.mu.Lock()
 	c.notes[service] = Note{service, kind, text}
 	c.mu.Unlock()

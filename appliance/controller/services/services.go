@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/controller"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -111,7 +112,7 @@ func (c *Controller) Reload() error {
 	cfg, err := c.load()
 	if err != nil {
 		c.logOnce(c.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
-		c.broken.Store(line("the config file is broken and the state before it stays: ", err))
+		c.broken.Store(new("the config file is broken and the state before it stays: " + words.Brief(err, "mistake")))
 		return err
 	}
 	c.broken.Store(nil)
@@ -158,7 +159,7 @@ func (c *Controller) round(ctx context.Context) error {
 		return nil
 	}
 	if !swarm.IsUnreachable(err) { // the status says so anyway
-		c.unready.Store(line("", err))
+		c.unready.Store(new(words.Brief(err, "failure")))
 	}
 	c.logOnce("", slog.LevelError, "failed to apply the config", "error", err)
 	if errors.Is(err, swarm.ErrNotManager) {
@@ -198,10 +199,6 @@ func (c *Controller) settings(ctx context.Context) error {
 		return fmt.Errorf("set the swarm's heartbeat and task history: %w", err)
 	}
 	return nil
-}
-
-func line(before string, err error) *string {
-	return new(before + strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // AfterPush lets h serve and asks for another round when an image was pushed: a
