@@ -9,11 +9,12 @@ import (
 )
 
 // What Docker and Swarm put before the cause of a failure, and the IDs that they call things by
-// beside their names. One that stands for a name stays: it may be asked for.
+// beside their names, such as the container spider.1.ID. One that stands for a name stays: it may
+// be asked for.
 var (
 	dockerNoise = regexp.MustCompile(
 		`(rpc error: code = \w+ desc = |Error response from daemon: |error from daemon in stream: |ContainerSpec: |TaskSpec: )`)
-	dockerIDs = regexp.MustCompile(` \([0-9a-z]{25}\)`)
+	dockerIDs = regexp.MustCompile(` \([0-9a-z]{25}\)|\.[0-9a-z]{25}\b`)
 )
 
 // dockers are causes that Swarm's managers and Docker name for who knows their sources, each with

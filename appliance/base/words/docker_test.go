@@ -42,6 +42,8 @@ func TestDocker(t *testing.T) {
 		"Minimum memory limit allowed is 6MB": "the memory limit is too small for Docker: write 6MiB or more",
 		"write /x: no space left on device": "write /x: no space left on device; that machine's disk is full: make " +
 			"room on it, `docker system df` there shows what of Docker takes it",
+		"No such container: spider.1.uc0slilm201ofqs79lnqeac2p":                       "No such container: spider.1",
+		"No such container: each.vcykgia55l3nfrjbut5znltdz.uc0slilm201ofqs79lnqeac2p": "No such container: each",
 		"task: non-zero exit (1)": "task: non-zero exit (1)",
 		"two\n lines":             "two lines",
 	} {
