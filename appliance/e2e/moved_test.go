@@ -21,7 +21,8 @@ func TestMoved(t *testing.T) {
 	for i := range 3 {
 		c.push(fmt.Sprintf("localhost:8003/spider:%d", i+1))
 	}
-	c.run("deploy", "localhost:8003/spider:1", "--replicas", "3", "--max-per-node", "1")
+	c.run("deploy", "localhost:8003/spider:1", "--replicas", "3", "--max-per-node", "1",
+		"--monitor", "1s")
 	worker, nodes := c.hosts[1], c.nodeIDs()
 	own, other := worker.IP(), netip.MustParseAddr("10.99.200.77")
 
@@ -76,7 +77,7 @@ func (c *cluster) isWhereItIs(h *lab.Host, version string) {
 	h.Docker("image", "rm", c.public(version))
 	c.fit(h)
 	c.fit(c.hosts[2])
-	contains(c.T, c.run("deploy", "localhost:8003/"+version), "3/3 nodes have it", "3 running")
+	contains(c.T, c.run("deploy", "localhost:8003/"+version, "--parallelism", "all"), "3/3 nodes have it", "3 running")
 	c.awaitNoProblem()
 }
 
