@@ -112,7 +112,7 @@ secrets: {token: {file: a, environment: B}}
 `,
 		`3: unknown key "registry.prt" (did you mean "registry.port"?)
 4: swarm.heartbeat: must be a duration such as 5s or 1m30s, not "5"
-6: services.b.c.scale: must be a whole number from 0 to 1000000, not "x"
+6: services.b.c.scale: must be a whole number from 0 to 20000, not "x"
 6: "b.c" cannot name a service: use at most 63 letters, digits, - and _
 7: services.d.volumes.0: there is no "cache" below volumes: at the top level; define it there, or begin a path with ./
 7: services.d.networks.0: there is no "back" below networks: at the top level; define it there with ` + "`external: true`" + `

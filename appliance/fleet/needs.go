@@ -6,6 +6,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -90,7 +91,7 @@ func (n Needs) Overfull(replicas, nodes int) string {
 // bounds them.
 func (n Needs) Room(nodes []Node) (room int, bounded bool) {
 	for _, node := range nodes {
-		takes := MaxReplicas
+		takes := replica.Max
 		if n.MaxPerNode > 0 {
 			takes = n.MaxPerNode
 		}
@@ -100,7 +101,7 @@ func (n Needs) Room(nodes []Node) (room int, bounded bool) {
 		if n.Reserved > 0 && node.Memory > 0 {
 			takes = min(takes, int(node.Memory/n.Reserved))
 		}
-		room = min(room+takes, MaxReplicas)
+		room = min(room+takes, replica.Max)
 	}
 	return room, n.MaxPerNode > 0 || n.ReservedCPUs > 0 || n.Reserved > 0
 }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 )
 
 func TestNeeds_Refuse(t *testing.T) {
@@ -14,7 +16,7 @@ func TestNeeds_Refuse(t *testing.T) {
 		nodes    []Node
 		says     string // empty: it is not refused
 	}{
-		"nothing": {Needs{}, MaxReplicas, nodes, ""},
+		"nothing": {Needs{}, replica.Max, nodes, ""},
 		"a limit that one node has": {
 			Needs{Resources: Resources{LimitCPUs: 4}}, 1, nodes, "",
 		},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -12,20 +13,6 @@ import (
 const (
 	ModeReplicated = "replicated"
 	ModeGlobal     = "global"
-)
-
-// The lowest limits of a replica that start: the kernel refuses fewer processors, and Docker less
-// memory.
-const (
-	LeastCPUs         = 0.01
-	LeastMemory int64 = 6 << 20
-)
-
-// Bounds for numbers of replicas that are a slip of a finger: Swarm starts any, until no machine
-// answers any longer, whose processes they all are.
-const (
-	MaxReplicas = 20_000 // of a service
-	MaxDensity  = 500    // of a service on a node
 )
 
 // Crowded returns why so many replicas are more than nodes bear; empty where they are not.
@@ -36,7 +23,7 @@ func Crowded(replicas int, nodes []Node) string {
 			active++
 		}
 	}
-	most := min(max(active, 1)*MaxDensity, MaxReplicas)
+	most := min(max(active, 1)*replica.MaxDensity, replica.Max)
 	if replicas <= most {
 		return ""
 	}

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -115,9 +116,6 @@ func (s scalar) whole() (n int, ok bool) {
 // maxCount keeps numbers of tasks and processors far from overflow.
 const maxCount = 1_000_000
 
-// maxReplicas is a slip of a finger for sure; fleet.MaxReplicas is the same.
-const maxReplicas = 20_000
-
 var (
 	text = one("text (put a number in quotes)", scalar.isText)
 
@@ -126,9 +124,9 @@ var (
 		return ok && n >= 0 && n <= maxCount
 	})
 
-	replicas = one(fmt.Sprintf("a whole number from 0 to %d", maxReplicas), func(s scalar) bool {
+	replicas = one(fmt.Sprintf("a whole number from 0 to %d", replica.Max), func(s scalar) bool {
 		n, ok := s.whole()
-		return ok && n >= 0 && n <= maxReplicas
+		return ok && n >= 0 && n <= replica.Max
 	})
 
 	limit = one("a whole number, or -1 for no limit", func(s scalar) bool {

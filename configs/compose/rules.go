@@ -7,6 +7,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -88,7 +89,7 @@ var serviceRules = rules{
 	"network_mode":      {is: hostOnly},
 	"networks":          {is: networkNames},
 	"read_only":         {is: boolean},
-	"scale":             {is: count},
+	"scale":             {is: replicas},
 	"stdin_open":        {is: boolean},
 	"stop_grace_period": {is: duration},
 	"stop_signal":       {is: text},
@@ -225,15 +226,15 @@ var nestedRules = map[string]rules{
 	"deploy.placement.preferences.*": {"spread": {is: text}},
 	"deploy.resources":               {"limits": {is: mapping}, "reservations": {is: mapping}},
 	"deploy.resources.limits": {
-		"cpus":              {is: processors(0.01)},
-		"memory":            {is: memory(6<<20, "Docker")},
+		"cpus":              {is: processors(replica.LeastCPUs)},
+		"memory":            {is: memory(replica.LeastMemory, "Docker")},
 		"pids":              {is: count},
 		"devices":           {refused: noDevices},
 		"generic_resources": {refused: "only a reservation can have it"},
 	},
 	"deploy.resources.reservations": {
 		"cpus":              {is: processors(0.001)},
-		"memory":            {is: memory(4<<20, "Swarm")},
+		"memory":            {is: memory(replica.LeastReserved, "Swarm")},
 		"pids":              {refused: "only limits can have it"},
 		"devices":           {refused: noDevices},
 		"generic_resources": {refused: "crawlbox's nodes announce no generic resources; use a placement constraint"},

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 )
 
 // What Docker and Swarm put before the cause of a failure, and the IDs that they call things by
@@ -27,7 +29,9 @@ var dockers = []struct {
 		return m[1] + " processors are too few for Swarm: write " + m[2] + " or more"
 	}},
 	{regexp.MustCompile(`invalid memory value (\d+): Must be at least 4MiB`), func(m []string) string {
-		return size(m[1]) + " of memory is too little: Swarm reserves 4MiB or more, and Docker limits to 6MiB or more"
+		return size(m[1]) + " of memory is too little: Swarm reserves " +
+			units.BytesSize(float64(replica.LeastReserved)) + " or more, and Docker limits to " +
+			units.BytesSize(float64(replica.LeastMemory)) + " or more"
 	}},
 	{regexp.MustCompile(`Minimum memory limit allowed is (\d+)MB`), func(m []string) string {
 		return "the memory limit is too small for Docker: write " + m[1] + "MiB or more"

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -26,8 +27,8 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 		good bool
 		is   string
 	}{
-		{"replicas", f.replicas >= 0 && f.replicas <= fleet.MaxReplicas, mostReplicas},
-		{"limit-cpu", f.req.CPUs >= fleet.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
+		{"replicas", f.replicas >= 0 && f.replicas <= replica.Max, mostReplicas},
+		{"limit-cpu", f.req.CPUs >= replica.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
 		{"max-per-node", f.req.MaxPerNode > 0, "a number, 1 or more"},
 		{"failure-ratio", f.req.FailureRatio >= 0 && f.req.FailureRatio <= 1, "a number from 0 to 1"},
 		{"delay", f.req.Delay >= 0, "a time, 0s or more"},
@@ -52,7 +53,7 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 	return nil
 }
 
-var mostReplicas = fmt.Sprintf("a number from 0 to %d", fleet.MaxReplicas)
+var mostReplicas = fmt.Sprintf("a number from 0 to %d", replica.Max)
 
 // mostCPUs keeps what is sent within the numbers that Swarm has.
 const mostCPUs = 1e6
@@ -65,8 +66,9 @@ func (f *deployFlags) takeMemory() (err error) {
 	if err != nil {
 		return fmt.Errorf("--limit-memory %q is not a size such as 256MB", f.memory)
 	}
-	if f.req.Memory < fleet.LeastMemory {
-		return fmt.Errorf("--limit-memory is %q; Docker takes 6MB and more", f.memory)
+	if f.req.Memory < replica.LeastMemory {
+		return fmt.Errorf("--limit-memory is %q; Docker takes %s and more", f.memory,
+			units.BytesSize(float64(replica.LeastMemory)))
 	}
 	return nil
 }
