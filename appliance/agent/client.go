@@ -124,6 +124,21 @@ func (v *View) Managers() (list []string) {
 	return list
 }
 
+// Full returns the ports of the managers that have all images, but for this node's.
+func (v *View) Full() (list []string) {
+	m := v.id.Membership()
+	full := m.Full
+	if len(full) == 0 { // of a version that does not say
+		full = m.Managers
+	}
+	for _, addr := range full {
+		if addr.Addr().Unmap() != v.self {
+			list = append(list, addr.String())
+		}
+	}
+	return list
+}
+
 // Targets returns the managers as they are called.
 func (v *View) Targets(client *http.Client) (list []Target) {
 	for _, addr := range v.id.Membership().Managers {
@@ -143,6 +158,13 @@ func (v *View) Alive() (list []string) {
 	return list
 }
 
+// IsAlive reports whether a crawlbox runs at an address, as far as gossip has heard.
+func (v *View) IsAlive(at netip.Addr) bool {
+	return slices.ContainsFunc(v.members(), func(m gossip.Member) bool {
+		return m.Addr == at && m.State == gossip.Alive
+	})
+}
+
 // Asker names the node that sent a request as others reach it; empty: it is not known.
 func (v *View) Asker(r *http.Request) string {
 	addr := AskerAddr(r)
@@ -155,6 +177,9 @@ func (v *View) Asker(r *http.Request) string {
 // Primary returns where the manager is that created the cluster. It is not valid where none
 // is known.
 func (v *View) Primary() netip.Addr {
+	if full := v.id.Membership().Full; len(full) > 0 {
+		return full[0].Addr().Unmap()
+	}
 	if managers := v.id.Membership().Managers; len(managers) > 0 {
 		return managers[0].Addr().Unmap()
 	}

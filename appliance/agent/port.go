@@ -15,7 +15,8 @@ const (
 	RouteReach        = "POST /v1/reach"
 	RouteBackup       = "POST /v1/backup"
 	RouteBackups      = "POST /v1/backups"
-	RouteImages       = "/v2/" // the registry's
+	RouteImages       = "/v2/"     // the registry's
+	RouteAPI          = "/v1/api/" // and a call of the local API
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -25,6 +26,9 @@ const (
 	routeExecute      = "POST /v1/exec"
 	routeUpgradeState = "POST /v1/upgrade/state"
 	routeUpgrade      = "POST /v1/upgrade"
+	routeStatePut     = "POST /v1/state/put"
+	routeStateGet     = "POST /v1/state/get"
+	routeStateTell    = "POST /v1/state/tell"
 	routeProgram      = "GET /v1/program/" // and its checksum
 	routeCA           = "GET " + bootstrap.PathCA
 	routeScript       = "GET " + bootstrap.PathScript
@@ -56,9 +60,13 @@ var Callers = map[string]enroll.Caller{
 	routeExecute:           enroll.Manager,
 	routeUpgradeState:      enroll.Manager,
 	routeUpgrade:           enroll.Manager,
+	routeStatePut:          enroll.Manager,
+	routeStateGet:          enroll.Manager,
+	routeStateTell:         enroll.Manager,
 	RouteOwner:             enroll.Manager,
 	RouteBackup:            enroll.Manager,
 	RouteBackups:           enroll.Manager,
+	RouteAPI:               enroll.Manager,
 }
 
 // Port serves handlers to the callers that the table admits.

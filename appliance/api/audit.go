@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // harmless lists the parameters that may be written to the audit log.
@@ -105,6 +107,9 @@ func peerOf(c net.Conn) (peer *unix.Ucred) {
 // PeerUser returns the name of the user who has connected, or the number where there is
 // no name; empty where that is not known.
 func PeerUser(ctx context.Context) string {
+	if from, ok := ctx.Value(relayKey{}).(relayed); ok {
+		return words.OneLine(from.user) + "@" + from.node
+	}
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {
 		return ""
@@ -118,6 +123,9 @@ func PeerUser(ctx context.Context) string {
 
 // peerAttrs returns who has connected, as the audit log shows it.
 func peerAttrs(ctx context.Context) []slog.Attr {
+	if from, ok := ctx.Value(relayKey{}).(relayed); ok {
+		return []slog.Attr{slog.String("user", from.user), slog.String("node", from.node)}
+	}
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {
 		return []slog.Attr{slog.String("peer", "unknown")}

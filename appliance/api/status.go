@@ -171,6 +171,7 @@ const (
 	AddressGone      = "address"           // this machine no longer has the address that others know
 	ManagerAway      = "manager-away"      // the manager that this node follows does not answer
 	CertificateEnds  = "certificate"       // this node's is about to end, and could not be renewed
+	StateBehind      = "state"             // that of the cluster is not the newest here, and can't be changed
 	MachineUnfit     = "machine"           // what `crawlbox doctor` has found
 	NoNode           = "no-node"           // no node takes tasks
 	NodeDown         = "node-down"         // Swarm does not hear from a node
@@ -208,9 +209,9 @@ const (
 
 // Kinds are all of them.
 var Kinds = []string{
-	Removed, DockerHere, AddressGone, ManagerAway, CertificateEnds, MachineUnfit, NoNode, NodeDown, DockerStopped,
-	CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing, ServiceForgotten,
-	UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, NoBackup, NodeUnknown, DiskLow, SameNames,
-	VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven, QueueSandbox, AuditLog, NodeIdle,
-	LeftFile, KeptAway, NotDeployed,
+	Removed, DockerHere, AddressGone, ManagerAway, CertificateEnds, StateBehind, MachineUnfit, NoNode, NodeDown,
+	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
+	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, NoBackup, NodeUnknown,
+	DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven, QueueSandbox,
+	AuditLog, NodeIdle, LeftFile, KeptAway, NotDeployed,
 }

@@ -20,14 +20,16 @@ import (
 type Tokens struct {
 	tokens   *token.Store
 	ca       *pki.CA
-	managers []netip.AddrPort
+	managers func() []netip.AddrPort
 	engine   *swarm.Engine
 	errs     Errors
 }
 
 // NewTokens returns what lets nodes join at the managers, the first of which also installs
 // crawlbox on them.
-func NewTokens(tokens *token.Store, ca *pki.CA, managers []netip.AddrPort, engine *swarm.Engine, errs Errors) *Tokens {
+func NewTokens(
+	tokens *token.Store, ca *pki.CA, managers func() []netip.AddrPort, engine *swarm.Engine, errs Errors,
+) *Tokens {
 	return &Tokens{
 		tokens:   tokens,
 		ca:       ca,
@@ -57,8 +59,10 @@ func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, e
 }
 
 func (t *Tokens) command(c token.Issued) (api.Token, error) {
+	managers := t.managers()
+	managers = managers[:min(len(managers), token.MaxManagers)]
 	line, err := token.JoinToken{
-		Managers: t.managers,
+		Managers: managers,
 		CA:       t.ca.Hash(),
 		Role:     c.Role,
 		Token:    c.ID,
@@ -75,7 +79,7 @@ func (t *Tokens) command(c token.Issued) (api.Token, error) {
 		Command:   naming.Join(c.Role) + line,
 		Expires:   c.Expires,
 		Uses:      c.Uses,
-		Bootstrap: bootstrap.Command(t.managers[0].String(), t.ca.PEM(), line),
+		Bootstrap: bootstrap.Command(managers[0].String(), t.ca.PEM(), line),
 	}, nil
 }
 

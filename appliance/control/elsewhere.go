@@ -38,6 +38,20 @@ func NewElsewhere(errs Errors) Elsewhere {
 	return Elsewhere{errs, func() error { return errs.onlyOn("the queue") }}
 }
 
+// Areas returns those that another manager answers whom a manager may pass calls on to.
+func (e Elsewhere) Areas() []api.Area {
+	return []api.Area{
+		api.AccountsArea(e),
+		api.DeploysArea(e),
+		api.BuildsArea(e),
+		api.ImagesArea(e),
+		api.QueuesArea(e),
+		api.UpgradesArea(e),
+		api.ProgramsArea(e),
+		api.BackupsArea(e),
+	}
+}
+
 func (e Elsewhere) ca() error       { return e.onlyOn("the cluster's CA") }
 func (e Elsewhere) registry() error { return e.onlyOn("the registry") }
 func (e Elsewhere) history() error  { return e.onlyOn("the history of deploys") }

@@ -17,12 +17,28 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
 
 // Probe asks one part of the node whether it still answers.
 type Probe struct {
 	Part string
 	Ask  func(ctx context.Context) error
+}
+
+// Watched returns the part of a node that has probes be asked for as long as it runs; none where nobody
+// wants to. watchdog is called with what asks them, and blocks until ctx ends.
+func Watched(
+	watchdog func(ctx context.Context, check func(context.Context) error), probes ...Probe,
+) []lifecycle.Part {
+	if watchdog == nil {
+		return nil
+	}
+	check := CheckAll(probes)
+	return []lifecycle.Part{lifecycle.Background("watchdog", func(ctx context.Context) error {
+		watchdog(ctx, check)
+		return nil
+	})}
 }
 
 // CheckAll returns a check that asks all at once and returns the first error, at the latest when ctx ends:

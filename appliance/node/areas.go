@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -11,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/relay"
 )
 
 func (n *Node) about() api.Status {
@@ -44,38 +46,40 @@ func (n *Node) reports(own ...control.Report) []control.Report {
 	)
 }
 
-// areas are those of the local API of the primary, which has all of them.
-func (p *primary) areas(defined *services.Controller) []api.Area {
+// areas are those of the local API of the primary, which has all of them, and which of them other managers
+// pass on to it.
+func (p *primary) areas(defined *services.Controller) (own, passed []api.Area) {
 	errs, a := p.errs(), p.authority
 	numbers := history.NewNumbers(a.Numbers())
 	builds := control.NewBuilds(p.engine, p.registry, numbers, p.cfg.Registry.Port, errs)
 	changes := control.NewChanges(p.engine, p.runner, p.log, errs)
 	deploys := control.NewDeploys(changes, p.sources, p.past, defined, builds)
-	queues, queue := p.queue.area()
 	local := control.LocalRegistry(p.cfg.Registry.Port)
 	sent := func() int64 { return p.pieces.Stats().Sent }
-	reports := p.reports(append(queue,
+	reports := p.reports(append(p.queue.Reports,
+		control.PartReport(api.Bad, api.StateBehind, a.Problem),
 		control.BackupsReport(p.backups.State, p.cfg.File),
-		control.DeploysReport(p.past, defined.Notes, p.queue.told.Mark()),
+		control.DeploysReport(p.past, defined.Notes, p.queue.Told.Mark()),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
 	)...)
 	view := control.NewView(p.engine, p.gossip.Members, control.Settle(defined.Notes))
 	return append(p.swarmAreas(view, func() netip.Addr { return p.addr }, a.Demoted, errs),
-		api.OverviewArea(control.NewOverview(p.about(), p.engine, view, p.runner.Why, reports...)),
-		api.LocalArea(control.NewLocal(p.cfg, p.upgrade, p.checkup.Neighbours, p.leave, errs)),
-		api.TokensArea(p.joinTokens()),
-		api.AccountsArea(control.NewAccounts(a.Accounts, p.registryAddr(), a.CA.PEM(), errs)),
-		api.RemovalsArea(control.NewRemovals(p.engine, a.Remove, a.RemoveMember, errs)),
-		api.ChangesArea(deploys),
-		api.DeploysArea(deploys),
-		api.BuildsArea(builds),
-		api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log,
-			errs)),
-		api.QueuesArea(queues),
-		api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
-		api.ProgramsArea(control.NewPrograms(p.engine, p.peers.Execute, errs)),
-		api.BackupsArea(control.NewBackups(p.backups, copies.Nodes{Peers: p.peers}, errs)),
-	)
+			api.OverviewArea(control.NewOverview(p.about(), p.engine, view, p.runner.Why, reports...)),
+			api.LocalArea(control.NewLocal(p.cfg, p.upgrade, p.checkup.Neighbours, p.leave, errs)),
+			api.TokensArea(p.joinTokens()),
+			api.RemovalsArea(control.NewRemovals(p.engine, a.Remove, a.RemoveMember, errs)),
+		), []api.Area{
+			api.AccountsArea(control.NewAccounts(a.Accounts, p.registryAddr(), a.CA.PEM(), errs)),
+			api.ChangesArea(deploys),
+			api.DeploysArea(deploys),
+			api.BuildsArea(builds),
+			api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log,
+				errs)),
+			api.QueuesArea(p.queue.Queues),
+			api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
+			api.ProgramsArea(control.NewPrograms(p.engine, p.peers.Execute, errs)),
+			api.BackupsArea(control.NewBackups(p.backups, copies.Nodes{Peers: p.peers}, errs)),
+		}
 }
 
 // areas are those of the local API of a node that joined: what it has not is elsewhere.
@@ -92,19 +96,20 @@ func (m *joined) areas() []api.Area {
 		control.FollowsReport(m.view.Primary, m.view.PrimaryName),
 		control.MirrorReport(m.mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
 	)
-	return append(m.swarmAreas(view, m.view.Primary, demoted, errs),
+	own := []api.Area{
 		api.OverviewArea(control.NewOverview(m.about(), m.engine, view, runner.Why, reports...)),
 		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
-		api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)),
-		api.TokensArea(elsewhere),
-		api.AccountsArea(elsewhere),
-		api.RemovalsArea(elsewhere),
-		api.DeploysArea(elsewhere),
-		api.BuildsArea(elsewhere),
-		api.ImagesArea(elsewhere),
-		api.QueuesArea(elsewhere),
-		api.UpgradesArea(elsewhere),
-		api.ProgramsArea(elsewhere),
-		api.BackupsArea(elsewhere),
-	)
+	}
+	tokens, removals := api.TokensArea(elsewhere), api.RemovalsArea(elsewhere)
+	far := append(elsewhere.Areas(), api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)))
+	if a := m.authority; a != nil {
+		demoted = a.Demoted
+		tokens = api.TokensArea(control.NewTokens(a.Tokens, a.CA, a.Managers, m.engine, errs))
+		removals = api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs))
+		to := relay.ToPrimary(m.view, m.toManagers)
+		for i := range far {
+			far[i] = far[i].Relayed(to)
+		}
+	}
+	return slices.Concat(own, m.swarmAreas(view, m.view.Primary, demoted, errs), far, []api.Area{tokens, removals})
 }

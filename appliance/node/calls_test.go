@@ -29,6 +29,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/node/queue"
+	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
@@ -97,7 +99,7 @@ func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handl
 	}
 	p := &port{T: t, swarm: &swarmList{}, addr: netip.MustParseAddrPort(ln.Addr().String())}
 	p.m = newPrimary(t, p.swarm, unheard, p.addr)
-	handlers := change(p.m, p.m.handlers(http.NotFoundHandler()))
+	handlers := change(p.m, append(p.m.handlers(http.NotFoundHandler()), relay.Answer(unheard, log, nil)))
 	srv := &http.Server{
 		Handler:           agent.Port(p.m.identity, handlers),
 		ReadHeaderTimeout: time.Minute,
@@ -127,7 +129,12 @@ func newPrimary(
 	t.Helper()
 	log, dir := slog.New(slog.DiscardHandler), t.TempDir()
 	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
-	a, err := authority.Open(dir, filepath.Join(dir, "node"), self, managers, 0, log)
+	a, err := authority.Open(t.Context(), authority.Options{
+		DataDir: dir,
+		NodeDir: filepath.Join(dir, "node"),
+		Self:    self,
+		Log:     log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +143,7 @@ func newPrimary(
 	if err := a.Serve(swarm, func(pki.Membership) {}, audit); err != nil {
 		t.Fatal(err)
 	}
-	p := &primary{Node: &Node{log: log}, authority: a, queue: noQueue("")}
+	p := &primary{Node: &Node{log: log}, authority: a, queue: queue.Off("")}
 	p.cfg.DataDir = dir
 	p.identify(a.Identity)
 	p.ask()

@@ -2,56 +2,84 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/pieces"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
-// joined is what a node that joined has, worker or manager: a mirror of the registry, and
-// news of the cluster from the primary.
+// joined is what a node that joined has, worker or manager: a mirror of the registry. A manager has the
+// cluster's state too, once it could get that; others have news of the cluster from the managers.
 type joined struct {
 	*Node
-	client *http.Client // to managers
-	others *http.Client // to all
-	links  *wire.Links
-	mirror *mirror.Mirror
-	news   enroll.News
+	others    *http.Client // to all
+	links     *wire.Links
+	mirror    *mirror.Mirror
+	news      enroll.News
+	authority *authority.Authority // nil: it has no state
 }
 
 // buildJoined opens the mirror and makes the parts of a node that joined.
-func (n *Node) buildJoined(context.Context) (assembly, error) {
+func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
 	m := &joined{Node: n, news: enroll.News{Learn: n.learn, Log: n.log}}
-	m.client = agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
+	m.toManagers = agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
 	m.others = agent.NewClient(n.view.At, n.identity)
 	m.links = wire.NewLinks(m.others)
-	if err := m.open(); err != nil {
+	err := m.openState(ctx)
+	if err == nil {
+		err = m.open()
+	}
+	if err != nil {
 		m.release()
 		return assembly{}, err
 	}
 	return assembly{parts: m.parts(), release: m.release}, nil
 }
 
+// openState opens the cluster's state on a manager, and removes what one that was demoted had of it.
+func (m *joined) openState(ctx context.Context) (err error) {
+	if m.role != fleet.RoleManager || m.demoted(ctx) {
+		return state.Remove(m.cfg.DataDir)
+	}
+	m.authority, err = authority.Open(ctx, m.authorityOf(m.identity.Self, m.identity))
+	if errors.Is(err, authority.ErrNoState) {
+		m.log.Debug("failed to get the cluster's state", "error", err)
+		return nil
+	}
+	return err
+}
+
+// demoted reports whether Swarm has this node as a worker.
+func (m *joined) demoted(ctx context.Context) bool {
+	info, err := m.engine.Info(ctx)
+	return err == nil && info.State == swarm.StateActive && !info.Manager
+}
+
 func (m *joined) open() (err error) {
 	opts := pieces.Options(m.cfg.Mirror, m.links, m.view.Addr(m.addr))
-	opts.Trackers, opts.Nodes = m.view.Managers, m.view.Alive
+	opts.Trackers, opts.Nodes = m.view.Full, m.view.Alive
 	m.mirror, err = mirror.Open(mirror.Options{
 		Dir:      m.cfg.MirrorDir(),
 		MaxBytes: int64(m.cfg.Mirror.MaxSize),
 		Manager:  m.view.PrimaryName,
 		Source: &mirror.HTTPSource{
-			Client:       m.client,
-			Bases:        func() []string { return agent.URLs(m.view.Managers()) },
+			Client:       m.toManagers,
+			Bases:        func() []string { return agent.URLs(m.view.Full()) },
 			OthersClient: m.others,
 			Others:       func() []string { return agent.URLs(m.view.Alive()) },
 		},
@@ -61,33 +89,55 @@ func (m *joined) open() (err error) {
 		return err
 	}
 	m.upgradable(func(ctx context.Context, o upgrade.Offer) (io.ReadCloser, error) {
-		return agent.FetchProgram(ctx, m.view.Targets(m.client), o)
+		return agent.FetchProgram(ctx, m.view.Targets(m.toManagers), o)
 	})
 	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
 	m.newCheckup(m.others, m.view.At, false)
-	return m.newGossip(m.identity.Membership().GossipKeys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port))
+	keys := m.identity.Membership().GossipKeys
+	if m.authority != nil {
+		m.authority.Locate(m.engine)
+		keys, seeds = m.authority.Keys.All(), m.authority.Seeds
+	}
+	if err := m.newGossip(keys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port)); err != nil || m.authority == nil {
+		return err
+	}
+	return m.authority.Serve(m.authority, m.learn, m.audit.Record)
 }
 
 func (m *joined) release() {
 	if m.mirror != nil {
 		m.mirror.Close()
 	}
+	if m.authority != nil {
+		m.authority.Close()
+	}
 	m.links.Close()
-	m.client.CloseIdleConnections()
+	m.toManagers.CloseIdleConnections()
 	m.others.CloseIdleConnections()
 }
 
 func (m *joined) parts() []lifecycle.Part {
 	images := failpoint.Handler(failpoint.HangRegistry, m.mirror.Handler())
 	locks := func() { m.gossip.Members(); m.mirror.Stats() }
-	return append([]lifecycle.Part{
+	return slices.Concat([]lifecycle.Part{
 		{Name: "registry mirror", Component: m.localRegistry(images)},
 		m.nodePort(m.handlers()),
 		m.certificate(func(ctx context.Context) error { return enroll.Renew(ctx, m.identity) }),
 		m.localAPI(m.areas()),
 		{Name: "cluster", Component: lifecycle.Func(m.startDeferred)},
 		lifecycle.Background("upgrade", m.upgrade.Run),
-	}, m.watchdog(images, locks)...)
+	}, m.managing(), m.watchdog(images, locks))
+}
+
+// managing are the parts of a manager.
+func (m *joined) managing() []lifecycle.Part {
+	switch {
+	case m.authority != nil:
+		return m.authority.Parts()
+	case m.role == fleet.RoleManager:
+		return []lifecycle.Part{lifecycle.Background("state", m.awaitState)}
+	}
+	return nil
 }
 
 // startDeferred runs those parts by which nodes know of each other and which tasks do not
@@ -108,22 +158,35 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 	}
 	return lifecycle.Run(ctx, m.log, ready,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
-		lifecycle.Background("news", func(ctx context.Context) error {
-			return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
-		}),
+		lifecycle.Background("news", m.hear),
 		m.dockerWatch(func() {}),
 		lifecycle.Background("checkup", m.checkup.Run),
 	)
 }
 
+// hear follows the news of the managers. One with the state needs none.
+func (m *joined) hear(ctx context.Context) error {
+	if m.authority != nil {
+		<-ctx.Done()
+		return nil
+	}
+	return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
+}
+
 // handlers returns what the port between nodes serves.
 func (m *joined) handlers() []agent.Handler {
-	return append(m.answers(m.mirror),
-		agent.Raw(agent.RouteImages, m.mirror.Kept()),
+	images := m.mirror.Kept()
+	handlers := m.answers(m.mirror)
+	if m.authority != nil {
+		images = m.mirror.Handler() // nodes may ask any manager for any image
+		handlers = append(handlers, m.authority.Handlers(m.upgrade, m.view.Addr(m.addr))...)
+	}
+	return append(handlers,
+		agent.Raw(agent.RouteImages, images),
 		agent.Raw(wire.Path, wire.NewServer(m.mirror.Exchange(), m.log).Handler(unguarded, m.view.Asker)),
 	)
 }
 
 func (m *joined) leave(ctx context.Context, force bool) error {
-	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.client), m.view.PrimaryName(), force))
+	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.PrimaryName(), force))
 }

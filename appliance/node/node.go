@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -96,6 +98,8 @@ type Node struct {
 	upgrade  *upgrade.Node
 	watch    *watch.Watcher // of Docker on this machine
 	checkup  *preflight.Checkup
+
+	toManagers *http.Client // that speaks to managers only
 }
 
 // assembly is what a node has by its role.
@@ -106,8 +110,20 @@ type assembly struct {
 }
 
 // Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A
-// manager creates its cluster, unless it joins one or did so before.
+// manager creates its cluster, unless it joins one or did so before. Where the node's part in the cluster changes, it
+// is built again.
 func Run(ctx context.Context, role string, opts Options) error {
+	for {
+		err := run(ctx, role, opts)
+		if !errors.Is(err, errAnew) && !errors.Is(err, replica.ErrDemoted) {
+			return err
+		}
+		opts.Log.Info(err.Error() + "; it starts again as what it is now")
+		opts.Join = "" // it has joined
+	}
+}
+
+func run(ctx context.Context, role string, opts Options) error {
 	n, err := prepare(opts)
 	if err != nil {
 		return err
@@ -132,8 +148,8 @@ func Run(ctx context.Context, role string, opts Options) error {
 		n.log.Debug("ready", "took", time.Since(n.started))
 		opts.Ready(n.role, is.token, setup.Moved(n.cfg).Sentence())
 	}, lifecycle.Announced(is.parts, func(name string) { n.opts.Phase("starting: " + name) })...)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) {
-		return ErrLeft
+	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) || errors.Is(cause, errAnew) {
+		return cause
 	}
 	return err
 }
@@ -215,8 +231,7 @@ func (n *Node) machine() *setup.Machine {
 // LeaveOffline takes this machine out of its cluster as the local API does, for
 // a node on which no crawlbox runs; none can be started meanwhile.
 func LeaveOffline(ctx context.Context, opts Options, force bool) error {
-	state := setup.StateOf(opts.Config)
-	if state == setup.None {
+	if setup.StateOf(opts.Config) == setup.None {
 		return ErrNoNode
 	}
 	n, err := prepare(opts)
@@ -227,17 +242,7 @@ func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 	if err := n.ports.OpenSocket(n.cfg); err != nil {
 		return err
 	}
-	if state == setup.Created {
-		return n.machine().End(ctx, force)
-	}
-	id, err := setup.JoinedAs(n.cfg)
-	if err != nil {
-		return n.machine().Abandon(ctx, err, force)
-	}
-	n.identify(id)
-	managers := agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
-	defer managers.CloseIdleConnections()
-	return n.machine().Leave(ctx, n.identity, n.view.Targets(managers), n.view.PrimaryName(), force)
+	return n.machine().LeaveOffline(ctx, force)
 }
 
 func (n *Node) close() {

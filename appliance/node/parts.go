@@ -19,12 +19,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/node/doors"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/appliance/watch"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
-	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
 // The parts that every node has.
@@ -36,8 +36,7 @@ func (n *Node) nodePort(handlers []agent.Handler) lifecycle.Part {
 
 // localRegistry serves images on loopback, to this machine's Docker Engine.
 func (n *Node) localRegistry(images http.Handler) lifecycle.Component {
-	handler := access.Local(images, n.isLoopback, n.prover.DockerOnly)
-	return server.Serve(server.Site{Handler: handler, Conn: owner.Provable}, n.log, n.ports.Local)
+	return doors.Local(images, n.isLoopback, n.prover, n.ports.Local, n.log)
 }
 
 func (n *Node) isLoopback(hostport string) bool {
@@ -63,20 +62,13 @@ func (n *Node) dockerWatch(back func()) lifecycle.Part {
 
 // watchdog runs beside the other parts, where somebody wants to hear that they answer.
 func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
-	if n.opts.Watchdog == nil {
-		return nil
-	}
-	check := health.CheckAll([]health.Probe{
+	return health.Watched(n.opts.Watchdog,
 		health.API(n.cfg.Socket),
 		health.RegistryPort(n.cfg.Registry.Port),
 		health.Registry(images),
 		health.Loop("watch", &n.watch.Rounds),
 		health.Locks("what is known of the cluster", locks),
-	})
-	return []lifecycle.Part{lifecycle.Background("watchdog", func(ctx context.Context) error {
-		n.opts.Watchdog(ctx, check)
-		return nil
-	})}
+	)
 }
 
 // answers returns what every node answers about itself.

@@ -11,12 +11,10 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
-	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
-	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
@@ -24,18 +22,18 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
-	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/node/doors"
+	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/pieces"
-	"github.com/crawlbox/crawlbox/appliance/server"
+	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 	"github.com/crawlbox/crawlbox/embedded/registry"
-	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
 
 // primary is what the manager that created the cluster has: the CA, the registry, the
@@ -46,7 +44,7 @@ type primary struct {
 	registry  *registry.Registry
 	pieces    *exchange.Exchange
 	cutter    *pieces.Cutter
-	queue     queue
+	queue     queue.Queue
 	client    *http.Client // to other nodes
 	answered  []agent.Handler
 	peers     *agent.Peers
@@ -59,7 +57,7 @@ type primary struct {
 
 // buildPrimary opens what the primary keeps on disk and makes its parts.
 func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
-	p := &primary{Node: n, queue: noQueue("")}
+	p := &primary{Node: n, queue: queue.Off("")}
 	var token api.Token
 	err := p.open(ctx)
 	if err == nil {
@@ -74,8 +72,7 @@ func (n *Node) buildPrimary(ctx context.Context) (assembly, error) {
 
 func (p *primary) open(ctx context.Context) (err error) {
 	self := pki.Self{Name: p.name, Addr: p.addr, Version: p.opts.Version}
-	p.authority, err = authority.Open(p.cfg.DataDir, setup.NodeDir(p.cfg), self, p.managers(), p.cfg.Gossip.Port, p.log)
-	if err != nil {
+	if p.authority, err = authority.Open(ctx, p.authorityOf(self, nil)); err != nil {
 		return err
 	}
 	p.identify(p.authority.Identity)
@@ -95,17 +92,25 @@ func (p *primary) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.queue, err = p.newQueue(); err != nil {
+	p.queue, err = queue.New(queue.Options{
+		Config:    p.cfg,
+		Listeners: p.ports.Queue,
+		Addr:      p.addr,
+		CA:        p.authority.CA,
+		Identity:  p.identity,
+		Log:       p.log,
+	})
+	if err != nil {
 		return err
 	}
 	if err := p.meetNodes(); err != nil {
 		return err
 	}
 	p.runner = deploy.NewRunner(p.engine, p.peers, p.past, p.log)
-	p.runner.TellQueue(p.queueFor, p.queue.outages)
+	p.runner.TellQueue(p.queue.For(p.registry.Handler()), p.queue.Outages)
 	p.sources = deploy.NewSources(p.engine)
 	if p.cfg.Registry.Public {
-		own := func(hostport string) bool { return p.isLoopback(hostport) || p.isRegistry(hostport) }
+		own := func(hostport string) bool { return p.isLoopback(hostport) || p.network().Owns(hostport) }
 		copier := image.NewCopier(p.registry.Sparse(), pki.CertsDir)
 		p.sources = deploy.NewCopyingSources(p.engine, copier, p.registry, p.cfg.Registry.Port, own, p.log)
 	}
@@ -123,6 +128,7 @@ func (p *primary) meetNodes() error {
 		return err
 	}
 	p.client = agent.NewClient(p.atMembers(p.cfg.Node.Port), p.identity)
+	p.toManagers = agent.NewClient(p.atMembers(p.cfg.Node.Port), p.identity, fleet.RoleManager)
 	opts := pieces.Options(p.cfg.Mirror, nil, p.view.Addr(p.addr)) // it has all, and fetches nothing
 	opts.Store = pieces.Store{Registry: p.registry}
 	p.pieces = exchange.New(opts, p.log)
@@ -144,9 +150,11 @@ func (p *primary) ask() {
 
 // release closes what open opened, as far as it came.
 func (p *primary) release() {
-	p.queue.close()
-	if p.client != nil {
-		p.client.CloseIdleConnections()
+	p.queue.Close()
+	for _, client := range []*http.Client{p.client, p.toManagers} {
+		if client != nil {
+			client.CloseIdleConnections()
+		}
 	}
 	if p.registry != nil {
 		if err := p.registry.Close(); err != nil {
@@ -167,16 +175,16 @@ func (p *primary) parts() []lifecycle.Part {
 	p.runner.OnEnd(defined.Again)
 	p.runner.OnEnd(unused.Again)
 	written := defined.AfterPush(images)
+	areas, passed := p.areas(defined)
 	return slices.Concat([]lifecycle.Part{
 		lifecycle.Background("pieces", p.cutter.Run),
 		{Name: "registry", Component: p.localRegistry(written)},
-	}, p.networkRegistry(written), p.queue.parts, []lifecycle.Part{
+	}, p.network().Parts(written), p.queue.Parts, []lifecycle.Part{
 		{Name: "gossip", Component: p.gossip},
-		p.nodePort(p.handlers(images)),
+		p.nodePort(append(p.handlers(images), relay.Answer(p.audit.Record, p.log, passed))),
 		p.certificate(p.renew),
 		lifecycle.Background("keys", p.authority.Run),
-		lifecycle.Background("addresses", p.authority.TellAddresses),
-		p.localAPI(p.areas(defined)),
+		p.localAPI(append(areas, passed...)),
 		p.dockerWatch(defined.Again),
 		lifecycle.Background("deploys", p.runner.Resume),
 		defined.Part(),
@@ -185,7 +193,7 @@ func (p *primary) parts() []lifecycle.Part {
 		readmit.New(p.engine, p.runner, agents, p.log).Part(),
 		lifecycle.Background("checkup", p.checkup.Run),
 		lifecycle.Background("upgrade", p.upgrade.Run),
-	}, p.watchdog(images, func() { p.gossip.Members() }))
+	}, p.authority.Parts(), p.watchdog(images, func() { p.gossip.Members() }))
 }
 
 // handlers returns what the port between nodes serves.
@@ -194,48 +202,27 @@ func (p *primary) handlers(images http.Handler) []agent.Handler {
 		agent.Raw(agent.RouteImages, registry.ReadOnly(images)),
 		agent.Raw(wire.Path, wire.NewServer(p.pieces, p.log).Handler(unguarded, p.view.Asker)),
 		agent.AnswerProgram(p.offers),
-		agent.AnswerLeave(p.authority.Joins, p.authority.Members, p.authority.Book.Forget, p.log),
-	})
-	for route, h := range p.authority.Joins.Handlers() {
-		handlers = append(handlers, agent.Raw(route, h))
-	}
-	own := p.view.Addr(p.addr)
-	return append(handlers, agent.AnswerBootstrap(p.authority.Joins, p.authority.CA, p.upgrade, own, p.log)...)
+	}, p.authority.Handlers(p.upgrade, p.view.Addr(p.addr)))
+	return handlers
 }
 
-// networkRegistry is the registry on the network, where it is served.
-func (p *primary) networkRegistry(images http.Handler) []lifecycle.Part {
-	if p.ports.Registry == nil {
-		return nil
+// network is the registry's door on the network.
+func (p *primary) network() doors.Network {
+	return doors.Network{
+		Authority: p.authority,
+		Prover:    p.prover,
+		Peers:     p.peers,
+		Addr:      p.addr,
+		Port:      p.cfg.Registry.Port,
+		Listener:  p.ports.Registry,
+		Audit:     p.audit.Record,
+		Log:       p.log,
 	}
-	a := p.authority
-	handler := access.Network(images, access.Options{
-		Accounts: a.Accounts,
-		Peer:     owner.NewNetwork(p.prover, p.identity, a.Members, p.peers, p.addr).Right,
-		Member: func(addr netip.Addr) bool {
-			return addr == p.addr || addr == doctor.BindAddr(p.addr) || len(a.Members.At(addr)) > 0
-		},
-		Host:  p.isRegistry,
-		Admit: owner.Admit,
-		Audit: p.audit.Record,
-		Log:   p.log,
-	})
-	site := server.Site{Handler: handler, TLS: p.identity.ServerTLS(), Conn: owner.Provable}
-	return []lifecycle.Part{{Name: "registry on the network", Component: server.Serve(site, p.log, p.ports.Registry)}}
-}
-
-// isRegistry reports whether a Host header names the registry on the network.
-func (p *primary) isRegistry(hostport string) bool {
-	return server.IsCertified(hostport, p.cfg.Registry.Port, p.identity.Certificate().Leaf)
 }
 
 func (p *primary) renew(context.Context) error {
-	p.queue.renew()
+	p.queue.Renew()
 	return p.authority.CA.Reissue(p.identity)
-}
-
-func (p *primary) managers() []netip.AddrPort {
-	return []netip.AddrPort{netip.AddrPortFrom(p.addr, p.cfg.Node.Port)}
 }
 
 func (p *primary) registryAddr() string {
@@ -253,7 +240,7 @@ func (p *primary) errs() control.Errors {
 
 // joinTokens are what lets nodes in.
 func (p *primary) joinTokens() *control.Tokens {
-	return control.NewTokens(p.authority.Tokens, p.authority.CA, p.managers(), p.engine, p.errs())
+	return control.NewTokens(p.authority.Tokens, p.authority.CA, p.authority.Managers, p.engine, p.errs())
 }
 
 func (p *primary) leave(ctx context.Context, force bool) error {

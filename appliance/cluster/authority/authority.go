@@ -10,6 +10,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -38,34 +40,37 @@ type Authority struct {
 	Book     *addressbook.Book
 	Joins    *enroll.Server
 
-	self       pki.Self
-	managers   []netip.AddrPort
-	gossipPort uint16
-	log        *slog.Logger
-	state      *state.Disk
-	engine     *swarm.Engine
+	opts   Options
+	state  *state.Disk
+	engine *swarm.Engine
 }
 
-// Open loads what a manager with a data directory keeps, and creates what is missing.
-// managers are the addresses at which the nodes find the managers, and gossip has a port.
-func Open(
-	dataDir, nodeDir string, self pki.Self, managers []netip.AddrPort, gossip uint16, log *slog.Logger,
-) (*Authority, error) {
-	store, err := state.Open(state.Dir(dataDir), state.Options{
-		Author: self.Name,
-		Files:  state.Files(dataDir),
-		Dirs:   state.Dirs(dataDir),
-		Check:  check,
-		// A node that leaves removes its identity too.
-		Left: func() bool { return !pki.HasIdentity(nodeDir) },
-		Log:  log,
-	})
-	if err != nil {
+// Options are what an Authority is opened with.
+type Options struct {
+	DataDir string
+	NodeDir string        // of the identity
+	Self    pki.Self      // of this manager
+	Port    uint16        // where nodes speak to each other
+	Gossip  uint16        // its port
+	Joined  *pki.Identity // of a manager that joined; nil: this one created the cluster
+	// Replicas keep the state with this manager; nil: it keeps it alone.
+	Replicas *replica.Set
+	Log      *slog.Logger
+}
+
+// ErrNoState is returned where a manager that joined has yet to get the cluster's state.
+var ErrNoState = errors.New("this manager does not have the cluster's state yet")
+
+// Open loads what a manager keeps. One that created the cluster creates what is missing; one that joined
+// gets the state from another manager at first, which ends with ctx. The error is ErrNoState where it can't.
+func Open(ctx context.Context, opts Options) (*Authority, error) {
+	a := &Authority{opts: opts}
+	var err error
+	if a.state, err = openState(opts); err != nil {
 		return nil, err
 	}
-	a := &Authority{self: self, managers: managers, gossipPort: gossip, log: log, state: store}
-	if err := a.load(nodeDir); err != nil {
-		store.Close()
+	if err := a.load(ctx); err != nil {
+		a.state.Close()
 		return nil, err
 	}
 	return a, nil
@@ -86,7 +91,12 @@ func check(name string, data []byte) error {
 	return member.Check(name, data)
 }
 
-func (a *Authority) load(nodeDir string) (err error) {
+func (a *Authority) load(ctx context.Context) (err error) {
+	if a.opts.Joined != nil {
+		if err := a.obtain(ctx); err != nil {
+			return err
+		}
+	}
 	if a.CA, err = pki.LoadOrCreateCA(a.state); err != nil {
 		return err
 	}
@@ -105,8 +115,61 @@ func (a *Authority) load(nodeDir string) (err error) {
 	if _, err = backup.OpenKey(a.Recovery()); err != nil {
 		return err
 	}
-	a.Identity, err = pki.ManagerIdentity(nodeDir, a.CA, a.self, pki.Membership{Managers: a.managers})
+	if a.Identity = a.opts.Joined; a.Identity == nil {
+		a.Identity, err = pki.ManagerIdentity(a.opts.NodeDir, a.CA, a.opts.Self,
+			pki.Membership{Managers: []netip.AddrPort{a.at(a.opts.Self.Addr)}})
+	}
 	return err
+}
+
+// obtain gets the state of a cluster that others created.
+func (a *Authority) obtain(ctx context.Context) error {
+	ca := state.NewDocument(a.state, state.CA)
+	if _, err := ca.Load(); err == nil {
+		return nil
+	}
+	err := a.state.Sync(ctx)
+	if err == nil {
+		_, err = ca.Load()
+	}
+	if err != nil {
+		return fmt.Errorf("%w (%w)", ErrNoState, err)
+	}
+	return nil
+}
+
+// at returns the port between nodes at an address.
+func (a *Authority) at(addr netip.Addr) netip.AddrPort { return netip.AddrPortFrom(addr, a.opts.Port) }
+
+// Managers returns the ports of the managers that have the state: this one first, and then the one that has
+// had it longest.
+func (a *Authority) Managers() []netip.AddrPort {
+	return a.replicas(a.opts.Self.Addr, func(replica.Replica) bool { return true })
+}
+
+// Full returns those of the managers that have all images.
+func (a *Authority) Full() []netip.AddrPort {
+	own := a.opts.Self.Addr
+	if a.opts.Joined != nil {
+		own = netip.Addr{}
+	}
+	return a.replicas(own, func(r replica.Replica) bool { return r.Full })
+}
+
+// replicas returns the ports of those that fit, and of one that is the first where it is valid.
+func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) (list []netip.AddrPort) {
+	if first.IsValid() {
+		list = append(list, a.at(first))
+	}
+	if a.opts.Replicas == nil {
+		return list
+	}
+	for _, r := range a.opts.Replicas.List() {
+		if fits(r) && r.Addr != first {
+			list = append(list, a.at(r.Addr))
+		}
+	}
+	return list
 }
 
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
@@ -126,11 +189,11 @@ func (a *Authority) Close() { a.state.Close() }
 // Locate begins the address book of the nodes in the swarm of an engine.
 func (a *Authority) Locate(e *swarm.Engine) {
 	a.engine = e
-	a.Book = addressbook.New(e, a.remotes, a.self.Addr, a.log)
+	a.Book = addressbook.New(e, a.remotes, a.opts.Self.Addr, a.opts.Log)
 }
 
 // Seeds returns where gossip looks for others, after Locate.
-func (a *Authority) Seeds() []netip.AddrPort { return a.Book.Seeds(a.gossipPort) }
+func (a *Authority) Seeds() []netip.AddrPort { return a.Book.Seeds(a.opts.Gossip) }
 
 // Serve makes what lets nodes in, after Locate, and asks a swarm for them, which a itself is by
 // its engine. changed is told the news of the cluster as the nodes are, the first time before
@@ -144,19 +207,30 @@ func (a *Authority) Serve(
 		Members:  a.Members,
 		Keys:     a.Keys,
 		Identity: a.Identity,
+		Joined:   a.opts.Joined != nil,
 		Swarm:    swarm,
 		Seeds:    a.Seeds,
 		Nodes:    a.Book.Known,
-		Managers: func() []netip.AddrPort { return a.managers },
+		Managers: a.Managers,
+		Full:     a.Full,
 		Changed:  changed,
 		Audit:    audit,
-		Log:      a.log,
+		Log:      a.opts.Log,
 	})
 	return err
 }
 
-// Run tells nodes the news until ctx ends.
+// Follow keeps the cluster's state what Swarm says is the newest, until ctx ends.
+func (a *Authority) Follow(ctx context.Context) error { return follow(ctx, a.state, a.opts.Replicas) }
+
+// Problem returns what is wrong with the cluster's state, if anything is.
+func (a *Authority) Problem() string { return a.state.Problem() }
+
+// Run does what is left of removals until ctx ends, on the manager that leads.
 func (a *Authority) Run(ctx context.Context) error { return a.Joins.Run(ctx) }
+
+// Keep tells nodes the news until ctx ends, on every manager.
+func (a *Authority) Keep(ctx context.Context) error { return a.Joins.Keep(ctx, a.state.Changed) }
 
 // TellAddresses tells nodes where the others are until ctx ends.
 func (a *Authority) TellAddresses(ctx context.Context) error { return a.Book.Run(ctx, a.Joins.Refresh) }
@@ -174,7 +248,10 @@ func (a *Authority) remotes() (list []netip.Addr) {
 // SwarmJoinToken implements enroll.Swarm.
 func (a *Authority) SwarmJoinToken(ctx context.Context, role string) (token string, managers []string, err error) {
 	token, err = a.engine.JoinToken(ctx, role)
-	return token, []string{netip.AddrPortFrom(a.self.Addr, swarm.Port).String()}, err
+	for _, m := range a.Managers() {
+		managers = append(managers, netip.AddrPortFrom(m.Addr(), swarm.Port).String())
+	}
+	return token, managers, err
 }
 
 // SwarmNodes implements enroll.Swarm.
@@ -182,7 +259,7 @@ func (a *Authority) SwarmNodes(context.Context) ([]member.Node, error) {
 	nodes, err := a.Book.Nodes()
 	list := memberNodes(nodes)
 	for i := range list {
-		list[i].First = list[i].Addr == a.self.Addr
+		list[i].First = list[i].Addr == a.opts.Self.Addr
 	}
 	return list, err
 }

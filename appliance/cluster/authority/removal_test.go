@@ -34,7 +34,7 @@ func TestNoCertificate(t *testing.T) {
 	t.Parallel()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
-	a, err := Open(dir, filepath.Join(dir, "node"), self, nil, 0, log)
+	a, err := Open(t.Context(), Options{DataDir: dir, NodeDir: filepath.Join(dir, "node"), Self: self, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

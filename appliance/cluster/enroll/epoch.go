@@ -50,8 +50,8 @@ func (s *Server) keepEpoch() error {
 	if pki.EpochOf(s.Identity.Certificate().Leaf) >= signed {
 		return nil
 	}
-	if err := s.Identity.Adopt(s.membership()); err != nil {
-		return err
+	if err := s.Identity.Adopt(s.membership()); err != nil || s.Joined {
+		return err // and Adopt has the certificate be renewed as those of others are
 	}
 	return s.CA.Reissue(s.Identity)
 }

@@ -53,7 +53,7 @@ func (s *Server) admit(r *http.Request, req joinRequest) (*joinAnswer, error) {
 		Remote: remoteAddr(r),
 		Joined: time.Now().UTC().Truncate(time.Second),
 	}
-	g := s.grant(r, req.Role, req.Name, req.Addr)
+	g := s.grant(r, node, req.Role, req.Name, req.Addr)
 	g.Trial = true
 	a, err := s.grantTo(joining, csr, g, swarmJoin)
 	if err == nil {
@@ -94,15 +94,19 @@ func (s *Server) swarmJoin(ctx context.Context, role string) (pki.SwarmJoin, err
 }
 
 // grant decides for what a node's certificate is good: its address where the request
-// came from it, and never that of the manager that signs. A manager gets its host name
-// too, by the word of the holder of a manager's token, but not that of the one that signs.
-func (s *Server) grant(r *http.Request, role, name string, addr netip.Addr) pki.Grant {
+// came from it, and never that of the manager that signs, or of another one where it is none
+// itself. A manager gets its host name too, by the word of the holder of a manager's token, but
+// not that of the one that signs.
+func (s *Server) grant(r *http.Request, id, role, name string, addr netip.Addr) pki.Grant {
 	g := pki.Grant{Role: role}
-	if role == fleet.RoleManager && name != "" && name != s.Identity.Self.Name {
+	self := s.Identity
+	if role == fleet.RoleManager && name != "" && name != self.Self.Name {
 		g.Names = []string{name}
 	}
-	if remoteAddr(r) == addr.Unmap() && !s.managerAddr(addr) {
-		g.Addrs = []netip.Addr{addr.Unmap()}
+	addr = addr.Unmap()
+	foreign := addr == self.Self.Addr.Unmap() && id != self.Node.ID || role != fleet.RoleManager && s.managerAddr(addr)
+	if remoteAddr(r) == addr && !foreign {
+		g.Addrs = []netip.Addr{addr}
 	}
 	return g
 }

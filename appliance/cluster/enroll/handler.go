@@ -46,10 +46,13 @@ type Options struct {
 	Members  *member.List
 	Keys     *member.Keys
 	Identity *pki.Identity // of this manager
+	Joined   bool          // it joined the cluster, and others sign its certificates
 	Swarm    Swarm
 	Seeds    func() []netip.AddrPort // of gossip
 	Managers func() []netip.AddrPort // where managers speak mutual TLS
 	Nodes    func() []netip.Addr     // where nodes are; may be nil, then nobody is told
+	// Full returns where the managers are that have all images; nil: all managers.
+	Full func() []netip.AddrPort
 	// Changed is called with what is new of the cluster, before other nodes hear
 	// of it.
 	Changed func(pki.Membership)
@@ -101,7 +104,9 @@ func NewServer(o Options) (*Server, error) {
 		claims:   map[string]rejectedClaim{},
 		removing: make(chan struct{}, 1),
 	}
-	s.managerIDs.Store([]string{o.Identity.Node.ID})
+	known := append(o.Identity.Membership().ManagerIDs, o.Identity.Node.ID) // by the last start
+	slices.Sort(known)
+	s.managerIDs.Store(slices.Compact(known))
 	if err := s.keepEpoch(); err != nil {
 		return nil, err
 	}
@@ -216,11 +221,13 @@ func (s *Server) renew(r *http.Request, body []byte) (any, error) {
 			return nil, err
 		}
 	}
-	g := s.grant(r, now.role, "", req.Addr)
+	g := s.grant(r, peer.ID, now.role, "", req.Addr)
 	g.Trial = now.trial
 	if now.role == fleet.RoleManager {
 		g.Names = slices.DeleteFunc(slices.Clone(r.TLS.VerifiedChains[0][0].DNSNames),
-			func(n string) bool { return n == "localhost" || n == s.Identity.Self.Name })
+			func(n string) bool {
+				return n == "localhost" || n == s.Identity.Self.Name && peer.ID != s.Identity.Node.ID
+			})
 	}
 	a, err := s.grantTo(member.Member{ID: peer.ID, Role: s.roleAtJoin(peer), Addr: req.Addr, Remote: remoteAddr(r)},
 		csr, g, swarmJoin)

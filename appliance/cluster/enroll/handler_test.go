@@ -62,7 +62,7 @@ func TestGrant_WorkerCannotPassForAManager(t *testing.T) {
 	}
 	r := httptest.NewRequest(http.MethodPost, pathJoin, nil)
 	r.RemoteAddr = "[::ffff:10.0.0.2]:5000"
-	if g := m.grant(r, fleet.RoleWorker, "w", worker.Addr); len(g.Addrs) != 1 || len(g.Names) != 0 {
+	if g := m.grant(r, "id", fleet.RoleWorker, "w", worker.Addr); len(g.Addrs) != 1 || len(g.Names) != 0 {
 		t.Errorf("worker that comes from its address is granted %+v", g)
 	}
 }

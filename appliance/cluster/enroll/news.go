@@ -43,6 +43,9 @@ func (s *Server) membership() pki.Membership {
 	if s.Nodes != nil {
 		m.Nodes = s.Nodes()
 	}
+	if s.Full != nil {
+		m.Full = s.Full()
+	}
 	return m
 }
 
@@ -54,12 +57,13 @@ func versionOf(m pki.Membership) (string, error) {
 	}
 	data, err := json.Marshal(struct {
 		Managers []netip.AddrPort
+		Full     []netip.AddrPort
 		Nodes    []netip.Addr
 		Keys     [][]byte
 		Removed  []string
 		IDs      []string
 		Epochs   [2]int
-	}{m.Managers, m.Nodes, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}})
+	}{m.Managers, m.Full, m.Nodes, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }

@@ -141,6 +141,9 @@ func (s *Server) checkManagers(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.publishManagers(nil))
 	}
+	if err := s.own(nodes); err != nil {
+		return err
+	}
 	demoted, err := s.Members.NoteManagers(nodes)
 	if err != nil {
 		return err
@@ -150,6 +153,25 @@ func (s *Server) checkManagers(ctx context.Context) error {
 	}
 	s.Audit("demotion", slog.Any("swarm", demoted))
 	return s.finish(ctx, &member.Removal{}) // of nobody: a demotion
+}
+
+// own has this manager be on the list of members, for other managers.
+func (s *Server) own(nodes []member.Node) error {
+	i := slices.IndexFunc(nodes, func(n member.Node) bool { return n.First })
+	if i < 0 {
+		return nil
+	}
+	id := s.Identity
+	leaf := id.Certificate().Leaf
+	return s.Members.Own(member.Member{
+		ID:     id.Node.ID,
+		Role:   fleet.RoleManager,
+		Name:   id.Self.Name,
+		Addr:   id.Self.Addr,
+		Remote: id.Self.Addr,
+		Epoch:  pki.EpochOf(leaf),
+		Until:  leaf.NotAfter,
+	}, nodes[i].ID)
 }
 
 // Demoted is called when a node was demoted and no longer has access to Swarm's secrets.
@@ -184,6 +206,7 @@ func (s *Server) publishManagers(nodes []member.Node) error {
 		s.mu.Unlock()
 		return nil
 	}
+	s.Identity.ManagerAnswered()
 	list := []string{s.Identity.Node.ID}
 	for _, m := range s.Members.All() {
 		n, ok := m.Node(nodes)
@@ -192,6 +215,7 @@ func (s *Server) publishManagers(nodes []member.Node) error {
 		}
 	}
 	slices.Sort(list)
+	list = slices.Compact(list)
 	was := s.managerIDs.Swap(list).([]string)
 	s.mu.Unlock()
 	if slices.Equal(list, was) {
@@ -216,7 +240,53 @@ func (s *Server) watch(ctx context.Context) error {
 	}
 }
 
-// managerAddr reports whether an address is that of this manager.
+// Keep has this server tell nodes what other managers change in the state, and who the managers are, until
+// ctx ends. It is for each manager; Run is for the one that leads.
+func (s *Server) Keep(ctx context.Context, changed func() <-chan struct{}) error {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	said := ""
+	for {
+		next := changed()
+		err := s.look(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			s.Log.Warn("failed to follow Swarm's nodes; will retry", "error", err)
+		}
+		said = fmt.Sprint(err)
+		select {
+		case <-next:
+		case <-look.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look publishes what is new of the state and of Swarm's managers.
+func (s *Server) look(ctx context.Context) error {
+	nodes, err := s.Swarm.SwarmNodes(ctx)
+	if err == nil {
+		err = s.own(nodes)
+	}
+	if err != nil {
+		nodes = nil
+	}
+	err = errors.Join(err, s.publishManagers(nodes))
+	version, e := versionOf(s.membership())
+	s.mu.Lock()
+	same := version == s.version
+	s.mu.Unlock()
+	if e != nil || same {
+		return errors.Join(err, e)
+	}
+	select {
+	case s.rotate <- struct{}{}: // another manager may have removed a node, which knows the key of gossip
+	default:
+	}
+	return errors.Join(err, s.publish())
+}
+
+// managerAddr reports whether an address is that of a manager.
 func (s *Server) managerAddr(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.Managers(), func(m netip.AddrPort) bool { return m.Addr().Unmap() == addr.Unmap() })
 }

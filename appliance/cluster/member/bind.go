@@ -65,6 +65,29 @@ func (m *List) Bind(id, claim string, remote netip.Addr, nodes []Node) error {
 	})
 }
 
+// Own has a manager be on the list by its own word, with the certificate that it has: it holds the CA's
+// key. The error is ErrRemoved for one that was removed.
+func (m *List) Own(own Member, swarmID string) error {
+	is := func(n Member) bool {
+		return len(n.Bound) > 0 && n.Bound[len(n.Bound)-1] == swarmID && n.Role == own.Role && n.Epoch == own.Epoch &&
+			n.Until.Equal(own.Until) && n.Remote == own.Remote
+	}
+	if n, ok := m.Get(own.ID); ok && is(n) {
+		return nil
+	}
+	return m.update(func(next *documents) error {
+		n, fresh := next.list[own.ID], own
+		if n.gone() {
+			return ErrRemoved
+		}
+		fresh.Bound = slices.DeleteFunc(slices.Clone(n.Bound), func(id string) bool { return id == swarmID })
+		fresh.Bound = append(fresh.Bound[max(0, len(fresh.Bound)-maxBound+1):], swarmID)
+		fresh.Swarm, fresh.Joined = swarmID, n.Joined
+		next.list[own.ID], next.edited = fresh, true
+		return nil
+	})
+}
+
 // provable says why a claim is not to be believed.
 func (list members) provable(id, claim string, remote netip.Addr, nodes []Node) error {
 	own := list[id].Bound

@@ -16,8 +16,10 @@ import (
 // Membership holds what a node knows of its cluster. It gets it when it joins, and
 // by enroll.Follow whenever something changes.
 type Membership struct {
-	Cluster    string           `json:"cluster"`
-	Managers   []netip.AddrPort `json:"managers"` // where they speak mutual TLS
+	Cluster  string           `json:"cluster"`
+	Managers []netip.AddrPort `json:"managers"` // where they speak mutual TLS
+	// Full are those managers that have all images. Empty: all of them, as far as is known.
+	Full       []netip.AddrPort `json:"full,omitempty"`
 	Swarm      SwarmJoin        `json:"swarm"`
 	GossipKeys Keyring          `json:"gossip_keys"` // the first encrypts, all decrypt
 	Seeds      []netip.AddrPort `json:"seeds"`       // of gossip

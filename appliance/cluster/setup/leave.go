@@ -16,6 +16,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // ErrUnclean is in the error of End and Leave where the machine is out of its cluster, and has
@@ -95,6 +97,21 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)
 	return unclean(m.forget(id))
+}
+
+// LeaveOffline takes a machine that is a node out of its cluster while no crawlbox runs on it.
+func (m *Machine) LeaveOffline(ctx context.Context, force bool) error {
+	if StateOf(m.Config) == Created {
+		return m.End(ctx, force)
+	}
+	id, err := JoinedAs(m.Config)
+	if err != nil {
+		return m.Abandon(ctx, err, force)
+	}
+	view := agent.NewView(id, id.Self.Addr, m.Config.Node.Port, func() []gossip.Member { return nil })
+	managers := agent.NewClient(view.At, id, fleet.RoleManager)
+	defer managers.CloseIdleConnections()
+	return m.Leave(ctx, id, view.Targets(managers), view.PrimaryName(), force)
 }
 
 // Abandon takes a machine out of its cluster that joined, and whose identity cannot be read for a

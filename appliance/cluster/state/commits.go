@@ -11,8 +11,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
@@ -49,6 +51,11 @@ type blob struct {
 	In   Version `json:"in,omitempty"` // the commit; empty in its own file
 	Back int     `json:"back"`
 }
+
+var commitName = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// isCommit reports whether a file is called as those of commits are.
+func isCommit(name string) bool { return commitName.MatchString(name) }
 
 func hashOf(data []byte) string {
 	sum := sha256.Sum256(data)
@@ -147,9 +154,9 @@ func (b blob) read(dir string) ([]byte, error) {
 	return data, nil
 }
 
-// load reads the commits that are kept, the oldest first.
-func load(dir string) ([]snapshot, error) {
-	s, err := readCommit(filepath.Join(dir, headFile))
+// load reads the commits up to that of a file, the oldest first.
+func load(dir, file string) ([]snapshot, error) {
+	s, err := readCommit(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, headless(dir)
 	}
@@ -168,8 +175,12 @@ func load(dir string) ([]snapshot, error) {
 }
 
 // headless returns an error where commits have lost their head, which would be swept away as if
-// there were none. One without a parent may be what a power cut has left of the first.
+// there were none. One without a parent may be what a power cut has left of the first, and a manager
+// that is new has commits of others before it has a head.
 func headless(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, newFile)); err == nil {
+		return nil
+	}
 	list, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -184,9 +195,6 @@ func headless(dir string) error {
 	}
 	return nil
 }
-
-// isCommit reports whether a name is that of a commit.
-func isCommit(name string) bool { return len(name) == 2*sha256.Size }
 
 // damaged is the error for a store that can't be read. Nothing is made anew in its place.
 func damaged(dir string, err error) error {
@@ -204,9 +212,9 @@ func (t tree) list(prefix string) []Entry {
 	return list
 }
 
-// sweep removes the commits that none of the others needs, and what a power cut has left of files
-// that were being written.
-func sweep(dir string, others []snapshot) error {
+// sweep removes the commits of an age that none of the others needs, and what a power cut has left of
+// files that were being written.
+func sweep(dir string, others []snapshot, age time.Duration) error {
 	kept := map[string]bool{}
 	for _, s := range others {
 		kept[string(s.id)] = true
@@ -220,6 +228,9 @@ func sweep(dir string, others []snapshot) error {
 	}
 	for _, e := range list {
 		if !isCommit(e.Name()) && !durable.Leftover(e.Name()) || kept[e.Name()] {
+			continue
+		}
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < age {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,9 @@ type Options struct {
 	// Left reports whether a version before may have left the cluster, which it does by removing
 	// all of Files; nil: it has. Otherwise missing files are written again.
 	Left func() bool
-	// Log is told what happens to Files and Dirs; nil: nobody is.
+	// Cluster decides with other managers which commit is the newest; nil: this node alone does.
+	Cluster Cluster
+	// Log is told what happens to Files and Dirs, and of Cluster; nil: nobody is.
 	Log *slog.Logger
 }
 
@@ -44,7 +47,10 @@ type Disk struct {
 	Options
 	dir  string
 	lock *os.File
-	step func(string) // for tests: called between writes
+	step func(string)  // for tests: called between writes
+	told chan struct{} // that there is a newer commit elsewhere
+
+	problem atomic.Pointer[string]
 
 	writing  sync.Mutex // one commit at a time; taken before mu
 	exported Version    // whose documents the files have for sure, also after a power cut
@@ -62,6 +68,7 @@ const (
 	headFile     = "newest" // another name of the newest commit
 	lockFile     = "lock"
 	exportedFile = "exported" // has the ID of Disk.exported
+	newFile      = "new"      // is there until there is a head, where other managers may have commits
 )
 
 // errGone is returned where the state was removed.
@@ -71,6 +78,7 @@ var errGone = errors.New("it is there no longer: this node has left its cluster"
 // versions before over.
 func Open(dir string, o Options) (*Disk, error) {
 	d := &Disk{Options: o, dir: dir, step: func(string) {}, changed: make(chan struct{})}
+	d.told = make(chan struct{}, 1)
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +101,15 @@ func Open(dir string, o Options) (*Disk, error) {
 
 // restore puts right what a power cut has left, and takes files over. The caller is in locked.
 func (d *Disk) restore() error {
-	if head := d.head(); head.id != "" {
+	switch head := d.head(); {
+	case head.id == "" && d.Cluster != nil:
+		if err := durable.WriteFile(d.path(newFile), nil, secretFile); err != nil {
+			return err
+		}
+	case head.id != "":
+		if err := os.Remove(d.path(newFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		// Its names may have been lost one by one.
 		if err := os.Link(d.path(headFile), d.path(string(head.id))); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -201,7 +217,7 @@ func (d *Disk) newest() (snapshot, error) {
 	case d.seen != nil && os.SameFile(head, d.seen) && head.ModTime().Equal(d.seen.ModTime()):
 		return d.head(), nil
 	}
-	history, err := load(d.dir)
+	history, err := load(d.dir, headFile)
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -270,14 +286,14 @@ func (d *Disk) Commit(
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := d.unchanged(base, changes, read); err != nil {
+			share := func(next snapshot, file []byte) error { return d.share(ctx, next, file) }
+			return again(ctx, errMoved, func(context.Context) (err error) {
+				if err := d.unchanged(base, changes, read); err != nil {
+					return err
+				}
+				v, err = d.commit(changes, message, share)
 				return err
-			}
-			if err := d.commit(changes, message); err != nil {
-				return err
-			}
-			v = d.head().id
-			return nil
+			})
 		})
 	}
 	if err != nil {
@@ -324,28 +340,49 @@ func (d *Disk) index(v Version) int {
 	return slices.IndexFunc(d.history, func(s snapshot) bool { return s.id == v })
 }
 
-// commit writes a commit on the newest one. The caller is in locked.
-func (d *Disk) commit(changes Contents, message string) error {
+// commit writes a commit on the newest one, and is done once share returns. The caller is in locked.
+func (d *Disk) commit(changes Contents, message string, share func(snapshot, []byte) error) (Version, error) {
 	about := Commit{Author: d.Author, Time: time.Now().UTC(), Message: message}
 	next, data, err := d.head().next(about, changes)
 	if err != nil || data == nil {
-		return err
+		return next.id, err
 	}
 	path := d.path(string(next.id))
 	f, err := durable.Create(path, secretFile)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = f.Cleanup() }() // of what was not kept
 	if _, err := f.Write(data); err != nil {
-		return err
+		return "", err
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
-		return err
+		return "", err
 	}
 	d.step("commit")
+	if err := share(next, data); err != nil {
+		return "", err
+	}
+	if d.index(next.id) >= 0 { // taken over from the cluster, which said only later that it had it
+		return next.id, nil
+	}
+	if err := d.setHead(append(d.history, next)); err != nil {
+		return "", err
+	}
+	if d.Cluster != nil {
+		d.Cluster.Tell()
+	}
+	d.export(changes)
+	if len(d.history) >= 2*keepCommits {
+		_ = d.prune() // the commit stands; what is left over goes later
+	}
+	return next.id, nil
+}
+
+// setHead makes the last of history the newest commit. The caller is in locked.
+func (d *Disk) setHead(history []snapshot) error {
 	// This has both names on the disk.
-	if err := durable.Link(d.path(headFile), path); err != nil {
+	if err := durable.Link(d.path(headFile), d.path(string(history[len(history)-1].id))); err != nil {
 		return err
 	}
 	d.step("head")
@@ -353,13 +390,10 @@ func (d *Disk) commit(changes Contents, message string) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(d.path(newFile)) // or at the next start
 	d.mu.Lock()
-	d.swap(append(d.history, next), head)
-	d.mu.Unlock()
-	d.export(changes)
-	if len(d.history) >= 2*keepCommits {
-		_ = d.prune() // the commit stands; what is left over goes later
-	}
+	defer d.mu.Unlock()
+	d.swap(history, head)
 	return nil
 }
 
@@ -368,5 +402,9 @@ func (d *Disk) prune() error {
 	d.mu.Lock()
 	d.history = slices.Clone(d.history[max(0, len(d.history)-keepCommits):])
 	d.mu.Unlock()
-	return sweep(d.dir, d.history)
+	age := time.Duration(0)
+	if d.Cluster != nil {
+		age = strayAge
+	}
+	return sweep(d.dir, d.history, age)
 }

@@ -20,11 +20,16 @@ const (
 )
 
 // retry calls fn, and again where its error is ErrConflict, a bounded number of times.
-func retry(fn func(context.Context) error) (err error) {
+func retry(fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), maxUpdate)
 	defer cancel()
+	return again(ctx, ErrConflict, fn)
+}
+
+// again calls fn, and again where its error is one, a bounded number of times.
+func again(ctx context.Context, one error, fn func(context.Context) error) (err error) {
 	for attempt := range maxAttempts {
-		if err = fn(ctx); !errors.Is(err, ErrConflict) {
+		if err = fn(ctx); !errors.Is(err, one) {
 			return err
 		}
 		select {

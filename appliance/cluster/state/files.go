@@ -158,7 +158,7 @@ func (d *Disk) reconcile() error {
 				"version before; was the state restored alone? Then stop crawlbox and restore the whole data directory",
 				"documents", slices.Sorted(maps.Keys(changes)))
 		}
-		if err := d.commit(changes, message); err != nil {
+		if err := d.commitHere(changes, message); err != nil {
 			return err
 		}
 	}
@@ -192,7 +192,13 @@ func (d *Disk) mend() error {
 	d.mu.Lock()
 	d.history[len(d.history)-1] = head
 	d.mu.Unlock()
-	return d.commit(changes, "mended what was damaged")
+	return d.commitHere(changes, "mended what was damaged")
+}
+
+// commitHere makes a commit that the cluster is told of later: a node starts without its Docker too.
+func (d *Disk) commitHere(changes Contents, message string) error {
+	_, err := d.commit(changes, message, func(snapshot, []byte) error { return nil })
+	return err
 }
 
 // otherCluster reports whether a version before has made another cluster since: with another CA.

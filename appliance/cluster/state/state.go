@@ -5,9 +5,17 @@
 // It is a small git: a commit names the contents of all documents by their SHA-256, its parent,
 // author, time and epoch, and has the contents that it changes in it; the head is the newest
 // commit. But for the head nothing is changed once it is written, so a commit is there from when
-// the head is replaced, and a power cut at any point leaves the old state or the new one. Disk is
-// the implementation on this node's disk; that only the head decides is what lets another one
-// keep the head in Swarm's raft.
+// the head is replaced, and a power cut at any point leaves the old state or the new one.
+//
+// # Managers
+//
+// Disk keeps the commits on this node's disk. Which is the newest is for Swarm's raft to say, so that
+// managers agree on it without a second consensus: a label of one config, which Swarm changes only
+// for who knows what it was. To commit is to bring the commit to a majority of managers, to make it
+// the newest there, and then here; who was slower takes over what was made, and decides again. Reads
+// answer from this disk and go on without quorum, and without Docker; commits fail then. What Swarm
+// says may be what was before the last change, for a moment after the loss of its leader. That cannot
+// be changed, so nobody goes on from it.
 //
 // # Files of versions before
 //
@@ -56,6 +64,8 @@ const (
 	Recovery   = "recovery" // the key that opens backups
 	// Away holds the services of the config file that were removed by hand.
 	Away = "services-away"
+	// Replicas holds the managers that have the state.
+	Replicas = "replicas"
 
 	History = "history/" // and the name of a service
 )

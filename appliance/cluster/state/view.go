@@ -14,7 +14,7 @@ type View struct {
 // Look reads the state in a directory and changes nothing. The error is ErrNotFound where
 // there is none.
 func Look(dir string) (*View, error) {
-	list, err := load(dir)
+	list, err := load(dir, headFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's state: %w", err)
 	}

@@ -42,7 +42,7 @@ type JoinToken struct {
 const (
 	stringFamily  = "CBX"
 	stringVersion = 1
-	maxManagers   = 16
+	MaxManagers   = 16
 	checksumSize  = 4
 	// maxString bounds what is looked at, in characters.
 	maxString = 2048
@@ -164,8 +164,8 @@ func (s JoinToken) marshal() ([]byte, error) {
 	if err := pki.CheckRole(s.Role); err != nil {
 		return nil, err
 	}
-	if len(s.Managers) == 0 || len(s.Managers) > maxManagers {
-		return nil, fmt.Errorf("%d manager addresses, want 1 to %d", len(s.Managers), maxManagers)
+	if len(s.Managers) == 0 || len(s.Managers) > MaxManagers {
+		return nil, fmt.Errorf("%d manager addresses, want 1 to %d", len(s.Managers), MaxManagers)
 	}
 	buf := []byte{0}
 	if s.Role == fleet.RoleManager {
@@ -209,7 +209,7 @@ func (s *JoinToken) unmarshal(buf []byte) error {
 		}
 		addr, ok := netip.AddrFromSlice(rest[1 : 1+size])
 		port := binary.BigEndian.Uint16(rest[1+size:])
-		if !ok || addr.Is4In6() || port == 0 || len(s.Managers) == maxManagers {
+		if !ok || addr.Is4In6() || port == 0 || len(s.Managers) == MaxManagers {
 			return errors.New("its addresses make no sense")
 		}
 		s.Managers = append(s.Managers, netip.AddrPortFrom(addr, port))

@@ -43,7 +43,7 @@ func TestString_RoundTrip(t *testing.T) {
 	forEver.Expires = time.Time{}
 	manager.Role, manager.Managers = fleet.RoleManager, manager.Managers[:1]
 	many := testString()
-	many.Managers = slices.Repeat(many.Managers[1:], maxManagers)
+	many.Managers = slices.Repeat(many.Managers[1:], MaxManagers)
 	for _, want := range []JoinToken{testString(), forEver, manager, many} {
 		text := reveal(t, want)
 		got, err := Parse(text)
@@ -210,7 +210,7 @@ func FuzzParse(f *testing.F) {
 // or is refused for what is wrong with the text, not for what it says.
 func FuzzParse_Typo(f *testing.F) {
 	one, many := testString(), testString()
-	many.Managers = slices.Repeat(many.Managers, maxManagers/2)
+	many.Managers = slices.Repeat(many.Managers, MaxManagers/2)
 	for i, s := range []JoinToken{one, many} {
 		body, err := s.marshal()
 		if err != nil {

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// TestManagers has three managers and a worker: each manager has the cluster's state and does what the
+// first one does, as long as two of them run.
+func TestManagers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, queueConfig, 1)
+	for range 2 {
+		h := c.lab.AddHost()
+		c.hosts = append(c.hosts, h)
+		c.agents[h] = h.Start("crawlbox", "crawlbox", "manager", "--join", c.token("manager"))
+		c.awaitAgent(h)
+	}
+	first, worker, second, third := c.hosts[0], c.hosts[1], c.hosts[2], c.hosts[3]
+	c.awaitReady(4)
+	c.push("localhost:8003/tiny:1")
+
+	t.Run("all have the state", func(t *testing.T) {
+		c := c.sub(t)
+		c.awaitState(first, second, third)
+		second.MustExec("crawlbox", "token", "worker", "--uses", "1")
+		c.awaitState(first, second, third)
+	})
+	t.Run("any of them is asked", func(t *testing.T) {
+		c := c.sub(t)
+		second.MustExec("crawlbox", "deploy", "localhost:8003/tiny:1", "--replicas", "2", "--monitor", "1s")
+		contains(c.T, third.MustExec("crawlbox", "history", "tiny"), "done", "root@")
+		third.MustExec("crawlbox", "scale", "tiny=3")
+		contains(c.T, second.MustExec("crawlbox", "images"), "tiny:1")
+		contains(c.T, third.MustExec("crawlbox", "queue", "len", "none"), "0")
+		contains(c.T, second.MustExec("crawlbox", "registry", "ls"), "NAME")
+	})
+	t.Run("without the first", func(t *testing.T) {
+		c := c.sub(t)
+		first.PowerOff()
+		c.manager = second
+		h := c.lab.AddHost()
+		lab.WaitFor(c, patience, "a token of the second", func() error {
+			return second.Exec(c.Context(), "crawlbox", "token").Err()
+		})
+		c.agents[h] = h.Start("crawlbox", "crawlbox", "worker", "--join", c.token("worker"))
+		c.awaitAgent(h)
+		lab.WaitFor(c, patience, "the new worker to be ready", func() error {
+			if list := third.MustExec("crawlbox", "nodes"); !strings.Contains(list, h.Name()) {
+				return fmt.Errorf("there are %s", list)
+			}
+			return nil
+		})
+		c.awaitState(second, third)
+	})
+	_ = worker
+}
+
+// awaitState waits until hosts have the same newest state.
+func (c *cluster) awaitState(hosts ...*lab.Host) {
+	c.Helper()
+	lab.WaitFor(c, patience, "one state on all managers", func() error {
+		heads := map[string]bool{}
+		for _, h := range hosts {
+			shown := h.Exec(c.Context(), "crawlbox", "state", "show")
+			if err := shown.Err(); err != nil {
+				return err
+			}
+			heads[shown.Stdout] = true
+			list := h.Exec(c.Context(), "crawlbox", "state", "show", "replicas")
+			if strings.Count(list.Stdout, `"node"`) < len(hosts) {
+				return fmt.Errorf("%s has %s%s", h.Name(), list.Stdout, list.Stderr)
+			}
+		}
+		if len(heads) != 1 {
+			return fmt.Errorf("heads %v", heads)
+		}
+		return nil
+	})
+}
