@@ -86,7 +86,7 @@ type RegistryLogin struct {
 // RegistryAccount is a login that was issued, without its password.
 type RegistryAccount struct {
 	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
+	Created time.Time `json:"created,omitzero"`
 }
 
 // Token returns the standing line that joins a node with the role given.

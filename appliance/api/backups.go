@@ -30,7 +30,7 @@ type BackupHolder struct {
 
 // BackupCopy is a sealed copy.
 type BackupCopy struct {
-	Made    time.Time `json:"made"`
+	Made    time.Time `json:"made,omitzero"`
 	By      string    `json:"by"` // host name of the manager
 	Epoch   int       `json:"epoch"`
 	Size    int64     `json:"size"`    // bytes

@@ -15,9 +15,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
-// TestDurations_HaveOneName wants a span of time to be told in nanoseconds, and by a name that
-// says so, in all that --json prints.
-func TestDurations_HaveOneName(t *testing.T) {
+// TestTimes wants a span of time to be told in nanoseconds, and by a name that says so, and a time that
+// is not known to be left out, in all that --json prints.
+func TestTimes(t *testing.T) {
 	t.Parallel()
 	// of versions before, beside the new name
 	old := map[string]bool{"history.Entry.Took": true}
@@ -33,8 +33,11 @@ func TestDurations_HaveOneName(t *testing.T) {
 		seen[v] = true
 		for i := range v.NumField() {
 			f := v.Field(i)
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 			walk(f.Type)
+			if f.Type == reflect.TypeFor[time.Time]() && name != "-" && options != "omitzero" {
+				t.Errorf("%s.%s is 0001-01-01 in JSON where it is not known; add omitzero", v, f.Name)
+			}
 			isSpan := f.Type == reflect.TypeFor[time.Duration]()
 			if isSpan && !strings.HasSuffix(name, "_ns") && name != "-" && !old[v.String()+"."+f.Name] {
 				t.Errorf("%s.%s is %q in JSON; let its name end in _ns", v, f.Name, name)
@@ -45,7 +48,7 @@ func TestDurations_HaveOneName(t *testing.T) {
 		api.Status{}, api.Inspect{}, api.LogLine{}, api.Token{}, api.Items{}, api.BuildEvent{}, api.GCReport{},
 		api.DeployRequest{}, api.Definition{}, fleet.Node{}, fleet.Service{}, fleet.Task{}, fleet.Image{},
 		history.Entry{}, deploy.Progress{}, deploy.Plan{}, token.Info{}, doctor.Report{}, doctor.Neighbour{},
-		upgrade.Event{},
+		upgrade.Event{}, api.RegistryAccount{}, api.BackupHolder{},
 	} {
 		walk(reflect.TypeOf(v))
 	}

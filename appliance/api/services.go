@@ -94,7 +94,7 @@ type LogQuery struct {
 // LogLine is one line that a task wrote, or, where Task is empty, a word of
 // crawlbox about the stream itself.
 type LogLine struct {
-	Time    time.Time `json:"time"`
+	Time    time.Time `json:"time,omitzero"`
 	Task    string    `json:"task"`
 	TaskID  string    `json:"task_id"`
 	Node    string    `json:"node"`

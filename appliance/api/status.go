@@ -43,7 +43,7 @@ type Status struct {
 	Mode     string    `json:"mode"`    // manager or worker: how crawlbox was started
 	Node     string    `json:"node"`    // host name
 	Addr     string    `json:"addr"`    // advertised address
-	Started  time.Time `json:"started"`
+	Started  time.Time `json:"started,omitzero"`
 	Docker   Docker    `json:"docker"`
 	Manager  bool      `json:"manager"`  // its Docker Engine is a swarm manager now
 	Cluster  string    `json:"cluster"`  // ID of the swarm

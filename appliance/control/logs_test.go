@@ -29,7 +29,7 @@ func spiders(now time.Time) fleet.Snapshot {
 			Created:   now.Add(-time.Hour),
 		}
 		if state == fleet.TaskFailed {
-			t.Error = "task: non-zero exit (1)"
+			t.Error = "exit code 1"
 		}
 		return t
 	}

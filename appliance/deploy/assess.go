@@ -64,7 +64,7 @@ func (s state) progress(stage history.Stage) Progress {
 	s.Complete -= s.oldComplete
 	switch ends := stage == history.StageStop || stage == history.StageRemove; {
 	case s.lastErr != "" && !ends: // what ends may fail
-		s.Note += on(s.lastNode)
+		s.Note = on(s.lastErr, s.lastNode)
 		if s.away {
 			s.Note += whileAway
 		}

@@ -137,9 +137,9 @@ func TestProgress_Old(t *testing.T) {
 // TestProgress_Note wants what fails to be told, but not of a service that ends.
 func TestProgress_Note(t *testing.T) {
 	t.Parallel()
-	failed := state{lastErr: "exit 1", lastNode: "h2", lost: 2, lostOn: []string{"h3"}}
+	failed := state{lastErr: "exit code 1", lastNode: "h2", lost: 2, lostOn: []string{"h3"}}
 	for stage, want := range map[history.Stage]string{
-		history.StageWatch:  "exit 1 (on h2)",
+		history.StageWatch:  "exit code 1 on h2",
 		history.StageRemove: "Swarm does not hear from h3; it ends 2 tasks there when it does",
 		history.StageStop:   "Swarm does not hear from h3; it ends 2 tasks there when it does",
 	} {
@@ -147,7 +147,7 @@ func TestProgress_Note(t *testing.T) {
 			t.Errorf("%s: got %q", stage, got)
 		}
 	}
-	if got := (state{lastErr: "exit 1"}).progress(history.StageStop).Note; got != "" {
+	if got := (state{lastErr: "exit code 1"}).progress(history.StageStop).Note; got != "" {
 		t.Errorf("of one that ends: %q", got)
 	}
 }
@@ -156,7 +156,7 @@ func TestAssess_NamesTheLastFailure(t *testing.T) {
 	t.Parallel()
 	first, last := task("a", 1, fleet.TaskFailed,
 		fleet.TaskShutdown), task("b", 1, fleet.TaskRejected, fleet.TaskShutdown)
-	first.Error, first.Since = "exit 1", epoch
+	first.Error, first.Since = "exit code 1", epoch
 	last.Error, last.Since, last.NodeID = "No such image", epoch.Add(time.Second), "n2"
 	p := assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1})
 	if p.failures != 2 || p.lastErr != "No such image" || p.lastNode != "h2" {
@@ -164,7 +164,7 @@ func TestAssess_NamesTheLastFailure(t *testing.T) {
 	}
 	// What is replaced may fail meanwhile, which the new version has nothing to do with.
 	p = assess(replicated(1), up, []fleet.Task{first, last}, Goal{Desired: 1, Old: map[string]bool{"b": true}})
-	if p.failures != 1 || p.lastErr != "exit 1" || p.lastTask != "a" {
+	if p.failures != 1 || p.lastErr != "exit code 1" || p.lastTask != "a" {
 		t.Errorf("with one of the version before: %+v", p)
 	}
 }

@@ -34,12 +34,12 @@ func (e engines) Container(_ context.Context, _ fleet.Node, id string) (swarm.Co
 
 func TestCauseOf(t *testing.T) {
 	t.Parallel()
-	failed := fleet.Task{Error: "task: non-zero exit (1)"}
+	failed := fleet.Task{Error: "exit code 1"}
 	for want, c := range map[string]swarm.Container{
-		"task: non-zero exit (1)":      {ExitCode: 1, Health: "healthy"},
+		"exit code 1":                  {ExitCode: 1, Health: "healthy"},
 		"out of memory (limit 16 MiB)": {ExitCode: 137, OutOfMemory: true, Memory: 16 << 20},
 		"out of memory":                {ExitCode: 137, OutOfMemory: true},
-		"task: non-zero exit (1); it was out of memory (limit 1.5 GiB)": {
+		"exit code 1; it was out of memory (limit 1.5 GiB)": {
 			ExitCode:    1,
 			OutOfMemory: true,
 			Memory:      3 << 29,
@@ -64,7 +64,7 @@ func TestCauseOf(t *testing.T) {
 			Health: swarm.Unhealthy,
 			Said:   "no queue",
 		},
-		`task: non-zero exit (1); it never became healthy: its health check failed, last with "no queue"`: {
+		`exit code 1; it never became healthy: its health check failed, last with "no queue"`: {
 			ExitCode: 1,
 			Health:   swarm.Unhealthy,
 			Said:     "no queue",

@@ -52,7 +52,7 @@ func failureOf(service string, p state) failure {
 	return failure{service: service, cause: p.lastErr, node: p.lastNode, task: p.lastTask}
 }
 
-func (f failure) where() string { return f.cause + on(f.node) }
+func (f failure) where() string { return on(f.cause, f.node) }
 
 // RolledBackError says that a version was bad and the one before it is back: it runs in full,
 // or is stopped as it was.
@@ -189,7 +189,7 @@ func stalled(name string, p state, quiet, allowed time.Duration) error {
 	bound, why := allowed, ""
 	switch {
 	case quiet > stallFailing && p.starting == 0 && p.failures > 0:
-		bound, why = stallFailing, p.lastErr+on(p.lastNode)
+		bound, why = stallFailing, on(p.lastErr, p.lastNode)
 	case quiet > stallFailing && p.starting == 0 && p.lastErr != "" && p.Running < p.Desired:
 		// Such as "no suitable node": nothing fails, nothing will start.
 		bound, why = stallFailing, p.lastErr

@@ -42,10 +42,10 @@ func TestRolledBack_TrueWords(t *testing.T) {
 	} {
 		was, now := *replicated(tc.replicas), *replicated(tc.replicas)
 		now.Update, now.UpdateStarted, now.Message = "rollback_completed", epoch, "rollback completed"
-		err := rolledBack(was, &now, state{lastErr: "task: non-zero exit (3)", failures: 1},
+		err := rolledBack(was, &now, state{lastErr: "exit code 3", failures: 1},
 			formerOf(was, tc.before, epoch))
 		text := fmt.Sprint(err)
-		if !strings.Contains(text, tc.said) || !strings.Contains(text, "non-zero exit (3)") {
+		if !strings.Contains(text, tc.said) || !strings.Contains(text, "exit code 3") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := resultOf(err); got != tc.result {
@@ -64,7 +64,7 @@ func TestDeploy_BothFail(t *testing.T) {
 		c.changed = func() {
 			c.service.Update = "updating"
 			c.task = task("n", 1, fleet.TaskFailed, fleet.TaskShutdown)
-			c.task.Digest, c.task.Error, c.task.Since = "sha256:new", "task: non-zero exit (3)", time.Now()
+			c.task.Digest, c.task.Error, c.task.Since = "sha256:new", "exit code 3", time.Now()
 		}
 		r := NewRunner(c, pullerFunc(func(context.Context, string) error { return nil }), nil,
 			slog.New(slog.DiscardHandler))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -193,11 +194,15 @@ func (r *Runner) look(ctx context.Context, id string) (*fleet.Service, []fleet.N
 	return nil, nodes, tasks, err
 }
 
-func on(node string) string {
-	if node == "" {
-		return ""
+// on returns a cause with the node that it is of; empty: of none.
+func on(cause, node string) string {
+	switch {
+	case node == "":
+		return cause
+	case strings.HasPrefix(cause, "exit code ") && !strings.Contains(cause, ";"):
+		return cause + " on " + node
 	}
-	return " (on " + node + ")"
+	return cause + " (on " + node + ")"
 }
 
 // pollInterval keeps the manager's work for following a change small beside

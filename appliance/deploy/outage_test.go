@@ -58,7 +58,7 @@ func (c *crashing) Tasks(context.Context, string) ([]fleet.Task, error) {
 		return []fleet.Task{t}, nil
 	}
 	failed := task("a", 1, fleet.TaskFailed, fleet.TaskShutdown)
-	failed.Error, failed.Since = "task: non-zero exit (1)", c.since.Add(time.Second)
+	failed.Error, failed.Since = "exit code 1", c.since.Add(time.Second)
 	ran := time.Since(c.since)
 	switch {
 	case ran < time.Second:
@@ -134,7 +134,7 @@ func TestDeploy_QueueAway(t *testing.T) {
 				if watched := c.deployed[0].Watched; watched == (tc.unknown || tc.created) {
 					t.Errorf("crawlbox goes back itself: %v", watched)
 				}
-				said := strings.Contains(strings.Join(notes, "\n"), "(1) (on h1) while the queue was away")
+				said := strings.Contains(strings.Join(notes, "\n"), "exit code 1 on h1 while the queue was away")
 				if said == tc.unknown {
 					t.Errorf("it says %q", notes)
 				}
@@ -165,7 +165,7 @@ func TestScale_SaysWhyReplicasFail(t *testing.T) {
 		begun := time.Now()
 		r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
 		err := r.Scale(c.service, 1).Run(t.Context(), func(Progress) {})
-		const want = "spider: its tasks fail: task: non-zero exit (1) (on h1); Swarm goes on trying, read what they " +
+		const want = "spider: its tasks fail: exit code 1 on h1; Swarm goes on trying, read what they " +
 			"write with `crawlbox logs --all spider`, or `crawlbox stop spider`"
 		if took := time.Since(begun); err == nil || err.Error() != want || took > 10*time.Second {
 			t.Errorf("after %s: %v", took, err)

@@ -337,7 +337,7 @@ func (s *pullState) verdict(policy PullPolicy) error {
 	}
 	why := "the others did not get it within " + policy.Timeout.String()
 	if p.lastErr != "" {
-		why = p.lastErr + on(p.lastNode)
+		why = on(p.lastErr, p.lastNode)
 	}
 	advice := "look at them with `crawlbox doctor`"
 	switch percent := 100 * have / max(of, 1); {

@@ -34,7 +34,7 @@ func TestDeployBad(t *testing.T) {
 		if !strings.Contains(said, cause) {
 			cause = causes[len(causes)-1]
 		}
-		contains(t, said, "tiny: the update failed and the old version runs again: "+cause, "(on h")
+		contains(t, said, "tiny: the update failed and the old version runs again: "+cause, "on h")
 		entries = append([]string{fmt.Sprintf("%d deploy rolled-back", len(entries)+1)}, entries...)
 		c.wantHistory("tiny", entries...)
 		contains(t, c.past("tiny")[0].Why, cause)

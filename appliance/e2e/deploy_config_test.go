@@ -83,7 +83,7 @@ func TestDeployConfig(t *testing.T) {
 		c.awaitHistory("taken", "4 config rolled-back", "3 config done")
 		c.awaitSpec("taken", "3", 3)
 		told := "service taken: what crawlbox.yaml says was tried and the version before is back: "
-		c.awaitLog(told, "non-zero exit (3)")
+		c.awaitLog(told, "exit code 3")
 		contains(t, strings.Join(strings.Fields(c.run("status")), " "), told,
 			"change it there, or try it again with `crawlbox deploy taken`")
 		contains(t, c.run("deploy", "taken", "--dry-run"), "change taken: environment.TINY_EXIT, environment.VERSION\n")

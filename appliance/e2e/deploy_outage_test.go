@@ -57,6 +57,6 @@ func TestDeployQueueAway(t *testing.T) {
 		t.Errorf("the history says %s", out)
 	}
 
-	ended(start("four", "sys.exit(3)"), 1, "the old version runs again", "non-zero exit (3)")
+	ended(start("four", "sys.exit(3)"), 1, "the old version runs again", "exit code 3")
 	c.wantHistory("spider", "4 deploy rolled-back", "3 deploy done")
 }

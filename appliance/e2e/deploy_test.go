@@ -45,7 +45,7 @@ func TestDeploy(t *testing.T) {
 		if r.Code != 1 || strings.Count(r.Stderr, "\n") != 1 {
 			t.Errorf("exit code %d and %q", r.Code, r.Stderr)
 		}
-		contains(t, r.Stderr, "tiny: the update failed and the old version runs again: task: non-zero exit (3) (on h")
+		contains(t, r.Stderr, "tiny: the update failed and the old version runs again: exit code 3 on h")
 		contains(t, r.Stdout, "tiny: log: tiny from")
 		c.awaitVersion("tiny", "localhost:8003/tiny:0.02", 6)
 		c.wantHistory("tiny", "3 deploy rolled-back", "2 deploy done", "1 deploy done")
@@ -106,19 +106,19 @@ func TestDeploy(t *testing.T) {
 		// Swarm would take the end of the new tasks for a failure, or let bad ones be.
 		c.run("deploy", "localhost:8003/tiny:0.01", "--name", "ends")
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--env",
-			"TINY_EXIT=6"), "ends: the update failed and the old version runs again: task: non-zero exit (6)")
+			"TINY_EXIT=6"), "ends: the update failed and the old version runs again: exit code 6")
 		c.awaitHistory("ends", "3 deploy rolled-back", "2 deploy done", "1 deploy done")
 	})
 	t.Run("the first is a bad one", func(t *testing.T) {
 		c := c.sub(t)
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env",
-			"TINY_EXIT=5"), "task: non-zero exit (5)", "there is no older version")
+			"TINY_EXIT=5"), "exit code 5", "there is no older version")
 		c.wantHistory("bad", "1 deploy failed")
 		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
 			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "),
 				"service bad: bad.1 fails again and again"), true)
 		})
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "task: non-zero exit (5) (it wrote \"tiny from",
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "exit code 5 (it wrote \"tiny from",
 			"Swarm starts it again 30s after each")
 	})
 	t.Run("limits", func(t *testing.T) {

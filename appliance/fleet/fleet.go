@@ -9,7 +9,7 @@ import "time"
 // Snapshot is the cluster as one observer saw it at one moment. Its parts are
 // read one after another, so a task may name a service that is already gone.
 type Snapshot struct {
-	Taken    time.Time `json:"taken"`
+	Taken    time.Time `json:"taken,omitzero"`
 	Nodes    []Node    `json:"nodes"`
 	Services []Service `json:"services"`
 	Tasks    []Task    `json:"tasks"`

@@ -8,7 +8,7 @@ type Image struct {
 	Tag        string    `json:"tag"`
 	Digest     string    `json:"digest"`
 	Size       int64     `json:"size"` // bytes of config and layers, compressed
-	Pushed     time.Time `json:"pushed"`
+	Pushed     time.Time `json:"pushed,omitzero"`
 	Used       []string  `json:"used,omitempty"`  // services that run it
 	Nodes      *Holders  `json:"nodes,omitempty"` // nil: no node could be asked
 }

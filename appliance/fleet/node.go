@@ -90,7 +90,7 @@ type Agent struct {
 	Version  string    `json:"version"`
 	FreeDisk int64     `json:"free_disk"` // bytes free under the data directory
 	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped
-	Seen     time.Time `json:"seen"`
+	Seen     time.Time `json:"seen,omitzero"`
 }
 
 // NameNodes sets Display of each node: its host name, followed by the first

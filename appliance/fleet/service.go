@@ -71,7 +71,7 @@ type Service struct {
 	Deploy        string        `json:"deploy,omitempty"`  // that made it what it is; see LabelDeploy
 	Queue         string        `json:"queue,omitempty"`   // that its environment names; see LabelQueue
 	Restarts      bool          `json:"restarts"`          // a replica that ended with exit code 0 is started again
-	UpdateStarted time.Time     `json:"update_started"`
+	UpdateStarted time.Time     `json:"update_started,omitzero"`
 	RestartDelay  time.Duration `json:"restart_delay_ns,omitempty"` // after which Swarm starts a failed replica again
 	// of one whose replicas are all complete, from its first task to the end of its last
 	Took        time.Duration `json:"took_ns,omitempty"`
@@ -88,8 +88,8 @@ type Service struct {
 	Pauses        bool          `json:"-"`
 	UpdateDelay   time.Duration `json:"update_delay_ns,omitempty"`   // between two lots of replicas
 	UpdateMonitor time.Duration `json:"update_monitor_ns,omitempty"` // for how long a new replica is watched
-	Created       time.Time     `json:"created"`
-	Updated       time.Time     `json:"updated"`
+	Created       time.Time     `json:"created,omitzero"`
+	Updated       time.Time     `json:"updated,omitzero"`
 }
 
 // IsJob reports whether the tasks of the service run once and are done.

@@ -34,8 +34,8 @@ type Task struct {
 	Error     string    `json:"error,omitempty"`
 	ExitCode  int       `json:"exit_code"`
 	Container string    `json:"container,omitempty"` // ID
-	Created   time.Time `json:"created"`
-	Since     time.Time `json:"since"`              // when it entered State
+	Created   time.Time `json:"created,omitzero"`
+	Since     time.Time `json:"since,omitzero"`     // when it entered State
 	Starts    time.Time `json:"starts_at,omitzero"` // when Swarm starts it, in the place of one that ended by itself
 	Version   uint64    `json:"version"`            // of the service spec it runs
 	// why nothing is known of it any longer, such as that its node is down; empty: it is known

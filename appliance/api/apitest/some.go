@@ -195,7 +195,7 @@ func someServices(now time.Time) ([]fleet.Service, []fleet.Task) {
 		task(3, 3, 1, fleet.TaskRunning, 3*time.Hour),
 	}
 	tasks[2].Error = "No such image: localhost:8003/broken:9@" + services[1].Digest
-	tasks[7].Error, tasks[7].ExitCode, tasks[7].Desired = "task: non-zero exit (1)", 1, fleet.TaskShutdown
+	tasks[7].Error, tasks[7].ExitCode, tasks[7].Desired = "exit code 1", 1, fleet.TaskShutdown
 	return services, tasks
 }
 
@@ -235,7 +235,7 @@ func someHistory(service string, now time.Time) []history.Entry {
 		}
 	}
 	bad := entry(2, 2*time.Hour, 21*time.Second, history.KindDeploy, history.RolledBack)
-	bad.Why = service + ": the update failed and the old version runs again: task: non-zero exit (1) (on h2)"
+	bad.Why = service + ": the update failed and the old version runs again: exit code 1 on h2"
 	back := entry(3, time.Hour, 9*time.Second, history.KindRollback, history.Done)
 	back.Image, back.Digest, back.From = "localhost:8003/"+service+":0.01", digest(service+"0.01"), 1
 	return []history.Entry{back, bad, entry(1, 26*time.Hour, 12300*time.Millisecond, history.KindDeploy, history.Done)}

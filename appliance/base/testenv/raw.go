@@ -9,7 +9,7 @@ var (
 	rawWords = regexp.MustCompile(`rpc error|desc = |strconv\.|(?:^|[\s(])(?:yaml|json|time|reflect|template|units): ` +
 		`|map\[string\]|interface ?\{|interface conversion|\[\](?:string|byte|any)\b|mapstructure|decoding failed` +
 		`|invalid syntax|value out of range|unexpected (?:value )?type|invalid type|%!|<nil>|runtime error|nil pointer` +
-		`|\bpanic\b|goroutine \d+`)
+		`|\bpanic\b|non-zero exit|goroutine \d+`)
 	rawIDs = regexp.MustCompile(`\b[0-9a-z]{25}\b`)
 	// inQuotes is what somebody else said.
 	inQuotes = regexp.MustCompile(`"(?:\\.|[^"\\])*"`)

@@ -44,7 +44,7 @@ func TestDocker(t *testing.T) {
 			"room on it, `docker system df` there shows what of Docker takes it",
 		"No such container: spider.1.uc0slilm201ofqs79lnqeac2p":                       "No such container: spider.1",
 		"No such container: each.vcykgia55l3nfrjbut5znltdz.uc0slilm201ofqs79lnqeac2p": "No such container: each",
-		"task: non-zero exit (1)": "task: non-zero exit (1)",
+		"task: non-zero exit (1)": "exit code 1",
 		"two\n lines":             "two lines",
 	} {
 		got := words.Docker(said)

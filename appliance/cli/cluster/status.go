@@ -91,6 +91,9 @@ func renderStatus(s tui.Screen, st api.Status) {
 	if st.Queue != nil {
 		field("Queue", "%s", queueState(*st.Queue))
 	}
+	if exitCode(st.Problems) == 0 {
+		fmt.Fprintln(s.W, "\n"+noProblems(st))
+	}
 	title := ""
 	for _, p := range st.Problems {
 		is := "Problems"
@@ -103,6 +106,14 @@ func renderStatus(s tui.Screen, st api.Status) {
 		}
 		tui.WriteMarked(s, marks[p.Level], words.OneLine(p.Text))
 	}
+}
+
+// noProblems is the last word on what is well. A worker knows of itself only.
+func noProblems(st api.Status) string {
+	if st.Manager {
+		return "No problems."
+	}
+	return "No problems here."
 }
 
 // marks are what stands before problems.

@@ -14,6 +14,8 @@ func TestViews(t *testing.T) {
 	c, worker := apitest.New(clitest.Now), apitest.New(clitest.Now)
 	worker.BeWorker()
 	status, workerStatus := clitest.Must(c.Status(t.Context()))(t), clitest.Must(worker.Status(t.Context()))(t)
+	well := status
+	well.Problems = status.Problems[2:] // a note
 	moved := clitest.Must(c.Nodes(t.Context()))(t)
 	moved[0].Problem = "this machine no longer has the address 10.77.0.11 (it has 10.77.0.99), at which it made the " +
 		"cluster; give it that address again"
@@ -21,6 +23,7 @@ func TestViews(t *testing.T) {
 	clitest.CheckViews(t, tui.NewFixed, map[string]func(tui.Screen){
 		"tokens":        func(s tui.Screen) { renderTokens(s, tokens) },
 		"status":        func(s tui.Screen) { renderStatus(s, status) },
+		"status-well":   func(s tui.Screen) { renderStatus(s, well) },
 		"status-worker": func(s tui.Screen) { renderStatus(s, workerStatus) },
 		"nodes":         func(s tui.Screen) { renderNodes(s, nodes) },
 		"nodes-moved":   func(s tui.Screen) { renderNodes(s, moved) },

@@ -184,7 +184,7 @@ type Info struct {
 	ID       string    `json:"id"`
 	Role     string    `json:"role"`
 	State    string    `json:"state"` // good, expired, used up or revoked
-	Created  time.Time `json:"created"`
+	Created  time.Time `json:"created,omitzero"`
 	Expires  time.Time `json:"expires,omitzero"` // zero: never
 	Uses     int       `json:"uses"`             // nodes it may join; 0: any number
 	Used     int       `json:"used"`             // nodes it has joined

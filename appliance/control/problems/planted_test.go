@@ -222,10 +222,10 @@ var planted = map[string]struct {
 		func(p *plot) {
 			p.tasks[0].State = "ready"
 			for i := range 3 {
-				p.task(1, "id-h1", fleet.TaskFailed, time.Duration(i+1)*time.Minute, "non-zero exit (3)").Desired =
+				p.task(1, "id-h1", fleet.TaskFailed, time.Duration(i+1)*time.Minute, "exit code 3").Desired =
 					fleet.TaskShutdown
 			}
-			p.Why = map[string]string{"t6": `non-zero exit (3) (it wrote "no module named x")`}
+			p.Why = map[string]string{"t6": `exit code 3 (it wrote "no module named x")`}
 		},
 		api.Bad, api.ServiceFailing, []string{
 			"spider.1 fails again and again, 3 times in 3m0s, on h1 last", "no module named x", "crawlbox logs spider",

@@ -82,10 +82,10 @@ const (
 
 // Entry is one change of a service.
 type Entry struct {
-	Version int           `json:"version"` // from 1, counted for each service
-	Image   string        `json:"image"`   // name:tag
-	Digest  string        `json:"digest"`  // sha256:…, empty as long as it is not known
-	At      time.Time     `json:"at"`      // when it began
+	Version int           `json:"version"`     // from 1, counted for each service
+	Image   string        `json:"image"`       // name:tag
+	Digest  string        `json:"digest"`      // sha256:…, empty as long as it is not known
+	At      time.Time     `json:"at,omitzero"` // when it began
 	By      string        `json:"by"`
 	Kind    string        `json:"kind"`
 	From    int           `json:"from"`  // the version that a rollback went back to, or 0
