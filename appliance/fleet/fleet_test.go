@@ -209,3 +209,30 @@ func TestForgotten(t *testing.T) {
 		}
 	}
 }
+
+// TestTally_NoNode wants a service whose tasks no node takes to be told from one that starts.
+func TestTally_NoNode(t *testing.T) {
+	t.Parallel()
+	drained, active := Node{ID: "n1", State: StateReady, Availability: AvailabilityDrain}, Node{
+		ID:           "n2",
+		State:        StateReady,
+		Availability: AvailabilityActive,
+	}
+	for name, tc := range map[string]struct {
+		nodes []Node
+		svc   Service
+		want  bool
+	}{
+		"all are drained": {[]Node{drained}, Service{Mode: ModeReplicated, Desired: 2}, true},
+		"a global one":    {[]Node{drained}, Service{Mode: ModeGlobal}, true},
+		"one takes tasks": {[]Node{drained, active}, Service{Mode: ModeReplicated, Desired: 2}, false},
+		"it was stopped":  {[]Node{drained}, Service{Mode: ModeReplicated}, false},
+		"the other may not run it": {[]Node{drained, active}, Service{Mode: ModeReplicated, Desired: 1,
+			Constraints: []string{"node.id==n1"}}, true},
+	} {
+		s := Snapshot{Nodes: tc.nodes, Services: []Service{tc.svc}}
+		if s.Tally(); s.Services[0].NoNode != tc.want {
+			t.Errorf("%s: got %v", name, s.Services[0].NoNode)
+		}
+	}
+}

@@ -59,6 +59,8 @@ type Service struct {
 	Failed   int `json:"failed"`   // tasks that failed and whose slot does not run now
 	// replicas that ran on nodes of which nothing is heard any longer
 	Lost int `json:"lost,omitempty"`
+	// no node takes its tasks: those that may run it are drained, paused or down, or there are none
+	NoNode bool `json:"no_node,omitempty"`
 	// state of the last update: updating, completed, paused, rollback_…; empty: never updated
 	Update   string `json:"update"`
 	Message  string `json:"message"`          // Swarm's word on that update

@@ -94,6 +94,7 @@ func (s *Snapshot) Tally() {
 	for i := range s.Services {
 		s.Services[i].tally(byService[s.Services[i].ID])
 		delays[s.Services[i].ID] = s.Services[i].RestartDelay
+		s.Services[i].NoNode = s.Services[i].lacksNode(s.Nodes)
 	}
 	waiting := waiting(byService)
 	for i, t := range s.Tasks {
@@ -147,6 +148,12 @@ func (svc *Service) tally(tasks []Task) {
 	if svc.Complete > 0 && svc.Complete == svc.Desired {
 		svc.Took = max(0, last.Sub(first))
 	}
+}
+
+// lacksNode reports whether the service has fewer tasks than it should have since no node takes one.
+func (svc Service) lacksNode(nodes []Node) bool {
+	short := !svc.Converged() || svc.Mode == ModeGlobal && svc.Running == 0
+	return short && len(Eligible(nodes, svc.Needs()).May) == 0
 }
 
 // waiting returns the tasks, by ID, that Swarm has made in the place of others that ended by

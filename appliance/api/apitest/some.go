@@ -238,5 +238,6 @@ func someHistory(service string, now time.Time) []history.Entry {
 	bad.Why = service + ": the update failed and the old version runs again: exit code 1 on h2"
 	back := entry(3, time.Hour, 9*time.Second, history.KindRollback, history.Done)
 	back.Image, back.Digest, back.From = "localhost:8003/"+service+":0.01", digest(service+"0.01"), 1
+	back.Why = "1 replica ended while the queue was away, which does not count"
 	return []history.Entry{back, bad, entry(1, 26*time.Hour, 12300*time.Millisecond, history.KindDeploy, history.Done)}
 }

@@ -120,7 +120,7 @@ func noProblems(st api.Status) string {
 var marks = map[api.Level]tui.Mark{
 	api.Bad:     {Text: "!", Style: tui.Red},
 	api.Warning: {Text: "!", Style: tui.Yellow},
-	api.Note:    {Text: "-", Style: tui.Dim},
+	api.Note:    tui.Remark,
 }
 
 func nodesState(st api.Status) string {

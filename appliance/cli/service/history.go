@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -46,14 +47,26 @@ func renderHistory(s tui.Screen, entries []history.Entry) {
 		{Head: "TOOK"},
 	}}
 	for _, e := range entries {
-		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(fleet.FamiliarImage(e.Image)), tui.Text(data.Short(e.Digest)),
+		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(ownImage(e.Image)), tui.Text(data.Short(e.Digest)),
 			tui.Text(s.Since(e.At)+" ago"),
 			tui.Text(tui.OrDash(e.By)), resultCell(e), tui.Text(tookOrDash(e)))
-		if e.Why != "" {
+		switch {
+		case e.Why == "":
+		case e.Result == history.Done: // what was excused
+			t.Marked(tui.Remark, e.Why)
+		default:
 			t.Note(e.Why)
 		}
 	}
 	t.Write(s)
+}
+
+// ownRegistry is the address of the cluster's registry on each node.
+var ownRegistry = regexp.MustCompile(`^(localhost|127\.0\.0\.1):\d+/`)
+
+// ownImage names an image as people do, without the address that all of the cluster have.
+func ownImage(image string) string {
+	return ownRegistry.ReplaceAllString(fleet.FamiliarImage(image), "")
 }
 
 func resultCell(e history.Entry) tui.Cell {

@@ -20,7 +20,8 @@ func LsCmd(a *command.App) *cobra.Command {
 		Long: `List the services.
 
 STATE is running, when as many replicas run as it should have; starting, when
-they do not yet; N failing, when Swarm starts N again that failed; updating, and
+they do not yet; no node takes it, when all that may run it are drained, paused
+or down; N failing, when Swarm starts N again that failed; updating, and
 update paused, when a new version failed and the old one did not come back;
 rolled back, when it did; finished, when all replicas have ended with exit code
 0; complete, of a job; stopping and stopped, when it was scaled to 0.`,
@@ -52,6 +53,8 @@ func serviceState(s fleet.Service) tui.Cell {
 		return tui.Styled("update paused", tui.Red)
 	}
 	switch {
+	case s.NoNode:
+		return tui.Styled("no node takes it", tui.Red)
 	case s.Lost > 0:
 		return tui.Styled(fmt.Sprintf("%d lost", s.Lost), tui.Red)
 	case s.Pending != "":

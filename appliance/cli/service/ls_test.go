@@ -18,6 +18,8 @@ func TestServiceState(t *testing.T) {
 		{fleet.Service{Desired: 3, Running: 1}, "starting"},
 		{fleet.Service{Desired: 3, Running: 1, Failed: 2}, "2 failing"},
 		{fleet.Service{Desired: 1, Running: 1, Failed: 2}, "running"},
+		{fleet.Service{Desired: 3, NoNode: true}, "no node takes it"},
+		{fleet.Service{Mode: fleet.ModeGlobal, NoNode: true}, "no node takes it"},
 		{fleet.Service{Running: 1}, "stopping"},
 		{fleet.Service{Failed: 1}, "stopped"},
 		{fleet.Service{Desired: 3, Running: 3, Update: "updating"}, "updating"},

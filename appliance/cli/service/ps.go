@@ -1,11 +1,14 @@
 package service
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -16,7 +19,7 @@ func PsCmd(a *command.App) *cobra.Command {
 		Use:   "ps [SERVICE]",
 		Short: "List the tasks of a service, or of all",
 		Long: `List the tasks of a service, or of all: one for each replica, and of one that
-failed the task before, with its error.
+failed the task before, with its error; one that several share is told once.
 
 STATE is running; new, pending, assigned, preparing or starting on its way to
 that; restarts in 9s, when the one before failed; complete, when it ended with
@@ -47,7 +50,7 @@ func renderTasks(s tui.Screen, tasks []fleet.Task) {
 		{Head: "STATE", Min: 16},
 		{Head: "IMAGE", Min: 16, AtStart: true},
 	}}
-	last := ""
+	last, sharing := "", sharedReasons(tasks)
 	for _, task := range tasks {
 		name := task.Name()
 		shown := name
@@ -57,14 +60,31 @@ func renderTasks(s tui.Screen, tasks []fleet.Task) {
 		last = name
 		t.Add(tui.Text(shown), tui.Text(tui.OrDash(task.Node)), taskState(s, task),
 			tui.Text(fleet.FamiliarImage(task.Image)))
-		switch {
-		case task.Lost != "":
-			t.Note(task.Lost)
-		case task.Error != "":
-			t.Note(task.Error)
+		why := reasonOf(task)
+		switch n := sharing[why]; {
+		case why.text == "" || n == 0: // none, or it is told
+		case n == 1:
+			t.Note(why.text)
+		default:
+			t.Note(fmt.Sprintf("%s of %s: %s", words.Count(n, "task"), why.service, why.text))
 		}
+		delete(sharing, why)
 	}
 	t.Write(s)
+}
+
+// reason is why tasks of a service are not as they should be.
+type reason struct{ service, text string }
+
+func reasonOf(t fleet.Task) reason { return reason{t.Service, cmp.Or(t.Lost, t.Error)} }
+
+// sharedReasons counts the tasks that have a reason.
+func sharedReasons(tasks []fleet.Task) map[reason]int {
+	count := map[reason]int{}
+	for _, t := range tasks {
+		count[reasonOf(t)]++
+	}
+	return count
 }
 
 func taskState(s tui.Screen, t fleet.Task) tui.Cell {

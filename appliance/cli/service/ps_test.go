@@ -1,6 +1,9 @@
 package service
 
 import (
+	"bytes"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,5 +35,27 @@ func TestTaskState(t *testing.T) {
 		if got := taskState(s, task).Text; got != tt.want {
 			t.Errorf("got %s, want %s", got, tt.want)
 		}
+	}
+}
+
+// TestRenderTasks_SharedReason wants what several tasks of a service fail by to be told once.
+func TestRenderTasks_SharedReason(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	task := func(service string, slot int, why string) fleet.Task {
+		return fleet.Task{Service: service, Slot: slot, Node: "h1", State: fleet.TaskPending, Error: why}
+	}
+	renderTasks(tui.Screen{W: &out, Now: func() time.Time { return clitest.Now }}, []fleet.Task{
+		task("a", 1, "no node"), task("a", 2, "no node"), task("a", 3, "alone"),
+		task("b", 1, "no node"), task("b", 2, ""),
+	})
+	var notes []string
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "  !") {
+			notes = append(notes, strings.TrimSpace(line))
+		}
+	}
+	if want := []string{"! 2 tasks of a: no node", "! alone", "! no node"}; !slices.Equal(notes, want) {
+		t.Errorf("got %q, want %q", notes, want)
 	}
 }

@@ -36,12 +36,19 @@ type Table struct {
 type row struct {
 	cells []Cell
 	note  string // stands below the row
+	mark  Mark   // before the note
 }
 
 func (t *Table) Add(cells ...Cell) { t.rows = append(t.rows, row{cells: cells}) }
 
-// Note adds a line below the last row.
-func (t *Table) Note(text string) { t.rows[len(t.rows)-1].note = text }
+// Note adds a line below the last row, on what is wrong with it.
+func (t *Table) Note(text string) { t.Marked(problem, text) }
+
+// Marked adds a line below the last row, behind a mark.
+func (t *Table) Marked(m Mark, text string) {
+	last := &t.rows[len(t.rows)-1]
+	last.note, last.mark = text, m
+}
 
 func (t *Table) Write(s Screen) {
 	if s.Width > 0 {
@@ -56,7 +63,7 @@ func (t *Table) Write(s Screen) {
 	for _, r := range t.rows {
 		t.writeRow(s, r.cells, widths)
 		if r.note != "" {
-			WriteProblem(s, r.note)
+			WriteMarked(s, r.mark, r.note)
 		}
 	}
 }

@@ -13,8 +13,13 @@ type Mark struct {
 	Style string
 }
 
+var problem = Mark{"!", Red}
+
+// Remark stands before what is as it should be.
+var Remark = Mark{"-", Dim}
+
 // WriteProblem writes a sentence on what is wrong.
-func WriteProblem(s Screen, text string) { WriteMarked(s, Mark{"!", Red}, text) }
+func WriteProblem(s Screen, text string) { WriteMarked(s, problem, text) }
 
 // WriteMarked writes a sentence behind a mark.
 func WriteMarked(s Screen, m Mark, text string) {
