@@ -76,6 +76,7 @@ var substitution = regexp.MustCompile(`\$\(([^)]*)\)`)
 func crawlboxCalls(t *testing.T, line string) (calls [][]string) {
 	t.Helper()
 	line, _, _ = strings.Cut(line, " # ")
+	line = strings.ReplaceAll(line, " 2>", " >") // the number of a file is no argument
 	for _, inner := range substitution.FindAllStringSubmatch(line, -1) {
 		calls = append(calls, crawlboxCalls(t, inner[1])...)
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -155,6 +156,32 @@ func findTask(tasks []fleet.Task, ref string) (fleet.Task, bool) {
 	}
 	return fleet.Task{}, false
 }
+
+// unknownTask says of what is neither a service nor a task which tasks there are, where it names one of
+// a service. Otherwise it is unknown as a service.
+func unknownTask(s fleet.Snapshot, ref string, unknown error) error {
+	dot := strings.LastIndexByte(ref, '.')
+	if dot < 1 {
+		return unknown
+	}
+	svc, there := s.Service(ref[:dot])
+	if !there {
+		return unknown
+	}
+	var names []string
+	for _, t := range s.TasksOf(svc.ID) {
+		if !slices.Contains(names, t.Name()) {
+			names = append(names, t.Name())
+		}
+	}
+	if len(names) == 0 {
+		return api.NotFound("unknown task %q; %s has no tasks", ref, svc.Name)
+	}
+	return api.NotFound("unknown task %q; %s has %s", ref, svc.Name, words.Some(names, maxNames))
+}
+
+// maxNames is how many names an error lists.
+const maxNames = 5
 
 func unknown(kind, ref string, known []string, hint string) error {
 	if near := words.Nearest(ref, known); near != "" {

@@ -60,7 +60,7 @@ func runningTask(s fleet.Snapshot, ref string) (fleet.Task, error) {
 	}
 	svc, err := findService(s.Services, ref)
 	if err != nil {
-		return t, err
+		return t, unknownTask(s, ref, err)
 	}
 	var names []string
 	for _, other := range s.Tasks {

@@ -111,7 +111,7 @@ func chooseLogs(s fleet.Snapshot, q api.LogQuery) (*logChoice, error) {
 	}
 	t, ok := findTask(s.Tasks, q.Target)
 	if !ok {
-		return nil, err
+		return nil, unknownTask(s, q.Target, err)
 	}
 	c.service = t.ServiceID
 	if t.ID == q.Target {

@@ -196,3 +196,23 @@ func TestLogs_NothingYet(t *testing.T) {
 		t.Error("it names what is not there")
 	}
 }
+
+// TestUnknownTask wants the tasks of a service to be named where one is asked for that is not there.
+func TestUnknownTask(t *testing.T) {
+	t.Parallel()
+	s := spiders(time.Now())
+	s.Services = append(s.Services, fleet.Service{ID: "s2", Name: "idle"})
+	for ref, want := range map[string]string{
+		"spider.9": `unknown task "spider.9"; spider has spider.1, spider.2, spider.3`,
+		"idle.1":   `unknown task "idle.1"; idle has no tasks`,
+		"robot.1":  `unknown service "robot.1"`,
+		"spidr":    `unknown service "spidr"; did you mean "spider"?`,
+	} {
+		if _, err := chooseLogs(s, api.LogQuery{Target: ref}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("logs: got %v, want %s", err, want)
+		}
+		if _, err := runningTask(s, ref); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("exec: got %v, want %s", err, want)
+		}
+	}
+}

@@ -37,6 +37,9 @@ var values = map[string]string{
 
 // FlagError returns the UsageError for a flag that was not understood, without Go's words for it.
 func FlagError(cmd *cobra.Command, err error) error {
+	if _, here := insteadOf(cmd, cmd.Flags().Args()); here != "" { // the flags are of docker's command too
+		return KnownCommand(cmd, cmd.Flags().Args())
+	}
 	invalid := (*pflag.InvalidValueError)(nil)
 	if !errors.As(err, &invalid) {
 		return Usagef(cmd, "%w", err)

@@ -52,6 +52,9 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	if docker, here := insteadOf(cmd, args); here != "" {
+		return Usagef(cmd, "unknown command %q; here it is `%s`", docker, here)
+	}
 	if near := Guesses(cmd, args[0]); len(near) > 0 {
 		return Usagef(cmd, "unknown command %q (did you mean %s?)", args[0], strings.Join(near, " or "))
 	}

@@ -86,12 +86,17 @@ values.`,
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	n := cmd.Flags().IntP("number", "n", 10, "how many `items`")
-	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) (api.Items, error) {
+	command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) (is api.Items, err error) {
 		if *n < 1 {
 			return api.Items{}, command.Usagef(cmd, "--number is %d; it must be 1 or more", *n)
 		}
-		return c.QueuePeek(ctx, args[0], *n)
+		is, err = c.QueuePeek(ctx, args[0], *n)
+		if err == nil && len(is.Items) == 0 {
+			err = a.Tell("crawlbox: there is nothing in %s", args[0])
+		}
+		return is, err
 	}, renderItems)
+	return cmd
 }
 
 func renderItems(s tui.Screen, v api.Items) {

@@ -29,7 +29,7 @@ var forServices = []string{
 // deployServices builds what is to be built, one after the other, and deploys all
 // at the same time.
 func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags, list []target) error {
-	if err := f.onlyForServices(cmd); err != nil {
+	if err := f.onlyForServices(cmd, list); err != nil {
 		return err
 	}
 	if len(list) == 0 {
@@ -68,12 +68,21 @@ func deployServices(a *command.App, cmd *cobra.Command, c *api.Client, f *deploy
 	return errors.Join(append(failed, words.SplitErrors(err)...)...)
 }
 
-func (f *deployFlags) onlyForServices(cmd *cobra.Command) error {
-	if name := otherFlag(cmd, forServices); name != "" {
-		return command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in "+
-			"crawlbox.yaml", name)
+// onlyForServices refuses flags that are of no use to services. One may be meant for what has the name
+// of a service here.
+func (f *deployFlags) onlyForServices(cmd *cobra.Command, chosen []target) error {
+	name := otherFlag(cmd, forServices)
+	if name == "" {
+		return nil
 	}
-	return nil
+	for _, t := range chosen {
+		if t.shadows() {
+			return command.Usagef(cmd, "--%s is for a directory or an image, and %s is the service of %s; write ./%s "+
+				"for what is here under that name", name, t.Name, t.File, t.Name)
+		}
+	}
+	return command.Usagef(cmd, "--%s is for a directory or an image; what a service is given stands in crawlbox.yaml",
+		name)
 }
 
 // otherFlag returns a flag that was given and is none of these; empty: there is none.

@@ -54,7 +54,7 @@ func deployWhat(a *command.App, cmd *cobra.Command, f *deployFlags, args []strin
 	case err != nil:
 		return err
 	case chosen != nil:
-		if err := f.onlyForServices(cmd); err != nil {
+		if err := f.onlyForServices(cmd, chosen); err != nil {
 			return err
 		}
 		if err := warnShadowed(a, chosen); err != nil {
@@ -135,13 +135,17 @@ func targets(defs []api.Definition) (list []target) {
 // their names here, out of the way of what is printed for programs.
 func warnShadowed(a *command.App, list []target) (err error) {
 	for _, d := range list {
-		if err == nil && d.File != "" && exists(d.Name) {
+		if err == nil && d.shadows() {
 			err = a.Tell("%s is the service of %s; write ./%s for what is here under that name", d.Name, d.File,
 				d.Name)
 		}
 	}
 	return err
 }
+
+// shadows reports whether a service of the config file is taken though there is a directory or a
+// program of its name here.
+func (t target) shadows() bool { return t.File != "" && exists(t.Name) }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)

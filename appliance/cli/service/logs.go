@@ -54,9 +54,16 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 		if err != nil {
 			return err
 		}
-		err = c.Logs(cmd.Context(), q, logWriter(a, *asJSON, *times))
-		if *follow && cmd.Context().Err() != nil {
+		write, said := logWriter(a, *asJSON, *times), false
+		err = c.Logs(cmd.Context(), q, func(l api.LogLine) error {
+			said = true
+			return write(l)
+		})
+		switch {
+		case *follow && cmd.Context().Err() != nil:
 			return nil // Ctrl-C is how following ends
+		case err == nil && !said && q.Tail != 0 && !*asJSON:
+			return a.Tell("crawlbox: there are no such lines of %s", args[0])
 		}
 		return err
 	}
