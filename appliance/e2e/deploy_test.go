@@ -21,7 +21,7 @@ func TestDeploy(t *testing.T) {
 
 	t.Run("a program", func(t *testing.T) {
 		c := c.sub(t)
-		out := c.run("deploy", program, "--replicas", "6")
+		out := c.run("deploy", program, "--replicas", "6", "--monitor", "1s")
 		contains(t, out, "built localhost:8003/tiny:0.01", "tiny: 3/3 nodes have it",
 			"tiny: localhost:8003/tiny:0.01, 6 running in ")
 		for _, h := range c.hosts {
@@ -41,7 +41,7 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("a bad version", func(t *testing.T) {
 		c := c.sub(t)
-		r := c.manager.Exec(t.Context(), "crawlbox", "deploy", program, "--env", "TINY_EXIT=3")
+		r := c.manager.Exec(t.Context(), "crawlbox", "deploy", program, "--env", "TINY_EXIT=3", "--monitor", "5s")
 		if r.Code != 1 || strings.Count(r.Stderr, "\n") != 1 {
 			t.Errorf("exit code %d and %q", r.Code, r.Stderr)
 		}
@@ -84,6 +84,12 @@ func TestDeploy(t *testing.T) {
 			t.Errorf("%d replicas after what was refused", n)
 		}
 	})
+	t.Run("the first is a bad one", func(t *testing.T) {
+		c := c.sub(t)
+		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env",
+			"TINY_EXIT=5"), "exit code 5", "there is no older version")
+		c.wantHistory("bad", "1 deploy failed")
+	})
 	t.Run("restart", func(t *testing.T) {
 		c := c.sub(t)
 		before := map[string]bool{}
@@ -99,27 +105,16 @@ func TestDeploy(t *testing.T) {
 	})
 	t.Run("one that ends", func(t *testing.T) {
 		c := c.sub(t)
-		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--env",
-			"TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
+		contains(t, c.run("deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--replicas", "2", "--monitor",
+			"1s", "--env", "TINY_EXIT=0"), "ends: localhost:8003/tiny:0.02, 2 complete in ")
 		contains(t, c.run("ls"), "finished in ")
 		contains(t, c.run("ps", "ends"), "complete ")
 		// Swarm would take the end of the new tasks for a failure, or let bad ones be.
 		c.run("deploy", "localhost:8003/tiny:0.01", "--name", "ends")
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "ends", "--env",
-			"TINY_EXIT=6"), "ends: the update failed and the old version runs again: exit code 6")
+			"TINY_EXIT=6", "--monitor", "5s"),
+			"ends: the update failed and the old version runs again: exit code 6")
 		c.awaitHistory("ends", "3 deploy rolled-back", "2 deploy done", "1 deploy done")
-	})
-	t.Run("the first is a bad one", func(t *testing.T) {
-		c := c.sub(t)
-		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:0.02", "--name", "bad", "--env",
-			"TINY_EXIT=5"), "exit code 5", "there is no older version")
-		c.wantHistory("bad", "1 deploy failed")
-		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
-			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "),
-				"service bad: bad.1 fails again and again"), true)
-		})
-		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "exit code 5 (it wrote \"tiny from",
-			"Swarm starts it again 30s after each")
 	})
 	t.Run("limits", func(t *testing.T) {
 		c := c.sub(t)
@@ -133,6 +128,15 @@ func TestDeploy(t *testing.T) {
 			t.Errorf("the service has %s", got)
 		}
 	})
+	t.Run("the bad one fails again", func(t *testing.T) {
+		c := c.sub(t)
+		lab.WaitFor(t, patience, "a crash loop in the status", func() error {
+			return want(strings.Contains(strings.Join(strings.Fields(c.run("status")), " "),
+				"service bad: bad.1 fails again and again"), true)
+		})
+		contains(t, strings.Join(strings.Fields(c.run("status")), " "), "exit code 5 (it wrote \"tiny from",
+			"Swarm starts it again 30s after each")
+	})
 }
 
 // TestDeployCutOff kills the manager in the stages of a deploy: afterwards the
@@ -143,7 +147,7 @@ func TestDeployCutOff(t *testing.T) {
 	worker := c.hosts[1]
 	c.push("localhost:8003/tiny:1")
 	c.push("localhost:8003/tiny:2")
-	c.run("deploy", "localhost:8003/tiny:1", "--replicas", "4", "--name", "tiny")
+	c.run("deploy", "localhost:8003/tiny:1", "--replicas", "4", "--name", "tiny", "--monitor", "1s")
 	c.awaitSpread("tiny", 2)
 	killed := func(t *testing.T, until func(), command ...string) {
 		t.Helper()
@@ -174,10 +178,11 @@ func TestDeployCutOff(t *testing.T) {
 	})
 	t.Run("two at once", func(t *testing.T) {
 		c := c.sub(t)
-		first := c.manager.Start("first", "crawlbox", "deploy", "localhost:8003/tiny:1", "--name", "tiny")
+		first := c.manager.Start("first", "crawlbox", "deploy", "localhost:8003/tiny:1", "--name", "tiny",
+			"--monitor", "2s")
 		c.awaitStage("tiny", history.StageWatch)
 		contains(t, c.fails(c.manager, 1, "deploy", "localhost:8003/tiny:2"), "service tiny is being changed already")
-		c.run("deploy", "localhost:8003/tiny:2", "--name", "other")
+		c.run("deploy", "localhost:8003/tiny:2", "--name", "other", "--monitor", "1s")
 		if code, err := first.Wait(t.Context()); err != nil || code != 0 {
 			t.Errorf("the first deploy ended with %d, %v", code, err)
 		}
