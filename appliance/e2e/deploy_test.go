@@ -189,9 +189,9 @@ func TestDeployCutOff(t *testing.T) {
 	})
 	t.Run("interrupted by its user", func(t *testing.T) {
 		c := c.sub(t)
-		worker.SignalDocker(syscall.SIGSTOP)
-		defer worker.SignalDocker(syscall.SIGCONT)
 		c.push("localhost:8003/tiny:3")
+		worker.SignalDocker(syscall.SIGSTOP) // Swarm takes it for down soon, and it is not waited for then
+		defer worker.SignalDocker(syscall.SIGCONT)
 		deploy := c.manager.Start("broken-off", "crawlbox", "deploy", "localhost:8003/tiny:3")
 		c.awaitStage("tiny", history.StagePull)
 		if err := deploy.Signal(syscall.SIGINT); err != nil {

@@ -30,9 +30,10 @@ func TestWalkthrough(t *testing.T) {
 	build("0.01")
 	contains(t, c.run("images"), "spider:0.01")
 
-	// A public address of the registry, as the article writes it.
+	// A public address of the registry, as the article writes it. The shell of CMD is process 1 and deaf
+	// to the signal: it would take the grace time of 10 s at each of its ends.
 	c.manager.Docker("service", "create", "--detach", "--name", "spider", "--network", "host",
-		master+":8003/spider:0.01")
+		"--stop-grace-period", "2s", "--update-monitor", "1s", master+":8003/spider:0.01")
 	c.push1000()
 	c.awaitRunning("spider", 1)
 	contains(t, c.run("scale", "spider=6"), "6 running in ")
@@ -65,9 +66,9 @@ func TestWalkthrough(t *testing.T) {
 	})
 	t.Run("deployed, and stopped by its signal", func(t *testing.T) {
 		c := c.sub(t)
-		c.run("deploy", "localhost:8003/spider:0.02", "--name", "deployed")
-		// The shell of CMD would be process 1, deaf to it, and take the grace time of
-		// 10 s. Swarm takes some 3 s before it stops a container.
+		c.run("deploy", "localhost:8003/spider:0.02", "--name", "deployed", "--monitor", "1s")
+		// It would take the grace time if it were deaf, too. Swarm takes some 3 s before it stops a
+		// container.
 		begun := time.Now()
 		contains(t, c.run("stop", "deployed"), "stopped, 1 container gone in ")
 		if took := time.Since(begun); took > 8*time.Second {
