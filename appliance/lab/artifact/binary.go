@@ -23,7 +23,7 @@ func Binary(t frame.TB) string {
 	if path := os.Getenv("CRAWLBOX_BIN"); path != "" {
 		return path
 	}
-	path, err := buildOnce("crawlbox", ".")
+	path, err := buildOnce("crawlbox", ".", "-tags=grpcnotrace")
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
@@ -35,7 +35,7 @@ func Binary(t frame.TB) string {
 // process.
 func BinaryWithFailpoints(t frame.TB) string {
 	t.Helper()
-	path, err := buildOnce("failpoints/crawlbox", ".", "-tags=failpoints")
+	path, err := buildOnce("failpoints/crawlbox", ".", "-tags=grpcnotrace,failpoints")
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
@@ -46,7 +46,7 @@ func BinaryWithFailpoints(t frame.TB) string {
 // BinaryWithFailpoints and says another version.
 func BinaryOfVersion(t frame.TB, version string) string {
 	t.Helper()
-	path, err := buildOnce("crawlbox-"+version, ".", "-tags=failpoints",
+	path, err := buildOnce("crawlbox-"+version, ".", "-tags=grpcnotrace,failpoints",
 		"-ldflags=-s -w -X github.com/crawlbox/crawlbox/appliance/cli.version="+version)
 	if err != nil {
 		t.Fatalf("lab: %v", err)
@@ -63,6 +63,15 @@ func BrokenBinary(t frame.TB) string {
 		t.Fatalf("lab: %v", err)
 	}
 	return path
+}
+
+// compilerFlags are those of the Makefile, as is the tag grpcnotrace: what crawlbox is made of has been
+// compiled with them already.
+var compilerFlags = []string{
+	"-gcflags=github.com/redis/go-redis/...=-l",
+	"-gcflags=github.com/compose-spec/...=-l",
+	"-gcflags=github.com/moby/buildkit/...=-l",
+	"-gcflags=github.com/docker/docker/...=-l",
 }
 
 var builds sync.Map // program → func() (string, error)
@@ -99,7 +108,8 @@ func build(program, directory string, flags []string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, flags...)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, compilerFlags...)
+	args = append(args, flags...)
 	cmd := exec.Command("go", append(args, "./"+directory)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
