@@ -133,7 +133,7 @@ func (c *cluster) cannotComeBack(h *lab.Host, tokens ...string) {
 			defer cancel()
 			said := from.Exec(ctx, "docker", "swarm", "join", "--token", tokens[i], c.manager.At(2377))
 			if said.Code == 0 || !strings.Contains(said.Stderr, "join token") {
-				c.Errorf("with the old token %d of %s %s gets: %s%s", i, h.Name(), from.Name(), said.Stdout, said.Stderr)
+				c.Errorf("with old token %d of %s %s gets: %s%s", i, h.Name(), from.Name(), said.Stdout, said.Stderr)
 			}
 		})
 	}

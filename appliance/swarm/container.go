@@ -108,6 +108,7 @@ func (e *Engine) heardOutOfMemory(ctx context.Context, id string, s *container.S
 	select {
 	case <-heard:
 		return true
+	//lint:ignore errcheck it is io.EOF, or Docker does not say what it heard
 	case <-end:
 		return false
 	}
