@@ -189,18 +189,19 @@ func TestClock(t *testing.T) {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	s := machine(files(map[string]string{"etc/resolv.conf": "nameserver 10.0.0.1\n"}))
-	expect(t, s.Names(t.Context()), "ok")
+	expect(t, s.Names(t.Context(), true), "ok")
 	s.Lookup = func(_ context.Context, host string) ([]string, error) {
 		if host == "localhost" {
 			return []string{"::1", "127.0.0.1"}, nil
 		}
 		return nil, errors.New("no such host")
 	}
-	expect(t, s.Names(t.Context()), "warning | public names are not found")
+	expect(t, s.Names(t.Context(), true), "warning | public names are not found")
+	expect(t, s.Names(t.Context(), false), "warning | public names are not found (docker.io): what runs here")
 	s.Files = files(nil)
-	expect(t, s.Names(t.Context()), "note | /etc/resolv.conf names no server")
+	expect(t, s.Names(t.Context(), true), "note | /etc/resolv.conf names no server")
 	s.Lookup = func(context.Context, string) ([]string, error) { return []string{"10.0.0.1"}, nil }
-	expect(t, s.Names(t.Context()), "bad | localhost is not 127.0.0.1 … >>/etc/hosts")
+	expect(t, s.Names(t.Context(), true), "bad | localhost is not 127.0.0.1 … >>/etc/hosts")
 }
 
 func TestRoom(t *testing.T) {

@@ -14,8 +14,9 @@ const lookupTimeout = 3 * time.Second
 // other registry come from there.
 const publicName = "docker.io"
 
-// Names looks up the name under which Docker has the registry, and a public one.
-func (s System) Names(ctx context.Context) (list []Finding) {
+// Names looks up the name under which Docker has the registry, and a public one, which managers have a
+// use for: they fetch images of other registries for all, and build.
+func (s System) Names(ctx context.Context, manager bool) (list []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, 2*lookupTimeout)
 	defer cancel()
 	addrs, err := s.lookup(ctx, "localhost")
@@ -29,8 +30,11 @@ func (s System) Names(ctx context.Context) (list []Finding) {
 		if !strings.Contains(s.readTrimmed("etc/resolv.conf"), "nameserver") {
 			level, text = Note, "/etc/resolv.conf names no server"
 		}
-		list = append(list, wrong("dns", level,
-			text+": images of other registries and base images of builds can't be pulled by this machine",
+		what := "what runs here finds nothing of the Internet; images come from the managers all the same"
+		if manager {
+			what = "images of other registries and base images of builds can't be pulled by this machine"
+		}
+		list = append(list, wrong("dns", level, text+": "+what,
 			"give it a name server if it shall have the Internet; nodes do without"))
 	}
 	return orGood(list, "dns", "localhost and public names are found")

@@ -103,7 +103,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	} else {
 		list = append(list, doctor.Address(x.addr, x.card, x.seenAddrs(), setup.Moved(x.cfg))...)
 	}
-	list = slices.Concat(list, x.system.MTU(x.card, x.peerMTUs()), x.system.Names(ctx))
+	list = slices.Concat(list, x.system.MTU(x.card, x.peerMTUs()), x.system.Names(ctx, x.role == fleet.RoleManager))
 	skews, reached := x.checkPeers(ctx, needs)
 	list = append(list, x.system.Clock(skews)...)
 	// It is none of this machine's where that has lost its address and has no other. From inside,

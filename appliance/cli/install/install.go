@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,6 +92,10 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 		return err
 	}
 	plan.Notes = append(plan.Notes, ignoredEnv(os.Environ())...)
+	if other := shadowing(os.Getenv("PATH"), install.Program); other != "" {
+		plan.Notes = append(plan.Notes, fmt.Sprintf("PATH finds %s before %s, which is installed: remove the former, "+
+			"or put %s first", other, install.Program, filepath.Dir(install.Program)))
+	}
 	if dry {
 		run.PrintSteps(a, plan)
 		return a.Printf("nothing was changed\n")

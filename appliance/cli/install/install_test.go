@@ -1,6 +1,7 @@
 package install
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -181,5 +182,34 @@ func TestInstalledConfig(t *testing.T) {
 	cfg.Registry.DataDir = "/mnt/images"
 	if dirs := stateOf(cfg); !slices.Equal(dirs, []string{"/srv/my crawl", "/mnt/images"}) {
 		t.Errorf("its state is in %q", dirs)
+	}
+}
+
+// TestShadowing wants another crawlbox that a shell finds first to be told.
+func TestShadowing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, own, link := filepath.Join(dir, "first"), filepath.Join(dir, "own"), filepath.Join(dir, "link")
+	for _, d := range []string{first, own, link} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(own, "crawlbox")
+	err := errors.Join(os.WriteFile(filepath.Join(first, "crawlbox"), nil, 0o755), os.WriteFile(program, nil, 0o755),
+		os.Symlink(program, filepath.Join(link, "crawlbox")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		first + ":" + own:                filepath.Join(first, "crawlbox"),
+		own + ":" + first:                "",
+		link + ":" + own:                 "",
+		"/nothing:" + own + "/:" + first: "",
+		"":                               "",
+	} {
+		if got := shadowing(path, program); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
 	}
 }

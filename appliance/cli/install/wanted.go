@@ -189,3 +189,22 @@ func directoriesOf(cfg configs.Config) []string {
 	}
 	return list
 }
+
+// shadowing returns the other program that a shell runs by the name of the one that is installed;
+// empty: none.
+func shadowing(path, program string) string {
+	for _, dir := range filepath.SplitList(path) {
+		other := filepath.Join(dir, filepath.Base(program))
+		info, err := os.Stat(other)
+		switch {
+		case filepath.Clean(dir) == filepath.Dir(program):
+			return ""
+		case err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+			continue
+		}
+		if is, err := os.Stat(program); err != nil || !os.SameFile(info, is) {
+			return other
+		}
+	}
+	return ""
+}

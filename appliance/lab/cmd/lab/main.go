@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
@@ -64,6 +65,7 @@ func up(ctx context.Context, count string, release []string, kind string) (code 
 	t := &session{}
 	defer t.end(&code)
 	l := lab.New(t)
+	step("building crawlbox")
 	l.Install(artifact.Binary(t))
 	var opts []lab.HostOption
 	if kind != "" {
@@ -72,11 +74,13 @@ func up(ctx context.Context, count string, release []string, kind string) (code 
 	for _, name := range release {
 		opts = append(opts, lab.Release(name))
 	}
+	step("starting " + words.Count(n, "host") + "; a release that is new here is fetched first, about a minute")
 	hosts := l.AddHosts(n, opts...)
 	for _, h := range hosts {
 		fmt.Printf("%s  %s  %s\n", h.Name(), h.IP(), h.Shell())
 	}
 	if kind != "bare" {
+		step("loading the base image of Python spiders; the first time it is made, about half a minute")
 		hosts[0].LoadPythonBase()
 		hosts[0].Docker("tag", "python:3.6", pythonBase)
 		fmt.Printf("They have no Internet. The Docker of %s has %s, of Debian with redis-py, for `crawlbox deploy` "+
@@ -86,6 +90,9 @@ func up(ctx context.Context, count string, release []string, kind string) (code 
 	<-ctx.Done()
 	return 0
 }
+
+// step says what begins and takes a while, out of the way of the list of hosts.
+func step(text string) { fmt.Fprintln(os.Stderr, "lab: "+text) }
 
 // session stands in for a test.
 type session struct {
