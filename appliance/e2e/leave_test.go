@@ -18,8 +18,12 @@ func TestLeave(t *testing.T) {
 
 	t.Run("worker", func(t *testing.T) {
 		c := c.sub(t)
+		agent := c.agents[h2]
 		contains(t, h2.MustExec("crawlbox", "leave"), "has left")
 		c.gone(h2)
+		if log := agent.Logs(); strings.Contains(log, "was removed from its cluster") {
+			t.Errorf("a node that left says that it was removed: %s", log)
+		}
 		c.join(h2)
 		c.awaitReady(2)
 	})

@@ -91,9 +91,8 @@ func (m *joined) open() (err error) {
 	m.upgradable(func(ctx context.Context, o upgrade.Offer) (io.ReadCloser, error) {
 		return agent.FetchProgram(ctx, m.view.Targets(m.toManagers), o)
 	})
-	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
 	m.newCheckup(m.others, m.view.At, false)
-	keys := m.identity.Membership().GossipKeys
+	keys, seeds := m.identity.Membership().GossipKeys, func() []netip.AddrPort { return m.identity.Membership().Seeds }
 	if m.authority != nil {
 		m.authority.Locate(m.engine)
 		keys, seeds = m.authority.Keys.All(), m.authority.Seeds
@@ -175,8 +174,7 @@ func (m *joined) hear(ctx context.Context) error {
 
 // handlers returns what the port between nodes serves.
 func (m *joined) handlers() []agent.Handler {
-	images := m.mirror.Kept()
-	handlers := m.answers(m.mirror)
+	images, handlers := m.mirror.Kept(), m.answers(m.mirror)
 	if m.authority != nil {
 		images = m.mirror.Handler() // nodes may ask any manager for any image
 		handlers = append(handlers, m.authority.Handlers(m.upgrade, m.view.Addr(m.addr))...)
@@ -188,5 +186,7 @@ func (m *joined) handlers() []agent.Handler {
 }
 
 func (m *joined) leave(ctx context.Context, force bool) error {
-	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.PrimaryName(), force))
+	return m.news.Leaving(func() error {
+		return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.PrimaryName(), force))
+	})
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // logWriter turns memberlist's lines into records. Strangers can provoke its
@@ -17,6 +20,9 @@ import (
 type logWriter struct {
 	log   *slog.Logger
 	limit *rate.Limiter
+	// of one address, that is warned of once: a node that was removed speaks with the old key until
+	// somebody stops it
+	sources *bound.Rate[netip.Addr]
 
 	mu         sync.Mutex
 	closed     bool
@@ -24,8 +30,17 @@ type logWriter struct {
 }
 
 func newLogWriter(to *slog.Logger) *logWriter {
-	return &logWriter{log: to, limit: rate.NewLimiter(rate.Every(30*time.Second), 5)}
+	return &logWriter{
+		log:     to,
+		limit:   rate.NewLimiter(rate.Every(30*time.Second), 5),
+		sources: bound.NewRate[netip.Addr](sourceEvery, 1, maxSources),
+	}
 }
+
+const (
+	sourceEvery = 6 * time.Hour
+	maxSources  = 1024
+)
 
 // close drops what comes later: memberlist's goroutines end some time after its
 // Shutdown, and complain about closed sockets until then.
@@ -50,7 +65,7 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	if w.closed || !w.log.Enabled(context.Background(), level) {
 		return len(line), nil
 	}
-	if level >= slog.LevelWarn && !w.limit.Allow() {
+	if level >= slog.LevelWarn && !w.allows(text) {
 		w.suppressed++
 		return len(line), nil
 	}
@@ -61,6 +76,25 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	}
 	w.log.LogAttrs(context.Background(), level, "gossip: "+string(text), attrs...)
 	return len(line), nil
+}
+
+// allows reports whether a warning is told.
+func (w *logWriter) allows(text []byte) bool {
+	if from := source(text); from.IsValid() && !w.sources.Allow(from) {
+		return false
+	}
+	return w.limit.Allow()
+}
+
+// source returns where what a line is about came from, if it says so.
+func source(text []byte) netip.Addr {
+	_, from, _ := bytes.Cut(text, []byte("from="))
+	from, _, _ = bytes.Cut(from, []byte(" "))
+	at, err := netip.ParseAddrPort(string(from))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap()
 }
 
 // split separates memberlist's "[WARN] memberlist: " from the text.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -132,6 +133,25 @@ func TestRoster_RefusesFalseNames(t *testing.T) {
 	if r.NotifyAlive(&memberlist.Node{Name: "b", Meta: meta}) == nil {
 		t.Error("false name taken")
 	}
+}
+
+// TestLog_OncePerSource: a node that was removed and goes on is warned of once, and others too.
+func TestLog_OncePerSource(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := log.New(newLogWriter(slog.New(slog.NewTextHandler(&out, nil))), "", 0)
+		for range 100 {
+			l.Print("[ERR] memberlist: Decrypt packet failed: no key from=10.99.0.3:7981")
+			l.Print("[ERR] memberlist: failed to receive: no key from=10.99.0.3:47275")
+			time.Sleep(time.Minute)
+		}
+		l.Print("[ERR] memberlist: failed to receive: no key from=[fd00::1]:47275")
+		if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 2 ||
+			!strings.Contains(lines[0], "from=10.99.0.3:7981") || !strings.Contains(lines[1], "from=[fd00::1]:47275") {
+			t.Errorf("got %s", &out)
+		}
+	})
 }
 
 func TestLog_MapsLevelsAndLimits(t *testing.T) {

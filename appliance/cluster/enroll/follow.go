@@ -184,6 +184,15 @@ type News struct {
 	Log   *slog.Logger
 
 	refused atomic.Value // string: why a manager refuses this node, if it does
+	leaving atomic.Bool
+}
+
+// Leaving runs what has this node leave the cluster: that it is out is what it wanted then.
+func (n *News) Leaving(leave func() error) error {
+	n.leaving.Store(true)
+	err := leave()
+	n.leaving.Store(err == nil)
+	return err
 }
 
 // Hear is told what Follow hears.
@@ -191,6 +200,10 @@ func (n *News) Hear(news pki.Membership, err error) {
 	if err == nil {
 		n.refused.Store("")
 		n.Learn(news)
+		return
+	}
+	if n.leaving.Load() && errors.Is(err, pki.ErrRemoved) {
+		n.Log.Info("this node has left its cluster")
 		return
 	}
 	text := removedText + naming.JoinAgain

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
@@ -52,9 +53,9 @@ type Disk struct {
 
 	problem atomic.Pointer[string]
 
-	writing  sync.Mutex // one commit at a time; taken before mu
-	exported Version    // whose documents the files have for sure, also after a power cut
-	failing  string     // why files could not be written
+	writing  chan struct{} // has a token while a commit is made; taken before mu
+	exported Version       // whose documents the files have for sure, also after a power cut
+	failing  string        // why files could not be written
 
 	mu      sync.Mutex
 	alone   bool        // nobody but who holds writing can commit, and changes history
@@ -77,8 +78,8 @@ var errGone = errors.New("it is there no longer: this node has left its cluster"
 // Open opens the store in dir, which is made where it is not there, and takes the files of
 // versions before over.
 func Open(dir string, o Options) (*Disk, error) {
-	d := &Disk{Options: o, dir: dir, step: func(string) {}, changed: make(chan struct{})}
-	d.told = make(chan struct{}, 1)
+	d := &Disk{Options: o, dir: dir, step: func(string) {}, writing: make(chan struct{}, 1),
+		changed: make(chan struct{}), told: make(chan struct{}, 1)}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
@@ -92,7 +93,7 @@ func Open(dir string, o Options) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the cluster's state: %w", explained(dir, err))
 	}
-	if err := d.locked(d.restore); err != nil {
+	if err := d.locked(context.Background(), d.restore); err != nil {
 		d.lock.Close()
 		return nil, fmt.Errorf("open the cluster's state: %w", explained(dir, err))
 	}
@@ -133,7 +134,7 @@ func (d *Disk) restore() error {
 
 // Close lets go of the store.
 func (d *Disk) Close() error {
-	_ = d.locked(func() error { // where the state was removed, there is nothing to do
+	_ = d.locked(context.Background(), func() error { // where the state was removed, there is nothing to do
 		d.report(d.flush())
 		return nil
 	})
@@ -147,7 +148,7 @@ func Remove(dataDir string) error {
 	lock, err := os.Open(filepath.Join(dir, lockFile))
 	if err == nil {
 		defer lock.Close()
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+		err = flock(context.Background(), lock)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the cluster's state: %w", explained(dir, err))
@@ -172,13 +173,41 @@ func Remove(dataDir string) error {
 	return nil
 }
 
+// A commit takes as long as its disk. Another process that takes longer is stopped, or hangs.
+const (
+	lockWait = time.Minute
+	lockPoll = 10 * time.Millisecond
+)
+
+// flock waits until no other process has the file locked. The kernel would wait for ever, whatever
+// becomes of ctx.
+func flock(ctx context.Context, file *os.File) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, fmt.Errorf("another process has %s locked for %s already; "+
+		"`fuser -v %s` says which", file.Name(), lockWait, file.Name()))
+	defer cancel()
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if clock.Sleep(ctx, lockPoll) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
 func (d *Disk) path(name string) string { return filepath.Join(d.dir, name) }
 
-// locked has nobody else commit while fn runs, which begins with the newest state.
-func (d *Disk) locked(fn func() error) error {
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX); err != nil {
+// locked has nobody else commit while fn runs, which begins with the newest state. It waits for who
+// does, until ctx ends, and for another process not for ever.
+func (d *Disk) locked(ctx context.Context, fn func() error) error {
+	select {
+	case d.writing <- struct{}{}:
+		defer func() { <-d.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := flock(ctx, d.lock); err != nil {
 		return err
 	}
 	defer func() { _ = unix.Flock(int(d.lock.Fd()), unix.LOCK_UN) }() // goes with the file too
@@ -282,7 +311,7 @@ func (d *Disk) Commit(
 	ctx context.Context, base Version, changes Contents, message string, read ...string,
 ) (v Version, err error) {
 	if err = check(changes); err == nil {
-		err = d.locked(func() error {
+		err = d.locked(ctx, func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -3,9 +3,11 @@ package state
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,6 +108,43 @@ func TestRemove_DuringACommit(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// TestCommit_Locked: while another process has the lock, a commit ends with who waits for it, and
+// by itself after a while.
+func TestCommit_Locked(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	d, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	other, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := d.Commit(ctx, "", Contents{"a": []byte("1")}, "test"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after a second: %v", err)
+		}
+		_, err := d.Commit(t.Context(), "", Contents{"a": []byte("1")}, "test")
+		if err == nil || !strings.Contains(err.Error(), "another process has "+dir+"/lock locked for 1m0s already") {
+			t.Errorf("after a while: %v", err)
+		}
+	})
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Commit(t.Context(), "", Contents{"a": []byte("1")}, "test"); err != nil {
+		t.Errorf("then: %v", err)
 	}
 }
 

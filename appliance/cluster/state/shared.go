@@ -213,7 +213,7 @@ func (d *Disk) File(v Version) ([]byte, error) {
 
 // Sync brings what is the newest here and in the cluster together once.
 func (d *Disk) Sync(ctx context.Context) error {
-	return d.locked(func() error {
+	return d.locked(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, maxShare)
 		defer cancel()
 		_, err := d.sync(ctx)

@@ -218,7 +218,7 @@ func (s *swarmed) check(t *testing.T, done []string) {
 	for range 2 { // one that is ahead has to tell those before it
 		for _, d := range s.disks {
 			d.step = func(string) {}
-			if err := d.locked(func() error { _, err := d.sync(t.Context()); return err }); err != nil {
+			if err := d.locked(t.Context(), func() error { _, err := d.sync(t.Context()); return err }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -351,7 +351,7 @@ func TestShared_TakesOver(t *testing.T) {
 	}
 	alone.Close()
 	first := s.open(t, dir, 0)
-	if err := first.locked(func() error { _, err := first.sync(t.Context()); return err }); err != nil {
+	if err := first.locked(t.Context(), func() error { _, err := first.sync(t.Context()); return err }); err != nil {
 		t.Fatal(err)
 	}
 	if s.mark.Newest != v {
