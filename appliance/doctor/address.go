@@ -164,7 +164,8 @@ func (m Moved) Remedy() string {
 			"anew: `crawlbox leave --force` here, `crawlbox leave --force` on the others, then install the manager " +
 			"and let them join as at first"
 	}
-	return "restart crawlbox here (`systemctl restart crawlbox`), and it takes the one that it has now; or " + again
+	return "crawlbox takes the one that it has now within a minute where systemd runs it, and else when it is " +
+		"started again; or " + again
 }
 
 // card returns the card in whose network the address was.

@@ -256,7 +256,8 @@ func TestAddress_Moved(t *testing.T) {
 		"eth0` … or make the cluster anew: `crawlbox leave --force` here")
 	moved.First, moved.Cards = false, nil
 	expect(t, Address(moved.From, Card{}, nil, &moved), "warning | this machine no longer has the address 10.0.0.5 … "+
-		"at which the other nodes know it … systemctl restart crawlbox … or give it that address again")
+		"at which the other nodes know it … takes the one that it has now within a minute … or give it that address "+
+		"again")
 	lo := netip.MustParseAddr("127.0.0.1")
 	if FindMoved(lo, true) != nil {
 		t.Error("an address that the machine has is taken for lost")

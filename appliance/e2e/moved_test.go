@@ -10,6 +10,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestMoved gives a worker another address over a reboot, as a provider does, and then its old
@@ -40,6 +41,42 @@ func TestMoved(t *testing.T) {
 
 	c.reboots(worker, own, "--join", c.token("worker"))
 	c.isWhereItIs(worker, "spider:3")
+	if now := c.nodeIDs(); now != nodes {
+		t.Errorf("nodes were %s and are %s", nodes, now)
+	}
+}
+
+// TestMoved_Running gives a worker another address while it runs, as a lease that ran out does:
+// crawlbox ends, systemd starts it again, and it goes on as the node that it was.
+func TestMoved_Running(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.Install(artifact.Binary(t))
+	hosts := []*lab.Host{l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm"))}
+	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
+	worker, other := hosts[1], netip.MustParseAddr("10.99.200.77")
+	c.manager.MustExec("crawlbox", "install", "manager")
+	worker.MustExec("crawlbox", "install", "worker", "--join", c.token("worker"))
+	c.awaitReady(2)
+	nodes := c.nodeIDs()
+	restarts := func() string {
+		return worker.MustExec("systemctl", "show", "--property=NRestarts", "--value", "crawlbox")
+	}
+	if got := restarts(); got != "0" {
+		t.Errorf("it was started again %s times before", got)
+	}
+
+	worker.Renumber(other)
+	lab.WaitFor(t, 2*patience, "the worker to take its new address", func() error {
+		status := worker.Exec(t.Context(), "crawlbox", "status").Stdout
+		return want(strings.Contains(status, "(worker), "+other.String()), true)
+	})
+	c.awaitReady(2)
+	lab.WaitFor(t, patience, "a certificate for "+other.String(), func() error { return c.certified(worker) })
+	contains(t, worker.MustExec("journalctl", "-u", "crawlbox"), "this machine has the address 10.99.200.77 now")
+	if got := restarts(); got != "1" {
+		t.Errorf("it was started again %s times", got)
+	}
 	if now := c.nodeIDs(); now != nodes {
 		t.Errorf("nodes were %s and are %s", nodes, now)
 	}

@@ -160,6 +160,7 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 		lifecycle.Background("news", m.hear),
 		m.dockerWatch(func() {}),
 		lifecycle.Background("checkup", m.checkup.Run),
+		lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil)),
 	)
 }
 

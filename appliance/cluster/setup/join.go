@@ -127,21 +127,30 @@ func (j *joining) relocate() {
 	if Moved(j.Config) == nil {
 		return
 	}
-	for _, m := range j.Identity.Membership().Managers {
-		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
-			j.Log.Info("this machine has another address than before; it goes on with that", "was", j.Addr, "is", a)
-			j.Addr = a
-			j.takeAddr()
-			return
-		}
+	if a, ok := outgoing(j.Identity.Membership().Managers); ok {
+		j.Log.Info("this machine has another address than before; it goes on with that", "was", j.Addr, "is", a)
+		j.Addr = a
+		j.takeAddr()
 	}
 }
 
-// takeAddr makes the address the node's own. What can't be written now is with the next news.
+// outgoing returns the address from which this machine reaches one of the managers.
+func outgoing(managers []netip.AddrPort) (netip.Addr, bool) {
+	for _, m := range managers {
+		if a, ok := doctor.SourceAddr(m.Addr()); ok && !a.IsLoopback() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// takeAddr makes the address the node's own. What can't be written now is with the next news. The
+// certificate may be for none, where it was renewed after the machine had moved.
 func (j *joining) takeAddr() {
 	if j.Identity.Self.Addr != j.Addr {
 		j.Identity.Self.Addr = j.Addr
 		_ = j.Identity.Save()
+		j.Identity.RenewSoon()
 	}
 }
 
