@@ -19,27 +19,39 @@ import (
 
 // Nodes answers api.Nodes as far as a node is a manager of the swarm.
 type Nodes struct {
-	engine  *swarm.Engine
-	view    *View
-	first   func() netip.Addr
-	demoted func(context.Context) error
-	moved   func() *doctor.Moved
-	errs    Errors
+	engine *swarm.Engine
+	view   *View
+	first  func() netip.Addr
+	roles  Roles
+	moved  func() *doctor.Moved
+	errs   Errors
+}
+
+// Roles is told of nodes that get another role.
+type Roles interface {
+	// Promote lets a node be a manager, before Swarm makes it one.
+	Promote(n fleet.Node) error
+	// Demoted changes the secrets that a node knew which is no manager any more.
+	Demoted(ctx context.Context) error
+}
+
+// SwarmRoles are those of a manager that does not have the cluster's state.
+type SwarmRoles struct{ *swarm.Engine }
+
+// Promote implements Roles.
+func (SwarmRoles) Promote(fleet.Node) error { return nil }
+
+// Demoted implements Roles.
+func (r SwarmRoles) Demoted(ctx context.Context) error {
+	return r.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 }
 
 // NewNodes returns the nodes that engine knows. first returns the address of the manager that has
-// the registry, the queue and the CA, demoted changes the secrets that a demoted node knew, and
-// moved returns where this machine has gone.
-func NewNodes(engine *swarm.Engine, view *View, first func() netip.Addr,
-	demoted func(context.Context) error, moved func() *doctor.Moved, errs Errors) *Nodes {
-	return &Nodes{
-		engine:  engine,
-		view:    view,
-		first:   first,
-		demoted: demoted,
-		moved:   moved,
-		errs:    errs,
-	}
+// the registry and the queue, and moved returns where this machine has gone.
+func NewNodes(
+	engine *swarm.Engine, view *View, first func() netip.Addr, roles Roles, moved func() *doctor.Moved, errs Errors,
+) *Nodes {
+	return &Nodes{engine, view, first, roles, moved, errs}
 }
 
 func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
@@ -84,7 +96,9 @@ func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 	}
 	switch verb {
 	case "promote":
-		err = n.engine.SetRole(ctx, node.ID, fleet.RoleManager)
+		if err = n.roles.Promote(node); err == nil {
+			err = n.engine.SetRole(ctx, node.ID, fleet.RoleManager)
+		}
 	case "demote":
 		err = n.demote(ctx, node)
 	case "drain":
@@ -152,7 +166,7 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 		return nil // the first manager sees to the rest
 	}
 	if err == nil {
-		err = n.demoted(ctx)
+		err = n.roles.Demoted(ctx)
 	}
 	if err != nil {
 		return api.Conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when "+

@@ -38,6 +38,23 @@ func TestManagers(t *testing.T) {
 		contains(c.T, third.MustExec("crawlbox", "queue", "len", "none"), "0")
 		contains(c.T, second.MustExec("crawlbox", "registry", "ls"), "NAME")
 	})
+	t.Run("a worker is promoted and demoted", func(t *testing.T) {
+		c := c.sub(t)
+		second.MustExec("crawlbox", "node", "promote", worker.Name())
+		c.awaitState(first, worker, second, third)
+		third.MustExec("crawlbox", "node", "demote", worker.Name())
+		lab.WaitFor(c, patience, "the state to be gone there", func() error {
+			if r := worker.Exec(c.Context(), "crawlbox", "state", "show"); r.Code == 0 {
+				return fmt.Errorf("it has %s", r.Stdout)
+			}
+			return nil
+		})
+		c.awaitAgent(worker)
+		lab.WaitFor(c, patience, "one less on the list", func() error {
+			list := second.MustExec("crawlbox", "state", "show", "replicas")
+			return want(strings.Count(list, `"node"`), 3)
+		})
+	})
 	t.Run("without the first", func(t *testing.T) {
 		c := c.sub(t)
 		first.PowerOff()
@@ -56,7 +73,6 @@ func TestManagers(t *testing.T) {
 		})
 		c.awaitState(second, third)
 	})
-	_ = worker
 }
 
 // awaitState waits until hosts have the same newest state.

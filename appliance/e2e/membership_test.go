@@ -88,7 +88,7 @@ func (c *cluster) awaitOn(service string, replicas int, node string) {
 func (c *cluster) promote(h *lab.Host) {
 	c.Helper()
 	contains(c.T, c.fails(c.manager, 1, "node", "rm", h.Name()), h.Name()+" is up", "crawlbox leave")
-	c.run("node", "promote", h.Name())
+	c.run("node", "promote", "--force", h.Name())
 	lab.WaitFor(c, patience, "a second manager", func() error {
 		list := c.manager.Docker("node", "ls", "--filter", "name="+h.Name(), "--format", "{{.ManagerStatus}}")
 		return want(list, "Reachable")

@@ -65,7 +65,7 @@ func TestPowerCut(t *testing.T) {
 		c := c.sub(t)
 		c.join(worker)
 		c.joinedOnce(worker)
-		c.run("node", "promote", worker.Name())
+		c.run("node", "promote", "--force", worker.Name())
 		lab.WaitFor(t, patience, "a second manager",
 			func() error { return worker.Exec(t.Context(), "docker", "node", "ls").Err() })
 		c.restartManagerAt(failpoint.Demoted)

@@ -251,7 +251,7 @@ func (c *cluster) demoted(h, worker *lab.Host) {
 // command, and leaves.
 func (c *cluster) managerForAWhile(h *lab.Host) {
 	c.Helper()
-	c.run("node", "promote", h.Name())
+	c.run("node", "promote", "--force", h.Name())
 	var tokens [2]string
 	lab.WaitFor(c, patience, "what a manager knows", func() error {
 		for i, role := range []string{"worker", "manager"} {

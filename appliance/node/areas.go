@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
-	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 )
 
@@ -27,10 +25,10 @@ func (n *Node) about() api.Status {
 
 // swarmAreas are those that every node answers by its engine, as far as it manages the
 // swarm.
-func (n *Node) swarmAreas(view *control.View, first func() netip.Addr, demoted func(context.Context) error,
+func (n *Node) swarmAreas(view *control.View, first func() netip.Addr, roles control.Roles,
 	errs control.Errors) []api.Area {
 	return []api.Area{
-		api.NodesArea(control.NewNodes(n.engine, view, first, demoted, n.checkup.Moved, errs)),
+		api.NodesArea(control.NewNodes(n.engine, view, first, roles, n.checkup.Moved, errs)),
 		api.ServicesArea(control.NewServices(n.engine, view, errs)),
 		api.LogsArea(control.NewLogs(n.engine, errs)),
 	}
@@ -63,7 +61,7 @@ func (p *primary) areas(defined *services.Controller) (own, passed []api.Area) {
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
 	)...)
 	view := control.NewView(p.engine, p.gossip.Members, control.Settle(defined.Notes))
-	return append(p.swarmAreas(view, func() netip.Addr { return p.addr }, a.Demoted, errs),
+	return append(p.swarmAreas(view, func() netip.Addr { return p.addr }, a, errs),
 			api.OverviewArea(control.NewOverview(p.about(), p.engine, view, p.runner.Why, reports...)),
 			api.LocalArea(control.NewLocal(p.cfg, p.upgrade, p.checkup.Neighbours, p.leave, errs)),
 			api.TokensArea(p.joinTokens()),
@@ -87,9 +85,7 @@ func (m *joined) areas() []api.Area {
 	errs := control.NewErrors(m.name, m.view.PrimaryName)
 	elsewhere := control.NewElsewhere(errs)
 	runner := deploy.NewRunner(m.engine, nil, nil, m.log)
-	demoted := func(ctx context.Context) error {
-		return m.engine.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
-	}
+	roles := control.Roles(control.SwarmRoles{Engine: m.engine})
 	view := control.NewView(m.engine, m.gossip.Members, nil)
 	reports := m.reports(
 		control.PartReport(api.Bad, api.Removed, m.news.Refused),
@@ -103,7 +99,7 @@ func (m *joined) areas() []api.Area {
 	tokens, removals := api.TokensArea(elsewhere), api.RemovalsArea(elsewhere)
 	far := append(elsewhere.Areas(), api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)))
 	if a := m.authority; a != nil {
-		demoted = a.Demoted
+		roles = a
 		tokens = api.TokensArea(control.NewTokens(a.Tokens, a.CA, a.Managers, m.engine, errs))
 		removals = api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs))
 		to := relay.ToPrimary(m.view, m.toManagers)
@@ -111,5 +107,5 @@ func (m *joined) areas() []api.Area {
 			far[i] = far[i].Relayed(to)
 		}
 	}
-	return slices.Concat(own, m.swarmAreas(view, m.view.Primary, demoted, errs), far, []api.Area{tokens, removals})
+	return slices.Concat(own, m.swarmAreas(view, m.view.Primary, roles, errs), far, []api.Area{tokens, removals})
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/pieces"
-	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -53,7 +52,7 @@ func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
 
 // openState opens the cluster's state on a manager, and removes what one that was demoted had of it.
 func (m *joined) openState(ctx context.Context) (err error) {
-	if m.role != fleet.RoleManager || m.demoted(ctx) {
+	if m.role != fleet.RoleManager || m.engine.IsWorker(ctx) {
 		return state.Remove(m.cfg.DataDir)
 	}
 	m.authority, err = authority.Open(ctx, m.authorityOf(m.identity.Self, m.identity))
@@ -62,12 +61,6 @@ func (m *joined) openState(ctx context.Context) (err error) {
 		return nil
 	}
 	return err
-}
-
-// demoted reports whether Swarm has this node as a worker.
-func (m *joined) demoted(ctx context.Context) bool {
-	info, err := m.engine.Info(ctx)
-	return err == nil && info.State == swarm.StateActive && !info.Manager
 }
 
 func (m *joined) open() (err error) {
@@ -121,7 +114,7 @@ func (m *joined) parts() []lifecycle.Part {
 	return slices.Concat([]lifecycle.Part{
 		{Name: "registry mirror", Component: m.localRegistry(images)},
 		m.nodePort(m.handlers()),
-		m.certificate(func(ctx context.Context) error { return enroll.Renew(ctx, m.identity) }),
+		m.certificate(m.renew),
 		m.localAPI(m.areas()),
 		{Name: "cluster", Component: lifecycle.Func(m.startDeferred)},
 		lifecycle.Background("upgrade", m.upgrade.Run),
@@ -171,6 +164,15 @@ func (m *joined) hear(ctx context.Context) error {
 		return nil
 	}
 	return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
+}
+
+// renew gets another certificate. With that of a manager a worker is built again as one.
+func (m *joined) renew(ctx context.Context) error {
+	err := enroll.Renew(ctx, m.identity)
+	if err == nil && m.role == fleet.RoleWorker && m.identity.Role() == fleet.RoleManager {
+		m.leaving(errAnew)
+	}
+	return err
 }
 
 // handlers returns what the port between nodes serves.

@@ -125,6 +125,12 @@ func optionNames(options []string) (names []string) {
 	return names
 }
 
+// IsWorker reports whether Swarm has the engine's node as a worker now.
+func (e *Engine) IsWorker(ctx context.Context) bool {
+	info, err := e.Info(ctx)
+	return err == nil && info.State == StateActive && !info.Manager
+}
+
 // Init makes a new swarm with this engine as its first manager.
 func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 	ctx, cancel := bounded(ctx)

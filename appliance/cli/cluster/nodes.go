@@ -96,7 +96,7 @@ func NodeCmd(a *command.App) *cobra.Command {
 	ls.Use = "ls"
 	return command.Group(&cobra.Command{Use: "node", Short: "Manage nodes"},
 		ls,
-		nodeVerbCmd(a, promote),
+		nodePromoteCmd(a),
 		nodeVerbCmd(a, demote),
 		nodeDrainCmd(a),
 		nodeVerbCmd(a, activate),
@@ -146,6 +146,43 @@ func nodeVerbCmd(a *command.App, verb nodeVerb) *cobra.Command {
 		return setNodes(a, cmd.Context(), c, verb, nodes, func(fleet.Node) error { return nil })
 	})
 	return cmd
+}
+
+func nodePromoteCmd(a *command.App) *cobra.Command {
+	cmd := nodeVerbCmd(a, promote)
+	cmd.Long = `Make workers managers, which have the cluster's state and let nodes in. Have
+three or five, never two: with two, the loss of either stops every change.`
+	force := cmd.Flags().Bool("force", false, "let there be two managers")
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
+		nodes, err := nodesNamed(cmd, c, names)
+		if err != nil {
+			return err
+		}
+		if err := twoManagers(cmd, c, nodes); err != nil && !*force {
+			return err
+		}
+		return setNodes(a, cmd.Context(), c, promote, nodes, func(fleet.Node) error { return nil })
+	})
+	return cmd
+}
+
+// twoManagers refuses to have two managers after nodes are promoted, where there is one.
+func twoManagers(cmd *cobra.Command, c *api.Client, nodes []fleet.Node) error {
+	all, err := c.Nodes(cmd.Context())
+	if err != nil {
+		return err
+	}
+	managers := 0
+	for _, n := range all {
+		if promote.is(n) {
+			managers++
+		}
+	}
+	if managers != 1 || len(nodes) != 1 || promote.is(nodes[0]) {
+		return nil
+	}
+	return fmt.Errorf("with two managers the loss of either stops every change, which is worse than with one: " +
+		"promote two at once, as in `crawlbox node promote h2 h3`, or this one alone with --force")
 }
 
 // nodesNamed returns the nodes that are meant, each once. An unknown one is an error before

@@ -286,5 +286,15 @@ func (a *Authority) Demoted(ctx context.Context) error {
 	return a.Joins.Demoted(ctx)
 }
 
+// Promote lets a node have a manager's certificate, once Swarm has it as a manager.
+func (a *Authority) Promote(n fleet.Node) error {
+	var ids []string
+	for _, m := range a.MembersOf(n) {
+		ids = append(ids, m.ID)
+	}
+	a.Book.Forget()
+	return a.Members.Promote(ids...)
+}
+
 // MembersOf returns the certificates of a node.
 func (a *Authority) MembersOf(n fleet.Node) []member.Member { return a.Members.Of(memberNode(n)) }

@@ -65,7 +65,7 @@ func openState(o Options) (*state.Disk, error) {
 }
 
 func follow(ctx context.Context, store *state.Disk, replicas *replica.Set) error {
-	var all errgroup.Group
+	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return store.Follow(ctx) })
 	if replicas != nil {
 		all.Go(func() error { return replicas.Run(ctx) })

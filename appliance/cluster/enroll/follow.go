@@ -117,6 +117,9 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 			return "", fmt.Errorf("ask manager %s for news: %w", addr, errNotManager)
 		}
 		id.ManagerAnswered()
+		if answer.Role == fleet.RoleManager && id.Role() != fleet.RoleManager {
+			id.RenewSoon() // it was promoted
+		}
 		return answer.News, learn(id, addr, answer.Membership)
 	}
 	return "", failed

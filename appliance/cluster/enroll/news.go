@@ -126,9 +126,12 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 		case s.Members.WasRemoved(peer.ID):
 			return nil, pki.ErrRemoved
 		case version != req.Have:
-			m := s.membership()
-			m.Seeds = s.Seeds()
-			return &followAnswer{Membership: m, News: version, Time: time.Now()}, nil
+			a := &followAnswer{Membership: s.membership(), News: version, Time: time.Now()}
+			a.Seeds = s.Seeds()
+			if now, err := s.rights(r.Context(), peer.ID); err == nil {
+				a.Role = now.role
+			}
+			return a, nil
 		}
 		select {
 		case <-news:

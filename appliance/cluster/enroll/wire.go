@@ -61,6 +61,7 @@ type followRequest struct {
 type followAnswer struct {
 	pki.Membership
 	News string    `json:"news,omitempty"` // version
+	Role string    `json:"role,omitempty"` // that the node may have now
 	Time time.Time `json:"time"`
 }
 

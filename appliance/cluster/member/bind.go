@@ -65,6 +65,19 @@ func (m *List) Bind(id, claim string, remote netip.Addr, nodes []Node) error {
 	})
 }
 
+// Promote has nodes be managers at the most, with certificates that they get from now on.
+func (m *List) Promote(ids ...string) error {
+	return m.update(func(next *documents) error {
+		for _, id := range ids {
+			if n, ok := next.list[id]; ok && !n.gone() && n.Role != fleet.RoleManager {
+				n.Role = fleet.RoleManager
+				next.list[id], next.edited = n, true
+			}
+		}
+		return nil
+	})
+}
+
 // Own has a manager be on the list by its own word, with the certificate that it has: it holds the CA's
 // key. The error is ErrRemoved for one that was removed.
 func (m *List) Own(own Member, swarmID string) error {

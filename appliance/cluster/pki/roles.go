@@ -22,6 +22,15 @@ func (id *Identity) IsManager(leaf *x509.Certificate) bool {
 	return HoldsCA(leaf) || len(list) == 0 || slices.Contains(list, info.ID)
 }
 
+// Role returns the role that this node's certificate has now, which may be another than it was started as.
+func (id *Identity) Role() string {
+	info, err := InfoFrom(id.Certificate().Leaf)
+	if err != nil {
+		return ""
+	}
+	return info.Role
+}
+
 // roleOf returns the role of a node by what this node heard last.
 func (id *Identity) roleOf(leaf *x509.Certificate) string {
 	if id.IsManager(leaf) {

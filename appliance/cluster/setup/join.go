@@ -80,13 +80,9 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 }
 
 func (j *joining) start(ctx context.Context, id *pki.Identity) error {
-	if id.Node.Role == fleet.RoleWorker && j.Role == fleet.RoleManager {
-		j.Log.Info("this node was demoted; it goes on as a worker")
-		j.Role = fleet.RoleWorker
-	}
 	if id.Node.Role != j.Role {
-		return fmt.Errorf("this machine joined its cluster as a %s; run `crawlbox %s`, or end that first with "+
-			"`crawlbox leave`", id.Node.Role, id.Node.Role)
+		j.Log.Info("this node goes on as what it is in its cluster", "role", id.Node.Role)
+		j.Role = id.Node.Role
 	}
 	return j.resume(ctx, id)
 }
