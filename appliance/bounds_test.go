@@ -80,6 +80,18 @@ var everything = []grows{
 		"appliance/cluster/backup.TestShelf",
 	},
 	{
+		"appliance/controller/restore.Controller.heard", "who has a join token", "one for each member, 5000",
+		"appliance/cluster/member.TestPut_Full",
+	},
+	{
+		"notices that a node is told", "stranger", "10 of one address at once, 1 a second, 4 KiB each",
+		"appliance/agent/notices.TestAnswer",
+	},
+	{
+		"sealed backups that a node gives out", "stranger", "3 at once, then one in 20 s",
+		"appliance/agent/copies.TestFetch",
+	},
+	{
 		"appliance/cluster/member.List.moved", "node", "one for each node on the list, until the list is written",
 		"appliance/cluster/member.TestPut_Full",
 	},

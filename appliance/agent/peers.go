@@ -76,3 +76,19 @@ func (p *Peers) At(addr netip.Addr, may []member.Member) Target {
 	}
 	return Target{Client: p.client, Addr: netip.AddrPortFrom(addr.Unmap(), p.port), IDs: ids}
 }
+
+// Others returns the other nodes of the swarm as far as they are known.
+func (p *Peers) Others() (list []Target) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	nodes, err := p.swarm.Nodes(ctx)
+	if err != nil {
+		p.log.Debug("failed to list the nodes", "error", err)
+	}
+	for _, n := range nodes {
+		if to, err := p.target(n); err == nil && !p.IsSelf(n) {
+			list = append(list, to)
+		}
+	}
+	return list
+}

@@ -15,6 +15,9 @@ const (
 	RouteReach        = "POST /v1/reach"
 	RouteBackup       = "POST /v1/backup"
 	RouteBackups      = "POST /v1/backups"
+	RouteSealed       = "GET /v1/backup"
+	RouteNotice       = "POST /v1/notice"
+	RouteNewest       = "GET /v1/notice"
 	RouteImages       = "/v2/"     // the registry's
 	RouteAPI          = "/v1/api/" // and a call of the local API
 	routeLeave        = "POST /v1/leave"
@@ -67,6 +70,9 @@ var Callers = map[string]enroll.Caller{
 	RouteBackup:            enroll.Manager,
 	RouteBackups:           enroll.Manager,
 	RouteAPI:               enroll.Manager,
+	RouteSealed:            enroll.Anyone, // sealed, for a bare server
+	RouteNotice:            enroll.Anyone, // signed by the CA
+	RouteNewest:            enroll.Node,
 }
 
 // Port serves handlers to the callers that the table admits.

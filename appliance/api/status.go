@@ -189,6 +189,7 @@ const (
 	QueueChanged     = "queue-changed"     // after a service was told of it
 	ServiceShort     = "service-short"     // fewer replicas run than should
 	FewManagers      = "few-managers"      // one more that fails, and no change is possible
+	Restoring        = "restore"           // the cluster lacks something that its backup has
 	NoBackup         = "backup"            // the cluster has none that is good, or not where it should be
 	NodeUnknown      = "node-unknown"      // Swarm does not know yet whether it is up
 	DiskLow          = "disk-low"          //
@@ -211,7 +212,7 @@ const (
 var Kinds = []string{
 	Removed, DockerHere, AddressGone, ManagerAway, CertificateEnds, StateBehind, MachineUnfit, NoNode, NodeDown,
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
-	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, NoBackup, NodeUnknown,
-	DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven, QueueSandbox,
-	AuditLog, NodeIdle, LeftFile, KeptAway, NotDeployed,
+	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
+	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
+	QueueSandbox, AuditLog, NodeIdle, LeftFile, KeptAway, NotDeployed,
 }

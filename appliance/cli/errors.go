@@ -77,7 +77,10 @@ func howToStart(m *install.Machine, cfg configs.Config) string {
 	const elsewhere = ", or run this on the manager"
 	unit, _ := m.Installed()
 	role := setup.RoleOf(cfg)
+	replaced := setup.Replaced(cfg)
 	switch {
+	case replaced != nil:
+		return replaced.Error()
 	case systemd.Role(unit) != "":
 		return "start it with `systemctl start crawlbox`, and see why it stopped with `journalctl -u crawlbox`"
 	case role != "":

@@ -68,16 +68,18 @@ var firstBad = map[string]string{
 
 // goodAnyway says of flags whose values are not judged before the cluster is asked, why.
 var goodAnyway = map[string]string{
-	"data-dir":    "any path can be a directory",
-	"docker-host": "Docker's client judges it as a node begins, before it does anything",
-	"config":      "it is read where a command needs it",
-	"socket":      "it is where the cluster is asked",
-	"join":        "it is read by who joins, before anything is sent",
-	"join-file":   "it is read by who joins, before anything is sent",
-	"node":        "only the cluster knows its nodes, and ps changes nothing",
-	"rm":          "a label that a node does not have is gone",
-	"user":        "only the container knows its users",
-	"workdir":     "only the container knows its directories",
+	"data-dir":          "any path can be a directory",
+	"docker-host":       "Docker's client judges it as a node begins, before it does anything",
+	"config":            "it is read where a command needs it",
+	"socket":            "it is where the cluster is asked",
+	"join":              "it is read by who joins, before anything is sent",
+	"join-file":         "it is read by who joins, before anything is sent",
+	"restore":           "any path can be a file, and what is no address is one",
+	"recovery-key-file": "any path can be a file",
+	"node":              "only the cluster knows its nodes, and ps changes nothing",
+	"rm":                "a label that a node does not have is gone",
+	"user":              "only the container knows its users",
+	"workdir":           "only the container knows its directories",
 }
 
 // argumentsFor are those that a command needs to get as far as its flags.

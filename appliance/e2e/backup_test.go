@@ -15,7 +15,7 @@ import (
 // TestBackup finds sealed backups of a manager on its workers, without anybody who asked for one.
 func TestBackup(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, queueConfig+"backup:\n  command: cat > /root/by-command\n", 2)
+	c := newCluster(t, queueConfig+"backup:\n  command: cat > /run/by-command\n", 2)
 	before := c.awaitBackups(1)
 	for _, h := range c.hosts[1:] {
 		listed := h.MustExec("sh", "-c", "stat -c %a /var/lib/crawlbox/backups/* && grep -c 'PRIVATE KEY' "+
@@ -27,8 +27,8 @@ func TestBackup(t *testing.T) {
 		contains(t, c.fails(h, 1, "backup", "ls"), "h1 ("+c.manager.IP().String()+")")
 	}
 
-	c.manager.WriteFile("/root/data", "of a config")
-	c.manager.Docker("config", "create", "conf", "/root/data")
+	c.manager.WriteFile("/run/data", "of a config")
+	c.manager.Docker("config", "create", "conf", "/run/data")
 	c.manager.Docker("network", "create", "--driver", "overlay", "--attachable", "net")
 	c.push("localhost:8003/s:1")
 	c.manager.Docker("service", "create", "--detach", "--name", "s", "--network", "host", "localhost:8003/s:1")
@@ -38,13 +38,13 @@ func TestBackup(t *testing.T) {
 	}
 	contains(t, c.run("backup", "ls"), "h2", "h3", "h1")
 
-	contains(t, c.run("backup", "/root/file"), "wrote /root/file", "1 service")
-	contains(t, c.fails(c.manager, 1, "backup", "/root/file"), "--force")
+	contains(t, c.run("backup", "/run/file"), "wrote /run/file", "1 service")
+	contains(t, c.fails(c.manager, 1, "backup", "/run/file"), "--force")
 	key, err := backup.ParseKey(c.run("recovery-key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"/root/file", "/root/by-command"} {
+	for _, file := range []string{"/run/file", "/run/by-command"} {
 		content, err := backup.Read(strings.NewReader(c.manager.ReadFile(file)), key, nil)
 		if err != nil {
 			t.Fatal(err)

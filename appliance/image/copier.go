@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -171,4 +172,40 @@ func (c *Copier) open(image reference.Named, options ...remote.Option) (origin, 
 			remote.WithRetryStatusCodes(http.StatusInternalServerError, http.StatusBadGateway,
 				http.StatusServiceUnavailable, http.StatusGatewayTimeout))...)
 	return origin{ref, puller, trusted.CloseIdleConnections}, err
+}
+
+// CopyKept brings an image of the cluster's own, named with its digest, into the cluster's registry from
+// a node that has it for its platform: its mirror answers at host, through transport.
+func (c *Copier) CopyKept(ctx context.Context, transport http.RoundTripper, host, pinned string,
+	platform fleet.Platform) error {
+	named, d, _ := strings.Cut(pinned, "@")
+	into, err := name.ParseReference(named)
+	if err != nil {
+		return err
+	}
+	repository := host + "/" + into.Context().RepositoryStr()
+	ref, err := name.NewDigest(repository + "@" + d)
+	if err != nil {
+		return err
+	}
+	puller, err := remote.NewPuller(remote.WithTransport(unasked{transport}), remote.WithRetryPredicate(answered))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errTooLong)
+	defer cancel()
+	quiet := &tally{see: func(Copied) {}}
+	return c.copy(ctx, origin{ref, puller, func() {}}, d, into, []fleet.Platform{platform}, quiet)
+}
+
+// unasked does not ask whether a registry is one: mirrors have only images.
+type unasked struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t unasked) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == "/v2/" {
+		is := http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}, Request: req}
+		return &is, nil
+	}
+	return t.RoundTripper.RoundTrip(req)
 }

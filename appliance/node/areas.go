@@ -56,6 +56,7 @@ func (p *primary) areas(defined *services.Controller) (own, passed []api.Area) {
 	sent := func() int64 { return p.pieces.Stats().Sent }
 	reports := p.reports(append(p.queue.Reports,
 		control.PartReport(api.Bad, api.StateBehind, a.Problem),
+		control.PartReport(api.Warning, api.Restoring, p.restoring.Problem),
 		control.BackupsReport(p.backups.State, p.cfg.File),
 		control.DeploysReport(p.past, defined.Notes, p.queue.Told.Mark()),
 		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),

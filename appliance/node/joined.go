@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -114,7 +115,7 @@ func (m *joined) parts() []lifecycle.Part {
 	return slices.Concat([]lifecycle.Part{
 		{Name: "registry mirror", Component: m.localRegistry(images)},
 		m.nodePort(m.handlers()),
-		m.certificate(m.renew),
+		pki.Renewal(m.identity, m.renew, m.log),
 		m.localAPI(m.areas()),
 		{Name: "cluster", Component: lifecycle.Func(m.startDeferred)},
 		lifecycle.Background("upgrade", m.upgrade.Run),

@@ -6,10 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"time"
+	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
+	"github.com/crawlbox/crawlbox/appliance/agent/notices"
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -49,12 +50,6 @@ func (n *Node) localAPI(areas []api.Area) lifecycle.Part {
 	return lifecycle.Part{Name: "local API", Component: server.Serve(site, n.log, n.ports.Socket)}
 }
 
-func (n *Node) certificate(renew func(context.Context) error) lifecycle.Part {
-	return lifecycle.Background("certificate", func(ctx context.Context) error {
-		return pki.KeepRenewed(ctx, n.identity, renew, n.log)
-	})
-}
-
 // dockerWatch calls back when Docker answers again.
 func (n *Node) dockerWatch(back func()) lifecycle.Part {
 	return lifecycle.Background("watch", func(ctx context.Context) error { return n.watch.Run(ctx, n.gossip, back) })
@@ -73,8 +68,14 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 
 // answers returns what every node answers about itself.
 func (n *Node) answers(pins agent.Pins) []agent.Handler {
-	own := append(agent.Answers(n.engine, pins, n.upgrade, n.log), copies.Answer(n.cfg.DataDir, n.identity, n.log)...)
+	own := slices.Concat(agent.Answers(n.engine, pins, n.upgrade, n.log), notices.Answer(n.hears()),
+		copies.Answer(n.cfg.DataDir, n.identity, n.log))
 	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log))
+}
+
+// hears is how this node takes it that its cluster was restored: it begins anew.
+func (n *Node) hears() notices.Node {
+	return setup.Hears(n.cfg, n.identity, func() { n.leaving(errAnew) }, n.audit.Record, n.log)
 }
 
 // upgradable makes this node one that can be upgraded to what fetch returns.
@@ -94,10 +95,7 @@ func (n *Node) newGossip(
 	keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool,
 ) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
-	n.watch = watch.New(n.engine, self, n.cfg.DataDir, n.opts.Phase, n.log)
-	ctx, cancel := context.WithTimeout(context.Background(), watch.Interval)
-	defer cancel()
-	n.watch.Learn(ctx)
+	n.watch = watch.Begin(n.engine, self, n.cfg.DataDir, n.opts.Phase, n.log)
 	n.gossip, err = gossip.New(gossip.Options{
 		Addr:      doctor.BindAddr(n.addr),
 		Advertise: n.addr,
@@ -110,9 +108,6 @@ func (n *Node) newGossip(
 	return err
 }
 
-// lastAnswer is how long a node that was removed may take to read the answer to what it had asked before.
-const lastAnswer = time.Second
-
 // learn takes into use what is new of the cluster: the keys of gossip, and who was removed.
 func (n *Node) learn(news pki.Membership) {
 	if err := n.gossip.SetKeys(news.GossipKeys.Raw()); err != nil {
@@ -121,7 +116,7 @@ func (n *Node) learn(news pki.Membership) {
 	for _, id := range news.Removed {
 		n.gossip.Forget(id)
 	}
-	time.AfterFunc(lastAnswer, func() { n.ports.Drop(news.Removed) })
+	n.ports.DropSoon(news.Removed)
 }
 
 // newCheckup makes what examines this node. The other nodes are where at says; they are tried, and
@@ -136,8 +131,8 @@ func (n *Node) newCheckup(client *http.Client, at func(netip.AddrPort) bool, fir
 		Managers: func() []netip.AddrPort { return n.identity.Membership().Managers },
 		Ports:    preflight.Ports(n.cfg),
 	}
-	near := func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(n.role, first)) }
-	n.checkup = preflight.NewCheckup(n.cfg, n.role, near, func(addr netip.Addr) bool { return n.gossip.Answers(addr) })
+	answers := func(addr netip.Addr) bool { return n.gossip.Answers(addr) }
+	n.checkup = preflight.NewCheckup(n.cfg, n.role, p.Near(n.role, first), answers)
 }
 
 // left ends Run after a leave, whatever it could not clean up.

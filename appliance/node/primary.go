@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
+	"github.com/crawlbox/crawlbox/appliance/controller/restore"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -53,6 +54,7 @@ type primary struct {
 	runner    *deploy.Runner
 	sources   *deploy.Sources
 	backups   *backups.Controller
+	restoring *restore.Controller
 }
 
 // buildPrimary opens what the primary keeps on disk and makes its parts.
@@ -106,6 +108,7 @@ func (p *primary) open(ctx context.Context) (err error) {
 	if err := p.meetNodes(); err != nil {
 		return err
 	}
+	p.restoring = restore.Open(p.cfg, p.authority, p.engine, p.registry.Sparse(), p.queue.Told, p.addr, p.log)
 	p.runner = deploy.NewRunner(p.engine, p.peers, p.past, p.log)
 	p.runner.TellQueue(p.queue.For(p.registry.Handler()), p.queue.Outages)
 	p.sources = deploy.NewSources(p.engine)
@@ -161,9 +164,7 @@ func (p *primary) release() {
 			p.log.Warn("failed to close the registry", "error", err)
 		}
 	}
-	if p.authority != nil {
-		p.authority.Close()
-	}
+	p.authority.Close()
 }
 
 func (p *primary) parts() []lifecycle.Part {
@@ -182,7 +183,7 @@ func (p *primary) parts() []lifecycle.Part {
 	}, p.network().Parts(written), p.queue.Parts, []lifecycle.Part{
 		{Name: "gossip", Component: p.gossip},
 		p.nodePort(append(p.handlers(images), relay.Answer(p.audit.Record, p.log, passed))),
-		p.certificate(p.renew),
+		pki.Renewal(p.identity, p.renew, p.log),
 		lifecycle.Background("keys", p.authority.Run),
 		p.localAPI(append(areas, passed...)),
 		p.dockerWatch(defined.Again),
@@ -190,6 +191,8 @@ func (p *primary) parts() []lifecycle.Part {
 		defined.Part(),
 		unused.Part(),
 		p.backups.Part(),
+		p.restoring.Part(),
+		p.hears().Part(p.peers.Others),
 		readmit.New(p.engine, p.runner, agents, p.log).Part(),
 		lifecycle.Background("checkup", p.checkup.Run),
 		lifecycle.Background("upgrade", p.upgrade.Run),
@@ -198,12 +201,11 @@ func (p *primary) parts() []lifecycle.Part {
 
 // handlers returns what the port between nodes serves.
 func (p *primary) handlers(images http.Handler) []agent.Handler {
-	handlers := slices.Concat(p.answered, []agent.Handler{
+	return slices.Concat(p.answered, []agent.Handler{
 		agent.Raw(agent.RouteImages, registry.ReadOnly(images)),
 		agent.Raw(wire.Path, wire.NewServer(p.pieces, p.log).Handler(unguarded, p.view.Asker)),
 		agent.AnswerProgram(p.offers),
 	}, p.authority.Handlers(p.upgrade, p.view.Addr(p.addr)))
-	return handlers
 }
 
 // network is the registry's door on the network.

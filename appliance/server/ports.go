@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/guard"
@@ -95,6 +96,12 @@ func (p *Ports) guarded() []*guard.Listener {
 	all := []*guard.Listener{p.Local, p.Nodes, p.Registry}
 	return slices.DeleteFunc(all, func(ln *guard.Listener) bool { return ln == nil })
 }
+
+// lastAnswer is how long a node that was removed may take to read the answer to what it had asked before.
+const lastAnswer = time.Second
+
+// DropSoon is Drop after lastAnswer.
+func (p *Ports) DropSoon(ids []string) { time.AfterFunc(lastAnswer, func() { p.Drop(ids) }) }
 
 // Drop closes the connections of nodes that were removed, by their IDs.
 func (p *Ports) Drop(removed []string) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // ownConfigs begin the names of configs in which crawlbox keeps what is of this swarm alone.
@@ -27,7 +29,10 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	if err != nil {
 		return o, e.explain(err)
 	}
+	names := map[string]string{}
 	for _, s := range services {
+		e.nameNetworks(ctx, s.Spec.TaskTemplate.Networks, names)
+		e.nameNetworks(ctx, s.Spec.Networks, names)
 		o.Services = append(o.Services, objectOf(s.ID, s.Spec.Name, s.Spec))
 	}
 	ofSwarm := filters.NewArgs(filters.Arg("scope", "swarm"))
@@ -61,6 +66,20 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	}
 	slices.Sort(o.Secrets)
 	return o, nil
+}
+
+// nameNetworks names networks that a service is in by their names, of which those that were looked for
+// are in names. Their IDs are another swarm's of no use, also that of host.
+func (e *Engine) nameNetworks(ctx context.Context, list []swarm.NetworkAttachmentConfig, names map[string]string) {
+	for i, n := range list {
+		if names[n.Target] == "" {
+			names[n.Target] = n.Target
+			if is, err := e.cli.NetworkInspect(ctx, n.Target, network.InspectOptions{}); err == nil {
+				names[n.Target] = is.Name
+			}
+		}
+		list[i].Target = names[n.Target]
+	}
 }
 
 func objectOf(id, name string, spec any) fleet.Object {
@@ -127,4 +146,122 @@ func (e *Engine) dropEndpoints(ctx context.Context, name string) bool {
 		_ = e.cli.NetworkDisconnect(ctx, name, endpoint.Name, true) // Docker may have ended it meanwhile
 	}
 	return true
+}
+
+// Remake makes what is not there of networks, configs and services that another swarm had, by their
+// names. Services are told where the queue is now, if they knew. The error says what could not be made:
+// the rest is there.
+func (e *Engine) Remake(ctx context.Context, was fleet.Objects, queue servicespec.Queue) error {
+	is, err := e.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range missing(was.Networks, is.Networks) {
+		errs = append(errs, e.remake(ctx, "network", n, func(ctx context.Context) error {
+			var spec network.CreateOptions
+			if err := json.Unmarshal(n.Spec, &spec); err != nil {
+				return err
+			}
+			_, err := e.cli.NetworkCreate(ctx, n.Name, spec)
+			return err
+		}))
+	}
+	for _, c := range missing(was.Configs, is.Configs) {
+		errs = append(errs, e.remake(ctx, "config", c, func(ctx context.Context) error {
+			var spec swarm.ConfigSpec
+			if err := json.Unmarshal(c.Spec, &spec); err != nil {
+				return err
+			}
+			_, err := e.cli.ConfigCreate(ctx, spec)
+			return err
+		}))
+	}
+	if is, err = e.Objects(ctx); err != nil {
+		return err
+	}
+	ids, err := e.renamed(ctx, was, is)
+	if err != nil {
+		return err
+	}
+	for _, s := range missing(was.Services, is.Services) {
+		errs = append(errs, e.remake(ctx, "service", s, func(ctx context.Context) error {
+			spec, err := ids.service(s, queue)
+			if err != nil {
+				return err
+			}
+			_, err = e.cli.ServiceCreate(ctx, spec, swarm.ServiceCreateOptions{})
+			return err
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) remake(ctx context.Context, kind string, o fleet.Object, do func(context.Context) error) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := e.explain(do(ctx)); err != nil {
+		return fmt.Errorf("%s %s: %w", kind, o.Name, err)
+	}
+	return nil
+}
+
+// missing returns the objects whose names none of others has.
+func missing(all, others []fleet.Object) []fleet.Object {
+	return slices.DeleteFunc(slices.Clone(all), func(o fleet.Object) bool {
+		return slices.ContainsFunc(others, func(other fleet.Object) bool { return other.Name == o.Name })
+	})
+}
+
+// newIDs are those of objects that had others in another swarm.
+type newIDs struct{ configs, secrets map[string]string } // by the ID before; secrets by name
+
+func (e *Engine) renamed(ctx context.Context, was, is fleet.Objects) (ids newIDs, err error) {
+	ids = newIDs{byID(was.Configs, is.Configs), map[string]string{}}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	secrets, err := e.cli.SecretList(ctx, swarm.SecretListOptions{})
+	for _, s := range secrets {
+		ids.secrets[s.Spec.Name] = s.ID
+	}
+	return ids, e.explain(err)
+}
+
+func byID(was, is []fleet.Object) map[string]string {
+	ids := map[string]string{}
+	for _, o := range was {
+		for _, now := range is {
+			if now.Name == o.Name {
+				ids[o.ID] = now.ID
+			}
+		}
+	}
+	return ids
+}
+
+// service returns the spec of a service for the swarm of now.
+func (ids newIDs) service(o fleet.Object, queue servicespec.Queue) (spec swarm.ServiceSpec, err error) {
+	if err := json.Unmarshal(o.Spec, &spec); err != nil {
+		return spec, err
+	}
+	c := spec.TaskTemplate.ContainerSpec
+	if c == nil {
+		return spec, nil
+	}
+	for _, ref := range c.Configs {
+		if ref.ConfigID = ids.configs[ref.ConfigID]; ref.ConfigID == "" {
+			return spec, fmt.Errorf("its config %s is not there", ref.ConfigName)
+		}
+	}
+	for _, ref := range c.Secrets {
+		if ref.SecretID = ids.secrets[ref.SecretName]; ref.SecretID == "" {
+			return spec, fmt.Errorf("Docker does not give secrets back; make its secret again with `docker secret "+
+				"create %s -`", ref.SecretName)
+		}
+	}
+	before, err := servicespec.PlainOf(spec)
+	if err != nil {
+		return spec, err
+	}
+	return spec, servicespec.Deployment{Queue: &queue}.TellQueue(&spec, before)
 }

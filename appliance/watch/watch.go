@@ -53,6 +53,15 @@ func New(e *swarm.Engine, self gossip.Node, dir string, phase func(text string),
 	}
 }
 
+// Begin returns a watcher that has asked Docker for the node's ID in the swarm already, for a moment.
+func Begin(e *swarm.Engine, self gossip.Node, dir string, phase func(string), log *slog.Logger) *Watcher {
+	w := New(e, self, dir, phase, log)
+	ctx, cancel := context.WithTimeout(context.Background(), Interval)
+	defer cancel()
+	w.Learn(ctx)
+	return w
+}
+
 // SwarmID returns the node's ID in the swarm, empty until it is known.
 func (w *Watcher) SwarmID() string {
 	id, _ := w.swarmID.Load().(string)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -58,8 +60,38 @@ func Answer(dataDir string, id *pki.Identity, log *slog.Logger) []agent.Handler 
 		all, err := shelf.List()
 		return listAnswer{of(cluster, all)}, err
 	}
-	return []agent.Handler{keepCall.Handler(log, keep), listCall.Handler(log, list)}
+	given := rate.NewLimiter(rate.Every(giveEvery), giveBurst)
+	give := func(w http.ResponseWriter, _ *http.Request) {
+		if !given.Allow() {
+			http.Error(w, "it was asked too often; try again in a minute", http.StatusTooManyRequests)
+			return
+		}
+		all, err := shelf.List()
+		if all = of(cluster, all); err != nil || len(all) == 0 {
+			http.Error(w, "this node keeps no backup; ask another one", http.StatusNotFound)
+			return
+		}
+		sealed, err := all[0].Read()
+		if err != nil {
+			http.Error(w, "the backup cannot be read", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(sealed)
+	}
+	return []agent.Handler{
+		keepCall.Handler(log, keep),
+		listCall.Handler(log, list),
+		agent.Raw(agent.RouteSealed, http.HandlerFunc(give)),
+	}
 }
+
+const (
+	// giveBurst is how many sealed copies a node gives out at once to whoever asks, and giveEvery how long
+	// the next one takes then.
+	giveBurst = 3
+	giveEvery = 20 * time.Second
+)
 
 // of returns the copies of a cluster, as many as are kept of one.
 func of(cluster string, all []backup.Copy) (list []backup.Copy) {

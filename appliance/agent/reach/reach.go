@@ -90,6 +90,11 @@ type Prober struct {
 	Ports    func(role string, first bool) []uint16 // that a node listens on; first has the registry
 }
 
+// Near is Probe of a node of a role, with the ports that such a one has.
+func (p Prober) Near(role string, first bool) func(context.Context) []doctor.Neighbour {
+	return func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(role, first)) }
+}
+
 // Probe probes from a node with the ports own. Managers come first.
 func (p Prober) Probe(ctx context.Context, own []uint16) []doctor.Neighbour {
 	others, managers := p.neighbours()

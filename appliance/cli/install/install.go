@@ -87,6 +87,13 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	if err := run.MissesDocker(a, cmd.Context(), machine, cfg); err != nil && !dry {
 		return err
 	}
+	if restored, err := restoreHere(a, cmd, cfg, dry); err != nil {
+		return err
+	} else if restored {
+		if want, cfg, err = wanted(a, cmd, unit); err != nil {
+			return err
+		}
+	}
 	plan, err := machine.Install(cmd.Context(), want)
 	if err != nil {
 		return err
@@ -116,6 +123,14 @@ func installNode(a *command.App, cmd *cobra.Command, dry bool) error {
 	}
 	run.ShowRecoveryKey(a, cfg)
 	return nil
+}
+
+// restoreHere restores a cluster on this machine, where that is wanted and not only looked at.
+func restoreHere(a *command.App, cmd *cobra.Command, cfg configs.Config, dry bool) (bool, error) {
+	if dry {
+		return false, nil
+	}
+	return run.Restore(a, cmd, cfg)
 }
 
 // awaitNode waits until the node is ready and says what comes next.

@@ -136,7 +136,8 @@ func inCluster(ctx context.Context, cfg configs.Config) bool {
 }
 
 // installOnly lists flags that are no part of what the service runs.
-var installOnly = []string{"join", "join-file", "dry-run", "install-docker", "no-color"}
+var installOnly = []string{"join", "join-file", "dry-run", "install-docker", "no-color", "restore",
+	"recovery-key-file"}
 
 // unitArgs returns the flags as they go into the unit. Paths count from where the user
 // is, which is not where the service runs.
@@ -170,7 +171,7 @@ func ignoredEnv(environ []string) (notes []string) {
 		switch {
 		case name == "DOCKER_HOST" || name == "DOCKER_CONTEXT" || name == "DOCKER_CONFIG":
 			notes = append(notes, name+" is set here and not for the service; name the engine with --docker-host")
-		case name == run.JoinEnv, name == compose.QueueVariable: // the second is a program's
+		case name == run.JoinEnv, name == run.RecoveryEnv, name == compose.QueueVariable: // the last is a program's
 		case strings.HasPrefix(name, "CRAWLBOX_"):
 			notes = append(notes, name+" is set here and not for the service; write it into the config, or give "+
 				"the flag")

@@ -19,9 +19,15 @@ swarm or takes up the one it made before, serves the registry, the queue if the
 config has it, and the local API, applies the services of the config, and prints
 the line that joins a worker.
 
-Killed at any moment and started again it goes on where it was.`,
-		Example: "  crawlbox manager\n  crawlbox manager --queue --advertise-addr 10.0.0.1",
-		Args:    command.NoArgs,
+Killed at any moment and started again it goes on where it was.
+
+With --restore, on a bare machine with any address, it brings back a cluster
+from a backup: a file, or the copy that the node at an address keeps. It asks
+for the recovery key, or finds it in CRAWLBOX_RECOVERY_KEY. The nodes follow by
+themselves.`,
+		Example: "  crawlbox manager\n  crawlbox manager --queue --advertise-addr 10.0.0.1\n" +
+			"  crawlbox manager --restore 10.0.0.3 --recovery-key-file key",
+		Args: command.NoArgs,
 	}
 	nodeFlags(cmd.Flags())
 	dockerFlag(cmd)
@@ -30,6 +36,7 @@ Killed at any moment and started again it goes on where it was.`,
 	cmd.Flags().Uint16("queue-port", 7891, "`port` of the queue")
 	adopt := cmd.Flags().Bool("adopt-swarm", false, "take over the swarm this machine manages")
 	joinFlags(cmd, "join as a further manager with this `token`")
+	restoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		opts, err := NodeOptions(a, cmd)
 		if err != nil {
@@ -38,6 +45,13 @@ Killed at any moment and started again it goes on where it was.`,
 		opts.AdoptSwarm = *adopt
 		if err := EnsureDocker(a, cmd, opts.Config, false); err != nil {
 			return err
+		}
+		if restored, err := Restore(a, cmd, opts.Config); err != nil {
+			return err
+		} else if restored {
+			if opts, err = NodeOptions(a, cmd); err != nil {
+				return err
+			}
 		}
 		return runNode(cmd.Context(), fleet.RoleManager, opts)
 	}

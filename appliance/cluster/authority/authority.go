@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -180,11 +181,20 @@ func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state
 // Recovery returns where the recovery key is kept.
 func (a *Authority) Recovery() *state.Document { return state.NewDocument(a.state, state.Recovery) }
 
+// Notice returns what tells nodes that the cluster was restored, and how often that was.
+func (a *Authority) Notice() (notice.Notice, error) {
+	return notice.Notice{Epoch: a.state.Epoch(), Managers: []netip.AddrPort{a.at(a.opts.Self.Addr)}}.Sign(a.CA)
+}
+
 // ServicesAway returns where it is kept which services of the config file were removed by hand.
 func (a *Authority) ServicesAway() *state.Document { return state.NewDocument(a.state, state.Away) }
 
-// Close closes the cluster's state.
-func (a *Authority) Close() { a.state.Close() }
+// Close closes the cluster's state. A nil Authority was not opened.
+func (a *Authority) Close() {
+	if a != nil {
+		a.state.Close()
+	}
+}
 
 // Locate begins the address book of the nodes in the swarm of an engine.
 func (a *Authority) Locate(e *swarm.Engine) {
@@ -208,6 +218,7 @@ func (a *Authority) Serve(
 		Keys:     a.Keys,
 		Identity: a.Identity,
 		Joined:   a.opts.Joined != nil,
+		Restored: a.state.Epoch(),
 		Swarm:    swarm,
 		Seeds:    a.Seeds,
 		Nodes:    a.Book.Known,

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 )
@@ -45,7 +46,7 @@ var (
 // finals lists the errors that time does not mend.
 var finals = []error{
 	token.ErrUnknownToken, token.ErrBadSecret, token.ErrExpiredToken, token.ErrRevoked, token.ErrUsedUp,
-	token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined,
+	token.ErrWrongRole, ErrImpostor, pki.ErrOtherCluster, pki.ErrOtherRole, pki.ErrNotJoined, notice.ErrReplaced,
 }
 
 // Final reports whether a join fails again however often it is tried, until a person

@@ -113,6 +113,10 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 			id.ManagerAnswered()
 			return "", nil
 		}
+		if answer.Restored < id.Membership().Restored {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: errBefore})
+			continue
+		}
 		if !answer.GossipKeys.Good() {
 			return "", fmt.Errorf("ask manager %s for news: %w", addr, errNotManager)
 		}
@@ -154,6 +158,10 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
 			continue
 		}
+		if answer.Restored < id.Membership().Restored {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: errBefore})
+			continue
+		}
 		if err := id.Use(answer.Certificate); err != nil {
 			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
 		}
@@ -162,6 +170,9 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 	}
 	return fmt.Errorf("renew certificate: %w", failed)
 }
+
+// errBefore is the error of a manager that does not know that the cluster was restored.
+var errBefore = errors.New("it is the manager that the cluster had before it was restored")
 
 func askRenewal(ctx context.Context, id *pki.Identity, addr netip.AddrPort,
 	req renewRequest) (answer joinAnswer, err error) {

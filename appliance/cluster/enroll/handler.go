@@ -47,6 +47,7 @@ type Options struct {
 	Keys     *member.Keys
 	Identity *pki.Identity // of this manager
 	Joined   bool          // it joined the cluster, and others sign its certificates
+	Restored int           // how often the cluster was restored
 	Swarm    Swarm
 	Seeds    func() []netip.AddrPort // of gossip
 	Managers func() []netip.AddrPort // where managers speak mutual TLS

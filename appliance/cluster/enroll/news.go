@@ -39,6 +39,7 @@ func (s *Server) membership() pki.Membership {
 		ManagerIDs: s.managerIDs.Load().([]string),
 		Epoch:      accepted,
 		Renew:      signed,
+		Restored:   s.Restored,
 	}
 	if s.Nodes != nil {
 		m.Nodes = s.Nodes()

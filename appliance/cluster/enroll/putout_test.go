@@ -528,3 +528,21 @@ func TestManyRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestFollow_ManagerOfBefore: a node that knows that its cluster was restored follows no manager that does
+// not.
+func TestFollow_ManagerOfBefore(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil)
+	node := m.member(t, fleet.RoleWorker, "node", "s2")
+	known := node.Membership()
+	known.Restored = 1
+	if err := node.Adopt(known); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{"news": Check(t.Context(), node), "certificate": Renew(t.Context(), node)} {
+		if !errors.Is(err, errBefore) || node.Membership().Restored != 1 {
+			t.Errorf("%s: %v; it knows of %d restores", what, err, node.Membership().Restored)
+		}
+	}
+}

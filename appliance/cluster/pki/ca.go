@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -70,6 +71,19 @@ func CAHash(data []byte) (KeyHash, error) {
 		return KeyHash{}, err
 	}
 	return ca.Hash(), nil
+}
+
+// Sign signs a text that is no certificate, and begins as none does.
+func (ca *CA) Sign(text []byte) ([]byte, error) {
+	sum := sha256.Sum256(text)
+	return ecdsa.SignASN1(rand.Reader, ca.key, sum[:])
+}
+
+// SignedByCA reports whether the cluster's CA signed a text.
+func (id *Identity) SignedByCA(text, signature []byte) bool {
+	key, ok := id.ca.PublicKey.(*ecdsa.PublicKey)
+	sum := sha256.Sum256(text)
+	return ok && ecdsa.VerifyASN1(key, sum[:], signature)
 }
 
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }

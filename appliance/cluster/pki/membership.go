@@ -33,6 +33,8 @@ type Membership struct {
 	ManagerIDs []string `json:"manager_ids,omitempty"`
 	Epoch      int      `json:"epoch,omitempty"` // certificates of earlier ones are refused
 	Renew      int      `json:"renew,omitempty"` // who has a certificate of an earlier one gets another
+	// Restored is how often the cluster was restored. A manager of fewer is not followed.
+	Restored int `json:"restored,omitempty"`
 }
 
 // SwarmJoin lets a node into the swarm.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 )
 
 // renewRetry is the longest pause after a renewal that failed. Half the life of
@@ -18,6 +19,13 @@ const renewRetry = time.Hour
 
 // epochSpread is the time over which nodes get certificates of another epoch.
 const epochSpread = 10 * time.Second
+
+// Renewal is KeepRenewed as a part of a node.
+func Renewal(id *Identity, renew func(context.Context) error, log *slog.Logger) lifecycle.Part {
+	return lifecycle.Background("certificate", func(ctx context.Context) error {
+		return KeepRenewed(ctx, id, renew, log)
+	})
+}
 
 // KeepRenewed renews the certificate whenever it is past half its life, or a manager
 // wants it of another epoch, until ctx ends. renew is id.Renew, or Reissue on the manager that has the CA. It returns

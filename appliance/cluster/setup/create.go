@@ -61,6 +61,9 @@ func ClassifySwarm(info swarm.Info, r Record, adopt bool) (swarmAction, error) {
 // its Docker Engine.
 func (m *Machine) Create(ctx context.Context, adopt bool) (netip.Addr, error) {
 	var none netip.Addr
+	if err := m.standDown(ctx); err != nil {
+		return none, err
+	}
 	r, err := LoadRecord(m.path(RecordFile))
 	if err != nil {
 		return none, err

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -57,6 +58,9 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 	id, err := JoinedAs(m.Config)
 	if err != nil && !errors.Is(err, pki.ErrNotJoined) {
 		return j.Membership, err
+	}
+	if n, noticeErr := notice.Load(NoticePath(m.Config)); err == nil && noticeErr == nil && len(n.Managers) > 0 {
+		joinToken = "" // of the cluster as it was before it was restored
 	}
 	if joinToken == "" {
 		if err != nil {
@@ -106,11 +110,16 @@ func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 	if err := j.open(ctx, j.Addr, false); err != nil {
 		return err
 	}
-	if err != nil {
+	n, noticeErr := notice.Load(NoticePath(j.Config))
+	switch {
+	case noticeErr != nil:
+		return noticeErr
+	case len(n.Managers) > 0:
+		return j.move(ctx, n)
+	case err != nil:
 		j.Log.Warn("starting without Docker; waiting for it", "error", err)
 		return nil
-	}
-	if journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive {
+	case journal.Reached(enroll.PhaseDone) && info.State == swarm.StateInactive:
 		return ErrSwarmLeft
 	}
 	return j.complete(ctx, journal)
@@ -173,7 +182,11 @@ func (j *joining) enter(ctx context.Context, s token.JoinToken, id *pki.Identity
 			return err
 		}
 	}
-	if err := CheckOtherSwarm(info, s.Managers); err != nil {
+	managers := slices.Clone(s.Managers)
+	if id != nil { // they may be others than when the join token was made
+		managers = append(managers, id.Membership().Managers...)
+	}
+	if err := CheckOtherSwarm(info, managers); err != nil {
 		return err
 	}
 	if j.Addr, err = JoinAddr(j.Config.AdvertiseAddr, s.Managers); err != nil {

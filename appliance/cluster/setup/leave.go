@@ -60,6 +60,7 @@ func (m *Machine) clean(r *Record) error {
 		pki.RemoveCA(pki.CertsDir, registry),
 		enroll.Forget(NodeDir(m.Config)),
 		state.Remove(m.Config.DataDir),
+		durable.Remove(NoticePath(m.Config), NoticePath(m.Config)+followed),
 	)
 	if err != nil {
 		return err

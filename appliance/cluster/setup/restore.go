@@ -1,0 +1,138 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/agent/notices"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/configs"
+)
+
+const (
+	// noticeFile has the notice that the cluster was restored, while this machine has not done what
+	// follows of it, and for good on the manager that stands down.
+	noticeFile = "restored.json"
+	followed   = ".followed" // is added to the name once it has
+	moveRetry  = 2 * time.Second
+)
+
+// NoticePath returns where a machine keeps the notice that its cluster was restored, until it has moved.
+func NoticePath(cfg configs.Config) string {
+	if StateOf(cfg) == Created {
+		return filepath.Join(cfg.DataDir, noticeFile)
+	}
+	return filepath.Join(NodeDir(cfg), noticeFile)
+}
+
+// Replaced returns the error of a manager that has stood down, nil where it has not.
+func Replaced(cfg configs.Config) error {
+	n, err := notice.Load(NoticePath(cfg))
+	if err != nil || len(n.Managers) == 0 || StateOf(cfg) != Created {
+		return err
+	}
+	return fmt.Errorf("%w; the manager is %s now: run `crawlbox leave --force` here, and join that cluster with the "+
+		"line that `crawlbox token` prints there", notice.ErrReplaced, n.Managers[0].Addr())
+}
+
+// standDown has the manager of a cluster that was restored elsewhere leave its swarm, whatever it had of
+// that, with all containers.
+func (m *Machine) standDown(ctx context.Context) error {
+	replaced := Replaced(m.Config)
+	if replaced == nil {
+		return nil
+	}
+	m.Phase("standing down: the cluster was restored on another machine")
+	if err := m.Engine.Leave(ctx, true); err != nil {
+		return fmt.Errorf("%w (its Docker could not leave the swarm: %w)", replaced, err)
+	}
+	if err := m.Engine.RemoveTasks(ctx); err != nil {
+		return fmt.Errorf("%w (its containers could not be removed: %w)", replaced, err)
+	}
+	return replaced
+}
+
+// move has a node follow a cluster that was restored into its new swarm: it leaves the dead one, with all
+// its tasks, and joins the other by its own certificate. It goes on until a manager of the new one says
+// yes, or that the node was removed.
+func (j *joining) move(ctx context.Context, n notice.Notice) error {
+	j.Phase("moving to the swarm of the restored cluster")
+	j.Log.Info("the cluster was restored; this node moves to its new swarm", "managers", n.Managers)
+	m := j.Identity.Membership()
+	m.Managers, m.Swarm = n.Managers, pki.SwarmJoin{}
+	if err := j.Identity.Adopt(m); err != nil {
+		return err
+	}
+	for {
+		err := j.Engine.Leave(ctx, true)
+		if err == nil {
+			err = state.Remove(j.Config.DataDir) // of a manager that had it
+		}
+		if err == nil {
+			err = j.joinWithNewToken(ctx)
+		}
+		switch {
+		case err == nil:
+			return j.moved()
+		case errors.Is(err, pki.ErrRemoved):
+			return errors.Join(err, os.Remove(NoticePath(j.Config)))
+		}
+		j.Log.Debug("failed to join the restored cluster; will retry", "error", err)
+		if clock.Sleep(ctx, moveRetry) != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// moved ends a move.
+func (j *joining) moved() error {
+	for _, registry := range managersRegistries(j.Config, j.Identity) {
+		if err := pki.InstallCA(pki.CertsDir, registry, j.Identity.CAPEM()); err != nil {
+			return err
+		}
+	}
+	if err := j.Identity.DropSwarmToken(); err != nil {
+		return err
+	}
+	return os.Rename(NoticePath(j.Config), NoticePath(j.Config)+followed)
+}
+
+// Newest returns the newest notice that a node which joined its cluster knows of.
+func Newest(cfg configs.Config) (notice.Notice, error) {
+	n, err := notice.Load(NoticePath(cfg))
+	if err != nil || len(n.Managers) > 0 {
+		return n, err
+	}
+	return notice.Load(NoticePath(cfg) + followed)
+}
+
+// Hears returns how a node takes the notice that its cluster was restored: it keeps it, and begins anew.
+func Hears(cfg configs.Config, id *pki.Identity, again func(), audit func(string, ...slog.Attr),
+	log *slog.Logger) notices.Node {
+	return notices.Node{
+		Identity: id,
+		Epoch:    func() int { return id.Membership().Restored },
+		Follow: func(n notice.Notice) error {
+			log.Info("the cluster was restored on another machine", "managers", n.Managers)
+			err := n.Save(NoticePath(cfg))
+			if err == nil {
+				again()
+			}
+			return err
+		},
+		Newest: func() (notice.Notice, error) { return Newest(cfg) },
+		Audit:  audit,
+		Log:    log,
+	}
+}
+
+// KeepNotice keeps the notice of a manager that has restored its cluster, for who asks.
+func KeepNotice(cfg configs.Config, n notice.Notice) error { return n.Save(NoticePath(cfg) + followed) }
