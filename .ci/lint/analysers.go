@@ -15,6 +15,7 @@ import (
 	"github.com/timakin/bodyclose/passes/bodyclose"
 	"go-simpler.org/sloglint"
 	"golang.org/x/tools/go/analysis"
+	"golang.org/x/tools/go/analysis/suite/vet"
 	"honnef.co/go/tools/lintcmd"
 	"honnef.co/go/tools/simple"
 	"honnef.co/go/tools/staticcheck"
@@ -28,14 +29,17 @@ import (
 // package, is tested in appliance/architecture_test.go.
 const checks = "all,-ST1005,-ST1000"
 
-// analyse runs all analysers over all packages and their tests.
+// analyse runs all analysers over all packages and their tests, those too that need the tag before.
 func analyse() (findings int, err error) {
 	cmd := lintcmd.NewCommand("lint")
-	cmd.ParseFlags([]string{"-checks", checks, "./..."})
+	cmd.ParseFlags([]string{"-checks", checks, "-tags", "before", "./..."})
 	cmd.AddAnalyzers(simple.Analyzers...)
 	cmd.AddAnalyzers(staticcheck.Analyzers...)
 	cmd.AddAnalyzers(stylecheck.Analyzers...)
 	cmd.AddAnalyzers(unused.Analyzer)
+	for _, a := range vet.Suite {
+		cmd.AddBareAnalyzers(ofThisModule(a))
+	}
 	cmd.AddBareAnalyzers(
 		errorlint.NewAnalyzer(),
 		ineffassign.Analyzer,

@@ -37,8 +37,8 @@ func TestLogs_Follow(t *testing.T) {
 		}
 	}
 	cancel()
-	if lines.Scan() {
-		t.Errorf("one line too many: %s", lines.Text())
+	if lines.Scan() || lines.Err() != nil {
+		t.Errorf("one line too many: %q, %v", lines.Text(), lines.Err())
 	}
 	if got := <-code; got != exitDone {
 		t.Errorf("exit code %d after Ctrl-C", got)

@@ -100,6 +100,9 @@ func TestSilence_OwnLateness(t *testing.T) {
 			}
 		}
 	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // listen hears something every now and then, until it is killed.

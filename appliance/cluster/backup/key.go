@@ -16,7 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
-// ParseKey returns ErrNotKey, wrapped with what to do.
+// ErrNotKey is returned by ParseKey, wrapped with what to do.
 var ErrNotKey = errors.New("not a recovery key")
 
 const (

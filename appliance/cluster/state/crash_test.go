@@ -129,6 +129,9 @@ func TestCommit_Killed(t *testing.T) {
 				t.Fatalf("the process says %q", lines.Text())
 			}
 		}
+		if err := lines.Err(); err != nil {
+			t.Fatal(err)
+		}
 		kill.Stop()
 		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 			t.Fatal(err)
