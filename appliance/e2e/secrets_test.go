@@ -219,6 +219,7 @@ func (s *secrecy) secretFiles() {
 	for _, token := range tokens {
 		s.secrets.add("a token's secret", token.Secret)
 	}
+	s.secrets.add("the recovery key", []byte(strings.TrimSpace(s.manager.MustExec("crawlbox", "recovery-key"))))
 	var keys struct{ Keys [][]byte }
 	s.decode(dataDir+"/gossip.json", &keys)
 	for _, key := range keys.Keys {
