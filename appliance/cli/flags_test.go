@@ -76,6 +76,7 @@ var goodAnyway = map[string]string{
 	"join-file":         "it is read by who joins, before anything is sent",
 	"restore":           "any path can be a file, and what is no address is one",
 	"recovery-key-file": "any path can be a file",
+	"at":                "only the state knows its changes, and nothing is changed",
 	"node":              "only the cluster knows its nodes, and ps changes nothing",
 	"rm":                "a label that a node does not have is gone",
 	"user":              "only the container knows its users",

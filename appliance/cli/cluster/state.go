@@ -22,7 +22,78 @@ func StateCmd(a *command.App) *cobra.Command {
 		Short: "Look at the cluster's state on this machine's disk",
 		Long: `Look at the cluster's state on this machine's disk: the documents that a manager
 keeps, such as its CA, join tokens and members. It needs no running crawlbox.`,
-	}, stateShowCmd(a))
+	}, stateShowCmd(a), stateLogCmd(a))
+}
+
+// short is how much of the ID of a commit is shown.
+const short = 12
+
+func stateLogCmd(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "List the last changes of the state",
+		Long: `List the last changes of the cluster's state that this manager keeps, the newest
+first. crawlbox state show --at ID shows the documents as they were then.`,
+		Example: "  crawlbox state log",
+		Args:    command.NoArgs,
+	}
+	asJSON := command.JSONFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := configs.Load(a.Config)
+		if err != nil {
+			return err
+		}
+		views, err := state.Log(state.Dir(cfg.DataDir))
+		if err != nil {
+			return err
+		}
+		var list []stateChange
+		for _, v := range views {
+			list = append(list, stateChange{v.Head, v.Commit, v.Changed})
+		}
+		return command.Show(a, *asJSON, list, renderStateLog)
+	}
+	return cmd
+}
+
+// stateChange is a commit of the state.
+type stateChange struct {
+	ID state.Version `json:"id"`
+	state.Commit
+	Changed []string `json:"changed"`
+}
+
+func renderStateLog(s tui.Screen, list []stateChange) {
+	t := tui.Table{Columns: []tui.Column{{Head: "ID"}, {Head: "TIME"}, {Head: "BY"}, {Head: "CHANGED"}, {Head: "WHAT"}}}
+	for _, c := range list {
+		t.Add(tui.Text(string(c.ID[:short])), tui.Text(c.Time.Local().Format(time.DateTime)), tui.Text(c.Author),
+			tui.Text(strings.Join(c.Changed, " ")), tui.Text(c.Message))
+	}
+	t.Write(s)
+}
+
+// lookAt returns the state after a commit, by its ID or the beginning of it; empty: the newest.
+func lookAt(dir, id string) (*state.View, error) {
+	if id == "" {
+		return state.Look(dir)
+	}
+	views, err := state.Log(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []*state.View
+	for _, v := range views {
+		if strings.HasPrefix(string(v.Head), id) {
+			found = append(found, v)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("no change %.70q of the state is kept here; `crawlbox state log` lists them", id)
+	case 1:
+		return found[0], nil
+	}
+	return nil, fmt.Errorf("%d changes of the state begin with %q; give more of the ID", len(found), id)
 }
 
 func stateShowCmd(a *command.App) *cobra.Command {
@@ -35,12 +106,13 @@ secrets are shown as stars, unless with --secrets.`,
 		Args:    command.AtMostOne("one document"),
 	}
 	secrets := cmd.Flags().Bool("secrets", false, "print private keys and secrets too")
+	at := cmd.Flags().String("at", "", "as it was after the change with this `ID`, of crawlbox state log")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		cfg, err := configs.Load(a.Config)
 		if err != nil {
 			return err
 		}
-		view, err := state.Look(state.Dir(cfg.DataDir))
+		view, err := lookAt(state.Dir(cfg.DataDir), *at)
 		if err != nil {
 			return err
 		}
@@ -110,7 +182,7 @@ func renderState(s tui.Screen, view *state.View) {
 		c.Message)
 	t := tui.Table{Columns: []tui.Column{{Head: "NAME"}, {Head: "SIZE"}, {Head: "CONTENT"}}}
 	for _, e := range view.Documents {
-		t.Add(tui.Text(e.Name), tui.Text(tui.Size(int64(e.Size))), tui.Text(e.Hash[:12]))
+		t.Add(tui.Text(e.Name), tui.Text(tui.Size(int64(e.Size))), tui.Text(e.Hash[:short]))
 	}
 	t.Write(s)
 }

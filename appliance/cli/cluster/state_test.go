@@ -3,6 +3,8 @@ package cluster
 import (
 	"strings"
 	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
 
 func TestRedact(t *testing.T) {
@@ -20,5 +22,35 @@ func TestRedact(t *testing.T) {
 		if err != nil || strings.Contains(string(got), secret) || !strings.Contains(string(got), "shown") {
 			t.Errorf("%s becomes %s, %v", in, got, err)
 		}
+	}
+}
+
+// TestLookAt finds a change of the state by the beginning of its ID.
+func TestLookAt(t *testing.T) {
+	t.Parallel()
+	dir := state.Dir(t.TempDir())
+	d, err := state.Open(dir, state.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	first, err := d.Commit(t.Context(), "", state.Contents{"a": []byte("1")}, "first")
+	if err == nil {
+		_, err = d.Commit(t.Context(), first, state.Contents{"a": []byte("2")}, "second")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{"": "2", string(first): "1", string(first[:short]): "1"} {
+		view, err := lookAt(dir, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, err := view.Document("a"); err != nil || string(data) != want {
+			t.Errorf("at %q it is %q, %v", id, data, err)
+		}
+	}
+	if _, err := lookAt(dir, "none"); err == nil || !strings.Contains(err.Error(), "`crawlbox state log` lists them") {
+		t.Errorf("of an unknown one: %v", err)
 	}
 }

@@ -273,14 +273,7 @@ func (d *Disk) flush(more ...string) error {
 		return nil
 	}
 	if since := d.index(d.exported); since >= 0 {
-		then := d.history[since].Tree
-		for _, t := range []tree{then, head.Tree} {
-			for name := range t {
-				if then[name].Hash != head.Tree[name].Hash {
-					more = append(more, name)
-				}
-			}
-		}
+		more = append(more, changedIn(d.history[since].Tree, head.Tree)...)
 	} else {
 		all, err := d.filed()
 		if err != nil {

@@ -154,12 +154,8 @@ func (d *Disk) adopt(ctx context.Context, v Version) error {
 		return err
 	}
 	changed := Contents{}
-	for _, t := range []tree{was, next.Tree} {
-		for name := range t {
-			if was[name].Hash != next.Tree[name].Hash {
-				changed[name] = nil
-			}
-		}
+	for _, name := range changedIn(was, next.Tree) {
+		changed[name] = nil
 	}
 	d.export(changed)
 	return nil
