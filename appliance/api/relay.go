@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -50,9 +51,19 @@ func Relay(transport http.RoundTripper, to *url.URL, name string) http.Handler {
 			r.SetURL(to)
 			r.Out.Header.Set(userHeader, PeerUser(r.In.Context()))
 		},
+		ModifyResponse: func(resp *http.Response) error {
+			if resp.StatusCode != http.StatusForbidden {
+				return nil
+			}
+			return &Error{Code: CodeNotManager, Message: fmt.Sprintf("the manager %s does not take this node for a "+
+				"manager, as after a demotion; run the command there", name)}
+		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			e := &Error{Code: CodeUnavailable, Message: fmt.Sprintf("the manager %s has to answer this, and does not: "+
-				"%s; start crawlbox there, or see `crawlbox nodes`", name, err)}
+			e, refused := errors.AsType[*Error](err)
+			if !refused {
+				e = &Error{Code: CodeUnavailable, Message: fmt.Sprintf("the manager %s has to answer this, and does "+
+					"not: %s; start crawlbox there, or see `crawlbox nodes`", name, err)}
+			}
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(e.status())
 			_ = json.NewEncoder(w).Encode(e)

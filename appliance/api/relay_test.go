@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -21,7 +22,14 @@ func TestRelayed(t *testing.T) {
 	who := func(*http.Request) string { return "node-2" }
 	served := http.StripPrefix("/v1/api", api.Passed(api.Handler(farAudit.add, testLog(t), api.ChangesArea(far),
 		api.DeploysArea(far)), who))
-	other := httptest.NewServer(served)
+	var refuse atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuse.Load() {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		served.ServeHTTP(w, r)
+	}))
 	t.Cleanup(other.Close)
 	to, err := url.Parse(other.URL + "/v1/api")
 	if err != nil {
@@ -64,6 +72,11 @@ func TestRelayed(t *testing.T) {
 		t.Errorf("without the other one: %d steps, %v", n, err)
 	}
 	passed = true
+	refuse.Store(true)
+	if _, err := steps(); err == nil || !strings.Contains(err.Error(), "the manager h1 (10.0.0.1) does not take this "+
+		"node for a manager") {
+		t.Errorf("of a node that was demoted: %v", err)
+	}
 	other.Close()
 	if _, err := steps(); err == nil || !strings.Contains(err.Error(), "the manager h1 (10.0.0.1) has to answer this") {
 		t.Errorf("once it is away: %v", err)

@@ -114,13 +114,16 @@ func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 }
 
 // explainQuorum returns what to do where Swarm would be left with no manager, or with too
-// few that agree.
+// few that agree, or has not yet made one of the node.
 func explainQuorum(n fleet.Node, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case strings.Contains(err.Error(), "last manager"):
 		return api.Conflict("%s is the last manager and can't be demoted; promote another node first", n.Display)
+	case strings.Contains(err.Error(), "raft memberlist"): // Swarm lists a new manager before it has joined
+		return api.Conflict("%s was promoted, but Swarm has not ended that yet; run the same command again in a few "+
+			"seconds", n.Display)
 	case strings.Contains(err.Error(), "loss of quorum"):
 		return api.Conflict("%s can't be demoted: the managers that answer would be too few; see `crawlbox nodes`, "+
 			"start the others or promote another node first", n.Display)

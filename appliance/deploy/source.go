@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/image"
 )
@@ -135,12 +136,27 @@ func (s *Sources) Resolve(ctx context.Context, named string) (pinned string, fro
 	}
 	pinned, from, err = s.copies.find(ctx, ref, platforms)
 	if !errors.Is(err, image.ErrNoRegistry) {
-		return pinned, from, err
+		return pinned, from, s.copies.orOwn(ctx, ref, err)
 	}
 	// The engines may know another way to it: a proxy, or a mirror of their own.
 	pinned, ownErr := s.pin(ctx, named)
 	note := err.Error() + "; nothing is copied, and each node pulls the image itself"
-	return pinned, &Source{Registry: reference.Domain(ref), Note: note}, ownErr
+	return pinned, &Source{Registry: reference.Domain(ref), Note: note}, s.copies.orOwn(ctx, ref, ownErr)
+}
+
+// orOwn returns how to name an image that no other registry gave, where the cluster's own has one that
+// `crawlbox images` lists by the same name; else err.
+func (c *copies) orOwn(ctx context.Context, ref reference.Named, err error) error {
+	if err == nil {
+		return nil
+	}
+	name := reference.FamiliarString(reference.TagNameOnly(ref))
+	own := fmt.Sprintf("localhost:%d/%s", c.port, name)
+	if _, missing := c.registry.Digest(ctx, own); missing != nil {
+		return err
+	}
+	return words.Error(err, "%s is in this cluster's registry, and no other was found to have it: name it %s",
+		name, own)
 }
 
 // pin asks the registry behind an image, by way of the engine, for its digest.

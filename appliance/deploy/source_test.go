@@ -3,10 +3,15 @@ package deploy
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history/historytest"
@@ -49,6 +54,39 @@ func TestPlanDeploy_OfAnotherRegistry(t *testing.T) {
 	f, err = runner.Deploy(nil, fromHub(&Source{Registry: "docker.io", Note: "the copy is used"})).Plan(t.Context())
 	if got := strings.Join(f.Steps, "\n"); err != nil || !strings.HasPrefix(got, "note: the copy is used\npull: ") {
 		t.Errorf("got %v, %s", err, got)
+	}
+}
+
+// registryOf is a registry with some images.
+type registryOf []string
+
+func (r registryOf) Digest(_ context.Context, name string) (digest.Digest, error) {
+	if slices.Contains(r, name) {
+		return digest.FromString(name), nil
+	}
+	return "", fs.ErrNotExist
+}
+
+// TestCopies_OrOwn: who names an image as `crawlbox images` does is told its whole name.
+func TestCopies_OrOwn(t *testing.T) {
+	t.Parallel()
+	c := &copies{registry: registryOf{"localhost:8003/spider:0.02", "localhost:8003/spider:latest"}, port: 8003}
+	gone := errors.New("look up image: no such host")
+	for named, want := range map[string]string{
+		"spider:0.02": "name it localhost:8003/spider:0.02",
+		"spider":      "name it localhost:8003/spider:latest",
+		"spider:0.03": gone.Error(),
+	} {
+		ref, err := reference.ParseNormalizedNamed(named)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.orOwn(t.Context(), ref, gone); !errors.Is(err, gone) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", named, err, want)
+		}
+	}
+	if err := c.orOwn(t.Context(), nil, nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -40,6 +40,9 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 	dir := filepath.Dir(path)
 	// WithTempDir keeps a secret out of TMPDIR, where renameio would try first.
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, &fs.PathError{Op: e.Op, Path: path, Err: e.Err} // not by the name that it has for now
+	}
 	if err != nil {
 		return nil, err
 	}

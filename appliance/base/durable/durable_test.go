@@ -35,6 +35,16 @@ func TestDisk_Forgets(t *testing.T) {
 	}
 }
 
+// TestCreate_NoDirectory: the error has the name that was asked for.
+func TestCreate_NoDirectory(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gone", "file")
+	_, err := durable.Create(path, 0o600)
+	if !errors.Is(err, fs.ErrNotExist) || err.Error() != "open "+path+": no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestPowerCut wants all to be there that was said to be.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()

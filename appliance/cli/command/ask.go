@@ -19,6 +19,15 @@ type Question struct {
 	Not string // what is said where the answer is no: urls: nothing deleted
 }
 
+// text returns the question. Why stays as it is: it may begin with the name of a node.
+func (q Question) text() string {
+	text := strings.ToUpper(q.Do[:1]) + q.Do[1:] + "?"
+	if q.Why != "" {
+		text = q.Why + ". " + text
+	}
+	return text
+}
+
 // YesFlag adds --yes, which answers a Question before it is asked.
 func YesFlag(cmd *cobra.Command) *bool { return cmd.Flags().BoolP("yes", "y", false, "do not ask") }
 
@@ -32,11 +41,7 @@ func (a *App) Sure(cmd *cobra.Command, q Question) error {
 		}
 		return Usagef(cmd, "%snobody can be asked here: say --yes to %s", why, q.Do)
 	}
-	text := strings.ToUpper(q.Do[:1]) + q.Do[1:] + "?"
-	if q.Why != "" {
-		text = strings.ToUpper(q.Why[:1]) + q.Why[1:] + ". " + text
-	}
-	yes, err := a.Confirm(cmd.Context(), text)
+	yes, err := a.Confirm(cmd.Context(), q.text())
 	if err == nil && !yes {
 		return errors.New(q.Not)
 	}

@@ -92,7 +92,10 @@ func (t *Terminal) neutral(p []byte) []byte {
 			p = p[len(code):]
 			continue
 		}
-		if styleBegins.Match(p) || !utf8.FullRune(p) {
+		if bytes.HasPrefix(p, []byte("\r\n")) {
+			p = p[1:] // how some programs end lines; a terminal does the same at both
+		}
+		if styleBegins.Match(p) || !utf8.FullRune(p) || string(p) == "\r" {
 			t.held = bytes.Clone(p)
 			break
 		}

@@ -17,6 +17,7 @@ func TestTerminal_Neutral(t *testing.T) {
 		"\x1b]0;PWNED\x07x":                       "^[]0;PWNED^Gx",
 		"\x1b[2J\x1b[H\x1b[1A":                    "^[[2J^[[H^[[1A",
 		"a\rb\x08\x00\x7f":                        "a^Mb^H^@\\u007f",
+		"dos\r\n\r\nx\r\r\n":                      "dos\n\nx^M\n",
 		"\u009b31m\u009d52;c;x\u009c":             "\\u009b31m\\u009d52;c;x\\u009c",
 		"\x9b31m\xff":                             "\ufffd31m\ufffd",
 		"\x1b[31mred\x1b[0m\n":                    "\x1b[31mred\x1b[0m\n",
