@@ -50,6 +50,7 @@ func TestManagers(t *testing.T) {
 			return nil
 		})
 		c.awaitAgent(worker)
+		contains(c.T, worker.MustExec("crawlbox", "status"), worker.Name()+" (worker)")
 		lab.WaitFor(c, patience, "one less on the list", func() error {
 			list := second.MustExec("crawlbox", "state", "show", "replicas")
 			return want(strings.Count(list, `"node"`), 3)

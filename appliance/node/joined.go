@@ -53,7 +53,11 @@ func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
 
 // openState opens the cluster's state on a manager, and removes what one that was demoted had of it.
 func (m *joined) openState(ctx context.Context) (err error) {
-	if m.role != fleet.RoleManager || m.engine.IsWorker(ctx) {
+	if m.role == fleet.RoleManager && m.engine.IsWorker(ctx) {
+		m.role = fleet.RoleWorker
+		m.identity.RenewSoon() // its certificate says what it was
+	}
+	if m.role != fleet.RoleManager {
 		return state.Remove(m.cfg.DataDir)
 	}
 	m.authority, err = authority.Open(ctx, m.authorityOf(m.identity.Self, m.identity))
