@@ -141,7 +141,7 @@ func (b blob) read(dir string) ([]byte, error) {
 		return nil, err
 	}
 	at := info.Size() - int64(b.Back)
-	if at < 0 {
+	if at < 0 || b.Size < 0 || b.Size > b.Back {
 		return nil, fmt.Errorf("%s is cut short", f.Name())
 	}
 	data := make([]byte, b.Size)
@@ -212,14 +212,16 @@ func (t tree) list(prefix string) []Entry {
 	return list
 }
 
-// sweep removes the commits of an age that none of the others needs, and what a power cut has left of
-// files that were being written.
-func sweep(dir string, others []snapshot, age time.Duration) error {
-	kept := map[string]bool{}
+type versions map[Version]bool
+
+// sweep removes the commits of an age, or that are past, which none of the others needs, and what a power
+// cut has left of files that were being written. It forgets what is past and gone.
+func sweep(dir string, others []snapshot, past versions, age time.Duration) error {
+	kept := versions{}
 	for _, s := range others {
-		kept[string(s.id)] = true
+		kept[s.id] = true
 		for _, b := range s.Tree {
-			kept[string(b.In)] = true
+			kept[b.In] = true
 		}
 	}
 	list, err := os.ReadDir(dir)
@@ -227,15 +229,17 @@ func sweep(dir string, others []snapshot, age time.Duration) error {
 		return err
 	}
 	for _, e := range list {
-		if !isCommit(e.Name()) && !durable.Leftover(e.Name()) || kept[e.Name()] {
+		v := Version(e.Name())
+		if !isCommit(e.Name()) && !durable.Leftover(e.Name()) || kept[v] {
 			continue
 		}
-		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < age {
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < age && !past[v] {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
+	maps.DeleteFunc(past, func(v Version, _ bool) bool { return !kept[v] })
 	return nil
 }

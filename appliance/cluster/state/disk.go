@@ -56,6 +56,8 @@ type Disk struct {
 	writing  chan struct{} // has a token while a commit is made; taken before mu
 	exported Version       // whose documents the files have for sure, also after a power cut
 	failing  string        // why files could not be written
+	since    int           // how many commits became the newest since the last prune
+	past     versions      // that were in history and are no more
 
 	mu      sync.Mutex
 	alone   bool        // nobody but who holds writing can commit, and changes history
@@ -79,7 +81,7 @@ var errGone = errors.New("it is there no longer: this node has left its cluster"
 // versions before over.
 func Open(dir string, o Options) (*Disk, error) {
 	d := &Disk{Options: o, dir: dir, step: func(string) {}, writing: make(chan struct{}, 1),
-		changed: make(chan struct{}), told: make(chan struct{}, 1)}
+		changed: make(chan struct{}), told: make(chan struct{}, 1), past: versions{}}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
@@ -402,9 +404,7 @@ func (d *Disk) commit(changes Contents, message string, share func(snapshot, []b
 		d.Cluster.Tell()
 	}
 	d.export(changes)
-	if len(d.history) >= 2*keepCommits {
-		_ = d.prune() // the commit stands; what is left over goes later
-	}
+	d.tidy()
 	return next.id, nil
 }
 
@@ -420,14 +420,39 @@ func (d *Disk) setHead(history []snapshot) error {
 		return err
 	}
 	_ = os.Remove(d.path(newFile)) // or at the next start
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.swap(history, head)
+	d.replace(history, head)
+	d.since++
 	return nil
 }
 
-// prune forgets old commits, and removes what no other needs. The caller is in locked.
+// replace swaps the history, and notes what is in it no more. The caller is in locked.
+func (d *Disk) replace(history []snapshot, head os.FileInfo) {
+	for _, s := range d.history {
+		d.past[s.id] = true
+	}
+	for _, s := range history {
+		delete(d.past, s.id)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.swap(history, head)
+}
+
+// tidy prunes after every so many commits, of this node or others. They stand; what is left over goes
+// later. The caller is in locked.
+func (d *Disk) tidy() {
+	if d.since >= keepCommits {
+		_ = d.prune()
+	}
+}
+
+// prune forgets old commits, and removes what no other needs: at once what came before the newest, and
+// what may be that of another manager who has yet to say so at strayAge. The caller is in locked.
 func (d *Disk) prune() error {
+	d.since = 0
+	for _, s := range d.history[:max(0, len(d.history)-keepCommits)] {
+		d.past[s.id] = true
+	}
 	d.mu.Lock()
 	d.history = slices.Clone(d.history[max(0, len(d.history)-keepCommits):])
 	d.mu.Unlock()
@@ -435,5 +460,5 @@ func (d *Disk) prune() error {
 	if d.Cluster != nil {
 		age = strayAge
 	}
-	return sweep(d.dir, d.history, age)
+	return sweep(d.dir, d.history, d.past, age)
 }

@@ -1,11 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
@@ -63,13 +63,14 @@ func (d *Disk) share(ctx context.Context, next snapshot, file []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, maxShare)
 	defer cancel()
 	was, err := d.sync(ctx)
+	if err == nil && d.head().id != next.Parent {
+		err = errMoved
+	}
+	if err == nil {
+		err = d.Cluster.Put(ctx, next.id, file)
+	}
 	if err != nil {
-		return err
-	}
-	if d.head().id != next.Parent {
-		return errMoved
-	}
-	if err := d.Cluster.Put(ctx, next.id, file); err != nil {
+		_ = os.Remove(d.path(string(next.id))) // nobody made it the newest
 		return err
 	}
 	d.step("put")
@@ -86,6 +87,7 @@ func (d *Disk) share(ctx context.Context, next snapshot, file []byte) error {
 	case readErr == nil && d.index(next.id) >= 0:
 		return nil
 	case readErr == nil && is != was && (next.Parent == "" || d.index(next.Parent) >= 0):
+		_ = os.Remove(d.path(string(next.id)))
 		return errMoved
 	}
 	return err
@@ -158,6 +160,7 @@ func (d *Disk) adopt(ctx context.Context, v Version) error {
 		changed[name] = nil
 	}
 	d.export(changed)
+	d.tidy()
 	return nil
 }
 
@@ -185,11 +188,11 @@ func (d *Disk) obtain(ctx context.Context, v Version) (snapshot, error) {
 // Keep keeps the file of a commit of another manager, which is not the newest for that. It waits for
 // nobody who commits here, who may wait for the other.
 func (d *Disk) Keep(v Version, file []byte) error {
-	id, rest, _ := strings.Cut(string(file), "\n")
-	if !isCommit(string(v)) || id != string(v) || len(file) > maxCommit || hashOf([]byte(rest)) != id {
+	id, rest, _ := bytes.Cut(file, []byte("\n"))
+	if !isCommit(string(v)) || string(id) != string(v) || len(file) > maxCommit || hashOf(rest) != string(id) {
 		return fmt.Errorf("keep a commit of the cluster's state: this is not %.64s", v)
 	}
-	if err := durable.WriteFile(d.path(id), file, secretFile); err != nil {
+	if err := durable.WriteFile(d.path(string(id)), file, secretFile); err != nil {
 		return fmt.Errorf("keep a commit of the cluster's state: %w", explained(d.dir, err))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -440,6 +441,32 @@ func TestKeep_Refuses(t *testing.T) {
 		}
 		if _, err := d.File(Version(c.v)); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: got %v", c.v, err)
+		}
+	}
+}
+
+// TestShared_KeepsFew has two managers take turns, so that each follows the other: none keeps more commits
+// than it needs, but for those that may be another's who has yet to say so.
+func TestShared_KeepsFew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSwarmed(3, rand.New(rand.NewPCG(1, 1)), 0)
+	for i := range s.disks {
+		d := s.open(t, dir, i)
+		t.Cleanup(func() { _ = d.Close() })
+	}
+	for n := range 5 * keepCommits {
+		d := s.disks[n%2]
+		write := func([]byte) ([]byte, error) { return fmt.Append(nil, n), nil }
+		err := NewDocument(d, "doc").Update("count", write)
+		if err = cmp.Or(err, s.disks[2].Sync(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, d := range s.disks {
+		list, err := filepath.Glob(filepath.Join(d.dir, strings.Repeat("?", 64)))
+		if err != nil || len(list) > 2*keepCommits+1 {
+			t.Errorf("manager %d keeps %d commits of %d, %v", i, len(list), 5*keepCommits, err)
 		}
 	}
 }
