@@ -177,13 +177,24 @@ func (v *View) Asker(r *http.Request) string {
 // Primary returns where the manager is that created the cluster. It is not valid where none
 // is known.
 func (v *View) Primary() netip.Addr {
-	if full := v.id.Membership().Full; len(full) > 0 {
-		return full[0].Addr().Unmap()
+	if addr, ok := v.HasPrimary(); ok {
+		return addr
 	}
-	if managers := v.id.Membership().Managers; len(managers) > 0 {
-		return managers[0].Addr().Unmap()
+	for _, m := range v.id.Membership().Managers { // of a version that does not say
+		if addr := m.Addr().Unmap(); addr != v.self {
+			return addr
+		}
 	}
 	return netip.Addr{}
+}
+
+// HasPrimary returns where it is for sure.
+func (v *View) HasPrimary() (addr netip.Addr, ok bool) {
+	full := v.id.Membership().Full
+	if len(full) == 0 {
+		return netip.Addr{}, false
+	}
+	return full[0].Addr().Unmap(), true
 }
 
 // PrimaryName names that manager for people.

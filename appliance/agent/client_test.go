@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,5 +181,22 @@ func TestAsker_ByItsCertificate(t *testing.T) {
 	r.TLS.PeerCertificates = append(r.TLS.PeerCertificates, id.Certificate().Leaf)
 	if got := AskerAddr(r).String(); got != "10.0.0.1" {
 		t.Errorf("with one: %s", got)
+	}
+}
+
+// TestUnreached: no words of Go's reach a user.
+func TestUnreached(t *testing.T) {
+	t.Parallel()
+	const port = "10.0.0.3:7980"
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	for want, err := range map[string]error{
+		"nothing listens at 10.0.0.3:7980; it may be stopped": dial(syscall.ECONNREFUSED),
+		"10.0.0.3:7980 does not answer in time; it may hang, or the network may be cut": dial(
+			os.ErrDeadlineExceeded),
+		"there is no way to 10.0.0.3:7980; its machine or the network may be down": dial(syscall.EHOSTUNREACH),
+	} {
+		if got := Unreached(port, &url.Error{Op: "Post", URL: "https://" + port, Err: err}); got.Error() != want {
+			t.Errorf("%v is %q, want %q", err, got, want)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -73,7 +75,7 @@ func (t Target) ask(
 	case err != nil && ctx.Err() != nil:
 		return nil, unanswered(context.Cause(ctx))
 	case err != nil:
-		return nil, t.unreached(err)
+		return nil, Unreached(t.Addr.String(), err)
 	case t.IDs != nil && !isOneOf(t.IDs, resp):
 		err = errors.New("another node answers there")
 	case resp.StatusCode >= http.StatusMultipleChoices:
@@ -100,13 +102,19 @@ func (m marked) Unwrap() error        { return m.error }
 // worth another try.
 func unanswered(err error) error { return marked{err, deploy.ErrUnanswered} }
 
-// unreached returns the error of a request that nobody answered.
-func (t Target) unreached(err error) error {
+// Unreached returns the error of a request to a port that nobody answered.
+func Unreached(port string, err error) error {
+	var in net.Error
 	switch {
 	case errors.Is(err, ErrNoNode):
 		return wire.WithoutURL(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return marked{fmt.Errorf("nothing listens at %s; it may be stopped", t.Addr), deploy.ErrNotRunning}
+		return marked{fmt.Errorf("nothing listens at %s; it may be stopped", port), deploy.ErrNotRunning}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &in) && in.Timeout():
+		return unanswered(words.Error(err, "%s does not answer in time; it may hang, or the network may be cut", port))
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return unanswered(words.Error(err, "there is no way to %s; its machine or the network may be down", port))
 	}
 	return unanswered(wire.WithoutURL(err))
 }

@@ -90,6 +90,7 @@ func (m *joined) areas() []api.Area {
 	view := control.NewView(m.engine, m.gossip.Members, nil)
 	reports := m.reports(
 		control.PartReport(api.Bad, api.Removed, m.news.Refused),
+		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
 		control.FollowsReport(m.view.Primary, m.view.PrimaryName),
 		control.MirrorReport(m.mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
 	)

@@ -23,16 +23,32 @@ func Answer(audit api.Audit, log *slog.Logger, areas []api.Area) agent.Handler {
 	return agent.Raw(agent.RouteAPI, http.StripPrefix(prefix, api.Passed(api.Handler(audit, log, areas...), name)))
 }
 
-// ToPrimary returns what passes calls on to the primary of a view; nil: it does not run, as far as gossip
-// knows. client speaks to managers only.
+// ToPrimary returns what passes calls on to the primary of a view; nil: there is none, as where it was taken
+// off the swarm, or it does not run, as far as gossip knows. client speaks to managers only.
 func ToPrimary(view *agent.View, client *http.Client) func() http.Handler {
 	transport := client.Transport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = 0 // some take their time
+	transport.DisableKeepAlives = true  // so it is known soon that a primary hangs
 	return func() http.Handler {
-		addr := view.Primary()
-		if !view.IsAlive(addr) {
+		addr, ok := view.HasPrimary()
+		if !ok || !view.IsAlive(addr) {
 			return nil
 		}
-		return api.Relay(transport, &url.URL{Scheme: "https", Host: view.Addr(addr), Path: prefix}, view.PrimaryName())
+		to := &url.URL{Scheme: "https", Host: view.Addr(addr), Path: prefix}
+		return api.Relay(explained{transport, to.Host}, to, view.PrimaryName())
 	}
+}
+
+// explained asks a node at a port, and says in plain words why it does not answer.
+type explained struct {
+	http.RoundTripper
+	port string
+}
+
+func (e explained) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := e.RoundTripper.RoundTrip(r)
+	if err != nil {
+		err = agent.Unreached(e.port, err)
+	}
+	return resp, err
 }

@@ -134,3 +134,15 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRegister_Leaderless: a swarm without a leader has Docker wait, and the user hear why.
+func TestRegister_Leaderless(t *testing.T) {
+	t.Parallel()
+	e := engineOf(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := e.Register("x").Load(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "Swarm does not answer in time") {
+		t.Errorf("it is %v", err)
+	}
+}

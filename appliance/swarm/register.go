@@ -8,6 +8,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
 // ErrStale is returned by Register.Swap where the value is another one by now.
@@ -36,7 +38,7 @@ func (r Register) Load(ctx context.Context) (value, moment string, err error) {
 	case cerrdefs.IsNotFound(err):
 		return "", "", nil
 	case err != nil:
-		return "", "", r.engine.explain(err)
+		return "", "", r.explain(err)
 	}
 	return c.Spec.Labels[r.name], c.ID + "@" + strconv.FormatUint(c.Version.Index, 10), nil
 }
@@ -61,6 +63,15 @@ func (r Register) Swap(ctx context.Context, moment, value string) error {
 	}
 	if err != nil && (outcomeOf(err) == soon || cerrdefs.IsNotFound(err) || cerrdefs.IsConflict(err)) {
 		return ErrStale
+	}
+	return r.explain(err)
+}
+
+// explain says what it may be that Swarm does not answer: it waits for a leader.
+func (r Register) explain(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return words.Error(err, "Swarm does not answer in time; more than half of its managers have to be online for "+
+			"a change: start those that are not")
 	}
 	return r.engine.explain(err)
 }

@@ -234,8 +234,14 @@ func (a *Authority) Serve(
 // Follow keeps the cluster's state what Swarm says is the newest, until ctx ends.
 func (a *Authority) Follow(ctx context.Context) error { return follow(ctx, a.state, a.opts.Replicas) }
 
-// Problem returns what is wrong with the cluster's state, if anything is.
-func (a *Authority) Problem() string { return a.state.Problem() }
+// Problem returns what is wrong with the cluster's state, if anything is. It may be asked of nil, which
+// has none.
+func (a *Authority) Problem() string {
+	if a == nil {
+		return ""
+	}
+	return a.state.Problem()
+}
 
 // Run does what is left of removals until ctx ends, on the manager that leads.
 func (a *Authority) Run(ctx context.Context) error { return a.Joins.Run(ctx) }
