@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
@@ -170,7 +169,7 @@ func (v *BuildView) stay(style, text, how string) {
 func (v *BuildView) line(style, text, how string) string {
 	text = visible(text)
 	if how != "" {
-		text = cut(text, max(0, v.out.Width-4-utf8.RuneCountInString(how)), false) + "  " + how
+		text = cut(text, max(0, v.out.Width-4-columns(how)), false) + "  " + how
 	}
 	return v.out.Styled(style, v.out.Fit("  "+text))
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -105,18 +104,22 @@ func (s Screen) Styled(style, text string) string {
 // cut shortens text to n columns. Where atStart, its beginning goes: the end of
 // an image's name says more.
 func cut(text string, n int, atStart bool) string {
-	have := utf8.RuneCountInString(text)
-	if have <= n {
+	left := columns(text)
+	switch {
+	case left <= n:
 		return text
-	}
-	if n < 1 {
+	case n < 1:
 		return ""
+	case !atStart:
+		return prefix(text, n-1) + "…"
 	}
-	r := []rune(text)
-	if atStart {
-		return "…" + string(r[have-n+1:])
+	for i, r := range text {
+		if left < n {
+			return "…" + text[i:]
+		}
+		left -= columnsOf(r)
 	}
-	return string(r[:n-1]) + "…"
+	return "…"
 }
 
 // Fit cuts a line that would wrap.

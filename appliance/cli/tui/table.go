@@ -3,7 +3,6 @@ package tui
 import (
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // gap is between two columns of a table.
@@ -85,7 +84,7 @@ func (t *Table) widths(line int) []int {
 	for i, c := range t.Columns {
 		widths[i] = len(c.Head)
 		for _, r := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(r.cells[i].Text))
+			widths[i] = max(widths[i], columns(r.cells[i].Text))
 		}
 		total += widths[i]
 	}
@@ -116,7 +115,7 @@ func (t *Table) writeRow(s Screen, cells []Cell, widths []int) {
 		if i == len(cells)-1 {
 			break
 		}
-		pad := widths[i] - utf8.RuneCountInString(text) + len(gap)
+		pad := widths[i] - columns(text) + len(gap)
 		b.WriteString(strings.Repeat(" ", pad))
 		left = max(0, left-widths[i]-len(gap))
 	}

@@ -1,10 +1,11 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"golang.org/x/text/width"
 )
 
 // Mark stands before a sentence.
@@ -81,8 +82,9 @@ func chop(words []string, room int) (list []string) {
 		return words
 	}
 	for _, word := range words {
-		for part := range slices.Chunk([]rune(word), room) {
-			list = append(list, string(part))
+		for word != "" {
+			part := cmp.Or(prefix(word, room), word)
+			list, word = append(list, part), word[len(part):]
 		}
 	}
 	return list
@@ -109,4 +111,29 @@ func spans(text string, room int) (list []string) {
 	return list
 }
 
-func columns(text string) int { return utf8.RuneCountInString(text) }
+// columns returns how wide a text is on a terminal, of which visible has made what is shown.
+func columns(text string) (n int) {
+	for _, r := range text {
+		n += columnsOf(r)
+	}
+	return n
+}
+
+// columnsOf returns 2 for what is as wide as two letters, such as Chinese.
+func columnsOf(r rune) int {
+	kind := width.LookupRune(r).Kind()
+	if kind == width.EastAsianWide || kind == width.EastAsianFullwidth {
+		return 2
+	}
+	return 1
+}
+
+// prefix returns as much of the beginning of a text as fits into so many columns.
+func prefix(text string, room int) string {
+	for i, r := range text {
+		if room -= columnsOf(r); room < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}

@@ -38,3 +38,24 @@ func TestWriteMarked(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
+
+// TestColumns: what is as wide as two letters makes no line longer than the screen, which would wrap
+// where lines are painted over.
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	const text = "日本語 日本語日本語日本語 x"
+	for width := 6; width < 20; width++ {
+		s := Screen{Width: width}
+		for _, line := range append(s.Wrap("!", text), s.Fit(text)) {
+			if n := columns(line); n > width {
+				t.Errorf("%q has %d columns of %d", line, n, width)
+			}
+		}
+	}
+	if got := cut("日本語x", 4, true); got != "…語x" {
+		t.Errorf("got %q", got)
+	}
+	if got := cut("日本語x", 6, false); got != "日本…" {
+		t.Errorf("got %q", got)
+	}
+}
