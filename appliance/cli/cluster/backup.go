@@ -56,8 +56,8 @@ as root on the manager; that needs no running crawlbox.`,
 
 // writeBackup writes a sealed backup of the cluster to a file.
 func writeBackup(a *command.App, ctx context.Context, path string, force bool) error {
-	if _, err := os.Lstat(path); path != "-" && !force && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there already; choose another name, or replace it with --force", path)
+	if err := mayWrite(a, path, force); err != nil {
+		return err
 	}
 	cfg, err := configs.Load(a.Config)
 	if err != nil {
@@ -81,13 +81,37 @@ func writeBackup(a *command.App, ctx context.Context, path string, force bool) e
 		return err
 	}
 	if path == "-" {
-		out := bufio.NewWriter(a.Env.Stdout)
-		return errors.Join(content.Write(out, seal, nil), out.Flush())
+		return buffered(a.Env.Stdout, func(w io.Writer) error { return content.Write(w, seal, nil) })
 	}
 	if err := intoFile(path, func(w io.Writer) error { return content.Write(w, seal, nil) }); err != nil {
-		return fmt.Errorf("write the backup: %w", err)
+		return fmt.Errorf("write %s: %w", path, withoutPath(err))
 	}
 	return a.Printf("wrote %s: %s; the key that `crawlbox recovery-key` prints opens it\n", path, content)
+}
+
+// mayWrite refuses to put a backup in the place of what is there, before anything is read.
+func mayWrite(a *command.App, path string, force bool) error {
+	if path == "-" {
+		if tui.IsTerminal(a.Env.Stdout) {
+			return errors.New("a backup is no text for a terminal; name a FILE, or redirect the output")
+		}
+		return nil
+	}
+	if path == "" {
+		return errors.New("the name of FILE is empty")
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("write %s: %w", path, withoutPath(err))
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is there already and no regular file; choose another name", path)
+	case !force:
+		return fmt.Errorf("%s is there already; choose another name, or replace it with --force", path)
+	}
+	return nil
 }
 
 // intoFile puts what write writes in the place of a file that only its owner may read.
@@ -97,11 +121,27 @@ func intoFile(path string, write func(io.Writer) error) error {
 		return err
 	}
 	defer func() { _ = f.Cleanup() }() // of what was not kept
-	out := bufio.NewWriter(f)
-	if err := errors.Join(write(out), out.Flush()); err != nil {
+	if err := buffered(f, write); err != nil {
 		return err
 	}
 	return f.Replace()
+}
+
+// buffered calls write with a buffer before w.
+func buffered(w io.Writer, write func(io.Writer) error) error {
+	out := bufio.NewWriter(w)
+	if err := write(out); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// withoutPath returns why something failed with a file that the user did not name.
+func withoutPath(err error) error {
+	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
+		return wrong.Err
+	}
+	return err
 }
 
 func backupLsCmd(a *command.App) *cobra.Command {

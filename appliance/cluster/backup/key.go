@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 )
@@ -72,18 +73,17 @@ var lookalikes = strings.NewReplacer("O", "0", "I", "1", "L", "1", "U", "V")
 // which group has a typing error, and never repeat the text.
 func ParseKey(text string) (Key, error) {
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || strings.ContainsRune("-\"'`\u200b\ufeff", r) {
+		if unicode.IsSpace(r) || unicode.In(r, unicode.Cf, unicode.Pd) || strings.ContainsRune("\"'`", r) {
 			return -1
 		}
 		return unicode.ToUpper(r)
 	}, text[:min(len(text), maxKey)])
-	body, ok := strings.CutPrefix(text, keyPrefix)
+	body, ok := strings.CutPrefix(lookalikes.Replace(text), keyPrefix)
 	if !ok {
 		return Key{}, fmt.Errorf("%w: it begins with %s-; `crawlbox recovery-key` prints it on a manager", ErrNotKey,
 			keyPrefix)
 	}
-	body = lookalikes.Replace(body)
-	if n := len(body); n != keyGroups*keyGroup {
+	if n := utf8.RuneCountInString(body); n != keyGroups*keyGroup {
 		return Key{}, fmt.Errorf("%w: it has %d groups of %d letters and digits after %s, and this is %d characters",
 			ErrNotKey, keyGroups, keyGroup, keyPrefix, n)
 	}

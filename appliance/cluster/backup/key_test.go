@@ -21,7 +21,7 @@ func TestParseKey(t *testing.T) {
 	looks := strings.NewReplacer("0", "o", "1", "l")
 	for _, typed := range []string{
 		text, strings.ToLower(text), " " + strings.ReplaceAll(text, "-", " ") + "\n", strings.ReplaceAll(text, "-", ""),
-		"CBR1" + looks.Replace(text[4:]), `"` + text + `"`,
+		"CBR1" + looks.Replace(text[4:]), `"` + text + `"`, "cbrl" + text[4:], strings.ReplaceAll(text, "-", "\u2013"),
 	} {
 		if got, err := ParseKey(typed); err != nil || got != key {
 			t.Errorf("%q: %v", typed, err)
@@ -32,6 +32,7 @@ func TestParseKey(t *testing.T) {
 		"CBX1-" + text[5:]:        "begins with CBR1-",
 		text[:len(text)-1]:        "7 groups of 5",
 		text + "A":                "7 groups of 5",
+		text + "\u00e4":           "this is 36 characters",
 		strings.Repeat("CBR1", 1): "7 groups of 5",
 	} {
 		if _, err := ParseKey(typed); !errors.Is(err, ErrNotKey) || !strings.Contains(err.Error(), want) {
