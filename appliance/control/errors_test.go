@@ -3,10 +3,12 @@ package control
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -27,6 +29,20 @@ func TestErrors_Explain(t *testing.T) {
 			if !errors.As(got, &said) || said.Code != code {
 				t.Errorf("%v is explained as %v, want the code %s", err, got, code)
 			}
+		}
+	}
+}
+
+// TestExplainQuorum: nothing that Swarm says of its managers is passed on as it says it.
+func TestExplainQuorum(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"can't find manager in raft memberlist":                                                          "h2 was promoted, but Swarm has not ended that yet; run the same",
+		"rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm": "h2 is the last",
+		"can't remove member from the raft: this would result in a loss of quorum":                       "promote another",
+	} {
+		if got := explainQuorum(fleet.Node{Display: "h2"}, errors.New(said)); !strings.Contains(got.Error(), want) {
+			t.Errorf("%s is explained as %v", said, got)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -172,17 +173,23 @@ func twoManagers(cmd *cobra.Command, c *api.Client, nodes []fleet.Node) error {
 	if err != nil {
 		return err
 	}
+	if !makesTwo(all, nodes) {
+		return nil
+	}
+	return errors.New("with two managers the loss of either stops every change, which is worse than with one: " +
+		"promote two at once, as in `crawlbox node promote h2 h3`, or this one alone with --force")
+}
+
+// makesTwo reports whether there are two managers once nodes are promoted, and were fewer.
+func makesTwo(all, promoted []fleet.Node) bool {
 	managers := 0
 	for _, n := range all {
 		if promote.is(n) {
 			managers++
 		}
 	}
-	if managers != 1 || len(nodes) != 1 || promote.is(nodes[0]) {
-		return nil
-	}
-	return fmt.Errorf("with two managers the loss of either stops every change, which is worse than with one: " +
-		"promote two at once, as in `crawlbox node promote h2 h3`, or this one alone with --force")
+	more := len(slices.DeleteFunc(slices.Clone(promoted), promote.is))
+	return more > 0 && managers+more == 2
 }
 
 // nodesNamed returns the nodes that are meant, each once. An unknown one is an error before

@@ -20,6 +20,27 @@ func TestNodeCells(t *testing.T) {
 	}
 }
 
+// TestMakesTwo: one manager becomes two whatever else is named that is one already.
+func TestMakesTwo(t *testing.T) {
+	t.Parallel()
+	h1 := fleet.Node{ID: "h1", Role: fleet.RoleManager}
+	h2, h3 := fleet.Node{ID: "h2", Role: fleet.RoleWorker}, fleet.Node{ID: "h3", Role: fleet.RoleWorker}
+	all := []fleet.Node{h1, h2, h3}
+	for _, tc := range []struct {
+		promoted []fleet.Node
+		want     bool
+	}{
+		{[]fleet.Node{h2}, true},
+		{[]fleet.Node{h1, h2}, true},
+		{[]fleet.Node{h2, h3}, false},
+		{[]fleet.Node{h1}, false},
+	} {
+		if got := makesTwo(all, tc.promoted); got != tc.want {
+			t.Errorf("%v: got %t", tc.promoted, got)
+		}
+	}
+}
+
 func TestViews_Empty(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
