@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
@@ -61,6 +65,20 @@ func TestTerminal(t *testing.T) {
 		want := "crawlbox: unknown command \"nods\" (did\n  you mean node or nodes?); see\n  'crawlbox --help'\n"
 		if text := shown(); text != want {
 			t.Errorf("got %q, want %q", text, want)
+		}
+	})
+	t.Run("a question leaves names as they are", func(t *testing.T) {
+		tty, shown := clitest.OpenTerminal(t, 80, 24)
+		a := command.New(command.Env{Stdin: tty, Stdout: tty, Stderr: tty}, "")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		cmd := &cobra.Command{}
+		cmd.SetContext(ctx)
+		if err := a.Sure(cmd, command.Question{Why: "h3 leaves", Do: "go on"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if text := shown(); !strings.HasPrefix(text, "h3 leaves; go on? [y/N] ") {
+			t.Errorf("got %q", text)
 		}
 	})
 	t.Run("a token comes with what to do", func(t *testing.T) {

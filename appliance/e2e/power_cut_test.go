@@ -218,7 +218,7 @@ func (c *cluster) members() (list []member) {
 		c.Fatal(err)
 	}
 	for _, m := range all {
-		if m.Removed == "" {
+		if m.Removed == "" && m.Name != c.manager.Name() {
 			list = append(list, m)
 		}
 	}

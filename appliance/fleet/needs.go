@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -56,7 +57,8 @@ func (r Resources) reservations(nodes []Node, exclude func(reason string, allows
 // Refuse returns why so many replicas can never run on nodes, which are all that fit but for their
 // state; empty where they can.
 func (n Needs) Refuse(replicas int, nodes []Node) string {
-	if cpus, _ := largest(nodes); cpus > 0 && n.LimitCPUs > cpus {
+	unknown := func(n Node) bool { return n.CPUs == 0 } // it was never ready
+	if cpus, _ := largest(nodes); n.LimitCPUs > cpus && len(nodes) > 0 && !slices.ContainsFunc(nodes, unknown) {
 		return fmt.Sprintf("Docker refuses a limit of %g processors on each node, as none has more than %g; lower it",
 			n.LimitCPUs, cpus)
 	}

@@ -27,6 +27,9 @@ func TestNeeds_Refuse(t *testing.T) {
 		"a limit, and nobody knows what the node has": {
 			Needs{Resources: Resources{LimitCPUs: 4.5}}, 1, []Node{{ID: "c"}}, "",
 		},
+		"a limit, and nobody knows what one of them has": {
+			Needs{Resources: Resources{LimitCPUs: 4.5}}, 1, append([]Node{{ID: "c"}}, nodes...), "",
+		},
 		"as many as fit": {Needs{MaxPerNode: 2}, 4, nodes, ""},
 		"one more": {
 			Needs{MaxPerNode: 2}, 5, nodes,

@@ -146,3 +146,16 @@ func TestRegister_Leaderless(t *testing.T) {
 		t.Errorf("it is %v", err)
 	}
 }
+
+// TestExplain_Hangs: an engine that is up and does not answer is named, and not what was asked of it.
+func TestExplain_Hangs(t *testing.T) {
+	t.Parallel()
+	e := engineOf(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := e.Info(ctx)
+	if want := "the Docker Engine at " + e.Host() + " does not answer"; !errors.Is(err, context.DeadlineExceeded) ||
+		err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -97,6 +98,8 @@ func (e *Engine) explain(err error) error {
 		return nil
 	case errors.Is(err, ErrStopped):
 		return ErrStopped
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, new(*url.Error)):
+		return words.Error(context.DeadlineExceeded, "the Docker Engine at %s does not answer", e.host)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrNoImage):
 		return err
 	case errors.Is(err, os.ErrPermission):

@@ -135,7 +135,7 @@ func endOf(st api.Status, nodes []fleet.Node, services []fleet.Service) string {
 		ends = append(ends, s.Name)
 	}
 	for _, n := range nodes {
-		if n.Role == fleet.RoleManager && !n.Self {
+		if n.Role == fleet.RoleManager && !n.Self && n.State == fleet.StateReady {
 			return fmt.Sprintf("%s leaves the cluster, which %s goes on to manage, and its tasks go to other nodes",
 				st.Node, n.Display)
 		}

@@ -63,10 +63,9 @@ func TestEndOf(t *testing.T) {
 	t.Parallel()
 	st := api.Status{Node: "h1", Addr: "10.0.0.1"}
 	self := fleet.Node{Display: "h1", Role: fleet.RoleManager, Self: true}
-	worker, manager := fleet.Node{Display: "h2", Role: fleet.RoleWorker}, fleet.Node{
-		Display: "h3",
-		Role:    fleet.RoleManager,
-	}
+	worker := fleet.Node{Display: "h2", Role: fleet.RoleWorker}
+	down := fleet.Node{Display: "h3", Role: fleet.RoleManager, State: fleet.StateDown}
+	manager := fleet.Node{Display: "h4", Role: fleet.RoleManager, State: fleet.StateReady}
 	services := []fleet.Service{{Name: "a"}, {Name: "b"}}
 	for want, c := range map[string]struct {
 		nodes    []fleet.Node
@@ -76,8 +75,8 @@ func TestEndOf(t *testing.T) {
 		"h1 (10.0.0.1) is the only manager, and its cluster ends, with 2 services (a, b); 1 node left alone (h2)": {
 			[]fleet.Node{self, worker}, services,
 		},
-		"h1 leaves the cluster, which h3 goes on to manage, and its tasks go to other nodes": {
-			[]fleet.Node{self, worker, manager}, services,
+		"h1 leaves the cluster, which h4 goes on to manage, and its tasks go to other nodes": {
+			[]fleet.Node{self, worker, down, manager}, services,
 		},
 	} {
 		if got := endOf(st, c.nodes, c.services); got != want {
