@@ -230,7 +230,12 @@ func TestServices_Misplaced(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", text, err, meant)
 		}
 	}
-	_, err := Load(file(t, "max_size: 5\nport: 5\n"))
+	_, err := Load(file(t, service("image: i\ndeploy.replicas: 3")))
+	if want := `"services.a.deploy.replicas" (write it as keys below each other, without a dot)`; err == nil ||
+		!strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	_, err = Load(file(t, "max_size: 5\nport: 5\n"))
 	if want := `"max_size" (did you mean "mirror.max_size"?)`; err == nil || !strings.Contains(err.Error(), want) ||
 		!strings.HasSuffix(err.Error(), `unknown key "port"`) {
 		t.Errorf("got %v, want %s", err, want)

@@ -16,6 +16,9 @@ const maxMisplaced = 3
 // UnknownKey words the error for a key that is not among known, and names the places elsewhere that
 // have a key of its name. All are full names like "registry.port".
 func UnknownKey(key string, known, elsewhere []string) string {
+	if slices.Contains(elsewhere, key) {
+		return fmt.Sprintf("unknown key %q (write it as keys below each other, without a dot)", key)
+	}
 	// Only the last part counts: a long way to it would make all of them near.
 	parent := key[:strings.LastIndex(key, ".")+1]
 	name := key[len(parent):]
