@@ -77,7 +77,7 @@ func TestTerminal(t *testing.T) {
 		if err := a.Sure(cmd, command.Question{Why: "h3 leaves", Do: "go on"}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		if text := shown(); !strings.HasPrefix(text, "h3 leaves; go on? [y/N] ") {
+		if text := shown(); !strings.HasPrefix(text, "h3 leaves. Go on? [y/N] ") {
 			t.Errorf("got %q", text)
 		}
 	})

@@ -40,11 +40,7 @@ func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
 	m.toManagers = agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
 	m.others = agent.NewClient(n.view.At, n.identity)
 	m.links = wire.NewLinks(m.others)
-	err := m.openState(ctx)
-	if err == nil {
-		err = m.open()
-	}
-	if err != nil {
+	if err := m.open(ctx); err != nil {
 		m.release()
 		return assembly{}, err
 	}
@@ -62,13 +58,15 @@ func (m *joined) openState(ctx context.Context) (err error) {
 	}
 	m.authority, err = authority.Open(ctx, m.authorityOf(m.identity.Self, m.identity))
 	if errors.Is(err, authority.ErrNoState) {
-		m.log.Debug("failed to get the cluster's state", "error", err)
-		return nil
+		return nil // it is awaited
 	}
 	return err
 }
 
-func (m *joined) open() (err error) {
+func (m *joined) open(ctx context.Context) (err error) {
+	if err := m.openState(ctx); err != nil {
+		return err
+	}
 	opts := pieces.Options(m.cfg.Mirror, m.links, m.view.Addr(m.addr))
 	opts.Trackers, opts.Nodes = m.view.Full, m.view.Alive
 	m.mirror, err = mirror.Open(mirror.Options{
