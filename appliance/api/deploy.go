@@ -7,8 +7,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/configs/compose"
@@ -151,9 +151,9 @@ func deployRequest(r *http.Request) (req DeployRequest, err error) {
 	case req.CPUs < 0 || req.Memory < 0 || req.Delay < 0 || req.Monitor < 0 || req.StageTimeout < 0 ||
 		req.StartTimeout < 0:
 		return req, Invalid("limits and times can't be negative")
-	case req.CPUs > 0 && req.CPUs < replica.LeastCPUs, req.Memory > 0 && req.Memory < replica.LeastMemory:
-		return req, Invalid("a replica needs %g processors and %d bytes of memory at least", replica.LeastCPUs,
-			replica.LeastMemory)
+	case req.CPUs > 0 && req.CPUs < bound.LeastCPUs, req.Memory > 0 && req.Memory < bound.LeastMemory:
+		return req, Invalid("a replica needs %g processors and %d bytes of memory at least", bound.LeastCPUs,
+			bound.LeastMemory)
 	case req.FailureRatio < 0 || req.FailureRatio > 1:
 		return req, Invalid("the failure ratio is %g; it must be from 0 to 1", req.FailureRatio)
 	}

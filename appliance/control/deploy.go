@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -248,7 +248,7 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
 
 // bear refuses more replicas than the nodes bear.
 func (r *Deploys) bear(ctx context.Context, replicas *int) error {
-	if replicas == nil || *replicas <= replica.MaxDensity {
+	if replicas == nil || *replicas <= bound.MaxDensity {
 		return nil
 	}
 	nodes, err := r.engine.Nodes(ctx)

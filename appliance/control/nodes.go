@@ -157,8 +157,9 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 	}
 	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
 	if node.Addr == n.first().String() && slices.ContainsFunc(nodes, other) {
-		return api.Conflict("%s holds the cluster's registry, queue and CA, and stays a manager; to take that "+
-			"machine down, see `crawlbox leave` there", node.Display)
+		return api.Conflict("%s holds the cluster's registry and queue, and stays a manager; if that machine is gone "+
+			"for good, restore the cluster on another one with `crawlbox install manager --restore NODE-ADDRESS`",
+			node.Display)
 	}
 	if err := n.engine.SetRole(ctx, node.ID, fleet.RoleWorker); err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -93,7 +93,7 @@ func (n Needs) Overfull(replicas, nodes int) string {
 // bounds them.
 func (n Needs) Room(nodes []Node) (room int, bounded bool) {
 	for _, node := range nodes {
-		takes := replica.Max
+		takes := bound.MaxReplicas
 		if n.MaxPerNode > 0 {
 			takes = n.MaxPerNode
 		}
@@ -103,7 +103,7 @@ func (n Needs) Room(nodes []Node) (room int, bounded bool) {
 		if n.Reserved > 0 && node.Memory > 0 {
 			takes = min(takes, int(node.Memory/n.Reserved))
 		}
-		room = min(room+takes, replica.Max)
+		room = min(room+takes, bound.MaxReplicas)
 	}
 	return room, n.MaxPerNode > 0 || n.ReservedCPUs > 0 || n.Reserved > 0
 }

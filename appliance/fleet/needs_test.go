@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 func TestNeeds_Refuse(t *testing.T) {
@@ -16,7 +16,7 @@ func TestNeeds_Refuse(t *testing.T) {
 		nodes    []Node
 		says     string // empty: it is not refused
 	}{
-		"nothing": {Needs{}, replica.Max, nodes, ""},
+		"nothing": {Needs{}, bound.MaxReplicas, nodes, ""},
 		"a limit that one node has": {
 			Needs{Resources: Resources{LimitCPUs: 4}}, 1, nodes, "",
 		},

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -23,7 +23,7 @@ func Crowded(replicas int, nodes []Node) string {
 			active++
 		}
 	}
-	most := min(max(active, 1)*replica.MaxDensity, replica.Max)
+	most := min(max(active, 1)*bound.MaxDensity, bound.MaxReplicas)
 	if replicas <= most {
 		return ""
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/docker/go-units"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -124,9 +124,9 @@ var (
 		return ok && n >= 0 && n <= maxCount
 	})
 
-	replicas = one(fmt.Sprintf("a whole number from 0 to %d", replica.Max), func(s scalar) bool {
+	replicas = one(fmt.Sprintf("a whole number from 0 to %d", bound.MaxReplicas), func(s scalar) bool {
 		n, ok := s.whole()
-		return ok && n >= 0 && n <= replica.Max
+		return ok && n >= 0 && n <= bound.MaxReplicas
 	})
 
 	limit = one("a whole number, or -1 for no limit", func(s scalar) bool {

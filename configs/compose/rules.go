@@ -7,7 +7,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
 
@@ -226,15 +226,15 @@ var nestedRules = map[string]rules{
 	"deploy.placement.preferences.*": {"spread": {is: text}},
 	"deploy.resources":               {"limits": {is: mapping}, "reservations": {is: mapping}},
 	"deploy.resources.limits": {
-		"cpus":              {is: processors(replica.LeastCPUs)},
-		"memory":            {is: memory(replica.LeastMemory, "Docker")},
+		"cpus":              {is: processors(bound.LeastCPUs)},
+		"memory":            {is: memory(bound.LeastMemory, "Docker")},
 		"pids":              {is: count},
 		"devices":           {refused: noDevices},
 		"generic_resources": {refused: "only a reservation can have it"},
 	},
 	"deploy.resources.reservations": {
 		"cpus":              {is: processors(0.001)},
-		"memory":            {is: memory(replica.LeastReserved, "Swarm")},
+		"memory":            {is: memory(bound.LeastReserved, "Swarm")},
 		"pids":              {refused: "only limits can have it"},
 		"devices":           {refused: noDevices},
 		"generic_resources": {refused: "crawlbox's nodes announce no generic resources; use a placement constraint"},

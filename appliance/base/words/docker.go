@@ -7,7 +7,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 )
 
 // What Docker and Swarm put before the cause of a failure, and the IDs that they call things by
@@ -30,8 +30,8 @@ var dockers = []struct {
 	}},
 	{regexp.MustCompile(`invalid memory value (\d+): Must be at least 4MiB`), func(m []string) string {
 		return size(m[1]) + " of memory is too little: Swarm reserves " +
-			units.BytesSize(float64(replica.LeastReserved)) + " or more, and Docker limits to " +
-			units.BytesSize(float64(replica.LeastMemory)) + " or more"
+			units.BytesSize(float64(bound.LeastReserved)) + " or more, and Docker limits to " +
+			units.BytesSize(float64(bound.LeastMemory)) + " or more"
 	}},
 	{regexp.MustCompile(`Minimum memory limit allowed is (\d+)MB`), func(m []string) string {
 		return "the memory limit is too small for Docker: write " + m[1] + "MiB or more"

@@ -5,12 +5,14 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
-	"github.com/crawlbox/crawlbox/appliance/base/replica"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -27,8 +29,8 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 		good bool
 		is   string
 	}{
-		{"replicas", f.replicas >= 0 && f.replicas <= replica.Max, mostReplicas},
-		{"limit-cpu", f.req.CPUs >= replica.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
+		{"replicas", f.replicas >= 0 && f.replicas <= bound.MaxReplicas, mostReplicas},
+		{"limit-cpu", f.req.CPUs >= bound.LeastCPUs && f.req.CPUs <= mostCPUs, "a number of processors, such as 0.5"},
 		{"max-per-node", f.req.MaxPerNode > 0, "a number, 1 or more"},
 		{"failure-ratio", f.req.FailureRatio >= 0 && f.req.FailureRatio <= 1, "a number from 0 to 1"},
 		{"delay", f.req.Delay >= 0, "a time, 0s or more"},
@@ -53,10 +55,13 @@ func (f *deployFlags) request(cmd *cobra.Command) error {
 	return nil
 }
 
-var mostReplicas = fmt.Sprintf("a number from 0 to %d", replica.Max)
+var mostReplicas = fmt.Sprintf("a number from 0 to %d", bound.MaxReplicas)
 
 // mostCPUs keeps what is sent within the numbers that Swarm has.
 const mostCPUs = 1e6
+
+// mostMemory is the same of bytes: a pebibyte.
+const mostMemory = 1 << 50
 
 func (f *deployFlags) takeMemory() (err error) {
 	if f.memory == "" {
@@ -66,9 +71,12 @@ func (f *deployFlags) takeMemory() (err error) {
 	if err != nil {
 		return fmt.Errorf("--limit-memory %q is not a size such as 256MB", f.memory)
 	}
-	if f.req.Memory < replica.LeastMemory {
+	if f.req.Memory < 0 || f.req.Memory > mostMemory { // less than 0: it is too large to be counted
+		return fmt.Errorf("--limit-memory is %q, which is more than any machine has", f.memory)
+	}
+	if f.req.Memory < bound.LeastMemory {
 		return fmt.Errorf("--limit-memory is %q; Docker takes %s and more", f.memory,
-			units.BytesSize(float64(replica.LeastMemory)))
+			units.BytesSize(float64(bound.LeastMemory)))
 	}
 	return nil
 }
@@ -127,6 +135,10 @@ func readEnv(files, given []string) (map[string]string, error) {
 	}
 	maps.Copy(env, variables)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if strings.ContainsRune(env[name], 0) || !utf8.ValidString(env[name]) {
+			return nil, fmt.Errorf("--env-file: the value of %s has a NUL character or is not UTF-8; encode it, such "+
+				"as with base64", name)
+		}
 		if !compose.IsTemplate(env[name]) {
 			return nil, fmt.Errorf("--env %s: a {{ begins one of Swarm's templates, and this is none: %s", name,
 				words.BracesRemedy)

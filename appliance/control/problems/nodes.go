@@ -59,8 +59,8 @@ func (s Seen) node(n fleet.Node) []api.Problem {
 			name, n.State)
 	}
 	return of(api.Bad, api.NodeDown, n, "node %s is %s, and neither Docker nor crawlbox answers there%s; start the "+
-		"machine, or mend its network, and it goes on; if it never comes back, take it off the list with %s", name,
-		n.State, s.since(n), howToRemove(n))
+		"machine, or mend its network, and it goes on; if it never comes back, %s", name, n.State, s.since(n),
+		s.ifGone(n))
 }
 
 // isKnownSoon reports whether Swarm has begun anew just now.
@@ -111,8 +111,17 @@ func (s Seen) since(n fleet.Node) string {
 	return " since " + n.Agent.Seen.Local().Format(layout)
 }
 
-// howToRemove names the commands for a node that is gone; Swarm keeps a manager until
-// it is demoted.
+// ifGone says what to do about a node that is gone. Swarm keeps a manager until it is demoted, and the first one has
+// what the others have not.
+func (s Seen) ifGone(n fleet.Node) string {
+	if s.Follows.IsValid() && n.Addr == s.Follows.String() {
+		return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, as it " +
+			"has the registry and the queue"
+	}
+	return "take it off the list with " + howToRemove(n)
+}
+
+// howToRemove names the commands for a node that is gone.
 func howToRemove(n fleet.Node) string {
 	if n.Role == fleet.RoleManager {
 		return fmt.Sprintf("`crawlbox node demote %s` and `crawlbox node rm %s`", n.Display, n.Display)

@@ -1,0 +1,25 @@
+package problems
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+)
+
+// TestIfGone names what can be done: the first manager is not taken off the list, as it has what the others
+// have not.
+func TestIfGone(t *testing.T) {
+	t.Parallel()
+	s := Seen{Follows: netip.MustParseAddr("10.0.0.1")}
+	for want, n := range map[string]fleet.Node{
+		"crawlbox install manager --restore": {Display: "h1", Addr: "10.0.0.1", Role: fleet.RoleManager},
+		"`crawlbox node demote h2` and":      {Display: "h2", Addr: "10.0.0.2", Role: fleet.RoleManager},
+		"`crawlbox node rm h3`":              {Display: "h3", Addr: "10.0.0.3", Role: fleet.RoleWorker},
+	} {
+		if got := s.ifGone(n); !strings.Contains(got, want) || strings.Contains(got, "demote h1") {
+			t.Errorf("%s: %s", n.Display, got)
+		}
+	}
+}
