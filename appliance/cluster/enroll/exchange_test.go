@@ -146,7 +146,7 @@ func startManager(t *testing.T, swarmErr error) *manager {
 	if m.Server, err = NewServer(o); err != nil {
 		t.Fatal(err)
 	}
-	m.gathered = time.Now()
+	m.gathered, m.spread = time.Now(), 0
 	mux := http.NewServeMux()
 	mux.Handle("/", handlerOf(m.Server))
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

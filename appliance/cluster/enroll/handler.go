@@ -70,6 +70,7 @@ type Server struct {
 	joinRate *rate.Limiter
 	signs    *bound.Rate[string] // certificates, by node
 	asks     *bound.Rate[string] // questions for news, by node
+	spread   time.Duration       // see spreading
 	// gathered is when all nodes that are up have got in touch after the start.
 	gathered time.Time
 
@@ -97,6 +98,7 @@ func NewServer(o Options) (*Server, error) {
 		signs:    bound.NewRate[string](signEvery(), signBurst, member.Max),
 		asks:     bound.NewRate[string](askEvery, askBurst, member.Max),
 
+		spread:   spreading,
 		gathered: time.Now().Add(gathering),
 		rotate:   make(chan struct{}, 1),
 		heard:    make(chan struct{}, 1),

@@ -3,8 +3,10 @@ package enroll
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -47,4 +49,24 @@ func TestKeep(t *testing.T) {
 		last := heard[len(heard)-1]
 		return len(last) == 1 && string(last[0]) != string(old[0])
 	})
+}
+
+// TestAwaitNodes_OfOthers: before the next step of a change of keys the nodes of other managers have time to
+// hear of the last.
+func TestAwaitNodes_OfOthers(t *testing.T) {
+	t.Parallel()
+	m := startManager(t, nil) // one of two
+	ctx, cancel := context.WithCancel(t.Context())
+	if !m.awaitNodes(ctx) {
+		t.Error("without a wait it does not go on")
+	}
+	m.spread = time.Hour
+	cancel()
+	if m.awaitNodes(ctx) {
+		t.Error("it does not wait for the nodes of the other manager")
+	}
+	m.Managers = func() []netip.AddrPort { return []netip.AddrPort{m.addr} }
+	if !m.awaitNodes(t.Context()) {
+		t.Error("alone it waits for others")
+	}
 }

@@ -376,7 +376,7 @@ func (m *manager) again(t *testing.T) *manager {
 	if next.Server, err = NewServer(o); err != nil {
 		t.Fatal(err)
 	}
-	next.gathered = time.Now()
+	next.gathered, next.spread = time.Now(), 0
 	return next
 }
 

@@ -21,6 +21,9 @@ const (
 	// oldKeyGrace is how long packets with the old key may still be under way when
 	// all nodes use the new one.
 	oldKeyGrace = time.Second
+	// spreading is how long the nodes that ask other managers for news may take to know a key: who follows
+	// the state hears of it at once, and its nodes with it.
+	spreading = 5 * time.Second
 	// gathering is how long after the start all nodes that are up have asked for
 	// news again.
 	gathering = 2*followRetry + time.Second
@@ -204,6 +207,9 @@ func (s *Server) awaitNodes(ctx context.Context) bool {
 			return true
 		case <-s.heard:
 		}
+	}
+	if len(s.Managers()) > 1 && clock.Sleep(ctx, s.spread) != nil {
+		return false
 	}
 	return !s.Keys.Switched() || clock.Sleep(ctx, oldKeyGrace) == nil
 }
