@@ -141,12 +141,9 @@ func (s *Server) checkManagers(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.publishManagers(nil))
 	}
-	if err := s.own(nodes); err != nil {
-		return err
-	}
 	demoted, err := s.Members.NoteManagers(nodes)
-	if err != nil {
-		return err
+	if err = errors.Join(err, s.own(nodes)); err != nil {
+		return errors.Join(err, s.publishManagers(nodes))
 	}
 	if err := s.publishManagers(nodes); err != nil || len(demoted) == 0 {
 		return err
@@ -265,13 +262,10 @@ func (s *Server) Keep(ctx context.Context, changed func() <-chan struct{}) error
 // look publishes what is new of the state and of Swarm's managers.
 func (s *Server) look(ctx context.Context) error {
 	nodes, err := s.Swarm.SwarmNodes(ctx)
-	if err == nil {
-		err = s.own(nodes)
-	}
 	if err != nil {
-		nodes = nil
+		nodes = nil // it can't be asked, which is not to have none
 	}
-	err = errors.Join(err, s.publishManagers(nodes))
+	err = errors.Join(err, s.own(nodes), s.publishManagers(nodes))
 	version, e := versionOf(s.membership())
 	s.mu.Lock()
 	same := version == s.version
