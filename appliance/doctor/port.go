@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/procfs"
 )
@@ -21,6 +22,22 @@ func Listen(addr netip.AddrPort, key string) (net.Listener, error) {
 		return nil, portError(err, addr, key, "tcp")
 	}
 	return ln, nil
+}
+
+// soon bounds how long ListenSoon waits.
+const soon = 3 * time.Second
+
+// ListenSoon is Listen on a port whose process may be ending just now.
+func ListenSoon(addr netip.AddrPort, key string) (net.Listener, error) {
+	for until := time.Now().Add(soon); ; time.Sleep(soon / 60) {
+		ln, err := net.Listen("tcp", addr.String())
+		if err == nil {
+			return ln, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
+			return nil, portError(err, addr, key, "tcp")
+		}
+	}
 }
 
 // Port checks that a TCP port is free, as Listen would.

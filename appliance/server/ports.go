@@ -66,7 +66,8 @@ func (p *Ports) openQueue(bind netip.Addr, port uint16) error {
 		addrs = append(addrs, doctor.Loopback)
 	}
 	for _, addr := range addrs {
-		ln, err := doctor.Listen(netip.AddrPortFrom(addr, port), "queue.port")
+		// Of a crawlbox that was killed the queue's process ends a moment later.
+		ln, err := doctor.ListenSoon(netip.AddrPortFrom(addr, port), "queue.port")
 		if err != nil {
 			return err
 		}
