@@ -60,7 +60,6 @@ func TestExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	//lint:ignore bodyclose there is none
 	_, err = away.RoundTrip(r)
 	if want := "nothing listens at 127.0.0.1:1; it may be stopped"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

@@ -32,6 +32,7 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	names := map[string]string{}
 	for _, s := range services {
 		e.nameNetworks(ctx, s.Spec.TaskTemplate.Networks, names)
+		//lint:ignore SA1019 services that were made by older versions have them there
 		e.nameNetworks(ctx, s.Spec.Networks, names)
 		o.Services = append(o.Services, objectOf(s.ID, s.Spec.Name, s.Spec))
 	}

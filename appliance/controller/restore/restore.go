@@ -166,7 +166,7 @@ func (c *Controller) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.tell(ctx, nodes)
+	c.tell(ctx)
 	if err := c.outdated(); err != nil {
 		c.say(err)
 		return err
@@ -216,7 +216,7 @@ func (c *Controller) outdated() error {
 func (c *Controller) unbound() []member.Member { return c.Members.Unbound() }
 
 // tell tells members that have no node in the swarm, and managers before, where they belong.
-func (c *Controller) tell(ctx context.Context, nodes []fleet.Node) {
+func (c *Controller) tell(ctx context.Context) {
 	var mu sync.Mutex
 	var all errgroup.Group
 	all.SetLimit(together)
