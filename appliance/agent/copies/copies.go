@@ -4,7 +4,6 @@ package copies
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -46,8 +45,7 @@ var listCall = agent.Call[agent.None, listAnswer]{Route: agent.RouteBackups, Max
 // Answer keeps copies of the cluster's backup in a data directory, and says which are there.
 func Answer(dataDir string, id *pki.Identity, log *slog.Logger) []agent.Handler {
 	shelf := backup.NewShelf(dataDir)
-	hash := id.CA()
-	cluster := hex.EncodeToString(hash[:])
+	cluster := id.CA().Hex()
 	keep := func(_ context.Context, _ agent.Peer, r keepRequest) (agent.None, error) {
 		err := shelf.Put(cluster, r.Sealed)
 		if err != nil {

@@ -2,7 +2,6 @@ package copies
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -40,8 +39,7 @@ func TestFetch(t *testing.T) {
 	if _, err := Fetch(t.Context(), at); err == nil || !strings.Contains(err.Error(), "keeps no backup") {
 		t.Errorf("of a node without one: %v", err)
 	}
-	hash := ca.Hash()
-	content := backup.Content{Cluster: hex.EncodeToString(hash[:]), Epoch: 1, Time: time.Now()}
+	content := backup.Content{Cluster: ca.Hash().Hex(), Epoch: 1, Time: time.Now()}
 	seal, err := backup.NewKey().Seal()
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ func (s Source) Read(ctx context.Context) (c Content, key Key, err error) {
 	if err != nil {
 		return c, key, state.Damaged(state.CA, err)
 	}
-	c.Cluster = hex.EncodeToString(hash[:])
+	c.Cluster = hash.Hex()
 	nodes, err := s.Swarm.Nodes(ctx)
 	if err != nil {
 		return c, key, fmt.Errorf("list the nodes: %w", err)
@@ -260,7 +260,7 @@ func (c Content) check(h Header) error {
 		return fmt.Errorf("%w: update crawlbox on this machine", ErrNewer)
 	}
 	hash, err := pki.CAHash(c.Documents[state.CA])
-	if err != nil || hex.EncodeToString(hash[:]) != h.Cluster || c.Cluster != h.Cluster || c.Epoch != h.Epoch {
+	if err != nil || hash.Hex() != h.Cluster || c.Cluster != h.Cluster || c.Epoch != h.Epoch {
 		return fmt.Errorf("%w: it is not of the cluster that it names", ErrDamaged)
 	}
 	sizes := []int{

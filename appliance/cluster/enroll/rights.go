@@ -142,8 +142,8 @@ func (s *Server) checkManagers(ctx context.Context) error {
 		return errors.Join(err, s.publishManagers(nil))
 	}
 	demoted, err := s.Members.NoteManagers(nodes)
-	if err = errors.Join(err, s.own(nodes)); err != nil {
-		return errors.Join(err, s.publishManagers(nodes))
+	if err != nil {
+		return err
 	}
 	if err := s.publishManagers(nodes); err != nil || len(demoted) == 0 {
 		return err

@@ -84,6 +84,9 @@ func HashOf(cert *x509.Certificate) KeyHash {
 	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }
 
+// Hex returns the whole hash: 64 hex digits.
+func (h KeyHash) Hex() string { return hex.EncodeToString(h[:]) }
+
 // ClusterID returns the short name of the cluster with this CA: 16 hex digits.
 func (h KeyHash) ClusterID() string { return hex.EncodeToString(h[:8]) }
 

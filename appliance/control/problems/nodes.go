@@ -146,7 +146,7 @@ func (s Seen) disk(n fleet.Node) []api.Problem {
 
 // idle returns which nodes get no tasks because somebody wanted it so.
 func (s Seen) idle() []api.Problem {
-	var closed, names, states []string
+	var closed, names []string
 	takes := 0
 	for _, n := range s.Cluster.Nodes {
 		switch {
@@ -160,39 +160,28 @@ func (s Seen) idle() []api.Problem {
 				state = "paused"
 			}
 			closed = append(closed, n.Display+" ("+state+")")
-			if states = append(states, state); len(closed) > maxNames {
-				names, closed = names[:maxNames], closed[:maxNames]
-			}
 		}
 	}
+	first := names[:min(maxNames, len(names))]
 	switch {
-	case len(states) == 0:
+	case len(closed) == 0:
 		return nil
 	case takes == 0:
 		return []api.Problem{{Level: api.Bad, Kind: api.NoNode, Text: fmt.Sprintf("no node takes tasks: %s; nothing "+
-			"starts until one does: `crawlbox node activate %s`", andMore(closed, len(states)),
-			strings.Join(names, " "))}}
+			"starts until one does: `crawlbox node activate %s`", words.Some(closed, maxNames),
+			strings.Join(first, " "))}}
 	}
 	get := "get"
-	if len(states) == 1 {
+	if len(closed) == 1 {
 		get = "gets"
 	}
 	return []api.Problem{{Level: api.Note, Kind: api.NodeIdle, Text: fmt.Sprintf(
-		"%d of %d nodes %s no tasks: %s; give them some again with `crawlbox node activate %s`", len(states),
-		len(s.Cluster.Nodes), get, andMore(closed, len(states)), strings.Join(names, " "))}}
+		"%d of %d nodes %s no tasks: %s; give them some again with `crawlbox node activate %s`", len(closed),
+		len(s.Cluster.Nodes), get, words.Some(closed, maxNames), strings.Join(first, " "))}}
 }
 
 // maxNames is how many names a problem lists.
 const maxNames = 5
-
-// andMore lists the first of so many names.
-func andMore(names []string, all int) string {
-	list := strings.Join(names, ", ")
-	if more := all - len(names); more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return list
-}
 
 // managers returns whether the loss of one more would stop all changes.
 func (s Seen) managers() []api.Problem {
@@ -255,7 +244,7 @@ func (s Seen) versions() []api.Problem {
 	for _, version := range slices.Sorted(maps.Keys(by)) {
 		names := by[version]
 		slices.Sort(names)
-		parts = append(parts, version+" on "+andMore(names[:min(3, len(names))], len(names)))
+		parts = append(parts, version+" on "+words.Some(names, 3))
 	}
 	return []api.Problem{{Level: api.Warning, Kind: api.VersionsApart, Text: fmt.Sprintf(
 		"the nodes run different versions of crawlbox: %s; unless an upgrade is under way, bring them to "+

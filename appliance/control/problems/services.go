@@ -114,7 +114,7 @@ func (s Seen) shortOf(svc fleet.Service, tasks []fleet.Task) string {
 	}
 	switch {
 	case len(lost) > 0:
-		return fmt.Sprintf(", and nothing is known of %d: %s", svc.Lost, andMore(lost[:min(3, len(lost))], len(lost)))
+		return fmt.Sprintf(", and nothing is known of %d: %s", svc.Lost, words.Some(lost, 3))
 	case last.Error != "":
 		return fmt.Sprintf(" (last error: %s)", last.Error)
 	}
@@ -210,10 +210,10 @@ func (s Seen) spread(svc fleet.Service) *problem {
 		return nil
 	case len(on) == 1:
 		return &problem{api.Warning, api.Uneven, fmt.Sprintf("all %d replicas run on %s, and none on %s; %s",
-			svc.Running, full.Display, andMore(empty[:min(maxNames, len(empty))], len(empty)), remedy)}
+			svc.Running, full.Display, words.Some(empty, maxNames), remedy)}
 	}
 	return &problem{api.Note, api.NodeIdle, fmt.Sprintf("%d of %d replicas run on %s, and none on %s; %s", on[full.ID],
-		svc.Running, full.Display, andMore(empty[:min(maxNames, len(empty))], len(empty)), remedy)}
+		svc.Running, full.Display, words.Some(empty, maxNames), remedy)}
 }
 
 // config returns what is wrong with the config file and what it says of services.
