@@ -158,6 +158,9 @@ func (v *View) Alive() (list []string) {
 	return list
 }
 
+// IsSelf reports whether an address is this node's.
+func (v *View) IsSelf(addr netip.Addr) bool { return addr == v.self }
+
 // IsAlive reports whether a crawlbox runs at an address, as far as gossip has heard.
 func (v *View) IsAlive(at netip.Addr) bool {
 	return slices.ContainsFunc(v.members(), func(m gossip.Member) bool {
@@ -174,32 +177,27 @@ func (v *View) Asker(r *http.Request) string {
 	return v.Addr(addr)
 }
 
-// Primary returns where the manager is that created the cluster. It is not valid where none
-// is known.
-func (v *View) Primary() netip.Addr {
-	if addr, ok := v.HasPrimary(); ok {
-		return addr
-	}
-	for _, m := range v.id.Membership().Managers { // of a version that does not say
-		if addr := m.Addr().Unmap(); addr != v.self {
+// Manager returns where a manager is that this node may ask: one that runs, as far as gossip has heard, or the
+// first that it knows. It is not valid where none is known.
+func (v *View) Manager() (first netip.Addr) {
+	for _, m := range v.id.Membership().Managers {
+		addr := m.Addr().Unmap()
+		switch {
+		case addr == v.self:
+		case v.IsAlive(addr):
 			return addr
+		case !first.IsValid():
+			first = addr
 		}
 	}
-	return netip.Addr{}
+	return first
 }
 
-// HasPrimary returns where it is for sure.
-func (v *View) HasPrimary() (addr netip.Addr, ok bool) {
-	full := v.id.Membership().Full
-	if len(full) == 0 {
-		return netip.Addr{}, false
-	}
-	return full[0].Addr().Unmap(), true
-}
+// ManagerName names that manager for people.
+func (v *View) ManagerName() string { return v.Name(v.Manager()) }
 
-// PrimaryName names that manager for people.
-func (v *View) PrimaryName() string {
-	addr := v.Primary()
+// Name names the manager at an address for people.
+func (v *View) Name(addr netip.Addr) string {
 	if !addr.IsValid() {
 		return "of this cluster"
 	}

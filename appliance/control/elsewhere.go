@@ -38,19 +38,20 @@ func NewElsewhere(errs Errors) Elsewhere {
 	return Elsewhere{errs, func() error { return errs.onlyOn("the queue") }}
 }
 
-// Areas returns those that another manager answers whom a manager may pass calls on to.
+// Areas returns those that managers with the cluster's state answer.
 func (e Elsewhere) Areas() []api.Area {
-	return []api.Area{
+	return append(e.ImagesAreas(),
 		api.AccountsArea(e),
 		api.DeploysArea(e),
-		api.BuildsArea(e),
-		api.ImagesArea(e),
 		api.QueuesArea(e),
 		api.UpgradesArea(e),
 		api.ProgramsArea(e),
 		api.BackupsArea(e),
-	}
+	)
 }
+
+// ImagesAreas returns those that a manager with all images answers.
+func (e Elsewhere) ImagesAreas() []api.Area { return []api.Area{api.BuildsArea(e), api.ImagesArea(e)} }
 
 func (e Elsewhere) ca() error       { return e.onlyOn("the cluster's CA") }
 func (e Elsewhere) registry() error { return e.onlyOn("the registry") }

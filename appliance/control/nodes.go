@@ -21,7 +21,7 @@ import (
 type Nodes struct {
 	engine *swarm.Engine
 	view   *View
-	first  func() netip.Addr
+	home   func() netip.Addr
 	roles  Roles
 	moved  func() *doctor.Moved
 	errs   Errors
@@ -46,12 +46,12 @@ func (r SwarmRoles) Demoted(ctx context.Context) error {
 	return r.RotateJoinTokens(ctx, fleet.RoleWorker, fleet.RoleManager)
 }
 
-// NewNodes returns the nodes that engine knows. first returns the address of the manager that has
-// the registry and the queue, and moved returns where this machine has gone.
+// NewNodes returns the nodes that engine knows. home returns the address of the manager that has
+// the queue, not valid where none has, and moved returns where this machine has gone.
 func NewNodes(
-	engine *swarm.Engine, view *View, first func() netip.Addr, roles Roles, moved func() *doctor.Moved, errs Errors,
+	engine *swarm.Engine, view *View, home func() netip.Addr, roles Roles, moved func() *doctor.Moved, errs Errors,
 ) *Nodes {
-	return &Nodes{engine, view, first, roles, moved, errs}
+	return &Nodes{engine, view, home, roles, moved, errs}
 }
 
 func (n *Nodes) Nodes(ctx context.Context) ([]fleet.Node, error) {
@@ -156,8 +156,8 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 		return err
 	}
 	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
-	if node.Addr == n.first().String() && slices.ContainsFunc(nodes, other) {
-		return api.Conflict("%s holds the cluster's registry and queue, and stays a manager; if that machine is gone "+
+	if node.Addr == n.home().String() && slices.ContainsFunc(nodes, other) {
+		return api.Conflict("%s holds the cluster's queue, and stays a manager; if that machine is gone "+
 			"for good, restore the cluster on another one with `crawlbox install manager --restore NODE-ADDRESS`",
 			node.Display)
 	}
@@ -167,14 +167,14 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 	failpoint.Hit(failpoint.Demoted)
 	err = n.awaitDemotion(ctx, node.ID)
 	if node.ID == info.NodeID && errors.Is(err, swarm.ErrNotManager) {
-		return nil // the first manager sees to the rest
+		return nil // the one that leads sees to the rest
 	}
 	if err == nil {
 		err = n.roles.Demoted(ctx)
 	}
 	if err != nil {
 		return api.Conflict("%s is demoted, but knows Swarm's join tokens still: %s; they change by themselves when "+
-			"the first manager can do so, or now with `crawlbox token rotate`", node.Display, err)
+			"another manager can do so, or now with `crawlbox token rotate`", node.Display, err)
 	}
 	return nil
 }

@@ -158,10 +158,10 @@ func PartReport(level api.Level, kind string, problem func() string) Report {
 }
 
 // DeploysReport reports what the history knows of the last change of each service, what the
-// config file says of services, and that they are told of a queue for which mark stands.
-func DeploysReport(past History, notes func() []services.Note, mark string) Report {
+// config file says of services, and that they are told of a queue for which mark stands now.
+func DeploysReport(past History, notes func() []services.Note, mark func() string) Report {
 	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
-		seen.Config, seen.QueueMark = notes(), &mark
+		seen.Config, seen.QueueMark = notes(), new(mark())
 		seen.Last = func(service string) (e history.Entry, ok bool) {
 			if list := past.List(service); len(list) > 0 {
 				return list[0], true
@@ -171,11 +171,16 @@ func DeploysReport(past History, notes func() []services.Note, mark string) Repo
 	}
 }
 
-// FollowsReport reports which manager the node follows: where it is, and what it is called.
+// FollowsReport reports which manager a node follows that has not the state: where it is, and what it is called.
 func FollowsReport(addr func() netip.Addr, name func() string) Report {
 	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
 		seen.Follows, seen.FollowsName = addr(), name()
 	}
+}
+
+// QueueHomeReport reports where the home of the queue is, if that is not this node.
+func QueueHomeReport(addr func() netip.Addr) Report {
+	return func(_ context.Context, _ *api.Status, seen *problems.Seen) { seen.QueueHome = addr() }
 }
 
 // MachineReport reports what is wrong with this machine: what was found there, and the address

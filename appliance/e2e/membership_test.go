@@ -116,7 +116,7 @@ func (c *cluster) promote(h *lab.Host) {
 	contains(c.T, c.fails(h, 1, "leave"), "is a swarm manager", "crawlbox node demote "+h.Name())
 
 	for _, on := range []*lab.Host{c.manager, h} {
-		contains(c.T, c.fails(on, 1, "node", "demote", "h1"), "registry and queue")
+		contains(c.T, c.fails(on, 1, "node", "demote", "h1"), "the cluster's queue")
 	}
 
 	c.run("node", "demote", h.Name())

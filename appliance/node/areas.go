@@ -10,7 +10,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
-	"github.com/crawlbox/crawlbox/appliance/relay"
 )
 
 func (n *Node) about() api.Status {
@@ -25,10 +24,10 @@ func (n *Node) about() api.Status {
 
 // swarmAreas are those that every node answers by its engine, as far as it manages the
 // swarm.
-func (n *Node) swarmAreas(view *control.View, first func() netip.Addr, roles control.Roles,
+func (n *Node) swarmAreas(view *control.View, home func() netip.Addr, roles control.Roles,
 	errs control.Errors) []api.Area {
 	return []api.Area{
-		api.NodesArea(control.NewNodes(n.engine, view, first, roles, n.checkup.Moved, errs)),
+		api.NodesArea(control.NewNodes(n.engine, view, home, roles, n.checkup.Moved, errs)),
 		api.ServicesArea(control.NewServices(n.engine, view, errs)),
 		api.LogsArea(control.NewLogs(n.engine, errs)),
 	}
@@ -44,70 +43,70 @@ func (n *Node) reports(own ...control.Report) []control.Report {
 	)
 }
 
-// areas are those of the local API of the primary, which has all of them, and which of them other managers
-// pass on to it.
-func (p *primary) areas(defined *services.Controller) (own, passed []api.Area) {
-	errs, a := p.errs(), p.authority
+// areas are those of the local API of a manager: what it answers by itself, and what is answered at one place, to
+// which other managers pass calls on.
+func (m *manager) areas(defined *services.Controller) (own, passed []api.Area) {
+	errs, a := m.errs(), m.authority
 	numbers := history.NewNumbers(a.Numbers())
-	builds := control.NewBuilds(p.engine, p.registry, numbers, p.cfg.Registry.Port, errs)
-	changes := control.NewChanges(p.engine, p.runner, p.log, errs)
-	deploys := control.NewDeploys(changes, p.sources, p.past, defined, builds)
-	local := control.LocalRegistry(p.cfg.Registry.Port)
-	sent := func() int64 { return p.pieces.Stats().Sent }
-	reports := p.reports(append(p.queue.Reports,
+	builds := control.NewBuilds(m.engine, m.images.Registry, numbers, m.cfg.Registry.Port, errs)
+	changes := control.NewChanges(m.engine, m.runner, m.log, errs)
+	deploys := control.NewDeploys(changes, m.sources, m.past, defined, builds)
+	mark := func() string { return m.queue.Told().Mark() }
+	reports := append(m.queue.Reports,
 		control.PartReport(api.Bad, api.StateBehind, a.Problem),
-		control.PartReport(api.Warning, api.Restoring, p.restoring.Problem),
-		control.BackupsReport(p.backups.State, p.cfg.File),
-		control.DeploysReport(p.past, defined.Notes, p.queue.Told.Mark()),
-		control.RegistryReport(p.registry, local, p.registryAddr(), p.cfg.RegistryDir(), sent),
-	)...)
-	view := control.NewView(p.engine, p.gossip.Members, control.Settle(defined.Notes))
-	return append(p.swarmAreas(view, func() netip.Addr { return p.addr }, a, errs),
-			api.OverviewArea(control.NewOverview(p.about(), p.engine, view, p.runner.Why, reports...)),
-			api.LocalArea(control.NewLocal(p.cfg, p.upgrade, p.checkup.Neighbours, p.leave, errs)),
-			api.TokensArea(p.joinTokens()),
-			api.RemovalsArea(control.NewRemovals(p.engine, a.Remove, a.RemoveMember, errs)),
-		), []api.Area{
-			api.AccountsArea(control.NewAccounts(a.Accounts, p.registryAddr(), a.CA.PEM(), errs)),
+		control.QueueHomeReport(a.HomeOfQueue),
+		m.images.Report(m.cfg, m.registryAddr()),
+	)
+	if m.created {
+		reports = append(reports,
+			control.PartReport(api.Warning, api.Restoring, m.restoring.Problem),
+			control.BackupsReport(m.backups.State, m.cfg.File),
+			control.DeploysReport(m.past, defined.Notes, mark),
+		)
+	}
+	view := control.NewView(m.engine, m.gossip.Members, control.Settle(defined.Notes))
+	made := []api.Area{
+		api.BuildsArea(builds),
+		api.ImagesArea(control.NewImages(
+			m.images.Registry, m.engine, numbers, m.past.KeptDigests, m.peers.Holders, m.log, errs)),
+	}
+	if m.images.Mirror != nil { // its registry has not all
+		made = control.NewElsewhere(errs).ImagesAreas()
+	}
+	return append(m.swarmAreas(view, a.HomeOfQueue, a, errs),
+			api.OverviewArea(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.reports(reports...)...)),
+			api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
+			api.TokensArea(m.joinTokens(a)),
+			api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs)),
+		), append(made,
+			api.AccountsArea(control.NewAccounts(a.Accounts, m.registryAddr(), a.CA.PEM(), errs)),
 			api.ChangesArea(deploys),
 			api.DeploysArea(deploys),
-			api.BuildsArea(builds),
-			api.ImagesArea(control.NewImages(p.registry, p.engine, numbers, p.past.KeptDigests, p.peers.Holders, p.log,
-				errs)),
-			api.QueuesArea(p.queue.Queues),
-			api.UpgradesArea(control.NewUpgrades(p.upgrade, p.offers, errs)),
-			api.ProgramsArea(control.NewPrograms(p.engine, p.peers.Execute, errs)),
-			api.BackupsArea(control.NewBackups(p.backups, copies.Nodes{Peers: p.peers}, errs)),
-		}
+			api.QueuesArea(m.queue.Queues),
+			api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)),
+			api.ProgramsArea(control.NewPrograms(m.engine, m.peers.Execute, errs)),
+			api.BackupsArea(control.NewBackups(m.backups, copies.Nodes{Peers: m.peers}, errs)),
+		)
 }
 
-// areas are those of the local API of a node that joined: what it has not is elsewhere.
+// areas are those of the local API of a node that has not the cluster's state: what it has not is elsewhere.
 func (m *joined) areas() []api.Area {
-	errs := control.NewErrors(m.name, m.view.PrimaryName)
+	errs := control.NewErrors(m.name, m.view.ManagerName)
 	elsewhere := control.NewElsewhere(errs)
 	runner := deploy.NewRunner(m.engine, nil, nil, m.log)
-	roles := control.Roles(control.SwarmRoles{Engine: m.engine})
+	roles := control.SwarmRoles{Engine: m.engine}
 	view := control.NewView(m.engine, m.gossip.Members, nil)
 	reports := m.reports(
 		control.PartReport(api.Bad, api.Removed, m.news.Refused),
-		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
-		control.FollowsReport(m.view.Primary, m.view.PrimaryName),
-		control.MirrorReport(m.mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
+		control.FollowsReport(m.view.Manager, m.view.ManagerName),
+		control.MirrorReport(m.mirror.Mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
 	)
-	own := []api.Area{
+	home := func() netip.Addr { return netip.Addr{} } // it is not known here
+	return slices.Concat([]api.Area{
 		api.OverviewArea(control.NewOverview(m.about(), m.engine, view, runner.Why, reports...)),
 		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
-	}
-	tokens, removals := api.TokensArea(elsewhere), api.RemovalsArea(elsewhere)
-	far := append(elsewhere.Areas(), api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)))
-	if a := m.authority; a != nil {
-		roles = a
-		tokens = api.TokensArea(control.NewTokens(a.Tokens, a.CA, a.Managers, m.engine, errs))
-		removals = api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs))
-		to := relay.ToPrimary(m.view, m.toManagers)
-		for i := range far {
-			far[i] = far[i].Relayed(to)
-		}
-	}
-	return slices.Concat(own, m.swarmAreas(view, m.view.Primary, roles, errs), far, []api.Area{tokens, removals})
+		api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)),
+		api.TokensArea(elsewhere),
+		api.RemovalsArea(elsewhere),
+	}, m.swarmAreas(view, home, roles, errs), elsewhere.Areas())
 }

@@ -14,7 +14,7 @@ import (
 func TestAreas_OfEveryRole(t *testing.T) {
 	t.Parallel()
 	p := openPort(t, unchanged)
-	w := &joined{Node: p.m.Node}
+	w := &joined{Node: p.m.Node, mirror: aMirror(t)}
 	own, passed := p.m.areas(&services.Controller{})
 	made, joined := callsOf(t, append(own, passed...)), callsOf(t, w.areas())
 	if !slices.Equal(made, joined) {

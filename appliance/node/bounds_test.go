@@ -25,7 +25,7 @@ func TestAudit_JoinFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newPrimary(t, noSwarm{}, trail.Record)
+	m := newManager(t, noSwarm{}, trail.Record)
 	const times = 5000
 	port := agent.Port(m.identity, m.handlers(http.NotFoundHandler()))
 	bootstrap := m.authority.Joins.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") },

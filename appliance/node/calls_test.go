@@ -84,13 +84,13 @@ func (s *swarmList) ids() (ids []string) {
 // nodes behind NAT do.
 type port struct {
 	*testing.T
-	m     *primary
+	m     *manager
 	swarm *swarmList
 	addr  netip.AddrPort
 }
 
-// openPort serves the handlers that change has made of the primary's.
-func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handler) *port {
+// openPort serves the handlers that change has made of a manager's.
+func openPort(t *testing.T, change func(*manager, []agent.Handler) []agent.Handler) *port {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -98,7 +98,7 @@ func openPort(t *testing.T, change func(*primary, []agent.Handler) []agent.Handl
 		t.Fatal(err)
 	}
 	p := &port{T: t, swarm: &swarmList{}, addr: netip.MustParseAddrPort(ln.Addr().String())}
-	p.m = newPrimary(t, p.swarm, unheard, p.addr)
+	p.m = newManager(t, p.swarm, unheard, p.addr)
 	handlers := change(p.m, append(p.m.handlers(http.NotFoundHandler()), relay.Answer(unheard, log, nil)))
 	srv := &http.Server{
 		Handler:           agent.Port(p.m.identity, handlers),
@@ -122,10 +122,10 @@ type noNodes struct{}
 
 func (noNodes) Nodes(context.Context) ([]fleet.Node, error) { return nil, nil }
 
-// newPrimary is as much of the primary as its port between nodes needs.
-func newPrimary(
+// newManager is as much of a manager as its port between nodes needs.
+func newManager(
 	t testing.TB, swarm enroll.Swarm, audit func(string, ...slog.Attr), managers ...netip.AddrPort,
-) *primary {
+) *manager {
 	t.Helper()
 	log, dir := slog.New(slog.DiscardHandler), t.TempDir()
 	self := pki.Self{Name: "h1", Addr: netip.MustParseAddr("10.0.0.1")}
@@ -143,14 +143,14 @@ func newPrimary(
 	if err := a.Serve(swarm, func(pki.Membership) {}, audit); err != nil {
 		t.Fatal(err)
 	}
-	p := &primary{Node: &Node{log: log}, authority: a, queue: queue.Off("")}
-	p.cfg.DataDir = dir
+	p := &manager{Node: &Node{log: log}, authority: a, queue: queue.Off("")}
+	p.cfg.DataDir, p.created, p.images.Pins = dir, true, agent.NoPins{}
 	p.identify(a.Identity)
 	p.ask()
 	return p
 }
 
-func unchanged(_ *primary, handlers []agent.Handler) []agent.Handler { return handlers }
+func unchanged(_ *manager, handlers []agent.Handler) []agent.Handler { return handlers }
 
 // join lets a node in that is in Swarm.
 func (p *port) join(role, swarmID string) *pki.Identity {
@@ -217,7 +217,7 @@ func TestCalls(t *testing.T) {
 		enroll.Manager:   "manager",
 	}
 	served := map[string]bool{}
-	p := openPort(t, func(m *primary, handlers []agent.Handler) (stubs []agent.Handler) {
+	p := openPort(t, func(m *manager, handlers []agent.Handler) (stubs []agent.Handler) {
 		w := &joined{Node: m.Node, mirror: aMirror(t)}
 		for _, h := range slices.Concat(handlers, w.handlers()) {
 			if served[h.Route()] {

@@ -17,122 +17,96 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
-	"github.com/crawlbox/crawlbox/appliance/pieces"
+	"github.com/crawlbox/crawlbox/appliance/node/images"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
 )
 
-// joined is what a node that joined has, worker or manager: a mirror of the registry. A manager has the
-// cluster's state too, once it could get that; others have news of the cluster from the managers.
+// joined is what a node that joined has and that has not the cluster's state, a worker or a manager that could not
+// get it yet: a mirror of the registry, and news of the cluster from the managers.
 type joined struct {
 	*Node
-	others    *http.Client // to all
-	links     *wire.Links
-	mirror    *mirror.Mirror
-	news      enroll.News
-	authority *authority.Authority // nil: it has no state
+	others *http.Client // to all
+	mirror *images.Mirror
+	news   enroll.News
 }
 
-// buildJoined opens the mirror and makes the parts of a node that joined.
+// buildJoined opens the cluster's state on a manager, which then is one as any other, and a mirror elsewhere.
 func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
+	n.toManagers = agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
+	a, err := n.openState(ctx)
+	if err == nil && a != nil {
+		return n.buildManager(ctx, a, false)
+	}
 	m := &joined{Node: n, news: enroll.News{Learn: n.learn, Log: n.log}}
-	m.toManagers = agent.NewClient(n.view.At, n.identity, fleet.RoleManager)
 	m.others = agent.NewClient(n.view.At, n.identity)
-	m.links = wire.NewLinks(m.others)
-	if err := m.open(ctx); err != nil {
+	if err == nil {
+		err = m.open()
+	}
+	if err != nil {
 		m.release()
 		return assembly{}, err
 	}
 	return assembly{parts: m.parts(), release: m.release}, nil
 }
 
-// openState opens the cluster's state on a manager, and removes what one that was demoted had of it.
-func (m *joined) openState(ctx context.Context) (err error) {
-	if m.role == fleet.RoleManager && m.engine.IsWorker(ctx) {
-		m.role = fleet.RoleWorker
-		m.identity.RenewSoon() // its certificate says what it was
+// openState opens the cluster's state on a manager, and removes what one that was demoted had of it. It is nil
+// elsewhere, and where the state is still awaited.
+func (n *Node) openState(ctx context.Context) (*authority.Authority, error) {
+	if n.role == fleet.RoleManager && n.engine.IsWorker(ctx) {
+		n.role = fleet.RoleWorker
+		n.identity.RenewSoon() // its certificate says what it was
 	}
-	if m.role != fleet.RoleManager {
-		return state.Remove(m.cfg.DataDir)
+	if n.role != fleet.RoleManager {
+		return nil, state.Remove(n.cfg.DataDir)
 	}
-	m.authority, err = authority.Open(ctx, m.authorityOf(m.identity.Self, m.identity))
+	a, err := authority.Open(ctx, n.authorityOf(n.identity.Self, n.identity))
 	if errors.Is(err, authority.ErrNoState) {
-		return nil // it is awaited
+		return nil, nil // it is awaited
 	}
-	return err
+	return a, err
 }
 
-func (m *joined) open(ctx context.Context) (err error) {
-	if err := m.openState(ctx); err != nil {
-		return err
+// awaitState ends a node that manages the swarm, to be built again with the cluster's state, once it can get that.
+func (n *Node) awaitState(ctx context.Context) error {
+	if n.role == fleet.RoleManager && authority.Await(ctx, n.authorityOf(n.identity.Self, n.identity)) == nil {
+		n.leaving(errAnew)
 	}
-	opts := pieces.Options(m.cfg.Mirror, m.links, m.view.Addr(m.addr))
-	opts.Trackers, opts.Nodes = m.view.Full, m.view.Alive
-	m.mirror, err = mirror.Open(mirror.Options{
-		Dir:      m.cfg.MirrorDir(),
-		MaxBytes: int64(m.cfg.Mirror.MaxSize),
-		Manager:  m.view.PrimaryName,
-		Source: &mirror.HTTPSource{
-			Client:       m.toManagers,
-			Bases:        func() []string { return agent.URLs(m.view.Full()) },
-			OthersClient: m.others,
-			Others:       func() []string { return agent.URLs(m.view.Alive()) },
-		},
-		Exchange: &opts,
-	}, m.log)
-	if err != nil {
+	<-ctx.Done()
+	return nil
+}
+
+func (m *joined) open() (err error) {
+	others := images.Others{View: m.view, Self: m.addr, ToManagers: m.toManagers, ToAll: m.others}
+	if m.mirror, err = images.OpenMirror(m.cfg, others, m.log); err != nil {
 		return err
 	}
 	m.upgradable(func(ctx context.Context, o upgrade.Offer) (io.ReadCloser, error) {
 		return agent.FetchProgram(ctx, m.view.Targets(m.toManagers), o)
 	})
 	m.newCheckup(m.others, m.view.At, false)
-	keys, seeds := m.identity.Membership().GossipKeys, func() []netip.AddrPort { return m.identity.Membership().Seeds }
-	if m.authority != nil {
-		m.authority.Locate(m.engine)
-		keys, seeds = m.authority.Keys.All(), m.authority.Seeds
-	}
-	if err := m.newGossip(keys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port)); err != nil || m.authority == nil {
-		return err
-	}
-	return m.authority.Serve(m.authority, m.learn, m.audit.Record)
+	seeds := func() []netip.AddrPort { return m.identity.Membership().Seeds }
+	return m.newGossip(m.identity.Membership().GossipKeys, seeds, agent.AtNodes(m.identity, m.cfg.Gossip.Port))
 }
 
 func (m *joined) release() {
-	if m.mirror != nil {
-		m.mirror.Close()
-	}
-	if m.authority != nil {
-		m.authority.Close()
-	}
-	m.links.Close()
+	m.mirror.Close()
 	m.toManagers.CloseIdleConnections()
 	m.others.CloseIdleConnections()
 }
 
 func (m *joined) parts() []lifecycle.Part {
-	images := failpoint.Handler(failpoint.HangRegistry, m.mirror.Handler())
+	served := failpoint.Handler(failpoint.HangRegistry, m.mirror.Handler())
 	locks := func() { m.gossip.Members(); m.mirror.Stats() }
 	return slices.Concat([]lifecycle.Part{
-		{Name: "registry mirror", Component: m.localRegistry(images)},
+		{Name: "registry mirror", Component: m.localRegistry(served)},
 		m.nodePort(m.handlers()),
 		pki.Renewal(m.identity, m.renew, m.log),
 		m.localAPI(m.areas()),
 		{Name: "cluster", Component: lifecycle.Func(m.startDeferred)},
 		lifecycle.Background("upgrade", m.upgrade.Run),
-	}, m.managing(), m.watchdog(images, locks))
-}
-
-// managing are the parts of a manager.
-func (m *joined) managing() []lifecycle.Part {
-	switch {
-	case m.authority != nil:
-		return m.authority.Parts()
-	case m.role == fleet.RoleManager:
-		return []lifecycle.Part{lifecycle.Background("state", m.awaitState)}
-	}
-	return nil
+		lifecycle.Background("state", m.awaitState),
+	}, m.watchdog(served, locks))
 }
 
 // startDeferred runs those parts by which nodes know of each other and which tasks do not
@@ -160,12 +134,8 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 	)
 }
 
-// hear follows the news of the managers. One with the state needs none.
+// hear follows the news of the managers.
 func (m *joined) hear(ctx context.Context) error {
-	if m.authority != nil {
-		<-ctx.Done()
-		return nil
-	}
 	return enroll.Follow(ctx, m.identity, m.watch.SwarmID, m.news.Hear, m.log)
 }
 
@@ -180,19 +150,14 @@ func (m *joined) renew(ctx context.Context) error {
 
 // handlers returns what the port between nodes serves.
 func (m *joined) handlers() []agent.Handler {
-	images, handlers := m.mirror.Kept(), m.answers(m.mirror)
-	if m.authority != nil {
-		images = m.mirror.Handler() // nodes may ask any manager for any image
-		handlers = append(handlers, m.authority.Handlers(m.upgrade, m.view.Addr(m.addr))...)
-	}
-	return append(handlers,
-		agent.Raw(agent.RouteImages, images),
+	return append(m.answers(m.mirror),
+		agent.Raw(agent.RouteImages, m.mirror.Kept()),
 		agent.Raw(wire.Path, wire.NewServer(m.mirror.Exchange(), m.log).Handler(unguarded, m.view.Asker)),
 	)
 }
 
 func (m *joined) leave(ctx context.Context, force bool) error {
 	return m.news.Leaving(func() error {
-		return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.PrimaryName(), force))
+		return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.ManagerName(), force))
 	})
 }

@@ -1,10 +1,11 @@
 // Package node puts the parts of a node together: it alone knows all of them, and it does nothing else.
 //
 // A Node is a machine of a cluster, of one type whatever its role. Every node has gossip, the port between nodes, the
-// registry at localhost and the local API. What else it has depends on how it came to its cluster: the manager that
-// created it (primary.go) has the CA, the registry, the queue and the controllers; a node that joined (joined.go),
-// worker or manager, has a mirror of the registry and follows the news. What a node has not is no part of it, and its
-// local API says where it is.
+// registry at localhost and the local API. What else it has depends on whether it has the cluster's state: a manager
+// has that (manager.go), whether it created the cluster or joined, and with it the CA, a registry, the record of
+// deploys and what deploys; any other node (joined.go) has a mirror of the registry and follows the news. What a node
+// has not is no part of it, and its local API says where it is. The queue alone is on the manager that created the
+// cluster.
 //
 // A start goes the same way each time, whatever a crash left:
 //
@@ -196,7 +197,7 @@ func (n *Node) establishIdentity(ctx context.Context, role string) (func(context
 	if role == fleet.RoleManager && !joins {
 		addr, err := n.machine().Create(ctx, n.opts.AdoptSwarm)
 		n.role, n.addr = fleet.RoleManager, addr
-		return n.buildPrimary, err
+		return n.buildCreated, err
 	}
 	is, err := n.machine().Join(ctx, role, n.opts.Join)
 	n.role, n.addr = is.Role, is.Addr

@@ -11,6 +11,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/node/images"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -20,7 +21,7 @@ import (
 // manager and of a worker: he gets no further than the exchange of a join, and
 // hears nothing but refusals and the time.
 func FuzzNodePort(f *testing.F) {
-	manager := newPrimary(f, noSwarm{}, unheard)
+	manager := newManager(f, noSwarm{}, unheard)
 	worker := agent.Port(manager.identity, workerOf(f, manager).handlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
 	handlers := []http.Handler{agent.Port(manager.identity, manager.handlers(inside)), worker}
@@ -50,14 +51,14 @@ func FuzzNodePort(f *testing.F) {
 }
 
 // workerOf is as much of a node that joined as its port between nodes needs.
-func workerOf(f *testing.F, p *primary) *joined {
+func workerOf(f *testing.F, p *manager) *joined {
 	f.Helper()
 	n := &Node{log: p.log}
 	n.identify(p.identity)
 	return &joined{Node: n, mirror: aMirror(f)}
 }
 
-func aMirror(t testing.TB) *mirror.Mirror {
+func aMirror(t testing.TB) *images.Mirror {
 	t.Helper()
 	mir, err := mirror.Open(mirror.Options{
 		Dir:      t.TempDir(),
@@ -68,7 +69,7 @@ func aMirror(t testing.TB) *mirror.Mirror {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = mir.Close() })
-	return mir
+	return &images.Mirror{Mirror: mir}
 }
 
 // noSwarm fails whoever gets as far as Swarm's token.

@@ -263,11 +263,11 @@ func existing(dir string) string {
 	return dir
 }
 
-// Needs returns the ports of a node with a role. The first manager of a cluster has the
-// registry and the queue.
+// Needs returns the ports of a node with a role. Managers have the registry, and the first one of a
+// cluster has the queue.
 func Needs(cfg configs.Config, role string, first bool) []doctor.Need {
 	p := doctor.Ports{Node: cfg.Node.Port, Gossip: cfg.Gossip.Port}
-	if first {
+	if role == fleet.RoleManager {
 		p.Registry = cfg.Registry.Port
 	}
 	if first && cfg.Queue != nil {

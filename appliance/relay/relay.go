@@ -5,6 +5,7 @@ package relay
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -23,19 +24,19 @@ func Answer(audit api.Audit, log *slog.Logger, areas []api.Area) agent.Handler {
 	return agent.Raw(agent.RouteAPI, http.StripPrefix(prefix, api.Passed(api.Handler(audit, log, areas...), name)))
 }
 
-// ToPrimary returns what passes calls on to the primary of a view; nil: there is none, as where it was taken
-// off the swarm, or it does not run, as far as gossip knows. client speaks to managers only.
-func ToPrimary(view *agent.View, client *http.Client) func() http.Handler {
+// To returns what passes calls on to the manager at the address that where returns; nil: none is known, it is this
+// one, or it does not run, as far as gossip knows. client speaks to managers only.
+func To(view *agent.View, where func() netip.Addr, client *http.Client) func() http.Handler {
 	transport := client.Transport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = 0 // some take their time
-	transport.DisableKeepAlives = true  // so it is known soon that a primary hangs
+	transport.DisableKeepAlives = true  // so it is known soon that a manager hangs
 	return func() http.Handler {
-		addr, ok := view.HasPrimary()
-		if !ok || !view.IsAlive(addr) {
+		addr := where()
+		if !addr.IsValid() || view.IsSelf(addr) || !view.IsAlive(addr) {
 			return nil
 		}
 		to := &url.URL{Scheme: "https", Host: view.Addr(addr), Path: prefix}
-		return api.Relay(explained{transport, to.Host}, to, view.PrimaryName())
+		return api.Relay(explained{transport, to.Host}, to, view.Name(addr))
 	}
 }
 

@@ -11,43 +11,31 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
-// TestToPrimary_NoneIsLeft: once the first manager was taken off the swarm, nobody is asked in its place,
-// and this node least of all.
-func TestToPrimary_NoneIsLeft(t *testing.T) {
+// TestTo_Whom: calls go to the manager that has to answer them, if it runs, and never to this node.
+func TestTo_Whom(t *testing.T) {
 	t.Parallel()
 	ca, err := pki.LoadOrCreateCA(statetest.Open(t, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(addr string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(addr), 7980) }
-	self, first := at("10.0.0.2"), at("10.0.0.1")
-	id, err := pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h2", Addr: self.Addr()}, pki.Membership{})
+	self, other := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")
+	away := netip.MustParseAddr("10.0.0.3")
+	id, err := pki.ManagerIdentity(t.TempDir(), ca, pki.Self{Name: "h2", Addr: self}, pki.Membership{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var members []gossip.Member
-	for _, at := range []netip.AddrPort{self, at("10.0.0.3"), first} {
-		members = append(members, gossip.Member{Node: gossip.Node{Addr: at.Addr()}, State: gossip.Alive})
+	members := []gossip.Member{
+		{Node: gossip.Node{Addr: self}, State: gossip.Alive},
+		{Node: gossip.Node{Addr: other}, State: gossip.Alive},
+		{Node: gossip.Node{Addr: away}, State: gossip.Failed},
 	}
-	view := agent.NewView(id, self.Addr(), 7980, func() []gossip.Member { return members })
-	to := ToPrimary(view, agent.NewClient(view.At, id))
-	for _, c := range []struct {
-		full  []netip.AddrPort
-		asked bool
-	}{{[]netip.AddrPort{first}, true}, {nil, false}} {
-		err := id.Adopt(pki.Membership{
-			Managers: []netip.AddrPort{self, at("10.0.0.3")},
-			Nodes:    []netip.Addr{self.Addr(), first.Addr()},
-			Full:     c.full,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := to(); (got != nil) != c.asked {
-			t.Errorf("where %v have all images, calls go to %v", c.full, got)
-		}
-		if view.Primary() == self.Addr() {
-			t.Errorf("where %v have all images, it is this node", c.full)
+	view := agent.NewView(id, self, 7980, func() []gossip.Member { return members })
+	var where netip.Addr
+	to := To(view, func() netip.Addr { return where }, agent.NewClient(view.At, id))
+	for addr, asked := range map[netip.Addr]bool{{}: false, self: false, other: true, away: false} {
+		where = addr
+		if got := to(); (got != nil) != asked {
+			t.Errorf("where it is %v, calls go to %v", addr, got)
 		}
 	}
 }

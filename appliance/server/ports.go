@@ -25,8 +25,8 @@ type Ports struct {
 // loopback are the limits there, where all have one address.
 var loopback = guard.Limits{Strangers: 4096, PerAddr: 4096, PerParty: 4096}
 
-// Open opens all ports of a node with an address, or none. The first manager of a cluster
-// serves the registry and the queue on the network.
+// Open opens all ports of a node with an address, or none. The first manager of a cluster has
+// the registry and the queue on the network, others open the registry's port when they are ready for it.
 func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error) {
 	defer func() {
 		if err != nil {
@@ -52,10 +52,20 @@ func (p *Ports) Open(cfg configs.Config, addr netip.Addr, first bool) (err error
 			return err
 		}
 	}
-	// A cluster of one machine for itself has no network to serve.
-	if first && !bind.IsLoopback() {
-		p.Registry, err = listen(netip.AddrPortFrom(bind, cfg.Registry.Port), "registry.port", guard.Limits{})
+	if first {
+		err = p.OpenRegistry(cfg, addr)
 	}
+	return err
+}
+
+// OpenRegistry opens the registry's port on the network, as each manager has it. Where it is open already,
+// nothing is done.
+func (p *Ports) OpenRegistry(cfg configs.Config, addr netip.Addr) (err error) {
+	bind := doctor.BindAddr(addr)
+	if p.Registry != nil || bind.IsLoopback() { // a cluster of one machine for itself has no network to serve
+		return nil
+	}
+	p.Registry, err = listen(netip.AddrPortFrom(bind, cfg.Registry.Port), "registry.port", guard.Limits{})
 	return err
 }
 

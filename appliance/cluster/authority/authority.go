@@ -54,6 +54,7 @@ type Options struct {
 	Port    uint16        // where nodes speak to each other
 	Gossip  uint16        // its port
 	Joined  *pki.Identity // of a manager that joined; nil: this one created the cluster
+	Has     replica.Has   // beside the state
 	// Replicas keep the state with this manager; nil: it keeps it alone.
 	Replicas *replica.Set
 	Log      *slog.Logger
@@ -151,10 +152,25 @@ func (a *Authority) Managers() []netip.AddrPort {
 // Full returns those of the managers that have all images.
 func (a *Authority) Full() []netip.AddrPort {
 	own := a.opts.Self.Addr
-	if a.opts.Joined != nil {
+	if !a.opts.Has.AllImages() {
 		own = netip.Addr{}
 	}
-	return a.replicas(own, func(r replica.Replica) bool { return r.Full })
+	return a.replicas(own, func(r replica.Replica) bool { return r.Full && r.Addr != a.opts.Self.Addr })
+}
+
+// HomeOfQueue returns where the manager is that has the cluster's queue. It is not valid where none has.
+func (a *Authority) HomeOfQueue() netip.Addr {
+	if a.opts.Has.Queue {
+		return a.opts.Self.Addr
+	}
+	if a.opts.Replicas != nil {
+		for _, r := range a.opts.Replicas.List() {
+			if r.Queue {
+				return r.Addr
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // replicas returns the ports of those that fit, and of one that is the first where it is valid.
@@ -174,6 +190,9 @@ func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) 
 }
 
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
+
+// Queue returns where it is kept how services reach the queue.
+func (a *Authority) Queue() *state.Document { return state.NewDocument(a.state, state.Queue) }
 
 // Numbers returns where the numbers of images are kept.
 func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state, state.Numbers) }

@@ -40,9 +40,9 @@ func (m managers) Self(ctx context.Context) (id string, manager bool, err error)
 }
 
 // Replicas returns the managers in the swarm of an engine, which are asked by calls for the cluster's state.
-// full says that this one has all images.
-func Replicas(e *swarm.Engine, calls replica.Calls, full bool, log *slog.Logger) *replica.Set {
-	return replica.New(register{e.Register(state.RegisterName)}, managers{e}, calls, full, log)
+// has is what this one has.
+func Replicas(e *swarm.Engine, calls replica.Calls, has replica.Has, log *slog.Logger) *replica.Set {
+	return replica.New(register{e.Register(state.RegisterName)}, managers{e}, calls, has, log)
 }
 
 // openState opens the state in a data directory. Only a manager that created the cluster has files of

@@ -30,8 +30,18 @@ type Replica struct {
 	Name  string     `json:"name"`
 	Addr  netip.Addr `json:"addr"` // where Swarm sees it
 	Since time.Time  `json:"since"`
-	Full  bool       `json:"full,omitempty"` // it has all images too
+	Full  bool       `json:"full,omitempty"`  // it has all images too
+	Queue bool       `json:"queue,omitempty"` // it is the home of the cluster's queue
 }
+
+// Has is what a manager has beside the state.
+type Has struct {
+	Images func() bool // all of them; nil: it has not
+	Queue  bool        // the cluster's
+}
+
+// AllImages reports whether it has all images now.
+func (h Has) AllImages() bool { return h.Images != nil && h.Images() }
 
 // ErrTooFew is returned where a majority of the managers cannot be reached, so that nothing was changed.
 var ErrTooFew = errors.New("too few managers have it")
@@ -78,7 +88,7 @@ type Set struct {
 	register Register
 	swarm    Swarm
 	calls    Calls
-	full     bool
+	has      Has
 	log      *slog.Logger
 
 	list *state.Value[[]Replica]
@@ -89,9 +99,9 @@ type Set struct {
 	more bool   // and has to do so again
 }
 
-// New returns the managers of a swarm. full says that this one has all images.
-func New(r Register, s Swarm, c Calls, full bool, log *slog.Logger) *Set {
-	return &Set{register: r, swarm: s, calls: c, full: full, log: log}
+// New returns the managers of a swarm. has is what this one has.
+func New(r Register, s Swarm, c Calls, has Has, log *slog.Logger) *Set {
+	return &Set{register: r, swarm: s, calls: c, has: has, log: log}
 }
 
 // Use has the list be a document of a store.
@@ -366,7 +376,14 @@ func (s *Set) changed(list []Replica, nodes []fleet.Node, self string) []Replica
 		if n.ID != self || !isManager(n) || err != nil || addr.IsUnspecified() {
 			continue
 		}
-		own := Replica{Node: self, Name: n.Name, Addr: addr.Unmap(), Since: time.Now().UTC(), Full: s.full}
+		own := Replica{
+			Node:  self,
+			Name:  n.Name,
+			Addr:  addr.Unmap(),
+			Since: time.Now().UTC(),
+			Full:  s.has.AllImages(),
+			Queue: s.has.Queue,
+		}
 		if i := slices.IndexFunc(next, func(r Replica) bool { return r.Node == self }); i >= 0 {
 			own.Since = next[i].Since
 			next[i] = own

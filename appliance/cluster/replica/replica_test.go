@@ -82,7 +82,7 @@ func (m *managers) TellCommit(_ context.Context, n fleet.Node) error {
 // setOf opens a state in which replicas are on the list.
 func setOf(t *testing.T, m *managers, replicas ...string) *Set {
 	t.Helper()
-	s := New(nil, m, m, true, slog.New(slog.DiscardHandler))
+	s := New(nil, m, m, Has{Images: func() bool { return true }}, slog.New(slog.DiscardHandler))
 	store, err := state.Open(state.Dir(t.TempDir()), state.Options{})
 	if err != nil {
 		t.Fatal(err)

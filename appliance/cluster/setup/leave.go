@@ -68,9 +68,9 @@ func (m *Machine) clean(r *Record) error {
 	return os.RemoveAll(r.path)
 }
 
-// Leave takes a machine that joined out of its cluster, here and on the first manager,
-// which primary names for people.
-func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, primary string,
+// Leave takes a machine that joined out of its cluster, here and on the managers,
+// which manager names for people.
+func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, manager string,
 	force bool) error {
 	info, err := m.Engine.Info(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	}
 	if err := agent.Reachable(ctx, managers); err != nil && !force {
 		return api.Conflict("the manager %s does not answer (%s); try again, or leave with --force and remove this "+
-			"node there with `crawlbox node rm %s`", primary, err, m.Name)
+			"node there with `crawlbox node rm %s`", manager, err, m.Name)
 	}
 	swarmID, err := m.leavingAs(info.NodeID)
 	if err != nil {
@@ -112,7 +112,7 @@ func (m *Machine) LeaveOffline(ctx context.Context, force bool) error {
 	view := agent.NewView(id, id.Self.Addr, m.Config.Node.Port, func() []gossip.Member { return nil })
 	managers := agent.NewClient(view.At, id, fleet.RoleManager)
 	defer managers.CloseIdleConnections()
-	return m.Leave(ctx, id, view.Targets(managers), view.PrimaryName(), force)
+	return m.Leave(ctx, id, view.Targets(managers), view.ManagerName(), force)
 }
 
 // Abandon takes a machine out of its cluster that joined, and whose identity cannot be read for a

@@ -64,6 +64,8 @@ const (
 	Recovery   = "recovery" // the key that opens backups
 	// Away holds the services of the config file that were removed by hand.
 	Away = "services-away"
+	// Queue holds how services reach the cluster's queue.
+	Queue = "queue"
 	// Replicas holds the managers that have the state.
 	Replicas = "replicas"
 

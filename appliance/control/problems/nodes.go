@@ -111,12 +111,12 @@ func (s Seen) since(n fleet.Node) string {
 	return " since " + n.Agent.Seen.Local().Format(layout)
 }
 
-// ifGone says what to do about a node that is gone. Swarm keeps a manager until it is demoted, and the first one has
-// what the others have not.
+// ifGone says what to do about a node that is gone. Swarm keeps a manager until it is demoted, and the one with the
+// queue has what the others have not.
 func (s Seen) ifGone(n fleet.Node) string {
-	if s.Follows.IsValid() && n.Addr == s.Follows.String() {
+	if s.QueueHome.IsValid() && n.Addr == s.QueueHome.String() {
 		return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, as it " +
-			"has the registry and the queue"
+			"has the queue"
 	}
 	return "take it off the list with " + howToRemove(n)
 }

@@ -12,7 +12,7 @@ import (
 // have not.
 func TestIfGone(t *testing.T) {
 	t.Parallel()
-	s := Seen{Follows: netip.MustParseAddr("10.0.0.1")}
+	s := Seen{QueueHome: netip.MustParseAddr("10.0.0.1")}
 	for want, n := range map[string]fleet.Node{
 		"crawlbox install manager --restore": {Display: "h1", Addr: "10.0.0.1", Role: fleet.RoleManager},
 		"`crawlbox node demote h2` and":      {Display: "h2", Addr: "10.0.0.2", Role: fleet.RoleManager},

@@ -31,8 +31,9 @@ type Seen struct {
 	Why     map[string]string // by the ID of a task: why it failed, and what it wrote last
 
 	Members     []gossip.Member // that gossip has heard of
-	Follows     netip.Addr      // of the manager that this node follows; not valid: others follow this one
+	Follows     netip.Addr      // of the manager that this node follows; not valid: it has the state itself
 	FollowsName string
+	QueueHome   netip.Addr      // of the manager that has the queue; not valid: this node has it, or none is known
 	Last        LastChange      // from the history of deploys; nil: it is elsewhere
 	Config      []services.Note // what the user should know of the config file
 	Queue       *queueproc.State

@@ -1,17 +1,25 @@
-// Package queue puts the parts of the cluster's queue together on the manager that has it. Package node knows
-// nothing of them but that they are there, or not.
+// Package queue puts the parts of the cluster's queue together on the manager that is its home: the one that
+// made the cluster. Package node knows nothing of them but that they are there, or not.
+//
+// How services reach the queue is in the cluster's state, so that any manager can tell them. The queue itself
+// stays at its home until it is kept on several managers.
 package queue
 
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -26,17 +34,82 @@ import (
 // Queue is the queue of the cluster, or that there is none. It runs in a process of its own.
 type Queue struct {
 	Parts   []lifecycle.Part
-	Queues  api.Queues        // answers for it
-	Reports []control.Report  // that the status has of it
-	Told    servicespec.Queue // to services
+	Queues  api.Queues               // answers for it
+	Reports []control.Report         // that the status has of it
+	Told    func() servicespec.Queue // to services
 	Outages func() []fleet.Outage
 	Renew   func() // its certificate
 	Close   func()
 }
 
 // Off is one that the config file turns off.
-func Off(file string) Queue {
-	return Queue{Queues: control.QueueIsOff(file), Renew: func() {}, Close: func() {}}
+func Off(file string) Queue { return none(control.QueueIsOff(file)) }
+
+func none(why control.NoQueue) Queue {
+	return Queue{
+		Queues: why,
+		Told:   func() servicespec.Queue { return servicespec.Queue{} },
+		Renew:  func() {},
+		Close:  func() {},
+	}
+}
+
+// Document keeps how services reach the queue. *state.Document is one.
+type Document interface {
+	Load() ([]byte, error)
+	Update(message string, fn func(data []byte) ([]byte, error)) error
+}
+
+// reached is what the document has.
+type reached struct {
+	URL string `json:"url,omitempty"`
+	CA  string `json:"ca,omitempty"`
+}
+
+// Away is one whose home is another manager: its services are told of it as doc says. why answers calls.
+func Away(doc Document, why control.NoQueue) Queue {
+	q := none(why)
+	q.Told = func() servicespec.Queue {
+		var r reached
+		if data, err := doc.Load(); err == nil {
+			_ = json.Unmarshal(data, &r) // as if there was none
+		}
+		return servicespec.Queue{URL: r.URL, CA: r.CA}
+	}
+	return q
+}
+
+// publish has other managers know how services reach a queue, empty where there is none.
+func publish(doc Document, told servicespec.Queue) error {
+	_, err := doc.Load()
+	if told.URL == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, err := json.Marshal(reached{told.URL, told.CA})
+	if err != nil {
+		return err
+	}
+	return doc.Update("say how services reach the queue", func([]byte) ([]byte, error) { return data, nil })
+}
+
+// retry is how long a publishing waits that follows a failed one, as where too few managers run.
+const retry = 5 * time.Second
+
+// publishing is the part of the home that publishes.
+func publishing(doc Document, told servicespec.Queue, log *slog.Logger) lifecycle.Part {
+	return lifecycle.Background("address of the queue", func(ctx context.Context) error {
+		for {
+			err := publish(doc, told)
+			if err == nil {
+				<-ctx.Done()
+				return nil
+			}
+			log.Debug("failed to tell other managers how services reach the queue", "error", err)
+			if clock.Sleep(ctx, retry) != nil {
+				return nil
+			}
+		}
+	})
 }
 
 // Options are what a queue is made with.
@@ -46,6 +119,7 @@ type Options struct {
 	Addr      netip.Addr // that others reach it at
 	CA        *pki.CA
 	Identity  *pki.Identity
+	Doc       Document
 	Log       *slog.Logger
 }
 
@@ -53,7 +127,9 @@ type Options struct {
 func New(o Options) (Queue, error) {
 	c := o.Config.Queue
 	if c == nil {
-		return Off(o.Config.File), nil
+		off := Off(o.Config.File)
+		off.Parts = []lifecycle.Part{publishing(o.Doc, off.Told(), o.Log)}
+		return off, nil
 	}
 	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"))
 	if err != nil {
@@ -80,11 +156,12 @@ func New(o Options) (Queue, error) {
 	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String(), c.TLS)
+	told := servicespec.Queue{URL: queues.URL(), CA: ca}
 	return Queue{
-		Parts:   []lifecycle.Part{{Name: "queue", Component: supervisor}},
+		Parts:   []lifecycle.Part{{Name: "queue", Component: supervisor}, publishing(o.Doc, told, o.Log)},
 		Queues:  queues,
 		Reports: []control.Report{queues.Report},
-		Told:    servicespec.Queue{URL: queues.URL(), CA: ca},
+		Told:    func() servicespec.Queue { return told },
 		Outages: supervisor.Outages,
 		Renew:   supervisor.Renew,
 		Close:   func() { client.Close() },
@@ -94,6 +171,6 @@ func New(o Options) (Queue, error) {
 // For returns what a service of an image in a registry is told of the queue.
 func (q Queue) For(registry http.Handler) func(ctx context.Context, pinned string) servicespec.Queue {
 	return func(ctx context.Context, pinned string) servicespec.Queue {
-		return q.Told.In(image.Environment(ctx, registry, pinned))
+		return q.Told().In(image.Environment(ctx, registry, pinned))
 	}
 }
