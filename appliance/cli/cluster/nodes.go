@@ -44,6 +44,10 @@ func renderNodes(s tui.Screen, nodes []fleet.Node) {
 			disk, docker, agent, tui.Text(strconv.Itoa(n.Running)))
 	}
 	t.Write(s)
+	if m := fleet.CountManagers(nodes); m.All > 0 && m.Spare() <= 0 && s.Width > 0 { // on a terminal
+		fmt.Fprintln(s.W)
+		tui.WriteMarked(s, tui.Remark, m.NextLoss())
+	}
 	for _, n := range nodes {
 		if n.Problem != "" {
 			fmt.Fprintln(s.W)

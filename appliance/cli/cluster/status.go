@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // Exit codes of `crawlbox status --check` beside 0; 1 is also that of one that could not ask.
@@ -82,7 +83,7 @@ func renderStatus(s tui.Screen, st api.Status) {
 	if st.Manager {
 		field("Cluster", "%s", st.Cluster)
 		field("Nodes", "%s", nodesState(st))
-		field("Managers", "%s reachable", of(st.Managers))
+		field("Managers", "%s", managersState(st))
 		field("Services", "%s as wanted", of(st.Services))
 		field("Tasks", "%s running", of(st.Tasks))
 	}
@@ -132,6 +133,16 @@ func nodesState(st api.Status) string {
 		return text + ", 1 takes tasks"
 	}
 	return fmt.Sprintf("%s, %d take tasks", text, st.Active)
+}
+
+// managersState says what the loss of one more would mean, unless that is a problem and so below.
+func managersState(st api.Status) string {
+	m := fleet.Managers{All: st.Managers.Want, Up: st.Managers.Have, Workers: st.Nodes.Want - st.Managers.Want}
+	text := of(st.Managers) + " reachable"
+	if m.All == 1 || m.Spare() > 0 {
+		text += "; " + m.Loss()
+	}
+	return text
 }
 
 // writeTraffic says where images came from and went to.

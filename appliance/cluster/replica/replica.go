@@ -94,9 +94,10 @@ type Set struct {
 	list *state.Value[[]Replica]
 
 	mu   sync.Mutex
-	self string // Swarm's ID of this node; empty: it is not known yet
-	told bool   // somebody is telling the others
-	more bool   // and has to do so again
+	last []fleet.Node // the others, when a commit was last brought to them; nil: none was yet
+	self string       // Swarm's ID of this node; empty: it is not known yet
+	told bool         // somebody is telling the others
+	more bool         // and has to do so again
 }
 
 // New returns the managers of a swarm. has is what this one has.
@@ -204,6 +205,9 @@ func (s *Set) Put(ctx context.Context, v state.Version, file []byte) error {
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.last = append([]fleet.Node{}, others...)
+	s.mu.Unlock()
 	missing := all/2 + 1
 	if own {
 		missing--
@@ -291,14 +295,17 @@ func (s *Set) Tell() {
 func (s *Set) tell() {
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), tellTimeout)
-		others, _, _, err := s.others(ctx)
-		if err == nil {
-			var all sync.WaitGroup
-			for _, n := range others {
-				all.Go(func() { _ = s.calls.TellCommit(ctx, n) }) // who does not hear of it asks soon
-			}
-			all.Wait()
+		s.mu.Lock()
+		others := s.last
+		s.mu.Unlock()
+		if others == nil {
+			others, _, _, _ = s.others(ctx)
 		}
+		var all sync.WaitGroup
+		for _, n := range others {
+			all.Go(func() { _ = s.calls.TellCommit(ctx, n) }) // who does not hear of it asks soon
+		}
+		all.Wait()
 		cancel()
 		s.mu.Lock()
 		if !s.more {

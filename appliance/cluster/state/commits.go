@@ -214,14 +214,17 @@ func (t tree) list(prefix string) []Entry {
 
 type versions map[Version]bool
 
-// sweep removes the commits of an age, or that are past, which none of the others needs, and what a power
-// cut has left of files that were being written. It forgets what is past and gone.
+// sweep removes the commits of an age, or that are past, or that can't become the newest any more, which none of the
+// others needs, and what a power cut has left of files that were being written. It forgets what is past and gone.
 func sweep(dir string, others []snapshot, past versions, age time.Duration) error {
-	kept := versions{}
-	for _, s := range others {
+	kept, before := versions{}, versions{}
+	for i, s := range others {
 		kept[s.id] = true
 		for _, b := range s.Tree {
 			kept[b.In] = true
+		}
+		if i < len(others)-1 {
+			before[s.id] = true
 		}
 	}
 	list, err := os.ReadDir(dir)
@@ -229,17 +232,24 @@ func sweep(dir string, others []snapshot, past versions, age time.Duration) erro
 		return err
 	}
 	for _, e := range list {
-		v := Version(e.Name())
+		v, path := Version(e.Name()), filepath.Join(dir, e.Name())
 		if !isCommit(e.Name()) && !durable.Leftover(e.Name()) || kept[v] {
 			continue
 		}
-		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < age && !past[v] {
+		info, err := e.Info()
+		if err != nil || time.Since(info.ModTime()) < age && !past[v] && !lost(path, before) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	maps.DeleteFunc(past, func(v Version, _ bool) bool { return !kept[v] })
 	return nil
+}
+
+// lost reports whether the commit in a file is on one after which another was made the newest.
+func lost(path string, before versions) bool {
+	s, err := readCommit(path)
+	return err == nil && before[s.Parent]
 }

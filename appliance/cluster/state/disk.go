@@ -52,6 +52,7 @@ type Disk struct {
 	told chan struct{} // that there is a newer commit elsewhere
 
 	problem atomic.Pointer[string]
+	rival   atomic.Int64 // when another manager last brought a commit that is not the newest yet, in Unix nanoseconds
 
 	writing  chan struct{} // has a token while a commit is made; taken before mu
 	exported Version       // whose documents the files have for sure, also after a power cut
@@ -63,6 +64,7 @@ type Disk struct {
 	alone   bool        // nobody but who holds writing can commit, and changes history
 	seen    os.FileInfo // of the head that is the last of history
 	history []snapshot  // the newest last; none before the first commit
+	own     Version     // that this node made the newest last
 	changed chan struct{}
 }
 
@@ -124,8 +126,10 @@ func (d *Disk) restore() error {
 	if err := d.mend(); err != nil {
 		return err
 	}
-	if err := d.prune(); err != nil {
-		return err
+	if d.Cluster == nil { // or one that was kept before a power cut may be the newest, which is not known yet
+		if err := d.prune(); err != nil {
+			return err
+		}
 	}
 	if err := d.reconcile(); err != nil {
 		return err
@@ -312,12 +316,15 @@ func (d *Disk) Changed() <-chan struct{} {
 func (d *Disk) Commit(
 	ctx context.Context, base Version, changes Contents, message string, read ...string,
 ) (v Version, err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxUpdate)
+	defer cancel()
 	if err = check(changes); err == nil {
+		d.yield(ctx)
 		err = d.locked(ctx, func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			share := func(next snapshot, file []byte) error { return d.share(ctx, next, file) }
+			share := func(next snapshot, file []byte, keep func() error) error { return d.share(ctx, next, file, keep) }
 			return again(ctx, errMoved, func(context.Context) (err error) {
 				if err := d.unchanged(base, changes, read); err != nil {
 					return err
@@ -371,27 +378,22 @@ func (d *Disk) index(v Version) int {
 	return slices.IndexFunc(d.history, func(s snapshot) bool { return s.id == v })
 }
 
-// commit writes a commit on the newest one, and is done once share returns. The caller is in locked.
-func (d *Disk) commit(changes Contents, message string, share func(snapshot, []byte) error) (Version, error) {
+// commit writes a commit on the newest one, and is done once share returns, which has it kept on this disk. The
+// caller is in locked.
+func (d *Disk) commit(
+	changes Contents, message string, share func(next snapshot, file []byte, keep func() error) error,
+) (Version, error) {
 	about := Commit{Author: d.Author, Time: time.Now().UTC(), Message: message}
 	next, data, err := d.head().next(about, changes)
 	if err != nil || data == nil {
 		return next.id, err
 	}
-	path := d.path(string(next.id))
-	f, err := durable.Create(path, secretFile)
+	err = share(next, data, func() error {
+		err := durable.WriteFile(d.path(string(next.id)), data, secretFile)
+		d.step("commit")
+		return err
+	})
 	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Cleanup() }() // of what was not kept
-	if _, err := f.Write(data); err != nil {
-		return "", err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return "", err
-	}
-	d.step("commit")
-	if err := share(next, data); err != nil {
 		return "", err
 	}
 	if d.index(next.id) >= 0 { // taken over from the cluster, which said only later that it had it
@@ -400,6 +402,9 @@ func (d *Disk) commit(changes Contents, message string, share func(snapshot, []b
 	if err := d.setHead(append(d.history, next)); err != nil {
 		return "", err
 	}
+	d.mu.Lock()
+	d.own = next.id
+	d.mu.Unlock()
 	if d.Cluster != nil {
 		d.Cluster.Tell()
 	}
@@ -447,7 +452,8 @@ func (d *Disk) tidy() {
 }
 
 // prune forgets old commits, and removes what no other needs: at once what came before the newest, and
-// what may be that of another manager who has yet to say so at strayAge. The caller is in locked.
+// what may be that of another manager who has yet to say so at strayAge. The caller is in locked, and of what
+// other managers may have the newest is known.
 func (d *Disk) prune() error {
 	d.since = 0
 	for _, s := range d.history[:max(0, len(d.history)-keepCommits)] {

@@ -8,37 +8,36 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 )
 
 const (
-	// maxAttempts bounds how often a change is made again because somebody else was faster.
+	// maxAttempts bounds how often what is read is read again because somebody else has changed it.
 	maxAttempts = 32
-	// maxPause bounds how long is waited before it is, times the attempts so far.
-	maxPause = 5 * time.Millisecond
+	// firstPause bounds how long is waited at first before a change is made again because somebody else was
+	// faster, and maxPause later.
+	firstPause = 5 * time.Millisecond
+	maxPause   = 200 * time.Millisecond
 	// maxUpdate bounds how long one takes with all its attempts.
 	maxUpdate = time.Minute
 )
 
-// retry calls fn, and again where its error is ErrConflict, a bounded number of times.
+// retry calls fn, and again where its error is ErrConflict, for maxUpdate at the most.
 func retry(fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), maxUpdate)
 	defer cancel()
 	return again(ctx, ErrConflict, fn)
 }
 
-// again calls fn, and again where its error is one, a bounded number of times.
-func again(ctx context.Context, one error, fn func(context.Context) error) (err error) {
-	for attempt := range maxAttempts {
-		if err = fn(ctx); !errors.Is(err, one) {
+// again calls fn, and again where its error is one, until ctx ends.
+func again(ctx context.Context, one error, fn func(context.Context) error) error {
+	for pause := firstPause; ; pause = min(pause+firstPause, maxPause) {
+		err := fn(ctx)
+		if !errors.Is(err, one) || clock.Sleep(ctx, rand.N(pause)) != nil {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(rand.N(maxPause * time.Duration(attempt+1))):
 		}
 	}
-	return err
 }
 
 // Document is one document of a store, for who changes no other with it. Its methods may be

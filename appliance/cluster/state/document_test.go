@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
@@ -117,13 +119,16 @@ func TestUpdate_Conflicts(t *testing.T) {
 	if p := v.Get(); *p != (pair{99, 9}) {
 		t.Errorf("it does not follow: %v", p)
 	}
-	busy.Times(1000)
-	if err := v.Update("count", (*pair).next); !errors.Is(err, state.ErrConflict) {
-		t.Errorf("others are always faster: %v", err)
-	}
-	if left := busy.Left(); left > 990 || left < 900 {
-		t.Errorf("it has tried %d times", 1000-left)
-	}
+	busy.Times(100_000)
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		if err := v.Update("count", (*pair).next); !errors.Is(err, state.ErrConflict) {
+			t.Errorf("others are always faster: %v", err)
+		}
+		if took := time.Since(begun); took < time.Minute || took > time.Minute+time.Second || busy.Left() == 0 {
+			t.Errorf("it has tried %d times for %s", 100_000-busy.Left(), took)
+		}
+	})
 }
 
 // TestUpdate_WhatWasRead has somebody else change a document that an update reads and leaves alone.

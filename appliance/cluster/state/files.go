@@ -197,7 +197,7 @@ func (d *Disk) mend() error {
 
 // commitHere makes a commit that the cluster is told of later: a node starts without its Docker too.
 func (d *Disk) commitHere(changes Contents, message string) error {
-	_, err := d.commit(changes, message, func(snapshot, []byte) error { return nil })
+	_, err := d.commit(changes, message, func(_ snapshot, _ []byte, keep func() error) error { return keep() })
 	return err
 }
 

@@ -2,11 +2,15 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 )
@@ -22,6 +26,8 @@ const (
 	// strayAge is how old a commit is that nobody needs before it is removed: it may be that of another
 	// manager who has yet to say that it is the newest, within maxShare.
 	strayAge = time.Hour
+	// maxYield bounds how long a commit waits for that of another manager.
+	maxYield = 500 * time.Millisecond
 	// maxCommit bounds the file of a commit, in bytes: it has the documents that it changes in it.
 	maxCommit = 64 << 20
 )
@@ -55,20 +61,14 @@ var errBehind = errors.New("its newest commit is on no manager that answers, as 
 // errMoved is returned where the newest commit was another, which is taken over by then.
 var errMoved = fmt.Errorf("the cluster's state is changed all the time: %w", ErrConflict)
 
-// share makes a commit of this node the newest of the cluster. The caller is in locked.
-func (d *Disk) share(ctx context.Context, next snapshot, file []byte) error {
+// share makes a commit of this node the newest of the cluster. keep keeps it here. The caller is in locked.
+func (d *Disk) share(ctx context.Context, next snapshot, file []byte, keep func() error) error {
 	if d.Cluster == nil {
-		return nil
+		return keep()
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxShare)
 	defer cancel()
-	was, err := d.sync(ctx)
-	if err == nil && d.head().id != next.Parent {
-		err = errMoved
-	}
-	if err == nil {
-		err = d.Cluster.Put(ctx, next.id, file)
-	}
+	was, err := d.offer(ctx, next, file, keep)
 	if err != nil {
 		_ = os.Remove(d.path(string(next.id))) // nobody made it the newest
 		return err
@@ -91,6 +91,52 @@ func (d *Disk) share(ctx context.Context, next snapshot, file []byte) error {
 		return errMoved
 	}
 	return err
+}
+
+// offer keeps a commit here and on a majority, and returns what is the newest: the one that it is on. It does all at
+// once, as that is so most of the time, and what was in vain harms nobody. The error is errMoved where another is.
+func (d *Disk) offer(ctx context.Context, next snapshot, file []byte, keep func() error) (mark Mark, err error) {
+	all, together := errgroup.WithContext(ctx)
+	all.Go(func() error { return d.Cluster.Put(together, next.id, file) })
+	all.Go(func() (err error) {
+		if mark, err = d.Cluster.Newest(together); err == nil && mark.Newest != next.Parent {
+			err = errMoved
+		}
+		return err
+	})
+	err = keep()
+	if wrong := all.Wait(); err != nil || !errors.Is(wrong, errMoved) {
+		return mark, cmp.Or(err, wrong)
+	}
+	if mark, err = d.sync(ctx); err != nil {
+		return mark, err
+	}
+	if d.head().id != next.Parent {
+		return mark, errMoved
+	}
+	return mark, d.Cluster.Put(ctx, next.id, file) // it was ahead of what the cluster knew
+}
+
+// yield has another manager commit before this one does again, where that was faster the last time: it would lose
+// again and again otherwise, as who made the newest commit knows first that it is.
+func (d *Disk) yield(ctx context.Context) {
+	wait := maxYield - time.Since(time.Unix(0, d.rival.Load()))
+	if wait <= 0 || d.Sync(ctx) != nil {
+		return
+	}
+	d.mu.Lock()
+	changed, last := d.changed, d.head().id == d.own
+	d.mu.Unlock()
+	if !last {
+		return
+	}
+	over := time.NewTimer(min(wait, maxYield))
+	defer over.Stop()
+	select {
+	case <-changed:
+	case <-over.C:
+	case <-ctx.Done():
+	}
 }
 
 // sync brings this node's newest commit and the cluster's together: the one that comes after the other
@@ -130,7 +176,11 @@ func (d *Disk) adopt(ctx context.Context, v Version) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range next.Tree {
+	was := d.head()
+	for name, b := range next.Tree {
+		if was.Tree[name] == b {
+			continue
+		}
 		if _, err := b.read(d.dir); err == nil {
 			continue
 		}
@@ -147,16 +197,18 @@ func (d *Disk) adopt(ctx context.Context, v Version) error {
 			break
 		}
 	}
-	history, err := load(d.dir, string(v))
-	if err != nil {
-		return err
+	history := append(slices.Clone(d.history), next)
+	if next.Parent != was.id {
+		if history, err = load(d.dir, string(v)); err != nil {
+			return err
+		}
 	}
-	was := d.head().Tree
 	if err := d.setHead(history); err != nil {
 		return err
 	}
+	d.rival.Store(0)
 	changed := Contents{}
-	for _, name := range changedIn(was, next.Tree) {
+	for _, name := range changedIn(was.Tree, next.Tree) {
 		changed[name] = nil
 	}
 	d.export(changed)
@@ -179,7 +231,7 @@ func (d *Disk) obtain(ctx context.Context, v Version) (snapshot, error) {
 	if err != nil {
 		return snapshot{}, err
 	}
-	if err := d.Keep(v, file); err != nil {
+	if err := d.keep(v, file); err != nil {
 		return snapshot{}, err
 	}
 	return readCommit(d.path(string(v)))
@@ -188,6 +240,11 @@ func (d *Disk) obtain(ctx context.Context, v Version) (snapshot, error) {
 // Keep keeps the file of a commit of another manager, which is not the newest for that. It waits for
 // nobody who commits here, who may wait for the other.
 func (d *Disk) Keep(v Version, file []byte) error {
+	d.rival.Store(time.Now().UnixNano())
+	return d.keep(v, file)
+}
+
+func (d *Disk) keep(v Version, file []byte) error {
 	id, rest, _ := bytes.Cut(file, []byte("\n"))
 	if !isCommit(string(v)) || string(id) != string(v) || len(file) > maxCommit || hashOf(rest) != string(id) {
 		return fmt.Errorf("keep a commit of the cluster's state: this is not %.64s", v)

@@ -183,29 +183,14 @@ func (s Seen) idle() []api.Problem {
 // maxNames is how many names a problem lists.
 const maxNames = 5
 
-// managers returns whether the loss of one more would stop all changes.
+// managers returns whether the loss of one more would stop all changes. To have one alone is no problem: what
+// its loss means is said beside it.
 func (s Seen) managers() []api.Problem {
-	all, up := 0, 0
-	for _, n := range s.Cluster.Nodes {
-		if n.Role == fleet.RoleManager {
-			all++
-			if n.State == fleet.StateReady {
-				up++
-			}
-		}
+	m := fleet.CountManagers(s.Cluster.Nodes)
+	if m.All < 2 || m.Spare() > 0 {
+		return nil
 	}
-	few := func(text string) []api.Problem {
-		return []api.Problem{{Level: api.Warning, Kind: api.FewManagers, Text: text}}
-	}
-	switch {
-	case all == 2:
-		return few("2 managers: if either fails, no change is possible; promote a third with `crawlbox node " +
-			"promote`, or demote one")
-	case up < all && up == all/2+1:
-		return few(fmt.Sprintf("%d of %d managers answer: if one more fails, no change is possible; bring the others "+
-			"back, or promote another node with `crawlbox node promote`", up, all))
-	}
-	return nil
+	return []api.Problem{{Level: api.Warning, Kind: api.FewManagers, Text: m.NextLoss()}}
 }
 
 // duplicateHostnames returns which machines that are up share a host name. A node that is
