@@ -170,9 +170,10 @@ var bans = []struct {
 	{"appliance/cluster/member", nil, module + "appliance/cluster/token", "the list does not know who asks"},
 	{"appliance/cluster/member", nil, module + "appliance/cluster/enroll", "the list does not know who asks"},
 	{
-		"appliance/cluster", []string{"appliance/cluster/setup", "appliance/cluster/authority"},
-		module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join and change " +
-			"the swarm",
+		"appliance/cluster",
+		[]string{"appliance/cluster/setup", "appliance/cluster/authority", "appliance/cluster/recovery"},
+		module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join, change and " +
+			"recover the swarm",
 	},
 	{
 		"appliance", []string{"appliance/cli", "appliance/demo", "appliance/node"}, module + "appliance/node",

@@ -109,6 +109,7 @@ var warnings = map[string]string{
 	"a node sent wrong bytes":                                                             elapses,
 
 	// Of crawlbox itself.
+	"nothing was recovered: ":                                                  moment,
 	"crawlbox answers itself late: this machine is overloaded":                 elapses,
 	"crawlbox does not answer itself; systemd restarts it unless it does soon": elapses,
 	"systemd's watchdog is set to something that cannot be understood":         moment,

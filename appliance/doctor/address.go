@@ -160,9 +160,8 @@ func (m Moved) Remedy() string {
 			c.Net.Bits(), c.Name)
 	}
 	if m.First {
-		return again + ", start Docker and crawlbox again, and all nodes are back by themselves; or make the cluster " +
-			"anew: `crawlbox leave --force` here, `crawlbox leave --force` on the others, then install the manager " +
-			"and let them join as at first"
+		return "run `crawlbox recover` here, and all nodes follow by themselves to the address that it has now; or " +
+			again + ", and start Docker and crawlbox again"
 	}
 	return "crawlbox takes the one that it has now within a minute where systemd runs it, and else when it is " +
 		"started again; or " + again

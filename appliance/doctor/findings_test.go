@@ -252,8 +252,8 @@ func TestAddress_Moved(t *testing.T) {
 		},
 	}
 	expect(t, Address(moved.From, Card{}, nil, &moved), "bad | this machine no longer has the address 10.0.0.5 (it "+
-		"has 10.0.0.78), at which it made the cluster … give it that address again (`ip addr add 10.0.0.5/24 dev "+
-		"eth0` … or make the cluster anew: `crawlbox leave --force` here")
+		"has 10.0.0.78), at which it made the cluster … run `crawlbox recover` here … or give it that address again "+
+		"(`ip addr add 10.0.0.5/24 dev eth0` … start Docker and crawlbox again")
 	moved.First, moved.Cards = false, nil
 	expect(t, Address(moved.From, Card{}, nil, &moved), "warning | this machine no longer has the address 10.0.0.5 … "+
 		"at which the other nodes know it … takes the one that it has now within a minute … or give it that address "+

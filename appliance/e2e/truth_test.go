@@ -259,7 +259,7 @@ func (c *cluster) addressChanges() {
 	c.awaitAgent(c.manager)
 	said := []string{
 		"no longer has the address " + own, other.String(), "ip addr add " + own + "/16 dev eth0",
-		"crawlbox leave --force",
+		"crawlbox recover",
 	}
 	c.awaitProblem(api.AddressGone, said...)
 	contains(c.T, strings.Join(strings.Fields(c.run("nodes")), " "), said...)

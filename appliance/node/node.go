@@ -11,9 +11,8 @@
 //
 //	check ──▶ open ports ──▶ create, join or find the cluster ──▶ run the parts ──▶ ready
 //
-// Until the ports are open nothing on the machine is changed; see package setup. A node that was set up once starts
-// without its Docker Engine too: its queue, registry and gossip serve the others while Docker is away, and the rest
-// catches up when Docker is back.
+// Until the ports are open nothing is changed, but what a person has decided to recover; see packages setup and
+// recovery. A node that was set up once starts and serves the others without its Docker Engine too.
 package node
 
 import (
@@ -32,6 +31,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/recovery"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -63,12 +63,10 @@ type Options struct {
 	// trouble says why others do not reach the node; empty: they do, as far as it knows.
 	Ready func(role string, worker api.Token, trouble string)
 
-	// Phase, if not nil, is told what the node is about, in a few words: before it
-	// is ready, and afterwards when that changes.
+	// Phase, if not nil, is told what the node is about, in a few words, whenever that changes.
 	Phase func(text string)
-	// Watchdog, if not nil, runs while the node serves, until ctx ends. check asks
-	// the node's own parts whether they answer; it neither asks Docker nor other
-	// machines, and ends soon after its context does, unless a part hangs.
+	// Watchdog, if not nil, runs while the node serves, until ctx ends. check asks the node's own parts whether they
+	// answer; it asks nobody else, and ends soon after its context does, unless a part hangs.
 	Watchdog func(ctx context.Context, check func(context.Context) error)
 }
 
@@ -103,7 +101,6 @@ type Node struct {
 	toManagers *http.Client // that speaks to managers only
 }
 
-// assembly is what a node has by its role.
 type assembly struct {
 	token   api.Token        // that joins a worker
 	parts   []lifecycle.Part // in the order in which they start
@@ -111,8 +108,7 @@ type assembly struct {
 }
 
 // Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A
-// manager creates its cluster, unless it joins one or did so before. Where the node's part in the cluster changes, it
-// is built again.
+// manager creates its cluster, unless it joins one. Where the node's part in the cluster changes, it is built again.
 func Run(ctx context.Context, role string, opts Options) error {
 	for {
 		err := run(ctx, role, opts)
@@ -124,14 +120,19 @@ func Run(ctx context.Context, role string, opts Options) error {
 	}
 }
 
-func run(ctx context.Context, role string, opts Options) error {
+func run(ctx context.Context, role string, opts Options) (err error) {
 	n, err := prepare(opts)
 	if err != nil {
 		return err
 	}
 	defer n.close()
 	ctx, n.leaving = context.WithCancelCause(ctx)
-	defer n.leaving(nil)
+	defer func() {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) || errors.Is(cause, errAnew) {
+			err = cause
+		}
+		n.leaving(nil)
+	}()
 	build, err := n.establishIdentity(ctx, role)
 	if err != nil {
 		return err
@@ -145,14 +146,10 @@ func run(ctx context.Context, role string, opts Options) error {
 		return err
 	}
 	defer is.release()
-	err = lifecycle.Run(ctx, n.log, func() {
+	return lifecycle.Run(ctx, n.log, func() {
 		n.log.Debug("ready", "took", time.Since(n.started))
 		opts.Ready(n.role, is.token, setup.Moved(n.cfg).Sentence())
 	}, lifecycle.Announced(is.parts, func(name string) { n.opts.Phase("starting: " + name) })...)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrLeft) || errors.Is(cause, errAnew) {
-		return cause
-	}
-	return err
 }
 
 // prepare makes the checks that need no Docker, and the data directory.
@@ -193,15 +190,18 @@ func prepare(opts Options) (*Node, error) {
 // establishIdentity makes this machine a node, or finds that it is one, opens its ports
 // and returns what builds the rest of it.
 func (n *Node) establishIdentity(ctx context.Context, role string) (func(context.Context) (assembly, error), error) {
-	joins := n.opts.Join != "" || setup.StateOf(n.cfg) == setup.Joined
-	if role == fleet.RoleManager && !joins {
+	if err := recovery.Begin(ctx, n.machine(), func() { n.leaving(errAnew) }); err != nil {
+		return nil, err
+	}
+	is := setup.StateOf(n.cfg)
+	if (is == setup.Created || role == fleet.RoleManager && is == setup.None) && n.opts.Join == "" {
 		addr, err := n.machine().Create(ctx, n.opts.AdoptSwarm)
 		n.role, n.addr = fleet.RoleManager, addr
 		return n.buildCreated, err
 	}
-	is, err := n.machine().Join(ctx, role, n.opts.Join)
-	n.role, n.addr = is.Role, is.Addr
-	n.identify(is.Identity)
+	joined, err := n.machine().Join(ctx, role, n.opts.Join)
+	n.role, n.addr = joined.Role, joined.Addr
+	n.identify(joined.Identity)
 	return n.buildJoined, err
 }
 

@@ -142,6 +142,20 @@ func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 	return e.explain(err)
 }
 
+// InitAlone makes the engine, which manages a swarm that has lost most of its managers, the only manager of
+// that. Nodes, services and what runs elsewhere stay; its own tasks are started again. The address that
+// other nodes know stays too, whatever is given.
+func (e *Engine) InitAlone(ctx context.Context, advertise netip.Addr) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err := e.cli.SwarmInit(ctx, swarm.InitRequest{
+		ListenAddr:      listenAddr,
+		AdvertiseAddr:   advertise.String(),
+		ForceNewCluster: true,
+	})
+	return e.explain(err)
+}
+
 // Join makes the engine a member of the swarm of the managers given and waits
 // until it is, or ctx ends. One that is joining already, or is a member, is waited
 // for: an engine answers after 20 s and goes on by itself. The engine's answer is

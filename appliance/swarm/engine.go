@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -38,6 +39,9 @@ var (
 	ErrNoImage = errors.New("no image")
 	// ErrNotManager is returned by operations that only a swarm manager can do.
 	ErrNotManager = errors.New("this node is not a swarm manager")
+	// ErrNoLeader is returned where a swarm has too few managers to go on, or elects its leader.
+	ErrNoLeader = errors.New("the swarm has no leader, since more than half of its managers have to be online: start " +
+		"those that are not, or run `crawlbox recover` here where they are gone for good")
 )
 
 // IsUnreachable reports whether an error means that there is no engine to ask now, but that
@@ -113,6 +117,8 @@ func (e *Engine) explain(err error) error {
 			ErrUnreachable, e.host)
 	case isNotManager(err):
 		return ErrNotManager
+	case strings.Contains(err.Error(), "does not have a leader"):
+		return ErrNoLeader
 	case cerrdefs.IsNotFound(err):
 		return words.Error(ErrNotFound, "%s", words.Docker(err.Error()))
 	}

@@ -71,7 +71,7 @@ func (r Register) Swap(ctx context.Context, moment, value string) error {
 func (r Register) explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return words.Error(err, "Swarm does not answer in time; more than half of its managers have to be online for "+
-			"a change: start those that are not")
+			"a change: start those that are not, or run `crawlbox recover` here where they are gone for good")
 	}
 	return r.engine.explain(err)
 }

@@ -104,6 +104,24 @@ const (
 	watched    = 5
 )
 
+// Newest asks nodes, all at once, for the newest notice that they know, and returns the best that its cluster's
+// CA has signed and that is newer than an epoch. It is the zero Notice where nobody knows one.
+func Newest(ctx context.Context, id *pki.Identity, epoch int, nodes []agent.Target) (best notice.Notice) {
+	answers := make(chan notice.Notice, len(nodes))
+	for _, to := range nodes {
+		go func() {
+			said, _ := askCall.Ask(ctx, to, agent.None{})
+			answers <- said
+		}()
+	}
+	for range nodes {
+		if said := <-answers; said.Check(id, max(epoch, best.Epoch)) == nil {
+			best = said
+		}
+	}
+	return best
+}
+
 // Tell brings a node a notice, unless it knows as much. It returns what the node knows then.
 func Tell(ctx context.Context, to agent.Target, said notice.Notice) (known notice.Notice, err error) {
 	if _, err = tellCall.Ask(ctx, to, said); errors.Is(err, notice.ErrOutdated) {

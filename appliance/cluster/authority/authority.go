@@ -78,6 +78,19 @@ func Open(ctx context.Context, opts Options) (*Authority, error) {
 	return a, nil
 }
 
+// Begin has an epoch begin in the state of a manager on which no crawlbox runs, alone: its documents are
+// what change makes of those that there are. Where it has begun, nothing is done. It returns the newest
+// commit.
+func Begin(opts Options, epoch int, change func(state.Contents) (state.Contents, error)) (state.Version, error) {
+	opts.Replicas = nil
+	store, err := openState(opts)
+	if err != nil {
+		return "", err
+	}
+	defer store.Close()
+	return store.Begin(epoch, "recovered", change)
+}
+
 // check returns why a file of a version before is none of a document.
 func check(name string, data []byte) error {
 	switch {

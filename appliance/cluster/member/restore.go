@@ -1,6 +1,9 @@
 package member
 
 import (
+	"encoding/json"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -10,15 +13,28 @@ import (
 // swarm nobody is bound to a node yet, and all may join it, as if they had just been let in. Who was
 // removed stays out.
 func Restored(docs state.Contents, now time.Time) (state.Contents, error) {
+	return freed(docs, now, func(string) bool { return true })
+}
+
+// Without returns the documents of a list for a swarm that goes on without some of its nodes, by Swarm's
+// IDs: they may join it again, as if they had just been let in.
+func Without(docs state.Contents, now time.Time, nodes []string) (state.Contents, error) {
+	return freed(docs, now, func(id string) bool { return slices.Contains(nodes, id) })
+}
+
+// freed binds nobody to nodes of Swarm that are gone.
+func freed(docs state.Contents, now time.Time, gone func(id string) bool) (state.Contents, error) {
 	d, err := decode(docs)
 	if err != nil {
 		return nil, err
 	}
 	for id, n := range d.list {
-		n.Bound, n.Swarm, n.Joined = nil, "", now.UTC().Truncate(time.Second)
-		d.list[id] = n
+		if len(n.Bound) == 0 || gone(n.Bound[len(n.Bound)-1]) {
+			n.Bound, n.Swarm, n.Joined = nil, "", now.UTC().Truncate(time.Second)
+			d.list[id] = n
+		}
 	}
-	d.state.Managers, d.written = nil, nil
+	d.state.Managers, d.written = slices.DeleteFunc(slices.Clone(d.state.Managers), gone), nil
 	return encode(d)
 }
 
@@ -31,4 +47,28 @@ func (m *List) Welcome(id string) (bool, error) {
 	}
 	n.Joined = time.Now().UTC().Truncate(time.Second)
 	return true, m.Put(n)
+}
+
+// Addresses returns where the nodes of a state ask from, but for those that were removed. It is empty where
+// the list can't be read.
+func Addresses(view *state.View) (addrs []netip.Addr) {
+	data, err := view.Document(state.Members)
+	if err != nil {
+		return nil
+	}
+	list, _ := Parse(data)
+	for _, n := range list {
+		if addr := n.Remote.Unmap(); addr.IsValid() && !n.gone() {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// Parse reads a list from its document, for who looks at the state and changes nothing.
+func Parse(data []byte) (list []Member, err error) {
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, state.Damaged(state.Members, err)
+	}
+	return list, nil
 }

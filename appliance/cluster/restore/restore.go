@@ -33,6 +33,7 @@ type Pending struct {
 	Begun   time.Time     `json:"begun"`
 	Objects fleet.Objects `json:"objects"` // of the swarm
 	Made    bool          `json:"made"`    // all of Objects are there
+	Images  bool          `json:"images"`  // those that services use are there
 	Nodes   []backup.Node `json:"nodes"`   // of the swarm before; those that have what they had there are left out
 	// Before are the addresses of managers before, which have not heard yet that they are none.
 	Before []netip.Addr `json:"before"`
@@ -82,13 +83,19 @@ func Prepare(cfg configs.Config, node string, c backup.Content) error {
 	if err := state.Restore(state.Dir(cfg.DataDir), node, c.Epoch+1, docs); err != nil {
 		return err
 	}
+	p := PendingOf(c)
+	return p.In(cfg.DataDir).Save()
+}
+
+// PendingOf returns what is left to do for what a backup has.
+func PendingOf(c backup.Content) Pending {
 	p := Pending{Begun: time.Now().UTC(), Objects: c.Objects, Nodes: c.Nodes}
 	for _, n := range c.Nodes {
 		if addr, err := netip.ParseAddr(n.Addr); err == nil && n.Role == fleet.RoleManager {
 			p.Before = append(p.Before, addr.Unmap())
 		}
 	}
-	return p.In(cfg.DataDir).Save()
+	return p
 }
 
 // ofHere returns what is to be in a file on this machine, which has another address.

@@ -154,7 +154,14 @@ func (m *Machine) initSwarm(ctx context.Context, r *Record, addr netip.Addr, wha
 func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 	elected, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
+	heard := time.Now()
 	for {
+		if time.Since(heard) > hearEvery {
+			if m.hear(elected) {
+				return swarm.Info{}, m.standDown(ctx)
+			}
+			heard = time.Now()
+		}
 		info, err := m.Engine.Info(elected)
 		if err == nil && info.Manager && info.ClusterID != "" {
 			return info, nil
@@ -166,8 +173,8 @@ func (m *Machine) awaitLeader(ctx context.Context) (swarm.Info, error) {
 		case ctx.Err() != nil:
 			return info, ctx.Err()
 		case err != nil:
-			return info, fmt.Errorf("the swarm of this machine has no leader after %s; see `docker node ls` and "+
-				"start its other managers", electionTimeout)
+			return info, fmt.Errorf("the swarm of this machine has no leader after %s; start its other managers, or "+
+				"run `crawlbox recover` here where they are gone for good", electionTimeout)
 		}
 	}
 }

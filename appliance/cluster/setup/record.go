@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // RecordFile is the file of a Record, in the data directory.
@@ -42,6 +44,16 @@ func LoadRecord(path string) (*Record, error) {
 			err)
 	}
 	return r, nil
+}
+
+// RecordPath returns where the record of a machine is.
+func RecordPath(cfg configs.Config) string { return filepath.Join(cfg.DataDir, RecordFile) }
+
+// Keep makes a machine the manager that made a swarm, with Swarm's ID of it, or that makes one at its next
+// start, where there is none.
+func Keep(cfg configs.Config, swarm string, addr netip.Addr) error {
+	r := Record{Begun: time.Now().UTC(), Cluster: swarm, Addr: addr, Own: true, path: RecordPath(cfg)}
+	return r.save()
 }
 
 func (r *Record) save() error {

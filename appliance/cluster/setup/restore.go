@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/notices"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -58,6 +63,43 @@ func (m *Machine) standDown(ctx context.Context) error {
 		return fmt.Errorf("%w (its containers could not be removed: %w)", replaced, err)
 	}
 	return replaced
+}
+
+const (
+	// hearEvery is how often a manager whose swarm has no leader asks nodes whether its cluster is elsewhere,
+	// hearTimeout how long they have, and asked how many of them it asks.
+	hearEvery   = 5 * time.Second
+	hearTimeout = 3 * time.Second
+	asked       = 16
+)
+
+// hear asks nodes of the cluster of this manager, whose own parts do not run yet, whether it was restored or
+// recovered elsewhere, and keeps the notice. It reports whether it was.
+func (m *Machine) hear(ctx context.Context) bool {
+	id, err := JoinedAs(m.Config)
+	if err != nil {
+		return false
+	}
+	epoch, known := id.Membership().Restored, slices.Clone(id.Membership().Nodes)
+	if view, err := state.Look(state.Dir(m.Config.DataDir)); err == nil {
+		epoch, known = max(epoch, view.Commit.Epoch), append(known, member.Addresses(view)...)
+	}
+	for _, manager := range id.Membership().Managers {
+		known = append(known, manager.Addr())
+	}
+	slices.SortFunc(known, netip.Addr.Compare)
+	known = slices.DeleteFunc(slices.Compact(known), func(a netip.Addr) bool { return a == id.Self.Addr })
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	client := agent.NewClient(func(at netip.AddrPort) bool { return slices.Contains(known, at.Addr().Unmap()) }, id)
+	defer client.CloseIdleConnections()
+	nodes := make([]agent.Target, min(len(known), asked))
+	for i := range nodes {
+		nodes[i] = agent.Target{Client: client, Addr: netip.AddrPortFrom(known[i], m.Config.Node.Port)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, hearTimeout)
+	defer cancel()
+	n := notices.Newest(ctx, id, epoch, nodes)
+	return n.Epoch > epoch && n.Save(NoticePath(m.Config)) == nil
 }
 
 // move has a node follow a cluster that was restored into its new swarm: it leaves the dead one, with all

@@ -65,7 +65,7 @@ func hashOf(data []byte) string {
 // next returns the commit that makes changes after s, and its file. Where they change nothing it
 // is s, without a file.
 func (s snapshot) next(about Commit, changes Contents) (next snapshot, file []byte, err error) {
-	about.Parent, about.Epoch = s.id, s.Epoch
+	about.Parent, about.Epoch = s.id, max(about.Epoch, s.Epoch)
 	next = snapshot{record: record{Commit: about, Tree: maps.Clone(s.Tree)}}
 	if next.Tree == nil {
 		next.Tree = tree{}
@@ -86,7 +86,7 @@ func (s snapshot) next(about Commit, changes Contents) (next snapshot, file []by
 	if len(next.Tree) > MaxDocuments {
 		return s, nil, fmt.Errorf("there would be %d documents, the limit is %d", len(next.Tree), MaxDocuments)
 	}
-	if s.id != "" && maps.Equal(next.Tree, s.Tree) {
+	if s.id != "" && maps.Equal(next.Tree, s.Tree) && about.Epoch == s.Epoch {
 		return s, nil, nil
 	}
 	line, err := json.Marshal(next.record)

@@ -57,6 +57,7 @@ type Disk struct {
 	writing  chan struct{} // has a token while a commit is made; taken before mu
 	exported Version       // whose documents the files have for sure, also after a power cut
 	failing  string        // why files could not be written
+	epoch    int           // that commits begin; see Begin
 	since    int           // how many commits became the newest since the last prune
 	past     versions      // that were in history and are no more
 
@@ -383,7 +384,7 @@ func (d *Disk) index(v Version) int {
 func (d *Disk) commit(
 	changes Contents, message string, share func(next snapshot, file []byte, keep func() error) error,
 ) (Version, error) {
-	about := Commit{Author: d.Author, Time: time.Now().UTC(), Message: message}
+	about := Commit{Author: d.Author, Time: time.Now().UTC(), Message: message, Epoch: d.epoch}
 	next, data, err := d.head().next(about, changes)
 	if err != nil || data == nil {
 		return next.id, err

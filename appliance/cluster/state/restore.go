@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,6 +37,42 @@ func Restore(dir, author string, epoch int, docs Contents) error {
 		return fail(err)
 	}
 	return nil
+}
+
+// Begin has an epoch begin, with a commit here alone, which the cluster is told of later: its documents are
+// what change makes of those that there are. Where the epoch has begun, nothing is done. It returns the
+// newest commit.
+func (d *Disk) Begin(epoch int, message string, change func(Contents) (Contents, error)) (v Version, err error) {
+	err = d.locked(context.Background(), func() error {
+		head := d.head()
+		if v = head.id; v == "" {
+			return ErrNotFound
+		}
+		if head.Epoch >= epoch {
+			return nil
+		}
+		docs := Contents{}
+		for name, b := range head.Tree {
+			if docs[name], err = b.read(d.dir); err != nil {
+				return damaged(d.dir, err)
+			}
+		}
+		changes, err := change(docs)
+		if err == nil {
+			err = check(changes)
+		}
+		if err != nil {
+			return err
+		}
+		d.epoch = epoch
+		err = d.commitHere(changes, message)
+		v = d.head().id
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("begin an epoch of the cluster's state: %w", explained(d.dir, err))
+	}
+	return v, nil
 }
 
 // Epoch returns how often the cluster was restored.

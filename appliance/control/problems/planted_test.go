@@ -314,8 +314,8 @@ var planted = map[string]struct {
 			}
 		},
 		api.Bad, api.AddressGone, []string{
-			"no longer has the address 10.0.0.1 (it has 10.0.0.77)", "give it that address again",
-			"make the cluster anew",
+			"no longer has the address 10.0.0.1 (it has 10.0.0.77)", "run `crawlbox recover` here",
+			"give it that address again",
 		},
 	},
 

@@ -281,7 +281,7 @@ func (c *Controller) gathered(nodes []fleet.Node) bool {
 
 // make makes what the swarm before had, with the images that it needs first.
 func (c *Controller) make(ctx context.Context, nodes []fleet.Node) error {
-	if !c.looked {
+	if !c.looked && !c.Pending.Images {
 		c.looked, c.missing = true, c.images()
 	}
 	c.fetch(ctx, nodes)

@@ -1,0 +1,80 @@
+// Package recovery brings a cluster back on one of its managers, where no other can: its address is
+// another one than Swarm knows, or most of the managers are gone. Nothing is brought back from elsewhere
+// that is on this machine: the cluster's state, the images and the queue stay as they are.
+//
+// A person decides (Look, Situation.Decide), which is written down with all that it needs (Journal). The
+// node does it at its next start, before it is anything, and one that runs begins anew for it (Begin).
+// Killed at any moment, it goes on where it was: each step may be done twice.
+//
+//	in place:   begin an epoch ─▶ this manager alone has Swarm's raft ─▶ its state is the newest
+//	new swarm:  begin an epoch ─▶ leave the swarm ─▶ make another as after a restore, see package restore
+//
+// Other managers, when they wake up, hear of the higher epoch and stand down; see package notice.
+package recovery
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
+	"github.com/crawlbox/crawlbox/appliance/cluster/restore"
+)
+
+// journalFile is in the data directory from when a recovery was decided on until it is done, as far as
+// the node's start goes.
+const journalFile = "recover.json"
+
+// Journal is a recovery that was decided on.
+type Journal struct {
+	Begun time.Time  `json:"begun"`
+	Epoch int        `json:"epoch"` // that begins with it
+	Addr  netip.Addr `json:"addr"`  // of this manager from then on
+	// InPlace has this manager keep its swarm; otherwise it makes another.
+	InPlace bool `json:"in_place,omitempty"`
+	// Alone is set before this manager is made the only one, in place.
+	Alone bool `json:"alone,omitempty"`
+	// Own is this manager on the list of those that have the state, in place.
+	Own replica.Replica `json:"own"`
+	// Gone are Swarm's IDs of the other managers, in place.
+	Gone []string `json:"gone,omitempty"`
+	// Pending is what is left to do once the node runs.
+	Pending restore.Pending `json:"pending"`
+}
+
+func journalPath(dataDir string) string { return filepath.Join(dataDir, journalFile) }
+
+// Load returns the journal in a data directory, nil where there is none.
+func Load(dataDir string) (*Journal, error) {
+	data, err := os.ReadFile(journalPath(dataDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	j := &Journal{}
+	if err == nil {
+		err = json.Unmarshal(data, j)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is to be recovered: %w; remove %s and run `crawlbox recover` again", err,
+			journalPath(dataDir))
+	}
+	return j, nil
+}
+
+// Save has the node at a data directory do it, now or at its next start.
+func (j Journal) Save(dataDir string) error {
+	data, err := json.Marshal(j)
+	if err == nil {
+		err = durable.WriteFile(journalPath(dataDir), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep what is to be recovered: %w", err)
+	}
+	return nil
+}
