@@ -202,6 +202,7 @@ var everything = []grows{
 		"embedded/registry.pushState.asked", "who may push", "requests that run",
 		"embedded/registry.TestPushes_GrowByWhatIsThere",
 	},
+	{"embedded/registry/archive.Writer.done", "root", "one for each file of the images, in one command", ""},
 	{"embedded/registry.pushState.told", "who may push", "as repos", "embedded/registry.TestPushes_EndedAreForgotten"},
 	{"length of a repository's name", "node", "255", "embedded/registry.TestLongNamesAreRefused"},
 	{"the disk of the registry", "who may push", "registry.min_free stays", "embedded/registry.TestFullDisk"},

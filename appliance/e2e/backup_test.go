@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/lab"
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // TestBackup finds sealed backups of a manager on its workers, without anybody who asked for one.
@@ -58,6 +59,48 @@ func TestBackup(t *testing.T) {
 		contains(t, string(objects.Configs[0].Spec), `"Data":"b2YgYSBjb25maWc="`)
 	}
 	contains(t, c.manager.MustExec("crawlbox", "state", "show", state.Recovery), "********")
+}
+
+// TestBackup_Images restores a cluster with its images on a server that is alone: no node has them.
+func TestBackup_Images(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "", 0)
+	for n := 1; n <= 2; n++ {
+		ref := fmt.Sprintf("localhost:8003/team/s:%d", n)
+		c.manager.Load(artifact.TinyImage(t, ref, int64(n)<<20))
+		c.manager.Docker("push", "--quiet", ref)
+		c.run("deploy", ref, "--name", "s", "--replicas", "2", "--monitor", "1s")
+	}
+	c.push("localhost:8003/unused:1")
+	contains(t, fails(t, c.manager, 2, "backup", "--images"), "FILE")
+	contains(t, c.run("backup", "/run/file", "--images"), "2 images (")
+	bare, whole := c.run("backup", "-"), c.manager.ReadFile("/run/file")
+	if len(whole) < len(bare)+3<<20 {
+		t.Errorf("the backup has %d bytes with images, and %d without", len(whole), len(bare))
+	}
+	key := c.run("recovery-key")
+	c.manager.PowerOff()
+
+	h := c.lab.AddHost()
+	h.WriteFile("/run/key", key)
+	h.WriteFile("/run/cut", whole[:len(whole)-1])
+	contains(t, fails(t, h, 1, "manager", "--restore", "/run/cut", "--recovery-key-file", "/run/key"), "cut or altered")
+	if left := h.MustExec("sh", "-c", "ls -A /var/lib/crawlbox | wc -l"); left != "0" {
+		t.Errorf("of a backup that is cut %s files are left", left)
+	}
+	h.WriteFile("/run/file", whole)
+	c.manager, c.hosts = h, []*lab.Host{h}
+	c.startManager("--restore", "/run/file", "--recovery-key-file", "/run/key")
+	lab.WaitFor(t, patience, "the service",
+		func() error { return h.Exec(t.Context(), "crawlbox", "inspect", "s").Err() })
+	c.awaitRunning("s", 2)
+	contains(t, c.run("images"), "team/s:1", "team/s:2")
+	contains(t, c.run("rollback", "s"), "s")
+	c.awaitRunning("s", 2)
+	contains(t, c.run("inspect", "s"), "team/s:1")
+	if r := h.Exec(t.Context(), "docker", "pull", "localhost:8003/unused:1"); r.Code == 0 {
+		t.Error("an image came back that was not in the backup")
+	}
 }
 
 // awaitBackups waits until each worker keeps so many copies, the newest of one content, and returns

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -13,12 +14,14 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/registry/archive"
 )
 
 // BackupCmd returns crawlbox backup.
@@ -28,19 +31,24 @@ func BackupCmd(a *command.App) *cobra.Command {
 		Short: "Back the cluster up, which it also does by itself",
 		Long: `Back the cluster up: its state (CA, join tokens, members, history), services,
 networks, configs, and the manager's config file and queue password, sealed with
-the recovery key that 'crawlbox recovery-key' prints. Images, what is in the
-queue and the content of Docker's secrets are not in it.
+the recovery key that 'crawlbox recovery-key' prints. What is in the queue and
+the content of Docker's secrets are not in it, and images only with --images.
 
 Without FILE it is brought onto three other nodes and to backup.dir and
 backup.command of the config, as the manager does by itself every ten minutes if
 something has changed. With FILE, - for standard output, it is written there,
-as root on the manager; that needs no running crawlbox.`,
-		Example: "  crawlbox backup\n  crawlbox backup cluster.crawlbox-backup\n" +
+as root on the manager; that needs no running crawlbox. With --images the images
+that services use or may go back to are in FILE too.`,
+		Example: "  crawlbox backup\n  crawlbox backup cluster.crawlbox-backup --images\n" +
 			"  ssh root@manager crawlbox backup - > cluster.crawlbox-backup",
 	}, backupLsCmd(a))
 	cmd.Args = command.AtMostOne("one file")
 	force := cmd.Flags().Bool("force", false, "replace a FILE that is there")
+	images := cmd.Flags().Bool("images", false, "with the images that services use or may go back to")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 && *images {
+			return command.Usagef(cmd, "--images needs a FILE, as the nodes that keep backups have no room for images")
+		}
 		if len(args) == 0 {
 			return a.Asking(func(cmd *cobra.Command, c *api.Client, _ []string) error {
 				if err := c.BackUp(cmd.Context()); err != nil {
@@ -49,13 +57,13 @@ as root on the manager; that needs no running crawlbox.`,
 				return a.Printf("the backups are up to date; `crawlbox backup ls` lists them\n")
 			})(cmd, args)
 		}
-		return writeBackup(a, cmd.Context(), args[0], *force)
+		return writeBackup(a, cmd.Context(), args[0], *force, *images)
 	}
 	return cmd
 }
 
 // writeBackup writes a sealed backup of the cluster to a file.
-func writeBackup(a *command.App, ctx context.Context, path string, force bool) error {
+func writeBackup(a *command.App, ctx context.Context, path string, force, images bool) error {
 	if err := mayWrite(a, path, force); err != nil {
 		return err
 	}
@@ -80,14 +88,64 @@ func writeBackup(a *command.App, ctx context.Context, path string, force bool) e
 	if err != nil {
 		return err
 	}
-	if path == "-" {
-		return buffered(a.Env.Stdout, func(w io.Writer) error { return content.Write(w, seal, nil) })
+	packed := packing{root: cfg.RegistryDir()}
+	if images {
+		if packed.images, err = content.Images(cfg.Registry.Port); err != nil {
+			return err
+		}
 	}
-	if err := intoFile(path, func(w io.Writer) error { return content.Write(w, seal, nil) }); err != nil {
+	write := func(w io.Writer) error { return content.Write(w, seal, packed.write) }
+	if path == "-" {
+		if err := buffered(a.Env.Stdout, write); err != nil {
+			return err
+		}
+		return packed.say(a)
+	}
+	if err := intoFile(path, write); err != nil {
 		return fmt.Errorf("write %s: %w", path, withoutPath(err))
 	}
-	return a.Printf("wrote %s: %s; the key that `crawlbox recovery-key` prints opens it\n", path, content)
+	with := ""
+	if images {
+		with = fmt.Sprintf(", with %s (%s)", words.Count(len(packed.images)-len(packed.lacks), "image"),
+			tui.Size(packed.bytes))
+	}
+	err = a.Printf("wrote %s: %s%s; the key that `crawlbox recovery-key` prints opens it\n", path, content, with)
+	return errors.Join(err, packed.say(a))
 }
+
+// packing puts images into a backup.
+type packing struct {
+	root   string // of the registry
+	images []archive.Image
+	lacks  []string // those that the registry lacks
+	bytes  int64
+}
+
+func (p *packing) write(to *tar.Writer) error {
+	w := archive.Writer{Root: p.root}
+	for _, image := range p.images {
+		ok, err := w.Write(to, image)
+		if err != nil {
+			return fmt.Errorf("image %s:%s: %w", image.Repository, image.Tag, err)
+		}
+		if !ok {
+			p.lacks = append(p.lacks, image.Repository+":"+image.Tag)
+		}
+	}
+	p.bytes = w.Bytes
+	return nil
+}
+
+// say says which images are not in the backup.
+func (p *packing) say(a *command.App) error {
+	if len(p.lacks) == 0 {
+		return nil
+	}
+	return a.Say("not in it, since the registry here lacks them: %s", words.Some(p.lacks, maxLacks))
+}
+
+// maxLacks is how many images are named.
+const maxLacks = 5
 
 // mayWrite refuses to put a backup in the place of what is there, before anything is read.
 func mayWrite(a *command.App, path string, force bool) error {

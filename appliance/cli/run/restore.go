@@ -57,12 +57,19 @@ func Restore(a *command.App, cmd *cobra.Command, cfg configs.Config) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	content, err := backup.Read(sealed, key, nil)
-	if err != nil {
-		return false, fmt.Errorf("restore from %s: %w; nothing was changed", from, err)
-	}
 	node, err := os.Hostname()
 	if err != nil {
+		return false, err
+	}
+	images := restore.NewImages(cfg)
+	if err := images.Drop(); err != nil { // of a restore that was killed
+		return false, err
+	}
+	content, err := backup.Read(sealed, key, images.Take)
+	if err != nil {
+		return false, fmt.Errorf("restore from %s: %w; nothing was changed", from, errors.Join(err, images.Drop()))
+	}
+	if err := images.Keep(); err != nil {
 		return false, err
 	}
 	if err := restore.Prepare(cfg, node, content); err != nil {

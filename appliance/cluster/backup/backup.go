@@ -98,19 +98,20 @@ func NewSource(swarm Swarm, cfg configs.Config, node, version string) Source {
 
 // Read returns what there is now, and the cluster's recovery key.
 func (s Source) Read(ctx context.Context) (c Content, key Key, err error) {
-	view, err := state.Look(state.Dir(s.DataDir))
+	view, docs, err := s.documents()
+	if err == nil {
+		key, err = LookKey(view)
+	}
 	if err != nil {
 		return c, key, err
 	}
-	if key, err = LookKey(view); err != nil {
-		return c, key, err
-	}
-	c = Content{Format: format, Epoch: view.Commit.Epoch, Time: time.Now().UTC(), Node: s.Node, Version: s.Version}
-	c.Documents = map[string][]byte{}
-	for _, e := range view.Documents {
-		if c.Documents[e.Name], err = view.Document(e.Name); err != nil {
-			return c, key, err
-		}
+	c = Content{
+		Format:    format,
+		Epoch:     view.Commit.Epoch,
+		Time:      time.Now().UTC(),
+		Node:      s.Node,
+		Version:   s.Version,
+		Documents: docs,
 	}
 	hash, err := pki.CAHash(c.Documents[state.CA])
 	if err != nil {
@@ -129,6 +130,34 @@ func (s Source) Read(ctx context.Context) (c Content, key Key, err error) {
 	}
 	c.Files, err = s.files()
 	return c, key, err
+}
+
+// maxLooks bounds how often the state is read anew while it is changed all the time.
+const maxLooks = 10
+
+// documents returns the state, and all that it has. Where crawlbox removes what is old of it meanwhile, there is a
+// newer one.
+func (s Source) documents() (view *state.View, docs map[string][]byte, err error) {
+	var before state.Version
+	for range maxLooks {
+		view, lookErr := state.Look(state.Dir(s.DataDir))
+		if lookErr != nil {
+			return nil, nil, lookErr
+		}
+		if view.Head == before {
+			break // it is damaged
+		}
+		before, docs = view.Head, map[string][]byte{}
+		for _, e := range view.Documents {
+			if docs[e.Name], err = view.Document(e.Name); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return view, docs, nil
+		}
+	}
+	return nil, nil, err
 }
 
 // files reads those of the config. What is not there is left out.

@@ -23,6 +23,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/registry/archive"
 )
 
 // pendingFile is in the data directory while a restore is not over.
@@ -84,7 +85,20 @@ func Prepare(cfg configs.Config, node string, c backup.Content) error {
 		return err
 	}
 	p := PendingOf(c)
+	p.Images = whole(cfg, c)
 	return p.In(cfg.DataDir).Save()
+}
+
+// whole reports whether the registry's directory has all images that services use, as a backup may have brought.
+func whole(cfg configs.Config, c backup.Content) bool {
+	c.Documents = nil // which name those that may be gone back to
+	list, err := c.Images(cfg.Registry.Port)
+	for _, image := range list {
+		if !archive.Has(cfg.RegistryDir(), image) {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // PendingOf returns what is left to do for what a backup has.

@@ -178,8 +178,10 @@ func load(dir, file string) ([]snapshot, error) {
 // there were none. One without a parent may be what a power cut has left of the first, and a manager
 // that is new has commits of others before it has a head.
 func headless(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, newFile)); err == nil {
-		return nil
+	for _, name := range []string{newFile, headFile} { // which a commit puts in its place just now
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return nil
+		}
 	}
 	list, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

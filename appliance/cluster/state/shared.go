@@ -61,6 +61,9 @@ var errBehind = errors.New("its newest commit is on no manager that answers, as 
 // errMoved is returned where the newest commit was another, which is taken over by then.
 var errMoved = fmt.Errorf("the cluster's state is changed all the time: %w", ErrConflict)
 
+// errUnsure is returned where a commit may have become the newest.
+var errUnsure = errors.New("it is not known whether this was changed; look, and try again where it was not")
+
 // share makes a commit of this node the newest of the cluster. keep keeps it here. The caller is in locked.
 func (d *Disk) share(ctx context.Context, next snapshot, file []byte, keep func() error) error {
 	if d.Cluster == nil {
@@ -79,18 +82,26 @@ func (d *Disk) share(ctx context.Context, next snapshot, file []byte, keep func(
 		d.step("set")
 		return nil
 	}
-	// It may have been done before the answer was lost, and others may have gone on from there.
+	// It may have been done before the answer was lost, also where that says that another is the newest by now: Swarm's
+	// managers ask each other again. And others may have gone on from there.
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxShare/4)
 	defer cancel()
 	is, readErr := d.sync(again)
 	switch {
 	case readErr == nil && d.index(next.id) >= 0:
 		return nil
-	case readErr == nil && is != was && (next.Parent == "" || d.index(next.Parent) >= 0):
+	case readErr == nil && is != was && d.knows(next.Parent):
 		_ = os.Remove(d.path(string(next.id)))
 		return errMoved
+	case errors.Is(err, ErrConflict):
+		return fmt.Errorf("%w (%v)", errUnsure, readErr)
 	}
-	return err
+	return fmt.Errorf("%w (%w)", errUnsure, err)
+}
+
+// knows reports whether what came after a commit is all in history.
+func (d *Disk) knows(v Version) bool {
+	return d.index(v) >= 0 || v == "" && len(d.history) > 0 && d.history[0].Parent == ""
 }
 
 // offer keeps a commit here and on a majority, and returns what is the newest: the one that it is on. It does all at

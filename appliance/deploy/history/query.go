@@ -40,6 +40,12 @@ func (s *Store) Unfinished() map[string]Entry {
 // fail and go back. Of several entries with one image the newest stands for it.
 func (s *Store) Kept(service string, n int) []Entry { return kept(s.of(service), n) }
 
+// KeptOf returns what Kept does of KeptVersions, of a document.
+func KeptOf(service string, data []byte) ([]Entry, error) {
+	entries, err := decode(service, data)
+	return kept(entries, KeptVersions), err
+}
+
 // KeptVersions is how many versions of a service can be gone back to at once: their
 // images stay in the registry and on the nodes.
 const KeptVersions = 5
