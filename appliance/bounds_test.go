@@ -204,6 +204,15 @@ var everything = []grows{
 	},
 	{"embedded/registry/archive.Writer.done", "root", "one for each file of the images, in one command", ""},
 	{"embedded/registry.pushState.told", "who may push", "as repos", "embedded/registry.TestPushes_EndedAreForgotten"},
+	{
+		"embedded/registry.Registry.landed", "who may push", "one for each request that runs",
+		"embedded/registry.TestPushes_GrowByWhatIsThere",
+	},
+	{"tags of images", "who may push", "50,000 in all", "appliance/registries/tags.TestTags_Full"},
+	{
+		"uploads that are passed on to another manager", "who may push", "16 at a time, from the disk",
+		"appliance/registries.TestSet_PassageBounds",
+	},
 	{"length of a repository's name", "node", "255", "embedded/registry.TestLongNamesAreRefused"},
 	{"the disk of the registry", "who may push", "registry.min_free stays", "embedded/registry.TestFullDisk"},
 
@@ -319,7 +328,6 @@ var everything = []grows{
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},
 	{"appliance/controller/services.removals.list", "root", "services of the config file", ""},
 	{"appliance/controller/services.seen.removed", "root", "services of the config file", ""},
-	{"appliance/controller/services.force.Applied", "root", "the managers; those that are gone are dropped", ""},
 	{"appliance/control/problems.Seen.Why", "root", "3 tasks, for one status", ""},
 	{"appliance/controller/services.jobs.byService", "root", "services of the config file", ""},
 	{"embedded/registry/access.Accounts.byName", "root", "crawlbox registry login", ""},

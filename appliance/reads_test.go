@@ -128,6 +128,7 @@ var mayConnect = map[string]string{
 	"appliance/api":               "to this machine's own socket",
 	"appliance/swarm":             "to this machine's Docker Engine",
 	"appliance/image":             "to registries that root of the cluster names",
+	"appliance/registries":        "to managers, by the client that it is given, and to handlers in this process",
 	"appliance/lab":               "for tests",
 	"systemd":                     "to Docker's own package repository, and to systemd",
 }

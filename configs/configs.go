@@ -91,6 +91,9 @@ type Registry struct {
 	// services name, so that nodes get them as they get the cluster's own. Default
 	// true; where it is false each node pulls them itself.
 	Public bool
+	// Copies is on how many managers an image is before a push of it is answered, as far
+	// as there are as many; default 2.
+	Copies int
 }
 
 // Mirror is a worker's cache of image data, and how nodes exchange it.
@@ -147,7 +150,7 @@ func Default() Config {
 		LogLevel: slog.LevelInfo,
 		Node:     Node{Port: 7980},
 		Gossip:   Gossip{Port: 7981},
-		Registry: Registry{Port: 8003, MinFree: 256 * megabyte, Public: true},
+		Registry: Registry{Port: 8003, MinFree: 256 * megabyte, Public: true, Copies: 2},
 		Mirror:   Mirror{MaxSize: 10 * gigabyte},
 		Swarm:    Swarm{TaskHistory: -1},
 	}

@@ -33,6 +33,7 @@ var keys = []key{
 	{name: "registry.data_dir", path: true, field: func(c *Config) field { return text(&c.Registry.DataDir) }},
 	{name: "registry.min_free", field: func(c *Config) field { return size(&c.Registry.MinFree) }},
 	{name: "registry.public", field: func(c *Config) field { return boolean(&c.Registry.Public) }},
+	{name: "registry.copies", field: func(c *Config) field { return integer(&c.Registry.Copies) }},
 	{name: "mirror.max_size", field: func(c *Config) field { return size(&c.Mirror.MaxSize) }},
 	{name: "mirror.upload_rate", field: func(c *Config) field { return size(&c.Mirror.UploadRate) }},
 	{name: "mirror.download_rate", field: func(c *Config) field { return size(&c.Mirror.DownloadRate) }},

@@ -122,7 +122,7 @@ prune: true
 	want.JoinFile = filepath.Join(filepath.Dir(cfg.File), "join")
 	want.LogLevel = slog.LevelDebug
 	want.Docker.Host = "tcp://127.0.0.1:2375"
-	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images"}
+	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images", Copies: 2}
 	want.Queue = &Queue{Port: 7891, Password: "0123", TLS: true}
 	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
 	want.Prune = true

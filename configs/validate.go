@@ -30,6 +30,9 @@ func (c Config) check() []keyProblem {
 	if c.Registry.MinFree < 0 {
 		found = append(found, keyProblem{key: "registry.min_free", reason: "a size is not negative"})
 	}
+	if c.Registry.Copies < 1 {
+		found = append(found, keyProblem{key: "registry.copies", reason: "an image is on 1 manager at least"})
+	}
 	found = append(found, c.Mirror.check()...)
 	if c.Queue != nil && c.Queue.Password != "" && c.Queue.PasswordFile != "" {
 		found = append(found, keyProblem{

@@ -18,8 +18,11 @@ const (
 	RouteSealed       = "GET /v1/backup"
 	RouteNotice       = "POST /v1/notice"
 	RouteNewest       = "GET /v1/notice"
-	RouteImages       = "/v2/"     // the registry's
-	RouteAPI          = "/v1/api/" // and a call of the local API
+	RouteImages       = "/v2/"          // the registry's
+	RouteAPI          = "/v1/api/"      // and a call of the local API
+	RouteRegistry     = "/v1/registry/" // and what another manager's own registry is asked
+	RouteFilled       = "POST /v1/filled"
+	RouteSweep        = "POST /v1/sweep"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -70,6 +73,9 @@ var Callers = map[string]enroll.Caller{
 	RouteBackup:            enroll.Manager,
 	RouteBackups:           enroll.Manager,
 	RouteAPI:               enroll.Manager,
+	RouteRegistry:          enroll.Manager,
+	RouteFilled:            enroll.Manager,
+	RouteSweep:             enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

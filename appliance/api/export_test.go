@@ -1,9 +1,6 @@
 package api
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // Streams returns the routes of areas that answer a stream, sorted.
 func Streams(areas []Area) (routes []string) {
@@ -17,5 +14,3 @@ func Streams(areas []Area) (routes []string) {
 	slices.Sort(routes)
 	return routes
 }
-
-func init() { patience = 5 * time.Second }

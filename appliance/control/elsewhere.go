@@ -40,18 +40,17 @@ func NewElsewhere(errs Errors) Elsewhere {
 
 // Areas returns those that managers with the cluster's state answer.
 func (e Elsewhere) Areas() []api.Area {
-	return append(e.ImagesAreas(),
+	return []api.Area{
+		api.BuildsArea(e),
+		api.ImagesArea(e),
 		api.AccountsArea(e),
 		api.DeploysArea(e),
 		api.QueuesArea(e),
 		api.UpgradesArea(e),
 		api.ProgramsArea(e),
 		api.BackupsArea(e),
-	)
+	}
 }
-
-// ImagesAreas returns those that a manager with all images answers.
-func (e Elsewhere) ImagesAreas() []api.Area { return []api.Area{api.BuildsArea(e), api.ImagesArea(e)} }
 
 func (e Elsewhere) ca() error       { return e.onlyOn("the cluster's CA") }
 func (e Elsewhere) registry() error { return e.onlyOn("the registry") }

@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/registry"
+	"github.com/crawlbox/crawlbox/embedded/registry/collect"
 )
 
 // Images answers api.Images on the node that has the registry.
@@ -27,23 +28,28 @@ type Images struct {
 	engine   *swarm.Engine
 	numbers  Numbers
 	kept     func() []string
+	collect  Collect
 	holders  Holders
 	log      *slog.Logger
 	errs     Errors
 }
 
+// Collect frees the space of images that no tag needs and that are not to be kept, on all managers.
+type Collect func(ctx context.Context, keep []digest.Digest) (collect.Report, error)
+
 // Holders finds out how many nodes have an image.
 type Holders func(context.Context) (of func(digest string) *fleet.Holders, err error)
 
-// NewImages returns the images of a registry. kept has the digests of those that services
-// may go back to.
-func NewImages(reg *registry.Registry, engine *swarm.Engine, numbers Numbers, kept func() []string, holders Holders,
-	log *slog.Logger, errs Errors) *Images {
+// NewImages returns the images of a registry. kept has those that services may go back to, named with their
+// digests.
+func NewImages(reg *registry.Registry, engine *swarm.Engine, numbers Numbers, kept func() []string, collect Collect,
+	holders Holders, log *slog.Logger, errs Errors) *Images {
 	return &Images{
 		registry: reg,
 		engine:   engine,
 		numbers:  numbers,
 		kept:     kept,
+		collect:  collect,
 		holders:  holders,
 		log:      log,
 		errs:     errs,
@@ -139,10 +145,11 @@ func (i *Images) CollectImages(ctx context.Context) (api.GCReport, error) {
 	for d := range used {
 		keep = append(keep, digest.Digest(d))
 	}
-	for _, d := range i.kept() {
+	for _, image := range i.kept() {
+		_, d, _ := strings.Cut(image, "@")
 		keep = append(keep, digest.Digest(d))
 	}
-	r, err := i.registry.GC(ctx, keep)
+	r, err := i.collect(ctx, keep)
 	return api.GCReport{
 		Manifests: r.Manifests,
 		Blobs:     r.Blobs,

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crawlbox/crawlbox/appliance/base/inprocess"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
@@ -28,14 +29,14 @@ type copyPlan struct {
 	into      name.Repository
 	here      *remote.Puller // of what the cluster's registry has
 	push      *remote.Pusher
-	registry  inProcess
+	registry  inprocess.Transport
 
 	manifests []*remote.Descriptor // an index after those in it
 	layers    []v1.Layer           // with the configs
 }
 
 func (c *Copier) plan(into name.Repository, platforms []fleet.Platform) (p *copyPlan, err error) {
-	p = &copyPlan{platforms: platforms, into: into, registry: inProcess{c.registry}}
+	p = &copyPlan{platforms: platforms, into: into, registry: inprocess.Transport{Handler: c.registry}}
 	transport := remote.WithTransport(p.registry)
 	if p.here, err = remote.NewPuller(transport); err == nil {
 		p.push, err = remote.NewPusher(transport)

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/crawlbox/crawlbox/appliance/base/inprocess"
 )
 
 // TestEnvironment reads what an image sets, also one for several platforms.
@@ -23,7 +25,7 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: empty.Image}, mutate.IndexAddendum{Add: img})
-	into := remote.WithTransport(inProcess{r.Handler()})
+	into := remote.WithTransport(inprocess.Transport{Handler: r.Handler()})
 	for repository, push := range map[string]func(name.Reference) (v1.Hash, error){
 		"one": func(ref name.Reference) (v1.Hash, error) {
 			d, err := img.Digest()

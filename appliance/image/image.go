@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/crawlbox/crawlbox/appliance/base/inprocess"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
@@ -109,7 +111,7 @@ func Environment(ctx context.Context, registry http.Handler, pinned string) []st
 	if err != nil {
 		return nil
 	}
-	here, err := remote.NewPuller(remote.WithTransport(inProcess{registry}))
+	here, err := remote.NewPuller(remote.WithTransport(inprocess.Transport{Handler: registry}))
 	if err != nil {
 		return nil
 	}

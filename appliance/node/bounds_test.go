@@ -27,7 +27,7 @@ func TestAudit_JoinFlood(t *testing.T) {
 	}
 	m := newManager(t, noSwarm{}, trail.Record)
 	const times = 5000
-	port := agent.Port(m.identity, m.handlers(http.NotFoundHandler()))
+	port := agent.Port(m.identity, m.handlers())
 	bootstrap := m.authority.Joins.RequireToken(func(http.ResponseWriter, *http.Request, string) { t.Error("let in") },
 		agent.RefuseBootstrap)
 	for n := range times {

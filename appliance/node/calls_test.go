@@ -29,6 +29,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/node/images"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
@@ -99,7 +100,7 @@ func openPort(t *testing.T, change func(*manager, []agent.Handler) []agent.Handl
 	}
 	p := &port{T: t, swarm: &swarmList{}, addr: netip.MustParseAddrPort(ln.Addr().String())}
 	p.m = newManager(t, p.swarm, unheard, p.addr)
-	handlers := change(p.m, append(p.m.handlers(http.NotFoundHandler()), relay.Answer(unheard, log, nil)))
+	handlers := change(p.m, append(p.m.handlers(), relay.Answer(unheard, log, nil)))
 	srv := &http.Server{
 		Handler:           agent.Port(p.m.identity, handlers),
 		ReadHeaderTimeout: time.Minute,
@@ -144,8 +145,13 @@ func newManager(
 		t.Fatal(err)
 	}
 	p := &manager{Node: &Node{log: log}, authority: a, queue: queue.Off("")}
-	p.cfg.DataDir, p.created, p.images.Pins = dir, true, agent.NoPins{}
+	p.cfg.DataDir, p.created = dir, true
 	p.identify(a.Identity)
+	others := images.Others{View: p.view, Self: self.Addr, ToManagers: &http.Client{}, ToAll: &http.Client{}}
+	t.Cleanup(p.images.Close)
+	if err := p.images.Open(t.Context(), p.cfg, a, true, func() []string { return nil }, others, log); err != nil {
+		t.Fatal(err)
+	}
 	p.ask()
 	return p
 }

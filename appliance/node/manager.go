@@ -10,6 +10,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
@@ -18,7 +19,10 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
+	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
+	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
 	"github.com/crawlbox/crawlbox/appliance/controller/restore"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -27,12 +31,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/node/doors"
 	"github.com/crawlbox/crawlbox/appliance/node/images"
-	"github.com/crawlbox/crawlbox/appliance/node/leading"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
-	"github.com/crawlbox/crawlbox/embedded/mirror/exchange/wire"
-	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
 // manager is what a manager has that has the cluster's state: with that it lets nodes in, deploys, and does all
@@ -49,8 +50,8 @@ type manager struct {
 	offers    *upgrade.Offers // of other versions of crawlbox
 	past      *history.Store  // of deploys
 	runner    *deploy.Runner
+	sources   *deploy.Sources
 	backups   *backups.Controller
-	leading   *leading.Manager
 	restoring *restore.Controller // nil: this machine has restored no cluster
 }
 
@@ -58,7 +59,8 @@ type manager struct {
 func (n *Node) authorityOf(self pki.Self, joined *pki.Identity) authority.Options {
 	calls := agent.NewManagers(func() *http.Client { return n.toManagers }, n.cfg.Node.Port)
 	created := joined == nil
-	has := replica.Has{Images: func() bool { return created }, Queue: created}
+	has := replica.Has{Images: func() bool { return n.full() }, Queue: created}
+	n.full = func() bool { return created } // until there is a registry
 	return authority.Options{
 		DataDir:  n.cfg.DataDir,
 		NodeDir:  setup.NodeDir(n.cfg),
@@ -118,38 +120,20 @@ func (m *manager) open(ctx context.Context) (err error) {
 	if err := m.meetNodes(ctx); err != nil {
 		return err
 	}
+	reg := m.images.Registry
 	if m.created {
-		images := m.images.Registry.Sparse()
+		images := reg.Sparse()
 		m.restoring = restore.Open(m.cfg, m.authority, m.engine, images, m.queue.Told(), m.addr, m.log)
 	}
 	m.runner = deploy.NewRunner(m.engine, m.peers, m.past, m.log)
 	m.runner.TellQueue(m.queue.For(m.images.Handler()), m.queue.Outages)
-	sources := deploy.NewSources(m.engine)
-	if m.cfg.Registry.Public && m.images.Mirror == nil {
+	m.sources = deploy.NewSources(m.engine)
+	if m.cfg.Registry.Public {
 		own := func(hostport string) bool { return m.isLoopback(hostport) || m.network().Owns(hostport) }
-		reg := m.images.Registry
 		copier := image.NewCopier(reg.Sparse(), pki.CertsDir)
-		sources = deploy.NewCopyingSources(m.engine, copier, reg, m.cfg.Registry.Port, own, m.log)
+		m.sources = deploy.NewCopyingSources(m.engine, copier, reg, m.cfg.Registry.Port, own, m.log)
 	}
-	m.leading = &leading.Manager{
-		Created:   m.created,
-		Name:      m.name,
-		Addr:      m.addr,
-		Config:    m.cfg,
-		Reload:    m.opts.Reload,
-		Authority: m.authority,
-		Engine:    m.engine,
-		Sources:   sources,
-		Runner:    m.runner,
-		Past:      m.past,
-		Peers:     m.peers,
-		Backups:   m.backups,
-		View:      m.view,
-		Members:   m.gossip.Members,
-		Started:   m.started,
-		Log:       m.log,
-	}
-	return m.leading.Init()
+	return nil
 }
 
 func (m *manager) openQueue() (queue.Queue, error) {
@@ -180,9 +164,10 @@ func (m *manager) meetNodes(ctx context.Context) error {
 	m.client = agent.NewClient(m.atMembers(m.cfg.Node.Port), m.identity)
 	m.toManagers = agent.NewClient(m.atMembers(m.cfg.Node.Port), m.identity, fleet.RoleManager)
 	others := images.Others{View: m.view, Self: m.addr, ToManagers: m.toManagers, ToAll: m.client}
-	if err := m.images.Open(ctx, m.cfg, m.created, others, m.log); err != nil {
+	if err := m.images.Open(ctx, m.cfg, a, m.created, m.past.KeptImages, others, m.log); err != nil {
 		return err
 	}
+	m.full = m.images.Full
 	m.ask()
 	m.newCheckup(m.client, m.atMembers(m.cfg.Node.Port), m.created)
 	return nil
@@ -191,7 +176,7 @@ func (m *manager) meetNodes(ctx context.Context) error {
 // ask makes what this node asks the others by, and brings them other versions.
 func (m *manager) ask() {
 	m.upgradable(m.program)
-	m.answered = m.answers(m.images.Pins)
+	m.answered = m.answers(agent.NoPins{}) // the registry has all images
 	m.peers = agent.NewPeers(m.engine, m.authority.MembersOf, m.client, m.addr, m.cfg.Node.Port, m.answered, m.log)
 	m.offers = upgrade.OpenOffers(upgrade.In(m.cfg.DataDir), m.peers)
 	source := backup.NewSource(m.engine, m.cfg, m.name, m.opts.Version)
@@ -214,42 +199,66 @@ func (m *manager) release() {
 			client.CloseIdleConnections()
 		}
 	}
-	m.images.Close(m.log)
+	m.images.Close()
 	m.authority.Close()
 }
 
 func (m *manager) parts() []lifecycle.Part {
 	served := failpoint.Handler(failpoint.HangRegistry, m.images.Handler())
-	written := m.leading.Services.AfterPush(served)
-	own, led, atHome := m.areas()
-	local, passed := m.leading.Areas(led, atHome, m.toManagers)
-	parts := slices.Concat([]lifecycle.Part{
-		lifecycle.Background("pieces", m.images.Cutter.Run),
+	defined := services.New(m.engine, m.sources, m.runner, m.past, m.authority.ServicesAway(), m.cfg, m.opts.Reload,
+		m.log)
+	written := defined.AfterPush(served)
+	areas, passed := m.areas(defined)
+	return slices.Concat(m.images.Parts(), []lifecycle.Part{
 		{Name: "registry", Component: m.localRegistry(written)},
 	}, m.network().Parts(written), m.queue.Parts, []lifecycle.Part{
 		{Name: "gossip", Component: m.gossip},
-		m.nodePort(append(m.handlers(served), relay.Answer(m.audit.Record, m.log, passed))),
+		m.nodePort(append(m.handlers(), relay.Answer(m.audit.Record, m.log, passed))),
 		pki.Renewal(m.identity, m.renew, m.log),
-		m.localAPI(append(own, local...)),
-		m.dockerWatch(m.leading.Services.Again),
+		m.localAPI(append(areas, m.relayed(passed)...)),
+		m.dockerWatch(defined.Again),
 		m.hears().Part(m.peers.Others),
 		lifecycle.Background("checkup", m.checkup.Run),
 		lifecycle.Background("upgrade", m.upgrade.Run),
-	}, m.leading.Parts(), m.authority.Parts())
-	if m.created {
-		parts = append(parts, m.restoring.Part())
-	} else {
-		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
-		parts = append(parts, lifecycle.Background("address", address))
+	}, m.once(defined), m.authority.Parts(), m.watchdog(served, func() { m.gossip.Members(); m.images.Look() }))
+}
+
+// once are the parts that run on one manager.
+func (m *manager) once(defined *services.Controller) []lifecycle.Part {
+	if !m.created {
+		return []lifecycle.Part{lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil))}
 	}
-	return append(parts, m.watchdog(served, func() { m.gossip.Members(); m.images.Look() })...)
+	unused := imagegc.New(m.engine, m.past, m.peers.Prune, m.log)
+	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.gossip.Members()) }
+	m.runner.OnEnd(defined.Again)
+	m.runner.OnEnd(unused.Again)
+	return []lifecycle.Part{
+		lifecycle.Background("keys", m.authority.Run),
+		lifecycle.Background("deploys", m.runner.Resume),
+		defined.Part(),
+		unused.Part(),
+		m.backups.Part(),
+		m.restoring.Part(),
+		readmit.New(m.engine, m.runner, agents, m.log).Part(),
+	}
+}
+
+// relayed returns areas that another manager answers, as far as that is another.
+func (m *manager) relayed(areas []api.Area) []api.Area {
+	if m.created {
+		return areas
+	}
+	to := relay.To(m.view, m.authority.HomeOfQueue, m.toManagers)
+	list := make([]api.Area, len(areas))
+	for i, area := range areas {
+		list[i] = area.Relayed(to)
+	}
+	return list
 }
 
 // handlers returns what the port between nodes serves.
-func (m *manager) handlers(served http.Handler) []agent.Handler {
-	return slices.Concat(m.answered, []agent.Handler{
-		agent.Raw(agent.RouteImages, registry.ReadOnly(served)),
-		agent.Raw(wire.Path, wire.NewServer(m.images.Pieces, m.log).Handler(unguarded, m.view.Asker)),
+func (m *manager) handlers() []agent.Handler {
+	return slices.Concat(m.answered, m.images.Handlers(m.view.Asker), []agent.Handler{
 		agent.AnswerProgram(m.offers),
 	}, m.authority.Handlers(m.upgrade, m.view.Addr(m.addr)))
 }

@@ -92,6 +92,7 @@ type Node struct {
 	addr     netip.Addr
 	identity *pki.Identity
 	view     *agent.View // of where the others are
+	full     func() bool // it has all images
 	audit    *audit.Log
 	gossip   *gossip.Gossip
 	upgrade  *upgrade.Node

@@ -24,7 +24,13 @@ func FuzzNodePort(f *testing.F) {
 	manager := newManager(f, noSwarm{}, unheard)
 	worker := agent.Port(manager.identity, workerOf(f, manager).handlers())
 	inside := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a stranger got in") })
-	handlers := []http.Handler{agent.Port(manager.identity, manager.handlers(inside)), worker}
+	served := manager.handlers()
+	for i, h := range served {
+		if h.Route() == agent.RouteImages || h.Route() == agent.RouteRegistry {
+			served[i] = agent.Raw(h.Route(), inside)
+		}
+	}
+	handlers := []http.Handler{agent.Port(manager.identity, served), worker}
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 		for _, path := range []string{
 			"/v2/", "/v2/a/blobs/uploads/", "/v1/leave", "/v1/owner", "/v1/stage", "/v1/unstage", "/v1/kill",

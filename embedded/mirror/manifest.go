@@ -80,7 +80,7 @@ func (m *Mirror) fetchManifest(ctx context.Context, repo string, d digest.Digest
 	content, err := readManifest(resp.Body, d)
 	if err == nil {
 		var mediaType string
-		mediaType, err = mediaTypeOf(content)
+		mediaType, err = MediaTypeOf(content)
 		return manifest{mediaType, content}, err
 	}
 	if errors.Is(err, cache.ErrDigest) {
@@ -105,7 +105,7 @@ func (m *Mirror) serveTag(w http.ResponseWriter, req *http.Request) {
 			m.fail(w, req, err)
 			return
 		}
-		if mediaType, err := mediaTypeOf(content); err == nil {
+		if mediaType, err := MediaTypeOf(content); err == nil {
 			m.keep(digest.FromBytes(content), manifest{mediaType, content})
 		}
 	}
@@ -143,7 +143,7 @@ func keptManifest(c *cache.Cache, d digest.Digest) (manifest, bool) {
 	defer f.Close()
 	raw, err := bound.ReadAll(f, maxManifest+maxTypeLine)
 	_, content, found := bytes.Cut(raw, []byte("\n"))
-	mediaType, typeErr := mediaTypeOf(content)
+	mediaType, typeErr := MediaTypeOf(content)
 	if err != nil || !found || !matches(d, content) || typeErr != nil {
 		c.Drop(ent)
 		return manifest{}, false

@@ -16,13 +16,13 @@ const (
 
 var errManifest = errors.New("not a manifest of an image")
 
-// mediaTypeOf says what a manifest is, from nothing but its content, which its digest
+// MediaTypeOf says what a manifest is, from nothing but its content, which its digest
 // vouches for. What an answer's header says can be any node's word.
 //
 // OCI's types may be left out of the content, Docker's may not. What names the parts of
 // an image and those of an index is neither: a reader might take it for the other
 // (https://github.com/advisories/GHSA-mc8v-mgrf-8f4m).
-func mediaTypeOf(content []byte) (string, error) {
+func MediaTypeOf(content []byte) (string, error) {
 	var m struct {
 		SchemaVersion int             `json:"schemaVersion"`
 		MediaType     string          `json:"mediaType"`

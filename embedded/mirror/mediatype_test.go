@@ -36,7 +36,7 @@ func TestMediaTypeOf(t *testing.T) {
 		``:                                "",
 		`{"schemaVersion":2,"config":{}} trailing`: "",
 	} {
-		if got, err := mediaTypeOf([]byte(content)); got != want || (err == nil) != (want != "") {
+		if got, err := MediaTypeOf([]byte(content)); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v; want %q", content, got, err, want)
 		}
 	}

@@ -38,8 +38,8 @@ type Options struct {
 	MinFree int64
 	// Source supplies everything that does not come in pieces.
 	Source Source
-	// Exchange brings pieces; nil means that none come. Its Store is set by
-	// Open.
+	// Exchange brings pieces; nil means that none come. Its Store has what the
+	// mirror keeps too.
 	Exchange *exchange.Options
 	// Manager is the registry's name in error messages, such as
 	// 10.0.0.1:8003; "the manager" if nil.
@@ -135,7 +135,7 @@ func Open(o Options, log *slog.Logger) (*Mirror, error) {
 	}
 	if o.Exchange != nil {
 		with := *o.Exchange
-		with.Store = stored{c}
+		with.Store = stored{c, with.Store}
 		m.exchange = exchange.New(with, log)
 	}
 	kept := c.Files()
@@ -150,6 +150,13 @@ func (m *Mirror) Pin(image digest.Digest) (added bool) { return m.pins.add(image
 
 // Unpin ends what Pin began, and drops what of the image no pinned one needs.
 func (m *Mirror) Unpin(image digest.Digest) { m.pins.remove(image) }
+
+// Drop drops what is kept of a blob that no pinned image needs.
+func (m *Mirror) Drop(d digest.Digest) {
+	if m.cache.Rank(d) == 0 {
+		m.cache.Forget(d)
+	}
+}
 
 // Handler serves the read half of the registry API under /v2/.
 func (m *Mirror) Handler() http.Handler { return http.HandlerFunc(m.serve) }

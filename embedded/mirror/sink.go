@@ -83,13 +83,18 @@ func (h held) Close() error {
 }
 
 // stored is the cache, for the exchange.
-type stored struct{ cache *cache.Cache }
+type stored struct {
+	cache *cache.Cache
+	more  exchange.Store // what is here besides; nil: nothing is
+}
 
 // Open implements exchange.Store.
 func (s stored) Open(d digest.Digest) (exchange.Blob, bool) {
-	f, ent, ok := s.cache.Open(cache.Blob(d))
-	if !ok {
+	if f, ent, ok := s.cache.Open(cache.Blob(d)); ok {
+		return held{f, s.cache, ent}, true
+	}
+	if s.more == nil {
 		return nil, false
 	}
-	return held{f, s.cache, ent}, true
+	return s.more.Open(d)
 }

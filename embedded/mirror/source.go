@@ -24,7 +24,7 @@ type HTTPSource struct {
 	// requests, blobs may take long.
 	Client *http.Client
 	// Bases returns URLs such as https://10.0.0.1:7980, asked in this order
-	// until one answers.
+	// until one answers, for what is named by its digest until one has it.
 	Bases func() []string
 	// Others returns URLs of nodes that may have content by its digest, which
 	// OthersClient reaches. They are asked for it where none of Bases answers; nil
@@ -36,15 +36,24 @@ type HTTPSource struct {
 // errUnreachable begins the errors of HTTPSource.
 var errUnreachable = errors.New("no manager is reachable")
 
-// Open asks one base URL after another.
+// Open asks one base URL after another. What one has not may be with one that does not answer: then nobody has
+// said that it is nowhere.
 func (s *HTTPSource) Open(ctx context.Context, method, path string,
 	header http.Header) (resp *http.Response, standIn bool, err error) {
 	failed := errUnreachable
-	for _, base := range s.Bases() {
+	bases := s.Bases()
+	away := false // some do not answer
+	for i, base := range bases {
 		resp, err := s.ask(ctx, s.Client, base, method, path, header)
+		if err == nil && resp.StatusCode == http.StatusNotFound && byDigest(path) && (i < len(bases)-1 || away) {
+			resp.Body.Close()
+			failed = fmt.Errorf("%w; %s does not have it", failed, base)
+			continue
+		}
 		if err == nil {
 			return resp, false, nil
 		}
+		away = true
 		failed = fmt.Errorf("%w; %s: %w", failed, base, err)
 		if ctx.Err() != nil {
 			return nil, false, failed

@@ -21,6 +21,11 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (collect.Report
 	case <-ctx.Done():
 		return collect.Report{}, ctx.Err()
 	}
+	if r.shares() {
+		if err := r.Follow(ctx); err != nil {
+			return collect.Report{}, err
+		}
+	}
 	r.ageRemoved()
 	cutoff := r.barrier()
 	c := collect.Collection{
@@ -30,7 +35,7 @@ func (r *Registry) GC(ctx context.Context, keep []digest.Digest) (collect.Report
 		Now:    r.now,
 		Log:    r.log,
 	}
-	sweep, err := c.Mark(ctx, keep, cutoff)
+	sweep, err := c.Mark(ctx, r.roots(keep), cutoff)
 	if err != nil {
 		return collect.Report{}, err
 	}

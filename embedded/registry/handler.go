@@ -63,8 +63,9 @@ func refusesName(w http.ResponseWriter, req *http.Request) bool {
 	return true
 }
 
-// serve puts before distribution's app what this package adds to it.
-func (r *Registry) serve(app http.Handler) http.Handler {
+// serve puts before distribution's app what this package adds to it. shared says that it speaks for all
+// registries that are one, and not for this one alone.
+func (r *Registry) serve(app http.Handler, shared bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if refusesName(w, req) {
 			return
@@ -74,13 +75,21 @@ func (r *Registry) serve(app http.Handler) http.Handler {
 			defer func() { ended(answer.status) }()
 			w = answer
 		}
-		switch req.Method {
-		case http.MethodPost, http.MethodPut, http.MethodPatch:
-			r.serveWrite(app, w, req)
-		default:
-			app.ServeHTTP(w, req)
+		if shared {
+			r.serveShared(app, w, req)
+			return
 		}
+		r.serveHere(app, w, req)
 	})
+}
+
+func (r *Registry) serveHere(app http.Handler, w http.ResponseWriter, req *http.Request) {
+	switch req.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		r.serveWrite(app, w, req)
+	default:
+		app.ServeHTTP(w, req)
+	}
 }
 
 func (r *Registry) serveWrite(app http.Handler, w http.ResponseWriter, req *http.Request) {

@@ -39,6 +39,9 @@ func (i Image) Name() string { return i.Repository + ":" + i.Tag }
 // Images lists all tags by name. A tag whose manifest is gone is listed with
 // size 0.
 func (r *Registry) Images(ctx context.Context) ([]Image, error) {
+	if r.shares() {
+		return r.sharedImages()
+	}
 	repos, err := r.layout.Repositories(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list repositories: %w", err)
@@ -60,8 +63,12 @@ func (r *Registry) Images(ctx context.Context) ([]Image, error) {
 			images = append(images, img)
 		}
 	}
+	return sorted(images), nil
+}
+
+func sorted(images []Image) []Image {
 	slices.SortFunc(images, func(a, b Image) int { return strings.Compare(a.Name(), b.Name()) })
-	return images, nil
+	return images
 }
 
 // Image returns what a tag points at. Errors: ErrBadName, also for a digest, and ErrUnknownImage.
@@ -69,6 +76,9 @@ func (r *Registry) Image(ctx context.Context, ref string) (Image, error) {
 	n, err := parseTag(ref)
 	if err != nil {
 		return Image{}, err
+	}
+	if r.shares() {
+		return r.sharedImage(ctx, n)
 	}
 	d, err := r.Digest(ctx, ref)
 	if err != nil {
@@ -83,6 +93,9 @@ func (r *Registry) Digest(ctx context.Context, ref string) (digest.Digest, error
 	n, err := parseName(ref)
 	if err != nil {
 		return "", err
+	}
+	if r.shares() {
+		return r.sharedDigest(ctx, n)
 	}
 	dir := layout.TagDir(n.repo, n.tag) + "/current"
 	if n.digest != "" {
@@ -105,6 +118,9 @@ func (r *Registry) Remove(ctx context.Context, ref string) error {
 	n, err := parseTag(ref)
 	if err != nil {
 		return err
+	}
+	if r.shares() {
+		return r.removeShared(ctx, n)
 	}
 	r.puts.Lock()
 	defer r.puts.Unlock()

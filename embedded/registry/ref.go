@@ -51,6 +51,15 @@ func parseName(ref string) (name, error) {
 	return n, nil
 }
 
+// Repository returns the repository and the digest of an image that is named with that, at whatever address.
+func Repository(pinned string) (repo string, d digest.Digest, err error) {
+	n, err := parseName(pinned)
+	if err == nil && n.digest == "" {
+		err = fmt.Errorf("%w with a digest: %q", ErrBadName, pinned)
+	}
+	return n.repo, n.digest, err
+}
+
 // parseTag is parseName for a name that has to have a tag.
 func parseTag(ref string) (name, error) {
 	n, err := parseName(ref)

@@ -39,6 +39,10 @@ type Options struct {
 	// Uploaded is told of each blob that a push has brought, once it can be opened,
 	// and before the push goes on: it must not wait. nil means that nobody is told.
 	Uploaded func(d digest.Digest)
+	// Tags say what tags point at, and Others have copies of what is pushed, where this is one of several
+	// registries. Both are nil where it is alone: then this directory says it.
+	Tags   Tags
+	Others Others
 	// Clock tells the time; time.Now if nil.
 	Clock func() time.Time
 }
@@ -66,6 +70,8 @@ type Registry struct {
 	app    *handlers.App
 	sparse *handlers.App // the same, for indexes that are not whole
 	unlock func() error
+	tags   Tags
+	others Others
 
 	// puts is read-locked by each manifest PUT and locked by the barrier before
 	// a mark phase, and by whoever removes tags.
@@ -76,6 +82,9 @@ type Registry struct {
 	pushes pushes
 	// collecting lets one collection run at a time.
 	collecting chan struct{}
+
+	landMu sync.Mutex
+	landed map[digest.Digest]int // manifests, by how many pushes that run now
 }
 
 // Open opens the registry in o.Dir and makes it if it is not there. It mends
@@ -100,6 +109,9 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 		touch:      new(sync.RWMutex),
 		pushes:     pushes{repos: map[string]*pushState{}, uploaded: o.Uploaded},
 		collecting: make(chan struct{}, 1),
+		tags:       o.Tags,
+		others:     o.Others,
+		landed:     map[digest.Digest]int{},
 	}
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open registry in %s: %w", o.Dir, err), unlock())
@@ -133,13 +145,13 @@ func (r *Registry) start(ctx context.Context) error {
 }
 
 // Handler serves the registry API under /v2/.
-func (r *Registry) Handler() http.Handler { return r.serve(r.app) }
+func (r *Registry) Handler() http.Handler { return r.serve(r.app, r.shares()) }
 
 // Sparse returns a Handler that also takes indexes of which some images are not there, and
 // layers that are to be had elsewhere only. It is for the copies of other registries'
 // images: of an index they need what the cluster's processors run, and the index is
 // to keep its digest. A user who pushes an image means it to be whole.
-func (r *Registry) Sparse() http.Handler { return r.serve(r.sparse) }
+func (r *Registry) Sparse() http.Handler { return r.serve(r.sparse, r.shares()) }
 
 // Close releases the directory. Requests must have ended.
 func (r *Registry) Close() error {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
@@ -26,6 +27,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/registries"
+	"github.com/crawlbox/crawlbox/appliance/registries/tags"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/registry/access"
 )
@@ -176,9 +179,11 @@ func (a *Authority) HomeOfQueue() netip.Addr {
 	if a.opts.Has.Queue {
 		return a.opts.Self.Addr
 	}
-	for _, r := range a.Replicas() {
-		if r.Queue {
-			return r.Addr
+	if a.opts.Replicas != nil {
+		for _, r := range a.opts.Replicas.List() {
+			if r.Queue {
+				return r.Addr
+			}
 		}
 	}
 	return netip.Addr{}
@@ -189,7 +194,10 @@ func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) 
 	if first.IsValid() {
 		list = append(list, a.at(first))
 	}
-	for _, r := range a.Replicas() {
+	if a.opts.Replicas == nil {
+		return list
+	}
+	for _, r := range a.opts.Replicas.List() {
 		if fits(r) && r.Addr != first {
 			list = append(list, a.at(r.Addr))
 		}
@@ -208,33 +216,43 @@ func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state
 // Recovery returns where the recovery key is kept.
 func (a *Authority) Recovery() *state.Document { return state.NewDocument(a.state, state.Recovery) }
 
-// Notice returns what tells nodes that the cluster was restored, and how often that was.
-func (a *Authority) Notice() (notice.Notice, error) {
-	return notice.Notice{Epoch: a.state.Epoch(), Managers: []netip.AddrPort{a.at(a.opts.Self.Addr)}}.Sign(a.CA)
-}
+// Tags returns what the tags of images point at.
+func (a *Authority) Tags() (*tags.Tags, error) { return tags.Open(a.state) }
 
-// Services returns where it is kept which services are in force.
-func (a *Authority) Services() *state.Document { return state.NewDocument(a.state, state.Services) }
-
-// Sync brings the state up to date with that of the other managers.
-func (a *Authority) Sync(ctx context.Context) error { return a.state.Sync(ctx) }
-
-// Replicas returns the managers that have the state.
-func (a *Authority) Replicas() []replica.Replica {
+// Sync brings the state here up to date.
+func (a *Authority) Sync(ctx context.Context) error {
 	if a.opts.Replicas == nil {
 		return nil
 	}
-	return a.opts.Replicas.List()
+	return a.state.Sync(ctx)
 }
 
-// ManagerIDs returns the IDs of the certificates of all managers, and of those that may become some.
-func (a *Authority) ManagerIDs() (list []string) {
-	for _, m := range a.Members.All() {
-		if m.Role == fleet.RoleManager {
-			list = append(list, m.ID)
-		}
+// OtherManagers returns the other managers that have the state, those after this one first.
+func (a *Authority) OtherManagers() (list []registries.Manager) {
+	if a.opts.Replicas == nil {
+		return nil
 	}
-	return list
+	before := 0
+	for _, r := range a.opts.Replicas.List() {
+		if r.Addr == a.opts.Self.Addr {
+			before = len(list)
+			continue
+		}
+		list = append(list, registries.Manager{Name: r.Name, Addr: a.at(r.Addr)})
+	}
+	return slices.Concat(list[before:], list[:before])
+}
+
+// IsFull reports whether this manager had all images when it was looked last.
+func (a *Authority) IsFull() bool {
+	return a.opts.Replicas != nil && slices.ContainsFunc(a.opts.Replicas.List(), func(r replica.Replica) bool {
+		return r.Addr == a.opts.Self.Addr && r.Full
+	})
+}
+
+// Notice returns what tells nodes that the cluster was restored, and how often that was.
+func (a *Authority) Notice() (notice.Notice, error) {
+	return notice.Notice{Epoch: a.state.Epoch(), Managers: []netip.AddrPort{a.at(a.opts.Self.Addr)}}.Sign(a.CA)
 }
 
 // ServicesAway returns where it is kept which services of the config file were removed by hand.

@@ -62,8 +62,6 @@ const (
 	Accounts   = "accounts"
 	Numbers    = "image-numbers"
 	Recovery   = "recovery" // the key that opens backups
-	// Services holds the services that are in force, and of whose config file they are.
-	Services = "services"
 	// Away holds the services of the config file that were removed by hand.
 	Away = "services-away"
 	// Queue holds how services reach the cluster's queue.
@@ -72,6 +70,7 @@ const (
 	Replicas = "replicas"
 
 	History = "history/" // and the name of a service
+	Tags    = "tags/"    // of images, spread over documents
 )
 
 var (

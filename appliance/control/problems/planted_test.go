@@ -382,12 +382,6 @@ var planted = map[string]struct {
 		},
 		api.Warning, api.FileNotApplied, []string{"service spider: not crawlbox's"},
 	},
-	"another manager's services are in force": {
-		func(p *plot) {
-			p.Config = []services.Note{{Kind: services.NotInForce, Text: "those of h2, not of this one; change it"}}
-		},
-		api.Note, api.OtherFile, []string{"those of h2, not of this one"},
-	},
 	"a service left the file": {
 		func(p *plot) { p.Config = []services.Note{note("spider", services.Gone, "it runs on; remove it")} },
 		api.Note, api.LeftFile, []string{"service spider: it runs on"},
@@ -427,6 +421,7 @@ var planted = map[string]struct {
 // partKinds are told by parts of the node of themselves, see node.reports.
 var partKinds = []string{
 	api.Removed, api.CertificateEnds, api.UpgradeFailed, api.AuditLog, api.NoBackup, api.Restoring, api.StateBehind,
+	api.ImagesBehind,
 }
 
 // TestPlanted plants a problem of every kind that nodes, ls, doctor, the history and the log know,

@@ -70,14 +70,14 @@ func (s *Store) Outdated(there func(service string) bool) map[string]int {
 	return outdated
 }
 
-// KeptDigests returns the digests of the images that services may go back to.
-func (s *Store) KeptDigests() (digests []string) {
+// KeptImages returns the images that services may go back to, named with their digests.
+func (s *Store) KeptImages() (images []string) {
 	for service := range s.all() {
 		for _, e := range s.Kept(service, KeptVersions) {
-			digests = append(digests, e.Digest)
+			images = append(images, e.Image+"@"+e.Digest)
 		}
 	}
-	return digests
+	return images
 }
 
 // Previous returns the newest good version of a service that is older than the one that

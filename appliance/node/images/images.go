@@ -1,6 +1,6 @@
-// Package images puts together what a node serves images from: a manager from its registry and, for what
-// that has not, from a mirror of the others' registries; any other node from such a mirror alone. It is apart
-// from package node since what a node has of the images is a subject of its own.
+// Package images puts together what a node serves images from: a manager from its registry, which is one with
+// those of the other managers, and any other node from a mirror of these. It is apart from package node since
+// what a node has of the images is a subject of its own.
 package images
 
 import (
@@ -12,8 +12,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/pieces"
+	"github.com/crawlbox/crawlbox/appliance/registries"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/mirror/exchange"
@@ -37,16 +41,22 @@ type Mirror struct {
 
 // OpenMirror opens the mirror of a node.
 func OpenMirror(cfg configs.Config, o Others, log *slog.Logger) (*Mirror, error) {
+	return open(cfg, o, o.ToManagers, func() []string { return agent.URLs(o.View.Full()) }, nil, log)
+}
+
+// open opens a mirror of what has bases, which also exchanges what is in a store.
+func open(cfg configs.Config, o Others, client *http.Client, bases func() []string, more exchange.Store,
+	log *slog.Logger) (*Mirror, error) {
 	links := wire.NewLinks(o.ToAll)
 	opts := pieces.Options(cfg.Mirror, links, o.View.Addr(o.Self))
-	opts.Trackers, opts.Nodes = o.View.Full, o.View.Alive
+	opts.Trackers, opts.Nodes, opts.Store = o.View.Full, o.View.Alive, more
 	m, err := mirror.Open(mirror.Options{
 		Dir:      cfg.MirrorDir(),
 		MaxBytes: int64(cfg.Mirror.MaxSize),
 		Manager:  o.View.ManagerName,
 		Source: &mirror.HTTPSource{
-			Client:       o.ToManagers,
-			Bases:        func() []string { return agent.URLs(o.View.Full()) },
+			Client:       client,
+			Bases:        bases,
 			OthersClient: o.ToAll,
 			Others:       func() []string { return agent.URLs(o.View.Alive()) },
 		},
@@ -70,125 +80,84 @@ func (m *Mirror) Close() {
 
 // Store is what a manager has of the cluster's images.
 type Store struct {
-	Registry *registry.Registry
-	Mirror   *Mirror // nil: the registry has all images
-	Pieces   *exchange.Exchange
-	Cutter   *pieces.Cutter
-	Pins     agent.Pins
+	*registries.Set
+	mirror *Mirror
+	cutter *pieces.Cutter
+	log    *slog.Logger
 }
 
-// Open opens the registry of a manager and, unless it has all images, a mirror besides. Close has to be called,
-// also after an error.
-func (s *Store) Open(ctx context.Context, cfg configs.Config, all bool, o Others, log *slog.Logger) (err error) {
-	s.Registry, err = registry.Open(ctx, registry.Options{
-		Dir:      cfg.RegistryDir(),
-		MinFree:  int64(cfg.Registry.MinFree),
-		Uploaded: func(d digest.Digest) { s.Cutter.Add(d) },
-	}, log)
+// Open opens the registry of a manager, and a mirror of the others'. created says that the manager created the
+// cluster, and pinned returns the images that services run or may go back to. Close has to be called, also after
+// an error.
+func (s *Store) Open(ctx context.Context, cfg configs.Config, a *authority.Authority, created bool,
+	pinned func() []string, o Others, log *slog.Logger) (err error) {
+	s.log = log
+	tags, err := a.Tags()
 	if err != nil {
 		return err
 	}
-	s.Pins = agent.NoPins{}
-	if all {
-		opts := pieces.Options(cfg.Mirror, nil, o.View.Addr(o.Self)) // it fetches nothing
-		opts.Store = pieces.Store{Registry: s.Registry}
-		s.Pieces = exchange.New(opts, log)
-	} else if s.Mirror, err = OpenMirror(cfg, o, log); err == nil {
-		s.Pieces, s.Pins = s.Mirror.Exchange(), s.Mirror
+	s.Set, err = registries.Open(ctx, registries.Options{
+		Registry: registry.Options{
+			Dir:      cfg.RegistryDir(),
+			MinFree:  int64(cfg.Registry.MinFree),
+			Uploaded: func(d digest.Digest) { s.cutter.Add(d) },
+		},
+		Tags:    tags,
+		Others:  a.OtherManagers,
+		Client:  o.ToManagers,
+		Copies:  cfg.Registry.Copies,
+		Created: created,
+		Full:    created || a.IsFull(),
+		Sync:    a.Sync,
+		Pinned:  pinned,
+		Drop:    func(d digest.Digest) { s.mirror.Drop(d) },
+		Log:     log,
+	})
+	if err != nil {
+		return err
 	}
-	s.Cutter = pieces.NewCutter(s.Pieces, log)
-	return err
+	if s.mirror, err = open(cfg, o, s.Client(), s.Bases, pieces.Store{Registry: s.Registry}, log); err != nil {
+		return err
+	}
+	s.Mirror(s.mirror.Handler())
+	s.cutter = pieces.NewCutter(s.mirror.Exchange(), log)
+	return nil
 }
 
 // Close closes what was opened.
-func (s *Store) Close(log *slog.Logger) {
-	s.Mirror.Close()
-	if s.Registry == nil {
+func (s *Store) Close() {
+	s.mirror.Close()
+	if s.Set == nil {
 		return
 	}
-	if err := s.Registry.Close(); err != nil {
-		log.Warn("failed to close the registry", "error", err)
+	if err := s.Set.Close(); err != nil {
+		s.log.Warn("failed to close the registry", "error", err)
 	}
 }
 
-// Handler serves the images.
-func (s *Store) Handler() http.Handler {
-	if s.Mirror == nil {
-		return s.Registry.Handler()
+// Parts keep what is here in step with the others.
+func (s *Store) Parts() []lifecycle.Part {
+	return []lifecycle.Part{
+		lifecycle.Background("pieces", s.cutter.Run),
+		lifecycle.Background("images of other managers", s.Run),
 	}
-	return backed(s.Registry.Handler(), s.Mirror.Handler())
+}
+
+// Handlers returns what the port between nodes serves of images, the nodes which ask being named by asker.
+func (s *Store) Handlers(asker func(*http.Request) string) []agent.Handler {
+	unguarded := func(h http.Handler) http.Handler { return h } // the table of calls guards it
+	return append(s.Set.Handlers(),
+		agent.Raw(wire.Path, wire.NewServer(s.mirror.Exchange(), s.log).Handler(unguarded, asker)))
 }
 
 // Look asks the parts whether they answer.
-func (s *Store) Look() {
-	if s.Mirror != nil {
-		s.Mirror.Stats()
+func (s *Store) Look() { s.mirror.Stats() }
+
+// Reports are what the status has of them. addr is where others push to.
+func (s *Store) Reports(cfg configs.Config, addr string) []control.Report {
+	sent := func() int64 { return s.mirror.Exchange().Stats().Sent }
+	return []control.Report{
+		control.RegistryReport(s.Registry, control.LocalRegistry(cfg.Registry.Port), addr, cfg.RegistryDir(), sent),
+		control.PartReport(api.Warning, api.ImagesBehind, s.Behind),
 	}
 }
-
-// Report is what the status has of them. addr is where others push to.
-func (s *Store) Report(cfg configs.Config, addr string) control.Report {
-	local := control.LocalRegistry(cfg.Registry.Port)
-	if s.Mirror != nil {
-		return control.MirrorReport(s.Mirror.Mirror, local, cfg.MirrorDir())
-	}
-	sent := func() int64 { return s.Pieces.Stats().Sent }
-	return control.RegistryReport(s.Registry, local, addr, cfg.RegistryDir(), sent)
-}
-
-// backed serves reads from one handler and, where that finds nothing, from another, which also answers all else.
-func backed(first, second http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			held := &found{ResponseWriter: w, header: http.Header{}}
-			if first.ServeHTTP(held, r); !held.missing {
-				return
-			}
-		}
-		second.ServeHTTP(w, r)
-	})
-}
-
-// found is an answer that is let through unless nothing was found.
-type found struct {
-	http.ResponseWriter
-	header  http.Header // until it is let through
-	through bool
-	missing bool
-}
-
-func (f *found) Header() http.Header {
-	if f.through {
-		return f.ResponseWriter.Header()
-	}
-	return f.header
-}
-
-func (f *found) WriteHeader(code int) {
-	switch {
-	case f.missing:
-		return
-	case !f.through && code == http.StatusNotFound:
-		f.missing = true
-		return
-	case !f.through:
-		for name, values := range f.header {
-			f.ResponseWriter.Header()[name] = values
-		}
-		f.through = true
-	}
-	f.ResponseWriter.WriteHeader(code)
-}
-
-func (f *found) Write(data []byte) (int, error) {
-	if !f.through && !f.missing {
-		f.WriteHeader(http.StatusOK)
-	}
-	if f.missing {
-		return len(data), nil
-	}
-	return f.ResponseWriter.Write(data)
-}
-
-// Unwrap is for http.ResponseController.
-func (f *found) Unwrap() http.ResponseWriter { return f.ResponseWriter }

@@ -35,8 +35,8 @@ type Options struct {
 	Network Network
 	// Self is this node's own address and port, which is never asked.
 	Self string
-	// Trackers lists the nodes that have every blob and know who takes part; nil on
-	// such a node itself.
+	// Trackers lists the nodes that have every blob, but for what they are getting
+	// now, and know who takes part; nil: there are none.
 	Trackers func() []string
 	// MinSize is the size in bytes from which a blob is cut; cut.MinSize.
 	MinSize int64
@@ -147,6 +147,9 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, into Sink) error 
 	}
 	sure := slices.Contains(x.o.Trackers(), from)
 	f := newFetch(ctx, x, cut.NewPartial(d, table, sure, file, into.Grown))
+	if sure {
+		f.has = from
+	}
 	x.enter(f)
 	defer x.depart(f)
 	defer f.end()

@@ -29,6 +29,7 @@ const (
 type fetch struct {
 	x      *Exchange
 	part   *cut.Partial
+	has    string // a tracker that has the blob; empty: none may have
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -165,7 +166,11 @@ func (f *fetch) discover() {
 func (f *fetch) participants() []string {
 	ctx, cancel := context.WithTimeout(f.ctx, meetEvery)
 	defer cancel()
-	for _, t := range f.x.o.Trackers() {
+	trackers := f.x.o.Trackers()
+	if f.has != "" {
+		trackers = append([]string{f.has}, trackers...)
+	}
+	for _, t := range trackers {
 		if nodes, err := f.x.o.Network.Join(ctx, t, f.part.Digest); err == nil {
 			return nodes
 		}

@@ -61,8 +61,8 @@ const (
 	tableAsked = 8
 )
 
-// findTable asks the trackers how a blob is cut and, where none answers, the other
-// nodes. It says which node it came from.
+// findTable asks the trackers how a blob is cut, one after the other until one has it, and, where none
+// answers, the other nodes. It says which node it came from.
 func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *cut.Table, from string, err error) {
 	ask := func(ctx context.Context, node string) (*cut.Table, error) {
 		ctx, cancel := context.WithTimeout(ctx, tableTimeout)
@@ -73,13 +73,19 @@ func (x *Exchange) findTable(ctx context.Context, d digest.Digest) (table *cut.T
 		}
 		return t, nil
 	}
-	failed := errors.New("no node is known")
+	failed, answered := errors.New("no node is known"), ""
 	for _, node := range x.o.Trackers() {
 		t, err := ask(ctx, node)
-		if err == nil || errors.Is(err, ErrUnknown) {
-			return t, node, err
+		if err == nil {
+			return t, node, nil
+		}
+		if errors.Is(err, ErrUnknown) { // another one may have it already
+			answered = node
 		}
 		failed = err
+	}
+	if answered != "" {
+		return nil, answered, ErrUnknown
 	}
 	found := errors.New("found")
 	var once sync.Once

@@ -16,7 +16,7 @@ type Manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-func parseManifest(raw []byte) (Manifest, error) {
+func ParseManifest(raw []byte) (Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, err
@@ -44,7 +44,7 @@ func (l Layout) LoadManifest(d digest.Digest) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	m, err := parseManifest(raw)
+	m, err := ParseManifest(raw)
 	if err != nil {
 		return Manifest{}, errors.Join(ErrBadManifest, err)
 	}

@@ -23,8 +23,8 @@ const (
 	driverName = "crawlbox"
 	// MaxThreads bounds the file operations at a time, as distribution does.
 	MaxThreads = 100
-	// maxListed bounds one page of the catalog and of a list of tags.
-	maxListed = 1000
+	// MaxListed bounds one page of the catalog and of a list of tags.
+	MaxListed = 1000
 )
 
 func init() { factory.Register(driverName, driverFactory{}) }
@@ -68,7 +68,7 @@ func config(secret string, d storagedriver.StorageDriver) *configuration.Configu
 	c.HTTP.Secret = secret
 	// The same registry answers under several names and ports.
 	c.HTTP.RelativeURLs = true
-	c.Catalog.MaxEntries = maxListed
-	c.Tags.MaxTags = maxListed
+	c.Catalog.MaxEntries = MaxListed
+	c.Tags.MaxTags = MaxListed
 	return c
 }
