@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
+	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
 // version is set by the linker: -X …/appliance/cli.version=0.1.0.
@@ -26,10 +27,17 @@ type build struct {
 	Go      string `json:"go"`
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
+	State   int    `json:"state"` // see upgrade.StateFormat
 }
 
 func thisBuild() build {
-	b := build{Version: Version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	b := build{
+		Version: Version(),
+		Go:      runtime.Version(),
+		OS:      runtime.GOOS,
+		Arch:    runtime.GOARCH,
+		State:   upgrade.StateFormat,
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b

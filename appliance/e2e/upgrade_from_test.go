@@ -28,15 +28,17 @@ func TestUpgradeFrom(t *testing.T) {
 	}
 	l := newLab(t)
 	l.Install(before)
-	hosts := []*lab.Host{l.AddHost(
-		lab.Release("bookworm")), l.AddHost(lab.Release("bookworm")), l.AddHost(lab.Release("bookworm"))}
+	var hosts []*lab.Host
+	for range 4 {
+		hosts = append(hosts, l.AddHost(lab.Release("bookworm")))
+	}
 	c := &cluster{T: t, lab: l, hosts: hosts, manager: hosts[0], agents: map[*lab.Host]*lab.Proc{}}
 	s := &servers{cluster: c, worker: hosts[1], other: hosts[2], site: openSite(c, l.AddHost(lab.WithoutDocker()))}
 	s.manager.MustExec("crawlbox", "install", "manager", "--queue")
 	for _, h := range hosts[1:] {
 		h.MustExec("crawlbox", "install", "worker", "--join", s.token("worker"))
 	}
-	s.awaitReady(3)
+	s.awaitReady(4)
 	s.manager.LoadPythonBase()
 	s.run("registry", "login", "laptop")
 	spare := s.token("worker")
@@ -51,13 +53,14 @@ func TestUpgradeFrom(t *testing.T) {
 	version := s.version(s.manager, released)
 	next := s.program(artifact.BinaryOfVersion(s, newer))
 	t.Run("up", func(t *testing.T) { s.in(t).throughMixed(next, version, newer, facts) })
+	t.Run("with a second manager", func(t *testing.T) { s.in(t).keptFromGoingBack(released) })
 	t.Run("down", func(t *testing.T) { s.in(t).throughMixed(released, newer, version, facts) })
 	s.oncePerPage(begun)
 
 	t.Run("up again", func(t *testing.T) {
 		s := s.in(t)
 		s.run("upgrade", "--from", next)
-		s.awaitVersions(newer, newer, newer)
+		s.awaitVersions(newer, newer, newer, newer)
 		s.kept(facts)
 		s.deployAgain("ROUND=2")
 		s.awaitCrawl()
@@ -68,7 +71,7 @@ func TestUpgradeFrom(t *testing.T) {
 	lab.WaitFor(s, patience, "the service to end",
 		func() error { return want(s.show(s.worker, "ActiveState"), "inactive") })
 	s.worker.MustExec("crawlbox", "install", "worker", "--join", spare) // a join token of the earlier version
-	s.awaitReady(3)
+	s.awaitReady(4)
 	s.awaitCrawl() // pages that the spiders of the worker were at are fetched again, before the site closes
 	s.crawled()
 }
@@ -80,7 +83,7 @@ func (s *servers) throughMixed(program, from, to, facts string) {
 	s.stopKeeperAt(h, failpoint.UpgradeStaged)
 	h.Start("upgrade", "crawlbox", "upgrade", "--from", program)
 	s.awaitKeeperStopped(h)
-	s.awaitVersions(from, to, to)
+	s.awaitVersions(from, to, to, to)
 	s.kept(facts)
 	s.crawlsFrom(s.hosts...)
 	s.push("localhost:8003/mixed:0.01")
@@ -95,12 +98,35 @@ func (s *servers) throughMixed(program, from, to, facts string) {
 	h.MustExec("systemctl", "start", keeperUnit)
 	s.awaitKeeperEnded(h)
 	s.awaitManager()
-	s.awaitVersions(to, to, to)
+	s.awaitVersions(to, to, to, to)
 	s.kept(facts)
 	s.awaitCrawl()
 	if now := s.containers(); now != was {
 		s.Errorf("the containers were %s and are %s", was, now)
 	}
+}
+
+// keptFromGoingBack wants the version before refused while there are two managers, of which it knows nothing.
+func (s *servers) keptFromGoingBack(released string) {
+	s.Helper()
+	name := s.other.Name()
+	list := func(managers int) {
+		lab.WaitFor(s, patience, fmt.Sprintf("%d managers on the list", managers), func() error {
+			shown := s.manager.Exec(s.Context(), "crawlbox", "state", "show", "replicas")
+			return want(strings.Count(shown.Stdout, `"node"`), managers)
+		})
+	}
+	s.run("node", "promote", "--force", name)
+	list(2)
+	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", released, "--dry-run"), "2 have it here", "node demote")
+	contains(s.T, s.fails(s.manager, 1, "upgrade", "--from", released), "2 have it here", "node demote")
+	s.run("node", "demote", name)
+	list(1)
+	lab.WaitFor(s, patience, name+" to be a worker", func() error {
+		return want(strings.Contains(s.other.Exec(s.Context(), "crawlbox", "status").Stdout, name+" (worker)"), true)
+	})
+	s.awaitReady(4)
+	s.awaitCrawl()
 }
 
 // deployAgain replaces the spiders by such with a variable more.

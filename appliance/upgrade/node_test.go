@@ -357,3 +357,21 @@ func TestDirectory_Underway(t *testing.T) {
 		t.Errorf("a journal that is damaged: got %v", err)
 	}
 }
+
+// TestRefuse: a version that keeps the state on one manager alone is not for a cluster where more have it.
+func TestRefuse(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		managers, state int
+		ok              bool
+	}{{1, 0, true}, {2, 0, false}, {3, 0, false}, {1, StateFormat, true}, {3, StateFormat, true}} {
+		steps := []Step{{Node: fleet.Node{Role: fleet.RoleWorker}}}
+		for range tc.managers {
+			steps = append(steps, Step{Node: fleet.Node{Role: fleet.RoleManager}, Leave: "whatever is with it"})
+		}
+		err := Refuse(steps, Offer{Version: "0.9", State: tc.state})
+		if (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "node demote") {
+			t.Errorf("%+v: got %v", tc, err)
+		}
+	}
+}

@@ -63,6 +63,14 @@ func (f *Offers) RollOut(ctx context.Context, steps []Step, o Offer, fn func(Eve
 		return ErrUnderWay
 	}
 	defer f.one.Unlock()
+	f.mu.Lock()
+	if f.now.SHA256 == o.SHA256 {
+		o.State = f.now.State
+	}
+	f.mu.Unlock()
+	if err := Refuse(steps, o); err != nil {
+		return err
+	}
 	for _, s := range steps {
 		if s.Leave != "" || s.Last {
 			continue

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -48,6 +49,22 @@ func Plan(answers []Answer, o Offer) (steps []Step) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Node.Display, b.Node.Display))
 	})
 	return steps
+}
+
+// Refuse returns why a program is not for a cluster, of which it knows nothing: one in which several managers have the
+// state. It would go on from what the first one had, and what the others let in would be lost.
+func Refuse(steps []Step, o Offer) error {
+	managers := 0
+	for _, s := range steps {
+		if s.Node.Role == fleet.RoleManager {
+			managers++
+		}
+	}
+	if o.State >= StateFormat || managers < 2 {
+		return nil
+	}
+	return fmt.Errorf("version %s keeps the cluster's state on one manager alone, and %d have it here, so nothing was "+
+		"changed: to go back to that, demote all but the first one with `crawlbox node demote`", o.Version, managers)
 }
 
 func rank(s Step) int {

@@ -36,7 +36,12 @@ type Offer struct {
 	Arch    string `json:"arch"`   // as Go names it, such as amd64
 	SHA256  string `json:"sha256"` // in hex
 	Size    int64  `json:"size"`   // bytes
+	// State is the StateFormat of the program, where it was asked here.
+	State int `json:"-"`
 }
+
+// StateFormat is how a version keeps the cluster's state: 0 on the first manager alone, 1 on all of them.
+const StateFormat = 1
 
 // machines are processors as ELF files name them, by Go's names.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -51,11 +56,12 @@ func Inspect(ctx context.Context, path string) (Offer, error) {
 	if err != nil {
 		return Offer{}, err
 	}
-	version, err := askVersion(ctx, path)
+	o, err := askVersion(ctx, path)
 	if err != nil {
 		return Offer{}, fmt.Errorf("%s is %w: %w", path, ErrNotCrawlbox, err)
 	}
-	return Offer{Version: version, Arch: runtime.GOARCH, SHA256: sum, Size: size}, nil
+	o.Arch, o.SHA256, o.Size = runtime.GOARCH, sum, size
+	return o, nil
 }
 
 // checkHeader wants a program for this machine of which nothing is cut off.
@@ -95,27 +101,30 @@ func checkHeader(path string) error {
 }
 
 // askVersion runs `PROGRAM version --json`.
-func askVersion(ctx context.Context, path string) (string, error) {
+func askVersion(ctx context.Context, path string) (o Offer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	path, err := filepath.Abs(path) // a bare name would be looked for in $PATH
+	path, err = filepath.Abs(path) // a bare name would be looked for in $PATH
 	if err != nil {
-		return "", err
+		return o, err
 	}
 	out, err := runOutput(ctx, path)
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return "", fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run",
+		return o, fmt.Errorf("it cannot be run there (%w); make it executable, or put it where programs may be run",
 			syscall.EACCES)
 	case err != nil:
-		return "", fmt.Errorf("it does not say its version: %w", err)
+		return o, fmt.Errorf("it does not say its version: %w", err)
 	}
-	var said struct{ Version string }
+	var said struct {
+		Version string
+		State   int
+	}
 	if json.Unmarshal(out, &said) != nil || said.Version == "" || len(said.Version) > 64 ||
 		strings.ContainsFunc(said.Version, isUnprintable) {
-		return "", errors.New("it does not say its version as crawlbox does")
+		return o, errors.New("it does not say its version as crawlbox does")
 	}
-	return said.Version, nil
+	return Offer{Version: said.Version, State: said.State}, nil
 }
 
 func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }

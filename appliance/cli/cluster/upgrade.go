@@ -65,6 +65,9 @@ func upgradeNodes(a *command.App, ctx context.Context, path, sum string, dry boo
 	if err != nil {
 		return err
 	}
+	if err := upgrade.Refuse(steps, offer); err != nil {
+		return err
+	}
 	s := a.Stdout()
 	renderSteps(s, steps, offer)
 	todo, self := 0, false
@@ -120,6 +123,7 @@ func bring(ctx context.Context, c *api.Client, path string, offer upgrade.Offer)
 	}
 	defer f.Close()
 	got, err := c.OfferProgram(ctx, offer, f)
+	got.State = offer.State
 	if err == nil && got != offer {
 		err = errors.New("the manager finds another program in it than this command did")
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable/disktest"
 )
 
 // TestShared_AllIn: without faults nothing is refused, whoever is faster.
@@ -118,6 +120,64 @@ func TestShared_Behind(t *testing.T) {
 	cancel()
 	if err := <-followed; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestShared_SwarmIsOlder: a Swarm that was restored to what it was before some commits hears of them, and none of
+// them is given up.
+func TestShared_SwarmIsOlder(t *testing.T) {
+	t.Parallel()
+	s := newSwarmed(t.TempDir(), 1, rand.New(rand.NewPCG(1, 1)), 0)
+	d := s.open(t, 0)
+	older, err := d.Commit(t.Context(), "", number(1), "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := d.Commit(t.Context(), older, number(2), "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mark = Mark{Newest: older, Moment: "restored"}
+	if err := d.Sync(t.Context()); err != nil || s.mark.Newest != newer {
+		t.Errorf("the newest is %.8s, want %.8s, %v", s.mark.Newest, newer, err)
+	}
+	if data, _, err := d.Read("a"); err != nil || string(data) != "2" {
+		t.Errorf("read %q, %v", data, err)
+	}
+	s.mark = Mark{Newest: older, Moment: "restored again"}
+	if _, err := d.Commit(t.Context(), newer, number(3), "third"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShared_PowerCut cuts the power of an only manager after each step of a commit. Once Swarm has it as the newest
+// it is on the disk, with its name.
+func TestShared_PowerCut(t *testing.T) {
+	disk := disktest.New(t, 32)
+	s := newSwarmed(disk.Dir, 1, rand.New(rand.NewPCG(1, 1)), 0)
+	d := s.open(t, 0)
+	v, err := d.Commit(t.Context(), "", number(1), "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	d.step = func(step string) {
+		steps++
+		after := newSwarmed(disk.Cut().Dir, 1, rand.New(rand.NewPCG(1, 1)), 0)
+		after.mark = s.mark
+		again := after.open(t, 0)
+		defer again.Close()
+		want := "1"
+		if s.mark.Newest != v {
+			want = "2"
+		}
+		err := again.Sync(t.Context())
+		if data, _, readErr := again.Read("a"); err != nil || readErr != nil || string(data) != want {
+			t.Errorf("after %s: read %q, want %s, %v, %v", step, data, want, err, readErr)
+		}
+	}
+	if _, err := d.Commit(t.Context(), v, number(2), "second"); err != nil || steps != 4 {
+		t.Errorf("%d steps, %v", steps, err)
 	}
 }
 
