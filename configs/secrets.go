@@ -45,6 +45,7 @@ var setting = regexp.MustCompile(`(?s)^([\w.-]+)=.`)
 
 // mask hides secrets in plain values.
 type mask struct {
+	open    bool // hide nothing
 	dollars bool // double dollar signs, which Load would take for variables
 }
 
@@ -88,16 +89,22 @@ func (m mask) list(v []any) any {
 }
 
 func (m mask) text(name, v string) string {
+	if m.open {
+		return m.escape(v)
+	}
 	if v != "" && secretName.MatchString(name) {
 		return hidden
 	}
 	if found := setting.FindStringSubmatch(v); found != nil && secretName.MatchString(found[1]) {
 		return found[1] + "=" + hidden
 	}
-	v = urlPassword.ReplaceAllString(v, "${1}"+hidden+"@")
-	if m.dollars {
-		v = strings.ReplaceAll(v, "$", "$$")
-		v = strings.ReplaceAll(v, compose.QueuePlaceholder, "${"+compose.QueueVariable+"}")
+	return m.escape(urlPassword.ReplaceAllString(v, "${1}"+hidden+"@"))
+}
+
+func (m mask) escape(v string) string {
+	if !m.dollars {
+		return v
 	}
-	return v
+	return strings.ReplaceAll(strings.ReplaceAll(v, "$", "$$"), compose.QueuePlaceholder,
+		"${"+compose.QueueVariable+"}")
 }

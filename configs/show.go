@@ -2,6 +2,7 @@ package configs
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -12,10 +13,30 @@ import (
 // except that secrets are replaced by ********: the queue's password, values of
 // services whose name says that they are secret, and passwords in URLs.
 func Show(c Config) ([]byte, error) {
+	return asYAML(c, func(k key) bool { return !k.ofQueue() || c.Queue != nil }, mask{dollars: true})
+}
+
+// OfCluster writes what of the configuration is the whole cluster's and no single machine's, its services above
+// all, as JSON that [Parse] reads back as the same. It has the secrets of services.
+func OfCluster(c Config) ([]byte, error) {
+	text, err := asYAML(c, func(k key) bool { return k.name == "prune" || strings.HasPrefix(k.name, "swarm.") },
+		mask{dollars: true, open: true})
+	if err != nil {
+		return nil, err
+	}
+	var plain any
+	if err := yaml.Unmarshal(text, &plain); err != nil {
+		return nil, fmt.Errorf("write what is the cluster's: %w", err)
+	}
+	return json.Marshal(plain)
+}
+
+// asYAML writes some keys, and the services with what a mask leaves of them.
+func asYAML(c Config, has func(key) bool, m mask) ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	groups := map[string]*yaml.Node{"": root}
 	for _, k := range keys {
-		if k.ofQueue() && c.Queue == nil {
+		if !has(k) {
 			continue
 		}
 		group, name, nested := strings.Cut(k.name, ".")
@@ -27,7 +48,7 @@ func Show(c Config) ([]byte, error) {
 		}
 		put(groups[group], name, k.show(&c))
 	}
-	if err := showServices(c, root); err != nil {
+	if err := showServices(c, root, m); err != nil {
 		return nil, fmt.Errorf("show services: %w", err)
 	}
 	var out bytes.Buffer
@@ -56,7 +77,7 @@ func (k key) show(c *Config) *yaml.Node {
 	return value
 }
 
-func showServices(c Config, root *yaml.Node) error {
+func showServices(c Config, root *yaml.Node, m mask) error {
 	services, networks, volumes, secrets := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
 	for _, s := range c.Services {
 		services[s.Name] = s.Compose
@@ -80,7 +101,7 @@ func showServices(c Config, root *yaml.Node) error {
 		var value yaml.Node
 		if plain, err := toPlain(section.values); err != nil {
 			return err
-		} else if err := value.Encode(mask{dollars: true}.value("", plain)); err != nil {
+		} else if err := value.Encode(m.value("", plain)); err != nil {
 			return err
 		}
 		put(root, section.name, &value)

@@ -57,6 +57,41 @@ volumes: {vol: {labels: {x: y}}}
 	}
 }
 
+// TestOfCluster: another machine reads the same services, with their secrets, and nothing of this one's own.
+func TestOfCluster(t *testing.T) {
+	t.Parallel()
+	cfg := mustLoad(t, `
+queue: {password: hush1, port: 7000}
+data_dir: /elsewhere
+prune: true
+swarm: {heartbeat: 3s, task_history: 4}
+services:
+  a:
+    build: {context: ., args: {TOKEN: hush2}}
+    environment: {REDIS_PASSWORD: hush3, QUEUE: '${CRAWLBOX_QUEUE_URL}/0', PRICE: $$5, FORWARD: null}
+    command: [spider, --password, hush4]
+`)
+	text, err := OfCluster(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "hush1") || strings.Contains(string(text), "elsewhere") {
+		t.Errorf("it has what is a machine's own:\n%s", text)
+	}
+	again, err := Parse(cfg.File, text)
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	was, is := cfg.Services[0], again.Services[0]
+	if was.Hash != is.Hash || !reflect.DeepEqual(was.Compose, is.Compose) || again.Prune != cfg.Prune ||
+		again.Swarm != cfg.Swarm {
+		t.Errorf("got  %+v\nwant %+v", again, cfg)
+	}
+	if twice, err := OfCluster(again); err != nil || string(twice) != string(text) {
+		t.Errorf("written again it is\n%s", twice)
+	}
+}
+
 func TestShow_HidesSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := mustLoad(t, `

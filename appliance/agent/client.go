@@ -168,6 +168,13 @@ func (v *View) IsAlive(at netip.Addr) bool {
 	})
 }
 
+// IsGone reports whether gossip has heard that no crawlbox runs at an address; what it has not heard of may run.
+func (v *View) IsGone(at netip.Addr) bool {
+	members := v.members()
+	known := slices.ContainsFunc(members, func(m gossip.Member) bool { return m.Addr == at })
+	return known && !v.IsAlive(at)
+}
+
 // Asker names the node that sent a request as others reach it; empty: it is not known.
 func (v *View) Asker(r *http.Request) string {
 	addr := AskerAddr(r)

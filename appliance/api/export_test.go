@@ -1,6 +1,9 @@
 package api
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Streams returns the routes of areas that answer a stream, sorted.
 func Streams(areas []Area) (routes []string) {
@@ -14,3 +17,5 @@ func Streams(areas []Area) (routes []string) {
 	slices.Sort(routes)
 	return routes
 }
+
+func init() { patience = 5 * time.Second }

@@ -207,6 +207,7 @@ const (
 	LeftFile         = "left-file"         // a service that is no longer in the config file runs on
 	KeptAway         = "kept-away"         // a service of the config file was removed by hand
 	NotDeployed      = "not-deployed"      // a service of the config file has no image yet
+	OtherFile        = "other-file"        // the services in force are those of another manager's config file
 )
 
 // Kinds are all of them.
@@ -215,5 +216,5 @@ var Kinds = []string{
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
-	QueueSandbox, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed,
+	QueueSandbox, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed, OtherFile,
 }

@@ -300,7 +300,7 @@ func pullPolicy(req api.DeployRequest) (p deploy.PullPolicy, err error) {
 // now.
 func (r *Deploys) Definitions(context.Context) ([]api.Definition, error) {
 	if err := r.defined.Reload(); err != nil {
-		return nil, brokenFile(err)
+		return nil, r.notRead(err)
 	}
 	list := []api.Definition{}
 	for _, svc := range r.defined.Config().Services {
@@ -346,8 +346,13 @@ func (r *Deploys) RemoveService(ctx context.Context, ref string, fn func(deploy.
 	return err
 }
 
-func brokenFile(err error) error {
-	return api.Invalid("%s; see `crawlbox config check`", words.Brief(err, "mistake"))
+// notRead returns the error of a config file that was read again.
+func (r *Deploys) notRead(err error) error {
+	broken, is := errors.AsType[*services.BrokenError](err)
+	if !is {
+		return r.explain(err)
+	}
+	return api.Invalid("%s; see `crawlbox config check`", words.Brief(broken.Err, "mistake"))
 }
 
 // toDeployDefined returns the change of a service to what the config file says.
@@ -396,7 +401,7 @@ func (r *Deploys) wouldBuild(ctx context.Context, req *api.DeployRequest) (*depl
 // definition finds a service of the config file, as the file is now.
 func (r *Deploys) definition(name string) (compose.Service, error) {
 	if err := r.defined.Reload(); err != nil {
-		return compose.Service{}, brokenFile(err)
+		return compose.Service{}, r.notRead(err)
 	}
 	var known []string
 	for _, svc := range r.defined.Config().Services {

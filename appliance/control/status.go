@@ -157,11 +157,26 @@ func PartReport(level api.Level, kind string, problem func() string) Report {
 	}
 }
 
-// DeploysReport reports what the history knows of the last change of each service, what the
-// config file says of services, and that they are told of a queue for which mark stands now.
-func DeploysReport(past History, notes func() []services.Note, mark func() string) Report {
+// While has a report be of nothing while it is not the time for it.
+func (report Report) While(is func() bool) Report {
+	return func(ctx context.Context, st *api.Status, seen *problems.Seen) {
+		if is() {
+			report(ctx, st, seen)
+		}
+	}
+}
+
+// ConfigReport reports what notes say of config files and of services, and that services are told of a queue for which
+// mark stands now.
+func ConfigReport(notes func() []services.Note, mark func() string) Report {
 	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
 		seen.Config, seen.QueueMark = notes(), new(mark())
+	}
+}
+
+// DeploysReport reports what the history knows of the last change of each service.
+func DeploysReport(past History) Report {
+	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
 		seen.Last = func(service string) (e history.Entry, ok bool) {
 			if list := past.List(service); len(list) > 0 {
 				return list[0], true

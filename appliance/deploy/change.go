@@ -77,13 +77,21 @@ type Runner struct {
 	outages func() []fleet.Outage // of the queue; nil: none is known
 	busy    sync.Map              // name of the service → struct{}
 	ended   []func()
+	self    string // the ID of this manager
+
+	mu sync.Mutex
+	at map[string]int // deploys that are followed here, by service
 }
 
 // NewRunner returns a runner on the cluster given. Nil agents are for nodes where
 // nothing is deployed from. Without a history nothing is written down.
 func NewRunner(c Cluster, agents Agents, past *history.Store, log *slog.Logger) *Runner {
-	return &Runner{cluster: c, agents: agents, past: past, log: log}
+	return &Runner{cluster: c, agents: agents, past: past, log: log, at: map[string]int{}}
 }
+
+// As has the history say which manager makes the changes, by the ID of its certificate. It must be called before
+// changes run.
+func (r *Runner) As(manager string) { r.self = manager }
 
 // OnEnd has fn called whenever the end of a change is in the history. It must be called
 // before changes run.

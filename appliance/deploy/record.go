@@ -28,7 +28,9 @@ type record struct {
 func (r *Runner) recorded(ctx context.Context, d Deploy, run func(Deploy) (Summary, error)) (Summary, error) {
 	if d.Entry.Kind != "" && r.past != nil {
 		d.Entry.Image, d.Entry.Digest, _ = strings.Cut(d.Change.Image, "@")
+		d.Entry.Manager = r.self
 		d.rec = r.begin(d.Service, d.Entry)
+		defer r.follows(d.Service)()
 		d.Change.Mark = d.rec.entry.Mark()
 	}
 	sum, err := run(d)
@@ -64,7 +66,16 @@ func (r *record) at(stage history.Stage) (err error) {
 	}
 	r.entry.Stage = stage
 	if r.entry.Version > 0 {
-		return r.update(func(e *history.Entry) { e.Stage = stage })
+		var over bool
+		err := r.update(func(e *history.Entry) {
+			if over = e.Result != history.Running; !over {
+				e.Stage = stage
+			}
+		})
+		if over {
+			err = errOver
+		}
+		return err
 	}
 	r.entry.Result = history.Running
 	if r.again > 0 {
@@ -74,6 +85,10 @@ func (r *record) at(stage history.Stage) (err error) {
 	r.entry.Version, err = r.runner.past.Begin(r.service, r.entry)
 	return err
 }
+
+// errOver ends a deploy that another manager has written off, since it did not hear of this one for a while. So that
+// what the history says of it stays true, it goes no further.
+var errOver = errors.New("another manager leads the cluster now and has ended this deploy in the history; deploy again")
 
 func (r *record) update(change func(*history.Entry)) error {
 	return r.runner.past.Update(r.service, r.entry.Version, change)
@@ -107,9 +122,14 @@ func (r *record) interrupted(why string) {
 	r.close(func(e *history.Entry) { e.Result, e.Why = history.Interrupted, why })
 }
 
-// close writes the end of an entry.
+// close writes the end of an entry, unless another manager has.
 func (r *record) close(change func(*history.Entry)) {
-	if err := r.update(change); err != nil {
+	err := r.update(func(e *history.Entry) {
+		if e.Result == history.Running {
+			change(e)
+		}
+	})
+	if err != nil {
 		r.runner.log.Error("failed to write the history of deploys", "service", r.service, "error", err)
 	}
 	for _, fn := range r.runner.ended {
@@ -142,14 +162,46 @@ func (r *Runner) LastGood(service string) *servicespec.Deployment {
 // resumeRetry is how long a deploy that was cut off waits for an engine that is away.
 const resumeRetry = 15 * time.Second
 
-// Resume finds out how the deploys ended that a manager did not live to see the end of.
-// It returns when ctx ends.
-func (r *Runner) Resume(ctx context.Context) error {
-	for service, e := range r.past.Unfinished() {
-		go r.resume(ctx, service, e)
+// resumeEvery is how often it is looked for deploys that were cut off.
+const resumeEvery = 5 * time.Second
+
+// Resume finds out how the deploys ended whose managers did not live to see their end, and which are this one's by mine
+// to end, until ctx ends. Those that this manager is at itself are none of them.
+func (r *Runner) Resume(ctx context.Context, mine func(history.Entry) bool) error {
+	for {
+		for service, e := range r.past.Unfinished() {
+			if !mine(e) || r.isAt(service) {
+				continue
+			}
+			done := r.follows(service)
+			go func() {
+				defer done()
+				r.resume(ctx, service, e)
+			}()
+		}
+		if clock.Sleep(ctx, resumeEvery) != nil {
+			return nil
+		}
 	}
-	<-ctx.Done()
-	return nil
+}
+
+// follows notes that a deploy of a service is followed here, until done is called.
+func (r *Runner) follows(service string) (done func()) {
+	add := func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.at[service] += n; r.at[service] == 0 {
+			delete(r.at, service)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+func (r *Runner) isAt(service string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at[service] > 0
 }
 
 // ResumeStopped takes up the updates that stopped all replicas first and did not come to

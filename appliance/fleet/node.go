@@ -25,6 +25,8 @@ const (
 	StateReady   = "ready"   // Swarm hears from it
 	StateDown    = "down"    // it does not
 	StateUnknown = "unknown" // it has not yet, since Swarm itself was started or has another leader
+	// StateUnreachable is of a manager that the others of the swarm do not reach.
+	StateUnreachable = "unreachable"
 )
 
 // Node is one server of the cluster.

@@ -7,7 +7,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/control"
-	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 )
@@ -43,45 +42,49 @@ func (n *Node) reports(own ...control.Report) []control.Report {
 	)
 }
 
-// areas are those of the local API of a manager: what it answers by itself, and what is answered at one place, to
-// which other managers pass calls on.
-func (m *manager) areas(defined *services.Controller) (own, passed []api.Area) {
+// areas are those of the local API of a manager: what each answers by itself, what the one that leads does, and what
+// the home of the queue does.
+func (m *manager) areas() (own, led, atHome []api.Area) {
 	errs, a := m.errs(), m.authority
 	numbers := history.NewNumbers(a.Numbers())
 	builds := control.NewBuilds(m.engine, m.images.Registry, numbers, m.cfg.Registry.Port, errs)
 	changes := control.NewChanges(m.engine, m.runner, m.log, errs)
-	deploys := control.NewDeploys(changes, m.sources, m.past, defined, builds)
-	mark := func() string { return m.queue.Told().Mark() }
-	reports := append(m.queue.Reports,
-		control.PartReport(api.Bad, api.StateBehind, a.Problem),
-		control.QueueHomeReport(a.HomeOfQueue),
-	)
-	reports = append(reports, m.images.Reports(m.cfg, m.registryAddr())...)
-	if m.created {
-		reports = append(reports,
-			control.PartReport(api.Warning, api.Restoring, m.restoring.Problem),
-			control.BackupsReport(m.backups.State, m.cfg.File),
-			control.DeploysReport(m.past, defined.Notes, mark),
-		)
-	}
-	view := control.NewView(m.engine, m.gossip.Members, control.Settle(defined.Notes))
+	deploys := control.NewDeploys(changes, m.leading.Sources, m.past, m.leading.Services, builds)
+	view := control.NewView(m.engine, m.gossip.Members, control.Settle(m.leading.Services.Notes))
 	return append(m.swarmAreas(view, a.HomeOfQueue, a, errs),
-			api.OverviewArea(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.reports(reports...)...)),
+			api.OverviewArea(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.statusOfParts()...)),
 			api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
 			api.TokensArea(m.joinTokens(a)),
 			api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs)),
 			api.BuildsArea(builds),
 			api.ImagesArea(control.NewImages(m.images.Registry, m.engine, numbers, m.past.KeptImages, m.images.GC,
 				m.peers.Holders, m.log, errs)),
-		), []api.Area{
 			api.AccountsArea(control.NewAccounts(a.Accounts, m.registryAddr(), a.CA.PEM(), errs)),
+			api.ProgramsArea(control.NewPrograms(m.engine, m.peers.Execute, errs)),
+		), []api.Area{
 			api.ChangesArea(deploys),
 			api.DeploysArea(deploys),
-			api.QueuesArea(m.queue.Queues),
 			api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)),
-			api.ProgramsArea(control.NewPrograms(m.engine, m.peers.Execute, errs)),
 			api.BackupsArea(control.NewBackups(m.backups, copies.Nodes{Peers: m.peers}, errs)),
-		}
+		}, []api.Area{api.QueuesArea(m.queue.Queues)}
+}
+
+// statusOfParts is what the status of a manager has of its parts.
+func (m *manager) statusOfParts() []control.Report {
+	mark := func() string { return m.queue.Told().Mark() }
+	leads := m.leading.Services.Leads
+	reports := append(slices.Clone(m.queue.Reports),
+		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
+		control.QueueHomeReport(m.authority.HomeOfQueue),
+		control.ConfigReport(m.leading.Services.Notes, mark),
+		control.DeploysReport(m.past).While(leads),
+		control.BackupsReport(m.backups.State, m.cfg.File).While(leads),
+	)
+	reports = append(reports, m.images.Reports(m.cfg, m.registryAddr())...)
+	if m.created {
+		reports = append(reports, control.PartReport(api.Warning, api.Restoring, m.restoring.Problem))
+	}
+	return m.reports(reports...)
 }
 
 // areas are those of the local API of a node that has not the cluster's state: what it has not is elsewhere.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
+	"github.com/crawlbox/crawlbox/appliance/node/leading"
 )
 
 // TestAreas_OfEveryRole holds that nodes of both roles answer the same calls: what one has
@@ -15,10 +16,10 @@ func TestAreas_OfEveryRole(t *testing.T) {
 	t.Parallel()
 	p := openPort(t, unchanged)
 	w := &joined{Node: p.m.Node, mirror: aMirror(t)}
-	own, passed := p.m.areas(&services.Controller{})
-	made, joined := callsOf(t, append(own, passed...)), callsOf(t, w.areas())
-	if !slices.Equal(made, joined) {
-		t.Errorf("a node that made its cluster answers %q, one that joined %q", made, joined)
+	p.m.leading = &leading.Manager{Services: services.NewCurrent(nil)}
+	manager, joined := callsOf(t, slices.Concat(p.m.areas())), callsOf(t, w.areas())
+	if !slices.Equal(manager, joined) {
+		t.Errorf("a manager answers %q, a node without the state %q", manager, joined)
 	}
 }
 

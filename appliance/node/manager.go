@@ -10,7 +10,6 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/copies"
-	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
@@ -19,10 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
-	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
-	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
 	"github.com/crawlbox/crawlbox/appliance/controller/restore"
-	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -31,6 +27,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/node/doors"
 	"github.com/crawlbox/crawlbox/appliance/node/images"
+	"github.com/crawlbox/crawlbox/appliance/node/leading"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
@@ -50,8 +47,8 @@ type manager struct {
 	offers    *upgrade.Offers // of other versions of crawlbox
 	past      *history.Store  // of deploys
 	runner    *deploy.Runner
-	sources   *deploy.Sources
 	backups   *backups.Controller
+	leading   *leading.Manager
 	restoring *restore.Controller // nil: this machine has restored no cluster
 }
 
@@ -127,13 +124,31 @@ func (m *manager) open(ctx context.Context) (err error) {
 	}
 	m.runner = deploy.NewRunner(m.engine, m.peers, m.past, m.log)
 	m.runner.TellQueue(m.queue.For(m.images.Handler()), m.queue.Outages)
-	m.sources = deploy.NewSources(m.engine)
+	sources := deploy.NewSources(m.engine)
 	if m.cfg.Registry.Public {
 		own := func(hostport string) bool { return m.isLoopback(hostport) || m.network().Owns(hostport) }
 		copier := image.NewCopier(reg.Sparse(), pki.CertsDir)
-		m.sources = deploy.NewCopyingSources(m.engine, copier, reg, m.cfg.Registry.Port, own, m.log)
+		sources = deploy.NewCopyingSources(m.engine, copier, reg, m.cfg.Registry.Port, own, m.log)
 	}
-	return nil
+	m.leading = &leading.Manager{
+		Created:   m.created,
+		Name:      m.name,
+		Addr:      m.addr,
+		Config:    m.cfg,
+		Reload:    m.opts.Reload,
+		Authority: m.authority,
+		Engine:    m.engine,
+		Sources:   sources,
+		Runner:    m.runner,
+		Past:      m.past,
+		Peers:     m.peers,
+		Backups:   m.backups,
+		View:      m.view,
+		Members:   m.gossip.Members,
+		Started:   m.started,
+		Log:       m.log,
+	}
+	return m.leading.Init()
 }
 
 func (m *manager) openQueue() (queue.Queue, error) {
@@ -205,55 +220,28 @@ func (m *manager) release() {
 
 func (m *manager) parts() []lifecycle.Part {
 	served := failpoint.Handler(failpoint.HangRegistry, m.images.Handler())
-	defined := services.New(m.engine, m.sources, m.runner, m.past, m.authority.ServicesAway(), m.cfg, m.opts.Reload,
-		m.log)
-	written := defined.AfterPush(served)
-	areas, passed := m.areas(defined)
-	return slices.Concat(m.images.Parts(), []lifecycle.Part{
+	written := m.leading.Services.AfterPush(served)
+	own, led, atHome := m.areas()
+	local, passed := m.leading.Areas(led, atHome, m.toManagers)
+	parts := slices.Concat(m.images.Parts(), []lifecycle.Part{
 		{Name: "registry", Component: m.localRegistry(written)},
 	}, m.network().Parts(written), m.queue.Parts, []lifecycle.Part{
 		{Name: "gossip", Component: m.gossip},
 		m.nodePort(append(m.handlers(), relay.Answer(m.audit.Record, m.log, passed))),
 		pki.Renewal(m.identity, m.renew, m.log),
-		m.localAPI(append(areas, m.relayed(passed)...)),
-		m.dockerWatch(defined.Again),
+		m.localAPI(append(own, local...)),
+		m.dockerWatch(m.leading.Services.Again),
 		m.hears().Part(m.peers.Others),
 		lifecycle.Background("checkup", m.checkup.Run),
 		lifecycle.Background("upgrade", m.upgrade.Run),
-	}, m.once(defined), m.authority.Parts(), m.watchdog(served, func() { m.gossip.Members(); m.images.Look() }))
-}
-
-// once are the parts that run on one manager.
-func (m *manager) once(defined *services.Controller) []lifecycle.Part {
-	if !m.created {
-		return []lifecycle.Part{lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil))}
-	}
-	unused := imagegc.New(m.engine, m.past, m.peers.Prune, m.log)
-	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.gossip.Members()) }
-	m.runner.OnEnd(defined.Again)
-	m.runner.OnEnd(unused.Again)
-	return []lifecycle.Part{
-		lifecycle.Background("keys", m.authority.Run),
-		lifecycle.Background("deploys", m.runner.Resume),
-		defined.Part(),
-		unused.Part(),
-		m.backups.Part(),
-		m.restoring.Part(),
-		readmit.New(m.engine, m.runner, agents, m.log).Part(),
-	}
-}
-
-// relayed returns areas that another manager answers, as far as that is another.
-func (m *manager) relayed(areas []api.Area) []api.Area {
+	}, m.leading.Parts(), m.authority.Parts())
 	if m.created {
-		return areas
+		parts = append(parts, m.restoring.Part())
+	} else {
+		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
+		parts = append(parts, lifecycle.Background("address", address))
 	}
-	to := relay.To(m.view, m.authority.HomeOfQueue, m.toManagers)
-	list := make([]api.Area, len(areas))
-	for i, area := range areas {
-		list[i] = area.Relayed(to)
-	}
-	return list
+	return append(parts, m.watchdog(served, func() { m.gossip.Members(); m.images.Look() })...)
 }
 
 // handlers returns what the port between nodes serves.

@@ -30,13 +30,32 @@ func TestTo_Whom(t *testing.T) {
 		{Node: gossip.Node{Addr: away}, State: gossip.Failed},
 	}
 	view := agent.NewView(id, self, 7980, func() []gossip.Member { return members })
+	l := New(view, agent.NewClient(view.At, id))
 	var where netip.Addr
-	to := To(view, func() netip.Addr { return where }, agent.NewClient(view.At, id))
-	for addr, asked := range map[netip.Addr]bool{{}: false, self: false, other: true, away: false} {
-		where = addr
-		if got := to(); (got != nil) != asked {
-			t.Errorf("where it is %v, calls go to %v", addr, got)
+	is, ready := func() netip.Addr { return where }, false
+	to, leader := l.To(is), l.ToLeader(is, func() bool { return ready })
+	for _, c := range []struct {
+		addr    netip.Addr
+		passed  bool // to one that has what others have not
+		leading bool // to the one that leads
+		known   bool // who leads
+	}{
+		{netip.Addr{}, false, false, false},
+		{self, false, false, false},
+		{other, true, true, true},
+		{away, false, true, true}, // until another one leads
+	} {
+		where = c.addr
+		if got, known := to(); (got != nil) != c.passed || !known {
+			t.Errorf("where it is %v, calls are passed on: %v", c.addr, got != nil)
 		}
+		if got, known := leader(); (got != nil) != c.leading || known != c.known {
+			t.Errorf("where %v leads, calls are passed on: %v, known: %v", c.addr, got != nil, known)
+		}
+	}
+	where, ready = self, true
+	if got, known := leader(); got != nil || !known {
+		t.Error("the one that leads does not answer itself")
 	}
 }
 

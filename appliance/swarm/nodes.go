@@ -96,7 +96,7 @@ func nodeOf(n swarm.Node) fleet.Node {
 	if m := n.ManagerStatus; m != nil {
 		node.Leader, node.Raft = m.Leader, true
 		if m.Reachability == swarm.ReachabilityUnreachable {
-			node.State = "unreachable"
+			node.State = fleet.StateUnreachable
 		}
 		// The leader knows itself as 0.0.0.0 before its first heartbeat.
 		if host, _, err := net.SplitHostPort(m.Addr); err == nil {

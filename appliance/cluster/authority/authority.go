@@ -179,11 +179,9 @@ func (a *Authority) HomeOfQueue() netip.Addr {
 	if a.opts.Has.Queue {
 		return a.opts.Self.Addr
 	}
-	if a.opts.Replicas != nil {
-		for _, r := range a.opts.Replicas.List() {
-			if r.Queue {
-				return r.Addr
-			}
+	for _, r := range a.Replicas() {
+		if r.Queue {
+			return r.Addr
 		}
 	}
 	return netip.Addr{}
@@ -194,10 +192,7 @@ func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) 
 	if first.IsValid() {
 		list = append(list, a.at(first))
 	}
-	if a.opts.Replicas == nil {
-		return list
-	}
-	for _, r := range a.opts.Replicas.List() {
+	for _, r := range a.Replicas() {
 		if fits(r) && r.Addr != first {
 			list = append(list, a.at(r.Addr))
 		}
@@ -218,14 +213,6 @@ func (a *Authority) Recovery() *state.Document { return state.NewDocument(a.stat
 
 // Tags returns what the tags of images point at.
 func (a *Authority) Tags() (*tags.Tags, error) { return tags.Open(a.state) }
-
-// Sync brings the state here up to date.
-func (a *Authority) Sync(ctx context.Context) error {
-	if a.opts.Replicas == nil {
-		return nil
-	}
-	return a.state.Sync(ctx)
-}
 
 // OtherManagers returns the other managers that have the state, those after this one first.
 func (a *Authority) OtherManagers() (list []registries.Manager) {
@@ -253,6 +240,30 @@ func (a *Authority) IsFull() bool {
 // Notice returns what tells nodes that the cluster was restored, and how often that was.
 func (a *Authority) Notice() (notice.Notice, error) {
 	return notice.Notice{Epoch: a.state.Epoch(), Managers: []netip.AddrPort{a.at(a.opts.Self.Addr)}}.Sign(a.CA)
+}
+
+// Services returns where it is kept which services are in force.
+func (a *Authority) Services() *state.Document { return state.NewDocument(a.state, state.Services) }
+
+// Sync brings the state up to date with that of the other managers.
+func (a *Authority) Sync(ctx context.Context) error { return a.state.Sync(ctx) }
+
+// Replicas returns the managers that have the state.
+func (a *Authority) Replicas() []replica.Replica {
+	if a.opts.Replicas == nil {
+		return nil
+	}
+	return a.opts.Replicas.List()
+}
+
+// ManagerIDs returns the IDs of the certificates of all managers, and of those that may become some.
+func (a *Authority) ManagerIDs() (list []string) {
+	for _, m := range a.Members.All() {
+		if m.Role == fleet.RoleManager {
+			list = append(list, m.ID)
+		}
+	}
+	return list
 }
 
 // ServicesAway returns where it is kept which services of the config file were removed by hand.

@@ -62,6 +62,8 @@ const (
 	Accounts   = "accounts"
 	Numbers    = "image-numbers"
 	Recovery   = "recovery" // the key that opens backups
+	// Services holds the services that are in force, and of whose config file they are.
+	Services = "services"
 	// Away holds the services of the config file that were removed by hand.
 	Away = "services-away"
 	// Queue holds how services reach the cluster's queue.

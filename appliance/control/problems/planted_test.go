@@ -382,6 +382,12 @@ var planted = map[string]struct {
 		},
 		api.Warning, api.FileNotApplied, []string{"service spider: not crawlbox's"},
 	},
+	"another manager's services are in force": {
+		func(p *plot) {
+			p.Config = []services.Note{{Kind: services.NotInForce, Text: "those of h2, not of this one; change it"}}
+		},
+		api.Note, api.OtherFile, []string{"those of h2, not of this one"},
+	},
 	"a service left the file": {
 		func(p *plot) { p.Config = []services.Note{note("spider", services.Gone, "it runs on; remove it")} },
 		api.Note, api.LeftFile, []string{"service spider: it runs on"},

@@ -223,6 +223,7 @@ func (s Seen) config() (list []api.Problem) {
 		kind  string
 	}{
 		services.Broken:      {api.Bad, api.FileBroken},
+		services.NotInForce:  {api.Note, api.OtherFile},
 		services.Unready:     {api.Warning, api.FileNotApplied},
 		services.Untaken:     {api.Warning, api.FileNotApplied},
 		services.Foreign:     {api.Warning, api.FileNotApplied},

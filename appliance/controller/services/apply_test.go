@@ -29,7 +29,7 @@ func pastOf(t *testing.T, entries []history.Entry) *Controller {
 			t.Fatal(err)
 		}
 	}
-	return New(nil, nil, nil, store, nil, configs.Config{}, nil, slog.New(slog.DiscardHandler))
+	return New(nil, nil, nil, store, nil, fileOf(t, ""), slog.New(slog.DiscardHandler))
 }
 
 // A definition that was tried is not tried again, unless the file has changed since
@@ -193,26 +193,5 @@ func TestTellEnd_TheSameAgain(t *testing.T) {
 	}
 	if n := strings.Count(logged.String(), "\n"); n != 1 {
 		t.Errorf("%d lines: %s", n, logged.String())
-	}
-}
-
-// TestNotes_BrokenFile wants a file with many mistakes to be one short line.
-func TestNotes_BrokenFile(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"imge: a\n": "/c.yaml:1: ",
-		"imge: a\nprot: b\nregistry:\n  port: c\n": "3 mistakes, the first: /c.yaml:1: ",
-	} {
-		c := New(nil, nil, nil, nil, nil, configs.Config{}, func() (configs.Config, error) {
-			return configs.Parse("/c.yaml", []byte(text))
-		}, slog.New(slog.DiscardHandler))
-		if c.Reload() == nil {
-			t.Fatal("it is good")
-		}
-		said := c.Notes()[0].Text
-		if !strings.HasPrefix(said, "the config file is broken and the state before it stays: "+want) ||
-			strings.Count(said, "/c.yaml") != 1 {
-			t.Errorf("got %q", said)
-		}
 	}
 }

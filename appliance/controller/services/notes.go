@@ -13,6 +13,7 @@ type NoteKind int
 // Kinds of notes.
 const (
 	Broken      NoteKind = iota // the file can't be read, or not be understood
+	NotInForce                  // nor are the file's services in force, but another manager's
 	Unready                     // the last round did not come to its end
 	Untaken                     // a service is not what the file says
 	Foreign                     // nor is one that was made otherwise and has its name
@@ -29,11 +30,8 @@ type Note struct {
 	Text    string // what the user should know, in one line
 }
 
-// Notes returns what is known of the file and its services, in order.
+// Notes returns what is known of the services, in order.
 func (c *Controller) Notes() (list []Note) {
-	if text := c.broken.Load(); text != nil {
-		list = append(list, Note{Kind: Broken, Text: *text})
-	}
 	if text := c.unready.Load(); text != nil {
 		list = append(list, Note{Kind: Unready, Text: *text})
 	}

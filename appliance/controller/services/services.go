@@ -1,6 +1,8 @@
-// Package services brings the services of the swarm to those of the config file: at the
-// start, when the file changes, and when the engine comes back. What could not begin is
-// tried again after a while; what was tried and went back is not, until the file changes.
+// Package services brings the services of the swarm to those of the config file that is in force in the cluster (see
+// File): at the start, when that changes, and when the engine comes back. What could not begin is tried again after a
+// while; what was tried and went back is not, until the file changes.
+//
+// Each manager has a File. The Controller runs on the one that leads, and a new one is made whenever that is another.
 package services
 
 import (
@@ -8,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,43 +45,41 @@ type Controller struct {
 	sources  Sources
 	runner   *deploy.Runner
 	past     *history.Store
-	load     func() (configs.Config, error)
-	file     string
+	file     *File
 	log      *slog.Logger
 	jobs     jobs
 	removals removals
 
-	broken  atomic.Pointer[string] // why the file is not in force; nil if it is
 	unready atomic.Pointer[string] // why the last round did not come to its end
 
 	mu     sync.Mutex
-	cfg    configs.Config    // the last one that was whole
+	cfg    configs.Config    // in force
+	rev    string            // of cfg
 	logged map[string]string // what was logged last of a subject
 	notes  map[string]Note   // what is known of a service
 	fresh  map[string]bool   // services whose definition has changed since the start
 }
 
-// New returns the controller of the services of a config, which load reads again. removed keeps
-// which of them were removed by hand.
+// New returns the controller of the services that are in force by a file. removed keeps which of them were removed by
+// hand.
 func New(
-	engine Engine, sources Sources, runner *deploy.Runner, past *history.Store, removed Document,
-	cfg configs.Config, load func() (configs.Config, error), log *slog.Logger,
+	engine Engine, sources Sources, runner *deploy.Runner, past *history.Store, removed Document, file *File,
+	log *slog.Logger,
 ) *Controller {
 	c := &Controller{
 		engine:   engine,
 		sources:  sources,
 		runner:   runner,
 		past:     past,
-		load:     load,
-		file:     cfg.File,
+		file:     file,
 		log:      log,
 		jobs:     jobs{byService: map[string]*job{}},
 		removals: removals{doc: removed},
-		cfg:      cfg,
 		logged:   map[string]string{},
 		notes:    map[string]Note{},
 		fresh:    map[string]bool{},
 	}
+	c.cfg, c.rev, _ = file.Config()
 	c.Loop = controller.New("services", c.round)
 	c.Retry, c.RetryMost = retry, retry
 	return c
@@ -89,41 +87,50 @@ func New(
 
 func (c *Controller) Part() lifecycle.Part {
 	return lifecycle.Part{Name: c.Name, Component: lifecycle.Func(func(ctx context.Context, ready func()) error {
-		changes, err := configs.Watch(ctx, c.file, c.log)
-		if err != nil {
-			return err
-		}
 		// A round may take as long as the update that it resumes.
 		ready()
-		go func() {
-			for range changes {
-				if c.Reload() == nil {
-					c.log.Info("the config file changed", "file", c.file, "services", len(c.Config().Services))
-					c.Again()
-				}
-			}
-		}()
+		go c.watch(ctx)
 		return c.Run(ctx)
 	})}
 }
 
-// Reload reads the file again. A broken one changes nothing.
-func (c *Controller) Reload() error {
-	cfg, err := c.load()
-	if err != nil {
-		c.logOnce(c.file, slog.LevelError, "the config file is broken; the state before it stays", "error", err)
-		c.broken.Store(new("the config file is broken and the state before it stays: " + words.Brief(err, "mistake")))
-		return err
+// watch asks for another round whenever other services are in force, until ctx ends.
+func (c *Controller) watch(ctx context.Context) {
+	for {
+		changed := c.file.doc.Changed()
+		if c.follow() {
+			c.Again()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
 	}
-	c.broken.Store(nil)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.logged, c.file)
-	c.setConfig(cfg)
-	return nil
 }
 
-// setConfig makes a config the one in force.
+// Reload reads this manager's file again, which is in force then if it has changed. A broken one changes nothing.
+func (c *Controller) Reload() error {
+	err := c.file.Read()
+	c.file.sync()
+	c.follow()
+	return err
+}
+
+// follow reports whether other services are in force than before.
+func (c *Controller) follow() bool {
+	cfg, rev, _ := c.file.Config()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if rev == c.rev {
+		return false
+	}
+	c.rev = rev
+	c.setConfig(cfg)
+	return true
+}
+
+// setConfig makes a config the one in force. The caller holds mu.
 func (c *Controller) setConfig(cfg configs.Config) {
 	before := map[string]string{}
 	for _, s := range c.cfg.Services {
@@ -169,6 +176,9 @@ func (c *Controller) round(ctx context.Context) error {
 }
 
 func (c *Controller) observe(ctx context.Context) (s seen, err error) {
+	if _, _, err := c.file.Config(); err != nil {
+		return s, err
+	}
 	s.config, s.removed = c.Config(), map[string]removal{}
 	for _, svc := range s.config.Services {
 		was, there, err := c.removals.of(svc)
@@ -199,17 +209,6 @@ func (c *Controller) settings(ctx context.Context) error {
 		return fmt.Errorf("set the swarm's heartbeat and task history: %w", err)
 	}
 	return nil
-}
-
-// AfterPush lets h serve and asks for another round when an image was pushed: a
-// service may wait for it.
-func (c *Controller) AfterPush(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		h.ServeHTTP(w, req)
-		if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/manifests/") {
-			c.Again()
-		}
-	})
 }
 
 // logOnce logs what is said about a subject once, until it changes.

@@ -99,6 +99,9 @@ type Entry struct {
 
 	Source *Source `json:"source,omitempty"` // what the image was built of; nil: it was there
 
+	// Manager is the one that makes the change, by the ID of its certificate; empty: it is not known.
+	Manager string `json:"manager,omitempty"`
+
 	// hash of the one in the config file that it brings; empty: none of there
 	Definition string `json:"definition,omitempty"`
 }

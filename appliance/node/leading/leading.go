@@ -1,0 +1,159 @@
+// Package leading puts together what runs on one manager at a time, the one that leads the cluster: the services of the
+// config file that is in force, clean-up of images, deploys of managers that are gone, backups, and what is left of
+// removals. It is made anew each time, so that nothing is remembered of the last.
+package leading
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
+	"github.com/crawlbox/crawlbox/appliance/cluster/leader"
+	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/controller/backups"
+	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
+	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
+	"github.com/crawlbox/crawlbox/appliance/controller/services"
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/deploy/history"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/relay"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+)
+
+// Manager is one that may lead, and what it does so with. Init has to be called before its methods.
+type Manager struct {
+	Created   bool       // the cluster, or restored it
+	Name      string     // for people
+	Addr      netip.Addr // that others reach it at
+	Config    configs.Config
+	Reload    func() (configs.Config, error) // reads the config file again
+	Authority *authority.Authority
+	Engine    *swarm.Engine
+	Sources   *deploy.Sources
+	Runner    *deploy.Runner
+	Past      *history.Store
+	Peers     *agent.Peers
+	Backups   *backups.Controller
+	View      *agent.View
+	Members   func() []gossip.Member
+	Started   time.Time
+	Log       *slog.Logger
+
+	Services *services.Current // made by Init
+	id       string            // of its certificate
+	watch    *leader.Watch     // of who leads
+	file     *services.File
+	unused   atomic.Pointer[controller.Loop]
+}
+
+// Init makes what is the same whether it leads or not.
+func (m *Manager) Init() (err error) {
+	m.id = m.Authority.Identity.Node.ID
+	m.watch = leader.New(leader.Options{
+		Self:     m.Addr,
+		Nodes:    m.Engine.Nodes,
+		Replicas: m.Authority.Replicas,
+		Gone:     m.View.IsGone,
+	})
+	m.file, err = services.NewFile(m.Authority.Services(), services.Owner{
+		ID:       m.id,
+		Name:     m.Name,
+		Created:  m.Created,
+		First:    func() bool { return m.Created || !m.Authority.HomeOfQueue().IsValid() },
+		Managers: m.Authority.ManagerIDs,
+	}, m.Config, m.Reload, m.Log)
+	if err != nil {
+		return err
+	}
+	m.file.Sync = m.Authority.Sync
+	m.Services = services.NewCurrent(m.file)
+	m.Runner.As(m.id)
+	m.Runner.OnEnd(m.Services.Again)
+	m.Runner.OnEnd(func() {
+		if unused := m.unused.Load(); unused != nil {
+			unused.Again()
+		}
+	})
+	return nil
+}
+
+// Areas returns areas of the API that the manager which leads answers, and those that the home of the queue does: as
+// users of this manager ask for them, and as other managers pass calls on. client speaks to managers only.
+func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, passed []api.Area) {
+	to := relay.New(m.View, client)
+	leads := to.ToLeader(func() netip.Addr { addr, _ := m.watch.Leader(); return addr }, m.Services.Leads)
+	leader := func() (api.Pass, bool) {
+		pass, known := leads()
+		if pass != nil {
+			_ = m.file.Read() // what is in it now is meant; the status says if it is broken
+		}
+		return pass, known
+	}
+	home := to.To(m.Authority.HomeOfQueue)
+	for _, area := range led {
+		local, passed = append(local, area.Relayed(leader)), append(passed, area.While(m.Services.Leads))
+	}
+	for _, area := range atHome {
+		local, passed = append(local, area.Relayed(home)), append(passed, area)
+	}
+	return local, passed
+}
+
+// Parts run on each manager, whether it leads or not.
+func (m *Manager) Parts() []lifecycle.Part {
+	return []lifecycle.Part{
+		m.file.Part(),
+		lifecycle.Background("leader", m.watch.Run),
+		m.watch.Part(m.Log, m.lead),
+		lifecycle.Background("deploys", func(ctx context.Context) error { return m.Runner.Resume(ctx, m.isOwn) }),
+	}
+}
+
+// lead makes the parts of the manager that leads. ended is to be called when they have stopped.
+func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
+	away := m.Authority.ServicesAway()
+	defined := services.New(m.Engine, m.Sources, m.Runner, m.Past, away, m.file, m.Log)
+	unused := imagegc.New(m.Engine, m.Past, m.Peers.Prune, m.Log)
+	m.unused.Store(unused)
+	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
+	return []lifecycle.Part{
+		lifecycle.Background("keys", m.Authority.Run),
+		lifecycle.Background("deploys of others", func(ctx context.Context) error {
+			return m.Runner.Resume(ctx, func(e history.Entry) bool { return !m.isOwn(e) && m.isGone(e.Manager) })
+		}),
+		defined.Part(),
+		unused.Part(),
+		m.Backups.Part(),
+		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
+	}, m.Services.Lead(defined)
+}
+
+// isOwn reports whether this manager makes a change.
+func (m *Manager) isOwn(e history.Entry) bool { return e.Manager == m.id }
+
+// unheard is how long after the start a manager of which nothing was heard may be there for all that.
+const unheard = 30 * time.Second
+
+// isGone reports whether a manager, by the ID of its certificate, is at none of the changes any more that it began.
+// Those of versions before did not say which they were.
+func (m *Manager) isGone(id string) bool {
+	heard := false
+	for _, member := range m.Members() {
+		if member.ID == id && member.State == gossip.Alive {
+			return false
+		}
+		heard = heard || member.ID == id
+	}
+	return heard || id == "" || time.Since(m.Started) > unheard
+}
