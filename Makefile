@@ -13,6 +13,7 @@ FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=
             -gcflags='github.com/moby/buildkit/...=-l' -gcflags='github.com/docker/docker/...=-l'
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
 FUZZTIME ?= 60s
+TIMEOUT  ?= 20m
 BENCH    ?= .
 BENCHTIME ?= 1x
 
@@ -64,7 +65,7 @@ e2e: build
 
 # One scenario, such as `make check-Walkthrough`.
 check-%: build
-	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -v -count=1 -timeout 20m -run 'Test$*' ./appliance/e2e/...
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -v -count=1 -timeout $(TIMEOUT) -run 'Test$*' ./appliance/e2e/...
 
 # From an earlier version to this one and back, with a crawl running, such as
 # `make check-upgrade FROM=v1.0`.
@@ -77,9 +78,11 @@ check-upgrade:
 	CRAWLBOX_BEFORE=$(CURDIR)/$(BEFORE)/crawlbox $(GO) test -race -v -count=1 -tags before -timeout 30m \
 	  -run TestUpgradeFrom ./appliance/e2e/...
 
-# Ten minutes of everything that can happen to the queue's process; make test has 20 s.
+# Ten minutes of everything that can happen to the queue's process, and ten times each harm that can be done to the
+# manager that leads; make test has 20 s and two.
 soak:
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
+	CRAWLBOX_CHAOS=10 $(MAKE) check-Chaos TIMEOUT=90m
 
 # How the code is formatted, what the analysers of .ci/lint say, those of go vet among them,
 # and known vulnerabilities, where their database can be reached.

@@ -121,7 +121,7 @@ func (s *servers) awaitManager() {
 		func() error { return want(s.show(s.manager, "ActiveState"), "active") })
 	lab.WaitFor(s, patience, "the swarm to be led",
 		func() error { return s.manager.Exec(s.Context(), "crawlbox", "nodes").Err() })
-	s.awaitReady(3)
+	s.awaitReady(len(s.hosts))
 }
 
 // show returns a property of the service.
