@@ -317,14 +317,14 @@ func (d *Disk) Changed() <-chan struct{} {
 func (d *Disk) Commit(
 	ctx context.Context, base Version, changes Contents, message string, read ...string,
 ) (v Version, err error) {
-	ctx, cancel := context.WithTimeout(ctx, maxUpdate)
-	defer cancel()
 	if err = check(changes); err == nil {
 		d.yield(ctx)
 		err = d.locked(ctx, func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			ctx, cancel := context.WithTimeout(ctx, maxUpdate)
+			defer cancel()
 			share := func(next snapshot, file []byte, keep func() error) error { return d.share(ctx, next, file, keep) }
 			return again(ctx, errMoved, func(context.Context) (err error) {
 				if err := d.unchanged(base, changes, read); err != nil {
