@@ -95,6 +95,7 @@ var warnings = map[string]string{
 	"failed to clean up after a failed push": moment,
 	"found an image without a manifest":      moment,
 	"removed image cannot be read; its space is free after the grace":                     moment,
+	"failed to have Docker trust the registry of a manager":                               moment,
 	"failed to write a tag to the registry's directory; the tag stands":                   moment,
 	"failed to note that the registry's tags are in step":                                 moment,
 	"it is not known whether a version before has changed the registry's tags":            moment,

@@ -108,8 +108,17 @@ func (n *Node) newGossip(
 	return err
 }
 
-// learn takes into use what is new of the cluster: the keys of gossip, and who was removed.
+// learn takes into use what is new of the cluster: the keys of gossip, who was removed, and where registries are.
 func (n *Node) learn(news pki.Membership) {
+	for _, m := range news.Managers {
+		registry := netip.AddrPortFrom(m.Addr().Unmap(), n.cfg.Registry.Port).String()
+		if m.Addr().IsLoopback() {
+			continue
+		}
+		if err := pki.InstallCA(pki.CertsDir, registry, n.identity.CAPEM()); err != nil {
+			n.log.Warn("failed to have Docker trust the registry of a manager", "error", err)
+		}
+	}
 	if err := n.gossip.SetKeys(news.GossipKeys.Raw()); err != nil {
 		n.log.Warn("failed to use new gossip keys", "error", err)
 	}
