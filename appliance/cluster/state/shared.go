@@ -27,7 +27,7 @@ const (
 	// manager who has yet to say that it is the newest, within maxShare.
 	strayAge = time.Hour
 	// maxYield bounds how long a commit waits for that of another manager.
-	maxYield = 500 * time.Millisecond
+	maxYield = 200 * time.Millisecond
 	// maxCommit bounds the file of a commit, in bytes: it has the documents that it changes in it.
 	maxCommit = 64 << 20
 )

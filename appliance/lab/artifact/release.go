@@ -49,7 +49,10 @@ var Releases = map[string]Release{
 	"bullseye": {distribution: debianServers},
 	"bookworm": {distribution: debianServers},
 	"trixie":   {distribution: debianServers, Unified: true},
-	"forky":    {distribution: debianServers, Unified: true},
+	// Its index is good for a week, and a mirror may be older.
+	"forky": {distribution: debianServers, Unified: true, extra: []string{
+		`--aptopt=Acquire::Check-Valid-Until "false"`,
+	}},
 	// dash of then fails without the directory of its page, which no host gets.
 	"focal":    {distribution: ubuntuServers, extra: []string{`--setup-hook=mkdir -p "$1"/usr/share/man/man1`}},
 	"jammy":    {distribution: ubuntuServers},
