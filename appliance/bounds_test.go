@@ -329,6 +329,7 @@ var everything = []grows{
 	{"appliance/controller/services.removals.list", "root", "services of the config file", ""},
 	{"appliance/controller/services.seen.removed", "root", "services of the config file", ""},
 	{"appliance/controller/services.force.Applied", "root", "the managers; those that are gone are dropped", ""},
+	{"appliance/cluster/backup.homeFiles.Files", "root", "the config file and those that it names, 4 MiB each", ""},
 	{"appliance/control/problems.Seen.Why", "root", "3 tasks, for one status", ""},
 	{"appliance/controller/services.jobs.byService", "root", "services of the config file", ""},
 	{"embedded/registry/access.Accounts.byName", "root", "crawlbox registry login", ""},

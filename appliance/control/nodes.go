@@ -156,10 +156,10 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 		return err
 	}
 	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
-	if node.Addr == n.home().String() && slices.ContainsFunc(nodes, other) {
-		return api.Conflict("%s holds the cluster's queue, and stays a manager; if that machine is gone "+
-			"for good, restore the cluster on another one with `crawlbox install manager --restore NODE-ADDRESS`",
-			node.Display)
+	up := node.State != fleet.StateDown && node.State != fleet.StateUnreachable
+	if up && node.Addr == n.home().String() && slices.ContainsFunc(nodes, other) {
+		return api.Conflict("%s holds the cluster's queue, and stays a manager as long as it is up; if that machine is "+
+			"gone for good, it can be demoted once Swarm does not reach it, and the queue is lost", node.Display)
 	}
 	if err := n.engine.SetRole(ctx, node.ID, fleet.RoleWorker); err != nil {
 		return err

@@ -47,6 +47,7 @@ type manager struct {
 	offers    *upgrade.Offers // of other versions of crawlbox
 	past      *history.Store  // of deploys
 	runner    *deploy.Runner
+	source    backup.Source
 	backups   *backups.Controller
 	leading   *leading.Manager
 	restoring *restore.Controller // nil: this machine has restored no cluster
@@ -153,7 +154,7 @@ func (m *manager) open(ctx context.Context) (err error) {
 
 func (m *manager) openQueue() (queue.Queue, error) {
 	if !m.created {
-		return queue.Away(m.authority.Queue(), control.NewElsewhere(m.errs()).NoQueue), nil
+		return queue.Away(m.authority.Queue(), control.QueueAway(m.authority.HomeOfQueue, m.errs())), nil
 	}
 	return queue.New(queue.Options{
 		Config:    m.cfg,
@@ -194,8 +195,8 @@ func (m *manager) ask() {
 	m.answered = m.answers(agent.NoPins{}) // the registry has all images
 	m.peers = agent.NewPeers(m.engine, m.authority.MembersOf, m.client, m.addr, m.cfg.Node.Port, m.answered, m.log)
 	m.offers = upgrade.OpenOffers(upgrade.In(m.cfg.DataDir), m.peers)
-	source := backup.NewSource(m.engine, m.cfg, m.name, m.opts.Version)
-	m.backups = backups.New(source.Read, copies.Nodes{Peers: m.peers}, m.cfg.Backup, m.log)
+	m.source = backup.NewSource(m.engine, m.cfg, m.name, m.opts.Version)
+	m.backups = backups.New(m.source.Read, copies.Nodes{Peers: m.peers}, m.cfg.Backup, m.log)
 }
 
 // program opens what was offered to this manager, or to another one.
@@ -236,7 +237,8 @@ func (m *manager) parts() []lifecycle.Part {
 		lifecycle.Background("upgrade", m.upgrade.Run),
 	}, m.leading.Parts(), m.authority.Parts())
 	if m.created {
-		parts = append(parts, m.restoring.Part())
+		shares := func(ctx context.Context) error { return m.source.Share(ctx, m.authority.HomeFiles(), m.log) }
+		parts = append(parts, m.restoring.Part(), lifecycle.Background("files for backups", shares))
 	} else {
 		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
 		parts = append(parts, lifecycle.Background("address", address))

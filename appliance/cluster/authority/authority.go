@@ -205,6 +205,9 @@ func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, stat
 // Queue returns where it is kept how services reach the queue.
 func (a *Authority) Queue() *state.Document { return state.NewDocument(a.state, state.Queue) }
 
+// HomeFiles returns where those files of the home of the queue are kept that go into backups.
+func (a *Authority) HomeFiles() *state.Document { return state.NewDocument(a.state, state.HomeFiles) }
+
 // Numbers returns where the numbers of images are kept.
 func (a *Authority) Numbers() *state.Document { return state.NewDocument(a.state, state.Numbers) }
 

@@ -128,7 +128,8 @@ func (s Source) Read(ctx context.Context) (c Content, key Key, err error) {
 	if c.Objects, err = s.Swarm.Objects(ctx); err != nil {
 		return c, key, fmt.Errorf("list what is in the swarm: %w", err)
 	}
-	c.Files, err = s.files()
+	c.Files, err = s.filesOf(c.Documents[state.HomeFiles])
+	delete(c.Documents, state.HomeFiles)
 	return c, key, err
 }
 

@@ -71,6 +71,65 @@ func sealed(t testing.TB, c Content, key Key) []byte {
 	return data
 }
 
+// TestSource_Home: a backup has the files of the home of the queue, whichever manager makes it.
+func TestSource_Home(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	store := statetest.Open(t, dir)
+	if _, err := pki.LoadOrCreateCA(store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenKey(state.NewDocument(store, state.Recovery)); err != nil {
+		t.Fatal(err)
+	}
+	write := func(dir, name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write(elsewhere, QueuePassword, "hush")
+	home := Source{swarm{}, elsewhere, write(elsewhere, "c.yaml", "queue: {}"), nil, "h1", "1.0"}
+	other := Source{swarm{}, dir, write(dir, "c.yaml", "{}"), nil, "h2", "1.0"}
+	read := func() (Content, Header) {
+		c, _, err := other.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := c.Header()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, h
+	}
+	if c, _ := read(); len(c.Files) != 1 || string(c.Files[ConfigFile]) != "{}" {
+		t.Errorf("before anything is known of the home it has %q", c.Files)
+	}
+	doc := state.NewDocument(store, state.HomeFiles)
+	for range 2 {
+		if err := home.share(doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, h := read()
+	if string(c.Files[ConfigFile]) != "queue: {}" || string(c.Files[QueuePassword]) != "hush" ||
+		c.Documents[state.HomeFiles] != nil {
+		t.Errorf("it has %q", c.Files)
+	}
+	write(dir, "c.yaml", "prune: true")
+	if _, again := read(); again.Content != h.Content {
+		t.Error("a change of another manager's file is one of the backup's content")
+	}
+	write(elsewhere, "c.yaml", "queue: {port: 7000}")
+	if err := home.share(doc); err != nil {
+		t.Fatal(err)
+	}
+	if _, again := read(); again.Content == h.Content {
+		t.Error("a change of the home's file is none of the backup's content")
+	}
+}
+
 // TestBackup seals what is in a cluster, and finds it again.
 func TestBackup(t *testing.T) {
 	t.Parallel()

@@ -62,6 +62,8 @@ const (
 	Accounts   = "accounts"
 	Numbers    = "image-numbers"
 	Recovery   = "recovery" // the key that opens backups
+	// HomeFiles holds the files of the manager with the queue that go into backups, whoever makes them.
+	HomeFiles = "home-files"
 	// Services holds the services that are in force, and of whose config file they are.
 	Services = "services"
 	// Away holds the services of the config file that were removed by hand.

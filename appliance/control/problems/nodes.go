@@ -116,7 +116,7 @@ func (s Seen) since(n fleet.Node) string {
 func (s Seen) ifGone(n fleet.Node) string {
 	if s.QueueHome.IsValid() && n.Addr == s.QueueHome.String() {
 		return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, as it " +
-			"has the queue"
+			"has the queue, or go on without that: " + howToRemove(n)
 	}
 	return "take it off the list with " + howToRemove(n)
 }
