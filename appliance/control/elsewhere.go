@@ -138,15 +138,15 @@ func (e Elsewhere) UpgradeSelf(context.Context, upgrade.Offer) error { return e.
 // NoQueue answers for a queue that is not here, with the error that says why.
 type NoQueue func() error
 
-// QueueAway returns what answers for a queue that has its home on another manager, at the address that home returns; not
-// valid: that manager is none any longer.
+// QueueAway returns what answers for a queue that has its home on another manager, at the address that home
+// returns; not valid: that manager is none any longer.
 func QueueAway(home func() netip.Addr, errs Errors) NoQueue {
 	return func() error {
 		if home().IsValid() {
 			return errs.onlyOn("the queue")
 		}
-		return api.Conflict("the manager that had the cluster's queue is gone, and the queue with it; give the services a " +
-			"Redis of your own, see `crawlbox help queue`")
+		return api.Conflict("the manager that had the cluster's queue is gone, and the queue with it; give the " +
+			"services a Redis of your own, see `crawlbox help queue`")
 	}
 }
 

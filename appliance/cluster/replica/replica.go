@@ -252,7 +252,8 @@ func (s *Set) Put(ctx context.Context, v state.Version, file []byte) error {
 		strings.Join(failed, ", "), ErrTooFew)
 }
 
-// Get implements state.Cluster. Any manager of the swarm may have the commit.
+// Get implements state.Cluster. Any manager of the swarm may have the commit: all are asked at once, as one that has
+// just lost its power answers late.
 func (s *Set) Get(ctx context.Context, v state.Version) ([]byte, error) {
 	self, err := s.known(ctx)
 	if err != nil {
@@ -262,21 +263,34 @@ func (s *Set) Get(ctx context.Context, v state.Version) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = state.ErrNotFound
+	asked, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers, left := make(chan []byte, len(nodes)), 0
 	for _, n := range nodes {
 		if n.ID == self || !isManager(n) {
 			continue
 		}
-		file, failed := s.calls.Commit(ctx, n, v)
-		if failed == nil {
-			return file, nil
-		}
-		if ctx.Err() != nil {
+		left++
+		go func() {
+			file, err := s.calls.Commit(asked, n, v)
+			if err != nil {
+				file = nil
+				s.log.Debug("failed to get a commit of the state", "node", n.Display, "error", err)
+			}
+			answers <- file
+		}()
+	}
+	for ; left > 0; left-- {
+		select {
+		case file := <-answers:
+			if file != nil {
+				return file, nil
+			}
+		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		s.log.Debug("failed to get a commit of the state", "node", n.Display, "error", failed)
 	}
-	return nil, err
+	return nil, state.ErrNotFound
 }
 
 // Tell implements state.Cluster.

@@ -190,6 +190,32 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// late answers for a commit on one manager only when nobody waits any longer.
+type late struct {
+	*managers
+	node string
+}
+
+func (l late) Commit(ctx context.Context, n fleet.Node, v state.Version) ([]byte, error) {
+	if n.ID == l.node {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return l.managers.Commit(ctx, n, v)
+}
+
+// TestGet_OneHangs: a manager that does not answer does not hold up what another one has.
+func TestGet_OneHangs(t *testing.T) {
+	t.Parallel()
+	m := swarmOf("m1", "m2", "m3")
+	m.kept["m3"] = 1
+	s := setOf(t, m)
+	s.calls = late{m, "m2"}
+	if file, err := s.Get(t.Context(), "v"); err != nil || string(file) != "m3" {
+		t.Errorf("got it from %q, %v", file, err)
+	}
+}
+
 // TestTell tells all others, and again what came while it told them.
 func TestTell(t *testing.T) {
 	t.Parallel()
