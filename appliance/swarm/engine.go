@@ -117,7 +117,7 @@ func (e *Engine) explain(err error) error {
 			ErrUnreachable, e.host)
 	case isNotManager(err):
 		return ErrNotManager
-	case strings.Contains(err.Error(), "does not have a leader"):
+	case strings.Contains(err.Error(), "does not have a leader"), strings.Contains(err.Error(), "lost leader status"):
 		return ErrNoLeader
 	case cerrdefs.IsNotFound(err):
 		return words.Error(ErrNotFound, "%s", words.Docker(err.Error()))

@@ -542,12 +542,12 @@ func (s *swarmed) lose(t *testing.T) {
 // ones; and at the end the disks of a minority are lost.
 func FuzzShared(f *testing.F) {
 	for range 4 {
-		f.Add(testenv.Seed(f), uint8(20), uint8(30))
+		f.Add(testenv.Seed(f), uint8(23), uint8(30))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, times, faults uint8) {
 		rng := rand.New(rand.NewPCG(seed, 99))
 		s := newSwarmed(t.TempDir(), 3+2*rng.IntN(2), rng, float64(faults%100)/200)
-		s.run(t, int(times%32), seed)
+		s.run(t, int(times%24), seed)
 		if times%2 == 0 {
 			s.check(t)
 		}
