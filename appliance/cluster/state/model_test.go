@@ -374,10 +374,14 @@ func (s *swarmed) write(t *testing.T, i, times int, rng *rand.Rand) {
 // read has a manager read until ctx ends: what it reads is whole, and never goes back. A slow reader, as the command
 // line is one, may be overtaken by the sweep, but only where there are newer commits.
 func (s *swarmed) read(ctx context.Context, i int) {
-	last := ""
+	last, of := "", s.disk(i)
 	for ctx.Err() == nil {
 		runtime.Gosched()
-		switch v, err := NewValue(s.disk(i), ledgerFormat); {
+		d := s.disk(i)
+		if d != of { // started again: the one before may have seen the head a moment before this one has made it so
+			last, of = "", d
+		}
+		switch v, err := NewValue(d, ledgerFormat); {
 		case err == nil:
 			now := v.Get().all
 			if !strings.HasPrefix(now, last) {
