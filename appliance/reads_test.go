@@ -118,6 +118,7 @@ var mayConnect = map[string]string{
 	"appliance/agent/copies/fetch.go":    "to where a person says, for what only the recovery key opens",
 	"appliance/agent/client.go":          "to nodes: where isNode says that they are",
 	"embedded/gossip/transport.go":       "to nodes: where Options.Known says that they are, which is isNode",
+	"appliance/cluster/home/relay.go":    "to where a person has moved the queue",
 	"appliance/cluster/enroll/dial.go":   "to managers, by a join token or by what managers say",
 	"appliance/cluster/enroll/follow.go": "to managers, by what managers say",
 	"appliance/doctor/reach.go": "to nodes, where isNode says that they are, and back to who asks, at the " +

@@ -114,6 +114,8 @@ var warnings = map[string]string{
 
 	// Of crawlbox itself.
 	"nothing was recovered: ":                                                  moment,
+	"failed to pass connections to the queue on":                               seen,
+	"failed to remove what is of the cluster":                                  moment,
 	"crawlbox answers itself late: this machine is overloaded":                 elapses,
 	"crawlbox does not answer itself; systemd restarts it unless it does soon": elapses,
 	"systemd's watchdog is set to something that cannot be understood":         moment,

@@ -158,6 +158,26 @@ func (v *View) Alive() (list []string) {
 	return list
 }
 
+// unheard is how long no manager of a node has answered before it asks other nodes where they are.
+const unheard = time.Minute
+
+// Strays returns the other nodes that are known, to be asked by a client, where no manager has answered for a
+// while: they may know where the cluster is by now. Gossip may have another key there.
+func (v *View) Strays(client *http.Client) func() []Target {
+	begun := time.Now()
+	return func() (list []Target) {
+		if time.Since(begun) < unheard || v.id.HeardWithin(unheard) {
+			return nil
+		}
+		for _, addr := range v.id.Membership().Nodes {
+			if addr != v.self {
+				list = append(list, Target{Client: client, Addr: netip.AddrPortFrom(addr, v.port)})
+			}
+		}
+		return list
+	}
+}
+
 // IsSelf reports whether an address is this node's.
 func (v *View) IsSelf(addr netip.Addr) bool { return addr == v.self }
 

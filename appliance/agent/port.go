@@ -23,6 +23,8 @@ const (
 	RouteRegistry     = "/v1/registry/" // and what another manager's own registry is asked
 	RouteFilled       = "POST /v1/filled"
 	RouteSweep        = "POST /v1/sweep"
+	RouteHomeSend     = "PUT /v1/home"
+	RouteHomeTake     = "POST /v1/home"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -76,6 +78,8 @@ var Callers = map[string]enroll.Caller{
 	RouteRegistry:          enroll.Manager,
 	RouteFilled:            enroll.Manager,
 	RouteSweep:             enroll.Manager,
+	RouteHomeSend:          enroll.Manager,
+	RouteHomeTake:          enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

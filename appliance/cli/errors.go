@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
@@ -81,6 +82,9 @@ func howToStart(m *install.Machine, cfg configs.Config) string {
 	switch {
 	case replaced != nil:
 		return replaced.Error()
+	case setup.Moving(cfg):
+		return "it follows its cluster, which was restored, to another manager; see how far it is with " +
+			"`journalctl -u crawlbox`, and where that does not know this node, join again with " + naming.JoinAgain
 	case systemd.Role(unit) != "":
 		return "start it with `systemctl start crawlbox`, and see why it stopped with `journalctl -u crawlbox`"
 	case role != "":

@@ -71,7 +71,8 @@ var asksOthers = map[string][]string{
 // asksNobody are those that print only what is crawlbox's or its user's own, such as counts, and exec,
 // which is in TestExec.
 var asksNobody = strings.Fields(`manager worker install install|manager install|worker uninstall doctor demo version
-	help completion upgrade config|init config|check state|show state|log recovery-key recover start stop rm push
+	help completion upgrade config|init config|check state|show state|log recovery-key recover move
+	start stop rm push
 	images|gc queue|push queue|clear exec`)
 
 // sayEvil makes an API end all texts that it says with evil.

@@ -50,7 +50,8 @@ func addCommands(a *command.App, root *cobra.Command) {
 		run.DoctorCmd(a), run.DemoCmd(a))
 	add(root, groupCluster, "The cluster:", cluster.StatusCmd(a), cluster.NodesCmd(a), cluster.NodeCmd(a),
 		cluster.TokenCmd(a), cluster.CACmd(a), cluster.StateCmd(a), cluster.BackupCmd(a),
-		cluster.RecoveryKeyCmd(a), cluster.RecoverCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
+		cluster.RecoveryKeyCmd(a), cluster.RecoverCmd(a),
+		cluster.MoveCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), service.ExecCmd(a),
 		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a),
 		service.StopCmd(a), service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))

@@ -11,7 +11,9 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
+	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -38,7 +40,7 @@ func (n *Node) buildJoined(ctx context.Context) (assembly, error) {
 	if err == nil && a != nil {
 		return n.buildManager(ctx, a, false)
 	}
-	m := &joined{Node: n, news: enroll.News{Learn: n.learn, Log: n.log}}
+	m := &joined{Node: n, news: enroll.News{Learn: n.learn, Out: backup.NewShelf(n.cfg.DataDir).Clear, Log: n.log}}
 	m.others = agent.NewClient(n.view.At, n.identity)
 	if err == nil {
 		err = m.open()
@@ -70,7 +72,7 @@ func (n *Node) openState(ctx context.Context) (*authority.Authority, error) {
 // awaitState ends a node that manages the swarm, to be built again with the cluster's state, once it can get that.
 func (n *Node) awaitState(ctx context.Context) error {
 	if n.role == fleet.RoleManager && authority.Await(ctx, n.authorityOf(n.identity.Self, n.identity)) == nil {
-		n.leaving(errAnew)
+		n.again()
 	}
 	<-ctx.Done()
 	return nil
@@ -109,9 +111,8 @@ func (m *joined) parts() []lifecycle.Part {
 	}, m.watchdog(served, locks))
 }
 
-// startDeferred runs those parts by which nodes know of each other and which tasks do not
-// need: at once, but where many nodes join at the same moment, and then the node is ready
-// without them.
+// startDeferred runs those parts that tasks do not need: at once, but where many nodes join at the same moment, and
+// then the node is ready without them.
 func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 	if wait := m.identity.StartDelay; wait > 0 {
 		ready()
@@ -128,6 +129,8 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 	return lifecycle.Run(ctx, m.log, ready,
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Background("news", m.hear),
+		m.hears().Part(m.view.Strays(m.others)),
+		home.Relay(m.cfg, m.addr, m.log),
 		m.dockerWatch(func() {}),
 		lifecycle.Background("checkup", m.checkup.Run),
 		lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil)),

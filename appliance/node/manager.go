@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
@@ -241,7 +242,7 @@ func (m *manager) parts() []lifecycle.Part {
 		parts = append(parts, m.restoring.Part(), lifecycle.Background("files for backups", shares))
 	} else {
 		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
-		parts = append(parts, lifecycle.Background("address", address))
+		parts = append(parts, lifecycle.Background("address", address), home.Relay(m.cfg, m.addr, m.log))
 	}
 	return append(parts, m.watchdog(served, func() { m.gossip.Members(); m.images.Look() })...)
 }
@@ -250,7 +251,8 @@ func (m *manager) parts() []lifecycle.Part {
 func (m *manager) handlers() []agent.Handler {
 	return slices.Concat(m.answered, m.images.Handlers(m.view.Asker), []agent.Handler{
 		agent.AnswerProgram(m.offers),
-	}, m.authority.Handlers(m.upgrade, m.view.Addr(m.addr)))
+	}, home.Answer(m.cfg, m.addr, m.engine.ClusterID, m.again, m.audit.Record),
+		m.authority.Handlers(m.upgrade, m.view.Addr(m.addr)))
 }
 
 // network is the registry's door on the network.
@@ -300,6 +302,8 @@ func (m *manager) leave(ctx context.Context, force bool) error {
 	}
 	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.ManagerName(), force))
 }
+
+func (n *Node) again() { n.leaving(errAnew) }
 
 // errAnew ends a node that is to be built again, since it has another part in the cluster.
 var errAnew = errors.New("this node has another part in its cluster now")

@@ -30,6 +30,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/audit"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/recovery"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
@@ -102,6 +103,7 @@ type Node struct {
 	toManagers *http.Client // that speaks to managers only
 }
 
+// assembly is what a node has by its role.
 type assembly struct {
 	token   api.Token        // that joins a worker
 	parts   []lifecycle.Part // in the order in which they start
@@ -118,6 +120,9 @@ func Run(ctx context.Context, role string, opts Options) error {
 		}
 		opts.Log.Info(err.Error() + "; it starts again as what it is now")
 		opts.Join = "" // it has joined
+		if cfg, err := opts.Reload(); err == nil {
+			opts.Config = cfg
+		}
 	}
 }
 
@@ -188,11 +193,12 @@ func prepare(opts Options) (*Node, error) {
 	return n, nil
 }
 
-// establishIdentity makes this machine a node, or finds that it is one, opens its ports
-// and returns what builds the rest of it.
+// establishIdentity makes this machine a node, or finds that it is one, and returns what builds the rest of it.
 func (n *Node) establishIdentity(ctx context.Context, role string) (func(context.Context) (assembly, error), error) {
-	if err := recovery.Begin(ctx, n.machine(), func() { n.leaving(errAnew) }); err != nil {
-		return nil, err
+	for _, begin := range []func(context.Context, *setup.Machine, func()) error{recovery.Begin, home.Begin} {
+		if err := begin(ctx, n.machine(), n.again); err != nil {
+			return nil, err
+		}
 	}
 	is := setup.StateOf(n.cfg)
 	if (is == setup.Created || role == fleet.RoleManager && is == setup.None) && n.opts.Join == "" {
@@ -230,8 +236,7 @@ func (n *Node) machine() *setup.Machine {
 	}
 }
 
-// LeaveOffline takes this machine out of its cluster as the local API does, for
-// a node on which no crawlbox runs; none can be started meanwhile.
+// LeaveOffline does what the local API does for a node on which no crawlbox runs; none can be started meanwhile.
 func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 	if setup.StateOf(opts.Config) == setup.None {
 		return ErrNoNode
@@ -247,9 +252,6 @@ func LeaveOffline(ctx context.Context, opts Options, force bool) error {
 	return n.machine().LeaveOffline(ctx, force)
 }
 
-func (n *Node) close() {
-	n.ports.Close()
-	n.engine.Close()
-}
+func (n *Node) close() { n.ports.Close(); n.engine.Close() }
 
 func (n *Node) dir(name string) string { return filepath.Join(n.cfg.DataDir, name) }

@@ -75,7 +75,7 @@ func (n *Node) answers(pins agent.Pins) []agent.Handler {
 
 // hears is how this node takes it that its cluster was restored: it begins anew.
 func (n *Node) hears() notices.Node {
-	return setup.Hears(n.cfg, n.identity, func() { n.leaving(errAnew) }, n.audit.Record, n.log)
+	return setup.Hears(n.cfg, n.identity, n.again, n.audit.Record, n.log)
 }
 
 // upgradable makes this node one that can be upgraded to what fetch returns.
@@ -91,9 +91,7 @@ func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadClo
 
 // newGossip makes the node one of the cluster's gossip. seeds are whom it asks first; known
 // reports where nodes are.
-func (n *Node) newGossip(
-	keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool,
-) (err error) {
+func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
 	n.watch = watch.Begin(n.engine, self, n.cfg.DataDir, n.opts.Phase, n.log)
 	n.gossip, err = gossip.New(gossip.Options{
@@ -128,8 +126,7 @@ func (n *Node) learn(news pki.Membership) {
 	n.ports.DropSoon(news.Removed)
 }
 
-// newCheckup makes what examines this node. The other nodes are where at says; they are tried, and
-// have to try to reach this one.
+// newCheckup makes what examines this node. The other nodes are where at says; they try each other.
 func (n *Node) newCheckup(client *http.Client, at func(netip.AddrPort) bool, first bool) {
 	p := reach.Prober{
 		Client:   client,

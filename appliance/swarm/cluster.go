@@ -131,6 +131,15 @@ func (e *Engine) IsWorker(ctx context.Context) bool {
 	return err == nil && info.State == StateActive && !info.Manager
 }
 
+// ClusterID returns Swarm's ID of the swarm that the engine manages.
+func (e *Engine) ClusterID(ctx context.Context) (string, error) {
+	info, err := e.Info(ctx)
+	if err == nil && info.ClusterID == "" {
+		err = ErrNoLeader
+	}
+	return info.ClusterID, err
+}
+
 // Init makes a new swarm with this engine as its first manager.
 func (e *Engine) Init(ctx context.Context, advertise netip.Addr) error {
 	ctx, cancel := bounded(ctx)

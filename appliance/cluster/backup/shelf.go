@@ -36,6 +36,16 @@ type Shelf struct {
 // NewShelf returns the shelf of a node with a data directory.
 func NewShelf(dataDir string) *Shelf { return &Shelf{Dir: filepath.Join(dataDir, "backups")} }
 
+// Clear removes all copies.
+func (s *Shelf) Clear() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := os.RemoveAll(s.Dir); err != nil {
+		return fmt.Errorf("remove the backups: %w", err)
+	}
+	return nil
+}
+
 // Copy is one on a shelf.
 type Copy struct {
 	Header

@@ -117,6 +117,10 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: errBefore})
 			continue
 		}
+		if answer.Restored > id.Membership().Restored && !answer.Bound {
+			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: errAhead})
+			continue
+		}
 		if !answer.GossipKeys.Good() {
 			return "", fmt.Errorf("ask manager %s for news: %w", addr, errNotManager)
 		}
@@ -162,6 +166,9 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: errBefore})
 			continue
 		}
+		if !swarmToken { // what it follows is for a notice to say, or for news
+			answer.Restored = id.Membership().Restored
+		}
 		if err := id.Use(answer.Certificate); err != nil {
 			return fmt.Errorf("use certificate of manager %s: %w", addr, err)
 		}
@@ -170,6 +177,10 @@ func refresh(ctx context.Context, id *pki.Identity, swarmToken bool) error {
 	}
 	return fmt.Errorf("renew certificate: %w", failed)
 }
+
+// errAhead is the error of a manager in whose swarm this node is not, since the cluster was restored: the node
+// follows once it has the notice of that.
+var errAhead = errors.New("it is a manager of the cluster as it was restored, and this node has not followed it")
 
 // errBefore is the error of a manager that does not know that the cluster was restored.
 var errBefore = errors.New("it is the manager that the cluster had before it was restored")
@@ -195,6 +206,7 @@ const removedText = Removed + "; run `crawlbox leave` on it, or join again with 
 // News takes up what a manager says is new of the cluster.
 type News struct {
 	Learn func(pki.Membership)
+	Out   func() error // removes what is of the cluster's, once this node was removed from it
 	Log   *slog.Logger
 
 	refused atomic.Value // string: why a manager refuses this node, if it does
@@ -224,8 +236,14 @@ func (n *News) Hear(news pki.Membership, err error) {
 	if !errors.Is(err, pki.ErrRemoved) {
 		text = err.Error()
 	}
-	if n.refused.Swap(text) != text {
-		n.Log.Warn(text)
+	if n.refused.Swap(text) == text {
+		return
+	}
+	n.Log.Warn(text)
+	if errors.Is(err, pki.ErrRemoved) && n.Out != nil {
+		if err := n.Out(); err != nil {
+			n.Log.Warn("failed to remove what is of the cluster", "error", err)
+		}
 	}
 }
 

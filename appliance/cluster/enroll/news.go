@@ -128,7 +128,7 @@ func (s *Server) follow(r *http.Request, body []byte) (any, error) {
 			return nil, pki.ErrRemoved
 		case version != req.Have:
 			a := &followAnswer{Membership: s.membership(), News: version, Time: time.Now()}
-			a.Seeds = s.Seeds()
+			a.Seeds, a.Bound = s.Seeds(), s.Members.IsBound(peer.ID, req.Swarm)
 			if now, err := s.rights(r.Context(), peer.ID); err == nil {
 				a.Role = now.role
 			}

@@ -63,6 +63,8 @@ type followAnswer struct {
 	News string    `json:"news,omitempty"` // version
 	Role string    `json:"role,omitempty"` // that the node may have now
 	Time time.Time `json:"time"`
+	// Bound is set where it is the node of Swarm that it says it is.
+	Bound bool `json:"bound,omitempty"`
 }
 
 // joinAnswer is the body of a success.

@@ -46,14 +46,6 @@ func (e engine) SetNewest(ctx context.Context, v state.Version) error {
 	return r.Swap(ctx, moment, string(v))
 }
 
-func (e engine) ClusterID(ctx context.Context) (string, error) {
-	info, err := e.Info(ctx)
-	if err == nil && info.ClusterID == "" {
-		err = errors.New("Docker does not say which swarm this is")
-	}
-	return info.ClusterID, err
-}
-
 // Begin does what was decided on for a machine, before it is a node; where nothing was, it does nothing. Then
 // it calls back once something is decided on while the node runs, until ctx ends: it is to begin anew.
 func Begin(ctx context.Context, m *setup.Machine, again func()) error {

@@ -60,7 +60,8 @@ func (m *Machine) Join(ctx context.Context, role, joinToken string) (Membership,
 		return j.Membership, err
 	}
 	if n, noticeErr := notice.Load(NoticePath(m.Config)); err == nil && noticeErr == nil && len(n.Managers) > 0 {
-		joinToken = "" // of the cluster as it was before it was restored
+		j.rejoinBy(id, joinToken)
+		joinToken = "" // the node follows its cluster, which was restored
 	}
 	if joinToken == "" {
 		if err != nil {

@@ -15,10 +15,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/notices"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/notice"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -46,6 +49,12 @@ func Replaced(cfg configs.Config) error {
 	}
 	return fmt.Errorf("%w; the manager is %s now: run `crawlbox leave --force` here, and join that cluster with the "+
 		"line that `crawlbox token` prints there", notice.ErrReplaced, n.Managers[0].Addr())
+}
+
+// Moving reports whether a node that joined is on its way to the manager that has restored its cluster.
+func Moving(cfg configs.Config) bool {
+	n, err := notice.Load(NoticePath(cfg))
+	return err == nil && len(n.Managers) > 0 && StateOf(cfg) == Joined
 }
 
 // standDown has the manager of a cluster that was restored elsewhere leave its swarm, whatever it had of
@@ -108,11 +117,12 @@ func (m *Machine) hear(ctx context.Context) bool {
 func (j *joining) move(ctx context.Context, n notice.Notice) error {
 	j.Phase("moving to the swarm of the restored cluster")
 	j.Log.Info("the cluster was restored; this node moves to its new swarm", "managers", n.Managers)
-	m := j.Identity.Membership()
+	begun, m := time.Now(), j.Identity.Membership()
 	m.Managers, m.Swarm = n.Managers, pki.SwarmJoin{}
 	if err := j.Identity.Adopt(m); err != nil {
 		return err
 	}
+	said := false
 	for {
 		err := j.Engine.Leave(ctx, true)
 		if err == nil {
@@ -128,9 +138,34 @@ func (j *joining) move(ctx context.Context, n notice.Notice) error {
 			return errors.Join(err, os.Remove(NoticePath(j.Config)))
 		}
 		j.Log.Debug("failed to join the restored cluster; will retry", "error", err)
+		if errors.Is(err, enroll.ErrUnbound) && time.Since(begun) > unknownAge && !said {
+			said = true
+			j.Phase(unknownText)
+			j.Log.Warn(unknownText)
+		}
 		if clock.Sleep(ctx, moveRetry) != nil {
 			return ctx.Err()
 		}
+	}
+}
+
+// unknownAge is how long a manager that restored its cluster may not know a node before that is said: it may
+// be slow to welcome one that was away.
+const unknownAge = 20 * time.Second
+
+// unknownText says what to do about a node that the backup does not have.
+var unknownText = "the manager of the restored cluster does not know this node, as where it joined after the backup " +
+	"was made: join it again with " + naming.JoinAgain
+
+// rejoinBy has a join token let this node in, where the manager does not know it for its certificate.
+func (j *joining) rejoinBy(id *pki.Identity, joinToken string) {
+	t, err := token.Parse(joinToken)
+	if err != nil || t.CA != id.CA() {
+		return
+	}
+	self := pki.Self{Name: j.Name, Addr: id.Self.Addr, Version: j.Version}
+	j.rejoin = func(ctx context.Context) (*pki.Identity, error) {
+		return enroll.Rejoin(ctx, NodeDir(j.Config), t, self, j.Log)
 	}
 }
 

@@ -1,0 +1,87 @@
+// Package home moves what one manager of a cluster alone has to another one: the config file, and the queue
+// with what is in it. It is planned: both managers are there, and no spider stops.
+//
+//	here:  stop the queue ─▶ send all ─▶ ask there to take it ─▶ be a manager as any other
+//	there: keep aside what is sent ─────▶ make it its own ──────▶ be the home
+//
+// Each step is written down before it is made, so that either may be killed at any moment. Until the other is
+// asked to take it, it stays here, and a move that fails is undone; from then on the other alone says whether
+// it has it, and this one waits for that: the queue is never at two places, and never at none that has it.
+//
+// Clients of the queue wait and try again meanwhile. Those that know the address before reach the queue there
+// as long as that machine is a node: it passes their connections on (relay.go).
+package home
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/durable"
+)
+
+const (
+	// moveFile is in the data directory of the home from when a move was decided on until it is over.
+	moveFile = "move.json"
+	// movedFile is there once the home is elsewhere, and says where.
+	movedFile = "moved.json"
+	// takenFile is at the new home, and says which move made it that.
+	takenFile = "home.json"
+)
+
+// Move is a move that was decided on.
+type Move struct {
+	ID    string     `json:"id"`
+	Begun time.Time  `json:"begun"`
+	Name  string     `json:"name"` // of the machine that is to be the home
+	Addr  netip.Addr `json:"addr"` // where it is
+	// Asked is set before the other is asked to take it: from then on the home may be there.
+	Asked bool `json:"asked,omitempty"`
+}
+
+// New returns a move to a machine.
+func New(name string, addr netip.Addr) Move {
+	return Move{ID: rand.Text(), Begun: time.Now().UTC(), Name: name, Addr: addr}
+}
+
+// Load returns the move that is under way at a data directory, nil where none is.
+func Load(dataDir string) (*Move, error) { return load(dataDir, moveFile) }
+
+// Moved returns where the home went that was at a data directory, nil where it went nowhere.
+func Moved(dataDir string) (*Move, error) { return load(dataDir, movedFile) }
+
+func load(dataDir, file string) (*Move, error) {
+	path := filepath.Join(dataDir, file)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	m := &Move{}
+	if err == nil {
+		err = json.Unmarshal(data, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read where the queue is moved to: %w", err)
+	}
+	return m, nil
+}
+
+// Save has the node at a data directory move its home.
+func (m Move) Save(dataDir string) error { return m.save(dataDir, moveFile) }
+
+func (m Move) save(dataDir, file string) error {
+	data, err := json.Marshal(m)
+	if err == nil {
+		err = durable.WriteFile(filepath.Join(dataDir, file), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep where the queue is moved to: %w", err)
+	}
+	return nil
+}
