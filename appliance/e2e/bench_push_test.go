@@ -38,7 +38,8 @@ func BenchmarkPushThree(b *testing.B) {
 			lab.WaitFor(b, patience, h.Name(), func() error { return said(p, "manager is ready") })
 		}
 		lab.WaitFor(b, patience, "all managers on the list", func() error {
-			return want(strings.Count(managers[0].MustExec("crawlbox", "state", "show", "replicas"), `"node"`), n)
+			shown := managers[0].Exec(b.Context(), "crawlbox", "state", "show", "replicas")
+			return want(strings.Count(shown.Stdout, `"node"`), n)
 		})
 		took = append(took, pushFrom(b, client, managers[n-1]))
 		b.ReportMetric(took[len(took)-1].Seconds(), fmt.Sprintf("s/%d-managers", n))
