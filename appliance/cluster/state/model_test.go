@@ -136,11 +136,11 @@ func (m manager) set(was Mark, next Version) error {
 }
 
 // wanted wants what is about to be the newest to be on the one before, and a majority to have each commit that it
-// names. The caller holds mu.
+// names, or to have had it until its disk was lost. The caller holds mu.
 func (m manager) wanted(next Version) {
 	holders := func(v Version) (n int) {
-		for i := range m.disks {
-			if _, err := os.Stat(filepath.Join(m.path(i), string(v))); err == nil {
+		for i, d := range m.disks {
+			if _, err := os.Stat(filepath.Join(m.path(i), string(v))); err == nil || d == nil {
 				n++
 			}
 		}
