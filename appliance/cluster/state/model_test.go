@@ -30,6 +30,8 @@ type swarmed struct {
 	dir string
 	now atomic.Int64 // counts what happens
 
+	puts sync.WaitGroup // that are under way, also those of managers that were killed
+
 	mu     sync.Mutex
 	rng    *rand.Rand
 	faults float64 // of a call to go wrong
@@ -185,6 +187,8 @@ func (m manager) others() (list []*Disk, all bool) {
 }
 
 func (m manager) Put(_ context.Context, v Version, file []byte) error {
+	m.puts.Add(1)
+	defer m.puts.Done()
 	list, _ := m.others()
 	kept := 1
 	for _, d := range list {
@@ -518,6 +522,7 @@ func (s *swarmed) run(t *testing.T, times int, seed uint64) {
 // day after, and then those that take the places of the lost.
 func (s *swarmed) lose(t *testing.T) {
 	t.Helper()
+	s.puts.Wait()
 	n := len(s.disks)
 	order := s.rng.Perm(n)
 	for at, i := range order {
