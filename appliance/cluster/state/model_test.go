@@ -149,6 +149,11 @@ func (m manager) wanted(next Version) {
 		return n
 	}
 	c, err := readCommit(filepath.Join(m.path(m.i), string(next)))
+	for i := range m.disks { // its own may be lost by now
+		if err != nil {
+			c, err = readCommit(filepath.Join(m.path(i), string(next)))
+		}
+	}
 	if err != nil || c.Parent != m.mark.Newest {
 		m.wrong = append(m.wrong, fmt.Sprintf("after %.8s comes %.8s, which is on %.8s, %v", m.mark.Newest, next,
 			c.Parent, err))
