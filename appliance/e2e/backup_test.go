@@ -99,6 +99,8 @@ func TestBackup_Images(t *testing.T) {
 	for n := 1; n <= 2; n++ { // the second runs, the first is one that may be gone back to
 		h.Docker("pull", "--quiet", fmt.Sprintf("localhost:8003/team/s:%d", n))
 	}
+	c.run("rollback", "s") // to a version that was kept in the swarm before
+	c.awaitRunning("s", 2)
 	if r := h.Exec(t.Context(), "docker", "pull", "localhost:8003/unused:1"); r.Code == 0 {
 		t.Error("an image came back that was not in the backup")
 	}

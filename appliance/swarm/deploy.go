@@ -33,6 +33,11 @@ func (e *Engine) apply(ctx context.Context, s *swarm.ServiceSpec,
 	if err := d.Apply(s); err != nil {
 		return nil, nil, err
 	}
+	if d.Spec != nil {
+		if err := e.resolveObjects(ctx, s); err != nil {
+			return nil, nil, err
+		}
+	}
 	e.resolveNetworks(ctx, s)
 	if err := d.TellQueue(s, before); err != nil {
 		return nil, nil, err
@@ -52,13 +57,31 @@ func (e *Engine) Deploy(ctx context.Context, id string, d servicespec.Deployment
 	return replaced, err
 }
 
-// Spec returns what a service, by ID, is asked to be, for Deployment.Spec.
+// Spec returns what a service, by ID, is asked to be, for Deployment.Spec. It names networks by their
+// names, so that it is of use in a swarm that is restored, where all have other IDs.
 func (e *Engine) Spec(ctx context.Context, id string) (json.RawMessage, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	s, _, err := e.inspect(ctx, id)
 	if err != nil {
 		return nil, err
 	}
+	if err := e.nameNetworks(ctx, &s.Spec, map[string]string{}); err != nil {
+		return nil, err
+	}
 	return json.Marshal(s.Spec)
+}
+
+// resolveObjects names the configs and secrets of a service that was once by the IDs that they have now.
+func (e *Engine) resolveObjects(ctx context.Context, s *swarm.ServiceSpec) error {
+	if c := s.TaskTemplate.ContainerSpec; c == nil || len(c.Configs)+len(c.Secrets) == 0 {
+		return nil
+	}
+	ids, err := e.ids(ctx)
+	if err != nil {
+		return err
+	}
+	return ids.refer(s)
 }
 
 // resolveNetworks names networks by their ID, as Swarm does, so that a service as it

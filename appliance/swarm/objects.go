@@ -31,9 +31,9 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	}
 	names := map[string]string{}
 	for _, s := range services {
-		e.nameNetworks(ctx, s.Spec.TaskTemplate.Networks, names)
-		//lint:ignore SA1019 services that were made by older versions have them there
-		e.nameNetworks(ctx, s.Spec.Networks, names)
+		if err := e.nameNetworks(ctx, &s.Spec, names); err != nil {
+			return o, err
+		}
 		o.Services = append(o.Services, objectOf(s.ID, s.Spec.Name, s.Spec))
 	}
 	ofSwarm := filters.NewArgs(filters.Arg("scope", "swarm"))
@@ -70,17 +70,23 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 }
 
 // nameNetworks names networks that a service is in by their names, of which those that were looked for
-// are in names. Their IDs are another swarm's of no use, also that of host.
-func (e *Engine) nameNetworks(ctx context.Context, list []swarm.NetworkAttachmentConfig, names map[string]string) {
-	for i, n := range list {
-		if names[n.Target] == "" {
-			names[n.Target] = n.Target
-			if is, err := e.cli.NetworkInspect(ctx, n.Target, network.InspectOptions{}); err == nil {
+// are in names. Their IDs are another swarm's of no use, also that of host. The error is of one that cannot be
+// looked up now: a network in use is there, but Docker says that it is not while its swarm has no leader.
+func (e *Engine) nameNetworks(ctx context.Context, spec *swarm.ServiceSpec, names map[string]string) error {
+	//lint:ignore SA1019 services that were made by older versions have them there
+	for _, list := range [][]swarm.NetworkAttachmentConfig{spec.TaskTemplate.Networks, spec.Networks} {
+		for i, n := range list {
+			if names[n.Target] == "" {
+				is, err := e.cli.NetworkInspect(ctx, n.Target, network.InspectOptions{})
+				if err != nil {
+					return fmt.Errorf("look up a network of service %s: %w", spec.Name, e.explain(err))
+				}
 				names[n.Target] = is.Name
 			}
+			list[i].Target = names[n.Target]
 		}
-		list[i].Target = names[n.Target]
 	}
+	return nil
 }
 
 func objectOf(id, name string, spec any) fleet.Object {
@@ -178,10 +184,7 @@ func (e *Engine) Remake(ctx context.Context, was fleet.Objects, queue servicespe
 			return err
 		}))
 	}
-	if is, err = e.Objects(ctx); err != nil {
-		return err
-	}
-	ids, err := e.renamed(ctx, was, is)
+	ids, err := e.ids(ctx)
 	if err != nil {
 		return err
 	}
@@ -214,30 +217,46 @@ func missing(all, others []fleet.Object) []fleet.Object {
 	})
 }
 
-// newIDs are those of objects that had others in another swarm.
-type newIDs struct{ configs, secrets map[string]string } // by the ID before; secrets by name
+// newIDs are those that configs and secrets have in the swarm of now, by their names and by themselves.
+type newIDs struct{ configs, secrets map[string]string }
 
-func (e *Engine) renamed(ctx context.Context, was, is fleet.Objects) (ids newIDs, err error) {
-	ids = newIDs{byID(was.Configs, is.Configs), map[string]string{}}
+func (e *Engine) ids(ctx context.Context) (ids newIDs, err error) {
+	ids = newIDs{map[string]string{}, map[string]string{}}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	configs, err := e.cli.ConfigList(ctx, swarm.ConfigListOptions{})
+	if err != nil {
+		return ids, e.explain(err)
+	}
+	for _, c := range configs {
+		ids.configs[c.Spec.Name], ids.configs[c.ID] = c.ID, c.ID
+	}
 	secrets, err := e.cli.SecretList(ctx, swarm.SecretListOptions{})
 	for _, s := range secrets {
-		ids.secrets[s.Spec.Name] = s.ID
+		ids.secrets[s.Spec.Name], ids.secrets[s.ID] = s.ID, s.ID
 	}
 	return ids, e.explain(err)
 }
 
-func byID(was, is []fleet.Object) map[string]string {
-	ids := map[string]string{}
-	for _, o := range was {
-		for _, now := range is {
-			if now.Name == o.Name {
-				ids[o.ID] = now.ID
-			}
+// refer gives a service that was once, maybe in another swarm, the IDs that its configs and secrets have now.
+func (ids newIDs) refer(spec *swarm.ServiceSpec) error {
+	c := spec.TaskTemplate.ContainerSpec
+	if c == nil {
+		return nil
+	}
+	for _, ref := range c.Configs {
+		if ref.ConfigID = cmp.Or(ids.configs[ref.ConfigID], ids.configs[ref.ConfigName]); ref.ConfigID == "" {
+			return fmt.Errorf("its config %s is not there; make it again with `docker config create %[1]s FILE`",
+				ref.ConfigName)
 		}
 	}
-	return ids
+	for _, ref := range c.Secrets {
+		if ref.SecretID = cmp.Or(ids.secrets[ref.SecretID], ids.secrets[ref.SecretName]); ref.SecretID == "" {
+			return fmt.Errorf("Docker does not give secrets back; make its secret again with `docker secret "+
+				"create %s -`", ref.SecretName)
+		}
+	}
+	return nil
 }
 
 // service returns the spec of a service for the swarm of now.
@@ -245,20 +264,8 @@ func (ids newIDs) service(o fleet.Object, queue servicespec.Queue) (spec swarm.S
 	if err := json.Unmarshal(o.Spec, &spec); err != nil {
 		return spec, err
 	}
-	c := spec.TaskTemplate.ContainerSpec
-	if c == nil {
-		return spec, nil
-	}
-	for _, ref := range c.Configs {
-		if ref.ConfigID = ids.configs[ref.ConfigID]; ref.ConfigID == "" {
-			return spec, fmt.Errorf("its config %s is not there", ref.ConfigName)
-		}
-	}
-	for _, ref := range c.Secrets {
-		if ref.SecretID = ids.secrets[ref.SecretName]; ref.SecretID == "" {
-			return spec, fmt.Errorf("Docker does not give secrets back; make its secret again with `docker secret "+
-				"create %s -`", ref.SecretName)
-		}
+	if err := ids.refer(&spec); err != nil {
+		return spec, err
 	}
 	before, err := servicespec.PlainOf(spec)
 	if err != nil {

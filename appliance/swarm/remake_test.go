@@ -2,6 +2,9 @@ package swarm
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -28,7 +31,7 @@ func TestNewIDs_Service(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := fleet.Object{Name: "s", Spec: text}
-	configs := byID([]fleet.Object{{ID: "c1", Name: "c"}, {ID: "x", Name: "x"}}, []fleet.Object{{ID: "c9", Name: "c"}})
+	configs := map[string]string{"c": "c9"}
 	spec, err := newIDs{configs, map[string]string{"sec": "s9"}}.service(o, now)
 	if err != nil {
 		t.Fatal(err)
@@ -49,5 +52,60 @@ func TestNewIDs_Service(t *testing.T) {
 		if _, err := ids.service(o, now); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestSpec_OtherSwarm goes back to a version of a service that was kept in a swarm before: in this one its
+// network, config and secret have other IDs.
+func TestSpec_OtherSwarm(t *testing.T) {
+	t.Parallel()
+	updated := make(chan string, 1)
+	of := func(id string, leader bool) *Engine {
+		return engineOf(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/")
+			switch path {
+			case "services/s":
+				fmt.Fprintf(w, `{"ID":"s","Spec":{"Name":"s","TaskTemplate":{"Networks":[{"Target":"net-%[1]s"}],
+					"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"conf-%[1]s","ConfigName":"conf"}],
+					"Secrets":[{"SecretID":"sec-%[1]s","SecretName":"sec"}]}}}}`, id)
+			case "networks/net", "networks/net-" + id:
+				if !leader {
+					says(w, http.StatusNotFound, "network net-"+id+" not found") // as Docker says then
+					return
+				}
+				fmt.Fprintf(w, `{"Id":"net-%s","Name":"net"}`, id)
+			case "configs":
+				fmt.Fprintf(w, `[{"ID":"conf-%s","Spec":{"Name":"conf"}}]`, id)
+			case "secrets":
+				fmt.Fprintf(w, `[{"ID":"sec-%s","Spec":{"Name":"sec"}}]`, id)
+			case "services/s/update":
+				body, _ := io.ReadAll(r.Body)
+				updated <- string(body)
+				fmt.Fprint(w, `{}`)
+			default:
+				says(w, http.StatusNotFound, path)
+			}
+		})
+	}
+	kept, err := of("old", true).Spec(t.Context(), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced, err := of("new", true).Deploy(t.Context(), "s", servicespec.Deployment{Image: "j", Spec: kept})
+	if err != nil || !replaced {
+		t.Fatalf("%v, %v", replaced, err)
+	}
+	body := <-updated
+	for _, want := range []string{"net-new", "conf-new", "sec-new"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not in %s", want, body)
+		}
+	}
+	if strings.Contains(body, "-old") {
+		t.Errorf("it names what the swarm before had: %s", body)
+	}
+	if kept, err := of("old", false).Spec(t.Context(), "s"); err == nil {
+		t.Errorf("while no network can be looked up it keeps %s", kept)
 	}
 }
