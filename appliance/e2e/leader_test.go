@@ -115,12 +115,20 @@ func TestLeader(t *testing.T) {
 		}
 		other.MustExec("crawlbox", "rollback", "slow")
 	})
+	t.Run("a new image is deployed", func(t *testing.T) {
+		c := c.sub(t)
+		c.push("localhost:8003/late:1")
+		c.run("deploy", "localhost:8003/late:1", "--replicas", "2", "--monitor", "1s")
+		c.awaitRunning("late", 2)
+	})
 	t.Run("the services of the file are kept", func(t *testing.T) {
 		c := c.sub(t)
 		c.awaitRunning("other", 2)
 		file := "prune: true\n" + strings.ReplaceAll(fileOfLeader, "keeper", "slow")
-		other.WriteFile("/etc/crawlbox/crawlbox.yaml", file)
-		c.awaitServices("slow")
+		added := strings.NewReplacer("services:\n", "", "keeper", "added", "tiny", "late").Replace(fileOfLeader)
+		c.swarmLeader(asked, others...).WriteFile("/etc/crawlbox/crawlbox.yaml", file+added)
+		c.awaitServices("added", "late", "slow")
+		c.awaitRunning("added", 1)
 	})
 }
 
