@@ -31,6 +31,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/inprocess"
 	"github.com/crawlbox/crawlbox/appliance/registries/tags"
+	"github.com/crawlbox/crawlbox/embedded/mirror"
 	"github.com/crawlbox/crawlbox/embedded/registry"
 )
 
@@ -161,13 +162,25 @@ func (s *Set) Handler() http.Handler { return s.Registry.Handler() }
 // Handlers returns what other nodes get of images: all nodes what there is, and managers what is here.
 func (s *Set) Handlers() []agent.Handler {
 	return []agent.Handler{
-		agent.Raw(agent.RouteImages, registry.ReadOnly(s.Registry.Handler())),
+		agent.Raw(agent.RouteImages, s.forNodes()),
 		agent.Raw(agent.RouteRegistry, http.StripPrefix(path, s.Registry.Own())),
 		filledCall.Handler(s.o.Log, func(context.Context, agent.Peer, agent.None) (Filled, error) {
 			return s.Filled(), nil
 		}),
 		sweepCall.Handler(s.o.Log, s.answerSweep),
 	}
+}
+
+// forNodes lets nodes read: what there is or, where another one's mirror asks all nodes, what is here.
+func (s *Set) forNodes() http.Handler {
+	all, here := registry.ReadOnly(s.Registry.Handler()), registry.ReadOnly(s.Registry.Own())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(mirror.StandIn) != "" {
+			here.ServeHTTP(w, r)
+			return
+		}
+		all.ServeHTTP(w, r)
+	})
 }
 
 // Close ends what goes on and closes the registry. Requests must have ended.

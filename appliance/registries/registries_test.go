@@ -90,6 +90,18 @@ func (c *cluster) add() *manager {
 	return m
 }
 
+// nodes returns what names all nodes but one.
+func (c *cluster) nodes(but *manager) func() []string {
+	return func() (list []string) {
+		for _, m := range c.all {
+			if m != but {
+				list = append(list, "https://"+m.self.Addr.String())
+			}
+		}
+		return list
+	}
+}
+
 // start opens a manager; its close is that of its process.
 func (m *manager) start(at *atomic.Pointer[http.Handler]) {
 	c := m.c
@@ -121,7 +133,7 @@ func (m *manager) start(at *atomic.Pointer[http.Handler]) {
 	}
 	mir, err := mirror.Open(mirror.Options{
 		Dir:      c.TempDir(),
-		Source:   &mirror.HTTPSource{Client: m.others.client, Bases: m.Bases},
+		Source:   &mirror.HTTPSource{Client: m.others.client, Bases: m.Bases, OthersClient: client, Others: c.nodes(m)},
 		MaxBytes: 1 << 30,
 		MinFree:  -1,
 	}, log)
@@ -716,5 +728,41 @@ func TestSet_GC(t *testing.T) {
 	a.o.Sync = func(context.Context) error { return errors.New("no quorum") }
 	if r, err := a.GC(t.Context(), nil); err == nil || r.Bytes != 0 {
 		t.Errorf("without the newest tags: %+v, %v", r, err)
+	}
+}
+
+// TestSet_Nowhere has nodes ask for what nobody has while a manager is away: no manager asks another one to ask it.
+func TestSet_Nowhere(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	var asked atomic.Int64
+	for _, m := range c.all[:2] {
+		m.close()
+		m.wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) < 200 {
+					h.ServeHTTP(w, r)
+				}
+			})
+		}
+		m.restart()
+	}
+	c.all[2].close()
+	client := c.all[0].node.Client()
+	for _, kind := range []string{"manifests", "blobs"} {
+		asked.Store(0)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			c.all[0].node.URL+"/v2/spider/"+kind+"/"+digest.FromString("nowhere").String(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if n := asked.Load(); resp.StatusCode != http.StatusFailedDependency || n > 20 {
+			t.Errorf("%s: %s after %d requests", kind, resp.Status, n)
+		}
 	}
 }

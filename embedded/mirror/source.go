@@ -33,6 +33,10 @@ type HTTPSource struct {
 	OthersClient *http.Client
 }
 
+// StandIn is a header of what Others are asked, which are to answer by what they have themselves: one that asks in its
+// turn would come to the nodes that ask it.
+const StandIn = "Crawlbox-Stand-In"
+
 // errUnreachable begins the errors of HTTPSource.
 var errUnreachable = errors.New("no manager is reachable")
 
@@ -60,6 +64,8 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string,
 		}
 	}
 	if s.Others != nil && method == http.MethodGet && byDigest(path) {
+		header = header.Clone()
+		header.Set(StandIn, "1")
 		for _, base := range s.Others() {
 			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil &&
 				resp.StatusCode < http.StatusMultipleChoices {
