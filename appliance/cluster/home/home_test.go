@@ -263,3 +263,22 @@ func TestPass(t *testing.T) {
 	cancel()
 	<-ended
 }
+
+// TestOther_Answers takes none but a manager's own refusal for one: whoever has no such call yet, as a node that starts,
+// may be the home for all that.
+func TestOther_Answers(t *testing.T) {
+	t.Parallel()
+	status := http.StatusConflict
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+	}))
+	defer srv.Close()
+	to := other{agent.Target{Client: srv.Client(), Addr: netip.MustParseAddrPort(srv.Listener.Addr().String())}}
+	for status = range map[int]bool{409: true, 403: true, 404: true, 405: true, 200: true, 500: true, 204: true} {
+		err := to.Take(t.Context(), New("h2", to.Addr.Addr()))
+		refused := errors.As(err, new(*agent.StatusError))
+		if (err == nil) != (status == http.StatusNoContent) || refused != (status == http.StatusConflict) {
+			t.Errorf("%d: %v, refused: %t", status, err, refused)
+		}
+	}
+}

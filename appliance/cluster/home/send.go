@@ -306,7 +306,8 @@ func (o other) ask(ctx context.Context, method string, m Move, body io.ReadClose
 	switch {
 	case resp.StatusCode == http.StatusNoContent:
 		return nil
-	case resp.StatusCode >= http.StatusInternalServerError || err != nil:
+	case resp.StatusCode != http.StatusConflict || err != nil:
+		// Who is yet to start knows nothing of moves, and may be the home for all that.
 		return fmt.Errorf("it answers %s: %s", resp.Status, said)
 	}
 	return &agent.StatusError{Code: resp.StatusCode, Text: string(said)}
