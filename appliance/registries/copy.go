@@ -163,6 +163,15 @@ func (s *Set) Bring(ctx context.Context, repo string, p registry.Part) error {
 
 // fetch brings an image here that others have. Of an index that is all that one of them has.
 func (s *Set) fetch(ctx context.Context, repo string, d digest.Digest, depth int) error {
+	return s.fetchOnce(ctx, repo, d, depth, map[digest.Digest]bool{})
+}
+
+// fetchOnce is fetch, but for manifests that were fetched already, or are nowhere.
+func (s *Set) fetchOnce(ctx context.Context, repo string, d digest.Digest, depth int,
+	fetched map[digest.Digest]bool) error {
+	if fetched[d] {
+		return nil
+	}
 	if depth == 0 {
 		return errors.New("its index is too deep")
 	}
@@ -177,9 +186,9 @@ func (s *Set) fetch(ctx context.Context, repo string, d digest.Digest, depth int
 	for _, p := range parts {
 		err := error(nil)
 		if p.Manifest {
-			err = s.fetch(ctx, repo, p.Digest, depth-1)
+			err = s.fetchOnce(ctx, repo, p.Digest, depth-1, fetched)
 			if errors.Is(err, errNotThere) || errors.Is(err, errNowhere) && len(s.o.Others()) == 0 {
-				err = nil // of a sparse index
+				err, fetched[p.Digest] = nil, true // of a sparse index
 			}
 		} else {
 			err = s.fetchBlob(ctx, repo, p)
@@ -188,6 +197,7 @@ func (s *Set) fetch(ctx context.Context, repo string, d digest.Digest, depth int
 			return err
 		}
 	}
+	fetched[d] = true
 	return s.own.put(ctx, repo, d, content)
 }
 

@@ -262,6 +262,15 @@ func (s *Set) tell(have map[string]image, missing []image, failed error) {
 
 // isHere reports whether an image is here with all that there is of it.
 func (s *Set) isHere(repo string, d digest.Digest, sparse map[digest.Digest]time.Time, depth int) bool {
+	return s.isWhole(repo, d, sparse, depth, map[digest.Digest]bool{})
+}
+
+// isWhole is isHere, where some manifests are known to be whole.
+func (s *Set) isWhole(repo string, d digest.Digest, sparse map[digest.Digest]time.Time, depth int,
+	whole map[digest.Digest]bool) bool {
+	if whole[d] {
+		return true
+	}
 	if depth == 0 || !s.Registry.Has(repo, d, true) {
 		return false
 	}
@@ -277,12 +286,13 @@ func (s *Set) isHere(repo string, d digest.Digest, sparse map[digest.Digest]time
 		_, nowhere := sparse[p.Digest]
 		switch {
 		case nowhere:
-		case p.Manifest && !s.isHere(repo, p.Digest, sparse, depth-1):
+		case p.Manifest && !s.isWhole(repo, p.Digest, sparse, depth-1, whole):
 			return false
 		case !p.Manifest && !s.Registry.Has(repo, p.Digest, false):
 			return false
 		}
 	}
+	whole[d] = true
 	return true
 }
 

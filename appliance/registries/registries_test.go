@@ -766,3 +766,107 @@ func TestSet_Nowhere(t *testing.T) {
 		}
 	}
 }
+
+// TestSet_Nested has indexes that name what others name too: it is looked at, and brought, once.
+func TestSet_Nested(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	const wide = 12
+	add := func(of ...mutate.Appendable) (list []mutate.Appendable) {
+		for i := range wide {
+			index := v1.ImageIndex(empty.Index)
+			for _, child := range of {
+				index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: child})
+			}
+			list = append(list, mutate.Annotations(index, map[string]string{"i": fmt.Sprint(i)}).(mutate.Appendable))
+		}
+		return list
+	}
+	top := add(add(c.anImage(1000))...)[0].(v1.ImageIndex)
+	if err := remote.WriteIndex(c.all[0].ref("nested:1"), top); err != nil {
+		t.Fatal(err)
+	}
+	fresh := c.add()
+	own := fresh.own.client.Transport
+	puts := 0
+	fresh.own.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+			puts++
+		}
+		return own.RoundTrip(r)
+	})
+	if err := fresh.fetch(t.Context(), "nested", digest.Digest(c.digestOf(top)), maxDepth); err != nil {
+		t.Fatal(err)
+	}
+	if puts != 1+wide+1 {
+		t.Errorf("%d manifests were brought, want each of %d once", puts, 1+wide+1)
+	}
+	whole := map[digest.Digest]bool{}
+	if !fresh.isWhole("nested", digest.Digest(c.digestOf(top)), nil, maxDepth, whole) || len(whole) != 1+wide+1 {
+		t.Errorf("%d are whole, want %d", len(whole), 1+wide+1)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestSet_SweepKeeps has a manager that knows of nothing to keep ask for a collection: another one keeps what it knows
+// that services may go back to.
+func TestSet_SweepKeeps(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 0)
+	c.grace = -1
+	c.add()
+	c.add()
+	img := c.anImage(1000)
+	c.all[0].mustPush("spider:1", img)
+	c.all[1].close() // which forgets that there was a push
+	c.all[1].restart()
+	c.all[1].o.Pinned = func() []string { return []string{"localhost:8003/spider:1@" + c.digestOf(img)} }
+	if err := c.all[1].Registry.Remove(t.Context(), "spider:1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.all[0].GC(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !c.all[1].holds("spider", c.digestOf(img)) {
+		t.Error("it is gone where it is known to be needed")
+	}
+}
+
+// TestSet_ClocksDiffer has a tag come from a manager whose clock is ahead, and another one become the only manager
+// before it has what the tag points at next: the tag is not what it was again.
+func TestSet_ClocksDiffer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	m, old := c.all[0], c.anImage(1000)
+	m.o.Tags.Take(registry.AllTags{}, time.Time{}, true)
+	if err := m.o.Tags.Settle(t.Context()); err != nil { // the tags are taken over
+		t.Fatal(err)
+	}
+	m.mustPush("spider@"+c.digestOf(old), old)
+	ahead := registry.Tag{Digest: digest.Digest(c.digestOf(old)), Pushed: time.Now().Add(time.Hour)}
+	if err := c.all[1].o.Tags.Set(t.Context(), "spider", "1", ahead); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Registry.Follow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next := registry.Tag{Digest: digest.FromString("next"), Pushed: time.Now()}
+	if err := m.o.Tags.Set(t.Context(), "spider", "1", next); err != nil {
+		t.Fatal(err)
+	}
+	written, until, err := m.Registry.Written(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := tags.Open(c.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone.Take(written, until, true)
+	if got := alone.All()["spider"]["1"].Digest; got != next.Digest {
+		t.Errorf("the tag points at %s, want %s", got, next.Digest)
+	}
+}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/embedded/registry"
 	"github.com/crawlbox/crawlbox/embedded/registry/collect"
 )
 
@@ -41,10 +43,17 @@ func (s *Set) answerSweep(ctx context.Context, _ agent.Peer, r sweepRequest) (co
 	return s.sweep(ctx, r.Keep)
 }
 
-// sweep frees space here. Without the newest tags nobody knows what is needed.
+// sweep frees space here. Without the newest tags nobody knows what is needed. What services may go back to is known
+// here too, should who asks be behind.
 func (s *Set) sweep(ctx context.Context, keep []digest.Digest) (collect.Report, error) {
 	if err := s.o.Sync(ctx); err != nil {
 		return collect.Report{}, fmt.Errorf("no space is freed, since the newest tags are not known: %w", err)
+	}
+	keep = slices.Clone(keep)
+	for _, pinned := range s.o.Pinned() {
+		if _, d, err := registry.Repository(pinned); err == nil {
+			keep = append(keep, d)
+		}
 	}
 	return s.Registry.GC(ctx, keep)
 }

@@ -170,8 +170,13 @@ func imageOf(l layout.Layout, repo, tag string, d digest.Digest) (Image, error) 
 	return img, nil
 }
 
-// measure collects the blobs beneath a manifest and its platforms.
+// measure collects what is beneath a manifest, each once however often it is named, and its platforms. A manifest
+// itself has no size.
 func measure(l layout.Layout, d digest.Digest, sizes map[digest.Digest]int64, platforms *[]string) error {
+	if _, seen := sizes[d]; seen {
+		return nil
+	}
+	sizes[d] = 0
 	m, err := l.LoadManifest(d)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrBadManifest) {
 		return nil

@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/embedded/registry/archive"
 	"github.com/crawlbox/crawlbox/embedded/registry/collect"
 	"github.com/crawlbox/crawlbox/embedded/registry/layout"
 )
@@ -252,6 +253,61 @@ func TestImages_IndexCountsChildren(t *testing.T) {
 	}
 	if images[0].Size < 3*2*1024 {
 		t.Errorf("size = %d, less than its layers", images[0].Size)
+	}
+}
+
+// TestImages_NamedOften has indexes name one image, and each other, a thousand times: what is beneath is looked at
+// once.
+func TestImages_NamedOften(t *testing.T) {
+	h := start(t, Options{})
+	d := h.push("often:0", image(t, 1))
+	size, kind := 0, "application/vnd.oci.image."
+	if raw, err := h.Content(d); err != nil {
+		t.Fatal(err)
+	} else {
+		size = len(raw)
+	}
+	named := kind + "manifest.v1+json"
+	if desc, err := remote.Get(h.ref("often:0")); err != nil {
+		t.Fatal(err)
+	} else {
+		named = string(desc.MediaType)
+	}
+	for range 3 {
+		child := fmt.Sprintf(`{"mediaType":"%s","size":%d,"digest":"%s"}`, named, size, d)
+		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%sindex.v1+json","manifests":[%s]}`, kind,
+			strings.TrimSuffix(strings.Repeat(child+",", 1000), ","))
+		d, size, named = digest.FromString(index), len(index), kind+"index.v1+json"
+		resp := h.do(http.MethodPut, "/v2/often/manifests/1", strings.NewReader(index), "Content-Type", named)
+		if resp.StatusCode != http.StatusCreated {
+			t.Fatal(resp.Status)
+		}
+	}
+	looked := make(chan []Image, 1)
+	go func() {
+		images, err := h.Images(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		if !archive.Has(h.layout.Root, archive.Image{Repository: "often", Digest: d}) {
+			t.Error("it is not whole")
+		}
+		looked <- images
+	}()
+	select {
+	case images := <-looked:
+		if len(images) != 2 || images[0].Size != images[1].Size || images[0].Size == 0 {
+			t.Errorf("Images = %v", images)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it is still looked at after a minute")
+	}
+	content, err := h.Content(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts, err := PartsOf(content); err != nil || len(parts) != 1 {
+		t.Errorf("%d parts, %v; want the one that is named", len(parts), err)
 	}
 }
 

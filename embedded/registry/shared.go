@@ -131,19 +131,26 @@ type Part struct {
 	Manifest bool
 }
 
-// PartsOf returns what a manifest names, but for layers that are to be had elsewhere.
+// PartsOf returns what a manifest names, each once, but for layers that are to be had elsewhere.
 func PartsOf(content []byte) (parts []Part, err error) {
 	m, err := layout.ParseManifest(content)
 	if err != nil {
 		return nil, err
 	}
+	named := map[digest.Digest]bool{}
+	add := func(p Part) {
+		if !named[p.Digest] {
+			named[p.Digest] = true
+			parts = append(parts, p)
+		}
+	}
 	for _, b := range m.Blobs() {
 		if len(b.URLs) == 0 {
-			parts = append(parts, Part{b.Digest, b.Size, false})
+			add(Part{b.Digest, b.Size, false})
 		}
 	}
 	for _, child := range m.Manifests {
-		parts = append(parts, Part{child.Digest, child.Size, true})
+		add(Part{child.Digest, child.Size, true})
 	}
 	return parts, nil
 }
@@ -170,6 +177,9 @@ func (r *Registry) bringMissing(ctx context.Context, repo string, content []byte
 		if err := r.others.Bring(ctx, repo, p); err != nil {
 			r.log.Debug("failed to bring a part of an image that is pushed", "repository", repo, "digest", p.Digest,
 				"err", err)
+			if !p.Manifest {
+				break // it is refused, whatever there is of the rest
+			}
 		}
 	}
 	return ctx.Err()
@@ -206,16 +216,24 @@ func (r *Registry) writeTag(repo, tag string, to Tag) {
 		r.log.Warn("failed to write a tag to the registry's directory; the tag stands", "image", repo+":"+tag,
 			"err", err)
 	}
-	r.inStep()
+	r.inStep(to.Pushed)
 }
 
 // stepFile says when the tags in the directory were in step with those of all registries last. A version
 // before does not write it.
 const stepFile = "in-step"
 
-// inStep notes that the directory has what all agree on.
-func (r *Registry) inStep() {
-	text := r.now().UTC().Format(time.RFC3339Nano)
+// inStep notes that the directory has what all agree on, with a tag that was pushed at a time: nothing that this
+// version has written is later than what the file says, also where clocks differ or go back.
+func (r *Registry) inStep(pushed time.Time) {
+	at := r.now()
+	if was, err := r.stepped(); err == nil && was.After(at) {
+		at = was
+	}
+	if pushed.After(at) {
+		at = pushed
+	}
+	text := at.UTC().Format(time.RFC3339Nano)
 	if err := durable.WriteFile(r.layout.Abs(stepFile), []byte(text+"\n"), 0o600); err != nil {
 		r.log.Warn("failed to note that the registry's tags are in step", "err", err)
 	}
@@ -224,15 +242,21 @@ func (r *Registry) inStep() {
 // Written returns the tags that the directory has, and until when they were written by this version; zero where
 // they never were.
 func (r *Registry) Written(ctx context.Context) (all AllTags, until time.Time, err error) {
-	text, err := os.ReadFile(r.layout.Abs(stepFile))
-	if err == nil {
-		until, err = time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
-	}
+	until, err = r.stepped()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.log.Warn("it is not known whether a version before has changed the registry's tags", "err", err)
 	}
 	all, err = r.written(ctx)
 	return all, until, err
+}
+
+// stepped returns what the file says, in which there is little.
+func (r *Registry) stepped() (time.Time, error) {
+	text, err := os.ReadFile(r.layout.Abs(stepFile))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 }
 
 func (r *Registry) written(ctx context.Context) (AllTags, error) {
@@ -313,7 +337,7 @@ func (r *Registry) dropTag(repo, tag string, to digest.Digest) error {
 	if d != "" {
 		r.noteRemoved(repo, d)
 	}
-	r.inStep()
+	r.inStep(time.Time{})
 	return nil
 }
 

@@ -264,8 +264,8 @@ func TestPass(t *testing.T) {
 	<-ended
 }
 
-// TestOther_Answers takes none but a manager's own refusal for one: whoever has no such call yet, as a node that starts,
-// may be the home for all that.
+// TestOther_Answers takes none but a manager's own refusal for one: whoever has no such call yet, as a node that
+// starts, may be the home for all that.
 func TestOther_Answers(t *testing.T) {
 	t.Parallel()
 	status := http.StatusConflict

@@ -55,7 +55,7 @@ type Writer struct {
 // lacks some of it; of an index for several platforms it needs one.
 func (w *Writer) Write(to *tar.Writer, image Image) (ok bool, err error) {
 	l := layout.Layout{Root: w.Root}
-	list, whole := parts(l, image.Digest, 0)
+	list, whole := parts(l, image.Digest, 0, map[digest.Digest]bool{})
 	if !whole {
 		return false, nil
 	}
@@ -88,7 +88,7 @@ func (w *Writer) Write(to *tar.Writer, image Image) (ok bool, err error) {
 
 // Has reports whether a registry's directory has all of an image.
 func Has(root string, image Image) bool {
-	_, whole := parts(layout.Layout{Root: root}, image.Digest, 0)
+	_, whole := parts(layout.Layout{Root: root}, image.Digest, 0, map[digest.Digest]bool{})
 	return whole
 }
 
@@ -97,8 +97,13 @@ type part struct {
 	manifest bool
 }
 
-// parts returns what an image consists of, and whether all of it is there.
-func parts(l layout.Layout, d digest.Digest, depth int) (list []part, whole bool) {
+// parts returns what an image consists of, and whether all of it is there. In looked are the manifests that were looked
+// at before, which are not looked at again, and whether all of them is there.
+func parts(l layout.Layout, d digest.Digest, depth int, looked map[digest.Digest]bool) (list []part, whole bool) {
+	if whole, ok := looked[d]; ok {
+		return nil, whole
+	}
+	defer func() { looked[d] = whole }()
 	m, err := l.LoadManifest(d)
 	if err != nil || depth > maxNested {
 		return nil, false
@@ -111,7 +116,7 @@ func parts(l layout.Layout, d digest.Digest, depth int) (list []part, whole bool
 	}
 	some := len(m.Manifests) == 0
 	for _, child := range m.Manifests {
-		if more, whole := parts(l, child.Digest, depth+1); whole {
+		if more, whole := parts(l, child.Digest, depth+1, looked); whole {
 			list, some = append(list, more...), true
 		}
 	}
