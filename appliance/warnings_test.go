@@ -44,6 +44,7 @@ var warnings = map[string]string{
 	"nodes did not take the new gossip key in time":                       api.NodeDown,
 	"the manager could not take this node off its list":                   moment,
 	"this node's identity cannot be read, so no manager was told":         moment,
+	"this manager leaves without Swarm's consent":                         seen,
 	"failed to clean up after the join":                                   moment,
 	"failed to answer a node":                                             another,
 	"failed to bring crawlbox onto a machine":                             another,

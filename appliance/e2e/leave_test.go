@@ -74,6 +74,7 @@ func TestLeave(t *testing.T) {
 		c.awaitRemoved(h2)
 	})
 	t.Run("manager", func(t *testing.T) { c.sub(t).leaveManager() })
+	t.Run("manager with another one", func(t *testing.T) { c.sub(t).leaveHome(h2) })
 }
 
 // stop ends the crawlbox on a host in good order.
@@ -191,4 +192,26 @@ func (c *cluster) leaveManager() {
 		}
 		return nil
 	})
+}
+
+// leaveHome has the manager leave that created the cluster, which goes on with another one.
+func (c *cluster) leaveHome(h *lab.Host) {
+	c.Helper()
+	c.startManager()
+	c.agents[h] = h.Start("crawlbox", "crawlbox", "manager", "--join", c.token("manager"))
+	c.awaitAgent(h)
+	c.awaitReady(2)
+	home := c.manager
+	c.awaitState(home, h)
+	contains(c.T, c.fails(home, 1, "leave"), "crawlbox move NODE", "--force")
+	home.MustExec("crawlbox", "leave", "--force")
+	c.ended(home)
+	c.manager = h
+	lab.WaitFor(c, patience, "the other manager to be alone", func() error {
+		if list := h.MustExec("crawlbox", "state", "show", "replicas"); strings.Contains(list, home.IP().String()) {
+			return fmt.Errorf("the managers are %s", list)
+		}
+		return want(c.hostnames(), h.Name())
+	})
+	c.run("deploy", "localhost:8003/s:1", "--replicas", "1", "--monitor", "1s")
 }

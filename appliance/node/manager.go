@@ -297,9 +297,6 @@ func (n *Node) joinTokens(a *authority.Authority) *control.Tokens {
 }
 
 func (m *manager) leave(ctx context.Context, force bool) error {
-	if m.created {
-		return m.left(m.machine().End(ctx, force))
-	}
 	return m.left(m.machine().Leave(ctx, m.identity, m.view.Targets(m.toManagers), m.view.ManagerName(), force))
 }
 

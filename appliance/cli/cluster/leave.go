@@ -20,8 +20,9 @@ func LeaveCmd(a *command.App) *cobra.Command {
 		Short: "Take this node out of the cluster and end its crawlbox",
 		Long: `Take this node out of the cluster and end its crawlbox, also where none runs.
 
-On the manager that made the cluster this ends the cluster and its services. Its
-images and its queue stay on disk.`,
+On the last manager this ends the cluster and its services. Its images and its
+queue stay on disk. Where there are others, the cluster goes on with them, but
+without the queue where this node has it: see crawlbox move.`,
 		Example: "  crawlbox leave",
 		Args:    command.NoArgs,
 	}

@@ -35,9 +35,10 @@ what makes Docker trust the registry, the config file unless it was edited.
 Docker stays. State stays too, such as the registry's images and the queue, and
 the images that Docker has of it, unless --purge is given.
 
-On the manager that made the cluster this ends the cluster; while it has other
-nodes that takes --force. It says what ends and asks first, unless --yes is
-given; where nobody can be asked, it takes --yes.`,
+On the last manager this ends the cluster; while it has other nodes that takes
+--force, as on the home of the queue, which leaves with it. It says what ends
+and asks first, unless --yes is given; where nobody can be asked, it takes
+--yes.`,
 		Example: "  crawlbox uninstall\n  crawlbox uninstall --purge --yes",
 		Args:    command.NoArgs,
 	}

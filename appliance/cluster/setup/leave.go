@@ -7,9 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
@@ -17,6 +20,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -32,16 +36,17 @@ func unclean(err error) error {
 	return fmt.Errorf("%w (%s)", ErrUnclean, words.OneLine(err.Error()))
 }
 
-// End ends the cluster that this machine created: without this node there is no registry,
+// end ends the cluster whose last manager this machine is: without this node there is no registry,
 // no queue and no way to join. The images and the queue stay on disk.
-func (m *Machine) End(ctx context.Context, force bool) error {
+func (m *Machine) end(ctx context.Context, force bool) error {
 	r, err := LoadRecord(m.path(RecordFile))
 	if err != nil {
 		return err
 	}
 	if !force {
-		return api.Conflict("%s holds the cluster's registry, queue and CA: leaving ends the cluster and removes its "+
-			"services; do so with --force", m.Name)
+		return api.Conflict("%s is the last manager, with the cluster's registry, queue and CA: leaving ends the "+
+			"cluster and removes its services; do so with --force, or have another node go on first with "+
+			"`crawlbox move NODE`", m.Name)
 	}
 	if err := m.Engine.Leave(ctx, true); err != nil {
 		return err
@@ -68,15 +73,25 @@ func (m *Machine) clean(r *Record) error {
 	return os.RemoveAll(r.path)
 }
 
-// Leave takes a machine that joined out of its cluster, here and on the managers,
-// which manager names for people.
+// Leave takes a machine out of its cluster, here and on the other managers, which manager names for
+// people. Where it is the last manager, that ends the cluster. The queue, if it is here, leaves with it.
 func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.Target, manager string,
 	force bool) error {
 	info, err := m.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
-	if info.Manager && !force {
+	managers = slices.DeleteFunc(managers, func(t agent.Target) bool { return t.Addr.Addr() == id.Self.Addr })
+	home := StateOf(m.Config) == Created
+	if home && m.isLast(info.State, managers) {
+		return m.end(ctx, force)
+	}
+	switch {
+	case force:
+	case home:
+		return api.Conflict("%s is the home of the cluster's queue, which leaves with it: run `crawlbox move NODE` "+
+			"first, or leave with --force, and the queue stays on the disk here, out of the cluster", m.Name)
+	case info.Manager:
 		return api.Conflict("this node is a swarm manager; demote it first on another one with `crawlbox node "+
 			"demote %s`", m.Name)
 	}
@@ -87,6 +102,9 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	swarmID, err := m.leavingAs(info.NodeID)
 	if err != nil {
 		return err
+	}
+	if info.Manager {
+		m.stepDown(ctx, swarmID)
 	}
 	if err := m.Engine.Leave(ctx, force); err != nil {
 		return err
@@ -100,12 +118,42 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 	return unclean(m.forget(id))
 }
 
+// isLast reports whether the cluster that this machine created, or whose queue it has, has no other manager, as
+// far as this machine knows. One that is out of its swarm, as after a restore elsewhere, is that too, unless it
+// was about to leave.
+func (m *Machine) isLast(swarmState string, others []agent.Target) bool {
+	_, err := os.Stat(filepath.Join(NodeDir(m.Config), leavingFile))
+	return len(others) == 0 || swarmState == swarm.StateInactive && err != nil
+}
+
+// stepDownTimeout bounds how long a manager that leaves waits until Swarm goes on without it.
+const stepDownTimeout = 20 * time.Second
+
+// stepDown has Swarm go on without this manager before it leaves: otherwise one of two would wait for it for good,
+// and none could take it off the list. Where Swarm can't, it leaves all the same.
+func (m *Machine) stepDown(ctx context.Context, swarmID string) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepDownTimeout, errors.New("Swarm has it as a manager still"))
+	defer cancel()
+	err := m.Engine.SetRole(ctx, swarmID, fleet.RoleWorker)
+	for err == nil {
+		var info swarm.Info
+		if info, err = m.Engine.Info(ctx); err == nil && !info.Manager {
+			return
+		}
+		if clock.Sleep(ctx, 200*time.Millisecond) != nil {
+			err = context.Cause(ctx)
+		}
+	}
+	m.Log.Warn("this manager leaves without Swarm's consent: if the others have no leader then, run `crawlbox "+
+		"recover` on one of them", "error", err)
+}
+
 // LeaveOffline takes a machine that is a node out of its cluster while no crawlbox runs on it.
 func (m *Machine) LeaveOffline(ctx context.Context, force bool) error {
-	if StateOf(m.Config) == Created {
-		return m.End(ctx, force)
-	}
 	id, err := JoinedAs(m.Config)
+	if err != nil && StateOf(m.Config) == Created {
+		return m.end(ctx, force)
+	}
 	if err != nil {
 		return m.Abandon(ctx, err, force)
 	}
@@ -159,6 +207,9 @@ func (m *Machine) forget(id *pki.Identity) error {
 	}
 	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
 		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
+	if r, err := LoadRecord(m.path(RecordFile)); err == nil && StateOf(m.Config) == Created {
+		errs = append(errs, durable.Remove(NoticePath(m.Config), NoticePath(m.Config)+followed), os.RemoveAll(r.path))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
