@@ -20,6 +20,11 @@ type Manager struct {
 // String names it for people.
 func (m Manager) String() string { return fmt.Sprintf("%s (%s)", m.Name, m.Addr.Addr()) }
 
+// maxConns is how many connections there are to another manager at a time for images. It lets a party have 256, and
+// ends the oldest one's for the next: what nodes ask here for and have to be asked there must not end a push, or a
+// commit of the cluster's state.
+const maxConns = 96
+
 // restTime is how long one is asked last that could not be reached.
 const restTime = 10 * time.Second
 
@@ -41,6 +46,7 @@ func newManagers(list func() []Manager, client *http.Client) *managers {
 		// What was sent has to come to the disk there before the answer.
 		slow := t.Clone()
 		slow.ResponseHeaderTimeout = answerTime
+		slow.MaxConnsPerHost = maxConns
 		next = slow
 	}
 	noted.Transport = noting{next, m}

@@ -870,3 +870,45 @@ func TestSet_ClocksDiffer(t *testing.T) {
 		t.Errorf("the tag points at %s, want %s", got, next.Digest)
 	}
 }
+
+// TestSet_ManyAsk has nodes ask a manager for a lot that it has not, all at once: it has few connections to the other
+// one for that.
+func TestSet_ManyAsk(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	c.all[1].close()
+	var asked atomic.Int64
+	full, release := make(chan struct{}), make(chan struct{})
+	c.all[1].wrap = func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if asked.Add(1) == maxConns {
+				close(full)
+			}
+			<-release
+			w.WriteHeader(http.StatusNotFound)
+		})
+	}
+	c.all[1].restart()
+	ask := func(ctx context.Context, what string) {
+		req := httptest.NewRequestWithContext(ctx, http.MethodGet,
+			"/v2/spider/manifests/"+digest.FromString(what).String(), http.NoBody)
+		rec := httptest.NewRecorder()
+		c.all[0].forNodes().ServeHTTP(rec, req)
+		if ctx.Err() == nil && rec.Code != http.StatusNotFound {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range maxConns {
+		all.Go(func() { ask(t.Context(), fmt.Sprint(i)) })
+	}
+	<-full
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ask(ctx, "one more")
+	cancel()
+	if n := asked.Load(); n != maxConns {
+		t.Errorf("%d questions at a time, want %d", n, maxConns)
+	}
+	close(release)
+	all.Wait()
+}
