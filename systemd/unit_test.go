@@ -67,6 +67,14 @@ func TestUnit_Upgrade(t *testing.T) {
 	}
 }
 
+// TestUnit_WritesConfig has the service write the config file that a move or a restore brings.
+func TestUnit_WritesConfig(t *testing.T) {
+	t.Parallel()
+	if line := "ConfigurationDirectory=docker/certs.d crawlbox"; !slices.Contains(lines(service(manager)), line) {
+		t.Errorf("the unit has no line %q", line)
+	}
+}
+
 func TestUnit_OpensDirectories(t *testing.T) {
 	t.Parallel()
 	u := manager

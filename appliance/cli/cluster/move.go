@@ -143,7 +143,8 @@ func (m *mover) move(ctx context.Context) error {
 		return err
 	}
 	if setup.StateOf(m.cfg) == setup.Created {
-		return fmt.Errorf("%s did not take the queue, and all stays here: the log of crawlbox says why", m.to.Display)
+		return fmt.Errorf("%s did not take the queue, which stays here: `journalctl -u crawlbox` here says why; "+
+			"if %[1]s was no manager before, `crawlbox node demote %[1]s` makes it a worker again", m.to.Display)
 	}
 	err := m.await(ctx, time.Minute, "this node starts as one that has no queue", func() (bool, error) {
 		return m.client.SetNode(ctx, m.own.ID, demote.name) == nil, nil

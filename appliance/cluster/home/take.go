@@ -13,9 +13,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
@@ -126,16 +129,26 @@ func (t *taker) keepFile(dir string, entry *tar.Header, data io.Reader) error {
 	return durable.WriteFile(filepath.Join(dir, entry.Name), text, 0o600)
 }
 
-// fits refuses to replace a config file of this machine's own.
+// comment is a line of a config file that sets nothing; an installation writes a file of such alone.
+var comment = regexp.MustCompile(`(?m)^[ \t]*#.*$`)
+
+// fits refuses to replace a config file of this machine's own, and a move whose end could not write it: a unit of
+// systemd that an earlier version wrote has it read-only.
 func (t *taker) fits(text []byte) error {
 	own, err := os.ReadFile(t.File)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(own)) == 0 {
-		return nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if err == nil && !bytes.Equal(advertised.ReplaceAll(own, []byte("#$0")), text) {
-		err = refuse("it has a config file of its own, %s: make it that of the manager, or remove it", t.File)
+	if len(bytes.TrimSpace(comment.ReplaceAll(own, nil))) > 0 &&
+		!bytes.Equal(advertised.ReplaceAll(own, []byte("#$0")), text) {
+		return refuse("it has a config file of its own, %s: make it that of the manager, or remove it", t.File)
 	}
-	return err
+	dir := filepath.Dir(t.File)
+	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Access(dir, unix.W_OK)); err != nil {
+		return refuse("its crawlbox can't write to %s (%v): run `crawlbox install worker` there, or `crawlbox install "+
+			"manager` if its unit is of one, which writes a unit that allows it", dir, err)
+	}
+	return nil
 }
 
 func (t *taker) keepJournal(path string, size int64, data io.Reader) error {

@@ -263,7 +263,8 @@ func (s Seen) queueOf(svc fleet.Service) *problem {
 		return nil
 	}
 	return &problem{api.Bad, api.QueueChanged, fmt.Sprintf("the address or password of the queue changed after it was "+
-		"deployed, so it can't reach the queue; `crawlbox restart %s` tells it the new one", svc.Name)}
+		"deployed, so it reaches it at most through the node that had it; "+
+		"`crawlbox restart %s` tells it the new one", svc.Name)}
 }
 
 // queue returns what is wrong with the queue.
