@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"syscall"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
@@ -67,7 +68,17 @@ const (
 	maxEvent  = 16 << 20
 )
 
+// readLimit bounds a call that only reads, as one of a crawlbox that hangs.
+const readLimit = time.Minute
+
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	if method == http.MethodGet {
+		slow := fmt.Errorf("crawlbox at %s has not answered for %s; see its log, and restart it where it hangs",
+			c.socket, readLimit)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, readLimit, slow)
+		defer cancel()
+	}
 	resp, err := c.do(ctx, method, path, in)
 	if err != nil {
 		return err
@@ -160,7 +171,7 @@ func (c *Client) ask(
 func (c *Client) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for %s; run as root (sudo), or set socket_group in the config and join "+
 			"that group", c.socket)
@@ -181,7 +192,7 @@ const (
 	CodeInvalid     = "invalid"     // the request is wrong
 	CodeNotFound    = "not_found"   // what it names does not exist
 	CodeConflict    = "conflict"    // not in this state
-	CodeUnavailable = "unavailable" // Docker or the manager is away
+	CodeUnavailable = "unavailable" // Docker or the manager is away, or the node starts
 	CodeNotManager  = "not_manager" // ask a manager
 	CodeFailed      = "failed"      // it was tried and did not come true
 	CodeInternal    = "internal"

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -217,4 +219,33 @@ var Kinds = []string{
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
 	QueueSandbox, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed, OtherFile,
+}
+
+// Starting answers the calls of a node that does not serve them yet, by saying what it is about. Its methods
+// may be called at the same time.
+type Starting struct {
+	tell  func(string)
+	phase atomic.Pointer[string]
+}
+
+// NewStarting returns one that tells what it hears; tell may be nil.
+func NewStarting(tell func(phase string)) *Starting {
+	if tell == nil {
+		tell = func(string) {}
+	}
+	return &Starting{tell: tell}
+}
+
+// Phase is told what the node is about, in a few words.
+func (s *Starting) Phase(text string) {
+	s.phase.Store(&text)
+	s.tell(text)
+}
+
+func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := &Error{Code: CodeUnavailable, Message: "this node starts and does not serve yet"}
+	if phase := s.phase.Load(); phase != nil {
+		e.Message += ": " + *phase
+	}
+	(&handler{log: slog.New(slog.DiscardHandler)}).answer(w, r, e.status(), e)
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/crawlbox/crawlbox/appliance/base/inprocess"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // FromBinary makes an image that holds one static binary, at /app, and runs it

@@ -13,7 +13,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
-	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -130,7 +129,6 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 		lifecycle.Part{Name: "gossip", Component: m.gossip},
 		lifecycle.Background("news", m.hear),
 		m.hears().Part(m.view.Strays(m.others)),
-		home.Relay(m.cfg, m.addr, m.log),
 		m.dockerWatch(func() {}),
 		lifecycle.Background("checkup", m.checkup.Run),
 		lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil)),

@@ -242,7 +242,7 @@ func (m *manager) parts() []lifecycle.Part {
 		parts = append(parts, m.restoring.Part(), lifecycle.Background("files for backups", shares))
 	} else {
 		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
-		parts = append(parts, lifecycle.Background("address", address), home.Relay(m.cfg, m.addr, m.log))
+		parts = append(parts, lifecycle.Background("address", address))
 	}
 	return append(parts, m.watchdog(served, func() { m.gossip.Members(); m.images.Look() })...)
 }

@@ -177,15 +177,15 @@ func prepare(opts Options) (*Node, error) {
 	if err := doctor.Directory(opts.Config.DataDir); err != nil {
 		return nil, err
 	}
-	if opts.Phase == nil {
-		opts.Phase = func(string) {}
-	}
+	starting := api.NewStarting(opts.Phase)
+	opts.Phase = starting.Phase
 	n := &Node{
 		opts:    opts,
 		cfg:     opts.Config,
 		log:     opts.Log,
 		engine:  engine,
 		prover:  owner.NewProver(engine.Process),
+		ports:   server.Ports{Meanwhile: starting},
 		name:    name,
 		started: time.Now(),
 	}

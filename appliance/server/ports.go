@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,6 +14,8 @@ import (
 
 // Ports are the listeners of a node, before anything is served on them.
 type Ports struct {
+	Meanwhile http.Handler // answers on Socket until that is served, where a start takes long
+
 	Socket   net.Listener    // the local API
 	Local    *guard.Listener // the registry on loopback
 	Nodes    *guard.Listener // mutual TLS between nodes
@@ -86,9 +89,12 @@ func (p *Ports) openQueue(bind netip.Addr, port uint16) error {
 	return nil
 }
 
-// OpenSocket opens the socket of the local API alone.
-func (p *Ports) OpenSocket(cfg configs.Config) (err error) {
-	p.Socket, err = ListenSocket(cfg.Socket, cfg.SocketGroup)
+// OpenSocket opens the socket of the local API alone, and has Meanwhile answer there.
+func (p *Ports) OpenSocket(cfg configs.Config) error {
+	ln, err := ListenSocket(cfg.Socket, cfg.SocketGroup)
+	if err == nil {
+		p.Socket = newLobby(ln, p.Meanwhile, quickStart)
+	}
 	return err
 }
 

@@ -103,7 +103,7 @@ func caughtIn(h http.Handler, log *slog.Logger) http.Handler {
 // ListenSocket opens the unix socket of the local API, mode 0660 and owned by
 // root and group. A socket left by a crawlbox that was killed is replaced; one
 // that is served is not.
-func ListenSocket(path, group string) (net.Listener, error) {
+func ListenSocket(path, group string) (*net.UnixListener, error) {
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("a crawlbox runs here already (it serves %s); see `crawlbox status`, or stop it first",
@@ -114,7 +114,7 @@ func ListenSocket(path, group string) (net.Listener, error) {
 	}
 	// Nobody else may connect between the making of the socket and chmod.
 	old := syscall.Umask(0o177)
-	ln, err := net.Listen("unix", path)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	syscall.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)

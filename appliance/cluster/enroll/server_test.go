@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -21,13 +22,18 @@ func TestIssueServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certPEM, key, err := ca.IssueServer(id)
+	certPEM, key, err := ca.IssueServer(id, netip.MustParseAddr("10.9.8.7"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, err := tls.X509KeyPair(certPEM, key)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, host := range []string{loopback.String(), "10.9.8.7"} {
+		if err := cert.Leaf.VerifyHostname(host); err != nil {
+			t.Error(err)
+		}
 	}
 	if id.Certificate().PrivateKey.(*ecdsa.PrivateKey).Equal(cert.PrivateKey) {
 		t.Error("it has the node's key")

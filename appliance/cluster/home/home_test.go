@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-var ip = netip.MustParseAddr("10.0.0.1")
+var ip, older = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.3")
 
 // machine returns one with a data directory, and a config file where text is not empty.
 func machine(t *testing.T, text string) *setup.Machine {
@@ -61,6 +62,7 @@ func before(t *testing.T) *setup.Machine {
 	put(t, filepath.Join(m.Config.QueueDir(), "segment-0000000001"), "items")
 	put(t, filepath.Join(m.Config.QueueDir(), "lock"), "")
 	put(t, filepath.Join(m.Config.DataDir, passwordName), "hush")
+	put(t, filepath.Join(m.Config.DataDir, beforeName), older.String()+"\n")
 	if err := setup.Keep(m.Config, "c1", ip); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +143,8 @@ func TestMove_Killed(t *testing.T) {
 			}
 			func() {
 				defer func() {
-					if r := recover(); r != nil && r != errKilled {
+					r := recover()
+					if err, _ := r.(error); r != nil && !errors.Is(err, errKilled) {
 						panic(r)
 					}
 				}()
@@ -167,6 +170,9 @@ func TestMove_Killed(t *testing.T) {
 		}
 		if got := get(t, filepath.Join(to.Config.DataDir, "queue", "segment-0000000001")); got != "items" {
 			t.Errorf("killed at %d: the queue has %q", at, got)
+		}
+		if got := Before(to.Config.DataDir); !slices.Equal(got, []netip.Addr{ip, older}) {
+			t.Errorf("killed at %d: the homes before are %v", at, got)
 		}
 		if got := get(t, filepath.Join(to.Config.DataDir, passwordName)); got != "hush" {
 			t.Errorf("killed at %d: the password is %q", at, got)

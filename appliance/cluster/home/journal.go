@@ -21,9 +21,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 const (
@@ -70,6 +73,36 @@ func load(dataDir, file string) (*Move, error) {
 		return nil, fmt.Errorf("read where the queue is moved to: %w", err)
 	}
 	return m, nil
+}
+
+// maxBefore bounds the homes before that are remembered; the oldest gives way.
+const maxBefore = 8
+
+// Before returns at which addresses services may still know the queue of the home at a data directory: those of
+// the homes before, which pass connections on.
+func Before(dataDir string) (list []netip.Addr) {
+	text, err := os.ReadFile(filepath.Join(dataDir, beforeName))
+	if err != nil {
+		return nil // none
+	}
+	for line := range strings.Lines(string(text)) {
+		if addr, err := netip.ParseAddr(strings.TrimSpace(line)); err == nil && len(list) < maxBefore {
+			list = append(list, addr)
+		}
+	}
+	return list
+}
+
+// known returns, for the next home, the addresses of this one and of those before, the newest first.
+func known(cfg configs.Config) (text []byte, err error) {
+	r, err := setup.LoadRecord(setup.RecordPath(cfg))
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range append([]netip.Addr{r.Addr}, Before(cfg.DataDir)...) {
+		text = fmt.Appendln(text, addr)
+	}
+	return text, nil
 }
 
 // Save has the node at a data directory move its home.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
-	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -20,29 +20,26 @@ const (
 	dialLimit  = 5 * time.Second
 )
 
-// Relay passes connections to the queue on that went to this node while it was its home: services know that
-// address until they are deployed again.
-func Relay(cfg configs.Config, self netip.Addr, log *slog.Logger) lifecycle.Part {
-	return lifecycle.Background("relay of the queue", func(ctx context.Context) error {
-		moved, err := Moved(cfg.DataDir)
-		if err != nil || moved == nil || cfg.Queue == nil {
-			<-ctx.Done()
-			return err
+// relay passes connections to the queue on that went to this machine while it was its home, until ctx ends:
+// services know that address until they are deployed again. They may have none else, so that it begins before
+// the node does.
+func relay(ctx context.Context, cfg configs.Config, log *slog.Logger) {
+	moved, err := Moved(cfg.DataDir)
+	id, joined := setup.JoinedAs(cfg)
+	if err != nil || moved == nil || joined != nil || cfg.Queue == nil {
+		return
+	}
+	to := netip.AddrPortFrom(moved.Addr, cfg.Queue.Port).String()
+	doctor.AwaitUsable(ctx, id.Self.Addr)
+	for _, at := range []netip.Addr{doctor.BindAddr(id.Self.Addr), doctor.Loopback} {
+		// That of this node before it began anew ends a moment later.
+		ln, err := doctor.ListenSoon(netip.AddrPortFrom(at, cfg.Queue.Port), "queue.port")
+		if err != nil {
+			log.Warn("failed to pass connections to the queue on", "error", err)
+			continue
 		}
-		to := netip.AddrPortFrom(moved.Addr, cfg.Queue.Port).String()
-		var all sync.WaitGroup
-		for _, at := range []netip.Addr{doctor.BindAddr(self), netip.AddrFrom4([4]byte{127, 0, 0, 1})} {
-			ln, err := net.Listen("tcp", netip.AddrPortFrom(at, cfg.Queue.Port).String())
-			if err != nil {
-				log.Warn("failed to pass connections to the queue on", "error", err)
-				continue
-			}
-			all.Go(func() { accept(ctx, ln, to) })
-		}
-		all.Wait()
-		<-ctx.Done()
-		return nil
-	})
+		go accept(ctx, ln, to)
+	}
 }
 
 // accept passes the connections of a listener on, until ctx ends.

@@ -43,7 +43,8 @@ type Other interface {
 }
 
 // Begin does what was decided on for a machine, before it is a node; where nothing was, it does nothing. Then
-// it calls back once something is decided on while the node runs, until ctx ends: it is to begin anew.
+// it calls back once something is decided on while the node runs, until ctx ends: it is to begin anew. Until
+// then a machine that was the home passes connections on.
 func Begin(ctx context.Context, m *setup.Machine, again func()) error {
 	move, err := Load(m.Config.DataDir)
 	if err == nil && move != nil {
@@ -51,6 +52,7 @@ func Begin(ctx context.Context, m *setup.Machine, again func()) error {
 	}
 	if err == nil {
 		go watch(ctx, m.Config.DataDir, again)
+		go relay(ctx, m.Config, m.Log)
 	}
 	return err
 }
@@ -189,6 +191,7 @@ const (
 	configName   = "config"
 	passwordName = "queue.password"
 	dirName      = "queue.dir" // where the config has the queue's files; empty: at the usual place
+	beforeName   = "queue.before"
 	queuePrefix  = "queue/"
 )
 
@@ -217,7 +220,9 @@ func write(w io.Writer, cfg configs.Config) error {
 	if cfg.Queue == nil {
 		return out.Close()
 	}
-	if err := add(out, dirName, []byte(cfg.Queue.DataDir)); err != nil {
+	before, err := known(cfg)
+	err = errors.Join(err, add(out, dirName, []byte(cfg.Queue.DataDir)), add(out, beforeName, before))
+	if err != nil {
 		return err
 	}
 	files, err := os.ReadDir(cfg.QueueDir())

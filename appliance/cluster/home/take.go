@@ -114,7 +114,7 @@ func (t *taker) keepFile(dir string, entry *tar.Header, data io.Reader) error {
 	switch {
 	case ok && isJournal(name):
 		return t.keepJournal(filepath.Join(dir, "queue", name), entry.Size, data)
-	case !slices.Contains([]string{configName, passwordName, dirName}, entry.Name):
+	case !slices.Contains([]string{configName, passwordName, dirName, beforeName}, entry.Name):
 		return refuse("%.40q is nothing that is moved", entry.Name)
 	}
 	text, err := bound.ReadAll(data, maxText)
@@ -197,7 +197,9 @@ func (t *taker) take(r *http.Request, id string) error {
 			return fmt.Errorf("put the queue in its place: %w", err)
 		}
 	}
-	for name, path := range map[string]string{configName: t.File, passwordName: t.path(passwordName)} {
+	for name, path := range map[string]string{
+		configName: t.File, passwordName: t.path(passwordName), beforeName: t.path(beforeName),
+	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

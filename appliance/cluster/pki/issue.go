@@ -79,16 +79,17 @@ func (g Grant) template() *x509.Certificate {
 }
 
 // IssueServer makes a key and a certificate, followed by the CA's, for a server on
-// this manager's addresses that is not the node: clients which trust the CA trust it,
-// and no node takes it for another's. It names no node and no role, and is of no use
-// to a client.
-func (ca *CA) IssueServer(id *Identity) (cert, key []byte, err error) {
+// this manager's addresses, and at others, that is not the node: clients which trust the
+// CA trust it, and no node takes it for another's. It names no node and no role, and is of
+// no use to a client.
+func (ca *CA) IssueServer(id *Identity, also ...netip.Addr) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
 	now := time.Now()
 	g := id.managerGrant()
+	g.Addrs = append(g.Addrs, also...)
 	g.From, g.Until = now.Add(-min(skewMargin, NodeLife()/10)), now.Add(NodeLife())
 	tmpl := g.template()
 	tmpl.Subject = pkix.Name{CommonName: "crawlbox server"}

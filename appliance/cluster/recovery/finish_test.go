@@ -134,7 +134,8 @@ func TestFinish_Killed(t *testing.T) {
 			steps := 0
 			func() {
 				defer func() {
-					if r := recover(); r != nil && r != errKilled {
+					r := recover()
+					if err, _ := r.(error); r != nil && !errors.Is(err, errKilled) {
 						panic(r)
 					}
 				}()

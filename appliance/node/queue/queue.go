@@ -20,6 +20,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -146,7 +147,7 @@ func New(o Options) (Queue, error) {
 		ca, secured = string(o.CA.PEM()), o.Identity.TrustingCA(o.Addr.String())
 		// The node's own key is not for a process that parses strangers' bytes.
 		opts.TLS = func() (queueproc.KeyPair, error) {
-			cert, key, err := o.CA.IssueServer(o.Identity)
+			cert, key, err := o.CA.IssueServer(o.Identity, home.Before(o.Config.DataDir)...)
 			return queueproc.KeyPair{Certificate: cert, Key: key}, err
 		}
 	}
