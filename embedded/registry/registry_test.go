@@ -267,12 +267,11 @@ func TestImages_NamedOften(t *testing.T) {
 	} else {
 		size = len(raw)
 	}
-	named := kind + "manifest.v1+json"
-	if desc, err := remote.Get(h.ref("often:0")); err != nil {
+	desc, err := remote.Get(h.ref("often:0"))
+	if err != nil {
 		t.Fatal(err)
-	} else {
-		named = string(desc.MediaType)
 	}
+	named := string(desc.MediaType)
 	for range 3 {
 		child := fmt.Sprintf(`{"mediaType":"%s","size":%d,"digest":"%s"}`, named, size, d)
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%sindex.v1+json","manifests":[%s]}`, kind,
