@@ -68,16 +68,29 @@ func RemoveCA(root, hostport string) error {
 	return nil
 }
 
+// RemoveCAs takes back what InstallCA did in root for a CA, whatever the registries are.
+func RemoveCAs(root string, caPEM []byte) error {
+	own := append([]byte(caMark), caPEM...)
+	return removeCAs(root, func(path string) bool {
+		have, err := os.ReadFile(path)
+		return err != nil || bytes.Equal(have, own) // RemoveCA says what is wrong with it
+	})
+}
+
 // RemoveAllCAs takes back all that InstallCA ever did in root, and root if nothing else
 // is in it.
 func RemoveAllCAs(root string) error {
+	return removeCAs(root, func(string) bool { return true })
+}
+
+func removeCAs(root string, fits func(path string) bool) error {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		if _, err := certsPath(root, e.Name()); err == nil { // others are not InstallCA's
+		if path, err := certsPath(root, e.Name()); err == nil && fits(path) { // others are not InstallCA's
 			errs = append(errs, RemoveCA(root, e.Name()))
 		}
 	}

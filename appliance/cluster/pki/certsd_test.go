@@ -146,3 +146,22 @@ func TestRemoveAllCAs(t *testing.T) {
 		t.Errorf("left are %v, %v", entries, err)
 	}
 }
+
+// TestRemoveCAs takes back what was put there for a CA, and leaves what is another's.
+func TestRemoveCAs(t *testing.T) {
+	t.Parallel()
+	root, ca, other := filepath.Join(t.TempDir(), "certs.d"), newTestCA(t).PEM(), newTestCA(t).PEM()
+	for host, pem := range map[string][]byte{"10.0.0.1:8003": ca, "10.0.0.2:8003": ca, "10.0.0.3:8003": other} {
+		if err := InstallCA(root, host, pem); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := RemoveCAs(root, ca); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if entries, err := os.ReadDir(root); err != nil || len(entries) != 1 || entries[0].Name() != "10.0.0.3:8003" {
+		t.Errorf("left are %v, %v", entries, err)
+	}
+}

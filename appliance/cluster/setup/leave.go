@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,9 +59,8 @@ func (m *Machine) clean(r *Record) error {
 	if err := keepRegistries(m.Config); err != nil {
 		return err
 	}
-	registry := netip.AddrPortFrom(r.Addr, m.Config.Registry.Port).String()
 	err := errors.Join(
-		pki.RemoveCA(pki.CertsDir, registry),
+		m.distrust(),
 		enroll.Forget(NodeDir(m.Config)),
 		state.Remove(m.Config.DataDir),
 		durable.Remove(NoticePath(m.Config), NoticePath(m.Config)+followed),
@@ -115,7 +113,7 @@ func (m *Machine) Leave(ctx context.Context, id *pki.Identity, managers []agent.
 			"error", err)
 	}
 	failpoint.Hit(failpoint.LeaveGoodbye)
-	return unclean(m.forget(id))
+	return unclean(m.forget())
 }
 
 // isLast reports whether the cluster that this machine created, or whose queue it has, has no other manager, as
@@ -174,7 +172,16 @@ func (m *Machine) Abandon(ctx context.Context, unread error, force bool) error {
 	}
 	m.Log.Warn("this node's identity cannot be read, so no manager was told; do it there with `crawlbox node rm " +
 		m.Name + "`")
-	return unclean(m.forget(nil))
+	return unclean(m.forget())
+}
+
+// distrust has Docker no longer trust the registries of the cluster.
+func (m *Machine) distrust() error {
+	id, err := pki.LoadIdentity(NodeDir(m.Config))
+	if err != nil {
+		return pki.RemoveAllCAs(pki.CertsDir)
+	}
+	return pki.RemoveCAs(pki.CertsDir, id.CAPEM())
 }
 
 // leavingFile has the node's ID in the swarm while it leaves: Docker, which has left,
@@ -194,17 +201,10 @@ func (m *Machine) leavingAs(swarmID string) (string, error) {
 	return string(kept), nil
 }
 
-// forget removes what the node kept of the cluster. The identity, nil where it cannot be read,
+// forget removes what the node kept of the cluster. The identity
 // goes last: until it is gone, a leave that was cut off can be run again.
-func (m *Machine) forget(id *pki.Identity) error {
-	errs := []error{keepRegistries(m.Config)}
-	if id == nil {
-		errs = append(errs, pki.RemoveAllCAs(pki.CertsDir))
-	} else {
-		for _, registry := range managersRegistries(m.Config, id) {
-			errs = append(errs, pki.RemoveCA(pki.CertsDir, registry))
-		}
-	}
+func (m *Machine) forget() error {
+	errs := []error{keepRegistries(m.Config), m.distrust()}
 	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
 		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
 	if r, err := LoadRecord(m.path(RecordFile)); err == nil && StateOf(m.Config) == Created {
