@@ -171,7 +171,10 @@ var bans = []struct {
 	{"appliance/cluster/member", nil, module + "appliance/cluster/enroll", "the list does not know who asks"},
 	{
 		"appliance/cluster",
-		[]string{"appliance/cluster/setup", "appliance/cluster/authority", "appliance/cluster/recovery"},
+		[]string{
+			"appliance/cluster/setup", "appliance/cluster/authority", "appliance/cluster/recovery",
+			"appliance/cluster/home",
+		},
 		module + "appliance/swarm", "the cluster is told what Swarm says, but by those that create, join, change and " +
 			"recover the swarm",
 	},

@@ -114,12 +114,14 @@ var warnings = map[string]string{
 	"a node sent wrong bytes":                                                             elapses,
 
 	// Of crawlbox itself.
-	"nothing was recovered: ":                                                  moment,
-	"failed to pass connections to the queue on":                               seen,
-	"failed to remove what is of the cluster":                                  moment,
-	"crawlbox answers itself late: this machine is overloaded":                 elapses,
-	"crawlbox does not answer itself; systemd restarts it unless it does soon": elapses,
-	"systemd's watchdog is set to something that cannot be understood":         moment,
+	"nothing was recovered: ":                                                   moment,
+	"failed to pass connections to the queue on":                                seen,
+	"failed to make a manager a worker after the move of the queue; will retry": seen,
+	"failed to note that a move of the queue is over":                           moment,
+	"failed to remove what is of the cluster":                                   moment,
+	"crawlbox answers itself late: this machine is overloaded":                  elapses,
+	"crawlbox does not answer itself; systemd restarts it unless it does soon":  elapses,
+	"systemd's watchdog is set to something that cannot be understood":          moment,
 }
 
 // TestEveryWarning finds each warning of a running node in the list.

@@ -25,6 +25,7 @@ const (
 	RouteSweep        = "POST /v1/sweep"
 	RouteHomeSend     = "PUT /v1/home"
 	RouteHomeTake     = "POST /v1/home"
+	RouteHomeFits     = "POST /v1/home/fits"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -80,6 +81,7 @@ var Callers = map[string]enroll.Caller{
 	RouteSweep:             enroll.Manager,
 	RouteHomeSend:          enroll.Manager,
 	RouteHomeTake:          enroll.Manager,
+	RouteHomeFits:          enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

@@ -52,6 +52,7 @@ type Status struct {
 	Nodes    Count     `json:"nodes"`    // ready of all
 	Active   int       `json:"active"`   // of those that are ready, those that take tasks
 	Managers Count     `json:"managers"` // reachable of all
+	State    Count     `json:"state"`    // reachable of the managers that have the cluster's state; 0 of 0: not known
 	Services Count     `json:"services"` // with all replicas running or complete, of all
 	Tasks    Count     `json:"tasks"`    // running of desired
 	Registry Registry  `json:"registry"`

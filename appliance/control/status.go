@@ -90,13 +90,10 @@ func count(st *api.Status, snap fleet.Snapshot) {
 		if ready && n.Availability == fleet.AvailabilityActive {
 			st.Active++
 		}
-		if n.Role == fleet.RoleManager {
-			st.Managers.Want++
-			if ready {
-				st.Managers.Have++
-			}
-		}
 	}
+	m := fleet.CountManagers(snap.Nodes)
+	st.Managers = api.Count{Have: m.Up, Want: m.All}
+	st.State = api.Count{Have: m.StateUp, Want: m.State}
 	for _, s := range snap.Services {
 		st.Tasks.Have += s.Running
 		st.Tasks.Want += s.Desired - s.Complete

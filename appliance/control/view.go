@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"slices"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -24,9 +26,15 @@ func NewView(engine *swarm.Engine, heard func() []gossip.Member, settle func(*fl
 }
 
 // Settle returns what drops updates that were taken back of services that are what the config
-// file says now, by what notes has of them: somebody has put the file back.
-func Settle(notes func() []services.Note) func(*fleet.Snapshot) {
+// file says now, by what notes has of them: somebody has put the file back. And it marks the managers that
+// have the cluster's state and the queue, of which list returns those.
+func Settle(notes func() []services.Note, list func() []replica.Replica) func(*fleet.Snapshot) {
 	return func(snap *fleet.Snapshot) {
+		for _, r := range list() {
+			if i := slices.IndexFunc(snap.Nodes, func(n fleet.Node) bool { return n.ID == r.Node }); i >= 0 {
+				snap.Nodes[i].HasState, snap.Nodes[i].HasQueue = true, r.Queue
+			}
+		}
 		as := map[string]bool{}
 		for _, n := range notes() {
 			as[n.Service] = n.Kind == services.AsDefined

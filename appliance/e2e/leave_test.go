@@ -107,7 +107,7 @@ func (c *cluster) ended(h *lab.Host) {
 	}
 	left := h.MustExec("sh", "-c",
 		"find /etc/docker/certs.d /var/lib/crawlbox/node /var/lib/crawlbox/mirror /var/lib/crawlbox/ca "+
-			"/run/crawlbox.sock -not -type d 2>/dev/null; true")
+			"/var/lib/crawlbox/*.json /var/lib/crawlbox/queue.before /run/crawlbox.sock -not -type d 2>/dev/null; true")
 	if left != "" {
 		c.Errorf("%s is left on %s", left, h.Name())
 	}

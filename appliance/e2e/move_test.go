@@ -25,6 +25,15 @@ func TestMove(t *testing.T) {
 	contains(t, c.fails(worker, 1, "move", to.Name(), "--yes"), "does not have the queue")
 	contains(t, c.fails(before, 1, "move", before.Name(), "--yes"), "is here already")
 	contains(t, c.fails(before, 2, "move", to.Name()), "say --yes to move the manager's duties to "+to.Name())
+	const own = "/etc/crawlbox/crawlbox.yaml"
+	worker.WriteFile(own, "log_level: warn\n")
+	refused := c.fails(before, 1, "move", worker.Name(), "--yes")
+	contains(t, refused, "has a config file of its own", "nothing was changed")
+	managers := before.Docker("node", "ls", "--filter", "role=manager", "--quiet")
+	if strings.Contains(managers, "\n") {
+		t.Errorf("there are the managers %s", managers)
+	}
+	worker.MustExec("rm", own)
 	containers := func() (all string) {
 		for _, h := range c.hosts {
 			all += h.Docker("ps", "--quiet", "--no-trunc") + "\n"

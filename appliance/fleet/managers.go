@@ -7,6 +7,8 @@ type Managers struct {
 	All     int
 	Up      int // that answer
 	Workers int // that could be promoted
+	State   int // that have the cluster's state; 0: it is not known
+	StateUp int // of those, that answer
 }
 
 // CountManagers counts those of nodes.
@@ -18,14 +20,31 @@ func CountManagers(nodes []Node) (m Managers) {
 			continue
 		case n.State == StateReady:
 			m.Up++
+			if n.HasState {
+				m.StateUp++
+			}
+		}
+		if n.HasState {
+			m.State++
 		}
 		m.All++
 	}
 	return m
 }
 
-// Spare returns how many managers may be lost before nothing can be changed: fewer than 0, nothing can now.
-func (m Managers) Spare() int { return m.Up - (m.All/2 + 1) }
+// Spare returns how many managers may be lost before nothing can be changed: fewer than 0, nothing can now. Swarm
+// needs a majority of all, and the cluster's state one of those that have it.
+func (m Managers) Spare() int {
+	if spare := m.StateUp - (m.State/2 + 1); m.State > 0 {
+		return min(spare, m.swarmSpare())
+	}
+	return m.swarmSpare()
+}
+
+func (m Managers) swarmSpare() int { return m.Up - (m.All/2 + 1) }
+
+// waits reports whether more could be lost if all managers had the cluster's state.
+func (m Managers) waits() bool { return m.State > 0 && m.State < m.All && m.Spare() < m.swarmSpare() }
 
 // NextLoss returns how many there are and what the loss of one more would mean; empty: there is none.
 func (m Managers) NextLoss() string {
@@ -43,6 +62,12 @@ func (m Managers) NextLoss() string {
 // Loss returns what the loss of one more manager would mean, and what to do about it.
 func (m Managers) Loss() string {
 	switch spare := m.Spare(); {
+	case m.waits() && m.State == 1:
+		return "only 1 has the cluster's state so far, and if that fails no change is possible; the others get it by " +
+			"themselves where crawlbox runs"
+	case m.waits():
+		return fmt.Sprintf("only %d have the cluster's state so far, and if more than %d of those fail no change is "+
+			"possible; the others get it by themselves where crawlbox runs", m.State, max(spare, 0))
 	case spare < 0:
 		return fmt.Sprintf("nothing can be changed until %d do; start the others", m.All/2+1)
 	case m.All == 1:

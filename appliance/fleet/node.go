@@ -45,7 +45,9 @@ type Node struct {
 	Self         bool    `json:"self"`    // the node that answers
 	Running      int     `json:"running"` // tasks that run there now
 	Agent        *Agent  `json:"agent,omitempty"`
-	Problem      string  `json:"problem,omitempty"` // why the others do not find the node that answers
+	HasState     bool    `json:"has_state,omitempty"` // it is on the list of managers that have the cluster's state
+	HasQueue     bool    `json:"has_queue,omitempty"` // it is the home of the cluster's queue
+	Problem      string  `json:"problem,omitempty"`   // why the others do not find the node that answers
 	// when Swarm last noted something else of it, such as its availability
 	Updated time.Time `json:"-"`
 

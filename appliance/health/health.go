@@ -41,6 +41,62 @@ func Watched(
 	})}
 }
 
+// startLimit is how long a node that starts may say nothing before it counts as hung: what systemd gives its first
+// start.
+const startLimit = 5 * time.Minute
+
+// Throughout has a watchdog run until end is called, also where a node is built again by a process that has run one:
+// between two runs of its parts it is asked whether it has said what it is about lately, as at a first start. What
+// waits for long says so again and again. It returns what is to be used in place of phase, which may be nil, and of
+// watchdog.
+func Throughout(
+	ctx context.Context, phase func(string), watchdog func(context.Context, func(context.Context) error),
+) (say func(string), while func(context.Context, func(context.Context) error), end func()) {
+	s := &starts{limit: startLimit}
+	s.said.Store(time.Now().UnixNano())
+	say = func(text string) {
+		s.said.Store(time.Now().UnixNano())
+		if phase != nil {
+			phase(text)
+		}
+	}
+	if watchdog == nil {
+		return say, nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		watchdog(ctx, s.ask)
+	}()
+	return say, s.while, func() { cancel(); <-ended }
+}
+
+// starts is what is asked of a node whether its parts run or not.
+type starts struct {
+	limit time.Duration
+	said  atomic.Int64                                // when it last said what it is about, in ns
+	parts atomic.Pointer[func(context.Context) error] // asks its parts; nil while they do not run
+}
+
+func (s *starts) ask(ctx context.Context) error {
+	if check := s.parts.Load(); check != nil {
+		return (*check)(ctx)
+	}
+	if silent := time.Since(time.Unix(0, s.said.Load())); silent > s.limit {
+		return fmt.Errorf("the start has said nothing for %s", silent.Round(time.Second))
+	}
+	return nil
+}
+
+// while has the parts be asked until ctx ends.
+func (s *starts) while(ctx context.Context, check func(context.Context) error) {
+	s.parts.Store(&check)
+	<-ctx.Done()
+	s.said.Store(time.Now().UnixNano())
+	s.parts.Store(nil)
+}
+
 // CheckAll returns a check that asks all at once and returns the first error, at the latest when ctx ends:
 // a part that hangs is named. It may not be called again before.
 func CheckAll(probes []Probe) func(ctx context.Context) error {

@@ -35,6 +35,53 @@ func TestCheckAll_NamesThePart(t *testing.T) {
 	}
 }
 
+// TestThroughout has one watchdog ask a node that is built again: its parts while they run, and between two runs
+// whether it waits aloud.
+func TestThroughout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ask func(context.Context) error
+		runs, phases := 0, 0
+		say, while, end := Throughout(t.Context(), func(string) { phases++ },
+			func(ctx context.Context, check func(context.Context) error) { ask = check; runs++; <-ctx.Done() })
+		synctest.Wait()
+		sick := errors.New("the registry is sick")
+		for range 2 {
+			for range 20 {
+				say("waiting for the other")
+				time.Sleep(startLimit / 2)
+				if err := ask(t.Context()); err != nil {
+					t.Fatalf("of a start that waits: %v", err)
+				}
+			}
+			time.Sleep(startLimit)
+			if err := ask(t.Context()); err == nil {
+				t.Error("a start that says nothing is well")
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			go while(ctx, func(context.Context) error { return sick })
+			synctest.Wait()
+			if err := ask(t.Context()); !errors.Is(err, sick) {
+				t.Errorf("of the parts: %v", err)
+			}
+			stop()
+			synctest.Wait()
+			if err := ask(t.Context()); err != nil {
+				t.Errorf("after the parts have stopped: %v", err)
+			}
+		}
+		end()
+		if runs != 1 || phases != 40 {
+			t.Errorf("the watchdog was run %d times, and the node heard %d times", runs, phases)
+		}
+	})
+	if _, while, end := Throughout(t.Context(), nil, nil); while != nil {
+		t.Error("a watchdog runs that nobody has")
+	} else {
+		end()
+	}
+}
+
 // TestCheckAll_PartThatIsDeaf does not heed its context.
 func TestCheckAll_PartThatIsDeaf(t *testing.T) {
 	t.Parallel()

@@ -37,6 +37,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
@@ -64,10 +65,10 @@ type Options struct {
 	// trouble says why others do not reach the node; empty: they do, as far as it knows.
 	Ready func(role string, worker api.Token, trouble string)
 
-	// Phase, if not nil, is told what the node is about, in a few words, whenever that changes.
+	// Phase, if not nil, is told what the node is about, in a few words, when that changes and again while it waits.
 	Phase func(text string)
-	// Watchdog, if not nil, runs while the node serves, until ctx ends. check asks the node's own parts whether they
-	// answer; it asks nobody else, and ends soon after its context does, unless a part hangs.
+	// Watchdog, if not nil, runs until ctx ends. check asks the node's own parts whether they answer, or whether a
+	// start goes on; it asks nobody else, and ends soon after its context does, unless a part hangs.
 	Watchdog func(ctx context.Context, check func(context.Context) error)
 }
 
@@ -113,6 +114,9 @@ type assembly struct {
 // Run runs a node with a role until ctx ends, a part of it fails or it has left the cluster, which is ErrLeft. A
 // manager creates its cluster, unless it joins one. Where the node's part in the cluster changes, it is built again.
 func Run(ctx context.Context, role string, opts Options) error {
+	var end func()
+	opts.Phase, opts.Watchdog, end = health.Throughout(ctx, opts.Phase, opts.Watchdog)
+	defer end()
 	for {
 		err := run(ctx, role, opts)
 		if !errors.Is(err, errAnew) && !errors.Is(err, replica.ErrDemoted) {

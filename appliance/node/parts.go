@@ -14,6 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/agent/owner"
 	"github.com/crawlbox/crawlbox/appliance/agent/reach"
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
@@ -70,7 +71,8 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 func (n *Node) answers(pins agent.Pins) []agent.Handler {
 	own := slices.Concat(agent.Answers(n.engine, pins, n.upgrade, n.log), notices.Answer(n.hears()),
 		copies.Answer(n.cfg.DataDir, n.identity, n.log))
-	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log))
+	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log),
+		home.AnswerFits(n.cfg, n.log))
 }
 
 // hears is how this node takes it that its cluster was restored: it begins anew.

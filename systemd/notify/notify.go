@@ -7,7 +7,10 @@
 package notify
 
 import (
+	"fmt"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -18,15 +21,33 @@ import (
 // this process and listens.
 func Listening() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// Phase says what the process is about, in a few words; `systemctl status` shows
-// them.
-func Phase(text string) { send("STATUS=" + words.OneLine(text)) }
+// startExtension is how long systemd waits for a start that has just said what it is about.
+const startExtension = 5 * time.Minute
+
+// started is set once systemd waits for no start.
+var started atomic.Bool
+
+// Phase says what the process is about, in a few words; `systemctl status` shows them. A start that says so goes on,
+// and is given TimeoutStartSec= of the unit anew: one that waits says it again and again.
+func Phase(text string) {
+	state := "STATUS=" + words.OneLine(text)
+	if !started.Load() {
+		state += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", startExtension.Microseconds())
+	}
+	send(state)
+}
 
 // Ready says that the process serves.
-func Ready(text string) { send(daemon.SdNotifyReady + "\nSTATUS=" + words.OneLine(text)) }
+func Ready(text string) {
+	started.Store(true)
+	send(daemon.SdNotifyReady + "\nSTATUS=" + words.OneLine(text))
+}
 
 // Stopping says that the process ends.
-func Stopping() { send(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
+func Stopping() {
+	started.Store(true)
+	send(daemon.SdNotifyStopping + "\nSTATUS=stopping")
+}
 
 // send ignores errors: nothing that a node does depends on who looks at it.
 func send(state string) { _, _ = daemon.SdNotify(false, state) }

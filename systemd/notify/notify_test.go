@@ -45,6 +45,7 @@ func listen(t *testing.T) (next func(max time.Duration) string) {
 const soon = 10 * time.Second
 
 func TestStates(t *testing.T) {
+	started.Store(false)
 	Phase("nobody listens")
 	next := listen(t)
 	if !Listening() {
@@ -52,8 +53,14 @@ func TestStates(t *testing.T) {
 	}
 	Phase("waiting\nREADY=1")
 	Ready("ready")
+	Phase("waiting again")
 	Stopping()
-	for _, want := range []string{"STATUS=waiting READY=1", "READY=1\nSTATUS=ready", "STOPPING=1\nSTATUS=stopping"} {
+	for _, want := range []string{
+		"STATUS=waiting READY=1\nEXTEND_TIMEOUT_USEC=300000000", // of the start
+		"READY=1\nSTATUS=ready",
+		"STATUS=waiting again",
+		"STOPPING=1\nSTATUS=stopping",
+	} {
 		if got := next(soon); got != want {
 			t.Errorf("systemd hears %q, want %q", got, want)
 		}

@@ -31,7 +31,8 @@ func MoveCmd(a *command.App) *cobra.Command {
 		Long: `Move the manager's duties and the queue to another node, such as a better
 server, as root on the manager that has the queue. No spider stops.
 
-NODE becomes a manager, and it is waited until it has the cluster's state and
+NODE is asked whether it can take them, which its own config file may forbid.
+Then it becomes a manager, and it is waited until it has the cluster's state and
 all images. Then the queue stops for a moment, in which its clients try again;
 what is in it goes to NODE over mutual TLS, with the config file, and goes on
 there. At last this node becomes a worker. If NODE dies before it has the queue,
@@ -128,6 +129,8 @@ const (
 	imagesTimeout = 30 * time.Minute
 	// movedTimeout is how long the queue may take to be there.
 	movedTimeout = 30 * time.Minute
+	// demoteTimeout is how long Swarm may take to make a manager a worker.
+	demoteTimeout = time.Minute
 )
 
 func (m *mover) move(ctx context.Context) error {
@@ -136,44 +139,78 @@ func (m *mover) move(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.await(ctx, movedTimeout, "the queue and the config move to "+m.to.Display, func() (bool, error) {
+	err := m.await(ctx, movedTimeout, "the queue and the config move to "+m.to.Display, func() (bool, error) {
 		under, err := home.Load(m.cfg.DataDir)
 		return under == nil && err == nil, err
-	}); err != nil {
-		return err
-	}
-	if setup.StateOf(m.cfg) == setup.Created {
-		return fmt.Errorf("%s did not take the queue, which stays here: `journalctl -u crawlbox` here says why; "+
-			"if %[1]s was no manager before, `crawlbox node demote %[1]s` makes it a worker again", m.to.Display)
-	}
-	err := m.await(ctx, time.Minute, "this node starts as one that has no queue", func() (bool, error) {
-		return m.client.SetNode(ctx, m.own.ID, demote.name) == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s has the queue, but this node could not be made a worker: %w; do it with `crawlbox node "+
-			"demote %s`", m.to.Display, err, m.own.Display)
+		return goesOn(err)
+	}
+	stays := setup.StateOf(m.cfg) == setup.Created
+	what := "this node becomes a worker"
+	if stays {
+		what = "what was changed is undone"
+	}
+	err = m.await(ctx, demoteTimeout, what, func() (bool, error) {
+		left, err := home.Demotes(m.cfg.DataDir)
+		return !left, err
+	})
+	switch {
+	case stays:
+		return fmt.Errorf("%s did not take the queue, which stays here: `journalctl -u crawlbox` here says why; where "+
+			"the move had made %[1]s a manager, it becomes a worker again", m.to.Display)
+	case err != nil:
+		return fmt.Errorf("%s has the queue, but this node is no worker yet: %w", m.to.Display, goesOn(err))
 	}
 	return m.Printf("%s has the queue and the manager's duties, and this node is a worker. Services reach the queue "+
 		"through it until they are deployed or restarted again; `crawlbox token` on %[1]s prints new join tokens\n",
 		m.to.Display)
 }
 
-// prepare has the other be a manager that has all, and has this node move what it has.
+// goesOn returns the error of a wait for what the node does by itself.
+func goesOn(err error) error {
+	return fmt.Errorf("%w; the crawlbox here goes on with it, and `journalctl -u crawlbox` says how", err)
+}
+
+// prepare has the other be a manager that has all, and has this node move what it has. Before that the other is asked
+// whether it would take it, and what fails before the node begins is undone.
 func (m *mover) prepare(ctx context.Context) error {
-	if !promote.is(m.to) {
-		if err := m.client.SetNode(ctx, m.to.ID, promote.name); err != nil {
-			return err
-		}
-	}
-	err := m.await(ctx, imagesTimeout, m.to.Display+" gets the cluster's state and images", m.isFull)
-	if err != nil {
-		return err
-	}
 	addr, err := netip.ParseAddr(m.to.Addr)
 	if err != nil {
 		return err
 	}
-	return home.New(m.to.Name, addr).Save(m.cfg.DataDir)
+	if err := home.Fits(ctx, m.cfg, addr); err != nil {
+		return fmt.Errorf("%s can't be moved to: %w; nothing was changed", m.to.Display, err)
+	}
+	move := home.New(m.to.Name, addr)
+	move.Own, move.Node, move.Promoted = m.own.ID, m.to.ID, !promote.is(m.to)
+	if move.Promoted {
+		if err := m.client.SetNode(ctx, m.to.ID, promote.name); err != nil {
+			return err
+		}
+	}
+	err = m.await(ctx, imagesTimeout, m.to.Display+" gets the cluster's state and images", m.isFull)
+	if err == nil {
+		err = move.Save(m.cfg.DataDir)
+	}
+	if err == nil || !move.Promoted {
+		return err
+	}
+	return m.takeBack(context.WithoutCancel(ctx), err)
+}
+
+// takeBack makes the other a worker again for a reason, which it returns.
+func (m *mover) takeBack(ctx context.Context, why error) error {
+	var last error
+	err := m.await(ctx, demoteTimeout, m.to.Display+" becomes a worker again", func() (bool, error) {
+		last = m.client.SetNode(ctx, m.to.ID, demote.name)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; %s stays a manager (%w): make it a worker with `crawlbox node demote %[2]s`", why,
+			m.to.Display, last)
+	}
+	return fmt.Errorf("%w; nothing was moved", why)
 }
 
 // isFull reports whether the other has the state and all images.
@@ -206,7 +243,7 @@ func (m *mover) await(ctx context.Context, most time.Duration, what string, done
 		case time.Since(begun) > most:
 			return fmt.Errorf("waited %s: %s", most, what)
 		case clock.Sleep(ctx, time.Second) != nil:
-			return fmt.Errorf("%w; what has begun goes on", command.ErrInterrupted)
+			return command.ErrInterrupted
 		}
 	}
 }

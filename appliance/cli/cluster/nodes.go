@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -102,7 +101,7 @@ func NodeCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "node", Short: "Manage nodes"},
 		ls,
 		nodePromoteCmd(a),
-		nodeVerbCmd(a, demote),
+		nodeDemoteCmd(a),
 		nodeDrainCmd(a),
 		nodeVerbCmd(a, activate),
 		nodeLabelCmd(a),
@@ -151,49 +150,6 @@ func nodeVerbCmd(a *command.App, verb nodeVerb) *cobra.Command {
 		return setNodes(a, cmd.Context(), c, verb, nodes, func(fleet.Node) error { return nil })
 	})
 	return cmd
-}
-
-func nodePromoteCmd(a *command.App) *cobra.Command {
-	cmd := nodeVerbCmd(a, promote)
-	cmd.Long = `Make workers managers, which have the cluster's state and let nodes in. Have
-three or five, never two: with two, the loss of either stops every change.`
-	force := cmd.Flags().Bool("force", false, "let there be two managers")
-	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
-		nodes, err := nodesNamed(cmd, c, names)
-		if err != nil {
-			return err
-		}
-		if err := twoManagers(cmd, c, nodes); err != nil && !*force {
-			return err
-		}
-		return setNodes(a, cmd.Context(), c, promote, nodes, func(fleet.Node) error { return nil })
-	})
-	return cmd
-}
-
-// twoManagers refuses to have two managers after nodes are promoted, where there is one.
-func twoManagers(cmd *cobra.Command, c *api.Client, nodes []fleet.Node) error {
-	all, err := c.Nodes(cmd.Context())
-	if err != nil {
-		return err
-	}
-	if !makesTwo(all, nodes) {
-		return nil
-	}
-	return errors.New("with two managers the loss of either stops every change, which is worse than with one: " +
-		"promote two at once, as in `crawlbox node promote h2 h3`, or this one alone with --force")
-}
-
-// makesTwo reports whether there are two managers once nodes are promoted, and were fewer.
-func makesTwo(all, promoted []fleet.Node) bool {
-	managers := 0
-	for _, n := range all {
-		if promote.is(n) {
-			managers++
-		}
-	}
-	more := len(slices.DeleteFunc(slices.Clone(promoted), promote.is))
-	return more > 0 && managers+more == 2
 }
 
 // nodesNamed returns the nodes that are meant, each once. An unknown one is an error before

@@ -137,7 +137,13 @@ func nodesState(st api.Status) string {
 
 // managersState says what the loss of one more would mean, unless that is a problem and so below.
 func managersState(st api.Status) string {
-	m := fleet.Managers{All: st.Managers.Want, Up: st.Managers.Have, Workers: st.Nodes.Want - st.Managers.Want}
+	m := fleet.Managers{
+		All:     st.Managers.Want,
+		Up:      st.Managers.Have,
+		Workers: st.Nodes.Want - st.Managers.Want,
+		State:   st.State.Want,
+		StateUp: st.State.Have,
+	}
 	text := of(st.Managers) + " reachable"
 	if m.All == 1 || m.Spare() > 0 {
 		text += "; " + m.Loss()

@@ -129,7 +129,9 @@ func TestMove_Killed(t *testing.T) {
 		m, to := before(t), machine(t, "")
 		w := after(to)
 		w.lost = at % 2
-		if err := New("h2", netip.MustParseAddr("10.0.0.2")).Save(m.Config.DataDir); err != nil {
+		begun := New("h2", netip.MustParseAddr("10.0.0.2"))
+		begun.Own, begun.Node, begun.Promoted = "n1", "n2", true
+		if err := begun.Save(m.Config.DataDir); err != nil {
 			t.Fatal(err)
 		}
 		steps := 0
@@ -177,6 +179,7 @@ func TestMove_Killed(t *testing.T) {
 		if got := get(t, filepath.Join(to.Config.DataDir, passwordName)); got != "hush" {
 			t.Errorf("killed at %d: the password is %q", at, got)
 		}
+		demotes(t, m, "n1")
 		want := "#advertise_addr: 10.0.0.1\nlog_level: debug\nqueue:\n  port: 7892\n  tls: false\n"
 		if got := get(t, to.Config.File); got != want {
 			t.Errorf("killed at %d: the config is %q", at, got)
@@ -184,12 +187,58 @@ func TestMove_Killed(t *testing.T) {
 	}
 }
 
+// demotes wants a machine to have a manager be a worker after a move, though Swarm fails at first, and once only.
+func demotes(t *testing.T, m *setup.Machine, id string) {
+	t.Helper()
+	if left, err := Demotes(m.Config.DataDir); err != nil || left != (id != "") {
+		t.Errorf("somebody is to be demoted: %t, %v", left, err)
+	}
+	var asked []string
+	setRole := func(_ context.Context, id, role string) error {
+		if asked = append(asked, id+" "+role); len(asked) == 1 {
+			return errors.New("no leader")
+		}
+		return nil
+	}
+	for range 2 {
+		demote(t.Context(), m.Config.DataDir, setRole, m.Log)
+	}
+	if id != "" && !slices.Equal(asked, []string{id + " worker", id + " worker"}) || id == "" && asked != nil {
+		t.Errorf("Swarm was asked for %q", asked)
+	}
+	if left, err := Demotes(m.Config.DataDir); err != nil || left {
+		t.Errorf("somebody is to be demoted still: %t, %v", left, err)
+	}
+}
+
+// TestForgetCluster has a machine that leaves know nothing of moves, so that in another cluster it passes nobody on to
+// where the queue of this one went. The queue stays.
+func TestForgetCluster(t *testing.T) {
+	t.Parallel()
+	m := before(t)
+	for _, name := range []string{moveFile, movedFile, takenFile, demoteFile, staging + "/id", beforeName} {
+		put(t, filepath.Join(m.Config.DataDir, name), "{}")
+	}
+	if err := setup.ForgetCluster(m.Config); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	files, err := os.ReadDir(m.Config.DataDir)
+	for _, f := range files {
+		left = append(left, f.Name())
+	}
+	if err != nil || !slices.Equal(left, []string{"cluster.json", "etc", "queue", passwordName}) {
+		t.Errorf("left are %q, %v", left, err)
+	}
+}
+
 // TestMove_Refused leaves all where it is: the other has a config of its own, or is dead, or is the home itself.
 func TestMove_Refused(t *testing.T) {
 	t.Parallel()
-	stays := func(what string, m *setup.Machine, w *wire) {
+	stays := func(what string, promoted bool, m *setup.Machine, w *wire) {
 		t.Helper()
 		move := New("h2", ip)
+		move.Own, move.Node, move.Promoted = "n1", "n2", promoted
 		if err := move.Save(m.Config.DataDir); err != nil {
 			t.Fatal(err)
 		}
@@ -203,13 +252,14 @@ func TestMove_Refused(t *testing.T) {
 		if got := get(t, filepath.Join(m.Config.QueueDir(), "segment-0000000001")); got != "items" {
 			t.Errorf("%s: the queue has %q", what, got)
 		}
+		demotes(t, m, map[bool]string{true: "n2"}[promoted])
 	}
 	other := machine(t, "log_level: warn\n")
-	stays("a config of its own", before(t), after(other))
+	stays("a config of its own", true, before(t), after(other))
 	if setup.StateOf(other.Config) == setup.Created || get(t, other.Config.File) != "log_level: warn\n" {
 		t.Error("the other was changed")
 	}
-	stays("the home itself", before(t), after(before(t)))
+	stays("the home itself", false, before(t), after(before(t)))
 
 	// Who asks to take what was never sent, and who sends what is nothing of the queue's.
 	w := after(machine(t, ""))

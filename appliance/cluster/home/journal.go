@@ -36,6 +36,8 @@ const (
 	movedFile = "moved.json"
 	// takenFile is at the new home, and says which move made it that.
 	takenFile = "home.json"
+	// demoteFile has Swarm's ID of the manager that a move, which is over, has yet to make a worker.
+	demoteFile = "demote.json"
 )
 
 // Move is a move that was decided on.
@@ -44,6 +46,11 @@ type Move struct {
 	Begun time.Time  `json:"begun"`
 	Name  string     `json:"name"` // of the machine that is to be the home
 	Addr  netip.Addr `json:"addr"` // where it is
+	// Own and Node are Swarm's IDs of this machine, which is a worker after the move, and of the other, which is one
+	// again after a move that fails, where Promoted says that it was one before.
+	Own      string `json:"own,omitempty"`
+	Node     string `json:"node,omitempty"`
+	Promoted bool   `json:"promoted,omitempty"`
 	// Asked is set before the other is asked to take it: from then on the home may be there.
 	Asked bool `json:"asked,omitempty"`
 }

@@ -32,6 +32,8 @@ const (
 	retry  = time.Second
 	// watchEvery is how often a node looks whether its home is to be moved.
 	watchEvery = time.Second
+	// sayEvery is how often it is said how much was sent.
+	sayEvery = 5 * time.Second
 )
 
 // Other is the machine that is to be the home.
@@ -53,6 +55,7 @@ func Begin(ctx context.Context, m *setup.Machine, again func()) error {
 	if err == nil {
 		go watch(ctx, m.Config.DataDir, again)
 		go relay(ctx, m.Config, m.Log)
+		go demote(ctx, m.Config.DataDir, m.Engine.SetRole, m.Log)
 	}
 	return err
 }
@@ -106,7 +109,9 @@ func run(ctx context.Context, m *setup.Machine, move Move, to Other, rejoin func
 	m.Phase("moving the queue to " + move.Name)
 	if !move.Asked {
 		err := insist(ctx, func() error {
-			return to.Send(ctx, move, func(w io.Writer) error { return write(w, m.Config) })
+			return to.Send(ctx, move, func(w io.Writer) error {
+				return write(&aloud{Writer: w, say: m.Phase, to: move.Name, last: time.Now()}, m.Config)
+			})
 		})
 		if err != nil {
 			return undo(ctx, m, move, err)
@@ -139,6 +144,24 @@ func run(ctx context.Context, m *setup.Machine, move Move, to Other, rejoin func
 	return release(m, move, step)
 }
 
+// aloud is a writer that says from time to time how much went to the other: the start waits for it.
+type aloud struct {
+	io.Writer
+	say  func(string)
+	to   string
+	sent int64
+	last time.Time // that it was said
+}
+
+func (a *aloud) Write(p []byte) (int, error) {
+	n, err := a.Writer.Write(p)
+	if a.sent += int64(n); time.Since(a.last) > sayEvery {
+		a.last = time.Now()
+		a.say(fmt.Sprintf("moving the queue to %s: %d MB sent", a.to, a.sent/1e6))
+	}
+	return n, err
+}
+
 // insist calls do until it succeeds, is refused, or has failed for too long.
 func insist(ctx context.Context, do func() error) error {
 	for begun := time.Now(); ; {
@@ -158,6 +181,11 @@ func undo(ctx context.Context, m *setup.Machine, move Move, why error) error {
 		return ctx.Err()
 	}
 	m.Log.Error(fmt.Sprintf("the queue was not moved to %s and stays here: %s", move.Name, why))
+	if move.Promoted {
+		if err := demoteLater(m.Config.DataDir, move.Node); err != nil {
+			return err
+		}
+	}
 	return durable.Remove(filepath.Join(m.Config.DataDir, moveFile))
 }
 
@@ -177,6 +205,9 @@ func release(m *setup.Machine, move Move, step func()) error {
 		return err
 	}
 	step()
+	if err := demoteLater(dir, move.Own); err != nil {
+		return err
+	}
 	m.Log.Info("the queue is moved", "to", move.Name)
 	return durable.Remove(filepath.Join(dir, moveFile))
 }

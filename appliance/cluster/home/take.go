@@ -151,9 +151,17 @@ func (t *taker) fits(text []byte) error {
 	return nil
 }
 
-func (t *taker) keepJournal(path string, size int64, data io.Reader) error {
-	if free := disk.FreeBytes(t.DataDir); free < size+minFree {
+// room refuses so many bytes of a queue where the disk would be full.
+func (t *taker) room(size int64) error {
+	if free := disk.FreeBytes(t.DataDir); free-minFree < size {
 		return refuse("its disk has %d MB free, and the queue needs more", free>>20)
+	}
+	return nil
+}
+
+func (t *taker) keepJournal(path string, size int64, data io.Reader) error {
+	if err := t.room(size); err != nil {
+		return err
 	}
 	f, err := durable.Create(path, 0o600)
 	if err != nil {

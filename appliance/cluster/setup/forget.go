@@ -20,6 +20,27 @@ import (
 // its Docker has their images still.
 const leftFile = "registries"
 
+// ofCluster are the names in the data directory of what other rooms keep there of one cluster: a move of the queue
+// and where it went, a recovery, a restore and its notice. A machine that makes or joins another cluster must know
+// none of it. What is not here stays: images, the queue and its password, the audit log, and sealed backups, each of
+// which says of which cluster it is.
+var ofCluster = []string{
+	"move.json", "moved.json", "home.json", "moving", "queue.before", "demote.json", // package home
+	"recover.json",                    // package recovery
+	"restore.json",                    // package restore
+	noticeFile, noticeFile + followed, // of the home; that of a node that joined is in its directory
+}
+
+// ForgetCluster removes what a machine keeps of its cluster beside the state, its identity and its record.
+func ForgetCluster(cfg configs.Config) error {
+	var errs []error
+	for _, name := range ofCluster {
+		errs = append(errs, os.RemoveAll(filepath.Join(cfg.DataDir, name)))
+	}
+	notice := filepath.Join(NodeDir(cfg), noticeFile)
+	return errors.Join(append(errs, os.RemoveAll(notice), os.RemoveAll(notice+followed))...)
+}
+
 // Registries returns the names, HOST:PORT, under which this node's engine has images of
 // the cluster's registry, or of those of clusters that it has left.
 func Registries(cfg configs.Config) []string {

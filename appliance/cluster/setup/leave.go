@@ -63,7 +63,7 @@ func (m *Machine) clean(r *Record) error {
 		m.distrust(),
 		enroll.Forget(NodeDir(m.Config)),
 		state.Remove(m.Config.DataDir),
-		durable.Remove(NoticePath(m.Config), NoticePath(m.Config)+followed),
+		ForgetCluster(m.Config),
 	)
 	if err != nil {
 		return err
@@ -207,9 +207,7 @@ func (m *Machine) forget() error {
 	errs := []error{keepRegistries(m.Config), m.distrust()}
 	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
 		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
-	if r, err := LoadRecord(m.path(RecordFile)); err == nil && StateOf(m.Config) == Created {
-		errs = append(errs, durable.Remove(NoticePath(m.Config), NoticePath(m.Config)+followed), os.RemoveAll(r.path))
-	}
+	errs = append(errs, ForgetCluster(m.Config), os.RemoveAll(m.path(RecordFile)))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

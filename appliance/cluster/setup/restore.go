@@ -115,15 +115,15 @@ func (m *Machine) hear(ctx context.Context) bool {
 // its tasks, and joins the other by its own certificate. It goes on until a manager of the new one says
 // yes, or that the node was removed.
 func (j *joining) move(ctx context.Context, n notice.Notice) error {
-	j.Phase("moving to the swarm of the restored cluster")
 	j.Log.Info("the cluster was restored; this node moves to its new swarm", "managers", n.Managers)
 	begun, m := time.Now(), j.Identity.Membership()
 	m.Managers, m.Swarm = n.Managers, pki.SwarmJoin{}
 	if err := j.Identity.Adopt(m); err != nil {
 		return err
 	}
-	said := false
+	said := "moving to the swarm of the restored cluster"
 	for {
+		j.Phase(said)
 		err := j.Engine.Leave(ctx, true)
 		if err == nil {
 			err = state.Remove(j.Config.DataDir) // of a manager that had it
@@ -138,9 +138,8 @@ func (j *joining) move(ctx context.Context, n notice.Notice) error {
 			return errors.Join(err, os.Remove(NoticePath(j.Config)))
 		}
 		j.Log.Debug("failed to join the restored cluster; will retry", "error", err)
-		if errors.Is(err, enroll.ErrUnbound) && time.Since(begun) > unknownAge && !said {
-			said = true
-			j.Phase(unknownText)
+		if errors.Is(err, enroll.ErrUnbound) && time.Since(begun) > unknownAge && said != unknownText {
+			said = unknownText
 			j.Log.Warn(unknownText)
 		}
 		if clock.Sleep(ctx, moveRetry) != nil {
