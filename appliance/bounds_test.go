@@ -208,7 +208,19 @@ var everything = []grows{
 		"embedded/registry.Registry.landed", "who may push", "one for each request that runs",
 		"embedded/registry.TestPushes_GrowByWhatIsThere",
 	},
+	{
+		"manifests in memory that are pushed", "who may push", "32 MiB of short ones, 32 MiB of long ones, 30 s wait",
+		"embedded/registry.TestManifests_Room",
+	},
 	{"tags of images", "who may push", "50,000 in all", "appliance/registries/tags.TestTags_Full"},
+	{
+		"bytes of the tags of images", "who may push", "8 MiB in each of 64 documents",
+		"appliance/registries/tags.TestTags_Crowded",
+	},
+	{
+		"connections to a node for what managers have not", "node", "32 of each node",
+		"appliance/node/images.TestFew",
+	},
 	{
 		"uploads that are passed on to another manager", "who may push", "16 at a time, from the disk",
 		"appliance/registries.TestSet_PassageBounds",

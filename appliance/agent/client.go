@@ -228,12 +228,20 @@ func (v *View) Name(addr netip.Addr) string {
 	if !addr.IsValid() {
 		return "of this cluster"
 	}
-	for _, m := range v.members() {
-		if m.Addr == addr {
-			return fmt.Sprintf("%s (%s)", m.Name, addr)
-		}
+	if name := v.HostName(addr); name != "" {
+		return fmt.Sprintf("%s (%s)", name, addr)
 	}
 	return addr.String()
+}
+
+// HostName returns the name of the machine at an address, as gossip has it; empty: it has heard of none.
+func (v *View) HostName(addr netip.Addr) string {
+	for _, m := range v.members() {
+		if m.Addr == addr {
+			return m.Name
+		}
+	}
+	return ""
 }
 
 // URLs returns those of ports between nodes.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -108,7 +109,7 @@ func peerOf(c net.Conn) (peer *unix.Ucred) {
 // no name; empty where that is not known.
 func PeerUser(ctx context.Context) string {
 	if from, ok := ctx.Value(relayKey{}).(relayed); ok {
-		return words.OneLine(from.user) + "@" + from.node
+		return words.OneLine(from.user) + "@" + cmp.Or(words.OneLine(from.node), from.id)
 	}
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {
@@ -124,7 +125,7 @@ func PeerUser(ctx context.Context) string {
 // peerAttrs returns who has connected, as the audit log shows it.
 func peerAttrs(ctx context.Context) []slog.Attr {
 	if from, ok := ctx.Value(relayKey{}).(relayed); ok {
-		return []slog.Attr{slog.String("user", from.user), slog.String("node", from.node)}
+		return []slog.Attr{slog.String("user", from.user), slog.String("node", from.id)}
 	}
 	p, ok := ctx.Value(peerKey{}).(*unix.Ucred)
 	if !ok {

@@ -206,12 +206,18 @@ func Relay(transport http.RoundTripper, to *url.URL, name string) Pass {
 // relayKey finds in a context who made a call on another node.
 type relayKey struct{}
 
-type relayed struct{ user, node string }
+type relayed struct {
+	user string
+	node string // its name, for people
+	id   string // of its certificate
+}
 
-// Passed serves calls that other nodes pass on. name is that of the node which sends a request.
-func Passed(next http.Handler, name func(*http.Request) string) http.Handler {
+// Passed serves calls that other nodes pass on. of returns the name of the node which sends a request, empty where
+// that is not known, and the ID of its certificate.
+func Passed(next http.Handler, of func(*http.Request) (name, id string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from := relayed{user: r.Header.Get(userHeader), node: name(r)}
+		from := relayed{user: r.Header.Get(userHeader)}
+		from.node, from.id = of(r)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), relayKey{}, from)))
 	})
 }

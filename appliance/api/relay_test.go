@@ -19,7 +19,7 @@ func TestRelayed(t *testing.T) {
 	t.Parallel()
 	far, near := apitest.New(now), apitest.New(now)
 	var farAudit, nearAudit records
-	who := func(*http.Request) string { return "node-2" }
+	who := func(*http.Request) (string, string) { return "h2", "node-2" }
 	served := http.StripPrefix("/v1/api", api.Passed(api.Handler(farAudit.add, testLog(t), api.ChangesArea(far),
 		api.DeploysArea(far)), who))
 	var refuse atomic.Bool
@@ -83,12 +83,27 @@ func TestRelayed(t *testing.T) {
 	}
 }
 
+// TestPassed_Who names who called on another node by the name of that, or its ID where that is not known.
+func TestPassed_Who(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"h3": "@h3", "": "@node-3"} {
+		got := ""
+		served := api.Passed(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got = api.PeerUser(r.Context())
+		}), func(*http.Request) (string, string) { return name, "node-3" })
+		served.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/deploy", http.NoBody))
+		if got != want {
+			t.Errorf("%q: it is %q, want %q", name, got, want)
+		}
+	}
+}
+
 // TestRelayed_Moves has the node move that answers: a call is made again until it is answered, once, wherever that is.
 func TestRelayed_Moves(t *testing.T) {
 	t.Parallel()
 	far, near := apitest.New(now), apitest.New(now)
 	var leads, asked atomic.Int32
-	who := func(*http.Request) string { return "node-2" }
+	who := func(*http.Request) (string, string) { return "h2", "node-2" }
 	served := http.StripPrefix("/v1/api", api.Passed(api.Handler(nil, testLog(t),
 		api.DeploysArea(far).While(func() bool { return leads.Add(1) > 2 })), who))
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -32,7 +32,7 @@ func TestManagers(t *testing.T) {
 	t.Run("any of them is asked", func(t *testing.T) {
 		c := c.sub(t)
 		second.MustExec("crawlbox", "deploy", "localhost:8003/tiny:1", "--replicas", "2", "--monitor", "1s")
-		contains(c.T, third.MustExec("crawlbox", "history", "tiny"), "done", "root@")
+		contains(c.T, third.MustExec("crawlbox", "history", "tiny"), "done", "root@"+second.Name())
 		third.MustExec("crawlbox", "scale", "tiny=3")
 		contains(c.T, second.MustExec("crawlbox", "images"), "tiny:1")
 		contains(c.T, third.MustExec("crawlbox", "queue", "len", "none"), "0")

@@ -100,7 +100,7 @@ func openPort(t *testing.T, change func(*manager, []agent.Handler) []agent.Handl
 	}
 	p := &port{T: t, swarm: &swarmList{}, addr: netip.MustParseAddrPort(ln.Addr().String())}
 	p.m = newManager(t, p.swarm, unheard, p.addr)
-	handlers := change(p.m, append(p.m.handlers(), relay.Answer(unheard, log, nil)))
+	handlers := change(p.m, append(p.m.handlers(), relay.Answer(p.m.view, unheard, log, nil)))
 	srv := &http.Server{
 		Handler:           agent.Port(p.m.identity, handlers),
 		ReadHeaderTimeout: time.Minute,

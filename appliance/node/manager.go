@@ -229,7 +229,7 @@ func (m *manager) parts() []lifecycle.Part {
 		{Name: "registry", Component: m.localRegistry(written)},
 	}, m.network().Parts(written), m.queue.Parts, []lifecycle.Part{
 		{Name: "gossip", Component: m.gossip},
-		m.nodePort(append(m.handlers(), relay.Answer(m.audit.Record, m.log, passed))),
+		m.nodePort(append(m.handlers(), relay.Answer(m.view, m.audit.Record, m.log, passed))),
 		pki.Renewal(m.identity, m.renew, m.log),
 		m.localAPI(append(own, local...)),
 		m.dockerWatch(m.leading.Services.Again),

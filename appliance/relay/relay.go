@@ -19,13 +19,13 @@ import (
 
 const prefix = "/v1/api"
 
-// Answer serves the calls of areas that other managers pass on.
-func Answer(audit api.Audit, log *slog.Logger, areas []api.Area) agent.Handler {
-	name := func(r *http.Request) string {
+// Answer serves the calls of areas that other managers pass on, by a view of who they are.
+func Answer(view *agent.View, audit api.Audit, log *slog.Logger, areas []api.Area) agent.Handler {
+	of := func(r *http.Request) (name, id string) {
 		from, _ := enroll.PeerFrom(r.Context())
-		return from.ID
+		return view.HostName(agent.AskerAddr(r)), from.ID
 	}
-	return agent.Raw(agent.RouteAPI, http.StripPrefix(prefix, api.Passed(api.Handler(audit, log, areas...), name)))
+	return agent.Raw(agent.RouteAPI, http.StripPrefix(prefix, api.Passed(api.Handler(audit, log, areas...), of)))
 }
 
 // Relay passes calls on to other managers.

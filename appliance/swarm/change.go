@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -149,6 +150,9 @@ var outcomes = []struct {
 func outcomeOf(err error) outcome {
 	if err == nil || cerrdefs.IsNotFound(err) {
 		return done
+	}
+	if errors.Is(err, errAtIt) {
+		return soon
 	}
 	for _, o := range outcomes {
 		if strings.Contains(err.Error(), o.says) {

@@ -28,6 +28,9 @@ var listenAddr = netip.AddrPortFrom(netip.IPv4Unspecified(), Port).String()
 // just joined makes its networks before it takes them away.
 const leaveTimeout = 2 * time.Minute
 
+// errAtIt is what an engine says that has waited 15 s for its part in the swarm to end: it is at it still.
+var errAtIt = errors.New("context deadline exceeded")
+
 // States of the engine's own membership in a swarm.
 const (
 	StateInactive = string(swarm.LocalNodeStateInactive)
@@ -229,11 +232,24 @@ func (e *Engine) awaitActive(ctx context.Context) error {
 }
 
 // Leave takes the engine out of its swarm. A manager leaves only with force.
-// An engine in no swarm is not an error. It takes up to leaveTimeout.
+// An engine in no swarm is not an error. It takes up to leaveTimeout, and longer only where the engine hangs.
 func (e *Engine) Leave(ctx context.Context, force bool) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	bounded, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	return e.explain(insist(ctx, func(ctx context.Context) error { return e.cli.SwarmLeave(ctx, force) }))
+	slow := false
+	err := insist(bounded, func(ctx context.Context) error {
+		err := e.cli.SwarmLeave(ctx, force)
+		if err != nil && strings.Contains(err.Error(), errAtIt.Error()) {
+			slow = true
+			return errAtIt
+		}
+		return err
+	})
+	if err != nil && slow && ctx.Err() == nil {
+		return fmt.Errorf("Docker does not end its part in the swarm, for %s; restart it with `systemctl restart "+
+			"docker`", leaveTimeout)
+	}
+	return e.explain(err)
 }
 
 // JoinToken returns Swarm's own token for a role, worker or manager.

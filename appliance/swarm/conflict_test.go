@@ -123,6 +123,20 @@ func TestInsist_Bounded(t *testing.T) {
 	}
 }
 
+// TestLeave_Slow: Docker gives up after 15 s, and is asked again until it has left.
+func TestLeave_Slow(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	e := engineOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked < 3 {
+			says(w, http.StatusInternalServerError, "context deadline exceeded")
+		}
+	})
+	if err := e.Leave(t.Context(), true); err != nil || asked != 3 {
+		t.Errorf("got %v, asked %d times", err, asked)
+	}
+}
+
 // What Docker says of a full disk ends with what to do.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()

@@ -3,11 +3,14 @@ package registry
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -89,6 +92,53 @@ func TestPushes_EndedAreForgotten(t *testing.T) {
 	if repos, _ := p.size(); repos > 30 {
 		t.Errorf("%d repositories are remembered, of which all but 10 have rested for long", repos)
 	}
+}
+
+// noTags are those of registries that are one, and have none.
+type noTags struct{ Tags }
+
+func (noTags) All() AllTags { return nil }
+
+// TestManifests_Room fills the room for manifests with long ones that never come: the next one is refused, and those
+// of usual length are not.
+func TestManifests_Room(t *testing.T) {
+	t.Parallel()
+	h := start(t, Options{Tags: noTags{}})
+	h.room.patience = 50 * time.Millisecond
+	put := func(body io.Reader, length int64) *httptest.ResponseRecorder {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/v2/spider/manifests/_a.b", body)
+		req.ContentLength = length
+		w := httptest.NewRecorder()
+		h.Handler().ServeHTTP(w, req)
+		return w
+	}
+	var held sync.WaitGroup
+	slow, end := io.Pipe()
+	began := make(chan struct{})
+	for range roomForLarge / maxManifest {
+		held.Go(func() { put(io.MultiReader(told{began}, slow), -1) })
+		<-began
+	}
+	said := put(strings.NewReader("{"), maxManifest)
+	if said.Code != http.StatusTooManyRequests || !strings.Contains(said.Body.String(), errNoRoom.Error()) {
+		t.Errorf("one more: %d %s", said.Code, said.Body)
+	}
+	if said := put(strings.NewReader("{"), 1); said.Code != http.StatusBadRequest {
+		t.Errorf("a short one: %d %s", said.Code, said.Body)
+	}
+	end.Close()
+	held.Wait()
+	if said := put(strings.NewReader("{"), maxManifest); said.Code != http.StatusBadRequest {
+		t.Errorf("once there is room: %d %s", said.Code, said.Body)
+	}
+}
+
+// told says when it is read.
+type told struct{ read chan struct{} }
+
+func (r told) Read([]byte) (int, error) {
+	r.read <- struct{}{}
+	return 0, io.EOF
 }
 
 func TestLongNamesAreRefused(t *testing.T) {

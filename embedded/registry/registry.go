@@ -80,6 +80,7 @@ type Registry struct {
 	// and locked while a collection looks at one digest and deletes it.
 	touch  *sync.RWMutex
 	pushes pushes
+	room   *room // for manifests that are pushed
 	// collecting lets one collection run at a time.
 	collecting chan struct{}
 
@@ -108,6 +109,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Registry, error) {
 		unlock:     unlock,
 		touch:      new(sync.RWMutex),
 		pushes:     pushes{repos: map[string]*pushState{}, uploaded: o.Uploaded},
+		room:       newRoom(),
 		collecting: make(chan struct{}, 1),
 		tags:       o.Tags,
 		others:     o.Others,

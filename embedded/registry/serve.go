@@ -95,6 +95,12 @@ func (r *Registry) readDigest(app http.Handler, w http.ResponseWriter, req *http
 // putShared takes a manifest in, and answers once others have the image and, where it has a tag, all agree on
 // that.
 func (r *Registry) putShared(app http.Handler, w http.ResponseWriter, req *http.Request, repo, ref string) {
+	leave, err := r.room.enter(req.Context(), req.ContentLength)
+	if err != nil {
+		_ = errcode.ServeJSON(w, errcode.ErrorCodeTooManyRequests.WithMessage(err.Error()))
+		return
+	}
+	defer leave()
 	body, err := bound.ReadAll(req.Body, maxManifest)
 	if err != nil {
 		_ = errcode.ServeJSON(w, errcode.ErrorCodeManifestInvalid.WithDetail(err.Error()))

@@ -109,13 +109,22 @@ func decideRecovery(a *command.App, cmd *cobra.Command, cfg configs.Config, addr
 }
 
 const (
-	// takenUp is how long a node that runs takes to begin with a recovery, or one that starts.
-	takenUp = 20 * time.Second
+	// done is how long a node may take to do its part, and slow after how long it is said what may be wrong.
+	done = 10 * time.Minute
+	slow = 45 * time.Second
 	// recovered is how long it is waited for the other nodes, and inPlace for those of a swarm that stays:
 	// their Docker finds the manager by itself.
 	recovered = 2 * time.Minute
 	inPlace   = 15 * time.Second
 )
+
+// reason ends a sentence with why something failed, if that is known.
+func reason(problem string) string {
+	if problem == "" {
+		return ""
+	}
+	return ": " + words.OneLine(problem)
+}
 
 // awaitRecovery waits until the node has done its part, and then for the others.
 func awaitRecovery(a *command.App, ctx context.Context, cfg configs.Config, j recovery.Journal) error {
@@ -141,15 +150,23 @@ func awaitRecovery(a *command.App, ctx context.Context, cfg configs.Config, j re
 		}
 		status, failed := c.Status(ctx)
 		switch {
-		case left != nil && errors.Is(failed, api.ErrNotRunning) && time.Since(begun) > takenUp:
+		case left != nil && errors.Is(failed, api.ErrNotRunning) && !recovery.UnderWay(cfg.DataDir):
 			return fmt.Errorf("it is decided, and crawlbox does it when it starts: %w", failed)
+		case left != nil && time.Since(begun) > done:
+			return fmt.Errorf("crawlbox is at it for %s, and goes on; `systemctl status crawlbox` says what it waits "+
+				"for%s", done, reason(left.Problem))
+		case left != nil && left.Problem != "":
+			err = tell("crawlbox tries it again%s", reason(left.Problem))
+		case left != nil && time.Since(begun) > slow:
+			err = tell("it takes long, as where Docker does not leave its swarm: if `systemctl status crawlbox` says " +
+				"so, `systemctl restart docker` ends that")
 		case left != nil:
 			err = tell("crawlbox starts again to do it")
 		case failed != nil:
 			err = tell("waiting for crawlbox to serve")
 		default:
-			ready, all, done := back(ctx, c, j)
-			if done || time.Since(begun) > most {
+			ready, all, whole := back(ctx, c, j)
+			if whole || time.Since(begun) > most {
 				return recoveredAs(a, status, ready, all)
 			}
 			err = tell("%d of %s are back", ready, words.Count(all, "node"))

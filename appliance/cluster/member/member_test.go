@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
@@ -408,6 +409,59 @@ func TestNoteManagers(t *testing.T) {
 		for _, r := range m.Pending() {
 			if err := m.Done(r, PhaseTokens, nil); err != nil {
 				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestRestored_Roles: who is a manager may be one in the next swarm too, and who was demoted is a worker there, however
+// often there is another one.
+func TestRestored_Roles(t *testing.T) {
+	t.Parallel()
+	store := statetest.Open(t, t.TempDir())
+	m, err := Open(store, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []Node
+	for i, id := range []string{"first", "stays", "demoted", "fresh"} {
+		n := aMember(id, fmt.Sprintf("10.0.0.%d", i+1))
+		n.Role = fleet.RoleManager
+		if err := m.Put(n); err != nil {
+			t.Fatal(err)
+		}
+		if id == "fresh" {
+			continue // Swarm has it not yet
+		}
+		nodes = append(nodes, Node{ID: "of-" + id, Addr: n.Remote, Role: fleet.RoleManager, Raft: true, Ready: true})
+		if err := m.Bind(id, "of-"+id, n.Remote, nodes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := m.NoteManagers(nodes); err != nil {
+		t.Fatal(err)
+	}
+	nodes[2].Role, nodes[2].Raft = fleet.RoleWorker, false
+	if _, err := m.NoteManagers(nodes); err != nil {
+		t.Fatal(err)
+	}
+	docs := state.Contents{}
+	for _, name := range []string{state.Members, state.Removals} {
+		if docs[name], err = state.NewDocument(store, name).Load(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2 {
+		if docs, err = Restored(docs, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := Parse(docs[state.Members])
+		if err != nil || len(list) != 4 {
+			t.Fatalf("%v, %v", list, err)
+		}
+		for _, n := range list {
+			if (n.Role == fleet.RoleManager) != (n.ID != "demoted") || len(n.Bound) > 0 {
+				t.Errorf("restored %d times, %s is a %s, bound to %v", i+1, n.ID, n.Role, n.Bound)
 			}
 		}
 	}

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // Restored returns the documents of a list for a cluster that is restored from a backup: in its new
-// swarm nobody is bound to a node yet, and all may join it, as if they had just been let in. Who was
-// removed stays out.
+// swarm nobody is bound to a node yet, and all may join it, as if they had just been let in: as a manager who
+// was one when Swarm was looked at last, and as a worker who was demoted. Who was removed stays out.
 func Restored(docs state.Contents, now time.Time) (state.Contents, error) {
 	return freed(docs, now, func(string) bool { return true })
 }
@@ -30,12 +31,21 @@ func freed(docs state.Contents, now time.Time, gone func(id string) bool) (state
 	}
 	for id, n := range d.list {
 		if len(n.Bound) == 0 || gone(n.Bound[len(n.Bound)-1]) {
+			if d.state.demoted(n) {
+				n.Role = fleet.RoleWorker
+			}
 			n.Bound, n.Swarm, n.Joined = nil, "", now.UTC().Truncate(time.Second)
 			d.list[id] = n
 		}
 	}
 	d.state.Managers, d.written = slices.DeleteFunc(slices.Clone(d.state.Managers), gone), nil
 	return encode(d)
+}
+
+// demoted reports whether a node is no manager any more that its certificate could be one of. What is bound to
+// none has yet to be one.
+func (p progress) demoted(n Member) bool {
+	return len(n.Bound) > 0 && len(p.Managers) > 0 && !slices.Contains(p.Managers, n.Bound[len(n.Bound)-1])
 }
 
 // Welcome has a node that Swarm does not have be one that has just been let in, for a cluster that was

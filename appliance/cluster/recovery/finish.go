@@ -74,6 +74,7 @@ func finish(ctx context.Context, m *setup.Machine, s Swarm, step func()) error {
 	if j == nil || err != nil {
 		return err
 	}
+	defer refreshing(journalPath(m.Config.DataDir))()
 	m.Phase("recovering the cluster")
 	r := &recovery{Machine: m, Journal: j, engine: s}
 	steps := []func(context.Context) error{r.begin, r.leave, r.keepPending, r.record}
@@ -87,7 +88,9 @@ func finish(ctx context.Context, m *setup.Machine, s Swarm, step func()) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("recover the cluster: %w; it goes on when crawlbox is started again", err)
+			j.Problem = err.Error()
+			return fmt.Errorf("recover the cluster: %w; it goes on when crawlbox is started again",
+				errors.Join(err, j.Save(m.Config.DataDir)))
 		}
 		step()
 	}
@@ -133,9 +136,18 @@ func (r *recovery) documents(docs state.Contents) (changes state.Contents, err e
 	return changes, err
 }
 
+// slowLeave is how long Docker may take to leave a swarm before that is said.
+const slowLeave = 30 * time.Second
+
 // leave has Docker leave the swarm before, with what runs here.
 func (r *recovery) leave(ctx context.Context) error {
 	r.Phase("recovering the cluster: leaving the swarm before")
+	hint := time.AfterFunc(slowLeave, func() {
+		const text = "Docker takes long to leave the swarm before; if it hangs, `systemctl restart docker` ends that"
+		r.Phase("recovering the cluster: " + text)
+		r.Log.Warn(text)
+	})
+	defer hint.Stop()
 	if err := r.engine.Leave(ctx, true); err != nil {
 		return err
 	}

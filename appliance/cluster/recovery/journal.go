@@ -44,6 +44,8 @@ type Journal struct {
 	Own replica.Replica `json:"own"`
 	// Gone are Swarm's IDs of the other managers, in place.
 	Gone []string `json:"gone,omitempty"`
+	// Problem is why crawlbox could not do it when it tried last; empty: it has not failed.
+	Problem string `json:"problem,omitempty"`
 	// Pending is what is left to do once the node runs.
 	Pending restore.Pending `json:"pending"`
 }
@@ -65,6 +67,37 @@ func Load(dataDir string) (*Journal, error) {
 			journalPath(dataDir))
 	}
 	return j, nil
+}
+
+// freshEvery is how often the file of a journal is touched while it is done, and Fresh how long ago that may be.
+const (
+	freshEvery = 2 * time.Second
+	Fresh      = 20 * time.Second
+)
+
+// refreshing shows that a journal in a file is being done, until stop is called.
+func refreshing(path string) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(freshEvery)
+		defer tick.Stop()
+		for {
+			now := time.Now()
+			_ = os.Chtimes(path, now, now) // nothing where it is done
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// UnderWay reports whether a node does what is decided on at a data directory, or has a moment ago.
+func UnderWay(dataDir string) bool {
+	is, err := os.Stat(journalPath(dataDir))
+	return err == nil && time.Since(is.ModTime()) < Fresh
 }
 
 // Save has the node at a data directory do it, now or at its next start.

@@ -115,8 +115,11 @@ func (s Seen) since(n fleet.Node) string {
 // queue has what the others have not.
 func (s Seen) ifGone(n fleet.Node) string {
 	if s.QueueHome.IsValid() && n.Addr == s.QueueHome.String() {
-		return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, with " +
-			"an empty queue and all services started anew, or go on without a queue: " + howToRemove(n)
+		if s.Cluster != nil && fleet.CountManagers(s.Cluster.Nodes).Spare() < 0 {
+			return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, " +
+				"with an empty queue and all services started anew"
+		}
+		return "its queue is lost; go on without one: " + howToRemove(n)
 	}
 	return "take it off the list with " + howToRemove(n)
 }

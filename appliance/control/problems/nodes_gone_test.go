@@ -8,20 +8,31 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
-// TestIfGone names what can be done: the manager with the queue is not taken off the list first, as it has what
-// the others have not.
+// TestIfGone names what can be done: a restore, which begins everything anew, only where nothing can be changed.
 func TestIfGone(t *testing.T) {
 	t.Parallel()
-	s := Seen{QueueHome: netip.MustParseAddr("10.0.0.1")}
-	for want, n := range map[string]fleet.Node{
-		"crawlbox install manager --restore": {Display: "h1", Addr: "10.0.0.1", Role: fleet.RoleManager},
-		"`crawlbox node demote h2` and":      {Display: "h2", Addr: "10.0.0.2", Role: fleet.RoleManager},
-		"`crawlbox node rm h3`":              {Display: "h3", Addr: "10.0.0.3", Role: fleet.RoleWorker},
+	home := fleet.Node{Display: "h1", Addr: "10.0.0.1", Role: fleet.RoleManager}
+	manager := fleet.Node{Display: "h2", Addr: "10.0.0.2", Role: fleet.RoleManager, State: fleet.StateReady}
+	worker := fleet.Node{Display: "h3", Addr: "10.0.0.3", Role: fleet.RoleWorker}
+	const restore = "crawlbox install manager --restore"
+	for _, tc := range []struct {
+		gone   fleet.Node
+		others []fleet.Node
+		says   []string
+		not    string
+	}{
+		{home, []fleet.Node{manager}, []string{restore, "empty queue"}, "demote"},
+		{home, []fleet.Node{manager, manager}, []string{"`crawlbox node demote h1` and"}, restore},
+		{manager, []fleet.Node{home}, []string{"`crawlbox node demote h2` and"}, restore},
+		{worker, []fleet.Node{home}, []string{"`crawlbox node rm h3`"}, restore},
 	} {
-		got := s.ifGone(n)
-		before, _, ok := strings.Cut(got, want)
-		if !ok || strings.Contains(before, "demote") {
-			t.Errorf("%s: %s", n.Display, got)
+		s := Seen{QueueHome: netip.MustParseAddr("10.0.0.1"),
+			Cluster: &fleet.Snapshot{Nodes: append(tc.others, tc.gone)}}
+		got := s.ifGone(tc.gone)
+		for _, part := range tc.says {
+			if !strings.Contains(got, part) || strings.Contains(got, tc.not) {
+				t.Errorf("%s: %s", tc.gone.Display, got)
+			}
 		}
 	}
 }

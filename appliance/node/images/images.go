@@ -33,10 +33,26 @@ type Others struct {
 	ToAll      *http.Client
 }
 
+// maxConns is how many connections there are to another node at a time for what managers have not. It lets a party
+// have 256, and ends the oldest one's for the next; see package registries for those to managers.
+const maxConns = 32
+
+// few returns a client that does as another one, with few connections to each node at a time.
+func few(c *http.Client) *http.Client {
+	bounded := *c
+	if t, ok := c.Transport.(*http.Transport); ok {
+		t = t.Clone()
+		t.MaxConnsPerHost = maxConns
+		bounded.Transport = t
+	}
+	return &bounded
+}
+
 // Mirror is one, and the links by which it gets pieces.
 type Mirror struct {
 	*mirror.Mirror
-	links *wire.Links
+	links  *wire.Links
+	others *http.Client
 }
 
 // OpenMirror opens the mirror of a node.
@@ -47,7 +63,7 @@ func OpenMirror(cfg configs.Config, o Others, log *slog.Logger) (*Mirror, error)
 // open opens a mirror of what has bases, which also exchanges what is in a store.
 func open(cfg configs.Config, o Others, client *http.Client, bases func() []string, more exchange.Store,
 	log *slog.Logger) (*Mirror, error) {
-	links := wire.NewLinks(o.ToAll)
+	links, others := wire.NewLinks(o.ToAll), few(o.ToAll)
 	opts := pieces.Options(cfg.Mirror, links, o.View.Addr(o.Self))
 	opts.Trackers, opts.Nodes, opts.Store = o.View.Full, o.View.Alive, more
 	m, err := mirror.Open(mirror.Options{
@@ -57,7 +73,7 @@ func open(cfg configs.Config, o Others, client *http.Client, bases func() []stri
 		Source: &mirror.HTTPSource{
 			Client:       client,
 			Bases:        bases,
-			OthersClient: o.ToAll,
+			OthersClient: others,
 			Others:       func() []string { return agent.URLs(o.View.Alive()) },
 		},
 		Exchange: &opts,
@@ -66,7 +82,7 @@ func open(cfg configs.Config, o Others, client *http.Client, bases func() []stri
 		links.Close()
 		return nil, err
 	}
-	return &Mirror{m, links}, nil
+	return &Mirror{m, links, others}, nil
 }
 
 // Close closes it. A nil Mirror was not opened.
@@ -76,6 +92,7 @@ func (m *Mirror) Close() {
 	}
 	_ = m.Mirror.Close()
 	m.links.Close()
+	m.others.CloseIdleConnections()
 }
 
 // Store is what a manager has of the cluster's images.

@@ -41,6 +41,10 @@ const taken = state.Tags + "taken"
 var ErrFull = fmt.Errorf("the cluster has %d tags of images, and may have no more: remove some with "+
 	"`crawlbox images rm`", Most)
 
+// ErrCrowded is returned for a tag whose part of the tags has no room: as many long names as fill one were chosen to
+// be in it.
+var ErrCrowded = errors.New("the part of the cluster's list of tags is full that this tag belongs to")
+
 // Tags are the tags of a cluster. They implement registry.Tags.
 type Tags struct {
 	store state.Store
@@ -149,9 +153,26 @@ func encode(a *all) (state.Contents, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(data) >= state.MaxDocument {
+			return nil, fmt.Errorf("%w: most of that part are of %s, so remove some of these with `crawlbox images "+
+				"rm`, or give this one another name", ErrCrowded, most(part))
+		}
 		docs[document(i)] = append(data, '\n')
 	}
 	return docs, nil
+}
+
+// most returns the repository that most of some tags are of.
+func most(part map[string]registry.Tag) (first string) {
+	count := map[string]int{}
+	for name := range part {
+		repo, _, _ := strings.Cut(name, ":")
+		count[repo]++
+		if n := count[repo]; n > count[first] || n == count[first] && repo < first {
+			first = repo
+		}
+	}
+	return first
 }
 
 func (a *all) set(repo, tag string, to registry.Tag) {
@@ -213,7 +234,7 @@ func (t *Tags) Set(_ context.Context, repo, tag string, to registry.Tag) error {
 		}
 		return a, nil
 	})
-	if err != nil && !errors.Is(err, ErrFull) {
+	if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrCrowded) {
 		err = fmt.Errorf("the image is kept, but its tag could not be set, so that it is what it was: %w; push it "+
 			"again once a majority of the managers answers", err)
 	}

@@ -2,8 +2,10 @@ package tags
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -158,6 +160,49 @@ func TestTags_Full(t *testing.T) {
 	err = a.Set(t.Context(), "spider", "1", to("y"))
 	if is := a.All()["spider"]["1"]; err != nil || is.Digest != to("y").Digest {
 		t.Errorf("a tag that there is: %v", err)
+	}
+}
+
+// TestTags_Crowded has long names that were chosen for it fill one part of the list: a tag more of that part is
+// refused with the reason, and others are taken.
+func TestTags_Crowded(t *testing.T) {
+	t.Parallel()
+	repo := strings.Repeat("r", 255)
+	one := registry.Tag{Digest: to("x").Digest, Pushed: time.Unix(1, 0).UTC()}
+	line, err := json.Marshal(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = 128
+	fit := (state.MaxDocument - 2) / (len(repo) + name + len(line) + len(`"":,:`))
+	i, part := -1, bucket(repo, fmt.Sprintf("%0*d", name, 0))
+	next := func(in bool) string {
+		for {
+			i++
+			if text := fmt.Sprintf("%0*d", name, i); (bucket(repo, text) == part) == in {
+				return text
+			}
+		}
+	}
+	many := registry.AllTags{repo: {}}
+	for range fit - 1 {
+		many[repo][next(true)] = one
+	}
+	a := open(t, statetest.Open(t, t.TempDir()))
+	a.Take(many, time.Time{}, true)
+	if err := a.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Set(t.Context(), repo, next(true), one); err != nil {
+		t.Errorf("the last that there is room for: %v", err)
+	}
+	err = a.Set(t.Context(), repo, next(true), one)
+	if !errors.Is(err, ErrCrowded) || !strings.Contains(err.Error(), "most of that part are of "+repo) ||
+		strings.Contains(err.Error(), "majority") {
+		t.Errorf("one more: %v", err)
+	}
+	if err := a.Set(t.Context(), repo, next(false), one); err != nil {
+		t.Errorf("one of another part: %v", err)
 	}
 }
 
