@@ -39,6 +39,8 @@ var (
 	ErrNoImage = errors.New("no image")
 	// ErrNotManager is returned by operations that only a swarm manager can do.
 	ErrNotManager = errors.New("this node is not a swarm manager")
+	// errTurning is returned while Docker opens or closes what managers alone have.
+	errTurning = errors.New("Swarm on this machine is about to have another role, or starts, and answers soon")
 	// ErrNoLeader is returned where a swarm has too few managers to go on, or elects its leader.
 	ErrNoLeader = errors.New("the swarm has no leader, since more than half of its managers have to be online: start " +
 		"those that are not, or run `crawlbox recover` here where they are gone for good")
@@ -119,6 +121,8 @@ func (e *Engine) explain(err error) error {
 		return ErrNotManager
 	case strings.Contains(err.Error(), "does not have a leader"), strings.Contains(err.Error(), "lost leader status"):
 		return ErrNoLeader
+	case strings.Contains(err.Error(), "swarm/control.sock"):
+		return errTurning
 	case cerrdefs.IsNotFound(err):
 		return words.Error(ErrNotFound, "%s", words.Docker(err.Error()))
 	}
