@@ -74,6 +74,29 @@ func TestManagers(t *testing.T) {
 		})
 		c.awaitState(second, third)
 	})
+	t.Run("an empty queue", func(t *testing.T) {
+		c := c.sub(t)
+		c.manager = second
+		contains(c.T, c.fails(second, 1, "recover", "--queue", "--yes"), first.Name()+" has the cluster's queue")
+		lab.WaitFor(c, patience, "the first to be demoted", func() error {
+			return second.Exec(c.Context(), "crawlbox", "node", "demote", first.Name()).Err()
+		})
+		lab.WaitFor(c, patience, "the first to be removed", func() error {
+			return second.Exec(c.Context(), "crawlbox", "node", "rm", first.Name()).Err()
+		})
+		lab.WaitFor(c, patience, "the first to be off the list", func() error {
+			list := second.MustExec("crawlbox", "state", "show", "replicas")
+			return want(strings.Count(list, `"node"`), 2)
+		})
+		second.WriteFile("/etc/crawlbox/crawlbox.yaml", queueConfig)
+		said := c.run("recover", "--queue", "--yes")
+		contains(c.T, said, second.Name()+" (", ") has the cluster's queue, which is empty")
+		contains(c.T, c.run("queue", "len", "none"), "0")
+		lab.WaitFor(c, patience, "the third to know it", func() error {
+			return third.Exec(c.Context(), "crawlbox", "queue", "len", "none").Err()
+		})
+		contains(c.T, c.fails(third, 1, "recover", "--queue", "--yes"), second.Name()+" has the cluster's queue")
+	})
 }
 
 // awaitState waits until hosts have the same newest state.

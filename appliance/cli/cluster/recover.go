@@ -37,11 +37,15 @@ all nodes follow it there by themselves: services start there again; the
 cluster's state, images and the queue stay where they are. Other managers stand
 down when they wake up.
 
+With --queue, where the manager that had the queue is gone for good and off the
+list, this manager has an empty queue; nothing else changes.
+
 Killed at any moment, it goes on when crawlbox starts.`,
 		Example: "  crawlbox recover\n  crawlbox recover --yes",
 		Args:    command.NoArgs,
 	}
 	yes := command.YesFlag(cmd)
+	queue := cmd.Flags().Bool("queue", false, "have an empty queue here; its home is gone")
 	advertise := cmd.Flags().String("advertise-addr", "", "`address` other nodes use then (default: found)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := configs.Load(a.Config)
@@ -59,7 +63,7 @@ Killed at any moment, it goes on when crawlbox starts.`,
 		}
 		j, err := recovery.Load(cfg.DataDir)
 		if err == nil && j == nil {
-			j, err = decideRecovery(a, cmd, cfg, addr, *yes)
+			j, err = decideRecovery(a, cmd, cfg, addr, *queue, *yes)
 		}
 		if err != nil {
 			return err
@@ -70,8 +74,8 @@ Killed at any moment, it goes on when crawlbox starts.`,
 }
 
 // decideRecovery looks at what is wrong, asks, and has the node do what it takes.
-func decideRecovery(a *command.App, cmd *cobra.Command, cfg configs.Config, addr netip.Addr, yes bool) (
-	*recovery.Journal, error) {
+func decideRecovery(a *command.App, cmd *cobra.Command, cfg configs.Config, addr netip.Addr,
+	queue, yes bool) (*recovery.Journal, error) {
 	ctx := cmd.Context()
 	engine, err := swarm.Open(cfg.Docker.Host)
 	if err != nil {
@@ -87,12 +91,17 @@ func decideRecovery(a *command.App, cmd *cobra.Command, cfg configs.Config, addr
 		return nil, err
 	}
 	plan, err := s.Decide()
+	if queue {
+		plan, err = s.DecideQueue()
+	}
 	if err != nil {
 		return nil, err
 	}
-	j, notes, err := s.Prepare(ctx, cfg, engine, a.Version, plan)
-	if err != nil {
-		return nil, err
+	j, notes := recovery.Journal{Begun: time.Now().UTC(), Addr: s.Addr, InPlace: true, Queue: true}, []string(nil)
+	if !queue {
+		if j, notes, err = s.Prepare(ctx, cfg, engine, a.Version, plan); err != nil {
+			return nil, err
+		}
 	}
 	for _, text := range append([]string{plan.Why, "then " + plan.What}, notes...) {
 		if err := a.Say("%s", text); err != nil {
@@ -167,6 +176,10 @@ func awaitRecovery(a *command.App, ctx context.Context, cfg configs.Config, j re
 		default:
 			ready, all, whole := back(ctx, c, j)
 			if whole || time.Since(begun) > most {
+				if j.Queue {
+					return a.Printf("%s (%s) has the cluster's queue, which is empty; have services know it with "+
+						"`crawlbox restart`\n", status.Node, status.Addr)
+				}
 				return recoveredAs(a, status, ready, all)
 			}
 			err = tell("%d of %s are back", ready, words.Count(all, "node"))

@@ -225,6 +225,25 @@ func (t *taker) take(r *http.Request, id string) error {
 	return errors.Join(os.RemoveAll(dir), durable.Remove(t.path(movedFile)))
 }
 
+// Empty has the machine of a config be the home of an empty queue in a swarm, with Swarm's ID of that, at an
+// address, where the home of before is gone. Done twice, it does no harm.
+func Empty(cfg configs.Config, cluster string, addr netip.Addr) error {
+	if setup.StateOf(cfg) == setup.Created {
+		return nil
+	}
+	queue := cfg.QueueDir()
+	if isThere(queue) { // of another time
+		aside := queue + ".before"
+		if err := errors.Join(os.RemoveAll(aside), rename(queue, aside)); err != nil {
+			return fmt.Errorf("put an old queue aside: %w", err)
+		}
+	}
+	if err := durable.Remove(filepath.Join(cfg.DataDir, movedFile)); err != nil {
+		return err
+	}
+	return setup.Keep(cfg, cluster, addr)
+}
+
 // rename gives a directory another name for good, if it is there.
 func rename(from, to string) error {
 	err := os.Rename(from, to)

@@ -27,6 +27,10 @@ type Situation struct {
 	Swarm  swarm.Info
 	Nodes  []fleet.Node // of the swarm; nil: it has no leader, or is none
 	Others []Manager    // that are to have the state, or Swarm's raft
+
+	Home  string     // of the queue, by the state; empty: no manager has it
+	Queue netip.Addr // where services reach the queue; not valid: nowhere
+	On    bool       // the config of this machine turns the queue on
 }
 
 // Manager is another manager.
@@ -82,6 +86,32 @@ func (s Situation) Decide() (Plan, error) {
 		return Plan{}, s.AddrErr
 	}
 	return s.plan(), nil
+}
+
+// DecideQueue returns what is to be done where the home of the queue is gone for good, and this manager is to have
+// an empty one, or why nothing is. That home must not come back with its queue, so that it has to be off the list.
+func (s Situation) DecideQueue() (Plan, error) {
+	there := slices.IndexFunc(s.Nodes, func(n fleet.Node) bool {
+		addr, err := netip.ParseAddr(n.Addr)
+		return err == nil && s.Queue.IsValid() && addr.Unmap() == s.Queue && n.ID != s.Swarm.NodeID
+	})
+	switch {
+	case s.Nodes == nil:
+		return Plan{}, errors.New("this node manages no swarm that has a leader; run `crawlbox recover` without " +
+			"--queue first, or the same on a manager")
+	case s.Home != "":
+		return Plan{}, fmt.Errorf("%s has the cluster's queue; where it is gone for good, take it off the list first "+
+			"with `crawlbox node demote %[1]s` and `crawlbox node rm %[1]s`, and what was in the queue is lost", s.Home)
+	case there >= 0:
+		return Plan{}, fmt.Errorf("%s had the cluster's queue, and is a node still; take it off the list first with "+
+			"`crawlbox node rm %[1]s`", s.Nodes[there].Display)
+	case s.AddrErr != nil:
+		return Plan{}, s.AddrErr
+	case !s.On:
+		return Plan{}, errors.New("the queue is off in the config file here; write `queue: {}` into that first")
+	}
+	what := fmt.Sprintf("this manager (%s) has an empty one; services reach it once they are restarted", s.Name)
+	return Plan{Why: "no manager has the cluster's queue", What: what}, nil
 }
 
 func unless(away []Manager) string {

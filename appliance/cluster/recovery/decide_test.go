@@ -93,6 +93,31 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestDecideQueue gives a manager an empty queue only where no other can come back with one.
+func TestDecideQueue(t *testing.T) {
+	t.Parallel()
+	with := func(change func(*Situation)) Situation {
+		s := Situation{Name: "h2", Queue: ip1, On: true, Swarm: swarm.Info{NodeID: "s2"},
+			Nodes: []fleet.Node{{ID: "s2", Addr: "10.0.0.2"}, {ID: "s3", Display: "h3", Addr: "10.0.0.3"}}}
+		change(&s)
+		return s
+	}
+	for want, s := range map[string]Situation{
+		"":                           with(func(*Situation) {}),
+		"manages no swarm":           with(func(s *Situation) { s.Nodes = nil }),
+		"h1 has the cluster's queue": with(func(s *Situation) { s.Home = "h1" }),
+		"h3 had the cluster's queue": with(func(s *Situation) { s.Queue = ip3 }),
+		"write `queue: {}` into":     with(func(s *Situation) { s.On = false }),
+		"two addresses, say which":   with(func(s *Situation) { s.AddrErr = errors.New("two addresses, say which") }),
+	} {
+		plan, err := s.DecideQueue()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) ||
+			err == nil && !strings.Contains(plan.What, "this manager (h2) has an empty one") {
+			t.Errorf("%s: %+v, %v", want, plan, err)
+		}
+	}
+}
+
 // TestOthers counts each manager once, and this one never: by Swarm's list, or by the state and what Docker
 // remembers.
 func TestOthers(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
@@ -78,7 +79,10 @@ func finish(ctx context.Context, m *setup.Machine, s Swarm, step func()) error {
 	m.Phase("recovering the cluster")
 	r := &recovery{Machine: m, Journal: j, engine: s}
 	steps := []func(context.Context) error{r.begin, r.leave, r.keepPending, r.record}
-	if j.InPlace {
+	switch {
+	case j.Queue:
+		steps = []func(context.Context) error{r.home}
+	case j.InPlace:
 		steps = []func(context.Context) error{r.alone, r.begin, r.without, r.setNewest, r.keepPending, r.record}
 	}
 	for _, do := range steps {
@@ -152,6 +156,15 @@ func (r *recovery) leave(ctx context.Context) error {
 		return err
 	}
 	return r.engine.RemoveTasks(ctx)
+}
+
+// home makes this the manager that has the queue, which is empty.
+func (r *recovery) home(ctx context.Context) error {
+	id, err := r.engine.ClusterID(ctx)
+	if err != nil {
+		return err
+	}
+	return home.Empty(r.Config, id, r.Addr)
 }
 
 // keepPending leaves the rest to the node, once it runs.

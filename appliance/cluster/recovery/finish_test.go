@@ -237,6 +237,42 @@ func TestFinish_Back(t *testing.T) {
 	}
 }
 
+// TestFinish_Queue makes a manager that joined the home of an empty queue, also where it is done twice, and leaves the
+// swarm and the state as they are.
+func TestFinish_Queue(t *testing.T) {
+	t.Parallel()
+	m, l := machine(t), newLost()
+	l.back = true
+	if err := os.Remove(setup.RecordPath(m.Config)); err != nil {
+		t.Fatal(err)
+	}
+	m.Config.Queue = &configs.Queue{}
+	old := filepath.Join(m.Config.QueueDir(), "segment-1")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(old), 0o700), os.WriteFile(old, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	j := Journal{Addr: ip2, InPlace: true, Queue: true}
+	for range 2 {
+		if err := j.Save(m.Config.DataDir); err != nil {
+			t.Fatal(err)
+		}
+		if err := finish(t.Context(), m, l, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		record, err := setup.LoadRecord(setup.RecordPath(m.Config))
+		if err != nil || record.Cluster != "c1" || record.Addr != ip2 || setup.StateOf(m.Config) != setup.Created {
+			t.Errorf("the record is %+v, %v", record, err)
+		}
+		view, err := state.Look(state.Dir(m.Config.DataDir))
+		if err != nil || view.Commit.Epoch != 0 || len(l.nodes) != 4 || l.newest != "" {
+			t.Errorf("%v, the state is %+v, Swarm has %+v", err, view, l)
+		}
+	}
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the queue is an old one")
+	}
+}
+
 // TestLoad_Damaged says what to do.
 func TestLoad_Damaged(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,9 +54,37 @@ func Look(ctx context.Context, cfg configs.Config, e *swarm.Engine, name string,
 	if err != nil {
 		return s, err
 	}
+	s.Home, s.Queue, s.On = homeOf(list), queueAt(view), cfg.Queue != nil
 	s.Others = others(s.Swarm.NodeID, own, list, s.Nodes, s.Swarm)
 	s.answers(ctx, cfg.Node.Port)
 	return s, nil
+}
+
+// homeOf returns the manager with the queue.
+func homeOf(list []replica.Replica) string {
+	for _, r := range list {
+		if r.Queue {
+			return r.Name
+		}
+	}
+	return ""
+}
+
+// queueAt returns where services reach the queue.
+func queueAt(view *state.View) netip.Addr {
+	var reached struct {
+		URL string `json:"url"`
+	}
+	data, err := view.Document(state.Queue)
+	if err != nil || json.Unmarshal(data, &reached) != nil {
+		return netip.Addr{}
+	}
+	at, err := url.Parse(reached.URL)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.ParseAddr(at.Hostname())
+	return addr.Unmap()
 }
 
 // known returns the address that others know this machine at.

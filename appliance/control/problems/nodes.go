@@ -119,7 +119,8 @@ func (s Seen) ifGone(n fleet.Node) string {
 			return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, " +
 				"with an empty queue and all services started anew"
 		}
-		return "its queue is lost; go on without one: " + howToRemove(n)
+		return "its queue is lost; go on with an empty one: " + howToRemove(n) + ", and then `crawlbox recover " +
+			"--queue` on the manager that is to have it"
 	}
 	return "take it off the list with " + howToRemove(n)
 }

@@ -22,7 +22,7 @@ func TestIfGone(t *testing.T) {
 		not    string
 	}{
 		{home, []fleet.Node{manager}, []string{restore, "empty queue"}, "demote"},
-		{home, []fleet.Node{manager, manager}, []string{"`crawlbox node demote h1` and"}, restore},
+		{home, []fleet.Node{manager, manager}, []string{"`crawlbox node rm h1`, and then `crawlbox recover"}, restore},
 		{manager, []fleet.Node{home}, []string{"`crawlbox node demote h2` and"}, restore},
 		{worker, []fleet.Node{home}, []string{"`crawlbox node rm h3`"}, restore},
 	} {
