@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -61,7 +63,11 @@ func asYAML(c Config, has func(key) bool, m mask) ([]byte, error) {
 }
 
 func put(mapping *yaml.Node, name string, value *yaml.Node) {
-	mapping.Content = append(mapping.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, value)
+	key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}
+	if strings.Contains(name, "\n") {
+		key.Style = yaml.DoubleQuotedStyle
+	}
+	mapping.Content = append(mapping.Content, key, value)
 }
 
 func (k key) show(c *Config) *yaml.Node {
@@ -98,13 +104,52 @@ func showServices(c Config, root *yaml.Node, m mask) error {
 		if len(section.values) == 0 {
 			continue
 		}
-		var value yaml.Node
-		if plain, err := toPlain(section.values); err != nil {
-			return err
-		} else if err := value.Encode(m.value("", plain)); err != nil {
+		plain, err := toPlain(section.values)
+		if err != nil {
 			return err
 		}
-		put(root, section.name, &value)
+		value, err := asNode(m.value("", plain))
+		if err != nil {
+			return err
+		}
+		put(root, section.name, value)
 	}
 	return nil
+}
+
+// asNode returns a plain value as YAML. Texts of several lines that begin with a blank one are quoted: the library
+// does not read back the blocks that it writes of them.
+func asNode(plain any) (*yaml.Node, error) {
+	node := &yaml.Node{}
+	switch plain := plain.(type) {
+	case map[string]any:
+		node.Kind = yaml.MappingNode
+		for _, name := range slices.Sorted(maps.Keys(plain)) {
+			value, err := asNode(plain[name])
+			if err != nil {
+				return nil, err
+			}
+			put(node, name, value)
+		}
+	case []any:
+		node.Kind = yaml.SequenceNode
+		for _, item := range plain {
+			value, err := asNode(item)
+			if err != nil {
+				return nil, err
+			}
+			node.Content = append(node.Content, value)
+		}
+	case string:
+		*node = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: plain}
+		switch lines := strings.Contains(plain, "\n"); {
+		case lines && strings.ContainsAny(plain[:1], " \t\r\n"):
+			node.Style = yaml.DoubleQuotedStyle
+		case lines:
+			node.Style = yaml.LiteralStyle
+		}
+	default:
+		return node, node.Encode(plain)
+	}
+	return node, nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
@@ -163,5 +165,29 @@ func TestQueueURL(t *testing.T) {
 	}
 	if text := shown(t, cfg); strings.Contains(text, "hush") || !strings.Contains(text, "Q: ${CRAWLBOX_QUEUE_URL}/0") {
 		t.Errorf("shown as\n%s", text)
+	}
+}
+
+// TestAsNode reads back each text, whatever it begins with.
+func TestAsNode(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"", "a", "1", "true", "null", "~", "2026-01-01", "a\nb", "\nimport os\nx: 'y'\n", "  a\n b\n", "\ta\nb",
+		"\r\na", "a \n b",
+		"\n", "\n\n", "a\n", "a\n\n", "a\n\n\n  b", " ", "# a\nb", "- a\n- b", "é\u2028\n☃", "\x01\n", "a: b\nc: [d",
+	} {
+		want := map[string]any{"a": []any{text, map[string]any{text + "k": text}}, "n": 1.5, "b": true, "z": nil}
+		node, err := asNode(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written, err := yaml.Marshal(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]any
+		if err := yaml.Unmarshal(written, &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q is written as\n%s\nand read as %v, %v", text, written, got, err)
+		}
 	}
 }

@@ -140,7 +140,7 @@ func (c *cluster) tasks(service string) (running []fleet.Task) {
 	var all []fleet.Task
 	c.read(&all, "ps", service)
 	for _, t := range all {
-		if t.State == fleet.TaskRunning {
+		if t.State == fleet.TaskRunning && t.Lost == "" { // not on a node that is gone
 			running = append(running, t)
 		}
 	}
