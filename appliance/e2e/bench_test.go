@@ -29,8 +29,9 @@ import (
 // once, so a loaded one makes all times longer, those by hand too.
 
 // maxBinary is what the stripped program may have, in bytes. It was 45 MB, of which nothing was left
-// when builds got what docker build has: the user's logins by BuildKit's protocol, and its proxies.
-const maxBinary = 48_000_000
+// when builds got what docker build has: the user's logins by BuildKit's protocol, and its proxies. What
+// lets a cluster outlive any of its machines is another one.
+const maxBinary = 49_000_000
 
 func TestBinary_IsSmall(t *testing.T) {
 	t.Parallel()

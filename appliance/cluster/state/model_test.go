@@ -529,7 +529,9 @@ func (s *swarmed) lose(t *testing.T) {
 	t.Helper()
 	s.puts.Wait()
 	n := len(s.disks)
+	s.mu.Lock() // a killed manager may have asked for something just now
 	order := s.rng.Perm(n)
+	s.mu.Unlock()
 	for at, i := range order {
 		_ = s.disks[i].lock.Close()
 		s.disks[i] = nil
