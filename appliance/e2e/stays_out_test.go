@@ -222,7 +222,7 @@ func (c *cluster) demoted(h, worker *lab.Host) {
 		return nil
 	})
 	tokens := c.swarmTokens()
-	c.run("node", "demote", h.Name())
+	c.run("node", "demote", "--force", h.Name())
 	c.bothChanged(tokens, "the demotion")
 	lab.WaitFor(c, 5*time.Second, "the worker to refuse who was a manager", func() error {
 		if said := thief.order(c.T, worker); !strings.Contains(said, `"not-allowed"`) {
