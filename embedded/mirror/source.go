@@ -64,7 +64,9 @@ func (s *HTTPSource) Open(ctx context.Context, method, path string,
 		}
 	}
 	if s.Others != nil && method == http.MethodGet && byDigest(path) {
-		header = header.Clone()
+		if header = header.Clone(); header == nil {
+			header = http.Header{}
+		}
 		header.Set(StandIn, "1")
 		for _, base := range s.Others() {
 			if resp, err := s.ask(ctx, s.OthersClient, base, method, path, header); err == nil &&
