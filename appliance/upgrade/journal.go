@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
@@ -59,14 +57,7 @@ func (f Directory) journal() string { return filepath.Join(string(f), "journal.j
 
 // Journal reads the journal; where there is none it is empty.
 func (f Directory) Journal() (j Journal, err error) {
-	data, err := os.ReadFile(f.journal())
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &j)
-	}
-	if err != nil {
+	if _, err = durable.ReadJSON(f.journal(), &j); err != nil {
 		return j, fmt.Errorf("read the journal of upgrades: %w; `rm -r %s` forgets the last one", err, f)
 	}
 	return j, nil

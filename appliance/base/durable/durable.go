@@ -5,6 +5,7 @@
 package durable
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,6 +34,27 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 type File struct {
 	*renameio.PendingFile
 	dir string
+}
+
+// ReadJSON reads a file that WriteJSON wrote into v, and reports whether there is one.
+func ReadJSON(path string, v any) (found bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	return err == nil, err
+}
+
+// WriteJSON puts v in the place of path, for its owner alone to read.
+func WriteJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return WriteFile(path, append(data, '\n'), 0o600)
 }
 
 // Create begins a file that is to be in the place of path. Replace or Cleanup ends it.

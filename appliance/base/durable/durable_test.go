@@ -103,3 +103,28 @@ func TestSweep(t *testing.T) {
 		t.Errorf("left is %v, %v; want %q", left, err, others)
 	}
 }
+
+// TestJSON reads what it has written, and tells a file that is not there from one that can't be read.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	var got []string
+	if found, err := durable.ReadJSON(path, &got); found || err != nil {
+		t.Errorf("no file: %v, %v", found, err)
+	}
+	if err := durable.WriteJSON(path, []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := durable.ReadJSON(path, &got); !found || err != nil || len(got) != 1 || got[0] != "a" {
+		t.Errorf("%v, %v, %v", got, found, err)
+	}
+	if err := durable.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := durable.ReadJSON(path, &got); found || err == nil {
+		t.Errorf("a damaged file: %v, %v", found, err)
+	}
+	if err := durable.WriteJSON(path, func() {}); err == nil {
+		t.Error("what is no JSON is written")
+	}
+}

@@ -14,10 +14,7 @@ package home
 
 import (
 	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -67,17 +64,13 @@ func Load(dataDir string) (*Move, error) { return load(dataDir, moveFile) }
 func Moved(dataDir string) (*Move, error) { return load(dataDir, movedFile) }
 
 func load(dataDir, file string) (*Move, error) {
-	path := filepath.Join(dataDir, file)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	m := &Move{}
-	if err == nil {
-		err = json.Unmarshal(data, m)
-	}
+	found, err := durable.ReadJSON(filepath.Join(dataDir, file), m)
 	if err != nil {
 		return nil, fmt.Errorf("read where the queue is moved to: %w", err)
+	}
+	if !found {
+		return nil, nil
 	}
 	return m, nil
 }
@@ -116,11 +109,7 @@ func known(cfg configs.Config) (text []byte, err error) {
 func (m Move) Save(dataDir string) error { return m.save(dataDir, moveFile) }
 
 func (m Move) save(dataDir, file string) error {
-	data, err := json.Marshal(m)
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(dataDir, file), append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(filepath.Join(dataDir, file), m); err != nil {
 		return fmt.Errorf("keep where the queue is moved to: %w", err)
 	}
 	return nil

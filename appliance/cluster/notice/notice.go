@@ -8,9 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -75,14 +73,7 @@ func (n Notice) Check(id *pki.Identity, epoch int) error {
 
 // Load reads a notice that is kept in a file. It is the zero Notice where there is none.
 func Load(path string) (n Notice, err error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return n, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &n)
-	}
-	if err != nil {
+	if _, err = durable.ReadJSON(path, &n); err != nil {
 		return n, fmt.Errorf("read the notice that this cluster was restored: %w", err)
 	}
 	return n, nil
@@ -90,11 +81,7 @@ func Load(path string) (n Notice, err error) {
 
 // Save keeps the notice in a file.
 func (n Notice) Save(path string) error {
-	data, err := json.Marshal(n)
-	if err == nil {
-		err = durable.WriteFile(path, append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(path, n); err != nil {
 		return fmt.Errorf("keep the notice that this cluster was restored: %w", err)
 	}
 	return nil

@@ -14,10 +14,7 @@
 package recovery
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -57,17 +54,14 @@ func journalPath(dataDir string) string { return filepath.Join(dataDir, journalF
 
 // Load returns the journal in a data directory, nil where there is none.
 func Load(dataDir string) (*Journal, error) {
-	data, err := os.ReadFile(journalPath(dataDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	j := &Journal{}
-	if err == nil {
-		err = json.Unmarshal(data, j)
-	}
+	found, err := durable.ReadJSON(journalPath(dataDir), j)
 	if err != nil {
 		return nil, fmt.Errorf("read what is to be recovered: %w; remove %s and run `crawlbox recover` again", err,
 			journalPath(dataDir))
+	}
+	if !found {
+		return nil, nil
 	}
 	return j, nil
 }
@@ -105,11 +99,7 @@ func UnderWay(dataDir string) bool {
 
 // Save has the node at a data directory do it, now or at its next start.
 func (j Journal) Save(dataDir string) error {
-	data, err := json.Marshal(j)
-	if err == nil {
-		err = durable.WriteFile(journalPath(dataDir), append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(journalPath(dataDir), j); err != nil {
 		return fmt.Errorf("keep what is to be recovered: %w", err)
 	}
 	return nil

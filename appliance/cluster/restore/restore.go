@@ -5,7 +5,6 @@
 package restore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -154,15 +153,12 @@ func documents(c backup.Content, now time.Time) (state.Contents, error) {
 // Load returns what is pending in a data directory, nil where nothing is.
 func Load(dataDir string) (*Pending, error) {
 	p := &Pending{path: filepath.Join(dataDir, pendingFile)}
-	data, err := os.ReadFile(p.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, p)
-	}
+	found, err := durable.ReadJSON(p.path, p)
 	if err != nil {
 		return nil, fmt.Errorf("read what is left to restore: %w", err)
+	}
+	if !found {
+		return nil, nil
 	}
 	return p, nil
 }
@@ -172,11 +168,7 @@ func (p *Pending) Save() error {
 	if p.Made && len(p.Nodes) == 0 && len(p.Before) == 0 {
 		return durable.Remove(p.path)
 	}
-	data, err := json.Marshal(p)
-	if err == nil {
-		err = durable.WriteFile(p.path, append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(p.path, p); err != nil {
 		return fmt.Errorf("keep what is left to restore: %w", err)
 	}
 	return nil

@@ -201,14 +201,19 @@ func (m *Machine) leavingAs(swarmID string) (string, error) {
 	return string(kept), nil
 }
 
-// forget removes what the node kept of the cluster. The identity
-// goes last: until it is gone, a leave that was cut off can be run again.
+// forget removes what the node kept of the cluster. The identity goes last: until it is gone,
+// a leave that was cut off can be run again.
 func (m *Machine) forget() error {
-	errs := []error{keepRegistries(m.Config), m.distrust()}
-	errs = append(errs, state.Remove(m.Config.DataDir), os.RemoveAll(m.Config.MirrorDir()),
-		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)))
-	errs = append(errs, ForgetCluster(m.Config), os.RemoveAll(m.path(RecordFile)))
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(
+		keepRegistries(m.Config),
+		m.distrust(),
+		state.Remove(m.Config.DataDir),
+		os.RemoveAll(m.Config.MirrorDir()),
+		os.RemoveAll(filepath.Join(NodeDir(m.Config), leavingFile)),
+		ForgetCluster(m.Config),
+		os.RemoveAll(m.path(RecordFile)),
+	)
+	if err != nil {
 		return err
 	}
 	return enroll.Forget(NodeDir(m.Config))
