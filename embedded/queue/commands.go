@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
@@ -414,7 +415,7 @@ func (s *session) getConfig(patterns []string) {
 	var found [][2]string
 	for _, setting := range settings {
 		for _, pattern := range patterns {
-			if len(pattern) <= engine.MaxPattern && engine.Match(lower(pattern), setting[0]) {
+			if len(pattern) <= argument.MaxPattern && argument.Match(lower(pattern), setting[0]) {
 				found = append(found, setting)
 				break
 			}

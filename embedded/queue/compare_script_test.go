@@ -124,12 +124,12 @@ func parseLine(line string) (scriptLine, error) {
 	return out, err
 }
 
-// argument matches one argument with its quotes.
-var argument = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']+`)
+// quotedWord matches one argument with its quotes.
+var quotedWord = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']+`)
 
 func splitArguments(line string) ([]string, error) {
 	var out []string
-	for _, word := range argument.FindAllString(line, -1) {
+	for _, word := range quotedWord.FindAllString(line, -1) {
 		switch word[0] {
 		case '"':
 			text, err := strconv.Unquote(word)

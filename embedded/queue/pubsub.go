@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
@@ -44,7 +45,7 @@ func (h *hub) publish(from *session, channel, message string) (n int) {
 		n++
 	}
 	for pattern, sessions := range h.patterns {
-		if !engine.Match(pattern, channel) {
+		if !argument.Match(pattern, channel) {
 			continue
 		}
 		for s := range sessions {
@@ -100,7 +101,7 @@ const subscriptionCost = 500
 func (s *session) subscribe(args []string, patterns bool) {
 	mine, all := s.lists(patterns)
 	for _, name := range args[1:] {
-		if patterns && len(name) > engine.MaxPattern {
+		if patterns && len(name) > argument.MaxPattern {
 			s.c.Out.Error(engine.ErrPattern)
 			return
 		}
@@ -159,12 +160,12 @@ func (s *session) confirm(command, name string) {
 func (s *session) pubsub(args []string) {
 	hub := &s.core.hub
 	switch sub := lower(args[1]); {
-	case sub == "channels" && len(args) == 3 && len(args[2]) > engine.MaxPattern:
+	case sub == "channels" && len(args) == 3 && len(args[2]) > argument.MaxPattern:
 		s.c.Out.Error(engine.ErrPattern)
 	case sub == "channels" && len(args) <= 3:
 		var names []string
 		for name := range hub.channels {
-			if len(args) == 2 || engine.Match(args[2], name) {
+			if len(args) == 2 || argument.Match(args[2], name) {
 				names = append(names, name)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
@@ -53,7 +54,7 @@ const noWait = -1
 // timeout reads seconds, with a fraction; 0 is for ever.
 func (c *Context) timeout(arg string) time.Duration {
 	seconds, ok := 0.0, false
-	if long, fine := parseLong(arg); fine {
+	if long, fine := argument.Long(arg); fine {
 		seconds, _ = long.Float64()
 		ok = true
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
@@ -92,6 +93,8 @@ func (e *Engine) Serve(c *Context, b *Block, key Key) bool {
 const (
 	ErrSyntax = "ERR syntax error"
 	ErrNotInt = "ERR value is not an integer or out of range"
+	// ErrPattern refuses a pattern that is longer than [argument.MaxPattern].
+	ErrPattern = "ERR the pattern is longer than 1024 bytes"
 )
 
 const (
@@ -300,3 +303,61 @@ func register(name string, arity int, f flag, run func(*Context)) {
 		run:   run,
 	}
 }
+
+// integer reads an argument, or fails.
+func (c *Context) integer(arg string) int64 {
+	n, ok := argument.Int(arg)
+	if !ok {
+		c.fail(ErrNotInt)
+	}
+	return n
+}
+
+// bounded is integer for one that has bounds; msg says so.
+func (c *Context) bounded(arg string, least, most int64, msg string) int {
+	n, ok := argument.Int(arg)
+	if !ok || n < least || n > most {
+		c.fail(msg)
+	}
+	return int(n)
+}
+
+// addInts adds as INCRBY does, or fails.
+func (c *Context) addInts(n, by int64) int64 {
+	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
+		c.fail("ERR increment or decrement would overflow")
+	}
+	return n + by
+}
+
+func (c *Context) float(arg, msg string) float64 {
+	f, ok := argument.Float(arg)
+	if !ok {
+		c.fail(msg)
+	}
+	return f
+}
+
+// addFloats adds two numbers as INCRBYFLOAT does; msg says that one is none.
+func (c *Context) addFloats(a, b, msg string) string {
+	x, ok := argument.Long(a)
+	y, ok2 := argument.Long(b)
+	switch {
+	case !ok || !ok2:
+		c.fail(msg)
+	case x.IsInf() || y.IsInf():
+		c.fail("ERR increment would produce NaN or Infinity")
+	}
+	sum := x.Add(x, y).Text('f', 17)
+	if strings.Contains(sum, ".") {
+		sum = strings.TrimRight(strings.TrimRight(sum, "0"), ".")
+	}
+	if sum == "-0" {
+		return "0"
+	}
+	return sum
+}
+
+func lower(s string) string { return strings.ToLower(s) }
+
+func upper(s string) string { return strings.ToUpper(s) }

@@ -3,6 +3,7 @@ package engine
 import (
 	"strconv"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
@@ -107,7 +108,7 @@ func hashIncr(c *Context) {
 	var n int64
 	if old, found := h.get(c.args[2]); found {
 		var ok bool
-		if n, ok = parseInt(old); !ok {
+		if n, ok = argument.Int(old); !ok {
 			c.fail("ERR hash value is not an integer")
 		}
 	}
@@ -118,7 +119,7 @@ func hashIncr(c *Context) {
 }
 
 func hashIncrFloat(c *Context) {
-	by, ok := parseLong(c.args[3])
+	by, ok := argument.Long(c.args[3])
 	switch {
 	case !ok:
 		c.fail(errNotFloat)

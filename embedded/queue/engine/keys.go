@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
@@ -101,7 +102,7 @@ func expireIn(u unit) func(*Context) {
 			case is(opt, "LT"):
 				lt = true
 			default:
-				c.fail("ERR Unsupported option " + cString(opt))
+				c.fail("ERR Unsupported option " + argument.CString(opt))
 			}
 		}
 		switch {
@@ -198,12 +199,12 @@ func flush(c *Context) {
 }
 
 func keysCommand(c *Context) {
-	if len(c.args[1]) > MaxPattern {
+	if len(c.args[1]) > argument.MaxPattern {
 		c.fail(ErrPattern)
 	}
 	var found []string
 	for _, key := range c.e.dbs[c.db].keys.Keys() {
-		if Match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
+		if argument.Match(c.args[1], key) && c.e.lookup(c.db, key) != nil {
 			found = append(found, key)
 		}
 	}
@@ -331,7 +332,7 @@ func scan(c *Context) {
 	items, next := c.e.dbs[c.db].keys.Scan(o.cursor, o.count)
 	found := make([]string, 0, len(items))
 	for _, it := range items {
-		if Match(o.pattern, it.Key) && (!o.typed || o.kind == kindOf(it.Val.val)) {
+		if argument.Match(o.pattern, it.Key) && (!o.typed || o.kind == kindOf(it.Val.val)) {
 			found = append(found, it.Key)
 		}
 	}
@@ -354,7 +355,7 @@ type scanOptions struct {
 
 // parseCursor reads the cursor, the i-th argument of all commands that scan.
 func (c *Context) parseCursor(i int) (o scanOptions) {
-	digits := cString(c.args[i])
+	digits := argument.CString(c.args[i])
 	var err error
 	if o.cursor, err = strconv.ParseUint(strings.TrimPrefix(digits, "-"), 10, 64); err != nil && digits != "" {
 		c.fail("ERR invalid cursor")
@@ -375,7 +376,7 @@ func (c *Context) parseScan(i int, o scanOptions, keys bool) scanOptions {
 			}
 			o.count = int(min(n, math.MaxInt32))
 		case is(c.args[i], "MATCH") && !last:
-			if o.pattern = c.args[i+1]; len(o.pattern) > MaxPattern {
+			if o.pattern = c.args[i+1]; len(o.pattern) > argument.MaxPattern {
 				c.fail(ErrPattern)
 			}
 		case is(c.args[i], "TYPE") && !last && keys:
@@ -408,7 +409,7 @@ func scanValue[V any](c *Context, o scanOptions, t *table.Map[V], parts func(tab
 	items, next := t.Scan(o.cursor, o.count)
 	var out []string
 	for _, it := range items {
-		if Match(o.pattern, it.Key) {
+		if argument.Match(o.pattern, it.Key) {
 			out = append(out, parts(it)...)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
@@ -119,7 +120,7 @@ func listRange(c *Context) {
 		c.Out.Array(0)
 		return
 	}
-	from, to := rangeOf(start, stop, l.n)
+	from, to := argument.Range(start, stop, l.n)
 	c.Out.Array(to - from)
 	for i := from; i < to; i++ {
 		c.Out.Bulk(l.at(i))
@@ -133,7 +134,7 @@ func listTrim(c *Context) {
 	if l == nil {
 		return
 	}
-	from, to := rangeOf(start, stop, l.n)
+	from, to := argument.Range(start, stop, l.n)
 	if to-from == l.n {
 		c.e.touch(c.db, c.args[1]) // as Redis does
 		return

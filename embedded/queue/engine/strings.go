@@ -3,6 +3,8 @@ package engine
 import (
 	"math"
 	"strconv"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 )
 
 // maxString is the longest string, as in Redis.
@@ -338,7 +340,7 @@ func getRange(c *Context) {
 		c.Out.Bulk("")
 		return
 	}
-	from, to := rangeOf(start, max(stop, -int64(t.len())), t.len())
+	from, to := argument.Range(start, max(stop, -int64(t.len())), t.len())
 	c.Out.Bulk(t.slice(from, to))
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 )
 
@@ -55,7 +56,7 @@ func (c *Context) parseSpan(by rangeBy, low, high string, rev bool) span {
 	if by == byRank {
 		start, stop := c.integer(low), c.integer(high)
 		return func(z *zset) (int, int) {
-			from, to := rangeOf(start, stop, z.count())
+			from, to := argument.Range(start, stop, z.count())
 			if rev {
 				from, to = z.count()-to, z.count()-from
 			}
@@ -88,7 +89,7 @@ func (c *Context) parseSpan(by rangeBy, low, high string, rev bool) span {
 
 func parseScoreEnd(s string) (score float64, open, ok bool) {
 	rest, open := strings.CutPrefix(s, "(")
-	rest = cString(rest)
+	rest = argument.CString(rest)
 	if rest == "" {
 		return 0, open, true
 	}
@@ -97,7 +98,7 @@ func parseScoreEnd(s string) (score float64, open, ok bool) {
 	if errors.Is(err, strconv.ErrRange) { // infinite
 		return score, open, true
 	}
-	score, ok = parseFloat(rest)
+	score, ok = argument.Float(rest)
 	return score, open, ok
 }
 
