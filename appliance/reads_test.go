@@ -131,6 +131,7 @@ var mayConnect = map[string]string{
 	"appliance/image":             "to registries that root of the cluster names",
 	"appliance/registries":        "to managers, by the client that it is given, and to handlers in this process",
 	"appliance/lab":               "for tests",
+	"appliance/base/testenv":      "for tests",
 	"systemd":                     "to Docker's own package repository, and to systemd",
 }
 

@@ -26,6 +26,7 @@ import (
 var firstBad = map[string]string{
 	"base":           "Not An Image",
 	"build-arg":      "=1",
+	"ca":             "/nowhere.pem",
 	"builder":        "kaniko",
 	"constraint":     "zone eu",
 	"delay":          "-1s",
@@ -56,6 +57,7 @@ var firstBad = map[string]string{
 	"tail":           "-1",
 	"target":         "none",
 	"ttl":            "0",
+	"url-file":       "/nowhere",
 	"uses":           "0",
 	"from":           "/nowhere",
 	"file":           "/", // a directory
@@ -73,6 +75,7 @@ var goodAnyway = map[string]string{
 	"config":            "it is read where a command needs it",
 	"socket":            "it is where the cluster is asked",
 	"join":              "it is read by who joins, before anything is sent",
+	"keys":              "any text is a pattern",
 	"join-file":         "it is read by who joins, before anything is sent",
 	"restore":           "any path can be a file, and what is no address is one",
 	"recovery-key-file": "any path can be a file",
@@ -86,12 +89,14 @@ var goodAnyway = map[string]string{
 // argumentsFor are those that a command needs to get as far as its flags.
 func argumentsFor(path, dir string) []string {
 	return map[string][]string{
-		"deploy":     {dir},
-		"logs":       {"spider"},
-		"push":       {"spider"},
-		"queue peek": {"robots"},
-		"update":     {"spider", "--image=localhost:8003/spider:0.02"},
-		"upgrade":    {"--from=/bin/true"},
+		"deploy":       {dir},
+		"logs":         {"spider"},
+		"push":         {"spider"},
+		"queue peek":   {"robots"},
+		"queue import": {"redis://127.0.0.1:1"},
+		"queue export": {"redis://127.0.0.1:1"},
+		"update":       {"spider", "--image=localhost:8003/spider:0.02"},
+		"upgrade":      {"--from=/bin/true"},
 	}[path]
 }
 

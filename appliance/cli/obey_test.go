@@ -47,6 +47,8 @@ var asksOthers = map[string][]string{
 	"queue url":       nil,
 	"queue len":       nil,
 	"queue peek":      {"robots"},
+	"queue import":    {"redis://127.0.0.1:1"},
+	"queue export":    {"redis://127.0.0.1:1"},
 	"config show":     nil,
 	"ca":              nil,
 	"deploy":          {"localhost:8003/spider:0.02", "--name", "spider"},

@@ -29,6 +29,7 @@ type Cluster struct {
 	tasks    []fleet.Task
 	images   []fleet.Image
 	queue    map[string][]string
+	queueURL string
 	tokens   []token.Info
 	accounts []api.RegistryAccount
 	hold     map[string]bool
@@ -44,6 +45,7 @@ func New(now time.Time) *Cluster {
 	c.nodes, c.images = someNodes(now), someImages(now)
 	c.services, c.tasks = someServices(now)
 	c.tokens, c.accounts = someTokens(now), someAccounts(now)
+	c.queueURL = "redis://default:s%2Fecret@10.77.0.11:7891"
 	c.queue = map[string][]string{
 		"example:swarm:spider": {"https://a.example/", "https://b.example/", "https://c.example/"},
 		"quotes:requests":      {"https://q.example/1", "https://q.example/2"},
@@ -57,6 +59,13 @@ func (c *Cluster) Hold(service string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hold[service] = true
+}
+
+// QueueAt makes a server of Redis the queue that programs connect to.
+func (c *Cluster) QueueAt(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queueURL = url
 }
 
 // BeWorker makes the cluster answer as the crawlbox of a worker does.

@@ -56,7 +56,7 @@ func (c *Cluster) QueueAddress(context.Context) (api.QueueAddress, error) {
 	}
 	defer c.mu.Unlock()
 	return api.QueueAddress{
-		URL:      "redis://default:s%2Fecret@10.77.0.11:7891",
+		URL:      c.queueURL,
 		Addr:     "10.77.0.11:7891",
 		Password: "s/ecret",
 	}, nil

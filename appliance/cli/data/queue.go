@@ -16,7 +16,8 @@ import (
 
 func QueueCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "queue", Short: "Look into the embedded queue, and fill it"},
-		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a))
+		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a),
+		queueImportCmd(a), queueExportCmd(a))
 }
 
 func queueURLCmd(a *command.App) *cobra.Command {
