@@ -121,9 +121,9 @@ func (j *joining) move(ctx context.Context, n notice.Notice) error {
 	if err := j.Identity.Adopt(m); err != nil {
 		return err
 	}
-	said := "moving to the swarm of the restored cluster"
+	j.Phase("moving to the swarm of the restored cluster")
+	said := false
 	for {
-		j.Phase(said)
 		err := j.Engine.Leave(ctx, true)
 		if err == nil {
 			err = state.Remove(j.Config.DataDir) // of a manager that had it
@@ -138,8 +138,9 @@ func (j *joining) move(ctx context.Context, n notice.Notice) error {
 			return errors.Join(err, os.Remove(NoticePath(j.Config)))
 		}
 		j.Log.Debug("failed to join the restored cluster; will retry", "error", err)
-		if errors.Is(err, enroll.ErrUnbound) && time.Since(begun) > unknownAge && said != unknownText {
-			said = unknownText
+		if errors.Is(err, enroll.ErrUnbound) && time.Since(begun) > unknownAge && !said {
+			said = true
+			j.Phase(unknownText)
 			j.Log.Warn(unknownText)
 		}
 		if clock.Sleep(ctx, moveRetry) != nil {
