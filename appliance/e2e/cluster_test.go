@@ -163,7 +163,10 @@ func (c *cluster) awaitReady(nodes int) {
 func (c *cluster) awaitRunning(service string, replicas int) {
 	c.Helper()
 	lab.WaitFor(c, patience, fmt.Sprintf("%d replicas of %s", replicas, service), func() error {
-		return want(len(c.tasks(service)), replicas)
+		if err := want(len(c.tasks(service)), replicas); err != nil {
+			return fmt.Errorf("%w of\n%s", err, c.run("ps", service, "--all"))
+		}
+		return nil
 	})
 }
 
