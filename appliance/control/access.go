@@ -52,8 +52,11 @@ func (t *Tokens) Token(_ context.Context, role string) (api.Token, error) {
 
 func (t *Tokens) NewToken(_ context.Context, req api.TokenRequest) (api.Token, error) {
 	c, err := t.tokens.Issue(req.Role, req.TTL, req.Uses)
-	if err != nil {
+	switch {
+	case errors.Is(err, token.ErrRequest):
 		return api.Token{}, api.Invalid("%s", err)
+	case err != nil:
+		return api.Token{}, t.errs.explain(err)
 	}
 	return t.command(c)
 }
@@ -143,9 +146,12 @@ func NewAccounts(accounts *access.Accounts, registry string, ca []byte, errs Err
 }
 
 func (a *Accounts) RegistryLogin(_ context.Context, name string) (api.RegistryLogin, error) {
+	if err := naming.CheckAccount(name); err != nil {
+		return api.RegistryLogin{}, api.Invalid("%s", err)
+	}
 	password, err := a.accounts.Issue(name)
 	if err != nil {
-		return api.RegistryLogin{}, api.Invalid("%s", err)
+		return api.RegistryLogin{}, a.errs.explain(err)
 	}
 	return api.RegistryLogin{Registry: a.registry, User: name, Password: password, CA: string(a.ca)}, nil
 }

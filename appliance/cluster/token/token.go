@@ -69,18 +69,22 @@ type Issued struct {
 	Secret Secret
 }
 
+// ErrRequest is why a token is not issued that can't be.
+var ErrRequest = errors.New("issue token")
+
 // Issue makes a token for a role that is good for ttl, and for as many nodes as
-// uses says, at most 1000; 0 is for ever and for any number.
+// uses says, at most 1000; 0 is for ever and for any number. Another error than ErrRequest
+// says that the tokens could not be written.
 func (t *Store) Issue(role string, ttl time.Duration, uses int) (Issued, error) {
 	if ttl < 0 || ttl != 0 && ttl < time.Second {
-		return Issued{}, errors.New("issue token: it would expire at once: give a time of a second or more")
+		return Issued{}, fmt.Errorf("%w: it would expire at once: give a time of a second or more", ErrRequest)
 	}
 	if uses < 0 || uses > maxUses {
-		return Issued{}, fmt.Errorf("issue token: %d uses: give 1 to %d, or 0 for any number", uses, maxUses)
+		return Issued{}, fmt.Errorf("%w: %d uses: give 1 to %d, or 0 for any number", ErrRequest, uses, maxUses)
 	}
 	c, err := newIssued(role)
 	if err != nil {
-		return Issued{}, fmt.Errorf("issue token: %w", err)
+		return Issued{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	c.Uses = uses
 	if ttl > 0 {
