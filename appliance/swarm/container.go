@@ -173,6 +173,15 @@ func (e *Engine) removeLabelled(ctx context.Context, label string) error {
 // KillTasks ends the containers that tasks have on this engine with SIGKILL. Swarm
 // must have been told before that they are to end: it would start others.
 func (e *Engine) KillTasks(ctx context.Context, tasks []string) error {
+	return e.killTasks(ctx, func(id string) bool { return slices.Contains(tasks, id) })
+}
+
+// KillAllTasks ends those of all tasks, for which Swarm starts others.
+func (e *Engine) KillAllTasks(ctx context.Context) error {
+	return e.killTasks(ctx, func(string) bool { return true })
+}
+
+func (e *Engine) killTasks(ctx context.Context, which func(id string) bool) error {
 	const label = "com.docker.swarm.task.id"
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -183,7 +192,7 @@ func (e *Engine) KillTasks(ctx context.Context, tasks []string) error {
 	var kills errgroup.Group
 	kills.SetLimit(killsAtOnce)
 	for _, c := range list {
-		if !slices.Contains(tasks, c.Labels[label]) {
+		if !which(c.Labels[label]) {
 			continue
 		}
 		kills.Go(func() error {

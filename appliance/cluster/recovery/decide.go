@@ -157,7 +157,7 @@ func (s Situation) plan() Plan {
 		"the services start there again; images, queue, join tokens and history stay"
 	if p.InPlace {
 		what = fmt.Sprintf("this manager (%s) goes on as the only one: what runs on other nodes runs on, what runs "+
-			"here starts again", s.Name)
+			"here is killed and starts again", s.Name)
 	}
 	if len(s.Others) > 0 {
 		what += fmt.Sprintf("; what only the others know is lost, as changes after %s may be, and they stand down "+

@@ -26,6 +26,7 @@ import (
 type Swarm interface {
 	Leave(ctx context.Context, force bool) error
 	RemoveTasks(ctx context.Context) error
+	KillAllTasks(ctx context.Context) error
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	InitAlone(ctx context.Context, advertise netip.Addr) error
 	RemoveNode(ctx context.Context, id string, force bool) error
@@ -206,6 +207,10 @@ func (r *recovery) alone(ctx context.Context) error {
 	}
 	r.Alone = true
 	if err := r.Save(r.Config.DataDir); err != nil {
+		return err
+	}
+	// Docker would ask what runs here to end, and what then does so with exit code 0 is done for Swarm.
+	if err := r.engine.KillAllTasks(ctx); err != nil {
 		return err
 	}
 	if err := r.engine.InitAlone(ctx, r.Addr); err != nil {

@@ -52,6 +52,7 @@ func (l *lost) Nodes(context.Context) ([]fleet.Node, error) {
 	return slices.Clone(l.nodes), nil
 }
 
+func (l *lost) KillAllTasks(context.Context) error          { return nil }
 func (l *lost) InitAlone(context.Context, netip.Addr) error { l.alone = true; return l.fails }
 
 func (l *lost) RemoveNode(_ context.Context, id string, _ bool) error {
