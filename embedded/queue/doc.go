@@ -27,9 +27,10 @@
 // An allow-list: strings and their bits, lists, sets, sorted sets, hashes, deadlines,
 // SCAN, MULTI and WATCH, blocking pops, pub/sub, and what clients ask of a connection;
 // replies are those of Redis 7.0 to the byte, which a comparison with a real
-// redis-server holds it to. Of scripts those of redis-py's Lock are known by their
-// hash and done without Lua, since Celery needs one. Streams, other scripts, places,
-// HyperLogLogs and the rest are refused by name, with what to do; a client that goes on asking
+// redis-server holds it to. Of scripts those of redis-py's Lock, since Celery needs one,
+// and those of the leases (package lease) are known by their hash and done without Lua.
+// Streams, other scripts, places, HyperLogLogs and the rest are refused by name, with what
+// to do; a client that goes on asking
 // for them is answered later and later.
 //
 // # Strangers

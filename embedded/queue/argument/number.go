@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // CString returns what Redis reads where it takes an argument for a string of C.
@@ -63,6 +64,23 @@ func Long(s string) (*big.Float, bool) {
 		return nil, false
 	}
 	return f, true
+}
+
+// Seconds reads a timeout, in seconds with a fraction, rounded up to milliseconds; 0 is for
+// ever. It reports whether that is a number, and whether it is in range.
+func Seconds(s string) (d time.Duration, number, inRange bool) {
+	long, ok := Long(s)
+	if !ok {
+		return 0, false, false
+	}
+	switch n, _ := long.Float64(); {
+	case n < 0 || n*1000 > math.MaxInt64: // overflows in Redis
+		return 0, true, false
+	case n > math.MaxInt64/float64(time.Second):
+		return math.MaxInt64, true, true
+	default:
+		return time.Duration(math.Ceil(n*1000)) * time.Millisecond, true, true
+	}
 }
 
 // Range makes a range of indexes, both included and negative ones from the

@@ -53,20 +53,14 @@ const noWait = -1
 
 // timeout reads seconds, with a fraction; 0 is for ever.
 func (c *Context) timeout(arg string) time.Duration {
-	seconds, ok := 0.0, false
-	if long, fine := argument.Long(arg); fine {
-		seconds, _ = long.Float64()
-		ok = true
-	}
+	d, number, inRange := argument.Seconds(arg)
 	switch {
-	case !ok:
+	case !number:
 		c.fail("ERR timeout is not a float or out of range")
-	case seconds < 0 || seconds*1000 > math.MaxInt64: // overflows in Redis
+	case !inRange:
 		c.fail("ERR timeout is negative")
-	case seconds > math.MaxInt64/float64(time.Second):
-		return math.MaxInt64
 	}
-	return time.Duration(math.Ceil(seconds*1000)) * time.Millisecond
+	return d
 }
 
 // blockPop implements BLPOP, BRPOP, BZPOPMIN and BZPOPMAX: key … timeout.

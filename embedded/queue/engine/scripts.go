@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"crypto/sha1"
 	_ "embed"
-	"encoding/hex"
 	"math"
 	"strings"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
 
 // The scripts of redis-py's Lock, the same in all its releases since 3.5, which
@@ -16,38 +16,58 @@ const (
 	lockReacquire = "1cac51482acf5858da00f6d685d68f886cd6b6b2"
 )
 
+// known are the scripts that are done without Lua, by their SHA-1: those of a lock and
+// those of the leases.
+var known = map[string]func(c *Context, keys, argv []string){
+	lockRelease:       lock(lockRelease, 1),
+	lockReacquire:     lock(lockReacquire, 2),
+	lockExtend:        lock(lockExtend, 3),
+	script.Take.SHA:   leaseTake,
+	script.Settle.SHA: leaseSettle,
+	script.Retry.SHA:  leaseRetry,
+}
+
 // Refused begins the error for a command that is not served; see [Refusal].
 const Refused = " is not served by crawlbox's embedded queue; "
 
 func init() {
 	register("EVAL", -3, writes, eval)
 	register("EVALSHA", -3, writes, eval)
-	register("SCRIPT", -2, reads, script)
+	register("SCRIPT", -2, reads, scriptCommand)
 }
 
-func isLock(sha string) bool { return sha == lockRelease || sha == lockExtend || sha == lockReacquire }
-
-func shaOf(text string) string {
-	sum := sha1.Sum([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
-// eval does what the scripts of a lock do: if KEYS[1] holds ARGV[1], it releases
-// the lock, or moves its deadline by or to ARGV[2] ms.
 func eval(c *Context) {
 	sha := lower(c.args[1])
 	if c.args[0] == "EVAL" {
-		sha = shaOf(c.args[1])
+		sha = script.SHA(c.args[1])
 	}
-	if !isLock(sha) {
+	run := known[sha]
+	if run == nil {
 		c.Unserved = true
 		c.fail(Refusal(c.args[0]))
 	}
-	keys := c.bounded(c.args[2], 1, 1, ErrNotInt)
-	if wants := map[string]int{lockRelease: 1, lockReacquire: 2, lockExtend: 3}[sha]; len(c.args)-3-keys < wants {
-		c.fail("ERR too few arguments for the script of a lock")
+	keys := c.bounded(c.args[2], 1, math.MaxInt64, ErrNotInt)
+	if keys > len(c.args)-3 {
+		c.fail("ERR Number of keys can't be greater than number of args")
 	}
-	key, argv := c.args[3], c.args[4:]
+	run(c, c.args[3:3+keys], c.args[3+keys:])
+}
+
+// lock does what the scripts of a lock do: if KEYS[1] holds ARGV[1], it releases
+// the lock, or moves its deadline by or to ARGV[2] ms.
+func lock(sha string, wants int) func(*Context, []string, []string) {
+	return func(c *Context, keys, argv []string) {
+		switch {
+		case len(keys) > 1:
+			c.fail(ErrNotInt)
+		case len(argv) < wants:
+			c.fail("ERR too few arguments for the script of a lock")
+		}
+		c.lock(sha, keys[0], argv)
+	}
+}
+
+func (c *Context) lock(sha, key string, argv []string) {
 	t, found := c.text(key)
 	if !found || t.string() != argv[0] {
 		c.Out.Int(0)
@@ -77,14 +97,14 @@ func eval(c *Context) {
 	c.Out.Int(1)
 }
 
-func script(c *Context) {
+func scriptCommand(c *Context) {
 	switch sub := c.args[1]; {
-	case is(sub, "LOAD") && len(c.args) == 3 && isLock(shaOf(c.args[2])):
-		c.Out.Bulk(shaOf(c.args[2]))
+	case is(sub, "LOAD") && len(c.args) == 3 && known[script.SHA(c.args[2])] != nil:
+		c.Out.Bulk(script.SHA(c.args[2]))
 	case is(sub, "EXISTS") && len(c.args) > 2:
 		c.Out.Array(len(c.args) - 2)
 		for _, sha := range c.args[2:] {
-			c.Out.Flag(isLock(lower(sha)))
+			c.Out.Flag(known[lower(sha)] != nil)
 		}
 	case is(sub, "FLUSH"):
 		c.Out.OK()

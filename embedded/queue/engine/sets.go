@@ -87,23 +87,30 @@ func setPop(c *Context) {
 		c.Out.Set(0)
 		return
 	}
+	got := c.popMembers(s, c.args[1], count)
+	if !said {
+		c.Out.Bulk(got[0].member)
+		return
+	}
+	c.Out.Set(len(got))
+	for _, it := range got {
+		c.Out.Bulk(it.member)
+	}
+}
+
+// popMembers takes up to count members at random out of a set that has some.
+func (c *Context) popMembers(s *set, key string, count int) (got []scored) {
 	c.checkReply(1, func(int) int { return min(count, s.members.Len()) * int(s.bytes) / s.members.Len() })
-	gone := []string{"SREM", c.args[1]}
+	c.e.keep(s)
+	gone := []string{"SREM", key}
 	for range min(count, s.members.Len()) {
 		m := s.members.Random().Key
 		s.remove(m)
-		gone = append(gone, m)
+		got, gone = append(got, scored{member: m}), append(gone, m)
 	}
-	c.finishChange(c.args[1], s.members.Len())
+	c.finishChange(key, s.members.Len())
 	c.note(gone...)
-	if !said {
-		c.Out.Bulk(gone[2])
-		return
-	}
-	c.Out.Set(len(gone) - 2)
-	for _, m := range gone[2:] {
-		c.Out.Bulk(m)
-	}
+	return got
 }
 
 func setRandom(c *Context) {

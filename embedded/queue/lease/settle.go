@@ -1,0 +1,258 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
+)
+
+// Do sends a command to an engine, in the database that the leases are in, and returns the
+// reply as go-redis does: string, int64, []any, nil. What a script changed must not be sent
+// twice by it, but may be: see the functions here.
+type Do func(ctx context.Context, args ...any) (any, error)
+
+// Redis returns a Do of a client of go-redis.
+func Redis(client interface {
+	Do(ctx context.Context, args ...any) *redis.Cmd
+}) Do {
+	return func(ctx context.Context, args ...any) (any, error) {
+		reply, err := client.Do(ctx, args...).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil, nil
+		}
+		return reply, err
+	}
+}
+
+// Load makes the engine know the scripts.
+func Load(ctx context.Context, do Do) error {
+	for _, s := range script.All {
+		if _, err := do(ctx, "SCRIPT", "LOAD", s.Text); err != nil {
+			return fmt.Errorf("load the scripts of the leases: %w", err)
+		}
+	}
+	return nil
+}
+
+// run runs a script, and teaches it where it is not known. Its reply is numbers.
+func (do Do) run(ctx context.Context, s script.Script, keys, argv []string) ([]int64, error) {
+	args := make([]any, 0, 3+len(keys)+len(argv))
+	args = append(args, "EVALSHA", s.SHA, len(keys))
+	for _, arg := range slices.Concat(keys, argv) {
+		args = append(args, arg)
+	}
+	reply, err := do(ctx, args...)
+	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		args[0], args[1] = "EVAL", s.Text
+		reply, err = do(ctx, args...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, _ := reply.([]any)
+	var out []int64
+	for _, v := range list {
+		n, _ := v.(int64)
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// items returns the items of a list from start to stop, both included.
+func (do Do) items(ctx context.Context, key string, start, stop int) ([]string, error) {
+	reply, err := do(ctx, "LRANGE", key, start, stop)
+	if err != nil {
+		return nil, err
+	}
+	return texts(reply), nil
+}
+
+func texts(reply any) []string {
+	list, _ := reply.([]any)
+	out := make([]string, 0, len(list))
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// One script works on so many entries at the most, and bytes of them, while others wait.
+const (
+	atOnce      = 200
+	bytesAtOnce = 1 << 20
+)
+
+// fitting returns the first of some texts, as many as one script works on; one at least.
+func fitting(some []string) []string {
+	bytes := 0
+	for i, text := range some {
+		if bytes += len(text); i > 0 && (i == atOnce || bytes > bytesAtOnce) {
+			return some[:i]
+		}
+	}
+	return some
+}
+
+// End is how a holder has ended.
+type End string
+
+// Ends of holders.
+const (
+	Done End = "done" // its items are done
+	Back End = "back" // its items go back
+
+	undone End = "undo" // the items go back, and nobody has had them
+)
+
+// Settled is what became of items.
+type Settled struct {
+	Ended int // leases
+	Dead  int // of these, items that came back too often
+}
+
+// Settle ends all leases of a holder that has ended: its items are done, or go back to where
+// they were, in their order, those that came back MaxDeliveries times to the list of dead ones.
+// The holder must pop no more. A call that was cut off, whatever it had done, is to be
+// repeated, and two at once do no harm: each item is moved in one step.
+func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settled, error) {
+	var sum Settled
+	for {
+		entries, err := do.newest(ctx, holder)
+		if err != nil || len(entries) == 0 {
+			return sum, wrap(holder, err)
+		}
+		some, err := do.settle(ctx, holder, end, r.MaxDeliveries, fitting(entries))
+		sum.Ended += some.Ended
+		sum.Dead += some.Dead
+		if err != nil {
+			return sum, wrap(holder, err)
+		}
+	}
+}
+
+func wrap(holder string, err error) error {
+	if err != nil {
+		return fmt.Errorf("settle what %s holds: %w", holder, err)
+	}
+	return nil
+}
+
+// newest returns the last entries of a holder, the newest first: as many as the engine gives
+// at once.
+func (do Do) newest(ctx context.Context, holder string) ([]string, error) {
+	entries, err := do.items(ctx, script.HeldPrefix+holder, -atOnce, -1)
+	var refused redis.Error
+	if errors.As(err, &refused) { // large items
+		entries, err = do.items(ctx, script.HeldPrefix+holder, -1, -1)
+	}
+	slices.Reverse(entries)
+	return entries, err
+}
+
+// settle ends the leases of some entries, the newest first.
+func (do Do) settle(ctx context.Context, holder string, end End, most int, entries []string) (Settled, error) {
+	held := script.HeldPrefix + holder
+	keys := []string{held, script.Holders, script.Tries, script.Died}
+	seen := map[string]bool{}
+	for _, text := range entries {
+		if e, ok := script.Parse(text); ok && !seen[e.Key] {
+			seen[e.Key] = true
+			keys = append(keys, e.Key, e.Key+script.DeadSuffix)
+		}
+	}
+	argv := append([]string{holder, string(end), fmt.Sprint(most)}, entries...)
+	n, err := do.run(ctx, script.Settle, keys, argv)
+	switch {
+	case err != nil:
+		return Settled{}, err
+	case len(n) != 3:
+		return Settled{}, errors.New("the engine's reply to a script of the leases makes no sense")
+	}
+	out := Settled{Ended: int(n[0]), Dead: int(n[1])}
+	if n[2] > 0 {
+		return out, fmt.Errorf("%d items fit nowhere: their key and its list of dead items, KEY%s, both hold "+
+			"something else than a queue; rename one of them", n[2], script.DeadSuffix)
+	}
+	return out, nil
+}
+
+// Undo gives back the items of one pop, by its stamp, whose reply may not have reached its
+// consumer, and returns how many there were. It may be repeated, and has to be done before
+// the holder pops again.
+func Undo(ctx context.Context, do Do, holder, stamp string) (int, error) {
+	return do.undo(ctx, holder, func(e script.Entry) bool { return e.Stamp == stamp })
+}
+
+// Unsure gives back the items of the last pop of each connection of a holder that is not
+// known to have had its replies, and returns how many there were. It is for those who were not
+// there: after a start, before the holder pops again.
+func Unsure(ctx context.Context, do Do, holder string, known func(conn string) bool) (int, error) {
+	last := map[string]string{} // stamps by connection
+	err := do.eachEntry(ctx, holder, func(_ string, e script.Entry) {
+		if _, conn, _ := strings.Cut(e.Stamp, "."); !known(conn) {
+			last[conn] = e.Stamp
+		}
+	})
+	if err != nil || len(last) == 0 {
+		return 0, wrap(holder, err)
+	}
+	return do.undo(ctx, holder, func(e script.Entry) bool {
+		_, conn, _ := strings.Cut(e.Stamp, ".")
+		return last[conn] == e.Stamp
+	})
+}
+
+// undo gives back the entries that match.
+func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) bool) (n int, err error) {
+	var found []string
+	err = do.eachEntry(ctx, holder, func(text string, e script.Entry) {
+		if match(e) {
+			found = append(found, text)
+		}
+	})
+	if err != nil {
+		return 0, wrap(holder, err)
+	}
+	slices.Reverse(found)
+	for len(found) > 0 {
+		some := fitting(found)
+		found = found[len(some):]
+		settled, err := do.settle(ctx, holder, undone, math.MaxInt32, some)
+		n += settled.Ended
+		if err != nil {
+			return n, wrap(holder, err)
+		}
+	}
+	return n, nil
+}
+
+// eachEntry walks the entries of a holder, the oldest first.
+func (do Do) eachEntry(ctx context.Context, holder string, f func(text string, e script.Entry)) error {
+	step := atOnce
+	for i := 0; ; {
+		entries, err := do.items(ctx, script.HeldPrefix+holder, i, i+step-1)
+		var refused redis.Error
+		if errors.As(err, &refused) && step > 1 { // large items
+			step = 1
+			continue
+		}
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, text := range entries {
+			if e, ok := script.Parse(text); ok {
+				f(text, e)
+			}
+		}
+		i += len(entries)
+	}
+}
