@@ -322,6 +322,10 @@ var everything = []grows{
 	{"embedded/queue.hub.channels", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"embedded/queue.hub.patterns", "spider", "as waiters", "embedded/queue.TestBounds_Clients"},
 	{"outages of the queue that are known", "spider", "the last 16", "appliance/queueproc.TestState_Outages"},
+	{
+		"embedded/queue/engine/flow.Table.keys", "spider", "1000 keys of 1 KiB, the one asked for longest ago goes",
+		"embedded/queue/engine/flow.TestTable_Full",
+	},
 	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
 	{
 		"what one command of the queue sets aside", "spider", "what is left of queue.max_memory",

@@ -172,6 +172,12 @@ var calls = []call{
 		return b.QueuePush(ctx, "k &?ü", []string{"a", "<b>", "\x00\n"})
 	}},
 	{"one queue", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueLen(ctx, "k &?ü") }},
+	{"what comes and goes", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueFlow(ctx, []string{"k &?ü", "robots"}, 7)
+	}},
+	{"what comes and goes of all", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueFlow(ctx, nil, 1)
+	}},
 	{"peek", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueuePeek(ctx, "k &?ü", 2) }},
 	{"clear", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueClear(ctx, "k &?ü") }},
 	{"leave", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.Leave(ctx, false)) }},

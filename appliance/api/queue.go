@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // MaxKeys is how many keys of the queue are named at most.
@@ -15,6 +16,7 @@ const MaxKeys = 1000
 type Queues interface {
 	QueueAddress(ctx context.Context) (QueueAddress, error)
 	QueueLen(ctx context.Context, key string) ([]Items, error)
+	QueueFlow(ctx context.Context, keys []string, most int) (QueueFlow, error)
 	QueuePeek(ctx context.Context, key string, n int) (Items, error)
 	QueuePush(ctx context.Context, key string, items []string) (Items, error)
 	QueueClear(ctx context.Context, key string) (Items, error)
@@ -22,7 +24,18 @@ type Queues interface {
 
 func QueuesArea(q Queues) Area {
 	return Area{
-		"GET /v1/queue":         List(answered(query(optional, "key"), q.QueueLen)),
+		"GET /v1/queue": List(answered(query(optional, "key"), q.QueueLen)),
+		"GET /v1/queue/flow": Value(func(r *http.Request) (flow QueueFlow, err error) {
+			keys := r.URL.Query()["key"]
+			n, err := number(r, "n", MaxKeys)
+			if err != nil {
+				return flow, err
+			}
+			if n < 1 || n > MaxKeys || len(keys) > MaxKeys {
+				return flow, Invalid("ask for 1 to %d keys", MaxKeys)
+			}
+			return q.QueueFlow(r.Context(), keys, n)
+		}),
 		"GET /v1/queue/address": Secret(Value(plain(q.QueueAddress))),
 		"GET /v1/queue/items": Value(func(r *http.Request) (items Items, err error) {
 			key, err := needed(r, "key")
@@ -70,6 +83,25 @@ type Items struct {
 	Values []string  `json:"values,omitempty"` // of a hash, whose Items are the names of fields
 }
 
+// QueueFlow holds how much keys have at a moment, and what has come and gone.
+type QueueFlow struct {
+	At      time.Time `json:"at"`
+	Keys    []KeyFlow `json:"keys"`
+	More    int       `json:"more"`    // keys that are not in Keys
+	Cut     bool      `json:"cut"`     // there are so many keys that not all were looked at
+	Counted bool      `json:"counted"` // In and Out of the keys are known, which only crawlbox's own queue counts
+}
+
+// KeyFlow is one of them. In and Out are items since a moment that stays the same while somebody asks
+// every minute.
+type KeyFlow struct {
+	Key  string `json:"key"`
+	Type string `json:"type,omitempty"` // as in Items
+	Len  int64  `json:"len"`
+	In   int64  `json:"in"`
+	Out  int64  `json:"out"`
+}
+
 // QueueAddress returns where programs find the queue, with its password.
 func (c *Client) QueueAddress(ctx context.Context) (v QueueAddress, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/queue/address", nil, &v)
@@ -78,6 +110,12 @@ func (c *Client) QueueAddress(ctx context.Context) (v QueueAddress, err error) {
 // QueueLen returns how many items a key has, or of MaxKeys keys where key is empty.
 func (c *Client) QueueLen(ctx context.Context, key string) (v []Items, err error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/queue?key="+url.QueryEscape(key), nil, &v)
+}
+
+// QueueFlow returns how keys are, or the keys that have most items, most of them, where none is named.
+func (c *Client) QueueFlow(ctx context.Context, keys []string, most int) (v QueueFlow, err error) {
+	query := url.Values{"key": keys, "n": {strconv.Itoa(most)}}
+	return v, c.call(ctx, http.MethodGet, "/v1/queue/flow?"+query.Encode(), nil, &v)
 }
 
 // QueuePeek returns the first n items of a key without taking them.

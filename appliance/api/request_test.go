@@ -69,6 +69,7 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 			api.MaxBody), 400, "before its files"},
 		{"no key", "GET", "/v1/queue/items", "", 400, "key is missing"},
 		{"no key to clear", "DELETE", "/v1/queue/items", "", 400, "key is missing"},
+		{"no keys to watch", "GET", "/v1/queue/flow?n=0", "", 400, "ask for 1 to 1000 keys"},
 		{"bad count", "GET", "/v1/queue/items?key=k&n=x", "", 400, "whole number"},
 		{"negative count", "GET", "/v1/queue/items?key=k&n=-1", "", 400, "0 or more"},
 		{"no checksum to upgrade to", "POST", "/v1/upgrade/program?size=7", "program", 400, "64 hexadecimal digits"},

@@ -35,6 +35,7 @@ var firstBad = map[string]string{
 	"env-file":       "/nowhere.env",
 	"failure-ratio":  "1.1",
 	"image":          "Not An Image",
+	"interval":       "0s",
 	"limit-cpu":      "0",
 	"limit-memory":   "1k",
 	"log-level":      "loud",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -47,6 +49,7 @@ var asksOthers = map[string][]string{
 	"queue url":       nil,
 	"queue len":       nil,
 	"queue peek":      {"robots"},
+	"queue watch":     {"--interval", "100ms"},
 	"queue import":    {"redis://127.0.0.1:1"},
 	"queue export":    {"redis://127.0.0.1:1"},
 	"config show":     nil,
@@ -129,7 +132,15 @@ func TestTerminal_ObeysNobody(t *testing.T) {
 	for path, args := range asksOthers {
 		t.Run(path, func(t *testing.T) {
 			evil := sayEvil(apitest.Handler(apitest.New(clitest.Now), nil, slog.New(slog.DiscardHandler)))
-			socket, stop, err := clitest.ServeHandler(evil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			asked := atomic.Int64{}
+			socket, stop, err := clitest.ServeHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				evil.ServeHTTP(w, r)
+				if path == "queue watch" && asked.Add(1) == 3 { // which goes on until it is interrupted
+					cancel()
+				}
+			}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +162,7 @@ func TestTerminal_ObeysNobody(t *testing.T) {
 					}
 				}
 			}
-			execute(t.Context(), env, args)
+			execute(ctx, env, args)
 			text := shown()
 			if !strings.Contains(text, evilSeen) && path != "inspect" { // which is JSON
 				t.Errorf("it shows nothing that others wrote: %q", text)

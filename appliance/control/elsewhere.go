@@ -161,6 +161,9 @@ func (no NoQueue) QueueAddress(context.Context) (api.QueueAddress, error) {
 	return api.QueueAddress{}, no()
 }
 func (no NoQueue) QueueLen(context.Context, string) ([]api.Items, error) { return nil, no() }
+func (no NoQueue) QueueFlow(context.Context, []string, int) (api.QueueFlow, error) {
+	return api.QueueFlow{}, no()
+}
 func (no NoQueue) QueuePeek(context.Context, string, int) (api.Items, error) {
 	return api.Items{}, no()
 }

@@ -1,12 +1,14 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -101,12 +103,86 @@ func someKeys(ctx context.Context, c *redis.Client) ([]string, error) {
 	return slices.Compact(keys), it.Err()
 }
 
+// ownKeys begins the names of keys that the queue keeps for itself.
+const ownKeys = "crawlbox:"
+
+// maxLooked is how many keys are looked at for those that have most items.
+const maxLooked = 100_000
+
+func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.QueueFlow, err error) {
+	c, err := q.running()
+	if err != nil {
+		return v, err
+	}
+	var list []api.Items
+	if len(keys) > 0 {
+		list, err = sizes(ctx, c, keys)
+	} else {
+		list, v.More, v.Cut, err = deepest(ctx, c, most)
+	}
+	if err != nil {
+		return v, queueError("read", "*", err)
+	}
+	v.Keys = make([]api.KeyFlow, len(list))
+	ask := []any{"CRAWLBOX.FLOW"}
+	for i, is := range list {
+		v.Keys[i] = api.KeyFlow{Key: is.Key, Type: is.Type, Len: is.Len}
+		ask = append(ask, is.Key)
+	}
+	if len(list) > 0 {
+		counts, err := c.Do(ctx, ask...).Int64Slice()
+		var refused redis.Error
+		if err != nil && !errors.As(err, &refused) {
+			return v, queueError("read", "*", err)
+		}
+		if v.Counted = err == nil && len(counts) == 2*len(list); v.Counted {
+			for i := range v.Keys {
+				v.Keys[i].In, v.Keys[i].Out = counts[2*i], counts[2*i+1]
+			}
+		}
+	}
+	v.At = time.Now()
+	return v, nil
+}
+
+// deepest returns the keys that have most items, the first ones having more, how many more keys there
+// are, and whether not all were looked at. Strings are none that anybody works off.
+func deepest(ctx context.Context, c *redis.Client, most int) (top []api.Items, more int, cut bool, err error) {
+	looked := 0
+	for cursor := uint64(0); ; {
+		var names []string
+		names, cursor, err = c.Scan(ctx, cursor, "*", api.MaxKeys).Result()
+		if err != nil {
+			return nil, 0, false, err
+		}
+		looked += len(names)
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, ownKeys) })
+		some, err := sizes(ctx, c, names)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		some = slices.DeleteFunc(some, func(is api.Items) bool { return is.Type == "" || is.Type == "string" })
+		more += len(some)
+		top = append(top, some...)
+		slices.SortFunc(top, func(a, b api.Items) int {
+			return cmp.Or(cmp.Compare(b.Len, a.Len), strings.Compare(a.Key, b.Key))
+		})
+		// A scan may name a key twice.
+		top = slices.CompactFunc(top, func(a, b api.Items) bool { return a.Key == b.Key })
+		top = top[:min(most, len(top))]
+		if cut = looked >= maxLooked && cursor != 0; cut || cursor == 0 {
+			return top, more - len(top), cut, nil
+		}
+	}
+}
+
 // counters count what a key of a type holds.
 var counters = map[string]func(redis.Pipeliner, context.Context, string) *redis.IntCmd{
 	"list":   redis.Pipeliner.LLen,
 	"set":    redis.Pipeliner.SCard,
 	"zset":   redis.Pipeliner.ZCard,
 	"hash":   redis.Pipeliner.HLen,
+	"stream": redis.Pipeliner.XLen,
 	"string": func(p redis.Pipeliner, ctx context.Context, key string) *redis.IntCmd { return p.Exists(ctx, key) },
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
@@ -125,5 +126,57 @@ func TestQueues_Many(t *testing.T) {
 	if _, err := q.QueuePush(t.Context(), "seen", []string{"a"}); err == nil || !strings.Contains(err.Error(),
 		"seen is not a list") {
 		t.Errorf("a push to a set: %v", err)
+	}
+}
+
+// TestQueues_Flow wants the keys with most items of many, and what comes and goes of those that are
+// named; of a server that does not count that, that it is not known.
+func TestQueues_Flow(t *testing.T) {
+	t.Parallel()
+	own, c := newQueues(t)
+	other := redis.NewClient(&redis.Options{Addr: testenv.Redis(t)})
+	t.Cleanup(func() { other.Close() })
+	real := NewQueues(other, func() queueproc.State { return queueproc.State{} }, "", false)
+	items := func(n int) (all []any) {
+		for i := range n {
+			all = append(all, i)
+		}
+		return all
+	}
+	for counted, q := range map[bool]*Queues{true: own, false: real} {
+		c, ctx := q.client, t.Context()
+		_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i := range 3000 {
+				p.RPush(ctx, fmt.Sprint("list:", i), items(1+i%100)...)
+			}
+			p.Set(ctx, "lock", "", 0)
+			p.RPush(ctx, "crawlbox:held:x", items(500)...)
+			p.SAdd(ctx, "more", items(200)...)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := q.QueueFlow(ctx, nil, 3)
+		if err != nil || len(v.Keys) != 3 || v.More != 2998 || v.Cut || v.Counted != counted ||
+			fmt.Sprint(v.Keys[0]) != "{more set 200 0 0}" || v.Keys[1].Len != 100 || v.At.IsZero() {
+			t.Errorf("the deepest are %+v, %v", v, err)
+		}
+		if v, err = q.QueueFlow(ctx, []string{"more", "none"}, 1); err != nil || len(v.Keys) != 2 {
+			t.Errorf("the named are %+v, %v", v, err)
+		}
+		c.SPopN(ctx, "more", 20)
+		c.RPush(ctx, "none", 1, 2)
+		want := "[{more set 180 0 20} {none list 2 2 0}]"
+		if !counted {
+			want = "[{more set 180 0 0} {none list 2 0 0}]"
+		}
+		if v, err = q.QueueFlow(ctx, []string{"more", "none"}, 1); err != nil || fmt.Sprint(v.Keys) != want {
+			t.Errorf("the named are %+v, %v; want %s", v.Keys, err, want)
+		}
+	}
+	c.Close()
+	if _, err := own.QueueFlow(t.Context(), []string{"more"}, 1); err == nil {
+		t.Error("a queue that does not answer is no error")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/flow"
 )
 
 // serverCommand is a command about the connection or the server, not about data.
@@ -51,6 +53,7 @@ func init() {
 	register("CLIENT", serverCommand{arity: -2, run: locked((*session).client)})
 	register("COMMAND", serverCommand{arity: -1, run: locked((*session).command)})
 	register("CONFIG", serverCommand{arity: -2, run: locked((*session).config)})
+	register("CRAWLBOX.FLOW", serverCommand{arity: -2, run: locked((*session).flow)})
 	register("DISCARD", serverCommand{arity: 1, atOnce: true, run: discard})
 	register("ECHO", serverCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})
 	register("EXEC", serverCommand{
@@ -278,6 +281,23 @@ func (s *session) selectDB(args []string) {
 func (s *session) time([]string) {
 	now := time.Now()
 	s.c.Out.Bulks([]string{strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond() / 1000)})
+}
+
+// flow implements CRAWLBOX.FLOW key [key ...], which no other server has: it replies with how many items
+// have come into each key, and gone out of it.
+func (s *session) flow(args []string) {
+	keys := args[1:]
+	if len(keys) > flow.MaxKeys {
+		s.c.Out.Error(fmt.Sprintf("ERR it counts for %d keys at the most", flow.MaxKeys))
+		return
+	}
+	s.core.engine.Tick()
+	s.c.Out.Array(2 * len(keys))
+	for _, key := range keys {
+		counts := s.core.engine.Flow(engine.Key{DB: s.db, Name: key})
+		s.c.Out.Int64(counts.In)
+		s.c.Out.Int64(counts.Out)
+	}
 }
 
 func (s *session) waitReplicas(args []string) {

@@ -30,6 +30,7 @@ type Cluster struct {
 	images   []fleet.Image
 	queue    map[string][]string
 	queueURL string
+	flows    int // how often it was asked what comes and goes
 	tokens   []token.Info
 	accounts []api.RegistryAccount
 	hold     map[string]bool

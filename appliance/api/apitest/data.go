@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -75,6 +76,27 @@ func (c *Cluster) QueueLen(_ context.Context, key string) ([]api.Items, error) {
 		all = append(all, c.items(k))
 	}
 	return all, nil
+}
+
+// QueueFlow answers as if an item a second had gone out of each key since New, and none had come.
+func (c *Cluster) QueueFlow(_ context.Context, keys []string, most int) (v api.QueueFlow, err error) {
+	if err := c.manager(); err != nil {
+		return v, err
+	}
+	defer c.mu.Unlock()
+	v.At, v.Counted = c.now.Add(time.Duration(c.flows)*time.Second), true
+	all := slices.Sorted(maps.Keys(c.queue))
+	if len(keys) == 0 {
+		keys = all[:min(most, len(all))]
+		v.More = len(all) - len(keys)
+	}
+	for _, key := range keys {
+		is := c.items(key)
+		gone := int64(c.flows)
+		v.Keys = append(v.Keys, api.KeyFlow{Key: key, Type: is.Type, Len: max(0, is.Len-gone), Out: gone})
+	}
+	c.flows++
+	return v, nil
 }
 
 // items returns what a key is: the one of requests is a sorted set.

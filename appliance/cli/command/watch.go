@@ -30,10 +30,10 @@ func Watches[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.C
 		}
 		again := func() (T, error) { return ask(cmd.Context(), c, args) }
 		if *asJSON {
-			return repeat(cmd.Context(), v, again, func(v T, _ error) error { return a.PrintJSON(v) })
+			return Repeat(cmd.Context(), watchEvery, v, again, func(v T, _ error) error { return a.PrintJSON(v) })
 		}
 		var shown tui.Watch
-		return repeat(cmd.Context(), v, again, func(v T, err error) error {
+		return Repeat(cmd.Context(), watchEvery, v, again, func(v T, err error) error {
 			return shown.Show(a.Stdout(), func(s tui.Screen) {
 				if render(s, v); err != nil {
 					tui.WriteProblem(s, err.Error())
@@ -51,15 +51,17 @@ func WatchesAll[T any](a *App, cmd *cobra.Command, ask func(*api.Client, context
 	return Watches(a, cmd, asked, render)
 }
 
-// repeat shows a value and what is asked for again, until ctx ends or that fails. show gets the
+// Repeat shows a value and what is asked for again, after a time, until ctx ends or that fails. show gets the
 // last good value, and why it could not be asked for since.
-func repeat[T any](ctx context.Context, v T, again func() (T, error), show func(T, error) error) error {
+func Repeat[T any](
+	ctx context.Context, every time.Duration, v T, again func() (T, error), show func(T, error) error,
+) error {
 	var failed error
 	for {
 		if err := show(v, failed); err != nil {
 			return err
 		}
-		if clock.Sleep(ctx, watchEvery) != nil {
+		if clock.Sleep(ctx, every) != nil {
 			return nil
 		}
 		next, err := again()

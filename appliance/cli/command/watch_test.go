@@ -19,7 +19,7 @@ func TestRepeat(t *testing.T) {
 		defer cancel()
 		asked := 0
 		var shown []string
-		err := repeat(ctx, 0, func() (int, error) {
+		err := Repeat(ctx, watchEvery, 0, func() (int, error) {
 			if asked++; asked == 2 {
 				return 0, errors.New("away")
 			}
@@ -33,7 +33,7 @@ func TestRepeat(t *testing.T) {
 		}
 	})
 	gone := errors.New("nobody reads")
-	if err := repeat(t.Context(), 0, nil, func(int, error) error { return gone }); !errors.Is(err, gone) {
+	if err := Repeat(t.Context(), watchEvery, 0, nil, func(int, error) error { return gone }); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
 }

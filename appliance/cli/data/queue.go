@@ -16,7 +16,7 @@ import (
 
 func QueueCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "queue", Short: "Look into the embedded queue, and fill it"},
-		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a),
+		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a), queueWatchCmd(a),
 		queueImportCmd(a), queueExportCmd(a))
 }
 
@@ -40,12 +40,12 @@ func queueLenCmd(a *command.App) *cobra.Command {
 		Short: "Show how many items a key has, or all keys",
 		Long: `Show how many items a list, a set or a sorted set has, or a hash fields, or list
 the keys with their types.`,
-		Example:           "  crawlbox queue len\n  crawlbox queue len urls --watch",
+		Example:           "  crawlbox queue len\n  crawlbox queue len urls",
 		Args:              command.AtMostOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
 	}
 	single := false
-	return command.Watches(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]api.Items, error) {
+	return command.Reads(a, cmd, func(ctx context.Context, c *api.Client, args []string) ([]api.Items, error) {
 		single = len(args) == 1
 		return c.QueueLen(ctx, strings.Join(args, ""))
 	}, func(s tui.Screen, keys []api.Items) {

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -156,7 +155,7 @@ func otherServer(a *command.App, cmd *cobra.Command, args []string, urlFile, caF
 
 // readSmall reads a file, or standard input for -.
 func readSmall(a *command.App, path string, most int64) ([]byte, error) {
-	var in io.Reader = a.Env.Stdin
+	in := a.Env.Stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {

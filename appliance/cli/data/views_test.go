@@ -17,5 +17,7 @@ func TestViews(t *testing.T) {
 		"accounts": func(s tui.Screen) { renderAccounts(s, accounts) },
 		"images":   func(s tui.Screen) { renderImages(s, images) },
 		"queue":    func(s tui.Screen) { renderKeys(s, lists) },
+		"watch":    func(s tui.Screen) { renderFlow(s, seen(true)) },
+		"net":      func(s tui.Screen) { renderFlow(s, seen(false)) },
 	}, nil)
 }

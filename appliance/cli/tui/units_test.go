@@ -8,6 +8,18 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
 )
 
+func TestRoughly(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", 750 * time.Second: "12m30s",
+		185 * time.Minute: "3h5m", 52 * time.Hour: "2d4h",
+	} {
+		if got := Roughly(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestTook(t *testing.T) {
 	t.Parallel()
 	got := fmt.Sprint(Took(0), " ", Took(12340*time.Millisecond), " ", Took(72300*time.Millisecond))

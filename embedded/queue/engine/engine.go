@@ -30,6 +30,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/engine/flow"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/table"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
@@ -63,6 +64,7 @@ type Engine struct {
 
 	reading bool  // the command under way only reads
 	stats   Stats // since the start
+	flows   flow.Table[Key]
 
 	epoch    uint32 // of the snapshot under way; 0: none
 	lastSnap uint32
@@ -92,8 +94,38 @@ func (e *Engine) Keys(db int) (keys, expiring int) {
 // a list or a sorted set, not as they lost one. Both are valid until the next command.
 func (e *Engine) Effects() (effects []journal.Command, touched []Key) {
 	effects, touched = e.effects, append(e.ready, e.touched...)
+	if len(e.touched) > 0 && e.flows.Active(e.clock) {
+		for _, key := range e.touched {
+			e.flows.See(key, e.items(key))
+		}
+	}
 	e.effects, e.touched, e.ready = e.effects[:0], e.touched[:0], touched[:0]
 	return effects, touched
+}
+
+// maxFlowName bounds the names of keys whose items are counted, in bytes.
+const maxFlowName = 1024
+
+// Flow returns how many items have come into a key and gone out of it since it was first asked for; a
+// key that nobody asks for is forgotten. What one command, or a transaction, adds and takes counts as
+// the difference. For names of more than 1024 bytes nothing is counted.
+func (e *Engine) Flow(k Key) flow.Counts {
+	if len(k.Name) > maxFlowName {
+		return flow.Counts{}
+	}
+	return e.flows.Ask(k, e.items(k), e.clock)
+}
+
+// items returns how many items a key has; a string is one.
+func (e *Engine) items(k Key) int {
+	ent := e.dbs[k.DB].keys.Get(k.Name)
+	if ent == nil {
+		return 0
+	}
+	if val, ok := ent.val.(counted); ok {
+		return val.count()
+	}
+	return 1
 }
 
 // Tick sets the time that the next commands go by.
