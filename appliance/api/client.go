@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 )
 
@@ -39,17 +40,39 @@ var ErrCut = errors.New("ended in the middle of its answer")
 type Client struct {
 	socket string
 	http   *http.Client
+	// Starts reports whether a crawlbox that serves nothing is about to; nil: it is not. It is set before the
+	// first call.
+	Starts func(ctx context.Context) bool
 }
 
 // NewClient returns a client for the unix socket given. It does not connect.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}
+	c := &Client{socket: socket}
 	// Without kept connections none outlives its call; a unix socket is cheap to dial.
-	t := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	return &Client{socket: socket, http: &http.Client{Transport: t}}
+	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true}}
+	return c
+}
+
+const (
+	// startLimit bounds how long a call waits for a crawlbox that starts.
+	startLimit = 10 * time.Second
+	startEvery = 200 * time.Millisecond
+)
+
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	by := time.Now().Add(startLimit)
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+		if err == nil || !unserved(err) || c.Starts == nil || time.Now().After(by) || !c.Starts(ctx) ||
+			clock.Sleep(ctx, startEvery) != nil {
+			return conn, err
+		}
+	}
+}
+
+// unserved reports whether a connection failed since nobody serves the socket.
+func unserved(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // failing makes the line that says why a stream ended the error of it.
@@ -175,7 +198,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for %s; run as root (sudo), or set socket_group in the config and join "+
 			"that group", c.socket)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case unserved(err):
 		return NotRunning(c.socket)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/systemd"
+	"github.com/crawlbox/crawlbox/systemd/install"
 )
 
 // Exit codes of crawlbox.
@@ -27,7 +28,8 @@ const (
 // exit code: 0 done, 1 failed, 2 wrong usage. When ctx ends, commands stop at
 // the next safe moment.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return execute(ctx, command.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr}, args)
+	starts := install.LocalMachine().Starts
+	return execute(ctx, command.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr, Starts: starts}, args)
 }
 
 func execute(ctx context.Context, env command.Env, args []string) int {

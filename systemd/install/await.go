@@ -63,6 +63,15 @@ func orNothing(status string) string {
 	return strings.TrimPrefix(status, "failed: ")
 }
 
+// Starts reports whether systemd starts the service at present, again after it ended for instance.
+func (m *Machine) Starts(ctx context.Context) bool {
+	if !m.HasSystemd() {
+		return false
+	}
+	s, err := m.state(ctx)
+	return err == nil && (s.active == "activating" || s.job)
+}
+
 // state is how systemd says the service is.
 type state struct {
 	active, sub, restarts, status string

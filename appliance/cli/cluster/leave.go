@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +28,7 @@ without the queue where this node has it: see crawlbox move.`,
 	force := cmd.Flags().Bool("force", false, "leave although the cluster ends or suffers by it")
 	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, _ []string) error {
 		err := c.Leave(cmd.Context(), *force)
-		if errors.Is(err, api.ErrNotRunning) && usualSocket(a) {
+		if errors.Is(err, api.ErrNotRunning) && a.UsualSocket() {
 			err = leaveOffline(a, cmd.Context(), *force)
 		}
 		if err != nil {
@@ -39,10 +38,6 @@ without the queue where this node has it: see crawlbox move.`,
 	})
 	return cmd
 }
-
-// usualSocket reports whether the config names the socket: a node with another one
-// may have another data directory too.
-func usualSocket(a *command.App) bool { return a.Socket == "" && os.Getenv("CRAWLBOX_SOCKET") == "" }
 
 // leaveOffline leaves with the data directory of a node that does not run.
 func leaveOffline(a *command.App, ctx context.Context, force bool) error {

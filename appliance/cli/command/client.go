@@ -19,8 +19,16 @@ func (a *App) Client() (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.NewClient(socket), nil
+	c := api.NewClient(socket)
+	if a.UsualSocket() {
+		c.Starts = a.Env.Starts
+	}
+	return c, nil
 }
+
+// UsualSocket reports whether the config names the socket: a node with another one
+// may have another data directory too.
+func (a *App) UsualSocket() bool { return a.Socket == "" && os.Getenv("CRAWLBOX_SOCKET") == "" }
 
 // findSocket does not fail for a config that is broken, or not to be read by
 // this user: a crawlbox that runs has not taken it up, and has to be reached.

@@ -98,6 +98,8 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Now            func() time.Time // for ages; nil: time.Now
+	// Starts reports whether the crawlbox of this machine is about to serve the usual socket; nil: it is not.
+	Starts func(context.Context) bool
 }
 
 // Each makes what a command runs that does the same to several things, to each once, and says what
