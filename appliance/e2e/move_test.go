@@ -11,12 +11,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
-// TestMove moves the manager's duties to a worker, with a queue whose items a client counts all the while: no
-// container stops, no item is lost, and the machine before is a worker that can be switched off once services
-// are deployed again.
+// TestMove moves the manager's duties to a worker, with a queue whose items a client counts all the while, over
+// TLS: no container stops, no item is lost, and the machine before is a worker that can be switched off once
+// services are deployed again.
 func TestMove(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, queueConfig, 2)
+	c := newCluster(t, queueConfig+"  tls: true\n", 2)
 	before, to, worker := c.hosts[0], c.hosts[1], c.hosts[2]
 	c.push("localhost:8003/s:1")
 	c.run("deploy", "localhost:8003/s:1", "--name", "s", "--replicas", "3", "--monitor", "1s")
@@ -43,7 +43,7 @@ func TestMove(t *testing.T) {
 	ran := containers()
 	var addr api.QueueAddress
 	c.read(&addr, "queue", "url")
-	client := dialQueue(t, worker, addr)
+	client := dialQueue(t, worker, addr, c.run("ca"))
 	w := startWriter(t.Context(), client, "moved")
 	w.await(t)
 

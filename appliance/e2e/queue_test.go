@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strconv"
@@ -117,8 +119,8 @@ func (c *cluster) queueCommands(addr api.QueueAddress) {
 	}
 }
 
-// dialQueue connects a go-redis client from a host. It tries nothing twice.
-func dialQueue(t *testing.T, h *lab.Host, addr api.QueueAddress) *redis.Client {
+// dialQueue connects a go-redis client from a host, which trusts ca where the queue speaks TLS. It tries nothing twice.
+func dialQueue(t *testing.T, h *lab.Host, addr api.QueueAddress, ca ...string) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(addr.URL)
 	if err != nil {
@@ -126,6 +128,17 @@ func dialQueue(t *testing.T, h *lab.Host, addr api.QueueAddress) *redis.Client {
 	}
 	opts.MaxRetries, opts.DisableIdentity = -1, true
 	opts.Dialer = h.DialContext
+	if secured := opts.TLSConfig; secured != nil {
+		secured.RootCAs = x509.NewCertPool()
+		secured.RootCAs.AppendCertsFromPEM([]byte(strings.Join(ca, "\n")))
+		opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := h.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return tls.Client(conn, secured), nil
+		}
+	}
 	client := redis.NewClient(opts)
 	t.Cleanup(func() { client.Close() })
 	return client
