@@ -426,6 +426,7 @@ func (s *session) getConfig(patterns []string) {
 		{"maxclients", strconv.Itoa(s.server.maxClients())},
 		{"maxmemory", strconv.FormatInt(s.server.opts.dataBound(), 10)},
 		{"maxmemory-policy", "noeviction"},
+		{"notify-keyspace-events", engine.Notified},
 		{"port", strconv.Itoa(s.server.addr.Load().Port)},
 		{"proto-max-bulk-len", "536870912"},
 		{"save", ""},

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
 // Another server than crawlbox's to compare with redis-server.
@@ -86,6 +88,7 @@ func tryRedis(t testing.TB, program string) (redisServer, error) {
 		return redisServer{}, err
 	}
 	cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(),
+		"--notify-keyspace-events", engine.Notified,
 		"--save", "", "--appendonly", "no", "--requirepass", testPassword, "--loglevel", "warning")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

@@ -145,6 +145,7 @@ func (c *core) try(f func(), harmless func(error) bool) (ok bool) {
 		}
 	}()
 	c.began.Store(time.Now().UnixNano())
+	c.engine.Notify = c.hub.hears > 0
 	f()
 	c.commit()
 	c.began.Store(0)
@@ -164,6 +165,7 @@ func (c *core) progress() {
 func (c *core) commit() {
 	for {
 		effects, touched := c.engine.Effects()
+		c.hub.notify(c.engine.Events())
 		if len(effects) > 0 {
 			if err := c.journal.Append(effects); err != nil {
 				c.fail(err)

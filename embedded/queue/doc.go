@@ -25,7 +25,8 @@
 // # What is served
 //
 // An allow-list: strings and their bits, lists, sets, sorted sets, hashes, deadlines,
-// SCAN, MULTI and WATCH, blocking pops, pub/sub, and what clients ask of a connection;
+// SCAN, MULTI and WATCH, blocking pops, pub/sub, keyspace notifications for those who
+// listen (of all keys, lists, sets and sorted sets), and what clients ask of a connection;
 // replies are those of Redis 7.0 to the byte, which a comparison with a real
 // redis-server holds it to. Of scripts those of redis-py's Lock, since Celery needs one,
 // and those of the leases (package lease) are known by their hash and done without Lua.

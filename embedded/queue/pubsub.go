@@ -3,6 +3,8 @@ package queue
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
@@ -13,6 +15,29 @@ import (
 type hub struct {
 	channels map[string]map[*session]struct{}
 	patterns map[string]map[*session]struct{}
+	hears    int // of both, those on which keyspace notifications can come
+}
+
+// Keyspace notifications come on channels that begin like this, followed by the number of a
+// database.
+const (
+	keyspaceChannel = "__keyspace@"
+	keyeventChannel = "__keyevent@"
+)
+
+// canHear reports whether keyspace notifications can come on a channel, or on those that match
+// a pattern.
+func canHear(name string, pattern bool) bool {
+	return strings.HasPrefix(name, "__key") || pattern && name != "" && strings.IndexByte("*?[\\_", name[0]) >= 0
+}
+
+// notify tells those who listen what happened to keys.
+func (h *hub) notify(events []engine.Event) {
+	for _, e := range events {
+		at := strconv.Itoa(e.DB) + "__:"
+		h.publish(nil, keyspaceChannel+at+e.Key.Name, e.Name)
+		h.publish(nil, keyeventChannel+at+e.Name, e.Key.Name)
+	}
 }
 
 func newHub() hub {
@@ -21,20 +46,23 @@ func newHub() hub {
 
 func (h *hub) leave(s *session) {
 	for name := range s.channels {
-		remove(h.channels, name, s)
+		h.remove(h.channels, name, false, s)
 		s.share.give(subscriptionCost + len(name))
 	}
 	for name := range s.patterns {
-		remove(h.patterns, name, s)
+		h.remove(h.patterns, name, true, s)
 		s.share.give(subscriptionCost + len(name))
 	}
 	s.channels, s.patterns = nil, nil
 }
 
-func remove(all map[string]map[*session]struct{}, name string, s *session) {
+func (h *hub) remove(all map[string]map[*session]struct{}, name string, pattern bool, s *session) {
 	delete(all[name], s)
 	if len(all[name]) == 0 {
 		delete(all, name)
+		if canHear(name, pattern) {
+			h.hears--
+		}
 	}
 }
 
@@ -118,6 +146,9 @@ func (s *session) subscribe(args []string, patterns bool) {
 			(*mine)[name] = struct{}{}
 			if all[name] == nil {
 				all[name] = map[*session]struct{}{}
+				if canHear(name, patterns) {
+					s.core.hub.hears++
+				}
 			}
 			all[name][s] = struct{}{}
 		}
@@ -144,7 +175,7 @@ func (s *session) unsubscribe(args []string, patterns bool) {
 		if _, known := (*mine)[name]; known {
 			s.share.give(subscriptionCost + len(name))
 			delete(*mine, name)
-			remove(all, name, s)
+			s.core.hub.remove(all, name, patterns, s)
 		}
 		s.confirm(args[0], name)
 	}

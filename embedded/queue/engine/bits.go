@@ -166,7 +166,7 @@ func bitOp(c *Context) {
 	target := c.args[2]
 	if longest == 0 {
 		if c.e.remove(c.db, target) {
-			c.touch(target)
+			c.touch(target, "del")
 		}
 		c.Out.Int(0)
 		return

@@ -135,10 +135,24 @@ func WrongArity(name string) string {
 	return "ERR wrong number of arguments for '" + strings.ToLower(name) + "' command"
 }
 
-// touch says that a command changed a key.
-func (c *Context) touch(key string) {
+// touch says that a command changed a key, and by which events.
+func (c *Context) touch(key string, events ...string) {
 	c.changed = true
 	c.e.touch(c.db, key)
+	c.tell(key, events...)
+}
+
+// tell notes events for those who listen, as Redis names them.
+func (c *Context) tell(key string, events ...string) {
+	if !c.e.Notify || c.e.loading {
+		return
+	}
+	for _, name := range events {
+		if name == "hdel" { // of hashes only their end is told
+			continue
+		}
+		c.e.events = append(c.e.events, Event{Key{c.db, key}, name})
+	}
 }
 
 // note says which commands make the change, in place of the command itself.
@@ -246,7 +260,7 @@ func removeItems[T removable](c *Context) {
 		}
 	}
 	if n > 0 {
-		c.finishChange(c.args[1], v.count())
+		c.finishChange(c.args[1], v.count(), lower(c.args[0]))
 	}
 	c.Out.Int(n)
 }
@@ -269,10 +283,13 @@ func add[T value](c *Context, key string, v T) T {
 	return v
 }
 
-// finishChange ends the change of a value: without items its key is removed.
-func (c *Context) finishChange(key string, items int) {
+// finishChange ends the change of a value, which event names: without items its key is
+// removed.
+func (c *Context) finishChange(key string, items int, event string) {
+	c.tell(key, event)
 	if items == 0 {
 		c.e.remove(c.db, key)
+		c.tell(key, "del")
 	}
 	c.touch(key)
 }

@@ -47,6 +47,7 @@ type Key struct {
 // Engine is the data. It is not safe for concurrent use.
 type Engine struct {
 	Flushing func(db int) // called before a database is emptied; may be nil
+	Notify   bool         // somebody listens to events: see [Engine.Events]
 
 	dbs    [Databases]keyspace
 	fields *miniredis.RedisDB // of hashes
@@ -61,6 +62,7 @@ type Engine struct {
 	effects []journal.Command
 	touched []Key
 	ready   []Key // of touched, those that had what clients wait for by then
+	events  []Event
 
 	reading bool  // the command under way only reads
 	stats   Stats // since the start
@@ -126,6 +128,24 @@ func (e *Engine) items(k Key) int {
 		return val.count()
 	}
 	return 1
+}
+
+// Event is what happened to a key, as Redis' keyspace notifications call it.
+type Event struct {
+	Key
+	Name string
+}
+
+// Notified are the classes of events that are noted, and the kinds of channels they are told
+// on, as Redis writes its notify-keyspace-events: those of all keys, lists, sets and sorted sets.
+const Notified = "glszKE"
+
+// Events returns the events that were noted since the last time, in their order; they are
+// valid until the next command.
+func (e *Engine) Events() []Event {
+	events := e.events
+	e.events = e.events[:0]
+	return events
 }
 
 // Tick sets the time that the next commands go by.

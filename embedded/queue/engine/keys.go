@@ -78,13 +78,14 @@ func (c *Context) expire(key string, at int64) {
 // setDeadline gives a key that is there a deadline, or deletes it when that has
 // passed.
 func (c *Context) setDeadline(key string, at int64) {
-	c.touch(key)
 	if at <= c.e.clock && !c.e.loading {
 		c.e.remove(c.db, key)
+		c.touch(key, "del")
 		c.note("DEL", key)
 		return
 	}
 	c.expire(key, at)
+	c.touch(key, "expire")
 	c.note("PEXPIREAT", key, strconv.FormatInt(at, 10))
 }
 
@@ -149,7 +150,7 @@ func persist(c *Context) {
 		return
 	}
 	c.expire(c.args[1], 0)
-	c.touch(c.args[1])
+	c.touch(c.args[1], "persist")
 	c.Out.Int(1)
 }
 
@@ -158,7 +159,7 @@ func del(c *Context) {
 	for _, key := range c.args[1:] {
 		if c.e.lookup(c.db, key) != nil {
 			c.e.remove(c.db, key)
-			c.touch(key)
+			c.touch(key, "del")
 			n++
 		}
 	}
@@ -235,8 +236,8 @@ func rename(c *Context) {
 	}
 	if from != to {
 		c.e.move(c.db, from, to)
-		c.touch(from)
-		c.touch(to)
+		c.touch(from, "rename_from")
+		c.touch(to, "rename_to")
 	}
 	if nx {
 		c.Out.Int(1)
@@ -292,6 +293,9 @@ func copyCommand(c *Context) {
 	}
 	c.changed = true
 	c.e.touch(db, to)
+	if c.e.Notify {
+		c.e.events = append(c.e.events, Event{Key{db, to}, "copy_to"})
+	}
 	c.Out.Int(1)
 }
 

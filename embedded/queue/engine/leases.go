@@ -108,7 +108,7 @@ func (c *Context) popSome(pop, key string, count int) (got []scored) {
 		for range min(count, v.n) {
 			got = append(got, scored{member: v.pop(left)})
 		}
-		c.finishChange(key, v.n)
+		c.finishChange(key, v.n, lower(pop))
 		c.notePop(pop, key, len(got))
 	case *set:
 		got = c.popMembers(v, key, count)
@@ -147,7 +147,7 @@ func (c *Context) hold(t take, key string, got []scored) {
 				fields = append(fields, e.Field())
 			}
 		}
-		c.finishChange(t.held, held.n)
+		c.finishChange(t.held, held.n, "lpop")
 		c.notePop("LPOP", t.held, over)
 		c.removeFields(t.tries, fields...)
 	}
@@ -284,7 +284,7 @@ func (c *Context) giveBack(e script.Entry, far bool) bool {
 			s = add(c, e.Key, c.e.newSet())
 		}
 		if s.add(e.Item) {
-			c.touch(e.Key)
+			c.touch(e.Key, "sadd")
 			c.note("SADD", e.Key, e.Item)
 		}
 		return true
@@ -299,7 +299,7 @@ func (c *Context) giveBack(e script.Entry, far bool) bool {
 	}
 	if _, found := z.score(e.Item); !found {
 		z.set(e.Item, unsigned(score))
-		c.touch(e.Key)
+		c.touch(e.Key, "zadd")
 		c.note("ZADD", e.Key, resp.FormatDouble(score), e.Item)
 	}
 	return true
@@ -326,8 +326,9 @@ func (c *Context) pushed(key string, left bool, items ...string) *list {
 	for _, item := range items {
 		l.push(left, item)
 	}
-	c.touch(key)
-	c.note(append([]string{sideName(left)[:1] + "PUSH", key}, items...)...)
+	push := sideName(left)[:1] + "PUSH"
+	c.touch(key, lower(push))
+	c.note(append([]string{push, key}, items...)...)
 	return l
 }
 
@@ -376,7 +377,7 @@ func (c *Context) removeAt(l *list, key string, i int, count string) {
 	default:
 		l.replace(slices.Delete(l.all(), i, i+1))
 	}
-	c.finishChange(key, l.n)
+	c.finishChange(key, l.n, "lrem")
 	c.note("LREM", key, count, item)
 }
 
@@ -404,7 +405,7 @@ func (c *Context) removeFields(key string, fields ...string) {
 		}
 	}
 	if len(args) > 2 {
-		c.finishChange(key, h.count())
+		c.finishChange(key, h.count(), "hdel")
 		c.note(args...)
 	}
 }

@@ -40,7 +40,7 @@ func listPush(c *Context) {
 	for _, s := range c.args[2:] {
 		l.push(c.args[0][0] == 'L', s)
 	}
-	c.touch(c.args[1])
+	c.touch(c.args[1], lower(c.args[0][:len("LPUSH")]))
 	c.Out.Int(l.n)
 }
 
@@ -73,7 +73,7 @@ func (c *Context) checkListReply(l *list, left bool, count int) {
 
 func (c *Context) take(l *list, key string, left bool) string {
 	s := l.pop(left)
-	c.finishChange(key, l.n)
+	c.finishChange(key, l.n, popEvent(left))
 	return s
 }
 
@@ -85,9 +85,11 @@ func (c *Context) takeSome(l *list, key string, left bool, count int) {
 		c.Out.Bulk(l.pop(left))
 	}
 	if count > 0 {
-		c.finishChange(key, l.n)
+		c.finishChange(key, l.n, popEvent(left))
 	}
 }
+
+func popEvent(left bool) string { return lower(sideName(left)[:1] + "POP") }
 
 func listIndex(c *Context) {
 	l := find[*list](c, c.args[1])
@@ -137,6 +139,7 @@ func listTrim(c *Context) {
 	from, to := argument.Range(start, stop, l.n)
 	if to-from == l.n {
 		c.e.touch(c.db, c.args[1]) // as Redis does
+		c.tell(c.args[1], "ltrim")
 		return
 	}
 	for range l.n - to {
@@ -145,7 +148,7 @@ func listTrim(c *Context) {
 	for range min(from, l.n) {
 		l.pop(true)
 	}
-	c.finishChange(c.args[1], l.n)
+	c.finishChange(c.args[1], l.n, "ltrim")
 }
 
 func listSet(c *Context) {
@@ -158,7 +161,7 @@ func listSet(c *Context) {
 		c.fail("ERR index out of range")
 	}
 	l.set(i, c.args[3])
-	c.touch(c.args[1])
+	c.touch(c.args[1], "lset")
 	c.Out.OK()
 }
 
@@ -178,7 +181,7 @@ func listInsert(c *Context) {
 	for i := range l.n {
 		if l.at(i) == c.args[3] {
 			l.replace(slices.Insert(l.all(), i+after, c.args[4]))
-			c.touch(c.args[1])
+			c.touch(c.args[1], "linsert")
 			c.Out.Int(l.n)
 			return
 		}
@@ -213,7 +216,7 @@ func listRemove(c *Context) {
 	}
 	if removed > 0 {
 		l.replace(items)
-		c.finishChange(c.args[1], l.n)
+		c.finishChange(c.args[1], l.n, "lrem")
 	}
 	c.Out.Int(removed)
 }
@@ -320,7 +323,8 @@ func (c *Context) parseMove(args []string) *Block {
 			into = add(c, target, c.e.newList())
 		}
 		into.push(to, s)
-		c.finishChange(key, l.n)
+		c.tell(target, lower(sideName(to)[:1]+"PUSH"))
+		c.finishChange(key, l.n, popEvent(from))
 		c.touch(target)
 		c.note("LMOVE", key, target, sideName(from), sideName(to))
 		c.Out.Bulk(s)

@@ -75,7 +75,7 @@ func (c *Context) lock(sha, key string, argv []string) {
 	}
 	if sha == lockRelease {
 		c.e.remove(c.db, key)
-		c.touch(key)
+		c.touch(key, "del")
 		c.note("DEL", key)
 		c.Out.Int(1)
 		return

@@ -40,7 +40,7 @@ func setAdd(c *Context) {
 		}
 	}
 	if n > 0 {
-		c.touch(c.args[1])
+		c.touch(c.args[1], "sadd")
 	}
 	c.Out.Int(n)
 }
@@ -67,11 +67,13 @@ func setMove(c *Context) {
 		c.Out.Flag(from.has(m))
 		return
 	}
-	c.finishChange(c.args[1], from.members.Len())
+	c.finishChange(c.args[1], from.members.Len(), "srem")
 	if to == nil {
 		to = add(c, c.args[2], c.e.newSet())
 	}
-	to.add(m)
+	if to.add(m) {
+		c.tell(c.args[2], "sadd")
+	}
 	c.touch(c.args[2])
 	c.Out.Int(1)
 }
@@ -108,7 +110,7 @@ func (c *Context) popMembers(s *set, key string, count int) (got []scored) {
 		s.remove(m)
 		got, gone = append(got, scored{member: m}), append(gone, m)
 	}
-	c.finishChange(key, s.members.Len())
+	c.finishChange(key, s.members.Len(), "spop")
 	c.note(gone...)
 	return got
 }
@@ -289,9 +291,9 @@ func (c *Context) storeResult(v counted) {
 	switch {
 	case n > 0:
 		c.e.put(c.db, key, v)
-		c.touch(key)
+		c.touch(key, lower(c.args[0]))
 	case c.e.remove(c.db, key):
-		c.touch(key)
+		c.touch(key, "del")
 	}
 	c.Out.Int(n)
 }

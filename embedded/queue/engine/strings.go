@@ -139,6 +139,9 @@ func setCommand(c *Context) {
 	c.e.put(c.db, key, c.args[2])
 	c.expire(key, expires)
 	c.touch(key)
+	if opts.expires != 0 {
+		c.tell(key, "expire")
+	}
 	c.note(effect...)
 	if !opts.get {
 		c.Out.OK()
@@ -184,7 +187,7 @@ func setEx(c *Context) {
 	at := c.deadline(c.args[2], u, true)
 	c.e.put(c.db, c.args[1], c.args[3])
 	c.expire(c.args[1], at)
-	c.touch(c.args[1])
+	c.touch(c.args[1], "expire")
 	c.note("SET", c.args[1], c.args[3], "PXAT", strconv.FormatInt(at, 10))
 	c.Out.OK()
 }
@@ -209,7 +212,7 @@ func getSet(c *Context) {
 func getDel(c *Context) {
 	c.reply(c.args[1])
 	if c.e.remove(c.db, c.args[1]) {
-		c.touch(c.args[1])
+		c.touch(c.args[1], "del")
 	}
 }
 
@@ -239,7 +242,7 @@ func getEx(c *Context) {
 		c.setDeadline(key, at)
 	case persist && ent.expires != 0:
 		c.expire(key, 0)
-		c.touch(key)
+		c.touch(key, "persist")
 		c.note("PERSIST", key)
 	}
 }

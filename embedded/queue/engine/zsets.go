@@ -89,7 +89,7 @@ func zsetAdd(c *Context) {
 		z.set(pairs[2*i+1], unsigned(score))
 	}
 	if added+updated > 0 {
-		c.touch(c.args[1])
+		c.touch(c.args[1], map[bool]string{false: "zadd", true: "zincr"}[o.incr])
 	}
 	switch {
 	case o.incr && math.IsNaN(last):
@@ -107,7 +107,8 @@ func zsetIncr(c *Context) {
 	by := c.float(c.args[2], errNotFloat)
 	z := edit[*zset](c, c.args[1])
 	score := by
-	if old, found := z.score(c.args[3]); found {
+	old, found := z.score(c.args[3])
+	if found {
 		score += old
 	}
 	if math.IsNaN(score) {
@@ -118,6 +119,9 @@ func zsetIncr(c *Context) {
 	}
 	z.set(c.args[3], unsigned(score))
 	c.touch(c.args[1])
+	if !found || score != old {
+		c.tell(c.args[1], "zincr")
+	}
 	c.note("ZADD", c.args[1], resp.FormatDouble(score), c.args[3])
 	c.Out.Double(score)
 }
@@ -161,7 +165,7 @@ func (c *Context) takeScored(z *zset, key string, low bool, count int) []scored 
 		z.remove(s.member)
 		taken = append(taken, s)
 	}
-	c.finishChange(key, z.count())
+	c.finishChange(key, z.count(), lower(zpopName(low)))
 	return taken
 }
 
