@@ -297,19 +297,19 @@ var everything = []grows{
 
 	// The queue, of a spider, which has its password.
 	{
-		"embedded/queue.strangers.list", "stranger", "1000, the oldest gives way",
+		"embedded/queue/admission.Strangers.list", "stranger", "1000, the oldest gives way",
 		"embedded/queue.TestStrangers_TheOldestGoes",
 	},
 	{
-		"embedded/queue.authLimiter.failed", "stranger", "4096 addresses",
-		"embedded/queue.TestAuthLimiter_TableIsBounded",
+		"embedded/queue/admission.Limiter.failed", "stranger", "4096 addresses",
+		"embedded/queue/admission.TestLimiter_TableIsBounded",
 	},
 	{
 		"embedded/queue.core.sessions", "spider", "10,000 clients, fewer with little memory",
 		"embedded/queue.TestBounds_TooManyClients",
 	},
 	{
-		"embedded/queue.clientMemory.clients", "spider", "one for each client",
+		"embedded/queue/admission.Memory.clients", "spider", "one for each client",
 		"embedded/queue.TestBounds_TooManyClients",
 	},
 	{

@@ -195,11 +195,11 @@ func TestBounds_Clients(t *testing.T) {
 			if err := c.Ping(ctx).Err(); err != nil {
 				t.Error(err)
 			}
-			if most := q.memory.most; q.memory.held() > most {
-				t.Errorf("clients hold %d bytes, more than %d", q.memory.held(), most)
+			if most := q.memory.Most(); q.memory.Held() > most {
+				t.Errorf("clients hold %d bytes, more than %d", q.memory.Held(), most)
 			}
 			await(t, func() error {
-				if used := q.memory.held(); used != 0 {
+				if used := q.memory.Held(); used != 0 {
 					return fmt.Errorf("%d bytes are still held", used)
 				}
 				return nil
@@ -277,7 +277,7 @@ func TestBounds_TooManyClients(t *testing.T) {
 	opts := testOptions(t.TempDir())
 	opts.MaxMemory = 1 << 20
 	q := startQueue(t, opts)
-	most := q.maxClients()
+	most := q.door.Most()
 	for range most {
 		dial(t, q)
 	}
@@ -317,13 +317,13 @@ func TestConn_IsFreed(t *testing.T) {
 			core := q.core.Load()
 			core.mu.Lock()
 			defer core.mu.Unlock()
-			if n := q.open.Load(); n != 0 ||
+			if n := q.door.Open.Load(); n != 0 ||
 				len(core.sessions)+len(core.waiters)+len(core.watchers)+len(core.hub.channels) > 0 ||
-				q.memory.held() != 0 {
+				q.memory.Held() != 0 {
 				return fmt.Errorf("%s: %d connections, %d sessions, %d waits, %d watches, %d channels, %d bytes stay",
 					name,
 					n, len(core.sessions), len(core.waiters), len(core.watchers), len(core.hub.channels),
-					q.memory.held())
+					q.memory.Held())
 			}
 			return nil
 		})

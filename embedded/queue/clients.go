@@ -8,24 +8,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
-const errName = "ERR Client names cannot contain spaces, newlines or special characters."
-
 func lower(s string) string { return strings.ToLower(s) }
-
-func validName(name string) bool {
-	const longest = 4096
-	return len(name) <= longest && !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
-}
 
 func (s *session) client(args []string) {
 	out := &s.c.Out
 	switch sub := lower(args[1]); {
 	case sub == "setname" && len(args) == 3:
-		if !validName(args[2]) {
-			out.Error(errName)
+		if !admission.ValidName(args[2]) {
+			out.Error(admission.ErrName)
 			return
 		}
 		s.name = args[2]
@@ -193,7 +187,7 @@ func (s *session) kill(args []string) {
 		}
 		n++
 		if other == s {
-			s.quit = true
+			s.guest.Quit = true
 			continue
 		}
 		other.die()

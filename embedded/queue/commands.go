@@ -2,9 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 	"github.com/crawlbox/crawlbox/embedded/queue/argument"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine/flow"
@@ -127,7 +125,7 @@ func watch(ctx context.Context, s *session, args []string) {
 }
 
 func quit(_ context.Context, s *session, _ []string) {
-	s.quit = true
+	s.guest.Quit = true
 	s.c.Out.OK()
 }
 
@@ -137,98 +135,52 @@ func reset(_ context.Context, s *session, _ []string) {
 		s.core.hub.leave(s)
 		s.db, s.name, s.c.Out.V3 = 0, "", false
 	})
-	s.authed, s.replyMode = false, replyOn
+	s.guest.Authed, s.replyMode = false, replyOn
 	s.c.Out.Status("RESET")
 }
 
 // auth implements AUTH [user] password.
 func auth(ctx context.Context, s *session, args []string) {
-	user, password := "default", args[len(args)-1]
-	if len(args) > 3 {
-		s.c.Out.Error(engine.ErrSyntax)
+	if refusal := s.server.passwords.Auth(s.hurried(ctx), &s.guest, args); refusal != "" {
+		s.c.Out.Error(refusal)
 		return
 	}
-	if len(args) == 3 {
-		user = args[1]
-	}
-	if s.login(ctx, user, password) {
-		s.c.Out.OK()
-	}
+	s.c.Out.OK()
 }
 
-// login checks a password when the address may try one. The connection ends when
-// it may not for now, and after maxGuesses.
-func (s *session) login(ctx context.Context, user, password string) bool {
-	got := sha256.Sum256([]byte(password))
-	right := subtle.ConstantTimeCompare(got[:], s.server.password[:]) == 1 && user == "default"
-	if s.authed && right { // the client knows it
-		return true
-	}
-	err := errWrongPassword
+// hurried returns a context in which nobody waits for the turn to try a password while others wait for EXEC.
+func (s *session) hurried(ctx context.Context) context.Context {
 	if !s.inExec {
-		err = s.server.logins.try(ctx, s.from, func() bool { return right })
+		return ctx
 	}
-	if err == nil {
-		s.authed = true
-		return true
-	}
-	if !errors.Is(err, errWrongPassword) {
-		s.refusals++
-		s.quit = true
-		s.c.Out.Error("ERR " + err.Error())
-		return false
-	}
-	s.guesses++
-	s.quit = s.guesses >= maxGuesses
-	s.c.Out.Error("WRONGPASS invalid username-password pair or user is disabled.")
-	return false
+	return noTime{ctx}
 }
+
+// noTime is a context whose time is up already.
+type noTime struct{ context.Context }
+
+// Deadline implements context.Context.
+func (noTime) Deadline() (time.Time, bool) { return time.Unix(0, 0), true }
 
 // hello implements HELLO [version [AUTH user password] [SETNAME name]].
 func hello(ctx context.Context, s *session, args []string) {
-	v3 := s.c.Out.V3
-	if len(args) > 1 {
-		version, err := strconv.ParseInt(args[1], 10, 64)
-		switch {
-		case err != nil:
-			s.c.Out.Error("ERR Protocol version is not an integer or out of range")
-			return
-		case version < 2 || version > 3:
-			s.c.Out.Error("NOPROTO unsupported protocol version")
-			return
-		}
-		v3 = version == 3
+	h, refusal := admission.ParseHello(args)
+	if refusal == "" {
+		refusal = s.server.passwords.Hello(s.hurried(ctx), &s.guest, h)
 	}
-	name, user, password, login := s.name, "", "", false
-	for i := 2; i < len(args); {
-		switch option := strings.ToUpper(args[i]); {
-		case option == "AUTH" && i+2 < len(args):
-			user, password, login = args[i+1], args[i+2], true
-			i += 3
-		case option == "SETNAME" && i+1 < len(args):
-			name = args[i+1]
-			if !validName(name) {
-				s.c.Out.Error(errName)
-				return
-			}
-			i += 2
-		default:
-			s.c.Out.Error("ERR Syntax error in HELLO option '" + args[i][:min(len(args[i]), 64)] + "'")
-			return
-		}
-	}
-	if login && !s.login(ctx, user, password) {
-		// Clients take an error here for one of HELLO, try AUTH, and show that one's.
-		s.quit = s.quit && s.refusals != 1
+	if refusal != "" {
+		s.c.Out.Error(refusal)
 		return
 	}
-	if !s.authed {
-		s.c.Out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH " +
-			"<user> <pass> " +
-			"option can be used to authenticate the client and select the RESP protocol version at the same time")
-		return
-	}
-	locked(func(s *session, _ []string) { s.name, s.c.Out.V3 = name, v3; s.greet() })(ctx, s, args)
+	locked(func(s *session, _ []string) {
+		if h.Named {
+			s.name = h.Name
+		}
+		if h.Version != 0 {
+			s.c.Out.V3 = h.Version == 3
+		}
+		s.greet()
+	})(ctx, s, args)
 }
 
 func (s *session) greet() {
@@ -423,7 +375,7 @@ func (s *session) getConfig(patterns []string) {
 		{"appendonly", "yes"},
 		{"appendfsync", "everysec"},
 		{"databases", strconv.Itoa(engine.Databases)},
-		{"maxclients", strconv.Itoa(s.server.maxClients())},
+		{"maxclients", strconv.Itoa(s.server.door.Most())},
 		{"maxmemory", strconv.FormatInt(s.server.opts.dataBound(), 10)},
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", engine.Notified},

@@ -7,13 +7,13 @@ import (
 	"net"
 	"time"
 
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
 
 const (
-	loginTimeout = 10 * time.Second // from the connection to the right password
-	quitTimeout  = 5 * time.Second  // for the last replies to go out
+	quitTimeout = 5 * time.Second // for the last replies to go out
 
 	lingerTimeout = time.Second // for the client to read why its connection ends
 )
@@ -42,8 +42,8 @@ func (c *conn) serve(ctx context.Context) {
 	defer c.session.end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { innermost(c.net).Close() })()
-	by := time.Now().Add(loginTimeout)
+	defer context.AfterFunc(ctx, func() { admission.Innermost(c.net).Close() })()
+	by := time.Now().Add(admission.LoginTimeout)
 	patience := quitTimeout
 	if c.login(ctx, by) {
 		c.answer(ctx)
@@ -63,7 +63,7 @@ func (c *conn) login(ctx context.Context, by time.Time) bool {
 	if c.net.SetDeadline(by) != nil {
 		return false
 	}
-	for !c.session.authed {
+	for !c.session.guest.Authed {
 		if !c.next(ctx) {
 			return false
 		}
@@ -73,7 +73,6 @@ func (c *conn) login(ctx context.Context, by time.Time) bool {
 	}
 	c.reader.Trusted, c.reader.Room = true, c.session.take
 	c.welcome()
-	admit(c.net)
 	return c.net.SetDeadline(time.Time{}) == nil
 }
 
@@ -105,7 +104,7 @@ func (c *conn) next(ctx context.Context) bool {
 		out.Error(engine.ErrLargeReply)
 	}
 	c.session.slowDown(ctx)
-	return !c.session.quit
+	return !c.session.guest.Quit
 }
 
 // refuse tells a client that broke the protocol why its connection ends.
@@ -120,7 +119,7 @@ func (c *conn) refuse(err error) {
 	default:
 		return
 	}
-	if c.session.authed && c.flush() == nil {
+	if c.session.guest.Authed && c.flush() == nil {
 		c.out.finish(quitTimeout)
 		c.linger()
 	}
@@ -129,7 +128,7 @@ func (c *conn) refuse(err error) {
 // linger reads on for a while: closing a connection with unread bytes in it takes
 // the last reply from the client.
 func (c *conn) linger() {
-	half, ok := innermost(c.net).(interface{ CloseWrite() error })
+	half, ok := admission.Innermost(c.net).(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
 		return
 	}

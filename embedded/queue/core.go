@@ -246,7 +246,7 @@ func (c *core) leave(w *waiter) {
 		return
 	}
 	w.session.waiting = nil
-	w.session.share.give(w.size)
+	w.session.share.Give(w.size)
 	w.session.server.blocked.Add(-1)
 	for _, key := range w.Keys {
 		rest := slices.DeleteFunc(c.waiters[key], func(other *waiter) bool { return other == w })

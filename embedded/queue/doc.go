@@ -6,8 +6,7 @@
 //
 // A command passes through these layers:
 //
-//	strangers  a client that does not log in makes room for the next one
-//	authlimit  how often an address may try a password
+//	admission  who may come in, try a password, and leave how much waiting (package admission)
 //	conn       one client: reading, writing, waiting for an item
 //	session    password, MULTI, WATCH, SELECT, pub/sub, and commands about clients
 //	core       one mutex, one command after the other, as in Redis

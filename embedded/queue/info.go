@@ -51,12 +51,12 @@ func (s *session) sections() []section {
 			field("uptime_in_seconds", int(time.Since(srv.started).Seconds())),
 		}},
 		{"Clients", []string{
-			field("connected_clients", srv.open.Load()), field("maxclients", srv.maxClients()),
+			field("connected_clients", srv.door.Open.Load()), field("maxclients", srv.door.Most()),
 			field("blocked_clients", srv.blocked.Load()),
 		}},
 		{"Memory", []string{
 			field("used_memory", used), "used_memory_human:" + human(used), field("maxmemory", srv.opts.dataBound()),
-			"maxmemory_policy:noeviction", field("mem_clients_normal", srv.memory.held()),
+			"maxmemory_policy:noeviction", field("mem_clients_normal", srv.memory.Held()),
 		}},
 		{"Persistence", []string{
 			"loading:0", "aof_enabled:1", field("aof_rewrite_in_progress", b2i(c.snapshot != nil)),

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 )
 
 // maxAhead bounds what a client may send while it waits for an item.
@@ -16,7 +18,7 @@ var errAhead = errors.New("the client sends too much while it waits")
 // goes out.
 type input struct {
 	conn   net.Conn
-	share  *share
+	share  *admission.Share
 	before func() error
 
 	ahead []byte // read while the client waited for an item
@@ -27,7 +29,7 @@ func (in *input) Read(p []byte) (int, error) {
 	if len(in.ahead) > 0 {
 		n := copy(p, in.ahead)
 		in.ahead = in.ahead[n:]
-		in.share.give(n)
+		in.share.Give(n)
 		return n, nil
 	}
 	if in.err != nil {
@@ -52,7 +54,7 @@ func (in *input) readAhead(gone func()) (stop func()) {
 		buf := make([]byte, 4<<10)
 		for {
 			n, err := in.conn.Read(buf)
-			if n > 0 && (len(in.ahead)+n > maxAhead || !in.share.take(n)) {
+			if n > 0 && (len(in.ahead)+n > maxAhead || !in.share.Take(n)) {
 				err = errAhead
 			} else {
 				in.ahead = append(in.ahead, buf[:n]...)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 )
 
 const (
@@ -26,7 +28,7 @@ var errSlow = errors.New("the client does not read what it asked for")
 type output struct {
 	conn  net.Conn
 	raw   syscall.RawConn // to write without waiting; nil with TLS
-	share *share
+	share *admission.Share
 	slow  func() // called when the client is cut off
 
 	mu      sync.Mutex
@@ -35,7 +37,7 @@ type output struct {
 	err     error
 }
 
-func newOutput(conn net.Conn, share *share, slow func()) *output {
+func newOutput(conn net.Conn, share *admission.Share, slow func()) *output {
 	o := &output{conn: conn, share: share, slow: slow}
 	for c := conn; ; {
 		if _, ok := c.(*tls.Conn); ok {
@@ -83,7 +85,7 @@ func (o *output) keep(p []byte, most int) error {
 	if o.err != nil || len(p) == 0 {
 		return o.err
 	}
-	if most > 0 && len(o.waiting)+len(p) > most || !o.share.take(len(p)) {
+	if most > 0 && len(o.waiting)+len(p) > most || !o.share.Take(len(p)) {
 		o.fail(errSlow)
 		o.slow()
 		return o.err
@@ -99,7 +101,7 @@ func (o *output) keep(p []byte, most int) error {
 func (o *output) fail(err error) {
 	if o.err == nil {
 		o.err = err
-		innermost(o.conn).Close()
+		admission.Innermost(o.conn).Close()
 	}
 }
 
@@ -111,14 +113,14 @@ func (o *output) drain(done chan struct{}) {
 		p := o.waiting
 		o.waiting = nil
 		if len(p) == 0 || o.err != nil {
-			o.share.give(len(p))
+			o.share.Give(len(p))
 			o.writing = nil
 			o.mu.Unlock()
 			return
 		}
 		o.mu.Unlock()
 		err := o.writeAll(p)
-		o.share.give(len(p))
+		o.share.Give(len(p))
 		if err != nil {
 			o.mu.Lock()
 			o.fail(err)

@@ -47,11 +47,11 @@ func newHub() hub {
 func (h *hub) leave(s *session) {
 	for name := range s.channels {
 		h.remove(h.channels, name, false, s)
-		s.share.give(subscriptionCost + len(name))
+		s.share.Give(subscriptionCost + len(name))
 	}
 	for name := range s.patterns {
 		h.remove(h.patterns, name, true, s)
-		s.share.give(subscriptionCost + len(name))
+		s.share.Give(subscriptionCost + len(name))
 	}
 	s.channels, s.patterns = nil, nil
 }
@@ -133,12 +133,12 @@ func (s *session) subscribe(args []string, patterns bool) {
 			s.c.Out.Error(engine.ErrPattern)
 			return
 		}
-		if !s.share.take(subscriptionCost + len(name)) {
+		if !s.share.Take(subscriptionCost + len(name)) {
 			s.c.Out.Error(errNoRoom.Error())
 			return
 		}
 		if _, known := (*mine)[name]; known {
-			s.share.give(subscriptionCost + len(name))
+			s.share.Give(subscriptionCost + len(name))
 		} else {
 			if *mine == nil {
 				*mine = map[string]struct{}{}
@@ -173,7 +173,7 @@ func (s *session) unsubscribe(args []string, patterns bool) {
 	}
 	for _, name := range names {
 		if _, known := (*mine)[name]; known {
-			s.share.give(subscriptionCost + len(name))
+			s.share.Give(subscriptionCost + len(name))
 			delete(*mine, name)
 			s.core.hub.remove(all, name, patterns, s)
 		}

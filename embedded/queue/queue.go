@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,14 +13,12 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
 // redisVersion is the version that clients are told: the one whose replies are given.
 const redisVersion = "7.0.15"
-
-const acceptPause = 100 * time.Millisecond // after a failed accept, such as too many open files
 
 // Options say where the queue listens and what it keeps where.
 type Options struct {
@@ -69,18 +66,16 @@ func (o Options) journal() journal.Options {
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	password  [sha256.Size]byte // its hash, to compare in constant time
-	logins    *authLimiter
-	strangers strangers
+	passwords *admission.Passwords
+	door      *admission.Door
 
-	memory  *clientMemory
+	memory  *admission.Memory
 	cutOffs rate.Sometimes
 
 	ready   chan struct{}
 	core    atomic.Pointer[core]
 	started time.Time
 	addr    atomic.Pointer[net.TCPAddr]
-	open    atomic.Int64 // connected clients
 	blocked atomic.Int64 // clients that wait for an item
 	clients atomic.Int64 // clients so far, for their ids
 }
@@ -94,14 +89,14 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	return &Server{
-		opts:     opts,
-		log:      log,
-		ready:    make(chan struct{}),
-		started:  time.Now(),
-		memory:   newClientMemory(opts.MaxMemory / 4),
-		cutOffs:  rate.Sometimes{Interval: time.Minute},
-		password: sha256.Sum256([]byte(opts.Password)),
-		logins:   newAuthLimiter(log),
+		opts:      opts,
+		log:       log,
+		ready:     make(chan struct{}),
+		started:   time.Now(),
+		memory:    admission.NewMemory(opts.MaxMemory / 4),
+		cutOffs:   rate.Sometimes{Interval: time.Minute},
+		passwords: admission.NewPasswords(opts.Password, log),
+		door:      admission.NewDoor(opts.MaxMemory, log),
 	}, nil
 }
 
@@ -138,7 +133,7 @@ type Progress struct {
 
 // Progress tells how the queue is doing, without waiting for anything.
 func (s *Server) Progress() Progress {
-	p := Progress{Clients: s.open.Load(), Bound: s.opts.dataBound()}
+	p := Progress{Clients: s.door.Open.Load(), Bound: s.opts.dataBound()}
 	if c := s.core.Load(); c != nil {
 		p.NoDisk = c.journal.Err() != nil
 		p.Commands, p.Keys, p.Memory = c.commands.Load(), c.keys.Load(), c.used.Load()
@@ -147,15 +142,6 @@ func (s *Server) Progress() Progress {
 		}
 	}
 	return p
-}
-
-// maxClients bounds the clients, as Redis does, by the memory that each takes.
-func (s *Server) maxClients() int {
-	const most, each = 10_000, 64 << 10
-	if s.opts.MaxMemory == 0 {
-		return most
-	}
-	return int(min(most, s.opts.MaxMemory/each))
 }
 
 // Run loads what is on disk and serves until ctx ends; then everything is on
@@ -206,9 +192,13 @@ func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
 
 	var group sync.WaitGroup
-	group.Go(func() { s.accept(ctx, listener, core, &group) })
+	group.Go(func() {
+		s.door.Accept(ctx, listener, &group, func(ctx context.Context, client net.Conn, welcome func()) {
+			newConn(client, s.newSession(core, client), welcome).serve(ctx)
+		})
+	})
 	group.Go(func() { core.expire(ctx) })
-	group.Go(func() { s.logins.tidy(ctx) })
+	group.Go(func() { s.passwords.Tidy(ctx) })
 
 	var err error
 	select {
@@ -221,49 +211,12 @@ func (s *Server) serveClients(ctx context.Context, listener net.Listener, core *
 	return err
 }
 
-func (s *Server) accept(ctx context.Context, listener net.Listener, core *core, group *sync.WaitGroup) {
-	for {
-		client, err := listener.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				client.Close()
-			}
-			return
-		}
-		if err != nil {
-			s.log.Warn("the queue failed to accept a client", "error", err)
-			_ = clock.Sleep(ctx, acceptPause)
-			continue
-		}
-		if int(s.open.Add(1)) > s.maxClients() {
-			s.open.Add(-1)
-			s.turnAway(client)
-			continue
-		}
-		ctx, end := context.WithCancel(ctx)
-		leave := s.strangers.enter(end)
-		group.Go(func() {
-			defer end()
-			defer leave()
-			defer s.open.Add(-1)
-			newConn(client, s.newSession(core, client), leave).serve(ctx)
-		})
-	}
-}
-
-// turnAway ends the connection of a client that is one too many.
-func (s *Server) turnAway(client net.Conn) {
-	_ = client.SetWriteDeadline(time.Now().Add(time.Millisecond))
-	_, _ = client.Write([]byte("-ERR max number of clients reached\r\n"))
-	client.Close()
-}
-
 // tellCutOff logs, once a minute at most, that a client was cut off.
 func (s *Server) tellCutOff(client string) {
 	s.cutOffs.Do(func() {
 		s.log.Warn("a client was cut off: what it sends, or does not read, takes more of the queue's memory than "+
 			"there is for clients; others may have been within the same minute", "client", client, "bytes",
-			s.memory.most)
+			s.memory.Most())
 	})
 }
 
@@ -273,14 +226,14 @@ func (s *Server) newSession(core *core, client net.Conn) *session {
 		server: s,
 		core:   core,
 		id:     s.clients.Add(1),
-		from:   source(client),
+		guest:  admission.NewGuest(client),
 		addr:   client.RemoteAddr().String(),
 		began:  now,
 		last:   now,
 	}
 	n.length.Store(-1)
-	n.c.Out.Limit = int(s.memory.most)
-	n.share = s.memory.enter(func() {
+	n.c.Out.Limit = int(s.memory.Most())
+	n.share = s.memory.Enter(func() {
 		s.tellCutOff(n.addr)
 		n.die()
 	})

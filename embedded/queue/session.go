@@ -3,12 +3,12 @@ package queue
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/resp"
 )
@@ -22,17 +22,13 @@ type session struct {
 	server *Server
 	core   *core
 	out    *output
-	share  *share // of the memory for what waits
+	share  *admission.Share // of the memory for what waits
 	id     int64
 	addr   string
 	began  time.Time
-	from   netip.Prefix // where the client is
 
 	c         engine.Context // its Out is what the client gets
-	authed    bool
-	quit      bool
-	guesses   int          // wrong passwords so far
-	refusals  int          // attempts that came too early
+	guest     admission.Guest
 	unserved  atomic.Int32 // commands so far that are not served
 	replyMode replyMode
 	inExec    bool // core.mu is held
@@ -71,7 +67,7 @@ const (
 
 // take asks for room for the request under way.
 func (s *session) take(n int) error {
-	if !s.share.take(n) {
+	if !s.share.Take(n) {
 		return errNoRoom
 	}
 	s.taken += n
@@ -91,7 +87,7 @@ func (s *session) handle(ctx context.Context, args []string) *waiter {
 		s.unserved.Add(1)
 	case own != nil && !own.arityOK(len(args)) || data != nil && !data.ArityOK(len(args)):
 		s.refuse(abortedBy(name, engine.WrongArity(name)))
-	case !s.authed && (own == nil || !own.anyone):
+	case !s.guest.Authed && (own == nil || !own.anyone):
 		s.c.Out.Error(abortedBy(name, "NOAUTH Authentication required."))
 	case !s.c.Out.V3 && s.subscriptions() > 0 && (own == nil || !own.subscribed):
 		if name == "CLIENT" || name == "CONFIG" || name == "COMMAND" || name == "PUBSUB" {
@@ -111,7 +107,7 @@ func (s *session) handle(ctx context.Context, args []string) *waiter {
 
 // release ends a request.
 func (s *session) release() {
-	s.share.give(s.taken)
+	s.share.Give(s.taken)
 	s.taken = 0
 }
 
@@ -160,7 +156,7 @@ func unknown(name string, args []string) string {
 // again at once, for ever.
 func (s *session) slowDown(ctx context.Context) {
 	const patience, longest = 10, time.Second
-	if s.unserved.Load() <= patience || !s.authed { // strangers have little time anyway
+	if s.unserved.Load() <= patience || !s.guest.Authed { // strangers have little time anyway
 		return
 	}
 	_ = clock.Sleep(ctx, min(longest, time.Duration(s.unserved.Load()-patience)*10*time.Millisecond))
@@ -190,7 +186,7 @@ func (s *session) runData(ctx context.Context, cmd *engine.Command, args []strin
 		s.c.Out.Error("ERR internal error; see journalctl -u crawlbox")
 		return true
 	})
-	s.quit = s.quit || !ok
+	s.guest.Quit = s.guest.Quit || !ok
 	if s.c.Unserved {
 		s.unserved.Add(1)
 	}
@@ -204,7 +200,7 @@ func (s *session) wait(b *engine.Block) *waiter {
 	for _, key := range b.Keys {
 		size += each + len(key.Name)
 	}
-	if !s.share.take(size) {
+	if !s.share.Take(size) {
 		s.c.Out.Error(errNoRoom.Error())
 		return nil
 	}
@@ -224,7 +220,7 @@ func (s *session) wait(b *engine.Block) *waiter {
 // do runs f under the core's lock. Without a core the connection ends.
 func (s *session) do(f func()) {
 	if !s.core.do(f) {
-		s.quit = true
+		s.guest.Quit = true
 	}
 }
 
@@ -277,9 +273,9 @@ func (s *session) enqueue(args []string, alone bool) {
 	switch {
 	case alone:
 		s.refuse("ERR Command not allowed inside a transaction")
-	case !s.share.take(size):
+	case !s.share.Take(size):
 		s.refuse(errNoRoom.Error())
-		s.share.give(s.held) // it will not be run
+		s.share.Give(s.held) // it will not be run
 		s.queued, s.held = nil, 0
 	default:
 		s.held += size
@@ -341,7 +337,7 @@ func (s *session) exec(ctx context.Context) {
 
 // discard ends a transaction, whatever became of it.
 func (s *session) discard() {
-	s.share.give(s.held)
+	s.share.Give(s.held)
 	s.multi, s.aborted, s.queued, s.held = false, false, nil, 0
 	s.length.Store(-1)
 	s.core.mu.Lock()
@@ -362,7 +358,7 @@ func (s *session) watch(keys []string) bool {
 		if _, known := s.core.watchers[key][s]; known {
 			continue
 		}
-		if size := 400 + len(name); s.share.take(size) {
+		if size := 400 + len(name); s.share.Take(size) {
 			s.watching += size
 			s.core.watchers[key][s] = struct{}{}
 			s.watched = append(s.watched, key)
@@ -382,20 +378,20 @@ func (s *session) unwatch() {
 			delete(s.core.watchers, key)
 		}
 	}
-	s.share.give(s.watching)
+	s.share.Give(s.watching)
 	s.watched, s.watching, s.dirty = nil, 0, false
 }
 
 // die ends the client's connection from another one. It waits for nothing.
 func (s *session) die() {
 	s.dead.Store(true)
-	innermost(s.out.conn).Close()
+	admission.Innermost(s.out.conn).Close()
 }
 
 // end lets go of everything when the client is gone.
 func (s *session) end() {
 	s.discard()
-	s.share.leave()
+	s.share.Leave()
 	s.core.mu.Lock()
 	defer s.core.mu.Unlock()
 	s.core.hub.leave(s)

@@ -1,4 +1,4 @@
-package queue
+package admission
 
 import (
 	"context"
@@ -24,18 +24,18 @@ func right() bool { return true }
 func wrong() bool { return false }
 
 // spent returns a limiter of which an address has used up all that cost no time.
-func spent(t *testing.T, from netip.Prefix) *authLimiter {
+func spent(t *testing.T, from netip.Prefix) *Limiter {
 	t.Helper()
-	a := newAuthLimiter(slog.New(slog.DiscardHandler))
+	a := NewLimiter(slog.New(slog.DiscardHandler))
 	for range guessBurst {
-		if err := a.try(t.Context(), from, wrong); !errors.Is(err, errWrongPassword) {
+		if err := a.Try(t.Context(), from, wrong); !errors.Is(err, ErrWrongPassword) {
 			t.Fatalf("wrong password: %v", err)
 		}
 	}
 	return a
 }
 
-func TestAuthLimiter_WrongOnesWaitForTheirTurn(t *testing.T) {
+func TestLimiter_WrongOnesWaitForTheirTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -44,25 +44,25 @@ func TestAuthLimiter_WrongOnesWaitForTheirTurn(t *testing.T) {
 			t.Errorf("the first %d took %v", guessBurst, took)
 		}
 		for range 3 {
-			_ = a.try(t.Context(), here, wrong)
+			_ = a.Try(t.Context(), here, wrong)
 		}
 		if took := time.Since(start).Round(time.Millisecond); took != 3*guessPause {
 			t.Errorf("three more took %v, want %v", took, 3*guessPause)
 		}
-		if err := a.try(t.Context(), here, right); err != nil ||
+		if err := a.Try(t.Context(), here, right); err != nil ||
 			time.Since(start).Round(time.Millisecond) != 4*guessPause {
 			t.Errorf("the right one: %v after %v", err, time.Since(start))
 		}
 	})
 }
 
-func TestAuthLimiter_RightOnesCostNothing(t *testing.T) {
+func TestLimiter_RightOnesCostNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		a := spent(t, there)
 		for range 1000 {
-			if err := a.try(t.Context(), here, right); err != nil {
+			if err := a.Try(t.Context(), here, right); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -72,7 +72,7 @@ func TestAuthLimiter_RightOnesCostNothing(t *testing.T) {
 		var group sync.WaitGroup
 		for range 4 { // where others failed, they wait for one turn together
 			group.Go(func() {
-				if err := a.try(t.Context(), there, right); err != nil {
+				if err := a.Try(t.Context(), there, right); err != nil {
 					t.Error(err)
 				}
 			})
@@ -84,7 +84,7 @@ func TestAuthLimiter_RightOnesCostNothing(t *testing.T) {
 	})
 }
 
-func TestAuthLimiter_NobodyLooksBeforeTheTurn(t *testing.T) {
+func TestLimiter_NobodyLooksBeforeTheTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
@@ -92,8 +92,8 @@ func TestAuthLimiter_NobodyLooksBeforeTheTurn(t *testing.T) {
 		var group sync.WaitGroup
 		for range 20 {
 			group.Go(func() {
-				err := a.try(t.Context(), here, func() bool { looks.Add(1); return false })
-				var early *tooManyGuesses
+				err := a.Try(t.Context(), here, func() bool { looks.Add(1); return false })
+				var early *TooManyGuesses
 				if errors.As(err, &early) {
 					refused.Add(1)
 					if early.wait <= longestTurn || !strings.HasSuffix(early.Error(), "try again in 6 s") {
@@ -113,20 +113,20 @@ func TestAuthLimiter_NobodyLooksBeforeTheTurn(t *testing.T) {
 	})
 }
 
-func TestAuthLimiter_WaitsNoLongerThanItsClient(t *testing.T) {
+func TestLimiter_WaitsNoLongerThanItsClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
 		hurried, cancel := context.WithTimeout(t.Context(), guessPause/2)
 		defer cancel()
-		var early *tooManyGuesses
-		if err := a.try(hurried, here, right); !errors.As(err, &early) || early.wait != guessPause {
+		var early *TooManyGuesses
+		if err := a.Try(hurried, here, right); !errors.As(err, &early) || early.wait != guessPause {
 			t.Errorf("with no time to wait: %v", err)
 		}
 		gone, hangUp := context.WithCancel(t.Context())
 		left := make(chan error, 2)
 		for range 2 {
-			go func() { left <- a.try(gone, here, right) }()
+			go func() { left <- a.Try(gone, here, right) }()
 		}
 		synctest.Wait()
 		hangUp()
@@ -136,20 +136,20 @@ func TestAuthLimiter_WaitsNoLongerThanItsClient(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if err := a.try(t.Context(), here, right); err != nil ||
+		if err := a.Try(t.Context(), here, right); err != nil ||
 			time.Since(start).Round(time.Millisecond) != guessPause {
 			t.Errorf("after them: %v, %v", err, time.Since(start))
 		}
 	})
 }
 
-func TestAuthLimiter_TableIsBounded(t *testing.T) {
+func TestLimiter_TableIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := spent(t, here)
 		for n := range maxFailed + 100 {
 			from := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
-			_ = a.try(t.Context(), from, wrong)
+			_ = a.Try(t.Context(), from, wrong)
 		}
 		if n := len(a.failed); n != maxFailed {
 			t.Errorf("%d addresses are remembered", n)
@@ -167,7 +167,7 @@ func TestAuthLimiter_TableIsBounded(t *testing.T) {
 	})
 }
 
-func TestAuthLimiter_LogsOnceAMinute(t *testing.T) {
+func TestLimiter_LogsOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
@@ -177,14 +177,14 @@ func TestAuthLimiter_LogsOnceAMinute(t *testing.T) {
 			}
 			return a
 		}
-		a := newAuthLimiter(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})))
+		a := NewLimiter(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go a.tidy(ctx)
+		go a.Tidy(ctx)
 		for range 7 {
-			_ = a.try(ctx, here, wrong)
+			_ = a.Try(ctx, here, wrong)
 		}
-		_ = a.try(ctx, there, right)
+		_ = a.Try(ctx, there, right)
 		time.Sleep(guessInterval + time.Second) // of the bubble's clock
 		synctest.Wait()
 		want := "level=WARN msg=\"wrong password for the queue\" from=192.0.2.1/32 times="

@@ -1,21 +1,21 @@
-package queue
+package admission
 
 import "sync"
 
-// clientMemory is the memory that all clients share for what waits: large requests,
+// Memory is the memory that all clients share for what waits: large requests,
 // transactions, replies that nobody reads. Where it is used up, the client that
 // holds most is cut off, as Redis does, so that none can keep others out.
-type clientMemory struct {
+type Memory struct {
 	most int64 // bytes; 0: no bound
 
 	mu      sync.Mutex
 	used    int64
-	clients map[*share]struct{}
+	clients map[*Share]struct{}
 }
 
-// share counts what one client has of the memory.
-type share struct {
-	of     *clientMemory
+// Share counts what one client has of the memory.
+type Share struct {
+	of     *Memory
 	cutOff func()
 
 	// Guarded by of.mu.
@@ -23,23 +23,23 @@ type share struct {
 	gone bool
 }
 
-func newClientMemory(most int64) *clientMemory {
-	return &clientMemory{most: most, clients: map[*share]struct{}{}}
+func NewMemory(most int64) *Memory {
+	return &Memory{most: most, clients: map[*Share]struct{}{}}
 }
 
-// enter returns the share of a new client; cutOff ends its connection and waits
+// Enter returns the share of a new client; cutOff ends its connection and waits
 // for nothing.
-func (r *clientMemory) enter(cutOff func()) *share {
-	s := &share{of: r, cutOff: cutOff}
+func (r *Memory) Enter(cutOff func()) *Share {
+	s := &Share{of: r, cutOff: cutOff}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clients[s] = struct{}{}
 	return s
 }
 
-// take takes n bytes. It reports false when the client is cut off, when it holds most,
+// Take takes n bytes. It reports false when the client is cut off, when it holds most,
 // or when it would hold more than half of it while others need it.
-func (s *share) take(n int) bool {
+func (s *Share) Take(n int) bool {
 	r := s.of
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,8 +64,8 @@ func (s *share) take(n int) bool {
 	return true
 }
 
-// give gives n bytes back.
-func (s *share) give(n int) {
+// Give gives n bytes back.
+func (s *Share) Give(n int) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	if !s.gone {
@@ -74,15 +74,15 @@ func (s *share) give(n int) {
 	}
 }
 
-// leave gives everything back for good.
-func (s *share) leave() {
+// Leave gives everything back for good.
+func (s *Share) Leave() {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	s.release()
 }
 
-// release is leave; of.mu is held.
-func (s *share) release() {
+// release is Leave; of.mu is held.
+func (s *Share) release() {
 	if !s.gone {
 		s.gone = true
 		s.of.used -= s.used
@@ -90,8 +90,11 @@ func (s *share) release() {
 	}
 }
 
-// held returns how many bytes all clients hold.
-func (r *clientMemory) held() int64 {
+// Most returns how many bytes they may hold; 0: no bound.
+func (r *Memory) Most() int64 { return r.most }
+
+// Held returns how many bytes all clients hold.
+func (r *Memory) Held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used

@@ -1,4 +1,4 @@
-package queue
+package admission
 
 import (
 	"container/list"
@@ -6,23 +6,23 @@ import (
 	"sync"
 )
 
-// maxStrangers bounds the connections that have not logged in.
-const maxStrangers = 1000
+// MaxStrangers bounds the connections that have not logged in.
+const MaxStrangers = 1000
 
-// strangers holds the clients that have not logged in, the oldest first.
-type strangers struct {
+// Strangers holds the clients that have not logged in, the oldest first.
+type Strangers struct {
 	mu   sync.Mutex
 	list list.List // of func(), which ends the connection
 }
 
-// enter takes one more stranger in and ends the oldest if that is one too many:
+// Enter takes one more stranger in and ends the oldest if that is one too many:
 // a client logs in at once, and the oldest is the likeliest to hold its place for nothing.
 // leave may be called more than once.
-func (s *strangers) enter(end func()) (leave func()) {
+func (s *Strangers) Enter(end func()) (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.list.PushBack(end)
-	if s.list.Len() > maxStrangers {
+	if s.list.Len() > MaxStrangers {
 		s.list.Remove(s.list.Front()).(func())()
 	}
 	return func() {
@@ -51,9 +51,9 @@ func admit(conn net.Conn) {
 	}
 }
 
-// innermost returns the connection that its wrappers use. Closing it never waits,
+// Innermost returns the connection that its wrappers use. Closing it never waits,
 // while TLS tells the peer, which may not read.
-func innermost(conn net.Conn) net.Conn {
+func Innermost(conn net.Conn) net.Conn {
 	for {
 		wrapped, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {

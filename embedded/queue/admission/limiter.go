@@ -1,4 +1,4 @@
-package queue
+package admission
 
 import (
 	"context"
@@ -23,27 +23,26 @@ const (
 	guessPause = time.Second // for each one after those
 
 	longestTurn   = 5 * time.Second // an attempt that would wait longer for its turn is refused
-	maxGuesses    = 3               // wrong passwords on one connection
 	maxFailed     = 4096            // addresses remembered
 	guessInterval = time.Minute     // between two lines of the log about one address
 )
 
-var errWrongPassword = errors.New("wrong password")
+var ErrWrongPassword = errors.New("wrong password")
 
-// tooManyGuesses refuses an attempt without looking at the password.
-type tooManyGuesses struct{ wait time.Duration }
+// TooManyGuesses refuses an attempt without looking at the password.
+type TooManyGuesses struct{ wait time.Duration }
 
-func (e *tooManyGuesses) Error() string {
+func (e *TooManyGuesses) Error() string {
 	return fmt.Sprintf("too many wrong passwords from your address: try again in %d s",
 		int(math.Ceil(e.wait.Seconds())))
 }
 
-// authLimiter bounds how fast passwords can be guessed. Each wrong one costs its
+// Limiter bounds how fast passwords can be guessed. Each wrong one costs its
 // address a token, and an address without tokens gets one a second: until then
 // its attempts stand in line and nobody looks at them. To look first and answer
 // late would stop no one: an attacker hangs up and tries again. The right
 // password costs nothing, so clients at an address that never fails never wait.
-type authLimiter struct {
+type Limiter struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
@@ -60,15 +59,15 @@ type failedAddr struct {
 	reported   time.Time
 }
 
-func newAuthLimiter(log *slog.Logger) *authLimiter {
-	return &authLimiter{log: log, failed: map[netip.Prefix]*failedAddr{}}
+func NewLimiter(log *slog.Logger) *Limiter {
+	return &Limiter{log: log, failed: map[netip.Prefix]*failedAddr{}}
 }
 
-// try makes an attempt from an address when its turn has come. check looks at
-// the password; it must be quick. The error is errWrongPassword, a
-// *tooManyGuesses at once if the turn would come after ctx's deadline or
+// Try makes an attempt from an address when its turn has come. check looks at
+// the password; it must be quick. The error is ErrWrongPassword, a
+// *TooManyGuesses at once if the turn would come after ctx's deadline or
 // longestTurn, or that of ctx.
-func (a *authLimiter) try(ctx context.Context, from netip.Prefix, check func() bool) error {
+func (a *Limiter) Try(ctx context.Context, from netip.Prefix, check func() bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
@@ -77,7 +76,7 @@ func (a *authLimiter) try(ctx context.Context, from netip.Prefix, check func() b
 		return a.look(now, from, check)
 	}
 	if wait := g.wait(now); wait > patience(ctx, now) {
-		return &tooManyGuesses{wait}
+		return &TooManyGuesses{wait}
 	}
 	g.waiting++
 	defer func() { g.waiting-- }()
@@ -89,7 +88,7 @@ func (a *authLimiter) try(ctx context.Context, from netip.Prefix, check func() b
 }
 
 // await waits for the turn without mu, which the caller holds.
-func (a *authLimiter) await(ctx context.Context, g *failedAddr) error {
+func (a *Limiter) await(ctx context.Context, g *failedAddr) error {
 	a.mu.Unlock()
 	defer a.mu.Lock()
 	return g.turn(ctx)
@@ -130,7 +129,7 @@ func (g *failedAddr) turn(ctx context.Context) error {
 
 // look evaluates an attempt. The caller holds mu, so that attempts made at the
 // same time cannot share a token.
-func (a *authLimiter) look(now time.Time, from netip.Prefix, check func() bool) error {
+func (a *Limiter) look(now time.Time, from netip.Prefix, check func() bool) error {
 	if check() {
 		return nil
 	}
@@ -141,10 +140,10 @@ func (a *authLimiter) look(now time.Time, from netip.Prefix, check func() bool) 
 	g.tokens.ReserveN(now, 1)
 	g.unreported++
 	a.report(now, from, g)
-	return errWrongPassword
+	return ErrWrongPassword
 }
 
-func (a *authLimiter) remember(now time.Time, from netip.Prefix) *failedAddr {
+func (a *Limiter) remember(now time.Time, from netip.Prefix) *failedAddr {
 	if len(a.failed) >= maxFailed {
 		a.forgetOne(now)
 	}
@@ -154,7 +153,7 @@ func (a *authLimiter) remember(now time.Time, from netip.Prefix) *failedAddr {
 }
 
 // forgetOne makes room: it forgets the address that owes least.
-func (a *authLimiter) forgetOne(now time.Time) {
+func (a *Limiter) forgetOne(now time.Time) {
 	var least netip.Prefix
 	most := math.Inf(-1)
 	for from, g := range a.failed {
@@ -165,7 +164,7 @@ func (a *authLimiter) forgetOne(now time.Time) {
 	delete(a.failed, least)
 }
 
-func (a *authLimiter) report(now time.Time, from netip.Prefix, g *failedAddr) {
+func (a *Limiter) report(now time.Time, from netip.Prefix, g *failedAddr) {
 	if g.unreported == 0 || now.Sub(g.reported) < guessInterval {
 		return
 	}
@@ -173,15 +172,15 @@ func (a *authLimiter) report(now time.Time, from netip.Prefix, g *failedAddr) {
 	g.unreported, g.reported = 0, now
 }
 
-// tidy reports what was not reported yet, and forgets addresses that owe nothing, every
+// Tidy reports what was not reported yet, and forgets addresses that owe nothing, every
 // minute until ctx ends.
-func (a *authLimiter) tidy(ctx context.Context) {
+func (a *Limiter) Tidy(ctx context.Context) {
 	for clock.Sleep(ctx, guessInterval) == nil {
 		a.sweep(time.Now())
 	}
 }
 
-func (a *authLimiter) sweep(now time.Time) {
+func (a *Limiter) sweep(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for from, g := range a.failed {
