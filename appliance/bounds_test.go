@@ -326,6 +326,18 @@ var everything = []grows{
 		"embedded/queue/engine/flow.Table.keys", "spider", "1000 keys of 1 KiB, the one asked for longest ago goes",
 		"embedded/queue/engine/flow.TestTable_Full",
 	},
+	{
+		"embedded/queue/front.Server.commands", "root", "those that the front does not merely pass on", "",
+	},
+	{
+		"buffers of clients of a Redis of one's own", "spider",
+		"a quarter of queue.max_memory for large ones, small ones beyond, two a client",
+		"embedded/queue/front.TestLimits_Buffers",
+	},
+	{
+		"requests that the front reads whole", "spider", "a quarter of queue.max_memory, who holds most is cut off",
+		"embedded/queue/front.TestLimits_RequestsReadWhole",
+	},
 	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
 	{
 		"what one command of the queue sets aside", "spider", "what is left of queue.max_memory",

@@ -77,6 +77,7 @@ var warnings = map[string]string{
 	"the queue goes on with the certificate that it has":                 api.CertificateEnds,
 	"failed to renew the queue's certificate":                            api.CertificateEnds,
 	"the queue does not run; all else does":                              api.QueueDown,
+	"the queue's engine can't be used":                                   api.QueueDown,
 	"the queue's process lacks a part of its sandbox":                    api.QueueSandbox,
 	"the queue's process logs more than is kept":                         moment,
 	"the queue cannot write to disk and refuses writes until it can":     api.QueueDisk,

@@ -1,0 +1,44 @@
+// Package front passes what Redis clients say to an engine: any server that speaks Redis. It lets them in with the
+// cluster's password, within the same bounds as the embedded queue does, logs itself in at the engine with the
+// engine's, and is otherwise not noticed: streams, scripts, publish/subscribe, RESP3, MONITOR and blocking commands
+// are the engine's to answer.
+//
+// Each client has a connection to the engine of its own, so that blocking, MULTI, WATCH and subscriptions need
+// no thought here. Two goroutines copy, one in each direction, in large pieces:
+//
+//	client ──▶ session   finds where each request begins, and its name      ──▶ engine
+//	client ◀── session   finds where each reply ends, to count them         ◀── engine
+//
+// Nothing is kept but what is in their buffers, which are given back while there is nothing to read: who does not
+// read its replies holds up itself, and a large value passes through in pieces. So 5,000 idle clients take little.
+//
+// # What is not passed on
+//
+// AUTH, HELLO, RESET and QUIT are the front's own; the engine is told of the protocol and the name. So that
+// nobody who knows the cluster's password can stop the engine, have it write files, follow another server or hold up
+// all others, the front refuses with NOPERM: ACL but for WHOAMI, CAT, GENPASS and HELP; BGREWRITEAOF, BGSAVE, SAVE,
+// SHUTDOWN, DEBUG, FAILOVER, MIGRATE, REPLICAOF, SLAVEOF, SYNC, PSYNC, REPLCONF; CLIENT KILL, PAUSE and NO-EVICT;
+// CLUSTER but for what reads; CONFIG but for GET of single settings that are no secret; MODULE but for LIST; SCRIPT
+// DEBUG. A script can still call what the engine lets scripts call; a user of the engine with few rights (ACL) is
+// the better bound, and data are any client's to delete, as they are in Redis.
+//
+// A request is passed on as it is where it is written as client libraries do. All others, such as one typed by hand,
+// are read whole and written anew: what the front read is what the engine reads.
+//
+// # When the engine is gone
+//
+// A client that awaits no reply, and has no MULTI, WATCH, subscription or the like, does not notice that the engine
+// was: with its next command the front connects anew and repeats HELLO, SELECT and CLIENT SETNAME. Whoever awaits a
+// reply then, which may or may not have been done, has its connection closed, without an error: go-redis, redis-py
+// and ioredis all try again after that, while of errors each knows others.
+//
+// While the engine cannot be reached a command waits a little for it, and then gets a LOADING error that says where
+// the engine should be and what is wrong; the client stays connected. It is the error that go-redis tries again
+// after, and that redis-py takes for one of the connection. One client at a time tries to connect then, after pauses
+// that grow to a second.
+//
+// # Rewriting
+//
+// A [Rewriter] sees some commands whole, and may have another sent instead or have the client wait for an answer
+// that it makes itself out of several. All others are passed on as without it.
+package front

@@ -1,0 +1,326 @@
+package front
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/embedded/queue/admission"
+)
+
+const (
+	dialTimeout  = 5 * time.Second       // for a connection that the engine has taken a password on
+	leastPause   = 50 * time.Millisecond // between two attempts while it can't be reached
+	longestPause = time.Second
+	askPause     = time.Second // between two questions how it is doing
+	askTimeout   = 10 * time.Second
+	maxInfo      = 64 << 10 // bytes of an answer to the front itself
+)
+
+// engine connects to the engine, and knows whether that can be done.
+type engine struct {
+	Engine
+	prepare [][]string
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	down   error         // why the last attempt failed; nil: it did not
+	trying bool          // while it is down: somebody does
+	again  time.Time     // when somebody may
+	tried  chan struct{} // closed after the next attempt
+	pause  time.Duration // after the next failure
+	is     Progress
+}
+
+func newEngine(e Engine, rewriter Rewriter, log *slog.Logger) *engine {
+	made := &engine{Engine: e, log: log, pause: leastPause, tried: make(chan struct{})}
+	if rewriter != nil {
+		made.prepare = rewriter.Prepare()
+	}
+	return made
+}
+
+func (e *engine) progress() Progress {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	is := e.is
+	if e.down != nil {
+		is.Problem = e.down.Error()
+	}
+	return is
+}
+
+// connect returns a connection to the engine that is logged in and has said greeting, whose answers may be no errors.
+// While the engine can't be reached one at a time tries and others wait until it is their turn, all until ctx's
+// deadline.
+func (e *engine) connect(ctx context.Context, greeting ...[]string) (net.Conn, error) {
+	for {
+		wait, tried, err := e.turn()
+		if wait > 0 {
+			if waitFor(ctx, tried, wait) != nil {
+				return nil, err
+			}
+			continue // others were told of the same turn
+		}
+		conn, err := e.attempt(ctx, greeting)
+		if err == nil {
+			e.note(nil)
+			return conn, nil
+		}
+		deadline, ok := ctx.Deadline()
+		late, gone := ok && time.Until(deadline) <= 0, errors.Is(ctx.Err(), context.Canceled)
+		if last := e.lastError(); gone || late && last != nil {
+			e.note(last) // that the caller has no more time says nothing of the engine
+			return nil, cmp.Or(last, err)
+		}
+		e.note(err)
+	}
+}
+
+// waitFor waits for a sign or some time. It returns ctx's error if that ends before.
+func waitFor(ctx context.Context, sign <-chan struct{}, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-sign:
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// turn returns how long the caller has to wait before it asks again, unless there was an attempt before, and the last
+// failure. 0 is the caller's turn.
+func (e *engine) turn() (wait time.Duration, tried <-chan struct{}, down error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.down == nil {
+		return 0, nil, nil
+	}
+	if e.trying {
+		return dialTimeout, e.tried, e.down
+	}
+	if wait := time.Until(e.again); wait > 0 {
+		return wait, e.tried, e.down
+	}
+	e.trying = true
+	return 0, nil, e.down
+}
+
+func (e *engine) lastError() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.down
+}
+
+// note takes how an attempt went.
+func (e *engine) note(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	was := e.down
+	e.down, e.trying = err, false
+	close(e.tried)
+	e.tried = make(chan struct{})
+	if err == nil {
+		if was != nil {
+			e.log.Info("the queue's engine is there again", "engine", e.Name)
+		}
+		e.pause = leastPause
+		return
+	}
+	if was == nil || was.Error() != err.Error() {
+		e.log.Error("the queue's engine can't be used", "error", err)
+	}
+	e.again = time.Now().Add(e.pause)
+	e.pause = min(2*e.pause, longestPause)
+}
+
+func (e *engine) attempt(ctx context.Context, greeting [][]string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := e.Dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the queue's engine at %s can't be reached (%s): start it, or correct its address",
+			e.Name, cause(err))
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := e.greet(conn, greeting); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// greet logs in, and has the engine answer what does not fail while it can be used.
+func (e *engine) greet(conn net.Conn, greeting [][]string) error {
+	var all [][]string
+	if e.Password != "" {
+		login := []string{"AUTH", e.User, e.Password}
+		if e.User == "" {
+			login = []string{"AUTH", e.Password}
+		}
+		all = append(all, login)
+	}
+	all = append(append(append(all, greeting...), e.prepare...), []string{"PING"})
+	var request []byte
+	for _, args := range all {
+		request = appendRequest(request, args...)
+	}
+	if _, err := conn.Write(request); err != nil {
+		return fmt.Errorf("the queue's engine at %s can't be used (%s): look at its log", e.Name, cause(err))
+	}
+	in := bufio.NewReaderSize(conn, 512)
+	for _, args := range all {
+		reply, failed, err := readReply(in)
+		switch {
+		case err != nil:
+			return fmt.Errorf("the queue's engine at %s can't be used (%s): look at its log; does it want TLS?", e.Name,
+				cause(err))
+		case failed && args[0] == "AUTH":
+			return fmt.Errorf("the queue's engine at %s refuses the user or password (%s): correct them", e.Name,
+				oneLine(reply))
+		case failed && strings.HasPrefix(reply, "NOAUTH"):
+			return fmt.Errorf("the queue's engine at %s wants a password (%s): set it", e.Name, oneLine(reply))
+		case failed && !strings.HasPrefix(reply, "NOPERM"):
+			return fmt.Errorf("the queue's engine at %s can't be used (%s to %s)", e.Name, oneLine(reply),
+				args[0])
+		}
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// in returns what a connection says first to be in a database.
+func (e *engine) in(db int) [][]string {
+	if db == 0 {
+		return nil
+	}
+	return [][]string{{"SELECT", strconv.Itoa(db)}}
+}
+
+// readReply reads a whole reply, of an error and a string only what is in it, and reports whether it is an error.
+func readReply(in *bufio.Reader) (text string, failed bool, err error) {
+	var r replies
+	var reply []byte
+	for {
+		b, _ := in.Peek(in.Buffered())
+		n, done, err := r.next(b)
+		if err != nil || len(reply)+n > maxInfo || n == 0 && len(b) == in.Size() {
+			return "", false, cmp.Or(err, errBadReply)
+		}
+		if !r.push {
+			reply = append(reply, b[:n]...)
+		}
+		_, _ = in.Discard(n)
+		if done && !r.push {
+			break
+		}
+		if n > 0 && in.Buffered() > 0 {
+			continue
+		}
+		if _, err := in.Peek(in.Buffered() + 1); err != nil {
+			return "", false, err
+		}
+	}
+	line, rest, _ := strings.Cut(string(reply), "\r\n")
+	switch line[0] {
+	case '$', '=', '!':
+		return strings.TrimSuffix(rest, "\r\n"), r.failed, nil
+	}
+	return line[1:], r.failed, nil
+}
+
+// cause returns an error's text for an error of Redis.
+func cause(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it closed the connection"
+	}
+	return oneLine(err.Error())
+}
+
+// oneLine makes what somebody else says fit into an error of Redis.
+func oneLine(text string) string {
+	const most = 500
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text[:min(len(text), most)], " "))
+	return text
+}
+
+// watch asks the engine how it is doing, until ctx ends. So it is known whether it can be used though there are no
+// clients.
+func (e *engine) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		greeting, cancel := context.WithTimeout(ctx, askTimeout)
+		conn, err := e.connect(greeting, e.in(e.DB)...)
+		cancel()
+		if err == nil {
+			err = e.ask(ctx, conn)
+			conn.Close()
+		}
+		if err != nil && clock.Sleep(ctx, leastPause) != nil {
+			return
+		}
+	}
+}
+
+// ask asks until the connection or ctx ends.
+func (e *engine) ask(ctx context.Context, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { admission.Innermost(conn).Close() })()
+	in := bufio.NewReaderSize(conn, smallBuffer)
+	for {
+		if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
+			return err
+		}
+		_, err := conn.Write(appendRequest(appendRequest(nil, "INFO", "memory"), "INFO", "keyspace"))
+		if err != nil {
+			return err
+		}
+		var is Progress
+		for range 2 {
+			text, failed, err := readReply(in)
+			if err != nil {
+				return err
+			}
+			if !failed {
+				e.read(text, &is)
+			}
+		}
+		e.mu.Lock()
+		e.is = is
+		e.mu.Unlock()
+		if err := clock.Sleep(ctx, askPause); err != nil {
+			return err
+		}
+	}
+}
+
+// read takes what INFO says.
+func (e *engine) read(text string, is *Progress) {
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		n, _ := strconv.ParseInt(value, 10, 64)
+		switch name {
+		case "used_memory":
+			is.Memory = max(0, n)
+		case "maxmemory":
+			is.Bound = max(0, n)
+		case "db" + strconv.Itoa(e.DB):
+			keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
+			is.Keys, _ = strconv.ParseInt(keys, 10, 64)
+		}
+	}
+}
