@@ -69,6 +69,7 @@ func TestQueue(t *testing.T) {
 		contains(t, out, "got: item1 item2 None", "refused: Authentication required")
 	})
 	t.Run("commands", func(t *testing.T) { c.sub(t).queueCommands(addr) })
+	t.Run("another Redis", func(t *testing.T) { c.sub(t).copyQueue(host) })
 	t.Run("crawlbox is killed", func(t *testing.T) { c.sub(t).killQueue(host, addr) })
 	t.Run("crawlbox is stopped", func(t *testing.T) { c.sub(t).stopQueue(host, addr) })
 	t.Run("journal is damaged", func(t *testing.T) { c.sub(t).damageQueue(host, addr) })
@@ -117,6 +118,36 @@ func (c *cluster) queueCommands(addr api.QueueAddress) {
 	if out := c.run("queue", "len", "list"); out != "0" {
 		c.Errorf("the deleted list has %s items", out)
 	}
+}
+
+// copyQueue brings keys over from a Redis of another host and back, and watches one.
+func (c *cluster) copyQueue(h *lab.Host) {
+	c.Helper()
+	h.MustExec("redis-server", "--daemonize", "yes", "--port", "6379", "--requirepass", "geheim", "--save", "", "--dir",
+		"/tmp")
+	cli := func(args ...string) string {
+		return h.MustExec(append([]string{"redis-cli", "--no-auth-warning", "-a", "geheim"}, args...)...)
+	}
+	lab.WaitFor(c, patience, "redis-server to be there",
+		func() error { return h.Exec(c.Context(), "redis-cli", "-a", "geheim", "ping").Err() })
+	h.MustExec("sh", "-euc", "seq 30000 | sed 's/^/RPUSH moved /' | redis-cli --no-auth-warning -a geheim >/dev/null")
+	cli("pexpire", "moved", "3600000")
+	c.manager.WriteFile("/root/redis.url", "redis://:geheim@"+h.At(6379)+"\n")
+	contains(c.T, c.run("queue", "import", "--url-file", "/root/redis.url"), "imported 1 key from "+h.At(6379)+
+		": 30000 items")
+	if out := c.run("queue", "len", "moved"); out != "30000" {
+		c.Errorf("of 30000 items %s came", out)
+	}
+	contains(c.T, c.fails(c.manager, 1, "queue", "import", "--url-file", "/root/redis.url"), "1 key", "--replace")
+	out := c.manager.MustExec("sh", "-euc", "crawlbox queue watch moved --interval 100ms --json | head -n 2")
+	contains(c.T, out, `"items":30000`, `"in":0,"out":0,"net":0`)
+	cli("del", "moved")
+	contains(c.T, c.run("queue", "export", "--url-file", "/root/redis.url", "--keys", "moved"), "exported 1 key")
+	contains(c.T, cli("lrange", "moved", "-1", "-1"), "30000")
+	if ttl, _ := strconv.Atoi(cli("ttl", "moved")); ttl < 3000 || ttl > 3600 {
+		c.Errorf("the key is deleted in %d s", ttl)
+	}
+	c.run("queue", "clear", "--yes", "moved")
 }
 
 // dialQueue connects a go-redis client from a host, which trusts ca where the queue speaks TLS. It tries nothing twice.

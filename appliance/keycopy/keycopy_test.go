@@ -2,12 +2,15 @@ package keycopy
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -291,6 +294,11 @@ func relay(t *testing.T, addr string, each func(sent []byte) error) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return relayFrom(t, l, addr, each)
+}
+
+func relayFrom(t *testing.T, l net.Listener, addr string, each func(sent []byte) error) string {
+	t.Helper()
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -501,6 +509,36 @@ func TestCopy_Full(t *testing.T) {
 		keys := d.Keys(t.Context(), "*").Val()
 		if slices.Contains(keys, "list") || slices.ContainsFunc(keys, func(key string) bool { return key != "small" }) {
 			t.Errorf("%s: there are %q", name, keys)
+		}
+	}
+}
+
+// TestServer_TLS copies from a server with TLS, which the CA has to vouch for that is named.
+func TestServer_TLS(t *testing.T) {
+	t.Parallel()
+	certified := httptest.NewTLSServer(nil) // for its certificate
+	defer certified.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certified.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := testenv.Redis(t, "--requirepass", "geheim")
+	at := relayFrom(t, l, addr, func([]byte) error { return nil })
+	_, c := open(t, "redis://:geheim@"+addr)
+	c.RPush(t.Context(), "list", 1, 2)
+	roots := x509.NewCertPool()
+	roots.AddCert(certified.Certificate())
+	for want, roots := range map[string]*x509.CertPool{"": roots, "name the CA's with --ca": nil} {
+		target, d := redisServer(t)
+		source, err := Open("rediss://:geheim@"+at, roots)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = (&Copy{From: source, To: target}).Run(t.Context())
+		source.Close()
+		if n := d.LLen(t.Context(), "list").Val(); want == "" && (err != nil || n != 2) ||
+			want != "" && (err == nil || !strings.Contains(err.Error(), want) || n != 0) {
+			t.Errorf("%d items, %v; want %q", n, err, want)
 		}
 	}
 }

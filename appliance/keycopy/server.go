@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -71,6 +72,14 @@ func Open(text string, roots *x509.CertPool) (*Server, error) {
 	if opts.TLSConfig != nil {
 		opts.TLSConfig.RootCAs = roots
 	}
+	dial := redis.NewDialer(opts)
+	opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &bounded{Conn: c}, nil
+	}
 	return &Server{Name: opts.Addr, Database: database, client: redis.NewClient(opts)}, nil
 }
 
@@ -127,6 +136,8 @@ func (s *Server) fault(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s does not answer; check address and port, and redis:// or rediss://, which is with TLS",
 			s.Name)
+	case errors.As(err, new(*strconv.NumError)):
+		return fmt.Errorf("%s sends something else where a number should be; it is no Redis server", s.Name)
 	case said(err) != "":
 		return words.Error(err, "%s says %q", s.Name, said(err))
 	}

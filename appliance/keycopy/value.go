@@ -102,6 +102,7 @@ var (
 	errChanged  = errors.New("it changed while it was read")
 	errUnserved = errors.New("the target has no such type")
 	errAppeared = errors.New("it is at the target by now")
+	errOdd      = errors.New("it sends an item without its score or value")
 	errLate     = errors.New("a chunk took so long that the unfinished value was deleted; run it again")
 )
 
@@ -192,6 +193,8 @@ func (v *value) copy(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return v.readFault(err)
+	case len(args)%k.width != 0:
+		return v.From.fault(errOdd)
 	case next == 0 && len(args) <= mostItems && size(args) <= chunkBytes:
 		return v.done(ctx, v.counted(k, args), until)
 	case next == 0:
@@ -222,6 +225,9 @@ func (v *value) rest(ctx context.Context, from source, k *kind, args []string, a
 		var err error
 		if args, at, err = k.read(ctx, from, v.name, at, items, chunkBytes<<v.growth)(); err != nil {
 			return v.readFault(err)
+		}
+		if len(args)%k.width != 0 {
+			return v.From.fault(errOdd)
 		}
 		items = min(4*items, v.fitting(int64(len(args)/k.width), int64(size(args))))
 	}
