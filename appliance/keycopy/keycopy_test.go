@@ -21,6 +21,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/queue/front"
 )
 
 // open returns a server at a URL, and a client that looks at it.
@@ -60,6 +61,33 @@ func embedded(t *testing.T, maxMemory int64) (*Server, *redis.Client) {
 	})
 	<-q.Ready()
 	return open(t, "redis://default:p%2Fw@"+q.Addr())
+}
+
+// fronted returns a front over a server, as clients of the cluster's queue reach it.
+func fronted(t *testing.T, engine *redis.Client) (*Server, *redis.Client) {
+	t.Helper()
+	is := engine.Options()
+	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", is.Addr) }
+	f, err := front.New(front.Options{
+		Addr:      "127.0.0.1:0",
+		Password:  "p/w",
+		MaxMemory: 64 << 20,
+		Engine:    front.Engine{Name: "the engine", Dial: dial, User: is.Username, Password: is.Password},
+	}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	<-f.Ready()
+	return open(t, "redis://default:p%2Fw@"+f.Addr())
 }
 
 const binary = "\x00\xff\r\n$-1\r\n"
@@ -211,6 +239,26 @@ func TestCopy_AllWays(t *testing.T) {
 				wantSame(t, want, dump(t, d))
 			})
 		}
+	}
+}
+
+// TestCopy_ThroughFront copies over the front of the cluster's queue, in and out.
+func TestCopy_ThroughFront(t *testing.T) {
+	t.Parallel()
+	source, c := redisServer(t)
+	fill(t, c, time.Now().Add(time.Hour))
+	_, engine := embedded(t, 0)
+	middle, _ := fronted(t, engine)
+	target, d := redisServer(t)
+	for _, run := range []*Copy{{From: source, To: middle}, {From: middle, To: target}} {
+		if err := run.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSame(t, dump(t, c), dump(t, d))
+	counts, err := middle.client.Do(t.Context(), "CRAWLBOX.FLOW", "list").Int64Slice()
+	if err != nil || len(counts) != 2 {
+		t.Errorf("it says %v, %v, of what comes and goes", counts, err)
 	}
 }
 
