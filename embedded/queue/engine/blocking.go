@@ -85,7 +85,7 @@ func popItem(left bool) func(*Context, string) bool {
 		c.Out.Array(2)
 		c.Out.Bulk(key)
 		c.Out.Bulk(c.take(l, key, left))
-		c.notePop(sideName(left)[:1]+"POP", key, 1)
+		c.notePop(popEvent(left), key, 1)
 		return true
 	}
 }
@@ -165,7 +165,7 @@ func popItems(left bool, count int) func(*Context, string) bool {
 		c.Out.Array(2)
 		c.Out.Bulk(key)
 		c.takeSome(l, key, left, count)
-		c.notePop(sideName(left)[:1]+"POP", key, count)
+		c.notePop(popEvent(left), key, count)
 		return true
 	}
 }

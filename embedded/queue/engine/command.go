@@ -142,16 +142,16 @@ func (c *Context) touch(key string, events ...string) {
 	c.tell(key, events...)
 }
 
-// tell notes events for those who listen, as Redis names them.
+// tell notes events for those who listen, as Redis names them, in any case.
 func (c *Context) tell(key string, events ...string) {
 	if !c.e.Notify || c.e.loading {
 		return
 	}
 	for _, name := range events {
-		if name == "hdel" { // of hashes only their end is told
+		if name == "HDEL" { // of hashes only their end is told
 			continue
 		}
-		c.e.events = append(c.e.events, Event{Key{c.db, key}, name})
+		c.e.events = append(c.e.events, Event{Key{c.db, key}, lower(name)})
 	}
 }
 
@@ -260,7 +260,7 @@ func removeItems[T removable](c *Context) {
 		}
 	}
 	if n > 0 {
-		c.finishChange(c.args[1], v.count(), lower(c.args[0]))
+		c.finishChange(c.args[1], v.count(), c.args[0])
 	}
 	c.Out.Int(n)
 }

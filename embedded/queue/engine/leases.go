@@ -27,28 +27,27 @@ var popKinds = map[string]byte{
 // take is a call of script.Take.
 type take struct {
 	held, holders, tries string
-	holder, info         string
 	head                 string // kind and stamp of the entries
-	window, count        int
 	pop                  string
-	shape                string
-	mode                 string
+	count, window        int
+	shape                byte
+	info                 string
 }
 
 func leaseTake(c *Context, keys, argv []string) {
-	if len(keys) < 4 || len(argv) != 9 || len(argv[7]) != len(keys)-3 || argv[2] == "" || argv[6] == "" ||
-		strings.Contains(argv[2], ":") || popKinds[argv[4]] != argv[2][0] {
+	if len(keys) < 4 || len(argv) != 6 || len(argv[4]) != len(keys) || argv[0] == "" ||
+		strings.Contains(argv[0], ":") || popKinds[argv[1]] != argv[0][0] {
 		c.fail(errLease)
 	}
+	options := argv[4]
 	t := take{
 		held: keys[0], holders: keys[1], tries: keys[2],
-		holder: argv[0], info: argv[1],
-		head:   argv[2],
+		head:   argv[0],
+		pop:    argv[1],
+		count:  c.bounded(argv[2], 1, math.MaxInt64, errLease),
 		window: c.bounded(argv[3], 1, math.MaxInt32, errLease),
-		pop:    argv[4],
-		count:  c.bounded(argv[5], 1, math.MaxInt64, errLease),
-		shape:  argv[6],
-		mode:   argv[8],
+		shape:  options[0],
+		info:   argv[5],
 	}
 	for i, key := range keys[3:] {
 		ent := c.e.lookup(c.db, key)
@@ -56,12 +55,12 @@ func leaseTake(c *Context, keys, argv []string) {
 			continue
 		}
 		if kindOf(ent.val) != t.kind() {
-			if t.mode != "again" {
+			if options[2] != 'w' {
 				c.fail(errWrongType)
 			}
 			continue
 		}
-		leased := argv[7][i] == '1'
+		leased := options[3+i] == '1'
 		if leased {
 			find[*list](c, t.held) // or it would fail once the item is gone
 		}
@@ -108,7 +107,7 @@ func (c *Context) popSome(pop, key string, count int) (got []scored) {
 		for range min(count, v.n) {
 			got = append(got, scored{member: v.pop(left)})
 		}
-		c.finishChange(key, v.n, lower(pop))
+		c.finishChange(key, v.n, pop)
 		c.notePop(pop, key, len(got))
 	case *set:
 		got = c.popMembers(v, key, count)
@@ -122,7 +121,7 @@ func (c *Context) popSome(pop, key string, count int) (got []scored) {
 	return got
 }
 
-// hold writes down who holds items of a key, and ends the leases beyond the window.
+// hold writes down who holds items of a key, and takes away entries that are done.
 func (c *Context) hold(t take, key string, got []scored) {
 	entry := script.Entry{Kind: t.head[0], Stamp: t.head[1:], Key: key}
 	entries := make([]string, len(got))
@@ -134,13 +133,11 @@ func (c *Context) hold(t take, key string, got []scored) {
 	}
 	held := c.pushed(t.held, false, entries...)
 	if held.n == len(entries) {
-		c.setField(t.holders, t.holder, t.info)
+		c.setField(t.holders, t.held[min(len(script.HeldPrefix), len(t.held)):], t.info)
 	}
-	keep := t.window
-	if t.mode != "each" {
-		keep = max(keep, len(entries))
-	}
-	if over := held.n - keep; over > 0 {
+	last := entries[len(entries)-1]
+	over := held.n - max(t.window, len(entries))
+	if over > script.Slack || over > 0 && len(last) > script.SlackBytes {
 		var fields []string
 		for range over {
 			if e, ok := script.Parse(held.pop(true)); ok {
@@ -156,7 +153,7 @@ func (c *Context) hold(t take, key string, got []scored) {
 // replyTaken replies in the shape that is asked for: see take.lua.
 func (c *Context) replyTaken(t take, key string, got []scored) {
 	sorted := t.kind() == kindZset
-	switch t.shape[0] {
+	switch t.shape {
 	case 'i':
 		c.Out.Bulk(got[0].member)
 	case 'o':
@@ -182,7 +179,7 @@ func (c *Context) replyTaken(t take, key string, got []scored) {
 			c.Out.Bulk(it.member)
 		}
 	default:
-		c.replyScored(got, sorted, sorted && t.shape[0] != 'a')
+		c.replyScored(got, sorted, sorted && t.shape != 'a')
 	}
 }
 
@@ -326,9 +323,8 @@ func (c *Context) pushed(key string, left bool, items ...string) *list {
 	for _, item := range items {
 		l.push(left, item)
 	}
-	push := sideName(left)[:1] + "PUSH"
-	c.touch(key, lower(push))
-	c.note(append([]string{push, key}, items...)...)
+	c.touch(key, pushEvent(left))
+	c.note(append([]string{pushEvent(left), key}, items...)...)
 	return l
 }
 
@@ -405,7 +401,7 @@ func (c *Context) removeFields(key string, fields ...string) {
 		}
 	}
 	if len(args) > 2 {
-		c.finishChange(key, h.count(), "hdel")
+		c.finishChange(key, h.count(), "HDEL")
 		c.note(args...)
 	}
 }

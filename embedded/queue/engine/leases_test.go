@@ -65,9 +65,9 @@ func TestLeases_OddArguments(t *testing.T) {
 			args = append(args, some(words, g.IntN(12))...)
 		case s == script.Take && n > 3:
 			pop := []string{"LPOP", "RPOP", "SPOP", "ZPOPMIN", "ZPOPMAX"}[g.IntN(5)]
-			args = append(args, "me", "{}", string(popKinds[pop])+"x.c", "2", pop, strconv.Itoa(1+g.IntN(4)),
-				some([]string{"i2", "a2", "k3", "m2", "p2", "s3", "o2", "n2"}, 1)[0],
-				strings.Join(some([]string{"0", "1"}, n-3), ""), some([]string{"", "again", "each"}, 1)[0])
+			args = append(args, string(popKinds[pop])+"x.c", pop, strconv.Itoa(1+g.IntN(4)), "2",
+				some([]string{"i2-", "a2-", "k3w", "m2-", "p2w", "s3-", "o2-", "n2-"}, 1)[0]+
+					strings.Join(some([]string{"0", "1"}, n-3), ""), "{}")
 		default:
 			args = append(append(args, "me", "back", "2"), some(words, g.IntN(4))...)
 		}
@@ -135,7 +135,7 @@ func TestLeases_FullMemory(t *testing.T) {
 	full := e.Used()
 	take := func(holder, count string) string {
 		return e.call(&c, "EVALSHA", script.Take.SHA, "4", script.HeldPrefix+holder, script.Holders, script.Tries, "l",
-			holder, "{}", "Labcdefghijk.conn", strconv.Itoa(window), "LPOP", count, "a2", "1", "")
+			"Labcdefghijk.conn", "LPOP", count, strconv.Itoa(window), "a2-1", "{}")
 	}
 	if reply := take("greedy", strconv.Itoa(items)); !strings.HasPrefix(reply, "-OOM ") {
 		t.Errorf("a pop of everything: %.100q", reply)
@@ -146,19 +146,20 @@ func TestLeases_FullMemory(t *testing.T) {
 	const holders = 200
 	left := items
 	for i := range holders {
-		for range 2 * window {
+		for range 4 * window {
 			if reply := take(strconv.Itoa(i), "1"); reply[0] != '*' {
 				t.Fatalf("a pop: %q", reply)
 			}
 			left--
 		}
 	}
-	if more, entry := e.Used()-full, int64(250); more > holders*(window*entry+keyCost) {
+	if more, entry := e.Used()-full, int64(250); more > holders*((window+script.Slack)*entry+keyCost) {
 		t.Errorf("%d bytes more are taken after %d pops", more, items-left)
 	}
 	for i := range holders {
-		if got := e.call(&c, "LLEN", script.HeldPrefix+strconv.Itoa(i)); got != fmt.Sprintf(":%d\r\n", window) {
-			t.Fatalf("%d holds %q", i, got)
+		got, err := strconv.Atoi(strings.Trim(e.call(&c, "LLEN", script.HeldPrefix+strconv.Itoa(i)), ":\r\n"))
+		if err != nil || got < window || got > window+script.Slack {
+			t.Fatalf("%d holds %d: %v", i, got, err)
 		}
 	}
 }

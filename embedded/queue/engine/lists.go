@@ -40,7 +40,7 @@ func listPush(c *Context) {
 	for _, s := range c.args[2:] {
 		l.push(c.args[0][0] == 'L', s)
 	}
-	c.touch(c.args[1], lower(c.args[0][:len("LPUSH")]))
+	c.touch(c.args[1], c.args[0][:len("LPUSH")])
 	c.Out.Int(l.n)
 }
 
@@ -89,7 +89,19 @@ func (c *Context) takeSome(l *list, key string, left bool, count int) {
 	}
 }
 
-func popEvent(left bool) string { return lower(sideName(left)[:1] + "POP") }
+func popEvent(left bool) string {
+	if left {
+		return "LPOP"
+	}
+	return "RPOP"
+}
+
+func pushEvent(left bool) string {
+	if left {
+		return "LPUSH"
+	}
+	return "RPUSH"
+}
 
 func listIndex(c *Context) {
 	l := find[*list](c, c.args[1])
@@ -323,7 +335,7 @@ func (c *Context) parseMove(args []string) *Block {
 			into = add(c, target, c.e.newList())
 		}
 		into.push(to, s)
-		c.tell(target, lower(sideName(to)[:1]+"PUSH"))
+		c.tell(target, pushEvent(to))
 		c.finishChange(key, l.n, popEvent(from))
 		c.touch(target)
 		c.note("LMOVE", key, target, sideName(from), sideName(to))

@@ -291,7 +291,7 @@ func (c *Context) storeResult(v counted) {
 	switch {
 	case n > 0:
 		c.e.put(c.db, key, v)
-		c.touch(key, lower(c.args[0]))
+		c.touch(key, c.args[0])
 	case c.e.remove(c.db, key):
 		c.touch(key, "del")
 	}

@@ -225,7 +225,7 @@ func (c *Context) removeRange(by rangeBy) {
 		}
 	}
 	if len(gone) > 0 {
-		c.finishChange(c.args[1], z.count(), lower(c.args[0]))
+		c.finishChange(c.args[1], z.count(), c.args[0])
 	}
 	c.Out.Int(len(gone))
 }

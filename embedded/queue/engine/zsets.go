@@ -88,8 +88,12 @@ func zsetAdd(c *Context) {
 		}
 		z.set(pairs[2*i+1], unsigned(score))
 	}
+	event := "zadd"
+	if o.incr {
+		event = "zincr"
+	}
 	if added+updated > 0 {
-		c.touch(c.args[1], map[bool]string{false: "zadd", true: "zincr"}[o.incr])
+		c.touch(c.args[1], event)
 	}
 	switch {
 	case o.incr && math.IsNaN(last):
@@ -165,7 +169,7 @@ func (c *Context) takeScored(z *zset, key string, low bool, count int) []scored 
 		z.remove(s.member)
 		taken = append(taken, s)
 	}
-	c.finishChange(key, z.count(), lower(zpopName(low)))
+	c.finishChange(key, z.count(), zpopName(low))
 	return taken
 }
 

@@ -9,9 +9,10 @@
 // have (package script). The engine runs it in one step, so whatever dies, and whenever, an
 // item is in its queue or held, never neither.
 //
-// An item is done when its holder has popped Window newer ones, or ends well. So one item may
-// be handed out twice after a crash, up to Window of them, or up to what the last pop took
-// where that is more: a pop of many never ends a lease of its own.
+// An item is done when its holder has popped Window newer ones, or ends well. So after a crash
+// up to Window items may be handed out twice, or as many as the last pop took where that is
+// more: a pop of many never ends a lease of its own. Several processes in one container are one
+// holder and share its window.
 //
 // # Who holds
 //

@@ -168,10 +168,13 @@ func (c *tcpConn) exec(commands [][]string) []string {
 	return elements(c.do("EXEC"))
 }
 
-func request(args []string) []byte {
-	out := fmt.Appendf(nil, "*%d\r\n", len(args))
+func request(args []string) []byte { return appendRequest(nil, args) }
+
+func appendRequest(out []byte, args []string) []byte {
+	out = append(strconv.AppendInt(append(out, '*'), int64(len(args)), 10), "\r\n"...)
 	for _, arg := range args {
-		out = fmt.Appendf(out, "$%d\r\n%s\r\n", len(arg), arg)
+		out = append(strconv.AppendInt(append(out, '$'), int64(len(arg)), 10), "\r\n"...)
+		out = append(append(out, arg...), "\r\n"...)
 	}
 	return out
 }

@@ -51,15 +51,14 @@ func Holders(ctx context.Context, do Do) ([]Holding, error) {
 }
 
 // Held returns how many items of each key somebody holds.
-func Held(ctx context.Context, do Do) (map[string]int, error) {
+func (r Rules) Held(ctx context.Context, do Do) (map[string]int, error) {
 	holders, err := Holders(ctx, do)
 	if err != nil {
 		return nil, err
 	}
 	held := map[string]int{}
 	for _, h := range holders {
-		err := do.eachEntry(ctx, h.ID, func(_ string, e script.Entry) { held[e.Key]++ })
-		if err != nil {
+		if err := r.eachLive(ctx, do, h.ID, func(e script.Entry) { held[e.Key]++ }); err != nil {
 			return nil, fmt.Errorf("read what %s holds: %w", h.ID, err)
 		}
 	}
@@ -77,7 +76,7 @@ type Lease struct {
 // InFlight returns up to n items that somebody holds, from where the last page ended or "",
 // and where the next one begins, "" at the end. What begins or ends meanwhile may be missing
 // or told twice.
-func InFlight(ctx context.Context, do Do, from string, n int) (page []Lease, next string, err error) {
+func (r Rules) InFlight(ctx context.Context, do Do, from string, n int) (page []Lease, next string, err error) {
 	holders, err := Holders(ctx, do)
 	if err != nil {
 		return nil, "", err
@@ -89,11 +88,16 @@ func InFlight(ctx context.Context, do Do, from string, n int) (page []Lease, nex
 		if h.ID < first {
 			continue
 		}
+		done, _, err := r.live(ctx, do, h.ID)
+		if err != nil {
+			return nil, "", fmt.Errorf("read what %s holds: %w", h.ID, err)
+		}
 		if h.ID != first {
 			skip = 0
 		}
 		for len(page) < n {
-			entries, err := do.items(ctx, script.HeldPrefix+h.ID, skip, skip+min(atOnce, n-len(page))-1)
+			at := done + skip
+			entries, err := do.items(ctx, script.HeldPrefix+h.ID, at, at+min(atOnce, n-len(page))-1)
 			if err != nil {
 				return nil, "", fmt.Errorf("read what %s holds: %w", h.ID, err)
 			}
@@ -131,8 +135,8 @@ type Count struct {
 }
 
 // Counts counts the items of some keys. A key that holds no queue has none.
-func Counts(ctx context.Context, do Do, keys ...string) ([]Count, error) {
-	held, err := Held(ctx, do)
+func (r Rules) Counts(ctx context.Context, do Do, keys ...string) ([]Count, error) {
+	held, err := r.Held(ctx, do)
 	if err != nil {
 		return nil, err
 	}
@@ -160,9 +164,8 @@ func (do Do) length(ctx context.Context, key string) (int64, error) {
 	if lengthOf[name] == "" {
 		return 0, nil
 	}
-	reply, err := do(ctx, lengthOf[name], key)
-	n, _ := reply.(int64)
-	return n, err
+	n, err := do.number(ctx, lengthOf[name], key)
+	return int64(n), err
 }
 
 // Dead returns up to n dead items of a key, the oldest first, from the given one on.

@@ -66,7 +66,7 @@ func TestLook(t *testing.T) {
 			pops(t, c, "holder-"+strconv.Itoa(i), began, "LPOP jobs:a 16")
 		}
 		pops(t, c, "other", began, "LPOP jobs:b")
-		counts, err := lease.Counts(t.Context(), do, "jobs:a", "jobs:b", "none")
+		counts, err := testRules.Counts(t.Context(), do, "jobs:a", "jobs:b", "none")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestLook(t *testing.T) {
 		next := ""
 		for range 100 {
 			var page []lease.Lease
-			if page, next, err = lease.InFlight(t.Context(), do, next, 30); err != nil {
+			if page, next, err = testRules.InFlight(t.Context(), do, next, 30); err != nil {
 				t.Fatal(err)
 			}
 			for _, l := range page {

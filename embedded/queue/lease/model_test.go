@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
+	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
 
 // model is what the queues and the leases are meant to be. A key's kind is its first letter: l
@@ -21,6 +22,7 @@ type model struct {
 	dead  map[string][]string
 
 	pushed, done map[string]int // how many of each item
+	dropped      int            // leases that newer ones have ended
 }
 
 type modelItem struct {
@@ -108,9 +110,8 @@ func (m *model) take(p pop, members []string) (key string, got []modelItem) {
 	return "", nil
 }
 
-// hold notes what a holder has popped. Each pop of several commands that were done at once
-// counts for itself.
-func (m *model) hold(holder, stamp string, p pop, key string, got []modelItem, each bool) {
+// hold notes what a holder has popped.
+func (m *model) hold(holder, stamp string, p pop, key string, got []modelItem) {
 	safe := slices.Contains(m.rules.Safe, key)
 	for _, it := range got {
 		if !safe {
@@ -119,16 +120,26 @@ func (m *model) hold(holder, stamp string, p pop, key string, got []modelItem, e
 		}
 		m.held[holder] = append(m.held[holder], modelEntry{it, p.name == "LPOP", stamp})
 	}
-	keep := m.rules.Window
-	if !each {
-		keep = max(keep, len(got))
+	keep := max(m.rules.Window, len(got))
+	if !safe || len(got) == 0 ||
+		len(m.held[holder]) <= keep+script.Slack && len(got[len(got)-1].item) < script.SlackBytes {
+		return
 	}
-	if safe {
-		for len(got) > 0 && len(m.held[holder]) > keep {
-			m.finish(m.held[holder][0])
-			m.held[holder] = m.held[holder][1:]
-		}
+	for len(m.held[holder]) > keep {
+		m.finish(m.held[holder][0])
+		m.held[holder] = m.held[holder][1:]
+		m.dropped++
 	}
+}
+
+// live returns what a holder holds and is not done.
+func (m *model) live(holder string) []modelEntry {
+	all := m.held[holder]
+	n := len(all)
+	for n > 0 && (len(all)-n < m.rules.Window || all[n-1].stamp == all[len(all)-1].stamp) {
+		n--
+	}
+	return all[n:]
 }
 
 func (m *model) finish(e modelEntry) {

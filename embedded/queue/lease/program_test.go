@@ -39,7 +39,9 @@ func TestLeases(t *testing.T) {
 				for i := range data {
 					data[i] = byte(g.Uint32())
 				}
-				runProgram(t, start(t), proto, 1+int(seed%5), data)
+				if dropped := runProgram(t, start(t), proto, 1+int(seed%5), data); dropped == 0 {
+					t.Error("no lease was ended by newer ones")
+				}
 			})
 		}
 	}
@@ -90,11 +92,12 @@ type program struct {
 
 var holderIDs = []string{"4f1c0de", "conn-8", "b"}
 
-func runProgram(t testing.TB, s server, proto, window int, data []byte) {
+// runProgram returns how many leases newer ones have ended.
+func runProgram(t testing.TB, s server, proto, window int, data []byte) int {
 	rules := lease.Rules{
 		Safe:          []string{"l1", "l2", odd, "s1", "z1", "z2"},
 		Window:        window,
-		MaxDeliveries: 3,
+		MaxDeliveries: 2,
 	}
 	if err := rules.Validate(); err != nil {
 		t.Fatal(err)
@@ -119,26 +122,29 @@ func runProgram(t testing.TB, s server, proto, window int, data []byte) {
 		p.end(holder, lease.Back)
 	}
 	p.check()
+	return p.dropped
 }
 
 func (p *program) step() {
 	p.Helper()
 	p.now = p.now.Add(time.Microsecond)
-	switch n := p.intN(32); {
-	case n < 12:
-		p.push()
-	case n < 20:
+	switch n := p.intN(48); {
+	case n < 18:
+		for range 1 + p.intN(4) {
+			p.push()
+		}
+	case n < 31:
 		p.popOnce()
-	case n < 23:
+	case n < 36:
 		p.transaction()
-	case n < 25:
+	case n < 40:
 		p.popTimes()
-	case n < 28:
+	case n < 42:
 		p.crash, p.after = p.intN(4), p.intN(2) == 1
 		p.end(choose(&p.chooser, holderIDs...), choose(&p.chooser, lease.Done, lease.Back, lease.Back))
-	case n < 30:
+	case n < 45:
 		p.lose()
-	case n < 31:
+	case n < 47:
 		p.bury()
 	default:
 		p.server.restart(p)
@@ -164,6 +170,9 @@ func (p *program) pushing() []string {
 	it := modelItem{
 		key:  choose(&p.chooser, "l1", "l1", "l2", "l3", odd, "s1", "s3", "z1", "z2", "z3"),
 		item: strconv.Itoa(p.next) + choose(&p.chooser, "", ":\x00\xff\r\n", "::"),
+	}
+	if p.intN(64) == 0 {
+		it.item += strings.Repeat("x", script.SlackBytes)
 	}
 	if it.key[0] == 'l' && p.intN(8) == 0 {
 		it.item = "again"
@@ -266,7 +275,7 @@ func (p *program) popOnce() {
 	p.isPop(want, of)
 	reply := meant(p.ask(args, of), of)
 	p.compare(want, reply, p.off.do)
-	p.took(holder, want, of, reply, false)
+	p.took(holder, want, of, reply)
 }
 
 // isPop checks that what is to be leased is.
@@ -320,7 +329,7 @@ func members(reply string) []string {
 }
 
 // took has the model pop as well.
-func (p *program) took(holder string, want pop, of *lease.Pop, reply string, each bool) {
+func (p *program) took(holder string, want pop, of *lease.Pop, reply string) {
 	p.Helper()
 	some := members(reply)
 	if want.name == "SPOP" && of != nil {
@@ -328,7 +337,7 @@ func (p *program) took(holder string, want pop, of *lease.Pop, reply string, eac
 	}
 	key, got := p.take(want, some)
 	if of != nil && key != "" {
-		p.hold(holder, of.Stamp, want, key, got, each)
+		p.hold(holder, of.Stamp, want, key, got)
 		return
 	}
 	for _, it := range got {
@@ -366,14 +375,17 @@ func (p *program) popTimes() {
 	if meant(reply, of) == of.Nothing {
 		replies = nil
 	}
+	var got []modelItem
 	for i := range n {
 		one := of.Nothing
 		if i < len(replies) {
 			one = replies[i]
 		}
 		p.compare(want, one, p.off.do)
-		p.took(holder, want, of, one, true)
+		_, some := p.take(want, members(one))
+		got = append(got, some...)
 	}
+	p.hold(holder, of.Stamp, want, want.keys[0], got)
 }
 
 // transaction runs several commands at once, Scrapy's pairs among them.
@@ -429,7 +441,7 @@ func (p *program) transaction() {
 			p.Fatalf("%q in a transaction: %q with leases, %q without", commands[i], replies[i], reply)
 		}
 		if q.args != nil {
-			p.took(holder, q, rewritten[i], replies[i], false)
+			p.took(holder, q, rewritten[i], replies[i])
 		}
 	}
 }
@@ -462,6 +474,9 @@ func (p *program) do(ctx context.Context, args ...any) (any, error) {
 
 func (p *program) settled(holder, how, limit string, entries []string) {
 	most, _ := strconv.Atoi(limit)
+	if done := len(p.held[holder]) - len(p.live(holder)); done > 0 && how == "back" {
+		p.Fatalf("%s gives items back while %d that are done are still there", holder, done)
+	}
 	for _, text := range entries {
 		e, ok := script.Parse(text)
 		if !ok {
@@ -510,7 +525,7 @@ func (p *program) lose() {
 	args, of := p.rewrite(want.args, false, holder)
 	reply := meant(p.ask(args, of), of)
 	p.compare(want, reply, p.off.do)
-	p.took(holder, want, of, reply, false)
+	p.took(holder, want, of, reply)
 	if of == nil {
 		return
 	}
@@ -525,7 +540,7 @@ func (p *program) lose() {
 	var err error
 	if p.intN(2) == 0 {
 		n, err = lease.Undo(p.Context(), p.do, holder, of.Stamp)
-	} else if n, err = lease.Unsure(p.Context(), p.do, holder, func(string) bool { return false }); gave == 0 {
+	} else if n, err = p.rules.Unsure(p.Context(), p.do, holder, func(string) bool { return false }); gave == 0 {
 		gave = n // of a pop before
 	}
 	if err != nil {
@@ -644,7 +659,8 @@ func (p *program) checkHeld() {
 				p.Fatalf("%s holds %q as number %d, want %+v", holder, text, i, want)
 			}
 		}
-		if n += len(texts); len(texts) > 0 {
+		n += len(p.live(holder))
+		if len(texts) > 0 {
 			names++
 		}
 	}
@@ -665,7 +681,7 @@ func (p *program) checkHeld() {
 	if got := p.on.do("HLEN", script.Died); got > fmt.Sprintf(":%d\r\n", dead) && len(got) >= len(fmt.Sprint(dead))+3 {
 		p.Fatalf("%s has %q fields, of %d dead items", script.Died, got, dead)
 	}
-	page, next, err := lease.InFlight(p.Context(), doOf(p.on), "", 1_000)
+	page, next, err := p.rules.InFlight(p.Context(), doOf(p.on), "", 1_000)
 	if err != nil || next != "" || len(page) != n {
 		p.Fatalf("%d items in flight, next %q, %v, want %d", len(page), next, err, n)
 	}

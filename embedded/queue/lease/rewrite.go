@@ -36,14 +36,18 @@ const (
 	argName  = 0 // EVALSHA or EVAL
 	argBody  = 1 // the script's name or text
 	fixed    = 3 // keys before those that are popped
-	fromMode = 1 // arguments from the end
-	argCount = 4
-	argShape = 3
+	argCount = 4 // from the end
+	options  = 2 // from the end
 )
 
 // Again returns what to send to try once more while the client waits: a key that holds
 // something else is passed over then, as Redis does.
-func (p *Pop) Again() []string { return p.with(fromMode, "again") }
+func (p *Pop) Again() []string {
+	args := slices.Clone(p.Args)
+	o := &args[len(args)-options]
+	*o = (*o)[:2] + "w" + (*o)[3:]
+	return args
+}
 
 // Eval returns what to send where Args, or what was made of it, was answered by NOSCRIPT.
 func (p *Pop) Eval(args []string) []string {
@@ -54,22 +58,17 @@ func (p *Pop) Eval(args []string) []string {
 
 // Times returns what to send in place of n of the same pops in a row, all of one connection
 // and none of them in a transaction. Where [Pop.Single] holds, the reply is an array of the
-// replies of the first ones; the others found nothing.
+// replies of the first ones; the others found nothing. They count as one pop: none of them
+// ends the lease of another.
 func (p *Pop) Times(n int) []string {
-	args := p.with(fromMode, "each")
-	args[len(args)-argCount] = strconv.Itoa(n)
-	shape := &args[len(args)-argShape]
-	to := "a"
-	if (*shape)[0] == 'a' {
-		to = "p"
-	}
-	*shape = to + (*shape)[1:]
-	return args
-}
-
-func (p *Pop) with(fromEnd int, arg string) []string {
 	args := slices.Clone(p.Args)
-	args[len(args)-fromEnd] = arg
+	args[len(args)-argCount] = strconv.Itoa(n)
+	o := &args[len(args)-options]
+	shape := "a"
+	if (*o)[0] == 'a' {
+		shape = "p"
+	}
+	*o = shape + (*o)[1:]
 	return args
 }
 
@@ -174,12 +173,12 @@ func (r Rules) take(p *Pop, req request, leased string, v3 bool, holder Holder) 
 	if v3 {
 		version = "3"
 	}
-	out := make([]string, 0, 3+fixed+len(p.Keys)+9)
+	out := make([]string, 0, 3+fixed+len(p.Keys)+6)
 	out = append(out, "EVALSHA", script.Take.SHA, strconv.Itoa(fixed+len(p.Keys)),
 		script.HeldPrefix+holder.ID, script.Holders, script.Tries)
 	out = append(out, p.Keys...)
-	return append(out, holder.ID, holder.about, string(kinds[req.pop])+p.Stamp, strconv.Itoa(r.Window), req.pop,
-		strconv.Itoa(req.count), string(req.shape)+version, leased, "")
+	return append(out, string(kinds[req.pop])+p.Stamp, req.pop, strconv.Itoa(req.count), strconv.Itoa(r.Window),
+		string(req.shape)+version+"-"+leased, holder.about)
 }
 
 // parser reads the arguments of a command, and reports false for those that the engine

@@ -81,9 +81,10 @@ func TestRewrite(t *testing.T) {
 			if p == nil {
 				continue
 			}
-			a := p.Args[len(p.Args)-9:]
+			a := p.Args[len(p.Args)-6:]
+			shape, leased, _ := strings.Cut(a[4], "-")
 			version := string('2' + byte(i))
-			got := strings.Join([]string{a[4], a[5], strings.TrimSuffix(a[6], version), a[7]}, " ")
+			got := strings.Join([]string{a[1], a[2], strings.TrimSuffix(shape, version), leased}, " ")
 			if got != forVersion(c.want, i) {
 				t.Errorf("%s in RESP%s becomes %q, want %q", c.args, version, got, c.want)
 			}
@@ -99,7 +100,7 @@ func TestRewrite(t *testing.T) {
 			if text := p.Args[1] == script.Take.Text && p.Args[0] == "EVAL"; text != c.multi {
 				t.Errorf("%s in a transaction: %t, becomes %.60q", c.args, c.multi, p.Args)
 			}
-			if want := fmt.Sprint(3 + len(p.Keys)); p.Args[2] != want || len(p.Args) != 3+3+len(p.Keys)+9 {
+			if want := fmt.Sprint(3 + len(p.Keys)); p.Args[2] != want || len(p.Args) != 3+3+len(p.Keys)+6 {
 				t.Errorf("%s has %s keys: %q", c.args, p.Args[2], p.Args)
 			}
 		}

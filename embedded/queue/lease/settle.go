@@ -125,6 +125,11 @@ type Settled struct {
 // repeated, and two at once do no harm: each item is moved in one step.
 func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settled, error) {
 	var sum Settled
+	if end == Back {
+		if err := r.dropDone(ctx, do, holder); err != nil {
+			return sum, wrap(holder, err)
+		}
+	}
 	for {
 		entries, err := do.newest(ctx, holder)
 		if err != nil || len(entries) == 0 {
@@ -137,6 +142,63 @@ func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settl
 			return sum, wrap(holder, err)
 		}
 	}
+}
+
+// dropDone takes away the entries of a holder that are done and still stay.
+func (r Rules) dropDone(ctx context.Context, do Do, holder string) error {
+	for {
+		done, _, err := r.live(ctx, do, holder)
+		if err != nil || done == 0 {
+			return err
+		}
+		entries, err := do.items(ctx, script.HeldPrefix+holder, 0, min(done, atOnce)-1)
+		if err != nil {
+			return err
+		}
+		if _, err := do.settle(ctx, holder, Done, 1, fitting(entries)); err != nil {
+			return err
+		}
+	}
+}
+
+// live returns how many entries of a holder are done, the oldest ones, and how many there are
+// in all.
+func (r Rules) live(ctx context.Context, do Do, holder string) (done, all int, err error) {
+	held := script.HeldPrefix + holder
+	if all, err = do.number(ctx, "LLEN", held); err != nil {
+		return 0, 0, err
+	}
+	window := max(1, r.Window)
+	if all <= window {
+		return 0, all, nil
+	}
+	// The entries of one pop are in a row. So where the last pop begins is searched for by
+	// halves, among what is older than the window.
+	newest, err := do.stamp(ctx, held, all-1)
+	from, to := 0, all-window
+	for from < to && err == nil {
+		mid := (from + to) / 2
+		var stamp string
+		if stamp, err = do.stamp(ctx, held, mid); stamp == newest {
+			to = mid
+		} else {
+			from = mid + 1
+		}
+	}
+	return from, all, err
+}
+
+func (do Do) stamp(ctx context.Context, held string, i int) (string, error) {
+	reply, err := do(ctx, "LINDEX", held, i)
+	text, _ := reply.(string)
+	e, _ := script.Parse(text)
+	return e.Stamp, err
+}
+
+func (do Do) number(ctx context.Context, args ...any) (int, error) {
+	reply, err := do(ctx, args...)
+	n, _ := reply.(int64)
+	return int(n), err
 }
 
 func wrap(holder string, err error) error {
@@ -195,9 +257,9 @@ func Undo(ctx context.Context, do Do, holder, stamp string) (int, error) {
 // Unsure gives back the items of the last pop of each connection of a holder that is not
 // known to have had its replies, and returns how many there were. It is for those who were not
 // there: after a start, before the holder pops again.
-func Unsure(ctx context.Context, do Do, holder string, known func(conn string) bool) (int, error) {
+func (r Rules) Unsure(ctx context.Context, do Do, holder string, known func(conn string) bool) (int, error) {
 	last := map[string]string{} // stamps by connection
-	err := do.eachEntry(ctx, holder, func(_ string, e script.Entry) {
+	err := r.eachLive(ctx, do, holder, func(e script.Entry) {
 		if _, conn, _ := strings.Cut(e.Stamp, "."); !known(conn) {
 			last[conn] = e.Stamp
 		}
@@ -214,7 +276,7 @@ func Unsure(ctx context.Context, do Do, holder string, known func(conn string) b
 // undo gives back the entries that match.
 func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) bool) (n int, err error) {
 	var found []string
-	err = do.eachEntry(ctx, holder, func(text string, e script.Entry) {
+	err = do.eachEntry(ctx, holder, 0, func(text string, e script.Entry) {
 		if match(e) {
 			found = append(found, text)
 		}
@@ -235,10 +297,18 @@ func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) b
 	return n, nil
 }
 
-// eachEntry walks the entries of a holder, the oldest first.
-func (do Do) eachEntry(ctx context.Context, holder string, f func(text string, e script.Entry)) error {
-	step := atOnce
-	for i := 0; ; {
+// eachLive walks the entries of a holder that are not done, the oldest first.
+func (r Rules) eachLive(ctx context.Context, do Do, holder string, f func(script.Entry)) error {
+	done, _, err := r.live(ctx, do, holder)
+	if err != nil {
+		return err
+	}
+	return do.eachEntry(ctx, holder, done, func(_ string, e script.Entry) { f(e) })
+}
+
+// eachEntry walks the entries of a holder from the i-th on, the oldest first.
+func (do Do) eachEntry(ctx context.Context, holder string, i int, f func(text string, e script.Entry)) error {
+	for step := atOnce; ; {
 		entries, err := do.items(ctx, script.HeldPrefix+holder, i, i+step-1)
 		var refused redis.Error
 		if errors.As(err, &refused) && step > 1 { // large items

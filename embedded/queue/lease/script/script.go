@@ -5,7 +5,7 @@
 //
 // # What is kept, in the database of the client
 //
-//	crawlbox:held:HOLDER  list of entries, the oldest first
+//	crawlbox:held:HOLDER  list of entries, the oldest first; see [Slack]
 //	crawlbox:holders      hash HOLDER → what is known of it, while it has entries
 //	crawlbox:tries        hash ITEM → how often it came back, until it is done or dead
 //	crawlbox:died         hash ITEM → where a dead one was, to put it back
@@ -31,6 +31,14 @@ const (
 	Tries      = Prefix + "tries"
 	Died       = Prefix + "died"
 	DeadSuffix = ":dead"
+)
+
+// Entries that are done may stay for a while, since it costs less to take some away at once.
+// Of a list of entries those count that are among the newest WINDOW, or among the ones of the
+// newest pop: the ones with its stamp.
+const (
+	Slack      = 32   // entries that are done stay
+	SlackBytes = 1024 // entries as large as this are not waited for
 )
 
 // Script is a script by text and name.

@@ -1,27 +1,30 @@
 -- Pops items and writes down who holds them.
 -- KEYS: held, holders, tries, then the keys to look at, in order.
--- ARGV: holder, what is known of it, kind and stamp of the entries, window, command, count, shape of the reply and
--- version of the protocol, 1 or 0 for each key that is leased or not, mode.
-local command, count, mode = ARGV[5], ARGV[6], ARGV[9]
+-- ARGV: kind and stamp of the entries, command, count, window, options, what is known of the holder.
+-- Options are one character each: shape of the reply, version of the protocol, w to pass over keys that hold something
+-- else, and for each key 1 or 0, whether it is leased.
+local command, count, options = ARGV[2], ARGV[3], ARGV[5]
 local got, key, leased
 for i = 4, #KEYS do
   got = redis.pcall(command, KEYS[i], count)
   if got and got.err then
-    if mode ~= 'again' or string.sub(got.err, 1, 9) ~= 'WRONGTYPE' then return got end
+    if string.sub(options, 3, 3) ~= 'w' or string.sub(got.err, 1, 9) ~= 'WRONGTYPE' then return got end
   elseif got and #got > 0 then
-    key, leased = KEYS[i], string.sub(ARGV[8], i - 3, i - 3) == '1'
+    key, leased = KEYS[i], string.sub(options, i, i) == '1'
     break
   end
 end
 if not key then return false end
-local head = ARGV[3]
-local step = string.sub(head, 1, 1) == 'Z' and 2 or 1
+local step = string.sub(ARGV[1], 1, 1) == 'Z' and 2 or 1
 if leased then
-  local held, entries, tail = KEYS[1], {}, ':' .. #key .. ':' .. key
-  for i = 1, #got, step do
-    entries[#entries + 1] = head .. ':' .. (step == 2 and got[i + 1] or '') .. tail .. got[i]
+  local held, entries, n, have = KEYS[1], {}, #got / step
+  if step == 2 then
+    local head, tail = ARGV[1] .. ':', ':' .. #key .. ':' .. key
+    for i = 1, n do entries[i] = head .. got[2 * i] .. tail .. got[2 * i - 1] end
+  else
+    local head = ARGV[1] .. '::' .. #key .. ':' .. key
+    for i = 1, n do entries[i] = head .. got[i] end
   end
-  local n, have = #entries
   for i = 1, n, 1000 do
     have = redis.pcall('RPUSH', held, unpack(entries, i, math.min(i + 999, n)))
     if type(have) == 'table' then
@@ -33,18 +36,23 @@ if leased then
       return have
     end
   end
-  if have == n then redis.pcall('HSET', KEYS[2], ARGV[1], ARGV[2]) end
+  if have == n then redis.pcall('HSET', KEYS[2], string.sub(held, 15), ARGV[6]) end
   local keep = tonumber(ARGV[4])
-  if n > keep and mode ~= 'each' then keep = n end
-  if have > keep then
-    local done = redis.call('LPOP', held, have - keep)
-    for i = 1, #done do done[i] = string.match(done[i], '^[^:]*:[^:]*:(.*)$') or '' end
-    for i = 1, #done, 1000 do
-      redis.pcall('HDEL', KEYS[3], unpack(done, i, math.min(i + 999, #done)))
+  if n > keep then keep = n end
+  -- Those that are done are taken away when they are some, or large.
+  if have > keep + 32 or have > keep and #entries[n] > 1024 then
+    if redis.call('EXISTS', KEYS[3]) == 1 then
+      local done = redis.call('LPOP', held, have - keep)
+      for i = 1, #done do done[i] = string.match(done[i], '^[^:]*:[^:]*:(.*)$') or '' end
+      for i = 1, #done, 1000 do
+        redis.pcall('HDEL', KEYS[3], unpack(done, i, math.min(i + 999, #done)))
+      end
+    else
+      redis.call('LTRIM', held, -keep, -1)
     end
   end
 end
-local shape, v3 = string.sub(ARGV[7], 1, 1), string.sub(ARGV[7], 2) == '3'
+local shape, v3 = string.sub(options, 1, 1), string.sub(options, 2, 2) == '3'
 if shape == 'i' then return got[1] end
 if shape == 'o' then return {ok = 'OK'} end
 if shape == 'n' then return #got / step end
