@@ -123,16 +123,17 @@ var mayConnect = map[string]string{
 	"appliance/cluster/enroll/follow.go": "to managers, by what managers say",
 	"appliance/doctor/reach.go": "to nodes, where isNode says that they are, and back to who asks, at the " +
 		"address from which he does",
-	"appliance/doctor/address.go": "to nobody: it sends nothing",
-	"appliance/server/server.go":  "to this machine's own socket",
-	"appliance/health/health.go":  "to this node itself",
-	"appliance/api":               "to this machine's own socket",
-	"appliance/swarm":             "to this machine's Docker Engine",
-	"appliance/image":             "to registries that root of the cluster names",
-	"appliance/registries":        "to managers, by the client that it is given, and to handlers in this process",
-	"appliance/lab":               "for tests",
-	"appliance/base/testenv":      "for tests",
-	"systemd":                     "to Docker's own package repository, and to systemd",
+	"appliance/doctor/address.go":  "to nobody: it sends nothing",
+	"appliance/server/server.go":   "to this machine's own socket",
+	"appliance/health/health.go":   "to this node itself",
+	"appliance/queueproc/dials.go": "to the Redis that root names in the config",
+	"appliance/api":                "to this machine's own socket",
+	"appliance/swarm":              "to this machine's Docker Engine",
+	"appliance/image":              "to registries that root of the cluster names",
+	"appliance/registries":         "to managers, by the client that it is given, and to handlers in this process",
+	"appliance/lab":                "for tests",
+	"appliance/base/testenv":       "for tests",
+	"systemd":                      "to Docker's own package repository, and to systemd",
 }
 
 // TestConnects: each place that makes connections is on a list that says where to.

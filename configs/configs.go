@@ -45,7 +45,7 @@ type Config struct {
 	Gossip   Gossip
 	Registry Registry
 	Mirror   Mirror
-	// Queue is nil, the default, when the embedded queue is off.
+	// Queue is nil, the default, when the queue is off.
 	Queue  *Queue
 	Swarm  Swarm
 	Backup Backup
@@ -104,8 +104,15 @@ type Mirror struct {
 	UploadRate, DownloadRate Bytes
 }
 
-// Queue is the embedded queue that speaks the Redis protocol.
+// Queue is the queue that speaks the Redis protocol.
 type Queue struct {
+	// Engine is what keeps the items: EngineEmbedded, the default, or EngineURL.
+	Engine string
+	// URL is where the engine is: redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss://
+	// for TLS. Empty unless Engine is EngineURL; see [Queue.Server].
+	URL string
+	// URLFile holds the URL, so that it need not stand here. Absolute or empty; excludes URL.
+	URLFile string
 	// Port is the TCP port; default 7891.
 	Port uint16
 	// Password that clients give. Empty, the default, and no PasswordFile: the
@@ -120,7 +127,8 @@ type Queue struct {
 	// [Config.QueueDir] for the default.
 	DataDir string
 	// MaxMemory is how many bytes data and clients may take, at least 64MiB; writes
-	// are refused above it. 0, the default: a quarter of the machine's memory.
+	// are refused above it. 0, the default: a quarter of the machine's memory. With
+	// EngineURL it is for clients alone.
 	MaxMemory Bytes
 }
 
@@ -157,7 +165,7 @@ func Default() Config {
 }
 
 // DefaultQueue returns the queue as it is when the file says only `queue:`.
-func DefaultQueue() *Queue { return &Queue{Port: 7891} }
+func DefaultQueue() *Queue { return &Queue{Engine: EngineEmbedded, Port: 7891} }
 
 // RegistryDir returns where the manager keeps images: registry.data_dir, else
 // "registry" below the data directory.

@@ -89,6 +89,15 @@ func integer(p *int) field {
 	}, strconv.Itoa)
 }
 
+func engine(p *string) field {
+	return bind(p, func(s string) (string, error) {
+		if s != EngineEmbedded && s != EngineURL {
+			return "", fmt.Errorf("must be %s or %s, not %q", EngineEmbedded, EngineURL, s)
+		}
+		return s, nil
+	}, func(s string) string { return s })
+}
+
 func boolean(p *bool) field { return bind(p, parseBool, strconv.FormatBool) }
 
 // parseBool takes only what YAML 1.2 takes: "yes" and "on" would be true to one

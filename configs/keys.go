@@ -16,6 +16,7 @@ type key struct {
 	field  func(*Config) field
 	path   bool // A relative path is resolved against the directory of the file.
 	secret bool // Show hides it.
+	url    bool // Show hides the password in it.
 }
 
 // keys are all settings, in the order of the annotated file.
@@ -37,6 +38,9 @@ var keys = []key{
 	{name: "mirror.max_size", field: func(c *Config) field { return size(&c.Mirror.MaxSize) }},
 	{name: "mirror.upload_rate", field: func(c *Config) field { return size(&c.Mirror.UploadRate) }},
 	{name: "mirror.download_rate", field: func(c *Config) field { return size(&c.Mirror.DownloadRate) }},
+	{name: "queue.engine", field: func(c *Config) field { return engine(&c.Queue.Engine) }},
+	{name: "queue.url", url: true, field: func(c *Config) field { return text(&c.Queue.URL) }},
+	{name: "queue.url_file", path: true, field: func(c *Config) field { return text(&c.Queue.URLFile) }},
 	{name: "queue.port", field: func(c *Config) field { return port(&c.Queue.Port) }},
 	{name: "queue.password", secret: true, field: func(c *Config) field { return text(&c.Queue.Password) }},
 	{name: "queue.password_file", path: true, field: func(c *Config) field { return text(&c.Queue.PasswordFile) }},
@@ -59,6 +63,9 @@ func (k key) env() string { return envName(k.name) }
 func envName(name string) string {
 	if name == queueEnabled {
 		name = "queue"
+	}
+	if name == "queue.url" { // CRAWLBOX_QUEUE_URL is what services are told
+		return "CRAWLBOX_QUEUE_ENGINE_URL"
 	}
 	return "CRAWLBOX_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -123,7 +124,7 @@ prune: true
 	want.LogLevel = slog.LevelDebug
 	want.Docker.Host = "tcp://127.0.0.1:2375"
 	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images", Copies: 2}
-	want.Queue = &Queue{Port: 7891, Password: "0123", TLS: true}
+	want.Queue = &Queue{Engine: EngineEmbedded, Port: 7891, Password: "0123", TLS: true}
 	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
 	want.Prune = true
 	if !reflect.DeepEqual(cfg, want) {
@@ -231,7 +232,29 @@ var wrong = []struct{ name, text, want string }{
 	{"empty path", "data_dir: \"\"\n", "1: data_dir: must be a path, not empty"},
 	{
 		"not a queue", "queue: on\n",
-		`1: queue: must be true, false, or a mapping with port, password, password_file, tls, data_dir, max_memory, not "on"`,
+		`1: queue: must be true, false, or a mapping with engine, url, url_file, port, password, password_file, tls, data_dir, max_memory, not "on"`,
+	},
+	{"no engine", "queue: {engine: valky}\n", `1: queue.engine: must be embedded or url, not "valky"`},
+	{
+		"no URL", "queue:\n  engine: url\n",
+		`2: queue.engine: url wants to know where it is: set queue.url to redis://USER:PASSWORD@HOST:PORT/DATABASE, ` +
+			`or rediss:// for TLS, with %XX for what is special, or queue.url_file to a file with that`,
+	},
+	{
+		"URL for nothing", "queue:\n  url: redis://h\n",
+		`2: queue.url: is for another engine: set queue.engine to url, or remove it`,
+	},
+	{
+		"file for nothing", "queue:\n  url_file: /f\n",
+		`2: queue.url_file: is for another engine: set queue.engine to url, or remove it`,
+	},
+	{
+		"two URLs", "queue:\n  engine: url\n  url: redis://h\n  url_file: /f\n",
+		`4: queue.url_file: queue.url is set too: remove one of them`,
+	},
+	{
+		"another scheme", "queue:\n  engine: url\n  url: http://u:hush@h\n",
+		`3: queue.url: must begin with redis://, or rediss:// for TLS`,
 	},
 	{
 		"two passwords", "queue:\n  password: a\n  password_file: /b\n",
@@ -357,5 +380,53 @@ func TestQueue_Secret(t *testing.T) {
 	}
 	if got, err := (Queue{Password: "p"}).Secret(); got != "p" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestQueue_Server(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "url")
+	for text, want := range map[string]string{
+		"redis://h":                          "h:6379 false '' '' 0",
+		"rediss://:p%40w@h.example:1/5":      "h.example:1 true '' 'p@w' 5",
+		"redis://u:p@[fd00::1]:6380/":        "[fd00::1]:6380 false 'u' 'p' 0",
+		"redis://h/x":                        "must end with the number of a database, such as /0",
+		"redis://h/-1":                       "must end with the number of a database, such as /0",
+		"redis://h:0":                        "has no port from 1 to 65535",
+		"redis://h:65536":                    "has no port from 1 to 65535",
+		"redis://:p@/0":                      "has no host, or more than that: write " + redisURLForm,
+		"redis://h?db=1":                     "has no host, or more than that: write " + redisURLForm,
+		"redis:h":                            "has no host, or more than that: write " + redisURLForm,
+		"redis://hush@h":                     "has a user and no password: write " + redisURLForm,
+		"redis://u:hu sh%@h":                 "is no URL: write " + redisURLForm,
+		"unix:///hush":                       "must begin with redis://, or rediss:// for TLS",
+		strings.Repeat("x", maxSecretFile+1): "read queue.url_file: " + file + " is larger than 4096 bytes",
+		" ":                                  "read queue.url_file: " + file + " is empty",
+	} {
+		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Queue{Engine: EngineURL, URLFile: file}.Server()
+		switch {
+		case err != nil && strings.HasPrefix(want, "read "):
+			if err.Error() != want {
+				t.Errorf("%.40s: %v", text, err)
+			}
+		case err != nil:
+			if err.Error() != "queue.url_file: "+file+": "+want {
+				t.Errorf("%.40s: %v", text, err)
+			}
+		default:
+			if is := fmt.Sprintf("%s %t '%s' '%s' %d", got.Addr, got.TLS, got.User, got.Password, got.DB); is != want {
+				t.Errorf("%s: got %s, want %s", text, is, want)
+			}
+		}
+	}
+	if got, err := (Queue{Engine: EngineURL, URL: "rediss://u:p@h/3"}).Server(); err != nil ||
+		got.String() != "rediss://h:6379/3" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := (Queue{Engine: EngineEmbedded}).Server(); got != nil || err != nil {
+		t.Errorf("embedded: got %v, %v", got, err)
 	}
 }

@@ -1,16 +1,21 @@
 package configs
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
-// maxPasswordFile bounds what is read as a password, in bytes.
-const maxPasswordFile = 4096
+// maxSecretFile bounds what is read as a password or a URL with one, in bytes.
+const maxSecretFile = 4096
 
 // Secret returns the queue's password: Password, or the content of PasswordFile
 // without white space around it. It is empty when the file names neither, and
@@ -20,21 +25,128 @@ func (q Queue) Secret() (string, error) {
 	if q.PasswordFile == "" {
 		return q.Password, nil
 	}
-	f, err := os.Open(q.PasswordFile)
+	return readSecret("queue.password_file", q.PasswordFile)
+}
+
+// readSecret returns what the file that a key names has, without white space around it.
+func readSecret(key, path string) (string, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read queue.password_file: %w", err)
+		return "", fmt.Errorf("read %s: %w", key, err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPasswordFile+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", fmt.Errorf("read queue.password_file: %w", err)
+		return "", fmt.Errorf("read %s: %w", key, err)
 	}
-	if len(text) > maxPasswordFile {
-		return "", fmt.Errorf("read queue.password_file: %s is larger than %d bytes", q.PasswordFile, maxPasswordFile)
+	if len(text) > maxSecretFile {
+		return "", fmt.Errorf("read %s: %s is larger than %d bytes", key, path, maxSecretFile)
 	}
-	password := strings.TrimSpace(words.WithoutMark(string(text)))
-	if password == "" {
-		return "", fmt.Errorf("read queue.password_file: %s is empty", q.PasswordFile)
+	secret := strings.TrimSpace(words.WithoutMark(string(text)))
+	if secret == "" {
+		return "", fmt.Errorf("read %s: %s is empty", key, path)
 	}
-	return password, nil
+	return secret, nil
+}
+
+// What keeps the queue's items.
+const (
+	EngineEmbedded = "embedded" // crawlbox itself
+	EngineURL      = "url"      // a Redis or Valkey of one's own
+)
+
+// RedisServer is a server that speaks Redis.
+type RedisServer struct {
+	Addr     string // host:port
+	TLS      bool
+	User     string // empty: "default"
+	Password string // empty: none
+	DB       int
+}
+
+// String returns the server's URL without user and password.
+func (r RedisServer) String() string {
+	scheme := "redis"
+	if r.TLS {
+		scheme = "rediss"
+	}
+	return fmt.Sprintf("%s://%s/%d", scheme, r.Addr, r.DB)
+}
+
+// Server returns the engine that URL or the content of URLFile names, nil where Engine is none of its own. The error
+// names neither user nor password.
+func (q Queue) Server() (*RedisServer, error) {
+	if q.Engine != EngineURL {
+		return nil, nil
+	}
+	key, text := "queue.url", q.URL
+	if q.URLFile != "" {
+		var err error
+		if text, err = readSecret("queue.url_file", q.URLFile); err != nil {
+			return nil, err
+		}
+		key = "queue.url_file: " + q.URLFile
+	}
+	server, err := parseRedisURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return &server, nil
+}
+
+const redisURLForm = "redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss:// for TLS, with %XX for what is special"
+
+// parseRedisURL reads a URL. Its errors do not have it: it has a password.
+func parseRedisURL(text string) (r RedisServer, err error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return r, errors.New("is no URL: write " + redisURLForm)
+	}
+	switch u.Scheme {
+	case "redis":
+	case "rediss":
+		r.TLS = true
+	default:
+		return r, errors.New("must begin with redis://, or rediss:// for TLS")
+	}
+	host, port := u.Hostname(), cmp.Or(u.Port(), "6379")
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return r, errors.New("has no port from 1 to 65535")
+	}
+	if host == "" || u.Opaque != "" || u.RawQuery != "" || u.Fragment != "" {
+		return r, errors.New("has no host, or more than that: write " + redisURLForm)
+	}
+	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
+		if r.DB, err = strconv.Atoi(db); err != nil || r.DB < 0 {
+			return r, errors.New("must end with the number of a database, such as /0")
+		}
+	}
+	r.Addr, r.User = net.JoinHostPort(host, port), u.User.Username()
+	r.Password, _ = u.User.Password()
+	if r.User != "" && r.Password == "" {
+		return r, errors.New("has a user and no password: write " + redisURLForm)
+	}
+	return r, nil
+}
+
+func (q Queue) checkEngine() (found []keyProblem) {
+	add := func(key, reason string) {
+		found = append(found, keyProblem{key: key, reason: reason, other: "queue.engine"})
+	}
+	switch {
+	case q.URL != "" && q.URLFile != "":
+		add("queue.url_file", "queue.url is set too: remove one of them")
+	case q.Engine != EngineURL && q.URL != "":
+		add("queue.url", "is for another engine: set queue.engine to url, or remove it")
+	case q.Engine != EngineURL && q.URLFile != "":
+		add("queue.url_file", "is for another engine: set queue.engine to url, or remove it")
+	case q.Engine == EngineURL && q.URL == "" && q.URLFile == "":
+		add("queue.engine", "url wants to know where it is: set queue.url to "+redisURLForm+", or queue.url_file to "+
+			"a file with that")
+	case q.URL != "":
+		if _, err := parseRedisURL(q.URL); err != nil {
+			add("queue.url", err.Error())
+		}
+	}
+	return found
 }

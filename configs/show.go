@@ -77,6 +77,8 @@ func (k key) show(c *Config) *yaml.Node {
 		value.Style = yaml.DoubleQuotedStyle
 	case k.secret:
 		value.Value, value.Style = hidden, yaml.DoubleQuotedStyle
+	case k.url:
+		value.Value = urlPassword.ReplaceAllString(value.Value, "${1}"+hidden+"@")
 	case k.path:
 		value.Tag = "!!str"
 	}

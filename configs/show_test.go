@@ -63,7 +63,7 @@ volumes: {vol: {labels: {x: y}}}
 func TestOfCluster(t *testing.T) {
 	t.Parallel()
 	cfg := mustLoad(t, `
-queue: {password: hush1, port: 7000}
+queue: {password: hush1, port: 7000, engine: url, url: "redis://u:hush1@h:1/2"}
 data_dir: /elsewhere
 prune: true
 swarm: {heartbeat: 3s, task_history: 4}
@@ -97,7 +97,7 @@ services:
 func TestShow_HidesSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := mustLoad(t, `
-queue: {password: hush1}
+queue: {password: hush1, engine: url, url: "redis://u:hush1@h:1/2"}
 services:
   a:
     image: i

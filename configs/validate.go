@@ -40,6 +40,9 @@ func (c Config) check() []keyProblem {
 			reason: "queue.password is set too: remove one of them",
 		})
 	}
+	if c.Queue != nil {
+		found = append(found, c.Queue.checkEngine()...)
+	}
 	if c.Queue != nil && c.Queue.MaxMemory != 0 && c.Queue.MaxMemory < leastQueue {
 		found = append(found, keyProblem{
 			key: "queue.max_memory",

@@ -97,15 +97,16 @@ type Traffic struct {
 	Retries     int64 `json:"retries"`    // pieces that a node did not give as it should
 }
 
-// Queue is the embedded Redis queue.
+// Queue is the queue that speaks Redis.
 type Queue struct {
 	Addr      string   `json:"addr"`
+	Engine    string   `json:"engine,omitempty"` // redis://HOST:PORT/DATABASE that keeps the items; empty: crawlbox
 	Serving   bool     `json:"serving"`
 	Restarts  int      `json:"restarts"` // of its process, since crawlbox was started
 	Keys      int64    `json:"keys"`
 	Clients   int64    `json:"clients"`
 	Memory    int64    `json:"memory"`          // bytes of data and clients
-	MaxMemory int64    `json:"max_memory"`      // bytes, above which writes are refused
+	MaxMemory int64    `json:"max_memory"`      // bytes, above which writes are refused; 0: no bound
 	Lacks     []string `json:"lacks,omitempty"` // parts of its sandbox that the machine does not allow
 }
 

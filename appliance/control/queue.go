@@ -19,6 +19,8 @@ import (
 
 // Queues answers api.Queues on the node that has the queue.
 type Queues struct {
+	Engine string // the server that keeps the items, without user and password; empty: crawlbox does
+
 	client *redis.Client
 	state  func() queueproc.State
 	url    url.URL
@@ -31,7 +33,7 @@ func NewQueues(client *redis.Client, state func() queueproc.State, addr string, 
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	return &Queues{client, state, url.URL{
+	return &Queues{client: client, state: state, url: url.URL{
 		Scheme: scheme,
 		User:   url.UserPassword("default", client.Options().Password),
 		Host:   addr,
@@ -43,10 +45,11 @@ func (q *Queues) URL() string { return q.url.String() }
 
 func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) {
 	is := q.state()
-	seen.Queue = &is
+	seen.Queue, seen.QueueEngine = &is, q.Engine
 	st.Queue = &api.Queue{
 		Addr:      q.url.Host,
-		Serving:   is.Serving,
+		Engine:    q.Engine,
+		Serving:   is.Serving && is.Engine == "",
 		Restarts:  is.Restarts,
 		Keys:      is.Progress.Keys,
 		Clients:   is.Progress.Clients,
@@ -60,8 +63,12 @@ func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) 
 
 // running returns the client of a queue that runs.
 func (q *Queues) running() (*redis.Client, error) {
-	if is := q.state(); is.Problem != "" {
+	is := q.state()
+	if is.Problem != "" {
 		return nil, api.Conflict("the queue does not run: %s", is.Problem)
+	}
+	if is.Engine != "" {
+		return nil, api.Conflict("%s", is.Engine)
 	}
 	return q.client, nil
 }
@@ -329,7 +336,7 @@ func queueError(verb, key string, err error) error {
 	}
 	if strings.HasPrefix(err.Error(), "OOM ") {
 		return api.Conflict("%s queue %s: the queue is full: take items out, or raise queue.max_memory and start "+
-			"crawlbox again", verb, key)
+			"crawlbox again, or maxmemory of a Redis of your own", verb, key)
 	}
 	return &api.Error{Code: api.CodeFailed, Message: fmt.Sprintf("%s queue %s: %s", verb, key, err)}
 }

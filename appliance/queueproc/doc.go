@@ -4,7 +4,12 @@
 //	manager (root)                              queue (own user, no rights)
 //	Supervisor ── listening socket ───────────▶ embedded/queue ◀── clients
 //	           ── settings, certificates ─────▶ guard, TLS
+//	           ── connections to an engine ──▶ or embedded/queue/front
 //	           ◀── progress, log, failure ─────
+//
+// With [Options.Engine] it is a front of another server (package front) instead, to which the
+// manager makes the connections when it is asked over a socket: the process can't, and gets no
+// others.
 //
 // What parses the bytes of strangers and spiders is on the right. It is the same
 // program, started with the hidden command of [Main], and is in the [sandbox] before

@@ -3,6 +3,7 @@ package queueproc
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/guard"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/queue/front"
 )
 
 // Command is the hidden command of crawlbox that is Main.
@@ -61,6 +63,8 @@ type child struct {
 	log       *slog.Logger
 	orders    chan order // closed when the manager is gone
 
+	connections *os.File // to the engine come over it
+
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 }
 
@@ -90,19 +94,14 @@ func (c *child) run() error {
 	for i := range set.Listeners {
 		c.listeners = append(c.listeners, os.NewFile(listenerFD+uintptr(i), "listener"))
 	}
+	roots := c.prepareEngine(set)
 	if err := c.confine(set); err != nil {
 		return err
 	}
 	if err := c.setCertificate(first.TLS); err != nil {
 		return err
 	}
-	server, err := queue.New(queue.Options{
-		Addr:      "inherited",
-		Password:  set.Password,
-		Dir:       ".",
-		MaxMemory: set.MaxMemory,
-		Listen:    c.listen,
-	}, c.log)
+	server, err := c.newServer(set, roots)
 	if err != nil {
 		return err
 	}
@@ -111,6 +110,75 @@ func (c *child) run() error {
 	go c.followOrders(cancel)
 	go c.reportProgress(ctx, server)
 	return server.Run(ctx)
+}
+
+// prepareEngine takes the socket for connections to an engine, and returns the authorities that
+// this machine trusts, whose files are out of sight later; nil without TLS.
+func (c *child) prepareEngine(set settings) *x509.CertPool {
+	if set.Engine == nil {
+		return nil
+	}
+	c.connections = os.NewFile(listenerFD+uintptr(set.Listeners), "socket for connections")
+	if set.Engine.Host == "" {
+		return nil
+	}
+	if roots, err := x509.SystemCertPool(); err == nil {
+		return roots
+	}
+	return x509.NewCertPool() // then none is trusted, and the engine's certificate is refused
+}
+
+// server is the queue, or a front of it.
+type server interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+func (c *child) newServer(set settings, roots *x509.CertPool) (server, error) {
+	if e := set.Engine; e != nil {
+		connector, err := newConnector(c.connections)
+		if err != nil {
+			return nil, err
+		}
+		return front.New(front.Options{
+			Addr:      "inherited",
+			Password:  set.Password,
+			MaxMemory: set.MaxMemory,
+			Listen:    c.listen,
+			Engine: front.Engine{
+				Name:     e.Name,
+				Dial:     connector.dial(e.Host, roots),
+				User:     e.User,
+				Password: e.Password,
+				DB:       e.DB,
+			},
+		}, c.log)
+	}
+	return queue.New(queue.Options{
+		Addr:      "inherited",
+		Password:  set.Password,
+		Dir:       ".",
+		MaxMemory: set.MaxMemory,
+		Listen:    c.listen,
+	}, c.log)
+}
+
+// progress returns how a server is doing, and why its engine can't be used.
+func progress(s server) (p queue.Progress, engine string) {
+	switch s := s.(type) {
+	case *queue.Server:
+		return s.Progress(), ""
+	case *front.Server:
+		is := s.Progress()
+		return queue.Progress{
+			Commands: is.Commands,
+			Keys:     is.Keys,
+			Memory:   is.Memory,
+			Bound:    is.Bound,
+			Clients:  is.Clients,
+		}, is.Problem
+	}
+	return p, ""
 }
 
 // confine goes into the sandbox, for good.
@@ -196,13 +264,13 @@ func (c *child) followOrders(stop func()) {
 }
 
 // reportProgress reports how the queue gets on, beginning before it has read its journal.
-func (c *child) reportProgress(ctx context.Context, server *queue.Server) {
+func (c *child) reportProgress(ctx context.Context, server server) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	ready := server.Ready()
 	for {
-		p := server.Progress()
-		_ = c.out.write(report{Progress: &p}) // the manager is gone: followOrders sees to it
+		p, engine := progress(server)
+		_ = c.out.write(report{Progress: &p, Engine: engine}) // the manager is gone: followOrders sees to it
 		select {
 		case <-ready:
 			_ = c.out.write(report{Ready: true})

@@ -32,24 +32,36 @@ type process struct {
 
 // start starts the process, in the sandbox's namespaces, and gives it its settings.
 func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := socketPair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, fmt.Errorf("open a control socket: %w", err)
 	}
 	defer theirs.Close()
+	passed := append([]*os.File{theirs, directory}, s.listeners...)
+	engine, asking, err := s.openDials()
+	if err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("open a socket for connections: %w", err)
+	}
+	if asking != nil {
+		defer asking.Close()
+		passed = append(passed, asking)
+	}
 	p := &process{control: ours, orders: lineWriter{w: ours}, reports: make(chan report), exited: make(chan struct{})}
 	p.cmd = exec.Command(self, Command)
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Env = append([]string{"GOTRACEBACK=single"}, s.opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.ExtraFiles = append([]*os.File{theirs, directory}, s.listeners...)
+	p.cmd.ExtraFiles = passed
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	s.isolation.Apply(p.cmd.SysProcAttr, who.uid, who.gid)
 	if err := p.cmd.Start(); err != nil {
 		ours.Close()
+		engine.close()
 		return nil, fmt.Errorf("start the queue's process: %w", err)
 	}
-	go p.wait()
+	go p.wait(engine)
+	go engine.serve()
 	go readLines(ours, p.reports)
 	return p, s.sendSettings(p, who)
 }
@@ -61,6 +73,7 @@ func (s *Supervisor) sendSettings(p *process, who account) error {
 		Password:  s.opts.Password,
 		MaxMemory: s.opts.MaxMemory,
 		Listeners: len(s.listeners),
+		Engine:    s.opts.Engine,
 		UID:       who.uid,
 		GID:       who.gid,
 		Whole:     s.isolation != sandbox.None,
@@ -77,8 +90,9 @@ func (s *Supervisor) sendSettings(p *process, who account) error {
 	return nil
 }
 
-func (p *process) wait() {
+func (p *process) wait(d *dials) {
 	defer close(p.exited)
+	defer d.close()
 	p.err = p.cmd.Wait()
 	_ = p.control.SetReadDeadline(time.Now().Add(tick)) // what it has said is there already
 }
@@ -116,8 +130,8 @@ func (p *process) ending() error {
 	return fmt.Errorf("its process ended with code %d: %s", status.ExitStatus(), said)
 }
 
-func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func socketPair(kind int) (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,6 +40,7 @@ const (
 type Options struct {
 	Listeners []net.Listener // of TCP; they stay open when Run returns. Required
 	Password  string         // of the user "default". Required
+	Engine    *Engine        // that keeps the items; nil: the process itself does, in Dir
 	Dir       string         // of the data, given to the queue's user. Required
 	MaxMemory int64          // bytes; 0: DefaultMemory
 
@@ -60,6 +61,7 @@ type State struct {
 	Restarts int
 	Missing  []sandbox.Missing // steps of the sandbox that this machine does not allow
 	Progress queue.Progress    // as the process said last
+	Engine   string            // why the engine can't be used, where and what to do; one line, empty if it can
 	Outages  []fleet.Outage    // oldest first; of many the last ones
 }
 
@@ -203,7 +205,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) tellFailure(err error, wait time.Duration) {
 	text := printable(err.Error())
 	s.set(func(st *State) {
-		st.Serving, st.PID, st.Problem, st.Progress = false, 0, text, queue.Progress{}
+		st.Serving, st.PID, st.Problem, st.Progress, st.Engine = false, 0, text, queue.Progress{}, ""
 		st.down(fleet.Outage{Seen: time.Now()})
 	})
 	s.log.Error("the queue does not run; all else does", "error", text, "again_in", wait.String())
@@ -320,7 +322,15 @@ func (w *watch) take(r report) {
 		w.markReady()
 	case r.Progress != nil:
 		w.health.observe(*r.Progress, time.Now(), look(w.cmd.Process.Pid))
-		w.set(func(st *State) { st.Progress = *r.Progress })
+		w.set(func(st *State) {
+			st.Progress, st.Engine = *r.Progress, printable(r.Engine)
+			switch {
+			case st.Engine != "":
+				st.down(fleet.Outage{Seen: time.Now()})
+			case st.Serving:
+				st.up(time.Now())
+			}
+		})
 	case r.Failed != nil:
 		w.failure = r.Failed.error(w.opts.Dir)
 	case r.Log != nil:

@@ -19,7 +19,7 @@ import (
 const (
 	controlFD   = 3
 	directoryFD = 4
-	listenerFD  = 5 // the first; the others follow
+	listenerFD  = 5 // the first; the others follow, and then the socket for connections, see dials
 )
 
 // maxLine bounds a message of either side, in bytes.
@@ -38,11 +38,23 @@ type settings struct {
 	Password  string `json:"password"`
 	MaxMemory int64  `json:"max_memory"`
 	Listeners int    `json:"listeners"`
-	UID       int    `json:"uid"`
-	GID       int    `json:"gid"`
+	// Engine is the server that clients get to; nil: the embedded one.
+	Engine *Engine `json:"engine,omitempty"`
+	UID    int     `json:"uid"`
+	GID    int     `json:"gid"`
 	// Whole ends the process where an essential step of the sandbox fails: the manager
 	// tries with other namespaces.
 	Whole bool `json:"whole"`
+}
+
+// Engine is a server that speaks Redis and keeps the items.
+type Engine struct {
+	Name     string `json:"name"` // for people, without user and password
+	Addr     string `json:"addr"` // host:port
+	Host     string `json:"host"` // that its certificate has to be for; empty: no TLS
+	User     string `json:"user"`
+	Password string `json:"password"`
+	DB       int    `json:"db"`
 }
 
 // KeyPair is a certificate, with those that it was signed by, and its key, in PEM.
@@ -57,7 +69,8 @@ type report struct {
 	Confined *confined       `json:"confined,omitempty"`
 	Ready    bool            `json:"ready,omitempty"`
 	Progress *queue.Progress `json:"progress,omitempty"`
-	Log      json.RawMessage `json:"log,omitempty"` // a line of slog's JSON
+	Engine   string          `json:"engine,omitempty"` // with Progress: why the engine can't be used
+	Log      json.RawMessage `json:"log,omitempty"`    // a line of slog's JSON
 	Failed   *failure        `json:"failed,omitempty"`
 }
 

@@ -192,11 +192,17 @@ func registryState(r api.Registry) string {
 
 func queueState(q api.Queue) string {
 	parts := []string{q.Addr}
-	if q.Serving {
+	if q.Engine != "" {
+		parts = append(parts, "kept by "+q.Engine)
+	}
+	switch {
+	case !q.Serving:
+		parts = append(parts, "not served")
+	case q.MaxMemory == 0:
+		parts = append(parts, words.Count(int(q.Keys), "key"), tui.Size(q.Memory))
+	default:
 		parts = append(parts, words.Count(int(q.Keys), "key"),
 			fmt.Sprintf("%s of %s", tui.Size(q.Memory), tui.Size(q.MaxMemory)))
-	} else {
-		parts = append(parts, "not served")
 	}
 	return strings.Join(append(parts, q.Lacks...), ", ")
 }

@@ -280,6 +280,9 @@ func config(cfg configs.Config) ([]byte, error) {
 	text = advertised.ReplaceAll(text, []byte("#$0"))
 	if q := cfg.Queue; q != nil && !regexp.MustCompile(`(?m)^queue\b`).Match(text) {
 		text = fmt.Appendf(text, "queue:\n  port: %d\n  tls: %t\n", q.Port, q.TLS)
+		if q.Engine == configs.EngineURL {
+			text = fmt.Appendf(text, "  engine: url\n  url: %q\n  url_file: %q\n", q.URL, q.URLFile)
+		}
 	}
 	return text, nil
 }

@@ -412,6 +412,19 @@ var planted = map[string]struct {
 		},
 		api.Bad, api.QueueFull, []string{"the queue is full", "queue.max_memory"},
 	},
+	"the queue's engine is full": {
+		func(p *plot) {
+			p.Queue = &queueproc.State{Serving: true, Progress: queue.Progress{Memory: 10, Bound: 10}}
+			p.QueueEngine = "redis://h:6379/0"
+		},
+		api.Bad, api.QueueFull, []string{"the queue's engine redis://h:6379/0 holds as much as its maxmemory"},
+	},
+	"the queue's engine does not answer": {
+		func(p *plot) {
+			p.Queue = &queueproc.State{Serving: true, Engine: "the queue's engine at h can't be reached (no): start it"}
+		},
+		api.Bad, api.QueueDown, []string{"the queue's engine at h can't be reached (no): start it; it is tried again"},
+	},
 	"the queue can't write": {
 		func(p *plot) { p.Queue = &queueproc.State{Serving: true, Progress: queue.Progress{NoDisk: true}} },
 		api.Bad, api.QueueDisk, []string{"the queue cannot write", "free space"},

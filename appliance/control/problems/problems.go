@@ -37,6 +37,7 @@ type Seen struct {
 	Last        LastChange      // from the history of deploys; nil: it is elsewhere
 	Config      []services.Note // what the user should know of the config file
 	Queue       *queueproc.State
+	QueueEngine string           // that keeps the queue's items; empty: crawlbox does
 	QueueMark   *string          // of the URL of the queue, see fleet.LabelQueue; nil: it is elsewhere
 	Moved       *doctor.Moved    // the address that this machine had as a node, and no longer has; nil: it has it
 	Findings    []doctor.Finding // of this machine

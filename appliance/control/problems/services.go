@@ -279,7 +279,14 @@ func (s Seen) queue() (list []api.Problem) {
 		add(api.Bad, api.QueueDown, "the queue does not run: %s; it is tried again by itself, and all else goes on",
 			s.Queue.Problem)
 	}
-	if is := s.Queue.Progress; is.Bound > 0 && is.Memory >= is.Bound {
+	if s.Queue.Engine != "" {
+		add(api.Bad, api.QueueDown, "%s; it is tried again by itself, and all else goes on", s.Queue.Engine)
+	}
+	if is := s.Queue.Progress; s.QueueEngine != "" && is.Bound > 0 && is.Memory >= is.Bound {
+		add(api.Bad, api.QueueFull, "the queue's engine %s holds as much as its maxmemory lets it: it refuses writes, "+
+			"or deletes keys where its maxmemory-policy is not noeviction; raise maxmemory there, or take items out",
+			s.QueueEngine)
+	} else if is.Bound > 0 && is.Memory >= is.Bound {
 		add(api.Bad, api.QueueFull, "the queue is full, and refuses what makes it larger with OOM; take items out, or "+
 			"raise queue.max_memory and start crawlbox again")
 	}

@@ -136,7 +136,12 @@ func New(o Options) (Queue, error) {
 	if err != nil {
 		return Off(""), err
 	}
+	engine, err := engineOf(*c)
+	if err != nil {
+		return Off(""), err
+	}
 	opts := queueproc.Options{
+		Engine:    engine,
 		Listeners: o.Listeners,
 		Password:  password,
 		Dir:       o.Config.QueueDir(),
@@ -157,6 +162,9 @@ func New(o Options) (Queue, error) {
 	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String(), c.TLS)
+	if engine != nil {
+		queues.Engine = engine.Name
+	}
 	told := servicespec.Queue{URL: queues.URL(), CA: ca}
 	return Queue{
 		Parts:   []lifecycle.Part{{Name: "queue", Component: supervisor}, publishing(o.Doc, told, o.Log)},
@@ -167,6 +175,25 @@ func New(o Options) (Queue, error) {
 		Renew:   supervisor.Renew,
 		Close:   func() { client.Close() },
 	}, nil
+}
+
+// engineOf returns the server that the config names to keep the items, nil where crawlbox does.
+func engineOf(q configs.Queue) (*queueproc.Engine, error) {
+	server, err := q.Server()
+	if server == nil || err != nil {
+		return nil, err
+	}
+	engine := &queueproc.Engine{
+		Name:     server.String(),
+		Addr:     server.Addr,
+		User:     server.User,
+		Password: server.Password,
+		DB:       server.DB,
+	}
+	if server.TLS {
+		engine.Host, _, _ = net.SplitHostPort(server.Addr)
+	}
+	return engine, nil
 }
 
 // For returns what a service of an image in a registry is told of the queue.

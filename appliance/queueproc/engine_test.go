@@ -1,0 +1,280 @@
+package queueproc
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// redisServer is a Redis of one's own.
+type redisServer struct {
+	*testing.T
+	addr string
+	args []string
+	stop func()
+}
+
+const enginePassword = "another one"
+
+func startRedis(t *testing.T, args func(port string) []string) *redisServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	r := &redisServer{T: t, addr: "127.0.0.1:" + port}
+	r.args = append([]string{
+		"--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--requirepass", enginePassword,
+		"--loglevel", "warning",
+	}, args(port)...)
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func plainPort(port string) []string { return []string{"--port", port} }
+
+func (r *redisServer) start() {
+	r.Helper()
+	cmd := exec.Command("redis-server", r.args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		r.Fatalf("start redis-server: %v: run .ci/deps", err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	r.stop = func() {
+		_ = cmd.Process.Kill()
+		<-exited
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", r.addr)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Now().After(end) {
+			r.Fatal(err)
+		}
+	}
+}
+
+func (r *redisServer) engine() *Engine {
+	return &Engine{Name: "redis://engine.test/2", Addr: r.addr, Password: enginePassword, DB: 2}
+}
+
+// TestEngine_OfOnesOwn: the process, which can't connect to anything, serves what another server keeps, also after
+// that, or the process, was killed.
+func TestEngine_OfOnesOwn(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t, plainPort)
+	opts := options(t, directory(t))
+	opts.Engine = r.engine()
+	b := start(t, opts)
+	c := b.client()
+	if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "s", Values: []string{"a", "1"}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := c.ClientInfo(t.Context()).Result(); err != nil || info.DB != 2 {
+		t.Errorf("clients are in %+v, %v", info, err)
+	}
+	b.await("counting", func(st State) bool {
+		return st.Progress.Keys == 1 && st.Progress.Memory > 0 && st.Engine == ""
+	})
+	for field, want := range map[string]string{"CapEff": "0000000000000000", "Seccomp": "2"} {
+		if os.Geteuid() == 0 {
+			if got := status(t, b.State().PID, field); got != want {
+				t.Errorf("%s is %s, want %s", field, got, want)
+			}
+		}
+	}
+	b.signal(syscall.SIGKILL)
+	b.await("started again", func(st State) bool { return st.Restarts == 1 && st.Serving })
+	if n, err := c.XLen(t.Context(), "s").Result(); err != nil || n != 1 {
+		t.Errorf("%d entries, %v", n, err)
+	}
+
+	r.stop()
+	st := b.await("without engine", func(st State) bool { return st.Engine != "" })
+	want := "the queue's engine at redis://engine.test/2 can't be reached (dial tcp " + r.addr +
+		": connect: connection refused): start it, or correct its address"
+	if st.Engine != want || !st.Serving || st.Problem != "" {
+		t.Errorf("the state is %+v, want %s", st, want)
+	}
+	r.start()
+	st = b.await("with it again", func(st State) bool { return st.Engine == "" })
+	if n := len(st.Outages); n != 3 || st.Outages[n-1].Ended.IsZero() {
+		t.Errorf("outages are %+v", st.Outages)
+	}
+	if err := c.Ping(t.Context()).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEngine_NotThereAtTheStart wants the start not to wait for it.
+func TestEngine_NotThereAtTheStart(t *testing.T) {
+	t.Parallel()
+	opts := options(t, directory(t))
+	opts.Engine = &Engine{Name: "redis://nowhere.invalid", Addr: "nowhere.invalid:6379"}
+	b := start(t, opts)
+	st := b.await("without engine", func(st State) bool { return st.Engine != "" })
+	if !strings.Contains(st.Engine, "redis://nowhere.invalid can't be reached (dial tcp: lookup nowhere.invalid") {
+		t.Errorf("the state is %+v", st)
+	}
+	c := redis.NewClient(&redis.Options{Addr: b.addr, Password: password, MaxRetries: -1, ReadTimeout: time.Minute})
+	defer c.Close()
+	err := c.Ping(t.Context()).Err()
+	if err == nil || !strings.HasPrefix(err.Error(), "LOADING the queue's engine at redis://nowhere.invalid") {
+		t.Errorf("clients get %v", err)
+	}
+}
+
+func TestEngine_WrongPassword(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t, plainPort)
+	opts := options(t, directory(t))
+	opts.Engine = r.engine()
+	opts.Engine.Password = "hush"
+	b := start(t, opts)
+	st := b.await("refused", func(st State) bool { return st.Engine != "" })
+	if !strings.Contains(st.Engine, "refuses the user or password (WRONGPASS") || strings.Contains(st.Engine, "hush") {
+		t.Errorf("the state is %+v", st)
+	}
+}
+
+// TestEngine_TLS trusts the authorities of the machine and no others.
+func TestEngine_TLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := writeCertificate(t, dir)
+	r := startRedis(t, func(port string) []string {
+		return []string{
+			"--port", "0", "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key,
+			"--tls-ca-cert-file", cert, "--tls-auth-clients", "no",
+		}
+	})
+	opts := options(t, directory(t))
+	opts.Engine = r.engine()
+	opts.Engine.Host = "engine.test"
+	stranger := start(t, opts)
+	st := stranger.await("refused", func(st State) bool { return st.Engine != "" })
+	if !strings.Contains(st.Engine, "add its CA to those that this machine trusts") {
+		t.Errorf("the state is %+v", st)
+	}
+
+	opts = options(t, directory(t))
+	opts.Engine = r.engine()
+	opts.Engine.Host = "engine.test"
+	opts.Env = append(opts.Env, "SSL_CERT_FILE="+cert)
+	b := start(t, opts)
+	large := strings.Repeat("x", 1<<20)
+	c := b.client()
+	if err := c.Set(t.Context(), "k", large, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != large {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+func writeCertificate(t *testing.T, dir string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"engine.test"},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	for path, block := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: secret},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// TestDials_Bounds has a process ask for more connections than it may have at a time, and for what is none.
+func TestDials_Bounds(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := &Supervisor{opts: Options{Engine: &Engine{Addr: l.Addr().String()}}}
+	d, theirs, err := s.openDials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { d.serve(); close(served) }()
+	c, err := newConnector(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conns := make(chan net.Conn, 3*maxDials)
+	for range cap(conns) {
+		go func() {
+			conn, err := c.connect(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			conns <- conn
+		}()
+	}
+	for range cap(conns) {
+		if conn := <-conns; conn != nil {
+			conn.Close()
+		}
+	}
+	c.mu.Lock()
+	if n := len(c.waiting); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	c.mu.Unlock()
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if conn, err := c.connect(late); err == nil {
+		conn.Close()
+	}
+	if _, err := c.conn.Write([]byte("something else")); err != nil {
+		t.Fatal(err)
+	}
+	<-served
+	if _, err := c.connect(t.Context()); err == nil {
+		t.Error("after the end there was a connection")
+	}
+}
