@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
@@ -47,8 +49,10 @@ func TestChaos(t *testing.T) {
 	c := newCluster(t, "", 3)
 	x := &chaos{cluster: c, managers: c.addManagers(2), rng: rand.New(rand.NewPCG(seed, 0)), down: map[*lab.Host]bool{}}
 	c.awaitReady(6)
+	// A replica that ends with code 0 when it is asked to is done for Swarm, also where Docker starts again.
+	killed := func(c *v1.ConfigFile) { c.Config.StopSignal = "SIGKILL" }
 	for _, h := range x.managers {
-		h.Load(artifact.TinyImage(t, "localhost:8003/base:1", 0))
+		h.Load(artifact.TinyImage(t, "localhost:8003/base:1", 0, killed))
 	}
 	x.prepare()
 
