@@ -95,7 +95,8 @@ lint:
 bench: build
 	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count 1 -timeout 60m ./...
 
-# Every fuzz test of the module, one after the other.
+# Every fuzz test of the module, one after the other; their files are in memory, since what is tried syncs a lot.
+fuzz: export TMPDIR := $(firstword $(wildcard /dev/shm /tmp))
 fuzz:
 	@for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
