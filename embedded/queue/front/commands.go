@@ -35,17 +35,26 @@ func tableOf(o Options) map[string]*command {
 	} {
 		table[name] = &command{note: func(s *session, _ int64) bool { s.uncounted = true; return false }}
 	}
-	end := func(s *session) { s.multi, s.watching = false, false }
-	table["MULTI"] = &command{note: func(s *session, _ int64) bool { s.multi = true; return false }}
-	table["DISCARD"] = &command{note: func(s *session, _ int64) bool { end(s); s.aborted = false; return false }}
-	table["EXEC"] = &command{run: abort, note: func(s *session, _ int64) bool {
-		if !s.aborted {
-			end(s)
+	table["MULTI"] = &command{note: func(s *session, _ int64) bool {
+		if !s.multi {
+			s.multi, s.place = true, 0
 		}
-		return s.aborted
+		return false
+	}}
+	table["DISCARD"] = &command{note: func(s *session, _ int64) bool { s.forgetQueued(); return false }}
+	table["EXEC"] = &command{run: execute, note: func(s *session, _ int64) bool {
+		if s.aborted || len(s.queued) > 0 {
+			return true
+		}
+		s.forgetQueued()
+		return false
 	}}
 	table["WATCH"] = &command{note: func(s *session, _ int64) bool { s.watching = true; return false }}
-	table["UNWATCH"] = &command{note: func(s *session, _ int64) bool { s.watching = s.multi; return false }}
+	table["UNWATCH"] = &command{note: func(s *session, _ int64) bool {
+		s.watching = s.multi // then it is queued
+		s.place++
+		return false
+	}}
 
 	table["AUTH"] = &command{run: auth, anyone: true, own: true}
 	table["HELLO"] = &command{run: hello, anyone: true}
@@ -229,13 +238,4 @@ func client(ctx context.Context, s *session, args []string) bool {
 		s.kept = true
 	}
 	return s.sendOne(ctx, args)
-}
-
-// abort answers EXEC of a transaction of which the front has refused a command.
-func abort(ctx context.Context, s *session, _ []string) bool {
-	s.multi, s.aborted, s.watching = false, false, false
-	if _, err := s.do(ctx, "DISCARD"); err != nil {
-		return s.fail(err)
-	}
-	return s.sayError("EXECABORT Transaction discarded because of previous errors.")
 }

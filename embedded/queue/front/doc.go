@@ -39,6 +39,7 @@
 //
 // # Rewriting
 //
-// A [Rewriter] sees some commands whole, and may have another sent instead or have the client wait for an answer
-// that it makes itself out of several. All others are passed on as without it.
+// A [Rewriter] sees some commands whole, and may have another sent instead, change the reply that it has in a
+// transaction, or have the client wait for one that it makes itself out of several. The same commands in a row, as a
+// client pipelines them, may be done at once. All other commands are passed on as without it.
 package front

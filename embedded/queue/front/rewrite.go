@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"net"
 )
@@ -26,7 +27,8 @@ type Rewriting interface {
 // Command is what a client asks for.
 type Command struct {
 	Args  []string // with its name, as the client wrote it
-	Multi bool     // it is queued in a transaction
+	Times int      // how often in a row it was sent, as far as that has arrived
+	Multi bool     // it is queued in a transaction; then Times is 1
 	Proto int      // of the protocol: 2 or 3
 	DB    int      // that the client has selected
 }
@@ -35,33 +37,141 @@ type Command struct {
 type Instead struct {
 	// Args are sent instead, and the reply is the client's.
 	Args []string
+	// Queued changes the reply, where the command is queued in a transaction: its place in that of EXEC. nil: it
+	// stays as it is.
+	Queued func(reply []byte) []byte
 	// Serve makes the reply, and has the client wait for it: it gets nothing else meanwhile. do has the engine do a
 	// command on the client's connection, that must not block. ctx ends when the client is gone. With an error the
 	// client gets that; where the connection to the engine was lost, its own ends. Serve is not called in a
 	// transaction, nor for a client that subscribed to channels or switched replies off: then Args are sent.
 	Serve func(ctx context.Context, do Do) (reply []byte, err error)
+	// Times says for how many of the command's times Serve makes the replies, one after the other; 0 is one.
+	Times int
+	// Undelivered is called when the reply of Serve, or of EXEC with Queued's part, could not be sent to the client.
+	Undelivered func()
 }
 
 // Do has the engine do a command and returns its reply as it is written in the protocol.
 type Do func(ctx context.Context, args ...string) (reply []byte, err error)
 
+// maxTimes bounds how many of the same commands are done at once.
+const maxTimes = 1024
+
 // rewrite implements the commands that are rewritten.
 func rewrite(ctx context.Context, s *session, args []string) bool {
-	instead := s.rewriting.Rewrite(Command{Args: args, Multi: s.multi, Proto: s.proto, DB: s.db})
-	if instead.Serve == nil || s.multi || s.uncounted {
-		if instead.Args != nil {
-			args = instead.Args
+	c := Command{Args: args, Times: 1, Multi: s.multi, Proto: s.proto, DB: s.db}
+	same := appendRequest(nil, args...)
+	if !s.multi {
+		for ahead := s.in.buffered(); c.Times < maxTimes && bytes.HasPrefix(ahead, same); c.Times++ {
+			ahead = ahead[len(same):]
 		}
-		return s.sendOne(ctx, args)
+	}
+	instead := s.rewriting.Rewrite(c)
+	if instead.Serve == nil || s.multi || s.uncounted {
+		return s.replace(ctx, args, instead)
 	}
 	if s.drain() != nil {
 		return false
 	}
+	_, _ = s.in.Discard((max(1, min(instead.Times, c.Times)) - 1) * len(same))
 	reply, err := s.serveOne(ctx, instead)
 	if err != nil {
 		return s.fail(err)
 	}
-	return s.say(reply)
+	return s.deliver(reply, instead)
+}
+
+// replace sends another command.
+func (s *session) replace(ctx context.Context, args []string, instead Instead) bool {
+	if instead.Args != nil {
+		args = instead.Args
+	}
+	if s.multi && !s.uncounted && (instead.Queued != nil || instead.Undelivered != nil) {
+		const each = 256 // bytes that it takes here
+		if !s.share.Take(each) {
+			return s.refuse(errNoRoom.Error())
+		}
+		s.queued = append(s.queued, queued{s.place, each, instead})
+	}
+	return s.sendOne(ctx, args)
+}
+
+// deliver sends a reply that was made of one or more.
+func (s *session) deliver(reply []byte, of ...Instead) bool {
+	ok := s.say(reply)
+	for _, instead := range of {
+		if !ok && instead.Undelivered != nil {
+			instead.Undelivered()
+		}
+	}
+	return ok
+}
+
+// queued is a command of a transaction that was rewritten.
+type queued struct {
+	place   int // in the transaction
+	taken   int // bytes of the share
+	instead Instead
+}
+
+// forgetQueued ends a transaction.
+func (s *session) forgetQueued() {
+	for _, q := range s.queued {
+		s.share.Give(q.taken)
+	}
+	s.multi, s.aborted, s.watching, s.queued = false, false, false, nil
+}
+
+// execute answers EXEC of a transaction of which the front has refused a command, or rewritten one.
+func execute(ctx context.Context, s *session, _ []string) bool {
+	aborted, rewritten := s.aborted, s.queued
+	s.forgetQueued()
+	if aborted {
+		if _, err := s.do(ctx, "DISCARD"); err != nil {
+			return s.fail(err)
+		}
+		return s.sayError("EXECABORT Transaction discarded because of previous errors.")
+	}
+	reply, err := s.do(ctx, "EXEC")
+	var all []Instead
+	for _, q := range rewritten {
+		all = append(all, q.instead)
+	}
+	if err != nil {
+		for _, instead := range all {
+			if instead.Undelivered != nil {
+				instead.Undelivered()
+			}
+		}
+		return s.fail(err)
+	}
+	return s.deliver(changeParts(reply, rewritten), all...)
+}
+
+// changeParts changes the parts of EXEC's reply.
+func changeParts(reply []byte, rewritten []queued) []byte {
+	if reply[0] != '*' {
+		return reply
+	}
+	_, n, _ := number(reply)
+	changed := append([]byte(nil), reply[:n]...)
+	for place := 0; n < len(reply); place++ {
+		var r replies
+		length, done, err := r.next(reply[n:])
+		if !done || err != nil {
+			break
+		}
+		part := reply[n : n+length]
+		for len(rewritten) > 0 && rewritten[0].place == place {
+			if change := rewritten[0].instead.Queued; change != nil {
+				part = change(part)
+			}
+			rewritten = rewritten[1:]
+		}
+		changed = append(changed, part...)
+		n += length
+	}
+	return append(changed, reply[n:]...)
 }
 
 // serveOne has the reply made while the client's end is watched for.

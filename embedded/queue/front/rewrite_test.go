@@ -1,10 +1,13 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,9 +21,10 @@ type reversing struct {
 	mu      sync.Mutex
 	clients map[string]int // by address, while they are there
 	seen    []Command
+	lost    int // replies that did not arrive
 }
 
-func (r *reversing) Commands() []string  { return []string{"LPOP", "BLPOP", "FAILS", "LARGE"} }
+func (r *reversing) Commands() []string  { return []string{"LPOP", "BLPOP", "FAILS", "LARGE", "SPOP"} }
 func (r *reversing) Prepare() [][]string { return [][]string{{"SET", "prepared", "yes"}} }
 
 func (r *reversing) Enter(client net.Addr) Rewriting {
@@ -54,6 +58,24 @@ func (r *reversed) Rewrite(c Command) Instead {
 		return Instead{Serve: func(ctx context.Context, do Do) ([]byte, error) { return do(ctx, "GET", "large") }}
 	case len(c.Args) < 2:
 		return Instead{}
+	case name == "SPOP": // as many as there are, with one command
+		return Instead{
+			Args:        c.Args,
+			Times:       c.Times,
+			Queued:      func(reply []byte) []byte { return append([]byte("*2\r\n+popped\r\n"), reply...) },
+			Undelivered: func() { r.of.mu.Lock(); defer r.of.mu.Unlock(); r.of.lost++ },
+			Serve: func(ctx context.Context, do Do) (replies []byte, err error) {
+				reply, err := do(ctx, "SPOP", c.Args[1], strconv.Itoa(c.Times))
+				if err != nil || reply[0] != '*' && reply[0] != '~' {
+					return reply, err
+				}
+				_, from, _ := number(reply)
+				for replies = reply[from:]; bytes.Count(replies, []byte{'$'}) < c.Times; {
+					replies = append(replies, "$-1\r\n"...)
+				}
+				return replies, nil
+			},
+		}
 	case name == "LPOP":
 		return Instead{Args: append([]string{"RPOP"}, c.Args[1:]...)}
 	}
@@ -126,6 +148,106 @@ func TestRewriter(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRewriter_ManyAtOnce has the same commands in a row done by one.
+func TestRewriter_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	e, f, r := startRewriting(t, func(*Options) {})
+	c := f.talk(2)
+	c.want(":3\r\n", "SADD", "s", "m", "n", "o")
+	pop := string(appendRequest(nil, "SPOP", "s"))
+	c.write(strings.Repeat(pop, 5) + "*1\r\n$4\r\nPING\r\n" + pop + "SPOP s\r\n")
+	got := make([]string, 8)
+	for i := range got {
+		got[i] = c.read()
+	}
+	slices.Sort(got[:3])
+	want := bulk("m") + bulk("n") + bulk("o") + "$-1\r\n$-1\r\n+PONG\r\n$-1\r\n$-1\r\n"
+	if strings.Join(got, "") != want {
+		t.Errorf("got %q", got)
+	}
+	r.mu.Lock()
+	if n := len(r.seen); n != 3 || r.seen[0].Times != 5 {
+		t.Errorf("the rewriter saw %+v", r.seen)
+	}
+	r.mu.Unlock()
+	if calls := e.direct().Info(t.Context(), "commandstats").Val(); !strings.Contains(calls, "cmdstat_spop:calls=3,") {
+		t.Errorf("the engine did %s", calls)
+	}
+}
+
+// TestRewriter_InTransactions changes single parts of EXEC's reply.
+func TestRewriter_InTransactions(t *testing.T) {
+	t.Parallel()
+	_, f, _ := startRewriting(t, func(*Options) {})
+	for _, proto := range []int{2, 3} {
+		c, null := f.talk(proto), "$-1\r\n"
+		if proto == 3 {
+			null = "_\r\n"
+		}
+		c.write("SADD s m\r\nMULTI\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nUNWATCH\r\n" +
+			"*1\r\n$4\r\nPING\r\nWATCH k\r\n" +
+			"SPOP s\r\nPING\r\nCLIENT GETNAME\r\n*2\r\n$4\r\nSPOP\r\n$1\r\ns\r\nEXEC\r\nPING\r\n")
+		want := ":1\r\n+OK\r\n-ERR MULTI calls can not be nested\r\n+QUEUED\r\n+QUEUED\r\n" +
+			"-ERR WATCH inside MULTI is not allowed\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n" +
+			"*6\r\n+OK\r\n+PONG\r\n*2\r\n+popped\r\n" + bulk("m") + "+PONG\r\n" + null + "*2\r\n+popped\r\n" + null +
+			"+PONG\r\n"
+		got := ""
+		for range 12 {
+			got += c.read()
+		}
+		if got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		c.want("+OK\r\n", "WATCH", "k")
+		f.talk(2).want("+OK\r\n", "SET", "k", fmt.Sprint(proto))
+		c.want("+OK\r\n", "MULTI")
+		c.want("+QUEUED\r\n", "SPOP", "s")
+		if got := c.do("EXEC"); got != strings.Replace(null, "$", "*", 1) {
+			t.Errorf("with a changed key: got %q", got)
+		}
+		c.want("+OK\r\n", "MULTI")
+		c.want("+QUEUED\r\n", "SPOP", "s")
+		c.want("+OK\r\n", "DISCARD")
+		c.want("+OK\r\n", "MULTI")
+		c.want("*0\r\n", "EXEC")
+	}
+	waitUntil(t, func() error {
+		if held := f.memory.Held(); held != 0 {
+			return fmt.Errorf("%d bytes are kept", held)
+		}
+		return nil
+	})
+}
+
+// TestRewriter_Undelivered tells the rewriter of replies that its client did not get.
+func TestRewriter_Undelivered(t *testing.T) {
+	t.Parallel()
+	e, f, r := startRewriting(t, func(*Options) {})
+	for i, send := range []string{"SPOP s\r\n", "MULTI\r\nSPOP s\r\nPING\r\nEXEC\r\n"} {
+		noSocketTakesIt := strings.Repeat("x", 20<<20)
+		if err := e.direct().SAdd(t.Context(), "s", noSocketTakesIt).Err(); err != nil {
+			t.Fatal(err)
+		}
+		c := f.talk(2)
+		c.write(send)
+		waitUntil(t, func() error {
+			if n := e.direct().SCard(t.Context(), "s").Val(); n != 0 {
+				return errors.New("it is not popped yet")
+			}
+			return nil
+		})
+		c.Close()
+		waitUntil(t, func() error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.lost != i+1 {
+				return fmt.Errorf("the rewriter was told of %d", r.lost)
+			}
+			return nil
+		})
+	}
 }
 
 // TestRewriter_EndOfAWaitingClient wants no item to go to a client that is gone, nor a wait to go on.

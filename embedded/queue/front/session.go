@@ -41,6 +41,8 @@ type session struct {
 	db, proto int
 	name      string
 	multi     bool // between MULTI and EXEC
+	place     int  // that the next command has in the transaction
+	queued    []queued
 	aborted   bool // the front has refused a command of the transaction
 	watching  bool
 	kept      bool // the engine knows more of the client than can be repeated
@@ -81,7 +83,8 @@ func (s *session) forget() {
 
 // forgetState forgets what the engine does, without a connection.
 func (s *session) forgetState() {
-	s.multi, s.aborted, s.watching, s.kept, s.uncounted = false, false, false, false, false
+	s.forgetQueued()
+	s.kept, s.uncounted = false, false
 }
 
 // serve passes on what the client says until it leaves or ctx ends.
@@ -224,7 +227,10 @@ func (s *session) scan(b []byte) (n, commands int, is state) {
 		if is := readHead(b[n:], h); is != whole {
 			return n, commands, is
 		}
-		if c := s.front.commands[string(h.name[:h.len])]; c != nil && (c.note == nil || c.note(s, h.args)) {
+		switch c := s.front.commands[string(h.name[:h.len])]; {
+		case c == nil:
+			s.place++
+		case c.note == nil || c.note(s, h.args):
 			return n, commands, otherwise
 		}
 		commands++
@@ -262,14 +268,22 @@ func (s *session) readOne(ctx context.Context, down error) bool {
 	switch {
 	case down != nil && (c == nil || !c.own):
 		return s.sayError(down.Error())
-	case c != nil && (c.note == nil || c.note(s, int64(len(args)))):
+	case c == nil:
+		return s.sendOne(ctx, args)
+	case c.note == nil || c.note(s, int64(len(args))):
 		return c.run(ctx, s, args)
 	}
-	return s.sendOne(ctx, args)
+	return s.sendNoted(ctx, args)
 }
 
-// sendOne sends a request.
+// sendOne sends a request, which in a transaction has a place in EXEC's reply.
 func (s *session) sendOne(ctx context.Context, args []string) bool {
+	s.place++
+	return s.sendNoted(ctx, args)
+}
+
+// sendNoted sends a request that is about the transaction itself, or any other.
+func (s *session) sendNoted(ctx context.Context, args []string) bool {
 	switch err := s.send(ctx, appendRequest(nil, args...), 1); {
 	case errors.Is(err, errLost):
 		return false
