@@ -463,13 +463,20 @@ const maxHistory = 20
 func (x *chaos) pulls(h *lab.Host) {
 	x.Helper()
 	pull := func(ref string) string {
-		h.Exec(x.Context(), "docker", "image", "rm", "--force", ref)
-		if err := h.Exec(x.Context(), "docker", "pull", "--quiet", ref).Err(); err != nil {
-			x.Errorf("%s pulls %s: %v", h.Name(), ref, err)
-			return ""
+		var said lab.Result
+		for range 2 { // the end of a deploy before takes old images off the nodes
+			h.Exec(x.Context(), "docker", "image", "rm", "--force", ref)
+			if err := h.Exec(x.Context(), "docker", "pull", "--quiet", ref).Err(); err != nil {
+				x.Errorf("%s pulls %s: %v", h.Name(), ref, err)
+				return ""
+			}
+			said = h.Exec(x.Context(), "docker", "image", "inspect", "--format",
+				"{{.Config.Labels.n}} {{index .RepoDigests 0}}", ref)
+			if said.Code == 0 {
+				break
+			}
 		}
-		return strings.TrimSpace(h.Exec(x.Context(), "docker", "image", "inspect", "--format",
-			"{{.Config.Labels.n}} {{index .RepoDigests 0}}", ref).Stdout)
+		return strings.TrimSpace(said.Stdout)
 	}
 	for ref, digest := range x.pushed {
 		if got := pull(ref); !strings.HasSuffix(got, digest) {
