@@ -63,6 +63,8 @@ func tableOf(o Options) map[string]*command {
 	table["SELECT"] = &command{run: choose}
 	table["CLIENT"] = &command{run: client}
 	if o.Unrestricted {
+		stream := &command{note: func(s *session, _ int64) bool { s.uncounted, s.stream = true, true; return false }}
+		table["SYNC"], table["PSYNC"] = stream, stream
 		return table
 	}
 	for _, name := range []string{

@@ -68,13 +68,25 @@ func TestFront_Unrestricted(t *testing.T) {
 	c.want("+OK\r\n", "CONFIG", "SET", "maxmemory-samples", "7")
 	c.want("+OK\r\n", "CLIENT", "PAUSE", "1")
 	c.want(":0\r\n", "CLIENT", "KILL", "ID", "99999")
+	c.send("SYNC") // the snapshot has no end of a line, and commands follow it
+	stream, err := c.in.ReadString('$')
+	if err != nil || strings.Trim(stream, "\n") != "$" {
+		t.Fatalf("got %q, %v", stream, err)
+	}
+	e.direct().Set(t.Context(), "replicated", "yes", 0)
+	waitUntil(t, func() error {
+		if line, err := c.in.ReadString('\n'); err != nil || line != "replicated\r\n" {
+			return fmt.Errorf("got %q, %v", line, err)
+		}
+		return nil
+	})
 }
 
 func TestFront_BrokenProtocol(t *testing.T) {
 	t.Parallel()
 	_, f := start(t)
 	for send, want := range map[string]string{
-		"*2\r\n$3\r\nGET\r\n:1\r\n":              "invalid bulk length",
+		"*2\r\n$3\r\nGET\r\n:1\r\n":              "expected '$', got ':'",
 		"*2\r\n$3\r\nGET\r\n$-1\r\n":             "invalid bulk length",
 		"*2\r\n$3\r\nGET\r\n$536870913\r\n":      "invalid bulk length",
 		"*2\r\n$3\r\nGET\r\n$1\n1\r\n":           "invalid bulk length",

@@ -21,6 +21,7 @@ type link struct {
 	sent, got uint64
 	kept      bool // more than what can be repeated: the client has to hear of its end
 	uncounted bool
+	stream    bool
 	left      bool     // nothing more is sent
 	awaited   bool     // somebody waits for idle
 	taker     *capture // who gets the next reply instead of the client
@@ -150,7 +151,7 @@ func (s *session) count(l *link, requests uint64, taker *capture) bool {
 	}
 	l.sent += requests
 	l.kept = s.multi || s.watching || s.kept || !s.requests.between()
-	l.uncounted = s.uncounted
+	l.uncounted, l.stream = s.uncounted, s.stream
 	l.taker = taker
 	return true
 }
@@ -237,7 +238,10 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 		return holds, err
 	}
 	b := l.in.buffered()
-	taker := s.taker(l)
+	taker, stream := s.taker(l)
+	if stream {
+		return s.copyStream(l, b, holds)
+	}
 	if taker != nil && !holds {
 		n, err := s.capture(l, r, b, taker)
 		_, _ = l.in.Discard(n)
@@ -276,10 +280,21 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 	return holds, err
 }
 
-func (s *session) taker(l *link) *capture {
+// copyStream passes on what has no replies in it. From then on nobody else may write to the client.
+func (s *session) copyStream(l *link, b []byte, holds bool) (bool, error) {
+	if !holds {
+		s.out.Lock()
+	}
+	err := s.write(b)
+	_, _ = l.in.Discard(len(b))
+	return true, err
+}
+
+// taker returns who takes the next reply, and whether there are none any longer.
+func (s *session) taker(l *link) (taker *capture, stream bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return l.taker
+	return l.taker, l.stream
 }
 
 // counted notes replies that the client has.

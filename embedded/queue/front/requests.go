@@ -1,5 +1,11 @@
 package front
 
+import (
+	"fmt"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/resp"
+)
+
 // longestName is that of a command; what is longer is no command that the front knows.
 const longestName = 32
 
@@ -38,6 +44,14 @@ func (q *requests) rest(b []byte) (n int, ok bool) {
 		q.args--
 		q.skip = length + 2
 	}
+}
+
+// notAnArgument says why what follows is none.
+func notAnArgument(b []byte) error {
+	if b[0] != '$' {
+		return resp.Error(fmt.Sprintf("expected '$', got '%c'", b[0]))
+	}
+	return resp.Error("invalid bulk length")
 }
 
 // state is how much of something there is.

@@ -47,6 +47,7 @@ type session struct {
 	watching  bool
 	kept      bool // the engine knows more of the client than can be repeated
 	uncounted bool // not each request has one reply
+	stream    bool // what the engine sends is not of the protocol
 
 	requests requests
 	head     head
@@ -84,7 +85,7 @@ func (s *session) forget() {
 // forgetState forgets what the engine does, without a connection.
 func (s *session) forgetState() {
 	s.forgetQueued()
-	s.kept, s.uncounted = false, false
+	s.kept, s.uncounted, s.stream = false, false, false
 }
 
 // serve passes on what the client says until it leaves or ctx ends.
@@ -203,7 +204,7 @@ func (s *session) passSome(ctx context.Context) bool {
 	case is == otherwise && s.requests.between():
 		return s.readOne(ctx, nil)
 	case is == otherwise:
-		s.complain(resp.Error("invalid bulk length"))
+		s.complain(notAnArgument(b[n:]))
 		return false
 	case n == 0:
 		return s.in.more() == nil
