@@ -3,17 +3,21 @@ package front
 import (
 	"context"
 	"encoding/csv"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // BenchmarkFront measures the engine alone and through a front: on the same machine, in the same run, in turn, with
 // the same load of redis-benchmark. ratio is of the commands a second, added-ms the difference of the medians of the
-// time that a command takes.
+// time that a command takes, front-cpu-us and engine-cpu-us what each takes of the processors for one: on a machine
+// with too few of them the ratio says how they are shared.
 //
 //	go test -bench Front -benchtime 1x ./embedded/queue/front
 func BenchmarkFront(b *testing.B) {
@@ -39,7 +43,7 @@ func BenchmarkFront(b *testing.B) {
 			}
 			f := startFront(b, opts)
 			for b.Loop() {
-				compareRates(b, at, f.Addr(), row.args)
+				compareRates(b, e, at, f.Addr(), row.args)
 			}
 		})
 	}
@@ -59,19 +63,43 @@ func startTCPEngine(t testing.TB) (e *engineProcess, at string) {
 
 const benchRounds = 3 // of which the median counts
 
-func compareRates(b *testing.B, engine, front string, args []string) {
+func compareRates(b *testing.B, e *engineProcess, engine, front string, args []string) {
+	var front0, engine0, front1, engine1 time.Duration
+	passed := 0.0
 	var direct, through, directP50, throughP50 []float64
 	for range benchRounds {
 		rate, p50 := redisBenchmark(b, engine, enginePassword, args)
 		direct, directP50 = append(direct, rate), append(directP50, p50)
+		front0, engine0 = cpuOf(b, os.Getpid()), cpuOf(b, e.cmd.Process.Pid)
 		rate, p50 = redisBenchmark(b, front, clusterPassword, args)
+		front1 += cpuOf(b, os.Getpid()) - front0
+		engine1 += cpuOf(b, e.cmd.Process.Pid) - engine0
+		n, _ := strconv.ParseFloat(args[len(args)-1], 64)
+		passed += n
 		through, throughP50 = append(through, rate), append(throughP50, p50)
 	}
 	b.ReportMetric(median(through), "front/s")
 	b.ReportMetric(median(direct), "engine/s")
 	b.ReportMetric(median(through)/median(direct), "ratio")
 	b.ReportMetric(median(throughP50)-median(directP50), "added-ms")
+	b.ReportMetric(float64(front1.Microseconds())/passed, "front-cpu-us")
+	b.ReportMetric(float64(engine1.Microseconds())/passed, "engine-cpu-us")
 	b.ReportMetric(0, "ns/op")
+}
+
+// cpuOf returns what a process has used of the processors.
+func cpuOf(b *testing.B, pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	var ticks int64
+	for _, field := range strings.Fields(rest)[11:13] {
+		n, _ := strconv.ParseInt(field, 10, 64)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 func median(of []float64) float64 {
