@@ -330,6 +330,36 @@ var everything = []grows{
 		"embedded/queue/front.Server.commands", "root", "those that the front does not merely pass on", "",
 	},
 	{
+		"embedded/queue/keeper.Keeper.holders", "spider", "containers of this node that have popped and run",
+		"embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.Keeper.alive", "spider", "one for each client",
+		"embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.bells.waiting", "spider", "100 keys for each client",
+		"embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.Keeper.engines", "spider", "one for each database of the engine, which has 16",
+		"embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.Keeper.held", "spider", "as engines", "embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.heldAt.keys", "spider", "what lies in the engine's lists of what is held",
+		"embedded/queue/engine.TestLeases_FullMemory",
+	},
+	{
+		"embedded/queue/keeper.holder.epochs", "spider", "as engines", "embedded/queue/keeper.TestForgets",
+	},
+	{
+		"embedded/queue/keeper.holder.stale", "spider", "replies lost within the last seconds",
+		"embedded/queue/keeper.TestCrashes",
+	},
+	{
 		"buffers of clients of a Redis of one's own", "spider",
 		"a quarter of queue.max_memory for large ones, small ones beyond, two a client",
 		"embedded/queue/front.TestLimits_Buffers",

@@ -117,6 +117,8 @@ var warnings = map[string]string{
 	// Of crawlbox itself.
 	"nothing was recovered: ":                                                   moment,
 	"failed to pass connections to the queue on":                                seen,
+	"failed to learn which container a client is in; its items go back with ":   elapses,
+	"failed to give back items that were popped":                                elapses,
 	"failed to make a manager a worker after the move of the queue; will retry": seen,
 	"failed to note that a move of the queue is over":                           moment,
 	"failed to remove what is of the cluster":                                   moment,

@@ -50,15 +50,21 @@ func Holders(ctx context.Context, do Do) ([]Holding, error) {
 	return out, nil
 }
 
-// Held returns how many items of each key somebody holds.
-func (r Rules) Held(ctx context.Context, do Do) (map[string]int, error) {
+// Held returns how many items of each key each holder holds.
+func (r Rules) Held(ctx context.Context, do Do) (map[string]map[string]int, error) {
 	holders, err := Holders(ctx, do)
 	if err != nil {
 		return nil, err
 	}
-	held := map[string]int{}
+	held := map[string]map[string]int{}
 	for _, h := range holders {
-		if err := r.eachLive(ctx, do, h.ID, func(e script.Entry) { held[e.Key]++ }); err != nil {
+		err := r.eachLive(ctx, do, h.ID, func(e script.Entry) {
+			if held[e.Key] == nil {
+				held[e.Key] = map[string]int{}
+			}
+			held[e.Key][h.ID]++
+		})
+		if err != nil {
 			return nil, fmt.Errorf("read what %s holds: %w", h.ID, err)
 		}
 	}
@@ -142,7 +148,10 @@ func (r Rules) Counts(ctx context.Context, do Do, keys ...string) ([]Count, erro
 	}
 	out := make([]Count, len(keys))
 	for i, key := range keys {
-		out[i] = Count{Key: key, InFlight: int64(held[key])}
+		out[i].Key = key
+		for _, n := range held[key] {
+			out[i].InFlight += int64(n)
+		}
 		if out[i].Waiting, err = do.length(ctx, key); err == nil {
 			out[i].Dead, err = do.length(ctx, key+script.DeadSuffix)
 		}

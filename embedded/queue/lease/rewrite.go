@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -191,6 +192,9 @@ var parsers = map[string]parser{
 	"LMPOP": parseMulti, "ZMPOP": parseMulti, "BLMPOP": parseMulti, "BZMPOP": parseMulti,
 	"ZREMRANGEBYRANK": parseRanks, "LTRIM": parseTrim,
 }
+
+// Commands returns the commands, in capitals, that [Rules.Rewrite] has to see.
+func Commands() []string { return slices.Sorted(maps.Keys(parsers)) }
 
 // parsePop reads key [count].
 func parsePop(name string, args []string, v3 bool) (request, bool) {

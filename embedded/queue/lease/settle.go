@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -132,8 +133,11 @@ func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settl
 	}
 	for {
 		entries, err := do.newest(ctx, holder)
-		if err != nil || len(entries) == 0 {
+		if err != nil {
 			return sum, wrap(holder, err)
+		}
+		if len(entries) == 0 {
+			return sum, wrap(holder, Forget(ctx, do, holder))
 		}
 		some, err := do.settle(ctx, holder, end, r.MaxDeliveries, fitting(entries))
 		sum.Ended += some.Ended
@@ -144,18 +148,25 @@ func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settl
 	}
 }
 
+// Forget forgets a holder, if it holds nothing.
+func Forget(ctx context.Context, do Do, holder string) error {
+	_, err := do.settle(ctx, holder, Done, 1, nil)
+	return err
+}
+
 // dropDone takes away the entries of a holder that are done and still stay.
 func (r Rules) dropDone(ctx context.Context, do Do, holder string) error {
 	for {
+		// Read first, and counted then: what somebody else takes away meanwhile makes fewer of them done.
+		entries, err := do.items(ctx, script.HeldPrefix+holder, 0, atOnce-1)
+		if err != nil {
+			return err
+		}
 		done, _, err := r.live(ctx, do, holder)
 		if err != nil || done == 0 {
 			return err
 		}
-		entries, err := do.items(ctx, script.HeldPrefix+holder, 0, min(done, atOnce)-1)
-		if err != nil {
-			return err
-		}
-		if _, err := do.settle(ctx, holder, Done, 1, fitting(entries)); err != nil {
+		if _, err := do.settle(ctx, holder, Done, 1, fitting(entries[:min(done, len(entries))])); err != nil {
 			return err
 		}
 	}
@@ -174,25 +185,31 @@ func (r Rules) live(ctx context.Context, do Do, holder string) (done, all int, e
 	}
 	// The entries of one pop are in a row. So where the last pop begins is searched for by
 	// halves, among what is older than the window.
-	newest, err := do.stamp(ctx, held, all-1)
+	newest, there, err := do.stamp(ctx, held, all-1)
 	from, to := 0, all-window
-	for from < to && err == nil {
+	for from < to && there && err == nil {
 		mid := (from + to) / 2
 		var stamp string
-		if stamp, err = do.stamp(ctx, held, mid); stamp == newest {
+		if stamp, there, err = do.stamp(ctx, held, mid); stamp == newest {
 			to = mid
 		} else {
 			from = mid + 1
 		}
 	}
+	if !there && err == nil { // the list has become shorter meanwhile
+		return r.live(ctx, do, holder)
+	}
 	return from, all, err
 }
 
-func (do Do) stamp(ctx context.Context, held string, i int) (string, error) {
+// stamp returns the stamp of the i-th entry of a list, and reports whether there is one.
+func (do Do) stamp(ctx context.Context, held string, i int) (stamp string, there bool, err error) {
 	reply, err := do(ctx, "LINDEX", held, i)
-	text, _ := reply.(string)
-	e, _ := script.Parse(text)
-	return e.Stamp, err
+	text, there := reply.(string)
+	if e, ok := script.Parse(text); ok {
+		text = e.Stamp
+	}
+	return text, there, err
 }
 
 func (do Do) number(ctx context.Context, args ...any) (int, error) {
@@ -254,18 +271,48 @@ func Undo(ctx context.Context, do Do, holder, stamp string) (int, error) {
 	return do.undo(ctx, holder, func(e script.Entry) bool { return e.Stamp == stamp })
 }
 
+// UndoAll gives back all that a holder holds, what is done and still stays too, as [Undo] does.
+func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
+	n, err := do.undo(ctx, holder, func(script.Entry) bool { return true })
+	if err == nil {
+		err = wrap(holder, Forget(ctx, do, holder))
+	}
+	return n, err
+}
+
+// recent is how much older than the newest pop of a holder one may be for which newer ones may
+// have gone before its reply.
+const recent = 10 * time.Second
+
 // Unsure gives back the items of the last pop of each connection of a holder that is not
 // known to have had its replies, and returns how many there were. It is for those who were not
-// there: after a start, before the holder pops again.
+// there: after a start, before the holder pops again. Of what is done that are recent ones only.
 func (r Rules) Unsure(ctx context.Context, do Do, holder string, known func(conn string) bool) (int, error) {
 	last := map[string]string{} // stamps by connection
-	err := r.eachLive(ctx, do, holder, func(e script.Entry) {
+	live := map[string]bool{}   // stamps
+	var newest time.Time
+	err := r.eachLive(ctx, do, holder, func(e script.Entry) { live[e.Stamp] = true })
+	if err != nil {
+		return 0, wrap(holder, err)
+	}
+	err = do.eachEntry(ctx, holder, 0, func(_ string, e script.Entry) {
 		if _, conn, _ := strings.Cut(e.Stamp, "."); !known(conn) {
 			last[conn] = e.Stamp
 		}
+		if at := since(e.Stamp); at.After(newest) {
+			newest = at
+		}
 	})
-	if err != nil || len(last) == 0 {
+	if err != nil {
 		return 0, wrap(holder, err)
+	}
+	for conn, stamp := range last {
+		if !live[stamp] && newest.Sub(since(stamp)) > recent {
+			delete(last, conn)
+		}
+	}
+	if len(last) == 0 {
+		return 0, nil
 	}
 	return do.undo(ctx, holder, func(e script.Entry) bool {
 		_, conn, _ := strings.Cut(e.Stamp, ".")

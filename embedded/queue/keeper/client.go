@@ -1,0 +1,272 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/front"
+	"github.com/crawlbox/crawlbox/embedded/queue/lease"
+)
+
+// client is one client of a front. Its front alone uses it.
+type client struct {
+	keeper *Keeper
+	from   net.Addr
+	conn   string
+	me     lease.Holder // valid when holder is not nil
+	holder *holder
+	own    bool // the holder is the connection
+
+	// Of the transaction under way, or the last one.
+	queuedAt time.Time // when it began to pop; zero: it has ended
+	returned string    // stamp of pops that were given back
+}
+
+// Enter implements [front.Rewriter].
+func (k *Keeper) Enter(from net.Addr) front.Rewriting {
+	return &client{keeper: k, from: from, conn: k.run + "-" + strconv.FormatUint(k.conns.Add(1), 36)}
+}
+
+// Leave implements [front.Rewriting].
+func (c *client) Leave() {
+	if !c.own {
+		return
+	}
+	c.keeper.background(func(ctx context.Context) {
+		c.keeper.settle(ctx, c.holder, lease.Back)
+		c.keeper.mu.Lock()
+		defer c.keeper.mu.Unlock()
+		delete(c.keeper.alive, c.holder.id)
+	})
+}
+
+// identify learns who the client is.
+func (c *client) identify(ctx context.Context) {
+	about := lease.About{Node: c.keeper.opts.Node, Name: c.from.String(), Since: time.Now().Unix()}
+	if known := c.keeper.opts.Containers; known != nil {
+		ctx, cancel := context.WithTimeout(ctx, whoTimeout)
+		defer cancel()
+		switch is, err := known.Who(ctx, c.from); {
+		case err != nil:
+			c.keeper.log.Warn("failed to learn which container a client is in; its items go back with its connection",
+				"client", c.from, "error", err)
+		case is.ID != "":
+			about.Name = is.Name
+			c.me, c.holder = lease.NewHolder(is.ID, c.conn, about), c.keeper.container(is.ID)
+			return
+		}
+	}
+	c.own = true
+	c.me, c.holder = lease.NewHolder(connPrefix+c.conn, c.conn, about), c.keeper.newHolder(connPrefix+c.conn)
+	c.keeper.mu.Lock()
+	defer c.keeper.mu.Unlock()
+	c.keeper.alive[c.holder.id] = struct{}{}
+}
+
+// rewrite says what a command becomes at a time, with the name that the holder has now.
+func (c *client) rewrite(cmd front.Command, at time.Time) *lease.Pop {
+	if c.holder != nil {
+		c.me.ID = c.holder.name(cmd.DB)
+	}
+	return c.keeper.opts.Rules.Rewrite(cmd.Args, cmd.Multi, cmd.Proto == 3, c.me, at)
+}
+
+// Rewrite implements [front.Rewriting].
+func (c *client) Rewrite(cmd front.Command) front.Instead {
+	p := c.rewrite(cmd, time.Now())
+	if p == nil {
+		return front.Instead{}
+	}
+	if c.holder == nil {
+		c.identify(context.Background())
+		p = c.rewrite(cmd, time.Now())
+	}
+	if cmd.Multi {
+		return c.queue(cmd)
+	}
+	w := work{client: c, cmd: cmd, pop: p, times: 1}
+	if w.pop.Single && w.pop.Linger == 0 {
+		w.times = cmd.Times
+	}
+	return front.Instead{Args: p.Args, Serve: w.serve, Times: w.times, Undelivered: w.lost}
+}
+
+// queue returns what a pop of a transaction becomes. All of one transaction have the same stamp:
+// they count as one pop, and are given back together.
+func (c *client) queue(cmd front.Command) front.Instead {
+	if c.queuedAt.IsZero() {
+		_ = c.admitted(context.Background()) // a transaction can't be refused here
+		c.queuedAt = time.Now()
+	}
+	p := c.rewrite(cmd, c.queuedAt)
+	return front.Instead{
+		Args: p.Args,
+		Queued: func(reply []byte) []byte {
+			c.queuedAt = time.Time{}
+			if nothing(reply) {
+				return []byte(p.Nothing)
+			}
+			return reply
+		},
+		Undelivered: func() {
+			c.queuedAt = time.Time{}
+			if c.returned != p.Stamp {
+				c.returned = p.Stamp
+				c.keeper.giveBack(c.holder, cmd.DB, p.Stamp)
+			}
+		},
+	}
+}
+
+// admitted waits until everything is back that has to be before the client may pop.
+func (c *client) admitted(ctx context.Context) error {
+	doubts := c.holder.doubts()
+	select {
+	case <-c.keeper.ready:
+		if doubts == nil {
+			return nil
+		}
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, whoTimeout)
+	defer cancel()
+	for _, until := range []<-chan struct{}{c.keeper.ready, doubts} {
+		if until == nil {
+			continue
+		}
+		select {
+		case <-until:
+		case <-ctx.Done():
+			return errNotReady
+		}
+	}
+	return nil
+}
+
+// work is a pop that is being done.
+type work struct {
+	*client
+	cmd   front.Command
+	pop   *lease.Pop
+	times int
+}
+
+func (w *work) lost() { w.keeper.giveBack(w.holder, w.cmd.DB, w.pop.Stamp) }
+
+func (w *work) serve(ctx context.Context, do front.Do) ([]byte, error) {
+	reply, err := w.ask(ctx, do, func() []string {
+		if w.times > 1 {
+			return w.pop.Times(w.times)
+		}
+		return w.pop.Args
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case w.times > 1:
+		return w.split(reply), nil
+	case !nothing(reply):
+		return reply, nil
+	}
+	switch {
+	case w.pop.Blocks:
+		wait := w.pop.Timeout
+		if wait == 0 {
+			wait = math.MaxInt64
+		}
+		return w.wait(ctx, do, wait, false)
+	case w.pop.Linger > 0 && w.keeper.others(ctx, w.cmd.DB, w.pop.Leased, w.holder.id):
+		return w.wait(ctx, do, w.pop.Linger, true)
+	}
+	return []byte(w.pop.Nothing), nil
+}
+
+// ask has the engine pop. When the reply is lost, or nobody is there any more to have it, the
+// items go back.
+func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]byte, error) {
+	if err := w.admitted(ctx); err != nil {
+		return nil, err
+	}
+	if w.me.ID != w.holder.name(w.cmd.DB) {
+		w.pop = w.rewrite(w.cmd, time.Now())
+	}
+	args := made()
+	reply, err := do(ctx, args...)
+	if err == nil && bytes.HasPrefix(reply, []byte("-NOSCRIPT")) {
+		reply, err = do(ctx, w.pop.Eval(args)...)
+	}
+	if err == nil && !nothing(reply) && (ctx.Err() != nil || w.holder.gone()) {
+		err = errors.New("LOADING the consumer has ended")
+	}
+	if err != nil {
+		w.lost()
+		return nil, err
+	}
+	return reply, nil
+}
+
+func nothing(reply []byte) bool { return string(reply) == "$-1\r\n" || string(reply) == "_\r\n" }
+
+// split makes the reply to several pops one reply for each.
+func (w *work) split(reply []byte) []byte {
+	var out []byte
+	n := 0
+	if !nothing(reply) {
+		head, rest, ok := bytes.Cut(reply, []byte("\r\n"))
+		if !ok || head[0] != '*' {
+			return bytes.Repeat(reply, w.times) // an error
+		}
+		n, _ = strconv.Atoi(string(head[1:]))
+		out = rest
+	}
+	for range w.times - n {
+		out = append(out, w.pop.Nothing...)
+	}
+	return out
+}
+
+// Pauses between two looks while a client waits: the engine may have no notifications.
+const (
+	leastLook   = 20 * time.Millisecond
+	longestLook = 500 * time.Millisecond
+)
+
+// wait tries until there is something, time is up or the client has left; a lingering one also
+// ends when nobody holds anything.
+func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering bool) ([]byte, error) {
+	until := time.NewTimer(d)
+	defer until.Stop()
+	bell := w.keeper.bells.enter(ctx, w.cmd.DB, w.pop.Keys)
+	defer bell.leave()
+	for pause := leastLook; ; pause = min(2*pause, longestLook) {
+		alone := lingering && !w.keeper.others(ctx, w.cmd.DB, w.pop.Leased, w.holder.id)
+		reply, err := w.ask(ctx, do, func() []string { return w.pop.Again() })
+		if err != nil {
+			return nil, err
+		}
+		if !nothing(reply) {
+			bell.pass()
+			return reply, nil
+		}
+		if alone {
+			return []byte(w.pop.Nothing), nil
+		}
+		look := time.NewTimer(pause)
+		select {
+		case <-bell.rings:
+		case <-look.C:
+		case <-until.C:
+			look.Stop()
+			return []byte(w.pop.Nothing), nil
+		case <-ctx.Done():
+			look.Stop()
+			return nil, ctx.Err()
+		}
+		look.Stop()
+	}
+}

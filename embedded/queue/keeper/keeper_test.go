@@ -1,0 +1,426 @@
+package keeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/embedded/queue/front"
+	"github.com/crawlbox/crawlbox/embedded/queue/lease"
+)
+
+// pop pops an item, "" for none.
+func pop(t testing.TB, c *redis.Client, key string) string {
+	t.Helper()
+	item, err := c.LPop(t.Context(), key).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return item
+}
+
+// TestEnds: what a container held goes back when it is killed, and is done when it ends well;
+// what a connection held goes back with its end. What comes back too often is dead.
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		n.push("jobs", "a", "b", "c", "d", "e")
+		a := n.in("killed")
+		for _, want := range []string{"a", "b", "c"} {
+			if got := pop(t, a, "jobs"); got != want {
+				t.Fatalf("popped %q, want %q", got, want)
+			}
+		}
+		n.containers.kill("killed", false)
+		n.becomes("jobs", "[b c d e]") // a is done, its window is 2
+		b := n.in("finished")
+		pop(t, b, "jobs")
+		n.containers.kill("finished", true)
+		n.await(func() error {
+			if n, err := n.direct.HLen(t.Context(), "crawlbox:holders").Result(); n != 0 || err != nil {
+				return fmt.Errorf("%d holders, %v", n, err)
+			}
+			return nil
+		})
+		n.becomes("jobs", "[c d e]")
+		for i := range 2 { // c came back once already
+			elsewhere := n.in("")
+			if got := pop(t, elsewhere, "jobs"); got != "c" {
+				t.Fatalf("popped %q, want c", got)
+			}
+			elsewhere.Close()
+			n.becomes("jobs", []string{"[c d e]", "[d e]"}[i])
+		}
+		n.becomes("jobs:dead", "[c]")
+		if got := pop(t, n.in(""), "other"); got != "" {
+			t.Errorf("popped %q of nothing", got)
+		}
+	})
+}
+
+// TestNewKeeper: when front and keeper were killed, the last pop of each connection goes back,
+// since its reply may be lost; the rest stays held, and its holder is watched.
+func TestNewKeeper(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		n.push("jobs", "a", "b", "c", "d", "e", "f")
+		c := n.in("spider")
+		pop(t, c, "jobs")
+		pop(t, c, "jobs")
+		pop(t, n.in(""), "jobs")
+		n.stop()
+		n = startNode(t, engine, n.containers, rules)
+		n.becomes("jobs", "[b c d e f]")
+		if got := pop(t, n.in("spider"), "jobs"); got != "b" {
+			t.Errorf("popped %q, want b", got)
+		}
+		n.containers.kill("spider", false)
+		n.becomes("jobs", "[a b c d e f]")
+	})
+}
+
+// TestBlocking: who waits is served first come first served, at once, whatever of its keys the
+// item is in; time runs out, and who has left gets nothing.
+func TestBlocking(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		began := time.Now()
+		if err := n.in("a").Do(t.Context(), "BLPOP", "jobs", "plain", "0.05").Err(); !errors.Is(err, redis.Nil) ||
+			time.Since(began) < 50*time.Millisecond {
+			t.Errorf("waited %v: %v", time.Since(began), err)
+		}
+		left, leave := context.WithCancel(t.Context())
+		gone := n.in("gone")
+		quit := make(chan struct{})
+		go func() {
+			defer close(quit)
+			gone.BLPop(left, 0, "jobs")
+		}()
+		n.waiting(1)
+		leave()
+		gone.Close()
+		<-quit
+		n.waiting(0)
+		var order []string
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		for i := range 5 {
+			c := n.in("w" + strconv.Itoa(i))
+			group.Go(func() {
+				got, err := c.BLPop(t.Context(), 0, "jobs", "plain").Result()
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, fmt.Sprint(i, got, err))
+			})
+			n.waiting(i + 1)
+		}
+		for i := range 5 {
+			n.push([]string{"jobs", "plain"}[i%2], strconv.Itoa(i))
+			n.await(func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				if len(order) != i+1 {
+					return fmt.Errorf("served: %q", order)
+				}
+				return nil
+			})
+		}
+		group.Wait()
+		want := "0 [jobs 0] <nil>,1 [plain 1] <nil>,2 [jobs 2] <nil>,3 [plain 3] <nil>,4 [jobs 4] <nil>"
+		if got := strings.Join(order, ","); got != want {
+			t.Errorf("served %s, want %s", got, want)
+		}
+	})
+}
+
+// waiting waits until so many wait for items of the key jobs.
+func (n *node) waiting(want int) {
+	n.Helper()
+	n.await(func() error {
+		if got := n.keeper.Waiting(0, "jobs"); got != want {
+			return fmt.Errorf("%d wait, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// TestForgets: who has ended is forgotten, and so are keys that nobody waits for, of which a
+// client has a hundred at the most.
+func TestForgets(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, startEmbedded(t), newContainers(), rules)
+	for i := range 20 {
+		n.push("jobs", i)
+		pop(t, n.in("c"+strconv.Itoa(i)), "jobs")
+		elsewhere := n.in("")
+		n.push("jobs", "x")
+		pop(t, elsewhere, "jobs")
+		elsewhere.Close()
+	}
+	left, leave := context.WithCancel(t.Context())
+	many := n.in("waits")
+	quit := make(chan struct{})
+	go func() {
+		defer close(quit)
+		var keys []string
+		for i := range 1000 {
+			keys = append(keys, "jobs:"+strconv.Itoa(i))
+		}
+		many.BLPop(left, 0, keys...)
+	}()
+	n.await(func() error {
+		if _, keys := n.keeper.Remembered(); keys != 100 {
+			return fmt.Errorf("%d keys are waited for, want 100", keys)
+		}
+		return nil
+	})
+	n.push("jobs:999", "found by looking")
+	<-quit
+	leave()
+	for i := range 20 {
+		n.containers.kill("c"+strconv.Itoa(i), true)
+	}
+	n.containers.kill("waits", true)
+	n.await(func() error {
+		if holders, keys := n.keeper.Remembered(); holders+keys != 0 {
+			return fmt.Errorf("%d holders and %d keys are remembered", holders, keys)
+		}
+		return nil
+	})
+}
+
+// TestPipeline: pops in a row are done at once and answered one by one, in their place.
+func TestPipeline(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		for i := range 10 {
+			n.push("jobs", i)
+			n.direct.ZAdd(t.Context(), "z", redis.Z{Score: float64(i), Member: i})
+		}
+		pipe := n.in("spider").Pipeline()
+		first := pipe.Echo(t.Context(), "first")
+		var pops []*redis.StringCmd
+		for range 12 {
+			pops = append(pops, pipe.LPop(t.Context(), "jobs"))
+		}
+		last := pipe.Echo(t.Context(), "last")
+		lowest := []*redis.ZSliceCmd{pipe.ZPopMin(t.Context(), "z"), pipe.ZPopMin(t.Context(), "z")}
+		_, _ = pipe.Exec(t.Context())
+		for i, cmd := range pops {
+			want, none := strconv.Itoa(i), i >= 10
+			if none {
+				want = ""
+			}
+			if cmd.Val() != want || errors.Is(cmd.Err(), redis.Nil) != none {
+				t.Errorf("pop %d: %q, %v", i, cmd.Val(), cmd.Err())
+			}
+		}
+		if first.Val() != "first" || last.Val() != "last" {
+			t.Errorf("beside the pops: %v, %v", first, last)
+		}
+		for i, cmd := range lowest {
+			if got := cmd.Val(); len(got) != 1 || got[0].Score != float64(i) {
+				t.Errorf("lowest %d: %v", i, cmd)
+			}
+		}
+		n.containers.kill("spider", false)
+		n.await(func() error { // the two newest, which its window is
+			if got := n.direct.ZCard(t.Context(), "z").Val(); got != 10 {
+				return fmt.Errorf("the sorted set has %d, want 10", got)
+			}
+			return nil
+		})
+		n.becomes("jobs", "[]")
+	})
+}
+
+// TestTransaction: Scrapy's two transactions are leases.
+func TestTransaction(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		n.push("jobs", "a", "b", "c")
+		n.direct.ZAdd(t.Context(), "z", redis.Z{Score: 1, Member: "x"}, redis.Z{Score: 2, Member: "y"})
+		c := n.in("spider")
+		var head *redis.StringSliceCmd
+		var removed *redis.IntCmd
+		_, err := c.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+			head = p.LRange(t.Context(), "jobs", 0, 1)
+			p.LTrim(t.Context(), "jobs", 2, -1)
+			p.ZRange(t.Context(), "z", 0, 0)
+			removed = p.ZRemRangeByRank(t.Context(), "z", 0, 0)
+			return nil
+		})
+		if err != nil || fmt.Sprint(head.Val()) != "[a b]" || removed.Val() != 1 {
+			t.Fatalf("popped %v, %v: %v", head, removed, err)
+		}
+		n.becomes("jobs", "[c]")
+		n.containers.kill("spider", false)
+		n.becomes("jobs", "[a b c]") // the transaction is one pop
+		if got := n.direct.ZRange(t.Context(), "z", 0, -1).Val(); fmt.Sprint(got) != "[x y]" {
+			t.Errorf("the sorted set holds %q", got)
+		}
+	})
+}
+
+// TestLinger: a pop waits while others hold items of the key, not for its own.
+func TestLinger(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		linger := rules
+		linger.Linger = true
+		n := startNode(t, engine, newContainers(), linger)
+		n.push("jobs", "a")
+		holds, waits := n.in("holds"), n.in("waits")
+		pop(t, holds, "jobs")
+		began := time.Now()
+		if got := pop(t, holds, "jobs"); got != "" || time.Since(began) > 4*time.Second {
+			t.Errorf("popped %q after %v", got, time.Since(began))
+		}
+		got := make(chan string, 1)
+		go func() { got <- pop(t, waits, "jobs") }()
+		n.waiting(1)
+		n.containers.kill("holds", false)
+		if item := <-got; item != "a" {
+			t.Errorf("popped %q, want a", item)
+		}
+	})
+}
+
+// TestCrashes has consumers work through numbered items while they are killed with an item in
+// hand, connections to the engine are cut, and front and keeper begin anew: none is lost, and
+// no more come twice than were at hand.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		cuts := &scissors{conns: map[net.Conn]bool{}}
+		c := &crashes{
+			seen:   map[string]int{},
+			rules:  lease.Rules{Safe: []string{"jobs"}, Window: 1, MaxDeliveries: 1000},
+			engine: cuts.within(engine),
+		}
+		c.node = startNode(t, c.engine, newContainers(), c.rules)
+		for i := range crashItems {
+			c.node.push("jobs", i)
+		}
+		var group sync.WaitGroup
+		for i := range crashConsumers {
+			group.Go(func() {
+				for life := 0; !c.done(); life++ {
+					c.work(t, fmt.Sprintf("c%d-%d", i, life))
+				}
+			})
+		}
+		harms := 0
+		for ; !c.done(); harms++ {
+			time.Sleep(15 * time.Millisecond) // harm, not a wait for something
+			if harms%8 == 7 {
+				c.node.stop()
+				c.node = startNodeAt(t, c.node.addr, c.engine, c.node.containers, c.rules)
+			} else {
+				cuts.cut()
+			}
+		}
+		group.Wait()
+		twice := 0
+		for _, times := range c.seen {
+			twice += times - 1
+		}
+		if most := c.kills + harms*crashConsumers; twice > most {
+			t.Errorf("%d items were done more than once, at the most %d may", twice, most)
+		}
+		t.Logf("%d items, %d kills, %d other harms, %d done twice", len(c.seen), c.kills, harms, twice)
+	})
+}
+
+const (
+	crashItems     = 2_000
+	crashConsumers = 4
+)
+
+type crashes struct {
+	node   *node
+	rules  lease.Rules
+	engine front.Engine
+
+	mu    sync.Mutex
+	seen  map[string]int
+	kills int
+	began time.Time
+}
+
+// done reports whether all items have been; it does not wait for ever.
+func (c *crashes) done() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.began.IsZero() {
+		c.began = time.Now()
+	}
+	if time.Since(c.began) > 3*patience {
+		if len(c.seen) != crashItems {
+			c.node.Errorf("%d of %d items were done, others are in %q", len(c.seen), crashItems, c.missing())
+		}
+		return true
+	}
+	return len(c.seen) == crashItems
+}
+
+// missing returns where the items are that have not been done.
+func (c *crashes) missing() (places []string) {
+	ctx := c.node.Context()
+	for _, key := range c.node.direct.Keys(ctx, "*").Val() {
+		for _, item := range c.node.direct.LRange(ctx, key, 0, -1).Val() {
+			name := item[max(0, strings.LastIndex(item, "jobs")+len("jobs")):]
+			if key == "jobs" {
+				name = item
+			}
+			if c.seen[name] == 0 {
+				places = append(places, key+": "+item)
+			}
+		}
+	}
+	return places
+}
+
+// work is the life of a consumer, which ends with an item in its hand.
+func (c *crashes) work(t *testing.T, id string) {
+	client := c.node.in(id)
+	defer client.Close()
+	for count := 0; !c.done(); count++ {
+		var item string
+		var err error
+		if count%2 == 0 {
+			item, err = client.LPop(t.Context(), "jobs").Result()
+		} else if both, e := client.BRPop(t.Context(), time.Second, "jobs").Result(); e == nil {
+			item = both[1]
+		} else {
+			err = e
+		}
+		if err != nil {
+			time.Sleep(time.Millisecond) // as a client does that tries again
+			continue
+		}
+		if count > 30 {
+			c.mu.Lock()
+			c.kills++
+			c.mu.Unlock()
+			c.node.containers.kill(id, false)
+			return
+		}
+		c.mu.Lock()
+		c.seen[item]++
+		c.mu.Unlock()
+	}
+}
