@@ -127,6 +127,8 @@ var bans = []struct {
 	{"appliance/deploy/history", nil, module, "it keeps what it is told"},
 	{"appliance/sockowner", nil, module, "it knows the kernel and nobody else"},
 	{"appliance/sandbox", nil, module, "it knows the kernel and nobody else"},
+	{"appliance/holder/ask", nil, module, "it is in the process without rights, which asks and knows nobody"},
+	{"appliance/swarm/containers", nil, module, "it knows the engine and nobody else"},
 	{"", []string{"appliance/sandbox"}, "github.com/elastic/go-seccomp-bpf", "the sandbox is one package's business"},
 	{
 		"appliance", []string{"appliance/queueproc"}, module + "embedded/queue",

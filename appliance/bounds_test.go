@@ -14,7 +14,8 @@ import (
 // serving are the packages that strangers, nodes and spiders reach.
 var serving = []string{
 	"appliance/agent", "appliance/audit", "appliance/base", "appliance/bootstrap", "appliance/cluster",
-	"appliance/control", "appliance/controller", "appliance/guard", "appliance/node", "appliance/sockowner",
+	"appliance/control", "appliance/controller", "appliance/guard", "appliance/holder", "appliance/node",
+	"appliance/sockowner",
 	"appliance/tasklog", "appliance/upgrade",
 	"embedded/gossip", "embedded/mirror", "embedded/queue", "embedded/registry",
 }
@@ -185,6 +186,35 @@ var everything = []grows{
 		"appliance/sockowner.TestProver_Flood",
 	},
 	{"appliance/sockowner.Prover.waiting", "spider", "8192 connections", "appliance/sockowner.TestProver_Queue"},
+	{"appliance/holder.finder.waiting", "queue's process", "4096 connections", "appliance/holder.TestFinder_Queue"},
+	{
+		"looks through the processes of a node", "queue's process", "one in 20 ms, a fifth of a processor",
+		"appliance/holder.TestFinder_Flood",
+	},
+	{"appliance/holder.asker.endings", "queue's process", "8192 runs", "appliance/holder.TestServer_Flood"},
+	{
+		"answers that wait for the queue's process", "queue's process", "as many as questions, which are not read then",
+		"appliance/holder.TestServer_NobodyReads",
+	},
+	{
+		"appliance/holder.table.changed", "queue's process", "one for each container that is waited for; see endings",
+		"appliance/holder.TestEnded_Bounds",
+	},
+	{
+		"appliance/holder.table.known", "root", "containers of the engine, and 4096 that ended",
+		"appliance/holder.TestEnded_Bounds",
+	},
+	{
+		"appliance/holder.processes.of", "spider", "for one look; processes in containers",
+		"appliance/holder.TestFinder_Flood",
+	},
+	{
+		"appliance/holder/ask.Client.who", "spider", "one for each call that waits", "appliance/holder.TestServer",
+	},
+	{
+		"appliance/holder/ask.Client.ended", "spider", "one for each container that holds items",
+		"appliance/holder.TestServer",
+	},
 	{"what is found out of a connection", "spider", "once for each connection", "appliance/agent/owner.TestProof_Once"},
 	{
 		"comparisons of passwords", "stranger", "2 at a time, 10 of one network and then one in 10 s",

@@ -26,6 +26,7 @@ var mayRead = map[string]string{
 	"appliance/doctor/kernel.go":              "a file, within io.LimitReader",
 	"appliance/image/stream.go":               "the Docker Engine of this machine, which is root here",
 	"appliance/lab":                           "for tests",
+	"appliance/sockowner/among.go":            "tables of the kernel, within io.LimitReader",
 	"appliance/sockowner/procnet.go":          "a table of the kernel, within io.LimitReader",
 	"appliance/swarm/pull.go":                 "the Docker Engine of this machine, which is root here",
 	"configs":                                 "a file, within io.LimitReader",

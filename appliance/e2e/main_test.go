@@ -51,6 +51,9 @@ func forPeople(args []string) bool {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(holderEnv) != "" {
+		os.Exit(serveHolders())
+	}
 	testenv.RootForAll()
 	os.Exit(m.Run())
 }

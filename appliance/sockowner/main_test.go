@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 }
 
 func holdConnection(addr string) int {
+	if own, ok := strings.CutPrefix(addr, "itself "); ok {
+		return holdOwn(own)
+	}
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,6 +41,44 @@ func holdConnection(addr string) int {
 	fmt.Println("connected")
 	io.Copy(io.Discard, os.Stdin)
 	return 0
+}
+
+// holdOwn holds both ends of a connection, and says which they are.
+func holdOwn(addr string) int {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	c, err := net.DialTimeout("tcp", ln.Addr().String(), 10*time.Second)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer c.Close()
+	if _, err := ln.Accept(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.LocalAddr(), c.RemoteAddr())
+	io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+func twoAddresses(line string) (local, remote netip.AddrPort, err error) {
+	one, two, _ := strings.Cut(strings.TrimSpace(line), " ")
+	local, err = netip.ParseAddrPort(one)
+	if err == nil {
+		remote, err = netip.ParseAddrPort(two)
+	}
+	return local, remote, err
+}
+
+// needsNamespace starts a command in a network namespace of its own.
+func needsNamespace(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	testenv.Root(t)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 }
 
 // child connects a process of its own to ln and returns it with our end. The
