@@ -56,6 +56,16 @@ func TestManagers(t *testing.T) {
 			return want(strings.Count(list, `"node"`), 3)
 		})
 	})
+	t.Run("two are demoted and promoted at once", func(t *testing.T) {
+		c := c.sub(t)
+		first.MustExec("crawlbox", "node", "demote", second.Name(), third.Name())
+		first.MustExec("crawlbox", "node", "promote", second.Name(), third.Name())
+		c.awaitState(first, second, third)
+		for _, h := range []*lab.Host{second, third} {
+			c.awaitAgent(h)
+			contains(c.T, h.MustExec("crawlbox", "status"), h.Name()+" (manager)")
+		}
+	})
 	t.Run("without the first", func(t *testing.T) {
 		c := c.sub(t)
 		first.PowerOff()

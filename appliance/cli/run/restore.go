@@ -39,8 +39,11 @@ func restoreFlags(cmd *cobra.Command) {
 // where the user wants that. It reports whether it did; the config may be another one then.
 func Restore(a *command.App, cmd *cobra.Command, cfg configs.Config) (bool, error) {
 	from, err := cmd.Flags().GetString("restore")
-	if err != nil || from == "" { // of a worker there is no such flag
+	switch {
+	case err != nil || from == "" && !cmd.Flags().Changed("restore"): // of a worker there is no such flag
 		return false, nil
+	case from == "":
+		return false, command.Usagef(cmd, "--restore is empty; name a backup's file, or a node's address")
 	}
 	if join, _ := cmd.Flags().GetString("join"); join != "" {
 		return false, command.Usagef(cmd, "a manager joins a cluster or restores one; keep one of --join and --restore")

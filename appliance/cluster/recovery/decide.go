@@ -85,7 +85,22 @@ func (s Situation) Decide() (Plan, error) {
 	case s.AddrErr != nil:
 		return Plan{}, s.AddrErr
 	}
+	if first := s.first(); !leads && first != nil {
+		return Plan{}, fmt.Errorf("%s answers as well, and only one manager may go on: run `crawlbox recover` there, or "+
+			"switch that machine off first where it is not to be the one", *first)
+	}
 	return s.plan(), nil
+}
+
+// first returns the manager that goes on where several answer, nil where that is this one.
+func (s Situation) first() *Manager {
+	answer, _ := s.split()
+	answer = slices.DeleteFunc(answer, func(m Manager) bool { return !m.Addr.Less(s.Addr) })
+	if len(answer) == 0 {
+		return nil
+	}
+	m := slices.MinFunc(answer, func(a, b Manager) int { return a.Addr.Compare(b.Addr) })
+	return &m
 }
 
 // DecideQueue returns what is to be done where the home of the queue is gone for good, and this manager is to have
@@ -99,6 +114,11 @@ func (s Situation) DecideQueue() (Plan, error) {
 	case s.Nodes == nil:
 		return Plan{}, errors.New("this node manages no swarm that has a leader; run `crawlbox recover` without " +
 			"--queue first, or the same on a manager")
+	case s.Home == s.Name && s.On:
+		return Plan{}, errors.New("this manager has the cluster's queue; `crawlbox status` says what may be wrong with it")
+	case s.Home == s.Name:
+		return Plan{}, errors.New("this manager has the cluster's queue, which is off in the config file here; write " +
+			"`queue: {}` into that and start crawlbox again")
 	case s.Home != "":
 		return Plan{}, fmt.Errorf("%s has the cluster's queue; where it is gone for good, take it off the list first "+
 			"with `crawlbox node demote %[1]s` and `crawlbox node rm %[1]s`, and what was in the queue is lost", s.Home)
@@ -163,6 +183,10 @@ func (s Situation) plan() Plan {
 		what += fmt.Sprintf("; what only the others know is lost, as changes after %s may be, and they stand down "+
 			"when they wake up. If they are only cut off they may still be at work: then mend the network instead",
 			s.Time.Local().Format(time.DateTime))
+	}
+	if s.Queue.IsValid() && s.Home != "" && s.Home != s.Name {
+		what += fmt.Sprintf("; the queue, which %s has, is lost with it: here is an empty one once `queue: {}` is in the "+
+			"config file, and services reach it once they are restarted", s.Home)
 	}
 	p.What = what
 	return p

@@ -27,6 +27,7 @@ func TestDecide(t *testing.T) {
 	moved := &doctor.Moved{From: ip1, First: true}
 	alone := []fleet.Node{{ID: "s1", Role: fleet.RoleManager}}
 	away, there := Manager{Name: "h2", Addr: ip2}, Manager{Name: "h3", Addr: ip3, Answers: true}
+	later := Manager{Name: "h5", Addr: netip.MustParseAddr("10.0.0.10"), Answers: true}
 	other := []Manager{away, {Name: "h4", Addr: ip3}}
 	for name, tc := range map[string]struct {
 		s       Situation
@@ -64,9 +65,17 @@ func TestDecide(t *testing.T) {
 			Situation{Swarm: manager, Others: []Manager{away, there}}, false,
 			[]string{"start Docker and crawlbox on h3 (10.0.0.3)", "as well as h2"}, true,
 		},
-		"two of five": {
-			Situation{Swarm: manager, Others: []Manager{away, there, {Addr: ip1}, {Addr: ip1}}}, true,
+		"two of five, the first": {
+			Situation{Swarm: manager, Others: []Manager{away, later, {Addr: ip1}, {Addr: ip1}}}, true,
 			[]string{"of 5 managers"}, false,
+		},
+		"two of five, the second": {
+			Situation{Swarm: manager, Others: []Manager{away, later, there, {Addr: ip1}, {Addr: ip1}}}, false,
+			[]string{"h3 (10.0.0.3) answers as well", "switch that machine off"}, true,
+		},
+		"without the queue's": {
+			Situation{Swarm: manager, Others: other, Home: "h2", Queue: ip2}, true,
+			[]string{"the queue, which h2 has, is lost"}, false,
 		},
 		"two of two": {Situation{Swarm: manager, Others: []Manager{there}}, false, []string{"start Docker"}, true},
 		"moved and alone": {
@@ -103,12 +112,14 @@ func TestDecideQueue(t *testing.T) {
 		return s
 	}
 	for want, s := range map[string]Situation{
-		"":                           with(func(*Situation) {}),
-		"manages no swarm":           with(func(s *Situation) { s.Nodes = nil }),
-		"h1 has the cluster's queue": with(func(s *Situation) { s.Home = "h1" }),
-		"h3 had the cluster's queue": with(func(s *Situation) { s.Queue = ip3 }),
-		"write `queue: {}` into":     with(func(s *Situation) { s.On = false }),
-		"two addresses, say which":   with(func(s *Situation) { s.AddrErr = errors.New("two addresses, say which") }),
+		"":                                      with(func(*Situation) {}),
+		"manages no swarm":                      with(func(s *Situation) { s.Nodes = nil }),
+		"h1 has the cluster's queue":            with(func(s *Situation) { s.Home = "h1" }),
+		"this manager has the cluster's queue;": with(func(s *Situation) { s.Home = "h2" }),
+		"which is off in the config file":       with(func(s *Situation) { s.Home, s.On = "h2", false }),
+		"h3 had the cluster's queue":            with(func(s *Situation) { s.Queue = ip3 }),
+		"write `queue: {}` into":                with(func(s *Situation) { s.On = false }),
+		"two addresses, say which":              with(func(s *Situation) { s.AddrErr = errors.New("two addresses, say which") }),
 	} {
 		plan, err := s.DecideQueue()
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) ||

@@ -179,6 +179,10 @@ func (r *recovery) record(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// Where another had the queue, it is lost, and this manager has what that had.
+	if err := home.Empty(r.Config, id, r.Addr); err != nil {
+		return err
+	}
 	return setup.Keep(r.Config, id, r.Addr)
 }
 

@@ -47,8 +47,8 @@ func Replaced(cfg configs.Config) error {
 	if err != nil || len(n.Managers) == 0 || StateOf(cfg) != Created {
 		return err
 	}
-	return fmt.Errorf("%w; the manager is %s now: run `crawlbox leave --force` here, and join that cluster with the "+
-		"line that `crawlbox token` prints there", notice.ErrReplaced, n.Managers[0].Addr())
+	return fmt.Errorf("%w; the manager is %s now: run `crawlbox leave --force` here (`crawlbox uninstall --yes` "+
+		"where it is installed), and join that cluster with the line that `crawlbox token` prints there", notice.ErrReplaced, n.Managers[0].Addr())
 }
 
 // Moving reports whether a node that joined is on its way to the manager that has restored its cluster.
