@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -15,6 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -71,24 +71,13 @@ func (n *Node) openState(ctx context.Context) (*authority.Authority, error) {
 
 // awaitState ends a node that manages the swarm, to be built again with the cluster's state, once it can get that.
 func (n *Node) awaitState(ctx context.Context) error {
-	switch {
-	case n.role == fleet.RoleManager && authority.Await(ctx, n.authorityOf(n.identity.Self, n.identity)) == nil:
+	if n.role == fleet.RoleManager && authority.Await(ctx, n.authorityOf(n.identity.Self, n.identity)) == nil ||
+		n.role != fleet.RoleManager && setup.AwaitPromotion(ctx, n.identity, n.engine) == nil {
 		n.again()
-	case n.role != fleet.RoleManager:
-		// One that was promoted again before its certificate said that it was a worker needs no other one.
-		for n.identity.Role() == fleet.RoleManager && clock.Sleep(ctx, roleEvery) == nil {
-			if !n.engine.IsWorker(ctx) {
-				n.again()
-				break
-			}
-		}
 	}
 	<-ctx.Done()
 	return nil
 }
-
-// roleEvery is how often a worker whose certificate is a manager's looks what it is.
-const roleEvery = 2 * time.Second
 
 func (m *joined) open() (err error) {
 	others := images.Others{View: m.view, Self: m.addr, ToManagers: m.toManagers, ToAll: m.others}

@@ -86,8 +86,8 @@ func (s Situation) Decide() (Plan, error) {
 		return Plan{}, s.AddrErr
 	}
 	if first := s.first(); !leads && first != nil {
-		return Plan{}, fmt.Errorf("%s answers as well, and only one manager may go on: run `crawlbox recover` there, or "+
-			"switch that machine off first where it is not to be the one", *first)
+		return Plan{}, fmt.Errorf("%s answers as well, and only one manager may go on: run `crawlbox recover` there, "+
+			"or switch that machine off first where it is not to be the one", *first)
 	}
 	return s.plan(), nil
 }
@@ -115,7 +115,8 @@ func (s Situation) DecideQueue() (Plan, error) {
 		return Plan{}, errors.New("this node manages no swarm that has a leader; run `crawlbox recover` without " +
 			"--queue first, or the same on a manager")
 	case s.Home == s.Name && s.On:
-		return Plan{}, errors.New("this manager has the cluster's queue; `crawlbox status` says what may be wrong with it")
+		return Plan{}, errors.New("this manager has the cluster's queue; `crawlbox status` says what may be wrong " +
+			"with it")
 	case s.Home == s.Name:
 		return Plan{}, errors.New("this manager has the cluster's queue, which is off in the config file here; write " +
 			"`queue: {}` into that and start crawlbox again")
@@ -185,8 +186,8 @@ func (s Situation) plan() Plan {
 			s.Time.Local().Format(time.DateTime))
 	}
 	if s.Queue.IsValid() && s.Home != "" && s.Home != s.Name {
-		what += fmt.Sprintf("; the queue, which %s has, is lost with it: here is an empty one once `queue: {}` is in the "+
-			"config file, and services reach it once they are restarted", s.Home)
+		what += fmt.Sprintf("; the queue, which %s has, is lost with it: here is an empty one once `queue: {}` is in "+
+			"the config file, and services reach it once they are restarted", s.Home)
 	}
 	p.What = what
 	return p

@@ -119,7 +119,7 @@ func TestDecideQueue(t *testing.T) {
 		"which is off in the config file":       with(func(s *Situation) { s.Home, s.On = "h2", false }),
 		"h3 had the cluster's queue":            with(func(s *Situation) { s.Queue = ip3 }),
 		"write `queue: {}` into":                with(func(s *Situation) { s.On = false }),
-		"two addresses, say which":              with(func(s *Situation) { s.AddrErr = errors.New("two addresses, say which") }),
+		"two addresses":                         with(func(s *Situation) { s.AddrErr = errors.New("two addresses") }),
 	} {
 		plan, err := s.DecideQueue()
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) ||

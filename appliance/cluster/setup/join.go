@@ -92,6 +92,22 @@ func (j *joining) start(ctx context.Context, id *pki.Identity) error {
 	return j.resume(ctx, id)
 }
 
+// roleEvery is how often a worker whose certificate is a manager's looks what it is.
+const roleEvery = 2 * time.Second
+
+// AwaitPromotion waits until Swarm no longer has a node as a worker that was a manager a moment ago, and whose
+// certificate says so still: it needs no other one. The error is that of ctx.
+func AwaitPromotion(ctx context.Context, id *pki.Identity, e *swarm.Engine) error {
+	for {
+		if err := clock.Sleep(ctx, roleEvery); err != nil {
+			return err
+		}
+		if id.Role() == fleet.RoleManager && !e.IsWorker(ctx) {
+			return nil
+		}
+	}
+}
+
 // resume starts a node that is in the cluster already, with or without Docker.
 func (j *joining) resume(ctx context.Context, id *pki.Identity) error {
 	journal, err := enroll.OpenJournal(NodeDir(j.Config), id.CA())

@@ -48,7 +48,8 @@ func Replaced(cfg configs.Config) error {
 		return err
 	}
 	return fmt.Errorf("%w; the manager is %s now: run `crawlbox leave --force` here (`crawlbox uninstall --yes` "+
-		"where it is installed), and join that cluster with the line that `crawlbox token` prints there", notice.ErrReplaced, n.Managers[0].Addr())
+		"where it is installed), and join that cluster with the line that `crawlbox token` prints there",
+		notice.ErrReplaced, n.Managers[0].Addr())
 }
 
 // Moving reports whether a node that joined is on its way to the manager that has restored its cluster.
