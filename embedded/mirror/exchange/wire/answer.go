@@ -96,9 +96,8 @@ func (a *answer) finish(broken bool) {
 	if broken {
 		kind = frameBroken
 	}
-	b = head(b, kind, a.id, 0)
 	if a.header.Get("Connection") == "close" {
-		b = head(b, frameClose, 0, 0)
+		b = head(b, frameClose, 0, 0) // before who asked has the answer, and asks again
 	}
-	_ = a.send(b)
+	_ = a.send(head(b, kind, a.id, 0))
 }
