@@ -179,9 +179,8 @@ func (r *recovery) record(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// Where another had the queue, it is lost, and this manager has what that had.
-	if err := home.Empty(r.Config, id, r.Addr); err != nil {
-		return err
+	if setup.StateOf(r.Config) != setup.Created { // another had the queue, which is lost
+		return home.Empty(r.Config, id, r.Addr)
 	}
 	return setup.Keep(r.Config, id, r.Addr)
 }

@@ -206,20 +206,27 @@ func (k *Keeper) do(db int) lease.Do { return lease.Redis(k.engine(db)) }
 // containers of this node that hold something. The first time nobody has popped yet, and what
 // may not have reached a client goes back.
 func (k *Keeper) sweep(ctx context.Context, first bool) error {
+	return k.each(ctx, k.opts.Node, func(db int, name string, all []lease.Holding) error {
+		return k.adopt(ctx, db, name, all, first)
+	})
+}
+
+// each calls fn with the name of each holder of a node, and with all holders of its database, up to the first error.
+func (k *Keeper) each(ctx context.Context, node string, fn func(db int, name string, all []lease.Holding) error) error {
 	dbs, err := k.databases(ctx)
 	if err != nil {
 		return err
 	}
 	for _, db := range dbs {
-		holders, err := lease.Holders(ctx, k.do(db))
+		all, err := lease.Holders(ctx, k.do(db))
 		if err != nil {
 			return err
 		}
-		for _, h := range holders {
-			if h.Node != k.opts.Node {
+		for _, h := range all {
+			if h.Node != node {
 				continue
 			}
-			if err := k.adopt(ctx, db, h.ID, holders, first); err != nil {
+			if err := fn(db, h.ID, all); err != nil {
 				return err
 			}
 		}
@@ -274,25 +281,10 @@ func (k *Keeper) adopt(ctx context.Context, db int, name string, all []lease.Hol
 
 // SettleNode gives back what is held by all holders of a node that is lost for good.
 func (k *Keeper) SettleNode(ctx context.Context, node string) error {
-	dbs, err := k.databases(ctx)
-	if err != nil {
+	return k.each(ctx, node, func(db int, name string, _ []lease.Holding) error {
+		_, err := k.opts.Rules.Settle(ctx, k.do(db), name, lease.Back)
 		return err
-	}
-	for _, db := range dbs {
-		holders, err := lease.Holders(ctx, k.do(db))
-		if err != nil {
-			return err
-		}
-		for _, h := range holders {
-			if h.Node != node {
-				continue
-			}
-			if _, err := k.opts.Rules.Settle(ctx, k.do(db), h.ID, lease.Back); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	})
 }
 
 // databases returns those in which somebody holds something.
