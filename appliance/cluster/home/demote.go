@@ -36,13 +36,17 @@ func Demotes(dataDir string) (bool, error) {
 }
 
 // demote does that, until it is done or ctx ends: Swarm needs a majority of its managers for it. The manager that
-// leads changes what the other knew.
-func demote(ctx context.Context, dataDir string, setRole func(ctx context.Context, id, role string) error,
-	log *slog.Logger) {
+// leads changes what the other knew. After a move that succeeded the home first has to be up, as far as serves waits
+// for that: the cluster has a manager that answers at any time.
+func demote(ctx context.Context, dataDir string, serves func(context.Context) error,
+	setRole func(ctx context.Context, id, role string) error, log *slog.Logger) {
 	path := filepath.Join(dataDir, demoteFile)
 	id, err := os.ReadFile(path)
 	if err != nil {
 		return // nobody
+	}
+	if err := serves(ctx); err != nil && ctx.Err() == nil {
+		log.Warn("failed to wait for the home of the queue; this node goes on", "error", err)
 	}
 	for said := ""; ; said = fmt.Sprint(err) {
 		err = setRole(ctx, string(id), fleet.RoleWorker)

@@ -72,8 +72,9 @@ func before(t *testing.T) *setup.Machine {
 // wire is another machine, by what it answers.
 type wire struct {
 	handlers []agent.Handler
-	lost     int  // answers that get lost
-	away     bool // nobody answers
+	lost     int    // answers that get lost
+	away     bool   // nobody answers
+	anew     func() // ends that it begins anew, nil: it does not
 }
 
 func (w *wire) Send(_ context.Context, m Move, write func(io.Writer) error) error {
@@ -105,6 +106,10 @@ func (w *wire) ask(method string, m Move, body io.Reader) error {
 	switch {
 	case rec.Code == http.StatusNoContent:
 		return nil
+	case rec.Code >= http.StatusInternalServerError && w.anew != nil:
+		w.anew()
+		w.anew = nil
+		return errors.New(rec.Body.String())
 	case rec.Code >= http.StatusInternalServerError:
 		return errors.New(rec.Body.String())
 	}
@@ -114,7 +119,14 @@ func (w *wire) ask(method string, m Move, body io.Reader) error {
 func after(m *setup.Machine) *wire {
 	cluster := func(context.Context) (string, error) { return "c1", nil }
 	audit := func(string, ...slog.Attr) {}
-	return &wire{handlers: Answer(m.Config, netip.MustParseAddr("10.0.0.2"), cluster, func() {}, audit)}
+	w := &wire{}
+	var begin func()
+	begin = func() {
+		again := func() { w.anew = begin }
+		w.handlers = Answer(m.Config, netip.MustParseAddr("10.0.0.2"), cluster, again, audit)
+	}
+	begin()
+	return w
 }
 
 func none() error { return nil }
@@ -170,6 +182,10 @@ func TestMove_Killed(t *testing.T) {
 		if _, err := os.Stat(m.Config.QueueDir()); err == nil {
 			t.Errorf("killed at %d: the queue is here too", at)
 		}
+		up := w.anew == nil
+		if first, then := w.Take(t.Context(), begun), w.Take(t.Context(), begun); (first == nil) != up || then != nil {
+			t.Errorf("killed at %d: the new home, which was up: %t, says %v, then %v", at, up, first, then)
+		}
 		if got := get(t, filepath.Join(to.Config.DataDir, "queue", "segment-0000000001")); got != "items" {
 			t.Errorf("killed at %d: the queue has %q", at, got)
 		}
@@ -200,8 +216,14 @@ func demotes(t *testing.T, m *setup.Machine, id string) {
 		}
 		return nil
 	}
+	serves := func(context.Context) error {
+		if asked != nil {
+			t.Error("the home is waited for after somebody was demoted")
+		}
+		return errors.New("it has not come up")
+	}
 	for range 2 {
-		demote(t.Context(), m.Config.DataDir, setRole, m.Log)
+		demote(t.Context(), m.Config.DataDir, serves, setRole, m.Log)
 	}
 	if id != "" && !slices.Equal(asked, []string{id + " worker", id + " worker"}) || id == "" && asked != nil {
 		t.Errorf("Swarm was asked for %q", asked)

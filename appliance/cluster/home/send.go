@@ -55,7 +55,7 @@ func Begin(ctx context.Context, m *setup.Machine, again func()) error {
 	if err == nil {
 		go watch(ctx, m.Config.DataDir, again)
 		go relay(ctx, m.Config, m.Log)
-		go demote(ctx, m.Config.DataDir, m.Engine.SetRole, m.Log)
+		go demote(ctx, m.Config.DataDir, serves(m), m.Engine.SetRole, m.Log)
 	}
 	return err
 }
@@ -70,15 +70,39 @@ func watch(ctx context.Context, dataDir string, again func()) {
 }
 
 func begin(ctx context.Context, m *setup.Machine, move Move) error {
-	id, err := setup.JoinedAs(m.Config)
+	to, id, err := reach(m, move)
 	if err != nil {
 		return fmt.Errorf("move the queue: %w", err)
 	}
+	defer to.Client.CloseIdleConnections()
+	return run(ctx, m, move, to, func() error { return joined(m, id, to.Addr) }, func() {})
+}
+
+// reach returns the other machine of a move, and who this one is for it.
+func reach(m *setup.Machine, move Move) (other, *pki.Identity, error) {
+	id, err := setup.JoinedAs(m.Config)
+	if err != nil {
+		return other{}, nil, err
+	}
 	to := netip.AddrPortFrom(move.Addr, m.Config.Node.Port)
 	client := agent.NewClient(func(at netip.AddrPort) bool { return at == to }, id, fleet.RoleManager)
-	defer client.CloseIdleConnections()
-	rejoin := func() error { return joined(m, id, to) }
-	return run(ctx, m, move, other{agent.Target{Client: client, Addr: to, Fresh: true}}, rejoin, func() {})
+	return other{agent.Target{Client: client, Addr: to, Fresh: true}}, id, nil
+}
+
+// serves returns what waits until the machine that the home of this one went to is up as the home.
+func serves(m *setup.Machine) func(context.Context) error {
+	return func(ctx context.Context) error {
+		moved, err := Moved(m.Config.DataDir)
+		if err != nil || moved == nil {
+			return err
+		}
+		to, _, err := reach(m, *moved)
+		if err != nil {
+			return err
+		}
+		defer to.Client.CloseIdleConnections()
+		return insist(ctx, func() error { return to.Take(ctx, *moved) })
+	}
 }
 
 // joined makes this machine one that has joined the cluster, by a manager at an address.

@@ -45,15 +45,18 @@ type taker struct {
 	cluster func(context.Context) (string, error)
 	audit   func(event string, attrs ...slog.Attr)
 
-	mu sync.Mutex
+	again func()
+
+	mu   sync.Mutex
+	anew bool // it begins anew, as the home
 }
 
 // Answer takes what the home of before sends to a manager at an address, and has it begin anew then. cluster
 // returns Swarm's ID of the swarm.
 func Answer(cfg configs.Config, addr netip.Addr, cluster func(context.Context) (string, error), again func(),
 	audit func(event string, attrs ...slog.Attr)) []agent.Handler {
-	t := &taker{Config: cfg, addr: addr, cluster: cluster, audit: audit}
-	answer := func(do func(*http.Request, string) error, after func()) http.HandlerFunc {
+	t := &taker{Config: cfg, addr: addr, cluster: cluster, audit: audit, again: again}
+	answer := func(do func(*http.Request, string) error) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
@@ -68,13 +71,12 @@ func Answer(cfg configs.Config, addr netip.Addr, cluster func(context.Context) (
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 			} else {
 				w.WriteHeader(http.StatusNoContent)
-				after()
 			}
 		}
 	}
 	return []agent.Handler{
-		agent.Raw(agent.RouteHomeSend, answer(t.keep, func() {})),
-		agent.Raw(agent.RouteHomeTake, answer(t.take, again)),
+		agent.Raw(agent.RouteHomeSend, answer(t.keep)),
+		agent.Raw(agent.RouteHomeTake, answer(t.take)),
 	}
 }
 
@@ -174,10 +176,14 @@ func (t *taker) keepJournal(path string, size int64, data io.Reader) error {
 	return f.CloseAtomicallyReplace()
 }
 
-// take has this machine be the home, once all was sent. Done twice, it does no harm.
+// take has this machine be the home, once all was sent, and has it begin anew as that. Done again, it does no harm,
+// and is an error until that has begun.
 func (t *taker) take(r *http.Request, id string) error {
 	if taken, err := os.ReadFile(t.path(takenFile)); err == nil && string(taken) == id &&
 		setup.StateOf(t.Config) == setup.Created {
+		if t.anew {
+			return errors.New("it begins anew as the home")
+		}
 		return nil
 	}
 	dir := t.path(staging)
@@ -222,6 +228,8 @@ func (t *taker) take(r *http.Request, id string) error {
 	if err := setup.Keep(t.Config, cluster, t.addr); err != nil { // from now on it is
 		return err
 	}
+	t.anew = true
+	t.again()
 	return errors.Join(os.RemoveAll(dir), durable.Remove(t.path(movedFile)))
 }
 
