@@ -113,6 +113,15 @@ type Queue struct {
 	URL string
 	// URLFile holds the URL, so that it need not stand here. Absolute or empty; excludes URL.
 	URLFile string
+	// Safe has patterns of keys, as of Redis' KEYS, whose items come back when the container that popped them ends
+	// without being done. None, the default: a pop takes an item away for good.
+	Safe []string
+	// Window is how many newer items a container has to have popped for one to be done, 1 to 1000; default 16.
+	Window int
+	// MaxDeliveries is how often an item comes back at most, 1 to 1000; default 5. Then it is in KEY:dead.
+	MaxDeliveries int
+	// Linger has a pop that finds nothing wait while others hold items of the key. Default false.
+	Linger bool
 	// Port is the TCP port; default 7891.
 	Port uint16
 	// Password that clients give. Empty, the default, and no PasswordFile: the
@@ -165,7 +174,9 @@ func Default() Config {
 }
 
 // DefaultQueue returns the queue as it is when the file says only `queue:`.
-func DefaultQueue() *Queue { return &Queue{Engine: EngineEmbedded, Port: 7891} }
+func DefaultQueue() *Queue {
+	return &Queue{Engine: EngineEmbedded, Port: 7891, Window: 16, MaxDeliveries: 5}
+}
 
 // RegistryDir returns where the manager keeps images: registry.data_dir, else
 // "registry" below the data directory.

@@ -98,6 +98,41 @@ func engine(p *string) field {
 	}, func(s string) string { return s })
 }
 
+// list has its items with commas between; one that has a comma has \, there.
+func list(p *[]string) field {
+	return bind(p, func(s string) (items []string, err error) {
+		begin := 0
+		for i := 0; i < len(s); i++ {
+			switch s[i] {
+			case '\\':
+				i++
+			case ',':
+				items, begin = append(items, strings.TrimSpace(s[begin:i])), i+1
+			}
+		}
+		if s == "" {
+			return nil, nil
+		}
+		return append(items, strings.TrimSpace(s[begin:])), nil
+	}, func(items []string) string { return strings.Join(items, ",") })
+}
+
+// listItem returns an item as it stands in the text of a list.
+func listItem(item string) string {
+	var b strings.Builder
+	for i := 0; i < len(item); i++ {
+		switch {
+		case item[i] == '\\' && i+1 < len(item):
+			b.WriteByte(item[i])
+			i++
+		case item[i] == ',':
+			b.WriteByte('\\')
+		}
+		b.WriteByte(item[i])
+	}
+	return b.String()
+}
+
 func boolean(p *bool) field { return bind(p, parseBool, strconv.FormatBool) }
 
 // parseBool takes only what YAML 1.2 takes: "yes" and "on" would be true to one

@@ -17,6 +17,7 @@ type key struct {
 	path   bool // A relative path is resolved against the directory of the file.
 	secret bool // Show hides it.
 	url    bool // Show hides the password in it.
+	list   bool // The file may have a sequence; its text is that of a list, see list.
 }
 
 // keys are all settings, in the order of the annotated file.
@@ -41,6 +42,10 @@ var keys = []key{
 	{name: "queue.engine", field: func(c *Config) field { return engine(&c.Queue.Engine) }},
 	{name: "queue.url", url: true, field: func(c *Config) field { return text(&c.Queue.URL) }},
 	{name: "queue.url_file", path: true, field: func(c *Config) field { return text(&c.Queue.URLFile) }},
+	{name: "queue.safe", list: true, field: func(c *Config) field { return list(&c.Queue.Safe) }},
+	{name: "queue.window", field: func(c *Config) field { return integer(&c.Queue.Window) }},
+	{name: "queue.max_deliveries", field: func(c *Config) field { return integer(&c.Queue.MaxDeliveries) }},
+	{name: "queue.linger", field: func(c *Config) field { return boolean(&c.Queue.Linger) }},
 	{name: "queue.port", field: func(c *Config) field { return port(&c.Queue.Port) }},
 	{name: "queue.password", secret: true, field: func(c *Config) field { return text(&c.Queue.Password) }},
 	{name: "queue.password_file", path: true, field: func(c *Config) field { return text(&c.Queue.PasswordFile) }},

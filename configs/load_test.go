@@ -111,7 +111,7 @@ data_dir: state
 log_level: DEBUG
 docker: {host: "tcp://127.0.0.1:2375"}
 registry: {port: 8004, min_free: 1GiB, data_dir: /srv/images, public: false}
-queue: {password: 0123, tls: true}
+queue: {password: 0123, tls: true, safe: ["a:*", 'b,c*', '*:[\,d]'], window: 1, max_deliveries: 3, linger: true}
 join_file: join
 swarm: {heartbeat: 2s, task_history: 5}
 prune: true
@@ -124,7 +124,10 @@ prune: true
 	want.LogLevel = slog.LevelDebug
 	want.Docker.Host = "tcp://127.0.0.1:2375"
 	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images", Copies: 2}
-	want.Queue = &Queue{Engine: EngineEmbedded, Port: 7891, Password: "0123", TLS: true}
+	want.Queue = &Queue{
+		Engine: EngineEmbedded, Port: 7891, Password: "0123", TLS: true,
+		Safe: []string{"a:*", `b\,c*`, `*:[\,d]`}, Window: 1, MaxDeliveries: 3, Linger: true,
+	}
 	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
 	want.Prune = true
 	if !reflect.DeepEqual(cfg, want) {
@@ -232,8 +235,22 @@ var wrong = []struct{ name, text, want string }{
 	{"empty path", "data_dir: \"\"\n", "1: data_dir: must be a path, not empty"},
 	{
 		"not a queue", "queue: on\n",
-		`1: queue: must be true, false, or a mapping with engine, url, url_file, port, password, password_file, tls, data_dir, max_memory, not "on"`,
+		`1: queue: must be true, false, or a mapping with engine, url, url_file, safe, window, max_deliveries, linger, port, ` +
+			`password, password_file, tls, data_dir, max_memory, not "on"`,
 	},
+	{"empty window", "queue:\n  window: 0\n", `2: queue.window: must be from 1 to 1000 items, not 0`},
+	{"no deliveries", "queue:\n  max_deliveries: 0\n", `2: queue.max_deliveries: must be from 1 to 1000, not 0`},
+	{
+		"leases of leases", "queue:\n  safe: [\"crawlbox:*\"]\n",
+		`2: queue.safe: "crawlbox:*" is of the lists of the leases themselves, crawlbox:*: take it out`,
+	},
+	{
+		"leases of the dead", "queue:\n  safe: '*:dead'\n",
+		`2: queue.safe: "*:dead" is of lists of dead items, KEY:dead: take it out`,
+	},
+	{"empty pattern", "queue:\n  safe: [a, '']\n", `2: queue.safe: "" must have 1 to 256 bytes`},
+	{"not a list", "queue:\n  safe: {a: b}\n", `2: queue.safe: must be a list, not a mapping`},
+	{"a list of lists", "queue:\n  safe: [[a]]\n", `2: queue.safe: must be a list of texts, not of a list`},
 	{"no engine", "queue: {engine: valky}\n", `1: queue.engine: must be embedded or url, not "valky"`},
 	{
 		"no URL", "queue:\n  engine: url\n",

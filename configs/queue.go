@@ -150,3 +150,35 @@ func (q Queue) checkEngine() (found []keyProblem) {
 	}
 	return found
 }
+
+const (
+	mostLease   = 1000 // items of a window, and deliveries
+	mostSafe    = 100  // patterns
+	mostPattern = 256  // bytes of one
+)
+
+func (q Queue) checkLeases() (found []keyProblem) {
+	add := func(key, format string, args ...any) {
+		found = append(found, keyProblem{key: key, reason: fmt.Sprintf(format, args...), other: "queue.safe"})
+	}
+	if q.Window < 1 || q.Window > mostLease {
+		add("queue.window", "must be from 1 to %d items, not %d", mostLease, q.Window)
+	}
+	if q.MaxDeliveries < 1 || q.MaxDeliveries > mostLease {
+		add("queue.max_deliveries", "must be from 1 to %d, not %d", mostLease, q.MaxDeliveries)
+	}
+	if len(q.Safe) > mostSafe {
+		add("queue.safe", "has %d patterns, at most %d: use some that are of more keys", len(q.Safe), mostSafe)
+	}
+	for _, pattern := range q.Safe {
+		switch {
+		case pattern == "" || len(pattern) > mostPattern:
+			add("queue.safe", "%.40q must have 1 to %d bytes", pattern, mostPattern)
+		case strings.HasPrefix(pattern, "crawlbox:"):
+			add("queue.safe", "%q is of the lists of the leases themselves, crawlbox:*: take it out", pattern)
+		case strings.HasSuffix(pattern, ":dead"):
+			add("queue.safe", "%q is of lists of dead items, KEY:dead: take it out", pattern)
+		}
+	}
+	return found
+}

@@ -114,6 +114,10 @@ func (s *settings) readKey(name string, e document.Entry, into map[string]any) {
 		group, rest, _ := strings.Cut(name, ".")
 		s.Addf(e.Line, "unknown key %q (write %s: below %s:)", name, rest, group)
 	case document.IsNull(e.Value):
+	case k.list && e.Value.Kind == yaml.SequenceNode:
+		s.readList(name, e, into)
+	case e.Value.Kind != yaml.ScalarNode && k.list:
+		s.Addf(e.Line, "%s: must be a list, not %s", name, document.What(e.Value))
 	case e.Value.Kind != yaml.ScalarNode:
 		s.Addf(e.Line, "%s: must be a single value, not %s", name, document.What(e.Value))
 	case k.path && e.Value.ShortTag() != "!!str":
@@ -122,6 +126,19 @@ func (s *settings) readKey(name string, e document.Entry, into map[string]any) {
 		into[e.Name] = e.Value.Value
 		s.lines[name] = e.Line
 	}
+}
+
+func (s *settings) readList(name string, e document.Entry, into map[string]any) {
+	var items []string
+	for _, item := range e.Value.Content {
+		if item.Kind != yaml.ScalarNode || document.IsNull(item) {
+			s.Addf(item.Line, "%s: must be a list of texts, not of %s", name, document.What(item))
+			return
+		}
+		items = append(items, listItem(item.Value))
+	}
+	into[e.Name] = strings.Join(items, ",")
+	s.lines[name] = e.Line
 }
 
 func groupKeys(group string) string {

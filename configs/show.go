@@ -73,6 +73,8 @@ func put(mapping *yaml.Node, name string, value *yaml.Node) {
 func (k key) show(c *Config) *yaml.Node {
 	value := &yaml.Node{Kind: yaml.ScalarNode, Value: k.field(c).text()}
 	switch {
+	case k.list:
+		return showList(value.Value)
 	case value.Value == "":
 		value.Style = yaml.DoubleQuotedStyle
 	case k.secret:
@@ -81,6 +83,18 @@ func (k key) show(c *Config) *yaml.Node {
 		value.Value = urlPassword.ReplaceAllString(value.Value, "${1}"+hidden+"@")
 	case k.path:
 		value.Tag = "!!str"
+	}
+	return value
+}
+
+func showList(text string) *yaml.Node {
+	var items []string
+	_ = list(&items).set(text) // a list is never wrong
+	value := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, item := range items {
+		value.Content = append(value.Content, &yaml.Node{
+			Kind: yaml.ScalarNode, Tag: "!!str", Value: item, Style: yaml.DoubleQuotedStyle,
+		})
 	}
 	return value
 }

@@ -97,7 +97,7 @@ services:
 func TestShow_HidesSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := mustLoad(t, `
-queue: {password: hush1, engine: url, url: "redis://u:hush1@h:1/2"}
+queue: {password: hush1, engine: url, url: "redis://u:hush1@h:1/2", safe: [a, 'b,"c']}
 services:
   a:
     image: i

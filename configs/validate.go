@@ -41,7 +41,7 @@ func (c Config) check() []keyProblem {
 		})
 	}
 	if c.Queue != nil {
-		found = append(found, c.Queue.checkEngine()...)
+		found = append(append(found, c.Queue.checkEngine()...), c.Queue.checkLeases()...)
 	}
 	if c.Queue != nil && c.Queue.MaxMemory != 0 && c.Queue.MaxMemory < leastQueue {
 		found = append(found, keyProblem{
