@@ -46,7 +46,7 @@ func demote(ctx context.Context, dataDir string, serves func(context.Context) er
 		return // nobody
 	}
 	if err := serves(ctx); err != nil && ctx.Err() == nil {
-		log.Warn("failed to wait for the home of the queue; this node goes on", "error", err)
+		log.Info("the home of the queue has not come up yet; this node goes on", "error", err)
 	}
 	for said := ""; ; said = fmt.Sprint(err) {
 		err = setRole(ctx, string(id), fleet.RoleWorker)
