@@ -51,6 +51,8 @@ func init() {
 	register("CLIENT", serverCommand{arity: -2, run: locked((*session).client)})
 	register("COMMAND", serverCommand{arity: -1, run: locked((*session).command)})
 	register("CONFIG", serverCommand{arity: -2, run: locked((*session).config)})
+	// A front says it, which does what there is to rewrite: nothing is, here.
+	register("CRAWLBOX.FRONT", serverCommand{arity: 1, run: locked(func(s *session, _ []string) { s.c.Out.OK() })})
 	register("CRAWLBOX.FLOW", serverCommand{arity: -2, run: locked((*session).flow)})
 	register("DISCARD", serverCommand{arity: 1, atOnce: true, run: discard})
 	register("ECHO", serverCommand{arity: 2, run: locked(func(s *session, args []string) { s.c.Out.Bulk(args[1]) })})

@@ -56,6 +56,7 @@ func tableOf(o Options) map[string]*command {
 		return false
 	}}
 
+	table[through] = &command{run: passThrough, own: true}
 	table["AUTH"] = &command{run: auth, anyone: true, own: true}
 	table["HELLO"] = &command{run: hello, anyone: true}
 	table["QUIT"] = &command{run: quit, anyone: true, own: true}
@@ -191,6 +192,17 @@ func (s *session) fail(err error) bool {
 		s.forgetState()
 	}
 	return s.sayError(err.Error())
+}
+
+// through is said by another front, which has done what there is to rewrite.
+const through = "CRAWLBOX.FRONT"
+
+func passThrough(_ context.Context, s *session, _ []string) bool {
+	if s.multi {
+		return s.refuse(errNotInMulti)
+	}
+	s.leaveRewriting()
+	return s.say([]byte("+OK\r\n"))
 }
 
 func quit(_ context.Context, s *session, _ []string) bool {

@@ -37,6 +37,16 @@
 // after, and that redis-py takes for one of the connection. One client at a time tries to connect then, after pauses
 // that grow to a second.
 //
+// # Front before a front
+//
+// The engine may be another front ([Engine.Front]): a machine's clients get to the one beside the engine by the one on
+// their machine. That says CRAWLBOX.FRONT once it has logged in, and the other rewrites nothing of what comes over the
+// connection: the first has. It is no privilege. Who has the password may say it too, and pop without leases, as it may
+// delete all.
+//
+// [Server.SetEngine] has clients get to another engine from then on. To them it is as if the engine was gone and is
+// there again.
+//
 // # Rewriting
 //
 // A [Rewriter] sees some commands whole, and may have another sent instead, change the reply that it has in a

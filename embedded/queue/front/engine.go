@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,18 +23,19 @@ const (
 	dialTimeout  = 5 * time.Second       // for a connection that the engine has taken a password on
 	leastPause   = 50 * time.Millisecond // between two attempts while it can't be reached
 	longestPause = time.Second
-	askPause     = time.Second // between two questions how it is doing
+	askPause     = time.Second   // between two questions how it is doing
+	farPause     = 10 * askPause // the same of another front: there is one on each machine
 	askTimeout   = 10 * time.Second
 	maxInfo      = 64 << 10 // bytes of an answer to the front itself
 )
 
 // engine connects to the engine, and knows whether that can be done.
 type engine struct {
-	Engine
 	prepare [][]string
 	log     *slog.Logger
 
 	mu     sync.Mutex
+	target *target
 	down   error         // why the last attempt failed; nil: it did not
 	trying bool          // while it is down: somebody does
 	again  time.Time     // when somebody may
@@ -42,12 +44,41 @@ type engine struct {
 	is     Progress
 }
 
+// target is an engine until another takes its place.
+type target struct {
+	Engine
+	era context.Context // that ends then
+	end context.CancelFunc
+}
+
 func newEngine(e Engine, rewriter Rewriter, log *slog.Logger) *engine {
-	made := &engine{Engine: e, log: log, pause: leastPause, tried: make(chan struct{})}
+	made := &engine{log: log, tried: make(chan struct{})}
 	if rewriter != nil {
 		made.prepare = rewriter.Prepare()
 	}
+	made.set(e)
 	return made
+}
+
+// set has another engine take the place of the one before, whose connections end.
+func (e *engine) set(to Engine) {
+	era, end := context.WithCancel(context.Background())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.target != nil {
+		e.target.end()
+	}
+	e.target = &target{to, era, end}
+	e.down, e.trying, e.pause, e.is = nil, false, leastPause, Progress{}
+	close(e.tried)
+	e.tried = make(chan struct{})
+}
+
+// now returns the engine of now.
+func (e *engine) now() *target {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.target
 }
 
 func (e *engine) progress() Progress {
@@ -60,30 +91,33 @@ func (e *engine) progress() Progress {
 	return is
 }
 
-// connect returns a connection to the engine that is logged in and has said greeting, whose answers may be no errors.
-// While the engine can't be reached one at a time tries and others wait until it is their turn, all until ctx's
-// deadline.
-func (e *engine) connect(ctx context.Context, greeting ...[]string) (net.Conn, error) {
+// connect returns a connection to the engine that is logged in, is in a database and has said greeting, whose answers
+// may be no errors. It ends when another engine takes the place. While the engine can't be reached one at a time tries
+// and others wait until it is their turn, all until ctx's deadline.
+func (e *engine) connect(ctx context.Context, db int, greeting ...[]string) (net.Conn, *target, error) {
 	for {
-		wait, tried, err := e.turn()
+		t, wait, tried, err := e.turn()
 		if wait > 0 {
 			if waitFor(ctx, tried, wait) != nil {
-				return nil, err
+				return nil, t, err
 			}
 			continue // others were told of the same turn
 		}
-		conn, err := e.attempt(ctx, greeting)
+		conn, err := e.attempt(ctx, t, slices.Concat(t.in(db), greeting))
 		if err == nil {
-			e.note(nil)
-			return conn, nil
+			if e.note(t, nil) {
+				return conn, t, nil
+			}
+			conn.Close()
+			continue
 		}
 		deadline, ok := ctx.Deadline()
 		late, gone := ok && time.Until(deadline) <= 0, errors.Is(ctx.Err(), context.Canceled)
 		if last := e.lastError(); gone || late && last != nil {
-			e.note(last) // that the caller has no more time says nothing of the engine
-			return nil, cmp.Or(last, err)
+			e.note(t, last) // that the caller has no more time says nothing of the engine
+			return nil, t, cmp.Or(last, err)
 		}
-		e.note(err)
+		e.note(t, err)
 	}
 }
 
@@ -100,22 +134,22 @@ func waitFor(ctx context.Context, sign <-chan struct{}, d time.Duration) error {
 	return nil
 }
 
-// turn returns how long the caller has to wait before it asks again, unless there was an attempt before, and the last
-// failure. 0 is the caller's turn.
-func (e *engine) turn() (wait time.Duration, tried <-chan struct{}, down error) {
+// turn returns the engine, how long the caller has to wait before it asks again, unless there was an attempt before,
+// and the last failure. 0 is the caller's turn.
+func (e *engine) turn() (t *target, wait time.Duration, tried <-chan struct{}, down error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.down == nil {
-		return 0, nil, nil
+		return e.target, 0, nil, nil
 	}
 	if e.trying {
-		return dialTimeout, e.tried, e.down
+		return e.target, dialTimeout, e.tried, e.down
 	}
 	if wait := time.Until(e.again); wait > 0 {
-		return wait, e.tried, e.down
+		return e.target, wait, e.tried, e.down
 	}
 	e.trying = true
-	return 0, nil, e.down
+	return e.target, 0, nil, e.down
 }
 
 func (e *engine) lastError() error {
@@ -124,38 +158,43 @@ func (e *engine) lastError() error {
 	return e.down
 }
 
-// note takes how an attempt went.
-func (e *engine) note(err error) {
+// note takes how an attempt went. It reports false where another engine has taken the place meanwhile.
+func (e *engine) note(t *target, err error) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.target != t {
+		return false
+	}
 	was := e.down
 	e.down, e.trying = err, false
 	close(e.tried)
 	e.tried = make(chan struct{})
 	if err == nil {
 		if was != nil {
-			e.log.Info("the queue's engine is there again", "engine", e.Name)
+			e.log.Info("the queue's engine is there again", "engine", t.Name)
 		}
 		e.pause = leastPause
-		return
+		return true
 	}
 	if was == nil || was.Error() != err.Error() {
 		e.log.Error("the queue's engine can't be used", "error", err)
 	}
 	e.again = time.Now().Add(e.pause)
 	e.pause = min(2*e.pause, longestPause)
+	return true
 }
 
-func (e *engine) attempt(ctx context.Context, greeting [][]string) (net.Conn, error) {
+func (e *engine) attempt(ctx context.Context, t *target, greeting [][]string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := e.Dial(ctx)
+	defer context.AfterFunc(t.era, cancel)()
+	conn, err := t.Dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the queue's engine at %s can't be reached (%s): start it, or correct its address",
-			e.Name, cause(err))
+			t.Name, cause(err))
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := e.greet(conn, greeting); err != nil {
+	if err := t.greet(conn, slices.Concat(greeting, e.prepare)); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -163,7 +202,7 @@ func (e *engine) attempt(ctx context.Context, greeting [][]string) (net.Conn, er
 }
 
 // greet logs in, and has the engine answer what does not fail while it can be used.
-func (e *engine) greet(conn net.Conn, greeting [][]string) error {
+func (e *target) greet(conn net.Conn, greeting [][]string) error {
 	var all [][]string
 	if e.Password != "" {
 		login := []string{"AUTH", e.User, e.Password}
@@ -172,7 +211,10 @@ func (e *engine) greet(conn net.Conn, greeting [][]string) error {
 		}
 		all = append(all, login)
 	}
-	all = append(append(append(all, greeting...), e.prepare...), []string{"PING"})
+	if e.Front {
+		all = append(all, []string{through})
+	}
+	all = append(append(all, greeting...), []string{"PING"})
 	var request []byte
 	for _, args := range all {
 		request = appendRequest(request, args...)
@@ -201,8 +243,12 @@ func (e *engine) greet(conn net.Conn, greeting [][]string) error {
 }
 
 // in returns what a connection says first to be in a database.
-func (e *engine) in(db int) [][]string {
-	if db == 0 {
+func (e *target) in(db int) [][]string {
+	begins := 0
+	if e.Front {
+		begins = e.DB
+	}
+	if db == begins {
 		return nil
 	}
 	return [][]string{{"SELECT", strconv.Itoa(db)}}
@@ -265,10 +311,10 @@ func oneLine(text string) string {
 func (e *engine) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		greeting, cancel := context.WithTimeout(ctx, askTimeout)
-		conn, err := e.connect(greeting, e.in(e.DB)...)
+		conn, t, err := e.connect(greeting, e.now().DB)
 		cancel()
 		if err == nil {
-			err = e.ask(ctx, conn)
+			err = e.ask(ctx, conn, t)
 			conn.Close()
 		}
 		if err != nil && clock.Sleep(ctx, leastPause) != nil {
@@ -277,8 +323,15 @@ func (e *engine) watch(ctx context.Context) {
 	}
 }
 
-// ask asks until the connection or ctx ends.
-func (e *engine) ask(ctx context.Context, conn net.Conn) error {
+// ask asks until the connection or ctx ends, or another engine takes the place.
+func (e *engine) ask(ctx context.Context, conn net.Conn, t *target) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.era, cancel)()
+	pause := askPause
+	if t.Front {
+		pause = farPause
+	}
 	defer context.AfterFunc(ctx, func() { admission.Innermost(conn).Close() })()
 	in := bufio.NewReaderSize(conn, smallBuffer)
 	for {
@@ -296,20 +349,22 @@ func (e *engine) ask(ctx context.Context, conn net.Conn) error {
 				return err
 			}
 			if !failed {
-				e.read(text, &is)
+				t.read(text, &is)
 			}
 		}
 		e.mu.Lock()
-		e.is = is
+		if e.target == t {
+			e.is = is
+		}
 		e.mu.Unlock()
-		if err := clock.Sleep(ctx, askPause); err != nil {
+		if err := clock.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
 }
 
 // read takes what INFO says.
-func (e *engine) read(text string, is *Progress) {
+func (e *target) read(text string, is *Progress) {
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		n, _ := strconv.ParseInt(value, 10, 64)

@@ -44,6 +44,9 @@ type Engine struct {
 	User     string // empty: "default"
 	Password string // empty: none
 	DB       int    // that clients begin in
+	// Front is set where the engine may be another front, which leaves the commands of this one as they are and has
+	// clients begin in DB.
+	Front bool
 }
 
 func (o Options) validate() error {
@@ -97,6 +100,10 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		cutOffs:   rate.Sometimes{Interval: time.Minute},
 	}, nil
 }
+
+// SetEngine has another engine take the place of the one before. To clients it is as if the engine before was gone and
+// is there again.
+func (s *Server) SetEngine(e Engine) { s.engine.set(e) }
 
 // Ready returns a channel that is closed once clients are let in, whether or not the engine is there.
 func (s *Server) Ready() <-chan struct{} { return s.ready }

@@ -15,6 +15,7 @@ type link struct {
 	conn  net.Conn
 	in    *source
 	ended chan struct{} // closed when the last reply has been copied
+	stop  func() bool   // waiting for another engine, at which it ends
 	idle  chan struct{} // has room for the word that all replies are there
 
 	// Guarded by session.mu.
@@ -82,11 +83,10 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	if s.proto == 3 {
 		greeting = append(greeting, []string{"HELLO", "3"})
 	}
-	greeting = append(greeting, s.front.engine.in(s.db)...)
 	if s.name != "" {
 		greeting = append(greeting, []string{"CLIENT", "SETNAME", s.name})
 	}
-	conn, err := s.front.engine.connect(patience, greeting...)
+	conn, t, err := s.front.engine.connect(patience, s.db, greeting...)
 	if err != nil {
 		return nil, downError{err}
 	}
@@ -103,6 +103,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 		return nil, errLost
 	}
 	s.link = l
+	l.stop = context.AfterFunc(t.era, func() { admission.Innermost(conn).Close() })
 	go s.copyReplies(l)
 	return l, nil
 }
@@ -218,6 +219,7 @@ func (s *session) exchange(ctx context.Context, args ...string) (reply []byte, e
 // copyReplies passes the engine's replies on until the link ends.
 func (s *session) copyReplies(l *link) {
 	defer close(l.ended)
+	defer l.stop()
 	var r replies
 	holds, err := false, error(nil)
 	for err == nil {

@@ -59,6 +59,9 @@ const maxTimes = 1024
 
 // rewrite implements the commands that are rewritten.
 func rewrite(ctx context.Context, s *session, args []string) bool {
+	if s.rewriting == nil { // another front has done it
+		return s.sendOne(ctx, args)
+	}
 	c := Command{Args: args, Times: 1, Multi: s.multi, Proto: s.proto, DB: s.db}
 	same := appendRequest(nil, args...)
 	if !s.multi {

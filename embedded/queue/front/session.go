@@ -78,7 +78,7 @@ func (s *Server) newSession(client net.Conn, welcome func()) *session {
 
 // forget makes the client one that has just connected.
 func (s *session) forget() {
-	s.db, s.proto, s.name = s.front.opts.Engine.DB, 2, ""
+	s.db, s.proto, s.name = s.front.engine.now().DB, 2, ""
 	s.forgetState()
 }
 
@@ -159,6 +159,7 @@ func (s *session) setKnown(known bool) {
 func (s *session) leaveRewriting() {
 	if s.rewriting != nil {
 		s.rewriting.Leave()
+		s.rewriting = nil
 	}
 }
 
