@@ -26,8 +26,8 @@ const (
 // and gets that back with the connection or with why there is none. It can ask for no other
 // connections.
 type dials struct {
-	conn *net.UnixConn
-	addr string
+	conn   *net.UnixConn
+	engine func() *Engine // of now
 }
 
 // openDials returns one and the process's end of its socket; none where the process has its
@@ -40,7 +40,7 @@ func (s *Supervisor) openDials() (d *dials, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &dials{ours, s.opts.Engine.Addr}, theirs, nil
+	return &dials{ours, s.engineNow}, theirs, nil
 }
 
 func (d *dials) close() {
@@ -76,7 +76,7 @@ func (d *dials) serve() {
 func (d *dials) answer(ctx context.Context, id []byte) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := engineDialer.DialContext(ctx, "tcp", d.addr)
+	conn, err := engineDialer.DialContext(ctx, "tcp", d.engine().Addr)
 	if err == nil {
 		defer conn.Close()
 		err = d.pass(id, conn)

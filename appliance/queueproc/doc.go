@@ -9,7 +9,7 @@
 //
 // With [Options.Engine] it is a front of another server (package front) instead, to which the
 // manager makes the connections when it is asked over a socket: the process can't, and gets no
-// others.
+// others. Where the engine moves, [Supervisor.SetEngine] has its clients follow.
 //
 // What parses the bytes of strangers and spiders is on the right. It is the same
 // program, started with the hidden command of [Main], and is in the [sandbox] before

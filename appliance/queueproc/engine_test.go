@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -234,7 +235,8 @@ func TestDials_Bounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := &Supervisor{opts: Options{Engine: &Engine{Addr: l.Addr().String()}}}
+	to := &Engine{Addr: l.Addr().String()}
+	s := &Supervisor{opts: Options{Engine: to}, engine: to}
 	d, theirs, err := s.openDials()
 	if err != nil {
 		t.Fatal(err)
@@ -276,5 +278,62 @@ func TestDials_Bounds(t *testing.T) {
 	<-served
 	if _, err := c.connect(t.Context()); err == nil {
 		t.Error("after the end there was a connection")
+	}
+}
+
+// TestEngine_Moves: a client that waits for nothing goes on when another engine takes the place, and when that is the
+// front of another process, with TLS of an authority that the machine does not know.
+func TestEngine_Moves(t *testing.T) {
+	t.Parallel()
+	one, other := startRedis(t, plainPort), startRedis(t, plainPort)
+	opts := options(t, directory(t))
+	opts.Engine = one.engine()
+	b := start(t, opts)
+	c := b.client()
+	if err := c.Set(t.Context(), "k", "one", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.await("counting", func(st State) bool { return st.Progress.Keys == 1 })
+	b.SetEngine(*other.engine())
+	b.await("with the other engine", func(st State) bool { return st.Engine == "" && st.Progress.Keys == 0 })
+	one.stop()
+	if got, err := c.Get(t.Context(), "k").Result(); !errors.Is(err, redis.Nil) {
+		t.Errorf("the other has %q, %v", got, err)
+	}
+	beside := options(t, directory(t))
+	beside.Engine = other.engine()
+	cert, key := writeCertificate(t, t.TempDir())
+	var pair KeyPair
+	var err, err2 error
+	pair.Certificate, err = os.ReadFile(cert)
+	pair.Key, err2 = os.ReadFile(key)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	beside.TLS = func() (KeyPair, error) { return pair, nil }
+	far := start(t, beside)
+	if err := c.Set(t.Context(), "k", "other", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.SetEngine(Engine{
+		Name:     "the front beside it",
+		Addr:     far.addr,
+		Host:     "engine.test",
+		CA:       string(pair.Certificate),
+		Password: password,
+		DB:       2,
+		Front:    true,
+	})
+	b.await("with the front", func(st State) bool { return st.Engine == "" && st.Progress.Keys == 1 })
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "other" {
+		t.Errorf("by way of the other front there is %q, %v", got, err)
+	}
+	if n := c.PoolStats().Misses; n != 1 {
+		t.Errorf("the client has connected %d times", n)
+	}
+	b.signal(syscall.SIGKILL) // the one that is started again knows the engine of now
+	b.await("started again", func(st State) bool { return st.Restarts == 1 && st.Serving && st.Engine == "" })
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "other" {
+		t.Errorf("after a restart there is %q, %v", got, err)
 	}
 }

@@ -64,6 +64,8 @@ type child struct {
 	orders    chan order // closed when the manager is gone
 
 	connections *os.File // to the engine come over it
+	connector   *connector
+	trusted     *x509.CertPool // whom this machine trusts, where the engine's certificate may be of one of them
 
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 }
@@ -94,38 +96,55 @@ func (c *child) run() error {
 	for i := range set.Listeners {
 		c.listeners = append(c.listeners, os.NewFile(listenerFD+uintptr(i), "listener"))
 	}
-	roots := c.prepareEngine(set)
+	c.prepareEngine(set)
 	if err := c.confine(set); err != nil {
 		return err
 	}
 	if err := c.setCertificate(first.TLS); err != nil {
 		return err
 	}
-	server, err := c.newServer(set, roots)
+	server, err := c.newServer(set)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go c.followOrders(cancel)
+	go c.followOrders(server, cancel)
 	go c.reportProgress(ctx, server)
 	return server.Run(ctx)
 }
 
-// prepareEngine takes the socket for connections to an engine, and returns the authorities that
-// this machine trusts, whose files are out of sight later; nil without TLS.
-func (c *child) prepareEngine(set settings) *x509.CertPool {
+// prepareEngine takes the socket for connections to an engine, and the authorities that this machine trusts where one
+// of them has signed the engine's certificate: their files are out of sight later.
+func (c *child) prepareEngine(set settings) {
 	if set.Engine == nil {
-		return nil
+		return
 	}
 	c.connections = os.NewFile(listenerFD+uintptr(set.Listeners), "socket for connections")
-	if set.Engine.Host == "" {
-		return nil
+	c.trusted = x509.NewCertPool() // then none is trusted, and the engine's certificate is refused
+	if set.Engine.Host == "" || set.Engine.CA != "" {
+		return
 	}
 	if roots, err := x509.SystemCertPool(); err == nil {
-		return roots
+		c.trusted = roots
 	}
-	return x509.NewCertPool() // then none is trusted, and the engine's certificate is refused
+}
+
+// engineOf returns an engine as the front knows it.
+func (c *child) engineOf(e Engine) front.Engine {
+	roots := c.trusted
+	if e.CA != "" {
+		roots = x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(e.CA))
+	}
+	return front.Engine{
+		Name:     e.Name,
+		Dial:     c.connector.dial(e.Host, roots),
+		User:     e.User,
+		Password: e.Password,
+		DB:       e.DB,
+		Front:    e.Front,
+	}
 }
 
 // server is the queue, or a front of it.
@@ -134,10 +153,9 @@ type server interface {
 	Ready() <-chan struct{}
 }
 
-func (c *child) newServer(set settings, roots *x509.CertPool) (server, error) {
+func (c *child) newServer(set settings) (_ server, err error) {
 	if e := set.Engine; e != nil {
-		connector, err := newConnector(c.connections)
-		if err != nil {
+		if c.connector, err = newConnector(c.connections); err != nil {
 			return nil, err
 		}
 		return front.New(front.Options{
@@ -145,13 +163,7 @@ func (c *child) newServer(set settings, roots *x509.CertPool) (server, error) {
 			Password:  set.Password,
 			MaxMemory: set.MaxMemory,
 			Listen:    c.listen,
-			Engine: front.Engine{
-				Name:     e.Name,
-				Dial:     connector.dial(e.Host, roots),
-				User:     e.User,
-				Password: e.Password,
-				DB:       e.DB,
-			},
+			Engine:    c.engineOf(*e),
 		}, c.log)
 	}
 	return queue.New(queue.Options{
@@ -250,8 +262,11 @@ const localStrangers = 4096
 
 // followOrders does what the manager says, until it is gone: then the queue has to end, well
 // if it can, and the port is another's at once.
-func (c *child) followOrders(stop func()) {
+func (c *child) followOrders(s server, stop func()) {
 	for o := range c.orders {
+		if to, ok := s.(*front.Server); ok && o.Engine != nil {
+			to.SetEngine(c.engineOf(*o.Engine))
+		}
 		if err := c.setCertificate(o.TLS); err != nil {
 			c.log.Error("the queue goes on with the certificate that it has", "error", err)
 		}

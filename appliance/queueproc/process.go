@@ -73,7 +73,7 @@ func (s *Supervisor) sendSettings(p *process, who account) error {
 		Password:  s.opts.Password,
 		MaxMemory: s.opts.MaxMemory,
 		Listeners: len(s.listeners),
-		Engine:    s.opts.Engine,
+		Engine:    s.engineNow(),
 		UID:       who.uid,
 		GID:       who.gid,
 		Whole:     s.isolation != sandbox.None,

@@ -91,14 +91,16 @@ type Supervisor struct {
 	listeners []*os.File // what the process inherits
 	words     *rate.Limiter
 	renew     chan struct{}
+	moved     chan struct{}
 	ready     chan struct{}
 	once      sync.Once
 
 	isolation sandbox.Isolation // that works here
 	whyWeaker error             // why it is not the best
 
-	mu    sync.Mutex
-	state State
+	mu     sync.Mutex
+	state  State
+	engine *Engine // as Options.Engine, or as it was set since
 }
 
 // New checks the options. Nothing is started before Run.
@@ -115,7 +117,10 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		log:   log,
 		words: rate.NewLimiter(logRate, logBurst),
 		renew: make(chan struct{}, 1),
+		moved: make(chan struct{}, 1),
 		ready: make(chan struct{}),
+
+		engine: opts.Engine,
 	}
 	s.state.down(fleet.Outage{Seen: time.Now(), Restart: true})
 	for _, ln := range opts.Listeners {
@@ -168,6 +173,25 @@ func (s *Supervisor) Renew() {
 	case s.renew <- struct{}{}:
 	default:
 	}
+}
+
+// SetEngine has another engine take the place of Options.Engine, which there has to be: connections to the one before
+// are closed, and clients that wait for nothing do not notice. It does not block.
+func (s *Supervisor) SetEngine(e Engine) {
+	s.mu.Lock()
+	s.engine = &e
+	s.mu.Unlock()
+	select {
+	case s.moved <- struct{}{}:
+	default:
+	}
+}
+
+// engineNow returns the engine of now, nil where the process has its own.
+func (s *Supervisor) engineNow() *Engine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine
 }
 
 func (s *Supervisor) set(change func(*State)) {
@@ -271,6 +295,8 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 			w.take(r)
 		case <-w.renew:
 			w.passCertificate()
+		case <-w.moved:
+			_ = w.orders.write(order{Engine: w.engineNow()}) // one that does not take it ends, which is seen then
 		case <-ticker.C:
 			if why := w.health.hangReason(time.Now(), look(w.cmd.Process.Pid)); why != "" {
 				return w.served(), w.end(why)

@@ -26,10 +26,11 @@ const (
 const maxLine = 64 << 10
 
 // order holds what the manager tells the process, one a line. The first has settings,
-// further ones a certificate.
+// further ones a certificate, or another engine.
 type order struct {
 	Settings *settings `json:"settings,omitempty"`
 	TLS      *KeyPair  `json:"tls,omitempty"`
+	Engine   *Engine   `json:"engine,omitempty"`
 }
 
 // settings holds what the process does not find out by itself. They do not go by its
@@ -47,14 +48,21 @@ type settings struct {
 	Whole bool `json:"whole"`
 }
 
-// Engine is a server that speaks Redis and keeps the items.
+// Engine is a server that speaks Redis and keeps the items, or a front of one.
 type Engine struct {
-	Name     string `json:"name"` // for people, without user and password
-	Addr     string `json:"addr"` // host:port
-	Host     string `json:"host"` // that its certificate has to be for; empty: no TLS
+	Name string `json:"name"` // for people, without user and password
+	Addr string `json:"addr"` // host:port
+	Host string `json:"host"` // that its certificate has to be for; empty: no TLS
+	// CA is who signs its certificate, in PEM; empty: those that this machine trusts, which have to be known at the
+	// start of the process.
+	CA       string `json:"ca,omitempty"`
 	User     string `json:"user"`
 	Password string `json:"password"`
 	DB       int    `json:"db"`
+	// Front is set where it may be another front, beside the engine: that leaves the commands of this one as they are.
+	Front bool `json:"front,omitempty"`
+	// Epoch tells engines at one address apart: another one is another engine, whose connections are new.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // KeyPair is a certificate, with those that it was signed by, and its key, in PEM.
