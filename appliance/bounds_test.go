@@ -398,6 +398,10 @@ var everything = []grows{
 		"requests that the front reads whole", "spider", "a quarter of queue.max_memory, who holds most is cut off",
 		"embedded/queue/front.TestLimits_RequestsReadWhole",
 	},
+	{
+		"what is told of items that consumers hold", "spider", "64 MiB of the engine's lists of them",
+		"appliance/queueproc/leases.TestLeases_TooMuch",
+	},
 	{"the queue's data", "spider", "three quarters of queue.max_memory", "embedded/queue.TestBounds_Full"},
 	{
 		"what one command of the queue sets aside", "spider", "what is left of queue.max_memory",

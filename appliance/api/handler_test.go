@@ -179,6 +179,26 @@ var calls = []call{
 		return b.QueueFlow(ctx, nil, 1)
 	}},
 	{"peek", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueuePeek(ctx, "k &?ü", 2) }},
+	{"what is held", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueInFlight(ctx, "", 7) }},
+	{"what is held of a key", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueInFlight(ctx, "example:swarm:spider", 1)
+	}},
+	{"keys with dead items", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueDead(ctx, "", 7)
+	}},
+	{"dead items", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueDead(ctx, "example:swarm:spider", 1)
+	}},
+	{"no dead items", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueDead(ctx, "k &?ü", 1)
+	}},
+	{"retry", func(ctx context.Context, b apitest.Backend) (any, error) {
+		dead := []string{"https://kills.example/1", "x"}
+		return b.QueueRetry(ctx, api.Items{Key: "example:swarm:spider", Items: dead})
+	}},
+	{"drop", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.QueueDrop(ctx, api.Items{Key: "example:swarm:spider"})
+	}},
 	{"clear", func(ctx context.Context, b apitest.Backend) (any, error) { return b.QueueClear(ctx, "k &?ü") }},
 	{"leave", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.Leave(ctx, false)) }},
 	{"leave with force", func(ctx context.Context, b apitest.Backend) (any, error) { return done(b.Leave(ctx, true)) }},

@@ -20,6 +20,10 @@ type Queues interface {
 	QueuePeek(ctx context.Context, key string, n int) (Items, error)
 	QueuePush(ctx context.Context, key string, items []string) (Items, error)
 	QueueClear(ctx context.Context, key string) (Items, error)
+	QueueInFlight(ctx context.Context, key string, n int) (InFlight, error)
+	QueueDead(ctx context.Context, key string, n int) ([]Items, error)
+	QueueRetry(ctx context.Context, dead Items) (Items, error)
+	QueueDrop(ctx context.Context, dead Items) (Items, error)
 }
 
 func QueuesArea(q Queues) Area {
@@ -37,6 +41,22 @@ func QueuesArea(q Queues) Area {
 			return q.QueueFlow(r.Context(), keys, n)
 		}),
 		"GET /v1/queue/address": Secret(Value(plain(q.QueueAddress))),
+		"GET /v1/queue/inflight": Value(func(r *http.Request) (held InFlight, err error) {
+			key, n, err := some(r)
+			if err != nil {
+				return held, err
+			}
+			return q.QueueInFlight(r.Context(), key, n)
+		}),
+		"GET /v1/queue/dead": List(func(r *http.Request) ([]Items, error) {
+			key, n, err := some(r)
+			if err != nil {
+				return nil, err
+			}
+			return q.QueueDead(r.Context(), key, n)
+		}),
+		"POST /v1/queue/dead/retry": Value(buried(q.QueueRetry)),
+		"POST /v1/queue/dead/drop":  Value(buried(q.QueueDrop)),
 		"GET /v1/queue/items": Value(func(r *http.Request) (items Items, err error) {
 			key, err := needed(r, "key")
 			if err != nil {
@@ -65,6 +85,28 @@ func QueuesArea(q Queues) Area {
 	}
 }
 
+// some returns of which key, if any, a call asks for how many items.
+func some(r *http.Request) (key string, n int, err error) {
+	if n, err = number(r, "n", MaxKeys); err == nil && (n < 1 || n > MaxKeys) {
+		err = Invalid("ask for 1 to %d items", MaxKeys)
+	}
+	return r.URL.Query().Get("key"), n, err
+}
+
+// buried answers a call that moves dead items of a key.
+func buried(move func(ctx context.Context, dead Items) (Items, error)) func(*http.Request) (Items, error) {
+	return func(r *http.Request) (in Items, err error) {
+		if err := body(r, &in); err != nil {
+			return in, err
+		}
+		note(r, slog.String("key", in.Key), slog.Int("items", len(in.Items)))
+		if in.Key == "" {
+			return in, Invalid("no key is named; `crawlbox queue dead ls` lists those with dead items")
+		}
+		return move(r.Context(), in)
+	}
+}
+
 // QueueAddress holds what a program needs to speak to the queue.
 type QueueAddress struct {
 	URL      string `json:"url"` // redis://default:PASSWORD@ADDRESS:PORT; rediss:// with queue.tls
@@ -81,6 +123,31 @@ type Items struct {
 
 	Scores []float64 `json:"scores,omitempty"` // of the items of a zset
 	Values []string  `json:"values,omitempty"` // of a hash, whose Items are the names of fields
+
+	// InFlight and Dead are items of a safe key that consumers hold, and that came back too often. Of another key they
+	// are nil, and so is InFlight where consumers hold more than is counted.
+	InFlight *int64 `json:"in_flight,omitempty"`
+	Dead     *int64 `json:"dead,omitempty"`
+}
+
+// InFlight holds items that consumers hold.
+type InFlight struct {
+	Items []HeldItem `json:"items"`
+	More  bool       `json:"more,omitempty"` // there are, or may be, others
+}
+
+// MaxHeldItem is how much of an item that is held is told, in bytes.
+const MaxHeldItem = 1024
+
+// HeldItem is one of them.
+type HeldItem struct {
+	Key       string    `json:"key"`
+	Item      string    `json:"item"`
+	Cut       bool      `json:"cut,omitempty"`       // Item is its first MaxHeldItem bytes
+	Container string    `json:"container,omitempty"` // its short ID, or the name of a connection from elsewhere
+	Task      string    `json:"task,omitempty"`      // whose container it is, or where the connection comes from
+	Node      string    `json:"node,omitempty"`
+	Since     time.Time `json:"since"` // it was popped
 }
 
 // QueueFlow holds how much keys have at a moment, and what has come and gone.
@@ -100,6 +167,8 @@ type KeyFlow struct {
 	Len  int64  `json:"len"`
 	In   int64  `json:"in"`
 	Out  int64  `json:"out"`
+
+	InFlight *int64 `json:"in_flight,omitempty"` // as in Items
 }
 
 // QueueAddress returns where programs find the queue, with its password.
@@ -131,4 +200,29 @@ func (c *Client) QueuePush(ctx context.Context, key string, items []string) (v I
 // QueueClear deletes a key and returns how many items it had.
 func (c *Client) QueueClear(ctx context.Context, key string) (v Items, err error) {
 	return v, c.call(ctx, http.MethodDelete, "/v1/queue/items?key="+url.QueryEscape(key), nil, &v)
+}
+
+// QueueInFlight returns up to n items that consumers hold, of a key or of all where key is empty.
+func (c *Client) QueueInFlight(ctx context.Context, key string, n int) (v InFlight, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/queue/inflight?"+keyAndNumber(key, n), nil, &v)
+}
+
+// QueueDead returns a key with the first n of its dead items, or n keys that have some, without them, where key is
+// empty. Their Len is how many there are.
+func (c *Client) QueueDead(ctx context.Context, key string, n int) (v []Items, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/queue/dead?"+keyAndNumber(key, n), nil, &v)
+}
+
+func keyAndNumber(key string, n int) string {
+	return url.Values{"key": {key}, "n": {strconv.Itoa(n)}}.Encode()
+}
+
+// QueueRetry puts dead items of a key back into its queue, all where none is named. The answer's Len is how many.
+func (c *Client) QueueRetry(ctx context.Context, dead Items) (v Items, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/queue/dead/retry", dead, &v)
+}
+
+// QueueDrop forgets dead items of a key, all where none is named. The answer's Len is how many.
+func (c *Client) QueueDrop(ctx context.Context, dead Items) (v Items, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/queue/dead/drop", dead, &v)
 }

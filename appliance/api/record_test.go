@@ -88,6 +88,16 @@ func TestHandler_Audit(t *testing.T) {
 			"path=/v1/queue/items key=k items=1" + who + " status=200",
 		},
 		{
+			"POST", "/v1/queue/dead/retry", `{"key":"k","items":["hush"]}`,
+			"path=/v1/queue/dead/retry key=k items=1" + who + " status=200",
+		},
+		{
+			"POST", "/v1/queue/dead/drop", `{"items":["hush"]}`,
+			"path=/v1/queue/dead/drop key= items=1" + who + " status=400 error=no key is named; " +
+				"`crawlbox queue dead ls` lists those with dead items",
+		},
+		{"GET", "/v1/queue/inflight", "", ""},
+		{
 			"POST", "/v1/build", `{"repository":"r","tag":"1","dockerfile":"aHVzaA==","args":{"A":"hush"},` +
 				`"secrets":{"a":"aHVzaA=="},"logins":{"r:5000":{"username":"hush","password":"hush"}}}` + "\n",
 			"path=/v1/build repository=r tag=1" + who + " status=200",

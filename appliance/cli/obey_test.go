@@ -50,6 +50,8 @@ var asksOthers = map[string][]string{
 	"queue len":       nil,
 	"queue peek":      {"robots"},
 	"queue watch":     {"--interval", "100ms"},
+	"queue inflight":  nil,
+	"queue dead ls":   {"example:swarm:spider"},
 	"queue import":    {"redis://127.0.0.1:1"},
 	"queue export":    {"redis://127.0.0.1:1"},
 	"config show":     nil,
@@ -78,7 +80,7 @@ var asksOthers = map[string][]string{
 var asksNobody = strings.Fields(`manager worker install install|manager install|worker uninstall doctor demo version
 	help completion upgrade config|init config|check state|show state|log recovery-key recover move
 	start stop rm push
-	images|gc queue|push queue|clear exec`)
+	images|gc queue|push queue|clear queue|dead|retry queue|dead|drop exec`)
 
 // sayEvil makes an API end all texts that it says with evil.
 func sayEvil(inner http.Handler) http.Handler {

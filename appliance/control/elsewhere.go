@@ -171,6 +171,12 @@ func (no NoQueue) QueuePush(context.Context, string, []string) (api.Items, error
 	return api.Items{}, no()
 }
 func (no NoQueue) QueueClear(context.Context, string) (api.Items, error) { return api.Items{}, no() }
+func (no NoQueue) QueueInFlight(context.Context, string, int) (api.InFlight, error) {
+	return api.InFlight{}, no()
+}
+func (no NoQueue) QueueDead(context.Context, string, int) ([]api.Items, error) { return nil, no() }
+func (no NoQueue) QueueRetry(context.Context, api.Items) (api.Items, error)    { return api.Items{}, no() }
+func (no NoQueue) QueueDrop(context.Context, api.Items) (api.Items, error)     { return api.Items{}, no() }
 
 // Execute implements api.Programs.
 func (e Elsewhere) Execute(context.Context, taskexec.Request) (io.ReadWriteCloser, error) {

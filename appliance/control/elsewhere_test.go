@@ -32,8 +32,18 @@ func TestElsewhere_NamesWhatIsWhere(t *testing.T) {
 		"deploy a defined": {func() error {
 			return e.Deploy(ctx, api.DeployRequest{Defined: true}, nil)
 		}, "the config file with the services"},
-		"rollback":  {func() error { return e.Rollback(ctx, api.RollbackRequest{}, nil) }, "the history of deploys"},
-		"restart":   {func() error { return e.Restart(ctx, "s", nil) }, "what brings images to the nodes"},
+		"rollback": {func() error { return e.Rollback(ctx, api.RollbackRequest{}, nil) }, "the history of deploys"},
+		"restart":  {func() error { return e.Restart(ctx, "s", nil) }, "what brings images to the nodes"},
+		"queue inflight": {
+			func() error { _, err := e.QueueInFlight(ctx, "", 1); return err }, "the queue",
+		},
+		"queue dead ls": {func() error { _, err := e.QueueDead(ctx, "", 1); return err }, "the queue"},
+		"queue dead retry": {
+			func() error { _, err := e.QueueRetry(ctx, api.Items{}); return err }, "the queue",
+		},
+		"queue dead drop": {
+			func() error { _, err := e.QueueDrop(ctx, api.Items{}); return err }, "the queue",
+		},
 		"queue len": {func() error { _, err := e.QueueLen(ctx, ""); return err }, "the queue"},
 		"upgrade": {func() error {
 			_, err := e.UpgradePlan(ctx, upgrade.Offer{})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,8 +14,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // Queues answers api.Queues on the node that has the queue.
@@ -22,18 +26,19 @@ type Queues struct {
 	Engine string // the server that keeps the items, without user and password; empty: crawlbox does
 
 	client *redis.Client
+	leases *leases.Leases
 	state  func() queueproc.State
 	url    url.URL
 }
 
-// NewQueues returns the queue that client speaks to, and others at addr.
-func NewQueues(client *redis.Client, state func() queueproc.State, addr string, tls bool) *Queues {
+// NewQueues returns the queue of a config that client speaks to, and others at addr.
+func NewQueues(c configs.Queue, client *redis.Client, state func() queueproc.State, addr string) *Queues {
 	scheme := "redis"
-	if tls {
+	if c.TLS {
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	return &Queues{client: client, state: state, url: url.URL{
+	return &Queues{client: client, leases: leases.New(c, client), state: state, url: url.URL{
 		Scheme: scheme,
 		User:   url.UserPassword("default", client.Options().Password),
 		Host:   addr,
@@ -88,15 +93,94 @@ func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) 
 	}
 	if key != "" {
 		is, err := size(ctx, c, key)
-		return []api.Items{is}, err
+		if err != nil {
+			return nil, err
+		}
+		list := []api.Items{is}
+		return list, queueError("read", key, q.countLeases(ctx, list))
 	}
 	keys, err := someKeys(ctx, c)
 	if err != nil {
 		return nil, queueError("list", "*", err)
 	}
+	if keys, err = q.withLeased(ctx, keys); err != nil {
+		return nil, queueError("read", "*", err)
+	}
 	list, err := sizes(ctx, c, keys)
-	gone := func(is api.Items) bool { return is.Type == "" } // meanwhile
+	if err == nil {
+		err = q.countLeases(ctx, list)
+	}
+	gone := func(is api.Items) bool { // meanwhile
+		return is.Type == "" && (is.Dead == nil || *is.Dead == 0 && (is.InFlight == nil || *is.InFlight == 0))
+	}
 	return slices.DeleteFunc(list, gone), queueError("read", "*", err)
+}
+
+// withLeased returns keys without those that the leases are in, and with those whose items are all held or dead.
+func (q *Queues) withLeased(ctx context.Context, keys []string) ([]string, error) {
+	held, err := q.inFlight(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]struct{}{}
+	for key := range held {
+		all[key] = struct{}{}
+	}
+	for _, key := range keys {
+		if q.leases.Own(key) {
+			if key = strings.TrimSuffix(key, leases.DeadOf("")); !q.leases.Of(key) {
+				continue
+			}
+		}
+		all[key] = struct{}{}
+	}
+	keys = slices.Sorted(maps.Keys(all))
+	return keys[:min(api.MaxKeys, len(keys))], nil
+}
+
+// inFlight returns how many items of each key consumers hold, nil where there are too many to count them or no key is
+// safe.
+func (q *Queues) inFlight(ctx context.Context) (map[string]int64, error) {
+	if !q.leases.Any() {
+		return nil, nil
+	}
+	held, err := q.leases.InFlight(ctx)
+	if errors.Is(err, leases.ErrTooMuch) {
+		return nil, nil
+	}
+	return held, err
+}
+
+// countLeases says of keys that are safe how many of their items are held, and how many are dead.
+func (q *Queues) countLeases(ctx context.Context, list []api.Items) error {
+	held, err := q.inFlight(ctx)
+	if err != nil {
+		return err
+	}
+	var dead []string
+	var of []*api.Items
+	for i := range list {
+		if is := &list[i]; q.leases.Of(is.Key) {
+			dead, of = append(dead, leases.DeadOf(is.Key)), append(of, is)
+		}
+	}
+	there, err := sizes(ctx, q.client, dead)
+	if err != nil {
+		return err
+	}
+	for i, is := range of {
+		is.Dead = &there[i].Len
+		is.InFlight = heldOf(held, is.Key)
+	}
+	return nil
+}
+
+func heldOf(held map[string]int64, key string) *int64 {
+	if held == nil {
+		return nil
+	}
+	n := held[key]
+	return &n
 }
 
 // someKeys returns keys of the queue, sorted.
@@ -110,9 +194,6 @@ func someKeys(ctx context.Context, c *redis.Client) ([]string, error) {
 	return slices.Compact(keys), it.Err()
 }
 
-// ownKeys begins the names of keys that the queue keeps for itself.
-const ownKeys = "crawlbox:"
-
 // maxLooked is how many keys are looked at for those that have most items.
 const maxLooked = 100_000
 
@@ -125,15 +206,25 @@ func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.
 	if len(keys) > 0 {
 		list, err = sizes(ctx, c, keys)
 	} else {
-		list, v.More, v.Cut, err = deepest(ctx, c, most)
+		list, v.More, v.Cut, err = deepest(ctx, c, most, q.leases.Own)
+	}
+	held := map[string]int64(nil)
+	if err == nil {
+		held, err = q.inFlight(ctx)
 	}
 	if err != nil {
 		return v, queueError("read", "*", err)
+	}
+	if len(keys) == 0 {
+		list = append(list, onlyHeld(list, held, most)...)
 	}
 	v.Keys = make([]api.KeyFlow, len(list))
 	ask := []any{"CRAWLBOX.FLOW"}
 	for i, is := range list {
 		v.Keys[i] = api.KeyFlow{Key: is.Key, Type: is.Type, Len: is.Len}
+		if q.leases.Of(is.Key) {
+			v.Keys[i].InFlight = heldOf(held, is.Key)
+		}
 		ask = append(ask, is.Key)
 	}
 	if len(list) > 0 {
@@ -152,9 +243,24 @@ func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.
 	return v, nil
 }
 
+// onlyHeld returns keys that are not in a list and whose items may all be held, as many as it has room for.
+func onlyHeld(list []api.Items, held map[string]int64, most int) (others []api.Items) {
+	for _, key := range slices.Sorted(maps.Keys(held)) {
+		if len(list)+len(others) >= most {
+			break
+		}
+		if !slices.ContainsFunc(list, func(is api.Items) bool { return is.Key == key }) {
+			others = append(others, api.Items{Key: key})
+		}
+	}
+	return others
+}
+
 // deepest returns the keys that have most items, the first ones having more, how many more keys there
-// are, and whether not all were looked at. Strings are none that anybody works off.
-func deepest(ctx context.Context, c *redis.Client, most int) (top []api.Items, more int, cut bool, err error) {
+// are, and whether not all were looked at. Strings are none that anybody works off, nor are own keys.
+func deepest(ctx context.Context, c *redis.Client, most int, own func(key string) bool) (
+	top []api.Items, more int, cut bool, err error,
+) {
 	looked := 0
 	for cursor := uint64(0); ; {
 		var names []string
@@ -163,7 +269,7 @@ func deepest(ctx context.Context, c *redis.Client, most int) (top []api.Items, m
 			return nil, 0, false, err
 		}
 		looked += len(names)
-		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, ownKeys) })
+		names = slices.DeleteFunc(names, own)
 		some, err := sizes(ctx, c, names)
 		if err != nil {
 			return nil, 0, false, err
@@ -327,11 +433,73 @@ func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) 
 	return is, err
 }
 
+func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.InFlight, err error) {
+	if _, err := q.running(); err != nil {
+		return v, err
+	}
+	list, more, err := q.leases.List(ctx, key, n)
+	v.Items, v.More = make([]api.HeldItem, len(list)), more
+	for i, is := range list {
+		v.Items[i] = api.HeldItem{
+			Key: is.Key, Item: is.Item[:min(len(is.Item), api.MaxHeldItem)], Cut: len(is.Item) > api.MaxHeldItem,
+			Container: is.Container, Task: is.Name, Node: is.Node, Since: is.Since,
+		}
+	}
+	return v, queueError("read", cmp.Or(key, "*"), err)
+}
+
+func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items, error) {
+	c, err := q.running()
+	if err != nil {
+		return nil, err
+	}
+	keys := []string{key}
+	if key == "" {
+		if keys, _, err = q.leases.DeadKeys(ctx, n); err != nil {
+			return nil, queueError("read", "*", err)
+		}
+	}
+	lists := make([]string, len(keys))
+	for i, key := range keys {
+		lists[i] = leases.DeadOf(key)
+	}
+	dead, err := sizes(ctx, c, lists)
+	if err == nil && key != "" {
+		err = peek(ctx, c, &dead[0], n)
+	}
+	for i := range dead {
+		dead[i].Key = keys[i]
+	}
+	gone := func(is api.Items) bool { return is.Len == 0 }
+	return slices.DeleteFunc(dead, gone), queueError("read", cmp.Or(key, "*"), err)
+}
+
+func (q *Queues) QueueRetry(ctx context.Context, dead api.Items) (api.Items, error) {
+	return q.bury(ctx, "retry dead items of", q.leases.Retry, dead)
+}
+
+func (q *Queues) QueueDrop(ctx context.Context, dead api.Items) (api.Items, error) {
+	return q.bury(ctx, "drop dead items of", q.leases.Drop, dead)
+}
+
+func (q *Queues) bury(ctx context.Context, verb string,
+	move func(ctx context.Context, key string, items []string) (int, error), dead api.Items,
+) (api.Items, error) {
+	if _, err := q.running(); err != nil {
+		return api.Items{}, err
+	}
+	n, err := move(ctx, dead.Key, dead.Items)
+	if err != nil && n > 0 {
+		err = fmt.Errorf("%w (%s done before)", err, words.Count(n, "item"))
+	}
+	return api.Items{Key: dead.Key, Len: int64(n)}, queueError(verb, dead.Key, err)
+}
+
 func queueError(verb, key string, err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled):
 		return err
-	case strings.HasPrefix(err.Error(), "WRONGTYPE"):
+	case verb == "write" && strings.HasPrefix(err.Error(), "WRONGTYPE"):
 		return api.Invalid("%s is not a list, and a push appends to lists; `crawlbox queue len` shows what it is", key)
 	}
 	if strings.HasPrefix(err.Error(), "OOM ") {

@@ -8,13 +8,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/queue/lease"
 )
 
 // newQueues returns the queues of an embedded queue in this process, and a client of it.
@@ -40,7 +43,8 @@ func newQueues(t *testing.T) (*Queues, *redis.Client) {
 	})
 	<-s.Ready()
 	client = queueproc.NewClient(netip.MustParseAddrPort(s.Addr()), "open sesame", nil)
-	return NewQueues(client, func() queueproc.State { return queueproc.State{} }, s.Addr(), false), client
+	safe := configs.Queue{Safe: []string{"jobs:*"}, Window: 3, MaxDeliveries: 1}
+	return NewQueues(safe, client, func() queueproc.State { return queueproc.State{} }, s.Addr()), client
 }
 
 // TestQueues_Types wants len, peek and clear to know keys of all types: scrapy-redis lives on
@@ -73,12 +77,12 @@ func TestQueues_Types(t *testing.T) {
 		t.Errorf("all keys are %q, want %q", list, want)
 	}
 	for key, want := range map[string]string{
-		"urls":     "{urls list 3 [a b] [] []}",
-		"seen":     "{seen set 2 [x y] [] []}",
-		"requests": "{requests zset 2 [first later] [-1.5 5] []}",
-		"stats":    "{stats hash 1 [pages] [] [7]}",
-		"cursor":   "{cursor string 1 [42] [] []}",
-		"none":     "{none  0 [] [] []}",
+		"urls":     "{urls list 3 [a b] [] [] <nil> <nil>}",
+		"seen":     "{seen set 2 [x y] [] [] <nil> <nil>}",
+		"requests": "{requests zset 2 [first later] [-1.5 5] [] <nil> <nil>}",
+		"stats":    "{stats hash 1 [pages] [] [7] <nil> <nil>}",
+		"cursor":   "{cursor string 1 [42] [] [] <nil> <nil>}",
+		"none":     "{none  0 [] [] [] <nil> <nil>}",
 	} {
 		is, err := q.QueuePeek(ctx, key, 2)
 		slices.Sort(is.Items)
@@ -136,7 +140,7 @@ func TestQueues_Flow(t *testing.T) {
 	own, c := newQueues(t)
 	other := redis.NewClient(&redis.Options{Addr: testenv.Redis(t)})
 	t.Cleanup(func() { other.Close() })
-	real := NewQueues(other, func() queueproc.State { return queueproc.State{} }, "", false)
+	real := NewQueues(configs.Queue{}, other, func() queueproc.State { return queueproc.State{} }, "")
 	items := func(n int) (all []any) {
 		for i := range n {
 			all = append(all, i)
@@ -159,7 +163,7 @@ func TestQueues_Flow(t *testing.T) {
 		}
 		v, err := q.QueueFlow(ctx, nil, 3)
 		if err != nil || len(v.Keys) != 3 || v.More != 2998 || v.Cut || v.Counted != counted ||
-			fmt.Sprint(v.Keys[0]) != "{more set 200 0 0}" || v.Keys[1].Len != 100 || v.At.IsZero() {
+			fmt.Sprint(v.Keys[0]) != "{more set 200 0 0 <nil>}" || v.Keys[1].Len != 100 || v.At.IsZero() {
 			t.Errorf("the deepest are %+v, %v", v, err)
 		}
 		if v, err = q.QueueFlow(ctx, []string{"more", "none"}, 1); err != nil || len(v.Keys) != 2 {
@@ -167,9 +171,9 @@ func TestQueues_Flow(t *testing.T) {
 		}
 		c.SPopN(ctx, "more", 20)
 		c.RPush(ctx, "none", 1, 2)
-		want := "[{more set 180 0 20} {none list 2 2 0}]"
+		want := "[{more set 180 0 20 <nil>} {none list 2 2 0 <nil>}]"
 		if !counted {
-			want = "[{more set 180 0 0} {none list 2 0 0}]"
+			want = "[{more set 180 0 0 <nil>} {none list 2 0 0 <nil>}]"
 		}
 		if v, err = q.QueueFlow(ctx, []string{"more", "none"}, 1); err != nil || fmt.Sprint(v.Keys) != want {
 			t.Errorf("the named are %+v, %v; want %s", v.Keys, err, want)
@@ -178,5 +182,99 @@ func TestQueues_Flow(t *testing.T) {
 	c.Close()
 	if _, err := own.QueueFlow(t.Context(), []string{"more"}, 1); err == nil {
 		t.Error("a queue that does not answer is no error")
+	}
+}
+
+// TestQueues_Leases wants of safe keys what waits, what is held and what is dead, also where nothing waits, and none of
+// the keys that this is kept in.
+func TestQueues_Leases(t *testing.T) {
+	t.Parallel()
+	q, c := newQueues(t)
+	ctx := t.Context()
+	rules := lease.Rules{Safe: []string{"jobs:*"}, Window: 3, MaxDeliveries: 1}
+	pop := func(container, key string) {
+		t.Helper()
+		holder := lease.NewHolder(container, "conn", lease.About{Node: "h1", Name: "spider.1"})
+		args := []any{}
+		for _, arg := range rules.Rewrite([]string{"LPOP", key}, false, false, holder, time.Now()).Args {
+			args = append(args, arg)
+		}
+		if err := c.Do(ctx, args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	large := strings.Repeat("x", 2*api.MaxHeldItem)
+	c.RPush(ctx, "jobs:a", "kills", large, "c")
+	c.RPush(ctx, "jobs:b", "b")
+	c.RPush(ctx, "jobs:d", "kills too")
+	c.RPush(ctx, "urls", "u")
+	c.RPush(ctx, "urls:dead", "u")
+	pop("one~r-0", "jobs:a")
+	pop("one~r-0", "jobs:d")
+	if _, err := rules.Settle(ctx, lease.Redis(c), "one~r-0", lease.Back); err != nil {
+		t.Fatal(err)
+	}
+	pop("two~r-0", "jobs:a")
+	pop("two~r-0", "jobs:b")
+
+	show := func(list []api.Items) (all []string) {
+		for _, is := range list {
+			text := fmt.Sprint(is.Key, " ", is.Type, " ", is.Len)
+			if is.Dead != nil {
+				text += fmt.Sprint(" ", *is.InFlight, " ", *is.Dead)
+			}
+			all = append(all, text)
+		}
+		return all
+	}
+	all, err := q.QueueLen(ctx, "")
+	want := []string{"jobs:a list 1 1 1", "jobs:b  0 1 0", "jobs:d  0 0 1", "urls list 1", "urls:dead list 1"}
+	if got := show(all); err != nil || !slices.Equal(got, want) {
+		t.Errorf("all keys are %q, %v; want %q", got, err, want)
+	}
+	one, err := q.QueueLen(ctx, "jobs:b")
+	if got := show(one); err != nil || !slices.Equal(got, want[1:2]) {
+		t.Errorf("one key is %q, %v", got, err)
+	}
+	flow, err := q.QueueFlow(ctx, nil, 9)
+	var watched []string
+	for _, k := range flow.Keys {
+		held := int64(-1)
+		if k.InFlight != nil {
+			held = *k.InFlight
+		}
+		watched = append(watched, fmt.Sprint(k.Key, " ", k.Len, " ", held))
+	}
+	if want := []string{"jobs:a 1 1", "urls 1 -1", "urls:dead 1 -1", "jobs:b 0 1"}; err != nil ||
+		!slices.Equal(watched, want) {
+		t.Errorf("watched are %q, %v; want %q", watched, err, want)
+	}
+	held, err := q.QueueInFlight(ctx, "jobs:a", 9)
+	if err != nil || held.More || len(held.Items) != 1 || !held.Items[0].Cut ||
+		len(held.Items[0].Item) != api.MaxHeldItem || held.Items[0].Task != "spider.1" {
+		t.Errorf("held are %.200v, %v", held, err)
+	}
+	dead, err := q.QueueDead(ctx, "", 9)
+	want = []string{"jobs:a list 1", "jobs:d list 1", "urls list 1"}
+	if got := show(dead); err != nil || !slices.Equal(got, want) {
+		t.Errorf("keys with dead items are %q, %v", got, err)
+	}
+	if dead, err = q.QueueDead(ctx, "jobs:d", 9); err != nil || len(dead) != 1 ||
+		!slices.Equal(dead[0].Items, []string{"kills too"}) {
+		t.Errorf("dead are %+v, %v", dead, err)
+	}
+	if dead, err = q.QueueDead(ctx, "none", 9); err != nil || len(dead) != 0 {
+		t.Errorf("of a key without dead items are %+v, %v", dead, err)
+	}
+	if is, err := q.QueueRetry(ctx, api.Items{Key: "jobs:d"}); err != nil || is.Len != 1 {
+		t.Errorf("a retry is %+v, %v", is, err)
+	}
+	c.Set(ctx, "jobs:a", "something else", 0)
+	_, err = q.QueueRetry(ctx, api.Items{Key: "jobs:a"})
+	if err == nil || !strings.Contains(err.Error(), "rename it") {
+		t.Errorf("a retry into a string: %v", err)
+	}
+	if is, err := q.QueueDrop(ctx, api.Items{Key: "jobs:a", Items: []string{"kills"}}); err != nil || is.Len != 1 {
+		t.Errorf("a drop is %+v, %v", is, err)
 	}
 }

@@ -29,6 +29,7 @@ type Cluster struct {
 	tasks    []fleet.Task
 	images   []fleet.Image
 	queue    map[string][]string
+	dead     []string // items of safeKey
 	queueURL string
 	flows    int // how often it was asked what comes and goes
 	tokens   []token.Info
@@ -52,6 +53,7 @@ func New(now time.Time) *Cluster {
 		"quotes:requests":      {"https://q.example/1", "https://q.example/2"},
 		"robots":               {"r1"},
 	}
+	c.dead = []string{"https://kills.example/1", "https://kills.example/2"}
 	return c
 }
 

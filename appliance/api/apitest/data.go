@@ -93,7 +93,9 @@ func (c *Cluster) QueueFlow(_ context.Context, keys []string, most int) (v api.Q
 	for _, key := range keys {
 		is := c.items(key)
 		gone := int64(c.flows)
-		v.Keys = append(v.Keys, api.KeyFlow{Key: key, Type: is.Type, Len: max(0, is.Len-gone), Out: gone})
+		v.Keys = append(v.Keys, api.KeyFlow{
+			Key: key, Type: is.Type, Len: max(0, is.Len-gone), Out: gone, InFlight: is.InFlight,
+		})
 	}
 	c.flows++
 	return v, nil
@@ -105,7 +107,72 @@ func (c *Cluster) items(key string) api.Items {
 	if strings.HasSuffix(key, ":requests") {
 		is.Type = "zset"
 	}
+	if key == safeKey {
+		held, dead := int64(2), int64(len(c.dead))
+		is.InFlight, is.Dead = &held, &dead
+	}
 	return is
+}
+
+// safeKey is the only one whose pops are leases.
+const safeKey = "example:swarm:spider"
+
+func (c *Cluster) QueueInFlight(_ context.Context, key string, n int) (v api.InFlight, err error) {
+	if err := c.manager(); err != nil {
+		return v, err
+	}
+	defer c.mu.Unlock()
+	v.Items = []api.HeldItem{}
+	for i, task := range []string{"spider.1", "spider.2"} {
+		if v.More = i == n; v.More || key != "" && key != safeKey {
+			break
+		}
+		v.Items = append(v.Items, api.HeldItem{
+			Key: safeKey, Item: "https://held.example/" + task, Container: "0123456789ab", Task: task, Node: "h2",
+			Since: c.now.Add(-90 * time.Second),
+		})
+	}
+	return v, nil
+}
+
+func (c *Cluster) QueueDead(_ context.Context, key string, n int) ([]api.Items, error) {
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if len(c.dead) == 0 || key != "" && key != safeKey {
+		return nil, nil
+	}
+	is := api.Items{Key: safeKey, Type: "list", Len: int64(len(c.dead))}
+	if key != "" {
+		is.Items = slices.Clone(c.dead[:min(n, len(c.dead))])
+	}
+	return []api.Items{is}, nil
+}
+
+func (c *Cluster) QueueRetry(_ context.Context, dead api.Items) (api.Items, error) {
+	return c.bury(dead, func(item string) { c.queue[safeKey] = append(c.queue[safeKey], item) })
+}
+
+func (c *Cluster) QueueDrop(_ context.Context, dead api.Items) (api.Items, error) {
+	return c.bury(dead, func(string) {})
+}
+
+func (c *Cluster) bury(dead api.Items, do func(item string)) (api.Items, error) {
+	if err := c.manager(); err != nil {
+		return api.Items{}, err
+	}
+	defer c.mu.Unlock()
+	moved := api.Items{Key: dead.Key}
+	c.dead = slices.DeleteFunc(c.dead, func(item string) bool {
+		gone := dead.Key == safeKey && (len(dead.Items) == 0 || slices.Contains(dead.Items, item))
+		if gone {
+			moved.Len++
+			do(item)
+		}
+		return gone
+	})
+	return moved, nil
 }
 
 func (c *Cluster) QueuePeek(_ context.Context, key string, n int) (api.Items, error) {

@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 func QueueCmd(a *command.App) *cobra.Command {
 	return command.Group(&cobra.Command{Use: "queue", Short: "Look into the embedded queue, and fill it"},
 		queueURLCmd(a), queueLenCmd(a), queuePushCmd(a), queuePeekCmd(a), queueClearCmd(a), queueWatchCmd(a),
-		queueImportCmd(a), queueExportCmd(a))
+		queueInFlightCmd(a), queueDeadCmd(a), queueImportCmd(a), queueExportCmd(a))
 }
 
 func queueURLCmd(a *command.App) *cobra.Command {
@@ -39,7 +40,11 @@ func queueLenCmd(a *command.App) *cobra.Command {
 		Use:   "len [KEY]",
 		Short: "Show how many items a key has, or all keys",
 		Long: `Show how many items a list, a set or a sorted set has, or a hash fields, or list
-the keys with their types.`,
+the keys with their types.
+
+Of keys that are safe (queue.safe in the config) it shows how many items wait,
+how many are held by containers, to come back if these are killed, and how many
+came back too often. With KEY it is the number of those that wait.`,
 		Example:           "  crawlbox queue len\n  crawlbox queue len urls",
 		Args:              command.AtMostOne("one key"),
 		ValidArgsFunction: a.CompleteOne(command.QueueKeys),
@@ -59,13 +64,37 @@ the keys with their types.`,
 
 func renderKeys(s tui.Screen, keys []api.Items) {
 	t := tui.Table{Columns: []tui.Column{{Head: "KEY", Min: 16}, {Head: "TYPE"}, {Head: "ITEMS"}}}
+	safe := slices.ContainsFunc(keys, func(k api.Items) bool { return k.Dead != nil })
+	if safe {
+		t.Columns[2].Head = "WAITING"
+		t.Columns = append(t.Columns, tui.Column{Head: "IN FLIGHT"}, tui.Column{Head: "DEAD"})
+	}
+	uncounted := false
 	for _, k := range keys {
-		t.Add(tui.Text(k.Key), tui.Text(typeName(k.Type)), tui.Text(strconv.FormatInt(k.Len, 10)))
+		cells := []tui.Cell{
+			tui.Text(k.Key), tui.Text(tui.OrDash(typeName(k.Type))), tui.Text(strconv.FormatInt(k.Len, 10)),
+		}
+		if safe {
+			cells = append(cells, tui.Text(countText(k.InFlight)), tui.Text(countText(k.Dead)))
+		}
+		uncounted = uncounted || k.Dead != nil && k.InFlight == nil
+		t.Add(cells...)
 	}
 	t.Write(s)
+	if uncounted {
+		fmt.Fprintln(s.W, s.Fit("More is in flight than is counted."))
+	}
 	if len(keys) >= api.MaxKeys {
 		fmt.Fprintln(s.W, s.Fit(fmt.Sprintf("Only %d keys are listed.", len(keys))))
 	}
+}
+
+// countText returns a number that is not known of each key.
+func countText(n *int64) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.FormatInt(*n, 10)
 }
 
 func typeName(is string) string {

@@ -43,8 +43,9 @@ KEY it is of the keys that have most items, without strings.
 IN/S and OUT/S are what the queue itself counts, NET/S is how fast the number of
 items changes; all are averages of the last ten seconds or so. Items that expire
 or are deleted go out too. Another Redis than crawlbox's own does not count per
-key: then there is only NET/S. With --json it is an object a line for each key
-and look.`,
+key: then there is only NET/S. Where keys are safe (queue.safe in the config) IN
+FLIGHT is how many items containers hold. With --json it is an object a line for
+each key and look.`,
 		Example:           "  crawlbox queue watch\n  crawlbox queue watch urls --interval 500ms --json",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.Complete(command.QueueKeys),
@@ -134,6 +135,7 @@ type row struct {
 	Key   string    `json:"key"`
 	Type  string    `json:"type,omitempty"`
 	Items int64     `json:"items"`
+	Held  *int64    `json:"in_flight,omitempty"` // of a safe key: those that consumers hold
 	In    *float64  `json:"in,omitempty"`
 	Out   *float64  `json:"out,omitempty"`
 	Net   *float64  `json:"net,omitempty"`
@@ -228,7 +230,7 @@ func (w *watch) see(v api.QueueFlow) {
 func (w *watch) rows(at time.Time) []row {
 	rows := []row{}
 	for _, k := range w.keys {
-		r := row{Time: at, Key: k.Key, Type: k.Type, Items: k.Len}
+		r := row{Time: at, Key: k.Key, Type: k.Type, Items: k.Len, Held: k.InFlight}
 		if k.known {
 			net := rounded(k.net)
 			r.Net = &net
@@ -259,6 +261,11 @@ func rounded(rate float64) float64 {
 
 func renderFlow(s tui.Screen, v view) {
 	t := tui.Table{Columns: []tui.Column{{Head: "KEY", Min: 16}, {Head: "TYPE"}, {Head: "ITEMS"}}}
+	safe := slices.ContainsFunc(v.Rows, func(r row) bool { return r.Held != nil })
+	if safe {
+		t.Columns[2].Head = "WAITING"
+		t.Columns = append(t.Columns, tui.Column{Head: "IN FLIGHT"})
+	}
 	if v.Counted {
 		t.Columns = append(t.Columns, tui.Column{Head: "IN/S"}, tui.Column{Head: "OUT/S"})
 	}
@@ -266,6 +273,9 @@ func renderFlow(s tui.Screen, v view) {
 	for _, r := range v.Rows {
 		cells := []tui.Cell{
 			tui.Text(r.Key), tui.Text(tui.OrDash(typeName(r.Type))), tui.Text(strconv.FormatInt(r.Items, 10)),
+		}
+		if safe {
+			cells = append(cells, tui.Text(countText(r.Held)))
 		}
 		if v.Counted {
 			cells = append(cells, tui.Text(rateText("%.1f", r.In)), tui.Text(rateText("%.1f", r.Out)))

@@ -17,7 +17,7 @@ import (
 
 // seen is what a watch shows of keys of all kinds, with counts or without.
 func seen(counted bool) view {
-	w := &watch{}
+	w, held := &watch{}, int64(48)
 	at := func(seconds int, keys ...api.KeyFlow) {
 		w.see(api.QueueFlow{At: clitest.Now.Add(time.Duration(seconds) * time.Second), Keys: keys, Counted: counted})
 	}
@@ -28,7 +28,7 @@ func seen(counted bool) view {
 		api.KeyFlow{Key: "emptied", Type: "list", Len: 3},
 		api.KeyFlow{Key: "still", Type: "hash", Len: 5})
 	at(2,
-		api.KeyFlow{Key: "example:swarm:spider", Type: "list", Len: 11_900, In: 27, Out: 120},
+		api.KeyFlow{Key: "example:swarm:spider", Type: "list", Len: 11_900, In: 27, Out: 120, InFlight: &held},
 		api.KeyFlow{Key: "quotes:requests", Type: "zset", Len: 950, In: 150, Out: 100},
 		api.KeyFlow{Key: "quotes:dupefilter", Type: "set", Len: 3_999_999, Out: 1},
 		api.KeyFlow{Key: "emptied", Out: 3},

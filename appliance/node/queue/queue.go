@@ -161,7 +161,7 @@ func New(o Options) (Queue, error) {
 		return Off(""), err
 	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
-	queues := control.NewQueues(client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String(), c.TLS)
+	queues := control.NewQueues(*c, client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String())
 	if engine != nil {
 		queues.Engine = engine.Name
 	}

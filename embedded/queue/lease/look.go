@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
 
@@ -104,6 +106,10 @@ func (r Rules) InFlight(ctx context.Context, do Do, from string, n int) (page []
 		for len(page) < n {
 			at := done + skip
 			entries, err := do.items(ctx, script.HeldPrefix+h.ID, at, at+min(atOnce, n-len(page))-1)
+			var refused redis.Error
+			if errors.As(err, &refused) { // large items
+				entries, err = do.items(ctx, script.HeldPrefix+h.ID, at, at)
+			}
 			if err != nil {
 				return nil, "", fmt.Errorf("read what %s holds: %w", h.ID, err)
 			}
