@@ -368,6 +368,10 @@ var everything = []grows{
 		"embedded/queue/keeper.TestForgets",
 	},
 	{
+		"embedded/queue/keeper.Keeper.missing", "root", "nodes that are down and held items",
+		"embedded/queue/keeper.TestUp",
+	},
+	{
 		"embedded/queue/keeper.bells.waiting", "spider", "100 keys for each client",
 		"embedded/queue/keeper.TestForgets",
 	},

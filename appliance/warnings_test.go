@@ -80,6 +80,7 @@ var warnings = map[string]string{
 	"the queue's engine can't be used":                                   api.QueueDown,
 	"the queue's process lacks a part of its sandbox":                    api.QueueSandbox,
 	"the queue's process logs more than is kept":                         moment,
+	"the queue's process asked what it can't be told":                    another,
 	"the queue cannot write to disk and refuses writes until it can":     api.QueueDisk,
 	"failed to rewrite the queue's journal; it stays as it is and grows": elapses,
 	"failed to delete old files of the queue":                            elapses,

@@ -159,6 +159,8 @@ func (m *manager) openQueue() (queue.Queue, error) {
 	}
 	return queue.New(queue.Options{
 		Config:    m.cfg,
+		Node:      m.identity.Node.ID,
+		Engine:    m.engine,
 		Listeners: m.ports.Queue,
 		Addr:      m.addr,
 		CA:        m.authority.CA,

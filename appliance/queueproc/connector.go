@@ -26,8 +26,19 @@ type connector struct {
 }
 
 type connected struct {
-	conn net.Conn
-	err  error
+	conns conns
+	err   error
+}
+
+// conns is one connection to an engine elsewhere, or both ends of one within the process.
+type conns []net.Conn
+
+// Close implements io.Closer.
+func (c conns) Close() error {
+	for _, conn := range c {
+		conn.Close()
+	}
+	return nil
 }
 
 func newConnector(socket *os.File) (*connector, error) {
@@ -49,9 +60,17 @@ func newConnector(socket *os.File) (*connector, error) {
 // certificate has to be for.
 func (c *connector) dial(host string, roots *x509.CertPool) func(ctx context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := c.connect(ctx)
-		if err != nil || host == "" {
-			return conn, err
+		got, err := c.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(got) != 1 {
+			got.Close()
+			return nil, errors.New("the manager's answer has no connection")
+		}
+		conn := got[0]
+		if host == "" {
+			return conn, nil
 		}
 		secured := tls.Client(conn, &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12})
 		if err := secured.HandshakeContext(ctx); err != nil {
@@ -66,7 +85,7 @@ func (c *connector) dial(host string, roots *x509.CertPool) func(ctx context.Con
 }
 
 // connect has the manager make a connection.
-func (c *connector) connect(ctx context.Context) (net.Conn, error) {
+func (c *connector) connect(ctx context.Context) (conns, error) {
 	select {
 	case c.places <- struct{}{}:
 	case <-ctx.Done():
@@ -80,7 +99,7 @@ func (c *connector) connect(ctx context.Context) (net.Conn, error) {
 	}
 	select {
 	case a := <-answer:
-		return a.conn, a.err
+		return a.conns, a.err
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
@@ -88,7 +107,7 @@ func (c *connector) connect(ctx context.Context) (net.Conn, error) {
 	delete(c.waiting, id)
 	select {
 	case a := <-answer: // at the last moment
-		return a.conn, a.err
+		return a.conns, a.err
 	default:
 		return nil, ctx.Err()
 	}
@@ -109,7 +128,7 @@ func (c *connector) ask(answer chan<- connected) (id uint64, err error) {
 // read passes the manager's answers on until it is gone.
 func (c *connector) read() {
 	defer c.conn.Close()
-	text, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
+	text, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(2*4))
 	for {
 		n, r, _, _, err := c.conn.ReadMsgUnix(text, rights)
 		if err != nil || n < idSize {
@@ -118,7 +137,7 @@ func (c *connector) read() {
 		}
 		var a connected
 		if r > 0 {
-			a.conn, a.err = connOf(rights[:r])
+			a.conns, a.err = connsOf(rights[:r])
 		} else {
 			a.err = errors.New(string(text[idSize:n]))
 		}
@@ -142,22 +161,34 @@ func (c *connector) deliver(id uint64, a connected) {
 	if answer := c.waiting[id]; answer != nil {
 		delete(c.waiting, id)
 		answer <- a
-	} else if a.conn != nil {
-		a.conn.Close() // nobody waits any longer
+	} else {
+		a.conns.Close() // nobody waits any longer
 	}
 }
 
-// connOf returns the connection that a control message has.
-func connOf(rights []byte) (net.Conn, error) {
+// connsOf returns the connections that came with a message.
+func connsOf(rights []byte) (list conns, err error) {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) != 1 {
 		return nil, errors.Join(errors.New("the manager's answer has no connection"), err)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
+	if err != nil {
 		return nil, errors.Join(errors.New("the manager's answer has no connection"), err)
 	}
-	file := os.NewFile(uintptr(fds[0]), "engine")
-	defer file.Close()
-	return net.FileConn(file)
+	for _, fd := range fds {
+		file := os.NewFile(uintptr(fd), "engine")
+		conn, failed := net.FileConn(file)
+		file.Close()
+		if failed != nil {
+			err = failed
+			continue
+		}
+		list = append(list, conn)
+	}
+	if err != nil {
+		list.Close()
+		return nil, fmt.Errorf("take the manager's connection: %w", err)
+	}
+	return list, nil
 }

@@ -3,6 +3,7 @@ package queueproc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -33,7 +34,7 @@ type dials struct {
 // openDials returns one and the process's end of its socket; none where the process has its
 // own engine.
 func (s *Supervisor) openDials() (d *dials, theirs *os.File, err error) {
-	if s.opts.Engine == nil {
+	if s.engineNow() == nil && s.opts.Leases == nil {
 		return nil, nil, nil
 	}
 	ours, theirs, err := socketPair(unix.SOCK_SEQPACKET)
@@ -76,10 +77,14 @@ func (d *dials) serve() {
 func (d *dials) answer(ctx context.Context, id []byte) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := engineDialer.DialContext(ctx, "tcp", d.engine().Addr)
-	if err == nil {
-		defer conn.Close()
-		err = d.pass(id, conn)
+	var err error
+	if e := d.engine(); e == nil {
+		err = d.passPair(id)
+	} else {
+		var conn net.Conn
+		if conn, err = engineDialer.DialContext(ctx, "tcp", e.Addr); err == nil {
+			err = errors.Join(d.pass(id, conn), conn.Close())
+		}
 	}
 	if err != nil {
 		why := err.Error()
@@ -98,6 +103,16 @@ func (d *dials) pass(id []byte, conn net.Conn) error {
 		_, _, failed = d.conn.WriteMsgUnix(id, unix.UnixRights(int(fd)), nil)
 	})
 	return errors.Join(err, failed)
+}
+
+// passPair passes both ends of a connection that stays within the process.
+func (d *dials) passPair(id []byte) error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	_, _, err = d.conn.WriteMsgUnix(id, unix.UnixRights(fds[:]...), nil)
+	return errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
 }
 
 // engineDialer notices the end of a machine that says nothing any more.

@@ -5,11 +5,16 @@
 //	Supervisor ── listening socket ───────────▶ embedded/queue ◀── clients
 //	           ── settings, certificates ─────▶ guard, TLS
 //	           ── connections to an engine ──▶ or embedded/queue/front
+//	           ◀── questions about clients ──
 //	           ◀── progress, log, failure ─────
 //
 // With [Options.Engine] it is a front of another server (package front) instead, to which the
 // manager makes the connections when it is asked over a socket: the process can't, and gets no
 // others. Where the engine moves, [Supervisor.SetEngine] has its clients follow.
+//
+// With [Options.Leases] a front is before the queue's own engine too, in the same process, and package
+// keeper keeps the leases of its clients: it asks whose connections they are, and how containers
+// ended. A pair of sockets for each client comes from the manager then, since the process can make none.
 //
 // What parses the bytes of strangers and spiders is on the right. It is the same
 // program, started with the hidden command of [Main], and is in the [sandbox] before

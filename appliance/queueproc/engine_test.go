@@ -247,20 +247,18 @@ func TestDials_Bounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conns := make(chan net.Conn, 3*maxDials)
-	for range cap(conns) {
+	made := make(chan conns, 3*maxDials)
+	for range cap(made) {
 		go func() {
-			conn, err := c.connect(t.Context())
-			if err != nil {
-				t.Error(err)
+			got, err := c.connect(t.Context())
+			if err != nil || len(got) != 1 {
+				t.Errorf("%d connections, %v", len(got), err)
 			}
-			conns <- conn
+			made <- got
 		}()
 	}
-	for range cap(conns) {
-		if conn := <-conns; conn != nil {
-			conn.Close()
-		}
+	for range cap(made) {
+		(<-made).Close()
 	}
 	c.mu.Lock()
 	if n := len(c.waiting); n != 0 {

@@ -63,9 +63,10 @@ type child struct {
 	log       *slog.Logger
 	orders    chan order // closed when the manager is gone
 
-	connections *os.File // to the engine come over it
+	connections *os.File // to the engine come over it, or pairs of sockets within the process
 	connector   *connector
 	trusted     *x509.CertPool // whom this machine trusts, where the engine's certificate may be of one of them
+	asking      *os.File       // questions about containers go over it
 
 	certificate atomic.Pointer[tls.Certificate] // nil: no TLS
 }
@@ -96,7 +97,8 @@ func (c *child) run() error {
 	for i := range set.Listeners {
 		c.listeners = append(c.listeners, os.NewFile(listenerFD+uintptr(i), "listener"))
 	}
-	c.prepareEngine(set)
+	c.takeSockets(set)
+	c.trust(set.Engine)
 	if err := c.confine(set); err != nil {
 		return err
 	}
@@ -109,20 +111,28 @@ func (c *child) run() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go c.followOrders(server, cancel)
+	go c.followOrders(ctx, server, cancel)
 	go c.reportProgress(ctx, server)
 	return server.Run(ctx)
 }
 
-// prepareEngine takes the socket for connections to an engine, and the authorities that this machine trusts where one
-// of them has signed the engine's certificate: their files are out of sight later.
-func (c *child) prepareEngine(set settings) {
-	if set.Engine == nil {
-		return
+// takeSockets takes those that are there with an engine, and with leases.
+func (c *child) takeSockets(set settings) {
+	next := listenerFD + uintptr(set.Listeners)
+	if set.Engine != nil || set.Leases != nil {
+		c.connections = os.NewFile(next, "socket for connections")
+		next++
 	}
-	c.connections = os.NewFile(listenerFD+uintptr(set.Listeners), "socket for connections")
+	if set.Leases != nil {
+		c.asking = os.NewFile(next, "socket for questions")
+	}
+}
+
+// trust takes the authorities that this machine trusts where one of them has signed an engine's certificate: their files
+// are out of sight later.
+func (c *child) trust(e *Engine) {
 	c.trusted = x509.NewCertPool() // then none is trusted, and the engine's certificate is refused
-	if set.Engine.Host == "" || set.Engine.CA != "" {
+	if e == nil || e.Host == "" || e.CA != "" {
 		return
 	}
 	if roots, err := x509.SystemCertPool(); err == nil {
@@ -154,25 +164,40 @@ type server interface {
 }
 
 func (c *child) newServer(set settings) (_ server, err error) {
-	if e := set.Engine; e != nil {
+	to := front.Options{
+		Addr:      "inherited",
+		Password:  set.Password,
+		MaxMemory: set.MaxMemory,
+		Listen:    c.listen,
+	}
+	if c.connections != nil {
 		if c.connector, err = newConnector(c.connections); err != nil {
 			return nil, err
 		}
-		return front.New(front.Options{
-			Addr:      "inherited",
-			Password:  set.Password,
-			MaxMemory: set.MaxMemory,
-			Listen:    c.listen,
-			Engine:    c.engineOf(*e),
-		}, c.log)
 	}
-	return queue.New(queue.Options{
+	if e := set.Engine; e != nil {
+		to.Engine = c.engineOf(*e)
+		return c.newFront(set, to, nil)
+	}
+	opts := queue.Options{
 		Addr:      "inherited",
 		Password:  set.Password,
 		Dir:       ".",
 		MaxMemory: set.MaxMemory,
 		Listen:    c.listen,
-	}, c.log)
+	}
+	if set.Leases == nil {
+		return queue.New(opts, c.log)
+	}
+	in := newInside(c.connector)
+	opts.Listen, opts.Fronted = func(string) (net.Listener, error) { return in, nil }, true
+	own, err := queue.New(opts, c.log)
+	if err != nil {
+		return nil, err
+	}
+	to.MaxMemory /= 2 // beside that of the engine
+	to.Engine = front.Engine{Name: "this process", Dial: in.dial, Password: set.Password}
+	return c.newFront(set, to, own)
 }
 
 // progress returns how a server is doing, and why its engine can't be used.
@@ -180,15 +205,8 @@ func progress(s server) (p queue.Progress, engine string) {
 	switch s := s.(type) {
 	case *queue.Server:
 		return s.Progress(), ""
-	case *front.Server:
-		is := s.Progress()
-		return queue.Progress{
-			Commands: is.Commands,
-			Keys:     is.Keys,
-			Memory:   is.Memory,
-			Bound:    is.Bound,
-			Clients:  is.Clients,
-		}, is.Problem
+	case *fronted:
+		return s.progress()
 	}
 	return p, ""
 }
@@ -262,10 +280,12 @@ const localStrangers = 4096
 
 // followOrders does what the manager says, until it is gone: then the queue has to end, well
 // if it can, and the port is another's at once.
-func (c *child) followOrders(s server, stop func()) {
+func (c *child) followOrders(ctx context.Context, s server, stop func()) {
 	for o := range c.orders {
-		if to, ok := s.(*front.Server); ok && o.Engine != nil {
-			to.SetEngine(c.engineOf(*o.Engine))
+		if f, ok := s.(*fronted); ok && o.Engine != nil {
+			f.setEngine(c.engineOf(*o.Engine))
+		} else if ok && o.Up != nil {
+			go f.up(ctx, o.Up)
 		}
 		if err := c.setCertificate(o.TLS); err != nil {
 			c.log.Error("the queue goes on with the certificate that it has", "error", err)

@@ -47,6 +47,16 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 		defer asking.Close()
 		passed = append(passed, asking)
 	}
+	questions, err := s.openQuestions()
+	if err != nil {
+		ours.Close()
+		engine.close()
+		return nil, fmt.Errorf("open a socket for questions: %w", err)
+	}
+	if questions != nil {
+		defer questions.Close()
+		passed = append(passed, questions)
+	}
 	p := &process{control: ours, orders: lineWriter{w: ours}, reports: make(chan report), exited: make(chan struct{})}
 	p.cmd = exec.Command(self, Command)
 	p.cmd.Args[0] = os.Args[0]
@@ -74,6 +84,7 @@ func (s *Supervisor) sendSettings(p *process, who account) error {
 		MaxMemory: s.opts.MaxMemory,
 		Listeners: len(s.listeners),
 		Engine:    s.engineNow(),
+		Leases:    s.opts.Leases,
 		UID:       who.uid,
 		GID:       who.gid,
 		Whole:     s.isolation != sandbox.None,

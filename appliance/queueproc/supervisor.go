@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -43,6 +44,11 @@ type Options struct {
 	Engine    *Engine        // that keeps the items; nil: the process itself does, in Dir
 	Dir       string         // of the data, given to the queue's user. Required
 	MaxMemory int64          // bytes; 0: DefaultMemory
+
+	// Leases, if not nil, are kept for clients, and Holders answers over a connection, until that ends, what the
+	// process asks about their containers, as a [holder.Server] does.
+	Leases  *Leases
+	Holders func(ctx context.Context, conn io.ReadWriteCloser) error
 
 	// TLS issues a certificate, which the process gets at its start and when Renew is
 	// called; nil: no TLS.
@@ -92,6 +98,7 @@ type Supervisor struct {
 	words     *rate.Limiter
 	renew     chan struct{}
 	moved     chan struct{}
+	up        chan []string
 	ready     chan struct{}
 	once      sync.Once
 
@@ -108,6 +115,11 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 	if len(opts.Listeners) == 0 || opts.Password == "" || opts.Dir == "" {
 		return nil, errors.New("queue: a listener, a password and a directory are required")
 	}
+	if opts.Leases != nil {
+		if err := opts.Leases.Rules.Validate(); err != nil {
+			return nil, fmt.Errorf("queue: %w", err)
+		}
+	}
 	opts.MaxMemory = cmp.Or(opts.MaxMemory, DefaultMemory())
 	opts.Silence = cmp.Or(opts.Silence, silenceLimit)
 	opts.LongestCommand = cmp.Or(opts.LongestCommand, commandLimit)
@@ -118,6 +130,7 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		words: rate.NewLimiter(logRate, logBurst),
 		renew: make(chan struct{}, 1),
 		moved: make(chan struct{}, 1),
+		up:    make(chan []string, 1),
 		ready: make(chan struct{}),
 
 		engine: opts.Engine,
@@ -297,6 +310,8 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 			w.passCertificate()
 		case <-w.moved:
 			_ = w.orders.write(order{Engine: w.engineNow()}) // one that does not take it ends, which is seen then
+		case up := <-w.up:
+			_ = w.orders.write(order{Up: up}) // a process that has ended is seen
 		case <-ticker.C:
 			if why := w.health.hangReason(time.Now(), look(w.cmd.Process.Pid)); why != "" {
 				return w.served(), w.end(why)

@@ -19,18 +19,19 @@ import (
 const (
 	controlFD   = 3
 	directoryFD = 4
-	listenerFD  = 5 // the first; the others follow, and then the socket for connections, see dials
+	listenerFD  = 5 // the first; the others follow, then the socket for connections, see dials, and that for questions
 )
 
 // maxLine bounds a message of either side, in bytes.
 const maxLine = 64 << 10
 
 // order holds what the manager tells the process, one a line. The first has settings,
-// further ones a certificate, or another engine.
+// further ones a certificate, another engine, or the nodes that are up.
 type order struct {
 	Settings *settings `json:"settings,omitempty"`
 	TLS      *KeyPair  `json:"tls,omitempty"`
 	Engine   *Engine   `json:"engine,omitempty"`
+	Up       []string  `json:"up,omitempty"`
 }
 
 // settings holds what the process does not find out by itself. They do not go by its
@@ -41,6 +42,7 @@ type settings struct {
 	Listeners int    `json:"listeners"`
 	// Engine is the server that clients get to; nil: the embedded one.
 	Engine *Engine `json:"engine,omitempty"`
+	Leases *Leases `json:"leases,omitempty"`
 	UID    int     `json:"uid"`
 	GID    int     `json:"gid"`
 	// Whole ends the process where an essential step of the sandbox fails: the manager

@@ -45,8 +45,8 @@ func newOutput(conn net.Conn, share *admission.Share, slow func()) *output {
 		}
 		wrapped, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
-			if tcp, ok := c.(*net.TCPConn); ok {
-				o.raw, _ = tcp.SyscallConn()
+			if socket, ok := c.(syscall.Conn); ok {
+				o.raw, _ = socket.SyscallConn()
 			}
 			return o
 		}

@@ -35,6 +35,9 @@ type Options struct {
 	// Admit(who string), that is called with "queue" once the client has logged in.
 	Listen func(addr string) (net.Listener, error)
 
+	// Fronted says that a front alone connects, which bounds how many clients there are.
+	Fronted bool
+
 	SyncInterval time.Duration // pause between two syncs of the journal, at most 500 ms; default 200 ms
 	RewriteSize  int64         // bytes of journal below which it is not rewritten; default 16 MiB
 }
@@ -88,6 +91,10 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 	if opts.Listen == nil {
 		opts.Listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
+	door := admission.NewDoor(opts.MaxMemory, log)
+	if opts.Fronted {
+		door = admission.NewInnerDoor(log)
+	}
 	return &Server{
 		opts:      opts,
 		log:       log,
@@ -96,7 +103,7 @@ func New(opts Options, log *slog.Logger) (*Server, error) {
 		memory:    admission.NewMemory(opts.MaxMemory / 4),
 		cutOffs:   rate.Sometimes{Interval: time.Minute},
 		passwords: admission.NewPasswords(opts.Password, log),
-		door:      admission.NewDoor(opts.MaxMemory, log),
+		door:      door,
 	}, nil
 }
 

@@ -25,9 +25,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/holder"
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 )
@@ -116,6 +119,8 @@ func publishing(doc Document, told servicespec.Queue, log *slog.Logger) lifecycl
 // Options are what a queue is made with.
 type Options struct {
 	Config    configs.Config
+	Node      string // the ID of this one
+	Engine    *swarm.Engine
 	Listeners []net.Listener
 	Addr      netip.Addr // that others reach it at
 	CA        *pki.CA
@@ -140,12 +145,18 @@ func New(o Options) (Queue, error) {
 	if err != nil {
 		return Off(""), err
 	}
+	var parts []lifecycle.Part
 	opts := queueproc.Options{
 		Engine:    engine,
 		Listeners: o.Listeners,
 		Password:  password,
 		Dir:       o.Config.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
+	}
+	if opts.Leases = queueproc.LeasesOf(*c, o.Node); opts.Leases != nil {
+		holders := holder.New(containers.New(o.Engine.Client()), o.Log)
+		parts = append(parts, lifecycle.Background("containers", holders.Run))
+		opts.Holders = holders.Serve
 	}
 	ca, secured := "", (*tls.Config)(nil)
 	if c.TLS {
@@ -160,6 +171,11 @@ func New(o Options) (Queue, error) {
 	if err != nil {
 		return Off(""), err
 	}
+	if opts.Leases != nil {
+		parts = append(parts, lifecycle.Background("nodes that hold items", func(ctx context.Context) error {
+			return tellUp(ctx, o.Engine, supervisor.Up)
+		}))
+	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(*c, client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String())
 	if engine != nil {
@@ -167,7 +183,8 @@ func New(o Options) (Queue, error) {
 	}
 	told := servicespec.Queue{URL: queues.URL(), CA: ca}
 	return Queue{
-		Parts:   []lifecycle.Part{{Name: "queue", Component: supervisor}, publishing(o.Doc, told, o.Log)},
+		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor},
+			publishing(o.Doc, told, o.Log)),
 		Queues:  queues,
 		Reports: []control.Report{queues.Report},
 		Told:    func() servicespec.Queue { return told },
@@ -175,6 +192,27 @@ func New(o Options) (Queue, error) {
 		Renew:   supervisor.Renew,
 		Close:   func() { client.Close() },
 	}, nil
+}
+
+// upEvery is how often is looked which nodes are up.
+const upEvery = 5 * time.Second
+
+// tellUp tells which nodes Swarm does not count as down, until ctx ends. While Swarm does not know, nobody is told.
+func tellUp(ctx context.Context, swarm *swarm.Engine, tell func(nodes []string)) error {
+	for clock.Sleep(ctx, upEvery) == nil {
+		nodes, err := swarm.Nodes(ctx)
+		if err != nil {
+			continue
+		}
+		var up []string
+		for _, n := range nodes {
+			if n.State != fleet.StateDown {
+				up = append(up, n.ID)
+			}
+		}
+		tell(up)
+	}
+	return nil
 }
 
 // engineOf returns the server that the config names to keep the items, nil where crawlbox does.

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ func NewDoor(memory int64, log *slog.Logger) *Door {
 	}
 	return d
 }
+
+// NewInnerDoor returns one behind another, which bounds the clients.
+func NewInnerDoor(log *slog.Logger) *Door { return &Door{most: math.MaxInt, log: log} }
 
 // Most returns how many clients there may be at a time.
 func (d *Door) Most() int { return d.most }

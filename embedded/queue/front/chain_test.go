@@ -71,7 +71,7 @@ func (f running) engineNow() Engine { return f.Server.engine.now().Engine }
 func TestChain_Refused(t *testing.T) {
 	t.Parallel()
 	_, f := start(t)
-	f.stranger().want("-NOAUTH Authentication required.\r\n", through)
+	f.stranger().want("-NOAUTH Authentication required.\r\n", Through)
 }
 
 // TestSetEngine wants clients that wait for nothing to go on with the other engine, and who waits to hear of it.

@@ -56,7 +56,7 @@ func tableOf(o Options) map[string]*command {
 		return false
 	}}
 
-	table[through] = &command{run: passThrough, own: true}
+	table[Through] = &command{run: passThrough, own: true}
 	table["AUTH"] = &command{run: auth, anyone: true, own: true}
 	table["HELLO"] = &command{run: hello, anyone: true}
 	table["QUIT"] = &command{run: quit, anyone: true, own: true}
@@ -194,8 +194,8 @@ func (s *session) fail(err error) bool {
 	return s.sayError(err.Error())
 }
 
-// through is said by another front, which has done what there is to rewrite.
-const through = "CRAWLBOX.FRONT"
+// Through is said by another front, which has done what there is to rewrite.
+const Through = "CRAWLBOX.FRONT"
 
 func passThrough(_ context.Context, s *session, _ []string) bool {
 	if s.multi {

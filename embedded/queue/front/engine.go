@@ -212,7 +212,7 @@ func (e *target) greet(conn net.Conn, greeting [][]string) error {
 		all = append(all, login)
 	}
 	if e.Front {
-		all = append(all, []string{through})
+		all = append(all, []string{Through})
 	}
 	all = append(append(all, greeting...), []string{"PING"})
 	var request []byte

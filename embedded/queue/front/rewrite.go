@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"time"
 )
 
 // Rewriter changes some commands. Many goroutines call it.
@@ -12,8 +13,9 @@ type Rewriter interface {
 	Commands() []string
 	// Prepare lists what each connection says to the engine first, such as SCRIPT LOAD.
 	Prepare() [][]string
-	// Enter returns what rewrites the commands of a client that has logged in, from an address.
-	Enter(client net.Addr) Rewriting
+	// Enter returns what rewrites the commands of a client that has logged in, over a connection that was accepted at
+	// a time. That is the front's: only its addresses are to be looked at.
+	Enter(client net.Conn, accepted time.Time) Rewriting
 }
 
 // Rewriting rewrites the commands of one client, one after the other.

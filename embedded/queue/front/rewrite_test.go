@@ -27,11 +27,12 @@ type reversing struct {
 func (r *reversing) Commands() []string  { return []string{"LPOP", "BLPOP", "FAILS", "LARGE", "SPOP"} }
 func (r *reversing) Prepare() [][]string { return [][]string{{"SET", "prepared", "yes"}} }
 
-func (r *reversing) Enter(client net.Addr) Rewriting {
+func (r *reversing) Enter(client net.Conn, _ time.Time) Rewriting {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.clients[client.String()]++
-	return &reversed{r, client.String()}
+	from := client.RemoteAddr().String()
+	r.clients[from]++
+	return &reversed{r, from}
 }
 
 type reversed struct {

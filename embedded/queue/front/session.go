@@ -31,6 +31,7 @@ var (
 type session struct {
 	front     *Server
 	client    net.Conn
+	accepted  time.Time
 	in        *source
 	guest     admission.Guest
 	welcome   func() // called once, when the password came
@@ -65,7 +66,9 @@ type session struct {
 }
 
 func (s *Server) newSession(client net.Conn, welcome func()) *session {
-	n := &session{front: s, client: client, welcome: welcome, guest: admission.NewGuest(client)}
+	n := &session{
+		front: s, client: client, accepted: time.Now(), welcome: welcome, guest: admission.NewGuest(client),
+	}
 	n.forget()
 	n.in = newSource(client, s.buffers)
 	n.in.small = true
@@ -145,7 +148,7 @@ func (s *session) login(ctx context.Context) bool {
 	s.setKnown(true)
 	s.welcome()
 	if r := s.front.opts.Rewriter; r != nil && s.rewriting == nil {
-		s.rewriting = r.Enter(s.client.RemoteAddr())
+		s.rewriting = r.Enter(s.client, s.accepted)
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,15 +34,22 @@ var brings = strings.Fields("lpush rpush linsert sadd zadd zincr rename_to copy_
 
 func channelOf(db int, key string) string { return "__keyspace@" + strconv.Itoa(db) + "__:" + key }
 
-// listen begins to listen to the engine.
+// listen begins to listen to an engine, and no longer listens to the one before.
 func (b *bells) listen(client *redis.Client) {
+	b.close()
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	engine, done := client.Subscribe(context.Background()), make(chan struct{})
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.engine = client.Subscribe(context.Background())
-	b.done = make(chan struct{})
-	messages := b.engine.Channel(redis.WithChannelSize(1000))
+	b.engine, b.done = engine, done
+	channels := slices.Collect(maps.Keys(b.waiting))
+	b.mu.Unlock()
+	if len(channels) > 0 {
+		_ = engine.Subscribe(context.Background(), channels...) // without it they look from time to time
+	}
+	messages := engine.Channel(redis.WithChannelSize(1000))
 	go func() {
-		defer close(b.done)
+		defer close(done)
 		for m := range messages {
 			if slices.Contains(brings, m.Payload) {
 				b.ring(m.Channel)

@@ -16,7 +16,8 @@ import (
 // client is one client of a front. Its front alone uses it.
 type client struct {
 	keeper *Keeper
-	from   net.Addr
+	client net.Conn
+	since  time.Time // it was accepted
 	conn   string
 	me     lease.Holder // valid when holder is not nil
 	holder *holder
@@ -28,8 +29,9 @@ type client struct {
 }
 
 // Enter implements [front.Rewriter].
-func (k *Keeper) Enter(from net.Addr) front.Rewriting {
-	return &client{keeper: k, from: from, conn: k.run + "-" + strconv.FormatUint(k.conns.Add(1), 36)}
+func (k *Keeper) Enter(conn net.Conn, accepted time.Time) front.Rewriting {
+	name := k.run + "-" + strconv.FormatUint(k.conns.Add(1), 36)
+	return &client{keeper: k, client: conn, since: accepted, conn: name}
 }
 
 // Leave implements [front.Rewriting].
@@ -47,14 +49,15 @@ func (c *client) Leave() {
 
 // identify learns who the client is.
 func (c *client) identify(ctx context.Context) {
-	about := lease.About{Node: c.keeper.opts.Node, Name: c.from.String(), Since: time.Now().Unix()}
+	from := c.client.RemoteAddr().String()
+	about := lease.About{Node: c.keeper.opts.Node, Name: from, Since: time.Now().Unix()}
 	if known := c.keeper.opts.Containers; known != nil {
 		ctx, cancel := context.WithTimeout(ctx, whoTimeout)
 		defer cancel()
-		switch is, err := known.Who(ctx, c.from); {
+		switch is, err := known.Who(ctx, c.client, c.since); {
 		case err != nil:
 			c.keeper.log.Warn("failed to learn which container a client is in; its items go back with its connection",
-				"client", c.from, "error", err)
+				"client", from, "error", err)
 		case is.ID != "":
 			about.Name = is.Name
 			c.me, c.holder = lease.NewHolder(is.ID, c.conn, about), c.keeper.container(is.ID)

@@ -49,9 +49,9 @@ type Container struct{ ID, Name string }
 
 // Containers tells of the containers of this node. Many goroutines call it.
 type Containers interface {
-	// Who returns the container that a connection comes from, one without an ID where it is
-	// none of the cluster's.
-	Who(ctx context.Context, from net.Addr) (Container, error)
+	// Who returns the container that a connection comes from which was accepted at a time, one without an ID where it
+	// is none of this node's.
+	Who(ctx context.Context, client net.Conn, accepted time.Time) (Container, error)
 	// Ended waits until a container has ended, and reports whether it did so with code 0. Of
 	// one that nobody knows any more it reports false at once.
 	Ended(ctx context.Context, id string) (clean bool, err error)
@@ -60,7 +60,7 @@ type Containers interface {
 // Options say what is kept where.
 type Options struct {
 	Rules      lease.Rules
-	Node       string // the name of this node
+	Node       string // the ID of this node
 	Engine     front.Engine
 	Containers Containers // nil: all clients are known by their connections
 }
@@ -83,6 +83,9 @@ type Keeper struct {
 	ready chan struct{} // closed when what was left by the keeper before is given back
 
 	group sync.WaitGroup
+
+	upMu    sync.Mutex
+	missing map[string]bool // nodes that were not up the last time
 
 	mu      sync.Mutex
 	ctx     context.Context       // of Run; nil: it does not run
@@ -131,7 +134,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	k.ctx = ctx
 	k.mu.Unlock()
 	defer k.close()
-	k.bells.listen(k.engine(k.opts.Engine.DB))
+	k.bells.listen(k.engine(k.firstDB()))
 	k.retry(ctx, "give back what was left behind", func() error { return k.sweep(ctx, true) })
 	close(k.ready)
 	for clock.Sleep(ctx, sweepPause) == nil {
@@ -178,6 +181,28 @@ func (k *Keeper) retry(ctx context.Context, what string, f func() error) {
 	}
 }
 
+// SetEngine has another engine take the place of the one before, as that of the front does. What was under way with
+// that fails, and is tried again where it has to be done.
+func (k *Keeper) SetEngine(e front.Engine) {
+	k.mu.Lock()
+	before, runs := k.engines, k.ctx != nil
+	k.opts.Engine, k.engines, k.held = e, map[int]*redis.Client{}, map[int]heldAt{}
+	k.mu.Unlock()
+	for _, client := range before {
+		client.Close()
+	}
+	if runs {
+		k.bells.listen(k.engine(e.DB))
+	}
+}
+
+// firstDB is the database that clients begin in.
+func (k *Keeper) firstDB() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.opts.Engine.DB
+}
+
 // engine returns a client of a database.
 func (k *Keeper) engine(db int) *redis.Client {
 	k.mu.Lock()
@@ -195,9 +220,21 @@ func (k *Keeper) engine(db int) *redis.Client {
 		Protocol:              2,
 		PoolSize:              4,
 		ContextTimeoutEnabled: true,
+		OnConnect:             func(ctx context.Context, conn *redis.Conn) error { return through(ctx, e, conn, db) },
 	})
 	k.engines[db] = client
 	return client
+}
+
+// through has a front before an engine leave what a connection says as it is.
+func through(ctx context.Context, e front.Engine, conn *redis.Conn, db int) error {
+	if !e.Front {
+		return nil
+	}
+	if err := conn.Do(ctx, front.Through).Err(); err != nil {
+		return fmt.Errorf("get to the engine by a front: %w", err)
+	}
+	return conn.Select(ctx, db).Err() // where the connection begins the front decides
 }
 
 func (k *Keeper) do(db int) lease.Do { return lease.Redis(k.engine(db)) }
@@ -206,13 +243,16 @@ func (k *Keeper) do(db int) lease.Do { return lease.Redis(k.engine(db)) }
 // containers of this node that hold something. The first time nobody has popped yet, and what
 // may not have reached a client goes back.
 func (k *Keeper) sweep(ctx context.Context, first bool) error {
-	return k.each(ctx, k.opts.Node, func(db int, name string, all []lease.Holding) error {
-		return k.adopt(ctx, db, name, all, first)
+	return k.each(ctx, func(db int, h lease.Holding, all []lease.Holding) error {
+		if h.Node != k.opts.Node {
+			return nil
+		}
+		return k.adopt(ctx, db, h.ID, all, first)
 	})
 }
 
-// each calls fn with the name of each holder of a node, and with all holders of its database, up to the first error.
-func (k *Keeper) each(ctx context.Context, node string, fn func(db int, name string, all []lease.Holding) error) error {
+// each calls fn with each holder, and all those of its database, up to the first error.
+func (k *Keeper) each(ctx context.Context, fn func(db int, h lease.Holding, all []lease.Holding) error) error {
 	dbs, err := k.databases(ctx)
 	if err != nil {
 		return err
@@ -223,10 +263,7 @@ func (k *Keeper) each(ctx context.Context, node string, fn func(db int, name str
 			return err
 		}
 		for _, h := range all {
-			if h.Node != node {
-				continue
-			}
-			if err := fn(db, h.ID, all); err != nil {
+			if err := fn(db, h, all); err != nil {
 				return err
 			}
 		}
@@ -279,17 +316,38 @@ func (k *Keeper) adopt(ctx context.Context, db int, name string, all []lease.Hol
 	return err
 }
 
-// SettleNode gives back what is held by all holders of a node that is lost for good.
-func (k *Keeper) SettleNode(ctx context.Context, node string) error {
-	return k.each(ctx, node, func(db int, name string, _ []lease.Holding) error {
-		_, err := k.opts.Rules.Settle(ctx, k.do(db), name, lease.Back)
+// Up gives back what is held on other nodes than those that are up, whose IDs are given. A node has to be missing twice
+// in a row: one may have joined a moment ago. A list without this node says nothing, nor does one while another is
+// worked on.
+func (k *Keeper) Up(ctx context.Context, nodes []string) error {
+	if !slices.Contains(nodes, k.opts.Node) || !k.upMu.TryLock() {
+		return nil
+	}
+	defer k.upMu.Unlock()
+	missing := map[string]bool{}
+	err := k.each(ctx, func(db int, h lease.Holding, _ []lease.Holding) error {
+		if h.Node == "" || slices.Contains(nodes, h.Node) {
+			return nil
+		}
+		if missing[h.Node] = true; !k.missing[h.Node] {
+			return nil
+		}
+		settled, err := k.opts.Rules.Settle(ctx, k.do(db), h.ID, lease.Back)
+		if settled.Ended > 0 {
+			k.log.Info("gave back what was held on a node that is gone", "holder", h.ID, "node", h.Node, "items",
+				settled.Ended, "dead", settled.Dead)
+		}
 		return err
 	})
+	if err == nil {
+		k.missing = missing
+	}
+	return err
 }
 
 // databases returns those in which somebody holds something.
 func (k *Keeper) databases(ctx context.Context) ([]int, error) {
-	info, err := k.engine(k.opts.Engine.DB).Info(ctx, "keyspace").Result()
+	info, err := k.engine(k.firstDB()).Info(ctx, "keyspace").Result()
 	if err != nil {
 		return nil, fmt.Errorf("read which databases are used: %w", err)
 	}

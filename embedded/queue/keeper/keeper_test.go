@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
+	"github.com/crawlbox/crawlbox/embedded/queue/keeper"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
 )
 
@@ -327,11 +329,16 @@ func TestCrashes(t *testing.T) {
 		for ; !c.done(); harms++ {
 			time.Sleep(15 * time.Millisecond) // harm, not a wait for something
 			if harms%8 == 7 {
-				c.node.stop()
-				c.node = startNodeAt(t, c.node.addr, c.engine, c.node.containers, c.rules)
+				n := c.now()
+				n.stop()
+				n = startNodeAt(t, n.addr, c.engine, n.containers, c.rules)
+				c.mu.Lock()
+				c.node = n
+				c.mu.Unlock()
 			} else {
 				cuts.cut()
 			}
+			c.awaitMore()
 		}
 		group.Wait()
 		twice := 0
@@ -351,11 +358,11 @@ const (
 )
 
 type crashes struct {
-	node   *node
 	rules  lease.Rules
 	engine front.Engine
 
 	mu    sync.Mutex
+	node  *node
 	seen  map[string]int
 	kills int
 	began time.Time
@@ -382,9 +389,9 @@ func (c *crashes) missing() (places []string) {
 	ctx := c.node.Context()
 	for _, key := range c.node.direct.Keys(ctx, "*").Val() {
 		for _, item := range c.node.direct.LRange(ctx, key, 0, -1).Val() {
-			name := item[max(0, strings.LastIndex(item, "jobs")+len("jobs")):]
-			if key == "jobs" {
-				name = item
+			name := item
+			if at := strings.LastIndex(item, "jobs"); at >= 0 {
+				name = item[at+len("jobs"):]
 			}
 			if c.seen[name] == 0 {
 				places = append(places, key+": "+item)
@@ -394,9 +401,30 @@ func (c *crashes) missing() (places []string) {
 	return places
 }
 
+// now returns the front and keeper that run.
+func (c *crashes) now() *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node
+}
+
+// awaitMore waits until another item is done, for a second at most: on a busy machine nothing would be while harm
+// follows harm.
+func (c *crashes) awaitMore() {
+	count := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.seen)
+	}
+	before, begun := count(), time.Now()
+	for count() == before && time.Since(begun) < time.Second {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // work is the life of a consumer, which ends with an item in its hand.
 func (c *crashes) work(t *testing.T, id string) {
-	client := c.node.in(id)
+	client := c.now().in(id)
 	defer client.Close()
 	for count := 0; !c.done(); count++ {
 		var item string
@@ -416,11 +444,73 @@ func (c *crashes) work(t *testing.T, id string) {
 			c.mu.Lock()
 			c.kills++
 			c.mu.Unlock()
-			c.node.containers.kill(id, false)
+			c.now().containers.kill(id, false)
 			return
 		}
 		c.mu.Lock()
 		c.seen[item]++
 		c.mu.Unlock()
 	}
+}
+
+// TestUp gives back what is held on a node that is lost, when it was missing twice, and nothing where the list is none.
+func TestUp(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		log := slog.New(slog.DiscardHandler)
+		other := keeper.New(keeper.Options{Rules: rules, Node: "n2", Engine: engine}, log)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go other.Run(ctx)
+		n.push("jobs", "a", "b")
+		pop(t, n.in("spider"), "jobs")
+		for _, step := range []struct{ up, want string }{
+			{"", "[b]"}, {"n3", "[b]"}, {"n3", "[b]"}, // without its own
+			{"n2", "[b]"}, {"n1 n2", "[b]"}, {"n2", "[b]"}, {"n2", "[a b]"},
+		} {
+			if err := other.Up(t.Context(), strings.Fields(step.up)); err != nil {
+				t.Fatal(err)
+			}
+			n.becomes("jobs", step.want)
+		}
+	})
+}
+
+// TestSetEngine has front and keeper get to another engine: who waits gets what comes there, and what is popped there
+// is held there.
+func TestSetEngine(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		other := startEmbedded(t)
+		there := clientOf(t, other.Name)
+		got := make(chan string, 1)
+		go func() {
+			for {
+				item, err := n.in("waits").BLPop(t.Context(), 10*time.Second, "jobs").Result()
+				if err == nil {
+					got <- item[1]
+					return
+				}
+			}
+		}()
+		n.waiting(1)
+		n.keeper.SetEngine(other)
+		n.front.SetEngine(other)
+		n.waiting(1)
+		if err := there.RPush(t.Context(), "jobs", "a", "b").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if item := <-got; item != "a" {
+			t.Errorf("popped %q", item)
+		}
+		n.containers.kill("waits", false)
+		n.await(func() error {
+			if list := there.LRange(t.Context(), "jobs", 0, -1).Val(); fmt.Sprint(list) != "[a b]" {
+				return fmt.Errorf("there wait %q", list)
+			}
+			return nil
+		})
+	})
 }

@@ -42,7 +42,8 @@ func newContainers() *containers {
 	return &containers{of: map[string]string{}, ended: map[string]chan struct{}{}, clean: map[string]bool{}}
 }
 
-func (c *containers) Who(_ context.Context, from net.Addr) (keeper.Container, error) {
+func (c *containers) Who(_ context.Context, client net.Conn, _ time.Time) (keeper.Container, error) {
+	from := client.RemoteAddr()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := c.of[from.String()]
@@ -83,6 +84,7 @@ type node struct {
 	testing.TB
 	containers *containers
 	keeper     *keeper.Keeper
+	front      *front.Server
 	addr       string
 	direct     *redis.Client // to the engine
 	stop       func()
@@ -212,7 +214,7 @@ func startNodeAt(t testing.TB, addr string, engine front.Engine, known *containe
 			t.Errorf("the front: %v", err)
 		}
 	})
-	n := &node{TB: t, containers: known, keeper: k, direct: clientOf(t, engine.Name)}
+	n := &node{TB: t, containers: known, keeper: k, front: f, direct: clientOf(t, engine.Name)}
 	n.stop = func() {
 		cancel()
 		group.Wait()

@@ -70,7 +70,7 @@ func (r Rules) Leased(key string) bool {
 
 // About is what is told of a holder.
 type About struct {
-	Node  string `json:"node,omitempty"`
+	Node  string `json:"node,omitempty"`  // the ID of its node
 	Name  string `json:"name,omitempty"`  // of the task, or where a connection comes from
 	Since int64  `json:"since,omitempty"` // Unix time in s
 }

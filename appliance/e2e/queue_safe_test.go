@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab"
+)
+
+// safeConfig has spiders lose no item of the key urls.
+const safeConfig = queueConfig + "  safe: ['url*']\n  window: 1\n  max_deliveries: 3\n"
+
+// poppingSpider pops with no care for what it holds, as the walkthrough's does, and dies of some items.
+const poppingSpider = `import os
+import time
+import redis
+
+client = redis.Redis.from_url(os.environ["REDIS_URL"])
+while True:
+    try:
+        item = client.lpop("urls")
+        if item is None:
+            time.sleep(0.1)
+            continue
+        if item.startswith(b"poison"):
+            os.kill(os.getpid(), 9)
+        time.sleep(0.1)
+        client.rpush("done", item)
+    except redis.ConnectionError:
+        time.sleep(0.1)
+`
+
+const poppingDockerfile = "FROM python:3.6\nCOPY spider.py spider.py\nCMD exec python3 spider.py\n"
+
+// TestQueueSafe has spiders pop by LPOP while they are killed, scaled and drained: no item is lost, none is done again
+// but what was in the hands of those, and one that kills whoever pops it is dead.
+func TestQueueSafe(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, safeConfig, 1)
+	c.importPython()
+	c.manager.WriteFile("/tmp/popping/spider.py", poppingSpider)
+	c.manager.WriteFile("/tmp/popping/Dockerfile", poppingDockerfile)
+	const items, replicas = 200, 4
+	var all []string
+	for i := range items {
+		all = append(all, fmt.Sprintf("item-%d", i))
+	}
+	c.run(append([]string{"queue", "push", "urls"}, all...)...)
+	c.run("deploy", "/tmp/popping", "--name", "spider", "--replicas", fmt.Sprint(replicas), "--monitor", "1s")
+
+	client := queueClient(c.manager, c.manager)
+	defer client.Close()
+	if err := client.LPush(t.Context(), "urls", "poison").Err(); err != nil {
+		t.Fatal(err)
+	}
+	done := func() []string {
+		list, err := client.LRange(t.Context(), "done", 0, -1).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	kills := 0
+	for harm := 0; len(done()) < items*3/4; harm++ {
+		h := c.hosts[harm%len(c.hosts)]
+		for _, id := range strings.Fields(h.Docker("ps", "--quiet", "--filter", "name=spider")) {
+			if h.Exec(t.Context(), "docker", "kill", id).Code == 0 {
+				kills++
+			}
+			break
+		}
+		if harm == 5 {
+			c.run("scale", "spider=1")
+			c.run("scale", fmt.Sprintf("spider=%d", replicas))
+			kills += replicas
+		}
+		before := len(done())
+		lab.WaitFor(t, patience, "the crawl to go on", func() error { return want(len(done()) > before+5, true) })
+	}
+	lab.WaitFor(t, patience, "all items", func() error {
+		times := map[string]int{}
+		for _, item := range done() {
+			times[item]++
+		}
+		return want(len(times), items)
+	})
+	if twice := len(done()) - items; twice > kills {
+		t.Errorf("%d items were done more than once, with %d kills", twice, kills)
+	} else {
+		t.Logf("%d kills, %d items were done once more", kills, twice)
+	}
+	lab.WaitFor(t, patience, "the dead", func() error {
+		dead, err := client.LRange(t.Context(), "urls:dead", 0, -1).Result()
+		if err != nil {
+			return err
+		}
+		return want(fmt.Sprint(dead), "[poison]")
+	})
+	lab.WaitFor(t, time.Minute, "nobody to hold a thing", func() error {
+		return want(client.LLen(t.Context(), "urls").Val(), int64(0))
+	})
+}
