@@ -23,7 +23,8 @@ import (
 
 // Queues answers api.Queues on the node that has the queue.
 type Queues struct {
-	Engine string // the server that keeps the items, without user and password; empty: crawlbox does
+	Engine   string                 // the server that keeps the items, without user and password; empty: crawlbox does
+	NodeName func(id string) string // for people; nil: as the ID
 
 	client *redis.Client
 	leases *leases.Leases
@@ -43,6 +44,13 @@ func NewQueues(c configs.Queue, client *redis.Client, state func() queueproc.Sta
 		User:   url.UserPassword("default", client.Options().Password),
 		Host:   addr,
 	}}
+}
+
+func (q *Queues) nodeName(id string) string {
+	if q.NodeName == nil || id == "" {
+		return id
+	}
+	return q.NodeName(id)
 }
 
 // URL returns what a program connects to, with the password.
@@ -442,7 +450,7 @@ func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.In
 	for i, is := range list {
 		v.Items[i] = api.HeldItem{
 			Key: is.Key, Item: is.Item[:min(len(is.Item), api.MaxHeldItem)], Cut: len(is.Item) > api.MaxHeldItem,
-			Container: is.Container, Task: is.Name, Node: is.Node, Since: is.Since,
+			Container: is.Container, Task: is.Name, Node: q.nodeName(is.Node), Since: is.Since,
 		}
 	}
 	return v, queueError("read", cmp.Or(key, "*"), err)

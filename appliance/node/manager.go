@@ -159,7 +159,7 @@ func (m *manager) openQueue() (queue.Queue, error) {
 	}
 	return queue.New(queue.Options{
 		Config:    m.cfg,
-		Node:      m.identity.Node.ID,
+		NodeName:  m.view.Name,
 		Engine:    m.engine,
 		Listeners: m.ports.Queue,
 		Addr:      m.addr,

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crawlbox/crawlbox/appliance/holder/ask"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
@@ -35,8 +36,7 @@ func LeasesOf(q configs.Queue, node string) *Leases {
 	if len(q.Safe) == 0 {
 		return nil
 	}
-	rules := lease.Rules{Safe: q.Safe, Window: q.Window, MaxDeliveries: q.MaxDeliveries, Linger: q.Linger}
-	return &Leases{Rules: rules, Node: node}
+	return &Leases{Rules: leases.Rules(q), Node: node}
 }
 
 // fronted is a front, with what keeps its clients' leases and with the engine where that is the process's own.

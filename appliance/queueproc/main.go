@@ -128,8 +128,8 @@ func (c *child) takeSockets(set settings) {
 	}
 }
 
-// trust takes the authorities that this machine trusts where one of them has signed an engine's certificate: their files
-// are out of sight later.
+// trust takes the authorities that this machine trusts where one of them has signed an engine's certificate: their
+// files are out of sight later.
 func (c *child) trust(e *Engine) {
 	c.trusted = x509.NewCertPool() // then none is trusted, and the engine's certificate is refused
 	if e == nil || e.Host == "" || e.CA != "" {

@@ -119,7 +119,7 @@ func publishing(doc Document, told servicespec.Queue, log *slog.Logger) lifecycl
 // Options are what a queue is made with.
 type Options struct {
 	Config    configs.Config
-	Node      string // the ID of this one
+	NodeName  func(id string) string
 	Engine    *swarm.Engine
 	Listeners []net.Listener
 	Addr      netip.Addr // that others reach it at
@@ -153,7 +153,7 @@ func New(o Options) (Queue, error) {
 		Dir:       o.Config.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
 	}
-	if opts.Leases = queueproc.LeasesOf(*c, o.Node); opts.Leases != nil {
+	if opts.Leases = queueproc.LeasesOf(*c, o.Identity.Node.ID); opts.Leases != nil {
 		holders := holder.New(containers.New(o.Engine.Client()), o.Log)
 		parts = append(parts, lifecycle.Background("containers", holders.Run))
 		opts.Holders = holders.Serve
@@ -178,6 +178,7 @@ func New(o Options) (Queue, error) {
 	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(*c, client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String())
+	queues.NodeName = o.NodeName
 	if engine != nil {
 		queues.Engine = engine.Name
 	}

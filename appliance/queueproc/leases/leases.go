@@ -45,10 +45,14 @@ type Leases struct {
 	fails error         // of the last count
 }
 
+// Rules returns what a config says of leases.
+func Rules(q configs.Queue) lease.Rules {
+	return lease.Rules{Safe: q.Safe, Window: q.Window, MaxDeliveries: q.MaxDeliveries, Linger: q.Linger}
+}
+
 // New returns a look through a client at leases of the keys that a config names.
 func New(q configs.Queue, client *redis.Client) *Leases {
-	rules := lease.Rules{Safe: q.Safe, Window: q.Window, MaxDeliveries: q.MaxDeliveries, Linger: q.Linger}
-	return &Leases{rules: rules, client: client, most: maxRead}
+	return &Leases{rules: Rules(q), client: client, most: maxRead}
 }
 
 // Any reports whether there are keys whose pops are leases.
@@ -121,7 +125,7 @@ type Lease struct {
 	Key, Item string
 	Container string    // its short ID; of a consumer that is in none, the name of its connection
 	Name      string    // of the container, or where the connection comes from
-	Node      string    // which the consumer is on, or connected to
+	Node      string    // the ID of that which the consumer is on, or connected to
 	Since     time.Time // it was popped
 }
 
