@@ -368,6 +368,9 @@ var everything = []grows{
 		"embedded/queue/keeper.TestForgets",
 	},
 	{
+		"appliance/node/queue.upNodes.names", "node", "the nodes of the swarm", "",
+	},
+	{
 		"embedded/queue/keeper.Keeper.missing", "root", "nodes that are down and held items",
 		"embedded/queue/keeper.TestUp",
 	},

@@ -159,7 +159,6 @@ func (m *manager) openQueue() (queue.Queue, error) {
 	}
 	return queue.New(queue.Options{
 		Config:    m.cfg,
-		NodeName:  m.view.Name,
 		Engine:    m.engine,
 		Listeners: m.ports.Queue,
 		Addr:      m.addr,

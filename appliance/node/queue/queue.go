@@ -119,7 +119,6 @@ func publishing(doc Document, told servicespec.Queue, log *slog.Logger) lifecycl
 // Options are what a queue is made with.
 type Options struct {
 	Config    configs.Config
-	NodeName  func(id string) string
 	Engine    *swarm.Engine
 	Listeners []net.Listener
 	Addr      netip.Addr // that others reach it at
@@ -146,6 +145,10 @@ func New(o Options) (Queue, error) {
 		return Off(""), err
 	}
 	var parts []lifecycle.Part
+	self, err := o.Engine.Info(context.Background()) // it has a bound of its own
+	if err != nil {
+		return Off(""), err
+	}
 	opts := queueproc.Options{
 		Engine:    engine,
 		Listeners: o.Listeners,
@@ -153,7 +156,8 @@ func New(o Options) (Queue, error) {
 		Dir:       o.Config.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
 	}
-	if opts.Leases = queueproc.LeasesOf(*c, o.Identity.Node.ID); opts.Leases != nil {
+	nodes := &upNodes{engine: o.Engine}
+	if opts.Leases = queueproc.LeasesOf(*c, self.NodeID); opts.Leases != nil {
 		holders := holder.New(containers.New(o.Engine.Client()), o.Log)
 		parts = append(parts, lifecycle.Background("containers", holders.Run))
 		opts.Holders = holders.Serve
@@ -173,12 +177,12 @@ func New(o Options) (Queue, error) {
 	}
 	if opts.Leases != nil {
 		parts = append(parts, lifecycle.Background("nodes that hold items", func(ctx context.Context) error {
-			return tellUp(ctx, o.Engine, supervisor.Up)
+			return nodes.tell(ctx, supervisor.Up)
 		}))
 	}
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(*c, client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String())
-	queues.NodeName = o.NodeName
+	queues.NodeName = nodes.name
 	if engine != nil {
 		queues.Engine = engine.Name
 	}
@@ -193,27 +197,6 @@ func New(o Options) (Queue, error) {
 		Renew:   supervisor.Renew,
 		Close:   func() { client.Close() },
 	}, nil
-}
-
-// upEvery is how often is looked which nodes are up.
-const upEvery = 5 * time.Second
-
-// tellUp tells which nodes Swarm does not count as down, until ctx ends. While Swarm does not know, nobody is told.
-func tellUp(ctx context.Context, swarm *swarm.Engine, tell func(nodes []string)) error {
-	for clock.Sleep(ctx, upEvery) == nil {
-		nodes, err := swarm.Nodes(ctx)
-		if err != nil {
-			continue
-		}
-		var up []string
-		for _, n := range nodes {
-			if n.State != fleet.StateDown {
-				up = append(up, n.ID)
-			}
-		}
-		tell(up)
-	}
-	return nil
 }
 
 // engineOf returns the server that the config names to keep the items, nil where crawlbox does.
