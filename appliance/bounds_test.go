@@ -368,7 +368,7 @@ var everything = []grows{
 		"embedded/queue/keeper.TestForgets",
 	},
 	{
-		"appliance/node/queue.upNodes.names", "node", "the nodes of the swarm", "",
+		"appliance/node/queue.upNodes.names", "root", "the nodes that were let into the swarm", "",
 	},
 	{
 		"embedded/queue/keeper.Keeper.missing", "root", "nodes that are down and held items",
