@@ -325,6 +325,28 @@ var everything = []grows{
 		"embedded/gossip.TestKnown_NothingGoesElsewhere",
 	},
 
+	// Copies of the queue on other managers.
+	{
+		"appliance/cluster/home/standby.Home.peers", "manager", "two, those that have had the state longest",
+		"appliance/cluster/home/standby.TestCopies",
+	},
+	{
+		"appliance/cluster/home/standby.peer.has", "spider", "10,000 files of the queue's journal",
+		"appliance/cluster/home/standby.TestKeep_Refused",
+	},
+	{
+		"appliance/cluster/home/standby.parcel.Small", "manager", "4 names, 8 MiB with the names of files",
+		"appliance/cluster/home/standby.TestKeep_Refused",
+	},
+	{
+		"appliance/cluster/home/standby.Keeper.small", "manager", "as parcel.Small",
+		"appliance/cluster/home/standby.TestKeep_Refused",
+	},
+	{
+		"copies of the queue that a manager keeps", "manager", "one, and the next, while the disk has 1 GiB free",
+		"appliance/cluster/home/standby.TestKeep_Refused",
+	},
+
 	// The queue, of a spider, which has its password.
 	{
 		"embedded/queue/admission.Strangers.list", "stranger", "1000, the oldest gives way",

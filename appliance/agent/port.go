@@ -26,6 +26,7 @@ const (
 	RouteHomeSend     = "PUT /v1/home"
 	RouteHomeTake     = "POST /v1/home"
 	RouteHomeFits     = "POST /v1/home/fits"
+	RouteHomeCopy     = "PUT /v1/home/copy"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -82,6 +83,7 @@ var Callers = map[string]enroll.Caller{
 	RouteHomeSend:          enroll.Manager,
 	RouteHomeTake:          enroll.Manager,
 	RouteHomeFits:          enroll.Manager,
+	RouteHomeCopy:          enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

@@ -205,6 +205,7 @@ const (
 	FileNotApplied   = "file-not-applied"  // the config file, or a service of it
 	Uneven           = "uneven"            // all replicas of a service run on one node
 	QueueSandbox     = "queue-sandbox"     // lacks a part
+	QueueCopy        = "queue-copy"        // no other manager has one that is new
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
 	NodeIdle         = "node-idle"         // it is drained or paused, or has no replicas of a service
@@ -220,7 +221,7 @@ var Kinds = []string{
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
-	QueueSandbox, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed, OtherFile,
+	QueueSandbox, QueueCopy, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed, OtherFile,
 }
 
 // Starting answers the calls of a node that does not serve them yet, by saying what it is about. Its methods

@@ -68,6 +68,12 @@ func TestManagers(t *testing.T) {
 	})
 	t.Run("without the first", func(t *testing.T) {
 		c := c.sub(t)
+		c.run("queue", "push", "kept", "item-a", "item-b", "item-c")
+		for _, h := range []*lab.Host{second, third} {
+			lab.WaitFor(c, patience, "a copy of the queue on "+h.Name(), func() error {
+				return h.Exec(c.Context(), "grep", "-rq", "item-c", "/var/lib/crawlbox/queue.copy").Err()
+			})
+		}
 		first.PowerOff()
 		c.manager = second
 		h := c.lab.AddHost()
@@ -84,7 +90,7 @@ func TestManagers(t *testing.T) {
 		})
 		c.awaitState(second, third)
 	})
-	t.Run("an empty queue", func(t *testing.T) {
+	t.Run("the queue as it was copied", func(t *testing.T) {
 		c := c.sub(t)
 		c.manager = second
 		contains(c.T, c.fails(second, 1, "recover", "--queue", "--yes"), first.Name()+" has the cluster's queue")
@@ -100,8 +106,9 @@ func TestManagers(t *testing.T) {
 		})
 		second.WriteFile("/etc/crawlbox/crawlbox.yaml", queueConfig)
 		said := c.run("recover", "--queue", "--yes")
-		contains(c.T, said, second.Name()+" (", ") has the cluster's queue, which is empty")
-		contains(c.T, c.run("queue", "len", "none"), "0")
+		t.Log(said)
+		contains(c.T, said, second.Name()+" (", ") has the cluster's queue, as "+first.Name()+" had it at 20")
+		contains(c.T, c.run("queue", "peek", "kept"), "item-a\nitem-b\nitem-c")
 		lab.WaitFor(c, patience, "the third to know it", func() error {
 			return third.Exec(c.Context(), "crawlbox", "queue", "len", "none").Err()
 		})

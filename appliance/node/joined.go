@@ -13,6 +13,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -60,7 +61,7 @@ func (n *Node) openState(ctx context.Context) (*authority.Authority, error) {
 		n.identity.RenewSoon() // its certificate says what it was
 	}
 	if n.role != fleet.RoleManager {
-		return nil, state.Remove(n.cfg.DataDir)
+		return nil, errors.Join(state.Remove(n.cfg.DataDir), standby.Clear(n.cfg.DataDir))
 	}
 	a, err := authority.Open(ctx, n.authorityOf(n.identity.Self, n.identity))
 	if errors.Is(err, authority.ErrNoState) {

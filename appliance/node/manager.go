@@ -154,19 +154,19 @@ func (m *manager) open(ctx context.Context) (err error) {
 }
 
 func (m *manager) openQueue() (queue.Queue, error) {
-	if !m.created {
-		return queue.Away(m.authority.Queue(), control.QueueAway(m.authority.HomeOfQueue, m.errs())), nil
-	}
-	return queue.New(queue.Options{
+	o := queue.Options{
 		Config:    m.cfg,
 		Engine:    m.engine,
 		Listeners: m.ports.Queue,
 		Addr:      m.addr,
-		CA:        m.authority.CA,
-		Identity:  m.identity,
-		Doc:       m.authority.Queue(),
+		Authority: m.authority,
+		Client:    func() *http.Client { return m.toManagers },
 		Log:       m.log,
-	})
+	}
+	if m.created {
+		return queue.New(o)
+	}
+	return queue.Away(o, control.QueueAway(m.authority.HomeOfQueue, m.errs())), nil
 }
 
 // meetNodes makes what lets nodes in, and what this node asks and tells them by.
@@ -250,10 +250,10 @@ func (m *manager) parts() []lifecycle.Part {
 
 // handlers returns what the port between nodes serves.
 func (m *manager) handlers() []agent.Handler {
-	return slices.Concat(m.answered, m.images.Handlers(m.view.Asker), []agent.Handler{
-		agent.AnswerProgram(m.offers),
-	}, home.Answer(m.cfg, m.addr, m.engine.ClusterID, m.again, m.audit.Record),
+	all := slices.Concat(m.answered, m.images.Handlers(m.view.Asker), m.queue.Answers,
+		home.Answer(m.cfg, m.addr, m.engine.ClusterID, m.again, m.audit.Record),
 		m.authority.Handlers(m.upgrade, m.view.Addr(m.addr)))
+	return append(all, agent.AnswerProgram(m.offers))
 }
 
 // network is the registry's door on the network.

@@ -38,14 +38,15 @@ cluster's state, images and the queue stay where they are. Other managers stand
 down when they wake up.
 
 With --queue, where the manager that had the queue is gone for good and off the
-list, this manager has an empty queue; nothing else changes.
+list, this manager has the queue as it was copied here, or an empty one; nothing
+else changes.
 
 Killed at any moment, it goes on when crawlbox starts.`,
 		Example: "  crawlbox recover\n  crawlbox recover --yes",
 		Args:    command.NoArgs,
 	}
 	yes := command.YesFlag(cmd)
-	queue := cmd.Flags().Bool("queue", false, "have an empty queue here; its home is gone")
+	queue := cmd.Flags().Bool("queue", false, "have the queue here; its home is gone")
 	advertise := cmd.Flags().String("advertise-addr", "", "`address` other nodes use then (default: found)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := configs.Load(a.Config)
@@ -97,7 +98,8 @@ func decideRecovery(a *command.App, cmd *cobra.Command, cfg configs.Config, addr
 	if err != nil {
 		return nil, err
 	}
-	j, notes := recovery.Journal{Begun: time.Now().UTC(), Addr: s.Addr, InPlace: true, Queue: true}, []string(nil)
+	j := recovery.Journal{Begun: time.Now().UTC(), Addr: s.Addr, InPlace: true, Queue: true, Copy: s.Copy}
+	var notes []string
 	if !queue {
 		if j, notes, err = s.Prepare(ctx, cfg, engine, a.Version, plan); err != nil {
 			return nil, err
@@ -177,8 +179,12 @@ func awaitRecovery(a *command.App, ctx context.Context, cfg configs.Config, j re
 			ready, all, whole := back(ctx, c, j)
 			if whole || time.Since(begun) > most {
 				if j.Queue {
-					return a.Printf("%s (%s) has the cluster's queue, which is empty; have services know it with "+
-						"`crawlbox restart`\n", status.Node, status.Addr)
+					is := "which is empty"
+					if j.Copy != nil {
+						is = j.Copy.String()
+					}
+					return a.Printf("%s (%s) has the cluster's queue, %s; have services know it with "+
+						"`crawlbox restart`\n", status.Node, status.Addr, is)
 				}
 				return recoveredAs(a, status, ready, all)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -252,33 +253,41 @@ const (
 
 var advertised = regexp.MustCompile(`(?m)^advertise_addr:`)
 
-// write writes what the home has. The queue does not run.
-func write(w io.Writer, cfg configs.Config) error {
-	out := tar.NewWriter(w)
+// Small returns what the home has beside the queue's journal, by the names under which it is sent.
+func Small(cfg configs.Config) (map[string][]byte, error) {
 	text, err := config(cfg)
-	if err == nil {
-		err = add(out, configName, text)
-	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	small := map[string][]byte{configName: text}
 	password, err := os.ReadFile(filepath.Join(cfg.DataDir, passwordName))
 	switch {
 	case err == nil:
-		err = add(out, passwordName, password)
-	case errors.Is(err, fs.ErrNotExist):
-		err = nil
+		small[passwordName] = password
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
+	if cfg.Queue != nil {
+		small[dirName] = []byte(cfg.Queue.DataDir)
+		small[beforeName], err = known(cfg)
+	}
+	return small, err
+}
+
+// write writes what the home has. The queue does not run.
+func write(w io.Writer, cfg configs.Config) error {
+	out := tar.NewWriter(w)
+	small, err := Small(cfg)
 	if err != nil {
 		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(small)) {
+		if err := add(out, name, small[name]); err != nil {
+			return err
+		}
 	}
 	if cfg.Queue == nil {
 		return out.Close()
-	}
-	before, err := known(cfg)
-	err = errors.Join(err, add(out, dirName, []byte(cfg.Queue.DataDir)), add(out, beforeName, before))
-	if err != nil {
-		return err
 	}
 	files, err := os.ReadDir(cfg.QueueDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -195,11 +195,24 @@ func (t *taker) take(r *http.Request, id string) error {
 		return err
 	}
 	t.audit("home taken", slog.String("move", id))
-	if err := durable.WriteFile(t.path(takenFile), []byte(id), 0o600); err != nil {
+	if err := Install(t.Config, dir, id, cluster, t.addr); err != nil {
+		return err
+	}
+	t.anew = true
+	t.again()
+	return os.RemoveAll(dir)
+}
+
+// Install has the machine of a config be the home in a swarm, with Swarm's ID of that, at an address, with what a
+// directory on the disk of its data has: files as of Small, and those of the queue's journal below "queue". id names
+// how it came there. Done again after it was cut off, it goes on; what was installed is no longer in the directory.
+func Install(cfg configs.Config, dir, id, cluster string, addr netip.Addr) error {
+	path := func(name string) string { return filepath.Join(cfg.DataDir, name) }
+	if err := durable.WriteFile(path(takenFile), []byte(id), 0o600); err != nil {
 		return err
 	}
 	if place, err := os.ReadFile(filepath.Join(dir, dirName)); err == nil && isThere(filepath.Join(dir, "queue")) {
-		cfg := t.Config
+		cfg := cfg
 		cfg.Queue = &configs.Queue{DataDir: string(place)}
 		queue := cfg.QueueDir()
 		aside := queue + ".before"
@@ -212,7 +225,7 @@ func (t *taker) take(r *http.Request, id string) error {
 		}
 	}
 	for name, path := range map[string]string{
-		configName: t.File, passwordName: t.path(passwordName), beforeName: t.path(beforeName),
+		configName: cfg.File, passwordName: path(passwordName), beforeName: path(beforeName),
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -225,12 +238,22 @@ func (t *taker) take(r *http.Request, id string) error {
 			return fmt.Errorf("put %s in its place: %w", path, err)
 		}
 	}
-	if err := setup.Keep(t.Config, cluster, t.addr); err != nil { // from now on it is
+	if err := durable.Remove(path(movedFile)); err != nil {
 		return err
 	}
-	t.anew = true
-	t.again()
-	return errors.Join(os.RemoveAll(dir), durable.Remove(t.path(movedFile)))
+	return setup.Keep(cfg, cluster, addr) // from now on it is
+}
+
+// Takes returns why the machine of a config can't be given the home's config file, or so many bytes of its queue.
+func Takes(cfg configs.Config, text []byte, size int64) error {
+	t := &taker{Config: cfg}
+	if len(text) > maxText {
+		return refuse("the config file is larger than %d MB", maxText>>20)
+	}
+	if err := t.fits(text); err != nil {
+		return err
+	}
+	return t.room(size)
 }
 
 // Empty has the machine of a config be the home of an empty queue in a swarm, with Swarm's ID of that, at an

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -28,9 +29,10 @@ type Situation struct {
 	Nodes  []fleet.Node // of the swarm; nil: it has no leader, or is none
 	Others []Manager    // that are to have the state, or Swarm's raft
 
-	Home  string     // of the queue, by the state; empty: no manager has it
-	Queue netip.Addr // where services reach the queue; not valid: nowhere
-	On    bool       // the config of this machine turns the queue on
+	Home  string        // of the queue, by the state; empty: no manager has it
+	Queue netip.Addr    // where services reach the queue; not valid: nowhere
+	On    bool          // the config of this machine turns the queue on
+	Copy  *standby.Copy // of the queue, that this machine has; nil: none
 }
 
 // Manager is another manager.
@@ -132,6 +134,10 @@ func (s Situation) DecideQueue() (Plan, error) {
 		return Plan{}, errors.New("the queue is off in the config file here; write `queue: {}` into that first")
 	}
 	what := fmt.Sprintf("this manager (%s) has an empty one; services reach it once they are restarted", s.Name)
+	if s.Copy != nil {
+		what = fmt.Sprintf("this manager (%s) has it %s, and what came since is lost; services reach it once they are "+
+			"restarted", s.Name, s.Copy)
+	}
 	return Plan{Why: "no manager has the cluster's queue", What: what}, nil
 }
 
@@ -186,8 +192,12 @@ func (s Situation) plan() Plan {
 			s.Time.Local().Format(time.DateTime))
 	}
 	if s.Queue.IsValid() && s.Home != "" && s.Home != s.Name {
-		what += fmt.Sprintf("; the queue, which %s has, is lost with it: here is an empty one once `queue: {}` is in "+
-			"the config file, and services reach it once they are restarted", s.Home)
+		is := "an empty one"
+		if s.Copy != nil {
+			is = "it " + s.Copy.String()
+		}
+		what += fmt.Sprintf("; the queue, which %s has, is lost with it: here is %s once `queue: {}` is in "+
+			"the config file, and services reach it once they are restarted", s.Home, is)
 	}
 	p.What = what
 	return p

@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
-	"github.com/crawlbox/crawlbox/appliance/cluster/home"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
@@ -159,13 +159,13 @@ func (r *recovery) leave(ctx context.Context) error {
 	return r.engine.RemoveTasks(ctx)
 }
 
-// home makes this the manager that has the queue, which is empty.
+// home makes this the manager that has the queue, as it was when it was copied here, or empty.
 func (r *recovery) home(ctx context.Context) error {
 	id, err := r.engine.ClusterID(ctx)
 	if err != nil {
 		return err
 	}
-	return home.Empty(r.Config, id, r.Addr)
+	return standby.Adopt(r.Config, id, r.Addr)
 }
 
 // keepPending leaves the rest to the node, once it runs.
@@ -179,8 +179,8 @@ func (r *recovery) record(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if setup.StateOf(r.Config) != setup.Created { // another had the queue, which is lost
-		return home.Empty(r.Config, id, r.Addr)
+	if setup.StateOf(r.Config) != setup.Created { // another had the queue
+		return standby.Adopt(r.Config, id, r.Addr)
 	}
 	return setup.Keep(r.Config, id, r.Addr)
 }

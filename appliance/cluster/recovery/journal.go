@@ -6,7 +6,7 @@
 // node does it at its next start, before it is anything, and one that runs begins anew for it (Begin).
 // Killed at any moment, it goes on where it was: each step may be done twice.
 //
-//	the queue:  this manager is the home of an empty one
+//	the queue:  this manager is the home of it, with the copy that it has or empty
 //	in place:   begin an epoch ─▶ this manager alone has Swarm's raft ─▶ its state is the newest
 //	new swarm:  begin an epoch ─▶ leave the swarm ─▶ make another as after a restore, see package restore
 //
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/restore"
 )
@@ -36,8 +37,10 @@ type Journal struct {
 	Addr  netip.Addr `json:"addr"`  // of this manager from then on
 	// InPlace has this manager keep its swarm; otherwise it makes another.
 	InPlace bool `json:"in_place,omitempty"`
-	// Queue has this manager be the home of an empty queue, and nothing else.
-	Queue bool `json:"queue,omitempty"`
+	// Queue has this manager be the home of the queue, and nothing else, and Copy is what it begins with; nil: it is
+	// empty.
+	Queue bool          `json:"queue,omitempty"`
+	Copy  *standby.Copy `json:"copy,omitempty"`
 	// Alone is set before this manager is made the only one, in place.
 	Alone bool `json:"alone,omitempty"`
 	// Own is this manager on the list of those that have the state, in place.

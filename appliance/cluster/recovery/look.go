@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -55,6 +56,9 @@ func Look(ctx context.Context, cfg configs.Config, e *swarm.Engine, name string,
 		return s, err
 	}
 	s.Home, s.Queue, s.On = homeOf(list), queueAt(view), cfg.Queue != nil
+	if s.Copy, err = standby.Have(cfg.DataDir); err != nil {
+		return s, err
+	}
 	s.Others = others(s.Swarm.NodeID, own, list, s.Nodes, s.Swarm)
 	s.answers(ctx, cfg.Node.Port)
 	return s, nil

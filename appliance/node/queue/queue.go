@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -18,10 +19,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/home"
-	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -38,6 +41,7 @@ import (
 // Queue is the queue of the cluster, or that there is none. It runs in a process of its own.
 type Queue struct {
 	Parts   []lifecycle.Part
+	Answers []agent.Handler          // to other managers
 	Queues  api.Queues               // answers for it
 	Reports []control.Report         // that the status has of it
 	Told    func() servicespec.Queue // to services
@@ -70,9 +74,11 @@ type reached struct {
 	CA  string `json:"ca,omitempty"`
 }
 
-// Away is one whose home is another manager: its services are told of it as doc says. why answers calls.
-func Away(doc Document, why control.NoQueue) Queue {
-	q := none(why)
+// Away is one whose home is another manager: its services are told of it as the state says, and this one keeps a copy
+// of it. why answers calls.
+func Away(o Options, why control.NoQueue) Queue {
+	q, doc := none(why), o.Authority.Queue()
+	q.Answers = (&standby.Keeper{Config: o.Config, Log: o.Log}).Handlers()
 	q.Told = func() servicespec.Queue {
 		var r reached
 		if data, err := doc.Load(); err == nil {
@@ -122,9 +128,8 @@ type Options struct {
 	Engine    *swarm.Engine
 	Listeners []net.Listener
 	Addr      netip.Addr // that others reach it at
-	CA        *pki.CA
-	Identity  *pki.Identity
-	Doc       Document
+	Authority *authority.Authority
+	Client    func() *http.Client // speaks to managers
 	Log       *slog.Logger
 }
 
@@ -133,7 +138,7 @@ func New(o Options) (Queue, error) {
 	c := o.Config.Queue
 	if c == nil {
 		off := Off(o.Config.File)
-		off.Parts = []lifecycle.Part{publishing(o.Doc, off.Told(), o.Log)}
+		off.Parts = []lifecycle.Part{publishing(o.Authority.Queue(), off.Told(), o.Log)}
 		return off, nil
 	}
 	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"))
@@ -164,10 +169,10 @@ func New(o Options) (Queue, error) {
 	}
 	ca, secured := "", (*tls.Config)(nil)
 	if c.TLS {
-		ca, secured = string(o.CA.PEM()), o.Identity.TrustingCA(o.Addr.String())
+		ca, secured = string(o.Authority.CA.PEM()), o.Authority.Identity.TrustingCA(o.Addr.String())
 		// The node's own key is not for a process that parses strangers' bytes.
 		opts.TLS = func() (queueproc.KeyPair, error) {
-			cert, key, err := o.CA.IssueServer(o.Identity, home.Before(o.Config.DataDir)...)
+			cert, key, err := o.Authority.CA.IssueServer(o.Authority.Identity, home.Before(o.Config.DataDir)...)
 			return queueproc.KeyPair{Certificate: cert, Key: key}, err
 		}
 	}
@@ -187,16 +192,41 @@ func New(o Options) (Queue, error) {
 		queues.Engine = engine.Name
 	}
 	told := servicespec.Queue{URL: queues.URL(), CA: ca}
+	copies := o.copies(supervisor.State)
 	return Queue{
 		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor},
-			publishing(o.Doc, told, o.Log)),
+			publishing(o.Authority.Queue(), told, o.Log), lifecycle.Background("copies of the queue", copies.Keep)),
 		Queues:  queues,
-		Reports: []control.Report{queues.Report},
+		Reports: []control.Report{queues.Report, control.PartReport(api.Warning, api.QueueCopy, copies.Problem)},
 		Told:    func() servicespec.Queue { return told },
 		Outages: supervisor.Outages,
 		Renew:   supervisor.Renew,
 		Close:   func() { client.Close() },
 	}, nil
+}
+
+// copies returns what brings other managers copies of a queue.
+func (o Options) copies(state func() queueproc.State) *standby.Home {
+	begun := time.Now().UnixNano()
+	return &standby.Home{
+		Config: o.Config,
+		Name:   o.Authority.Identity.Self.Name,
+		Run: func() string {
+			is := state()
+			if !is.Serving {
+				return ""
+			}
+			return fmt.Sprintf("%d-%d", begun, is.PID)
+		},
+		Others: func() (list []standby.Manager) {
+			for _, m := range o.Authority.OtherManagers() {
+				list = append(list, standby.Manager{Name: m.Name, Addr: m.Addr})
+			}
+			return list
+		},
+		Client: o.Client,
+		Log:    o.Log,
+	}
 }
 
 // engineOf returns the server that the config names to keep the items, nil where crawlbox does.
