@@ -78,6 +78,7 @@ var warnings = map[string]string{
 	"failed to renew the queue's certificate":                            api.CertificateEnds,
 	"the queue does not run; all else does":                              api.QueueDown,
 	"the queue's engine can't be used":                                   api.QueueDown,
+	"this node does not have the queue for all of its own programs":      api.QueueFront,
 	"the queue's process lacks a part of its sandbox":                    api.QueueSandbox,
 	"the queue's process logs more than is kept":                         moment,
 	"the queue's process asked what it can't be told":                    another,

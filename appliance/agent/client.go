@@ -110,6 +110,9 @@ func NewView(id *pki.Identity, self netip.Addr, port uint16, members func() []go
 	return &View{id, self, port, members}
 }
 
+// Members returns those that gossip knows, none before it has begun.
+func (v *View) Members() []gossip.Member { return v.members() }
+
 // At reports whether a node of the cluster may be at an address.
 func (v *View) At(to netip.AddrPort) bool { return AtNodes(v.id, v.port)(to) }
 

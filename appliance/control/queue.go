@@ -53,6 +53,9 @@ func (q *Queues) nodeName(id string) string {
 	return q.NodeName(id)
 }
 
+// Addr returns where the queue is, as HOST:PORT.
+func (q *Queues) Addr() string { return q.url.Host }
+
 // URL returns what a program connects to, with the password.
 func (q *Queues) URL() string { return q.url.String() }
 

@@ -164,10 +164,10 @@ func (report Report) While(is func() bool) Report {
 }
 
 // ConfigReport reports what notes say of config files and of services, and that services are told of a queue for which
-// mark stands now.
-func ConfigReport(notes func() []services.Note, mark func() string) Report {
+// marks stand now.
+func ConfigReport(notes func() []services.Note, marks func() []string) Report {
 	return func(_ context.Context, _ *api.Status, seen *problems.Seen) {
-		seen.Config, seen.QueueMark = notes(), new(mark())
+		seen.Config, seen.QueueMarks = notes(), marks()
 	}
 }
 

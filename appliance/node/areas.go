@@ -39,6 +39,7 @@ func (n *Node) reports(own ...control.Report) []control.Report {
 		control.MachineReport(n.checkup.Findings, n.checkup.Moved),
 		control.PartReport(api.Bad, api.CertificateEnds, n.identity.Problem),
 		control.PartReport(api.Warning, api.AuditLog, n.audit.Problem),
+		control.PartReport(api.Warning, api.QueueFront, n.front.Problem),
 	)
 }
 
@@ -71,19 +72,15 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 
 // statusOfParts is what the status of a manager has of its parts.
 func (m *manager) statusOfParts() []control.Report {
-	mark := func() string { return m.queue.Told().Mark() }
-	leads := m.leading.Services.Leads
 	reports := append(slices.Clone(m.queue.Reports),
 		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
 		control.QueueHomeReport(m.authority.HomeOfQueue),
-		control.ConfigReport(m.leading.Services.Notes, mark),
-		control.DeploysReport(m.past).While(leads),
-		control.BackupsReport(m.backups.State, m.cfg.File).While(leads),
+		control.ConfigReport(m.leading.Services.Notes, m.queue.Marks),
+		control.DeploysReport(m.past).While(m.leading.Services.Leads),
+		control.PartReport(api.Warning, api.Restoring, m.restoring.Problem),
+		control.BackupsReport(m.backups.State, m.cfg.File).While(m.leading.Services.Leads),
 	)
 	reports = append(reports, m.images.Reports(m.cfg, m.registryAddr())...)
-	if m.created {
-		reports = append(reports, control.PartReport(api.Warning, api.Restoring, m.restoring.Problem))
-	}
 	return m.reports(reports...)
 }
 
@@ -99,12 +96,11 @@ func (m *joined) areas() []api.Area {
 		control.FollowsReport(m.view.Manager, m.view.ManagerName),
 		control.MirrorReport(m.mirror.Mirror, control.LocalRegistry(m.cfg.Registry.Port), m.cfg.MirrorDir()),
 	)
-	home := func() netip.Addr { return netip.Addr{} } // it is not known here
 	return slices.Concat([]api.Area{
 		api.OverviewArea(control.NewOverview(m.about(), m.engine, view, runner.Why, reports...)),
 		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
 		api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)),
 		api.TokensArea(elsewhere),
 		api.RemovalsArea(elsewhere),
-	}, m.swarmAreas(view, home, roles, errs), elsewhere.Areas())
+	}, m.swarmAreas(view, func() netip.Addr { return netip.Addr{} }, roles, errs), elsewhere.Areas())
 }

@@ -134,6 +134,7 @@ func (m *joined) startDeferred(ctx context.Context, ready func()) error {
 		m.hears().Part(m.view.Strays(m.others)),
 		m.dockerWatch(func() {}),
 		lifecycle.Background("checkup", m.checkup.Run),
+		m.front.Part(),
 		lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil)),
 	)
 }

@@ -75,8 +75,7 @@ func (n *Node) authorityOf(self pki.Self, joined *pki.Identity) authority.Option
 
 // buildCreated opens the state of a cluster that this machine created.
 func (n *Node) buildCreated(ctx context.Context) (assembly, error) {
-	self := pki.Self{Name: n.name, Addr: n.addr, Version: n.opts.Version}
-	a, err := authority.Open(ctx, n.authorityOf(self, nil))
+	a, err := authority.Open(ctx, n.authorityOf(pki.Self{Name: n.name, Addr: n.addr, Version: n.opts.Version}, nil))
 	if err != nil {
 		return assembly{}, err
 	}
@@ -121,8 +120,7 @@ func (m *manager) open(ctx context.Context) (err error) {
 	}
 	reg := m.images.Registry
 	if m.created {
-		images := reg.Sparse()
-		m.restoring = restore.Open(m.cfg, m.authority, m.engine, images, m.queue.Told(), m.addr, m.log)
+		m.restoring = restore.Open(m.cfg, m.authority, m.engine, reg.Sparse(), m.queue.Told(), m.addr, m.log)
 	}
 	m.runner = deploy.NewRunner(m.engine, m.peers, m.past, m.log)
 	m.runner.TellQueue(m.queue.For(m.images.Handler()), m.queue.Outages)
@@ -161,6 +159,8 @@ func (m *manager) openQueue() (queue.Queue, error) {
 		Addr:      m.addr,
 		Authority: m.authority,
 		Client:    func() *http.Client { return m.toManagers },
+		Members:   m.view.Members,
+		Front:     m.front,
 		Log:       m.log,
 	}
 	if m.created {
@@ -242,8 +242,7 @@ func (m *manager) parts() []lifecycle.Part {
 		shares := func(ctx context.Context) error { return m.source.Share(ctx, m.authority.HomeFiles(), m.log) }
 		parts = append(parts, m.restoring.Part(), lifecycle.Background("files for backups", shares))
 	} else {
-		address := m.machine().AwaitMove(m.identity, m.opts.Keep != nil)
-		parts = append(parts, lifecycle.Background("address", address))
+		parts = append(parts, lifecycle.Background("address", m.machine().AwaitMove(m.identity, m.opts.Keep != nil)))
 	}
 	return append(parts, m.watchdog(served, func() { m.gossip.Members(); m.images.Look() })...)
 }

@@ -39,6 +39,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -95,6 +96,7 @@ type Node struct {
 	identity *pki.Identity
 	view     *agent.View // of where the others are
 	full     func() bool // it has all images
+	front    *queue.Front
 	audit    *audit.Log
 	gossip   *gossip.Gossip
 	upgrade  *upgrade.Node
@@ -219,6 +221,7 @@ func (n *Node) establishIdentity(ctx context.Context, role string) (func(context
 // identify says who this node is.
 func (n *Node) identify(id *pki.Identity) {
 	n.identity = id
+	n.front = queue.NewFront(n.cfg, id, n.engine, n.log)
 	n.view = agent.NewView(id, n.addr, n.cfg.Node.Port, func() []gossip.Member {
 		if n.gossip == nil { // not yet
 			return nil

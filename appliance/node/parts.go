@@ -96,6 +96,7 @@ func (n *Node) upgradable(fetch func(context.Context, upgrade.Offer) (io.ReadClo
 func (n *Node) newGossip(keys pki.Keyring, seeds func() []netip.AddrPort, known func(netip.AddrPort) bool) (err error) {
 	self := gossip.Node{ID: n.identity.Node.ID, Name: n.name, Role: n.role, Version: n.opts.Version}
 	n.watch = watch.Begin(n.engine, self, n.cfg.DataDir, n.opts.Phase, n.log)
+	n.watch.Queue = n.front.Fitness
 	n.gossip, err = gossip.New(gossip.Options{
 		Addr:      doctor.BindAddr(n.addr),
 		Advertise: n.addr,

@@ -37,7 +37,8 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 		return nil, fmt.Errorf("open a control socket: %w", err)
 	}
 	defer theirs.Close()
-	passed := append([]*os.File{theirs, directory}, s.listeners...)
+	listeners := s.files()
+	passed := append([]*os.File{theirs, directory}, listeners...)
 	engine, asking, err := s.openDials()
 	if err != nil {
 		ours.Close()
@@ -73,16 +74,16 @@ func (s *Supervisor) start(directory *os.File, who account) (*process, error) {
 	go p.wait(engine)
 	go engine.serve()
 	go readLines(ours, p.reports)
-	return p, s.sendSettings(p, who)
+	return p, s.sendSettings(p, who, len(listeners))
 }
 
 // sendSettings gives the process its settings. A process that does not take them ends, which
 // is seen then.
-func (s *Supervisor) sendSettings(p *process, who account) error {
+func (s *Supervisor) sendSettings(p *process, who account, listeners int) error {
 	first := order{Settings: &settings{
 		Password:  s.opts.Password,
 		MaxMemory: s.opts.MaxMemory,
-		Listeners: len(s.listeners),
+		Listeners: listeners,
 		Engine:    s.engineNow(),
 		Leases:    s.opts.Leases,
 		UID:       who.uid,

@@ -92,22 +92,23 @@ func (st *State) up(now time.Time) {
 
 // Supervisor keeps the queue's process running. It is a component of a node.
 type Supervisor struct {
-	opts      Options
-	log       *slog.Logger
-	listeners []*os.File // what the process inherits
-	words     *rate.Limiter
-	renew     chan struct{}
-	moved     chan struct{}
-	up        chan []string
-	ready     chan struct{}
-	once      sync.Once
+	opts  Options
+	log   *slog.Logger
+	words *rate.Limiter
+	renew chan struct{}
+	moved chan struct{}
+	again chan struct{} // the process is to be started again, with another port
+	up    chan []string
+	ready chan struct{}
+	once  sync.Once
 
 	isolation sandbox.Isolation // that works here
 	whyWeaker error             // why it is not the best
 
-	mu     sync.Mutex
-	state  State
-	engine *Engine // as Options.Engine, or as it was set since
+	mu        sync.Mutex
+	state     State
+	listeners []*os.File // what the process inherits
+	engine    *Engine    // as Options.Engine, or as it was set since
 }
 
 // New checks the options. Nothing is started before Run.
@@ -131,6 +132,7 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 		renew: make(chan struct{}, 1),
 		moved: make(chan struct{}, 1),
 		up:    make(chan []string, 1),
+		again: make(chan struct{}, 1),
 		ready: make(chan struct{}),
 
 		engine: opts.Engine,
@@ -159,9 +161,32 @@ func fileOf(ln net.Listener) (*os.File, error) {
 }
 
 func (s *Supervisor) closeListeners() {
-	for _, file := range s.listeners {
+	for _, file := range s.files() {
 		file.Close()
 	}
+}
+
+func (s *Supervisor) files() []*os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
+
+// Listen has the process serve another listener, beside Options.Listeners. For that it is started again: clients
+// connect anew.
+func (s *Supervisor) Listen(ln net.Listener) error {
+	file, err := fileOf(ln)
+	if err != nil {
+		return fmt.Errorf("queue: pass the port on: %w", err)
+	}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, file)
+	s.mu.Unlock()
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // Ready returns a channel that Run closes once clients are served or it is known why they are not; at
@@ -226,6 +251,13 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, errAgain) {
+			s.set(func(st *State) {
+				st.Serving = false
+				st.down(fleet.Outage{Seen: time.Now(), Restart: true})
+			})
+			continue
+		}
 		if served > steadyTime {
 			wait = s.opts.Pause
 		}
@@ -276,6 +308,9 @@ func (s *Supervisor) serve(ctx context.Context) (served time.Duration, err error
 	}
 }
 
+// errAgain says that a process was ended to be started with another port.
+var errAgain = errors.New("it gets another port")
+
 // errNotConfined says that a process could not go into the sandbox in the namespaces
 // that it was started in.
 var errNotConfined = errors.New("the sandbox does not work in these namespaces")
@@ -308,6 +343,9 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 			w.take(r)
 		case <-w.renew:
 			w.passCertificate()
+		case <-w.again:
+			w.stop(killAfter)
+			return w.served(), errAgain
 		case <-w.moved:
 			_ = w.orders.write(order{Engine: w.engineNow()}) // one that does not take it ends, which is seen then
 		case up := <-w.up:

@@ -36,7 +36,8 @@ func (e *Engine) Start(ctx context.Context, id string, replicas int, queue *serv
 		if err := servicespec.Start(s, replicas); err != nil {
 			return err
 		}
-		return servicespec.Deployment{Queue: queue}.TellQueue(s, nil)
+		d := servicespec.Deployment{Queue: queue, OnHost: e.resolveNetworks(ctx, s)}
+		return d.TellQueue(s, nil)
 	})
 }
 

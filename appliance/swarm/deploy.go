@@ -38,7 +38,7 @@ func (e *Engine) apply(ctx context.Context, s *swarm.ServiceSpec,
 			return nil, nil, err
 		}
 	}
-	e.resolveNetworks(ctx, s)
+	d.OnHost = e.resolveNetworks(ctx, s)
 	if err := d.TellQueue(s, before); err != nil {
 		return nil, nil, err
 	}
@@ -85,15 +85,18 @@ func (e *Engine) resolveObjects(ctx context.Context, s *swarm.ServiceSpec) error
 }
 
 // resolveNetworks names networks by their ID, as Swarm does, so that a service as it
-// is asked for compares with one as it is. What Swarm does not know it will refuse.
-func (e *Engine) resolveNetworks(ctx context.Context, s *swarm.ServiceSpec) {
+// is asked for compares with one as it is. What Swarm does not know it will refuse. It reports
+// whether one is that of the machine.
+func (e *Engine) resolveNetworks(ctx context.Context, s *swarm.ServiceSpec) (onHost bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	for i, a := range s.TaskTemplate.Networks {
 		if n, err := e.cli.NetworkInspect(ctx, a.Target, network.InspectOptions{Scope: "swarm"}); err == nil {
 			s.TaskTemplate.Networks[i].Target = n.ID
+			onHost = onHost || n.Name == servicespec.HostNetwork
 		}
 	}
+	return onHost
 }
 
 // Changes says which keys of a service, by ID, a deployment would change, in the

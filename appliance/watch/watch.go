@@ -34,6 +34,7 @@ type Watcher struct {
 	dir    string // whose disk is looked at
 	phase  func(text string)
 	Rounds health.LoopWatchdog // of the loop
+	Queue  func() string       // what gossip tells of the queue here; nil: nothing
 	log    *slog.Logger
 
 	swarmID atomic.Value // string: the node's ID in the swarm, once it is known
@@ -85,7 +86,15 @@ func (w *Watcher) Self() gossip.Node {
 	if self.Swarm != "" {
 		self.Docker = Running
 	}
+	self.Queue = w.queue()
 	return self
+}
+
+func (w *Watcher) queue() string {
+	if w.Queue == nil {
+		return ""
+	}
+	return w.Queue()
 }
 
 // Run looks, and tells the others by gossip, until ctx ends. back is called when the engine
@@ -124,7 +133,7 @@ func (w *Watcher) look(ctx context.Context, g *gossip.Gossip, back func()) {
 		}
 	}
 	w.warnDuplicateHostname(g.Members())
-	w.self.Docker, w.self.FreeDisk = now, disk.FreeBytes(w.dir)
+	w.self.Docker, w.self.FreeDisk, w.self.Queue = now, disk.FreeBytes(w.dir), w.queue()
 	if err := g.Update(w.self); err != nil {
 		w.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}

@@ -21,8 +21,15 @@ type Node struct {
 	Version  string     // of crawlbox
 	Docker   string     // state of its Docker Engine: running or stopped
 	FreeDisk int64      // bytes free under the data directory
+	Queue    string     // QueueHere or QueueAway; empty: it is of a version that does not say
 	Addr     netip.Addr // where it gossips; taken from the membership, not from what the node says
 }
+
+// Whether a node's own programs reach the cluster's queue there, or will once there is one.
+const (
+	QueueHere = "here"
+	QueueAway = "away"
+)
 
 // maxField bounds each text; all of them together stay under memberlist's 512 bytes.
 const maxField = 64
@@ -42,12 +49,13 @@ const (
 	tagDocker
 	tagFreeDisk
 	tagBoot
+	tagQueue
 )
 
 func (n *Node) texts() map[byte]*string {
 	return map[byte]*string{
 		tagID: &n.ID, tagSwarm: &n.Swarm, tagName: &n.Name,
-		tagRole: &n.Role, tagVersion: &n.Version, tagDocker: &n.Docker,
+		tagRole: &n.Role, tagVersion: &n.Version, tagDocker: &n.Docker, tagQueue: &n.Queue,
 	}
 }
 
@@ -59,18 +67,20 @@ func encodeMeta(n Node, boot int64) ([]byte, error) {
 	}
 	buf := []byte{metaVersion}
 	texts := n.texts()
-	for tag := byte(tagID); tag <= tagDocker; tag++ {
-		text := *texts[tag]
-		if text == "" {
-			continue
+	for tag := byte(tagID); tag <= tagQueue; tag++ {
+		switch {
+		case tag == tagFreeDisk:
+			buf = appendInt(buf, tag, n.FreeDisk)
+		case tag == tagBoot:
+			buf = appendInt(buf, tag, boot)
+		case *texts[tag] != "":
+			text := *texts[tag]
+			if err := checkText(text); err != nil {
+				return nil, fmt.Errorf("field %d %q: %w", tag, text, err)
+			}
+			buf = append(append(buf, tag, byte(len(text))), text...)
 		}
-		if err := checkText(text); err != nil {
-			return nil, fmt.Errorf("field %d %q: %w", tag, text, err)
-		}
-		buf = append(append(buf, tag, byte(len(text))), text...)
 	}
-	buf = appendInt(buf, tagFreeDisk, n.FreeDisk)
-	buf = appendInt(buf, tagBoot, boot)
 	if len(buf) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("description has %d bytes, limit is %d", len(buf), memberlist.MetaMaxSize)
 	}

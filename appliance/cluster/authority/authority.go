@@ -202,8 +202,17 @@ func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) 
 
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
 
-// Queue returns where it is kept how services reach the queue.
+// Queue returns where it is kept how services and nodes reach the queue. All nodes are told.
 func (a *Authority) Queue() *state.Document { return state.NewDocument(a.state, state.Queue) }
+
+// queueAsTold returns that as nodes are told it; empty: nobody has said it yet.
+func (a *Authority) queueAsTold() []byte {
+	data, err := a.Queue().Load()
+	if err != nil || len(data) > pki.MaxQueue {
+		return nil
+	}
+	return data
+}
 
 // HomeFiles returns where those files of the home of the queue are kept that go into backups.
 func (a *Authority) HomeFiles() *state.Document { return state.NewDocument(a.state, state.HomeFiles) }
@@ -307,6 +316,7 @@ func (a *Authority) Serve(
 		Nodes:    a.Book.Known,
 		Managers: a.Managers,
 		Full:     a.Full,
+		Queue:    a.queueAsTold,
 		Changed:  changed,
 		Audit:    audit,
 		Log:      a.opts.Log,

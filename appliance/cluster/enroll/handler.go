@@ -54,6 +54,8 @@ type Options struct {
 	Nodes    func() []netip.Addr     // where nodes are; may be nil, then nobody is told
 	// Full returns where the managers are that have all images; nil: all managers.
 	Full func() []netip.AddrPort
+	// Queue returns how nodes reach the cluster's queue, empty where that is not known; may be nil.
+	Queue func() []byte
 	// Changed is called with what is new of the cluster, before other nodes hear
 	// of it.
 	Changed func(pki.Membership)

@@ -47,6 +47,9 @@ func (s *Server) membership() pki.Membership {
 	if s.Full != nil {
 		m.Full = s.Full()
 	}
+	if s.Queue != nil {
+		m.Queue = s.Queue()
+	}
 	return m
 }
 
@@ -64,7 +67,8 @@ func versionOf(m pki.Membership) (string, error) {
 		Removed  []string
 		IDs      []string
 		Epochs   [2]int
-	}{m.Managers, m.Full, m.Nodes, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}})
+		Queue    []byte `json:",omitempty"`
+	}{m.Managers, m.Full, m.Nodes, keys, m.Removed, m.ManagerIDs, [2]int{m.Epoch, m.Renew}, m.Queue})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }

@@ -22,7 +22,7 @@ func TestIssueServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certPEM, key, err := ca.IssueServer(id, netip.MustParseAddr("10.9.8.7"))
+	certPEM, key, err := ca.IssueServer(id, nil, netip.MustParseAddr("10.9.8.7"))
 	if err != nil {
 		t.Fatal(err)
 	}

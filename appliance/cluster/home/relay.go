@@ -22,7 +22,7 @@ const (
 
 // relay passes connections to the queue on that went to this machine while it was its home, until ctx ends:
 // services know that address until they are deployed again. They may have none else, so that it begins before
-// the node does.
+// the node does. On loopback there is the node's own front of the queue.
 func relay(ctx context.Context, cfg configs.Config, log *slog.Logger) {
 	moved, err := Moved(cfg.DataDir)
 	id, joined := setup.JoinedAs(cfg)
@@ -31,15 +31,14 @@ func relay(ctx context.Context, cfg configs.Config, log *slog.Logger) {
 	}
 	to := netip.AddrPortFrom(moved.Addr, cfg.Queue.Port).String()
 	doctor.AwaitUsable(ctx, id.Self.Addr)
-	for _, at := range []netip.Addr{doctor.BindAddr(id.Self.Addr), doctor.Loopback} {
-		// That of this node before it began anew ends a moment later.
-		ln, err := doctor.ListenSoon(netip.AddrPortFrom(at, cfg.Queue.Port), "queue.port")
-		if err != nil {
-			log.Warn("failed to pass connections to the queue on", "error", err)
-			continue
-		}
-		go accept(ctx, ln, to)
+	// That of this node before it began anew ends a moment later.
+	at := netip.AddrPortFrom(doctor.BindAddr(id.Self.Addr), cfg.Queue.Port)
+	ln, err := doctor.ListenSoon(at, "queue.port")
+	if err != nil {
+		log.Warn("failed to pass connections to the queue on", "error", err)
+		return
 	}
+	go accept(ctx, ln, to)
 }
 
 // accept passes the connections of a listener on, until ctx ends.

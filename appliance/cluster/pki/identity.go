@@ -215,6 +215,9 @@ func (id *Identity) Adopt(m Membership) error {
 	if len(m.GossipKeys) == 0 {
 		m.GossipKeys = have.GossipKeys
 	}
+	if len(m.Queue) == 0 || len(m.Queue) > MaxQueue {
+		m.Queue = have.Queue
+	}
 	id.member = m
 	outdated := EpochOf(id.cert.Leaf) < m.Renew
 	id.mu.Unlock()

@@ -78,18 +78,27 @@ func (g Grant) template() *x509.Certificate {
 	return tmpl
 }
 
-// IssueServer makes a key and a certificate, followed by the CA's, for a server on
-// this manager's addresses, and at others, that is not the node: clients which trust the
+// IssueServer makes a key and a certificate, followed by the CA's, for a server that is not
+// the node, on the addresses and names of this manager and at others: clients which trust the
 // CA trust it, and no node takes it for another's. It names no node and no role, and is of
 // no use to a client.
-func (ca *CA) IssueServer(id *Identity, also ...netip.Addr) (cert, key []byte, err error) {
+func (ca *CA) IssueServer(id *Identity, names []string, also ...netip.Addr) (cert, key []byte, err error) {
+	g := id.managerGrant()
+	g.Addrs, g.Names = append(g.Addrs, also...), append(g.Names, names...)
+	return ca.issueServer(g)
+}
+
+// IssueLocal is IssueServer for servers on the loopback address of any machine, with the names.
+func (ca *CA) IssueLocal(names ...string) (cert, key []byte, err error) {
+	return ca.issueServer(Grant{Names: names})
+}
+
+func (ca *CA) issueServer(g Grant) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
 	now := time.Now()
-	g := id.managerGrant()
-	g.Addrs = append(g.Addrs, also...)
 	g.From, g.Until = now.Add(-min(skewMargin, NodeLife()/10)), now.Add(NodeLife())
 	tmpl := g.template()
 	tmpl.Subject = pkix.Name{CommonName: "crawlbox server"}

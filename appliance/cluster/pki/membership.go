@@ -35,7 +35,13 @@ type Membership struct {
 	Renew      int      `json:"renew,omitempty"` // who has a certificate of an earlier one gets another
 	// Restored is how often the cluster was restored. A manager of fewer is not followed.
 	Restored int `json:"restored,omitempty"`
+	// Queue is how the cluster's queue is reached, with its password, as package node/queue writes it; at most
+	// MaxQueue bytes. Empty means that the manager does not say.
+	Queue Key `json:"queue,omitempty"`
 }
+
+// MaxQueue bounds Membership.Queue, in bytes.
+const MaxQueue = 32 << 10
 
 // SwarmJoin lets a node into the swarm.
 type SwarmJoin struct {

@@ -248,8 +248,18 @@ var planted = map[string]struct {
 		},
 		api.Bad, api.ServiceForgotten, []string{"2 replicas wait for a node, though", "`crawlbox restart spider`"},
 	},
+	"a node has no front of the queue": {
+		func(p *plot) {
+			p.QueueMarks = []string{"now", "by name"}
+			p.Members = append(p.Members, gossip.Member{
+				Node:  gossip.Node{Name: "h7", Queue: gossip.QueueAway},
+				State: gossip.Alive,
+			})
+		},
+		api.Warning, api.QueueFront, []string{"services on h7 do not get to the queue", "`crawlbox status` on it"},
+	},
 	"the queue changed after it was deployed": {
-		func(p *plot) { p.service.Queue, p.QueueMark = "before", new("now") },
+		func(p *plot) { p.service.Queue, p.QueueMarks = "before", []string{"now", "by name"} },
 		api.Bad, api.QueueChanged, []string{"the address or password of the queue", "`crawlbox restart spider`"},
 	},
 	"an update was taken back, and there is no history": {

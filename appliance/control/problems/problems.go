@@ -38,7 +38,7 @@ type Seen struct {
 	Config      []services.Note // what the user should know of the config file
 	Queue       *queueproc.State
 	QueueEngine string           // that keeps the queue's items; empty: crawlbox does
-	QueueMark   *string          // of the URL of the queue, see fleet.LabelQueue; nil: it is elsewhere
+	QueueMarks  []string         // of the URLs of the queue, see fleet.LabelQueue; nil: they are not known
 	Moved       *doctor.Moved    // the address that this machine had as a node, and no longer has; nil: it has it
 	Findings    []doctor.Finding // of this machine
 	Parts       []api.Problem    // what parts of the node know to be wrong with themselves
@@ -49,8 +49,8 @@ type LastChange func(service string) (e history.Entry, ok bool)
 
 // Find returns all problems, the worst first.
 func Find(s Seen) []api.Problem {
-	list := slices.Concat(s.Parts, s.machine(), s.follows(), s.nodes(), s.versions(), s.queue(), s.config(),
-		s.services())
+	list := slices.Concat(s.Parts, s.machine(), s.follows(), s.nodes(), s.versions(), s.queue(), s.fronts(),
+		s.config(), s.services())
 	slices.SortStableFunc(list, func(a, b api.Problem) int {
 		if a.Level != b.Level {
 			return slices.Index(api.Levels, a.Level) - slices.Index(api.Levels, b.Level)

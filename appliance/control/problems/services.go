@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // starting is how long a service may take to have all its replicas before that is bad.
@@ -259,12 +260,26 @@ func (s Seen) isGone(service string) bool {
 
 // queueOf returns that a service knows the queue by another URL than it has now.
 func (s Seen) queueOf(svc fleet.Service) *problem {
-	if s.QueueMark == nil || svc.Queue == "" || svc.Queue == *s.QueueMark || svc.Desired == 0 {
+	if s.QueueMarks == nil || svc.Queue == "" || slices.Contains(s.QueueMarks, svc.Queue) || svc.Desired == 0 {
 		return nil
 	}
 	return &problem{api.Bad, api.QueueChanged, fmt.Sprintf("the address or password of the queue changed after it was "+
 		"deployed, so it reaches it at most through the node that had it; "+
 		"`crawlbox restart %s` tells it the new one", svc.Name)}
+}
+
+// fronts returns the nodes on which the queue can't be had by its name.
+func (s Seen) fronts() (list []api.Problem) {
+	on := slices.ContainsFunc(s.QueueMarks, func(mark string) bool { return mark != "" })
+	for _, m := range s.Members {
+		if on && m.State == gossip.Alive && m.Queue == gossip.QueueAway {
+			text := fmt.Sprintf("services on %s do not get to the queue by its name: its port is another program's "+
+				"there, as `crawlbox status` on it says, or Docker has no network docker0; until then services that "+
+				"are deployed are told the manager's address", m.Name)
+			list = append(list, api.Problem{Level: api.Warning, Kind: api.QueueFront, Text: text})
+		}
+	}
+	return list
 }
 
 // queue returns what is wrong with the queue.

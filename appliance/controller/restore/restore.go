@@ -148,8 +148,11 @@ func addrs(m member.Member) (list []netip.Addr) {
 	return list
 }
 
-// Problem says what keeps the cluster from being restored, or nothing.
+// Problem says what keeps the cluster from being restored, or nothing. It may be asked of nil.
 func (c *Controller) Problem() string {
+	if c == nil {
+		return ""
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.problem

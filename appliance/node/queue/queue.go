@@ -1,22 +1,31 @@
-// Package queue puts the parts of the cluster's queue together on the manager that is its home: the one that
-// made the cluster. Package node knows nothing of them but that they are there, or not.
+// Package queue puts the parts of the cluster's queue together. Package node knows nothing of them but that they are
+// there, or not.
 //
-// How services reach the queue is in the cluster's state, so that any manager can tell them. The queue itself
-// stays at its home until it is kept on several managers.
+//	program, container ──▶ 127.0.0.1, docker0 ── Front of its node ──▶ home: its address ── engine
+//
+// The queue is on the manager that is its home: the one that made the cluster, or that it was moved to. Every other
+// node has a [Front] of it, at the addresses at which its own programs and containers look: so one URL is right on
+// every node, and its clients follow a move without noticing.
+//
+// How the queue is reached is published in the cluster's state by the home, the password of the cluster with it, and
+// comes to all nodes with the news of the cluster (enroll.Follow). So any manager can tell services, and a node that
+// starts while no manager answers knows it still.
+//
+// Services are told the name [Host], which each of them has among its hosts, as its network wants it. Where a node has
+// no front, as one of a version before, they are told the address of the home, which is right everywhere too but
+// does not move.
 package queue
 
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -36,6 +45,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
 // Queue is the queue of the cluster, or that there is none. It runs in a process of its own.
@@ -45,6 +55,7 @@ type Queue struct {
 	Queues  api.Queues               // answers for it
 	Reports []control.Report         // that the status has of it
 	Told    func() servicespec.Queue // to services
+	Marks   func() []string          // of services that know it; see fleet.LabelQueue
 	Outages func() []fleet.Outage
 	Renew   func() // its certificate
 	Close   func()
@@ -57,70 +68,58 @@ func none(why control.NoQueue) Queue {
 	return Queue{
 		Queues: why,
 		Told:   func() servicespec.Queue { return servicespec.Queue{} },
+		Marks:  func() []string { return []string{""} },
 		Renew:  func() {},
 		Close:  func() {},
 	}
 }
 
-// Document keeps how services reach the queue. *state.Document is one.
-type Document interface {
-	Load() ([]byte, error)
-	Update(message string, fn func(data []byte) ([]byte, error)) error
-}
+// Host is the name of the queue on every node, in what services are told.
+const Host = servicespec.QueueHost
 
-// reached is what the document has.
-type reached struct {
-	URL string `json:"url,omitempty"`
-	CA  string `json:"ca,omitempty"`
-}
-
-// Away is one whose home is another manager: its services are told of it as the state says, and this one keeps a copy
+// Away is one whose home is another manager: its services are told of it as that publishes, and this one keeps a copy
 // of it. why answers calls.
 func Away(o Options, why control.NoQueue) Queue {
-	q, doc := none(why), o.Authority.Queue()
+	q := none(why)
+	told := func() servicespec.Queue { return load(o.Authority.Queue()).services() }
+	q.Told, q.Marks = tell(told, o.everywhere)
 	q.Answers = (&standby.Keeper{Config: o.Config, Log: o.Log}).Handlers()
-	q.Told = func() servicespec.Queue {
-		var r reached
-		if data, err := doc.Load(); err == nil {
-			_ = json.Unmarshal(data, &r) // as if there was none
-		}
-		return servicespec.Queue{URL: r.URL, CA: r.CA}
-	}
+	q.Parts = []lifecycle.Part{o.Front.Part()}
 	return q
 }
 
-// publish has other managers know how services reach a queue, empty where there is none.
-func publish(doc Document, told servicespec.Queue) error {
-	_, err := doc.Load()
-	if told.URL == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	data, err := json.Marshal(reached{told.URL, told.CA})
-	if err != nil {
-		return err
-	}
-	return doc.Update("say how services reach the queue", func([]byte) ([]byte, error) { return data, nil })
+// tell returns what services are told of a queue: by the name that is right on every node where all have a front, and
+// else at its home's address. It returns what marks services that know it by either.
+func tell(at func() servicespec.Queue, everywhere func() bool) (told func() servicespec.Queue, marks func() []string) {
+	return func() servicespec.Queue {
+			q := at()
+			if q.URL == "" || !everywhere() {
+				return q
+			}
+			return q.Local()
+		}, func() []string {
+			q := at()
+			return []string{q.Mark(), q.Local().Mark()}
+		}
 }
 
-// retry is how long a publishing waits that follows a failed one, as where too few managers run.
-const retry = 5 * time.Second
-
-// publishing is the part of the home that publishes.
-func publishing(doc Document, told servicespec.Queue, log *slog.Logger) lifecycle.Part {
-	return lifecycle.Background("address of the queue", func(ctx context.Context) error {
-		for {
-			err := publish(doc, told)
-			if err == nil {
-				<-ctx.Done()
-				return nil
-			}
-			log.Debug("failed to tell other managers how services reach the queue", "error", err)
-			if clock.Sleep(ctx, retry) != nil {
-				return nil
-			}
-		}
+// everywhere reports whether services on all nodes that are up reach the queue by its name: a node that does not say so
+// is of a version before, or has no crawlbox.
+func everywhere(nodes func(context.Context) ([]fleet.Node, error), members func() []gossip.Member) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), nodesPatience)
+	defer cancel()
+	all, err := nodes(ctx)
+	here := map[string]bool{}
+	for _, m := range members() {
+		here[m.Swarm] = here[m.Swarm] || m.Queue == gossip.QueueHere && m.State == gossip.Alive
+	}
+	return err == nil && !slices.ContainsFunc(all, func(n fleet.Node) bool {
+		return n.State != fleet.StateDown && !here[n.ID]
 	})
 }
+
+// nodesPatience is how long Swarm may take to list the nodes.
+const nodesPatience = 3 * time.Second
 
 // Options are what a queue is made with.
 type Options struct {
@@ -129,16 +128,21 @@ type Options struct {
 	Listeners []net.Listener
 	Addr      netip.Addr // that others reach it at
 	Authority *authority.Authority
-	Client    func() *http.Client // speaks to managers
+	Client    func() *http.Client    // speaks to managers
+	Members   func() []gossip.Member // that gossip knows
+	Front     *Front                 // of a node that is not the home
 	Log       *slog.Logger
 }
+
+func (o Options) everywhere() bool { return everywhere(o.Engine.Nodes, o.Members) }
 
 // New makes the queue, where the config turns it on.
 func New(o Options) (Queue, error) {
 	c := o.Config.Queue
 	if c == nil {
 		off := Off(o.Config.File)
-		off.Parts = []lifecycle.Part{publishing(o.Authority.Queue(), off.Told(), o.Log)}
+		nothing := func() (published, error) { return published{}, nil }
+		off.Parts = []lifecycle.Part{publishing(o.Authority.Queue(), nothing, nil, o.Log)}
 		return off, nil
 	}
 	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"))
@@ -150,19 +154,17 @@ func New(o Options) (Queue, error) {
 		return Off(""), err
 	}
 	var parts []lifecycle.Part
-	self, err := o.Engine.Info(context.Background()) // it has a bound of its own
-	if err != nil {
-		return Off(""), err
-	}
+	own := &bridged{ports: ports{log: o.Log}, port: c.Port}
 	opts := queueproc.Options{
 		Engine:    engine,
-		Listeners: o.Listeners,
+		Listeners: append(slices.Clone(o.Listeners), own.open()...),
 		Password:  password,
 		Dir:       o.Config.QueueDir(),
 		MaxMemory: int64(c.MaxMemory),
 	}
-	nodes := &upNodes{engine: o.Engine}
-	if opts.Leases = queueproc.LeasesOf(*c, self.NodeID); opts.Leases != nil {
+	self := o.Authority.Identity.Node.ID
+	nodes := &upNodes{engine: o.Engine, self: self, members: o.Authority.MembersOf}
+	if opts.Leases = queueproc.LeasesOf(*c, self); opts.Leases != nil {
 		holders := holder.New(containers.New(o.Engine.Client()), o.Log)
 		parts = append(parts, lifecycle.Background("containers", holders.Run))
 		opts.Holders = holders.Serve
@@ -172,12 +174,14 @@ func New(o Options) (Queue, error) {
 		ca, secured = string(o.Authority.CA.PEM()), o.Authority.Identity.TrustingCA(o.Addr.String())
 		// The node's own key is not for a process that parses strangers' bytes.
 		opts.TLS = func() (queueproc.KeyPair, error) {
-			cert, key, err := o.Authority.CA.IssueServer(o.Authority.Identity, home.Before(o.Config.DataDir)...)
+			before := home.Before(o.Config.DataDir)
+			cert, key, err := o.Authority.CA.IssueServer(o.Authority.Identity, []string{Host}, before...)
 			return queueproc.KeyPair{Certificate: cert, Key: key}, err
 		}
 	}
 	supervisor, err := queueproc.New(opts, o.Log)
 	if err != nil {
+		own.ports.close()
 		return Off(""), err
 	}
 	if opts.Leases != nil {
@@ -185,23 +189,49 @@ func New(o Options) (Queue, error) {
 			return nodes.tell(ctx, supervisor.Up)
 		}))
 	}
+	own.listen = supervisor.Listen
 	client := queueproc.NewClient(netip.AddrPortFrom(doctor.BindAddr(o.Addr), c.Port), password, secured)
 	queues := control.NewQueues(*c, client, supervisor.State, netip.AddrPortFrom(o.Addr, c.Port).String())
 	queues.NodeName = nodes.name
 	if engine != nil {
 		queues.Engine = engine.Name
 	}
-	told := servicespec.Queue{URL: queues.URL(), CA: ca}
+	front := front{Port: c.Port, Password: password, Leases: opts.Leases, Engine: queueproc.Engine{
+		Name:     "its home " + queues.Addr(),
+		Addr:     queues.Addr(),
+		CA:       ca,
+		Password: password,
+		Front:    true,
+	}}
+	if engine != nil {
+		front.Engine.DB = engine.DB
+	}
+	if c.TLS {
+		front.Engine.Host = o.Addr.String()
+	}
+	p := &publisher{
+		told:  published{URL: queues.URL(), CA: ca, Front: &front},
+		ca:    o.Authority.CA,
+		doc:   o.Authority.Queue(),
+		again: make(chan struct{}, 1),
+		log:   o.Log,
+	}
+	told, marks := tell(func() servicespec.Queue { return p.told.services() }, o.everywhere)
 	copies := o.copies(supervisor.State)
 	return Queue{
-		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor},
-			publishing(o.Authority.Queue(), told, o.Log), lifecycle.Background("copies of the queue", copies.Keep)),
-		Queues:  queues,
-		Reports: []control.Report{queues.Report, control.PartReport(api.Warning, api.QueueCopy, copies.Problem)},
-		Told:    func() servicespec.Queue { return told },
+		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor}, own.part(), p.part(),
+			lifecycle.Background("copies of the queue", copies.Keep)),
+		Queues: queues,
+		Reports: []control.Report{
+			queues.Report,
+			control.PartReport(api.Warning, api.QueueFront, own.unserved),
+			control.PartReport(api.Warning, api.QueueCopy, copies.Problem),
+		},
+		Told:    told,
+		Marks:   marks,
 		Outages: supervisor.Outages,
-		Renew:   supervisor.Renew,
-		Close:   func() { client.Close() },
+		Renew:   func() { supervisor.Renew(); p.renew() },
+		Close:   func() { client.Close(); own.ports.close() },
 	}, nil
 }
 
@@ -227,6 +257,29 @@ func (o Options) copies(state func() queueproc.State) *standby.Home {
 		Client: o.Client,
 		Log:    o.Log,
 	}
+}
+
+// bridged is the port of the home where containers of its own machine look for it. Where Docker makes its network
+// later than crawlbox begins, it is opened then.
+type bridged struct {
+	ports
+	port   uint16
+	listen func(net.Listener) error
+}
+
+func (b *bridged) open() []net.Listener { return b.ports.open(b.port, bridgeAddrs()...) }
+
+func (b *bridged) part() lifecycle.Part {
+	return lifecycle.Background("queue for containers here", func(ctx context.Context) error {
+		for clock.Sleep(ctx, retry) == nil {
+			for _, ln := range b.open() {
+				if err := b.listen(ln); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // engineOf returns the server that the config names to keep the items, nil where crawlbox does.

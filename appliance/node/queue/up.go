@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 )
@@ -15,15 +16,18 @@ import (
 // upEvery is how often is looked which nodes are up.
 const upEvery = 5 * time.Second
 
-// upNodes are the nodes that Swarm does not count as down.
+// upNodes are the nodes that Swarm does not count as down. They are known by their certificates: a node knows its own
+// without Docker too.
 type upNodes struct {
-	engine *swarm.Engine
+	engine  *swarm.Engine
+	self    string // of this node
+	members func(fleet.Node) []member.Member
 
 	mu    sync.Mutex
-	names map[string]string // of all nodes, by ID
+	names map[string]string // of all nodes, by the ID of a certificate
 }
 
-// tell tells their IDs, again and again until ctx ends. While Swarm does not know, nobody is told.
+// tell tells the IDs of their certificates, again and again until ctx ends. While Swarm does not know, nobody is told.
 func (u *upNodes) tell(ctx context.Context, told func(ids []string)) error {
 	for clock.Sleep(ctx, upEvery) == nil {
 		nodes, err := u.engine.Nodes(ctx)
@@ -32,9 +36,11 @@ func (u *upNodes) tell(ctx context.Context, told func(ids []string)) error {
 		}
 		names, up := map[string]string{}, map[string]bool{}
 		for _, n := range nodes {
-			names[n.ID] = n.Display
-			if n.State != fleet.StateDown {
-				up[n.ID] = true
+			for _, id := range u.ids(n) {
+				names[id] = n.Display
+				if n.State != fleet.StateDown {
+					up[id] = true
+				}
 			}
 		}
 		u.mu.Lock()
@@ -43,6 +49,17 @@ func (u *upNodes) tell(ctx context.Context, told func(ids []string)) error {
 		told(slices.Sorted(maps.Keys(up)))
 	}
 	return nil
+}
+
+// ids returns those of the certificates of a node.
+func (u *upNodes) ids(n fleet.Node) (ids []string) {
+	if n.Self {
+		ids = append(ids, u.self)
+	}
+	for _, m := range u.members(n) {
+		ids = append(ids, m.ID)
+	}
+	return ids
 }
 
 // name returns what people know a node as, its ID where that is not known.

@@ -84,10 +84,13 @@ func serviceLabels(svc compose.Service, deploy types.DeployConfig) map[string]st
 	return labels
 }
 
+// HostNetwork is the machine's own, whose containers listen and connect as programs of the machine do.
+const HostNetwork = "host"
+
 // attachments returns the networks of the tasks: the host's, unless others are named.
 func attachments(svc compose.Service) []dockerswarm.NetworkAttachmentConfig {
 	if len(svc.Compose.Networks) == 0 {
-		return []dockerswarm.NetworkAttachmentConfig{{Target: "host"}}
+		return []dockerswarm.NetworkAttachmentConfig{{Target: HostNetwork}}
 	}
 	var list []dockerswarm.NetworkAttachmentConfig
 	for _, key := range slices.Sorted(maps.Keys(svc.Compose.Networks)) {

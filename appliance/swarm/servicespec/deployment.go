@@ -55,6 +55,8 @@ type Deployment struct {
 	Watched bool
 	// Queue is told to the service; nil: what it knows of the queue stays. See TellQueue.
 	Queue *Queue
+	// OnHost says that the tasks are on HostNetwork, by whatever the service calls it.
+	OnHost bool
 }
 
 // New returns a service of a deployment, with what services of the config file get

@@ -3,6 +3,8 @@ package servicespec
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -20,6 +22,10 @@ const (
 	queueCA  = "CRAWLBOX_QUEUE_CA"
 )
 
+// QueueHost is a name of the queue that is right on every node: each service that is told of it has it among its hosts.
+// Names below .internal are nobody's.
+const QueueHost = "queue.crawlbox.internal"
+
 // Queue is what services are told of the cluster's queue.
 type Queue struct {
 	URL string // with the password; empty: there is none
@@ -27,6 +33,49 @@ type Queue struct {
 	// Image is the environment of the service's image: what it sets is left alone.
 	Image []string
 }
+
+// Local returns the queue by the name that is right on every node.
+func (q Queue) Local() Queue {
+	if at, err := url.Parse(q.URL); err == nil && q.URL != "" {
+		at.Host = net.JoinHostPort(QueueHost, at.Port())
+		q.URL = at.String()
+	}
+	return q
+}
+
+// isLocal reports whether an environment names the queue so.
+func isLocal(env []string) bool {
+	return slices.ContainsFunc(env, func(v string) bool { return strings.Contains(v, "@"+QueueHost) })
+}
+
+// nameQueue has a container find the queue by its name where env has that. Docker knows the machine from inside of its
+// networks, but for those on the machine's own, where it would hide who connects. What a person has for the name stays.
+func (d Deployment) nameQueue(s *swarm.ServiceSpec) {
+	c, own := s.TaskTemplate.ContainerSpec, false
+	c.Hosts = slices.DeleteFunc(slices.Clone(c.Hosts), func(line string) bool {
+		at, names, _ := strings.Cut(line, " ")
+		if !slices.Contains(strings.Fields(names), QueueHost) {
+			return false
+		}
+		own = own || at != loopback && at != gateway
+		return at == loopback || at == gateway
+	})
+	if own || !isLocal(c.Env) {
+		return
+	}
+	at := gateway
+	if d.OnHost || slices.ContainsFunc(s.TaskTemplate.Networks, isHost) {
+		at = loopback
+	}
+	c.Hosts = append(c.Hosts, at+" "+QueueHost)
+}
+
+const (
+	loopback = "127.0.0.1"
+	gateway  = "host-gateway" // Docker's word for the machine
+)
+
+func isHost(n swarm.NetworkAttachmentConfig) bool { return n.Target == HostNetwork }
 
 // In returns what a service is told whose image has an environment.
 func (q Queue) In(image []string) Queue {
@@ -71,6 +120,7 @@ func (d Deployment) TellQueue(s *swarm.ServiceSpec, before Plain) error {
 		}
 	}
 	c.Env = q.add(c.Env)
+	d.nameQueue(s)
 	delete(s.Labels, fleet.LabelQueue)
 	if q.knownIn(c.Env) {
 		setLabel(s, fleet.LabelQueue, q.Mark())

@@ -291,6 +291,10 @@ func cause(err error) string {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "it closed the connection"
 	}
+	var op *net.OpError // of which the own port differs each time
+	if errors.As(err, &op) && op.Op != "dial" {
+		err = op.Err
+	}
 	return oneLine(err.Error())
 }
 

@@ -1,0 +1,146 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+)
+
+// Document keeps how services and nodes reach the queue. *state.Document is one.
+type Document interface {
+	Load() ([]byte, error)
+	Update(message string, fn func(data []byte) ([]byte, error)) error
+}
+
+// published is what the document has.
+type published struct {
+	URL string `json:"url,omitempty"` // at the address of the home; empty: there is no queue
+	CA  string `json:"ca,omitempty"`
+	// Front is nil where the home is of a version before nodes had fronts.
+	Front *front `json:"front,omitempty"`
+}
+
+// front is what the front of each node is made of.
+type front struct {
+	Port     uint16             `json:"port"`             // that it listens on
+	Password string             `json:"password"`         // that clients give
+	Engine   queueproc.Engine   `json:"engine"`           // that they get to
+	Leases   *queueproc.Leases  `json:"leases,omitempty"` // but for the node's ID
+	TLS      *queueproc.KeyPair `json:"tls,omitempty"`
+}
+
+// parse reads a document, which may be anybody's.
+func parse(data []byte) (p published, err error) {
+	if len(data) == 0 { // nobody has said anything yet
+		return p, nil
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return published{}, fmt.Errorf("read how the queue is reached: %w", err)
+	}
+	f := p.Front
+	if f == nil {
+		return p, nil
+	}
+	_, _, err = net.SplitHostPort(f.Engine.Addr)
+	if err != nil || f.Port == 0 || f.Password == "" || p.URL == "" {
+		return published{}, errors.New("read how the queue is reached: it has no address, port or password")
+	}
+	return p, nil
+}
+
+// load returns what a document has; nothing where it can't be read.
+func load(doc Document) published {
+	data, err := doc.Load()
+	if err != nil {
+		return published{}
+	}
+	p, _ := parse(data)
+	return p
+}
+
+// services returns what services are told of the queue at its home's address.
+func (p published) services() servicespec.Queue { return servicespec.Queue{URL: p.URL, CA: p.CA} }
+
+// publish has other managers and all nodes know how a queue is reached, empty where there is none.
+func publish(doc Document, p published) error {
+	_, err := doc.Load()
+	if p.URL == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return doc.Update("say how the queue is reached", func([]byte) ([]byte, error) { return data, nil })
+}
+
+// retry is how long a publishing waits that follows a failed one, as where too few managers run.
+const retry = 5 * time.Second
+
+// publisher is what the home publishes with.
+type publisher struct {
+	told  published
+	ca    *pki.CA // that signs the certificate of all fronts, where the queue speaks TLS
+	doc   Document
+	again chan struct{}
+	log   *slog.Logger
+}
+
+// renew has it publish another certificate. It does not block.
+func (p *publisher) renew() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
+}
+
+// part publishes at first, and again with another certificate when it is to be renewed. That is of the name and of
+// loopback alone, so all fronts have one key: where it is of use to a thief, he is on the machine already.
+func (p *publisher) part() lifecycle.Part {
+	what := func() (published, error) { return p.told, nil }
+	if p.told.CA != "" {
+		what = func() (published, error) {
+			told, front := p.told, *p.told.Front
+			cert, key, err := p.ca.IssueLocal(Host)
+			front.TLS = &queueproc.KeyPair{Certificate: cert, Key: key}
+			told.Front = &front
+			return told, err
+		}
+	}
+	return publishing(p.doc, what, p.again, p.log)
+}
+
+// publishing is the part of the home that publishes: at first, and again when it is told to.
+func publishing(doc Document, what func() (published, error), again <-chan struct{}, log *slog.Logger) lifecycle.Part {
+	return lifecycle.Background("address of the queue", func(ctx context.Context) error {
+		for {
+			p, err := what()
+			if err == nil {
+				err = publish(doc, p)
+			}
+			if err != nil {
+				log.Debug("failed to tell other nodes how the queue is reached", "error", err)
+				if clock.Sleep(ctx, retry) != nil {
+					return nil
+				}
+				continue
+			}
+			select {
+			case <-again:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+}
