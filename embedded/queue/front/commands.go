@@ -190,6 +190,7 @@ func (s *session) fail(err error) bool {
 	}
 	if errors.As(err, new(downError)) {
 		s.forgetState()
+		s.tellFailed()
 	}
 	return s.sayError(err.Error())
 }

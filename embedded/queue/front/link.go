@@ -52,9 +52,16 @@ func (s *session) send(ctx context.Context, b []byte, requests int) error {
 		return s.send(ctx, b, requests) // it was lost just now, without harm
 	}
 	if _, err := l.conn.Write(b); err != nil {
-		return errLost // what copies the replies sees it too
+		return s.writeFailed() // what copies the replies sees it too
 	}
 	return nil
+}
+
+func (s *session) writeFailed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = true
+	return errLost
 }
 
 // linked returns the link.
@@ -87,7 +94,10 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 		greeting = append(greeting, []string{"CLIENT", "SETNAME", s.name})
 	}
 	conn, t, err := s.front.engine.connect(patience, s.db, greeting...)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // the client has left
+		return nil, errLost
+	case err != nil:
 		return nil, downError{err}
 	}
 	l := &link{
@@ -206,7 +216,7 @@ func (s *session) exchange(ctx context.Context, args ...string) (reply []byte, e
 	}
 	defer func() { s.share.Give(c.took) }()
 	if _, err := l.conn.Write(appendRequest(nil, args...)); err != nil {
-		return nil, errLost
+		return nil, s.writeFailed()
 	}
 	select {
 	case <-c.done:
@@ -356,6 +366,7 @@ func (s *session) lose(l *link, within bool, why error) {
 		return
 	}
 	s.ended = true
+	s.failed = s.failed || !l.left
 	if !errors.Is(why, net.ErrClosed) {
 		s.front.log.Debug("a client lost its connection to the queue's engine", "client", s.client.RemoteAddr(),
 			"error", why)

@@ -22,6 +22,9 @@ type Rewriter interface {
 type Rewriting interface {
 	// Rewrite says what becomes of a command. It is quick, and may keep the arguments.
 	Rewrite(c Command) Instead
+	// Failed is called when the client was told that the engine can't be used, or lost its connection for that. What it
+	// had before it may have forgotten.
+	Failed()
 	// Leave is called when the client is gone.
 	Leave()
 }

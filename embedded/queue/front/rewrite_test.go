@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type reversing struct {
 	clients map[string]int // by address, while they are there
 	seen    []Command
 	lost    int // replies that did not arrive
+	failed  atomic.Int32
 }
 
 func (r *reversing) Commands() []string  { return []string{"LPOP", "BLPOP", "FAILS", "LARGE", "SPOP"} }
@@ -39,6 +41,8 @@ type reversed struct {
 	of     *reversing
 	client string
 }
+
+func (r *reversed) Failed() { r.of.failed.Add(1) }
 
 func (r *reversed) Leave() {
 	r.of.mu.Lock()
@@ -291,6 +295,46 @@ func TestRewriter_EngineGone(t *testing.T) {
 	f.talk(2).want(":1\r\n", "RPUSH", "l", "x")
 	if got, err := c.tryRead(); err == nil && got != bulk("x") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestRewriter_Failed tells of clients that hear of the engine's end, and of no others.
+func TestRewriter_Failed(t *testing.T) {
+	t.Parallel()
+	e, f, r := startRewriting(t, func(o *Options) { o.Patience = patience })
+	idle, leaves, hears := f.talk(2), f.talk(2), f.talk(2)
+	idle.want("+PONG\r\n", "PING")
+	for _, c := range []*talker{leaves, hears} {
+		c.want("+PONG\r\n", "PING")
+		c.send("BRPOP", "nothing", "0")
+	}
+	waitUntil(t, func() error {
+		if n := e.direct().Info(t.Context(), "clients").Val(); !strings.Contains(n, "blocked_clients:2") {
+			return errors.New(n)
+		}
+		return nil
+	})
+	leaves.Close()
+	left := func(n int) func() error {
+		return func() error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if len(r.clients) != n {
+				return fmt.Errorf("%d clients are there, want %d", len(r.clients), n)
+			}
+			return nil
+		}
+	}
+	waitUntil(t, left(2))
+	if n := r.failed.Load(); n != 0 {
+		t.Errorf("%d clients have met no engine, though it is there", n)
+	}
+	e.kill()
+	waitUntil(t, left(1))
+	e.start()
+	idle.want("+PONG\r\n", "PING")
+	if n := r.failed.Load(); n != 1 {
+		t.Errorf("%d clients have met no engine, want 1", n)
 	}
 }
 

@@ -58,9 +58,10 @@ type session struct {
 	known    bool       // guarded by out: the client has logged in, so it has no deadline for that
 	deadline time.Time  // guarded by out: of writing, as set in the connection
 
-	mu    sync.Mutex
-	link  *link // nil: there is no connection to the engine
-	ended bool  // the client's connection has to end: a reply is lost
+	mu     sync.Mutex
+	link   *link // nil: there is no connection to the engine
+	ended  bool  // the client's connection has to end: a reply is lost
+	failed bool  // it has to because the engine is gone, not the client
 
 	readBy time.Time // deadline of reading, until the client has logged in
 }
@@ -104,6 +105,12 @@ func (s *session) serve(ctx context.Context) {
 		if !s.pass(ctx) {
 			break
 		}
+	}
+	s.mu.Lock()
+	failed := s.failed
+	s.mu.Unlock()
+	if failed {
+		s.tellFailed() // before the client hears of it
 	}
 	s.unlink(quitTimeout)
 	s.linger()
@@ -157,6 +164,13 @@ func (s *session) setKnown(known bool) {
 	s.out.Lock()
 	defer s.out.Unlock()
 	s.known, s.deadline = known, time.Time{}
+}
+
+// tellFailed says that the client hears of an engine that can't be used.
+func (s *session) tellFailed() {
+	if s.rewriting != nil {
+		s.rewriting.Failed()
+	}
 }
 
 func (s *session) leaveRewriting() {
@@ -247,6 +261,7 @@ func (s *session) scan(b []byte) (n, commands int, is state) {
 // turnDown answers with an error what has arrived, when it can't be passed on.
 func (s *session) turnDown(ctx context.Context, err error) bool {
 	s.forgetState()
+	s.tellFailed()
 	for s.readOne(ctx, err) {
 		if s.guest.Quit || !s.guest.Authed || s.in.Buffered() == 0 {
 			return true

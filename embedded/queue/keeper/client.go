@@ -34,6 +34,21 @@ func (k *Keeper) Enter(conn net.Conn, accepted time.Time) front.Rewriting {
 	return &client{keeper: k, client: conn, since: accepted, conn: name}
 }
 
+// Failed implements [front.Rewriting]. What the client's container forgets it may have popped by another connection.
+func (c *client) Failed() {
+	h, k := c.holder, c.keeper
+	if h == nil && k.opts.Containers != nil && k.holding() {
+		ctx, cancel := context.WithTimeout(context.Background(), whoTimeout)
+		defer cancel()
+		if is, err := k.opts.Containers.Who(ctx, c.client, c.since); err == nil {
+			h = k.known(is.ID)
+		}
+	}
+	if h != nil {
+		k.giveBackLast(h)
+	}
+}
+
 // Leave implements [front.Rewriting].
 func (c *client) Leave() {
 	if !c.own {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,8 +24,9 @@ const connPrefix = "conn-"
 // each time that a reply was lost: see [Keeper.giveBack].
 type holder struct {
 	id     string
-	run    string     // of its keeper
-	giving sync.Mutex // held while items of a lost reply go back
+	run    string      // of its keeper
+	giving sync.Mutex  // held while items of a lost reply go back
+	failed atomic.Bool // its last pops are about to go back
 
 	mu     sync.Mutex
 	epochs map[int]int // by database in which it has popped: how often it was renamed
@@ -114,6 +117,13 @@ func (h *holder) doubts() <-chan struct{} {
 	return h.sure
 }
 
+// databases returns those in which the holder has popped.
+func (h *holder) databases() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.epochs))
+}
+
 // end notes that the holder is no more, and returns its name in each database, and those that
 // it had before.
 func (h *holder) end() (names map[int]string, stale map[int][]string) {
@@ -147,6 +157,20 @@ func (k *Keeper) container(id string) *holder {
 		k.background(func(ctx context.Context) { k.watch(ctx, h) })
 	}
 	return h
+}
+
+// known returns the holder that a container is, nil if it has not popped.
+func (k *Keeper) known(id string) *holder {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.holders[id]
+}
+
+// holding reports whether there are containers that have popped.
+func (k *Keeper) holding() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.holders) > 0
 }
 
 // watch settles what a container held once that has ended.
@@ -221,6 +245,27 @@ func (k *Keeper) giveBack(h *holder, db int, stamp string) {
 		})
 		h.settled()
 		k.background(func(ctx context.Context) { k.clear(ctx, h, db, from) })
+	})
+}
+
+// giveBackLast gives back the last pops of all connections of a holder: it met an engine that could not be used, and
+// may have forgotten what it had popped a moment ago, as programs do that need the engine for the item itself.
+func (k *Keeper) giveBackLast(h *holder) {
+	if !h.failed.CompareAndSwap(false, true) {
+		return // once for all that fails meanwhile
+	}
+	h.doubt()
+	k.background(func(ctx context.Context) {
+		h.giving.Lock()
+		defer h.giving.Unlock()
+		h.failed.Store(false)
+		for _, db := range h.databases() {
+			k.retry(ctx, "give back items that a consumer may have forgotten", func() error {
+				_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db), func(string) bool { return false })
+				return err
+			})
+		}
+		h.settled()
 	})
 }
 

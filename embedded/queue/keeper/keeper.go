@@ -13,7 +13,8 @@
 // When it is not sure that a client has had the reply to a pop, its items go back before its
 // holder pops again: the connection to the engine was lost, or that of the client, or it
 // left while it waited. After a start that are the last pops of all connections of the keeper
-// before. So an item may be handed out twice, and none is lost with a reply.
+// before, and when a client hears of an engine that can't be used, those of its container: it may
+// forget what it holds. So an item may be handed out twice, and none is lost with a reply.
 //
 // # Waiting
 //

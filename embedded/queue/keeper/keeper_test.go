@@ -91,6 +91,46 @@ func TestNewKeeper(t *testing.T) {
 	})
 }
 
+// TestForgotten: what a container had popped last goes back when the engine fails it, though it lives on, as some
+// programs then forget what they hold.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		cuts := &scissors{conns: map[net.Conn]bool{}}
+		n := startNode(t, cuts.within(engine), newContainers(), rules)
+		n.push("jobs", "a", "b", "c")
+		spider := n.in("spider")
+		pop(t, spider, "jobs")
+		pop(t, spider, "jobs")
+		cuts.cut()
+		if err := spider.Ping(t.Context()).Err(); err != nil { // it does not hear of it
+			t.Fatal(err)
+		}
+		n.becomes("jobs", "[c]")
+		failed := make(chan error)
+		go func() { failed <- n.in("spider").BLPop(t.Context(), 0, "plain").Err() }()
+		n.await(func() error {
+			if info := n.direct.Info(t.Context(), "clients").Val(); !strings.Contains(info, "blocked_clients:1") {
+				return errors.New("nobody waits: " + info)
+			}
+			return nil
+		})
+		cuts.cut()
+		if err := <-failed; err == nil {
+			t.Error("the engine is gone, and a client has its reply")
+		}
+		n.becomes("jobs", "[b c]")
+		n.containers.kill("spider", true)
+		n.await(func() error {
+			if left := n.direct.HLen(t.Context(), "crawlbox:holders").Val(); left != 0 {
+				return fmt.Errorf("%d holders", left)
+			}
+			return nil
+		})
+		n.becomes("jobs", "[b c]")
+	})
+}
+
 // TestBlocking: who waits is served first come first served, at once, whatever of its keys the
 // item is in; time runs out, and who has left gets nothing.
 func TestBlocking(t *testing.T) {
