@@ -78,9 +78,10 @@ check-upgrade:
 	CRAWLBOX_BEFORE=$(CURDIR)/$(BEFORE)/crawlbox $(GO) test -race -v -count=1 -tags before -timeout 30m \
 	  -run TestUpgradeFrom ./appliance/e2e/...
 
-# Ten minutes of everything that can happen to the queue's process, and ten times each harm that can be done to the
-# manager that leads; make test has 20 s and two.
+# Ten minutes of everything that can happen to the queue's process, ten times each harm that can be done to the
+# manager that leads, and 2,000 items for each program that the queue keeps them for; make test has 20 s, two, and 120.
 soak:
+	CRAWLBOX_KILLED=2000 $(GO) test -v -count=1 -parallel 3 -timeout 60m -run TestKilled ./embedded/queue/clients
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
 	CRAWLBOX_CHAOS=10 $(MAKE) check-Chaos TIMEOUT=90m
 

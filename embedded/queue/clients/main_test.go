@@ -42,8 +42,14 @@ func (s server) url() string { return "redis://:" + password + "@" + s.addr() + 
 func startServer(t *testing.T) server {
 	t.Helper()
 	if otherServer != "" {
-		return startOther(t)
+		return startProgram(t, otherServer)
 	}
+	return startQueue(t)
+}
+
+// startQueue starts the embedded queue.
+func startQueue(t *testing.T) server {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	q, err := queue.New(queue.Options{Addr: "127.0.0.1:0", Password: password, Dir: t.TempDir()}, log)
 	if err != nil {
@@ -68,8 +74,8 @@ func startServer(t *testing.T) server {
 	return server{host, port}
 }
 
-// startOther starts a Redis server of the given program, which keeps nothing.
-func startOther(t *testing.T) server {
+// startProgram starts a Redis server of the given program, which keeps nothing.
+func startProgram(t *testing.T, name string, more ...string) server {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -77,9 +83,9 @@ func startOther(t *testing.T) server {
 	}
 	host, port, _ := net.SplitHostPort(listener.Addr().String())
 	listener.Close() // the port is free now; another process may take it, then the start fails
-	p := start(t, program{name: otherServer, args: []string{
+	p := start(t, program{name: name, args: append([]string{
 		"--bind", host, "--port", port, "--requirepass", password, "--save", "", "--dir", t.TempDir(),
-	}})
+	}, more...)})
 	p.waitFor(t, 10*time.Second, "Ready to accept connections")
 	return server{host, port}
 }

@@ -25,6 +25,10 @@ type program struct {
 	args []string
 	dir  string   // "" is the package's
 	env  []string // beside the test's own
+
+	// alone makes it the first process of a PID namespace, as in a container: all that it started ends with it, and
+	// signals for which it has no handler do nothing.
+	alone bool
 }
 
 // process is a program that runs, and its output.
@@ -48,6 +52,9 @@ func start(t *testing.T, prog program) *process {
 	p.cmd.Env = append(p.cmd.Env, prog.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if prog.alone {
+		p.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+	}
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", prog.name, err)

@@ -63,14 +63,18 @@ func startBullMQ(action string) func(t *testing.T, s server) *process {
 	}
 }
 
-// startAsynq builds testdata/asynq, a module of its own that crawlbox does not need.
 func startAsynq(t *testing.T, s server) *process {
-	binary := filepath.Join(t.TempDir(), "asynq")
+	return start(t, program{name: buildAsynq(t), args: []string{s.addr(), password}})
+}
+
+// buildAsynq builds testdata/asynq, a module of its own that crawlbox does not need.
+func buildAsynq(t *testing.T) (binary string) {
+	binary = filepath.Join(t.TempDir(), "asynq")
 	run(t, 3*time.Minute, program{
 		name: "go",
 		args: []string{"build", "-o", binary, "."},
 		dir:  "testdata/asynq",
 		env:  []string{"GOWORK=off", "GOFLAGS="},
 	})
-	return start(t, program{name: binary, args: []string{s.addr(), password}})
+	return binary
 }

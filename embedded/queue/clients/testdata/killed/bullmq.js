@@ -1,0 +1,24 @@
+// Jobs of BullMQ. With an argument it asks for so many, else it does them.
+const fs = require("fs");
+const { Queue, Worker } = require("bullmq");
+
+const url = new URL(process.env.QUEUE_URL);
+const connection = { host: url.hostname, port: +url.port, password: url.password, maxRetriesPerRequest: null };
+const record = (line) => fs.appendFileSync(process.env.RECORD, line + "\n");
+const times = [5, 10, 10, 20, 50];
+
+if (process.argv[2]) {
+  const queue = new Queue("spiders", { connection });
+  const jobs = [...Array(+process.argv[2]).keys()].map((i) => ({ name: "crawl", data: { item: `item-${i}` } }));
+  queue.addBulk(jobs).then(() => queue.close());
+} else {
+  const work = async (job) => {
+    record(`begun ${job.data.item}`);
+    await new Promise((done) => setTimeout(done, times[Math.floor(Math.random() * times.length)]));
+    record(`done ${job.data.item}`);
+  };
+  // Its own leases are short, so that the test is.
+  const own = { lockDuration: 3000, stalledInterval: 3000, maxStalledCount: 1000 };
+  const worker = new Worker("spiders", work, { connection, concurrency: 4, ...own });
+  worker.on("error", () => {}); // it tries again
+}
