@@ -1,0 +1,132 @@
+package valkey
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+)
+
+// Document says where the queue's Valkey is. It is part of the cluster's state.
+type Document struct {
+	Password string   `json:"password"` // of the user "default"
+	Image    string   `json:"image"`    // that the services run, pinned
+	Engines  []Engine `json:"engines"`  // two at most
+	// Generation grows when Engines change.
+	Generation int `json:"generation"`
+	// Change grows with each change of what follows.
+	Change  int  `json:"change"`
+	Epoch   int  `json:"epoch"`   // of the primary
+	Primary int  `json:"primary"` // its slot
+	Fenced  bool `json:"fenced"`  // the primary is to take writes only while the replica acknowledges
+	InSync  bool `json:"in_sync"` // it was seen to, so that the replica may take its place
+	Begun   bool `json:"begun"`   // an engine has taken writes, so that one without data has lost them
+}
+
+// Engine is one Valkey.
+type Engine struct {
+	Slot int            `json:"slot"` // 1 or 2
+	Node string         `json:"node"` // that it is pinned to, by Swarm's ID
+	Name string         `json:"name"` // of the node, for people
+	Addr netip.AddrPort `json:"addr"`
+}
+
+// Service returns the name of the Swarm service.
+func (e Engine) Service() string { return fmt.Sprintf("%s%d", ServicePrefix, e.Slot) }
+
+// ServicePrefix begins the names of the services.
+const ServicePrefix = "crawlbox-queue-"
+
+// At returns the engine of a slot.
+func (d Document) At(slot int) (Engine, bool) {
+	i := slices.IndexFunc(d.Engines, func(e Engine) bool { return e.Slot == slot })
+	if i < 0 {
+		return Engine{}, false
+	}
+	return d.Engines[i], true
+}
+
+// primary returns the primary, and its replica where there is one.
+func (d Document) primary() (p Engine, r *Engine) {
+	for _, e := range d.Engines {
+		if e.Slot == d.Primary {
+			p = e
+		} else {
+			r = &e
+		}
+	}
+	return p, r
+}
+
+// user returns the name of the user that the replica of this generation and epoch logs in as.
+func (d Document) user() string { return fmt.Sprintf("%s%d-%d", replicaUsers, d.Generation, d.Epoch) }
+
+const replicaUsers = "crawlbox-replica-"
+
+// epochOf returns the epoch in the name of a user, 0 where it has none.
+func epochOf(user string) (epoch int) {
+	generation := 0
+	_, _ = fmt.Sscanf(user, replicaUsers+"%d-%d", &generation, &epoch)
+	return epoch
+}
+
+// userPassword returns the password of that.
+func (d Document) userPassword() string {
+	mac := hmac.New(sha256.New, []byte(d.Password))
+	mac.Write([]byte(d.user()))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// promote returns the document with the other engine as primary, of the next epoch.
+func (d Document) promote(e Engine) Document {
+	d.Epoch, d.Primary, d.Fenced, d.InSync = d.Epoch+1, e.Slot, false, false
+	return d
+}
+
+// Store keeps the document. *state.Document is one.
+type Store interface {
+	Load() ([]byte, error)
+	Update(message string, fn func(data []byte) ([]byte, error)) error
+	Changed() <-chan struct{}
+}
+
+// Load reads the document: the zero one where there is none yet.
+func Load(store Store) (d Document, err error) {
+	data, err := store.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	if err != nil {
+		return d, err
+	}
+	return d, json.Unmarshal(data, &d)
+}
+
+// errChanged is returned by save where another manager was faster.
+var errChanged = errors.New("another manager has changed where the queue's Valkey is")
+
+// save replaces the document was by next.
+func save(store Store, was, next Document, message string) (Document, error) {
+	next.Change = was.Change + 1
+	if next.Password == "" {
+		next.Password = rand.Text()
+	}
+	return next, store.Update(message, func(data []byte) ([]byte, error) {
+		var is Document
+		if data != nil {
+			if err := json.Unmarshal(data, &is); err != nil {
+				return nil, err
+			}
+		}
+		if is.Change != was.Change {
+			return nil, errChanged
+		}
+		return json.Marshal(next)
+	})
+}
