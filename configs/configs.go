@@ -106,8 +106,12 @@ type Mirror struct {
 
 // Queue is the queue that speaks the Redis protocol.
 type Queue struct {
-	// Engine is what keeps the items: EngineEmbedded, the default, or EngineURL.
+	// Engine is what keeps the items: EngineEmbedded, the default, EngineURL or EngineValkey.
 	Engine string
+	// Image is what EngineValkey runs, by any name that a service's image may have; default DefaultValkey.
+	Image string
+	// EnginePort is the TCP port of EngineValkey on managers; default 7892.
+	EnginePort uint16
 	// URL is where the engine is: redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss://
 	// for TLS. Empty unless Engine is EngineURL; see [Queue.Server].
 	URL string
@@ -137,7 +141,7 @@ type Queue struct {
 	DataDir string
 	// MaxMemory is how many bytes data and clients may take, at least 64MiB; writes
 	// are refused above it. 0, the default: a quarter of the machine's memory. With
-	// EngineURL it is for clients alone.
+	// EngineURL it is for clients alone, and with EngineValkey it is Valkey's.
 	MaxMemory Bytes
 }
 
@@ -175,7 +179,14 @@ func Default() Config {
 
 // DefaultQueue returns the queue as it is when the file says only `queue:`.
 func DefaultQueue() *Queue {
-	return &Queue{Engine: EngineEmbedded, Port: 7891, Window: 16, MaxDeliveries: 5}
+	return &Queue{
+		Engine:        EngineEmbedded,
+		Image:         DefaultValkey,
+		EnginePort:    7892,
+		Port:          7891,
+		Window:        16,
+		MaxDeliveries: 5,
+	}
 }
 
 // RegistryDir returns where the manager keeps images: registry.data_dir, else

@@ -91,8 +91,8 @@ func integer(p *int) field {
 
 func engine(p *string) field {
 	return bind(p, func(s string) (string, error) {
-		if s != EngineEmbedded && s != EngineURL {
-			return "", fmt.Errorf("must be %s or %s, not %q", EngineEmbedded, EngineURL, s)
+		if s != EngineEmbedded && s != EngineURL && s != EngineValkey {
+			return "", fmt.Errorf("must be %s, %s or %s, not %q", EngineEmbedded, EngineValkey, EngineURL, s)
 		}
 		return s, nil
 	}, func(s string) string { return s })

@@ -40,6 +40,8 @@ var keys = []key{
 	{name: "mirror.upload_rate", field: func(c *Config) field { return size(&c.Mirror.UploadRate) }},
 	{name: "mirror.download_rate", field: func(c *Config) field { return size(&c.Mirror.DownloadRate) }},
 	{name: "queue.engine", field: func(c *Config) field { return engine(&c.Queue.Engine) }},
+	{name: "queue.image", field: func(c *Config) field { return text(&c.Queue.Image) }},
+	{name: "queue.engine_port", field: func(c *Config) field { return port(&c.Queue.EnginePort) }},
 	{name: "queue.url", url: true, field: func(c *Config) field { return text(&c.Queue.URL) }},
 	{name: "queue.url_file", path: true, field: func(c *Config) field { return text(&c.Queue.URLFile) }},
 	{name: "queue.safe", list: true, field: func(c *Config) field { return list(&c.Queue.Safe) }},

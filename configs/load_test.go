@@ -125,7 +125,7 @@ prune: true
 	want.Docker.Host = "tcp://127.0.0.1:2375"
 	want.Registry = Registry{Port: 8004, MinFree: 1 << 30, DataDir: "/srv/images", Copies: 2}
 	want.Queue = &Queue{
-		Engine: EngineEmbedded, Port: 7891, Password: "0123", TLS: true,
+		Engine: EngineEmbedded, Image: DefaultValkey, EnginePort: 7892, Port: 7891, Password: "0123", TLS: true,
 		Safe: []string{"a:*", `b\,c*`, `*:[\,d]`}, Window: 1, MaxDeliveries: 3, Linger: true,
 	}
 	want.Swarm = Swarm{Heartbeat: 2 * time.Second, TaskHistory: 5}
@@ -235,7 +235,7 @@ var wrong = []struct{ name, text, want string }{
 	{"empty path", "data_dir: \"\"\n", "1: data_dir: must be a path, not empty"},
 	{
 		"not a queue", "queue: on\n",
-		`1: queue: must be true, false, or a mapping with engine, url, url_file, safe, window, max_deliveries, linger, port, ` +
+		`1: queue: must be true, false, or a mapping with engine, image, engine_port, url, url_file, safe, window, max_deliveries, linger, port, ` +
 			`password, password_file, tls, data_dir, max_memory, not "on"`,
 	},
 	{"empty window", "queue:\n  window: 0\n", `2: queue.window: must be from 1 to 1000 items, not 0`},
@@ -251,7 +251,7 @@ var wrong = []struct{ name, text, want string }{
 	{"empty pattern", "queue:\n  safe: [a, '']\n", `2: queue.safe: "" must have 1 to 256 bytes`},
 	{"not a list", "queue:\n  safe: {a: b}\n", `2: queue.safe: must be a list, not a mapping`},
 	{"a list of lists", "queue:\n  safe: [[a]]\n", `2: queue.safe: must be a list of texts, not of a list`},
-	{"no engine", "queue: {engine: valky}\n", `1: queue.engine: must be embedded or url, not "valky"`},
+	{"no engine", "queue: {engine: valky}\n", `1: queue.engine: must be embedded, valkey or url, not "valky"`},
 	{
 		"no URL", "queue:\n  engine: url\n",
 		`2: queue.engine: url wants to know where it is: set queue.url to redis://USER:PASSWORD@HOST:PORT/DATABASE, ` +
@@ -264,6 +264,18 @@ var wrong = []struct{ name, text, want string }{
 	{
 		"file for nothing", "queue:\n  url_file: /f\n",
 		`2: queue.url_file: is for another engine: set queue.engine to url, or remove it`,
+	},
+	{
+		"an image for nothing", "queue:\n  image: valkey:9\n",
+		`2: queue.image: is for another engine: set queue.engine to valkey, or remove it`,
+	},
+	{
+		"TLS to Valkey", "queue:\n  engine: valkey\n  tls: true\n",
+		`3: queue.tls: is not for engine: valkey, whose connections between nodes are not encrypted: remove one of them`,
+	},
+	{
+		"Valkey at the queue's port", "queue:\n  engine: valkey\n  engine_port: 7891\n",
+		`3: queue.engine_port: 7891 is the port of queue.port: choose another`,
 	},
 	{
 		"two URLs", "queue:\n  engine: url\n  url: redis://h\n  url_file: /f\n",

@@ -53,7 +53,11 @@ func readSecret(key, path string) (string, error) {
 const (
 	EngineEmbedded = "embedded" // crawlbox itself
 	EngineURL      = "url"      // a Redis or Valkey of one's own
+	EngineValkey   = "valkey"   // a Valkey on two managers, which crawlbox runs
 )
+
+// DefaultValkey is the image that EngineValkey runs.
+const DefaultValkey = "valkey/valkey:8.1-alpine"
 
 // RedisServer is a server that speaks Redis.
 type RedisServer struct {
@@ -132,6 +136,13 @@ func parseRedisURL(text string) (r RedisServer, err error) {
 func (q Queue) checkEngine() (found []keyProblem) {
 	add := func(key, reason string) {
 		found = append(found, keyProblem{key: key, reason: reason, other: "queue.engine"})
+	}
+	if q.Engine == EngineValkey && q.TLS {
+		add("queue.tls", "is not for engine: valkey, whose connections between nodes are not encrypted: remove one of "+
+			"them")
+	}
+	if q.Engine != EngineValkey && q.Image != DefaultValkey {
+		add("queue.image", "is for another engine: set queue.engine to valkey, or remove it")
 	}
 	switch {
 	case q.URL != "" && q.URLFile != "":

@@ -127,6 +127,12 @@ func (c Config) checkPorts() []keyProblem {
 			key  string
 			port uint16
 		}{"queue.port", c.Queue.Port})
+		if c.Queue.Engine == EngineValkey {
+			ports = append(ports, struct {
+				key  string
+				port uint16
+			}{"queue.engine_port", c.Queue.EnginePort})
+		}
 	}
 	var found []keyProblem
 	taken := map[uint16]string{}

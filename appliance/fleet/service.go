@@ -111,8 +111,17 @@ func (svc Service) IsFinished() bool {
 	return !svc.IsJob() && svc.Complete > 0 && svc.Running == 0 && svc.Complete == svc.Desired
 }
 
+// OwnServices begin the names of services that are the cluster's own, such as those of its queue: crawlbox alone makes,
+// changes and removes them.
+const OwnServices = "crawlbox-queue-"
+
+// IsOwn reports whether a service is the cluster's own.
+func (s Service) IsOwn() bool { return strings.HasPrefix(s.Name, OwnServices) }
+
 // Labels that crawlbox puts on the services it makes from the config file.
 const (
+	// LabelOwn marks a service that is the cluster's own, and says what of.
+	LabelOwn      = "crawlbox.own"
 	LabelManaged  = "crawlbox.managed"          // "config"
 	LabelHash     = "crawlbox.service.hash"     // of the definition
 	LabelReplicas = "crawlbox.service.replicas" // of the definition, in decimal

@@ -3,12 +3,14 @@ package swarm
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
@@ -22,6 +24,83 @@ func (e *Engine) Create(ctx context.Context, spec swarm.ServiceSpec) (id string,
 		return "", e.explain(err)
 	}
 	return resp.ID, nil
+}
+
+// KeepOwn has the services of the cluster's own that are listed run as they are there, and removes others and their
+// secrets. All name one secret, and secret is what that has.
+func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey, secret []byte) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	services, err := e.cli.ServiceList(ctx, swarm.ServiceListOptions{})
+	if err != nil {
+		return e.explain(err)
+	}
+	is := map[string]swarm.Service{}
+	for _, s := range services {
+		if strings.HasPrefix(s.Spec.Name, fleet.OwnServices) {
+			is[s.Spec.Name] = s
+		}
+	}
+	for _, v := range list {
+		id, err := e.ensureSecret(ctx, v.Secret, secret)
+		if err != nil {
+			return e.explain(err)
+		}
+		spec, err := v.Spec(id)
+		if err != nil {
+			return err
+		}
+		was, there := is[v.Name]
+		delete(is, v.Name)
+		switch {
+		case !there:
+			_, err = e.cli.ServiceCreate(ctx, spec, swarm.ServiceCreateOptions{})
+		case was.Spec.Labels[fleet.LabelHash] != spec.Labels[fleet.LabelHash] || !runsOnce(was):
+			_, err = e.cli.ServiceUpdate(ctx, was.ID, was.Version, spec, swarm.ServiceUpdateOptions{})
+		}
+		if err != nil && outcomeOf(err) != soon && !cerrdefs.IsAlreadyExists(err) && !cerrdefs.IsConflict(err) {
+			return e.explain(err)
+		}
+	}
+	for _, s := range is {
+		if err := e.cli.ServiceRemove(ctx, s.ID); err != nil && !cerrdefs.IsNotFound(err) {
+			return e.explain(err)
+		}
+	}
+	return e.removeSecrets(ctx, func(name string) bool {
+		return strings.HasPrefix(name, fleet.OwnServices) &&
+			!slices.ContainsFunc(list, func(v servicespec.Valkey) bool { return v.Secret == name })
+	})
+}
+
+// runsOnce reports whether a service has one replica, whoever scaled it.
+func runsOnce(s swarm.Service) bool {
+	_, n := modeOf(s.Spec.Mode)
+	return n == 1
+}
+
+// ensureSecret returns the ID of a secret, which it makes where there is none of the name.
+func (e *Engine) ensureSecret(ctx context.Context, name string, data []byte) (id string, err error) {
+	is, _, err := e.cli.SecretInspectWithRaw(ctx, name)
+	if !cerrdefs.IsNotFound(err) {
+		return is.ID, err
+	}
+	made, err := e.cli.SecretCreate(ctx, swarm.SecretSpec{Annotations: swarm.Annotations{Name: name}, Data: data})
+	return made.ID, err
+}
+
+// removeSecrets removes secrets by their names, but those that a task has yet.
+func (e *Engine) removeSecrets(ctx context.Context, which func(name string) bool) error {
+	list, err := e.cli.SecretList(ctx, swarm.SecretListOptions{})
+	if err != nil {
+		return e.explain(err)
+	}
+	for _, s := range list {
+		if which(s.Spec.Name) {
+			_ = e.cli.SecretRemove(ctx, s.ID) // it is tried again
+		}
+	}
+	return nil
 }
 
 // Scale sets the number of replicas of a service, by ID.

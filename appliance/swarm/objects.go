@@ -31,6 +31,9 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	}
 	names := map[string]string{}
 	for _, s := range services {
+		if strings.HasPrefix(s.Spec.Name, fleet.OwnServices) {
+			continue // crawlbox makes them anew
+		}
 		if err := e.nameNetworks(ctx, &s.Spec, names); err != nil {
 			return o, err
 		}
@@ -60,7 +63,9 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 		return o, e.explain(err)
 	}
 	for _, s := range secrets {
-		o.Secrets = append(o.Secrets, s.Spec.Name)
+		if !strings.HasPrefix(s.Spec.Name, fleet.OwnServices) {
+			o.Secrets = append(o.Secrets, s.Spec.Name)
+		}
 	}
 	for _, list := range [][]fleet.Object{o.Services, o.Networks, o.Configs} {
 		slices.SortFunc(list, func(a, b fleet.Object) int { return cmp.Compare(a.Name, b.Name) })

@@ -119,8 +119,8 @@ func freePort(t *testing.T) netip.AddrPort {
 }
 
 func (p *proc) start() {
-	p.cmd = exec.Command(serverProgram(p.t), p.conf, "--bind", "127.0.0.1", "--port", fmt.Sprint(p.direct.Port()), "--dir",
-		p.dir)
+	port := strconv.Itoa(int(p.direct.Port()))
+	p.cmd = exec.Command(serverProgram(p.t), p.conf, "--bind", "127.0.0.1", "--port", port, "--dir", p.dir)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -225,8 +225,8 @@ func (l *lab) Managers(context.Context) ([]Manager, error) {
 	defer l.mu.Unlock()
 	return slices.Clone(l.managers), nil
 }
-func (l *lab) Image(context.Context) (string, error)   { return "valkey", nil }
-func (l *lab) Run(_ context.Context, _ Document) error { return nil }
+func (l *lab) Image(_ context.Context, named string) (string, error) { return named + "@sha256:1", nil }
+func (l *lab) Run(_ context.Context, _ Document) error               { return nil }
 
 // leaderIs has another manager lead the swarm; none where it is empty.
 func (l *lab) leaderIs(node string) {
@@ -242,7 +242,8 @@ const labPassword = "a-password-as-long-as-crawlbox-makes-them"
 // newLab starts engines with guards, and two controllers that both think they lead.
 func newLab(t *testing.T) *lab {
 	l := &lab{t: t, store: newMemory(), procs: map[netip.AddrPort]*proc{}, direct: map[netip.AddrPort]netip.AddrPort{}}
-	if _, err := save(l.store, Document{}, Document{Password: labPassword}, "begin"); err != nil {
+	first := Document{Password: labPassword, Wanted: Wanted{"valkey", 7892, 1 << 30}}
+	if _, err := save(l.store, Document{}, first, "begin"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
@@ -463,8 +464,9 @@ func (l *lab) judge(how string, all [][]ack, epoch int, lost, again time.Time) {
 	if !firstLost.IsZero() && lost.Sub(firstLost) > time.Second {
 		l.t.Errorf("%s: a write is lost that was acknowledged %s before the primary was", how, lost.Sub(firstLost))
 	}
-	l.t.Logf("%s: writes went on after %s, %d of %d were lost", how, again.Sub(lost).Round(time.Millisecond), gone, total)
-	if took := again.Sub(lost); took > 10*time.Second {
+	took := again.Sub(lost).Round(time.Millisecond)
+	l.t.Logf("%s: writes went on after %s, %d of %d were lost", how, took, gone, total)
+	if took > 10*time.Second {
 		l.t.Errorf("%s: writes went on after %s", how, took)
 	}
 }

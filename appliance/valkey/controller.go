@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -27,10 +28,10 @@ const (
 
 // Cluster is what the engines run in.
 type Cluster interface {
-	// Managers returns those that engines can be on, where they would listen.
+	// Managers returns those that engines can be on, without slot; port 0 is that of the document.
 	Managers(ctx context.Context) ([]Manager, error)
-	// Image returns the image for the services, pinned, and brings it into the cluster.
-	Image(ctx context.Context) (string, error)
+	// Image pins an image, and brings it into the cluster.
+	Image(ctx context.Context, named string) (pinned string, err error)
 	// Run has the services run as the document says, and no others.
 	Run(ctx context.Context, d Document) error
 }
@@ -49,6 +50,7 @@ type Controller struct {
 
 	mu       sync.Mutex
 	managers []Manager // nil: not known yet
+	named    string    // the image that was looked up last
 	image    string
 	seen     Seen
 	problem  string // of the services
@@ -113,22 +115,40 @@ func (c *Controller) keepPlaces(ctx context.Context) {
 
 // keepServices looks where the engines are to be, and has the services run as the document says.
 func (c *Controller) keepServices(ctx context.Context) error {
+	d, err := Load(c.store)
+	if err != nil {
+		return err
+	}
+	if d.Wanted == (Wanted{}) {
+		if d.Change == 0 {
+			return nil
+		}
+		return c.cluster.Run(ctx, d)
+	}
 	managers, err := c.cluster.Managers(ctx)
 	if err != nil {
 		return fmt.Errorf("look up the managers: %w", err)
 	}
-	image, imageErr := c.cluster.Image(ctx)
+	for i, m := range managers {
+		if m.Addr.Port() == 0 {
+			managers[i].Addr = netip.AddrPortFrom(m.Addr.Addr(), d.Wanted.Port)
+		}
+	}
+	named, image := d.Named, d.Image
+	if named != d.Wanted.Image {
+		named = d.Wanted.Image
+		image, err = c.cluster.Image(ctx, named)
+	}
 	c.mu.Lock()
 	c.managers = managers
-	if imageErr == nil {
-		c.image = image
+	if err == nil {
+		c.named, c.image = named, image
 	}
 	c.mu.Unlock()
-	d, err := Load(c.store)
-	if err != nil || d.Primary == 0 || d.Image == "" {
-		return errors.Join(imageErr, err)
+	if d.Primary == 0 {
+		return err
 	}
-	return errors.Join(imageErr, c.cluster.Run(ctx, d)) // without the image what runs goes on
+	return errors.Join(err, c.cluster.Run(ctx, d)) // without the image what runs goes on
 }
 
 // round looks, decides and tells once.
@@ -138,10 +158,13 @@ func (c *Controller) round(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	managers, image := c.managers, c.image
+	managers, named, image := c.managers, c.named, c.image
 	c.mu.Unlock()
-	if managers != nil {
-		if d, err = c.place(d, managers, image); err != nil {
+	if d.Wanted == (Wanted{}) {
+		return nil
+	}
+	if managers != nil && named == d.Wanted.Image {
+		if d, err = c.place(d, managers, named, image); err != nil {
 			return err
 		}
 	}
@@ -163,20 +186,19 @@ func (c *Controller) round(ctx context.Context) error {
 }
 
 // place changes the engines to those that there are to be.
-func (c *Controller) place(d Document, managers []Manager, image string) (Document, error) {
+func (c *Controller) place(d Document, managers []Manager, named, image string) (Document, error) {
 	next := d
-	next.Engines = Place(d, managers)
-	if image != "" {
-		next.Image = image
-	}
-	if next.Image == "" || len(next.Engines) == 0 {
-		return d, nil // why not is known already
+	next.Named, next.Image = named, image
+	next.Engines = Place(next, managers)
+	if len(next.Engines) == 0 {
+		return d, errors.New("there is no manager that the queue's Valkey can run on: " +
+			"`crawlbox node availability` makes one that is drained active again")
 	}
 	if _, kept := next.At(d.Primary); !kept { // it is new, or the only one, and gone with its node
 		next.Primary, next.Epoch, next.Begun = next.Engines[0].Slot, d.Epoch+1, false
 	}
 	switch same := slices.Equal(d.Engines, next.Engines); {
-	case same && next.Image == d.Image:
+	case same && next.Named == d.Named:
 		return d, nil
 	case !same:
 		next.Generation++
@@ -258,8 +280,8 @@ func (c *Controller) shape(ctx context.Context, d Document, seen Seen) error {
 func (c *Controller) begin(ctx context.Context, s shaper) error {
 	if s.o.blank(s.d) {
 		if _, r := s.d.primary(); r != nil {
-			return errors.New("it has none of the queue's items: its volume is gone or is another; start the other manager " +
-				"that has them, or remove that with `crawlbox node rm`")
+			return errors.New("it has none of the queue's items: its volume is gone or is another; start the other " +
+				"manager that has them, or remove that with `crawlbox node rm`")
 		}
 	}
 	leads := !s.o.Replica && (s.o.Epoch == s.d.Epoch || s.o.Configured)

@@ -76,11 +76,16 @@ func Decide(d Document, seen Seen) (next Document, why string) {
 	case follows && !d.Fenced:
 		d.Fenced = true
 		return d, "there is a replica on " + r.Name
-	case follows && !d.InSync && p.Change == d.Change && p.Wants == 1 && p.Epoch == d.Epoch && is.Epoch == d.Epoch:
+	case follows && !d.InSync && p.told(d) && is.Epoch == d.Epoch:
 		d.InSync = true
 		return d, "the replica on " + r.Name + " has all of the queue"
 	}
 	return d, ""
+}
+
+// told reports whether a primary takes writes as the document says that is Fenced.
+func (o Observed) told(d Document) bool {
+	return o.Change == d.Change && o.Wants == 1 && o.Epoch == d.Epoch
 }
 
 // away reports whether a replica is away for long enough.
@@ -93,16 +98,16 @@ type Manager struct {
 	Usable bool // it runs tasks, or will in a while
 }
 
-// Place returns the engines that there are to be. The primary stays where it is as long as that is in the swarm, since it
-// has the data; it is moved by a hand-over. The replica leaves who is no manager any longer, and the leader of the swarm
-// for one that does not lead.
+// Place returns the engines that there are to be. The primary stays where it is as long as that is in the swarm, since
+// it has the data; it is moved by a hand-over. The replica leaves who is no manager any longer, and the leader of the
+// swarm for one that does not lead.
 func Place(d Document, managers []Manager) []Engine {
 	var kept []Engine
 	var free []Manager // those that lead last
 	for _, m := range managers {
 		i := slices.IndexFunc(d.Engines, func(e Engine) bool { return e.Node == m.Node })
 		if i >= 0 && (m.Usable || d.Engines[i].Slot == d.Primary) {
-			m.Slot = d.Engines[i].Slot
+			m.Slot, m.Image = d.Engines[i].Slot, d.Engines[i].Image
 			kept = append(kept, m.Engine)
 		} else if m.Usable {
 			free = append(free, m)
@@ -119,11 +124,16 @@ func Place(d Document, managers []Manager) []Engine {
 		if len(kept) == 2 {
 			break
 		}
-		m.Slot = 1
+		m.Slot, m.Image = 1, d.Image
 		if len(kept) == 1 && kept[0].Slot == 1 {
 			m.Slot = 2
 		}
 		kept = append(kept, m.Engine)
+	}
+	for i, e := range kept { // the primary gets another image when it is the replica
+		if len(kept) == 1 || e.Slot != d.Primary {
+			kept[i].Image = d.Image
+		}
 	}
 	slices.SortFunc(kept, func(a, b Engine) int { return a.Slot - b.Slot })
 	return kept
@@ -137,7 +147,7 @@ func last(m Manager) int {
 }
 
 // handsOver reports whether the primary is to hand over to its replica: it is on the leader of the swarm, which the
-// replica is not, or on a node that is to be free of it.
+// replica is not, on a node that is to be free of it, or has another image, which the replica had first.
 func handsOver(d Document, managers []Manager) bool {
 	p, r := d.primary()
 	if r == nil || !d.InSync {
@@ -152,5 +162,5 @@ func handsOver(d Document, managers []Manager) bool {
 			to = m
 		}
 	}
-	return to.Usable && !to.Leads && (on.Leads || !on.Usable)
+	return to.Usable && !to.Leads && (on.Leads || !on.Usable) || to.Usable && p.Image != r.Image
 }

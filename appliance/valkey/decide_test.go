@@ -13,7 +13,8 @@ func at(slot int, node string) Engine {
 
 // pair is a document of two engines, the first of which is the primary.
 func pair() Document {
-	return Document{Engines: []Engine{at(1, "n1"), at(2, "n2")}, Generation: 1, Change: 7, Epoch: 3, Primary: 1, Begun: true}
+	two := []Engine{at(1, "n1"), at(2, "n2")}
+	return Document{Engines: two, Generation: 1, Change: 7, Epoch: 3, Primary: 1, Begun: true}
 }
 
 func leads() Observed {
@@ -26,7 +27,12 @@ func follows() Observed {
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	gone, lost, short := Observed{Lost: time.Minute, Gone: true}, Observed{Lost: 2 * time.Second}, Observed{Lost: time.Second / 2}
+	gone, lost, short := lostFor(time.Minute), lostFor(2*time.Second), lostFor(time.Second/2)
+	gone.Gone = true
+	half := Observed{Replica: true, Follows: "10.0.0.1:7892"}
+	others := Observed{Replica: true, Follows: "10.0.0.9:7892", Linked: true}
+	untold, open, cleared := leads(), leads(), leads()
+	untold.Change, open.Wants, cleared.Epoch, cleared.Change = 6, 0, 0, 0
 	alone := leads()
 	alone.Followed = false
 	for name, test := range map[string]struct {
@@ -35,31 +41,66 @@ func TestDecide(t *testing.T) {
 		replica        Observed
 		want           func(*Document) // nil: it stays
 	}{
-		"alone, and the replica away": {primary: alone, replica: lost},
-		"a replica that has begun": {primary: leads(), replica: follows(),
-			want: func(d *Document) { d.Fenced = true }},
-		"a replica that has not all": {primary: leads(), replica: Observed{Replica: true, Follows: "10.0.0.1:7892"}},
-		"a replica of another":       {primary: leads(), replica: Observed{Replica: true, Follows: "10.0.0.9:7892", Linked: true}},
-		"a primary that has taken its replica": {fenced: true, primary: leads(), replica: follows(),
-			want: func(d *Document) { d.InSync = true }},
-		"a primary that was not told yet": {fenced: true, primary: Observed{Configured: true, Epoch: 3, Change: 6, Wants: 1,
-			Followed: true}, replica: follows()},
-		"a primary that takes writes alone yet": {fenced: true, primary: Observed{Configured: true, Epoch: 3, Change: 7,
-			Followed: true}, replica: follows()},
-		"all well":                         {fenced: true, inSync: true, primary: leads(), replica: follows()},
-		"a replica that is away a moment":  {fenced: true, inSync: true, primary: leads(), replica: short},
-		"a replica that is lost":           {fenced: true, inSync: true, primary: alone, replica: lost, want: loses},
-		"a replica that has begun anew":    {fenced: true, inSync: true, primary: alone, replica: Observed{}, want: loses},
-		"a primary that is away a moment":  {fenced: true, inSync: true, primary: short, replica: follows()},
-		"a primary that is lost":           {fenced: true, inSync: true, primary: lost, replica: follows(), want: promotes},
-		"a primary that is lost alone":     {primary: lost, replica: follows()},
-		"a primary that is lost, fenced":   {fenced: true, primary: lost, replica: follows()},
-		"a primary that is gone for good":  {primary: gone, replica: follows(), want: promotes},
-		"both lost":                        {fenced: true, inSync: true, primary: lost, replica: lost},
-		"a replica that was read half way": {fenced: true, inSync: true, primary: lost, replica: Observed{Replica: true}},
-		"a primary that has lost its data": {primary: Observed{Wants: 1}, replica: follows(), want: promotes},
-		"a primary whose data were cleared": {fenced: true, inSync: true, primary: Observed{Configured: true, Wants: 1,
-			Followed: true}, replica: follows()},
+		"alone, and the replica away": {
+			primary: alone, replica: lost,
+		},
+		"a replica that has begun": {
+			primary: leads(), replica: follows(), want: func(d *Document) { d.Fenced = true },
+		},
+		"a replica that has not all": {
+			primary: leads(), replica: half,
+		},
+		"a replica of another": {
+			primary: leads(), replica: others,
+		},
+		"a primary that has taken its replica": {
+			fenced: true, primary: leads(), replica: follows(), want: func(d *Document) { d.InSync = true },
+		},
+		"a primary that was not told yet": {
+			fenced: true, primary: untold, replica: follows(),
+		},
+		"a primary that takes writes alone yet": {
+			fenced: true, primary: open, replica: follows(),
+		},
+		"all well": {
+			fenced: true, inSync: true, primary: leads(), replica: follows(),
+		},
+		"a replica that is away a moment": {
+			fenced: true, inSync: true, primary: leads(), replica: short,
+		},
+		"a replica that is lost": {
+			fenced: true, inSync: true, primary: alone, replica: lost, want: loses,
+		},
+		"a replica that has begun anew": {
+			fenced: true, inSync: true, primary: alone, replica: Observed{}, want: loses,
+		},
+		"a primary that is away a moment": {
+			fenced: true, inSync: true, primary: short, replica: follows(),
+		},
+		"a primary that is lost": {
+			fenced: true, inSync: true, primary: lost, replica: follows(), want: promotes,
+		},
+		"a primary that is lost alone": {
+			primary: lost, replica: follows(),
+		},
+		"a primary that is lost, fenced": {
+			fenced: true, primary: lost, replica: follows(),
+		},
+		"a primary that is gone for good": {
+			primary: gone, replica: follows(), want: promotes,
+		},
+		"both lost": {
+			fenced: true, inSync: true, primary: lost, replica: lost,
+		},
+		"a replica that was read half way": {
+			fenced: true, inSync: true, primary: lost, replica: Observed{Replica: true},
+		},
+		"a primary that has lost its data": {
+			primary: Observed{Wants: 1}, replica: follows(), want: promotes,
+		},
+		"a primary whose data were cleared": {
+			fenced: true, primary: cleared, replica: follows(),
+		},
 	} {
 		d := pair()
 		d.Fenced, d.InSync = test.fenced, test.inSync
@@ -74,6 +115,8 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+func lostFor(d time.Duration) Observed { return Observed{Lost: d} }
 
 func loses(d *Document) { d.Fenced, d.InSync = false, false }
 
@@ -90,16 +133,46 @@ func TestPlace(t *testing.T) {
 		managers []Manager
 		want     []Engine
 	}{
-		"the first":                  {managers: []Manager{leader("n1")}, want: []Engine{at(1, "n1")}},
-		"two":                        {managers: []Manager{leader("n1"), manager("n2")}, want: []Engine{at(1, "n2"), at(2, "n1")}},
-		"off the leader":             {managers: []Manager{leader("n1"), manager("n2"), manager("n3")}, want: []Engine{at(1, "n2"), at(2, "n3")}},
-		"a second":                   {[]Engine{at(1, "n1")}, 1, []Manager{leader("n1"), manager("n2")}, []Engine{at(1, "n1"), at(2, "n2")}},
-		"a third, for the replica":   {pair().Engines, 1, []Manager{manager("n1"), leader("n2"), manager("n3")}, []Engine{at(1, "n1"), at(2, "n3")}},
-		"the leader has changed":     {pair().Engines, 1, []Manager{leader("n1"), manager("n2"), manager("n3")}, pair().Engines},
-		"a replica that was demoted": {pair().Engines, 1, []Manager{manager("n1"), leader("n3")}, []Engine{at(1, "n1"), at(2, "n3")}},
-		"a primary that was drained": {pair().Engines, 1, []Manager{unusable("n1"), manager("n2"), manager("n3")}, pair().Engines},
-		"a primary that was removed": {pair().Engines, 1, []Manager{manager("n2"), leader("n3")}, []Engine{at(1, "n3"), at(2, "n2")}},
-		"none":                       {nil, 0, []Manager{unusable("n1")}, nil},
+		"the first": {
+			nil, 0, []Manager{leader("n1")},
+			[]Engine{at(1, "n1")},
+		},
+		"two": {
+			nil, 0, []Manager{leader("n1"), manager("n2")},
+			[]Engine{at(1, "n2"), at(2, "n1")},
+		},
+		"off the leader": {
+			nil, 0, []Manager{leader("n1"), manager("n2"), manager("n3")},
+			[]Engine{at(1, "n2"), at(2, "n3")},
+		},
+		"a second": {
+			[]Engine{at(1, "n1")}, 1, []Manager{leader("n1"), manager("n2")},
+			[]Engine{at(1, "n1"), at(2, "n2")},
+		},
+		"a third, for the replica": {
+			pair().Engines, 1, []Manager{manager("n1"), leader("n2"), manager("n3")},
+			[]Engine{at(1, "n1"), at(2, "n3")},
+		},
+		"the leader has changed": {
+			pair().Engines, 1, []Manager{leader("n1"), manager("n2"), manager("n3")},
+			pair().Engines,
+		},
+		"a replica that was demoted": {
+			pair().Engines, 1, []Manager{manager("n1"), leader("n3")},
+			[]Engine{at(1, "n1"), at(2, "n3")},
+		},
+		"a primary that was drained": {
+			pair().Engines, 1, []Manager{unusable("n1"), manager("n2"), manager("n3")},
+			pair().Engines,
+		},
+		"a primary that was removed": {
+			pair().Engines, 1, []Manager{manager("n2"), leader("n3")},
+			[]Engine{at(1, "n3"), at(2, "n2")},
+		},
+		"none": {
+			nil, 0, []Manager{unusable("n1")},
+			nil,
+		},
 	} {
 		if got := Place(Document{Engines: test.has, Primary: test.primary}, test.managers); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
@@ -109,7 +182,9 @@ func TestPlace(t *testing.T) {
 
 func TestHandsOver(t *testing.T) {
 	t.Parallel()
-	manager := func(node string, leads, usable bool) Manager { return Manager{at(0, node), leads, usable} }
+	manager := func(node string, leads, usable bool) Manager {
+		return Manager{at(0, node), leads, usable}
+	}
 	for name, test := range map[string]struct {
 		inSync   bool
 		managers []Manager

@@ -11,12 +11,17 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 )
 
 // Document says where the queue's Valkey is. It is part of the cluster's state.
 type Document struct {
+	// Wanted is as the config of the queue's home has it; its zero value: there is to be no Valkey.
+	Wanted   Wanted   `json:"wanted,omitzero"`
 	Password string   `json:"password"` // of the user "default"
-	Image    string   `json:"image"`    // that the services run, pinned
+	Named    string   `json:"named"`    // what Wanted.Image was when Image was looked up
+	Image    string   `json:"image"`    // that, pinned
 	Engines  []Engine `json:"engines"`  // two at most
 	// Generation grows when Engines change.
 	Generation int `json:"generation"`
@@ -29,19 +34,40 @@ type Document struct {
 	Begun   bool `json:"begun"`   // an engine has taken writes, so that one without data has lost them
 }
 
+// Wanted is what the config says of Valkey.
+type Wanted struct {
+	Image  string `json:"image"`  // as people name it
+	Port   uint16 `json:"port"`   // on managers
+	Memory int64  `json:"memory"` // that data may take, in bytes
+}
+
+// Want has the document say what the config does.
+func Want(store Store, w Wanted) error {
+	d, err := Load(store)
+	if err != nil || d.Wanted == w {
+		return err
+	}
+	next := d
+	next.Wanted = w
+	if w == (Wanted{}) { // another Valkey later begins anew
+		next = Document{Epoch: d.Epoch}
+	}
+	_, err = save(store, d, next, "queue: what the config says of Valkey")
+	return err
+}
+
 // Engine is one Valkey.
 type Engine struct {
 	Slot int            `json:"slot"` // 1 or 2
 	Node string         `json:"node"` // that it is pinned to, by Swarm's ID
 	Name string         `json:"name"` // of the node, for people
 	Addr netip.AddrPort `json:"addr"`
+	// Image is what it runs, pinned.
+	Image string `json:"image"`
 }
 
 // Service returns the name of the Swarm service.
-func (e Engine) Service() string { return fmt.Sprintf("%s%d", ServicePrefix, e.Slot) }
-
-// ServicePrefix begins the names of the services.
-const ServicePrefix = "crawlbox-queue-"
+func (e Engine) Service() string { return fmt.Sprintf("%s%d", fleet.OwnServices, e.Slot) }
 
 // At returns the engine of a slot.
 func (d Document) At(slot int) (Engine, bool) {

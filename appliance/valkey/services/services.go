@@ -1,0 +1,112 @@
+// Package services runs the engines of package valkey as services of Swarm. It is apart from that since who decides
+// needs no Swarm, and no Docker.
+package services
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/deploy"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/appliance/valkey"
+)
+
+const (
+	// downFor is how long a manager may be down before its replica is made elsewhere.
+	downFor = 15 * time.Minute
+	// Beside data Valkey has what its clients and replica are to get, and while it writes its journal anew pages that
+	// change meanwhile are there twice.
+	memoryFactor = 2
+	memorySpare  = 256 << 20
+)
+
+// Engine is what is asked of Swarm. *swarm.Engine is one.
+type Engine interface {
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+	KeepOwn(ctx context.Context, list []servicespec.Valkey, secret []byte) error
+}
+
+// Sources finds images. *deploy.Sources is one.
+type Sources interface {
+	Resolve(ctx context.Context, named string) (pinned string, from *deploy.Source, err error)
+}
+
+// Cluster implements valkey.Cluster.
+type Cluster struct {
+	engine  Engine
+	sources Sources
+	down    map[string]time.Time // since when managers are, by ID
+}
+
+// New returns the cluster of a manager that leads.
+func New(engine Engine, sources Sources) *Cluster {
+	return &Cluster{engine, sources, map[string]time.Time{}}
+}
+
+// Managers implements valkey.Cluster.
+func (c *Cluster) Managers(ctx context.Context) (list []valkey.Manager, err error) {
+	nodes, err := c.engine.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		addr, err := netip.ParseAddr(n.Addr)
+		if err != nil || n.Role != fleet.RoleManager {
+			continue
+		}
+		if n.State != fleet.StateDown && n.State != fleet.StateUnreachable {
+			delete(c.down, n.ID)
+		} else if c.down[n.ID].IsZero() {
+			c.down[n.ID] = time.Now()
+		}
+		since, down := c.down[n.ID]
+		list = append(list, valkey.Manager{
+			Engine: valkey.Engine{Node: n.ID, Name: n.Display, Addr: netip.AddrPortFrom(addr.Unmap(), 0)},
+			Leads:  n.Leader,
+			Usable: n.Availability == fleet.AvailabilityActive && (!down || time.Since(since) < downFor),
+		})
+	}
+	return list, nil
+}
+
+// Image implements valkey.Cluster.
+func (c *Cluster) Image(ctx context.Context, named string) (string, error) {
+	pinned, from, err := c.sources.Resolve(ctx, named)
+	if err == nil && from != nil && from.Copy != nil {
+		err = from.Copy(ctx, func(int64, int64) {})
+	}
+	if err != nil {
+		return "", fmt.Errorf("the image %s of the queue's engine can't be had (%w): give this machine a way to its "+
+			"registry; or, without the Internet, `docker pull` and `docker save` it elsewhere, `docker load` it here, "+
+			"push it as localhost:8003/NAME:TAG and set queue.image to that", named, err)
+	}
+	return pinned, nil
+}
+
+// Run implements valkey.Cluster.
+func (c *Cluster) Run(ctx context.Context, d valkey.Document) error {
+	config := valkey.Config(d.Password, d.Wanted.Memory)
+	hash := sha256.Sum256([]byte(config))
+	secret := fleet.OwnServices + hex.EncodeToString(hash[:6])
+	var list []servicespec.Valkey
+	for _, e := range d.Engines {
+		list = append(list, servicespec.Valkey{
+			Name:  e.Service(),
+			Node:  e.Node,
+			Image: e.Image,
+			Args: []string{"--bind", e.Addr.Addr().String(), "--port", fmt.Sprint(e.Addr.Port()),
+				"--dir", "/data"},
+			Secret: secret,
+			Memory: memoryFactor*d.Wanted.Memory + memorySpare,
+		})
+	}
+	if err := c.engine.KeepOwn(ctx, list, []byte(config)); err != nil {
+		return fmt.Errorf("keep the services of the queue: %w", err)
+	}
+	return nil
+}
