@@ -207,6 +207,7 @@ const (
 	QueueSandbox     = "queue-sandbox"     // lacks a part
 	QueueCopy        = "queue-copy"        // no other manager has one that is new
 	QueueFront       = "queue-front"       // it can't be had by its name on a node
+	QueueAlone       = "queue-alone"       // its Valkey has no replica
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
 	NodeIdle         = "node-idle"         // it is drained or paused, or has no replicas of a service
@@ -222,7 +223,8 @@ var Kinds = []string{
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
-	QueueFront, QueueSandbox, QueueCopy, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed, OtherFile,
+	QueueFront, QueueAlone, QueueSandbox, QueueCopy, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed,
+	OtherFile,
 }
 
 // Starting answers the calls of a node that does not serve them yet, by saying what it is about. Its methods

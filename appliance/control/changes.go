@@ -74,7 +74,7 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 	}
 	todo := map[string]deploy.Change{}
 	for name, n := range req.Replicas {
-		svc, err := findService(snap.Services, name)
+		svc, err := findUsers(snap.Services, name)
 		switch {
 		case err != nil:
 			return nil, err
@@ -118,7 +118,7 @@ func (c *Changes) toStart(ctx context.Context, req api.StartRequest) (map[string
 	}
 	todo := map[string]deploy.Change{}
 	for _, name := range req.Services {
-		svc, err := findService(snap.Services, name)
+		svc, err := findUsers(snap.Services, name)
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +188,7 @@ func (c *Changes) service(ctx context.Context, ref string) (fleet.Service, error
 	if err != nil {
 		return fleet.Service{}, c.explain(err)
 	}
-	return findService(services, ref)
+	return findUsers(services, ref)
 }
 
 // run makes a change, unless it could not be decided, shows how far it is, and what the

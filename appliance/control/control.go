@@ -147,6 +147,16 @@ func findService(services []fleet.Service, ref string) (fleet.Service, error) {
 	return fleet.Service{}, unknown("service", ref, known, "`crawlbox ls` lists them")
 }
 
+// findUsers is findService for who changes it: the cluster's own are not to be.
+func findUsers(services []fleet.Service, ref string) (fleet.Service, error) {
+	svc, err := findService(services, ref)
+	if err == nil && svc.IsOwn() {
+		return svc, api.Conflict("service %s is the cluster's own, and crawlbox keeps it as it is; what the queue runs "+
+			"on is queue.engine in the config", svc.Name)
+	}
+	return svc, err
+}
+
 // findTask finds a task by ID, or the newest one by name.
 func findTask(tasks []fleet.Task, ref string) (fleet.Task, bool) {
 	for _, t := range tasks { // the newest of each slot comes first

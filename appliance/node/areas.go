@@ -75,6 +75,8 @@ func (m *manager) statusOfParts() []control.Report {
 	reports := append(slices.Clone(m.queue.Reports),
 		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
 		control.QueueHomeReport(m.authority.HomeOfQueue),
+		control.PartReport(api.Bad, api.QueueDown, m.leading.Valkey.Bad),
+		control.PartReport(api.Warning, api.QueueAlone, m.leading.Valkey.Warn),
 		control.ConfigReport(m.leading.Services.Notes, m.queue.Marks),
 		control.DeploysReport(m.past).While(m.leading.Services.Leads),
 		control.PartReport(api.Warning, api.Restoring, m.restoring.Problem),

@@ -73,14 +73,19 @@ func (d *dials) serve() {
 	}
 }
 
+var errNowhere = errors.New("it does not run yet, `crawlbox status` says why")
+
 // answer makes one connection. It may take a while, as the name of a host is looked up.
 func (d *dials) answer(ctx context.Context, id []byte) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var err error
-	if e := d.engine(); e == nil {
+	switch e := d.engine(); {
+	case e == nil:
 		err = d.passPair(id)
-	} else {
+	case e.Addr == "":
+		err = errNowhere
+	default:
 		var conn net.Conn
 		if conn, err = engineDialer.DialContext(ctx, "tcp", e.Addr); err == nil {
 			err = errors.Join(d.pass(id, conn), conn.Close())

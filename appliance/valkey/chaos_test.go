@@ -257,8 +257,9 @@ func newLab(t *testing.T) *lab {
 	t.Cleanup(func() { cancel(); all.Wait() })
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	for i := range 2 {
+		node := l.managers[i].Node
 		all.Go(func() { _ = New(l.store, l, log.With("leader", i)).Run(ctx) })
-		g := Guard{Store: local{l.store, l.direct}, Self: l.managers[i].Node, Log: log}
+		g := Guard{Store: local{l.store, l.direct}, Own: func(e Engine) bool { return e.Node == node }, Log: log}
 		all.Go(func() { _ = g.Run(ctx) })
 	}
 	l.inSync()

@@ -174,7 +174,8 @@ func TestPlace(t *testing.T) {
 			nil,
 		},
 	} {
-		if got := Place(Document{Engines: test.has, Primary: test.primary}, test.managers); !slices.Equal(got, test.want) {
+		d := Document{Engines: test.has, Primary: test.primary}
+		if got := Place(d, test.managers); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

@@ -21,7 +21,7 @@
 //	alone ──▶ Fenced: the primary is told to want its replica ──▶ InSync: it does; the replica may be promoted
 //	  ▲            │ the replica is lost                              │                    │ the primary is lost
 //	  └────────────┴──────────────────────────────────────────────────┘                    ▼
-//	                                                                    the next epoch: the replica is the primary, alone
+//	                                                                   the next epoch: the replica is it, alone
 //
 // A Valkey that starts refuses writes and replicas until it was seen what it is: the configuration that it starts
 // with wants a replica and knows no user for one. So an old primary that comes back does no harm, and is made the

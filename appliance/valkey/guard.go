@@ -22,7 +22,7 @@ const (
 // Guard runs on each manager, for the engine that is there.
 type Guard struct {
 	Store Store
-	Self  string // this node, by Swarm's ID
+	Own   func(Engine) bool // reports whether an engine is on this node
 	Log   *slog.Logger
 
 	holds bool // writes
@@ -35,7 +35,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	defer func() { closeClient(client) }()
 	for {
 		d, err := Load(g.Store)
-		if e, _ := d.primary(); err == nil && e.Node == g.Self && d.Fenced {
+		if e, _ := d.primary(); err == nil && g.Own(e) && d.Fenced {
 			if client == nil || of != e {
 				closeClient(client)
 				client, of, g.holds = Open(e, d.Password), e, false

@@ -214,6 +214,9 @@ func (a *Authority) queueAsTold() []byte {
 	return data
 }
 
+// Valkey returns where it is kept where the queue's Valkey is.
+func (a *Authority) Valkey() *state.Document { return state.NewDocument(a.state, state.Valkey) }
+
 // HomeFiles returns where those files of the home of the queue are kept that go into backups.
 func (a *Authority) HomeFiles() *state.Document { return state.NewDocument(a.state, state.HomeFiles) }
 

@@ -70,6 +70,8 @@ const (
 	Away = "services-away"
 	// Queue holds how services reach the cluster's queue.
 	Queue = "queue"
+	// Valkey holds where the queue's Valkey is, with its password.
+	Valkey = "valkey"
 	// Replicas holds the managers that have the state.
 	Replicas = "replicas"
 

@@ -27,6 +27,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/valkey"
+	valkeyservices "github.com/crawlbox/crawlbox/appliance/valkey/services"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -55,6 +57,7 @@ type Manager struct {
 	watch    *leader.Watch     // of who leads
 	file     *services.File
 	unused   atomic.Pointer[controller.Loop]
+	Valkey   *valkey.Status // made by Init: of the queue's
 }
 
 // Init makes what is the same whether it leads or not.
@@ -78,6 +81,7 @@ func (m *Manager) Init() (err error) {
 	}
 	m.file.Sync = m.Authority.Sync
 	m.Services = services.NewCurrent(m.file)
+	m.Valkey = &valkey.Status{Store: m.Authority.Valkey()}
 	m.Runner.As(m.id)
 	m.Runner.OnEnd(m.Services.Again)
 	m.Runner.OnEnd(func() {
@@ -112,9 +116,12 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 
 // Parts run on each manager, whether it leads or not.
 func (m *Manager) Parts() []lifecycle.Part {
+	own := func(e valkey.Engine) bool { return e.Addr.Addr() == m.Addr }
+	guard := valkey.Guard{Store: m.Authority.Valkey(), Own: own, Log: m.Log}
 	return []lifecycle.Part{
 		m.file.Part(),
 		lifecycle.Background("leader", m.watch.Run),
+		lifecycle.Background("guard of the queue", guard.Run),
 		m.watch.Part(m.Log, m.lead),
 		lifecycle.Background("deploys", func(ctx context.Context) error { return m.Runner.Resume(ctx, m.isOwn) }),
 	}
@@ -126,6 +133,9 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	defined := services.New(m.Engine, m.Sources, m.Runner, m.Past, away, m.file, m.Log)
 	unused := imagegc.New(m.Engine, m.Past, m.Peers.Prune, m.Log)
 	m.unused.Store(unused)
+	engines := valkey.New(m.Authority.Valkey(), valkeyservices.New(m.Engine, m.Sources), m.Log)
+	m.Valkey.Lead(engines)
+	ended = m.Services.Lead(defined)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
 	return []lifecycle.Part{
 		lifecycle.Background("keys", m.Authority.Run),
@@ -136,7 +146,8 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		unused.Part(),
 		m.Backups.Part(),
 		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
-	}, m.Services.Lead(defined)
+		lifecycle.Background("Valkey of the queue", engines.Run),
+	}, func() { m.Valkey.Lead(nil); ended() }
 }
 
 // isOwn reports whether this manager makes a change.

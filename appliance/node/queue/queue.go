@@ -44,6 +44,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/appliance/valkey"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -142,7 +143,10 @@ func New(o Options) (Queue, error) {
 	if c == nil {
 		off := Off(o.Config.File)
 		nothing := func() (published, error) { return published{}, nil }
-		off.Parts = []lifecycle.Part{publishing(o.Authority.Queue(), nothing, nil, o.Log)}
+		off.Parts = []lifecycle.Part{
+			publishing(o.Authority.Queue(), nothing, nil, o.Log),
+			wanting(o.Authority.Valkey(), configs.Queue{}, nil, o.Log),
+		}
 		return off, nil
 	}
 	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"))
@@ -152,6 +156,9 @@ func New(o Options) (Queue, error) {
 	engine, err := engineOf(*c)
 	if err != nil {
 		return Off(""), err
+	}
+	if c.Engine == configs.EngineValkey {
+		engine = &queueproc.Engine{Name: "valkey"}
 	}
 	var parts []lifecycle.Part
 	own := &bridged{ports: ports{log: o.Log}, port: c.Port}
@@ -220,7 +227,8 @@ func New(o Options) (Queue, error) {
 	copies := o.copies(supervisor.State)
 	return Queue{
 		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor}, own.part(), p.part(),
-			lifecycle.Background("copies of the queue", copies.Keep)),
+			lifecycle.Background("copies of the queue", copies.Keep),
+			wanting(o.Authority.Valkey(), *c, supervisor, o.Log)),
 		Queues: queues,
 		Reports: []control.Report{
 			queues.Report,
