@@ -14,8 +14,8 @@ import (
 // running are the parts of the tree whose log is a running node's.
 var running = []string{
 	"appliance/agent", "appliance/audit", "appliance/cluster", "appliance/control", "appliance/controller",
-	"appliance/deploy", "appliance/node", "appliance/queueproc", "appliance/upgrade", "appliance/watch", "embedded",
-	"systemd/notify",
+	"appliance/deploy", "appliance/node", "appliance/queueproc", "appliance/upgrade", "appliance/valkey",
+	"appliance/watch", "embedded", "systemd/notify",
 }
 
 // Why no problem of the status tells of a warning.
@@ -73,24 +73,26 @@ var warnings = map[string]string{
 	"failed to write the audit log":                                       api.AuditLog,
 
 	// Of the queue.
-	"the manager starts this command, nobody else":                       moment,
-	"the queue goes on with the certificate that it has":                 api.CertificateEnds,
-	"failed to renew the queue's certificate":                            api.CertificateEnds,
-	"the queue does not run; all else does":                              api.QueueDown,
-	"the queue's engine can't be used":                                   api.QueueDown,
-	"this node does not have the queue for all of its own programs":      api.QueueFront,
-	"the queue's process lacks a part of its sandbox":                    api.QueueSandbox,
-	"the queue's process logs more than is kept":                         moment,
-	"the queue's process asked what it can't be told":                    another,
-	"the queue cannot write to disk and refuses writes until it can":     api.QueueDisk,
-	"failed to rewrite the queue's journal; it stays as it is and grows": elapses,
-	"failed to delete old files of the queue":                            elapses,
-	"the queue's last record was cut off and is dropped":                 moment,
-	"internal error in a command that reads":                             another,
-	"internal error: the queue's memory can no longer be trusted":        api.QueueDown,
-	"the queue failed to accept a client":                                moment,
-	"wrong password for the queue":                                       another,
-	"a client was cut off: ":                                             another,
+	"the manager starts this command, nobody else":                         moment,
+	"the queue goes on with the certificate that it has":                   api.CertificateEnds,
+	"failed to renew the queue's certificate":                              api.CertificateEnds,
+	"the queue does not run; all else does":                                api.QueueDown,
+	"the queue's engine can't be used":                                     api.QueueDown,
+	"this node does not have the queue for all of its own programs":        api.QueueFront,
+	"failed to keep the queue's Valkey as it should be; it is tried again": api.QueueDown,
+	"the queue's replica does not acknowledge: writes wait":                api.QueueAlone,
+	"the queue's process lacks a part of its sandbox":                      api.QueueSandbox,
+	"the queue's process logs more than is kept":                           moment,
+	"the queue's process asked what it can't be told":                      another,
+	"the queue cannot write to disk and refuses writes until it can":       api.QueueDisk,
+	"failed to rewrite the queue's journal; it stays as it is and grows":   elapses,
+	"failed to delete old files of the queue":                              elapses,
+	"the queue's last record was cut off and is dropped":                   moment,
+	"internal error in a command that reads":                               another,
+	"internal error: the queue's memory can no longer be trusted":          api.QueueDown,
+	"the queue failed to accept a client":                                  moment,
+	"wrong password for the queue":                                         another,
+	"a client was cut off: ":                                               another,
 
 	// Of images.
 	"a client without credentials is refused at the registry": another,

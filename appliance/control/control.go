@@ -151,8 +151,8 @@ func findService(services []fleet.Service, ref string) (fleet.Service, error) {
 func findUsers(services []fleet.Service, ref string) (fleet.Service, error) {
 	svc, err := findService(services, ref)
 	if err == nil && svc.IsOwn() {
-		return svc, api.Conflict("service %s is the cluster's own, and crawlbox keeps it as it is; what the queue runs "+
-			"on is queue.engine in the config", svc.Name)
+		return svc, api.Conflict("service %s is the cluster's own, and crawlbox keeps it as it is; queue.engine in "+
+			"the config says what the queue runs on", svc.Name)
 	}
 	return svc, err
 }

@@ -116,7 +116,7 @@ func (svc Service) IsFinished() bool {
 const OwnServices = "crawlbox-queue-"
 
 // IsOwn reports whether a service is the cluster's own.
-func (s Service) IsOwn() bool { return strings.HasPrefix(s.Name, OwnServices) }
+func (svc Service) IsOwn() bool { return strings.HasPrefix(svc.Name, OwnServices) }
 
 // Labels that crawlbox puts on the services it makes from the config file.
 const (

@@ -216,8 +216,6 @@ type lab struct {
 
 	mu       sync.Mutex
 	managers []Manager
-
-	acks sync.Map // of each writer
 }
 
 func (l *lab) Managers(context.Context) ([]Manager, error) {

@@ -27,11 +27,11 @@ func (s *Status) Bad() string {
 	case is.Lost == 0:
 		return ""
 	case d.InSync:
-		return fmt.Sprintf("the queue's Valkey on %s is away (%s); the one on %s takes its place within seconds", p.Name,
-			is.Problem, r.Name)
+		return fmt.Sprintf("the queue's Valkey on %s is away (%s); the one on %s takes its place within seconds",
+			p.Name, is.Problem, r.Name)
 	default:
-		return fmt.Sprintf("the queue's Valkey on %s is away (%s) and no other has all that it had; start that server, or "+
-			"see `crawlbox logs %s`", p.Name, is.Problem, p.Service())
+		return fmt.Sprintf("the queue's Valkey on %s is away (%s) and no other has all that it had; start that "+
+			"server, or see `crawlbox logs %s`", p.Name, is.Problem, p.Service())
 	}
 }
 
@@ -45,13 +45,13 @@ func (s *Status) Warn() string {
 	case problem != "":
 		return "the queue goes on as it is: " + problem
 	case r == nil:
-		return fmt.Sprintf("the queue is on %s alone and stands still while that is away; with a second manager it has a "+
-			"replica there: `crawlbox node promote NODE`", p.Name)
+		return fmt.Sprintf("the queue is on %s alone and stands still while that is away; with a second manager it "+
+			"has a replica there: `crawlbox node promote NODE`", p.Name)
 	case d.InSync:
 		return ""
 	case seen[r.Slot].Lost > 0:
-		return fmt.Sprintf("the queue is on %s alone: its replica on %s is away (%s); start that server, or see `crawlbox "+
-			"logs %s`", p.Name, r.Name, seen[r.Slot].Problem, r.Service())
+		return fmt.Sprintf("the queue is on %s alone: its replica on %s is away (%s); start that server, or see "+
+			"`crawlbox logs %s`", p.Name, r.Name, seen[r.Slot].Problem, r.Service())
 	default:
 		return fmt.Sprintf("the queue is on %s alone until its replica on %s has all of it", p.Name, r.Name)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/leader"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	"github.com/crawlbox/crawlbox/appliance/controller"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
@@ -57,7 +58,7 @@ type Manager struct {
 	watch    *leader.Watch     // of who leads
 	file     *services.File
 	unused   atomic.Pointer[controller.Loop]
-	Valkey   *valkey.Status // made by Init: of the queue's
+	valkey   *valkey.Status // of the queue's
 }
 
 // Init makes what is the same whether it leads or not.
@@ -81,7 +82,7 @@ func (m *Manager) Init() (err error) {
 	}
 	m.file.Sync = m.Authority.Sync
 	m.Services = services.NewCurrent(m.file)
-	m.Valkey = &valkey.Status{Store: m.Authority.Valkey()}
+	m.valkey = &valkey.Status{Store: m.Authority.Valkey()}
 	m.Runner.As(m.id)
 	m.Runner.OnEnd(m.Services.Again)
 	m.Runner.OnEnd(func() {
@@ -114,6 +115,12 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 	return local, passed
 }
 
+// QueueReport reports how the queue's Valkey is.
+func (m *Manager) QueueReport(ctx context.Context, st *api.Status, seen *problems.Seen) {
+	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
+	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
+}
+
 // Parts run on each manager, whether it leads or not.
 func (m *Manager) Parts() []lifecycle.Part {
 	own := func(e valkey.Engine) bool { return e.Addr.Addr() == m.Addr }
@@ -134,8 +141,8 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	unused := imagegc.New(m.Engine, m.Past, m.Peers.Prune, m.Log)
 	m.unused.Store(unused)
 	engines := valkey.New(m.Authority.Valkey(), valkeyservices.New(m.Engine, m.Sources), m.Log)
-	m.Valkey.Lead(engines)
-	ended = m.Services.Lead(defined)
+	m.valkey.Lead(engines)
+	done := m.Services.Lead(defined)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
 	return []lifecycle.Part{
 		lifecycle.Background("keys", m.Authority.Run),
@@ -147,7 +154,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		m.Backups.Part(),
 		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
 		lifecycle.Background("Valkey of the queue", engines.Run),
-	}, func() { m.Valkey.Lead(nil); ended() }
+	}, func() { m.valkey.Lead(nil); done() }
 }
 
 // isOwn reports whether this manager makes a change.
