@@ -3,11 +3,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +19,13 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/valkey"
 )
 
-const valkeyConfig = "queue:\n  engine: valkey\n  image: localhost:8003/valkey:8\n  max_memory: 64MiB\n"
+const valkeyConfig = `
+queue:
+  engine: valkey
+  image: localhost:8003/valkey:8
+  password: hush
+  max_memory: 64MiB
+`
 
 // TestValkey has Valkey keep the queue's items: without its image, on one manager, on three, and over the loss of the
 // machine that it is on.
@@ -47,22 +53,29 @@ func TestValkey(t *testing.T) {
 	}
 	contains(t, c.run("queue", "len"), "urls", "2")
 
-	w := c.writeTo(managers[0].At(7891), managers[0])
-	time.Sleep(2 * time.Second) // of writing
-	was := c.hostOf(d)
-	lost := time.Now()
-	was.PowerOff()
-	lab.WaitFor(t, patience, "writes", func() error {
-		if last := w.last(); last.Before(lost.Add(2 * time.Second)) {
-			return errors.New("none since the primary was lost")
-		}
-		return nil
-	})
-	w.stop()
-	w.judge(c, managers[0], lost)
-	was.PowerOn()
-	c.agents[was] = was.Start("crawlbox", "crawlbox", "manager")
+	c.losing(c.hostOf(d), managers[0], managers[0].At(7891))
 	c.valkeyOff(managers[0])
+	for _, h := range managers {
+		if h != managers[0] && h != c.hostOf(d) {
+			c.losing(managers[0], h, "127.0.0.1:7891")
+			break
+		}
+	}
+}
+
+// losing loses a manager while one on another host pushes to the queue at an address, and has it come back.
+func (c *cluster) losing(lost, from *lab.Host, addr string) {
+	c.Helper()
+	w := c.pushTo(addr, from)
+	w.await(c, time.Now())      // it may have to get there first
+	time.Sleep(2 * time.Second) // of pushing
+	lost.PowerOff()
+	off := time.Now()
+	w.await(c, off.Add(10*time.Second))
+	w.judge(c, off)
+	lost.PowerOn()
+	c.agents[lost] = lost.Start("crawlbox", "crawlbox", "manager")
+	c.awaitAgent(lost)
 }
 
 // ownServices are not to be changed by users.
@@ -119,79 +132,79 @@ func (c *cluster) hostOf(d valkey.Document) *lab.Host {
 
 // pusher pushes numbers at full speed.
 type pusher struct {
+	client *redis.Client
 	cancel context.CancelFunc
-	acks   chan []written
-	latest chan time.Time
-	seen   time.Time
+	ended  chan struct{}
+
+	mu   sync.Mutex
+	acks []pushed
 }
 
-type written struct {
+type pushed struct {
 	n  int
 	at time.Time
 }
 
-// writeTo pushes to a queue at an address, from a host.
-func (c *cluster) writeTo(addr string, from *lab.Host) *pusher {
+// pushTo pushes to the queue at an address, from a host.
+func (c *cluster) pushTo(addr string, from *lab.Host) *pusher {
 	c.Helper()
-	var is api.QueueAddress
-	c.read(&is, "queue", "url")
 	client := redis.NewClient(&redis.Options{
 		Addr:        addr,
-		Password:    is.Password,
+		Password:    "hush",
 		Dialer:      from.DialContext,
 		MaxRetries:  -1,
 		ReadTimeout: 20 * time.Second,
 	})
 	ctx, cancel := context.WithCancel(c.Context())
-	w := &pusher{cancel: cancel, acks: make(chan []written, 1), latest: make(chan time.Time)}
+	w := &pusher{client: client, cancel: cancel, ended: make(chan struct{})}
 	go func() {
-		defer client.Close()
-		var acks []written
-		var last time.Time
+		defer close(w.ended)
+		_ = client.Del(ctx, "pushed").Err()
 		for n := 1; ctx.Err() == nil; n++ {
-			select {
-			case w.latest <- last:
-			default:
+			if client.RPush(ctx, "pushed", n).Err() != nil {
+				continue
 			}
-			if client.RPush(ctx, "written", n).Err() == nil {
-				last = time.Now()
-				acks = append(acks, written{n, last})
-			}
+			w.mu.Lock()
+			w.acks = append(w.acks, pushed{n, time.Now()})
+			w.mu.Unlock()
 		}
-		close(w.latest)
-		w.acks <- acks
 	}()
 	return w
 }
 
-// last returns when the last push was acknowledged.
-func (w *pusher) last() time.Time {
-	if at, ok := <-w.latest; ok {
-		w.seen = at
-	}
-	return w.seen
+// await waits until a push after a time was acknowledged.
+func (w *pusher) await(c *cluster, after time.Time) {
+	c.Helper()
+	lab.WaitFor(c, patience, "a push", func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if n := len(w.acks); n == 0 || w.acks[n-1].at.Before(after) {
+			return fmt.Errorf("%d were acknowledged, none after %s", n, after)
+		}
+		return nil
+	})
 }
 
-func (w *pusher) stop() { w.cancel() }
-
-// judge wants writes to have gone on soon after a loss, and none to be lost that were acknowledged long before.
-func (w *pusher) judge(c *cluster, from *lab.Host, lost time.Time) {
+// judge wants pushes to have gone on soon after a loss, and none to be lost that were acknowledged long before.
+func (w *pusher) judge(c *cluster, off time.Time) {
 	c.Helper()
-	acks := <-w.acks
-	items := from.MustExec("crawlbox", "queue", "peek", "written", "-n", strconv.Itoa(len(acks)+1000), "--json")
-	var is api.Items
-	if err := json.Unmarshal([]byte(items), &is); err != nil {
-		c.Fatal(err)
-	}
+	w.cancel()
+	<-w.ended
+	defer w.client.Close()
+	var items []string
+	lab.WaitFor(c, patience, "what was pushed", func() (err error) {
+		items, err = w.client.LRange(c.Context(), "pushed", 0, -1).Result()
+		return err
+	})
 	has := map[string]bool{}
-	for _, item := range is.Items {
+	for _, item := range items {
 		has[item] = true
 	}
 	var gap time.Duration
 	gone, first := 0, time.Time{}
-	for i, a := range acks {
+	for i, a := range w.acks {
 		if i > 0 {
-			gap = max(gap, a.at.Sub(acks[i-1].at))
+			gap = max(gap, a.at.Sub(w.acks[i-1].at))
 		}
 		if !has[strconv.Itoa(a.n)] {
 			if gone++; first.IsZero() {
@@ -199,11 +212,11 @@ func (w *pusher) judge(c *cluster, from *lab.Host, lost time.Time) {
 			}
 		}
 	}
-	c.Logf("%d pushes, %d of them lost; none was acknowledged for %s", len(acks), gone, gap.Round(time.Millisecond))
+	c.Logf("%d pushes, %d of them lost; none was acknowledged for %s", len(w.acks), gone, gap.Round(time.Millisecond))
 	if gap > 10*time.Second {
 		c.Errorf("no push was acknowledged for %s", gap)
 	}
-	if gone > 0 && lost.Sub(first) > time.Second {
-		c.Errorf("%d pushes are lost, the first of them %s before the machine", gone, lost.Sub(first))
+	if gone > 0 && off.Sub(first) > time.Second {
+		c.Errorf("%d pushes are lost, the first of them %s before the machine", gone, off.Sub(first))
 	}
 }

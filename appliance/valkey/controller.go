@@ -38,6 +38,9 @@ type Cluster interface {
 
 // Controller decides which engine is the primary, on the manager that leads. Two that think they lead do no harm.
 type Controller struct {
+	// Tell is given the document where there is a primary, again and again; nil: nobody is.
+	Tell func(Document) error
+
 	store   Store
 	cluster Cluster
 	log     *slog.Logger
@@ -182,7 +185,11 @@ func (c *Controller) round(ctx context.Context) error {
 		c.handed = time.Now()
 		return c.handOver(ctx, d)
 	}
-	return c.shape(ctx, d, seen)
+	err = c.shape(ctx, d, seen)
+	if c.Tell != nil && d.Primary != 0 {
+		err = errors.Join(err, c.Tell(d))
+	}
+	return err
 }
 
 // place changes the engines to those that there are to be.

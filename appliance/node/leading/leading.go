@@ -26,6 +26,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/valkey"
@@ -141,6 +142,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	unused := imagegc.New(m.Engine, m.Past, m.Peers.Prune, m.Log)
 	m.unused.Store(unused)
 	engines := valkey.New(m.Authority.Valkey(), valkeyservices.New(m.Engine, m.Sources), m.Log)
+	engines.Tell = func(d valkey.Document) error { return queue.Point(m.Authority.Queue(), d) }
 	m.valkey.Lead(engines)
 	done := m.Services.Lead(defined)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }

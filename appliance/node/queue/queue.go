@@ -44,6 +44,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/appliance/valkey"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
@@ -144,7 +145,7 @@ func New(o Options) (Queue, error) {
 		nothing := func() (published, error) { return published{}, nil }
 		off.Parts = []lifecycle.Part{
 			publishing(o.Authority.Queue(), nothing, nil, o.Log),
-			wanting(o.Authority.Valkey(), configs.Queue{}, nil, o.Log),
+			wanting(o.Authority.Valkey(), configs.Queue{}, nil, func() {}, o.Log),
 		}
 		return off, nil
 	}
@@ -215,6 +216,10 @@ func New(o Options) (Queue, error) {
 	if c.TLS {
 		front.Engine.Host = o.Addr.String()
 	}
+	d, err := valkey.Load(o.Authority.Valkey())
+	if err == nil && c.Engine == configs.EngineValkey && d.Primary != 0 {
+		front.Engine = engineIn(d)
+	}
 	p := &publisher{
 		told:  published{URL: queues.URL(), CA: ca, Front: &front},
 		ca:    o.Authority.CA,
@@ -227,7 +232,7 @@ func New(o Options) (Queue, error) {
 	return Queue{
 		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor}, own.part(), p.part(),
 			lifecycle.Background("copies of the queue", copies.Keep),
-			wanting(o.Authority.Valkey(), *c, supervisor, o.Log)),
+			wanting(o.Authority.Valkey(), *c, supervisor, p.renew, o.Log)),
 		Queues: queues,
 		Reports: []control.Report{
 			queues.Report,

@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
@@ -13,8 +14,11 @@ import (
 )
 
 // wanting is the part of the home that says in the cluster's state what the config says of Valkey, if anything, and has
-// the queue's process follow it.
-func wanting(doc valkey.Store, c configs.Queue, process *queueproc.Supervisor, log *slog.Logger) lifecycle.Part {
+// the queue's process follow it. Where there is to be none any longer, said is called: the leader may have pointed at
+// it until then.
+func wanting(
+	doc valkey.Store, c configs.Queue, process *queueproc.Supervisor, said func(), log *slog.Logger,
+) lifecycle.Part {
 	var want valkey.Wanted
 	if c.Engine == configs.EngineValkey {
 		memory := cmp.Or(int64(c.MaxMemory), queueproc.DefaultMemory())
@@ -33,6 +37,8 @@ func wanting(doc valkey.Store, c configs.Queue, process *queueproc.Supervisor, l
 		}
 		if want != (valkey.Wanted{}) {
 			follow(ctx, doc, process)
+		} else {
+			said()
 		}
 		<-ctx.Done()
 		return nil
@@ -54,6 +60,22 @@ func follow(ctx context.Context, doc valkey.Store, process *queueproc.Supervisor
 			return
 		}
 	}
+}
+
+// Point has what is published name Valkey's primary, to which the front of each node gets without the home.
+func Point(doc Document, d valkey.Document) error {
+	to := engineIn(d)
+	if f := load(doc).Front; f == nil || f.Engine == to {
+		return nil // its home has not begun, or that is so
+	}
+	return doc.Update("say which Valkey the queue is on", func(data []byte) ([]byte, error) {
+		p, err := parse(data)
+		if err != nil || p.Front == nil {
+			return data, err
+		}
+		p.Front.Engine = to
+		return json.Marshal(p)
+	})
 }
 
 // engineIn returns the primary, as the queue's process gets to it.
