@@ -175,7 +175,11 @@ func memory(b *testing.B, p *lab.Proc, file, key string) float64 {
 }
 
 func readMemory(p *lab.Proc, file, key string) (mb float64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID(), file))
+	return memoryOf(p.PID(), file, key)
+}
+
+func memoryOf(pid int, file, key string) (mb float64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {
 		return 0, err
 	}

@@ -44,6 +44,11 @@ func TestMove(t *testing.T) {
 	var addr api.QueueAddress
 	c.read(&addr, "queue", "url")
 	client := dialQueue(t, worker, addr, c.run("ca"))
+	here := api.QueueAddress{URL: strings.Replace(addr.URL, addr.Addr, "127.0.0.1:7891", 1)}
+	near := dialQueue(t, worker, here, c.run("ca"))
+	if err := near.Set(t.Context(), "near", "yes", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
 	w := startWriter(t.Context(), client, "moved")
 	w.await(t)
 
@@ -64,6 +69,9 @@ func TestMove(t *testing.T) {
 	}
 	if now := containers(); now != ran {
 		t.Errorf("there ran\n%s and run\n%s", ran, now)
+	}
+	if got, err := near.Get(t.Context(), "near").Result(); err != nil || got != "yes" || near.PoolStats().Misses != 1 {
+		t.Errorf("by the worker's front there is %q, %v, after %d connections", got, err, near.PoolStats().Misses)
 	}
 	contains(t, c.run("queue", "len", "moved"), fmt.Sprint(kept))
 	contains(t, c.run("status"), to.Name()+" (manager)")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -165,7 +166,7 @@ func TestLeases_Embedded(t *testing.T) {
 	if n, err := c.Publish(t.Context(), "news", "x").Result(); err != nil || n != 1 {
 		t.Errorf("%d subscribers, %v", n, err)
 	}
-	if err := c.Get(t.Context(), "none").Err(); err != redis.Nil {
+	if err := c.Get(t.Context(), "none").Err(); !errors.Is(err, redis.Nil) {
 		t.Error(err)
 	}
 }

@@ -17,6 +17,8 @@ func TestRedact(t *testing.T) {
 		`[{"version":1,"image":"shown:1","spec":{"TaskTemplate":{"ContainerSpec":{"Env":` +
 			`["API_KEY=hush","REDIS_URL=redis://default:hush@h:1"],"Args":["--password","hush"]}}},` +
 			`"source":{"path":"/a","flags":["build-arg=A=hush"]}}]`: "hush",
+		`{"url":"redis://default:hush@shown:1","front":{"password":"hush","engine":{"password":"hush"},` +
+			`"tls":{"certificate":"shown","private_key":"hush"}}}`: "hush",
 	} {
 		got, err := redact([]byte(in))
 		if err != nil || strings.Contains(string(got), secret) || !strings.Contains(string(got), "shown") {

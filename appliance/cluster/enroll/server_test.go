@@ -22,7 +22,7 @@ func TestIssueServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certPEM, key, err := ca.IssueServer(id, nil, netip.MustParseAddr("10.9.8.7"))
+	certPEM, key, err := ca.IssueServer(id, []string{"queue.test"}, netip.MustParseAddr("10.9.8.7"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,9 +30,22 @@ func TestIssueServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, host := range []string{loopback.String(), "10.9.8.7"} {
+	for _, host := range []string{loopback.String(), "10.9.8.7", "queue.test", "master"} {
 		if err := cert.Leaf.VerifyHostname(host); err != nil {
 			t.Error(err)
+		}
+	}
+	localPEM, localKey, err := ca.IssueLocal("queue.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := tls.X509KeyPair(localPEM, localKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]bool{"127.0.0.1": true, "queue.test": true, "master": false, "10.9.8.7": false} {
+		if err := local.Leaf.VerifyHostname(host); (err == nil) != want {
+			t.Errorf("a local one is for %s: %v", host, err)
 		}
 	}
 	if id.Certificate().PrivateKey.(*ecdsa.PrivateKey).Equal(cert.PrivateKey) {

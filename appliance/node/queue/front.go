@@ -107,7 +107,7 @@ func (f *Front) follow(want *front) {
 		return
 	}
 	if !reflect.DeepEqual(f.of.TLS, want.TLS) {
-		f.running.use(*want.TLS)
+		f.running.use(queueproc.KeyPair(*want.TLS))
 	}
 	if f.of.Engine != want.Engine {
 		f.log.Info("the queue is elsewhere now, and its clients here follow", "home", want.Engine.Addr)
@@ -147,7 +147,7 @@ func (f *Front) start(to front) {
 		opts.Listeners = append(opts.Listeners, p.Listener)
 	}
 	if to.TLS != nil {
-		r.pair, opts.TLS = *to.TLS, r.issue
+		r.pair, opts.TLS = queueproc.KeyPair(*to.TLS), r.issue
 	}
 	if to.Leases != nil {
 		f.watch()

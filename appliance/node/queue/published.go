@@ -33,11 +33,17 @@ type published struct {
 
 // front is what the front of each node is made of.
 type front struct {
-	Port     uint16             `json:"port"`             // that it listens on
-	Password string             `json:"password"`         // that clients give
-	Engine   queueproc.Engine   `json:"engine"`           // that they get to
-	Leases   *queueproc.Leases  `json:"leases,omitempty"` // but for the node's ID
-	TLS      *queueproc.KeyPair `json:"tls,omitempty"`
+	Port     uint16            `json:"port"`             // that it listens on
+	Password string            `json:"password"`         // that clients give
+	Engine   queueproc.Engine  `json:"engine"`           // that they get to
+	Leases   *queueproc.Leases `json:"leases,omitempty"` // but for the node's ID
+	TLS      *keyPair          `json:"tls,omitempty"`
+}
+
+// keyPair is a queueproc.KeyPair whose key `crawlbox state show` hides.
+type keyPair struct {
+	Certificate []byte `json:"certificate"`
+	Key         []byte `json:"private_key"`
 }
 
 // parse reads a document, which may be anybody's.
@@ -113,7 +119,7 @@ func (p *publisher) part() lifecycle.Part {
 		what = func() (published, error) {
 			told, front := p.told, *p.told.Front
 			cert, key, err := p.ca.IssueLocal(Host)
-			front.TLS = &queueproc.KeyPair{Certificate: cert, Key: key}
+			front.TLS = &keyPair{Certificate: cert, Key: key}
 			told.Front = &front
 			return told, err
 		}

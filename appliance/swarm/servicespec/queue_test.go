@@ -169,3 +169,44 @@ func TestTellQueue_OffThatIsUsed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTellQueue_ByName wants a service that is told of the queue by its name to have that among its hosts as its
+// network wants it, what a person has for the name to stay, and nothing of it where the service is told an address.
+func TestTellQueue_ByName(t *testing.T) {
+	t.Parallel()
+	at := Queue{URL: "rediss://default:now@10.0.0.1:7891"}
+	named := at.Local()
+	if named.URL != "rediss://default:now@queue.crawlbox.internal:7891" || named.Mark() == at.Mark() {
+		t.Errorf("by name it is %s", named.URL)
+	}
+	const onHost, elsewhere = "127.0.0.1 queue.crawlbox.internal", "host-gateway queue.crawlbox.internal"
+	for name, tc := range map[string]struct {
+		hosts    string
+		networks []swarm.NetworkAttachmentConfig
+		d        Deployment
+		want     string
+	}{
+		"on the host": {
+			"", []swarm.NetworkAttachmentConfig{{Target: "host"}}, Deployment{Queue: &named}, onHost,
+		},
+		"on the host, by its ID": {"", nil, Deployment{Queue: &named, OnHost: true}, onHost},
+		"on no network":          {"", nil, Deployment{Queue: &named}, elsewhere},
+		"it was on the host":     {"10.0.0.9 a;" + onHost, nil, Deployment{Queue: &named}, "10.0.0.9 a;" + elsewhere},
+		"a person's": {
+			"10.0.0.9 b queue.crawlbox.internal", nil, Deployment{Queue: &named}, "10.0.0.9 b queue.crawlbox.internal",
+		},
+		"at an address": {"10.0.0.9 a;" + elsewhere, nil, Deployment{Queue: &at}, "10.0.0.9 a"},
+	} {
+		s := specOf("A=1", "")
+		s.TaskTemplate.Networks = tc.networks
+		if tc.hosts != "" {
+			s.TaskTemplate.ContainerSpec.Hosts = strings.Split(tc.hosts, ";")
+		}
+		if err := tc.d.TellQueue(&s, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.TaskTemplate.ContainerSpec.Hosts, ";"); got != tc.want {
+			t.Errorf("%s: the hosts are %q, want %q", name, got, tc.want)
+		}
+	}
+}

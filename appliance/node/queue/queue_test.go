@@ -1,0 +1,192 @@
+package queue
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/configs"
+	"github.com/crawlbox/crawlbox/embedded/gossip"
+)
+
+// TestEverywhere wants services to be told the name once all nodes that are up have a front, those without a crawlbox
+// or with one of a version before among them.
+func TestEverywhere(t *testing.T) {
+	t.Parallel()
+	member := func(swarm, queue string, state gossip.State) gossip.Member {
+		return gossip.Member{Node: gossip.Node{Swarm: swarm, Queue: queue}, State: state}
+	}
+	node := func(id, state string) fleet.Node { return fleet.Node{ID: id, State: state} }
+	for name, tc := range map[string]struct {
+		nodes   []fleet.Node
+		members []gossip.Member
+		want    bool
+	}{
+		"all have one": {
+			[]fleet.Node{node("a", fleet.StateReady), node("b", fleet.StateUnknown)},
+			[]gossip.Member{member("a", gossip.QueueHere, gossip.Alive), member("b", gossip.QueueHere, gossip.Alive)},
+			true,
+		},
+		"one of a version before": {
+			[]fleet.Node{node("a", fleet.StateReady), node("b", fleet.StateReady)},
+			[]gossip.Member{member("a", gossip.QueueHere, gossip.Alive), member("b", "", gossip.Alive)},
+			false,
+		},
+		"one whose port is taken": {
+			[]fleet.Node{node("a", fleet.StateReady)},
+			[]gossip.Member{member("a", gossip.QueueAway, gossip.Alive)},
+			false,
+		},
+		"one without crawlbox": {[]fleet.Node{node("a", fleet.StateReady)}, nil, false},
+		"one whose crawlbox has left": {
+			[]fleet.Node{node("a", fleet.StateReady)},
+			[]gossip.Member{member("a", gossip.QueueHere, gossip.Left)},
+			false,
+		},
+		"one that is down": {[]fleet.Node{node("a", fleet.StateDown)}, nil, true},
+		"one that joined again": {
+			[]fleet.Node{node("a", fleet.StateReady)},
+			[]gossip.Member{member("a", gossip.QueueHere, gossip.Alive), member("a", "", gossip.Left)},
+			true,
+		},
+	} {
+		nodes := func(context.Context) ([]fleet.Node, error) { return tc.nodes, nil }
+		if got := everywhere(nodes, func() []gossip.Member { return tc.members }); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	unknown := func(context.Context) ([]fleet.Node, error) { return nil, errors.New("no quorum") }
+	if everywhere(unknown, func() []gossip.Member { return nil }) {
+		t.Error("where Swarm does not say which nodes there are, all have a front")
+	}
+}
+
+// TestTell wants those services to know the queue that know it by either URL.
+func TestTell(t *testing.T) {
+	t.Parallel()
+	at, all := servicespec.Queue{URL: "redis://default:x@10.0.0.1:7891"}, false
+	told, marks := tell(func() servicespec.Queue { return at }, func() bool { return all })
+	if told().URL != at.URL {
+		t.Errorf("before all nodes have a front it is %s", told().URL)
+	}
+	all = true
+	if told().URL != "redis://default:x@queue.crawlbox.internal:7891" {
+		t.Errorf("then it is %s", told().URL)
+	}
+	if list := marks(); !slices.Equal(list, []string{at.Mark(), told().Mark()}) {
+		t.Errorf("the marks are %q", list)
+	}
+	if at = (servicespec.Queue{}); told().URL != "" || marks()[0] != "" {
+		t.Errorf("without a queue it is %q", told().URL)
+	}
+}
+
+// kept is a document in memory.
+type kept struct {
+	data    []byte
+	missing bool
+}
+
+func (k *kept) Load() ([]byte, error) {
+	if k.missing {
+		return nil, fs.ErrNotExist
+	}
+	return k.data, nil
+}
+
+func (k *kept) Update(_ string, fn func([]byte) ([]byte, error)) (err error) {
+	k.data, err = fn(k.data)
+	k.missing = false
+	return err
+}
+
+// TestPublish wants what is published to be read as it is, that there is no queue to be said where one was before, and
+// nothing to be written where none ever was.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	doc := &kept{missing: true}
+	if err := publish(doc, published{}); err != nil || !doc.missing {
+		t.Errorf("without a queue there is %q, %v", doc.data, err)
+	}
+	all := published{URL: "redis://default:x@10.0.0.1:7891", Front: &front{
+		Port:     7891,
+		Password: "x",
+		Engine:   queueproc.Engine{Addr: "10.0.0.1:7891", Password: "x", DB: 3, Front: true},
+	}}
+	if err := publish(doc, all); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(doc); got.URL != all.URL || got.Front == nil || *got.Front != *all.Front {
+		t.Errorf("it is read as %+v", got)
+	}
+	if err := publish(doc, published{}); err != nil || load(doc).URL != "" || load(doc).Front != nil {
+		t.Errorf("a queue that is turned off is %q, %v", doc.data, err)
+	}
+}
+
+// TestPublished_Hidden wants what is published to name its secrets as what shows documents of the state hides.
+func TestPublished_Hidden(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(published{URL: "redis://default:hush@h:1", Front: &front{
+		Port:     1,
+		Password: "hush",
+		Engine:   queueproc.Engine{Addr: "h:1", Password: "hush"},
+		TLS:      &keyPair{Key: []byte("a key")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := configs.HideSecrets(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprint(shown)
+	key := base64.StdEncoding.EncodeToString([]byte("a key"))
+	if strings.Contains(text, "hush") || strings.Contains(text, key) || !strings.Contains(text, "h:1") {
+		t.Errorf("shown is %s", text)
+	}
+}
+
+// TestParse refuses what no front can be made of, and takes what a version before has written.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"":                               true,
+		"{}":                             true,
+		`{"url":"redis://:x@h:7891"}`:    true,
+		`{"url":"u","front":{"port":1}}`: false,
+		`{"url":"u","front":{"port":1,"password":"x","engine":{"addr":"nowhere"}}}`:     false,
+		`{"url":"u","front":{"port":0,"password":"x","engine":{"addr":"10.0.0.1:1"}}}`:  false,
+		`{"url":"u","front":{"port":-1,"password":"x","engine":{"addr":"10.0.0.1:1"}}}`: false,
+		`{"url":"","front":{"port":1,"password":"x","engine":{"addr":"10.0.0.1:1"}}}`:   false,
+		`{"url":"u","front":{"port":1,"password":"x","engine":{"addr":"10.0.0.1:1"}}}`:  true,
+		`[]`: false,
+	} {
+		if p, err := parse([]byte(text)); (err == nil) != want || err != nil && p.Front != nil {
+			t.Errorf("%s: %+v, %v", text, p, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	whole, _ := json.Marshal(published{URL: "u", Front: &front{Port: 1, Password: "x"}})
+	f.Add(whole)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if p, err := parse(data); err == nil && p.Front != nil && (p.Front.Port == 0 || p.Front.Password == "") {
+			t.Errorf("%q is taken", data)
+		}
+	})
+}
