@@ -84,6 +84,7 @@ soak:
 	CRAWLBOX_KILLED=2000 $(GO) test -v -count=1 -parallel 3 -timeout 60m -run TestKilled ./embedded/queue/clients
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
 	CRAWLBOX_CHAOS=10 $(MAKE) check-Chaos TIMEOUT=90m
+	CRAWLBOX_CLIENTS=5m $(MAKE) check-QueueClients
 
 # How the code is formatted, what the analysers of .ci/lint say, those of go vet among them,
 # and known vulnerabilities, where their database can be reached.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 )
 
 // safeConfig has spiders lose no item of the key urls.
-const safeConfig = queueConfig + "  safe: ['url*']\n  window: 1\n  max_deliveries: 3\n"
+const safeConfig = queueConfig + "  safe: ['url*']\n  window: 1\n  max_deliveries: 5\n"
 
 // poppingSpider pops with no care for what it holds, as the walkthrough's does, and dies of some items.
 const poppingSpider = `import os
@@ -25,6 +26,7 @@ while True:
             time.sleep(0.1)
             continue
         if item.startswith(b"poison"):
+            client.rpush("swallowed", item)
             os.kill(os.getpid(), 9)
         time.sleep(0.1)
         client.rpush("done", item)
@@ -35,7 +37,7 @@ while True:
 const poppingDockerfile = "FROM python:3.6\nCOPY spider.py spider.py\nCMD exec python3 spider.py\n"
 
 // TestQueueSafe has spiders pop by LPOP while they are killed, scaled and drained: no item is lost, none is done again
-// but what was in the hands of those, and one that kills whoever pops it is dead.
+// but what was in the hands of those, and one that kills whoever pops it is dead after five of them, and no more are.
 func TestQueueSafe(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, safeConfig, 1)
@@ -98,7 +100,24 @@ func TestQueueSafe(t *testing.T) {
 		}
 		return want(fmt.Sprint(dead), "[poison]")
 	})
+	if swallowed := client.LLen(t.Context(), "swallowed").Val(); swallowed != 5 {
+		t.Errorf("the item that kills is dead after %d containers, want 5", swallowed)
+	}
 	lab.WaitFor(t, time.Minute, "nobody to hold a thing", func() error {
 		return want(client.LLen(t.Context(), "urls").Val(), int64(0))
 	})
+	c.awaitRunning("spider", replicas)
+	ids := func() (ids []string) {
+		for _, task := range c.tasks("spider") {
+			ids = append(ids, task.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	running, before := ids(), len(done())
+	c.run(append([]string{"queue", "push", "urls"}, all...)...)
+	lab.WaitFor(t, patience, "more items", func() error { return want(len(done()), before+items) })
+	if now := ids(); !slices.Equal(now, running) {
+		t.Errorf("tasks %q run, and %q did: the dead item kills on", now, running)
+	}
 }
