@@ -47,6 +47,9 @@
 // [Server.SetEngine] has clients get to another engine from then on. To them it is as if the engine was gone and is
 // there again.
 //
+// An engine that takes no writes while it has no replica says NOREPLICAS, which no library tries again after: clients
+// are told the same error instead.
+//
 // # Rewriting
 //
 // A [Rewriter] sees some commands whole, and may have another sent instead, change the reply that it has in a

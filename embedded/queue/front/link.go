@@ -265,7 +265,11 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 	n, got := 0, uint64(0)
 	var bad error
 	for n < len(b) && (taker == nil || r.left > 0) {
+		whole := r.left == 0
 		k, done, err := r.next(b[n:])
+		if whole && done && r.failed {
+			softenNoReplicas(b[n : n+k])
+		}
 		n += k
 		if done && !r.push {
 			got++

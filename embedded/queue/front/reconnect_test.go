@@ -348,3 +348,20 @@ func TestEngine_Progress(t *testing.T) {
 		return nil
 	})
 }
+
+// TestNoReplicas has an engine that wants a replica: clients are told to try again, whatever comes beside it.
+func TestNoReplicas(t *testing.T) {
+	t.Parallel()
+	if len(noReplicas) != len(tryAgain) {
+		t.Fatalf("%q has %d bytes, and %q %d", noReplicas, len(noReplicas), tryAgain, len(tryAgain))
+	}
+	e := startEngine(t, "--min-replicas-to-write", "1")
+	f := startFront(t, Options{Engine: e.engine()})
+	c := f.talk(2)
+	c.want(tryAgain, "SET", "k", "v")
+	c.want(fmt.Sprintf("$%d\r\n%s\r\n", len(noReplicas), noReplicas), "ECHO", noReplicas)
+	c.write(string(appendRequest(appendRequest(nil, "SET", "k", "v"), "PING")))
+	if got := c.read() + c.read(); got != tryAgain+"+PONG\r\n" {
+		t.Errorf("pipelined: %q", got)
+	}
+}

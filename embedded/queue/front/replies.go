@@ -64,6 +64,20 @@ func (r *replies) next(b []byte) (n int, done bool, err error) {
 	return n, true, nil
 }
 
+const (
+	noReplicas = "-NOREPLICAS Not enough good replicas to write.\r\n"
+	// tryAgain is as long.
+	tryAgain = "-LOADING a replica is awaited; soon try again.\r\n"
+)
+
+// softenNoReplicas has a client that is told that the engine has no replica now, and takes no write, try again: the
+// engine waits for a replica, or for who says that it has to do without.
+func softenNoReplicas(reply []byte) {
+	if string(reply) == noReplicas {
+		copy(reply, tryAgain)
+	}
+}
+
 // header takes the first line of a value and returns its length, 0 where its end is to come.
 func (r *replies) header(b []byte) (n int, err error) {
 	switch b[0] {
