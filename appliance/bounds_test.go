@@ -444,6 +444,10 @@ var everything = []grows{
 	{"appliance/controller/imagegc.seen.keep", "root", "for one round; images of the services' histories", ""},
 	{"appliance/controller/imagegc.seen.gone", "root", "for one round; services with histories", ""},
 	{"appliance/controller/imagegc.outdated.services", "root", "for one round; services with histories", ""},
+	{
+		"appliance/controller/scaling.Controller.policies", "root", "services that follow a queue",
+		"appliance/controller/scaling.TestController_Forgets",
+	},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 )
 
 func TestServices_Read(t *testing.T) {
@@ -242,7 +244,7 @@ func TestServices_Wrong(t *testing.T) {
 		},
 		{
 			"x-crawlbox", service("image: i\nx-crawlbox:\n  cron: daily"),
-			`5: unknown key "x-crawlbox.cron": crawlbox has no extensions of Compose`,
+			`5: unknown key "services.a.x-crawlbox.cron"`,
 		},
 		{
 			"two services", "services:\n  b: {}\n  a: {image: i, links: [b]}\n",
@@ -317,6 +319,44 @@ func hashOf(t *testing.T, text string) string {
 	return mustLoad(t, text).Services[0].Hash
 }
 
+func TestServices_Autoscale(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ rule, want string }{
+		{"[x]", "5: AT: must be a mapping of keys and values, not a list"},
+		{"{per_replica: 3, max: 3}", "5: AT.queue: is missing: name the key of the queue that is worked off"},
+		{"{queue: k, max: 3}", "5: AT.per_replica: is missing: say how many items there are to be"},
+		{"{queu: k, max: 3}", `5: unknown key "AT.queu" (did you mean "AT.queue"?)`},
+		{"{queue: k, per_replica: 1}", "5: AT.max: must be from 1 to 20000 replicas, not 0"},
+		{"{queue: k, empty_in: 1, max: 3}", "5: AT.empty_in: must be a duration such as 5s"},
+		{"{queue: k, empty_in: 1s, max: 3}", "5: AT.empty_in: must be from 1m0s to 720h0m0s"},
+		{"{queue: k, per_replica: 0, max: 3}", "5: AT.per_replica: must be 1 or more"},
+		{"{queue: k, per_replica: x, max: 3}", "5: AT.per_replica: must be a whole number"},
+		{"{queue: k, per_replica: 3, empty_in: 2h, max: 3}", "5: AT.empty_in: excludes per_replica"},
+		{
+			"\n    queue: k\n    per_replica: 1\n    min: 4\n    max: 3",
+			"8: AT.min: is 4, more than max, which is 3",
+		},
+	} {
+		rule, want := test.rule, strings.ReplaceAll(test.want, "AT", "services.a.x-crawlbox.autoscale")
+		_, err := Load(file(t, service("image: i\nx-crawlbox:\n  autoscale: "+rule)))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %s", rule, err, want)
+		}
+	}
+	for _, mode := range []string{"global", "replicated-job", "global-job"} {
+		_, err := Load(file(t, service("image: i\ndeploy: {mode: "+mode+"}\nx-crawlbox:\n  autoscale: "+
+			"{queue: k, per_replica: 1, max: 3}")))
+		if err == nil || !strings.Contains(err.Error(), "a "+mode+" service has no number of replicas") {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	is := mustLoad(t, service("image: i\nx-crawlbox: {autoscale: {queue: k, empty_in: 1h30m, min: 2, max: '7'}}"))
+	want := scalerule.Rule{Queue: "k", EmptyIn: 90 * time.Minute, Min: 2, Max: 7}
+	if got := is.Services[0].Autoscale; got == nil || *got != want {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestHash_Stable(t *testing.T) {
 	t.Parallel()
 	base := hashOf(t, service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"))
@@ -339,6 +379,8 @@ func TestHash_Stable(t *testing.T) {
 		"a name": strings.Replace(service(
 			"image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}"), "a:", "b:", 1),
 		"a key": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}"),
+		"a rule": service("image: i\ncap_add: [B, A]\nenvironment: {X: '1', Y: '2'}\ndeploy: {replicas: 2}\n" +
+			"x-crawlbox: {autoscale: {queue: k, per_replica: 1, max: 1}}"),
 	} {
 		if got := hashOf(t, text); got == base {
 			t.Errorf("%s does not change the hash", name)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crawlbox/crawlbox/configs/compose"
 )
 
 // Show writes the configuration as YAML that [Load] reads back as the same,
@@ -124,6 +126,9 @@ func showServices(c Config, root *yaml.Node, m mask) error {
 		if err != nil {
 			return err
 		}
+		if section.name == "services" {
+			addExtensions(plain, c.Services)
+		}
 		value, err := asNode(m.value("", plain))
 		if err != nil {
 			return err
@@ -131,6 +136,16 @@ func showServices(c Config, root *yaml.Node, m mask) error {
 		put(root, section.name, value)
 	}
 	return nil
+}
+
+// addExtensions adds to plain services what Compose does not know of them.
+func addExtensions(plain any, services []compose.Service) {
+	all, _ := plain.(map[string]any)
+	for _, s := range services {
+		if own, extended := all[s.Name].(map[string]any); extended && s.Extension() != nil {
+			own[compose.ExtensionKey] = s.Extension()
+		}
+	}
 }
 
 // asNode returns a plain value as YAML. Texts of several lines that begin with a blank one are quoted: the library

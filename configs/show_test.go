@@ -72,6 +72,7 @@ services:
     build: {context: ., args: {TOKEN: hush2}}
     environment: {REDIS_PASSWORD: hush3, QUEUE: '${CRAWLBOX_QUEUE_URL}/0', PRICE: $$5, FORWARD: null}
     command: [spider, --password, hush4]
+    x-crawlbox: {autoscale: {queue: "1", empty_in: 90m, min: 1, max: 50}}
 `)
 	text, err := OfCluster(cfg)
 	if err != nil {
@@ -85,7 +86,8 @@ services:
 		t.Fatalf("%v:\n%s", err, text)
 	}
 	was, is := cfg.Services[0], again.Services[0]
-	if was.Hash != is.Hash || !reflect.DeepEqual(was.Compose, is.Compose) || again.Prune != cfg.Prune ||
+	if was.Hash != is.Hash || !reflect.DeepEqual(was.Compose, is.Compose) || was.Autoscale == nil ||
+		*was.Autoscale != *is.Autoscale || again.Prune != cfg.Prune ||
 		again.Swarm != cfg.Swarm {
 		t.Errorf("got  %+v\nwant %+v", again, cfg)
 	}

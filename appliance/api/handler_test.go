@@ -12,6 +12,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -149,6 +150,23 @@ var calls = []call{
 		return logs(ctx, b, api.LogQuery{Target: "broken", Tail: -1})
 	}},
 	{"scale", scaleTo(map[string]int{"spider": 5, "batch": 0})},
+	{"follow a queue", func(ctx context.Context, b apitest.Backend) (any, error) {
+		rule := &scalerule.Rule{Queue: "urls", PerReplica: 200, Max: 50}
+		return done(b.Autoscale(ctx, api.AutoscaleRequest{Service: "spider", Rule: rule}))
+	}},
+	{"what follows queues", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Autoscaled(ctx, "") }},
+	{"what one does", func(ctx context.Context, b apitest.Backend) (any, error) { return b.Autoscaled(ctx, "spider") }},
+	{"what one does that follows none", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return b.Autoscaled(ctx, "robot")
+	}},
+	{"scale by the queue", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return events(func(fn func(deploy.Progress) error) error {
+			return b.Scale(ctx, api.ScaleRequest{Auto: []string{"spider"}}, fn)
+		})
+	}},
+	{"follow no queue", func(ctx context.Context, b apitest.Backend) (any, error) {
+		return done(b.Autoscale(ctx, api.AutoscaleRequest{Service: "spider"}))
+	}},
 	{"scale an unknown service", scaleTo(map[string]int{"spidr": 5})},
 	{"scale what fails in the middle", scaleTo(map[string]int{"broken": 2})},
 	{"update", update(api.UpdateRequest{Service: "spider", Image: "localhost:8003/spider:0.02", StopFirstAll: true})},

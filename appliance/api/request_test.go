@@ -31,6 +31,16 @@ func TestHandler_RefusesBadRequests(t *testing.T) {
 			"start what is killed", "POST", "/v1/scale", `{"replicas":{"spider":1},"now":true}`, 400,
 			"only what stops is killed",
 		},
+		{"both", "POST", "/v1/scale", `{"replicas":{"spider":1},"auto":["spider"]}`, 400, "both by its queue and"},
+		{"no service to follow a queue", "POST", "/v1/autoscale", `{}`, 400, "needs a service"},
+		{
+			"min over max", "POST", "/v1/autoscale",
+			`{"service":"spider","rule":{"queue":"k","per_replica":1,"min":3,"max":2}}`, 400, "min is 3, more than max",
+		},
+		{
+			"no key", "POST", "/v1/autoscale", `{"service":"spider","rule":{"per_replica":1,"max":2}}`, 400,
+			"queue is missing",
+		},
 		{"negative", "POST", "/v1/scale", `{"replicas":{"spider":-1}}`, 400, "0 or more"},
 		{"too large", "POST", "/v1/queue/items", `{"key":"` + strings.Repeat("x",
 			api.MaxBody) + `"}`, 400, "larger than"},

@@ -62,6 +62,7 @@ var asksOthers = map[string][]string{
 	"restart":         {"spider"},
 	"update":          {"nobody", "--image", "localhost:8003/spider:0.02"},
 	"scale":           {"broken=3"},
+	"autoscale":       {"spider", "--queue", "k", "--per-replica", "2", "--max", "3"},
 	"images rm":       {"nothing:1"},
 	"node rm":         {"nobody"},
 	"node drain":      {"nobody"},

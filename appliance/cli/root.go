@@ -53,7 +53,8 @@ func addCommands(a *command.App, root *cobra.Command) {
 		cluster.RecoveryKeyCmd(a), cluster.RecoverCmd(a),
 		cluster.MoveCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), service.ExecCmd(a),
-		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.StartCmd(a),
+		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.AutoscaleCmd(a),
+		service.StartCmd(a),
 		service.StopCmd(a), service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
 	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), deploy.PushCmd(a), data.ImagesCmd(a),
 		data.RegistryCmd(a), data.QueueCmd(a))

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +74,11 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		return nil, c.explain(err)
 	}
 	todo := map[string]deploy.Change{}
+	for _, name := range req.Auto {
+		if todo[name], err = c.toAuto(snap.Services, name, api.PeerUser(ctx)); err != nil {
+			return nil, err
+		}
+	}
 	for name, n := range req.Replicas {
 		svc, err := findUsers(snap.Services, name)
 		switch {
@@ -97,6 +103,7 @@ func (c *Changes) toScale(ctx context.Context, req api.ScaleRequest) (map[string
 		case (svc.IsFinished() || svc.IsStopped()) && n > 0:
 			todo[name] = c.runner.Start(svc, n)
 		}
+		todo[name] = c.byHand(svc, n, api.PeerUser(ctx), todo[name])
 	}
 	return todo, nil
 }
@@ -123,6 +130,9 @@ func (c *Changes) toStart(ctx context.Context, req api.StartRequest) (map[string
 			return nil, err
 		}
 		todo[name] = c.runner.Start(svc, 0)
+		if svc.IsStopped() || svc.IsFinished() {
+			todo[name] = c.byHand(svc, cmp.Or(svc.Desired, svc.Before, 1), api.PeerUser(ctx), todo[name])
+		}
 	}
 	return todo, nil
 }
@@ -250,4 +260,117 @@ func (c *Changes) showFailureLog(ctx context.Context, failed error, last deploy.
 	if err != nil {
 		c.log.Debug("failed to read what a failed task wrote", "task", task, "error", err)
 	}
+}
+
+func (c *Changes) byQueue() error { return c.onlyOn("what scales services by their queues") }
+
+func (c *Changes) Autoscale(context.Context, api.AutoscaleRequest) error { return c.byQueue() }
+
+func (c *Changes) Autoscaled(context.Context, string) ([]fleet.Scaling, error) {
+	return nil, c.byQueue()
+}
+
+// Autoscale implements api.Changes.
+func (r *Deploys) Autoscale(ctx context.Context, req api.AutoscaleRequest) error {
+	svc, err := r.service(ctx, req.Service)
+	if err != nil {
+		return err
+	}
+	why := "no longer follows a queue"
+	switch {
+	case req.Rule == nil && svc.Autoscale == nil:
+		return api.Conflict("service %s does not follow a queue", svc.Name)
+	case req.Rule != nil && svc.Mode != fleet.ModeReplicated:
+		return api.Invalid("service %s is %s, and has no number of replicas that could follow a queue", svc.Name,
+			svc.Mode)
+	case req.Rule != nil:
+		why = "follows a queue: " + req.Rule.String()
+	}
+	if err := r.engine.SetAutoscale(ctx, svc.ID, req.Rule); err != nil {
+		return r.explain(err)
+	}
+	return r.explain(r.runner.Scaled(ctx, svc, svc.Desired, api.PeerUser(ctx), why))
+}
+
+// Autoscaled implements api.Changes.
+func (r *Deploys) Autoscaled(ctx context.Context, service string) ([]fleet.Scaling, error) {
+	services, err := r.engine.Services(ctx)
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	if service != "" {
+		svc, err := findFollowing(services, service)
+		if err != nil {
+			return nil, err
+		}
+		services = []fleet.Service{svc}
+	}
+	known, _ := r.scaled()
+	list := []fleet.Scaling{}
+	for _, svc := range services {
+		if svc.Autoscale == nil {
+			continue
+		}
+		is := fleet.Scaling{
+			Service:   svc.Name,
+			Autoscale: *svc.Autoscale,
+			Replicas:  svc.Desired,
+			Wanted:    -1,
+			Now:       "it is looked at in a moment",
+		}
+		if is.Paused != "" {
+			is.Now = is.PausedNow(svc.Name)
+		}
+		for _, k := range known {
+			if k.Service == svc.Name && k.Rule == is.Rule && k.Paused == is.Paused {
+				k.Replicas = svc.Desired
+				is = k
+			}
+		}
+		list = append(list, is)
+	}
+	slices.SortFunc(list, func(a, b fleet.Scaling) int { return strings.Compare(a.Service, b.Service) })
+	return list, nil
+}
+
+// byHand is a change by which a person takes a service from its queue.
+type byHand struct {
+	deploy.Change
+	note func(ctx context.Context) error
+}
+
+func (b byHand) Run(ctx context.Context, emit deploy.Emit) error {
+	if err := b.note(ctx); err != nil {
+		return err
+	}
+	return b.Change.Run(ctx, emit)
+}
+
+// byHand has the history say of a service that follows a queue that a person gives it another number of replicas.
+func (c *Changes) byHand(svc fleet.Service, replicas int, by string, change deploy.Change) deploy.Change {
+	if svc.Autoscale == nil || svc.Autoscale.Paused != "" {
+		return change
+	}
+	return byHand{change, func(ctx context.Context) error {
+		return c.explain(c.runner.Scaled(ctx, svc, replicas, by, fleet.PausedWhy(svc.Name)))
+	}}
+}
+
+// toAuto returns the change that has a service follow its queue again.
+func (c *Changes) toAuto(services []fleet.Service, name, by string) (deploy.Change, error) {
+	svc, err := findFollowing(services, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.runner.ScaleByQueue(svc, by), nil
+}
+
+// findFollowing finds a service that follows a queue.
+func findFollowing(services []fleet.Service, ref string) (fleet.Service, error) {
+	svc, err := findService(services, ref)
+	if err == nil && svc.Autoscale == nil {
+		err = api.Conflict("service %s follows no queue; `crawlbox autoscale %s --queue KEY --per-replica N --max N` "+
+			"has it do so", svc.Name, svc.Name)
+	}
+	return svc, err
 }

@@ -31,17 +31,20 @@ type Deploys struct {
 	past    History
 	defined Defined
 	builds  *Builds
+	scaled  func() (list []fleet.Scaling, leads bool)
 }
 
 // NewDeploys makes of changes deploys that are written down in past, and those of services
-// that the config file defines.
-func NewDeploys(changes *Changes, sources Sources, past History, defined Defined, builds *Builds) *Deploys {
+// that the config file defines. scaled returns what services do that follow a queue.
+func NewDeploys(changes *Changes, sources Sources, past History, defined Defined, builds *Builds,
+	scaled func() (list []fleet.Scaling, leads bool)) *Deploys {
 	d := &Deploys{
 		Changes: changes,
 		sources: sources,
 		past:    past,
 		defined: defined,
 		builds:  builds,
+		scaled:  scaled,
 	}
 	d.toUpdate = d.toDeployUpdate
 	d.reach = func() error { return nil }

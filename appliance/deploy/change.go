@@ -51,6 +51,8 @@ type Cluster interface {
 	Service(ctx context.Context, idOrName string) (fleet.Service, error)
 	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
 	Scale(ctx context.Context, id string, replicas int) error
+	Autoscale(ctx context.Context, id string, a servicespec.Autoscaled, queue *servicespec.Queue) error
+	PauseAutoscale(ctx context.Context, id, why string) error
 	Start(ctx context.Context, id string, replicas int, queue *servicespec.Queue) error
 	SetImage(ctx context.Context, id string, c servicespec.ImageChange) error
 	StopForUpdate(ctx context.Context, id, pending, mark string, avoid []string) error

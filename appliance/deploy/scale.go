@@ -252,6 +252,65 @@ func (r *Runner) pin(ctx context.Context, image string) (pinned, digest string, 
 	return image + "@" + digest, digest, nil
 }
 
+// ByAutoscale is who scales a service that follows a queue, in the history.
+const ByAutoscale = "autoscale"
+
+// Autoscale gives a service that follows a queue the number of replicas that this leads to, and writes down why. It
+// does not follow until they are true: the queue may ask for others by then.
+func (r *Runner) Autoscale(ctx context.Context, svc fleet.Service, to servicespec.Autoscaled) error {
+	release, err := r.claim(svc.Name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var d Deploy
+	d.Change.Image = svc.Pinned()
+	if to.Again {
+		r.tellQueue(ctx, &d)
+	}
+	if err := r.cluster.Autoscale(ctx, svc.ID, to, d.Change.Queue); err != nil {
+		return err
+	}
+	return r.Scaled(ctx, svc, to.Replicas, ByAutoscale, to.Why)
+}
+
+// ScaleByQueue has a service follow its queue again that a person scaled.
+func (r *Runner) ScaleByQueue(svc fleet.Service, by string) Change {
+	return operation{
+		service: svc.Name,
+		plan: func(context.Context) (Plan, error) {
+			return Plan{Steps: []string{fmt.Sprintf("%s: service %s by %s", history.StageScale, svc.Name,
+				svc.Autoscale.Rule)}}, nil
+		},
+		run: func(ctx context.Context, emit Emit) (Summary, error) {
+			if err := r.cluster.PauseAutoscale(ctx, svc.ID, ""); err != nil {
+				return Summary{}, err
+			}
+			emit(Progress{Stage: history.StageUnchanged, Running: svc.Running, Desired: svc.Desired})
+			why := "follows its queue again: " + svc.Autoscale.Rule.String()
+			return Summary{}, r.Scaled(ctx, svc, svc.Desired, by, why)
+		},
+	}
+}
+
+// Scaled writes down that a service that follows a queue has another number of replicas, or is to have its own.
+func (r *Runner) Scaled(ctx context.Context, svc fleet.Service, replicas int, by, why string) error {
+	if r.past == nil {
+		return nil
+	}
+	spec, err := r.cluster.Spec(ctx, svc.ID)
+	if err != nil {
+		return err
+	}
+	return r.past.Scaled(svc.Name, history.Scaling{
+		At:   time.Now().UTC(),
+		By:   by,
+		From: svc.Desired,
+		To:   replicas,
+		Why:  why,
+	}, history.Entry{Image: svc.Image, Digest: svc.Digest, Spec: spec})
+}
+
 // Start runs a service again that was stopped, or whose replicas have all ended well, with
 // as many replicas as it had or, if that is more than 0, as are given. It follows until they
 // run. A service that runs is left alone; one that has ended in part is refused: Swarm can

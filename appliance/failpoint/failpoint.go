@@ -82,10 +82,12 @@ const (
 
 // Env names the point at which to end, EnvHang the file with those at which to hang,
 // EnvCertLife how long certificates of nodes are good and EnvRound how long a loop may
-// take for a round, as Go writes durations. All count with the build tag only.
+// take for a round, as Go writes durations, and EnvScaling what share of the usual time a
+// service is seen before it is scaled. All count with the build tag only.
 const (
 	Env         = "CRAWLBOX_FAILPOINT"
 	EnvHang     = "CRAWLBOX_HANG"
 	EnvCertLife = "CRAWLBOX_CERT_LIFE"
 	EnvRound    = "CRAWLBOX_ROUND"
+	EnvScaling  = "CRAWLBOX_SCALING"
 )

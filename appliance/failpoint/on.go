@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,14 @@ func CertLife(life time.Duration) time.Duration { return duration(EnvCertLife, l
 
 // Round returns what the environment says, else limit.
 func Round(limit time.Duration) time.Duration { return duration(EnvRound, limit) }
+
+// Scaling returns a share of a time for which services are seen before they are scaled, as the environment says.
+func Scaling(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv(EnvScaling)); err == nil && n > 0 {
+		return d / time.Duration(n)
+	}
+	return d
+}
 
 func duration(env string, otherwise time.Duration) time.Duration {
 	if d, err := time.ParseDuration(os.Getenv(env)); err == nil {

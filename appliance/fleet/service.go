@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
 
@@ -15,15 +16,19 @@ const (
 	ModeGlobal     = "global"
 )
 
-// Crowded returns why so many replicas are more than nodes bear; empty where they are not.
-func Crowded(replicas int, nodes []Node) string {
-	active := 0
+// Room returns how many replicas of a service nodes bear, and how many of them take any.
+func Room(nodes []Node) (most, active int) {
 	for _, n := range nodes {
 		if n.Availability == AvailabilityActive {
 			active++
 		}
 	}
-	most := min(max(active, 1)*bound.MaxDensity, bound.MaxReplicas)
+	return min(max(active, 1)*bound.MaxDensity, bound.MaxReplicas), active
+}
+
+// Crowded returns why so many replicas are more than nodes bear; empty where they are not.
+func Crowded(replicas int, nodes []Node) string {
+	most, active := Room(nodes)
 	if replicas <= most {
 		return ""
 	}
@@ -92,6 +97,43 @@ type Service struct {
 	UpdateMonitor time.Duration `json:"update_monitor_ns,omitempty"` // for how long a new replica is watched
 	Created       time.Time     `json:"created,omitzero"`
 	Updated       time.Time     `json:"updated,omitzero"`
+	// that has its number of replicas follow a queue; nil: none has
+	Autoscale *Autoscale `json:"autoscale,omitempty"`
+}
+
+// Autoscale is how the replicas of a service follow the length of a queue.
+type Autoscale struct {
+	scalerule.Rule
+	Defined bool `json:"defined"` // by the config file
+	// replicas that the rule led to last, -1 where there are none yet; another number is a person's
+	Set    int    `json:"set"`
+	Why    string `json:"why,omitempty"`    // they are as many
+	Paused string `json:"paused,omitempty"` // why a person says how many there are; empty: the rule does
+}
+
+// Scaling is what a service that follows a queue does, and why.
+type Scaling struct {
+	Service string `json:"service"`
+	Autoscale
+	Replicas int   `json:"replicas"` // that Swarm is asked for
+	Waiting  int64 `json:"waiting"`  // items
+	InFlight int64 `json:"in_flight"`
+	Leased   bool  `json:"leased"` // it is known who holds items
+	// items that a replica takes in a minute; 0: that is not known
+	PerMinute float64   `json:"per_minute,omitempty"`
+	Wanted    int       `json:"wanted"` // replicas; -1: not known
+	Now       string    `json:"now"`    // what is done, and why
+	At        time.Time `json:"at,omitzero"`
+}
+
+// PausedNow returns what a service does that a person scales, though it has a rule.
+func (a Autoscale) PausedNow(service string) string {
+	return fmt.Sprintf("paused: it was %s; `crawlbox scale %s=auto` has it go on", a.Paused, service)
+}
+
+// PausedWhy returns what the history says where a person scales a service that follows a queue.
+func PausedWhy(service string) string {
+	return fmt.Sprintf("by hand; it follows its queue again after `crawlbox scale %s=auto`", service)
 }
 
 // IsJob reports whether the tasks of the service run once and are done.
@@ -157,4 +199,10 @@ const (
 	// start, as Go writes it, of a service whose delay was made longer since it never
 	// worked. The next deploy brings it back.
 	LabelRestartDelay = "crawlbox.restart.delay"
+
+	// LabelAutoscale has the rule by which the replicas follow a queue, in JSON. LabelAutoscaled is in the change of
+	// the replicas that it led to: "REPLICAS WHY". LabelAutoscalePaused says why a person sets them meanwhile.
+	LabelAutoscale       = "crawlbox.autoscale"
+	LabelAutoscaled      = "crawlbox.autoscale.set"
+	LabelAutoscalePaused = "crawlbox.autoscale.paused"
 )

@@ -50,7 +50,7 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 	numbers := history.NewNumbers(a.Numbers())
 	builds := control.NewBuilds(m.engine, m.images.Registry, numbers, m.cfg.Registry.Port, errs)
 	changes := control.NewChanges(m.engine, m.runner, m.log, errs)
-	deploys := control.NewDeploys(changes, m.leading.Sources, m.past, m.leading.Services, builds)
+	deploys := control.NewDeploys(changes, m.leading.Sources, m.past, m.leading.Services, builds, m.leading.Scaled)
 	view := control.NewView(m.engine, m.gossip.Members, control.Settle(m.leading.Services.Notes, a.Replicas))
 	return append(m.swarmAreas(view, a.HomeOfQueue, a, errs),
 			api.OverviewArea(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.statusOfParts()...)),

@@ -10,6 +10,7 @@ import (
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
@@ -106,6 +107,32 @@ func (e *Engine) removeSecrets(ctx context.Context, which func(name string) bool
 // Scale sets the number of replicas of a service, by ID.
 func (e *Engine) Scale(ctx context.Context, id string, replicas int) error {
 	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error { return servicespec.Scale(s, replicas) })
+}
+
+// Autoscale sets the number of replicas of a service, by ID, that follows a queue. A nil queue is for engines that know
+// none.
+func (e *Engine) Autoscale(ctx context.Context, id string, a servicespec.Autoscaled, queue *servicespec.Queue) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		if err := a.Apply(s); err != nil || !a.Again {
+			return err
+		}
+		return servicespec.Deployment{Queue: queue}.TellQueue(s, nil)
+	})
+}
+
+// SetAutoscale has the replicas of a service, by ID, follow a rule, nil: none.
+func (e *Engine) SetAutoscale(ctx context.Context, id string, r *scalerule.Rule) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		return servicespec.SetAutoscale(s, r, false)
+	})
+}
+
+// PauseAutoscale has a service, by ID, not follow its queue for a reason; empty: follow it again.
+func (e *Engine) PauseAutoscale(ctx context.Context, id, why string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		servicespec.PauseAutoscale(s, why)
+		return nil
+	})
 }
 
 // Start starts a service, by ID, with the number of replicas given: one that was stopped, or

@@ -82,7 +82,7 @@ func serviceOf(s swarm.Service) fleet.Service {
 			svc.Platforms = append(svc.Platforms, fleet.Platform{OS: of.OS, Arch: of.Architecture})
 		}
 	}
-	svc.Resources = servicespec.Resources(s.Spec)
+	svc.Resources, svc.Autoscale = servicespec.Resources(s.Spec), servicespec.Autoscale(s.Spec)
 	if r := s.Spec.TaskTemplate.Resources; r != nil && r.Reservations != nil {
 		svc.Reserves = r.Reservations.NanoCPUs > 0 || r.Reservations.MemoryBytes > 0 ||
 			len(r.Reservations.GenericResources) > 0

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 )
 
 // canonicalize brings lists whose order means nothing into one order, and both
@@ -47,7 +49,9 @@ func hash(s Service) (string, error) {
 		Service  types.ServiceConfig
 		Volumes  map[string]types.VolumeConfig
 		Networks map[string]types.NetworkConfig
-	}{s.Name, s.Compose, s.Volumes, s.Networks})
+		// what later versions brought
+		Autoscale *scalerule.Rule `json:",omitempty"`
+	}{s.Name, s.Compose, s.Volumes, s.Networks, s.Autoscale})
 	if err != nil {
 		return "", err
 	}

@@ -37,7 +37,7 @@ func (r *serviceReader) sift(v value, known rules) *yaml.Node {
 		below := v.below(e.Name, e.Name, e.Value, e.Line)
 		switch {
 		case isExtension(e.Name):
-		case e.Name == reservedKey:
+		case e.Name == reservedKey && !ok:
 			checkReserved(e, r.Problems)
 		case !ok:
 			r.Addf(e.Line, "%s", document.UnknownKey(below.where, known.honoured(v.where), r.elsewhere()))

@@ -25,6 +25,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/scalerule"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/configs/document"
 )
@@ -39,6 +40,8 @@ type Service struct {
 	Volumes  map[string]types.VolumeConfig
 	Networks map[string]types.NetworkConfig
 	Secrets  map[string]types.SecretConfig // of its build
+	// Autoscale has the replicas follow a queue; nil: they do not.
+	Autoscale *scalerule.Rule
 	// Hash changes when, and only when, what the service means changes, except for its
 	// build: that takes effect when it is deployed. It is SHA-256 in hexadecimal.
 	Hash string
@@ -110,7 +113,9 @@ func (s Service) isGlobal() bool { return strings.HasPrefix(s.Mode(), ModeGlobal
 func Read(root *yaml.Node, checking bool, p *document.Problems) (list []Service, envFiles []string) {
 	reader := serviceReader{Problems: p, env: environment(), rules: maps.Clone(nestedRules), checking: checking,
 		defined: map[string]map[string]*yaml.Node{}}
-	reader.rules[""] = serviceRules
+	reader.rules[""] = maps.Clone(serviceRules)
+	reader.rules[""][reservedKey] = rule{is: mappingOrNone}
+	maps.Copy(reader.rules, ownRules)
 	var services *yaml.Node
 	for _, e := range document.Entries(root) {
 		switch e.Name {
@@ -142,6 +147,7 @@ type serviceReader struct {
 	service string                     // its full name, such as "services.spider"
 	targets map[string]int             // lines of its mounts
 	uses    map[string]map[string]bool // the definitions that it refers to
+	whole   bool                       // no key of it was left out
 }
 
 func environment() types.Mapping {
@@ -194,6 +200,7 @@ func (r *serviceReader) read(e document.Entry) (Service, bool) {
 	r.service = "services." + e.Name
 	defer func() { r.service = "" }()
 	rest := r.sift(value{node: e.Value, where: r.service, line: e.Line}, r.rules[""])
+	r.whole = len(r.Errs) == before
 	if err := naming.CheckService(e.Name); err != nil {
 		r.Addf(e.Line, "%s", err)
 	} else if !r.load(&s, rest) {
@@ -225,6 +232,7 @@ func (r *serviceReader) load(s *Service, n *yaml.Node) bool {
 	s.Volumes, s.Networks = used(s.Compose, project)
 	s.Secrets = usedSecrets(s.Compose.Build, project)
 	s.fillArgs(r.find)
+	r.readAutoscale(s)
 	r.check(s)
 	s.canonicalize()
 	sum, err := hash(*s)

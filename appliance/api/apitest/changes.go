@@ -21,6 +21,17 @@ const taskTook = 100 * time.Millisecond
 // Scale implements Backend. Services change one after another, by name. No
 // task of "broken" ever starts, so that it fails with one note.
 func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(deploy.Progress) error) error {
+	for _, name := range req.Auto {
+		s, err := c.found(name)
+		if err != nil {
+			return err
+		}
+		e := deploy.Progress{Service: name, Stage: history.StageUnchanged, Running: s.Running, Desired: s.Desired}
+		e.Done = &deploy.Summary{}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
 	names := slices.Sorted(maps.Keys(req.Replicas))
 	for _, name := range names {
 		s, err := c.found(name)
@@ -38,6 +49,56 @@ func (c *Cluster) Scale(ctx context.Context, req api.ScaleRequest, fn func(deplo
 		}
 	}
 	return nil
+}
+
+// Autoscale implements Backend.
+func (c *Cluster) Autoscale(_ context.Context, req api.AutoscaleRequest) error {
+	s, err := c.found(req.Service)
+	switch {
+	case err != nil:
+		return err
+	case s.Mode == fleet.ModeGlobal:
+		return fail(api.CodeInvalid, "service %s is global", s.Name)
+	}
+	c.change(s.Name, func(s *fleet.Service) {
+		if s.Autoscale = nil; req.Rule != nil {
+			s.Autoscale = &fleet.Autoscale{Rule: *req.Rule, Set: -1}
+		}
+	})
+	return nil
+}
+
+// Autoscaled implements Backend: of each service the queue has 480 items.
+func (c *Cluster) Autoscaled(_ context.Context, service string) ([]fleet.Scaling, error) {
+	if service != "" {
+		if s, err := c.found(service); err != nil {
+			return nil, err
+		} else if s.Autoscale == nil {
+			return nil, fail(api.CodeConflict, "service %s follows no queue", service)
+		}
+	}
+	if err := c.manager(); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	list := []fleet.Scaling{}
+	for _, s := range c.services {
+		if s.Autoscale != nil && (service == "" || service == s.Name) {
+			list = append(list, fleet.Scaling{
+				Service:   s.Name,
+				Autoscale: *s.Autoscale,
+				Replicas:  s.Desired,
+				Waiting:   480,
+				InFlight:  20,
+				Leased:    true,
+				PerMinute: 6,
+				Wanted:    3,
+				Now:       "480 waiting, 20 in flight, 200 a replica: 3 wanted",
+				At:        c.now,
+			})
+		}
+	}
+	return list, nil
 }
 
 func (c *Cluster) scale(ctx context.Context, name string, n int, fn func(deploy.Progress) error) error {

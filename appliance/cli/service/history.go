@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ func HistoryCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history SERVICE",
 		Short: "List what was deployed of a service, and how it went",
-		Long: `List what was deployed of a service, and how it went, the newest first.
+		Long: `List what was deployed of a service, and how it went, the newest first, and how
+its replicas followed a queue meanwhile, see crawlbox autoscale, and why.
 
 RESULT is done; rolled-back, when it failed and the version before runs again;
 failed, when there was none; interrupted, when the manager stopped before
@@ -47,6 +49,12 @@ func renderHistory(s tui.Screen, entries []history.Entry) {
 		{Head: "TOOK"},
 	}}
 	for _, e := range entries {
+		for _, to := range slices.Backward(e.Scaled) {
+			t.Add(tui.Text("-"), tui.Text(fmt.Sprintf("%d -> %d replicas", to.From, to.To)), tui.Text("-"),
+				tui.Text(s.Since(to.At)+" ago"), tui.Text(tui.OrDash(to.By)), tui.Styled("scaled", tui.Green),
+				tui.Text("-"))
+			t.Marked(tui.Remark, to.Why)
+		}
 		t.Add(tui.Text(strconv.Itoa(e.Version)), tui.Text(ownImage(e.Image)), tui.Text(data.Short(e.Digest)),
 			tui.Text(s.Since(e.At)+" ago"),
 			tui.Text(tui.OrDash(e.By)), resultCell(e), tui.Text(tookOrDash(e)))

@@ -24,7 +24,8 @@ they do not yet; no node takes it, when all that may run it are drained, paused
 or down; N failing, when Swarm starts N again that failed; updating, and
 update paused, when a new version failed and the old one did not come back;
 rolled back, when it did; finished, when all replicas have ended with exit code
-0; complete, of a job; stopping and stopped, when it was scaled to 0.`,
+0; complete, of a job; stopping and stopped, when it was scaled to 0; idle, when
+its queue has nothing for it, see crawlbox autoscale.`,
 		SuggestFor: []string{"list", "services"},
 		Example:    "  crawlbox ls\n  crawlbox ls --watch",
 		Args:       command.NoArgs,
@@ -41,8 +42,23 @@ func renderServices(s tui.Screen, services []fleet.Service) {
 		replicas := fmt.Sprintf("%d/%d", svc.Running, svc.Desired)
 		t.Add(tui.Text(svc.Name), tui.Text(svc.Mode), tui.Text(replicas),
 			tui.Text(fleet.FamiliarImage(svc.Image)), serviceState(svc), tui.Text(s.Since(svc.Created)))
+		if svc.Autoscale != nil {
+			t.Marked(tui.Remark, followed(*svc.Autoscale))
+		}
 	}
 	t.Write(s)
+}
+
+// followed says how the replicas of a service follow a queue, and why there are as many.
+func followed(a fleet.Autoscale) string {
+	text := "autoscale: " + a.Rule.String()
+	switch {
+	case a.Paused != "":
+		text += "; paused: " + a.Paused
+	case a.Why != "":
+		text += "; last: " + a.Why
+	}
+	return text
 }
 
 func serviceState(s fleet.Service) tui.Cell {
@@ -61,6 +77,8 @@ func serviceState(s fleet.Service) tui.Cell {
 		return tui.Styled("updating", tui.Yellow)
 	case s.Desired == 0 && s.Running > 0:
 		return tui.Styled("stopping", tui.Yellow)
+	case s.Desired == 0 && s.Autoscale != nil && s.Autoscale.Paused == "":
+		return tui.Styled("idle", tui.Dim)
 	case s.Desired == 0:
 		return tui.Styled("stopped", tui.Dim)
 	case !s.Converged() && s.Failed > 0:

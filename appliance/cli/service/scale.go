@@ -21,50 +21,66 @@ func ScaleCmd(a *command.App) *cobra.Command {
 		Use:   "scale SERVICE=N...",
 		Short: "Change how many replicas services have",
 		Long: `Change how many replicas services have, and follow until that many run. Of a
-service whose replicas have all finished, that many run again.
+service whose replicas have all finished, that many run again. A service that
+follows a queue, see crawlbox autoscale, does so no longer until SERVICE=auto.
 
 Ctrl-C ends the following, not the change.`,
-		Example:           "  crawlbox scale spider=50 robot=3",
+		Example:           "  crawlbox scale spider=50 robot=3\n  crawlbox scale spider=auto",
 		Args:              command.AtLeast(1, "a service and a number, such as spider=50"),
 		ValidArgsFunction: completeScale(a),
 	}
 	flags := change.AddFlags(cmd).PlanFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		replicas, err := parseReplicas(cmd, args)
+		req, err := parseReplicas(cmd, args)
 		if err != nil {
 			return err
 		}
-		return scale(a, cmd, flags, api.ScaleRequest{Replicas: replicas})
+		return scale(a, cmd, flags, req)
 	}
 	return cmd
 }
 
 func scale(a *command.App, cmd *cobra.Command, flags change.Flags, req api.ScaleRequest) error {
 	return change.Follow(a, cmd, flags, change.Change{
-		Services: slices.Sorted(maps.Keys(req.Replicas)),
+		Services: slices.Concat(slices.Sorted(maps.Keys(req.Replicas)), req.Auto),
 		Run:      change.Asks((*api.Client).Scale, req),
 		Plan:     change.Plans((*api.Client).ScalePlan, req),
-		Done:     tui.Summary,
+		Done:     scaled,
 	})
 }
 
-func parseReplicas(cmd *cobra.Command, args []string) (map[string]int, error) {
-	replicas := map[string]int{}
+// scaled is the last line of a service.
+func scaled(e deploy.Progress) string {
+	if e.Stage == history.StageUnchanged {
+		return "follows its queue, " + tui.TaskCounts(e)
+	}
+	return tui.Summary(e)
+}
+
+// auto stands for a number that follows from the queue.
+const auto = "auto"
+
+func parseReplicas(cmd *cobra.Command, args []string) (req api.ScaleRequest, err error) {
+	req.Replicas = map[string]int{}
 	for _, arg := range args {
 		service, text, ok := strings.Cut(arg, "=")
 		if !ok || service == "" {
-			return nil, command.Usagef(cmd, "%q is not a service and a number, such as spider=50", arg)
+			return req, command.Usagef(cmd, "%q is not a service and a number, such as spider=50", arg)
+		}
+		if _, twice := req.Replicas[service]; twice || slices.Contains(req.Auto, service) {
+			return req, command.Usagef(cmd, "service %q specified more than once", service)
+		}
+		if text == auto {
+			req.Auto = append(req.Auto, service)
+			continue
 		}
 		n, err := strconv.ParseUint(text, 10, 31)
 		if err != nil {
-			return nil, command.Usagef(cmd, "%q: the number of replicas is a whole number, 0 or more", arg)
+			return req, command.Usagef(cmd, "%q: the number of replicas is a whole number, 0 or more, or auto", arg)
 		}
-		if _, twice := replicas[service]; twice {
-			return nil, command.Usagef(cmd, "service %q specified more than once", service)
-		}
-		replicas[service] = int(n)
+		req.Replicas[service] = int(n)
 	}
-	return replicas, nil
+	return req, nil
 }
 
 // completeScale completes SERVICE to SERVICE= and leaves the number to the user.

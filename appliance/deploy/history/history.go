@@ -23,6 +23,7 @@ const (
 	KindUpdate   = "update"
 	KindRollback = "rollback"
 	KindConfig   = "config" // the definition in the config file changed
+	KindFound    = "found"  // it was there before anything was written down of it
 )
 
 // Stage names how far a change of a service is: the stages of a deploy in their order, then
@@ -104,6 +105,18 @@ type Entry struct {
 
 	// hash of the one in the config file that it brings; empty: none of there
 	Definition string `json:"definition,omitempty"`
+
+	// Scaled are the last changes of its replicas that nobody made by hand, the oldest first.
+	Scaled []Scaling `json:"scaled,omitempty"`
+}
+
+// Scaling is a change of the number of replicas by itself.
+type Scaling struct {
+	At   time.Time `json:"at,omitzero"`
+	By   string    `json:"by"`
+	From int       `json:"from"`
+	To   int       `json:"to"`
+	Why  string    `json:"why"` // in one line
 }
 
 // Source is a directory or program from which an image was built.

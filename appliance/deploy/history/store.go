@@ -97,6 +97,29 @@ func (s *Store) Update(service string, version int, fn func(*Entry)) error {
 	})
 }
 
+// maxScaled of a service are kept, whatever their versions.
+const maxScaled = 50
+
+// Scaled records a change of the replicas of the newest version of a service; where nothing is written down of it,
+// found is that version. It is on disk when Scaled returns.
+func (s *Store) Scaled(service string, to Scaling, found Entry) error {
+	return s.change(service, func(entries []Entry) ([]Entry, error) {
+		if len(entries) == 0 {
+			found.Version, found.Kind, found.Result, found.At = 1, KindFound, Done, to.At
+			entries = append(entries, found)
+		}
+		last := &entries[len(entries)-1]
+		last.Scaled = append(last.Scaled, to)
+		left := maxScaled
+		for i := range slices.Backward(entries) {
+			e := &entries[i]
+			e.Scaled = e.Scaled[max(0, len(e.Scaled)-left):]
+			left -= len(e.Scaled)
+		}
+		return entries, nil
+	})
+}
+
 // change writes down what fn makes of a service's entries. It is called again where somebody
 // else changes them meanwhile.
 func (s *Store) change(service string, fn func([]Entry) ([]Entry, error)) error {

@@ -125,6 +125,41 @@ func TestStore_KeepsFifty(t *testing.T) {
 	}
 }
 
+// TestStore_Scaled: changes of replicas are kept with the version that ran, the newest fifty of a service, and are no
+// versions of their own. What nothing was known of has one by then.
+func TestStore_Scaled(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	scale := func(service string, to int) {
+		t.Helper()
+		is := Scaling{By: "autoscale", From: to - 1, To: to, Why: "why"}
+		if err := s.Scaled(service, is, Entry{Image: "i:1", Digest: "d"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scale("found", 1)
+	if is := s.List("found"); len(is) != 1 || is[0].Version != 1 || is[0].Kind != KindFound || is[0].Result != Done ||
+		is[0].Image != "i:1" || len(is[0].Scaled) != 1 {
+		t.Errorf("%+v", is)
+	}
+	begin(t, s, "spider", Entry{Kind: KindDeploy, Image: "s:1", Result: Done})
+	for to := range 30 {
+		scale("spider", to)
+	}
+	begin(t, s, "spider", Entry{Kind: KindDeploy, Image: "s:2", Result: Done})
+	for to := range 30 {
+		scale("spider", 100+to)
+	}
+	is := s.List("spider")
+	if len(is) != 2 || len(is[0].Scaled) != 30 || len(is[1].Scaled) != 20 || is[1].Scaled[0].To != 10 ||
+		is[0].Scaled[29].To != 129 {
+		t.Fatalf("%+v", is)
+	}
+	if e, ok := s.Previous("spider"); !ok || e.Version != 1 {
+		t.Errorf("the version before is %+v", e)
+	}
+}
+
 func TestStore_UnchangedWhereTheDiskFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

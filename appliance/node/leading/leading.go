@@ -1,6 +1,6 @@
 // Package leading puts together what runs on one manager at a time, the one that leads the cluster: the services of the
-// config file that is in force, clean-up of images, deploys of managers that are gone, backups, and what is left of
-// removals. It is made anew each time, so that nothing is remembered of the last.
+// config file that is in force, services that follow a queue, clean-up of images, deploys of managers that are gone,
+// backups, and what is left of removals. It is made anew each time, so that nothing is remembered of the last.
 package leading
 
 import (
@@ -21,12 +21,14 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
+	"github.com/crawlbox/crawlbox/appliance/controller/scaling"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/valkey"
@@ -60,6 +62,7 @@ type Manager struct {
 	file     *services.File
 	unused   atomic.Pointer[controller.Loop]
 	valkey   *valkey.Status // of the queue's
+	scaling  atomic.Pointer[scaling.Controller]
 }
 
 // Init makes what is the same whether it leads or not.
@@ -145,6 +148,9 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	engines.Tell = func(d valkey.Document) error { return queue.Point(m.Authority.Queue(), d) }
 	m.valkey.Lead(engines)
 	done := m.Services.Lead(defined)
+	items := backlog.New(func() backlog.Queue { return queue.Reached(m.Authority.Queue()) })
+	scaled := scaling.New(m.Engine, items, m.Runner, m.Log)
+	m.scaling.Store(scaled)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
 	return []lifecycle.Part{
 		lifecycle.Background("keys", m.Authority.Run),
@@ -156,7 +162,16 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		m.Backups.Part(),
 		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
 		lifecycle.Background("Valkey of the queue", engines.Run),
-	}, func() { m.valkey.Lead(nil); done() }
+		scaled.Part(),
+	}, func() { m.valkey.Lead(nil); m.scaling.Store(nil); done(); items.Close() }
+}
+
+// Scaled returns what is known of each service that follows a queue, and reports whether this manager leads.
+func (m *Manager) Scaled() (list []fleet.Scaling, leads bool) {
+	if now := m.scaling.Load(); now != nil {
+		return now.States(), true
+	}
+	return nil, false
 }
 
 // isOwn reports whether this manager makes a change.

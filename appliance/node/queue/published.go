@@ -14,6 +14,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
@@ -77,6 +78,16 @@ func load(doc Document) published {
 
 // services returns what services are told of the queue at its home's address.
 func (p published) services() servicespec.Queue { return servicespec.Queue{URL: p.URL, CA: p.CA} }
+
+// Reached returns where the queue of the cluster is read, wherever its home is, and which of its keys are safe.
+func Reached(doc Document) backlog.Queue {
+	p := load(doc)
+	q := backlog.Queue{URL: p.URL, CA: p.CA}
+	if p.Front != nil && p.Front.Leases != nil {
+		q.Safe, q.Window = p.Front.Leases.Rules.Safe, p.Front.Leases.Rules.Window
+	}
+	return q
+}
 
 // publish has other managers and all nodes know how a queue is reached, empty where there is none.
 func publish(doc Document, p published) error {

@@ -68,6 +68,9 @@ func FromConfig(svc compose.Service) (dockerswarm.ServiceSpec, error) {
 	if deploy.EndpointMode != "" {
 		spec.EndpointSpec = &dockerswarm.EndpointSpec{Mode: dockerswarm.ResolutionMode(deploy.EndpointMode)}
 	}
+	if err := SetAutoscale(&spec, svc.Autoscale, true); err != nil {
+		return dockerswarm.ServiceSpec{}, err
+	}
 	if !svc.IsJob() { // A job runs again as a whole; Swarm refuses these.
 		spec.UpdateConfig = updateConfig(svc, deploy.UpdateConfig)
 		spec.RollbackConfig = rollbackConfig(spec.UpdateConfig, deploy.RollbackConfig)

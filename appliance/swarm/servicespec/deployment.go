@@ -70,7 +70,7 @@ func New(name string) (swarm.ServiceSpec, error) {
 // Apply changes a service to what the deployment says. One that was stopped and starts again
 // gets other tasks: Swarm leaves alone what had completed before it was stopped.
 func (d Deployment) Apply(s *swarm.ServiceSpec) error {
-	stopped := hasNoReplicas(s)
+	stopped, had := hasNoReplicas(s), replicasOf(s)
 	apply := d.change
 	if d.Definition != nil {
 		apply = d.define
@@ -81,13 +81,21 @@ func (d Deployment) Apply(s *swarm.ServiceSpec) error {
 	if stopped && !hasNoReplicas(s) {
 		s.TaskTemplate.ForceUpdate++
 	}
+	if replicasOf(s) != had { // a queue is followed from there on
+		delete(s.Labels, fleet.LabelAutoscaled)
+	}
 	Avoid(s, d.Avoid)
 	return nil
 }
 
-func hasNoReplicas(s *swarm.ServiceSpec) bool {
-	r := s.Mode.Replicated
-	return r != nil && r.Replicas != nil && *r.Replicas == 0
+func hasNoReplicas(s *swarm.ServiceSpec) bool { return s.Mode.Replicated != nil && replicasOf(s) == 0 }
+
+// replicasOf returns how many a service is to have; 1 where nobody says.
+func replicasOf(s *swarm.ServiceSpec) uint64 {
+	if r := s.Mode.Replicated; r != nil && r.Replicas != nil {
+		return *r.Replicas
+	}
+	return 1
 }
 
 // change makes a service another one in what the deployment names.
@@ -212,6 +220,12 @@ func (d Deployment) restore(s *swarm.ServiceSpec) error {
 		setLabel(&old, fleet.LabelReplicasBefore, before)
 	}
 	old.TaskTemplate.ForceUpdate = s.TaskTemplate.ForceUpdate
+	for _, label := range autoscaleLabels { // a version is no rule, and has no number of replicas
+		delete(old.Labels, label)
+		if text := s.Labels[label]; text != "" {
+			setLabel(&old, label, text)
+		}
+	}
 	*s = old
 	return nil
 }
@@ -257,6 +271,7 @@ func (d Deployment) define(s *swarm.ServiceSpec) error {
 	if told := s.Labels[fleet.LabelQueue]; told != "" {
 		setLabel(&spec, fleet.LabelQueue, told)
 	}
+	keepAutoscale(&spec, *s)
 	*s = spec
 	if d.Mark != "" {
 		setLabel(s, fleet.LabelDeploy, d.Mark)

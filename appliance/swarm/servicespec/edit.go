@@ -96,7 +96,13 @@ func tolerateEnd(s *swarm.ServiceSpec) {
 	}
 }
 
+// Scale gives a service the number of replicas that a person wants.
 func Scale(s *swarm.ServiceSpec, replicas int) error {
+	PauseAutoscale(s, fmt.Sprintf("scaled to %d by hand", replicas))
+	return scale(s, replicas)
+}
+
+func scale(s *swarm.ServiceSpec, replicas int) error {
 	n := uint64(replicas)
 	switch {
 	case s.Mode.Replicated != nil:
@@ -127,8 +133,13 @@ func keepReplicas(s *swarm.ServiceSpec, wanted uint64) {
 // others of the same version: what is complete it leaves alone, also after the service was
 // scaled to 0.
 func Start(s *swarm.ServiceSpec, replicas int) error {
+	PauseAutoscale(s, fmt.Sprintf("scaled to %d by hand", replicas))
+	return start(s, replicas)
+}
+
+func start(s *swarm.ServiceSpec, replicas int) error {
 	if s.Mode.Replicated != nil {
-		if err := Scale(s, replicas); err != nil {
+		if err := scale(s, replicas); err != nil {
 			return err
 		}
 	}

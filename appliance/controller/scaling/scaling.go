@@ -1,0 +1,229 @@
+// Package scaling has the replicas of services follow the queues that they work off. What is decided is package
+// autoscale's; this looks at the queue and at Swarm every few seconds, for all services that have a rule, and does it.
+//
+// The rule of a service and what came of it last stand in its labels, so that a manager which begins to lead knows
+// them, and so that a number of replicas that came otherwise is known for a person's: that pauses the rule.
+package scaling
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/autoscale"
+	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+)
+
+// every is how often it looks.
+const every = 5 * time.Second
+
+// Engine holds the methods of *swarm.Engine that the controller needs.
+type Engine interface {
+	Services(ctx context.Context) ([]fleet.Service, error)
+	Nodes(ctx context.Context) ([]fleet.Node, error)
+	Tasks(ctx context.Context, serviceID string) ([]fleet.Task, error)
+	PauseAutoscale(ctx context.Context, id, why string) error
+}
+
+// Queue tells what there is to do. *backlog.Reader is one.
+type Queue interface {
+	Look(ctx context.Context, keys ...string) (backlog.Seen, error)
+}
+
+// Runner changes services. *deploy.Runner is one.
+type Runner interface {
+	Autoscale(ctx context.Context, svc fleet.Service, to servicespec.Autoscaled) error
+	// Scaled writes down that somebody else gave a service another number of replicas.
+	Scaled(ctx context.Context, svc fleet.Service, replicas int, by, why string) error
+}
+
+// Controller scales services. Its methods may be called from any goroutine.
+type Controller struct {
+	*controller.Loop
+	engine Engine
+	queue  Queue
+	runner Runner
+	log    *slog.Logger
+
+	policies map[string]*autoscale.Policy // by ID of the service; of the round
+
+	mu     sync.Mutex
+	states []fleet.Scaling // of the last round, by name
+}
+
+// New returns a controller.
+func New(e Engine, q Queue, r Runner, log *slog.Logger) *Controller {
+	c := &Controller{engine: e, queue: q, runner: r, log: log, policies: map[string]*autoscale.Policy{}}
+	c.Loop = controller.New("autoscale", c.round)
+	c.Every, c.Retry, c.RetryMost = every, every, every
+	return c
+}
+
+// States returns what is known of each service that has a rule, by name.
+func (c *Controller) States() []fleet.Scaling {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.states)
+}
+
+func (c *Controller) round(ctx context.Context) error {
+	services, err := c.engine.Services(ctx)
+	if err != nil {
+		return err
+	}
+	var keys []string
+	services = slices.DeleteFunc(services, func(svc fleet.Service) bool { return svc.Autoscale == nil })
+	for _, svc := range services {
+		if svc.Autoscale.Paused == "" && !slices.Contains(keys, svc.Autoscale.Queue) {
+			keys = append(keys, svc.Autoscale.Queue)
+		}
+	}
+	c.forget(services)
+	var w world
+	if len(keys) > 0 {
+		nodes, err := c.engine.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		w.room, _ = fleet.Room(nodes)
+		w.queue, w.unreadable = c.queue.Look(ctx, keys...)
+	}
+	var states []fleet.Scaling
+	var errs []error
+	for _, svc := range services {
+		state, err := c.scale(ctx, svc, w)
+		states, errs = append(states, state), append(errs, err)
+	}
+	slices.SortFunc(states, func(a, b fleet.Scaling) int { return cmp.Compare(a.Service, b.Service) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.states = states
+	return errors.Join(errs...)
+}
+
+// world is what all services share.
+type world struct {
+	room       int // replicas that the nodes bear
+	queue      backlog.Seen
+	unreadable error
+}
+
+// forget drops the policies of services that have no rule any longer, and of paused ones: they begin anew.
+func (c *Controller) forget(services []fleet.Service) {
+	for id := range c.policies {
+		if !slices.ContainsFunc(services, func(svc fleet.Service) bool {
+			return svc.ID == id && svc.Autoscale.Paused == ""
+		}) {
+			delete(c.policies, id)
+		}
+	}
+}
+
+// scale does about one service what there is to do, and returns what is known of it then.
+func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fleet.Scaling, error) {
+	rule := svc.Autoscale
+	state := fleet.Scaling{Service: svc.Name, Autoscale: *rule, Replicas: svc.Desired, Wanted: -1, At: time.Now().UTC()}
+	busy := ""
+	if svc.Pending != "" || svc.Update == fleet.Updating || svc.Update == fleet.RollingBack {
+		busy = "it is being updated; nothing is scaled meanwhile"
+	}
+	switch {
+	case rule.Paused != "":
+		state.Now = rule.PausedNow(svc.Name)
+		return state, nil
+	case rule.Set >= 0 && rule.Set != svc.Desired && busy == "":
+		return c.pause(ctx, svc, state)
+	}
+	policy := c.policies[svc.ID]
+	if policy == nil {
+		policy = &autoscale.Policy{
+			Double: failpoint.Scaling(autoscale.Double),
+			Below:  failpoint.Scaling(autoscale.Below),
+		}
+		c.policies[svc.ID] = policy
+	}
+	tasks, err := c.engine.Tasks(ctx, svc.ID)
+	if err != nil {
+		return state, err
+	}
+	seen := autoscale.Seen{Rule: rule.Rule, Replicas: svc.Desired, Busy: busy, Room: w.room}
+	if unreadable := cmp.Or(w.unreadable, w.queue.Errs[rule.Queue]); unreadable != nil {
+		seen.Unreadable = unreadable.Error()
+	}
+	key := w.queue.Keys[rule.Queue]
+	seen.Queue = autoscale.Queue{
+		Waiting:  key.Waiting,
+		InFlight: key.InFlight,
+		Leased:   key.Leased,
+		Counted:  key.Counted,
+		Out:      key.Out,
+	}
+	seen.Slots = slotsOf(svc, tasks, w.queue.Holds)
+	d := policy.Decide(state.At, seen)
+	state.Waiting, state.InFlight, state.Leased = key.Waiting, key.InFlight, key.Leased
+	state.Wanted, state.PerMinute, state.Now = d.Wanted, 60*policy.Rate(), d.Why
+	if !d.Change {
+		return state, nil
+	}
+	to := servicespec.Autoscaled{Replicas: d.Replicas, Again: d.Again, Why: d.Why}
+	if err := c.runner.Autoscale(ctx, svc, to); err != nil {
+		policy.Undo()
+		state.Now = fmt.Sprintf("%d are wanted, and nothing was changed: %s", d.Replicas, err)
+		c.log.Debug("failed to scale a service by its queue", "service", svc.Name, "error", err)
+		return state, nil // it is looked again anyway
+	}
+	c.log.Info("scaled a service by its queue", "service", svc.Name, "from", svc.Desired, "to", d.Replicas, "why",
+		d.Why)
+	state.Replicas, state.Set, state.Why = d.Replicas, d.Replicas, d.Why
+	return state, nil
+}
+
+// pause lets a person say how many replicas a service has who has given it another number.
+func (c *Controller) pause(ctx context.Context, svc fleet.Service, state fleet.Scaling) (fleet.Scaling, error) {
+	state.Paused = fmt.Sprintf("scaled to %d by hand", svc.Desired)
+	state.Now = state.PausedNow(svc.Name)
+	if err := c.engine.PauseAutoscale(ctx, svc.ID, state.Paused); err != nil {
+		return state, err
+	}
+	c.log.Info("a service was scaled by hand, and follows its queue no more", "service", svc.Name, "to", svc.Desired)
+	was := svc
+	was.Desired = svc.Autoscale.Set
+	return state, c.runner.Scaled(ctx, was, svc.Desired, "", fleet.PausedWhy(svc.Name))
+}
+
+// slotsOf returns the slots that Swarm counts as replicas of a service. holds are the containers that hold an item.
+func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool) (slots []autoscale.Slot) {
+	var ended []autoscale.Slot
+	for _, of := range fleet.Slots(tasks) {
+		t := of.Newest()
+		gone := t.State == fleet.TaskShutdown || t.State == fleet.TaskRemove || t.State == fleet.TaskOrphaned
+		if gone || t.Desired == fleet.TaskRemove || t.Desired == fleet.TaskShutdown && !t.Ended() {
+			continue
+		}
+		slot := autoscale.Slot{
+			Number:  t.Slot,
+			Task:    fmt.Sprintf("%s.%d", svc.Name, t.Slot),
+			Node:    t.NodeID,
+			Running: t.State == fleet.TaskRunning,
+			Ended:   t.State == fleet.TaskComplete && !svc.Restarts,
+			Holds:   t.Container != "" && holds[t.Container],
+		}
+		if slot.Ended {
+			ended = append(ended, slot)
+			continue
+		}
+		slots = append(slots, slot)
+	}
+	// Slots that were scaled away keep their last task for a while.
+	ended = ended[:min(len(ended), max(0, svc.Desired-len(slots)))]
+	return append(slots, ended...)
+}
