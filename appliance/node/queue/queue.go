@@ -94,10 +94,15 @@ func Away(o Options, why control.NoQueue) Queue {
 func tell(at func() servicespec.Queue, everywhere func() bool) (told func() servicespec.Queue, marks func() []string) {
 	return func() servicespec.Queue {
 			q := at()
-			if q.URL == "" || !everywhere() {
+			if q.URL == "" {
 				return q
 			}
-			return q.Local()
+			local := q.Local()
+			q.Other, local.Other = local.URL, q.URL
+			if !everywhere() {
+				return q
+			}
+			return local
 		}, func() []string {
 			q := at()
 			return []string{q.Mark(), q.Local().Mark()}

@@ -3,6 +3,7 @@ package servicespec
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -30,6 +31,8 @@ const QueueHost = "queue.crawlbox.internal"
 type Queue struct {
 	URL string // with the password; empty: there is none
 	CA  string // of its certificate, in PEM; empty: it does not speak TLS
+	// Other is a URL that is right as well: a service that knows it is not changed for that alone. Empty: none is.
+	Other string
 	// Image is the environment of the service's image: what it sets is left alone.
 	Image []string
 }
@@ -99,11 +102,31 @@ func (q Queue) Mark() string {
 // One that was never told is left as it is where nothing else of its tasks changes, so
 // that they are not replaced for that alone, and where it goes back to what it was.
 func (d Deployment) TellQueue(s *swarm.ServiceSpec, before Plain) error {
-	c := s.TaskTemplate.ContainerSpec
-	if d.Queue == nil || c == nil {
+	if d.Queue == nil || s.TaskTemplate.ContainerSpec == nil {
 		return nil
 	}
-	q, env := *d.Queue, slices.Clone(c.Env)
+	if as := (Queue{URL: d.Queue.Other}); as.URL != "" && s.Labels[fleet.LabelQueue] == as.Mark() {
+		other, c := *s, *s.TaskTemplate.ContainerSpec
+		other.TaskTemplate.ContainerSpec, other.Labels = &c, maps.Clone(s.Labels)
+		as.CA, as.Image = d.Queue.CA, d.Queue.Image
+		if err := d.tell(as, &other, before); err != nil {
+			return err
+		}
+		after, err := PlainOf(other)
+		if err != nil {
+			return err
+		}
+		if before.SameTasks(after) {
+			*s = other
+			return nil
+		}
+	}
+	return d.tell(*d.Queue, s, before)
+}
+
+func (d Deployment) tell(q Queue, s *swarm.ServiceSpec, before Plain) error {
+	c := s.TaskTemplate.ContainerSpec
+	env := slices.Clone(c.Env)
 	if name := usesQueue(env); name != "" && q.URL == "" && d.Definition != nil {
 		return d.Definition.Errorf("environment."+name, "${%s} stands for the queue, which is off; put `queue: {}` "+
 			"into crawlbox.yaml and restart crawlbox, or take it out", queueURL)

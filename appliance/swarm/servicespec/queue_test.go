@@ -170,6 +170,68 @@ func TestTellQueue_OffThatIsUsed(t *testing.T) {
 	}
 }
 
+// TestTellQueue_Other wants a service that knows another right URL to keep it where nothing else of it changes, and to
+// be told the one of now with the next change.
+func TestTellQueue_Other(t *testing.T) {
+	t.Parallel()
+	at := Queue{URL: "redis://default:now@10.0.0.1:7891"}
+	named := at.Local()
+	named.Other = at.URL
+	value := compose.QueuePlaceholder + "/0"
+	defined := &compose.Service{Name: "spider", Compose: composeOf(&value)}
+	for name, tc := range map[string]struct {
+		d    Deployment
+		want string
+	}{
+		"nothing else":   {Deployment{Image: "old", Queue: &named}, at.URL},
+		"another image":  {Deployment{Image: "new", Queue: &named}, named.URL},
+		"a restart":      {Deployment{Image: "old", Restart: true, Queue: &named}, named.URL},
+		"a config file":  {Deployment{Image: "old", Definition: defined, Queue: &named}, named.URL},
+		"it is the same": {Deployment{Image: "old", Queue: &at}, at.URL},
+	} {
+		s := specOf("REDIS_URL="+at.URL+" CRAWLBOX_QUEUE_URL="+at.URL, at.URL)
+		before, err := PlainOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tc.d.Apply(&s); err != nil {
+			t.Fatal(err)
+		}
+		if err := tc.d.TellQueue(&s, before); err != nil {
+			t.Fatal(err)
+		}
+		after, err := PlainOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.TaskTemplate.ContainerSpec
+		if !strings.Contains(strings.Join(c.Env, " "), "REDIS_URL="+tc.want) ||
+			s.Labels[fleet.LabelQueue] != (Queue{URL: tc.want}).Mark() {
+			t.Errorf("%s: the environment is %q, want %s", name, c.Env, tc.want)
+		}
+		if name == "nothing else" && (!before.SameTasks(after) || len(c.Hosts) > 0) {
+			t.Errorf("%s: its tasks are replaced, with the hosts %q", name, c.Hosts)
+		}
+		if name != "a config file" {
+			continue
+		}
+		again := s
+		if err := tc.d.Apply(&again); err != nil {
+			t.Fatal(err)
+		}
+		named, other := at, named.URL
+		named.Other = other
+		tc.d.Queue = &named // the node that has no front says so
+		if err := tc.d.TellQueue(&again, after); err != nil {
+			t.Fatal(err)
+		}
+		now, err := PlainOf(again)
+		if err != nil || !after.SameTasks(now) {
+			t.Errorf("%s: the tasks of the same definition are replaced: %+v, %v", name, now, err)
+		}
+	}
+}
+
 // TestTellQueue_ByName wants a service that is told of the queue by its name to have that among its hosts as its
 // network wants it, what a person has for the name to stay, and nothing of it where the service is told an address.
 func TestTellQueue_ByName(t *testing.T) {
