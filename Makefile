@@ -83,6 +83,7 @@ check-upgrade:
 soak:
 	CRAWLBOX_KILLED=2000 $(GO) test -v -count=1 -parallel 3 -timeout 60m -run TestKilled ./embedded/queue/clients
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
+	CRAWLBOX_FAILOVERS=20 $(MAKE) check-Valkey TIMEOUT=60m
 	CRAWLBOX_CHAOS=10 $(MAKE) check-Chaos TIMEOUT=90m
 	CRAWLBOX_CLIENTS=5m $(MAKE) check-QueueClients
 

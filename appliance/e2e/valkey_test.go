@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,14 +55,52 @@ func TestValkey(t *testing.T) {
 	}
 	contains(t, c.run("queue", "len"), "urls", "2")
 
-	c.losing(c.hostOf(d), managers[0], managers[0].At(7891))
-	c.valkeyOff(managers[0])
-	for _, h := range managers {
-		if h != managers[0] && h != c.hostOf(d) {
-			c.losing(managers[0], h, "127.0.0.1:7891")
-			break
-		}
+	if problems := c.run("status"); strings.Contains(problems, "alone") {
+		t.Errorf("with a replica the status says\n%s", problems)
 	}
+	c.losing(c.hostOf(d), managers[0], managers[0].At(7891))
+	for i := range failovers(t) {
+		leader := c.leaderOf(managers)
+		d = c.valkeyOff(leader)
+		primary, lost := c.hostOf(d), leader
+		if i%2 == 1 {
+			lost = primary
+		}
+		third := slices.IndexFunc(managers, func(h *lab.Host) bool { return h != leader && h != primary })
+		c.losing(lost, managers[third], "127.0.0.1:7891")
+	}
+}
+
+// failoversEnv says how often TestValkey loses the leader, and the primary in turn; `make soak` sets 20. Without it
+// the leader is lost once.
+const failoversEnv = "CRAWLBOX_FAILOVERS"
+
+func failovers(t *testing.T) int {
+	text := os.Getenv(failoversEnv)
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", failoversEnv, err)
+	}
+	return n
+}
+
+// leaderOf waits until one of the managers leads the swarm.
+func (c *cluster) leaderOf(managers []*lab.Host) (leader *lab.Host) {
+	c.Helper()
+	lab.WaitFor(c, election, "Swarm to have a leader", func() error {
+		for _, h := range managers {
+			r := h.Exec(c.Context(), "docker", "node", "inspect", "self", "--format", "{{.ManagerStatus.Leader}}")
+			if strings.TrimSpace(r.Stdout) == "true" {
+				leader = h
+				return nil
+			}
+		}
+		return errors.New("none does")
+	})
+	return leader
 }
 
 // losing loses a manager while one on another host pushes to the queue at an address, and has it come back.

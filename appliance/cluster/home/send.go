@@ -313,8 +313,11 @@ func config(cfg configs.Config) ([]byte, error) {
 	text = advertised.ReplaceAll(text, []byte("#$0"))
 	if q := cfg.Queue; q != nil && !regexp.MustCompile(`(?m)^queue\b`).Match(text) {
 		text = fmt.Appendf(text, "queue:\n  port: %d\n  tls: %t\n", q.Port, q.TLS)
-		if q.Engine == configs.EngineURL {
+		switch q.Engine {
+		case configs.EngineURL:
 			text = fmt.Appendf(text, "  engine: url\n  url: %q\n  url_file: %q\n", q.URL, q.URLFile)
+		case configs.EngineValkey:
+			text = fmt.Appendf(text, "  engine: valkey\n  image: %q\n  engine_port: %d\n", q.Image, q.EnginePort)
 		}
 	}
 	return text, nil

@@ -266,6 +266,9 @@ func (o Options) copies(state func() queueproc.State) *standby.Home {
 			return fmt.Sprintf("%d-%d", begun, is.PID)
 		},
 		Others: func() (list []standby.Manager) {
+			if o.Config.Queue.Engine != configs.EngineEmbedded {
+				return nil // the items are elsewhere, and so are copies of them
+			}
 			for _, m := range o.Authority.OtherManagers() {
 				list = append(list, standby.Manager{Name: m.Name, Addr: m.Addr})
 			}
