@@ -20,7 +20,7 @@ BENCHTIME ?= 1x
 BUILD    := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DIST     := dist/crawlbox-linux-amd64 dist/crawlbox-linux-arm64
 
-.PHONY: build dist dist-check man $(DIST) demo test unit lint e2e check-upgrade soak bench fuzz help lab-clean deps clean
+.PHONY: build dist dist-check man $(DIST) demo test unit lint e2e check-upgrade check-tcl soak bench fuzz help lab-clean deps clean
 
 build:
 	$(BUILD) -o $(BIN) .
@@ -77,6 +77,11 @@ check-upgrade:
 	git worktree remove --force $(BEFORE)/tree
 	CRAWLBOX_BEFORE=$(CURDIR)/$(BEFORE)/crawlbox $(GO) test -race -v -count=1 -tags before -timeout 30m \
 	  -run TestUpgradeFrom ./appliance/e2e/...
+
+# Valkey's own tests through the queue's front, beside the same without it. VALKEY is a directory with its source, in
+# which make was run; tclsh has to be there.
+check-tcl:
+	VALKEY=$(VALKEY) $(GO) test -tags tcl -v -count=1 -timeout 60m -run TestTcl ./embedded/queue/front
 
 # Ten minutes of everything that can happen to the queue's process, ten times each harm that can be done to the
 # manager that leads, and 2,000 items for each program that the queue keeps them for; make test has 20 s, two, and 120.
