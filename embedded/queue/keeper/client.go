@@ -129,6 +129,7 @@ func (c *client) queue(cmd front.Command) front.Instead {
 			if nothing(reply) {
 				return []byte(p.Nothing)
 			}
+			c.holder.took(cmd.DB)
 			return reply
 		},
 		Undelivered: func() {
@@ -187,10 +188,13 @@ func (w *work) serve(ctx context.Context, do front.Do) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case w.times > 1:
+		w.holder.took(w.cmd.DB)
 		return w.split(reply), nil
 	case !nothing(reply):
+		w.holder.took(w.cmd.DB)
 		return reply, nil
 	}
+	w.asked(ctx)
 	switch {
 	case w.pop.Blocks:
 		wait := w.pop.Timeout
@@ -202,6 +206,23 @@ func (w *work) serve(ctx context.Context, do front.Do) ([]byte, error) {
 		return w.wait(ctx, do, w.pop.Linger, true)
 	}
 	return []byte(w.pop.Nothing), nil
+}
+
+// asked says that the holder has asked for an item and there was none. One that works at a single item is done with
+// the last by then, so that who waits holds nothing.
+func (w *work) asked(ctx context.Context) {
+	k := w.keeper
+	if k.opts.Rules.Window > 1 || !w.holder.dropped(w.cmd.DB) {
+		return
+	}
+	if !w.holder.giving.TryLock() { // something goes back
+		w.holder.took(w.cmd.DB)
+		return
+	}
+	defer w.holder.giving.Unlock()
+	if _, err := k.opts.Rules.Settle(ctx, k.do(w.cmd.DB), w.holder.name(w.cmd.DB), lease.Done); err != nil {
+		w.holder.took(w.cmd.DB) // it is done with its next pop
+	}
 }
 
 // ask has the engine pop. When the reply is lost, or nobody is there any more to have it, the
@@ -268,6 +289,7 @@ func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering
 			return nil, err
 		}
 		if !nothing(reply) {
+			w.holder.took(w.cmd.DB)
 			bell.pass()
 			return reply, nil
 		}

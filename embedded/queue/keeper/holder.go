@@ -30,6 +30,7 @@ type holder struct {
 
 	mu     sync.Mutex
 	epochs map[int]int // by database in which it has popped: how often it was renamed
+	holds  map[int]bool // by database: it has popped since it asked for something and found nothing
 	stale  map[int][]string
 	unsure int           // pops whose items are on their way back
 	sure   chan struct{} // closed when there are none; nil: there are none
@@ -37,7 +38,7 @@ type holder struct {
 }
 
 func (k *Keeper) newHolder(id string) *holder {
-	return &holder{id: id, run: k.run, epochs: map[int]int{}, stale: map[int][]string{}}
+	return &holder{id: id, run: k.run, epochs: map[int]int{}, holds: map[int]bool{}, stale: map[int][]string{}}
 }
 
 // nameMark is between a holder's ID and what tells its names apart: which keeper gave it, and how
@@ -76,6 +77,22 @@ func (h *holder) rename(db int) (from, to string) {
 	h.epochs[db]++
 	h.stale[db] = append(h.stale[db], from)
 	return from, h.named(h.epochs[db])
+}
+
+// took notes that the holder has an item.
+func (h *holder) took(db int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.holds[db] = true
+}
+
+// dropped notes that it has none, and reports whether it had.
+func (h *holder) dropped(db int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	had := h.holds[db]
+	h.holds[db] = false
+	return had
 }
 
 // cleared notes that nothing is left under a name of before.

@@ -286,6 +286,7 @@ func (k *Keeper) adopt(ctx context.Context, db int, name string, all []lease.Hol
 		return err
 	}
 	h := k.container(id)
+	h.took(db)
 	h.giving.Lock()
 	defer h.giving.Unlock()
 	unsure := func() error {

@@ -554,3 +554,36 @@ func TestSetEngine(t *testing.T) {
 		})
 	})
 }
+
+// TestAsked: with a window of one, who asks and finds nothing is done with what it had, and holds nothing while it
+// waits; with a larger one nobody can say.
+func TestAsked(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		for window, left := range map[int]string{1: "[]", 2: "[a]"} {
+			key := fmt.Sprintf("jobs:%d", window)
+			one := rules
+			one.Window, one.Safe = window, []string{key}
+			n := startNode(t, engine, newContainers(), one)
+			n.push(key, "a")
+			spider := n.in("spider")
+			if got := pop(t, spider, key); got != "a" {
+				t.Fatalf("popped %q", got)
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				spider.BLPop(t.Context(), 2*time.Second, key)
+			}()
+			n.await(func() error {
+				if got := n.keeper.Waiting(0, key); got != 1 {
+					return fmt.Errorf("%d wait", got)
+				}
+				return nil
+			})
+			n.containers.kill("spider", false)
+			<-ended
+			n.becomes(key, left)
+		}
+	})
+}
