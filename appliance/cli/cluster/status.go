@@ -90,7 +90,7 @@ func renderStatus(s tui.Screen, st api.Status) {
 	field("Registry", "%s", registryState(st.Registry))
 	writeTraffic(field, st.Registry)
 	if st.Queue != nil {
-		field("Queue", "%s", queueState(*st.Queue))
+		field("Queue", "%s", queueState(*st.Queue, st.Managers.Want))
 	}
 	if exitCode(st.Problems) == 0 {
 		fmt.Fprintln(s.W, "\n"+noProblems(st))
@@ -190,7 +190,7 @@ func registryState(r api.Registry) string {
 	return strings.Join(parts, ", ")
 }
 
-func queueState(q api.Queue) string {
+func queueState(q api.Queue, managers int) string {
 	parts := []string{q.Addr}
 	if q.Engine != "" {
 		parts = append(parts, "kept by "+q.Engine)
@@ -204,5 +204,9 @@ func queueState(q api.Queue) string {
 		parts = append(parts, words.Count(int(q.Keys), "key"),
 			fmt.Sprintf("%s of %s", tui.Size(q.Memory), tui.Size(q.MaxMemory)))
 	}
-	return strings.Join(append(parts, q.Lacks...), ", ")
+	text := strings.Join(append(parts, q.Lacks...), ", ")
+	if q.Engine == "" && managers > 2 {
+		text += "; with `queue.engine: valkey` nothing of it would be lost with its machine"
+	}
+	return text
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/api/apitest"
 	"github.com/crawlbox/crawlbox/appliance/cli/clitest"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
@@ -31,4 +32,21 @@ func TestViews(t *testing.T) {
 		return view == "status" && (strings.Contains(line, "localhost:8003/broken") ||
 			strings.Contains(line, "slave-frankfurt"))
 	})
+}
+
+// TestQueueState says what would keep the queue only where it is on one of several managers.
+func TestQueueState(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		engine   string
+		managers int
+		want     bool
+	}{
+		"one manager": {"", 1, false}, "three": {"", 3, true}, "three, elsewhere": {"redis://h:1/0", 3, false},
+	} {
+		got := queueState(api.Queue{Addr: "10.0.0.1:7891", Engine: tc.engine, Serving: true}, tc.managers)
+		if strings.Contains(got, "engine: valkey") != tc.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
 }
