@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 )
 
@@ -36,6 +38,9 @@ while True:
 
 const poppingDockerfile = "FROM python:3.6\nCOPY spider.py spider.py\nCMD exec python3 spider.py\n"
 
+// spiderTask is a task of it, and shortID a container as people see it.
+var spiderTask, shortID = regexp.MustCompile(`^spider\.[0-9]+$`), regexp.MustCompile(`^[0-9a-f]{12}$`)
+
 // TestQueueSafe has spiders pop by LPOP while they are killed, scaled and drained: no item is lost, none is done again
 // but what was in the hands of those, and one that kills whoever pops it is dead after five of them, and no more are.
 func TestQueueSafe(t *testing.T) {
@@ -64,6 +69,19 @@ func TestQueueSafe(t *testing.T) {
 		}
 		return list
 	}
+	lab.WaitFor(t, patience, "the commands to say who holds what", func() error {
+		var held api.InFlight
+		c.read(&held, "queue", "inflight", "urls")
+		for _, is := range held.Items {
+			known := spiderTask.MatchString(is.Task) && shortID.MatchString(is.Container)
+			if known && is.Key == "urls" && strings.HasPrefix(is.Item, "item-") && strings.HasPrefix(is.Node, "h") &&
+				time.Since(is.Since) < patience {
+				t.Logf("queue inflight says\n%s", c.run("queue", "inflight", "-n", "3"))
+				return nil
+			}
+		}
+		return fmt.Errorf("it says %+v", held)
+	})
 	kills := 0
 	for harm := 0; len(done()) < items*3/4; harm++ {
 		h := c.hosts[harm%len(c.hosts)]
@@ -103,6 +121,21 @@ func TestQueueSafe(t *testing.T) {
 	if swallowed := client.LLen(t.Context(), "swallowed").Val(); swallowed != 5 {
 		t.Errorf("the item that kills is dead after %d containers, want 5", swallowed)
 	}
+	dead := func(want string) {
+		t.Helper()
+		lab.WaitFor(t, patience, "the dead by the command", func() error {
+			if said := c.run("queue", "dead", "ls", "urls"); strings.TrimSpace(said) != want {
+				return fmt.Errorf("it says %q, want %q", said, want)
+			}
+			return nil
+		})
+	}
+	dead("poison")
+	t.Logf("queue len says\n%s\nqueue dead ls\n%s", c.run("queue", "len"), c.run("queue", "dead", "ls"))
+	contains(t, c.run("queue", "dead", "retry", "urls", "--all"), "urls: 1 item put back")
+	dead("poison") // which it is five deaths later
+	contains(t, c.run("queue", "dead", "drop", "urls", "poison", "--yes"), "urls: 1 item deleted")
+	dead("")
 	lab.WaitFor(t, time.Minute, "nobody to hold a thing", func() error {
 		return want(client.LLen(t.Context(), "urls").Val(), int64(0))
 	})
