@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -45,8 +46,10 @@ func (s *servers) queueHangs() {
 	node, was := s.show(s.manager, "InvocationID"), s.queueProcess()
 	s.manager.MustExec("kill", "-STOP", was)
 	lab.WaitFor(s, patience, "the queue to be missed", func() error {
-		now := s.queueProcess()
-		return want(now != was && now != "", true)
+		if now := s.queueProcess(); now == was || now == "" {
+			return fmt.Errorf("its process is %q", now)
+		}
+		return s.manager.Exec(s.Context(), "crawlbox", "queue", "url").Err()
 	})
 	if now := s.show(s.manager, "InvocationID"); now != node {
 		s.Error("the node was started again because of its queue")

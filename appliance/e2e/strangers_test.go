@@ -148,9 +148,18 @@ func (h *heist) state() string {
 type door struct {
 	proto string // tcp or udp
 	port  int
+	at    netip.Addr // where alone it is open; zero: at the host's address
 }
 
-func (d door) String() string { return fmt.Sprintf("%s %d", d.proto, d.port) }
+// bridge is where containers reach their host. A neighbour that sends its packets there does so too.
+var bridge = netip.MustParseAddr("172.17.0.1")
+
+func (d door) String() string {
+	if d.at.IsValid() {
+		return fmt.Sprintf("%s %d at %s", d.proto, d.port, d.at)
+	}
+	return fmt.Sprintf("%s %d", d.proto, d.port)
+}
 
 // optional reports whether Docker opens it only when it needs it.
 func (d door) optional() bool { return d.port == 4789 }
@@ -161,18 +170,20 @@ type trial func(h *heist, host *lab.Host, d door)
 // managerDoors and workerDoors are all that may be open, and how it is tried.
 var (
 	managerDoors = together(workerDoors, map[door]trial{
-		{"tcp", 8003}: (*heist).tryHTTP,
-		{"tcp", 7891}: (*heist).tryQueue,
-		{"tcp", 2377}: (*heist).trySwarm,
+		{proto: "tcp", port: 8003}: (*heist).tryHTTP,
+		{proto: "tcp", port: 7891}: (*heist).tryQueue,
+		{proto: "tcp", port: 2377}: (*heist).trySwarm,
 	})
 	workerDoors = map[door]trial{
-		{"tcp", 7980}: (*heist).tryHTTP,
-		{"tcp", 7981}: (*heist).tryGossip,
-		{"udp", 7981}: (*heist).tryPackets,
+		{proto: "tcp", port: 7980}: (*heist).tryHTTP,
+		{proto: "tcp", port: 7981}: (*heist).tryGossip,
+		{proto: "udp", port: 7981}: (*heist).tryPackets,
 		// Swarm's own: what it says to whom is Docker's business.
-		{"tcp", 7946}: (*heist).tryStreams,
-		{"udp", 7946}: (*heist).tryPackets,
-		{"udp", 4789}: (*heist).tryPackets,
+		{proto: "tcp", port: 7946}: (*heist).tryStreams,
+		{proto: "udp", port: 7946}: (*heist).tryPackets,
+		{proto: "udp", port: 4789}: (*heist).tryPackets,
+		// For containers.
+		{proto: "tcp", port: 7891, at: bridge}: (*heist).tryQueue,
 	}
 )
 
@@ -199,10 +210,15 @@ func openDoors(t *testing.T, host *lab.Host) map[door]bool {
 			t.Fatalf("what ss says is odd: %q", line)
 		}
 		name, _, _ := strings.Cut(strings.Trim(v[4][:at], "[]"), "%")
-		if addr, err := netip.ParseAddr(name); err == nil && addr.IsLoopback() {
+		d := door{proto: v[0], port: port}
+		switch addr, err := netip.ParseAddr(name); {
+		case err != nil:
+		case addr.IsLoopback():
 			continue
+		case !addr.IsUnspecified() && addr != host.IP():
+			d.at = addr
 		}
-		open[door{v[0], port}] = true
+		open[d] = true
 	}
 	return open
 }
@@ -217,7 +233,12 @@ func (h *heist) dial(host *lab.Host, d door) net.Conn {
 	h.Helper()
 	ctx, cancel := context.WithTimeout(h.Context(), quick)
 	defer cancel()
-	conn, err := h.stranger.DialContext(ctx, d.proto, addrOf(host, d.port))
+	addr := addrOf(host, d.port)
+	if d.at.IsValid() {
+		h.stranger.MustExec("ip", "route", "replace", d.at.String(), "via", host.IP().String())
+		addr = netip.AddrPortFrom(d.at, uint16(d.port)).String()
+	}
+	conn, err := h.stranger.DialContext(ctx, d.proto, addr)
 	if err != nil {
 		h.Fatal(err)
 	}
