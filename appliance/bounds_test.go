@@ -393,6 +393,10 @@ var everything = []grows{
 		"appliance/node/queue.upNodes.names", "root", "the nodes that were let into the swarm", "",
 	},
 	{
+		"embedded/queue/keeper.holder.holds", "spider", "one for each database of the engine, which has 16",
+		"embedded/queue/keeper.TestForgets",
+	},
+	{
 		"embedded/queue/keeper.Keeper.missing", "root", "nodes that are down and held items",
 		"embedded/queue/keeper.TestUp",
 	},
