@@ -55,7 +55,7 @@ func NewClient(socket string) *Client {
 
 const (
 	// startLimit bounds how long a call waits for a crawlbox that starts.
-	startLimit = 10 * time.Second
+	startLimit = 20 * time.Second
 	startEvery = 200 * time.Millisecond
 )
 

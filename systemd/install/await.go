@@ -63,13 +63,14 @@ func orNothing(status string) string {
 	return strings.TrimPrefix(status, "failed: ")
 }
 
-// Starts reports whether systemd starts the service at present, again after it ended for instance.
+// Starts reports whether the service is about to serve: systemd starts it at present, again after it ended for
+// instance, or it runs, and begins anew where nothing serves its socket.
 func (m *Machine) Starts(ctx context.Context) bool {
 	if !m.HasSystemd() {
 		return false
 	}
 	s, err := m.state(ctx)
-	return err == nil && (s.active == "activating" || s.job)
+	return err == nil && (s.active == "activating" || s.active == "active" || s.job)
 }
 
 // state is how systemd says the service is.
