@@ -352,3 +352,21 @@ func TestAwait(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestStarts: a service serves soon while systemd has it run or start, and not once it has ended.
+func TestStarts(t *testing.T) {
+	t.Parallel()
+	for show, want := range map[string]bool{
+		"ActiveState=active":                  true, // it begins anew
+		"ActiveState=activating":              true,
+		"ActiveState=inactive\nJob=12":        true,
+		"ActiveState=inactive":                false,
+		"ActiveState=failed\nSubState=exited": false,
+	} {
+		b := newBox(t)
+		b.shows = []string{show}
+		if got := b.Starts(t.Context()); got != want {
+			t.Errorf("%q: %t", show, got)
+		}
+	}
+}
