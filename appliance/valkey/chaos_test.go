@@ -503,7 +503,7 @@ func TestHandOver(t *testing.T) {
 		last = a.heard
 	}
 	t.Logf("writes waited for %s", longest)
-	if longest > 3*time.Second || len(acks) == 0 {
+	if longest > 3*fenceTime || len(acks) == 0 {
 		t.Errorf("writes waited for %s, %d were done", longest, len(acks))
 	}
 }
@@ -528,7 +528,7 @@ func TestReplicaLost(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Logf("writes went on after %s", time.Since(lost))
-	if took := time.Since(lost); took > 5*time.Second {
+	if took := time.Since(lost); took > 3*fenceTime {
 		t.Errorf("writes went on after %s", took)
 	}
 	// Alone, nobody takes its place.

@@ -1,6 +1,7 @@
 package clients_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -138,10 +139,7 @@ func (k *killed) begin() {
 	log := slog.New(slog.NewTextHandler(k.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	rules := lease.Rules{Safe: k.consumer.safe, Window: k.consumer.window, MaxDeliveries: lease.MostDeliveries}
 	keeps := keeper.New(keeper.Options{Rules: rules, Node: "n1", Engine: k.engine, Containers: k}, log)
-	port := k.port
-	if port == "" {
-		port = "0"
-	}
+	port := cmp.Or(k.port, "0") // nobody else writes it
 	// The whole of 127.0.0.0/8 is the machine's own; whoever comes from elsewhere lacks the password.
 	fronts, err := front.New(front.Options{
 		Addr: net.JoinHostPort("0.0.0.0", port), Password: k.password, Engine: k.engine, Rewriter: keeps,
@@ -162,6 +160,8 @@ func (k *killed) begin() {
 		group.Wait()
 	}
 	<-fronts.Ready()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	_, k.port, _ = net.SplitHostPort(fronts.Addr())
 }
 

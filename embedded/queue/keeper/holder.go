@@ -29,7 +29,7 @@ type holder struct {
 	failed atomic.Bool // its last pops are about to go back
 
 	mu     sync.Mutex
-	epochs map[int]int // by database in which it has popped: how often it was renamed
+	epochs map[int]int  // by database in which it has popped: how often it was renamed
 	holds  map[int]bool // by database: it has popped since it asked for something and found nothing
 	stale  map[int][]string
 	unsure int           // pops whose items are on their way back
