@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -122,8 +121,7 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 		return seen, brief(err)
 	}
 	for _, h := range holders {
-		container, _, _ := strings.Cut(h.ID, "~")
-		seen.Holds[container] = true
+		seen.Holds[leases.ContainerOf(h.ID)] = true
 	}
 	for _, key := range keys {
 		waiting, err := length(ctx, client, key)

@@ -95,7 +95,7 @@ func TestReader(t *testing.T) {
 				t.Errorf("%+v", seen)
 			}
 			rules := lease.Rules{Safe: []string{"jobs:*"}, Window: 2, MaxDeliveries: 5}
-			me := lease.NewHolder("0123abcd~run-0", "c1", lease.About{Node: "n1", Name: "spider.1"})
+			me := lease.NewHolder("0123abcd@dn8xcvrqa76u~run-0", "c1", lease.About{Node: "n1", Name: "spider.1"})
 			for range 3 {
 				pop := rules.Rewrite([]string{"LPOP", "jobs:list"}, false, false, me, time.Now())
 				args := []any{}

@@ -163,12 +163,19 @@ func (l *Leases) List(ctx context.Context, key string, n int) (list []Lease, mor
 // shortID is as much of a container's ID as Docker shows, and taskID what ends the name of a task's container.
 const shortID, taskID = 12, 25
 
-// container returns what is shown of a holder's ID: what tells the names of one consumer apart is not.
-func container(id string) string {
-	if i := strings.LastIndex(id, "~"); i >= 0 {
-		id = id[:i]
+// ContainerOf returns the ID of the container that a holder is, without what tells its runs and its names apart; that
+// of a connection where it is none.
+func ContainerOf(holder string) string {
+	if i := strings.LastIndex(holder, "~"); i >= 0 {
+		holder = holder[:i]
 	}
-	id, _, _ = strings.Cut(id, "@") // when it began
+	id, _, _ := strings.Cut(holder, "@") // when it began
+	return id
+}
+
+// container returns that as people know it.
+func container(holder string) string {
+	id := ContainerOf(holder)
 	if len(id) == 64 {
 		id = id[:shortID]
 	}

@@ -188,10 +188,8 @@ func (w *work) serve(ctx context.Context, do front.Do) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case w.times > 1:
-		w.holder.took(w.cmd.DB)
 		return w.split(reply), nil
 	case !nothing(reply):
-		w.holder.took(w.cmd.DB)
 		return reply, nil
 	}
 	w.asked(ctx)
@@ -246,6 +244,9 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 		w.lost()
 		return nil, err
 	}
+	if !nothing(reply) {
+		w.holder.took(w.cmd.DB)
+	}
 	return reply, nil
 }
 
@@ -289,7 +290,6 @@ func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering
 			return nil, err
 		}
 		if !nothing(reply) {
-			w.holder.took(w.cmd.DB)
 			bell.pass()
 			return reply, nil
 		}
