@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,7 +26,9 @@ type bells struct {
 type waiter struct {
 	of       *bells
 	channels []string
+	more     bool          // it waits for keys without a channel
 	rings    chan struct{} // has room for one ring
+	asks     time.Time     // since when it is busy with the engine; zero: it is not
 }
 
 // brings are the events after which a key may have an item more.
@@ -69,16 +72,19 @@ func (b *bells) close() {
 	}
 }
 
-// ring wakes the first that waits.
+// ring wakes the first that waits. It passes that on when it no longer waits.
 func (b *bells) ring(channel string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, w := range b.waiting[channel] {
+		if w.stuck() {
+			continue
+		}
 		select {
 		case w.rings <- struct{}{}:
-			return
 		default: // it is awake
 		}
+		return
 	}
 }
 
@@ -87,7 +93,7 @@ const mostChannels = 100
 
 // enter has somebody wait for items of some keys.
 func (b *bells) enter(ctx context.Context, db int, keys []string) *waiter {
-	w := &waiter{of: b, rings: make(chan struct{}, 1)}
+	w := &waiter{of: b, more: len(keys) > mostChannels, rings: make(chan struct{}, 1), asks: time.Now()}
 	var fresh []string
 	b.mu.Lock()
 	for _, key := range keys[:min(len(keys), mostChannels)] {
@@ -108,10 +114,35 @@ func (b *bells) enter(ctx context.Context, db int, keys []string) *waiter {
 	return w
 }
 
-// pass wakes the next that waits: there may be more.
-func (w *waiter) pass() {
+// stuckAfter is how long who was there first may be busy with the engine before others no longer wait for it.
+const stuckAfter = time.Second
+
+// stuck is called with the lock of the bells.
+func (w *waiter) stuck() bool { return !w.asks.IsZero() && time.Since(w.asks) > stuckAfter }
+
+// turn reports whether nobody who was there first looks for items of one of the waiter's keys.
+func (w *waiter) turn() bool {
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
 	for _, channel := range w.channels {
-		w.of.ring(channel)
+		for _, first := range w.of.waiting[channel] {
+			if first == w {
+				return true
+			}
+			if !first.stuck() {
+				break
+			}
+		}
+	}
+	return w.more
+}
+
+// asking notes that the waiter begins to ask the engine, or that it has its reply.
+func (w *waiter) asking(begins bool) {
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	if w.asks = (time.Time{}); begins {
+		w.asks = time.Now()
 	}
 }
 
@@ -128,6 +159,7 @@ func (b *bells) forget(channels []string) {
 	}
 }
 
+// leave ends the waiting, and wakes the next: there may be more, or a ring came too late.
 func (w *waiter) leave() {
 	b := w.of
 	last := false
@@ -140,12 +172,10 @@ func (w *waiter) leave() {
 		}
 	}
 	b.mu.Unlock()
+	for _, channel := range w.channels {
+		b.ring(channel)
+	}
 	if last {
 		b.forget(w.channels)
-	}
-	select { // a ring that came too late is for the next
-	case <-w.rings:
-		w.pass()
-	default:
 	}
 }

@@ -276,29 +276,33 @@ const (
 	longestLook = 500 * time.Millisecond
 )
 
-// wait tries until there is something, time is up or the client has left; a lingering one also
-// ends when nobody holds anything.
+// wait tries in its turn, and when it is woken, until there is something, time is up or the client has left; a
+// lingering one also ends when nobody holds anything.
 func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering bool) ([]byte, error) {
 	until := time.NewTimer(d)
 	defer until.Stop()
 	bell := w.keeper.bells.enter(ctx, w.cmd.DB, w.pop.Keys)
 	defer bell.leave()
-	for pause := leastLook; ; pause = min(2*pause, longestLook) {
+	for pause, rung := leastLook, false; ; pause = min(2*pause, longestLook) {
+		bell.asking(true)
 		alone := lingering && !w.keeper.others(ctx, w.cmd.DB, w.pop.Leased, w.holder.id)
-		reply, err := w.ask(ctx, do, func() []string { return w.pop.Again() })
-		if err != nil {
-			return nil, err
+		if alone || rung || bell.turn() {
+			reply, err := w.ask(ctx, do, func() []string { return w.pop.Again() })
+			switch {
+			case err != nil:
+				return nil, err
+			case !nothing(reply):
+				return reply, nil
+			case alone:
+				return []byte(w.pop.Nothing), nil
+			}
 		}
-		if !nothing(reply) {
-			bell.pass()
-			return reply, nil
-		}
-		if alone {
-			return []byte(w.pop.Nothing), nil
-		}
+		bell.asking(false)
 		look := time.NewTimer(pause)
+		rung = false
 		select {
 		case <-bell.rings:
+			rung = true
 		case <-look.C:
 		case <-until.C:
 			look.Stop()

@@ -20,7 +20,7 @@
 //
 // A client that waits for an item of a safe key waits here: for a keyspace notification of
 // the engine, where it has these on, and for some time that grows to half a second in any
-// case. Of those that wait for a key at one keeper the first to come is woken first.
+// case. Of those that wait for a key at one keeper the first to come is woken first, and it alone looks.
 package keeper
 
 import (

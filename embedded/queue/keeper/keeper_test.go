@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,12 +95,18 @@ func TestNewKeeper(t *testing.T) {
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, engine front.Engine) {
-		cuts := &scissors{conns: map[net.Conn]bool{}}
+		cuts := newScissors()
 		n := startNode(t, cuts.within(engine), newContainers(), rules)
 		n.push("jobs", "a", "b", "c")
 		spider := n.in("spider")
 		pop(t, spider, "jobs")
 		pop(t, spider, "jobs")
+		n.await(func() error {
+			if n := cuts.readers(); n != 2 { // the front's for the client, and the keeper's for events
+				return fmt.Errorf("%d connections to the engine are read from, want 2", n)
+			}
+			return nil
+		})
 		cuts.cut()
 		if err := spider.Ping(t.Context()).Err(); err != nil { // it does not hear of it
 			t.Fatal(err)
@@ -347,7 +352,7 @@ func TestLinger(t *testing.T) {
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, engine front.Engine) {
-		cuts := &scissors{conns: map[net.Conn]bool{}}
+		cuts := newScissors()
 		c := &crashes{
 			seen:   map[string]int{},
 			rules:  lease.Rules{Safe: []string{"jobs"}, Window: 1, MaxDeliveries: 1000},

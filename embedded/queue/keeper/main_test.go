@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -228,29 +229,72 @@ func startNodeAt(t testing.TB, addr string, engine front.Engine, known *containe
 // scissors cut the connections to an engine.
 type scissors struct {
 	mu    sync.Mutex
-	conns map[net.Conn]bool
+	conns map[*cuttable]bool
 }
+
+func newScissors() *scissors { return &scissors{conns: map[*cuttable]bool{}} }
+
+// cuttable is a connection to an engine.
+type cuttable struct {
+	net.Conn
+	reading atomic.Int32
+	closed  chan struct{} // when who uses it is done with it
+	once    sync.Once
+}
+
+func (c *cuttable) Read(b []byte) (int, error) {
+	c.reading.Add(1)
+	defer c.reading.Add(-1)
+	return c.Conn.Read(b)
+}
+
+func (c *cuttable) Close() error {
+	defer c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+func (c *cuttable) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }
 
 // within returns an engine whose connections can be cut.
 func (s *scissors) within(e front.Engine) front.Engine {
 	dial := e.Dial
 	e.Dial = func(ctx context.Context) (net.Conn, error) {
 		conn, err := dial(ctx)
-		if err == nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.conns[conn] = true
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		c := &cuttable{Conn: conn, closed: make(chan struct{})}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conns[c] = true
+		return c, nil
 	}
 	return e
 }
 
+// readers returns how many connections are read from: those in use, and those of clients at rest.
+func (s *scissors) readers() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		n += int(c.reading.Load())
+	}
+	return n
+}
+
+// cut cuts all connections, and waits until those who read of one know.
 func (s *scissors) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for conn := range s.conns {
-		conn.Close()
+	for c := range s.conns {
+		reads := c.reading.Load() > 0
+		c.Conn.Close()
+		if reads {
+			select {
+			case <-c.closed:
+			case <-time.After(patience):
+			}
+		}
 	}
 	clear(s.conns)
 }
