@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,45 +83,69 @@ func TestAutoscale(t *testing.T) {
 	t.Run("a person scales", func(t *testing.T) { c.sub(t).scalesByHand() })
 }
 
-// scalesUpAndDown fills the queue, and waits until all is done and nothing runs.
+// scalesUpAndDown fills the queue, has some items come while the replicas become fewer, and waits until all is done and
+// nothing runs. An item that is done twice was in the hands of a replica that was ended.
 func (c *cluster) scalesUpAndDown() {
 	c.Helper()
-	const items = 240
-	var all []string
-	for i := range items {
-		all = append(all, fmt.Sprint("n", i))
+	const few = 40 // replicas, with which no more items come
+	pushed := 0
+	push := func(n int) {
+		if n == 0 {
+			return
+		}
+		args := []string{"queue", "push", spiderKey}
+		for range n {
+			args = append(args, fmt.Sprint("n", pushed))
+			pushed++
+		}
+		c.run(args...)
 	}
-	c.run(append([]string{"queue", "push", spiderKey}, all...)...)
-	most := 0
-	got, began := map[string]bool{}, time.Now()
-	lab.WaitFor(c, 4*patience, "50 replicas, and none after that", func() error {
+	push(240)
+	most, comes, full := 0, true, time.Time{}
+	got, began := map[string]map[string]bool{}, time.Now() // by item: the replicas
+	lab.WaitFor(c, 5*patience, "50 replicas, and none after that", func() error {
 		is := c.scaling("spider")
 		if most = max(most, is.Replicas); is.Replicas == 0 && most > 0 {
 			return nil
 		}
 		for line := range strings.Lines(c.run("logs", "--all", "spider", "--tail", "100000")) {
-			if _, item, ok := strings.Cut(line, "got: "); ok {
-				got[strings.TrimSpace(item)] = true
+			if replica, item, ok := strings.Cut(line, "got: "); ok {
+				item = strings.TrimSpace(item)
+				if got[item] == nil {
+					got[item] = map[string]bool{}
+				}
+				got[item][replica] = true
 			}
 		}
-		var tasks []fleet.Task
-		c.read(&tasks, "ps", "spider", "--all")
-		for _, t := range tasks {
-			if t.State != fleet.TaskComplete && (t.Ended() || t.Desired == fleet.TaskRemove) {
-				c.Fatalf("a replica was ended that was at work: %+v", t)
-			}
+		if most == 50 && full.IsZero() {
+			full = time.Now()
 		}
-		return fmt.Errorf("%+v, %d items done", is, len(got))
+		if comes = comes && (most < 50 || is.Replicas > few); comes && most == 50 {
+			push(max(0, 240+int(time.Since(full).Seconds())-pushed)) // one a second: ten replicas are at work
+		}
+		return fmt.Errorf("%+v, %d items of %d done", is, len(got), pushed)
 	})
-	c.Logf("%d items, up to %d replicas, in %s", items, most, time.Since(began).Round(time.Second))
-	if most != 50 || len(got) != items {
-		c.Errorf("up to %d replicas, %d items of %d", most, len(got), items)
+	c.Logf("%d items, up to %d replicas, in %s", pushed, most, time.Since(began).Round(time.Second))
+	if most != 50 || len(got) != pushed {
+		c.Errorf("up to %d replicas, %d items of %d", most, len(got), pushed)
 	}
+	for item, by := range got {
+		if len(by) > 1 {
+			c.Errorf("%s was in the hands of a replica that was ended: %v", item, slices.Collect(maps.Keys(by)))
+		}
+	}
+	downs := 0 // to some that are at work
 	c.eachScaling("spider", func(s history.Scaling) {
 		if s.By == "autoscale" && s.Why == "" {
 			c.Errorf("no reason: %+v", s)
 		}
+		if s.To < s.From && s.To > 0 {
+			downs++
+		}
 	})
+	if downs == 0 {
+		c.Error("replicas never became fewer while items came")
+	}
 	contains(c.T, c.run("history", "spider"), "autoscale", "wanted", "nothing has waited or been in flight", "-> 0")
 }
 
