@@ -90,7 +90,7 @@ soak:
 	CRAWLBOX_SOAK=10m $(MAKE) check-Soak
 	CRAWLBOX_FAILOVERS=20 $(MAKE) check-Valkey TIMEOUT=60m
 	CRAWLBOX_CHAOS=10 $(MAKE) check-Chaos TIMEOUT=90m
-	CRAWLBOX_CLIENTS=5m $(MAKE) check-QueueClients
+	CRAWLBOX_CLIENTS=5m $(MAKE) check-QueueClients TIMEOUT=60m
 
 # How the code is formatted, what the analysers of .ci/lint say, those of go vet among them,
 # and known vulnerabilities, where their database can be reached.

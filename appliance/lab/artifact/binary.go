@@ -76,7 +76,7 @@ var compilerFlags = []string{
 
 var builds sync.Map // program → func() (string, error)
 
-// buildOnce builds a program of this module from a directory below its root.
+// buildOnce builds a program from a directory below this module's root.
 func buildOnce(program, directory string, flags ...string) (string, error) {
 	build, _ := builds.LoadOrStore(program, sync.OnceValues(func() (string, error) {
 		path, err := build(program, directory, flags)
@@ -110,8 +110,8 @@ func build(program, directory string, flags []string) (string, error) {
 	defer unlock()
 	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, compilerFlags...)
 	args = append(args, flags...)
-	cmd := exec.Command("go", append(args, "./"+directory)...)
-	cmd.Dir = root
+	cmd := exec.Command("go", append(args, ".")...)
+	cmd.Dir = filepath.Join(root, directory)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, output)

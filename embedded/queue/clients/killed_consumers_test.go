@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // consumers are those of the manual's table: see appliance/help/queue.md.
@@ -160,11 +162,8 @@ func sidekiq(name string, args ...string) func(t *testing.T, k *killed, url *add
 
 func bullmq(t *testing.T, _ *killed, _ *address) program { return node(t, "../killed/bullmq.js") }
 
-func asynq(t *testing.T, k *killed, url *address) program {
-	if k.built == "" {
-		k.built = buildAsynq(t)
-	}
-	return program{name: k.built, args: []string{net.JoinHostPort(url.host, url.port), url.password, "0"}}
+func asynq(t *testing.T, _ *killed, url *address) program {
+	return program{name: artifact.Asynq(t), args: []string{net.JoinHostPort(url.host, url.port), url.password, "0"}}
 }
 
 func asynqProduced(t *testing.T, k *killed, items int) {

@@ -88,7 +88,6 @@ type killed struct {
 	password string
 	port     string
 	record   string // the file in which consumers say what they do
-	built    string // the consumer's program, where it had to be built
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // to the engine

@@ -2,18 +2,15 @@ package clients_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // python is Debian's, which has Debian's packages; another may be first on PATH.
@@ -157,70 +154,15 @@ func needPackage(t *testing.T, pkg, name string, args ...string) {
 	}
 }
 
-// nodeModules holds the directory of the npm packages of testdata/node, which are
-// installed once for each state of its lock file.
-var nodeModules = sync.OnceValues(func() (string, error) {
-	lock, err := os.ReadFile("testdata/node/package-lock.json")
-	if err != nil {
-		return "", err
-	}
-	base, err := filepath.Abs("../../../.cache/queue-clients")
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(base, fmt.Sprintf("node-%x", sha256.Sum256(lock))[:17])
-	modules := filepath.Join(dir, "node_modules")
-	if _, err := os.Stat(modules); err == nil {
-		return modules, nil
-	}
-	return modules, installNode(base, dir)
-})
-
-// installNode fills dir beside it and renames it, so that it is whole or not there.
-func installNode(base, dir string) error {
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(base, "installing-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata/node", name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(tmp, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	npm := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	npm.Dir = tmp
-	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err // where it exists another test run was faster
-	}
-	return nil
-}
-
 // node returns a program of testdata/node, and installs what it requires.
 func node(t *testing.T, script string, args ...string) program {
 	t.Helper()
 	needPackage(t, "npm", "npm", "--version")
 	needPackage(t, "nodejs", "node", "-e",
 		"if (parseInt(process.versions.node) < 20) throw 'version 20 or later is needed'")
-	modules, err := nodeModules()
-	if err != nil {
-		t.Fatalf("install the npm packages of testdata/node: %v", err)
-	}
 	return program{
 		name: "node",
 		args: append([]string{"testdata/node/" + script}, args...),
-		env:  []string{"NODE_PATH=" + modules},
+		env:  []string{"NODE_PATH=" + artifact.NodeModules(t)},
 	}
 }

@@ -1,9 +1,10 @@
 package clients_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
 // The job queues that need scripts or streams tell their user what is not served and what
@@ -64,17 +65,5 @@ func startBullMQ(action string) func(t *testing.T, s server) *process {
 }
 
 func startAsynq(t *testing.T, s server) *process {
-	return start(t, program{name: buildAsynq(t), args: []string{s.addr(), password}})
-}
-
-// buildAsynq builds testdata/asynq, a module of its own that crawlbox does not need.
-func buildAsynq(t *testing.T) (binary string) {
-	binary = filepath.Join(t.TempDir(), "asynq")
-	run(t, 3*time.Minute, program{
-		name: "go",
-		args: []string{"build", "-o", binary, "."},
-		dir:  "testdata/asynq",
-		env:  []string{"GOWORK=off", "GOFLAGS="},
-	})
-	return binary
+	return start(t, program{name: artifact.Asynq(t), args: []string{s.addr(), password}})
 }

@@ -47,10 +47,14 @@ func numbered(server asynq.RedisClientOpt, n int) error {
 		if err != nil {
 			return err
 		}
+		slower, err := strconv.Atoi(os.Getenv("SLOWER"))
+		if err != nil {
+			slower = 1
+		}
 		worker := asynq.NewServer(server, asynq.Config{Concurrency: 4})
 		return worker.Run(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
 			fmt.Fprintf(record, "begun %s\n", task.Payload())
-			time.Sleep(time.Duration(5+rand.IntN(45)) * time.Millisecond)
+			time.Sleep(time.Duration(slower*(5+rand.IntN(45))) * time.Millisecond)
 			fmt.Fprintf(record, "done %s\n", task.Payload())
 			return nil
 		}))

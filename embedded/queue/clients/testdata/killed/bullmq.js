@@ -5,7 +5,7 @@ const { Queue, Worker } = require("bullmq");
 const url = new URL(process.env.QUEUE_URL);
 const connection = { host: url.hostname, port: +url.port, password: url.password, maxRetriesPerRequest: null };
 const record = (line) => fs.appendFileSync(process.env.RECORD, line + "\n");
-const times = [5, 10, 10, 20, 50];
+const times = [5, 10, 10, 20, 50].map((ms) => ms * (process.env.SLOWER || 1));
 
 if (process.argv[2]) {
   const queue = new Queue("spiders", { connection });
@@ -17,8 +17,9 @@ if (process.argv[2]) {
     await new Promise((done) => setTimeout(done, times[Math.floor(Math.random() * times.length)]));
     record(`done ${job.data.item}`);
   };
-  // Its own leases are short, so that the test is.
-  const own = { lockDuration: 3000, stalledInterval: 3000, maxStalledCount: 1000 };
+  // Its own leases are of 30 s by default. A test is short where they are.
+  const lease = +(process.env.LEASE || 3000);
+  const own = { lockDuration: lease, stalledInterval: lease, maxStalledCount: 1000 };
   const worker = new Worker("spiders", work, { connection, concurrency: 4, ...own });
   worker.on("error", () => {}); // it tries again
 }

@@ -6,7 +6,7 @@ from celery import Celery
 
 app = Celery("celery_tasks", broker=os.environ["QUEUE_URL"])
 # A worker forgets what it has reserved when its connection breaks. Celery does it after that time, by default an hour.
-app.conf.broker_transport_options = {"visibility_timeout": 5}
+app.conf.broker_transport_options = {"visibility_timeout": float(os.environ.get("VISIBILITY", 5))}
 
 
 @app.task(ignore_result=True)

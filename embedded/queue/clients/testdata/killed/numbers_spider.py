@@ -22,7 +22,7 @@ class Download:
 
 class Numbers(RedisSpider):
     name = "numbers"
-    redis_key = "numbers:urls"
+    redis_key = "%(name)s:urls"
     custom_settings = {
         "DOWNLOAD_HANDLERS": {"num": Download},
         "SCHEDULER": "scrapy_redis.scheduler.Scheduler",

@@ -8,7 +8,7 @@ class Crawl
 
   def perform(item)
     RECORD.syswrite("begun #{item}\n")
-    sleep [0.005, 0.01, 0.01, 0.02, 0.05].sample
+    sleep [0.005, 0.01, 0.01, 0.02, 0.05].sample * ENV.fetch("SLOWER", 1).to_f
     RECORD.syswrite("done #{item}\n")
   end
 end
