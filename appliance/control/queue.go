@@ -21,15 +21,21 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Queues answers api.Queues on the node that has the queue.
+// Queues answers api.Queues on the node that has the queue, or gets to what keeps the items by itself.
 type Queues struct {
 	Engine   string                 // the server that keeps the items, without user and password; empty: crawlbox does
 	NodeName func(id string) string // for people; nil: as the ID
+	Reach    func() (Reached, error)
 
-	client *redis.Client
-	leases *leases.Leases
-	state  func() queueproc.State
-	url    url.URL
+	state func() queueproc.State
+	url   url.URL
+}
+
+// Reached is how a node gets to the queue, for as long as one call takes.
+type Reached struct {
+	Client  *redis.Client
+	Leases  *leases.Leases
+	Address api.QueueAddress // that programs connect to
 }
 
 // NewQueues returns the queue of a config that client speaks to, and others at addr.
@@ -39,11 +45,15 @@ func NewQueues(c configs.Queue, client *redis.Client, state func() queueproc.Sta
 		scheme = "rediss"
 	}
 	// redis-cli takes an empty user for one of that name, so it is spelt out.
-	return &Queues{client: client, leases: leases.New(c, client), state: state, url: url.URL{
+	q := &Queues{state: state, url: url.URL{
 		Scheme: scheme,
 		User:   url.UserPassword("default", client.Options().Password),
 		Host:   addr,
 	}}
+	at := api.QueueAddress{URL: q.URL(), Addr: addr, Password: client.Options().Password}
+	here := Reached{client, leases.New(c, client), at}
+	q.Reach = func() (Reached, error) { return here, Runs(state()) }
+	return q
 }
 
 func (q *Queues) nodeName(id string) string {
@@ -77,49 +87,45 @@ func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) 
 	}
 }
 
-// running returns the client of a queue that runs.
-func (q *Queues) running() (*redis.Client, error) {
-	is := q.state()
+// Runs returns why a process of the queue, or of a front, gets to no items; nil: it does.
+func Runs(is queueproc.State) error {
 	if is.Problem != "" {
-		return nil, api.Conflict("the queue does not run: %s", is.Problem)
+		return api.Conflict("the queue does not run: %s", is.Problem)
 	}
 	if is.Engine != "" {
-		return nil, api.Conflict("%s", is.Engine)
+		return api.Conflict("%s", is.Engine)
 	}
-	return q.client, nil
+	return nil
 }
 
 func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
-	if _, err := q.running(); err != nil {
-		return api.QueueAddress{}, err
-	}
-	password, _ := q.url.User.Password()
-	return api.QueueAddress{URL: q.URL(), Addr: q.url.Host, Password: password}, nil
+	at, err := q.Reach()
+	return at.Address, err
 }
 
 func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return nil, err
 	}
 	if key != "" {
-		is, err := size(ctx, c, key)
+		is, err := size(ctx, at.Client, key)
 		if err != nil {
 			return nil, err
 		}
 		list := []api.Items{is}
-		return list, queueError("read", key, q.countLeases(ctx, list))
+		return list, queueError("read", key, at.countLeases(ctx, list))
 	}
-	keys, err := someKeys(ctx, c)
+	keys, err := someKeys(ctx, at.Client)
 	if err != nil {
 		return nil, queueError("list", "*", err)
 	}
-	if keys, err = q.withLeased(ctx, keys); err != nil {
+	if keys, err = at.withLeased(ctx, keys); err != nil {
 		return nil, queueError("read", "*", err)
 	}
-	list, err := sizes(ctx, c, keys)
+	list, err := sizes(ctx, at.Client, keys)
 	if err == nil {
-		err = q.countLeases(ctx, list)
+		err = at.countLeases(ctx, list)
 	}
 	gone := func(is api.Items) bool { // meanwhile
 		return is.Type == "" && (is.Dead == nil || *is.Dead == 0 && (is.InFlight == nil || *is.InFlight == 0))
@@ -128,8 +134,8 @@ func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) 
 }
 
 // withLeased returns keys without those that the leases are in, and with those whose items are all held or dead.
-func (q *Queues) withLeased(ctx context.Context, keys []string) ([]string, error) {
-	held, err := q.inFlight(ctx)
+func (r Reached) withLeased(ctx context.Context, keys []string) ([]string, error) {
+	held, err := r.inFlight(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +144,8 @@ func (q *Queues) withLeased(ctx context.Context, keys []string) ([]string, error
 		all[key] = struct{}{}
 	}
 	for _, key := range keys {
-		if q.leases.Own(key) {
-			if key = strings.TrimSuffix(key, leases.DeadOf("")); !q.leases.Of(key) {
+		if r.Leases.Own(key) {
+			if key = strings.TrimSuffix(key, leases.DeadOf("")); !r.Leases.Of(key) {
 				continue
 			}
 		}
@@ -151,11 +157,11 @@ func (q *Queues) withLeased(ctx context.Context, keys []string) ([]string, error
 
 // inFlight returns how many items of each key consumers hold, nil where there are too many to count them or no key is
 // safe.
-func (q *Queues) inFlight(ctx context.Context) (map[string]int64, error) {
-	if !q.leases.Any() {
+func (r Reached) inFlight(ctx context.Context) (map[string]int64, error) {
+	if !r.Leases.Any() {
 		return nil, nil
 	}
-	held, err := q.leases.InFlight(ctx)
+	held, err := r.Leases.InFlight(ctx)
 	if errors.Is(err, leases.ErrTooMuch) {
 		return nil, nil
 	}
@@ -163,19 +169,19 @@ func (q *Queues) inFlight(ctx context.Context) (map[string]int64, error) {
 }
 
 // countLeases says of keys that are safe how many of their items are held, and how many are dead.
-func (q *Queues) countLeases(ctx context.Context, list []api.Items) error {
-	held, err := q.inFlight(ctx)
+func (r Reached) countLeases(ctx context.Context, list []api.Items) error {
+	held, err := r.inFlight(ctx)
 	if err != nil {
 		return err
 	}
 	var dead []string
 	var of []*api.Items
 	for i := range list {
-		if is := &list[i]; q.leases.Of(is.Key) {
+		if is := &list[i]; r.Leases.Of(is.Key) {
 			dead, of = append(dead, leases.DeadOf(is.Key)), append(of, is)
 		}
 	}
-	there, err := sizes(ctx, q.client, dead)
+	there, err := sizes(ctx, r.Client, dead)
 	if err != nil {
 		return err
 	}
@@ -209,19 +215,19 @@ func someKeys(ctx context.Context, c *redis.Client) ([]string, error) {
 const maxLooked = 100_000
 
 func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.QueueFlow, err error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return v, err
 	}
 	var list []api.Items
 	if len(keys) > 0 {
-		list, err = sizes(ctx, c, keys)
+		list, err = sizes(ctx, at.Client, keys)
 	} else {
-		list, v.More, v.Cut, err = deepest(ctx, c, most, q.leases.Own)
+		list, v.More, v.Cut, err = deepest(ctx, at.Client, most, at.Leases.Own)
 	}
 	held := map[string]int64(nil)
 	if err == nil {
-		held, err = q.inFlight(ctx)
+		held, err = at.inFlight(ctx)
 	}
 	if err != nil {
 		return v, queueError("read", "*", err)
@@ -233,13 +239,13 @@ func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.
 	ask := []any{"CRAWLBOX.FLOW"}
 	for i, is := range list {
 		v.Keys[i] = api.KeyFlow{Key: is.Key, Type: is.Type, Len: is.Len}
-		if q.leases.Of(is.Key) {
+		if at.Leases.Of(is.Key) {
 			v.Keys[i].InFlight = heldOf(held, is.Key)
 		}
 		ask = append(ask, is.Key)
 	}
 	if len(list) > 0 {
-		counts, err := c.Do(ctx, ask...).Int64Slice()
+		counts, err := at.Client.Do(ctx, ask...).Int64Slice()
 		var refused redis.Error
 		if err != nil && !errors.As(err, &refused) {
 			return v, queueError("read", "*", err)
@@ -357,16 +363,16 @@ func size(ctx context.Context, c *redis.Client, key string) (api.Items, error) {
 }
 
 func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return api.Items{}, err
 	}
 	if n < 1 {
 		return api.Items{}, api.Invalid("%d items can't be shown; ask for 1 or more", n)
 	}
-	is, err := size(ctx, c, key)
+	is, err := size(ctx, at.Client, key)
 	if err == nil {
-		err = queueError("read", key, peek(ctx, c, &is, n))
+		err = queueError("read", key, peek(ctx, at.Client, &is, n))
 	}
 	return is, err
 }
@@ -421,34 +427,35 @@ func scanned(n int, scan func(cursor uint64) ([]string, uint64, error)) (all []s
 }
 
 func (q *Queues) QueuePush(ctx context.Context, key string, items []string) (api.Items, error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return api.Items{}, err
 	}
 	if key == "" || len(items) == 0 {
 		return api.Items{}, api.Invalid("nothing to push; name a key and items, or give items on standard input with -")
 	}
-	n, err := c.RPush(ctx, key, items).Result()
+	n, err := at.Client.RPush(ctx, key, items).Result()
 	return api.Items{Key: key, Len: n}, queueError("write", key, err)
 }
 
 func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return api.Items{}, err
 	}
-	is, err := size(ctx, c, key)
+	is, err := size(ctx, at.Client, key)
 	if err == nil {
-		err = queueError("clear", key, c.Del(ctx, key).Err())
+		err = queueError("clear", key, at.Client.Del(ctx, key).Err())
 	}
 	return is, err
 }
 
 func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.InFlight, err error) {
-	if _, err := q.running(); err != nil {
+	at, err := q.Reach()
+	if err != nil {
 		return v, err
 	}
-	list, more, err := q.leases.List(ctx, key, n)
+	list, more, err := at.Leases.List(ctx, key, n)
 	v.Items, v.More = make([]api.HeldItem, len(list)), more
 	for i, is := range list {
 		v.Items[i] = api.HeldItem{
@@ -460,13 +467,13 @@ func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.In
 }
 
 func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items, error) {
-	c, err := q.running()
+	at, err := q.Reach()
 	if err != nil {
 		return nil, err
 	}
 	keys := []string{key}
 	if key == "" {
-		if keys, _, err = q.leases.DeadKeys(ctx, n); err != nil {
+		if keys, _, err = at.Leases.DeadKeys(ctx, n); err != nil {
 			return nil, queueError("read", "*", err)
 		}
 	}
@@ -474,9 +481,9 @@ func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items,
 	for i, key := range keys {
 		lists[i] = leases.DeadOf(key)
 	}
-	dead, err := sizes(ctx, c, lists)
+	dead, err := sizes(ctx, at.Client, lists)
 	if err == nil && key != "" {
-		err = peek(ctx, c, &dead[0], n)
+		err = peek(ctx, at.Client, &dead[0], n)
 	}
 	for i := range dead {
 		dead[i].Key = keys[i]
@@ -486,20 +493,21 @@ func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items,
 }
 
 func (q *Queues) QueueRetry(ctx context.Context, dead api.Items) (api.Items, error) {
-	return q.bury(ctx, "retry dead items of", q.leases.Retry, dead)
+	return q.bury(ctx, "retry dead items of", (*leases.Leases).Retry, dead)
 }
 
 func (q *Queues) QueueDrop(ctx context.Context, dead api.Items) (api.Items, error) {
-	return q.bury(ctx, "drop dead items of", q.leases.Drop, dead)
+	return q.bury(ctx, "drop dead items of", (*leases.Leases).Drop, dead)
 }
 
 func (q *Queues) bury(ctx context.Context, verb string,
-	move func(ctx context.Context, key string, items []string) (int, error), dead api.Items,
+	move func(of *leases.Leases, ctx context.Context, key string, items []string) (int, error), dead api.Items,
 ) (api.Items, error) {
-	if _, err := q.running(); err != nil {
+	at, err := q.Reach()
+	if err != nil {
 		return api.Items{}, err
 	}
-	n, err := move(ctx, dead.Key, dead.Items)
+	n, err := move(at.Leases, ctx, dead.Key, dead.Items)
 	if err != nil && n > 0 {
 		err = fmt.Errorf("%w (%s done before)", err, words.Count(n, "item"))
 	}

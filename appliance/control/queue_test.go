@@ -148,8 +148,12 @@ func TestQueues_Flow(t *testing.T) {
 		return all
 	}
 	for counted, q := range map[bool]*Queues{true: own, false: real} {
-		c, ctx := q.client, t.Context()
-		_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		is, err := q.Reach()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, ctx := is.Client, t.Context()
+		_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i := range 3000 {
 				p.RPush(ctx, fmt.Sprint("list:", i), items(1+i%100)...)
 			}

@@ -1,6 +1,7 @@
 package queueproc
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -16,9 +17,9 @@ import (
 	"github.com/crawlbox/crawlbox/configs"
 )
 
-// Password returns the password that the config names, else the one in the file
-// at path, which is made at the first start.
-func Password(q configs.Queue, path string) (string, error) {
+// Password returns the password that the config names, else the one in the file at path. That is made at the first
+// start, with the password before, which a home elsewhere had; empty: there was none.
+func Password(q configs.Queue, path, before string) (string, error) {
 	if q.Password != "" {
 		return q.Password, nil
 	}
@@ -29,7 +30,7 @@ func Password(q configs.Queue, path string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return password, err
 	}
-	password = rand.Text()
+	password = cmp.Or(before, rand.Text())
 	if err := durable.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("save the queue's password: %w", err)
 	}

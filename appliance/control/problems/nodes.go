@@ -119,6 +119,10 @@ func (s Seen) ifGone(n fleet.Node) string {
 			return "restore the cluster on another server with `crawlbox install manager --restore NODE-ADDRESS`, " +
 				"with an empty queue and all services started anew"
 		}
+		if s.QueueApart {
+			return "the queue goes on with Valkey; have another manager keep its settings: " + howToRemove(n) +
+				", write `queue: {engine: valkey}` into the config of that and run `crawlbox recover --queue` there"
+		}
 		return "its queue is lost; go on with an empty one: " + howToRemove(n) + ", and then `crawlbox recover " +
 			"--queue` on the manager that is to have it"
 	}

@@ -17,16 +17,24 @@ func TestIfGone(t *testing.T) {
 	const restore = "crawlbox install manager --restore"
 	for _, tc := range []struct {
 		gone   fleet.Node
+		apart  bool
 		others []fleet.Node
 		says   []string
 		not    string
 	}{
-		{home, []fleet.Node{manager}, []string{restore, "empty queue"}, "demote"},
-		{home, []fleet.Node{manager, manager}, []string{"`crawlbox node rm h1`, and then `crawlbox recover"}, restore},
-		{manager, []fleet.Node{home}, []string{"`crawlbox node demote h2` and"}, restore},
-		{worker, []fleet.Node{home}, []string{"`crawlbox node rm h3`"}, restore},
+		{home, false, []fleet.Node{manager}, []string{restore, "empty queue"}, "demote"},
+		{
+			home, false, []fleet.Node{manager, manager},
+			[]string{"`crawlbox node rm h1`, and then `crawlbox recover"}, restore,
+		},
+		{
+			home, true, []fleet.Node{manager, manager},
+			[]string{"goes on with Valkey", "engine: valkey", "--queue` there"}, "lost",
+		},
+		{manager, false, []fleet.Node{home}, []string{"`crawlbox node demote h2` and"}, restore},
+		{worker, false, []fleet.Node{home}, []string{"`crawlbox node rm h3`"}, restore},
 	} {
-		s := Seen{QueueHome: netip.MustParseAddr("10.0.0.1"),
+		s := Seen{QueueHome: netip.MustParseAddr("10.0.0.1"), QueueApart: tc.apart,
 			Cluster: &fleet.Snapshot{Nodes: append(tc.others, tc.gone)}}
 		got := s.ifGone(tc.gone)
 		for _, part := range tc.says {

@@ -34,6 +34,7 @@ type Seen struct {
 	Follows     netip.Addr      // of the manager that this node follows; not valid: it has the state itself
 	FollowsName string
 	QueueHome   netip.Addr      // of the manager that has the queue; not valid: this node has it, or none is known
+	QueueApart  bool            // its items are not with that, and it goes on without
 	Last        LastChange      // from the history of deploys; nil: it is elsewhere
 	Config      []services.Note // what the user should know of the config file
 	Queue       *queueproc.State

@@ -97,8 +97,9 @@ func (m *Manager) Init() (err error) {
 	return nil
 }
 
-// Areas returns areas of the API that the manager which leads answers, and those that the home of the queue does: as
-// users of this manager ask for them, and as other managers pass calls on. client speaks to managers only.
+// Areas returns areas of the API that the manager which leads answers, and those that the home of the queue does where
+// it has the items: as users of this manager ask for them, and as other managers pass calls on. client speaks to
+// managers only.
 func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, passed []api.Area) {
 	to := relay.New(m.View, client)
 	leads := to.ToLeader(func() netip.Addr { addr, _ := m.watch.Leader(); return addr }, m.Services.Leads)
@@ -109,7 +110,12 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 		}
 		return pass, known
 	}
-	home := to.To(m.Authority.HomeOfQueue)
+	home := to.To(func() netip.Addr {
+		if queue.Apart(m.Authority.Queue()) {
+			return netip.Addr{}
+		}
+		return m.Authority.HomeOfQueue()
+	})
 	for _, area := range led {
 		local, passed = append(local, area.Relayed(leader)), append(passed, area.While(m.Services.Leads))
 	}
@@ -123,6 +129,7 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 func (m *Manager) QueueReport(ctx context.Context, st *api.Status, seen *problems.Seen) {
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
+	seen.QueueApart = queue.Apart(m.Authority.Queue())
 }
 
 // Parts run on each manager, whether it leads or not.

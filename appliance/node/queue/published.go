@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
@@ -79,10 +82,32 @@ func load(doc Document) published {
 // services returns what services are told of the queue at its home's address.
 func (p published) services() servicespec.Queue { return servicespec.Queue{URL: p.URL, CA: p.CA} }
 
-// Reached returns where the queue of the cluster is read, wherever its home is, and which of its keys are safe.
+// apart reports whether the front of each node gets to the items without the home, which may be away.
+func (p published) apart() bool { return p.Front != nil && !p.Front.Engine.Front }
+
+// Apart reports whether managers get to the queue's items without its home.
+func Apart(doc Document) bool { return load(doc).apart() }
+
+// here returns the URL of the front of the machine that asks.
+func (p published) here() string {
+	at := url.URL{
+		Scheme: "redis",
+		User:   url.UserPassword("default", p.Front.Password),
+		Host:   netip.AddrPortFrom(doctor.Loopback, p.Front.Port).String(),
+	}
+	if p.CA != "" {
+		at.Scheme = "rediss"
+	}
+	return at.String()
+}
+
+// Reached returns where a manager reads the queue of the cluster, wherever its home is, and which of its keys are safe.
 func Reached(doc Document) backlog.Queue {
 	p := load(doc)
 	q := backlog.Queue{URL: p.URL, CA: p.CA}
+	if p.apart() {
+		q.URL = p.here()
+	}
 	if p.Front != nil && p.Front.Leases != nil {
 		q.Safe, q.Window = p.Front.Leases.Rules.Safe, p.Front.Leases.Rules.Window
 	}

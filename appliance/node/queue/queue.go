@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
@@ -41,6 +42,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
@@ -79,9 +81,30 @@ func none(why control.NoQueue) Queue {
 const Host = servicespec.QueueHost
 
 // Away is one whose home is another manager: its services are told of it as that publishes, and this one keeps a copy
-// of it. why answers calls.
-func Away(o Options, why control.NoQueue) Queue {
+// of it. Where its front gets to the items without the home, it answers calls by that, and else with why.
+func Away(o Options, why func() error) Queue {
 	q := none(why)
+	reader := backlog.New(func() backlog.Queue { return Reached(o.Authority.Queue()) })
+	q.Queues = &control.Queues{NodeName: o.nodeName, Reach: func() (at control.Reached, err error) {
+		p := load(o.Authority.Queue())
+		if !p.apart() {
+			return at, why()
+		}
+		at.Address.URL, at.Address.Password = p.here(), p.Front.Password
+		if home := o.Authority.HomeOfQueue(); slices.ContainsFunc(o.Members(), func(m gossip.Member) bool {
+			return m.Addr == home && m.State == gossip.Alive
+		}) {
+			at.Address.URL = p.URL // that is right outside of the cluster too
+		}
+		if to, err := url.Parse(at.Address.URL); err == nil {
+			at.Address.Addr = to.Host
+		}
+		if at.Client, at.Leases, err = reader.Connect(); err == nil {
+			err = control.Runs(o.Front.now())
+		}
+		return at, err
+	}}
+	q.Close = reader.Close
 	told := func() servicespec.Queue { return load(o.Authority.Queue()).services() }
 	q.Told, q.Marks = tell(told, o.everywhere)
 	q.Answers = (&standby.Keeper{Config: o.Config, Log: o.Log}).Handlers()
@@ -140,6 +163,16 @@ type Options struct {
 	Log       *slog.Logger
 }
 
+// nodeName returns the name of a node, by the ID of its certificate.
+func (o Options) nodeName(id string) string {
+	for _, m := range o.Members() {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+	return id
+}
+
 func (o Options) everywhere() bool { return everywhere(o.Engine.Nodes, o.Members) }
 
 // New makes the queue, where the config turns it on.
@@ -154,7 +187,11 @@ func New(o Options) (Queue, error) {
 		}
 		return off, nil
 	}
-	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"))
+	before := ""
+	if p := load(o.Authority.Queue()); p.Front != nil {
+		before = p.Front.Password // services know it
+	}
+	password, err := queueproc.Password(*c, filepath.Join(o.Config.DataDir, "queue.password"), before)
 	if err != nil {
 		return Off(""), err
 	}

@@ -190,3 +190,35 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestReached wants managers to read a queue by their own front where that gets to the items by itself, and else at its
+// home.
+func TestReached(t *testing.T) {
+	t.Parallel()
+	doc := &kept{}
+	p := published{URL: "redis://default:x@10.0.0.1:7891", Front: &front{
+		Port:     7891,
+		Password: "x",
+		Engine:   queueproc.Engine{Addr: "10.0.0.1:7891", Front: true},
+	}}
+	for _, want := range []struct {
+		addr, ca string
+		front    bool
+		url      string
+	}{
+		{"10.0.0.1:7891", "", true, p.URL},
+		{"10.0.0.2:7892", "", false, "redis://default:x@127.0.0.1:7891"},
+		{"10.0.0.2:7892", "CA", false, "rediss://default:x@127.0.0.1:7891"},
+	} {
+		p.CA, p.Front.Engine.Addr, p.Front.Engine.Front = want.ca, want.addr, want.front
+		if err := publish(doc, p); err != nil {
+			t.Fatal(err)
+		}
+		if got := Reached(doc); got.URL != want.url || Apart(doc) == want.front {
+			t.Errorf("it is reached at %s, apart %v", got.URL, Apart(doc))
+		}
+	}
+	if Apart(&kept{missing: true}) {
+		t.Error("no queue is apart from its home")
+	}
+}

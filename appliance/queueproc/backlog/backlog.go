@@ -72,8 +72,8 @@ func (r *Reader) Close() {
 	}
 }
 
-// connect returns a client of the queue as it is now.
-func (r *Reader) connect() (*redis.Client, *leases.Leases, error) {
+// Connect returns a client of the queue as it is now, and its leases, good until the queue is elsewhere.
+func (r *Reader) Connect() (*redis.Client, *leases.Leases, error) {
 	q := r.at()
 	if q.URL == "" {
 		return nil, nil, errors.New("the cluster has no queue; put `queue: {}` into the config of its home")
@@ -105,7 +105,7 @@ func (r *Reader) connect() (*redis.Client, *leases.Leases, error) {
 
 // Look returns what there is in some keys. An error is about all of them.
 func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
-	client, held, err := r.connect()
+	client, held, err := r.Connect()
 	if err != nil {
 		return Seen{}, err
 	}

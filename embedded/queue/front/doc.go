@@ -47,8 +47,8 @@
 // [Server.SetEngine] has clients get to another engine from then on. To them it is as if the engine was gone and is
 // there again.
 //
-// An engine that takes no writes while it has no replica says NOREPLICAS, which no library tries again after: clients
-// are told the same error instead.
+// An engine that takes no writes while it has no replica says NOREPLICAS, and one that has become a replica READONLY,
+// which few libraries try again after: clients are told the same error instead.
 //
 // # Rewriting
 //

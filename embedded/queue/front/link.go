@@ -268,7 +268,7 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 		whole := r.left == 0
 		k, done, err := r.next(b[n:])
 		if whole && done && r.failed {
-			softenNoReplicas(b[n : n+k])
+			soften(b[n : n+k])
 		}
 		n += k
 		if done && !r.push {

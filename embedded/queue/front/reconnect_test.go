@@ -349,19 +349,32 @@ func TestEngine_Progress(t *testing.T) {
 	})
 }
 
-// TestNoReplicas has an engine that wants a replica: clients are told to try again, whatever comes beside it.
-func TestNoReplicas(t *testing.T) {
+// TestSoften has an engine that wants a replica, and one that has become one: clients are told to try again, whatever
+// comes beside it.
+func TestSoften(t *testing.T) {
 	t.Parallel()
-	if len(noReplicas) != len(tryAgain) {
-		t.Fatalf("%q has %d bytes, and %q %d", noReplicas, len(noReplicas), tryAgain, len(tryAgain))
-	}
-	e := startEngine(t, "--min-replicas-to-write", "1")
-	f := startFront(t, Options{Engine: e.engine()})
-	c := f.talk(2)
-	c.want(tryAgain, "SET", "k", "v")
-	c.want(fmt.Sprintf("$%d\r\n%s\r\n", len(noReplicas), noReplicas), "ECHO", noReplicas)
-	c.write(string(appendRequest(appendRequest(nil, "SET", "k", "v"), "PING")))
-	if got := c.read() + c.read(); got != tryAgain+"+PONG\r\n" {
-		t.Errorf("pipelined: %q", got)
+	for _, c := range []struct{ says, told string }{{noReplicas, replicaLess}, {readOnly, isReplica}} {
+		if len(c.says) != len(c.told) {
+			t.Fatalf("%q has %d bytes, and %q %d", c.says, len(c.says), c.told, len(c.told))
+		}
+		t.Run(c.says, func(t *testing.T) {
+			t.Parallel()
+			arg := []string{"--min-replicas-to-write", "1"}
+			if c.says == readOnly {
+				arg = []string{"--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"}
+			}
+			f := startFront(t, Options{Engine: startEngine(t, arg...).engine()})
+			client := f.talk(2)
+			client.want(c.told+"\r\n", "SET", "k", "v")
+			client.want(fmt.Sprintf("$%d\r\n%s\r\n", len(c.says), c.says), "ECHO", c.says)
+			client.write(string(appendRequest(appendRequest(nil, "SET", "k", "v"), "PING")))
+			if got := client.read() + client.read(); got != c.told+"\r\n+PONG\r\n" {
+				t.Errorf("pipelined: %q", got)
+			}
+			client.write(string(appendRequest(nil, "EVAL", "return redis.call('SET', 'k', 'v')", "0")))
+			if got := client.read(); !strings.HasPrefix(got, "-LOADING ") {
+				t.Errorf("of a script: %q", got)
+			}
+		})
 	}
 }

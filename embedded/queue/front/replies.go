@@ -64,17 +64,23 @@ func (r *replies) next(b []byte) (n int, done bool, err error) {
 	return n, true, nil
 }
 
+// What an engine says that takes no writes for now, as the replica that it has become or without one, and what is as
+// long, which client libraries try again after. Of a script more comes behind it.
 const (
-	noReplicas = "-NOREPLICAS Not enough good replicas to write.\r\n"
-	// tryAgain is as long.
-	tryAgain = "-LOADING a replica is awaited; soon try again.\r\n"
+	noReplicas  = "-NOREPLICAS Not enough good replicas to write."
+	replicaLess = "-LOADING a replica is awaited; soon try again."
+	readOnly    = "-READONLY You can't write against a read only replica."
+	isReplica   = "-LOADING it is a read only replica now; soon try again"
 )
 
-// softenNoReplicas has a client that is told that the engine has no replica now, and takes no write, try again: the
-// engine waits for a replica, or for who says that it has to do without.
-func softenNoReplicas(reply []byte) {
-	if string(reply) == noReplicas {
-		copy(reply, tryAgain)
+// soften has a client that is told that the engine takes no write now try again: it waits for a replica, or for who
+// says that it has to do without; or another is about to take its place.
+func soften(reply []byte) {
+	switch {
+	case bytes.HasPrefix(reply, []byte(noReplicas)):
+		copy(reply, replicaLess)
+	case bytes.HasPrefix(reply, []byte(readOnly)):
+		copy(reply, isReplica)
 	}
 }
 
