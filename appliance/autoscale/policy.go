@@ -255,5 +255,24 @@ func (s Seen) slots(atWork bool) []Slot {
 	return slots
 }
 
+// Containers returns those of the replicas that Swarm may end when so many are to remain.
+func (s Seen) Containers(remain int) (ids []string) {
+	for _, slot := range Victims(s.slots(false), remain) {
+		if slot.Container != "" && !slot.Ended {
+			ids = append(ids, slot.Container)
+		}
+	}
+	return ids
+}
+
+// With returns a decision for fewer replicas with what is seen now of who holds items: not so few may do.
+func (d Decision) With(s Seen) Decision {
+	remain, inTheWay := fewest(s.slots(false), d.Replicas)
+	if d.Replicas, d.Change = remain, remain < s.Replicas; !d.Change {
+		d.Why += fmt.Sprintf("; %s took one just now", inTheWay.Task)
+	}
+	return d
+}
+
 // Undo takes back what the last decision left in the policy, since nothing came of it.
 func (p *Policy) Undo() { p.upAt = time.Time{} }

@@ -14,6 +14,8 @@ type Slot struct {
 	Running bool   // as far as Swarm knows
 	Ended   bool   // with exit code 0, and is not started again
 	Holds   bool   // an item
+
+	Container string // its ID; empty: it has none yet
 }
 
 // Victims returns the slots that Swarm may end when so many of a service are to remain. It ends just as many as are

@@ -114,7 +114,7 @@ func (c *cluster) scalesUpAndDown() {
 				if got[item] == nil {
 					got[item] = map[string]bool{}
 				}
-				got[item][replica] = true
+				got[item][strings.Fields(replica)[0]] = true
 			}
 		}
 		if most == 50 && full.IsZero() {

@@ -37,6 +37,9 @@ type Engine interface {
 // Queue tells what there is to do. *backlog.Reader is one.
 type Queue interface {
 	Look(ctx context.Context, keys ...string) (backlog.Seen, error)
+	// Leave has containers get no more items, and returns which hold one then; Stay takes that back.
+	Leave(ctx context.Context, containers ...string) (holds map[string]bool, err error)
+	Stay(ctx context.Context, containers ...string) error
 }
 
 // Runner changes services. *deploy.Runner is one.
@@ -170,13 +173,21 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 	seen.Slots = slotsOf(svc, tasks, w.queue.Holds)
 	d := policy.Decide(state.At, seen)
 	state.Waiting, state.InFlight, state.Leased = key.Waiting, key.InFlight, key.Leased
-	state.Wanted, state.PerMinute, state.Now = d.Wanted, 60*policy.Rate(), d.Why
-	if !d.Change {
+	state.Wanted, state.PerMinute = d.Wanted, 60*policy.Rate()
+	var leave []string
+	if d.Change && d.Replicas < svc.Desired && key.Leased {
+		d, leave, err = c.leave(ctx, seen, d)
+	}
+	if state.Now = d.Why; !d.Change {
 		return state, nil
 	}
 	to := servicespec.Autoscaled{Replicas: d.Replicas, Again: d.Again, Why: d.Why}
-	if err := c.runner.Autoscale(ctx, svc, to); err != nil {
+	if err == nil {
+		err = c.runner.Autoscale(ctx, svc, to)
+	}
+	if err != nil {
 		policy.Undo()
+		c.stay(ctx, leave)
 		state.Now = fmt.Sprintf("%d are wanted, and nothing was changed: %s", d.Replicas, err)
 		c.log.Debug("failed to scale a service by its queue", "service", svc.Name, "error", err)
 		return state, nil // it is looked again anyway
@@ -185,6 +196,32 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 		d.Why)
 	state.Replicas, state.Set, state.Why = d.Replicas, d.Replicas, d.Why
 	return state, nil
+}
+
+// leave has the replicas get no more items that are to be ended, and decides again, since one may have got one by now.
+// It returns the containers of those that end.
+func (c *Controller) leave(ctx context.Context, seen autoscale.Seen, d autoscale.Decision) (autoscale.Decision,
+	[]string, error,
+) {
+	all := seen.Containers(d.Replicas)
+	holds, err := c.queue.Leave(ctx, all...)
+	if err != nil {
+		return d, all, err
+	}
+	for i := range seen.Slots {
+		seen.Slots[i].Holds = holds[seen.Slots[i].Container]
+	}
+	d = d.With(seen)
+	leave := seen.Containers(d.Replicas)
+	c.stay(ctx, slices.DeleteFunc(all, func(id string) bool { return slices.Contains(leave, id) }))
+	return d, leave, nil
+}
+
+// stay has containers get items again. Where that fails they do after some time.
+func (c *Controller) stay(ctx context.Context, containers []string) {
+	if err := c.queue.Stay(ctx, containers...); err != nil && len(containers) > 0 {
+		c.log.Debug("failed to have replicas that stay get items again at once", "error", err)
+	}
 }
 
 // pause lets a person say how many replicas a service has who has given it another number.
@@ -216,6 +253,8 @@ func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool) (slot
 			Running: t.State == fleet.TaskRunning,
 			Ended:   t.State == fleet.TaskComplete && !svc.Restarts,
 			Holds:   t.Container != "" && holds[t.Container],
+
+			Container: t.Container,
 		}
 		if slot.Ended {
 			ended = append(ended, slot)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,6 +31,9 @@ type cluster struct {
 	refused   error
 	written   []string
 	looked    int
+	leave     map[string]bool // containers that get no more items
+	taken     []string        // the containers that have got one when these are asked for
+	leaveErr  error
 }
 
 func (c *cluster) Services(context.Context) ([]fleet.Service, error) {
@@ -60,6 +65,24 @@ func (c *cluster) Look(_ context.Context, keys ...string) (backlog.Seen, error) 
 		return backlog.Seen{}, fmt.Errorf("looked at %q", keys)
 	}
 	return c.queue, c.queueErr
+}
+
+func (c *cluster) Leave(_ context.Context, containers ...string) (map[string]bool, error) {
+	holds := maps.Clone(c.queue.Holds)
+	for _, id := range c.taken {
+		holds[id] = true
+	}
+	for _, id := range containers {
+		c.leave[id] = true
+	}
+	return holds, c.leaveErr
+}
+
+func (c *cluster) Stay(_ context.Context, containers ...string) error {
+	for _, id := range containers {
+		delete(c.leave, id)
+	}
+	return nil
 }
 
 func (c *cluster) Autoscale(_ context.Context, svc fleet.Service, to servicespec.Autoscaled) error {
@@ -94,7 +117,7 @@ func task(slot int, state string) fleet.Task {
 }
 
 func newCluster(replicas int) *cluster {
-	c := &cluster{nodes: 3, svc: fleet.Service{
+	c := &cluster{nodes: 3, leave: map[string]bool{}, svc: fleet.Service{
 		ID:        "spider",
 		Name:      "spider",
 		Mode:      fleet.ModeReplicated,
@@ -147,6 +170,7 @@ func TestController(t *testing.T) {
 		now      string // a part of it
 		written  string // a part of each, in lines
 		to       int
+		leave    string // the containers that get no more items in the end
 	}{
 		"up, doubling": {
 			replicas: 0, lasts: 100 * time.Second, make: func(c *cluster) { c.waits(1000) },
@@ -162,7 +186,7 @@ func TestController(t *testing.T) {
 			},
 		},
 		"down, when nobody holds an item": {
-			replicas: 3, lasts: 302 * time.Second, make: func(c *cluster) { c.waits(0) }, to: 0,
+			replicas: 3, lasts: 302 * time.Second, make: func(c *cluster) { c.waits(0) }, to: 0, leave: "c1 c2 c3",
 			written: "3>0 false nothing has",
 		},
 		"not what holds one": {
@@ -171,7 +195,24 @@ func TestController(t *testing.T) {
 		},
 		"only what Swarm ends later holds one": {
 			replicas: 3, lasts: 400 * time.Second, make: func(c *cluster) { c.waits(0, "c1") }, to: 1,
-			written: "3>1 false",
+			written: "3>1 false", leave: "c2 c3",
+		},
+		"one took an item just now": {
+			replicas: 3, lasts: 302 * time.Second, to: 3, now: "spider.3 took one just now",
+			make: func(c *cluster) { c.waits(0); c.taken = []string{"c3"} },
+		},
+		"one that stays took an item just now": {
+			replicas: 3, lasts: 302 * time.Second, to: 2, leave: "c3",
+			make:    func(c *cluster) { c.waits(0); c.taken = []string{"c2"} },
+			written: "3>2 false",
+		},
+		"it can't be said who leaves": {
+			replicas: 3, lasts: 302 * time.Second, to: 3, now: "0 are wanted, and nothing was changed: no room",
+			make: func(c *cluster) { c.waits(0); c.leaveErr = errors.New("no room") },
+		},
+		"what leaves can't be ended": {
+			replicas: 3, lasts: 302 * time.Second, to: 3, now: "0 are wanted, and nothing was changed: busy",
+			make: func(c *cluster) { c.waits(0); c.refused = deploy.ConflictError("busy") },
 		},
 		"the queue can't be read": {
 			replicas: 3, lasts: 20 * time.Minute, make: func(c *cluster) { c.queueErr = errors.New("no queue") }, to: 3,
@@ -221,6 +262,9 @@ func TestController(t *testing.T) {
 			if !strings.Contains(is.Now, tc.now) || c.svc.Desired != tc.to || is.Replicas != tc.to ||
 				is.Service != "spider" {
 				t.Errorf("it is %+v, and %d; want %d, %q", is, c.svc.Desired, tc.to, tc.now)
+			}
+			if leave := strings.Join(slices.Sorted(maps.Keys(c.leave)), " "); leave != tc.leave {
+				t.Errorf("no more items get %q, want %q", leave, tc.leave)
 			}
 			var want []string
 			if tc.written != "" {

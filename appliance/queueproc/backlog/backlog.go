@@ -22,8 +22,12 @@ import (
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
 )
 
-// timeout bounds a look.
-const timeout = 5 * time.Second
+const (
+	timeout = 5 * time.Second // of a look
+	// leaveFor is for how long those get no items that are about to be ended: they may take some time to end when they
+	// were told to, and if nobody tells them they go on then.
+	leaveFor = 2 * time.Minute
+)
 
 // Key is what there is in a key.
 type Key struct {
@@ -111,17 +115,13 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	seen := Seen{Keys: map[string]Key{}, Errs: map[string]error{}, Holds: map[string]bool{}}
+	seen := Seen{Keys: map[string]Key{}, Errs: map[string]error{}}
 	inFlight, err := held.InFlight(ctx)
 	if err != nil {
 		return seen, brief(err)
 	}
-	holders, err := lease.Holders(ctx, lease.Redis(client)) // those that hold something
-	if err != nil {
-		return seen, brief(err)
-	}
-	for _, h := range holders {
-		seen.Holds[leases.ContainerOf(h.ID)] = true
+	if seen.Holds, err = holding(ctx, client); err != nil {
+		return seen, err
 	}
 	for _, key := range keys {
 		waiting, err := length(ctx, client, key)
@@ -134,6 +134,41 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 		seen.Keys[key] = Key{Waiting: waiting, InFlight: inFlight[key], Leased: held.Of(key)}
 	}
 	return seen, count(ctx, client, seen.Keys)
+}
+
+// holding returns the containers that hold an item.
+func holding(ctx context.Context, client *redis.Client) (map[string]bool, error) {
+	holders, err := lease.Holders(ctx, lease.Redis(client)) // those that hold something
+	ids := map[string]bool{}
+	for _, h := range holders {
+		ids[leases.ContainerOf(h.ID)] = true
+	}
+	return ids, brief(err)
+}
+
+// Leave has containers that are about to be ended get no more items, and returns which containers hold one then.
+func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]bool, err error) {
+	client, _, err := r.Connect()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := lease.Leave(ctx, lease.Redis(client), leaveFor, ids...); err != nil {
+		return nil, brief(err)
+	}
+	return holding(ctx, client)
+}
+
+// Stay has containers get items again that [Reader.Leave] has none get.
+func (r *Reader) Stay(ctx context.Context, ids ...string) error {
+	client, _, err := r.Connect()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return brief(lease.Stay(ctx, lease.Redis(client), ids...))
 }
 
 // length returns how many items a key has. One that is not there has none.

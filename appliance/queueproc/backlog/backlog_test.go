@@ -117,6 +117,27 @@ func TestReader(t *testing.T) {
 				len(seen.Holds) != 1 {
 				t.Errorf("%+v, held by %v", is, seen.Holds)
 			}
+			holds, err := r.Leave(ctx, "0123abcd")
+			if err != nil || !holds["0123abcd"] || len(holds) != 1 {
+				t.Errorf("what leaves: %v, %v", holds, err)
+			}
+			popped := func() (string, error) {
+				pop := rules.Rewrite([]string{"LPOP", "jobs:list"}, false, false, me, time.Now())
+				args := []any{}
+				for _, arg := range pop.Args {
+					args = append(args, arg)
+				}
+				return client.Do(ctx, args...).Text()
+			}
+			if item, err := popped(); err == nil || !strings.HasPrefix(err.Error(), "LEAVING") {
+				t.Errorf("one that leaves popped %q, %v", item, err)
+			}
+			if err := r.Stay(ctx, "0123abcd"); err != nil {
+				t.Error(err)
+			}
+			if item, err := popped(); err != nil || item != "d" {
+				t.Errorf("one that stays popped %q, %v", item, err)
+			}
 		})
 	}
 }

@@ -49,6 +49,10 @@ func leaseTake(c *Context, keys, argv []string) {
 		shape:  options[0],
 		info:   argv[5],
 	}
+	name, _ := strings.CutPrefix(t.held, script.HeldPrefix)
+	if options[2] != 'x' && c.e.lookup(c.db, script.Leaving+script.IDOf(name)) != nil {
+		c.fail(script.ErrLeaving)
+	}
 	for i, key := range keys[3:] {
 		ent := c.e.lookup(c.db, key)
 		if ent == nil {

@@ -29,6 +29,7 @@ type waiter struct {
 	more     bool          // it waits for keys without a channel
 	rings    chan struct{} // has room for one ring
 	asks     time.Time     // since when it is busy with the engine; zero: it is not
+	away     bool          // it gets nothing for now
 }
 
 // brings are the events after which a key may have an item more.
@@ -117,8 +118,8 @@ func (b *bells) enter(ctx context.Context, db int, keys []string) *waiter {
 // stuckAfter is how long who was there first may be busy with the engine before others no longer wait for it.
 const stuckAfter = time.Second
 
-// stuck is called with the lock of the bells.
-func (w *waiter) stuck() bool { return !w.asks.IsZero() && time.Since(w.asks) > stuckAfter }
+// stuck reports whether others do not wait for a waiter. It is called with the lock of the bells.
+func (w *waiter) stuck() bool { return w.away || !w.asks.IsZero() && time.Since(w.asks) > stuckAfter }
 
 // turn reports whether nobody who was there first looks for items of one of the waiter's keys.
 func (w *waiter) turn() bool {
@@ -137,12 +138,28 @@ func (w *waiter) turn() bool {
 	return w.more
 }
 
-// asking notes that the waiter begins to ask the engine, or that it has its reply.
-func (w *waiter) asking(begins bool) {
+// asking notes that the waiter begins to ask the engine.
+func (w *waiter) asking() {
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
-	if w.asks = (time.Time{}); begins {
-		w.asks = time.Now()
+	w.asks = time.Now()
+}
+
+// asked notes that it has its reply, and whether it gets nothing for now: others do then.
+func (w *waiter) asked(away bool) {
+	w.of.mu.Lock()
+	went := away && !w.away
+	w.asks, w.away = time.Time{}, away
+	w.of.mu.Unlock()
+	if went {
+		w.pass()
+	}
+}
+
+// pass wakes the next that waits.
+func (w *waiter) pass() {
+	for _, channel := range w.channels {
+		w.of.ring(channel)
 	}
 }
 
@@ -172,9 +189,7 @@ func (w *waiter) leave() {
 		}
 	}
 	b.mu.Unlock()
-	for _, channel := range w.channels {
-		b.ring(channel)
-	}
+	w.pass()
 	if last {
 		b.forget(w.channels)
 	}

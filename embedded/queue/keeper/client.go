@@ -11,6 +11,7 @@ import (
 
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
+	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
 
 // client is one client of a front. Its front alone uses it.
@@ -173,6 +174,8 @@ type work struct {
 	cmd   front.Command
 	pop   *lease.Pop
 	times int
+
+	leaving bool // its holder got nothing since it is about to be ended
 }
 
 func (w *work) lost() { w.keeper.giveBack(w.holder, w.cmd.DB, w.pop.Stamp) }
@@ -237,6 +240,9 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 	if err == nil && bytes.HasPrefix(reply, []byte("-NOSCRIPT")) {
 		reply, err = do(ctx, w.pop.Eval(args)...)
 	}
+	if w.leaving = err == nil && bytes.HasPrefix(reply, []byte("-"+script.ErrLeaving)); w.leaving {
+		reply = []byte(null)
+	}
 	if err == nil && !nothing(reply) && (ctx.Err() != nil || w.holder.gone()) {
 		err = errors.New("LOADING the consumer has ended")
 	}
@@ -250,7 +256,9 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 	return reply, nil
 }
 
-func nothing(reply []byte) bool { return string(reply) == "$-1\r\n" || string(reply) == "_\r\n" }
+const null = "$-1\r\n"
+
+func nothing(reply []byte) bool { return string(reply) == null || string(reply) == "_\r\n" }
 
 // split makes the reply to several pops one reply for each.
 func (w *work) split(reply []byte) []byte {
@@ -284,9 +292,9 @@ func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering
 	bell := w.keeper.bells.enter(ctx, w.cmd.DB, w.pop.Keys)
 	defer bell.leave()
 	for pause, rung := leastLook, false; ; pause = min(2*pause, longestLook) {
-		bell.asking(true)
+		bell.asking()
 		alone := lingering && !w.keeper.others(ctx, w.cmd.DB, w.pop.Leased, w.holder.id)
-		if alone || rung || bell.turn() {
+		if alone || rung || w.leaving || bell.turn() {
 			reply, err := w.ask(ctx, do, func() []string { return w.pop.Again() })
 			switch {
 			case err != nil:
@@ -297,7 +305,7 @@ func (w *work) wait(ctx context.Context, do front.Do, d time.Duration, lingering
 				return []byte(w.pop.Nothing), nil
 			}
 		}
-		bell.asking(false)
+		bell.asked(w.leaving)
 		look := time.NewTimer(pause)
 		rung = false
 		select {

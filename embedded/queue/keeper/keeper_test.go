@@ -346,6 +346,61 @@ func TestLinger(t *testing.T) {
 	})
 }
 
+// TestLeave: who is about to be ended gets nothing, waiting or not, and does not keep others who came later from it,
+// until that is taken back; what it has seen in a transaction it has.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		leaves, stays := n.in("leaves@1"), n.in("stays")
+		do := lease.Redis(n.direct)
+		if err := lease.Leave(t.Context(), do, time.Hour, "leaves"); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string, 2)
+		wait := func(name string, c *redis.Client) {
+			both, err := c.BLPop(t.Context(), 0, "jobs").Result()
+			got <- fmt.Sprint(name, both, err)
+		}
+		go wait("leaves", leaves)
+		n.waiting(1)
+		go wait("stays", stays)
+		n.waiting(2)
+		n.push("jobs", "a", "b")
+		if first := <-got; first != "stays[jobs a] <nil>" {
+			t.Errorf("served: %s", first)
+		}
+		pipe := n.in("leaves").Pipeline()
+		pops := []*redis.StringCmd{pipe.LPop(t.Context(), "jobs"), pipe.LPop(t.Context(), "jobs")}
+		_, _ = pipe.Exec(t.Context())
+		for _, pop := range append(pops, n.in("leaves@2").LPop(t.Context(), "jobs")) {
+			if !errors.Is(pop.Err(), redis.Nil) {
+				t.Errorf("one that leaves popped: %v", pop)
+			}
+		}
+		n.becomes("jobs", "[b]")
+		if err := lease.Stay(t.Context(), do, "leaves"); err != nil {
+			t.Fatal(err)
+		}
+		if last := <-got; last != "leaves[jobs b] <nil>" {
+			t.Errorf("served: %s", last)
+		}
+		if err := lease.Leave(t.Context(), do, time.Hour, "leaves"); err != nil {
+			t.Fatal(err)
+		}
+		n.push("jobs", "c")
+		cmds, err := n.in("leaves").TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+			p.LRange(t.Context(), "jobs", 0, 0)
+			p.LTrim(t.Context(), "jobs", 1, -1)
+			return nil
+		})
+		if err != nil || fmt.Sprint(cmds[0].(*redis.StringSliceCmd).Val()) != "[c]" {
+			t.Errorf("in a transaction: %v, %v", cmds, err)
+		}
+		n.becomes("jobs", "[]")
+	})
+}
+
 // TestCrashes has consumers work through numbered items while they are killed with an item in
 // hand, connections to the engine are cut, and front and keeper begin anew: none is lost, and
 // no more come twice than were at hand.

@@ -85,7 +85,8 @@ type program struct {
 	proto   int
 	on, off conn // the same commands, with leases and without
 	now     time.Time
-	next    int  // item
+	next    int // item
+	leaves  map[string]bool
 	crash   int  // so many commands later the caller dies; 0: it does not
 	after   bool // and the last one was done
 }
@@ -111,6 +112,7 @@ func runProgram(t testing.TB, s server, proto, window int, data []byte) int {
 		on:      s.open(t, 0, proto),
 		off:     s.open(t, 1, proto),
 		now:     time.UnixMilli(1_700_000_000_000),
+		leaves:  map[string]bool{},
 	}
 	for step := 0; len(p.data) > 0 && !t.Failed(); step++ {
 		p.step()
@@ -144,8 +146,10 @@ func (p *program) step() {
 		p.end(choose(&p.chooser, holderIDs...), choose(&p.chooser, lease.Done, lease.Back, lease.Back))
 	case n < 45:
 		p.lose()
-	case n < 47:
+	case n < 46:
 		p.bury()
+	case n < 47:
+		p.leave()
 	default:
 		p.server.restart(p)
 	}
@@ -274,8 +278,37 @@ func (p *program) popOnce() {
 	args, of := p.rewrite(want.args, false, holder)
 	p.isPop(want, of)
 	reply := meant(p.ask(args, of), of)
+	if p.refused(holder, of, reply) {
+		return
+	}
 	p.compare(want, reply, p.off.do)
 	p.took(holder, want, of, reply)
+}
+
+// leave has a holder get nothing for some time, or ends that.
+func (p *program) leave() {
+	p.Helper()
+	holder := choose(&p.chooser, holderIDs...)
+	p.leaves[holder] = !p.leaves[holder]
+	err := lease.Stay(p.Context(), doOf(p.on), holder)
+	if p.leaves[holder] {
+		err = lease.Leave(p.Context(), doOf(p.on), time.Hour, holder)
+	}
+	if err != nil {
+		p.Fatal(err)
+	}
+}
+
+// refused reports whether a pop has to be refused, and checks that it was.
+func (p *program) refused(holder string, of *lease.Pop, reply string) bool {
+	p.Helper()
+	if of == nil || !p.leaves[holder] {
+		return false
+	}
+	if want := "-" + script.ErrLeaving + "\r\n"; reply != want {
+		p.Fatalf("the reply to a pop of one who leaves is %q, want %q", reply, want)
+	}
+	return true
 }
 
 // isPop checks that what is to be leased is.
@@ -371,6 +404,9 @@ func (p *program) popTimes() {
 	}
 	n := 1 + p.intN(9)
 	reply := p.ask(of.Times(n), of)
+	if p.refused(holder, of, reply) {
+		return
+	}
 	replies := elements(reply)
 	if meant(reply, of) == of.Nothing {
 		replies = nil
@@ -524,6 +560,9 @@ func (p *program) lose() {
 	holder, want := choose(&p.chooser, holderIDs...), p.popping()
 	args, of := p.rewrite(want.args, false, holder)
 	reply := meant(p.ask(args, of), of)
+	if p.refused(holder, of, reply) {
+		return
+	}
 	p.compare(want, reply, p.off.do)
 	p.took(holder, want, of, reply)
 	if of == nil {

@@ -44,10 +44,15 @@ const (
 // Again returns what to send to try once more while the client waits: a key that holds
 // something else is passed over then, as Redis does.
 func (p *Pop) Again() []string {
-	args := slices.Clone(p.Args)
-	o := &args[len(args)-options]
-	*o = (*o)[:2] + "w" + (*o)[3:]
-	return args
+	again := Pop{Args: slices.Clone(p.Args)}
+	again.option('w')
+	return again.Args
+}
+
+// option sets what is different about a pop; see take.lua.
+func (p *Pop) option(o byte) {
+	all := &p.Args[len(p.Args)-options]
+	*all = (*all)[:2] + string(o) + (*all)[3:]
 }
 
 // Eval returns what to send where Args, or what was made of it, was answered by NOSCRIPT.
@@ -138,6 +143,7 @@ func (r Rules) Rewrite(args []string, inMulti, v3 bool, holder Holder, now time.
 	p.Args = r.take(p, req, leased, v3, holder)
 	if inMulti {
 		p.Args[argName], p.Args[argBody] = "EVAL", script.Take.Text
+		p.option('x')
 	}
 	return p
 }

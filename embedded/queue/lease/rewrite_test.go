@@ -82,7 +82,7 @@ func TestRewrite(t *testing.T) {
 				continue
 			}
 			a := p.Args[len(p.Args)-6:]
-			shape, leased, _ := strings.Cut(a[4], "-")
+			shape, leased, _ := strings.Cut(a[4], map[bool]string{false: "-", true: "x"}[c.multi])
 			version := string('2' + byte(i))
 			got := strings.Join([]string{a[1], a[2], strings.TrimSuffix(shape, version), leased}, " ")
 			if got != forVersion(c.want, i) {

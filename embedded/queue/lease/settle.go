@@ -148,6 +148,27 @@ func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settl
 	}
 }
 
+// Leave has those with some IDs get nothing more for some time, of at least a second, since they are about to be ended:
+// not that one has an item by then that had none a moment ago.
+func Leave(ctx context.Context, do Do, d time.Duration, ids ...string) error {
+	for _, id := range ids {
+		if _, err := do(ctx, "SET", script.Leaving+id, "1", "EX", int64(d/time.Second)); err != nil {
+			return fmt.Errorf("have %s get nothing more: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Stay takes [Leave] back.
+func Stay(ctx context.Context, do Do, ids ...string) error {
+	for _, id := range ids {
+		if _, err := do(ctx, "DEL", script.Leaving+id); err != nil {
+			return fmt.Errorf("have %s get items again: %w", id, err)
+		}
+	}
+	return nil
+}
+
 // Forget forgets a holder, if it holds nothing.
 func Forget(ctx context.Context, do Do, holder string) error {
 	_, err := do.settle(ctx, holder, Done, 1, nil)

@@ -9,6 +9,7 @@
 //	crawlbox:holders      hash HOLDER → what is known of it, while it has entries
 //	crawlbox:tries        hash ITEM → how often it came back, until it is done or dead
 //	crawlbox:died         hash ITEM → where a dead one was, to put it back
+//	crawlbox:leaving:ID   there for some time, while who has that ID gets nothing: it is about to be ended
 //	KEY:dead              list of dead items as they were
 //
 // There is one hash for the items of all keys, by [Entry.Field], because one pop can end
@@ -30,8 +31,21 @@ const (
 	Holders    = Prefix + "holders"
 	Tries      = Prefix + "tries"
 	Died       = Prefix + "died"
+	Leaving    = Prefix + "leaving:"
 	DeadSuffix = ":dead"
 )
+
+// ErrLeaving is the reply to a pop of who is about to be ended, but in a transaction, whose other commands have shown
+// it the items.
+const ErrLeaving = "LEAVING the consumer is about to be ended"
+
+// IDOf returns the ID that the name of a holder begins with.
+func IDOf(name string) string {
+	if i := strings.IndexAny(name, "@~"); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
 
 // Entries that are done may stay for a while, since it costs less to take some away at once.
 // Of a list of entries those count that are among the newest WINDOW, or among the ones of the

@@ -2,8 +2,12 @@
 -- KEYS: held, holders, tries, then the keys to look at, in order.
 -- ARGV: kind and stamp of the entries, command, count, window, options, what is known of the holder.
 -- Options are one character each: shape of the reply, version of the protocol, w to pass over keys that hold something
--- else, and for each key 1 or 0, whether it is leased.
+-- else or x in a transaction, and for each key 1 or 0, whether it is leased.
 local command, count, options = ARGV[2], ARGV[3], ARGV[5]
+local id = string.match(KEYS[1], '^crawlbox:held:([^@~]+)')
+if id and redis.call('EXISTS', 'crawlbox:leaving:' .. id) == 1 and string.sub(options, 3, 3) ~= 'x' then
+  return {err = 'LEAVING the consumer is about to be ended'}
+end
 local got, key, leased
 for i = 4, #KEYS do
   got = redis.pcall(command, KEYS[i], count)
