@@ -270,10 +270,6 @@ var wrong = []struct{ name, text, want string }{
 		`2: queue.image: is for another engine: set queue.engine to valkey, or remove it`,
 	},
 	{
-		"TLS to Valkey", "queue:\n  engine: valkey\n  tls: true\n",
-		`3: queue.tls: is not for engine: valkey, whose connections between nodes are not encrypted: remove one of them`,
-	},
-	{
 		"Valkey at the queue's port", "queue:\n  engine: valkey\n  engine_port: 7891\n",
 		`3: queue.engine_port: 7891 is the port of queue.port: choose another`,
 	},

@@ -137,10 +137,6 @@ func (q Queue) checkEngine() (found []keyProblem) {
 	add := func(key, reason string) {
 		found = append(found, keyProblem{key: key, reason: reason, other: "queue.engine"})
 	}
-	if q.Engine == EngineValkey && q.TLS {
-		add("queue.tls", "is not for engine: valkey, whose connections between nodes are not encrypted: remove one of "+
-			"them")
-	}
 	if q.Engine != EngineValkey && q.Image != DefaultValkey {
 		add("queue.image", "is for another engine: set queue.engine to valkey, or remove it")
 	}

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -31,6 +32,7 @@ type cluster struct {
 	hosts   []*lab.Host
 	manager *lab.Host
 	agents  map[*lab.Host]*lab.Proc // the crawlbox on each host
+	secured *tls.Config             // to the queue; nil: it speaks no TLS
 }
 
 // newCluster starts a manager with the config given, and workers that have

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +14,8 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
 )
 
+const careConfig = valkeyConfig + "  tls: true\n  safe: ['jobs:*']\n  window: 1\n"
+
 // TestValkeyCare has Valkey keep the queue's items on three managers while these are lost, one after the other.
 func TestValkeyCare(t *testing.T) {
 	t.Parallel()
@@ -19,13 +23,16 @@ func TestValkeyCare(t *testing.T) {
 	l.Install(artifact.BinaryWithFailpoints(t))
 	c := &cluster{T: t, lab: l, hosts: l.AddHosts(3), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
-	c.manager.WriteFile("/etc/crawlbox/crawlbox.yaml", valkeyConfig+"  safe: ['jobs:*']\n  window: 1\n")
+	c.manager.WriteFile("/etc/crawlbox/crawlbox.yaml", careConfig)
 	c.startHasty(c.manager)
 	c.push("localhost:8003/tiny:1")
 	for _, h := range c.hosts[1:] {
 		c.startHasty(h, "--join", c.token("manager"))
 	}
 	c.awaitState(c.hosts...)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(c.run("ca")))
+	c.secured = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}
 	c.manager.Load(artifact.ValkeyImage(t, "localhost:8003/valkey:8"))
 	c.manager.Docker("push", "--quiet", "localhost:8003/valkey:8")
 	c.valkeyOff(c.manager)
@@ -55,7 +62,7 @@ func (c *cluster) withoutHome() {
 	c.manager = other // of this copy
 	contains(c.T, c.run("queue", "len", "jobs:a"), "3")
 	contains(c.T, c.run("queue", "push", "jobs:a", "4"), "4 in the list")
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:7891", Password: "hush", Dialer: other.DialContext,
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:7891", Password: "hush", Dialer: c.toQueue(other),
 		DisableIdentity: true})
 	defer client.Close()
 	held, err := client.LPop(c.Context(), "jobs:a").Result()
@@ -71,7 +78,7 @@ func (c *cluster) withoutHome() {
 	contains(c.T, r.Stdout, `"key":"jobs:a"`, `"items":3`, `"in_flight":1`)
 
 	lab.WaitFor(c, patience, "a URL that is right", func() error {
-		return want(strings.TrimSpace(c.run("queue", "url")), "redis://default:hush@127.0.0.1:7891")
+		return want(strings.TrimSpace(c.run("queue", "url")), "rediss://default:hush@127.0.0.1:7891")
 	})
 	other.Start("redis", "redis-server", "--port", "6390", "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp")
 	lab.WaitFor(c, patience, "a Redis", func() error {

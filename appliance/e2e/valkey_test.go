@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -191,7 +193,7 @@ func (c *cluster) pushTo(addr string, from *lab.Host) *pusher {
 	client := redis.NewClient(&redis.Options{
 		Addr:        addr,
 		Password:    "hush",
-		Dialer:      from.DialContext,
+		Dialer:      c.toQueue(from),
 		MaxRetries:  -1,
 		ReadTimeout: 20 * time.Second,
 	})
@@ -210,6 +212,17 @@ func (c *cluster) pushTo(addr string, from *lab.Host) *pusher {
 		}
 	}()
 	return w
+}
+
+// toQueue makes connections to the queue from a host, over TLS where that speaks it.
+func (c *cluster) toQueue(from *lab.Host) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := from.DialContext(ctx, network, addr)
+		if err != nil || c.secured == nil {
+			return conn, err
+		}
+		return tls.Client(conn, c.secured), nil
+	}
 }
 
 // await waits until a push after a time was acknowledged.

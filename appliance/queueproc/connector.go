@@ -56,9 +56,11 @@ func newConnector(socket *os.File) (*connector, error) {
 	return c, nil
 }
 
-// dial returns what connects to the engine: with TLS where a host is named that the
-// certificate has to be for.
-func (c *connector) dial(host string, roots *x509.CertPool) func(ctx context.Context) (net.Conn, error) {
+// dial returns what connects to the engine: with TLS where a host is named that the certificate has to be for, and
+// with certificates of our own where it wants one.
+func (c *connector) dial(
+	host string, roots *x509.CertPool, own []tls.Certificate,
+) func(ctx context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		got, err := c.connect(ctx)
 		if err != nil {
@@ -72,7 +74,9 @@ func (c *connector) dial(host string, roots *x509.CertPool) func(ctx context.Con
 		if host == "" {
 			return conn, nil
 		}
-		secured := tls.Client(conn, &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12})
+		secured := tls.Client(conn, &tls.Config{
+			ServerName: host, RootCAs: roots, Certificates: own, MinVersion: tls.VersionTLS12,
+		})
 		if err := secured.HandshakeContext(ctx); err != nil {
 			conn.Close()
 			if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {

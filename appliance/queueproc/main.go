@@ -147,9 +147,13 @@ func (c *child) engineOf(e Engine) front.Engine {
 		roots = x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(e.CA))
 	}
+	var own []tls.Certificate
+	if pair, err := tls.X509KeyPair([]byte(e.Certificate), []byte(e.Key)); err == nil {
+		own = append(own, pair)
+	}
 	return front.Engine{
 		Name:     e.Name,
-		Dial:     c.connector.dial(e.Host, roots),
+		Dial:     c.connector.dial(e.Host, roots, own),
 		User:     e.User,
 		Password: e.Password,
 		DB:       e.DB,

@@ -57,10 +57,13 @@ type Engine struct {
 	Host string `json:"host"` // that its certificate has to be for; empty: no TLS
 	// CA is who signs its certificate, in PEM; empty: those that this machine trusts, which have to be known at the
 	// start of the process.
-	CA       string `json:"ca,omitempty"`
-	User     string `json:"user"`
-	Password string `json:"password"`
-	DB       int    `json:"db"`
+	CA string `json:"ca,omitempty"`
+	// Certificate and Key are shown to it, in PEM; empty: it wants none.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"private_key,omitempty"`
+	User        string `json:"user"`
+	Password    string `json:"password"`
+	DB          int    `json:"db"`
 	// Front is set where it may be another front, beside the engine: that leaves the commands of this one as they are.
 	Front bool `json:"front,omitempty"`
 	// Epoch tells engines at one address apart: another one is another engine, whose connections are new.

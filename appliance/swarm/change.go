@@ -3,7 +3,6 @@ package swarm
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +27,8 @@ func (e *Engine) Create(ctx context.Context, spec swarm.ServiceSpec) (id string,
 }
 
 // KeepOwn has the services of the cluster's own that are listed run as they are there, and removes others and their
-// secrets. All name one secret, and secret is what that has.
-func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey, secret []byte) error {
+// secrets.
+func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	services, err := e.cli.ServiceList(ctx, swarm.ServiceListOptions{})
@@ -42,12 +41,17 @@ func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey, secret 
 			is[s.Spec.Name] = s
 		}
 	}
+	used := map[string]bool{}
 	for _, v := range list {
-		id, err := e.ensureSecret(ctx, v.Secret, secret)
-		if err != nil {
-			return e.explain(err)
+		var ids []string
+		for _, s := range v.Secrets {
+			id, err := e.ensureSecret(ctx, s)
+			if err != nil {
+				return e.explain(err)
+			}
+			ids, used[s.Name] = append(ids, id), true
 		}
-		spec, err := v.Spec(id)
+		spec, err := v.Spec(ids)
 		if err != nil {
 			return err
 		}
@@ -69,8 +73,7 @@ func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey, secret 
 		}
 	}
 	return e.removeSecrets(ctx, func(name string) bool {
-		return strings.HasPrefix(name, fleet.OwnServices) &&
-			!slices.ContainsFunc(list, func(v servicespec.Valkey) bool { return v.Secret == name })
+		return strings.HasPrefix(name, fleet.OwnServices) && !used[name]
 	})
 }
 
@@ -81,12 +84,12 @@ func runsOnce(s swarm.Service) bool {
 }
 
 // ensureSecret returns the ID of a secret, which it makes where there is none of the name.
-func (e *Engine) ensureSecret(ctx context.Context, name string, data []byte) (id string, err error) {
-	is, _, err := e.cli.SecretInspectWithRaw(ctx, name)
+func (e *Engine) ensureSecret(ctx context.Context, s servicespec.Secret) (id string, err error) {
+	is, _, err := e.cli.SecretInspectWithRaw(ctx, s.Name)
 	if !cerrdefs.IsNotFound(err) {
 		return is.ID, err
 	}
-	made, err := e.cli.SecretCreate(ctx, swarm.SecretSpec{Annotations: swarm.Annotations{Name: name}, Data: data})
+	made, err := e.cli.SecretCreate(ctx, swarm.SecretSpec{Annotations: swarm.Annotations{Name: s.Name}, Data: s.Data()})
 	return made.ID, err
 }
 

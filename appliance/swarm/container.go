@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
@@ -295,4 +297,67 @@ func (p *process) ExitCode(ctx context.Context) (code int, err error) {
 			return 0, errors.New("it closed its output and runs on; its exit code is not known")
 		}
 	}
+}
+
+const (
+	// tryName is the container of a trial: one at a time, and what is left of one that was cut off goes with the next.
+	tryName   = "crawlbox-queue-trial"
+	tryTime   = 30 * time.Second
+	tryMemory = 128 << 20
+	// maxTried bounds what is read of what a trial said, in bytes.
+	maxTried = 64 << 10
+)
+
+// Try runs a command of an image on this engine, which pulls it, in a container without network and rights. It returns
+// what that has said at the end, whatever its exit code is. One that does not end by itself within half a minute is
+// ended, and an error.
+func (e *Engine) Try(ctx context.Context, image string, command []string) (said string, err error) {
+	if err := e.Pull(ctx, image, func(Pulled) {}); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	remove := func(ctx context.Context) error {
+		err := e.cli.ContainerRemove(ctx, tryName, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	if err := remove(ctx); err != nil {
+		return "", e.explain(err)
+	}
+	defer func() {
+		ctx, cancel := bounded(context.WithoutCancel(ctx))
+		defer cancel()
+		_ = remove(ctx) // the next one sees to it
+	}()
+	_, err = e.cli.ContainerCreate(ctx, &container.Config{Image: WithoutTag(image), Entrypoint: command, User: "999"},
+		&container.HostConfig{
+			NetworkMode:    "none",
+			ReadonlyRootfs: true,
+			CapDrop:        []string{"ALL"},
+			LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m"}},
+			Resources:      container.Resources{Memory: tryMemory},
+		}, nil, nil, tryName)
+	if err != nil {
+		return "", e.explain(err)
+	}
+	ended, failed := e.cli.ContainerWait(ctx, tryName, container.WaitConditionNextExit)
+	if err := e.cli.ContainerStart(ctx, tryName, container.StartOptions{}); err != nil {
+		return "", e.explain(err)
+	}
+	select {
+	case <-ended:
+	case err := <-failed:
+		return "", fmt.Errorf("wait for a trial of %s: %w", image, e.explain(err))
+	}
+	logs, err := e.cli.ContainerLogs(ctx, tryName, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	if err != nil {
+		return "", e.explain(err)
+	}
+	defer logs.Close()
+	var text bytes.Buffer
+	_, err = stdcopy.StdCopy(&text, &text, io.LimitReader(logs, maxTried))
+	return text.String(), err
 }

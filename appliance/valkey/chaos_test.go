@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ func (l local) Load() ([]byte, error) {
 type proc struct {
 	t      *testing.T
 	conf   string
+	keys   string
 	dir    string
 	direct netip.AddrPort
 	cable  *cable
@@ -97,10 +99,13 @@ func serverProgram(t *testing.T) string {
 	return ""
 }
 
-func newProc(t *testing.T, password string) *proc {
+func newProc(t *testing.T, d Document) *proc {
 	p := &proc{t: t, dir: t.TempDir(), direct: freePort(t)}
 	p.conf = filepath.Join(p.dir, "valkey.conf")
-	if err := os.WriteFile(p.conf, []byte(Config(password, 1<<30)), 0o600); err != nil {
+	p.keys = filepath.Join(p.dir, "keys.pem")
+	err := errors.Join(os.WriteFile(p.conf, []byte(Config(d.Password, 1<<30)), 0o600),
+		os.WriteFile(p.keys, d.Keys.File(), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	p.cable = newCable(t, p.direct)
@@ -119,8 +124,8 @@ func freePort(t *testing.T) netip.AddrPort {
 }
 
 func (p *proc) start() {
-	port := strconv.Itoa(int(p.direct.Port()))
-	p.cmd = exec.Command(serverProgram(p.t), p.conf, "--bind", "127.0.0.1", "--port", port, "--dir", p.dir)
+	args := Engine{Addr: p.direct}.Args(p.dir, p.keys)
+	p.cmd = exec.Command(serverProgram(p.t), append([]string{p.conf}, args...)...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -132,6 +137,12 @@ func (p *proc) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 func (p *proc) kill() {
 	p.signal(syscall.SIGKILL)
 	_ = p.cmd.Wait()
+}
+
+// tried returns what the program says, which is to end by itself.
+func tried(t *testing.T, args ...string) string {
+	said, _ := exec.CommandContext(t.Context(), serverProgram(t), args...).CombinedOutput()
+	return string(said)
 }
 
 // cable passes TCP on, until it is cut: then nothing arrives, and no end of a connection does.
@@ -241,11 +252,12 @@ const labPassword = "a-password-as-long-as-crawlbox-makes-them"
 func newLab(t *testing.T) *lab {
 	l := &lab{t: t, store: newMemory(), procs: map[netip.AddrPort]*proc{}, direct: map[netip.AddrPort]netip.AddrPort{}}
 	first := Document{Password: labPassword, Wanted: Wanted{"valkey", 7892, 1 << 30}}
-	if _, err := save(l.store, Document{}, first, "begin"); err != nil {
+	first, err := save(l.store, Document{}, first, "begin")
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		p := newProc(t, labPassword)
+		p := newProc(t, first)
 		l.procs[p.cable.addr], l.direct[p.cable.addr] = p, p.direct
 		node := fmt.Sprintf("n%d", i+1)
 		l.managers = append(l.managers, Manager{Engine{Node: node, Name: node, Addr: p.cable.addr}, false, true})
@@ -270,6 +282,14 @@ func (l *lab) document() Document {
 		l.t.Fatal(err)
 	}
 	return d
+}
+
+func (l *lab) tls() *tls.Config {
+	c, err := l.document().Keys.config()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return c
 }
 
 // wait waits for a document.
@@ -312,8 +332,8 @@ func (l *lab) write(ctx context.Context, key string, stubborn bool) (acks []ack)
 		changed := l.store.Changed()
 		d := l.document()
 		p, _ := d.primary()
-		c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Password: labPassword, MaxRetries: -1,
-			ReadTimeout: 3 * time.Second, DialTimeout: time.Second, PoolSize: 1})
+		c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Password: labPassword, TLSConfig: l.tls(),
+			MaxRetries: -1, ReadTimeout: 3 * time.Second, DialTimeout: time.Second, PoolSize: 1})
 		of, cancel := context.WithCancel(ctx)
 		if !stubborn {
 			go func() {
@@ -390,8 +410,8 @@ func (l *lab) lose(how string, random *rand.Rand) {
 	}
 	after := l.wait("another primary", func(d Document) bool { return d.Epoch > before.Epoch })
 	now, _ := after.primary()
-	c := redis.NewClient(&redis.Options{Addr: l.direct[now.Addr].String(), Password: labPassword, MaxRetries: -1,
-		ReadTimeout: 20 * time.Second})
+	c := redis.NewClient(&redis.Options{Addr: l.direct[now.Addr].String(), Password: labPassword, TLSConfig: l.tls(),
+		MaxRetries: -1, ReadTimeout: 20 * time.Second})
 	defer c.Close()
 	for c.Set(ctx, "mark", after.Epoch, 0).Err() != nil {
 		if time.Since(lost) > time.Minute {
@@ -418,7 +438,7 @@ func (l *lab) lose(how string, random *rand.Rand) {
 
 func (l *lab) judge(how string, all [][]ack, epoch int, lost, again time.Time) {
 	p, _ := l.document().primary()
-	c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Password: labPassword})
+	c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Password: labPassword, TLSConfig: l.tls()})
 	defer c.Close()
 	begun := again
 	for _, acks := range all {
@@ -486,7 +506,7 @@ func TestHandOver(t *testing.T) {
 	cancel()
 	busy.Wait()
 	now, _ := after.primary()
-	c := redis.NewClient(&redis.Options{Addr: l.direct[now.Addr].String(), Password: labPassword})
+	c := redis.NewClient(&redis.Options{Addr: l.direct[now.Addr].String(), Password: labPassword, TLSConfig: l.tls()})
 	defer c.Close()
 	items, err := c.LRange(t.Context(), "w", 0, -1).Result()
 	if err != nil {
@@ -522,7 +542,7 @@ func TestReplicaLost(t *testing.T) {
 	replica.kill()
 	d := l.wait("a primary that goes on alone", func(d Document) bool { return !d.Fenced })
 	p := l.procs[mustPrimary(d).Addr]
-	c := redis.NewClient(&redis.Options{Addr: p.direct.String(), Password: labPassword, MaxRetries: -1})
+	c := redis.NewClient(&redis.Options{Addr: p.direct.String(), Password: labPassword, TLSConfig: l.tls()})
 	defer c.Close()
 	for c.Set(ctx, "mark", 1, 0).Err() != nil && time.Since(lost) < time.Minute {
 		time.Sleep(10 * time.Millisecond)

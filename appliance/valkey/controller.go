@@ -28,7 +28,8 @@ const (
 
 // Cluster is what the engines run in.
 type Cluster interface {
-	// Managers returns those that engines can be on, without slot; port 0 is that of the document.
+	// Managers returns the nodes of the swarm, of which engines can be on those that are managers and usable: without
+	// slot; port 0 is that of the document.
 	Managers(ctx context.Context) ([]Manager, error)
 	// Image pins an image, and brings it into the cluster.
 	Image(ctx context.Context, named string) (pinned string, err error)
@@ -221,7 +222,7 @@ func (c *Controller) look(ctx context.Context, d Document, managers []Manager) S
 	seen, begun := Seen{}, time.Now()
 	for _, e := range d.Engines {
 		if c.clients[e] == nil {
-			c.clients[e] = Open(e, d.Password)
+			c.clients[e] = d.Open(e)
 		}
 		client := c.clients[e]
 		wg.Go(func() {

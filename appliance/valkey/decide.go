@@ -91,11 +91,11 @@ func (o Observed) told(d Document) bool {
 // away reports whether a replica is away for long enough.
 func (o Observed) away(d time.Duration) bool { return o.Lost >= d || o.Lost == 0 && !o.Linked }
 
-// Manager is one that an engine can be on.
+// Manager is a node that an engine can be on, or was on before it was made a worker or drained.
 type Manager struct {
 	Engine
 	Leads  bool // the swarm
-	Usable bool // it runs tasks, or will in a while
+	Usable bool // it is a manager and runs tasks, or will in a while
 }
 
 // Place returns the engines that there are to be. The primary stays where it is as long as that is in the swarm, since

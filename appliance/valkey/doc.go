@@ -40,6 +40,12 @@
 // writes back when the replica has not acknowledged within a second; min-replicas-to-write, which takes longer, is
 // for when that does not run. The journal is written to disk each second (AOF everysec).
 //
+// # Who may
+//
+// Engines speak TLS alone, and want of whoever connects a certificate of an authority that is theirs ([Keys]), and then
+// a password. Valkey looks at nothing else in the certificate of its primary than who signed it, and what for: so only
+// the engines have one of a server.
+//
 // # Where it runs
 //
 // On two managers that do not lead the swarm, where there are as many: then the loss of the leader, after which

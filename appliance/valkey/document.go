@@ -20,9 +20,10 @@ type Document struct {
 	// Wanted is as the config of the queue's home has it; its zero value: there is to be no Valkey.
 	Wanted   Wanted   `json:"wanted,omitzero"`
 	Password string   `json:"password"` // of the user "default"
-	Named    string   `json:"named"`    // what Wanted.Image was when Image was looked up
-	Image    string   `json:"image"`    // that, pinned
-	Engines  []Engine `json:"engines"`  // two at most
+	Keys     Keys     `json:"tls,omitzero"`
+	Named    string   `json:"named"`   // what Wanted.Image was when Image was looked up
+	Image    string   `json:"image"`   // that, pinned
+	Engines  []Engine `json:"engines"` // two at most
 	// Generation grows when Engines change.
 	Generation int `json:"generation"`
 	// Change grows with each change of what follows.
@@ -138,10 +139,15 @@ func Load(store Store) (d Document, err error) {
 var errChanged = errors.New("another manager has changed where the queue's Valkey is")
 
 // save replaces the document was by next.
-func save(store Store, was, next Document, message string) (Document, error) {
+func save(store Store, was, next Document, message string) (_ Document, err error) {
 	next.Change = was.Change + 1
 	if next.Password == "" {
 		next.Password = rand.Text()
+	}
+	if next.Keys == (Keys{}) {
+		if next.Keys, err = newKeys(); err != nil {
+			return was, err
+		}
 	}
 	return next, store.Update(message, func(data []byte) ([]byte, error) {
 		var is Document

@@ -2,6 +2,8 @@ package valkey
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -25,10 +27,15 @@ const (
 )
 
 // Open returns a client of an engine.
-func Open(e Engine, password string) *redis.Client {
+func (d Document) Open(e Engine) *redis.Client {
+	secured, err := d.Keys.config()
+	if err != nil {
+		secured = &tls.Config{RootCAs: x509.NewCertPool()} // it gets nowhere
+	}
 	return redis.NewClient(&redis.Options{
 		Addr:            e.Addr.String(),
-		Password:        password,
+		Password:        d.Password,
+		TLSConfig:       secured,
 		DB:              ownDatabase,
 		DialTimeout:     dialTimeout,
 		ReadTimeout:     answerTimeout,

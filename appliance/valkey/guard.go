@@ -38,7 +38,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		if e, _ := d.primary(); err == nil && g.Own(e) && d.Fenced {
 			if client == nil || of != e {
 				closeClient(client)
-				client, of, g.holds = Open(e, d.Password), e, false
+				client, of, g.holds = d.Open(e), e, false
 			}
 			g.look(ctx, client)
 		} else if client != nil {

@@ -82,9 +82,13 @@ func Point(doc Document, d valkey.Document) error {
 func engineIn(d valkey.Document) queueproc.Engine {
 	e, _ := d.At(d.Primary)
 	return queueproc.Engine{
-		Name:     "valkey on " + e.Name,
-		Addr:     e.Addr.String(),
-		Password: d.Password,
-		Epoch:    uint64(d.Epoch),
+		Name:        "valkey on " + e.Name,
+		Addr:        e.Addr.String(),
+		Host:        valkey.ServerName,
+		CA:          d.Keys.CA,
+		Certificate: d.Keys.Client.Certificate,
+		Key:         d.Keys.Client.Key,
+		Password:    d.Password,
+		Epoch:       uint64(d.Epoch),
 	}
 }

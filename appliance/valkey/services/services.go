@@ -4,8 +4,6 @@ package services
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/appliance/valkey"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 const (
@@ -28,7 +27,8 @@ const (
 // Engine is what is asked of Swarm. *swarm.Engine is one.
 type Engine interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
-	KeepOwn(ctx context.Context, list []servicespec.Valkey, secret []byte) error
+	KeepOwn(ctx context.Context, list []servicespec.Valkey) error
+	Try(ctx context.Context, image string, command []string) (said string, err error)
 }
 
 // Sources finds images. *deploy.Sources is one.
@@ -56,7 +56,7 @@ func (c *Cluster) Managers(ctx context.Context) (list []valkey.Manager, err erro
 	}
 	for _, n := range nodes {
 		addr, err := netip.ParseAddr(n.Addr)
-		if err != nil || n.Role != fleet.RoleManager {
+		if err != nil {
 			continue
 		}
 		if n.State != fleet.StateDown && n.State != fleet.StateUnreachable {
@@ -68,7 +68,8 @@ func (c *Cluster) Managers(ctx context.Context) (list []valkey.Manager, err erro
 		list = append(list, valkey.Manager{
 			Engine: valkey.Engine{Node: n.ID, Name: n.Display, Addr: netip.AddrPortFrom(addr.Unmap(), 0)},
 			Leads:  n.Leader,
-			Usable: n.Availability == fleet.AvailabilityActive && (!down || time.Since(since) < downFor),
+			Usable: n.Role == fleet.RoleManager && n.Availability == fleet.AvailabilityActive &&
+				(!down || time.Since(since) < downFor),
 		})
 	}
 	return list, nil
@@ -85,27 +86,33 @@ func (c *Cluster) Image(ctx context.Context, named string) (string, error) {
 			"registry; or, without the Internet, `docker pull` and `docker save` it elsewhere, `docker load` it here, "+
 			"push it as localhost:8003/NAME:TAG and set queue.image to that", named, err)
 	}
+	said, err := c.engine.Try(ctx, pinned, valkey.Trial())
+	if err == nil {
+		err = valkey.Judge(said)
+	}
+	if err != nil {
+		return "", fmt.Errorf("queue.image %s can't keep it (%w): name another there, such as the default %s", named,
+			err, configs.DefaultValkey)
+	}
 	return pinned, nil
 }
 
 // Run implements valkey.Cluster.
 func (c *Cluster) Run(ctx context.Context, d valkey.Document) error {
-	config := valkey.Config(d.Password, d.Wanted.Memory)
-	hash := sha256.Sum256([]byte(config))
-	secret := fleet.OwnServices + hex.EncodeToString(hash[:6])
+	config := servicespec.NewSecret("conf", []byte(valkey.Config(d.Password, d.Wanted.Memory)))
+	keys := servicespec.NewSecret("pem", d.Keys.File())
 	var list []servicespec.Valkey
 	for _, e := range d.Engines {
 		list = append(list, servicespec.Valkey{
-			Name:  e.Service(),
-			Node:  e.Node,
-			Image: e.Image,
-			Args: []string{"--bind", e.Addr.Addr().String(), "--port", fmt.Sprint(e.Addr.Port()),
-				"--dir", "/data"},
-			Secret: secret,
-			Memory: memoryFactor*d.Wanted.Memory + memorySpare,
+			Name:    e.Service(),
+			Node:    e.Node,
+			Image:   e.Image,
+			Command: append([]string{"valkey-server", config.Path()}, e.Args("/data", keys.Path())...),
+			Secrets: []servicespec.Secret{config, keys},
+			Memory:  memoryFactor*d.Wanted.Memory + memorySpare,
 		})
 	}
-	if err := c.engine.KeepOwn(ctx, list, []byte(config)); err != nil {
+	if err := c.engine.KeepOwn(ctx, list); err != nil {
 		return fmt.Errorf("keep the services of the queue: %w", err)
 	}
 	return nil

@@ -2,9 +2,9 @@ package services
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -16,16 +16,23 @@ import (
 
 // swarm is one in memory.
 type swarm struct {
-	nodes  []fleet.Node
-	kept   []servicespec.Valkey
-	secret string
+	nodes []fleet.Node
+	kept  []servicespec.Valkey
+	said  string // in a trial
 }
 
 func (s *swarm) Nodes(context.Context) ([]fleet.Node, error) { return s.nodes, nil }
 
-func (s *swarm) KeepOwn(_ context.Context, list []servicespec.Valkey, secret []byte) error {
-	s.kept, s.secret = list, string(secret)
+func (s *swarm) KeepOwn(_ context.Context, list []servicespec.Valkey) error {
+	s.kept = list
 	return nil
+}
+
+func (s *swarm) Try(_ context.Context, image string, command []string) (string, error) {
+	if image != "valkey:8@sha256:1" || command[0] != "valkey-server" {
+		return "", errors.New("it is another image")
+	}
+	return s.said, nil
 }
 
 type source struct{ err error }
@@ -48,7 +55,7 @@ func TestManagers(t *testing.T) {
 	}}
 	c := New(s, source{})
 	list, err := c.Managers(t.Context())
-	if err != nil || len(list) != 3 || !list[0].Usable || !list[1].Usable || list[2].Usable {
+	if err != nil || len(list) != 4 || !list[0].Usable || !list[1].Usable || list[2].Usable || list[3].Usable {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	c.down["down"] = c.down["down"].Add(-downFor)
@@ -63,10 +70,18 @@ func TestManagers(t *testing.T) {
 
 func TestImage(t *testing.T) {
 	t.Parallel()
-	if pinned, err := New(nil, source{}).Image(t.Context(), "valkey:8"); pinned != "valkey:8@sha256:1" || err != nil {
+	s := &swarm{said: "Valkey version=8.1.0, bits=64\nFailed to configure TLS.\n"}
+	if pinned, err := New(s, source{}).Image(t.Context(), "valkey:8"); pinned != "valkey:8@sha256:1" || err != nil {
 		t.Errorf("%s, %v", pinned, err)
 	}
-	_, err := New(nil, source{errors.New("no such host")}).Image(t.Context(), "valkey:8")
+	s.said = "Redis version=6.0.16, bits=64\nFailed to configure TLS.\n"
+	_, err := New(s, source{}).Image(t.Context(), "valkey:8")
+	want := "queue.image valkey:8 can't keep it (its version 6.0.16 is older than 7.0): name another there, such as " +
+		"the default valkey/valkey:8.1-alpine"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	_, err = New(s, source{errors.New("no such host")}).Image(t.Context(), "valkey:8")
 	if err == nil || !strings.Contains(err.Error(), "no such host") || !strings.Contains(err.Error(), "queue.image") {
 		t.Errorf("%v", err)
 	}
@@ -79,6 +94,7 @@ func TestRun(t *testing.T) {
 	d := valkey.Document{
 		Wanted:   valkey.Wanted{Memory: 1 << 30},
 		Password: "a-password-that-nobody-sees",
+		Keys:     valkey.Keys{CA: "CA ", Engine: valkey.Pair{Certificate: "CERT ", Key: "KEY "}},
 		Engines:  []valkey.Engine{{Slot: 2, Node: "n", Addr: at, Image: "i@sha256:1"}},
 	}
 	if err := New(s, nil).Run(t.Context(), d); err != nil {
@@ -91,18 +107,33 @@ func TestRun(t *testing.T) {
 	if v.Name != "crawlbox-queue-2" || v.Node != "n" || v.Image != "i@sha256:1" || v.Memory <= 2<<30 {
 		t.Errorf("%+v", v)
 	}
-	if want := []string{"--bind", "fd00::1", "--port", "7892", "--dir", "/data"}; !slices.Equal(v.Args, want) {
-		t.Errorf("%q, want %q", v.Args, want)
+	command := strings.Join(v.Command, " ")
+	for _, part := range []string{
+		"valkey-server /run/secrets/crawlbox-queue.conf --bind fd00::1 --port 0 --tls-port 7892 ", " --dir /data",
+		" --tls-key-file /run/secrets/crawlbox-queue.pem ", " --tls-auth-clients yes --tls-replication yes ",
+	} {
+		if !strings.Contains(command, part) {
+			t.Errorf("%q is not in %q", part, command)
+		}
 	}
-	spec, err := v.Spec("secret-id")
+	spec, err := v.Spec([]string{"conf-id", "pem-id"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := spec.TaskTemplate.ContainerSpec; !text.ReadOnly || text.User == "" || len(text.CapabilityDrop) != 1 ||
-		text.Secrets[0].SecretID != "secret-id" {
+		text.Secrets[0].SecretID != "conf-id" || text.Secrets[1].File.Name != "crawlbox-queue.pem" ||
+		text.Secrets[1].File.Mode != 0o400 {
 		t.Errorf("%+v", text)
 	}
-	if strings.Contains(s.secret, d.Password) || !strings.Contains(s.secret, "min-replicas-to-write 1\n") {
-		t.Errorf("it starts with %s", s.secret)
+	conf, keys := string(v.Secrets[0].Data()), string(v.Secrets[1].Data())
+	if strings.Contains(conf, d.Password) || !strings.Contains(conf, "min-replicas-to-write 1\n") {
+		t.Errorf("it starts with %s", conf)
+	}
+	if keys != "CERT KEY CA " {
+		t.Errorf("its keys are %s", keys)
+	}
+	public, err := json.Marshal(spec) // as docker service inspect shows it
+	if err != nil || strings.Contains(string(public), "KEY") || strings.Contains(v.Secrets[1].Name, "KEY") {
+		t.Errorf("anybody sees %s, %v", public, err)
 	}
 }
