@@ -54,7 +54,8 @@ func (a address) url() string {
 const killedEnv = "CRAWLBOX_KILLED"
 
 // TestKilled has unchanged programs work through numbered items while they are killed, asked to stop, connections to
-// the engine are cut, and front and keeper begin anew: none is lost, and no more come twice than were at hand.
+// the engine are cut, it refuses writes, and front and keeper begin anew: none is lost, and no more come twice than
+// were at hand.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	items, long := 120, false
@@ -292,7 +293,7 @@ func (k *killed) slot(ctx context.Context, theirs chan<- *life) {
 
 // harm does something to somebody.
 func (k *killed) harm(slots []chan *life) string {
-	n := k.rng.IntN(8)
+	n := k.rng.IntN(9)
 	switch {
 	case n < 5:
 		l := <-slots[k.rng.IntN(len(slots))]
@@ -321,6 +322,12 @@ func (k *killed) harm(slots []chan *life) string {
 		clear(k.conns)
 		k.mu.Unlock()
 		return "connections cut"
+	case n == 7 && k.direct.ConfigSet(k.Context(), "min-replicas-to-write", "1").Err() == nil:
+		time.Sleep(300 * time.Millisecond)
+		if err := k.direct.ConfigSet(k.Context(), "min-replicas-to-write", "0").Err(); err != nil {
+			k.Error(err)
+		}
+		return "writes refused for want of a replica"
 	}
 	k.stop()
 	k.begin()
@@ -357,7 +364,7 @@ func (k *killed) judge(items int, harms map[string]int) {
 	for _, times := range begun {
 		twice += times - 1
 	}
-	others := harms["connections cut"] + harms["front begun anew"]
+	others := harms["connections cut"] + harms["front begun anew"] + harms["writes refused for want of a replica"]
 	if most := k.consumer.window * (k.ends + others*max(2, k.consumer.slots)); twice > most {
 		k.Errorf("%d items were handed out once more, at the most %d may be", twice, most)
 	}

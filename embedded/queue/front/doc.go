@@ -48,7 +48,7 @@
 // there again.
 //
 // An engine that takes no writes while it has no replica says NOREPLICAS, and one that has become a replica READONLY,
-// which few libraries try again after: clients are told the same error instead.
+// which few libraries try again after: clients are told LOADING instead.
 //
 // # Rewriting
 //

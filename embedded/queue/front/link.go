@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/admission"
@@ -220,6 +221,10 @@ func (s *session) exchange(ctx context.Context, args ...string) (reply []byte, e
 	}
 	select {
 	case <-c.done:
+		if c.err == nil && soften(c.reply) {
+			_, why, _ := strings.Cut(oneLine(string(c.reply)), " ")
+			return nil, downError{errors.New(strings.TrimSpace(why))}
+		}
 		return c.reply, c.err
 	case <-l.ended:
 		return nil, errLost
@@ -264,11 +269,12 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 	}
 	n, got := 0, uint64(0)
 	var bad error
+	failed := false
 	for n < len(b) && (taker == nil || r.left > 0) {
 		whole := r.left == 0
 		k, done, err := r.next(b[n:])
 		if whole && done && r.failed {
-			soften(b[n : n+k])
+			failed = soften(b[n:n+k]) || failed
 		}
 		n += k
 		if done && !r.push {
@@ -280,6 +286,9 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 	}
 	if n == 0 && bad == nil {
 		return holds, l.in.more()
+	}
+	if failed {
+		s.tellFailed()
 	}
 	if !holds {
 		s.out.Lock()

@@ -349,32 +349,73 @@ func TestEngine_Progress(t *testing.T) {
 	})
 }
 
-// TestSoften has an engine that wants a replica, and one that has become one: clients are told to try again, whatever
-// comes beside it.
-func TestSoften(t *testing.T) {
+// TestNotNow has an engine that takes no writes now, since it wants a replica or is one: clients are told to try again,
+// whatever comes beside it, and who rewrites hears of it before they do.
+func TestNotNow(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ says, told string }{{noReplicas, replicaLess}, {readOnly, isReplica}} {
-		if len(c.says) != len(c.told) {
-			t.Fatalf("%q has %d bytes, and %q %d", c.says, len(c.says), c.told, len(c.told))
-		}
-		t.Run(c.says, func(t *testing.T) {
+	if len(noReplicas) != len(replicaLess) || len(readOnly) != len(isReplica) {
+		t.Fatal("not in its place")
+	}
+	for name, is := range map[string]struct {
+		make  []any
+		reply string // to a write
+	}{
+		"wants a replica": {
+			[]any{"CONFIG", "SET", "min-replicas-to-write", 1}, replicaLess,
+		},
+		"is a replica": {
+			[]any{"REPLICAOF", "127.0.0.1", 1}, isReplica,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			arg := []string{"--min-replicas-to-write", "1"}
-			if c.says == readOnly {
-				arg = []string{"--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"}
+			e, f, r := startRewriting(t, func(*Options) {})
+			c := f.talk(2)
+			c.want(":1\r\n", "RPUSH", "k", "v")
+			if err := e.direct().Do(t.Context(), is.make...).Err(); err != nil {
+				t.Fatal(err)
 			}
-			f := startFront(t, Options{Engine: startEngine(t, arg...).engine()})
-			client := f.talk(2)
-			client.want(c.told+"\r\n", "SET", "k", "v")
-			client.want(fmt.Sprintf("$%d\r\n%s\r\n", len(c.says), c.says), "ECHO", c.says)
-			client.write(string(appendRequest(appendRequest(nil, "SET", "k", "v"), "PING")))
-			if got := client.read() + client.read(); got != c.told+"\r\n+PONG\r\n" {
+			for i, args := range [][]string{
+				{"SET", "k", "v"},
+				{"BLPOP", "k", "0"}, // which is rewritten
+				{"EVAL", "return redis.call('set', 'k', 'v')", "0"},
+			} {
+				c.send(args...)
+				if got := c.read(); !strings.HasPrefix(got, "-LOADING ") {
+					t.Errorf("%s: %q", args[0], got)
+				}
+				if n := r.failed.Load(); n != int32(i)+1 {
+					t.Errorf("%s: who rewrites has heard of it %d times, want %d", args[0], n, i+1)
+				}
+			}
+			text := "-NOREPLICAS none\r\n"
+			c.want(fmt.Sprintf("$%d\r\n%s\r\n", len(text), text), "ECHO", text)
+			c.write(string(appendRequest(appendRequest(nil, "SET", "k", "v"), "PING")))
+			if got := c.read() + c.read(); got != is.reply+"\r\n+PONG\r\n" {
 				t.Errorf("pipelined: %q", got)
 			}
-			client.write(string(appendRequest(nil, "EVAL", "return redis.call('SET', 'k', 'v')", "0")))
-			if got := client.read(); !strings.HasPrefix(got, "-LOADING ") {
-				t.Errorf("of a script: %q", got)
-			}
 		})
+	}
+}
+
+// TestSoften takes errors for what they are.
+func TestSoften(t *testing.T) {
+	t.Parallel()
+	for reply, want := range map[string]string{
+		"-LOADING Redis is loading\r\n":    "-LOADING Redis is loading\r\n",
+		"-MASTERDOWN Link with MASTER\r\n": "-LOADING    Link with MASTER\r\n",
+		"-EXECABORT Transaction discarded because of: READONLY You can't\r\n": "-LOADING   Transaction discarded " +
+			"because of: READONLY You can't\r\n",
+		"-EXECABORT Transaction discarded because of previous errors.\r\n": "",
+		"-ERR READONLY \r\n":     "",
+		"-READONLYX is none\r\n": "",
+		"-READONLY\r\n":          "",
+		"+READONLY is\r\n":       "",
+		"$-1\r\n":                "",
+	} {
+		got := []byte(reply)
+		if is := soften(got); is != (want != "") || is && string(got) != want || !is && string(got) != reply {
+			t.Errorf("%q is %v and %q, want %q", reply, is, got, want)
+		}
 	}
 }

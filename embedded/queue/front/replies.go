@@ -3,6 +3,7 @@ package front
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 )
 
@@ -73,15 +74,34 @@ const (
 	isReplica   = "-LOADING it is a read only replica now; soon try again"
 )
 
-// soften has a client that is told that the engine takes no write now try again: it waits for a replica, or for who
-// says that it has to do without; or another is about to take its place.
-func soften(reply []byte) {
+// notNow are codes of errors by which an engine says that it can't do what it is asked, and may soon: it reads its
+// data, or waits for a replica, or to hear that it is the primary.
+var notNow = [...]string{"LOADING ", "NOREPLICAS ", "READONLY ", "MASTERDOWN "}
+
+// aborted begins an error of EXEC for such a reason.
+const aborted = "EXECABORT Transaction discarded because of: "
+
+// soften reports whether a reply is such an error, and has it be LOADING in its place.
+func soften(reply []byte) bool {
 	switch {
+	case reply[0] != '-':
+		return false
 	case bytes.HasPrefix(reply, []byte(noReplicas)):
 		copy(reply, replicaLess)
+		return true
 	case bytes.HasPrefix(reply, []byte(readOnly)):
 		copy(reply, isReplica)
+		return true
 	}
+	code, _, _ := bytes.Cut(reply[1:], []byte(" "))
+	why := bytes.TrimPrefix(reply[1:], []byte(aborted))
+	for _, known := range notNow {
+		if bytes.HasPrefix(why, []byte(known)) {
+			copy(code, fmt.Sprintf("%-*s", len(code), "LOADING"))
+			return true
+		}
+	}
+	return false
 }
 
 // header takes the first line of a value and returns its length, 0 where its end is to come.

@@ -74,7 +74,9 @@ func rewrite(ctx context.Context, s *session, args []string) bool {
 			ahead = ahead[len(same):]
 		}
 	}
+	s.telling.Lock()
 	instead := s.rewriting.Rewrite(c)
+	s.telling.Unlock()
 	if instead.Serve == nil || s.multi || s.uncounted {
 		return s.replace(ctx, args, instead)
 	}

@@ -36,7 +36,8 @@ type session struct {
 	guest     admission.Guest
 	welcome   func() // called once, when the password came
 	share     *admission.Share
-	rewriting Rewriting // nil: nothing is rewritten, or the client has not logged in
+	rewriting Rewriting // nil: nothing is rewritten, or the client has not logged in; changed and called with telling
+	telling   sync.Mutex
 
 	// What the engine has to be told anew, and why it can't be.
 	db, proto int
@@ -154,6 +155,8 @@ func (s *session) login(ctx context.Context) bool {
 	}
 	s.setKnown(true)
 	s.welcome()
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	if r := s.front.opts.Rewriter; r != nil && s.rewriting == nil {
 		s.rewriting = r.Enter(s.client, s.accepted)
 	}
@@ -168,12 +171,16 @@ func (s *session) setKnown(known bool) {
 
 // tellFailed says that the client hears of an engine that can't be used.
 func (s *session) tellFailed() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	if s.rewriting != nil {
 		s.rewriting.Failed()
 	}
 }
 
 func (s *session) leaveRewriting() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	if s.rewriting != nil {
 		s.rewriting.Leave()
 		s.rewriting = nil

@@ -51,7 +51,11 @@ func numbered(server asynq.RedisClientOpt, n int) error {
 		if err != nil {
 			slower = 1
 		}
-		worker := asynq.NewServer(server, asynq.Config{Concurrency: 4})
+		worker := asynq.NewServer(server, asynq.Config{
+			Concurrency: 4,
+			// By default it waits longer each time: for minutes soon.
+			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
+		})
 		return worker.Run(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
 			fmt.Fprintf(record, "begun %s\n", task.Payload())
 			time.Sleep(time.Duration(slower*(5+rand.IntN(45))) * time.Millisecond)
