@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -569,6 +570,60 @@ func TestReplicaLost(t *testing.T) {
 	for _, a := range acks {
 		if !slices.Contains(items, strconv.Itoa(a.n)) {
 			t.Fatalf("%d is lost", a.n)
+		}
+	}
+}
+
+// TestForged has a client of the queue write into the key of what an engine was told, and fill the memory, before the
+// primary is lost: its replica takes its place all the same, and one is in sync again after that.
+func TestForged(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	for _, forged := range [][]any{
+		{"SET", toldKey, "9 999999"},
+		{"SET", toldKey, "9 999999 " + (Document{Password: "another"}).sign("told 9 999999")},
+		{"SET", toldKey, strings.Repeat("x", 1<<20)},
+		{"LPUSH", toldKey, "x"},
+	} {
+		before := l.inSync()
+		p, _ := before.primary()
+		c := redis.NewClient(&redis.Options{
+			Addr: l.direct[p.Addr].String(), Password: labPassword, TLSConfig: l.tls(), DB: ownDatabase,
+		})
+		_, err := c.TxPipelined(t.Context(), func(do redis.Pipeliner) error {
+			do.Del(t.Context(), toldKey)
+			return do.Do(t.Context(), forged...).Err()
+		})
+		if err == nil {
+			err = c.ConfigSet(t.Context(), "maxmemory", "1").Err() // it is full
+		}
+		c.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.told(p)
+		l.procs[p.Addr].kill()
+		l.wait("another primary", func(d Document) bool { return d.Primary != before.Primary })
+		l.procs[p.Addr].start()
+	}
+	l.inSync()
+}
+
+// told waits until an engine is told again what it is.
+func (l *lab) told(e Engine) {
+	l.t.Helper()
+	d := l.document()
+	c := redis.NewClient(&redis.Options{
+		Addr: l.direct[e.Addr].String(), Password: labPassword, TLSConfig: l.tls(), DB: ownDatabase,
+	})
+	defer c.Close()
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		text, err := c.Get(l.t.Context(), toldKey).Result()
+		if epoch, _ := d.parseTold(text); epoch == d.Epoch {
+			return
+		}
+		if time.Since(begun) > time.Minute {
+			l.t.Fatalf("what the engine was told is %.100q: %v", text, err)
 		}
 	}
 }

@@ -26,9 +26,9 @@
 // A Valkey that starts refuses writes and replicas until it was seen what it is: the configuration that it starts
 // with wants a replica and knows no user for one. So an old primary that comes back does no harm, and is made the
 // replica; and one that comes back without its data is not followed by the other. What it was told last, with the
-// epoch of its data, is a key in the last database; who is told something older than that by a manager that was
-// held up refuses. The user of replicas has another name and password after each change of machines, so that a
-// replica that was replaced, and is not reached, can't acknowledge for the one in its place.
+// epoch of its data, is a key in the last database, signed, since clients write there too; who is told something older
+// than that by a manager that was held up refuses. The user of replicas has another name and password after each change
+// of machines, so that a replica that was replaced, and is not reached, can't acknowledge for the one in its place.
 //
 // A write counts as accepted when its client has the answer. A process that was stopped and goes on may do what lay
 // in its sockets, before it looks at the time; so fronts close their connections to a primary whose epoch is over.

@@ -104,9 +104,12 @@ func epochOf(user string) (epoch int) {
 }
 
 // userPassword returns the password of that.
-func (d Document) userPassword() string {
+func (d Document) userPassword() string { return d.sign(d.user()) }
+
+// sign returns what only who knows the password can make of a text.
+func (d Document) sign(text string) string {
 	mac := hmac.New(sha256.New, []byte(d.Password))
-	mac.Write([]byte(d.user()))
+	mac.Write([]byte(text))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 

@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -22,6 +23,8 @@ const (
 	ownDatabase = 15
 	// toldKey holds the epoch of the data, and the change of the document that the engine was told last.
 	toldKey = "crawlbox:told"
+	// mostTold is longer than what it holds, in bytes: clients of the queue can write it as well.
+	mostTold = 200
 	// oldest is the first version of Redis' protocol and commands that will do.
 	oldest = "7.0"
 )
@@ -55,7 +58,7 @@ func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err 
 		info = p.Do(ctx, "INFO", "server", "replication", "persistence", "memory")
 		wants = p.Do(ctx, "CONFIG", "GET", "min-replicas-to-write")
 		follower = p.Do(ctx, "CONFIG", "GET", "masteruser")
-		told = p.Do(ctx, "GET", toldKey)
+		told = p.Do(ctx, "GETRANGE", toldKey, 0, mostTold)
 		user = p.Do(ctx, "ACL", "GETUSER", d.user())
 		return nil
 	})
@@ -63,7 +66,8 @@ func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err 
 	if infoErr != nil {
 		return o, errors.Join(infoErr, context.Cause(ctx))
 	}
-	if err = cmpErr(told.Err(), user.Err(), wants.Err(), follower.Err()); err != nil {
+	words, toldErr := heard(told)
+	if err = cmpErr(toldErr, user.Err(), wants.Err(), follower.Err()); err != nil {
 		return o, err
 	}
 	readInfo(text, &o)
@@ -73,9 +77,7 @@ func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err 
 	o.Wants, _ = strconv.Atoi(setting(wants))
 	o.User = setting(follower)
 	o.Configured = user.Err() == nil
-	if text, err := told.Text(); err == nil {
-		o.Epoch, o.Change = parseTold(text)
-	}
+	o.Epoch, o.Change = d.parseTold(words)
 	return o, nil
 }
 
@@ -223,17 +225,33 @@ func (s shaper) hold(ctx context.Context, wait time.Duration) error {
 	}, func(*redis.Tx) error { return nil })
 }
 
-// guarded has the engine do commands all at once, unless it was told something newer, and then what is after them.
+// guarded has the engine do commands all at once, unless it was told something newer, and then what is after them. One
+// whose memory is full does nothing at once, so that gets room for a moment.
 func (s shaper) guarded(ctx context.Context, commands func(redis.Pipeliner), then func(*redis.Tx) error) error {
 	if s.older() {
 		return errOlder
 	}
+	err := s.atOnce(ctx, commands, then)
+	if err == nil || !strings.HasPrefix(err.Error(), "OOM ") && !strings.HasPrefix(err.Error(), "EXECABORT ") {
+		return err
+	}
+	room := func(ctx context.Context, bytes int64) error {
+		return s.c.ConfigSet(ctx, "maxmemory", strconv.FormatInt(bytes, 10)).Err()
+	}
+	defer func() { _ = room(context.WithoutCancel(ctx), s.d.Wanted.Memory) }()
+	if err := room(ctx, 0); err != nil {
+		return err
+	}
+	return s.atOnce(ctx, commands, then)
+}
+
+func (s shaper) atOnce(ctx context.Context, commands func(redis.Pipeliner), then func(*redis.Tx) error) error {
 	return s.c.Watch(ctx, func(tx *redis.Tx) error {
-		text, err := tx.Get(ctx, toldKey).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
+		text, err := heard(tx.Do(ctx, "GETRANGE", toldKey, 0, mostTold))
+		if err != nil {
 			return err
 		}
-		if _, change := parseTold(text); change > s.d.Change {
+		if _, change := s.d.parseTold(text); change > s.d.Change {
 			return errOlder
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
@@ -247,8 +265,28 @@ func (s shaper) guarded(ctx context.Context, commands func(redis.Pipeliner), the
 	}, toldKey)
 }
 
-func parseTold(text string) (epoch, change int) {
+// heard returns what an engine was told, as it has it; nothing where the key is something else.
+func heard(cmd *redis.Cmd) (string, error) {
+	text, err := cmd.Text()
+	if err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") {
+		return "", nil
+	}
+	return text, err
+}
+
+// told returns what an engine is told, signed: clients of the queue, who do not know the password, could write another
+// epoch, and nobody would be obeyed any longer.
+func (d Document) told(epoch, change int) string {
+	text := fmt.Sprintf("%d %d", epoch, change)
+	return text + " " + d.sign("told "+text)
+}
+
+// parseTold reads that; zero where it is not signed.
+func (d Document) parseTold(text string) (epoch, change int) {
 	_, _ = fmt.Sscanf(text, "%d %d", &epoch, &change)
+	if !hmac.Equal([]byte(text), []byte(d.told(epoch, change))) {
+		return 0, 0
+	}
 	return epoch, change
 }
 
@@ -267,7 +305,7 @@ func (s shaper) lead(ctx context.Context) error {
 			p.Do(ctx, "CLIENT", "UNPAUSE")
 		}
 	}, func(tx *redis.Tx) error {
-		return tx.Set(ctx, toldKey, fmt.Sprintf("%d %d", s.d.Epoch, s.d.Change), 0).Err()
+		return tx.Set(ctx, toldKey, s.d.told(s.d.Epoch, s.d.Change), 0).Err()
 	})
 }
 

@@ -246,7 +246,7 @@ func client(ctx context.Context, s *session, args []string) bool {
 		s.uncounted = true
 	case "TRACKING", "CACHING", "NO-TOUCH":
 		s.kept = true
-	case "KILL", "PAUSE", "NO-EVICT":
+	case "KILL", "PAUSE", "UNPAUSE", "NO-EVICT":
 		if !s.front.opts.Unrestricted {
 			return refuse(ctx, s, args)
 		}

@@ -17,10 +17,10 @@
 // AUTH, HELLO, RESET and QUIT are the front's own; the engine is told of the protocol and the name. So that
 // nobody who knows the cluster's password can stop the engine, have it write files, follow another server or hold up
 // all others, the front refuses with NOPERM: ACL but for WHOAMI, CAT, GENPASS and HELP; BGREWRITEAOF, BGSAVE, SAVE,
-// SHUTDOWN, DEBUG, FAILOVER, MIGRATE, REPLICAOF, SLAVEOF, SYNC, PSYNC, REPLCONF; CLIENT KILL, PAUSE and NO-EVICT;
-// CLUSTER but for what reads; CONFIG but for GET of single settings that are no secret; MODULE but for LIST; SCRIPT
-// DEBUG. A script can still call what the engine lets scripts call; a user of the engine with few rights (ACL) is
-// the better bound, and data are any client's to delete, as they are in Redis.
+// SHUTDOWN, DEBUG, FAILOVER, MIGRATE, REPLICAOF, SLAVEOF, SYNC, PSYNC, REPLCONF; CLIENT KILL, PAUSE, UNPAUSE and
+// NO-EVICT; CLUSTER but for what reads; CONFIG but for GET of single settings that are no secret; MODULE but for LIST;
+// SCRIPT DEBUG. A script can still call what the engine lets scripts call; a user of the engine with few rights (ACL)
+// is the better bound, and data are any client's to delete, as they are in Redis.
 //
 // A request is passed on as it is where it is written as client libraries do. All others, such as one typed by hand,
 // are read whole and written anew: what the front read is what the engine reads.

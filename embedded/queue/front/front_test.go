@@ -35,7 +35,7 @@ func TestFront_WhatIsNotPassedOn(t *testing.T) {
 		"module loadex /x",
 		"ACL SETUSER x", "ACL SAVE", "ACL GETUSER default", "CONFIG SET dir /", "config rewrite", "CONFIG RESETSTAT",
 		"CONFIG GET *", "CONFIG GET requirepass", "CONFIG GET port masterauth", "CLIENT KILL ID 1", "client pause 10",
-		"CLIENT NO-EVICT ON", "CLUSTER RESET", "SCRIPT DEBUG YES", "CONFIG",
+		"CLIENT NO-EVICT ON", "CLIENT UNPAUSE", "CLUSTER RESET", "SCRIPT DEBUG YES", "CONFIG",
 	} {
 		want := "-NOPERM " + strings.ToUpper(strings.Fields(line)[0])
 		if got := c.do(strings.Fields(line)...); !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 1 {
