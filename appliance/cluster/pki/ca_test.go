@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,11 +124,18 @@ func TestManagerIdentity_StaysAndFollows(t *testing.T) {
 	make := func(ca *CA, self Self) (*Identity, error) {
 		return ManagerIdentity(dir, ca, self, Membership{GossipKeys: Keyring{Key("k")}})
 	}
+	managers := []string{"a", "b"}
 	first, err := make(ca, self)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := first.Adopt(Membership{ManagerIDs: managers, Removed: []string{"c"}}); err != nil {
+		t.Fatal(err)
+	}
 	again, err := make(ca, self)
+	if err == nil && (!slices.Equal(again.Membership().ManagerIDs, managers) || again.Membership().Removed != nil) {
+		t.Errorf("after a start it knows %+v", again.Membership())
+	}
 	if err != nil || !again.Certificate().Leaf.Equal(first.Certificate().Leaf) {
 		t.Errorf("certificate changed without need, %v", err)
 	}

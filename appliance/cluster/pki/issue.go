@@ -131,6 +131,7 @@ func ManagerIdentity(dir string, ca *CA, self Self, member Membership) (*Identit
 	}
 	unmarked := !HoldsCA(id.Certificate().Leaf) // of a version before marks
 	moved := id.Self.Name != self.Name || id.Self.Addr != self.Addr
+	member.ManagerIDs = id.member.ManagerIDs // until Swarm is asked, which may want another manager
 	id.Self, id.member = self, member
 	id.member.Cluster = ca.Hash().ClusterID()
 	if moved || unmarked || id.NeedsRenewal(time.Now()) {
