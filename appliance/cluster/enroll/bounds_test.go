@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -120,5 +122,28 @@ func TestServer_RemembersLittle(t *testing.T) {
 	}
 	if s.signs.Len() > member.Max || s.asks.Len() > member.Max || s.tries.failures.Len() > limitAddrs {
 		t.Errorf("%d, %d and %d are remembered", s.signs.Len(), s.asks.Len(), s.tries.failures.Len())
+	}
+}
+
+// TestArrange wants managers to be asked in the order in which they were, new ones last, and none that is no longer one
+// of them.
+func TestArrange(t *testing.T) {
+	t.Parallel()
+	at := func(list ...byte) (all []netip.AddrPort) {
+		for _, n := range list {
+			all = append(all, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 7980))
+		}
+		return all
+	}
+	for _, tc := range []struct{ order, managers, want []netip.AddrPort }{
+		{nil, at(1, 2, 3), at(1, 2, 3)},
+		{at(2, 3, 1), at(1, 2, 3), at(2, 3, 1)},
+		{at(3, 1), at(1, 2, 3), at(3, 1, 2)},
+		{at(4, 2, 1), at(1, 2), at(2, 1)},
+		{at(1), nil, nil},
+	} {
+		if got := arrange(tc.order, tc.managers); !slices.Equal(got, tc.want) {
+			t.Errorf("after %v %v are asked as %v", tc.order, tc.managers, got)
+		}
 	}
 }

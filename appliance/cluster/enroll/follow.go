@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,12 @@ func Follow(ctx context.Context, id *pki.Identity, swarmID func() string, change
 	client := followClient(id)
 	defer client.CloseIdleConnections()
 	have := ""
+	var order []netip.AddrPort
 	var pushed time.Time
 	for ctx.Err() == nil {
 		own := swarmID()
-		news, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Have: have, Swarm: own})
+		news, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Have: have, Swarm: own},
+			&order)
 		if err == nil && own != "" && (id.OnTrial() || id.Moved()) && time.Since(pushed) > trialRetry {
 			pushed = time.Now()
 			id.RenewSoon() // a machine that is switched off now may come back in days
@@ -77,7 +80,7 @@ func Check(ctx context.Context, id *pki.Identity) error { return CheckAs(ctx, id
 func CheckAs(ctx context.Context, id *pki.Identity, swarmID string) error {
 	client := followClient(id)
 	defer client.CloseIdleConnections()
-	_, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Swarm: swarmID})
+	_, err := askNews(ctx, id, client, followRequest{Version: wireVersion, Swarm: swarmID}, new([]netip.AddrPort))
 	return err
 }
 
@@ -86,7 +89,7 @@ func followClient(id *pki.Identity) *http.Client {
 		Timeout:       followHold + requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: managerLost}).DialContext,
 			TLSClientConfig:     id.ClientTLS(fleet.RoleManager),
 			TLSHandshakeTimeout: dialTimeout,
 			IdleConnTimeout:     time.Minute,
@@ -94,12 +97,17 @@ func followClient(id *pki.Identity) *http.Client {
 	}
 }
 
-// askNews asks the managers in turn, and keeps the first answer. The version is
-// empty where there is no news.
+// managerLost has a manager that has lost its power be known as gone within seconds, while it holds a question.
+var managerLost = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: 2 * time.Second, Count: 2}
+
+// askNews asks the managers in turn, those that did not answer last after the others, and keeps the first answer; order
+// is how they were asked before. The version is empty where there is no news.
 func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
-	req followRequest) (version string, err error) {
+	req followRequest, order *[]netip.AddrPort) (version string, err error) {
 	failed := &ManagersError{}
-	for _, addr := range id.Membership().Managers {
+	managers := arrange(*order, id.Membership().Managers)
+	*order = managers
+	for i, addr := range managers {
 		var answer followAnswer
 		_, err := post(ctx, client, "https://"+addr.String()+pathFollow, req, &answer)
 		if errors.Is(err, pki.ErrRemoved) || errors.Is(err, ErrBound) {
@@ -107,6 +115,7 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 		}
 		if err != nil {
 			failed.Tries = append(failed.Tries, Try{Addr: addr, Err: err})
+			*order = slices.Concat(managers[i+1:], managers[:i+1])
 			continue
 		}
 		if answer.News == "" {
@@ -131,6 +140,17 @@ func askNews(ctx context.Context, id *pki.Identity, client *http.Client,
 		return answer.News, learn(id, addr, answer.Membership)
 	}
 	return "", failed
+}
+
+// arrange returns managers in an order in which some of them were, before those that were not.
+func arrange(order, managers []netip.AddrPort) []netip.AddrPort {
+	list := slices.DeleteFunc(slices.Clone(order), func(a netip.AddrPort) bool { return !slices.Contains(managers, a) })
+	for _, a := range managers {
+		if !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // learn keeps what the manager at addr says.
