@@ -343,6 +343,13 @@ var everything = []grows{
 		"appliance/cluster/home/standby.TestKeep_Refused",
 	},
 	{
+		"appliance/cluster/home/standby.lease.asked", "manager", "one for each manager that has the state",
+		"appliance/cluster/home/standby.TestLease",
+	},
+	{
+		"appliance/cluster/home/standby.lease.busy", "manager", "as asked", "appliance/cluster/home/standby.TestLease",
+	},
+	{
 		"copies of the queue that a manager keeps", "manager", "one, and the next, while the disk has 1 GiB free",
 		"appliance/cluster/home/standby.TestKeep_Refused",
 	},

@@ -94,6 +94,14 @@ var warnings = map[string]string{
 	"wrong password for the queue":                                         another,
 	"a client was cut off: ":                                               another,
 
+	"another manager is the home of the queue now; this one stands down":                  api.QueueTaken,
+	"failed to stand down as the home of the queue":                                       api.QueueDown,
+	"failed to remain the home of the queue":                                              api.QueueDown,
+	"this remains the home of the queue: another manager was to be it, and has not begun": moment,
+	"failed to tell nodes where the queue is":                                             elapses,
+	"another manager is to be the home of the queue: the one before is gone":              api.QueueTaken,
+	"this manager is the home of the queue now: the one before is gone":                   api.QueueTaken,
+
 	// Of images.
 	"a client without credentials is refused at the registry": another,
 	"refused a push":                         another,

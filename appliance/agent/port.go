@@ -27,6 +27,9 @@ const (
 	RouteHomeTake     = "POST /v1/home"
 	RouteHomeFits     = "POST /v1/home/fits"
 	RouteHomeCopy     = "PUT /v1/home/copy"
+	RouteHomeBeat     = "POST /v1/home/beat"
+	RouteHomeAgree    = "POST /v1/home/agree"
+	RouteHomeTakeOver = "POST /v1/home/takeover"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -84,6 +87,9 @@ var Callers = map[string]enroll.Caller{
 	RouteHomeTake:          enroll.Manager,
 	RouteHomeFits:          enroll.Manager,
 	RouteHomeCopy:          enroll.Manager,
+	RouteHomeBeat:          enroll.Manager,
+	RouteHomeAgree:         enroll.Manager,
+	RouteHomeTakeOver:      enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

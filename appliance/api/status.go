@@ -208,6 +208,7 @@ const (
 	QueueCopy        = "queue-copy"        // no other manager has one that is new
 	QueueFront       = "queue-front"       // it can't be had by its name on a node
 	QueueAlone       = "queue-alone"       // its Valkey has no replica
+	QueueTaken       = "queue-taken"       // it is here since its home before is gone
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
 	NodeIdle         = "node-idle"         // it is drained or paused, or has no replicas of a service
@@ -223,7 +224,8 @@ var Kinds = []string{
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
-	QueueFront, QueueAlone, QueueSandbox, QueueCopy, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway, NotDeployed,
+	QueueFront, QueueAlone, QueueSandbox, QueueCopy, QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway,
+	NotDeployed,
 	OtherFile,
 }
 

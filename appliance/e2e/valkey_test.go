@@ -114,7 +114,7 @@ func (c *cluster) losing(lost, from *lab.Host, addr string) {
 	lost.PowerOff()
 	off := time.Now()
 	w.await(c, off.Add(10*time.Second))
-	w.judge(c, off)
+	w.judge(c, off, 10*time.Second, time.Second)
 	lost.PowerOn()
 	c.agents[lost] = lost.Start("crawlbox", "crawlbox", "manager")
 	c.awaitAgent(lost)
@@ -175,6 +175,7 @@ func (c *cluster) hostOf(d valkey.Document) *lab.Host {
 // pusher pushes numbers at full speed.
 type pusher struct {
 	client *redis.Client
+	key    string
 	cancel context.CancelFunc
 	ended  chan struct{}
 
@@ -198,12 +199,12 @@ func (c *cluster) pushTo(addr string, from *lab.Host) *pusher {
 		ReadTimeout: 20 * time.Second,
 	})
 	ctx, cancel := context.WithCancel(c.Context())
-	w := &pusher{client: client, cancel: cancel, ended: make(chan struct{})}
+	w := &pusher{client: client, key: "pushed-" + from.Name(), cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)
-		_ = client.Del(ctx, "pushed").Err()
+		_ = client.Del(ctx, w.key).Err()
 		for n := 1; ctx.Err() == nil; n++ {
-			if client.RPush(ctx, "pushed", n).Err() != nil {
+			if client.RPush(ctx, w.key, n).Err() != nil {
 				continue
 			}
 			w.mu.Lock()
@@ -238,15 +239,27 @@ func (w *pusher) await(c *cluster, after time.Time) {
 	})
 }
 
-// judge wants pushes to have gone on soon after a loss, and none to be lost that were acknowledged long before.
-func (w *pusher) judge(c *cluster, off time.Time) {
+// acked returns when the first push after a time was acknowledged, or the last one where none was.
+func (w *pusher) acked(after time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.acks, func(a pushed) bool { return a.at.After(after) })
+	if i < 0 {
+		i = len(w.acks) - 1
+	}
+	return w.acks[i].at
+}
+
+// judge wants pushes to have gone on within a time after a loss, and none to be lost that was acknowledged longer
+// before it than another.
+func (w *pusher) judge(c *cluster, off time.Time, within, before time.Duration) {
 	c.Helper()
 	w.cancel()
 	<-w.ended
 	defer w.client.Close()
 	var items []string
 	lab.WaitFor(c, patience, "what was pushed", func() (err error) {
-		items, err = w.client.LRange(c.Context(), "pushed", 0, -1).Result()
+		items, err = w.client.LRange(c.Context(), w.key, 0, -1).Result()
 		return err
 	})
 	has := map[string]bool{}
@@ -265,11 +278,12 @@ func (w *pusher) judge(c *cluster, off time.Time) {
 			}
 		}
 	}
-	c.Logf("%d pushes, %d of them lost; none was acknowledged for %s", len(w.acks), gone, gap.Round(time.Millisecond))
-	if gap > 10*time.Second {
+	c.Logf("%s: %d pushes, %d of them lost; none was acknowledged for %s", w.key, len(w.acks), gone,
+		gap.Round(time.Millisecond))
+	if gap > within {
 		c.Errorf("no push was acknowledged for %s", gap)
 	}
-	if gone > 0 && off.Sub(first) > time.Second {
+	if gone > 0 && off.Sub(first) > before {
 		c.Errorf("%d pushes are lost, the first of them %s before the machine", gone, off.Sub(first))
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/addressbook"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
+	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
@@ -147,7 +148,8 @@ func newManager(
 	}
 	p := &manager{Node: &Node{log: log}, authority: a, queue: queue.Off("")}
 	p.cfg.DataDir, p.created = dir, true
-	p.queue.Answers = (&standby.Keeper{Config: p.cfg, Log: log}).Handlers()
+	p.queue.Answers = append((&standby.Keeper{Config: p.cfg, Log: log}).Handlers(),
+		home.Answer(p.cfg, self.Addr, p.engine.ClusterID, p.again, audit)...)
 	p.identify(a.Identity)
 	others := images.Others{View: p.view, Self: self.Addr, ToManagers: &http.Client{}, ToAll: &http.Client{}}
 	t.Cleanup(p.images.Close)

@@ -13,7 +13,6 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/backup"
 	"github.com/crawlbox/crawlbox/appliance/cluster/enroll"
-	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/replica"
 	"github.com/crawlbox/crawlbox/appliance/cluster/setup"
@@ -143,6 +142,7 @@ func (m *manager) open(ctx context.Context) (err error) {
 		Past:      m.past,
 		Peers:     m.peers,
 		Backups:   m.backups,
+		Queue:     m.queue.Led,
 		View:      m.view,
 		Members:   m.gossip.Members,
 		Started:   m.started,
@@ -152,7 +152,8 @@ func (m *manager) open(ctx context.Context) (err error) {
 }
 
 func (m *manager) openQueue() (queue.Queue, error) {
-	o := queue.Options{
+	return queue.Open(queue.Options{
+		Created:   m.created,
 		Config:    m.cfg,
 		Engine:    m.engine,
 		Listeners: m.ports.Queue,
@@ -161,12 +162,10 @@ func (m *manager) openQueue() (queue.Queue, error) {
 		Client:    func() *http.Client { return m.toManagers },
 		Members:   m.view.Members,
 		Front:     m.front,
+		Again:     m.again,
+		Audit:     m.audit.Record,
 		Log:       m.log,
-	}
-	if m.created {
-		return queue.New(o)
-	}
-	return queue.Away(o, control.QueueAway(m.authority.HomeOfQueue, m.errs())), nil
+	}, control.QueueAway(m.authority.HomeOfQueue, m.errs()))
 }
 
 // meetNodes makes what lets nodes in, and what this node asks and tells them by.
@@ -250,7 +249,6 @@ func (m *manager) parts() []lifecycle.Part {
 // handlers returns what the port between nodes serves.
 func (m *manager) handlers() []agent.Handler {
 	all := slices.Concat(m.answered, m.images.Handlers(m.view.Asker), m.queue.Answers,
-		home.Answer(m.cfg, m.addr, m.engine.ClusterID, m.again, m.audit.Record),
 		m.authority.Handlers(m.upgrade, m.view.Addr(m.addr)))
 	return append(all, agent.AnswerProgram(m.offers))
 }

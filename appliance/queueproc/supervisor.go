@@ -92,23 +92,26 @@ func (st *State) up(now time.Time) {
 
 // Supervisor keeps the queue's process running. It is a component of a node.
 type Supervisor struct {
-	opts  Options
-	log   *slog.Logger
-	words *rate.Limiter
-	renew chan struct{}
-	moved chan struct{}
-	again chan struct{} // the process is to be started again, with another port
-	up    chan []string
-	ready chan struct{}
-	once  sync.Once
+	opts    Options
+	log     *slog.Logger
+	words   *rate.Limiter
+	renew   chan struct{}
+	moved   chan struct{}
+	again   chan struct{} // the process is to be started again, with another port
+	up      chan []string
+	holding chan struct{} // a hold has begun
+	ready   chan struct{}
+	once    sync.Once
 
 	isolation sandbox.Isolation // that works here
 	whyWeaker error             // why it is not the best
 
 	mu        sync.Mutex
 	state     State
-	listeners []*os.File // what the process inherits
-	engine    *Engine    // as Options.Engine, or as it was set since
+	listeners []*os.File    // what the process inherits
+	engine    *Engine       // as Options.Engine, or as it was set since
+	held      string        // why nobody is to be served; empty: somebody is
+	freed     chan struct{} // closed at the end of the hold
 }
 
 // New checks the options. Nothing is started before Run.
@@ -126,14 +129,15 @@ func New(opts Options, log *slog.Logger) (*Supervisor, error) {
 	opts.LongestCommand = cmp.Or(opts.LongestCommand, commandLimit)
 	opts.Pause = cmp.Or(opts.Pause, leastPause)
 	s := &Supervisor{
-		opts:  opts,
-		log:   log,
-		words: rate.NewLimiter(logRate, logBurst),
-		renew: make(chan struct{}, 1),
-		moved: make(chan struct{}, 1),
-		up:    make(chan []string, 1),
-		again: make(chan struct{}, 1),
-		ready: make(chan struct{}),
+		opts:    opts,
+		log:     log,
+		words:   rate.NewLimiter(logRate, logBurst),
+		renew:   make(chan struct{}, 1),
+		moved:   make(chan struct{}, 1),
+		up:      make(chan []string, 1),
+		again:   make(chan struct{}, 1),
+		ready:   make(chan struct{}),
+		holding: make(chan struct{}, 1),
 
 		engine: opts.Engine,
 	}
@@ -247,9 +251,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer time.AfterFunc(readyPatience, s.markReady).Stop()
 	wait := s.opts.Pause
 	for {
+		if s.awaitRelease(ctx) != nil {
+			return nil
+		}
 		served, err := s.serve(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errHeld) {
+			continue
 		}
 		if errors.Is(err, errAgain) {
 			s.set(func(st *State) {
@@ -269,6 +279,67 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		wait = min(2*wait, longestPause)
 		s.set(func(st *State) { st.Restarts++ })
 	}
+}
+
+// Hold ends the process, and has nobody served until Release. It does not wait for that: the process is killed where
+// it does not end within holdPatience.
+func (s *Supervisor) Hold(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != "" {
+		return
+	}
+	s.held, s.freed = why, make(chan struct{})
+	select {
+	case s.holding <- struct{}{}:
+	default:
+	}
+}
+
+// Release has clients served again after Hold.
+func (s *Supervisor) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != "" {
+		s.held = ""
+		close(s.freed)
+	}
+}
+
+// holdPatience is how long a process may take to end that is held.
+const holdPatience = time.Second
+
+// errHeld says that a process was ended since the queue is held.
+var errHeld = errors.New("the queue is held")
+
+// awaitRelease waits until nobody holds the queue. It returns ctx's error if that ends before.
+func (s *Supervisor) awaitRelease(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		why, freed := s.held, s.freed
+		s.mu.Unlock()
+		if why == "" {
+			return ctx.Err()
+		}
+		s.set(func(st *State) {
+			st.Serving, st.PID, st.Problem, st.Progress, st.Engine = false, 0, why, queue.Progress{}, ""
+			st.down(fleet.Outage{Seen: time.Now()})
+		})
+		s.log.Info("the queue is held, and serves nobody", "why", why)
+		s.markReady()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// isHeld reports whether the queue is held.
+func (s *Supervisor) isHeld() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held != ""
 }
 
 func (s *Supervisor) tellFailure(err error, wait time.Duration) {
@@ -341,6 +412,11 @@ func (w *watch) run(ctx context.Context) (served time.Duration, err error) {
 				return w.served(), w.ended()
 			}
 			w.take(r)
+		case <-w.holding:
+			if w.isHeld() {
+				w.stop(holdPatience)
+				return w.served(), errHeld
+			}
 		case <-w.renew:
 			w.passCertificate()
 		case <-w.again:

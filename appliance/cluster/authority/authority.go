@@ -45,6 +45,7 @@ type Authority struct {
 	Joins    *enroll.Server
 
 	opts   Options
+	newer  Newer
 	state  *state.Disk
 	engine *swarm.Engine
 }
@@ -179,6 +180,11 @@ func (a *Authority) HomeOfQueue() netip.Addr {
 	if a.opts.Has.Queue {
 		return a.opts.Self.Addr
 	}
+	if a.newer.Home != nil {
+		if home := a.newer.Home(); home.IsValid() {
+			return home
+		}
+	}
 	for _, r := range a.Replicas() {
 		if r.Queue {
 			return r.Addr
@@ -208,11 +214,25 @@ func (a *Authority) Queue() *state.Document { return state.NewDocument(a.state, 
 // queueAsTold returns that as nodes are told it; empty: nobody has said it yet.
 func (a *Authority) queueAsTold() []byte {
 	data, err := a.Queue().Load()
+	if err == nil && a.newer.Tell != nil {
+		data = a.newer.Tell(data)
+	}
 	if err != nil || len(data) > pki.MaxQueue {
 		return nil
 	}
 	return data
 }
+
+// Newer is what a manager knows of the home of the queue that the state has yet to say: for that Swarm has to have a
+// leader.
+type Newer struct {
+	Home func() netip.Addr        // not valid: the state says it
+	Tell func(data []byte) []byte // how the queue is reached there, of what the state has
+}
+
+// FollowHome has what is known of the home of the queue count before what the state says. It is to be called before
+// Serve.
+func (a *Authority) FollowHome(n Newer) { a.newer = n }
 
 // Valkey returns where it is kept where the queue's Valkey is.
 func (a *Authority) Valkey() *state.Document { return state.NewDocument(a.state, state.Valkey) }

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,8 @@ type Move struct {
 	Promoted bool   `json:"promoted,omitempty"`
 	// Asked is set before the other is asked to take it: from then on the home may be there.
 	Asked bool `json:"asked,omitempty"`
+	// Taken is set where the home is elsewhere, without a word from here: nobody is asked.
+	Taken bool `json:"taken,omitempty"`
 }
 
 // New returns a move to a machine.
@@ -93,6 +96,27 @@ func Before(dataDir string) (list []netip.Addr) {
 	return list
 }
 
+// numberName has the number of a home: each has a higher one than that before, where that was not asked to go.
+const numberName = "home.number"
+
+// Number returns the number of the home in a directory, 0 where it is the first.
+func Number(dir string) int {
+	text, err := os.ReadFile(filepath.Join(dir, numberName))
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return max(0, n)
+}
+
+// WriteNumber has the home in a directory have a number.
+func WriteNumber(dir string, n int) error {
+	if err := durable.WriteFile(filepath.Join(dir, numberName), []byte(strconv.Itoa(n)), 0o600); err != nil {
+		return fmt.Errorf("keep which home of the queue this is: %w", err)
+	}
+	return nil
+}
+
 // known returns, for the next home, the addresses of this one and of those before, the newest first.
 func known(cfg configs.Config) (text []byte, err error) {
 	r, err := setup.LoadRecord(setup.RecordPath(cfg))
@@ -103,6 +127,11 @@ func known(cfg configs.Config) (text []byte, err error) {
 		text = fmt.Appendln(text, addr)
 	}
 	return text, nil
+}
+
+// Gone returns the move of a home that another manager has taken over, which has a name and an address.
+func Gone(id, name string, addr netip.Addr) Move {
+	return Move{ID: id, Begun: time.Now().UTC(), Name: name, Addr: addr, Asked: true, Taken: true}
 }
 
 // Save has the node at a data directory move its home.

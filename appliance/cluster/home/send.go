@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -148,7 +149,7 @@ func run(ctx context.Context, m *setup.Machine, move Move, to Other, rejoin func
 		}
 		step()
 	}
-	for {
+	for !move.Taken {
 		err := to.Take(ctx, move)
 		if err == nil {
 			break
@@ -266,6 +267,9 @@ func Small(cfg configs.Config) (map[string][]byte, error) {
 		small[passwordName] = password
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	}
+	if n := Number(cfg.DataDir); n > 0 {
+		small[numberName] = []byte(strconv.Itoa(n))
 	}
 	if cfg.Queue != nil {
 		small[dirName] = []byte(cfg.Queue.DataDir)

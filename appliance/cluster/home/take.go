@@ -116,7 +116,7 @@ func (t *taker) keepFile(dir string, entry *tar.Header, data io.Reader) error {
 	switch {
 	case ok && isJournal(name):
 		return t.keepJournal(filepath.Join(dir, "queue", name), entry.Size, data)
-	case !slices.Contains([]string{configName, passwordName, dirName, beforeName}, entry.Name):
+	case !slices.Contains([]string{configName, passwordName, dirName, beforeName, numberName}, entry.Name):
 		return refuse("%.40q is nothing that is moved", entry.Name)
 	}
 	text, err := bound.ReadAll(data, maxText)
@@ -226,6 +226,7 @@ func Install(cfg configs.Config, dir, id, cluster string, addr netip.Addr) error
 	}
 	for name, path := range map[string]string{
 		configName: cfg.File, passwordName: path(passwordName), beforeName: path(beforeName),
+		numberName: path(numberName),
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {

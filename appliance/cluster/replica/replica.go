@@ -405,6 +405,9 @@ func (s *Set) changed(list []Replica, nodes []fleet.Node, self string) []Replica
 			Full:  s.has.AllImages(),
 			Queue: s.has.Queue,
 		}
+		for i := range next { // there is one home
+			next[i].Queue = next[i].Queue && !own.Queue
+		}
 		if i := slices.IndexFunc(next, func(r Replica) bool { return r.Node == self }); i >= 0 {
 			own.Since = next[i].Since
 			next[i] = own

@@ -26,7 +26,7 @@ const leftFile = "registries"
 // which says of which cluster it is.
 var ofCluster = []string{
 	"move.json", "moved.json", "home.json", "moving", "queue.before", "demote.json", // package home
-	"queue.copy",                      // package standby
+	"home.number", "queue.copy", "queue.home", "queue.taken", // package standby
 	"recover.json",                    // package recovery
 	"restore.json",                    // package restore
 	noticeFile, noticeFile + followed, // of the home; that of a node that joined is in its directory

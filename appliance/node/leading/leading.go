@@ -51,6 +51,7 @@ type Manager struct {
 	Past      *history.Store
 	Peers     *agent.Peers
 	Backups   *backups.Controller
+	Queue     func(context.Context) error // runs where this manager leads, for the queue, each time until ctx ends
 	View      *agent.View
 	Members   func() []gossip.Member
 	Started   time.Time
@@ -160,6 +161,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	m.scaling.Store(scaled)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
 	return []lifecycle.Part{
+		lifecycle.Background("home of the queue", m.Queue),
 		lifecycle.Background("keys", m.Authority.Run),
 		lifecycle.Background("deploys of others", func(ctx context.Context) error {
 			return m.Runner.Resume(ctx, func(e history.Entry) bool { return !m.isOwn(e) && m.isGone(e.Manager) })

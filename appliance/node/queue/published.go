@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
+	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
@@ -33,6 +34,55 @@ type published struct {
 	CA  string `json:"ca,omitempty"`
 	// Front is nil where the home is of a version before nodes had fronts.
 	Front *front `json:"front,omitempty"`
+	// Copied is set where the home keeps the items itself, and other managers copies of them.
+	Copied bool `json:"copied,omitempty"`
+	// Number is that of the home.
+	Number int `json:"number,omitempty"`
+}
+
+// at returns what is published once the home has another address.
+func (p published) at(addr netip.Addr) published {
+	to := netip.AddrPortFrom(addr, p.Front.Port).String()
+	if u, err := url.Parse(p.URL); err == nil {
+		u.Host = to
+		p.URL = u.String()
+	}
+	front := *p.Front
+	front.Engine.Name, front.Engine.Addr = homeName(to), to
+	if front.Engine.Host != "" {
+		front.Engine.Host = addr.String()
+	}
+	p.Front = &front
+	return p
+}
+
+// homeName is what people are told of the engine that is the home at an address.
+func homeName(addr string) string { return "its home " + addr }
+
+// newer returns what is known of a queue whose home another manager has become, before that could be published; told
+// returns the number and the address of the home that was told last that it is one.
+func newer(doc Document, told func() (number int, addr netip.Addr)) authority.Newer {
+	is := func(p published) (addr netip.Addr) {
+		if n, addr := told(); p.Copied && p.Front != nil && n > p.Number {
+			return addr
+		}
+		return addr
+	}
+	return authority.Newer{
+		Home: func() netip.Addr { return is(load(doc)) },
+		Tell: func(data []byte) []byte {
+			p, err := parse(data)
+			addr := is(p)
+			if err != nil || !addr.IsValid() {
+				return data
+			}
+			told, err := json.Marshal(p.at(addr))
+			if err != nil {
+				return data
+			}
+			return told
+		},
+	}
 }
 
 // front is what the front of each node is made of.

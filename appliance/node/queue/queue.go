@@ -54,11 +54,12 @@ import (
 // Queue is the queue of the cluster, or that there is none. It runs in a process of its own.
 type Queue struct {
 	Parts   []lifecycle.Part
-	Answers []agent.Handler          // to other managers
-	Queues  api.Queues               // answers for it
-	Reports []control.Report         // that the status has of it
-	Told    func() servicespec.Queue // to services
-	Marks   func() []string          // of services that know it; see fleet.LabelQueue
+	Led     func(context.Context) error // beside what leads, on the manager that does
+	Answers []agent.Handler             // to other managers
+	Queues  api.Queues                  // answers for it
+	Reports []control.Report            // that the status has of it
+	Told    func() servicespec.Queue    // to services
+	Marks   func() []string             // of services that know it; see fleet.LabelQueue
 	Outages func() []fleet.Outage
 	Renew   func() // its certificate
 	Close   func()
@@ -74,15 +75,34 @@ func none(why control.NoQueue) Queue {
 		Marks:  func() []string { return []string{""} },
 		Renew:  func() {},
 		Close:  func() {},
+		Led:    idle,
 	}
+}
+
+// idle does nothing until ctx ends.
+func idle(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
 }
 
 // Host is the name of the queue on every node, in what services are told.
 const Host = servicespec.QueueHost
 
-// Away is one whose home is another manager: its services are told of it as that publishes, and this one keeps a copy
-// of it. Where its front gets to the items without the home, it answers calls by that, and else with why.
-func Away(o Options, why func() error) Queue {
+// Open makes the queue of a manager: that whose home it is, or one that is away; then why answers calls.
+func Open(o Options, why func() error) (q Queue, err error) {
+	if !o.Created {
+		q = away(o, why)
+	} else if q, err = here(o); err != nil {
+		return q, err
+	}
+	q.Answers = append(q.Answers, home.Answer(o.Config, o.Addr, o.Engine.ClusterID, o.Again, o.Audit)...)
+	return q, nil
+}
+
+// away is one whose home is another manager: its services are told of it as that publishes, and this one keeps a copy
+// of it, and can become its home. Where its front gets to the items without the home, it answers calls by that, and
+// else with why.
+func away(o Options, why func() error) Queue {
 	q := none(why)
 	reader := backlog.New(func() backlog.Queue { return Reached(o.Authority.Queue()) })
 	q.Queues = &control.Queues{NodeName: o.nodeName, Reach: func() (at control.Reached, err error) {
@@ -107,8 +127,36 @@ func Away(o Options, why func() error) Queue {
 	q.Close = reader.Close
 	told := func() servicespec.Queue { return load(o.Authority.Queue()).services() }
 	q.Told, q.Marks = tell(told, o.everywhere)
-	q.Answers = (&standby.Keeper{Config: o.Config, Log: o.Log}).Handlers()
 	q.Parts = []lifecycle.Part{o.Front.Part()}
+	keeper := &standby.Keeper{
+		Config:  o.Config,
+		Addr:    o.Addr,
+		Cluster: o.Engine.ClusterID,
+		Again:   o.Again,
+		Changed: func() {
+			if err := o.Authority.Joins.Refresh(); err != nil {
+				o.Log.Warn("failed to tell nodes where the queue is", "error", err)
+			}
+		},
+		Audit: o.Audit,
+		Log:   o.Log,
+	}
+	o.Authority.FollowHome(newer(o.Authority.Queue(), keeper.Told))
+	leads := &standby.Leader{
+		Keeper: keeper,
+		Others: o.others,
+		Home: func() netip.Addr {
+			if !load(o.Authority.Queue()).Copied {
+				return netip.Addr{}
+			}
+			return o.Authority.HomeOfQueue()
+		},
+		Nodes:  o.Engine.Nodes,
+		Client: o.Client,
+		Log:    o.Log,
+	}
+	q.Answers = keeper.Handlers()
+	q.Led = leads.Run
 	return q
 }
 
@@ -152,6 +200,7 @@ const nodesPatience = 3 * time.Second
 
 // Options are what a queue is made with.
 type Options struct {
+	Created   bool // this machine is the queue's home
 	Config    configs.Config
 	Engine    *swarm.Engine
 	Listeners []net.Listener
@@ -160,6 +209,8 @@ type Options struct {
 	Client    func() *http.Client    // speaks to managers
 	Members   func() []gossip.Member // that gossip knows
 	Front     *Front                 // of a node that is not the home
+	Again     func()                 // has the node begin anew
+	Audit     func(event string, attrs ...slog.Attr)
 	Log       *slog.Logger
 }
 
@@ -175,8 +226,8 @@ func (o Options) nodeName(id string) string {
 
 func (o Options) everywhere() bool { return everywhere(o.Engine.Nodes, o.Members) }
 
-// New makes the queue, where the config turns it on.
-func New(o Options) (Queue, error) {
+// here makes the queue of its home, where the config turns it on.
+func here(o Options) (Queue, error) {
 	c := o.Config.Queue
 	if c == nil {
 		off := Off(o.Config.File)
@@ -246,7 +297,7 @@ func New(o Options) (Queue, error) {
 		queues.Engine = engine.Name
 	}
 	front := front{Port: c.Port, Password: password, Leases: opts.Leases, Engine: queueproc.Engine{
-		Name:     "its home " + queues.Addr(),
+		Name:     homeName(queues.Addr()),
 		Addr:     queues.Addr(),
 		CA:       ca,
 		Password: password,
@@ -263,7 +314,13 @@ func New(o Options) (Queue, error) {
 		front.Engine = engineIn(d)
 	}
 	p := &publisher{
-		told:  published{URL: queues.URL(), CA: ca, Front: &front},
+		told: published{
+			URL:    queues.URL(),
+			CA:     ca,
+			Front:  &front,
+			Copied: c.Engine == configs.EngineEmbedded,
+			Number: home.Number(o.Config.DataDir),
+		},
 		ca:    o.Authority.CA,
 		doc:   o.Authority.Queue(),
 		again: make(chan struct{}, 1),
@@ -271,8 +328,16 @@ func New(o Options) (Queue, error) {
 	}
 	told, marks := tell(func() servicespec.Queue { return p.told.services() }, o.everywhere)
 	copies := o.copies(supervisor.State)
+	// The queue waits for it: it comes first.
+	fence := lifecycle.Background("lease of the queue", func(ctx context.Context) error {
+		return copies.Fence(ctx, supervisor)
+	})
+	if copies.Guarded() {
+		supervisor.Hold(standby.Held)
+	}
 	return Queue{
-		Parts: append(parts, lifecycle.Part{Name: "queue", Component: supervisor}, own.part(), p.part(),
+		Parts: append(append(parts, fence),
+			lifecycle.Part{Name: "queue", Component: copies.Before(supervisor)}, own.part(), p.part(),
 			lifecycle.Background("copies of the queue", copies.Keep),
 			wanting(o.Authority.Valkey(), *c, supervisor, p.renew, o.Log)),
 		Queues: queues,
@@ -280,9 +345,12 @@ func New(o Options) (Queue, error) {
 			queues.Report,
 			control.PartReport(api.Warning, api.QueueFront, own.unserved),
 			control.PartReport(api.Warning, api.QueueCopy, copies.Problem),
+			control.PartReport(api.Warning, api.QueueTaken, func() string { return standby.Said(o.Config.DataDir) }),
 		},
 		Told:    told,
 		Marks:   marks,
+		Answers: copies.Handlers(),
+		Led:     idle,
 		Outages: supervisor.Outages,
 		Renew:   func() { supervisor.Renew(); p.renew() },
 		Close:   func() { client.Close(); own.ports.close() },
@@ -302,18 +370,24 @@ func (o Options) copies(state func() queueproc.State) *standby.Home {
 			}
 			return fmt.Sprintf("%d-%d", begun, is.PID)
 		},
-		Others: func() (list []standby.Manager) {
+		Addr: o.Addr,
+		Others: func() []standby.Manager {
 			if o.Config.Queue.Engine != configs.EngineEmbedded {
 				return nil // the items are elsewhere, and so are copies of them
 			}
-			for _, m := range o.Authority.OtherManagers() {
-				list = append(list, standby.Manager{Name: m.Name, Addr: m.Addr})
-			}
-			return list
+			return o.others()
 		},
 		Client: o.Client,
 		Log:    o.Log,
 	}
+}
+
+// others returns the other managers that have the cluster's state.
+func (o Options) others() (list []standby.Manager) {
+	for _, m := range o.Authority.OtherManagers() {
+		list = append(list, standby.Manager{Name: m.Name, Addr: m.Addr})
+	}
+	return list
 }
 
 // bridged is the port of the home where containers of its own machine look for it. Where Docker makes its network

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -220,5 +222,67 @@ func TestReached(t *testing.T) {
 	}
 	if Apart(&kept{missing: true}) {
 		t.Error("no queue is apart from its home")
+	}
+}
+
+// TestNewer wants nodes to be told of the home that a manager has told it is one, as that will publish it, where that
+// is newer than what is published.
+func TestNewer(t *testing.T) {
+	t.Parallel()
+	told := func(number int, addr string, secured bool) published {
+		at := net.JoinHostPort(addr, "7891")
+		f := &front{Port: 7891, Password: "x", Engine: queueproc.Engine{
+			Name:     "its home " + at,
+			Addr:     at,
+			Password: "x",
+			Front:    true,
+		}}
+		if secured {
+			f.Engine.Host, f.TLS = addr, &keyPair{Key: []byte("k")}
+		}
+		return published{URL: "redis://default:x@" + at, Front: f, Copied: true, Number: number}
+	}
+	off, uncopied := published{}, told(1, "10.0.0.1", false)
+	uncopied.Copied = false
+	for name, tc := range map[string]struct {
+		has    published
+		number int
+		addr   string // of the home
+		want   string // address that is told; empty: what is published
+	}{
+		"a newer home":            {told(1, "10.0.0.1", false), 2, "10.0.0.2", "10.0.0.2"},
+		"with TLS":                {told(0, "10.0.0.1", true), 1, "10.0.0.2", "10.0.0.2"},
+		"it has published":        {told(2, "10.0.0.2", false), 2, "10.0.0.2", ""},
+		"it was moved":            {told(2, "10.0.0.3", false), 2, "10.0.0.2", ""},
+		"the first":               {told(0, "10.0.0.1", false), 0, "10.0.0.1", ""},
+		"none is known":           {told(1, "10.0.0.1", false), 0, "", ""},
+		"the queue is off":        {off, 2, "10.0.0.2", ""},
+		"nobody copies its items": {uncopied, 2, "10.0.0.2", ""},
+	} {
+		var addr netip.Addr
+		if tc.addr != "" {
+			addr = netip.MustParseAddr(tc.addr)
+		}
+		doc := &kept{}
+		if err := publish(doc, tc.has); err != nil {
+			t.Fatal(err)
+		}
+		data, _ := doc.Load()
+		n := newer(doc, func() (int, netip.Addr) { return tc.number, addr })
+		got, want := n.Tell(data), data
+		if tc.want != "" {
+			is := told(tc.has.Number, tc.want, tc.has.Front.TLS != nil)
+			want, _ = json.Marshal(is)
+		}
+		if string(got) != string(want) {
+			t.Errorf("%s: %s is told, want %s", name, got, want)
+		}
+		if home := n.Home(); (home.IsValid() && home.String() != tc.want) || home.IsValid() != (tc.want != "") {
+			t.Errorf("%s: the home is %s, want %q", name, home, tc.want)
+		}
+	}
+	n := newer(&kept{}, func() (int, netip.Addr) { return 3, netip.MustParseAddr("10.0.0.1") })
+	if got := n.Tell([]byte("{")); string(got) != "{" {
+		t.Errorf("of what can't be read %q is told", got)
 	}
 }

@@ -11,6 +11,23 @@
 // one its files may have been cut shorter, and a copy begins anew beside the one that is there.
 //
 // The bytes of a copy are a spider's, and nothing but that process looks into them.
+//
+// # One home
+//
+//	home ── is it me still? each second ──▶ all managers: serves for leaseFor after a majority said so
+//	leader ── agree to home N+1? ──▶ all managers: a majority, each silent for Silence > leaseFor
+//	leader ── be it ──▶ the one of them with the newest copy
+//
+// Homes are numbered. A manager remembers on its disk the highest number that asked or that it agreed to, agrees to
+// each once, tells no home with a lower one that it is one, and tells another one than the last only Silence after it
+// told that. Two majorities have a manager in common, so that at most one home serves at a time, whatever gets lost,
+// is late or starts again; TestOneHome tries it. Clocks count, not what they say: a machine that stands still and goes
+// on may serve until it hears more.
+//
+// Who was elected may begin late, or never. A home that comes back before has the others agree to a higher number for
+// itself, and so it is the other one that stands down, which has fewer items.
+//
+// Two managers have no majority without the home: then nothing is held and nobody takes over.
 package standby
 
 import (
@@ -56,7 +73,7 @@ type part struct {
 var (
 	runName     = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
 	journalName = regexp.MustCompile(`^(segment|snapshot)-[0-9]{10}$`)
-	smallNames  = []string{"config", "queue.password", "queue.dir", "queue.before"}
+	smallNames  = []string{"config", "queue.password", "queue.dir", "queue.before", "home.number"}
 )
 
 var errParcel = errors.New("it can't be read what is to be kept of the queue")

@@ -2,6 +2,7 @@ package standby
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,9 +32,11 @@ const (
 
 // Copy is one of the queue that a manager has.
 type Copy struct {
-	Home string    `json:"home"` // the name of the machine that had the queue
-	Run  string    `json:"run"`
-	Time time.Time `json:"time"` // as of when it is, by the clock of the manager that has it
+	Home string `json:"home"` // the name of the machine that had the queue
+	Run  string `json:"run"`
+	// Number is that of the home.
+	Number int       `json:"number,omitempty"`
+	Time   time.Time `json:"time"` // as of when it is, by the clock of the manager that has it
 }
 
 func place(dataDir string) string           { return filepath.Join(dataDir, directory) }
@@ -56,20 +60,47 @@ func (c Copy) String() string {
 	return fmt.Sprintf("as %s had it at %s", c.Home, c.Time.Local().Format(time.DateTime))
 }
 
-// Keeper keeps a copy on a manager.
+// Keeper keeps a copy on a manager, says who is the home, and can become it.
 type Keeper struct {
-	Config configs.Config
-	Log    *slog.Logger
+	Config  configs.Config
+	Addr    netip.Addr                            // of this manager
+	Cluster func(context.Context) (string, error) // Swarm's ID of the swarm
+	Again   func()                                // has the node begin anew
+	Changed func()                                // another home was told that it is one
+	Audit   func(event string, attrs ...slog.Attr)
+	Log     *slog.Logger
 
-	mu    sync.Mutex
+	mu     sync.Mutex
+	memory *memory   // as on disk; nil: it is not known
+	told   time.Time // a home was last told that it is one, or this manager began
+
 	has   *Copy             // as on disk, but for its time
 	wrote time.Time         // its time on disk
 	small map[string][]byte // as on disk; nil: it is not known
 }
 
-// Handlers answers the home.
+// Handlers answers the home, and the manager that leads. It may be called once.
 func (k *Keeper) Handlers() []agent.Handler {
-	return []agent.Handler{agent.Raw(agent.RouteHomeCopy, http.HandlerFunc(k.serve))}
+	k.mu.Lock()
+	k.told = time.Now()
+	k.mu.Unlock()
+	return []agent.Handler{
+		agent.Raw(agent.RouteHomeCopy, http.HandlerFunc(k.serve)),
+		beatCall.Handler(k.Log, func(_ context.Context, _ agent.Peer, b beat) (verdict, error) {
+			was, _ := k.Told()
+			v, err := k.judge(time.Now(), b)
+			if is, _ := k.Told(); v.OK && is != was {
+				k.Changed()
+			}
+			return v, err
+		}),
+		agreeCall.Handler(k.Log, func(_ context.Context, _ agent.Peer, a agreement) (vote, error) {
+			return k.agree(time.Now(), a)
+		}),
+		takeCall.Handler(k.Log, func(ctx context.Context, _ agent.Peer, a agreement) (agent.None, error) {
+			return agent.None{}, k.takeOver(ctx, time.Now(), a)
+		}),
+	}
 }
 
 func (k *Keeper) serve(w http.ResponseWriter, r *http.Request) {
@@ -108,6 +139,7 @@ func (k *Keeper) keep(r io.Reader) error {
 		return err
 	}
 	next := Copy{Home: p.Home, Run: p.Run, Time: now.UTC()}
+	next.Number, _ = strconv.Atoi(string(p.Small["home.number"]))
 	dir := next.directory(k.Config.DataDir)
 	same := k.has != nil && k.has.Run == p.Run
 	changed, err := keepFiles(filepath.Join(dir, "queue"), p.Files, r, !same)
@@ -244,16 +276,28 @@ func Adopt(cfg configs.Config, cluster string, addr netip.Addr) error {
 	if setup.StateOf(cfg) == setup.Created {
 		return nil
 	}
+	knows, err := (&Keeper{Config: cfg}).remember()
+	if err != nil {
+		return err
+	}
+	number := max(knows.Number, knows.Agreed)
 	c, err := Have(cfg.DataDir)
-	if err != nil || c == nil {
-		return errors.Join(err, home.Empty(cfg, cluster, addr))
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		if err := home.WriteNumber(cfg.DataDir, max(number, home.Number(cfg.DataDir))+1); err != nil {
+			return err
+		}
+		return home.Empty(cfg, cluster, addr)
 	}
 	dir, at := c.directory(cfg.DataDir), ""
 	if cfg.Queue != nil {
 		at = cfg.Queue.DataDir
 	}
+	number = max(number, c.Number) + 1 // again the same, where this was cut off
 	err = errors.Join(durable.Remove(filepath.Join(dir, "config")),
-		durable.WriteFile(filepath.Join(dir, "queue.dir"), []byte(at), 0o600))
+		durable.WriteFile(filepath.Join(dir, "queue.dir"), []byte(at), 0o600), home.WriteNumber(dir, number))
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/cluster/home"
+	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -27,6 +28,8 @@ const (
 	copyEvery = 2 * time.Second
 	// maxCopies is how many managers have one.
 	maxCopies = 2
+	// lastPatience bounds what is brought after the end.
+	lastPatience = 3 * time.Second
 	// late is how long there may be no copy before that is said.
 	late = time.Minute
 )
@@ -41,6 +44,7 @@ type Manager struct {
 type Home struct {
 	Config configs.Config // with a queue
 	Name   string         // of this machine
+	Addr   netip.Addr     // that others reach it at
 	Run    func() string  // names the queue's process; empty: it does not run
 	Others func() []Manager
 	Client func() *http.Client // speaks to managers only
@@ -70,11 +74,14 @@ func (h *Home) Keep(ctx context.Context) error {
 	if err := Clear(h.Config.DataDir); err != nil { // it was a copy once
 		h.Log.Debug("failed to remove a copy of the queue", "error", err)
 	}
+	going, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	var all sync.WaitGroup
 	defer all.Wait()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastPatience, cancel) })()
 	for {
 		for to, p := range h.idle() {
-			all.Go(func() { h.bring(ctx, to, p) })
+			all.Go(func() { h.bring(going, to, p, h.Run) }) // what was begun is brought to its end
 		}
 		if clock.Sleep(ctx, copyEvery) != nil {
 			return nil
@@ -89,6 +96,9 @@ func (h *Home) idle() map[netip.AddrPort]*peer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	idle := map[netip.AddrPort]*peer{}
+	if h.peers == nil { // Keep has not begun
+		return idle
+	}
 	for _, m := range others {
 		p := h.peers[m.Addr]
 		if p == nil {
@@ -106,13 +116,56 @@ func (h *Home) idle() map[netip.AddrPort]*peer {
 	return idle
 }
 
+// Before returns the queue as a part of a node. After its end, which is that of the node, those that have copies are
+// brought what is new: a machine that is switched off as it should be takes nothing with it, whoever goes on.
+func (h *Home) Before(queue lifecycle.Component) lifecycle.Component { return &before{queue, h} }
+
+type before struct {
+	lifecycle.Component
+	home *Home
+}
+
+// Run implements lifecycle.Component.
+func (b *before) Run(ctx context.Context) error {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	run, until := make(chan string, 1), time.Time{}
+	defer context.AfterFunc(ctx, func() {
+		until = time.Now().Add(lifecycle.StopTimeout - time.Second)
+		run <- b.home.Run()
+		cancel()
+	})()
+	err := b.Component.Run(running)
+	if ctx.Err() != nil {
+		run := <-run
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
+		defer cancel()
+		b.home.last(ctx, run)
+	}
+	return err
+}
+
+// last brings managers that have copies what is new of a process that has ended.
+func (h *Home) last(ctx context.Context, run string) {
+	ctx, cancel := context.WithTimeout(ctx, lastPatience)
+	defer cancel()
+	if run == "" {
+		return // it was held, or had yet to begin
+	}
+	var all sync.WaitGroup
+	for to, p := range h.idle() {
+		all.Go(func() { h.bring(ctx, to, p, func() string { return run }) })
+	}
+	all.Wait()
+}
+
 // bring brings a manager what is new once.
-func (h *Home) bring(ctx context.Context, to netip.AddrPort, p *peer) {
+func (h *Home) bring(ctx context.Context, to netip.AddrPort, p *peer, current func() string) {
 	h.mu.Lock()
 	run, has := p.run, p.has
 	h.mu.Unlock()
 	now := time.Now()
-	run, has, err := h.send(ctx, to, run, has)
+	run, has, err := h.send(ctx, to, run, has, current)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p.busy, p.run, p.has, p.err = false, run, has, err
@@ -126,10 +179,10 @@ func (h *Home) bring(ctx context.Context, to netip.AddrPort, p *peer) {
 }
 
 // send sends what is new since a manager had files of a run, and returns what it has then.
-func (h *Home) send(ctx context.Context, to netip.AddrPort, run string, has map[string]int64) (
-	string, map[string]int64, error,
-) {
-	now := h.Run()
+func (h *Home) send(
+	ctx context.Context, to netip.AddrPort, run string, has map[string]int64, current func() string,
+) (string, map[string]int64, error) {
+	now := current()
 	if now == "" {
 		return run, has, errors.New("the queue does not run")
 	}
@@ -157,7 +210,7 @@ func (h *Home) send(ctx context.Context, to netip.AddrPort, run string, has map[
 		bytes = append(bytes, io.NewSectionReader(f, at, f.size-at))
 		next[f.name] = f.size
 	}
-	if h.Run() != now { // its files may be those of either
+	if current() != now { // its files may be those of either
 		return "", nil, errors.New("the queue begins anew")
 	}
 	err = put(ctx, h.Client(), to, func(w io.Writer) error {

@@ -88,7 +88,7 @@ func (p *pair) bring(t *testing.T) error {
 	}
 	p.home.mu.Unlock()
 	for to, m := range p.home.idle() {
-		p.home.bring(t.Context(), to, m)
+		p.home.bring(t.Context(), to, m, p.home.Run)
 		return m.err
 	}
 	t.Fatal("nobody is to be brought a copy")
@@ -419,7 +419,14 @@ func TestAdopt(t *testing.T) {
 func TestAdopt_Nothing(t *testing.T) {
 	t.Parallel()
 	to := machine(t)
+	knows := memory{beat: homeNumber(2), Agreed: 4}
+	if err := (&Keeper{Config: to}).save(knows); err != nil {
+		t.Fatal(err)
+	}
 	if err := Adopt(to, "c1", addr); err != nil || setup.StateOf(to) != setup.Created {
 		t.Errorf("%v, %v", setup.StateOf(to), err)
+	}
+	if n := home.Number(to.DataDir); n <= knows.Agreed {
+		t.Errorf("it has the number %d, and the others know of %d", n, knows.Agreed)
 	}
 }
