@@ -192,6 +192,7 @@ var everything = []grows{
 		"appliance/holder.TestFinder_Flood",
 	},
 	{"appliance/holder.asker.endings", "queue's process", "8192 runs", "appliance/holder.TestServer_Flood"},
+	{"appliance/holder.asker.runs", "queue's process", "8 runs each", "appliance/holder.TestServer_MadeUp"},
 	{
 		"answers that wait for the queue's process", "queue's process", "as many as questions, which are not read then",
 		"appliance/holder.TestServer_NobodyReads",

@@ -131,6 +131,7 @@ var warnings = map[string]string{
 	"failed to pass connections to the queue on":                                seen,
 	"failed to learn which container a client is in; its items go back with ":   elapses,
 	"failed to give back items that were popped":                                elapses,
+	"items can't be given back, since a client ":                                elapses,
 	"failed to make a manager a worker after the move of the queue; will retry": seen,
 	"failed to note that a move of the queue is over":                           moment,
 	"failed to remove what is of the cluster":                                   moment,

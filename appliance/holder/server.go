@@ -19,6 +19,8 @@ import (
 const (
 	// maxEndings are the runs whose ending one asker may wait for at a time.
 	maxEndings = 8192
+	// maxRuns are those of one container: one runs, and others have ended. A spider can make up more.
+	maxRuns = 8
 	// Questions that one asker may ask a second, and at once: as many as clients that come back all at
 	// a time.
 	askRate, askBurst = 2000, 10_000
@@ -46,7 +48,7 @@ func (s *Server) Run(ctx context.Context) error {
 // question is an error.
 func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	ctx, cancel := context.WithCancel(ctx)
-	a := asker{Server: s, conn: conn, endings: map[ask.Run]bool{}}
+	a := asker{Server: s, conn: conn, endings: map[ask.Run]bool{}, runs: map[string]int{}}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer func() {
 		stop()
@@ -88,6 +90,7 @@ type asker struct {
 	whos    int              // questions, until their answer is written
 	ends    int              // the same
 	endings map[ask.Run]bool // that are asked for
+	runs    map[string]int   // of these, by container
 }
 
 func (a *asker) take(ctx context.Context, q ask.Question) error {
@@ -144,10 +147,11 @@ func (a *asker) enterEnded(run ask.Run) (entered, busy bool) {
 	switch {
 	case a.endings[run]:
 		return false, false
-	case a.ends >= maxEndings:
+	case a.ends >= maxEndings || a.runs[run.ID] >= maxRuns:
 		return false, true
 	}
 	a.ends++
+	a.runs[run.ID]++
 	a.endings[run] = true
 	return true, false
 }
@@ -160,6 +164,9 @@ func (a *asker) ended(ctx context.Context, run ask.Run) {
 	}
 	a.mu.Lock()
 	delete(a.endings, run) // first: who has the answer may ask again
+	if a.runs[run.ID]--; a.runs[run.ID] == 0 {
+		delete(a.runs, run.ID)
+	}
 	a.mu.Unlock()
 	a.answer(ask.Answer{Ended: &run, Ending: &ending})
 }

@@ -125,8 +125,12 @@ func TestServer_Flood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t)
-		started := s.begin(1).UnixNano()
-		synctest.Wait()
+		const each = 2 * maxEndings
+		var started []int64
+		for n := range each / maxRuns {
+			started = append(started, s.begin(n).UnixNano())
+			synctest.Wait()
+		}
 		stuck := make(chan struct{})
 		s.finder.look = func(ends []sockowner.End) ([]sight, processes) {
 			<-stuck
@@ -151,10 +155,9 @@ func TestServer_Flood(t *testing.T) {
 			}
 		})
 		begun := time.Now()
-		const each = 2 * maxEndings
 		for n := range each {
 			fmt.Fprintf(s.conn, `{"number":%d,"who":{"local":"","remote":"","since":0}}`+"\n", n)
-			fmt.Fprintf(s.conn, `{"ended":{"id":%q,"started":%d}}`+"\n", id(1), started+int64(n))
+			fmt.Fprintf(s.conn, `{"ended":{"id":%q,"started":%d}}`+"\n", id(n/maxRuns), started[n/maxRuns]+int64(n))
 		}
 		synctest.Wait()
 		if took := time.Since(begun); took < (2*each-askBurst)*time.Second/askRate-time.Second {
@@ -168,6 +171,39 @@ func TestServer_Flood(t *testing.T) {
 		close(stuck)
 		synctest.Wait()
 		time.Sleep(lookRest * time.Minute)
+	})
+}
+
+// TestServer_MadeUp has an asker ask for runs that a spider made up: of one container there are not many at a time, and
+// one that is to begin is over.
+func TestServer_MadeUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t)
+		c := ask.New(s.conn)
+		run := ask.Run{ID: id(1), Started: s.begin(1).UnixNano()}
+		synctest.Wait()
+		gaveUp, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for n := range 10 * maxRuns {
+			go func() { _, _ = c.Ended(gaveUp, ask.Run{ID: run.ID, Started: run.Started + int64(n)}) }()
+		}
+		synctest.Wait()
+		more := ask.Run{ID: run.ID, Started: run.Started + 999}
+		if _, err := c.Ended(t.Context(), more); !errors.Is(err, ask.ErrUnknown) {
+			t.Errorf("one run more: %v", err)
+		}
+		for _, begins := range []time.Duration{time.Hour, 200 * 365 * 24 * time.Hour} {
+			made := ask.Run{ID: id(2), Started: time.Now().Add(begins).UnixNano()}
+			if e, err := c.Ended(gaveUp, made); err != nil || e.Done() {
+				t.Errorf("one that begins in %s: %+v, %v", begins, e, err)
+			}
+		}
+		s.die(1, 7)
+		if e, err := c.Ended(t.Context(), run); err != nil || e.Code != 7 {
+			t.Errorf("one that has ended: %+v, %v", e, err)
+		}
+		s.end()
 	})
 }
 

@@ -384,7 +384,7 @@ func (t *table) judge(id string, started time.Time) (ask.Ending, verdict) {
 		}
 	}
 	switch {
-	case h == nil && started.After(t.listed):
+	case h == nil && started.After(t.listed) && time.Until(started) < grace:
 		return unknown, runs // its events are about to come
 	case h == nil:
 		return unknown, over

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/base/durable"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -51,10 +52,10 @@ func readPassword(path string) (string, error) {
 
 // NewClient returns a client of the queue at an address; over TLS unless secured is nil.
 func NewClient(addr netip.AddrPort, password string, secured *tls.Config) *redis.Client {
-	return redis.NewClient(&redis.Options{
+	return redis.NewClient(leases.Bounded(&redis.Options{
 		Addr:            addr.String(),
 		Password:        password,
 		DisableIdentity: true,
 		TLSConfig:       secured,
-	})
+	}))
 }

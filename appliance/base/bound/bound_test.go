@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -54,6 +55,37 @@ func TestStream(t *testing.T) {
 	}
 	if err := NewStream(endless{}, 1<<16).Next(new(any)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("an endless line: %v", err)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		defer far.Close()
+		for question := make([]byte, 1); ; {
+			if _, err := far.Read(question); err != nil {
+				return
+			}
+			_, _ = far.Write(make([]byte, 10*int(question[0])))
+		}
+	}()
+	c := Answers(near, 100)
+	for range 20 { // each for itself
+		if _, err := c.Write([]byte{8}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 80)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = c.Write([]byte{20})
+	for range 2 {
+		if _, err := io.ReadFull(c, make([]byte, 200)); !errors.Is(err, ErrTooLong) {
+			t.Errorf("a long answer: %v", err)
+		}
+		go func() { _, _ = c.Write([]byte{1}) }() // does not have the rest pass for another
 	}
 }
 

@@ -102,7 +102,7 @@ func (r *Reader) Connect() (*redis.Client, *leases.Leases, error) {
 	if r.client != nil {
 		r.client.Close()
 	}
-	r.client, r.of = redis.NewClient(options), q
+	r.client, r.of = redis.NewClient(leases.Bounded(options)), q
 	r.leases = leases.New(configs.Queue{Safe: q.Safe, Window: max(1, q.Window)}, r.client)
 	return r.client, r.leases, nil
 }
@@ -120,8 +120,8 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 	if err != nil {
 		return seen, brief(err)
 	}
-	if seen.Holds, err = holding(ctx, client); err != nil {
-		return seen, err
+	if seen.Holds, err = held.Holding(ctx); err != nil {
+		return seen, brief(err)
 	}
 	for _, key := range keys {
 		waiting, err := length(ctx, client, key)
@@ -136,19 +136,9 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 	return seen, count(ctx, client, seen.Keys)
 }
 
-// holding returns the containers that hold an item.
-func holding(ctx context.Context, client *redis.Client) (map[string]bool, error) {
-	holders, err := lease.Holders(ctx, lease.Redis(client)) // those that hold something
-	ids := map[string]bool{}
-	for _, h := range holders {
-		ids[leases.ContainerOf(h.ID)] = true
-	}
-	return ids, brief(err)
-}
-
 // Leave has containers that are about to be ended get no more items, and returns which containers hold one then.
 func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]bool, err error) {
-	client, _, err := r.Connect()
+	client, held, err := r.Connect()
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +147,8 @@ func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]boo
 	if err := lease.Leave(ctx, lease.Redis(client), leaveFor, ids...); err != nil {
 		return nil, brief(err)
 	}
-	return holding(ctx, client)
+	holds, err = held.Holding(ctx)
+	return holds, brief(err)
 }
 
 // Stay has containers get items again that [Reader.Leave] has none get.

@@ -8,6 +8,7 @@ package leases
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
@@ -28,6 +30,20 @@ const (
 	pageSize   = 200      // leases
 	deadPage   = 200      // items that are read at once to move them
 )
+
+// Bounded has a client read no answer that is larger than a look may read, and returns its options: spiders make items,
+// and the names of keys and consumers, as large as they like.
+func Bounded(o *redis.Options) *redis.Options {
+	dial := redis.NewDialer(o)
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return bound.Answers(conn, maxRead), nil
+	}
+	return o
+}
 
 // ErrTooMuch is returned by a look that would have read more than its bound.
 var ErrTooMuch = errors.New("consumers hold more than crawlbox looks at")
@@ -78,7 +94,9 @@ func (l *Leases) limited() lease.Do {
 			return nil, ErrTooMuch
 		}
 		reply, err := do(ctx, args...)
-		left -= size(reply)
+		if left -= size(reply); errors.Is(err, bound.ErrTooLong) {
+			err = ErrTooMuch
+		}
 		return reply, err
 	}
 }
@@ -118,6 +136,16 @@ func (l *Leases) InFlight(ctx context.Context) (map[string]int64, error) {
 	}
 	l.held, l.fails, l.seen, l.took = counts, err, time.Now(), time.Since(begun)
 	return l.held, l.fails
+}
+
+// Holding returns the containers that hold an item, by ID. The error is ErrTooMuch where they are too many.
+func (l *Leases) Holding(ctx context.Context) (ids map[string]bool, err error) {
+	holders, err := lease.Holders(ctx, l.limited()) // those that hold something
+	ids = map[string]bool{}
+	for _, h := range holders {
+		ids[ContainerOf(h.ID)] = true
+	}
+	return ids, err
 }
 
 // Lease is an item that a consumer holds.

@@ -37,7 +37,7 @@ func tableOf(o Options) map[string]*command {
 	}
 	table["MULTI"] = &command{note: func(s *session, _ int64) bool {
 		if !s.multi {
-			s.multi, s.place = true, 0
+			s.multi, s.place, s.dbThen = true, 0, s.db
 		}
 		return false
 	}}
@@ -224,13 +224,28 @@ func reset(_ context.Context, s *session, _ []string) bool {
 
 // choose implements SELECT.
 func choose(ctx context.Context, s *session, args []string) bool {
-	return s.ask(ctx, args, func() {
-		if len(args) == 2 {
-			if db, err := strconv.Atoi(args[1]); err == nil {
-				s.db = db
-			}
+	if len(args) != 2 {
+		return s.ask(ctx, args, func() {})
+	}
+	db, err := strconv.Atoi(args[1])
+	done := func() {
+		if err == nil {
+			s.db = db
 		}
-	})
+	}
+	if err == nil && s.multi && !s.uncounted {
+		selected := Instead{Queued: func(reply []byte) []byte {
+			if reply[0] == '+' {
+				done()
+			}
+			return reply
+		}}
+		if !s.remember(selected) {
+			return s.refuse(errNoRoom.Error())
+		}
+		s.dbThen = db
+	}
+	return s.ask(ctx, args, done)
 }
 
 // client implements CLIENT, of which the front remembers what it repeats.

@@ -35,7 +35,8 @@ type Command struct {
 	Times int      // how often in a row it was sent, as far as that has arrived
 	Multi bool     // it is queued in a transaction; then Times is 1
 	Proto int      // of the protocol: 2 or 3
-	DB    int      // that the client has selected
+	First bool     // of its transaction that is rewritten
+	DB    int      // that the client has selected, in a transaction by then
 }
 
 // Instead is what becomes of a command; the zero value passes it on as it is.
@@ -69,7 +70,9 @@ func rewrite(ctx context.Context, s *session, args []string) bool {
 	}
 	c := Command{Args: args, Times: 1, Multi: s.multi, Proto: s.proto, DB: s.db}
 	same := appendRequest(nil, args...)
-	if !s.multi {
+	if s.multi {
+		c.First, c.DB, s.popped = !s.popped, s.dbThen, true
+	} else {
 		for ahead := s.in.buffered(); c.Times < maxTimes && bytes.HasPrefix(ahead, same); c.Times++ {
 			ahead = ahead[len(same):]
 		}
@@ -96,14 +99,20 @@ func (s *session) replace(ctx context.Context, args []string, instead Instead) b
 	if instead.Args != nil {
 		args = instead.Args
 	}
-	if s.multi && !s.uncounted && (instead.Queued != nil || instead.Undelivered != nil) {
-		const each = 256 // bytes that it takes here
-		if !s.share.Take(each) {
-			return s.refuse(errNoRoom.Error())
-		}
-		s.queued = append(s.queued, queued{s.place, each, instead})
+	if s.multi && !s.uncounted && (instead.Queued != nil || instead.Undelivered != nil) && !s.remember(instead) {
+		return s.refuse(errNoRoom.Error())
 	}
 	return s.sendOne(ctx, args)
+}
+
+// remember keeps what becomes of the next command of a transaction, where there is room.
+func (s *session) remember(instead Instead) bool {
+	const each = 256 // bytes that it takes here
+	if !s.share.Take(each) {
+		return false
+	}
+	s.queued = append(s.queued, queued{s.place, each, instead})
+	return true
 }
 
 // deliver sends a reply that was made of one or more.
@@ -129,7 +138,7 @@ func (s *session) forgetQueued() {
 	for _, q := range s.queued {
 		s.share.Give(q.taken)
 	}
-	s.multi, s.aborted, s.watching, s.queued = false, false, false, nil
+	s.multi, s.aborted, s.watching, s.queued, s.popped = false, false, false, nil, false
 }
 
 // execute answers EXEC of a transaction of which the front has refused a command, or rewritten one.

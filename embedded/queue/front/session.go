@@ -45,6 +45,8 @@ type session struct {
 	multi     bool // between MULTI and EXEC
 	place     int  // that the next command has in the transaction
 	queued    []queued
+	popped    bool // a command of the transaction was rewritten
+	dbThen    int  // that the transaction has selected by now
 	aborted   bool // the front has refused a command of the transaction
 	watching  bool
 	kept      bool // the engine knows more of the client than can be repeated

@@ -118,7 +118,7 @@ func (c *client) Rewrite(cmd front.Command) front.Instead {
 // queue returns what a pop of a transaction becomes. All of one transaction have the same stamp:
 // they count as one pop, and are given back together.
 func (c *client) queue(cmd front.Command) front.Instead {
-	if c.queuedAt.IsZero() {
+	if cmd.First || c.queuedAt.IsZero() { // the one before may have been discarded
 		_ = c.admitted(context.Background()) // a transaction can't be refused here
 		c.queuedAt = time.Now()
 	}

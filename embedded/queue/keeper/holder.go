@@ -183,6 +183,13 @@ func (k *Keeper) known(id string) *holder {
 	return k.holders[id]
 }
 
+// full reports whether no more containers are looked after that have not popped here.
+func (k *Keeper) full() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.holders) >= mostHolders
+}
+
 // holding reports whether there are containers that have popped.
 func (k *Keeper) holding() bool {
 	k.mu.Lock()

@@ -24,6 +24,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -39,6 +40,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
@@ -213,8 +215,14 @@ func (k *Keeper) engine(db int) *redis.Client {
 	}
 	e := k.opts.Engine
 	client := redis.NewClient(&redis.Options{
-		Addr:                  e.Name,
-		Dialer:                func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) },
+		Addr: e.Name,
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := e.Dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return bound.Answers(conn, mostAnswer), nil
+		},
 		Username:              e.User,
 		Password:              e.Password,
 		DB:                    db,
@@ -244,30 +252,44 @@ func (k *Keeper) do(db int) lease.Do { return lease.Redis(k.engine(db)) }
 // containers of this node that hold something. The first time nobody has popped yet, and what
 // may not have reached a client goes back.
 func (k *Keeper) sweep(ctx context.Context, first bool) error {
-	return k.each(ctx, func(db int, h lease.Holding, all []lease.Holding) error {
-		if h.Node != k.opts.Node {
-			return nil
-		}
+	mine := func(h lease.Holding) bool { return h.Node == k.opts.Node }
+	return k.each(ctx, mine, func(db int, h lease.Holding, all []lease.Holding) error {
 		return k.adopt(ctx, db, h.ID, all, first)
 	})
 }
 
-// each calls fn with each holder, and all those of its database, up to the first error.
-func (k *Keeper) each(ctx context.Context, fn func(db int, h lease.Holding, all []lease.Holding) error) error {
+// mostHolders are those of a database that are looked at, and mostAnswer bounds an answer of the engine, in bytes.
+const mostHolders, mostAnswer = 10_000, 128 << 20
+
+// each calls fn with each holder that is wanted, and all those of its database, up to the first error. What a client
+// has spoilt keeps nothing else from being given back.
+func (k *Keeper) each(ctx context.Context, want func(lease.Holding) bool,
+	fn func(db int, h lease.Holding, all []lease.Holding) error,
+) error {
 	dbs, err := k.databases(ctx)
 	if err != nil {
 		return err
 	}
+	var spoilt error
+	passed := func(err error) bool {
+		if lease.Spoilt(err) {
+			spoilt, err = cmp.Or(spoilt, err), nil
+		}
+		return err == nil
+	}
 	for _, db := range dbs {
-		all, err := lease.Holders(ctx, k.do(db))
-		if err != nil {
+		all, err := lease.SomeHolders(ctx, k.do(db), mostHolders, want)
+		if !passed(err) {
 			return err
 		}
 		for _, h := range all {
-			if err := fn(db, h, all); err != nil {
+			if err := fn(db, h, all); !passed(err) {
 				return err
 			}
 		}
+	}
+	if spoilt != nil {
+		k.log.Warn("items can't be given back, since a client of the queue has changed where they are", "error", spoilt)
 	}
 	return nil
 }
@@ -284,6 +306,9 @@ func (k *Keeper) adopt(ctx context.Context, db int, name string, all []lease.Hol
 		}
 		_, err := k.opts.Rules.Settle(ctx, k.do(db), name, lease.Back)
 		return err
+	}
+	if k.known(id) == nil && k.full() {
+		return nil // a spider has made them up
 	}
 	h := k.container(id)
 	h.took(db)
@@ -327,10 +352,8 @@ func (k *Keeper) Up(ctx context.Context, nodes []string) error {
 	}
 	defer k.upMu.Unlock()
 	missing := map[string]bool{}
-	err := k.each(ctx, func(db int, h lease.Holding, _ []lease.Holding) error {
-		if h.Node == "" || slices.Contains(nodes, h.Node) {
-			return nil
-		}
+	lost := func(h lease.Holding) bool { return h.Node != "" && !slices.Contains(nodes, h.Node) }
+	err := k.each(ctx, lost, func(db int, h lease.Holding, _ []lease.Holding) error {
 		if missing[h.Node] = true; !k.missing[h.Node] {
 			return nil
 		}

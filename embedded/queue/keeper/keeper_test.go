@@ -647,3 +647,102 @@ func TestAsked(t *testing.T) {
 		}
 	})
 }
+
+// TestSpoilt has a client of the queue make up holders, and change where the leases are, while no keeper runs. What
+// others held goes back all the same, pops are served, and what was made up is gone in the end.
+func TestSpoilt(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		direct := clientOf(t, engine.Name)
+		const held, holders = "crawlbox:held:", "crawlbox:holders"
+		mine := `{"node":"n1"}`
+		entry := func(key, item string) string { return fmt.Sprintf("Lstamp.c::%d:%s%s", len(key), key, item) }
+		_, err := direct.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			ctx := t.Context()
+			digits := strings.Repeat("9", 100)
+			for _, name := range []string{"conn-a-1~a-0", "gone~a-0", "~a-0", "", "@~-", "x~" + digits} {
+				p.HSet(ctx, holders, name, mine)
+				p.Set(ctx, held+name, "no list", 0)
+			}
+			p.HSet(ctx, holders, "none~a-0", mine, "what", "{", "other~a-0", `{"node":{}}`)
+			p.HSet(ctx, holders, "conn-a-2~a-0", mine)
+			p.RPush(ctx, held+"conn-a-2~a-0", "", ":::", "no entry", entry("stuck", "x"), entry("jobs", "back"))
+			p.Set(ctx, "stuck", "", 0)
+			return p.Set(ctx, "stuck:dead", "", 0).Err()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := startNode(t, engine, newContainers(), rules)
+		n.becomes("jobs", "[back]")
+		c := n.in("spider")
+		if got := pop(t, c, "jobs"); got != "back" {
+			t.Fatalf("popped %q", got)
+		}
+		n.containers.kill("spider", false)
+		n.becomes("jobs", "[back]")
+		if err := direct.Set(t.Context(), holders, "no hash", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		n.stop()
+		n = startNode(t, engine, newContainers(), rules)
+		if got := pop(t, n.in("spider"), "jobs"); got != "back" {
+			t.Fatalf("popped %q", got)
+		}
+	})
+}
+
+// TestTransaction_Again has transactions that came to nothing, and such as select another database. Each pop counts
+// from when it was, and goes back to where it came from.
+func TestTransaction_Again(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		other := clientOf(t, engine.Name).Conn()
+		defer other.Close()
+		ctx := t.Context()
+		if err := errors.Join(other.Select(ctx, 3).Err(), other.RPush(ctx, "jobs", "a", "b", "c").Err()); err != nil {
+			t.Fatal(err)
+		}
+		c := n.in("spider").Conn()
+		defer c.Close()
+		do := func(args ...any) any {
+			t.Helper()
+			reply, err := c.Do(ctx, args...).Result()
+			if err != nil && !errors.Is(err, redis.Nil) {
+				t.Fatalf("%v: %v", args, err)
+			}
+			return reply
+		}
+		do("MULTI")
+		do("LPOP", "jobs")
+		do("DISCARD")
+		do("WATCH", "x")
+		n.push("x", 1)
+		do("MULTI")
+		do("LPOP", "jobs")
+		do("EXEC")
+		begun := time.Now()
+		do("MULTI")
+		do("SELECT", 3)
+		do("LPOP", "jobs")
+		if got := fmt.Sprint(do("EXEC")); got != "[OK a]" {
+			t.Errorf("got %s", got)
+		}
+		held, _, err := lease.Rules{Window: 2}.InFlight(ctx, lease.Redis(other), "", 10)
+		begun = begun.Truncate(time.Microsecond)
+		if err != nil || len(held) != 1 || held[0].Item != "a" || held[0].Since.Before(begun) {
+			t.Errorf("held are %+v, %v; it began at %s", held, err, begun)
+		}
+		if got := do("LPOP", "jobs"); got != "b" { // in the database that it is in by now
+			t.Errorf("popped %v", got)
+		}
+		n.containers.kill("spider", false)
+		n.await(func() error {
+			if got := fmt.Sprint(other.LRange(ctx, "jobs", 0, -1).Val()); got != "[a b c]" {
+				return errors.New("jobs of database 3 are " + got)
+			}
+			return nil
+		})
+	})
+}

@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
@@ -23,6 +22,11 @@ type Holding struct {
 
 // Holders returns everybody who holds items, in the order of their IDs.
 func Holders(ctx context.Context, do Do) ([]Holding, error) {
+	return SomeHolders(ctx, do, math.MaxInt, func(Holding) bool { return true })
+}
+
+// SomeHolders returns those that are wanted, up to most of them: clients of the queue can make up any number.
+func SomeHolders(ctx context.Context, do Do, most int, want func(Holding) bool) ([]Holding, error) {
 	all := map[string]Holding{} // a scan may tell one twice
 	for cursor := "0"; ; {
 		reply, err := do(ctx, "HSCAN", script.Holders, cursor, "COUNT", "500")
@@ -38,9 +42,11 @@ func Holders(ctx context.Context, do Do) ([]Holding, error) {
 			if len(pair) == 2 {
 				_ = json.Unmarshal([]byte(pair[1]), &h.About) // it is only told
 			}
-			all[h.ID] = h
+			if want(h) && len(all) < most {
+				all[h.ID] = h
+			}
 		}
-		if cursor, _ = list[0].(string); cursor == "0" || cursor == "" {
+		if cursor, _ = list[0].(string); cursor == "0" || cursor == "" || len(all) >= most {
 			break
 		}
 	}
@@ -66,7 +72,7 @@ func (r Rules) Held(ctx context.Context, do Do) (map[string]map[string]int, erro
 			}
 			held[e.Key][h.ID]++
 		})
-		if err != nil {
+		if err != nil && !Spoilt(err) {
 			return nil, fmt.Errorf("read what %s holds: %w", h.ID, err)
 		}
 	}
@@ -97,6 +103,9 @@ func (r Rules) InFlight(ctx context.Context, do Do, from string, n int) (page []
 			continue
 		}
 		done, _, err := r.live(ctx, do, h.ID)
+		if Spoilt(err) {
+			continue
+		}
 		if err != nil {
 			return nil, "", fmt.Errorf("read what %s holds: %w", h.ID, err)
 		}
@@ -106,8 +115,7 @@ func (r Rules) InFlight(ctx context.Context, do Do, from string, n int) (page []
 		for len(page) < n {
 			at := done + skip
 			entries, err := do.items(ctx, script.HeldPrefix+h.ID, at, at+min(atOnce, n-len(page))-1)
-			var refused redis.Error
-			if errors.As(err, &refused) { // large items
+			if large(err) {
 				entries, err = do.items(ctx, script.HeldPrefix+h.ID, at, at)
 			}
 			if err != nil {

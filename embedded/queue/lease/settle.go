@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease/script"
 )
 
@@ -114,6 +115,22 @@ const (
 	undone End = "undo" // the items go back, and nobody has had them
 )
 
+// errNowhere is about items that can't be given back.
+var errNowhere = errors.New("fit nowhere")
+
+// Spoilt reports whether an error is about keys that hold something else than they should, as clients can have it: what
+// is in others can be given back all the same.
+func Spoilt(err error) bool {
+	return errors.Is(err, errNowhere) || errors.Is(err, bound.ErrTooLong) ||
+		err != nil && strings.Contains(err.Error(), "WRONGTYPE ")
+}
+
+// large reports whether an engine, or who reads its answer, refuses so many items at once, as it does where they are
+// large.
+func large(err error) bool {
+	return errors.Is(err, bound.ErrTooLong) || errors.As(err, new(redis.Error))
+}
+
 // Settled is what became of items.
 type Settled struct {
 	Ended int // leases
@@ -178,13 +195,19 @@ func Forget(ctx context.Context, do Do, holder string) error {
 // dropDone takes away the entries of a holder that are done and still stay.
 func (r Rules) dropDone(ctx context.Context, do Do, holder string) error {
 	for {
-		// Read first, and counted then: what somebody else takes away meanwhile makes fewer of them done.
-		entries, err := do.items(ctx, script.HeldPrefix+holder, 0, atOnce-1)
+		done, _, err := r.live(ctx, do, holder)
+		if err != nil || done == 0 {
+			return err
+		}
+		entries, err := do.items(ctx, script.HeldPrefix+holder, 0, min(done, atOnce)-1)
+		if large(err) {
+			entries, err = do.items(ctx, script.HeldPrefix+holder, 0, 0)
+		}
 		if err != nil {
 			return err
 		}
-		done, _, err := r.live(ctx, do, holder)
-		if err != nil || done == 0 {
+		// Counted again: what somebody else took away meanwhile makes fewer of them done.
+		if done, _, err = r.live(ctx, do, holder); err != nil || done == 0 {
 			return err
 		}
 		if _, err := do.settle(ctx, holder, Done, 1, fitting(entries[:min(done, len(entries))])); err != nil {
@@ -250,8 +273,7 @@ func wrap(holder string, err error) error {
 // at once.
 func (do Do) newest(ctx context.Context, holder string) ([]string, error) {
 	entries, err := do.items(ctx, script.HeldPrefix+holder, -atOnce, -1)
-	var refused redis.Error
-	if errors.As(err, &refused) { // large items
+	if large(err) {
 		entries, err = do.items(ctx, script.HeldPrefix+holder, -1, -1)
 	}
 	slices.Reverse(entries)
@@ -279,8 +301,8 @@ func (do Do) settle(ctx context.Context, holder string, end End, most int, entri
 	}
 	out := Settled{Ended: int(n[0]), Dead: int(n[1])}
 	if n[2] > 0 {
-		return out, fmt.Errorf("%d items fit nowhere: their key and its list of dead items, KEY%s, both hold "+
-			"something else than a queue; rename one of them", n[2], script.DeadSuffix)
+		return out, fmt.Errorf("%d items %w: their key and its list of dead items, KEY%s, both hold "+
+			"something else than a queue; rename one of them", n[2], errNowhere, script.DeadSuffix)
 	}
 	return out, nil
 }
@@ -378,8 +400,7 @@ func (r Rules) eachLive(ctx context.Context, do Do, holder string, f func(script
 func (do Do) eachEntry(ctx context.Context, holder string, i int, f func(text string, e script.Entry)) error {
 	for step := atOnce; ; {
 		entries, err := do.items(ctx, script.HeldPrefix+holder, i, i+step-1)
-		var refused redis.Error
-		if errors.As(err, &refused) && step > 1 { // large items
+		if large(err) && step > 1 {
 			step = 1
 			continue
 		}
