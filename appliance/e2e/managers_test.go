@@ -81,6 +81,7 @@ func TestManagers(t *testing.T) {
 		lab.WaitFor(c, patience, "a token of the second", func() error {
 			return second.Exec(c.Context(), "crawlbox", "token").Err()
 		})
+		c.leaderOf([]*lab.Host{second, third}) // nobody is let in before
 		c.agents[h] = h.Start("crawlbox", "crawlbox", "worker", "--join", c.token("worker"))
 		c.awaitAgent(h)
 		lab.WaitFor(c, patience, "the new worker to be ready", func() error {
