@@ -102,6 +102,7 @@ func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 	case "demote":
 		err = n.demote(ctx, node)
 	case "drain":
+		n.free(ctx, node)
 		err = n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityDrain)
 	case "activate":
 		err = n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityActive)
@@ -111,6 +112,29 @@ func (n *Nodes) SetNode(ctx context.Context, ref, verb string) error {
 		return api.Invalid("unknown change %q of a node; use promote, demote, drain, activate or pause", verb)
 	}
 	return n.errs.explain(explainQuorum(node, err))
+}
+
+const (
+	// freeTime bounds how long a drain waits for the queue to leave the node, which looks every freeLook.
+	freeTime = 20 * time.Second
+	freeLook = 500 * time.Millisecond
+)
+
+// free has the cluster's own services leave a node that answers and is to be drained: the queue's Valkey hands over
+// from one that is paused, while Swarm ends it at once on one that is drained. One that has nowhere to go stays.
+func (n *Nodes) free(ctx context.Context, node fleet.Node) {
+	ctx, cancel := context.WithTimeout(ctx, freeTime)
+	defer cancel()
+	for {
+		snap, err := n.engine.Snapshot(ctx)
+		own := slices.ContainsFunc(snap.Tasks, func(t fleet.Task) bool {
+			return t.NodeID == node.ID && strings.HasPrefix(t.Service, fleet.OwnServices) && !t.Ended() && t.Lost == ""
+		})
+		if err != nil || !own || n.engine.SetAvailability(ctx, node.ID, fleet.AvailabilityPause) != nil ||
+			clock.Sleep(ctx, freeLook) != nil {
+			return
+		}
+	}
 }
 
 // explainQuorum returns what to do where Swarm would be left with no manager, or with too

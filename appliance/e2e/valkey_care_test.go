@@ -4,24 +4,29 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/valkey"
 )
 
 const careConfig = valkeyConfig + "  tls: true\n  safe: ['jobs:*']\n  window: 1\n"
 
-// TestValkeyCare has Valkey keep the queue's items on three managers while these are lost, one after the other.
+// TestValkeyCare has Valkey keep the queue's items on four managers: over another image, and one that will not do;
+// while the manager that it is on is drained, and another made a worker; and without the one whose config it is in.
 func TestValkeyCare(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.Install(artifact.BinaryWithFailpoints(t))
-	c := &cluster{T: t, lab: l, hosts: l.AddHosts(3), agents: map[*lab.Host]*lab.Proc{}}
+	c := &cluster{T: t, lab: l, hosts: l.AddHosts(4), agents: map[*lab.Host]*lab.Proc{}}
 	c.manager = c.hosts[0]
 	c.manager.WriteFile("/etc/crawlbox/crawlbox.yaml", careConfig)
 	c.startHasty(c.manager)
@@ -36,6 +41,12 @@ func TestValkeyCare(t *testing.T) {
 	c.manager.Load(artifact.ValkeyImage(t, "localhost:8003/valkey:8"))
 	c.manager.Docker("push", "--quiet", "localhost:8003/valkey:8")
 	c.valkeyOff(c.manager)
+	t.Run("another image", func(t *testing.T) { c.sub(t).anotherImage() })
+	t.Run("drained", func(t *testing.T) {
+		c := c.sub(t)
+		c.run("node", "activate", c.handsOver("drain").Name())
+	})
+	t.Run("demoted", func(t *testing.T) { c.sub(t).handsOver("demote") })
 	t.Run("home lost", func(t *testing.T) { c.sub(t).withoutHome() })
 }
 
@@ -47,11 +58,56 @@ func (c *cluster) startHasty(h *lab.Host, args ...string) {
 	c.awaitAgent(h)
 }
 
+// anotherImage changes the image while one on another manager pushes; an image that is too old changes nothing.
+func (c *cluster) anotherImage() {
+	c.Helper()
+	c.manager.Load(artifact.ValkeyImage(c, "localhost:8003/valkey:9"))
+	c.manager.Load(artifact.OldValkeyImage(c, "localhost:8003/valkey:6"))
+	for _, image := range []string{"localhost:8003/valkey:6", "localhost:8003/valkey:9"} {
+		c.manager.Docker("push", "--quiet", image)
+		w := c.pushTo("127.0.0.1:7891", c.hosts[1])
+		w.await(c, time.Now())
+		c.stop(c.manager)
+		config := strings.Replace(careConfig, "localhost:8003/valkey:8", image, 1)
+		c.manager.WriteFile("/etc/crawlbox/crawlbox.yaml", config)
+		c.startHasty(c.manager)
+		old := strings.HasSuffix(image, "6")
+		if old {
+			lab.WaitFor(c, patience, "a status of the image", func() error {
+				return c.queueSays(api.QueueAlone, "goes on as it is: queue.image "+image, "is older than 7.0",
+					"name another")
+			})
+		}
+		c.valkeyIs(c.manager, "of another image", func(d valkey.Document) bool {
+			return !slices.ContainsFunc(d.Engines, func(e valkey.Engine) bool {
+				return strings.HasPrefix(e.Image, image+"@") == old
+			})
+		})
+		w.judge(c, time.Now(), 10*time.Second, 0)
+	}
+}
+
+// handsOver takes the manager with the primary away from the managers in a way, while one on another pushes.
+func (c *cluster) handsOver(way string) (from *lab.Host) {
+	c.Helper()
+	before := c.hostOf(c.valkeyOff(c.manager))
+	other := c.hosts[1+slices.IndexFunc(c.hosts[1:], func(h *lab.Host) bool { return h != before })]
+	w := c.pushTo("127.0.0.1:7891", other)
+	w.await(c, time.Now())
+	c.run("node", way, before.Name())
+	c.valkeyIs(c.manager, "off "+before.Name(), isOff(before))
+	w.await(c, time.Now())
+	w.judge(c, time.Now(), 10*time.Second, 0)
+	return before
+}
+
 // withoutHome loses the manager that leads and is the home of the queue. Others know all of the queue without it, and
 // services follow it.
 func (c *cluster) withoutHome() {
 	c.Helper()
-	home, other := c.manager, c.hosts[1]
+	home := c.manager
+	d := c.valkeyOff(home)
+	other := c.hostOf(d)
 	c.run("queue", "push", "jobs:a", "1", "2", "3")
 	c.manager.Docker("service", "create", "--detach", "--name", "tiny", "--replicas", "2", "--network", "host",
 		"localhost:8003/tiny:1")

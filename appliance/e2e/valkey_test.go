@@ -144,17 +144,28 @@ func (c *cluster) queueSays(kind string, words ...string) error {
 // valkeyOff waits until Valkey and its replica are on managers but one.
 func (c *cluster) valkeyOff(leader *lab.Host) (d valkey.Document) {
 	c.Helper()
-	lab.WaitFor(c, 2*patience, "Valkey off the leader", func() error {
+	return c.valkeyIs(leader, "off "+leader.Name(), isOff(leader))
+}
+
+func isOff(h *lab.Host) func(valkey.Document) bool {
+	return func(d valkey.Document) bool {
+		return !slices.ContainsFunc(d.Engines, func(e valkey.Engine) bool { return e.Addr.Addr() == h.IP() })
+	}
+}
+
+// valkeyIs waits until Valkey and its replica, which is in sync, are as one manager knows and is wanted.
+func (c *cluster) valkeyIs(at *lab.Host, what string, is func(valkey.Document) bool) (d valkey.Document) {
+	c.Helper()
+	lab.WaitFor(c, 2*patience, "Valkey "+what, func() error {
 		d = valkey.Document{}
-		r := leader.Exec(c.Context(), "crawlbox", "state", "show", "valkey")
+		r := at.Exec(c.Context(), "crawlbox", "state", "show", "valkey")
 		if err := r.Err(); err != nil {
 			return err
 		}
 		if err := json.Unmarshal([]byte(r.Stdout), &d); err != nil {
 			return err
 		}
-		on := slices.ContainsFunc(d.Engines, func(e valkey.Engine) bool { return e.Addr.Addr() == leader.IP() })
-		if on || !d.InSync || len(d.Engines) != 2 {
+		if !d.InSync || len(d.Engines) != 2 || !is(d) {
 			return fmt.Errorf("it is %+v", d)
 		}
 		return nil

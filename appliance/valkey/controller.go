@@ -20,7 +20,7 @@ const (
 	lookEvery = 400 * time.Millisecond
 	// placeEvery is how often it is looked which managers there are.
 	placeEvery = 5 * time.Second
-	// handOverAgain is how long after a hand-over another one may be begun: the swarm's leader may change often.
+	// handOverAgain is how long after a hand-over the swarm's leader has none: that may change often.
 	handOverAgain = time.Minute
 	// handOverTime bounds how long writes wait for one.
 	handOverTime = 3 * time.Second
@@ -182,7 +182,7 @@ func (c *Controller) round(ctx context.Context) error {
 			next.InSync)
 		d = next
 	}
-	if handsOver(d, managers) && time.Since(c.handed) >= handOverAgain {
+	if handsOver(d, managers, time.Since(c.handed) < handOverAgain) {
 		c.handed = time.Now()
 		return c.handOver(ctx, d)
 	}

@@ -146,9 +146,10 @@ func last(m Manager) int {
 	return 0
 }
 
-// handsOver reports whether the primary is to hand over to its replica: it is on the leader of the swarm, which the
-// replica is not, on a node that is to be free of it, or has another image, which the replica had first.
-func handsOver(d Document, managers []Manager) bool {
+// handsOver reports whether the primary is to hand over to its replica: it is on a node that is to be free of it, or
+// has another image, which the replica had first; or, unless that was done a moment ago, it is on the leader of the
+// swarm, which the replica is not.
+func handsOver(d Document, managers []Manager, lately bool) bool {
 	p, r := d.primary()
 	if r == nil || !d.InSync {
 		return false
@@ -162,5 +163,5 @@ func handsOver(d Document, managers []Manager) bool {
 			to = m
 		}
 	}
-	return to.Usable && !to.Leads && (on.Leads || !on.Usable) || to.Usable && p.Image != r.Image
+	return to.Usable && (p.Image != r.Image || !on.Usable || on.Leads && !to.Leads && !lately)
 }

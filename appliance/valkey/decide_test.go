@@ -190,18 +190,25 @@ func TestHandsOver(t *testing.T) {
 		inSync   bool
 		managers []Manager
 		want     bool
+		lately   bool // what it is a moment after another
 	}{
-		"off the leader":     {true, []Manager{manager("n1", true, true), manager("n2", false, true)}, true},
-		"not in sync":        {false, []Manager{manager("n1", true, true), manager("n2", false, true)}, false},
-		"to the leader":      {true, []Manager{manager("n1", false, true), manager("n2", true, true)}, false},
-		"off a drained node": {true, []Manager{manager("n1", false, false), manager("n2", false, true)}, true},
-		"to a drained node":  {true, []Manager{manager("n1", true, true), manager("n2", false, false)}, false},
-		"nowhere":            {true, nil, false},
+		"off the leader": {true, []Manager{manager("n1", true, true), manager("n2", false, true)}, true, false},
+		"not in sync":    {false, []Manager{manager("n1", true, true), manager("n2", false, true)}, false, false},
+		"to the leader":  {true, []Manager{manager("n1", false, true), manager("n2", true, true)}, false, false},
+		"off a drained node to the leader": {
+			true, []Manager{manager("n1", false, false), manager("n2", true, true)}, true, true,
+		},
+		"off a drained node": {true, []Manager{manager("n1", false, false), manager("n2", false, true)}, true, true},
+		"to a drained node":  {true, []Manager{manager("n1", true, true), manager("n2", false, false)}, false, false},
+		"nowhere":            {true, nil, false, false},
 	} {
 		d := pair()
 		d.InSync = test.inSync
-		if got := handsOver(d, test.managers); got != test.want {
+		if got := handsOver(d, test.managers, false); got != test.want {
 			t.Errorf("%s: %t", name, got)
+		}
+		if got := handsOver(d, test.managers, true); got != test.lately {
+			t.Errorf("%s, a moment after another: %t", name, got)
 		}
 	}
 }

@@ -27,14 +27,28 @@ const valkeyUser = 999
 // registry can be reached: this machine's valkey-server, or its redis-server under that name, and what that needs.
 func ValkeyImage(t frame.TB, ref string) string {
 	t.Helper()
-	path, err := valkeyImage(t, ref)
+	return valkeyOf(t, ref, func(_ string, program []byte) []byte { return program })
+}
+
+// OldValkeyImage is ValkeyImage with a program that says to be of version 6.
+func OldValkeyImage(t frame.TB, ref string) string {
+	t.Helper()
+	return valkeyOf(t, ref, func(version string, program []byte) []byte {
+		return bytes.ReplaceAll(program, []byte(version), []byte("6"+version[1:]))
+	})
+}
+
+// valkeyOf makes an image with a program that edit makes of the one here, which says to be of a version.
+func valkeyOf(t frame.TB, ref string, edit func(version string, program []byte) []byte) string {
+	t.Helper()
+	path, err := valkeyImage(t, ref, edit)
 	if err != nil {
 		t.Fatalf("lab: valkey image: %v", err)
 	}
 	return path
 }
 
-func valkeyImage(t frame.TB, ref string) (string, error) {
+func valkeyImage(t frame.TB, ref string, edit func(version string, program []byte) []byte) (string, error) {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return "", err
@@ -49,6 +63,11 @@ func valkeyImage(t frame.TB, ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	said, err := exec.Command(program, "--version").Output()
+	version := versionIn.FindSubmatch(said)
+	if err != nil || version == nil {
+		return "", fmt.Errorf("%s does not say its version: %q, %w", program, said, err)
+	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	data := &tar.Header{Typeflag: tar.TypeDir, Name: "data/", Mode: 0o755, Uid: valkeyUser, Gid: valkeyUser}
@@ -59,6 +78,9 @@ func valkeyImage(t frame.TB, ref string) (string, error) {
 		content, err := os.ReadFile(from)
 		if err != nil {
 			return "", err
+		}
+		if from == program {
+			content = edit(string(version[1]), content)
 		}
 		if err := w.WriteHeader(&tar.Header{Name: to, Mode: 0o755, Size: int64(len(content))}); err != nil {
 			return "", err
@@ -99,6 +121,8 @@ func valkeyImage(t frame.TB, ref string) (string, error) {
 	path := filepath.Join(dir, "valkey.tar")
 	return path, tarball.WriteToFile(path, tag, img)
 }
+
+var versionIn = regexp.MustCompile(` v=([0-9.]+)`)
 
 var library = regexp.MustCompile(`(/[^ ]+) \(0x`)
 
