@@ -19,8 +19,8 @@ import (
 
 const (
 	spiderKey = "example:swarm:spider"
-	// scalingShare makes of five minutes below thirty seconds, and of thirty seconds for a doubling three.
-	scalingShare = "10"
+	// scalingShare makes of five minutes below ten seconds, and of thirty seconds for a doubling one.
+	scalingShare = "30"
 )
 
 // TestAutoscale has the walkthrough's spider follow its queue on three hosts: from 0 to 50 replicas and back to 0, each
