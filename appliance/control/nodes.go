@@ -180,7 +180,7 @@ func (n *Nodes) demote(ctx context.Context, node fleet.Node) error {
 		return err
 	}
 	other := func(m fleet.Node) bool { return m.Role == fleet.RoleManager && m.ID != node.ID }
-	up := node.State != fleet.StateDown && node.State != fleet.StateUnreachable
+	up := !node.Away()
 	if up && node.Addr == n.home().String() && slices.ContainsFunc(nodes, other) {
 		return api.Conflict("%s holds the cluster's queue, and stays a manager as long as it is up; if that machine "+
 			"is gone for good, it can be demoted once Swarm does not reach it, and the queue is lost", node.Display)

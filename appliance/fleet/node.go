@@ -51,6 +51,9 @@ type Node struct {
 	// when Swarm last noted something else of it, such as its availability
 	Updated time.Time `json:"-"`
 
+	// Down is set where Swarm hears nothing from it, and runs elsewhere what ran there, whatever State says of a manager.
+	Down bool `json:"-"`
+
 	// Raft is set where it has the managers' raft, with all secrets of the swarm. One that
 	// is demoted has it until Swarm's leader has put it out.
 	Raft bool `json:"-"`
@@ -61,6 +64,9 @@ type Node struct {
 	OS           string            `json:"os,omitempty"`            // such as linux
 	Arch         string            `json:"arch,omitempty"`          // as the kernel names it, such as x86_64
 }
+
+// Away reports whether Swarm does not hear from a node, or the other managers do not reach it.
+func (n Node) Away() bool { return n.State == StateDown || n.State == StateUnreachable }
 
 // States of an Agent.
 const (

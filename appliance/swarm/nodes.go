@@ -84,6 +84,7 @@ func nodeOf(n swarm.Node) fleet.Node {
 		Availability: string(n.Spec.Availability),
 		State:        string(n.Status.State),
 		Addr:         n.Status.Addr,
+		Down:         n.Status.State == swarm.NodeStateDown,
 		Engine:       n.Description.Engine.EngineVersion,
 		CPUs:         float64(n.Description.Resources.NanoCPUs) / 1e9,
 		Memory:       n.Description.Resources.MemoryBytes,

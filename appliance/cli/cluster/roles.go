@@ -149,7 +149,7 @@ func demotion(all, demoted []fleet.Node, force bool) (means string, err error) {
 			left = append(left, n)
 		default:
 			changes = true
-			if n.State != fleet.StateDown && n.State != fleet.StateUnreachable {
+			if !n.Away() {
 				up = append(up, n)
 			}
 		}

@@ -36,7 +36,7 @@ func Choose(nodes []fleet.Node, list []replica.Replica, gone func(netip.Addr) bo
 	for _, r := range list {
 		i := slices.IndexFunc(nodes, func(n fleet.Node) bool { return n.ID == r.Node })
 		switch {
-		case i < 0 || !nodes[i].Raft || nodes[i].State == fleet.StateDown || nodes[i].State == fleet.StateUnreachable:
+		case i < 0 || !nodes[i].Raft || nodes[i].Away():
 		case nodes[i].Leader:
 			reached = slices.Insert(reached, 0, r)
 		default:

@@ -191,7 +191,7 @@ func everywhere(nodes func(context.Context) ([]fleet.Node, error), members func(
 		here[m.Swarm] = here[m.Swarm] || m.Queue == gossip.QueueHere && m.State == gossip.Alive
 	}
 	return err == nil && !slices.ContainsFunc(all, func(n fleet.Node) bool {
-		return n.State != fleet.StateDown && !here[n.ID]
+		return !n.Down && !here[n.ID]
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crawlbox/crawlbox/appliance/cluster/member"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
@@ -28,6 +29,7 @@ func TestEverywhere(t *testing.T) {
 		return gossip.Member{Node: gossip.Node{Swarm: swarm, Queue: queue}, State: state}
 	}
 	node := func(id, state string) fleet.Node { return fleet.Node{ID: id, State: state} }
+	down := func(id, state string) fleet.Node { return fleet.Node{ID: id, State: state, Down: true} }
 	for name, tc := range map[string]struct {
 		nodes   []fleet.Node
 		members []gossip.Member
@@ -54,7 +56,9 @@ func TestEverywhere(t *testing.T) {
 			[]gossip.Member{member("a", gossip.QueueHere, gossip.Left)},
 			false,
 		},
-		"one that is down": {[]fleet.Node{node("a", fleet.StateDown)}, nil, true},
+		"one that is down":                   {[]fleet.Node{down("a", fleet.StateDown)}, nil, true},
+		"a manager that is down":             {[]fleet.Node{down("a", fleet.StateUnreachable)}, nil, true},
+		"one that managers alone do not see": {[]fleet.Node{node("a", fleet.StateUnreachable)}, nil, false},
 		"one that joined again": {
 			[]fleet.Node{node("a", fleet.StateReady)},
 			[]gossip.Member{member("a", gossip.QueueHere, gossip.Alive), member("a", "", gossip.Left)},
@@ -69,6 +73,27 @@ func TestEverywhere(t *testing.T) {
 	unknown := func(context.Context) ([]fleet.Node, error) { return nil, errors.New("no quorum") }
 	if everywhere(unknown, func() []gossip.Member { return nil }) {
 		t.Error("where Swarm does not say which nodes there are, all have a front")
+	}
+}
+
+// TestUpNodes: up are those that Swarm hears from, managers that the others do not reach among them.
+func TestUpNodes(t *testing.T) {
+	t.Parallel()
+	u := upNodes{self: "me", members: func(n fleet.Node) []member.Member {
+		return []member.Member{{ID: "cert-" + n.ID}}
+	}}
+	up := u.see([]fleet.Node{
+		{ID: "a", Self: true, Display: "h1", State: fleet.StateReady},
+		{ID: "b", State: fleet.StateDown, Down: true},
+		{ID: "c", Display: "h3", State: fleet.StateUnreachable, Down: true},
+		{ID: "d", State: fleet.StateUnreachable},
+		{ID: "e", State: fleet.StateUnknown},
+	})
+	if want := []string{"cert-a", "cert-d", "cert-e", "me"}; !slices.Equal(up, want) {
+		t.Errorf("up are %q, want %q", up, want)
+	}
+	if u.name("me") != "h1" || u.name("cert-c") != "h3" || u.name("other") != "other" {
+		t.Errorf("they are called %q", u.names)
 	}
 }
 

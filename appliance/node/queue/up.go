@@ -34,21 +34,26 @@ func (u *upNodes) tell(ctx context.Context, told func(ids []string)) error {
 		if err != nil {
 			continue
 		}
-		names, up := map[string]string{}, map[string]bool{}
-		for _, n := range nodes {
-			for _, id := range u.ids(n) {
-				names[id] = n.Display
-				if n.State != fleet.StateDown {
-					up[id] = true
-				}
-			}
-		}
-		u.mu.Lock()
-		u.names = names
-		u.mu.Unlock()
-		told(slices.Sorted(maps.Keys(up)))
+		told(u.see(nodes))
 	}
 	return nil
+}
+
+// see notes what the nodes are called, and returns the IDs of those that are up.
+func (u *upNodes) see(nodes []fleet.Node) []string {
+	names, up := map[string]string{}, map[string]bool{}
+	for _, n := range nodes {
+		for _, id := range u.ids(n) {
+			names[id] = n.Display
+			if !n.Down {
+				up[id] = true
+			}
+		}
+	}
+	u.mu.Lock()
+	u.names = names
+	u.mu.Unlock()
+	return slices.Sorted(maps.Keys(up))
 }
 
 // ids returns those of the certificates of a node.

@@ -59,7 +59,7 @@ func (c *Cluster) Managers(ctx context.Context) (list []valkey.Manager, err erro
 		if err != nil {
 			continue
 		}
-		if n.State != fleet.StateDown && n.State != fleet.StateUnreachable {
+		if !n.Away() {
 			delete(c.down, n.ID)
 		} else if c.down[n.ID].IsZero() {
 			c.down[n.ID] = time.Now()

@@ -105,7 +105,7 @@ func (k *Keeper) missing() bool {
 func gone(nodes []fleet.Node, at netip.Addr) bool {
 	for _, n := range nodes {
 		if addr, err := netip.ParseAddr(n.Addr); err == nil && addr.Unmap() == at {
-			return n.State == fleet.StateDown || n.State == fleet.StateUnreachable
+			return n.Away()
 		}
 	}
 	return false // it was taken off the list, which is for a person to do
