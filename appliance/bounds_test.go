@@ -460,6 +460,10 @@ var everything = []grows{
 		"appliance/controller/scaling.Controller.policies", "root", "services that follow a queue",
 		"appliance/controller/scaling.TestController_Forgets",
 	},
+	{
+		"appliance/controller/scaling.Controller.left", "root", "replicas that were about to be ended in the last round",
+		"appliance/controller/scaling.TestController",
+	},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},

@@ -58,6 +58,7 @@ type Controller struct {
 	log    *slog.Logger
 
 	policies map[string]*autoscale.Policy // by ID of the service; of the round
+	left     map[string][]string          // containers that get no more items, by the same, until it is seen which ended
 
 	mu     sync.Mutex
 	states []fleet.Scaling // of the last round, by name
@@ -65,7 +66,7 @@ type Controller struct {
 
 // New returns a controller.
 func New(e Engine, q Queue, r Runner, log *slog.Logger) *Controller {
-	c := &Controller{engine: e, queue: q, runner: r, log: log, policies: map[string]*autoscale.Policy{}}
+	c := &Controller{engine: e, queue: q, runner: r, log: log, policies: map[string]*autoscale.Policy{}, left: map[string][]string{}}
 	c.Loop = controller.New("autoscale", c.round)
 	c.Every, c.Retry, c.RetryMost = every, every, every
 	return c
@@ -127,6 +128,7 @@ func (c *Controller) forget(services []fleet.Service) {
 			return svc.ID == id && svc.Autoscale.Paused == ""
 		}) {
 			delete(c.policies, id)
+			delete(c.left, id)
 		}
 	}
 }
@@ -171,6 +173,7 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 		Out:      key.Out,
 	}
 	seen.Slots = slotsOf(svc, tasks, w.queue.Holds)
+	c.staying(ctx, svc, seen.Slots)
 	d := policy.Decide(state.At, seen)
 	state.Waiting, state.InFlight, state.Leased = key.Waiting, key.InFlight, key.Leased
 	state.Wanted, state.PerMinute = d.Wanted, 60*policy.Rate()
@@ -192,6 +195,7 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 		c.log.Debug("failed to scale a service by its queue", "service", svc.Name, "error", err)
 		return state, nil // it is looked again anyway
 	}
+	c.left[svc.ID] = leave
 	c.log.Info("scaled a service by its queue", "service", svc.Name, "from", svc.Desired, "to", d.Replicas, "why",
 		d.Why)
 	state.Replicas, state.Set, state.Why = d.Replicas, d.Replicas, d.Why
@@ -215,6 +219,19 @@ func (c *Controller) leave(ctx context.Context, seen autoscale.Seen, d autoscale
 	leave := seen.Containers(d.Replicas)
 	c.stay(ctx, slices.DeleteFunc(all, func(id string) bool { return slices.Contains(leave, id) }))
 	return d, leave, nil
+}
+
+// staying has those get items again that Swarm has not ended, once it has ended others: of several nodes with as many
+// replicas as each other it was not known which are concerned.
+func (c *Controller) staying(ctx context.Context, svc fleet.Service, slots []autoscale.Slot) {
+	left := c.left[svc.ID]
+	if len(left) == 0 || len(slots) > svc.Desired {
+		return
+	}
+	delete(c.left, svc.ID)
+	c.stay(ctx, slices.DeleteFunc(left, func(id string) bool {
+		return !slices.ContainsFunc(slots, func(s autoscale.Slot) bool { return s.Container == id })
+	}))
 }
 
 // stay has containers get items again. Where that fails they do after some time.

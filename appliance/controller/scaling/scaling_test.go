@@ -201,6 +201,15 @@ func TestController(t *testing.T) {
 			replicas: 3, lasts: 302 * time.Second, to: 3, now: "spider.3 took one just now",
 			make: func(c *cluster) { c.waits(0); c.taken = []string{"c3"} },
 		},
+		"of several nodes any may end": {
+			replicas: 3, lasts: 312 * time.Second, to: 2, written: "3>2 false", leave: "c3",
+			make: func(c *cluster) {
+				for i := range c.tasks {
+					c.tasks[i].NodeID = fmt.Sprint("n", i)
+				}
+				c.waits(150)
+			},
+		},
 		"one that stays took an item just now": {
 			replicas: 3, lasts: 302 * time.Second, to: 2, leave: "c3",
 			make:    func(c *cluster) { c.waits(0); c.taken = []string{"c2"} },
