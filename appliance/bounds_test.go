@@ -461,7 +461,7 @@ var everything = []grows{
 		"appliance/controller/scaling.TestController_Forgets",
 	},
 	{
-		"appliance/controller/scaling.Controller.left", "root", "replicas that were about to be ended in the last round",
+		"appliance/controller/scaling.Controller.left", "root", "replicas that were to be ended in the last round",
 		"appliance/controller/scaling.TestController",
 	},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},

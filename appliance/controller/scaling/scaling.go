@@ -58,7 +58,7 @@ type Controller struct {
 	log    *slog.Logger
 
 	policies map[string]*autoscale.Policy // by ID of the service; of the round
-	left     map[string][]string          // containers that get no more items, by the same, until it is seen which ended
+	left     map[string][]string          // containers that get no items, until it is seen which ended
 
 	mu     sync.Mutex
 	states []fleet.Scaling // of the last round, by name
@@ -66,7 +66,14 @@ type Controller struct {
 
 // New returns a controller.
 func New(e Engine, q Queue, r Runner, log *slog.Logger) *Controller {
-	c := &Controller{engine: e, queue: q, runner: r, log: log, policies: map[string]*autoscale.Policy{}, left: map[string][]string{}}
+	c := &Controller{
+		engine:   e,
+		queue:    q,
+		runner:   r,
+		log:      log,
+		policies: map[string]*autoscale.Policy{},
+		left:     map[string][]string{},
+	}
 	c.Loop = controller.New("autoscale", c.round)
 	c.Every, c.Retry, c.RetryMost = every, every, every
 	return c

@@ -34,6 +34,7 @@ type Command struct {
 	Args  []string // with its name, as the client wrote it
 	Times int      // how often in a row it was sent, as far as that has arrived
 	Multi bool     // it is queued in a transaction; then Times is 1
+	Plain bool     // its reply is the engine's, whatever comes of it, since not each has one: only Args are sent then
 	Proto int      // of the protocol: 2 or 3
 	First bool     // of its transaction that is rewritten
 	DB    int      // that the client has selected, in a transaction by then
@@ -68,7 +69,7 @@ func rewrite(ctx context.Context, s *session, args []string) bool {
 	if s.rewriting == nil { // another front has done it
 		return s.sendOne(ctx, args)
 	}
-	c := Command{Args: args, Times: 1, Multi: s.multi, Proto: s.proto, DB: s.db}
+	c := Command{Args: args, Times: 1, Multi: s.multi, Plain: s.uncounted, Proto: s.proto, DB: s.db}
 	same := appendRequest(nil, args...)
 	if s.multi {
 		c.First, c.DB, s.popped = !s.popped, s.dbThen, true

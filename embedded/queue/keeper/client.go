@@ -108,6 +108,9 @@ func (c *client) Rewrite(cmd front.Command) front.Instead {
 	if cmd.Multi {
 		return c.queue(cmd)
 	}
+	if cmd.Plain {
+		return front.Instead{Args: p.Plain()}
+	}
 	w := work{client: c, cmd: cmd, pop: p, times: 1}
 	if w.pop.Single && w.pop.Linger == 0 {
 		w.times = cmd.Times

@@ -746,3 +746,28 @@ func TestTransaction_Again(t *testing.T) {
 		})
 	})
 }
+
+// TestPlain has a client that has subscribed to something before pop: it gets no error of the leases, and what it
+// popped goes back as ever.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		n := startNode(t, engine, newContainers(), rules)
+		n.push("jobs", "a", "b")
+		c := n.in("spider").Conn()
+		defer c.Close()
+		ctx := t.Context()
+		if err := c.Do(ctx, "UNSUBSCRIBE", "x").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(lease.Leave(ctx, lease.Redis(n.direct), time.Minute, "spider"),
+			n.direct.ScriptFlush(ctx).Err()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.LPop(ctx, "jobs").Result(); got != "a" || err != nil {
+			t.Errorf("popped %q, %v", got, err)
+		}
+		n.containers.kill("spider", false)
+		n.becomes("jobs", "[a b]")
+	})
+}

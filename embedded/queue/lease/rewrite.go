@@ -49,6 +49,13 @@ func (p *Pop) Again() []string {
 	return again.Args
 }
 
+// Plain returns what to send where the client gets the reply as it is: no error that it knows nothing of.
+func (p *Pop) Plain() []string {
+	plain := Pop{Args: p.Eval(p.Args)}
+	plain.option('x')
+	return plain.Args
+}
+
 // option sets what is different about a pop; see take.lua.
 func (p *Pop) option(o byte) {
 	all := &p.Args[len(p.Args)-options]
