@@ -8,6 +8,8 @@ import (
 	"context"
 	"io"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/tui"
 	"github.com/crawlbox/crawlbox/systemd"
@@ -28,6 +30,7 @@ const (
 // exit code: 0 done, 1 failed, 2 wrong usage. When ctx ends, commands stop at
 // the next safe moment.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	logging.Disable() // go-redis returns its errors too
 	starts := install.LocalMachine().Starts
 	return execute(ctx, command.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr, Starts: starts}, args)
 }

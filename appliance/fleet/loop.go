@@ -19,6 +19,9 @@ type Loop struct {
 // CrashLoop finds the slot of a service whose tasks failed most often lately.
 func CrashLoop(tasks []Task, now time.Time) (worst Loop, found bool) {
 	for _, slot := range Slots(tasks) {
+		if slot.Newest().State == TaskComplete { // it is done
+			continue
+		}
 		var l Loop
 		for _, t := range slot {
 			if t.State != TaskFailed && t.State != TaskRejected || now.Sub(t.Since) > loopWithin {

@@ -40,6 +40,11 @@ func TestCrashLoop(t *testing.T) {
 				time.Minute), task(3, TaskFailed, time.Minute)},
 			0,
 		},
+		"failed, and done in the end": {
+			[]Task{task(1, TaskComplete, time.Second), task(1, TaskFailed, time.Minute), task(1, TaskFailed,
+				2*time.Minute), task(1, TaskFailed, 3*time.Minute)},
+			0,
+		},
 		"done each time": {
 			[]Task{task(1, TaskComplete, time.Minute), task(1, TaskComplete,
 				2*time.Minute), task(1, TaskComplete, 3*time.Minute)},

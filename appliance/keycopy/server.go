@@ -53,7 +53,6 @@ func Open(text string, roots *x509.CertPool) (*Server, error) {
 			return nil, fmt.Errorf("%q is no number of a database: %w", path, errURL)
 		}
 	}
-	redis.SetLogger(silent{})
 	u.Path = ""
 	opts, err := redis.ParseURL(u.String())
 	if err != nil {
@@ -82,11 +81,6 @@ func Open(text string, roots *x509.CertPool) (*Server, error) {
 	}
 	return &Server{Name: opts.Addr, Database: database, client: redis.NewClient(opts)}, nil
 }
-
-// silent is the log of connections, whose errors are returned too.
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
 
 // Close ends the connections.
 func (s *Server) Close() { _ = s.client.Close() }
