@@ -51,7 +51,7 @@ type Node struct {
 	// when Swarm last noted something else of it, such as its availability
 	Updated time.Time `json:"-"`
 
-	// Down is set where Swarm hears nothing from it, and runs elsewhere what ran there, whatever State says of a manager.
+	// Down is set where Swarm hears nothing from it and runs elsewhere what ran there, whatever State says.
 	Down bool `json:"-"`
 
 	// Raft is set where it has the managers' raft, with all secrets of the swarm. One that
