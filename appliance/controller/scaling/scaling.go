@@ -179,7 +179,7 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 		Counted:  key.Counted,
 		Out:      key.Out,
 	}
-	seen.Slots = slotsOf(svc, tasks, w.queue.Holds)
+	seen.Slots = slotsOf(svc, tasks, w.queue.Holds, state.At)
 	c.staying(ctx, svc, seen.Slots)
 	d := policy.Decide(state.At, seen)
 	state.Waiting, state.InFlight, state.Leased = key.Waiting, key.InFlight, key.Leased
@@ -261,8 +261,12 @@ func (c *Controller) pause(ctx context.Context, svc fleet.Service, state fleet.S
 	return state, c.runner.Scaled(ctx, was, svc.Desired, "", fleet.PausedWhy(svc.Name))
 }
 
+// startsWithin is for how long a replica that begins on a node may hold an item already: Swarm hears of its container
+// some time after that runs.
+const startsWithin = time.Minute
+
 // slotsOf returns the slots that Swarm counts as replicas of a service. holds are the containers that hold an item.
-func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool) (slots []autoscale.Slot) {
+func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool, now time.Time) (slots []autoscale.Slot) {
 	var ended []autoscale.Slot
 	for _, of := range fleet.Slots(tasks) {
 		t := of.Newest()
@@ -276,9 +280,12 @@ func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool) (slot
 			Node:    t.NodeID,
 			Running: t.State == fleet.TaskRunning,
 			Ended:   t.State == fleet.TaskComplete && !svc.Restarts,
-			Holds:   t.Container != "" && holds[t.Container],
+			Holds:   holds[t.Container],
 
 			Container: t.Container,
+		}
+		if t.Container == "" {
+			slot.Holds = t.NodeID != "" && !t.Ended() && now.Sub(t.Since) < startsWithin
 		}
 		if slot.Ended {
 			ended = append(ended, slot)

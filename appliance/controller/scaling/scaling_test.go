@@ -116,6 +116,15 @@ func task(slot int, state string) fleet.Task {
 	}
 }
 
+// begins is a third task whose container Swarm has not heard of, some time after the test begins by its clock.
+func begins(after time.Duration) fleet.Task {
+	t := task(3, "preparing")
+	t.Container, t.Since = "", synctestEpoch.Add(after)
+	return t
+}
+
+var synctestEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func newCluster(replicas int) *cluster {
 	c := &cluster{nodes: 3, leave: map[string]bool{}, svc: fleet.Service{
 		ID:        "spider",
@@ -222,6 +231,15 @@ func TestController(t *testing.T) {
 		"what leaves can't be ended": {
 			replicas: 3, lasts: 302 * time.Second, to: 3, now: "0 are wanted, and nothing was changed: busy",
 			make: func(c *cluster) { c.waits(0); c.refused = deploy.ConflictError("busy") },
+		},
+		"one that has only begun may hold one": {
+			replicas: 3, lasts: 330 * time.Second, to: 3, now: "may end spider.3 first, which is at work",
+			make: func(c *cluster) { c.waits(0); c.tasks[2] = begins(300 * time.Second) },
+		},
+		"one that can't begin holds none": {
+			replicas: 3, lasts: 302 * time.Second, to: 0, leave: "c1 c2",
+			make:    func(c *cluster) { c.waits(0); c.tasks[2] = begins(0) },
+			written: "3>0 false nothing has",
 		},
 		"the queue can't be read": {
 			replicas: 3, lasts: 20 * time.Minute, make: func(c *cluster) { c.queueErr = errors.New("no queue") }, to: 3,
