@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -146,14 +147,21 @@ func (c *cluster) managers() []*lab.Host { return append(slices.Clone(c.hosts[:1
 // taken wants another manager to have the queue of one that is lost, and to say so. It is c.manager then.
 func (c *cluster) taken(lost *lab.Host) {
 	c.Helper()
-	i := slices.IndexFunc(c.managers(), func(h *lab.Host) bool {
-		r := h.Exec(c.Context(), "crawlbox", "status")
-		return h != lost && strings.Contains(r.Stdout, "the queue is here since")
+	lab.WaitFor(c, patience, "one of the managers to say that the queue is there", func() error {
+		said := ""
+		for _, h := range c.managers() {
+			if h == lost {
+				continue
+			}
+			r := h.Exec(c.Context(), "crawlbox", "status")
+			if strings.Contains(r.Stdout, "the queue is here since") {
+				c.manager = h
+				return nil
+			}
+			said += h.Name() + ": " + r.Stdout + r.Stderr
+		}
+		return errors.New(said)
 	})
-	if i < 0 {
-		c.Fatal("nobody says that the queue is there")
-	}
-	c.manager = c.managers()[i]
 	said := c.run("status")
 	contains(c.T, said, "the queue is here since", lost.Name()+", which had it and is gone, was last heard")
 	c.Logf("%s", said[strings.Index(said, "the queue is here since"):])
