@@ -18,14 +18,12 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 )
 
-const (
-	frontCommands = 20_000
-	frontIdle     = 500
-)
+const frontCommands = 20_000
 
 // BenchmarkQueueFronts has one client on a worker do one small command after another, at the queue's own address and by
 // the worker's front in turns, and gives the median of each. Then 500 clients that have done one command stay connected
-// to the front: it gives the memory that its process has asked for, before and with them.
+// to the front, and 5,000 to the queue itself: it gives the memory that either process has asked for, before and with
+// them, and what the one client's commands take there meanwhile.
 func BenchmarkQueueFronts(b *testing.B) {
 	l := newBenchLab(b)
 	hosts := l.AddHosts(2)
@@ -47,36 +45,54 @@ func BenchmarkQueueFronts(b *testing.B) {
 	took := map[string][]time.Duration{}
 	for range frontCommands / 100 {
 		for name, c := range ways {
-			for range 100 {
-				begun := time.Now()
-				if err := c.LPop(context.Background(), "none").Err(); !errors.Is(err, redis.Nil) {
-					b.Fatal(err)
-				}
-				took[name] = append(took[name], time.Since(begun))
-			}
+			took[name] = append(took[name], popNothing(b, c, 100)...)
 		}
 	}
 	for name, all := range took {
-		slices.Sort(all)
-		b.ReportMetric(float64(all[len(all)/2].Nanoseconds())/1000, "µs-p50/"+name)
-		b.ReportMetric(float64(all[len(all)*99/100].Nanoseconds())/1000, "µs-p99/"+name)
+		microseconds(b, name, all)
 	}
-
-	process := childOf(b, there.PID())
-	b.ReportMetric(anonymous(b, process), "MB-anon/before")
-	var idle []*redis.Conn
-	for range frontIdle {
-		conn := dial("127.0.0.1:7891", 1).Conn()
-		if err := conn.LPop(context.Background(), "none").Err(); !errors.Is(err, redis.Nil) {
-			b.Fatal(err)
+	for _, tc := range []struct {
+		name, addr string
+		agent      *lab.Proc
+		clients    int
+	}{{"front", "127.0.0.1:7891", there, 500}, {"direct", manager.At(7891), agent, 5000}} {
+		process := childOf(b, tc.agent.PID())
+		b.ReportMetric(anonymous(b, process), "MB-anon/"+tc.name)
+		var idle []*redis.Client
+		for range tc.clients {
+			c := dial(tc.addr, 1)
+			popNothing(b, c, 1)
+			idle = append(idle, c)
 		}
-		idle = append(idle, conn)
-	}
-	b.ReportMetric(anonymous(b, process), fmt.Sprintf("MB-anon/%d-idle", len(idle)))
-	for _, conn := range idle {
-		conn.Close()
+		with := fmt.Sprintf("%s+%d-idle", tc.name, tc.clients)
+		b.ReportMetric(anonymous(b, process), "MB-anon/"+with)
+		microseconds(b, with, popNothing(b, ways[tc.name], frontCommands/4))
+		for _, c := range idle {
+			c.Close()
+		}
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// popNothing pops of an empty list so often, and returns what each took.
+func popNothing(b *testing.B, c *redis.Client, times int) (took []time.Duration) {
+	b.Helper()
+	for range times {
+		begun := time.Now()
+		if err := c.LPop(context.Background(), "none").Err(); !errors.Is(err, redis.Nil) {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	return took
+}
+
+// microseconds reports median and worst hundredth.
+func microseconds(b *testing.B, name string, took []time.Duration) {
+	b.Helper()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "µs-p50/"+name)
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "µs-p99/"+name)
 }
 
 // childOf returns the process that another has started, the queue's.
