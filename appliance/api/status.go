@@ -215,6 +215,7 @@ const (
 	LeftFile         = "left-file"         // a service that is no longer in the config file runs on
 	KeptAway         = "kept-away"         // a service of the config file was removed by hand
 	NotDeployed      = "not-deployed"      // a service of the config file has no image yet
+	RestartNeeded    = "restart-needed"    // the config file says what crawlbox did not begin with
 	OtherFile        = "other-file"        // the services in force are those of another manager's config file
 )
 
@@ -223,7 +224,8 @@ var Kinds = []string{
 	Removed, DockerHere, AddressGone, ManagerAway, CertificateEnds, StateBehind, MachineUnfit, NoNode, NodeDown,
 	DockerStopped, CrawlboxStopped, DiskFull, QueueDown, QueueFull, QueueDisk, FileBroken, ServiceFailing,
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
-	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied, Uneven,
+	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied,
+	RestartNeeded, Uneven,
 	QueueFront, QueueAlone, QueueSandbox, QueueCopy, QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway,
 	NotDeployed,
 	OtherFile,

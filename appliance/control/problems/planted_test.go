@@ -392,6 +392,12 @@ var planted = map[string]struct {
 		},
 		api.Warning, api.FileNotApplied, []string{"service spider: not crawlbox's"},
 	},
+	"the file has changed what counts after a restart": {
+		func(p *plot) {
+			p.Config = []services.Note{{Kind: services.Late, Text: "queue in f counts after a restart; restart it"}}
+		},
+		api.Warning, api.RestartNeeded, []string{"queue in f counts after a restart"},
+	},
 	"another manager's services are in force": {
 		func(p *plot) {
 			p.Config = []services.Note{{Kind: services.NotInForce, Text: "those of h2, not of this one; change it"}}

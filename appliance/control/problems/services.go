@@ -224,6 +224,7 @@ func (s Seen) config() (list []api.Problem) {
 		kind  string
 	}{
 		services.Broken:      {api.Bad, api.FileBroken},
+		services.Late:        {api.Warning, api.RestartNeeded},
 		services.NotInForce:  {api.Note, api.OtherFile},
 		services.Unready:     {api.Warning, api.FileNotApplied},
 		services.Untaken:     {api.Warning, api.FileNotApplied},

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,10 +57,12 @@ type File struct {
 	log  *slog.Logger
 
 	mu     sync.Mutex
+	first  configs.Config // the file as it was when crawlbox began
 	own    configs.Config // the last one that was whole
 	text   []byte         // of own, as in force.Config
 	hash   string         // of own, as in force.Hash
 	broken string         // why the file can't be read; empty: it can
+	late   string         // what counts after a restart only; empty: nothing
 	failed string         // why it could not be applied; empty: it was, or need not be
 	said   string         // what was logged last of it being broken
 
@@ -87,7 +90,10 @@ type force struct {
 func NewFile(
 	doc Shared, self Owner, cfg configs.Config, load func() (configs.Config, error), log *slog.Logger,
 ) (*File, error) {
-	f := &File{doc: doc, self: self, load: load, log: log}
+	f := &File{doc: doc, self: self, load: load, log: log, first: cfg}
+	if as, err := load(); err == nil { // without what a start adds to it
+		f.first = as
+	}
 	return f, f.take(cfg)
 }
 
@@ -124,10 +130,15 @@ func hashOf(cfg configs.Config) string {
 // a BrokenError then.
 func (f *File) Read() error {
 	cfg, err := f.load()
+	var late []string
 	if err == nil {
-		err = f.take(cfg)
+		late, err = configs.Differ(f.first, cfg), f.take(cfg)
 	}
 	f.mu.Lock()
+	if f.late = ""; len(late) > 0 {
+		f.late = fmt.Sprintf("%s in %s is not what crawlbox began with, and counts after `systemctl restart crawlbox`",
+			strings.Join(late, ", "), cfg.File)
+	}
 	f.broken = ""
 	if err != nil {
 		f.broken = "the config file is broken and the state before it stays: " + words.Brief(err, "mistake")
@@ -297,6 +308,7 @@ func (f *File) Notes() (list []Note) {
 		}
 	}
 	add(Broken, f.broken)
+	add(Late, f.late)
 	add(Unready, f.failed)
 	if odd != nil {
 		add(Unready, odd.Error())

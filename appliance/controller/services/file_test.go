@@ -119,6 +119,22 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestFile_Late says what of a file counts after a restart only, until it is as it was.
+func TestFile_Late(t *testing.T) {
+	t.Parallel()
+	h := hostOf(t, state.NewDocument(statetest.Open(t, t.TempDir()), state.Services),
+		Owner{ID: "1", Name: "h1", Created: true, Managers: managersOf("1")}, "queue: {password: x}\n")
+	h.write("queue: {password: x, safe: ['a:*'], window: 1}\n")
+	notes := h.Notes()
+	if len(notes) != 1 || notes[0].Kind != Late || !strings.HasPrefix(notes[0].Text, "queue.safe, queue.window in ") {
+		t.Errorf("the notes are %+v", notes)
+	}
+	h.write("queue: {password: x}\nservices: {a: {image: b}}\n")
+	if notes := h.Notes(); len(notes) != 0 {
+		t.Errorf("the notes are %+v", notes)
+	}
+}
+
 // TestFile_Upgrade: managers that were there before it was known whose services are in force do not put theirs there,
 // and wait for the one that made the cluster, unless that is gone.
 func TestFile_Upgrade(t *testing.T) {

@@ -13,6 +13,7 @@ type NoteKind int
 // Kinds of notes.
 const (
 	Broken      NoteKind = iota // the file can't be read, or not be understood
+	Late                        // what it says of other things than services counts after a restart
 	NotInForce                  // nor are the file's services in force, but another manager's
 	Unready                     // the last round did not come to its end
 	Untaken                     // a service is not what the file says
