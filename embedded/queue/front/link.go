@@ -15,9 +15,10 @@ import (
 type link struct {
 	conn  net.Conn
 	in    *source
-	ended chan struct{} // closed when the last reply has been copied
-	stop  func() bool   // waiting for another engine, at which it ends
-	idle  chan struct{} // has room for the word that all replies are there
+	ended chan struct{}   // closed when the last reply has been copied
+	era   context.Context // ends with another engine, and so does the link
+	stop  func() bool     // waiting for that
+	idle  chan struct{}   // has room for the word that all replies are there
 
 	// Guarded by session.mu.
 	sent, got uint64
@@ -69,12 +70,12 @@ func (s *session) writeFailed() error {
 func (s *session) linked(ctx context.Context) (*link, error) {
 	s.mu.Lock()
 	l, ended := s.link, s.ended
-	left := l != nil && l.left
+	ends := l != nil && (l.left || l.era.Err() != nil)
 	s.mu.Unlock()
 	switch {
 	case ended:
 		return nil, errLost
-	case left: // the client has, but of what it sent before there is more
+	case ends: // the client has left, but of what it sent before there is more, or there is another engine
 		<-l.ended
 		return s.linked(ctx)
 	case l != nil:
@@ -106,6 +107,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 		in:    newSource(conn, s.front.buffers),
 		ended: make(chan struct{}),
 		idle:  make(chan struct{}, 1),
+		era:   t.era,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
