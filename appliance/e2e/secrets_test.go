@@ -72,8 +72,8 @@ func (s *secrecy) queuePasswords() {
 	s.manager.WriteFile("/etc/crawlbox/password", "password-from-a-file\n")
 	s.manager.MustExec("chmod", "600", "/etc/crawlbox/password")
 	for i, queue := range []string{
-		"queue: {password: password-from-the-config}\n", "queue: {password_file: /etc/crawlbox/password}\n",
-		"queue: {}\n",
+		"queue: {}\n", "queue: {password: password-from-the-config}\n",
+		"queue: {password_file: /etc/crawlbox/password}\n",
 	} {
 		if i > 0 {
 			s.stop(s.manager)
