@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -233,5 +235,27 @@ func TestWatchdog_OnlyWhereTheUnitHasOne(t *testing.T) {
 	run(t, func(context.Context) error { t.Error("checked for nobody"); return nil })
 	if got := next(200 * time.Millisecond); got != "" {
 		t.Errorf("systemd hears %q", got)
+	}
+}
+
+// TestThreadsWaited: a process whose threads want more than there is waits.
+func TestThreadsWaited(t *testing.T) {
+	t.Parallel()
+	old := runtime.GOMAXPROCS(4 * runtime.NumCPU())
+	defer runtime.GOMAXPROCS(old)
+	was := threadsWaited()
+	var group sync.WaitGroup
+	until := time.Now().Add(300 * time.Millisecond)
+	for range 4 * runtime.NumCPU() {
+		group.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			for time.Now().Before(until) { // work, not a wait for something
+			}
+		})
+	}
+	group.Wait()
+	if waited := threadsWaited() - was; waited < 100*time.Millisecond {
+		t.Errorf("four times as many threads as processors have waited %s", waited)
 	}
 }

@@ -27,8 +27,8 @@ func (s stalls) since(was stalls) (d time.Duration, resource string) {
 	return d, resource
 }
 
-// readStalls reads them of the process's own group, or of the whole machine where groups have
-// none of their own (cgroup v1).
+// readStalls reads them of the process's own group. Where groups have none of their own (cgroup v1), those for memory
+// and disk are the whole machine's, and that for processors is what the process's threads have waited, all together.
 func readStalls() stalls {
 	group := ""
 	lines, _ := os.ReadFile("/proc/self/cgroup")
@@ -44,7 +44,24 @@ func readStalls() stalls {
 		}
 		return totalOf(string(text))
 	}
-	return stalls{read("cpu"), read("memory"), read("io")}
+	is := stalls{read("cpu"), read("memory"), read("io")}
+	if waited := threadsWaited(); group == "" && waited > 0 {
+		is.cpu = waited
+	}
+	return is
+}
+
+// threadsWaited is how long the threads of this process have been ready to run and did not, all together; 0 where the
+// kernel does not tell.
+func threadsWaited() (sum time.Duration) {
+	all, _ := filepath.Glob("/proc/self/task/*/schedstat")
+	for _, path := range all {
+		text, _ := os.ReadFile(path)
+		var ran, waited int64 // in ns
+		_, _ = fmt.Sscan(string(text), &ran, &waited)
+		sum += time.Duration(waited)
+	}
+	return sum
 }
 
 // totalOf reads how long at least one thread has waited, from a file such as
