@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/configs/compose"
@@ -60,7 +61,9 @@ func wanted(a *command.App, cmd *cobra.Command, unit string) (w install.Wanted, 
 		ConfigPath: cfg.File,
 		Join:       opts.Join,
 		JoinPath:   run.JoinTokenPath(cfg.DataDir),
-		User:       queueproc.User,
+	}
+	if cmd.Name() == fleet.RoleManager {
+		w.User = queueproc.User
 	}
 	if w.Join != "" && inCluster(cmd.Context(), cfg) {
 		w.Join = ""

@@ -167,7 +167,12 @@ func (h *Home) renumber(ctx context.Context, l *lease, others []Manager, n int) 
 		}
 		return false
 	}
-	if err := home.WriteNumber(h.Config.DataDir, n); err != nil {
+	was := home.Number(h.Config.DataDir)
+	err := home.WriteNumber(h.Config.DataDir, n)
+	if err == nil {
+		err = renumber(h.Config.DataDir, was, n)
+	}
+	if err != nil {
 		h.Log.Error("failed to remain the home of the queue", "error", err)
 		return false
 	}

@@ -268,5 +268,16 @@ func Said(dataDir string) string {
 		t.Copy.Home, lost)
 }
 
+// renumber has a home that goes on with another number go on to say that it took the queue over.
+func renumber(dataDir string, was, n int) error {
+	t, path := Taken{}, filepath.Join(dataDir, takenFile)
+	found, err := durable.ReadJSON(path, &t)
+	if err != nil || !found || t.Number != was {
+		return err
+	}
+	t.Number = n
+	return durable.WriteJSON(path, t)
+}
+
 // moveID names how the queue came to a home: for that before it is a move, which it ends when it wakes up.
 func moveID(number int) string { return fmt.Sprintf("takeover-%d", number) }

@@ -509,6 +509,13 @@ func TestLeader_Takeover(t *testing.T) {
 	if text := Said(to.DataDir); !strings.Contains(text, "gone, which had it and is gone, was last heard") {
 		t.Errorf("it says %q", text)
 	}
+	was := home.Number(to.DataDir)
+	if err := errors.Join(home.WriteNumber(to.DataDir, was+3), renumber(to.DataDir, was, was+3)); err != nil {
+		t.Error(err)
+	}
+	if Said(to.DataDir) == "" {
+		t.Error("a home that goes on with another number no longer says that it took the queue over")
+	}
 	if text := Said(c.keepers[0].Config.DataDir); text != "" {
 		t.Errorf("another says %q", text)
 	}
