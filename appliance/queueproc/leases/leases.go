@@ -193,13 +193,7 @@ const shortID, taskID = 12, 25
 
 // ContainerOf returns the ID of the container that a holder is, without what tells its runs and its names apart; that
 // of a connection where it is none.
-func ContainerOf(holder string) string {
-	if i := strings.LastIndex(holder, "~"); i >= 0 {
-		holder = holder[:i]
-	}
-	id, _, _ := strings.Cut(holder, "@") // when it began
-	return id
-}
+func ContainerOf(holder string) string { return script.IDOf(holder) }
 
 // container returns that as people know it.
 func container(holder string) string {
