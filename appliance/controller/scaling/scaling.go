@@ -220,7 +220,7 @@ func (c *Controller) leave(ctx context.Context, seen autoscale.Seen, d autoscale
 		return d, all, err
 	}
 	for i := range seen.Slots {
-		seen.Slots[i].Holds = holds[seen.Slots[i].Container]
+		seen.Slots[i].Holds = seen.Slots[i].Holds || holds[seen.Slots[i].Container]
 	}
 	d = d.With(seen)
 	leave := seen.Containers(d.Replicas)
