@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -28,22 +30,36 @@ type lobby struct {
 // newLobby has a handler answer the calls of a socket, from some time on.
 func newLobby(ln *net.UnixListener, meanwhile http.Handler, after time.Duration) *lobby {
 	ctx, cancel := context.WithCancel(context.Background())
+	open, closing := context.WithCancel(ctx)
 	srv := Site{Handler: meanwhile}.server(ctx, slog.New(slog.DiscardHandler))
-	var serving sync.WaitGroup
+	var serving, calls sync.WaitGroup
+	srv.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			calls.Add(1)
+		case http.StateClosed:
+			calls.Done()
+		}
+	}
 	serving.Go(func() {
-		if clock.Sleep(ctx, after) == nil {
+		if clock.Sleep(open, after) == nil {
 			_ = srv.Serve(lent{ln}) // ends by end
 		}
 	})
 	return &lobby{ln, sync.OnceFunc(func() {
-		stop, stopped := context.WithTimeout(context.Background(), lastWords)
-		defer stopped()
-		if srv.Shutdown(stop) != nil {
-			srv.Close()
-		}
-		cancel()
+		closing()
+		_ = ln.SetDeadline(past) // fails where it is closed
 		serving.Wait()
-		_ = ln.SetDeadline(time.Time{}) // fails where it is closed
+		// No Shutdown: it has the server drop a call whose request it has not read yet.
+		srv.SetKeepAlivesEnabled(false)
+		late := time.AfterFunc(lastWords, func() {
+			cancel()
+			srv.Close()
+		})
+		calls.Wait()
+		late.Stop()
+		cancel()
+		_ = ln.SetDeadline(time.Time{})
 	})}
 }
 
@@ -58,7 +74,17 @@ func (l *lobby) Close() error {
 	return l.UnixListener.Close()
 }
 
-// lent is a socket of which a server only stops to accept when it closes it.
+// lent is a socket that is closed for a server when its deadline is past.
 type lent struct{ *net.UnixListener }
 
-func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+var past = time.Unix(1, 0)
+
+func (l lent) Accept() (net.Conn, error) {
+	c, err := l.UnixListener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return c, err
+}
+
+func (l lent) Close() error { return nil }
