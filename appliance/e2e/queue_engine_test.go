@@ -79,7 +79,8 @@ func TestQueueEngine(t *testing.T) {
 	server.Kill()
 	lab.WaitFor(t, patience, "a status without the engine", status("can't be reached"))
 	server = host.Start("redis", append(redisArgs, "another")...)
-	lab.WaitFor(t, patience, "a status with a wrong password", status("refuses the user or password (WRONGPASS"))
+	lab.WaitFor(t, patience, "a status with a wrong password", status("refuses the user or password in "+
+		"queue.url_file (WRONGPASS"))
 	c.stop(c.manager)
 	c.manager.WriteFile("/etc/crawlbox/engine", "redis://:another@"+host.At(6379)+"/1\n")
 	c.startManager()

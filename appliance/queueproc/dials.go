@@ -73,7 +73,7 @@ func (d *dials) serve() {
 	}
 }
 
-var errNowhere = errors.New("it does not run yet, `crawlbox status` says why")
+var errNowhere = errors.New("it does not run yet")
 
 // answer makes one connection. It may take a while, as the name of a host is looked up.
 func (d *dials) answer(ctx context.Context, id []byte) {

@@ -81,7 +81,7 @@ func (r *redisServer) start() {
 }
 
 func (r *redisServer) engine() *Engine {
-	return &Engine{Name: "redis://engine.test/2", Addr: r.addr, Password: enginePassword, DB: 2}
+	return &Engine{Name: "redis://engine.test/2", Addr: r.addr, Password: enginePassword, DB: 2, Setting: "queue.url"}
 }
 
 // TestEngine_OfOnesOwn: the process, which can't connect to anything, serves what another server keeps, also after
@@ -118,7 +118,7 @@ func TestEngine_OfOnesOwn(t *testing.T) {
 	r.stop()
 	st := b.await("without engine", func(st State) bool { return st.Engine != "" })
 	want := "the queue's engine at redis://engine.test/2 can't be reached (dial tcp " + r.addr +
-		": connect: connection refused): start it, or correct its address"
+		": connect: connection refused): start it, or correct its address in queue.url and start crawlbox again"
 	if st.Engine != want || !st.Serving || st.Problem != "" {
 		t.Errorf("the state is %+v, want %s", st, want)
 	}
@@ -158,7 +158,8 @@ func TestEngine_WrongPassword(t *testing.T) {
 	opts.Engine.Password = "hush"
 	b := start(t, opts)
 	st := b.await("refused", func(st State) bool { return st.Engine != "" })
-	if !strings.Contains(st.Engine, "refuses the user or password (WRONGPASS") || strings.Contains(st.Engine, "hush") {
+	if !strings.Contains(st.Engine, "refuses the user or password in queue.url (WRONGPASS") ||
+		strings.Contains(st.Engine, "hush") {
 		t.Errorf("the state is %+v", st)
 	}
 }

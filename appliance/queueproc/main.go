@@ -158,6 +158,7 @@ func (c *child) engineOf(e Engine) front.Engine {
 		Password: e.Password,
 		DB:       e.DB,
 		Front:    e.Front,
+		Advice:   e.advice(),
 	}
 }
 

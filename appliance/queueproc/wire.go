@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/queue"
+	"github.com/crawlbox/crawlbox/embedded/queue/front"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
 )
 
@@ -66,8 +67,31 @@ type Engine struct {
 	DB          int    `json:"db"`
 	// Front is set where it may be another front, beside the engine: that leaves the commands of this one as they are.
 	Front bool `json:"front,omitempty"`
+	// Setting is the key of the config that says where it is and how to log in; empty: crawlbox runs it.
+	Setting string `json:"setting,omitempty"`
 	// Epoch tells engines at one address apart: another one is another engine, whose connections are new.
 	Epoch uint64 `json:"epoch,omitempty"`
+}
+
+// advice returns what people read where it can't be used, who runs it being the one that can do something.
+func (e Engine) advice() front.Advice {
+	switch {
+	case e.Front:
+		return front.Advice{
+			Away:    "start that server, or crawlbox on it",
+			Refused: "it has another since, which this node hears of within seconds",
+		}
+	case e.Setting != "":
+		return front.Advice{
+			Away:    "start it, or correct its address in " + e.Setting + " and start crawlbox again",
+			Login:   "in " + e.Setting,
+			Refused: "correct " + e.Setting + " and start crawlbox again",
+		}
+	}
+	return front.Advice{
+		Away:    "crawlbox runs it, and starts it or another in its place; `crawlbox status` says how it is",
+		Refused: "crawlbox runs it, and corrects that by itself; `crawlbox status` says how it is",
+	}
 }
 
 // KeyPair is a certificate, with those that it was signed by, and its key, in PEM.

@@ -42,6 +42,32 @@ func TestGroupMemory(t *testing.T) {
 	}
 }
 
+// TestEngine_Advice: what is to be done about an engine fits who runs it.
+func TestEngine_Advice(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		engine              Engine
+		away, login, refuse string
+	}{
+		{
+			Engine{Name: "redis://r:6379/0", Addr: "r:6379", Setting: "queue.url"},
+			"correct its address in queue.url", "in queue.url", "correct queue.url and start crawlbox again",
+		},
+		{
+			Engine{Name: "redis://r:6379/0", Addr: "r:6379", Setting: "queue.url_file"},
+			"correct its address in queue.url_file", "in queue.url_file", "correct queue.url_file",
+		},
+		{Engine{Name: "valkey"}, "crawlbox runs it", "", "crawlbox runs it"},
+		{Engine{Name: "valkey on m2", Addr: "10.0.0.2:6379", Epoch: 3}, "crawlbox runs it", "", "crawlbox runs it"},
+		{Engine{Name: "its home m1", Addr: "10.0.0.1:7891", Front: true}, "crawlbox on it", "", "within seconds"},
+	} {
+		is := c.engine.advice()
+		if !strings.Contains(is.Away, c.away) || is.Login != c.login || !strings.Contains(is.Refused, c.refuse) {
+			t.Errorf("of %+v: %+v", c.engine, is)
+		}
+	}
+}
+
 // FuzzReport has a process that an attacker has taken over say anything: it is bounded,
 // and what is shown of it is one line of printable text about the queue's directory.
 func FuzzReport(f *testing.F) {

@@ -425,6 +425,10 @@ func engineOf(q configs.Queue) (*queueproc.Engine, error) {
 		User:     server.User,
 		Password: server.Password,
 		DB:       server.DB,
+		Setting:  "queue.url",
+	}
+	if q.URLFile != "" {
+		engine.Setting = "queue.url_file"
 	}
 	if server.TLS {
 		engine.Host, _, _ = net.SplitHostPort(server.Addr)

@@ -190,8 +190,8 @@ func (e *engine) attempt(ctx context.Context, t *target, greeting [][]string) (n
 	defer context.AfterFunc(t.era, cancel)()
 	conn, err := t.Dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the queue's engine at %s can't be reached (%s): start it, or correct its address",
-			t.Name, cause(err))
+		return nil, fmt.Errorf("the queue's engine at %s can't be reached (%s): %s", t.Name, cause(err),
+			cmp.Or(t.Advice.Away, "start it, or correct its address"))
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	if err := t.greet(conn, slices.Concat(greeting, e.prepare)); err != nil {
@@ -229,17 +229,38 @@ func (e *target) greet(conn net.Conn, greeting [][]string) error {
 		case err != nil:
 			return fmt.Errorf("the queue's engine at %s can't be used (%s): look at its log; does it want TLS?", e.Name,
 				cause(err))
-		case failed && args[0] == "AUTH":
-			return fmt.Errorf("the queue's engine at %s refuses the user or password (%s): correct them", e.Name,
-				oneLine(reply))
+		case failed && args[0] == "AUTH" && isRefusal(reply):
+			return fmt.Errorf("the queue's engine at %s refuses the user or password%s (%s): %s", e.Name, e.login(),
+				oneLine(reply), cmp.Or(e.Advice.Refused, "correct them"))
 		case failed && strings.HasPrefix(reply, "NOAUTH"):
-			return fmt.Errorf("the queue's engine at %s wants a password (%s): set it", e.Name, oneLine(reply))
+			return fmt.Errorf("the queue's engine at %s wants a password, and there is none%s (%s): %s", e.Name,
+				e.login(), oneLine(reply), cmp.Or(e.Advice.Refused, "set it"))
+		case failed && e.Front && strings.HasPrefix(reply, downError{errors.New(ofEngine)}.Error()):
+			return errors.New(oneLine(strings.TrimPrefix(reply, downError{errors.New("")}.Error()))) // it has said all
 		case failed && !strings.HasPrefix(reply, "NOPERM"):
 			return fmt.Errorf("the queue's engine at %s can't be used (%s to %s)", e.Name, oneLine(reply),
 				args[0])
 		}
 	}
 	return conn.SetDeadline(time.Time{})
+}
+
+// ofEngine is what each text begins with that says why an engine can't be used.
+const ofEngine = "the queue's engine at "
+
+// isRefusal reports whether an answer to AUTH is about the user and password, and not about an engine that is full, or
+// protected, or loads its data.
+func isRefusal(reply string) bool {
+	return strings.HasPrefix(reply, "WRONGPASS") || strings.HasPrefix(reply, "ERR AUTH ") ||
+		strings.HasPrefix(reply, "ERR invalid password") || strings.HasPrefix(reply, "ERR Client sent AUTH")
+}
+
+// login says where the user and password are from.
+func (e *target) login() string {
+	if e.Advice.Login == "" {
+		return ""
+	}
+	return " " + e.Advice.Login
 }
 
 // in returns what a connection says first to be in a database.

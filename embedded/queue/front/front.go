@@ -47,6 +47,15 @@ type Engine struct {
 	// Front is set where the engine may be another front, which leaves the commands of this one as they are and has
 	// clients begin in DB.
 	Front bool
+	// Advice is what people read where it can't be used.
+	Advice Advice
+}
+
+// Advice says what to do about an engine, as who runs it has to. It goes behind what is wrong.
+type Advice struct {
+	Away    string // it can't be reached; empty: "start it, or correct its address"
+	Login   string // where user and password are from, such as "in queue.url"; may be empty
+	Refused string // it takes no user and password, or wants one; empty: "correct them"
 }
 
 func (o Options) validate() error {

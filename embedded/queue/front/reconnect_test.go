@@ -265,7 +265,7 @@ func TestEngine_Refuses(t *testing.T) {
 	for want, change := range map[string]func(*Engine){
 		"refuses the user or password (WRONGPASS ":               func(e *Engine) { e.Password = "wrong" },
 		"refuses the user or password (WRONGPASS":                func(e *Engine) { e.User = "nobody" },
-		"wants a password (NOAUTH ":                              func(e *Engine) { e.Password = "" },
+		"wants a password, and there is none (NOAUTH ":           func(e *Engine) { e.Password = "" },
 		"can't be used (ERR DB index is out of range to SELECT)": func(e *Engine) { e.DB = 99 },
 	} {
 		opts := Options{Engine: e.engine(), Patience: 100 * time.Millisecond}
@@ -282,6 +282,41 @@ func TestEngine_Refuses(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// TestEngine_Advice: what is to be done is what who runs the engine says, and a front before another one says what that
+// does.
+func TestEngine_Advice(t *testing.T) {
+	t.Parallel()
+	advice := Advice{Away: "wait a little", Login: "in the file", Refused: "write others"}
+	for _, c := range []struct {
+		change func(*engineProcess, *Engine)
+		want   string
+	}{
+		{func(e *engineProcess, _ *Engine) { e.kill() }, ": connect: connection refused): wait a little\r\n"},
+		{func(_ *engineProcess, to *Engine) { to.User = "nobody" }, "the user or password in the file (WRONGPASS "},
+		{func(_ *engineProcess, to *Engine) { to.Password = "wrong" }, "): write others\r\n"},
+		{func(_ *engineProcess, to *Engine) { to.Password = "" }, "and there is none in the file (NOAUTH "},
+	} {
+		e := startEngine(t)
+		opts := Options{Engine: e.engine(), Patience: 100 * time.Millisecond}
+		opts.Engine.Advice = advice
+		c.change(e, &opts.Engine)
+		near := startFront(t, opts)
+		far := startFront(t, Options{Patience: time.Second, Engine: Engine{
+			Name: "the other front", Password: clusterPassword, Front: true,
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", near.Addr())
+			},
+		}})
+		for _, f := range []running{near, far} {
+			got := f.talk(2).do("GET", "k")
+			if !strings.Contains(got, c.want) || strings.Contains(got, "the other front") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		}
 	}
 }
 
