@@ -31,14 +31,19 @@ func tableOf(o Options) map[string]*command {
 		}
 	}
 	for _, name := range []string{
-		"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR",
+		"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE",
 	} {
-		table[name] = &command{note: func(s *session, _ int64) bool { s.uncounted = true; return false }}
+		table[name] = &command{note: func(s *session, _ int64) bool { s.uncounted, s.kept = true, true; return false }}
 	}
-	table["MULTI"] = &command{note: func(s *session, _ int64) bool {
-		if !s.multi {
-			s.multi, s.place, s.dbThen = true, 0, s.db
+	table["MONITOR"] = &command{note: func(s *session, _ int64) bool {
+		s.uncounted, s.opaque = true, true
+		return false
+	}}
+	table["MULTI"] = &command{run: multi, note: func(s *session, _ int64) bool {
+		if s.uncounted && !s.opaque && !s.multi {
+			return true
 		}
+		s.beginMulti()
 		return false
 	}}
 	table["DISCARD"] = &command{note: func(s *session, _ int64) bool { s.forgetQueued(); return false }}
@@ -64,7 +69,10 @@ func tableOf(o Options) map[string]*command {
 	table["SELECT"] = &command{run: choose}
 	table["CLIENT"] = &command{run: client}
 	if o.Unrestricted {
-		stream := &command{note: func(s *session, _ int64) bool { s.uncounted, s.stream = true, true; return false }}
+		stream := &command{note: func(s *session, _ int64) bool {
+			s.uncounted, s.opaque, s.stream = true, true, true
+			return false
+		}}
 		table["SYNC"], table["PSYNC"] = stream, stream
 		return table
 	}
@@ -84,16 +92,19 @@ func tableOf(o Options) map[string]*command {
 }
 
 // refuse answers a command that could hurt the engine.
-func refuse(_ context.Context, s *session, args []string) bool {
+func refuse(ctx context.Context, s *session, args []string) bool {
 	name := strings.ToUpper(args[0])
 	if len(args) > 1 && slices.Contains([]string{"ACL", "CLIENT", "CLUSTER", "CONFIG", "MODULE", "SCRIPT"}, name) {
 		name += " " + strings.ToUpper(args[1][:min(len(args[1]), 32)])
 	}
-	return s.refuse("NOPERM " + name + " is not passed on to the queue's engine: have it done where the engine runs")
+	return s.refuse(ctx, "NOPERM "+name+" is not passed on to the queue's engine: have it done where the engine runs")
 }
 
 // refuse answers a command with an error; in a transaction, that fails as well.
-func (s *session) refuse(text string) bool {
+func (s *session) refuse(ctx context.Context, text string) bool {
+	if s.multi && s.unseen() { // the engine has it fail
+		return s.sendOne(ctx, []string{"CRAWLBOX.REFUSED"})
+	}
 	s.aborted = s.multi
 	return s.sayError(text)
 }
@@ -116,11 +127,11 @@ func config(ctx context.Context, s *session, args []string) bool {
 	for _, name := range args[2:] {
 		name = strings.ToLower(name)
 		if strings.ContainsAny(name, `*?[\`) {
-			return s.refuse("NOPERM CONFIG GET of many settings is not passed on to the queue's engine: " +
+			return s.refuse(ctx, "NOPERM CONFIG GET of many settings is not passed on to the queue's engine: "+
 				"name single ones")
 		}
 		if strings.Contains(name, "pass") || strings.Contains(name, "auth") || strings.Contains(name, "user") {
-			return s.refuse("NOPERM CONFIG GET of what is secret is not passed on to the queue's engine")
+			return s.refuse(ctx, "NOPERM CONFIG GET of what is secret is not passed on to the queue's engine")
 		}
 	}
 	return s.sendOne(ctx, args)
@@ -128,7 +139,7 @@ func config(ctx context.Context, s *session, args []string) bool {
 
 func auth(ctx context.Context, s *session, args []string) bool {
 	if s.multi {
-		return s.refuse(errNotInMulti)
+		return s.refuse(ctx, errNotInMulti)
 	}
 	if refusal := s.front.passwords.Auth(ctx, &s.guest, args); refusal != "" {
 		return s.sayError(refusal)
@@ -141,7 +152,7 @@ const errNotInMulti = "ERR Command not allowed inside a transaction"
 // hello logs the client in and has the engine greet it.
 func hello(ctx context.Context, s *session, args []string) bool {
 	if s.multi {
-		return s.refuse(errNotInMulti)
+		return s.refuse(ctx, errNotInMulti)
 	}
 	h, refusal := admission.ParseHello(args)
 	if refusal == "" {
@@ -169,6 +180,9 @@ func hello(ctx context.Context, s *session, args []string) bool {
 
 // ask passes a command on and remembers it, unless the engine refuses it.
 func (s *session) ask(ctx context.Context, args []string, remember func()) bool {
+	if !s.multi && s.drain() != nil {
+		return false
+	}
 	if s.uncounted || s.multi {
 		s.kept = true // whether the engine does it is not seen
 		return s.sendOne(ctx, args)
@@ -198,9 +212,9 @@ func (s *session) fail(err error) bool {
 // Through is said by another front, which has done what there is to rewrite.
 const Through = "CRAWLBOX.FRONT"
 
-func passThrough(_ context.Context, s *session, _ []string) bool {
+func passThrough(ctx context.Context, s *session, _ []string) bool {
 	if s.multi {
-		return s.refuse(errNotInMulti)
+		return s.refuse(ctx, errNotInMulti)
 	}
 	s.leaveRewriting()
 	return s.say([]byte("+OK\r\n"))
@@ -217,7 +231,7 @@ func reset(_ context.Context, s *session, _ []string) bool {
 		return false
 	}
 	s.unlink(0)
-	s.forget()
+	s.forget() // with that its reply is sent, whatever was said before
 	s.guest.Authed = false
 	return s.say([]byte("+RESET\r\n"))
 }
@@ -233,7 +247,7 @@ func choose(ctx context.Context, s *session, args []string) bool {
 			s.db = db
 		}
 	}
-	if err == nil && s.multi && !s.uncounted {
+	if err == nil && s.multi && !s.unseen() {
 		selected := Instead{Queued: func(reply []byte) []byte {
 			if reply[0] == '+' {
 				done()
@@ -241,7 +255,7 @@ func choose(ctx context.Context, s *session, args []string) bool {
 			return reply
 		}}
 		if !s.remember(selected) {
-			return s.refuse(errNoRoom.Error())
+			return s.refuse(ctx, errNoRoom.Error())
 		}
 		s.dbThen = db
 	}
@@ -258,7 +272,7 @@ func client(ctx context.Context, s *session, args []string) bool {
 	case "SETNAME":
 		return s.ask(ctx, args, func() { s.name = args[2] })
 	case "REPLY":
-		s.uncounted = true
+		return s.setReplies(ctx, args)
 	case "TRACKING", "CACHING", "NO-TOUCH":
 		s.kept = true
 	case "KILL", "PAUSE", "UNPAUSE", "NO-EVICT":

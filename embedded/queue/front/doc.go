@@ -55,4 +55,10 @@
 // A [Rewriter] sees some commands whole, and may have another sent instead, change the reply that it has in a
 // transaction, or have the client wait for one that it makes itself out of several. The same commands in a row, as a
 // client pipelines them, may be done at once. All other commands are passed on as without it.
+//
+// For that the front has to know which reply is whose. Who subscribes to something gets none, or several: before the
+// front makes a reply it has the engine answer a PING with a word that nobody knows: all before that is the client's.
+// CLIENT REPLY it keeps track of: for a reply that it needs itself it switches replies on for a moment. Only of who
+// watches all commands (MONITOR), or says CLIENT REPLY in a transaction, it knows no longer: what is rewritten does not
+// wait then.
 package front

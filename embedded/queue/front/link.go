@@ -28,12 +28,14 @@ type link struct {
 	left      bool     // nothing more is sent
 	awaited   bool     // somebody waits for idle
 	taker     *capture // who gets the next reply instead of the client
+	mark      *mark    // that comes when all before is answered
 }
 
 // capture is a reply that the front itself wants.
 type capture struct {
 	reply []byte
 	took  int // bytes of the share
+	skip  int // replies that come before it
 	done  chan struct{}
 	err   error
 }
@@ -50,10 +52,12 @@ func (s *session) send(ctx context.Context, b []byte, requests int) error {
 	if err != nil {
 		return err
 	}
-	if !s.count(l, uint64(requests), nil) {
+	muted, answered := s.muted(b, requests)
+	if !s.count(l, uint64(answered), nil, nil) {
 		return s.send(ctx, b, requests) // it was lost just now, without harm
 	}
-	if _, err := l.conn.Write(b); err != nil {
+	s.skipped()
+	if _, err := l.conn.Write(muted); err != nil {
 		return s.writeFailed() // what copies the replies sees it too
 	}
 	return nil
@@ -156,22 +160,27 @@ func (s *session) watchEnd(gone func()) (stop func()) {
 	}
 }
 
-// count notes what is sent next. It reports false when the link is gone.
-func (s *session) count(l *link, requests uint64, taker *capture) bool {
+// count notes how many replies there will be to what is sent next. It reports false when the link is gone.
+func (s *session) count(l *link, replies uint64, taker *capture, mark *mark) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != l || l.left {
 		return false
 	}
-	l.sent += requests
-	l.kept = s.multi || s.watching || s.kept || !s.requests.between()
+	l.sent += replies
+	l.kept = s.multi || s.watching || s.kept || s.mute != muteNone || s.skips || !s.requests.between()
 	l.uncounted, l.stream = s.uncounted, s.stream
-	l.taker = taker
+	l.taker, l.mark = taker, mark
 	return true
 }
 
 // drain waits until the client has all replies that the engine owes it. It returns errLost when it does not get them.
 func (s *session) drain() error {
+	if s.uncounted && !s.opaque && !s.multi {
+		if err := s.resync(); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	l := s.link
 	switch {
@@ -214,11 +223,14 @@ func (s *session) exchange(ctx context.Context, args ...string) (reply []byte, e
 		return nil, err
 	}
 	c := &capture{done: make(chan struct{})}
-	if !s.count(l, 1, c) {
+	if s.mute == muteAll {
+		c.skip = 1
+	}
+	if !s.count(l, uint64(1+c.skip), c, nil) {
 		return s.exchange(ctx, args...)
 	}
 	defer func() { s.share.Give(c.took) }()
-	if _, err := l.conn.Write(appendRequest(nil, args...)); err != nil {
+	if _, err := l.conn.Write(s.unmuted(args...)); err != nil {
 		return nil, s.writeFailed()
 	}
 	select {
@@ -257,7 +269,7 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 		return holds, err
 	}
 	b := l.in.buffered()
-	taker, stream := s.taker(l)
+	taker, mark, stream := s.expects(l)
 	if stream {
 		return s.copyStream(l, b, holds)
 	}
@@ -269,13 +281,19 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 		}
 		return holds, err
 	}
-	n, got := 0, uint64(0)
+	n, own, got := 0, 0, uint64(0)
+	is := otherwise // of what follows
 	var bad error
 	failed := false
 	for n < len(b) && (taker == nil || r.left > 0) {
-		whole := r.left == 0
+		begins := r.left == 0
+		if begins && mark != nil {
+			if own, is = mark.at(b[n:]); is != otherwise {
+				break
+			}
+		}
 		k, done, err := r.next(b[n:])
-		if whole && done && r.failed {
+		if begins && done && r.failed {
 			failed = soften(b[n:n+k]) || failed
 		}
 		n += k
@@ -286,21 +304,27 @@ func (s *session) copySome(l *link, r *replies, holds bool) (bool, error) {
 			break
 		}
 	}
-	if n == 0 && bad == nil {
+	if n+own == 0 && bad == nil {
 		return holds, l.in.more()
 	}
 	if failed {
 		s.tellFailed()
 	}
-	if !holds {
-		s.out.Lock()
+	var err error
+	if n > 0 {
+		if !holds {
+			s.out.Lock()
+		}
+		err = s.write(b[:n])
+		if holds = r.left > 0; !holds {
+			s.out.Unlock()
+		}
 	}
-	err := s.write(b[:n])
-	if holds = r.left > 0; !holds {
-		s.out.Unlock()
-	}
-	_, _ = l.in.Discard(n)
 	s.counted(l, got)
+	if own > 0 {
+		s.passed(l, mark, b[n:n+own])
+	}
+	_, _ = l.in.Discard(n + own)
 	if bad != nil {
 		err = bad
 	}
@@ -317,11 +341,11 @@ func (s *session) copyStream(l *link, b []byte, holds bool) (bool, error) {
 	return true, err
 }
 
-// taker returns who takes the next reply, and whether there are none any longer.
-func (s *session) taker(l *link) (taker *capture, stream bool) {
+// expects returns who takes the next reply, the mark that is to come, and whether there are no replies any longer.
+func (s *session) expects(l *link) (taker *capture, mark *mark, stream bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return l.taker, l.stream
+	return l.taker, l.mark, l.stream
 }
 
 // counted notes replies that the client has.
@@ -346,6 +370,13 @@ func (s *session) capture(l *link, r *replies, b []byte, c *capture) (n int, err
 		s.out.Lock() // nobody else writes while the client waits
 		defer s.out.Unlock()
 		return n, s.write(b[:n])
+	}
+	if c.skip > 0 {
+		if done {
+			c.skip--
+			s.counted(l, 1)
+		}
+		return n, nil
 	}
 	if c.err == nil && len(c.reply)+n > cap(c.reply) {
 		more := max(n, len(c.reply))

@@ -86,6 +86,21 @@ var conversations = map[string][]step{
 		sent("CLIENT REPLY OFF", 0, 0), sent("SET a 1", 0, 0), says("CLIENT REPLY ON"), sent("CLIENT REPLY SKIP", 0, 0),
 		sent("SET a 2", 0, 0), says("GET a"),
 	},
+	"replies off, of the front's own too": {
+		sent("SUBSCRIBE a", 1, 0), sent("UNSUBSCRIBE", 1, 0), sent("CLIENT REPLY OFF", 0, 0), sent("SET a 1", 0, 0),
+		sent("SAVE x", 0, 0), sent("CLIENT REPLY SKIP", 0, 0), sent("MULTI", 0, 0), sent("SET a 2", 0, 0),
+		sent("EXEC", 0, 0), says("CLIENT REPLY ON"), says("GET a"), sent("CLIENT REPLY SKIP", 0, 0),
+		sent("SAVE x", 0, 0), says("PING"), sent("CLIENT REPLY SKIP", 0, 0), sent("CLIENT REPLY SKIP", 0, 0),
+		sent("SELECT 3", 0, 0), says("GET a"), sent("CLIENT REPLY SKIP", 0, 0), says("CLIENT REPLY ON"), says("GET a"),
+		says("CLIENT REPLY other"), says("CLIENT REPLY"), sent("CLIENT REPLY OFF", 0, 0), sent("SELECT 0", 0, 0),
+		sent("MULTI", 0, 0), sent("SET a", 0, 0), sent("EXEC", 0, 0), says("CLIENT REPLY ON"), says("GET a"),
+		sent("CLIENT REPLY OFF", 0, 0), says("RESET"), says("GET a"),
+	},
+	"transactions of a subscriber": {
+		sent("SUBSCRIBE a", 1, 0), {who: 1, args: []string{"PUBLISH", "a", "hello"}, replies: 1}, says("SELECT 2"),
+		says("CLIENT SETNAME me"), says("MULTI"), says("SET a"), says("EXEC"), says("MULTI"), says("GET a"),
+		says("EXEC"), says("CLIENT GETNAME"),
+	},
 }
 
 // TestFront_AnswersAsTheEngine holds conversations with an engine and through a front, in both versions of the

@@ -34,7 +34,7 @@ type Command struct {
 	Args  []string // with its name, as the client wrote it
 	Times int      // how often in a row it was sent, as far as that has arrived
 	Multi bool     // it is queued in a transaction; then Times is 1
-	Plain bool     // its reply is the engine's, whatever comes of it, since not each has one: only Args are sent then
+	Plain bool     // its reply is the engine's, whatever comes of it, since that can't be told: only Args are sent then
 	Proto int      // of the protocol: 2 or 3
 	First bool     // of its transaction that is rewritten
 	DB    int      // that the client has selected, in a transaction by then
@@ -50,7 +50,8 @@ type Instead struct {
 	// Serve makes the reply, and has the client wait for it: it gets nothing else meanwhile. do has the engine do a
 	// command on the client's connection, that must not block. ctx ends when the client is gone. With an error the
 	// client gets that; where the connection to the engine was lost, its own ends. Serve is not called in a
-	// transaction, nor for a client that subscribed to channels or switched replies off: then Args are sent.
+	// transaction, nor for a client that watches all commands (MONITOR): then Args are sent. The reply of a client that
+	// has switched replies off is made as any other, and not sent.
 	Serve func(ctx context.Context, do Do) (reply []byte, err error)
 	// Times says for how many of the command's times Serve makes the replies, one after the other; 0 is one.
 	Times int
@@ -69,7 +70,15 @@ func rewrite(ctx context.Context, s *session, args []string) bool {
 	if s.rewriting == nil { // another front has done it
 		return s.sendOne(ctx, args)
 	}
-	c := Command{Args: args, Times: 1, Multi: s.multi, Plain: s.uncounted, Proto: s.proto, DB: s.db}
+	if !s.multi && s.uncounted && !s.opaque {
+		if s.drain() != nil {
+			return false
+		}
+		if s.uncounted { // it has subscribed to something in version 2 of the protocol: the engine refuses all else
+			return s.sendOne(ctx, args)
+		}
+	}
+	c := Command{Args: args, Times: 1, Multi: s.multi, Plain: s.opaque, Proto: s.proto, DB: s.db}
 	same := appendRequest(nil, args...)
 	if s.multi {
 		c.First, c.DB, s.popped = !s.popped, s.dbThen, true
@@ -81,7 +90,7 @@ func rewrite(ctx context.Context, s *session, args []string) bool {
 	s.telling.Lock()
 	instead := s.rewriting.Rewrite(c)
 	s.telling.Unlock()
-	if instead.Serve == nil || s.multi || s.uncounted {
+	if instead.Serve == nil || s.multi || s.opaque {
 		return s.replace(ctx, args, instead)
 	}
 	if s.drain() != nil {
@@ -100,8 +109,8 @@ func (s *session) replace(ctx context.Context, args []string, instead Instead) b
 	if instead.Args != nil {
 		args = instead.Args
 	}
-	if s.multi && !s.uncounted && (instead.Queued != nil || instead.Undelivered != nil) && !s.remember(instead) {
-		return s.refuse(errNoRoom.Error())
+	if s.multi && !s.unseen() && (instead.Queued != nil || instead.Undelivered != nil) && !s.remember(instead) {
+		return s.refuse(ctx, errNoRoom.Error())
 	}
 	return s.sendOne(ctx, args)
 }

@@ -50,8 +50,12 @@ type session struct {
 	aborted   bool // the front has refused a command of the transaction
 	watching  bool
 	kept      bool // the engine knows more of the client than can be repeated
-	uncounted bool // not each request has one reply
+	uncounted bool // not each request since the last resync has one reply
+	opaque    bool // nor can it be learnt where its replies are
 	stream    bool // what the engine sends is not of the protocol
+	mute      mute
+	skips     bool // the request under way has no reply, of which the engine was not told
+	silent    bool // the request under way has no reply
 
 	requests requests
 	head     head
@@ -85,14 +89,14 @@ func (s *Server) newSession(client net.Conn, welcome func()) *session {
 
 // forget makes the client one that has just connected.
 func (s *session) forget() {
-	s.db, s.proto, s.name = s.front.engine.now().DB, 2, ""
+	s.db, s.proto, s.name, s.mute, s.silent = s.front.engine.now().DB, 2, "", muteNone, false
 	s.forgetState()
 }
 
 // forgetState forgets what the engine does, without a connection.
 func (s *session) forgetState() {
 	s.forgetQueued()
-	s.kept, s.uncounted, s.stream = false, false, false
+	s.kept, s.uncounted, s.opaque, s.stream = false, false, false, false
 }
 
 // serve passes on what the client says until it leaves or ctx ends.
@@ -284,7 +288,7 @@ func (s *session) readOne(ctx context.Context, down error) bool {
 	args, err := s.in.Next()
 	defer func() {
 		s.share.Give(s.asked)
-		s.asked = 0
+		s.asked, s.silent, s.skips = 0, false, false
 	}()
 	if err != nil {
 		s.complain(err)
@@ -293,6 +297,7 @@ func (s *session) readOne(ctx context.Context, down error) bool {
 	if len(args) == 0 {
 		return true
 	}
+	s.begin()
 	c := s.front.commands[strings.ToUpper(args[0])]
 	switch {
 	case down != nil && (c == nil || !c.own):
@@ -341,6 +346,9 @@ func (s *session) complain(err error) {
 // say sends the front's own answer, after those that the client awaits of the engine. It reports false when the
 // connection has to end.
 func (s *session) say(answer []byte) bool {
+	if s.silent {
+		return true
+	}
 	if s.drain() != nil {
 		return false
 	}

@@ -1,6 +1,8 @@
 package keeper_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -747,7 +749,81 @@ func TestTransaction_Again(t *testing.T) {
 	})
 }
 
-// TestPlain has a client that has subscribed to something before pop: it gets no error of the leases, and what it
+// TestOddReplies has clients pop not each of whose requests has one reply: they wait for items as all others do, hold
+// what they get, and get what else there is for them.
+func TestOddReplies(t *testing.T) {
+	t.Parallel()
+	const (
+		pop   = "BLPOP jobs 0\r\n"
+		item  = "*2\r\n$4\r\njobs\r\n$4\r\nitem\r\n"
+		none  = "*-1\r\n"
+		fine  = "+OK\r\n"
+		pong  = "+PONG\r\n"
+		heard = "3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"
+		left  = "3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:0\r\n"
+	)
+	odd := map[string]oddReplies{
+		"subscribed":   {"3", "SUBSCRIBE x\r\nSELECT 0\r\n" + pop + "PING\r\n", ">" + heard + fine + item + pong},
+		"unsubscribed": {"2", "SUBSCRIBE x\r\nUNSUBSCRIBE\r\nPING\r\n" + pop, "*" + heard + "*" + left + pong + item},
+		"off":          {"2", "CLIENT REPLY OFF\r\n" + pop + "PING\r\nCLIENT REPLY ON\r\nPING\r\n", fine + pong},
+		"skip":         {"2", "CLIENT REPLY SKIP\r\n" + pop + "PING\r\n", pong},
+		"skip a null":  {"2", "CLIENT REPLY SKIP\r\nBLPOP jobs2 0.01\r\nBLPOP jobs2 0.01\r\n" + pop, none + item},
+		"both": {
+			"3", "CLIENT REPLY OFF\r\nSUBSCRIBE x\r\n" + pop + "PING\r\nCLIENT REPLY ON\r\nPING\r\n",
+			">" + heard + fine + pong,
+		},
+	}
+	engines(t, func(t *testing.T, engine front.Engine) {
+		far := engineAt(startNode(t, engine, newContainers(), rules).addr)
+		far.Front = true
+		for name, c := range odd {
+			testOddReplies(t, name, c, engine)
+			testOddReplies(t, name+", by two fronts", c, far)
+		}
+	})
+}
+
+// oddReplies are what a client says, and gets when there is an item.
+type oddReplies struct{ proto, says, gets string }
+
+func testOddReplies(t *testing.T, name string, c oddReplies, engine front.Engine) {
+	n := startNode(t, engine, newContainers(), rules)
+	conn, err := n.dial("spider")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	read := func(what string) string {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		var got []byte
+		for !bytes.HasSuffix(got, []byte(what)) {
+			b, err := in.ReadByte()
+			if err != nil {
+				t.Fatalf("%s: got %q, %v", name, got, err)
+			}
+			got = append(got, b)
+		}
+		return strings.TrimSuffix(string(got), what)
+	}
+	fmt.Fprintf(conn, "*5\r\n$5\r\nHELLO\r\n$1\r\n%s\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$%d\r\n%s\r\n"+
+		"ECHO in\r\n%sECHO out\r\n", c.proto, len(password), password, c.says)
+	read("$2\r\nin\r\n")
+
+	n.waiting(1)
+	n.push("jobs", "item")
+	if got := read("$3\r\nout\r\n"); got != c.gets {
+		t.Errorf("%s: got %q, want %q", name, got, c.gets)
+	}
+	n.containers.kill("spider", false)
+	n.becomes("jobs", "[item]")
+	if err := n.direct.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+}
+
+// TestPlain has a client pop whose replies can't be followed any longer: it gets no error of the leases, and what it
 // popped goes back as ever.
 func TestPlain(t *testing.T) {
 	t.Parallel()
@@ -757,7 +833,8 @@ func TestPlain(t *testing.T) {
 		c := n.in("spider").Conn()
 		defer c.Close()
 		ctx := t.Context()
-		if err := c.Do(ctx, "UNSUBSCRIBE", "x").Err(); err != nil {
+		multi := func(p redis.Pipeliner) error { return p.Do(ctx, "CLIENT", "REPLY", "ON").Err() }
+		if _, err := c.TxPipelined(ctx, multi); err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(lease.Leave(ctx, lease.Redis(n.direct), time.Minute, "spider"),

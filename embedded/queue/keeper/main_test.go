@@ -304,16 +304,7 @@ func (n *node) in(container string) *redis.Client {
 	n.Helper()
 	c := redis.NewClient(&redis.Options{
 		Addr: n.addr, Password: password, MaxRetries: -1, PoolSize: 1, ReadTimeout: patience,
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, network, addr)
-			if err == nil && container != "" {
-				n.containers.mu.Lock()
-				n.containers.of[conn.LocalAddr().String()] = container
-				n.containers.mu.Unlock()
-			}
-			return conn, err
-		},
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return n.dial(container) },
 	})
 	n.Cleanup(func() { c.Close() })
 	return c
@@ -357,4 +348,15 @@ func (n *node) becomes(key, want string) {
 		}
 		return nil
 	})
+}
+
+// dial connects from a container; "" is elsewhere.
+func (n *node) dial(container string) (net.Conn, error) {
+	conn, err := net.Dial("tcp", n.addr)
+	if err == nil && container != "" {
+		n.containers.mu.Lock()
+		n.containers.of[conn.LocalAddr().String()] = container
+		n.containers.mu.Unlock()
+	}
+	return conn, err
 }
