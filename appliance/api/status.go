@@ -97,14 +97,19 @@ type Traffic struct {
 	Retries     int64 `json:"retries"`    // pieces that a node did not give as it should
 }
 
-// Queue is the queue that speaks Redis.
+// Queue is the queue that speaks Redis, as a manager sees it: by the process that has it, or by that which its own
+// programs get to it through.
 type Queue struct {
-	Addr      string   `json:"addr"`
-	Engine    string   `json:"engine,omitempty"` // redis://HOST:PORT/DATABASE that keeps the items; empty: crawlbox
+	Addr    string `json:"addr"`
+	Home    string `json:"home,omitempty"`    // host name of the manager that has it, or its settings; empty: it is gone
+	Engine  string `json:"engine,omitempty"`  // what keeps the items: redis://HOST:PORT/DATABASE, or valkey; empty: crawlbox
+	Primary string `json:"primary,omitempty"` // host name of the manager that Valkey is on; empty: there is none, or not yet
+	Replica string `json:"replica,omitempty"` // of that which its replica is on
+
 	Serving   bool     `json:"serving"`
-	Restarts  int      `json:"restarts"` // of its process, since crawlbox was started
+	Restarts  int      `json:"restarts"` // of this manager's process, since crawlbox was started
 	Keys      int64    `json:"keys"`
-	Clients   int64    `json:"clients"`
+	Clients   int64    `json:"clients"`         // of this manager's process
 	Memory    int64    `json:"memory"`          // bytes of data and clients
 	MaxMemory int64    `json:"max_memory"`      // bytes, above which writes are refused; 0: no bound
 	Lacks     []string `json:"lacks,omitempty"` // parts of its sandbox that the machine does not allow
@@ -208,6 +213,7 @@ const (
 	QueueCopy        = "queue-copy"        // no other manager has one that is new
 	QueueFront       = "queue-front"       // it can't be had by its name on a node
 	QueueAlone       = "queue-alone"       // its Valkey has no replica
+	QueueDead        = "queue-dead"        // items came back too often
 	QueueTaken       = "queue-taken"       // it is here since its home before is gone
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
@@ -226,7 +232,8 @@ var Kinds = []string{
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied,
 	RestartNeeded, Uneven,
-	QueueFront, QueueAlone, QueueSandbox, QueueCopy, QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile, KeptAway,
+	QueueFront, QueueAlone, QueueDead, QueueSandbox, QueueCopy, QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile,
+	KeptAway,
 	NotDeployed,
 	OtherFile,
 }

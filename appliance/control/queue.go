@@ -72,9 +72,16 @@ func (q *Queues) URL() string { return q.url.String() }
 func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) {
 	is := q.state()
 	seen.Queue, seen.QueueEngine = &is, q.Engine
-	st.Queue = &api.Queue{
-		Addr:      q.url.Host,
-		Engine:    q.Engine,
+	st.Queue = QueueRow(is, q.url.Host, q.Engine, st.Node)
+}
+
+// QueueRow returns what the status of a manager has of the queue at an address, by its process there: that which has
+// the queue, or a front of it.
+func QueueRow(is queueproc.State, addr, engine, home string) *api.Queue {
+	row := &api.Queue{
+		Addr:      addr,
+		Home:      home,
+		Engine:    engine,
 		Serving:   is.Serving && is.Engine == "",
 		Restarts:  is.Restarts,
 		Keys:      is.Progress.Keys,
@@ -83,7 +90,24 @@ func (q *Queues) Report(_ context.Context, st *api.Status, seen *problems.Seen) 
 		MaxMemory: is.Progress.Bound,
 	}
 	for _, m := range is.Missing {
-		st.Queue.Lacks = append(st.Queue.Lacks, m.String())
+		row.Lacks = append(row.Lacks, m.String())
+	}
+	return row
+}
+
+// deadPatience is how long a status waits for what the queue has of dead items.
+const deadPatience = 2 * time.Second
+
+// DeadReport reports items of safe keys that came back too often. Where the queue can't be asked that is told anyway.
+func DeadReport(of func() (*leases.Leases, error)) Report {
+	return func(ctx context.Context, _ *api.Status, seen *problems.Seen) {
+		l, err := of()
+		if err != nil || !l.Any() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, deadPatience)
+		defer cancel()
+		seen.QueueDead, _ = l.Dead(ctx)
 	}
 }
 

@@ -15,6 +15,19 @@ type Status struct {
 // Lead has a controller run here, nil when it does no longer.
 func (s *Status) Lead(c *Controller) { s.leads.Store(c) }
 
+// Where returns the names of the nodes that the primary and its replica are on; empty: there is none.
+func (s *Status) Where() (primary, replica string) {
+	d, _, _ := s.look()
+	p, r := d.primary()
+	switch {
+	case d.Primary == 0:
+		return "", ""
+	case r == nil:
+		return p.Name, ""
+	}
+	return p.Name, r.Name
+}
+
 // Bad returns why nothing can be done with the queue, where and what to do; empty: something can, or there is none.
 func (s *Status) Bad() string {
 	d, seen, problem := s.look()

@@ -66,6 +66,27 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestStatus_Where names the nodes of the primary and of the replica, as far as there are some.
+func TestStatus_Where(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[[2]string]func(*Document){
+		{"n1", "n2"}: func(*Document) {},
+		{"n2", "n1"}: func(d *Document) { d.Primary = 2 },
+		{"n1", ""}:   func(d *Document) { d.Engines = d.Engines[:1] },
+		{"", ""}:     func(d *Document) { d.Engines, d.Primary = nil, 0 },
+	} {
+		d, store := pair(), newMemory()
+		change(&d)
+		if _, err := save(store, Document{}, d, "x"); err != nil {
+			t.Fatal(err)
+		}
+		primary, replica := (&Status{Store: store}).Where()
+		if got := [2]string{primary, replica}; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // TestWant begins anew where Valkey was taken out of the config.
 func TestWant(t *testing.T) {
 	t.Parallel()

@@ -176,6 +176,7 @@ func (c *Cluster) Status(context.Context) (api.Status, error) {
 	st.Registry.Public, st.Registry.Images = "10.77.0.11:8003", len(c.images)
 	st.Queue = &api.Queue{
 		Addr:      "10.77.0.11:7891",
+		Home:      "h1",
 		Serving:   true,
 		Keys:      int64(len(c.queue)),
 		Memory:    3_000_000,

@@ -192,7 +192,16 @@ func registryState(r api.Registry) string {
 
 func queueState(q api.Queue, managers int) string {
 	parts := []string{q.Addr}
-	if q.Engine != "" {
+	if q.Home != "" {
+		parts[0] += " on " + q.Home
+	}
+	switch {
+	case q.Engine == "":
+	case q.Replica != "":
+		parts = append(parts, fmt.Sprintf("kept by %s on %s with a replica on %s", q.Engine, q.Primary, q.Replica))
+	case q.Primary != "":
+		parts = append(parts, fmt.Sprintf("kept by %s on %s alone", q.Engine, q.Primary))
+	default:
 		parts = append(parts, "kept by "+q.Engine)
 	}
 	switch {

@@ -50,3 +50,23 @@ func TestQueueState(t *testing.T) {
 		}
 	}
 }
+
+// TestQueueState_Where says which manager has the queue, and what keeps it where.
+func TestQueueState_Where(t *testing.T) {
+	t.Parallel()
+	for want, q := range map[string]api.Queue{
+		"10.0.0.1:7891 on h1, not served":                             {Home: "h1"},
+		"10.0.0.1:7891, not served":                                   {},
+		"10.0.0.1:7891 on h1, kept by redis://r:6379/0, not served":   {Home: "h1", Engine: "redis://r:6379/0"},
+		"10.0.0.1:7891 on h1, kept by valkey, not served":             {Home: "h1", Engine: "valkey"},
+		"10.0.0.1:7891 on h1, kept by valkey on h2 alone, not served": {Home: "h1", Engine: "valkey", Primary: "h2"},
+		"10.0.0.1:7891, kept by valkey on h2 with a replica on h3, not served": {
+			Engine: "valkey", Primary: "h2", Replica: "h3",
+		},
+	} {
+		q.Addr = "10.0.0.1:7891"
+		if got := queueState(q, 1); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 	"github.com/crawlbox/crawlbox/embedded/queue"
@@ -434,6 +435,20 @@ var planted = map[string]struct {
 			p.QueueEngine = "redis://h:6379/0"
 		},
 		api.Bad, api.QueueFull, []string{"the queue's engine redis://h:6379/0 holds as much as its maxmemory"},
+	},
+	"the queue's Valkey is full": {
+		func(p *plot) {
+			p.Queue = &queueproc.State{Serving: true, Progress: queue.Progress{Memory: 10, Bound: 10}}
+			p.QueueEngine = "valkey"
+		},
+		api.Bad, api.QueueFull, []string{"the queue is full", "queue.max_memory"},
+	},
+	"the queue has dead items": {
+		func(p *plot) { p.QueueDead = []leases.Dead{{Key: "example:urls", Items: 12}, {Key: "a b\n", Items: 1}} },
+		api.Warning, api.QueueDead, []string{
+			"12 items of example:urls, 1 item of \"a b\\n\" came back too often",
+			"`crawlbox queue dead ls example:urls`",
+		},
 	},
 	"the queue's engine does not answer": {
 		func(p *plot) {

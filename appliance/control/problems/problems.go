@@ -18,6 +18,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -39,6 +40,7 @@ type Seen struct {
 	Config      []services.Note // what the user should know of the config file
 	Queue       *queueproc.State
 	QueueEngine string           // that keeps the queue's items; empty: crawlbox does
+	QueueDead   []leases.Dead    // those that have most first
 	QueueMarks  []string         // of the URLs of the queue, see fleet.LabelQueue; nil: they are not known
 	Moved       *doctor.Moved    // the address that this machine had as a node, and no longer has; nil: it has it
 	Findings    []doctor.Finding // of this machine
@@ -50,7 +52,7 @@ type LastChange func(service string) (e history.Entry, ok bool)
 
 // Find returns all problems, the worst first.
 func Find(s Seen) []api.Problem {
-	list := slices.Concat(s.Parts, s.machine(), s.follows(), s.nodes(), s.versions(), s.queue(), s.fronts(),
+	list := slices.Concat(s.Parts, s.machine(), s.follows(), s.nodes(), s.versions(), s.queue(), s.dead(), s.fronts(),
 		s.config(), s.services())
 	slices.SortStableFunc(list, func(a, b api.Problem) int {
 		if a.Level != b.Level {

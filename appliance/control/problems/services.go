@@ -12,6 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/sandbox"
+	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -283,6 +284,39 @@ func (s Seen) fronts() (list []api.Problem) {
 	return list
 }
 
+// dead returns which keys of the queue have dead items. Their names are whatever programs like.
+func (s Seen) dead() []api.Problem {
+	if len(s.QueueDead) == 0 {
+		return nil
+	}
+	var list []string
+	for _, of := range s.QueueDead {
+		list = append(list, fmt.Sprintf("%s of %s", words.Count(int(of.Items), "item"), keyName(of.Key)))
+	}
+	return []api.Problem{{Level: api.Warning, Kind: api.QueueDead, Text: fmt.Sprintf("in the queue %s came back too "+
+		"often and are dead; look at them with `crawlbox queue dead ls %s`, and put them back with `crawlbox queue "+
+		"dead retry`, or forget them with `crawlbox queue dead drop`", words.Some(list, maxNames),
+		keyName(s.QueueDead[0].Key))}}
+}
+
+// keyName returns the name of a key, quoted where a shell or a terminal may take it for something else; of a long one
+// its beginning.
+func keyName(key string) string {
+	const most = 80
+	if len(key) > most {
+		return fmt.Sprintf("%q…", key[:most])
+	}
+	if quoted := fmt.Sprintf("%q", key); strings.Trim(quoted, `"`) != key || strings.ContainsAny(key, keyMarks) {
+		return quoted
+	}
+	return key
+}
+
+const keyMarks = " *?[]{}()<>|&;$`'!#~"
+
+// isForeign reports whether what keeps the queue's items is not run by crawlbox.
+func (s Seen) isForeign() bool { return s.QueueEngine != "" && s.QueueEngine != configs.EngineValkey }
+
 // queue returns what is wrong with the queue.
 func (s Seen) queue() (list []api.Problem) {
 	if s.Queue == nil {
@@ -298,7 +332,7 @@ func (s Seen) queue() (list []api.Problem) {
 	if s.Queue.Engine != "" {
 		add(api.Bad, api.QueueDown, "%s; it is tried again by itself, and all else goes on", s.Queue.Engine)
 	}
-	if is := s.Queue.Progress; s.QueueEngine != "" && is.Bound > 0 && is.Memory >= is.Bound {
+	if is := s.Queue.Progress; s.isForeign() && is.Bound > 0 && is.Memory >= is.Bound {
 		add(api.Bad, api.QueueFull, "the queue's engine %s holds as much as its maxmemory lets it: it refuses writes, "+
 			"or deletes keys where its maxmemory-policy is not noeviction; raise maxmemory there, or take items out",
 			s.QueueEngine)

@@ -126,11 +126,14 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 	return local, passed
 }
 
-// QueueReport reports how the queue's Valkey is.
+// QueueReport reports where the queue's Valkey is, and how.
 func (m *Manager) QueueReport(ctx context.Context, st *api.Status, seen *problems.Seen) {
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
 	seen.QueueApart = queue.Apart(m.Authority.Queue())
+	if st.Queue != nil {
+		st.Queue.Primary, st.Queue.Replica = m.valkey.Where()
+	}
 }
 
 // Parts run on each manager, whether it leads or not.

@@ -12,14 +12,17 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/pki"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 // Document keeps how services and nodes reach the queue. *state.Document is one.
@@ -34,6 +37,8 @@ type published struct {
 	CA  string `json:"ca,omitempty"`
 	// Front is nil where the home is of a version before nodes had fronts.
 	Front *front `json:"front,omitempty"`
+	// Engine is what keeps the items, for people; empty: crawlbox does, or the home is of a version before.
+	Engine string `json:"engine,omitempty"`
 	// Copied is set where the home keeps the items itself, and other managers copies of them.
 	Copied bool `json:"copied,omitempty"`
 	// Number is that of the home.
@@ -131,6 +136,19 @@ func load(doc Document) published {
 
 // services returns what services are told of the queue at its home's address.
 func (p published) services() servicespec.Queue { return servicespec.Queue{URL: p.URL, CA: p.CA} }
+
+// row returns what the status of a manager that is not the home has of the queue, by its front; nil: there is none.
+func (p published) row(is queueproc.State, home string) *api.Queue {
+	to, err := url.Parse(p.URL)
+	if err != nil || p.URL == "" || p.Front == nil {
+		return nil
+	}
+	engine := p.Engine
+	if engine == "" && p.apart() {
+		engine = configs.EngineValkey
+	}
+	return control.QueueRow(is, to.Host, engine, home)
+}
 
 // apart reports whether the front of each node gets to the items without the home, which may be away.
 func (p published) apart() bool { return p.Front != nil && !p.Front.Engine.Front }

@@ -36,6 +36,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/home"
 	"github.com/crawlbox/crawlbox/appliance/cluster/home/standby"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/holder"
@@ -43,6 +44,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
@@ -124,6 +126,13 @@ func away(o Options, why func() error) Queue {
 		}
 		return at, err
 	}}
+	q.Reports = []control.Report{o.row, control.DeadReport(func() (*leases.Leases, error) {
+		if err := control.Runs(o.Front.now()); err != nil {
+			return nil, err
+		}
+		_, l, err := reader.Connect()
+		return l, err
+	})}
 	q.Close = reader.Close
 	told := func() servicespec.Queue { return load(o.Authority.Queue()).services() }
 	q.Told, q.Marks = tell(told, o.everywhere)
@@ -158,6 +167,11 @@ func away(o Options, why func() error) Queue {
 	q.Answers = keeper.Handlers()
 	q.Led = leads.Run
 	return q
+}
+
+// row reports a queue whose home is another manager.
+func (o Options) row(_ context.Context, st *api.Status, _ *problems.Seen) {
+	st.Queue = load(o.Authority.Queue()).row(o.Front.now(), o.nameAt(o.Authority.HomeOfQueue()))
 }
 
 // tell returns what services are told of a queue: by the name that is right on every node where all have a front, and
@@ -222,6 +236,16 @@ func (o Options) nodeName(id string) string {
 		}
 	}
 	return id
+}
+
+// nameAt returns the name of the node at an address.
+func (o Options) nameAt(addr netip.Addr) string {
+	for _, m := range o.Members() {
+		if addr.IsValid() && m.Addr == addr {
+			return m.Name
+		}
+	}
+	return ""
 }
 
 func (o Options) everywhere() bool { return everywhere(o.Engine.Nodes, o.Members) }
@@ -318,6 +342,7 @@ func here(o Options) (Queue, error) {
 			URL:    queues.URL(),
 			CA:     ca,
 			Front:  &front,
+			Engine: queues.Engine,
 			Copied: c.Engine == configs.EngineEmbedded,
 			Number: home.Number(o.Config.DataDir),
 		},
@@ -343,6 +368,10 @@ func here(o Options) (Queue, error) {
 		Queues: queues,
 		Reports: []control.Report{
 			queues.Report,
+			control.DeadReport(func() (*leases.Leases, error) {
+				at, err := queues.Reach()
+				return at.Leases, err
+			}),
 			control.PartReport(api.Warning, api.QueueFront, own.unserved),
 			control.PartReport(api.Warning, api.QueueCopy, copies.Problem),
 			control.PartReport(api.Warning, api.QueueTaken, func() string { return standby.Said(o.Config.DataDir) }),

@@ -9,16 +9,19 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/crawlbox/crawlbox/appliance/cluster/member"
+	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
+	embedded "github.com/crawlbox/crawlbox/embedded/queue"
 )
 
 // TestEverywhere wants services to be told the name once all nodes that are up have a front, those without a crawlbox
@@ -247,6 +250,24 @@ func TestReached(t *testing.T) {
 	}
 	if Apart(&kept{missing: true}) {
 		t.Error("no queue is apart from its home")
+	}
+}
+
+// TestRow wants the status of other managers to say of a queue what that of its home does.
+func TestRow(t *testing.T) {
+	t.Parallel()
+	is := queueproc.State{Serving: true, Progress: embedded.Progress{Keys: 3, Memory: 10, Bound: 20}}
+	for _, engine := range []string{"", "redis://r:6379/0", "valkey"} {
+		want := control.QueueRow(is, "10.0.0.1:7891", engine, "h1")
+		p := published{URL: "redis://default:x@10.0.0.1:7891", Engine: engine, Front: &front{
+			Engine: queueproc.Engine{Front: engine != configs.EngineValkey},
+		}}
+		if got := p.row(is, "h1"); got == nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("of %q: %+v, want %+v", engine, got, want)
+		}
+	}
+	if row := (published{}).row(is, "h1"); row != nil {
+		t.Errorf("of none: %+v", row)
 	}
 }
 

@@ -6,6 +6,7 @@
 package leases
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -59,6 +60,10 @@ type Leases struct {
 	seen  time.Time     // when held was
 	took  time.Duration // to count it
 	fails error         // of the last count
+
+	dead    []Dead
+	looked  time.Time     // when dead was
+	looking time.Duration // to find them
 }
 
 // Rules returns what a config says of leases.
@@ -233,6 +238,50 @@ func (l *Leases) DeadKeys(ctx context.Context, most int) (keys []string, more bo
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	return keys[:min(most, len(keys))], more || len(keys) > most, nil
+}
+
+// Dead says how many dead items a key has.
+type Dead struct {
+	Key   string
+	Items int64
+}
+
+// mostDead is how many keys with dead items are told of.
+const mostDead = 1000
+
+// Dead returns the safe keys that have dead items, those with most first. It may be as old as what InFlight returns.
+func (l *Leases) Dead(ctx context.Context) ([]Dead, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.looked.IsZero() && time.Since(l.looked) < max(time.Second, 10*l.looking) {
+		return l.dead, nil
+	}
+	begun := time.Now()
+	keys, _, err := l.DeadKeys(ctx, mostDead)
+	if err != nil {
+		return nil, err
+	}
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !l.Of(key) })
+	lens := make([]*redis.IntCmd, len(keys))
+	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			lens[i] = p.LLen(ctx, DeadOf(key))
+		}
+		return nil
+	})
+	var refused redis.Error // one is no list any longer
+	if err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	l.dead = nil
+	for i, key := range keys {
+		if n := lens[i].Val(); n > 0 {
+			l.dead = append(l.dead, Dead{key, n})
+		}
+	}
+	slices.SortStableFunc(l.dead, func(a, b Dead) int { return cmp.Compare(b.Items, a.Items) })
+	l.looked, l.looking = time.Now(), time.Since(begun)
+	return l.dead, nil
 }
 
 // Retry puts dead items of a key at the end of its queue, all of them where none is named, and returns how many there

@@ -194,3 +194,24 @@ func TestLeases_Own(t *testing.T) {
 		t.Error("whether any key is safe is not known")
 	}
 }
+
+// TestDead: of dead items it is told how many there are of which safe key, and of lists of that name that are none not.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, l *Leases) {
+		if list, err := l.Dead(t.Context()); err != nil || len(list) > 0 {
+			t.Errorf("without any: %v, %v", list, err)
+		}
+		push(t, l, DeadOf("jobs:a"), 0, 2)
+		push(t, l, DeadOf("jobs:b"), 0, 3)
+		push(t, l, DeadOf("others"), 0, 5)
+		if err := l.client.Set(t.Context(), DeadOf("jobs:c"), "x", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		l.looked = time.Time{}
+		list, err := l.Dead(t.Context())
+		if want := []Dead{{"jobs:b", 3}, {"jobs:a", 2}}; err != nil || !slices.Equal(list, want) {
+			t.Errorf("got %v, %v; want %v", list, err, want)
+		}
+	})
+}
