@@ -487,7 +487,23 @@ func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.In
 			Container: is.Container, Task: is.Name, Node: q.nodeName(is.Node), Since: is.Since,
 		}
 	}
+	if err == nil && len(list) == 0 && !more {
+		err = at.unsafe(key)
+	}
 	return v, queueError("read", cmp.Or(key, "*"), err)
+}
+
+// unsafe returns why nothing can be known of who holds items of a key, or of any where it is empty; nil: it can.
+func (r Reached) unsafe(key string) error {
+	switch {
+	case !r.Leases.Any():
+		return api.Invalid("no key is safe, so nobody knows who holds items, and none dies; name keys in queue.safe " +
+			"of the config, see `crawlbox help queue`")
+	case key != "" && !r.Leases.Of(key):
+		return api.Invalid("%s is not safe, so nobody knows who holds its items, and none dies; safe are %s: "+
+			"queue.safe in the config", key, words.Some(r.Leases.Safe(), maxNames))
+	}
+	return nil
 }
 
 func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items, error) {
@@ -512,8 +528,11 @@ func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items,
 	for i := range dead {
 		dead[i].Key = keys[i]
 	}
-	gone := func(is api.Items) bool { return is.Len == 0 }
-	return slices.DeleteFunc(dead, gone), queueError("read", cmp.Or(key, "*"), err)
+	dead = slices.DeleteFunc(dead, func(is api.Items) bool { return is.Len == 0 })
+	if err == nil && len(dead) == 0 {
+		err = at.unsafe(key)
+	}
+	return dead, queueError("read", cmp.Or(key, "*"), err)
 }
 
 func (q *Queues) QueueRetry(ctx context.Context, dead api.Items) (api.Items, error) {
@@ -539,8 +558,9 @@ func (q *Queues) bury(ctx context.Context, verb string,
 }
 
 func queueError(verb, key string, err error) error {
+	var said *api.Error
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &said):
 		return err
 	case verb == "write" && strings.HasPrefix(err.Error(), "WRONGTYPE"):
 		return api.Invalid("%s is not a list, and a push appends to lists; `crawlbox queue len` shows what it is", key)

@@ -15,6 +15,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/configs"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
@@ -267,7 +268,7 @@ func TestQueues_Leases(t *testing.T) {
 		!slices.Equal(dead[0].Items, []string{"kills too"}) {
 		t.Errorf("dead are %+v, %v", dead, err)
 	}
-	if dead, err = q.QueueDead(ctx, "none", 9); err != nil || len(dead) != 0 {
+	if dead, err = q.QueueDead(ctx, "jobs:none", 9); err != nil || len(dead) != 0 {
 		t.Errorf("of a key without dead items are %+v, %v", dead, err)
 	}
 	if is, err := q.QueueRetry(ctx, api.Items{Key: "jobs:d"}); err != nil || is.Len != 1 {
@@ -280,5 +281,50 @@ func TestQueues_Leases(t *testing.T) {
 	}
 	if is, err := q.QueueDrop(ctx, api.Items{Key: "jobs:a", Items: []string{"kills"}}); err != nil || is.Len != 1 {
 		t.Errorf("a drop is %+v, %v", is, err)
+	}
+}
+
+// TestQueues_Unsafe: of keys that are not safe it is said that nobody knows, in the place of nothing, and of safe ones
+// with nothing held or dead nothing.
+func TestQueues_Unsafe(t *testing.T) {
+	t.Parallel()
+	q, c := newQueues(t)
+	at, err := q.Reach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := *q
+	none.Reach = func() (Reached, error) {
+		return Reached{Client: c, Leases: leases.New(configs.Queue{}, c), Address: at.Address}, nil
+	}
+	if err := c.RPush(t.Context(), leases.DeadOf("others"), "a").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		queues         *Queues
+		key            string
+		inFlight, dead string // errors; empty: there is none
+	}{
+		{q, "", "", ""},
+		{q, "jobs:a", "", ""},
+		{
+			q, "urls",
+			"urls is not safe, so nobody knows who holds its items, and none dies; safe are jobs:*", "urls is not",
+		},
+		{q, "others", "others is not safe", ""}, // it was once
+		{&none, "", "no key is safe", ""},
+		{&none, "urls", "no key is safe", "no key is safe"},
+	} {
+		_, inFlight := tc.queues.QueueInFlight(t.Context(), tc.key, 10)
+		_, dead := tc.queues.QueueDead(t.Context(), tc.key, 10)
+		for what, pair := range map[string]struct {
+			err  error
+			want string
+		}{"inflight": {inFlight, tc.inFlight}, "dead": {dead, tc.dead}} {
+			got := fmt.Sprint(pair.err)
+			if (pair.err == nil) != (pair.want == "") || pair.err != nil && !strings.HasPrefix(got, pair.want) {
+				t.Errorf("%s of %q: %s, want %q", what, tc.key, got, pair.want)
+			}
+		}
 	}
 }

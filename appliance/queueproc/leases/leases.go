@@ -82,6 +82,9 @@ func (l *Leases) Any() bool { return len(l.rules.Safe) > 0 }
 // Of reports whether pops of a key are leases.
 func (l *Leases) Of(key string) bool { return l.rules.Leased(key) }
 
+// Safe returns the patterns of keys whose pops are leases.
+func (l *Leases) Safe() []string { return l.rules.Safe }
+
 // DeadOf returns where dead items of a key are.
 func DeadOf(key string) string { return key + script.DeadSuffix }
 
