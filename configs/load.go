@@ -31,14 +31,17 @@ func Flags(fs *pflag.FlagSet) Option {
 	}
 }
 
-// Checking has it looked whether the directories are there that the file names for builds. A node
-// does without them until something is built.
-func Checking() Option { return func(s *settings) { s.checking = true } }
+// Checking has it looked whether what the file names is there: the directories for builds, which a node does without
+// until something is built, and files with passwords. odd is told of what a node takes and nobody means, an error of
+// one line each; nil: nobody is.
+func Checking(odd func(error)) Option {
+	return func(s *settings) { s.checking, s.odd = true, odd }
+}
 
 // Load reads the file at path, or [DefaultPath] if path is empty, which need
 // not exist. It returns every problem it finds, joined, each a [*document.Error] of one
 // line, and with an error no Config. It reads no other file but each service's
-// env_file, and opens no connection.
+// env_file and, with [Checking], those of the queue. It opens no connection.
 func Load(path string, opts ...Option) (Config, error) {
 	if path == "" {
 		return load(DefaultPath, true, opts)

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
@@ -185,6 +188,52 @@ func (q Queue) checkLeases() (found []keyProblem) {
 			add("queue.safe", "%q is of the lists of the leases themselves, crawlbox:*: take it out", pattern)
 		case strings.HasSuffix(pattern, ":dead"):
 			add("queue.safe", "%q is of lists of dead items, KEY:dead: take it out", pattern)
+		}
+	}
+	return found
+}
+
+// checkFiles returns which files with secrets are not there, or have none. What the caller may not read may be good.
+func (q Queue) checkFiles() (found []keyProblem) {
+	_, password := q.Secret()
+	_, server := q.Server()
+	for _, file := range []struct {
+		key, path string
+		err       error
+	}{{"queue.password_file", q.PasswordFile, password}, {"queue.url_file", q.URLFile, server}} {
+		switch {
+		case file.path == "" || file.err == nil || errors.Is(file.err, fs.ErrPermission):
+		case errors.Is(file.err, fs.ErrNotExist):
+			reason := "there is no file " + file.path + " on this machine"
+			found = append(found, keyProblem{key: file.key, reason: reason})
+		default:
+			reason := strings.TrimPrefix(strings.TrimPrefix(file.err.Error(), "read "), file.key+": ")
+			found = append(found, keyProblem{key: file.key, reason: reason})
+		}
+	}
+	return found
+}
+
+// odd returns what is set and does nothing, or is not what it looks like.
+func (q Queue) odd(set func(key string) bool) (found []keyProblem) {
+	add := func(key, format string, args ...any) {
+		found = append(found, keyProblem{key: key, reason: fmt.Sprintf(format, args...)})
+	}
+	for _, key := range []string{"queue.window", "queue.max_deliveries", "queue.linger"} {
+		if len(q.Safe) == 0 && set(key) {
+			add(key, "does nothing without queue.safe: name the keys there that are to lose no item")
+		}
+	}
+	if q.Engine != EngineValkey && set("queue.engine_port") {
+		add("queue.engine_port", "does nothing without queue.engine: valkey")
+	}
+	for i, pattern := range q.Safe {
+		switch {
+		case slices.Contains(q.Safe[:i], pattern):
+			add("queue.safe", "%q is there twice", pattern)
+		case strings.ContainsFunc(pattern, unicode.IsSpace):
+			add("queue.safe", "%q is one pattern, of keys that have such a space: write several with commas, or "+
+				"as a list", pattern)
 		}
 	}
 	return found

@@ -326,7 +326,8 @@ func TestServices_Autoscale(t *testing.T) {
 		{"{per_replica: 3, max: 3}", "5: AT.queue: is missing: name the key of the queue that is worked off"},
 		{"{queue: k, max: 3}", "5: AT.per_replica: is missing: say how many items there are to be"},
 		{"{queu: k, max: 3}", `5: unknown key "AT.queu" (did you mean "AT.queue"?)`},
-		{"{queue: k, per_replica: 1}", "5: AT.max: must be from 1 to 20000 replicas, not 0"},
+		{"{queue: k, per_replica: 1}", "5: AT.max: is missing, or 0: say how many replicas there may " +
+			"be, from 1 to 20000, such as 50"},
 		{"{queue: k, empty_in: 1, max: 3}", "5: AT.empty_in: must be a duration such as 5s"},
 		{"{queue: k, empty_in: 1s, max: 3}", "5: AT.empty_in: must be from 1m0s to 720h0m0s"},
 		{"{queue: k, per_replica: 0, max: 3}", "5: AT.per_replica: must be 1 or more"},

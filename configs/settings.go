@@ -18,7 +18,8 @@ import (
 type settings struct {
 	*document.Problems
 	viper    *viper.Viper
-	checking bool // see Checking
+	checking bool        // see Checking
+	odd      func(error) // as well
 	// Where values come from, for errors.
 	lines   map[string]int
 	origins map[string]string
@@ -135,6 +136,10 @@ func (s *settings) readList(name string, e document.Entry, into map[string]any) 
 			s.Addf(item.Line, "%s: must be a list of texts, not of %s", name, document.What(item))
 			return
 		}
+		if strings.TrimSpace(item.Value) == "" {
+			s.Addf(item.Line, "%s: %q is empty: take it out", name, item.Value)
+			return
+		}
 		items = append(items, listItem(item.Value))
 	}
 	into[e.Name] = strings.Join(items, ",")
@@ -168,7 +173,24 @@ func (s *settings) config() Config {
 	for _, problem := range cfg.check() {
 		s.addKeyProblem(problem)
 	}
+	if s.checking && cfg.Queue != nil {
+		for _, problem := range cfg.Queue.checkFiles() {
+			s.addKeyProblem(problem)
+		}
+		s.tellOdd(*cfg.Queue)
+	}
 	return cfg
+}
+
+// tellOdd tells of what is set for a queue and does nothing, or is not what it looks like.
+func (s *settings) tellOdd(q Queue) {
+	if s.odd == nil {
+		return
+	}
+	for _, problem := range q.odd(func(name string) bool { return s.place(name).File != "" }) {
+		err := s.keyError(problem)
+		s.odd(&err)
+	}
 }
 
 // value returns the winning text. A relative path counts from the directory of the file
@@ -211,6 +233,11 @@ func (s *settings) addProblem(name, reason string) {
 }
 
 func (s *settings) addKeyProblem(problem keyProblem) {
+	err := s.keyError(problem)
+	s.Add(&err)
+}
+
+func (s *settings) keyError(problem keyProblem) document.Error {
 	name, reason := problem.key, problem.reason
 	err := s.place(name)
 	if err.File == "" {
@@ -220,7 +247,7 @@ func (s *settings) addKeyProblem(problem keyProblem) {
 		name = "queue"
 	}
 	err.Reason = words.OneLine(name + ": " + reason)
-	s.Add(&err)
+	return err
 }
 
 // place returns where the winning value of a key stands; empty for a default.

@@ -255,13 +255,81 @@ func TestChecking(t *testing.T) {
 		"paths begin at " + dir + ", where the file is\n" +
 		path + ":7: services.b.build.dockerfile: there is no file " + dir + "/D on this machine; relative " +
 		"paths begin in build.context"
-	if _, err := Load(path, Checking()); err == nil || err.Error() != want {
+	if _, err := Load(path, Checking(nil)); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "D"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path, Checking()); err == nil || strings.Contains(err.Error(), "/D") {
+	if _, err := Load(path, Checking(nil)); err == nil || strings.Contains(err.Error(), "/D") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestChecking_Queue: a check says which files with secrets are missing or bad, and tells of what does nothing.
+func TestChecking_Queue(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		text, secret string // what the file s has; empty: there is none
+		wrong, odd   []string
+	}{
+		"nothing": {text: "queue: {safe: ['a:*', b], window: 1, max_deliveries: 2, linger: true}\n"},
+		"no keys are safe": {
+			text: "queue:\n  window: 16\n  max_deliveries: 5\n  linger: true\n  engine_port: 9\n",
+			odd: []string{
+				":2: queue.window: does nothing without queue.safe", ":3: queue.max_deliveries: does nothing",
+				":4: queue.linger: does nothing", ":5: queue.engine_port: does nothing without queue.engine: valkey",
+			},
+		},
+		"odd patterns": {
+			text: "queue:\n  safe: [a, 'b c', d, a]\n",
+			odd:  []string{`:2: queue.safe: "b c" is one pattern`, `:2: queue.safe: "a" is there twice`},
+		},
+		"no files": {
+			text: "queue:\n  engine: url\n  url_file: s\n  password_file: s\n",
+			wrong: []string{
+				":3: queue.url_file: there is no file DIR/s on this machine",
+				":4: queue.password_file: there is no file",
+			},
+		},
+		"a bad URL in a file": {
+			text: "queue:\n  engine: url\n  url_file: s\n", secret: "http://h",
+			wrong: []string{":3: queue.url_file: DIR/s: must begin with redis://"},
+		},
+		"an empty password": {
+			text: "queue:\n  password_file: s\n", secret: " \n",
+			wrong: []string{":2: queue.password_file: DIR/s is empty"},
+		},
+		"good files":       {text: "queue:\n  engine: url\n  url_file: s\n", secret: "redis://h"},
+		"the queue is off": {text: "queue: false\n"},
+	} {
+		path := file(t, tc.text)
+		dir := filepath.Dir(path)
+		if tc.secret != "" {
+			if err := os.WriteFile(filepath.Join(dir, "s"), []byte(tc.secret), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Load(path); err != nil {
+			t.Errorf("%s: a node that starts: %v", name, err)
+		}
+		var odd []string
+		_, err := Load(path, Checking(func(err error) { odd = append(odd, err.Error()) }))
+		var wrong []string
+		if err != nil {
+			wrong = strings.Split(err.Error(), "\n")
+		}
+		for what, lines := range map[string][2][]string{"wrong": {wrong, tc.wrong}, "odd": {odd, tc.odd}} {
+			got, want := lines[0], lines[1]
+			if len(got) != len(want) {
+				t.Errorf("%s: %s is %q, want %q", name, what, got, want)
+				continue
+			}
+			for i, line := range got {
+				if !strings.HasPrefix(line, path+strings.ReplaceAll(want[i], "DIR", dir)) {
+					t.Errorf("%s: %s is %q, want %q", name, what, line, want[i])
+				}
+			}
+		}
 	}
 }

@@ -27,14 +27,21 @@ func fileFlag(cmd *cobra.Command, usage string) *string {
 
 func configCheckCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "check",
-		Short:   "Say what is wrong with a config file, all of it",
+		Use:   "check",
+		Short: "Say what is wrong with a config file, all of it",
+		Long: `Say what is wrong with a config file, all of it, and what in it is good and does
+nothing. The exit code is 1 for the first alone.`,
 		Example: "  crawlbox config check\n  crawlbox config check --file new.yaml",
 		Args:    command.NoArgs,
 	}
 	file := fileFlag(cmd, "the `file` (default as --config)")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		cfg, err := configs.Load(configFile(a, *file), configs.Checking())
+		var odd []error
+		checking := configs.Checking(func(err error) { odd = append(odd, err) })
+		cfg, err := configs.Load(configFile(a, *file), checking)
+		for _, of := range odd {
+			err = errors.Join(err, a.Tell("crawlbox: %s", of))
+		}
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,9 @@ func (r Rule) Check() (part, reason string) {
 		return PerReplica, fmt.Sprintf("must be from 1 to %d items, not %d", MaxPerReplica, r.PerReplica)
 	case r.EmptyIn != 0 && (r.EmptyIn < LeastEmptyIn || r.EmptyIn > MaxEmptyIn):
 		return EmptyIn, fmt.Sprintf("must be from %s to %s, not %s", LeastEmptyIn, MaxEmptyIn, r.EmptyIn)
+	case r.Max == 0:
+		return Max, fmt.Sprintf("is missing, or 0: say how many replicas there may be, from 1 to %d, such as 50",
+			bound.MaxReplicas)
 	case r.Max < 1 || r.Max > bound.MaxReplicas:
 		return Max, fmt.Sprintf("must be from 1 to %d replicas, not %d", bound.MaxReplicas, r.Max)
 	case r.Min < 0:
