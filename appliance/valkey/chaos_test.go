@@ -333,8 +333,9 @@ func (l *lab) write(ctx context.Context, key string, stubborn bool) (acks []ack)
 		changed := l.store.Changed()
 		d := l.document()
 		p, _ := d.primary()
-		c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Password: labPassword, TLSConfig: l.tls(),
-			MaxRetries: -1, ReadTimeout: 3 * time.Second, DialTimeout: time.Second, PoolSize: 1})
+		user, password := d.Front()
+		c := redis.NewClient(&redis.Options{Addr: l.direct[p.Addr].String(), Username: user, Password: password,
+			TLSConfig: l.tls(), MaxRetries: -1, ReadTimeout: 3 * time.Second, DialTimeout: time.Second, PoolSize: 1})
 		of, cancel := context.WithCancel(ctx)
 		if !stubborn {
 			go func() {

@@ -202,6 +202,7 @@ func (c *Controller) place(d Document, managers []Manager, named, image string) 
 		return d, errors.New("there is no manager that the queue's Valkey can run on: " +
 			"`crawlbox node availability` makes one that is drained active again")
 	}
+	next.Fronts = next.Fronts || d.Primary == 0
 	if _, kept := next.At(d.Primary); !kept { // it is new, or the only one, and gone with its node
 		next.Primary, next.Epoch, next.Begun = next.Engines[0].Slot, d.Epoch+1, false
 	}

@@ -25,6 +25,7 @@ type Observed struct {
 	Problem    string        // why
 	Gone       bool          // its node is in the swarm no longer
 	Configured bool          // it has been told who replicates since it started
+	Fronts     bool          // it knows their user
 	Epoch      int           // of its data; 0: it has none of this cluster
 	Change     int           // of the document that it was told last
 	Replica    bool          // it follows another
@@ -52,8 +53,12 @@ func Decide(d Document, seen Seen) (next Document, why string) {
 	e, r := d.primary()
 	p := seen[d.Primary]
 	if !d.Begun && p.Lost == 0 && p.Epoch == d.Epoch && d.Epoch > 0 {
-		d.Begun = true
+		d.Begun, d.Fronts = true, p.Fronts
 		return d, "Valkey runs"
+	}
+	if !d.Fronts && p.Fronts && !p.Replica {
+		d.Fronts = true
+		return d, "fronts have a user of their own"
 	}
 	if r == nil {
 		return d, ""

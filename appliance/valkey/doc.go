@@ -43,8 +43,9 @@
 // # Who may
 //
 // Engines speak TLS alone, and want of whoever connects a certificate of an authority that is theirs ([Keys]), and then
-// a password. Valkey looks at nothing else in the certificate of its primary than who signed it, and what for: so only
-// the engines have one of a server.
+// a password: who controls them that of the user "default", and the fronts of all nodes that of a user who may do what
+// programs do and not change an engine ([Document.Front]). Valkey looks at nothing else in the certificate of its
+// primary than who signed it, and what for: so only the engines have one of a server.
 //
 // # Where it runs
 //

@@ -33,6 +33,7 @@ type Document struct {
 	Fenced  bool `json:"fenced"`  // the primary is to take writes only while the replica acknowledges
 	InSync  bool `json:"in_sync"` // it was seen to, so that the replica may take its place
 	Begun   bool `json:"begun"`   // an engine has taken writes, so that one without data has lost them
+	Fronts  bool `json:"fronts"`  // primaries know a user for them
 }
 
 // Wanted is what the config says of Valkey.

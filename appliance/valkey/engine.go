@@ -53,13 +53,14 @@ func (d Document) Open(e Engine) *redis.Client {
 func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	var info, wants, told, user, follower *redis.Cmd
+	var info, wants, told, user, fronts, follower *redis.Cmd
 	_, _ = c.Pipelined(ctx, func(p redis.Pipeliner) error {
 		info = p.Do(ctx, "INFO", "server", "replication", "persistence", "memory")
 		wants = p.Do(ctx, "CONFIG", "GET", "min-replicas-to-write")
 		follower = p.Do(ctx, "CONFIG", "GET", "masteruser")
 		told = p.Do(ctx, "GETRANGE", toldKey, 0, mostTold)
 		user = p.Do(ctx, "ACL", "GETUSER", d.user())
+		fronts = p.Do(ctx, "ACL", "GETUSER", frontUser)
 		return nil
 	})
 	text, infoErr := info.Text()
@@ -67,7 +68,7 @@ func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err 
 		return o, errors.Join(infoErr, context.Cause(ctx))
 	}
 	words, toldErr := heard(told)
-	if err = cmpErr(toldErr, user.Err(), wants.Err(), follower.Err()); err != nil {
+	if err = cmpErr(toldErr, user.Err(), fronts.Err(), wants.Err(), follower.Err()); err != nil {
 		return o, err
 	}
 	readInfo(text, &o)
@@ -76,7 +77,7 @@ func observe(ctx context.Context, c *redis.Client, d Document) (o Observed, err 
 	}
 	o.Wants, _ = strconv.Atoi(setting(wants))
 	o.User = setting(follower)
-	o.Configured = user.Err() == nil
+	o.Configured, o.Fronts = user.Err() == nil, fronts.Err() == nil
 	o.Epoch, o.Change = d.parseTold(words)
 	return o, nil
 }
@@ -181,12 +182,12 @@ func (s shaper) older() bool { return s.o.Change > s.d.Change || epochOf(s.o.Use
 
 // follow makes the engine the replica of the primary. What it has and that has not is dropped.
 func (s shaper) follow(ctx context.Context, p Engine) error {
-	if s.o.Replica && s.o.Follows == p.Addr.String() && s.o.Wants == 1 && s.o.User == s.d.user() {
+	if s.o.Replica && s.o.Follows == p.Addr.String() && s.o.Wants == 1 && s.o.User == s.d.user() && !s.o.Fronts {
 		return nil
 	}
 	// Its clients are cut off, so that their writes come to the primary; a pause would hold up replication.
 	return s.guarded(ctx, func(do redis.Pipeliner) {
-		do.Do(ctx, "ACL", "DELUSER", s.d.user())
+		do.Do(ctx, "ACL", "DELUSER", s.d.user(), frontUser)
 		do.Do(ctx, "CONFIG", "SET", "min-replicas-to-write", 1, "masteruser", s.d.user(), "masterauth",
 			s.d.userPassword())
 		do.Do(ctx, "REPLICAOF", p.Addr.Addr().String(), p.Addr.Port())
@@ -196,17 +197,22 @@ func (s shaper) follow(ctx context.Context, p Engine) error {
 	}, func(*redis.Tx) error { return nil })
 }
 
-// admit lets replicas of this generation log in, and ends the connections of those of others.
+// admit lets fronts log in, and replicas of this generation, and ends the connections of those of others.
 func (s shaper) admit(ctx context.Context) error {
-	if s.o.Configured {
+	switch {
+	case s.o.Configured && s.o.Fronts:
 		return nil
+	case s.o.Configured: // by a version before
+		return s.run(ctx, s.d.admitFronts())
 	}
 	users, err := s.c.Do(ctx, "ACL", "USERS").StringSlice()
 	if err != nil {
 		return err
 	}
-	commands := [][]any{{"ACL", "SETUSER", s.d.user(), "reset", "on", ">" + s.d.userPassword(), "+psync", "+replconf",
-		"+ping"}}
+	replica := []any{
+		"ACL", "SETUSER", s.d.user(), "reset", "on", ">" + s.d.userPassword(), "+psync", "+replconf", "+ping",
+	}
+	commands := [][]any{s.d.admitFronts(), replica}
 	for _, user := range users {
 		if strings.HasPrefix(user, replicaUsers) && user != s.d.user() {
 			commands = append(commands, []any{"ACL", "DELUSER", user})
@@ -221,7 +227,8 @@ func (s shaper) hold(ctx context.Context, wait time.Duration) error {
 	return s.guarded(ctx, func(p redis.Pipeliner) {
 		p.Do(ctx, "CLIENT", "PAUSE", wait.Milliseconds(), "WRITE")
 		p.Do(ctx, "REPLICAOF", "NO", "ONE")
-		p.Do(ctx, "CONFIG", "SET", "min-replicas-to-write", 0)
+		p.Do(ctx, "CONFIG", "SET", "min-replicas-to-write", 0, "masteruser", "", "masterauth", "")
+		p.Do(ctx, s.d.admitFronts()...)
 	}, func(*redis.Tx) error { return nil })
 }
 

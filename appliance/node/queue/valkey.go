@@ -81,6 +81,7 @@ func Point(doc Document, d valkey.Document) error {
 // engineIn returns the primary, as the queue's process gets to it.
 func engineIn(d valkey.Document) queueproc.Engine {
 	e, _ := d.At(d.Primary)
+	user, password := d.Front()
 	return queueproc.Engine{
 		Name:        "valkey on " + e.Name,
 		Addr:        e.Addr.String(),
@@ -88,7 +89,8 @@ func engineIn(d valkey.Document) queueproc.Engine {
 		CA:          d.Keys.CA,
 		Certificate: d.Keys.Client.Certificate,
 		Key:         d.Keys.Client.Key,
-		Password:    d.Password,
+		User:        user,
+		Password:    password,
 		Epoch:       uint64(d.Epoch),
 	}
 }
