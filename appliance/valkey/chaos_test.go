@@ -530,6 +530,43 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestMemory has the config give engines more memory while clients write.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	before := l.document()
+	ctx, cancel := context.WithCancel(t.Context())
+	var acks []ack
+	var busy sync.WaitGroup
+	busy.Go(func() { acks = l.write(ctx, "w", false) })
+	more := before.Wanted
+	more.Memory *= 2
+	for Want(l.store, more) != nil { // a controller was faster
+		continue
+	}
+	after := l.wait("engines with more memory", func(d Document) bool {
+		short := func(e Engine) bool { return e.Memory != more.Memory }
+		return d.InSync && !slices.ContainsFunc(d.Engines, short)
+	})
+	cancel()
+	busy.Wait()
+	now, _ := after.primary()
+	if after.Epoch != before.Epoch+1 || now.Slot == before.Primary {
+		t.Errorf("%+v came after %+v", after, before)
+	}
+	c := redis.NewClient(&redis.Options{Addr: l.direct[now.Addr].String(), Password: labPassword, TLSConfig: l.tls()})
+	defer c.Close()
+	items, err := c.LRange(t.Context(), "w", 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range acks {
+		if !slices.Contains(items, strconv.Itoa(a.n)) {
+			t.Fatalf("%d of %d is lost", a.n, len(acks))
+		}
+	}
+}
+
 // TestReplicaLost takes the replica away, without which the primary goes on, and the same once it is alone.
 func TestReplicaLost(t *testing.T) {
 	t.Parallel()

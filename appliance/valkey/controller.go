@@ -270,7 +270,7 @@ func (c *Controller) shape(ctx context.Context, d Document, seen Seen) error {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		s := shaper{c.clients[e], d, o}
+		s := shaper{c.clients[e], e, d, o}
 		var err error
 		if e == p {
 			err = c.begin(ctx, s)
@@ -328,10 +328,10 @@ func (c *Controller) handOver(ctx context.Context, d Document) error {
 	}
 	c.log.Info("the queue is handed over", "from", p.Name, "to", r.Name, "epoch", next.Epoch)
 	// It refuses writes once it follows, so nothing has to be waited for.
-	if err := (shaper{from, next, was}).follow(ctx, *r); err != nil {
+	if err := (shaper{from, p, next, was}).follow(ctx, *r); err != nil {
 		return err
 	}
-	if err := (shaper{to, next, is}).hold(ctx, time.Millisecond); err != nil {
+	if err := (shaper{to, *r, next, is}).hold(ctx, time.Millisecond); err != nil {
 		return err
 	}
 	c.opened, c.opens = next.Epoch, time.Now()

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -112,7 +113,7 @@ func Place(d Document, managers []Manager) []Engine {
 	for _, m := range managers {
 		i := slices.IndexFunc(d.Engines, func(e Engine) bool { return e.Node == m.Node })
 		if i >= 0 && (m.Usable || d.Engines[i].Slot == d.Primary) {
-			m.Slot, m.Image = d.Engines[i].Slot, d.Engines[i].Image
+			m.Slot, m.Image, m.Memory = d.Engines[i].Slot, d.Engines[i].Image, d.Engines[i].Memory
 			kept = append(kept, m.Engine)
 		} else if m.Usable {
 			free = append(free, m)
@@ -129,15 +130,17 @@ func Place(d Document, managers []Manager) []Engine {
 		if len(kept) == 2 {
 			break
 		}
-		m.Slot, m.Image = 1, d.Image
+		m.Slot, m.Image, m.Memory = 1, d.Image, d.Wanted.Memory
 		if len(kept) == 1 && kept[0].Slot == 1 {
 			m.Slot = 2
 		}
 		kept = append(kept, m.Engine)
 	}
-	for i, e := range kept { // the primary gets another image when it is the replica
+	for i, e := range kept { // the primary is started again when it is the replica
 		if len(kept) == 1 || e.Slot != d.Primary {
-			kept[i].Image = d.Image
+			kept[i].Image, kept[i].Memory = d.Image, d.Wanted.Memory
+		} else if was, ok := d.At(e.Slot); ok && was.Node == e.Node {
+			kept[i].Addr = netip.AddrPortFrom(e.Addr.Addr(), was.Addr.Port())
 		}
 	}
 	slices.SortFunc(kept, func(a, b Engine) int { return a.Slot - b.Slot })
@@ -152,7 +155,7 @@ func last(m Manager) int {
 }
 
 // handsOver reports whether the primary is to hand over to its replica: it is on a node that is to be free of it, or
-// has another image, which the replica had first; or, unless that was done a moment ago, it is on the leader of the
+// has another image, memory or port, which the replica had first; or, unless that was done a moment ago, it is on the leader of the
 // swarm, which the replica is not.
 func handsOver(d Document, managers []Manager, lately bool) bool {
 	p, r := d.primary()
@@ -168,5 +171,6 @@ func handsOver(d Document, managers []Manager, lately bool) bool {
 			to = m
 		}
 	}
-	return to.Usable && (p.Image != r.Image || !on.Usable || on.Leads && !to.Leads && !lately)
+	other := p.Image != r.Image || p.Memory != r.Memory || p.Addr.Port() != on.Addr.Port()
+	return to.Usable && (other || !on.Usable || on.Leads && !to.Leads && !lately)
 }

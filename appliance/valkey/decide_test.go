@@ -181,6 +181,65 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestPlace_OneAfterTheOther changes all for which an engine is started again: the replica has it first, then the
+// primary hands over, and never are both started again at once.
+func TestPlace_OneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	store := newMemory()
+	was := pair()
+	was.Wanted, was.Image = Wanted{"valkey", 7892, 1 << 30}, "old"
+	for i := range was.Engines {
+		was.Engines[i].Image = "old" // a version before wrote no memory
+	}
+	if _, err := save(store, Document{}, was, ""); err != nil {
+		t.Fatal(err)
+	}
+	managers := func(port uint16) []Manager {
+		list := []Manager{{at(0, "n1"), false, true}, {at(0, "n2"), false, true}}
+		for i, m := range list {
+			list[i].Addr = netip.AddrPortFrom(m.Addr.Addr(), port)
+		}
+		return list
+	}
+	d, err := Load(store)
+	if err != nil || !slices.Equal(Place(d, managers(7892)), d.Engines) || d.Engines[0].Memory != 1<<30 {
+		t.Fatalf("nothing has changed, and the engines become %+v, %v", Place(d, managers(7892)), err)
+	}
+	if err := Want(store, Wanted{"valkey", 7893, 2 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Load(store); err != nil {
+		t.Fatal(err)
+	}
+	d.Image = "new"
+	old := d.Engines[0]
+	now := managers(7893)
+	d.Engines = Place(d, now)
+	if p := d.Engines[0]; p != old {
+		t.Errorf("the primary is started again as %+v", p)
+	}
+	want := Engine{2, "n2", "n2", netip.MustParseAddrPort("10.0.0.2:7893"), "new", 2 << 30}
+	if r := d.Engines[1]; r != want {
+		t.Errorf("the replica is %+v", r)
+	}
+	if d.InSync = true; !handsOver(d, now, true) {
+		t.Error("the primary does not hand over")
+	}
+	d = d.promote(d.Engines[1])
+	d.Engines = Place(d, now)
+	want = Engine{1, "n1", "n1", netip.MustParseAddrPort("10.0.0.1:7893"), "new", 2 << 30}
+	if r := d.Engines[0]; r != want {
+		t.Errorf("the other is %+v", r)
+	}
+	if d.InSync = true; handsOver(d, now, false) {
+		t.Error("it hands over again")
+	}
+	alone := Document{Engines: []Engine{old}, Primary: 1, Image: "new", Wanted: Wanted{Memory: 2 << 30}}
+	if got := Place(alone, now[:1])[0]; got != want {
+		t.Errorf("one that is alone becomes %+v", got)
+	}
+}
+
 func TestHandsOver(t *testing.T) {
 	t.Parallel()
 	manager := func(node string, leads, usable bool) Manager {

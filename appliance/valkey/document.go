@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -60,12 +61,13 @@ func Want(store Store, w Wanted) error {
 
 // Engine is one Valkey.
 type Engine struct {
-	Slot int            `json:"slot"` // 1 or 2
-	Node string         `json:"node"` // that it is pinned to, by Swarm's ID
-	Name string         `json:"name"` // of the node, for people
-	Addr netip.AddrPort `json:"addr"`
-	// Image is what it runs, pinned.
-	Image string `json:"image"`
+	Slot int    `json:"slot"` // 1 or 2
+	Node string `json:"node"` // that it is pinned to, by Swarm's ID
+	Name string `json:"name"` // of the node, for people
+	// What follows is as it is wanted once the engine was the replica, or where it is alone: it is started again for that.
+	Addr   netip.AddrPort `json:"addr"`
+	Image  string         `json:"image"`  // that it runs, pinned
+	Memory int64          `json:"memory"` // that its data may take, in bytes
 }
 
 // Service returns the name of the Swarm service.
@@ -136,7 +138,13 @@ func Load(store Store) (d Document, err error) {
 	if err != nil {
 		return d, err
 	}
-	return d, json.Unmarshal(data, &d)
+	if err := json.Unmarshal(data, &d); err != nil {
+		return d, err
+	}
+	for i, e := range d.Engines { // a version before wrote what is wanted alone
+		d.Engines[i].Memory = cmp.Or(e.Memory, d.Wanted.Memory)
+	}
+	return d, nil
 }
 
 // errChanged is returned by save where another manager was faster.

@@ -173,6 +173,7 @@ var errOlder = errors.New("another manager has told the queue's Valkey something
 // shaper tells one engine what it is to be.
 type shaper struct {
 	c *redis.Client
+	e Engine
 	d Document
 	o Observed
 }
@@ -245,7 +246,7 @@ func (s shaper) guarded(ctx context.Context, commands func(redis.Pipeliner), the
 	room := func(ctx context.Context, bytes int64) error {
 		return s.c.ConfigSet(ctx, "maxmemory", strconv.FormatInt(bytes, 10)).Err()
 	}
-	defer func() { _ = room(context.WithoutCancel(ctx), s.d.Wanted.Memory) }()
+	defer func() { _ = room(context.WithoutCancel(ctx), s.e.Memory) }()
 	if err := room(ctx, 0); err != nil {
 		return err
 	}

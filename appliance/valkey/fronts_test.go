@@ -68,7 +68,7 @@ func TestFronts(t *testing.T) {
 		}
 	}
 	l.letsIn(l.as(d, *r), false) // what it logs in with is to be read there
-	l.told(p) // FLUSHALL takes that too
+	l.told(p)                    // FLUSHALL takes that too
 	l.procs[p.Addr].kill()
 	after := l.wait("another primary", func(is Document) bool { return is.Epoch > d.Epoch })
 	now := l.as(after, mustPrimary(after))

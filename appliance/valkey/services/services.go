@@ -99,17 +99,17 @@ func (c *Cluster) Image(ctx context.Context, named string) (string, error) {
 
 // Run implements valkey.Cluster.
 func (c *Cluster) Run(ctx context.Context, d valkey.Document) error {
-	config := servicespec.NewSecret("conf", []byte(valkey.Config(d.Password, d.Wanted.Memory)))
 	keys := servicespec.NewSecret("pem", d.Keys.File())
 	var list []servicespec.Valkey
 	for _, e := range d.Engines {
+		config := servicespec.NewSecret("conf", []byte(valkey.Config(d.Password, e.Memory)))
 		list = append(list, servicespec.Valkey{
 			Name:    e.Service(),
 			Node:    e.Node,
 			Image:   e.Image,
 			Command: append([]string{"valkey-server", config.Path()}, e.Args("/data", keys.Path())...),
 			Secrets: []servicespec.Secret{config, keys},
-			Memory:  memoryFactor*d.Wanted.Memory + memorySpare,
+			Memory:  memoryFactor*e.Memory + memorySpare,
 		})
 	}
 	if err := c.engine.KeepOwn(ctx, list); err != nil {

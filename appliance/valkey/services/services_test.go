@@ -92,10 +92,9 @@ func TestRun(t *testing.T) {
 	s := &swarm{}
 	at := netip.MustParseAddrPort("[fd00::1]:7892")
 	d := valkey.Document{
-		Wanted:   valkey.Wanted{Memory: 1 << 30},
 		Password: "a-password-that-nobody-sees",
 		Keys:     valkey.Keys{CA: "CA ", Engine: valkey.Pair{Certificate: "CERT ", Key: "KEY "}},
-		Engines:  []valkey.Engine{{Slot: 2, Node: "n", Addr: at, Image: "i@sha256:1"}},
+		Engines:  []valkey.Engine{{Slot: 2, Node: "n", Addr: at, Image: "i@sha256:1", Memory: 1 << 30}},
 	}
 	if err := New(s, nil).Run(t.Context(), d); err != nil {
 		t.Fatal(err)
