@@ -81,6 +81,7 @@ var warnings = map[string]string{
 	"this node does not have the queue for all of its own programs":        api.QueueFront,
 	"failed to keep the queue's Valkey as it should be; it is tried again": api.QueueDown,
 	"the queue's replica does not acknowledge: writes wait":                api.QueueAlone,
+	"Swarm does not start a part of the queue; it is told to":              api.QueueAlone,
 	"the queue's process lacks a part of its sandbox":                      api.QueueSandbox,
 	"the queue's process logs more than is kept":                           moment,
 	"the queue's process asked what it can't be told":                      another,

@@ -61,6 +61,7 @@ func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey) error {
 		case !there:
 			_, err = e.cli.ServiceCreate(ctx, spec, swarm.ServiceCreateOptions{})
 		case was.Spec.Labels[fleet.LabelHash] != spec.Labels[fleet.LabelHash] || !runsOnce(was):
+			spec.TaskTemplate.ForceUpdate = was.Spec.TaskTemplate.ForceUpdate
 			_, err = e.cli.ServiceUpdate(ctx, was.ID, was.Version, spec, swarm.ServiceUpdateOptions{})
 		}
 		if err != nil && outcomeOf(err) != soon && !cerrdefs.IsAlreadyExists(err) && !cerrdefs.IsConflict(err) {
@@ -74,6 +75,14 @@ func (e *Engine) KeepOwn(ctx context.Context, list []servicespec.Valkey) error {
 	}
 	return e.removeSecrets(ctx, func(name string) bool {
 		return strings.HasPrefix(name, fleet.OwnServices) && !used[name]
+	})
+}
+
+// StartAgain has Swarm start a service of the cluster's own anew, by name.
+func (e *Engine) StartAgain(ctx context.Context, service string) error {
+	return e.changeService(ctx, service, false, func(s *swarm.ServiceSpec) error {
+		s.TaskTemplate.ForceUpdate++
+		return nil
 	})
 }
 

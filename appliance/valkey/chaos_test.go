@@ -612,6 +612,34 @@ func TestReplicaLost(t *testing.T) {
 	}
 }
 
+// TestCutJournal starts an engine whose journal ends in the middle of a write, as a power cut leaves it.
+func TestCutJournal(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	before := l.document()
+	p := l.primary()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	l.write(ctx, "w", false)
+	p.kill()
+	after := l.wait("another primary", func(d Document) bool { return d.Epoch > before.Epoch })
+	journals, err := filepath.Glob(filepath.Join(p.dir, "appendonlydir", "*.incr.aof"))
+	if err != nil || len(journals) == 0 {
+		t.Fatalf("it has the journals %v, %v", journals, err)
+	}
+	is, err := os.Stat(journals[len(journals)-1])
+	if err == nil {
+		err = os.Truncate(journals[len(journals)-1], is.Size()-3)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	if d := l.inSync(); d.Primary != after.Primary {
+		t.Errorf("%+v came after %+v", d, after)
+	}
+}
+
 // TestForged has a client of the queue write into the key of what an engine was told, and fill the memory, before the
 // primary is lost: its replica takes its place all the same, and one is in sync again after that.
 func TestForged(t *testing.T) {

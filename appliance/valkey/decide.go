@@ -155,8 +155,8 @@ func last(m Manager) int {
 }
 
 // handsOver reports whether the primary is to hand over to its replica: it is on a node that is to be free of it, or
-// has another image, memory or port, which the replica had first; or, unless that was done a moment ago, it is on the leader of the
-// swarm, which the replica is not.
+// has another image, memory or port, which the replica had first; or, unless that was done a moment ago, it is on the
+// leader of the swarm, which the replica is not.
 func handsOver(d Document, managers []Manager, lately bool) bool {
 	p, r := d.primary()
 	if r == nil || !d.InSync {

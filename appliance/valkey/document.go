@@ -64,7 +64,7 @@ type Engine struct {
 	Slot int    `json:"slot"` // 1 or 2
 	Node string `json:"node"` // that it is pinned to, by Swarm's ID
 	Name string `json:"name"` // of the node, for people
-	// What follows is as it is wanted once the engine was the replica, or where it is alone: it is started again for that.
+	// What follows is as it is wanted once the engine was the replica, or where it is alone: it is started again then.
 	Addr   netip.AddrPort `json:"addr"`
 	Image  string         `json:"image"`  // that it runs, pinned
 	Memory int64          `json:"memory"` // that its data may take, in bytes

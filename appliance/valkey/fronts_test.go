@@ -73,7 +73,8 @@ func TestFronts(t *testing.T) {
 	after := l.wait("another primary", func(is Document) bool { return is.Epoch > d.Epoch })
 	now := l.as(after, mustPrimary(after))
 	l.letsIn(now, true)
-	if got, err := now.ConfigGet(t.Context(), "master*").Result(); got["masterauth"]+got["masteruser"] != "" || err != nil {
+	got, err := now.ConfigGet(t.Context(), "master*").Result()
+	if got["masterauth"]+got["masteruser"] != "" || err != nil {
 		t.Errorf("the primary tells what it logged in with: %v, %v", got, err)
 	}
 	l.procs[p.Addr].start()

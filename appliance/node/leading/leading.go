@@ -155,7 +155,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	defined := services.New(m.Engine, m.Sources, m.Runner, m.Past, away, m.file, m.Log)
 	unused := imagegc.New(m.Engine, m.Past, m.Peers.Prune, m.Log)
 	m.unused.Store(unused)
-	engines := valkey.New(m.Authority.Valkey(), valkeyservices.New(m.Engine, m.Sources), m.Log)
+	engines := valkey.New(m.Authority.Valkey(), valkeyservices.New(m.Engine, m.Sources, m.Log), m.Log)
 	engines.Tell = func(d valkey.Document) error { return queue.Point(m.Authority.Queue(), d) }
 	m.valkey.Lead(engines)
 	done := m.Services.Lead(defined)

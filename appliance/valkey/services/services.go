@@ -5,6 +5,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 type Engine interface {
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	KeepOwn(ctx context.Context, list []servicespec.Valkey) error
+	Tasks(ctx context.Context, service string) ([]fleet.Task, error)
+	StartAgain(ctx context.Context, service string) error
 	Try(ctx context.Context, image string, command []string) (said string, err error)
 }
 
@@ -40,12 +43,17 @@ type Sources interface {
 type Cluster struct {
 	engine  Engine
 	sources Sources
+	log     *slog.Logger
 	down    map[string]time.Time // since when managers are, by ID
+	ready   map[string]bool      // nodes that run tasks, by ID
+	waits   map[string]wait      // by service
 }
 
 // New returns the cluster of a manager that leads.
-func New(engine Engine, sources Sources) *Cluster {
-	return &Cluster{engine, sources, map[string]time.Time{}}
+func New(engine Engine, sources Sources, log *slog.Logger) *Cluster {
+	return &Cluster{
+		engine: engine, sources: sources, log: log, down: map[string]time.Time{}, waits: map[string]wait{},
+	}
 }
 
 // Managers implements valkey.Cluster.
@@ -54,7 +62,9 @@ func (c *Cluster) Managers(ctx context.Context) (list []valkey.Manager, err erro
 	if err != nil {
 		return nil, err
 	}
+	c.ready = map[string]bool{}
 	for _, n := range nodes {
+		c.ready[n.ID] = n.State == fleet.StateReady && n.Availability == fleet.AvailabilityActive
 		addr, err := netip.ParseAddr(n.Addr)
 		if err != nil {
 			continue
@@ -115,5 +125,5 @@ func (c *Cluster) Run(ctx context.Context, d valkey.Document) error {
 	if err := c.engine.KeepOwn(ctx, list); err != nil {
 		return fmt.Errorf("keep the services of the queue: %w", err)
 	}
-	return nil
+	return c.startStuck(ctx, d.Engines)
 }
