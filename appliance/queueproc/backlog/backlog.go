@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"reflect"
 	"sync"
@@ -61,6 +62,13 @@ type Reader struct {
 	client *redis.Client
 	leases *leases.Leases // through client
 	of     Queue          // that the client is of
+	in     map[int]inDatabase
+}
+
+// inDatabase looks at one that programs may have selected.
+type inDatabase struct {
+	client *redis.Client
+	leases *leases.Leases
 }
 
 // New returns a reader.
@@ -70,10 +78,17 @@ func New(at func() Queue) *Reader { return &Reader{at: at} }
 func (r *Reader) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.close()
+}
+
+func (r *Reader) close() {
 	if r.client != nil {
 		r.client.Close()
-		r.client, r.of = nil, Queue{}
 	}
+	for _, in := range r.in {
+		in.client.Close()
+	}
+	r.client, r.of, r.in = nil, Queue{}, map[int]inDatabase{}
 }
 
 // Connect returns a client of the queue as it is now, and its leases, good until the queue is elsewhere.
@@ -99,12 +114,53 @@ func (r *Reader) Connect() (*redis.Client, *leases.Leases, error) {
 		roots.AppendCertsFromPEM([]byte(q.CA))
 		options.TLSConfig = &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}
 	}
-	if r.client != nil {
-		r.client.Close()
-	}
+	r.close()
 	r.client, r.of = redis.NewClient(leases.Bounded(options)), q
-	r.leases = leases.New(configs.Queue{Safe: q.Safe, Window: max(1, q.Window)}, r.client)
+	r.leases = leases.New(q.rules(), r.client)
 	return r.client, r.leases, nil
+}
+
+func (q Queue) rules() configs.Queue { return configs.Queue{Safe: q.Safe, Window: max(1, q.Window)} }
+
+// holding returns the containers that hold an item, by ID, in whichever database.
+func (r *Reader) holding(ctx context.Context, client *redis.Client) (ids map[string]bool, err error) {
+	used, err := lease.Databases(ctx, lease.Redis(client))
+	if err != nil {
+		return nil, err
+	}
+	ids = map[string]bool{}
+	for _, db := range used {
+		in, ok := r.database(client, db)
+		if !ok {
+			return nil, errors.New("the queue is elsewhere now")
+		}
+		some, err := in.Holding(ctx)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(ids, some)
+	}
+	return ids, nil
+}
+
+// database returns the leases of a database, unless the queue is not that of a client any longer.
+func (r *Reader) database(client *redis.Client, db int) (*leases.Leases, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.client != client {
+		return nil, false
+	}
+	in, known := r.in[db]
+	if !known {
+		options := *client.Options()
+		options.PoolSize, options.DB = 1, 0
+		// Where a connection begins the front decides.
+		options.OnConnect = func(ctx context.Context, conn *redis.Conn) error { return conn.Select(ctx, db).Err() }
+		in.client = redis.NewClient(&options)
+		in.leases = leases.New(r.of.rules(), in.client)
+		r.in[db] = in
+	}
+	return in.leases, true
 }
 
 // Look returns what there is in some keys. An error is about all of them.
@@ -120,7 +176,7 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 	if err != nil {
 		return seen, brief(err)
 	}
-	if seen.Holds, err = held.Holding(ctx); err != nil {
+	if seen.Holds, err = r.holding(ctx, client); err != nil {
 		return seen, brief(err)
 	}
 	for _, key := range keys {
@@ -138,7 +194,7 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 
 // Leave has containers that are about to be ended get no more items, and returns which containers hold one then.
 func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]bool, err error) {
-	client, held, err := r.Connect()
+	client, _, err := r.Connect()
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +203,7 @@ func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]boo
 	if err := lease.Leave(ctx, lease.Redis(client), leaveFor, ids...); err != nil {
 		return nil, brief(err)
 	}
-	holds, err = held.Holding(ctx)
+	holds, err = r.holding(ctx, client)
 	return holds, brief(err)
 }
 

@@ -98,11 +98,7 @@ func TestReader(t *testing.T) {
 			me := lease.NewHolder("0123abcd@dn8xcvrqa76u~run-0", "c1", lease.About{Node: "n1", Name: "spider.1"})
 			for range 3 {
 				pop := rules.Rewrite([]string{"LPOP", "jobs:list"}, false, false, me, time.Now())
-				args := []any{}
-				for _, arg := range pop.Eval(pop.Args) {
-					args = append(args, arg)
-				}
-				if err := client.Do(ctx, args...).Err(); err != nil {
+				if err := client.Do(ctx, anyOf(pop.Eval(pop.Args))...).Err(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -117,17 +113,26 @@ func TestReader(t *testing.T) {
 				len(seen.Holds) != 1 {
 				t.Errorf("%+v, held by %v", is, seen.Holds)
 			}
+			elsewhere := *options
+			elsewhere.DB = 3
+			other := redis.NewClient(&elsewhere)
+			t.Cleanup(func() { other.Close() })
+			them := lease.NewHolder("4567ef00@dn8xcvrqa76u~run-0", "c2", lease.About{Node: "n1", Name: "spider.2"})
+			pop := rules.Rewrite([]string{"LPOP", "jobs:list"}, false, false, them, time.Now())
+			err = other.RPush(ctx, "jobs:list", "x").Err()
+			if err == nil {
+				_, err = lease.Redis(other)(ctx, anyOf(pop.Eval(pop.Args))...)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			holds, err := r.Leave(ctx, "0123abcd")
-			if err != nil || !holds["0123abcd"] || len(holds) != 1 {
+			if err != nil || !holds["0123abcd"] || !holds["4567ef00"] || len(holds) != 2 {
 				t.Errorf("what leaves: %v, %v", holds, err)
 			}
 			popped := func() (string, error) {
 				pop := rules.Rewrite([]string{"LPOP", "jobs:list"}, false, false, me, time.Now())
-				args := []any{}
-				for _, arg := range pop.Args {
-					args = append(args, arg)
-				}
-				return client.Do(ctx, args...).Text()
+				return client.Do(ctx, anyOf(pop.Args)...).Text()
 			}
 			if item, err := popped(); err == nil || !strings.HasPrefix(err.Error(), "LEAVING") {
 				t.Errorf("one that leaves popped %q, %v", item, err)
@@ -168,4 +173,11 @@ func TestReader_Away(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
+}
+
+func anyOf(args []string) (all []any) {
+	for _, arg := range args {
+		all = append(all, arg)
+	}
+	return all
 }

@@ -238,6 +238,9 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 	if w.me.ID != w.holder.name(w.cmd.DB) {
 		w.pop = w.rewrite(w.cmd, time.Now())
 	}
+	if w.leaving = w.leaves(ctx); w.leaving {
+		return []byte(null), nil
+	}
 	args := made()
 	reply, err := do(ctx, args...)
 	if err == nil && bytes.HasPrefix(reply, []byte("-NOSCRIPT")) {
@@ -249,6 +252,10 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 	if err == nil && !nothing(reply) && (ctx.Err() != nil || w.holder.gone()) {
 		err = errors.New("LOADING the consumer has ended")
 	}
+	if w.leaving = w.leaving || err == nil && !nothing(reply) && w.leaves(ctx); w.leaving && !nothing(reply) {
+		w.lost()
+		return []byte(null), nil
+	}
 	if err != nil {
 		w.lost()
 		return nil, err
@@ -257,6 +264,17 @@ func (w *work) ask(ctx context.Context, do front.Do, made func() []string) ([]by
 		w.holder.took(w.cmd.DB)
 	}
 	return reply, nil
+}
+
+// leaves reports whether the holder is about to be ended, which the script of the pop does not see in this database: so
+// it is looked before, that nothing goes to and fro, and after, when it can be seen that the holder has an item.
+func (w *work) leaves(ctx context.Context) bool {
+	first := w.keeper.firstDB()
+	if w.own || w.cmd.DB == first {
+		return false
+	}
+	is, err := lease.Leaves(ctx, w.keeper.do(first), w.holder.id)
+	return is || err != nil
 }
 
 const null = "$-1\r\n"

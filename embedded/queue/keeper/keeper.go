@@ -32,7 +32,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -372,18 +371,12 @@ func (k *Keeper) Up(ctx context.Context, nodes []string) error {
 
 // databases returns those in which somebody holds something.
 func (k *Keeper) databases(ctx context.Context) ([]int, error) {
-	info, err := k.engine(k.firstDB()).Info(ctx, "keyspace").Result()
+	used, err := lease.Databases(ctx, k.do(k.firstDB()))
 	if err != nil {
-		return nil, fmt.Errorf("read which databases are used: %w", err)
+		return nil, err
 	}
 	var dbs []int
-	for line := range strings.Lines(info) {
-		name, _, _ := strings.Cut(line, ":")
-		digits, ok := strings.CutPrefix(name, "db")
-		db, err := strconv.Atoi(digits)
-		if !ok || err != nil {
-			continue
-		}
+	for _, db := range used {
 		n, err := k.engine(db).Exists(ctx, script.Holders).Result()
 		if err != nil {
 			return nil, fmt.Errorf("read whether somebody holds items in database %d: %w", db, err)

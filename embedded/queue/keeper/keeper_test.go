@@ -749,6 +749,38 @@ func TestTransaction_Again(t *testing.T) {
 	})
 }
 
+// TestLeave_OtherDatabase has a container that is about to be ended pop in a database that clients do not begin in.
+func TestLeave_OtherDatabase(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		ctx := t.Context()
+		n := startNode(t, engine, newContainers(), rules)
+		leaves, stays := n.in("leaves").Conn(), n.in("stays").Conn()
+		defer leaves.Close()
+		defer stays.Close()
+		if err := errors.Join(leaves.Select(ctx, 3).Err(), stays.Select(ctx, 3).Err(),
+			stays.RPush(ctx, "jobs", "a", "b").Err()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := leaves.LPop(ctx, "jobs").Result(); got != "a" || err != nil {
+			t.Errorf("popped %q, %v", got, err)
+		}
+		if err := lease.Leave(ctx, lease.Redis(n.direct), time.Minute, "leaves"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := leaves.LPop(ctx, "jobs").Result(); !errors.Is(err, redis.Nil) {
+			t.Errorf("one that is about to be ended popped %q, %v", got, err)
+		}
+		if got, err := stays.LPop(ctx, "jobs").Result(); got != "b" || err != nil {
+			t.Errorf("another popped %q, %v", got, err)
+		}
+		n.containers.kill("leaves", false)
+		if got, err := stays.BLPop(ctx, patience, "jobs").Result(); fmt.Sprint(got) != "[jobs a]" || err != nil {
+			t.Errorf("what it held is %v, %v", got, err)
+		}
+	})
+}
+
 // TestOddReplies has clients pop not each of whose requests has one reply: they wait for items as all others do, hold
 // what they get, and get what else there is for them.
 func TestOddReplies(t *testing.T) {

@@ -58,6 +58,26 @@ func SomeHolders(ctx context.Context, do Do, most int, want func(Holding) bool) 
 	return out, nil
 }
 
+// mostDatabases are looked at; an engine has 16 unless it is told otherwise.
+const mostDatabases = 1024
+
+// Databases returns those that have keys.
+func Databases(ctx context.Context, do Do) (dbs []int, err error) {
+	reply, err := do(ctx, "INFO", "keyspace")
+	if err != nil {
+		return nil, fmt.Errorf("read which databases are used: %w", err)
+	}
+	info, _ := reply.(string)
+	for line := range strings.Lines(info) {
+		name, _, _ := strings.Cut(line, ":")
+		digits, ok := strings.CutPrefix(name, "db")
+		if db, err := strconv.Atoi(digits); ok && err == nil && len(dbs) < mostDatabases {
+			dbs = append(dbs, db)
+		}
+	}
+	return dbs, nil
+}
+
 // Held returns how many items of each key each holder holds.
 func (r Rules) Held(ctx context.Context, do Do) (map[string]map[string]int, error) {
 	holders, err := Holders(ctx, do)

@@ -166,7 +166,7 @@ func (r Rules) Settle(ctx context.Context, do Do, holder string, end End) (Settl
 }
 
 // Leave has those with some IDs get nothing more for some time, of at least a second, since they are about to be ended:
-// not that one has an item by then that had none a moment ago.
+// not that one has an item by then that had none a moment ago. It is to be in the database that clients begin in.
 func Leave(ctx context.Context, do Do, d time.Duration, ids ...string) error {
 	for _, id := range ids {
 		if _, err := do(ctx, "SET", script.Leaving+id, "1", "EX", int64(d/time.Second)); err != nil {
@@ -184,6 +184,13 @@ func Stay(ctx context.Context, do Do, ids ...string) error {
 		}
 	}
 	return nil
+}
+
+// Leaves reports whether [Leave] was called for a holder, in the database that clients begin in. The script of a pop
+// sees it there alone.
+func Leaves(ctx context.Context, do Do, holder string) (bool, error) {
+	n, err := do.number(ctx, "EXISTS", script.Leaving+script.IDOf(holder))
+	return n > 0, err
 }
 
 // Forget forgets a holder, if it holds nothing.

@@ -9,7 +9,8 @@
 //	crawlbox:holders      hash HOLDER → what is known of it, while it has entries
 //	crawlbox:tries        hash ITEM → how often it came back, until it is done or dead
 //	crawlbox:died         hash ITEM → where a dead one was, to put it back
-//	crawlbox:leaving:ID   there for some time, while who has that ID gets nothing: it is about to be ended
+//	crawlbox:leaving:ID   there for some time, while who has that ID gets nothing: it is about to be ended; in the
+//	                      database that clients begin in, of which keepers ask for pops in others
 //	KEY:dead              list of dead items as they were
 //
 // There is one hash for the items of all keys, by [Entry.Field], because one pop can end
