@@ -20,26 +20,24 @@ type Slot struct {
 
 // Victims returns the slots that Swarm may end when so many of a service are to remain. It ends just as many as are
 // too many; where several nodes have as many copies as each other, which of them is concerned is not known, and all
-// that may be meant are returned.
+// that may be meant are returned. So are those that are meant once what does not run yet does.
 //
 // This is what swarmkit's replicated orchestrator does (manager/orchestrator/replicated/services.go, slot.go): it
 // counts the slots of each node, those that run before those that do not and then by number, and ends those with the
 // highest counts in the whole cluster first; before all of them what has no node yet. A test on real engines holds
 // this to it.
 func Victims(slots []Slot, remain int) []Slot {
-	slots = slices.Clone(slots)
-	slices.SortStableFunc(slots, func(a, b Slot) int {
-		switch {
-		case a.Running != b.Running && a.Running:
-			return -1
-		case a.Running != b.Running:
-			return 1
-		}
-		return cmp.Compare(a.Number, b.Number)
-	})
 	if remain < 0 || remain >= len(slots) {
 		return nil
 	}
+	slots = slices.Clone(slots)
+	slices.SortFunc(slots, func(a, b Slot) int {
+		if a.Ended != b.Ended {
+			return map[bool]int{true: 1, false: -1}[a.Ended]
+		}
+		return cmp.Compare(a.Number, b.Number)
+	})
+	// As if all ran: a slot that does not moves none that do but to a lower count.
 	counts, onNode := make([]int, len(slots)), map[string]int{}
 	for i, s := range slots {
 		counts[i] = math.MaxInt // ends first
@@ -48,10 +46,10 @@ func Victims(slots []Slot, remain int) []Slot {
 			counts[i] = onNode[s.Node]
 		}
 	}
-	sorted := slices.Sorted(slices.Values(counts))
+	lowest := slices.Sorted(slices.Values(counts))[remain]
 	var may []Slot
 	for i, s := range slots {
-		if counts[i] >= sorted[remain] {
+		if count := counts[i]; count >= lowest || !s.Running && onNode[s.Node] >= lowest {
 			may = append(may, s)
 		}
 	}
