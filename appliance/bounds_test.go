@@ -464,6 +464,10 @@ var everything = []grows{
 		"appliance/controller/scaling.Controller.left", "root", "replicas that were to be ended in the last round",
 		"appliance/controller/scaling.TestController",
 	},
+	{
+		"appliance/controller/scaling.world.addrs", "root", "nodes, in one round",
+		"appliance/controller/scaling.TestController",
+	},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},

@@ -15,23 +15,22 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/lab"
 	"github.com/crawlbox/crawlbox/appliance/lab/artifact"
+	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 const (
 	spiderKey = "example:swarm:spider"
 	// scalingShare makes of five minutes below ten seconds, and of thirty seconds for a doubling one.
 	scalingShare = "30"
-	// mostTwice are the items of some 300 that may be in the hands of a replica that is ended.
-	mostTwice = 3
 )
 
 // TestAutoscale has the walkthrough's spider follow its queue on three hosts: from 0 to 50 replicas and back to 0, each
-// step with its reason in the history, and hardly a replica ended that was at work.
+// step with its reason in the history, and no replica ended that was at work.
 func TestAutoscale(t *testing.T) {
 	t.Parallel()
 	c := newHastyScaling(t)
 	c.manager.LoadPythonBase()
-	directory := artifact.Spider(c, c.manager.IP().String(), password)
+	directory := artifact.Spider(c, servicespec.QueueHost, password)
 	c.manager.MustExec("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", "localhost:8003/spider:1",
 		directory)
 	c.manager.Docker("push", "--quiet", "localhost:8003/spider:1")
@@ -119,27 +118,22 @@ func (c *cluster) scalesUpAndDown() {
 				got[item][strings.Fields(replica)[0]] = true
 			}
 		}
-		if most == 50 && full.IsZero() {
+		if most >= 50 && full.IsZero() {
 			full = time.Now()
 		}
-		if comes = comes && (most < 50 || is.Replicas > few); comes && most == 50 {
+		if comes = comes && (most < 50 || is.Replicas > few); comes && most >= 50 {
 			push(max(0, 240+int(time.Since(full).Seconds())-pushed)) // one a second: ten replicas are at work
 		}
 		return fmt.Errorf("%+v, %d items of %d done", is, len(got), pushed)
 	})
 	c.Logf("%d items, up to %d replicas, in %s", pushed, most, time.Since(began).Round(time.Second))
-	if most != 50 || len(got) != pushed {
+	if most < 50 || len(got) != pushed { // those that have ended may be among more
 		c.Errorf("up to %d replicas, %d items of %d", most, len(got), pushed)
 	}
-	twice := 0
 	for item, by := range got {
 		if len(by) > 1 {
-			twice++
-			c.Logf("%s was in the hands of a replica that was ended: %v", item, slices.Collect(maps.Keys(by)))
+			c.Errorf("%s was in the hands of a replica that was ended: %v", item, slices.Collect(maps.Keys(by)))
 		}
-	}
-	if twice > mostTwice {
-		c.Errorf("%d items were in the hands of replicas that were ended, at the most %d may", twice, mostTwice)
 	}
 	downs := 0 // to some that are at work
 	c.eachScaling("spider", func(s history.Scaling) {

@@ -20,6 +20,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
@@ -37,8 +38,8 @@ type Engine interface {
 // Queue tells what there is to do. *backlog.Reader is one.
 type Queue interface {
 	Look(ctx context.Context, keys ...string) (backlog.Seen, error)
-	// Leave has containers get no more items, and returns which hold one then; Stay takes that back.
-	Leave(ctx context.Context, containers ...string) (holds map[string]bool, err error)
+	// Leave has containers get no more items, and returns who holds one then; Stay takes that back.
+	Leave(ctx context.Context, containers ...string) (leases.Holders, error)
 	Stay(ctx context.Context, containers ...string) error
 }
 
@@ -106,6 +107,10 @@ func (c *Controller) round(ctx context.Context) error {
 			return err
 		}
 		w.room, _ = fleet.Room(nodes)
+		w.addrs = map[string]string{}
+		for _, n := range nodes {
+			w.addrs[n.ID] = n.Addr
+		}
 		w.queue, w.unreadable = c.queue.Look(ctx, keys...)
 	}
 	var states []fleet.Scaling
@@ -123,7 +128,8 @@ func (c *Controller) round(ctx context.Context) error {
 
 // world is what all services share.
 type world struct {
-	room       int // replicas that the nodes bear
+	room       int               // replicas that the nodes bear
+	addrs      map[string]string // of nodes, by ID
 	queue      backlog.Seen
 	unreadable error
 }
@@ -179,14 +185,14 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 		Counted:  key.Counted,
 		Out:      key.Out,
 	}
-	seen.Slots = slotsOf(svc, tasks, w.queue.Holds, state.At)
+	seen.Slots = slotsOf(svc, tasks, w, state.At)
 	c.staying(ctx, svc, seen.Slots)
 	d := policy.Decide(state.At, seen)
 	state.Waiting, state.InFlight, state.Leased = key.Waiting, key.InFlight, key.Leased
 	state.Wanted, state.PerMinute = d.Wanted, 60*policy.Rate()
 	var leave []string
 	if d.Change && d.Replicas < svc.Desired && key.Leased {
-		d, leave, err = c.leave(ctx, seen, d)
+		d, leave, err = c.leave(ctx, seen, d, w.addrs)
 	}
 	if state.Now = d.Why; !d.Change {
 		return state, nil
@@ -211,16 +217,16 @@ func (c *Controller) scale(ctx context.Context, svc fleet.Service, w world) (fle
 
 // leave has the replicas get no more items that are to be ended, and decides again, since one may have got one by now.
 // It returns the containers of those that end.
-func (c *Controller) leave(ctx context.Context, seen autoscale.Seen, d autoscale.Decision) (autoscale.Decision,
-	[]string, error,
+func (c *Controller) leave(ctx context.Context, seen autoscale.Seen, d autoscale.Decision, addrs map[string]string) (
+	autoscale.Decision, []string, error,
 ) {
 	all := seen.Containers(d.Replicas)
 	holds, err := c.queue.Leave(ctx, all...)
 	if err != nil {
 		return d, all, err
 	}
-	for i := range seen.Slots {
-		seen.Slots[i].Holds = seen.Slots[i].Holds || holds[seen.Slots[i].Container]
+	for i, s := range seen.Slots {
+		seen.Slots[i].Holds = s.Holds || holds.May(s.Container, addrs[s.Node])
 	}
 	d = d.With(seen)
 	leave := seen.Containers(d.Replicas)
@@ -265,8 +271,8 @@ func (c *Controller) pause(ctx context.Context, svc fleet.Service, state fleet.S
 // some time after that runs.
 const startsWithin = time.Minute
 
-// slotsOf returns the slots that Swarm counts as replicas of a service. holds are the containers that hold an item.
-func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool, now time.Time) (slots []autoscale.Slot) {
+// slotsOf returns the slots that Swarm counts as replicas of a service.
+func slotsOf(svc fleet.Service, tasks []fleet.Task, w world, now time.Time) (slots []autoscale.Slot) {
 	var ended []autoscale.Slot
 	for _, of := range fleet.Slots(tasks) {
 		t := of.Newest()
@@ -274,18 +280,22 @@ func slotsOf(svc fleet.Service, tasks []fleet.Task, holds map[string]bool, now t
 		if gone || t.Desired == fleet.TaskRemove || t.Desired == fleet.TaskShutdown && !t.Ended() {
 			continue
 		}
+		addr := w.addrs[t.NodeID]
+		if t.Ended() {
+			addr = "" // whoever holds an item there is another
+		}
 		slot := autoscale.Slot{
 			Number:  t.Slot,
 			Task:    fmt.Sprintf("%s.%d", svc.Name, t.Slot),
 			Node:    t.NodeID,
 			Running: t.State == fleet.TaskRunning,
 			Ended:   t.State == fleet.TaskComplete && !svc.Restarts,
-			Holds:   holds[t.Container],
+			Holds:   w.queue.Holds.May(t.Container, addr),
 
 			Container: t.Container,
 		}
-		if t.Container == "" {
-			slot.Holds = t.NodeID != "" && !t.Ended() && now.Sub(t.Since) < startsWithin
+		if t.Container == "" && t.NodeID != "" && !t.Ended() && now.Sub(t.Since) < startsWithin {
+			slot.Holds = true
 		}
 		if slot.Ended {
 			ended = append(ended, slot)

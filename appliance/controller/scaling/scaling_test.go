@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
+	"github.com/crawlbox/crawlbox/appliance/queueproc/leases"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
@@ -43,6 +44,7 @@ func (c *cluster) Services(context.Context) ([]fleet.Service, error) {
 func (c *cluster) Nodes(context.Context) ([]fleet.Node, error) {
 	nodes := make([]fleet.Node, c.nodes)
 	for i := range nodes {
+		nodes[i] = fleet.Node{ID: fmt.Sprint("n", i), Addr: fmt.Sprint("10.0.0.", i)}
 		nodes[i].Availability = fleet.AvailabilityActive
 	}
 	return nodes, nil
@@ -67,10 +69,11 @@ func (c *cluster) Look(_ context.Context, keys ...string) (backlog.Seen, error) 
 	return c.queue, c.queueErr
 }
 
-func (c *cluster) Leave(_ context.Context, containers ...string) (map[string]bool, error) {
-	holds := maps.Clone(c.queue.Holds)
+func (c *cluster) Leave(_ context.Context, containers ...string) (leases.Holders, error) {
+	holds := c.queue.Holds
+	holds.Containers = maps.Clone(holds.Containers)
 	for _, id := range c.taken {
-		holds[id] = true
+		holds.Containers[id] = true
 	}
 	for _, id := range containers {
 		c.leave[id] = true
@@ -142,9 +145,9 @@ func newCluster(replicas int) *cluster {
 // waits says how many items wait, and which containers hold one.
 func (c *cluster) waits(n int64, holders ...string) {
 	c.queue = backlog.Seen{Keys: map[string]backlog.Key{"k": {Waiting: n, InFlight: int64(len(holders)), Leased: true}}}
-	c.queue.Holds = map[string]bool{}
+	c.queue.Holds.Containers = map[string]bool{}
 	for _, h := range holders {
-		c.queue.Holds[h] = true
+		c.queue.Holds.Containers[h] = true
 	}
 }
 
@@ -205,6 +208,16 @@ func TestController(t *testing.T) {
 		"only what Swarm ends later holds one": {
 			replicas: 3, lasts: 400 * time.Second, make: func(c *cluster) { c.waits(0, "c1") }, to: 1,
 			written: "3>1 false", leave: "c2 c3",
+		},
+		"somebody on its node holds one, and it is not known who": {
+			replicas: 3, lasts: 400 * time.Second, to: 3, now: "may end spider.2 first, which is at work",
+			make: func(c *cluster) {
+				for i := range c.tasks {
+					c.tasks[i].NodeID = fmt.Sprint("n", i)
+				}
+				c.waits(0)
+				c.queue.Holds.Addrs = map[string]bool{"10.0.0.1": true, "10.0.0.7": true}
+			},
 		},
 		"one took an item just now": {
 			replicas: 3, lasts: 302 * time.Second, to: 3, now: "spider.3 took one just now",

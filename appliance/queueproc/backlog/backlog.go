@@ -40,10 +40,9 @@ type Key struct {
 
 // Seen is what there is in the queue.
 type Seen struct {
-	Keys map[string]Key
-	Errs map[string]error // why a key can't be used
-	// Holds are the containers, by ID, that hold an item of any key.
-	Holds map[string]bool
+	Keys  map[string]Key
+	Errs  map[string]error // why a key can't be used
+	Holds leases.Holders   // of an item of any key
 }
 
 // Queue is where the queue is, and which of its keys are safe.
@@ -122,25 +121,26 @@ func (r *Reader) Connect() (*redis.Client, *leases.Leases, error) {
 
 func (q Queue) rules() configs.Queue { return configs.Queue{Safe: q.Safe, Window: max(1, q.Window)} }
 
-// holding returns the containers that hold an item, by ID, in whichever database.
-func (r *Reader) holding(ctx context.Context, client *redis.Client) (ids map[string]bool, err error) {
+// holding returns who holds an item, in whichever database.
+func (r *Reader) holding(ctx context.Context, client *redis.Client) (leases.Holders, error) {
+	all := leases.Holders{Containers: map[string]bool{}, Addrs: map[string]bool{}}
 	used, err := lease.Databases(ctx, lease.Redis(client))
 	if err != nil {
-		return nil, err
+		return all, err
 	}
-	ids = map[string]bool{}
 	for _, db := range used {
 		in, ok := r.database(client, db)
 		if !ok {
-			return nil, errors.New("the queue is elsewhere now")
+			return all, errors.New("the queue is elsewhere now")
 		}
 		some, err := in.Holding(ctx)
 		if err != nil {
-			return nil, err
+			return all, err
 		}
-		maps.Copy(ids, some)
+		maps.Copy(all.Containers, some.Containers)
+		maps.Copy(all.Addrs, some.Addrs)
 	}
-	return ids, nil
+	return all, nil
 }
 
 // database returns the leases of a database, unless the queue is not that of a client any longer.
@@ -192,16 +192,16 @@ func (r *Reader) Look(ctx context.Context, keys ...string) (Seen, error) {
 	return seen, count(ctx, client, seen.Keys)
 }
 
-// Leave has containers that are about to be ended get no more items, and returns which containers hold one then.
-func (r *Reader) Leave(ctx context.Context, ids ...string) (holds map[string]bool, err error) {
+// Leave has containers that are about to be ended get no more items, and returns who holds one then.
+func (r *Reader) Leave(ctx context.Context, ids ...string) (holds leases.Holders, err error) {
 	client, _, err := r.Connect()
 	if err != nil {
-		return nil, err
+		return holds, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := lease.Leave(ctx, lease.Redis(client), leaveFor, ids...); err != nil {
-		return nil, brief(err)
+		return holds, brief(err)
 	}
 	holds, err = r.holding(ctx, client)
 	return holds, brief(err)

@@ -90,7 +90,7 @@ func TestReader(t *testing.T) {
 					t.Errorf("%s is %+v, want %d", key, is, n)
 				}
 			}
-			if _, there := seen.Keys["text"]; there || len(seen.Holds) != 0 ||
+			if _, there := seen.Keys["text"]; there || len(seen.Holds.Containers) != 0 ||
 				!strings.Contains(seen.Errs["text"].Error(), "text is a string, and no list") {
 				t.Errorf("%+v", seen)
 			}
@@ -109,8 +109,8 @@ func TestReader(t *testing.T) {
 				}
 			}
 			is := seen.Keys["jobs:list"]
-			if is.Waiting != 1 || is.InFlight != 2 || is.Counted && is.Out != 3 || !seen.Holds["0123abcd"] ||
-				len(seen.Holds) != 1 {
+			if is.Waiting != 1 || is.InFlight != 2 || is.Counted && is.Out != 3 || !seen.Holds.May("0123abcd", "") ||
+				len(seen.Holds.Containers) != 1 {
 				t.Errorf("%+v, held by %v", is, seen.Holds)
 			}
 			elsewhere := *options
@@ -127,7 +127,7 @@ func TestReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			holds, err := r.Leave(ctx, "0123abcd")
-			if err != nil || !holds["0123abcd"] || !holds["4567ef00"] || len(holds) != 2 {
+			if err != nil || !holds.May("0123abcd", "") || !holds.May("4567ef00", "") || len(holds.Containers) != 2 {
 				t.Errorf("what leaves: %v, %v", holds, err)
 			}
 			popped := func() (string, error) {

@@ -146,14 +146,29 @@ func (l *Leases) InFlight(ctx context.Context) (map[string]int64, error) {
 	return l.held, l.fails
 }
 
-// Holding returns the containers that hold an item, by ID. The error is ErrTooMuch where they are too many.
-func (l *Leases) Holding(ctx context.Context) (ids map[string]bool, err error) {
+// Holders are those who hold an item.
+type Holders struct {
+	Containers map[string]bool // by ID
+	// Addrs are those of machines from which somebody does whose container is not known: that has connected to the
+	// queue of another machine, which does not see it.
+	Addrs map[string]bool
+}
+
+// May reports whether a container on the machine that has an address may hold an item.
+func (h Holders) May(container, addr string) bool { return h.Containers[container] || h.Addrs[addr] }
+
+// Holding returns who holds an item. The error is ErrTooMuch where they are too many.
+func (l *Leases) Holding(ctx context.Context) (Holders, error) {
 	holders, err := lease.Holders(ctx, l.limited()) // those that hold something
-	ids = map[string]bool{}
+	is := Holders{Containers: map[string]bool{}, Addrs: map[string]bool{}}
 	for _, h := range holders {
-		ids[ContainerOf(h.ID)] = true
+		if h.From != "" {
+			is.Addrs[h.From] = true
+			continue
+		}
+		is.Containers[ContainerOf(h.ID)] = true
 	}
-	return ids, err
+	return is, err
 }
 
 // Lease is an item that a consumer holds.

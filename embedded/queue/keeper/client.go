@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -80,11 +81,21 @@ func (c *client) identify(ctx context.Context) {
 			return
 		}
 	}
-	c.own = true
+	c.own, about.From = true, otherMachine(c.client)
 	c.me, c.holder = lease.NewHolder(connPrefix+c.conn, c.conn, about), c.keeper.newHolder(connPrefix+c.conn)
 	c.keeper.mu.Lock()
 	defer c.keeper.mu.Unlock()
 	c.keeper.alive[c.holder.id] = struct{}{}
+}
+
+// otherMachine returns the address of the machine that a connection comes from, empty where it comes from this one.
+func otherMachine(conn net.Conn) string {
+	remote, err1 := netip.ParseAddrPort(conn.RemoteAddr().String())
+	local, err2 := netip.ParseAddrPort(conn.LocalAddr().String())
+	if err1 != nil || err2 != nil || remote.Addr().Unmap() == local.Addr().Unmap() {
+		return ""
+	}
+	return remote.Addr().Unmap().String()
 }
 
 // rewrite says what a command becomes at a time, with the name that the holder has now.

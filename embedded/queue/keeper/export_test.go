@@ -16,3 +16,6 @@ func (k *Keeper) Remembered() (holders, keys int) {
 	defer k.bells.mu.Unlock()
 	return holders, len(k.bells.waiting)
 }
+
+// OtherMachine returns the address of the machine that a connection comes from, where it is another.
+var OtherMachine = otherMachine

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -879,4 +880,30 @@ func TestPlain(t *testing.T) {
 		n.containers.kill("spider", false)
 		n.becomes("jobs", "[a b]")
 	})
+}
+
+// TestOtherMachine: a program of this machine is in none of its containers, one of another machine may be in one there.
+func TestOtherMachine(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for from, want := range map[string]string{"127.0.0.1": "", "127.0.0.2": "127.0.0.2"} {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		client, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := keeper.OtherMachine(conn); got != want {
+			t.Errorf("from %s: %q, want %q", from, got, want)
+		}
+		client.Close()
+		conn.Close()
+	}
 }

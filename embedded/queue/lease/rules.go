@@ -73,6 +73,8 @@ type About struct {
 	Node  string `json:"node,omitempty"`  // the ID of its node
 	Name  string `json:"name,omitempty"`  // of the task, or where a connection comes from
 	Since int64  `json:"since,omitempty"` // Unix time in s
+	// From is the address of the other machine that a connection comes from; empty: it is a container, or of this one.
+	From string `json:"from,omitempty"`
 }
 
 // Holder is who pops.
