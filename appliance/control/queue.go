@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
+	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	"github.com/crawlbox/crawlbox/appliance/queueproc"
@@ -36,6 +37,8 @@ type Reached struct {
 	Client  *redis.Client
 	Leases  *leases.Leases
 	Address api.QueueAddress // that programs connect to
+	// Replicated is set where crawlbox has a replica take the engine's place, which then has old items.
+	Replicated bool
 }
 
 // NewQueues returns the queue of a config that client speaks to, and others at addr.
@@ -51,7 +54,7 @@ func NewQueues(c configs.Queue, client *redis.Client, state func() queueproc.Sta
 		Host:   addr,
 	}}
 	at := api.QueueAddress{URL: q.URL(), Addr: addr, Password: client.Options().Password}
-	here := Reached{client, leases.New(c, client), at}
+	here := Reached{client, leases.New(c, client), at, c.Engine == configs.EngineValkey}
 	q.Reach = func() (Reached, error) { return here, Runs(state()) }
 	return q
 }
@@ -122,13 +125,55 @@ func Runs(is queueproc.State) error {
 	return nil
 }
 
+// stalePatience is for how long an engine may take no writes before it may be that another has taken its place: its
+// replica was lost, or it is about to hand over.
+const stalePatience = 3 * time.Second
+
+// current returns how the node gets to the queue, for who reads it: an error where what there is may be old, as on a
+// manager that is cut off from the others with the Valkey that had the queue. Writes that one refuses by itself.
+func (q *Queues) current(ctx context.Context) (Reached, error) {
+	at, err := q.Reach()
+	if err != nil || !at.Replicated {
+		return at, err
+	}
+	for until := time.Now().Add(stalePatience); ; {
+		said, err := at.Client.Info(ctx, "replication").Result()
+		if err != nil {
+			return at, queueError("read", "*", err)
+		}
+		if takesWrites(said) {
+			return at, nil
+		}
+		if time.Now().After(until) {
+			return at, api.Conflict("the Valkey that this manager gets to takes no writes: it has no replica now, " +
+				"and another may have the queue, so what it has may be old; run the command on another manager, or " +
+				"see `crawlbox status`")
+		}
+		if err := clock.Sleep(ctx, stalePatience/20); err != nil {
+			return at, err
+		}
+	}
+}
+
+// takesWrites reports whether an engine does, by what INFO says of its replication: one is a primary, with a replica
+// where it wants one.
+func takesWrites(info string) bool {
+	for line := range strings.Lines(info) {
+		switch strings.TrimSpace(line) {
+		case "role:slave", "min_slaves_good_slaves:0":
+			return false
+		}
+	}
+	return true
+}
+
 func (q *Queues) QueueAddress(context.Context) (api.QueueAddress, error) {
 	at, err := q.Reach()
 	return at.Address, err
 }
 
 func (q *Queues) QueueLen(ctx context.Context, key string) ([]api.Items, error) {
-	at, err := q.Reach()
+	at, err := q.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +284,7 @@ func someKeys(ctx context.Context, c *redis.Client) ([]string, error) {
 const maxLooked = 100_000
 
 func (q *Queues) QueueFlow(ctx context.Context, keys []string, most int) (v api.QueueFlow, err error) {
-	at, err := q.Reach()
+	at, err := q.current(ctx)
 	if err != nil {
 		return v, err
 	}
@@ -387,7 +432,7 @@ func size(ctx context.Context, c *redis.Client, key string) (api.Items, error) {
 }
 
 func (q *Queues) QueuePeek(ctx context.Context, key string, n int) (api.Items, error) {
-	at, err := q.Reach()
+	at, err := q.current(ctx)
 	if err != nil {
 		return api.Items{}, err
 	}
@@ -475,7 +520,7 @@ func (q *Queues) QueueClear(ctx context.Context, key string) (api.Items, error) 
 }
 
 func (q *Queues) QueueInFlight(ctx context.Context, key string, n int) (v api.InFlight, err error) {
-	at, err := q.Reach()
+	at, err := q.current(ctx)
 	if err != nil {
 		return v, err
 	}
@@ -507,7 +552,7 @@ func (r Reached) unsafe(key string) error {
 }
 
 func (q *Queues) QueueDead(ctx context.Context, key string, n int) ([]api.Items, error) {
-	at, err := q.Reach()
+	at, err := q.current(ctx)
 	if err != nil {
 		return nil, err
 	}

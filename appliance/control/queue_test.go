@@ -2,11 +2,13 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -326,5 +328,57 @@ func TestQueues_Unsafe(t *testing.T) {
 				t.Errorf("%s of %q: %s, want %q", what, tc.key, got, pair.want)
 			}
 		}
+	}
+}
+
+// TestQueues_CutOff: a Valkey that takes no writes, since its replica is away or it is one, may have old items, and
+// what reads them says so; of a Redis of one's own that is not crawlbox's business.
+func TestQueues_CutOff(t *testing.T) {
+	t.Parallel()
+	c := redis.NewClient(&redis.Options{Addr: testenv.Redis(t)})
+	t.Cleanup(func() { c.Close() })
+	ctx := t.Context()
+	if err := c.RPush(ctx, "urls", "a").Err(); err != nil {
+		t.Fatal(err)
+	}
+	running := func() queueproc.State { return queueproc.State{} }
+	ours := configs.Queue{Engine: configs.EngineValkey, Safe: []string{"*"}, Window: 1}
+	valkey := NewQueues(ours, c, running, "h:1")
+	own := NewQueues(configs.Queue{Engine: configs.EngineURL}, c, running, "h:1")
+	reads := map[string]func(q *Queues) error{
+		"len":      func(q *Queues) error { _, err := q.QueueLen(ctx, ""); return err },
+		"peek":     func(q *Queues) error { _, err := q.QueuePeek(ctx, "urls", 1); return err },
+		"watch":    func(q *Queues) error { _, err := q.QueueFlow(ctx, nil, 1); return err },
+		"inflight": func(q *Queues) error { _, err := q.QueueInFlight(ctx, "", 1); return err },
+		"dead":     func(q *Queues) error { _, err := q.QueueDead(ctx, "", 1); return err },
+	}
+	for name, read := range reads {
+		if err := read(valkey); err != nil {
+			t.Errorf("%s of a primary: %v", name, err)
+		}
+	}
+	if err := c.ConfigSet(ctx, "min-replicas-to-write", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for name, read := range reads {
+		group.Go(func() {
+			if err := read(valkey); err == nil || !strings.Contains(err.Error(), "may be old") {
+				t.Errorf("%s of one without its replica: %v", name, err)
+			}
+		})
+	}
+	group.Wait()
+	if _, err := own.QueueLen(ctx, ""); err != nil {
+		t.Errorf("one's own: %v", err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := valkey.QueueLen(soon, ""); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("who does not wait: %v", err)
+	}
+	if takesWrites("role:slave\r\nmaster_host:x\r\n") ||
+		!takesWrites("role:master\r\nmin_slaves_good_slaves:1\r\n") {
+		t.Error("a replica takes writes, or a primary does not")
 	}
 }

@@ -446,7 +446,7 @@ var planted = map[string]struct {
 	"the queue has dead items": {
 		func(p *plot) { p.QueueDead = []leases.Dead{{Key: "example:urls", Items: 12}, {Key: "a b\n", Items: 1}} },
 		api.Warning, api.QueueDead, []string{
-			"12 items of example:urls, 1 item of \"a b\\n\" came back too often",
+			"dead items, which came back too often: 12 items of example:urls, 1 item of \"a b\\n\"; look",
 			"`crawlbox queue dead ls example:urls`",
 		},
 	},

@@ -293,9 +293,9 @@ func (s Seen) dead() []api.Problem {
 	for _, of := range s.QueueDead {
 		list = append(list, fmt.Sprintf("%s of %s", words.Count(int(of.Items), "item"), keyName(of.Key)))
 	}
-	return []api.Problem{{Level: api.Warning, Kind: api.QueueDead, Text: fmt.Sprintf("in the queue %s came back too "+
-		"often and are dead; look at them with `crawlbox queue dead ls %s`, and put them back with `crawlbox queue "+
-		"dead retry`, or forget them with `crawlbox queue dead drop`", words.Some(list, maxNames),
+	return []api.Problem{{Level: api.Warning, Kind: api.QueueDead, Text: fmt.Sprintf("the queue has dead items, "+
+		"which came back too often: %s; look at them with `crawlbox queue dead ls %s`, and put them back with "+
+		"`crawlbox queue dead retry`, or forget them with `crawlbox queue dead drop`", words.Some(list, maxNames),
 		keyName(s.QueueDead[0].Key))}}
 }
 

@@ -112,6 +112,7 @@ func away(o Options, why func() error) Queue {
 		if !p.apart() {
 			return at, why()
 		}
+		at.Replicated = true
 		at.Address.URL, at.Address.Password = p.here(), p.Front.Password
 		if home := o.Authority.HomeOfQueue(); slices.ContainsFunc(o.Members(), func(m gossip.Member) bool {
 			return m.Addr == home && m.State == gossip.Alive
