@@ -87,7 +87,7 @@ type Prober struct {
 	At       func(netip.AddrPort) bool              // where nodes are
 	Members  func() []gossip.Member                 // those that gossip knows
 	Managers func() []netip.AddrPort                // those that have the registry
-	Ports    func(role string, first bool) []uint16 // that a node listens on; first has the registry
+	Ports    func(role string, first bool) []uint16 // that a node listens on; first has the queue
 }
 
 // Near is Probe of a node of a role, with the ports that such a one has.
@@ -95,13 +95,14 @@ func (p Prober) Near(role string, first bool) func(context.Context) []doctor.Nei
 	return func(ctx context.Context) []doctor.Neighbour { return p.Probe(ctx, p.Ports(role, first)) }
 }
 
-// Probe probes from a node with the ports own. Managers come first.
+// Probe probes from a node with the ports own. Managers come first. That of the queue is tried of none: its home alone
+// has it, and that tries the others.
 func (p Prober) Probe(ctx context.Context, own []uint16) []doctor.Neighbour {
-	others, managers := p.neighbours()
+	others := p.neighbours()
 	var all sync.WaitGroup
 	for i := range others {
 		n := &others[i]
-		all.Go(func() { n.There = doctor.Dial(ctx, n.Addr, p.Ports(n.Role, i < managers)) })
+		all.Go(func() { n.There = doctor.Dial(ctx, n.Addr, p.Ports(n.Role, false)) })
 		all.Go(func() {
 			if err := p.ask(ctx, n, own); err != nil {
 				n.Error = err.Error()
@@ -112,9 +113,8 @@ func (p Prober) Probe(ctx context.Context, own []uint16) []doctor.Neighbour {
 	return others
 }
 
-// neighbours returns the other nodes: the managers first, also those that gossip has lost, and
-// how many they are.
-func (p Prober) neighbours() (list []doctor.Neighbour, managers int) {
+// neighbours returns the other nodes: the managers first, also those that gossip has lost.
+func (p Prober) neighbours() (list []doctor.Neighbour) {
 	known := agent.Hints(p.Members(), p.Self, p.Port, p.At)
 	asked := map[netip.Addr]bool{p.Self: true}
 	add := func(n doctor.Neighbour) {
@@ -132,11 +132,10 @@ func (p Prober) neighbours() (list []doctor.Neighbour, managers int) {
 		}
 		add(n)
 	}
-	managers = len(list)
 	for _, k := range known {
 		add(doctor.Neighbour{Name: k.Name, Role: k.Role, Addr: k.Addr})
 	}
-	return list, managers
+	return list
 }
 
 // ask asks for a connection back. That needs one that is new.

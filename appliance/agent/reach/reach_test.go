@@ -130,18 +130,39 @@ func TestNeighbours(t *testing.T) {
 			}
 		},
 	}
-	list, managers := p.neighbours()
+	list := p.neighbours()
 	var names []string
 	for _, n := range list {
 		names = append(names, n.Name)
 	}
-	if want := []string{"10.0.0.2", "h10.0.0.1", "h10.0.0.3"}; !slices.Equal(names, want) || managers != 2 {
-		t.Errorf("tried are %q, the first %d of them managers; want %q", names, managers, want)
+	if want := []string{"10.0.0.2", "h10.0.0.1", "h10.0.0.3"}; !slices.Equal(names, want) {
+		t.Errorf("tried are %q, want %q", names, want)
 	}
 	for i := range 2 * maxNeighbours {
 		members = append(members, member(fmt.Sprintf("10.0.1.%d", i), fleet.RoleWorker, gossip.Alive))
 	}
-	if list, _ := p.neighbours(); len(list) != maxNeighbours {
+	if list := p.neighbours(); len(list) != maxNeighbours {
 		t.Errorf("%d nodes are tried, want %d", len(list), maxNeighbours)
+	}
+}
+
+// TestProbe: the port of the queue is tried of no other manager, since its home alone has it.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	asked := make(chan bool, 1)
+	p := Prober{
+		Client:   &http.Client{Transport: &http.Transport{}},
+		Self:     netip.MustParseAddr("127.0.0.2"),
+		Port:     1,
+		Members:  func() []gossip.Member { return nil },
+		At:       func(netip.AddrPort) bool { return true },
+		Managers: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")} },
+		Ports: func(_ string, first bool) []uint16 {
+			asked <- first
+			return nil
+		},
+	}
+	if list := p.Probe(t.Context(), nil); len(list) != 1 || <-asked {
+		t.Errorf("tried are %+v, with the port of the queue", list)
 	}
 }
