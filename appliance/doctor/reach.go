@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -60,6 +61,45 @@ func connect(ctx context.Context, addr netip.AddrPort) error {
 		return errors.New("there is no way to it")
 	}
 	return err
+}
+
+// QueueHere looks whether the queue answers on this machine; config is nil where it does not speak TLS.
+func QueueHere(ctx context.Context, at netip.AddrPort, config *tls.Config) Finding {
+	const check = "queue here"
+	if err := askQueue(ctx, at, config); err != nil {
+		return wrong(check, Warn, fmt.Sprintf("programs of this machine do not get to the queue at %s: %s", at, err),
+			"`crawlbox status` here says why; if it says nothing, look at `journalctl -u crawlbox`")
+	}
+	return good(check, at.String()+" answers")
+}
+
+// askQueue connects, and waits for any answer of the Redis protocol: without a password that is an error.
+func askQueue(ctx context.Context, at netip.AddrPort, config *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if config != nil {
+		conn = tls.Client(conn, config)
+	}
+	var first [1]byte
+	_, err = conn.Write([]byte("PING\r\n"))
+	if err == nil {
+		_, err = conn.Read(first[:])
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("no answer within %s", dialTimeout)
+	case err != nil:
+		return err
+	case first[0] != '+' && first[0] != '-':
+		return errors.New("what answers there is not the queue")
+	}
+	return nil
 }
 
 // Neighbour is another node, as this node reaches it and is reached by it.

@@ -34,6 +34,7 @@ type examination struct {
 	nearErr error
 	runs    bool
 	inside  bool // the node that runs here examines itself
+	queueAt QueueAt
 	joins   bool // by a join token
 	token   token.JoinToken
 	findErr error // why there is no address
@@ -43,8 +44,12 @@ type examination struct {
 
 // Examine looks at this machine as a node with a role, or as one that is to become
 // it by a join token, and changes nothing. It takes a few seconds.
-func Examine(ctx context.Context, cfg configs.Config, role, joinToken string) (doctor.Report, error) {
-	x := &examination{cfg: cfg, role: role, system: doctor.LocalSystem(), joins: joinToken != ""}
+func Examine(
+	ctx context.Context, cfg configs.Config, role, joinToken string, queue QueueAt,
+) (doctor.Report, error) {
+	x := &examination{
+		cfg: cfg, role: role, system: doctor.LocalSystem(), joins: joinToken != "", queueAt: queue,
+	}
 	if x.joins {
 		var err error
 		if x.token, err = token.Parse(joinToken); err != nil {
@@ -112,6 +117,7 @@ func (x *examination) findings(ctx context.Context) []doctor.Finding {
 	if x.findErr == nil && doctor.IsLocal(bind) && !x.inside {
 		list = append(list, doctor.PortsHere(needs, bind, x.runs, x.info.State == swarm.StateActive)...)
 	}
+	list = append(list, x.queueHere(ctx)...)
 	list = append(list, x.system.Firewall(ctx, needs, x.card, x.peers())...)
 	return append(list, reached...)
 }

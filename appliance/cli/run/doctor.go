@@ -17,6 +17,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/node"
+	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 )
 
@@ -51,7 +52,7 @@ use, and 0 if there are only warnings.`,
 		if err != nil {
 			return err
 		}
-		report, err := preflight.Examine(cmd.Context(), opts.Config, role, opts.Join)
+		report, err := preflight.Examine(cmd.Context(), opts.Config, role, opts.Join, queue.PortHere)
 		if err != nil {
 			return err
 		}

@@ -150,6 +150,16 @@ func (p published) row(is queueproc.State, home string) *api.Queue {
 	return control.QueueRow(is, to.Host, engine, home)
 }
 
+// PortHere returns where the front of a node listens on loopback, and whether it speaks TLS, by what the node was told;
+// 0: there is no queue.
+func PortHere(told []byte) (port uint16, secured bool) {
+	p, err := parse(told)
+	if err != nil || p.URL == "" || p.Front == nil {
+		return 0, false
+	}
+	return p.Front.Port, p.CA != ""
+}
+
 // apart reports whether the front of each node gets to the items without the home, which may be away.
 func (p published) apart() bool { return p.Front != nil && !p.Front.Engine.Front }
 

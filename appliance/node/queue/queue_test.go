@@ -271,6 +271,26 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// TestPortHere is where the front of a node listens, as that was told; nowhere where it can't be read.
+func TestPortHere(t *testing.T) {
+	t.Parallel()
+	const front = `"front":{"port":7891,"password":"x","engine":{"addr":"10.0.0.1:1"}}}`
+	for told, want := range map[string]struct {
+		port    uint16
+		secured bool
+	}{
+		"":                             {},
+		"{}":                           {},
+		"[]":                           {},
+		`{"url":"u",` + front:          {7891, false},
+		`{"url":"u","ca":"C",` + front: {7891, true},
+	} {
+		if port, secured := PortHere([]byte(told)); port != want.port || secured != want.secured {
+			t.Errorf("%s: %d, %v", told, port, secured)
+		}
+	}
+}
+
 // TestNewer wants nodes to be told of the home that a manager has told it is one, as that will publish it, where that
 // is newer than what is published.
 func TestNewer(t *testing.T) {
