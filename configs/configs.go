@@ -117,6 +117,8 @@ type Queue struct {
 	URL string
 	// URLFile holds the URL, so that it need not stand here. Absolute or empty; excludes URL.
 	URLFile string
+	// URLCA is a file with who signs the engine's certificate, in PEM. Absolute, or empty: who this machine trusts.
+	URLCA string
 	// Safe has patterns of keys, as of Redis' KEYS, whose items come back when the container that popped them ends
 	// without being done. None, the default: a pop takes an item away for good.
 	Safe []string

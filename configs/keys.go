@@ -44,6 +44,7 @@ var keys = []key{
 	{name: "queue.engine_port", field: func(c *Config) field { return port(&c.Queue.EnginePort) }},
 	{name: "queue.url", url: true, field: func(c *Config) field { return text(&c.Queue.URL) }},
 	{name: "queue.url_file", path: true, field: func(c *Config) field { return text(&c.Queue.URLFile) }},
+	{name: "queue.url_ca", path: true, field: func(c *Config) field { return text(&c.Queue.URLCA) }},
 	{name: "queue.safe", list: true, field: func(c *Config) field { return list(&c.Queue.Safe) }},
 	{name: "queue.window", field: func(c *Config) field { return integer(&c.Queue.Window) }},
 	{name: "queue.max_deliveries", field: func(c *Config) field { return integer(&c.Queue.MaxDeliveries) }},

@@ -1,8 +1,10 @@
 package configs
 
 import (
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -235,7 +237,7 @@ var wrong = []struct{ name, text, want string }{
 	{"empty path", "data_dir: \"\"\n", "1: data_dir: must be a path, not empty"},
 	{
 		"not a queue", "queue: on\n",
-		`1: queue: must be true, false, or a mapping with engine, image, engine_port, url, url_file, safe, window, max_deliveries, linger, port, ` +
+		`1: queue: must be true, false, or a mapping with engine, image, engine_port, url, url_file, url_ca, safe, window, max_deliveries, linger, port, ` +
 			`password, password_file, tls, data_dir, max_memory, not "on"`,
 	},
 	{"empty window", "queue:\n  window: 0\n", `2: queue.window: must be from 1 to 1000 items, not 0`},
@@ -274,6 +276,10 @@ var wrong = []struct{ name, text, want string }{
 	{
 		"Valkey at the queue's port", "queue:\n  engine: valkey\n  engine_port: 7891\n",
 		`3: queue.engine_port: 7891 is the port of queue.port: choose another`,
+	},
+	{
+		"a CA for nothing", "queue:\n  url_ca: /f\n",
+		`2: queue.url_ca: is for another engine: set queue.engine to url, or remove it`,
 	},
 	{
 		"two URLs", "queue:\n  engine: url\n  url: redis://h\n  url_file: /f\n",
@@ -455,5 +461,34 @@ func TestQueue_Server(t *testing.T) {
 	}
 	if got, err := (Queue{Engine: EngineEmbedded}).Server(); got != nil || err != nil {
 		t.Errorf("embedded: got %v, %v", got, err)
+	}
+}
+
+// TestServer_CA reads the authority of an engine's certificate.
+func TestServer_CA(t *testing.T) {
+	t.Parallel()
+	authority := httptest.NewTLSServer(nil)
+	defer authority.Close()
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	for _, c := range []struct{ url, text, want string }{
+		{"rediss://h", string(pem.EncodeToMemory(block)), ""},
+		{"rediss://h", "hush", "read queue.url_ca: there is no certificate in " + file + "; it has to be PEM"},
+		{"rediss://h", strings.Repeat("x", maxCAFile+1), "read queue.url_ca: " + file + " is larger than 65536 bytes"},
+		{
+			"redis://h", string(pem.EncodeToMemory(block)),
+			"queue.url_ca: queue.url has no TLS: begin it with rediss://, or remove queue.url_ca",
+		},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Queue{Engine: EngineURL, URL: c.url, URLCA: file}.Server()
+		switch {
+		case c.want == "" && (err != nil || got.CA != strings.TrimSpace(c.text)):
+			t.Errorf("%s with %.20q: got %v, %v", c.url, c.text, got, err)
+		case c.want != "" && (err == nil || err.Error() != c.want):
+			t.Errorf("%s with %.20q: %v, want %s", c.url, c.text, err, c.want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -32,24 +33,38 @@ func (q Queue) Secret() (string, error) {
 }
 
 // readSecret returns what the file that a key names has, without white space around it.
-func readSecret(key, path string) (string, error) {
+func readSecret(key, path string) (string, error) { return readSmall(key, path, maxSecretFile) }
+
+func readSmall(key, path string, most int) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", key, err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", key, err)
 	}
-	if len(text) > maxSecretFile {
-		return "", fmt.Errorf("read %s: %s is larger than %d bytes", key, path, maxSecretFile)
+	if len(data) > most {
+		return "", fmt.Errorf("read %s: %s is larger than %d bytes", key, path, most)
 	}
-	secret := strings.TrimSpace(words.WithoutMark(string(text)))
-	if secret == "" {
+	text := strings.TrimSpace(words.WithoutMark(string(data)))
+	if text == "" {
 		return "", fmt.Errorf("read %s: %s is empty", key, path)
 	}
-	return secret, nil
+	return text, nil
+}
+
+// maxCAFile bounds a file of certificates, in bytes.
+const maxCAFile = 64 << 10
+
+// readCertificates reads a file of certificates in PEM.
+func readCertificates(key, path string) (string, error) {
+	text, err := readSmall(key, path, maxCAFile)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		return "", fmt.Errorf("read %s: there is no certificate in %s; it has to be PEM", key, path)
+	}
+	return text, err
 }
 
 // What keeps the queue's items.
@@ -69,6 +84,7 @@ type RedisServer struct {
 	User     string // empty: "default"
 	Password string // empty: none
 	DB       int
+	CA       string // who signs its certificate, in PEM; empty: who this machine trusts
 }
 
 // String returns the server's URL without user and password.
@@ -98,7 +114,14 @@ func (q Queue) Server() (*RedisServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return &server, nil
+	if q.URLCA == "" {
+		return &server, nil
+	}
+	if !server.TLS {
+		return nil, fmt.Errorf("queue.url_ca: %s has no TLS: begin it with rediss://, or remove queue.url_ca", key)
+	}
+	server.CA, err = readCertificates("queue.url_ca", q.URLCA)
+	return &server, err
 }
 
 const redisURLForm = "redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss:// for TLS, with %XX for what is special"
@@ -142,6 +165,9 @@ func (q Queue) checkEngine() (found []keyProblem) {
 	}
 	if q.Engine != EngineValkey && q.Image != DefaultValkey {
 		add("queue.image", "is for another engine: set queue.engine to valkey, or remove it")
+	}
+	if q.Engine != EngineURL && q.URLCA != "" {
+		add("queue.url_ca", "is for another engine: set queue.engine to url, or remove it")
 	}
 	switch {
 	case q.URL != "" && q.URLFile != "":

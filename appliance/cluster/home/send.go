@@ -320,6 +320,7 @@ func config(cfg configs.Config) ([]byte, error) {
 		switch q.Engine {
 		case configs.EngineURL:
 			text = fmt.Appendf(text, "  engine: url\n  url: %q\n  url_file: %q\n", q.URL, q.URLFile)
+			text = fmt.Appendf(text, "  url_ca: %q\n", q.URLCA)
 		case configs.EngineValkey:
 			text = fmt.Appendf(text, "  engine: valkey\n  image: %q\n  engine_port: %d\n", q.Image, q.EnginePort)
 		}

@@ -455,6 +455,7 @@ func engineOf(q configs.Queue) (*queueproc.Engine, error) {
 		User:     server.User,
 		Password: server.Password,
 		DB:       server.DB,
+		CA:       server.CA,
 		Setting:  "queue.url",
 	}
 	if q.URLFile != "" {
