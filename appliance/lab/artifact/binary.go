@@ -72,6 +72,17 @@ var compilerFlags = []string{
 	"-gcflags=github.com/compose-spec/...=-l",
 	"-gcflags=github.com/moby/buildkit/...=-l",
 	"-gcflags=github.com/docker/docker/...=-l",
+	"-gcflags=google.golang.org/grpc/...=-l",
+	"-gcflags=go.opentelemetry.io/...=-l",
+	"-gcflags=go.yaml.in/...=-l",
+	"-gcflags=github.com/miekg/dns/...=-l",
+	"-gcflags=github.com/gogo/...=-l",
+	"-gcflags=github.com/santhosh-tekuri/...=-l",
+	"-gcflags=github.com/google/go-containerregistry/...=-l",
+	"-gcflags=github.com/prometheus/...=-l",
+	"-gcflags=github.com/spf13/...=-l",
+	"-gcflags=github.com/hashicorp/...=-l",
+	"-gcflags=github.com/pelletier/...=-l",
 }
 
 var builds sync.Map // program → func() (string, error)
