@@ -36,6 +36,7 @@ var warnings = map[string]string{
 	"starting without Docker; waiting for it":                             api.DockerHere,
 	"failed to renew the certificate":                                     api.CertificateEnds,
 	"failed to follow Swarm's nodes; will retry":                          elapses,
+	"failed to look after a run":                                          elapses,
 	"failed to compare the managers that have the cluster's state":        elapses,
 	"failed to tell nodes where the others are":                           elapses,
 	"failed to tell the other nodes about this one":                       elapses,

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/base/caught"
@@ -322,6 +323,18 @@ func number(r *http.Request, key string, unset int) (int, error) {
 		return 0, Invalid("%s is %q; it must be a whole number", key, v)
 	}
 	return n, nil
+}
+
+// moment reads a time; zero where there is none.
+func moment(r *http.Request, key string) (t time.Time, err error) {
+	v := r.URL.Query().Get(key)
+	if v == "" {
+		return t, nil
+	}
+	if t, err = time.Parse(time.RFC3339Nano, v); err != nil {
+		return t, Invalid("%s is %q; it must be a time such as 2006-01-02T15:04:05Z", key, v)
+	}
+	return t, nil
 }
 
 // plain is a call that asks for nothing but the answer.

@@ -170,12 +170,6 @@ func logQuery(r *http.Request) (q LogQuery, err error) {
 		return q, err
 	}
 	q.Node = r.URL.Query().Get("node")
-	since := r.URL.Query().Get("since")
-	if since == "" {
-		return q, nil
-	}
-	if q.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
-		return q, Invalid("since is %q; it must be a time such as 2006-01-02T15:04:05Z", since)
-	}
-	return q, nil
+	q.Since, err = moment(r, "since")
+	return q, err
 }

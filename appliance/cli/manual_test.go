@@ -228,7 +228,7 @@ func TestManual_ConfigKeys(t *testing.T) {
 func knownVariable(name string, keys []string) bool {
 	others := []string{ // no keys
 		"JOIN", "SERVICE", "BIN", "LAB_RELEASE", "QUEUE_URL", "QUEUE_CA", "RECOVERY_KEY", "REDIS_URL",
-		"QUEUE_ENGINE_URL",
+		"QUEUE_ENGINE_URL", "ARG_SITE",
 	}
 	return slices.Contains(others, name) || slices.ContainsFunc(keys, func(key string) bool {
 		return strings.ToUpper(strings.ReplaceAll(key, ".", "_")) == name

@@ -91,6 +91,9 @@ func (e Errors) explain(err error) error {
 	return &api.Error{Code: api.CodeFailed, Message: err.Error()}
 }
 
+// Explain is for use cases that have a room of their own.
+func (e Errors) Explain(err error) error { return e.explain(err) }
+
 func (e Errors) notManager() error {
 	return &api.Error{
 		Code: api.CodeNotManager,
@@ -153,6 +156,9 @@ func findUsers(services []fleet.Service, ref string) (fleet.Service, error) {
 	if err == nil && svc.IsOwn() {
 		return svc, api.Conflict("service %s is the cluster's own, and crawlbox keeps it as it is; queue.engine in "+
 			"the config says what the queue runs on", svc.Name)
+	}
+	if err == nil && svc.IsRun() {
+		return svc, api.Conflict("%s is a run, which ends by itself; `crawlbox run stop %[1]s` ends it", svc.Name)
 	}
 	return svc, err
 }

@@ -226,6 +226,9 @@ func (r *Deploys) deployment(ctx context.Context, req api.DeployRequest,
 	}
 	switch {
 	case svc == nil:
+	case svc.IsRun():
+		return nil, d, api.Conflict("there is a run %s; choose another name, or end it with `crawlbox run stop %[1]s`",
+			svc.Name)
 	case svc.Mode != fleet.ModeReplicated && svc.Mode != fleet.ModeGlobal:
 		return nil, d, api.Invalid("service %s is a %s, which Swarm can't update; remove it with `crawlbox rm %s` "+
 			"and deploy it anew", svc.Name, svc.Mode, svc.Name)

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/runs"
 	"github.com/crawlbox/crawlbox/appliance/taskexec"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -32,6 +33,7 @@ var (
 	_ api.Queues   = Elsewhere{}
 	_ api.Upgrades = Elsewhere{}
 	_ api.Programs = Elsewhere{}
+	_ api.Runs     = Elsewhere{}
 )
 
 // NewElsewhere returns what answers for the areas of the manager that errs names.
@@ -50,6 +52,7 @@ func (e Elsewhere) Areas() []api.Area {
 		api.UpgradesArea(e),
 		api.ProgramsArea(e),
 		api.BackupsArea(e),
+		api.RunsArea(e),
 	}
 }
 
@@ -74,6 +77,18 @@ func (e Elsewhere) deploy(req api.DeployRequest) error {
 func (e Elsewhere) Backups(context.Context) ([]api.BackupHolder, error) { return nil, e.backups() }
 func (e Elsewhere) BackUp(context.Context) error                        { return e.backups() }
 func (e Elsewhere) backups() error                                      { return e.onlyOn("what backs the cluster up") }
+
+func (e Elsewhere) runs() error { return e.onlyOn("what begins runs and keeps their records") }
+func (e Elsewhere) Begin(context.Context, api.RunRequest) (runs.Record, error) {
+	return runs.Record{}, e.runs()
+}
+func (e Elsewhere) Rerun(context.Context, string) (runs.Record, error) {
+	return runs.Record{}, e.runs()
+}
+func (e Elsewhere) Run(context.Context, string) (runs.Record, error)          { return runs.Record{}, e.runs() }
+func (e Elsewhere) Runs(context.Context, api.RunQuery) ([]runs.Record, error) { return nil, e.runs() }
+func (e Elsewhere) StopRun(context.Context, string) error                     { return e.runs() }
+func (e Elsewhere) RemoveRun(context.Context, string) error                   { return e.runs() }
 
 func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }
 func (e Elsewhere) Token(context.Context, string) (api.Token, error) {

@@ -25,7 +25,7 @@ func NewServices(engine *swarm.Engine, view *View, errs Errors) *Services {
 // Services implements api.Services.
 func (s *Services) Services(ctx context.Context) ([]fleet.Service, error) {
 	snap, err := s.view.Snapshot(ctx)
-	return snap.Services, s.errs.explain(err)
+	return slices.DeleteFunc(snap.Services, fleet.Service.IsRun), s.errs.explain(err) // which `crawlbox runs` lists
 }
 
 // Inspect implements api.Services.

@@ -81,7 +81,7 @@ func (o *Overview) ask(ctx context.Context, st *api.Status, seen *problems.Seen)
 }
 
 func count(st *api.Status, snap fleet.Snapshot) {
-	st.Nodes.Want, st.Services.Want = len(snap.Nodes), len(snap.Services)
+	st.Nodes.Want = len(snap.Nodes)
 	for _, n := range snap.Nodes {
 		ready := n.State == fleet.StateReady
 		if ready {
@@ -97,7 +97,10 @@ func count(st *api.Status, snap fleet.Snapshot) {
 	for _, s := range snap.Services {
 		st.Tasks.Have += s.Running
 		st.Tasks.Want += s.Desired - s.Complete
-		if s.Converged() {
+		if s.IsRun() {
+			continue
+		}
+		if st.Services.Want++; s.Converged() {
 			st.Services.Have++
 		}
 	}

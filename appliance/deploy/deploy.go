@@ -110,10 +110,16 @@ func (r *Runner) deploy(ctx context.Context, svc *fleet.Service, d Deploy, emit 
 
 // tellQueue has the service told of the queue, where there may be one.
 func (r *Runner) tellQueue(ctx context.Context, d *Deploy) {
-	if r.queue != nil {
-		q := r.queue(ctx, d.Change.Image)
-		d.Change.Queue = &q
+	d.Change.Queue = r.Queue(ctx, d.Change.Image)
+}
+
+// Queue returns what a service of an image is told of the cluster's queue; nil: nothing is known of one.
+func (r *Runner) Queue(ctx context.Context, image string) *servicespec.Queue {
+	if r.queue == nil {
+		return nil
 	}
+	q := r.queue(ctx, image)
+	return &q
 }
 
 // prepare brings the image onto the nodes. When it returns without an error the update

@@ -99,6 +99,9 @@ type Service struct {
 	Updated       time.Time     `json:"updated,omitzero"`
 	// that has its number of replicas follow a queue; nil: none has
 	Autoscale *Autoscale `json:"autoscale,omitempty"`
+	// what the run is that the service is of, and why it is stopped; see LabelRun and LabelRunStop
+	Run     string `json:"run,omitempty"`
+	RunStop string `json:"run_stop,omitempty"`
 }
 
 // Autoscale is how the replicas of a service follow the length of a queue.
@@ -160,6 +163,9 @@ const OwnServices = "crawlbox-queue-"
 // IsOwn reports whether a service is the cluster's own.
 func (svc Service) IsOwn() bool { return strings.HasPrefix(svc.Name, OwnServices) }
 
+// IsRun reports whether a service is one run: crawlbox removes it once that has ended.
+func (svc Service) IsRun() bool { return svc.Run != "" }
+
 // Labels that crawlbox puts on the services it makes from the config file.
 const (
 	// LabelOwn marks a service that is the cluster's own, and says what of.
@@ -205,4 +211,9 @@ const (
 	LabelAutoscale       = "crawlbox.autoscale"
 	LabelAutoscaled      = "crawlbox.autoscale.set"
 	LabelAutoscalePaused = "crawlbox.autoscale.paused"
+
+	// LabelRun marks the service of a run, and has what was asked for in JSON: who, when, of which service, with what.
+	// LabelRunStop has who ends it before its time, and when.
+	LabelRun     = "crawlbox.run"
+	LabelRunStop = "crawlbox.run.stop"
 )

@@ -20,6 +20,7 @@ var names = []string{
 	"install",
 	"deploy",
 	"services",
+	"runs",
 	"queue",
 	"images",
 	"access",

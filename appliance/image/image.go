@@ -107,48 +107,61 @@ func Push(ctx context.Context, ref string, img v1.Image) (digest string, err err
 // sets by itself; of one for several platforms, those of the first that is there. None are
 // returned where the registry does not have it.
 func Environment(ctx context.Context, registry http.Handler, pinned string) []string {
+	return configOf(ctx, registry, pinned).Env
+}
+
+// Program returns what an image in the cluster's registry runs by itself, in the same way.
+func Program(ctx context.Context, registry http.Handler, pinned string) (entrypoint, command []string) {
+	config := configOf(ctx, registry, pinned)
+	return config.Entrypoint, config.Cmd
+}
+
+func configOf(ctx context.Context, registry http.Handler, pinned string) (none v1.Config) {
 	ref, err := name.NewDigest(pinned)
 	if err != nil {
-		return nil
+		return none
 	}
 	here, err := remote.NewPuller(remote.WithTransport(inprocess.Transport{Handler: registry}))
 	if err != nil {
-		return nil
+		return none
 	}
 	found, err := here.Get(ctx, ref)
 	if err != nil {
-		return nil
+		return none
 	}
 	if !found.MediaType.IsIndex() {
-		return environmentOf(found)
+		config, _ := readConfig(found)
+		return config
 	}
 	index, err := found.ImageIndex()
 	if err != nil {
-		return nil
+		return none
 	}
 	list, err := index.IndexManifest()
 	if err != nil {
-		return nil
+		return none
 	}
 	for _, child := range list.Manifests {
 		// Those of platforms that no node has are not here.
 		if image, err := here.Get(ctx, ref.Context().Digest(child.Digest.String())); err == nil {
-			if env := environmentOf(image); env != nil {
-				return env
+			if config, ok := readConfig(image); ok {
+				return config
 			}
 		}
 	}
-	return nil
+	return none
 }
 
-func environmentOf(image *remote.Descriptor) []string {
+// readConfig reports whether an image has one that says something: an attestation has none.
+func readConfig(image *remote.Descriptor) (none v1.Config, ok bool) {
 	img, err := image.Image()
 	if err != nil {
-		return nil
+		return none, false
 	}
-	config, err := img.ConfigFile()
+	file, err := img.ConfigFile()
 	if err != nil {
-		return nil
+		return none, false
 	}
-	return config.Config.Env
+	c := file.Config
+	return c, len(c.Env)+len(c.Entrypoint)+len(c.Cmd) > 0
 }

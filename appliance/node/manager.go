@@ -140,6 +140,7 @@ func (m *manager) open(ctx context.Context) (err error) {
 		Sources:   sources,
 		Runner:    m.runner,
 		Past:      m.past,
+		Registry:  m.images.Handler(),
 		Peers:     m.peers,
 		Backups:   m.backups,
 		Queue:     m.queue.Led,

@@ -3,8 +3,13 @@ package swarm
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
@@ -22,6 +27,68 @@ func (e *Engine) CreateDeployed(ctx context.Context, name string, d servicespec.
 		return "", err
 	}
 	return e.Create(ctx, spec)
+}
+
+// CreateRun makes the service of a run from the one that it is of, by ID, as that is now; of one without, from what a
+// deployment makes. ErrExists is wrapped where there is a service of its name.
+func (e *Engine) CreateRun(ctx context.Context, of string, d servicespec.Deployment, r servicespec.Run) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var spec swarm.ServiceSpec
+	if of != "" {
+		s, _, err := e.inspect(ctx, of)
+		if err != nil {
+			return err
+		}
+		spec = s.Spec
+	} else {
+		made, err := servicespec.New(r.ID)
+		if err != nil {
+			return err
+		}
+		if _, _, err := e.apply(ctx, &made, d); err != nil {
+			return err
+		}
+		spec = made
+	}
+	if err := r.Apply(&spec); err != nil {
+		return err
+	}
+	_, err := e.cli.ServiceCreate(ctx, spec, swarm.ServiceCreateOptions{QueryRegistry: r.Digest == ""})
+	if cerrdefs.IsAlreadyExists(err) || cerrdefs.IsConflict(err) {
+		return fmt.Errorf("%w: %s", ErrExists, r.ID)
+	}
+	return e.explain(err)
+}
+
+// ErrExists is wrapped where there is a service of the name already.
+var ErrExists = errors.New("there is a service of this name")
+
+// StopRun ends the tasks of a run, by its service's ID. Swarm goes on to know what became of them. Where somebody has
+// ended it already, nothing is changed.
+func (e *Engine) StopRun(ctx context.Context, id, label string) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		servicespec.StopRun(s, label)
+		return nil
+	})
+}
+
+// Variables returns those of a service, by ID, that have the names.
+func (e *Engine) Variables(ctx context.Context, id string, names []string) (map[string]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	s, _, err := e.inspect(ctx, id)
+	if err != nil || s.Spec.TaskTemplate.ContainerSpec == nil {
+		return nil, err
+	}
+	env := map[string]string{}
+	for _, variable := range s.Spec.TaskTemplate.ContainerSpec.Env {
+		if name, value, _ := strings.Cut(variable, "="); slices.Contains(names, name) {
+			env[name] = value
+		}
+	}
+	return env, nil
 }
 
 // apply brings a service to a deployment, and returns what it was and what it is.

@@ -31,8 +31,8 @@ func (e *Engine) Objects(ctx context.Context) (o fleet.Objects, err error) {
 	}
 	names := map[string]string{}
 	for _, s := range services {
-		if strings.HasPrefix(s.Spec.Name, fleet.OwnServices) {
-			continue // crawlbox makes them anew
+		if strings.HasPrefix(s.Spec.Name, fleet.OwnServices) || s.Spec.Labels[fleet.LabelRun] != "" {
+			continue // crawlbox makes them anew, or they are over where a cluster is restored
 		}
 		if err := e.nameNetworks(ctx, &s.Spec, names); err != nil {
 			return o, err

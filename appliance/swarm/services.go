@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
@@ -27,6 +28,15 @@ func (e *Engine) Services(ctx context.Context) ([]fleet.Service, error) {
 		out = append(out, serviceOf(s))
 	}
 	return out, nil
+}
+
+// HasRuns reports whether there are services of runs.
+func (e *Engine) HasRuns(ctx context.Context) (bool, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	runs := filters.NewArgs(filters.Arg("label", fleet.LabelRun))
+	list, err := e.cli.ServiceList(ctx, swarm.ServiceListOptions{Filters: runs})
+	return len(list) > 0, e.explain(err)
 }
 
 func (e *Engine) Service(ctx context.Context, idOrName string) (fleet.Service, error) {
@@ -63,6 +73,8 @@ func serviceOf(s swarm.Service) fleet.Service {
 		Pending:      s.Spec.Labels[fleet.LabelPending],
 		Deploy:       s.Spec.Labels[fleet.LabelDeploy],
 		Queue:        s.Spec.Labels[fleet.LabelQueue],
+		Run:          s.Spec.Labels[fleet.LabelRun],
+		RunStop:      s.Spec.Labels[fleet.LabelRunStop],
 		Restarts:     restarts(s.Spec.TaskTemplate.RestartPolicy),
 		RestartDelay: servicespec.SwarmRestartDelay,
 	}

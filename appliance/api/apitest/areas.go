@@ -25,6 +25,7 @@ type Backend interface {
 	api.Queues
 	api.Upgrades
 	api.Programs
+	api.Runs
 }
 
 var (
@@ -42,6 +43,6 @@ func Areas(b Backend) []api.Area {
 		api.OverviewArea(b), api.LocalArea(b), api.TokensArea(b), api.AccountsArea(b), api.NodesArea(b),
 		api.RemovalsArea(b), api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b),
 		api.BuildsArea(b), api.ImagesArea(b), api.QueuesArea(b), api.UpgradesArea(b),
-		api.ProgramsArea(b), api.BackupsArea(b),
+		api.ProgramsArea(b), api.BackupsArea(b), api.RunsArea(b),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/runs"
 )
 
 // names lists what can stand for an argument.
@@ -77,7 +78,12 @@ func namesOf[T any](list func(*api.Client, context.Context) ([]T, error), name f
 var (
 	ServiceNames = namesOf((*api.Client).Services, func(s fleet.Service) string { return s.Name })
 	NodeNames    = namesOf((*api.Client).Nodes, func(n fleet.Node) string { return n.Display })
-	ImageNames   = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
+	// RunNames lists runs, those of which a record is kept too.
+	RunNames = namesOf(func(c *api.Client, ctx context.Context) ([]runs.Record, error) {
+		return c.Runs(ctx, api.RunQuery{Most: 100})
+	},
+		func(r runs.Record) string { return r.ID })
+	ImageNames = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
 		return c.Images(ctx, false)
 	},
 		func(i fleet.Image) string { return i.Repository + ":" + i.Tag })

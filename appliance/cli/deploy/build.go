@@ -51,6 +51,23 @@ image into the cluster's registry. Nothing that runs is changed.`,
 	return cmd
 }
 
+// Image builds a directory or program as a deploy without flags does, and returns the image's name.
+func Image(a *command.App, ctx context.Context, c *api.Client, path string, asJSON *bool) (string, error) {
+	f := deployFlags{Flags: change.Flags{JSON: asJSON}}
+	f.build.add(&cobra.Command{}) // for what they are where nobody gives them
+	if err := f.build.request(); err != nil {
+		return "", err
+	}
+	src, err := f.open(a, ctx, path)
+	if err != nil {
+		return "", err
+	}
+	if err := showGenerated(a, &f, src, path); err != nil {
+		return "", err
+	}
+	return buildImage(a, ctx, c, &f, src)
+}
+
 // buildFrom makes an image of what is at path, and puts it in the request. done
 // says that there is nothing more to do.
 func buildFrom(a *command.App, cmd *cobra.Command, c *api.Client, f *deployFlags, path string) (done bool, err error) {

@@ -41,7 +41,7 @@ func Cmd(a *command.App) *cobra.Command {
 		Use:   "deploy [PATH|IMAGE|SERVICE...]",
 		Short: "Bring a version onto every node, then run it",
 
-		SuggestFor: []string{"apply", "create", "run", "up"},
+		SuggestFor: []string{"apply", "create", "up"},
 		Long: `Deploy the services of crawlbox.yaml, or those named, or a directory, a static
 program or an image as a service. It goes in stages:
 
@@ -132,10 +132,10 @@ func deployImage(a *command.App, cmd *cobra.Command, f *deployFlags, what string
 		if err != nil || done {
 			return err
 		}
-	case isPath(what) && errors.Is(err, fs.ErrNotExist):
+	case IsPath(what) && errors.Is(err, fs.ErrNotExist):
 		return words.Error(fs.ErrNotExist, "there is no directory or file %s on this machine; name a directory, a "+
 			"static program, or an image such as localhost:8003/spider:0.02", what)
-	case isPath(what):
+	case IsPath(what):
 		return fmt.Errorf("%w; name a directory, a static program, or an image such as localhost:8003/spider:0.02", err)
 	case isRemote(what):
 		return fmt.Errorf("%s is nothing on this machine; fetch it, such as with git clone, and name the directory",
@@ -189,8 +189,8 @@ func (f *deployFlags) warnOtherImage(a *command.App) error {
 		"back", f.defined.File, f.defined.Image, image)
 }
 
-// isPath reports whether a word is meant as a path, though nothing is there.
-func isPath(what string) bool {
+// IsPath reports whether a word is meant as a path, though nothing is there.
+func IsPath(what string) bool {
 	return strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/") || strings.HasPrefix(what, "~")
 }
 

@@ -47,14 +47,14 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 		if q.Tail, err = parseTail(cmd, *tail); err != nil {
 			return err
 		}
-		if q.Since, err = parseSince(cmd, *since, a.Env.Now()); err != nil {
+		if q.Since, err = ParseSince(cmd, *since, a.Env.Now()); err != nil {
 			return err
 		}
 		c, err := a.Client()
 		if err != nil {
 			return err
 		}
-		write, said := logWriter(a, *asJSON, *times), false
+		write, said := LogWriter(a, *asJSON, *times), false
 		err = c.Logs(cmd.Context(), q, func(l api.LogLine) error {
 			said = true
 			return write(l)
@@ -81,7 +81,8 @@ func parseTail(cmd *cobra.Command, text string) (int, error) {
 	return n, nil
 }
 
-func parseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, error) {
+// ParseSince reads the flag --since: a time, or how long ago.
+func ParseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -96,7 +97,8 @@ func parseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, erro
 	return t, nil
 }
 
-func logWriter(a *command.App, asJSON, times bool) func(api.LogLine) error {
+// LogWriter returns what prints lines of logs, each behind its task.
+func LogWriter(a *command.App, asJSON, times bool) func(api.LogLine) error {
 	if asJSON {
 		enc := json.NewEncoder(a.Env.Stdout)
 		enc.SetEscapeHTML(false)

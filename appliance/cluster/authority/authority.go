@@ -208,6 +208,9 @@ func (a *Authority) replicas(first netip.Addr, fits func(replica.Replica) bool) 
 
 func (a *Authority) Deploys() *state.Group { return state.NewGroup(a.state, state.History) }
 
+// Runs returns where the records of runs are kept.
+func (a *Authority) Runs() *state.Group { return state.NewGroup(a.state, state.Runs) }
+
 // Queue returns where it is kept how services and nodes reach the queue. All nodes are told.
 func (a *Authority) Queue() *state.Document { return state.NewDocument(a.state, state.Queue) }
 

@@ -77,6 +77,7 @@ const (
 
 	History = "history/" // and the name of a service
 	Tags    = "tags/"    // of images, spread over documents
+	Runs    = "runs/"    // and the name of a service, image or schedule, and a number
 )
 
 var (

@@ -25,6 +25,9 @@ func (s Seen) services() (list []api.Problem) {
 		return nil
 	}
 	for _, svc := range s.Cluster.Services {
+		if svc.IsRun() { // its record says what it ended by
+			continue
+		}
 		for _, p := range []func(fleet.Service) *problem{s.running, s.lastDeploy, s.queueOf, s.spread} {
 			if found := p(svc); found != nil {
 				list = append(list, api.Problem{
@@ -88,7 +91,7 @@ func (s Seen) running(svc fleet.Service) *problem {
 // Crashed returns the last task of each service that crashes again and again.
 func Crashed(snap fleet.Snapshot) (tasks []fleet.Task) {
 	for _, svc := range snap.Services {
-		if loop, loops := fleet.CrashLoop(snap.TasksOf(svc.ID), snap.Taken); loops {
+		if loop, loops := fleet.CrashLoop(snap.TasksOf(svc.ID), snap.Taken); loops && !svc.IsRun() {
 			tasks = append(tasks, loop.Last)
 		}
 	}

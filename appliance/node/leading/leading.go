@@ -1,6 +1,7 @@
 // Package leading puts together what runs on one manager at a time, the one that leads the cluster: the services of the
-// config file that is in force, services that follow a queue, clean-up of images, deploys of managers that are gone,
-// backups, and what is left of removals. It is made anew each time, so that nothing is remembered of the last.
+// config file that is in force, services that follow a queue, the ends of runs, clean-up of images, deploys of managers
+// that are gone, backups, and what is left of removals. It is made anew each time, so that nothing is remembered of the
+// last.
 package leading
 
 import (
@@ -17,19 +18,24 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/leader"
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/control/problems"
+	controlruns "github.com/crawlbox/crawlbox/appliance/control/runs"
 	"github.com/crawlbox/crawlbox/appliance/controller"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
+	runskeeper "github.com/crawlbox/crawlbox/appliance/controller/runs"
 	"github.com/crawlbox/crawlbox/appliance/controller/scaling"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/image"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/queueproc/backlog"
 	"github.com/crawlbox/crawlbox/appliance/relay"
+	"github.com/crawlbox/crawlbox/appliance/runs"
+	"github.com/crawlbox/crawlbox/appliance/runs/starter"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/valkey"
 	valkeyservices "github.com/crawlbox/crawlbox/appliance/valkey/services"
@@ -49,6 +55,7 @@ type Manager struct {
 	Sources   *deploy.Sources
 	Runner    *deploy.Runner
 	Past      *history.Store
+	Registry  http.Handler // the cluster's, as this manager has it
 	Peers     *agent.Peers
 	Backups   *backups.Controller
 	Queue     func(context.Context) error // runs where this manager leads, for the queue, each time until ctx ends
@@ -58,8 +65,9 @@ type Manager struct {
 	Log       *slog.Logger
 
 	Services *services.Current // made by Init
-	id       string            // of its certificate
-	watch    *leader.Watch     // of who leads
+	runs     *runs.Store
+	id       string        // of its certificate
+	watch    *leader.Watch // of who leads
 	file     *services.File
 	unused   atomic.Pointer[controller.Loop]
 	valkey   *valkey.Status // of the queue's
@@ -87,6 +95,7 @@ func (m *Manager) Init() (err error) {
 	}
 	m.file.Sync = m.Authority.Sync
 	m.Services = services.NewCurrent(m.file)
+	m.runs = runs.NewStore(m.Authority.Runs())
 	m.valkey = &valkey.Status{Store: m.Authority.Valkey()}
 	m.Runner.As(m.id)
 	m.Runner.OnEnd(m.Services.Again)
@@ -124,6 +133,20 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 		local, passed = append(local, area.Relayed(home)), append(passed, area)
 	}
 	return local, passed
+}
+
+// Runs returns what begins runs and knows of them, on each manager.
+func (m *Manager) Runs() api.Runs {
+	errs := control.NewErrors(m.Name, m.View.ManagerName)
+	return controlruns.New(m.Engine, &starter.Starter{
+		Engine:  m.Engine,
+		Sources: m.Sources,
+		Store:   m.runs,
+		Queue:   m.Runner.Queue,
+		Program: func(ctx context.Context, pinned string) (entrypoint, command []string) {
+			return image.Program(ctx, m.Registry, pinned)
+		},
+	}, m.runs, errs.Explain)
 }
 
 // QueueReport reports where the queue's Valkey is, and how.
@@ -175,6 +198,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
 		lifecycle.Background("Valkey of the queue", engines.Run),
 		scaled.Part(),
+		runskeeper.New(m.Engine, m.runs, m.Runner.Why, m.Log).Part(),
 	}, func() { m.valkey.Lead(nil); m.scaling.Store(nil); done(); items.Close() }
 }
 

@@ -2,7 +2,8 @@
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
 // once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
 // so many MiB of memory first, and with TINY_LONG=N it writes so many lines of 40 kB to its
-// output and short ones to its errors. Called with the word health it is its own health
+// output and short ones to its errors; TINY_SAY is what it says, and with TINY_DEAF it is deaf
+// to SIGTERM. It says which arguments it was given. Called with the word health it is its own health
 // check, which fails where TINY_SICK says why.
 package main
 
@@ -23,6 +24,12 @@ func main() {
 	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 	host, _ := os.Hostname()
 	fmt.Printf("tiny from %s on %s\n", os.Getenv("IMAGE"), host)
+	if args := os.Args[1:]; len(args) > 0 {
+		fmt.Println("tiny: with", strings.Join(args, " "))
+	}
+	if text := os.Getenv("TINY_SAY"); text != "" {
+		fmt.Println(text)
+	}
 	eaten := make([]byte, number("TINY_EAT")<<20)
 	for i := 0; i < len(eaten); i += os.Getpagesize() {
 		eaten[i] = 1
@@ -34,7 +41,9 @@ func main() {
 	if _, ends := os.LookupEnv("TINY_EXIT"); ends {
 		os.Exit(number("TINY_EXIT"))
 	}
-	<-stop
+	for <-stop; os.Getenv("TINY_DEAF") != ""; {
+		<-stop
+	}
 	fmt.Println("tiny: asked to stop")
 }
 

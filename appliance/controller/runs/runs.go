@@ -1,0 +1,219 @@
+// Package runs ends runs, and writes down what became of them: on the manager that leads, every two seconds. What a run
+// is stands in the label of its service and what became of it in Swarm's tasks, so that nothing has to be remembered,
+// and the next leader goes on where the last one stopped.
+//
+//	all slots have ended ──▶ record in the cluster's state ──(linger)──▶ service removed
+//	its time is over     ──▶ stopped, as by a person       ──▶ all slots have ended
+//
+// A record is written before its service is removed, and once: a second leader finds it there.
+package runs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/runs"
+	"github.com/crawlbox/crawlbox/appliance/tasklog"
+)
+
+const (
+	// every is how often it looks.
+	every = 2 * time.Second
+	// atOnce bounds the runs that are ended at a time, and the tasks of each that are asked about.
+	atOnce = 8
+	// linger is how long the service of a run stays after its end, so that who follows the log hears the last of it.
+	linger = 10 * time.Second
+	// maxAsking bounds how long nodes are asked what a run did.
+	maxAsking = 30 * time.Second
+	// lastLines is how many of a task's last lines are read for what it did.
+	lastLines = 200
+)
+
+// Engine holds the methods of *swarm.Engine that the controller needs.
+type Engine interface {
+	tasklog.Engine
+	HasRuns(ctx context.Context) (bool, error)
+	Snapshot(ctx context.Context) (fleet.Snapshot, error)
+	StopRun(ctx context.Context, id, label string) error
+	Variables(ctx context.Context, id string, names []string) (map[string]string, error)
+	Remove(ctx context.Context, id string) error
+}
+
+// Store keeps records. *runs.Store is one.
+type Store interface {
+	Has(id string) (bool, error)
+	Add(r runs.Record) error
+}
+
+// Why says why a task failed. (*deploy.Runner).Why is one.
+type Why func(ctx context.Context, nodes []fleet.Node, t fleet.Task) string
+
+type keeper struct {
+	engine Engine
+	store  Store
+	why    Why
+	log    *slog.Logger
+}
+
+// New returns the loop.
+func New(e Engine, s Store, why Why, log *slog.Logger) *controller.Loop {
+	k := &keeper{engine: e, store: s, why: why, log: log}
+	loop := controller.New("runs", k.round)
+	loop.First, loop.Every, loop.Retry, loop.RetryMost = every, every, every, 15*time.Second
+	return loop
+}
+
+func (k *keeper) round(ctx context.Context) error {
+	some, err := k.engine.HasRuns(ctx)
+	if err != nil || !some {
+		return err
+	}
+	snap, err := k.engine.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	all, together := errgroup.WithContext(ctx)
+	all.SetLimit(atOnce)
+	for _, svc := range snap.Services {
+		if !svc.IsRun() {
+			continue
+		}
+		all.Go(func() error {
+			if err := k.see(together, snap, svc); err != nil && ctx.Err() == nil {
+				k.log.Warn("failed to look after a run", "run", svc.Name, "error", err)
+			}
+			return nil // others are looked after for all that
+		})
+	}
+	return all.Wait()
+}
+
+// step is what there is to do about a run.
+type step int
+
+const (
+	wait step = iota
+	stop
+	write
+	remove
+)
+
+// decide says what there is to do about a run that has a record, or none yet.
+func decide(s runs.Spec, ended *runs.Stop, tasks []fleet.Task, has bool, now time.Time) step {
+	switch {
+	case has && now.Sub(lastEnd(tasks)) < linger:
+		return wait
+	case has:
+		return remove
+	case runs.Judge(s, ended, tasks).Ended():
+		return write
+	case ended == nil && runs.Due(s, now):
+		return stop
+	}
+	return wait
+}
+
+// lastEnd returns when the last of the tasks ended that have.
+func lastEnd(tasks []fleet.Task) (end time.Time) {
+	for _, t := range tasks {
+		if t.Ended() && t.Since.After(end) {
+			end = t.Since
+		}
+	}
+	return end
+}
+
+func (k *keeper) see(ctx context.Context, snap fleet.Snapshot, svc fleet.Service) error {
+	spec, err := runs.Parse(svc.Run)
+	if err != nil {
+		return err
+	}
+	ended, err := runs.ParseStop(svc.RunStop)
+	if err != nil {
+		return err
+	}
+	has, err := k.store.Has(svc.Name)
+	if err != nil {
+		return err
+	}
+	spec.ID = svc.Name // by which it is found, whatever a person wrote into the label
+	tasks := snap.TasksOf(svc.ID)
+	switch decide(spec, ended, tasks, has, snap.Taken) {
+	case stop:
+		label, err := runs.Stop{At: snap.Taken.UTC(), TimedOut: true}.Label()
+		if err != nil {
+			return err
+		}
+		k.log.Info("ending a run whose time is over", "run", svc.Name, "timeout", spec.Timeout)
+		return k.engine.StopRun(ctx, svc.ID, label)
+	case write:
+		return k.write(ctx, snap, svc, spec, ended, tasks)
+	case remove:
+		return k.engine.Remove(ctx, svc.ID)
+	}
+	return nil
+}
+
+// write writes down what became of a run.
+func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Service, spec runs.Spec, ended *runs.Stop,
+	tasks []fleet.Task) error {
+	variables, err := k.engine.Variables(ctx, svc.ID, spec.Env)
+	if err != nil {
+		return err
+	}
+	counts := k.ask(ctx, snap.Nodes, tasks)
+	r := runs.NewRecord(spec, ended, tasks, snap.Taken.UTC())
+	r.Variables, r.Counts = variables, counts
+	if err := k.store.Add(r); err != nil {
+		return err
+	}
+	k.log.Info("a run has ended", "run", r.ID, "outcome", r.State, "why", r.Why)
+	return nil
+}
+
+// ask completes tasks with the causes that their nodes know, and returns what they did by their logs, as far as the
+// nodes answer in time.
+func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task) (sum runs.Counts) {
+	ctx, cancel := context.WithTimeout(ctx, maxAsking)
+	defer cancel()
+	counts := make([]runs.Counts, len(tasks))
+	var asked errgroup.Group
+	asked.SetLimit(atOnce)
+	for i, t := range tasks {
+		if t.Container == "" || t.Lost != "" || ctx.Err() != nil {
+			continue
+		}
+		asked.Go(func() error {
+			if t.State == fleet.TaskFailed {
+				tasks[i].Error = k.why(ctx, nodes, t)
+			}
+			counts[i] = k.did(ctx, t)
+			return nil
+		})
+	}
+	_ = asked.Wait()
+	for _, c := range counts {
+		sum = sum.Plus(c)
+	}
+	return sum
+}
+
+// did returns what a task did by the end of its log.
+func (k *keeper) did(ctx context.Context, t fleet.Task) runs.Counts {
+	lines, err := tasklog.Last(ctx, k.engine, t.ID, lastLines)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		k.log.Debug("failed to read what a task of a run did", "task", fmt.Sprint(t.Name(), "@", t.Node), "error", err)
+	}
+	var counter runs.Counter
+	for _, line := range lines {
+		counter.Line(line.Text)
+	}
+	return counter.Counts()
+}

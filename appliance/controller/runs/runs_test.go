@@ -1,0 +1,142 @@
+package runs
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/runs"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
+)
+
+var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func task(state, desired string, ago time.Duration) fleet.Task {
+	return fleet.Task{
+		ID: "t", ServiceID: "s", Slot: 1, NodeID: "h1", Node: "h1", Container: "c",
+		State: state, Desired: desired, Created: now.Add(-time.Hour), Since: now.Add(-ago),
+	}
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	spec := runs.Spec{ID: "r", Replicas: 1, At: now.Add(-time.Hour), Timeout: 2 * time.Hour}
+	late := spec
+	late.Timeout = time.Minute
+	runsOn := task(fleet.TaskRunning, fleet.TaskRunning, time.Minute)
+	over := task(fleet.TaskComplete, fleet.TaskShutdown, time.Second)
+	for _, c := range []struct {
+		name string
+		spec runs.Spec
+		stop *runs.Stop
+		task fleet.Task
+		has  bool
+		want step
+	}{
+		{"runs", spec, nil, runsOn, false, wait},
+		{"late", late, nil, runsOn, false, stop},
+		{"late, and being stopped", late, &runs.Stop{TimedOut: true}, runsOn, false, wait},
+		{"ended", spec, nil, over, false, write},
+		{"ended late", late, nil, over, false, write},
+		{"written a moment ago", spec, nil, over, true, wait},
+		{"written", spec, nil, task(fleet.TaskComplete, fleet.TaskShutdown, time.Minute), true, remove},
+	} {
+		if got := decide(c.spec, c.stop, []fleet.Task{c.task}, c.has, now); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// oneRun is a cluster with one run.
+type oneRun struct {
+	mu      sync.Mutex
+	snap    fleet.Snapshot
+	said    string // by its task
+	stopped string
+	removed bool
+	records []runs.Record
+	refused error // of the next record
+}
+
+func (c *oneRun) HasRuns(context.Context) (bool, error)            { return !c.removed, nil }
+func (c *oneRun) Snapshot(context.Context) (fleet.Snapshot, error) { return c.snap, nil }
+func (c *oneRun) StopRun(_ context.Context, _, label string) error { c.stopped = label; return nil }
+func (c *oneRun) Remove(context.Context, string) error             { c.removed = true; return nil }
+func (c *oneRun) Variables(_ context.Context, _ string, names []string) (map[string]string, error) {
+	return map[string]string{strings.Join(names, ","): "1"}, nil
+}
+
+func (c *oneRun) OpenLog(context.Context, string, swarm.LogOptions) (io.ReadCloser, error) {
+	var b bytes.Buffer
+	for line := range strings.Lines(c.said) {
+		text := now.Format(time.RFC3339Nano) + " " + line
+		_ = binary.Write(&b, binary.BigEndian, [2]uint32{1 << 24, uint32(len(text))})
+		b.WriteString(text)
+	}
+	return io.NopCloser(&b), nil
+}
+
+func (c *oneRun) Has(string) (bool, error) { return len(c.records) > 0, nil }
+func (c *oneRun) Add(r runs.Record) error {
+	if err := c.refused; err != nil {
+		c.refused = nil
+		return err
+	}
+	c.records = append(c.records, r)
+	return nil
+}
+
+// TestKeeper follows a run from its timeout to the removal of its service, with a state that can't be written at first.
+func TestKeeper(t *testing.T) {
+	t.Parallel()
+	spec := runs.Spec{ID: "r", Replicas: 1, At: now.Add(-time.Hour), Timeout: time.Minute, Env: []string{"A"}}
+	label, err := spec.Label()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &oneRun{said: "crawlbox: items=3\n", refused: errors.New("no quorum")}
+	c.snap = fleet.Snapshot{
+		Taken:    now,
+		Services: []fleet.Service{{ID: "s", Name: "r", Run: label}, {ID: "x", Name: "spider"}},
+		Tasks:    []fleet.Task{task(fleet.TaskRunning, fleet.TaskRunning, time.Minute)},
+	}
+	why := func(context.Context, []fleet.Node, fleet.Task) string { return "out of memory" }
+	k := &keeper{engine: c, store: c, why: why, log: slog.New(slog.DiscardHandler)}
+	round := func() {
+		t.Helper()
+		if err := k.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if round(); !strings.Contains(c.stopped, `"timed_out":true`) {
+		t.Fatalf("it was stopped with %q", c.stopped)
+	}
+	c.snap.Services[0].RunStop = c.stopped
+	c.snap.Tasks[0] = task(fleet.TaskFailed, fleet.TaskShutdown, time.Second)
+	if round(); len(c.records) > 0 || c.removed {
+		t.Fatal("it is over without a record")
+	}
+	round()
+	if len(c.records) != 1 || c.removed {
+		t.Fatalf("records are %+v", c.records)
+	}
+	r := c.records[0]
+	if r.State != runs.TimedOut || *r.Items != 3 || r.Tasks[0].Cause != "out of memory" || r.Variables["A"] != "1" {
+		t.Errorf("the record is %+v", r)
+	}
+	if round(); c.removed {
+		t.Error("its service went at once")
+	}
+	c.snap.Taken = now.Add(linger)
+	if round(); !c.removed || len(c.records) != 1 {
+		t.Errorf("removed %v, records %+v", c.removed, c.records)
+	}
+}

@@ -1,0 +1,112 @@
+package runs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/cluster/state"
+	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
+)
+
+func newDocuments(t *testing.T) *state.Group {
+	t.Helper()
+	return state.NewGroup(statetest.Open(t, t.TempDir()), state.Runs)
+}
+
+func ended(id string, n int) Record {
+	at := begun.Add(time.Duration(n) * time.Minute)
+	return Record{
+		Spec:  Spec{ID: id, Service: "spider", At: at, Replicas: 1},
+		State: Done, Ended: at, Attempts: 1,
+		Tasks: []Task{{ID: "task", Node: "h1", Cause: strings.Repeat("x", 200)}},
+	}
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	docs := newDocuments(t)
+	s, other := NewStore(docs), NewStore(docs)
+	for n := range 5 {
+		if err := s.Add(ended(fmt.Sprint("run-", n), n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := ended("run-3", 9)
+	again.State = Failed
+	if err := other.Add(again); err != nil { // of a second leader
+		t.Fatal(err)
+	}
+	list, err := other.List()
+	if err != nil || len(list) != 5 || list[0].ID != "run-4" || list[0].Tasks != nil || list[1].State != Done {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	whole, found, err := other.Find("run-2")
+	if err != nil || !found || len(whole.Tasks) != 1 {
+		t.Errorf("got %+v, %v, %v", whole, found, err)
+	}
+	if there, err := s.Remove("run-2"); !there || err != nil {
+		t.Errorf("removed: %v, %v", there, err)
+	}
+	if has, err := other.Has("run-2"); has || err != nil {
+		t.Errorf("it is there: %v, %v", has, err)
+	}
+	if there, err := s.Remove("run-2"); there || err != nil {
+		t.Errorf("removed again: %v, %v", there, err)
+	}
+}
+
+// TestStore_Races: of two managers that write down the same runs at once, each run has one record.
+func TestStore_Races(t *testing.T) {
+	t.Parallel()
+	docs := newDocuments(t)
+	var all sync.WaitGroup
+	for range 2 {
+		s := NewStore(docs)
+		all.Go(func() {
+			for n := range 200 {
+				if err := s.Add(ended(fmt.Sprint("run-", n), n)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	list, err := NewStore(docs).List()
+	ids := map[string]bool{}
+	for _, r := range list {
+		ids[r.ID] = true
+	}
+	if err != nil || len(list) != 200 || len(ids) != 200 {
+		t.Errorf("%d records of %d runs, %v", len(list), len(ids), err)
+	}
+	hashes, _ := docs.Hashes()
+	if len(hashes) < 2 {
+		t.Errorf("all are in %v", hashes)
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	t.Parallel()
+	all := map[string][]Record{}
+	for n := 1; n <= 30; n++ {
+		list := make([]Record, 50)
+		list[0] = ended("x", n)
+		all[document("spider", n)] = list
+	}
+	all[document("robot", 1)] = make([]Record, 5)
+	names := outdated(all)
+	slices.Sort(names)
+	if len(names) != 10 || names[0] != "spider/000001" || names[9] != "spider/000010" {
+		t.Errorf("got %v", names)
+	}
+	for n := range maxDocuments {
+		all[document(fmt.Sprint("image-", n), 1)] = []Record{ended("y", 100+n)}
+	}
+	if names := outdated(all); len(all)-len(names) != maxDocuments || !slices.Contains(names, "robot/000001") {
+		t.Errorf("%d of %d go", len(names), len(all))
+	}
+}
