@@ -48,7 +48,7 @@ func TestAutoscale(t *testing.T) {
 			{"more than max", []string{"spider", "--queue", "k", "--per-replica", "2", "--min", "9", "--max", "5"}},
 			{"--per-replica is 0", []string{"spider", "--queue", "k", "--per-replica", "0", "--max", "5"}},
 			{"excludes", []string{"spider", "--queue", "k", "--per-replica", "2", "--empty-in", "2h", "--max", "5"}},
-			{"--max must be", []string{"spider", "--queue", "k", "--per-replica", "2"}},
+			{"--max is missing", []string{"spider", "--queue", "k", "--per-replica", "2"}},
 			{"name the service", []string{"--queue", "k", "--per-replica", "2", "--max", "5"}},
 		} {
 			contains(t, c.fails(c.manager, 2, append([]string{"autoscale"}, bad.args...)...), bad.says)
