@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +62,7 @@ type bed struct {
 	*Controller
 	swarm   *newSwarm
 	mirrors *mirrors
+	telling sync.Mutex // it may be told as a member and as a manager of before at the same time
 	told    []notice.Notice
 	known   notice.Notice // where it answers that it knows as much
 	code    int
@@ -80,7 +82,9 @@ func newBed(t *testing.T) *bed {
 		if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
 			t.Error(err)
 		}
+		b.telling.Lock()
 		b.told = append(b.told, n)
+		b.telling.Unlock()
 		if b.code != http.StatusNoContent {
 			http.Error(w, notice.ErrOutdated.Error(), b.code)
 			return
