@@ -312,7 +312,11 @@ func TestEngine_Advice(t *testing.T) {
 			},
 		}})
 		for _, f := range []running{near, far} {
-			got := f.talk(2).do("GET", "k")
+			got, until := "", time.Now().Add(patience)
+			for ok := false; !ok && time.Now().Before(until); { // on a busy machine an engine may answer late
+				got = f.talk(2).do("GET", "k")
+				ok = strings.Contains(got, c.want) && !strings.Contains(got, "the other front")
+			}
 			if !strings.Contains(got, c.want) || strings.Contains(got, "the other front") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
