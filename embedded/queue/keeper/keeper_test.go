@@ -416,7 +416,7 @@ func TestCrashes(t *testing.T) {
 			rules:  lease.Rules{Safe: []string{"jobs"}, Window: 1, MaxDeliveries: 1000},
 			engine: cuts.within(engine),
 		}
-		c.node = startNode(t, c.engine, newContainers(), c.rules)
+		c.node = startNodeAt(t, steadyAddr(t), c.engine, newContainers(), c.rules)
 		for i := range crashItems {
 			c.node.push("jobs", i)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -209,8 +210,10 @@ func startNodeAt(t testing.TB, addr string, engine front.Engine, known *containe
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
+	ended := make(chan struct{})
 	group.Go(func() { k.Run(ctx) })
 	group.Go(func() {
+		defer close(ended)
 		if err := f.Run(ctx); err != nil {
 			t.Errorf("the front: %v", err)
 		}
@@ -221,9 +224,28 @@ func startNodeAt(t testing.TB, addr string, engine front.Engine, known *containe
 		group.Wait()
 	}
 	t.Cleanup(n.stop)
-	<-f.Ready()
+	select {
+	case <-f.Ready():
+	case <-ended:
+		t.FailNow()
+	}
 	n.addr = f.Addr()
 	return n
+}
+
+// steadyAddr returns an address that is free and stays so, since no connection gets its port by itself: Linux takes
+// those of 32768 and above.
+func steadyAddr(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000)))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // scissors cut the connections to an engine.
