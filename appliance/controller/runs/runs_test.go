@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -57,7 +56,6 @@ func TestDecide(t *testing.T) {
 
 // oneRun is a cluster with one run.
 type oneRun struct {
-	mu      sync.Mutex
 	snap    fleet.Snapshot
 	said    string // by its task
 	stopped string
