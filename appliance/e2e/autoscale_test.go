@@ -88,7 +88,7 @@ func TestAutoscale(t *testing.T) {
 // nothing runs. An item that is done twice was in the hands of a replica that was ended.
 func (c *cluster) scalesUpAndDown() {
 	c.Helper()
-	const few = 40 // replicas, with which no more items come
+	const few = 40 // replicas, with which no more items come; nor do they a minute after all are there
 	pushed := 0
 	push := func(n int) {
 		if n == 0 {
@@ -121,7 +121,7 @@ func (c *cluster) scalesUpAndDown() {
 		if most >= 50 && full.IsZero() {
 			full = time.Now()
 		}
-		if comes = comes && (most < 50 || is.Replicas > few); comes && most >= 50 {
+		if comes = comes && (full.IsZero() || is.Replicas > few && time.Since(full) < time.Minute); comes && most >= 50 {
 			push(max(0, 240+int(time.Since(full).Seconds())-pushed)) // one a second: ten replicas are at work
 		}
 		return fmt.Errorf("%+v, %d items of %d done", is, len(got), pushed)
