@@ -285,7 +285,7 @@ func (k *Keeper) giveBackLast(h *holder) {
 		h.failed.Store(false)
 		for _, db := range h.databases() {
 			k.retry(ctx, "give back items that a consumer may have forgotten", func() error {
-				_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db), func(string) bool { return false })
+				_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db))
 				return err
 			})
 		}

@@ -139,6 +139,46 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// TestForgotten_Again: an engine that fails a container once and again takes back what it had popped last, and not more
+// each time: what it had before is done.
+func TestForgotten_Again(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine front.Engine) {
+		cuts := newScissors()
+		one := rules
+		one.Window = 1
+		n := startNode(t, cuts.within(engine), newContainers(), one)
+		n.push("jobs", "a", "b", "c", "d", "e")
+		for range 2 { // connections
+			spider := n.in("spider")
+			pop(t, spider, "jobs")
+			pop(t, spider, "jobs")
+		}
+		for range 3 {
+			failed := make(chan error)
+			go func() { failed <- n.in("spider").BLPop(t.Context(), 0, "plain").Err() }()
+			n.await(func() error {
+				if info := n.direct.Info(t.Context(), "clients").Val(); !strings.Contains(info, "blocked_clients:1") {
+					return errors.New("nobody waits: " + info)
+				}
+				return nil
+			})
+			cuts.cut()
+			if err := <-failed; err == nil {
+				t.Error("the engine is gone, and a client has its reply")
+			}
+			spider := n.in("spider")
+			spider.Do(t.Context(), "SELECT", 1)
+			if err := spider.LPop(t.Context(), "jobs").Err(); err != redis.Nil { // waits until all is back
+				t.Error(err)
+			}
+			n.becomes("jobs", "[b d e]")
+		}
+		n.containers.kill("spider", false)
+		n.becomes("jobs", "[b d e]")
+	})
+}
+
 // TestBlocking: who waits is served first come first served, at once, whatever of its keys the
 // item is in; time runs out, and who has left gets nothing.
 func TestBlocking(t *testing.T) {

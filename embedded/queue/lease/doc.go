@@ -21,8 +21,8 @@
 //
 // A reply that may not have reached its consumer is the caller's to undo: the consumer would
 // pop on, and the window end a lease of what nobody has seen. [Undo] gives back the items of
-// one pop, [Unsure] the last pop of each connection that is not known to be alive, for a
-// caller that has died itself. Neither counts as a delivery.
+// one pop, [Rules.Unsure] the last pop of each connection, for a caller that has died itself. Neither counts as a
+// delivery.
 //
 // # Scripts that the engine does not know
 //

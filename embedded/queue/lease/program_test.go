@@ -579,7 +579,7 @@ func (p *program) lose() {
 	var err error
 	if p.intN(2) == 0 {
 		n, err = lease.Undo(p.Context(), p.do, holder, of.Stamp)
-	} else if n, err = p.rules.Unsure(p.Context(), p.do, holder, func(string) bool { return false }); gave == 0 {
+	} else if n, err = p.rules.Unsure(p.Context(), p.do, holder); gave == 0 {
 		gave = n // of a pop before
 	}
 	if err != nil {

@@ -318,12 +318,12 @@ func (do Do) settle(ctx context.Context, holder string, end End, most int, entri
 // consumer, and returns how many there were. It may be repeated, and has to be done before
 // the holder pops again.
 func Undo(ctx context.Context, do Do, holder, stamp string) (int, error) {
-	return do.undo(ctx, holder, func(e script.Entry) bool { return e.Stamp == stamp })
+	return do.endSome(ctx, holder, undone, func(e script.Entry) bool { return e.Stamp == stamp })
 }
 
 // UndoAll gives back all that a holder holds, what is done and still stays too, as [Undo] does.
 func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
-	n, err := do.undo(ctx, holder, func(script.Entry) bool { return true })
+	n, err := do.endSome(ctx, holder, undone, func(script.Entry) bool { return true })
 	if err == nil {
 		err = wrap(holder, Forget(ctx, do, holder))
 	}
@@ -334,44 +334,41 @@ func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
 // have gone before its reply.
 const recent = 10 * time.Second
 
-// Unsure gives back the items of the last pop of each connection of a holder that is not
-// known to have had its replies, and returns how many there were. It is for those who were not
-// there: after a start, before the holder pops again. Of what is done that are recent ones only.
-func (r Rules) Unsure(ctx context.Context, do Do, holder string, known func(conn string) bool) (int, error) {
+// Unsure gives back the items of the last pop of each connection of a holder, and returns how many there were: for
+// those who don't know which replies have arrived, before the holder pops again. Of what is done that are recent ones
+// only, and the rest of it is taken away, that the next call doesn't take those for the last ones.
+func (r Rules) Unsure(ctx context.Context, do Do, holder string) (int, error) {
 	last := map[string]string{} // stamps by connection
-	live := map[string]bool{}   // stamps
+	live, all := map[string]bool{}, map[string]bool{}
 	var newest time.Time
 	err := r.eachLive(ctx, do, holder, func(e script.Entry) { live[e.Stamp] = true })
+	if err == nil {
+		err = do.eachEntry(ctx, holder, 0, func(_ string, e script.Entry) {
+			_, conn, _ := strings.Cut(e.Stamp, ".")
+			last[conn], all[e.Stamp] = e.Stamp, true
+			if at := since(e.Stamp); at.After(newest) {
+				newest = at
+			}
+		})
+	}
 	if err != nil {
 		return 0, wrap(holder, err)
 	}
-	err = do.eachEntry(ctx, holder, 0, func(_ string, e script.Entry) {
-		if _, conn, _ := strings.Cut(e.Stamp, "."); !known(conn) {
-			last[conn] = e.Stamp
-		}
-		if at := since(e.Stamp); at.After(newest) {
-			newest = at
-		}
-	})
-	if err != nil {
-		return 0, wrap(holder, err)
-	}
-	for conn, stamp := range last {
-		if !live[stamp] && newest.Sub(since(stamp)) > recent {
-			delete(last, conn)
-		}
-	}
-	if len(last) == 0 {
-		return 0, nil
-	}
-	return do.undo(ctx, holder, func(e script.Entry) bool {
+	unsure := func(e script.Entry) bool {
 		_, conn, _ := strings.Cut(e.Stamp, ".")
-		return last[conn] == e.Stamp
+		return last[conn] == e.Stamp && (live[e.Stamp] || newest.Sub(since(e.Stamp)) <= recent)
+	}
+	_, err = do.endSome(ctx, holder, Done, func(e script.Entry) bool {
+		return all[e.Stamp] && !live[e.Stamp] && !unsure(e)
 	})
+	if err != nil {
+		return 0, err
+	}
+	return do.endSome(ctx, holder, undone, unsure)
 }
 
-// undo gives back the entries that match.
-func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) bool) (n int, err error) {
+// endSome ends the leases of the entries that match, and returns how many there were.
+func (do Do) endSome(ctx context.Context, holder string, end End, match func(script.Entry) bool) (n int, err error) {
 	var found []string
 	err = do.eachEntry(ctx, holder, 0, func(text string, e script.Entry) {
 		if match(e) {
@@ -385,7 +382,7 @@ func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) b
 	for len(found) > 0 {
 		some := fitting(found)
 		found = found[len(some):]
-		settled, err := do.settle(ctx, holder, undone, math.MaxInt32, some)
+		settled, err := do.settle(ctx, holder, end, math.MaxInt32, some)
 		n += settled.Ended
 		if err != nil {
 			return n, wrap(holder, err)
