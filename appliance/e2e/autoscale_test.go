@@ -121,7 +121,8 @@ func (c *cluster) scalesUpAndDown() {
 		if most >= 50 && full.IsZero() {
 			full = time.Now()
 		}
-		if comes = comes && (full.IsZero() || is.Replicas > few && time.Since(full) < time.Minute); comes && most >= 50 {
+		comes = comes && (full.IsZero() || is.Replicas > few && time.Since(full) < time.Minute)
+		if comes && most >= 50 {
 			push(max(0, 240+int(time.Since(full).Seconds())-pushed)) // one a second has ten replicas at work
 		}
 		return fmt.Errorf("%+v, %d items of %d done", is, len(got), pushed)
