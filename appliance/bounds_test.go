@@ -145,6 +145,11 @@ var everything = []grows{
 		"appliance/tasklog.lastLines.seen", "spider", "the streams of a task, which are two",
 		"appliance/tasklog.TestView_Tail",
 	},
+	{
+		"what is read of how a run's task began and ended", "spider",
+		"512 KiB and a line of each, of 64 tasks at a time; its record keeps 30 lines of 200 bytes",
+		"appliance/tasklog.TestEnds",
+	},
 	{"appliance/tasklog.following.known", "root", "the tasks of a service that Swarm knows", ""},
 	{"appliance/control.logChoice.listed", "root", "the same tasks", ""},
 	{"appliance/control.logChoice.versions", "root", "the versions of these tasks", ""},

@@ -102,3 +102,26 @@ func TestNewRecord(t *testing.T) {
 		t.Errorf("of many: %d, %+v", r.Attempts, r.Tasks)
 	}
 }
+
+// TestRecord_Tells: the log that is kept is of the last task that ended as the run did.
+func TestRecord_Tells(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, state, tasks string
+		want               int
+	}{
+		{"none", Failed, "", -1},
+		{"none has begun", TimedOut, "1 pending running", -1},
+		{"done", Done, "1 complete shutdown h1", 0},
+		{"done at last", Done, "1 failed shutdown h1 3\n1 complete shutdown h1", 1},
+		{"done, the last", Done, "1 complete shutdown h1\n2 failed shutdown h1 3\n2 complete shutdown h1", 2},
+		{"failed", Failed, "1 failed shutdown h1 3\n1 failed shutdown h2 4\n2 complete shutdown h1", 1},
+		{"its node is lost", Failed, "1 failed shutdown h1 3\n1 running shutdown h2 0 lost", 0},
+		{"stopped, what was complete", Stopped, "1 complete shutdown h1", 0},
+		{"timed out", TimedOut, "1 complete shutdown h1\n2 shutdown shutdown h1\n3 complete shutdown h1", 1},
+	} {
+		if got := (Record{State: c.state}).Tells(tasks(c.tasks)); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -20,6 +20,10 @@ type Record struct {
 	Counts
 	Attempts int    `json:"attempts"` // tasks that it has had
 	Tasks    []Task `json:"tasks,omitempty"`
+	// Log is of the task that says most of how it ended.
+	Log *Excerpt `json:"log,omitempty"`
+	// Usual is what runs before it did; it is not kept.
+	Usual *Usual `json:"usual,omitempty"`
 	// Variables that it was given, which may hold secrets.
 	Variables map[string]string `json:"variables,omitempty"`
 }
@@ -99,6 +103,29 @@ func short(text string) string {
 
 // Head returns the record without what only one who looks at this run wants.
 func (r Record) Head() Record {
-	r.Tasks, r.Variables = nil, nil
+	r.Tasks, r.Log, r.Usual, r.Variables = nil, nil, nil, nil
 	return r
+}
+
+// Took returns how long a run went on that has ended; 0: none of it began.
+func (r Record) Took() time.Duration {
+	if r.Began.IsZero() || r.Ended.IsZero() {
+		return 0
+	}
+	return max(0, r.Ended.Sub(r.Began))
+}
+
+// Tells returns which of the tasks says most of how the run ended, by its index; below 0: none. It is the last that
+// began of those that ended as the run did.
+func (r Record) Tells(tasks []fleet.Task) int {
+	best := -1
+	fits := func(i int) bool { return (tasks[i].State == fleet.TaskComplete) == (r.State == Done) }
+	for i, t := range tasks {
+		switch {
+		case t.Container == "" || t.Lost != "":
+		case best < 0, fits(i) && !fits(best), fits(i) == fits(best) && t.Created.After(tasks[best].Created):
+			best = i
+		}
+	}
+	return best
 }

@@ -30,7 +30,7 @@ type Documents interface {
 const (
 	// Kept is how many runs of a group are kept at the least, the newest.
 	Kept = 1000
-	// maxDocument is how long a document gets, in bytes, before the next one is begun: one more record is one more
+	// maxDocument is how long a document gets, in bytes, unless one record is longer: one more record is one more
 	// document of that size that managers bring to each other.
 	maxDocument = 32 << 10
 	// maxDocuments bounds them all. Each commit of the cluster's state names them.
@@ -144,6 +144,21 @@ func (s *Store) Find(id string) (Record, bool, error) {
 	return list[i], true, nil
 }
 
+// Usual returns what the last runs of a run's group did before it; nil: there are none that are done.
+func (s *Store) Usual(r Record) (*Usual, error) {
+	all, err := s.all()
+	if err != nil {
+		return nil, err
+	}
+	var list []Record
+	for name, some := range all {
+		if group, _ := numberOf(name); group == r.Group() {
+			list = append(list, some...)
+		}
+	}
+	return usual(r, list), nil
+}
+
 // Has reports whether there is a record of a run.
 func (s *Store) Has(id string) (bool, error) {
 	name, err := s.documentOf(id)
@@ -174,20 +189,42 @@ func (s *Store) Add(r Record) error {
 	if err != nil {
 		return err
 	}
-	group, full := r.Group(), true
+	r, group, full := fitted(r), r.Group(), true
 	for number := max(1, last(all, group)); full; number++ {
 		err := s.docs.Update(document(group, number), "record run "+r.ID, func(data []byte) ([]byte, error) {
 			list, err := decode(group, data)
-			if full = len(data) >= maxDocument && index(list, r.ID) < 0; err != nil || full || index(list, r.ID) >= 0 {
+			if full = false; err != nil || index(list, r.ID) >= 0 {
 				return data, err
 			}
-			return json.Marshal(append(list, r))
+			longer, err := json.Marshal(append(list, r))
+			if full = len(longer) > maxDocument && data != nil; full {
+				return data, err
+			}
+			return longer, err
 		})
 		if err != nil {
 			return fmt.Errorf("record run %s: %w", r.ID, err)
 		}
 	}
 	return s.trim()
+}
+
+// fitted returns a record as a document has room for it: with fewer lines of its log, then with fewer tasks. What it
+// was asked to be stays, so that it can be run again.
+func fitted(r Record) Record {
+	r.Usual = nil
+	for r.Log != nil || len(r.Tasks) > 0 {
+		data, err := json.Marshal([]Record{r})
+		switch {
+		case err != nil || len(data) <= maxDocument:
+			return r
+		case r.Log != nil:
+			r.Log = r.Log.shortened()
+		default:
+			r.Tasks = r.Tasks[:len(r.Tasks)/2]
+		}
+	}
+	return r
 }
 
 func document(group string, number int) string { return fmt.Sprintf("%s/%06d", group, number) }

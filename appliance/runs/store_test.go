@@ -110,3 +110,41 @@ func TestOutdated(t *testing.T) {
 		t.Errorf("%d of %d go", len(names), len(all))
 	}
 }
+
+// TestStore_Long: of records that are too long for a document, lines and tasks go first, and what is needed to run them
+// again stays.
+func TestStore_Long(t *testing.T) {
+	t.Parallel()
+	docs := newDocuments(t)
+	s := NewStore(docs)
+	long := strings.Repeat("\\", maxText) // twice that in JSON
+	for n, params := range []int{0, 2000, 6000, 15000, 40000} {
+		r := ended(fmt.Sprint("run-", n), n)
+		r.Variables = map[string]string{"A": strings.Repeat("x", params)}
+		r.Log = NewExcerpt([]string{long, long, long, long, long}, slices.Repeat([]string{long}, maxLast))
+		r.Tasks = slices.Repeat([]Task{{ID: "task", Cause: strings.Repeat("x", 900)}}, maxTasks)
+		r.Usual = &Usual{Runs: 7}
+		if err := s.Add(r); err != nil {
+			t.Fatal(err)
+		}
+		is, found, err := s.Find(r.ID)
+		if err != nil || !found || len(is.Variables["A"]) != params || is.Usual != nil {
+			t.Fatalf("%d: %v, %v, %d bytes, %+v", n, found, err, len(is.Variables["A"]), is.Usual)
+		}
+		last := is.Log == nil || is.Log.Last == nil || is.Log.Last[len(is.Log.Last)-1] == long
+		if (is.Log == nil) != (params >= 15000) || (len(is.Tasks) == maxTasks) != (params < 15000) || !last {
+			t.Errorf("with %d bytes: %d tasks, log %+.60v", params, len(is.Tasks), is.Log)
+		}
+	}
+	hashes, err := docs.Hashes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range hashes {
+		data, err := docs.Load(name)
+		list, _ := decode(name, data)
+		if err != nil || len(data) > maxDocument && len(list) != 1 {
+			t.Errorf("%s has %d bytes of %d runs, %v", name, len(data), len(list), err)
+		}
+	}
+}

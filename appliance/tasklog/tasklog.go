@@ -11,7 +11,9 @@ package tasklog
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/swarm"
@@ -31,4 +33,41 @@ func Last(ctx context.Context, e Engine, task string, n int) (last []Line, err e
 		return nil
 	})
 	return last, err
+}
+
+// Ends returns the last lines of a task, by ID, so many at the most and in most bytes, and the first ones, unless the
+// last are all there are. It keeps no more of each than most bytes and a line.
+func Ends(ctx context.Context, e Engine, task string, first, last, most int) (begin, end []Line, err error) {
+	cut, err := newTaskLog(e, task, false).tail(ctx, last, most, time.Time{}, func(line Line) error {
+		end = append(end, line)
+		return nil
+	})
+	if err != nil || !cut && len(end) < last {
+		return nil, end, err
+	}
+	begin, err = firstLines(ctx, e, task, first, most)
+	if i := slices.IndexFunc(begin, func(l Line) bool { return !l.Time.Before(end[0].Time) }); i >= 0 {
+		begin = begin[:i] // the last ones are long
+	}
+	return begin, end, err
+}
+
+// errEnough ends the reading of a log.
+var errEnough = errors.New("enough is read")
+
+func firstLines(ctx context.Context, e Engine, task string, n, most int) (list []Line, err error) {
+	size := 0
+	err = newTaskLog(e, task, false).read(ctx, swarm.LogOptions{Tail: -1}, func(line Line) error {
+		if len(list) < n && size < most {
+			list, size = append(list, line), size+len(line.Text)
+		}
+		if len(list) == n || size >= most {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return list, err
 }

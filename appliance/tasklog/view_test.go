@@ -99,6 +99,48 @@ func TestView_Tail(t *testing.T) {
 	})
 }
 
+// TestEnds: what a log begins and ends with is what was written, in the bounds, and no line is in both.
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	seeds(t, 25, func(t *testing.T, r *rand.Rand) {
+		w := &written{bare: r.IntN(3) == 0}
+		for n := range r.IntN(60) {
+			w.write([]string{Stdout, Stderr}[r.IntN(2)], epoch.Add(time.Duration(n)), someText(r, "a", n), func() {})
+		}
+		d := &docker{logs: map[string]*written{"task1": w}, rand: r}
+		for _, most := range []int{1, 10_000, MaxLine, 100 * MaxLine} {
+			const first, last = 4, 20
+			begin, end, err := Ends(t.Context(), d, "task1", first, last, most)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(begin) > first || len(end) > last || size(begin) > most+MaxLine || size(end) > most+MaxLine {
+				t.Errorf("of %d bytes: %d lines of %d, %d of %d", most, len(begin), size(begin), len(end), size(end))
+			}
+			sameLines(t, "the first", begin, w.lines[:len(begin)])
+			sameLines(t, "the last", end, w.lines[len(w.lines)-len(end):])
+			switch n := len(w.lines); {
+			case begin == nil && len(end) < min(n, last) && most > 100*pieceLen:
+				t.Errorf("%d of %d lines are all", len(end), n)
+			case len(begin)+len(end) > n:
+				t.Errorf("%d and %d lines of %d", len(begin), len(end), n)
+			case most == 100*MaxLine && n > last && len(begin) != min(first, n-last):
+				t.Errorf("the first %d of %d lines", len(begin), n)
+			}
+		}
+		if d.open > 0 {
+			t.Errorf("%d logs are open", d.open)
+		}
+	})
+}
+
+func size(lines []Line) (n int) {
+	for _, l := range lines {
+		n += len(l.Text)
+	}
+	return n
+}
+
 // TestView_LastLineWithoutEnd: what a task wrote last counts, also without a line feed.
 func TestView_LastLineWithoutEnd(t *testing.T) {
 	t.Parallel()

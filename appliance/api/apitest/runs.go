@@ -37,6 +37,9 @@ func someRuns(now time.Time) []runs.Record {
 		Variables: map[string]string{"API_TOKEN": "hush", "DEPTH": "2"},
 	}
 	bad.Args, bad.Timeout = map[string]string{"site": "shop"}, 6*time.Hour
+	bad.Log = runs.NewExcerpt([]string{"spider opened"}, []string{"GET /about", "Traceback (most recent call last):"})
+	bad.Log.Slot, bad.Log.Node = 1, "h2"
+	bad.Usual = &runs.Usual{Runs: 1, Took: 2 * time.Hour, Counts: runs.Counts{Items: new(int64(12400))}}
 	bad.Tasks = task(fleet.TaskFailed, 3*time.Hour, 2*time.Hour, 3, "exit code 3")
 	good := runs.Record{
 		Spec: spec("spider-1", 26*time.Hour), State: runs.Done,

@@ -93,7 +93,7 @@ func took(s tui.Screen, r runs.Record) string {
 	case r.Ended.IsZero():
 		return s.Since(r.Began)
 	}
-	return tui.Took(max(0, r.Ended.Sub(r.Began)))
+	return tui.Took(r.Took())
 }
 
 func count(n *int64) string {
@@ -107,7 +107,7 @@ func count(n *int64) string {
 func sentence(r runs.Record) string {
 	text := "run " + r.ID + " " + verb(r.State)
 	if !r.Began.IsZero() {
-		text += " after " + tui.Took(max(0, r.Ended.Sub(r.Began)))
+		text += " after " + tui.Took(r.Took())
 	}
 	if did := didText(r.Counts); did != "" {
 		text += ", " + did
@@ -143,8 +143,14 @@ func didText(c runs.Counts) string {
 
 func showCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "show RUN",
-		Short:             "Show what is known of a run",
+		Use:   "show RUN",
+		Short: "Show what is known of a run",
+		Long: `Show what is known of a run: what was asked for, what became of its tasks, and
+how the log of one of them begins and ends: of the last that failed, where the
+run did.
+
+It is compared with the runs of its service, or of its schedule, that were asked
+for before it and are done: with the median of the last 7.`,
 		Example:           "  crawlbox run show spider-20260101-030000-x7q",
 		Args:              command.ExactlyOne("one run"),
 		ValidArgsFunction: a.CompleteOne(command.RunNames),
@@ -160,10 +166,68 @@ func renderRun(s tui.Screen, r runs.Record) {
 			fmt.Fprintf(s.W, "%-10s %s\n", line[0]+":", line[1])
 		}
 	}
-	if len(r.Tasks) == 0 {
-		return
+	if r.Usual != nil {
+		fmt.Fprintln(s.W)
+		renderUsual(s, r)
 	}
-	fmt.Fprintln(s.W)
+	if len(r.Tasks) > 0 {
+		fmt.Fprintln(s.W)
+		renderTasks(s, r)
+	}
+	if r.Log != nil {
+		fmt.Fprintln(s.W)
+		renderLog(s, *r.Log)
+	}
+}
+
+// renderUsual compares a run with what is usual.
+func renderUsual(s tui.Screen, r runs.Record) {
+	t := tui.Table{Columns: []tui.Column{
+		{Head: "COMPARED"}, {Head: "THIS RUN"}, {Head: fmt.Sprint("MEDIAN OF ", r.Usual.Runs)}, {Head: "CHANGE"},
+	}}
+	t.Add(tui.Text("took"), tui.Text(took(s, r)), tui.Text(tui.Took(r.Usual.Took)),
+		tui.Text(change(int64(r.Took()), int64(r.Usual.Took), !r.Ended.IsZero())))
+	for _, row := range []struct {
+		what    string
+		is, was *int64
+	}{
+		{"items", r.Items, r.Usual.Items}, {"pages", r.Pages, r.Usual.Pages}, {"errors", r.Errors, r.Usual.Errors},
+	} {
+		differs := "-"
+		if row.is == nil && row.was == nil {
+			continue
+		}
+		if row.is != nil && row.was != nil {
+			differs = change(*row.is, *row.was, true)
+		}
+		t.Add(tui.Text(row.what), tui.Text(count(row.is)), tui.Text(count(row.was)), tui.Text(differs))
+	}
+	t.Write(s)
+}
+
+// change says by how much a number differs, where that is known.
+func change(is, was int64, known bool) string {
+	switch {
+	case !known || was == 0 && is != 0:
+		return "-"
+	case was == is:
+		return "0%"
+	}
+	return fmt.Sprintf("%+.0f%%", 100*(float64(is)/float64(was)-1))
+}
+
+func renderLog(s tui.Screen, log runs.Excerpt) {
+	fmt.Fprintf(s.W, "log of task %d on %s:\n", log.Slot, log.Node)
+	lines := slices.Clone(log.First)
+	if log.Gap {
+		lines = append(lines, "…")
+	}
+	for _, line := range append(lines, log.Last...) {
+		fmt.Fprintln(s.W, "  "+line)
+	}
+}
+
+func renderTasks(s tui.Screen, r runs.Record) {
 	t := tui.Table{Columns: []tui.Column{
 		{Head: "TASK"}, {Head: "NODE"}, {Head: "STATE"}, {Head: "EXIT"}, {Head: "BEGUN"}, {Head: "TOOK"},
 	}}

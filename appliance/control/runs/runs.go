@@ -111,7 +111,7 @@ func (r *Runs) begin(ctx context.Context, spec runs.Spec, variables map[string]s
 
 // Rerun implements api.Runs.
 func (r *Runs) Rerun(ctx context.Context, id string) (runs.Record, error) {
-	was, err := r.Run(ctx, id)
+	was, err := r.find(ctx, id)
 	if err != nil {
 		return runs.Record{}, err
 	}
@@ -143,8 +143,18 @@ func (r *Runs) live(ctx context.Context) (list []runs.Record, services []fleet.S
 	return list, services, nil
 }
 
-// Run implements api.Runs: the record where there is one, which has what the nodes said.
+// Run implements api.Runs.
 func (r *Runs) Run(ctx context.Context, id string) (runs.Record, error) {
+	is, err := r.find(ctx, id)
+	if err != nil {
+		return is, err
+	}
+	is.Usual, err = r.store.Usual(is)
+	return is, r.explain(err)
+}
+
+// find returns the record where there is one, which has what the nodes said.
+func (r *Runs) find(ctx context.Context, id string) (runs.Record, error) {
 	is, kept, err := r.store.Find(id)
 	if kept || err != nil {
 		return is, r.explain(err)

@@ -32,8 +32,12 @@ const (
 	linger = 10 * time.Second
 	// maxAsking bounds how long nodes are asked what a run did.
 	maxAsking = 30 * time.Second
-	// lastLines is how many of a task's last lines are read for what it did.
-	lastLines = 200
+	// lastLines is how many of a task's last lines are read for what it did, and firstLines how many of the first are
+	// for how it began.
+	lastLines  = 200
+	firstLines = 10
+	// maxRead bounds what is read of either, in bytes.
+	maxRead = 512 << 10
 )
 
 // Engine holds the methods of *swarm.Engine that the controller needs.
@@ -168,9 +172,12 @@ func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Servi
 	if err != nil {
 		return err
 	}
-	counts := k.ask(ctx, snap.Nodes, tasks)
+	counts, logs := k.ask(ctx, snap.Nodes, tasks)
 	r := runs.NewRecord(spec, ended, tasks, snap.Taken.UTC())
 	r.Variables, r.Counts = variables, counts
+	if i := r.Tells(tasks); i >= 0 {
+		r.Log = logs[i]
+	}
 	if err := k.store.Add(r); err != nil {
 		return err
 	}
@@ -178,12 +185,13 @@ func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Servi
 	return nil
 }
 
-// ask completes tasks with the causes that their nodes know, and returns what they did by their logs, as far as the
-// nodes answer in time.
-func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task) (sum runs.Counts) {
+// ask completes tasks with the causes that their nodes know, and returns what they did by their logs and what is kept
+// of each of those, as far as the nodes answer in time.
+func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task) (sum runs.Counts,
+	logs []*runs.Excerpt) {
 	ctx, cancel := context.WithTimeout(ctx, maxAsking)
 	defer cancel()
-	counts := make([]runs.Counts, len(tasks))
+	counts, logs := make([]runs.Counts, len(tasks)), make([]*runs.Excerpt, len(tasks))
 	var asked errgroup.Group
 	asked.SetLimit(atOnce)
 	for i, t := range tasks {
@@ -194,7 +202,7 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 			if t.State == fleet.TaskFailed {
 				tasks[i].Error = k.why(ctx, nodes, t)
 			}
-			counts[i] = k.did(ctx, t)
+			counts[i], logs[i] = k.did(ctx, t)
 			return nil
 		})
 	}
@@ -202,18 +210,29 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 	for _, c := range counts {
 		sum = sum.Plus(c)
 	}
-	return sum
+	return sum, logs
 }
 
-// did returns what a task did by the end of its log.
-func (k *keeper) did(ctx context.Context, t fleet.Task) runs.Counts {
-	lines, err := tasklog.Last(ctx, k.engine, t.ID, lastLines)
+// did returns what a task did by the end of its log, and what is kept of that.
+func (k *keeper) did(ctx context.Context, t fleet.Task) (runs.Counts, *runs.Excerpt) {
+	begin, end, err := tasklog.Ends(ctx, k.engine, t.ID, firstLines, lastLines, maxRead)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		k.log.Debug("failed to read what a task of a run did", "task", fmt.Sprint(t.Name(), "@", t.Node), "error", err)
 	}
 	var counter runs.Counter
-	for _, line := range lines {
+	for _, line := range end {
 		counter.Line(line.Text)
 	}
-	return counter.Counts()
+	log := runs.NewExcerpt(texts(begin), texts(end))
+	if log != nil {
+		log.Slot, log.Node = t.Slot, t.Node
+	}
+	return counter.Counts(), log
+}
+
+func texts(lines []tasklog.Line) (list []string) {
+	for _, line := range lines {
+		list = append(list, line.Text)
+	}
+	return list
 }

@@ -75,7 +75,7 @@ func (c *oneRun) Variables(_ context.Context, _ string, names []string) (map[str
 func (c *oneRun) OpenLog(context.Context, string, swarm.LogOptions) (io.ReadCloser, error) {
 	var b bytes.Buffer
 	for line := range strings.Lines(c.said) {
-		text := now.Format(time.RFC3339Nano) + " " + line
+		text := now.Format("2006-01-02T15:04:05.000000000Z07:00") + " " + line
 		_ = binary.Write(&b, binary.BigEndian, [2]uint32{1 << 24, uint32(len(text))})
 		b.WriteString(text)
 	}
@@ -129,6 +129,9 @@ func TestKeeper(t *testing.T) {
 	r := c.records[0]
 	if r.State != runs.TimedOut || *r.Items != 3 || r.Tasks[0].Cause != "out of memory" || r.Variables["A"] != "1" {
 		t.Errorf("the record is %+v", r)
+	}
+	if r.Log == nil || r.Log.First[0] != "crawlbox: items=3" || r.Log.Slot != 1 || r.Log.Node != "h1" {
+		t.Errorf("of its log are %+v", r.Log)
 	}
 	if round(); c.removed {
 		t.Error("its service went at once")
