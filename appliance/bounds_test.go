@@ -473,6 +473,7 @@ var everything = []grows{
 		"appliance/controller/scaling.world.addrs", "root", "nodes, in one round",
 		"appliance/controller/scaling.TestController",
 	},
+	{"appliance/controller/schedules.keeper.times", "root", "1000 expressions, then they are read each time", ""},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.fresh", "root", "services of the config file", ""},

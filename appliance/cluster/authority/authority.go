@@ -240,6 +240,9 @@ func (a *Authority) FollowHome(n Newer) { a.newer = n }
 // Valkey returns where it is kept where the queue's Valkey is.
 func (a *Authority) Valkey() *state.Document { return state.NewDocument(a.state, state.Valkey) }
 
+// Schedules returns where the schedules of runs are kept.
+func (a *Authority) Schedules() *state.Document { return state.NewDocument(a.state, state.Schedules) }
+
 // HomeFiles returns where those files of the home of the queue are kept that go into backups.
 func (a *Authority) HomeFiles() *state.Document { return state.NewDocument(a.state, state.HomeFiles) }
 

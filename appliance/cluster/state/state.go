@@ -72,6 +72,8 @@ const (
 	Queue = "queue"
 	// Valkey holds where the queue's Valkey is, with its password.
 	Valkey = "valkey"
+	// Schedules holds the schedules of runs, and how far each has come.
+	Schedules = "schedules"
 	// Replicas holds the managers that have the state.
 	Replicas = "replicas"
 

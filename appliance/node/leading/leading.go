@@ -1,7 +1,7 @@
 // Package leading puts together what runs on one manager at a time, the one that leads the cluster: the services of the
-// config file that is in force, services that follow a queue, the ends of runs, clean-up of images, deploys of managers
-// that are gone, backups, and what is left of removals. It is made anew each time, so that nothing is remembered of the
-// last.
+// config file that is in force, services that follow a queue, the runs of schedules, the ends of runs, clean-up of
+// images, deploys of managers that are gone, backups, and what is left of removals. It is made anew each time, so that
+// nothing is remembered of the last.
 package leading
 
 import (
@@ -25,6 +25,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
 	runskeeper "github.com/crawlbox/crawlbox/appliance/controller/runs"
 	"github.com/crawlbox/crawlbox/appliance/controller/scaling"
+	"github.com/crawlbox/crawlbox/appliance/controller/schedules"
 	"github.com/crawlbox/crawlbox/appliance/controller/services"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/deploy/history"
@@ -36,6 +37,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/relay"
 	"github.com/crawlbox/crawlbox/appliance/runs"
 	"github.com/crawlbox/crawlbox/appliance/runs/starter"
+	"github.com/crawlbox/crawlbox/appliance/schedule"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/valkey"
 	valkeyservices "github.com/crawlbox/crawlbox/appliance/valkey/services"
@@ -66,6 +68,8 @@ type Manager struct {
 
 	Services *services.Current // made by Init
 	runs     *runs.Store
+	starter  *starter.Starter // of runs
+	planned  *schedule.Store
 	id       string        // of its certificate
 	watch    *leader.Watch // of who leads
 	file     *services.File
@@ -95,7 +99,16 @@ func (m *Manager) Init() (err error) {
 	}
 	m.file.Sync = m.Authority.Sync
 	m.Services = services.NewCurrent(m.file)
-	m.runs = runs.NewStore(m.Authority.Runs())
+	m.runs, m.planned = runs.NewStore(m.Authority.Runs()), schedule.NewStore(m.Authority.Schedules())
+	m.starter = &starter.Starter{
+		Engine:  m.Engine,
+		Sources: m.Sources,
+		Store:   m.runs,
+		Queue:   m.Runner.Queue,
+		Program: func(ctx context.Context, pinned string) (entrypoint, command []string) {
+			return image.Program(ctx, m.Registry, pinned)
+		},
+	}
 	m.valkey = &valkey.Status{Store: m.Authority.Valkey()}
 	m.Runner.As(m.id)
 	m.Runner.OnEnd(m.Services.Again)
@@ -138,15 +151,7 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 // Runs returns what begins runs and knows of them, on each manager.
 func (m *Manager) Runs() api.Runs {
 	errs := control.NewErrors(m.Name, m.View.ManagerName)
-	return controlruns.New(m.Engine, &starter.Starter{
-		Engine:  m.Engine,
-		Sources: m.Sources,
-		Store:   m.runs,
-		Queue:   m.Runner.Queue,
-		Program: func(ctx context.Context, pinned string) (entrypoint, command []string) {
-			return image.Program(ctx, m.Registry, pinned)
-		},
-	}, m.runs, errs.Explain)
+	return controlruns.New(m.Engine, m.starter, m.runs, errs.Explain)
 }
 
 // QueueReport reports where the queue's Valkey is, and how.
@@ -199,6 +204,15 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		lifecycle.Background("Valkey of the queue", engines.Run),
 		scaled.Part(),
 		runskeeper.New(m.Engine, m.runs, m.Runner.Why, m.Log).Part(),
+		schedules.New(schedules.Options{
+			Store:   m.planned,
+			Engine:  m.Engine,
+			Starter: m.starter,
+			Ended:   m.runs.Has,
+			Sync:    m.Authority.Sync,
+			Now:     time.Now,
+			Log:     m.Log,
+		}).Part(),
 	}, func() { m.valkey.Lead(nil); m.scaling.Store(nil); done(); items.Close() }
 }
 
