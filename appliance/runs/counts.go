@@ -23,8 +23,11 @@ func plus(a, b *int64) *int64 {
 	if a == nil || b == nil {
 		return cmp.Or(a, b)
 	}
-	return new(*a + *b)
+	return new(min(*a+*b, maxCount))
 }
+
+// maxCount is the highest number that is counted: any program that reads JSON knows it exactly.
+const maxCount = 1<<53 - 1
 
 // Counter reads what a task did from the lines of its log, one after the other. Scrapy says it in its closing
 // statistics, of each spider of a process, and every minute on the way there; other programs in lines of their own:
@@ -38,12 +41,13 @@ type Counter struct {
 	told    Counts // the last line of crawlbox's own
 }
 
-// maxCounted bounds what is read of a line, in bytes.
-const maxCounted = 4 << 10
+// maxCounted bounds what is read of a line, in bytes: where the log is JSON, closing statistics are one line.
+const maxCounted = 16 << 10
 
 var (
-	onTheWay = regexp.MustCompile(`Crawled (\d+) pages \(at .*\), scraped (\d+) items \(at `)
-	told     = regexp.MustCompile(`\b(items|pages|errors)=(\d+)\b`)
+	statistic = regexp.MustCompile(`["'](item_scraped_count|response_received_count|log_count/ERROR)\\?["']: (\d+)`)
+	onTheWay  = regexp.MustCompile(`Crawled (\d+) pages \(at .*\), scraped (\d+) items \(at `)
+	told      = regexp.MustCompile(`\b(items|pages|errors)=(\d+)\b`)
 )
 
 // Line reads a line.
@@ -56,7 +60,9 @@ func (c *Counter) Line(text string) {
 		_, text, _ = strings.Cut(text, "Dumping Scrapy stats:")
 		c.stat(text)
 	case c.dumping:
-		c.stat(text)
+		if c.stat(text); strings.Contains(text, "Spider closed (") { // a format may have something behind the last }
+			c.end()
+		}
 	case strings.Contains(text, "crawlbox: "):
 		_, text, _ = strings.Cut(text, "crawlbox: ")
 		for _, found := range told.FindAllStringSubmatch(text, -1) {
@@ -87,16 +93,14 @@ var statistics = map[string]string{
 	"log_count/ERROR":         "errors",
 }
 
-// stat reads a line of closing statistics: 'item_scraped_count': 10,
+// stat reads closing statistics, or a line of them: 'item_scraped_count': 10,
 func (c *Counter) stat(text string) {
-	text = strings.TrimSpace(text)
-	name, value, ok := strings.Cut(strings.TrimLeft(text, "{ "), ": ")
-	if word := statistics[strings.Trim(name, `'"`)]; ok && word != "" {
-		if n := number(strings.TrimRight(value, ",} ")); n != nil {
-			*c.dump.of(word) = n
+	for _, found := range statistic.FindAllStringSubmatch(text, -1) {
+		if n := number(found[2]); n != nil {
+			*c.dump.of(statistics[found[1]]) = n
 		}
 	}
-	if strings.HasSuffix(text, "}") {
+	if strings.HasSuffix(strings.TrimSpace(text), "}") {
 		c.end()
 	}
 }
@@ -108,8 +112,8 @@ func (c *Counter) end() {
 }
 
 func number(text string) *int64 {
-	n, err := strconv.ParseInt(text, 10, 53) // all together stay numbers
-	if err != nil || n < 0 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > maxCount {
 		return nil
 	}
 	return &n
