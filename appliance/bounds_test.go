@@ -462,6 +462,11 @@ var everything = []grows{
 	{"appliance/controller/imagegc.seen.gone", "root", "for one round; services with histories", ""},
 	{"appliance/controller/imagegc.outdated.services", "root", "for one round; services with histories", ""},
 	{
+		"appliance/controller/runs.keeper.failed", "spider",
+		"tasks of runs that have a service, 5 of each slot and leader",
+		"appliance/controller/runs.TestKeeper_Attempts",
+	},
+	{
 		"appliance/controller/scaling.Controller.policies", "root", "services that follow a queue",
 		"appliance/controller/scaling.TestController_Forgets",
 	},

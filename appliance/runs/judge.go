@@ -70,15 +70,35 @@ func Judge(s Spec, stop *Stop, tasks []fleet.Task) Verdict {
 		return Verdict{State: Running}
 	case stop != nil && stop.TimedOut:
 		return Verdict{TimedOut, exitTimedOut, stop.why(s)}
-	case stop != nil:
+	case stop != nil && !stop.Spent:
 		return Verdict{Stopped, exitStopped, stop.why(s)}
 	}
-	return failed(s, bad)
+	return failed(s, bad, stop != nil)
+}
+
+// Spent reports whether all that goes on of a run are tasks that have begun again more often than they may: a new
+// leader of Swarm does not know how often that was before.
+func Spent(s Spec, tasks []fleet.Task) bool {
+	bySlot, spent := slots(nil, tasks), false
+	for n := 1; n <= s.Replicas; n++ {
+		is := bySlot[n]
+		switch {
+		case is.newest().State == fleet.TaskComplete, is.over(s.Retries, false):
+		case is.failures() > s.Retries:
+			spent = true
+		default:
+			return false
+		}
+	}
+	return spent
 }
 
 func (s Stop) why(of Spec) string {
 	if s.TimedOut {
 		return fmt.Sprintf("it had not ended after %s", of.Timeout)
+	}
+	if s.Spent {
+		return "it has failed as often as it may"
 	}
 	return "stopped by " + s.By
 }
@@ -129,11 +149,15 @@ func (s slot) over(retries int, stopped bool) bool {
 
 func (s slot) failures() (n int) {
 	for _, t := range s {
-		if t.State == fleet.TaskFailed || t.State == fleet.TaskRejected {
+		if hasFailed(t) {
 			n++
 		}
 	}
 	return n
+}
+
+func hasFailed(t fleet.Task) bool {
+	return t.State == fleet.TaskFailed || t.State == fleet.TaskRejected
 }
 
 // waitsFor returns what Swarm has against starting tasks.
@@ -146,8 +170,12 @@ func waitsFor(tasks []fleet.Task) string {
 	return ""
 }
 
-func failed(s Spec, bad []slot) Verdict {
+// failed says what slots that have not ended well did. Where the last task of one was spent, the one before says it.
+func failed(s Spec, bad []slot, spent bool) Verdict {
 	t := bad[0].newest()
+	if i := slices.IndexFunc(bad[0], hasFailed); spent && i >= 0 {
+		t = bad[0][i]
+	}
 	v := Verdict{State: Failed, ExitCode: cmp.Or(t.ExitCode, exitFailed), Why: CauseOf(t)}
 	if t.Node != "" && t.Lost == "" {
 		v.Why += " on " + t.Node

@@ -37,7 +37,8 @@ func tasks(text string) (list []fleet.Task) {
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	one, two := Spec{Replicas: 1, Retries: 2}, Spec{Replicas: 2, Retries: 2, Timeout: time.Hour}
-	byHand, late := &Stop{By: "ann"}, &Stop{TimedOut: true}
+	byHand, late, spent := &Stop{By: "ann"}, &Stop{TimedOut: true}, &Stop{Spent: true}
+	const spentTasks = "1 failed shutdown h1 3\n1 failed shutdown h1 4\n1 failed shutdown h1 5\n"
 	for _, c := range []struct {
 		name  string
 		spec  Spec
@@ -73,11 +74,44 @@ func TestJudge(t *testing.T) {
 		{"stopped as it was done", one, byHand, "1 complete shutdown h1\n1 pending running", Done, 0, ""},
 		{"timed out", two, late, "1 complete shutdown h1\n2 shutdown shutdown h1", TimedOut, 124,
 			"not ended after 1h0m0s"},
+		{"spent, being stopped", one, spent, spentTasks + "1 running shutdown h1\n1 pending running", Stopping, 0,
+			"failed as often as it may"},
+		{"spent", one, spent, spentTasks + "1 shutdown shutdown h1\n1 pending running", Failed, 5,
+			"exit code 5 on h1, after 4 attempts"},
+		{"spent, failed once more", one, spent, spentTasks + "1 failed shutdown h1 6\n1 pending running", Failed, 6,
+			"exit code 6"},
+		{"spent, done at last", one, spent, spentTasks + "1 complete shutdown h1", Done, 0, ""},
 		{"stopped on a lost node", one, byHand, "1 running shutdown h1 0 lost\n1 pending running", Stopped, 143, "ann"},
 	} {
 		v := Judge(c.spec, c.stop, tasks(c.tasks))
 		if v.State != c.state || v.ExitCode != c.code || !strings.Contains(v.Why, c.why) || c.why == "" && v.Why != "" {
 			t.Errorf("%s: got %+v, want %s %d %q", c.name, v, c.state, c.code, c.why)
+		}
+	}
+}
+
+func TestSpent(t *testing.T) {
+	t.Parallel()
+	const thrice = "1 failed shutdown h1 3\n1 failed shutdown h1 3\n1 rejected shutdown h1\n"
+	one, two := Spec{Replicas: 1, Retries: 2}, Spec{Replicas: 2, Retries: 2}
+	for name, c := range map[string]struct {
+		spec  Spec
+		tasks string
+		want  bool
+	}{
+		"nothing":                   {one, "", false},
+		"the first":                 {one, "1 running running h1", false},
+		"the last that it may":      {Spec{Replicas: 1, Retries: 3}, thrice + "1 running running h1", false},
+		"one more":                  {one, thrice + "1 running running h1", true},
+		"one more that is to come":  {one, thrice + "1 ready ready h1", true},
+		"one more, and it is over":  {one, thrice + "1 failed shutdown h1", false},
+		"one more that is done":     {one, thrice + "1 complete shutdown h1", false},
+		"beside one that runs":      {two, thrice + "1 running running h1\n2 running running h1", false},
+		"beside one that is done":   {two, thrice + "1 running running h1\n2 complete shutdown h1", true},
+		"of nodes that are drained": {Spec{Replicas: 1}, "1 shutdown shutdown h1\n1 running running h1", false},
+	} {
+		if got := Spent(c.spec, tasks(c.tasks)); got != c.want {
+			t.Errorf("%s: got %v", name, got)
 		}
 	}
 }

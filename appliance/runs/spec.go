@@ -130,8 +130,9 @@ func Parse(label string) (s Spec, err error) {
 // Stop says why a run is ended before its time. The service of the run has it in its label fleet.LabelRunStop.
 type Stop struct {
 	At       time.Time `json:"at,omitzero"`
-	By       string    `json:"by,omitempty"` // empty: its timeout
+	By       string    `json:"by,omitempty"` // empty: nobody
 	TimedOut bool      `json:"timed_out,omitempty"`
+	Spent    bool      `json:"spent,omitempty"` // it has begun again as often as it may
 }
 
 // Label returns what the label says.

@@ -1,11 +1,13 @@
 // Package runs ends runs, and writes down what became of them: on the manager that leads, every two seconds. What a run
-// is stands in the label of its service and what became of it in Swarm's tasks, so that nothing has to be remembered,
-// and the next leader goes on where the last one stopped.
+// is stands in the label of its service and what became of it in Swarm's tasks, so that the next leader goes on
+// where the last one stopped.
 //
 //	all slots have ended ──▶ record in the cluster's state ──(linger)──▶ service removed
 //	its time is over     ──▶ stopped, as by a person       ──▶ all slots have ended
 //
-// A record is written before its service is removed, and once: a second leader finds it there.
+// A record is written before its service is removed, and once: a second leader finds it there. A new leader of Swarm
+// counts anew how often tasks have begun again: a run that has failed as often as it may by all tasks that are known of
+// it is stopped once nothing else of it goes on, and has failed.
 package runs
 
 import (
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,6 +67,7 @@ type keeper struct {
 	store  Store
 	why    Why
 	log    *slog.Logger
+	failed map[string]fleet.Task // of runs that have a service, by ID
 }
 
 // New returns the loop.
@@ -76,13 +80,18 @@ func New(e Engine, s Store, why Why, log *slog.Logger) *controller.Loop {
 
 func (k *keeper) round(ctx context.Context) error {
 	some, err := k.engine.HasRuns(ctx)
-	if err != nil || !some {
+	if err != nil {
 		return err
+	}
+	if !some {
+		k.failed = nil
+		return nil
 	}
 	snap, err := k.engine.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
+	k.complete(&snap)
 	all, together := errgroup.WithContext(ctx)
 	all.SetLimit(atOnce)
 	for _, svc := range snap.Services {
@@ -99,12 +108,35 @@ func (k *keeper) round(ctx context.Context) error {
 	return all.Wait()
 }
 
+// complete adds to a snapshot the tasks of runs that failed and are gone since: Swarm keeps five of a slot, the one
+// that runs among them.
+func (k *keeper) complete(snap *fleet.Snapshot) {
+	isRun, there, failed := map[string]bool{}, map[string]bool{}, map[string]fleet.Task{}
+	for _, svc := range snap.Services {
+		isRun[svc.ID] = svc.IsRun()
+	}
+	for _, t := range snap.Tasks {
+		there[t.ID] = true
+		if isRun[t.ServiceID] && (t.State == fleet.TaskFailed || t.State == fleet.TaskRejected) {
+			failed[t.ID] = t
+		}
+	}
+	snap.Tasks = slices.Clip(snap.Tasks)
+	for id, t := range k.failed {
+		if isRun[t.ServiceID] && !there[id] {
+			failed[id], snap.Tasks = t, append(snap.Tasks, t)
+		}
+	}
+	k.failed = failed
+}
+
 // step is what there is to do about a run.
 type step int
 
 const (
-	wait step = iota
-	stop
+	wait  step = iota
+	stop       // its time is over
+	spend      // it has begun again as often as it may
 	write
 	remove
 )
@@ -120,6 +152,8 @@ func decide(s runs.Spec, ended *runs.Stop, tasks []fleet.Task, has bool, now tim
 		return write
 	case ended == nil && runs.Due(s, now):
 		return stop
+	case ended == nil && runs.Spent(s, tasks):
+		return spend
 	}
 	return wait
 }
@@ -151,18 +185,25 @@ func (k *keeper) see(ctx context.Context, snap fleet.Snapshot, svc fleet.Service
 	tasks := snap.TasksOf(svc.ID)
 	switch decide(spec, ended, tasks, has, snap.Taken) {
 	case stop:
-		label, err := runs.Stop{At: snap.Taken.UTC(), TimedOut: true}.Label()
-		if err != nil {
-			return err
-		}
 		k.log.Info("ending a run whose time is over", "run", svc.Name, "timeout", spec.Timeout)
-		return k.engine.StopRun(ctx, svc.ID, label)
+		return k.stop(ctx, svc, runs.Stop{At: snap.Taken.UTC(), TimedOut: true})
+	case spend:
+		k.log.Info("ending a run that has failed as often as it may", "run", svc.Name, "retries", spec.Retries)
+		return k.stop(ctx, svc, runs.Stop{At: snap.Taken.UTC(), Spent: true})
 	case write:
 		return k.write(ctx, snap, svc, spec, ended, tasks)
 	case remove:
 		return k.engine.Remove(ctx, svc.ID)
 	}
 	return nil
+}
+
+func (k *keeper) stop(ctx context.Context, svc fleet.Service, why runs.Stop) error {
+	label, err := why.Label()
+	if err != nil {
+		return err
+	}
+	return k.engine.StopRun(ctx, svc.ID, label)
 }
 
 // write writes down what became of a run.

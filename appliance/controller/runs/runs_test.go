@@ -44,6 +44,7 @@ func TestDecide(t *testing.T) {
 		{"late", late, nil, runsOn, false, stop},
 		{"late, and being stopped", late, &runs.Stop{TimedOut: true}, runsOn, false, wait},
 		{"ended", spec, nil, over, false, write},
+		{"being stopped by hand", spec, &runs.Stop{By: "ann"}, runsOn, false, wait},
 		{"ended late", late, nil, over, false, write},
 		{"written a moment ago", spec, nil, over, true, wait},
 		{"written", spec, nil, task(fleet.TaskComplete, fleet.TaskShutdown, time.Minute), true, remove},
@@ -139,5 +140,59 @@ func TestKeeper(t *testing.T) {
 	c.snap.Taken = now.Add(linger)
 	if round(); !c.removed || len(c.records) != 1 {
 		t.Errorf("removed %v, records %+v", c.removed, c.records)
+	}
+}
+
+// TestKeeper_Attempts: a new leader of Swarm lets a task begin again more often than it may. The run is ended as soon
+// as that is seen, also when the first attempts are forgotten, and has failed by what failed.
+func TestKeeper_Attempts(t *testing.T) {
+	t.Parallel()
+	label, err := runs.Spec{ID: "r", Replicas: 1, Retries: runs.MaxRetries}.Label()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &oneRun{said: "crawlbox: errors=1\n"}
+	c.snap = fleet.Snapshot{Taken: now, Services: []fleet.Service{{ID: "s", Name: "r", Run: label}}}
+	why := func(_ context.Context, _ []fleet.Node, t fleet.Task) string { return t.Error }
+	k := &keeper{engine: c, store: c, why: why, log: slog.New(slog.DiscardHandler)}
+	const kept = 5 // of a slot, by Swarm
+	for n := range runs.MaxRetries + 2 {
+		if len(c.snap.Tasks) > 0 {
+			last := &c.snap.Tasks[len(c.snap.Tasks)-1]
+			last.State, last.Desired, last.ExitCode, last.Error = fleet.TaskFailed, fleet.TaskShutdown, n, "bad luck"
+		}
+		is := task(fleet.TaskRunning, fleet.TaskRunning, 0)
+		is.ID, is.Created = string(rune('a'+n)), now.Add(time.Duration(n)*time.Second)
+		c.snap.Tasks = append(c.snap.Tasks, is)
+		c.snap.Tasks = c.snap.Tasks[max(0, len(c.snap.Tasks)-kept):]
+		if err := k.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if ended := c.stopped != ""; ended != (n > runs.MaxRetries) {
+			t.Fatalf("attempt %d: stopped with %q", n+1, c.stopped)
+		}
+	}
+	c.snap.Services[0].RunStop = c.stopped
+	last := &c.snap.Tasks[kept-1]
+	last.State, last.Desired = fleet.TaskShutdown, fleet.TaskShutdown
+	for range 2 {
+		if err := k.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(c.records) != 1 {
+		t.Fatalf("the records are %+v", c.records)
+	}
+	r := c.records[0]
+	if r.State != runs.Failed || r.ExitCode != runs.MaxRetries+1 || r.Attempts != runs.MaxRetries+2 ||
+		r.Why != "bad luck on h1, after 6 attempts" {
+		t.Errorf("the record is %+v", r)
+	}
+	if len(k.failed) != runs.MaxRetries+1 {
+		t.Errorf("it remembers %d tasks", len(k.failed))
+	}
+	c.removed = true
+	if err := k.round(t.Context()); err != nil || len(k.failed) > 0 {
+		t.Errorf("without runs it remembers %v, %v", k.failed, err)
 	}
 }
